@@ -1,0 +1,7 @@
+// npm run check: format and lint, types, unused code.
+import { run } from './setup.mjs';
+
+run(process.execPath, ['node_modules/@biomejs/biome/bin/biome', 'check', '--error-on-warnings', '.']);
+run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.json', '--noEmit']);
+run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.test.json']);
+run(process.execPath, ['node_modules/knip/bin/knip.js']);

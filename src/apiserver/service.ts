@@ -1,0 +1,132 @@
+import type { DeleteOptions, Patch } from '../client/client.ts';
+import type { KindDefinition } from '../machinery/kind.ts';
+import type { KubeObject, ObjectRef } from '../machinery/object.ts';
+import type { UserInfo } from './user.ts';
+
+/**
+ * The API without a transport: authorization, admission, defaulting, validation, storage and audit of every verb. The HTTP handlers
+ * (`http/`) and the local client (`local-client.ts`) are two doors to the same calls, so that nothing can be done through one that the
+ * other would refuse.
+ *
+ * Failures are `StatusError`; objects are frozen.
+ */
+export interface ApiService {
+  readonly kinds: KindTable;
+
+  get(request: RequestInfo, kind: KindDefinition, ref: ObjectRef): Promise<KubeObject>;
+
+  list(request: RequestInfo, kind: KindDefinition, options: ListRequest): Promise<ListPage>;
+
+  /** Starts a watch. Errors that belong before the first event (bad selector, forbidden) reject; 410 does too (`Expired`). */
+  watch(request: RequestInfo, kind: KindDefinition, options: WatchRequest): Promise<void>;
+
+  create(request: WriteRequest, kind: KindDefinition, namespace: string | undefined, object: KubeObject): Promise<KubeObject>;
+
+  update(request: WriteRequest, kind: KindDefinition, ref: ObjectRef, object: KubeObject): Promise<KubeObject>;
+
+  /** `created` tells an apply that made the object (201). */
+  patch(
+    request: WriteRequest & { readonly force?: boolean },
+    kind: KindDefinition,
+    ref: ObjectRef,
+    patch: Patch,
+  ): Promise<{ readonly object: KubeObject; readonly created: boolean }>;
+
+  /** What the client is told: the object or a Status, by `kind.deleteAnswer` and by whether finalizers or a grace period keep it. */
+  delete(request: WriteRequest, kind: KindDefinition, ref: ObjectRef, options: DeleteOptions): Promise<DeleteOutcome>;
+
+  deleteCollection(
+    request: WriteRequest,
+    kind: KindDefinition,
+    options: DeleteOptions,
+    list: ListRequest,
+  ): Promise<{ readonly items: readonly KubeObject[]; readonly resourceVersion: string }>;
+
+  /** POST to an action subresource: `binding`, `eviction`, `token`. */
+  createSubresource(request: WriteRequest, kind: KindDefinition, ref: ObjectRef, body: KubeObject): Promise<KubeObject>;
+
+  /** Authorizes what has no kind: `/metrics`, `/version`, log and proxy subresources (`attributes.resource` set). */
+  authorize(user: UserInfo, attributes: RequestAttributes): void;
+}
+
+/** The kinds that are served, by every name a request may use. */
+export interface KindTable {
+  all(): readonly KindDefinition[];
+  find(group: string, version: string, resource: string): KindDefinition | undefined;
+  findByKind(group: string, version: string, kind: string): KindDefinition | undefined;
+  /** Rises when a kind comes or goes; discovery and OpenAPI documents are cached by it. */
+  readonly revision: number;
+}
+
+export interface RequestInfo {
+  readonly user: UserInfo;
+  readonly userAgent: string;
+  readonly subresource?: string | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface WriteRequest extends RequestInfo {
+  /** Defaults to the user agent up to the first `/`. */
+  readonly fieldManager?: string | undefined;
+  readonly dryRun?: boolean | undefined;
+  readonly fieldValidation?: 'Strict' | 'Warn' | 'Ignore' | undefined;
+  /** Field paths that stood twice in the body's text, found by the reader of the body. */
+  readonly duplicateFields?: readonly string[] | undefined;
+  onWarning?(text: string): void;
+}
+
+export interface ListRequest {
+  readonly namespace?: string | undefined;
+  readonly labelSelector?: string | undefined;
+  readonly fieldSelector?: string | undefined;
+  readonly limit?: number | undefined;
+  readonly continue?: string | undefined;
+  readonly resourceVersion?: string | undefined;
+  readonly resourceVersionMatch?: string | undefined;
+}
+
+export interface ListPage {
+  readonly items: readonly KubeObject[];
+  readonly resourceVersion: string;
+  readonly continue?: string;
+  readonly remainingItemCount?: number;
+}
+
+export interface WatchRequest {
+  readonly namespace?: string | undefined;
+  readonly labelSelector?: string | undefined;
+  readonly fieldSelector?: string | undefined;
+  /** Absent or `0`: the current state first, as ADDED. */
+  readonly resourceVersion?: string | undefined;
+  readonly resourceVersionMatch?: string | undefined;
+  readonly sendInitialEvents?: boolean | undefined;
+  readonly allowBookmarks?: boolean | undefined;
+  readonly signal: AbortSignal;
+  /** Must only note or write; a consumer that cannot keep up says so by `false` and is ended with 410 when its buffer is full. */
+  onEvents(events: readonly WatchRecord[]): void;
+  /** The stream is over without `signal`: the watcher lagged (`Expired`) or the server stops. */
+  onEnd(err?: Error): void;
+}
+
+export interface WatchRecord {
+  readonly type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK';
+  readonly object: KubeObject;
+  /** JSON of `object`, encoded once a revision and shared by all watchers; computed on first use. */
+  json(): string;
+}
+
+export type DeleteOutcome =
+  | { readonly type: 'object'; readonly object: KubeObject }
+  | { readonly type: 'status'; readonly ref: ObjectRef; readonly uid: string };
+
+export interface RequestAttributes {
+  readonly verb: string;
+  readonly group?: string;
+  readonly version?: string;
+  readonly resource?: string;
+  readonly subresource?: string | undefined;
+  readonly namespace?: string | undefined;
+  readonly name?: string | undefined;
+  /** For requests without a resource. */
+  readonly path?: string;
+}

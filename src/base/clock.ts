@@ -1,0 +1,44 @@
+/** Time as components see it, so that tests can move it. Timers are cancelled by the function that is returned. */
+export interface Clock {
+  /** Milliseconds since the Unix epoch. */
+  now(): number;
+  /** Milliseconds of a clock that never goes back; for durations and deadlines. */
+  monotonicMs(): number;
+  /** Calls `action` once after `delayMs`. */
+  after(delayMs: number, action: () => void): () => void;
+}
+
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  monotonicMs: () => performance.now(),
+  after(delayMs, action) {
+    // Node fires timers above 2^31-1 ms at once.
+    const timer = setTimeout(action, Math.min(Math.max(delayMs, 0), 2_147_483_647));
+    return () => clearTimeout(timer);
+  },
+};
+
+/** RFC 3339 in seconds, as Kubernetes writes `metav1.Time`. */
+export const timestampOf = (ms: number): string => `${new Date(ms).toISOString().slice(0, 19)}Z`;
+
+/** RFC 3339 in microseconds, as Kubernetes writes `metav1.MicroTime` (Leases, events.k8s.io). */
+export const microTimestampOf = (ms: number): string => `${new Date(ms).toISOString().slice(0, 23)}000Z`;
+
+/** Resolves after `delayMs`, or rejects with the signal's reason when it is aborted first. */
+export function sleep(clock: Clock, delayMs: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal.aborted) {
+      reject(signal.reason);
+      return;
+    }
+    const cancel = clock.after(delayMs, () => {
+      signal.removeEventListener('abort', onAbort);
+      resolve();
+    });
+    const onAbort = (): void => {
+      cancel();
+      reject(signal.reason);
+    };
+    signal.addEventListener('abort', onAbort, { once: true });
+  });
+}

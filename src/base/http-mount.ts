@@ -1,0 +1,12 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+
+/**
+ * A part of a component that is served on a port another component owns: the Git remote and the webhooks sit on web's port. `compose.ts`
+ * hands them over; neither side knows the other.
+ */
+export interface HttpMount {
+  /** Starts and ends with a slash: `/git/`. Requests whose path starts with it are given to `handle`, unchanged. */
+  readonly prefix: string;
+  /** Answers the request, also when it fails. Must bound what it reads. */
+  handle(request: IncomingMessage, response: ServerResponse): void | Promise<void>;
+}

@@ -1,0 +1,90 @@
+import type { KubeObject } from './object.ts';
+import type { Resource } from './resource.ts';
+import type { Schema } from './schema.ts';
+import type { FieldError } from './status-error.ts';
+
+/**
+ * A kind as data: all that the API server must know of it. Built-in kinds are the files of `src/api`, listed in `src/api/kinds.ts`;
+ * CustomResourceDefinitions become the same thing at run time, so there is one registry and one set of handlers.
+ *
+ * Functions are pure and copy on write: they get frozen or fresh objects and return the same reference when nothing changes, so that a
+ * status update of a pod does not pay for its spec.
+ */
+export interface KindDefinition<T extends KubeObject = KubeObject> extends Resource<T> {
+  readonly singular: string;
+  readonly shortNames: readonly string[];
+  readonly categories: readonly string[];
+  /** Key into the schema set: `io.k8s.api.core.v1.Pod`. */
+  readonly schemaName: string;
+  /** For kinds whose schema is written here and not generated: types to add to the set. */
+  readonly schemas?: Readonly<Record<string, Schema>>;
+  readonly verbs: readonly Verb[];
+  /** `metadata.generation` rises when anything but metadata and status changes. */
+  readonly hasGeneration: boolean;
+  readonly nameRule: 'subdomain' | 'label' | 'path-segment';
+  /** Longest name, when shorter than the rule's. */
+  readonly maxNameLength?: number;
+  readonly subresources: readonly Subresource[];
+  /** Columns of Table answers after the leading ones of every kind are NOT implied: `Name` and `Age` are in the list. */
+  readonly columns: readonly Column<T>[];
+  /** A row of a finished object carries this condition (Pods). */
+  readonly rowConditions?: (object: T) => readonly RowCondition[];
+  /** Fields of field selectors besides metadata.name and metadata.namespace; cheap, called for each object and watcher. */
+  readonly selectableFields: Readonly<Record<string, (object: T) => string>>;
+  /** True: an unknown field label answers `field label not supported: X`, as for pods; false: the long form. */
+  readonly shortFieldLabelError?: boolean;
+  /** How a DELETE that removes the object at once is answered. */
+  readonly deleteAnswer: 'status' | 'object';
+  /** Policy when the client names none; Background for all but Job and ReplicationController. */
+  readonly defaultPropagation?: 'Background' | 'Orphan';
+
+  /** Fills in what the client left out. `before` is the stored object on updates: a `spec` that is the same reference is not looked at. */
+  readonly defaults?: (object: T, before?: T) => T;
+  /** On create, after defaulting: drops status, sets what the server owns (cluster IPs are admission, not this). */
+  readonly prepareForCreate?: (object: T) => T;
+  /** On update of the main resource: keeps what clients may not change (status is handled by the registry). */
+  readonly prepareForUpdate?: (object: T, before: T) => T;
+  /** Rules beyond the schema; on update `before` is given and immutability is checked. Worded as the real server words them. */
+  readonly validate?: (object: T, before?: T) => readonly FieldError[];
+  /** Rules for a write to `status`. */
+  readonly validateStatus?: (object: T, before: T) => readonly FieldError[];
+  /** Warnings for the client, as `Warning` headers. */
+  readonly warnings?: (object: T, before?: T) => readonly string[];
+  /** Deletion that waits for someone (a Pod on a node for its agent): seconds to wait, or 0 to remove at once. */
+  readonly gracefulDeletion?: (object: T, requestedSeconds: number | undefined) => number;
+}
+
+export type Verb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete' | 'deletecollection';
+
+export interface Subresource {
+  /** `status`, `scale`, `binding`, `eviction`, `log`, `finalize`, … */
+  readonly name: string;
+  readonly verbs: readonly ('get' | 'create' | 'update' | 'patch' | 'delete')[];
+  /** Kind of its body when it is not the object's own: `autoscaling/v1 Scale`. */
+  readonly body?: { readonly group: string; readonly version: string; readonly kind: string };
+  /** For `scale`: where the numbers and the selector live. */
+  readonly scale?: { readonly specReplicasPath: string; readonly statusReplicasPath: string; readonly selectorPath: string };
+}
+
+export interface Column<T extends KubeObject> {
+  readonly name: string;
+  readonly type: 'string' | 'integer' | 'number' | 'boolean' | 'date';
+  /** `name` for the first column, else empty. */
+  readonly format?: string;
+  readonly description: string;
+  /** Above 0: shown only with `-o wide`. */
+  readonly priority?: number;
+  readonly cell: (object: T, context: CellContext) => string | number | boolean | null;
+}
+
+export interface CellContext {
+  /** Milliseconds since the epoch; ages are counted from it. */
+  readonly now: number;
+}
+
+export interface RowCondition {
+  readonly type: string;
+  readonly status: 'True' | 'False';
+  readonly reason: string;
+  readonly message: string;
+}

@@ -1,0 +1,44 @@
+/**
+ * Schemas of the API's types, in the form OpenAPI v3 documents and CustomResourceDefinitions use, so that built-in kinds and custom
+ * ones go through the same validation, pruning, defaulting, strategic merge and server-side apply.
+ *
+ * @see https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/ "Specifying a structural schema"
+ */
+export interface Schema {
+  readonly type?: 'object' | 'array' | 'string' | 'integer' | 'number' | 'boolean';
+  /** `int32`, `int64`, `double`, `byte`, `date-time`, `quantity` (string or number), … */
+  readonly format?: string;
+  readonly description?: string;
+  /** `#/components/schemas/NAME`; `default`, `description` and the `x-kubernetes-*` keys beside it belong to the field, not to the type. */
+  readonly $ref?: string;
+  readonly properties?: Readonly<Record<string, Schema>>;
+  readonly required?: readonly string[];
+  /** Schema of a map's values. */
+  readonly additionalProperties?: Schema;
+  readonly items?: Schema;
+  readonly default?: unknown;
+  readonly enum?: readonly unknown[];
+  readonly nullable?: boolean;
+  readonly 'x-kubernetes-list-type'?: 'atomic' | 'set' | 'map';
+  readonly 'x-kubernetes-list-map-keys'?: readonly string[];
+  readonly 'x-kubernetes-map-type'?: 'atomic' | 'granular';
+  /** Comma-separated: `merge`, `replace`, `retainKeys`. */
+  readonly 'x-kubernetes-patch-strategy'?: string;
+  readonly 'x-kubernetes-patch-merge-key'?: string;
+  readonly 'x-kubernetes-int-or-string'?: boolean;
+  readonly 'x-kubernetes-preserve-unknown-fields'?: boolean;
+  readonly 'x-kubernetes-embedded-resource'?: boolean;
+}
+
+/** Types by full name, for example `io.k8s.api.core.v1.Pod`. */
+export type SchemaSet = Readonly<Record<string, Schema>>;
+
+const refPrefix = '#/components/schemas/';
+
+/** The type a schema stands for: itself, or what its `$ref` names in `set`. */
+export function resolveSchema(set: SchemaSet, schema: Schema): Schema {
+  if (schema.$ref === undefined) return schema;
+  const target = set[schema.$ref.slice(refPrefix.length)];
+  if (target === undefined) throw new Error(`schema ${schema.$ref} is not in the set`);
+  return target;
+}

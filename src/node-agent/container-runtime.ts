@@ -1,0 +1,150 @@
+/**
+ * What runs pods, shaped like the Container Runtime Interface: sandboxes (a pod's shared address and directories) hold containers.
+ * Implementations: `process/` (host processes), `simulated/` (timed states, no processes). The agent above it is the same for all, so
+ * probes, restarts, volumes, hooks and status live in the agent, not here.
+ *
+ * All state that matters is in the runtime: after a restart the agent finds its pods again with `list`.
+ *
+ * @see https://github.com/kubernetes/cri-api runtime.v1
+ */
+export interface ContainerRuntime {
+  /** `process://0.1.0`, as in `node.status.nodeInfo.containerRuntimeVersion`. */
+  readonly version: string;
+
+  /** Makes the pod's address and directories. Idempotent by pod uid and attempt. */
+  runPodSandbox(config: PodSandboxConfig): Promise<SandboxId>;
+  /** Kills what is left of the sandbox's containers and releases its address. */
+  stopPodSandbox(sandbox: SandboxId): Promise<void>;
+  /** Forgets the sandbox, its containers and their files. */
+  removePodSandbox(sandbox: SandboxId): Promise<void>;
+
+  /** Makes the image available; throws `ImageError`. */
+  pullImage(image: string): Promise<{ readonly imageRef: string }>;
+
+  createContainer(sandbox: SandboxId, config: ContainerConfig): Promise<ContainerId>;
+  startContainer(container: ContainerId): Promise<void>;
+  /** Sends the stop signal to the container's processes, and kills all of them after `gracePeriodMs`. Resolves when none is left. */
+  stopContainer(container: ContainerId, gracePeriodMs: number): Promise<void>;
+  removeContainer(container: ContainerId): Promise<void>;
+
+  /** Everything this runtime holds for this node, also from before a restart. */
+  list(): Promise<readonly SandboxStatus[]>;
+
+  /** Runs a command in the container. Output is bounded by `limitBytes` a stream. */
+  exec(container: ContainerId, command: readonly string[], options: ExecOptions): Promise<ExecResult>;
+
+  /** The container's log file: lines as CRI writes them, `TIMESTAMP STREAM F|P TEXT`. Absent for runtimes that have no output. */
+  logPathOf(container: ContainerId): string | undefined;
+
+  /** CPU and memory of running containers; absent values are not measured (never invented). */
+  stats(): Promise<readonly ContainerStats[]>;
+
+  /** Calls back when something may have changed (an exit): a wake-up only, `list` tells what. Returns a function that removes it. */
+  onChange(listener: (podUid: string) => void): () => void;
+
+  /** Lets go of pods without stopping them, so that the next start adopts them. */
+  close(): Promise<void>;
+}
+
+export type SandboxId = string;
+export type ContainerId = string;
+
+export interface PodSandboxConfig {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  readonly attempt: number;
+  readonly hostname: string;
+  readonly logDirectory: string;
+}
+
+export interface ContainerConfig {
+  readonly name: string;
+  /** 0 for the first, +1 for each restart. */
+  readonly attempt: number;
+  readonly image: string;
+  readonly command: readonly string[];
+  readonly args: readonly string[];
+  readonly workingDir: string | undefined;
+  readonly env: readonly { readonly name: string; readonly value: string }[];
+  readonly mounts: readonly Mount[];
+  /** Changes with the container's spec: a running container with another hash is replaced. */
+  readonly configHash: string;
+  readonly terminationMessagePath: string;
+}
+
+export interface Mount {
+  readonly hostPath: string;
+  readonly containerPath: string;
+  readonly readOnly: boolean;
+}
+
+export interface SandboxStatus {
+  readonly id: SandboxId;
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  readonly attempt: number;
+  readonly ready: boolean;
+  readonly ip: string | undefined;
+  /** Milliseconds since the epoch. */
+  readonly createdAt: number;
+  readonly containers: readonly ContainerStatus[];
+}
+
+export interface ContainerStatus {
+  readonly id: ContainerId;
+  readonly name: string;
+  readonly attempt: number;
+  readonly image: string;
+  readonly imageRef: string;
+  readonly configHash: string;
+  readonly state: 'created' | 'running' | 'exited' | 'unknown';
+  readonly createdAt: number;
+  readonly startedAt?: number;
+  readonly finishedAt?: number;
+  readonly exitCode?: number;
+  /** `Completed`, `Error`, `OOMKilled`, `StartError`, … */
+  readonly reason?: string;
+  readonly message?: string;
+}
+
+export interface ExecOptions {
+  readonly timeoutMs: number;
+  readonly limitBytes: number;
+}
+
+export interface ExecResult {
+  readonly exitCode: number;
+  readonly timedOut: boolean;
+  readonly stdout: Buffer;
+  readonly stderr: Buffer;
+}
+
+export interface ContainerStats {
+  readonly podUid: string;
+  readonly container: string;
+  readonly cpuUsageSeconds?: number;
+  readonly memoryWorkingSetBytes?: number;
+  readonly memoryRssBytes?: number;
+}
+
+/** An image that cannot be had; `reason` becomes the waiting reason: `ErrImagePull`, `InvalidImageName`, `ErrImageNeverPull`. */
+export class ImageError extends Error {
+  readonly reason: 'ErrImagePull' | 'InvalidImageName' | 'ErrImageNeverPull';
+  constructor(reason: ImageError['reason'], message: string) {
+    super(message);
+    this.name = 'ImageError';
+    this.reason = reason;
+  }
+}
+
+/** A container that cannot be made as its spec says; `reason` is `CreateContainerConfigError`, `CreateContainerError` or `RunContainerError`. */
+export class ContainerError extends Error {
+  readonly reason: 'CreateContainerConfigError' | 'CreateContainerError' | 'RunContainerError';
+  constructor(reason: ContainerError['reason'], message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'ContainerError';
+    this.reason = reason;
+  }
+}

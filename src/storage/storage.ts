@@ -1,0 +1,90 @@
+/**
+ * A revisioned key/value store. The API server is its only user; the backends (`memory/`, `sqlite/`) pass one conformance suite,
+ * `test/conformance/storage.test.ts`.
+ *
+ * Revisions are one increasing sequence for the whole store, below 2^53. A write that was acknowledged survives a crash of the process
+ * and of the machine (sqlite), and watchers and callers hear of it only then. Compare-and-set is decided against the newest *staged*
+ * write, so that writers queued behind one commit cannot both win; reads and watches see only *committed* ones.
+ *
+ * @see etcd v3 API guarantees, https://etcd.io/docs/v3.5/learning/api_guarantees/
+ */
+export interface Storage {
+  /** Newest committed revision; 0 when nothing was ever written. */
+  readonly currentRevision: number;
+  /** Watches must start at or after it; 0 when nothing was compacted. */
+  readonly compactedRevision: number;
+
+  get(key: string): Promise<StoredEntry | undefined>;
+
+  /** Committed entries whose key starts with `prefix`, in key order, at most `limit` (default: all), keys after `after`. */
+  range(options: RangeOptions): Promise<RangeResult>;
+
+  /** Succeeds when the key does not exist. */
+  create(key: string, value: Value): Promise<WriteResult>;
+
+  /** Succeeds when the key's newest revision is `expectedRevision`. */
+  update(key: string, value: Value, expectedRevision: number): Promise<WriteResult>;
+
+  /** Succeeds when the key's newest revision is `expectedRevision`. The deletion has a revision of its own. */
+  delete(key: string, expectedRevision: number): Promise<WriteResult>;
+
+  /**
+   * Delivers every change of keys under `prefix` after `afterRevision`, in revision order, none left out, never before it is committed.
+   *
+   * Batches are what one commit wrote. The handler must not block: it notes and returns. A watcher that throws is ended with that error.
+   *
+   * @throws StatusError `Expired` (410) from this call when `afterRevision` lies before the last compaction
+   */
+  watch(options: WatchOptions): Promise<void>;
+
+  /** Forgets superseded values up to `revision`, in slices that do not hold up writers for long. */
+  compact(revision: number): Promise<void>;
+
+  /** Waits for what is staged, then closes. Further calls reject. */
+  close(): Promise<void>;
+}
+
+/**
+ * `text` is what is stored. `decoded` is an optional, opaque companion (the frozen object that the text encodes): a backend in the same
+ * process hands it to watchers so that nobody parses its own writes; it is absent after a restart or from another process.
+ */
+export interface Value {
+  readonly text: string;
+  readonly decoded?: unknown;
+}
+
+export interface StoredEntry {
+  readonly key: string;
+  readonly text: string;
+  /** Revision of the write that made this value. */
+  readonly revision: number;
+}
+
+export interface RangeOptions {
+  readonly prefix: string;
+  readonly after?: string;
+  readonly limit?: number;
+}
+
+export interface RangeResult {
+  readonly entries: readonly StoredEntry[];
+  /** The revision at which the entries were read. */
+  readonly revision: number;
+  readonly more: boolean;
+}
+
+/** A lost compare-and-set is an expected outcome, not an error. `currentRevision` is 0 when the key does not exist. */
+export type WriteResult = { readonly ok: true; readonly revision: number } | { readonly ok: false; readonly currentRevision: number };
+
+export type StorageEvent =
+  | { readonly type: 'put'; readonly key: string; readonly revision: number; readonly created: boolean; readonly value: Value }
+  | { readonly type: 'delete'; readonly key: string; readonly revision: number };
+
+export interface WatchOptions {
+  readonly prefix: string;
+  readonly afterRevision: number;
+  readonly signal: AbortSignal;
+  onEvents(events: readonly StorageEvent[]): void;
+  /** Called once when the watch ends for another reason than `signal`. */
+  onEnd(err: Error): void;
+}
