@@ -1,0 +1,225 @@
+import { createHash } from 'node:crypto';
+import { type Commit, type GitSource, SourceError, type TreeEntry } from '../sources/git-source.ts';
+import { type FileContent, maxFileBytes, readDocuments } from './documents.ts';
+import type { BuildError, BuildResult, Manifest } from './manifest.ts';
+
+export interface BuildOptions {
+  readonly source: GitSource;
+  readonly commit: Commit;
+  /** Directory of the repository, as in Flux's `spec.path`: `./apps/web`; empty or `./` is the root. */
+  readonly path: string;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Reads the manifests of a directory and everything below it. Trees and files are cached by object id, so a commit costs what it
+ * changed: a subtree whose id was seen is not walked, a file whose content was seen is not parsed.
+ */
+export interface Builder {
+  build(options: BuildOptions): Promise<BuildResult>;
+}
+
+const maxFiles = 100_000;
+const maxDepth = 64;
+/** Remembered subtrees and files; the least recently used go first. */
+const maxCachedTrees = 50_000;
+const maxCachedFiles = 50_000;
+/** Reads of one tree under way at the same time. */
+const concurrency = 16;
+
+interface TreeContent {
+  readonly digest: string;
+  readonly manifests: readonly Manifest[];
+  readonly errors: readonly BuildError[];
+  readonly files: number;
+}
+
+export function createBuilder(): Builder {
+  const trees = createLru<TreeContent>(maxCachedTrees);
+  const files = createLru<FileContent>(maxCachedFiles);
+
+  return {
+    async build({ source, commit, path, signal }) {
+      try {
+        const { root, prefix } = await findDirectory(source, commit, path);
+        const { digest, manifests, errors } = await readDirectory({ source, oid: root, path: prefix, depth: 0, signal });
+        return { digest, manifests, errors: [...errors, ...duplicatesIn(manifests)] };
+      } catch (err) {
+        if (!(err instanceof BuildFailure)) throw err;
+        return { digest: '', manifests: [], errors: [err.error] };
+      } finally {
+        source.trim();
+      }
+    },
+  };
+
+  interface Directory {
+    readonly source: GitSource;
+    readonly oid: string;
+    readonly path: string;
+    readonly depth: number;
+    readonly signal: AbortSignal;
+  }
+
+  async function readDirectory({ source, oid, path, depth, signal }: Directory): Promise<TreeContent> {
+    signal.throwIfAborted();
+    const key = `${oid}\0${path}`;
+    const known = trees.get(key);
+    if (known !== undefined) return known;
+    if (depth > maxDepth) throw new BuildFailure({ file: path, message: `directories are nested more than ${maxDepth} deep` });
+
+    const entries = (await source.readTree(oid)).filter(isRead);
+    const parts = await mapBounded(entries, concurrency, (entry) => {
+      const file = path === '' ? entry.name : `${path}/${entry.name}`;
+      return entry.type === 'tree'
+        ? readDirectory({ source, oid: entry.oid, path: file, depth: depth + 1, signal })
+        : readFile({ source, entry, file, signal });
+    });
+
+    const total = parts.reduce((sum, part) => sum + part.files, 0);
+    if (total > maxFiles)
+      throw new BuildFailure({ file: path || '.', message: `holds more than ${maxFiles} manifests`, hint: 'Split it into several apps.' });
+    const hash = createHash('sha256');
+    for (const part of parts) hash.update(part.digest);
+    const content: TreeContent = {
+      digest: hash.digest('hex'),
+      manifests: parts.flatMap((part) => part.manifests),
+      errors: parts.flatMap((part) => part.errors),
+      files: total,
+    };
+    trees.set(key, content);
+    return content;
+  }
+
+  interface File {
+    readonly source: GitSource;
+    readonly entry: TreeEntry;
+    readonly file: string;
+    readonly signal: AbortSignal;
+  }
+
+  async function readFile({ source, entry, file, signal }: File): Promise<TreeContent> {
+    const failed = (error: Omit<BuildError, 'file'>): TreeContent => ({
+      digest: '',
+      manifests: [],
+      errors: [{ file, ...error }],
+      files: 1,
+    });
+    if (entry.type === 'symlink') {
+      return failed({ message: 'is a symbolic link, which is not followed', hint: 'Put the file itself here.' });
+    }
+    if (isKustomizeFile(entry.name)) {
+      return failed({
+        message: 'not supported: kustomize build',
+        hint: 'Use a plain directory of manifests; remove this file or name another path.',
+      });
+    }
+    let content = files.get(entry.oid);
+    if (content === undefined) {
+      signal.throwIfAborted();
+      try {
+        content = readDocuments(await source.readBlob(entry.oid, maxFileBytes));
+      } catch (err) {
+        if (err instanceof SourceError && err.reason === 'TooLarge') return failed({ message: err.message, hint: err.hint });
+        throw err;
+      }
+      files.set(entry.oid, content);
+    }
+    return {
+      digest: content.digest,
+      manifests: content.documents.map(({ line, object }) => ({ file, line, object, blob: entry.oid })),
+      errors: content.errors.map((error) => ({ file, ...error })),
+      files: 1,
+    };
+  }
+}
+
+/** Ends a build at once with one error, where going on would cost too much or mean nothing. */
+class BuildFailure extends Error {
+  readonly error: BuildError;
+  constructor(error: BuildError) {
+    super(error.message);
+    this.error = error;
+  }
+}
+
+const isKustomizeFile = (name: string): boolean => /^(kustomization\.ya?ml|Kustomization)$/.test(name);
+
+/** Manifests and directories; hidden ones (`.github`) are not part of an app. */
+const isRead = ({ name, type }: TreeEntry): boolean =>
+  !name.startsWith('.') && (type === 'tree' || (type !== 'submodule' && (/\.ya?ml$/i.test(name) || name === 'Kustomization')));
+
+async function findDirectory(source: GitSource, commit: Commit, path: string): Promise<{ readonly root: string; readonly prefix: string }> {
+  const segments = path.split('/').filter((segment) => segment !== '' && segment !== '.');
+  let root = commit.tree;
+  for (const [index, segment] of segments.entries()) {
+    const entry =
+      segment === '..' ? undefined : (await source.readTree(root)).find(({ name, type }) => name === segment && type === 'tree');
+    if (entry === undefined) {
+      throw new BuildFailure({
+        file: segments.slice(0, index + 1).join('/'),
+        message: `is not a directory of the repository at ${commit.sha.slice(0, 7)}`,
+        hint: 'Set spec.path to a directory that exists; nothing was pruned.',
+      });
+    }
+    root = entry.oid;
+  }
+  return { root, prefix: segments.join('/') };
+}
+
+/** Two documents that define one object: which one wins would depend on order. */
+function duplicatesIn(manifests: readonly Manifest[]): readonly BuildError[] {
+  const seen = new Map<string, Manifest>();
+  const errors: BuildError[] = [];
+  for (const manifest of manifests) {
+    const { apiVersion, kind, metadata } = manifest.object;
+    const group = apiVersion.includes('/') ? apiVersion.slice(0, apiVersion.indexOf('/')) : '';
+    const id = `${group}/${kind}/${metadata.namespace ?? ''}/${metadata.name}`;
+    const first = seen.get(id);
+    if (first === undefined) seen.set(id, manifest);
+    else {
+      errors.push({
+        file: manifest.file,
+        line: manifest.line,
+        message: `defines ${kind} ${metadata.namespace === undefined ? '' : `${metadata.namespace}/`}${metadata.name}, which ${first.file}:${first.line} defines too`,
+        hint: 'Keep one of the two.',
+      });
+    }
+  }
+  return errors;
+}
+
+async function mapBounded<T, R>(items: readonly T[], limit: number, action: (item: T) => Promise<R>): Promise<R[]> {
+  const results = new Array<R>(items.length);
+  let next = 0;
+  const worker = async (): Promise<void> => {
+    for (let index = next++; index < items.length; index = next++) results[index] = await action(items[index] as T);
+  };
+  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, worker));
+  return results;
+}
+
+interface Lru<V> {
+  get(key: string): V | undefined;
+  set(key: string, value: V): void;
+}
+
+function createLru<V>(maxEntries: number): Lru<V> {
+  const entries = new Map<string, V>();
+  return {
+    get(key) {
+      const value = entries.get(key);
+      if (value !== undefined) {
+        entries.delete(key);
+        entries.set(key, value);
+      }
+      return value;
+    },
+    set(key, value) {
+      entries.set(key, value);
+      if (entries.size <= maxEntries) return;
+      const oldest = entries.keys().next();
+      if (!oldest.done) entries.delete(oldest.value);
+    },
+  };
+}

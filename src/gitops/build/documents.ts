@@ -1,0 +1,67 @@
+import { createHash } from 'node:crypto';
+import { type DynamicObject, deepFreeze, type KubeObject } from '../../machinery/object.ts';
+import { parseYamlDocuments, YamlError } from '../../machinery/yaml.ts';
+import type { BuildError } from './manifest.ts';
+
+/** What the content of one file says, wherever the file lies; cached by blob id. */
+export interface FileContent {
+  readonly documents: readonly { readonly line: number; readonly object: KubeObject }[];
+  readonly errors: readonly Omit<BuildError, 'file'>[];
+  /** Of the text, so that equal files in different trees have equal digests. */
+  readonly digest: string;
+}
+
+/** Bounds of one file, against YAML bombs and accidents. */
+const limits = { maxBytes: 10 * 1024 * 1024, maxDepth: 100, maxAliases: 1_000, maxDocuments: 10_000 };
+
+export const maxFileBytes = limits.maxBytes;
+
+/** Reads the objects of one file: multi-document YAML or JSON, `List` kinds expanded. */
+export function readDocuments(bytes: Uint8Array): FileContent {
+  const digest = createHash('sha256').update(bytes).digest('hex');
+  const failed = (error: Omit<BuildError, 'file'>): FileContent => ({ documents: [], errors: [error], digest });
+  let text: string;
+  try {
+    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    return failed({ message: 'is not UTF-8 text', hint: 'Save the file as UTF-8.' });
+  }
+  try {
+    const documents: { line: number; object: KubeObject }[] = [];
+    const errors: Omit<BuildError, 'file'>[] = [];
+    for (const { value, line } of parseYamlDocuments(text, { ...limits, filename: '' })) {
+      for (const item of itemsOf(value)) {
+        const problem = problemOf(item);
+        if (problem === undefined) documents.push({ line, object: deepFreeze(item as KubeObject) });
+        else errors.push({ line, ...problem });
+      }
+    }
+    return { documents, errors, digest };
+  } catch (err) {
+    if (!(err instanceof YamlError)) throw err;
+    return failed({ line: err.line, column: err.column, message: err.reason });
+  }
+}
+
+function itemsOf(value: unknown): readonly unknown[] {
+  if (typeof value !== 'object' || value === null) return [value];
+  const { kind, items } = value as { readonly kind?: unknown; readonly items?: unknown };
+  return typeof kind === 'string' && kind.endsWith('List') && Array.isArray(items) ? items.flatMap(itemsOf) : [value];
+}
+
+function problemOf(value: unknown): { readonly message: string; readonly hint: string } | undefined {
+  const hint =
+    'Every document here must be a Kubernetes object; move other YAML out of the path that is applied.';
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return { message: 'is not an object', hint };
+  const { apiVersion, kind, metadata } = value as DynamicObject;
+  if (typeof apiVersion !== 'string' || apiVersion === '') return { message: 'has no apiVersion', hint };
+  if (typeof kind !== 'string' || kind === '') return { message: 'has no kind', hint };
+  if (typeof metadata !== 'object' || metadata === null) return { message: `${kind} has no metadata`, hint: 'Give it metadata.name.' };
+  if (typeof metadata.name !== 'string' || metadata.name === '') {
+    return {
+      message: `${kind} has no metadata.name`,
+      hint: 'Objects from Git need a fixed name; generateName would make a new one at each apply.',
+    };
+  }
+  return undefined;
+}

@@ -1,0 +1,31 @@
+import type { KubeObject } from '../../machinery/object.ts';
+
+/** One object as a file of the tree says it. Frozen, and the same reference for as long as the file's content is the same. */
+export interface Manifest {
+  /** Path from the root of the repository. */
+  readonly file: string;
+  /** Line on which its document starts, from 1. */
+  readonly line: number;
+  readonly object: KubeObject;
+  /** Blob it was read from: the key of everything cached about it. */
+  readonly blob: string;
+}
+
+/** Something of the tree that cannot be applied, said so that a person can go there and mend it. */
+export interface BuildError {
+  readonly file: string;
+  readonly line?: number;
+  readonly column?: number;
+  readonly message: string;
+  readonly hint?: string;
+}
+
+/**
+ * What a directory of a tree says. `digest` depends on the manifests alone: equal digests mean nothing to do, also across commits.
+ * When `errors` is not empty nothing of it may be applied.
+ */
+export interface BuildResult {
+  readonly digest: string;
+  readonly manifests: readonly Manifest[];
+  readonly errors: readonly BuildError[];
+}

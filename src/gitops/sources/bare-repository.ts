@@ -1,0 +1,43 @@
+import { existsSync } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { runGit } from './git-command.ts';
+
+/** Makes the bare repository of the built-in remote unless it is there. Its branch is `main`. */
+export async function ensureBareRepository(gitdir: string): Promise<void> {
+  if (existsSync(join(gitdir, 'HEAD'))) return;
+  await mkdir(dirname(gitdir), { recursive: true });
+  await runGit({ args: ['init', '--quiet', '--bare', '--initial-branch=main', gitdir] });
+}
+
+/** True when the branch `main` has no commit yet. */
+export async function isEmptyRepository(gitdir: string): Promise<boolean> {
+  return runGit({ args: ['--git-dir', gitdir, 'rev-parse', '--verify', '--quiet', 'refs/heads/main'] }).then(
+    () => false,
+    () => true,
+  );
+}
+
+/** Commits the content of `directory` as the first commit of `main`. */
+export async function seedRepository({ gitdir, directory }: { readonly gitdir: string; readonly directory: string }): Promise<void> {
+  const index = join(gitdir, 'seed.index');
+  const identity = { name: 'Midship', email: 'demo@midship.dev' };
+  const env = {
+    GIT_DIR: gitdir,
+    GIT_WORK_TREE: directory,
+    GIT_INDEX_FILE: index,
+    GIT_AUTHOR_NAME: identity.name,
+    GIT_AUTHOR_EMAIL: identity.email,
+    GIT_COMMITTER_NAME: identity.name,
+    GIT_COMMITTER_EMAIL: identity.email,
+  };
+  try {
+    await runGit({ args: ['add', '--all', '.'], env, cwd: directory });
+    const tree = await runGit({ args: ['write-tree'], env });
+    const commit = await runGit({ args: ['commit-tree', tree, '-m', 'The demo cluster'], env });
+    // The old value makes this a create: a push that came in between is not overwritten.
+    await runGit({ args: ['update-ref', 'refs/heads/main', commit, '0000000000000000000000000000000000000000'], env });
+  } finally {
+    await rm(index, { force: true });
+  }
+}

@@ -1,0 +1,100 @@
+import { symlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { type Builder, createBuilder } from '../../../src/gitops/build/builder.ts';
+import type { BuildResult } from '../../../src/gitops/build/manifest.ts';
+import type { GitSource } from '../../../src/gitops/sources/git-source.ts';
+import { openLocalSource } from '../../../src/gitops/sources/local-source.ts';
+import { newRepository, type WorkTree } from '../../support/git.ts';
+
+const signal = AbortSignal.timeout(60_000);
+const configMap = (name: string, value = '1'): string =>
+  `apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: ${name}\n  namespace: web\ndata:\n  a: "${value}"\n`;
+
+/** Counts what is really read, to show that a commit costs what it changed. */
+async function counted(repository: WorkTree): Promise<{ source: GitSource; reads: string[] }> {
+  const source = await openLocalSource({ directory: repository.directory, url: 'test' });
+  const reads: string[] = [];
+  return {
+    reads,
+    source: {
+      ...source,
+      readTree: (oid) => (reads.push('tree'), source.readTree(oid)),
+      readBlob: (oid, max) => (reads.push('blob'), source.readBlob(oid, max)),
+    },
+  };
+}
+
+async function build(builder: Builder, source: GitSource, path = ''): Promise<BuildResult> {
+  return builder.build({ source, commit: await source.resolve({ branch: 'main' }, { signal }), path, signal });
+}
+
+describe('builder', () => {
+  it('reads documents, lists and nested directories with file and line', async () => {
+    const repository = await newRepository('build', {
+      'apps/web/a.yaml': `# comment\n---\n${configMap('a')}---\n${configMap('b')}`,
+      'apps/web/deep/c.yml': `apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Secret, metadata: {name: s, namespace: web}}\n`,
+      'apps/web/README.md': 'not read',
+      'apps/web/.hidden/x.yaml': ': not read',
+    });
+    const { source } = await counted(repository);
+    const { manifests, errors } = await build(createBuilder(), source, './apps/web');
+    expect(errors).toEqual([]);
+    expect(manifests.map(({ file, line, object }) => `${file}:${line} ${object.kind}/${object.metadata.name}`)).toEqual([
+      'apps/web/a.yaml:3 ConfigMap/a',
+      'apps/web/a.yaml:10 ConfigMap/b',
+      'apps/web/deep/c.yml:1 Secret/s',
+    ]);
+    expect(Object.isFrozen(manifests[0]?.object.metadata)).toBe(true);
+  });
+
+  it('reads only what a commit changed, and gives the same objects for the rest', async () => {
+    const files = Object.fromEntries(Array.from({ length: 30 }, (_, i) => [`d${i % 5}/f${i}.yaml`, configMap(`c${i}`)]));
+    const repository = await newRepository('incremental', files);
+    const { source, reads } = await counted(repository);
+    const builder = createBuilder();
+    const first = await build(builder, source);
+    reads.length = 0;
+    await repository.commit('one', { 'd2/f2.yaml': configMap('c2', 'changed') });
+    const second = await build(builder, source);
+    expect(reads.sort()).toEqual(['blob', 'tree', 'tree']);
+    expect(second.digest).not.toBe(first.digest);
+    expect(second.manifests[0]?.object).toBe(first.manifests[0]?.object);
+    await repository.git('revert', '--no-edit', 'HEAD');
+    reads.length = 0;
+    const third = await build(builder, source);
+    expect(third.digest).toBe(first.digest);
+    expect(reads).toEqual([]);
+  });
+
+  it('reports every error with its place, and does not stop at the first', async () => {
+    const repository = await newRepository('errors', {
+      'a.yaml': `${configMap('ok')}---\nkind: ConfigMap\nmetadata: {name: x}\n`,
+      'b.yaml': 'apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: [unclosed\n',
+      'c.yaml': configMap('ok'),
+      'kustomize/kustomization.yaml': 'resources: []',
+      'd.yaml': 'apiVersion: v1\nkind: ConfigMap\nmetadata: {}\n',
+    });
+    await symlink('/etc/passwd', join(repository.directory, 'link.yaml'));
+    await repository.commit('link', {});
+    const { source } = await counted(repository);
+    const { errors } = await build(createBuilder(), source);
+    const texts = errors.map(({ file, line, message }) => `${file}:${line ?? ''} ${message}`);
+    expect(texts).toContainEqual(expect.stringMatching(/^a\.yaml:9 has no apiVersion/));
+    expect(texts).toContainEqual(expect.stringMatching(/^b\.yaml:\d+ /));
+    expect(texts).toContainEqual(expect.stringMatching(/^c\.yaml:1 defines ConfigMap web\/ok, which a\.yaml:1 defines too/));
+    expect(texts).toContainEqual(expect.stringMatching(/^d\.yaml:1 ConfigMap has no metadata\.name/));
+    expect(texts).toContainEqual(expect.stringMatching(/^link\.yaml: is a symbolic link/));
+    expect(texts).toContainEqual(expect.stringMatching(/^kustomize\/kustomization\.yaml: not supported/));
+  });
+
+  it('refuses a path that is missing or climbs out', async () => {
+    const repository = await newRepository('path', { 'a.yaml': configMap('a') });
+    const { source } = await counted(repository);
+    for (const path of ['gone', '../etc', 'a.yaml']) {
+      const { errors, manifests } = await build(createBuilder(), source, path);
+      expect(manifests).toEqual([]);
+      expect(errors[0]?.message).toMatch(/is not a directory of the repository/);
+    }
+  });
+});

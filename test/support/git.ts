@@ -1,0 +1,59 @@
+import { mkdir, mkdtemp, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { runGit } from '../../src/gitops/sources/git-command.ts';
+
+const identity = {
+  GIT_AUTHOR_NAME: 'Mara',
+  GIT_AUTHOR_EMAIL: 'mara@example.com',
+  GIT_COMMITTER_NAME: 'Mara',
+  GIT_COMMITTER_EMAIL: 'mara@example.com',
+  GIT_CONFIG_GLOBAL: '/dev/null',
+  GIT_CONFIG_NOSYSTEM: '1',
+};
+
+/** A work tree with real git behind it. */
+export interface WorkTree {
+  readonly directory: string;
+  git(...args: string[]): Promise<string>;
+  /** Writes files (`null` removes one) and commits everything; returns the SHA. */
+  commit(message: string, files: Readonly<Record<string, string | null>>): Promise<string>;
+}
+
+export const temporaryDirectory = (name: string): Promise<string> => mkdtemp(join(tmpdir(), `midship-${name}-`));
+
+export function workTree(directory: string): WorkTree {
+  const git = (...args: string[]): Promise<string> => runGit({ args, cwd: directory, env: identity });
+  return {
+    directory,
+    git,
+    async commit(message, files) {
+      for (const [name, content] of Object.entries(files)) {
+        if (content === null) {
+          await git('rm', '--quiet', '-r', name);
+          continue;
+        }
+        await mkdir(dirname(join(directory, name)), { recursive: true });
+        await writeFile(join(directory, name), content);
+      }
+      await git('add', '--all');
+      await git('commit', '--quiet', '--allow-empty', '-m', message);
+      return git('rev-parse', 'HEAD');
+    },
+  };
+}
+
+/** A new repository with one commit of `files`. */
+export async function newRepository(name: string, files: Readonly<Record<string, string>>): Promise<WorkTree> {
+  const directory = await temporaryDirectory(name);
+  const tree = workTree(directory);
+  await tree.git('init', '--quiet', '--initial-branch=main');
+  await tree.commit('first', files);
+  return tree;
+}
+
+export async function cloneRepository(url: string, name: string): Promise<WorkTree> {
+  const directory = await temporaryDirectory(name);
+  await runGit({ args: ['clone', '--quiet', url, directory], env: identity });
+  return workTree(directory);
+}
