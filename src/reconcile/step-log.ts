@@ -1,0 +1,80 @@
+import type { Clock } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
+import type { Metrics } from '../base/metrics.ts';
+import { memoMisses } from '../lifecycle/step.ts';
+
+/** One step of a lifecycle machine on one object. */
+export interface StepRecord {
+  readonly machine: string;
+  readonly key: string;
+  readonly from: string;
+  readonly event: string;
+  readonly to: string;
+}
+
+/** Every step that machines take: a line at debug, a counter, and the newest ones for the status page. */
+export interface StepLog {
+  record(step: StepRecord): void;
+  /** A state that no event led to was found and accepted: someone else wrote it, or a notification was lost. */
+  resynced(step: Omit<StepRecord, 'event'>): void;
+  /** Newest first. */
+  recent(): readonly (StepRecord & { readonly at: number })[];
+}
+
+export interface StepLogOptions {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  /** Steps kept for `recent`; older ones are forgotten. */
+  readonly capacity?: number;
+}
+
+export function createStepLog({ clock, log, metrics, capacity = 256 }: StepLogOptions): StepLog {
+  const ring: (StepRecord & { readonly at: number })[] = [];
+  let written = 0;
+  const counter = metrics.counter({
+    name: 'midship_machine_steps_total',
+    help: 'Steps of lifecycle machines that changed the state or asked for something.',
+    labelNames: ['machine', 'event', 'to'],
+  });
+  const resyncs = metrics.counter({
+    name: 'midship_machine_resyncs_total',
+    help: 'Objects found in a state that no event had led to.',
+    labelNames: ['machine'],
+  });
+  metrics.addCollector(memoLines);
+  // prom-client hashes its labels on each call; a step must not cost that.
+  const counts = new Map<string, { inc(): void }>();
+
+  return {
+    record(step) {
+      ring[written % capacity] = { ...step, at: clock.now() };
+      written += 1;
+      countOf(step).inc();
+      if (log.isLevelEnabled('debug')) log.debug(step, 'Took machine step');
+    },
+    resynced(step) {
+      resyncs.inc({ machine: step.machine });
+      log.info(step, 'Accepted state that no event led to');
+    },
+    recent() {
+      const newest = written % capacity;
+      return [...ring.slice(newest), ...ring.slice(0, newest)].reverse();
+    },
+  };
+
+  function countOf({ machine, event, to }: StepRecord): { inc(): void } {
+    const id = `${machine} ${event} ${to}`;
+    let count = counts.get(id);
+    if (count === undefined) {
+      count = counter.labels({ machine, event, to });
+      counts.set(id, count);
+    }
+    return count;
+  }
+}
+
+function* memoLines(): Iterable<string> {
+  yield '# HELP machine_memo_misses_total Steps that XState had to be asked for.\n# TYPE machine_memo_misses_total counter\n';
+  for (const [machine, misses] of memoMisses()) yield `machine_memo_misses_total{machine="${machine}"} ${misses}\n`;
+}
