@@ -1,0 +1,229 @@
+import { createPrivateKey, createPublicKey, KeyObject, randomBytes, webcrypto, X509Certificate } from 'node:crypto';
+import { chmod, mkdir, open, readFile, rename } from 'node:fs/promises';
+import { isIP } from 'node:net';
+import { join } from 'node:path';
+import type * as x509Library from '@peculiar/x509';
+import type { Clock } from './clock.ts';
+
+/**
+ * The cluster's own certificate authority and what it issues, kept as PEM files in one directory (0700, files 0600).
+ *
+ * A certificate is issued once and used again as long as it fits what is asked and is not near its end, so that a restart costs three
+ * file reads and does not load the X.509 library.
+ */
+export interface Pki {
+  readonly caCertificate: string;
+  /** For a TLS server that is reached under `hosts` (names and addresses). Stored as `NAME.crt` and `NAME.key`. */
+  serverCertificate(options: ServerCertificateOptions): Promise<KeyPair>;
+  /** For a client that the API server shall know as user `commonName` in groups `organizations`. */
+  clientCertificate(options: ClientCertificateOptions): Promise<KeyPair>;
+}
+
+/** PEM texts. */
+export interface KeyPair {
+  readonly certificate: string;
+  readonly key: string;
+}
+
+export interface ServerCertificateOptions {
+  /** File name without ending. */
+  readonly name: string;
+  readonly commonName: string;
+  readonly hosts: readonly string[];
+}
+
+export interface ClientCertificateOptions {
+  readonly name: string;
+  readonly commonName: string;
+  readonly organizations?: readonly string[];
+}
+
+export interface PkiOptions {
+  readonly directory: string;
+  readonly clock: Clock;
+}
+
+const dayMs = 86_400_000;
+const caLifetimeMs = 3_650 * dayMs;
+const leafLifetimeMs = 365 * dayMs;
+/** A leaf with less than this left is issued anew; well above the time between two looks at it, see `server.ts`. */
+const renewBeforeMs = 90 * dayMs;
+/** Certificates begin in the past, so that a peer whose clock is behind accepts them. */
+const backdateMs = 3_600_000;
+
+const signing = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
+
+/** Opens the directory; makes it and the authority at the first start. */
+export async function openPki({ directory, clock }: PkiOptions): Promise<Pki> {
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  await chmod(directory, 0o700);
+  const ca = (await readKeyPair(directory, 'ca')) ?? (await createAuthority(directory, clock));
+  const caCertificate = new X509Certificate(ca.certificate);
+
+  const reuse = async (name: string, fits: (certificate: X509Certificate) => boolean): Promise<KeyPair | undefined> => {
+    const stored = await readKeyPair(directory, name);
+    if (stored === undefined) return undefined;
+    const certificate = new X509Certificate(stored.certificate);
+    const fresh = Date.parse(certificate.validTo) - clock.now() > renewBeforeMs && Date.parse(certificate.validFrom) <= clock.now();
+    return fresh && certificate.verify(caCertificate.publicKey) && fits(certificate) ? stored : undefined;
+  };
+
+  return {
+    caCertificate: ca.certificate,
+    async serverCertificate({ name, commonName, hosts }) {
+      const wanted = [...new Set(hosts)].sort();
+      const stored = await reuse(name, (certificate) => sameHosts(certificate, wanted));
+      return stored ?? issue({ directory, clock, ca, name, commonName, organizations: [], hosts: wanted });
+    },
+    async clientCertificate({ name, commonName, organizations = [] }) {
+      const subject = subjectLines(commonName, organizations);
+      const stored = await reuse(name, (certificate) => certificate.subject === subject && isClientCertificate(certificate));
+      return stored ?? issue({ directory, clock, ca, name, commonName, organizations, hosts: [] });
+    },
+  };
+}
+
+const extendedKeyUsage = { server: '1.3.6.1.5.5.7.3.1', client: '1.3.6.1.5.5.7.3.2' } as const;
+
+const isClientCertificate = (certificate: X509Certificate): boolean => certificate.keyUsage?.includes(extendedKeyUsage.client) ?? false;
+
+/** The form of `X509Certificate.subject`. */
+const subjectLines = (commonName: string, organizations: readonly string[]): string =>
+  [...organizations.map((organization) => `O=${organization}`), `CN=${commonName}`].join('\n');
+
+function sameHosts(certificate: X509Certificate, wanted: readonly string[]): boolean {
+  const names = (certificate.subjectAltName ?? '').split(', ').filter((name) => name !== '');
+  return (
+    names.length === wanted.length && wanted.every((host) => (isIP(host) === 0 ? certificate.checkHost(host) : certificate.checkIP(host)))
+  );
+}
+
+async function createAuthority(directory: string, clock: Clock): Promise<KeyPair> {
+  const x509 = await loadLibrary();
+  const keys = await webcrypto.subtle.generateKey(signing, true, ['sign', 'verify']);
+  const certificate = await x509.X509CertificateGenerator.createSelfSigned({
+    serialNumber: serialNumber(),
+    // The number tells two clusters' authorities apart in a kubeconfig that knows both.
+    name: [{ CN: [`midship-ca@${Math.floor(clock.now() / 1_000)}`] }],
+    notBefore: new Date(clock.now() - backdateMs),
+    notAfter: new Date(clock.now() + caLifetimeMs),
+    signingAlgorithm: signing,
+    keys,
+    extensions: [
+      new x509.BasicConstraintsExtension(true, undefined, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign | x509.KeyUsageFlags.digitalSignature, true),
+      await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
+    ],
+  });
+  const pair = { certificate: `${certificate.toString('pem')}\n`, key: pemOf(keys.privateKey) };
+  await writeKeyPair(directory, 'ca', pair);
+  return pair;
+}
+
+interface IssueOptions {
+  readonly directory: string;
+  readonly clock: Clock;
+  readonly ca: KeyPair;
+  readonly name: string;
+  readonly commonName: string;
+  readonly organizations: readonly string[];
+  /** Empty for a client certificate. */
+  readonly hosts: readonly string[];
+}
+
+async function issue({ directory, clock, ca, name, commonName, organizations, hosts }: IssueOptions): Promise<KeyPair> {
+  const x509 = await loadLibrary();
+  const authority = new x509.X509Certificate(ca.certificate);
+  const authorityKey = await webcrypto.subtle.importKey(
+    'pkcs8',
+    createPrivateKey(ca.key).export({ type: 'pkcs8', format: 'der' }),
+    signing,
+    false,
+    ['sign'],
+  );
+  const keys = await webcrypto.subtle.generateKey(signing, true, ['sign', 'verify']);
+  const isServer = hosts.length > 0;
+  const certificate = await x509.X509CertificateGenerator.create({
+    serialNumber: serialNumber(),
+    subject: [...organizations.map((organization) => ({ O: [organization] })), { CN: [commonName] }],
+    issuer: authority.subject,
+    notBefore: new Date(clock.now() - backdateMs),
+    notAfter: new Date(clock.now() + leafLifetimeMs),
+    signingAlgorithm: signing,
+    publicKey: keys.publicKey,
+    signingKey: authorityKey,
+    extensions: [
+      new x509.BasicConstraintsExtension(false, undefined, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
+      new x509.ExtendedKeyUsageExtension([isServer ? extendedKeyUsage.server : extendedKeyUsage.client]),
+      await x509.AuthorityKeyIdentifierExtension.create(authority.publicKey),
+      ...(isServer
+        ? [
+            new x509.SubjectAlternativeNameExtension(
+              hosts.map((host) => ({ type: isIP(host) === 0 ? ('dns' as const) : ('ip' as const), value: host })),
+            ),
+          ]
+        : []),
+    ],
+  });
+  const pair = { certificate: `${certificate.toString('pem')}\n`, key: pemOf(keys.privateKey) };
+  await writeKeyPair(directory, name, pair);
+  return pair;
+}
+
+/** Loaded when something is issued: the import takes 80 ms, and the library needs `reflect-metadata` to be there first. */
+async function loadLibrary(): Promise<typeof x509Library> {
+  await import('reflect-metadata');
+  const library = await import('@peculiar/x509');
+  library.cryptoProvider.set(webcrypto as Parameters<typeof library.cryptoProvider.set>[0]);
+  return library;
+}
+
+const pemOf = (key: webcrypto.CryptoKey): string => KeyObject.from(key).export({ type: 'pkcs8', format: 'pem' }).toString();
+
+/** Positive, so the highest bit is clear. */
+const serialNumber = (): string => {
+  const bytes = randomBytes(16);
+  bytes.writeUInt8((bytes.readUInt8(0) & 0x7f) | 0x01, 0);
+  return bytes.toString('hex');
+};
+
+/** Undefined when it is not there or was left incomplete by a crash; the certificate is written last. */
+async function readKeyPair(directory: string, name: string): Promise<KeyPair | undefined> {
+  const certificate = await tryRead(join(directory, `${name}.crt`));
+  const key = await tryRead(join(directory, `${name}.key`));
+  if (certificate === undefined || key === undefined) return undefined;
+  const matches = createPublicKey(createPrivateKey(key)).equals(new X509Certificate(certificate).publicKey);
+  if (matches) return { certificate, key };
+  // An authority that was replaced by half would make every certificate out there worthless: a person must look.
+  if (name === 'ca') throw new Error(`${join(directory, 'ca.crt')} does not belong to ca.key beside it`);
+  return undefined;
+}
+
+async function tryRead(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (err) {
+    if ((err as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw new Error(`read ${path}`, { cause: err });
+  }
+}
+
+async function writeKeyPair(directory: string, name: string, { certificate, key }: KeyPair): Promise<void> {
+  await writePrivateFile(join(directory, `${name}.key`), key);
+  await writePrivateFile(join(directory, `${name}.crt`), certificate);
+}
+
+/** Whole or not at all, on disk when it resolves, readable by `mode` only. */
+export async function writePrivateFile(path: string, text: string, mode = 0o600): Promise<void> {
+  const temporary = `${path}.${process.pid}.tmp`;
+  const file = await open(temporary, 'w', mode);
+  try {
+    await file.chmod(mode);
+    await file.writeFile(text);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(temporary, path);
+}
