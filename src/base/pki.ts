@@ -174,9 +174,7 @@ async function issue({ directory, clock, ca, name, commonName, organizations, ho
 /** Loaded when something is issued: the import takes 80 ms, and the library needs `reflect-metadata` to be there first. */
 async function loadLibrary(): Promise<typeof x509Library> {
   await import('reflect-metadata');
-  const library = await import('@peculiar/x509');
-  library.cryptoProvider.set(webcrypto as Parameters<typeof library.cryptoProvider.set>[0]);
-  return library;
+  return import('@peculiar/x509');
 }
 
 const pemOf = (key: webcrypto.CryptoKey): string => KeyObject.from(key).export({ type: 'pkcs8', format: 'pem' }).toString();
