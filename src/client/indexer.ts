@@ -1,0 +1,124 @@
+import type { KubeObject, ObjectRef } from '../machinery/object.ts';
+
+/**
+ * Objects by key, by namespace and by the indexes that its readers define. Holds what it is given, so readers see frozen objects.
+ *
+ * A change costs one pass over the indexes; reading a bucket costs nothing until it changes.
+ */
+export interface Indexer<T extends KubeObject> {
+  readonly size: number;
+  get(key: string): T | undefined;
+  keys(): Iterable<string>;
+  values(): Iterable<T>;
+  inNamespace(namespace: string): readonly T[];
+  byIndex(name: string, value: string): readonly T[];
+  /** @throws when `name` is taken by another function: two readers would mean different things by it */
+  addIndex(name: string, valuesOf: (object: T) => readonly string[]): void;
+  /** Stores the object under its key and gives the one it replaced. */
+  put(key: string, object: T): T | undefined;
+  /** Removes the object and gives it. */
+  remove(key: string): T | undefined;
+}
+
+export const keyOfRef = ({ namespace, name }: ObjectRef): string => (namespace === undefined ? name : `${namespace}/${name}`);
+
+export function createIndexer<T extends KubeObject>(): Indexer<T> {
+  const objects = new Map<string, T>();
+  const namespaces = createIndex<T>(namespaceOf);
+  const indexes = new Map<string, Index<T>>();
+
+  return {
+    get size() {
+      return objects.size;
+    },
+    get: (key) => objects.get(key),
+    keys: () => objects.keys(),
+    values: () => objects.values(),
+    inNamespace: (namespace) => namespaces.read(namespace),
+    byIndex(name, value) {
+      const index = indexes.get(name);
+      if (index === undefined) throw new Error(`index ${name} is not defined`);
+      return index.read(value);
+    },
+    addIndex(name, valuesOf) {
+      const defined = indexes.get(name);
+      if (defined !== undefined) {
+        if (defined.valuesOf === valuesOf) return;
+        throw new Error(`index ${name} is defined by another function`);
+      }
+      const index = createIndex(valuesOf);
+      for (const [key, object] of objects) index.change(key, undefined, object);
+      indexes.set(name, index);
+    },
+    put(key, object) {
+      const before = objects.get(key);
+      objects.set(key, object);
+      namespaces.change(key, before, object);
+      for (const index of indexes.values()) index.change(key, before, object);
+      return before;
+    },
+    remove(key) {
+      const before = objects.get(key);
+      if (before === undefined) return undefined;
+      objects.delete(key);
+      namespaces.change(key, before, undefined);
+      for (const index of indexes.values()) index.change(key, before, undefined);
+      return before;
+    },
+  };
+}
+
+/** True when both are the same object over time; a name that was deleted and used again gives two. */
+export const sameIdentity = (a: KubeObject, b: KubeObject): boolean => a.metadata.uid === b.metadata.uid;
+
+interface Index<T> {
+  readonly valuesOf: (object: T) => readonly string[];
+  change(key: string, before: T | undefined, after: T | undefined): void;
+  read(value: string): readonly T[];
+}
+
+interface Bucket<T> {
+  readonly items: Map<string, T>;
+  /** The items as an array, made when first read after a change. */
+  array: readonly T[] | undefined;
+}
+
+const none: readonly string[] = [];
+
+function createIndex<T>(valuesOf: (object: T) => readonly string[]): Index<T> {
+  const buckets = new Map<string, Bucket<T>>();
+  return {
+    valuesOf,
+    change(key, before, after) {
+      const left = before === undefined ? none : valuesOf(before);
+      const entered = after === undefined ? none : valuesOf(after);
+      for (const value of left) {
+        if (entered.includes(value)) continue;
+        const bucket = buckets.get(value);
+        if (bucket === undefined) continue;
+        bucket.items.delete(key);
+        bucket.array = undefined;
+        if (bucket.items.size === 0) buckets.delete(value);
+      }
+      if (after === undefined) return;
+      for (const value of entered) {
+        let bucket = buckets.get(value);
+        if (bucket === undefined) {
+          bucket = { items: new Map(), array: undefined };
+          buckets.set(value, bucket);
+        }
+        bucket.items.set(key, after);
+        bucket.array = undefined;
+      }
+    },
+    read(value) {
+      const bucket = buckets.get(value);
+      if (bucket === undefined) return [];
+      bucket.array ??= [...bucket.items.values()];
+      return bucket.array;
+    },
+  };
+}
+
+const namespaceOf = (object: KubeObject): readonly string[] =>
+  object.metadata.namespace === undefined ? none : [object.metadata.namespace];

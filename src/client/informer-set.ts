@@ -1,0 +1,153 @@
+import type { Clock } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
+import { type KubeObject, keyOf } from '../machinery/object.ts';
+import { apiVersionOf, type Resource } from '../machinery/resource.ts';
+import type { Labels } from '../machinery/selector.ts';
+import type { Client } from './client.ts';
+import { createIndexer, keyOfRef, sameIdentity } from './indexer.ts';
+import type { Informer, InformerHandler, InformerScope, InformerSet } from './informer.ts';
+import { type ReflectorTarget, reflect } from './reflector.ts';
+
+export interface InformerSetOptions {
+  readonly client: Client;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Jitter of retries, [0, 1). */
+  readonly random?: () => number;
+}
+
+/** Informers shared by all who ask for the same resource and scope: each is listed and watched once. */
+export function createInformerSet({ client, clock, log, random = Math.random }: InformerSetOptions): InformerSet {
+  const informers = new Map<string, SharedInformer<KubeObject>>();
+  let running: AbortSignal | undefined;
+
+  function follow(informer: SharedInformer<KubeObject>): void {
+    if (running === undefined || running.aborted) return;
+    const { resource, scope, target } = informer;
+    void reflect({ client, clock, log, random, resource, scope, target, signal: running });
+  }
+
+  return {
+    get<T extends KubeObject>(resource: Resource<T>, scope: InformerScope = {}) {
+      const id = [apiVersionOf(resource), resource.resource, scope.namespace, scope.labelSelector, scope.fieldSelector].join('|');
+      let informer = informers.get(id);
+      if (informer === undefined) {
+        informer = createSharedInformer<KubeObject>(resource as Resource, scope, log);
+        informers.set(id, informer);
+        follow(informer);
+      }
+      return informer.informer as unknown as Informer<T>;
+    },
+    start({ signal }) {
+      running = signal;
+      for (const informer of informers.values()) follow(informer);
+    },
+    async waitForSync({ signal }) {
+      signal.throwIfAborted();
+      const waiting = [...informers.values()].filter(({ informer }) => !informer.synced);
+      if (waiting.length === 0) return;
+      await new Promise<void>((resolve, reject) => {
+        const onAbort = (): void => reject(signal.reason);
+        signal.addEventListener('abort', onAbort, { once: true });
+        void Promise.all(waiting.map(({ whenSynced }) => whenSynced)).then(() => {
+          signal.removeEventListener('abort', onAbort);
+          resolve();
+        });
+      });
+    },
+  };
+}
+
+interface SharedInformer<T extends KubeObject> {
+  readonly informer: Informer<T>;
+  readonly resource: Resource<T>;
+  readonly scope: InformerScope;
+  readonly target: ReflectorTarget<T>;
+  readonly whenSynced: Promise<void>;
+}
+
+function createSharedInformer<T extends KubeObject>(resource: Resource<T>, scope: InformerScope, log: Log): SharedInformer<T> {
+  const cache = createIndexer<T>();
+  const handlers = new Set<InformerHandler<T>>();
+  let synced = false;
+  let markSynced: () => void = () => undefined;
+  const whenSynced = new Promise<void>((resolve) => {
+    markSynced = resolve;
+  });
+
+  function call(handler: InformerHandler<T>, change: { readonly before?: T; readonly after?: T }): void {
+    try {
+      handler(change);
+    } catch (err) {
+      // A handler that breaks must not keep the change from the others; what it lost it never hears of, hence an error.
+      log.error({ resource: resource.resource, err }, 'Informer handler failed');
+    }
+  }
+
+  function put(object: T): void {
+    const key = keyOf(object);
+    const known = cache.get(key);
+    // Deleted and made anew while nobody looked: readers hear of both.
+    if (known !== undefined && !sameIdentity(known, object)) remove(key);
+    const before = cache.put(key, object);
+    const change = before === undefined ? { after: object } : { before, after: object };
+    for (const handler of handlers) call(handler, change);
+  }
+
+  function remove(key: string): void {
+    const before = cache.remove(key);
+    if (before === undefined) return;
+    for (const handler of handlers) call(handler, { before });
+  }
+
+  const target: ReflectorTarget<T> = {
+    replace(items) {
+      const gone = new Set(cache.keys());
+      for (const item of items) gone.delete(keyOf(item));
+      for (const key of gone) remove(key);
+      for (const item of items) {
+        const known = cache.get(keyOf(item));
+        if (known === undefined || known.metadata.resourceVersion !== item.metadata.resourceVersion || !sameIdentity(known, item))
+          put(item);
+      }
+      synced = true;
+      markSynced();
+    },
+    apply(events) {
+      for (const { type, object } of events) {
+        if (type === 'DELETED') remove(keyOf(object));
+        else put(object);
+      }
+    },
+  };
+
+  const informer: Informer<T> = {
+    resource,
+    get synced() {
+      return synced;
+    },
+    get: (ref) => cache.get(keyOfRef(ref)),
+    getByKey: (key) => cache.get(key),
+    list({ namespace, selector } = {}) {
+      const objects = namespace === undefined ? cache.values() : cache.inNamespace(namespace);
+      return selector === undefined ? objects : matching(objects, selector.matches);
+    },
+    byIndex: (name, value) => cache.byIndex(name, value),
+    addIndex: (name, valuesOf) => cache.addIndex(name, valuesOf),
+    addHandler(handler) {
+      // A wrapper of its own: the same function may be added twice and removed once.
+      const added: InformerHandler<T> = (change) => handler(change);
+      handlers.add(added);
+      for (const object of [...cache.values()]) call(added, { after: object });
+      return () => handlers.delete(added);
+    },
+    get size() {
+      return cache.size;
+    },
+  };
+  return { informer, resource, scope, target, whenSynced };
+}
+
+function* matching<T extends KubeObject>(objects: Iterable<T>, matches: (labels: Labels | undefined) => boolean): Iterable<T> {
+  for (const object of objects) if (matches(object.metadata.labels)) yield object;
+}

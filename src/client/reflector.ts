@@ -1,0 +1,112 @@
+import { createBackoff } from '../base/backoff.ts';
+import { type Clock, sleep } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
+import type { KubeObject } from '../machinery/object.ts';
+import { groupResourceOf, type Resource } from '../machinery/resource.ts';
+import { isExpired } from '../machinery/status-error.ts';
+import type { Client, WatchEvent } from './client.ts';
+import type { InformerScope } from './informer.ts';
+
+/** Where a reflector delivers what it sees. */
+export interface ReflectorTarget<T extends KubeObject> {
+  /** The whole state of the server; what is not in it does not exist any more. */
+  replace(items: readonly T[]): void;
+  /** Changes in order; never a bookmark. */
+  apply(events: readonly WatchEvent<T>[]): void;
+}
+
+export interface ReflectorOptions<T extends KubeObject> {
+  readonly client: Client;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly random: () => number;
+  readonly resource: Resource<T>;
+  readonly scope: InformerScope;
+  readonly target: ReflectorTarget<T>;
+  readonly signal: AbortSignal;
+}
+
+/** Objects asked for in one list call; long lists come in pages of one consistent state. */
+const pageSize = 500;
+const minBackoffMs = 200;
+const maxBackoffMs = 30_000;
+/** A watch that ends sooner than this without an event counts as a failure, so that a broken server is not asked in a tight loop. */
+const shortWatchMs = 1_000;
+
+/**
+ * Follows one resource until `signal` is aborted: lists, then watches from the version of the list; when the version is too old it lists
+ * again. Failures are logged and tried again with jittered back-off, so this never rejects.
+ */
+export async function reflect<T extends KubeObject>(options: ReflectorOptions<T>): Promise<void> {
+  const { clock, log, resource, signal, target } = options;
+  const name = groupResourceOf(resource);
+  const backoff = createBackoff({ baseMs: minBackoffMs, maxMs: maxBackoffMs, jitter: 0.5, random: options.random });
+  let version: string | undefined;
+  while (!signal.aborted) {
+    try {
+      if (version === undefined) {
+        const { items, resourceVersion } = await listAll(options);
+        if (signal.aborted) return;
+        target.replace(items);
+        version = resourceVersion;
+      }
+      let healthy = false;
+      const startedAt = clock.monotonicMs();
+      try {
+        await watchFrom(options, version, (newest) => {
+          version = newest;
+          healthy = true;
+        });
+      } finally {
+        healthy ||= clock.monotonicMs() - startedAt >= shortWatchMs;
+        if (healthy) backoff.forget(name);
+      }
+      if (healthy) continue;
+    } catch (err) {
+      if (signal.aborted) return;
+      if (isExpired(err)) {
+        log.info({ resource: name, resourceVersion: version }, 'Listed again after the watch expired');
+        version = undefined;
+        if (backoff.failures(name) === 0) {
+          backoff.next(name);
+          continue;
+        }
+      } else {
+        log.warn({ resource: name, err }, 'Could not follow resource');
+      }
+    }
+    // The only way this wait ends early is that the reflector stops.
+    await sleep(clock, backoff.next(name), signal).catch(() => undefined);
+  }
+}
+
+async function watchFrom<T extends KubeObject>(
+  { client, resource, scope, signal, target }: ReflectorOptions<T>,
+  resourceVersion: string,
+  onVersion: (version: string) => void,
+): Promise<void> {
+  await client.watch(resource, {
+    ...scope,
+    resourceVersion,
+    signal,
+    onEvents(events) {
+      const last = events.at(-1);
+      if (last === undefined || signal.aborted) return;
+      const changes = events.some(({ type }) => type === 'BOOKMARK') ? events.filter(({ type }) => type !== 'BOOKMARK') : events;
+      if (changes.length > 0) target.apply(changes);
+      if (last.object.metadata.resourceVersion !== undefined) onVersion(last.object.metadata.resourceVersion);
+    },
+  });
+}
+
+async function listAll<T extends KubeObject>({ client, resource, scope, signal }: ReflectorOptions<T>) {
+  const items: T[] = [];
+  let page = await client.list(resource, { ...scope, limit: pageSize, signal });
+  for (;;) {
+    for (const item of page.items) items.push(item);
+    const next = page.metadata.continue;
+    if (next === undefined || next === '') break;
+    page = await client.list(resource, { ...scope, limit: pageSize, continue: next, signal });
+  }
+  return { items, resourceVersion: page.metadata.resourceVersion ?? '0' };
+}
