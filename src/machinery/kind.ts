@@ -8,7 +8,8 @@ import type { FieldError } from './status-error.ts';
  * CustomResourceDefinitions become the same thing at run time, so there is one registry and one set of handlers.
  *
  * Functions are pure and copy on write: they get frozen or fresh objects and return the same reference when nothing changes, so that a
- * status update of a pod does not pay for its spec.
+ * status update of a pod does not pay for its spec. They are declared as methods so that a list can hold definitions of different kinds;
+ * none of them uses `this`.
  */
 export interface KindDefinition<T extends KubeObject = KubeObject> extends Resource<T> {
   readonly singular: string;
@@ -28,9 +29,9 @@ export interface KindDefinition<T extends KubeObject = KubeObject> extends Resou
   /** Columns of Table answers after the leading ones of every kind are NOT implied: `Name` and `Age` are in the list. */
   readonly columns: readonly Column<T>[];
   /** A row of a finished object carries this condition (Pods). */
-  readonly rowConditions?: (object: T) => readonly RowCondition[];
+  rowConditions?(object: T): readonly RowCondition[];
   /** Fields of field selectors besides metadata.name and metadata.namespace; cheap, called for each object and watcher. */
-  readonly selectableFields: Readonly<Record<string, (object: T) => string>>;
+  readonly selectableFields: Readonly<Record<string, FieldReader<T>>>;
   /** True: an unknown field label answers `field label not supported: X`, as for pods; false: the long form. */
   readonly shortFieldLabelError?: boolean;
   /** How a DELETE that removes the object at once is answered. */
@@ -39,20 +40,23 @@ export interface KindDefinition<T extends KubeObject = KubeObject> extends Resou
   readonly defaultPropagation?: 'Background' | 'Orphan';
 
   /** Fills in what the client left out. `before` is the stored object on updates: a `spec` that is the same reference is not looked at. */
-  readonly defaults?: (object: T, before?: T) => T;
+  defaults?(object: T, before?: T): T;
   /** On create, after defaulting: drops status, sets what the server owns (cluster IPs are admission, not this). */
-  readonly prepareForCreate?: (object: T) => T;
+  prepareForCreate?(object: T): T;
   /** On update of the main resource: keeps what clients may not change (status is handled by the registry). */
-  readonly prepareForUpdate?: (object: T, before: T) => T;
+  prepareForUpdate?(object: T, before: T): T;
   /** Rules beyond the schema; on update `before` is given and immutability is checked. Worded as the real server words them. */
-  readonly validate?: (object: T, before?: T) => readonly FieldError[];
+  validate?(object: T, before?: T): readonly FieldError[];
   /** Rules for a write to `status`. */
-  readonly validateStatus?: (object: T, before: T) => readonly FieldError[];
+  validateStatus?(object: T, before: T): readonly FieldError[];
   /** Warnings for the client, as `Warning` headers. */
-  readonly warnings?: (object: T, before?: T) => readonly string[];
+  warnings?(object: T, before?: T): readonly string[];
   /** Deletion that waits for someone (a Pod on a node for its agent): seconds to wait, or 0 to remove at once. */
-  readonly gracefulDeletion?: (object: T, requestedSeconds: number | undefined) => number;
+  gracefulDeletion?(object: T, requestedSeconds: number | undefined): number;
 }
+
+/** Reads one field for a field selector; the empty string when it is absent. */
+export type FieldReader<T extends KubeObject> = { read(object: T): string }['read'];
 
 export type Verb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete' | 'deletecollection';
 
@@ -74,7 +78,7 @@ export interface Column<T extends KubeObject> {
   readonly description: string;
   /** Above 0: shown only with `-o wide`. */
   readonly priority?: number;
-  readonly cell: (object: T, context: CellContext) => string | number | boolean | null;
+  cell(object: T, context: CellContext): string | number | boolean | null;
 }
 
 export interface CellContext {

@@ -1,0 +1,35 @@
+import type { KindDefinition } from '../machinery/kind.ts';
+import { deployments } from './apps/v1/deployment.ts';
+import { replicaSets } from './apps/v1/replica-set.ts';
+import { jobs } from './batch/v1/job.ts';
+import { leases } from './coordination/v1/lease.ts';
+import { configMaps } from './core/v1/config-map.ts';
+import { events } from './core/v1/event.ts';
+import { namespaces } from './core/v1/namespace.ts';
+import { nodes } from './core/v1/node.ts';
+import { pods } from './core/v1/pod.ts';
+import { secrets } from './core/v1/secret.ts';
+import { services } from './core/v1/service.ts';
+import { serviceAccounts } from './core/v1/service-account.ts';
+import { endpointSlices } from './discovery/v1/endpoint-slice.ts';
+import { kustomizations } from './kustomize/v1/kustomization.ts';
+import { gitRepositories } from './source/v1/git-repository.ts';
+
+/** Every kind that is served. The order is that of discovery: an ambiguous name goes to the first group that has it. */
+export const builtInKinds: readonly KindDefinition[] = [
+  namespaces,
+  nodes,
+  pods,
+  services,
+  configMaps,
+  secrets,
+  serviceAccounts,
+  events,
+  deployments,
+  replicaSets,
+  jobs,
+  endpointSlices,
+  leases,
+  gitRepositories,
+  kustomizations,
+];

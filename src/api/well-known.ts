@@ -1,0 +1,82 @@
+/** Names that several parts agree on: labels, annotations, finalizers and taints of Kubernetes, of Flux and our own. */
+
+export const labels = {
+  hostname: 'kubernetes.io/hostname',
+  os: 'kubernetes.io/os',
+  arch: 'kubernetes.io/arch',
+  zone: 'topology.kubernetes.io/zone',
+  region: 'topology.kubernetes.io/region',
+  nodeRolePrefix: 'node-role.kubernetes.io/',
+  namespaceName: 'kubernetes.io/metadata.name',
+  serviceName: 'kubernetes.io/service-name',
+  endpointSliceManagedBy: 'endpointslice.kubernetes.io/managed-by',
+  headlessService: 'service.kubernetes.io/headless',
+  podTemplateHash: 'pod-template-hash',
+  jobName: 'batch.kubernetes.io/job-name',
+  legacyJobName: 'job-name',
+  controllerUid: 'batch.kubernetes.io/controller-uid',
+  legacyControllerUid: 'controller-uid',
+  appName: 'app.kubernetes.io/name',
+  managedBy: 'app.kubernetes.io/managed-by',
+  fluxKustomizeName: 'kustomize.toolkit.fluxcd.io/name',
+  fluxKustomizeNamespace: 'kustomize.toolkit.fluxcd.io/namespace',
+  midshipManaged: 'midship.dev/managed',
+  midshipSimulated: 'midship.dev/simulated',
+} as const;
+
+export const annotations = {
+  deploymentRevision: 'deployment.kubernetes.io/revision',
+  deploymentRevisionHistory: 'deployment.kubernetes.io/revision-history',
+  deploymentDesiredReplicas: 'deployment.kubernetes.io/desired-replicas',
+  deploymentMaxReplicas: 'deployment.kubernetes.io/max-replicas',
+  changeCause: 'kubernetes.io/change-cause',
+  restartedAt: 'kubectl.kubernetes.io/restartedAt',
+  lastAppliedConfiguration: 'kubectl.kubernetes.io/last-applied-configuration',
+  defaultContainer: 'kubectl.kubernetes.io/default-container',
+  podDeletionCost: 'controller.kubernetes.io/pod-deletion-cost',
+  endpointsLastChangeTriggerTime: 'endpoints.kubernetes.io/last-change-trigger-time',
+  serviceAccountName: 'kubernetes.io/service-account.name',
+  serviceAccountUid: 'kubernetes.io/service-account.uid',
+  initialEventsEnd: 'k8s.io/initial-events-end',
+  reconcileRequestedAt: 'reconcile.fluxcd.io/requestedAt',
+  fluxPrune: 'kustomize.toolkit.fluxcd.io/prune',
+  fluxReconcile: 'kustomize.toolkit.fluxcd.io/reconcile',
+  fluxSsa: 'kustomize.toolkit.fluxcd.io/ssa',
+  fluxForce: 'kustomize.toolkit.fluxcd.io/force',
+  planMode: 'midship.dev/plan-mode',
+  drift: 'midship.dev/drift',
+  prune: 'midship.dev/prune',
+  onConflict: 'midship.dev/on-conflict',
+  autoRevert: 'midship.dev/auto-revert',
+  approvePrune: 'midship.dev/approve-prune',
+  hold: 'midship.dev/hold',
+  suspendReason: 'midship.dev/suspend-reason',
+  suspendUntil: 'midship.dev/suspend-until',
+} as const;
+
+export const finalizers = {
+  foregroundDeletion: 'foregroundDeletion',
+  orphan: 'orphan',
+  /** In `spec.finalizers` of a Namespace. */
+  kubernetes: 'kubernetes',
+  jobTracking: 'batch.kubernetes.io/job-tracking',
+  flux: 'finalizers.fluxcd.io',
+} as const;
+
+export const taints = {
+  notReady: 'node.kubernetes.io/not-ready',
+  unreachable: 'node.kubernetes.io/unreachable',
+  unschedulable: 'node.kubernetes.io/unschedulable',
+  memoryPressure: 'node.kubernetes.io/memory-pressure',
+  diskPressure: 'node.kubernetes.io/disk-pressure',
+  pidPressure: 'node.kubernetes.io/pid-pressure',
+  networkUnavailable: 'node.kubernetes.io/network-unavailable',
+  outOfService: 'node.kubernetes.io/out-of-service',
+  simulated: 'midship.dev/simulated',
+} as const;
+
+/** Namespaces that exist from the first start. */
+export const systemNamespaces = ['default', 'kube-system', 'kube-public', 'kube-node-lease', 'flux-system'] as const;
+
+/** ConfigMap with the cluster's CA certificate (`ca.crt`), in every namespace. */
+export const rootCaConfigMap = 'kube-root-ca.crt';
