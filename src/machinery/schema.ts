@@ -16,6 +16,7 @@ export interface Schema {
   /** Schema of a map's values. */
   readonly additionalProperties?: Schema;
   readonly items?: Schema;
+  /** `null` on a generated field: absence is written as null, as upstream's encoder does for some lists, maps and times; not published. */
   readonly default?: unknown;
   readonly enum?: readonly unknown[];
   readonly nullable?: boolean;
@@ -28,6 +29,19 @@ export interface Schema {
   readonly 'x-kubernetes-int-or-string'?: boolean;
   readonly 'x-kubernetes-preserve-unknown-fields'?: boolean;
   readonly 'x-kubernetes-embedded-resource'?: boolean;
+  /** On the types of top-level kinds and of the bodies that go with every group (`DeleteOptions`, `Status`, `WatchEvent`). */
+  readonly 'x-kubernetes-group-version-kind'?: readonly GroupVersionKind[];
+  /**
+   * The field's zero value (`""`, `0`, `false`) means the same as its absence, and is written as that. Fields without it, lists and maps
+   * apart, tell the two apart. Used inside only, never published.
+   */
+  readonly 'x-omit-zero'?: boolean;
+}
+
+export interface GroupVersionKind {
+  readonly group: string;
+  readonly version: string;
+  readonly kind: string;
 }
 
 /** Types by full name, for example `io.k8s.api.core.v1.Pod`. */
@@ -35,10 +49,13 @@ export type SchemaSet = Readonly<Record<string, Schema>>;
 
 const refPrefix = '#/components/schemas/';
 
+/** `io.k8s.api.core.v1.Pod` of a `$ref`. */
+export const nameOfRef = (ref: string): string => ref.slice(refPrefix.length);
+
 /** The type a schema stands for: itself, or what its `$ref` names in `set`. */
 export function resolveSchema(set: SchemaSet, schema: Schema): Schema {
   if (schema.$ref === undefined) return schema;
-  const target = set[schema.$ref.slice(refPrefix.length)];
+  const target = set[nameOfRef(schema.$ref)];
   if (target === undefined) throw new Error(`schema ${schema.$ref} is not in the set`);
   return target;
 }
