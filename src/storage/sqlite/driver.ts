@@ -1,0 +1,210 @@
+import type { LogDriver, LogRow } from '../log-driver.ts';
+import { StorageError } from '../storage-error.ts';
+import { type Database, openDatabase, type Parameter, type Statement } from './database.ts';
+
+/**
+ * The log as one table without a secondary index: `log(rev, key, val)`, NULL value = deleted. Everything that looks up by key is done in
+ * memory, so a commit appends to one B-tree and compaction deletes by primary key.
+ */
+
+/** Layout of the data; written to `user_version`. A file with a higher one was made by a newer program. */
+const schemaVersion = 1;
+
+/** Row counts of the prepared inserts. A batch takes the next size up, filled with NULL rows that the statement drops. */
+const insertSizes = [1, 2, 4, 8, 16, 32, 64, 128] as const;
+
+/** Above it a checkpoint runs between batches: one holds the next commit for 1.4 ms a MB. */
+const busyCheckpointBytes = 16 * 1024 * 1024;
+const journalSizeLimitBytes = 32 * 1024 * 1024;
+/** What a commit writes to the WAL beside its rows: the path to the last leaf and its header, some pages. */
+const commitOverheadBytes = 3 * 4120;
+/** Free pages are given back when they are more than this and a quarter of the file, some at a time. */
+const minFreePages = 1024;
+const vacuumSlicePages = 256;
+const readChunkRows = 500;
+/** Reading rows one by one costs more than a scan from here on. */
+const scanFromRows = 2000;
+
+export async function openSqliteDriver(path: string): Promise<LogDriver> {
+  const database = await open(path);
+  const inserts = new Map<number, Statement>();
+  let walBytes = 0;
+  let checkpointPending = false;
+  let vacuumDue = false;
+
+  async function insertOf(size: number): Promise<Statement> {
+    let statement = inserts.get(size);
+    if (statement === undefined) {
+      const values = new Array(size).fill('(?,?,?)').join(',');
+      statement = await database.prepare(
+        `INSERT INTO log SELECT column1, column2, column3 FROM (VALUES ${values}) WHERE column1 IS NOT NULL`,
+      );
+      inserts.set(size, statement);
+    }
+    return statement;
+  }
+
+  async function checkpoint(): Promise<void> {
+    checkpointPending = false;
+    await database.exec('PRAGMA wal_checkpoint(PASSIVE)');
+    walBytes = 0;
+  }
+
+  async function vacuumSlice(): Promise<void> {
+    const [pages] = await database.all<{ page_count: number }>('PRAGMA page_count');
+    const [free] = await database.all<{ freelist_count: number }>('PRAGMA freelist_count');
+    const freePages = free?.freelist_count ?? 0;
+    vacuumDue = freePages > minFreePages && freePages * 4 > (pages?.page_count ?? 0);
+    if (vacuumDue) await database.exec(`PRAGMA incremental_vacuum(${vacuumSlicePages})`);
+    walBytes += vacuumDue ? vacuumSlicePages * 4096 : 0;
+  }
+
+  return {
+    name: 'sqlite',
+    async load(onRow) {
+      const [meta] = await database.all<{ value: number }>("SELECT value FROM meta WHERE name = 'compacted'");
+      await database.each<{ rev: number; key: string; deleted: number }>(
+        'SELECT rev, key, val IS NULL AS deleted FROM log ORDER BY rev',
+        ({ rev, key, deleted }) => onRow(rev, key, deleted === 1),
+      );
+      return { compactedRevision: meta?.value ?? 0 };
+    },
+    async append(rows) {
+      const size = insertSizes.find((candidate) => candidate >= rows.length) ?? rows.length;
+      const parameters: Parameter[] = new Array(size * 3).fill(null);
+      let at = 0;
+      for (const { revision, key, text } of rows) {
+        parameters[at] = revision;
+        parameters[at + 1] = key;
+        parameters[at + 2] = text;
+        walBytes += key.length + (text?.length ?? 0) + 16;
+        at += 3;
+      }
+      walBytes += commitOverheadBytes;
+      try {
+        await (inserts.get(size) ?? (await insertOf(size))).run(parameters);
+      } catch (cause) {
+        throw writeError(path, cause);
+      }
+    },
+    async read(revisions) {
+      const texts = new Map<number, string>();
+      if (revisions.length >= scanFromRows) {
+        const wanted = new Set(revisions);
+        await database.each<{ rev: number; val: string | null }>('SELECT rev, val FROM log', ({ rev, val }) => {
+          if (val !== null && wanted.has(rev)) texts.set(rev, val);
+        });
+        return texts;
+      }
+      for (let from = 0; from < revisions.length; from += readChunkRows) {
+        const chunk = revisions.slice(from, from + readChunkRows);
+        const rows = await database.all<{ rev: number; val: string }>(
+          `SELECT rev, val FROM log WHERE rev IN (${chunk.map(() => '?').join(',')}) AND val IS NOT NULL`,
+          chunk,
+        );
+        for (const { rev, val } of rows) texts.set(rev, val);
+      }
+      return texts;
+    },
+    async readAfter(revision, limit): Promise<readonly LogRow[]> {
+      const rows = await database.all<{ rev: number; key: string; val: string | null }>(
+        'SELECT rev, key, val FROM log WHERE rev > ? ORDER BY rev LIMIT ?',
+        [revision, limit],
+      );
+      return rows.map(({ rev, key, val }) => ({ revision: rev, key, text: val }));
+    },
+    setCompacted: (revision) => database.exec(`INSERT OR REPLACE INTO meta (name, value) VALUES ('compacted', ${revision})`),
+    async remove(revisions) {
+      if (revisions.length === 0) return;
+      await database.exec(`DELETE FROM log WHERE rev IN (${revisions.join(',')})`);
+      // A removed row dirties the page it was on; rows of one slice are mostly neighbours.
+      walBytes += revisions.length * 1024;
+      vacuumDue = true;
+    },
+    tidy(moment) {
+      if (checkpointPending) return undefined;
+      if (walBytes > (moment === 'idle' ? 0 : busyCheckpointBytes)) {
+        checkpointPending = true;
+        return checkpoint;
+      }
+      return moment === 'idle' && vacuumDue ? vacuumSlice : undefined;
+    },
+    async close() {
+      for (const statement of inserts.values()) await statement.finalize();
+      inserts.clear();
+      await database.close();
+    },
+  };
+}
+
+async function open(path: string): Promise<Database> {
+  let database: Database;
+  try {
+    database = await openDatabase(path);
+  } catch (cause) {
+    throw new StorageError(`open ${path}`, { hint: 'Check that the directory exists and that you may write to it.', cause });
+  }
+  try {
+    await prepare(database, path);
+    return database;
+  } catch (err) {
+    await database.close();
+    throw err instanceof StorageError ? err : openError(path, err);
+  }
+}
+
+async function prepare(database: Database, path: string): Promise<void> {
+  // Exclusive mode takes the lock with the first access and keeps it: it is what makes a second process fail here.
+  // auto_vacuum counts only before the first table is made.
+  await database.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA busy_timeout = 200; PRAGMA auto_vacuum = INCREMENTAL');
+  const [version] = await database.all<{ user_version: number }>('PRAGMA user_version');
+  const found = version?.user_version ?? 0;
+  if (found > schemaVersion) {
+    throw new StorageError(`${path} has data of version ${found}; this program reads up to version ${schemaVersion}`, {
+      hint: 'Start the newer program that wrote it, or use another data directory.',
+    });
+  }
+  await database.exec(
+    `PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = ${journalSizeLimitBytes}`,
+  );
+  if (found === 0) {
+    await database.exec(`
+      BEGIN EXCLUSIVE;
+      CREATE TABLE IF NOT EXISTS log (rev INTEGER PRIMARY KEY, key TEXT NOT NULL, val TEXT);
+      CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+      PRAGMA user_version = ${schemaVersion};
+      COMMIT`);
+  } else {
+    // The lock is taken by a write.
+    await database.exec('BEGIN IMMEDIATE; COMMIT');
+  }
+  const [check] = await database.all<{ quick_check: string }>('PRAGMA quick_check(1)');
+  if (check?.quick_check !== 'ok') {
+    throw new StorageError(`${path} is damaged: ${check?.quick_check ?? 'no answer'}`, {
+      hint: 'Put back a copy of the data directory, or remove it: what Git says is applied again.',
+    });
+  }
+}
+
+const codeOf = (err: unknown): unknown => (err instanceof Error ? (err as NodeJS.ErrnoException).code : undefined);
+
+function openError(path: string, cause: unknown): StorageError {
+  switch (codeOf(cause)) {
+    case 'SQLITE_BUSY':
+    case 'SQLITE_LOCKED':
+      return new StorageError(`${path} is in use by another process`, {
+        hint: 'Stop the other process, or use another data directory.',
+        cause,
+      });
+    case 'SQLITE_NOTADB':
+      return new StorageError(`${path} is not a database`, { hint: 'Move the file away, or use another data directory.', cause });
+    default:
+      return new StorageError(`open ${path}`, { hint: 'Check the disk, and that you may write to the directory.', cause });
+  }
+}
+
+function writeError(path: string, cause: unknown): StorageError {
+  return codeOf(cause) === 'SQLITE_FULL'
+    ? new StorageError(`no space left to write ${path}`, { hint: 'Free some disk space; writes work again then.', cause })
+    : new StorageError(`write ${path}`, { hint: 'Check the disk and the log of the kernel.', cause });
+}

@@ -1,0 +1,10 @@
+/** The store cannot do its work. `hint` tells the operator what to do about it. */
+export class StorageError extends Error {
+  override readonly name = 'StorageError';
+  readonly hint: string;
+
+  constructor(message: string, options: { readonly hint: string; readonly cause?: unknown }) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.hint = options.hint;
+  }
+}
