@@ -11,6 +11,12 @@ export interface ContainerRuntime {
   /** `process://0.1.0`, as in `node.status.nodeInfo.containerRuntimeVersion`. */
   readonly version: string;
 
+  /**
+   * False for a runtime that only pretends: environment, volumes, hooks and probes are then not prepared by the agent, probes count as
+   * passed, and no Events are written for pulled, created and started containers.
+   */
+  readonly runsPrograms: boolean;
+
   /** Makes the pod's address and directories. Idempotent by pod uid and attempt. */
   runPodSandbox(config: PodSandboxConfig): Promise<SandboxId>;
   /** Kills what is left of the sandbox's containers and releases its address. */
@@ -27,14 +33,17 @@ export interface ContainerRuntime {
   stopContainer(container: ContainerId, gracePeriodMs: number): Promise<void>;
   removeContainer(container: ContainerId): Promise<void>;
 
-  /** Everything this runtime holds for this node, also from before a restart. */
-  list(): Promise<readonly SandboxStatus[]>;
+  /** Everything this runtime holds for this node, also from before a restart; of one pod when `podUid` is given. */
+  list(options?: { readonly podUid?: string }): Promise<readonly SandboxStatus[]>;
 
   /** Runs a command in the container. Output is bounded by `limitBytes` a stream. */
   exec(container: ContainerId, command: readonly string[], options: ExecOptions): Promise<ExecResult>;
 
-  /** The container's log file: lines as CRI writes them, `TIMESTAMP STREAM F|P TEXT`. Absent for runtimes that have no output. */
-  logPathOf(container: ContainerId): string | undefined;
+  /** Where the container's output is. Absent for runtimes that have none, and for unknown containers. */
+  logOf(container: ContainerId): ContainerLog | undefined;
+
+  /** TCP addresses the pod's programs listen on now; empty where that cannot be seen. */
+  listeners(podUid: string): Promise<readonly ListeningAddress[]>;
 
   /** CPU and memory of running containers; absent values are not measured (never invented). */
   stats(): Promise<readonly ContainerStats[]>;
@@ -49,12 +58,30 @@ export interface ContainerRuntime {
 export type SandboxId = string;
 export type ContainerId = string;
 
+/**
+ * Output as the program wrote it, both streams in one file, because a pipe would end with the agent. `timesPath` has lines
+ * `OFFSET MILLISECONDS`: what lies before OFFSET had been written by then. Older output is in the same paths with `.1` appended.
+ */
+export interface ContainerLog {
+  readonly path: string;
+  readonly timesPath: string;
+}
+
+export interface ListeningAddress {
+  readonly address: string;
+  readonly port: number;
+}
+
 export interface PodSandboxConfig {
   readonly namespace: string;
   readonly name: string;
   readonly uid: string;
   readonly attempt: number;
   readonly hostname: string;
+  /** The pod uses the node's address instead of one of its own. */
+  readonly hostNetwork: boolean;
+  /** Lines of /etc/hosts besides those of localhost and the pod itself. */
+  readonly hostAliases: readonly { readonly ip: string; readonly hostnames: readonly string[] }[];
   readonly logDirectory: string;
 }
 

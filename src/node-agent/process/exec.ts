@@ -1,0 +1,90 @@
+import { spawn } from 'node:child_process';
+import type { Clock } from '../../base/clock.ts';
+import type { ExecOptions, ExecResult } from '../container-runtime.ts';
+import type { Isolation } from './isolation.ts';
+
+export interface ExecPlan {
+  readonly isolation: Isolation;
+  /** The container's first process. */
+  readonly pid: number;
+  readonly command: readonly string[];
+  readonly workingDir: string;
+  readonly environment: Readonly<Record<string, string>>;
+  readonly clock: Clock;
+}
+
+/** How long output is waited for after the command has ended: a background child may hold the pipe for ever. */
+const drainMs = 100;
+
+/** Exit codes are those of a shell: 127 when the program is not found, 128 + signal when it was killed. */
+export function execInContainer(plan: ExecPlan, { timeoutMs, limitBytes }: ExecOptions): Promise<ExecResult> {
+  const { isolation, pid, command, workingDir, environment, clock } = plan;
+  // The directory may be gone by now; the command then runs in /.
+  const shell = ['/bin/sh', '-c', 'cd "$0" 2>/dev/null; exec "$@"', workingDir, ...command];
+  const [program = '', ...args] =
+    isolation.mode === 'plain'
+      ? shell
+      : [
+          isolation.tools.nsenter,
+          `--target=${pid}`,
+          ...(isolation.user ? ['--user', '--preserve-credentials'] : []),
+          '--mount',
+          '--pid',
+          '--uts',
+          '--ipc',
+          '--',
+          ...shell,
+        ];
+  return new Promise((resolve, reject) => {
+    // A group of its own, so that the deadline ends what the command has started too.
+    const child = spawn(program, args, { detached: true, stdio: ['ignore', 'pipe', 'pipe'], env: environment, cwd: '/' });
+    const stdout = collect(child.stdout, limitBytes);
+    const stderr = collect(child.stderr, limitBytes);
+    let timedOut = false;
+    let settled = false;
+    const cancelTimeout = clock.after(timeoutMs, () => {
+      timedOut = true;
+      killGroup(child.pid);
+    });
+    child.once('error', (err) => {
+      cancelTimeout();
+      settled = true;
+      reject(new Error(`run ${command[0] ?? ''} in the container`, { cause: err }));
+    });
+    child.once('exit', (code, signal) => {
+      cancelTimeout();
+      const finish = (): void => {
+        if (settled) return;
+        settled = true;
+        cancelDrain();
+        child.stdout.destroy();
+        child.stderr.destroy();
+        resolve({ exitCode: signal === null ? (code ?? 0) : 137, timedOut, stdout: stdout(), stderr: stderr() });
+      };
+      const cancelDrain = clock.after(drainMs, finish);
+      child.once('close', finish);
+    });
+  });
+}
+
+/** Keeps the first `limitBytes`, and reads on, so that the program is not stopped by a full pipe. */
+function collect(stream: NodeJS.ReadableStream, limitBytes: number): () => Buffer {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  stream.on('data', (chunk: Buffer) => {
+    if (size >= limitBytes) return;
+    const kept = chunk.subarray(0, limitBytes - size);
+    size += kept.length;
+    chunks.push(kept);
+  });
+  return () => Buffer.concat(chunks);
+}
+
+function killGroup(pid: number | undefined): void {
+  if (pid === undefined) return;
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch (err) {
+    if ((err as NodeJS.ErrnoException).code !== 'ESRCH') throw err;
+  }
+}

@@ -1,0 +1,357 @@
+import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { systemClock } from '../../../src/base/clock.ts';
+import { createLog } from '../../../src/base/log.ts';
+import type { ContainerConfig, ContainerRuntime, ContainerStatus, PodSandboxConfig } from '../../../src/node-agent/container-runtime.ts';
+import { openProcessHost, type ProcessHost } from '../../../src/node-agent/process/process-host.ts';
+import { openProcessRuntime } from '../../../src/node-agent/process/process-runtime.ts';
+
+const log = createLog({ level: 'silent' });
+const searchPath = process.env.PATH ?? '';
+
+const hosts = {
+  namespaces: await openProcessHost({ nodePath: process.execPath, searchPath }),
+  plain: await openProcessHost({ nodePath: process.execPath, searchPath, plain: true }),
+};
+const isolated = hosts.namespaces.isolation.mode === 'namespaces';
+
+async function until<T>(what: string, poll: () => Promise<T | undefined>, deadlineMs = 10_000): Promise<T> {
+  const end = Date.now() + deadlineMs;
+  for (;;) {
+    const value = await poll();
+    if (value !== undefined) return value;
+    if (Date.now() > end) throw new Error(`${what} did not happen in ${deadlineMs} ms`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+let sequence = 0;
+
+class Fixture {
+  readonly directory: string;
+  readonly host: ProcessHost;
+  runtime: ContainerRuntime;
+
+  private constructor(directory: string, host: ProcessHost, runtime: ContainerRuntime) {
+    this.directory = directory;
+    this.host = host;
+    this.runtime = runtime;
+  }
+
+  static async create(host: ProcessHost): Promise<Fixture> {
+    const directory = await mkdtemp(join(tmpdir(), 'midship-runtime-'));
+    return new Fixture(directory, host, await Fixture.open(directory, host));
+  }
+
+  static open(directory: string, host: ProcessHost): Promise<ContainerRuntime> {
+    return openProcessRuntime({
+      host,
+      directory: join(directory, 'run'),
+      podCidr: '127.200.16.0/24',
+      version: '0',
+      clock: systemClock,
+      log,
+    });
+  }
+
+  async reopen(): Promise<void> {
+    await this.runtime.close();
+    this.runtime = await Fixture.open(this.directory, this.host);
+  }
+
+  sandbox(changes: Partial<PodSandboxConfig> = {}): Promise<string> {
+    sequence += 1;
+    const uid = `uid-${sequence}`;
+    return this.runtime.runPodSandbox({
+      namespace: 'default',
+      name: `pod-${sequence}`,
+      uid,
+      attempt: 0,
+      hostname: `pod-${sequence}`,
+      hostNetwork: false,
+      hostAliases: [],
+      logDirectory: join(this.directory, 'logs', uid),
+      ...changes,
+    });
+  }
+
+  async run(sandbox: string, script: string, changes: Partial<ContainerConfig> = {}): Promise<string> {
+    const id = await this.runtime.createContainer(sandbox, {
+      name: 'main',
+      attempt: 0,
+      image: 'host/sh',
+      command: ['/bin/sh', '-c'],
+      args: [script],
+      workingDir: undefined,
+      env: [],
+      mounts: [],
+      configHash: 'h',
+      terminationMessagePath: '/dev/termination-log',
+      ...changes,
+    });
+    await this.runtime.startContainer(id);
+    return id;
+  }
+
+  async status(id: string): Promise<ContainerStatus> {
+    const all = await this.runtime.list();
+    const found = all.flatMap((sandbox) => sandbox.containers).find((container) => container.id === id);
+    if (found === undefined) throw new Error(`no container ${id}`);
+    return found;
+  }
+
+  exited(id: string): Promise<ContainerStatus> {
+    return until('exit', async () => {
+      const status = await this.status(id);
+      return status.state === 'exited' ? status : undefined;
+    });
+  }
+
+  output(id: string): Promise<string> {
+    return readFile(this.runtime.logOf(id)?.path ?? '', 'utf8');
+  }
+
+  printed(id: string, text: string): Promise<string> {
+    return until(`output of ${text}`, async () => {
+      const output = await this.output(id);
+      return output.includes(text) ? output : undefined;
+    });
+  }
+
+  async end(): Promise<void> {
+    for (const { id } of await this.runtime.list()) await this.runtime.removePodSandbox(id);
+    await this.runtime.close();
+    await rm(this.directory, { recursive: true, force: true });
+  }
+}
+
+describe.each(['namespaces', 'plain'] as const)('process runtime, %s', (mode) => {
+  const skip = mode === 'namespaces' && !isolated;
+  let fixture: Fixture;
+  beforeEach(async (context) => {
+    if (skip) context.skip('this machine gives no namespaces');
+    fixture = await Fixture.create(hosts[mode]);
+  });
+  afterEach(() => (skip ? undefined : fixture.end()));
+
+  it('keeps output and exit code of a program, and gives each pod an address', async () => {
+    const [first, second] = [await fixture.sandbox(), await fixture.sandbox()];
+    const id = await fixture.run(first, 'echo "out $GREETING"; echo err >&2; exit 7', { env: [{ name: 'GREETING', value: "it's $HOME" }] });
+    expect(await fixture.exited(id)).toMatchObject({ exitCode: 7, reason: 'Error' });
+    expect(await fixture.output(id)).toBe("out it's $HOME\nerr\n");
+    const [a, b] = await fixture.runtime.list();
+    expect([a?.ip, b?.ip]).toEqual(['127.200.16.2', '127.200.16.3']);
+    await fixture.runtime.removePodSandbox(second);
+    expect((await fixture.runtime.list()).map(({ id: sandbox }) => sandbox)).toEqual([first]);
+  });
+
+  it('passes environment names that a shell cannot hold, and has node on the PATH', async () => {
+    const id = await fixture.run(await fixture.sandbox(), '', {
+      command: ['node', '-e', 'console.log(process.env["app.name"], process.env.HOSTNAME)'],
+      args: [],
+      env: [{ name: 'app.name', value: 'a b' }],
+    });
+    await fixture.exited(id);
+    expect(await fixture.output(id)).toMatch(/^a b pod-\d+\n$/);
+  });
+
+  it('says that a program was not found', async () => {
+    const id = await fixture.run(await fixture.sandbox(), '', { command: ['no-such-program'], args: [] });
+    expect(await fixture.exited(id)).toMatchObject({
+      exitCode: 128,
+      reason: 'StartError',
+      message: 'exec: "no-such-program": executable file not found in $PATH',
+    });
+  });
+
+  it('stops with SIGTERM and reports the code the program chose', async () => {
+    const id = await fixture.run(await fixture.sandbox(), 'trap "sleep 0.2; exit 9" TERM; echo ready; while :; do sleep 0.05; done');
+    await fixture.printed(id, 'ready');
+    await fixture.runtime.stopContainer(id, 5_000);
+    expect(await fixture.status(id)).toMatchObject({ state: 'exited', exitCode: 9 });
+  });
+
+  it('ends a program without a handler at the first signal', async () => {
+    const id = await fixture.run(await fixture.sandbox(), '', { command: ['sleep', '60'], args: [] });
+    const before = Date.now();
+    await fixture.runtime.stopContainer(id, 5_000);
+    expect(Date.now() - before).toBeLessThan(2_000);
+    expect(await fixture.status(id)).toMatchObject({ exitCode: 143 });
+  });
+
+  it('kills everything a container has started, also what left its session, after the grace period', async () => {
+    const id = await fixture.run(
+      await fixture.sandbox(),
+      'trap "" TERM; setsid sleep 1234.5 & sleep 1234.5 & echo ready; while :; do sleep 0.1; done',
+    );
+    await fixture.printed(id, 'ready');
+    await fixture.runtime.stopContainer(id, 300);
+    expect(await fixture.status(id)).toMatchObject({ exitCode: 137, reason: 'Error' });
+    const left = (await commandLines()).filter((line) => line.includes('1234.5'));
+    expect(left).toEqual([]);
+  });
+
+  it('notices at once that the program was killed', async () => {
+    const id = await fixture.run(await fixture.sandbox(), 'echo $$; exec sleep 4321.5');
+    await fixture.printed(id, '\n');
+    const changed = new Promise<string>((resolve) => fixture.runtime.onChange(resolve));
+    await killByCommandLine('sleep\x004321.5');
+    await changed;
+    expect(await fixture.status(id)).toMatchObject({ exitCode: 137 });
+  });
+
+  it('adopts running containers after a crash, and learns the exit codes of those that ended meanwhile', async () => {
+    const sandbox = await fixture.sandbox();
+    const running = await fixture.run(sandbox, 'echo up; while [ ! -e /proc/self/nothing ]; do sleep 0.05; done', { name: 'running' });
+    const ending = await fixture.run(await fixture.sandbox(), 'echo up; sleep 0.3; exit 5', { name: 'ending' });
+    await fixture.printed(running, 'up');
+    const before = await fixture.status(running);
+    // A crash runs no clean-up: the first runtime is only forgotten.
+    await fixture.runtime.close();
+    await until('end of the second program', async () => ((await commandLines()).some((line) => line.includes(ending)) ? undefined : true));
+    fixture.runtime = await Fixture.open(fixture.directory, fixture.host);
+    expect(await fixture.status(ending)).toMatchObject({ state: 'exited', exitCode: 5 });
+    expect(await fixture.status(running)).toEqual(before);
+    await fixture.runtime.stopContainer(running, 2_000);
+    expect(await fixture.status(running)).toMatchObject({ state: 'exited', exitCode: 143 });
+    // The address stays with the adopted sandbox.
+    const third = await fixture.sandbox();
+    const ips = (await fixture.runtime.list()).map(({ ip }) => ip);
+    expect(new Set(ips).size).toBe(3);
+    expect(third).toBeTruthy();
+  });
+
+  it('notices the death of an adopted container', async () => {
+    const id = await fixture.run(await fixture.sandbox(), 'exec sleep 999.25');
+    await fixture.reopen();
+    await killByCommandLine('sleep\x00999.25');
+    expect(await fixture.exited(id)).toMatchObject({ exitCode: 137 });
+  });
+
+  it('runs commands in a container, within a deadline and a size', async () => {
+    const id = await fixture.run(await fixture.sandbox(), 'echo ready; exec sleep 60', { env: [{ name: 'A', value: '1' }] });
+    await fixture.printed(id, 'ready');
+    const exec = (script: string, timeoutMs = 5_000) => fixture.runtime.exec(id, ['sh', '-c', script], { timeoutMs, limitBytes: 1_000 });
+    const result = await exec('echo "out $A"; echo err >&2; exit 3');
+    expect({ ...result, stdout: String(result.stdout), stderr: String(result.stderr) }).toEqual({
+      exitCode: 3,
+      timedOut: false,
+      stdout: 'out 1\n',
+      stderr: 'err\n',
+    });
+    expect((await exec('head -c 5000 /dev/zero')).stdout.length).toBe(1_000);
+    expect(await exec('sleep 30', 200)).toMatchObject({ timedOut: true });
+    // A background child that holds the pipe does not hold the answer.
+    expect(await exec('sleep 7 & exit 0')).toMatchObject({ exitCode: 0 });
+  });
+
+  it('measures a running container and sees what it listens on', async () => {
+    const sandbox = await fixture.sandbox();
+    const id = await fixture.run(sandbox, '', {
+      command: ['node', '-e', 'require("http").createServer().listen(0, "127.200.16.2", () => console.log("listening"))'],
+      args: [],
+    });
+    await fixture.printed(id, 'listening');
+    const [stats] = await fixture.runtime.stats();
+    expect(stats?.memoryRssBytes).toBeGreaterThan(10_000_000);
+    expect(stats?.cpuUsageSeconds).toBeGreaterThan(0);
+    const [{ uid } = { uid: '' }] = await fixture.runtime.list();
+    expect(await fixture.runtime.listeners(uid)).toEqual([{ address: '127.200.16.2', port: expect.any(Number) }]);
+  });
+
+  it('refuses images that are not programs of the host', async () => {
+    await expect(fixture.runtime.pullImage('nginx:1')).rejects.toMatchObject({
+      reason: 'ErrImagePull',
+      message:
+        'image "nginx:1" cannot run on the process runtime, which runs programs of this machine (images named host/...); the containerd runtime will pull images',
+    });
+    await expect(fixture.runtime.pullImage('host/web:1')).resolves.toEqual({ imageRef: 'host/web:1' });
+  });
+});
+
+describe.skipIf(!isolated)('a container with its own file system', () => {
+  let fixture: Fixture;
+  let volume: string;
+  beforeAll(async () => {
+    fixture = await Fixture.create(hosts.namespaces);
+    volume = join(fixture.directory, 'volume');
+    await mkdir(volume);
+    await writeFile(join(volume, 'key'), 'value\n');
+  });
+  afterAll(() => fixture.end());
+
+  const outputOf = async (script: string, changes: Partial<ContainerConfig> = {}): Promise<string> => {
+    const id = await fixture.run(await fixture.sandbox(), script, changes);
+    await fixture.exited(id);
+    return fixture.output(id);
+  };
+
+  it('has volumes at their paths, also below directories of the host that lack them', async () => {
+    const at = (containerPath: string, readOnly = true) => ({ hostPath: volume, containerPath, readOnly });
+    const output = await outputOf(
+      'cat /data/key /etc/app/conf.d/key /usr/share/midship-test/key /srv/"a b"/key; cat /etc/passwd >/dev/null && echo passwd; ls /usr/share >/dev/null && echo share; echo x >/data/key; echo x >/srv/"a b"/new && echo written',
+      { mounts: [at('/data'), at('/etc/app/conf.d'), at('/usr/share/midship-test/'), at('/srv/a b', false)] },
+    );
+    expect(output).toContain('value\nvalue\nvalue\nvalue\npasswd\nshare\n');
+    expect(output).toContain('Read-only file system');
+    expect(output).toContain('written');
+    expect(existsSync('/etc/app')).toBe(false);
+  });
+
+  it('mounts a single file over one of the host', async () => {
+    const mounts = [{ hostPath: join(volume, 'key'), containerPath: '/etc/hostname-of-test/file', readOnly: true }];
+    expect(await outputOf('cat /etc/hostname-of-test/file', { mounts })).toBe('value\n');
+  });
+
+  it('has its own /tmp, host name, processes and a read-only host', async () => {
+    const output = await outputOf(
+      'echo x >/tmp/own; ls /tmp; cat /proc/sys/kernel/hostname; ls -d /proc/[0-9]* | wc -l; touch /usr/x; grep -c . /etc/hosts',
+    );
+    expect(output).toMatch(/^own\npod-\d+\n[3-6]\n/);
+    expect(output).toContain('Read-only file system');
+  });
+
+  it('keeps the termination message', async () => {
+    const id = await fixture.run(await fixture.sandbox(), 'echo "why it ended" >/dev/termination-log; exit 2');
+    expect(await fixture.exited(id)).toMatchObject({ exitCode: 2, message: 'why it ended\n' });
+  });
+
+  it('leaves no process behind when its first process is killed', async () => {
+    const id = await fixture.run(await fixture.sandbox(), 'setsid sleep 777.125 & echo ready; exec sleep 60');
+    await fixture.printed(id, 'ready');
+    await killByCommandLine('sleep\x0060');
+    await fixture.exited(id);
+    expect((await commandLines()).filter((line) => line.includes('777.125'))).toEqual([]);
+  });
+});
+
+it('refuses volumes where there are no mount namespaces, and says why', async () => {
+  const fixture = await Fixture.create(hosts.plain);
+  const sandbox = await fixture.sandbox();
+  const mounts = [{ hostPath: '/tmp', containerPath: '/data', readOnly: true }];
+  await expect(fixture.run(sandbox, 'true', { mounts })).rejects.toMatchObject({
+    reason: 'CreateContainerConfigError',
+    message: 'volumeMounts need a mount namespace for the container, and isolation is switched off',
+  });
+  await fixture.end();
+});
+
+async function commandLines(): Promise<string[]> {
+  const lines: string[] = [];
+  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
+    try {
+      lines.push(`${pid} ${await readFile(`/proc/${pid}/cmdline`, 'utf8')}`);
+    } catch {
+      // Ended while it was looked at.
+    }
+  }
+  return lines;
+}
+
+async function killByCommandLine(text: string): Promise<void> {
+  const line = await until(`process ${text}`, async () => (await commandLines()).find((candidate) => candidate.includes(` ${text}`)));
+  process.kill(Number(line.split(' ')[0]), 'SIGKILL');
+}
