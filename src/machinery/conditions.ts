@@ -1,0 +1,53 @@
+/** What conditions of all kinds have in common; kinds add fields of their own. */
+export interface ConditionLike {
+  readonly type: string;
+  readonly status: string;
+  readonly reason?: string | undefined;
+  readonly message?: string | undefined;
+  /** RFC 3339; when `status` last changed. */
+  readonly lastTransitionTime?: string | null | undefined;
+  readonly observedGeneration?: number | undefined;
+}
+
+/** The condition of a type, or undefined. */
+export function conditionOf<T extends ConditionLike>(conditions: readonly T[] | undefined, type: string): T | undefined {
+  return conditions?.find((condition) => condition.type === type);
+}
+
+/** True when the condition is there and `True`. */
+export function isConditionTrue(conditions: readonly ConditionLike[] | undefined, type: string): boolean {
+  return conditionOf(conditions, type)?.status === 'True';
+}
+
+/**
+ * The conditions with `next` in the place of the one of its type, or at the end. Fields that `next` leaves out stay as they are, and
+ * `lastTransitionTime` moves to `now` only when the status changes. The same reference comes back when nothing changes.
+ *
+ * @param now  RFC 3339, seconds
+ * @see Kubernetes API conventions, "Typical status properties"
+ */
+export function setCondition<T extends ConditionLike>(
+  conditions: readonly T[] | undefined,
+  next: Omit<T, 'lastTransitionTime'> & { readonly lastTransitionTime?: string | null | undefined },
+  now: string,
+): readonly T[] {
+  const list = conditions ?? [];
+  const index = list.findIndex(({ type }) => type === next.type);
+  const before = list[index];
+  // The generic parts are T again once they are put together: `next` has all of T but the time, which is added.
+  if (before === undefined) return [...list, { ...next, lastTransitionTime: next.lastTransitionTime ?? now } as unknown as T];
+  const lastTransitionTime = next.lastTransitionTime ?? (before.status === next.status ? (before.lastTransitionTime ?? now) : now);
+  const after = { ...before, ...next, lastTransitionTime } as unknown as T;
+  if (isSame(before, after)) return list;
+  return list.with(index, after);
+}
+
+/** The conditions without one type; the same reference when there was none. */
+export function removeCondition<T extends ConditionLike>(conditions: readonly T[], type: string): readonly T[] {
+  return conditions.some((condition) => condition.type === type) ? conditions.filter((condition) => condition.type !== type) : conditions;
+}
+
+function isSame(before: object, after: object): boolean {
+  const old = before as Readonly<Record<string, unknown>>;
+  return Object.entries(after).every(([field, value]) => Object.is(old[field], value));
+}
