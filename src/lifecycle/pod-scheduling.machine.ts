@@ -1,0 +1,90 @@
+import { setup } from 'xstate';
+
+/**
+ * What happened to a pod that wants a node.
+ *
+ * `backingOff` is whether the pod's back-off still runs at the moment the cluster changed.
+ */
+export type PodSchedulingEvent =
+  | { readonly type: 'GATES_LIFTED' }
+  | { readonly type: 'NODE_FOUND' }
+  | { readonly type: 'NODE_NOT_FOUND' }
+  | { readonly type: 'ATTEMPT_FAILED' }
+  | { readonly type: 'CLUSTER_CHANGED'; readonly backingOff: boolean }
+  | { readonly type: 'BACKOFF_EXPIRED' }
+  | { readonly type: 'BIND_FAILED' }
+  | { readonly type: 'ASSUMPTION_EXPIRED' }
+  | { readonly type: 'BOUND' }
+  | { readonly type: 'DELETED' };
+
+/**
+ * A pod on its way to a node, as the scheduler sees it: held by its gates (a pod without gates passes at once), waiting to be tried, rejected until the cluster changes, waiting for its
+ * back-off, promised to a node, bound. The queues of the scheduler are the middle states; they live in memory, since a scheduler that
+ * starts anew tries every pod without a node once.
+ *
+ * @see Kubernetes scheduling framework, "Scheduling cycle & binding cycle"
+ */
+export const podSchedulingMachine = setup({
+  types: { events: {} as PodSchedulingEvent },
+  guards: { backingOff: (_, params: { backingOff: boolean }) => params.backingOff },
+  actions: {
+    /** Puts the pod where it is tried next, by priority and age. */
+    activate() {},
+    /** Keeps the pod until its back-off is over. */
+    backOff() {},
+    /** Keeps the pod until something changes that may help it, and says why on the pod. */
+    park() {},
+    /** Promises the node's resources to the pod and tells the API. */
+    bind() {},
+    /** Takes back a promise. */
+    forget() {},
+    /** Says on the pod what went wrong. */
+    reportFailure() {},
+    /** Drops all that is held for the pod. */
+    release() {},
+  },
+}).createMachine({
+  id: 'pod-scheduling',
+  initial: 'Gated',
+  on: { DELETED: { target: '.Gone', actions: 'release' } },
+  states: {
+    Gated: {
+      on: {
+        GATES_LIFTED: { target: 'Pending', actions: 'activate' },
+        BOUND: { target: 'Bound', actions: 'release' },
+      },
+    },
+    Pending: {
+      on: {
+        NODE_FOUND: { target: 'Assumed', actions: 'bind' },
+        NODE_NOT_FOUND: { target: 'Unschedulable', actions: 'park' },
+        ATTEMPT_FAILED: { target: 'Backoff', actions: ['reportFailure', 'backOff'] },
+        BOUND: { target: 'Bound', actions: 'release' },
+      },
+    },
+    Unschedulable: {
+      on: {
+        CLUSTER_CHANGED: [
+          { guard: { type: 'backingOff', params: ({ event }) => event }, target: 'Backoff', actions: 'backOff' },
+          { target: 'Pending', actions: 'activate' },
+        ],
+        BOUND: { target: 'Bound', actions: 'release' },
+      },
+    },
+    Backoff: {
+      on: {
+        BACKOFF_EXPIRED: { target: 'Pending', actions: 'activate' },
+        BOUND: { target: 'Bound', actions: 'release' },
+      },
+    },
+    Assumed: {
+      on: {
+        BOUND: { target: 'Bound', actions: 'release' },
+        BIND_FAILED: { target: 'Backoff', actions: ['forget', 'reportFailure', 'backOff'] },
+        ASSUMPTION_EXPIRED: { target: 'Pending', actions: ['forget', 'activate'] },
+      },
+    },
+    Bound: {},
+    Gone: { on: { DELETED: {} } },
+  },
+});

@@ -1,0 +1,271 @@
+import type { Node, Taint } from '../api/core/v1/node.ts';
+import type { Clock } from '../base/clock.ts';
+import { deepEqual } from '../machinery/object.ts';
+import type { ClusterChange, ClusterView } from './plugin.ts';
+import { anyAddress, type HostPort, type PodRecord } from './pod-record.ts';
+import { allocatableOf } from './requests.ts';
+
+/**
+ * A node as filters and scores read it: flat numbers and sets, since chasing pointers through node objects was the largest single cost
+ * of scheduling on thousands of nodes.
+ */
+export class NodeRecord {
+  readonly name: string;
+  /** Rises with every change; a score is good as long as it stands. */
+  version = 0;
+  /** False for a node whose object is gone, or not there yet, while pods name it. */
+  present = false;
+  unschedulable = false;
+  labels: Readonly<Record<string, string>> = {};
+  /** NoSchedule and NoExecute. */
+  hardTaints: readonly Taint[] = [];
+  /** PreferNoSchedule. */
+  softTaints: readonly Taint[] = [];
+
+  milliCpu = 0;
+  memory = 0;
+  ephemeralStorage = 0;
+  maxPods = 0;
+  extended: ReadonlyMap<string, number> | undefined;
+
+  usedMilliCpu = 0;
+  usedMemory = 0;
+  usedEphemeralStorage = 0;
+  usedExtended: Map<string, number> | undefined;
+  scoredMilliCpu = 0;
+  scoredMemory = 0;
+
+  readonly pods = new Map<string, PodRecord>();
+  /** Pods of each owner that has more than none here. */
+  readonly podsByOwner = new Map<string, number>();
+  #hostPorts: Map<string, number> | undefined;
+
+  constructor(name: string) {
+    this.name = name;
+  }
+
+  read(node: Node): readonly ClusterChange[] {
+    const changes: ClusterChange[] = this.present ? [] : ['NodeAdded'];
+    const amounts = allocatableOf(node.status?.allocatable as Readonly<Record<string, string>> | undefined);
+    if (
+      amounts.milliCpu !== this.milliCpu ||
+      amounts.memory !== this.memory ||
+      amounts.ephemeralStorage !== this.ephemeralStorage ||
+      amounts.pods !== this.maxPods ||
+      !sameAmounts(amounts.extended, this.extended)
+    ) {
+      this.milliCpu = amounts.milliCpu;
+      this.memory = amounts.memory;
+      this.ephemeralStorage = amounts.ephemeralStorage;
+      this.maxPods = amounts.pods;
+      this.extended = amounts.extended;
+      changes.push('NodeAllocatableChanged');
+    }
+    const labels = node.metadata.labels ?? {};
+    if (!deepEqual(labels, this.labels)) changes.push('NodeLabelsChanged');
+    this.labels = labels;
+    const taints = node.spec?.taints ?? [];
+    const hardTaints = taints.filter(({ effect }) => effect !== 'PreferNoSchedule');
+    const softTaints = taints.filter(({ effect }) => effect === 'PreferNoSchedule');
+    const unschedulable = node.spec?.unschedulable === true;
+    if (unschedulable !== this.unschedulable || !deepEqual(hardTaints, this.hardTaints)) changes.push('NodeTaintsChanged');
+    if (!deepEqual(softTaints, this.softTaints)) this.version += 1;
+    this.hardTaints = hardTaints;
+    this.softTaints = softTaints;
+    this.unschedulable = unschedulable;
+    this.present = true;
+    if (changes.length > 0) this.version += 1;
+    return changes;
+  }
+
+  add(pod: PodRecord): void {
+    this.pods.set(pod.key, pod);
+    this.#count(pod, 1);
+  }
+
+  remove(pod: PodRecord): void {
+    if (!this.pods.delete(pod.key)) return;
+    this.#count(pod, -1);
+  }
+
+  /** A pod here has one of these ports already. */
+  hasPortOf(wanted: readonly HostPort[]): boolean {
+    const taken = this.#hostPorts;
+    if (taken === undefined || taken.size === 0) return false;
+    return wanted.some(({ protocol, ip, port }) => {
+      if (ip !== anyAddress) return taken.has(`${protocol}/${ip}/${port}`) || taken.has(`${protocol}/${anyAddress}/${port}`);
+      // Any address collides with every address; nodes have few host ports.
+      for (const key of taken.keys()) if (key.startsWith(`${protocol}/`) && key.endsWith(`/${port}`)) return true;
+      return false;
+    });
+  }
+
+  #count({ shape }: PodRecord, sign: 1 | -1): void {
+    this.version += 1;
+    const { requests, hostPorts, ownerUid } = shape;
+    this.usedMilliCpu += sign * requests.milliCpu;
+    this.usedMemory += sign * requests.memory;
+    this.usedEphemeralStorage += sign * requests.ephemeralStorage;
+    this.scoredMilliCpu += sign * requests.scoredMilliCpu;
+    this.scoredMemory += sign * requests.scoredMemory;
+    if (requests.extended !== undefined) {
+      this.usedExtended ??= new Map();
+      for (const [name, amount] of requests.extended) addTo(this.usedExtended, name, sign * amount);
+    }
+    if (ownerUid !== undefined) addTo(this.podsByOwner, ownerUid, sign);
+    if (hostPorts.length > 0) {
+      this.#hostPorts ??= new Map();
+      for (const { protocol, ip, port } of hostPorts) addTo(this.#hostPorts, `${protocol}/${ip}/${port}`, sign);
+    }
+  }
+}
+
+function addTo(counts: Map<string, number>, key: string, amount: number): void {
+  const sum = (counts.get(key) ?? 0) + amount;
+  if (sum === 0) counts.delete(key);
+  else counts.set(key, sum);
+}
+
+function sameAmounts(a: ReadonlyMap<string, number> | undefined, b: ReadonlyMap<string, number> | undefined): boolean {
+  if (a === undefined || b === undefined) return a === b;
+  return a.size === b.size && [...a].every(([name, amount]) => b.get(name) === amount);
+}
+
+/**
+ * Nodes and the pods on them, with the pods that were just promised to a node: the API says so only some milliseconds later, and until
+ * then their resources must not be given away again.
+ */
+export interface SchedulerCache extends ClusterView {
+  setNode(node: Node): readonly ClusterChange[];
+  removeNode(name: string): void;
+  /** The API has the pod on `nodeName`, which confirms an assumption or overrules it. */
+  setPod(pod: PodRecord, nodeName: string): void;
+  /** The pod is gone or has ended. True when it held something. */
+  removePod(key: string): boolean;
+  /** Promises the node to the pod. */
+  assume(pod: PodRecord, node: NodeRecord): void;
+  /** The API accepted the binding: from now on the assumption expires unless it is confirmed. */
+  bindingFinished(key: string): void;
+  /** Takes the promise back. Nothing when the API has confirmed it meanwhile. */
+  forget(key: string): void;
+  /** Keys whose binding was accepted and which nobody confirmed in time. */
+  expired(): readonly string[];
+  readonly assumedPods: number;
+}
+
+export interface SchedulerCacheOptions {
+  readonly clock: Clock;
+  readonly namespaceLabels: (name: string) => Readonly<Record<string, string>> | undefined;
+  /** How long an accepted binding may stay unconfirmed. */
+  readonly assumeTtlMs?: number;
+}
+
+interface Placement {
+  pod: PodRecord;
+  readonly node: NodeRecord;
+  assumed: boolean;
+  expiresAt: number | undefined;
+}
+
+export function createSchedulerCache({ clock, namespaceLabels, assumeTtlMs = 30_000 }: SchedulerCacheOptions): SchedulerCache {
+  const records = new Map<string, NodeRecord>();
+  const nodes: NodeRecord[] = [];
+  const placements = new Map<string, Placement>();
+  const assumed = new Set<string>();
+  const podsWithAntiAffinity = new Map<PodRecord, NodeRecord>();
+
+  function recordOf(name: string): NodeRecord {
+    let record = records.get(name);
+    if (record === undefined) {
+      record = new NodeRecord(name);
+      records.set(name, record);
+    }
+    return record;
+  }
+
+  function place(pod: PodRecord, node: NodeRecord, isAssumed: boolean): void {
+    node.add(pod);
+    placements.set(pod.key, { pod, node, assumed: isAssumed, expiresAt: undefined });
+    if (isAssumed) assumed.add(pod.key);
+    if (pod.shape.requiredAntiAffinity.length > 0) podsWithAntiAffinity.set(pod, node);
+  }
+
+  function displace(placement: Placement): void {
+    const { pod, node } = placement;
+    node.remove(pod);
+    placements.delete(pod.key);
+    assumed.delete(pod.key);
+    podsWithAntiAffinity.delete(pod);
+    if (!node.present && node.pods.size === 0) records.delete(node.name);
+  }
+
+  return {
+    nodes,
+    podsWithAntiAffinity,
+    namespaceLabels,
+    setNode(node) {
+      const record = recordOf(node.metadata.name);
+      const isNew = !record.present;
+      const changes = record.read(node);
+      if (isNew) nodes.push(record);
+      return changes;
+    },
+    removeNode(name) {
+      const record = records.get(name);
+      if (record === undefined) return;
+      record.present = false;
+      record.version += 1;
+      const index = nodes.indexOf(record);
+      if (index !== -1) nodes.splice(index, 1);
+      if (record.pods.size === 0) records.delete(name);
+    },
+    setPod(pod, nodeName) {
+      const known = placements.get(pod.key);
+      if (known !== undefined) {
+        const unchanged = known.node.name === nodeName && known.pod.shape === pod.shape && known.pod.uid === pod.uid;
+        if (unchanged && known.pod.shape.requiredAntiAffinity.length === 0) {
+          // Most updates are of status: nothing that is counted has changed, and a promise just became true.
+          known.assumed = false;
+          known.expiresAt = undefined;
+          assumed.delete(pod.key);
+          known.node.pods.set(pod.key, pod);
+          known.pod = pod;
+          return;
+        }
+        displace(known);
+      }
+      place(pod, recordOf(nodeName), false);
+    },
+    removePod(key) {
+      const known = placements.get(key);
+      if (known === undefined) return false;
+      displace(known);
+      return true;
+    },
+    assume(pod, node) {
+      const known = placements.get(pod.key);
+      if (known !== undefined) displace(known);
+      place(pod, node, true);
+    },
+    bindingFinished(key) {
+      const known = placements.get(key);
+      if (known?.assumed === true) known.expiresAt = clock.monotonicMs() + assumeTtlMs;
+    },
+    forget(key) {
+      const known = placements.get(key);
+      if (known?.assumed === true) displace(known);
+    },
+    expired() {
+      const now = clock.monotonicMs();
+      const keys: string[] = [];
+      for (const key of assumed) {
+        const expiresAt = placements.get(key)?.expiresAt;
+        if (expiresAt !== undefined && expiresAt <= now) keys.push(key);
+      }
+      return keys;
+    },
+    get assumedPods() {
+      return assumed.size;
+    },
+  };
+}

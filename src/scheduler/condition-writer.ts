@@ -1,0 +1,89 @@
+import { type Pod, pods } from '../api/core/v1/pod.ts';
+import { type Clock, timestampOf } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
+import type { Client } from '../client/client.ts';
+import { keyOf, refOf } from '../machinery/object.ts';
+import { isNotFound } from '../machinery/status-error.ts';
+
+export interface ScheduledCondition {
+  readonly reason: string;
+  readonly message: string;
+}
+
+/**
+ * Writes `PodScheduled=False` to pods. Only the newest condition of a pod that waits is written, and a bounded number at a time: pods that
+ * do not fit must not take the API from those that do. A failed write is not repeated, since the next attempt to schedule says it again.
+ */
+export interface ConditionWriter {
+  write(pod: Pod, condition: ScheduledCondition): void;
+  /** Forgets what waits for the pod: it is bound or gone. */
+  drop(key: string): void;
+  /** Resolves when nothing is under way; what waits is given up. */
+  stop(): Promise<void>;
+}
+
+const maxInFlight = 16;
+
+export interface ConditionWriterOptions {
+  readonly client: Client;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export function createConditionWriter({ client, clock, log }: ConditionWriterOptions): ConditionWriter {
+  const waiting = new Map<string, { readonly pod: Pod; readonly condition: ScheduledCondition }>();
+  const inFlight = new Map<string, Promise<void>>();
+
+  function pump(): void {
+    for (const [key, { pod, condition }] of waiting) {
+      if (inFlight.size >= maxInFlight) return;
+      if (inFlight.has(key)) continue;
+      waiting.delete(key);
+      inFlight.set(
+        key,
+        send(key, pod, condition).finally(() => {
+          inFlight.delete(key);
+          pump();
+        }),
+      );
+    }
+  }
+
+  async function send(key: string, pod: Pod, { reason, message }: ScheduledCondition): Promise<void> {
+    const known = pod.status?.conditions?.find(({ type }) => type === 'PodScheduled');
+    const { generation, uid } = pod.metadata;
+    const condition = {
+      type: 'PodScheduled',
+      status: 'False',
+      reason,
+      message,
+      lastProbeTime: null,
+      lastTransitionTime: known?.status === 'False' ? known.lastTransitionTime : timestampOf(clock.now()),
+      ...(generation === undefined ? {} : { observedGeneration: generation }),
+    };
+    const body = { ...(uid === undefined ? {} : { metadata: { uid } }), status: { conditions: [condition] } };
+    try {
+      await client.patch(pods, refOf(key), { type: 'strategic', body }, { subresource: 'status' });
+    } catch (err) {
+      if (!isNotFound(err)) log.warn({ pod: key, err }, 'Could not write pod condition');
+    }
+  }
+
+  return {
+    write(pod, condition) {
+      const known = pod.status?.conditions?.find(({ type }) => type === 'PodScheduled');
+      const key = keyOf(pod);
+      if (known?.status === 'False' && known.reason === condition.reason && known.message === condition.message) {
+        waiting.delete(key);
+        return;
+      }
+      waiting.set(key, { pod, condition });
+      pump();
+    },
+    drop: (key) => waiting.delete(key),
+    async stop() {
+      waiting.clear();
+      await Promise.all(inFlight.values());
+    },
+  };
+}

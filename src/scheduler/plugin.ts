@@ -1,0 +1,80 @@
+import type { NodeRecord } from './cache.ts';
+import type { PodRecord } from './pod-record.ts';
+
+/**
+ * What the scheduler asks of a plugin. `prepare` is called once for each pod that is tried and gives a function for its nodes, or nothing
+ * when the plugin has no opinion about this pod; what it gives reads flat fields of node records and makes no objects.
+ */
+export interface FilterPlugin {
+  readonly name: string;
+  /**
+   * A pod that no node can take, whatever the nodes are like: the text for `FailedScheduling`. Such a pod waits for a change of the pod.
+   */
+  refuse?(pod: PodRecord): string | undefined;
+  prepare(pod: PodRecord, cluster: ClusterView): PreparedFilter | undefined;
+  /** Kinds of change after which a pod that this plugin rejected is worth another try. */
+  readonly helpedBy: readonly ClusterChange[];
+}
+
+export interface PreparedFilter {
+  /** Undefined: the node will do. */
+  filter(node: NodeRecord): Rejection | undefined;
+  /** The answer depends on pods of other nodes, so a scored sample must not outlive the pod it was made for. */
+  readonly looksAround?: boolean;
+}
+
+export interface ScorePlugin {
+  readonly name: string;
+  readonly weight: number;
+  prepare(pod: PodRecord, cluster: ClusterView): PreparedScore | undefined;
+}
+
+export interface PreparedScore {
+  /** Any number, from which `scale` makes 0 to 100. */
+  score(node: NodeRecord): number;
+  /** How raw numbers become 0 to 100 over the nodes that are compared (`range`: from the lowest to the highest); absent when they are that already. */
+  readonly scale?: 'highest-is-100' | 'highest-is-0' | 'range';
+  readonly looksAround?: boolean;
+}
+
+/** Why a node was not taken. Constants where possible: one is given for each node. */
+export interface Rejection {
+  /** In the words of kube-scheduler. */
+  readonly reasons: readonly string[];
+  /** Could be helped by removing pods from the node; decides the text about preemption. */
+  readonly resolvable: boolean;
+}
+
+/** What plugins may look at beside the pod and the node. */
+export interface ClusterView {
+  readonly nodes: readonly NodeRecord[];
+  /** Pods with a required anti-affinity term, with their nodes: usually none. */
+  readonly podsWithAntiAffinity: ReadonlyMap<PodRecord, NodeRecord>;
+  /** Labels of a namespace, for affinity terms with a namespace selector. */
+  namespaceLabels(name: string): Readonly<Record<string, string>> | undefined;
+}
+
+/** Changes of the cluster that may make room for a pod. */
+export type ClusterChange =
+  | 'NodeAdded'
+  | 'NodeAllocatableChanged'
+  | 'NodeLabelsChanged'
+  | 'NodeTaintsChanged'
+  | 'AssignedPodAdded'
+  | 'AssignedPodChanged'
+  | 'AssignedPodDeleted'
+  | 'PodChanged';
+
+export const allClusterChanges: readonly ClusterChange[] = [
+  'NodeAdded',
+  'NodeAllocatableChanged',
+  'NodeLabelsChanged',
+  'NodeTaintsChanged',
+  'AssignedPodAdded',
+  'AssignedPodChanged',
+  'AssignedPodDeleted',
+  'PodChanged',
+];
+
+/** Highest score of a plugin. */
+export const maxScore = 100;

@@ -1,0 +1,259 @@
+import type { Affinity, Container, Pod, PodSpec, Toleration } from '../api/core/v1/pod.ts';
+import { controllerOf, type DeepReadonly, deepEqual, keyOf } from '../machinery/object.ts';
+import { compileLabelSelector, type LabelSelector } from '../machinery/selector.ts';
+import { compileNodeSelector, compileNodeTerm, type NodeMatcher } from './node-selector.ts';
+import { type PodRequests, requestsOf } from './requests.ts';
+
+/** A pod with what the scheduler has to know of it, read once. */
+export interface PodRecord {
+  readonly key: string;
+  readonly uid: string;
+  readonly namespace: string;
+  readonly pod: Pod;
+  /** Shared by all pods that a scheduler cannot tell apart: same owner, same spec. */
+  readonly shape: PodShape;
+}
+
+export interface PodShape {
+  /** Uid of the controlling owner. */
+  readonly ownerUid: string | undefined;
+  readonly requests: PodRequests;
+  readonly priority: number;
+  /** False for `preemptionPolicy: Never`. */
+  readonly mayPreempt: boolean;
+  readonly hostPorts: readonly HostPort[];
+  readonly tolerations: readonly Toleration[];
+  /** `nodeSelector` and required node affinity together; absent when every node matches. */
+  readonly nodeMatcher: NodeMatcher | undefined;
+  readonly preferredNodes: readonly { readonly weight: number; readonly matches: NodeMatcher }[];
+  readonly requiredAffinity: readonly PodTerm[];
+  readonly requiredAntiAffinity: readonly PodTerm[];
+  /** Preferred affinity with positive, anti-affinity with negative weights. */
+  readonly preferredPods: readonly { readonly weight: number; readonly term: PodTerm }[];
+  readonly hardSpread: readonly SpreadConstraint[];
+  readonly softSpread: readonly SpreadConstraint[];
+  /** Features that no node offers here: never ignored, the pod waits and says so. */
+  readonly unsupported: string | undefined;
+  /** Parts of the pod that the shape was read from. */
+  readonly source: ShapeSource;
+}
+
+export interface HostPort {
+  readonly protocol: string;
+  /** `0.0.0.0` for all addresses. */
+  readonly ip: string;
+  readonly port: number;
+}
+
+/** A term of pod (anti-)affinity. */
+export interface PodTerm {
+  readonly topologyKey: string;
+  readonly selector: LabelSelector;
+  readonly namespaces: ReadonlySet<string>;
+  /** Selects further namespaces by their labels. */
+  readonly namespaceSelector: LabelSelector | undefined;
+}
+
+export interface SpreadConstraint {
+  readonly topologyKey: string;
+  readonly maxSkew: number;
+  readonly minDomains: number;
+  readonly selector: LabelSelector;
+  /** Nodes that the pod's node selector and affinity leave out do not count as domains. */
+  readonly honorNodeAffinity: boolean;
+  /** Nodes with taints that the pod does not tolerate do not count as domains. */
+  readonly honorTaints: boolean;
+}
+
+type ShapeSource = Pick<
+  PodSpec,
+  | 'affinity'
+  | 'containers'
+  | 'initContainers'
+  | 'nodeSelector'
+  | 'overhead'
+  | 'preemptionPolicy'
+  | 'priority'
+  | 'resourceClaims'
+  | 'tolerations'
+  | 'topologySpreadConstraints'
+  | 'volumes'
+> & { readonly labels: Readonly<Record<string, string>> | undefined; readonly namespace: string; readonly resources: unknown };
+
+/** Remembers the shape of each owner's newest pods, so that a thousand replicas are parsed once. */
+export interface ShapeReader {
+  read(pod: Pod): PodRecord;
+}
+
+/** Owners remembered; beyond that the oldest is forgotten, which costs one more parse. */
+const maxOwners = 10_000;
+
+export function createShapeReader(): ShapeReader {
+  const byOwner = new Map<string, PodShape>();
+  return {
+    read(pod) {
+      const source = sourceOf(pod);
+      const ownerUid = controllerOf(pod)?.uid;
+      let shape: PodShape | undefined;
+      if (ownerUid !== undefined) {
+        const known = byOwner.get(ownerUid);
+        // Parts of a template are shared by reference, so for the replicas of one owner this is a dozen pointer comparisons.
+        if (known !== undefined && deepEqual(known.source, source)) shape = known;
+      }
+      if (shape === undefined) {
+        shape = shapeOf(source, ownerUid);
+        if (ownerUid !== undefined) {
+          byOwner.delete(ownerUid);
+          byOwner.set(ownerUid, shape);
+          if (byOwner.size > maxOwners) {
+            const oldest = byOwner.keys().next();
+            if (!oldest.done) byOwner.delete(oldest.value);
+          }
+        }
+      }
+      return { key: keyOf(pod), uid: pod.metadata.uid ?? '', namespace: source.namespace, pod, shape };
+    },
+  };
+}
+
+function sourceOf(pod: Pod): ShapeSource {
+  const { spec, metadata } = pod;
+  return {
+    affinity: spec.affinity,
+    containers: spec.containers,
+    initContainers: spec.initContainers,
+    nodeSelector: spec.nodeSelector,
+    overhead: spec.overhead,
+    preemptionPolicy: spec.preemptionPolicy,
+    priority: spec.priority,
+    resourceClaims: spec.resourceClaims,
+    tolerations: spec.tolerations,
+    topologySpreadConstraints: spec.topologySpreadConstraints,
+    volumes: spec.volumes,
+    labels: metadata.labels,
+    namespace: metadata.namespace ?? '',
+    resources: (spec as { readonly resources?: unknown }).resources,
+  } as ShapeSource;
+}
+
+function shapeOf(source: ShapeSource, ownerUid: string | undefined): PodShape {
+  const { affinity, tolerations, topologySpreadConstraints } = source;
+  const spec = source as unknown as PodSpec;
+  const spread = (topologySpreadConstraints ?? []).map((constraint) => ({
+    hard: constraint.whenUnsatisfiable === 'DoNotSchedule',
+    constraint: spreadOf(constraint, source.labels),
+  }));
+  return {
+    ownerUid,
+    requests: requestsOf(spec),
+    priority: source.priority ?? 0,
+    mayPreempt: source.preemptionPolicy !== 'Never',
+    hostPorts: hostPortsOf(spec),
+    tolerations: tolerations ?? [],
+    nodeMatcher: compileNodeSelector(source.nodeSelector, affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution),
+    preferredNodes: (affinity?.nodeAffinity?.preferredDuringSchedulingIgnoredDuringExecution ?? []).map(({ weight, preference }) => ({
+      weight,
+      matches: compileNodeTerm(preference),
+    })),
+    requiredAffinity: termsOf(affinity?.podAffinity?.requiredDuringSchedulingIgnoredDuringExecution, source),
+    requiredAntiAffinity: termsOf(affinity?.podAntiAffinity?.requiredDuringSchedulingIgnoredDuringExecution, source),
+    preferredPods: [
+      ...weightedTermsOf(affinity?.podAffinity?.preferredDuringSchedulingIgnoredDuringExecution, source, 1),
+      ...weightedTermsOf(affinity?.podAntiAffinity?.preferredDuringSchedulingIgnoredDuringExecution, source, -1),
+    ],
+    hardSpread: spread.filter(({ hard }) => hard).map(({ constraint }) => constraint),
+    softSpread: spread.filter(({ hard }) => !hard).map(({ constraint }) => constraint),
+    unsupported: unsupportedOf(spec),
+    source,
+  };
+}
+
+type AffinityTerm = NonNullable<NonNullable<Affinity['podAffinity']>['requiredDuringSchedulingIgnoredDuringExecution']>[number];
+type WeightedTerm = NonNullable<NonNullable<Affinity['podAffinity']>['preferredDuringSchedulingIgnoredDuringExecution']>[number];
+type ApiSpread = NonNullable<PodSpec['topologySpreadConstraints']>[number];
+
+function termsOf(terms: readonly AffinityTerm[] | undefined, source: ShapeSource): readonly PodTerm[] {
+  return (terms ?? []).map((term) => termOf(term, source));
+}
+
+function weightedTermsOf(
+  terms: readonly WeightedTerm[] | undefined,
+  source: ShapeSource,
+  sign: 1 | -1,
+): { readonly weight: number; readonly term: PodTerm }[] {
+  return (terms ?? []).map(({ weight, podAffinityTerm }) => ({ weight: weight * sign, term: termOf(podAffinityTerm, source) }));
+}
+
+function termOf(term: AffinityTerm, source: ShapeSource): PodTerm {
+  const { matchLabelKeys, mismatchLabelKeys } = term as AffinityTerm & {
+    readonly matchLabelKeys?: readonly string[];
+    readonly mismatchLabelKeys?: readonly string[];
+  };
+  const named = term.namespaces ?? [];
+  return {
+    topologyKey: term.topologyKey,
+    selector: withLabelKeys(term.labelSelector, source.labels, matchLabelKeys, mismatchLabelKeys),
+    namespaces: new Set(named.length === 0 && term.namespaceSelector === undefined ? [source.namespace] : named),
+    namespaceSelector: term.namespaceSelector === undefined ? undefined : compileLabelSelector(term.namespaceSelector),
+  };
+}
+
+function spreadOf(constraint: ApiSpread, labels: ShapeSource['labels']): SpreadConstraint {
+  return {
+    topologyKey: constraint.topologyKey,
+    maxSkew: constraint.maxSkew,
+    minDomains: constraint.minDomains ?? 1,
+    selector: withLabelKeys(constraint.labelSelector, labels, constraint.matchLabelKeys, undefined),
+    honorNodeAffinity: constraint.nodeAffinityPolicy !== 'Ignore',
+    honorTaints: constraint.nodeTaintsPolicy === 'Honor',
+  };
+}
+
+/** The selector with the pod's own values of some labels added: how a rollout's revisions are kept apart. */
+function withLabelKeys(
+  selector: DeepReadonly<{
+    matchLabels?: { [name: string]: string };
+    matchExpressions?: { key: string; operator: string; values?: string[] }[];
+  }> = {},
+  labels: ShapeSource['labels'],
+  equal: readonly string[] | undefined,
+  different: readonly string[] | undefined,
+): LabelSelector {
+  if ((equal?.length ?? 0) === 0 && (different?.length ?? 0) === 0) return compileLabelSelector(selector);
+  const expressions = [...(selector.matchExpressions ?? [])];
+  for (const [keys, operator] of [[equal, 'In'] as const, [different, 'NotIn'] as const]) {
+    for (const key of keys ?? []) {
+      const value = labels?.[key];
+      if (value !== undefined) expressions.push({ key, operator, values: [value] });
+    }
+  }
+  return compileLabelSelector({ ...selector, matchExpressions: expressions });
+}
+
+const noPorts: readonly HostPort[] = [];
+
+function hostPortsOf(spec: PodSpec): readonly HostPort[] {
+  let ports: HostPort[] | undefined;
+  const read = (container: Container): void => {
+    for (const { hostPort, protocol, hostIP } of container.ports ?? []) {
+      if (hostPort === undefined || hostPort <= 0) continue;
+      ports ??= [];
+      ports.push({ protocol: protocol ?? 'TCP', ip: hostIP === undefined || hostIP === '' ? anyAddress : hostIP, port: hostPort });
+    }
+  };
+  spec.containers.forEach(read);
+  for (const container of spec.initContainers ?? []) {
+    if ((container as { readonly restartPolicy?: string }).restartPolicy === 'Always') read(container);
+  }
+  return ports ?? noPorts;
+}
+
+/** A host port on this address is taken on all of them. */
+export const anyAddress = '0.0.0.0';
+
+function unsupportedOf(spec: PodSpec): string | undefined {
+  const claim = spec.volumes?.find((volume) => volume.persistentVolumeClaim !== undefined || volume.ephemeral !== undefined);
+  if (claim !== undefined) return `not supported: persistentVolumeClaim volumes (volume "${claim.name}")`;
+  if ((spec.resourceClaims?.length ?? 0) > 0) return 'not supported: resourceClaims';
+  return undefined;
+}

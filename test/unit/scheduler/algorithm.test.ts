@@ -1,0 +1,281 @@
+import { describe, expect, it } from 'vitest';
+import type { Node } from '../../../src/api/core/v1/node.ts';
+import type { Pod } from '../../../src/api/core/v1/pod.ts';
+import { createAlgorithm, nodesToFind } from '../../../src/scheduler/algorithm.ts';
+import { createSchedulerCache } from '../../../src/scheduler/cache.ts';
+import { createShapeReader } from '../../../src/scheduler/pod-record.ts';
+import { defaultProfile } from '../../../src/scheduler/profile.ts';
+import { describeUnfit } from '../../../src/scheduler/unfit.ts';
+import { nodeOf, ownedBy, podOf } from '../../support/cluster-objects.ts';
+import { createManualClock } from '../../support/manual-clock.ts';
+
+const namespaceLabels: Record<string, Record<string, string>> = { shop: { team: 'a' }, other: { team: 'b' } };
+
+function clusterOf(nodes: readonly Node[], placed: readonly (readonly [Pod, string])[] = []) {
+  const clock = createManualClock();
+  const shapes = createShapeReader();
+  const cache = createSchedulerCache({ clock, namespaceLabels: (name) => namespaceLabels[name] });
+  for (const node of nodes) cache.setNode(node);
+  for (const [pod, node] of placed) cache.setPod(shapes.read(pod), node);
+  const algorithm = createAlgorithm({ profile: defaultProfile, cluster: cache, clock, random: () => 0.5 });
+  return {
+    clock,
+    cache,
+    algorithm,
+    /** The node's name, or the text of FailedScheduling. */
+    choose(pod: Pod): string {
+      const record = shapes.read(pod);
+      const decision = algorithm.choose(record);
+      return 'node' in decision ? decision.node.name : describeUnfit(decision.unfit, record.shape);
+    },
+    place(pod: Pod): string {
+      const record = shapes.read(pod);
+      const decision = algorithm.choose(record);
+      if (!('node' in decision)) return describeUnfit(decision.unfit, record.shape);
+      cache.assume(record, decision.node);
+      return decision.node.name;
+    },
+  };
+}
+
+const notHelpful = (nodes: number) => `preemption: 0/${nodes} nodes are available: ${nodes} Preemption is not helpful for scheduling.`;
+
+describe('filters, in the words of kube-scheduler', () => {
+  it('says that there are no nodes', () => {
+    expect(clusterOf([]).choose(podOf('a'))).toBe('no nodes available to schedule pods');
+  });
+
+  it('counts the reasons of all nodes, sorted as text', () => {
+    const { choose } = clusterOf([
+      nodeOf('n1', { spec: { taints: [{ key: 'dedicated', value: 'gpu', effect: 'NoSchedule' }] } }),
+      nodeOf('n2', { allocatable: { cpu: '1' } }),
+      nodeOf('n3', { allocatable: { cpu: '1' } }),
+    ]);
+    expect(choose(podOf('a', { cpu: '2' }))).toBe(
+      `0/3 nodes are available: 1 node(s) had untolerated taint {dedicated: gpu}, 2 Insufficient cpu. ${notHelpful(3)}`,
+    );
+  });
+
+  it('tells shortage that removing pods would end from shortage that it would not', () => {
+    const { choose } = clusterOf([nodeOf('n1'), nodeOf('n2', { allocatable: { cpu: '1' } })], [[podOf('big', { cpu: '3' }), 'n1']]);
+    expect(choose(podOf('a', { cpu: '2' }))).toBe(
+      '0/2 nodes are available: 2 Insufficient cpu. preemption: 0/2 nodes are available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling.',
+    );
+  });
+
+  it.each<[string, Pod, Node, string]>([
+    ['cordoned node', podOf('a'), nodeOf('n1', { spec: { unschedulable: true } }), '1 node(s) were unschedulable'],
+    [
+      'taint without value',
+      podOf('a'),
+      nodeOf('n1', { spec: { taints: [{ key: 'node.kubernetes.io/unreachable', effect: 'NoExecute' }] } }),
+      '1 node(s) had untolerated taint {node.kubernetes.io/unreachable: }',
+    ],
+    ['node selector', podOf('a', { nodeSelector: { disk: 'ssd' } }), nodeOf('n1'), "1 node(s) didn't match Pod's node affinity/selector"],
+    [
+      'node affinity',
+      podOf('a', {
+        affinity: {
+          nodeAffinity: {
+            requiredDuringSchedulingIgnoredDuringExecution: {
+              nodeSelectorTerms: [{ matchExpressions: [{ key: 'cores', operator: 'Gt', values: ['8'] }] }],
+            },
+          },
+        },
+      }),
+      nodeOf('n1', { labels: { cores: '8' } }),
+      "1 node(s) didn't match Pod's node affinity/selector",
+    ],
+    ['memory', podOf('a', { memory: '9Gi' }), nodeOf('n1'), '1 Insufficient memory'],
+    [
+      'extended resource',
+      podOf('a', { containers: [{ name: 'm', resources: { requests: { 'example.com/gpu': '1' } } }] }),
+      nodeOf('n1'),
+      '1 Insufficient example.com/gpu',
+    ],
+    [
+      'spread over a label the node lacks',
+      podOf('a', { topologySpreadConstraints: [{ maxSkew: 1, topologyKey: 'rack', whenUnsatisfiable: 'DoNotSchedule' }] }),
+      nodeOf('n1'),
+      "1 node(s) didn't match pod topology spread constraints (missing required label)",
+    ],
+    [
+      'affinity to a pod that is not there',
+      podOf('a', {
+        affinity: {
+          podAffinity: {
+            requiredDuringSchedulingIgnoredDuringExecution: [
+              { topologyKey: 'kubernetes.io/hostname', labelSelector: { matchLabels: { app: 'cache' } } },
+            ],
+          },
+        },
+      }),
+      nodeOf('n1'),
+      "1 node(s) didn't match pod affinity rules",
+    ],
+  ])('%s', (_, pod, node, why) => {
+    expect(clusterOf([node]).choose(pod)).toBe(`0/1 nodes are available: ${why}. ${notHelpful(1)}`);
+  });
+
+  it('says when a node has too many pods', () => {
+    const { choose } = clusterOf([nodeOf('n1', { allocatable: { pods: '1' } })], [[podOf('there'), 'n1']]);
+    expect(choose(podOf('a'))).toBe(
+      '0/1 nodes are available: 1 Too many pods. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.',
+    );
+  });
+
+  it('never ignores what is not supported', () => {
+    const pod = podOf('a', { volumes: [{ name: 'data', persistentVolumeClaim: { claimName: 'data' } }] });
+    expect(clusterOf([nodeOf('n1')]).choose(pod)).toBe(
+      `0/1 nodes are available: not supported: persistentVolumeClaim volumes (volume "data"). ${notHelpful(1)}`,
+    );
+  });
+
+  it('keeps host ports apart by protocol and address', () => {
+    const withPort = (name: string, hostPort: number, hostIP?: string) =>
+      podOf(name, { containers: [{ name: 'm', ports: [{ containerPort: 80, hostPort, ...(hostIP === undefined ? {} : { hostIP }) }] }] });
+    const { choose } = clusterOf([nodeOf('n1')], [[withPort('there', 8080, '127.0.0.1'), 'n1']]);
+    expect(choose(withPort('a', 8081))).toBe('n1');
+    expect(choose(withPort('b', 8080, '127.0.0.2'))).toBe('n1');
+    expect(choose(withPort('c', 8080))).toContain("1 node(s) didn't have free ports for the requested pod ports");
+  });
+
+  it('lets tolerations through', () => {
+    const { choose } = clusterOf([
+      nodeOf('n1', { spec: { unschedulable: true, taints: [{ key: 'a', value: 'b', effect: 'NoExecute' }] } }),
+    ]);
+    expect(choose(podOf('a', { tolerations: [{ operator: 'Exists' }] }))).toBe('n1');
+  });
+});
+
+describe('pod affinity', () => {
+  const required = (kind: 'podAffinity' | 'podAntiAffinity', app: string, more = {}): Partial<Pod['spec']> => ({
+    affinity: {
+      [kind]: {
+        requiredDuringSchedulingIgnoredDuringExecution: [
+          { topologyKey: 'kubernetes.io/hostname', labelSelector: { matchLabels: { app } }, ...more },
+        ],
+      },
+    },
+  });
+  const nodes = [nodeOf('n1'), nodeOf('n2')];
+  const cache = podOf('cache', {}, { labels: { app: 'cache' } });
+
+  it('brings a pod to the one it wants', () => {
+    expect(clusterOf(nodes, [[cache, 'n2']]).choose(podOf('a', required('podAffinity', 'cache')))).toBe('n2');
+  });
+
+  it('looks only at its own namespace unless it is told otherwise', () => {
+    const elsewhere = podOf('cache', {}, { labels: { app: 'cache' }, namespace: 'other' });
+    const { choose } = clusterOf(nodes, [[elsewhere, 'n2']]);
+    expect(choose(podOf('a', required('podAffinity', 'cache')))).toContain("2 node(s) didn't match pod affinity rules");
+    expect(choose(podOf('b', required('podAffinity', 'cache', { namespaceSelector: { matchLabels: { team: 'b' } } })))).toBe('n2');
+  });
+
+  it('lets the first of a group start that wants its own kind', () => {
+    const pod = podOf('a', required('podAffinity', 'web'), { labels: { app: 'web' } });
+    expect(['n1', 'n2']).toContain(clusterOf(nodes).choose(pod));
+  });
+
+  it('keeps a pod away from those it avoids, and from those that avoid it', () => {
+    const { place } = clusterOf(nodes);
+    const replica = (name: string) => podOf(name, required('podAntiAffinity', 'web'), { labels: { app: 'web' } });
+    expect(new Set([place(replica('a')), place(replica('b'))])).toEqual(new Set(['n1', 'n2']));
+    expect(place(replica('c'))).toContain("2 node(s) didn't match pod anti-affinity rules");
+    expect(place(podOf('d', {}, { labels: { app: 'web' } }))).toContain("2 node(s) didn't satisfy existing pods anti-affinity rules");
+  });
+});
+
+describe('topology spread', () => {
+  const spread = {
+    topologySpreadConstraints: [
+      { maxSkew: 1, topologyKey: 'zone', whenUnsatisfiable: 'DoNotSchedule', labelSelector: { matchLabels: { app: 'web' } } },
+    ],
+  };
+  const web = (name: string) => podOf(name, spread, { labels: { app: 'web' } });
+
+  it('keeps the domains even', () => {
+    const { place } = clusterOf([
+      nodeOf('a1', { labels: { zone: 'a' } }),
+      nodeOf('a2', { labels: { zone: 'a' } }),
+      nodeOf('b1', { labels: { zone: 'b' }, allocatable: { pods: '2' } }),
+    ]);
+    const placed = Array.from({ length: 5 }, (_, index) => place(web(`w${index}`)));
+    expect(placed.filter((name) => name === 'b1')).toHaveLength(2);
+    expect(placed.filter((name) => name.startsWith('a'))).toHaveLength(3);
+    expect(place(web('w5'))).toBe(
+      "0/3 nodes are available: 1 Too many pods, 2 node(s) didn't match pod topology spread constraints. preemption: 0/3 nodes are available: 3 No preemption victims found for incoming pod.",
+    );
+  });
+});
+
+describe('scores', () => {
+  it('prefers the emptier node', () => {
+    expect(clusterOf([nodeOf('n1'), nodeOf('n2')], [[podOf('there', { cpu: '1', memory: '1Gi' }), 'n1']]).choose(podOf('a'))).toBe('n2');
+  });
+
+  it('spreads the pods of one owner, though other pods make the nodes uneven', () => {
+    const nodes = ['n1', 'n2', 'n3', 'n4'].map((name) => nodeOf(name));
+    const { place } = clusterOf(nodes, [[podOf('there', { cpu: '1', memory: '1Gi' }), 'n1']]);
+    const placed = Array.from({ length: 8 }, (_, index) => place(podOf(`w${index}`, { cpu: '100m', memory: '64Mi' }, ownedBy('rs'))));
+    for (const { metadata } of nodes) expect(placed.filter((name) => name === metadata.name)).toHaveLength(2);
+  });
+
+  it('weighs preferred node affinity and avoids PreferNoSchedule', () => {
+    const { choose } = clusterOf([
+      nodeOf('n1', { labels: { disk: 'ssd' } }),
+      nodeOf('n2', { spec: { taints: [{ key: 'old', effect: 'PreferNoSchedule' }] } }),
+      nodeOf('n3'),
+    ]);
+    const pod = podOf('a', {
+      affinity: {
+        nodeAffinity: {
+          preferredDuringSchedulingIgnoredDuringExecution: [
+            { weight: 50, preference: { matchExpressions: [{ key: 'disk', operator: 'In', values: ['ssd'] }] } },
+          ],
+        },
+      },
+    });
+    expect(choose(pod)).toBe('n1');
+    expect(choose(podOf('b'))).not.toBe('n2');
+  });
+});
+
+describe('reuse of a scored sample', () => {
+  const replica = (name: string) => podOf(name, { cpu: '100m' }, ownedBy('rs'));
+
+  it('places alike pods as if each had been scored anew', () => {
+    const nodes = Array.from({ length: 10 }, (_, index) => nodeOf(`n${index}`));
+    const { algorithm, place } = clusterOf(nodes);
+    const placed = Array.from({ length: 30 }, (_, index) => place(replica(`w${index}`)));
+    expect(algorithm.reused).toBe(29);
+    for (const { metadata } of nodes) expect(placed.filter((name) => name === metadata.name)).toHaveLength(3);
+  });
+
+  it('looks again at a node that changed since', () => {
+    const { cache, place } = clusterOf([nodeOf('n1'), nodeOf('n2')]);
+    place(replica('a'));
+    cache.setNode(nodeOf('n1', { spec: { unschedulable: true } }));
+    cache.removeNode('n2');
+    cache.setNode(nodeOf('n3'));
+    expect([place(replica('b')), place(replica('c'))]).toEqual(['n3', 'n3']);
+  });
+
+  it('ends after 20 ms and for pods that look different', () => {
+    const { algorithm, clock, place } = clusterOf([nodeOf('n1'), nodeOf('n2')]);
+    place(replica('a'));
+    place(podOf('other', { cpu: '200m' }, ownedBy('rs')));
+    expect(algorithm.reused).toBe(0);
+    place(podOf('other2', { cpu: '200m' }, ownedBy('rs')));
+    expect(algorithm.reused).toBe(1);
+    clock.advance(21);
+    place(podOf('other3', { cpu: '200m' }, ownedBy('rs')));
+    expect(algorithm.reused).toBe(1);
+  });
+});
+
+describe('nodesToFind', () => {
+  it('looks at all nodes of a small cluster and at a falling share of a large one', () => {
+    expect([50, 100, 1_000, 5_000, 10_000].map(nodesToFind)).toEqual([50, 100, 420, 500, 500]);
+  });
+});

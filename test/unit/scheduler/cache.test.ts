@@ -1,0 +1,75 @@
+import { describe, expect, it } from 'vitest';
+import { createSchedulerCache } from '../../../src/scheduler/cache.ts';
+import { createShapeReader } from '../../../src/scheduler/pod-record.ts';
+import { nodeOf, podOf } from '../../support/cluster-objects.ts';
+import { createManualClock } from '../../support/manual-clock.ts';
+
+function setUp() {
+  const clock = createManualClock();
+  const cache = createSchedulerCache({ clock, namespaceLabels: () => undefined });
+  const shapes = createShapeReader();
+  cache.setNode(nodeOf('n1'));
+  cache.setNode(nodeOf('n2'));
+  const used = () => cache.nodes.map((node) => node.usedMilliCpu);
+  return { clock, cache, shapes, used };
+}
+
+describe('scheduler cache', () => {
+  it('counts a promised pod until the promise is taken back', () => {
+    const { cache, shapes, used } = setUp();
+    const pod = shapes.read(podOf('a', { cpu: '1' }));
+    cache.assume(pod, cache.nodes[0]!);
+    expect(used()).toEqual([1_000, 0]);
+    cache.forget(pod.key);
+    expect(used()).toEqual([0, 0]);
+  });
+
+  it('does not take back what the API has confirmed', () => {
+    const { cache, shapes, used } = setUp();
+    const pod = shapes.read(podOf('a', { cpu: '1' }));
+    cache.assume(pod, cache.nodes[0]!);
+    cache.setPod(pod, 'n1');
+    cache.forget(pod.key);
+    expect([used(), cache.assumedPods]).toEqual([[1_000, 0], 0]);
+  });
+
+  it('follows the API when it put the pod elsewhere', () => {
+    const { cache, shapes, used } = setUp();
+    const pod = shapes.read(podOf('a', { cpu: '1' }));
+    cache.assume(pod, cache.nodes[0]!);
+    cache.setPod(pod, 'n2');
+    expect(used()).toEqual([0, 1_000]);
+  });
+
+  it('lets an accepted binding expire that nobody confirms', () => {
+    const { clock, cache, shapes } = setUp();
+    const pod = shapes.read(podOf('a', { cpu: '1' }));
+    cache.assume(pod, cache.nodes[0]!);
+    clock.advance(60_000);
+    expect(cache.expired()).toEqual([]);
+    cache.bindingFinished(pod.key);
+    clock.advance(30_000);
+    expect(cache.expired()).toEqual([pod.key]);
+  });
+
+  it('remembers the pods of a node that comes back', () => {
+    const { cache, shapes, used } = setUp();
+    cache.setPod(shapes.read(podOf('a', { cpu: '1' })), 'n1');
+    cache.removeNode('n1');
+    expect(cache.nodes.map(({ name }) => name)).toEqual(['n2']);
+    cache.setNode(nodeOf('n1'));
+    expect(used()).toEqual([0, 1_000]);
+  });
+
+  it('tells what changed on a node', () => {
+    const { cache } = setUp();
+    expect(cache.setNode(nodeOf('n1'))).toEqual([]);
+    expect(cache.setNode(nodeOf('n1', { spec: { unschedulable: true } }))).toEqual(['NodeTaintsChanged']);
+    expect(cache.setNode(nodeOf('n1', { labels: { a: 'b' }, allocatable: { cpu: '8' } }))).toEqual([
+      'NodeAllocatableChanged',
+      'NodeLabelsChanged',
+      'NodeTaintsChanged',
+    ]);
+    expect(cache.setNode(nodeOf('n3'))).toContain('NodeAdded');
+  });
+});
