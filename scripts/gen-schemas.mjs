@@ -309,7 +309,7 @@ function defaultOfZero(schema, zero, format, omitEmpty) {
     if (format === 'quantity') return '0';
     return format === 'date-time' ? null : undefined;
   }
-  return omitEmpty || schema.$ref !== undefined || zeroes[schema.type] !== undefined ? undefined : null;
+  return omitEmpty ? undefined : null;
 }
 
 function markedDefault(text, goPackage) {
@@ -604,6 +604,13 @@ function addDescriptions() {
   }
 }
 
+/** A required field that is missing is an error of the object, and better seen as missing than as null. */
+function dropNullsOfRequired() {
+  for (const schema of schemas.values()) {
+    for (const name of schema.required ?? []) if (schema.properties[name].default === null) delete schema.properties[name].default;
+  }
+}
+
 /** Keys in a fixed order. */
 function tidy(value) {
   if (Array.isArray(value)) return value.map(tidy);
@@ -635,6 +642,7 @@ if (options['client-node'] !== undefined) {
   for (const [name, schema] of Object.entries(untypedSchemas)) schemas.set(name, schema);
 }
 addNewerFacts();
+dropNullsOfRequired();
 addDescriptions();
 checkReferences();
 const lines = [...schemas.keys()].sort().map((name) => `${JSON.stringify(name)}:${JSON.stringify(tidy(schemas.get(name)))}`);
