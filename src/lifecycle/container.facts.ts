@@ -1,0 +1,42 @@
+import type { ContainerState as KubeContainerState } from '../api/core/v1/pod.ts';
+import type { containerMachine } from './container.machine.ts';
+import type { StateValueOf } from './step.ts';
+
+export type ContainerRunState = StateValueOf<typeof containerMachine>;
+
+/** The reason of a container that waits for its back-off, by what it failed at. */
+export const backOffReasons = { crash: 'CrashLoopBackOff', image: 'ImagePullBackOff' } as const;
+
+/** Reasons of waiting that end with the next try and not by themselves. */
+const failedStartReasons: ReadonlySet<string> = new Set([
+  ...Object.values(backOffReasons),
+  'ErrImagePull',
+  'ErrImageNeverPull',
+  'InvalidImageName',
+  'CreateContainerConfigError',
+  'CreateContainerError',
+  'RunContainerError',
+]);
+
+export interface ContainerFacts {
+  /** `state` of the container's status; absent before there is one. */
+  readonly state: KubeContainerState | undefined;
+  /** The pod is being deleted or gone. */
+  readonly deleting: boolean;
+}
+
+export function stateOf({ state, deleting }: ContainerFacts): ContainerRunState {
+  if (deleting) return 'Stopped';
+  if (state?.running !== undefined) return 'Running';
+  if (state?.terminated !== undefined) return state.terminated.exitCode === 0 ? 'Completed' : 'Failed';
+  return failedStartReasons.has(state?.waiting?.reason ?? '') ? 'BackOff' : 'Waiting';
+}
+
+export type ExitPolicy = 'Always' | 'OnFailure' | 'Never';
+
+/** What follows an exit. `backOffMs` is what is left of the back-off. */
+export function afterExit(exitCode: number, policy: ExitPolicy, backOffMs: number): 'restart' | 'backOff' | 'completed' | 'failed' {
+  const again = policy === 'Always' || (policy === 'OnFailure' && exitCode !== 0);
+  if (again) return backOffMs > 0 ? 'backOff' : 'restart';
+  return exitCode === 0 ? 'completed' : 'failed';
+}
