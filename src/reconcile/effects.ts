@@ -1,12 +1,19 @@
+import { invariant } from '../base/invariant.ts';
 import { type EventOf, type IntentOf, type Machine, nameOf, restore, type SnapshotOf, type StateValueOf, step } from '../lifecycle/step.ts';
 import type { StepLog } from './step-log.ts';
 
-/** What a controller does for each intent of its machine. Typed from the machine: an intent without an effect does not compile. */
+/**
+ * What a controller does for each intent of its machine. Typed from the machine: an intent without an effect does not compile. What came
+ * of it may be an event of the machine again, for example that the API refused.
+ */
 export type Effects<M extends Machine> = {
   readonly [Type in IntentOf<M>['type'] & string]: (
     params: Extract<IntentOf<M>, { readonly type: Type }>['params'],
-  ) => void | Promise<void>;
+  ) => Outcome<M> | Promise<Outcome<M>>;
 };
+
+// biome-ignore lint/suspicious/noConfusingVoidType: an effect that tells nothing is the common case and should not have to say so.
+export type Outcome<M extends Machine> = EventOf<M> | void;
 
 export interface AdvanceOptions<M extends Machine> {
   readonly machine: M;
@@ -20,43 +27,52 @@ export interface AdvanceOptions<M extends Machine> {
   readonly steps: StepLog;
 }
 
+/** Steps of one pass; more means that outcomes and intents chase each other. */
+const maxSteps = 1_000;
+
 /**
- * Takes a machine through the events of one pass, then performs the intents in order and gives the state that was reached.
+ * Takes a machine through the events of one pass, then performs the intents in order, then takes it through what came of them; gives the
+ * state that was reached.
  *
  * An effect that throws ends the pass with its error: what it should have done is still missing in the world, so the next pass derives
  * the same event again.
  */
-export async function advance<M extends Machine>(options: AdvanceOptions<M>): Promise<SnapshotOf<M>> {
-  const { machine, key, effects, steps } = options;
-  let snapshot = restore(machine, options.from);
-  let intents: IntentOf<M>[] | undefined;
-  for (const event of options.events) {
-    const taken = step(machine, snapshot, event);
-    if (taken.changed || taken.intents.length > 0) {
-      steps.record({
-        machine: machine.id,
-        key,
-        from: nameOf<M>(snapshot),
-        event: event.type,
-        to: nameOf<M>(taken.next),
-      });
+export async function advance<M extends Machine>({
+  machine,
+  key,
+  from,
+  events,
+  effects,
+  steps,
+}: AdvanceOptions<M>): Promise<SnapshotOf<M>> {
+  let snapshot = restore(machine, from);
+  let taken = 0;
+  const intents: IntentOf<M>[] = [];
+
+  function take(event: EventOf<M>): void {
+    const { next, changed, intents: asked } = step(machine, snapshot, event);
+    taken += 1;
+    invariant(taken <= maxSteps, `machine ${machine.id} does not come to rest on ${key}`);
+    if (changed || asked.length > 0) {
+      steps.record({ machine: machine.id, key, from: nameOf<M>(snapshot), event: event.type, to: nameOf<M>(next) });
     }
-    if (taken.intents.length > 0) {
-      intents ??= [];
-      intents.push(...taken.intents);
-    }
-    snapshot = taken.next;
+    for (const intent of asked) intents.push(intent);
+    snapshot = next;
   }
-  if (intents !== undefined) {
-    for (const intent of intents) await perform(intent, effects);
+
+  for (const event of events) take(event);
+  // Grows while it is read, by what the outcomes ask for.
+  for (const intent of intents) {
+    const outcome = await perform(intent, effects);
+    if (outcome !== undefined) take(outcome as EventOf<M>);
   }
   return snapshot;
 }
 
 /** Does what one intent asks for. */
-export function perform<M extends Machine>(intent: IntentOf<M>, effects: Effects<M>): void | Promise<void> {
-  const table = effects as Readonly<Record<string, (params: unknown) => void | Promise<void>>>;
+export function perform<M extends Machine>(intent: IntentOf<M>, effects: Effects<M>): Outcome<M> | Promise<Outcome<M>> {
+  const table = effects as Readonly<Record<string, (params: unknown) => Outcome<M> | Promise<Outcome<M>>>>;
   const effect = table[String(intent.type)];
-  if (effect === undefined) throw new Error(`no effect for intent ${String(intent.type)}`);
+  invariant(effect !== undefined, `no effect for intent ${String(intent.type)}`);
   return effect(intent.params);
 }

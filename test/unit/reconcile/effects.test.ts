@@ -61,6 +61,25 @@ describe('advance', () => {
     await expect(attempt).rejects.toThrow('no current');
   });
 
+  it('goes on from what came of an intent', async () => {
+    const done: string[] = [];
+    const reached = await advance({
+      machine: lampMachine,
+      key: 'hall/lamp',
+      from: 'Dark',
+      events: [{ type: 'PRESSED' }],
+      effects: {
+        lightUp: () => ({ type: 'BROKEN' }) as const,
+        sweep: (params) => {
+          done.push(params.with);
+        },
+      },
+      steps: createSteps(),
+    });
+    expect(reached.value).toBe('Dark');
+    expect(done).toEqual(['broom']);
+  });
+
   it('does not compile without an effect for every intent', () => {
     // @ts-expect-error sweep is missing
     const effects: Parameters<typeof advance<typeof lampMachine>>[0]['effects'] = { lightUp() {} };

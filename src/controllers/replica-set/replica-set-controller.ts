@@ -1,0 +1,287 @@
+import { type ReplicaSet, replicaSets } from '../../api/apps/v1/replica-set.ts';
+import { type Pod, pods } from '../../api/core/v1/pod.ts';
+import { timestampOf } from '../../base/clock.ts';
+import type { New } from '../../client/client.ts';
+import {
+  desiredReplicas,
+  eventsOf,
+  type PodCounts,
+  type Refusal,
+  type ReplicaSetStatusFields,
+  stateOf,
+  statusOf,
+} from '../../lifecycle/replica-set.facts.ts';
+import { replicaSetMachine } from '../../lifecycle/replica-set.machine.ts';
+import { controllerOf, deepEqual, keyOf } from '../../machinery/object.ts';
+import { compileLabelSelector } from '../../machinery/selector.ts';
+import { isNotFound } from '../../machinery/status-error.ts';
+import { type Controller, createController, type ReconcileContext, type Result } from '../../reconcile/controller.ts';
+import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
+import { advance } from '../../reconcile/effects.ts';
+import { createExpectations } from '../../reconcile/expectations.ts';
+import { createStatusPace } from '../../reconcile/status-pace.ts';
+import { claim, controllerKeyOf, controllerReference, indexByOwner, orphansIn, ownedBy, ownedByUid } from '../ownership.ts';
+import { availableAt, isPodActive, isPodTerminating } from '../pod-conditions.ts';
+import { isNamespaceTerminating, messageOf } from '../refusals.ts';
+import { inBatches, slowStart } from '../slow-start.ts';
+import { deletionOrder } from './deletion-order.ts';
+import { createPodCounter } from './pod-counter.ts';
+
+/** Pods created or deleted in one pass; the rest follows in the next one, after others had their turn. */
+const maxPodsAPass = 500;
+
+const refused = { type: 'PODS_REFUSED' } as const;
+
+/**
+ * Keeps the number of pods that each ReplicaSet asks for.
+ *
+ * A pass: claim pods by selector, count them, create or delete the difference, write the status. What was asked for is remembered until
+ * the cache shows it.
+ */
+export function createReplicaSetController(dependencies: ControllerDependencies): Controller {
+  const { client, informers, clock, log, recorder, metrics, steps } = dependencies;
+  const replicaSetInformer = informers.get(replicaSets);
+  const podInformer = informers.get(pods);
+  indexByOwner(podInformer);
+  indexByOwner(replicaSetInformer);
+  const expectations = createExpectations(clock);
+  const pace = createStatusPace(clock);
+  const counter = createPodCounter();
+
+  const controller = createController({
+    name: 'replicaset',
+    clock,
+    log,
+    workers: 8,
+    observer: metrics.observerOf('replicaset'),
+    waitForSync: (options) => informers.waitForSync(options),
+    reconcile,
+  });
+  replicaSetInformer.addHandler(({ before, after }) => {
+    if (after !== undefined) controller.enqueue(keyOf(after));
+    else if (before !== undefined) forget(before);
+  });
+  podInformer.addHandler(onPodChange);
+  return controller;
+
+  function forget({ metadata: { uid = '' } }: ReplicaSet): void {
+    expectations.forget(uid);
+    counter.forget(uid);
+    pace.forget(uid);
+  }
+
+  function onPodChange({ before, after }: { readonly before?: Pod; readonly after?: Pod }): void {
+    const ownerBefore = before === undefined ? undefined : controllerOf(before)?.uid;
+    const ownerAfter = after === undefined ? undefined : controllerOf(after)?.uid;
+    if (ownerBefore !== undefined && ownerBefore !== ownerAfter) {
+      counter.change(ownerBefore, before, undefined);
+      expectations.deletionObserved(ownerBefore, before?.metadata.uid ?? '');
+      enqueueOwner(before);
+    }
+    if (after === undefined) return;
+    if (ownerAfter === undefined) {
+      enqueueAdopters(after);
+      return;
+    }
+    counter.change(ownerAfter, ownerBefore === ownerAfter ? before : undefined, after);
+    if (before === undefined) expectations.creationObserved(ownerAfter);
+    if (isPodTerminating(after)) expectations.deletionObserved(ownerAfter, after.metadata.uid ?? '');
+    enqueueOwner(after);
+  }
+
+  function enqueueOwner(pod: Pod | undefined): void {
+    const key = pod === undefined ? undefined : controllerKeyOf(replicaSets, pod);
+    if (key !== undefined) controller.enqueue(key);
+  }
+
+  /** An orphan may match any ReplicaSet of its namespace. */
+  function enqueueAdopters(orphan: Pod): void {
+    for (const replicaSet of replicaSetInformer.list({ namespace: orphan.metadata.namespace })) {
+      if (compileLabelSelector(replicaSet.spec.selector).matches(orphan.metadata.labels)) controller.enqueue(keyOf(replicaSet));
+    }
+  }
+
+  async function reconcile(key: string, { signal }: ReconcileContext): Promise<Result | undefined> {
+    const replicaSet = replicaSetInformer.getByKey(key);
+    if (replicaSet === undefined) return undefined;
+    await claimPods(replicaSet, signal);
+    const counts = countsOf(replicaSet);
+    const desired = desiredReplicas(replicaSet);
+    let failure: unknown;
+    let refusal: Refusal | undefined;
+
+    const snapshot = await advance({
+      machine: replicaSetMachine,
+      key,
+      from: stateOf(replicaSet),
+      events: eventsOf(replicaSet, { counts, expecting: !expectations.satisfied(replicaSet.metadata.uid ?? '') }),
+      effects: {
+        createPods: async () => {
+          failure = await createPods(replicaSet, Math.min(desired - counts.active, maxPodsAPass), signal);
+          if (failure === undefined) return undefined;
+          refusal = { reason: 'FailedCreate', message: messageOf(failure) };
+          return refused;
+        },
+        deletePods: async () => {
+          failure = await deletePods(replicaSet, Math.min(counts.active - desired, maxPodsAPass), signal);
+          if (failure === undefined) return undefined;
+          refusal = { reason: 'FailedDelete', message: messageOf(failure) };
+          return refused;
+        },
+      },
+      steps,
+    });
+
+    const status = statusOf(snapshot.value, replicaSet, { counts, refusal, timestamp: timestampOf(clock.now()) });
+    const final = failure !== undefined || (counts.active === desired && counts.available === desired);
+    const statusAfterMs = await writeStatus(replicaSet, status, { final, signal });
+    // The condition says so already; the error brings the back-off.
+    if (failure !== undefined) throw failure;
+    return soonest(statusAfterMs, msUntilAvailable(replicaSet, counts));
+  }
+
+  /** Looks at single pods only when the counter or an orphan says that there is something to claim. */
+  async function claimPods(replicaSet: ReplicaSet, signal: AbortSignal): Promise<void> {
+    const selector = compileLabelSelector(replicaSet.spec.selector);
+    const orphans = orphansIn(podInformer, replicaSet.metadata.namespace);
+    if (countsWithReleased(replicaSet).released === 0 && !orphans.some(({ metadata }) => selector.matches(metadata.labels))) return;
+    await claim({
+      client,
+      ownerResource: replicaSets,
+      owner: replicaSet,
+      selector,
+      resource: pods,
+      informer: podInformer,
+      adoptable: isPodActive,
+      signal,
+    });
+  }
+
+  function countsWithReleased(replicaSet: ReplicaSet) {
+    return counter.countsOf(replicaSet, () => ownedBy(podInformer, replicaSet));
+  }
+
+  function countsOf(replicaSet: ReplicaSet): PodCounts {
+    const counts = countsWithReleased(replicaSet);
+    const { minReadySeconds = 0 } = replicaSet.spec;
+    if (minReadySeconds === 0 || counts.ready === 0) return counts;
+    const now = clock.now();
+    let available = 0;
+    for (const pod of ownedBy(podInformer, replicaSet)) {
+      if (isPodActive(pod) && (availableAt(pod, minReadySeconds) ?? Number.POSITIVE_INFINITY) <= now) available += 1;
+    }
+    return { ...counts, available };
+  }
+
+  function msUntilAvailable(replicaSet: ReplicaSet, counts: PodCounts): number | undefined {
+    const { minReadySeconds = 0 } = replicaSet.spec;
+    if (minReadySeconds === 0 || counts.available === counts.ready) return undefined;
+    const now = clock.now();
+    let next: number | undefined;
+    for (const pod of ownedBy(podInformer, replicaSet)) {
+      const at = isPodActive(pod) ? availableAt(pod, minReadySeconds) : undefined;
+      if (at !== undefined && at > now && (next === undefined || at < next)) next = at;
+    }
+    return next === undefined ? undefined : next - now;
+  }
+
+  /** Gives the first failure; a namespace that is being deleted is none, since nothing can be done about it. */
+  async function createPods(replicaSet: ReplicaSet, count: number, signal: AbortSignal): Promise<unknown> {
+    const uid = replicaSet.metadata.uid ?? '';
+    const pod = podOf(replicaSet);
+    expectations.expectCreations(uid, count);
+    const { succeeded, failure } = await slowStart(count, async () => {
+      const created = await client.create(pods, pod, { signal });
+      recorder.record(replicaSet, { type: 'Normal', reason: 'SuccessfulCreate', message: `Created pod: ${created.metadata.name}` });
+    });
+    // No notification will come for those that failed or were not tried.
+    expectations.creationsFailed(uid, count - succeeded);
+    if (failure === undefined || isNamespaceTerminating(failure)) return undefined;
+    recorder.record(replicaSet, { type: 'Warning', reason: 'FailedCreate', message: `Error creating: ${messageOf(failure)}` });
+    return failure;
+  }
+
+  async function deletePods(replicaSet: ReplicaSet, count: number, signal: AbortSignal): Promise<unknown> {
+    const uid = replicaSet.metadata.uid ?? '';
+    const victims = victimsOf(replicaSet, count);
+    expectations.expectDeletions(
+      uid,
+      victims.map(({ metadata }) => metadata.uid ?? ''),
+    );
+    let failure: unknown;
+    await inBatches(victims, async ({ metadata: { namespace, name, uid: podUid = '' } }) => {
+      try {
+        await client.delete(pods, { namespace, name }, { preconditions: { uid: podUid }, signal });
+        recorder.record(replicaSet, { type: 'Normal', reason: 'SuccessfulDelete', message: `Deleted pod: ${name}` });
+      } catch (err) {
+        expectations.deletionObserved(uid, podUid);
+        if (isNotFound(err)) return;
+        failure ??= err;
+        recorder.record(replicaSet, { type: 'Warning', reason: 'FailedDelete', message: `Error deleting: ${messageOf(err)}` });
+      }
+    });
+    return failure;
+  }
+
+  function victimsOf(replicaSet: ReplicaSet, count: number): readonly Pod[] {
+    const active = ownedBy(podInformer, replicaSet).filter(isPodActive);
+    if (count >= active.length) return active;
+    const related = new Map<string, number>();
+    for (const sibling of siblingsOf(replicaSet)) {
+      for (const pod of ownedBy(podInformer, sibling)) {
+        const node = pod.spec.nodeName ?? '';
+        if (node !== '' && isPodActive(pod)) related.set(node, (related.get(node) ?? 0) + 1);
+      }
+    }
+    const relatedOnNode = (pod: Pod): number => related.get(pod.spec.nodeName ?? '') ?? 0;
+    return deletionOrder(active, { relatedOnNode, now: clock.now() }).slice(0, count);
+  }
+
+  /** The ReplicaSets of the same Deployment, or only itself. */
+  function siblingsOf(replicaSet: ReplicaSet): readonly ReplicaSet[] {
+    const owner = controllerOf(replicaSet);
+    if (owner === undefined) return [replicaSet];
+    return ownedByUid(replicaSetInformer, owner.uid);
+  }
+
+  /** Gives how long to wait when the status has to wait. */
+  async function writeStatus(
+    replicaSet: ReplicaSet,
+    status: ReplicaSetStatusFields,
+    { final, signal }: { readonly final: boolean; readonly signal: AbortSignal },
+  ): Promise<number | undefined> {
+    if (deepEqual(replicaSet.status, status)) return undefined;
+    const delay = pace.delay(replicaSet.metadata.uid ?? '', { final });
+    if (delay > 0) return delay;
+    try {
+      await client.update(replicaSets, { ...replicaSet, status }, { subresource: 'status', signal });
+    } catch (err) {
+      if (!isNotFound(err)) throw err;
+    }
+    return undefined;
+  }
+}
+
+/** A pod of the template, whose parts it shares. */
+function podOf(replicaSet: ReplicaSet): New<Pod> {
+  const { template } = replicaSet.spec;
+  const { labels, annotations, finalizers } = template?.metadata ?? {};
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: {
+      generateName: `${replicaSet.metadata.name}-`,
+      ...(replicaSet.metadata.namespace === undefined ? {} : { namespace: replicaSet.metadata.namespace }),
+      ...(labels === undefined ? {} : { labels }),
+      ...(annotations === undefined ? {} : { annotations }),
+      ...(finalizers === undefined ? {} : { finalizers }),
+      ownerReferences: [controllerReference(replicaSets, replicaSet)],
+    },
+    spec: template?.spec ?? { containers: [] },
+  };
+}
+
+function soonest(...delays: readonly (number | undefined)[]): Result | undefined {
+  const known = delays.filter((delay) => delay !== undefined);
+  return known.length === 0 ? undefined : { requeueAfterMs: Math.min(...known) };
+}

@@ -1,0 +1,94 @@
+import type { ReplicaSet, ReplicaSetCondition, ReplicaSetStatus } from '../api/apps/v1/replica-set.ts';
+import type { ReplicaSetEvent, replicaSetMachine } from './replica-set.machine.ts';
+import type { StateValueOf } from './step.ts';
+
+export type ReplicaSetState = StateValueOf<typeof replicaSetMachine>;
+
+/** Pods of one ReplicaSet, counted. Finished and terminating pods count as `terminating` or not at all. */
+export interface PodCounts {
+  /** Neither finished nor being deleted. */
+  readonly active: number;
+  /** Active pods that carry all labels of the template. */
+  readonly fullyLabeled: number;
+  readonly ready: number;
+  /** Ready for at least `minReadySeconds`. */
+  readonly available: number;
+  readonly terminating: number;
+}
+
+/** What one pass saw of the world beside the object itself. */
+export interface ReplicaSetWorld {
+  readonly counts: PodCounts;
+  /** Pods were asked for that the cache does not show yet: nothing more may be asked for. */
+  readonly expecting: boolean;
+}
+
+/** Why pods could not be created or deleted. */
+export interface Refusal {
+  readonly reason: 'FailedCreate' | 'FailedDelete';
+  readonly message: string;
+}
+
+export type ReplicaSetStatusFields = ReplicaSetStatus & { readonly terminatingReplicas?: number };
+
+export function stateOf(replicaSet: ReplicaSet): ReplicaSetState {
+  const { metadata, status } = replicaSet;
+  if (metadata.deletionTimestamp !== undefined) return 'Deleting';
+  if (failureOf(status) !== undefined) return { Live: 'Failing' };
+  const desired = desiredReplicas(replicaSet);
+  if (status === undefined || (status.observedGeneration ?? 0) < (metadata.generation ?? 0) || status.replicas !== desired) {
+    return { Live: 'Scaling' };
+  }
+  return { Live: (status.availableReplicas ?? 0) < desired ? 'Starting' : 'Available' };
+}
+
+export function eventsOf(replicaSet: ReplicaSet, { counts, expecting }: ReplicaSetWorld): readonly ReplicaSetEvent[] {
+  if (replicaSet.metadata.deletionTimestamp !== undefined) return [{ type: 'DELETED' }];
+  const missing = desiredReplicas(replicaSet) - counts.active;
+  if (missing === 0) return [{ type: counts.available < counts.active ? 'PODS_UNAVAILABLE' : 'PODS_AVAILABLE' }];
+  if (expecting) return [];
+  return [{ type: missing > 0 ? 'PODS_MISSING' : 'PODS_SURPLUS' }];
+}
+
+/** The status of a state. `refusal` tells why the state is `Failing`; without one the condition that is there stays. */
+export function statusOf(
+  state: ReplicaSetState,
+  replicaSet: ReplicaSet,
+  { counts, refusal, timestamp }: { readonly counts: PodCounts; readonly refusal?: Refusal | undefined; readonly timestamp: string },
+): ReplicaSetStatusFields {
+  const others = (replicaSet.status?.conditions ?? []).filter(({ type }) => type !== replicaFailure);
+  const failing = typeof state === 'object' && state.Live === 'Failing';
+  const failure = failing ? failureCondition(failureOf(replicaSet.status), refusal, timestamp) : undefined;
+  const conditions = failure === undefined ? others : [...others, failure];
+  return {
+    replicas: counts.active,
+    ...positive('fullyLabeledReplicas', counts.fullyLabeled),
+    ...positive('readyReplicas', counts.ready),
+    ...positive('availableReplicas', counts.available),
+    terminatingReplicas: counts.terminating,
+    ...(replicaSet.metadata.generation === undefined ? {} : { observedGeneration: replicaSet.metadata.generation }),
+    ...(conditions.length === 0 ? {} : { conditions }),
+  };
+}
+
+/** `spec.replicas`, which defaulting has filled in. */
+export const desiredReplicas = (replicaSet: ReplicaSet): number => replicaSet.spec.replicas ?? 1;
+
+const replicaFailure = 'ReplicaFailure';
+
+const failureOf = (status: ReplicaSetStatus | undefined): ReplicaSetCondition | undefined =>
+  status?.conditions?.find(({ type, status: value }) => type === replicaFailure && value === 'True');
+
+function failureCondition(
+  before: ReplicaSetCondition | undefined,
+  refusal: Refusal | undefined,
+  timestamp: string,
+): ReplicaSetCondition | undefined {
+  if (refusal === undefined) return before;
+  if (before?.reason === refusal.reason && before.message === refusal.message) return before;
+  return { type: replicaFailure, status: 'True', lastTransitionTime: before?.lastTransitionTime ?? timestamp, ...refusal };
+}
+
+/** Counters that are zero are left out, as upstream's `omitempty` does. */
+const positive = <K extends string>(name: K, value: number): { readonly [P in K]?: number } =>
+  (value > 0 ? { [name]: value } : {}) as { readonly [P in K]?: number };
