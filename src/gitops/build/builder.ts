@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { mapBounded } from '../../base/concurrency.ts';
 import { type Commit, type GitSource, SourceError, type TreeEntry } from '../sources/git-source.ts';
 import { type FileContent, maxFileBytes, readDocuments } from './documents.ts';
 import type { BuildError, BuildResult, Manifest } from './manifest.ts';
@@ -37,13 +38,20 @@ interface TreeContent {
 export function createBuilder(): Builder {
   const trees = createLru<TreeContent>(maxCachedTrees);
   const files = createLru<FileContent>(maxCachedFiles);
+  const results = new WeakMap<TreeContent, BuildResult>();
 
   return {
     async build({ source, commit, path, signal }) {
       try {
         const { root, prefix } = await findDirectory(source, commit, path);
-        const { digest, manifests, errors } = await readDirectory({ source, oid: root, path: prefix, depth: 0, signal });
-        return { digest, manifests, errors: [...errors, ...duplicatesIn(manifests)] };
+        const content = await readDirectory({ source, oid: root, path: prefix, depth: 0, signal });
+        let result = results.get(content);
+        if (result === undefined) {
+          const { digest, manifests, errors } = content;
+          result = { digest, manifests, errors: [...errors, ...duplicatesIn(manifests)] };
+          results.set(content, result);
+        }
+        return result;
       } catch (err) {
         if (!(err instanceof BuildFailure)) throw err;
         return { digest: '', manifests: [], errors: [err.error] };
@@ -187,16 +195,6 @@ function duplicatesIn(manifests: readonly Manifest[]): readonly BuildError[] {
     }
   }
   return errors;
-}
-
-async function mapBounded<T, R>(items: readonly T[], limit: number, action: (item: T) => Promise<R>): Promise<R[]> {
-  const results = new Array<R>(items.length);
-  let next = 0;
-  const worker = async (): Promise<void> => {
-    for (let index = next++; index < items.length; index = next++) results[index] = await action(items[index] as T);
-  };
-  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, worker));
-  return results;
 }
 
 interface Lru<V> {

@@ -50,8 +50,7 @@ function itemsOf(value: unknown): readonly unknown[] {
 }
 
 function problemOf(value: unknown): { readonly message: string; readonly hint: string } | undefined {
-  const hint =
-    'Every document here must be a Kubernetes object; move other YAML out of the path that is applied.';
+  const hint = 'Every document here must be a Kubernetes object; move other YAML out of the path that is applied.';
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return { message: 'is not an object', hint };
   const { apiVersion, kind, metadata } = value as DynamicObject;
   if (typeof apiVersion !== 'string' || apiVersion === '') return { message: 'has no apiVersion', hint };

@@ -64,7 +64,7 @@ export function createBuiltInRemote({ repositories, token, log }: BuiltInRemoteO
         return;
       }
       try {
-        await serve({ request, response, repository, action, query: url.search.slice(1)});
+        await serve({ request, response, repository, action, query: url.search.slice(1) });
         if (action === 'git-receive-pack') repository.onPush();
       } catch (err) {
         log.warn({ err, repository: name }, 'Could not serve Git request');

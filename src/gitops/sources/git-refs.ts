@@ -10,12 +10,12 @@ export function refNameOf(ref: GitRef): string | undefined {
     throw new SourceError('NotSupported', 'not supported: spec.ref.semver', { hint: 'Name a branch, a tag or a commit.' });
   }
   if (ref.tag !== undefined) return `refs/tags/${ref.tag}`;
-  return `refs/heads/${ref.branch ?? 'main'}`;
+  return `refs/heads/${ref.branch ?? 'master'}`;
 }
 
 /** What Flux writes before `@sha1:` in a revision. */
 export function shortRefName(ref: GitRef): string {
-  return ref.name ?? ref.tag ?? ref.branch ?? (ref.commit === undefined ? 'main' : 'HEAD');
+  return ref.name ?? ref.tag ?? ref.branch ?? (ref.commit === undefined ? 'master' : 'HEAD');
 }
 
 export const branchNotFound = (url: string, ref: string, known: readonly string[]): SourceError =>

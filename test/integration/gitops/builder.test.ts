@@ -42,7 +42,7 @@ describe('builder', () => {
     expect(errors).toEqual([]);
     expect(manifests.map(({ file, line, object }) => `${file}:${line} ${object.kind}/${object.metadata.name}`)).toEqual([
       'apps/web/a.yaml:3 ConfigMap/a',
-      'apps/web/a.yaml:10 ConfigMap/b',
+      'apps/web/a.yaml:11 ConfigMap/b',
       'apps/web/deep/c.yml:1 Secret/s',
     ]);
     expect(Object.isFrozen(manifests[0]?.object.metadata)).toBe(true);

@@ -1,0 +1,78 @@
+/**
+ * What happened to the cluster, in the order a person wants to read it: the terminal of `up` and the page's line of commits show it. The
+ * GitOps engine writes it; nothing depends on it being complete after a restart.
+ */
+export type Activity =
+  | {
+      readonly type: 'commit';
+      readonly at: number;
+      readonly branch: string;
+      readonly sha: string;
+      readonly author: string;
+      readonly subject: string;
+    }
+  | {
+      readonly type: 'applied';
+      readonly at: number;
+      readonly app: string;
+      readonly sha: string;
+      readonly changes: readonly ObjectChange[];
+      readonly durationMs: number;
+      /** The tree equals one that was applied before. */
+      readonly rollback: boolean;
+    }
+  | {
+      readonly type: 'healthy';
+      readonly at: number;
+      readonly app: string;
+      readonly sha: string;
+      readonly summary: string;
+      readonly durationMs: number;
+    }
+  | { readonly type: 'degraded'; readonly at: number; readonly app: string; readonly sha: string; readonly reason: string }
+  | { readonly type: 'failed'; readonly at: number; readonly app: string; readonly sha: string; readonly errors: readonly string[] }
+  | {
+      readonly type: 'drift';
+      readonly at: number;
+      readonly app: string;
+      /** `Deployment web/storefront` */
+      readonly object: string;
+      /** `spec.replicas 5 → 9`, or `deleted` */
+      readonly change: string;
+      /** The field manager that wrote it. */
+      readonly by: string;
+      readonly healed: boolean;
+      readonly durationMs: number;
+    };
+
+export interface ObjectChange {
+  readonly action: 'created' | 'configured' | 'pruned';
+  /** `Deployment web/storefront` */
+  readonly object: string;
+  /** `spec.replicas 3 → 5`; at most a few, Secret values never. */
+  readonly fields: readonly string[];
+}
+
+export interface ActivityFeed {
+  add(activity: Activity): void;
+  /** Newest last; bounded. */
+  recent(): readonly Activity[];
+  onAdded(listener: (activity: Activity) => void): () => void;
+}
+
+export function createActivityFeed(maxEntries = 500): ActivityFeed {
+  const entries: Activity[] = [];
+  const listeners = new Set<(activity: Activity) => void>();
+  return {
+    add(activity) {
+      entries.push(activity);
+      if (entries.length > maxEntries) entries.shift();
+      for (const listener of listeners) listener(activity);
+    },
+    recent: () => [...entries],
+    onAdded(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+  };
+}

@@ -1,0 +1,36 @@
+import { join, resolve } from 'node:path';
+
+/** What `up` and `demo` were asked for: flags over environment (`MIDSHIP_*`) over defaults, with units in the names. */
+export interface Configuration {
+  readonly dataDirectory: string;
+  readonly bindAddress: string;
+  /** 0: any free port. */
+  readonly apiPort: number;
+  readonly httpPort: number;
+  readonly simulatedNodes: number;
+  readonly runtime: 'process' | 'simulated';
+  /** Absent: the built-in remote. */
+  readonly repository?: string;
+  readonly branch: string;
+  readonly path: string;
+  readonly seedDirectory?: string;
+  readonly tlsNames: readonly string[];
+  readonly kubeconfigMode: number;
+  readonly logLevel: string;
+}
+
+/** The files of a data directory; the directory itself is 0700. */
+export const filesOf = (dataDirectory: string) => ({
+  database: join(dataDirectory, 'state.db'),
+  pki: join(dataDirectory, 'pki'),
+  kubeconfig: join(dataDirectory, 'kubeconfig'),
+  endpoints: join(dataDirectory, 'endpoints.json'),
+  network: join(dataDirectory, 'network.json'),
+  token: join(dataDirectory, 'git-token'),
+  repository: join(dataDirectory, 'git', 'cluster.git'),
+  gitCache: join(dataDirectory, 'git', 'cache'),
+  pods: join(dataDirectory, 'pods'),
+  logs: join(dataDirectory, 'logs'),
+});
+
+export const defaultDataDirectory = (environment: NodeJS.ProcessEnv): string => resolve(environment.MIDSHIP_DATA_DIR ?? '.midship');

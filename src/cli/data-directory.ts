@@ -1,0 +1,175 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { chmod, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { createServer, type Server } from 'node:net';
+import { filesOf } from './configuration.ts';
+import { Failure } from './failure.ts';
+
+/** Makes the data directory with everything below it readable by its owner alone. */
+export async function ensureDataDirectory(dataDirectory: string): Promise<void> {
+  const { pods, logs } = filesOf(dataDirectory);
+  try {
+    await mkdir(dataDirectory, { recursive: true, mode: 0o700 });
+    await chmod(dataDirectory, 0o700);
+    for (const directory of [pods, logs]) await mkdir(directory, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    throw new Failure(`${dataDirectory} cannot be used`, {
+      why: cause instanceof Error ? cause.message : String(cause),
+      fix: 'Choose another directory with --data-dir DIR.',
+      cause,
+    });
+  }
+}
+
+/** Writes a file of secrets so that readers see the old or the new content, never half of it. */
+export async function writePrivateFile(path: string, content: string, mode = 0o600): Promise<void> {
+  const temporary = `${path}.${process.pid}.tmp`;
+  await writeFile(temporary, content, { mode });
+  await chmod(temporary, mode);
+  await rename(temporary, path);
+}
+
+/** The token of the built-in remote; made at first start. */
+export async function ensureToken(path: string): Promise<string> {
+  try {
+    const token = (await readFile(path, 'utf8')).trim();
+    if (token !== '') return token;
+  } catch (err) {
+    if ((err as NodeJS.ErrnoException).code !== 'ENOENT') throw err;
+  }
+  const token = randomBytes(20).toString('hex');
+  await writePrivateFile(path, `${token}\n`);
+  return token;
+}
+
+/** The cluster's part of 127/8: `127.N.0.0/16`. */
+export interface Network {
+  readonly n: number;
+  /** `127.N.0.0/20` */
+  readonly serviceCidr: string;
+  readonly clusterCidr: string;
+  /** `127.N.(16+i).0/24`, for nodes 0 to 223. */
+  podCidr(node: number): string;
+  nodeAddress(node: number): string;
+}
+
+const lowest = 64;
+const highest = 254;
+
+export const networkOf = (n: number): Network => ({
+  n,
+  serviceCidr: `127.${n}.0.0/20`,
+  clusterCidr: `127.${n}.0.0/16`,
+  podCidr: (node) => `127.${n}.${16 + node}.0/24`,
+  nodeAddress: (node) => `127.${n}.${16 + node}.1`,
+});
+
+/**
+ * Takes the cluster's network for the life of this process, so that two clusters on one machine never meet: a port of its last address
+ * is bound, which no two processes can. The number is kept in `network.json`, because pods and Services live on it.
+ */
+export async function claimNetwork(dataDirectory: string): Promise<{ readonly network: Network; release(): Promise<void> }> {
+  const { network: path } = filesOf(dataDirectory);
+  const kept = await readNetwork(path);
+  if (kept !== undefined) {
+    const server = await bind(kept);
+    if (server === undefined) {
+      throw new Failure(`the addresses 127.${kept}.0.0/16 are in use by another cluster on this machine`, {
+        why: `${path} says that this data directory owns them.`,
+        fix: 'Stop the other cluster (midship down --data-dir OTHER), or remove network.json after "midship down" to take new addresses.',
+      });
+    }
+    return claimed(kept, server);
+  }
+  // Starting at a place that depends on the directory keeps the clusters of one machine apart also while some are stopped.
+  const start = createHash('sha256').update(dataDirectory).digest().readUInt32BE(0) % (highest - lowest + 1);
+  const busy = await networksInUse();
+  for (let step = 0; step <= highest - lowest; step += 1) {
+    const n = lowest + ((start + step) % (highest - lowest + 1));
+    if (busy.has(n)) continue;
+    const server = await bind(n);
+    if (server === undefined) continue;
+    await writePrivateFile(path, `${JSON.stringify({ network: n })}\n`);
+    return claimed(n, server);
+  }
+  throw new Failure('no free network is left in 127.64.0.0 to 127.254.0.0', {
+    why: 'Each data directory owns one /16 of the loopback addresses, and all are in use.',
+    fix: 'Stop clusters that are not needed (midship down --data-dir DIR).',
+  });
+}
+
+function claimed(n: number, server: Server): { readonly network: Network; release(): Promise<void> } {
+  server.unref();
+  return { network: networkOf(n), release: () => new Promise((resolve) => server.close(() => resolve())) };
+}
+
+async function readNetwork(path: string): Promise<number | undefined> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (err) {
+    if ((err as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw err;
+  }
+  const n: unknown = text.trim() === '' ? undefined : (JSON.parse(text) as { readonly network?: unknown }).network;
+  if (typeof n === 'number' && Number.isInteger(n) && n >= lowest && n <= highest) return n;
+  throw new Failure(`${path} does not name a network`, {
+    why: `It should read {"network": N} with N from ${lowest} to ${highest}.`,
+    fix: 'Mend the file, or remove it after "midship down" to take new addresses.',
+  });
+}
+
+function bind(n: number): Promise<Server | undefined> {
+  return new Promise((resolve) => {
+    const server = createServer((socket) => socket.destroy());
+    server.once('error', () => resolve(undefined));
+    server.listen({ host: `127.${n}.255.254`, port: 10_255, exclusive: true }, () => resolve(server));
+  });
+}
+
+/** Networks on which something listens now: pods that outlived a killed cluster hold no claim. */
+async function networksInUse(): Promise<ReadonlySet<number>> {
+  const table = await readFile('/proc/net/tcp', 'utf8').catch(() => '');
+  const used = new Set<number>();
+  for (const line of table.split('\n').slice(1)) {
+    // Addresses are hexadecimal and little-endian: 0100007F is 127.0.0.1.
+    const [, n] = /^\s*\d+: [0-9A-F]{4}([0-9A-F]{2})7F:/.exec(line) ?? [];
+    if (n !== undefined) used.add(Number.parseInt(n, 16));
+  }
+  return used;
+}
+
+/** What scripts read to find a running cluster. */
+export interface Endpoints {
+  readonly api: string;
+  readonly http: string;
+  /** Carries the push token. */
+  readonly git: string;
+  readonly kubeconfig: string;
+  readonly pid: number;
+}
+
+/** The running cluster of a data directory. */
+export async function readEndpoints(dataDirectory: string): Promise<Endpoints> {
+  const { endpoints: path } = filesOf(dataDirectory);
+  const endpoints = await readFile(path, 'utf8').then(
+    (text) => JSON.parse(text) as Endpoints,
+    () => undefined,
+  );
+  if (endpoints === undefined || !isAlive(endpoints.pid)) {
+    throw new Failure('Midship is not running', {
+      why: endpoints === undefined ? `There is no ${path}.` : `The process of ${path} (${endpoints.pid}) is gone.`,
+      fix: 'Start it with "npm start" or "midship up"; give --data-dir DIR when its data is elsewhere.',
+      exitCode: 2,
+    });
+  }
+  return endpoints;
+}
+
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (err) {
+    return (err as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}

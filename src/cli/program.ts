@@ -1,0 +1,186 @@
+import { resolve } from 'node:path';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { type Configuration, defaultDataDirectory } from './configuration.ts';
+import { down } from './down.ts';
+import { Failure } from './failure.ts';
+import { gitUrl } from './git-url.ts';
+import { kubeconfig } from './kubeconfig.ts';
+import { exampleRepository, runCluster } from './run.ts';
+import { status } from './status.ts';
+
+export interface ProgramContext {
+  readonly environment: NodeJS.ProcessEnv;
+  readonly stdout: NodeJS.WriteStream;
+  readonly stderr: NodeJS.WriteStream;
+  readonly version: string;
+}
+
+interface UpFlags {
+  readonly dataDir: string;
+  readonly bindAddress: string;
+  readonly apiPort: number;
+  readonly httpPort: number;
+  readonly simulateNodes: number;
+  readonly runtime: string;
+  readonly repo?: string;
+  readonly branch: string;
+  readonly path: string;
+  readonly tlsSan: readonly string[];
+  readonly writeKubeconfigMode: number;
+}
+
+/** Every command; each action gives the process's exit code. */
+export function createProgram(context: ProgramContext): { run(argv: readonly string[]): Promise<number> } {
+  const { environment } = context;
+  let exitCode = 0;
+  const program = new Command('midship')
+    .description('A Kubernetes control plane that runs whatever your Git branch says.')
+    .version(context.version)
+    .exitOverride()
+    .showSuggestionAfterError()
+    .configureOutput({ writeErr: () => undefined })
+    .addHelpText(
+      'after',
+      '\nExamples:\n  midship demo                      a cluster with the examples in a built-in Git remote\n  midship up --repo . --path apps   run what this repository says\n  midship status                    is the cluster what Git says?',
+    );
+
+  const withDataDirectory = (command: Command): Command =>
+    command.addOption(
+      new Option('--data-dir <dir>', 'where the cluster keeps its data').default(defaultDataDirectory(environment), '.midship'),
+    );
+
+  const withUpFlags = (command: Command): Command =>
+    withDataDirectory(command)
+      .addOption(
+        new Option('--api-port <port>', 'port of the Kubernetes API; 0: any free')
+          .argParser(parsePort)
+          .default(portFrom(environment.MIDSHIP_API_PORT, 6443)),
+      )
+      .addOption(
+        new Option('--http-port <port>', 'port of page, metrics and Git remote; 0: any free')
+          .argParser(parsePort)
+          .default(portFrom(environment.MIDSHIP_HTTP_PORT, 7080)),
+      )
+      .addOption(new Option('--bind-address <address>', 'address the API listens on').default('127.0.0.1'))
+      .addOption(
+        new Option('--tls-san <name>', 'further name or address in the API certificate')
+          .default([])
+          .argParser((value, all: readonly string[]) => [...all, value]),
+      )
+      .addOption(new Option('--write-kubeconfig-mode <mode>', 'permissions of the kubeconfig').argParser(parseMode).default(0o600, '0600'))
+      .addOption(new Option('--simulate-nodes <n>', 'simulated nodes beside the real ones').argParser(parseCount).default(0))
+      .addOption(
+        new Option('--runtime <runtime>', 'what runs the pods').choices(['process', 'simulated', 'containerd']).default('process'),
+      );
+
+  const run = async (flags: UpFlags, seedDirectory: string | undefined): Promise<void> => {
+    exitCode = await runCluster(configurationOf(flags, environment, seedDirectory), context);
+  };
+
+  withUpFlags(program.command('demo').description('run a cluster with the examples repository in a built-in Git remote')).action(
+    (flags: Omit<UpFlags, 'branch' | 'path'>) => run({ ...flags, branch: 'main', path: './clusters/demo' }, exampleRepository),
+  );
+  withUpFlags(program.command('up').description('run a cluster that follows a Git repository'))
+    .option('--repo <url-or-dir>', 'https:// address or a directory of this machine (default: the built-in remote)')
+    .option('--branch <branch>', 'branch to follow', 'main')
+    .option('--path <dir>', 'directory of the repository to apply', './')
+    .action((flags: UpFlags) => run(flags, undefined));
+  withDataDirectory(program.command('down').description('stop the cluster and its pods; the data stays'))
+    .option('--purge', 'delete the data too', false)
+    .action(async (flags: { readonly dataDir: string; readonly purge: boolean }) => {
+      exitCode = await down({ dataDirectory: resolve(flags.dataDir), purge: flags.purge, output: context.stderr });
+    });
+  withDataDirectory(program.command('status').description('is the cluster what Git says?'))
+    .addOption(new Option('-o, --output <format>', 'output format').choices(['text', 'json']).default('text'))
+    .option('--exit-code', 'exit with 1 when it is not', false)
+    .action(async (flags: { readonly dataDir: string; readonly output: string; readonly exitCode: boolean }) => {
+      exitCode = await status({
+        dataDirectory: resolve(flags.dataDir),
+        format: flags.output === 'json' ? 'json' : 'text',
+        failOnDifference: flags.exitCode,
+        output: context.stdout,
+      });
+    });
+  withDataDirectory(program.command('kubeconfig').description('print the path of the kubeconfig'))
+    .option('--print', 'print its content instead', false)
+    .action(async (flags: { readonly dataDir: string; readonly print: boolean }) => {
+      exitCode = await kubeconfig({ dataDirectory: resolve(flags.dataDir), print: flags.print, output: context.stdout });
+    });
+  withDataDirectory(program.command('git-url').description('print the address of the built-in Git remote, token included')).action(
+    async (flags: { readonly dataDir: string }) => {
+      exitCode = await gitUrl({ dataDirectory: resolve(flags.dataDir), output: context.stdout });
+    },
+  );
+
+  return {
+    async run(argv) {
+      try {
+        await program.parseAsync([...argv], { from: 'user' });
+        return exitCode;
+      } catch (err) {
+        if (!(err instanceof CommanderError)) throw err;
+        // Help and version were printed and are no errors.
+        if (err.exitCode === 0) return 0;
+        throw usage(err);
+      }
+    },
+  };
+}
+
+function usage(err: CommanderError): Failure {
+  const [what = 'unknown', ...hints] = err.message.replace(/^error: /, '').split('\n');
+  // `npm start --data-dir X` gives the flag to npm and the bare value to us.
+  const stray = err.code === 'commander.excessArguments' || err.code === 'commander.unknownCommand';
+  return new Failure(what, {
+    why:
+      hints.join(' ') ||
+      (stray
+        ? 'With npm, flags go behind two dashes: npm start -- --http-port 8080'
+        : 'The command line was not understood; nothing was started.'),
+    fix: 'See: midship --help',
+    cause: err,
+  });
+}
+
+function configurationOf(flags: UpFlags, environment: NodeJS.ProcessEnv, seedDirectory: string | undefined): Configuration {
+  if (flags.runtime === 'containerd') {
+    throw new Failure('not supported: --runtime containerd', {
+      why: 'This version runs pods as processes of this machine or simulates them.',
+      fix: 'Leave --runtime out, or use --runtime simulated.',
+    });
+  }
+  return {
+    dataDirectory: resolve(flags.dataDir),
+    bindAddress: flags.bindAddress,
+    apiPort: flags.apiPort,
+    httpPort: flags.httpPort,
+    simulatedNodes: flags.simulateNodes,
+    runtime: flags.runtime === 'simulated' ? 'simulated' : 'process',
+    ...(flags.repo === undefined ? {} : { repository: flags.repo }),
+    branch: flags.branch,
+    path: flags.path,
+    ...(seedDirectory === undefined ? {} : { seedDirectory }),
+    tlsNames: flags.tlsSan,
+    kubeconfigMode: flags.writeKubeconfigMode,
+    logLevel: environment.MIDSHIP_LOG_LEVEL ?? 'info',
+  };
+}
+
+function parsePort(value: string): number {
+  const port = Number(value);
+  if (!Number.isInteger(port) || port < 0 || port > 65_535) throw new InvalidArgumentError('A port is a number from 0 to 65535.');
+  return port;
+}
+
+const portFrom = (value: string | undefined, fallback: number): number => (value === undefined ? fallback : parsePort(value));
+
+function parseCount(value: string): number {
+  const count = Number(value);
+  if (!Number.isInteger(count) || count < 0 || count > 5_000) throw new InvalidArgumentError('A number from 0 to 5000.');
+  return count;
+}
+
+function parseMode(value: string): number {
+  if (!/^0?[0-7]{3}$/.test(value)) throw new InvalidArgumentError('Permissions in octal, for example 0600.');
+  return Number.parseInt(value, 8);
+}

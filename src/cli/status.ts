@@ -1,0 +1,80 @@
+import pc from 'picocolors';
+import { readEndpoints } from './data-directory.ts';
+import { type ExitCode, Failure } from './failure.ts';
+
+export interface StatusOptions {
+  readonly dataDirectory: string;
+  readonly format: 'text' | 'json';
+  /** Exit with 1 when the cluster is not what Git says. */
+  readonly failOnDifference: boolean;
+  readonly output: NodeJS.WritableStream;
+}
+
+/** The contract of `/status.json`; fields may be added. */
+export interface StatusDocument {
+  readonly verdict: string;
+  readonly revision: string;
+  readonly apps: readonly {
+    readonly name: string;
+    readonly namespace: string;
+    readonly sync: 'Synced' | 'OutOfSync' | 'Progressing' | 'Failed' | 'Unknown';
+    readonly health: 'Healthy' | 'Progressing' | 'Degraded' | 'Suspended' | 'Missing' | 'Unknown';
+    readonly revision: string;
+    readonly reason: string;
+  }[];
+  readonly nodes: readonly { readonly name: string; readonly ready: boolean; readonly simulated: boolean; readonly pods: number }[];
+}
+
+const maxAnswerBytes = 16 * 1024 * 1024;
+
+/** The verdict in words, one line an app; `git status` for the cluster. */
+export async function status({ dataDirectory, format, failOnDifference, output }: StatusOptions): Promise<ExitCode> {
+  const { http } = await readEndpoints(dataDirectory);
+  const document = await fetchStatus(http);
+  output.write(format === 'json' ? `${JSON.stringify(document, undefined, 2)}\n` : formatStatus(document));
+  return failOnDifference && document.apps.some((app) => !isGood(app)) ? 1 : 0;
+}
+
+async function fetchStatus(http: string): Promise<StatusDocument> {
+  try {
+    const response = await fetch(`${http}/status.json`, { signal: AbortSignal.timeout(10_000) });
+    if (!response.ok) throw new Error(`HTTP ${response.status}`);
+    const text = await response.text();
+    if (text.length > maxAnswerBytes) throw new Error(`an answer of ${text.length} characters`);
+    return JSON.parse(text) as StatusDocument;
+  } catch (cause) {
+    throw new Failure(`${http} does not answer`, {
+      why: cause instanceof Error ? cause.message : String(cause),
+      fix: 'Is the cluster still starting? Try again, or look at its terminal.',
+      cause,
+    });
+  }
+}
+
+type App = StatusDocument['apps'][number];
+const isGood = ({ sync, health }: App): boolean => sync === 'Synced' && health === 'Healthy';
+
+/** State is a shape and a word, never a colour alone. */
+function wordsOf({ sync, health }: App): { readonly glyph: string; readonly word: string } {
+  if (health === 'Suspended') return { glyph: pc.magenta('■'), word: 'Suspended' };
+  if (sync === 'Failed') return { glyph: pc.red('▲'), word: 'Failed' };
+  if (health === 'Degraded' || health === 'Missing') return { glyph: pc.red('▲'), word: health };
+  if (sync === 'OutOfSync') return { glyph: pc.yellow('◆'), word: 'Drifted' };
+  if (sync === 'Progressing' || health === 'Progressing') return { glyph: pc.blue('◔'), word: 'Rolling out' };
+  if (isGood({ sync, health } as App)) return { glyph: pc.green('●'), word: 'In sync' };
+  return { glyph: '○', word: 'Unknown' };
+}
+
+function formatStatus({ verdict, revision, apps }: StatusDocument): string {
+  const rows = apps.map((app) => {
+    const { glyph, word } = wordsOf(app);
+    return { glyph, cells: [app.name, app.namespace, word, app.revision.slice(-40).slice(0, 7)], reason: app.reason };
+  });
+  const widths = [0, 1, 2, 3].map((column) => Math.max(0, ...rows.map(({ cells }) => (cells[column] ?? '').length)));
+  const lines = rows.map(({ glyph, cells, reason }) =>
+    `  ${glyph} ${cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')}  ${reason}`.trimEnd(),
+  );
+  const bad = apps.find((app) => !isGood(app));
+  const hint = bad === undefined || revision === '' ? '' : `\n  undo:   git revert --no-edit ${revision.slice(0, 7)} && git push\n`;
+  return `${verdict}${revision === '' ? '' : `   main @ ${revision.slice(0, 7)}`}\n\n${lines.join('\n')}\n${hint}`;
+}

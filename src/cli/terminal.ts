@@ -1,0 +1,62 @@
+import pc from 'picocolors';
+import type { Activity } from '../base/activity.ts';
+
+/** What the terminal of `up` shows: steps of the start, then one line for each thing that happens. */
+export interface Terminal {
+  step(name: string, text: string, detail?: string): void;
+  line(text: string): void;
+  activity(activity: Activity): void;
+}
+
+const timeOf = (at: number): string => {
+  const date = new Date(at);
+  return [date.getHours(), date.getMinutes(), date.getSeconds()].map((part) => String(part).padStart(2, '0')).join(':');
+};
+const seconds = (ms: number): string => `${(ms / 1_000).toFixed(1)} s`;
+/** Texts come from Git: control characters must not reach the terminal. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is taken out
+const plain = (text: string): string => text.replace(/[\u0000-\u001f\u007f-\u009f]/g, ' ');
+
+const maxLinesPerEntry = 12;
+
+export function createTerminal(output: NodeJS.WritableStream): Terminal {
+  const line = (text: string): void => {
+    output.write(`${text}\n`);
+  };
+  return {
+    line,
+    step(name, text, detail) {
+      line(`  ${pc.green('✓')} ${name.padEnd(13)} ${text}${detail === undefined ? '' : `   ${pc.dim(`(${detail})`)}`}`);
+    },
+    activity(activity) {
+      const lines = linesOf(activity);
+      for (const text of lines.slice(0, maxLinesPerEntry)) line(`${pc.dim(timeOf(activity.at))}  ${plain(text)}`);
+      if (lines.length > maxLinesPerEntry) line(`${pc.dim(timeOf(activity.at))}    … and ${lines.length - maxLinesPerEntry} more`);
+    },
+  };
+}
+
+function linesOf(activity: Activity): readonly string[] {
+  switch (activity.type) {
+    case 'commit':
+      return [`${activity.branch} ${activity.sha.slice(0, 7)}  ${activity.author}  ${activity.subject}`];
+    case 'applied':
+      return activity.changes.map(
+        ({ action, object, fields }) =>
+          `  ✓ applied  ${action === 'configured' ? '' : `${action} `}${object}${fields.length === 0 ? '' : `  ${fields.join(', ')}`}   ${seconds(activity.durationMs)}`,
+      );
+    case 'healthy':
+      return [`  ✓ healthy  ${activity.app}${activity.summary === '' ? '' : ` ${activity.summary}`}   ${seconds(activity.durationMs)}`];
+    case 'degraded':
+      return [`  ▲ ${activity.app}  ${activity.reason}`];
+    case 'failed':
+      return activity.errors.map((error) => `  ✗ ${activity.app}  ${error}`);
+    case 'drift':
+      return [
+        `  ◆ drift    ${activity.object}  ${activity.change}${activity.by === '' ? '' : ` by ${activity.by}`}`,
+        activity.healed ? `  ✓ healed   ${activity.object}   ${seconds(activity.durationMs)}` : `  ✗ not healed: ${activity.object}`,
+      ];
+    default:
+      return activity satisfies never;
+  }
+}

@@ -1,0 +1,125 @@
+import type { Health } from '../../lifecycle/reasons.ts';
+import type { DynamicObject, ObjectRef } from '../../machinery/object.ts';
+import type { Resource } from '../../machinery/resource.ts';
+import type { BuildError, BuildResult } from '../build/manifest.ts';
+import type { FieldTree } from './fields.ts';
+import type { SyncTrigger } from './gitops-metrics.ts';
+import type { HistoryEntry } from './history.ts';
+import type { ObjectId } from './object-id.ts';
+import type { DesiredObject } from './plan.ts';
+
+/** An object that is in force: what was sent, and what we owned of it right after. */
+export interface AppliedObject {
+  readonly desired: DesiredObject;
+  readonly ownFields: FieldTree | undefined;
+  readonly uid: string | undefined;
+  /** Of our own write. */
+  readonly resourceVersion: number;
+}
+
+/** An object of the inventory that the newest revision no longer names. */
+export interface DoomedObject {
+  readonly version: string;
+  readonly uid: string | undefined;
+  /** Known once discovery was asked. */
+  readonly resource?: Resource<DynamicObject>;
+  readonly ref?: ObjectRef;
+}
+
+/** How an object of the write-ahead inventory stands. */
+export interface InventoryRecord {
+  readonly revision: string;
+  readonly entries: readonly {
+    readonly id: ObjectId;
+    readonly v: string;
+    readonly uid?: string;
+    readonly state: 'pending' | 'applied' | 'pruning';
+  }[];
+}
+
+/** What was found to be different from what we applied. */
+export interface Drift {
+  readonly id: ObjectId;
+  readonly change: string;
+  readonly by: string;
+  /** Milliseconds since the epoch. */
+  readonly detectedAt: number;
+}
+
+/**
+ * What the engine knows of an app. All of it can be found out again: from the tree, the inventory Secret and the live objects; it is
+ * kept so that nothing has to be done twice.
+ */
+export interface AppState {
+  readonly key: string;
+  /** False until the inventory was read after a start. */
+  loaded: boolean;
+  /** The newest build without errors that was taken up for applying; its objects are what the app claims. */
+  build: BuildResult | undefined;
+  readonly applied: Map<ObjectId, AppliedObject>;
+  /** Revision, digest and generation of what is in force; the digest is empty after a start until a first pass has compared. */
+  revision: string;
+  sha: string;
+  digest: string;
+  generation: number;
+  /** `reconcile.fluxcd.io/requestedAt` that was served. */
+  handledRequest: string | undefined;
+  readonly doomed: Map<ObjectId, DoomedObject>;
+  /** Objects whose apply is under way: their events are our own writes. */
+  readonly writing: Set<ObjectId>;
+  readonly drifts: Map<ObjectId, Drift>;
+  /** Times of recent corrections by object and field, for noticing a fight. */
+  readonly corrections: Map<string, number[]>;
+  readonly health: Map<ObjectId, Health>;
+  readonly healthDirty: Set<ObjectId>;
+  /** Aborts the sync under way when a newer revision is there. */
+  abortSync: AbortController | undefined;
+  /** Revision whose sync is under way or failed; a failed one is tried again with a back-off, not at each wake-up. */
+  attempted: { readonly revision: string; readonly generation: number; readonly failedAt: number; readonly failures: number } | undefined;
+  errors: readonly BuildError[];
+  history: readonly HistoryEntry[];
+  /** When the revision in force was seen and applied; milliseconds since the epoch. 0: not in this process. */
+  seenAt: number;
+  appliedAt: number;
+  announcedHealthy: boolean;
+  degradedSince: number;
+  lastHealth: Health;
+  isRollback: boolean;
+  /** What the inventory Secret holds, so that it is written only when it changes. */
+  writtenInventory: string;
+  pruneBlocked: string;
+  trigger: SyncTrigger;
+}
+
+export function newAppState(key: string): AppState {
+  return {
+    key,
+    loaded: false,
+    build: undefined,
+    applied: new Map(),
+    revision: '',
+    sha: '',
+    digest: '',
+    generation: 0,
+    handledRequest: undefined,
+    doomed: new Map(),
+    writing: new Set(),
+    drifts: new Map(),
+    corrections: new Map(),
+    health: new Map(),
+    healthDirty: new Set(),
+    abortSync: undefined,
+    attempted: undefined,
+    errors: [],
+    history: [],
+    seenAt: 0,
+    appliedAt: 0,
+    announcedHealthy: false,
+    degradedSince: 0,
+    lastHealth: { status: 'Unknown', reason: '' },
+    isRollback: false,
+    writtenInventory: '',
+    pruneBlocked: '',
+    trigger: 'commit',
+  };
+}

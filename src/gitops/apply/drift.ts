@@ -1,0 +1,114 @@
+import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
+import type { Clock } from '../../base/clock.ts';
+import { type DynamicObject, deepEqual, type ObjectRef } from '../../machinery/object.ts';
+import type { Resource } from '../../machinery/resource.ts';
+import type { EventRecorder } from '../../reconcile/event-recorder.ts';
+import type { AppState, Drift } from './app-state.ts';
+import { formatPath, formatValue, lostFields, managerOf, ownFieldsOf, valueAt } from './fields.ts';
+import { describeObject, type ObjectId } from './object-id.ts';
+
+export interface DriftWatchOptions {
+  readonly clock: Clock;
+  readonly recorder: EventRecorder;
+  live(resource: Resource<DynamicObject>, ref: ObjectRef): DynamicObject | undefined;
+  onDrift(app: string): void;
+}
+
+/**
+ * Notices that someone changed what an app applied.
+ *
+ * By server-side apply's own record: whoever changes one of our fields takes it over, so it is gone from our entry in `managedFields`.
+ * That is exact whatever the server defaulted or normalized, and costs a comparison of references as long as nothing happened.
+ */
+export interface DriftWatch {
+  /** An owned object changed; `object` is absent when it was deleted. */
+  observe(state: AppState, id: ObjectId, object: DynamicObject | undefined): void;
+  /** Compares again what was skipped while our own write was under way. */
+  recheck(state: AppState, id: ObjectId): void;
+  /** True when the same field was put back too often within a minute: then the app backs off and says who it is fighting with. */
+  isFight(app: Kustomization, state: AppState, drift: Drift): boolean;
+  /** When a fight is over and the field may be put back again; undefined when there is none. */
+  retryAfterMs(state: AppState): number | undefined;
+}
+
+const fightWindowMs = 60_000;
+const maxCorrections = 3;
+/** Fields whose corrections are remembered, for each app. */
+const maxRemembered = 1_000;
+
+export function createDriftWatch({ clock, recorder, live, onDrift }: DriftWatchOptions): DriftWatch {
+  function observe(state: AppState, id: ObjectId, object: DynamicObject | undefined): void {
+    const applied = state.applied.get(id);
+    if (applied === undefined || state.writing.has(id)) return;
+    if (object === undefined) {
+      found(state, { id, change: 'deleted', by: '', detectedAt: clock.now() });
+      return;
+    }
+    // What is being deleted cannot be put back before it is gone.
+    if (object.metadata.deletionTimestamp !== undefined) return;
+    const own = ownFieldsOf(object);
+    if (own === applied.ownFields || deepEqual(own, applied.ownFields)) return;
+    const lost = lostFields(applied.ownFields ?? {}, own);
+    const [first] = lost;
+    if (first === undefined) {
+      state.applied.set(id, { ...applied, ownFields: own });
+      return;
+    }
+    const { kind } = object;
+    const expected = formatValue(kind, first, valueAt(applied.desired.object, first));
+    const actual = formatValue(kind, first, valueAt(object, first));
+    const more = lost.length > 1 ? ` and ${lost.length - 1} more` : '';
+    found(state, {
+      id,
+      change: `${formatPath(first)} ${expected} → ${actual}${more}`,
+      by: managerOf(object, first) ?? '',
+      detectedAt: clock.now(),
+    });
+  }
+
+  function found(state: AppState, drift: Drift): void {
+    if (state.drifts.has(drift.id)) return;
+    state.drifts.set(drift.id, drift);
+    onDrift(state.key);
+  }
+
+  return {
+    observe,
+    recheck(state, id) {
+      const applied = state.applied.get(id);
+      const object = applied === undefined ? undefined : live(applied.desired.resource, applied.desired.ref);
+      // The cache may be behind our own write; its event is still to come then. What is newer was written by someone else.
+      if (applied !== undefined && Number(object?.metadata.resourceVersion ?? 0) > applied.resourceVersion) observe(state, id, object);
+    },
+    isFight(app, state, { id, change, by }) {
+      const key = `${id} ${change.split(' ')[0]}`;
+      const now = clock.monotonicMs();
+      const recent = (state.corrections.get(key) ?? []).filter((at) => now - at < fightWindowMs);
+      const fighting = recent.length >= maxCorrections;
+      if (!fighting) recent.push(now);
+      state.corrections.delete(key);
+      state.corrections.set(key, recent);
+      if (state.corrections.size > maxRemembered) state.corrections.delete(state.corrections.keys().next().value ?? '');
+      if (fighting) {
+        const applied = state.applied.get(id);
+        recorder.record(app, {
+          type: 'Warning',
+          reason: 'DriftFight',
+          message: `${applied === undefined ? id : describeObject(applied.desired.object)}: ${change} was put back ${maxCorrections} times within a minute${by === '' ? '' : `; ${by} changes it again each time`}`,
+        });
+      }
+      return fighting;
+    },
+    retryAfterMs(state) {
+      if (state.drifts.size === 0) return undefined;
+      const now = clock.monotonicMs();
+      let earliest: number | undefined;
+      for (const times of state.corrections.values()) {
+        if (times.length < maxCorrections) continue;
+        const at = (times[0] ?? now) + fightWindowMs - now;
+        if (earliest === undefined || at < earliest) earliest = at;
+      }
+      return earliest === undefined ? undefined : Math.max(earliest, 100);
+    },
+  };
+}

@@ -1,0 +1,135 @@
+import type { DynamicObject, ManagedFieldsEntry } from '../../machinery/object.ts';
+import { deepEqual } from '../../machinery/object.ts';
+
+/** What one field manager owns of an object: the tree of `fieldsV1`. */
+export type FieldTree = Readonly<Record<string, unknown>>;
+
+/** The engine's field manager. */
+export const fieldManager = 'midship';
+
+/** What we own by server-side apply; undefined when nothing. */
+export function ownFieldsOf(object: {
+  readonly metadata: { readonly managedFields?: readonly ManagedFieldsEntry[] };
+}): FieldTree | undefined {
+  return object.metadata.managedFields?.find(
+    ({ manager, operation, subresource }) => manager === fieldManager && operation === 'Apply' && (subresource ?? '') === '',
+  )?.fieldsV1;
+}
+
+/** Path of a field in `fieldsV1` segments: `['f:spec', 'f:replicas']`. */
+export type FieldPath = readonly string[];
+
+/** Leaves of `before` that are not in `after`, at most `limit`. */
+export function lostFields(before: FieldTree, after: FieldTree | undefined, limit = 5): readonly FieldPath[] {
+  const lost: FieldPath[] = [];
+  const visit = (left: FieldTree, right: FieldTree | undefined, path: FieldPath): void => {
+    for (const [segment, below] of Object.entries(left)) {
+      if (lost.length >= limit) return;
+      const other = right?.[segment] as FieldTree | undefined;
+      const children = below as FieldTree;
+      const isLeaf = Object.keys(children).every((key) => key === '.');
+      if (isLeaf) {
+        if (other === undefined && segment !== '.') lost.push([...path, segment]);
+      } else visit(children, other, [...path, segment]);
+    }
+  };
+  visit(before, after, []);
+  return lost;
+}
+
+/** The manager that owns `path` now, the newest when there are several. */
+export function managerOf(object: DynamicObject, path: FieldPath): string | undefined {
+  const owners = (object.metadata.managedFields ?? []).filter((entry) => entry.manager !== fieldManager && owns(entry.fieldsV1, path));
+  return owners.sort((a, b) => ((a.time ?? '') < (b.time ?? '') ? 1 : -1))[0]?.manager;
+}
+
+function owns(tree: FieldTree | undefined, path: FieldPath): boolean {
+  let node: FieldTree | undefined = tree;
+  for (const segment of path) node = node?.[segment] as FieldTree | undefined;
+  return node !== undefined;
+}
+
+/** The value at a path; list items are found by their key. */
+export function valueAt(object: unknown, path: FieldPath): unknown {
+  let value = object;
+  for (const segment of path) {
+    if (typeof value !== 'object' || value === null) return undefined;
+    const kind = segment.slice(0, 2);
+    const rest = segment.slice(2);
+    if (kind === 'f:') value = (value as Readonly<Record<string, unknown>>)[rest];
+    else if (Array.isArray(value)) {
+      const key: unknown = JSON.parse(rest);
+      value =
+        kind === 'k:'
+          ? value.find((item) =>
+              Object.entries(key as object).every(([name, expected]) => deepEqual((item as Record<string, unknown>)[name], expected)),
+            )
+          : kind === 'v:'
+            ? value.find((item) => deepEqual(item, key))
+            : value[Number(rest)];
+    } else return undefined;
+  }
+  return value;
+}
+
+/** `spec.template.spec.containers[web].image` */
+export function formatPath(path: FieldPath): string {
+  let text = '';
+  for (const segment of path) {
+    const rest = segment.slice(2);
+    if (segment.startsWith('f:')) text += text === '' ? rest : rest.includes('.') || rest.includes('/') ? `[${rest}]` : `.${rest}`;
+    else if (segment.startsWith('k:')) text += `[${Object.values(JSON.parse(rest) as object).join(',')}]`;
+    else text += `[${rest}]`;
+  }
+  return text;
+}
+
+const longestValue = 40;
+
+/** A value in a line of text; Secrets' values are never shown. */
+export function formatValue(kind: string, path: FieldPath, value: unknown): string {
+  if (value === undefined) return 'absent';
+  if (kind === 'Secret' && (path[0] === 'f:data' || path[0] === 'f:stringData')) return '***';
+  const text = typeof value === 'string' ? value : JSON.stringify(value);
+  return text.length > longestValue ? `${text.slice(0, longestValue - 1)}…` : text;
+}
+
+/**
+ * Fields of `desired` whose value in `before` is another one, as `spec.replicas 3 → 5`: what an apply changes. At most `limit`; lists are
+ * compared item by item when their items have a name, else as a whole.
+ */
+export function changesBetween(before: DynamicObject, desired: DynamicObject, limit = 4): readonly string[] {
+  const changes: string[] = [];
+  const visit = (left: unknown, right: unknown, path: FieldPath): void => {
+    if (changes.length >= limit || left === right) return;
+    if (isObject(right) && (isObject(left) || left === undefined)) {
+      const known = (left ?? {}) as Readonly<Record<string, unknown>>;
+      for (const [name, value] of Object.entries(right)) visit(known[name], value, [...path, `f:${name}`]);
+      return;
+    }
+    if (Array.isArray(right) && Array.isArray(left) && right.every((item) => isObject(item) && typeof item.name === 'string')) {
+      for (const item of right as { readonly name: string }[]) {
+        visit(
+          (left as readonly { readonly name?: unknown }[]).find(({ name }) => name === item.name),
+          item,
+          [...path, `k:${JSON.stringify({ name: item.name })}`],
+        );
+      }
+      return;
+    }
+    if (deepEqual(left, right)) return;
+    changes.push(`${formatPath(path)} ${formatValue(desired.kind, path, left)} → ${formatValue(desired.kind, path, right)}`);
+  };
+  for (const [name, value] of Object.entries(desired)) {
+    if (name === 'apiVersion' || name === 'kind' || name === 'status') continue;
+    if (name !== 'metadata') visit(before[name], value, [`f:${name}`]);
+    else {
+      visit(before.metadata.labels, desired.metadata.labels ?? before.metadata.labels, ['f:metadata', 'f:labels']);
+      visit(before.metadata.annotations, desired.metadata.annotations ?? before.metadata.annotations, ['f:metadata', 'f:annotations']);
+    }
+  }
+  return changes;
+}
+
+const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);

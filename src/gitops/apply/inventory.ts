@@ -1,0 +1,61 @@
+import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
+import type { Client } from '../../client/client.ts';
+import type { ObjectRef } from '../../machinery/object.ts';
+import type { AppState, InventoryRecord } from './app-state.ts';
+import type { HistoryEntry } from './history.ts';
+import type { ObjectId } from './object-id.ts';
+import type { DesiredObject } from './plan.ts';
+import { readRecord, writeRecord } from './secret-record.ts';
+
+/** What an app owns and what it went through, kept beside it in the API so that a restart loses nothing. */
+export interface Inventory {
+  /** Fills `doomed` with everything the app ever owned: the first sync takes out what it still names. Fills the history. */
+  load(app: Kustomization, state: AppState): Promise<void>;
+  /** Persists `old ∪ intended` before the first write of a sync, and what is left after it. */
+  write(
+    app: Kustomization,
+    state: AppState,
+    options: { readonly revision: string; readonly intended?: ReadonlyMap<ObjectId, DesiredObject> },
+  ): Promise<void>;
+  writeHistory(app: Kustomization, history: readonly HistoryEntry[]): Promise<void>;
+}
+
+const inventoryRef = ({ metadata }: Kustomization): ObjectRef => ({
+  namespace: metadata.namespace,
+  name: `midship-inventory-${metadata.name}`,
+});
+const historyRef = ({ metadata }: Kustomization): ObjectRef => ({
+  namespace: metadata.namespace,
+  name: `midship-history-${metadata.name}`,
+});
+
+export function createInventory({ client }: { readonly client: Client }): Inventory {
+  return {
+    async load(app, state) {
+      const record = await readRecord<InventoryRecord>(client, inventoryRef(app));
+      // An app that Flux managed before has its inventory in the status alone.
+      const entries = record?.entries ?? (app.status?.inventory?.entries ?? []).map((entry) => ({ ...entry, uid: undefined }));
+      for (const { id, v, uid } of entries) if (!state.applied.has(id)) state.doomed.set(id, { version: v, uid });
+      state.history = (await readRecord<readonly HistoryEntry[]>(client, historyRef(app))) ?? [];
+      state.loaded = true;
+    },
+    async write(app, state, { revision, intended = new Map() }) {
+      const entries = new Map<ObjectId, InventoryRecord['entries'][number]>();
+      const add = (id: ObjectId, v: string, uid: string | undefined, entryState: 'pending' | 'applied' | 'pruning'): void => {
+        entries.set(id, { id, v, ...(uid === undefined ? {} : { uid }), state: entryState });
+      };
+      for (const [id, { version, uid }] of state.doomed) add(id, version, uid, 'pruning');
+      for (const [id, { desired, uid }] of state.applied) add(id, desired.resource.version, uid, 'applied');
+      for (const [id, desired] of intended) {
+        const known = state.applied.get(id);
+        if (known?.desired !== desired) add(id, desired.resource.version, known?.uid, 'pending');
+      }
+      const sorted = [...entries.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
+      const text = JSON.stringify(sorted);
+      if (text === state.writtenInventory) return;
+      await writeRecord(client, { ref: inventoryRef(app), owner: app, value: { revision, entries: sorted } satisfies InventoryRecord });
+      state.writtenInventory = text;
+    },
+    writeHistory: (app, history) => writeRecord(client, { ref: historyRef(app), owner: app, value: history }),
+  };
+}

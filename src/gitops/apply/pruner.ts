@@ -1,0 +1,188 @@
+import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
+import { annotations, labels, rootCaConfigMap } from '../../api/well-known.ts';
+import type { ObjectChange } from '../../base/activity.ts';
+import { mapBounded } from '../../base/concurrency.ts';
+import type { Client, DiscoveredResource } from '../../client/client.ts';
+import type { DynamicObject, ObjectRef } from '../../machinery/object.ts';
+import type { Resource } from '../../machinery/resource.ts';
+import { isConflict, isNotFound } from '../../machinery/status-error.ts';
+import type { AppState, DoomedObject } from './app-state.ts';
+import type { Claims } from './claims.ts';
+import { describe, describeId, type ObjectId, tryParseId } from './object-id.ts';
+import { stagesOf } from './order.ts';
+import type { OwnedObjects } from './owned-objects.ts';
+import { isProtected, judgePrune } from './prune-guard.ts';
+import type { ResourceMapper } from './resource-mapper.ts';
+
+export interface PrunerOptions {
+  readonly client: Client;
+  readonly mapper: ResourceMapper;
+  readonly owned: OwnedObjects;
+  /** Objects that other apps of the same revision name change hands and are not deleted. */
+  readonly claims: Claims;
+}
+
+export interface PruneOutcome {
+  readonly changes: readonly ObjectChange[];
+  /** Why nothing was deleted, with how to approve it; empty when nothing holds it up. */
+  readonly blocked: string;
+  /** Deletions that are not confirmed yet. */
+  readonly remaining: number;
+}
+
+/** Deletes what an app owned and no longer names: last, in reverse order, and only what carries the app's label and the known UID. */
+export interface Pruner {
+  prune(
+    app: Kustomization,
+    state: AppState,
+    options: { readonly revision: string; readonly guarded: boolean; readonly signal: AbortSignal },
+  ): Promise<PruneOutcome>;
+}
+
+const concurrency = 16;
+
+interface Candidate {
+  readonly id: ObjectId;
+  readonly kind: string;
+  readonly resource: Resource<DynamicObject>;
+  readonly ref: ObjectRef;
+  readonly live: DynamicObject;
+}
+
+export function createPruner({ client, mapper, owned, claims }: PrunerOptions): Pruner {
+  return {
+    async prune(app, state, { revision, guarded, signal }) {
+      const forget = (id: ObjectId, { resource, ref }: Partial<DoomedObject>): void => {
+        state.doomed.delete(id);
+        state.health.delete(id);
+        state.drifts.delete(id);
+        if (resource !== undefined && ref !== undefined) owned.disown(state.key, resource, ref);
+      };
+      const claimOf = await claims.othersThan(app, signal);
+      const candidates: Candidate[] = [];
+      await mapBounded([...state.doomed], concurrency, async ([id, doomed]) => {
+        if (claimOf(id) !== undefined) return forget(id, doomed);
+        const located = await locate(id, doomed);
+        // A kind that is gone from the server took its objects with it.
+        if (located === undefined) return forget(id, doomed);
+        const live = await find(located.resource, located.ref);
+        if (live === undefined || (doomed.uid !== undefined && live.metadata.uid !== doomed.uid) || !mayDelete(app, live)) {
+          return forget(id, located);
+        }
+        state.doomed.set(id, { ...doomed, resource: located.resource, ref: located.ref, uid: live.metadata.uid });
+        owned.own(state.key, id, located.resource, located.ref);
+        candidates.push({ id, kind: live.kind, live, ...located });
+      });
+
+      const undeleted = candidates.filter(({ live }) => live.metadata.deletionTimestamp === undefined);
+      if (guarded && undeleted.length > 0) {
+        const verdict = judgePrune({
+          revision,
+          ids: undeleted.map(({ id }) => id),
+          total: state.applied.size + state.doomed.size,
+          isRevert: state.isRollback,
+          approved: app.metadata.annotations?.[annotations.approvePrune],
+          dependents: await dependentsOf(undeleted),
+        });
+        if (verdict.blocked) {
+          return {
+            changes: [],
+            remaining: state.doomed.size,
+            blocked: `${verdict.reason}. To go on: kubectl -n ${app.metadata.namespace} annotate kustomization ${app.metadata.name} ${annotations.approvePrune}=${verdict.approval}`,
+          };
+        }
+      }
+
+      const changes: ObjectChange[] = [];
+      for (const stage of stagesOf(undeleted, ({ kind }) => kind, -1)) {
+        await mapBounded(stage, concurrency, async ({ id, kind, resource, ref, live }) => {
+          signal.throwIfAborted();
+          try {
+            await client.delete(resource, ref, {
+              propagationPolicy: 'Background',
+              ...(live.metadata.uid === undefined ? {} : { preconditions: { uid: live.metadata.uid } }),
+            });
+            changes.push({ action: 'pruned', object: describe(kind, ref), fields: [] });
+          } catch (err) {
+            // Gone or replaced meanwhile: what is there now is looked at in the next pass.
+            if (!isNotFound(err) && !isConflict(err)) throw err;
+          }
+          if ((await find(resource, ref))?.metadata.uid !== live.metadata.uid) forget(id, { resource, ref });
+        });
+      }
+      return { changes, blocked: '', remaining: state.doomed.size };
+    },
+  };
+
+  async function locate(
+    id: ObjectId,
+    { version, resource, ref }: DoomedObject,
+  ): Promise<{ readonly resource: Resource<DynamicObject>; readonly ref: ObjectRef } | undefined> {
+    if (resource !== undefined && ref !== undefined) return { resource, ref };
+    const parsed = tryParseId(id);
+    if (parsed === undefined) return undefined;
+    const found = (await mapper.find(parsed.group, version, parsed.kind)) ?? (await mapper.findPreferred(parsed.group, parsed.kind));
+    return found === undefined ? undefined : { resource: found as unknown as Resource<DynamicObject>, ref: parsed.ref };
+  }
+
+  async function find(resource: Resource<DynamicObject>, ref: ObjectRef): Promise<DynamicObject | undefined> {
+    try {
+      return await client.get(resource, ref);
+    } catch (err) {
+      if (isNotFound(err)) return undefined;
+      throw err;
+    }
+  }
+
+  /** What still lives in the Namespaces (and other protected objects) that are about to go. */
+  async function dependentsOf(candidates: readonly Candidate[]): Promise<ReadonlyMap<ObjectId, string>> {
+    const found = new Map<ObjectId, string>();
+    const doomed = new Set(candidates.map(({ live }) => live.metadata.uid));
+    for (const { id, kind, ref } of candidates) {
+      if (!isProtected(id)) continue;
+      if (kind !== 'Namespace') {
+        found.set(id, 'data');
+        continue;
+      }
+      for (const resource of await mapper.all()) {
+        const dependent = await firstIn(resource, ref.name, doomed);
+        if (dependent === undefined) continue;
+        found.set(id, describeId(dependent));
+        break;
+      }
+    }
+    return found;
+  }
+
+  async function firstIn(
+    resource: DiscoveredResource,
+    namespace: string,
+    doomed: ReadonlySet<string | undefined>,
+  ): Promise<ObjectId | undefined> {
+    if (!resource.namespaced || !resource.verbs.includes('list') || passingKinds.includes(resource.kind)) return undefined;
+    // More than what every namespace has, and than what is about to be deleted with it.
+    const { items } = await client.list(resource, { namespace, limit: doomed.size + 10 });
+    const dependent = items.find(
+      ({ metadata }) =>
+        metadata.deletionTimestamp === undefined &&
+        !doomed.has(metadata.uid) &&
+        (metadata.ownerReferences ?? []).length === 0 &&
+        metadata.name !== rootCaConfigMap &&
+        !(resource.kind === 'ServiceAccount' && metadata.name === 'default'),
+    );
+    return dependent === undefined ? undefined : `${namespace}_${dependent.metadata.name}_${resource.group}_${resource.kind}`;
+  }
+}
+
+/** Kinds that others write about objects and that nobody would miss. */
+const passingKinds: readonly string[] = ['Event', 'Lease', 'EndpointSlice', 'Endpoints'];
+
+function mayDelete(app: Kustomization, live: DynamicObject): boolean {
+  const { metadata } = live;
+  const isOurs =
+    metadata.labels?.[labels.fluxKustomizeName] === app.metadata.name &&
+    metadata.labels[labels.fluxKustomizeNamespace] === app.metadata.namespace;
+  const keeps =
+    metadata.annotations?.[annotations.fluxPrune]?.toLowerCase() === 'disabled' || metadata.annotations?.[annotations.prune] === 'false';
+  return isOurs && !keeps;
+}

@@ -1,0 +1,45 @@
+import type { Clock } from '../../base/clock.ts';
+import type { Client, DiscoveredResource } from '../../client/client.ts';
+
+/** Finds the resource of a kind through discovery, which is asked again when a kind is not known: a CRD may have come meanwhile. */
+export interface ResourceMapper {
+  /** In the named version; undefined when the server does not have it. */
+  find(group: string, version: string, kind: string): Promise<DiscoveredResource | undefined>;
+  /** In whatever version the server prefers. */
+  findPreferred(group: string, kind: string): Promise<DiscoveredResource | undefined>;
+  all(): Promise<readonly DiscoveredResource[]>;
+}
+
+/** An unknown kind is looked up again at most this often. */
+const minRefreshMs = 1_000;
+
+export function createResourceMapper({ client, clock }: { readonly client: Client; readonly clock: Clock }): ResourceMapper {
+  let known: Promise<readonly DiscoveredResource[]> | undefined;
+  let refreshedAt = Number.NEGATIVE_INFINITY;
+
+  async function search(matches: (resource: DiscoveredResource) => boolean): Promise<DiscoveredResource | undefined> {
+    const found = (await load()).find(matches);
+    if (found !== undefined || clock.monotonicMs() - refreshedAt < minRefreshMs) return found;
+    known = undefined;
+    return (await load()).find(matches);
+  }
+
+  function load(): Promise<readonly DiscoveredResource[]> {
+    if (known === undefined) {
+      refreshedAt = clock.monotonicMs();
+      const asked = client.discover();
+      known = asked;
+      asked.catch(() => {
+        if (known === asked) known = undefined;
+      });
+    }
+    return known;
+  }
+
+  return {
+    find: (group, version, kind) =>
+      search((resource) => resource.group === group && resource.version === version && resource.kind === kind),
+    findPreferred: (group, kind) => search((resource) => resource.group === group && resource.kind === kind),
+    all: load,
+  };
+}

@@ -1,0 +1,49 @@
+import type { ActivityFeed } from '../base/activity.ts';
+import type { Component } from '../base/component.ts';
+import type { Metrics } from '../base/metrics.ts';
+import type { ControllerDependencies } from '../reconcile/dependencies.ts';
+import { type AppController, createAppController } from './apply/app-controller.ts';
+import { createGitOpsMetrics } from './apply/gitops-metrics.ts';
+import { createRepositoryController } from './apply/repository-controller.ts';
+import { createBuilder } from './build/builder.ts';
+import type { OpenSource } from './sources/open-source.ts';
+
+export interface EngineOptions extends ControllerDependencies {
+  readonly openSource: OpenSource;
+  readonly feed: ActivityFeed;
+  /** Registry of `/metrics/gitops`. */
+  readonly gitopsMetrics: Metrics;
+  readonly random: () => number;
+}
+
+/**
+ * The GitOps engine: repositories are followed, apps are kept what their commits say. It uses the public API alone, so it runs in this
+ * process, over HTTP, or against any Kubernetes cluster.
+ */
+export function createEngine(options: EngineOptions): Component {
+  let apps: AppController | undefined;
+  const gitops = createGitOpsMetrics({
+    metrics: options.gitopsMetrics,
+    apps: () => apps?.metricsStates() ?? [],
+    *sources() {
+      for (const [source, { url, branch, lastFetchAt }] of repositories.revisions.all()) {
+        yield { source, url, branch, lastFetchAt: Math.round(lastFetchAt / 1_000) };
+      }
+    },
+  });
+  const repositories = createRepositoryController({ ...options, gitops, onRevision: (key) => apps?.revisionChanged(key) });
+  const controller = createAppController({ ...options, builder: createBuilder(), revisions: repositories.revisions, gitops });
+  apps = controller;
+
+  return {
+    name: 'gitops',
+    async start({ signal }) {
+      await controller.start({ signal });
+      await repositories.start({ signal });
+    },
+    async stop() {
+      await repositories.stop();
+      await controller.stop();
+    },
+  };
+}

@@ -1,0 +1,60 @@
+import type { Condition } from '../api/flux.ts';
+import type { GitRepository } from '../api/source/v1/git-repository.ts';
+import { setCondition } from '../machinery/conditions.ts';
+import type { gitRepositoryMachine } from './git-repository.machine.ts';
+import type { StateValueOf } from './step.ts';
+
+export type GitRepositoryState = StateValueOf<typeof gitRepositoryMachine>;
+
+/** What was found out in a pass; `reason` and `message` go into the conditions. */
+export interface GitRepositoryFinding {
+  readonly reason: string;
+  readonly message: string;
+}
+
+export function stateOf(repository: GitRepository): GitRepositoryState {
+  if (repository.metadata.deletionTimestamp !== undefined) return 'Deleting';
+  if (repository.spec.suspend === true) return 'Suspended';
+  const conditions = repository.status?.conditions ?? [];
+  if (conditions.some(({ type, status }) => type === 'Stalled' && status === 'True')) return 'Stalled';
+  const ready = conditions.find(({ type }) => type === 'Ready');
+  if (ready?.status === 'True') return 'Ready';
+  return ready?.status === 'False' ? 'Failed' : 'Unresolved';
+}
+
+/**
+ * The conditions of a state, as Flux's source-controller writes them. `Suspended` and `Deleting` leave them as they are: both are facts
+ * of spec and metadata.
+ *
+ * @see https://fluxcd.io/flux/components/source/gitrepositories/#conditions
+ */
+export function conditionsOf(options: {
+  readonly state: GitRepositoryState;
+  readonly before: readonly Condition[];
+  readonly finding: GitRepositoryFinding;
+  readonly generation: number;
+  readonly now: string;
+}): readonly Condition[] {
+  const { state, before, finding, generation, now } = options;
+  const set = (conditions: readonly Condition[], type: string, status: 'True' | 'False' | 'Unknown'): readonly Condition[] =>
+    setCondition(conditions, { type, status, ...finding, observedGeneration: generation }, now);
+  const without = (...types: string[]): readonly Condition[] => {
+    const kept = before.filter(({ type }) => !types.includes(type));
+    return kept.length === before.length ? before : kept;
+  };
+  switch (state) {
+    case 'Ready':
+      return set(set(without('Stalled', 'FetchFailed', 'Reconciling'), 'ArtifactInStorage', 'True'), 'Ready', 'True');
+    case 'Failed':
+      return set(set(without('Stalled', 'Reconciling'), 'FetchFailed', 'True'), 'Ready', 'False');
+    case 'Stalled':
+      return set(set(without('Reconciling'), 'Stalled', 'True'), 'Ready', 'False');
+    case 'Unresolved':
+      return set(set(without('Stalled', 'FetchFailed'), 'Reconciling', 'True'), 'Ready', 'Unknown');
+    case 'Suspended':
+    case 'Deleting':
+      return before;
+    default:
+      return state satisfies never;
+  }
+}

@@ -1,0 +1,79 @@
+import type { Condition } from '../api/flux.ts';
+import type { Kustomization } from '../api/kustomize/v1/kustomization.ts';
+import { setCondition } from '../machinery/conditions.ts';
+import type { kustomizationMachine } from './kustomization.machine.ts';
+import type { StateValueOf } from './step.ts';
+
+export type KustomizationState = StateValueOf<typeof kustomizationMachine>;
+
+/** Reasons of the condition `Ready`, as Flux's kustomize-controller has them. */
+export const kustomizationReasons = {
+  succeeded: 'ReconciliationSucceeded',
+  failed: 'ReconciliationFailed',
+  buildFailed: 'BuildFailed',
+  artifactFailed: 'ArtifactFailed',
+  dependencyNotReady: 'DependencyNotReady',
+  healthCheckFailed: 'HealthCheckFailed',
+  pruneFailed: 'PruneFailed',
+  progressing: 'Progressing',
+  notSupported: 'NotSupported',
+} as const;
+
+const waitingReasons: readonly string[] = [kustomizationReasons.artifactFailed, kustomizationReasons.dependencyNotReady];
+
+export interface KustomizationFinding {
+  readonly reason: string;
+  readonly message: string;
+}
+
+export function stateOf(app: Kustomization): KustomizationState {
+  if (app.metadata.deletionTimestamp !== undefined) return 'Deleting';
+  if (app.spec.suspend === true) return 'Suspended';
+  const conditions = app.status?.conditions ?? [];
+  if (conditions.some(({ type, status }) => type === 'Stalled' && status === 'True')) return 'Stalled';
+  const ready = conditions.find(({ type }) => type === 'Ready');
+  if (ready === undefined) return 'New';
+  if (ready.status === 'True') return 'Ready';
+  if (ready.status === 'Unknown') return 'Progressing';
+  return waitingReasons.includes(ready.reason ?? '') ? 'Waiting' : 'Failed';
+}
+
+/** True when what keeps the app from ready is the health of what was applied, and nothing else. */
+export function failedOnHealth(app: Kustomization): boolean {
+  const ready = app.status?.conditions?.find(({ type }) => type === 'Ready');
+  return ready?.status === 'False' && ready.reason === kustomizationReasons.healthCheckFailed;
+}
+
+/** The conditions of a state, as Flux's kustomize-controller writes them. */
+export function conditionsOf(options: {
+  readonly state: KustomizationState;
+  readonly before: readonly Condition[];
+  readonly finding: KustomizationFinding;
+  readonly generation: number;
+  readonly now: string;
+}): readonly Condition[] {
+  const { state, before, finding, generation, now } = options;
+  const set = (conditions: readonly Condition[], type: string, status: 'True' | 'False' | 'Unknown'): readonly Condition[] =>
+    setCondition(conditions, { type, status, ...finding, observedGeneration: generation }, now);
+  const without = (...types: string[]): readonly Condition[] => {
+    const kept = before.filter(({ type }) => !types.includes(type));
+    return kept.length === before.length ? before : kept;
+  };
+  switch (state) {
+    case 'Ready':
+      return set(without('Stalled', 'Reconciling'), 'Ready', 'True');
+    case 'Waiting':
+    case 'Failed':
+      return set(without('Stalled', 'Reconciling'), 'Ready', 'False');
+    case 'Progressing':
+      return set(set(without('Stalled'), 'Reconciling', 'True'), 'Ready', 'Unknown');
+    case 'Stalled':
+      return set(set(without('Reconciling'), 'Stalled', 'True'), 'Ready', 'False');
+    case 'New':
+    case 'Suspended':
+    case 'Deleting':
+      return before;
+    default:
+      return state satisfies never;
+  }
+}

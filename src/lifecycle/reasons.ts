@@ -1,0 +1,88 @@
+import type { Job } from '../api/batch/v1/job.ts';
+import type { ContainerStatus, Pod } from '../api/core/v1/pod.ts';
+
+/** How an object or an app does, in the words of the status page and of `status.json`. */
+export type HealthStatus = 'Healthy' | 'Progressing' | 'Degraded' | 'Suspended' | 'Missing' | 'Unknown';
+
+/** `reason` is one sentence for a person; empty when there is nothing to say. */
+export interface Health {
+  readonly status: HealthStatus;
+  readonly reason: string;
+}
+
+export const healthy: Health = { status: 'Healthy', reason: '' };
+
+/** Worst first: what an app is when its objects differ. */
+const severity: readonly HealthStatus[] = ['Degraded', 'Missing', 'Progressing', 'Unknown', 'Suspended', 'Healthy'];
+
+/** The worst of many, with its reason; the first one when several are equally bad. */
+export function worstOf(all: Iterable<Health>): Health {
+  let worst = healthy;
+  for (const health of all) if (severity.indexOf(health.status) < severity.indexOf(worst.status)) worst = health;
+  return worst;
+}
+
+/** Waiting reasons that do not pass by themselves within seconds. */
+const imageReasons: readonly string[] = ['ErrImagePull', 'ImagePullBackOff', 'InvalidImageName', 'ErrImageNeverPull'];
+const configReasons: readonly string[] = ['CreateContainerConfigError', 'CreateContainerError', 'RunContainerError'];
+
+const times = (count: number): string => (count === 1 ? 'once' : count === 2 ? 'twice' : `${count} times`);
+
+/** What is wrong with a pod, as a sentence; undefined when it is well or on its way. */
+export function podProblem(pod: Pod): string | undefined {
+  const { name } = pod.metadata;
+  if (pod.status?.phase === 'Failed')
+    return `Pod ${name} failed${pod.status.reason === undefined ? '' : `: ${pod.status.reason}`}${terminationOf(pod)}`;
+  for (const status of [...(pod.status?.initContainerStatuses ?? []), ...(pod.status?.containerStatuses ?? [])]) {
+    const problem = containerProblem(name, status);
+    if (problem !== undefined) return problem;
+  }
+  const scheduled = pod.status?.conditions?.find(({ type }) => type === 'PodScheduled');
+  if (scheduled?.status === 'False' && scheduled.reason === 'Unschedulable')
+    return `Pod ${name} fits on no node: ${scheduled.message ?? ''}`;
+  return undefined;
+}
+
+function containerProblem(pod: string, status: ContainerStatus): string | undefined {
+  const { name, image, restartCount } = status;
+  const waiting = status.state?.waiting;
+  const last = status.lastState?.terminated ?? status.state?.terminated;
+  if (waiting?.reason !== undefined && imageReasons.includes(waiting.reason)) {
+    return `Image ${image} of container ${name} in ${pod} cannot be had${waiting.message === undefined ? '' : `: ${waiting.message}`}`;
+  }
+  if (waiting?.reason !== undefined && configReasons.includes(waiting.reason)) {
+    return `Container ${name} in ${pod} cannot start: ${waiting.message ?? waiting.reason}`;
+  }
+  if (waiting?.reason === 'CrashLoopBackOff') {
+    const how = last?.reason === 'OOMKilled' ? 'ran out of memory' : `exited ${last?.exitCode ?? '?'}`;
+    const text = last?.message?.trim();
+    return `Container ${name} in ${pod} ${how}, restarted ${times(restartCount)}${text === undefined || text === '' ? '' : `: ${text}`}`;
+  }
+  return undefined;
+}
+
+function terminationOf(pod: Pod): string {
+  const failed = pod.status?.containerStatuses?.find(({ state }) => (state?.terminated?.exitCode ?? 0) !== 0);
+  return failed === undefined ? '' : ` (container ${failed.name} exited ${failed.state?.terminated?.exitCode})`;
+}
+
+/** Why a running pod does not count as ready. */
+export function unreadyReason(pod: Pod): string | undefined {
+  const unready = pod.status?.containerStatuses?.find(({ ready, state }) => !ready && state?.running !== undefined);
+  return unready === undefined ? undefined : `Container ${unready.name} in ${pod.metadata.name} runs but is not ready`;
+}
+
+/** The first problem among pods, the oldest pod first so that the sentence stays the same while pods come and go. */
+export function firstProblem(pods: readonly Pod[]): string | undefined {
+  const byAge = [...pods].sort((a, b) => ((a.metadata.creationTimestamp ?? '') < (b.metadata.creationTimestamp ?? '') ? -1 : 1));
+  for (const pod of byAge) {
+    const problem = podProblem(pod);
+    if (problem !== undefined) return problem;
+  }
+  return undefined;
+}
+
+export function jobFailure(job: Job): string | undefined {
+  const failed = job.status?.conditions?.find(({ type, status }) => type === 'Failed' && status === 'True');
+  return failed === undefined ? undefined : `Job ${job.metadata.name} failed: ${failed.message ?? failed.reason ?? 'no reason given'}`;
+}

@@ -1,0 +1,26 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs';
+import pc from 'picocolors';
+import { Failure, formatFailure } from './cli/failure.ts';
+import { createProgram } from './cli/program.ts';
+
+const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { readonly version: string };
+
+try {
+  const program = createProgram({ environment: process.env, stdout: process.stdout, stderr: process.stderr, version });
+  process.exitCode = await program.run(process.argv.slice(2));
+} catch (err) {
+  if (err instanceof Failure) {
+    process.stderr.write(formatFailure(err));
+    process.exitCode = err.exitCode;
+  } else {
+    const text =
+      err instanceof Error ? (process.env.MIDSHIP_VERBOSE === undefined ? err.message : (err.stack ?? err.message)) : String(err);
+    process.stderr.write(
+      `${pc.red('✗')} unexpected: ${text}\n  This is a defect of Midship ${version}.\n  Run again with MIDSHIP_VERBOSE=1 and report what it prints.\n`,
+    );
+    process.exitCode = 2;
+  }
+}
+// Sockets and timers of a cluster that failed to start must not keep the process alive.
+if (process.exitCode !== 0) process.exit();
