@@ -18,7 +18,15 @@ import type {
 } from 'kubernetes-types/core/v1.d.ts';
 import type { KindDefinition } from '../../../machinery/kind.ts';
 import type { DeepReadonly, Kube } from '../../../machinery/object.ts';
-import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
+import type { FieldError } from '../../../machinery/status-error.ts';
+import { allVerbs } from '../../columns.ts';
+import { isAbsent, withField } from '../../copy-on-write.ts';
+import { forbidden } from '../../field-errors.ts';
+import { podColumns, podRowConditions } from './pod-columns.ts';
+import { defaultSpecOfPod } from './pod-spec-defaults.ts';
+import { checkPodSpec } from './pod-spec-validation.ts';
+import { checkPodUpdate } from './pod-update.ts';
+import { qosClassOf } from './qos.ts';
 
 export const pods: KindDefinition<Pod> = {
   group: '',
@@ -39,7 +47,8 @@ export const pods: KindDefinition<Pod> = {
     { name: 'eviction', verbs: ['create'], body: { group: 'policy', version: 'v1', kind: 'Eviction' } },
     { name: 'log', verbs: ['get'] },
   ],
-  columns: [nameColumn, ageColumn],
+  columns: podColumns,
+  rowConditions: podRowConditions,
   selectableFields: {
     'spec.nodeName': (pod) => pod.spec.nodeName ?? '',
     'spec.restartPolicy': (pod) => pod.spec.restartPolicy ?? '',
@@ -53,8 +62,23 @@ export const pods: KindDefinition<Pod> = {
   },
   deleteAnswer: 'object',
   shortFieldLabelError: true,
-  gracefulDeletion: (pod, requestedSeconds) =>
-    pod.spec.nodeName === undefined || pod.spec.nodeName === '' ? 0 : (requestedSeconds ?? pod.spec.terminationGracePeriodSeconds ?? 30),
+  defaults: (pod, before) =>
+    before !== undefined && pod.spec === before.spec ? pod : withField(pod, 'spec', defaultSpecOfPod(pod.spec ?? { containers: [] })),
+  prepareForCreate: (pod) => ({ ...pod, status: { phase: 'Pending', qosClass: qosClassOf(pod.spec) } }),
+  validate: (pod, before) => {
+    const errors: FieldError[] = [];
+    if (before !== undefined && pod.spec === before.spec) return errors;
+    checkPodSpec(errors, 'spec', pod.spec);
+    if (before !== undefined) checkPodUpdate(errors, pod.spec, before.spec);
+    else if ((pod.spec.ephemeralContainers ?? []).length > 0) errors.push(forbidden('spec.ephemeralContainers', 'cannot be set on create'));
+    return errors;
+  },
+  gracefulDeletion: (pod, requestedSeconds) => {
+    // Nobody has to be waited for when no agent runs the pod, or when all its containers are done.
+    if (!isAssigned(pod) || isPodTerminal(pod)) return 0;
+    const seconds = requestedSeconds ?? pod.spec.terminationGracePeriodSeconds ?? 30;
+    return seconds < 0 ? 1 : seconds;
+  },
 };
 
 export type Pod = Kube<V1Pod> & { readonly spec: PodSpec };
@@ -73,3 +97,27 @@ export type VolumeMount = DeepReadonly<V1VolumeMount>;
 export type Toleration = DeepReadonly<V1Toleration>;
 export type Affinity = DeepReadonly<V1Affinity>;
 export type ResourceRequirements = DeepReadonly<V1ResourceRequirements>;
+
+export const podConditionOf = (pod: Pod, type: string): PodCondition | undefined =>
+  pod.status?.conditions?.find((condition) => condition.type === type);
+
+/** Whether the pod takes traffic, by its own account. */
+export const isPodReady = (pod: Pod): boolean => podConditionOf(pod, 'Ready')?.status === 'True';
+
+/** Whether the pod's work is over for good: no container of it will run again. */
+export const isPodTerminal = (pod: Pod): boolean => pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed';
+
+/** Whether the pod counts for the workload that owns it: neither finished nor on its way out. */
+export const isPodActive = (pod: Pod): boolean => !isPodTerminal(pod) && pod.metadata.deletionTimestamp === undefined;
+
+/** Whether the pod is bound to a node. */
+export const isAssigned = (pod: Pod): boolean => !isAbsent(pod.spec.nodeName) && pod.spec.nodeName !== '';
+
+/** Whether the pod was ready for at least `minReadySeconds` at `now` (milliseconds since the epoch). */
+export function isPodAvailable(pod: Pod, minReadySeconds: number, now: number): boolean {
+  const ready = podConditionOf(pod, 'Ready');
+  if (ready?.status !== 'True') return false;
+  if (minReadySeconds === 0) return true;
+  const since = Date.parse(ready.lastTransitionTime ?? '');
+  return !Number.isNaN(since) && since + minReadySeconds * 1_000 <= now;
+}

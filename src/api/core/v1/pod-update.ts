@@ -1,0 +1,63 @@
+import { deepEqual } from '../../../machinery/object.ts';
+import type { FieldError } from '../../../machinery/status-error.ts';
+import { isAbsent } from '../../copy-on-write.ts';
+import { forbidden, invalidValue } from '../../field-errors.ts';
+import type { Container, PodSpec, Toleration } from './pod.ts';
+
+const changeable =
+  'pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)';
+
+/** A pod's spec is fixed but for images, a deadline that comes nearer, and more tolerations. */
+export function checkPodUpdate(errors: FieldError[], spec: PodSpec, before: PodSpec): void {
+  if (spec === before) return;
+  if ((spec.containers ?? []).length !== before.containers.length) {
+    errors.push(forbidden('spec.containers', 'pod updates may not add or remove containers'));
+    return;
+  }
+  if ((spec.initContainers ?? []).length !== (before.initContainers ?? []).length) {
+    errors.push(forbidden('spec.initContainers', 'pod updates may not add or remove containers'));
+    return;
+  }
+  checkDeadline(errors, spec.activeDeadlineSeconds, before.activeDeadlineSeconds);
+  checkAddedTolerations(errors, spec.tolerations ?? [], before.tolerations ?? []);
+  const fields = new Set([...Object.keys(spec), ...Object.keys(before)] as (keyof PodSpec)[]);
+  const changed = [...fields].filter((field) => !isAllowed(field, spec, before)).sort();
+  if (changed.length > 0) errors.push(forbidden('spec', `${changeable}\nchanged: ${changed.join(', ')}`));
+}
+
+function isAllowed(field: keyof PodSpec, spec: PodSpec, before: PodSpec): boolean {
+  switch (field) {
+    case 'containers':
+    case 'initContainers':
+      return sameButImages(spec[field] ?? [], before[field] ?? []);
+    case 'activeDeadlineSeconds':
+    case 'tolerations':
+      return true;
+    case 'terminationGracePeriodSeconds':
+      return spec[field] === before[field] || ((before[field] ?? 0) < 0 && spec[field] === 1);
+    default:
+      return deepEqual(spec[field] ?? undefined, before[field]);
+  }
+}
+
+const sameButImages = (containers: readonly Container[], before: readonly Container[]): boolean =>
+  containers.every((container, index) => {
+    const old = before[index];
+    return container === old || (old !== undefined && deepEqual(container, { ...old, image: container.image }));
+  });
+
+function checkDeadline(errors: FieldError[], deadline: number | undefined, before: number | undefined): void {
+  if (isAbsent(before)) return;
+  const field = 'spec.activeDeadlineSeconds';
+  if (isAbsent(deadline)) errors.push(invalidValue(field, null, 'must not update from a positive integer to nil value'));
+  else if (deadline > before) errors.push(invalidValue(field, deadline, 'must be less than or equal to previous value'));
+}
+
+function checkAddedTolerations(errors: FieldError[], tolerations: readonly Toleration[], before: readonly Toleration[]): void {
+  if (tolerations === before) return;
+  const isKept = (old: Toleration): boolean =>
+    tolerations.some((next) => deepEqual({ ...next, tolerationSeconds: null }, { ...old, tolerationSeconds: null }));
+  if (!before.every(isKept)) {
+    errors.push(forbidden('spec.tolerations', 'existing toleration can not be modified except its tolerationSeconds'));
+  }
+}

@@ -1,0 +1,32 @@
+import { compareQuantities, tryQuantity } from '../../../machinery/quantity.ts';
+import type { PodSpec } from './pod.ts';
+
+export type QosClass = 'Guaranteed' | 'Burstable' | 'BestEffort';
+
+const counted = ['cpu', 'memory'] as const;
+
+/**
+ * How well a pod is protected when its node runs short: by whether its containers ask for exactly their limits, for something, or for
+ * nothing. Zero counts as nothing.
+ *
+ * @see Kubernetes concepts, "Pod Quality of Service Classes"
+ */
+export function qosClassOf(spec: PodSpec): QosClass {
+  let asksForSomething = false;
+  let guaranteed = true;
+  for (const { resources = {} } of [...(spec.containers ?? []), ...(spec.initContainers ?? [])]) {
+    for (const name of counted) {
+      const limit = positive(resources.limits?.[name]);
+      const request = positive(resources.requests?.[name]) ?? limit;
+      if (limit !== undefined || request !== undefined) asksForSomething = true;
+      if (limit === undefined || request === undefined || compareQuantities(limit, request) !== 0) guaranteed = false;
+    }
+  }
+  if (!asksForSomething) return 'BestEffort';
+  return guaranteed ? 'Guaranteed' : 'Burstable';
+}
+
+function positive(amount: string | undefined) {
+  const quantity = tryQuantity(amount);
+  return quantity === undefined || quantity.nanos <= 0n ? undefined : quantity;
+}
