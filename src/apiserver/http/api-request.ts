@@ -1,0 +1,76 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Clock } from '../../base/clock.ts';
+import type { Log } from '../../base/log.ts';
+import type { KindDefinition } from '../../machinery/kind.ts';
+import type { ObjectRef } from '../../machinery/object.ts';
+import { methodNotAllowed, StatusError } from '../../machinery/status-error.ts';
+import type { ApiService, RequestInfo } from '../service.ts';
+import type { UserInfo } from '../user.ts';
+import { negotiate, type Representation } from './content-negotiation.ts';
+import type { ObjectEncoder } from './object-encoder.ts';
+import { booleanOf } from './options.ts';
+import type { RequestMetrics } from './request-metrics.ts';
+import type { ResourceTarget } from './request-target.ts';
+
+/** What the handlers of the verbs share. */
+export interface HandlerContext {
+  readonly service: ApiService;
+  readonly encoder: ObjectEncoder;
+  readonly metrics: RequestMetrics;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly log: Log;
+  /** Aborted when the server stops: long answers end then. */
+  readonly stopping: AbortSignal;
+}
+
+/** A request for a resource that is served, by an authenticated user. */
+export interface ApiRequest {
+  readonly method: string;
+  readonly raw: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly user: UserInfo;
+  readonly userAgent: string;
+  readonly target: ResourceTarget;
+  readonly kind: KindDefinition;
+  readonly query: URLSearchParams;
+  /** Undefined when there was none. */
+  readonly body: Buffer | undefined;
+  /** Aborted when the client goes away. */
+  readonly signal: AbortSignal;
+}
+
+export type Handler = (request: ApiRequest, context: HandlerContext) => Promise<void>;
+
+export const requestInfoOf = ({ user, userAgent, target, signal }: ApiRequest): RequestInfo => ({
+  user,
+  userAgent,
+  subresource: target.subresource,
+  signal,
+});
+
+/** @throws StatusError when the path names no object */
+export function refOf({ target, kind }: ApiRequest): ObjectRef {
+  const { name, namespace } = target;
+  if (name === undefined || (kind.namespaced && namespace === undefined)) throw methodNotAllowed();
+  return namespace === undefined ? { name } : { namespace, name };
+}
+
+const humanUserAgent = /^(curl|Wget|Mozilla)\//;
+
+export const representationOf = (request: ApiRequest): Representation =>
+  negotiate(request.raw.headers.accept, 'object', wantsPretty(request.query, request.userAgent));
+
+/** People who look by hand get indented answers, as from the real server. */
+export const wantsPretty = (query: URLSearchParams, userAgent: string): boolean =>
+  query.has('pretty') ? booleanOf(query, 'pretty') : humanUserAgent.test(userAgent);
+
+/** 404 for a path of the API that leads nowhere. */
+export const resourceNotFound = (): StatusError =>
+  new StatusError({ code: 404, reason: 'NotFound', message: 'the server could not find the requested resource', details: {} });
+
+/**
+ * Kinds that come from outside Kubernetes, also those that are built in here, behave as custom resources: their list items name their
+ * kind, and they have no strategic merge patch. Kubernetes' own groups have no dot or end in `.k8s.io`.
+ */
+export const isCustomGroup = (group: string): boolean => group.includes('.') && !group.endsWith('.k8s.io');

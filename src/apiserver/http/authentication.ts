@@ -1,0 +1,87 @@
+import { createHash, timingSafeEqual } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+import { type DetailedPeerCertificate, TLSSocket } from 'node:tls';
+import type { Clock } from '../../base/clock.ts';
+import { unauthorized } from '../../machinery/status-error.ts';
+import type { UserInfo } from '../user.ts';
+
+/** Finds out who makes a request. */
+export interface Authenticator {
+  /**
+   * The client certificate counts first, then the bearer token; with neither the user is `system:anonymous`.
+   *
+   * @throws StatusError `Unauthorized` (401) when credentials were given and none of them is good
+   */
+  authenticate(request: IncomingMessage): UserInfo;
+}
+
+export interface AuthenticatorOptions {
+  /** Users by their static bearer token. */
+  readonly tokens?: Readonly<Record<string, { readonly name: string; readonly uid?: string; readonly groups: readonly string[] }>>;
+  readonly clock: Clock;
+}
+
+const anonymous: UserInfo = { name: 'system:anonymous', groups: ['system:unauthenticated'] };
+
+export function createAuthenticator({ tokens = {}, clock }: AuthenticatorOptions): Authenticator {
+  const users = Object.entries(tokens).map(([token, { name, uid, groups }]) => ({
+    digest: digestOf(token),
+    user: { name, groups: withAuthenticated(groups), ...(uid === undefined ? {} : { uid }) } satisfies UserInfo,
+  }));
+  // One connection has one certificate and many requests.
+  const certificates = new WeakMap<TLSSocket, CertificateUser | 'none' | 'bad'>();
+
+  const certificateUserOf = (socket: TLSSocket): CertificateUser | 'none' | 'bad' => {
+    let known = certificates.get(socket);
+    if (known === undefined) {
+      known = readCertificate(socket);
+      certificates.set(socket, known);
+    }
+    return typeof known === 'object' && clock.now() > known.expiresAt ? 'bad' : known;
+  };
+
+  const tokenUserOf = (token: string): UserInfo | undefined => {
+    const digest = digestOf(token);
+    let found: UserInfo | undefined;
+    // All are compared, each in constant time: nothing can be learnt from how long it takes.
+    for (const known of users) if (timingSafeEqual(known.digest, digest)) found = known.user;
+    return found;
+  };
+
+  return {
+    authenticate(request) {
+      const certificate = request.socket instanceof TLSSocket ? certificateUserOf(request.socket) : 'none';
+      if (typeof certificate === 'object') return certificate.user;
+      const { authorization } = request.headers;
+      const token = authorization === undefined ? undefined : /^bearer +(\S+) *$/i.exec(authorization)?.[1];
+      if (token !== undefined) {
+        const user = tokenUserOf(token);
+        if (user === undefined) throw unauthorized();
+        return user;
+      }
+      if (certificate === 'bad') throw unauthorized();
+      return anonymous;
+    },
+  };
+}
+
+interface CertificateUser {
+  readonly user: UserInfo;
+  readonly expiresAt: number;
+}
+
+function readCertificate(socket: TLSSocket): CertificateUser | 'none' | 'bad' {
+  const certificate = socket.getPeerCertificate() as Partial<DetailedPeerCertificate>;
+  if (certificate.subject === undefined) return 'none';
+  // OpenSSL has checked the chain, the dates and the purpose (client authentication) against our authority.
+  if (!socket.authorized) return 'bad';
+  const { CN: commonName, O: organizations } = certificate.subject as { readonly CN?: string | string[]; readonly O?: string | string[] };
+  if (typeof commonName !== 'string' || commonName === '' || certificate.valid_to === undefined) return 'bad';
+  const groups = organizations === undefined ? [] : [organizations].flat();
+  return { user: { name: commonName, groups: withAuthenticated(groups) }, expiresAt: Date.parse(certificate.valid_to) };
+}
+
+const withAuthenticated = (groups: readonly string[]): readonly string[] =>
+  groups.includes('system:authenticated') ? groups : [...groups, 'system:authenticated'];
+
+const digestOf = (token: string): Buffer => createHash('sha256').update(token).digest();

@@ -1,0 +1,41 @@
+import { notImplemented } from '../../machinery/status-error.ts';
+import { type ApiRequest, type HandlerContext, refOf, representationOf, requestInfoOf } from './api-request.ts';
+import { writeOptionsOf } from './options.ts';
+import { readObject } from './request-body.ts';
+import { sendValue, withWarnings } from './respond.ts';
+import { sendObject } from './send-object.ts';
+
+/** POST to a collection. */
+export async function handleCreate(request: ApiRequest, context: HandlerContext): Promise<void> {
+  const { kind, target, response } = request;
+  representationOf(request);
+  const options = writeOptionsOf(request.query, 'CreateOptions');
+  const { object, duplicateFields } = readObject(request);
+  const created = await withWarnings(response, (onWarning) =>
+    context.service.create({ ...requestInfoOf(request), ...options, duplicateFields, onWarning }, kind, target.namespace, object),
+  );
+  sendObject(request, context, 201, created);
+}
+
+/** Subresources whose answer to POST is a bare success. */
+const actions = new Set(['binding', 'eviction']);
+
+/** POST to a subresource that does something: `binding`, `eviction`. */
+export async function handleCreateSubresource(request: ApiRequest, context: HandlerContext): Promise<void> {
+  const { kind, response } = request;
+  const representation = representationOf(request);
+  const { subresource = '' } = request.target;
+  if (!actions.has(subresource)) throw notImplemented(`POST to ${kind.resource}/${subresource}`);
+  const { dryRun, ...options } = writeOptionsOf(request.query, 'CreateOptions');
+  const { object, duplicateFields } = readObject(request);
+  const write = { ...requestInfoOf(request), ...options, dryRun: dryRun || asksForDryRun(object), duplicateFields };
+  await withWarnings(response, (onWarning) => context.service.createSubresource({ ...write, onWarning }, kind, refOf(request), object));
+  const success = { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success', code: 201 };
+  sendValue(response, 201, success, { encoding: representation.encoding, pretty: representation.pretty });
+}
+
+/** An Eviction carries the options of the deletion in its body. */
+function asksForDryRun(body: object): boolean {
+  const { deleteOptions } = body as { readonly deleteOptions?: { readonly dryRun?: unknown } };
+  return Array.isArray(deleteOptions?.dryRun) && deleteOptions.dryRun.includes('All');
+}

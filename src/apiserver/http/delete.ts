@@ -1,0 +1,41 @@
+import type { KindDefinition } from '../../machinery/kind.ts';
+import type { DeleteOutcome } from '../service.ts';
+import { type ApiRequest, type HandlerContext, refOf, representationOf, requestInfoOf } from './api-request.ts';
+import { deleteOptionsOf, listRequestOf } from './options.ts';
+import { readDeleteBody } from './request-body.ts';
+import { sendValue, withWarnings } from './respond.ts';
+import { sendList, sendObject } from './send-object.ts';
+
+/** DELETE of one object. */
+export async function handleDelete(request: ApiRequest, context: HandlerContext): Promise<void> {
+  const representation = representationOf(request);
+  const options = deleteOptionsOf(request.query, readDeleteBody(request));
+  const write = { ...requestInfoOf(request), dryRun: options.dryRun };
+  const outcome = await withWarnings(request.response, (onWarning) =>
+    context.service.delete({ ...write, onWarning }, request.kind, refOf(request), options),
+  );
+  if (outcome.type === 'object') sendObject(request, context, 200, outcome.object);
+  else
+    sendValue(request.response, 200, successOf(request.kind, outcome), {
+      encoding: representation.encoding,
+      pretty: representation.pretty,
+    });
+}
+
+const successOf = ({ group, resource }: KindDefinition, { ref, uid }: DeleteOutcome & { readonly type: 'status' }): unknown => ({
+  kind: 'Status',
+  apiVersion: 'v1',
+  metadata: {},
+  status: 'Success',
+  details: { name: ref.name, ...(group === '' ? {} : { group }), kind: resource, uid },
+});
+
+/** DELETE of a collection: answers with the objects that were deleted. */
+export async function handleDeleteCollection(request: ApiRequest, context: HandlerContext): Promise<void> {
+  representationOf(request);
+  const options = deleteOptionsOf(request.query, readDeleteBody(request));
+  const list = listRequestOf(request.query, request.target.namespace);
+  const write = { ...requestInfoOf(request), dryRun: options.dryRun };
+  const page = await context.service.deleteCollection(write, request.kind, options, list);
+  await sendList(request, context, page);
+}

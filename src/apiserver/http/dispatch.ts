@@ -1,0 +1,152 @@
+import type { KindDefinition, Verb } from '../../machinery/kind.ts';
+import { methodNotAllowed, notImplemented } from '../../machinery/status-error.ts';
+import type { KindTable, RequestAttributes } from '../service.ts';
+import { type Handler, resourceNotFound } from './api-request.ts';
+import { handleCreate, handleCreateSubresource } from './create.ts';
+import { handleDelete, handleDeleteCollection } from './delete.ts';
+import { handleGet } from './get.ts';
+import type { KubeletClient } from './kubelet-client.ts';
+import { handleList } from './list.ts';
+import { booleanOf } from './options.ts';
+import { handlePatch } from './patch.ts';
+import { handlePodLog } from './pod-log.ts';
+import { mediaTypeOf } from './request-body.ts';
+import type { ApiVerb, RequestLabels } from './request-metrics.ts';
+import type { ResourceTarget } from './request-target.ts';
+import { handleUpdate } from './update.ts';
+import { handleWatch } from './watch.ts';
+
+/** From a method and a target to the verb, and from the verb to the handler. */
+
+/** Streams between a client and a pod or Service, which come with a later version. */
+const unsupportedConnections = new Set(['pods/exec', 'pods/attach', 'pods/portforward', 'pods/proxy', 'services/proxy', 'nodes/proxy']);
+
+const isWatch = (target: ResourceTarget, query: URLSearchParams): boolean =>
+  target.watch || (target.name === undefined && booleanOf(query, 'watch'));
+
+/** The verb as authorization knows it; also for paths that lead nowhere, since who may not look is told nothing about them. */
+export function verbOf(method: string, target: ResourceTarget, query: URLSearchParams): Verb | '' {
+  switch (method) {
+    case 'GET':
+    case 'HEAD':
+      if (isWatch(target, query)) return 'watch';
+      return target.name === undefined ? 'list' : 'get';
+    case 'POST':
+      return 'create';
+    case 'PUT':
+      return 'update';
+    case 'PATCH':
+      return 'patch';
+    case 'DELETE':
+      return target.name === undefined ? 'deletecollection' : 'delete';
+    default:
+      return '';
+  }
+}
+
+export const attributesOf = (method: string, target: ResourceTarget, query: URLSearchParams): RequestAttributes => ({
+  verb: verbOf(method, target, query),
+  group: target.group,
+  version: target.version,
+  resource: target.resource,
+  subresource: target.subresource,
+  namespace: target.namespace,
+  name: target.name,
+});
+
+export const kindOf = (kinds: KindTable, target: ResourceTarget): KindDefinition | undefined =>
+  kinds.find(target.group, target.version, target.resource);
+
+const apiVerbs: Readonly<Record<Verb, ApiVerb>> = {
+  get: 'GET',
+  list: 'LIST',
+  watch: 'WATCH',
+  create: 'POST',
+  update: 'PUT',
+  patch: 'PATCH',
+  delete: 'DELETE',
+  deletecollection: 'DELETECOLLECTION',
+};
+
+/** Labels of a request that names a resource; only what is served becomes a label. */
+export function labelsOf(
+  method: string,
+  target: ResourceTarget,
+  query: URLSearchParams,
+  contentType: string | undefined,
+  kind: KindDefinition | undefined,
+): RequestLabels {
+  const verb = verbOf(method, target, query);
+  const subresource = kind?.subresources.some(({ name }) => name === target.subresource) ? (target.subresource ?? '') : '';
+  const isApply = verb === 'patch' && mediaTypeOf(contentType) === 'application/apply-patch+yaml';
+  return {
+    verb: verb === '' ? 'OTHER' : subresource === 'log' ? 'CONNECT' : isApply ? 'APPLY' : apiVerbs[verb],
+    dryRun: query.get('dryRun') === 'All',
+    kind,
+    subresource,
+    scope: kind === undefined ? '' : target.name !== undefined ? 'resource' : target.namespace !== undefined ? 'namespace' : 'cluster',
+  };
+}
+
+export interface DispatchOptions {
+  readonly method: string;
+  readonly target: ResourceTarget;
+  readonly query: URLSearchParams;
+  readonly kind: KindDefinition | undefined;
+  readonly kubelet: KubeletClient | undefined;
+}
+
+/** @throws StatusError 404 and 405 as the real server gives them, 501 for what is not there yet */
+export function handlerOf({ method, target, query, kind, kubelet }: DispatchOptions): {
+  readonly handler: Handler;
+  readonly kind: KindDefinition;
+} {
+  const { name, namespace, subresource, resource } = target;
+  if (subresource !== undefined && target.group === '' && unsupportedConnections.has(`${resource}/${subresource}`)) {
+    throw notImplemented(`${resource}/${subresource}`);
+  }
+  if (kind === undefined || target.rest !== undefined) throw resourceNotFound();
+  const scopeMatches = kind.namespaced ? namespace !== undefined || name === undefined : namespace === undefined;
+  if (!scopeMatches) throw resourceNotFound();
+  const handler =
+    subresource === undefined ? objectHandler(method, target, query, kind) : subresourceHandler(method, target, kind, kubelet);
+  return { handler, kind };
+}
+
+const handlers: Readonly<Record<Verb, Handler>> = {
+  get: handleGet,
+  list: handleList,
+  watch: handleWatch,
+  create: handleCreate,
+  update: handleUpdate,
+  patch: handlePatch,
+  delete: handleDelete,
+  deletecollection: handleDeleteCollection,
+};
+
+function objectHandler(method: string, target: ResourceTarget, query: URLSearchParams, kind: KindDefinition): Handler {
+  const verb = verbOf(method, target, query);
+  const onCollection = target.name === undefined;
+  // Collections over all namespaces can be read only.
+  const readOnly = kind.namespaced && target.namespace === undefined;
+  const fits =
+    method !== 'HEAD' &&
+    verb !== '' &&
+    kind.verbs.includes(verb) &&
+    (verb === 'create' ? onCollection : verb === 'update' || verb === 'patch' ? !onCollection : true) &&
+    (!readOnly || verb === 'list' || verb === 'watch');
+  if (!fits) throw methodNotAllowed();
+  return handlers[verb];
+}
+
+function subresourceHandler(method: string, target: ResourceTarget, kind: KindDefinition, kubelet: KubeletClient | undefined): Handler {
+  const subresource = kind.subresources.find(({ name }) => name === target.subresource);
+  if (subresource === undefined) throw resourceNotFound();
+  const verb = verbOf(method, target, new URLSearchParams());
+  if (method === 'HEAD' || verb === '' || !subresource.verbs.some((served) => served === verb)) throw methodNotAllowed();
+  if (subresource.name === 'log') {
+    if (kubelet === undefined) throw notImplemented('pods/log without access to nodes');
+    return (request, context) => handlePodLog(request, context, kubelet);
+  }
+  return verb === 'create' ? handleCreateSubresource : handlers[verb];
+}

@@ -1,0 +1,10 @@
+import { type ApiRequest, type HandlerContext, refOf, representationOf, requestInfoOf } from './api-request.ts';
+import { sendObject } from './send-object.ts';
+
+/** GET of one object or of its `status` or `scale`. */
+export async function handleGet(request: ApiRequest, context: HandlerContext): Promise<void> {
+  // A form that cannot be served is refused before the work is done.
+  representationOf(request);
+  const object = await context.service.get(requestInfoOf(request), request.kind, refOf(request));
+  sendObject(request, context, 200, object);
+}

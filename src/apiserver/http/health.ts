@@ -1,0 +1,55 @@
+/** `/healthz`, `/livez` and `/readyz`: what the server says of itself, check by check. */
+
+export interface HealthCheck {
+  readonly name: string;
+  /** A check that fails here means that a restart would help; the others only say that requests cannot be answered now. */
+  readonly liveness: boolean;
+  /** Throws, or rejects, when it is not well. */
+  check(): void | Promise<void>;
+}
+
+export type HealthEndpoint = 'healthz' | 'livez' | 'readyz';
+
+export const isHealthEndpoint = (name: string): name is HealthEndpoint => name === 'healthz' || name === 'livez' || name === 'readyz';
+
+export interface HealthReport {
+  readonly code: number;
+  readonly text: string;
+}
+
+export interface HealthQuery {
+  readonly endpoint: HealthEndpoint;
+  /** One check of the endpoint. */
+  readonly only?: string | undefined;
+  readonly verbose: boolean;
+  readonly exclude: readonly string[];
+}
+
+/** Undefined when a single check is asked for that does not exist. The reason of a failure stays in the log: anonymous users may ask. */
+export async function reportHealth(checks: readonly HealthCheck[], query: HealthQuery): Promise<HealthReport | undefined> {
+  const { endpoint, only, verbose, exclude } = query;
+  const relevant = endpoint === 'livez' ? checks.filter(({ liveness }) => liveness) : checks;
+  const chosen = only === undefined ? relevant : relevant.filter(({ name }) => name === only);
+  if (only !== undefined && chosen.length === 0) return undefined;
+  const results = await Promise.all(
+    chosen.map(async ({ name, check }) => {
+      if (exclude.includes(name)) return { line: `[+]${name} excluded: ok`, ok: true };
+      const ok = await passes(check);
+      return { line: ok ? `[+]${name} ok` : `[-]${name} failed: reason withheld`, ok };
+    }),
+  );
+  const healthy = results.every(({ ok }) => ok);
+  if (healthy && (!verbose || only !== undefined)) return { code: 200, text: 'ok' };
+  const lines = results.map(({ line }) => line).join('\n');
+  return { code: healthy ? 200 : 500, text: `${lines}\n${endpoint} check ${healthy ? 'passed' : 'failed'}\n` };
+}
+
+async function passes(check: HealthCheck['check']): Promise<boolean> {
+  try {
+    await check();
+    return true;
+  } catch {
+    // The owner of the check logs why; here only the fact counts.
+    return false;
+  }
+}

@@ -1,0 +1,135 @@
+import type { IncomingMessage } from 'node:http';
+import { pipeline } from 'node:stream/promises';
+import { type Node, nodes } from '../../api/core/v1/node.ts';
+import { type Pod, pods } from '../../api/core/v1/pod.ts';
+import { badRequest, type FieldError, internalError, invalid, StatusError } from '../../machinery/status-error.ts';
+import type { UserInfo } from '../user.ts';
+import { type ApiRequest, type HandlerContext, refOf } from './api-request.ts';
+import type { KubeletClient } from './kubelet-client.ts';
+import { booleanOf } from './options.ts';
+
+/** The server's own reads on behalf of a user who was authorized for the subresource. */
+const ownUser: UserInfo = { name: 'system:apiserver', groups: ['system:masters'] };
+
+/** What is read of an agent's error text. */
+const maxErrorBytes = 50_000;
+
+/**
+ * GET of `pods/log`: relays the agent's answer as it comes, for as long as the client follows it.
+ *
+ * A pod that has no node yet has no log: 204.
+ */
+export async function handlePodLog(request: ApiRequest, context: HandlerContext, kubelet: KubeletClient): Promise<void> {
+  const ref = refOf(request);
+  const parameters = logParametersOf(request.query);
+  const own = { user: ownUser, userAgent: 'apiserver', signal: request.signal };
+  const pod = (await context.service.get(own, pods, ref)) as Pod;
+  const container = containerOf(pod, request.query.get('container') ?? '');
+  const { nodeName } = pod.spec;
+  if (nodeName === undefined || nodeName === '') {
+    request.response.writeHead(204).end();
+    return;
+  }
+  const node = (await context.service.get(own, nodes, { name: nodeName })) as Node;
+  const path = `/containerLogs/${[pod.metadata.namespace ?? '', pod.metadata.name, container].map(encodeURIComponent).join('/')}`;
+  const query = parameters.toString();
+  const answer = await kubelet.get(node, query === '' ? path : `${path}?${query}`, request.signal);
+  if (answer.statusCode !== 200) throw await errorOf(answer, ref.name);
+  await relay(answer, request, context);
+}
+
+async function relay(answer: IncomingMessage, { response }: ApiRequest, { stopping }: HandlerContext): Promise<void> {
+  response.writeHead(200, { 'content-type': 'text/plain' });
+  response.flushHeaders();
+  const stop = (): void => {
+    answer.destroy();
+    response.end();
+  };
+  stopping.addEventListener('abort', stop, { once: true });
+  try {
+    await pipeline(answer, response);
+  } catch {
+    // Either side went away in mid-stream. The head is out, so there is nobody to tell; `pipeline` has closed both.
+  } finally {
+    stopping.removeEventListener('abort', stop);
+  }
+}
+
+/** Names the container, as the real server does, or says which there are. */
+function containerOf({ metadata: { name }, spec }: Pod, asked: string): string {
+  const containers = spec.containers.map((container) => container.name);
+  const initContainers = (spec.initContainers ?? []).map((container) => container.name);
+  if (asked !== '') {
+    if (!containers.includes(asked) && !initContainers.includes(asked)) throw badRequest(`container ${asked} is not valid for pod ${name}`);
+    return asked;
+  }
+  const [only, ...others] = containers;
+  if (only === undefined) throw badRequest(`a container name must be specified for pod ${name}`);
+  if (others.length === 0) return only;
+  const init = initContainers.length === 0 ? '' : ` or one of the init containers: [${initContainers.join(' ')}]`;
+  throw badRequest(`a container name must be specified for pod ${name}, choose one of: [${containers.join(' ')}]${init}`);
+}
+
+const numbers: readonly (readonly [name: string, least: number])[] = [
+  ['tailLines', 0],
+  ['limitBytes', 1],
+  ['sinceSeconds', 1],
+];
+
+/** The options that go on to the agent. */
+function logParametersOf(query: URLSearchParams): URLSearchParams {
+  const parameters = new URLSearchParams();
+  const errors: FieldError[] = [];
+  for (const name of ['follow', 'previous', 'timestamps']) if (booleanOf(query, name)) parameters.set(name, 'true');
+  for (const [name, least] of numbers) {
+    const text = query.get(name) ?? '';
+    if (text === '') continue;
+    if (!/^-?\d+$/.test(text)) throw badRequest(`strconv.ParseInt: parsing ${JSON.stringify(text)}: invalid syntax`);
+    if (Number(text) < least) {
+      const bound = least === 0 ? 'must be greater than or equal to 0' : 'must be greater than 0';
+      errors.push({ type: 'FieldValueInvalid', field: name, message: `Invalid value: ${text}: ${bound}` });
+    }
+    parameters.set(name, text);
+  }
+  const sinceTime = query.get('sinceTime') ?? '';
+  if (sinceTime !== '') {
+    if (Number.isNaN(Date.parse(sinceTime))) throw badRequest(`parsing time ${JSON.stringify(sinceTime)}: cannot parse as RFC 3339`);
+    if (parameters.has('sinceSeconds')) {
+      const message = 'Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified';
+      errors.push({ type: 'FieldValueForbidden', field: '', message });
+    }
+    parameters.set('sinceTime', sinceTime);
+  }
+  if (errors.length > 0) throw invalid({ group: '', kind: 'PodLogOptions' }, '', errors);
+  return parameters;
+}
+
+/** An agent's refusal in words, as the real server passes it on. */
+async function errorOf(answer: IncomingMessage, name: string): Promise<StatusError> {
+  const text = await readText(answer);
+  switch (answer.statusCode) {
+    case 400:
+      return badRequest(text);
+    case 404:
+      return new StatusError({
+        code: 404,
+        reason: 'NotFound',
+        message: `the server could not find the requested resource ( pods/log ${name})`,
+        details: { name, kind: 'pods/log', causes: [{ reason: 'UnexpectedServerResponse', message: text }] },
+      });
+    default:
+      return internalError(text === '' ? `agent answered ${answer.statusCode}` : text);
+  }
+}
+
+async function readText(answer: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of answer as AsyncIterable<Buffer>) {
+    chunks.push(chunk);
+    bytes += chunk.length;
+    if (bytes > maxErrorBytes) break;
+  }
+  answer.destroy();
+  return Buffer.concat(chunks).toString('utf8').slice(0, maxErrorBytes).trimEnd();
+}

@@ -1,0 +1,169 @@
+import type { PatchType } from '../../client/client.ts';
+import { JsonError, parseJson } from '../../machinery/json.ts';
+import type { KubeObject } from '../../machinery/object.ts';
+import { apiVersionOf } from '../../machinery/resource.ts';
+import { badRequest, StatusError } from '../../machinery/status-error.ts';
+import { parseYamlDocuments, YamlError } from '../../machinery/yaml.ts';
+import { type ApiRequest, isCustomGroup } from './api-request.ts';
+
+/** Reading what clients send: JSON, YAML, and the forms of PATCH. Everything else is 415, protobuf and CBOR included. */
+
+/** The real server's limit, so that what it takes we take. */
+export const maxBodyBytes = 3 * 1024 * 1024;
+
+export interface ObjectBody {
+  readonly object: KubeObject;
+  readonly duplicateFields: readonly string[];
+}
+
+/** Without parameters, in lower case; empty when absent. */
+export const mediaTypeOf = (contentType: string | undefined): string => (contentType ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? '';
+
+/**
+ * The object in the body of POST or PUT. Kind and version may be left out for Kubernetes' own kinds and are then those of the path;
+ * other ones are refused.
+ *
+ * @throws StatusError 400 when it is not an object of that kind, 415 for an unknown media type
+ */
+export function readObject(request: ApiRequest): ObjectBody {
+  const expected = expectedKind(request);
+  const { value, duplicateFields } = readValue(request, expected.kind);
+  if (value !== null && (typeof value !== 'object' || Array.isArray(value))) {
+    throw unrecognized(
+      expected.kind,
+      `json: cannot unmarshal ${goTypeOf(value)} into Go value of type struct { APIVersion string; Kind string }`,
+      request.body,
+    );
+  }
+  const given = (value ?? {}) as Readonly<Record<string, unknown>>;
+  const { kind, apiVersion } = checkedKind(given, expected, request);
+  const metadata = given.metadata ?? {};
+  if (typeof metadata !== 'object' || Array.isArray(metadata)) {
+    throw cannotBeHandled(
+      expected,
+      `json: cannot unmarshal ${goTypeOf(metadata)} into Go struct field ${expected.kind}.metadata of type v1.ObjectMeta`,
+    );
+  }
+  // Kind and version stand in front, as on the wire.
+  return { object: { ...given, kind, apiVersion, metadata } as unknown as KubeObject, duplicateFields };
+}
+
+/** The document of a PATCH; what may be in it depends on the type and is checked where it is applied. */
+export function readPatch(request: ApiRequest, type: PatchType): { readonly value: unknown; readonly duplicateFields: readonly string[] } {
+  const text = textOf(request.body);
+  try {
+    if (type !== 'apply' || /^\s*\{/.test(text)) return parseJson(text);
+  } catch (err) {
+    if (!(err instanceof JsonError)) throw err;
+    if (type !== 'apply') throw badRequest(`error decoding patch: ${err.message}`);
+  }
+  try {
+    return { value: readYaml(text), duplicateFields: [] };
+  } catch (err) {
+    if (err instanceof YamlError) throw badRequest(`error decoding YAML: ${err.message}`);
+    throw err;
+  }
+}
+
+/** DeleteOptions, when there are some. */
+export function readDeleteBody(request: ApiRequest): unknown {
+  return request.body === undefined || request.body.length === 0 ? undefined : readValue(request, 'DeleteOptions').value;
+}
+
+interface ExpectedKind {
+  readonly group: string;
+  readonly version: string;
+  readonly kind: string;
+}
+
+function expectedKind({ kind, target }: ApiRequest): ExpectedKind {
+  return kind.subresources.find(({ name }) => name === target.subresource)?.body ?? kind;
+}
+
+function checkedKind(
+  given: Readonly<Record<string, unknown>>,
+  expected: ExpectedKind,
+  { kind }: ApiRequest,
+): { readonly kind: string; readonly apiVersion: string } {
+  const apiVersion = apiVersionOf(expected);
+  const givenKind = given.kind ?? '';
+  const givenVersion = given.apiVersion ?? '';
+  if (typeof givenKind !== 'string' || typeof givenVersion !== 'string') {
+    const field = typeof givenKind === 'string' ? 'apiVersion' : 'kind';
+    throw unrecognized(
+      expected.kind,
+      `json: cannot unmarshal ${goTypeOf(given[field])} into Go struct field .${field} of type string`,
+      undefined,
+    );
+  }
+  if (isCustomGroup(kind.group) && (givenKind === '' || givenVersion === '')) {
+    const missing = givenKind === '' ? "Object 'Kind' is missing" : "Object 'apiVersion' is missing";
+    throw badRequest(`${missing} in '${JSON.stringify(given).slice(0, 200)}'`);
+  }
+  if (givenVersion !== '' && givenVersion !== apiVersion && !isOlderVersion(givenVersion, expected)) {
+    throw cannotBeHandled(
+      { ...expected, kind: givenKind === '' ? expected.kind : givenKind },
+      `no kind "${givenKind}" is registered for version "${givenVersion}" in scheme "k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30"`,
+      expected.kind,
+    );
+  }
+  if (givenKind !== '' && givenKind !== expected.kind) {
+    const why = `converting (${expected.version}.${givenKind}) to (${expected.group === '' ? 'core' : expected.group}.${expected.kind}): unknown conversion`;
+    throw cannotBeHandled({ ...expected, kind: givenKind }, why, expected.kind);
+  }
+  return { kind: expected.kind, apiVersion };
+}
+
+/** Old clients evict with the version of before the group was stable. */
+const isOlderVersion = (apiVersion: string, { kind }: ExpectedKind): boolean => kind === 'Eviction' && apiVersion === 'policy/v1beta1';
+
+const cannotBeHandled = ({ kind, version }: ExpectedKind, why: string, as = kind): StatusError =>
+  badRequest(`${kind} in version "${version}" cannot be handled as a ${as}: ${why}`);
+
+function readValue(request: ApiRequest, kind: string): { readonly value: unknown; readonly duplicateFields: readonly string[] } {
+  const text = textOf(request.body);
+  switch (mediaTypeOf(request.raw.headers['content-type'])) {
+    case '':
+    case 'application/json':
+      try {
+        return parseJson(text);
+      } catch (err) {
+        if (err instanceof JsonError) throw unrecognized(kind, err.message, request.body);
+        throw err;
+      }
+    case 'application/yaml':
+      try {
+        return { value: readYaml(text), duplicateFields: [] };
+      } catch (err) {
+        if (err instanceof YamlError) throw badRequest(`error converting YAML to JSON: ${err.message}`);
+        throw err;
+      }
+    default:
+      throw new StatusError({
+        code: 415,
+        reason: 'UnsupportedMediaType',
+        message: 'the body of the request was in an unknown format - accepted media types include: application/json, application/yaml',
+      });
+  }
+}
+
+/** One document; the limits keep alias bombs and deep nesting out, the size is bounded by the body already. */
+function readYaml(text: string): unknown {
+  const [first] = parseYamlDocuments(text, { maxBytes: maxBodyBytes, maxDepth: 100, maxAliases: 100, maxDocuments: 1 });
+  return first?.value ?? null;
+}
+
+const textOf = (body: Buffer | undefined): string => body?.toString('utf8') ?? '';
+
+function unrecognized(kind: string, why: string, body: Buffer | undefined): StatusError {
+  const shown = body === undefined || body.length === 0 ? '<empty>' : body.subarray(0, 512).toString('utf8');
+  return badRequest(
+    `the object provided is unrecognized (must be of type ${kind}): couldn't get version/kind; json parse error: ${why} (${shown})`,
+  );
+}
+
+function goTypeOf(value: unknown): string {
+  if (Array.isArray(value)) return 'array';
+  if (typeof value === 'boolean') return 'bool';
+  return value === null ? 'null' : typeof value;
+}

@@ -1,0 +1,135 @@
+import type { ServerResponse } from 'node:http';
+import type { Clock } from '../../base/clock.ts';
+import { internalError, isStatusError, type StatusError } from '../../machinery/status-error.ts';
+import { formatYaml } from '../../machinery/yaml.ts';
+import type { Representation } from './content-negotiation.ts';
+
+/** Writing answers: whole ones, long ones in slices, errors as `Status`. */
+
+const contentTypes = { json: 'application/json', yaml: 'application/yaml' } as const;
+
+/** Texts of `Warning` headers in one answer are cut here, as on the real server. */
+const maxWarningBytes = 4_096;
+
+export function sendValue(response: ServerResponse, code: number, value: unknown, { encoding, pretty }: Representation): void {
+  const text = encoding === 'yaml' ? formatYaml(value) : pretty ? `${JSON.stringify(value, undefined, 2)}\n` : `${JSON.stringify(value)}\n`;
+  sendText(response, code, contentTypes[encoding], text);
+}
+
+/** An object whose JSON exists already. */
+export function sendJson(response: ServerResponse, code: number, json: string): void {
+  sendText(response, code, contentTypes.json, `${json}\n`);
+}
+
+export function sendText(response: ServerResponse, code: number, contentType: string, text: string): void {
+  const body = Buffer.from(text);
+  response.writeHead(code, { 'content-type': contentType, 'content-length': body.length });
+  response.end(body);
+}
+
+/** Plain text, as for paths outside the API. */
+export function sendPlain(response: ServerResponse, code: number, text: string): void {
+  response.setHeader('x-content-type-options', 'nosniff');
+  sendText(response, code, 'text/plain; charset=utf-8', text);
+}
+
+export const sendPageNotFound = (response: ServerResponse): void => sendPlain(response, 404, '404 page not found\n');
+
+/** What a request failed with, as the wire says it. Errors that are no `StatusError` become a 500 whose text tells nothing of the inside. */
+export const statusErrorOf = (err: unknown): StatusError =>
+  isStatusError(err) ? err : internalError('unexpected failure, see the log of the API server', err);
+
+/** When the head of the answer is out already, the connection is cut: the client must not take half an answer for a whole one. */
+export function sendError(response: ServerResponse, err: unknown, encoding: Representation['encoding'] = 'json'): void {
+  if (response.headersSent) {
+    response.destroy();
+    return;
+  }
+  const error = statusErrorOf(err);
+  const { retryAfterSeconds } = error.details ?? {};
+  if (retryAfterSeconds !== undefined) response.setHeader('retry-after', String(retryAfterSeconds));
+  if (error.code === 403) response.setHeader('x-content-type-options', 'nosniff');
+  sendValue(response, error.code, error.toStatus(), { encoding, pretty: false });
+}
+
+function setWarnings(response: ServerResponse, warnings: readonly string[]): void {
+  const parts: string[] = [];
+  let bytes = 0;
+  for (const text of new Set(warnings)) {
+    const part = `299 - "${text.replace(/[^\P{Cc}]/gu, ' ').replace(/[\\"]/g, '\\$&')}"`;
+    bytes += Buffer.byteLength(part);
+    if (bytes > maxWarningBytes) break;
+    parts.push(part);
+  }
+  // Node takes header values as latin1; other letters go as their UTF-8 bytes, as Go sends them.
+  if (parts.length > 0) response.setHeader('warning', Buffer.from(parts.join(', ')).toString('latin1'));
+}
+
+/** Runs a write and sets the warnings it gave as headers, also when it fails. */
+export async function withWarnings<T>(response: ServerResponse, write: (onWarning: (text: string) => void) => Promise<T>): Promise<T> {
+  const warnings: string[] = [];
+  try {
+    return await write((text) => warnings.push(text));
+  } finally {
+    setWarnings(response, warnings);
+  }
+}
+
+/** A turn of the event loop that this module may take, and the size of a chunk. */
+const sliceMs = 3;
+const chunkLength = 65_536;
+/** How long a client may take to read one chunk of an answer. */
+const stalledMs = 60_000;
+
+export interface StreamOptions {
+  readonly response: ServerResponse;
+  readonly contentType: 'json' | 'yaml';
+  readonly parts: Iterable<string>;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Writes an answer whose parts are made as they are needed, in slices of some milliseconds, so that a list of any length holds up
+ * neither the event loop nor more memory than a chunk. One slice is sent whole, with its length.
+ */
+export async function sendParts({ response, contentType, parts, clock, signal }: StreamOptions): Promise<void> {
+  let text = '';
+  let started = false;
+  let sliceStart = clock.monotonicMs();
+  for (const part of parts) {
+    text += part;
+    const sliceOver = clock.monotonicMs() - sliceStart > sliceMs;
+    if (text.length < chunkLength && !sliceOver) continue;
+    if (!started) {
+      response.writeHead(200, { 'content-type': contentTypes[contentType] });
+      started = true;
+    }
+    const chunk = text;
+    text = '';
+    // A client that stops reading would keep the list in memory for ever.
+    const cancel = clock.after(stalledMs, () => response.destroy());
+    await writeChunk(response, chunk, signal);
+    cancel();
+    if (signal.aborted) return;
+    if (sliceOver) await new Promise((resolve) => setImmediate(resolve));
+    if (signal.aborted) return;
+    sliceStart = clock.monotonicMs();
+  }
+  if (started) response.end(text);
+  else sendText(response, 200, contentTypes[contentType], text);
+}
+
+/** Resolves when more may be written, or when `signal` ends the answer. */
+export async function writeChunk(response: ServerResponse, chunk: string, signal: AbortSignal): Promise<void> {
+  if (response.write(chunk) || signal.aborted) return;
+  await new Promise<void>((resolve) => {
+    const done = (): void => {
+      response.off('drain', done);
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    response.once('drain', done);
+    signal.addEventListener('abort', done, { once: true });
+  });
+}

@@ -1,0 +1,135 @@
+import type { KubeObject } from '../../machinery/object.ts';
+import { apiVersionOf } from '../../machinery/resource.ts';
+import { formatYaml } from '../../machinery/yaml.ts';
+import type { ListPage } from '../service.ts';
+import { type ApiRequest, type HandlerContext, isCustomGroup, representationOf } from './api-request.ts';
+import type { Representation } from './content-negotiation.ts';
+import { sendJson, sendParts, sendValue } from './respond.ts';
+import { columnDefinitionsOf, includeObjectOf, partialMetadataOf, type RowOptions, rowOf } from './table.ts';
+
+/** Answers with one object in the form the client asked for. */
+export function sendObject(request: ApiRequest, { encoder, clock }: HandlerContext, code: number, object: KubeObject): void {
+  const { response } = request;
+  const representation = representationOf(request);
+  switch (representation.as) {
+    case 'Table': {
+      const options = { kind: request.kind, include: includeObjectOf(request.query), now: clock.now() };
+      const { resourceVersion } = object.metadata;
+      const table = {
+        kind: 'Table',
+        apiVersion: 'meta.k8s.io/v1',
+        metadata: resourceVersion === undefined ? {} : { resourceVersion },
+        columnDefinitions: columnDefinitionsOf(request.kind, object),
+        rows: [rowOf(object, options)],
+      };
+      sendValue(response, code, table, representation);
+      return;
+    }
+    case 'PartialObjectMetadata':
+      sendValue(response, code, partialMetadataOf(object), representation);
+      return;
+    case undefined:
+      if (representation.encoding === 'json' && !representation.pretty) sendJson(response, code, encoder.json(object));
+      else sendValue(response, code, object, representation);
+      return;
+    default:
+      representation.as satisfies never;
+  }
+}
+
+/** Answers with a list, in slices: its length does not matter to the event loop. */
+export async function sendList(request: ApiRequest, context: HandlerContext, page: ListPage): Promise<void> {
+  const representation = representationOf(request);
+  await sendParts({
+    response: request.response,
+    contentType: representation.encoding,
+    parts:
+      representation.encoding === 'yaml'
+        ? yamlParts(request, context, page, representation)
+        : jsonParts(request, context, page, representation),
+    clock: context.clock,
+    signal: request.signal,
+  });
+}
+
+const listMetadataOf = ({ resourceVersion, continue: token, remainingItemCount }: ListPage): Record<string, unknown> => ({
+  resourceVersion,
+  ...(token === undefined ? {} : { continue: token }),
+  ...(remainingItemCount === undefined ? {} : { remainingItemCount }),
+});
+
+interface ListShape {
+  /** Fields in front of the elements; the order is the wire's. */
+  readonly head: Readonly<Record<string, unknown>>;
+  readonly field: 'items' | 'rows';
+  readonly elements: Iterable<unknown>;
+}
+
+function shapeOf(request: ApiRequest, { clock }: HandlerContext, page: ListPage, as: Representation['as']): ListShape {
+  const { kind } = request;
+  const metadata = listMetadataOf(page);
+  switch (as) {
+    case 'Table': {
+      const options: RowOptions = { kind, include: includeObjectOf(request.query), now: clock.now() };
+      const head = { kind: 'Table', apiVersion: 'meta.k8s.io/v1', metadata, columnDefinitions: columnDefinitionsOf(kind) };
+      return { head, field: 'rows', elements: mapped(page.items, (object) => rowOf(object, options)) };
+    }
+    case 'PartialObjectMetadata': {
+      const head = { kind: 'PartialObjectMetadataList', apiVersion: 'meta.k8s.io/v1', metadata };
+      return { head, field: 'items', elements: mapped(page.items, partialMetadataOf) };
+    }
+    case undefined: {
+      const head = { kind: `${kind.kind}List`, apiVersion: apiVersionOf(kind), metadata };
+      return { head, field: 'items', elements: page.items };
+    }
+    default:
+      return as satisfies never;
+  }
+}
+
+function* mapped<A, B>(items: Iterable<A>, map: (item: A) => B): Iterable<B> {
+  for (const item of items) yield map(item);
+}
+
+function* jsonParts(request: ApiRequest, context: HandlerContext, page: ListPage, { as, pretty }: Representation): Iterable<string> {
+  const { head, field, elements } = shapeOf(request, context, page, as);
+  const encode = elementEncoder(request, context, as, pretty);
+  yield `${JSON.stringify(head).slice(0, -1)},"${field}":[`;
+  let separator = pretty ? '\n' : '';
+  for (const element of elements) {
+    yield separator + encode(element);
+    separator = pretty ? ',\n' : ',';
+  }
+  yield pretty ? '\n]}\n' : ']}\n';
+}
+
+function elementEncoder(
+  { kind }: ApiRequest,
+  { encoder }: HandlerContext,
+  as: Representation['as'],
+  pretty: boolean,
+): (element: unknown) => string {
+  const namesKind = isCustomGroup(kind.group);
+  if (as !== undefined) return (element) => JSON.stringify(element, undefined, pretty ? 2 : undefined);
+  if (pretty) return (element) => JSON.stringify(namesKind ? element : withoutKind(element as KubeObject), undefined, 2);
+  return namesKind ? (element) => encoder.json(element as KubeObject) : (element) => encoder.itemJson(element as KubeObject);
+}
+
+function withoutKind(object: KubeObject): unknown {
+  const { kind: _kind, apiVersion: _apiVersion, ...rest } = object;
+  return rest;
+}
+
+function* yamlParts(request: ApiRequest, context: HandlerContext, page: ListPage, { as }: Representation): Iterable<string> {
+  const { head, field, elements } = shapeOf(request, context, page, as);
+  const namesKind = as !== undefined || isCustomGroup(request.kind.group);
+  yield formatYaml(head);
+  let empty = true;
+  for (const element of elements) {
+    const text = formatYaml(namesKind ? element : withoutKind(element as KubeObject));
+    const indented = text.trimEnd().replace(/\n(?=.)/g, '\n  ');
+    yield `${empty ? `${field}:\n` : ''}- ${indented}\n`;
+    empty = false;
+  }
+  if (empty) yield `${field}: []\n`;
+}

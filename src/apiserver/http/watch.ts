@@ -1,0 +1,207 @@
+import type { ServerResponse } from 'node:http';
+import type { KubeObject } from '../../machinery/object.ts';
+import { expired, isExpired } from '../../machinery/status-error.ts';
+import type { WatchRecord } from '../service.ts';
+import { type ApiRequest, type HandlerContext, requestInfoOf } from './api-request.ts';
+import { negotiate, type Representation } from './content-negotiation.ts';
+import { watchQueryOf } from './options.ts';
+import { statusErrorOf, writeChunk } from './respond.ts';
+import { bookmarkRowOf, columnDefinitionsOf, includeObjectOf, partialMetadataOf, type RowOptions, rowOf } from './table.ts';
+
+/** Events that may wait for a client that reads slowly; the state a watch begins with does not count. */
+const maxQueuedEvents = 5_000;
+/** How long a client may take to read the rest after the end. */
+const lingerMs = 10_000;
+const sliceMs = 3;
+const chunkLength = 65_536;
+/** Without a wish of the client a watch ends after 30 to 60 minutes, as on the real server. */
+const defaultTimeoutSeconds = 1_800;
+
+/**
+ * GET of a collection with `watch=true`: one JSON event a line until the timeout, the client or the server ends it.
+ *
+ * A revision that is too old is told in the stream, as an ERROR event after 200, because that is where clients look for it.
+ */
+export async function handleWatch(request: ApiRequest, context: HandlerContext): Promise<void> {
+  const { kind, target, response, signal } = request;
+  const representation = negotiate(request.raw.headers.accept, 'watch');
+  const { timeoutSeconds, ...options } = watchQueryOf(request.query);
+  const encode = eventEncoder(request, context, representation);
+  const watching = new AbortController();
+  const stream = new WatchStream({ response, encode, context, signal, onSent: (count) => context.metrics.watchEvents(kind, count) });
+
+  const stop = (): void => {
+    watching.abort();
+    stream.end();
+  };
+  signal.addEventListener('abort', stop, { once: true });
+  context.stopping.addEventListener('abort', stop, { once: true });
+  const seconds = timeoutSeconds ?? defaultTimeoutSeconds * (1 + context.random());
+  const cancelTimeout = context.clock.after(seconds * 1_000, stop);
+  try {
+    await context.service.watch(requestInfoOf(request), kind, {
+      namespace: target.namespace,
+      ...options,
+      fieldSelector: target.name === undefined ? options.fieldSelector : nameSelector(target.name, options.fieldSelector),
+      signal: watching.signal,
+      onEvents: (records) => {
+        if (!stream.push(records)) watching.abort();
+      },
+      onEnd: (err) => stream.end(err),
+    });
+    stream.open();
+    if (context.stopping.aborted || signal.aborted) stop();
+    await stream.closed;
+  } catch (err) {
+    if (!isExpired(err)) throw err;
+    stream.open();
+    stream.end(err);
+    await stream.closed;
+  } finally {
+    cancelTimeout();
+    watching.abort();
+    signal.removeEventListener('abort', stop);
+    context.stopping.removeEventListener('abort', stop);
+  }
+}
+
+const nameSelector = (name: string, selector: string | undefined): string =>
+  `metadata.name=${name.replace(/[\\,=]/g, '\\$&')}${selector === undefined ? '' : `,${selector}`}`;
+
+interface WatchStreamOptions {
+  readonly response: ServerResponse;
+  readonly encode: (record: WatchRecord) => string;
+  readonly context: HandlerContext;
+  readonly signal: AbortSignal;
+  readonly onSent: (count: number) => void;
+}
+
+/** Owns the answer of one watch: what waits to be written, and how it ends. */
+class WatchStream {
+  /** Resolves when the answer is over, one way or the other. */
+  readonly closed: Promise<void>;
+  readonly #options: WatchStreamOptions;
+  #queue: WatchRecord[] = [];
+  /** Length of the state the watch began with, as long as it may still be in the queue. */
+  #initial = 0;
+  #open = false;
+  #pumping = false;
+  #ending = false;
+  #lastLine = '';
+
+  constructor(options: WatchStreamOptions) {
+    this.#options = options;
+    const { response } = options;
+    this.closed = new Promise((resolve) => {
+      if (response.closed) resolve();
+      else response.once('close', () => resolve());
+    });
+  }
+
+  /** Sends the head. What was pushed before is the state the watch begins with. */
+  open(): void {
+    const { response } = this.#options;
+    if (this.#open || response.destroyed) return;
+    this.#open = true;
+    response.writeHead(200, { 'content-type': 'application/json' });
+    response.flushHeaders();
+    this.#schedule();
+  }
+
+  /** Notes events to be written. False: the client is too far behind, and the stream ends. */
+  push(records: readonly WatchRecord[]): boolean {
+    if (this.#ending) return false;
+    if (this.#open && this.#queue.length + records.length > maxQueuedEvents + this.#initial) {
+      this.#queue = [];
+      this.end(expired(`too old resource version: this watch is more than ${maxQueuedEvents} events behind`));
+      return false;
+    }
+    for (const record of records) this.#queue.push(record);
+    if (!this.#open) this.#initial = this.#queue.length;
+    this.#schedule();
+    return true;
+  }
+  /** Ends the answer after what is noted; an error becomes the last event. */
+  end(err?: Error): void {
+    if (this.#ending) return;
+    this.#ending = true;
+    if (err !== undefined) this.#lastLine = `${JSON.stringify({ type: 'ERROR', object: statusErrorOf(err).toStatus() })}\n`;
+    const { response, context } = this.#options;
+    const cancel = context.clock.after(lingerMs, () => response.destroy());
+    response.once('close', cancel);
+    this.#schedule();
+  }
+
+  /** Writing waits for the end of the turn: events of several commits then leave in one chunk. */
+  #schedule(): void {
+    if (!this.#open || this.#pumping) return;
+    this.#pumping = true;
+    setImmediate(() => void this.#pump());
+  }
+
+  async #pump(): Promise<void> {
+    const { response, signal, encode, onSent, context } = this.#options;
+    while (this.#queue.length > 0 && !signal.aborted) {
+      const batch = this.#queue;
+      this.#queue = [];
+      let next = 0;
+      while (next < batch.length && !signal.aborted) {
+        const sliceStart = context.clock.monotonicMs();
+        const first = next;
+        let text = '';
+        for (; next < batch.length && text.length < chunkLength; next += 1) {
+          const record = batch[next];
+          if (record === undefined || context.clock.monotonicMs() - sliceStart > sliceMs) break;
+          text += encode(record);
+        }
+        onSent(next - first);
+        await writeChunk(response, text, signal);
+        if (next < batch.length) await new Promise((resolve) => setImmediate(resolve));
+      }
+      this.#initial = 0;
+    }
+    this.#pumping = false;
+    if (signal.aborted || !this.#ending) return;
+    response.end(this.#lastLine);
+  }
+}
+
+/** One line an event. Table columns are described in the first event only. */
+function eventEncoder(request: ApiRequest, { clock }: HandlerContext, { as }: Representation): (record: WatchRecord) => string {
+  const line = (type: string, json: string): string => `{"type":"${type}","object":${json}}\n`;
+  switch (as) {
+    case undefined:
+      return (record) => line(record.type, record.json());
+    case 'PartialObjectMetadata':
+      return ({ type, object }) => line(type, JSON.stringify(partialMetadataOf(object)));
+    case 'Table':
+      return tableEncoder(request, clock, line);
+    default:
+      return as satisfies never;
+  }
+}
+
+function tableEncoder(
+  { kind, query }: ApiRequest,
+  clock: HandlerContext['clock'],
+  line: (type: string, json: string) => string,
+): (record: WatchRecord) => string {
+  const include = includeObjectOf(query);
+  let first = true;
+  const tableOf = (object: KubeObject, row: unknown): unknown => {
+    const table = {
+      kind: 'Table',
+      apiVersion: 'meta.k8s.io/v1',
+      metadata: { resourceVersion: object.metadata.resourceVersion },
+      columnDefinitions: first ? columnDefinitionsOf(kind) : null,
+      rows: [row],
+    };
+    first = false;
+    return table;
+  };
+  return ({ type, object }) => {
+    const options: RowOptions = { kind, include, now: clock.now() };
+    const row = type === 'BOOKMARK' ? bookmarkRowOf(object, options) : rowOf(object, options);
+    return line(type, JSON.stringify(tableOf(object, row)));
+  };
+}

@@ -1,0 +1,599 @@
+import { randomUUID } from 'node:crypto';
+import { setMaxListeners } from 'node:events';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Server } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { promisify } from 'node:util';
+import { gzip } from 'node:zlib';
+import { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
+import type { Clock } from '../base/clock.ts';
+import type { Component } from '../base/component.ts';
+import type { Log } from '../base/log.ts';
+import type { Metrics } from '../base/metrics.ts';
+import type { KeyPair } from '../base/pki.ts';
+import type { KindDefinition } from '../machinery/kind.ts';
+import { badRequest, isStatusError, methodNotAllowed, notImplemented, StatusError } from '../machinery/status-error.ts';
+import { type HandlerContext, resourceNotFound, wantsPretty } from './http/api-request.ts';
+import type { Authenticator } from './http/authentication.ts';
+import { negotiate, parseAccept, type Representation } from './http/content-negotiation.ts';
+import { createDiscovery, type Discovery } from './http/discovery.ts';
+import { attributesOf, handlerOf, kindOf, labelsOf } from './http/dispatch.ts';
+import { type HealthCheck, isHealthEndpoint, reportHealth } from './http/health.ts';
+import { createKubeletClient, type KubeletClientOptions } from './http/kubelet-client.ts';
+import { createObjectEncoder } from './http/object-encoder.ts';
+import { booleanOf } from './http/options.ts';
+import { maxBodyBytes } from './http/request-body.ts';
+import { createRequestMetrics } from './http/request-metrics.ts';
+import { parseTarget, type RequestTarget, type ResourceTarget } from './http/request-target.ts';
+import { sendError, sendPageNotFound, sendPlain, sendText, sendValue, statusErrorOf } from './http/respond.ts';
+import type { ApiService } from './service.ts';
+import type { UserInfo } from './user.ts';
+
+/** The API on the wire: HTTP/1.1 over TLS, as kubectl and every other client of Kubernetes speaks it. */
+export interface ApiServer extends Component {
+  /** `https://HOST:PORT`; known once started. */
+  readonly url: string;
+}
+
+export interface ApiServerOptions {
+  readonly service: ApiService;
+  readonly tls: {
+    readonly caCertificate: string;
+    /** Asked at start and once a day, so that a certificate near its end is replaced without a restart. */
+    certificate(): Promise<KeyPair>;
+  };
+  readonly address: string;
+  /** 0: any free one. */
+  readonly port: number;
+  readonly authenticator: Authenticator;
+  /** Absent: logs of pods cannot be read. */
+  readonly kubelet?: KubeletClientOptions;
+  /** What `/openapi/v2` and `/openapi/v3` serve. */
+  readonly openApi: OpenApiDocuments;
+  readonly healthChecks: readonly HealthCheck[];
+  /** Registers the `apiserver_*` families. */
+  readonly metrics: Metrics;
+  /** The text of `/metrics` and `/metrics/apiserver`. */
+  metricsText(): Promise<string>;
+  readonly clock: Clock;
+  /** [0, 1) */
+  readonly random: () => number;
+  readonly log: Log;
+  /** Of the program: `0.1.0`. */
+  readonly version: string;
+}
+
+/** Documents by which clients learn the fields of kinds; made anew when kinds change. */
+export interface OpenApiDocuments {
+  /** `/openapi/v3` */
+  index(): OpenApiDocument;
+  /** `/openapi/v3/PATH`, for example `api/v1` or `apis/apps/v1`. */
+  groupVersion(path: string): OpenApiDocument | undefined;
+  /** `/openapi/v2` */
+  v2(): OpenApiDocument;
+}
+
+export interface OpenApiDocument {
+  readonly json: string;
+  /** Hexadecimal digest of the document. */
+  readonly hash: string;
+}
+
+/** The version of Kubernetes whose API is served. */
+const kubernetesVersion = { major: '1', minor: '36', patch: '0' } as const;
+
+/** Requests that may be worked on at once, by kind; more are told to come back. Watches do not count. */
+const maxInFlight = { readOnly: 1_000, mutating: 1_000 } as const;
+const maxConnections = 10_000;
+/** Until the last byte of a body; bounds clients that send slowly. */
+const requestTimeoutMs = 60_000;
+const headersTimeoutMs = 20_000;
+const keepAliveTimeoutMs = 120_000;
+const renewalIntervalMs = 86_400_000;
+const drainMs = 10_000;
+const metricsMaxAgeMs = 1_000;
+/** Encoded objects that are kept for the next reader. */
+const maxEncodedLength = 16 * 1024 * 1024;
+
+const compress = promisify(gzip);
+
+export function createApiServer(options: ApiServerOptions): ApiServer {
+  return new HttpApiServer(options);
+}
+
+/** What is known of a request before its handler runs. */
+interface RequestState {
+  /** Absent until authentication has succeeded; no handler runs before. */
+  user: UserInfo | undefined;
+  readonly path: string;
+  readonly query: URLSearchParams;
+  readonly target: RequestTarget;
+  readonly kind: KindDefinition | undefined;
+  finish(answer: { readonly code: number; readonly bytes: number }): void;
+  readonly bytesBefore: number;
+}
+
+type KnownRequest = RequestState & { readonly user: UserInfo };
+
+class HttpApiServer implements ApiServer {
+  readonly name = 'apiserver';
+  readonly #options: ApiServerOptions;
+  readonly #context: HandlerContext;
+  readonly #stopping = new AbortController();
+  readonly #discovery: Discovery;
+  readonly #kubelet: ReturnType<typeof createKubeletClient> | undefined;
+  readonly #states = new WeakMap<IncomingMessage, RequestState>();
+  #app: FastifyInstance<Server> | undefined;
+  #url = '';
+  #cancelRenewal: () => void = () => undefined;
+  #metricsText: { readonly text: Promise<string>; readonly at: number } | undefined;
+  #active = 0;
+  #onIdle: () => void = () => undefined;
+
+  constructor(options: ApiServerOptions) {
+    this.#options = options;
+    const { service, clock, random, log, metrics, kubelet } = options;
+    // Every watch listens.
+    setMaxListeners(0, this.#stopping.signal);
+    this.#context = {
+      service,
+      clock,
+      random,
+      log,
+      encoder: createObjectEncoder({ maxCachedLength: maxEncodedLength }),
+      metrics: createRequestMetrics(metrics, clock),
+      stopping: this.#stopping.signal,
+    };
+    this.#discovery = createDiscovery(service.kinds);
+    this.#kubelet = kubelet === undefined ? undefined : createKubeletClient(kubelet);
+  }
+
+  get url(): string {
+    return this.#url;
+  }
+
+  async start(): Promise<void> {
+    const { address, port, log } = this.#options;
+    const app = await this.#createApp();
+    this.#app = app;
+    try {
+      await app.listen({ host: address, port });
+    } catch (err) {
+      throw new Error(`listen on ${address}:${port}`, { cause: err });
+    }
+    const { port: actualPort } = app.server.address() as AddressInfo;
+    this.#url = `https://${urlHostOf(address)}:${actualPort}`;
+    this.#scheduleRenewal();
+    log.info({ url: this.#url }, 'Started API server');
+  }
+
+  async stop(): Promise<void> {
+    const app = this.#app;
+    if (app === undefined) return;
+    this.#app = undefined;
+    this.#cancelRenewal();
+    // In this order: no new connections, readiness gone, watches ended, running requests answered, the rest cut.
+    const closed = new Promise<void>((resolve) => app.server.close(() => resolve()));
+    this.#stopping.abort();
+    app.server.closeIdleConnections();
+    await this.#drained();
+    await app.close();
+    await closed;
+    this.#kubelet?.close();
+  }
+
+  async #createApp(): Promise<FastifyInstance<Server>> {
+    const { tls } = this.#options;
+    const app = fastify({
+      https: {
+        ...(await this.#secureContext()),
+        ca: tls.caCertificate,
+        // A certificate is welcome and not needed; what it is worth is decided by the authenticator.
+        requestCert: true,
+        rejectUnauthorized: false,
+        minVersion: 'TLSv1.2',
+        ALPNProtocols: ['http/1.1'],
+        keepAlive: true,
+        keepAliveInitialDelay: 30_000,
+      },
+      logger: false,
+      exposeHeadRoutes: false,
+      bodyLimit: maxBodyBytes,
+      requestTimeout: requestTimeoutMs,
+      keepAliveTimeout: keepAliveTimeoutMs,
+      forceCloseConnections: true,
+      routerOptions: { maxParamLength: 512 },
+      frameworkErrors: (err, request, reply) => this.#answerFrameworkError(err, request, reply),
+    });
+    app.server.headersTimeout = headersTimeoutMs;
+    app.server.maxConnections = maxConnections;
+    app.removeAllContentTypeParsers();
+    app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
+    app.addHook('onRequest', (request, reply, done) => this.#arrive(request, reply, done));
+    app.addHook('onResponse', (request, reply, done) => this.#leave(request, reply, done));
+    app.setErrorHandler<FastifyError>((err, request, reply) => this.#answerFrameworkError(err, request, reply));
+    // Paths of the API are read by `parseTarget`, because names may hold what a router takes for its own syntax.
+    app.all('*', (request, reply) => this.#handle(request, reply));
+    return app;
+  }
+
+  async #secureContext(): Promise<{ readonly cert: string; readonly key: string }> {
+    const { certificate, key } = await this.#options.tls.certificate();
+    return { cert: certificate, key };
+  }
+
+  #scheduleRenewal(): void {
+    const { clock, log, tls } = this.#options;
+    this.#cancelRenewal = clock.after(renewalIntervalMs, () => {
+      this.#secureContext()
+        .then((context) => this.#app?.server.setSecureContext({ ...context, ca: tls.caCertificate, minVersion: 'TLSv1.2' }))
+        .catch((err) => log.error({ err }, 'Could not renew serving certificate'))
+        .finally(() => this.#scheduleRenewal());
+    });
+  }
+
+  /** First of all: who is it, and is there room. */
+  #arrive(request: FastifyRequest, reply: FastifyReply, done: (err?: Error) => void): void {
+    const { authenticator, service } = this.#options;
+    const { raw } = request;
+    this.#active += 1;
+    reply.raw.setHeader('audit-id', auditIdOf(raw));
+    reply.raw.setHeader('cache-control', 'no-cache, private');
+    if (this.#stopping.signal.aborted) reply.raw.setHeader('connection', 'close');
+    try {
+      const [path = '', queryText = ''] = splitUrl(raw.url ?? '/');
+      const query = new URLSearchParams(queryText);
+      const target = parseTarget(path);
+      const kind = target.type === 'resource' ? kindOf(service.kinds, target) : undefined;
+      const method = raw.method ?? 'GET';
+      const labels =
+        target.type === 'resource'
+          ? labelsOf(method, target, query, raw.headers['content-type'], kind)
+          : {
+              verb: method === 'GET' ? ('GET' as const) : ('OTHER' as const),
+              dryRun: false,
+              kind: undefined,
+              subresource: '',
+              scope: '' as const,
+            };
+      const state: RequestState = {
+        user: undefined,
+        path,
+        query,
+        target,
+        kind,
+        finish: this.#context.metrics.started(labels),
+        bytesBefore: raw.socket.bytesWritten,
+      };
+      this.#states.set(raw, state);
+      state.user = authenticator.authenticate(raw);
+      const { inFlight } = this.#context.metrics;
+      if (inFlight.readOnly > maxInFlight.readOnly || inFlight.mutating > maxInFlight.mutating) throw tooManyRequests();
+      done();
+    } catch (err) {
+      done(err as Error);
+    }
+  }
+
+  #leave({ raw }: FastifyRequest, reply: FastifyReply, done: () => void): void {
+    const state = this.#states.get(raw);
+    state?.finish({ code: reply.raw.statusCode, bytes: raw.socket.bytesWritten - state.bytesBefore });
+    this.#active -= 1;
+    if (this.#active === 0) this.#onIdle();
+    done();
+  }
+
+  /** Resolves when no request is being answered, or when it has taken too long. */
+  #drained(): Promise<void> {
+    if (this.#active === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      const cancel = this.#options.clock.after(drainMs, resolve);
+      this.#onIdle = () => {
+        cancel();
+        resolve();
+      };
+    });
+  }
+
+  async #handle(request: FastifyRequest, reply: FastifyReply): Promise<void> {
+    reply.hijack();
+    const { raw } = request;
+    const response = reply.raw;
+    const state = this.#states.get(raw);
+    try {
+      const user = state?.user;
+      if (state === undefined || user === undefined) throw new Error('handler of a request that was not authenticated');
+      if (state.target.type === 'resource') await this.#handleResource(request, response, { ...state, user }, state.target);
+      else await this.#handlePath(raw, response, { ...state, user });
+    } catch (err) {
+      const error = statusErrorOf(err);
+      if (!isStatusError(err)) {
+        this.#options.log.error(
+          { err, method: raw.method, path: state?.path, auditId: response.getHeader('audit-id') },
+          'Could not answer request',
+        );
+      }
+      sendError(response, error, errorEncodingOf(raw));
+    }
+  }
+
+  async #handleResource(
+    { raw, body }: FastifyRequest,
+    response: ServerResponse,
+    state: KnownRequest,
+    target: ResourceTarget,
+  ): Promise<void> {
+    const { service } = this.#options;
+    const { user, query, kind } = state;
+    const method = raw.method ?? 'GET';
+    // Who may not use a resource is not told whether it exists.
+    service.authorize(user, attributesOf(method, target, query));
+    refuseImpersonation(raw);
+    if (!this.#discovery.hasGroup(target.group)) {
+      sendPageNotFound(response);
+      return;
+    }
+    const found = handlerOf({ method, target, query, kind, kubelet: this.#kubelet });
+    const gone = new AbortController();
+    response.once('close', () => gone.abort());
+    const request = {
+      method,
+      raw,
+      response,
+      user,
+      userAgent: raw.headers['user-agent'] ?? '',
+      target,
+      kind: found.kind,
+      query,
+      body: body instanceof Buffer ? body : undefined,
+      signal: gone.signal,
+    };
+    await found.handler(request, this.#context);
+  }
+
+  /** Everything that is not a resource: discovery, health, version, metrics, schemas. */
+  async #handlePath(raw: IncomingMessage, response: ServerResponse, state: KnownRequest): Promise<void> {
+    const { service, version } = this.#options;
+    const { user, path, query, target } = state;
+    service.authorize(user, { verb: (raw.method ?? 'GET').toLowerCase(), path });
+    refuseImpersonation(raw);
+    if (raw.method !== 'GET') throw methodNotAllowed();
+    const send = (value: unknown): void => sendValue(response, 200, value, this.#representationOf(raw, query));
+    switch (target.type) {
+      case 'versions':
+      case 'groups':
+        this.#sendDiscoveryRoot(raw, response, target.type, send);
+        return;
+      case 'group': {
+        const group = this.#discovery.group(target.group);
+        if (group === undefined) sendPageNotFound(response);
+        else send(group);
+        return;
+      }
+      case 'group-version': {
+        const resources = this.#discovery.resourceList(target.group, target.version);
+        if (resources !== undefined) send(resources);
+        else if (this.#discovery.hasGroup(target.group)) throw resourceNotFound();
+        else sendPageNotFound(response);
+        return;
+      }
+      case 'resource':
+        throw new Error('a resource is no path');
+      case 'other':
+        break;
+      default:
+        target satisfies never;
+    }
+    const [first = '', second, ...rest] = path.replace(/^\/|\/$/g, '').split('/');
+    if (isHealthEndpoint(first)) {
+      const only = second === undefined ? undefined : [second, ...rest].join('/');
+      const report = await reportHealth(this.#checks(), {
+        endpoint: first,
+        only,
+        verbose: query.has('verbose') && booleanOf(query, 'verbose'),
+        exclude: query.getAll('exclude'),
+      });
+      if (report === undefined) sendPageNotFound(response);
+      else sendPlain(response, report.code, report.text);
+      return;
+    }
+    switch (path) {
+      case '/':
+        send({
+          paths: [...this.#discovery.paths(), '/healthz', '/livez', '/metrics', '/openapi/v2', '/openapi/v3', '/readyz', '/version'],
+        });
+        return;
+      case '/version':
+      case '/version/':
+        send(versionOf(version));
+        return;
+      case '/metrics':
+      case '/metrics/apiserver':
+        await this.#sendMetrics(raw, response);
+        return;
+      default:
+    }
+    if (path === '/openapi/v2' || path.startsWith('/openapi/v3')) this.#sendOpenApi(raw, response, path.replace(/\/$/, ''), query);
+    else sendPageNotFound(response);
+  }
+
+  #representationOf({ headers }: IncomingMessage, query: URLSearchParams): Representation {
+    // Browsers and scripts that ask for HTML get JSON here, as on the real server.
+    const accept = headers.accept?.startsWith('text/') ? undefined : headers.accept;
+    const { encoding, pretty } = negotiate(accept, 'object', wantsPretty(query, headers['user-agent'] ?? ''));
+    return { encoding, pretty };
+  }
+
+  #sendDiscoveryRoot(raw: IncomingMessage, response: ServerResponse, root: 'versions' | 'groups', send: (value: unknown) => void): void {
+    response.setHeader('vary', 'Accept');
+    if (!asksForAggregated(raw.headers.accept)) {
+      send(root === 'versions' ? this.#discovery.versions(raw.headers.host ?? new URL(this.#url).host) : this.#discovery.groupList());
+      return;
+    }
+    const { json, etag } = this.#discovery.aggregated(root === 'versions' ? 'core' : 'groups');
+    response.setHeader('etag', etag);
+    if (matchesEtag(raw, etag)) response.writeHead(304).end();
+    else sendText(response, 200, 'application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList', json);
+  }
+
+  #sendOpenApi(raw: IncomingMessage, response: ServerResponse, path: string, query: URLSearchParams): void {
+    const { openApi } = this.#options;
+    const isGroupVersion = path.startsWith('/openapi/v3/');
+    const document =
+      path === '/openapi/v2'
+        ? openApi.v2()
+        : path === '/openapi/v3'
+          ? openApi.index()
+          : isGroupVersion
+            ? openApi.groupVersion(path.slice('/openapi/v3/'.length))
+            : undefined;
+    if (document === undefined) {
+      sendPageNotFound(response);
+      return;
+    }
+    // The only other form is protobuf, which is not made here; clients of version 2 that insist on it must hear so.
+    negotiate(raw.headers.accept, 'object');
+    const etag = `"${document.hash}"`;
+    response.setHeader('etag', etag);
+    response.setHeader('vary', 'Accept');
+    const hash = query.get('hash');
+    if (isGroupVersion && hash !== null && hash !== document.hash) {
+      response.writeHead(301, { location: `${path}?hash=${document.hash}`, 'content-length': 0 }).end();
+      return;
+    }
+    // Under its hash a document never changes.
+    if (isGroupVersion && hash !== null) {
+      response.setHeader('expires', new Date(this.#options.clock.now() + 365 * 86_400_000).toUTCString());
+      response.removeHeader('cache-control');
+    }
+    if (matchesEtag(raw, etag)) response.writeHead(304).end();
+    else sendText(response, 200, 'application/json', document.json);
+  }
+
+  async #sendMetrics(raw: IncomingMessage, response: ServerResponse): Promise<void> {
+    const text = await this.#freshMetrics();
+    const contentType = 'text/plain; version=0.0.4; charset=utf-8';
+    if (!/\bgzip\b/.test(String(raw.headers['accept-encoding'] ?? ''))) {
+      sendText(response, 200, contentType, text);
+      return;
+    }
+    const body = await compress(text, { level: 1 });
+    response.writeHead(200, { 'content-type': contentType, 'content-encoding': 'gzip', 'content-length': body.length });
+    response.end(body);
+  }
+
+  /** Two scrapers at once cost one. */
+  #freshMetrics(): Promise<string> {
+    const now = this.#options.clock.monotonicMs();
+    if (this.#metricsText === undefined || now - this.#metricsText.at > metricsMaxAgeMs) {
+      this.#metricsText = { text: this.#options.metricsText(), at: now };
+    }
+    return this.#metricsText.text;
+  }
+
+  #checks(): readonly HealthCheck[] {
+    return [
+      { name: 'ping', liveness: true, check: () => undefined },
+      {
+        name: 'shutdown',
+        liveness: false,
+        check: () => {
+          if (this.#stopping.signal.aborted) throw new Error('the server is shutting down');
+        },
+      },
+      ...this.#options.healthChecks,
+    ];
+  }
+
+  /** Errors that never reached a handler: of authentication, of the body, of the framework itself. */
+  #answerFrameworkError(err: FastifyError | Error, { raw }: FastifyRequest, reply: FastifyReply): void {
+    reply.hijack();
+    const error = isStatusError(err) ? err : frameworkErrorOf(err);
+    if (error === undefined) this.#options.log.error({ err, method: raw.method }, 'Could not answer request');
+    // The rest of a body that is not read would be taken for the next request.
+    if (error?.code === 413) reply.raw.setHeader('connection', 'close');
+    sendError(reply.raw, error ?? err, errorEncodingOf(raw));
+  }
+}
+
+/** What the framework refuses is the client's fault; undefined when it is not. */
+function frameworkErrorOf(err: FastifyError | Error): StatusError | undefined {
+  const { code, statusCode } = err as Partial<FastifyError>;
+  switch (code) {
+    case 'FST_ERR_CTP_BODY_TOO_LARGE':
+      return new StatusError({ code: 413, reason: 'RequestEntityTooLarge', message: `Request entity too large: limit is ${maxBodyBytes}` });
+    case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
+      return new StatusError({
+        code: 415,
+        reason: 'UnsupportedMediaType',
+        message: 'the body of the request was in an unknown format - accepted media types include: application/json, application/yaml',
+      });
+    case 'FST_ERR_NOT_FOUND':
+      return methodNotAllowed();
+    default:
+      return statusCode !== undefined && statusCode >= 400 && statusCode < 500 ? badRequest(err.message) : undefined;
+  }
+}
+
+const tooManyRequests = (): StatusError =>
+  new StatusError({
+    code: 429,
+    reason: 'TooManyRequests',
+    message: 'Too many requests, please try again later.',
+    details: { retryAfterSeconds: 1 },
+  });
+
+/** To ignore the headers would run a request with more rights than the client asked for. */
+function refuseImpersonation({ headers }: IncomingMessage): void {
+  if (Object.keys(headers).some((name) => name.startsWith('impersonate-'))) throw notImplemented('impersonation of users');
+}
+
+function errorEncodingOf({ headers }: IncomingMessage): Representation['encoding'] {
+  try {
+    return negotiate(headers.accept, 'object').encoding;
+  } catch {
+    // What cannot be served at all is answered in JSON.
+    return 'json';
+  }
+}
+
+const asksForAggregated = (accept: string | undefined): boolean =>
+  parseAccept(accept ?? '').some(
+    ({ type, parameters }) =>
+      type === 'application/json' &&
+      parameters.get('as') === 'APIGroupDiscoveryList' &&
+      parameters.get('g') === 'apidiscovery.k8s.io' &&
+      parameters.get('v') === 'v2',
+  );
+
+const matchesEtag = ({ headers }: IncomingMessage, etag: string): boolean => headers['if-none-match'] === etag;
+
+/** A client's own id is kept, so that its log and ours can be matched. */
+const auditIdOf = ({ headers }: IncomingMessage): string => {
+  const given = headers['audit-id'];
+  return typeof given === 'string' && /^[\w.-]{1,64}$/.test(given) ? given : randomUUID();
+};
+
+function splitUrl(url: string): readonly [path: string, query: string] {
+  const mark = url.indexOf('?');
+  return mark === -1 ? [url, ''] : [url.slice(0, mark), url.slice(mark + 1)];
+}
+
+const versionOf = (version: string): unknown => ({
+  major: kubernetesVersion.major,
+  minor: kubernetesVersion.minor,
+  gitVersion: `v${kubernetesVersion.major}.${kubernetesVersion.minor}.${kubernetesVersion.patch}+midship.${version}`,
+  gitCommit: '',
+  gitTreeState: '',
+  buildDate: '1970-01-01T00:00:00Z',
+  goVersion: '',
+  compiler: 'node',
+  platform: `linux/${process.arch === 'x64' ? 'amd64' : process.arch}`,
+});
+
+/** Where a client on this machine reaches a server that listens on `address`. */
+function urlHostOf(address: string): string {
+  if (address === '0.0.0.0') return '127.0.0.1';
+  if (address === '::') return '[::1]';
+  return address.includes(':') ? `[${address}]` : address;
+}

@@ -1,0 +1,394 @@
+import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import { Agent, request as httpsRequest } from 'node:https';
+import { type Clock, sleep, systemClock } from '../base/clock.ts';
+import { deepFreeze, type KubeObject, type List, type ObjectMeta, type ObjectRef } from '../machinery/object.ts';
+import { apiVersionOf, type Resource } from '../machinery/resource.ts';
+import { badRequest, type Status, StatusError } from '../machinery/status-error.ts';
+import type {
+  Client,
+  DeleteOptions,
+  DiscoveredResource,
+  ListOptions,
+  New,
+  PatchType,
+  WatchEvent,
+  WatchOptions,
+  WriteOptions,
+} from './client.ts';
+import { discoverResources } from './http-discovery.ts';
+
+/** Where a Kubernetes API server is and how to be known there. PEM texts. */
+export interface HttpClientOptions {
+  /** `https://HOST:PORT`, with a path in front of the API's when there is one. */
+  readonly server: string;
+  /** Absent: the authorities this machine trusts. */
+  readonly caCertificate?: string;
+  /** The name the server's certificate must be for, when it is not that of the URL. */
+  readonly serverName?: string;
+  readonly clientCertificate?: { readonly certificate: string; readonly key: string };
+  readonly token?: string;
+  readonly userAgent: string;
+  readonly clock?: Clock;
+  readonly random?: () => number;
+}
+
+export interface HttpClient extends Client {
+  /** Ends what is under way and releases the connections. */
+  close(): void;
+}
+
+/** An answer beyond this is an error; 5,000 pods take 40 MB. */
+const maxAnswerBytes = 256 * 1024 * 1024;
+const maxEventLength = 16 * 1024 * 1024;
+const maxConnections = 64;
+const maxWatches = 1_024;
+/** Without a byte for so long a request has failed; the server's own limit for an answer is 60 s. */
+const idleTimeoutMs = 90_000;
+/** A watch is asked to end after 5 to 10 minutes, as client-go does, and is given up when it does not. */
+const watchTimeoutSeconds = 300;
+const watchGraceMs = 30_000;
+const maxTries = 5;
+const maxRetryAfterSeconds = 10;
+
+const patchContentTypes: Readonly<Record<PatchType, string>> = {
+  json: 'application/json-patch+json',
+  merge: 'application/merge-patch+json',
+  strategic: 'application/strategic-merge-patch+json',
+  apply: 'application/apply-patch+yaml',
+};
+
+/**
+ * The `Client` over the wire. Connections are kept and bounded; a server that says "too many requests" is asked again when it says so.
+ *
+ * Failures to reach the server are `StatusError` `ServiceUnavailable` with the cause attached; an aborted signal rejects with its reason.
+ */
+export function createHttpClient(options: HttpClientOptions): HttpClient {
+  const { clock = systemClock, random = Math.random } = options;
+  const connection = new Connection(options);
+
+  const call = async (request: CallOptions): Promise<Answer> => {
+    for (let tries = 1; ; tries += 1) {
+      const answer = await connection.call(request);
+      if (answer.code >= 200 && answer.code < 300) return answer;
+      const error = statusErrorOf(answer);
+      const after = Number(answer.headers['retry-after'] ?? Number.NaN);
+      // Only a refusal to begin is safe to repeat whatever the request is.
+      if (answer.code !== 429 || tries === maxTries || !(after >= 0)) throw error;
+      await sleep(clock, Math.min(after, maxRetryAfterSeconds) * 1_000, request.signal ?? new AbortController().signal);
+    }
+  };
+
+  const callForObject = async <T extends KubeObject>(request: CallOptions): Promise<T> => {
+    const { text, headers } = await call(request);
+    if (request.onWarning !== undefined) for (const warning of warningsOf(headers)) request.onWarning(warning);
+    return deepFreeze(parse(text)) as T;
+  };
+
+  return {
+    get: (resource, ref, { signal } = {}) => callForObject({ method: 'GET', path: pathOf(resource, ref.namespace, ref.name), signal }),
+
+    async list<T extends KubeObject>(resource: Resource<T>, listOptions: ListOptions = {}): Promise<List<T>> {
+      const { signal, namespace } = listOptions;
+      const query = listQuery(listOptions);
+      const { text } = await call({ method: 'GET', path: pathOf(resource, namespace), query, signal });
+      const list = parse(text) as unknown as List<T>;
+      const items = list.items ?? [];
+      const kind = { kind: resource.kind, apiVersion: apiVersionOf(resource) };
+      // Items of a typed list do not repeat their kind.
+      return deepFreeze({ ...list, items: items.map((item) => (item.kind === undefined ? { ...kind, ...item } : item)) });
+    },
+
+    watch: (resource, watchOptions) => connection.watch(resource, watchOptions, clock, random),
+
+    create<T extends KubeObject>(resource: Resource<T>, object: New<T>, writeOptions: WriteOptions = {}): Promise<T> {
+      const { namespace } = object.metadata as ObjectMeta;
+      if (resource.namespaced && namespace === undefined) {
+        return Promise.reject(badRequest(`metadata.namespace is needed to create an object of ${resource.resource}`));
+      }
+      return callForObject({ method: 'POST', path: pathOf(resource, namespace), body: object, ...write(writeOptions) });
+    },
+
+    update(resource, object, updateOptions = {}) {
+      const { namespace, name } = object.metadata;
+      const path = pathOf(resource, namespace, name, updateOptions.subresource);
+      return callForObject({ method: 'PUT', path, body: object, ...write(updateOptions) });
+    },
+
+    patch(resource, ref, patch, patchOptions = {}) {
+      const { query, ...rest } = write(patchOptions);
+      if (patchOptions.force !== undefined && patch.type === 'apply') query.set('force', String(patchOptions.force));
+      const path = pathOf(resource, ref.namespace, ref.name, patchOptions.subresource);
+      return callForObject({ method: 'PATCH', path, query, body: patch.body, contentType: patchContentTypes[patch.type], ...rest });
+    },
+
+    async delete(resource, ref, deleteOptions = {}) {
+      const path = pathOf(resource, ref.namespace, ref.name);
+      await call({ method: 'DELETE', path, body: deleteBody(deleteOptions), signal: deleteOptions.signal });
+    },
+
+    async deleteCollection(resource, collectionOptions) {
+      const { namespace, signal } = collectionOptions;
+      const query = listQuery(collectionOptions);
+      await call({ method: 'DELETE', path: pathOf(resource, namespace), query, body: deleteBody(collectionOptions), signal });
+    },
+
+    createSubresource: (resource, ref, subresource, body, writeOptions = {}) =>
+      callForObject({ method: 'POST', path: pathOf(resource, ref.namespace, ref.name, subresource), body, ...write(writeOptions) }),
+
+    discover: (): Promise<readonly DiscoveredResource[]> =>
+      discoverResources(async (path, accept) => {
+        const { text, headers } = await call({ method: 'GET', path, accept });
+        return { document: parse(text), contentType: headers['content-type'] ?? '' };
+      }),
+
+    close: () => connection.close(),
+  };
+}
+
+interface CallOptions {
+  readonly method: string;
+  readonly path: string;
+  readonly query?: URLSearchParams;
+  readonly body?: unknown;
+  readonly contentType?: string;
+  readonly accept?: string;
+  readonly signal?: AbortSignal | undefined;
+  readonly onWarning?: ((text: string) => void) | undefined;
+}
+
+interface Answer {
+  readonly code: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly text: string;
+}
+
+/** Owns the sockets. Watches have a pool of their own, so that they cannot starve requests. */
+class Connection {
+  readonly #base: URL;
+  readonly #headers: Readonly<Record<string, string>>;
+  readonly #agent: Agent;
+  readonly #watchAgent: Agent;
+
+  constructor({ server, caCertificate, serverName, clientCertificate, token, userAgent }: HttpClientOptions) {
+    this.#base = new URL(server);
+    // Credentials must not cross a network in the clear.
+    if (this.#base.protocol !== 'https:') throw new Error(`API server address ${server} does not start with https://`);
+    const tls = {
+      ...(caCertificate === undefined ? {} : { ca: caCertificate }),
+      ...(serverName === undefined ? {} : { servername: serverName }),
+      ...(clientCertificate === undefined ? {} : { cert: clientCertificate.certificate, key: clientCertificate.key }),
+    };
+    this.#agent = new Agent({ ...tls, keepAlive: true, maxSockets: maxConnections, maxFreeSockets: 8, scheduling: 'lifo' });
+    this.#watchAgent = new Agent({ ...tls, keepAlive: true, maxSockets: maxWatches, maxFreeSockets: 0 });
+    this.#headers = { 'user-agent': userAgent, ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) };
+  }
+
+  close(): void {
+    this.#agent.destroy();
+    this.#watchAgent.destroy();
+  }
+
+  call(options: CallOptions): Promise<Answer> {
+    const { signal } = options;
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted) {
+        reject(signal.reason);
+        return;
+      }
+      const fail = (err: Error): void => reject(signal?.aborted ? signal.reason : unreachable(options, this.#base, err));
+      const request = this.#open(options, this.#agent);
+      request.setTimeout(idleTimeoutMs, () => request.destroy(new Error(`no answer within ${idleTimeoutMs / 1_000} s`)));
+      request.once('error', fail);
+      request.once('response', (response) => {
+        response.once('error', fail);
+        readAll(response).then((text) => resolve({ code: response.statusCode ?? 0, headers: response.headers, text }), fail);
+      });
+      request.end(options.body === undefined ? undefined : JSON.stringify(options.body));
+    });
+  }
+
+  watch<T extends KubeObject>(resource: Resource<T>, options: WatchOptions<T>, clock: Clock, random: () => number): Promise<void> {
+    const { namespace, resourceVersion, labelSelector, fieldSelector, signal, onEvents } = options;
+    if (signal.aborted) return Promise.resolve();
+    const timeoutSeconds = Math.round(watchTimeoutSeconds * (1 + random()));
+    const query = listQuery({ labelSelector, fieldSelector, resourceVersion });
+    query.set('allowWatchBookmarks', 'true');
+    query.set('timeoutSeconds', String(timeoutSeconds));
+    query.set('watch', 'true');
+    const call: CallOptions = { method: 'GET', path: pathOf(resource, namespace), query, signal };
+    return new Promise((resolve, reject) => {
+      const request = this.#open(call, this.#watchAgent);
+      const cancel = clock.after(timeoutSeconds * 1_000 + watchGraceMs, () => request.destroy());
+      const settle = (err?: unknown): void => {
+        cancel();
+        request.destroy();
+        if (err === undefined || signal.aborted) resolve();
+        else reject(err);
+      };
+      request.once('error', (err) => settle(unreachable(call, this.#base, err)));
+      request.once('response', (response) => {
+        // A stream that breaks has ended: what was seen is good, and the watch goes on from there.
+        response.once('error', () => settle());
+        response.once('close', () => settle());
+        if (response.statusCode !== 200) {
+          readAll(response).then(
+            (text) => settle(statusErrorOf({ code: response.statusCode ?? 0, headers: response.headers, text })),
+            settle,
+          );
+          return;
+        }
+        response.setEncoding('utf8');
+        const lines = createLineReader((batch) => {
+          const { events, error } = eventsOf<T>(batch);
+          if (events.length > 0) onEvents(events);
+          if (error !== undefined) settle(error);
+        });
+        response.on('data', (chunk: string) => {
+          try {
+            lines(chunk);
+          } catch (err) {
+            settle(err);
+          }
+        });
+      });
+      request.end();
+    });
+  }
+
+  #open(
+    { method, path, query, body, contentType = 'application/json', accept = 'application/json', signal }: CallOptions,
+    agent: Agent,
+  ): ClientRequest {
+    const search = query === undefined || query.size === 0 ? '' : `?${query}`;
+    const hasBody = body !== undefined;
+    return httpsRequest({
+      protocol: this.#base.protocol,
+      // Brackets of an IPv6 address belong to the URL, not to the address.
+      host: this.#base.hostname.replace(/^\[|\]$/g, ''),
+      port: this.#base.port === '' ? 443 : this.#base.port,
+      path: `${this.#base.pathname.replace(/\/$/, '')}${path}${search}`,
+      method,
+      agent,
+      headers: { ...this.#headers, accept, ...(hasBody ? { 'content-type': contentType } : {}) },
+      ...(signal === undefined ? {} : { signal }),
+    });
+  }
+}
+
+async function readAll(response: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes > maxAnswerBytes) throw new Error(`answer is longer than ${maxAnswerBytes} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks, bytes).toString('utf8');
+}
+
+/** Cuts a stream into lines; whole lines of one chunk are delivered together. */
+function createLineReader(deliver: (lines: readonly string[]) => void): (chunk: string) => void {
+  let rest = '';
+  return (chunk) => {
+    const lines = (rest + chunk).split('\n');
+    rest = lines.pop() ?? '';
+    if (rest.length > maxEventLength) throw new Error(`watch event is longer than ${maxEventLength} characters`);
+    const complete = lines.filter((line) => line !== '');
+    if (complete.length > 0) deliver(complete);
+  };
+}
+
+function eventsOf<T extends KubeObject>(
+  lines: readonly string[],
+): { readonly events: readonly WatchEvent<T>[]; readonly error?: StatusError } {
+  const events: WatchEvent<T>[] = [];
+  for (const line of lines) {
+    const { type, object } = parse(line) as unknown as { readonly type: string; readonly object: unknown };
+    switch (type) {
+      case 'ADDED':
+      case 'MODIFIED':
+      case 'DELETED':
+      case 'BOOKMARK':
+        events.push(deepFreeze({ type, object: object as T }));
+        break;
+      case 'ERROR':
+        return { events, error: StatusError.fromStatus(object as Status) };
+      default:
+        // Newer servers may send what older clients do not know; events they must understand have the types above.
+        break;
+    }
+  }
+  return { events };
+}
+
+function parse(text: string): KubeObject {
+  try {
+    return JSON.parse(text) as KubeObject;
+  } catch (cause) {
+    throw new StatusError({ code: 500, reason: 'InternalError', message: `answer is not JSON: ${text.slice(0, 200)}`, cause });
+  }
+}
+
+/** A Status when the server sent one; proxies in between send other things. */
+function statusErrorOf({ code, text }: Answer): StatusError {
+  try {
+    const status = JSON.parse(text) as Partial<Status>;
+    if (status.kind === 'Status') return StatusError.fromStatus({ ...status, code: status.code ?? code } as Status);
+  } catch {
+    // Not JSON: told as it came, below.
+  }
+  const reason =
+    code === 404 ? 'NotFound' : code === 401 ? 'Unauthorized' : code === 403 ? 'Forbidden' : code === 429 ? 'TooManyRequests' : '';
+  return new StatusError({ code, reason, message: `the server answered ${code}: ${text.slice(0, 500).trim()}` });
+}
+
+const unreachable = ({ method, path }: CallOptions, base: URL, cause: Error): StatusError =>
+  new StatusError({
+    code: 503,
+    reason: 'ServiceUnavailable',
+    message: `${method} ${base.origin}${path}: ${cause.message}`,
+    cause,
+  });
+
+/** `/api/v1/namespaces/NS/pods/NAME/status`, with names encoded. */
+export function pathOf(resource: Resource, namespace: ObjectRef['namespace'], name?: string, subresource?: string): string {
+  const root = resource.group === '' ? `/api/${resource.version}` : `/apis/${resource.group}/${resource.version}`;
+  const scope = resource.namespaced && namespace !== undefined ? `/namespaces/${encodeURIComponent(namespace)}` : '';
+  const object = name === undefined ? '' : `/${encodeURIComponent(name)}`;
+  return `${root}${scope}/${resource.resource}${object}${subresource === undefined ? '' : `/${subresource}`}`;
+}
+
+function listQuery(options: Omit<ListOptions, 'signal' | 'namespace'>): URLSearchParams {
+  const query = new URLSearchParams();
+  const { labelSelector, fieldSelector, limit, continue: token, resourceVersion } = options;
+  if (labelSelector !== undefined) query.set('labelSelector', labelSelector);
+  if (fieldSelector !== undefined) query.set('fieldSelector', fieldSelector);
+  if (limit !== undefined) query.set('limit', String(limit));
+  if (token !== undefined) query.set('continue', token);
+  if (resourceVersion !== undefined) query.set('resourceVersion', resourceVersion);
+  return query;
+}
+
+function write({ fieldManager, dryRun, fieldValidation, signal, onWarning }: WriteOptions) {
+  const query = new URLSearchParams();
+  if (fieldManager !== undefined) query.set('fieldManager', fieldManager);
+  if (dryRun === true) query.set('dryRun', 'All');
+  if (fieldValidation !== undefined) query.set('fieldValidation', fieldValidation);
+  return { query, signal, onWarning };
+}
+
+const deleteBody = ({ gracePeriodSeconds, propagationPolicy, preconditions, dryRun }: DeleteOptions): unknown => ({
+  kind: 'DeleteOptions',
+  apiVersion: 'v1',
+  ...(gracePeriodSeconds === undefined ? {} : { gracePeriodSeconds }),
+  ...(propagationPolicy === undefined ? {} : { propagationPolicy }),
+  ...(preconditions === undefined ? {} : { preconditions }),
+  ...(dryRun === true ? { dryRun: ['All'] } : {}),
+});
+
+/** The texts of `Warning: 299 - "text"` headers, several of which may stand in one. */
+function warningsOf({ warning }: IncomingHttpHeaders): readonly string[] {
+  if (warning === undefined) return [];
+  const text = Buffer.from(String(warning), 'latin1').toString('utf8');
+  return [...text.matchAll(/\d{3} \S+ "((?:[^"\\]|\\.)*)"/g)].map(([, quoted = '']) => quoted.replace(/\\(.)/g, '$1'));
+}

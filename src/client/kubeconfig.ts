@@ -1,0 +1,148 @@
+import { readFile } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { formatYaml, parseYamlDocuments } from '../machinery/yaml.ts';
+import type { HttpClientOptions } from './http-client.ts';
+
+/** What a kubeconfig says of the cluster and the user of one context. */
+export type KubeconfigConnection = Pick<HttpClientOptions, 'server' | 'caCertificate' | 'serverName' | 'clientCertificate' | 'token'> & {
+  /** Of the context; where namespaced objects without a namespace go. */
+  readonly namespace: string;
+};
+
+/** A kubeconfig that cannot be used; `hint` says what would help. */
+export class KubeconfigError extends Error {
+  readonly hint: string;
+
+  constructor(message: string, hint: string, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.name = 'KubeconfigError';
+    this.hint = hint;
+  }
+}
+
+const maxBytes = 1024 * 1024;
+
+interface Named {
+  readonly name?: unknown;
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+/**
+ * Reads the context `context` (default: the current one) of the kubeconfig at `path`. Certificates may stand in it or in files beside it.
+ *
+ * Ways of authentication that run programs or need an interactive login are refused by name, and so is `insecure-skip-tls-verify`.
+ */
+export async function loadKubeconfig(path: string, context?: string): Promise<KubeconfigConnection> {
+  const config = await readConfig(path);
+  const contextName = context ?? config['current-context'];
+  if (typeof contextName !== 'string' || contextName === '') {
+    throw new KubeconfigError(`${path} names no current context`, 'kubectl config use-context NAME sets one');
+  }
+  const { cluster, user, namespace } = entryOf(path, config, 'contexts', contextName, 'context');
+  if (typeof cluster !== 'string') throw new KubeconfigError(`context ${contextName} of ${path} names no cluster`, 'set its cluster');
+  const directory = dirname(path);
+  return {
+    ...(await clusterOf(path, directory, entryOf(path, config, 'clusters', cluster, 'cluster'))),
+    ...(typeof user === 'string' && user !== '' ? await userOf(path, directory, entryOf(path, config, 'users', user, 'user')) : {}),
+    namespace: typeof namespace === 'string' && namespace !== '' ? namespace : 'default',
+  };
+}
+
+async function readConfig(path: string): Promise<Fields> {
+  let value: unknown;
+  try {
+    const text = await readFile(path, 'utf8');
+    value = parseYamlDocuments(text, { maxBytes, maxDepth: 20, maxAliases: 20, maxDocuments: 1 })[0]?.value;
+  } catch (cause) {
+    throw new KubeconfigError(`read kubeconfig ${path}: ${(cause as Error).message}`, 'give the path of a kubeconfig file', cause);
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new KubeconfigError(`${path} is not a kubeconfig`, 'give the path of a kubeconfig file');
+  }
+  return value as Fields;
+}
+
+function entryOf(path: string, config: Fields, list: string, name: string, field: string): Fields {
+  const entries = config[list];
+  const entry = Array.isArray(entries) ? (entries as readonly Named[]).find((candidate) => candidate?.name === name) : undefined;
+  const value = (entry as Fields | undefined)?.[field];
+  if (typeof value !== 'object' || value === null) {
+    throw new KubeconfigError(`${path} has no ${field} ${JSON.stringify(name)}`, `its ${list} must have an entry of that name`);
+  }
+  return value as Fields;
+}
+
+async function clusterOf(
+  path: string,
+  directory: string,
+  cluster: Fields,
+): Promise<Pick<KubeconfigConnection, 'server' | 'caCertificate' | 'serverName'>> {
+  const { server } = cluster;
+  if (typeof server !== 'string') throw new KubeconfigError(`a cluster of ${path} has no server`, 'set its server to https://HOST:PORT');
+  if (cluster['insecure-skip-tls-verify'] === true) {
+    throw new KubeconfigError(`${path} turns off the check of the server's certificate`, 'give certificate-authority-data instead');
+  }
+  if (typeof cluster['proxy-url'] === 'string')
+    throw new KubeconfigError(`proxy-url of ${path} is not supported`, 'reach the server directly');
+  const caCertificate = await pemOf(directory, cluster, 'certificate-authority');
+  const serverName = cluster['tls-server-name'];
+  return {
+    server,
+    ...(caCertificate === undefined ? {} : { caCertificate }),
+    ...(typeof serverName === 'string' ? { serverName } : {}),
+  };
+}
+
+async function userOf(path: string, directory: string, user: Fields): Promise<Pick<KubeconfigConnection, 'clientCertificate' | 'token'>> {
+  for (const field of ['exec', 'auth-provider', 'username', 'as']) {
+    if (user[field] !== undefined) {
+      throw new KubeconfigError(`${field} of a user of ${path} is not supported`, 'use a client certificate or a token');
+    }
+  }
+  const certificate = await pemOf(directory, user, 'client-certificate');
+  const key = await pemOf(directory, user, 'client-key');
+  const tokenFile = user.tokenFile;
+  const token = typeof tokenFile === 'string' ? (await readFile(resolve(directory, tokenFile), 'utf8')).trim() : user.token;
+  return {
+    ...(certificate === undefined || key === undefined ? {} : { clientCertificate: { certificate, key } }),
+    ...(typeof token === 'string' && token !== '' ? { token } : {}),
+  };
+}
+
+/** Inline data wins over a file, as in kubectl. */
+async function pemOf(directory: string, fields: Fields, name: string): Promise<string | undefined> {
+  const data = fields[`${name}-data`];
+  if (typeof data === 'string' && data !== '') return Buffer.from(data, 'base64').toString('utf8');
+  const file = fields[name];
+  return typeof file === 'string' && file !== '' ? await readFile(resolve(directory, file), 'utf8') : undefined;
+}
+
+export interface KubeconfigContent {
+  /** Of cluster, user and context. */
+  readonly name: string;
+  readonly server: string;
+  readonly caCertificate: string;
+  readonly clientCertificate: { readonly certificate: string; readonly key: string };
+}
+
+/** A kubeconfig that needs no other file. */
+export function formatKubeconfig({ name, server, caCertificate, clientCertificate }: KubeconfigContent): string {
+  const base64 = (text: string): string => Buffer.from(text).toString('base64');
+  return formatYaml({
+    apiVersion: 'v1',
+    kind: 'Config',
+    clusters: [{ name, cluster: { server, 'certificate-authority-data': base64(caCertificate) } }],
+    users: [
+      {
+        name,
+        user: {
+          'client-certificate-data': base64(clientCertificate.certificate),
+          'client-key-data': base64(clientCertificate.key),
+        },
+      },
+    ],
+    contexts: [{ name, context: { cluster: name, user: name } }],
+    'current-context': name,
+  });
+}

@@ -1,0 +1,47 @@
+import { describe, expect, it } from 'vitest';
+import { negotiate } from '../../../../src/apiserver/http/content-negotiation.ts';
+
+const table = 'application/json;as=Table;v=v1;g=meta.k8s.io';
+
+describe('negotiate', () => {
+  it.each([
+    [undefined, { encoding: 'json' }],
+    ['', { encoding: 'json' }],
+    ['*/*', { encoding: 'json' }],
+    ['application/yaml', { encoding: 'yaml' }],
+    ['application/json, */*', { encoding: 'json' }],
+    ['application/vnd.kubernetes.protobuf,application/json', { encoding: 'json' }],
+    ['application/cbor,application/json', { encoding: 'json' }],
+    [`${table},application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json`, { encoding: 'json', as: 'Table' }],
+    ['application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json', { encoding: 'json' }],
+    [
+      'application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json',
+      { encoding: 'json', as: 'PartialObjectMetadata' },
+    ],
+    ['application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1', { encoding: 'json', as: 'PartialObjectMetadata' }],
+    ['application/json;q=0.5,application/yaml', { encoding: 'yaml' }],
+    ['application/yaml;q=0,application/json', { encoding: 'json' }],
+  ])('answers %s', (accept, expected) => {
+    expect(negotiate(accept, 'object')).toEqual({ pretty: false, ...expected });
+  });
+
+  it.each(['text/plain', 'application/cbor', 'application/*', 'application/vnd.kubernetes.protobuf'])('cannot serve %s', (accept) => {
+    expect(() => negotiate(accept, 'object')).toThrow(
+      '406: Not Acceptable\n\nAvailable representations: application/json, application/yaml',
+    );
+  });
+
+  it.each(['application/json;as=Table;v=v9;g=meta.k8s.io', 'application/json;as=Foo;v=v1;g=meta.k8s.io'])(
+    'cannot transform to %s',
+    (accept) => {
+      expect(() => negotiate(accept, 'object')).toThrow('only the following media types are accepted: application/json, application/yaml');
+    },
+  );
+
+  it('watches in JSON only', () => {
+    expect(negotiate('application/yaml,application/json', 'watch').encoding).toBe('json');
+    expect(() => negotiate('application/yaml', 'watch')).toThrow(
+      'only the following media types are accepted: application/json;stream=watch',
+    );
+  });
+});

@@ -1,0 +1,84 @@
+import { describe, expect, it } from 'vitest';
+import { applyOptionsOf, deleteOptionsOf, listRequestOf, watchQueryOf, writeOptionsOf } from '../../../../src/apiserver/http/options.ts';
+
+const query = (text: string) => new URLSearchParams(text);
+
+describe('options of requests', () => {
+  it('takes a negative limit for none, and refuses what is no number', () => {
+    expect(listRequestOf(query('limit=-1'), 'x').limit).toBeUndefined();
+    expect(listRequestOf(query('limit=5&continue=&labelSelector=a%3Db'), 'x')).toMatchObject({
+      namespace: 'x',
+      limit: 5,
+      continue: undefined,
+      labelSelector: 'a=b',
+    });
+    expect(() => listRequestOf(query('limit=abc'), undefined)).toThrow('strconv.ParseInt: parsing "abc": invalid syntax');
+  });
+
+  it('refuses initial events on a list, with every rule that is broken', () => {
+    expect(() => listRequestOf(query('sendInitialEvents=true&resourceVersionMatch=NotOlderThan'), undefined)).toThrow(
+      'ListOptions.meta.k8s.io "" is invalid: [resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided, sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list]',
+    );
+  });
+
+  it('reads the options of a watch', () => {
+    expect(watchQueryOf(query('watch=1&allowWatchBookmarks=true&timeoutSeconds=7&sendInitialEvents=false'))).toMatchObject({
+      allowBookmarks: true,
+      timeoutSeconds: 7,
+      sendInitialEvents: false,
+    });
+  });
+
+  it('checks the options of a write', () => {
+    expect(writeOptionsOf(query('dryRun=All&fieldManager=me&fieldValidation=Strict'), 'CreateOptions')).toEqual({
+      dryRun: true,
+      fieldManager: 'me',
+      fieldValidation: 'Strict',
+    });
+    expect(() => writeOptionsOf(query(`fieldManager=${'x'.repeat(129)}`), 'CreateOptions')).toThrow(
+      'CreateOptions.meta.k8s.io "" is invalid: fieldManager: Too long: may not be more than 128 bytes',
+    );
+    expect(() => writeOptionsOf(query('dryRun=Some'), 'UpdateOptions')).toThrow(
+      'dryRun: Unsupported value: "Some": supported values: "All"',
+    );
+  });
+
+  it('wants a field manager for apply, and force for nothing else', () => {
+    expect(applyOptionsOf(query('fieldManager=m&force=true'), true)).toEqual({ force: true });
+    expect(applyOptionsOf(query('fieldManager=m&force=false'), true)).toEqual({ force: false });
+    expect(() => applyOptionsOf(query(''), true)).toThrow(
+      'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch',
+    );
+    expect(() => applyOptionsOf(query('force=true'), false)).toThrow('may not be specified for non-apply patch');
+  });
+
+  it('takes options of a deletion from the body, else from the query', () => {
+    expect(deleteOptionsOf(query('gracePeriodSeconds=3&propagationPolicy=Background'), undefined)).toEqual({
+      gracePeriodSeconds: 3,
+      propagationPolicy: 'Background',
+    });
+    const body = {
+      kind: 'DeleteOptions',
+      apiVersion: 'v1',
+      orphanDependents: true,
+      dryRun: ['All'],
+      preconditions: { uid: 'u', resourceVersion: '7' },
+    };
+    expect(deleteOptionsOf(query('gracePeriodSeconds=3'), body)).toEqual({
+      propagationPolicy: 'Orphan',
+      dryRun: true,
+      preconditions: { uid: 'u', resourceVersion: '7' },
+    });
+    expect(deleteOptionsOf(query(''), { gracePeriodSeconds: -5 })).toEqual({ gracePeriodSeconds: 1 });
+  });
+
+  it('words broken deletion options as the real server does', () => {
+    expect(() => deleteOptionsOf(query('propagationPolicy=Foo'), undefined)).toThrow(
+      'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: "Foo": supported values: "Foreground", "Background", "Orphan", "nil"',
+    );
+    expect(() => deleteOptionsOf(query(''), { orphanDependents: true, propagationPolicy: 'Background' })).toThrow(
+      'propagationPolicy: Invalid value: "Background": orphanDependents and deletionPropagation cannot be both set',
+    );
+    expect(() => deleteOptionsOf(query(''), { kind: 'Foo', apiVersion: 'v1' })).toThrow('no kind "Foo" is registered for version "v1"');
+  });
+});
