@@ -1,6 +1,6 @@
 import { taints } from '../../api/well-known.ts';
+import { toleratesTaint } from '../../lifecycle/tolerations.ts';
 import type { FilterPlugin, Rejection } from '../plugin.ts';
-import { toleratesTaint } from '../tolerations.ts';
 
 const unschedulable: Rejection = { reasons: ['node(s) were unschedulable'], resolvable: false };
 

@@ -1,7 +1,7 @@
+import { toleratesTaint } from '../../lifecycle/tolerations.ts';
 import type { NodeRecord } from '../cache.ts';
 import type { ClusterView, FilterPlugin, Rejection, ScorePlugin } from '../plugin.ts';
 import type { PodRecord, SpreadConstraint } from '../pod-record.ts';
-import { toleratesTaint } from '../tolerations.ts';
 
 const skewed: Rejection = { reasons: ["node(s) didn't match pod topology spread constraints"], resolvable: true };
 const missingLabel: Rejection = {

@@ -1,6 +1,6 @@
 import type { Taint } from '../../api/core/v1/node.ts';
+import { toleratesTaint } from '../../lifecycle/tolerations.ts';
 import type { FilterPlugin, Rejection, ScorePlugin } from '../plugin.ts';
-import { toleratesTaint } from '../tolerations.ts';
 
 /** Rejections by taint, so that a thousand nodes with the same taint share one. Taints come from few hands; still bounded. */
 const rejections = new Map<string, Rejection>();
