@@ -1,0 +1,263 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { formatYaml, locate, parseYamlDocuments, YamlError } from '../../../src/machinery/yaml.ts';
+
+const limits = { maxBytes: 100_000, maxDepth: 20, maxAliases: 50, maxDocuments: 10 };
+const read = (text: string): unknown => parseYamlDocuments(text, limits)[0]?.value;
+const errorOf = (text: string, extra: object = {}): YamlError => {
+  try {
+    parseYamlDocuments(text, { ...limits, ...extra });
+  } catch (err) {
+    if (err instanceof YamlError) return err;
+    throw err;
+  }
+  throw new Error(`read without an error: ${text}`);
+};
+
+describe('scalars', () => {
+  // What sigs.k8s.io/yaml, which kubectl reads with, makes of the same texts.
+  it.each([
+    ['y', true],
+    ['Yes', true],
+    ['on', true],
+    ['NO', false],
+    ['off', false],
+    ['tRue', 'tRue'],
+    ['~', null],
+    ['', null],
+    ['Null', null],
+    ['0', 0],
+    ['0644', 420],
+    ['-0644', -420],
+    ['08', 8],
+    ['0o14', 12],
+    ['0b101', 5],
+    ['0x1F', 31],
+    ['-0x1f', -31],
+    ['0xg', '0xg'],
+    ['1_000', 1000],
+    ['1e3', 1000],
+    ['1.', 1],
+    ['.5', 0.5],
+    ['+.5', 0.5],
+    ['1e400', '1e400'],
+    ['1:30', '1:30'],
+    ['2001-01-01', '2001-01-01'],
+    ['2001-12-14t21:59:43.10-05:00', '2001-12-14t21:59:43.10-05:00'],
+    ['9007199254740991', 9007199254740991],
+    ['1.2.3', '1.2.3'],
+    ['=', '='],
+    ['!!str 12', '12'],
+    ['!!float 1', 1],
+    ['!!binary aGVsbG8=', 'hello'],
+    ['!foo bar', 'bar'],
+    ['"12"', '12'],
+    ["'yes'", 'yes'],
+    ['a #c', 'a'],
+    ['|\n  a\n  b\n', 'a\nb\n'],
+    ['>\n  a\n  b\n', 'a b\n'],
+  ])('%j reads as %j', (text, expected) => {
+    expect(read(`v: ${text}\n`)).toEqual({ v: expected });
+  });
+
+  it('makes strings of keys', () => {
+    expect(read('0644: a\ntrue: b\n1.5: c\n')).toEqual({ '420': 'a', true: 'b', '1.5': 'c' });
+  });
+
+  it.each([
+    ['v: .inf', 'unsupported value: .inf'],
+    ['v: .nan', 'unsupported value: .nan'],
+    ['v: 9007199254740993', 'number 9007199254740993 cannot be held exactly'],
+    ['v: !!int "x"', 'cannot decode !!str `x` as a !!int'],
+    ['v: !!binary "?"', 'invalid base64'],
+    ['? {a: 1}\n: 2', 'unsupported map key'],
+    ['~: 1', 'unsupported map key'],
+  ])('refuses %j', (text, reason) => {
+    expect(errorOf(text).reason).toContain(reason);
+  });
+});
+
+describe('documents', () => {
+  it('are told apart, with their lines; empty ones are left out', () => {
+    const text = '# head\n---\na: 1\n---\n# nothing\n---\n\n- x\n...\n---\n';
+    expect(parseYamlDocuments(text, limits)).toEqual([
+      { value: { a: 1 }, line: 3 },
+      { value: ['x'], line: 8 },
+    ]);
+    expect(parseYamlDocuments('', limits)).toEqual([]);
+    expect(parseYamlDocuments('# only a comment', limits)).toEqual([]);
+  });
+
+  it('can be JSON', () => {
+    expect(read('{"a": {"b": [1, null, "x"]}}')).toEqual({ a: { b: [1, null, 'x'] } });
+  });
+
+  it('keep a key named __proto__ as an ordinary one', () => {
+    const value = read('__proto__: {polluted: true}');
+    expect(Object.keys(value as object)).toEqual(['__proto__']);
+    expect(Object.getPrototypeOf(value)).toBe(Object.prototype);
+  });
+});
+
+describe('aliases and merge keys', () => {
+  it('repeat values', () => {
+    expect(read('a: &x {p: 1}\nb: *x\nc: [*x]')).toEqual({ a: { p: 1 }, b: { p: 1 }, c: [{ p: 1 }] });
+  });
+
+  it('merge maps, the written keys first, then the earlier map', () => {
+    const text = 'a: &x {p: 1, q: 1}\nb: &y {q: 2, r: 2}\nc:\n  p: 0\n  <<: [*x, *y]\n';
+    expect(read(text)).toMatchObject({ c: { p: 0, q: 1, r: 2 } });
+    expect(read('a: &x {p: 1}\nb:\n  <<: *x\n  p: 2\n')).toMatchObject({ b: { p: 2 } });
+    expect(read('"<<": {a: 1}')).toEqual({ '<<': { a: 1 } });
+  });
+
+  it('are refused when unknown, recursive, too many or too much', () => {
+    expect(errorOf('a: *x').reason).toBe("unknown anchor 'x' referenced");
+    expect(errorOf('a: &x [*x]').reason).toBe("anchor 'x' value contains itself");
+    expect(errorOf(`a: &x 1\nb: [${'*x, '.repeat(51)}]`).reason).toBe('has more than 50 aliases');
+    const bomb = ['a0: &a0 [x, x, x, x, x, x, x, x, x]'];
+    for (let level = 1; level < 6; level += 1) bomb.push(`a${level}: &a${level} [${`*a${level - 1}, `.repeat(9)}]`);
+    expect(errorOf(bomb.join('\n')).reason).toBe('document contains excessive aliasing');
+    const deep = ['a0: &a0 [[[[[[x]]]]]]'];
+    for (let level = 1; level < 6; level += 1) deep.push(`a${level}: &a${level} [[[[[[*a${level - 1}]]]]]]`);
+    expect(errorOf(deep.join('\n')).reason).toBe('is nested deeper than 20 levels');
+  });
+});
+
+describe('errors', () => {
+  it('name file, line and column', () => {
+    expect(errorOf('a: 1\nb:\n  c: 1\n  c: 2\n', { filename: 'apps/web.yaml' })).toMatchObject({
+      file: 'apps/web.yaml',
+      line: 4,
+      column: 3,
+      reason: 'key "c" already set in map',
+      message: 'apps/web.yaml:4:3: key "c" already set in map',
+    });
+    expect(errorOf('a: 1\n- b\n')).toMatchObject({ line: 2, message: expect.stringMatching(/^yaml: line 2: /) });
+    expect(errorOf('a:\n\tb: 1')).toMatchObject({ line: 2 });
+    expect(errorOf('1: a\n"1": b')).toMatchObject({ line: 2, column: 1 });
+  });
+
+  it('are raised at every limit', () => {
+    expect(errorOf('a: 1', { maxBytes: 3 }).reason).toBe('is larger than 3 bytes');
+    expect(errorOf('é', { maxBytes: 1 }).reason).toBe('is larger than 1 bytes');
+    expect(errorOf('['.repeat(30))).toBeInstanceOf(YamlError);
+    expect(errorOf('--- 1\n'.repeat(11)).reason).toBe('has more than 10 documents');
+  });
+
+  it('are YamlErrors whatever the text', () => {
+    const piece = fc.constantFrom(
+      'a',
+      ': ',
+      '- ',
+      '\n',
+      '  ',
+      '&x ',
+      '*x',
+      '<<: ',
+      '[',
+      ']',
+      '{',
+      '}',
+      ', ',
+      '"',
+      "'",
+      '|',
+      '!!str ',
+      '0644',
+      '? ',
+      '#',
+      '---\n',
+      '%',
+      '\t',
+    );
+    fc.assert(
+      fc.property(fc.array(piece, { maxLength: 30 }), (pieces) => {
+        try {
+          for (const { value } of parseYamlDocuments(pieces.join(''), limits)) JSON.stringify(value);
+        } catch (err) {
+          expect(err).toBeInstanceOf(YamlError);
+        }
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+});
+
+describe('locate', () => {
+  const text = `# one
+a: 1
+---
+kind: Pod
+metadata:
+  labels:
+    app.example.com/name: x
+spec:
+  containers:
+  - name: a
+    image: one
+  - name: b
+    image: two
+`;
+
+  it.each([
+    ['', 4, 1],
+    ['spec.containers[1].image', 13, 5],
+    ['spec.containers[1]', 12, 5],
+    ['spec.containers[1].ports[0].name', 12, 5],
+    ['metadata.labels.app.example.com/name', 7, 5],
+    ['metadata.labels[app.example.com/name]', 7, 5],
+    ['metadata.name', 5, 1],
+    ['nothing', 4, 1],
+  ])('finds %j at %i:%i', (path, line, column) => {
+    expect(locate(text, path, 4)).toEqual({ line, column });
+  });
+
+  it('points at the first document when asked for it', () => {
+    expect(locate(text, 'a', 2)).toEqual({ line: 2, column: 1 });
+  });
+});
+
+describe('formatYaml', () => {
+  it('writes as kubectl does', () => {
+    const value = { kind: 'List', items: [{ a: 1, b: ['x', { c: true }] }], empty: {}, none: [], left: undefined, text: 'a\nb\n' };
+    expect(formatYaml(value)).toBe('kind: List\nitems:\n- a: 1\n  b:\n  - x\n  - c: true\nempty: {}\nnone: []\ntext: |\n  a\n  b\n');
+  });
+
+  it.each([
+    'yes',
+    'n',
+    '0644',
+    '1e3',
+    '0O14',
+    '0B11',
+    '1_e3',
+    '1:30',
+    '2001-01-01',
+    '~',
+    '',
+    '<<',
+    '.inf',
+    ' x',
+    'a: b',
+    '# x',
+    '*a',
+    '\u0007',
+  ])('quotes the string %j', (text) => {
+    expect(read(formatYaml({ v: text, [text]: 1 }))).toEqual({ v: text, [text]: 1 });
+  });
+
+  it('writes repeated objects in full', () => {
+    const shared = { a: 1 };
+    expect(formatYaml([shared, shared])).toBe('- a: 1\n- a: 1\n');
+  });
+
+  it('is read back as the same value', () => {
+    fc.assert(
+      fc.property(fc.jsonValue({ maxDepth: 4 }), (value) => {
+        fc.pre(!/\\u0000|e[+-]?\d{2}|-0/.test(JSON.stringify(value)));
+        expect(JSON.stringify(parseYamlDocuments(formatYaml({ value }), limits)[0]?.value)).toBe(JSON.stringify({ value }));
+      }),
+    );
+  });
+});
