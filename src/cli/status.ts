@@ -1,4 +1,5 @@
 import pc from 'picocolors';
+import type { AppOverview, Overview } from '../base/overview.ts';
 import { readEndpoints } from './data-directory.ts';
 import { type ExitCode, Failure } from './failure.ts';
 
@@ -8,21 +9,6 @@ export interface StatusOptions {
   /** Exit with 1 when the cluster is not what Git says. */
   readonly failOnDifference: boolean;
   readonly output: NodeJS.WritableStream;
-}
-
-/** The contract of `/status.json`; fields may be added. */
-export interface StatusDocument {
-  readonly verdict: string;
-  readonly revision: string;
-  readonly apps: readonly {
-    readonly name: string;
-    readonly namespace: string;
-    readonly sync: 'Synced' | 'OutOfSync' | 'Progressing' | 'Failed' | 'Unknown';
-    readonly health: 'Healthy' | 'Progressing' | 'Degraded' | 'Suspended' | 'Missing' | 'Unknown';
-    readonly revision: string;
-    readonly reason: string;
-  }[];
-  readonly nodes: readonly { readonly name: string; readonly ready: boolean; readonly simulated: boolean; readonly pods: number }[];
 }
 
 const maxAnswerBytes = 16 * 1024 * 1024;
@@ -35,13 +21,13 @@ export async function status({ dataDirectory, format, failOnDifference, output }
   return failOnDifference && document.apps.some((app) => !isGood(app)) ? 1 : 0;
 }
 
-async function fetchStatus(http: string): Promise<StatusDocument> {
+async function fetchStatus(http: string): Promise<Overview> {
   try {
     const response = await fetch(`${http}/status.json`, { signal: AbortSignal.timeout(10_000) });
     if (!response.ok) throw new Error(`HTTP ${response.status}`);
     const text = await response.text();
     if (text.length > maxAnswerBytes) throw new Error(`an answer of ${text.length} characters`);
-    return JSON.parse(text) as StatusDocument;
+    return JSON.parse(text) as Overview;
   } catch (cause) {
     throw new Failure(`${http} does not answer`, {
       why: cause instanceof Error ? cause.message : String(cause),
@@ -51,21 +37,20 @@ async function fetchStatus(http: string): Promise<StatusDocument> {
   }
 }
 
-type App = StatusDocument['apps'][number];
-const isGood = ({ sync, health }: App): boolean => sync === 'Synced' && health === 'Healthy';
+const isGood = ({ sync, health }: AppOverview): boolean => sync === 'Synced' && health === 'Healthy';
 
 /** State is a shape and a word, never a colour alone. */
-function wordsOf({ sync, health }: App): { readonly glyph: string; readonly word: string } {
+function wordsOf({ sync, health }: AppOverview): { readonly glyph: string; readonly word: string } {
   if (health === 'Suspended') return { glyph: pc.magenta('■'), word: 'Suspended' };
   if (sync === 'Failed') return { glyph: pc.red('▲'), word: 'Failed' };
   if (health === 'Degraded' || health === 'Missing') return { glyph: pc.red('▲'), word: health };
   if (sync === 'OutOfSync') return { glyph: pc.yellow('◆'), word: 'Drifted' };
   if (sync === 'Progressing' || health === 'Progressing') return { glyph: pc.blue('◔'), word: 'Rolling out' };
-  if (isGood({ sync, health } as App)) return { glyph: pc.green('●'), word: 'In sync' };
+  if (isGood({ sync, health } as AppOverview)) return { glyph: pc.green('●'), word: 'In sync' };
   return { glyph: '○', word: 'Unknown' };
 }
 
-function formatStatus({ verdict, revision, apps }: StatusDocument): string {
+function formatStatus({ verdict, revision, apps }: Overview): string {
   const rows = apps.map((app) => {
     const { glyph, word } = wordsOf(app);
     return { glyph, cells: [app.name, app.namespace, word, app.revision.slice(-40).slice(0, 7)], reason: app.reason };

@@ -1,0 +1,152 @@
+import { spawn } from 'node:child_process';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { pino } from 'pino';
+import { createLog } from '../base/log.ts';
+import { type Cluster, startCluster } from './compose.ts';
+import { type Configuration, filesOf } from './configuration.ts';
+import { ensureDataDirectory, writePrivateFile } from './data-directory.ts';
+import type { ProgramContext } from './program.ts';
+import { createTerminal, type Terminal } from './terminal.ts';
+
+/** The examples that `demo` puts into an empty built-in remote. */
+export const exampleRepository = fileURLToPath(new URL('../../examples-repo', import.meta.url));
+
+/** How long the start waits for the apps before it says that they are still on their way. */
+const appsDeadlineMs = 60_000;
+
+/** Runs a cluster in the foreground until it is told to stop; gives the exit code. */
+export async function runCluster(configuration: Configuration, { stdout, stderr, version }: ProgramContext): Promise<number> {
+  const files = filesOf(configuration.dataDirectory);
+  await ensureDataDirectory(configuration.dataDirectory);
+  const log = createLog({
+    level: configuration.logLevel,
+    destination: pino.destination({ dest: join(files.logs, 'midship.log'), append: true, sync: false, mkdir: true }),
+  });
+  const terminal = createTerminal(stdout);
+  const abort = new AbortController();
+  const stopped = stopRequests(abort);
+  terminal.line(`  midship ${version}   one process, no containers needed\n`);
+  const startedAt = performance.now();
+  let cluster: Cluster | undefined;
+  try {
+    cluster = await startCluster({ configuration, log, version, signal: abort.signal, onStep: terminal.step });
+    await writePrivateFile(files.endpoints, `${JSON.stringify(cluster.endpoints, undefined, 2)}\n`);
+    await waitForApps(cluster, terminal, { startedAt, signal: abort.signal });
+    cluster.activity.onAdded(terminal.activity);
+    printNextSteps(cluster, configuration, terminal);
+    listenForKeys(cluster, stopped.request);
+    const exitCode = await stopped.reason;
+    terminal.line('\n  stopping the pods; data stays in the data directory');
+    return exitCode;
+  } catch (err) {
+    if (abort.signal.aborted) return stopped.exitCode();
+    throw err;
+  } finally {
+    // What a client does with a half-stopped cluster cannot be right, so the addresses go first.
+    await rm(files.endpoints, { force: true });
+    await cluster?.stop().catch((err: unknown) => {
+      log.error({ err }, 'Could not stop cleanly');
+      stderr.write(`✗ could not stop cleanly: ${err instanceof Error ? err.message : String(err)}\n`);
+    });
+    stopped.close();
+    if (process.stdin.isTTY) process.stdin.setRawMode(false).pause();
+  }
+}
+
+interface StopRequests {
+  /** Resolves with the exit code of the first request. */
+  readonly reason: Promise<number>;
+  exitCode(): number;
+  request(exitCode: number): void;
+  close(): void;
+}
+
+/** Ctrl-C (130) and SIGTERM, which `midship down` sends (0), stop the pods and end; a second Ctrl-C ends at once and leaves them running. */
+function stopRequests(abort: AbortController): StopRequests {
+  let resolve: (exitCode: number) => void = () => undefined;
+  const reason = new Promise<number>((done) => {
+    resolve = done;
+  });
+  let exitCode = 0;
+  const request = (code: number): void => {
+    if (abort.signal.aborted) process.exit(130);
+    exitCode = code;
+    abort.abort(new Error('stop was requested'));
+    resolve(code);
+  };
+  const onInterrupt = (): void => request(130);
+  const onTerminate = (): void => {
+    if (!abort.signal.aborted) request(0);
+  };
+  process.on('SIGINT', onInterrupt);
+  process.on('SIGTERM', onTerminate);
+  process.on('SIGHUP', onTerminate);
+  return {
+    reason,
+    exitCode: () => exitCode,
+    request,
+    close() {
+      process.off('SIGINT', onInterrupt);
+      process.off('SIGTERM', onTerminate);
+      process.off('SIGHUP', onTerminate);
+    },
+  };
+}
+
+async function waitForApps(
+  cluster: Cluster,
+  terminal: Terminal,
+  { startedAt, signal }: { readonly startedAt: number; readonly signal: AbortSignal },
+): Promise<void> {
+  const deadline = AbortSignal.any([signal, AbortSignal.timeout(appsDeadlineMs)]);
+  const seconds = (): string => `${((performance.now() - startedAt) / 1_000).toFixed(1)} s`;
+  try {
+    const applied = await cluster.waitFor(({ apps }) => apps.length > 0 && apps.every(({ sync }) => sync === 'Synced'), deadline);
+    terminal.step('Applied', `${applied.revision.slice(0, 7)} after ${seconds()}`);
+    const { apps } = await cluster.waitFor(
+      (status) => status.apps.length > 0 && status.apps.every(({ health }) => health === 'Healthy'),
+      deadline,
+    );
+    terminal.step('Apps', `${apps.length} of ${apps.length} healthy after ${seconds()}`);
+  } catch (err) {
+    if (signal.aborted) throw err;
+    const { apps, verdict } = cluster.status();
+    if (apps.length > 0) terminal.line(`  ▲ ${verdict}`);
+    for (const { name, reason, health } of apps) if (health !== 'Healthy') terminal.line(`    ${name}: ${reason || health}`);
+  }
+}
+
+function printNextSteps({ endpoints }: Cluster, { seedDirectory }: Configuration, terminal: Terminal): void {
+  terminal.line(`\n  Status page    ${endpoints.http}\n  kubectl        export KUBECONFIG=${endpoints.kubeconfig}\n`);
+  if (seedDirectory !== undefined) {
+    terminal.line(
+      [
+        '  Try this in a second terminal:',
+        `    git clone ${endpoints.git} demo && cd demo`,
+        "    sed -i 's/replicas: 3/replicas: 5/' apps/storefront/deployment.yaml",
+        '    git commit -am "storefront: 5 replicas" && git push      # watch this terminal',
+        '    git revert --no-edit HEAD && git push                    # and back',
+        '',
+      ].join('\n'),
+    );
+  } else terminal.line(`  Push to        ${endpoints.git}\n`);
+  if (process.stdin.isTTY) terminal.line('  space opens the status page, q stops\n');
+}
+
+function listenForKeys({ endpoints }: Cluster, stop: (exitCode: number) => void): void {
+  if (!process.stdin.isTTY) return;
+  process.stdin.setRawMode(true).resume();
+  process.stdin.setEncoding('utf8').on('data', (key: string) => {
+    if (key === 'q') stop(0);
+    // Raw mode turns Ctrl-C into a character.
+    if (key === '\u0003') stop(130);
+    if (key === ' ') {
+      const opener = spawn(process.platform === 'darwin' ? 'open' : 'xdg-open', [endpoints.http], { stdio: 'ignore', detached: true });
+      // Without a desktop there is nothing to open; the address is on the screen.
+      opener.on('error', () => undefined);
+      opener.unref();
+    }
+  });
+}

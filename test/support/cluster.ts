@@ -1,0 +1,108 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { temporaryDirectory } from './git.ts';
+import { until } from './until.ts';
+
+export const program = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
+
+export interface Endpoints {
+  readonly api: string;
+  readonly http: string;
+  readonly git: string;
+  readonly kubeconfig: string;
+  readonly pid: number;
+}
+
+/** The built program, running with a data directory of its own on free ports. */
+export interface RunningCluster {
+  readonly dataDirectory: string;
+  readonly endpoints: Endpoints;
+  /** What it printed so far, colours left out. */
+  output(): string;
+  kubectl(...args: string[]): Promise<CommandResult>;
+  midship(...args: string[]): Promise<CommandResult>;
+  /** Ctrl-C, and wait for the end; gives the exit code. */
+  stop(): Promise<number | null>;
+  /** kill -9, and wait for the end. Pods keep running. */
+  kill(): Promise<void>;
+}
+
+export interface CommandResult {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface StartOptions {
+  readonly command?: 'demo' | 'up';
+  readonly args?: readonly string[];
+  /** A directory of an earlier start; a new one when absent. */
+  readonly dataDirectory?: string;
+  readonly timeoutMs?: number;
+}
+
+export async function startCluster({
+  command = 'demo',
+  args = [],
+  dataDirectory,
+  timeoutMs = 60_000,
+}: StartOptions = {}): Promise<RunningCluster> {
+  const data = dataDirectory ?? (await temporaryDirectory('data'));
+  const child = spawn(process.execPath, [program, command, '--data-dir', data, '--api-port', '0', '--http-port', '0', ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, NO_COLOR: '1' },
+  });
+  let text = '';
+  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
+  const exited = new Promise<number | null>((resolve) => child.once('exit', resolve));
+  const endpointsFile = join(data, 'endpoints.json');
+  const endpoints = await until(
+    () => {
+      if (child.exitCode !== null) throw new Error(`the program ended with ${child.exitCode}:\n${text}`);
+      const found = existsSync(endpointsFile) ? (JSON.parse(readFileSync(endpointsFile, 'utf8')) as Endpoints) : undefined;
+      return found?.pid === child.pid ? found : undefined;
+    },
+    { timeoutMs, what: () => `the cluster is up; it printed:\n${text}` },
+  );
+  const environment = { ...process.env, KUBECONFIG: endpoints.kubeconfig, NO_COLOR: '1' };
+  return {
+    dataDirectory: data,
+    endpoints,
+    output: () => text,
+    kubectl: (...commandArgs) => run('kubectl', commandArgs, environment),
+    midship: (...commandArgs) => run(process.execPath, [program, ...commandArgs, '--data-dir', data], environment),
+    async stop() {
+      end(child, 'SIGINT');
+      return exited;
+    },
+    async kill() {
+      end(child, 'SIGKILL');
+      await exited;
+    },
+  };
+}
+
+function end(child: ChildProcess, signal: NodeJS.Signals): void {
+  if (child.exitCode === null && child.signalCode === null) child.kill(signal);
+}
+
+const commandTimeoutMs = 120_000;
+
+/** Runs a command without a shell; a failure is a result, not an error. */
+export function run(command: string, args: readonly string[], env: NodeJS.ProcessEnv = process.env, cwd?: string): Promise<CommandResult> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, [...args], {
+      env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      timeout: commandTimeoutMs,
+      ...(cwd === undefined ? {} : { cwd }),
+    });
+    const output = { stdout: '', stderr: '' };
+    for (const name of ['stdout', 'stderr'] as const)
+      child[name].setEncoding('utf8').on('data', (chunk: string) => (output[name] += chunk));
+    child.on('error', reject);
+    child.on('close', (code) => resolve({ code: code ?? -1, ...output }));
+  });
+}
