@@ -102,7 +102,10 @@ export interface WatchRequest {
   readonly sendInitialEvents?: boolean | undefined;
   readonly allowBookmarks?: boolean | undefined;
   readonly signal: AbortSignal;
-  /** Must only note or write; a consumer that cannot keep up says so by `false` and is ended with 410 when its buffer is full. */
+  /**
+   * Must only note or write. What is not taken at once is the consumer's to buffer, within a bound: one that cannot keep up aborts
+   * `signal` and tells its client 410.
+   */
   onEvents(events: readonly WatchRecord[]): void;
   /** The stream is over without `signal`: the watcher lagged (`Expired`) or the server stops. */
   onEnd(err?: Error): void;
@@ -127,6 +130,8 @@ export interface RequestAttributes {
   readonly subresource?: string | undefined;
   readonly namespace?: string | undefined;
   readonly name?: string | undefined;
+  /** Of lists and watches: a node may see the pods that are bound to it. */
+  readonly fieldSelector?: string | undefined;
   /** For requests without a resource. */
   readonly path?: string;
 }

@@ -1,0 +1,59 @@
+import { isIPv6 } from 'node:net';
+import type { EndpointSlice } from '../../api/discovery/v1/endpoint-slice.ts';
+import { type FieldError, invalid } from '../../machinery/status-error.ts';
+import { type AddressRange, inRange, parseRange, tryAddress } from './addresses.ts';
+import type { AdmissionStep } from './admission.ts';
+
+const loopback = parseRange('127.0.0.0/8');
+const linkLocal = parseRange('169.254.0.0/16');
+const linkLocalMulticast = parseRange('224.0.0.0/24');
+
+/**
+ * Where traffic may be sent: an endpoint on a loopback address would let whoever writes EndpointSlices reach services of each node that
+ * listen on nothing else, so they are refused, as upstream refuses them. The cluster's own part of 127/8 is the one exception, because
+ * there its pods live.
+ */
+export function endpointAddresses(podCidr: string | undefined): AdmissionStep {
+  const own = podCidr === undefined ? undefined : parseRange(podCidr);
+  return {
+    name: 'EndpointAddresses',
+    appliesTo: ({ group, resource }, operation) => operation !== 'delete' && group === 'discovery.k8s.io' && resource === 'endpointslices',
+    admit({ kind, name, object, before }) {
+      const { endpoints } = object as EndpointSlice;
+      if (endpoints === (before as EndpointSlice | undefined)?.endpoints) return object;
+      const errors = (endpoints ?? []).flatMap(({ addresses }, at) =>
+        addresses.flatMap((address, index) => refusalOf(address, `endpoints[${at}].addresses[${index}]`, own)),
+      );
+      if (errors.length > 0) throw invalid(kind, name, errors);
+      return object;
+    },
+  };
+}
+
+function refusalOf(address: string, field: string, own: AddressRange | undefined): readonly FieldError[] {
+  const why = isIPv6(address) ? reasonV6(address) : reasonV4(address, own);
+  return why === undefined ? [] : [{ type: 'FieldValueInvalid', field, message: `Invalid value: ${JSON.stringify(address)}: ${why}` }];
+}
+
+function reasonV4(address: string, own: AddressRange | undefined): string | undefined {
+  const value = tryAddress(address);
+  // Names and malformed addresses are for validation.
+  if (value === undefined) return undefined;
+  if (value === 0) return 'may not be unspecified (0.0.0.0 or ::)';
+  if (inRange(loopback, value))
+    return own !== undefined && inRange(own, value) ? undefined : 'may not be in the loopback range (127.0.0.0/8, ::1/128)';
+  if (inRange(linkLocal, value)) return 'may not be in the link-local range (169.254.0.0/16, fe80::/10)';
+  if (inRange(linkLocalMulticast, value)) return 'may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)';
+  return undefined;
+}
+
+function reasonV6(address: string): string | undefined {
+  const text = address.toLowerCase();
+  // `new URL` writes an IPv6 address in its one shortest form.
+  const short = new URL(`http://[${text}]`).hostname.slice(1, -1);
+  if (short === '::') return 'may not be unspecified (0.0.0.0 or ::)';
+  if (short === '::1' || /^::ffff:7f/.test(short)) return 'may not be in the loopback range (127.0.0.0/8, ::1/128)';
+  if (/^fe[89ab]/.test(short)) return 'may not be in the link-local range (169.254.0.0/16, fe80::/10)';
+  if (short.startsWith('ff02:')) return 'may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)';
+  return undefined;
+}

@@ -1,0 +1,25 @@
+import type { Registry } from '../registry/registry.ts';
+import { AdmissionChain } from './admission.ts';
+import { clusterIp } from './cluster-ip.ts';
+import { endpointAddresses } from './endpoint-addresses.ts';
+import { namespaceLifecycle } from './namespace-lifecycle.ts';
+import { defaultTolerationSeconds, priority, serviceAccount } from './pod-defaults.ts';
+
+export interface AdmissionOptions {
+  readonly registry: Registry;
+  readonly serviceCidr: string;
+  /** The cluster's own /16 of 127/8, when its pods live there. */
+  readonly loopbackCidr: string | undefined;
+  readonly random: () => number;
+}
+
+/** Every step a write goes through, in this order. */
+export const admissionOrder = ({ registry, serviceCidr, loopbackCidr, random }: AdmissionOptions): AdmissionChain =>
+  new AdmissionChain([
+    namespaceLifecycle(registry),
+    serviceAccount(registry),
+    priority(),
+    defaultTolerationSeconds(),
+    clusterIp({ registry, serviceCidr, random }),
+    endpointAddresses(loopbackCidr),
+  ]);

@@ -1,0 +1,246 @@
+import type { Scale } from '../api/autoscaling/v1/scale.ts';
+import type { Binding } from '../api/core/v1/binding.ts';
+import type { Pod } from '../api/core/v1/pod.ts';
+import type { Eviction } from '../api/policy/v1/eviction.ts';
+import { type Clock, systemClock } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
+import type { Metrics } from '../base/metrics.ts';
+import type { DeleteOptions } from '../client/client.ts';
+import type { KindDefinition } from '../machinery/kind.ts';
+import { type KubeObject, keyOf, type ObjectRef } from '../machinery/object.ts';
+import type { SchemaSet } from '../machinery/schema.ts';
+import { invalid, isNotFound, methodNotAllowed, notFound, notImplemented, StatusError } from '../machinery/status-error.ts';
+import type { Storage } from '../storage/storage.ts';
+import { admissionOrder } from './admission/order.ts';
+import { createAuthorizer } from './authorizer.ts';
+import { createKindTable } from './kind-table.ts';
+import { startCompaction } from './registry/compaction.ts';
+import { BodyDecoder } from './registry/decoding.ts';
+import { patched } from './registry/patching.ts';
+import { listObjects, watchObjects } from './registry/reads.ts';
+import { startRegistry } from './registry/registry.ts';
+import { bound, isPods, scaleOf, scalePathsOf, withScale } from './registry/subresources.ts';
+import { createWriter, type Modification } from './registry/writes.ts';
+import type { ApiService, RequestInfo, WriteRequest } from './service.ts';
+
+export interface ApiServiceOptions {
+  readonly storage: Storage;
+  readonly kinds: readonly KindDefinition[];
+  /** Types of all kinds: `loadSchemas(kinds.map(({ schemas }) => schemas))`. */
+  readonly schemas: SchemaSet;
+  /** Addresses of Services, for example `127.64.0.0/20`. */
+  readonly serviceCidr: string;
+  /** The cluster's own part of 127/8, where pods of the process runtime live; absent: no endpoint may be on a loopback address. */
+  readonly loopbackCidr?: string;
+  readonly log: Log;
+  readonly clock?: Clock;
+  readonly metrics?: Metrics;
+  /** [0, 1); for generated names and addresses. */
+  readonly random?: () => number;
+  readonly newUid?: () => string;
+  /** Called once when the store fails for good: what this process believes is no longer true, so it should end. */
+  readonly onFailure?: (err: Error) => void;
+}
+
+export interface RunningApiService extends ApiService {
+  /** Revision that reads are answered at. */
+  readonly revision: number;
+  /** Ends all watches. The store is the caller's to close, afterwards. */
+  stop(): void;
+}
+
+/** Reads the store into memory and serves it. */
+export async function createApiService(options: ApiServiceOptions): Promise<RunningApiService> {
+  const { storage, kinds, schemas, serviceCidr, loopbackCidr, log, clock = systemClock, metrics, random = Math.random } = options;
+  const registry = await startRegistry({
+    storage,
+    kinds,
+    clock,
+    metrics,
+    onFailure(err) {
+      log.error({ err }, 'Lost the store');
+      options.onFailure?.(err);
+    },
+  });
+  const compaction = startCompaction({ registry, clock, log });
+  const { authorize } = createAuthorizer(registry);
+  const writer = createWriter({
+    registry,
+    admission: admissionOrder({ registry, serviceCidr, loopbackCidr, random }),
+    decoder: new BodyDecoder(schemas),
+    clock,
+    random,
+    ...(options.newUid === undefined ? {} : { newUid: options.newUid }),
+  });
+
+  const keyOfRef = (kind: KindDefinition, { namespace, name }: ObjectRef): string =>
+    kind.namespaced && namespace !== undefined ? keyOf({ metadata: { namespace, name } }) : name;
+
+  function check(
+    request: RequestInfo,
+    verb: string,
+    kind: KindDefinition,
+    scope: { namespace?: string | undefined; name?: string; fieldSelector?: string | undefined },
+  ): void {
+    const { group, version, resource } = kind;
+    authorize(request.user, { verb, group, version, resource, subresource: request.subresource, ...scope });
+  }
+
+  function find(kind: KindDefinition, ref: ObjectRef): KubeObject {
+    const object = registry.get(kind, keyOfRef(kind, ref));
+    if (object === undefined) throw notFound(kind, ref.name);
+    return object;
+  }
+
+  /** How a PUT or PATCH body of a subresource becomes a change of the object. */
+  function modificationOf(request: RequestInfo, kind: KindDefinition, change: (current: KubeObject) => KubeObject): Modification {
+    const { subresource } = request;
+    if (subresource !== undefined && !kind.subresources.some(({ name }) => name === subresource)) throw noSuchSubresource();
+    switch (subresource) {
+      case undefined:
+        return { part: 'main', change };
+      case 'status':
+      case 'finalize':
+        return { part: subresource, change };
+      case 'scale': {
+        const paths = scalePathsOf(kind);
+        if (paths === undefined) throw noSuchSubresource();
+        return { part: 'main', change: (stored) => withScale(stored, change(scaleOf(stored, paths)) as Scale, paths) };
+      }
+      default:
+        throw notImplemented(`updates of ${kind.resource}/${subresource}`);
+    }
+  }
+
+  /** What the client gets to see of the object it wrote. */
+  function answerOf(request: RequestInfo, kind: KindDefinition, object: KubeObject): KubeObject {
+    const paths = request.subresource === 'scale' ? scalePathsOf(kind) : undefined;
+    return paths === undefined ? object : scaleOf(object, paths);
+  }
+
+  async function bind(request: WriteRequest, kind: KindDefinition, ref: ObjectRef, body: KubeObject): Promise<KubeObject> {
+    await writer.modify(request, kind, ref, { part: 'whole', change: (pod) => bound(pod as Pod, body as Binding, clock.now()) });
+    return success;
+  }
+
+  /** Until disruption budgets exist an eviction is a deletion. */
+  async function evict(request: WriteRequest, kind: KindDefinition, ref: ObjectRef, body: KubeObject): Promise<KubeObject> {
+    const { gracePeriodSeconds, preconditions, dryRun } = (body as Eviction).deleteOptions ?? {};
+    await writer.delete(request, kind, ref, {
+      ...(gracePeriodSeconds === undefined ? {} : { gracePeriodSeconds }),
+      ...(preconditions === undefined ? {} : { preconditions }),
+      ...(dryRun?.includes('All') === true ? { dryRun: true } : {}),
+    });
+    return success;
+  }
+
+  return {
+    kinds: createKindTable(kinds),
+    get revision() {
+      return registry.revision;
+    },
+    authorize,
+    async get(request, kind, ref) {
+      check(request, 'get', kind, ref);
+      return answerOf(request, kind, find(kind, ref));
+    },
+    async list(request, kind, list) {
+      check(request, 'list', kind, { namespace: list.namespace, fieldSelector: list.fieldSelector });
+      return listObjects(registry, kind, list);
+    },
+    async watch(request, kind, watch) {
+      check(request, 'watch', kind, { namespace: watch.namespace, fieldSelector: watch.fieldSelector });
+      return watchObjects(registry, kind, watch);
+    },
+    async create(request, kind, namespace, object) {
+      check(request, 'create', kind, { namespace, name: object.metadata?.name ?? '' });
+      checkFieldManager(request, 'CreateOptions');
+      return writer.create(request, kind, namespace, object);
+    },
+    async update(request, kind, ref, object) {
+      check(request, 'update', kind, ref);
+      checkFieldManager(request, 'UpdateOptions');
+      const stored = await writer.modify(
+        request,
+        kind,
+        ref,
+        modificationOf(request, kind, () => object),
+      );
+      return answerOf(request, kind, stored);
+    },
+    async patch(request, kind, ref, patch) {
+      check(request, 'patch', kind, ref);
+      checkFieldManager(request, 'PatchOptions');
+      const schemaName = request.subresource === 'scale' ? 'io.k8s.api.autoscaling.v1.Scale' : kind.schemaName;
+      const change = (current: KubeObject): KubeObject => patched(current, patch, schemas, schemaName);
+      const object = await writer.modify(request, kind, ref, modificationOf(request, kind, change));
+      return { object: answerOf(request, kind, object), created: false };
+    },
+    async delete(request, kind, ref, deletion) {
+      check(request, 'delete', kind, ref);
+      return writer.delete(request, kind, ref, deletion);
+    },
+    async deleteCollection(request, kind, deletion, list) {
+      check(request, 'deletecollection', kind, { namespace: list.namespace, fieldSelector: list.fieldSelector });
+      const { items } = await listObjects(registry, kind, list);
+      const deleted: KubeObject[] = [];
+      for (let from = 0; from < items.length; from += collectionChunk) {
+        const outcomes = items.slice(from, from + collectionChunk).map((item) => deleteItem(request, kind, item, deletion));
+        for (const object of await Promise.all(outcomes)) if (object !== undefined) deleted.push(object);
+      }
+      return { items: deleted, resourceVersion: String(registry.revision) };
+    },
+    async createSubresource(request, kind, ref, body) {
+      const { subresource = '' } = request;
+      check(request, 'create', kind, ref);
+      const verbs = kind.subresources.find(({ name }) => name === subresource)?.verbs;
+      if (verbs === undefined) throw noSuchSubresource();
+      if (!verbs.includes('create')) throw methodNotAllowed();
+      if (isPods(kind) && subresource === 'binding') return bind(request, kind, ref, body);
+      if (isPods(kind) && subresource === 'eviction') return evict(request, kind, ref, body);
+      throw notImplemented(`${kind.resource}/${subresource}`);
+    },
+    stop() {
+      compaction.stop();
+      registry.stop();
+    },
+  };
+
+  async function deleteItem(
+    request: WriteRequest,
+    kind: KindDefinition,
+    item: KubeObject,
+    options: DeleteOptions,
+  ): Promise<KubeObject | undefined> {
+    try {
+      const outcome = await writer.delete(request, kind, item.metadata, options);
+      return outcome.type === 'object' ? outcome.object : item;
+    } catch (err) {
+      // Gone already is what was asked for.
+      if (isNotFound(err)) return undefined;
+      throw err;
+    }
+  }
+}
+
+/** Deletions of a collection under way at once; they share commits. */
+const collectionChunk = 128;
+const maxFieldManagerBytes = 128;
+
+const success = Object.freeze({
+  kind: 'Status',
+  apiVersion: 'v1',
+  metadata: Object.freeze({}),
+  status: 'Success',
+  code: 201,
+}) as unknown as KubeObject;
+
+const noSuchSubresource = (): StatusError =>
+  new StatusError({ code: 404, reason: 'NotFound', message: 'the server could not find the requested resource', details: {} });
+
+function checkFieldManager({ fieldManager = '' }: WriteRequest, options: string): void {
+  if (fieldManager.length <= maxFieldManagerBytes) return;
+  throw invalid({ group: 'meta.k8s.io', kind: options }, '', [
+    { type: 'FieldValueTooLong', field: 'fieldManager', message: `Too long: may not be more than ${maxFieldManagerBytes} bytes` },
+  ]);
+}

@@ -1,0 +1,145 @@
+import { namespaces } from '../api/core/v1/namespace.ts';
+import { type Pod, pods } from '../api/core/v1/pod.ts';
+import { parseFieldSelector } from '../machinery/selector.ts';
+import { forbidden, StatusError } from '../machinery/status-error.ts';
+import type { Registry } from './registry/registry.ts';
+import type { RequestAttributes } from './service.ts';
+import type { UserInfo } from './user.ts';
+
+/**
+ * Who may do what, until RBAC exists: cluster administrators and the cluster's own components everything, a node what concerns its own
+ * objects, everyone else nothing.
+ */
+export interface Authorizer {
+  /** @throws StatusError `Forbidden`, worded as RBAC words it */
+  authorize(user: UserInfo, attributes: RequestAttributes): void;
+}
+
+const components: ReadonlySet<string> = new Set(['system:apiserver', 'system:kube-controller-manager', 'system:kube-scheduler']);
+const componentPrefix = 'system:midship:';
+const nodePrefix = 'system:node:';
+
+const healthPaths: ReadonlySet<string> = new Set(['/healthz', '/livez', '/readyz', '/version', '/version/']);
+const healthSubpaths = ['/healthz/', '/livez/', '/readyz/'];
+const discoveryPaths = ['/api', '/apis', '/openapi', '/.well-known'];
+
+export function createAuthorizer(registry: Pick<Registry, 'get' | 'stateOf'>): Authorizer {
+  return {
+    authorize(user, attributes) {
+      if (user.groups.includes('system:masters') || components.has(user.name) || user.name.startsWith(componentPrefix)) return;
+      const { path } = attributes;
+      const allowed =
+        path === undefined
+          ? user.name.startsWith(nodePrefix) &&
+            user.groups.includes('system:nodes') &&
+            nodeMay(registry, user.name.slice(nodePrefix.length), attributes)
+          : mayGetPath(user, attributes.verb, path);
+      if (!allowed) throw denial(user, attributes);
+    },
+  };
+}
+
+function mayGetPath(user: UserInfo, verb: string, path: string): boolean {
+  if (verb !== 'get' && verb !== 'head') return false;
+  if (healthPaths.has(path) || healthSubpaths.some((prefix) => path.startsWith(prefix))) return true;
+  if (!user.groups.includes('system:authenticated')) return false;
+  return discoveryPaths.some((root) => path === root || path.startsWith(`${root}/`));
+}
+
+/** What a kubelet may do, after upstream's Node authorizer and the NodeRestriction rules. */
+function nodeMay(registry: Pick<Registry, 'get' | 'stateOf'>, node: string, attributes: RequestAttributes): boolean {
+  const { verb, group = '', resource = '', subresource = '', namespace = '', name = '', fieldSelector = '' } = attributes;
+  const reads = verb === 'get' || verb === 'list' || verb === 'watch';
+  const boundPod = (): boolean => {
+    const pod = registry.get(pods, `${namespace}/${name}`) as Pod | undefined;
+    return pod?.spec.nodeName === node;
+  };
+  switch (group === '' ? resource : `${resource}.${group}`) {
+    case 'nodes':
+      if (reads) return subresource === '';
+      return name === node && (subresource === '' || subresource === 'status') && ['create', 'update', 'patch'].includes(verb);
+    case 'leases.coordination.k8s.io':
+      return namespace === 'kube-node-lease' && name === node && ['get', 'create', 'update', 'patch', 'delete'].includes(verb);
+    case 'pods':
+      if (verb === 'list' || verb === 'watch') return exactValueOf(fieldSelector, 'spec.nodeName') === node;
+      if (subresource === 'status') return (verb === 'update' || verb === 'patch') && boundPod();
+      if (subresource === 'eviction') return verb === 'create' && boundPod();
+      return subresource === '' && (verb === 'get' || verb === 'delete') && boundPod();
+    case 'secrets':
+    case 'configmaps':
+    case 'serviceaccounts': {
+      const wanted = verb === 'get' ? name : exactValueOf(fieldSelector, 'metadata.name');
+      return reads && subresource === '' && wanted !== undefined && isReferenced(registry, node, namespace, resource, wanted);
+    }
+    case 'events':
+    case 'events.events.k8s.io':
+      return verb === 'create' || verb === 'patch' || verb === 'update';
+    case 'services':
+    case 'namespaces':
+    case 'endpointslices.discovery.k8s.io':
+      return reads;
+    default:
+      return false;
+  }
+}
+
+function exactValueOf(fieldSelector: string, field: string): string | undefined {
+  if (fieldSelector === '') return undefined;
+  return parseFieldSelector(fieldSelector).exactValueOf(field);
+}
+
+/** Whether a pod of the node uses the object. Looks at some dozens of pods; kubelets fetch each object once. */
+function isReferenced(registry: Pick<Registry, 'stateOf'>, node: string, namespace: string, resource: string, name: string): boolean {
+  const bound = registry
+    .stateOf(pods)
+    .candidates({ namespace: undefined, name: undefined, indexed: node, predicate: undefined, selective: true });
+  for (const object of bound.objects.values()) {
+    const pod = object as Pod;
+    if (pod.metadata.namespace === namespace && namesOf(pod, resource).has(name)) return true;
+  }
+  return false;
+}
+
+function namesOf({ spec }: Pod, resource: string): ReadonlySet<string> {
+  const names = new Set<string>();
+  const add = (name: string | undefined): void => {
+    if (name !== undefined) names.add(name);
+  };
+  if (resource === 'serviceaccounts') {
+    add(spec.serviceAccountName);
+    return names;
+  }
+  const secrets = resource === 'secrets';
+  if (secrets) for (const { name } of spec.imagePullSecrets ?? []) add(name);
+  for (const { secret, configMap, projected } of spec.volumes ?? []) {
+    add(secrets ? secret?.secretName : configMap?.name);
+    for (const source of projected?.sources ?? []) add(secrets ? source.secret?.name : source.configMap?.name);
+  }
+  for (const { env, envFrom } of [...(spec.initContainers ?? []), ...spec.containers, ...(spec.ephemeralContainers ?? [])]) {
+    for (const { valueFrom } of env ?? []) add(secrets ? valueFrom?.secretKeyRef?.name : valueFrom?.configMapKeyRef?.name);
+    for (const source of envFrom ?? []) add(secrets ? source.secretRef?.name : source.configMapRef?.name);
+  }
+  return names;
+}
+
+function denial(
+  user: UserInfo,
+  { verb, group = '', resource = '', subresource, namespace, name = '', path }: RequestAttributes,
+): StatusError {
+  const who = `User ${JSON.stringify(user.name)}`;
+  if (path !== undefined) {
+    const message = `forbidden: ${who} cannot ${verb} path ${JSON.stringify(path)}`;
+    return new StatusError({ code: 403, reason: 'Forbidden', message, details: {} });
+  }
+  const full = subresource === undefined || subresource === '' ? resource : `${resource}/${subresource}`;
+  // A namespace object is in itself, yet its requests are cluster-wide.
+  const scope =
+    namespace === undefined || namespace === '' || (group === namespaces.group && resource === namespaces.resource)
+      ? 'at the cluster scope'
+      : `in the namespace ${JSON.stringify(namespace)}`;
+  return forbidden(
+    { group, resource },
+    name,
+    `${who} cannot ${verb} resource ${JSON.stringify(full)} in API group ${JSON.stringify(group)} ${scope}`,
+  );
+}

@@ -1,0 +1,51 @@
+import type { KubeObject } from '../../machinery/object.ts';
+
+/** Objects by key with a lazily kept key order, so that writes pay nothing for lists that nobody asks for. */
+export class Bucket {
+  readonly objects = new Map<string, KubeObject>();
+  // Keys in order as of the last list; what came and went since is merged in at the next one.
+  #sorted: string[] | undefined;
+  #added: string[] = [];
+  #removed = false;
+
+  set(key: string, object: KubeObject): void {
+    if (this.#sorted !== undefined && !this.objects.has(key)) this.#added.push(key);
+    this.objects.set(key, object);
+  }
+
+  delete(key: string): void {
+    if (this.objects.delete(key)) this.#removed = true;
+  }
+
+  /** All keys in byte order. The array is replaced, never changed, when keys come or go. */
+  keys(): readonly string[] {
+    if (this.#sorted === undefined) {
+      this.#sorted = [...this.objects.keys()].sort();
+    } else if (this.#removed || this.#added.length > 0) {
+      // A key that went and came back is in both halves; merging drops the second.
+      const kept = this.#removed ? this.#sorted.filter((key) => this.objects.has(key)) : this.#sorted;
+      const added = this.#added.filter((key) => this.objects.has(key)).sort();
+      this.#sorted = merge(kept, added);
+    }
+    this.#added = [];
+    this.#removed = false;
+    return this.#sorted;
+  }
+}
+
+function merge(left: readonly string[], right: readonly string[]): string[] {
+  const merged: string[] = [];
+  let r = 0;
+  const push = (key: string): void => {
+    if (merged.at(-1) !== key) merged.push(key);
+  };
+  for (const key of left) {
+    for (let next = right[r]; next !== undefined && next < key; next = right[r]) {
+      push(next);
+      r += 1;
+    }
+    push(key);
+  }
+  for (; r < right.length; r += 1) push(right[r] ?? '');
+  return merged;
+}

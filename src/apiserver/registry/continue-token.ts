@@ -1,0 +1,37 @@
+import { badRequest } from '../../machinery/status-error.ts';
+
+/** Where a list goes on: after the key `after`, in the state of `revision`; -1 stands for whatever is newest. */
+export interface ContinueToken {
+  readonly revision: number;
+  readonly after: string;
+}
+
+const tokenVersion = 'meta.k8s.io/v1';
+
+/** The form of the real server's tokens; clients must not read it, people who debug do. */
+export const formatContinueToken = ({ revision, after }: ContinueToken): string =>
+  Buffer.from(JSON.stringify({ v: tokenVersion, rv: revision, start: `${after}\u0000` })).toString('base64url');
+
+/** @throws StatusError `BadRequest` */
+export function parseContinueToken(text: string): ContinueToken {
+  let token: { readonly v?: unknown; readonly rv?: unknown; readonly start?: unknown } | null;
+  try {
+    token = JSON.parse(Buffer.from(text, 'base64url').toString('utf8')) as typeof token;
+  } catch (cause) {
+    throw invalidToken(cause instanceof Error ? cause.message : 'not JSON');
+  }
+  if (token === null || typeof token !== 'object' || token.v !== tokenVersion) {
+    throw invalidToken(`server does not recognize this encoded version ${JSON.stringify(token?.v ?? '')}`);
+  }
+  const { rv, start } = token;
+  if (typeof rv !== 'number' || !Number.isSafeInteger(rv) || rv === 0 || rv < -1) {
+    throw invalidToken(`incorrect encoded start resourceVersion (version ${tokenVersion})`);
+  }
+  if (typeof start !== 'string' || start === '') throw invalidToken(`encoded start key empty (version ${tokenVersion})`);
+  return { revision: rv, after: withoutEnd(start).replace(/^\//, '') };
+}
+
+/** The start of the next page is the smallest key after the last one. */
+const withoutEnd = (start: string): string => (start.endsWith('\u0000') ? start.slice(0, -1) : start);
+
+const invalidToken = (why: string): Error => badRequest(`invalid continue token: continue key is not valid: ${why}`);

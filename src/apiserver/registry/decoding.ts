@@ -1,0 +1,67 @@
+import { cannotBeHandled, DecodeError, decoderFor, fieldComplaints } from '../../machinery/field-validation.ts';
+import type { KindDefinition } from '../../machinery/kind.ts';
+import type { DynamicObject, KubeObject } from '../../machinery/object.ts';
+import { apiVersionOf } from '../../machinery/resource.ts';
+import type { SchemaSet } from '../../machinery/schema.ts';
+import type { WriteRequest } from '../service.ts';
+
+/** Turns what a client sent into an object of the kind: right kind and types, nothing unknown. */
+export class BodyDecoder {
+  readonly #schemas: SchemaSet;
+  // Frozen specs that decoded to themselves once: the thousand pods of a template share one, and it need not be walked again.
+  readonly #clean = new WeakMap<object, KindDefinition>();
+
+  constructor(schemas: SchemaSet) {
+    this.#schemas = schemas;
+  }
+
+  /**
+   * @param before  the stored object that `object` was made from: parts with the same reference are not looked at
+   * @throws StatusError `BadRequest` for another kind, a value of the wrong type, and in Strict mode for unknown or duplicate fields
+   */
+  decode(request: WriteRequest, kind: KindDefinition, object: KubeObject, before?: KubeObject): KubeObject {
+    const typed = asKind(kind, object);
+    const { spec } = typed as DynamicObject;
+    const known = before ?? (isObject(spec) && this.#clean.get(spec) === kind ? { spec } : undefined);
+    let decoded: KubeObject;
+    let unknownFields: readonly string[];
+    try {
+      ({ object: decoded, unknownFields } = decoderFor(this.#schemas, kind.schemaName).decode(typed, known));
+    } catch (err) {
+      if (err instanceof DecodeError) throw cannotBeHandled(kind, err.message);
+      throw err;
+    }
+    if (isObject(spec) && Object.isFrozen(spec) && (decoded as DynamicObject).spec === spec) this.#clean.set(spec, kind);
+    this.#complain(request, kind, unknownFields);
+    return decoded;
+  }
+
+  #complain(request: WriteRequest, kind: KindDefinition, unknownFields: readonly string[]): void {
+    const { fieldValidation = 'Warn', duplicateFields = [], onWarning } = request;
+    if (fieldValidation === 'Ignore' || (unknownFields.length === 0 && duplicateFields.length === 0)) return;
+    const complaints = fieldComplaints(unknownFields, duplicateFields);
+    if (fieldValidation === 'Strict') throw cannotBeHandled(kind, `strict decoding error: ${complaints.join(', ')}`);
+    for (const complaint of complaints) onWarning?.call(request, complaint);
+  }
+}
+
+/** Clients may leave out kind and apiVersion: the path says them. */
+function asKind(kind: KindDefinition, object: KubeObject): KubeObject {
+  const apiVersion = apiVersionOf(kind);
+  const { metadata } = object;
+  if (object.kind === kind.kind && object.apiVersion === apiVersion && isObject(metadata)) return object;
+  const givenKind = object.kind ?? '';
+  const givenVersion = object.apiVersion ?? '';
+  if (givenKind !== '' && givenKind !== kind.kind) {
+    throw cannotBeHandled(
+      { version: kind.version, kind: kind.kind },
+      `converting (${kind.version}.${givenKind}) to (${kind.kind}): unknown conversion`,
+    );
+  }
+  if (givenVersion !== '' && givenVersion !== apiVersion) {
+    throw cannotBeHandled(kind, `no kind ${JSON.stringify(kind.kind)} is registered for version ${JSON.stringify(givenVersion)}`);
+  }
+  return { ...object, kind: kind.kind, apiVersion, metadata: isObject(metadata) ? metadata : ({} as KubeObject['metadata']) };
+}
+
+const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null;

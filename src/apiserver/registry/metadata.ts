@@ -1,0 +1,71 @@
+import { deepEqual, type ObjectMeta } from '../../machinery/object.ts';
+
+/** Metadata as the server writes it: what clients may say is taken over, what the server owns is not. Fields have one order. */
+
+type Draft = { -readonly [K in keyof ObjectMeta]: ObjectMeta[K] };
+
+export interface NewMetadata {
+  readonly name: string;
+  readonly namespace: string | undefined;
+  readonly uid: string;
+  readonly creationTimestamp: string;
+  /** Undefined keeps what the client sent, on kinds whose generation nobody counts. */
+  readonly generation: number | undefined;
+}
+
+/** Of an object to be created. */
+export function createdMetadata(given: ObjectMeta, { name, namespace, uid, creationTimestamp, generation }: NewMetadata): ObjectMeta {
+  const draft: Draft = { name };
+  if (given.generateName !== undefined && given.generateName !== '') draft.generateName = given.generateName;
+  if (namespace !== undefined) draft.namespace = namespace;
+  draft.uid = uid;
+  const counted = generation ?? given.generation;
+  if (counted !== undefined) draft.generation = counted;
+  draft.creationTimestamp = creationTimestamp;
+  copyClientFields(draft, given, undefined);
+  return draft;
+}
+
+/** Of an update: `stored` rules except for what belongs to clients. Parts that are equal are shared with it. */
+export function updatedMetadata(stored: ObjectMeta, given: ObjectMeta): ObjectMeta {
+  const draft: Draft = { name: stored.name };
+  if (given.generateName !== undefined && given.generateName !== '') draft.generateName = given.generateName;
+  if (stored.namespace !== undefined) draft.namespace = stored.namespace;
+  if (stored.uid !== undefined) draft.uid = stored.uid;
+  if (stored.generation !== undefined) draft.generation = stored.generation;
+  if (stored.creationTimestamp !== undefined) draft.creationTimestamp = stored.creationTimestamp;
+  if (stored.deletionTimestamp !== undefined) draft.deletionTimestamp = stored.deletionTimestamp;
+  if (stored.deletionGracePeriodSeconds !== undefined) draft.deletionGracePeriodSeconds = stored.deletionGracePeriodSeconds;
+  copyClientFields(draft, given, stored);
+  return draft;
+}
+
+const clientFields = ['labels', 'annotations', 'ownerReferences', 'finalizers', 'managedFields'] as const;
+
+function copyClientFields(draft: Draft, given: ObjectMeta, stored: ObjectMeta | undefined): void {
+  for (const field of clientFields) {
+    const value = given[field];
+    if (value === undefined || value === null || isEmpty(value)) continue;
+    const kept = stored?.[field];
+    (draft as Record<string, unknown>)[field] = kept !== undefined && deepEqual(kept, value) ? kept : value;
+  }
+}
+
+function isEmpty(value: object): boolean {
+  for (const _ in value) return false;
+  return true;
+}
+
+/** Whether two metadata of one object say the same; resourceVersion is not looked at. */
+export function sameMetadata(a: ObjectMeta, b: ObjectMeta): boolean {
+  const left = a as unknown as Readonly<Record<string, unknown>>;
+  const right = b as unknown as Readonly<Record<string, unknown>>;
+  let fields = 0;
+  for (const key in left) {
+    if (key === 'resourceVersion') continue;
+    fields += 1;
+    if (!deepEqual(left[key], right[key])) return false;
+  }
+  for (const key in right) if (key !== 'resourceVersion') fields -= 1;
+  return fields === 0;
+}

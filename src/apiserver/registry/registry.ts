@@ -1,0 +1,152 @@
+import type { Clock } from '../../base/clock.ts';
+import type { Metrics } from '../../base/metrics.ts';
+import type { KindDefinition } from '../../machinery/kind.ts';
+import type { KubeObject } from '../../machinery/object.ts';
+import type { Storage, StorageEvent } from '../../storage/storage.ts';
+import { atRevision, decode } from './encoding.ts';
+import { resourcePrefixOf, splitStoreKey } from './keys.ts';
+import { ResourceState } from './resource-state.ts';
+import { bookmarkOf, type RegistryCounters, SharedChange } from './watch-record.ts';
+
+/**
+ * The API server's memory: every object of every served kind, fed by one watch of the whole store. A write is in here before its caller
+ * is told, so that reads and watches that start later see it.
+ */
+export interface Registry {
+  /** Revision up to which the memory is complete. */
+  readonly revision: number;
+  readonly counters: RegistryCounters;
+  readonly storage: Storage;
+  stateOf(kind: KindDefinition): ResourceState;
+  get(kind: KindDefinition, key: string): KubeObject | undefined;
+  /** Resolves with true once `revision` is in memory, with false when that takes longer than `timeoutMs`. */
+  waitFor(revision: number, timeoutMs: number): Promise<boolean>;
+  /** Ends all watches and stops following the store. */
+  stop(): void;
+}
+
+export interface RegistryOptions {
+  readonly storage: Storage;
+  readonly kinds: readonly KindDefinition[];
+  readonly clock: Clock;
+  readonly metrics?: Metrics | undefined;
+  /** The store ended the watch: nothing that happens from now on is seen. */
+  readonly onFailure: (err: Error) => void;
+}
+
+/** Objects decoded in one turn of the event loop at start. */
+const loadSlice = 200;
+const bookmarkEveryMs = 60_000;
+
+export async function startRegistry({ storage, kinds, clock, metrics, onFailure }: RegistryOptions): Promise<Registry> {
+  const abort = new AbortController();
+  const counters: RegistryCounters = { encodes: 0, noopWrites: 0, watchPredicateCalls: 0 };
+  const waiters = new Set<{ readonly revision: number; readonly done: () => void }>();
+  const states = new Map<string, ResourceState>();
+  let revision = 0;
+  let cancelBookmarks: (() => void) | undefined;
+
+  const snapshot = await storage.range({ prefix: '' });
+  revision = snapshot.revision;
+  for (const kind of kinds) {
+    const prefix = resourcePrefixOf(kind);
+    if (!states.has(prefix)) states.set(prefix, new ResourceState(kind, revision, counters));
+  }
+  let decoded = 0;
+  for (const entry of snapshot.entries) {
+    const { prefix, key } = splitStoreKey(entry.key);
+    states.get(prefix)?.load(key, decode(entry.text, entry.revision));
+    decoded += 1;
+    if (decoded % loadSlice === 0) await new Promise((resolve) => setImmediate(resolve));
+  }
+  await storage.watch({ prefix: '', afterRevision: revision, signal: abort.signal, onEvents, onEnd });
+  scheduleBookmarks();
+
+  function onEvents(events: readonly StorageEvent[]): void {
+    const touched = new Set<ResourceState>();
+    for (const event of events) {
+      const { prefix, key } = splitStoreKey(event.key);
+      const state = states.get(prefix);
+      if (state === undefined) continue;
+      apply(state, key, event);
+      touched.add(state);
+    }
+    revision = events.at(-1)?.revision ?? revision;
+    for (const state of touched) state.hub.flush();
+    for (const waiter of waiters) if (waiter.revision <= revision) waiter.done();
+  }
+
+  function apply(state: ResourceState, key: string, event: StorageEvent): void {
+    const before = state.get(key);
+    if (event.type === 'delete') {
+      if (before === undefined) return;
+      const change = { revision: event.revision, key, before, after: undefined };
+      state.apply(change);
+      state.hub.dispatch(new SharedChange(change, counters));
+      return;
+    }
+    const { decoded: companion, text } = event.value;
+    const after = companion === undefined ? decode(text, event.revision) : atRevision(companion as KubeObject, event.revision);
+    const change = { revision: event.revision, key, before, after };
+    state.apply(change);
+    state.hub.dispatch(new SharedChange(change, counters, text));
+  }
+
+  function onEnd(err: Error): void {
+    for (const state of states.values()) state.hub.end(err);
+    if (!abort.signal.aborted) onFailure(err);
+  }
+
+  function scheduleBookmarks(): void {
+    cancelBookmarks = clock.after(bookmarkEveryMs, () => {
+      for (const state of states.values()) state.hub.bookmark(bookmarkOf(state.kind, revision));
+      scheduleBookmarks();
+    });
+  }
+
+  metrics?.addCollector(function* () {
+    yield* counterLines('encodes_total', 'Objects encoded to JSON, for the store or a watch.', counters.encodes);
+    yield* counterLines('noop_writes_total', 'Writes that changed nothing and were not made.', counters.noopWrites);
+    yield* counterLines(
+      'watch_predicate_calls_total',
+      'Objects compared with a selector because no index answered.',
+      counters.watchPredicateCalls,
+    );
+  });
+
+  return {
+    get revision() {
+      return revision;
+    },
+    counters,
+    storage,
+    stateOf(kind) {
+      const state = states.get(resourcePrefixOf(kind));
+      if (state === undefined) throw new Error(`resource ${resourcePrefixOf(kind)} is not served`);
+      return state;
+    },
+    get: (kind, key) => states.get(resourcePrefixOf(kind))?.get(key),
+    waitFor(wanted, timeoutMs) {
+      if (wanted <= revision) return Promise.resolve(true);
+      return new Promise((resolve) => {
+        const settle = (reached: boolean): void => {
+          cancel();
+          waiters.delete(waiter);
+          resolve(reached);
+        };
+        const cancel = clock.after(timeoutMs, () => settle(false));
+        const waiter = { revision: wanted, done: () => settle(true) };
+        waiters.add(waiter);
+      });
+    },
+    stop() {
+      abort.abort();
+      cancelBookmarks?.();
+      for (const state of states.values()) state.hub.end();
+    },
+  };
+}
+
+function* counterLines(name: string, help: string, value: number): Iterable<string> {
+  yield `# HELP ${name} ${help}\n# TYPE ${name} counter\n${name} ${value}\n`;
+}

@@ -1,0 +1,115 @@
+import type { Scale } from '../../api/autoscaling/v1/scale.ts';
+import type { Binding } from '../../api/core/v1/binding.ts';
+import { type Pod, type PodCondition, pods } from '../../api/core/v1/pod.ts';
+import { timestampOf } from '../../base/clock.ts';
+import { setCondition } from '../../machinery/conditions.ts';
+import type { KindDefinition } from '../../machinery/kind.ts';
+import type { DynamicObject, KubeObject } from '../../machinery/object.ts';
+import { compileLabelSelector, type LabelSelectorObject } from '../../machinery/selector.ts';
+import { badRequest, conflict, invalid, StatusError } from '../../machinery/status-error.ts';
+
+/** Changes that are asked for through a subresource whose body is another kind. */
+
+// -------------------------------------------------------------------------------------------------------------------------------- scale
+
+interface ScalePaths {
+  readonly specReplicas: readonly string[];
+  readonly statusReplicas: readonly string[];
+  readonly selector: readonly string[];
+}
+
+export function scalePathsOf(kind: KindDefinition): ScalePaths | undefined {
+  const scale = kind.subresources.find(({ name }) => name === 'scale')?.scale;
+  if (scale === undefined) return undefined;
+  const split = (path: string): readonly string[] => path.split('.').filter((part) => part !== '');
+  return {
+    specReplicas: split(scale.specReplicasPath),
+    statusReplicas: split(scale.statusReplicasPath),
+    selector: split(scale.selectorPath),
+  };
+}
+
+export function scaleOf(object: KubeObject, paths: ScalePaths): Scale {
+  const { name, namespace, uid, resourceVersion, creationTimestamp } = object.metadata;
+  const replicas = valueAt(object, paths.specReplicas);
+  const current = valueAt(object, paths.statusReplicas);
+  const selector = valueAt(object, paths.selector) as LabelSelectorObject | undefined;
+  return {
+    kind: 'Scale',
+    apiVersion: 'autoscaling/v1',
+    metadata: {
+      name,
+      ...(namespace === undefined ? {} : { namespace }),
+      ...(uid === undefined ? {} : { uid }),
+      ...(resourceVersion === undefined ? {} : { resourceVersion }),
+      ...(creationTimestamp === undefined ? {} : { creationTimestamp }),
+    },
+    spec: typeof replicas === 'number' ? { replicas } : {},
+    status: {
+      replicas: typeof current === 'number' ? current : 0,
+      ...(selector === undefined ? {} : { selector: compileLabelSelector(selector).toString() }),
+    },
+  };
+}
+
+/** `object` with the replicas that `scale` wants; name, uid and resourceVersion are the client's, to be checked like those of a PUT. */
+export function withScale(object: KubeObject, scale: Scale, paths: ScalePaths): KubeObject {
+  const replicas = scale.spec?.replicas ?? 0;
+  const { name, namespace, uid, resourceVersion } = scale.metadata;
+  if (!Number.isInteger(replicas) || replicas < 0) {
+    throw invalid({ group: 'autoscaling', kind: 'Scale' }, object.metadata.name, [
+      { type: 'FieldValueInvalid', field: 'spec.replicas', message: `Invalid value: ${replicas}: must be greater than or equal to 0` },
+    ]);
+  }
+  const metadata = {
+    ...object.metadata,
+    name,
+    ...(namespace === undefined ? {} : { namespace }),
+    ...(uid === undefined ? {} : { uid }),
+    ...(resourceVersion === undefined ? {} : { resourceVersion }),
+  };
+  return { ...(setAt(object, paths.specReplicas, replicas) as DynamicObject), metadata };
+}
+
+function valueAt(value: unknown, path: readonly string[]): unknown {
+  let at = value;
+  for (const field of path) {
+    if (typeof at !== 'object' || at === null || !Object.hasOwn(at, field)) return undefined;
+    at = (at as Readonly<Record<string, unknown>>)[field];
+  }
+  return at;
+}
+
+function setAt(target: unknown, [field, ...rest]: readonly string[], value: unknown): unknown {
+  if (field === undefined) return value;
+  const object = typeof target === 'object' && target !== null ? (target as Readonly<Record<string, unknown>>) : {};
+  return { ...object, [field]: setAt(object[field], rest, value) };
+}
+
+// ------------------------------------------------------------------------------------------------------------------------------ binding
+
+/** The pod, assigned to the node that the binding names. */
+export function bound(pod: Pod, { target, metadata }: Binding, nowMs: number): Pod {
+  const what = { group: '', resource: 'pods/binding' };
+  const { name, uid } = pod.metadata;
+  const node = target?.name ?? '';
+  if (node === '') throw new StatusError({ code: 500, reason: '', message: 'target.name: Required value' });
+  if ((target?.kind ?? '') !== '' && target?.kind !== 'Node')
+    throw badRequest(`target.kind: Unsupported value: ${JSON.stringify(target?.kind)}`);
+  if (metadata?.uid !== undefined && metadata.uid !== '' && metadata.uid !== uid) {
+    throw conflict(what, name, `Precondition failed: UID in precondition: ${metadata.uid}, UID in object meta: ${uid ?? ''}`);
+  }
+  if (pod.metadata.deletionTimestamp !== undefined)
+    throw conflict(what, name, `pod ${name} is being deleted, cannot be assigned to a host`);
+  if ((pod.spec.nodeName ?? '') !== '') {
+    throw conflict(what, name, `pod ${name} is already assigned to node ${JSON.stringify(pod.spec.nodeName)}`);
+  }
+  const scheduled: PodCondition = { type: 'PodScheduled', status: 'True' };
+  return {
+    ...pod,
+    spec: { ...pod.spec, nodeName: node },
+    status: { ...pod.status, conditions: setCondition<PodCondition>(pod.status?.conditions, scheduled, timestampOf(nowMs)) },
+  };
+}
+
+export const isPods = (kind: KindDefinition): boolean => kind.group === pods.group && kind.resource === pods.resource;

@@ -1,0 +1,401 @@
+import { randomUUID } from 'node:crypto';
+import { validateObjectMeta } from '../../api/object-meta.ts';
+import { type Clock, timestampOf } from '../../base/clock.ts';
+import type { DeleteOptions } from '../../client/client.ts';
+import type { KindDefinition } from '../../machinery/kind.ts';
+import { type DynamicObject, deepEqual, deepFreeze, type KubeObject, keyOf, type ObjectRef } from '../../machinery/object.ts';
+import {
+  alreadyExists,
+  badRequest,
+  conflict,
+  internalError,
+  invalid,
+  isStatusError,
+  notFound,
+  StatusError,
+} from '../../machinery/status-error.ts';
+import type { WriteResult } from '../../storage/storage.ts';
+import type { AdmissionChain, Operation } from '../admission/admission.ts';
+import type { DeleteOutcome, WriteRequest } from '../service.ts';
+import type { BodyDecoder } from './decoding.ts';
+import { checkDeleteOptions, deletionOf, isReleased } from './deletion.ts';
+import { atRevision, encode, inFieldOrder, withoutRevision } from './encoding.ts';
+import { KeyLock } from './key-lock.ts';
+import { storeKeyOf } from './keys.ts';
+import { createdMetadata, sameMetadata, updatedMetadata } from './metadata.ts';
+import { generateName } from './names.ts';
+import type { Registry } from './registry.ts';
+
+/**
+ * Everything that changes the store. Each write looks at the stored object, makes the next one from it (copy on write), lets admission
+ * and validation see it, and compares-and-sets; a write that changes nothing is not made.
+ */
+export interface Writer {
+  create(request: WriteRequest, kind: KindDefinition, namespace: string | undefined, object: KubeObject): Promise<KubeObject>;
+  modify(request: WriteRequest, kind: KindDefinition, ref: ObjectRef, modification: Modification): Promise<KubeObject>;
+  delete(request: WriteRequest, kind: KindDefinition, ref: ObjectRef, options: DeleteOptions): Promise<DeleteOutcome>;
+}
+
+export interface Modification {
+  /** Which part of the result is taken over: all but status, or that part alone. `whole` is for the server's own changes. */
+  readonly part: 'main' | 'status' | 'finalize' | 'whole';
+  /** What the client wants, made from the stored object; may be called again when another process wrote in between. */
+  change(stored: KubeObject): KubeObject;
+}
+
+export interface WriterOptions {
+  readonly registry: Registry;
+  readonly admission: AdmissionChain;
+  readonly decoder: BodyDecoder;
+  readonly clock: Clock;
+  /** [0, 1), for generated names. */
+  readonly random?: () => number;
+  readonly newUid?: () => string;
+}
+
+/** Draws of a generated name before the client is told that there is none; upstream's number. */
+const maxNameDraws = 8;
+/** Tries of a write that other processes keep winning. */
+const maxAttempts = 5;
+const catchUpMs = 3000;
+
+export function createWriter({ registry, admission, decoder, clock, random = Math.random, newUid = randomUUID }: WriterOptions): Writer {
+  const lock = new KeyLock();
+  const { storage, counters } = registry;
+
+  let secondOfTimestamp = 0;
+  let timestamp = '';
+  function now(): string {
+    const second = Math.floor(clock.now() / 1000);
+    if (second !== secondOfTimestamp) {
+      secondOfTimestamp = second;
+      timestamp = timestampOf(second * 1000);
+    }
+    return timestamp;
+  }
+
+  // ------------------------------------------------------------------------------------------------------------------------- create
+
+  async function create(
+    request: WriteRequest,
+    kind: KindDefinition,
+    namespace: string | undefined,
+    object: KubeObject,
+  ): Promise<KubeObject> {
+    const decoded = decoder.decode(request, kind, object);
+    const { metadata } = decoded;
+    if (metadata.resourceVersion !== undefined && metadata.resourceVersion !== '') {
+      throw new StatusError({ code: 500, reason: '', message: 'resourceVersion should not be set on objects to be created' });
+    }
+    checkNamespace(kind, namespace, metadata.namespace);
+    const scope = kind.namespaced ? namespace : undefined;
+    const given = metadata.name ?? '';
+    const prefix = metadata.generateName ?? '';
+    if (given !== '' || prefix === '') return createNamed(request, kind, scope, given, decoded);
+    for (let draw = 1; ; draw += 1) {
+      const name = generateName(prefix, random);
+      const key = keyOfName(scope, name);
+      const taken = registry.get(kind, key) !== undefined || lock.isHeld(storeKeyOf(kind, key));
+      if (taken && draw < maxNameDraws) continue;
+      try {
+        return await createNamed(request, kind, scope, name, decoded);
+      } catch (err) {
+        // Another process drew the same name.
+        if (!isStatusError(err) || err.reason !== 'AlreadyExists' || draw >= maxNameDraws) throw err;
+      }
+    }
+  }
+
+  function createNamed(
+    request: WriteRequest,
+    kind: KindDefinition,
+    namespace: string | undefined,
+    name: string,
+    decoded: KubeObject,
+  ): Promise<KubeObject> {
+    const key = keyOfName(namespace, name);
+    const storeKey = storeKeyOf(kind, key);
+    return lock.run(storeKey, () =>
+      settling(async (onSettled) => {
+        const metadata = createdMetadata(decoded.metadata, {
+          name,
+          namespace,
+          uid: newUid(),
+          creationTimestamp: now(),
+          generation: kind.hasGeneration ? 1 : undefined,
+        });
+        let object: KubeObject = inFieldOrder(decoded, metadata);
+        object = kind.defaults?.(object) ?? object;
+        object = kind.prepareForCreate?.(object) ?? object;
+        object = admit(request, kind, 'create', { namespace, name, object, before: undefined, onSettled });
+        warn(request, kind, object);
+        validate(kind, name, object, undefined);
+        if (registry.get(kind, key) !== undefined) throw alreadyExists(kind, name);
+        deepFreeze(object);
+        if (request.dryRun === true) return object;
+        const result = await stored(storage.create(storeKey, toValue(object)));
+        if (!result.ok) throw alreadyExists(kind, name);
+        return committed(kind, key, object, result.revision);
+      }),
+    );
+  }
+
+  // ------------------------------------------------------------------------------------------------------------------------- modify
+
+  function modify(request: WriteRequest, kind: KindDefinition, ref: ObjectRef, { part, change }: Modification): Promise<KubeObject> {
+    const { name } = ref;
+    const key = keyOfName(kind.namespaced ? ref.namespace : undefined, name);
+    return lock.run(storeKeyOf(kind, key), async () => {
+      for (let attempt = 1; ; attempt += 1) {
+        const before = registry.get(kind, key);
+        if (before === undefined) throw notFound(kind, name);
+        const wanted = change(before);
+        checkIdentity(kind, ref, before, wanted);
+        const outcome = await settling((onSettled) => replace(request, kind, key, part, before, wanted, onSettled));
+        if (outcome.ok) return outcome.object;
+        // Somebody else's write came first. Who named a version has to look again, for the rest the change is made anew.
+        if (attempt === maxAttempts) throw conflict(kind, name);
+        if (outcome.currentRevision === 0) throw notFound(kind, name);
+        await registry.waitFor(outcome.currentRevision, catchUpMs);
+      }
+    });
+  }
+
+  type Replaced = { readonly ok: true; readonly object: KubeObject } | { readonly ok: false; readonly currentRevision: number };
+
+  async function replace(
+    request: WriteRequest,
+    kind: KindDefinition,
+    key: string,
+    part: Modification['part'],
+    before: KubeObject,
+    wanted: KubeObject,
+    onSettled: (release: () => void) => void,
+  ): Promise<Replaced> {
+    const { name, namespace } = before.metadata;
+    let next: KubeObject;
+    switch (part) {
+      case 'main':
+        next = mainUpdate(kind, before, decoder.decode(request, kind, wanted, before));
+        next = admit(request, kind, 'update', { namespace, name, object: next, before, onSettled });
+        next = withGeneration(kind, before, shared(before, next));
+        warn(request, kind, next, before);
+        validate(kind, name, next, before);
+        break;
+      case 'status': {
+        next = statusUpdate(before, decoder.decode(request, kind, wanted, before));
+        const errors = kind.validateStatus?.(next, before) ?? [];
+        if (errors.length > 0) throw invalid(kind, name, errors);
+        break;
+      }
+      case 'finalize':
+        next = finalizeUpdate(before, decoder.decode(request, kind, wanted, before));
+        break;
+      case 'whole':
+        next = inFieldOrder(wanted, updatedMetadata(before.metadata, wanted.metadata));
+        break;
+      default:
+        return part satisfies never;
+    }
+    next = shared(before, next);
+    const expected = Number(before.metadata.resourceVersion);
+    if (isReleased(kind, next)) {
+      deepFreeze(next);
+      const final = atRevision(next, expected);
+      if (request.dryRun === true) return { ok: true, object: final };
+      const result = await stored(storage.delete(storeKeyOf(kind, key), expected));
+      return result.ok ? { ok: true, object: final } : result;
+    }
+    if (isNoop(before, next)) {
+      counters.noopWrites += 1;
+      return { ok: true, object: before };
+    }
+    deepFreeze(next);
+    if (request.dryRun === true) return { ok: true, object: atRevision(next, expected) };
+    const result = await stored(storage.update(storeKeyOf(kind, key), toValue(next), expected));
+    return result.ok ? { ok: true, object: committed(kind, key, next, result.revision) } : result;
+  }
+
+  /** The client's object, with what it may not change put back. */
+  function mainUpdate(kind: KindDefinition, before: KubeObject, wanted: KubeObject): KubeObject {
+    const metadata = updatedMetadata(before.metadata, wanted.metadata);
+    let next: DynamicObject = inFieldOrder(wanted, metadata);
+    if (kind.subresources.some(({ name }) => name === 'status')) {
+      const { status: _, ...rest } = next;
+      const { status } = before as DynamicObject;
+      next = status === undefined ? (rest as DynamicObject) : ({ ...rest, status } as DynamicObject);
+    }
+    let object: KubeObject = shared(before, next);
+    object = kind.defaults?.(object, before) ?? object;
+    return kind.prepareForUpdate?.(object, before) ?? object;
+  }
+
+  function statusUpdate(before: KubeObject, wanted: KubeObject): KubeObject {
+    const { status } = wanted as DynamicObject;
+    const { status: _, ...rest } = withoutRevision(before) as DynamicObject;
+    return (status === undefined ? rest : { ...rest, status }) as DynamicObject;
+  }
+
+  function finalizeUpdate(before: KubeObject, wanted: KubeObject): KubeObject {
+    const spec = (before as DynamicObject).spec as Readonly<Record<string, unknown>> | undefined;
+    const { finalizers: _, ...rest } = spec ?? {};
+    const finalizers = ((wanted as DynamicObject).spec as { readonly finalizers?: readonly string[] } | undefined)?.finalizers ?? [];
+    return { ...withoutRevision(before), spec: finalizers.length === 0 ? rest : { ...rest, finalizers } } as DynamicObject;
+  }
+
+  // ------------------------------------------------------------------------------------------------------------------------- delete
+
+  function remove(request: WriteRequest, kind: KindDefinition, ref: ObjectRef, options: DeleteOptions): Promise<DeleteOutcome> {
+    const { name } = ref;
+    const key = keyOfName(kind.namespaced ? ref.namespace : undefined, name);
+    const storeKey = storeKeyOf(kind, key);
+    return lock.run(storeKey, async () => {
+      for (let attempt = 1; ; attempt += 1) {
+        const before = registry.get(kind, key);
+        if (before === undefined) throw notFound(kind, name);
+        checkDeleteOptions(kind, before, options);
+        admit(request, kind, 'delete', { namespace: before.metadata.namespace, name, object: before, before, onSettled: () => {} });
+        const deletion = deletionOf(kind, before, options, clock.now());
+        if (deletion.type === 'unchanged') return { type: 'object', object: before };
+        const expected = Number(before.metadata.resourceVersion);
+        const object = withoutRevision(deletion.object);
+        deepFreeze(object);
+        if (request.dryRun === true || options.dryRun === true) return answerOf(kind, deletion.type, atRevision(object, expected));
+        const result = await stored(
+          deletion.type === 'remove' ? storage.delete(storeKey, expected) : storage.update(storeKey, toValue(object), expected),
+        );
+        if (result.ok) return answerOf(kind, deletion.type, atRevision(object, result.revision));
+        if (attempt === maxAttempts) throw conflict(kind, name);
+        if (result.currentRevision === 0) throw notFound(kind, name);
+        await registry.waitFor(result.currentRevision, catchUpMs);
+      }
+    });
+  }
+
+  // ------------------------------------------------------------------------------------------------------------------------- parts
+
+  interface Admitted {
+    readonly namespace: string | undefined;
+    readonly name: string;
+    readonly object: KubeObject;
+    readonly before: KubeObject | undefined;
+    readonly onSettled: (release: () => void) => void;
+  }
+
+  function admit(request: WriteRequest, kind: KindDefinition, operation: Operation, admitted: Admitted): KubeObject {
+    if (admission.stepsFor(kind, operation).length === 0) return admitted.object;
+    return admission.admit({ ...admitted, operation, kind, user: request.user, dryRun: request.dryRun === true });
+  }
+
+  function toValue(object: KubeObject): { readonly text: string; readonly decoded: KubeObject } {
+    counters.encodes += 1;
+    return { text: encode(object), decoded: object };
+  }
+
+  /** The object at its revision; it is in the registry by now, unless another process replaced it at once. */
+  function committed(kind: KindDefinition, key: string, object: KubeObject, revision: number): KubeObject {
+    const seen = registry.get(kind, key);
+    return seen?.metadata.resourceVersion === String(revision) ? seen : atRevision(object, revision);
+  }
+
+  return { create, modify, delete: remove };
+}
+
+const keyOfName = (namespace: string | undefined, name: string): string =>
+  namespace === undefined ? name : keyOf({ metadata: { namespace, name } });
+
+/** Runs a write and, when it has settled, what its steps left to be released. */
+async function settling<T>(write: (onSettled: (release: () => void) => void) => Promise<T>): Promise<T> {
+  let releases: (() => void)[] | undefined;
+  try {
+    return await write((release) => {
+      releases ??= [];
+      releases.push(release);
+    });
+  } finally {
+    if (releases !== undefined) for (const release of releases) release();
+  }
+}
+
+async function stored(write: Promise<WriteResult>): Promise<WriteResult> {
+  try {
+    return await write;
+  } catch (cause) {
+    throw internalError(cause instanceof Error ? cause.message : 'the store failed', cause);
+  }
+}
+
+function checkNamespace(kind: KindDefinition, namespace: string | undefined, given: string | undefined): void {
+  if (!kind.namespaced || given === undefined || given === '' || given === namespace) return;
+  throw badRequest('the namespace of the provided object does not match the namespace sent on the request');
+}
+
+/** What a client sends is about the object it names, at the version it knows. */
+function checkIdentity(kind: KindDefinition, ref: ObjectRef, before: KubeObject, { metadata }: KubeObject): void {
+  const { name, namespace, uid, resourceVersion } = metadata ?? {};
+  if ((name ?? '') === '') {
+    throw badRequest(`the name of the object (${ref.name} based on URL) was undeterminable: name must be provided`);
+  }
+  if (name !== ref.name) throw badRequest(`the name of the object (${name}) does not match the name on the URL (${ref.name})`);
+  checkNamespace(kind, ref.namespace, namespace);
+  const stored = before.metadata;
+  if (uid !== undefined && uid !== '' && uid !== stored.uid) {
+    const key = `/registry/${kind.resource}/${keyOf(before)}`;
+    throw conflict(
+      kind,
+      ref.name,
+      `StorageError: invalid object, Code: 4, Key: ${key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: ${uid}, UID in object meta: ${stored.uid ?? ''}`,
+    );
+  }
+  if (resourceVersion !== undefined && resourceVersion !== '' && resourceVersion !== stored.resourceVersion) throw conflict(kind, ref.name);
+}
+
+function validate(kind: KindDefinition, name: string, object: KubeObject, before: KubeObject | undefined): void {
+  const errors = [...validateObjectMeta(kind, object, before), ...(kind.validate?.(object, before) ?? [])];
+  if (errors.length > 0) throw invalid(kind, name, errors);
+}
+
+function warn(request: WriteRequest, kind: KindDefinition, object: KubeObject, before?: KubeObject): void {
+  if (kind.warnings === undefined || request.onWarning === undefined) return;
+  for (const text of kind.warnings(object, before)) request.onWarning(text);
+}
+
+/** `next`, holding the stored parts wherever they are equal: less memory, and what follows sees at a glance what changed. */
+function shared(before: KubeObject, next: KubeObject): DynamicObject {
+  const old = before as DynamicObject;
+  const fresh = next as DynamicObject;
+  let copy: Record<string, unknown> | undefined;
+  for (const field in fresh) {
+    if (field === 'metadata' || fresh[field] === old[field] || !deepEqual(fresh[field], old[field])) continue;
+    copy ??= { ...fresh };
+    copy[field] = old[field];
+  }
+  return (copy ?? fresh) as DynamicObject;
+}
+
+function withGeneration(kind: KindDefinition, before: KubeObject, next: DynamicObject): KubeObject {
+  if (!kind.hasGeneration || !wantsOther(before as DynamicObject, next)) return next;
+  return { ...next, metadata: { ...next.metadata, generation: (before.metadata.generation ?? 0) + 1 } };
+}
+
+/** Whether anything but metadata and status differs. */
+function wantsOther(before: DynamicObject, next: DynamicObject): boolean {
+  for (const field in next) if (field !== 'metadata' && field !== 'status' && next[field] !== before[field]) return true;
+  for (const field in before) if (field !== 'metadata' && field !== 'status' && !Object.hasOwn(next, field)) return true;
+  return false;
+}
+
+/** `next` holds the stored parts where they are equal, so that references decide. */
+function isNoop(before: KubeObject, next: KubeObject): boolean {
+  return (
+    !wantsOther(before as DynamicObject, next as DynamicObject) &&
+    (before as DynamicObject).status === (next as DynamicObject).status &&
+    sameMetadata(before.metadata, next.metadata)
+  );
+}
+
+function answerOf(kind: KindDefinition, type: 'mark' | 'remove', object: KubeObject): DeleteOutcome {
+  if (type === 'mark' || kind.deleteAnswer === 'object') return { type: 'object', object };
+  const { name, namespace, uid = '' } = object.metadata;
+  return { type: 'status', ref: { name, namespace }, uid };
+}
