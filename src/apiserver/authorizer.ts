@@ -4,7 +4,7 @@ import { parseFieldSelector } from '../machinery/selector.ts';
 import { forbidden, StatusError } from '../machinery/status-error.ts';
 import type { Registry } from './registry/registry.ts';
 import type { RequestAttributes } from './service.ts';
-import type { UserInfo } from './user.ts';
+import { apiServerUser, type UserInfo } from './user.ts';
 
 /**
  * Who may do what, until RBAC exists: cluster administrators and the cluster's own components everything, a node what concerns its own
@@ -15,7 +15,7 @@ export interface Authorizer {
   authorize(user: UserInfo, attributes: RequestAttributes): void;
 }
 
-const components: ReadonlySet<string> = new Set(['system:apiserver', 'system:kube-controller-manager', 'system:kube-scheduler']);
+const components: ReadonlySet<string> = new Set([apiServerUser.name, 'system:kube-controller-manager', 'system:kube-scheduler']);
 const componentPrefix = 'system:midship:';
 const nodePrefix = 'system:node:';
 

@@ -5,3 +5,6 @@ export interface UserInfo {
   readonly uid?: string;
   readonly extra?: Readonly<Record<string, readonly string[]>>;
 }
+
+/** The API server itself, when it makes what every cluster has. */
+export const apiServerUser: UserInfo = { name: 'system:apiserver', groups: ['system:masters', 'system:authenticated'] };

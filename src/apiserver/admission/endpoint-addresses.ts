@@ -1,6 +1,7 @@
 import { isIPv6 } from 'node:net';
 import type { EndpointSlice } from '../../api/discovery/v1/endpoint-slice.ts';
 import { type FieldError, invalid } from '../../machinery/status-error.ts';
+import { apiServerUser } from '../user.ts';
 import { type AddressRange, inRange, parseRange, tryAddress } from './addresses.ts';
 import type { AdmissionStep } from './admission.ts';
 
@@ -18,8 +19,10 @@ export function endpointAddresses(podCidr: string | undefined): AdmissionStep {
   return {
     name: 'EndpointAddresses',
     appliesTo: ({ group, resource }, operation) => operation !== 'delete' && group === 'discovery.k8s.io' && resource === 'endpointslices',
-    admit({ kind, name, object, before }) {
+    admit({ kind, name, object, before, user }) {
       const { endpoints } = object as EndpointSlice;
+      // The server's own address, behind the `kubernetes` Service, is wherever it listens.
+      if (user.name === apiServerUser.name) return object;
       if (endpoints === (before as EndpointSlice | undefined)?.endpoints) return object;
       const errors = (endpoints ?? []).flatMap(({ addresses }, at) =>
         addresses.flatMap((address, index) => refusalOf(address, `endpoints[${at}].addresses[${index}]`, own)),

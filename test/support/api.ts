@@ -1,0 +1,46 @@
+import { builtInKinds } from '../../src/api/kinds.ts';
+import { loadSchemas } from '../../src/api/schemas.ts';
+import { type ApiServiceOptions, createApiService, type RunningApiService } from '../../src/apiserver/api-service.ts';
+import { createLocalClient } from '../../src/apiserver/local-client.ts';
+import type { UserInfo } from '../../src/apiserver/user.ts';
+import { createLog } from '../../src/base/log.ts';
+import type { Client } from '../../src/client/client.ts';
+import type { KindDefinition } from '../../src/machinery/kind.ts';
+import { openMemoryStorage } from '../../src/storage/memory/storage.ts';
+import type { Storage } from '../../src/storage/storage.ts';
+
+export interface TestApi {
+  readonly service: RunningApiService;
+  readonly storage: Storage;
+  /** Of an administrator, unless a user is named. */
+  clientFor(user?: UserInfo, userAgent?: string): Client;
+  stop(): Promise<void>;
+}
+
+export const testServiceCidr = '127.64.0.0/20';
+export const testLoopbackCidr = '127.64.0.0/16';
+export const admin: UserInfo = { name: 'admin', groups: ['system:masters', 'system:authenticated'] };
+
+/** The API service over a memory store (or `storage`), with nothing in it. */
+export async function startTestApi(options: Partial<ApiServiceOptions> = {}): Promise<TestApi> {
+  const kinds: readonly KindDefinition[] = options.kinds ?? builtInKinds;
+  const storage = options.storage ?? (await openMemoryStorage());
+  const service = await createApiService({
+    storage,
+    kinds,
+    schemas: loadSchemas(kinds.map(({ schemas }) => schemas)),
+    serviceCidr: testServiceCidr,
+    loopbackCidr: testLoopbackCidr,
+    log: createLog({ level: 'silent' }),
+    ...options,
+  });
+  return {
+    service,
+    storage,
+    clientFor: (user = admin, userAgent = 'test') => createLocalClient({ service, user, userAgent }),
+    async stop() {
+      service.stop();
+      await storage.close();
+    },
+  };
+}
