@@ -4,9 +4,17 @@ import type {
   DeploymentSpec as V1DeploymentSpec,
   DeploymentStatus as V1DeploymentStatus,
 } from 'kubernetes-types/apps/v1.d.ts';
+import { tryPercent } from '../../../machinery/int-or-string.ts';
 import type { KindDefinition } from '../../../machinery/kind.ts';
-import type { DeepReadonly, Kube } from '../../../machinery/object.ts';
+import { type DeepReadonly, deepEqual, type Kube } from '../../../machinery/object.ts';
+import type { FieldError } from '../../../machinery/status-error.ts';
 import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
+import { isAbsent, withDefaults, withField } from '../../copy-on-write.ts';
+import { defaultPodTemplate } from '../../core/v1/pod-spec-defaults.ts';
+import { forbidden, immutable, invalidValue, notSupported, required } from '../../field-errors.ts';
+import { checkIntOrPercent, checkNonNegative, checkNotAbove100Percent } from '../../formats.ts';
+import { workloadColumns } from '../../workload-columns.ts';
+import { checkSelectorAndTemplate } from '../../workload-validation.ts';
 
 export const deployments: KindDefinition<Deployment> = {
   group: 'apps',
@@ -30,10 +38,100 @@ export const deployments: KindDefinition<Deployment> = {
       scale: { specReplicasPath: '.spec.replicas', statusReplicasPath: '.status.replicas', selectorPath: '.spec.selector' },
     },
   ],
-  columns: [nameColumn, ageColumn],
+  columns: [
+    nameColumn,
+    {
+      name: 'Ready',
+      type: 'string',
+      description: 'Ready pods and wanted pods.',
+      cell: ({ spec, status }) => `${status?.readyReplicas ?? 0}/${spec.replicas ?? 0}`,
+    },
+    {
+      name: 'Up-to-date',
+      type: 'string',
+      description: 'Pods of the newest template.',
+      cell: ({ status }) => status?.updatedReplicas ?? 0,
+    },
+    {
+      name: 'Available',
+      type: 'string',
+      description: 'Pods that were ready for minReadySeconds.',
+      cell: ({ status }) => status?.availableReplicas ?? 0,
+    },
+    ageColumn,
+    ...workloadColumns,
+  ],
   selectableFields: {},
   deleteAnswer: 'status',
+  defaults: (deployment, before) =>
+    before !== undefined && deployment.spec === before.spec
+      ? deployment
+      : withField(deployment, 'spec', defaultSpec(deployment.spec ?? ({} as DeploymentSpec))),
+  prepareForCreate: (deployment) => ({ ...deployment, status: {} }),
+  validate: (deployment, before) => {
+    const errors: FieldError[] = [];
+    const { spec } = deployment;
+    if (before !== undefined && spec === before.spec) return errors;
+    checkNonNegative(errors, 'spec.replicas', spec.replicas);
+    checkSelectorAndTemplate(errors, spec);
+    checkStrategy(errors, spec.strategy);
+    checkNonNegative(errors, 'spec.minReadySeconds', spec.minReadySeconds);
+    checkNonNegative(errors, 'spec.revisionHistoryLimit', spec.revisionHistoryLimit);
+    const { progressDeadlineSeconds } = spec;
+    if (!isAbsent(progressDeadlineSeconds)) {
+      const field = 'spec.progressDeadlineSeconds';
+      checkNonNegative(errors, field, progressDeadlineSeconds);
+      if (progressDeadlineSeconds <= (spec.minReadySeconds ?? 0)) {
+        errors.push(invalidValue(field, progressDeadlineSeconds, 'must be greater than minReadySeconds'));
+      }
+    }
+    if (before !== undefined && !deepEqual(spec.selector, before.spec.selector)) errors.push(immutable('spec.selector', spec.selector));
+    return errors;
+  },
 };
+
+function defaultSpec(spec: DeploymentSpec): DeploymentSpec {
+  let result = withDefaults(spec, { replicas: 1, strategy: {}, revisionHistoryLimit: 10, progressDeadlineSeconds: 600 });
+  let strategy = withDefaults(result.strategy ?? {}, { type: 'RollingUpdate' });
+  if (strategy.type === 'RollingUpdate') {
+    strategy = withField(strategy, 'rollingUpdate', withDefaults(strategy.rollingUpdate ?? {}, { maxUnavailable: '25%', maxSurge: '25%' }));
+  }
+  result = withField(result, 'strategy', strategy);
+  return isAbsent(result.template) ? result : withField(result, 'template', defaultPodTemplate(result.template));
+}
+
+function checkStrategy(errors: FieldError[], strategy: DeploymentSpec['strategy']): void {
+  const field = 'spec.strategy';
+  const { type, rollingUpdate } = strategy ?? {};
+  if (type === 'Recreate') {
+    if (!isAbsent(rollingUpdate)) {
+      errors.push(forbidden(`${field}.rollingUpdate`, "may not be specified when strategy `type` is 'Recreate'"));
+    }
+  } else if (type === 'RollingUpdate') {
+    if (isAbsent(rollingUpdate)) errors.push(required(`${field}.rollingUpdate`, 'this should be defaulted and never be nil'));
+    else checkRollingUpdate(errors, `${field}.rollingUpdate`, rollingUpdate);
+  } else {
+    // The real server shows its own struct here, under Go's names.
+    const shown = { Type: type ?? '', RollingUpdate: rollingUpdate ?? null };
+    errors.push(notSupported(field, shown, ['Recreate', 'RollingUpdate']));
+  }
+}
+
+function checkRollingUpdate(
+  errors: FieldError[],
+  field: string,
+  { maxUnavailable = 0, maxSurge = 0 }: NonNullable<NonNullable<DeploymentSpec['strategy']>['rollingUpdate']>,
+): void {
+  checkIntOrPercent(errors, `${field}.maxUnavailable`, maxUnavailable);
+  checkIntOrPercent(errors, `${field}.maxSurge`, maxSurge);
+  if (isZero(maxUnavailable) && isZero(maxSurge)) {
+    errors.push(invalidValue(`${field}.maxUnavailable`, maxUnavailable, 'may not be 0 when `maxSurge` is 0'));
+  }
+  checkNotAbove100Percent(errors, `${field}.maxUnavailable`, maxUnavailable);
+}
+
+/** Texts that are no percentage count as 0, as upstream counts them after it has reported them. */
+const isZero = (value: number | string): boolean => (typeof value === 'number' ? value : (tryPercent(value) ?? 0)) === 0;
 
 export type Deployment = Kube<V1Deployment> & { readonly spec: DeploymentSpec };
 export type DeploymentSpec = DeepReadonly<V1DeploymentSpec>;

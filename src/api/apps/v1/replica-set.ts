@@ -5,8 +5,15 @@ import type {
   ReplicaSetStatus as V1ReplicaSetStatus,
 } from 'kubernetes-types/apps/v1.d.ts';
 import type { KindDefinition } from '../../../machinery/kind.ts';
-import type { DeepReadonly, Kube } from '../../../machinery/object.ts';
+import { type DeepReadonly, deepEqual, type Kube } from '../../../machinery/object.ts';
+import type { FieldError } from '../../../machinery/status-error.ts';
 import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
+import { isAbsent, withDefaults, withField } from '../../copy-on-write.ts';
+import { defaultPodTemplate } from '../../core/v1/pod-spec-defaults.ts';
+import { immutable } from '../../field-errors.ts';
+import { checkNonNegative } from '../../formats.ts';
+import { workloadColumns } from '../../workload-columns.ts';
+import { checkSelectorAndTemplate } from '../../workload-validation.ts';
 
 export const replicaSets: KindDefinition<ReplicaSet> = {
   group: 'apps',
@@ -30,9 +37,34 @@ export const replicaSets: KindDefinition<ReplicaSet> = {
       scale: { specReplicasPath: '.spec.replicas', statusReplicasPath: '.status.replicas', selectorPath: '.spec.selector' },
     },
   ],
-  columns: [nameColumn, ageColumn],
+  columns: [
+    nameColumn,
+    { name: 'Desired', type: 'integer', description: 'Wanted pods.', cell: ({ spec }) => spec.replicas ?? 0 },
+    { name: 'Current', type: 'integer', description: 'Pods that exist.', cell: ({ status }) => status?.replicas ?? 0 },
+    { name: 'Ready', type: 'integer', description: 'Pods that are ready.', cell: ({ status }) => status?.readyReplicas ?? 0 },
+    ageColumn,
+    ...workloadColumns,
+  ],
   selectableFields: {},
   deleteAnswer: 'status',
+  defaults: (replicaSet, before) => {
+    if (before !== undefined && replicaSet.spec === before.spec) return replicaSet;
+    const spec = withDefaults(replicaSet.spec ?? ({} as ReplicaSetSpec), { replicas: 1 });
+    return withField(replicaSet, 'spec', isAbsent(spec.template) ? spec : withField(spec, 'template', defaultPodTemplate(spec.template)));
+  },
+  prepareForCreate: (replicaSet) => ({ ...replicaSet, status: { replicas: 0 } }),
+  validate: (replicaSet, before) => {
+    const errors: FieldError[] = [];
+    const { spec } = replicaSet;
+    if (before !== undefined && spec === before.spec) return errors;
+    checkNonNegative(errors, 'spec.replicas', spec.replicas);
+    checkNonNegative(errors, 'spec.minReadySeconds', spec.minReadySeconds);
+    // Scaling leaves the template as it is, and scaling is what happens most.
+    const isScaled = before !== undefined && spec.template === before.spec.template && spec.selector === before.spec.selector;
+    if (!isScaled) checkSelectorAndTemplate(errors, spec);
+    if (before !== undefined && !deepEqual(spec.selector, before.spec.selector)) errors.push(immutable('spec.selector', spec.selector));
+    return errors;
+  },
 };
 
 export type ReplicaSet = Kube<V1ReplicaSet> & { readonly spec: ReplicaSetSpec };

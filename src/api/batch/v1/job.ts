@@ -6,7 +6,12 @@ import type {
 } from 'kubernetes-types/batch/v1.d.ts';
 import type { KindDefinition } from '../../../machinery/kind.ts';
 import type { DeepReadonly, Kube } from '../../../machinery/object.ts';
-import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
+import { ageColumn, allVerbs, durationText, nameColumn } from '../../columns.ts';
+import { isAbsent, withDefaults, withField } from '../../copy-on-write.ts';
+import { defaultPodTemplate } from '../../core/v1/pod-spec-defaults.ts';
+import { labels as wellKnownLabels } from '../../well-known.ts';
+import { workloadColumns } from '../../workload-columns.ts';
+import { validateJob } from './job-validation.ts';
 
 export const jobs: KindDefinition<Job> = {
   group: 'batch',
@@ -22,12 +27,93 @@ export const jobs: KindDefinition<Job> = {
   hasGeneration: true,
   nameRule: 'subdomain',
   subresources: [{ name: 'status', verbs: ['get', 'patch', 'update'] }],
-  columns: [nameColumn, ageColumn],
+  columns: [
+    nameColumn,
+    { name: 'Status', type: 'string', description: 'What the job is doing.', cell: statusOf },
+    { name: 'Completions', type: 'string', description: 'Succeeded pods and wanted successes.', cell: completionsOf },
+    { name: 'Duration', type: 'string', description: 'Time from start to completion.', cell: (job, { now }) => durationOf(job, now) },
+    ageColumn,
+    ...workloadColumns,
+  ],
   selectableFields: { 'status.successful': (job) => String(job.status?.succeeded ?? 0) },
   deleteAnswer: 'status',
   shortFieldLabelError: true,
   defaultPropagation: 'Orphan',
+  defaults: (job, before) =>
+    before !== undefined && job.spec === before.spec ? job : withField(job, 'spec', defaultSpec(job.spec ?? ({} as JobSpec))),
+  prepareForCreate: (job) => withGeneratedSelector({ ...job, status: {} }),
+  validate: validateJob,
 };
+
+export const jobConditionOf = (job: Job, type: string): JobCondition | undefined =>
+  job.status?.conditions?.find((condition) => condition.type === type);
+
+/** Whether the job is over, for good or bad. */
+export const isJobFinished = (job: Job): boolean =>
+  jobConditionOf(job, 'Complete')?.status === 'True' || jobConditionOf(job, 'Failed')?.status === 'True';
+
+function defaultSpec(spec: JobSpec): JobSpec {
+  const counts = isAbsent(spec.completions) && isAbsent(spec.parallelism) ? { completions: 1, parallelism: 1 } : { parallelism: 1 };
+  const result = withDefaults(spec, {
+    ...counts,
+    backoffLimit: isAbsent(spec.backoffLimitPerIndex) ? 6 : 2147483647,
+    completionMode: 'NonIndexed',
+    suspend: false,
+    manualSelector: false,
+    podReplacementPolicy: isAbsent(spec.podFailurePolicy) ? 'TerminatingOrFailed' : 'Failed',
+  });
+  return isAbsent(result.template) ? result : withField(result, 'template', defaultPodTemplate(result.template));
+}
+
+/**
+ * Unless the client manages the selector, a job selects its pods by its own uid, which no other pod carries. A selector that a client
+ * gives all the same is left for validation to refuse.
+ */
+function withGeneratedSelector(job: Job): Job {
+  const { spec, metadata } = job;
+  const { uid = '', name } = metadata;
+  if (spec.manualSelector === true || isAbsent(spec.template)) return job;
+  const generated = {
+    [wellKnownLabels.controllerUid]: uid,
+    [wellKnownLabels.jobName]: name,
+    [wellKnownLabels.legacyControllerUid]: uid,
+    [wellKnownLabels.legacyJobName]: name,
+  };
+  const { template } = spec;
+  const labels = { ...template.metadata?.labels, ...generated };
+  return {
+    ...job,
+    metadata: Object.keys(metadata.labels ?? {}).length === 0 ? { ...metadata, labels } : metadata,
+    spec: {
+      ...spec,
+      selector: spec.selector ?? { matchLabels: { [wellKnownLabels.controllerUid]: uid } },
+      template: { ...template, metadata: { ...template.metadata, labels } },
+    },
+  };
+}
+
+const statusConditions = ['Suspended', 'FailureTarget', 'SuccessCriteriaMet'] as const;
+
+function statusOf(job: Job): string {
+  const isTrue = (type: string): boolean => jobConditionOf(job, type)?.status === 'True';
+  if (isTrue('Complete')) return 'Complete';
+  if (isTrue('Failed')) return 'Failed';
+  if (job.metadata.deletionTimestamp !== undefined) return 'Terminating';
+  return statusConditions.find(isTrue) ?? 'Running';
+}
+
+function completionsOf({ spec, status }: Job): string {
+  const succeeded = status?.succeeded ?? 0;
+  if (!isAbsent(spec.completions)) return `${succeeded}/${spec.completions}`;
+  const parallelism = spec.parallelism ?? 0;
+  return parallelism > 1 ? `${succeeded}/1 of ${parallelism}` : `${succeeded}/1`;
+}
+
+function durationOf({ status }: Job, now: number): string {
+  if (status?.startTime === undefined) return '';
+  const end = status.completionTime === undefined ? now : Date.parse(status.completionTime);
+  return durationText(end - Date.parse(status.startTime));
+}
 
 export type Job = Kube<V1Job> & { readonly spec: JobSpec };
 export type JobSpec = DeepReadonly<V1JobSpec>;

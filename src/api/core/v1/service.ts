@@ -1,7 +1,10 @@
 import type { Service as V1Service, ServicePort as V1ServicePort, ServiceSpec as V1ServiceSpec } from 'kubernetes-types/core/v1.d.ts';
 import type { KindDefinition } from '../../../machinery/kind.ts';
 import type { DeepReadonly, Kube } from '../../../machinery/object.ts';
+import { selectorOfLabels } from '../../../machinery/selector.ts';
 import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
+import { isAbsent, mapShared, withDefaults, withField } from '../../copy-on-write.ts';
+import { validateService } from './service-validation.ts';
 
 export const services: KindDefinition<Service> = {
   group: '',
@@ -17,14 +20,139 @@ export const services: KindDefinition<Service> = {
   hasGeneration: false,
   nameRule: 'label',
   subresources: [{ name: 'status', verbs: ['get', 'patch', 'update'] }],
-  columns: [nameColumn, ageColumn],
+  columns: [
+    nameColumn,
+    { name: 'Type', type: 'string', description: 'How the service is reached.', cell: ({ spec }) => spec.type ?? '' },
+    {
+      name: 'Cluster-IP',
+      type: 'string',
+      description: 'Virtual address inside the cluster.',
+      cell: ({ spec }) => spec.clusterIPs?.[0] || spec.clusterIP || '<none>',
+    },
+    {
+      name: 'External-IP',
+      type: 'string',
+      description: 'Addresses from outside the cluster.',
+      cell: externalAddressOf,
+    },
+    {
+      name: 'Port(s)',
+      type: 'string',
+      description: 'Ports that are exposed.',
+      cell: ({ spec }) =>
+        (spec.ports ?? [])
+          .map(({ port, nodePort, protocol = 'TCP' }) =>
+            isAbsent(nodePort) || nodePort === 0 ? `${port}/${protocol}` : `${port}:${nodePort}/${protocol}`,
+          )
+          .join(',') || '<none>',
+    },
+    ageColumn,
+    {
+      name: 'Selector',
+      type: 'string',
+      description: 'Labels of the pods behind the service.',
+      priority: 1,
+      cell: ({ spec }) => selectorOfLabels(spec.selector).toString() || '<none>',
+    },
+  ],
   selectableFields: {
     'spec.clusterIP': (service) => service.spec.clusterIP ?? '',
     'spec.type': (service) => service.spec.type ?? '',
   },
   deleteAnswer: 'object',
   shortFieldLabelError: true,
+  defaults: (service, before) =>
+    before !== undefined && service.spec === before.spec ? service : withField(service, 'spec', defaultSpec(service.spec ?? {})),
+  prepareForCreate: (service) => ({
+    ...service,
+    spec: withAddressFamilies(withClusterIPs(service.spec)),
+    status: { loadBalancer: {} },
+  }),
+  prepareForUpdate: (service, before) =>
+    service.spec === before.spec ? service : withField(service, 'spec', keepAllocated(service.spec, before.spec)),
+  validate: validateService,
 };
+
+/** Whether traffic to the service goes through a virtual address. */
+export const hasClusterIP = ({ spec }: Service): boolean =>
+  spec.type !== 'ExternalName' && spec.clusterIP !== undefined && spec.clusterIP !== '' && spec.clusterIP !== 'None';
+
+export const isHeadless = ({ spec }: Service): boolean => spec.clusterIP === 'None';
+
+function defaultSpec(spec: ServiceSpec): ServiceSpec {
+  let result = withDefaults(spec, { sessionAffinity: 'None', type: 'ClusterIP' });
+  if (result.sessionAffinity === 'None' && !isAbsent(result.sessionAffinityConfig)) {
+    result = withField(result, 'sessionAffinityConfig', undefined);
+  } else if (result.sessionAffinity === 'ClientIP' && isAbsent(result.sessionAffinityConfig?.clientIP?.timeoutSeconds)) {
+    result = withField(result, 'sessionAffinityConfig', { clientIP: { timeoutSeconds: 10800 } });
+  }
+  if (!isAbsent(result.ports)) {
+    const ports = mapShared(result.ports, (port) => {
+      const next = withDefaults(port, { protocol: 'TCP' });
+      return isAbsent(next.targetPort) || next.targetPort === 0 || next.targetPort === '' ? withField(next, 'targetPort', next.port) : next;
+    });
+    result = withField(result, 'ports', ports);
+  }
+  const { type, externalIPs = [] } = result;
+  if (type === 'NodePort' || type === 'LoadBalancer' || (type === 'ClusterIP' && externalIPs.length > 0)) {
+    result = withDefaults(result, { externalTrafficPolicy: 'Cluster' });
+  }
+  if (type === 'ClusterIP' || type === 'NodePort' || type === 'LoadBalancer')
+    result = withDefaults(result, { internalTrafficPolicy: 'Cluster' });
+  return type === 'LoadBalancer' ? withDefaults(result, { allocateLoadBalancerNodePorts: true }) : result;
+}
+
+/** A client may give the address in the old field alone. */
+const withClusterIPs = (spec: ServiceSpec): ServiceSpec =>
+  isAbsent(spec.clusterIP) || spec.clusterIP === '' || !isAbsent(spec.clusterIPs) ? spec : { ...spec, clusterIPs: [spec.clusterIP] };
+
+/** The cluster has one address family; a headless service without selector says nothing about its endpoints, so it gets both. */
+function withAddressFamilies(spec: ServiceSpec): ServiceSpec {
+  if (spec.type === 'ExternalName') return spec;
+  const any = spec.clusterIP === 'None' && Object.keys(spec.selector ?? {}).length === 0;
+  if (any) return withDefaults(spec, { ipFamilies: ['IPv4', 'IPv6'], ipFamilyPolicy: 'RequireDualStack' });
+  return withDefaults(spec, { ipFamilies: ['IPv4'], ipFamilyPolicy: 'SingleStack' });
+}
+
+/** An update that does not mention what the server allocated means to keep it. */
+function keepAllocated(spec: ServiceSpec, before: ServiceSpec): ServiceSpec {
+  let result = spec;
+  const hadAddress = before.type !== 'ExternalName';
+  if (hadAddress && spec.type !== 'ExternalName') {
+    const sameOldField = result.clusterIP === before.clusterIP;
+    if (isAbsent(result.clusterIP) || result.clusterIP === '') {
+      result = withDefaults(withField(result, 'clusterIP', before.clusterIP), pick(before, 'clusterIPs'));
+    } else if (!sameOldField && (isAbsent(result.clusterIPs) || result.clusterIPs[0] === before.clusterIP)) {
+      result = withField(result, 'clusterIPs', [result.clusterIP]);
+    }
+    result = withDefaults(result, { ...pick(before, 'clusterIPs'), ...pick(before, 'ipFamilies'), ...pick(before, 'ipFamilyPolicy') });
+  } else if (hadAddress) {
+    // Becoming an external name gives the address back.
+    for (const field of ['clusterIP', 'clusterIPs', 'ipFamilies', 'ipFamilyPolicy', 'internalTrafficPolicy'] as const) {
+      if (result[field] === before[field] || isAbsent(result[field])) result = withField(result, field, undefined);
+    }
+  } else {
+    result = withAddressFamilies(result);
+  }
+  return result;
+}
+
+const pick = <K extends keyof ServiceSpec>(spec: ServiceSpec, field: K): Partial<ServiceSpec> =>
+  spec[field] === undefined ? {} : { [field]: spec[field] };
+
+function externalAddressOf({ spec, status }: Service): string {
+  const externalIPs = spec.externalIPs ?? [];
+  switch (spec.type) {
+    case 'ExternalName':
+      return spec.externalName ?? '';
+    case 'LoadBalancer': {
+      const ingress = (status?.loadBalancer?.ingress ?? []).map(({ ip, hostname }) => ip || hostname || '').filter((text) => text !== '');
+      return [...ingress, ...externalIPs].join(',') || '<pending>';
+    }
+    default:
+      return externalIPs.join(',') || '<none>';
+  }
+}
 
 export type Service = Kube<V1Service> & { readonly spec: ServiceSpec };
 export type ServiceSpec = DeepReadonly<V1ServiceSpec>;

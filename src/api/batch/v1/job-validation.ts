@@ -1,0 +1,109 @@
+import { deepEqual } from '../../../machinery/object.ts';
+import { compileLabelSelector } from '../../../machinery/selector.ts';
+import type { FieldError } from '../../../machinery/status-error.ts';
+import { isAbsent } from '../../copy-on-write.ts';
+import type { PodTemplateSpec } from '../../core/v1/pod.ts';
+import { checkPodTemplate } from '../../core/v1/pod-spec-validation.ts';
+import { immutable, invalidValue, notSupported, required } from '../../field-errors.ts';
+import { checkEnum, checkLabelSelector, checkNonNegative } from '../../formats.ts';
+import { labels as wellKnownLabels } from '../../well-known.ts';
+import type { Job, JobSpec } from './job.ts';
+
+const maxIndexed = 100_000;
+
+export function validateJob(job: Job, before?: Job): readonly FieldError[] {
+  const errors: FieldError[] = [];
+  const { spec } = job;
+  if (before !== undefined && spec === before.spec) return errors;
+  checkSelector(errors, job);
+  for (const name of ['parallelism', 'completions', 'activeDeadlineSeconds', 'backoffLimit', 'ttlSecondsAfterFinished'] as const) {
+    checkNonNegative(errors, `spec.${name}`, spec[name]);
+  }
+  checkCompletionMode(errors, spec);
+  if (!isAbsent(spec.podReplacementPolicy)) {
+    checkEnum(errors, 'spec.podReplacementPolicy', spec.podReplacementPolicy, ['Failed', 'TerminatingOrFailed']);
+  }
+  if (isAbsent(spec.template)) errors.push(required('spec.template'));
+  else checkTemplate(errors, spec.template);
+  if (before !== undefined) checkUpdate(errors, job, before);
+  return errors;
+}
+
+function checkCompletionMode(errors: FieldError[], { completionMode, completions, parallelism = 1 }: JobSpec): void {
+  if (isAbsent(completionMode)) return;
+  if (completionMode !== 'NonIndexed' && completionMode !== 'Indexed') {
+    errors.push(notSupported('spec.completionMode', completionMode, ['Indexed', 'NonIndexed']));
+  } else if (completionMode === 'Indexed') {
+    if (isAbsent(completions)) errors.push(required('spec.completions', 'when completion mode is Indexed'));
+    if (parallelism > maxIndexed) {
+      errors.push(
+        invalidValue('spec.parallelism', parallelism, `must be less than or equal to ${maxIndexed} when completion mode is Indexed`),
+      );
+    }
+  }
+}
+
+function checkSelector(errors: FieldError[], { spec, metadata }: Job): void {
+  const { selector, template, manualSelector } = spec;
+  if (isAbsent(selector)) {
+    errors.push(required('spec.selector'));
+    return;
+  }
+  const before = errors.length;
+  checkLabelSelector(errors, 'spec.selector', selector);
+  if (errors.length > before) return;
+  if (manualSelector !== true) {
+    const { controllerUid } = wellKnownLabels;
+    if (!deepEqual(selector, { matchLabels: { [controllerUid]: metadata.uid } }) && !isLegacySelector(selector, metadata.uid)) {
+      errors.push(invalidValue('spec.selector', selector, '`selector` not auto-generated'));
+      return;
+    }
+  }
+  const labels = template?.metadata?.labels;
+  if (!compileLabelSelector(selector).matches(labels)) {
+    errors.push(invalidValue('spec.template.metadata.labels', labels, '`selector` does not match template `labels`'));
+  }
+}
+
+/** Jobs from before the labels had a prefix. */
+const isLegacySelector = (selector: JobSpec['selector'], uid: string | undefined): boolean =>
+  deepEqual(selector, { matchLabels: { [wellKnownLabels.legacyControllerUid]: uid } });
+
+function checkTemplate(errors: FieldError[], template: PodTemplateSpec): void {
+  checkPodTemplate(errors, 'spec.template', template);
+  const field = 'spec.template.spec.restartPolicy';
+  const restartPolicy = template.spec?.restartPolicy;
+  // Always is what an absent policy became by default, so the user is asked for one.
+  if (restartPolicy === 'Always') errors.push(required(field, 'valid values: "OnFailure", "Never"'));
+  else if (restartPolicy !== 'OnFailure' && restartPolicy !== 'Never' && restartPolicy !== undefined) {
+    errors.push(notSupported(field, restartPolicy, ['OnFailure', 'Never']));
+  }
+}
+
+function checkUpdate(errors: FieldError[], { spec }: Job, { spec: old, status }: Job): void {
+  const elastic = spec.completionMode === 'Indexed' && spec.completions === spec.parallelism && old.completions !== spec.completions;
+  const fixed = ['selector', 'completionMode', 'podFailurePolicy', 'backoffLimitPerIndex', 'managedBy', 'successPolicy'] as const;
+  if (!elastic && spec.completions !== old.completions) errors.push(immutable('spec.completions', spec.completions));
+  for (const name of fixed) {
+    if (!deepEqual(spec[name as keyof JobSpec], old[name as keyof JobSpec])) {
+      errors.push(immutable(`spec.${name}`, spec[name as keyof JobSpec]));
+    }
+  }
+  if (spec.template === old.template || deepEqual(spec.template, old.template)) return;
+  // A job that is suspended and never ran may still be told where to run.
+  const mayMove = old.suspend === true && status?.startTime === undefined;
+  if (!mayMove || !deepEqual(withSchedulingOf(spec.template, old.template), old.template)) {
+    errors.push(immutable('spec.template', spec.template));
+  }
+}
+
+function withSchedulingOf(template: PodTemplateSpec, source: PodTemplateSpec): PodTemplateSpec {
+  const scheduling = ['nodeSelector', 'affinity', 'tolerations', 'schedulingGates'] as const;
+  const spec: Record<string, unknown> = { ...template.spec };
+  for (const name of scheduling) {
+    if (source.spec?.[name] === undefined) delete spec[name];
+    else spec[name] = source.spec[name];
+  }
+  const { metadata, ...rest } = template;
+  return { ...rest, ...(source.metadata === undefined ? {} : { metadata: source.metadata }), spec } as PodTemplateSpec;
+}

@@ -1,0 +1,145 @@
+import { deepEqual } from '../../../machinery/object.ts';
+import type { FieldError } from '../../../machinery/status-error.ts';
+import { isAbsent } from '../../copy-on-write.ts';
+import { duplicate, forbidden, immutable, invalidValue, notSupported, required } from '../../field-errors.ts';
+import {
+  check,
+  checkEnum,
+  checkLabels,
+  checkPortReference,
+  dnsLabelErrors,
+  dnsSubdomainErrors,
+  ipErrors,
+  portNumberErrors,
+  rangeError,
+} from '../../formats.ts';
+import type { Service, ServicePort, ServiceSpec } from './service.ts';
+
+const serviceTypes: readonly string[] = ['ClusterIP', 'ExternalName', 'LoadBalancer', 'NodePort'];
+const protocols: readonly string[] = ['SCTP', 'TCP', 'UDP'];
+const policies: readonly string[] = ['Cluster', 'Local'];
+const maxAffinitySeconds = 86_400;
+
+/** Whether an address is free and in the cluster's range is decided where addresses are allocated, not here. */
+export function validateService(service: Service, before?: Service): readonly FieldError[] {
+  const errors: FieldError[] = [];
+  const { spec } = service;
+  if (before !== undefined && spec === before.spec) return errors;
+  const ports = spec.ports ?? [];
+  const headless = spec.clusterIP === 'None';
+  if (ports.length === 0 && !headless && spec.type !== 'ExternalName') errors.push(required('spec.ports'));
+  if (spec.type === 'ExternalName') checkExternalName(errors, spec);
+  const names = new Set<string>();
+  for (const [index, port] of ports.entries()) {
+    checkPort(errors, `spec.ports[${index}]`, port, { names, named: ports.length > 1 });
+  }
+  checkLabels(errors, 'spec.selector', spec.selector);
+  checkSessionAffinity(errors, spec);
+  for (const [index, address] of (
+    spec.clusterIPs ?? (isAbsent(spec.clusterIP) || spec.clusterIP === '' ? [] : [spec.clusterIP])
+  ).entries()) {
+    if (address !== 'None') check(errors, `spec.clusterIPs[${index}]`, address, ipErrors(address));
+  }
+  const [first] = spec.clusterIPs ?? [];
+  if (first !== undefined && !isAbsent(spec.clusterIP) && spec.clusterIP !== first) {
+    errors.push(invalidValue('spec.clusterIPs', spec.clusterIPs, 'first value must match `clusterIP`'));
+  }
+  for (const [index, address] of (spec.externalIPs ?? []).entries())
+    check(errors, `spec.externalIPs[${index}]`, address, ipErrors(address));
+  checkEnum(errors, 'spec.type', spec.type, serviceTypes);
+  checkNodePortsAndDuplicates(errors, ports, spec.type);
+  checkTrafficPolicies(errors, spec);
+  if (before !== undefined) checkUpdate(errors, spec, before.spec);
+  return errors;
+}
+
+function checkExternalName(errors: FieldError[], spec: ServiceSpec): void {
+  if ((spec.clusterIPs ?? []).length > 0 || (!isAbsent(spec.clusterIP) && spec.clusterIP !== '')) {
+    errors.push(forbidden('spec.clusterIPs', 'may not be set for ExternalName services'));
+  }
+  const name = (spec.externalName ?? '').replace(/\.$/, '');
+  if (name === '') errors.push(required('spec.externalName'));
+  else check(errors, 'spec.externalName', name, dnsSubdomainErrors(name));
+}
+
+function checkPort(
+  errors: FieldError[],
+  field: string,
+  port: ServicePort,
+  { names, named }: { readonly names: Set<string>; readonly named: boolean },
+): void {
+  const name = port.name ?? '';
+  if (name !== '') {
+    check(errors, `${field}.name`, name, dnsLabelErrors(name));
+    if (names.has(name)) errors.push(duplicate(`${field}.name`, name));
+    names.add(name);
+  } else if (named) errors.push(required(`${field}.name`));
+  check(errors, `${field}.port`, port.port ?? 0, portNumberErrors(port.port ?? 0));
+  checkEnum(errors, `${field}.protocol`, port.protocol, protocols);
+  checkPortReference(errors, `${field}.targetPort`, port.targetPort);
+}
+
+function checkSessionAffinity(errors: FieldError[], { sessionAffinity, sessionAffinityConfig }: ServiceSpec): void {
+  checkEnum(errors, 'spec.sessionAffinity', sessionAffinity, ['ClientIP', 'None']);
+  if (sessionAffinity !== 'ClientIP') return;
+  const seconds = sessionAffinityConfig?.clientIP?.timeoutSeconds ?? 0;
+  if (seconds <= 0 || seconds > maxAffinitySeconds) {
+    const why = `must be greater than 0 and less than ${maxAffinitySeconds}`;
+    errors.push(invalidValue('spec.sessionAffinityConfig.clientIP.timeoutSeconds', seconds, why));
+  }
+}
+
+function checkNodePortsAndDuplicates(errors: FieldError[], ports: readonly ServicePort[], type: string | undefined): void {
+  for (const [index, { nodePort }] of ports.entries()) {
+    if (isAbsent(nodePort) || nodePort === 0) continue;
+    const field = `spec.ports[${index}].nodePort`;
+    if (type === 'ClusterIP' || type === 'ExternalName') errors.push(forbidden(field, `may not be used when \`type\` is '${type}'`));
+    else check(errors, field, nodePort, portNumberErrors(nodePort));
+  }
+  const seen = new Set<string>();
+  for (const [index, { port, protocol = 'TCP' }] of ports.entries()) {
+    const key = `${protocol}/${port}`;
+    if (seen.has(key)) {
+      // The real server shows its own struct here, under Go's names.
+      const shown = { Name: '', Protocol: protocol, AppProtocol: null, Port: port, TargetPort: 0, NodePort: 0 };
+      errors.push(duplicate(`spec.ports[${index}]`, shown));
+    }
+    seen.add(key);
+  }
+}
+
+function checkTrafficPolicies(errors: FieldError[], spec: ServiceSpec): void {
+  const { type, externalTrafficPolicy, internalTrafficPolicy, externalIPs = [], healthCheckNodePort } = spec;
+  const external = type === 'NodePort' || type === 'LoadBalancer' || (type === 'ClusterIP' && externalIPs.length > 0);
+  if (external) checkEnum(errors, 'spec.externalTrafficPolicy', externalTrafficPolicy, policies);
+  else if (!isAbsent(externalTrafficPolicy) && externalTrafficPolicy !== '') {
+    const why = 'may only be set for externally-accessible services';
+    errors.push(invalidValue('spec.externalTrafficPolicy', externalTrafficPolicy, why));
+  }
+  if (!isAbsent(healthCheckNodePort) && healthCheckNodePort !== 0) {
+    if (healthCheckNodePort < 0 || healthCheckNodePort > 65535) {
+      errors.push(invalidValue('spec.healthCheckNodePort', healthCheckNodePort, rangeError(1, 65535)));
+    } else if (type !== 'LoadBalancer' || externalTrafficPolicy !== 'Local') {
+      const why = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
+      errors.push(invalidValue('spec.healthCheckNodePort', healthCheckNodePort, why));
+    }
+  }
+  if (type === 'ExternalName') return;
+  if (isAbsent(internalTrafficPolicy)) errors.push(required('spec.internalTrafficPolicy'));
+  else if (!policies.includes(internalTrafficPolicy)) {
+    errors.push(notSupported('spec.internalTrafficPolicy', internalTrafficPolicy, policies));
+  }
+}
+
+/** An address stays with a service as long as the service has one. */
+function checkUpdate(errors: FieldError[], spec: ServiceSpec, before: ServiceSpec): void {
+  if (before.type === 'ExternalName' || spec.type === 'ExternalName') return;
+  const [old] = before.clusterIPs ?? [];
+  const [next] = spec.clusterIPs ?? [];
+  if (old === undefined || old === next) return;
+  if (next === undefined) errors.push(invalidValue('spec.clusterIPs[0]', spec.clusterIPs ?? [], 'primary clusterIP can not be unset'));
+  else errors.push(invalidValue('spec.clusterIPs[0]', spec.clusterIPs, 'may not change once set'));
+  if (before.ipFamilies?.[0] !== spec.ipFamilies?.[0] && !deepEqual(before.ipFamilies, spec.ipFamilies)) {
+    errors.push(immutable('spec.ipFamilies[0]', spec.ipFamilies));
+  }
+}

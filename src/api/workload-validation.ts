@@ -1,0 +1,42 @@
+import { compileLabelSelector, type LabelSelectorObject, nothing } from '../machinery/selector.ts';
+import type { FieldError } from '../machinery/status-error.ts';
+import { isAbsent } from './copy-on-write.ts';
+import type { PodTemplateSpec } from './core/v1/pod.ts';
+import { checkPodTemplate } from './core/v1/pod-spec-validation.ts';
+import { forbidden, invalidValue, notSupported, required } from './field-errors.ts';
+import { checkLabelSelector, isEmptySelector } from './formats.ts';
+
+/**
+ * Selector and template of a kind that keeps pods running: the selector has to match the pods it makes. The words about an empty selector
+ * and about ReplicaSets are upstream's for all such kinds.
+ */
+export function checkSelectorAndTemplate(
+  errors: FieldError[],
+  { selector, template }: { readonly selector?: LabelSelectorObject; readonly template?: PodTemplateSpec },
+): void {
+  if (isAbsent(selector)) errors.push(required('spec.selector'));
+  else {
+    const before = errors.length;
+    checkLabelSelector(errors, 'spec.selector', selector);
+    if (isEmptySelector(selector)) errors.push(invalidValue('spec.selector', selector, 'empty selector is invalid for deployment'));
+    else if (errors.length > before) {
+      errors.push(invalidValue('spec.selector', selector, 'invalid label selector'));
+      return;
+    }
+  }
+  if (isAbsent(template)) {
+    errors.push(required('spec.template'));
+    return;
+  }
+  const labels = template.metadata?.labels;
+  const compiled = isAbsent(selector) ? nothing : compileLabelSelector(selector);
+  if (!compiled.matches(labels)) {
+    errors.push(invalidValue('spec.template.metadata.labels', labels, '`selector` does not match template `labels`'));
+  }
+  checkPodTemplate(errors, 'spec.template', template);
+  const { restartPolicy, activeDeadlineSeconds } = template.spec ?? {};
+  if (restartPolicy !== 'Always') errors.push(notSupported('spec.template.spec.restartPolicy', restartPolicy ?? '', ['Always']));
+  if (!isAbsent(activeDeadlineSeconds)) {
+    errors.push(forbidden('spec.template.spec.activeDeadlineSeconds', 'activeDeadlineSeconds in ReplicaSet is not Supported'));
+  }
+}
