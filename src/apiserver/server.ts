@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
@@ -205,12 +206,13 @@ class HttpApiServer implements ApiServer {
       routerOptions: { maxParamLength: 512 },
       frameworkErrors: (err, request, reply) => this.#answerFrameworkError(err, request, reply),
     });
+    app.server.removeAllListeners('clientError');
+    app.server.on('clientError', answerClientError);
     app.server.headersTimeout = headersTimeoutMs;
     app.server.maxConnections = maxConnections;
     app.removeAllContentTypeParsers();
     app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
     app.addHook('onRequest', (request, reply, done) => this.#arrive(request, reply, done));
-    app.addHook('onResponse', (request, reply, done) => this.#leave(request, reply, done));
     app.setErrorHandler<FastifyError>((err, request, reply) => this.#answerFrameworkError(err, request, reply));
     // Paths of the API are read by `parseTarget`, because names may hold what a router takes for its own syntax.
     app.all('*', (request, reply) => this.#handle(request, reply));
@@ -237,6 +239,8 @@ class HttpApiServer implements ApiServer {
     const { authenticator, service } = this.#options;
     const { raw } = request;
     this.#active += 1;
+    // The framework's own hook knows only answers that were sent to the end.
+    reply.raw.once('close', () => this.#leave(raw, reply.raw));
     reply.raw.setHeader('audit-id', auditIdOf(raw));
     reply.raw.setHeader('cache-control', 'no-cache, private');
     if (this.#stopping.signal.aborted) reply.raw.setHeader('connection', 'close');
@@ -275,12 +279,11 @@ class HttpApiServer implements ApiServer {
     }
   }
 
-  #leave({ raw }: FastifyRequest, reply: FastifyReply, done: () => void): void {
+  #leave(raw: IncomingMessage, response: ServerResponse): void {
     const state = this.#states.get(raw);
-    state?.finish({ code: reply.raw.statusCode, bytes: raw.socket.bytesWritten - state.bytesBefore });
+    state?.finish({ code: response.statusCode, bytes: raw.socket.bytesWritten - state.bytesBefore });
     this.#active -= 1;
     if (this.#active === 0) this.#onIdle();
-    done();
   }
 
   /** Resolves when no request is being answered, or when it has taken too long. */
@@ -515,6 +518,28 @@ class HttpApiServer implements ApiServer {
     sendError(reply.raw, error ?? err, errorEncodingOf(raw));
   }
 }
+
+/** What is not even HTTP, or came too slowly: there is no request to answer, only a socket. */
+function answerClientError(err: NodeJS.ErrnoException, socket: Duplex): void {
+  if (err.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const error =
+    err.code === 'HPE_INVALID_METHOD' ? methodNotAllowed() : (clientErrors[err.code ?? ''] ?? badRequest('malformed HTTP request'));
+  const body = JSON.stringify(error.toStatus());
+  const head = [
+    `HTTP/1.1 ${error.code} ${STATUS_CODES[error.code] ?? ''}`,
+    'content-type: application/json',
+    `content-length: ${body.length}`,
+  ];
+  socket.end(`${head.join('\r\n')}\r\nconnection: close\r\n\r\n${body}`);
+}
+
+const clientErrors: Readonly<Record<string, StatusError>> = {
+  ERR_HTTP_REQUEST_TIMEOUT: new StatusError({ code: 408, reason: 'Timeout', message: 'the request took too long to arrive' }),
+  HPE_HEADER_OVERFLOW: new StatusError({ code: 431, reason: 'BadRequest', message: 'the headers of the request are too large' }),
+};
 
 /** What the framework refuses is the client's fault; undefined when it is not. */
 function frameworkErrorOf(err: FastifyError | Error): StatusError | undefined {
