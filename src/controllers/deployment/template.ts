@@ -1,0 +1,47 @@
+import type { PodTemplateSpec } from '../../api/core/v1/pod.ts';
+import { labels as wellKnown } from '../../api/well-known.ts';
+import { deepEqual } from '../../machinery/object.ts';
+
+/** Letters that form no words: no vowels, and nothing that looks like something else. The same as in names the API server generates. */
+const alphabet = 'bcdfghjklmnpqrstvwxz2456789';
+
+/**
+ * Names a template: short, stable over restarts and over the order of fields. Two templates may collide; then `collisionCount` rises.
+ *
+ * The value differs from what the real controller computes, which hashes Go's in-memory form; ReplicaSets are matched by template, never
+ * by this hash, so that both may take turns on one cluster.
+ */
+export function templateHash(template: PodTemplateSpec, collisionCount: number): string {
+  let hash = 0x811c9dc5;
+  for (const character of `${canonicalJson(template)}${collisionCount === 0 ? '' : collisionCount}`) {
+    hash = Math.imul(hash ^ (character.codePointAt(0) ?? 0), 0x01000193) >>> 0;
+  }
+  return [...String(hash)].map((digit) => alphabet[Number(digit)]).join('');
+}
+
+/** Equal but for the hash label, which a ReplicaSet's template has and a Deployment's has not. */
+export function sameTemplate(a: PodTemplateSpec | undefined, b: PodTemplateSpec | undefined): boolean {
+  if (a === undefined || b === undefined) return a === b;
+  return deepEqual(a.spec, b.spec) && deepEqual(withoutHash(a).metadata ?? {}, withoutHash(b).metadata ?? {});
+}
+
+/** A copy with the hash label; shares the spec. */
+export function withHash(template: PodTemplateSpec, hash: string): PodTemplateSpec {
+  return { ...template, metadata: { ...template.metadata, labels: { ...template.metadata?.labels, [wellKnown.podTemplateHash]: hash } } };
+}
+
+function withoutHash(template: PodTemplateSpec): PodTemplateSpec {
+  const labels = template.metadata?.labels;
+  if (labels?.[wellKnown.podTemplateHash] === undefined) return template;
+  const { [wellKnown.podTemplateHash]: _, ...others } = labels;
+  const { labels: __, ...metadata } = template.metadata ?? {};
+  return { ...template, metadata: Object.keys(others).length === 0 ? metadata : { ...metadata, labels: others } };
+}
+
+function canonicalJson(value: unknown): string {
+  return JSON.stringify(value, (_key, below: unknown) =>
+    typeof below === 'object' && below !== null && !Array.isArray(below)
+      ? Object.fromEntries(Object.entries(below).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : below,
+  );
+}
