@@ -1,3 +1,5 @@
+import { namespaces } from '../../src/api/core/v1/namespace.ts';
+import { serviceAccounts } from '../../src/api/core/v1/service-account.ts';
 import { builtInKinds } from '../../src/api/kinds.ts';
 import { loadSchemas } from '../../src/api/schemas.ts';
 import { type ApiServiceOptions, createApiService, type RunningApiService } from '../../src/apiserver/api-service.ts';
@@ -43,4 +45,17 @@ export async function startTestApi(options: Partial<ApiServiceOptions> = {}): Pr
       await storage.close();
     },
   };
+}
+
+/** Like `startTestApi`, over a store in which an earlier server made these namespaces with their service accounts. */
+export async function startSeededApi(names: readonly string[], options: Partial<ApiServiceOptions> = {}): Promise<TestApi> {
+  const storage = options.storage ?? (await openMemoryStorage());
+  const earlier = await startTestApi({ ...options, storage });
+  const client = earlier.clientFor();
+  for (const name of names) {
+    await client.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name } });
+    await client.create(serviceAccounts, { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default', namespace: name } });
+  }
+  earlier.service.stop();
+  return startTestApi({ ...options, storage });
 }
