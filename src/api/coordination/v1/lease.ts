@@ -1,7 +1,11 @@
 import type { Lease as V1Lease, LeaseSpec as V1LeaseSpec } from 'kubernetes-types/coordination/v1.d.ts';
 import type { KindDefinition } from '../../../machinery/kind.ts';
 import type { DeepReadonly, Kube } from '../../../machinery/object.ts';
+import type { FieldError } from '../../../machinery/status-error.ts';
 import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
+import { isAbsent } from '../../copy-on-write.ts';
+import { invalidValue } from '../../field-errors.ts';
+import { checkNonNegative } from '../../formats.ts';
 
 export const leases: KindDefinition<Lease> = {
   group: 'coordination.k8s.io',
@@ -17,9 +21,20 @@ export const leases: KindDefinition<Lease> = {
   hasGeneration: false,
   nameRule: 'subdomain',
   subresources: [],
-  columns: [nameColumn, ageColumn],
+  columns: [
+    nameColumn,
+    { name: 'Holder', type: 'string', description: 'Who holds the lease.', cell: ({ spec }) => spec?.holderIdentity ?? '' },
+    ageColumn,
+  ],
   selectableFields: {},
   deleteAnswer: 'status',
+  validate: ({ spec }) => {
+    const errors: FieldError[] = [];
+    const seconds = spec?.leaseDurationSeconds;
+    if (!isAbsent(seconds) && seconds <= 0) errors.push(invalidValue('spec.leaseDurationSeconds', seconds, 'must be greater than 0'));
+    checkNonNegative(errors, 'spec.leaseTransitions', spec?.leaseTransitions);
+    return errors;
+  },
 };
 
 export type Lease = Kube<V1Lease>;

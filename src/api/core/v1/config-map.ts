@@ -2,6 +2,7 @@ import type { ConfigMap as V1ConfigMap } from 'kubernetes-types/core/v1.d.ts';
 import type { KindDefinition } from '../../../machinery/kind.ts';
 import type { Kube } from '../../../machinery/object.ts';
 import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
+import { validateConfigData } from './config-data.ts';
 
 export const configMaps: KindDefinition<ConfigMap> = {
   group: '',
@@ -17,9 +18,20 @@ export const configMaps: KindDefinition<ConfigMap> = {
   hasGeneration: false,
   nameRule: 'subdomain',
   subresources: [],
-  columns: [nameColumn, ageColumn],
+  columns: [
+    nameColumn,
+    {
+      name: 'Data',
+      type: 'string',
+      description: 'Number of keys.',
+      cell: ({ data, binaryData }) => Object.keys(data ?? {}).length + Object.keys(binaryData ?? {}).length,
+    },
+    ageColumn,
+  ],
   selectableFields: {},
   deleteAnswer: 'status',
+  validate: (configMap, before) =>
+    validateConfigData({ data: configMap.data, binaryData: configMap.binaryData, immutable: configMap.immutable }, before),
 };
 
 export type ConfigMap = Kube<V1ConfigMap>;

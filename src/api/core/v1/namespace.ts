@@ -1,7 +1,13 @@
 import type { Namespace as V1Namespace } from 'kubernetes-types/core/v1.d.ts';
 import type { KindDefinition } from '../../../machinery/kind.ts';
+import { qualifiedNameErrors } from '../../../machinery/label-syntax.ts';
 import type { Kube } from '../../../machinery/object.ts';
+import type { FieldError } from '../../../machinery/status-error.ts';
 import { ageColumn, nameColumn } from '../../columns.ts';
+import { withField } from '../../copy-on-write.ts';
+import { invalidValue } from '../../field-errors.ts';
+import { check } from '../../formats.ts';
+import { finalizers, labels } from '../../well-known.ts';
 
 export const namespaces: KindDefinition<Namespace> = {
   group: '',
@@ -20,10 +26,48 @@ export const namespaces: KindDefinition<Namespace> = {
     { name: 'status', verbs: ['get', 'patch', 'update'] },
     { name: 'finalize', verbs: ['update'] },
   ],
-  columns: [nameColumn, ageColumn],
+  columns: [
+    nameColumn,
+    {
+      name: 'Status',
+      type: 'string',
+      description: 'Active, or Terminating while it is emptied.',
+      cell: ({ status }) => status?.phase ?? '',
+    },
+    ageColumn,
+  ],
   selectableFields: { 'status.phase': (namespace) => namespace.status?.phase ?? '' },
   deleteAnswer: 'object',
   shortFieldLabelError: true,
+  defaults: (namespace) => {
+    const { metadata } = namespace;
+    const name = metadata.name ?? '';
+    const named =
+      name === '' || metadata.labels?.[labels.namespaceName] === name
+        ? metadata.labels
+        : { ...metadata.labels, [labels.namespaceName]: name };
+    return withField(namespace, 'metadata', withField(metadata, 'labels', named));
+  },
+  prepareForCreate: (namespace) => {
+    const names = namespace.spec?.finalizers ?? [];
+    const kept = names.includes(finalizers.kubernetes) ? names : [...names, finalizers.kubernetes];
+    return { ...namespace, spec: { ...namespace.spec, finalizers: kept }, status: { phase: 'Active' } };
+  },
+  // Finalizers of a namespace go by its `finalize` subresource only.
+  prepareForUpdate: (namespace, before) => withField(namespace, 'spec', before.spec),
+  validate: ({ spec }) => {
+    const errors: FieldError[] = [];
+    for (const name of spec?.finalizers ?? []) {
+      check(errors, 'spec.finalizers', name, qualifiedNameErrors(name));
+      if (!name.includes('/') && name !== finalizers.kubernetes) {
+        errors.push(invalidValue('spec.finalizers', name, 'name is neither a standard finalizer name nor is it fully qualified'));
+      }
+    }
+    return errors;
+  },
 };
+
+export const isTerminating = (namespace: Namespace): boolean =>
+  namespace.status?.phase === 'Terminating' || namespace.metadata.deletionTimestamp !== undefined;
 
 export type Namespace = Kube<V1Namespace>;

@@ -1,7 +1,23 @@
 import type { KindDefinition } from '../../../machinery/kind.ts';
 import type { KubeObject } from '../../../machinery/object.ts';
-import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
-import type { Condition, LocalObjectReference } from '../../flux.ts';
+import type { FieldError } from '../../../machinery/status-error.ts';
+import { allVerbs, nameColumn } from '../../columns.ts';
+import { isAbsent, mapShared, withDefaults, withField } from '../../copy-on-write.ts';
+import { required } from '../../field-errors.ts';
+import {
+  type Condition,
+  checkChoice,
+  checkLength,
+  checkPattern,
+  checkReference,
+  durationPattern,
+  initialStatus,
+  type LocalObjectReference,
+  statusColumns,
+} from '../../flux.ts';
+import { deletionPolicies, kustomizationSchema, sourceKinds, substituteKinds } from './kustomization-schema.ts';
+
+const schemaName = 'io.fluxcd.toolkit.kustomize.v1.Kustomization';
 
 /** Flux's Kustomization: an app, that is one path of a source that is applied. @see https://fluxcd.io/flux/components/kustomize/kustomizations/ */
 export const kustomizations: KindDefinition<Kustomization> = {
@@ -12,16 +28,67 @@ export const kustomizations: KindDefinition<Kustomization> = {
   namespaced: true,
   singular: 'kustomization',
   shortNames: ['ks'],
-  categories: ['all', 'fluxcd', 'fluxcd-appliers'],
-  schemaName: 'io.fluxcd.toolkit.kustomize.v1.Kustomization',
+  categories: [],
+  schemaName,
+  schemas: { [schemaName]: kustomizationSchema },
   verbs: allVerbs,
   hasGeneration: true,
   nameRule: 'subdomain',
   subresources: [{ name: 'status', verbs: ['get', 'patch', 'update'] }],
-  columns: [nameColumn, ageColumn],
+  columns: [nameColumn, ...statusColumns],
   selectableFields: {},
   deleteAnswer: 'status',
+  defaults: (kustomization, before) => {
+    if (isAbsent(kustomization.spec) || kustomization.spec === before?.spec) return kustomization;
+    let spec = withDefaults(kustomization.spec, { force: false });
+    const { postBuild } = spec;
+    if (!isAbsent(postBuild?.substituteFrom)) {
+      const substituteFrom = mapShared(postBuild.substituteFrom, (source) => withDefaults(source, { optional: false }));
+      spec = withField(spec, 'postBuild', withField(postBuild, 'substituteFrom', substituteFrom));
+    }
+    return withField(kustomization, 'spec', spec);
+  },
+  prepareForCreate: (kustomization) => ({ ...kustomization, status: initialStatus }),
+  validate: (kustomization, before) => (kustomization.spec === before?.spec ? [] : validateSpec(kustomization.spec)),
 };
+
+function validateSpec(spec: KustomizationSpec | undefined): readonly FieldError[] {
+  const errors: FieldError[] = [];
+  if (isAbsent(spec)) return [required('spec')];
+  checkPattern(errors, 'spec.interval', spec.interval, { pattern: durationPattern, isRequired: true });
+  checkPattern(errors, 'spec.retryInterval', spec.retryInterval, { pattern: durationPattern });
+  checkPattern(errors, 'spec.timeout', spec.timeout, { pattern: durationPattern });
+  if (isAbsent(spec.prune)) errors.push(required('spec.prune'));
+  if (isAbsent(spec.sourceRef)) errors.push(required('spec.sourceRef'));
+  else {
+    checkChoice(errors, 'spec.sourceRef.kind', spec.sourceRef.kind, { choices: sourceKinds, isRequired: true });
+    checkReference(errors, 'spec.sourceRef', spec.sourceRef);
+  }
+  checkChoice(errors, 'spec.deletionPolicy', spec.deletionPolicy, { choices: deletionPolicies });
+  checkLength(errors, 'spec.targetNamespace', spec.targetNamespace, [1, 63]);
+  checkLength(errors, 'spec.namePrefix', spec.namePrefix, [1, 200]);
+  checkLength(errors, 'spec.nameSuffix', spec.nameSuffix, [1, 200]);
+  for (const [index, dependency] of (spec.dependsOn ?? []).entries()) checkReference(errors, `spec.dependsOn[${index}]`, dependency);
+  if (!isAbsent(spec.decryption)) {
+    checkChoice(errors, 'spec.decryption.provider', spec.decryption.provider, { choices: ['sops'], isRequired: true });
+    checkReference(errors, 'spec.decryption.secretRef', spec.decryption.secretRef);
+  }
+  for (const [index, source] of (spec.postBuild?.substituteFrom ?? []).entries()) {
+    const field = `spec.postBuild.substituteFrom[${index}]`;
+    checkChoice(errors, `${field}.kind`, source.kind, { choices: substituteKinds, isRequired: true });
+    checkReference(errors, field, source);
+    checkLength(errors, `${field}.name`, source.name, [1, 253]);
+  }
+  for (const [index, check] of (spec.healthChecks ?? []).entries()) {
+    if (isAbsent(check.kind)) errors.push(required(`spec.healthChecks[${index}].kind`));
+    checkReference(errors, `spec.healthChecks[${index}]`, check);
+  }
+  for (const [index, { patch }] of (spec.patches ?? []).entries()) {
+    if (isAbsent(patch)) errors.push(required(`spec.patches[${index}].patch`));
+  }
+  for (const [index, image] of (spec.images ?? []).entries()) checkReference(errors, `spec.images[${index}]`, image);
+  return errors;
+}
 
 export interface Kustomization extends KubeObject {
   readonly spec: KustomizationSpec;

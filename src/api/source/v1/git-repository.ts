@@ -1,7 +1,22 @@
 import type { KindDefinition } from '../../../machinery/kind.ts';
 import type { KubeObject } from '../../../machinery/object.ts';
-import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
-import type { Condition, LocalObjectReference } from '../../flux.ts';
+import type { FieldError } from '../../../machinery/status-error.ts';
+import { allVerbs, nameColumn } from '../../columns.ts';
+import { isAbsent, withDefaults, withField } from '../../copy-on-write.ts';
+import { invalidValue, required } from '../../field-errors.ts';
+import {
+  type Condition,
+  checkChoice,
+  checkPattern,
+  checkReference,
+  durationPattern,
+  initialStatus,
+  type LocalObjectReference,
+  statusColumns,
+} from '../../flux.ts';
+import { gitRepositorySchema, providers, verificationModes } from './git-repository-schema.ts';
+
+const schemaName = 'io.fluxcd.toolkit.source.v1.GitRepository';
 
 /** Flux's GitRepository: which repository and ref to follow. @see https://fluxcd.io/flux/components/source/gitrepositories/ */
 export const gitRepositories: KindDefinition<GitRepository> = {
@@ -13,15 +28,54 @@ export const gitRepositories: KindDefinition<GitRepository> = {
   singular: 'gitrepository',
   shortNames: ['gitrepo'],
   categories: ['all', 'fluxcd', 'fluxcd-sources'],
-  schemaName: 'io.fluxcd.toolkit.source.v1.GitRepository',
+  schemaName,
+  schemas: { [schemaName]: gitRepositorySchema },
   verbs: allVerbs,
   hasGeneration: true,
   nameRule: 'subdomain',
   subresources: [{ name: 'status', verbs: ['get', 'patch', 'update'] }],
-  columns: [nameColumn, ageColumn],
+  columns: [nameColumn, { name: 'URL', type: 'string', description: '', cell: ({ spec }) => spec.url }, ...statusColumns],
   selectableFields: {},
   deleteAnswer: 'status',
+  defaults: (repository, before) => {
+    if (isAbsent(repository.spec) || repository.spec === before?.spec) return repository;
+    let spec = withDefaults(repository.spec, { timeout: '60s' });
+    if (!isAbsent(spec.verify)) spec = withField(spec, 'verify', withDefaults(spec.verify, { mode: 'HEAD' }));
+    return withField(repository, 'spec', spec);
+  },
+  prepareForCreate: (repository) => ({ ...repository, status: initialStatus }),
+  validate: (repository, before) => (repository.spec === before?.spec ? [] : validateSpec(repository.spec)),
 };
+
+const timeoutPattern = String.raw`^([0-9]+(\.[0-9]+)?(ms|s|m))+$`;
+
+function validateSpec(spec: GitRepositorySpec | undefined): readonly FieldError[] {
+  const errors: FieldError[] = [];
+  if (isAbsent(spec)) return [required('spec')];
+  checkPattern(errors, 'spec.interval', spec.interval, { pattern: durationPattern, isRequired: true });
+  checkPattern(errors, 'spec.url', spec.url, { pattern: '^(http|https|ssh)://.*$', isRequired: true });
+  checkPattern(errors, 'spec.timeout', spec.timeout, { pattern: timeoutPattern });
+  checkChoice(errors, 'spec.provider', spec.provider, { choices: providers });
+  checkReference(errors, 'spec.secretRef', spec.secretRef);
+  checkReference(errors, 'spec.proxySecretRef', spec.proxySecretRef);
+  if (!isAbsent(spec.verify)) {
+    checkChoice(errors, 'spec.verify.mode', spec.verify.mode, { choices: verificationModes });
+    if (isAbsent(spec.verify.secretRef)) errors.push(required('spec.verify.secretRef'));
+    checkReference(errors, 'spec.verify.secretRef', spec.verify.secretRef);
+  }
+  for (const [index, { repository }] of (spec.include ?? []).entries()) {
+    if (isAbsent(repository)) errors.push(required(`spec.include[${index}].repository`));
+    checkReference(errors, `spec.include[${index}].repository`, repository);
+  }
+  if (!isAbsent(spec.serviceAccountName) && spec.provider !== 'azure' && spec.provider !== 'aws') {
+    // The form of a rule in CEL: the value is shown by its type.
+    errors.push({
+      ...invalidValue('spec', undefined, ''),
+      message: "Invalid value: serviceAccountName can only be set when provider is 'azure' or 'aws'",
+    });
+  }
+  return errors;
+}
 
 export interface GitRepository extends KubeObject {
   readonly spec: GitRepositorySpec;

@@ -1,0 +1,121 @@
+import type { Schema } from '../../../machinery/schema.ts';
+import { schemaOf } from '../../flux.ts';
+
+export const sourceKinds = ['OCIRepository', 'GitRepository', 'Bucket', 'ExternalArtifact'] as const;
+export const deletionPolicies = ['MirrorPrune', 'Delete', 'WaitForTermination', 'Orphan'] as const;
+export const substituteKinds = ['Secret', 'ConfigMap'] as const;
+
+/** Flux's published fields of Kustomization v1. */
+export const kustomizationSchema: Schema = schema();
+
+function schema(): Schema {
+  const { text, flag, integer, choice, list, textMap, object, reference, kind, conditions } = schemaOf;
+  const target = object(
+    {
+      annotationSelector: text(),
+      group: text(),
+      kind: text(),
+      labelSelector: text(),
+      name: text(),
+      namespace: text(),
+      version: text(),
+    },
+    { description: 'Objects that are meant.' },
+  );
+  const objectReference = { name: text(), namespace: text() };
+  const spec = object(
+    {
+      commonMetadata: object({ annotations: textMap(), labels: textMap() }, { description: 'Labels and annotations of every object.' }),
+      components: list(text(), 'Paths of kustomize components.'),
+      decryption: object(
+        {
+          provider: choice(['sops'], 'How secrets are encrypted.'),
+          secretRef: reference('Secret with the keys.'),
+          serviceAccountName: text(),
+        },
+        { required: ['provider'], description: 'How to decrypt secrets.' },
+      ),
+      deletionPolicy: choice(deletionPolicies, 'What becomes of the objects when this one is deleted.'),
+      dependsOn: list(object({ ...objectReference, readyExpr: text() }, { required: ['name'] }), 'Apps that have to be ready first.'),
+      driftIgnoreRules: list(object({ paths: list(text()), target }, { required: ['paths'] }), 'Changes in the cluster to leave alone.'),
+      force: { ...flag('Recreate objects whose fixed fields change.'), default: false },
+      healthCheckExprs: list(
+        object(
+          { apiVersion: text(), current: text(), failed: text(), inProgress: text(), kind: text() },
+          { required: ['apiVersion', 'current', 'kind'] },
+        ),
+        'How to judge the health of custom resources.',
+      ),
+      healthChecks: list(
+        object({ ...objectReference, apiVersion: text(), kind: text() }, { required: ['kind', 'name'] }),
+        'Objects to wait for.',
+      ),
+      ignoreMissingComponents: flag('Leave out components that do not exist.'),
+      images: list(object({ digest: text(), name: text(), newName: text(), newTag: text() }, { required: ['name'] }), 'Images to replace.'),
+      interval: text('How often to put back what drifted.'),
+      kubeConfig: object(
+        {
+          configMapRef: reference('ConfigMap with the access to the cluster.'),
+          secretRef: object({ key: text(), name: text() }, { required: ['name'] }),
+        },
+        { description: 'Another cluster to apply to.' },
+      ),
+      namePrefix: text('Put before every name.'),
+      nameSuffix: text('Put after every name.'),
+      patches: list(object({ patch: text(), target }, { required: ['patch'] }), 'Patches to objects.'),
+      path: text('Directory in the source; its root when empty.'),
+      postBuild: object(
+        {
+          substitute: textMap('Variables.'),
+          substituteFrom: list(
+            object(
+              { kind: choice(substituteKinds, 'Where the variables are.'), name: text(), optional: { ...flag(), default: false } },
+              { required: ['kind', 'name'] },
+            ),
+            'Objects with variables.',
+          ),
+        },
+        { description: 'Variables to put into the result.' },
+      ),
+      prune: flag('Delete objects that left the source.'),
+      retryInterval: text('How long to wait after a failure.'),
+      serviceAccountName: text('Account to act as.'),
+      sourceRef: object(
+        { ...objectReference, apiVersion: text(), kind: choice(sourceKinds, 'Kind of the source.') },
+        { required: ['kind', 'name'], description: 'Where the manifests are.' },
+      ),
+      suspend: flag('Stop applying.'),
+      targetNamespace: text('Namespace of every object.'),
+      timeout: text('Longest time of one attempt.'),
+      wait: flag('Wait for the health of every object.'),
+    },
+    { required: ['interval', 'prune', 'sourceRef'], description: 'What to apply.' },
+  );
+  const entry = object({ id: text(), v: text() }, { required: ['id', 'v'] });
+  const attempt = object(
+    {
+      digest: text(),
+      firstReconciled: { type: 'string', format: 'date-time' },
+      lastReconciled: { type: 'string', format: 'date-time' },
+      lastReconciledDuration: text(),
+      lastReconciledStatus: text(),
+      metadata: textMap(),
+      totalReconciliations: integer(),
+    },
+    { required: ['digest', 'firstReconciled', 'lastReconciled', 'lastReconciledDuration', 'lastReconciledStatus', 'totalReconciliations'] },
+  );
+  const status = object(
+    {
+      conditions,
+      history: list(attempt, 'Attempts, newest first.'),
+      inventory: object({ entries: list(entry) }, { required: ['entries'], description: 'Objects that were applied.' }),
+      lastAppliedOriginRevision: text(),
+      lastAppliedRevision: text('Revision that was applied last.'),
+      lastAttemptedRevision: text('Revision that was tried last.'),
+      lastHandledReconcileAt: text('Last request by annotation that was answered.'),
+      observedGeneration: integer(),
+    },
+    { description: 'What was applied.' },
+  );
+  return kind('An app: a path of a source that is applied.', spec, status);
+}
