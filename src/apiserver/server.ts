@@ -15,7 +15,7 @@ import type { KeyPair } from '../base/pki.ts';
 import type { KindDefinition } from '../machinery/kind.ts';
 import { badRequest, isStatusError, methodNotAllowed, notImplemented, StatusError } from '../machinery/status-error.ts';
 import { type HandlerContext, resourceNotFound, wantsPretty } from './http/api-request.ts';
-import type { Authenticator } from './http/authentication.ts';
+import { type Authenticator, isAnonymous } from './http/authentication.ts';
 import { negotiate, parseAccept, type Representation } from './http/content-negotiation.ts';
 import { createDiscovery, type Discovery } from './http/discovery.ts';
 import { attributesOf, handlerOf, kindOf, labelsOf } from './http/dispatch.ts';
@@ -271,6 +271,8 @@ class HttpApiServer implements ApiServer {
       };
       this.#states.set(raw, state);
       state.user = authenticator.authenticate(raw);
+      // Nobody's body is not even read.
+      if (isAnonymous(state.user) && target.type === 'resource') service.authorize(state.user, attributesOf(method, target, query));
       const { inFlight } = this.#context.metrics;
       if (inFlight.readOnly > maxInFlight.readOnly || inFlight.mutating > maxInFlight.mutating) throw tooManyRequests();
       done();
@@ -329,8 +331,9 @@ class HttpApiServer implements ApiServer {
     const { service } = this.#options;
     const { user, query, kind } = state;
     const method = raw.method ?? 'GET';
-    // Who may not use a resource is not told whether it exists.
-    service.authorize(user, attributesOf(method, target, query));
+    // Who may not use a resource is not told whether it exists. What a new object is called stands in its body, which the service reads.
+    const attributes = attributesOf(method, target, query);
+    if (attributes.verb !== 'create' || target.name !== undefined || kind === undefined) service.authorize(user, attributes);
     refuseImpersonation(raw);
     if (!this.#discovery.hasGroup(target.group)) {
       sendPageNotFound(response);

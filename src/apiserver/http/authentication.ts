@@ -23,6 +23,8 @@ export interface AuthenticatorOptions {
 
 const anonymous: UserInfo = { name: 'system:anonymous', groups: ['system:unauthenticated'] };
 
+export const isAnonymous = (user: UserInfo): boolean => user === anonymous;
+
 export function createAuthenticator({ tokens = {}, clock }: AuthenticatorOptions): Authenticator {
   const users = Object.entries(tokens).map(([token, { name, uid, groups }]) => ({
     digest: digestOf(token),

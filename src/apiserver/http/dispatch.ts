@@ -52,6 +52,7 @@ export const attributesOf = (method: string, target: ResourceTarget, query: URLS
   subresource: target.subresource,
   namespace: target.namespace,
   name: target.name,
+  fieldSelector: query.get('fieldSelector') ?? undefined,
 });
 
 export const kindOf = (kinds: KindTable, target: ResourceTarget): KindDefinition | undefined =>

@@ -3,13 +3,10 @@ import { pipeline } from 'node:stream/promises';
 import { type Node, nodes } from '../../api/core/v1/node.ts';
 import { type Pod, pods } from '../../api/core/v1/pod.ts';
 import { badRequest, type FieldError, internalError, invalid, StatusError } from '../../machinery/status-error.ts';
-import type { UserInfo } from '../user.ts';
+import { apiServerUser } from '../user.ts';
 import { type ApiRequest, type HandlerContext, refOf } from './api-request.ts';
 import type { KubeletClient } from './kubelet-client.ts';
 import { booleanOf } from './options.ts';
-
-/** The server's own reads on behalf of a user who was authorized for the subresource. */
-const ownUser: UserInfo = { name: 'system:apiserver', groups: ['system:masters'] };
 
 /** What is read of an agent's error text. */
 const maxErrorBytes = 50_000;
@@ -22,7 +19,8 @@ const maxErrorBytes = 50_000;
 export async function handlePodLog(request: ApiRequest, context: HandlerContext, kubelet: KubeletClient): Promise<void> {
   const ref = refOf(request);
   const parameters = logParametersOf(request.query);
-  const own = { user: ownUser, userAgent: 'apiserver', signal: request.signal };
+  // The user was authorized for the subresource; the pod and the node are read by the server.
+  const own = { user: apiServerUser, userAgent: 'apiserver', signal: request.signal };
   const pod = (await context.service.get(own, pods, ref)) as Pod;
   const container = containerOf(pod, request.query.get('container') ?? '');
   const { nodeName } = pod.spec;

@@ -1,0 +1,165 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import type { IncomingHttpHeaders } from 'node:http';
+import { request as httpsRequest } from 'node:https';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { builtInKinds } from '../../src/api/kinds.ts';
+import { loadSchemas } from '../../src/api/schemas.ts';
+import type { ApiServiceOptions } from '../../src/apiserver/api-service.ts';
+import { bootstrap } from '../../src/apiserver/bootstrap.ts';
+import { createAuthenticator } from '../../src/apiserver/http/authentication.ts';
+import { createOpenApi } from '../../src/apiserver/openapi.ts';
+import { type ApiServer, createApiServer } from '../../src/apiserver/server.ts';
+import { apiServerUser } from '../../src/apiserver/user.ts';
+import { systemClock } from '../../src/base/clock.ts';
+import { createLog } from '../../src/base/log.ts';
+import { createMetrics, type Metrics } from '../../src/base/metrics.ts';
+import { type KeyPair, openPki, type Pki } from '../../src/base/pki.ts';
+import { createHttpClient, type HttpClient } from '../../src/client/http-client.ts';
+import { formatKubeconfig } from '../../src/client/kubeconfig.ts';
+import { startTestApi, type TestApi, testServiceCidr } from './api.ts';
+import { type CommandResult, run } from './cluster.ts';
+
+/** An API server on a free port, with the certificates of a cluster of its own. */
+export interface TestApiServer {
+  readonly api: TestApi;
+  readonly server: ApiServer;
+  readonly metrics: Metrics;
+  readonly pki: Pki;
+  readonly adminCertificate: KeyPair;
+  readonly kubeconfig: string;
+  readonly directory: string;
+  /** As the administrator, over HTTP. */
+  readonly client: HttpClient;
+  /** Bearer token of user `alice`, who may do nothing. */
+  readonly aliceToken: string;
+  kubectl(...args: string[]): Promise<CommandResult>;
+  /** As the administrator, unless other credentials are given. */
+  fetch(path: string, options?: FetchOptions): Promise<FetchResult>;
+  stop(): Promise<void>;
+}
+
+export interface FetchOptions {
+  readonly method?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Text as it is, anything else as JSON. */
+  readonly body?: unknown;
+  /** No credentials. */
+  readonly anonymous?: boolean;
+}
+
+export interface FetchResult {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly text: string;
+  /** The text, parsed. */
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into answers of every shape
+  readonly json: any;
+}
+
+const aliceToken = 'alice-token-of-tests';
+export const adminToken = 'admin-token-of-tests';
+
+export async function startTestApiServer(options: Partial<ApiServiceOptions> = {}): Promise<TestApiServer> {
+  const directory = await mkdtemp(join(tmpdir(), 'apiserver-'));
+  const pki = await openPki({ directory: join(directory, 'pki'), clock: systemClock });
+  const adminCertificate = await pki.clientCertificate({ name: 'admin', commonName: 'admin', organizations: ['system:masters'] });
+  const kubeletCertificate = await pki.clientCertificate({ name: 'apiserver-kubelet-client', commonName: 'kube-apiserver-kubelet-client' });
+  const api = await startTestApi(options);
+  const metrics = createMetrics();
+  const schemas = loadSchemas(builtInKinds.map((kind) => kind.schemas));
+  const server = createApiServer({
+    service: api.service,
+    tls: {
+      caCertificate: pki.caCertificate,
+      certificate: () => pki.serverCertificate({ name: 'apiserver', commonName: 'kube-apiserver', hosts: ['localhost', '127.0.0.1'] }),
+    },
+    address: '127.0.0.1',
+    port: 0,
+    authenticator: createAuthenticator({
+      tokens: {
+        [aliceToken]: { name: 'alice', groups: ['devs'] },
+        [adminToken]: { name: 'root', groups: ['system:masters'] },
+      },
+      clock: systemClock,
+    }),
+    kubelet: { caCertificate: pki.caCertificate, clientCertificate: kubeletCertificate },
+    openApi: createOpenApi(api.service.kinds, () => schemas),
+    healthChecks: [],
+    metrics,
+    metricsText: () => metrics.text(),
+    clock: systemClock,
+    random: Math.random,
+    log: createLog({ level: process.env.TEST_LOG_LEVEL ?? 'silent' }),
+    version: '0.1.0',
+  });
+  await server.start({ signal: new AbortController().signal });
+  const apiPort = Number(new URL(server.url).port);
+  await bootstrap({ client: api.clientFor(apiServerUser), serviceCidr: testServiceCidr, apiAddress: '127.64.0.1', apiPort });
+  const kubeconfig = join(directory, 'kubeconfig');
+  const connection = { server: server.url, caCertificate: pki.caCertificate, clientCertificate: adminCertificate };
+  await writeFile(kubeconfig, formatKubeconfig({ name: 'test', ...connection }));
+  const client = createHttpClient({ ...connection, userAgent: 'test/1' });
+
+  return {
+    api,
+    server,
+    metrics,
+    pki,
+    adminCertificate,
+    kubeconfig,
+    directory,
+    client,
+    aliceToken,
+    kubectl: (...args) =>
+      run('kubectl', ['--cache-dir', join(directory, 'cache'), ...args], { ...process.env, KUBECONFIG: kubeconfig, NO_COLOR: '1' }),
+    fetch: (path, fetchOptions) => fetchFrom(server.url, pki.caCertificate, path, fetchOptions),
+    async stop() {
+      client.close();
+      await server.stop();
+      await api.stop();
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+function fetchFrom(server: string, ca: string, path: string, options: FetchOptions = {}): Promise<FetchResult> {
+  const { method = 'GET', headers = {}, body, anonymous = false } = options;
+  const { hostname, port } = new URL(server);
+  const credentials = anonymous ? {} : { authorization: `Bearer ${adminToken}` };
+  const isJson = body !== undefined && typeof body !== 'string';
+  return new Promise((resolve, reject) => {
+    const request = httpsRequest(
+      // `path` goes out as it is, so that odd paths reach the server.
+      {
+        hostname,
+        port,
+        path,
+        method,
+        ca,
+        agent: false,
+        headers: { ...credentials, ...(isJson ? { 'content-type': 'application/json' } : {}), ...headers },
+      },
+      (response) => {
+        let text = '';
+        response.setEncoding('utf8');
+        response.on('data', (chunk: string) => {
+          text += chunk;
+        });
+        response.on('end', () =>
+          resolve({
+            status: response.statusCode ?? 0,
+            headers: response.headers,
+            text,
+            get json() {
+              return JSON.parse(text);
+            },
+          }),
+        );
+        response.on('error', reject);
+      },
+    );
+    request.on('error', reject);
+    request.end(body === undefined ? undefined : isJson ? JSON.stringify(body) : (body as string));
+  });
+}
