@@ -367,7 +367,10 @@ export function createAppController(options: AppControllerOptions): AppControlle
       rollback: state.isRollback,
       changes,
     });
-    await inventory.writeHistory(app, state.history);
+    // What is in force does not depend on the record of it.
+    await inventory
+      .writeHistory(app, state.history)
+      .catch((err: unknown) => log.error({ kustomization: state.key, err }, 'Could not write history'));
   }
 
   async function correctDrift(pass: Pass): Promise<void> {
@@ -610,7 +613,10 @@ export function createAppController(options: AppControllerOptions): AppControlle
     if (value === 'Progressing' && state.appliedAt > 0) {
       return { requeueAfterMs: Math.max(1_000, timeoutMsOf(app) - (clock.now() - state.appliedAt) + 100) };
     }
-    if (value === 'Failed' && state.attempted !== undefined) return { requeueAfterMs: retryDelayMs(app, state.attempted.failures) };
+    if (state.attempted !== undefined && value !== 'Suspended' && value !== 'Deleting') {
+      const waited = clock.monotonicMs() - state.attempted.failedAt;
+      return { requeueAfterMs: Math.max(0, retryDelayMs(app, state.attempted.failures) - waited) };
+    }
     const fightMs = drift.retryAfterMs(state);
     return fightMs === undefined ? undefined : { requeueAfterMs: fightMs };
   }

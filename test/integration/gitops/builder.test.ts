@@ -19,8 +19,14 @@ async function counted(repository: WorkTree): Promise<{ source: GitSource; reads
     reads,
     source: {
       ...source,
-      readTree: (oid) => (reads.push('tree'), source.readTree(oid)),
-      readBlob: (oid, max) => (reads.push('blob'), source.readBlob(oid, max)),
+      readTree(oid) {
+        reads.push('tree');
+        return source.readTree(oid);
+      },
+      readBlob(oid, max) {
+        reads.push('blob');
+        return source.readBlob(oid, max);
+      },
     },
   };
 }

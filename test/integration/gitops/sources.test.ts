@@ -125,11 +125,19 @@ describe('a local directory', () => {
 
   it('says what to do when it is not a repository or the branch is missing', async () => {
     const directory = await temporaryDirectory('plain');
-    await expect(openLocalSource({ directory, url: directory })).rejects.toMatchObject({ reason: 'NotARepository', hint: expect.stringContaining('git') });
-    await expect(openLocalSource({ directory: join(directory, 'gone'), url: directory })).rejects.toMatchObject({ reason: 'NotARepository' });
+    await expect(openLocalSource({ directory, url: directory })).rejects.toMatchObject({
+      reason: 'NotARepository',
+      hint: expect.stringContaining('git'),
+    });
+    await expect(openLocalSource({ directory: join(directory, 'gone'), url: directory })).rejects.toMatchObject({
+      reason: 'NotARepository',
+    });
     const repository = await newRepository('dir', { 'a.yaml': 'a' });
     const source = await openLocalSource({ directory: repository.directory, url: 'local' });
-    await expect(source.resolve({ branch: 'nope' }, { signal })).rejects.toMatchObject({ reason: 'BranchNotFound', hint: expect.stringContaining('main') });
+    await expect(source.resolve({ branch: 'nope' }, { signal })).rejects.toMatchObject({
+      reason: 'BranchNotFound',
+      hint: expect.stringContaining('main'),
+    });
     await source.close();
   });
 });
