@@ -1,0 +1,270 @@
+import type { KindDefinition, Subresource, Verb } from '../machinery/kind.ts';
+import { apiVersionOf } from '../machinery/resource.ts';
+import type { GroupVersionKind } from '../machinery/schema.ts';
+import { isCustomGroup } from './http/api-request.ts';
+import { metaTypes } from './openapi-types.ts';
+
+/** Paths and operations of a kind, from which the documents of both versions are written. */
+
+type Method = 'get' | 'post' | 'put' | 'delete' | 'patch';
+export type Action = 'list' | 'post' | 'deletecollection' | 'get' | 'put' | 'delete' | 'patch' | 'connect';
+
+export interface PathItem {
+  readonly path: string;
+  readonly pathParameters: readonly ParameterName[];
+  readonly operations: readonly Operation[];
+}
+
+export interface Operation {
+  readonly method: Method;
+  readonly action: Action;
+  readonly operationId: string;
+  readonly description: string;
+  readonly gvk: GroupVersionKind;
+  readonly parameters: readonly ParameterName[];
+  /** Schema of the request's body. */
+  readonly body?: string;
+  readonly bodyRequired?: boolean;
+  /** What a PATCH may be written in. */
+  readonly patchTypes?: readonly string[];
+  /** Schema of the answer; none when it is a stream or text. */
+  readonly result?: string;
+  readonly codes: readonly number[];
+}
+
+export const parameterTable = {
+  allowWatchBookmarks: ['boolean', 'Whether a watch also reports, from time to time, the version it has reached.'],
+  continue: ['string', 'Token of the previous page; the list goes on where that ended.'],
+  dryRun: ['string', '`All`: everything is checked and nothing stored.'],
+  fieldManager: ['string', 'Who sets the fields, for managedFields; at most 128 characters.'],
+  fieldSelector: ['string', 'Only objects whose fields match.'],
+  fieldValidation: ['string', 'What unknown and duplicate fields cause: `Ignore`, `Warn` (the default) or `Strict`, an error.'],
+  force: ['boolean', 'Apply only: takes over fields that others manage.'],
+  gracePeriodSeconds: ['integer', 'Seconds until the object is removed; 0 removes it at once.'],
+  labelSelector: ['string', 'Only objects whose labels match.'],
+  limit: ['integer', 'Objects in one answer; `metadata.continue` of the answer leads to the next ones.'],
+  name: ['string', 'Name of the object.'],
+  namespace: ['string', 'Namespace of the object.'],
+  orphanDependents: ['boolean', 'Whether dependents stay; propagationPolicy says it better.'],
+  pretty: ['string', '`true`: the answer is indented.'],
+  propagationPolicy: ['string', 'What happens to dependents: `Background`, `Foreground` or `Orphan`.'],
+  resourceVersion: ['string', 'The version that is read, or after which a watch starts.'],
+  resourceVersionMatch: ['string', 'How resourceVersion is meant: `Exact` or `NotOlderThan`.'],
+  sendInitialEvents: ['boolean', 'Whether a watch starts with the present objects and a bookmark.'],
+  timeoutSeconds: ['integer', 'Seconds after which the answer ends.'],
+  watch: ['boolean', 'Whether changes follow as a stream.'],
+} as const;
+export type ParameterName = keyof typeof parameterTable;
+
+const writeParameters: readonly ParameterName[] = ['dryRun', 'fieldManager', 'fieldValidation'];
+const deleteParameters: readonly ParameterName[] = ['dryRun', 'gracePeriodSeconds', 'orphanDependents', 'propagationPolicy'];
+const parametersOf: Readonly<Record<Action, readonly ParameterName[]>> = {
+  list: [
+    'allowWatchBookmarks',
+    'continue',
+    'fieldSelector',
+    'labelSelector',
+    'limit',
+    'resourceVersion',
+    'resourceVersionMatch',
+    'sendInitialEvents',
+    'timeoutSeconds',
+    'watch',
+  ],
+  get: [],
+  connect: [],
+  post: writeParameters,
+  put: writeParameters,
+  patch: [...writeParameters, 'force'],
+  delete: deleteParameters,
+  deletecollection: [
+    'continue',
+    ...deleteParameters,
+    'fieldSelector',
+    'labelSelector',
+    'limit',
+    'resourceVersion',
+    'resourceVersionMatch',
+    'timeoutSeconds',
+  ],
+};
+
+const patchTypes = ['application/apply-patch+yaml', 'application/json-patch+json', 'application/merge-patch+json'];
+const strategicType = 'application/strategic-merge-patch+json';
+
+/** Subresources that open a stream instead of carrying an object. */
+const connections = new Set(['attach', 'exec', 'portforward', 'proxy']);
+
+/**
+ * All paths of a kind, its subresources included.
+ *
+ * @param schemaOfGvk  names of types by `keyOfGvk`
+ */
+export function pathItemsOf(schemaOfGvk: ReadonlyMap<string, string>, kind: KindDefinition): readonly PathItem[] {
+  const root = `/${pathOf(kind)}`;
+  const scoped = kind.namespaced ? `${root}/namespaces/{namespace}/${kind.resource}` : `${root}/${kind.resource}`;
+  const scope: readonly ParameterName[] = kind.namespaced ? ['namespace'] : [];
+  const items: PathItem[] = [
+    { path: scoped, pathParameters: scope, operations: collectionOperations(kind) },
+    { path: `${scoped}/{name}`, pathParameters: ['name', ...scope], operations: objectOperations(kind) },
+    ...kind.subresources.map((subresource) => ({
+      path: `${scoped}/{name}/${subresource.name}`,
+      pathParameters: ['name', ...scope] as const,
+      operations: subresourceOperations(schemaOfGvk, kind, subresource),
+    })),
+  ];
+  if (kind.namespaced && kind.verbs.includes('list')) {
+    const operationId = `list${groupWords(kind)}${kind.kind}ForAllNamespaces`;
+    items.push({ path: `${root}/${kind.resource}`, pathParameters: [], operations: [{ ...listOperation(kind), operationId }] });
+  }
+  return items.filter(({ operations }) => operations.length > 0);
+}
+
+function collectionOperations(kind: KindDefinition): readonly Operation[] {
+  const can = (verb: Verb): boolean => kind.verbs.includes(verb);
+  const id = (verb: string, infix = ''): string => `${verb}${groupWords(kind)}${infix}${scopeWord(kind)}${kind.kind}`;
+  const operations: Operation[] = [];
+  if (can('list')) operations.push({ ...listOperation(kind), operationId: id('list') });
+  if (can('create')) {
+    operations.push({
+      ...operation(kind, 'post', 'post', `create a ${kind.kind}`),
+      operationId: id('create'),
+      body: kind.schemaName,
+      bodyRequired: true,
+      result: kind.schemaName,
+      codes: [200, 201, 202],
+    });
+  }
+  if (can('deletecollection')) {
+    operations.push({
+      ...operation(kind, 'delete', 'deletecollection', `delete collection of ${kind.kind}`),
+      operationId: id('delete', 'Collection'),
+      body: `${metaTypes}.DeleteOptions`,
+      result: `${metaTypes}.Status`,
+    });
+  }
+  return operations;
+}
+
+function listOperation(kind: KindDefinition): Omit<Operation, 'operationId'> {
+  return { ...operation(kind, 'get', 'list', `list or watch objects of kind ${kind.kind}`), result: `${kind.schemaName}List` };
+}
+
+function objectOperations(kind: KindDefinition): readonly Operation[] {
+  const can = (verb: Verb): boolean => kind.verbs.includes(verb);
+  const names = { id: `${groupWords(kind)}${scopeWord(kind)}${kind.kind}`, what: `the specified ${kind.kind}` };
+  return [
+    ...readAndWrite(kind, names, { gvk: gvkOf(kind), schema: kind.schemaName, can }),
+    ...(can('delete')
+      ? [
+          {
+            ...operation(kind, 'delete', 'delete', `delete a ${kind.kind}`),
+            operationId: `delete${names.id}`,
+            body: `${metaTypes}.DeleteOptions`,
+            result: kind.deleteAnswer === 'object' ? kind.schemaName : `${metaTypes}.Status`,
+            codes: [200, 202],
+          },
+        ]
+      : []),
+  ];
+}
+
+/** get, put and patch, which objects and subresources have alike. */
+function readAndWrite(
+  kind: KindDefinition,
+  { id, what }: { readonly id: string; readonly what: string },
+  body: { readonly gvk: GroupVersionKind; readonly schema: string; readonly can: (verb: 'get' | 'update' | 'patch') => boolean },
+): readonly Operation[] {
+  const { gvk, schema: result, can } = body;
+  const operations: Operation[] = [];
+  if (can('get')) operations.push({ ...operation(kind, 'get', 'get', `read ${what}`), operationId: `read${id}`, gvk, result });
+  if (can('update')) {
+    operations.push({
+      ...operation(kind, 'put', 'put', `replace ${what}`),
+      operationId: `replace${id}`,
+      gvk,
+      body: result,
+      bodyRequired: true,
+      result,
+      codes: [200, 201],
+    });
+  }
+  if (can('patch')) {
+    operations.push({
+      ...operation(kind, 'patch', 'patch', `partially update ${what}`),
+      operationId: `patch${id}`,
+      gvk,
+      body: `${metaTypes}.Patch`,
+      bodyRequired: true,
+      patchTypes: isCustomGroup(kind.group) ? patchTypes : [...patchTypes, strategicType],
+      result,
+      codes: [200, 201],
+    });
+  }
+  return operations;
+}
+
+function subresourceOperations(
+  schemaOfGvk: ReadonlyMap<string, string>,
+  kind: KindDefinition,
+  subresource: Subresource,
+): readonly Operation[] {
+  const { name, verbs, body } = subresource;
+  const word = `${name[0]?.toUpperCase()}${name.slice(1)}`;
+  const id = `${groupWords(kind)}${scopeWord(kind)}${kind.kind}${word}`;
+  const gvk = gvkOf(body ?? kind);
+  if (connections.has(name)) {
+    return (['get', 'post'] as const).map((method) => ({
+      ...operation(kind, method, 'connect', `connect ${method.toUpperCase()} requests to ${name} of ${kind.kind}`),
+      operationId: `connect${groupWords(kind)}${method === 'get' ? 'Get' : 'Post'}${scopeWord(kind)}${kind.kind}${word}`,
+      gvk,
+    }));
+  }
+  // A log is text and has no type.
+  const schema = name === 'log' ? undefined : schemaOfGvk.get(keyOfGvk(gvk));
+  const what = `${name} of the specified ${kind.kind}`;
+  if (schema === undefined) {
+    return verbs.includes('get') ? [{ ...operation(kind, 'get', 'get', `read ${what}`), operationId: `read${id}`, gvk }] : [];
+  }
+  const operations = [...readAndWrite(kind, { id, what }, { gvk, schema, can: (verb) => verbs.includes(verb) })];
+  if (verbs.includes('create')) {
+    operations.push({
+      ...operation(kind, 'post', 'post', `create ${what}`),
+      operationId: `create${id}`,
+      gvk,
+      body: schema,
+      bodyRequired: true,
+      result: schema,
+      codes: [200, 201, 202],
+    });
+  }
+  return operations;
+}
+
+const operation = (kind: KindDefinition, method: Method, action: Action, description: string): Omit<Operation, 'operationId'> => ({
+  method,
+  action,
+  description,
+  gvk: gvkOf(kind),
+  parameters: parametersOf[action],
+  codes: [200],
+});
+
+const scopeWord = ({ namespaced }: KindDefinition): string => (namespaced ? 'Namespaced' : '');
+
+/** `api/v1`, `apis/apps/v1` */
+export const pathOf = (kind: { readonly group: string; readonly version: string }): string =>
+  `${kind.group === '' ? 'api' : 'apis'}/${apiVersionOf(kind)}`;
+
+export const keyOfGvk = ({ group, version, kind }: GroupVersionKind): string => `${apiVersionOf({ group, version })}/${kind}`;
+export const gvkOf = ({ group, version, kind }: GroupVersionKind): GroupVersionKind => ({ group, version, kind });
+
+/** `RbacAuthorizationV1`, `CoreV1`, `SourceToolkitFluxcdIoV1` */
+export const groupWords = (kind: { readonly group: string; readonly version: string }): string =>
+  [...(kind.group === '' ? ['core'] : kind.group.replace(/\.k8s\.io$/, '').split('.')), kind.version].map(capitalized).join('');
+const capitalized = (word: string): string => `${word[0]?.toUpperCase() ?? ''}${word.slice(1)}`;
+/** `core_v1` */
+export const tagOf = (kind: { readonly group: string; readonly version: string }): string => {
+  const words = groupWords({ ...kind, version: '' });
+  return `${words[0]?.toLowerCase() ?? ''}${words.slice(1)}_${kind.version}`;
+};
