@@ -1,0 +1,31 @@
+import type { Clock } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
+import type { Client } from '../client/client.ts';
+import type { EventRecorder } from '../reconcile/event-recorder.ts';
+import type { StepLog } from '../reconcile/step-log.ts';
+import type { ConfigSource } from './config-source.ts';
+import type { ContainerRuntime } from './container-runtime.ts';
+import type { KubeletMetrics } from './kubelet-metrics.ts';
+import type { Volumes } from './volumes.ts';
+
+/** What the workers of one node share. */
+export interface AgentContext {
+  readonly nodeName: string;
+  readonly hostIP: string;
+  readonly allocatable: Readonly<Record<string, string>>;
+  readonly client: Client;
+  readonly runtime: ContainerRuntime;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly recorder: EventRecorder;
+  readonly steps: StepLog;
+  readonly metrics: KubeletMetrics;
+  readonly config: ConfigSource;
+  readonly volumes: Volumes;
+  /** Holds `NAMESPACE_NAME_UID/CONTAINER/ATTEMPT.log`. */
+  readonly logDirectory: string;
+  /** Between the deletion of a ready pod and its SIGTERM, so that Services stop sending to it first. */
+  readonly terminationLeadMs: number;
+  /** Aborted when the agent stops. */
+  readonly signal: AbortSignal;
+}

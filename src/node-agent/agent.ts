@@ -1,0 +1,223 @@
+import { join } from 'node:path';
+import type { Taint } from '../api/core/v1/node.ts';
+import type { Pod } from '../api/core/v1/pod.ts';
+import type { Clock } from '../base/clock.ts';
+import type { Component } from '../base/component.ts';
+import type { Log } from '../base/log.ts';
+import type { Client } from '../client/client.ts';
+import type { EventRecorder } from '../reconcile/event-recorder.ts';
+import type { StepLog } from '../reconcile/step-log.ts';
+import type { AgentContext } from './agent-context.ts';
+import type { ConfigSource } from './config-source.ts';
+import type { ContainerRuntime, SandboxStatus } from './container-runtime.ts';
+import { createHeartbeat } from './heartbeat.ts';
+import type { KubeletMetrics } from './kubelet-metrics.ts';
+import type { MachineFacts } from './machine-facts.ts';
+import { capacityOf } from './node-object.ts';
+import type { PodQueue } from './pod-queue.ts';
+import type { PodSource } from './pod-source.ts';
+import { PodWorker } from './pod-worker.ts';
+import { createVolumes } from './volumes.ts';
+
+export interface NodeAgentOptions {
+  readonly nodeName: string;
+  /** Where the node is reached: its InternalIP, and the port of its kubelet API (0: none). */
+  readonly address: { readonly internalIP: string; readonly kubeletPort: number };
+  readonly runtime: ContainerRuntime;
+  readonly client: Client;
+  readonly pods: PodSource;
+  readonly config: ConfigSource;
+  readonly queue: PodQueue;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly random: () => number;
+  /** With the node's name as host. */
+  readonly recorder: EventRecorder;
+  readonly steps: StepLog;
+  readonly metrics: KubeletMetrics;
+  readonly machine: MachineFacts;
+  /** `v1.36.0+midship.0.1.0` */
+  readonly kubeletVersion: string;
+  /** Holds the pods' volumes; this agent's alone. */
+  readonly directory: string;
+  /** Holds the pods' logs. */
+  readonly logDirectory: string;
+  /** Defaults to the machine's. */
+  readonly capacity?: Readonly<Record<string, string>>;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly taints?: readonly Taint[];
+  /** Marks the node, by label and taint, as one whose pods are pretended. */
+  readonly simulated?: boolean;
+  /**
+   * Between the deletion of a ready pod and its SIGTERM, within its grace period. Upstream leaves this race to the pod's preStop hook; here
+   * a Service's endpoints are known to be gone after some milliseconds, so that a rolling update loses no request.
+   */
+  readonly terminationLeadMs?: number;
+}
+
+/** Runs the pods that are assigned to one node. */
+export interface NodeAgent extends Component {
+  readonly nodeName: string;
+  /** The pods of this node as it knows them, with what the runtime has of each. */
+  pods(): Iterable<{ readonly pod: Pod; readonly sandbox: SandboxStatus | undefined }>;
+  podNamed(namespace: string, name: string): { readonly pod: Pod; readonly sandbox: SandboxStatus | undefined } | undefined;
+  /**
+   * Ends the programs of all pods, each within its grace period and at most `maxGraceMs`; the pods stay in the API and run again with the
+   * next start. Call after `stop`. Without it they run on, and the next start adopts them.
+   */
+  haltPods(maxGraceMs: number): Promise<void>;
+}
+
+const housekeepingMs = 60_000;
+/** The API knows nothing of these pods any more, and so nothing of their grace period. */
+const orphanGraceMs = 2_000;
+const defaultLeadMs = 200;
+
+export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
+  const { nodeName, runtime, queue, clock, config, machine, log: parent } = options;
+  const log = parent.child({ component: 'node-agent', node: nodeName });
+  const capacity = options.capacity ?? capacityOf(machine);
+  const abort = new AbortController();
+  const volumes = createVolumes({ directory: join(options.directory, 'pods'), config });
+  const workers = new Map<string, PodWorker>();
+  const unsubscribe: (() => void)[] = [];
+  let cancelHousekeeping: (() => void) | undefined;
+
+  const context: AgentContext = {
+    nodeName,
+    hostIP: options.address.internalIP,
+    allocatable: capacity,
+    client: options.client,
+    runtime,
+    clock,
+    log,
+    recorder: options.recorder,
+    steps: options.steps,
+    metrics: options.metrics,
+    config,
+    volumes,
+    logDirectory: options.logDirectory,
+    terminationLeadMs: options.terminationLeadMs ?? defaultLeadMs,
+    signal: abort.signal,
+  };
+  const heartbeat = createHeartbeat({
+    client: options.client,
+    clock,
+    log,
+    random: options.random,
+    describe: () => ({
+      name: nodeName,
+      internalIP: options.address.internalIP,
+      kubeletPort: options.address.kubeletPort,
+      capacity,
+      allocatable: capacity,
+      labels: options.labels ?? {},
+      taints: options.taints ?? [],
+      simulated: options.simulated ?? false,
+      machine,
+      kubeletVersion: options.kubeletVersion,
+      runtimeVersion: runtime.version,
+    }),
+  });
+
+  function onPod({ before, after }: { readonly before?: Pod; readonly after?: Pod }): void {
+    const left = before?.metadata.uid;
+    if (left !== undefined && left !== after?.metadata.uid) {
+      workers.get(left)?.remove();
+      queue.wake(left);
+    }
+    const uid = after?.metadata.uid;
+    if (after === undefined || uid === undefined) return;
+    const known = workers.get(uid);
+    if (known !== undefined) {
+      if (known.update(after)) queue.wake(uid);
+      return;
+    }
+    const worker = new PodWorker({
+      context,
+      pod: after,
+      wake: (delayMs) => queue.wake(uid, delayMs),
+      onGone: () => {
+        workers.delete(uid);
+        queue.remove(uid);
+      },
+    });
+    workers.set(uid, worker);
+    queue.add(uid, () => worker.sync());
+    queue.wake(uid);
+  }
+
+  /** Ends what belongs to no pod of the API. Only called when all pods are known. */
+  async function endOrphans(): Promise<void> {
+    const startedAt = performance.now();
+    const sandboxes = await runtime.list();
+    options.metrics.relisted(performance.now() - startedAt);
+    for (const sandbox of sandboxes) {
+      if (workers.has(sandbox.uid)) continue;
+      log.info({ pod: `${sandbox.namespace}/${sandbox.name}`, uid: sandbox.uid }, 'Removed pod that is not in the API');
+      const running = sandbox.containers.filter(({ state }) => state === 'running');
+      await Promise.all(running.map(({ id }) => runtime.stopContainer(id, orphanGraceMs)));
+      await runtime.removePodSandbox(sandbox.id);
+    }
+    if (!runtime.runsPrograms) return;
+    for (const uid of await volumes.list()) if (!workers.has(uid)) await volumes.remove(uid);
+  }
+
+  function scheduleHousekeeping(): void {
+    if (abort.signal.aborted) return;
+    cancelHousekeeping = clock.after(housekeepingMs, () => {
+      endOrphans()
+        .catch((err: unknown) => log.warn({ err }, 'Could not look for orphaned pods'))
+        .finally(scheduleHousekeeping);
+    });
+  }
+
+  return {
+    name: `node-agent ${nodeName}`,
+    nodeName,
+    pods: () => [...workers.values()].map(({ pod, sandbox }) => ({ pod, sandbox })),
+    podNamed(namespace, name) {
+      for (const { pod, sandbox } of workers.values()) {
+        if (pod.metadata.name === name && pod.metadata.namespace === namespace) return { pod, sandbox };
+      }
+      return undefined;
+    },
+
+    async start({ signal }) {
+      await options.pods.ready(signal);
+      unsubscribe.push(runtime.onChange((uid) => queue.wake(uid)));
+      if (runtime.runsPrograms) {
+        unsubscribe.push(
+          config.onChange((reference) => {
+            for (const worker of workers.values()) {
+              if (!worker.refersTo(reference)) continue;
+              worker.configChanged();
+              queue.wake(worker.uid);
+            }
+          }),
+        );
+      }
+      unsubscribe.push(options.pods.subscribe(onPod));
+      await endOrphans();
+      scheduleHousekeeping();
+      // Last: with the node in the API pods are assigned to it.
+      await heartbeat.start(signal);
+    },
+
+    async stop() {
+      if (abort.signal.aborted) return;
+      abort.abort(new Error(`node agent ${nodeName} stops`));
+      cancelHousekeeping?.();
+      for (const remove of unsubscribe) remove();
+      await heartbeat.stop();
+      for (const worker of workers.values()) {
+        worker.detach();
+        queue.remove(worker.uid);
+      }
+    },
+
+    async haltPods(maxGraceMs) {
+      await Promise.all([...workers.values()].map((worker) => worker.halt(maxGraceMs)));
+    },
+  };
+}

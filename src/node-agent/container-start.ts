@@ -1,0 +1,244 @@
+import { createHash } from 'node:crypto';
+import type { Container, Pod } from '../api/core/v1/pod.ts';
+import type { AgentContext } from './agent-context.ts';
+import { runHook } from './container-hooks.ts';
+import type { ContainerMemory, PlannedStart, StartFailure } from './container-plan.ts';
+import { ContainerError, type ContainerStatus, ImageError, type Mount, type SandboxStatus } from './container-runtime.ts';
+import { nextBackoff, nextFailureDelay } from './crash-backoff.ts';
+import { resolveContainer } from './environment.ts';
+import { allContainers, isSidecar } from './pod-references.ts';
+import { type ContainerProbes, startProbes } from './probes.ts';
+
+export interface StartOptions {
+  readonly context: AgentContext;
+  readonly pod: Pod;
+  readonly sandbox: SandboxStatus;
+  readonly start: PlannedStart;
+  readonly memory: ContainerMemory;
+  /** Directories of the pod's volumes, by name. */
+  readonly volumes: () => Promise<ReadonlyMap<string, string>>;
+  /** Takes over the probes of the run. */
+  readonly onStarted: (containerId: string, probes: ContainerProbes | undefined) => void;
+  readonly wake: () => void;
+}
+
+const hookTimeoutMs = 60 * 60_000;
+const defaultTerminationMessagePath = '/dev/termination-log';
+
+/** `spec.containers{web}`, where Events about a container point to. */
+export const fieldPathOf = (pod: Pod, name: string): string =>
+  `spec.${pod.spec.containers.some((container) => container.name === name) ? 'containers' : 'initContainers'}{${name}}`;
+
+/** Upstream's choice: a container is another one when its image changes, the only field of it that may. */
+export const hashOfContainer = ({ name, image }: Container): string =>
+  createHash('sha256').update(JSON.stringify({ name, image })).digest('hex').slice(0, 16);
+
+/**
+ * Starts one run of a container: image, environment, mounts, the container itself, its postStart hook, its probes. What goes wrong becomes
+ * the memory's failure and Events; nothing is thrown for what a person or a later pass can mend.
+ */
+export async function startContainer(options: StartOptions): Promise<void> {
+  const { context, pod, start, memory } = options;
+  const { container } = start;
+  const event = (type: 'Normal' | 'Warning', reason: string, message: string): void => {
+    // Pretended containers would drown what real ones say.
+    if (context.runtime.runsPrograms) context.recorder.record(pod, { type, reason, message, fieldPath: fieldPathOf(pod, container.name) });
+  };
+  try {
+    const containerId = await createAndStart(options, event);
+    const { previous } = start;
+    memory.failure = undefined;
+    if (previous?.finishedAt !== undefined) memory.backoff = nextBackoff(memory.backoff, previous.finishedAt, context.clock.now());
+    await afterStart(options, containerId, event);
+  } catch (err) {
+    memory.failure = failureOf(err, memory.failure, container, context.clock.now());
+    if (memory.failure === undefined) throw err;
+    // The machine took the container for running; it never was.
+    memory.state = 'Waiting';
+    if (err instanceof ImageError) {
+      if (err.reason === 'ErrImagePull') event('Warning', 'Failed', `Failed to pull image "${container.image}": ${err.message}`);
+      event(
+        'Warning',
+        err.reason === 'InvalidImageName' ? 'InspectFailed' : err.reason === 'ErrImageNeverPull' ? 'ErrImageNeverPull' : 'Failed',
+        err.reason === 'ErrImagePull' ? 'Error: ErrImagePull' : err.message,
+      );
+    } else {
+      event('Warning', 'Failed', `Error: ${memory.failure.message}`);
+    }
+  }
+}
+
+type RecordEvent = (type: 'Normal' | 'Warning', reason: string, message: string) => void;
+
+async function createAndStart(options: StartOptions, event: RecordEvent): Promise<string> {
+  const { context, pod, sandbox, start } = options;
+  const { runtime, metrics } = context;
+  const { container, attempt, previous } = start;
+  const image = container.image ?? '';
+  const neverPull = container.imagePullPolicy === 'Never';
+  try {
+    await metrics.runtimeOperation('pull_image', () => runtime.pullImage(image));
+  } catch (err) {
+    if (!(err instanceof ImageError) || !neverPull || err.reason !== 'ErrImagePull') throw err;
+    throw new ImageError('ErrImageNeverPull', `Container image "${image}" is not present with pull policy of Never`);
+  }
+  event('Normal', 'Pulled', `Container image "${image}" already present on machine and can be accessed by the pod`);
+
+  const resolved = runtime.runsPrograms ? await resolveForProgram(options) : { env: [], command: [], args: [], mounts: [] };
+  for (const old of sandbox.containers) {
+    // A create that was interrupted, or runs that nobody asks about any more.
+    const stale = old.name === container.name && (old.state === 'created' || (old.state === 'exited' && old.attempt < attempt - 1));
+    if (stale) await metrics.runtimeOperation('remove_container', () => runtime.removeContainer(old.id));
+  }
+  const containerId = await metrics.runtimeOperation('create_container', () =>
+    runtime.createContainer(sandbox.id, {
+      name: container.name,
+      attempt,
+      image,
+      ...resolved,
+      workingDir: container.workingDir === '' ? undefined : container.workingDir,
+      configHash: hashOfContainer(container),
+      terminationMessagePath: container.terminationMessagePath ?? defaultTerminationMessagePath,
+    }),
+  );
+  event('Normal', 'Created', 'Container created');
+  await metrics.runtimeOperation('start_container', () => runtime.startContainer(containerId));
+  event('Normal', 'Started', 'Container started');
+  if (previous !== undefined && previous.attempt < attempt) {
+    context.log.info(
+      { pod: `${pod.metadata.namespace}/${pod.metadata.name}`, container: container.name, restartCount: attempt },
+      'Restarted container',
+    );
+  }
+  return containerId;
+}
+
+interface Resolved {
+  readonly env: readonly { readonly name: string; readonly value: string }[];
+  readonly command: readonly string[];
+  readonly args: readonly string[];
+  readonly mounts: readonly Mount[];
+}
+
+async function resolveForProgram({ context, pod, sandbox, start, volumes }: StartOptions): Promise<Resolved> {
+  const { container } = start;
+  checkSecurity(pod, container);
+  const facts = { pod, podIP: sandbox.ip ?? '', hostIP: context.hostIP, allocatable: context.allocatable };
+  const resolved = resolveContainer({ container, facts, config: context.config });
+  const variables = new Map(resolved.env.map(({ name, value }) => [name, value]));
+  return { ...resolved, mounts: await context.volumes.mountsOf(container, await volumes(), (name) => variables.get(name)) };
+}
+
+/**
+ * Programs run as the user of the agent, with all it may do inside of their namespaces. A pod that asks for less is refused and not run
+ * with more than it asked for.
+ */
+function checkSecurity(pod: Pod, container: Container): void {
+  const own = container.securityContext;
+  const shared = pod.spec.securityContext;
+  const refuse = (what: string): never => {
+    throw new ContainerError('CreateContainerConfigError', `not supported on this node: ${what}`);
+  };
+  const uid = process.getuid?.() ?? 0;
+  const runAsUser = own?.runAsUser ?? shared?.runAsUser;
+  const runAsGroup = own?.runAsGroup ?? shared?.runAsGroup;
+  if (runAsUser !== undefined && runAsUser !== uid) refuse(`securityContext.runAsUser ${runAsUser} (programs run as user ${uid})`);
+  if (runAsGroup !== undefined && runAsGroup !== (process.getgid?.() ?? 0)) refuse(`securityContext.runAsGroup ${runAsGroup}`);
+  if ((own?.runAsNonRoot ?? shared?.runAsNonRoot) === true && uid === 0) {
+    throw new ContainerError(
+      'CreateContainerConfigError',
+      `container has runAsNonRoot and image will run as root (pod: "${pod.metadata.name}_${pod.metadata.namespace}(${pod.metadata.uid})", container: ${container.name})`,
+    );
+  }
+  if (own?.readOnlyRootFilesystem === true) refuse('securityContext.readOnlyRootFilesystem');
+  if (own?.allowPrivilegeEscalation === false) refuse('securityContext.allowPrivilegeEscalation: false');
+  if ((own?.capabilities?.drop?.length ?? 0) > 0 || (own?.capabilities?.add?.length ?? 0) > 0) refuse('securityContext.capabilities');
+  const seccomp = own?.seccompProfile?.type ?? shared?.seccompProfile?.type;
+  if (seccomp !== undefined && seccomp !== 'Unconfined') refuse(`securityContext.seccompProfile ${seccomp}`);
+}
+
+async function afterStart(options: StartOptions, containerId: string, event: RecordEvent): Promise<void> {
+  const { context, pod, sandbox, start, memory } = options;
+  const { container } = start;
+  const hook = container.lifecycle?.postStart;
+  if (hook !== undefined && context.runtime.runsPrograms) {
+    memory.probed = { containerId, started: false, ready: false, unhealthy: undefined };
+    try {
+      await runHook({
+        hook,
+        container,
+        containerId,
+        podIP: sandbox.ip ?? '',
+        timeoutMs: hookTimeoutMs,
+        runtime: context.runtime,
+        clock: context.clock,
+      });
+    } catch (err) {
+      const why = err instanceof Error ? err.message : String(err);
+      event('Warning', 'FailedPostStartHook', `PostStartHook failed: ${why}`);
+      event('Normal', 'Killing', 'FailedPostStartHook');
+      await context.runtime.stopContainer(containerId, (pod.spec.terminationGracePeriodSeconds ?? 30) * 1_000);
+      options.wake();
+      return;
+    }
+  }
+  watchContainer(options, { id: containerId, startedAt: context.clock.now() });
+}
+
+/** Starts the probes of a running container; also of one that was found running. */
+export function watchContainer(
+  { context, pod, sandbox, start, memory, onStarted, wake }: Omit<StartOptions, 'volumes'>,
+  status: Pick<ContainerStatus, 'id' | 'startedAt'>,
+): void {
+  const { container } = start;
+  const containerId = status.id;
+  const hasProbes = container.startupProbe !== undefined || container.readinessProbe !== undefined || container.livenessProbe !== undefined;
+  if (!hasProbes || !context.runtime.runsPrograms) {
+    memory.probed = { containerId, started: true, ready: true, unhealthy: undefined };
+    onStarted(containerId, undefined);
+    return;
+  }
+  const probes = startProbes({
+    pod,
+    container,
+    containerId,
+    podIP: sandbox.ip ?? '',
+    startedAt: status.startedAt ?? context.clock.now(),
+    runtime: context.runtime,
+    clock: context.clock,
+    onChange: () => {
+      memory.probed = { containerId, ...probes.results };
+      wake();
+    },
+    onFailure: (type, message) => {
+      const name = `${type.charAt(0).toUpperCase()}${type.slice(1)}`;
+      context.recorder.record(pod, {
+        type: 'Warning',
+        reason: 'Unhealthy',
+        message: `${name} probe failed: ${message}`,
+        fieldPath: fieldPathOf(pod, container.name),
+      });
+    },
+    onResult: (type, success) => context.metrics.probed(type, success, pod, container.name),
+  });
+  memory.probed = { containerId, ...probes.results };
+  onStarted(containerId, probes);
+}
+
+/** Undefined when the error is not one of a start: then the whole pass failed. */
+function failureOf(err: unknown, before: StartFailure | undefined, container: Container, now: number): StartFailure | undefined {
+  const delayMs = nextFailureDelay(before?.delayMs);
+  if (err instanceof ImageError) {
+    const later =
+      err.reason === 'ErrImagePull'
+        ? { reason: 'ImagePullBackOff', message: `Back-off pulling image "${container.image}": ErrImagePull: ${err.message}` }
+        : undefined;
+    return { reason: err.reason, message: err.message, later, failedAt: now, delayMs };
+  }
+  if (err instanceof ContainerError) return { reason: err.reason, message: err.message, later: undefined, failedAt: now, delayMs };
+  return undefined;
+}
+
+export const sidecarsOf = (pod: Pod): readonly Container[] => (pod.spec.initContainers ?? []).filter(isSidecar);
+export const containerNamed = (pod: Pod, name: string): Container | undefined =>
+  allContainers(pod).find((container) => container.name === name);

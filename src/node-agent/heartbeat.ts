@@ -1,0 +1,154 @@
+import { type Lease, leases } from '../api/coordination/v1/lease.ts';
+import { type Node, nodes } from '../api/core/v1/node.ts';
+import { type Clock, microTimestampOf } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
+import type { Client } from '../client/client.ts';
+import { isAlreadyExists, isConflict, isNotFound } from '../machinery/status-error.ts';
+import { isNewsInStatus, type NodeDescription, nodeLabelsOf, nodeObjectOf, nodeStatusOf, nodeTaintsOf } from './node-object.ts';
+import { sameJson } from './pod-status.ts';
+
+/** Keeps the Node and its Lease in the API: the sign of life that the node controller watches. */
+export interface Heartbeat {
+  /** Registers the node, or takes over the one that is there, and beats from then on. */
+  start(signal: AbortSignal): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export interface HeartbeatOptions {
+  readonly client: Client;
+  readonly describe: () => NodeDescription;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly random: () => number;
+}
+
+const leaseNamespace = 'kube-node-lease';
+/** The kubelet's numbers: the Lease is renewed four times before it ends; the status goes out when it changed, and every five minutes. */
+const leaseDurationSeconds = 40;
+const intervalMs = 10_000;
+const reportEveryMs = 5 * 60_000;
+const jitter = 0.04;
+const maxTries = 5;
+
+export function createHeartbeat({ client, describe, clock, log, random }: HeartbeatOptions): Heartbeat {
+  let cancelTimer: (() => void) | undefined;
+  let beating: Promise<void> = Promise.resolve();
+  let stopped = false;
+  let lease: Lease | undefined;
+  let reportedAt = Number.NEGATIVE_INFINITY;
+
+  async function register(): Promise<Node> {
+    const description = describe();
+    try {
+      return await client.create(nodes, nodeObjectOf(description, clock.now()));
+    } catch (err) {
+      if (!isAlreadyExists(err)) throw err;
+    }
+    const existing = await client.get(nodes, { name: description.name });
+    const labels = nodeLabelsOf(description);
+    const missing = Object.entries(labels).some(([key, value]) => existing.metadata.labels?.[key] !== value);
+    // Taints that others set stay; only those the node itself must have are put back.
+    const taints = existing.spec?.taints ?? [];
+    const lost = nodeTaintsOf(description).filter(
+      (taint) => !taints.some(({ key, effect }) => key === taint.key && effect === taint.effect),
+    );
+    if (!missing && lost.length === 0) return existing;
+    const body = {
+      metadata: { labels },
+      ...(lost.length === 0 ? {} : { spec: { taints: [...taints, ...lost] } }),
+    };
+    return client.patch(nodes, { name: description.name }, { type: 'merge', body });
+  }
+
+  async function report(node: Node): Promise<void> {
+    const now = clock.now();
+    const status = nodeStatusOf(describe(), node.status, now);
+    if (!isNewsInStatus(node.status, status, sameJson) && clock.monotonicMs() - reportedAt < reportEveryMs) return;
+    await client.update(nodes, { ...node, status }, { subresource: 'status' });
+    reportedAt = clock.monotonicMs();
+  }
+
+  async function renew(node: Node): Promise<void> {
+    const { name } = node.metadata;
+    const spec = { holderIdentity: name, leaseDurationSeconds, renewTime: microTimestampOf(clock.now()) };
+    for (let tries = 1; ; tries += 1) {
+      try {
+        lease ??= await findLease(name);
+        lease = lease === undefined ? await client.create(leases, newLease(node, spec)) : await client.update(leases, { ...lease, spec });
+        return;
+      } catch (err) {
+        // Someone else wrote, removed or made it: the next try reads it first.
+        lease = undefined;
+        if (!(isConflict(err) || isNotFound(err) || isAlreadyExists(err)) || tries >= maxTries) throw err;
+      }
+    }
+  }
+
+  async function findLease(name: string): Promise<Lease | undefined> {
+    try {
+      return await client.get(leases, { namespace: leaseNamespace, name });
+    } catch (err) {
+      if (isNotFound(err)) return undefined;
+      throw err;
+    }
+  }
+
+  /** The Lease first: it is what keeps the node alive. */
+  async function beat(known?: Node): Promise<void> {
+    let node = known ?? (await findNode());
+    node ??= await register();
+    await renew(node);
+    for (let tries = 1; ; tries += 1) {
+      try {
+        await report(node);
+        return;
+      } catch (err) {
+        if (!isConflict(err) || tries >= maxTries) throw err;
+        node = (await findNode()) ?? (await register());
+      }
+    }
+  }
+
+  async function findNode(): Promise<Node | undefined> {
+    try {
+      return await client.get(nodes, { name: describe().name });
+    } catch (err) {
+      if (isNotFound(err)) return undefined;
+      throw err;
+    }
+  }
+
+  function schedule(): void {
+    if (stopped) return;
+    // Many nodes that start together shall not beat together for ever.
+    cancelTimer = clock.after(intervalMs * (1 + jitter * random()), () => {
+      beating = beat()
+        .catch((err: unknown) => log.warn({ err }, 'Could not report node'))
+        .finally(schedule);
+    });
+  }
+
+  return {
+    async start(signal) {
+      stopped = false;
+      await beat(await register());
+      signal.throwIfAborted();
+      schedule();
+    },
+    async stop() {
+      stopped = true;
+      cancelTimer?.();
+      await beating;
+    },
+  };
+}
+
+function newLease({ metadata }: Node, spec: NonNullable<Lease['spec']>): Lease {
+  const { name, uid = '' } = metadata;
+  return {
+    apiVersion: 'coordination.k8s.io/v1',
+    kind: 'Lease',
+    metadata: { name, namespace: leaseNamespace, ownerReferences: [{ apiVersion: 'v1', kind: 'Node', name, uid }] },
+    spec,
+  };
+}

@@ -1,0 +1,102 @@
+import type { Node, NodeCondition, NodeStatus, Taint } from '../api/core/v1/node.ts';
+import { labels, taints } from '../api/well-known.ts';
+import { timestampOf } from '../base/clock.ts';
+import type { MachineFacts } from './machine-facts.ts';
+
+export interface NodeDescription {
+  readonly name: string;
+  readonly internalIP: string;
+  /** 0 when there is no kubelet API. */
+  readonly kubeletPort: number;
+  readonly capacity: Readonly<Record<string, string>>;
+  readonly allocatable: Readonly<Record<string, string>>;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly taints: readonly Taint[];
+  /** Its pods are pretended: labelled and tainted so that only pods that ask for it come here. */
+  readonly simulated: boolean;
+  readonly machine: MachineFacts;
+  readonly kubeletVersion: string;
+  readonly runtimeVersion: string;
+}
+
+/** `CAPACITY` of a machine when nobody says otherwise; 110 pods as upstream. */
+export function capacityOf({ cpus, memoryKiB }: MachineFacts): Readonly<Record<string, string>> {
+  return { cpu: String(cpus), memory: `${memoryKiB}Ki`, pods: '110' };
+}
+
+export function nodeLabelsOf({ name, labels: own, simulated, machine }: NodeDescription): Record<string, string> {
+  return {
+    'beta.kubernetes.io/arch': machine.architecture,
+    'beta.kubernetes.io/os': 'linux',
+    [labels.arch]: machine.architecture,
+    [labels.os]: 'linux',
+    [labels.hostname]: name,
+    ...(simulated ? { [labels.midshipSimulated]: 'true' } : {}),
+    ...own,
+  };
+}
+
+export function nodeTaintsOf({ taints: own, simulated }: NodeDescription): readonly Taint[] {
+  return simulated ? [...own, { key: taints.simulated, value: 'true', effect: 'NoSchedule' }] : own;
+}
+
+/** The status as its agent reports it; conditions that others keep stay, and a condition that stays the same keeps its time. */
+export function nodeStatusOf(description: NodeDescription, before: NodeStatus | undefined, now: number): NodeStatus {
+  const { name, internalIP, kubeletPort, capacity, allocatable, machine, kubeletVersion, runtimeVersion } = description;
+  const own = [
+    conditionOf('MemoryPressure', 'False', 'KubeletHasSufficientMemory', 'kubelet has sufficient memory available'),
+    conditionOf('DiskPressure', 'False', 'KubeletHasNoDiskPressure', 'kubelet has no disk pressure'),
+    conditionOf('PIDPressure', 'False', 'KubeletHasSufficientPID', 'kubelet has sufficient PID available'),
+    conditionOf('Ready', 'True', 'KubeletReady', 'kubelet is posting ready status'),
+  ];
+  const others = (before?.conditions ?? []).filter(({ type }) => !own.some((condition) => condition.type === type));
+  return {
+    ...before,
+    capacity,
+    allocatable,
+    conditions: [...others, ...own],
+    addresses: [
+      { type: 'InternalIP', address: internalIP },
+      { type: 'Hostname', address: name },
+    ],
+    daemonEndpoints: { kubeletEndpoint: { Port: kubeletPort } },
+    nodeInfo: {
+      machineID: machine.machineID,
+      systemUUID: machine.machineID,
+      bootID: machine.bootID,
+      kernelVersion: machine.kernelVersion,
+      osImage: machine.osImage,
+      containerRuntimeVersion: runtimeVersion,
+      kubeletVersion,
+      kubeProxyVersion: '',
+      operatingSystem: 'linux',
+      architecture: machine.architecture,
+    },
+  };
+
+  function conditionOf(type: string, status: 'True' | 'False', reason: string, message: string): NodeCondition {
+    const known = before?.conditions?.find((condition) => condition.type === type);
+    const since = known?.status === status ? known.lastTransitionTime : undefined;
+    return { type, status, reason, message, lastHeartbeatTime: timestampOf(now), lastTransitionTime: since ?? timestampOf(now) };
+  }
+}
+
+/** True when the statuses differ in more than the time of the report. */
+export function isNewsInStatus(before: NodeStatus | undefined, after: NodeStatus, same: (a: unknown, b: unknown) => boolean): boolean {
+  const timeless = (status: NodeStatus | undefined) => ({
+    ...status,
+    conditions: status?.conditions?.map(({ lastHeartbeatTime: _, ...rest }) => rest),
+  });
+  return !same(timeless(before), timeless(after));
+}
+
+export function nodeObjectOf(description: NodeDescription, now: number): Node {
+  const nodeTaints = nodeTaintsOf(description);
+  return {
+    apiVersion: 'v1',
+    kind: 'Node',
+    metadata: { name: description.name, labels: nodeLabelsOf(description) },
+    spec: nodeTaints.length === 0 ? {} : { taints: nodeTaints },
+    status: nodeStatusOf(description, undefined, now),
+  };
+}

@@ -1,0 +1,53 @@
+import type { Clock } from '../base/clock.ts';
+import type { Component } from '../base/component.ts';
+import type { Log } from '../base/log.ts';
+import { type Controller, createController } from '../reconcile/controller.ts';
+
+/**
+ * The turns of pod workers. Agents of one process share it, so that a burst of pods on hundreds of nodes is worked on in slices of a few
+ * milliseconds and not in one turn of the event loop.
+ */
+export interface PodQueue extends Component {
+  /** `sync` is called for `id` when it was woken, never twice at the same time. */
+  add(id: string, sync: () => Promise<void>): void;
+  remove(id: string): void;
+  wake(id: string, delayMs?: number): void;
+}
+
+export interface PodQueueOptions {
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** Passes wait for the runtime and the API most of their time; what bounds their work is there. */
+const maxPasses = 4_096;
+const minBackoffMs = 200;
+
+export function createPodQueue({ clock, log }: PodQueueOptions): PodQueue {
+  const syncs = new Map<string, () => Promise<void>>();
+  const controller: Controller = createController({
+    name: 'node-agent',
+    clock,
+    log,
+    workers: maxPasses,
+    minBackoffMs,
+    async reconcile(id) {
+      await syncs.get(id)?.();
+      return undefined;
+    },
+  });
+  return {
+    name: 'pod-queue',
+    start: (options) => controller.start(options),
+    stop: () => controller.stop(),
+    add(id, sync) {
+      syncs.set(id, sync);
+    },
+    remove(id) {
+      syncs.delete(id);
+    },
+    wake(id, delayMs = 0) {
+      if (syncs.has(id)) controller.enqueueAfter(id, delayMs);
+    },
+  };
+}

@@ -1,0 +1,42 @@
+import type { Container, Pod } from '../api/core/v1/pod.ts';
+import { type ConfigKind, configReference } from './config-source.ts';
+
+/** What a pod needs from the API besides itself. */
+export interface PodReferences {
+  readonly kinds: ReadonlySet<ConfigKind>;
+  /** As `configReference` writes them. */
+  readonly objects: ReadonlySet<string>;
+}
+
+export function referencesOf(pod: Pod): PodReferences {
+  const kinds = new Set<ConfigKind>(['Service']);
+  const objects = new Set<string>();
+  const add = (kind: 'ConfigMap' | 'Secret', name: string | undefined): void => {
+    kinds.add(kind);
+    objects.add(configReference(kind, pod.metadata.namespace ?? '', name ?? ''));
+  };
+  for (const container of allContainers(pod)) {
+    for (const { configMapRef, secretRef } of container.envFrom ?? []) {
+      if (configMapRef !== undefined) add('ConfigMap', configMapRef.name);
+      if (secretRef !== undefined) add('Secret', secretRef.name);
+    }
+    for (const { valueFrom } of container.env ?? []) {
+      if (valueFrom?.configMapKeyRef !== undefined) add('ConfigMap', valueFrom.configMapKeyRef.name);
+      if (valueFrom?.secretKeyRef !== undefined) add('Secret', valueFrom.secretKeyRef.name);
+    }
+  }
+  for (const { configMap, secret, projected } of pod.spec.volumes ?? []) {
+    if (configMap !== undefined) add('ConfigMap', configMap.name);
+    if (secret !== undefined) add('Secret', secret.secretName);
+    for (const source of projected?.sources ?? []) {
+      if (source.configMap !== undefined) add('ConfigMap', source.configMap.name);
+      if (source.secret !== undefined) add('Secret', source.secret.name);
+    }
+  }
+  return { kinds, objects };
+}
+
+export const allContainers = (pod: Pod): readonly Container[] => [...(pod.spec.initContainers ?? []), ...pod.spec.containers];
+
+/** An init container that is left running beside the containers of the pod proper. */
+export const isSidecar = (container: Container): boolean => container.restartPolicy === 'Always';

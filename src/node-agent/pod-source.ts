@@ -1,0 +1,54 @@
+import { type Pod, pods } from '../api/core/v1/pod.ts';
+import type { InformerHandler, InformerSet } from '../client/informer.ts';
+
+/** The pods of one node. */
+export interface PodSource {
+  /** Resolves when `list` is complete. */
+  ready(signal: AbortSignal): Promise<void>;
+  list(): Iterable<Pod>;
+  /** Calls back for every pod there is now, then for every change. Returns a function that removes the handler. */
+  subscribe(handler: InformerHandler<Pod>): () => void;
+}
+
+/** Follows only the pods of `nodeName`: for an agent on a machine of its own. */
+export function createPodSource(informers: InformerSet, nodeName: string): PodSource {
+  const informer = informers.get(pods, { fieldSelector: `spec.nodeName=${nodeName}` });
+  return {
+    ready: (signal) => informers.waitForSync({ signal }),
+    list: () => informer.list(),
+    subscribe: (handler) => informer.addHandler(handler),
+  };
+}
+
+const byNode = 'nodeName';
+
+/**
+ * Sources over the pods of all nodes, for many agents in the process of the control plane: one handler gives each change to its node, where
+ * a watch a node would cost memory and a handler a node would be called for the pods of all.
+ */
+export function createSharedPodSources(informers: InformerSet): (nodeName: string) => PodSource {
+  const informer = informers.get(pods);
+  const handlers = new Map<string, Set<InformerHandler<Pod>>>();
+  informer.addIndex(byNode, ({ spec }) => (spec.nodeName === undefined || spec.nodeName === '' ? [] : [spec.nodeName]));
+  informer.addHandler((change) => {
+    // A pod never moves from one node to another.
+    const nodeName = change.after?.spec.nodeName ?? change.before?.spec.nodeName;
+    if (nodeName === undefined) return;
+    for (const handler of handlers.get(nodeName) ?? []) handler(change);
+  });
+
+  return (nodeName) => ({
+    ready: (signal) => informers.waitForSync({ signal }),
+    list: () => informer.byIndex(byNode, nodeName),
+    subscribe(handler) {
+      const ours = handlers.get(nodeName) ?? new Set();
+      handlers.set(nodeName, ours);
+      ours.add(handler);
+      for (const pod of informer.byIndex(byNode, nodeName)) handler({ after: pod });
+      return () => {
+        ours.delete(handler);
+        if (ours.size === 0) handlers.delete(nodeName);
+      };
+    },
+  });
+}

@@ -1,0 +1,302 @@
+import type {
+  Container,
+  ContainerState,
+  ContainerStatus as KubeContainerStatus,
+  Pod,
+  PodCondition,
+  PodStatus,
+} from '../api/core/v1/pod.ts';
+import { timestampOf } from '../base/clock.ts';
+import { backOffReasons } from '../lifecycle/container.facts.ts';
+import type { PodRunState } from '../lifecycle/pod-run.facts.ts';
+import { apiStatusOf, type ContainerMemory, latestOf } from './container-plan.ts';
+import type { ContainerStatus, SandboxStatus } from './container-runtime.ts';
+import { isSidecar } from './pod-references.ts';
+
+export interface PodStatusOptions {
+  readonly pod: Pod;
+  readonly state: PodRunState;
+  readonly sandbox: SandboxStatus | undefined;
+  readonly initialized: boolean;
+  readonly memories: ReadonlyMap<string, ContainerMemory>;
+  /** `process`, the scheme of container ids. */
+  readonly runtimeName: string;
+  readonly hostIP: string;
+  readonly now: number;
+  /** Set when the agent ended the pod: `DeadlineExceeded`. */
+  readonly verdict: { readonly reason: string; readonly message: string } | undefined;
+}
+
+const maxTerminationMessageLength = 4_096;
+
+/**
+ * The status of a pod as its node sees it, in the words of the kubelet. Parts that are equal to those of the status in the API are the
+ * same references; the whole is the same reference when nothing changed.
+ */
+export function podStatusOf(options: PodStatusOptions): PodStatus {
+  const { pod, sandbox, hostIP, now, verdict } = options;
+  const before = pod.status ?? {};
+  const initStatuses = (pod.spec.initContainers ?? []).map((container) => containerStatusOf(options, container, true));
+  const statuses = pod.spec.containers
+    .map((container) => containerStatusOf(options, container, false))
+    .sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+  const phase = phaseOf(options, initStatuses, statuses);
+  const ip = sandbox?.ready === true ? sandbox.ip : before.podIP;
+  const conditions = conditionsOf(options, phase, initStatuses, statuses);
+  const status: PodStatus = {
+    ...before,
+    phase,
+    conditions: keep(conditions, before.conditions),
+    hostIP,
+    hostIPs: keep([{ ip: hostIP }], before.hostIPs),
+    ...(ip === undefined || ip === '' ? {} : { podIP: ip, podIPs: keep([{ ip }], before.podIPs) }),
+    startTime: before.startTime ?? timestampOf(now),
+    ...(initStatuses.length === 0 ? {} : { initContainerStatuses: keep(initStatuses, before.initContainerStatuses) }),
+    containerStatuses: keep(statuses, before.containerStatuses),
+    qosClass: before.qosClass ?? qosClassOf(pod),
+    ...(verdict === undefined ? {} : { reason: verdict.reason, message: verdict.message }),
+  };
+  return sameJson(status, before) ? before : status;
+}
+
+/** Equality as the API sees it: a field that is null is one that is not there. */
+export function sameJson(a: unknown, b: unknown): boolean {
+  if (a === b || (a ?? undefined) === (b ?? undefined)) return true;
+  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false;
+  if (Array.isArray(a) || Array.isArray(b)) {
+    return Array.isArray(a) && Array.isArray(b) && a.length === b.length && a.every((item, index) => sameJson(item, b[index]));
+  }
+  const left = a as Record<string, unknown>;
+  const right = b as Record<string, unknown>;
+  for (const key in left) if (!sameJson(left[key], right[key])) return false;
+  for (const key in right) if (right[key] !== null && right[key] !== undefined && !(key in left)) return false;
+  return true;
+}
+
+function keep<T>(next: T, before: T | undefined): T {
+  return before !== undefined && sameJson(next, before) ? before : next;
+}
+
+function containerStatusOf(options: PodStatusOptions, container: Container, isInit: boolean): KubeContainerStatus {
+  const { sandbox, memories, pod, runtimeName } = options;
+  const latest = sandbox === undefined ? undefined : latestOf(sandbox, container.name);
+  const known = apiStatusOf(pod, container.name);
+  const memory = memories.get(container.name);
+  const probed = memory?.probed !== undefined && memory.probed.containerId === latest?.id ? memory.probed : undefined;
+  const running = latest?.state === 'running';
+  const state = containerState(options, container, isInit, latest, memory);
+  const started = running && probed?.started === true;
+  const ready = isInit && !isSidecar(container) ? state.terminated?.exitCode === 0 : started && probed?.ready === true;
+  const containerID = latest === undefined ? known?.containerID : `${runtimeName}://${latest.id}`;
+  const mounts = container.volumeMounts ?? [];
+  return {
+    name: container.name,
+    state: keep(state, known?.state),
+    lastState: keep(lastStateOf(options, container, latest, state, known), known?.lastState),
+    ready,
+    restartCount: latest?.attempt ?? known?.restartCount ?? 0,
+    image: latest?.image ?? container.image ?? '',
+    imageID: latest?.imageRef ?? known?.imageID ?? '',
+    ...(containerID === undefined ? {} : { containerID }),
+    started,
+    ...(mounts.length === 0
+      ? {}
+      : {
+          volumeMounts: keep(
+            mounts.map(({ name, mountPath, readOnly }) => ({
+              name,
+              mountPath,
+              ...(readOnly === true ? { readOnly: true, recursiveReadOnly: 'Disabled' } : {}),
+            })),
+            known?.volumeMounts,
+          ),
+        }),
+  };
+}
+
+function containerState(
+  options: PodStatusOptions,
+  container: Container,
+  isInit: boolean,
+  latest: ContainerStatus | undefined,
+  memory: ContainerMemory | undefined,
+): ContainerState {
+  const { runtimeName, initialized, pod, now } = options;
+  if (latest?.state === 'running') return { running: { startedAt: timestampOf(latest.startedAt ?? latest.createdAt) } };
+  const over = memory?.state === 'Completed' || memory?.state === 'Failed' || memory?.state === 'Stopped';
+  if (latest?.state === 'exited' && (over || memory?.failure === undefined)) {
+    if (over) return { terminated: terminatedOf(latest, runtimeName) };
+    // Between an exit and the restart, or waiting for the back-off.
+    const delayMs = memory?.backoff?.delayMs ?? 0;
+    const message = `back-off ${durationText(delayMs)} restarting failed container=${container.name} pod=${pod.metadata.name}_${pod.metadata.namespace}(${pod.metadata.uid})`;
+    return memory?.state === 'BackOff'
+      ? { waiting: { reason: backOffReasons.crash, message } }
+      : { terminated: terminatedOf(latest, runtimeName) };
+  }
+  if (memory?.failure !== undefined && !over) {
+    const { failure } = memory;
+    const current = failure.later !== undefined && now - failure.failedAt >= failureIsNewsMs ? failure.later : failure;
+    return { waiting: { reason: current.reason, message: current.message } };
+  }
+  const known = apiStatusOf(pod, container.name)?.state;
+  if (over) {
+    if (known?.terminated !== undefined) return known;
+    // Ended, but nobody knows how.
+    if (memory?.state !== 'Stopped' || known?.running !== undefined) {
+      return {
+        terminated: {
+          exitCode: 137,
+          reason: 'ContainerStatusUnknown',
+          message: 'The container could not be located when the pod was terminated',
+        },
+      };
+    }
+  }
+  const waitsForOthers = isInit ? pod.spec.initContainers?.[0]?.name !== container.name : (pod.spec.initContainers?.length ?? 0) > 0;
+  return { waiting: { reason: waitsForOthers && !initialized ? 'PodInitializing' : 'ContainerCreating' } };
+}
+
+/** How long a failed pull is shown as `ErrImagePull` before it is `ImagePullBackOff`. */
+export const failureIsNewsMs = 2_000;
+
+function lastStateOf(
+  { sandbox, runtimeName }: PodStatusOptions,
+  container: Container,
+  latest: ContainerStatus | undefined,
+  state: ContainerState,
+  known: KubeContainerStatus | undefined,
+): ContainerState {
+  if (latest?.state === 'exited' && state.terminated === undefined) return { terminated: terminatedOf(latest, runtimeName) };
+  const previous =
+    latest === undefined
+      ? undefined
+      : sandbox?.containers.find(({ name, attempt }) => name === container.name && attempt === latest.attempt - 1);
+  if (previous?.state === 'exited') return { terminated: terminatedOf(previous, runtimeName) };
+  // The runtime has lost the run that the API still tells of.
+  if (latest === undefined && known?.state?.terminated !== undefined && state.terminated === undefined) return known.state;
+  return latest === undefined || latest.attempt > 0 ? (known?.lastState ?? {}) : {};
+}
+
+function terminatedOf(status: ContainerStatus, runtimeName: string): NonNullable<ContainerState['terminated']> {
+  const { exitCode = 0, reason, message, startedAt, finishedAt, id } = status;
+  return {
+    exitCode,
+    reason: reason ?? (exitCode === 0 ? 'Completed' : 'Error'),
+    ...(message === undefined || message === '' ? {} : { message: message.slice(0, maxTerminationMessageLength) }),
+    startedAt: timestampOf(startedAt ?? status.createdAt),
+    finishedAt: timestampOf(finishedAt ?? status.createdAt),
+    containerID: `${runtimeName}://${id}`,
+  };
+}
+
+/** `10s`, `1m20s`, `5m0s`, as Go writes durations. */
+export function durationText(ms: number): string {
+  const seconds = Math.round(ms / 1_000);
+  return seconds < 60 ? `${seconds}s` : `${Math.floor(seconds / 60)}m${seconds % 60}s`;
+}
+
+/**
+ * @see Kubernetes documentation, "Pod phase"
+ */
+function phaseOf(
+  { pod, state, verdict }: PodStatusOptions,
+  initStatuses: readonly KubeContainerStatus[],
+  statuses: readonly KubeContainerStatus[],
+): string {
+  if (state === 'Succeeded' || state === 'Failed') return state;
+  const all = [...initStatuses.filter((_, index) => !isSidecar(pod.spec.initContainers?.[index] ?? { name: '' })), ...statuses];
+  if (state === 'Gone' || (state === 'Terminating' && all.every((status) => status.state?.running === undefined))) {
+    // A pod that is deleted runs nothing again: what counts is how its containers ended.
+    const failed = verdict !== undefined || all.some((status) => (status.state?.terminated?.exitCode ?? 1) !== 0);
+    return statuses.some((status) => status.state?.terminated !== undefined)
+      ? failed
+        ? 'Failed'
+        : 'Succeeded'
+      : (pod.status?.phase ?? 'Pending');
+  }
+  if (state === 'Terminating') return pod.status?.phase ?? 'Running';
+  if (state === 'Pending') return 'Pending';
+  const waiting = statuses.some((status) => status.state?.waiting !== undefined && status.lastState?.terminated === undefined);
+  return waiting ? 'Pending' : 'Running';
+}
+
+function conditionsOf(
+  options: PodStatusOptions,
+  phase: string,
+  initStatuses: readonly KubeContainerStatus[],
+  statuses: readonly KubeContainerStatus[],
+): PodCondition[] {
+  const { pod, sandbox, initialized } = options;
+  const done = phase === 'Succeeded' || phase === 'Failed';
+  const verdict = done ? { reason: phase === 'Succeeded' ? 'PodCompleted' : 'PodFailed' } : undefined;
+  const unready = statuses.filter(({ ready }) => !ready).map(({ name }) => name);
+  const sidecarsUnready = initStatuses.filter(({ ready }, index) => !ready && isSidecar(pod.spec.initContainers?.[index] ?? { name: '' }));
+  const unreadyNames = [...sidecarsUnready.map(({ name }) => name), ...unready];
+  const incomplete = initStatuses
+    .filter((status) => status.state?.terminated?.exitCode !== 0 && status.ready !== true)
+    .map(({ name }) => name);
+  const containersReady: Draft =
+    verdict !== undefined
+      ? { status: 'False', ...verdict }
+      : unreadyNames.length === 0
+        ? { status: 'True' }
+        : { status: 'False', reason: 'ContainersNotReady', message: `containers with unready status: [${unreadyNames.join(' ')}]` };
+  const drafts: (Draft & { readonly type: string })[] = [
+    { type: 'PodReadyToStartContainers', status: sandbox?.ready === true && sandbox.ip !== undefined ? 'True' : 'False' },
+    initialized || done || initStatuses.length === 0
+      ? { type: 'Initialized', status: 'True', ...(phase === 'Succeeded' ? { reason: 'PodCompleted' } : {}) }
+      : {
+          type: 'Initialized',
+          status: 'False',
+          reason: 'ContainersNotInitialized',
+          message: `containers with incomplete status: [${incomplete.join(' ')}]`,
+        },
+    { type: 'Ready', ...readyOf(pod, containersReady) },
+    { type: 'ContainersReady', ...containersReady },
+  ];
+  const own = drafts.map((draft) => conditionOf(options, draft));
+  // Others write conditions too: the scheduler, readiness gates, those who evict.
+  const scheduled =
+    pod.status?.conditions?.find(({ type }) => type === 'PodScheduled') ?? conditionOf(options, { type: 'PodScheduled', status: 'True' });
+  const others = (pod.status?.conditions ?? []).filter(
+    ({ type }) => type !== 'PodScheduled' && !own.some((condition) => condition.type === type),
+  );
+  return [...own, scheduled, ...others];
+}
+
+type Draft = { readonly status: 'True' | 'False'; readonly reason?: string; readonly message?: string };
+
+function readyOf(pod: Pod, containersReady: Draft): Draft {
+  if (containersReady.status === 'False') return containersReady;
+  const messages = (pod.spec.readinessGates ?? []).flatMap(({ conditionType }) => {
+    const condition = pod.status?.conditions?.find(({ type }) => type === conditionType);
+    if (condition === undefined) return [`corresponding condition of pod readiness gate "${conditionType}" does not exist.`];
+    return condition.status === 'True'
+      ? []
+      : [`the status of pod readiness gate "${conditionType}" is not "True", but ${condition.status}`];
+  });
+  return messages.length === 0 ? { status: 'True' } : { status: 'False', reason: 'ReadinessGatesNotReady', message: messages.join(', ') };
+}
+
+function conditionOf({ pod, now }: PodStatusOptions, { type, ...draft }: Draft & { readonly type: string }): PodCondition {
+  const before = pod.status?.conditions?.find((condition) => condition.type === type);
+  const since = before !== undefined && before.status === draft.status ? before.lastTransitionTime : undefined;
+  return { type, ...draft, lastTransitionTime: since ?? timestampOf(now) };
+}
+
+/** @see Kubernetes documentation, "Pod Quality of Service Classes" */
+export function qosClassOf(pod: Pod): 'Guaranteed' | 'Burstable' | 'BestEffort' {
+  const containers = [...pod.spec.containers, ...(pod.spec.initContainers ?? [])];
+  let any = false;
+  let guaranteed = true;
+  for (const { resources } of containers) {
+    for (const name of ['cpu', 'memory']) {
+      const limit = resources?.limits?.[name];
+      const request = resources?.requests?.[name] ?? limit;
+      if (limit !== undefined || request !== undefined) any = true;
+      if (limit === undefined || String(limit) !== String(request)) guaranteed = false;
+    }
+  }
+  if (!any) return 'BestEffort';
+  return guaranteed ? 'Guaranteed' : 'Burstable';
+}

@@ -1,0 +1,600 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Container, type Pod, type PodStatus, pods } from '../api/core/v1/pod.ts';
+import { eventsOf, type PodRunState, stateOf } from '../lifecycle/pod-run.facts.ts';
+import { type PodStopReason, podRunMachine } from '../lifecycle/pod-run.machine.ts';
+import { nameOf } from '../lifecycle/step.ts';
+import { isConflict, isNotFound } from '../machinery/status-error.ts';
+import { advance, type Effects } from '../reconcile/effects.ts';
+import type { AgentContext } from './agent-context.ts';
+import { runHook } from './container-hooks.ts';
+import { type ContainerMemory, type ContainerPlan, latestOf, planContainers } from './container-plan.ts';
+import type { ContainerStatus, SandboxStatus } from './container-runtime.ts';
+import { containerNamed, fieldPathOf, hashOfContainer, startContainer, watchContainer } from './container-start.ts';
+import { allContainers, isSidecar, type PodReferences, referencesOf } from './pod-references.ts';
+import { failureIsNewsMs, podStatusOf, sameJson } from './pod-status.ts';
+import type { ContainerProbes } from './probes.ts';
+
+export interface PodWorkerOptions {
+  readonly context: AgentContext;
+  readonly pod: Pod;
+  /** Asks for a pass over this pod, now or after a delay. */
+  readonly wake: (delayMs?: number) => void;
+  /** Nothing of the pod is left on this node. */
+  readonly onGone: () => void;
+}
+
+/** A pass that still finds something to do after this many rounds goes on in its next turn. */
+const maxRounds = 12;
+const maxStatusTries = 4;
+const statusRetryMs = 1_000;
+/** What a container gets to end in when its preStop hook took all of the grace period. */
+const minimumGraceMs = 2_000;
+const defaultGraceSeconds = 30;
+/** A program has opened its port by then, or will not soon. */
+const listenCheckDelayMs = 1_500;
+
+/**
+ * Everything this node does for one pod, one pass at a time: see what the runtime has, let the machines decide, act, write the status.
+ * What it remembers only makes the next pass cheaper or its words better; the truth is in the runtime and in the API.
+ */
+export class PodWorker {
+  readonly key: string;
+  readonly uid: string;
+  #pod: Pod;
+  readonly #context: AgentContext;
+  readonly #wake: (delayMs?: number) => void;
+  readonly #onGone: () => void;
+  readonly #memories = new Map<string, ContainerMemory>();
+  readonly #probes = new Map<string, ContainerProbes>();
+  /** Containers on their way to their end, with the time at which they are killed. */
+  readonly #stopping = new Map<string, { deadline: number }>();
+  readonly #effects: Effects<typeof podRunMachine>;
+  readonly #firstSeenAt: number;
+  #state: PodRunState;
+  #sandbox: SandboxStatus | undefined;
+  #sandboxes: readonly SandboxStatus[] = [];
+  #plan: ContainerPlan | undefined;
+  #references: PodReferences | undefined;
+  #volumePaths: ReadonlyMap<string, string> | undefined;
+  #volumesStale = false;
+  #verdict: { readonly reason: string; readonly message: string } | undefined;
+  #statusTail: Promise<void> = Promise.resolve();
+  /** On its way to the API; the watch may tell of it before the answer does. */
+  #writing: PodStatus | undefined;
+  #acted = false;
+  #removed = false;
+  #gone = false;
+  #wasRunning: boolean;
+  #listenersChecked = false;
+  #backOffTold = new Set<string>();
+
+  constructor({ context, pod, wake, onGone }: PodWorkerOptions) {
+    this.#context = context;
+    this.#pod = pod;
+    this.#wake = wake;
+    this.#onGone = onGone;
+    this.uid = pod.metadata.uid ?? '';
+    this.key = `${pod.metadata.namespace}/${pod.metadata.name}`;
+    this.#firstSeenAt = context.clock.monotonicMs();
+    this.#state = stateOf(pod);
+    this.#wasRunning = pod.status?.phase === 'Running';
+    for (const { name } of allContainers(pod)) {
+      this.#memories.set(name, { state: undefined, backoff: undefined, failure: undefined, probed: undefined });
+    }
+    this.#effects = {
+      runSandbox: () => this.#runSandbox(),
+      syncContainers: () => this.#syncContainers(),
+      stopContainers: ({ reason }) => this.#stopContainers(reason),
+      stopSandbox: () => this.#stopSandbox(),
+      release: () => this.#release(),
+    };
+  }
+
+  get pod(): Pod {
+    return this.#pod;
+  }
+
+  get state(): PodRunState {
+    return this.#state;
+  }
+
+  get sandbox(): SandboxStatus | undefined {
+    return this.#sandbox;
+  }
+
+  /**
+   * Takes a newer version of the pod; an older one, which a cache may still deliver, is passed over. False when there is nothing in it
+   * that this worker has not written itself.
+   */
+  update(pod: Pod): boolean {
+    if (isOlder(pod, this.#pod)) return false;
+    const before = this.#pod;
+    this.#pod = pod;
+    if (before.metadata.labels !== pod.metadata.labels || before.metadata.annotations !== pod.metadata.annotations)
+      this.#volumesStale = true;
+    if (pod.metadata.deletionTimestamp !== undefined) for (const probes of this.#probes.values()) probes.stopKilling();
+    const sameMetadata =
+      before.metadata.labels === pod.metadata.labels &&
+      before.metadata.annotations === pod.metadata.annotations &&
+      before.metadata.deletionTimestamp === pod.metadata.deletionTimestamp &&
+      before.metadata.deletionGracePeriodSeconds === pod.metadata.deletionGracePeriodSeconds;
+    return !(sameMetadata && before.spec === pod.spec && sameJson(pod.status, this.#writing ?? before.status));
+  }
+
+  /** The pod is no longer in the API. */
+  remove(): void {
+    this.#removed = true;
+  }
+
+  refersTo(reference: string): boolean {
+    this.#references ??= referencesOf(this.#pod);
+    return this.#references.objects.has(reference);
+  }
+
+  /** Something the pod is configured by has changed: volumes are written again, and what waited for it is tried at once. */
+  configChanged(): void {
+    this.#volumesStale = true;
+    for (const memory of this.#memories.values()) {
+      if (memory.failure !== undefined) memory.failure = { ...memory.failure, delayMs: 0 };
+    }
+  }
+
+  /** Ends the pod's programs and nothing else: the pod stays in the API and is started again by the next agent. */
+  async halt(maxGraceMs: number): Promise<void> {
+    await this.#observe();
+    this.#endProbes();
+    const graceMs = Math.min(maxGraceMs, this.#graceSeconds('Finished') * 1_000);
+    await Promise.all(this.#runningContainers().map((status) => this.#context.runtime.stopContainer(status.id, graceMs)));
+  }
+
+  /** Ends what this process does for the pod; the pod itself runs on. */
+  detach(): void {
+    this.#gone = true;
+    this.#endProbes();
+  }
+
+  async sync(): Promise<void> {
+    if (this.#gone) return;
+    const startedAt = performance.now();
+    const isNew = this.#pod.status?.startTime === undefined;
+    if (isNew && this.#context.runtime.runsPrograms && !this.#deleted) {
+      // Not awaited: users see that the node has the pod while its sandbox is made.
+      await this.#observe();
+      this.#replan();
+      void this.#flushStatus();
+    }
+    for (let round = 0; round < maxRounds; round += 1) {
+      this.#acted = false;
+      await this.#observe();
+      const plan = this.#replan();
+      const snapshot = await advance({
+        machine: podRunMachine,
+        key: this.key,
+        from: this.#state,
+        events: eventsOf(this.#state, {
+          deleted: this.#deleted,
+          sandboxReady: this.#sandbox?.ready === true,
+          initialized: plan.initialized,
+          running: plan.running,
+          started: plan.started,
+          due: plan.starts.length > 0 || plan.stops.length > 0,
+          outcome: plan.outcome,
+          deadlineExceeded: this.#deadline() <= this.#context.clock.now(),
+        }),
+        effects: this.#effects,
+        steps: this.#context.steps,
+      });
+      const before = this.#state;
+      this.#state = nameOf<typeof podRunMachine>(snapshot) as PodRunState;
+      if (this.#gone) break;
+      if (!this.#acted && before === this.#state) break;
+      if (round === maxRounds - 1) this.#wake();
+    }
+    const operation = isNew ? 'create' : this.#deleted ? 'terminate' : 'sync';
+    this.#context.metrics.podWorked(operation, performance.now() - startedAt);
+    if (this.#gone) return;
+    await this.#refreshVolumes();
+    this.#tellBackOff();
+    await this.#flushStatus();
+    this.#wakeWhenDue();
+  }
+
+  get #deleted(): boolean {
+    return this.#removed || this.#pod.metadata.deletionTimestamp !== undefined;
+  }
+
+  async #observe(): Promise<void> {
+    this.#sandboxes = await this.#context.runtime.list({ podUid: this.uid });
+    this.#sandbox = this.#sandboxes.reduce<SandboxStatus | undefined>(
+      (newest, sandbox) => (newest === undefined || sandbox.attempt > newest.attempt ? sandbox : newest),
+      undefined,
+    );
+    if (this.#sandbox !== undefined) this.#watchFound(this.#sandbox);
+  }
+
+  /** Containers that ran before this agent did have no probes yet. */
+  #watchFound(sandbox: SandboxStatus): void {
+    for (const container of allContainers(this.#pod)) {
+      const memory = this.#memories.get(container.name);
+      const latest = latestOf(sandbox, container.name);
+      if (memory === undefined || latest === undefined) continue;
+      if (latest.state === 'running') {
+        if (memory.probed?.containerId !== latest.id) {
+          watchContainer(
+            { ...this.#startOptions(sandbox, memory), start: { container, attempt: latest.attempt, previous: undefined } },
+            latest,
+          );
+        }
+      } else if (this.#probes.size > 0) {
+        this.#probes.get(latest.id)?.stop();
+        this.#probes.delete(latest.id);
+      }
+    }
+  }
+
+  #startOptions(sandbox: SandboxStatus, memory: ContainerMemory) {
+    return {
+      context: this.#context,
+      pod: this.#pod,
+      sandbox,
+      memory,
+      volumes: () => this.#prepareVolumes(),
+      onStarted: (containerId: string, probes: ContainerProbes | undefined) => {
+        if (probes !== undefined) this.#probes.set(containerId, probes);
+      },
+      wake: () => this.#wake(),
+    };
+  }
+
+  #replan(): ContainerPlan {
+    const plan = planContainers({
+      pod: this.#pod,
+      sandbox: this.#sandbox,
+      memories: this.#memories,
+      hashOf: hashOfContainer,
+      now: this.#context.clock.now(),
+      deleting: this.#deleted || this.#state === 'Succeeded' || this.#state === 'Failed',
+      steps: this.#context.steps,
+    });
+    this.#plan = plan;
+    for (const container of plan.backedOff) {
+      const message = `Back-off restarting failed container ${container.name} in pod ${this.#pod.metadata.name}_${this.#pod.metadata.namespace}(${this.uid})`;
+      this.#record('Warning', 'BackOff', message, container);
+    }
+    return plan;
+  }
+
+  async #runSandbox(): Promise<void> {
+    const { runtime, metrics, logDirectory } = this.#context;
+    const { metadata, spec } = this.#pod;
+    const attempt = this.#sandbox === undefined ? 0 : this.#sandbox.attempt + 1;
+    try {
+      await metrics.runtimeOperation('run_podsandbox', () =>
+        runtime.runPodSandbox({
+          namespace: metadata.namespace ?? '',
+          name: metadata.name,
+          uid: this.uid,
+          attempt,
+          hostname: (spec.hostname ?? metadata.name).slice(0, 63),
+          hostNetwork: spec.hostNetwork ?? false,
+          hostAliases: (spec.hostAliases ?? []).map(({ ip, hostnames }) => ({ ip: ip ?? '', hostnames: hostnames ?? [] })),
+          logDirectory: this.#logDirectory(logDirectory),
+        }),
+      );
+    } catch (err) {
+      this.#record(
+        'Warning',
+        'FailedCreatePodSandBox',
+        `Failed to create pod sandbox: ${err instanceof Error ? err.message : String(err)}`,
+      );
+      throw err;
+    }
+    this.#acted = true;
+    // Its predecessor's containers ended with it; init containers run once a sandbox.
+    for (const { name } of this.#pod.spec.initContainers ?? []) {
+      const memory = this.#memories.get(name);
+      if (memory !== undefined && attempt > 0) memory.state = 'Waiting';
+    }
+    for (const old of this.#sandboxes) await metrics.runtimeOperation('remove_podsandbox', () => runtime.removePodSandbox(old.id));
+  }
+
+  async #syncContainers(): Promise<void> {
+    const context = this.#context;
+    const plan = this.#plan;
+    const sandbox = this.#sandbox;
+    if (plan === undefined || sandbox === undefined) return;
+    for (const { container, status, reason } of plan.stops) {
+      const probe = reason === 'StartupProbeFailed' ? container.startupProbe : container.livenessProbe;
+      const graceSeconds = reason === 'SpecChanged' ? undefined : probe?.terminationGracePeriodSeconds;
+      const why = {
+        LivenessProbeFailed: `Container ${container.name} failed liveness probe, will be restarted`,
+        StartupProbeFailed: `Container ${container.name} failed startup probe, will be restarted`,
+        SpecChanged: `Container ${container.name} definition changed, will be restarted`,
+        Deleted: `Stopping container ${container.name}`,
+      }[reason];
+      this.#stop(status, (graceSeconds ?? this.#graceSeconds('Finished')) * 1_000, why, 0);
+    }
+    if (plan.starts.length === 0) return;
+    if (context.runtime.runsPrograms) {
+      this.#references ??= referencesOf(this.#pod);
+      await context.config.ready(this.#references.kinds, context.signal);
+    }
+    for (const start of plan.starts) {
+      const memory = this.#memories.get(start.container.name);
+      // Deletion may come while an earlier one starts.
+      if (memory === undefined || this.#deleted || context.signal.aborted) break;
+      await startContainer({ ...this.#startOptions(sandbox, memory), start });
+      this.#acted = true;
+    }
+  }
+
+  #runningContainers(): readonly ContainerStatus[] {
+    return this.#sandboxes.flatMap(({ containers }) => containers.filter(({ state }) => state === 'running'));
+  }
+
+  /** Containers first, then the sidecars, the one that was started last first. */
+  #stopContainers(reason: PodStopReason): void {
+    if (reason === 'DeadlineExceeded') {
+      this.#verdict = { reason: 'DeadlineExceeded', message: 'Pod was active on the node longer than the specified deadline' };
+      this.#acted = true;
+    }
+    const running = this.#runningContainers();
+    const sidecars = (this.#pod.spec.initContainers ?? []).filter(isSidecar).map(({ name }) => name);
+    const main = running.filter(({ name }) => !sidecars.includes(name));
+    const last = [...sidecars].reverse().find((name) => running.some((status) => status.name === name));
+    const now = main.length > 0 ? main : running.filter(({ name }) => name === last);
+    const leadMs = reason === 'Deleted' && this.#isReady() ? this.#context.terminationLeadMs : 0;
+    for (const status of now) this.#stop(status, this.#graceSeconds(reason) * 1_000, `Stopping container ${status.name}`, leadMs);
+  }
+
+  #isReady(): boolean {
+    return this.#pod.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') === true;
+  }
+
+  #graceSeconds(reason: PodStopReason): number {
+    const { metadata, spec } = this.#pod;
+    return (
+      (reason === 'Deleted' ? metadata.deletionGracePeriodSeconds : undefined) ?? spec.terminationGracePeriodSeconds ?? defaultGraceSeconds
+    );
+  }
+
+  /** Begins to end a container, or shortens the time it was given. The pass goes on; the pod is looked at again when it has ended. */
+  #stop(status: ContainerStatus, graceMs: number, why: string, leadMs: number): void {
+    const { clock, log, runtime } = this.#context;
+    const deadline = clock.monotonicMs() + graceMs;
+    const under = this.#stopping.get(status.id);
+    if (under !== undefined) {
+      if (under.deadline <= deadline) return;
+      under.deadline = deadline;
+      runtime.stopContainer(status.id, graceMs).catch((err: unknown) => log.error({ err, pod: this.key }, 'Could not stop container'));
+      return;
+    }
+    this.#stopping.set(status.id, { deadline });
+    this.#probes.get(status.id)?.stopKilling();
+    const container = containerNamed(this.#pod, status.name);
+    this.#record('Normal', 'Killing', why, container);
+    this.#end(status, container, graceMs, leadMs)
+      .catch((err: unknown) => log.error({ err, pod: this.key, container: status.name }, 'Could not stop container'))
+      .finally(() => {
+        this.#stopping.delete(status.id);
+        this.#wake();
+      });
+  }
+
+  async #end(status: ContainerStatus, container: Container | undefined, graceMs: number, leadMs: number): Promise<void> {
+    const { clock, runtime, metrics } = this.#context;
+    const begunAt = clock.monotonicMs();
+    if (leadMs > 0) await new Promise<void>((resolve) => clock.after(Math.min(leadMs, graceMs), resolve));
+    const hook = container?.lifecycle?.preStop;
+    if (hook !== undefined && container !== undefined && graceMs > 0 && runtime.runsPrograms) {
+      try {
+        await runHook({ hook, container, containerId: status.id, podIP: this.#sandbox?.ip ?? '', timeoutMs: graceMs, runtime, clock });
+      } catch (err) {
+        this.#record('Warning', 'FailedPreStopHook', `PreStopHook failed: ${err instanceof Error ? err.message : String(err)}`, container);
+      }
+    }
+    const leftMs = graceMs - (clock.monotonicMs() - begunAt);
+    await metrics.runtimeOperation('stop_container', () =>
+      runtime.stopContainer(status.id, graceMs === 0 ? 0 : Math.max(leftMs, Math.min(minimumGraceMs, graceMs))),
+    );
+  }
+
+  async #stopSandbox(): Promise<void> {
+    const { runtime, metrics } = this.#context;
+    this.#endProbes();
+    for (const { id, ready } of this.#sandboxes) {
+      if (ready) await metrics.runtimeOperation('stop_podsandbox', () => runtime.stopPodSandbox(id));
+    }
+    this.#acted = true;
+  }
+
+  /** The last status first: whoever waits for the pod's end wants to know how it ended. */
+  async #release(): Promise<void> {
+    const { client, runtime, metrics, volumes, logDirectory } = this.#context;
+    await this.#stopSandbox();
+    if (!this.#removed) {
+      await this.#observe();
+      this.#replan();
+      this.#state = 'Terminating';
+      if (runtime.runsPrograms) await this.#flushStatus();
+      const { namespace, name } = this.#pod.metadata;
+      try {
+        await client.delete(pods, { namespace, name }, { gracePeriodSeconds: 0, preconditions: { uid: this.uid } });
+      } catch (err) {
+        // Gone already, or another pod has the name now.
+        if (!isNotFound(err) && !isConflict(err)) throw err;
+      }
+    }
+    for (const { id } of this.#sandboxes) await metrics.runtimeOperation('remove_podsandbox', () => runtime.removePodSandbox(id));
+    if (runtime.runsPrograms) {
+      await volumes.remove(this.uid);
+      await rm(this.#logDirectory(logDirectory), { recursive: true, force: true });
+      metrics.forgetPod(this.#pod);
+    }
+    this.#gone = true;
+    this.#onGone();
+  }
+
+  #endProbes(): void {
+    for (const probes of this.#probes.values()) probes.stop();
+    this.#probes.clear();
+  }
+
+  #logDirectory(directory: string): string {
+    const { namespace, name } = this.#pod.metadata;
+    return join(directory, `${namespace}_${name}_${this.uid}`);
+  }
+
+  async #prepareVolumes(): Promise<ReadonlyMap<string, string>> {
+    if (this.#volumePaths !== undefined && !this.#volumesStale) return this.#volumePaths;
+    const { hostIP, allocatable, volumes } = this.#context;
+    try {
+      this.#volumesStale = false;
+      this.#volumePaths = await volumes.prepare({ pod: this.#pod, podIP: this.#sandbox?.ip ?? '', hostIP, allocatable });
+      return this.#volumePaths;
+    } catch (err) {
+      this.#volumesStale = true;
+      this.#record('Warning', 'FailedMount', err instanceof Error ? err.message : String(err));
+      throw err;
+    }
+  }
+
+  /** Running programs see changes of ConfigMaps and Secrets; when one is gone they keep what they have. */
+  async #refreshVolumes(): Promise<void> {
+    if (!this.#volumesStale || this.#volumePaths === undefined || this.#deleted) return;
+    try {
+      await this.#prepareVolumes();
+    } catch (err) {
+      this.#volumesStale = false;
+      this.#context.log.warn({ err, pod: this.key }, 'Could not update volumes');
+    }
+  }
+
+  #flushStatus(): Promise<void> {
+    this.#statusTail = this.#statusTail
+      .then(() => this.#writeStatus())
+      .catch((err: unknown) => {
+        this.#context.log.warn({ err, pod: this.key }, 'Could not write pod status');
+        this.#wake(statusRetryMs);
+      });
+    return this.#statusTail;
+  }
+
+  async #writeStatus(): Promise<void> {
+    const { client, clock, runtime, hostIP, log } = this.#context;
+    for (let tries = 1; !this.#removed && !this.#gone; tries += 1) {
+      const pod = this.#pod;
+      const status = podStatusOf({
+        pod,
+        state: this.#state,
+        sandbox: this.#sandbox,
+        initialized: this.#plan?.initialized ?? false,
+        memories: this.#memories,
+        runtimeName: runtime.version.slice(0, runtime.version.indexOf(':')),
+        hostIP,
+        now: clock.now(),
+        verdict: this.#verdict,
+      });
+      if (sameJson(status, pod.status)) return;
+      this.#writing = status;
+      try {
+        this.update(await client.update(pods, { ...pod, status }, { subresource: 'status' }));
+        this.#noteRunning();
+        return;
+      } catch (err) {
+        // The watch will tell, and this worker ends.
+        if (isNotFound(err)) return;
+        if (!isConflict(err) || tries >= maxStatusTries) {
+          log.warn({ err, pod: this.key }, 'Could not write pod status');
+          this.#wake(statusRetryMs);
+          return;
+        }
+        if (!(await this.#readAgain())) return;
+      } finally {
+        this.#writing = undefined;
+      }
+    }
+  }
+
+  /** False when the pod is gone, or another has its name. */
+  async #readAgain(): Promise<boolean> {
+    const { namespace, name } = this.#pod.metadata;
+    try {
+      const newest = await this.#context.client.get(pods, { namespace, name });
+      if (newest.metadata.uid !== this.uid) return false;
+      this.update(newest);
+      return true;
+    } catch (err) {
+      if (isNotFound(err)) return false;
+      throw err;
+    }
+  }
+
+  #noteRunning(): void {
+    if (this.#wasRunning || this.#pod.status?.phase !== 'Running') return;
+    this.#wasRunning = true;
+    this.#context.metrics.podStarted(this.#context.clock.monotonicMs() - this.#firstSeenAt);
+    if (this.#context.runtime.runsPrograms) this.#context.clock.after(listenCheckDelayMs, () => void this.#checkListeners());
+  }
+
+  /** Programs of this node share its network: one that listens everywhere takes the port from all others, and its pod's address lies. */
+  async #checkListeners(): Promise<void> {
+    const { runtime, log } = this.#context;
+    if (this.#listenersChecked || this.#gone || this.#pod.spec.hostNetwork === true) return;
+    this.#listenersChecked = true;
+    try {
+      const open = (await runtime.listeners(this.uid)).find(({ address }) => address === '0.0.0.0' || address === '::');
+      if (open === undefined) return;
+      this.#record(
+        'Warning',
+        'ListensOnAllAddresses',
+        `A program of this pod listens on ${open.address === '::' ? '[::]' : open.address}:${open.port}; pods of this node share its network, so it must listen on the address in POD_IP (${this.#sandbox?.ip})`,
+      );
+    } catch (err) {
+      log.warn({ err, pod: this.key }, 'Could not look at the addresses a pod listens on');
+    }
+  }
+
+  #tellBackOff(): void {
+    const now = this.#context.clock.now();
+    for (const container of allContainers(this.#pod)) {
+      const failure = this.#memories.get(container.name)?.failure;
+      if (failure?.later === undefined || now - failure.failedAt < failureIsNewsMs) continue;
+      const id = `${container.name} ${failure.failedAt}`;
+      if (this.#backOffTold.has(id)) continue;
+      this.#backOffTold = new Set([id]);
+      this.#record('Normal', 'BackOff', `Back-off pulling image "${container.image}"`, container);
+      this.#record('Warning', 'Failed', `Error: ${failure.later.reason}`, container);
+    }
+  }
+
+  #deadline(): number {
+    const { activeDeadlineSeconds } = this.#pod.spec;
+    const startTime = this.#pod.status?.startTime;
+    if (activeDeadlineSeconds === undefined || startTime === undefined) return Number.POSITIVE_INFINITY;
+    return Date.parse(startTime) + activeDeadlineSeconds * 1_000;
+  }
+
+  #wakeWhenDue(): void {
+    if (this.#state === 'Succeeded' || this.#state === 'Failed') return;
+    const now = this.#context.clock.now();
+    let at = Math.min(this.#plan?.requeueAt ?? Number.POSITIVE_INFINITY, this.#deadline());
+    for (const { failure } of this.#memories.values()) {
+      if (failure?.later !== undefined && now - failure.failedAt < failureIsNewsMs) at = Math.min(at, failure.failedAt + failureIsNewsMs);
+    }
+    if (at !== Number.POSITIVE_INFINITY) this.#wake(Math.max(1, at - now));
+  }
+
+  #record(type: 'Normal' | 'Warning', reason: string, message: string, container?: Container): void {
+    if (!this.#context.runtime.runsPrograms) return;
+    const fieldPath = container === undefined ? undefined : fieldPathOf(this.#pod, container.name);
+    this.#context.recorder.record(this.#pod, { type, reason, message, ...(fieldPath === undefined ? {} : { fieldPath }) });
+  }
+}
+
+/** Versions are decimal numbers of one sequence, too long for a double. */
+function isOlder(a: Pod, b: Pod): boolean {
+  const [left, right] = [a.metadata.resourceVersion ?? '', b.metadata.resourceVersion ?? ''];
+  return left.length === right.length ? left < right : left.length < right.length;
+}

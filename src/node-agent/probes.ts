@@ -1,0 +1,258 @@
+import { request as httpRequest } from 'node:http';
+import { request as httpsRequest } from 'node:https';
+import { connect } from 'node:net';
+import type { Container, Pod, Probe } from '../api/core/v1/pod.ts';
+import type { Clock } from '../base/clock.ts';
+import type { ContainerRuntime } from './container-runtime.ts';
+
+export type ProbeType = 'startup' | 'readiness' | 'liveness';
+
+/** How one probe went. `message` is for people: the output of a command, or why there was no answer. */
+export interface ProbeOutcome {
+  readonly success: boolean;
+  readonly message: string;
+}
+
+export interface ProbeRunOptions {
+  readonly probe: Probe;
+  readonly container: Container;
+  readonly containerId: string;
+  readonly podIP: string;
+  readonly runtime: ContainerRuntime;
+  readonly clock: Clock;
+}
+
+const maxBodyBytes = 10 * 1024;
+const userAgent = 'kube-probe/1.36';
+
+/** Runs a probe once. Never throws: a probe that cannot be run has failed. */
+export async function runProbe({ probe, container, containerId, podIP, runtime, clock }: ProbeRunOptions): Promise<ProbeOutcome> {
+  const timeoutMs = (probe.timeoutSeconds ?? 1) * 1_000;
+  try {
+    if (probe.exec !== undefined) {
+      const { exitCode, timedOut, stdout, stderr } = await runtime.exec(containerId, probe.exec.command ?? [], {
+        timeoutMs,
+        limitBytes: maxBodyBytes,
+      });
+      if (timedOut)
+        return {
+          success: false,
+          message: `command timed out: "${(probe.exec.command ?? []).join(' ')}" timed out after ${timeoutMs / 1_000}s`,
+        };
+      return { success: exitCode === 0, message: `${stdout}${stderr}` };
+    }
+    if (probe.httpGet !== undefined) {
+      const { scheme = 'HTTP', host, port, path = '/', httpHeaders } = probe.httpGet;
+      const url = `${scheme.toLowerCase()}://${host ?? podIP}:${portOf(container, port)}${path.startsWith('/') ? path : `/${path}`}`;
+      const { status } = await httpGet(
+        url,
+        Object.fromEntries((httpHeaders ?? []).map(({ name, value }) => [name, value])),
+        timeoutMs,
+        clock,
+      );
+      return { success: status >= 200 && status < 400, message: `HTTP probe failed with statuscode: ${status}` };
+    }
+    if (probe.tcpSocket !== undefined) {
+      await tcpConnect(probe.tcpSocket.host ?? podIP, portOf(container, probe.tcpSocket.port), timeoutMs, clock);
+      return { success: true, message: '' };
+    }
+    if (probe.grpc !== undefined) return { success: false, message: 'grpc probes are not supported' };
+    return { success: false, message: 'the probe has no handler' };
+  } catch (err) {
+    return { success: false, message: err instanceof Error ? err.message : String(err) };
+  }
+}
+
+/** @throws Error when a named port is not one of the container's */
+export function portOf(container: Container, port: string | number): number {
+  if (typeof port === 'number') return port;
+  const named = container.ports?.find(({ name }) => name === port);
+  if (named !== undefined) return named.containerPort;
+  const number = Number(port);
+  if (Number.isInteger(number) && number > 0) return number;
+  throw new Error(`couldn't find port: ${port} in container ${container.name}`);
+}
+
+/** GET with a deadline over the whole exchange; the body is read up to a bound and thrown away. Certificates are not checked, as upstream. */
+export function httpGet(
+  url: string,
+  headers: Readonly<Record<string, string>>,
+  timeoutMs: number,
+  clock: Clock,
+): Promise<{ readonly status: number }> {
+  return new Promise((resolve, reject) => {
+    const fail = (why: string): void => {
+      request.destroy();
+      reject(new Error(`Get "${url}": ${why}`));
+    };
+    const cancel = clock.after(timeoutMs, () => fail('context deadline exceeded (Client.Timeout exceeded while awaiting headers)'));
+    const make = url.startsWith('https:') ? httpsRequest : httpRequest;
+    const request = make(url, {
+      headers: { 'User-Agent': userAgent, Accept: '*/*', Connection: 'close', ...headers },
+      agent: false,
+      rejectUnauthorized: false,
+    });
+    request.once('response', (response) => {
+      let size = 0;
+      response.on('data', (chunk: Buffer) => {
+        size += chunk.length;
+        if (size > maxBodyBytes) request.destroy();
+      });
+      response.once('close', () => {
+        cancel();
+        resolve({ status: response.statusCode ?? 0 });
+      });
+      // The answer is there already; how its body ends does not matter.
+      response.once('error', () => undefined);
+    });
+    request.once('error', (err: NodeJS.ErrnoException) => {
+      cancel();
+      fail(err.code === 'ECONNREFUSED' ? `dial tcp ${new URL(url).host}: connect: connection refused` : err.message);
+    });
+    request.end();
+  });
+}
+
+function tcpConnect(host: string, port: number, timeoutMs: number, clock: Clock): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ host, port });
+    const fail = (why: string): void => {
+      socket.destroy();
+      reject(new Error(`dial tcp ${host}:${port}: ${why}`));
+    };
+    const cancel = clock.after(timeoutMs, () => fail('i/o timeout'));
+    socket.once('connect', () => {
+      cancel();
+      socket.destroy();
+      resolve();
+    });
+    socket.once('error', (err: NodeJS.ErrnoException) => {
+      cancel();
+      fail(err.code === 'ECONNREFUSED' ? 'connect: connection refused' : err.message);
+    });
+  });
+}
+
+/** The probes of one container run. */
+export interface ContainerProbes {
+  readonly results: { readonly started: boolean; readonly ready: boolean; readonly unhealthy: 'liveness' | 'startup' | undefined };
+  /** The pod goes: a failing liveness probe no longer matters, readiness goes on. */
+  stopKilling(): void;
+  stop(): void;
+}
+
+export interface ContainerProbesOptions {
+  readonly pod: Pod;
+  readonly container: Container;
+  readonly containerId: string;
+  readonly podIP: string;
+  /** Milliseconds since the epoch. */
+  readonly startedAt: number;
+  readonly runtime: ContainerRuntime;
+  readonly clock: Clock;
+  onChange(): void;
+  onFailure(type: ProbeType, message: string): void;
+  onResult(type: ProbeType, success: boolean): void;
+}
+
+const defaultPeriodSeconds = 10;
+/** A program needs some milliseconds until it listens; waiting a whole period for that would make every start seconds long. */
+const firstRetryMs = 50;
+
+/**
+ * Runs a container's probes as the kubelet does: the startup probe holds the others back, thresholds count in a row, a container without
+ * a probe passes it. Beyond that, until the first period is over, startup and readiness are tried again at growing intervals from 50 ms;
+ * what fails then is neither counted nor told.
+ */
+export function startProbes(options: ContainerProbesOptions): ContainerProbes {
+  const { container, clock, startedAt } = options;
+  const timers = new Map<ProbeType, () => void>();
+  let started = container.startupProbe === undefined;
+  let ready = started && container.readinessProbe === undefined;
+  let unhealthy: 'liveness' | 'startup' | undefined;
+  let stopped = false;
+  let killing = true;
+
+  const begin = (type: ProbeType, probe: Probe): void => {
+    const periodMs = (probe.periodSeconds ?? defaultPeriodSeconds) * 1_000;
+    const begunAt = clock.monotonicMs();
+    const initialMs = Math.max(0, startedAt + (probe.initialDelaySeconds ?? 0) * 1_000 - clock.now());
+    let successes = 0;
+    let failures = 0;
+    let retryMs = firstRetryMs;
+
+    const next = (delayMs: number): void => {
+      if (!stopped) timers.set(type, clock.after(delayMs, run));
+    };
+    const run = (): void => {
+      void runProbe({ probe, ...options }).then(({ success, message }) => {
+        if (stopped) return;
+        const early =
+          !success && type !== 'liveness' && clock.monotonicMs() - begunAt < initialMs + periodMs && failures === 0 && successes === 0;
+        if (early) {
+          next(Math.max(1, Math.min(retryMs, initialMs + periodMs - (clock.monotonicMs() - begunAt))));
+          retryMs *= 2;
+          return;
+        }
+        options.onResult(type, success);
+        if (success) {
+          successes += 1;
+          failures = 0;
+          if (successes >= (probe.successThreshold ?? 1)) passed(type);
+        } else {
+          failures += 1;
+          successes = 0;
+          options.onFailure(type, message);
+          if (failures >= (probe.failureThreshold ?? 3)) failed(type);
+        }
+        if (type === 'startup' && started) return;
+        next(periodMs);
+      });
+    };
+    next(initialMs);
+  };
+
+  const beginOthers = (): void => {
+    if (container.readinessProbe !== undefined) begin('readiness', container.readinessProbe);
+    if (container.livenessProbe !== undefined) begin('liveness', container.livenessProbe);
+  };
+  const set = (change: () => void): void => {
+    const before = `${started} ${ready} ${unhealthy}`;
+    change();
+    if (before !== `${started} ${ready} ${unhealthy}`) options.onChange();
+  };
+  function passed(type: ProbeType): void {
+    set(() => {
+      if (type === 'readiness') ready = true;
+      if (type === 'startup') {
+        started = true;
+        if (container.readinessProbe === undefined) ready = true;
+      }
+    });
+    if (type === 'startup' && !stopped) beginOthers();
+  }
+  function failed(type: ProbeType): void {
+    set(() => {
+      if (type === 'readiness') ready = false;
+      else if (killing) unhealthy = type;
+    });
+  }
+
+  if (container.startupProbe !== undefined) begin('startup', container.startupProbe);
+  else beginOthers();
+
+  return {
+    get results() {
+      return { started, ready, unhealthy };
+    },
+    stopKilling() {
+      killing = false;
+      unhealthy = undefined;
+    },
+    stop() {
+      stopped = true;
+      for (const cancel of timers.values()) cancel();
+      timers.clear();
+    },
+  };
+}
