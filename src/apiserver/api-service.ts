@@ -16,7 +16,7 @@ import { createAuthorizer } from './authorizer.ts';
 import { createKindTable } from './kind-table.ts';
 import { startCompaction } from './registry/compaction.ts';
 import { BodyDecoder } from './registry/decoding.ts';
-import { patched } from './registry/patching.ts';
+import { invalidPatch, patched } from './registry/patching.ts';
 import { listObjects, watchObjects } from './registry/reads.ts';
 import { startRegistry } from './registry/registry.ts';
 import { bound, isPods, scaleOf, scalePathsOf, withScale } from './registry/subresources.ts';
@@ -173,7 +173,8 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
       checkFieldManager(request, 'PatchOptions');
       const schemaName = request.subresource === 'scale' ? 'io.k8s.api.autoscaling.v1.Scale' : kind.schemaName;
       const change = (current: KubeObject): KubeObject => patched(current, patch, schemas, schemaName);
-      const object = await writer.modify(request, kind, ref, modificationOf(request, kind, change));
+      const modification = { ...modificationOf(request, kind, change), refuse: (why: string) => invalidPatch(patch, why) };
+      const object = await writer.modify(request, kind, ref, modification);
       return { object: answerOf(request, kind, object), created: false };
     },
     async delete(request, kind, ref, deletion) {

@@ -3,6 +3,7 @@ import type { KindDefinition } from '../../machinery/kind.ts';
 import type { DynamicObject, KubeObject } from '../../machinery/object.ts';
 import { apiVersionOf } from '../../machinery/resource.ts';
 import type { SchemaSet } from '../../machinery/schema.ts';
+import type { StatusError } from '../../machinery/status-error.ts';
 import type { WriteRequest } from '../service.ts';
 
 /** Turns what a client sent into an object of the kind: right kind and types, nothing unknown. */
@@ -17,9 +18,18 @@ export class BodyDecoder {
 
   /**
    * @param before  the stored object that `object` was made from: parts with the same reference are not looked at
-   * @throws StatusError `BadRequest` for another kind, a value of the wrong type, and in Strict mode for unknown or duplicate fields
+   * @param refuse  makes the error for a body that does not decode; a patch is blamed in other words than a whole object
+   * @throws StatusError `BadRequest` for another kind; `refuse` for a value of the wrong type, and in Strict mode for unknown or
+   *   duplicate fields
    */
-  decode(request: WriteRequest, kind: KindDefinition, object: KubeObject, before?: KubeObject): KubeObject {
+  decode(
+    request: WriteRequest,
+    kind: KindDefinition,
+    object: KubeObject,
+    before?: KubeObject,
+    refuse?: (why: string) => StatusError,
+  ): KubeObject {
+    const refusal = refuse ?? ((why: string) => cannotBeHandled(kind, why));
     const typed = asKind(kind, object);
     const { spec } = typed as DynamicObject;
     const known = before ?? (isObject(spec) && this.#clean.get(spec) === kind ? { spec } : undefined);
@@ -28,19 +38,19 @@ export class BodyDecoder {
     try {
       ({ object: decoded, unknownFields } = decoderFor(this.#schemas, kind.schemaName).decode(typed, known));
     } catch (err) {
-      if (err instanceof DecodeError) throw cannotBeHandled(kind, err.message);
+      if (err instanceof DecodeError) throw refusal(err.message);
       throw err;
     }
     if (isObject(spec) && Object.isFrozen(spec) && (decoded as DynamicObject).spec === spec) this.#clean.set(spec, kind);
-    this.#complain(request, kind, unknownFields);
+    this.#complain(request, unknownFields, refusal);
     return decoded;
   }
 
-  #complain(request: WriteRequest, kind: KindDefinition, unknownFields: readonly string[]): void {
+  #complain(request: WriteRequest, unknownFields: readonly string[], refusal: (why: string) => StatusError): void {
     const { fieldValidation = 'Warn', duplicateFields = [], onWarning } = request;
     if (fieldValidation === 'Ignore' || (unknownFields.length === 0 && duplicateFields.length === 0)) return;
     const complaints = fieldComplaints(unknownFields, duplicateFields);
-    if (fieldValidation === 'Strict') throw cannotBeHandled(kind, `strict decoding error: ${complaints.join(', ')}`);
+    if (fieldValidation === 'Strict') throw refusal(`strict decoding error: ${complaints.join(', ')}`);
     for (const complaint of complaints) onWarning?.call(request, complaint);
   }
 }

@@ -1,10 +1,19 @@
 import type { Patch } from '../../client/client.ts';
+import { goTextOf } from '../../machinery/go-text.ts';
 import { applyJsonPatch } from '../../machinery/json-patch.ts';
 import { applyMergePatch } from '../../machinery/merge-patch.ts';
 import type { KubeObject } from '../../machinery/object.ts';
 import type { SchemaSet } from '../../machinery/schema.ts';
-import { badRequest, StatusError } from '../../machinery/status-error.ts';
+import { badRequest, invalid, StatusError } from '../../machinery/status-error.ts';
 import { applyStrategicMergePatch } from '../../machinery/strategic-merge-patch.ts';
+
+/** The error for a patch whose result is no object of the kind, in the words of the real server, which says neither kind nor name. */
+export function invalidPatch({ type, body }: Patch, why: string): StatusError {
+  const shown = type === 'strategic' ? goTextOf(body) : JSON.stringify(body);
+  return invalid({ group: '', kind: '' }, '', [
+    { type: 'FieldValueInvalid', field: 'patch', message: `Invalid value: ${JSON.stringify(shown)}: ${why}` },
+  ]);
+}
 
 /** `object` with a patch of a type that needs no more than the object: `apply` is done elsewhere. */
 export function patched(object: KubeObject, patch: Patch, schemas: SchemaSet, schemaName: string): KubeObject {

@@ -41,6 +41,8 @@ export interface Modification {
   readonly part: 'main' | 'status' | 'finalize' | 'whole';
   /** What the client wants, made from the stored object; may be called again when another process wrote in between. */
   change(stored: KubeObject): KubeObject;
+  /** How a result that does not decode is blamed; default: on the object. */
+  readonly refuse?: (why: string) => StatusError;
 }
 
 export interface WriterOptions {
@@ -142,16 +144,16 @@ export function createWriter({ registry, admission, decoder, clock, random = Mat
 
   // ------------------------------------------------------------------------------------------------------------------------- modify
 
-  function modify(request: WriteRequest, kind: KindDefinition, ref: ObjectRef, { part, change }: Modification): Promise<KubeObject> {
+  function modify(request: WriteRequest, kind: KindDefinition, ref: ObjectRef, modification: Modification): Promise<KubeObject> {
     const { name } = ref;
     const key = keyOfName(kind.namespaced ? ref.namespace : undefined, name);
     return lock.run(storeKeyOf(kind, key), async () => {
       for (let attempt = 1; ; attempt += 1) {
         const before = registry.get(kind, key);
         if (before === undefined) throw notFound(kind, name);
-        const wanted = change(before);
+        const wanted = modification.change(before);
         checkIdentity(kind, ref, before, wanted);
-        const outcome = await settling((onSettled) => replace(request, kind, key, part, before, wanted, onSettled));
+        const outcome = await settling((onSettled) => replace(request, kind, key, modification, before, wanted, onSettled));
         if (outcome.ok) return outcome.object;
         // Somebody else's write came first. Who named a version has to look again, for the rest the change is made anew.
         if (attempt === maxAttempts) throw conflict(kind, name);
@@ -167,7 +169,7 @@ export function createWriter({ registry, admission, decoder, clock, random = Mat
     request: WriteRequest,
     kind: KindDefinition,
     key: string,
-    part: Modification['part'],
+    { part, refuse }: Modification,
     before: KubeObject,
     wanted: KubeObject,
     onSettled: (release: () => void) => void,
@@ -176,20 +178,20 @@ export function createWriter({ registry, admission, decoder, clock, random = Mat
     let next: KubeObject;
     switch (part) {
       case 'main':
-        next = mainUpdate(kind, before, decoder.decode(request, kind, wanted, before));
+        next = mainUpdate(kind, before, decoder.decode(request, kind, wanted, before, refuse));
         next = admit(request, kind, 'update', { namespace, name, object: next, before, onSettled });
         next = withGeneration(kind, before, shared(before, next));
         warn(request, kind, next, before);
         validate(kind, name, next, before);
         break;
       case 'status': {
-        next = statusUpdate(before, decoder.decode(request, kind, wanted, before));
+        next = statusUpdate(before, decoder.decode(request, kind, wanted, before, refuse));
         const errors = kind.validateStatus?.(next, before) ?? [];
         if (errors.length > 0) throw invalid(kind, name, errors);
         break;
       }
       case 'finalize':
-        next = finalizeUpdate(before, decoder.decode(request, kind, wanted, before));
+        next = finalizeUpdate(before, decoder.decode(request, kind, wanted, before, refuse));
         break;
       case 'whole':
         next = inFieldOrder(wanted, updatedMetadata(before.metadata, wanted.metadata));

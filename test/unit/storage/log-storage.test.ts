@@ -1,0 +1,192 @@
+import { describe, expect, test } from 'vitest';
+import { createMetrics } from '../../../src/base/metrics.ts';
+import type { LogDriver, LogRow } from '../../../src/storage/log-driver.ts';
+import { openLogStorage } from '../../../src/storage/log-storage.ts';
+import { createMemoryDriver } from '../../../src/storage/memory/driver.ts';
+import type { StorageEvent } from '../../../src/storage/storage.ts';
+import { createManualClock } from '../../support/manual-clock.ts';
+
+/** A disk whose commits the test lets through or fails. */
+function createSteeredDriver() {
+  const inner = createMemoryDriver();
+  const calls: string[] = [];
+  const commits: { readonly rows: readonly LogRow[]; finish(err?: Error): void }[] = [];
+  let due: 'idle' | 'busy' | undefined;
+  const driver: LogDriver = {
+    ...inner,
+    append: (rows) =>
+      new Promise((resolve, reject) => {
+        calls.push(`append ${rows.length}`);
+        commits.push({
+          rows,
+          finish: (err) => (err === undefined ? inner.append(rows).then(resolve, reject) : reject(err)),
+        });
+      }),
+    remove(revisions) {
+      calls.push(`remove ${revisions.length}`);
+      return inner.remove(revisions);
+    },
+    tidy(moment) {
+      if (moment !== due) return undefined;
+      due = undefined;
+      return async () => {
+        calls.push(`tidy ${moment}`);
+      };
+    },
+  };
+  return {
+    driver,
+    calls,
+    commits,
+    makeDue(moment: 'idle' | 'busy') {
+      due = moment;
+    },
+  };
+}
+
+const turns = async (count = 4): Promise<void> => {
+  for (let n = 0; n < count; n += 1) await new Promise((resolve) => setImmediate(resolve));
+};
+
+async function openSteered() {
+  const clock = createManualClock();
+  const { driver, calls, commits, makeDue } = createSteeredDriver();
+  const metrics = createMetrics();
+  return { calls, commits, makeDue, clock, metrics, storage: await openLogStorage({ driver, clock, metrics }) };
+}
+
+describe('group commit', () => {
+  test('takes what is queued when the disk is free, at most 128 rows', async () => {
+    const { storage, commits } = await openSteered();
+    const writes = Array.from({ length: 300 }, (_, n) => storage.create(`k${n}`, { text: 'x' }));
+    const sizes: number[] = [];
+    for (let n = 0; n < 3; n += 1) {
+      await turns();
+      sizes.push(commits[n]?.rows.length ?? 0);
+      commits[n]?.finish();
+    }
+    await Promise.all(writes);
+    expect(sizes).toEqual([128, 128, 44]);
+  });
+
+  test('takes at most 512 KiB, but always one row', async () => {
+    const { storage, commits } = await openSteered();
+    const text = 'x'.repeat(200 * 1024);
+    const writes = ['a', 'b', 'c', 'd'].map((key) => storage.create(key, { text: key === 'd' ? text.repeat(5) : text }));
+    for (let n = 0; n < 3; n += 1) {
+      await turns();
+      commits[n]?.finish();
+    }
+    await Promise.all(writes);
+    expect(commits.map(({ rows }) => rows.map(({ key }) => key))).toEqual([['a', 'b'], ['c'], ['d']]);
+  });
+
+  test('hands over the next batch before watchers hear of the last', async () => {
+    const { storage, commits, calls } = await openSteered();
+    await storage.watch({
+      prefix: '',
+      afterRevision: 0,
+      signal: new AbortController().signal,
+      onEvents: (events) => calls.push(`told ${events.length}`),
+      onEnd: () => {},
+    });
+    const first = storage.create('a', { text: '1' });
+    await turns();
+    const second = storage.create('b', { text: '1' });
+    commits[0]?.finish();
+    await first;
+    commits[1]?.finish();
+    await second;
+    expect(calls).toEqual(['append 1', 'append 1', 'told 1', 'told 1']);
+  });
+
+  test('counts rows of commits', async () => {
+    const { storage, commits, metrics } = await openSteered();
+    const writes = [storage.create('a', { text: '1' }), storage.create('b', { text: '1' })];
+    await turns();
+    commits[0]?.finish();
+    await Promise.all(writes);
+    expect(await metrics.text()).toContain('commit_rows_sum 2\ncommit_rows_count 1');
+  });
+});
+
+describe('a failed commit', () => {
+  test('fails everything staged after it, and nothing of it is seen', async () => {
+    const { storage, commits } = await openSteered();
+    const seen: StorageEvent[] = [];
+    await storage.watch({
+      prefix: '',
+      afterRevision: 0,
+      signal: new AbortController().signal,
+      onEvents: (events) => seen.push(...events),
+      onEnd: () => {},
+    });
+    const kept = storage.create('kept', { text: '1' });
+    await turns();
+    commits[0]?.finish();
+    await kept;
+    const failing = [storage.create('a', { text: '1' }), storage.update('kept', { text: '2' }, 1)];
+    await turns();
+    failing.push(storage.update('a', { text: '2' }, 2), storage.delete('kept', 3));
+    commits[1]?.finish(new Error('disk on fire'));
+    for (const outcome of await Promise.allSettled(failing))
+      expect(outcome).toMatchObject({ status: 'rejected', reason: { message: 'disk on fire' } });
+    expect(await storage.get('a')).toBeUndefined();
+    expect(await storage.get('kept')).toEqual({ key: 'kept', text: '1', revision: 1 });
+    expect(seen).toHaveLength(1);
+    expect(storage.currentRevision).toBe(1);
+  });
+
+  test('does not stop the store, whose revisions are not used twice', async () => {
+    const { storage, commits } = await openSteered();
+    const failing = storage.create('a', { text: '1' });
+    await turns();
+    commits[0]?.finish(new Error('disk on fire'));
+    await expect(failing).rejects.toThrow('disk on fire');
+    const retried = storage.create('a', { text: '1' });
+    await turns();
+    commits[1]?.finish();
+    expect(await retried).toEqual({ ok: true, revision: 2 });
+  });
+});
+
+describe('housekeeping', () => {
+  test('runs when no write came for a while', async () => {
+    const { storage, commits, calls, clock, makeDue } = await openSteered();
+    const write = storage.create('a', { text: '1' });
+    await turns();
+    commits[0]?.finish();
+    await write;
+    makeDue('idle');
+    clock.advance(99);
+    await turns();
+    expect(calls).toEqual(['append 1']);
+    clock.advance(1);
+    await turns();
+    expect(calls).toEqual(['append 1', 'tidy idle']);
+  });
+
+  test('compaction gets its turn under steady writes', async () => {
+    const { storage, commits, calls } = await openSteered();
+    let finished = 0;
+    const finishAll = (): void => {
+      for (; finished < commits.length; finished += 1) commits[finished]?.finish();
+    };
+    let revision = 0;
+    let last: Promise<unknown> = Promise.resolve();
+    const compactions: Promise<void>[] = [];
+    for (let n = 0; n < 200; n += 1) {
+      last = revision === 0 ? storage.create('a', { text: `${n}` }) : storage.update('a', { text: `${n}` }, revision);
+      revision += 1;
+      if (n === 100) compactions.push(storage.compact(50));
+      await turns(1);
+      finishAll();
+    }
+    await turns();
+    finishAll();
+    await last;
+    await Promise.all(compactions);
+    expect(storage.compactedRevision).toBe(50);
+    expect(calls.some((call) => call === 'remove 49')).toBe(true);
+  });
+});
