@@ -9,6 +9,9 @@
 //   read as text and never imported. Without it those are left out.
 // - scripts/schema-facts.mjs: what neither source says (list facts of newer types) and our own descriptions.
 //
+// The committed file was made from Debian 13's packages (0.32.3) and the models of client-node 2.0.1 (Kubernetes 1.36), unpacked from
+// `npm pack @kubernetes/client-node@2.0.1`. Run without --client-node it would lose what is newer than 1.32.
+//
 // The output is deterministic and has one line per type, so that differences between versions are readable.
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -20,7 +20,7 @@ export interface ObjectDecoder {
   decode<T extends object>(object: T, before?: object): Decoded<T>;
 }
 
-export interface Decoded<T> {
+interface Decoded<T> {
   readonly object: T;
   /** As kubectl shows them: `spec.foo`, `spec.template.spec.containers[0].resource`; in the order of the object. */
   readonly unknownFields: readonly string[];

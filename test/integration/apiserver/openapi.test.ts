@@ -1,4 +1,4 @@
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -11,15 +11,7 @@ import { loadSchemas } from '../../../src/api/schemas.ts';
 import { createDiscovery } from '../../../src/apiserver/http/discovery.ts';
 import { createOpenApi } from '../../../src/apiserver/openapi.ts';
 import type { KindTable } from '../../../src/apiserver/service.ts';
-
-const hasKubectl = (() => {
-  try {
-    execFileSync('kubectl', ['version', '--client']);
-    return true;
-  } catch {
-    return false;
-  }
-})();
+import { hasKubectl } from '../../support/kubectl.ts';
 
 /** The documents alone, behind plain HTTP: what kubectl makes of them is the test. */
 describe.skipIf(!hasKubectl)('OpenAPI documents, as kubectl reads them (skipped without kubectl)', () => {
