@@ -52,7 +52,9 @@ const elsewhere = new Set([
 ]);
 
 /** Worded otherwise, on purpose: the recording quotes the Go runtime or the secret's content. */
-const otherWords = new Map([['secret: dockerconfigjson', 'data[.dockerconfigjson]: Invalid value: "<secret contents redacted>": must be valid JSON']]);
+const otherWords = new Map([
+  ['secret: dockerconfigjson', 'data[.dockerconfigjson]: Invalid value: "<secret contents redacted>": must be valid JSON'],
+]);
 
 describe.skipIf(!present)('kinds, compared with a real server (skipped without its recordings)', () => {
   describe('validation on create', () => {
@@ -125,7 +127,10 @@ describe.skipIf(!present)('kinds, compared with a real server (skipped without i
       });
       for (const subresource of kind.subresources) {
         const recorded = resources.find((resource) => resource.name === `${kind.resource}/${subresource.name}`);
-        expect({ name: subresource.name, verbs: [...subresource.verbs].sort() }).toEqual({ name: subresource.name, verbs: recorded?.verbs });
+        expect({ name: subresource.name, verbs: [...subresource.verbs].sort() }).toEqual({
+          name: subresource.name,
+          verbs: recorded?.verbs,
+        });
         expect(subresource.body?.kind ?? kind.kind).toBe(recorded?.kind);
       }
     }
@@ -164,7 +169,8 @@ function comparable(object: KubeObject): unknown {
   const copy = JSON.parse(JSON.stringify({ ...object, metadata: { name, namespace, labels } }), (_, value) => value ?? undefined);
   const { spec } = copy;
   if (object.kind === 'Pod') {
-    for (const field of ['volumes', 'tolerations', 'priority', 'preemptionPolicy', 'serviceAccountName', 'serviceAccount']) delete spec[field];
+    for (const field of ['volumes', 'tolerations', 'priority', 'preemptionPolicy', 'serviceAccountName', 'serviceAccount'])
+      delete spec[field];
     for (const container of spec.containers) delete container.volumeMounts;
   }
   if (object.kind === 'Service') {

@@ -61,7 +61,7 @@ export const events: KindDefinition<Event> = {
   },
   deleteAnswer: 'status',
   shortFieldLabelError: true,
-  defaults: (event) => withDefaults(event, { reportingComponent: '', reportingInstance: '' }),
+  defaults: (event) => withDefaults(event, { involvedObject: {}, reportingComponent: '', reportingInstance: '' }),
   validate: (event, before) => (before === undefined ? validateEvent(event) : []),
 };
 

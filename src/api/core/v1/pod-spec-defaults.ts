@@ -1,3 +1,4 @@
+import { deepFreeze } from '../../../machinery/object.ts';
 import { isAbsent, mapShared, withDefaults, withField } from '../../copy-on-write.ts';
 import type { Container, PodSpec, PodTemplateSpec, Probe, Volume } from './pod.ts';
 
@@ -8,7 +9,9 @@ import type { Container, PodSpec, PodTemplateSpec, Probe, Volume } from './pod.t
 
 /** Frozen specs that are known to lack nothing: a template is looked at once, not once for each of its pods. */
 const completeSpecs = new WeakSet<PodSpec>();
-const completePodSpecs = new WeakSet<PodSpec>();
+
+/** What a frozen template's spec becomes in a Pod. All pods of the template share it, and what is known of one holds for all. */
+const podSpecs = new WeakMap<PodSpec, PodSpec>();
 
 /** A template; what only Pods get (`enableServiceLinks`, requests from limits, host ports) is left out, as upstream leaves it out. */
 export function defaultPodTemplate<T extends PodTemplateSpec>(template: T): T {
@@ -40,18 +43,24 @@ export function defaultPodSpec(spec: PodSpec): PodSpec {
 
 /** Defaults of the spec of a Pod: those of a template and what only Pods get. */
 export function defaultSpecOfPod(spec: PodSpec): PodSpec {
-  if (completePodSpecs.has(spec)) return spec;
+  const known = podSpecs.get(spec);
+  if (known !== undefined) return known;
+  const result = completeSpecOfPod(spec);
+  if (Object.isFrozen(spec)) podSpecs.set(spec, deepFreeze(result));
+  return result;
+}
+
+function completeSpecOfPod(spec: PodSpec): PodSpec {
   let result = withDefaults(defaultPodSpec(spec), { enableServiceLinks: true });
+  const { hostNetwork } = result;
   const change = (container: Container): Container => {
     const next = requestsFromLimits(container);
-    return result.hostNetwork === true ? hostPortsOf(next) : next;
+    return hostNetwork === true ? hostPortsOf(next) : next;
   };
   result = withField(result, 'containers', mapShared(result.containers, change));
   if (!isAbsent(result.initContainers)) result = withField(result, 'initContainers', mapShared(result.initContainers, change));
   // A negative grace period counts as the shortest one.
-  if ((result.terminationGracePeriodSeconds ?? 0) < 0) result = withField(result, 'terminationGracePeriodSeconds', 1);
-  if (result === spec && Object.isFrozen(spec)) completePodSpecs.add(spec);
-  return result;
+  return (result.terminationGracePeriodSeconds ?? 0) < 0 ? withField(result, 'terminationGracePeriodSeconds', 1) : result;
 }
 
 const isSet = (text: string | undefined): text is string => !isAbsent(text) && text !== '';

@@ -49,7 +49,7 @@ export const kustomizations: KindDefinition<Kustomization> = {
     return withField(kustomization, 'spec', spec);
   },
   prepareForCreate: (kustomization) => ({ ...kustomization, status: initialStatus }),
-  validate: (kustomization, before) => (kustomization.spec === before?.spec ? [] : validateSpec(kustomization.spec)),
+  validate: (kustomization, before) => (before !== undefined && kustomization.spec === before.spec ? [] : validateSpec(kustomization.spec)),
 };
 
 function validateSpec(spec: KustomizationSpec | undefined): readonly FieldError[] {

@@ -44,7 +44,7 @@ export const gitRepositories: KindDefinition<GitRepository> = {
     return withField(repository, 'spec', spec);
   },
   prepareForCreate: (repository) => ({ ...repository, status: initialStatus }),
-  validate: (repository, before) => (repository.spec === before?.spec ? [] : validateSpec(repository.spec)),
+  validate: (repository, before) => (before !== undefined && repository.spec === before.spec ? [] : validateSpec(repository.spec)),
 };
 
 const timeoutPattern = String.raw`^([0-9]+(\.[0-9]+)?(ms|s|m))+$`;
