@@ -20,11 +20,11 @@ import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { advance } from '../../reconcile/effects.ts';
 import { createExpectations } from '../../reconcile/expectations.ts';
 import { createStatusPace } from '../../reconcile/status-pace.ts';
+import { deletionOrder } from '../deletion-order.ts';
 import { claim, controllerKeyOf, controllerReference, indexByOwner, orphansIn, ownedBy, ownedByUid } from '../ownership.ts';
 import { availableAt, isPodActive, isPodTerminating } from '../pod-conditions.ts';
 import { isNamespaceTerminating, messageOf } from '../refusals.ts';
 import { inBatches, slowStart } from '../slow-start.ts';
-import { deletionOrder } from './deletion-order.ts';
 import { createPodCounter } from './pod-counter.ts';
 
 /** Pods created or deleted in one pass; the rest follows in the next one, after others had their turn. */

@@ -1,6 +1,6 @@
-import type { Pod } from '../../api/core/v1/pod.ts';
-import { annotations } from '../../api/well-known.ts';
-import { readyConditionOf } from '../pod-conditions.ts';
+import type { Pod } from '../api/core/v1/pod.ts';
+import { annotations } from '../api/well-known.ts';
+import { readyConditionOf } from './pod-conditions.ts';
 
 export interface DeletionOrderOptions {
   /** Active pods on the node that belong to the same Deployment or ReplicaSet, the pod itself included. */

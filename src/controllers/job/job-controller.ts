@@ -1,0 +1,243 @@
+import { type Job, jobs } from '../../api/batch/v1/job.ts';
+import { type Pod, pods } from '../../api/core/v1/pod.ts';
+import { finalizers } from '../../api/well-known.ts';
+import { timestampOf } from '../../base/clock.ts';
+import type { New } from '../../client/client.ts';
+import { deadlineOf, eventsOf, expiryOf, failureOf, type JobWorld, missingPods, stateOf, statusOf } from '../../lifecycle/job.facts.ts';
+import { jobMachine } from '../../lifecycle/job.machine.ts';
+import { controllerOf, deepEqual, keyOf } from '../../machinery/object.ts';
+import { isNotFound } from '../../machinery/status-error.ts';
+import { type Controller, createController, type ReconcileContext, type Result } from '../../reconcile/controller.ts';
+import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
+import { advance } from '../../reconcile/effects.ts';
+import { createExpectations } from '../../reconcile/expectations.ts';
+import { createStatusPace } from '../../reconcile/status-pace.ts';
+import { deletionOrder } from '../deletion-order.ts';
+import { controllerKeyOf, controllerReference, indexByOwner, ownedBy } from '../ownership.ts';
+import { isPodActive, isPodTerminating } from '../pod-conditions.ts';
+import { isNamespaceTerminating, messageOf } from '../refusals.ts';
+import { inBatches, slowStart } from '../slow-start.ts';
+import { accountPods, isTracked } from './pod-accounting.ts';
+
+/** Pods created in one pass; the rest follows in the next one, after others had their turn. */
+const maxPodsAPass = 500;
+
+/** Index of pods that carry the tracking finalizer, by key of the Job they were made for. */
+const trackedByJob = 'tracked-by-job';
+
+/** A Job with another value in `spec.managedBy` belongs to someone else. */
+const managedBy = 'kubernetes.io/job-controller';
+
+/**
+ * Runs the pods of each Job until enough of them succeeded.
+ *
+ * A pass: count pods, decide, create or delete pods, write the status, and only then take the finalizer from the pods that the status
+ * accounts for.
+ */
+export function createJobController(dependencies: ControllerDependencies): Controller {
+  const { client, informers, clock, log, recorder, metrics, steps } = dependencies;
+  const jobInformer = informers.get(jobs);
+  const podInformer = informers.get(pods);
+  indexByOwner(podInformer);
+  podInformer.addIndex(trackedByJob, trackedJobKeysOf);
+  const expectations = createExpectations(clock);
+  const pace = createStatusPace(clock);
+
+  const controller = createController({
+    name: 'job',
+    clock,
+    log,
+    observer: metrics.observerOf('job'),
+    waitForSync: (options) => informers.waitForSync(options),
+    reconcile,
+  });
+  jobInformer.addHandler(({ before, after }) => {
+    const job = after ?? before;
+    if (job !== undefined) controller.enqueue(keyOf(job));
+    if (after === undefined && before !== undefined) {
+      expectations.forget(before.metadata.uid ?? '');
+      pace.forget(before.metadata.uid ?? '');
+    }
+  });
+  podInformer.addHandler(({ before, after }) => {
+    const pod = after ?? before;
+    const key = pod === undefined ? undefined : controllerKeyOf(jobs, pod);
+    if (pod === undefined || key === undefined) return;
+    const owner = controllerOf(pod)?.uid ?? '';
+    if (before === undefined) expectations.creationObserved(owner);
+    if (after === undefined || isPodTerminating(after)) expectations.deletionObserved(owner, pod.metadata.uid ?? '');
+    controller.enqueue(key);
+  });
+  return controller;
+
+  async function reconcile(key: string, { signal }: ReconcileContext): Promise<Result | undefined> {
+    const job = jobInformer.getByKey(key);
+    await releaseOrphans(key, job, signal);
+    if (job === undefined || (job.spec.managedBy !== undefined && job.spec.managedBy !== managedBy)) return undefined;
+    const uid = job.metadata.uid ?? '';
+    const owned = ownedBy(podInformer, job);
+    const world: JobWorld = { ...accountPods(job, owned, clock.now()), expecting: !expectations.satisfied(uid) };
+    const active = owned.filter(isPodActive);
+    let failure: unknown;
+
+    const snapshot = await advance({
+      machine: jobMachine,
+      key,
+      from: stateOf(job),
+      events: eventsOf(job, world),
+      effects: {
+        createPods: async () => {
+          failure = await createPods(job, Math.min(missingPods(job, world), maxPodsAPass), signal);
+        },
+        deletePods: () => {
+          const victims = deletionOrder(active, { relatedOnNode: () => 0, now: clock.now() }).slice(0, -missingPods(job, world));
+          return deletePods(job, victims, { counted: false, signal });
+        },
+        abortPods: () => deletePods(job, active, { counted: true, signal }),
+        withdrawPods: () => deletePods(job, active, { counted: false, signal }),
+        reportSuspended: () => recorder.record(job, { type: 'Normal', reason: 'Suspended', message: 'Job suspended' }),
+        reportResumed: () => recorder.record(job, { type: 'Normal', reason: 'Resumed', message: 'Job resumed' }),
+        reportCompleted: () => recorder.record(job, { type: 'Normal', reason: 'Completed', message: 'Job completed' }),
+        reportFailed: () => {
+          const { reason, message } = failureOf(job, world) ?? { reason: 'Failed', message: 'Job failed' };
+          recorder.record(job, { type: 'Warning', reason, message });
+        },
+        deleteJob: () => deleteJob(job, signal),
+      },
+      steps,
+    });
+
+    const state = snapshot.value;
+    if (state === 'Deleting') {
+      await untrack(owned.filter(isTracked), signal);
+      return undefined;
+    }
+    const status = statusOf(state, job, { world, timestamp: timestampOf(clock.now()) });
+    if (!deepEqual(job.status, status)) {
+      const delay = pace.delay(uid, { final: state !== stateOf(job) || failure !== undefined });
+      if (delay > 0) return { requeueAfterMs: delay };
+      try {
+        await client.update(jobs, { ...job, status }, { subresource: 'status', signal });
+      } catch (err) {
+        if (!isNotFound(err)) throw err;
+        return undefined;
+      }
+    }
+    const over = state === 'Complete' || state === 'Failed';
+    const noted = new Set([...world.uncounted.succeeded, ...world.uncounted.failed]);
+    await untrack(
+      owned.filter((pod) => isTracked(pod) && (over || noted.has(pod.metadata.uid ?? ''))),
+      signal,
+    );
+    if (failure !== undefined) throw failure;
+    return nextLook({ ...job, status }, world);
+  }
+
+  /** When time alone changes something: a back-off ends, a deadline passes, a finished Job expires. */
+  function nextLook(job: Job, world: JobWorld): Result | undefined {
+    const now = clock.now();
+    const state = stateOf(job);
+    const waits: number[] = [];
+    if (state === 'Active' && world.backoffMs > 0 && missingPods(job, world) > 0) waits.push(world.backoffMs);
+    for (const at of [state === 'Active' ? deadlineOf(job) : undefined, expiryOf(job)])
+      if (at !== undefined) waits.push(Math.max(1, at - now));
+    return waits.length === 0 ? undefined : { requeueAfterMs: Math.min(...waits) };
+  }
+
+  /** Pods whose Job is gone, or is another one by that name: nobody will count them, so nothing may keep them. */
+  async function releaseOrphans(key: string, job: Job | undefined, signal: AbortSignal): Promise<void> {
+    const orphans = podInformer.byIndex(trackedByJob, key).filter((pod) => controllerOf(pod)?.uid !== job?.metadata.uid);
+    await untrack(orphans, signal);
+  }
+
+  /** Gives the first failure; a namespace that is being deleted is none, since nothing can be done about it. */
+  async function createPods(job: Job, count: number, signal: AbortSignal): Promise<unknown> {
+    const uid = job.metadata.uid ?? '';
+    const pod = podOf(job);
+    expectations.expectCreations(uid, count);
+    const { succeeded, failure } = await slowStart(count, async () => {
+      const created = await client.create(pods, pod, { signal });
+      recorder.record(job, { type: 'Normal', reason: 'SuccessfulCreate', message: `Created pod: ${created.metadata.name}` });
+    });
+    expectations.creationsFailed(uid, count - succeeded);
+    if (failure === undefined || isNamespaceTerminating(failure)) return undefined;
+    recorder.record(job, { type: 'Warning', reason: 'FailedCreate', message: `Error creating: ${messageOf(failure)}` });
+    return failure;
+  }
+
+  /** A pod that is deleted while it carries the finalizer counts as failed. */
+  async function deletePods(
+    job: Job,
+    victims: readonly Pod[],
+    { counted, signal }: { readonly counted: boolean; readonly signal: AbortSignal },
+  ): Promise<void> {
+    const uid = job.metadata.uid ?? '';
+    const uids = victims.map(({ metadata }) => metadata.uid ?? '');
+    expectations.expectDeletions(uid, uids);
+    try {
+      if (!counted) await untrack(victims.filter(isTracked), signal);
+      await inBatches(victims, async ({ metadata: { namespace, name, uid: podUid = '' } }) => {
+        try {
+          await client.delete(pods, { namespace, name }, { preconditions: { uid: podUid }, signal });
+          recorder.record(job, { type: 'Normal', reason: 'SuccessfulDelete', message: `Deleted pod: ${name}` });
+        } catch (err) {
+          if (!isNotFound(err)) throw err;
+          expectations.deletionObserved(uid, podUid);
+        }
+      });
+    } catch (err) {
+      // The next pass finds out which are left.
+      expectations.forget(uid);
+      throw err;
+    }
+  }
+
+  async function untrack(tracked: readonly Pod[], signal: AbortSignal): Promise<void> {
+    await inBatches(tracked, async ({ metadata: { namespace, name, uid, resourceVersion, finalizers: present = [] } }) => {
+      const others = present.filter((finalizer) => finalizer !== finalizers.jobTracking);
+      const body = { metadata: { uid, resourceVersion, finalizers: others.length === 0 ? null : others } };
+      try {
+        await client.patch(pods, { namespace, name }, { type: 'merge', body }, { signal });
+      } catch (err) {
+        if (!isNotFound(err)) throw err;
+      }
+    });
+  }
+
+  async function deleteJob(job: Job, signal: AbortSignal): Promise<void> {
+    const { namespace, name, uid } = job.metadata;
+    try {
+      await client.delete(
+        jobs,
+        { namespace, name },
+        { propagationPolicy: 'Foreground', ...(uid === undefined ? {} : { preconditions: { uid } }), signal },
+      );
+    } catch (err) {
+      if (!isNotFound(err)) throw err;
+    }
+  }
+}
+
+/** A pod of the template, whose parts it shares. */
+function podOf(job: Job): New<Pod> {
+  const { template } = job.spec;
+  const { labels, annotations, finalizers: wanted = [] } = template.metadata ?? {};
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: {
+      generateName: `${job.metadata.name}-`,
+      ...(job.metadata.namespace === undefined ? {} : { namespace: job.metadata.namespace }),
+      ...(labels === undefined ? {} : { labels }),
+      ...(annotations === undefined ? {} : { annotations }),
+      finalizers: [...wanted, finalizers.jobTracking],
+      ownerReferences: [controllerReference(jobs, job)],
+    },
+    spec: template.spec ?? { containers: [] },
+  };
+}
+
+function trackedJobKeysOf(pod: Pod): readonly string[] {
+  const key = isTracked(pod) ? controllerKeyOf(jobs, pod) : undefined;
+  return key === undefined ? [] : [key];
+}

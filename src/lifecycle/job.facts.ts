@@ -1,0 +1,245 @@
+import type { Job, JobCondition, JobSpec, JobStatus } from '../api/batch/v1/job.ts';
+import type { JobEvent, jobMachine } from './job.machine.ts';
+import type { StateValueOf } from './step.ts';
+
+export type JobState = StateValueOf<typeof jobMachine>;
+
+/** What one pass saw of the world beside the object itself. */
+export interface JobWorld {
+  /** Pods that run or will. */
+  readonly active: number;
+  readonly ready: number;
+  /** Pods that are being deleted and have not ended. */
+  readonly terminating: number;
+  /** Finished pods, with those that are `uncounted`. */
+  readonly succeeded: number;
+  readonly failed: number;
+  /** Finished pods that still carry the tracking finalizer, by uid: noted in the status before the finalizer is taken away. */
+  readonly uncounted: { readonly succeeded: readonly string[]; readonly failed: readonly string[] };
+  /** Restarts of containers in running pods, for `restartPolicy: OnFailure`. */
+  readonly restarts: number;
+  /** Milliseconds until a new pod may follow a failed one. */
+  readonly backoffMs: number;
+  /** Pods were asked for that the cache does not show yet. */
+  readonly expecting: boolean;
+  /** Milliseconds since the epoch. */
+  readonly now: number;
+}
+
+export interface Verdict {
+  readonly reason: string;
+  readonly message: string;
+}
+
+export function stateOf({ metadata, status }: Job): JobState {
+  if (metadata.deletionTimestamp !== undefined) return 'Deleting';
+  if (isTrue(status, 'Complete')) return 'Complete';
+  if (isTrue(status, 'Failed')) return 'Failed';
+  if (isTrue(status, 'FailureTarget')) return 'Failing';
+  if (isTrue(status, 'SuccessCriteriaMet')) return 'Succeeding';
+  return isTrue(status, 'Suspended') ? 'Suspended' : 'Active';
+}
+
+/** What happened, in order. Events that follow from an earlier one of the same pass are among them. */
+export function eventsOf(job: Job, world: JobWorld): readonly JobEvent[] {
+  if (job.metadata.deletionTimestamp !== undefined) return [{ type: 'DELETED' }];
+  const events: JobEvent[] = [];
+  let state = stateOf(job);
+  const suspend = job.spec.suspend === true;
+  if (state === 'Complete' || state === 'Failed') {
+    const expiry = expiryOf(job);
+    return expiry !== undefined && expiry <= world.now ? [{ type: 'TTL_EXPIRED' }] : [];
+  }
+  if (state === 'Suspended' && !suspend) {
+    events.push({ type: 'RESUMED' });
+    state = 'Active';
+  }
+  if (state === 'Active') {
+    const verdict = verdictOf(job, world);
+    if (verdict !== undefined) {
+      events.push({ type: verdict.event });
+      state = verdict.event === 'SUCCEEDED' ? 'Succeeding' : verdict.event === 'UNSUPPORTED' ? 'Failed' : 'Failing';
+    } else if (suspend) {
+      events.push({ type: 'SUSPENDED' });
+      state = 'Suspended';
+    } else if (!world.expecting) {
+      const missing = missingPods(job, world);
+      if (missing < 0) events.push({ type: 'PODS_SURPLUS' });
+      else if (missing > 0 && world.backoffMs === 0) events.push({ type: 'PODS_MISSING' });
+    }
+  }
+  if (state === 'Suspended' || state === 'Succeeding' || state === 'Failing') {
+    if (world.active > 0) events.push({ type: 'PODS_LEFT' });
+    else if (state !== 'Suspended' && isSettled(world)) events.push({ type: 'PODS_SETTLED' });
+  }
+  return events;
+}
+
+/** The status of a state. `world` has what the counters say now. */
+export function statusOf(
+  state: JobState,
+  job: Job,
+  { world, timestamp }: { readonly world: JobWorld; readonly timestamp: string },
+): JobStatus {
+  const before = job.status ?? {};
+  const conditions = conditionsFor(state, job, world, timestamp);
+  const startTime = startTimeFor(state, job, timestamp);
+  const { uncounted } = world;
+  return {
+    ...positive('active', world.active),
+    ready: world.ready,
+    terminating: world.terminating,
+    ...positive('succeeded', world.succeeded - uncounted.succeeded.length),
+    ...positive('failed', world.failed - uncounted.failed.length),
+    uncountedTerminatedPods: {
+      ...(uncounted.succeeded.length === 0 ? {} : { succeeded: uncounted.succeeded }),
+      ...(uncounted.failed.length === 0 ? {} : { failed: uncounted.failed }),
+    },
+    ...(startTime === undefined ? {} : { startTime }),
+    ...(state === 'Complete' ? { completionTime: before.completionTime ?? timestamp } : {}),
+    ...(conditions.length === 0 ? {} : { conditions }),
+  };
+}
+
+/** How many pods have to be created; negative when there are too many. */
+export function missingPods(job: Job, world: JobWorld): number {
+  const { parallelism = 1, completions } = job.spec;
+  // Without `completions` the pods share a queue: the first success tells that the queue is empty, so no pod follows.
+  const wanted =
+    completions === undefined
+      ? world.succeeded > 0
+        ? Math.min(parallelism, world.active)
+        : parallelism
+      : Math.min(parallelism, Math.max(0, completions - world.succeeded));
+  const running = world.active + (replacesOnlyFailed(job.spec) ? world.terminating : 0);
+  return wanted < world.active ? wanted - world.active : Math.max(0, wanted - running);
+}
+
+/** `podReplacementPolicy: Failed`: a pod that is being deleted is not replaced before it has ended. */
+export const replacesOnlyFailed = (spec: JobSpec): boolean => spec.podReplacementPolicy === 'Failed';
+
+/** When the Job fails for its `activeDeadlineSeconds`, in milliseconds since the epoch. */
+export function deadlineOf({ spec, status }: Job): number | undefined {
+  if (spec.activeDeadlineSeconds === undefined || status?.startTime === undefined || spec.suspend === true) return undefined;
+  return Date.parse(status.startTime) + spec.activeDeadlineSeconds * 1000;
+}
+
+/** When a finished Job is deleted for its `ttlSecondsAfterFinished`, in milliseconds since the epoch. */
+export function expiryOf({ spec, status }: Job): number | undefined {
+  if (spec.ttlSecondsAfterFinished === undefined) return undefined;
+  const finished = status?.conditions?.find(({ type, status: value }) => (type === 'Complete' || type === 'Failed') && value === 'True');
+  return finished?.lastTransitionTime === undefined
+    ? undefined
+    : Date.parse(finished.lastTransitionTime) + spec.ttlSecondsAfterFinished * 1000;
+}
+
+/** Why a Job failed, or will once its pods have ended. */
+export function failureOf(job: Job, world: JobWorld): Verdict | undefined {
+  const known = job.status?.conditions?.find(({ type, status }) => type === 'FailureTarget' && status === 'True');
+  if (known !== undefined) return { reason: known.reason ?? '', message: known.message ?? '' };
+  const verdict = verdictOf(job, world);
+  return verdict === undefined || verdict.event === 'SUCCEEDED' ? undefined : verdict;
+}
+
+function verdictOf(
+  job: Job,
+  world: JobWorld,
+): (Verdict & { readonly event: 'UNSUPPORTED' | 'BACKOFF_LIMIT_EXCEEDED' | 'DEADLINE_EXCEEDED' | 'SUCCEEDED' }) | undefined {
+  const { spec } = job;
+  const unsupported = unsupportedField(spec);
+  if (unsupported !== undefined) return { event: 'UNSUPPORTED', reason: 'NotSupported', message: `${unsupported} is not supported` };
+  const limit = spec.backoffLimit ?? 6;
+  const restarted = spec.template.spec?.restartPolicy === 'OnFailure' && world.restarts > 0 && world.restarts >= limit;
+  if (world.failed > limit || restarted) {
+    return { event: 'BACKOFF_LIMIT_EXCEEDED', reason: 'BackoffLimitExceeded', message: 'Job has reached the specified backoff limit' };
+  }
+  const deadline = deadlineOf(job);
+  if (deadline !== undefined && deadline <= world.now) {
+    return { event: 'DEADLINE_EXCEEDED', reason: 'DeadlineExceeded', message: 'Job was active longer than specified deadline' };
+  }
+  const enough = spec.completions === undefined ? world.succeeded > 0 && world.active === 0 : world.succeeded >= spec.completions;
+  return enough && !world.expecting
+    ? { event: 'SUCCEEDED', reason: 'CompletionsReached', message: 'Reached expected number of succeeded pods' }
+    : undefined;
+}
+
+/** A field that changes how the Job ends and is not followed here; running it as if the field were not there would be wrong. */
+function unsupportedField(spec: JobSpec): string | undefined {
+  if (spec.completionMode === 'Indexed') return 'spec.completionMode Indexed';
+  if (spec.podFailurePolicy !== undefined) return 'spec.podFailurePolicy';
+  if (spec.successPolicy !== undefined) return 'spec.successPolicy';
+  if (spec.backoffLimitPerIndex !== undefined) return 'spec.backoffLimitPerIndex';
+  if (spec.maxFailedIndexes !== undefined) return 'spec.maxFailedIndexes';
+  return undefined;
+}
+
+const isSettled = ({ active, terminating, uncounted }: JobWorld): boolean =>
+  active + terminating + uncounted.succeeded.length + uncounted.failed.length === 0;
+
+function conditionsFor(state: JobState, job: Job, world: JobWorld, timestamp: string): readonly JobCondition[] {
+  let conditions: readonly JobCondition[] = job.status?.conditions ?? [];
+  const set = (type: string, verdict: Verdict, status: 'True' | 'False' = 'True'): void => {
+    conditions = withCondition(conditions, { type, status, ...verdict }, timestamp);
+  };
+  const reached = { reason: 'CompletionsReached', message: 'Reached expected number of succeeded pods' };
+  const failure = failureOf(job, world) ?? { reason: 'Failed', message: '' };
+  switch (state) {
+    case 'Active':
+      if (isTrue(job.status, 'Suspended')) set('Suspended', { reason: 'JobResumed', message: 'Job resumed' }, 'False');
+      break;
+    case 'Suspended':
+      set('Suspended', { reason: 'JobSuspended', message: 'Job suspended' });
+      break;
+    case 'Succeeding':
+      set('SuccessCriteriaMet', reached);
+      break;
+    case 'Complete':
+      set('SuccessCriteriaMet', reached);
+      set('Complete', reached);
+      break;
+    case 'Failing':
+      set('FailureTarget', failure);
+      break;
+    case 'Failed':
+      set('FailureTarget', failure);
+      set('Failed', failure);
+      break;
+    case 'Deleting':
+      break;
+    default:
+      return state satisfies never;
+  }
+  return conditions;
+}
+
+/** The time runs from the first pass, and anew after a suspension. */
+function startTimeFor(state: JobState, job: Job, timestamp: string): string | undefined {
+  if (state === 'Suspended') return undefined;
+  const resumed = state === 'Active' && isTrue(job.status, 'Suspended');
+  return resumed ? timestamp : (job.status?.startTime ?? timestamp);
+}
+
+function withCondition(
+  conditions: readonly JobCondition[],
+  fields: Verdict & { readonly type: string; readonly status: string },
+  timestamp: string,
+): readonly JobCondition[] {
+  const index = conditions.findIndex(({ type }) => type === fields.type);
+  if (conditions[index]?.status === fields.status) return conditions;
+  const condition: JobCondition = {
+    type: fields.type,
+    status: fields.status,
+    lastProbeTime: timestamp,
+    lastTransitionTime: timestamp,
+    reason: fields.reason,
+    message: fields.message,
+  };
+  return index === -1 ? [...conditions, condition] : conditions.with(index, condition);
+}
+
+const isTrue = (status: JobStatus | undefined, type: string): boolean =>
+  status?.conditions?.some((condition) => condition.type === type && condition.status === 'True') === true;
+
+/** Counters that are zero are left out, as upstream's `omitempty` does. */
+const positive = <K extends string>(name: K, value: number): { readonly [P in K]?: number } =>
+  (value > 0 ? { [name]: value } : {}) as { readonly [P in K]?: number };

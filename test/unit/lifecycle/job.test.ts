@@ -1,0 +1,173 @@
+import { describe, expect, it } from 'vitest';
+import type { Job } from '../../../src/api/batch/v1/job.ts';
+import { eventsOf, type JobState, type JobWorld, missingPods, stateOf, statusOf } from '../../../src/lifecycle/job.facts.ts';
+import { type JobEvent, jobMachine } from '../../../src/lifecycle/job.machine.ts';
+import { machineSuite } from '../../support/machine-suite.ts';
+
+const timestamp = '2026-01-01T00:00:00Z';
+const now = Date.parse(timestamp);
+
+const job = (spec: Partial<Job['spec']> = {}): Job => ({
+  apiVersion: 'batch/v1',
+  kind: 'Job',
+  metadata: { name: 'migrate', namespace: 'default' },
+  spec: { parallelism: 1, completions: 1, backoffLimit: 2, template: { spec: { containers: [], restartPolicy: 'Never' } }, ...spec },
+});
+
+const world = (overrides: Partial<JobWorld> = {}): JobWorld => ({
+  active: 0,
+  ready: 0,
+  terminating: 0,
+  succeeded: 0,
+  failed: 0,
+  uncounted: { succeeded: [], failed: [] },
+  restarts: 0,
+  backoffMs: 0,
+  expecting: false,
+  now,
+  ...overrides,
+});
+
+function written(state: JobState, before = job(), seen = world()): Job {
+  const status = statusOf(state, before, { world: seen, timestamp });
+  return { ...before, metadata: { ...before.metadata, ...(state === 'Deleting' ? { deletionTimestamp: timestamp } : {}) }, status };
+}
+
+machineSuite({
+  machine: jobMachine,
+  samples: [
+    { type: 'UNSUPPORTED' },
+    { type: 'SUSPENDED' },
+    { type: 'RESUMED' },
+    { type: 'PODS_MISSING' },
+    { type: 'PODS_SURPLUS' },
+    { type: 'BACKOFF_LIMIT_EXCEEDED' },
+    { type: 'DEADLINE_EXCEEDED' },
+    { type: 'SUCCEEDED' },
+    { type: 'PODS_LEFT' },
+    { type: 'PODS_SETTLED' },
+    { type: 'TTL_EXPIRED' },
+    { type: 'DELETED' },
+  ],
+  terminal: ['Complete', 'Failed'],
+  deletion: { event: { type: 'DELETED' }, states: ['Deleting'] },
+  roundTrip: (value) => stateOf(written(value)),
+});
+
+describe('job events', () => {
+  const types = (object: Job, seen: JobWorld = world()): readonly JobEvent['type'][] => eventsOf(object, seen).map(({ type }) => type);
+
+  it('ask for pods, unless they were asked for or have to wait', () => {
+    expect(types(job())).toEqual(['PODS_MISSING']);
+    expect(types(job(), world({ expecting: true }))).toEqual([]);
+    expect(types(job(), world({ failed: 1, backoffMs: 5_000 }))).toEqual([]);
+    expect(types(job({ parallelism: 1, completions: 5 }), world({ active: 3 }))).toEqual(['PODS_SURPLUS']);
+  });
+
+  it('settle the outcome only when every pod has ended and is counted', () => {
+    expect(types(job(), world({ succeeded: 1, uncounted: { succeeded: ['a'], failed: [] } }))).toEqual(['SUCCEEDED']);
+    expect(types(written('Succeeding'), world({ succeeded: 1 }))).toEqual(['PODS_SETTLED']);
+    expect(types(written('Succeeding'), world({ succeeded: 1, terminating: 1 }))).toEqual([]);
+    expect(types(job({ completions: 0 }))).toEqual(['SUCCEEDED', 'PODS_SETTLED']);
+  });
+
+  it('fail after too many failures, or restarts with OnFailure', () => {
+    expect(types(job(), world({ failed: 2 }))).toEqual(['PODS_MISSING']);
+    expect(types(job(), world({ failed: 3, active: 1 }))).toEqual(['BACKOFF_LIMIT_EXCEEDED', 'PODS_LEFT']);
+    const restarting = job({ template: { spec: { containers: [], restartPolicy: 'OnFailure' } } });
+    expect(types(restarting, world({ active: 1, restarts: 1 }))).toEqual([]);
+    expect(types(restarting, world({ active: 1, restarts: 2 }))).toEqual(['BACKOFF_LIMIT_EXCEEDED', 'PODS_LEFT']);
+  });
+
+  it('fail after the deadline, counted from the start', () => {
+    const started = written('Active', job({ activeDeadlineSeconds: 60 }), world({ active: 1 }));
+    expect(types(started, world({ active: 1, now: now + 59_000 }))).toEqual([]);
+    expect(types(started, world({ active: 1, now: now + 60_000 }))).toEqual(['DEADLINE_EXCEEDED', 'PODS_LEFT']);
+  });
+
+  it('suspend and resume, and start the time anew', () => {
+    const suspended = job({ suspend: true, activeDeadlineSeconds: 60 });
+    expect(types(suspended, world({ active: 1 }))).toEqual(['SUSPENDED', 'PODS_LEFT']);
+    const waiting = written('Suspended', suspended);
+    expect(waiting.status?.startTime).toBeUndefined();
+    expect(waiting.status?.conditions).toMatchObject([
+      { type: 'Suspended', status: 'True', reason: 'JobSuspended', message: 'Job suspended' },
+    ]);
+    const resumed: Job = { ...waiting, spec: { ...waiting.spec, suspend: false } };
+    expect(types(resumed)).toEqual(['RESUMED', 'PODS_MISSING']);
+    const later = '2026-01-01T01:00:00Z';
+    const status = statusOf('Active', resumed, { world: world(), timestamp: later });
+    expect(status.startTime).toBe(later);
+    expect(status.conditions).toMatchObject([{ type: 'Suspended', status: 'False', reason: 'JobResumed', message: 'Job resumed' }]);
+  });
+
+  it('delete a finished job after its time to live', () => {
+    const finished = written('Complete', job({ ttlSecondsAfterFinished: 10 }), world({ succeeded: 1 }));
+    expect(types(finished, world({ now: now + 9_000 }))).toEqual([]);
+    expect(types(finished, world({ now: now + 10_000 }))).toEqual(['TTL_EXPIRED']);
+  });
+
+  it('refuse what is not supported instead of ignoring it', () => {
+    const indexed = job({ completionMode: 'Indexed' });
+    expect(types(indexed)).toEqual(['UNSUPPORTED']);
+    expect(written('Failed', indexed).status?.conditions).toMatchObject([
+      { type: 'FailureTarget' },
+      { type: 'Failed', reason: 'NotSupported', message: 'spec.completionMode Indexed is not supported' },
+    ]);
+  });
+});
+
+describe('missing pods', () => {
+  it('are bounded by parallelism and by what is left to do', () => {
+    expect(missingPods(job({ parallelism: 3, completions: 10 }), world({ active: 1, succeeded: 2 }))).toBe(2);
+    expect(missingPods(job({ parallelism: 3, completions: 10 }), world({ active: 1, succeeded: 8 }))).toBe(1);
+  });
+
+  it('of a work queue are none after the first success', () => {
+    const { completions: _, ...spec } = job({ parallelism: 3 }).spec;
+    expect(missingPods({ ...job(), spec }, world())).toBe(3);
+    expect(missingPods({ ...job(), spec }, world({ active: 2, succeeded: 1 }))).toBe(0);
+  });
+
+  it('wait for terminating ones only when the policy says so', () => {
+    expect(missingPods(job(), world({ terminating: 1 }))).toBe(1);
+    expect(missingPods(job({ podReplacementPolicy: 'Failed' }), world({ terminating: 1 }))).toBe(0);
+  });
+});
+
+describe('job status', () => {
+  it('looks as the real controller writes it', () => {
+    expect(written('Complete', job(), world({ succeeded: 1 })).status).toEqual({
+      ready: 0,
+      terminating: 0,
+      succeeded: 1,
+      uncountedTerminatedPods: {},
+      startTime: timestamp,
+      completionTime: timestamp,
+      conditions: ['SuccessCriteriaMet', 'Complete'].map((type) => ({
+        type,
+        status: 'True',
+        lastProbeTime: timestamp,
+        lastTransitionTime: timestamp,
+        reason: 'CompletionsReached',
+        message: 'Reached expected number of succeeded pods',
+      })),
+    });
+  });
+
+  it('keeps the reason of a failure from when it was certain', () => {
+    const failing = written('Failing', job(), world({ failed: 3 }));
+    expect(written('Failed', failing, world({ failed: 4 })).status?.conditions?.at(-1)).toMatchObject({
+      type: 'Failed',
+      reason: 'BackoffLimitExceeded',
+      message: 'Job has reached the specified backoff limit',
+    });
+  });
+
+  it('counts only what is not noted as uncounted', () => {
+    const seen = world({ succeeded: 3, failed: 1, uncounted: { succeeded: ['a'], failed: ['b'] } });
+    const { status } = written('Active', job({ completions: 5 }), seen);
+    expect(status).toMatchObject({ succeeded: 2, uncountedTerminatedPods: { succeeded: ['a'], failed: ['b'] } });
+    expect(status?.failed).toBeUndefined();
+  });
+});
