@@ -1,0 +1,286 @@
+import { readdir, readFile, rm } from 'node:fs/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { leases } from '../../../src/api/coordination/v1/lease.ts';
+import { configMaps } from '../../../src/api/core/v1/config-map.ts';
+import { nodes } from '../../../src/api/core/v1/node.ts';
+import { type Pod, pods } from '../../../src/api/core/v1/pod.ts';
+import { startTestNode, type TestNode, testNodeName } from '../../support/node-agent.ts';
+import { until } from '../../support/until.ts';
+
+let node: TestNode;
+beforeAll(async () => {
+  node = await startTestNode();
+});
+afterAll(() => node.stop());
+
+const sh = (script: string, changes: Partial<Pod['spec']['containers'][number]> = {}): Pod['spec']['containers'][number] => ({
+  name: 'main',
+  image: 'host/sh',
+  command: ['sh', '-c', script],
+  ...changes,
+});
+const forever = 'while :; do sleep 0.1; done';
+const isReady = (pod: Pod): boolean => pod.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') === true;
+const main = (pod: Pod) => pod.status?.containerStatuses?.[0];
+const remove = (name: string) => node.client.delete(pods, { namespace: 'default', name });
+const outputOf = async (name: string): Promise<string> => {
+  const found = node.agent.podNamed('default', name);
+  const id = found?.sandbox?.containers.at(-1)?.id;
+  return readFile(node.runtime.logOf(id ?? '')?.path ?? '', 'utf8');
+};
+
+it('registers its node and keeps it alive', async () => {
+  const found = await node.client.get(nodes, { name: testNodeName });
+  expect(found.metadata.labels).toMatchObject({ 'kubernetes.io/hostname': testNodeName, 'kubernetes.io/os': 'linux' });
+  expect(found.status?.conditions?.map(({ type, status }) => `${type}=${status}`)).toEqual([
+    'MemoryPressure=False',
+    'DiskPressure=False',
+    'PIDPressure=False',
+    'Ready=True',
+  ]);
+  const lease = await node.client.get(leases, { namespace: 'kube-node-lease', name: testNodeName });
+  expect(lease.spec).toMatchObject({ holderIdentity: testNodeName, leaseDurationSeconds: 40 });
+});
+
+describe('a pod', () => {
+  it('runs, is told its address, and is removed with its files', async () => {
+    await node.run({ name: 'simple', containers: [sh(`echo "at $POD_IP"; ${forever}`)] });
+    const pod = await node.pod('simple', 'ready', isReady);
+    expect(pod.status).toMatchObject({
+      phase: 'Running',
+      podIP: expect.stringMatching(/^127\.64\.16\.\d+$/),
+      hostIP: '127.64.16.1',
+      qosClass: 'BestEffort',
+      containerStatuses: [{ name: 'main', ready: true, started: true, restartCount: 0, image: 'host/sh', state: { running: {} } }],
+    });
+    await until(async () => (await outputOf('simple')) === `at ${pod.status?.podIP}\n`, { what: 'output' });
+    await until(async () => (await node.messagesOf('simple')).length === 3, { what: 'events' });
+    expect(await node.messagesOf('simple')).toEqual([
+      'Pulled: Container image "host/sh" already present on machine and can be accessed by the pod',
+      'Created: Container created',
+      'Started: Container started',
+    ]);
+    await remove('simple');
+    await node.gone('simple');
+    await until(async () => (await node.runtime.list({ podUid: pod.metadata.uid ?? '' })).length === 0, { what: 'removal of the sandbox' });
+  });
+
+  it('is back in under two seconds when its program is killed', async () => {
+    await node.run({ name: 'killed', containers: [sh('echo $$; exec sleep 86400.5')] });
+    await node.pod('killed', 'ready', isReady);
+    const killedAt = Date.now();
+    await killByCommandLine('sleep\u000086400.5');
+    const pod = await node.pod('killed', 'restarted', (found) => main(found)?.restartCount === 1 && isReady(found));
+    expect(Date.now() - killedAt).toBeLessThan(2_000);
+    expect(main(pod)).toMatchObject({ state: { running: {} }, lastState: { terminated: { exitCode: 137, reason: 'Error' } } });
+    await remove('killed');
+    await node.gone('killed');
+  });
+
+  it('waits longer for each restart of a program that fails', async () => {
+    await node.run({ name: 'crashing', containers: [sh('exit 3')] });
+    const pod = await node.pod('crashing', 'back-off', (found) => main(found)?.state?.waiting?.reason === 'CrashLoopBackOff');
+    expect(main(pod)).toMatchObject({
+      restartCount: 1,
+      state: { waiting: { message: `back-off 10s restarting failed container=main pod=crashing_default(${pod.metadata.uid})` } },
+      lastState: { terminated: { exitCode: 3, reason: 'Error' } },
+    });
+    await until(
+      async () => (await node.messagesOf('crashing')).some((text) => text.startsWith('BackOff: Back-off restarting failed container main')),
+      {
+        what: 'BackOff event',
+      },
+    );
+    await remove('crashing');
+    await node.gone('crashing');
+  });
+
+  it.each([
+    [0, 'Succeeded', 'Completed'],
+    [4, 'Failed', 'Error'],
+  ])('whose program ends with %i ends as %s', async (exitCode, phase, reason) => {
+    const name = `ends-${exitCode}`;
+    await node.run({ name, restartPolicy: 'Never', containers: [sh(`exit ${exitCode}`)] });
+    const pod = await node.pod(name, phase, (found) => found.status?.phase === phase);
+    expect(main(pod)).toMatchObject({ ready: false, state: { terminated: { exitCode, reason } } });
+    await remove(name);
+    await node.gone(name);
+  });
+
+  it('runs its init containers one by one before its containers', async () => {
+    await node.run({
+      name: 'initialized',
+      initContainers: [
+        { ...sh('echo one >/shared/order'), name: 'first', volumeMounts: [{ name: 'shared', mountPath: '/shared' }] },
+        { ...sh('echo two >>/shared/order'), name: 'second', volumeMounts: [{ name: 'shared', mountPath: '/shared' }] },
+      ],
+      containers: [sh(`cat /shared/order; ${forever}`, { volumeMounts: [{ name: 'shared', mountPath: '/shared' }] })],
+      volumes: [{ name: 'shared', emptyDir: {} }],
+    });
+    const pod = await node.pod('initialized', 'ready', isReady);
+    await until(async () => (await outputOf('initialized')) === 'one\ntwo\n', { what: 'order' });
+    expect(pod.status?.initContainerStatuses?.map(({ state }) => state?.terminated?.exitCode)).toEqual([0, 0]);
+    await remove('initialized');
+    await node.gone('initialized');
+  });
+
+  it('fails when an init container fails and nothing may be repeated', async () => {
+    await node.run({
+      name: 'uninitialized',
+      restartPolicy: 'Never',
+      initContainers: [{ ...sh('exit 1'), name: 'init' }],
+      containers: [sh('true')],
+    });
+    const pod = await node.pod('uninitialized', 'failed', (found) => found.status?.phase === 'Failed');
+    expect(main(pod)?.state).toEqual({ waiting: { reason: 'PodInitializing' } });
+    await remove('uninitialized');
+    await node.gone('uninitialized');
+  });
+
+  it('is asked to end before it is killed, and runs its preStop hook first', async () => {
+    await node.run({
+      name: 'graceful',
+      terminationGracePeriodSeconds: 10,
+      containers: [
+        sh('trap "echo term >>/shared/end; exit 0" TERM; echo up; while :; do sleep 0.05; done', {
+          lifecycle: { preStop: { exec: { command: ['sh', '-c', 'echo hook >>/shared/end; cp /shared/end /out/; sleep 0.1'] } } },
+          volumeMounts: [
+            { name: 'shared', mountPath: '/shared' },
+            { name: 'out', mountPath: '/out' },
+          ],
+        }),
+      ],
+      volumes: [
+        { name: 'shared', emptyDir: {} },
+        { name: 'out', hostPath: { path: `${node.directory}/out` } },
+      ],
+    });
+    await node.pod('graceful', 'ready', isReady);
+    await remove('graceful');
+    await node.gone('graceful');
+    expect(await readFile(`${node.directory}/out/end`, 'utf8')).toBe('hook\n');
+    expect(await node.messagesOf('graceful')).toContain('Killing: Stopping container main');
+  });
+
+  it('says why its image cannot be had', async () => {
+    await node.run({ name: 'foreign', containers: [{ name: 'main', image: 'nginx:1' }] });
+    const pod = await node.pod('foreign', 'pull failure', (found) => main(found)?.state?.waiting?.reason === 'ErrImagePull');
+    expect(main(pod)?.state?.waiting?.message).toContain('image "nginx:1" cannot run on the process runtime');
+    const later = await node.pod('foreign', 'pull back-off', (found) => main(found)?.state?.waiting?.reason === 'ImagePullBackOff');
+    expect(main(later)?.state?.waiting?.message).toMatch(/^Back-off pulling image "nginx:1": ErrImagePull: /);
+    await remove('foreign');
+    await node.gone('foreign');
+  });
+
+  it('waits for a ConfigMap it needs, and sees its changes', async () => {
+    await node.run({
+      name: 'configured',
+      containers: [
+        sh(
+          `echo "$GREETING $(cat /etc/app/text)"; while [ "$(cat /etc/app/text)" = old ]; do sleep 0.02; done; echo "now $(cat /etc/app/text)"; ${forever}`,
+          {
+            env: [{ name: 'GREETING', valueFrom: { configMapKeyRef: { name: 'settings', key: 'greeting' } } }],
+            volumeMounts: [{ name: 'settings', mountPath: '/etc/app' }],
+          },
+        ),
+      ],
+      volumes: [{ name: 'settings', configMap: { name: 'settings' } }],
+    });
+    const waiting = await node.pod(
+      'configured',
+      'config error',
+      (found) => main(found)?.state?.waiting?.reason === 'CreateContainerConfigError',
+    );
+    expect(main(waiting)?.state?.waiting?.message).toBe('configmap "settings" not found');
+    const map = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'settings', namespace: 'default' } };
+    await node.client.create(configMaps, { ...map, data: { greeting: 'hello', text: 'old' } });
+    await node.pod('configured', 'ready', isReady);
+    await until(async () => (await outputOf('configured')) === 'hello old\n', { what: 'first output' });
+    await node.client.update(configMaps, { ...map, data: { greeting: 'hello', text: 'new' } });
+    await until(async () => (await outputOf('configured')) === 'hello old\nnow new\n', { what: 'output of the change' });
+    await remove('configured');
+    await node.gone('configured');
+  });
+
+  it('becomes ready by its readiness probe and is restarted by its liveness probe', async () => {
+    await node.run({
+      name: 'probed',
+      terminationGracePeriodSeconds: 1,
+      containers: [
+        sh(`rm -f /shared/ready; sleep 0.3; touch /shared/ready /shared/alive; ${forever}`, {
+          readinessProbe: { exec: { command: ['test', '-e', '/shared/ready'] }, periodSeconds: 1 },
+          livenessProbe: {
+            exec: { command: ['test', '-e', '/shared/alive'] },
+            periodSeconds: 1,
+            failureThreshold: 1,
+            initialDelaySeconds: 2,
+          },
+          volumeMounts: [{ name: 'shared', mountPath: '/shared' }],
+        }),
+      ],
+      volumes: [{ name: 'shared', hostPath: { path: `${node.directory}/probed` } }],
+    });
+    const unready = await node.pod('probed', 'running', (found) => main(found)?.state?.running !== undefined);
+    expect(main(unready)).toMatchObject({ ready: false, started: true });
+    expect(unready.status?.conditions?.find(({ type }) => type === 'Ready')).toMatchObject({
+      status: 'False',
+      reason: 'ContainersNotReady',
+      message: 'containers with unready status: [main]',
+    });
+    await node.pod('probed', 'ready', isReady);
+    await rm(`${node.directory}/probed/alive`);
+    await node.pod('probed', 'restart', (found) => main(found)?.restartCount === 1 && isReady(found));
+    const messages = await node.messagesOf('probed');
+    expect(messages).toContain('Killing: Container main failed liveness probe, will be restarted');
+    expect(messages.some((text) => text.startsWith('Unhealthy: Liveness probe failed: '))).toBe(true);
+    await remove('probed');
+    await node.gone('probed');
+  });
+
+  it('ends at its deadline', async () => {
+    await node.run({ name: 'late', activeDeadlineSeconds: 1, terminationGracePeriodSeconds: 1, containers: [sh(forever)] });
+    const pod = await node.pod('late', 'deadline', (found) => found.status?.phase === 'Failed');
+    expect(pod.status).toMatchObject({ reason: 'DeadlineExceeded' });
+    await remove('late');
+    await node.gone('late');
+  });
+
+  it('is warned when it listens on all addresses', async () => {
+    const script = 'require("http").createServer().listen(0)';
+    await node.run({ name: 'everywhere', containers: [{ name: 'main', image: 'host/node', command: ['node', '-e', script] }] });
+    await until(
+      async () =>
+        (await node.messagesOf('everywhere')).some((text) => /^ListensOnAllAddresses: .*must listen on the address in POD_IP/.test(text)),
+      {
+        what: 'warning',
+      },
+    );
+    await remove('everywhere');
+    await node.gone('everywhere');
+  });
+});
+
+describe('after a crash of the agent', () => {
+  it('running pods are adopted without a restart, deleted ones are ended, and exits are noticed', async () => {
+    const kept = await node.run({ name: 'kept', containers: [sh(forever)] });
+    await node.run({ name: 'deleted', terminationGracePeriodSeconds: 1, containers: [sh(forever)] });
+    await node.pod('kept', 'ready', isReady);
+    await node.pod('deleted', 'ready', isReady);
+    const before = await node.runtime.list();
+    const forced = node.client.delete(pods, { namespace: 'default', name: 'deleted' }, { gracePeriodSeconds: 0 });
+    await Promise.all([node.crash(), forced]);
+    const after = await node.pod('kept', 'still ready', isReady);
+    expect(after.metadata.uid).toBe(kept.metadata.uid);
+    expect(main(after)).toMatchObject({ restartCount: 0, containerID: `process://${before[0]?.containers[0]?.id}` });
+    await until(async () => (await node.runtime.list()).length === 1, { what: 'end of the orphan' });
+    await remove('kept');
+    await node.gone('kept');
+  });
+});
+
+async function killByCommandLine(text: string): Promise<void> {
+  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
+    const line = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+    if (line.startsWith(text)) process.kill(Number(pid), 'SIGKILL');
+  }
+}

@@ -1,0 +1,175 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { events } from '../../src/api/core/v1/event.ts';
+import { type Pod, pods } from '../../src/api/core/v1/pod.ts';
+import { systemClock } from '../../src/base/clock.ts';
+import { createLog } from '../../src/base/log.ts';
+import { createMetrics } from '../../src/base/metrics.ts';
+import type { Client, New } from '../../src/client/client.ts';
+import { createInformerSet } from '../../src/client/informer-set.ts';
+import { isNotFound } from '../../src/machinery/status-error.ts';
+import { createNodeAgent, type NodeAgent, type NodeAgentOptions } from '../../src/node-agent/agent.ts';
+import { createConfigSource } from '../../src/node-agent/config-source.ts';
+import type { ContainerRuntime } from '../../src/node-agent/container-runtime.ts';
+import { createKubeletMetrics } from '../../src/node-agent/kubelet-metrics.ts';
+import { readMachineFacts } from '../../src/node-agent/machine-facts.ts';
+import { createPodQueue } from '../../src/node-agent/pod-queue.ts';
+import { createSharedPodSources } from '../../src/node-agent/pod-source.ts';
+import { openProcessHost, type ProcessHost } from '../../src/node-agent/process/process-host.ts';
+import { openProcessRuntime } from '../../src/node-agent/process/process-runtime.ts';
+import { createEventQueue } from '../../src/reconcile/event-recorder.ts';
+import { createStepLog } from '../../src/reconcile/step-log.ts';
+import { startSeededApi, type TestApi } from './api.ts';
+import { until } from './until.ts';
+
+/** The API on a memory store with one real node agent on the process runtime; pods are assigned to it by name. */
+export interface TestNode {
+  readonly client: Client;
+  readonly directory: string;
+  readonly agent: NodeAgent;
+  readonly runtime: ContainerRuntime;
+  readonly host: ProcessHost;
+  /** Creates a pod on this node. */
+  run(pod: TestPod): Promise<Pod>;
+  get(name: string): Promise<Pod | undefined>;
+  /** Waits for a state of the pod. */
+  pod(name: string, what: string, condition: (pod: Pod) => boolean, timeoutMs?: number): Promise<Pod>;
+  gone(name: string): Promise<void>;
+  messagesOf(name: string): Promise<readonly string[]>;
+  /** The agent dies without a word; its pods run on. A new one begins where it was. */
+  crash(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export type TestPod = Omit<Partial<Pod['spec']>, 'nodeName'> & { readonly name: string; readonly metadata?: Partial<Pod['metadata']> };
+
+export const testNodeName = 'node-a';
+const log = createLog({ level: process.env.TEST_LOG_LEVEL ?? 'silent' });
+
+export async function startTestNode(
+  options: { readonly plain?: boolean; readonly agent?: Partial<NodeAgentOptions> } = {},
+): Promise<TestNode> {
+  const directory = await mkdtemp(join(tmpdir(), 'midship-node-'));
+  const api = await startSeededApi(['default', 'kube-node-lease', 'kube-system']);
+  const client = api.clientFor();
+  const host = await openProcessHost({
+    nodePath: process.execPath,
+    searchPath: process.env.PATH ?? '',
+    ...(options.plain === undefined ? {} : { plain: options.plain }),
+  });
+  let running = await startAgent(api, directory, host, options.agent);
+
+  const get = async (name: string): Promise<Pod | undefined> => {
+    try {
+      return await client.get(pods, { namespace: 'default', name });
+    } catch (err) {
+      if (isNotFound(err)) return undefined;
+      throw err;
+    }
+  };
+
+  return {
+    client,
+    directory,
+    host,
+    get agent() {
+      return running.agent;
+    },
+    get runtime() {
+      return running.runtime;
+    },
+    run({ name, metadata, containers = [], ...spec }) {
+      const pod: New<Pod> = {
+        apiVersion: 'v1',
+        kind: 'Pod',
+        metadata: { name, namespace: 'default', ...metadata },
+        spec: { containers, ...spec, nodeName: testNodeName },
+      };
+      return client.create(pods, pod);
+    },
+    get,
+    async pod(name, what, condition, timeoutMs = 15_000) {
+      let last: Pod | undefined;
+      return until(
+        async () => {
+          last = await get(name);
+          return last !== undefined && condition(last) ? last : undefined;
+        },
+        { timeoutMs, intervalMs: 10, what: () => `${what}: ${JSON.stringify(last?.status, null, 1)}` },
+      );
+    },
+    async gone(name) {
+      await until(async () => (await get(name)) === undefined, { timeoutMs: 15_000, intervalMs: 10, what: `end of pod ${name}` });
+    },
+    async messagesOf(name) {
+      const { items } = await client.list(events, { namespace: 'default' });
+      return items.filter(({ involvedObject }) => involvedObject.name === name).map(({ reason, message }) => `${reason}: ${message}`);
+    },
+    async crash() {
+      await running.abandon();
+      running = await startAgent(api, directory, host, options.agent);
+    },
+    async stop() {
+      await running.agent.haltPods(0);
+      for (const { id } of await running.runtime.list()) await running.runtime.removePodSandbox(id);
+      await running.abandon();
+      await api.stop();
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+async function startAgent(api: TestApi, directory: string, host: ProcessHost, changes: Partial<NodeAgentOptions> = {}) {
+  const clock = systemClock;
+  const client = api.clientFor({ name: `system:node:${testNodeName}`, groups: ['system:masters'] }, 'kubelet/1');
+  const abort = new AbortController();
+  const { signal } = abort;
+  const metrics = createMetrics();
+  const informers = createInformerSet({ client, clock, log });
+  const events = createEventQueue({ client, clock, log, metrics });
+  const queue = createPodQueue({ clock, log });
+  const runtime = await openProcessRuntime({
+    host,
+    directory: join(directory, 'run'),
+    podCidr: '127.64.16.0/24',
+    version: '0.1.0',
+    clock,
+    log,
+  });
+  const agent = createNodeAgent({
+    nodeName: testNodeName,
+    address: { internalIP: '127.64.16.1', kubeletPort: 0 },
+    runtime,
+    client,
+    pods: createSharedPodSources(informers)(testNodeName),
+    config: createConfigSource(informers),
+    queue,
+    clock,
+    log,
+    random: () => 0.5,
+    recorder: events.recorder('kubelet', testNodeName),
+    steps: createStepLog({ clock, log, metrics }),
+    metrics: createKubeletMetrics(metrics),
+    machine: await readMachineFacts(),
+    kubeletVersion: 'v1.36.0+midship.0.1.0',
+    directory,
+    logDirectory: join(directory, 'logs'),
+    ...changes,
+  });
+  informers.start({ signal });
+  await events.start({ signal });
+  await queue.start({ signal });
+  await agent.start({ signal });
+  return {
+    agent,
+    runtime,
+    async abandon() {
+      await agent.stop();
+      await queue.stop();
+      await events.stop();
+      await runtime.close();
+      abort.abort(new Error('the agent is gone'));
+    },
+  };
+}
