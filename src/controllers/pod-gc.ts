@@ -84,8 +84,9 @@ export function createPodGcController(options: PodGcOptions): Controller {
     return true;
   }
 
-  const isOutOfService = (nodeName: string): boolean =>
-    nodeInformer.get({ name: nodeName })?.spec?.taints?.some(({ key }) => key === taints.outOfService) === true;
+  function isOutOfService(nodeName: string): boolean {
+    return nodeInformer.get({ name: nodeName })?.spec?.taints?.some(({ key }) => key === taints.outOfService) === true;
+  }
 
   async function removeOrphans(nodeNames: ReadonlySet<string>, signal: AbortSignal): Promise<void> {
     const now = clock.monotonicMs();
