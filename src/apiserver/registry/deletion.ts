@@ -161,3 +161,9 @@ export function checkDeleteOptions(kind: KindDefinition, stored: KubeObject, { p
     );
   }
 }
+
+/** Jobs are the one kind whose default surprises people. */
+export function warningOfOrphans(kind: KindDefinition, { propagationPolicy }: DeleteOptions): string | undefined {
+  if (kind.kind !== 'Job' || kind.defaultPropagation !== 'Orphan' || propagationPolicy !== undefined) return undefined;
+  return 'child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning';
+}

@@ -18,7 +18,7 @@ import type { WriteResult } from '../../storage/storage.ts';
 import type { AdmissionChain, Operation } from '../admission/admission.ts';
 import type { DeleteOutcome, WriteRequest } from '../service.ts';
 import type { BodyDecoder } from './decoding.ts';
-import { checkDeleteOptions, deletionOf, isReleased } from './deletion.ts';
+import { checkDeleteOptions, deletionOf, isReleased, warningOfOrphans } from './deletion.ts';
 import { atRevision, encode, inFieldOrder, withoutRevision } from './encoding.ts';
 import { KeyLock } from './key-lock.ts';
 import { storeKeyOf } from './keys.ts';
@@ -257,6 +257,8 @@ export function createWriter({ registry, admission, decoder, clock, random = Mat
         if (before === undefined) throw notFound(kind, name);
         checkDeleteOptions(kind, before, options);
         admit(request, kind, 'delete', { namespace: before.metadata.namespace, name, object: before, before, onSettled: () => {} });
+        const preserved = warningOfOrphans(kind, options);
+        if (preserved !== undefined) request.onWarning?.(preserved);
         const deletion = deletionOf(kind, before, options, clock.now());
         if (deletion.type === 'unchanged') return { type: 'object', object: before };
         const expected = Number(before.metadata.resourceVersion);
