@@ -16,7 +16,7 @@ export function templateHash(template: PodTemplateSpec, collisionCount: number):
   for (const character of `${canonicalJson(template)}${collisionCount === 0 ? '' : collisionCount}`) {
     hash = Math.imul(hash ^ (character.codePointAt(0) ?? 0), 0x01000193) >>> 0;
   }
-  return [...String(hash)].map((digit) => alphabet[Number(digit)]).join('');
+  return [...String(hash)].map((digit) => alphabet[digit.charCodeAt(0) % alphabet.length]).join('');
 }
 
 /** Equal but for the hash label, which a ReplicaSet's template has and a Deployment's has not. */
