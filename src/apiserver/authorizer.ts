@@ -139,7 +139,8 @@ function denial(
       : `in the namespace ${JSON.stringify(namespace)}`;
   return forbidden(
     { group, resource },
-    name,
+    // The path of a create names no object, so the real server's words do not either.
+    verb === 'create' && full === resource ? '' : name,
     `${who} cannot ${verb} resource ${JSON.stringify(full)} in API group ${JSON.stringify(group)} ${scope}`,
   );
 }

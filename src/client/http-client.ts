@@ -190,20 +190,21 @@ class Connection {
 
   call(options: CallOptions): Promise<Answer> {
     const { signal } = options;
+    const body = options.body === undefined ? undefined : Buffer.from(JSON.stringify(options.body));
     return new Promise((resolve, reject) => {
       if (signal?.aborted) {
         reject(signal.reason);
         return;
       }
       const fail = (err: Error): void => reject(signal?.aborted ? signal.reason : unreachable(options, this.#base, err));
-      const request = this.#open(options, this.#agent);
+      const request = this.#open(options, this.#agent, body);
       request.setTimeout(idleTimeoutMs, () => request.destroy(new Error(`no answer within ${idleTimeoutMs / 1_000} s`)));
       request.once('error', fail);
       request.once('response', (response) => {
         response.once('error', fail);
         readAll(response).then((text) => resolve({ code: response.statusCode ?? 0, headers: response.headers, text }), fail);
       });
-      request.end(options.body === undefined ? undefined : JSON.stringify(options.body));
+      request.end(body);
     });
   }
 
@@ -256,11 +257,11 @@ class Connection {
   }
 
   #open(
-    { method, path, query, body, contentType = 'application/json', accept = 'application/json', signal }: CallOptions,
+    { method, path, query, contentType = 'application/json', accept = 'application/json', signal }: CallOptions,
     agent: Agent,
+    body?: Buffer,
   ): ClientRequest {
     const search = query === undefined || query.size === 0 ? '' : `?${query}`;
-    const hasBody = body !== undefined;
     return httpsRequest({
       protocol: this.#base.protocol,
       // Brackets of an IPv6 address belong to the URL, not to the address.
@@ -269,7 +270,12 @@ class Connection {
       path: `${this.#base.pathname.replace(/\/$/, '')}${path}${search}`,
       method,
       agent,
-      headers: { ...this.#headers, accept, ...(hasBody ? { 'content-type': contentType } : {}) },
+      // Node frames the body of a DELETE only when it is told its length.
+      headers: {
+        ...this.#headers,
+        accept,
+        ...(body === undefined ? {} : { 'content-type': contentType, 'content-length': body.length }),
+      },
       ...(signal === undefined ? {} : { signal }),
     });
   }

@@ -128,6 +128,7 @@ function fetchFrom(server: string, ca: string, path: string, options: FetchOptio
   const { hostname, port } = new URL(server);
   const credentials = anonymous ? {} : { authorization: `Bearer ${adminToken}` };
   const isJson = body !== undefined && typeof body !== 'string';
+  const bytes = body === undefined ? undefined : Buffer.from(isJson ? JSON.stringify(body) : (body as string));
   return new Promise((resolve, reject) => {
     const request = httpsRequest(
       // `path` goes out as it is, so that odd paths reach the server.
@@ -138,7 +139,12 @@ function fetchFrom(server: string, ca: string, path: string, options: FetchOptio
         method,
         ca,
         agent: false,
-        headers: { ...credentials, ...(isJson ? { 'content-type': 'application/json' } : {}), ...headers },
+        headers: {
+          ...credentials,
+          ...(isJson ? { 'content-type': 'application/json' } : {}),
+          ...(bytes === undefined ? {} : { 'content-length': bytes.length }),
+          ...headers,
+        },
       },
       (response) => {
         let text = '';
@@ -160,6 +166,6 @@ function fetchFrom(server: string, ca: string, path: string, options: FetchOptio
       },
     );
     request.on('error', reject);
-    request.end(body === undefined ? undefined : isJson ? JSON.stringify(body) : (body as string));
+    request.end(bytes);
   });
 }

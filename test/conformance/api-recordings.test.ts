@@ -1,0 +1,38 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { startTestApiServer, type TestApiServer } from '../support/api-server.ts';
+import { essenceOf, essenceOfAnswer, hasRecordings, isServed, recordingsIn, replay } from '../support/recordings.ts';
+
+/** What is not compared, and why. Titles are those of the recordings. */
+const left: Readonly<Record<string, string>> = {
+  '401': 'the bad token was taken out of the recording',
+  '403 impersonation': 'impersonation is not supported',
+  'array body': 'the real text prints the bytes of the body and a Go type',
+  '400 bad continue': 'the real text is that of the Go JSON decoder',
+  '410 Expired: list at compacted/too old exact': 'nothing is compacted in a new store',
+  protobuf: 'answers are never protobuf',
+  'protobuf then json': 'answers are never protobuf',
+  '413 too large': 'the body was taken out of the recording',
+  '422 configmap over 1MiB': 'the body was taken out of the recording',
+};
+
+describe.skipIf(!hasRecordings)('errors of the API, as the real server gives them (skipped without the recordings)', () => {
+  let cluster: TestApiServer;
+
+  beforeAll(async () => {
+    cluster = await startTestApiServer();
+    const post = (path: string, body: unknown) => cluster.fetch(path, { method: 'POST', body });
+    await post('/api/v1/namespaces', { metadata: { name: 'raw' } });
+    await post('/api/v1/namespaces/raw/serviceaccounts', { metadata: { name: 'default' } });
+    await post('/api/v1/namespaces/raw/configmaps', { metadata: { name: 'e1' } });
+  });
+  afterAll(() => cluster.stop());
+
+  // One after the other: later requests see what earlier ones did.
+  it.each(recordingsIn('errors').filter((recording) => isServed(recording) && left[recording.title] === undefined))(
+    '$title',
+    async (recording) => {
+      const { status, headers, body } = recording.res;
+      expect(essenceOfAnswer(await replay(cluster, recording))).toEqual(essenceOf(status, headers, body));
+    },
+  );
+});
