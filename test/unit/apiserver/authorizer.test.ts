@@ -1,0 +1,151 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { pods } from '../../../src/api/core/v1/pod.ts';
+import type { RequestAttributes } from '../../../src/apiserver/service.ts';
+import type { UserInfo } from '../../../src/apiserver/user.ts';
+import { isStatusError } from '../../../src/machinery/status-error.ts';
+import { admin, startSeededApi, type TestApi } from '../../support/api.ts';
+
+const alice: UserInfo = { name: 'alice', groups: ['devs', 'system:authenticated'] };
+const anonymous: UserInfo = { name: 'system:anonymous', groups: ['system:unauthenticated'] };
+const node: UserInfo = { name: 'system:node:n1', groups: ['system:nodes', 'system:authenticated'] };
+
+let api: TestApi;
+
+beforeAll(async () => {
+  api = await startSeededApi(['shop']);
+  const client = api.clientFor();
+  const base = { apiVersion: 'v1', kind: 'Pod' };
+  await client.create(pods, {
+    ...base,
+    metadata: { name: 'mine', namespace: 'shop' },
+    spec: {
+      nodeName: 'n1',
+      containers: [{ name: 'c', image: 'host/x', envFrom: [{ secretRef: { name: 'env' } }] }],
+      volumes: [{ name: 'v', configMap: { name: 'conf' } }],
+    },
+  });
+  await client.create(pods, {
+    ...base,
+    metadata: { name: 'theirs', namespace: 'shop' },
+    spec: { nodeName: 'n2', containers: [{ name: 'c', image: 'host/x' }] },
+  });
+});
+
+afterAll(() => api.stop());
+
+function denialOf(user: UserInfo, attributes: RequestAttributes): string | undefined {
+  try {
+    api.service.authorize(user, attributes);
+    return undefined;
+  } catch (err) {
+    if (!isStatusError(err) || err.code !== 403) throw err;
+    return err.message;
+  }
+}
+
+const shop = { version: 'v1', namespace: 'shop' };
+
+describe('everything is open to', () => {
+  test.each([
+    admin,
+    { name: 'system:kube-scheduler', groups: ['system:authenticated'] },
+    { name: 'system:kube-controller-manager', groups: ['system:authenticated'] },
+    { name: 'system:midship:gitops', groups: ['system:authenticated'] },
+  ])('$name', (user) => {
+    expect(denialOf(user, { verb: 'delete', resource: 'secrets', ...shop, name: 'x' })).toBeUndefined();
+    expect(denialOf(user, { verb: 'get', path: '/metrics' })).toBeUndefined();
+  });
+});
+
+describe('others are told what they cannot do, as RBAC tells them', () => {
+  test.each<[RequestAttributes, string]>([
+    [
+      { verb: 'list', resource: 'configmaps', ...shop },
+      'configmaps is forbidden: User "alice" cannot list resource "configmaps" in API group "" in the namespace "shop"',
+    ],
+    [
+      { verb: 'delete', resource: 'configmaps', ...shop, name: 'e1' },
+      'configmaps "e1" is forbidden: User "alice" cannot delete resource "configmaps" in API group "" in the namespace "shop"',
+    ],
+    [
+      { verb: 'list', resource: 'nodes', version: 'v1' },
+      'nodes is forbidden: User "alice" cannot list resource "nodes" in API group "" at the cluster scope',
+    ],
+    [
+      { verb: 'create', group: 'apps', resource: 'deployments', ...shop },
+      'deployments.apps is forbidden: User "alice" cannot create resource "deployments" in API group "apps" in the namespace "shop"',
+    ],
+    [
+      { verb: 'get', resource: 'pods', subresource: 'log', ...shop, name: 'x' },
+      'pods "x" is forbidden: User "alice" cannot get resource "pods/log" in API group "" in the namespace "shop"',
+    ],
+    [{ verb: 'get', path: '/metrics' }, 'forbidden: User "alice" cannot get path "/metrics"'],
+  ])('%o', (attributes, message) => {
+    expect(denialOf(alice, attributes)).toBe(message);
+  });
+
+  test('calls through the service are checked', async () => {
+    await expect(api.clientFor(alice).list(pods, { namespace: 'shop' })).rejects.toThrow('cannot list resource "pods"');
+    await expect(api.clientFor(alice).delete(pods, { namespace: 'shop', name: 'mine' })).rejects.toThrow('cannot delete resource "pods"');
+  });
+
+  test('a node name without the group of nodes is no node', () => {
+    expect(denialOf({ ...node, groups: ['system:authenticated'] }, { verb: 'get', resource: 'nodes', name: 'n1' })).toBeDefined();
+  });
+});
+
+describe('paths', () => {
+  test('health and version are open to all, discovery to whoever is known', () => {
+    for (const path of ['/healthz', '/livez', '/readyz', '/readyz/ping', '/version'])
+      expect(denialOf(anonymous, { verb: 'get', path })).toBeUndefined();
+    for (const path of ['/api', '/apis', '/apis/apps/v1', '/openapi/v3']) {
+      expect(denialOf(alice, { verb: 'get', path })).toBeUndefined();
+      expect(denialOf(anonymous, { verb: 'get', path })).toBe(`forbidden: User "system:anonymous" cannot get path "${path}"`);
+    }
+    for (const path of ['/apiary', '/metrics', '/', '/healthzz']) expect(denialOf(alice, { verb: 'get', path })).toBeDefined();
+    expect(denialOf(alice, { verb: 'post', path: '/version' })).toBeDefined();
+  });
+});
+
+describe('a node', () => {
+  const allowed: readonly RequestAttributes[] = [
+    { verb: 'create', resource: 'nodes', name: 'n1' },
+    { verb: 'patch', resource: 'nodes', name: 'n1', subresource: 'status' },
+    { verb: 'list', resource: 'nodes' },
+    { verb: 'update', group: 'coordination.k8s.io', resource: 'leases', namespace: 'kube-node-lease', name: 'n1' },
+    { verb: 'watch', resource: 'pods', fieldSelector: 'spec.nodeName=n1' },
+    { verb: 'get', resource: 'pods', ...shop, name: 'mine' },
+    { verb: 'patch', resource: 'pods', ...shop, name: 'mine', subresource: 'status' },
+    { verb: 'delete', resource: 'pods', ...shop, name: 'mine' },
+    { verb: 'get', resource: 'secrets', ...shop, name: 'env' },
+    { verb: 'watch', resource: 'configmaps', ...shop, fieldSelector: 'metadata.name=conf' },
+    { verb: 'get', resource: 'serviceaccounts', ...shop, name: 'default' },
+    { verb: 'create', resource: 'events', ...shop },
+    { verb: 'watch', resource: 'services' },
+    { verb: 'list', group: 'discovery.k8s.io', resource: 'endpointslices' },
+  ];
+  test.each(allowed)('may $verb $resource $name $fieldSelector', (attributes) => {
+    expect(denialOf(node, attributes)).toBeUndefined();
+  });
+
+  const denied: readonly RequestAttributes[] = [
+    { verb: 'update', resource: 'nodes', name: 'n2' },
+    { verb: 'delete', resource: 'nodes', name: 'n1' },
+    { verb: 'update', group: 'coordination.k8s.io', resource: 'leases', namespace: 'kube-node-lease', name: 'n2' },
+    { verb: 'update', group: 'coordination.k8s.io', resource: 'leases', namespace: 'kube-system', name: 'n1' },
+    { verb: 'watch', resource: 'pods' },
+    { verb: 'watch', resource: 'pods', fieldSelector: 'spec.nodeName=n2' },
+    { verb: 'watch', resource: 'pods', fieldSelector: 'spec.nodeName!=n1' },
+    { verb: 'patch', resource: 'pods', ...shop, name: 'theirs', subresource: 'status' },
+    { verb: 'update', resource: 'pods', ...shop, name: 'mine' },
+    { verb: 'create', resource: 'pods', ...shop, name: 'mine', subresource: 'binding' },
+    { verb: 'get', resource: 'secrets', ...shop, name: 'other' },
+    { verb: 'list', resource: 'secrets', ...shop },
+    { verb: 'get', resource: 'configmaps', ...shop, name: 'env' },
+    { verb: 'update', resource: 'configmaps', ...shop, name: 'conf' },
+    { verb: 'create', group: 'apps', resource: 'deployments', ...shop },
+  ];
+  test.each(denied)('may not $verb $resource $name $subresource $fieldSelector', (attributes) => {
+    expect(denialOf(node, attributes)).toBeDefined();
+  });
+});
