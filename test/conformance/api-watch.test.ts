@@ -122,12 +122,13 @@ describe('watches over HTTP', () => {
   it('tells in the stream that a version is too old', async () => {
     const storage = await openMemoryStorage();
     const before = await startTestApi({ storage });
-    await before.clientFor().create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'default' } });
+    for (const name of ['first', 'second']) {
+      await before.clientFor().create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name } });
+    }
     before.service.stop();
     // What happened before its start a server does not remember.
     const restarted = await startTestApiServer({ storage });
     try {
-      await restarted.client.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'later' } });
       const { status, json } = await restarted.fetch('/api/v1/namespaces?watch=true&resourceVersion=1');
       expect(status).toBe(200);
       expect(json).toMatchObject({
