@@ -1,4 +1,5 @@
 import type { Condition as V1Condition } from 'kubernetes-types/meta/v1.d.ts';
+import { conditionOf } from '../machinery/conditions.ts';
 import type { Column } from '../machinery/kind.ts';
 import type { DeepReadonly, KubeObject } from '../machinery/object.ts';
 import type { Schema } from '../machinery/schema.ts';
@@ -36,9 +37,6 @@ export interface Conditioned extends KubeObject {
   readonly status?: { readonly conditions?: readonly Condition[] };
 }
 
-export const conditionOf = (object: Conditioned, type: string): Condition | undefined =>
-  object.status?.conditions?.find((condition) => condition.type === type);
-
 export const statusColumns: readonly Column<Conditioned>[] = [
   {
     name: 'Age',
@@ -46,8 +44,8 @@ export const statusColumns: readonly Column<Conditioned>[] = [
     description: '',
     cell: (object, { now }) => ageOf(object.metadata.creationTimestamp, now),
   },
-  { name: 'Ready', type: 'string', description: '', cell: (object) => conditionOf(object, 'Ready')?.status ?? '' },
-  { name: 'Status', type: 'string', description: '', cell: (object) => conditionOf(object, 'Ready')?.message ?? '' },
+  { name: 'Ready', type: 'string', description: '', cell: (object) => conditionOf(object.status?.conditions, 'Ready')?.status ?? '' },
+  { name: 'Status', type: 'string', description: '', cell: (object) => conditionOf(object.status?.conditions, 'Ready')?.message ?? '' },
 ];
 
 /** Says that nothing was reconciled yet, which zero would not. */

@@ -16,8 +16,6 @@ const regexHint = (message: string, regex: string, ...examples: readonly string[
 const label = '[a-z0-9]([-a-z0-9]*[a-z0-9])?';
 const labelRegex = new RegExp(`^${label}$`);
 const subdomainRegex = new RegExp(`^${label}(\\.${label})*$`);
-const label1035 = '[a-z]([-a-z0-9]*[a-z0-9])?';
-const label1035Regex = new RegExp(`^${label1035}$`);
 
 const maxLength = (max: number): string => `must be no more than ${max} bytes`;
 
@@ -35,23 +33,6 @@ export function dnsLabelErrors(text: string): readonly string[] {
         label,
         'my-name',
         '123-abc',
-      ),
-    );
-  }
-  return errors;
-}
-
-/** Like `dnsLabelErrors`, and the first character is a letter. */
-export function dns1035LabelErrors(text: string): readonly string[] {
-  const errors: string[] = [];
-  if (text.length > 63) errors.push(maxLength(63));
-  if (!label1035Regex.test(text)) {
-    errors.push(
-      regexHint(
-        "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character",
-        label1035,
-        'my-name',
-        'abc-123',
       ),
     );
   }
@@ -125,13 +106,17 @@ export const httpHeaderErrors = (name: string): readonly string[] =>
     ? []
     : [regexHint("a valid HTTP header must consist of alphanumeric characters or '-'", '[-A-Za-z0-9]+', 'X-Header-Name')];
 
-export const percentErrors = (text: string): readonly string[] =>
+const percentErrors = (text: string): readonly string[] =>
   /^[0-9]+%$/.test(text)
     ? []
     : [regexHint("a valid percent string must be a numeric string followed by an ending '%'", '[0-9]+%', '1%', '93%')];
 
-export const ipErrors = (text: string): readonly string[] =>
-  isIPv4(text) || isIPv6(text) ? [] : ['must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)'];
+export function ipErrors(text: string): readonly string[] {
+  if (isIPv4(text) || isIPv6(text)) return [];
+  // Some programs read such a part as octal, so that two of them would not mean the same address.
+  if (/^\d+(\.\d+){3}$/.test(text) && isIPv4(text.replace(/(^|\.)0+(?=\d)/g, '$1'))) return ['must not have leading 0s'];
+  return ['must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)'];
+}
 
 export const userIdErrors = (id: number): readonly string[] => (id >= 0 && id <= 2147483647 ? [] : [rangeError(0, 2147483647)]);
 

@@ -8,7 +8,7 @@ import { check, checkAnnotations, checkLabels, dnsLabelErrors, dnsSubdomainError
 import { finalizers as knownFinalizers } from './well-known.ts';
 
 /** Sentences about what is wrong with the name of an object of this kind. */
-export function objectNameErrors(kind: Pick<KindDefinition, 'nameRule' | 'maxNameLength'>, name: string): readonly string[] {
+function objectNameErrors(kind: Pick<KindDefinition, 'nameRule' | 'maxNameLength'>, name: string): readonly string[] {
   const errors = nameErrors(kind.nameRule, name);
   const { maxNameLength } = kind;
   return maxNameLength === undefined || name.length <= maxNameLength

@@ -13,7 +13,7 @@ const present = existsSync(recordings);
 interface Exchange {
   readonly title: string;
   readonly req: { readonly method: string; readonly path: string; readonly body?: Record<string, unknown> };
-  readonly res: { readonly status: number; readonly body: Record<string, unknown> };
+  readonly res: { readonly status: number; readonly headers: { readonly warning?: string }; readonly body: Record<string, unknown> };
 }
 
 function read(name: string): readonly Exchange[] {
@@ -49,6 +49,8 @@ const elsewhere = new Set([
   'service: clusterIP out of range',
   'service: ipFamilyPolicy',
   'configmap: bad base64',
+  // Annotations that configured features which are long gone.
+  'warning: deprecated: pod with node.alpha label-ish annotations',
 ]);
 
 /** Worded otherwise, on purpose: the recording quotes the Go runtime or the secret's content. */
@@ -90,6 +92,57 @@ describe.skipIf(!present)('kinds, compared with a real server (skipped without i
         expect(kind.defaults?.(stored, stored) ?? stored).toBe(stored);
         expect(kind.validate?.(stored, stored) ?? []).toEqual([]);
         expect(validateObjectMeta(kind, stored, stored)).toEqual([]);
+      });
+    }
+  });
+
+  describe('warnings', () => {
+    for (const { title, req, res } of read('field-validation-warnings')) {
+      const kind = kindOf(req.path);
+      const { warning = '' } = res.headers;
+      if (
+        kind === undefined ||
+        req.body === undefined ||
+        typeof req.body !== 'object' ||
+        !title.startsWith('warning:') ||
+        elsewhere.has(title)
+      )
+        continue;
+      const body = req.body;
+      it(title, () => {
+        const object = created(kind, body);
+        if (res.status === 422) {
+          const causes = (res.body.details as { causes: unknown }).causes;
+          expect((kind.validate?.(object) ?? []).map(({ type, message, field }) => ({ reason: type, message, field }))).toEqual(causes);
+          return;
+        }
+        const texts = kind.warnings?.(object) ?? [];
+        expect(texts.map((text) => `299 - ${JSON.stringify(text)}`).join(', ')).toBe(warning);
+      });
+    }
+  });
+
+  describe('validation on update', () => {
+    const bases = new Map(
+      read('defaulting').map(({ req, res }) => [`${req.path}/${String((res.body.metadata as { name?: string }).name)}`, res.body]),
+    );
+    for (const { title, req, res } of read('validation')) {
+      const kind = kindOf(req.path);
+      const [path = ''] = req.path.split('?');
+      const base = bases.get(path) as KubeObject | undefined;
+      // Left out: a patch that only a merge by name reads right, and a node that had been given addresses in between.
+      const isOther = title.includes('pod image') || title.includes('node podCIDR');
+      if (kind === undefined || req.method !== 'PATCH' || base === undefined || isOther) continue;
+      it(title, () => {
+        const merged = merge(base, req.body ?? {}) as KubeObject;
+        const complete = kind.defaults?.(merged, base) ?? merged;
+        const next = kind.prepareForUpdate?.(complete, base) ?? complete;
+        const errors = kind.validate?.(next, base) ?? [];
+        const details = res.body.details as { causes?: { reason: string; message: string; field: string }[] } | undefined;
+        const causes = res.status === 422 ? (details?.causes ?? []) : [];
+        expect(errors.map(({ type, message, field }) => ({ reason: type, field, message: gist(message) }))).toEqual(
+          causes.map(({ reason, message, field }) => ({ reason, field, message: gist(message) })),
+        );
       });
     }
   });
@@ -162,6 +215,15 @@ describe.skipIf(!present)('kinds, compared with a real server (skipped without i
     }
   });
 });
+
+/** Without the dump of a Go structure that the real server puts into some messages. */
+const gist = (message: string): string => (message.split('\n')[0] ?? '').replace(/\{.*\}/, '{}');
+
+function merge(base: unknown, patch: unknown): unknown {
+  if (typeof base !== 'object' || typeof patch !== 'object' || base === null || patch === null || Array.isArray(patch)) return patch;
+  const left = base as Record<string, unknown>;
+  return { ...left, ...Object.fromEntries(Object.entries(patch).map(([key, value]) => [key, merge(left[key], value)])) };
+}
 
 /** What admission and the registry add is taken away on both sides. */
 function comparable(object: KubeObject): unknown {

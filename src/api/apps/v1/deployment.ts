@@ -11,6 +11,7 @@ import type { FieldError } from '../../../machinery/status-error.ts';
 import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
 import { isAbsent, withDefaults, withField } from '../../copy-on-write.ts';
 import { defaultPodTemplate } from '../../core/v1/pod-spec-defaults.ts';
+import { podPrefixWarnings, podSpecWarnings } from '../../core/v1/pod-warnings.ts';
 import { forbidden, immutable, invalidValue, notSupported, required } from '../../field-errors.ts';
 import { checkIntOrPercent, checkNonNegative, checkNotAbove100Percent } from '../../formats.ts';
 import { workloadColumns } from '../../workload-columns.ts';
@@ -68,6 +69,11 @@ export const deployments: KindDefinition<Deployment> = {
       ? deployment
       : withField(deployment, 'spec', defaultSpec(deployment.spec ?? ({} as DeploymentSpec))),
   prepareForCreate: (deployment) => ({ ...deployment, status: {} }),
+  warnings: (deployment, before) => {
+    const { metadata, spec } = deployment;
+    const named = before === undefined ? podPrefixWarnings(metadata.name) : [];
+    return spec.template === before?.spec.template ? named : [...named, ...podSpecWarnings('spec.template.spec', spec.template?.spec)];
+  },
   validate: (deployment, before) => {
     const errors: FieldError[] = [];
     const { spec } = deployment;

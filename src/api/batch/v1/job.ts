@@ -4,11 +4,13 @@ import type {
   JobSpec as V1JobSpec,
   JobStatus as V1JobStatus,
 } from 'kubernetes-types/batch/v1.d.ts';
+import { isConditionTrue } from '../../../machinery/conditions.ts';
 import type { KindDefinition } from '../../../machinery/kind.ts';
 import type { DeepReadonly, Kube } from '../../../machinery/object.ts';
 import { ageColumn, allVerbs, durationText, nameColumn } from '../../columns.ts';
 import { isAbsent, withDefaults, withField } from '../../copy-on-write.ts';
 import { defaultPodTemplate } from '../../core/v1/pod-spec-defaults.ts';
+import { podPrefixWarnings, podSpecWarnings } from '../../core/v1/pod-warnings.ts';
 import { labels as wellKnownLabels } from '../../well-known.ts';
 import { workloadColumns } from '../../workload-columns.ts';
 import { validateJob } from './job-validation.ts';
@@ -42,15 +44,13 @@ export const jobs: KindDefinition<Job> = {
   defaults: (job, before) =>
     before !== undefined && job.spec === before.spec ? job : withField(job, 'spec', defaultSpec(job.spec ?? ({} as JobSpec))),
   prepareForCreate: (job) => withGeneratedSelector({ ...job, status: {} }),
+  warnings: (job, before) => {
+    const { metadata, spec } = job;
+    const named = before === undefined ? podPrefixWarnings(metadata.name) : [];
+    return spec.template === before?.spec.template ? named : [...named, ...podSpecWarnings('spec.template.spec', spec.template?.spec)];
+  },
   validate: validateJob,
 };
-
-export const jobConditionOf = (job: Job, type: string): JobCondition | undefined =>
-  job.status?.conditions?.find((condition) => condition.type === type);
-
-/** Whether the job is over, for good or bad. */
-export const isJobFinished = (job: Job): boolean =>
-  jobConditionOf(job, 'Complete')?.status === 'True' || jobConditionOf(job, 'Failed')?.status === 'True';
 
 function defaultSpec(spec: JobSpec): JobSpec {
   const counts = isAbsent(spec.completions) && isAbsent(spec.parallelism) ? { completions: 1, parallelism: 1 } : { parallelism: 1 };
@@ -95,7 +95,7 @@ function withGeneratedSelector(job: Job): Job {
 const statusConditions = ['Suspended', 'FailureTarget', 'SuccessCriteriaMet'] as const;
 
 function statusOf(job: Job): string {
-  const isTrue = (type: string): boolean => jobConditionOf(job, type)?.status === 'True';
+  const isTrue = (type: string): boolean => isConditionTrue(job.status?.conditions, type);
   if (isTrue('Complete')) return 'Complete';
   if (isTrue('Failed')) return 'Failed';
   if (job.metadata.deletionTimestamp !== undefined) return 'Terminating';

@@ -13,7 +13,7 @@ export interface ConfigData {
 }
 
 /** Most bytes that the values of a ConfigMap or Secret may have together. */
-export const maxConfigBytes = 1024 * 1024;
+const maxConfigBytes = 1024 * 1024;
 
 /** Keys, size and immutability, which ConfigMaps and Secrets have in common. */
 export function validateConfigData(

@@ -67,7 +67,4 @@ export const namespaces: KindDefinition<Namespace> = {
   },
 };
 
-export const isTerminating = (namespace: Namespace): boolean =>
-  namespace.status?.phase === 'Terminating' || namespace.metadata.deletionTimestamp !== undefined;
-
 export type Namespace = Kube<V1Namespace>;

@@ -5,6 +5,7 @@ import type {
   NodeStatus as V1NodeStatus,
   Taint as V1Taint,
 } from 'kubernetes-types/core/v1.d.ts';
+import { conditionOf } from '../../../machinery/conditions.ts';
 import type { KindDefinition } from '../../../machinery/kind.ts';
 import { labelValueErrors, qualifiedNameErrors } from '../../../machinery/label-syntax.ts';
 import { type DeepReadonly, deepEqual, type Kube } from '../../../machinery/object.ts';
@@ -41,14 +42,14 @@ export const nodes: KindDefinition<Node> = {
       type: 'string',
       description: 'Address inside the cluster.',
       priority: 1,
-      cell: (node) => nodeAddressOf(node, 'InternalIP') ?? '<none>',
+      cell: (node) => addressOf(node, 'InternalIP'),
     },
     {
       name: 'External-IP',
       type: 'string',
       description: 'Address from outside the cluster.',
       priority: 1,
-      cell: (node) => nodeAddressOf(node, 'ExternalIP') ?? '<none>',
+      cell: (node) => addressOf(node, 'ExternalIP'),
     },
     {
       name: 'OS-Image',
@@ -85,13 +86,9 @@ export const nodes: KindDefinition<Node> = {
   },
 };
 
-export const nodeConditionOf = (node: Node, type: string): NodeCondition | undefined =>
-  node.status?.conditions?.find((condition) => condition.type === type);
-
-export const isNodeReady = (node: Node): boolean => nodeConditionOf(node, 'Ready')?.status === 'True';
-
-export const nodeAddressOf = (node: Node, type: string): string | undefined =>
-  node.status?.addresses?.find((address) => address.type === type)?.address;
+function addressOf(node: Node, type: string): string {
+  return node.status?.addresses?.find((address) => address.type === type)?.address ?? '<none>';
+}
 
 /** Fields that a new node's status has even before its agent says anything. */
 const emptyStatus: NodeStatus = {
@@ -144,7 +141,7 @@ function checkUpdate(errors: FieldError[], spec: NodeSpec, before: NodeSpec): vo
 }
 
 function statusOf(node: Node): string {
-  const ready = nodeConditionOf(node, 'Ready');
+  const ready = conditionOf(node.status?.conditions, 'Ready');
   const words = [ready === undefined ? 'Unknown' : ready.status === 'True' ? 'Ready' : 'NotReady'];
   if (node.spec?.unschedulable === true) words.push('SchedulingDisabled');
   return words.join(',');

@@ -1,3 +1,4 @@
+import { isConditionTrue } from '../../../machinery/conditions.ts';
 import type { Column, RowCondition } from '../../../machinery/kind.ts';
 import { ageColumn, ageOf, nameColumn } from '../../columns.ts';
 import type { Container, ContainerStatus, Pod } from './pod.ts';
@@ -58,7 +59,7 @@ export const podColumns: readonly Column<Pod>[] = [
     cell: (pod) => {
       const gates = pod.spec.readinessGates ?? [];
       if (gates.length === 0) return '<none>';
-      const met = gates.filter((gate) => hasTrueCondition(pod, gate.conditionType)).length;
+      const met = gates.filter((gate) => isConditionTrue(pod.status?.conditions, gate.conditionType)).length;
       return `${met}/${gates.length}`;
     },
   },
@@ -78,9 +79,6 @@ export function podRowConditions(pod: Pod): readonly RowCondition[] {
 
 const textOrNone = (text: string | undefined): string => (text === undefined || text === '' ? '<none>' : text);
 
-const hasTrueCondition = (pod: Pod, type: string): boolean =>
-  pod.status?.conditions?.some((condition) => condition.type === type && condition.status === 'True') === true;
-
 interface PodSummary {
   readonly ready: number;
   readonly total: number;
@@ -93,7 +91,7 @@ interface PodSummary {
 const summaries = new WeakMap<Pod, PodSummary>();
 
 /** What `kubectl get pods` says of a pod: the state of the container that explains it best, first those of initialization. */
-export function summaryOf(pod: Pod): PodSummary {
+function summaryOf(pod: Pod): PodSummary {
   const known = summaries.get(pod);
   if (known !== undefined) return known;
   const summary = summarize(pod);
@@ -112,7 +110,7 @@ function summarize(pod: Pod): PodSummary {
   if (status.conditions?.some(({ type, reason: why }) => type === 'PodScheduled' && why === 'SchedulingGated')) reason = 'SchedulingGated';
   let { ready, restarts, lastRestart } = init;
   if (init.reason !== undefined) reason = init.reason;
-  if (init.reason === undefined || hasTrueCondition(pod, 'Initialized')) {
+  if (init.reason === undefined || isConditionTrue(pod.status?.conditions, 'Initialized')) {
     restarts = init.sidecarRestarts;
     lastRestart = init.lastSidecarRestart;
     let running = false;
@@ -129,7 +127,7 @@ function summarize(pod: Pod): PodSummary {
       }
     }
     // One container is done while another goes on: the pod is running all the same.
-    if (reason === 'Completed' && running) reason = hasTrueCondition(pod, 'Ready') ? 'Running' : 'NotReady';
+    if (reason === 'Completed' && running) reason = isConditionTrue(pod.status?.conditions, 'Ready') ? 'Running' : 'NotReady';
   }
   if (metadata.deletionTimestamp !== undefined) {
     if (status.reason === 'NodeLost') reason = 'Unknown';

@@ -18,7 +18,7 @@ export function defaultPodTemplate<T extends PodTemplateSpec>(template: T): T {
   return withField(template, 'spec', defaultPodSpec(template.spec ?? { containers: [] }));
 }
 
-export function defaultPodSpec(spec: PodSpec): PodSpec {
+function defaultPodSpec(spec: PodSpec): PodSpec {
   if (completeSpecs.has(spec)) return spec;
   let result = withDefaults(spec, {
     restartPolicy: 'Always',

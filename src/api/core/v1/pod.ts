@@ -26,6 +26,7 @@ import { podColumns, podRowConditions } from './pod-columns.ts';
 import { defaultSpecOfPod } from './pod-spec-defaults.ts';
 import { checkPodSpec } from './pod-spec-validation.ts';
 import { checkPodUpdate } from './pod-update.ts';
+import { podNameWarnings, podSpecWarnings } from './pod-warnings.ts';
 import { qosClassOf } from './qos.ts';
 
 export const pods: KindDefinition<Pod> = {
@@ -73,6 +74,7 @@ export const pods: KindDefinition<Pod> = {
     else if ((pod.spec.ephemeralContainers ?? []).length > 0) errors.push(forbidden('spec.ephemeralContainers', 'cannot be set on create'));
     return errors;
   },
+  warnings: (pod, before) => (before === undefined ? [...podNameWarnings(pod.metadata.name), ...podSpecWarnings('spec', pod.spec)] : []),
   gracefulDeletion: (pod, requestedSeconds) => {
     // Nobody has to be waited for when no agent runs the pod, or when all its containers are done.
     if (!isAssigned(pod) || isPodTerminal(pod)) return 0;
@@ -98,26 +100,10 @@ export type Toleration = DeepReadonly<V1Toleration>;
 export type Affinity = DeepReadonly<V1Affinity>;
 export type ResourceRequirements = DeepReadonly<V1ResourceRequirements>;
 
-export const podConditionOf = (pod: Pod, type: string): PodCondition | undefined =>
-  pod.status?.conditions?.find((condition) => condition.type === type);
+function isPodTerminal(pod: Pod): boolean {
+  return pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed';
+}
 
-/** Whether the pod takes traffic, by its own account. */
-export const isPodReady = (pod: Pod): boolean => podConditionOf(pod, 'Ready')?.status === 'True';
-
-/** Whether the pod's work is over for good: no container of it will run again. */
-export const isPodTerminal = (pod: Pod): boolean => pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed';
-
-/** Whether the pod counts for the workload that owns it: neither finished nor on its way out. */
-export const isPodActive = (pod: Pod): boolean => !isPodTerminal(pod) && pod.metadata.deletionTimestamp === undefined;
-
-/** Whether the pod is bound to a node. */
-export const isAssigned = (pod: Pod): boolean => !isAbsent(pod.spec.nodeName) && pod.spec.nodeName !== '';
-
-/** Whether the pod was ready for at least `minReadySeconds` at `now` (milliseconds since the epoch). */
-export function isPodAvailable(pod: Pod, minReadySeconds: number, now: number): boolean {
-  const ready = podConditionOf(pod, 'Ready');
-  if (ready?.status !== 'True') return false;
-  if (minReadySeconds === 0) return true;
-  const since = Date.parse(ready.lastTransitionTime ?? '');
-  return !Number.isNaN(since) && since + minReadySeconds * 1_000 <= now;
+function isAssigned({ spec }: Pod): boolean {
+  return !isAbsent(spec.nodeName) && spec.nodeName !== '';
 }

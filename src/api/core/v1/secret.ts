@@ -54,7 +54,7 @@ export const secrets: KindDefinition<Secret> = {
 const encode = (text: string): string => Buffer.from(text, 'utf8').toString('base64');
 
 /** A value of a Secret as text. */
-export const secretText = (secret: Secret, key: string): string | undefined => {
+const secretText = (secret: Secret, key: string): string | undefined => {
   const value = secret.data?.[key];
   return value === undefined ? undefined : Buffer.from(value, 'base64').toString('utf8');
 };

@@ -73,12 +73,6 @@ export const services: KindDefinition<Service> = {
   validate: validateService,
 };
 
-/** Whether traffic to the service goes through a virtual address. */
-export const hasClusterIP = ({ spec }: Service): boolean =>
-  spec.type !== 'ExternalName' && spec.clusterIP !== undefined && spec.clusterIP !== '' && spec.clusterIP !== 'None';
-
-export const isHeadless = ({ spec }: Service): boolean => spec.clusterIP === 'None';
-
 function defaultSpec(spec: ServiceSpec): ServiceSpec {
   let result = withDefaults(spec, { sessionAffinity: 'None', type: 'ClusterIP' });
   if (result.sessionAffinity === 'None' && !isAbsent(result.sessionAffinityConfig)) {

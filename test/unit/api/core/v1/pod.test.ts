@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { deployments } from '../../../../../src/api/apps/v1/deployment.ts';
-import { type ContainerStatus, isPodAvailable, type Pod, type PodSpec, type PodStatus, pods } from '../../../../../src/api/core/v1/pod.ts';
+import { type ContainerStatus, type Pod, type PodSpec, type PodStatus, pods } from '../../../../../src/api/core/v1/pod.ts';
 import { deepFreeze } from '../../../../../src/machinery/object.ts';
 
 const spec: PodSpec = { containers: [{ name: 'c', image: 'host/web:1' }] };
@@ -220,16 +220,6 @@ describe('deletion of a pod', () => {
   it('waits for nobody when no node has it or it is done', () => {
     expect(pods.gracefulDeletion?.(pod(), 5)).toBe(0);
     expect(pods.gracefulDeletion?.(pod({ spec: assigned, status: { phase: 'Failed' } }), 5)).toBe(0);
-  });
-});
-
-describe('isPodAvailable', () => {
-  const since = (lastTransitionTime: string) => pod({ status: { conditions: [{ type: 'Ready', status: 'True', lastTransitionTime }] } });
-  it('asks for readiness that has lasted', () => {
-    expect(isPodAvailable(pod(), 0, now)).toBe(false);
-    expect(isPodAvailable(since('2026-01-01T00:59:55Z'), 0, now)).toBe(true);
-    expect(isPodAvailable(since('2026-01-01T00:59:55Z'), 5, now)).toBe(true);
-    expect(isPodAvailable(since('2026-01-01T00:59:55Z'), 6, now)).toBe(false);
   });
 });
 
