@@ -1,0 +1,55 @@
+import type { Clock } from '../base/clock.ts';
+import { type EndpointAddress, type Forward, forwardKey } from './table.ts';
+
+/** Chooses the endpoint of each connection: one after the other, or the one a client had before. */
+export interface Balancer {
+  /** Undefined when all endpoints are in `tried`, or there is none. */
+  choose(client: string, tried: ReadonlySet<string>): EndpointAddress | undefined;
+  /** Takes new endpoints; clients keep theirs as long as it is there. */
+  update(forward: Forward): void;
+}
+
+/** Clients remembered; the one that came first is forgotten, and may then get another endpoint. */
+const maxClients = 65_535;
+
+export function createBalancer(initial: Forward, clock: Clock): Balancer {
+  let { endpoints, affinityMs } = initial;
+  let next = 0;
+  const clients = new Map<string, { readonly endpoint: string; readonly until: number }>();
+
+  function remembered(client: string): EndpointAddress | undefined {
+    const known = clients.get(client);
+    if (known === undefined || known.until < clock.monotonicMs()) return undefined;
+    return endpoints.find((endpoint) => forwardKey(endpoint) === known.endpoint);
+  }
+
+  return {
+    choose(client, tried) {
+      if (affinityMs !== undefined) {
+        const sticky = remembered(client);
+        if (sticky !== undefined && !tried.has(forwardKey(sticky))) return remember(sticky);
+      }
+      for (let count = 0; count < endpoints.length; count += 1) {
+        const endpoint = endpoints[next % endpoints.length];
+        next = (next + 1) % endpoints.length;
+        if (endpoint !== undefined && !tried.has(forwardKey(endpoint))) return affinityMs === undefined ? endpoint : remember(endpoint);
+      }
+      return undefined;
+
+      function remember(endpoint: EndpointAddress): EndpointAddress {
+        clients.delete(client);
+        clients.set(client, { endpoint: forwardKey(endpoint), until: clock.monotonicMs() + (affinityMs ?? 0) });
+        if (clients.size > maxClients) {
+          const oldest = clients.keys().next();
+          if (!oldest.done) clients.delete(oldest.value);
+        }
+        return endpoint;
+      }
+    },
+    update(forward) {
+      ({ endpoints, affinityMs } = forward);
+      if (next >= endpoints.length) next = 0;
+      if (affinityMs === undefined) clients.clear();
+    },
+  };
+}

@@ -1,0 +1,120 @@
+import { describe, expect, it } from 'vitest';
+import type { Service } from '../../../src/api/core/v1/service.ts';
+import type { EndpointSlice } from '../../../src/api/discovery/v1/endpoint-slice.ts';
+import { createBalancer } from '../../../src/proxy/balancer.ts';
+import { diffForwards, type Forward, forwardKey, serviceTable } from '../../../src/proxy/table.ts';
+import { createManualClock } from '../../support/manual-clock.ts';
+
+const service = (spec: Service['spec']): Service => ({
+  apiVersion: 'v1',
+  kind: 'Service',
+  metadata: { name: 'web', namespace: 'shop' },
+  spec,
+});
+const slice = (endpoints: EndpointSlice['endpoints'], ports: EndpointSlice['ports'] = [{ name: 'http', port: 8080 }]): EndpointSlice => ({
+  apiVersion: 'discovery.k8s.io/v1',
+  kind: 'EndpointSlice',
+  metadata: { name: 'web-1', namespace: 'shop' },
+  addressType: 'IPv4',
+  endpoints,
+  ports,
+});
+const web = service({ clusterIP: '127.64.0.9', ports: [{ name: 'http', port: 80 }] });
+
+describe('the table of a Service', () => {
+  it('leads each port to the ready endpoints that have it by name', () => {
+    const endpoints = [
+      { addresses: ['127.64.16.3'], conditions: { ready: true } },
+      { addresses: ['127.64.16.2'] },
+      { addresses: ['127.64.16.4'], conditions: { ready: false, serving: true, terminating: true } },
+    ];
+    const { forwards } = serviceTable(web, [slice(endpoints), slice(endpoints, [{ name: 'admin', port: 9 }])]);
+    expect(forwards).toEqual([
+      {
+        address: '127.64.0.9',
+        port: 80,
+        service: 'shop/web',
+        portName: 'http',
+        affinityMs: undefined,
+        endpoints: [
+          { address: '127.64.16.2', port: 8080 },
+          { address: '127.64.16.3', port: 8080 },
+        ],
+      },
+    ]);
+  });
+
+  it('falls back to endpoints that still serve while they end', () => {
+    const { forwards } = serviceTable(web, [
+      slice([
+        { addresses: ['127.64.16.4'], conditions: { ready: false, serving: true, terminating: true } },
+        { addresses: ['127.64.16.5'], conditions: { ready: false, serving: false } },
+      ]),
+    ]);
+    expect(forwards[0]?.endpoints).toEqual([{ address: '127.64.16.4', port: 8080 }]);
+  });
+
+  it('is empty for headless Services and names elsewhere, and says what is not done', () => {
+    expect(serviceTable(service({ clusterIP: 'None', ports: [{ port: 80 }] }), [])).toEqual({ forwards: [], unsupported: [] });
+    expect(serviceTable(service({ type: 'ExternalName', externalName: 'example.org' }), [])).toEqual({ forwards: [], unsupported: [] });
+    const { forwards, unsupported } = serviceTable(service({ clusterIP: '127.64.0.9', ports: [{ port: 53, protocol: 'UDP' }] }), []);
+    expect(forwards).toEqual([]);
+    expect(unsupported).toEqual([
+      { reason: 'ProtocolNotSupported', message: 'Port 53 of 127.64.0.9: protocol UDP is not supported by the proxy of this host' },
+    ]);
+  });
+});
+
+describe('the difference of tables', () => {
+  const forward = (port: number, ...addresses: string[]): Forward => ({
+    address: '127.64.0.9',
+    port,
+    service: 'shop/web',
+    portName: '',
+    affinityMs: undefined,
+    endpoints: addresses.map((address) => ({ address, port: 1 })),
+  });
+  const tableOf = (...forwards: Forward[]) => new Map(forwards.map((entry) => [forwardKey(entry), entry]));
+
+  it('names what comes, changes and goes, and leaves other Services alone', () => {
+    const other = { ...forward(9), service: 'shop/other' };
+    const current = tableOf(forward(1, 'a'), forward(2, 'a'), forward(3, 'a'), other);
+    expect(diffForwards(current, 'shop/web', [forward(1, 'a'), forward(2, 'b'), forward(4)])).toEqual({
+      add: [forward(4)],
+      update: [forward(2, 'b')],
+      remove: ['127.64.0.9:3'],
+    });
+  });
+});
+
+describe('the balancer', () => {
+  const forward = (addresses: readonly string[], affinityMs?: number): Forward => ({
+    address: '127.64.0.9',
+    port: 80,
+    service: 'shop/web',
+    portName: '',
+    affinityMs,
+    endpoints: addresses.map((address) => ({ address, port: 1 })),
+  });
+  const none = new Set<string>();
+
+  it('takes one endpoint after the other, and skips those that were tried', () => {
+    const balancer = createBalancer(forward(['a', 'b', 'c']), createManualClock());
+    expect([1, 2, 3, 4].map(() => balancer.choose('x', none)?.address)).toEqual(['a', 'b', 'c', 'a']);
+    expect(balancer.choose('x', new Set(['b:1', 'c:1']))?.address).toBe('a');
+    expect(balancer.choose('x', new Set(['a:1', 'b:1', 'c:1']))).toBeUndefined();
+  });
+
+  it('keeps a client at its endpoint for the time of the affinity, while that endpoint is there', () => {
+    const clock = createManualClock();
+    const balancer = createBalancer(forward(['a', 'b'], 1_000), clock);
+    expect([balancer.choose('x', none)?.address, balancer.choose('y', none)?.address]).toEqual(['a', 'b']);
+    expect([1, 2, 3].map(() => balancer.choose('x', none)?.address)).toEqual(['a', 'a', 'a']);
+    balancer.update(forward(['b'], 1_000));
+    expect(balancer.choose('x', none)?.address).toBe('b');
+    balancer.update(forward(['a', 'b', 'c'], 1_000));
+    clock.advance(1_001);
+    const later = balancer.choose('x', none)?.address;
+    expect(balancer.choose('x', none)?.address).toBe(later);
+  });
+});
