@@ -16,6 +16,7 @@ import { createAuthorizer } from './authorizer.ts';
 import { createKindTable } from './kind-table.ts';
 import { startCompaction } from './registry/compaction.ts';
 import { BodyDecoder } from './registry/decoding.ts';
+import { startEventExpiry } from './registry/event-expiry.ts';
 import { invalidPatch, patched } from './registry/patching.ts';
 import { listObjects, watchObjects } from './registry/reads.ts';
 import { startRegistry } from './registry/registry.ts';
@@ -72,6 +73,8 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
     random,
     ...(options.newUid === undefined ? {} : { newUid: options.newUid }),
   });
+
+  const expiry = startEventExpiry({ registry, writer, clock, log });
 
   const keyOfRef = (kind: KindDefinition, { namespace, name }: ObjectRef): string =>
     kind.namespaced && namespace !== undefined ? keyOf({ metadata: { namespace, name } }) : name;
@@ -203,6 +206,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
     },
     stop() {
       compaction.stop();
+      expiry.stop();
       registry.stop();
     },
   };

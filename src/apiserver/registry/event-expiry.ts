@@ -1,0 +1,74 @@
+import { type Event, events } from '../../api/core/v1/event.ts';
+import { type Clock, timestampOf } from '../../base/clock.ts';
+import type { Log } from '../../base/log.ts';
+import { isConflict, isNotFound } from '../../machinery/status-error.ts';
+import { apiServerUser } from '../user.ts';
+import type { Registry } from './registry.ts';
+import type { Writer } from './writes.ts';
+
+/** The real server's default for Events. */
+const keepMs = 60 * 60_000;
+/** Events kept at most: a crash loop in every pod must not fill the memory within the hour. */
+const keepCount = 20_000;
+const everyMs = 30_000;
+/** Deletions under way at once; they share commits and leave room for others. */
+const chunk = 64;
+
+export interface EventExpiryOptions {
+  readonly registry: Pick<Registry, 'stateOf'>;
+  readonly writer: Writer;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** Deletes Events an hour after they were last written, and the oldest when there are too many. */
+export function startEventExpiry({ registry, writer, clock, log }: EventExpiryOptions): { stop(): void } {
+  let stopped = false;
+  let cancel = clock.after(everyMs, () => void round());
+
+  async function round(): Promise<void> {
+    try {
+      const expired = expiredEvents([...registry.stateOf(events).all.objects.values()] as Event[], clock.now());
+      for (let from = 0; from < expired.length && !stopped; from += chunk) {
+        await Promise.all(expired.slice(from, from + chunk).map((event) => expire(writer, event)));
+      }
+    } catch (err) {
+      log.warn({ err }, 'Could not delete expired Events');
+    }
+    if (!stopped) cancel = clock.after(everyMs, () => void round());
+  }
+
+  return {
+    stop() {
+      stopped = true;
+      cancel();
+    },
+  };
+}
+
+/** Those that are too old, and the oldest beyond the count. */
+export function expiredEvents(all: readonly Event[], nowMs: number): readonly Event[] {
+  const surplus = all.length - keepCount;
+  // Nothing made within the hour has expired: the many young ones are told by their text, without reading times.
+  const youngFrom = timestampOf(nowMs - keepMs);
+  const candidates = surplus > 0 ? all : all.filter(({ metadata }) => (metadata.creationTimestamp ?? '') <= youngFrom);
+  const byAge = candidates.map((event) => ({ event, at: lastSeenMs(event) })).sort((a, b) => a.at - b.at);
+  return byAge.filter(({ at }, index) => index < surplus || at <= nowMs - keepMs).map(({ event }) => event);
+}
+
+function lastSeenMs({ metadata, lastTimestamp, series, eventTime }: Event): number {
+  const times = [metadata.creationTimestamp, lastTimestamp, series?.lastObservedTime, eventTime];
+  return Math.max(0, ...times.map((time) => (typeof time === 'string' ? Date.parse(time) : Number.NaN)).filter(Number.isFinite));
+}
+
+async function expire(writer: Writer, { metadata }: Event): Promise<void> {
+  const { resourceVersion } = metadata;
+  try {
+    await writer.delete({ user: apiServerUser, userAgent: 'midship-apiserver' }, events, metadata, {
+      // An Event that was just counted up again is alive.
+      ...(resourceVersion === undefined ? {} : { preconditions: { resourceVersion } }),
+    });
+  } catch (err) {
+    if (!isNotFound(err) && !isConflict(err)) throw err;
+  }
+}
