@@ -4,7 +4,7 @@ import { isAbsent } from './copy-on-write.ts';
 import type { PodTemplateSpec } from './core/v1/pod.ts';
 import { checkPodTemplate } from './core/v1/pod-spec-validation.ts';
 import { forbidden, invalidValue, notSupported, required } from './field-errors.ts';
-import { checkLabelSelector, isEmptySelector } from './formats.ts';
+import { checkLabelSelector, checkNonNegative, isEmptySelector } from './formats.ts';
 
 /**
  * Selector and template of a kind that keeps pods running: the selector has to match the pods it makes. The words about an empty selector
@@ -38,5 +38,27 @@ export function checkSelectorAndTemplate(
   if (restartPolicy !== 'Always') errors.push(notSupported('spec.template.spec.restartPolicy', restartPolicy ?? '', ['Always']));
   if (!isAbsent(activeDeadlineSeconds)) {
     errors.push(forbidden('spec.template.spec.activeDeadlineSeconds', 'activeDeadlineSeconds in ReplicaSet is not Supported'));
+  }
+}
+
+interface ReplicaCounts {
+  readonly replicas?: number;
+  readonly updatedReplicas?: number;
+  readonly readyReplicas?: number;
+  readonly availableReplicas?: number;
+  readonly observedGeneration?: number;
+}
+
+/** Counts of a status that contradict each other would mislead whoever waits for them. */
+export function checkReplicaCounts(errors: FieldError[], status: ReplicaCounts | undefined): void {
+  const { replicas = 0, updatedReplicas = 0, readyReplicas = 0, availableReplicas = 0, observedGeneration = 0 } = status ?? {};
+  const counts = { replicas, updatedReplicas, readyReplicas, availableReplicas, observedGeneration };
+  for (const [name, count] of Object.entries(counts)) checkNonNegative(errors, `status.${name}`, count);
+  const parts = { updatedReplicas, readyReplicas, availableReplicas };
+  for (const [name, count] of Object.entries(parts)) {
+    if (count > replicas) errors.push(invalidValue(`status.${name}`, count, 'cannot be greater than status.replicas'));
+  }
+  if (availableReplicas > readyReplicas) {
+    errors.push(invalidValue('status.availableReplicas', availableReplicas, 'cannot be greater than readyReplicas'));
   }
 }

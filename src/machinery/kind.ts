@@ -41,7 +41,7 @@ export interface KindDefinition<T extends KubeObject = KubeObject> extends Resou
 
   /** Fills in what the client left out. `before` is the stored object on updates: a `spec` that is the same reference is not looked at. */
   defaults?(object: T, before?: T): T;
-  /** On create, after defaulting: drops status, sets what the server owns (cluster IPs are admission, not this). */
+  /** On create, after defaulting, when `metadata.uid` is set: drops status, sets what the server owns (cluster IPs are admission, not this). */
   prepareForCreate?(object: T): T;
   /** On update of the main resource: keeps what clients may not change (status is handled by the registry). */
   prepareForUpdate?(object: T, before: T): T;

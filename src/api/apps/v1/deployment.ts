@@ -15,7 +15,7 @@ import { podPrefixWarnings, podSpecWarnings } from '../../core/v1/pod-warnings.t
 import { forbidden, immutable, invalidValue, notSupported, required } from '../../field-errors.ts';
 import { checkIntOrPercent, checkNonNegative, checkNotAbove100Percent } from '../../formats.ts';
 import { workloadColumns } from '../../workload-columns.ts';
-import { checkSelectorAndTemplate } from '../../workload-validation.ts';
+import { checkReplicaCounts, checkSelectorAndTemplate } from '../../workload-validation.ts';
 
 export const deployments: KindDefinition<Deployment> = {
   group: 'apps',
@@ -69,6 +69,11 @@ export const deployments: KindDefinition<Deployment> = {
       ? deployment
       : withField(deployment, 'spec', defaultSpec(deployment.spec ?? ({} as DeploymentSpec))),
   prepareForCreate: (deployment) => ({ ...deployment, status: {} }),
+  validateStatus: ({ status }) => {
+    const errors: FieldError[] = [];
+    checkReplicaCounts(errors, status);
+    return errors;
+  },
   warnings: (deployment, before) => {
     const { metadata, spec } = deployment;
     const named = before === undefined ? podPrefixWarnings(metadata.name) : [];

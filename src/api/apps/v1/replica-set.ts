@@ -14,7 +14,7 @@ import { podPrefixWarnings, podSpecWarnings } from '../../core/v1/pod-warnings.t
 import { immutable } from '../../field-errors.ts';
 import { checkNonNegative } from '../../formats.ts';
 import { workloadColumns } from '../../workload-columns.ts';
-import { checkSelectorAndTemplate } from '../../workload-validation.ts';
+import { checkReplicaCounts, checkSelectorAndTemplate } from '../../workload-validation.ts';
 
 export const replicaSets: KindDefinition<ReplicaSet> = {
   group: 'apps',
@@ -54,6 +54,11 @@ export const replicaSets: KindDefinition<ReplicaSet> = {
     return withField(replicaSet, 'spec', isAbsent(spec.template) ? spec : withField(spec, 'template', defaultPodTemplate(spec.template)));
   },
   prepareForCreate: (replicaSet) => ({ ...replicaSet, status: { replicas: 0 } }),
+  validateStatus: ({ status }) => {
+    const errors: FieldError[] = [];
+    checkReplicaCounts(errors, status);
+    return errors;
+  },
   warnings: (replicaSet, before) => {
     const { metadata, spec } = replicaSet;
     const named = before === undefined ? podPrefixWarnings(metadata.name) : [];
