@@ -24,7 +24,10 @@ import { openMemoryStorage } from '../../src/storage/memory/storage.ts';
 export interface ControlPlane {
   /** As an administrator. */
   readonly client: Client;
+  /** Those of the controllers that run now. */
   readonly informers: InformerSet;
+  /** Ends the controllers in the middle of what they do and starts new ones, which know only what is stored. */
+  restart(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -48,32 +51,48 @@ export async function startControlPlane({ controllers, logLevel = 'silent' }: Co
   await client.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'default' } });
   await client.create(serviceAccounts, { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default', namespace: 'default' } });
 
-  const metrics = createMetrics();
-  const informers = createInformerSet({ client, clock, log });
-  const queue = createEventQueue({ client, clock, log, metrics });
-  const dependencies: ControllerDependencies = {
-    client,
-    informers,
-    clock,
-    log,
-    recorder: queue.recorder('test-controllers'),
-    metrics: createControllerMetrics({ metrics, clock }),
-    steps: createStepLog({ clock, log, metrics }),
-  };
-  const abort = new AbortController();
-  const components = controllers.map((create) => create(dependencies));
-  informers.start({ signal: abort.signal });
-  const stop = await startAll([queue, ...components], { clock, log, signal: abort.signal });
+  let running = await startControllers();
   return {
     client,
-    informers,
+    get informers() {
+      return running.informers;
+    },
+    async restart() {
+      await running.stop();
+      running = await startControllers();
+    },
     async stop() {
-      await stop();
-      abort.abort(new Error('test ends'));
+      await running.stop();
       service.stop();
       await storage.close();
     },
   };
+
+  async function startControllers() {
+    const metrics = createMetrics();
+    const informers = createInformerSet({ client, clock, log });
+    const queue = createEventQueue({ client, clock, log, metrics });
+    const dependencies: ControllerDependencies = {
+      client,
+      informers,
+      clock,
+      log,
+      recorder: queue.recorder('test-controllers'),
+      metrics: createControllerMetrics({ metrics, clock }),
+      steps: createStepLog({ clock, log, metrics }),
+    };
+    const abort = new AbortController();
+    const components = controllers.map((create) => create(dependencies));
+    informers.start({ signal: abort.signal });
+    const stopAll = await startAll([queue, ...components], { clock, log, signal: abort.signal });
+    return {
+      informers,
+      async stop() {
+        await stopAll();
+        abort.abort(new Error('controllers stop'));
+      },
+    };
+  }
 }
 
 export interface PodPlayerOptions {
@@ -94,7 +113,10 @@ export const finishedStatus = (phase: 'Succeeded' | 'Failed'): NonNullable<Pod['
 });
 
 /** Plays the scheduler's and the agents' part: every new pod gets a status at once, by default that of a Ready pod. */
-export function playPods({ client, informers }: ControlPlane, { statusOf = readyStatus }: PodPlayerOptions = {}): () => void {
+export function playPods(
+  { client, informers }: Pick<ControlPlane, 'client' | 'informers'>,
+  { statusOf = readyStatus }: PodPlayerOptions = {},
+): () => void {
   return informers.get(pods).addHandler(({ before, after }) => {
     if (before !== undefined || after === undefined || after.metadata.deletionTimestamp !== undefined) return;
     const status = statusOf(after);

@@ -1,8 +1,11 @@
+import { pino } from 'pino';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type Deployment, deployments } from '../../../src/api/apps/v1/deployment.ts';
 import { type ReplicaSet, replicaSets } from '../../../src/api/apps/v1/replica-set.ts';
 import { events } from '../../../src/api/core/v1/event.ts';
 import { type Pod, pods } from '../../../src/api/core/v1/pod.ts';
+import { systemClock } from '../../../src/base/clock.ts';
+import { createInformerSet } from '../../../src/client/informer-set.ts';
 import { createDeploymentController } from '../../../src/controllers/deployment/deployment-controller.ts';
 import { createReplicaSetController } from '../../../src/controllers/replica-set/replica-set-controller.ts';
 import { isConflict } from '../../../src/machinery/status-error.ts';
@@ -323,5 +326,40 @@ describe('a pod of a Deployment', () => {
       { type: 'merge', body: { metadata: { labels: { app: 'web' } } } },
     );
     await until(async () => (await livePods(plane)).length === 3, { what: 'the surplus to go after adoption' });
+  });
+});
+
+describe('controllers that are started anew', () => {
+  it('finish a rollout from wherever it was, with no pod too many or too few', async () => {
+    plane = await startControlPlane({ controllers: [createReplicaSetController, createDeploymentController] });
+    // The player outlives the controllers, as agents do.
+    const { client } = plane;
+    const players = createInformerSet({ client, clock: systemClock, log: pino({ level: 'silent' }) });
+    const abort = new AbortController();
+    playPods({ client, informers: players });
+    players.start({ signal: abort.signal });
+    await plane.client.create(deployments, deployment({ replicas: 40 }));
+    await rolledOut(plane);
+    for (let version = 2; version <= 9; version += 1) {
+      await setImage(plane, `host/web:${version}`);
+      // Lets the rollout get a different way each time.
+      const enough = version * 4;
+      await until(
+        async () =>
+          (await livePods(plane as ControlPlane)).filter(({ spec }) => spec.containers[0]?.image === `host/web:${version}`).length >=
+          enough,
+        {
+          what: 'rollout to be under way',
+          intervalMs: 0,
+        },
+      );
+      await plane.restart();
+      await plane.restart();
+      const done = await rolledOut(plane);
+      expect(done.metadata.annotations?.[revision]).toBe(String(version));
+      const images = (await livePods(plane)).map(({ spec }) => spec.containers[0]?.image);
+      expect(images).toEqual(Array(40).fill(`host/web:${version}`));
+    }
+    abort.abort(new Error('test ends'));
   });
 });
