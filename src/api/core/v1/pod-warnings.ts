@@ -1,5 +1,5 @@
 import { isAbsent } from '../../copy-on-write.ts';
-import { dnsLabelErrors } from '../../formats.ts';
+import { dnsLabelErrors, dnsSubdomainErrors } from '../../formats.ts';
 import type { Container, PodSpec } from './pod.ts';
 
 /** What is allowed in a pod's spec but is hardly meant. `field` is where the spec is: `spec`, `spec.template.spec`. */
@@ -27,7 +27,8 @@ export const podNameWarnings = (name: string): readonly string[] => nameWarnings
 
 function nameWarnings(name: string, use: string): readonly string[] {
   const sentences = dnsLabelErrors(name);
-  if (name === '' || sentences.length === 0) return [];
+  // A name that is no name at all is an error, and then a warning would only repeat it.
+  if (sentences.length === 0 || dnsSubdomainErrors(name).length > 0) return [];
   return [`metadata.name: ${use}, which can result in surprising behavior; a DNS label is recommended: [${sentences.join(' ')}]`];
 }
 
