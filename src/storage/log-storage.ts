@@ -2,7 +2,7 @@ import type { Clock } from '../base/clock.ts';
 import { buckets, type Metrics } from '../base/metrics.ts';
 import { expired } from '../machinery/status-error.ts';
 import type { LogDriver, LogRow } from './log-driver.ts';
-import type { RangeOptions, Storage, StorageEvent, StoredEntry, Value, WatchOptions, WriteResult } from './storage.ts';
+import type { RangeOptions, RangeResult, Storage, StorageEvent, StoredEntry, Value, WatchOptions, WriteResult } from './storage.ts';
 
 /**
  * `Storage` over a log of rows: the part that all embedded backends share, so that they cannot differ in what they promise.
@@ -306,7 +306,7 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
     }
   }
 
-  async function range({ prefix, after = '', limit = Number.POSITIVE_INFINITY }: RangeOptions) {
+  async function range({ prefix, after = '', limit = Number.POSITIVE_INFINITY }: RangeOptions): Promise<RangeResult> {
     const revision = currentRevision;
     const found: [string, number][] = [];
     for (const [key, { committed }] of index) {

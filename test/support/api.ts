@@ -20,7 +20,7 @@ export interface TestApi {
 }
 
 export const testServiceCidr = '127.64.0.0/20';
-export const testLoopbackCidr = '127.64.0.0/16';
+const testLoopbackCidr = '127.64.0.0/16';
 export const admin: UserInfo = { name: 'admin', groups: ['system:masters', 'system:authenticated'] };
 
 /** The API service over a memory store (or `storage`), with nothing in it. */

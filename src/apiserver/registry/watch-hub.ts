@@ -4,7 +4,7 @@ import type { WatchRecord } from '../service.ts';
 import { exactKeyOf, type Filter, fieldValueOf, indexedField, matches } from './filter.ts';
 import type { RegistryCounters, SharedChange } from './watch-record.ts';
 
-export interface WatchConsumer {
+interface WatchConsumer {
   onEvents(records: readonly WatchRecord[]): void;
   onEnd(err?: Error): void;
 }
