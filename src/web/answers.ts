@@ -1,0 +1,33 @@
+import { promisify } from 'node:util';
+import { gzip, type InputType } from 'node:zlib';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+
+const compress = promisify<InputType, { level: number }, Buffer>(gzip);
+/** Smaller answers are not worth the work. */
+const compressFromBytes = 1_024;
+
+export const contentTypes = {
+  html: 'text/html; charset=utf-8',
+  css: 'text/css; charset=utf-8',
+  script: 'text/javascript; charset=utf-8',
+  json: 'application/json; charset=utf-8',
+  svg: 'image/svg+xml; charset=utf-8',
+  text: 'text/plain; charset=utf-8',
+  metrics: 'text/plain; version=0.0.4; charset=utf-8',
+  events: 'text/event-stream; charset=utf-8',
+} as const;
+
+/** Sends text, compressed off the main thread when the client takes it. Not cached unless the route says so. */
+export async function sendText(request: FastifyRequest, reply: FastifyReply, type: string, text: string): Promise<FastifyReply> {
+  reply.header('Content-Type', type).header('Vary', 'Accept-Encoding, Cookie');
+  if (!reply.hasHeader('Cache-Control')) reply.header('Cache-Control', 'no-store');
+  const bytes = Buffer.from(text);
+  if (bytes.length < compressFromBytes || !acceptsGzip(request.headers['accept-encoding'])) return reply.send(bytes);
+  return reply.header('Content-Encoding', 'gzip').send(await compress(bytes, { level: 1 }));
+}
+
+export function acceptsGzip(header: string | string[] | undefined): boolean {
+  return String(header ?? '')
+    .split(',')
+    .some((entry) => /^\s*(gzip|\*)\s*(;\s*q=(?!0(\.0*)?\s*$).*)?$/i.test(entry));
+}

@@ -1,0 +1,225 @@
+import { timingSafeEqual } from 'node:crypto';
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
+import type { ActivityFeed } from '../base/activity.ts';
+import type { Clock } from '../base/clock.ts';
+import type { Component } from '../base/component.ts';
+import type { HttpMount } from '../base/http-mount.ts';
+import type { Log } from '../base/log.ts';
+import type { InformerSet } from '../client/informer.ts';
+import { contentTypes, sendText } from './answers.ts';
+import { createOverviewSource } from './overview.ts';
+import { renderPage } from './page.tsx';
+import { refusalOf } from './request-guard.ts';
+
+export interface WebOptions {
+  readonly address: string;
+  /** 0: any free one. */
+  readonly port: number;
+  readonly informers: InformerSet;
+  readonly activity: ActivityFeed;
+  /** Parts of other components on this port; each looks after its own authentication. */
+  readonly mounts: readonly HttpMount[];
+  /** Path to the text of the metrics served there: `/metrics`, `/metrics/state`, … */
+  readonly metrics: Readonly<Record<string, () => Promise<string>>>;
+  /** Whether the cluster does its work: `/readyz`. */
+  ready(): boolean;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly clusterName: string;
+  /** Of the program: `0.1.0`. */
+  readonly version: string;
+  /** Needed to serve on anything but loopback: sent as a bearer token or as the password of basic authentication. */
+  readonly token?: string;
+}
+
+/** The status page, its data, metrics and what other components mount, on plain HTTP. */
+export interface Web extends Component {
+  /** `http://HOST:PORT`; known once started. */
+  readonly url: string;
+}
+
+const maxConnections = 1_000;
+const headersTimeoutMs = 20_000;
+/** A push may be slow; its handler has a bound of its own. */
+const requestTimeoutMs = 300_000;
+const metricsMaxAgeMs = 1_000;
+const drainMs = 5_000;
+
+const securityPolicy =
+  "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+export function createWeb(options: WebOptions): Web {
+  return new HttpWeb(options);
+}
+
+class HttpWeb implements Web {
+  readonly name = 'web';
+  readonly #options: WebOptions;
+  #app: FastifyInstance<Server> | undefined;
+  #url = '';
+
+  constructor(options: WebOptions) {
+    this.#options = options;
+  }
+
+  get url(): string {
+    return this.#url;
+  }
+
+  async start({ signal }: { readonly signal: AbortSignal }): Promise<void> {
+    const { address, port, token } = this.#options;
+    if (token === undefined && !isLoopback(address)) {
+      throw Object.assign(new Error(`serve the status page on ${address} without a token`), {
+        hint: 'Serve it on 127.0.0.1, or set a token.',
+      });
+    }
+    const app = this.#createApp();
+    this.#app = app;
+    signal.throwIfAborted();
+    await app.listen({ host: address, port });
+    const { port: actualPort } = app.server.address() as AddressInfo;
+    this.#url = `http://${address.includes(':') ? `[${address}]` : address}:${actualPort}`;
+    this.#options.log.info({ url: this.#url }, 'Serving status page');
+  }
+
+  async stop(): Promise<void> {
+    const app = this.#app;
+    if (app === undefined) return;
+    this.#app = undefined;
+    const cancel = this.#options.clock.after(drainMs, () => app.server.closeAllConnections());
+    try {
+      await app.close();
+    } finally {
+      cancel();
+    }
+  }
+
+  #createApp(): FastifyInstance<Server> {
+    const { informers, mounts, metrics, log, clock, token, ready } = this.#options;
+    const overview = createOverviewSource(informers);
+    const app = fastify({
+      logger: false,
+      requestTimeout: requestTimeoutMs,
+      forceCloseConnections: 'idle',
+      return503OnClosing: true,
+      http: { headersTimeout: headersTimeoutMs, requireHostHeader: true },
+    }) as unknown as FastifyInstance<Server>;
+    app.server.maxConnections = maxConnections;
+    // Nothing here reads a body but the mounts, and those read the stream themselves.
+    app.removeAllContentTypeParsers();
+    app.addContentTypeParser('*', (_request, _payload, done) => done(null));
+
+    app.addHook('onRequest', async (request, reply) => {
+      setSecurityHeaders(reply);
+      const refusal = refusalOf({ headers: request.headers, localAddress: request.raw.socket.localAddress });
+      if (refusal !== undefined) return refuse(request, reply, 403, refusal);
+      if (token === undefined || isOpen(request.url, mounts) || hasToken(request, token)) return undefined;
+      reply.header('WWW-Authenticate', 'Basic realm="midship"');
+      return refuse(request, reply, 401, 'The status page needs its token.');
+    });
+
+    app.get('/healthz', (request, reply) => sendText(request, reply, contentTypes.text, 'ok'));
+    app.get('/livez', (request, reply) => sendText(request, reply, contentTypes.text, 'ok'));
+    app.get('/readyz', (request, reply) => {
+      const isReady = ready();
+      return sendText(request, reply.code(isReady ? 200 : 503), contentTypes.text, isReady ? 'ok' : 'starting');
+    });
+    app.get('/status.json', (request, reply) => sendText(request, reply, contentTypes.json, `${JSON.stringify(overview.read())}\n`));
+    for (const [path, text] of Object.entries(metrics)) {
+      const cached = cachedFor(metricsMaxAgeMs, clock, text);
+      app.get(path, async (request, reply) => sendText(request, reply, contentTypes.metrics, await cached()));
+    }
+    app.get('/', (request, reply) =>
+      sendText(
+        request,
+        reply,
+        contentTypes.html,
+        renderPage({ overview: overview.read(), clusterName: this.#options.clusterName, version: this.#options.version }),
+      ),
+    );
+    for (const mount of mounts) {
+      app.all(`${mount.prefix}*`, (request, reply) => {
+        reply.hijack();
+        return serveMount(mount, request, reply, log);
+      });
+    }
+    app.setNotFoundHandler((request, reply) => sendText(request, reply.code(404), contentTypes.text, 'There is no such page.\n'));
+    app.setErrorHandler((err: FastifyError, request, reply) => {
+      const code = err.statusCode ?? 500;
+      if (code >= 500) log.error({ err, path: pathOf(request.url) }, 'Could not answer request');
+      return sendText(
+        request,
+        reply.code(code),
+        contentTypes.text,
+        code >= 500 ? 'The request failed; see the log.\n' : `${err.message}\n`,
+      );
+    });
+    return app;
+  }
+}
+
+const isLoopback = (address: string): boolean => address === 'localhost' || address === '::1' || /^127\.\d+\.\d+\.\d+$/.test(address);
+
+/** Health, and mounts, which authenticate by themselves, need no token. */
+function isOpen(url: string, mounts: readonly HttpMount[]): boolean {
+  const path = pathOf(url);
+  return path === '/healthz' || path === '/livez' || path === '/readyz' || mounts.some(({ prefix }) => path.startsWith(prefix));
+}
+
+const pathOf = (url: string): string => url.split('?', 1)[0] ?? '/';
+
+function hasToken({ headers }: FastifyRequest, token: string): boolean {
+  const [scheme = '', value = ''] = (headers.authorization ?? '').split(' ');
+  let given = '';
+  if (/^bearer$/i.test(scheme)) given = value;
+  if (/^basic$/i.test(scheme))
+    given = Buffer.from(value, 'base64')
+      .toString()
+      .replace(/^[^:]*:/, '');
+  const [a, b] = [Buffer.from(given), Buffer.from(token)];
+  return a.length === b.length && timingSafeEqual(a, b);
+}
+
+function setSecurityHeaders(reply: FastifyReply): void {
+  reply.headers({
+    'Content-Security-Policy': securityPolicy,
+    'X-Content-Type-Options': 'nosniff',
+    'X-Frame-Options': 'DENY',
+    'Referrer-Policy': 'no-referrer',
+    'Cross-Origin-Resource-Policy': 'same-origin',
+    'Cross-Origin-Opener-Policy': 'same-origin',
+  });
+}
+
+const refuse = (request: FastifyRequest, reply: FastifyReply, code: number, text: string): Promise<FastifyReply> =>
+  sendText(request, reply.code(code), contentTypes.text, `${text}\n`);
+
+async function serveMount(mount: HttpMount, request: FastifyRequest, reply: FastifyReply, log: Log): Promise<void> {
+  const { raw } = reply;
+  try {
+    await mount.handle(request.raw, raw);
+  } catch (err) {
+    log.error({ err, path: pathOf(request.url) }, 'Could not answer request');
+    if (raw.headersSent) raw.destroy();
+    else raw.writeHead(500, { 'Content-Type': contentTypes.text }).end('The request failed; see the log.\n');
+  }
+}
+
+/** Two Prometheus servers cost one. */
+function cachedFor(maxAgeMs: number, clock: Clock, text: () => Promise<string>): () => Promise<string> {
+  let last: { readonly text: Promise<string>; readonly at: number } | undefined;
+  return () => {
+    const now = clock.monotonicMs();
+    if (last === undefined || now - last.at > maxAgeMs) {
+      const next = { text: text(), at: now };
+      // A failed collection is passed on to who asked, and not kept for the next.
+      next.text.catch(() => {
+        if (last === next) last = undefined;
+      });
+      last = next;
+    }
+    return last.text;
+  };
+}
