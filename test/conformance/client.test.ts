@@ -18,6 +18,7 @@ import {
   type StatusError,
 } from '../../src/machinery/status-error.ts';
 import { startSeededApi } from '../support/api.ts';
+import { serveTestApi } from '../support/api-server.ts';
 import { until } from '../support/until.ts';
 
 /** What every implementation of the Client contract promises to components. */
@@ -33,6 +34,13 @@ const targets: readonly Target[] = [
     async start() {
       const api = await startSeededApi(['shop', 'other']);
       return { client: api.clientFor(), stop: api.stop };
+    },
+  },
+  {
+    name: 'http',
+    async start() {
+      const { client, stop } = await serveTestApi(await startSeededApi(['shop', 'other']));
+      return { client, stop };
     },
   },
 ];

@@ -1,3 +1,4 @@
+import { rmSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import type { IncomingHttpHeaders } from 'node:http';
 import { request as httpsRequest } from 'node:https';
@@ -60,12 +61,38 @@ export interface FetchResult {
 const aliceToken = 'alice-token-of-tests';
 export const adminToken = 'admin-token-of-tests';
 
+let certificates: Promise<Certificates> | undefined;
+
+interface Certificates {
+  readonly pki: Pki;
+  readonly admin: KeyPair;
+  readonly kubelet: KeyPair;
+}
+
+/** One authority for all servers of a test file: keys take longer to make than a server to start. */
+async function makeCertificates(): Promise<Certificates> {
+  const directory = await mkdtemp(join(tmpdir(), 'pki-'));
+  process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
+  const pki = await openPki({ directory, clock: systemClock });
+  const admin = await pki.clientCertificate({ name: 'admin', commonName: 'admin', organizations: ['system:masters'] });
+  const kubelet = await pki.clientCertificate({ name: 'apiserver-kubelet-client', commonName: 'kube-apiserver-kubelet-client' });
+  return { pki, admin, kubelet };
+}
+
+/** A server of an empty store, with what every cluster has from its start. */
 export async function startTestApiServer(options: Partial<ApiServiceOptions> = {}): Promise<TestApiServer> {
-  const directory = await mkdtemp(join(tmpdir(), 'apiserver-'));
-  const pki = await openPki({ directory: join(directory, 'pki'), clock: systemClock });
-  const adminCertificate = await pki.clientCertificate({ name: 'admin', commonName: 'admin', organizations: ['system:masters'] });
-  const kubeletCertificate = await pki.clientCertificate({ name: 'apiserver-kubelet-client', commonName: 'kube-apiserver-kubelet-client' });
   const api = await startTestApi(options);
+  const running = await serveTestApi(api);
+  const apiPort = Number(new URL(running.server.url).port);
+  await bootstrap({ client: api.clientFor(apiServerUser), serviceCidr: testServiceCidr, apiAddress: '127.64.0.1', apiPort });
+  return running;
+}
+
+/** Puts `api` on the wire; stopping the server stops it, too. */
+export async function serveTestApi(api: TestApi): Promise<TestApiServer> {
+  certificates ??= makeCertificates();
+  const { pki, admin: adminCertificate, kubelet: kubeletCertificate } = await certificates;
+  const directory = await mkdtemp(join(tmpdir(), 'apiserver-'));
   const metrics = createMetrics();
   const schemas = loadSchemas(builtInKinds.map((kind) => kind.schemas));
   const server = createApiServer({
@@ -94,8 +121,6 @@ export async function startTestApiServer(options: Partial<ApiServiceOptions> = {
     version: '0.1.0',
   });
   await server.start({ signal: new AbortController().signal });
-  const apiPort = Number(new URL(server.url).port);
-  await bootstrap({ client: api.clientFor(apiServerUser), serviceCidr: testServiceCidr, apiAddress: '127.64.0.1', apiPort });
   const kubeconfig = join(directory, 'kubeconfig');
   const connection = { server: server.url, caCertificate: pki.caCertificate, clientCertificate: adminCertificate };
   await writeFile(kubeconfig, formatKubeconfig({ name: 'test', ...connection }));
