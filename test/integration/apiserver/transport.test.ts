@@ -1,0 +1,209 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { connect as tlsConnect } from 'node:tls';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { configMaps } from '../../../src/api/core/v1/config-map.ts';
+import { systemClock } from '../../../src/base/clock.ts';
+import { openPki } from '../../../src/base/pki.ts';
+import { createHttpClient } from '../../../src/client/http-client.ts';
+import { loadKubeconfig } from '../../../src/client/kubeconfig.ts';
+import { isForbidden, isStatusError } from '../../../src/machinery/status-error.ts';
+import { startTestApiServer, type TestApiServer } from '../../support/api-server.ts';
+import { until } from '../../support/until.ts';
+
+const cm = '/api/v1/namespaces/default/configmaps';
+
+describe('the API server on the wire', () => {
+  let cluster: TestApiServer;
+
+  beforeAll(async () => {
+    cluster = await startTestApiServer();
+  });
+  afterAll(() => cluster.stop());
+
+  const clientWith = (credentials: object) =>
+    createHttpClient({ server: cluster.server.url, caCertificate: cluster.pki.caCertificate, userAgent: 'test', ...credentials });
+
+  const statusOf = async (credentials: object): Promise<number> => {
+    const client = clientWith(credentials);
+    try {
+      await client.list(configMaps);
+      return 200;
+    } catch (err) {
+      if (isStatusError(err)) return err.code;
+      throw err;
+    } finally {
+      client.close();
+    }
+  };
+
+  it('knows users by certificate and by token, and nobody without either', async () => {
+    expect(await statusOf({ clientCertificate: cluster.adminCertificate })).toBe(200);
+    expect(await statusOf({ token: cluster.aliceToken })).toBe(403);
+    expect(await statusOf({ token: 'wrong' })).toBe(401);
+    expect(await statusOf({})).toBe(403);
+    const { json } = await cluster.fetch('/api/v1/nodes', { anonymous: true });
+    expect(json.message).toBe(
+      'nodes is forbidden: User "system:anonymous" cannot list resource "nodes" in API group "" at the cluster scope',
+    );
+  });
+
+  it('takes the groups of a certificate from its organizations', async () => {
+    const developer = await cluster.pki.clientCertificate({ name: 'dev', commonName: 'dave', organizations: ['devs'] });
+    const client = clientWith({ clientCertificate: developer });
+    const err = await client.list(configMaps, { namespace: 'default' }).catch((reason: unknown) => reason);
+    client.close();
+    expect(isForbidden(err) && err.message).toContain('User "dave" cannot list resource "configmaps"');
+  });
+
+  it('refuses certificates of another authority, and server certificates as clients', async () => {
+    const foreign = await openPki({ directory: join(cluster.directory, 'foreign'), clock: systemClock });
+    const stranger = await foreign.clientCertificate({ name: 'admin', commonName: 'admin', organizations: ['system:masters'] });
+    expect(await statusOf({ clientCertificate: stranger })).toBe(401);
+    const server = await cluster.pki.serverCertificate({ name: 'someserver', commonName: 'system:apiserver', hosts: ['127.0.0.1'] });
+    expect(await statusOf({ clientCertificate: server })).toBe(401);
+    // A good token makes up for a bad certificate, as on the real server.
+    expect(await statusOf({ clientCertificate: stranger, token: cluster.aliceToken })).toBe(403);
+  });
+
+  it('is not trusted by a client that knows another authority', async () => {
+    const foreign = await openPki({ directory: join(cluster.directory, 'foreign'), clock: systemClock });
+    const client = createHttpClient({ server: cluster.server.url, caCertificate: foreign.caCertificate, userAgent: 'test' });
+    await expect(client.list(configMaps)).rejects.toMatchObject({ code: 503, message: expect.stringContaining('certificate') });
+    client.close();
+  });
+
+  it('answers health, version, discovery and metrics by the rights of the user', async () => {
+    const get = (path: string, anonymous = false) => cluster.fetch(path, { anonymous });
+    for (const path of ['/healthz', '/livez', '/readyz']) expect(await get(path, true)).toMatchObject({ status: 200, text: 'ok' });
+    expect((await get('/readyz?verbose', true)).text).toBe('[+]ping ok\n[+]shutdown ok\nreadyz check passed\n');
+    expect(await get('/livez/ping', true)).toMatchObject({ status: 200, text: 'ok' });
+    expect((await get('/readyz/nope')).status).toBe(404);
+    expect((await get('/version', true)).json).toMatchObject({ major: '1', minor: '36', gitVersion: 'v1.36.0+midship.0.1.0' });
+    expect((await get('/api', true)).status).toBe(403);
+    expect((await get('/metrics', true)).json.message).toBe('forbidden: User "system:anonymous" cannot get path "/metrics"');
+    expect((await get('/api')).json).toMatchObject({ kind: 'APIVersions', versions: ['v1'] });
+    expect((await get('/apis/apps')).json).toMatchObject({ kind: 'APIGroup', name: 'apps' });
+    expect((await get('/apis/apps/v1')).json.kind).toBe('APIResourceList');
+    expect((await get('/')).json.paths).toContain('/apis/apps/v1');
+    expect(await get('/nope')).toMatchObject({ status: 404, text: '404 page not found\n' });
+  });
+
+  it('gives aggregated discovery with an ETag', async () => {
+    const accept = 'application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json';
+    const first = await cluster.fetch('/apis', { headers: { accept } });
+    expect(first.headers).toMatchObject({
+      'content-type': 'application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList',
+      vary: 'Accept',
+    });
+    const again = await cluster.fetch('/apis', { headers: { accept, 'if-none-match': String(first.headers.etag) } });
+    expect(again).toMatchObject({ status: 304, text: '' });
+    const old = 'application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json';
+    expect((await cluster.fetch('/apis', { headers: { accept: old } })).json.kind).toBe('APIGroupList');
+  });
+
+  it('serves OpenAPI documents under their hash for ever, and redirects from an old one', async () => {
+    const index = (await cluster.fetch('/openapi/v3')).json;
+    const url = index.paths['apis/apps/v1'].serverRelativeURL;
+    const document = await cluster.fetch(url);
+    expect(document.json.components.schemas).toHaveProperty(['io.k8s.api.apps.v1.Deployment']);
+    expect(Date.parse(String(document.headers.expires))).toBeGreaterThan(Date.now() + 300 * 86_400_000);
+    expect(await cluster.fetch('/openapi/v3/apis/apps/v1?hash=BAD')).toMatchObject({ status: 301, headers: { location: url } });
+    expect((await cluster.fetch('/openapi/v3/apis/nope/v1')).status).toBe(404);
+    const protobuf = 'application/com.github.proto-openapi.spec.v2@v1.0+protobuf';
+    expect((await cluster.fetch('/openapi/v2', { headers: { accept: protobuf } })).status).toBe(406);
+    expect((await cluster.fetch('/openapi/v2')).json.swagger).toBe('2.0');
+  });
+
+  it('counts requests by what they ask for, and nothing else', async () => {
+    await cluster.fetch(`${cm}/nope`);
+    await cluster.fetch('/apis/made-up.example/v1/anything/name');
+    const { text, headers } = await cluster.fetch('/metrics');
+    expect(headers['content-type']).toContain('version=0.0.4');
+    expect(text).toContain(
+      'apiserver_request_total{verb="GET",group="",version="v1",resource="configmaps",subresource="",scope="resource",component="apiserver",dry_run="",code="404"} ',
+    );
+    expect(text).toMatch(/apiserver_request_sli_duration_seconds_bucket\{le="30",verb="GET"/);
+    expect(text).toContain('apiserver_current_inflight_requests{request_kind="mutating"} 0');
+    expect(text).not.toContain('made-up');
+    expect((await cluster.fetch('/metrics/apiserver')).text.split('\n')[0]).toBe(text.split('\n')[0]);
+    const zipped = await cluster.fetch('/metrics', { headers: { 'accept-encoding': 'gzip' } });
+    expect(zipped.headers['content-encoding']).toBe('gzip');
+  });
+
+  it('says that it does not impersonate', async () => {
+    expect(await cluster.fetch(cm, { headers: { 'impersonate-user': 'bob' } })).toMatchObject({ status: 501 });
+  });
+
+  it('keeps the id that a client gives a request', async () => {
+    expect((await cluster.fetch('/healthz', { headers: { 'audit-id': 'mine-1' } })).headers['audit-id']).toBe('mine-1');
+    expect((await cluster.fetch('/healthz', { headers: { 'audit-id': 'a b' } })).headers['audit-id']).not.toBe('a b');
+  });
+
+  it('answers what is not HTTP with a Status, and cuts the connection', async () => {
+    const { hostname, port } = new URL(cluster.server.url);
+    const text = await new Promise<string>((resolve, reject) => {
+      const socket = tlsConnect({ host: hostname, port: Number(port), ca: cluster.pki.caCertificate }, () =>
+        socket.write('nonsense\r\n\r\n'),
+      );
+      let received = '';
+      socket.setEncoding('utf8').on('data', (chunk: string) => {
+        received += chunk;
+      });
+      socket.once('close', () => resolve(received));
+      socket.once('error', reject);
+    });
+    expect(text).toMatch(/^HTTP\/1\.1 40[05] .*"kind":"Status"/s);
+  });
+
+  it('names Unicode in warnings so that clients read it again', async () => {
+    const warnings: string[] = [];
+    await cluster.client.create(
+      configMaps,
+      { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'u', namespace: 'default' }, größe: 1 } as never,
+      { dryRun: true, onWarning: (text) => warnings.push(text) },
+    );
+    expect(warnings).toEqual(['unknown field "größe"']);
+  });
+
+  it('is reached by a kubeconfig with its certificates in it or beside it', async () => {
+    const connection = await loadKubeconfig(cluster.kubeconfig);
+    expect(connection.namespace).toBe('default');
+    expect(await statusOf(connection)).toBe(200);
+    await writeFile(join(cluster.directory, 'ca.pem'), cluster.pki.caCertificate);
+    await writeFile(join(cluster.directory, 'token'), `${cluster.aliceToken}\n`);
+    const path = join(cluster.directory, 'files.yaml');
+    await writeFile(
+      path,
+      `clusters: [{name: c, cluster: {server: ${cluster.server.url}, certificate-authority: ca.pem}}]
+users: [{name: u, user: {tokenFile: token}}, {name: e, user: {exec: {command: x}}}]
+contexts: [{name: a, context: {cluster: c, user: u, namespace: team}}, {name: b, context: {cluster: c, user: e}}]
+current-context: a
+`,
+    );
+    const files = await loadKubeconfig(path);
+    expect(files).toMatchObject({ namespace: 'team', token: cluster.aliceToken });
+    expect(await statusOf(files)).toBe(403);
+    await expect(loadKubeconfig(path, 'b')).rejects.toThrow('exec of a user of');
+    await expect(loadKubeconfig(path, 'nope')).rejects.toThrow('has no context "nope"');
+    await expect(loadKubeconfig(join(cluster.directory, 'none'))).rejects.toThrow('read kubeconfig');
+  });
+
+  it('ends watches, answers what is under way and then stops', async () => {
+    const other = await startTestApiServer();
+    const seen: string[] = [];
+    const watch = other.client.watch(configMaps, {
+      resourceVersion: '0',
+      signal: new AbortController().signal,
+      onEvents: (events) => seen.push(...events.map(({ type }) => type)),
+    });
+    await other.client.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'a', namespace: 'default' } });
+    await until(() => seen.length === 1, { what: 'the watch is open' });
+    const startedAt = performance.now();
+    await other.server.stop();
+    await watch;
+    expect(performance.now() - startedAt).toBeLessThan(2_000);
+    await expect(other.client.list(configMaps)).rejects.toMatchObject({ code: 503 });
+    await other.stop();
+  });
+});
