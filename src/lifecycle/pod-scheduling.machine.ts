@@ -12,6 +12,7 @@ export type PodSchedulingEvent =
   | { readonly type: 'ATTEMPT_FAILED' }
   | { readonly type: 'CLUSTER_CHANGED'; readonly backingOff: boolean }
   | { readonly type: 'BACKOFF_EXPIRED' }
+  | { readonly type: 'QUEUE_IDLE' }
   | { readonly type: 'BIND_FAILED' }
   | { readonly type: 'ASSUMPTION_EXPIRED' }
   | { readonly type: 'BOUND' }
@@ -74,6 +75,8 @@ export const podSchedulingMachine = setup({
     Backoff: {
       on: {
         BACKOFF_EXPIRED: { target: 'Pending', actions: 'activate' },
+        // Nobody else wants to be tried: there is no one to protect by waiting.
+        QUEUE_IDLE: { target: 'Pending', actions: 'activate' },
         BOUND: { target: 'Bound', actions: 'release' },
       },
     },

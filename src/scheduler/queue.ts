@@ -17,6 +17,8 @@ export interface QueuedPod {
   backoffUntil: number;
   /** Since when it waits for the cluster to change. */
   parkedAt: number;
+  /** The last attempt ended in an error, not with a rejection: its back-off is kept in any case. */
+  erred: boolean;
   /** Plugins that rejected it last. */
   rejectedBy: ReadonlySet<string>;
 }
@@ -41,6 +43,8 @@ export interface SchedulingQueue {
   isBackingOff(pod: QueuedPod): boolean;
   /** Pods whose back-off is over. */
   expiredBackoffs(): readonly QueuedPod[];
+  /** The pod with the shortest back-off left that may be cut short. */
+  peekBackoff(): QueuedPod | undefined;
   /** When the next back-off ends, in monotonic time. */
   readonly nextBackoffAt: number | undefined;
   parked(): Iterable<QueuedPod>;
@@ -102,6 +106,7 @@ export function createSchedulingQueue({ clock, initialBackoffMs = 1_000, maxBack
         activeSince: 0,
         backoffUntil: 0,
         parkedAt: 0,
+        erred: false,
         rejectedBy: noPlugins,
       };
       held.gated += 1;
@@ -136,6 +141,7 @@ export function createSchedulingQueue({ clock, initialBackoffMs = 1_000, maxBack
       const pod = active.pop();
       if (pod === undefined) return undefined;
       pod.attempts += 1;
+      pod.erred = false;
       pod.backoffUntil = clock.monotonicMs() + Math.min(maxBackoffMs, initialBackoffMs * 2 ** Math.min(pod.attempts - 1, 30));
       return pod;
     },
@@ -148,6 +154,10 @@ export function createSchedulingQueue({ clock, initialBackoffMs = 1_000, maxBack
         expired.push(pod);
       }
       return expired;
+    },
+    peekBackoff() {
+      const pod = backoff.peek();
+      return pod?.erred === false ? pod : undefined;
     },
     get nextBackoffAt() {
       return backoff.peek()?.backoffUntil;

@@ -58,6 +58,8 @@ const sliceMs = 3;
 /** Bindings under way at the same time. The store takes them in commits of 128. */
 const maxBindings = 1_024;
 const housekeepingMs = 5_000;
+/** Back-offs that may be cut short in a second because the queue is empty: it makes small clusters quick and costs large ones little. */
+const maxEarlyRetries = 200;
 /** A pod that waits for a change of the cluster is tried again after this time in any case: a hint may have been too narrow. */
 const maxParkedMs = 5 * 60_000;
 const timedBindingEvery = 10;
@@ -96,6 +98,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
   let cancelHousekeeping: (() => void) | undefined;
   let removeHandlers: (() => void)[] = [];
   const changes = new Set<ClusterChange>();
+  let early = { since: 0, count: 0 };
 
   // What the effects below act on: set before each step.
   let subject: QueuedPod;
@@ -111,6 +114,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     backOff() {
       queue.backOff(subject);
       armBackoff();
+      schedule();
     },
     park() {
       queue.park(subject);
@@ -127,6 +131,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
       changes.add('AssignedPodDeleted');
     },
     reportFailure() {
+      subject.erred = true;
       report(subject, podScheduledReasons.error, failure);
     },
     release() {
@@ -255,9 +260,21 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
         return;
       }
       const pod = queue.take();
-      if (pod === undefined) return;
-      attempt(pod);
+      if (pod !== undefined) attempt(pod);
+      else if (!retryEarly()) return;
     }
+  }
+
+  /** With nothing else to do, a pod that a change may have helped need not sit out its back-off. True when there is one to try. */
+  function retryEarly(): boolean {
+    const pod = queue.peekBackoff();
+    if (pod === undefined) return false;
+    const now = clock.monotonicMs();
+    if (now - early.since >= 1_000) early = { since: now, count: 0 };
+    if (early.count >= maxEarlyRetries) return false;
+    early.count += 1;
+    advance(pod, { type: 'QUEUE_IDLE' });
+    return true;
   }
 
   function attempt(pod: QueuedPod): void {

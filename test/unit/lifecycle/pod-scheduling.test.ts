@@ -29,6 +29,7 @@ machineSuite({
     { type: 'CLUSTER_CHANGED', backingOff: true },
     { type: 'CLUSTER_CHANGED', backingOff: false },
     { type: 'BACKOFF_EXPIRED' },
+    { type: 'QUEUE_IDLE' },
     { type: 'BIND_FAILED' },
     { type: 'ASSUMPTION_EXPIRED' },
     { type: 'BOUND' },

@@ -7,7 +7,7 @@ import type { Container, PodSpec, Toleration } from './pod.ts';
 const changeable =
   'pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)';
 
-/** A pod's spec is fixed but for images, a deadline that comes nearer, and more tolerations. */
+/** A pod's spec is fixed but for images, a deadline that comes nearer, more tolerations and fewer scheduling gates. */
 export function checkPodUpdate(errors: FieldError[], spec: PodSpec, before: PodSpec): void {
   if (spec === before) return;
   if ((spec.containers ?? []).length !== before.containers.length) {
@@ -20,6 +20,7 @@ export function checkPodUpdate(errors: FieldError[], spec: PodSpec, before: PodS
   }
   checkDeadline(errors, spec.activeDeadlineSeconds, before.activeDeadlineSeconds);
   checkAddedTolerations(errors, spec.tolerations ?? [], before.tolerations ?? []);
+  checkRemovedGates(errors, spec.schedulingGates ?? [], before.schedulingGates ?? []);
   const fields = new Set([...Object.keys(spec), ...Object.keys(before)] as (keyof PodSpec)[]);
   const changed = [...fields].filter((field) => !isAllowed(field, spec, before)).sort();
   if (changed.length > 0) errors.push(forbidden('spec', `${changeable}\nchanged: ${changed.join(', ')}`));
@@ -32,6 +33,7 @@ function isAllowed(field: keyof PodSpec, spec: PodSpec, before: PodSpec): boolea
       return sameButImages(spec[field] ?? [], before[field] ?? []);
     case 'activeDeadlineSeconds':
     case 'tolerations':
+    case 'schedulingGates':
       return true;
     case 'terminationGracePeriodSeconds':
       return spec[field] === before[field] || ((before[field] ?? 0) < 0 && spec[field] === 1);
@@ -59,5 +61,16 @@ function checkAddedTolerations(errors: FieldError[], tolerations: readonly Toler
     tolerations.some((next) => deepEqual({ ...next, tolerationSeconds: null }, { ...old, tolerationSeconds: null }));
   if (!before.every(isKept)) {
     errors.push(forbidden('spec.tolerations', 'existing toleration can not be modified except its tolerationSeconds'));
+  }
+}
+
+function checkRemovedGates(
+  errors: FieldError[],
+  gates: NonNullable<PodSpec['schedulingGates']>,
+  before: NonNullable<PodSpec['schedulingGates']>,
+): void {
+  for (const { name } of gates) {
+    if (before.some((old) => old.name === name)) continue;
+    errors.push(forbidden('spec.schedulingGates', `only deletion is allowed, but found new scheduling gate '${name}'`));
   }
 }

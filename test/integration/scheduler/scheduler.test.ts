@@ -1,0 +1,143 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { events } from '../../../src/api/core/v1/event.ts';
+import { nodes } from '../../../src/api/core/v1/node.ts';
+import { type Pod, pods } from '../../../src/api/core/v1/pod.ts';
+import { createMetrics } from '../../../src/base/metrics.ts';
+import { createScheduler, type Scheduler } from '../../../src/scheduler/scheduler.ts';
+import { nodeOf, ownedBy, podOf } from '../../support/cluster-objects.ts';
+import { type ControlPlane, startControlPlane } from '../../support/control-plane.ts';
+import { until } from '../../support/until.ts';
+
+const namespace = 'default';
+
+let plane: ControlPlane | undefined;
+afterEach(async () => {
+  await plane?.stop();
+  plane = undefined;
+});
+
+async function start() {
+  const metrics = createMetrics();
+  let scheduler: Scheduler | undefined;
+  plane = await startControlPlane({
+    controllers: [
+      (dependencies) => {
+        scheduler = createScheduler({ ...dependencies, metrics, random: () => 0.5 });
+        return scheduler;
+      },
+    ],
+  });
+  if (scheduler === undefined) throw new Error('no scheduler');
+  return { ...plane, metrics, scheduler };
+}
+
+/** As a person writes it: without what the server adds. */
+function newPod(name: string, ...[spec, metadata]: [Parameters<typeof podOf>[1]?, Parameters<typeof podOf>[2]?]): Pod {
+  const { uid: _, ...rest } = podOf(name, spec, { namespace, ...metadata }).metadata;
+  return { ...podOf(name, spec), metadata: rest };
+}
+
+async function addNode({ client }: ControlPlane, name: string, options: Parameters<typeof nodeOf>[1] = {}) {
+  const { status, ...node } = nodeOf(name, options);
+  const created = await client.create(nodes, node);
+  const reported = await client.update(nodes, { ...created, ...(status === undefined ? {} : { status }) }, { subresource: 'status' });
+  // A node begins as not ready; taking that taint away is the node controller's part.
+  return client.update(nodes, { ...reported, spec: { ...reported.spec, taints: [] } });
+}
+
+const get = ({ client }: ControlPlane, name: string) => client.get(pods, { namespace, name });
+const bound = (cluster: ControlPlane, name: string) =>
+  until(async () => (await get(cluster, name)).spec.nodeName, { what: `${name} to be bound`, timeoutMs: 15_000, intervalMs: 5 });
+const unscheduled = (cluster: ControlPlane, name: string) =>
+  until(
+    async () => {
+      const condition = (await get(cluster, name)).status?.conditions?.find(({ type }) => type === 'PodScheduled');
+      return condition?.status === 'False' && condition;
+    },
+    { what: `${name} to be unschedulable`, intervalMs: 5 },
+  );
+const eventOf = ({ client }: ControlPlane, reason: string, about: string) =>
+  until(
+    async () => (await client.list(events, { namespace })).items.find((one) => one.reason === reason && one.involvedObject.name === about),
+    { what: `event ${reason} of ${about}`, intervalMs: 5 },
+  );
+
+describe('scheduler', () => {
+  it('binds a pod and says so', async () => {
+    const cluster = await start();
+    await addNode(cluster, 'n1');
+    await cluster.client.create(pods, newPod('web', { cpu: '1' }));
+    expect(await bound(cluster, 'web')).toBe('n1');
+    expect((await get(cluster, 'web')).status?.conditions?.find(({ type }) => type === 'PodScheduled')?.status).toBe('True');
+    expect(await eventOf(cluster, 'Scheduled', 'web')).toMatchObject({
+      type: 'Normal',
+      message: 'Successfully assigned default/web to n1',
+    });
+    expect(await cluster.metrics.text()).toContain('scheduler_schedule_attempts_total{result="scheduled",profile="default-scheduler"} 1');
+  });
+
+  it('says why a pod does not fit, and binds it when a node comes', async () => {
+    const cluster = await start();
+    await addNode(cluster, 'n1', { allocatable: { cpu: '1' } });
+    await cluster.client.create(pods, newPod('web', { cpu: '2' }));
+    const message =
+      '0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.';
+    expect(await unscheduled(cluster, 'web')).toMatchObject({ reason: 'Unschedulable', message });
+    expect(await eventOf(cluster, 'FailedScheduling', 'web')).toMatchObject({ type: 'Warning', message });
+    expect(cluster.scheduler.count('unschedulable')).toBe(1);
+    await addNode(cluster, 'n2');
+    expect(await bound(cluster, 'web')).toBe('n2');
+  });
+
+  it('waits for nodes when there are none', async () => {
+    const cluster = await start();
+    await cluster.client.create(pods, newPod('web'));
+    expect((await unscheduled(cluster, 'web')).message).toBe('no nodes available to schedule pods');
+    await addNode(cluster, 'n1');
+    expect(await bound(cluster, 'web')).toBe('n1');
+  });
+
+  it('gives the room of a deleted pod to the one that waits', async () => {
+    const cluster = await start();
+    await addNode(cluster, 'n1');
+    await cluster.client.create(pods, newPod('first', { cpu: '3' }));
+    await bound(cluster, 'first');
+    await cluster.client.create(pods, newPod('second', { cpu: '3' }));
+    expect((await unscheduled(cluster, 'second')).message).toContain('1 No preemption victims found for incoming pod');
+    await cluster.client.delete(pods, { namespace, name: 'first' }, { gracePeriodSeconds: 0 });
+    expect(await bound(cluster, 'second')).toBe('n1');
+  });
+
+  it('leaves gated pods and pods of other schedulers alone', async () => {
+    const cluster = await start();
+    await addNode(cluster, 'n1');
+    const gated = await cluster.client.create(pods, newPod('gated', { schedulingGates: [{ name: 'shop.example/quota' }] }));
+    await cluster.client.create(pods, newPod('foreign', { schedulerName: 'other' }));
+    await cluster.client.create(pods, newPod('web'));
+    await bound(cluster, 'web');
+    expect(await unscheduled(cluster, 'gated')).toMatchObject({ reason: 'SchedulingGated' });
+    expect((await get(cluster, 'foreign')).spec.nodeName).toBeUndefined();
+    await cluster.client.patch(
+      pods,
+      { namespace, name: gated.metadata.name },
+      { type: 'json', body: [{ op: 'replace', path: '/spec/schedulingGates', value: [] }] },
+    );
+    expect(await bound(cluster, 'gated')).toBe('n1');
+  });
+
+  it('does not give away twice what it promised, when a thousand pods come at once', async () => {
+    const cluster = await start();
+    for (let index = 0; index < 20; index += 1) await addNode(cluster, `n${index}`, { allocatable: { cpu: '10' } });
+    const started = performance.now();
+    await Promise.all(
+      Array.from({ length: 1_000 }, (_, index) => cluster.client.create(pods, newPod(`web-${index}`, { cpu: '200m' }, ownedBy('rs')))),
+    );
+    await until(() => cluster.scheduler.count('active') + cluster.scheduler.count('assumed') === 0, { what: 'all bound', intervalMs: 2 });
+    const took = performance.now() - started;
+    const { items } = await cluster.client.list(pods, { namespace });
+    const perNode = new Map<string, number>();
+    for (const { spec } of items) perNode.set(spec.nodeName ?? '', (perNode.get(spec.nodeName ?? '') ?? 0) + 1);
+    expect([...perNode.values()]).toEqual(Array.from({ length: 20 }, () => 50));
+    expect(took).toBeLessThan(20_000);
+  });
+});
