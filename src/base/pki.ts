@@ -25,14 +25,14 @@ export interface KeyPair {
   readonly key: string;
 }
 
-export interface ServerCertificateOptions {
+interface ServerCertificateOptions {
   /** File name without ending. */
   readonly name: string;
   readonly commonName: string;
   readonly hosts: readonly string[];
 }
 
-export interface ClientCertificateOptions {
+interface ClientCertificateOptions {
   readonly name: string;
   readonly commonName: string;
   readonly organizations?: readonly string[];

@@ -357,7 +357,7 @@ const unreachable = ({ method, path }: CallOptions, base: URL, cause: Error): St
   });
 
 /** `/api/v1/namespaces/NS/pods/NAME/status`, with names encoded. */
-export function pathOf(resource: Resource, namespace: ObjectRef['namespace'], name?: string, subresource?: string): string {
+function pathOf(resource: Resource, namespace: ObjectRef['namespace'], name?: string, subresource?: string): string {
   const root = resource.group === '' ? `/api/${resource.version}` : `/apis/${resource.group}/${resource.version}`;
   const scope = resource.namespaced && namespace !== undefined ? `/namespaces/${encodeURIComponent(namespace)}` : '';
   const object = name === undefined ? '' : `/${encodeURIComponent(name)}`;

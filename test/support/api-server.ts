@@ -40,7 +40,7 @@ export interface TestApiServer {
   stop(): Promise<void>;
 }
 
-export interface FetchOptions {
+interface FetchOptions {
   readonly method?: string;
   readonly headers?: Readonly<Record<string, string>>;
   /** Text as it is, anything else as JSON. */

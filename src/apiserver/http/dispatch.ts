@@ -25,7 +25,7 @@ const isWatch = (target: ResourceTarget, query: URLSearchParams): boolean =>
   target.watch || (target.name === undefined && booleanOf(query, 'watch'));
 
 /** The verb as authorization knows it; also for paths that lead nowhere, since who may not look is told nothing about them. */
-export function verbOf(method: string, target: ResourceTarget, query: URLSearchParams): Verb | '' {
+function verbOf(method: string, target: ResourceTarget, query: URLSearchParams): Verb | '' {
   switch (method) {
     case 'GET':
     case 'HEAD':

@@ -13,7 +13,7 @@ export interface RequestMetrics {
   watchEvents(kind: KindDefinition, count: number): void;
 }
 
-export type RequestKind = 'readOnly' | 'mutating';
+type RequestKind = 'readOnly' | 'mutating';
 
 export interface RequestLabels {
   readonly verb: ApiVerb;
