@@ -1,0 +1,495 @@
+import { goJsonOf } from './go-text.ts';
+import { type DynamicObject, deepEqual, type KubeObject, type ManagedFieldsEntry, type ObjectMeta } from './object.ts';
+import type { Schema, SchemaSet } from './schema.ts';
+import { badRequest, internalError, StatusError } from './status-error.ts';
+import { compareObjects } from './structured-merge/compare.ts';
+import {
+  cut,
+  difference,
+  fieldSetFrom,
+  intersection,
+  isSameSet,
+  type MaybeFieldSet,
+  pathsOf,
+  union,
+} from './structured-merge/field-set.ts';
+import { ItemError, isMap, type JsonMap } from './structured-merge/item.ts';
+import { mergeApplied } from './structured-merge/merge.ts';
+import { objectTypeOf, type Type } from './structured-merge/type.ts';
+import { appliedSetOf, fittedTo, presentSetOf, typeErrors, withNamedFields, withoutFields } from './structured-merge/typed-value.ts';
+
+/**
+ * Who owns which field (`metadata.managedFields`), and server-side apply, which rests on it. Behaves as upstream's field managers do,
+ * with one difference: entries recorded under another version of the same kind are compared with the schema at hand, since each kind
+ * has one version here.
+ *
+ * @see https://kubernetes.io/docs/reference/using-api/server-side-apply/
+ */
+interface WriteOptions {
+  /** At most 128 characters; empty counts as `unknown`. */
+  readonly manager: string;
+  /** Of the write: `apps/v1`. */
+  readonly apiVersion: string;
+  /** RFC 3339, seconds. */
+  readonly time: string;
+  /** `status`, `scale`, …; undefined for the object itself. */
+  readonly subresource?: string | undefined;
+  /** Of the kind. */
+  readonly schema: Schema;
+  readonly set: SchemaSet;
+  /** Fields that this way of writing does not reach, in the form of `fieldsV1`: `{ 'f:status': {} }` for the object itself. */
+  readonly resetFields?: object | undefined;
+}
+
+export interface UpdateOptions<T extends KubeObject> extends WriteOptions {
+  /** The stored object; undefined on creation. */
+  readonly before: T | undefined;
+  readonly after: T;
+}
+
+export interface ApplyOptions extends WriteOptions {
+  readonly kind: string;
+  /** The stored object; undefined when applying creates it. */
+  readonly live: DynamicObject | undefined;
+  readonly patch: unknown;
+  /** Take over fields that others own instead of failing. */
+  readonly force: boolean;
+}
+
+/** Most entries of operation Update; the oldest beyond it are merged into one. */
+const maxUpdateManagers = 10;
+const mergedManager = 'ancient-changes';
+const beforeFirstApply = 'before-first-apply';
+const lastApplied = 'kubectl.kubernetes.io/last-applied-configuration';
+const maxAnnotationsSize = 256 * 1024;
+
+interface Managed {
+  readonly entry: ManagedFieldsEntry;
+  readonly set: MaybeFieldSet;
+}
+
+/**
+ * `after` with the owners of its fields brought up to date: what differs from `before` goes to `manager`. For every write but apply.
+ * Parts that are one reference in both objects are not looked at, and when nothing changes hands `managedFields` stays the same
+ * reference.
+ *
+ * A client may set `managedFields` itself; `[]` and `[{}]` give up all ownership, which then begins anew at the first apply. What cannot be
+ * read, and what comes through a subresource, is taken from `before`.
+ */
+export function updateManagedFields<T extends KubeObject>(options: UpdateOptions<T>): T {
+  const { before, after, schema, set, resetFields } = options;
+  const type = objectTypeOf(set, schema);
+  const managed = ownersOf(options, type);
+  if (managed.length === 0 && before !== undefined) return withEntries(after, undefined);
+  const ignored = fieldSetFrom(resetFields);
+  const comparison = compareObjects(before, after, type);
+  const changed = cut(comparison.changed, ignored);
+  const removed = cut(comparison.removed, ignored);
+  const kept = withoutSet(managed, union(changed, removed));
+  if (changed === undefined && kept.length === managed.length && kept.every((owner, index) => owner === managed[index])) {
+    return withEntries(after, arrayOf(managed, before));
+  }
+  const owners = changed === undefined ? kept : capped(withOwner(kept, changed, options));
+  return withEntries(after, arrayOf(owners, before));
+}
+
+/** The owners that a write starts from, with their sets. */
+function ownersOf<T extends KubeObject>({ before, after, subresource }: UpdateOptions<T>, type: Type): readonly Managed[] {
+  const stored = before?.metadata.managedFields;
+  const given = after.metadata.managedFields;
+  if (given !== stored && subresource === undefined && Array.isArray(given)) {
+    if (given.length === 0 || (given.length === 1 && deepEqual(given[0], {}))) return [];
+    const managed = tryDecode(given, type);
+    if (managed !== undefined && managed.length > 0) return managed;
+  }
+  return tryDecode(stored, type) ?? [];
+}
+
+/** Undefined when an entry is not one that the server could have written. */
+function tryDecode(entries: readonly ManagedFieldsEntry[] | undefined, type: Type): readonly Managed[] | undefined {
+  const managed: Managed[] = [];
+  for (const entry of entries ?? []) {
+    const { operation, apiVersion, fieldsType, fieldsV1 } = entry;
+    if ((operation !== 'Apply' && operation !== 'Update') || !apiVersion || fieldsType !== 'FieldsV1') return undefined;
+    if (fieldsV1 !== undefined && !isMap(fieldsV1)) return undefined;
+    managed.push({ entry, set: fitted(fieldSetFrom(fieldsV1), type) });
+  }
+  return managed;
+}
+
+const fittedSets = new WeakMap<Type, WeakMap<object, { readonly set: MaybeFieldSet }>>();
+
+function fitted(set: MaybeFieldSet, type: Type): MaybeFieldSet {
+  if (set === undefined) return undefined;
+  let sets = fittedSets.get(type);
+  if (sets === undefined) {
+    sets = new WeakMap();
+    fittedSets.set(type, sets);
+  }
+  let known = sets.get(set);
+  if (known === undefined) {
+    known = { set: fittedTo(set, type) };
+    sets.set(set, known);
+  }
+  return known.set;
+}
+
+/** The owners that are left once these fields are taken from all of them. */
+function withoutSet(managed: readonly Managed[], taken: MaybeFieldSet): readonly Managed[] {
+  return managed.flatMap((owner) => {
+    const rest = difference(owner.set, taken);
+    if (rest === undefined) return [];
+    return rest === owner.set ? [owner] : [{ entry: owner.entry, set: rest }];
+  });
+}
+
+/** With the fields added to what the writing manager owns by updates. */
+function withOwner(managed: readonly Managed[], changed: MaybeFieldSet, options: WriteOptions): readonly Managed[] {
+  const entry: ManagedFieldsEntry = {
+    manager: options.manager === '' ? 'unknown' : options.manager,
+    operation: 'Update',
+    apiVersion: options.apiVersion,
+    time: options.time,
+    fieldsType: 'FieldsV1',
+    ...(options.subresource === undefined ? {} : { subresource: options.subresource }),
+  };
+  const id = idOf(entry);
+  const previous = managed.find((owner) => idOf(owner.entry) === id);
+  return [...managed.filter((owner) => owner !== previous), { entry, set: union(previous?.set, changed) }];
+}
+
+/** Entries with the same id are one owner. An applier is the same in every version. */
+const idOf = ({ manager = '', operation, apiVersion, subresource = '' }: ManagedFieldsEntry): string =>
+  `${manager}\n${operation}\n${operation === 'Apply' ? '' : apiVersion}\n${subresource}`;
+
+function capped(managed: readonly Managed[]): readonly Managed[] {
+  const updaters = managed.filter(({ entry }) => entry.operation === 'Update');
+  let excess = updaters.length - maxUpdateManagers;
+  if (excess <= 0) return managed;
+  const oldest = [...updaters].sort((a, b) => compareTimes(a.entry, b.entry) || (idOf(a.entry) < idOf(b.entry) ? -1 : 1));
+  const gone = new Set<Managed>();
+  const buckets = new Map<string, Managed>();
+  const firsts = new Map<string, Managed>();
+  for (const owner of oldest) {
+    if (excess <= 0) break;
+    const version = owner.entry.apiVersion ?? '';
+    const first = firsts.get(version);
+    if (first === undefined) {
+      firsts.set(version, owner);
+      continue;
+    }
+    const bucket = buckets.get(version) ?? first;
+    gone.add(first);
+    gone.add(owner);
+    buckets.set(version, {
+      entry: {
+        manager: mergedManager,
+        operation: 'Update',
+        apiVersion: version,
+        ...(owner.entry.time === undefined ? {} : { time: owner.entry.time }),
+        fieldsType: 'FieldsV1',
+      },
+      set: union(bucket.set, owner.set),
+    });
+    excess -= 1;
+  }
+  return [...managed.filter((owner) => !gone.has(owner)), ...buckets.values()];
+}
+
+const secondsOf = (time: string | undefined): number => (time === undefined ? 0 : Math.floor(Date.parse(time) / 1_000));
+
+const compareTimes = (a: ManagedFieldsEntry, b: ManagedFieldsEntry): number =>
+  a.time === b.time ? 0 : secondsOf(a.time) - secondsOf(b.time);
+
+/** The latest entry of each owner: objects written in one second by one manager share it. */
+const recentEntries = new Map<string, ManagedFieldsEntry>();
+const maxRecentEntries = 1_000;
+const singleEntries = new WeakMap<ManagedFieldsEntry, readonly ManagedFieldsEntry[]>();
+
+/** The entries as they are stored, in upstream's order; the stored array itself when it says the same. */
+function arrayOf(managed: readonly Managed[], before: KubeObject | undefined): readonly ManagedFieldsEntry[] | undefined {
+  const stored = before?.metadata.managedFields;
+  const entries = managed.map(entryOf);
+  entries.sort(
+    (a, b) =>
+      compareText(a.operation, b.operation) ||
+      compareTimes(a, b) ||
+      compareText(a.manager, b.manager) ||
+      compareText(a.apiVersion, b.apiVersion) ||
+      compareText(a.subresource, b.subresource),
+  );
+  const [only] = entries;
+  if (only === undefined) return undefined;
+  if (stored !== undefined && stored.length === entries.length && entries.every((entry, index) => entry === stored[index])) return stored;
+  if (entries.length > 1) return Object.freeze(entries);
+  const known = singleEntries.get(only) ?? Object.freeze(entries);
+  singleEntries.set(only, known);
+  return known;
+}
+
+function entryOf({ entry, set }: Managed): ManagedFieldsEntry {
+  if (set !== undefined && (entry.fieldsV1 === set || (entry.fieldsV1 !== undefined && fieldSetFrom(entry.fieldsV1) === set))) return entry;
+  const id = idOf(entry);
+  const recent = recentEntries.get(id);
+  if (recent !== undefined && recent.fieldsV1 === set && recent.time === entry.time && recent.apiVersion === entry.apiVersion)
+    return recent;
+  const { fieldsV1: _, subresource, ...rest } = entry;
+  const next = Object.freeze({ ...rest, fieldsV1: set ?? {}, ...(subresource === undefined ? {} : { subresource }) });
+  if (recentEntries.size >= maxRecentEntries) recentEntries.clear();
+  recentEntries.set(id, next);
+  return next;
+}
+
+const compareText = (a = '', b = ''): number => (a < b ? -1 : a > b ? 1 : 0);
+
+function withEntries<T extends KubeObject>(object: T, entries: readonly ManagedFieldsEntry[] | undefined): T {
+  const { managedFields, ...metadata } = object.metadata;
+  if (managedFields === entries) return object;
+  return { ...object, metadata: entries === undefined ? metadata : { ...metadata, managedFields: entries } };
+}
+
+/**
+ * Server-side apply: `live` with the fields that `patch` names set, and those taken away that `manager` applied the last time, leaves out
+ * now and shares with nobody. Returns `live` itself when neither a field nor an owner changes.
+ *
+ * Defaults, validation and what `resetFields` covers are for the caller; `patch` may be checked against the URL before.
+ *
+ * @throws StatusError `Conflict` with a cause for each field that another manager owns with another value, unless `force`;
+ *   `BadRequest` for another kind or given managedFields; 500 when the patch does not fit the schema
+ */
+export function applyPatch(options: ApplyOptions): DynamicObject {
+  const { live, patch, apiVersion, kind, schema, set, resetFields } = options;
+  const type = objectTypeOf(set, schema);
+  const ignored = fieldSetFrom(resetFields);
+  const config = checkedPatch(patch, { apiVersion, kind }, type);
+  const reachable = withoutFields(config, ignored, type);
+  const managed = appliersBase(options, type);
+  const state: ApplyState = { options, type, ignored, managed, config: isMap(reachable) ? reachable : {} };
+  try {
+    const result = options.manager === 'kubectl' ? appliedByKubectl(state) : applied(state, options.force);
+    return live !== undefined && isUnchanged(live, result) ? live : result;
+  } catch (err) {
+    if (err instanceof ItemError) throw internalError(`failed to merge config: ${err.message}`, err);
+    throw err;
+  }
+}
+
+interface ApplyState {
+  readonly options: ApplyOptions;
+  readonly type: Type;
+  readonly ignored: MaybeFieldSet;
+  readonly managed: readonly Managed[];
+  readonly config: JsonMap;
+}
+
+function checkedPatch(patch: unknown, { apiVersion, kind }: { readonly apiVersion: string; readonly kind: string }, type: Type): JsonMap {
+  if (!isMap(patch)) throw badRequest('invalid object type: /, Kind=');
+  if (patch.apiVersion !== apiVersion || patch.kind !== kind) {
+    throw badRequest(`invalid object type: ${kindText(textOr(patch.apiVersion), textOr(patch.kind))}`);
+  }
+  const metadata = isMap(patch.metadata) ? patch.metadata : {};
+  if (metadata.managedFields !== undefined && metadata.managedFields !== null) throw badRequest('metadata.managedFields must be nil');
+  const errors = typeErrors(patch, type);
+  if (errors.length > 0) {
+    const [first = ''] = errors;
+    const texts = errors.length === 1 ? first.replace(/^: /, '') : `errors:${errors.map((error) => `\n  ${error}`).join('')}`;
+    const name = `${textOr(metadata.namespace)}/${textOr(metadata.name)}; ${kindText(apiVersion, kind)}`;
+    throw new StatusError({ code: 500, reason: '', message: `failed to create typed patch object (${name}): ${texts}` });
+  }
+  return patch;
+}
+
+const textOr = (value: unknown): string => (typeof value === 'string' ? value : '');
+
+/** As Go prints a GroupVersionKind. */
+function kindText(apiVersion: string, kind: string): string {
+  return `${apiVersion.includes('/') ? apiVersion : `/${apiVersion}`}, Kind=${kind}`;
+}
+
+/** The owners before the apply. An object without any gets one for all that it has, so that the first applier has someone to conflict with. */
+function appliersBase({ live, ...options }: ApplyOptions, type: Type): readonly Managed[] {
+  if (live === undefined) return [];
+  const managed = tryDecode(live.metadata.managedFields, type);
+  if (managed === undefined) throw internalError('failed to decode managed fields');
+  if (managed.length > 0) return managed;
+  const { changed } = compareObjects(undefined, live, type);
+  return changed === undefined ? [] : withOwner([], changed, { ...options, manager: beforeFirstApply });
+}
+
+function applied(state: ApplyState, force: boolean): DynamicObject {
+  const { options, type, ignored, managed, config } = state;
+  const { live, manager, apiVersion, subresource, time } = options;
+  const entry: ManagedFieldsEntry = {
+    manager,
+    operation: 'Apply',
+    apiVersion,
+    fieldsType: 'FieldsV1',
+    ...(subresource === undefined ? {} : { subresource }),
+  };
+  const id = idOf(entry);
+  const last = managed.find((owner) => idOf(owner.entry) === id);
+  const others = managed.filter((owner) => owner !== last);
+  const own = cut(appliedSetOf(config, type), ignored);
+  const merged = mergeApplied(live ?? {}, config, type);
+  const next = pruned({ merged, last: last?.set, owned: others.reduce<MaybeFieldSet>((all, { set }) => union(all, set), own), type });
+  const comparison = compareObjects(live, next, type);
+  const changed = cut(comparison.changed, ignored);
+  if (!force) checkConflicts(others, changed);
+  const kept = withoutSet(others, union(changed, cut(comparison.removed, ignored)));
+  const isNew = live === undefined || !isSameBut(live, next);
+  const when = isNew ? time : last?.entry.time;
+  const mine: Managed = { entry: { ...entry, ...(when === undefined ? {} : { time: when }) }, set: own };
+  const isKept = last !== undefined && when === last.entry.time && apiVersion === last.entry.apiVersion && isSameSet(own, last.set);
+  const owners = own === undefined ? kept : [...kept, isKept ? last : mine];
+  return withEntries(next as DynamicObject, arrayOf(owners, live));
+}
+
+/** Whether two objects are equal but for their owners. */
+function isSameBut(live: JsonMap, next: unknown): boolean {
+  if (live === next) return true;
+  if (!isMap(next)) return false;
+  const bare = (object: JsonMap): JsonMap => {
+    const { managedFields: _, ...metadata } = object.metadata as ObjectMeta;
+    return { ...object, metadata };
+  };
+  return deepEqual(bare(live), bare(next));
+}
+
+const isUnchanged = (live: DynamicObject, result: DynamicObject): boolean =>
+  live === result || (isSameBut(live, result) && deepEqual(live.metadata.managedFields, result.metadata.managedFields));
+
+interface Pruning {
+  readonly merged: unknown;
+  readonly last: MaybeFieldSet;
+  /** By all appliers and updaters, with what is applied now. */
+  readonly owned: MaybeFieldSet;
+  readonly type: Type;
+}
+
+/** The merged object without what was applied the last time, is not now, and is owned by nobody. */
+function pruned({ merged, last, owned, type }: Pruning): unknown {
+  if (last === undefined) return merged;
+  const whole = withNamedFields(presentSetOf(merged, type), type);
+  const named = withNamedFields(last, type);
+  const bare = withoutFields(merged, named, type);
+  // What others own comes back, and with it what it is in.
+  const backed = withoutFields(
+    merged,
+    difference(whole, union(withNamedFields(presentSetOf(bare, type), type), withNamedFields(owned, type))),
+    type,
+  );
+  // So does what fell with its container and was never applied by this manager.
+  return withoutFields(merged, intersection(difference(whole, withNamedFields(presentSetOf(backed, type), type)), named), type);
+}
+
+interface Conflict {
+  readonly owner: ManagedFieldsEntry;
+  readonly path: string;
+}
+
+class ConflictError extends StatusError {
+  readonly set: MaybeFieldSet;
+  readonly conflicts: readonly Conflict[];
+
+  constructor(conflicts: readonly Conflict[], set: MaybeFieldSet) {
+    super({
+      code: 409,
+      reason: 'Conflict',
+      message: conflictMessage(conflicts),
+      details: {
+        causes: conflicts.map(({ owner, path }) => ({
+          reason: 'FieldManagerConflict',
+          message: `conflict with ${managerText(owner)}`,
+          field: path,
+        })),
+      },
+    });
+    this.set = set;
+    this.conflicts = conflicts;
+  }
+}
+
+function checkConflicts(others: readonly Managed[], changed: MaybeFieldSet): void {
+  const conflicting = others
+    .map(({ entry, set }) => ({ entry, set: intersection(set, changed) }))
+    .filter(({ set }) => set !== undefined)
+    .sort((a, b) => compareText(idOf(a.entry), idOf(b.entry)));
+  if (conflicting.length === 0) return;
+  throw new ConflictError(
+    conflicting.flatMap(({ entry, set }) => pathsOf(set).map((path) => ({ owner: entry, path }))),
+    conflicting.reduce<MaybeFieldSet>((all, { set }) => union(all, set), undefined),
+  );
+}
+
+function conflictMessage(conflicts: readonly Conflict[]): string {
+  const [first] = conflicts;
+  if (first !== undefined && conflicts.length === 1) {
+    return `Apply failed with 1 conflict: conflict with ${managerText(first.owner)}: ${first.path}`;
+  }
+  const lines: string[] = [];
+  let owner: ManagedFieldsEntry | undefined;
+  for (const conflict of conflicts) {
+    if (conflict.owner !== owner) lines.push(`conflicts with ${managerText(conflict.owner)}:`);
+    owner = conflict.owner;
+    lines.push(`- ${conflict.path}`);
+  }
+  return `Apply failed with ${conflicts.length} conflicts: ${lines.join('\n')}`;
+}
+
+function managerText({ manager = '', operation, apiVersion, subresource }: ManagedFieldsEntry): string {
+  const name = `${JSON.stringify(manager)}${subresource === undefined ? '' : ` with subresource ${JSON.stringify(subresource)}`}`;
+  return operation === 'Update' ? `${name} using ${apiVersion}` : name;
+}
+
+/**
+ * `kubectl apply --server-side` on an object that `kubectl apply` made: fields that the old annotation tells of are no conflicts, and the
+ * annotation is kept up to date, so that going back works too.
+ */
+function appliedByKubectl(state: ApplyState): DynamicObject {
+  let result: DynamicObject;
+  try {
+    result = applied(state, state.options.force);
+  } catch (err) {
+    if (!(err instanceof ConflictError)) throw err;
+    const allowed = setOfLastApplied(state);
+    if (allowed === undefined) throw err;
+    const paths = new Set(pathsOf(difference(err.set, allowed)));
+    if (paths.size > 0)
+      throw new ConflictError(
+        err.conflicts.filter(({ path }) => paths.has(path)),
+        difference(err.set, allowed),
+      );
+    result = applied(state, true);
+  }
+  const { annotations = {} } = result.metadata;
+  if (!annotations[lastApplied]) return result;
+  const text = `${goJsonOf(withoutLastApplied(state.config))}\n`;
+  if (text === annotations[lastApplied]) return result;
+  const { [lastApplied]: _, ...rest } = annotations;
+  const next = { ...rest, [lastApplied]: text };
+  const size = Object.entries(next).reduce((sum, [name, value]) => sum + name.length + value.length, 0);
+  return { ...result, metadata: { ...result.metadata, annotations: size > maxAnnotationsSize ? rest : next } };
+}
+
+function withoutLastApplied(config: JsonMap): JsonMap {
+  const { metadata } = config;
+  if (!isMap(metadata) || !isMap(metadata.annotations)) return config;
+  const { [lastApplied]: _, ...annotations } = metadata.annotations;
+  return { ...config, metadata: { ...metadata, annotations } };
+}
+
+/** The fields that the annotation of client-side apply names and that still have its values. */
+function setOfLastApplied({ options: { live, apiVersion }, type }: ApplyState): MaybeFieldSet {
+  const text = live?.metadata.annotations?.[lastApplied];
+  if (!text) return undefined;
+  let config: unknown;
+  try {
+    config = JSON.parse(text);
+  } catch {
+    // Anyone can write the annotation; one that is no object allows nothing.
+    return undefined;
+  }
+  if (!isMap(config) || config.apiVersion !== apiVersion || typeErrors(config, type).length > 0) return undefined;
+  const { changed, removed } = compareObjects(config, live, type);
+  return difference(difference(appliedSetOf(config, type), changed), removed);
+}

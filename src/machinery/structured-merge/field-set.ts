@@ -1,0 +1,317 @@
+/**
+ * Sets of field paths, in the very form in which `managedFields` carries them (FieldsV1): a tree of objects whose keys are path
+ * elements (`f:name` a field, `k:{…}` an item of a keyed list, `v:…` an item of a set). A node is in the set when it is empty or has the
+ * key `.`. The empty set is undefined, since an empty node means something else.
+ *
+ * Nodes are frozen and shared: equal sets are nearly always one object, so thousands of pods from one template carry one set, and what
+ * is computed from a pair of sets is remembered.
+ *
+ * @see https://kubernetes.io/docs/reference/using-api/server-side-apply/
+ */
+export interface FieldSet {
+  readonly [element: string]: FieldSet;
+}
+
+/** The empty set is undefined. */
+export type MaybeFieldSet = FieldSet | undefined;
+
+/** A member without members below it. */
+export const leaf: FieldSet = Object.freeze({});
+
+/** Key of a node that is a member itself and has members below it. */
+const self = '.';
+
+/** Nodes that are kept to be shared, in two generations of this size. */
+const sharedNodes = 8_192;
+/** Wider nodes (a ConfigMap's keys) are rarely alike and not worth the key. */
+const maxSharedWidth = 64;
+
+const ids = new WeakMap<FieldSet, number>([[leaf, 0]]);
+let nextId = 1;
+let young = new Map<string, FieldSet>();
+let old = new Map<string, FieldSet>();
+
+/** A node with these children, in any order; the empty set when there are none and it is no member itself. */
+export function nodeOf(isMember: boolean, children: [string, FieldSet][]): MaybeFieldSet {
+  if (children.length === 0) return isMember ? leaf : undefined;
+  sortChildren(children);
+  if (children.length > maxSharedWidth) return created(isMember, children);
+  let key = isMember ? self : '';
+  for (const [element, child] of children) key += `${element}\u0001${ids.get(child) ?? 0}\u0002`;
+  let node = young.get(key);
+  if (node !== undefined) return node;
+  node = old.get(key) ?? created(isMember, children);
+  if (young.size >= sharedNodes) {
+    old = young;
+    young = new Map();
+  }
+  young.set(key, node);
+  return node;
+}
+
+function created(isMember: boolean, children: readonly [string, FieldSet][]): FieldSet {
+  const node: Record<string, FieldSet> = {};
+  if (isMember) node[self] = leaf;
+  for (const [element, child] of children) node[element] = child;
+  Object.freeze(node);
+  ids.set(node, nextId++);
+  return node;
+}
+
+const isShared = (set: FieldSet): boolean => ids.has(set);
+
+const sharedForms = new WeakMap<object, { readonly set: MaybeFieldSet }>();
+
+/** The shared form of a set that came from the store or a client: in order, without elements that nobody can read. */
+export function fieldSetFrom(fieldsV1: object | undefined): MaybeFieldSet {
+  if (fieldsV1 === undefined) return undefined;
+  if (isShared(fieldsV1 as FieldSet) && fieldsV1 !== leaf) return fieldsV1 as FieldSet;
+  const known = sharedForms.get(fieldsV1);
+  if (known !== undefined) return known.set;
+  // An empty object at the root means no fields at all.
+  const set = Object.keys(fieldsV1).length === 0 ? undefined : sharedNode(fieldsV1, true);
+  if (Object.isFrozen(fieldsV1)) sharedForms.set(fieldsV1, { set });
+  return set;
+}
+
+function sharedNode(node: object, isRoot: boolean): MaybeFieldSet {
+  const children: [string, FieldSet][] = [];
+  let isMember = false;
+  for (const [key, value] of Object.entries(node)) {
+    if (key === self) {
+      isMember = !isRoot;
+      continue;
+    }
+    const element = tryElement(key);
+    if (element === undefined || typeof value !== 'object' || value === null) continue;
+    const child = sharedNode(value, false);
+    if (child !== undefined) children.push([element, child]);
+  }
+  return nodeOf(isMember || (!isRoot && children.length === 0), children);
+}
+
+/** An element as it is written here, or undefined when it is none. */
+function tryElement(key: string): string | undefined {
+  const content = key.slice(2);
+  try {
+    switch (key.slice(0, 2)) {
+      case 'f:':
+        return key;
+      case 'i:':
+        return /^\d+$/.test(content) ? key : undefined;
+      case 'v:':
+        return valueElement(JSON.parse(content));
+      case 'k:':
+        return keyElement(Object.entries(JSON.parse(content) as Record<string, unknown>));
+      default:
+        return undefined;
+    }
+  } catch {
+    // Upstream drops elements it cannot read too: a later version may have written them.
+    return undefined;
+  }
+}
+
+export const fieldElement = (name: string): string => `f:${name}`;
+
+export const valueElement = (value: unknown): string => `v:${jsonOf(value)}`;
+
+/** The element of an item with these values of its keys, in any order. */
+export function keyElement(fields: readonly (readonly [string, unknown])[]): string {
+  const sorted = fields.length > 1 ? [...fields].sort(([a], [b]) => (a < b ? -1 : 1)) : fields;
+  return `k:{${sorted.map(([name, value]) => `${JSON.stringify(name)}:${jsonOf(value)}`).join(',')}}`;
+}
+
+/** JSON as Go writes it, which escapes what HTML could take for a tag. */
+function jsonOf(value: unknown): string {
+  const text = JSON.stringify(value);
+  return /[<>&\u2028\u2029]/.test(text)
+    ? text.replace(/[<>&\u2028\u2029]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
+    : text;
+}
+
+function sortChildren(children: [string, FieldSet][]): void {
+  for (let index = 1; index < children.length; index += 1) {
+    const before = children[index - 1];
+    const after = children[index];
+    if (before !== undefined && after !== undefined && compareElements(before[0], after[0]) > 0) {
+      children.sort(([a], [b]) => compareElements(a, b));
+      return;
+    }
+  }
+}
+
+const order = 'fkvi';
+
+/** Fields by name, then items by the values of their keys, numbers as numbers. */
+function compareElements(a: string, b: string): number {
+  const kind = a.charAt(0);
+  const difference = order.indexOf(kind) - order.indexOf(b.charAt(0));
+  if (difference !== 0) return difference;
+  if (a === b) return 0;
+  if (kind === 'k') return compareKeys(a, b);
+  if (kind !== 'f') return compareValues(JSON.parse(a.slice(2)), JSON.parse(b.slice(2)));
+  return a < b ? -1 : 1;
+}
+
+function compareKeys(a: string, b: string): number {
+  const left = Object.entries(JSON.parse(a.slice(2)) as Record<string, unknown>);
+  const right = Object.entries(JSON.parse(b.slice(2)) as Record<string, unknown>);
+  for (const [index, [name, value]] of left.entries()) {
+    const other = right[index];
+    if (other === undefined) return 1;
+    if (name !== other[0]) return name < other[0] ? -1 : 1;
+    const difference = compareValues(value, other[1]);
+    if (difference !== 0) return difference;
+  }
+  return left.length - right.length;
+}
+
+function compareValues(a: unknown, b: unknown): number {
+  if (typeof a === 'number' && typeof b === 'number') return a - b;
+  const rank = (value: unknown): number => ['number', 'string', 'boolean'].indexOf(typeof value);
+  if (rank(a) !== rank(b)) return rank(a) - rank(b);
+  return String(a) < String(b) ? -1 : String(a) > String(b) ? 1 : 0;
+}
+
+export const isMember = (node: MaybeFieldSet): boolean => node !== undefined && (node === leaf || Object.hasOwn(node, self));
+
+/** The elements below a node that lead to members. */
+export const elementsOf = (node: FieldSet): readonly string[] => Object.keys(node).filter((element) => element !== self);
+
+/** The set below one element. */
+export const childOf = (node: MaybeFieldSet, element: string): MaybeFieldSet =>
+  node !== undefined && Object.hasOwn(node, element) ? node[element] : undefined;
+
+type Operation = (a: FieldSet, b: FieldSet, atRoot: boolean) => MaybeFieldSet;
+
+/** Remembers results as long as both sets live. The function gets the roots of two sets, neither of them empty. */
+function remembered(operation: Operation): (a: FieldSet, b: FieldSet) => MaybeFieldSet {
+  const results = new WeakMap<FieldSet, WeakMap<FieldSet, { readonly set: MaybeFieldSet }>>();
+  return (a, b) => {
+    let row = results.get(a);
+    if (row === undefined) {
+      row = new WeakMap();
+      results.set(a, row);
+    }
+    const known = row.get(b);
+    if (known !== undefined) return known.set;
+    const set = operation(a, b, true);
+    row.set(b, { set });
+    return set;
+  };
+}
+
+const rememberedUnion = remembered(unionOf);
+const rememberedIntersection = remembered(intersectionOf);
+const rememberedDifference = remembered(differenceOf);
+const rememberedCut = remembered(cutOf);
+
+/** Members of either. */
+export function union(a: MaybeFieldSet, b: MaybeFieldSet): MaybeFieldSet {
+  if (a === undefined || a === b) return b;
+  return b === undefined ? a : rememberedUnion(a, b);
+}
+
+/** Members of both. */
+export function intersection(a: MaybeFieldSet, b: MaybeFieldSet): MaybeFieldSet {
+  if (a === undefined || b === undefined) return undefined;
+  return a === b ? a : rememberedIntersection(a, b);
+}
+
+/** Members of `a` that are none of `b`; what lies below a member of `b` stays. */
+export function difference(a: MaybeFieldSet, b: MaybeFieldSet): MaybeFieldSet {
+  if (a === undefined || a === b) return undefined;
+  return b === undefined ? a : rememberedDifference(a, b);
+}
+
+/** Members of `a` that are none of `b` and lie below none. */
+export function cut(a: MaybeFieldSet, b: MaybeFieldSet): MaybeFieldSet {
+  return a === undefined || b === undefined ? a : rememberedCut(a, b);
+}
+
+function unionOf(a: FieldSet, b: FieldSet): MaybeFieldSet {
+  if (a === b) return a;
+  const children: [string, FieldSet][] = [];
+  for (const element of elementsOf(a)) {
+    const mine = a[element];
+    const other = childOf(b, element);
+    const both = mine === undefined || other === undefined ? mine : unionOf(mine, other);
+    if (both !== undefined) children.push([element, both]);
+  }
+  for (const element of elementsOf(b)) {
+    const other = b[element];
+    if (other !== undefined && !Object.hasOwn(a, element)) children.push([element, other]);
+  }
+  return nodeOf(isMember(a) || isMember(b), children);
+}
+
+function intersectionOf(a: FieldSet, b: FieldSet, atRoot: boolean): MaybeFieldSet {
+  if (a === b) return a;
+  const children: [string, FieldSet][] = [];
+  for (const element of elementsOf(a)) {
+    const mine = a[element];
+    const other = childOf(b, element);
+    const both = mine === undefined || other === undefined ? undefined : intersectionOf(mine, other, false);
+    if (both !== undefined) children.push([element, both]);
+  }
+  return nodeOf(!atRoot && isMember(a) && isMember(b), children);
+}
+
+function differenceOf(a: FieldSet, b: FieldSet, atRoot: boolean): MaybeFieldSet {
+  if (a === b) return undefined;
+  const children: [string, FieldSet][] = [];
+  for (const element of elementsOf(a)) {
+    const mine = a[element];
+    const other = childOf(b, element);
+    const rest = mine === undefined || other === undefined ? mine : differenceOf(mine, other, false);
+    if (rest !== undefined) children.push([element, rest]);
+  }
+  return nodeOf(!atRoot && isMember(a) && !isMember(b), children);
+}
+
+function cutOf(a: FieldSet, b: FieldSet, atRoot: boolean): MaybeFieldSet {
+  const children: [string, FieldSet][] = [];
+  for (const element of elementsOf(a)) {
+    const mine = a[element];
+    const other = childOf(b, element);
+    const rest = mine === undefined || other === undefined ? mine : isMember(other) ? undefined : cutOf(mine, other, false);
+    if (rest !== undefined) children.push([element, rest]);
+  }
+  return nodeOf(!atRoot && isMember(a), children);
+}
+
+/** Whether both have the same members. */
+export function isSameSet(a: MaybeFieldSet, b: MaybeFieldSet): boolean {
+  if (a === b) return true;
+  if (a === undefined || b === undefined) return false;
+  const keys = Object.keys(a);
+  return keys.length === Object.keys(b).length && keys.every((key) => Object.hasOwn(b, key) && isSameSet(a[key], b[key]));
+}
+
+/** All members as conflicts print them, `.spec.containers[name="c"].image`: at each level the members, then what lies below. */
+export function pathsOf(set: MaybeFieldSet, prefix = ''): readonly string[] {
+  if (set === undefined) return [];
+  const elements = elementsOf(set);
+  return [
+    ...elements.filter((element) => isMember(set[element])).map((element) => prefix + textOf(element)),
+    ...elements.flatMap((element) => pathsOf(set[element], prefix + textOf(element))),
+  ];
+}
+
+/** One element as error messages print it: `.image`, `[name="c"]`, `[="x"]`. */
+export function textOf(element: string): string {
+  const content = element.slice(2);
+  switch (element.charAt(0)) {
+    case 'f':
+      return `.${content}`;
+    case 'k':
+      return `[${Object.entries(JSON.parse(content) as Record<string, unknown>)
+        .map(([name, value]) => `${name}=${JSON.stringify(value)}`)
+        .join(',')}]`;
+    case 'v':
+      return `[=${JSON.stringify(JSON.parse(content))}]`;
+    default:
+      return `[${content}]`;
+  }
+}
