@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { setMaxListeners } from 'node:events';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -26,6 +27,8 @@ export async function runCluster(configuration: Configuration, { stdout, stderr,
   });
   const terminal = createTerminal(stdout);
   const abort = new AbortController();
+  // Every part that starts waits on it.
+  setMaxListeners(100, abort.signal);
   const stopped = stopRequests(abort);
   terminal.line(`  midship ${version}   one process, no containers needed\n`);
   const startedAt = performance.now();

@@ -1,0 +1,574 @@
+import { isIP } from 'node:net';
+import { basename, join, resolve } from 'node:path';
+import { builtInKinds } from '../api/kinds.ts';
+import { kustomizations } from '../api/kustomize/v1/kustomization.ts';
+import { loadSchemas } from '../api/schemas.ts';
+import { gitRepositories } from '../api/source/v1/git-repository.ts';
+import { createApiService } from '../apiserver/api-service.ts';
+import { bootstrap } from '../apiserver/bootstrap.ts';
+import { createAuthenticator } from '../apiserver/http/authentication.ts';
+import { createLocalClient } from '../apiserver/local-client.ts';
+import { createOpenApi } from '../apiserver/openapi.ts';
+import { createApiServer } from '../apiserver/server.ts';
+import { apiServerUser } from '../apiserver/user.ts';
+import { type ActivityFeed, createActivityFeed } from '../base/activity.ts';
+import { type Clock, systemClock } from '../base/clock.ts';
+import type { Component } from '../base/component.ts';
+import type { Log } from '../base/log.ts';
+import { addProcessMetrics, createMetrics, type Metrics } from '../base/metrics.ts';
+import type { Overview } from '../base/overview.ts';
+import { openPki, type Pki } from '../base/pki.ts';
+import { startAll } from '../base/shutdown.ts';
+import type { Client } from '../client/client.ts';
+import type { InformerSet } from '../client/informer.ts';
+import { createInformerSet } from '../client/informer-set.ts';
+import { formatKubeconfig } from '../client/kubeconfig.ts';
+import { createDeploymentController } from '../controllers/deployment/deployment-controller.ts';
+import { createEndpointSliceController } from '../controllers/endpoint-slice/endpoint-slice-controller.ts';
+import { createGarbageCollector } from '../controllers/garbage-collector/garbage-collector.ts';
+import { createJobController } from '../controllers/job/job-controller.ts';
+import { createNamespaceController } from '../controllers/namespace/namespace-controller.ts';
+import { createNodeLifecycleController } from '../controllers/node-lifecycle/node-lifecycle-controller.ts';
+import { createPodEvictionController } from '../controllers/node-lifecycle/pod-eviction-controller.ts';
+import { createPodGcController } from '../controllers/pod-gc.ts';
+import { createReplicaSetController } from '../controllers/replica-set/replica-set-controller.ts';
+import { createRootCaController } from '../controllers/root-ca.ts';
+import { createServiceAccountController } from '../controllers/service-account.ts';
+import { createEngine } from '../gitops/engine.ts';
+import { ensureBareRepository, isEmptyRepository, seedRepository } from '../gitops/sources/bare-repository.ts';
+import { createBuiltInRemote, type ServedRepository } from '../gitops/sources/built-in-remote.ts';
+import { findGitDirectory } from '../gitops/sources/local-source.ts';
+import { createSourceOpener } from '../gitops/sources/open-source.ts';
+import { createNodeAgent, type NodeAgent, type NodeAgentOptions } from '../node-agent/agent.ts';
+import { createConfigSource } from '../node-agent/config-source.ts';
+import { createKubeletApi } from '../node-agent/kubelet-api.ts';
+import { createKubeletMetrics } from '../node-agent/kubelet-metrics.ts';
+import { readMachineFacts } from '../node-agent/machine-facts.ts';
+import { createPodQueue } from '../node-agent/pod-queue.ts';
+import { createSharedPodSources } from '../node-agent/pod-source.ts';
+import { openProcessHost } from '../node-agent/process/process-host.ts';
+import { openProcessRuntime } from '../node-agent/process/process-runtime.ts';
+import { createSimulatedHost } from '../node-agent/simulated/simulated-host.ts';
+import { createServiceProxy } from '../proxy/service-proxy.ts';
+import { createControllerMetrics } from '../reconcile/controller-metrics.ts';
+import type { ControllerDependencies } from '../reconcile/dependencies.ts';
+import { createEventQueue, type EventQueue } from '../reconcile/event-recorder.ts';
+import { createStepLog, type StepLog } from '../reconcile/step-log.ts';
+import { createScheduler } from '../scheduler/scheduler.ts';
+import { openSqliteStorage } from '../storage/sqlite/storage.ts';
+import { createOverviewSource } from '../web/overview.ts';
+import { createWeb } from '../web/server.ts';
+// STATE1
+import { type Configuration, filesOf } from './configuration.ts';
+import { claimNetwork, type Endpoints, ensureToken, type Network, writePrivateFile } from './data-directory.ts';
+import { explainStartFailure } from './explain.ts';
+
+/** A running cluster, everything in this process. */
+export interface Cluster {
+  readonly endpoints: Endpoints;
+  readonly activity: ActivityFeed;
+  status(): Overview;
+  /** Resolves with the first status that fits; rejects when `signal` is aborted. */
+  waitFor(fits: (status: Overview) => boolean, signal: AbortSignal): Promise<Overview>;
+  /** Stops the pods and every part, and closes the store. */
+  stop(): Promise<void>;
+}
+
+export interface StartClusterOptions {
+  readonly configuration: Configuration;
+  readonly log: Log;
+  readonly version: string;
+  /** Abandons the start. */
+  readonly signal: AbortSignal;
+  onStep(name: string, text: string, detail?: string): void;
+}
+
+/** Real nodes of `up` and `demo`. */
+const realNodes = ['node-a', 'node-b'] as const;
+const gitOpsNamespace = 'flux-system';
+/** Port of the kubelet API on each node's address, as everywhere. */
+const kubeletPort = 10_250;
+/** How long pods may take to end when the cluster is stopped. */
+const maxStopGraceMs = 20_000;
+
+/** Starts every part in order. When one cannot start, those before it are stopped again. */
+export async function startCluster(options: StartClusterOptions): Promise<Cluster> {
+  const { configuration } = options;
+  const claim = await claimNetwork(configuration.dataDirectory);
+  const closers: (() => Promise<void>)[] = [() => claim.release()];
+  const stop = async (): Promise<void> => {
+    for (let close = closers.pop(); close !== undefined; close = closers.pop()) await close();
+  };
+  try {
+    return await compose({ ...options, clock: systemClock, network: claim.network, onClose: (close) => closers.push(close), stop });
+  } catch (err) {
+    await stop();
+    const { apiPort, httpPort, dataDirectory } = configuration;
+    throw await explainStartFailure(err, { apiPort, httpPort, dataDirectory });
+  }
+}
+
+interface ComposeOptions extends StartClusterOptions {
+  readonly clock: Clock;
+  readonly network: Network;
+  /** Closers run in reverse order. */
+  onClose(close: () => Promise<void>): void;
+  readonly stop: () => Promise<void>;
+}
+
+async function compose(options: ComposeOptions): Promise<Cluster> {
+  const { configuration, log, version, signal, onStep, clock, network, onClose, stop } = options;
+  const files = filesOf(configuration.dataDirectory);
+  const random = Math.random;
+  const metrics = metricsPaths();
+  const start = async (components: readonly Component[]): Promise<void> => onClose(await startAll(components, { clock, log, signal }));
+
+  // 1. The store, and the API over it.
+  const storage = await openSqliteStorage({ path: files.database, clock, metrics: metrics.apiserver });
+  onClose(() => storage.close());
+  const kinds = builtInKinds;
+  const schemas = loadSchemas(kinds.map((kind) => kind.schemas));
+  const { serviceCidr, clusterCidr } = network;
+  const service = await createApiService({
+    storage,
+    kinds,
+    schemas,
+    serviceCidr,
+    loopbackCidr: clusterCidr,
+    log,
+    clock,
+    metrics: metrics.apiserver,
+    random,
+    onFailure(err) {
+      // What this process holds in memory is no longer what is on disk: ending is the only honest answer, and loses nothing.
+      log.fatal({ err }, 'Stopped because the store failed');
+      process.exit(2);
+    },
+  });
+  onClose(async () => service.stop());
+  const clientFor = (name: string, groups: readonly string[] = ['system:authenticated']): Client =>
+    createLocalClient({ service, user: { name, groups }, userAgent: `${name.slice(name.lastIndexOf(':') + 1)}/${version}` });
+
+  // 2. The API on the wire.
+  const pki = await openPki({ directory: files.pki, clock });
+  const apiServer = createApiServer({
+    service,
+    tls: {
+      caCertificate: pki.caCertificate,
+      certificate: () =>
+        pki.serverCertificate({ name: 'apiserver', commonName: 'kube-apiserver', hosts: apiHosts(configuration, network) }),
+    },
+    address: configuration.bindAddress,
+    port: configuration.apiPort,
+    authenticator: createAuthenticator({ clock }),
+    kubelet: {
+      caCertificate: pki.caCertificate,
+      clientCertificate: await pki.clientCertificate({
+        name: 'apiserver-kubelet-client',
+        commonName: 'kube-apiserver-kubelet-client',
+        organizations: ['system:masters'],
+      }),
+    },
+    openApi: createOpenApi(service.kinds, () => schemas),
+    healthChecks: [],
+    metrics: metrics.apiserver,
+    metricsText: async () => `${await metrics.apiserver.text()}${await metrics.process.text()}`,
+    clock,
+    random,
+    log: log.child({ component: 'apiserver' }),
+    version,
+  });
+  await start([apiServer]);
+  await bootstrap({
+    client: createLocalClient({ service, user: apiServerUser, userAgent: `kube-apiserver/${version}` }),
+    serviceCidr,
+    apiAddress: isIP(configuration.bindAddress) === 4 && configuration.bindAddress !== '0.0.0.0' ? configuration.bindAddress : '127.0.0.1',
+    apiPort: Number(new URL(apiServer.url).port),
+  });
+  onStep('API server', apiServer.url, 'Kubernetes 1.36 API');
+
+  // 3. What the components share: caches, events, counters.
+  const informers = createInformerSet({ client: clientFor('system:midship:informers'), clock, log });
+  const events = createEventQueue({ client: clientFor('system:midship:events'), clock, log, metrics: metrics.controllerManager });
+  const steps = createStepLog({ clock, log, metrics: metrics.controllerManager });
+  const controllerMetrics = createControllerMetrics({ metrics: metrics.controllerManager, clock });
+  const caches: Component = {
+    name: 'caches',
+    async start() {
+      const abort = new AbortController();
+      informers.start({ signal: abort.signal });
+      this.stop = async () => abort.abort(new Error('caches stop'));
+    },
+    stop: async () => undefined,
+  };
+  await start([caches, events]);
+  const dependencies = (component: string): ControllerDependencies => ({
+    client: clientFor('system:kube-controller-manager'),
+    informers,
+    clock,
+    log: log.child({ component }),
+    recorder: events.recorder(component),
+    metrics: controllerMetrics,
+    steps,
+  });
+
+  // 4. Controllers and the scheduler.
+  await start([
+    createNamespaceController(dependencies('namespace-controller')),
+    createServiceAccountController(dependencies('service-account-controller')),
+    createRootCaController({ ...dependencies('root-ca-certificate-publisher'), caCertificate: pki.caCertificate }),
+    createGarbageCollector(dependencies('garbage-collector-controller')),
+    createNodeLifecycleController(dependencies('node-controller')),
+    createPodEvictionController(dependencies('taint-eviction-controller')),
+    createPodGcController(dependencies('pod-garbage-collector')),
+    createEndpointSliceController(dependencies('endpoint-slice-controller')),
+    createReplicaSetController(dependencies('replicaset-controller')),
+    createDeploymentController(dependencies('deployment-controller')),
+    createJobController(dependencies('job-controller')),
+    createScheduler({
+      client: clientFor('system:kube-scheduler'),
+      informers,
+      clock,
+      log: log.child({ component: 'scheduler' }),
+      recorder: events.recorder('default-scheduler'),
+      metrics: metrics.scheduler,
+      steps,
+      random,
+    }),
+  ]);
+
+  // 5. Nodes, and the Services between their pods.
+  await startNodes({ ...options, pki, informers, events, steps, metrics: metrics.kubelet, clientFor, start });
+  onStep('Nodes', nodesText(configuration));
+
+  // 6. The Git remote and the page on one port.
+  const activity = createActivityFeed();
+  const overview = createOverviewSource(informers);
+  const repositories = await openRepositories(configuration, log);
+  const opener = createSourceOpener({
+    builtInUrl: () => `${web.url}/git/`,
+    builtIn: new Map([...repositories].map(([path, { gitdir }]) => [path, gitdir])),
+    cacheDirectory: files.gitCache,
+  });
+  const token = await ensureToken(files.token);
+  const served = new Map<string, ServedRepository>();
+  for (const [path, { gitdir, writable }] of repositories) served.set(path, { gitdir, writable, onPush: () => opener.notifyPush(path) });
+  const web = createWeb({
+    address: '127.0.0.1',
+    port: configuration.httpPort,
+    informers,
+    activity,
+    mounts: [createBuiltInRemote({ repositories: served, token, log: log.child({ component: 'git-remote' }) })],
+    metrics: metrics.texts(),
+    ready: () => true,
+    clock,
+    log: log.child({ component: 'web' }),
+    clusterName: basename(resolve(configuration.dataDirectory, '..')),
+    version,
+  });
+  // STATE2
+  await start([web]);
+
+  // 7. GitOps: what Git says is put in force.
+  const gitOpsClient = clientFor('system:midship:gitops');
+  await start([
+    createEngine({
+      ...dependencies('midship'),
+      client: gitOpsClient,
+      openSource: opener.open,
+      feed: activity,
+      gitopsMetrics: metrics.gitops,
+      random,
+    }),
+  ]);
+  await followRepository({ client: gitOpsClient, configuration, url: sourceUrl(configuration, web.url) });
+  onStep('Git', redactedSource(configuration, web.url), configuration.seedDirectory === undefined ? undefined : 'with the examples');
+
+  const kubeconfig = await writeKubeconfig({ configuration, pki, server: apiServer.url });
+  const git = new URL(`${web.url}/git/cluster.git`);
+  git.username = 'midship';
+  git.password = token;
+  return {
+    endpoints: { api: apiServer.url, http: web.url, git: git.href, kubeconfig, pid: process.pid },
+    activity,
+    status: overview.read,
+    waitFor: (fits, until) => waitForOverview(overview, fits, until),
+    stop,
+  };
+}
+
+interface NodesOptions extends Pick<ComposeOptions, 'configuration' | 'log' | 'version' | 'clock' | 'network' | 'signal'> {
+  readonly pki: Pki;
+  readonly informers: InformerSet;
+  readonly events: EventQueue;
+  readonly steps: StepLog;
+  readonly metrics: Metrics;
+  clientFor(name: string, groups: readonly string[]): Client;
+  start(components: readonly Component[]): Promise<void>;
+}
+
+/** Nodes whose pods are processes of this machine, simulated ones, and the proxy that makes Services reachable for both. */
+async function startNodes(options: NodesOptions): Promise<void> {
+  const { configuration, log, version, clock, network, pki, informers, events, steps, metrics, clientFor, start } = options;
+  const files = filesOf(configuration.dataDirectory);
+  const machine = await readMachineFacts();
+  const kubeletMetrics = createKubeletMetrics(metrics);
+  const queue = createPodQueue({ clock, log });
+  const podsOf = createSharedPodSources(informers);
+  const config = createConfigSource(informers);
+  const agentFor = (nodeName: string, own: Pick<NodeAgentOptions, 'runtime' | 'address' | 'simulated'>): NodeAgent =>
+    createNodeAgent({
+      ...own,
+      nodeName,
+      client: clientFor(`system:node:${nodeName}`, ['system:nodes', 'system:authenticated']),
+      pods: podsOf(nodeName),
+      config,
+      queue,
+      clock,
+      log,
+      random: Math.random,
+      recorder: events.recorder('kubelet', nodeName),
+      steps,
+      metrics: kubeletMetrics,
+      machine,
+      kubeletVersion: `v1.36.0+midship.${version}`,
+      directory: join(files.pods, nodeName),
+      logDirectory: join(files.logs, 'pods'),
+    });
+
+  const parts: Component[] = [queue];
+  if (configuration.runtime === 'process') {
+    const host = await openProcessHost({ nodePath: process.execPath, searchPath: process.env.PATH ?? '' });
+    for (const [index, nodeName] of realNodes.entries()) {
+      const internalIP = network.nodeAddress(index);
+      const runtime = await openProcessRuntime({
+        host,
+        directory: join(files.pods, nodeName, 'runtime'),
+        podCidr: network.podCidr(index),
+        version,
+        clock,
+        log,
+      });
+      const agent = agentFor(nodeName, { runtime, address: { internalIP, kubeletPort } });
+      const tls = await pki.serverCertificate({
+        name: `kubelet-${nodeName}`,
+        commonName: `system:node:${nodeName}`,
+        hosts: [internalIP, nodeName],
+      });
+      parts.push(
+        haltingPods(agent),
+        createKubeletApi({
+          agent,
+          runtime,
+          address: internalIP,
+          port: kubeletPort,
+          tls,
+          caCertificate: pki.caCertificate,
+          metrics: kubeletMetrics,
+          metricsText: () => metrics.text(),
+          clock,
+          log,
+        }),
+      );
+    }
+  }
+  const simulated = createSimulatedHost({ clock, version });
+  for (let index = 0; index < configuration.simulatedNodes; index += 1) {
+    const runtime = simulated.createRuntime();
+    parts.push(haltingPods(agentFor(`sim-${index}`, { runtime, address: { internalIP: '', kubeletPort: 0 }, simulated: true })));
+  }
+  parts.push(createServiceProxy({ informers, clock, log, recorder: events.recorder('kube-proxy'), metrics }));
+  await start(parts);
+}
+
+/** Stopping the cluster ends its pods; they stay in the API and run again at the next start. */
+const haltingPods = (agent: NodeAgent): Component => ({
+  name: agent.name,
+  start: (options) => agent.start(options),
+  async stop() {
+    await agent.stop();
+    await agent.haltPods(maxStopGraceMs);
+  },
+});
+
+interface MetricsPaths {
+  readonly apiserver: Metrics;
+  readonly scheduler: Metrics;
+  readonly controllerManager: Metrics;
+  readonly state: Metrics;
+  readonly gitops: Metrics;
+  readonly kubelet: Metrics;
+  readonly process: Metrics;
+  /** Text by path; `/metrics` has every family once. */
+  texts(): Readonly<Record<string, () => Promise<string>>>;
+}
+
+function metricsPaths(): MetricsPaths {
+  const paths = {
+    apiserver: createMetrics(),
+    scheduler: createMetrics(),
+    controllerManager: createMetrics(),
+    state: createMetrics(),
+    gitops: createMetrics(),
+    kubelet: createMetrics(),
+    process: addProcessMetrics(),
+  };
+  const join = async (...all: readonly Metrics[]): Promise<string> => (await Promise.all(all.map((each) => each.text()))).join('');
+  return {
+    ...paths,
+    texts: () => ({
+      '/metrics': () => join(...Object.values(paths)),
+      '/metrics/apiserver': () => join(paths.apiserver, paths.process),
+      '/metrics/scheduler': () => join(paths.scheduler, paths.process),
+      '/metrics/controller-manager': () => join(paths.controllerManager, paths.process),
+      '/metrics/state': () => join(paths.state),
+      '/metrics/gitops': () => join(paths.gitops),
+    }),
+  };
+}
+
+/** Names and addresses under which clients reach the API. */
+function apiHosts({ bindAddress, tlsNames }: Configuration, { serviceCidr }: Network): readonly string[] {
+  const serviceAddress = serviceCidr.replace(/0\/\d+$/, '1');
+  return [
+    'kubernetes',
+    'kubernetes.default',
+    'kubernetes.default.svc',
+    'kubernetes.default.svc.cluster.local',
+    'localhost',
+    '127.0.0.1',
+    serviceAddress,
+    ...(bindAddress === '0.0.0.0' || bindAddress === '127.0.0.1' ? [] : [bindAddress]),
+    ...tlsNames,
+  ];
+}
+
+interface RepositoryOnDisk {
+  readonly gitdir: string;
+  readonly writable: boolean;
+}
+
+/** Repositories of the built-in remote by their path below `/git/`: the pushable one, and a directory that `--repo` names. */
+async function openRepositories(configuration: Configuration, log: Log): Promise<ReadonlyMap<string, RepositoryOnDisk>> {
+  const { repository: gitdir } = filesOf(configuration.dataDirectory);
+  await ensureBareRepository(gitdir);
+  if (configuration.seedDirectory !== undefined && (await isEmptyRepository(gitdir))) {
+    await seedRepository({ gitdir, directory: configuration.seedDirectory });
+    log.info({ repository: 'cluster.git' }, 'Seeded repository');
+  }
+  const repositories = new Map<string, RepositoryOnDisk>([['cluster.git', { gitdir, writable: true }]]);
+  const local = localRepository(configuration);
+  if (local !== undefined) repositories.set(local.path, { gitdir: await findGitDirectory(local.directory), writable: false });
+  return repositories;
+}
+
+/** What `--repo DIR` names: served as `local/NAME.git`, so that `spec.url` stays an address. */
+function localRepository({ repository }: Configuration): { readonly path: string; readonly directory: string } | undefined {
+  if (repository === undefined || /^[a-z][a-z0-9+.-]*:\/\//i.test(repository)) return undefined;
+  const directory = resolve(repository);
+  const name =
+    basename(directory)
+      .replace(/\.git$/, '')
+      .replace(/[^A-Za-z0-9._-]/g, '-')
+      .replace(/^[^A-Za-z0-9]+/, '') || 'repository';
+  return { path: `local/${name}.git`, directory };
+}
+
+function sourceUrl(configuration: Configuration, webUrl: string): string {
+  const local = localRepository(configuration);
+  if (local !== undefined) return `${webUrl}/git/${local.path}`;
+  return configuration.repository ?? `${webUrl}/git/cluster.git`;
+}
+
+const redactedSource = (configuration: Configuration, webUrl: string): string =>
+  localRepository(configuration)?.directory ?? sourceUrl(configuration, webUrl).replace(/\/\/[^@/]*@/, '//');
+
+/** The GitRepository and the Kustomization `cluster`; what is there from an earlier start follows the flags of this one. */
+async function followRepository({
+  client,
+  configuration,
+  url,
+}: {
+  readonly client: Client;
+  readonly configuration: Configuration;
+  readonly url: string;
+}): Promise<void> {
+  const metadata = { name: 'cluster', namespace: gitOpsNamespace };
+  const write = { fieldManager: 'midship-up', force: true };
+  await client.patch(
+    gitRepositories,
+    metadata,
+    {
+      type: 'apply',
+      body: {
+        apiVersion: 'source.toolkit.fluxcd.io/v1',
+        kind: 'GitRepository',
+        metadata,
+        spec: { url, interval: '10s', timeout: '60s', ref: { branch: configuration.branch } },
+      },
+    },
+    write,
+  );
+  await client.patch(
+    kustomizations,
+    metadata,
+    {
+      type: 'apply',
+      body: {
+        apiVersion: 'kustomize.toolkit.fluxcd.io/v1',
+        kind: 'Kustomization',
+        metadata,
+        spec: { interval: '10m', path: configuration.path, prune: true, sourceRef: { kind: 'GitRepository', name: 'cluster' } },
+      },
+    },
+    write,
+  );
+}
+
+function nodesText({ runtime, simulatedNodes }: Configuration): string {
+  const real = runtime === 'process' ? `${realNodes.join(', ')}   (processes on this machine)` : '';
+  const simulated = simulatedNodes === 0 ? '' : `${simulatedNodes} simulated`;
+  return [real, simulated].filter((text) => text !== '').join(', ') || 'none';
+}
+
+async function writeKubeconfig(options: {
+  readonly configuration: Configuration;
+  readonly pki: Pki;
+  readonly server: string;
+}): Promise<string> {
+  const { configuration, pki, server } = options;
+  const path = filesOf(configuration.dataDirectory).kubeconfig;
+  const admin = await pki.clientCertificate({ name: 'admin', commonName: 'admin', organizations: ['system:masters'] });
+  const text = formatKubeconfig({ name: 'midship', server, caCertificate: pki.caCertificate, clientCertificate: admin });
+  await writePrivateFile(path, text, configuration.kubeconfigMode);
+  return path;
+}
+
+function waitForOverview(
+  overview: { read(): Overview; onChange(listener: () => void): () => void },
+  fits: (status: Overview) => boolean,
+  signal: AbortSignal,
+): Promise<Overview> {
+  return new Promise((resolvePromise, reject) => {
+    let checking = false;
+    const finish = (act: () => void): void => {
+      remove();
+      signal.removeEventListener('abort', onAbort);
+      act();
+    };
+    const onAbort = (): void => finish(() => reject(signal.reason));
+    const check = (): void => {
+      checking = false;
+      const status = overview.read();
+      if (fits(status)) finish(() => resolvePromise(status));
+    };
+    // Changes come in bursts, one for each object of a commit.
+    const remove = overview.onChange(() => {
+      if (checking) return;
+      checking = true;
+      setImmediate(check);
+    });
+    signal.addEventListener('abort', onAbort, { once: true });
+    if (signal.aborted) onAbort();
+  });
+}

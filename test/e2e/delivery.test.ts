@@ -1,0 +1,162 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type RunningCluster, run, startCluster } from '../support/cluster.ts';
+import { cloneRepository, type WorkTree } from '../support/git.ts';
+import { until } from '../support/until.ts';
+
+interface KubeList {
+  readonly items: readonly {
+    readonly metadata: {
+      readonly name: string;
+      readonly uid: string;
+      readonly labels?: Readonly<Record<string, string>>;
+      readonly deletionTimestamp?: string;
+    };
+    readonly spec: Readonly<Record<string, unknown>> & { readonly nodeName?: string };
+    readonly status: {
+      readonly podIP?: string;
+      readonly conditions?: readonly { readonly type: string; readonly status: string }[];
+      readonly containerStatuses?: readonly { readonly restartCount: number; readonly ready: boolean }[];
+    };
+  }[];
+}
+
+describe('a running cluster', () => {
+  let cluster: RunningCluster;
+  let clone: WorkTree;
+
+  beforeAll(async () => {
+    cluster = await startCluster({ args: ['--simulate-nodes', '2'] });
+    clone = await cloneRepository(cluster.endpoints.git, 'delivery');
+  });
+  afterAll(() => cluster?.stop());
+
+  const get = async (...args: string[]): Promise<KubeList> => {
+    const { stdout, stderr, code } = await cluster.kubectl('get', ...args, '-o', 'json');
+    expect(code, stderr).toBe(0);
+    return JSON.parse(stdout) as KubeList;
+  };
+  const pods = async (app: string): Promise<KubeList['items']> =>
+    (await get('pods', '-n', 'web', '-l', `app=${app}`)).items.filter(({ metadata }) => metadata.deletionTimestamp === undefined);
+  const isReady = ({ status }: KubeList['items'][number]): boolean =>
+    status.conditions?.some((condition) => condition.type === 'Ready' && condition.status === 'True') ?? false;
+  const readyPods = async (app: string, count: number): Promise<KubeList['items']> =>
+    until(
+      async () => {
+        const all = await pods(app);
+        return all.length === count && all.every(isReady) && all;
+      },
+      { timeoutMs: 60_000, what: () => `${count} ready pods of ${app}; ${cluster.output()}` },
+    );
+  const edit = async (message: string, file: string, change: (text: string) => string): Promise<void> => {
+    const path = join(clone.directory, file);
+    await writeFile(path, change(await readFile(path, 'utf8')));
+    await clone.commit(message, {});
+    await clone.git('push', '--quiet');
+  };
+  const revert = async (): Promise<void> => {
+    await clone.git('revert', '--no-edit', 'HEAD');
+    await clone.git('push', '--quiet');
+  };
+
+  it('has what a cluster has from its first start', async () => {
+    const { stdout } = await cluster.kubectl('get', 'namespaces', '-o', 'name');
+    for (const name of ['default', 'kube-system', 'kube-public', 'kube-node-lease', 'flux-system', 'web'])
+      expect(stdout).toContain(`namespace/${name}\n`);
+    const answers = await cluster.kubectl('get', 'deploy,rs,pods,svc,endpointslices', '-A');
+    expect(answers.code, answers.stderr).toBe(0);
+    expect(answers.stdout).toMatch(/default +service\/kubernetes +ClusterIP/);
+    const nodes = await cluster.kubectl('get', 'nodes');
+    expect(nodes.stdout.match(/ Ready /g)).toHaveLength(4);
+    for (const namespace of ['default', 'web']) {
+      expect((await cluster.kubectl('get', 'serviceaccount/default', 'configmap/kube-root-ca.crt', '-n', namespace)).code).toBe(0);
+    }
+  });
+
+  it('runs five pods after a push of replicas 3 to 5, and three after its revert', async () => {
+    const before = await get('deploy,svc,cm', '-n', 'web');
+    await readyPods('storefront', 3);
+    await edit('storefront: 5 replicas', 'apps/storefront/deployment.yaml', (text) => text.replace('replicas: 3', 'replicas: 5'));
+    const five = await readyPods('storefront', 5);
+    // Simulated nodes never get a pod that somebody talks to.
+    expect(five.every(({ spec }) => spec.nodeName === 'node-a' || spec.nodeName === 'node-b')).toBe(true);
+    await revert();
+    await readyPods('storefront', 3);
+    const after = await get('deploy,svc,cm', '-n', 'web');
+    const shape = ({ items }: KubeList) => items.map(({ metadata, spec }) => ({ name: metadata.name, uid: metadata.uid, spec }));
+    expect(shape(after)).toEqual(shape(before));
+  });
+
+  it('brings a killed pod process back within two seconds, counted', async () => {
+    const [pod] = await readyPods('cache', 1);
+    const name = pod?.metadata.name ?? '';
+    const killed = await run('pkill', ['-9', '-f', '/app/server.mjs.*', '--newest'], process.env);
+    expect(killed.code).toBeLessThan(2);
+    // Whichever pod's process it was: some pod of the namespace counts a restart and is ready again.
+    await until(
+      async () => {
+        const { items } = await get('pods', '-n', 'web');
+        return items.some(({ status }) => status.containerStatuses?.some(({ restartCount, ready }) => restartCount === 1 && ready));
+      },
+      { timeoutMs: 5_000, what: `a restart is counted; ${name}` },
+    );
+  });
+
+  it('serves every request through a Service while its pods are replaced', async () => {
+    const { items } = await get('services', '-n', 'web', '--field-selector', 'metadata.name=storefront');
+    const address = items[0]?.spec.clusterIP;
+    // The client is a pod: it asks by the Service's address, one connection a request, and prints what went wrong.
+    const program = `
+      const http = require('node:http');
+      let ok = 0, failed = 0;
+      const ask = () => new Promise((done) => {
+        http.get({ host: '${address}', port: 8080, path: '/fast', agent: false, timeout: 5000 }, (response) => {
+          response.resume().on('end', () => { response.statusCode === 200 ? ok++ : failed++; done(); });
+        }).on('error', (err) => { failed++; console.log('FAILED ' + err.message); done(); });
+      });
+      (async () => {
+        while (ok + failed < 3000) await Promise.all([ask(), ask(), ask(), ask()]);
+        console.log('RESULT ' + ok + ' ' + failed);
+      })();`;
+    const pod = {
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name: 'client', namespace: 'default' },
+      spec: { restartPolicy: 'Never', containers: [{ name: 'client', image: 'host/node', command: ['node', '-e', program] }] },
+    };
+    await writeFile(join(clone.directory, '..', 'client-pod.json'), JSON.stringify(pod));
+    expect((await cluster.kubectl('apply', '-f', join(clone.directory, '..', 'client-pod.json'))).code).toBe(0);
+    await edit('storefront 1.4.2', 'apps/storefront/deployment.yaml', (text) => text.replace('1.4.1', '1.4.2'));
+    const rollout = await cluster.kubectl('-n', 'web', 'rollout', 'status', 'deployment/storefront', '--timeout=60s');
+    expect(rollout.code, rollout.stderr).toBe(0);
+    await edit('storefront 1.4.3', 'apps/storefront/deployment.yaml', (text) => text.replace('1.4.2', '1.4.3'));
+    const logs = await until(
+      async () => {
+        const { stdout } = await cluster.kubectl('logs', 'client');
+        return stdout.includes('RESULT') && stdout;
+      },
+      { timeoutMs: 90_000, what: 'the client is done' },
+    );
+    expect(logs).not.toContain('FAILED');
+    const [, ok = '0', failed = ''] = /RESULT (\d+) (\d+)/.exec(logs) ?? [];
+    expect(Number(ok)).toBeGreaterThanOrEqual(3_000);
+    expect(failed).toBe('0');
+  });
+
+  it('refuses what it cannot do in three lines', async () => {
+    const wrong = await cluster.midship('up', '--runtime', 'containerd');
+    expect(wrong.code).toBe(2);
+    expect(wrong.stderr.trimEnd().split('\n')).toHaveLength(3);
+    const inUse = await cluster.midship('demo', '--api-port', '0', '--http-port', '0');
+    expect(inUse.code).toBe(2);
+    expect(inUse.stderr).toMatch(/in use by another process/);
+    const stray = await run(
+      process.execPath,
+      [...process.execArgv, 'dist/main.js', 'demo', '8080'],
+      process.env,
+      join(import.meta.dirname, '../..'),
+    );
+    expect(stray.stderr).toMatch(/npm start -- --http-port/);
+  });
+});
