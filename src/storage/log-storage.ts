@@ -37,6 +37,8 @@ interface IndexEntry {
   committed: number;
   /** Revision of the newest staged value; 0 when the newest staged write deletes the key. */
   staged: number;
+  /** Writes on their way. The entry leaves the index with the last of them, when there is no value then. */
+  pending: number;
 }
 
 interface StagedWrite {
@@ -116,7 +118,7 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
       superseded.push({ revision, since: revision });
       index.delete(key);
     } else if (before === undefined) {
-      index.set(key, { committed: revision, staged: revision });
+      index.set(key, { committed: revision, staged: revision, pending: 0 });
     } else {
       before.committed = revision;
       before.staged = revision;
@@ -191,14 +193,18 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
   function applyCommitted({ key, value, revision, replaces, entry }: StagedWrite): StorageEvent {
     if (replaces !== 0) superseded.push({ revision: replaces, since: revision });
     currentRevision = revision;
+    entry.committed = value === undefined ? 0 : revision;
+    settle(key, entry);
     if (value === undefined) {
       superseded.push({ revision, since: revision });
-      entry.committed = 0;
-      if (entry.staged === 0) index.delete(key);
       return { type: 'delete', key, revision };
     }
-    entry.committed = revision;
     return { type: 'put', key, revision, created: replaces === 0, value };
+  }
+
+  function settle(key: string, entry: IndexEntry): void {
+    entry.pending -= 1;
+    if (entry.pending === 0 && entry.committed === 0) index.delete(key);
   }
 
   /** Whatever was staged on top of the failed writes fails with them: it was decided on values that never came to be. */
@@ -207,7 +213,7 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
     queue = [];
     for (const { key, entry } of failed) {
       entry.staged = entry.committed;
-      if (entry.committed === 0) index.delete(key);
+      settle(key, entry);
     }
     busy = false;
     pump();
@@ -280,12 +286,13 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
     if (staged !== expected) return Promise.resolve({ ok: false, currentRevision: staged });
     if (value === undefined && staged === 0) return Promise.resolve({ ok: false, currentRevision: 0 });
     if (entry === undefined) {
-      entry = { committed: 0, staged: 0 };
+      entry = { committed: 0, staged: 0, pending: 0 };
       index.set(key, entry);
     }
     const revision = nextRevision;
     nextRevision += 1;
     entry.staged = value === undefined ? 0 : revision;
+    entry.pending += 1;
     cancelIdle?.();
     cancelIdle = undefined;
     const target = entry;

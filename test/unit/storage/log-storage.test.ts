@@ -110,6 +110,27 @@ describe('group commit', () => {
   });
 });
 
+test('a key that is deleted, made and deleted again while commits are under way can be made once more', async () => {
+  const { storage, commits } = await openSteered();
+  const writes = [storage.create('a', { text: '1' })];
+  await turns();
+  writes.push(storage.delete('a', 1));
+  commits[0]?.finish();
+  await turns();
+  writes.push(storage.create('a', { text: '3' }), storage.delete('a', 3));
+  commits[1]?.finish();
+  await turns();
+  writes.push(storage.create('a', { text: '5' }));
+  commits[2]?.finish();
+  await turns();
+  writes.push(storage.update('a', { text: '6' }, 5));
+  commits[3]?.finish();
+  await turns();
+  commits[4]?.finish();
+  expect(await Promise.all(writes)).toEqual([1, 2, 3, 4, 5, 6].map((revision) => ({ ok: true, revision })));
+  expect(await storage.get('a')).toEqual({ key: 'a', text: '6', revision: 6 });
+});
+
 describe('a failed commit', () => {
   test('fails everything staged after it, and nothing of it is seen', async () => {
     const { storage, commits } = await openSteered();
