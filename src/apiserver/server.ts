@@ -341,7 +341,10 @@ class HttpApiServer implements ApiServer {
     }
     const found = handlerOf({ method, target, query, kind, kubelet: this.#kubelet });
     const gone = new AbortController();
-    response.once('close', () => gone.abort());
+    // An answer that was sent whole has nobody to tell; making the reason of an abort is not free.
+    response.once('close', () => {
+      if (!response.writableFinished) gone.abort();
+    });
     const request = {
       method,
       raw,

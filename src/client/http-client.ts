@@ -3,7 +3,7 @@ import { Agent, request as httpsRequest } from 'node:https';
 import { type Clock, sleep, systemClock } from '../base/clock.ts';
 import { deepFreeze, type KubeObject, type List, type ObjectMeta, type ObjectRef } from '../machinery/object.ts';
 import { apiVersionOf, type Resource } from '../machinery/resource.ts';
-import { badRequest, type Status, StatusError } from '../machinery/status-error.ts';
+import { badRequest, type Status, StatusError, type StatusErrorOptions } from '../machinery/status-error.ts';
 import type {
   Client,
   DeleteOptions,
@@ -178,7 +178,7 @@ class Connection {
       ...(serverName === undefined ? {} : { servername: serverName }),
       ...(clientCertificate === undefined ? {} : { cert: clientCertificate.certificate, key: clientCertificate.key }),
     };
-    this.#agent = new Agent({ ...tls, keepAlive: true, maxSockets: maxConnections, maxFreeSockets: 8, scheduling: 'lifo' });
+    this.#agent = new Agent({ ...tls, keepAlive: true, maxSockets: maxConnections, maxFreeSockets: maxConnections, scheduling: 'lifo' });
     this.#watchAgent = new Agent({ ...tls, keepAlive: true, maxSockets: maxWatches, maxFreeSockets: 0 });
     this.#headers = { 'user-agent': userAgent, ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) };
   }
@@ -188,7 +188,17 @@ class Connection {
     this.#watchAgent.destroy();
   }
 
-  call(options: CallOptions): Promise<Answer> {
+  async call(options: CallOptions): Promise<Answer> {
+    try {
+      return await this.#send(options);
+    } catch (err) {
+      // The server closed a kept connection just as it was used; reading again is safe whatever it had seen.
+      if (options.method === 'GET' && err instanceof KeptConnectionLost) return this.#send(options);
+      throw err;
+    }
+  }
+
+  #send(options: CallOptions): Promise<Answer> {
     const { signal } = options;
     const body = options.body === undefined ? undefined : Buffer.from(JSON.stringify(options.body));
     return new Promise((resolve, reject) => {
@@ -196,8 +206,12 @@ class Connection {
         reject(signal.reason);
         return;
       }
-      const fail = (err: Error): void => reject(signal?.aborted ? signal.reason : unreachable(options, this.#base, err));
       const request = this.#open(options, this.#agent, body);
+      const fail = (err: NodeJS.ErrnoException): void => {
+        if (signal?.aborted) reject(signal.reason);
+        else if (request.reusedSocket && err.code === 'ECONNRESET') reject(new KeptConnectionLost(failureOf(options, this.#base, err)));
+        else reject(new StatusError(failureOf(options, this.#base, err)));
+      };
       request.setTimeout(idleTimeoutMs, () => request.destroy(new Error(`no answer within ${idleTimeoutMs / 1_000} s`)));
       request.once('error', fail);
       request.once('response', (response) => {
@@ -226,7 +240,7 @@ class Connection {
         if (err === undefined || signal.aborted) resolve();
         else reject(err);
       };
-      request.once('error', (err) => settle(unreachable(call, this.#base, err)));
+      request.once('error', (err) => settle(new StatusError(failureOf(call, this.#base, err))));
       request.once('response', (response) => {
         // A stream that breaks has ended: what was seen is good, and the watch goes on from there.
         response.once('error', () => settle());
@@ -348,13 +362,14 @@ function statusErrorOf({ code, text }: Answer): StatusError {
   return new StatusError({ code, reason, message: `the server answered ${code}: ${text.slice(0, 500).trim()}` });
 }
 
-const unreachable = ({ method, path }: CallOptions, base: URL, cause: Error): StatusError =>
-  new StatusError({
-    code: 503,
-    reason: 'ServiceUnavailable',
-    message: `${method} ${base.origin}${path}: ${cause.message}`,
-    cause,
-  });
+const failureOf = ({ method, path }: CallOptions, base: URL, cause: Error): StatusErrorOptions => ({
+  code: 503,
+  reason: 'ServiceUnavailable',
+  message: `${method} ${base.origin}${path}: ${cause.message}`,
+  cause,
+});
+
+class KeptConnectionLost extends StatusError {}
 
 /** `/api/v1/namespaces/NS/pods/NAME/status`, with names encoded. */
 function pathOf(resource: Resource, namespace: ObjectRef['namespace'], name?: string, subresource?: string): string {
