@@ -9,7 +9,8 @@ import type { EventRecorder } from '../reconcile/event-recorder.ts';
 import type { StepLog } from '../reconcile/step-log.ts';
 import type { AgentContext } from './agent-context.ts';
 import type { ConfigSource } from './config-source.ts';
-import type { ContainerRuntime, SandboxStatus } from './container-runtime.ts';
+import { containerLines, countsOf, type Measurement, type PodOnNode } from './container-metrics.ts';
+import type { ContainerRuntime } from './container-runtime.ts';
 import { createHeartbeat } from './heartbeat.ts';
 import type { KubeletMetrics } from './kubelet-metrics.ts';
 import type { MachineFacts } from './machine-facts.ts';
@@ -59,8 +60,8 @@ export interface NodeAgentOptions {
 export interface NodeAgent extends Component {
   readonly nodeName: string;
   /** The pods of this node as it knows them, with what the runtime has of each. */
-  pods(): Iterable<{ readonly pod: Pod; readonly sandbox: SandboxStatus | undefined }>;
-  podNamed(namespace: string, name: string): { readonly pod: Pod; readonly sandbox: SandboxStatus | undefined } | undefined;
+  pods(): Iterable<PodOnNode>;
+  podNamed(namespace: string, name: string): PodOnNode | undefined;
   /**
    * Ends the programs of all pods, each within its grace period and at most `maxGraceMs`; the pods stay in the API and run again with the
    * next start. Call after `stop`. Without it they run on, and the next start adopts them.
@@ -163,6 +164,25 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     for (const uid of await volumes.list()) if (!workers.has(uid)) await volumes.remove(uid);
   }
 
+  let measurement: Measurement = { stats: [], at: 0 };
+  let measuring = false;
+  /** Measures for the next scrape: one that asks does not wait, and the numbers carry their time. */
+  function measure(): void {
+    if (measuring) return;
+    measuring = true;
+    runtime
+      .stats()
+      .then((stats) => {
+        measurement = { stats, at: clock.now() };
+      })
+      .catch((err: unknown) => log.warn({ err }, 'Could not measure containers'))
+      .finally(() => {
+        measuring = false;
+      });
+  }
+
+  const podsOnNode = (): readonly PodOnNode[] => [...workers.values()].map(({ pod, sandbox }) => ({ pod, sandbox }));
+
   function scheduleHousekeeping(): void {
     if (abort.signal.aborted) return;
     cancelHousekeeping = clock.after(housekeepingMs, () => {
@@ -175,7 +195,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
   return {
     name: `node-agent ${nodeName}`,
     nodeName,
-    pods: () => [...workers.values()].map(({ pod, sandbox }) => ({ pod, sandbox })),
+    pods: podsOnNode,
     podNamed(namespace, name) {
       for (const { pod, sandbox } of workers.values()) {
         if (pod.metadata.name === name && pod.metadata.namespace === namespace) return { pod, sandbox };
@@ -187,7 +207,16 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       await options.pods.ready(signal);
       unsubscribe.push(runtime.onChange((uid) => queue.wake(uid)));
       if (runtime.runsPrograms) {
+        measure();
         unsubscribe.push(
+          options.metrics.addNode({
+            name: nodeName,
+            counts: () => countsOf(podsOnNode()),
+            containerLines() {
+              measure();
+              return containerLines(nodeName, podsOnNode(), measurement);
+            },
+          }),
           config.onChange((reference) => {
             for (const worker of workers.values()) {
               if (!worker.refersTo(reference)) continue;

@@ -57,11 +57,8 @@ export async function startContainer(options: StartOptions): Promise<void> {
     memory.state = 'Waiting';
     if (err instanceof ImageError) {
       if (err.reason === 'ErrImagePull') event('Warning', 'Failed', `Failed to pull image "${container.image}": ${err.message}`);
-      event(
-        'Warning',
-        err.reason === 'InvalidImageName' ? 'InspectFailed' : err.reason === 'ErrImageNeverPull' ? 'ErrImageNeverPull' : 'Failed',
-        err.reason === 'ErrImagePull' ? 'Error: ErrImagePull' : err.message,
-      );
+      else event('Warning', err.reason === 'InvalidImageName' ? 'InspectFailed' : err.reason, err.message);
+      event('Warning', 'Failed', `Error: ${err.reason}`);
     } else {
       event('Warning', 'Failed', `Error: ${memory.failure.message}`);
     }
@@ -219,7 +216,7 @@ export function watchContainer(
         fieldPath: fieldPathOf(pod, container.name),
       });
     },
-    onResult: (type, success) => context.metrics.probed(type, success, pod, container.name),
+    onResult: (type, success) => context.metrics.probed(context.nodeName, type, success, pod, container.name),
   });
   memory.probed = { containerId, ...probes.results };
   onStarted(containerId, probes);

@@ -1,6 +1,6 @@
 import type { Pod } from '../api/core/v1/pod.ts';
 import { buckets, type Metrics } from '../base/metrics.ts';
-import { allContainers } from './pod-references.ts';
+import { containerHeader, type NodeCounts, nodeCountLines } from './container-metrics.ts';
 import type { ProbeType } from './probes.ts';
 
 /** The `kubelet_*` and `prober_*` counters of the agents that share a metrics path. */
@@ -10,9 +10,21 @@ export interface KubeletMetrics {
   podStarted(durationMs: number): void;
   podWorked(operation: 'create' | 'sync' | 'terminate', durationMs: number): void;
   relisted(durationMs: number): void;
-  probed(type: ProbeType, success: boolean, pod: Pod, container: string): void;
+  probed(node: string, type: ProbeType, success: boolean, pod: Pod, container: string): void;
   /** The pod is gone: its series end. */
   forgetPod(pod: Pod): void;
+  /** Adds what is measured of a node at each scrape. Returns a function that takes it out again. */
+  addNode(node: MeasuredNode): () => void;
+  /** `prober_probe_total` of the pods of one node, or of all. */
+  probeLines(node?: string): Iterable<string>;
+}
+
+/** A node as its metrics show it. */
+export interface MeasuredNode {
+  readonly name: string;
+  /** Lines of its containers, from the last measurement; asks for a new one. */
+  containerLines(): Iterable<string>;
+  counts(): NodeCounts;
 }
 
 const operations = [
@@ -62,18 +74,25 @@ export function createKubeletMetrics(metrics: Metrics): KubeletMetrics {
     help: 'Time to list what the runtime holds.',
     buckets: [...buckets.request],
   });
-  const probes = metrics.counter({
-    name: 'prober_probe_total',
-    help: 'Probes of containers, by result.',
-    labelNames: ['probe_type', 'result', 'namespace', 'pod', 'container'],
+  const probes = new Map<string, { readonly node: string; readonly counts: Map<string, { successful: number; failed: number }> }>();
+  const nodes = new Set<MeasuredNode>();
+  metrics.addCollector(function* () {
+    yield* probeLines();
+    yield* nodeCountLines([...nodes].map((node) => ({ name: node.name, ...node.counts() })));
+    yield containerHeader;
+    for (const node of nodes) yield* node.containerLines();
   });
-  const probeLabels = (type: ProbeType, result: string, { metadata }: Pod, container: string) => ({
-    probe_type: `${type.charAt(0).toUpperCase()}${type.slice(1)}`,
-    result,
-    namespace: metadata.namespace ?? '',
-    pod: metadata.name,
-    container,
-  });
+
+  function* probeLines(only?: string): Iterable<string> {
+    yield '# HELP prober_probe_total Probes of containers, by result.\n# TYPE prober_probe_total counter\n';
+    for (const { node, counts } of probes.values()) {
+      if (only !== undefined && node !== only) continue;
+      for (const [labels, { successful, failed }] of counts) {
+        yield `prober_probe_total{${labels},result="successful"} ${successful}\nprober_probe_total{${labels},result="failed"} ${failed}\n`;
+      }
+    }
+  }
+
   // prom-client hashes its labels on each call; one lookup here keeps that off the path of a pod.
   const byOperation = new Map(
     operations.map((operation) => {
@@ -106,17 +125,21 @@ export function createKubeletMetrics(metrics: Metrics): KubeletMetrics {
     podStarted: (durationMs) => podStart.observe(durationMs / 1_000),
     podWorked: (operation, durationMs) => work[operation].observe(durationMs / 1_000),
     relisted: (durationMs) => relist.observe(durationMs / 1_000),
-    probed(type, success, pod, container) {
+    probed(node, type, success, pod, container) {
+      const { namespace = '', name, uid = '' } = pod.metadata;
+      const entry = probes.get(uid) ?? { node, counts: new Map<string, { successful: number; failed: number }>() };
+      probes.set(uid, entry);
+      const labels = `probe_type="${type.charAt(0).toUpperCase()}${type.slice(1)}",namespace="${namespace}",pod="${name}",container="${container}"`;
       // Both from the start, or the first failure would be no increase.
-      probes.inc(probeLabels(type, 'successful', pod, container), success ? 1 : 0);
-      probes.inc(probeLabels(type, 'failed', pod, container), success ? 0 : 1);
+      const counts = entry.counts.get(labels) ?? { successful: 0, failed: 0 };
+      counts[success ? 'successful' : 'failed'] += 1;
+      entry.counts.set(labels, counts);
     },
-    forgetPod(pod) {
-      for (const { name } of allContainers(pod)) {
-        for (const type of ['startup', 'readiness', 'liveness'] as const) {
-          for (const result of ['successful', 'failed']) probes.remove(probeLabels(type, result, pod, name));
-        }
-      }
+    forgetPod: ({ metadata }) => void probes.delete(metadata.uid ?? ''),
+    addNode(node) {
+      nodes.add(node);
+      return () => nodes.delete(node);
     },
+    probeLines,
   };
 }

@@ -5,6 +5,7 @@ import type { MachineFacts } from './machine-facts.ts';
 
 export interface NodeDescription {
   readonly name: string;
+  /** Empty when it cannot be reached, as a simulated one. */
   readonly internalIP: string;
   /** 0 when there is no kubelet API. */
   readonly kubeletPort: number;
@@ -55,10 +56,7 @@ export function nodeStatusOf(description: NodeDescription, before: NodeStatus | 
     capacity,
     allocatable,
     conditions: [...others, ...own],
-    addresses: [
-      { type: 'InternalIP', address: internalIP },
-      { type: 'Hostname', address: name },
-    ],
+    addresses: [...(internalIP === '' ? [] : [{ type: 'InternalIP', address: internalIP }]), { type: 'Hostname', address: name }],
     daemonEndpoints: { kubeletEndpoint: { Port: kubeletPort } },
     nodeInfo: {
       machineID: machine.machineID,
