@@ -1,4 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { configMaps as configMapResource } from '../../src/api/core/v1/config-map.ts';
+import { namespaces } from '../../src/api/core/v1/namespace.ts';
+import { parseYamlDocuments } from '../../src/machinery/yaml.ts';
 import { startTestApiServer, type TestApiServer } from '../support/api-server.ts';
 
 const configMaps = '/api/v1/namespaces/default/configmaps';
@@ -111,6 +114,30 @@ describe('verbs over HTTP', () => {
     expect((await get(`${pods}/nope`)).json).toMatchObject({ kind: 'Status', code: 404 });
     const created = await post(configMaps, { metadata: { name: 'tt' } }, { accept: table });
     expect(created.json).toMatchObject({ kind: 'Table', rows: [{ object: { metadata: { name: 'tt' } } }] });
+  });
+
+  it('sends long lists in chunks, in every form', async () => {
+    const client = cluster.api.clientFor();
+    const count = 2_000;
+    await client.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'long' } });
+    await Promise.all(
+      Array.from({ length: count }, (_, index) =>
+        client.create(configMapResource, {
+          apiVersion: 'v1',
+          kind: 'ConfigMap',
+          metadata: { name: `n${String(index).padStart(4, '0')}`, namespace: 'long' },
+          data: { text: 'line\n'.repeat(20) },
+        }),
+      ),
+    );
+    const path = '/api/v1/namespaces/long/configmaps';
+    const json = await cluster.fetch(path);
+    expect(json.headers['transfer-encoding']).toBe('chunked');
+    expect(json.json.items).toHaveLength(count);
+    expect((await cluster.fetch(path, { headers: { accept: table } })).json.rows).toHaveLength(count);
+    const yaml = await cluster.fetch(path, { headers: { accept: 'application/yaml' } });
+    const [list] = parseYamlDocuments(yaml.text, { maxBytes: 10_000_000, maxDepth: 20, maxAliases: 0, maxDocuments: 1 });
+    expect((list?.value as { items: unknown[] }).items).toEqual(json.json.items);
   });
 
   it('patches by media type', async () => {
