@@ -89,6 +89,7 @@ const maxConnections = 10_000;
 /** Until the last byte of a body; bounds clients that send slowly. */
 const requestTimeoutMs = 60_000;
 const headersTimeoutMs = 20_000;
+const handshakeTimeoutMs = 10_000;
 const keepAliveTimeoutMs = 120_000;
 const renewalIntervalMs = 86_400_000;
 const drainMs = 10_000;
@@ -157,11 +158,7 @@ class HttpApiServer implements ApiServer {
     const { address, port, log } = this.#options;
     const app = await this.#createApp();
     this.#app = app;
-    try {
-      await app.listen({ host: address, port });
-    } catch (err) {
-      throw new Error(`listen on ${address}:${port}`, { cause: err });
-    }
+    await app.listen({ host: address, port });
     const { port: actualPort } = app.server.address() as AddressInfo;
     this.#url = `https://${urlHostOf(address)}:${actualPort}`;
     this.#scheduleRenewal();
@@ -194,6 +191,7 @@ class HttpApiServer implements ApiServer {
         rejectUnauthorized: false,
         minVersion: 'TLSv1.2',
         ALPNProtocols: ['http/1.1'],
+        handshakeTimeout: handshakeTimeoutMs,
         keepAlive: true,
         keepAliveInitialDelay: 30_000,
       },

@@ -50,6 +50,7 @@ const leafLifetimeMs = 365 * dayMs;
 const renewBeforeMs = 90 * dayMs;
 /** Certificates begin in the past, so that a peer whose clock is behind accepts them. */
 const backdateMs = 3_600_000;
+const fileMode = 0o600;
 
 const signing = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 
@@ -212,12 +213,13 @@ async function writeKeyPair(directory: string, name: string, { certificate, key 
   await writePrivateFile(join(directory, `${name}.crt`), certificate);
 }
 
-/** Whole or not at all, on disk when it resolves, readable by `mode` only. */
-export async function writePrivateFile(path: string, text: string, mode = 0o600): Promise<void> {
+/** Whole or not at all, on disk when it resolves, readable by this user only. */
+async function writePrivateFile(path: string, text: string): Promise<void> {
   const temporary = `${path}.${process.pid}.tmp`;
-  const file = await open(temporary, 'w', mode);
+  const file = await open(temporary, 'w', fileMode);
   try {
-    await file.chmod(mode);
+    // One that a crash left behind may have been opened by others.
+    await file.chmod(fileMode);
     await file.writeFile(text);
     await file.sync();
   } finally {

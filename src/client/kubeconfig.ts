@@ -10,7 +10,7 @@ export type KubeconfigConnection = Pick<HttpClientOptions, 'server' | 'caCertifi
 };
 
 /** A kubeconfig that cannot be used; `hint` says what would help. */
-export class KubeconfigError extends Error {
+class KubeconfigError extends Error {
   readonly hint: string;
 
   constructor(message: string, hint: string, cause?: unknown) {

@@ -10,7 +10,7 @@ import type { ApiServiceOptions } from '../../src/apiserver/api-service.ts';
 import { bootstrap } from '../../src/apiserver/bootstrap.ts';
 import { createAuthenticator } from '../../src/apiserver/http/authentication.ts';
 import { createOpenApi } from '../../src/apiserver/openapi.ts';
-import { type ApiServer, createApiServer } from '../../src/apiserver/server.ts';
+import { type ApiServer, type ApiServerOptions, createApiServer } from '../../src/apiserver/server.ts';
 import { apiServerUser } from '../../src/apiserver/user.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { createLog } from '../../src/base/log.ts';
@@ -25,6 +25,7 @@ import { type CommandResult, run } from './cluster.ts';
 export interface TestApiServer {
   readonly api: TestApi;
   readonly server: ApiServer;
+  readonly serverOptions: ApiServerOptions;
   readonly metrics: Metrics;
   readonly pki: Pki;
   readonly adminCertificate: KeyPair;
@@ -95,7 +96,7 @@ export async function serveTestApi(api: TestApi): Promise<TestApiServer> {
   const directory = await mkdtemp(join(tmpdir(), 'apiserver-'));
   const metrics = createMetrics();
   const schemas = loadSchemas(builtInKinds.map((kind) => kind.schemas));
-  const server = createApiServer({
+  const serverOptions: ApiServerOptions = {
     service: api.service,
     tls: {
       caCertificate: pki.caCertificate,
@@ -119,7 +120,8 @@ export async function serveTestApi(api: TestApi): Promise<TestApiServer> {
     random: Math.random,
     log: createLog({ level: process.env.TEST_LOG_LEVEL ?? 'silent' }),
     version: '0.1.0',
-  });
+  };
+  const server = createApiServer(serverOptions);
   await server.start({ signal: new AbortController().signal });
   const kubeconfig = join(directory, 'kubeconfig');
   const connection = { server: server.url, caCertificate: pki.caCertificate, clientCertificate: adminCertificate };
@@ -129,6 +131,7 @@ export async function serveTestApi(api: TestApi): Promise<TestApiServer> {
   return {
     api,
     server,
+    serverOptions,
     metrics,
     pki,
     adminCertificate,

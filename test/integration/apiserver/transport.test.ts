@@ -3,7 +3,9 @@ import { join } from 'node:path';
 import { connect as tlsConnect } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
+import { createApiServer } from '../../../src/apiserver/server.ts';
 import { systemClock } from '../../../src/base/clock.ts';
+import { createMetrics } from '../../../src/base/metrics.ts';
 import { openPki } from '../../../src/base/pki.ts';
 import { createHttpClient } from '../../../src/client/http-client.ts';
 import { loadKubeconfig } from '../../../src/client/kubeconfig.ts';
@@ -129,6 +131,16 @@ describe('the API server on the wire', () => {
     expect((await cluster.fetch('/metrics/apiserver')).text.split('\n')[0]).toBe(text.split('\n')[0]);
     const zipped = await cluster.fetch('/metrics', { headers: { 'accept-encoding': 'gzip' } });
     expect(zipped.headers['content-encoding']).toBe('gzip');
+  });
+
+  it('says which port is taken', async () => {
+    const { hostname, port } = new URL(cluster.server.url);
+    const second = createApiServer({ ...cluster.serverOptions, metrics: createMetrics(), port: Number(port) });
+    await expect(second.start({ signal: new AbortController().signal })).rejects.toMatchObject({
+      code: 'EADDRINUSE',
+      message: expect.stringContaining(`${hostname}:${port}`),
+    });
+    await second.stop();
   });
 
   it('says that it does not impersonate', async () => {
