@@ -58,7 +58,7 @@ import { createScheduler } from '../scheduler/scheduler.ts';
 import { openSqliteStorage } from '../storage/sqlite/storage.ts';
 import { createOverviewSource } from '../web/overview.ts';
 import { createWeb } from '../web/server.ts';
-// STATE1
+import { createStateCollector } from '../web/state-metrics.ts';
 import { type Configuration, filesOf } from './configuration.ts';
 import { claimNetwork, type Endpoints, ensureToken, type Network, writePrivateFile } from './data-directory.ts';
 import { explainStartFailure } from './explain.ts';
@@ -266,7 +266,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     clusterName: basename(resolve(configuration.dataDirectory, '..')),
     version,
   });
-  // STATE2
+  metrics.state.addCollector(createStateCollector(informers));
   await start([web]);
 
   // 7. GitOps: what Git says is put in force.
