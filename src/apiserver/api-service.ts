@@ -5,7 +5,7 @@ import type { Eviction } from '../api/policy/v1/eviction.ts';
 import { type Clock, systemClock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Metrics } from '../base/metrics.ts';
-import type { DeleteOptions } from '../client/client.ts';
+import type { DeleteOptions, Patch } from '../client/client.ts';
 import type { KindDefinition } from '../machinery/kind.ts';
 import { type KubeObject, keyOf, type ObjectRef } from '../machinery/object.ts';
 import type { SchemaSet } from '../machinery/schema.ts';
@@ -17,11 +17,12 @@ import { createKindTable } from './kind-table.ts';
 import { startCompaction } from './registry/compaction.ts';
 import { BodyDecoder } from './registry/decoding.ts';
 import { startEventExpiry } from './registry/event-expiry.ts';
+import { FieldOwners } from './registry/field-owners.ts';
 import { invalidPatch, patched } from './registry/patching.ts';
 import { listObjects, watchObjects } from './registry/reads.ts';
 import { startRegistry } from './registry/registry.ts';
-import { bound, isPods, scaleOf, scalePathsOf, withScale } from './registry/subresources.ts';
-import { createWriter, type Modification } from './registry/writes.ts';
+import { appliedScale, bound, isPods, scaleOf, scalePathsOf, withScale } from './registry/subresources.ts';
+import { type Application, createWriter, type Modification } from './registry/writes.ts';
 import type { ApiService, RequestInfo, WriteRequest } from './service.ts';
 
 export interface ApiServiceOptions {
@@ -69,6 +70,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
     registry,
     admission: admissionOrder({ registry, serviceCidr, loopbackCidr, random }),
     decoder: new BodyDecoder(schemas),
+    owners: new FieldOwners(schemas),
     clock,
     random,
     ...(options.newUid === undefined ? {} : { newUid: options.newUid }),
@@ -112,6 +114,23 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
       }
       default:
         throw notImplemented(`updates of ${kind.resource}/${subresource}`);
+    }
+  }
+
+  function applicationOf({ subresource }: RequestInfo, kind: KindDefinition, { body }: Patch): Application {
+    if (subresource !== undefined && !kind.subresources.some(({ name }) => name === subresource)) throw noSuchSubresource();
+    switch (subresource) {
+      case undefined:
+        return { part: 'main', patch: body };
+      case 'status':
+        return { part: 'status', patch: body };
+      case 'scale': {
+        const paths = scalePathsOf(kind);
+        if (paths === undefined) throw noSuchSubresource();
+        return { part: 'main', patch: appliedScale(kind, body, paths) };
+      }
+      default:
+        throw notImplemented(`apply to ${kind.resource}/${subresource}`);
     }
   }
 
@@ -174,6 +193,11 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
     async patch(request, kind, ref, patch) {
       check(request, 'patch', kind, ref);
       checkFieldManager(request, 'PatchOptions');
+      checkApplyOptions(request, patch);
+      if (patch.type === 'apply') {
+        const applied = await writer.apply(request, kind, ref, applicationOf(request, kind, patch));
+        return { object: answerOf(request, kind, applied.object), created: applied.created };
+      }
       const schemaName = request.subresource === 'scale' ? 'io.k8s.api.autoscaling.v1.Scale' : kind.schemaName;
       const change = (current: KubeObject): KubeObject => patched(current, patch, schemas, schemaName);
       const modification = { ...modificationOf(request, kind, change), refuse: (why: string) => invalidPatch(patch, why) };
@@ -242,6 +266,20 @@ const success = Object.freeze({
 
 const noSuchSubresource = (): StatusError =>
   new StatusError({ code: 404, reason: 'NotFound', message: 'the server could not find the requested resource', details: {} });
+
+function checkApplyOptions({ fieldManager = '', force }: WriteRequest & { readonly force?: boolean }, { type }: Patch): void {
+  const options = { group: 'meta.k8s.io', kind: 'PatchOptions' };
+  if (type === 'apply' && fieldManager === '') {
+    throw invalid(options, '', [
+      { type: 'FieldValueRequired', field: 'fieldManager', message: 'Required value: is required for apply patch' },
+    ]);
+  }
+  if (type !== 'apply' && force === true) {
+    throw invalid(options, '', [
+      { type: 'FieldValueForbidden', field: 'force', message: 'Forbidden: may not be specified for non-apply patch' },
+    ]);
+  }
+}
 
 function checkFieldManager({ fieldManager = '' }: WriteRequest, options: string): void {
   if (fieldManager.length <= maxFieldManagerBytes) return;

@@ -101,7 +101,10 @@ export function createLocalClient({ service, user, userAgent }: LocalClientOptio
       return (await service.update(writeOf(options, options?.subresource), kindOf(resource), object.metadata, object)) as never;
     },
     async patch(resource, ref, patch, options) {
-      const request = { ...writeOf(options, options?.subresource), ...(options?.force === undefined ? {} : { force: options.force }) };
+      const write = writeOf(options, options?.subresource);
+      // Applying needs a manager that the caller chose: its fields are the ones it names again next time.
+      const named = patch.type === 'apply' ? { ...write, fieldManager: options?.fieldManager } : write;
+      const request = { ...named, ...(options?.force === undefined ? {} : { force: options.force }) };
       return (await service.patch(request, kindOf(resource), ref, patch)).object as never;
     },
     async delete(resource, ref, options = {}) {

@@ -357,6 +357,173 @@ describe.each(targets)('client $name', ({ start }) => {
     });
   });
 
+  describe('owners of fields', () => {
+    const ownersOf = ({ metadata }: KubeObject) =>
+      (metadata.managedFields ?? []).map(({ manager, operation, subresource, fieldsV1 }) => ({
+        manager,
+        operation,
+        ...(subresource === undefined ? {} : { subresource }),
+        fieldsV1,
+      }));
+    const data = (...keys: string[]) => ({ 'f:data': { '.': {}, ...Object.fromEntries(keys.map((key) => [`f:${key}`, {}])) } });
+
+    test('are recorded for every write', async () => {
+      const created = await client.create(configMaps, configMapOf('a', { x: '1' }), { fieldManager: 'maker' });
+      expect(ownersOf(created)).toEqual([{ manager: 'maker', operation: 'Update', fieldsV1: data('x') }]);
+      const patch = { type: 'merge', body: { data: { y: '2' } } } as const;
+      const patched = await client.patch(configMaps, created.metadata, patch, { fieldManager: 'changer' });
+      expect(ownersOf(patched)).toEqual(
+        expect.arrayContaining([
+          { manager: 'maker', operation: 'Update', fieldsV1: data('x') },
+          { manager: 'changer', operation: 'Update', fieldsV1: { 'f:data': { 'f:y': {} } } },
+        ]),
+      );
+    });
+
+    test('of status are recorded with the subresource', async () => {
+      const created = await client.create(deployments, deploymentOf('web'), { fieldManager: 'maker' });
+      const next = { ...created, status: { replicas: 1, observedGeneration: 1 } };
+      const updated = await client.update(deployments, next, { subresource: 'status', fieldManager: 'controller' });
+      expect(ownersOf(updated).find(({ manager }) => manager === 'controller')).toEqual({
+        manager: 'controller',
+        operation: 'Update',
+        subresource: 'status',
+        fieldsV1: { 'f:status': { 'f:observedGeneration': {}, 'f:replicas': {} } },
+      });
+    });
+
+    test('stay as they are when a write changes nothing', async () => {
+      const created = await client.create(configMaps, configMapOf('a', { x: '1' }), { fieldManager: 'maker' });
+      const { managedFields: _, ...metadata } = created.metadata;
+      const same = await client.update(configMaps, { ...created, metadata }, { fieldManager: 'other' });
+      expect(same).toEqual(created);
+    });
+
+    test('are given up with [{}]', async () => {
+      const { metadata } = await client.create(configMaps, configMapOf('a', { x: '1' }), { fieldManager: 'maker' });
+      const patched = await client.patch(configMaps, metadata, { type: 'merge', body: { metadata: { managedFields: [{}] } } });
+      expect(patched.metadata.managedFields).toBeUndefined();
+    });
+  });
+
+  describe('apply', () => {
+    const ref = { namespace: 'shop', name: 'a' };
+    const apply = (data: Record<string, string>, fieldManager: string, options: { force?: boolean; dryRun?: boolean } = {}) =>
+      client.patch(
+        configMaps,
+        ref,
+        { type: 'apply', body: { apiVersion: 'v1', kind: 'ConfigMap', metadata: ref, data } },
+        { fieldManager, ...options },
+      );
+
+    test('makes the object, then changes it, and does nothing the third time', async () => {
+      const created = await apply({ x: '1' }, 'm1');
+      expect(created).toMatchObject({ data: { x: '1' }, metadata: { managedFields: [{ manager: 'm1', operation: 'Apply' }] } });
+      expect(created.metadata.uid).toBeDefined();
+      const changed = await apply({ x: '2', y: '1' }, 'm1');
+      expect(changed.data).toEqual({ x: '2', y: '1' });
+      expect(await apply({ x: '2', y: '1' }, 'm1')).toEqual(changed);
+    });
+
+    test('removes what its manager no longer names and nobody else owns', async () => {
+      await apply({ x: '1', y: '1' }, 'm1');
+      await apply({ y: '1' }, 'm2');
+      expect((await apply({}, 'm1')).data).toEqual({ y: '1' });
+    });
+
+    test('conflicts with another manager, unless forced', async () => {
+      await apply({ x: '1' }, 'm1');
+      const err = await failureOf(apply({ x: '2' }, 'm2'));
+      expect(err.toStatus()).toMatchObject({
+        code: 409,
+        message: 'Apply failed with 1 conflict: conflict with "m1": .data.x',
+        details: { causes: [{ reason: 'FieldManagerConflict', message: 'conflict with "m1"', field: '.data.x' }] },
+      });
+      const forced = await apply({ x: '2' }, 'm2', { force: true });
+      expect(forced.data).toEqual({ x: '2' });
+      expect(forced.metadata.managedFields?.map(({ manager }) => manager)).toEqual(['m2']);
+    });
+
+    test('conflicts with what an update owns', async () => {
+      await apply({ x: '1' }, 'm1');
+      await client.patch(configMaps, ref, { type: 'merge', body: { data: { x: '9' } } }, { fieldManager: 'mytool' });
+      const err = await failureOf(apply({ x: '1' }, 'm1'));
+      expect(err.message).toBe('Apply failed with 1 conflict: conflict with "mytool" using v1: .data.x');
+    });
+
+    test('of values in another spelling does nothing the second time', async () => {
+      const body = (cpu: string) => ({
+        apiVersion: 'apps/v1',
+        kind: 'Deployment',
+        metadata: { name: 'web', namespace: 'shop' },
+        spec: {
+          selector: { matchLabels: { app: 'web' } },
+          template: {
+            metadata: { labels: { app: 'web' } },
+            spec: { containers: [{ name: 'main', image: 'host/sh', resources: { requests: { cpu } } }] },
+          },
+        },
+      });
+      const web = { namespace: 'shop', name: 'web' };
+      const first = await client.patch(deployments, web, { type: 'apply', body: body('1000m') }, { fieldManager: 'm1' });
+      expect(first.spec.template.spec?.containers[0]?.resources?.requests).toEqual({ cpu: '1' });
+      const second = await client.patch(deployments, web, { type: 'apply', body: body('1000m') }, { fieldManager: 'm1' });
+      expect(second.metadata.resourceVersion).toBe(first.metadata.resourceVersion);
+      expect(second.metadata.generation).toBe(1);
+    });
+
+    test('to status owns status alone', async () => {
+      const { metadata } = await client.create(deployments, deploymentOf('web'), { fieldManager: 'maker' });
+      const body = {
+        apiVersion: 'apps/v1',
+        kind: 'Deployment',
+        metadata: { name: 'web' },
+        spec: { replicas: 9 },
+        status: { conditions: [{ type: 'X', status: 'True' }] },
+      };
+      const applied = await client.patch(deployments, metadata, { type: 'apply', body }, { fieldManager: 'ctl', subresource: 'status' });
+      expect(applied.spec.replicas).toBe(1);
+      expect(applied.status?.conditions).toMatchObject([{ type: 'X', status: 'True' }]);
+      const owner = applied.metadata.managedFields?.find(({ manager }) => manager === 'ctl');
+      expect(owner).toMatchObject({ operation: 'Apply', subresource: 'status' });
+      expect(owner?.fieldsV1).toEqual({
+        'f:status': { 'f:conditions': { 'k:{"type":"X"}': { '.': {}, 'f:status': {}, 'f:type': {} } } },
+      });
+    });
+
+    test('stores nothing in a dry run', async () => {
+      await apply({ x: '1' }, 'm1', { dryRun: true });
+      expect(isNotFound(await failureOf(client.get(configMaps, ref)))).toBe(true);
+      await apply({ x: '1' }, 'm1');
+      expect((await apply({ x: '2' }, 'm1', { dryRun: true })).data).toEqual({ x: '2' });
+      expect((await client.get(configMaps, ref)).data).toEqual({ x: '1' });
+    });
+
+    test('of one new object by many makes it once', async () => {
+      const applied = await Promise.all(Array.from({ length: 10 }, (_, n) => apply({ [`k${n}`]: '1' }, `m${n}`)));
+      expect(new Set(applied.map(({ metadata }) => metadata.uid)).size).toBe(1);
+      expect(Object.keys((await client.get(configMaps, ref)).data ?? {})).toHaveLength(10);
+    });
+
+    test('refuses what it cannot mean', async () => {
+      const body = { apiVersion: 'v1', kind: 'ConfigMap', metadata: ref };
+      const unnamed = await failureOf(
+        client.patch(configMaps, ref, { type: 'apply', body: { ...body, metadata: { name: 'b' } } }, { fieldManager: 'm' }),
+      );
+      expect(unnamed).toMatchObject({ code: 400, message: 'the name of the object (b) does not match the name on the URL (a)' });
+      const kindless = await failureOf(client.patch(configMaps, ref, { type: 'apply', body: { data: {} } }, { fieldManager: 'm' }));
+      expect(kindless).toMatchObject({ code: 400, message: 'invalid object type: /, Kind=' });
+      const unknown = await failureOf(client.patch(configMaps, ref, { type: 'apply', body: { ...body, foo: 1 } }, { fieldManager: 'm' }));
+      expect(unknown.code).toBe(500);
+      expect(unknown.message).toContain('.foo: field not declared in schema');
+      const anonymous = await failureOf(client.patch(configMaps, ref, { type: 'apply', body }));
+      expect(anonymous).toMatchObject({
+        code: 422,
+        message: 'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch',
+      });
+    });
+  });
+
   describe('lists', () => {
     beforeEach(async () => {
       for (const [name, labels] of [

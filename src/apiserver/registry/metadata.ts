@@ -1,4 +1,5 @@
 import { deepEqual, type ObjectMeta } from '../../machinery/object.ts';
+import { sameOwners } from './field-owners.ts';
 
 /** Metadata as the server writes it: what clients may say is taken over, what the server owns is not. Fields have one order. */
 
@@ -40,7 +41,7 @@ export function updatedMetadata(stored: ObjectMeta, given: ObjectMeta): ObjectMe
   return draft;
 }
 
-const clientFields = ['labels', 'annotations', 'ownerReferences', 'finalizers', 'managedFields'] as const;
+const clientFields = ['labels', 'annotations', 'ownerReferences', 'finalizers'] as const;
 
 function copyClientFields(draft: Draft, given: ObjectMeta, stored: ObjectMeta | undefined): void {
   for (const field of clientFields) {
@@ -49,6 +50,9 @@ function copyClientFields(draft: Draft, given: ObjectMeta, stored: ObjectMeta | 
     const kept = stored?.[field];
     (draft as Record<string, unknown>)[field] = kept !== undefined && deepEqual(kept, value) ? kept : value;
   }
+  // Who sends no owners means no change of them; who sends an empty list gives them up.
+  const owners = given.managedFields ?? stored?.managedFields;
+  if (owners !== undefined) draft.managedFields = deepEqual(owners, stored?.managedFields) ? (stored?.managedFields ?? owners) : owners;
 }
 
 function isEmpty(value: object): boolean {
@@ -56,7 +60,7 @@ function isEmpty(value: object): boolean {
   return true;
 }
 
-/** Whether two metadata of one object say the same; resourceVersion is not looked at. */
+/** Whether two metadata of one object say the same; resourceVersion and the times of the owners are not looked at. */
 export function sameMetadata(a: ObjectMeta, b: ObjectMeta): boolean {
   const left = a as unknown as Readonly<Record<string, unknown>>;
   const right = b as unknown as Readonly<Record<string, unknown>>;
@@ -64,8 +68,8 @@ export function sameMetadata(a: ObjectMeta, b: ObjectMeta): boolean {
   for (const key in left) {
     if (key === 'resourceVersion') continue;
     fields += 1;
-    if (!deepEqual(left[key], right[key])) return false;
+    if (key !== 'managedFields' && !deepEqual(left[key], right[key])) return false;
   }
   for (const key in right) if (key !== 'resourceVersion') fields -= 1;
-  return fields === 0;
+  return fields === 0 && sameOwners(a.managedFields, b.managedFields);
 }

@@ -5,6 +5,7 @@ import { timestampOf } from '../../base/clock.ts';
 import { setCondition } from '../../machinery/conditions.ts';
 import type { KindDefinition } from '../../machinery/kind.ts';
 import type { DynamicObject, KubeObject } from '../../machinery/object.ts';
+import { apiVersionOf } from '../../machinery/resource.ts';
 import { compileLabelSelector, type LabelSelectorObject } from '../../machinery/selector.ts';
 import { badRequest, conflict, invalid, StatusError } from '../../machinery/status-error.ts';
 
@@ -69,6 +70,15 @@ export function withScale(object: KubeObject, scale: Scale, paths: ScalePaths): 
     ...(resourceVersion === undefined ? {} : { resourceVersion }),
   };
   return { ...(setAt(object, paths.specReplicas, replicas) as DynamicObject), metadata };
+}
+
+/** What an applied Scale says of the object it scales. */
+export function appliedScale(kind: KindDefinition, scale: unknown, paths: ScalePaths): unknown {
+  const { apiVersion, kind: scaleKind, metadata, spec } = (scale ?? {}) as Partial<Scale>;
+  if (apiVersion !== 'autoscaling/v1' || scaleKind !== 'Scale')
+    throw badRequest(`invalid object type: ${apiVersion ?? '/'}, Kind=${scaleKind ?? ''}`);
+  const object = { apiVersion: apiVersionOf(kind), kind: kind.kind, metadata };
+  return spec?.replicas === undefined ? object : setAt(object, paths.specReplicas, spec.replicas);
 }
 
 function valueAt(value: unknown, path: readonly string[]): unknown {

@@ -20,6 +20,7 @@ import type { DeleteOutcome, WriteRequest } from '../service.ts';
 import type { BodyDecoder } from './decoding.ts';
 import { checkDeleteOptions, deletionOf, isReleased, warningOfOrphans } from './deletion.ts';
 import { atRevision, encode, inFieldOrder, withoutRevision } from './encoding.ts';
+import type { FieldOwners } from './field-owners.ts';
 import { KeyLock } from './key-lock.ts';
 import { storeKeyOf } from './keys.ts';
 import { createdMetadata, sameMetadata, updatedMetadata } from './metadata.ts';
@@ -33,6 +34,13 @@ import type { Registry } from './registry.ts';
 export interface Writer {
   create(request: WriteRequest, kind: KindDefinition, namespace: string | undefined, object: KubeObject): Promise<KubeObject>;
   modify(request: WriteRequest, kind: KindDefinition, ref: ObjectRef, modification: Modification): Promise<KubeObject>;
+  /** Server-side apply: makes the object when it is not there, unless it is a subresource that is applied. */
+  apply(
+    request: WriteRequest & { readonly force?: boolean },
+    kind: KindDefinition,
+    ref: ObjectRef,
+    application: Application,
+  ): Promise<{ readonly object: KubeObject; readonly created: boolean }>;
   delete(request: WriteRequest, kind: KindDefinition, ref: ObjectRef, options: DeleteOptions): Promise<DeleteOutcome>;
 }
 
@@ -45,10 +53,16 @@ export interface Modification {
   readonly refuse?: (why: string) => StatusError;
 }
 
+export interface Application {
+  readonly part: 'main' | 'status';
+  readonly patch: unknown;
+}
+
 export interface WriterOptions {
   readonly registry: Registry;
   readonly admission: AdmissionChain;
   readonly decoder: BodyDecoder;
+  readonly owners: FieldOwners;
   readonly clock: Clock;
   /** [0, 1), for generated names. */
   readonly random?: () => number;
@@ -61,7 +75,15 @@ const maxNameDraws = 8;
 const maxAttempts = 5;
 const catchUpMs = 3000;
 
-export function createWriter({ registry, admission, decoder, clock, random = Math.random, newUid = randomUUID }: WriterOptions): Writer {
+export function createWriter({
+  registry,
+  admission,
+  decoder,
+  owners,
+  clock,
+  random = Math.random,
+  newUid = randomUUID,
+}: WriterOptions): Writer {
   const lock = new KeyLock();
   const { storage, counters } = registry;
 
@@ -84,15 +106,10 @@ export function createWriter({ registry, admission, decoder, clock, random = Mat
     namespace: string | undefined,
     object: KubeObject,
   ): Promise<KubeObject> {
-    const decoded = decoder.decode(request, kind, object);
-    const { metadata } = decoded;
-    if (metadata.resourceVersion !== undefined && metadata.resourceVersion !== '') {
-      throw new StatusError({ code: 500, reason: '', message: 'resourceVersion should not be set on objects to be created' });
-    }
-    checkNamespace(kind, namespace, metadata.namespace);
+    const decoded = decodeNew(request, kind, namespace, object);
     const scope = kind.namespaced ? namespace : undefined;
-    const given = metadata.name ?? '';
-    const prefix = metadata.generateName ?? '';
+    const given = decoded.metadata.name ?? '';
+    const prefix = decoded.metadata.generateName ?? '';
     if (given !== '' || prefix === '') return createNamed(request, kind, scope, given, decoded);
     for (let draw = 1; ; draw += 1) {
       const name = generateName(prefix, random);
@@ -108,59 +125,116 @@ export function createWriter({ registry, admission, decoder, clock, random = Mat
     }
   }
 
-  function createNamed(
+  function decodeNew(request: WriteRequest, kind: KindDefinition, namespace: string | undefined, object: KubeObject): KubeObject {
+    const decoded = decoder.decode(request, kind, object);
+    const { resourceVersion, namespace: given } = decoded.metadata;
+    if (resourceVersion !== undefined && resourceVersion !== '') {
+      throw new StatusError({ code: 500, reason: '', message: 'resourceVersion should not be set on objects to be created' });
+    }
+    checkNamespace(kind, namespace, given);
+    return decoded;
+  }
+
+  const createNamed = (
     request: WriteRequest,
     kind: KindDefinition,
     namespace: string | undefined,
     name: string,
     decoded: KubeObject,
+  ): Promise<KubeObject> =>
+    lock.run(storeKeyOf(kind, keyOfName(namespace, name)), () => insert(request, kind, namespace, name, decoded, 'update'));
+
+  /** Stores a new object; the caller holds its key. */
+  function insert(
+    request: WriteRequest,
+    kind: KindDefinition,
+    namespace: string | undefined,
+    name: string,
+    decoded: KubeObject,
+    operation: 'update' | 'apply',
   ): Promise<KubeObject> {
     const key = keyOfName(namespace, name);
-    const storeKey = storeKeyOf(kind, key);
-    return lock.run(storeKey, () =>
-      settling(async (onSettled) => {
-        const metadata = createdMetadata(decoded.metadata, {
-          name,
-          namespace,
-          uid: newUid(),
-          creationTimestamp: now(),
-          generation: kind.hasGeneration ? 1 : undefined,
-        });
-        let object: KubeObject = inFieldOrder(decoded, metadata);
-        object = kind.defaults?.(object) ?? object;
-        object = kind.prepareForCreate?.(object) ?? object;
-        object = admit(request, kind, 'create', { namespace, name, object, before: undefined, onSettled });
-        warn(request, kind, object);
-        validate(kind, name, object, undefined);
-        if (registry.get(kind, key) !== undefined) throw alreadyExists(kind, name);
-        deepFreeze(object);
-        if (request.dryRun === true) return object;
-        const result = await stored(storage.create(storeKey, toValue(object)));
-        if (!result.ok) throw alreadyExists(kind, name);
-        return committed(kind, key, object, result.revision);
-      }),
-    );
+    return settling(async (onSettled) => {
+      const time = now();
+      const metadata = createdMetadata(decoded.metadata, {
+        name,
+        namespace,
+        uid: newUid(),
+        creationTimestamp: time,
+        generation: kind.hasGeneration ? 1 : undefined,
+      });
+      let object: KubeObject = inFieldOrder(decoded, metadata);
+      object = kind.defaults?.(object) ?? object;
+      object = kind.prepareForCreate?.(object) ?? object;
+      object = admit(request, kind, 'create', { namespace, name, object, before: undefined, onSettled });
+      warn(request, kind, object);
+      validate(kind, name, object, undefined);
+      if (registry.get(kind, key) !== undefined) throw alreadyExists(kind, name);
+      // An apply owns what it names; defaults and admission belong to nobody then.
+      if (operation === 'update') object = owners.updated(request, kind, { before: undefined, after: object, time });
+      deepFreeze(object);
+      if (request.dryRun === true) return object;
+      const result = await stored(storage.create(storeKeyOf(kind, key), toValue(object)));
+      if (!result.ok) throw alreadyExists(kind, name);
+      return committed(kind, key, object, result.revision);
+    });
   }
 
   // ------------------------------------------------------------------------------------------------------------------------- modify
 
   function modify(request: WriteRequest, kind: KindDefinition, ref: ObjectRef, modification: Modification): Promise<KubeObject> {
-    const { name } = ref;
-    const key = keyOfName(kind.namespaced ? ref.namespace : undefined, name);
-    return lock.run(storeKeyOf(kind, key), async () => {
-      for (let attempt = 1; ; attempt += 1) {
+    const key = keyOfName(kind.namespaced ? ref.namespace : undefined, ref.name);
+    return lock.run(storeKeyOf(kind, key), () =>
+      persevering(kind, ref.name, async () => {
         const before = registry.get(kind, key);
-        if (before === undefined) throw notFound(kind, name);
+        if (before === undefined) throw notFound(kind, ref.name);
         const wanted = modification.change(before);
         checkIdentity(kind, ref, before, wanted);
-        const outcome = await settling((onSettled) => replace(request, kind, key, modification, before, wanted, onSettled));
-        if (outcome.ok) return outcome.object;
-        // Somebody else's write came first. Who named a version has to look again, for the rest the change is made anew.
-        if (attempt === maxAttempts) throw conflict(kind, name);
-        if (outcome.currentRevision === 0) throw notFound(kind, name);
-        await registry.waitFor(outcome.currentRevision, catchUpMs);
-      }
+        return settling((onSettled) => replace(request, kind, key, { ...modification, operation: 'update' }, before, wanted, onSettled));
+      }),
+    );
+  }
+
+  function apply(
+    request: WriteRequest & { readonly force?: boolean },
+    kind: KindDefinition,
+    ref: ObjectRef,
+    { part, patch }: Application,
+  ): Promise<{ readonly object: KubeObject; readonly created: boolean }> {
+    const scope = kind.namespaced ? ref.namespace : undefined;
+    const key = keyOfName(scope, ref.name);
+    return lock.run(storeKeyOf(kind, key), async () => {
+      let created = false;
+      const object = await persevering(kind, ref.name, async () => {
+        const live = registry.get(kind, key);
+        checkAppliedName(patch, ref.name);
+        const wanted = owners.applied(request, kind, { live, patch, time: now() });
+        if (live === undefined) {
+          if (part !== 'main') throw notFound(kind, ref.name);
+          checkAppliedUid(kind, ref.name, wanted);
+          created = true;
+          return { ok: true, object: await insert(request, kind, scope, ref.name, decodeNew(request, kind, scope, wanted), 'apply') };
+        }
+        if (wanted === live) {
+          counters.noopWrites += 1;
+          return { ok: true, object: live };
+        }
+        checkIdentity(kind, ref, live, wanted);
+        return settling((onSettled) => replace(request, kind, key, { part, operation: 'apply' }, live, wanted, onSettled));
+      });
+      return { object, created };
     });
+  }
+
+  /** Tries a write again while other processes come first: who named a version is told by it, for the rest the change is made anew. */
+  async function persevering(kind: KindDefinition, name: string, write: () => Promise<Replaced>): Promise<KubeObject> {
+    for (let attempt = 1; ; attempt += 1) {
+      const outcome = await write();
+      if (outcome.ok) return outcome.object;
+      if (attempt === maxAttempts) throw conflict(kind, name);
+      if (outcome.currentRevision === 0) throw notFound(kind, name);
+      await registry.waitFor(outcome.currentRevision, catchUpMs);
+    }
   }
 
   type Replaced = { readonly ok: true; readonly object: KubeObject } | { readonly ok: false; readonly currentRevision: number };
@@ -169,7 +243,7 @@ export function createWriter({ registry, admission, decoder, clock, random = Mat
     request: WriteRequest,
     kind: KindDefinition,
     key: string,
-    { part, refuse }: Modification,
+    { part, refuse, operation }: Pick<Modification, 'part' | 'refuse'> & { readonly operation: 'update' | 'apply' },
     before: KubeObject,
     wanted: KubeObject,
     onSettled: (release: () => void) => void,
@@ -185,7 +259,7 @@ export function createWriter({ registry, admission, decoder, clock, random = Mat
         validate(kind, name, next, before);
         break;
       case 'status': {
-        next = statusUpdate(before, decoder.decode(request, kind, wanted, before, refuse));
+        next = statusUpdate(before, decoder.decode(request, kind, wanted, before, refuse), operation === 'apply');
         const errors = kind.validateStatus?.(next, before) ?? [];
         if (errors.length > 0) throw invalid(kind, name, errors);
         break;
@@ -200,6 +274,9 @@ export function createWriter({ registry, admission, decoder, clock, random = Mat
         return part satisfies never;
     }
     next = shared(before, next);
+    if (operation === 'update' && part !== 'whole' && !isNoop(before, next)) {
+      next = owners.updated(request, kind, { before, after: next, time: now() });
+    }
     const expected = Number(before.metadata.resourceVersion);
     if (isReleased(kind, next)) {
       deepFreeze(next);
@@ -232,10 +309,12 @@ export function createWriter({ registry, admission, decoder, clock, random = Mat
     return kind.prepareForUpdate?.(object, before) ?? object;
   }
 
-  function statusUpdate(before: KubeObject, wanted: KubeObject): KubeObject {
+  function statusUpdate(before: KubeObject, wanted: KubeObject, withOwners: boolean): KubeObject {
     const { status } = wanted as DynamicObject;
     const { status: _, ...rest } = withoutRevision(before) as DynamicObject;
-    return (status === undefined ? rest : { ...rest, status }) as DynamicObject;
+    const { managedFields } = wanted.metadata;
+    const metadata = withOwners && managedFields !== undefined ? { ...rest.metadata, managedFields } : rest.metadata;
+    return (status === undefined ? { ...rest, metadata } : { ...rest, metadata, status }) as DynamicObject;
   }
 
   function finalizeUpdate(before: KubeObject, wanted: KubeObject): KubeObject {
@@ -302,7 +381,7 @@ export function createWriter({ registry, admission, decoder, clock, random = Mat
     return seen?.metadata.resourceVersion === String(revision) ? seen : atRevision(object, revision);
   }
 
-  return { create, modify, delete: remove };
+  return { create, modify, apply, delete: remove };
 }
 
 const keyOfName = (namespace: string | undefined, name: string): string =>
@@ -352,6 +431,19 @@ function checkIdentity(kind: KindDefinition, ref: ObjectRef, before: KubeObject,
     );
   }
   if (resourceVersion !== undefined && resourceVersion !== '' && resourceVersion !== stored.resourceVersion) throw conflict(kind, ref.name);
+}
+
+function checkAppliedName(patch: unknown, name: string): void {
+  const metadata = (patch as { readonly metadata?: { readonly name?: unknown } } | null | undefined)?.metadata;
+  const given = metadata?.name;
+  if (typeof given !== 'string' || given === '' || given === name) return;
+  throw badRequest(`the name of the object (${given}) does not match the name on the URL (${name})`);
+}
+
+function checkAppliedUid(kind: KindDefinition, name: string, { metadata }: KubeObject): void {
+  const { uid } = metadata;
+  if (uid === undefined || uid === '') return;
+  throw conflict(kind, name, `uid mismatch: the provided object specified uid ${uid}, and no existing object was found`);
 }
 
 function validate(kind: KindDefinition, name: string, object: KubeObject, before: KubeObject | undefined): void {

@@ -1,0 +1,82 @@
+import type { KindDefinition } from '../../machinery/kind.ts';
+import { applyPatch, updateManagedFields } from '../../machinery/managed-fields.ts';
+import { type DynamicObject, deepEqual, type KubeObject, type ManagedFieldsEntry } from '../../machinery/object.ts';
+import { apiVersionOf } from '../../machinery/resource.ts';
+import type { Schema, SchemaSet } from '../../machinery/schema.ts';
+import type { WriteRequest } from '../service.ts';
+
+/** `metadata.managedFields` as every write leaves them, and the apply that builds on them. */
+export class FieldOwners {
+  readonly #schemas: SchemaSet;
+
+  constructor(schemas: SchemaSet) {
+    this.#schemas = schemas;
+  }
+
+  /** `after` with the fields that differ from `before` in the hands of the request's manager. */
+  updated(request: WriteRequest, kind: KindDefinition, { before, after, time }: Change): KubeObject {
+    const schema = this.#schemas[kind.schemaName];
+    return schema === undefined ? after : updateManagedFields({ ...this.#optionsOf(request, kind, schema, time), before, after });
+  }
+
+  /**
+   * What applying `patch` makes of `live`; `live` itself when it changes nothing.
+   *
+   * @throws StatusError as `applyPatch`
+   */
+  applied(request: WriteRequest & { readonly force?: boolean }, kind: KindDefinition, { live, patch, time }: Application): KubeObject {
+    const schema = this.#schemas[kind.schemaName] ?? {};
+    return applyPatch({
+      ...this.#optionsOf(request, kind, schema, time),
+      kind: kind.kind,
+      live: live as DynamicObject | undefined,
+      patch,
+      force: request.force === true,
+    });
+  }
+
+  #optionsOf(request: WriteRequest, kind: KindDefinition, schema: Schema, time: string) {
+    const { subresource } = request;
+    const resetFields = resetFieldsOf(kind, subresource);
+    return { manager: managerOf(request), apiVersion: apiVersionOf(kind), time, subresource, schema, set: this.#schemas, resetFields };
+  }
+}
+
+interface Change {
+  /** The stored object; undefined on creation. */
+  readonly before: KubeObject | undefined;
+  readonly after: KubeObject;
+  /** RFC 3339, seconds. */
+  readonly time: string;
+}
+
+interface Application {
+  readonly live: KubeObject | undefined;
+  readonly patch: unknown;
+  readonly time: string;
+}
+
+const maxManagerLength = 128;
+
+function managerOf({ fieldManager, userAgent }: WriteRequest): string {
+  return fieldManager !== undefined && fieldManager !== '' ? fieldManager : (userAgent.split('/')[0] ?? '').slice(0, maxManagerLength);
+}
+
+const statusFields = Object.freeze({ 'f:status': Object.freeze({}) });
+const allButStatus = Object.freeze({ 'f:metadata': Object.freeze({}), 'f:spec': Object.freeze({}) });
+
+/** Fields that a write through this door does not reach, and so does not own. */
+function resetFieldsOf(kind: KindDefinition, subresource: string | undefined): object | undefined {
+  if (subresource === 'status') return allButStatus;
+  return subresource === undefined && kind.subresources.some(({ name }) => name === 'status') ? statusFields : undefined;
+}
+
+/** Whether two lists of owners say the same but for when. */
+export function sameOwners(a: readonly ManagedFieldsEntry[] | undefined, b: readonly ManagedFieldsEntry[] | undefined): boolean {
+  if (a === b) return true;
+  if (a === undefined || b === undefined || a.length !== b.length) return false;
+  return a.every((entry, index) => {
+    const other = b[index];
+    return entry === other || deepEqual({ ...entry, time: '' }, { ...other, time: '' });
+  });
+}
