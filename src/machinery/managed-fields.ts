@@ -16,7 +16,15 @@ import {
 import { ItemError, isMap, type JsonMap } from './structured-merge/item.ts';
 import { mergeApplied } from './structured-merge/merge.ts';
 import { objectTypeOf, type Type } from './structured-merge/type.ts';
-import { appliedSetOf, fittedTo, presentSetOf, typeErrors, withNamedFields, withoutFields } from './structured-merge/typed-value.ts';
+import {
+  appliedSetOf,
+  fittedTo,
+  presentSetOf,
+  typeErrors,
+  withNamedFields,
+  withoutEmptied,
+  withoutFields,
+} from './structured-merge/typed-value.ts';
 
 /**
  * Who owns which field (`metadata.managedFields`), and server-side apply, which rests on it. Behaves as upstream's field managers do,
@@ -263,7 +271,7 @@ export function applyPatch(options: ApplyOptions): DynamicObject {
   const ignored = fieldSetFrom(resetFields);
   const config = checkedPatch(patch, { apiVersion, kind }, type);
   const reachable = withoutFields(config, ignored, type);
-  const managed = appliersBase(options, type);
+  const managed = appliersBase(options, type, ignored);
   const state: ApplyState = { options, type, ignored, managed, config: isMap(reachable) ? reachable : {} };
   try {
     const result = options.manager === 'kubectl' ? appliedByKubectl(state) : applied(state, options.force);
@@ -307,12 +315,12 @@ function kindText(apiVersion: string, kind: string): string {
 }
 
 /** The owners before the apply. An object without any gets one for all that it has, so that the first applier has someone to conflict with. */
-function appliersBase({ live, ...options }: ApplyOptions, type: Type): readonly Managed[] {
+function appliersBase({ live, ...options }: ApplyOptions, type: Type, ignored: MaybeFieldSet): readonly Managed[] {
   if (live === undefined) return [];
   const managed = tryDecode(live.metadata.managedFields, type);
   if (managed === undefined) throw internalError('failed to decode managed fields');
   if (managed.length > 0) return managed;
-  const { changed } = compareObjects(undefined, live, type);
+  const changed = cut(compareObjects(undefined, live, type).changed, ignored);
   return changed === undefined ? [] : withOwner([], changed, { ...options, manager: beforeFirstApply });
 }
 
@@ -331,17 +339,20 @@ function applied(state: ApplyState, force: boolean): DynamicObject {
   const others = managed.filter((owner) => owner !== last);
   const own = cut(appliedSetOf(config, type), ignored);
   const merged = mergeApplied(live ?? {}, config, type);
-  const next = pruned({ merged, last: last?.set, owned: others.reduce<MaybeFieldSet>((all, { set }) => union(all, set), own), type });
+  // With the fields nobody can own, so that what they are in is not taken for abandoned.
+  const named = cut(presentSetOf(config, type), ignored);
+  const next = pruned({ merged, last: last?.set, owned: others.reduce<MaybeFieldSet>((all, { set }) => union(all, set), named), type });
   const comparison = compareObjects(live, next, type);
   const changed = cut(comparison.changed, ignored);
   if (!force) checkConflicts(others, changed);
   const kept = withoutSet(others, union(changed, cut(comparison.removed, ignored)));
-  const isNew = live === undefined || !isSameBut(live, next);
+  const result = withoutEmptied(next, merged);
+  const isNew = live === undefined || !isSameBut(live, result);
   const when = isNew ? time : last?.entry.time;
   const mine: Managed = { entry: { ...entry, ...(when === undefined ? {} : { time: when }) }, set: own };
   const isKept = last !== undefined && when === last.entry.time && apiVersion === last.entry.apiVersion && isSameSet(own, last.set);
   const owners = own === undefined ? kept : [...kept, isKept ? last : mine];
-  return withEntries(next as DynamicObject, arrayOf(owners, live));
+  return withEntries(result as DynamicObject, arrayOf(owners, live));
 }
 
 /** Whether two objects are equal but for their owners. */

@@ -135,16 +135,16 @@ function tryElement(list: ListType, item: unknown): string | undefined {
 }
 
 /**
- * The value without the members of `set` and what lies below them; undefined when nothing is left. Parts that lose nothing keep their
- * reference.
+ * The value without the members of `set` and what lies below them. Parts that lose nothing keep their reference; maps and lists that
+ * lose everything without being members themselves become null, which still counts as there (`withoutEmptied` takes it away).
  */
 export function withoutFields(value: unknown, set: MaybeFieldSet, type: Type): unknown {
   if (set === undefined) return value;
   if (Array.isArray(value) && type.list !== undefined) {
-    return type.list.relation === 'atomic' || value.length === 0 ? undefined : withoutItems(value, set, type.list);
+    return type.list.relation === 'atomic' || value.length === 0 ? null : withoutItems(value, set, type.list);
   }
   if (isMap(value) && type.map !== undefined) {
-    return type.map.isAtomic || Object.keys(value).length === 0 ? undefined : withoutMembers(value, set, type.map);
+    return type.map.isAtomic || Object.keys(value).length === 0 ? null : withoutMembers(value, set, type.map);
   }
   return value;
 }
@@ -159,7 +159,7 @@ function withoutMembers(value: JsonMap, set: FieldSet, map: MapType): unknown {
     if (rest !== undefined) kept.push([name, rest]);
   }
   if (!isChanged) return value;
-  return kept.length === 0 ? undefined : Object.fromEntries(kept);
+  return kept.length === 0 ? null : Object.fromEntries(kept);
 }
 
 function withoutItems(value: readonly unknown[], set: FieldSet, list: ListType): unknown {
@@ -173,7 +173,24 @@ function withoutItems(value: readonly unknown[], set: FieldSet, list: ListType):
     if (rest !== undefined) kept.push(rest);
   }
   if (!isChanged) return value;
-  return kept.length === 0 ? undefined : kept;
+  return kept.length === 0 ? null : kept;
+}
+
+/** `value`, which `withoutFields` made of `original`, without the nulls that stand for emptied maps and lists. */
+export function withoutEmptied(value: unknown, original: unknown): unknown {
+  if (value === original || typeof value !== 'object' || value === null) return value;
+  if (Array.isArray(value)) {
+    const untouched = new Set(Array.isArray(original) ? original : []);
+    return value
+      .filter((item) => item !== null || untouched.has(null))
+      .map((item) => (untouched.has(item) ? item : withoutEmptied(item, undefined)));
+  }
+  const before = isMap(original) ? original : {};
+  return Object.fromEntries(
+    Object.entries(value)
+      .filter(([name, member]) => member !== null || (Object.hasOwn(before, name) && before[name] === null))
+      .map(([name, member]) => [name, withoutEmptied(member, before[name])]),
+  );
 }
 
 const removedWhole = (node: MaybeFieldSet): boolean => isMember(node);
