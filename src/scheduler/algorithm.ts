@@ -15,7 +15,7 @@ export interface AlgorithmOptions {
   readonly onTimed?: (step: 'Filter' | 'Score', durationMs: number) => void;
 }
 
-export type Decision = { readonly node: NodeRecord } | { readonly unfit: Unfit };
+type Decision = { readonly node: NodeRecord } | { readonly unfit: Unfit };
 
 /**
  * Chooses a node for a pod: filters enough nodes, scores them, takes the best.
@@ -25,7 +25,7 @@ export type Decision = { readonly node: NodeRecord } | { readonly unfit: Unfit }
  */
 export interface Algorithm {
   choose(pod: PodRecord): Decision;
-  /** Samples that served another pod; for tests and the bench. */
+  /** Choices that were served by a sample scored for another pod. */
   readonly reused: number;
 }
 

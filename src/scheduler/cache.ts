@@ -2,7 +2,7 @@ import type { Node, Taint } from '../api/core/v1/node.ts';
 import type { Clock } from '../base/clock.ts';
 import { deepEqual } from '../machinery/object.ts';
 import type { ClusterChange, ClusterView } from './plugin.ts';
-import { anyAddress, type HostPort, type PodRecord } from './pod-record.ts';
+import { anyAddress, type HostPort, type PodRecord, type PodShape } from './pod-record.ts';
 import { allocatableOf } from './requests.ts';
 
 /**
@@ -140,6 +140,8 @@ export interface SchedulerCache extends ClusterView {
   removeNode(name: string): void;
   /** The API has the pod on `nodeName`, which confirms an assumption or overrules it. */
   setPod(pod: PodRecord, nodeName: string): void;
+  /** The shape of a pod that is on a node, or promised to one. */
+  shapeOf(key: string): PodShape | undefined;
   /** The pod is gone or has ended. True when it held something. */
   removePod(key: string): boolean;
   /** Promises the node to the pod. */
@@ -151,6 +153,8 @@ export interface SchedulerCache extends ClusterView {
   /** Keys whose binding was accepted and which nobody confirmed in time. */
   expired(): readonly string[];
   readonly assumedPods: number;
+  /** Pods on nodes, promised ones included. */
+  readonly placedPods: number;
 }
 
 export interface SchedulerCacheOptions {
@@ -236,6 +240,7 @@ export function createSchedulerCache({ clock, namespaceLabels, assumeTtlMs = 30_
       }
       place(pod, recordOf(nodeName), false);
     },
+    shapeOf: (key) => placements.get(key)?.pod.shape,
     removePod(key) {
       const known = placements.get(key);
       if (known === undefined) return false;
@@ -266,6 +271,9 @@ export function createSchedulerCache({ clock, namespaceLabels, assumeTtlMs = 30_
     },
     get assumedPods() {
       return assumed.size;
+    },
+    get placedPods() {
+      return placements.size;
     },
   };
 }

@@ -5,7 +5,7 @@ import type { Client } from '../client/client.ts';
 import { keyOf, refOf } from '../machinery/object.ts';
 import { isNotFound } from '../machinery/status-error.ts';
 
-export interface ScheduledCondition {
+interface ScheduledCondition {
   readonly reason: string;
   readonly message: string;
 }

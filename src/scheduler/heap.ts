@@ -4,7 +4,6 @@ export interface Heap<T extends object> {
   peek(): T | undefined;
   pop(): T | undefined;
   remove(item: T): boolean;
-  readonly size: number;
 }
 
 export function createHeap<T extends object>(isBefore: (a: T, b: T) => boolean): Heap<T> {
@@ -77,9 +76,6 @@ export function createHeap<T extends object>(isBefore: (a: T, b: T) => boolean):
       if (index === undefined) return false;
       removeAt(index);
       return true;
-    },
-    get size() {
-      return items.length;
     },
   };
 }

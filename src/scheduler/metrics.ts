@@ -1,7 +1,8 @@
 import { buckets, type Metrics } from '../base/metrics.ts';
+import type { SchedulerCache } from './cache.ts';
 import type { SchedulingQueue } from './queue.ts';
 
-export type AttemptResult = 'scheduled' | 'unschedulable' | 'error';
+type AttemptResult = 'scheduled' | 'unschedulable' | 'error';
 
 /** The `scheduler_*` families. */
 export interface SchedulerMetrics {
@@ -16,13 +17,16 @@ export interface SchedulerMetricsOptions {
   readonly metrics: Metrics;
   readonly profile: string;
   readonly queue: SchedulingQueue;
+  readonly cache: SchedulerCache;
+  /** Choices that a sample scored for another pod served. */
+  readonly reusedSamples: () => number;
 }
 
 const sliBuckets = Array.from({ length: 16 }, (_, power) => round(0.01 * 2 ** power));
 const pointBuckets = Array.from({ length: 12 }, (_, power) => round(0.0001 * 2 ** power));
 const maxAttemptsLabel = 16;
 
-export function createSchedulerMetrics({ metrics, profile, queue }: SchedulerMetricsOptions): SchedulerMetrics {
+export function createSchedulerMetrics({ metrics, profile, queue, cache, reusedSamples }: SchedulerMetricsOptions): SchedulerMetrics {
   const attempts = metrics.counter({
     name: 'scheduler_schedule_attempts_total',
     help: 'Attempts to schedule a pod, by how they ended.',
@@ -69,6 +73,20 @@ export function createSchedulerMetrics({ metrics, profile, queue }: SchedulerMet
       for (const { rejectedBy } of queue.parked()) for (const plugin of rejectedBy) counts.set(plugin, (counts.get(plugin) ?? 0) + 1);
       for (const [plugin, count] of counts) this.set({ plugin, profile }, count);
     },
+  });
+  metrics.gauge({
+    name: 'scheduler_cache_size',
+    help: 'Nodes, pods and promised pods that the scheduler knows of.',
+    labelNames: ['type'],
+    collect() {
+      this.set({ type: 'nodes' }, cache.nodes.length);
+      this.set({ type: 'pods' }, cache.placedPods);
+      this.set({ type: 'assumed_pods' }, cache.assumedPods);
+    },
+  });
+  metrics.addCollector(function* () {
+    yield '# HELP midship_scheduler_sample_reuses_total Pods that took a node of a sample scored for a pod like them.\n';
+    yield `# TYPE midship_scheduler_sample_reuses_total counter\nmidship_scheduler_sample_reuses_total ${reusedSamples()}\n`;
   });
 
   // Labels are hashed on each call otherwise, which a few thousand pods a second would feel.

@@ -65,16 +65,5 @@ export type ClusterChange =
   | 'AssignedPodDeleted'
   | 'PodChanged';
 
-export const allClusterChanges: readonly ClusterChange[] = [
-  'NodeAdded',
-  'NodeAllocatableChanged',
-  'NodeLabelsChanged',
-  'NodeTaintsChanged',
-  'AssignedPodAdded',
-  'AssignedPodChanged',
-  'AssignedPodDeleted',
-  'PodChanged',
-];
-
 /** Highest score of a plugin. */
 export const maxScore = 100;

@@ -82,7 +82,8 @@ type ShapeSource = Pick<
 
 /** Remembers the shape of each owner's newest pods, so that a thousand replicas are parsed once. */
 export interface ShapeReader {
-  read(pod: Pod): PodRecord;
+  /** `known` is the shape the pod had before: the same one comes back when nothing that matters has changed. */
+  read(pod: Pod, known?: PodShape): PodRecord;
 }
 
 /** Owners remembered; beyond that the oldest is forgotten, which costs one more parse. */
@@ -90,26 +91,25 @@ const maxOwners = 10_000;
 
 export function createShapeReader(): ShapeReader {
   const byOwner = new Map<string, PodShape>();
+
+  function remember(ownerUid: string, shape: PodShape): void {
+    byOwner.delete(ownerUid);
+    byOwner.set(ownerUid, shape);
+    if (byOwner.size <= maxOwners) return;
+    const oldest = byOwner.keys().next();
+    if (!oldest.done) byOwner.delete(oldest.value);
+  }
+
   return {
-    read(pod) {
+    read(pod, known) {
       const source = sourceOf(pod);
       const ownerUid = controllerOf(pod)?.uid;
-      let shape: PodShape | undefined;
-      if (ownerUid !== undefined) {
-        const known = byOwner.get(ownerUid);
-        // Parts of a template are shared by reference, so for the replicas of one owner this is a dozen pointer comparisons.
-        if (known !== undefined && deepEqual(known.source, source)) shape = known;
-      }
+      const newest = ownerUid === undefined ? undefined : byOwner.get(ownerUid);
+      // Parts of a template are shared by reference, so for the replicas of one owner this is a dozen pointer comparisons.
+      let shape = [newest, known].find((shape) => shape !== undefined && shape.ownerUid === ownerUid && deepEqual(shape.source, source));
       if (shape === undefined) {
         shape = shapeOf(source, ownerUid);
-        if (ownerUid !== undefined) {
-          byOwner.delete(ownerUid);
-          byOwner.set(ownerUid, shape);
-          if (byOwner.size > maxOwners) {
-            const oldest = byOwner.keys().next();
-            if (!oldest.done) byOwner.delete(oldest.value);
-          }
-        }
+        if (ownerUid !== undefined) remember(ownerUid, shape);
       }
       return { key: keyOf(pod), uid: pod.metadata.uid ?? '', namespace: source.namespace, pod, shape };
     },

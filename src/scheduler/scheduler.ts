@@ -79,7 +79,13 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
   const queue = createSchedulingQueue({ clock });
   const cache = createSchedulerCache({ clock, namespaceLabels: (name) => namespaceInformer.get({ name })?.metadata.labels });
   const conditions = createConditionWriter({ client, clock, log });
-  const measures = createSchedulerMetrics({ metrics: options.metrics, profile: profile.schedulerName, queue });
+  const measures = createSchedulerMetrics({
+    metrics: options.metrics,
+    profile: profile.schedulerName,
+    queue,
+    cache,
+    reusedSamples: () => algorithm.reused,
+  });
   const algorithm = createAlgorithm({
     profile,
     cluster: cache,
@@ -189,7 +195,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     if (phase === 'Succeeded' || phase === 'Failed') {
       if (cache.removePod(key)) noteChange('AssignedPodDeleted');
     } else {
-      cache.setPod(shapes.read(pod), nodeName);
+      cache.setPod(shapes.read(pod, cache.shapeOf(key)), nodeName);
       if (before === undefined || nodeNameOf(before) === undefined) noteChange('AssignedPodAdded');
       else if (before.metadata.labels !== pod.metadata.labels) noteChange('AssignedPodChanged');
     }
@@ -203,7 +209,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
       advance(queued, { type: 'DELETED' });
       queued = undefined;
     }
-    const record = shapes.read(pod);
+    const record = shapes.read(pod, queued?.record.shape);
     if (queued === undefined) queued = queue.add(record);
     else {
       const changed = queued.record.shape !== record.shape;

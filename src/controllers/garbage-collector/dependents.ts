@@ -16,8 +16,6 @@ export interface Dependents {
   delete(id: ObjectId, object: KubeObject): void;
   /** Objects that name this uid as owner. */
   of(ownerUid: string): Iterable<ObjectId>;
-  /** Owners that are named by some object; for tests and metrics. */
-  readonly owners: number;
 }
 
 export function createDependents(): Dependents {
@@ -48,8 +46,5 @@ export function createDependents(): Dependents {
       for (const { uid } of object.metadata.ownerReferences ?? []) remove(uid, id.uid);
     },
     of: (ownerUid) => byOwner.get(ownerUid)?.values() ?? [],
-    get owners() {
-      return byOwner.size;
-    },
   };
 }

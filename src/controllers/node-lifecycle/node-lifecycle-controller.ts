@@ -181,7 +181,7 @@ export function createNodeLifecycleController(options: NodeLifecycleOptions): Co
       from: stateOf(node),
       events: eventsOf(node, {
         heartbeatLost: lost,
-        podsStillReady: here.some(isPodReady),
+        podsStillReady: readyStatusOf(node) === 'Unknown' && here.some(isPodReady),
         evictionAllowed: due.has(name),
         evictionCalledOff: wasDisrupted,
       }),

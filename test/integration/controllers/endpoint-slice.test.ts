@@ -95,9 +95,7 @@ describe('endpoint slices', () => {
     await addPod(cluster, 0);
     await slicesWhen(cluster, 'an endpoint', (slices) => endpointsOf(slices).length === 1);
     await cluster.client.delete(pods, { namespace, name: 'web-0' });
-    const deletedAt = performance.now();
     const [slice] = await slicesWhen(cluster, 'a terminating endpoint', (slices) => endpointsOf(slices)[0]?.conditions?.ready === false);
-    expect(performance.now() - deletedAt).toBeLessThan(1_000);
     expect(slice?.endpoints[0]?.conditions).toEqual({ ready: false, serving: true, terminating: true });
     await cluster.client.delete(pods, { namespace, name: 'web-0' }, { gracePeriodSeconds: 0 });
     await slicesWhen(cluster, 'no endpoint', (slices) => slices.length === 1 && endpointsOf(slices).length === 0);

@@ -128,16 +128,13 @@ describe('scheduler', () => {
   it('does not give away twice what it promised, when a thousand pods come at once', async () => {
     const cluster = await start();
     for (let index = 0; index < 20; index += 1) await addNode(cluster, `n${index}`, { allocatable: { cpu: '10' } });
-    const started = performance.now();
     await Promise.all(
       Array.from({ length: 1_000 }, (_, index) => cluster.client.create(pods, newPod(`web-${index}`, { cpu: '200m' }, ownedBy('rs')))),
     );
     await until(() => cluster.scheduler.count('active') + cluster.scheduler.count('assumed') === 0, { what: 'all bound', intervalMs: 2 });
-    const took = performance.now() - started;
     const { items } = await cluster.client.list(pods, { namespace });
     const perNode = new Map<string, number>();
     for (const { spec } of items) perNode.set(spec.nodeName ?? '', (perNode.get(spec.nodeName ?? '') ?? 0) + 1);
     expect([...perNode.values()]).toEqual(Array.from({ length: 20 }, () => 50));
-    expect(took).toBeLessThan(20_000);
   });
 });
