@@ -27,6 +27,7 @@ import { maxBodyBytes } from './http/request-body.ts';
 import { createRequestMetrics } from './http/request-metrics.ts';
 import { parseTarget, type RequestTarget, type ResourceTarget } from './http/request-target.ts';
 import { sendError, sendPageNotFound, sendPlain, sendText, sendValue, statusErrorOf } from './http/respond.ts';
+import { createTurnQueue } from './http/turn-queue.ts';
 import type { ApiService } from './service.ts';
 import type { UserInfo } from './user.ts';
 
@@ -94,6 +95,8 @@ const keepAliveTimeoutMs = 120_000;
 const renewalIntervalMs = 86_400_000;
 const drainMs = 10_000;
 const metricsMaxAgeMs = 1_000;
+/** Of a turn of the event loop, for writing to watches. */
+const streamSliceMs = 3;
 /** Encoded objects that are kept for the next reader. */
 const maxEncodedLength = 16 * 1024 * 1024;
 
@@ -144,6 +147,7 @@ class HttpApiServer implements ApiServer {
       log,
       encoder: createObjectEncoder({ maxCachedLength: maxEncodedLength }),
       metrics: createRequestMetrics(metrics, clock),
+      turns: createTurnQueue({ clock, sliceMs: streamSliceMs }),
       stopping: this.#stopping.signal,
     };
     this.#discovery = createDiscovery(service.kinds);

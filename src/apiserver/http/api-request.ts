@@ -11,12 +11,15 @@ import type { ObjectEncoder } from './object-encoder.ts';
 import { booleanOf } from './options.ts';
 import type { RequestMetrics } from './request-metrics.ts';
 import type { ResourceTarget } from './request-target.ts';
+import type { TurnQueue } from './turn-queue.ts';
 
 /** What the handlers of the verbs share. */
 export interface HandlerContext {
   readonly service: ApiService;
   readonly encoder: ObjectEncoder;
   readonly metrics: RequestMetrics;
+  /** Where streams wait for their turn to write. */
+  readonly turns: TurnQueue;
   readonly clock: Clock;
   readonly random: () => number;
   readonly log: Log;

@@ -136,7 +136,7 @@ class WatchStream {
   #schedule(): void {
     if (!this.#open || this.#pumping) return;
     this.#pumping = true;
-    setImmediate(() => void this.#pump());
+    this.#options.context.turns.add(() => void this.#pump());
   }
 
   async #pump(): Promise<void> {
