@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { isIP } from 'node:net';
 import { basename, join, resolve } from 'node:path';
 import { builtInKinds } from '../api/kinds.ts';
@@ -196,6 +197,8 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     name: 'caches',
     async start() {
       const abort = new AbortController();
+      // One listener for each watch.
+      setMaxListeners(0, abort.signal);
       informers.start({ signal: abort.signal });
       this.stop = async () => abort.abort(new Error('caches stop'));
     },

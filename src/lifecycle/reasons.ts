@@ -48,7 +48,9 @@ function containerProblem(pod: string, status: ContainerStatus): string | undefi
   const waiting = status.state?.waiting;
   const last = status.lastState?.terminated ?? status.state?.terminated;
   if (waiting?.reason !== undefined && imageReasons.includes(waiting.reason)) {
-    return `Image ${image} of container ${name} in ${pod} cannot be had${waiting.message === undefined ? '' : `: ${waiting.message}`}`;
+    // The back-off quotes the error it backs off from: the sentence stays the same while the reason goes back and forth.
+    const why = waiting.message?.replace(/^.*?ErrImagePull: /s, '');
+    return `Image ${image} of container ${name} in ${pod} cannot be had${why === undefined || why === '' ? '' : `: ${why}`}`;
   }
   if (waiting?.reason !== undefined && configReasons.includes(waiting.reason)) {
     return `Container ${name} in ${pod} cannot start: ${waiting.message ?? waiting.reason}`;

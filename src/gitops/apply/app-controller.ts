@@ -57,6 +57,8 @@ const defaultTimeoutMs = 10 * 60_000;
 const maxRetryMs = 5 * 60_000;
 /** Deletions that wait for finalizers are looked at this often, beside the event of their end. */
 const recheckDeletionMs = 1_000;
+/** A problem is told when it is still the same after this time. */
+const problemGraceMs = 500;
 /** Errors of one revision that the status shows. */
 const maxErrorsShown = 20;
 
@@ -530,15 +532,19 @@ export function createAppController(options: AppControllerOptions): AppControlle
   function announceHealth({ app, state }: Pass, health: Health): void {
     const before = state.lastHealth;
     const name = app.metadata.name;
-    if (health.status === 'Degraded' && (before.status !== 'Degraded' || before.reason !== health.reason)) {
-      if (state.degradedSince === 0) state.degradedSince = clock.now();
+    if (health.status !== 'Degraded') state.announcedProblem = '';
+    else if (state.degradedSince === 0) state.degradedSince = clock.now();
+    // A problem that is over in a moment (an old pod's, while a revert takes it away) is no news; nor is one that the app's own apps tell.
+    if (health.status === 'Degraded' && state.announcedProblem !== health.reason && before.reason === health.reason && !isAppList(state)) {
+      state.announcedProblem = health.reason;
       feed.add({ type: 'degraded', at: clock.now(), app: name, sha: state.sha, reason: health.reason });
     }
     if (health.status === 'Healthy' && state.appliedAt > 0) {
       if (!state.announcedHealthy) {
         const durationMs = clock.now() - state.seenAt;
         gitops.commitHealthy(labelsOf(app), durationMs);
-        feed.add({ type: 'healthy', at: clock.now(), app: name, sha: state.sha, summary: podSummary(state), durationMs });
+        if (!isAppList(state))
+          feed.add({ type: 'healthy', at: clock.now(), app: name, sha: state.sha, summary: podSummary(state), durationMs });
         state.announcedHealthy = true;
       }
       if (state.degradedSince > 0) {
@@ -618,7 +624,10 @@ export function createAppController(options: AppControllerOptions): AppControlle
       return { requeueAfterMs: Math.max(0, retryDelayMs(app, state.attempted.failures) - waited) };
     }
     const fightMs = drift.retryAfterMs(state);
-    return fightMs === undefined ? undefined : { requeueAfterMs: fightMs };
+    if (fightMs !== undefined) return { requeueAfterMs: fightMs };
+    return state.lastHealth.status === 'Degraded' && state.announcedProblem !== state.lastHealth.reason
+      ? { requeueAfterMs: problemGraceMs }
+      : undefined;
   }
 
   function isOutOfDate(app: Kustomization, state: AppState, { commit }: KnownRevision): boolean {
@@ -689,6 +698,10 @@ export function createAppController(options: AppControllerOptions): AppControlle
     };
   }
 }
+
+/** An app that applies nothing but other apps: they speak for themselves. */
+const isAppList = ({ applied }: AppState): boolean =>
+  [...applied.values()].every(({ desired }) => desired.object.kind === kustomizations.kind);
 
 function syncStatusOf(app: Kustomization, state: AppState | undefined): SyncStatus {
   const ready = app.status?.conditions?.find(({ type }) => type === 'Ready');

@@ -82,6 +82,8 @@ export interface AppState {
   seenAt: number;
   appliedAt: number;
   announcedHealthy: boolean;
+  /** The problem that was told last, so that it is told once. */
+  announcedProblem: string;
   degradedSince: number;
   lastHealth: Health;
   isRollback: boolean;
@@ -115,6 +117,7 @@ export function newAppState(key: string): AppState {
     seenAt: 0,
     appliedAt: 0,
     announcedHealthy: false,
+    announcedProblem: '',
     degradedSince: 0,
     lastHealth: { status: 'Unknown', reason: '' },
     isRollback: false,

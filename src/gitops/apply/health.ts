@@ -38,6 +38,9 @@ export function healthOf(object: KubeObject, view: HealthView): Health {
 const progressing = (reason: string): Health => ({ status: 'Progressing', reason });
 const degraded = (reason: string): Health => ({ status: 'Degraded', reason });
 
+/** A pod that is leaving has no say any more. */
+const staying = (pods: readonly Pod[]): readonly Pod[] => pods.filter(({ metadata }) => metadata.deletionTimestamp === undefined);
+
 function deploymentHealth(deployment: Deployment, view: HealthView): Health {
   const { spec, status, metadata } = deployment;
   const desired = spec.replicas ?? 1;
@@ -46,7 +49,7 @@ function deploymentHealth(deployment: Deployment, view: HealthView): Health {
   if (spec.paused === true) return { status: 'Suspended', reason: `Deployment ${metadata.name} is paused` };
   const { updatedReplicas: updated = 0, replicas = 0, availableReplicas: available = 0 } = status ?? {};
   if (updated >= desired && replicas <= updated && available >= desired) return healthy;
-  const problem = firstProblem(view.podsOf(deployment));
+  const problem = firstProblem(staying(view.podsOf(deployment)));
   if (problem !== undefined) return degraded(problem);
   const condition = status?.conditions?.find(({ type }) => type === 'Progressing');
   if (condition?.status === 'False') return degraded(condition.message ?? `Deployment ${metadata.name} makes no progress`);
@@ -61,7 +64,7 @@ function replicaSetHealth(set: ReplicaSet, view: HealthView): Health {
     return progressing(`ReplicaSet ${set.metadata.name} was changed just now`);
   const available = set.status?.availableReplicas ?? 0;
   if (available >= desired && (set.status?.replicas ?? 0) <= desired) return healthy;
-  const problem = firstProblem(view.podsOf(set));
+  const problem = firstProblem(staying(view.podsOf(set)));
   return problem === undefined ? progressing(`${available} of ${desired} pods ready`) : degraded(problem);
 }
 
@@ -71,7 +74,7 @@ function jobHealth(job: Job, view: HealthView): Health {
   if (job.status?.conditions?.some(({ type, status }) => type === 'Complete' && status === 'True')) return healthy;
   if (job.spec.suspend === true) return { status: 'Suspended', reason: `Job ${job.metadata.name} is suspended` };
   // A failed pod is tried again by the Job: it is a problem only when the Job gives up, unlike a pod that cannot start at all.
-  const problem = firstProblem(view.podsOf(job).filter(({ status }) => status?.phase !== 'Failed'));
+  const problem = firstProblem(staying(view.podsOf(job)).filter(({ status }) => status?.phase !== 'Failed'));
   return problem === undefined ? progressing(`Job ${job.metadata.name} runs`) : degraded(problem);
 }
 
@@ -82,6 +85,9 @@ function podHealth(pod: Pod): Health {
   if (pod.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True')) return healthy;
   return progressing(unreadyReason(pod) ?? `Pod ${pod.metadata.name} starts`);
 }
+
+/** Reasons for not being ready that say that the object's turn has not come. */
+const waitingReasons: readonly string[] = ['DependencyNotReady', 'ArtifactFailed', 'Progressing', 'ProgressingWithRetry'];
 
 /** Any other kind: what its conditions and its observed generation say, by the conventions of kstatus. */
 function genericHealth(object: KubeObject): Health {
@@ -102,5 +108,5 @@ function genericHealth(object: KubeObject): Health {
   }
   if (ready.status === 'True') return healthy;
   const text = `${object.kind} ${object.metadata.name}: ${ready.message ?? ready.reason ?? ''}`;
-  return ready.status === 'False' ? degraded(text) : progressing(text);
+  return ready.status === 'False' && !waitingReasons.includes(ready.reason ?? '') ? degraded(text) : progressing(text);
 }

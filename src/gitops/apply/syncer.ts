@@ -278,10 +278,10 @@ async function errorsOf({ manifest, object }: DesiredObject, err: StatusError, r
     field,
     message: text,
   }));
-  const undeclared = [...err.message.matchAll(/\.([\w.[\]"=-]+): field not declared in schema/g)].map(([, field = '']) => ({
-    field,
-    message: `unknown field "${field}"`,
-  }));
+  const undeclared = [...err.message.matchAll(/\.(\S+): field not declared in schema/g)].map(([, path = '']) => {
+    const field = indexPath(object, path);
+    return { field, message: `unknown field "${field}"` };
+  });
   const causes = (err.details?.causes ?? []).map(({ field = '', message = '' }) => ({ field, message: `${field}: ${message}` }));
   const found = unknown.length > 0 ? unknown : undeclared.length > 0 ? undeclared : causes;
   const base = { file: manifest.file, line: manifest.line, ...(hint === undefined ? {} : { hint }) };
@@ -296,4 +296,25 @@ async function errorsOf({ manifest, object }: DesiredObject, err: StatusError, r
     const place = text === undefined ? undefined : locate(text, field, manifest.line);
     return { ...base, ...place, message: `${who}: ${message}` };
   });
+}
+
+/** `spec.containers[name="web"].foo`, as server-side apply names a field, with the item's place instead of its key: `spec.containers[0].foo`. */
+function indexPath(object: DynamicObject, path: string): string {
+  let value: unknown = object;
+  let result = '';
+  for (const [, name, key] of path.matchAll(/\.?([^.[\]]+)|\[([^\]]*)\]/g)) {
+    if (name !== undefined) {
+      value = (value as Readonly<Record<string, unknown>> | undefined)?.[name];
+      result += result === '' ? name : `.${name}`;
+      continue;
+    }
+    const wanted = Object.fromEntries((key ?? '').split(',').map((pair) => pair.split('=')));
+    const items: readonly unknown[] = Array.isArray(value) ? value : [];
+    const index = items.findIndex((item) =>
+      Object.entries(wanted).every(([field, text]) => JSON.stringify((item as Readonly<Record<string, unknown>>)[field]) === text),
+    );
+    value = items[index];
+    result += `[${index === -1 ? key : index}]`;
+  }
+  return result;
 }

@@ -29,7 +29,7 @@ const clock = systemClock;
 interface World {
   readonly client: Client;
   readonly repository: WorkTree;
-  readonly activities: readonly Activity[];
+  activities(): readonly Activity[];
   readonly metrics: () => Promise<string>;
   restartEngine(): Promise<void>;
 }
@@ -90,9 +90,7 @@ async function world(files: Readonly<Record<string, string>>): Promise<World> {
   return {
     client: admin,
     repository,
-    get activities() {
-      return feed.recent();
-    },
+    activities: feed.recent,
     metrics: () => registry.text(),
     async restartEngine() {
       await stop();
@@ -172,7 +170,7 @@ describe('the GitOps engine', () => {
     await applied(client, 'web', second);
     expect(await dataOf(client, 'b')).toBe('1');
     expect((await client.get(deployments, { namespace: 'web', name: 'web' })).spec.replicas).toBe(5);
-    expect(activities).toContainEqual(
+    expect(activities()).toContainEqual(
       expect.objectContaining({
         type: 'applied',
         changes: expect.arrayContaining([
@@ -186,7 +184,7 @@ describe('the GitOps engine', () => {
     await applied(client, 'web', await repository.git('rev-parse', 'HEAD'));
     await until(async () => (await dataOf(client, 'b')) === undefined, { what: 'b is pruned' });
     expect(await liveObjects(client)).toEqual(before);
-    expect(activities.findLast(({ type }) => type === 'commit')).toMatchObject({ subject: 'Revert "more"' });
+    expect(activities().findLast(({ type }) => type === 'commit')).toMatchObject({ subject: 'Revert "more"' });
   });
 
   it('applies nothing of a bad commit, names file and line, and takes up the next one at once', async () => {
@@ -240,8 +238,8 @@ describe('the GitOps engine', () => {
       timeoutMs: 2_000,
       what: 'healed',
     });
-    await until(() => activities.some((entry) => entry.type === 'drift'), { what: 'drift is told' });
-    expect(activities.find(({ type }) => type === 'drift')).toMatchObject({
+    await until(() => activities().some((entry) => entry.type === 'drift'), { what: 'drift is told' });
+    expect(activities().find(({ type }) => type === 'drift')).toMatchObject({
       object: 'Deployment web/web',
       change: 'spec.replicas 3 → 9',
       by: 'kubectl-scale',
