@@ -56,9 +56,10 @@ export function createEndpointSliceController(dependencies: ControllerDependenci
   });
   podInformer.addHandler(onPodChange);
   sliceInformer.addHandler(({ before, after }) => {
-    for (const key of serviceKeysOf(after ?? before)) {
-      if (after === undefined && before !== undefined) written.noteSeenRemoved(key, before);
-      if (!written.isOwn(key, after)) controller.enqueue(key);
+    const slice = after ?? before;
+    if (slice === undefined) return;
+    for (const key of serviceKeysOf(slice)) {
+      if (after === undefined ? written.noteSeenRemoved(key, slice) : written.noteSeen(key, slice)) controller.enqueue(key);
     }
   });
   nodeInformer.addHandler(({ before, after }) => {
@@ -107,6 +108,7 @@ export function createEndpointSliceController(dependencies: ControllerDependenci
     });
     if (create.length + update.length + remove.length === 0) return undefined;
     lastWriteAt.set(key, clock.monotonicMs());
+    written.begin(key);
     const writes = [
       ...update.map(async (slice) => written.noteWritten(key, await client.update(endpointSlices, slice, { signal }))),
       ...create.map(async (slice) => written.noteWritten(key, await client.create(endpointSlices, slice, { signal }))),
@@ -115,6 +117,7 @@ export function createEndpointSliceController(dependencies: ControllerDependenci
     const failures = (await Promise.allSettled(writes)).flatMap((outcome) =>
       outcome.status === 'rejected' ? [outcome.reason as unknown] : [],
     );
+    if (written.finish(key)) controller.enqueue(key);
     const failure = failures.find((err) => !isNamespaceTerminating(err));
     if (failure === undefined) return undefined;
     if (!isConflict(failure)) {
@@ -145,9 +148,9 @@ export function createEndpointSliceController(dependencies: ControllerDependenci
   }
 }
 
-function serviceKeysOf(slice: EndpointSlice | undefined): readonly string[] {
-  const { [labels.serviceName]: name, [labels.endpointSliceManagedBy]: manager } = slice?.metadata.labels ?? {};
-  if (slice === undefined || name === undefined || manager !== managedBy) return none;
+function serviceKeysOf(slice: EndpointSlice): readonly string[] {
+  const { [labels.serviceName]: name, [labels.endpointSliceManagedBy]: manager } = slice.metadata.labels ?? {};
+  if (name === undefined || manager !== managedBy) return none;
   return [`${slice.metadata.namespace ?? ''}/${name}`];
 }
 

@@ -152,35 +152,67 @@ interface Group {
   readonly endpoints: Map<string, Endpoint>;
 }
 
+/** What one pod brings to the slices of a Service. */
+interface Contribution {
+  readonly service: Service;
+  readonly zone: string | undefined;
+  readonly places: readonly {
+    readonly group: string;
+    readonly addressType: string;
+    readonly ports: EndpointPort[];
+    readonly id: string;
+    readonly endpoint: Endpoint;
+  }[];
+}
+
+/**
+ * Remembered by pod: most pods of a Service are what they were at the last look, and get the very same endpoint, which makes the
+ * comparison with the stored slice one of references. A pod that two Services select is computed for each in turn.
+ */
+const contributions = new WeakMap<Pod, Contribution>();
+
 /** Endpoints by the ports they have: named ports may be other numbers on other pods, and a slice has one list of ports. */
 function groupsOf(service: Service, pods: Iterable<Pod>, zoneOf: PlanOptions['zoneOf']): Map<string, Group> {
   const groups = new Map<string, Group>();
-  const families = service.spec.ipFamilies ?? ['IPv4'];
+  const families = familiesOf(service);
   const withEndpoints = new Set<string>();
   for (const pod of pods) {
     if (isPodFinished(pod)) continue;
-    let ports: EndpointPort[] | undefined;
-    const done = new Set<string>();
-    for (const { ip } of addressesOf(pod)) {
-      const addressType = ip.includes(':') ? 'IPv6' : 'IPv4';
-      if (!families.includes(addressType) || done.has(addressType)) continue;
-      done.add(addressType);
-      ports ??= portsOf(service, pod);
-      const id = groupId(addressType, ports);
-      let group = groups.get(id);
+    const zone = pod.spec.nodeName === undefined ? undefined : zoneOf(pod.spec.nodeName);
+    let contribution = contributions.get(pod);
+    if (contribution === undefined || contribution.service !== service || contribution.zone !== zone) {
+      contribution = contributionOf(service, pod, zone);
+      contributions.set(pod, contribution);
+    }
+    for (const { group: groupName, addressType, ports, id, endpoint } of contribution.places) {
+      let group = groups.get(groupName);
       if (group === undefined) {
         group = { addressType, ports, endpoints: new Map() };
-        groups.set(id, group);
+        groups.set(groupName, group);
       }
       withEndpoints.add(addressType);
-      const endpoint = endpointOf(service, pod, ip, zoneOf);
-      group.endpoints.set(endpointId(endpoint), endpoint);
+      group.endpoints.set(id, endpoint);
     }
   }
   for (const addressType of families) {
     if (!withEndpoints.has(addressType)) groups.set(groupId(addressType, []), { addressType, ports: [], endpoints: new Map() });
   }
   return groups;
+}
+
+const familiesOf = (service: Service): readonly string[] => service.spec.ipFamilies ?? ['IPv4'];
+
+function contributionOf(service: Service, pod: Pod, zone: string | undefined): Contribution {
+  const families = familiesOf(service);
+  const ports = portsOf(service, pod);
+  const places = new Map<string, Contribution['places'][number]>();
+  for (const { ip } of addressesOf(pod)) {
+    const addressType = ip.includes(':') ? 'IPv6' : 'IPv4';
+    if (!families.includes(addressType) || places.has(addressType)) continue;
+    const endpoint = endpointOf(service, pod, ip, zone);
+    places.set(addressType, { group: groupId(addressType, ports), addressType, ports, id: endpointId(endpoint), endpoint });
+  }
+  return { service, zone, places: [...places.values()] };
 }
 
 function addressesOf(pod: Pod): readonly { readonly ip: string }[] {
@@ -190,11 +222,10 @@ function addressesOf(pod: Pod): readonly { readonly ip: string }[] {
   return podIP === undefined || podIP === '' ? [] : [{ ip: podIP }];
 }
 
-function endpointOf(service: Service, pod: Pod, ip: string, zoneOf: PlanOptions['zoneOf']): Endpoint {
+function endpointOf(service: Service, pod: Pod, ip: string, zone: string | undefined): Endpoint {
   const serving = isPodReady(pod);
   const terminating = isPodTerminating(pod);
   const { nodeName, hostname, subdomain } = pod.spec;
-  const zone = nodeName === undefined ? undefined : zoneOf(nodeName);
   const { name, namespace, uid } = pod.metadata;
   return {
     addresses: [ip],

@@ -7,12 +7,16 @@ import type { Clock } from '../../base/clock.ts';
 export interface WrittenSlices {
   noteWritten(serviceKey: string, slice: EndpointSlice): void;
   noteRemoved(serviceKey: string, slice: EndpointSlice): void;
-  /** The cache has seen the slice go, whoever removed it. */
-  noteSeenRemoved(serviceKey: string, slice: EndpointSlice): void;
+  /** The cache shows that a slice is gone. True when the Service has to be looked at for that. */
+  noteSeenRemoved(serviceKey: string, slice: EndpointSlice): boolean;
   /** The cache has not caught up. Given up after five seconds: a slice may have come and gone between two lists. */
   isStale(serviceKey: string, cached: readonly EndpointSlice[]): boolean;
-  /** The change is what we wrote ourselves. */
-  isOwn(serviceKey: string, slice: EndpointSlice | undefined): boolean;
+  /** Writes begin: until `finish`, changes of slices are taken for their echo, which may arrive before the answer does. */
+  begin(serviceKey: string): void;
+  /** @returns true when a slice was changed meanwhile by someone else */
+  finish(serviceKey: string): boolean;
+  /** The cache shows a changed slice. True when the Service has to be looked at for that. */
+  noteSeen(serviceKey: string, slice: EndpointSlice): boolean;
   forget(serviceKey: string): void;
 }
 
@@ -26,6 +30,8 @@ interface Written {
 
 export function createWrittenSlices(clock: Clock): WrittenSlices {
   const byService = new Map<string, Map<string, Written>>();
+  /** Slices seen to change while their Service is being written: the last version, undefined when gone. */
+  const underWay = new Map<string, Map<string, number | undefined>>();
 
   function note(serviceKey: string, name: string, resourceVersion: number | undefined): void {
     let slices = byService.get(serviceKey);
@@ -39,7 +45,6 @@ export function createWrittenSlices(clock: Clock): WrittenSlices {
   return {
     noteWritten: (serviceKey, slice) => note(serviceKey, slice.metadata.name, versionOf(slice)),
     noteRemoved: (serviceKey, slice) => note(serviceKey, slice.metadata.name, undefined),
-    noteSeenRemoved: (serviceKey, slice) => byService.get(serviceKey)?.delete(slice.metadata.name),
     isStale(serviceKey, cached) {
       const slices = byService.get(serviceKey);
       if (slices === undefined) return false;
@@ -54,11 +59,34 @@ export function createWrittenSlices(clock: Clock): WrittenSlices {
       }
       return isStale;
     },
-    isOwn(serviceKey, slice) {
-      if (slice === undefined) return false;
-      return byService.get(serviceKey)?.get(slice.metadata.name)?.resourceVersion === versionOf(slice);
+    begin: (serviceKey) => underWay.set(serviceKey, new Map()),
+    finish(serviceKey) {
+      const seen = underWay.get(serviceKey);
+      underWay.delete(serviceKey);
+      for (const [name, version] of seen ?? []) {
+        const own = byService.get(serviceKey)?.get(name);
+        if (own === undefined || own.resourceVersion !== version) return true;
+      }
+      return false;
     },
-    forget: (serviceKey) => byService.delete(serviceKey),
+    noteSeen(serviceKey, slice) {
+      const seen = underWay.get(serviceKey);
+      if (seen === undefined) return byService.get(serviceKey)?.get(slice.metadata.name)?.resourceVersion !== versionOf(slice);
+      seen.set(slice.metadata.name, versionOf(slice));
+      return false;
+    },
+    noteSeenRemoved(serviceKey, slice) {
+      const own = byService.get(serviceKey)?.get(slice.metadata.name);
+      byService.get(serviceKey)?.delete(slice.metadata.name);
+      const seen = underWay.get(serviceKey);
+      if (seen === undefined) return own === undefined || own.resourceVersion !== undefined;
+      seen.set(slice.metadata.name, undefined);
+      return false;
+    },
+    forget(serviceKey) {
+      byService.delete(serviceKey);
+      underWay.delete(serviceKey);
+    },
   };
 }
 
