@@ -57,32 +57,46 @@ export function replay(cluster: TestApiServer, { req }: Recording): Promise<Fetc
   });
 }
 
-/** The parts of an answer that must be the same: code, media type, warnings, and all of a Status; of other bodies the kind. */
-export function essenceOf(status: number, headers: Readonly<Record<string, unknown>>, body: unknown): unknown {
-  const isStatus = typeof body === 'object' && body !== null && (body as { kind?: unknown }).kind === 'Status';
+/** The parts of an answer that must be the same: code, media type, warnings, all of a Status, and of other bodies the kind. */
+export interface Essence {
+  readonly status: number;
+  readonly contentType: unknown;
+  readonly warning: unknown;
+  /** Null when the recording does not keep it. */
+  readonly body: unknown;
+}
+
+export function recordedEssence({ res }: Recording): Essence {
   return normalized({
-    status,
-    contentType: headers['content-type'],
-    warning: headers.warning,
-    body: isStatus ? body : typeof body === 'object' && body !== null ? { kind: (body as { kind?: unknown }).kind } : undefined,
+    status: res.status,
+    contentType: res.headers['content-type'],
+    warning: res.headers.warning,
+    body: essenceOfBody(res.body),
   });
 }
 
-/** Ids and revisions differ from run to run, and protobuf is not among the forms served here. */
-const normalized = (value: unknown): unknown =>
-  JSON.parse(
-    JSON.stringify(value)
-      .replace(/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g, '<uid>')
-      .replace(/(current: |in record \()\d+/g, '$1<revision>')
-      .replace(/, application\/vnd\.kubernetes\.protobuf/g, ''),
-  );
-
-export function essenceOfAnswer({ status, headers, text }: FetchResult): unknown {
+/** What was answered, as far as `recorded` says something about it. */
+export function answeredEssence({ status, headers, text }: FetchResult, recorded: Essence): Essence {
   let body: unknown;
   try {
     body = JSON.parse(text);
   } catch {
     // Plain text and empty bodies have no kind.
   }
-  return essenceOf(status, headers, body);
+  const answered = normalized({ status, contentType: headers['content-type'], warning: headers.warning, body: essenceOfBody(body) });
+  return recorded.body === null && status < 300 ? { ...answered, body: null } : answered;
 }
+
+function essenceOfBody(body: unknown): unknown {
+  const { kind } = (body ?? {}) as { readonly kind?: unknown };
+  return kind === 'Status' ? body : kind === undefined ? undefined : { kind };
+}
+
+/** Ids and revisions differ from run to run, and protobuf is not among the forms served here. */
+const normalized = (essence: Essence): Essence =>
+  JSON.parse(
+    JSON.stringify(essence, (_key, value: unknown) => value ?? null)
+      .replace(/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g, '<uid>')
+      .replace(/(current: |in record \()\d+/g, '$1<revision>')
+      .replace(/, application\/vnd\.kubernetes\.protobuf/g, ''),
+  ) as Essence;
