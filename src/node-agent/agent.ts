@@ -239,10 +239,8 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       cancelHousekeeping?.();
       for (const remove of unsubscribe) remove();
       await heartbeat.stop();
-      for (const worker of workers.values()) {
-        worker.detach();
-        queue.remove(worker.uid);
-      }
+      for (const { uid } of workers.values()) queue.remove(uid);
+      await Promise.all([...workers.values()].map((worker) => worker.detach()));
     },
 
     async haltPods(maxGraceMs) {

@@ -14,7 +14,9 @@ export interface PodSource {
 export function createPodSource(informers: InformerSet, nodeName: string): PodSource {
   const informer = informers.get(pods, { fieldSelector: `spec.nodeName=${nodeName}` });
   return {
-    ready: (signal) => informers.waitForSync({ signal }),
+    ready: async (signal) => {
+      if (!informer.synced) await informers.waitForSync({ signal });
+    },
     list: () => informer.list(),
     subscribe: (handler) => informer.addHandler(handler),
   };
@@ -37,8 +39,16 @@ export function createSharedPodSources(informers: InformerSet): (nodeName: strin
     for (const handler of handlers.get(nodeName) ?? []) handler(change);
   });
 
+  /** One wait for all agents that start together. */
+  let syncing: Promise<void> | undefined;
   return (nodeName) => ({
-    ready: (signal) => informers.waitForSync({ signal }),
+    async ready(signal) {
+      if (informer.synced) return;
+      syncing ??= informers.waitForSync({ signal }).finally(() => {
+        syncing = undefined;
+      });
+      await syncing;
+    },
     list: () => informer.byIndex(byNode, nodeName),
     subscribe(handler) {
       const ours = handlers.get(nodeName) ?? new Set();

@@ -28,6 +28,7 @@ export interface PodWorkerOptions {
 const maxRounds = 12;
 const maxStatusTries = 4;
 const statusRetryMs = 1_000;
+const detachTimeoutMs = 5_000;
 /** What a container gets to end in when its preStop hook took all of the grace period. */
 const minimumGraceMs = 2_000;
 const defaultGraceSeconds = 30;
@@ -65,6 +66,8 @@ export class PodWorker {
   #acted = false;
   #removed = false;
   #gone = false;
+  #detached = false;
+  #passing: Promise<void> = Promise.resolve();
   #wasRunning: boolean;
   #listenersChecked = false;
   #backOffTold = new Set<string>();
@@ -148,14 +151,28 @@ export class PodWorker {
     await Promise.all(this.#runningContainers().map((status) => this.#context.runtime.stopContainer(status.id, graceMs)));
   }
 
-  /** Ends what this process does for the pod; the pod itself runs on. */
-  detach(): void {
-    this.#gone = true;
+  /** Ends what this process does for the pod, the pass under way included; the pod itself runs on. */
+  async detach(): Promise<void> {
+    this.#detached = true;
     this.#endProbes();
+    // A hook may take its hour; what it holds up is then left as it is.
+    let cancel = (): void => undefined;
+    const late = new Promise<void>((resolve) => {
+      cancel = this.#context.clock.after(detachTimeoutMs, resolve);
+    });
+    await Promise.race([this.#passing, late]);
+    cancel();
   }
 
-  async sync(): Promise<void> {
-    if (this.#gone) return;
+  sync(): Promise<void> {
+    const pass = this.#pass();
+    // The caller hears of the error; who only waits for the end of the pass does not care.
+    this.#passing = pass.catch(() => undefined);
+    return pass;
+  }
+
+  async #pass(): Promise<void> {
+    if (this.#gone || this.#detached) return;
     const startedAt = performance.now();
     const isNew = this.#pod.status?.startTime === undefined;
     if (isNew && this.#context.runtime.runsPrograms && !this.#deleted) {
@@ -187,13 +204,15 @@ export class PodWorker {
       });
       const before = this.#state;
       this.#state = nameOf<typeof podRunMachine>(snapshot) as PodRunState;
-      if (this.#gone) break;
-      if (!this.#acted && before === this.#state) break;
+      if (this.#gone || this.#detached) break;
+      // A state that was only reached has had its events; one that ends the pod has more to come.
+      const ends = this.#state === 'Terminating' || this.#state === 'Succeeded' || this.#state === 'Failed';
+      if (!this.#acted && (before === this.#state || !ends)) break;
       if (round === maxRounds - 1) this.#wake();
     }
     const operation = isNew ? 'create' : this.#deleted ? 'terminate' : 'sync';
     this.#context.metrics.podWorked(operation, performance.now() - startedAt);
-    if (this.#gone) return;
+    if (this.#gone || this.#detached) return;
     await this.#refreshVolumes();
     this.#tellBackOff();
     await this.#flushStatus();
@@ -483,7 +502,7 @@ export class PodWorker {
 
   async #writeStatus(): Promise<void> {
     const { client, clock, runtime, hostIP, log } = this.#context;
-    for (let tries = 1; !this.#removed && !this.#gone; tries += 1) {
+    for (let tries = 1; !this.#removed && !this.#gone && !this.#detached; tries += 1) {
       const pod = this.#pod;
       const status = podStatusOf({
         pod,

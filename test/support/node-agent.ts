@@ -111,6 +111,7 @@ export async function startTestNode(
       running = await startAgent(api, directory, host, options.agent);
     },
     async stop() {
+      await running.agent.stop();
       await running.agent.haltPods(0);
       for (const { id } of await running.runtime.list()) await running.runtime.removePodSandbox(id);
       await running.abandon();
