@@ -1,5 +1,5 @@
 import type { ContainerState as KubeContainerState } from '../api/core/v1/pod.ts';
-import type { containerMachine } from './container.machine.ts';
+import type { ContainerEvent, containerMachine } from './container.machine.ts';
 import type { StateValueOf } from './step.ts';
 
 export type ContainerRunState = StateValueOf<typeof containerMachine>;
@@ -39,4 +39,40 @@ export function afterExit(exitCode: number, policy: ExitPolicy, backOffMs: numbe
   const again = policy === 'Always' || (policy === 'OnFailure' && exitCode !== 0);
   if (again) return backOffMs > 0 ? 'backOff' : 'restart';
   return exitCode === 0 ? 'completed' : 'failed';
+}
+
+/** The container as its node has it now. */
+export interface ContainerObservation {
+  readonly deleting: boolean;
+  readonly running: boolean;
+  /** What follows when the newest run is over. */
+  readonly exit: 'restart' | 'backOff' | 'completed' | 'failed';
+  /** It is this container's turn, and nothing it failed at asks it to wait. */
+  readonly due: boolean;
+  /** The newest try to start it failed. */
+  readonly startFailed: boolean;
+  readonly unhealthy: 'liveness' | 'startup' | undefined;
+  readonly specChanged: boolean;
+}
+
+/** The next event that leads from `state` to what is seen; ask again with the state it led to. */
+export function nextEvent(state: ContainerRunState, seen: ContainerObservation): ContainerEvent | undefined {
+  if (state === 'Stopped') return undefined;
+  if (seen.deleting) return { type: 'DELETED' };
+  switch (state) {
+    case 'Running':
+      if (!seen.running) return { type: 'EXITED', next: seen.exit };
+      if (seen.unhealthy !== undefined) return { type: 'UNHEALTHY', probe: seen.unhealthy };
+      return seen.specChanged ? { type: 'SPEC_CHANGED' } : undefined;
+    case 'Waiting':
+      if (seen.startFailed && !seen.due) return { type: 'START_FAILED' };
+      return seen.due ? { type: 'START_DUE' } : undefined;
+    case 'BackOff':
+      return seen.due ? { type: 'START_DUE' } : undefined;
+    case 'Completed':
+    case 'Failed':
+      return undefined;
+    default:
+      return state satisfies never;
+  }
 }
