@@ -15,7 +15,10 @@ export interface Heartbeats {
   /** The node exists; it has `graceMs` from now to send its first heartbeat. */
   known(node: string): void;
   forget(node: string): void;
-  /** Nodes that became silent since the last call: not heard of for their grace period. */
+  /**
+   * Nodes that became silent since the last call: not heard of for their grace period. When that call was long ago this process stood
+   * still, and with it whatever would have delivered the heartbeats: then nobody is lost and all begin anew.
+   */
   takeLost(): readonly string[];
   isLost(node: string): boolean;
   /** All count as heard of now: it was we who could not hear. */
@@ -35,6 +38,7 @@ export function createHeartbeats({ clock, graceMs, startupGraceMs }: HeartbeatOp
   const starting = new Map<string, number>();
   const reporting = new Map<string, number>();
   const lost = new Set<string>();
+  let lookedAt: number | undefined;
   const stamps = new Map<string, { lease: string; status: string }>();
 
   function touch(node: string, hasReported: boolean): boolean {
@@ -58,6 +62,10 @@ export function createHeartbeats({ clock, graceMs, startupGraceMs }: HeartbeatOp
     return names;
   }
 
+  function reset(): void {
+    for (const node of [...lost, ...starting.keys(), ...reporting.keys()]) touch(node, (stamps.get(node)?.status ?? '') !== '');
+  }
+
   return {
     heard(node, source, stamp) {
       let known = stamps.get(node);
@@ -78,10 +86,17 @@ export function createHeartbeats({ clock, graceMs, startupGraceMs }: HeartbeatOp
       lost.delete(node);
       stamps.delete(node);
     },
-    takeLost: () => [...silent(starting, startupGraceMs), ...silent(reporting, graceMs)],
-    isLost: (node) => lost.has(node),
-    reset() {
-      for (const node of [...lost, ...starting.keys(), ...reporting.keys()]) touch(node, (stamps.get(node)?.status ?? '') !== '');
+    takeLost() {
+      const now = clock.monotonicMs();
+      const stoodStill = lookedAt !== undefined && now - lookedAt > graceMs / 2;
+      lookedAt = now;
+      if (stoodStill) {
+        reset();
+        return [];
+      }
+      return [...silent(starting, startupGraceMs), ...silent(reporting, graceMs)];
     },
+    isLost: (node) => lost.has(node),
+    reset,
   };
 }

@@ -35,6 +35,8 @@ export interface NodeLifecycleOptions extends ControllerDependencies {
   readonly evictionsPerSecond?: number;
 }
 
+/** A node that is older when it is first seen was registered with an earlier run. */
+const newNodeMs = 60_000;
 const nodeLeaseNamespace = 'kube-node-lease';
 const excludeFromDisruption = 'node.kubernetes.io/exclude-disruption';
 
@@ -119,11 +121,11 @@ export function createNodeLifecycleController(options: NodeLifecycleOptions): Co
     const { name } = after.metadata;
     if (before === undefined) {
       heartbeats.known(name);
-      recorder.record(after, {
-        type: 'Normal',
-        reason: 'RegisteredNode',
-        message: `Node ${name} event: Registered Node ${name} in Controller`,
-      });
+      // At each start all nodes are met again; that is no news about them.
+      if (clock.now() - Date.parse(after.metadata.creationTimestamp ?? '') < newNodeMs) {
+        const message = `Node ${name} event: Registered Node ${name} in Controller`;
+        recorder.record(after, { type: 'Normal', reason: 'RegisteredNode', message });
+      }
     }
     const ready = conditionOf(after, 'Ready');
     if (ready !== undefined) heartbeats.heard(name, 'status', ready.lastHeartbeatTime ?? ready.lastTransitionTime ?? '');

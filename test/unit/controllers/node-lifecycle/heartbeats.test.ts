@@ -64,7 +64,19 @@ describe('heartbeats', () => {
     heartbeats.takeLost();
     heartbeats.reset();
     expect(heartbeats.isLost('a')).toBe(false);
-    clock.advance(40_000);
-    expect(heartbeats.takeLost()).toEqual(['a']);
+    for (const expected of [[], [], [], ['a']]) {
+      clock.advance(10_000);
+      expect(heartbeats.takeLost()).toEqual(expected);
+    }
+  });
+
+  it('blame no node for a time in which this process stood still', () => {
+    const { clock, heartbeats } = setUp();
+    heartbeats.heard('a', 'status', '1');
+    heartbeats.takeLost();
+    clock.advance(3_600_000);
+    expect(heartbeats.takeLost()).toEqual([]);
+    clock.advance(10_000);
+    expect(heartbeats.takeLost()).toEqual([]);
   });
 });
