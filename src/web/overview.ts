@@ -8,13 +8,15 @@ import type { Informer, InformerSet } from '../client/informer.ts';
 import type { HealthStatus } from '../lifecycle/reasons.ts';
 import { conditionOf, isConditionTrue } from '../machinery/conditions.ts';
 
-/** Index of pods by node, for counting. */
-const byNode = 'web-node';
+/** Index of pods by node. */
+export const podsByNode = 'web-node';
 const nodeNameOf = (pod: { readonly spec: { readonly nodeName?: string } }): readonly string[] =>
   pod.spec.nodeName ? [pod.spec.nodeName] : [];
 
 export interface OverviewSource {
   read(): Overview;
+  /** One app, also one that `read` leaves out because it only lists other apps. */
+  appOf(namespace: string, name: string): AppOverview | undefined;
   /** Calls back when something changed that the overview may show. Returns a function that ends it. */
   onChange(listener: () => void): () => void;
 }
@@ -24,15 +26,19 @@ export function createOverviewSource(informers: InformerSet): OverviewSource {
   const repositories = informers.get(gitRepositories);
   const machines = informers.get(nodes);
   const allPods = informers.get(pods);
-  allPods.addIndex(byNode, nodeNameOf);
+  allPods.addIndex(podsByNode, nodeNameOf);
   return {
     read: () =>
       overviewOf({
         apps: [...apps.list()],
         repositories: [...repositories.list()],
         nodes: [...machines.list()],
-        podsOn: (node) => allPods.byIndex(byNode, node).length,
+        podsOn: (node) => allPods.byIndex(podsByNode, node).length,
       }),
+    appOf(namespace, name) {
+      const app = apps.get({ namespace, name });
+      return app === undefined ? undefined : appOverview(app);
+    },
     onChange(listener) {
       const removers = [apps, repositories, machines, allPods].map((informer) => (informer as Informer<never>).addHandler(listener));
       return () => {

@@ -1,4 +1,4 @@
-import { timingSafeEqual } from 'node:crypto';
+import { randomUUID, timingSafeEqual } from 'node:crypto';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
@@ -9,8 +9,12 @@ import type { HttpMount } from '../base/http-mount.ts';
 import type { Log } from '../base/log.ts';
 import type { InformerSet } from '../client/informer.ts';
 import { contentTypes, sendText } from './answers.ts';
-import { createOverviewSource } from './overview.ts';
-import { renderPage } from './page.tsx';
+import { type Assets, readAssets } from './assets.ts';
+import { badgeOf } from './badge.ts';
+import { createLive, type Live } from './live.ts';
+import { createPageModel, type PageModel } from './page-model.ts';
+import { renderDocument, renderRegions, titleOf } from './pages/document.tsx';
+import { viewOf } from './pages/router.ts';
 import { refusalOf } from './request-guard.ts';
 
 export interface WebOptions {
@@ -47,6 +51,9 @@ const requestTimeoutMs = 300_000;
 const metricsMaxAgeMs = 1_000;
 const drainMs = 5_000;
 
+/** Of the path of a page; names of objects have at most 253 characters. */
+const maxPathLength = 1_024;
+
 const securityPolicy =
   "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -59,6 +66,7 @@ class HttpWeb implements Web {
   readonly #options: WebOptions;
   #app: FastifyInstance<Server> | undefined;
   #url = '';
+  #live: Live | undefined;
 
   constructor(options: WebOptions) {
     this.#options = options;
@@ -75,7 +83,7 @@ class HttpWeb implements Web {
         hint: 'Serve it on 127.0.0.1, or set a token.',
       });
     }
-    const app = this.#createApp();
+    const app = this.#createApp(await readAssets());
     this.#app = app;
     signal.throwIfAborted();
     await app.listen({ host: address, port });
@@ -88,6 +96,7 @@ class HttpWeb implements Web {
     const app = this.#app;
     if (app === undefined) return;
     this.#app = undefined;
+    this.#live?.close();
     const cancel = this.#options.clock.after(drainMs, () => app.server.closeAllConnections());
     try {
       await app.close();
@@ -96,9 +105,9 @@ class HttpWeb implements Web {
     }
   }
 
-  #createApp(): FastifyInstance<Server> {
-    const { informers, mounts, metrics, log, clock, token, ready } = this.#options;
-    const overview = createOverviewSource(informers);
+  #createApp(assets: Assets): FastifyInstance<Server> {
+    const { informers, activity, mounts, metrics, log, clock, token, ready } = this.#options;
+    const model = createPageModel({ informers, activity });
     const app = fastify({
       logger: false,
       requestTimeout: requestTimeoutMs,
@@ -126,19 +135,12 @@ class HttpWeb implements Web {
       const isReady = ready();
       return sendText(request, reply.code(isReady ? 200 : 503), contentTypes.text, isReady ? 'ok' : 'starting');
     });
-    app.get('/status.json', (request, reply) => sendText(request, reply, contentTypes.json, `${JSON.stringify(overview.read())}\n`));
+    app.get('/status.json', (request, reply) => sendText(request, reply, contentTypes.json, `${JSON.stringify(model.overview())}\n`));
     for (const [path, text] of Object.entries(metrics)) {
       const cached = cachedFor(metricsMaxAgeMs, clock, text);
       app.get(path, async (request, reply) => sendText(request, reply, contentTypes.metrics, await cached()));
     }
-    app.get('/', (request, reply) =>
-      sendText(
-        request,
-        reply,
-        contentTypes.html,
-        renderPage({ overview: overview.read(), clusterName: this.#options.clusterName, version: this.#options.version }),
-      ),
-    );
+    this.#addPages(app, model, assets);
     for (const mount of mounts) {
       app.all(`${mount.prefix}*`, (request, reply) => {
         reply.hijack();
@@ -158,6 +160,53 @@ class HttpWeb implements Web {
     });
     return app;
   }
+
+  #addPages(app: FastifyInstance<Server>, model: PageModel, assets: Assets): void {
+    const { clock, clusterName, version } = this.#options;
+    const live = createLive({
+      render(path) {
+        const view = viewOf(model, path);
+        return view === undefined ? undefined : { title: titleOf(view, clusterName), regions: renderRegions(view, model.source()) };
+      },
+      onChange: (listener) => model.onChange(listener),
+      clock,
+      bootId: randomUUID().slice(0, 8),
+    });
+    this.#live = live;
+    for (const path of ['/', '/events', '/apps/:namespace/:name', '/nodes/:name']) {
+      app.get(path, (request, reply) => {
+        const view = viewOf(model, pathOf(request.url));
+        if (view === undefined) return reply.callNotFound();
+        const theme = themeOf(request.headers.cookie);
+        const html = renderDocument({ view, source: model.source(), clusterName, version, now: clock.now(), theme, assets });
+        return sendText(request, reply, contentTypes.html, html);
+      });
+    }
+    app.get<{ Querystring: { path?: unknown } }>('/events/stream', (request, reply) => {
+      const { path } = request.query;
+      const lastEventId = request.headers['last-event-id'];
+      const isConnected =
+        typeof path === 'string' &&
+        path.length <= maxPathLength &&
+        live.connect({ path, lastEventId: typeof lastEventId === 'string' ? lastEventId : undefined, response: reply.raw });
+      if (!isConnected) return refuse(request, reply, 404, 'There is no such page, or too many are open.');
+      return reply.hijack();
+    });
+    app.get<{ Params: { namespace: string; file: string } }>('/badge/:namespace/:file', (request, reply) => {
+      const { namespace, file } = request.params;
+      const shown = file.endsWith('.svg') ? model.app(namespace, file.slice(0, -'.svg'.length)) : undefined;
+      if (shown === undefined) return reply.callNotFound();
+      // A README on another site may show it.
+      reply.header('Cross-Origin-Resource-Policy', 'cross-origin');
+      return sendText(request, reply, contentTypes.svg, badgeOf(shown.overview));
+    });
+    app.get('/assets/:file', (request, reply) => {
+      const asset = assets.byPath.get(pathOf(request.url));
+      if (asset === undefined) return reply.callNotFound();
+      reply.header('Cache-Control', 'public, max-age=31536000, immutable');
+      return sendText(request, reply, asset.type, asset.text);
+    });
+  }
 }
 
 const isLoopback = (address: string): boolean => address === 'localhost' || address === '::1' || /^127\.\d+\.\d+\.\d+$/.test(address);
@@ -169,6 +218,11 @@ function isOpen(url: string, mounts: readonly HttpMount[]): boolean {
 }
 
 const pathOf = (url: string): string => url.split('?', 1)[0] ?? '/';
+
+function themeOf(cookie: string | undefined): 'light' | 'dark' | undefined {
+  const value = /(?:^|;\s*)theme=(light|dark)(?:;|$)/.exec(cookie ?? '')?.[1];
+  return value === 'light' || value === 'dark' ? value : undefined;
+}
 
 function hasToken({ headers }: FastifyRequest, token: string): boolean {
   const [scheme = '', value = ''] = (headers.authorization ?? '').split(' ');

@@ -1,0 +1,121 @@
+import type { Activity } from '../base/activity.ts';
+import type { AppOverview } from '../base/overview.ts';
+import type { State } from './state.ts';
+
+/** A mark of the line: a commit with what became of it, or a change by hand that was put back. */
+export interface LineMark {
+  readonly id: string;
+  readonly at: number;
+  readonly state: State;
+  readonly title: string;
+  /** SHA of a commit; absent for drift. */
+  readonly sha?: string;
+  readonly author?: string;
+  readonly branch?: string;
+  /** What became of it, newest last. */
+  readonly outcome: string;
+}
+
+type Commit = Extract<Activity, { type: 'commit' }>;
+
+/**
+ * The git log and the history of deployments in one, newest first.
+ *
+ * An app speaks for a commit as long as it runs that commit, and its last word counts: a commit that broke an app and was then healed is
+ * well. Errors of one app do not hide what another one says.
+ */
+export function commitLine(activities: readonly Activity[], apps: readonly AppOverview[], maxMarks = 30): readonly LineMark[] {
+  const now = new Map(apps.map((app) => [app.name, app]));
+  const marks: LineMark[] = [];
+  const outcomes = new Map<string, CommitOutcome>();
+  for (const activity of activities) {
+    if (activity.type === 'commit' || activity.type === 'drift') continue;
+    const outcome = outcomes.get(activity.sha) ?? { apps: new Map(), appliedMs: 0, applied: false, rollback: false };
+    outcomes.set(activity.sha, outcome);
+    if (activity.type === 'applied') {
+      outcome.applied = true;
+      outcome.rollback ||= activity.rollback;
+      outcome.appliedMs = Math.max(outcome.appliedMs, activity.durationMs);
+      if (activity.changes.length > 0) outcome.apps.set(activity.app, activity);
+    } else outcome.apps.set(activity.app, activity);
+  }
+  const seen = new Set<string>();
+  for (let index = activities.length - 1; index >= 0 && marks.length < maxMarks; index -= 1) {
+    const activity = activities[index];
+    if (activity?.type === 'drift') marks.push(driftMark(activity, index));
+    else if (activity?.type === 'commit' && !seen.has(activity.sha)) {
+      seen.add(activity.sha);
+      marks.push(commitMark(activity, outcomes.get(activity.sha), now));
+    }
+  }
+  return marks;
+}
+
+interface CommitOutcome {
+  /** Last word of each app that the commit touched. */
+  readonly apps: Map<string, Exclude<Activity, { type: 'commit' | 'drift' }>>;
+  appliedMs: number;
+  applied: boolean;
+  rollback: boolean;
+}
+
+type AppsByName = ReadonlyMap<string, AppOverview>;
+
+function commitMark(commit: Commit, outcome: CommitOutcome | undefined, now: AppsByName): LineMark {
+  const { sha, at, author, branch, subject } = commit;
+  return { id: `commit-${sha}`, at, title: subject, sha, author, branch, ...judge(commit, outcome, now) };
+}
+
+function judge(commit: Commit, outcome: CommitOutcome | undefined, now: AppsByName): Pick<LineMark, 'state' | 'outcome'> {
+  if (outcome === undefined) return { state: 'unknown', outcome: 'changed no app' };
+  const words = [...outcome.apps.values()];
+  const applied = outcome.applied ? `applied in ${durationText(outcome.appliedMs)}` : '';
+  const rollback = outcome.rollback ? 'back to an earlier state' : '';
+  const join = (...parts: string[]): string => parts.filter((part) => part !== '').join(', ');
+  const failed = words.find((word) => word.type === 'failed');
+  if (failed !== undefined) {
+    const more = failed.errors.length > 1 ? ` and ${failed.errors.length - 1} more` : '';
+    return { state: 'failed', outcome: join(applied, `${failed.app} not applied: ${failed.errors[0] ?? 'no reason given'}${more}`) };
+  }
+  const isCurrent = (word: { readonly app: string }): boolean => now.get(word.app)?.revision === commit.sha;
+  // The feed says once that an app became healthy after a commit, so what is well again now is asked of the app.
+  const degraded = words.filter((word) => word.type === 'degraded' && !(isCurrent(word) && now.get(word.app)?.health === 'Healthy'));
+  if (degraded.length > 0) return { state: 'failed', outcome: join(applied, `${namesOf(degraded)} not healthy`) };
+  if (words.length === 0) return { state: 'ok', outcome: join(rollback, 'nothing to change') };
+  const waiting = words.filter((word) => word.type === 'applied');
+  if (waiting.some(isCurrent)) return { state: 'progressing', outcome: join(applied, rollback, `waiting for ${namesOf(waiting)}`) };
+  if (waiting.length > 0)
+    return { state: 'unknown', outcome: join(applied, rollback, 'followed by the next commit before all was healthy') };
+  const healthyAt = Math.max(...words.map((word) => word.at));
+  return { state: 'ok', outcome: join(applied, rollback, `healthy ${durationText(healthyAt - commit.at)} after it was seen`) };
+}
+
+function driftMark(drift: Extract<Activity, { type: 'drift' }>, index: number): LineMark {
+  const healed = drift.healed ? `healed in ${durationText(drift.durationMs)}` : 'left as it is';
+  return {
+    id: `drift-${drift.at}-${index}`,
+    at: drift.at,
+    state: 'drift',
+    title: drift.healed ? `Drift healed in ${drift.app}` : `Drift in ${drift.app}`,
+    outcome: `${drift.object} ${drift.change}${drift.by === '' ? '' : ` by ${drift.by}`}, ${healed}`,
+  };
+}
+
+const namesOf = (words: readonly { readonly app: string }[]): string =>
+  words.length > 3 ? `${words.length} apps` : words.map(({ app }) => app).join(', ');
+
+/** `0.4 s`, `12 s`, `3 m` */
+export function durationText(ms: number): string {
+  const seconds = Math.max(0, ms) / 1_000;
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  return ageText(ms);
+}
+
+/** `12 s`, `3 m`, `5 h`, `6 d` */
+export function ageText(ms: number): string {
+  const seconds = Math.max(0, Math.round(ms / 1_000));
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3_600) return `${Math.floor(seconds / 60)} m`;
+  if (seconds < 86_400) return `${Math.floor(seconds / 3_600)} h`;
+  return `${Math.floor(seconds / 86_400)} d`;
+}

@@ -1,0 +1,296 @@
+import type { Event } from '../api/core/v1/event.ts';
+import { type Node, nodes } from '../api/core/v1/node.ts';
+import { type Pod, pods } from '../api/core/v1/pod.ts';
+import { type Kustomization, kustomizations } from '../api/kustomize/v1/kustomization.ts';
+import { type GitRepository, gitRepositories } from '../api/source/v1/git-repository.ts';
+import type { Activity, ActivityFeed } from '../base/activity.ts';
+import type { AppOverview, NodeOverview, Overview } from '../base/overview.ts';
+import type { InformerSet } from '../client/informer.ts';
+import { podProblem } from '../lifecycle/reasons.ts';
+import { conditionOf } from '../machinery/conditions.ts';
+import { milliValueOf } from '../machinery/quantity.ts';
+import { type AppObject, createAppObjects, type PodSquare, squareState, squaresOf } from './app-objects.ts';
+import { commitLine, type LineMark } from './commit-line.ts';
+import { createOverviewSource, podsByNode } from './overview.ts';
+import { createRecentEvents, lastSeenMs } from './recent-events.ts';
+import { type Shown, type State, shownOf, states } from './state.ts';
+
+/** What the pages show, computed when a page is made and not before. */
+export interface PageModel {
+  overview(): Overview;
+  home(): HomeModel;
+  /** Undefined when there is no such app. */
+  app(namespace: string, name: string): AppModel | undefined;
+  node(name: string): NodeModel | undefined;
+  events(): readonly EventRow[];
+  source(): SourceModel | undefined;
+  /** Calls back when something changed that a page may show. Returns a function that ends it. */
+  onChange(listener: () => void): () => void;
+}
+
+export interface SourceModel {
+  readonly branch: string;
+  readonly revision: string;
+  /** Empty when the repository can be read. */
+  readonly problem: string;
+}
+
+export interface HomeModel {
+  readonly overview: Overview;
+  /** Why, in a sentence; empty when all is well. */
+  readonly lead: string;
+  readonly tally: {
+    readonly podsReady: number;
+    readonly podsWanted: number;
+    readonly nodesReady: number;
+    readonly nodes: number;
+    readonly drifts: number;
+  };
+  /** Worst first; states without an app are left out. */
+  readonly segments: readonly { readonly state: State; readonly count: number }[];
+  /** Worst first, then by name. */
+  readonly apps: readonly AppRow[];
+  readonly line: readonly LineMark[];
+  readonly nodes: readonly NodeCard[];
+  readonly events: readonly EventRow[];
+}
+
+export interface AppRow extends Shown {
+  readonly name: string;
+  readonly namespace: string;
+  readonly revision: string;
+  readonly reason: string;
+  /** Commit that the trouble came with; absent when the app is well or nobody knows. */
+  readonly cause: { readonly sha: string; readonly author: string; readonly subject: string } | undefined;
+  readonly squares: readonly PodSquare[];
+  /** When the app came into this state; undefined when it never said. */
+  readonly since: number | undefined;
+}
+
+export interface AppModel {
+  readonly row: AppRow;
+  readonly overview: AppOverview;
+  readonly path: string;
+  readonly source: string;
+  readonly objects: readonly AppObject[];
+  /** Newest first. */
+  readonly history: readonly Exclude<Activity, { type: 'commit' }>[];
+  readonly conditions: readonly { readonly type: string; readonly status: string; readonly reason: string; readonly message: string }[];
+}
+
+export interface NodeCard extends NodeOverview {
+  readonly cordoned: boolean;
+  /** Shares of what pods may have that pods ask for, 0 to 1; undefined when the node does not say. */
+  readonly cpu: number | undefined;
+  readonly memory: number | undefined;
+  readonly squares: readonly PodSquare[];
+}
+
+export interface NodeModel {
+  readonly card: NodeCard;
+  readonly conditions: readonly { readonly type: string; readonly status: string; readonly reason: string; readonly message: string }[];
+  readonly pods: readonly {
+    readonly namespace: string;
+    readonly name: string;
+    readonly state: PodSquare['state'];
+    readonly problem: string;
+  }[];
+}
+
+export interface EventRow {
+  readonly id: string;
+  readonly at: number;
+  readonly warning: boolean;
+  readonly reason: string;
+  /** `Pod web/cache-1` */
+  readonly object: string;
+  readonly message: string;
+  readonly count: number;
+}
+
+export interface PageModelOptions {
+  readonly informers: InformerSet;
+  readonly activity: ActivityFeed;
+}
+
+const maxHomeEvents = 50;
+const maxHistory = 50;
+
+export function createPageModel({ informers, activity }: PageModelOptions): PageModel {
+  const source = createOverviewSource(informers);
+  const objects = createAppObjects(informers);
+  const recent = createRecentEvents(informers);
+  const apps = informers.get(kustomizations);
+  const repositories = informers.get(gitRepositories);
+  const machines = informers.get(nodes);
+  const allPods = informers.get(pods);
+
+  const rowOf = (overview: AppOverview): AppRow => {
+    const app = apps.get(overview);
+    const owned = app === undefined ? [] : objects.objectsOf(app);
+    const shown = shownOf(overview);
+    return {
+      ...shown,
+      name: overview.name,
+      namespace: overview.namespace,
+      revision: overview.revision,
+      reason: overview.reason,
+      cause: shown.state === 'ok' ? undefined : causeOf(overview.name, activity.recent()),
+      squares: owned.flatMap(squaresOf),
+      since: app === undefined ? undefined : sinceOf(app),
+    };
+  };
+  const cardOf = (overview: NodeOverview): NodeCard => {
+    const node = machines.get({ name: overview.name });
+    const onNode = allPods
+      .byIndex(podsByNode, overview.name)
+      .filter(({ status }) => status?.phase !== 'Succeeded' && status?.phase !== 'Failed');
+    return {
+      ...overview,
+      cordoned: node?.spec?.unschedulable === true,
+      ...sharesOf(node, onNode),
+      squares: onNode.map((pod) => ({ name: pod.metadata.name, state: squareState(pod) })),
+    };
+  };
+  const eventRows = (max: number): readonly EventRow[] => recent.list().slice(0, max).map(eventRow);
+
+  return {
+    overview: () => source.read(),
+    home() {
+      const overview = source.read();
+      const rows = overview.apps.map(rowOf).sort((a, b) => states.indexOf(a.state) - states.indexOf(b.state));
+      const squares = rows.flatMap((row) => row.squares);
+      return {
+        overview,
+        lead: leadOf(rows, [...repositories.list()]),
+        tally: {
+          podsReady: squares.filter(({ state }) => state === 'ready').length,
+          podsWanted: squares.length,
+          nodesReady: overview.nodes.filter(({ ready }) => ready).length,
+          nodes: overview.nodes.length,
+          drifts: activity.recent().filter(({ type }) => type === 'drift').length,
+        },
+        segments: states.flatMap((state) => {
+          const count = rows.filter((row) => row.state === state).length;
+          return count === 0 ? [] : [{ state, count }];
+        }),
+        apps: rows,
+        line: commitLine(activity.recent(), overview.apps),
+        nodes: overview.nodes.map(cardOf).sort((a, b) => Number(a.ready) - Number(b.ready) || Number(a.simulated) - Number(b.simulated)),
+        events: eventRows(maxHomeEvents),
+      };
+    },
+    app(namespace, name) {
+      const app = apps.get({ namespace, name });
+      const overview = source.appOf(namespace, name);
+      if (app === undefined || overview === undefined) return undefined;
+      return {
+        row: rowOf(overview),
+        overview,
+        path: app.spec.path ?? './',
+        source: app.spec.sourceRef.name,
+        objects: objects.objectsOf(app),
+        history: activity
+          .recent()
+          .flatMap((each) => (each.type !== 'commit' && each.app === name ? [each] : []))
+          .slice(-maxHistory)
+          .reverse(),
+        conditions: (app.status?.conditions ?? []).map(({ type, status, reason, message }) => ({ type, status, reason, message })),
+      };
+    },
+    node(name) {
+      const node = machines.get({ name });
+      const overview = source.read().nodes.find((each) => each.name === name);
+      if (node === undefined || overview === undefined) return undefined;
+      return {
+        card: cardOf(overview),
+        conditions: (node.status?.conditions ?? []).map(({ type, status, reason = '', message = '' }) => ({
+          type,
+          status,
+          reason,
+          message,
+        })),
+        pods: allPods.byIndex(podsByNode, name).map((pod) => ({
+          namespace: pod.metadata.namespace ?? '',
+          name: pod.metadata.name,
+          state: squareState(pod),
+          problem: podProblem(pod) ?? '',
+        })),
+      };
+    },
+    events: () => eventRows(Number.POSITIVE_INFINITY),
+    source() {
+      const [repository] = repositories.list();
+      return repository === undefined ? undefined : sourceModel(repository);
+    },
+    onChange(listener) {
+      const removers = [source.onChange(listener), activity.onAdded(listener), recent.onChange(listener)];
+      return () => {
+        for (const remove of removers) remove();
+      };
+    },
+  };
+}
+
+function sourceModel({ spec, status }: GitRepository): SourceModel {
+  const ready = conditionOf(status?.conditions, 'Ready');
+  const revision = status?.artifact?.revision ?? '';
+  return {
+    branch: spec.ref?.branch ?? 'main',
+    revision: revision.slice(revision.lastIndexOf(':') + 1),
+    problem: ready?.status === 'False' ? ready.message : '',
+  };
+}
+
+/** The sentence below the verdict: what the worst app says of itself, or why Git cannot be read. */
+function leadOf(rows: readonly AppRow[], repositories: readonly GitRepository[]): string {
+  const problem = repositories.map(sourceModel).find((each) => each.problem !== '')?.problem;
+  if (problem !== undefined) return sentence(problem);
+  const worst = rows.find(({ state, reason }) => state !== 'ok' && state !== 'paused' && reason !== '');
+  return worst === undefined ? '' : sentence(`${worst.name}: ${worst.reason.split('\n', 1)[0]}`);
+}
+
+const sentence = (text: string): string => (/[.!?…]$/.test(text) ? text : `${text}.`);
+
+/** The last commit that changed the app, or that it could not apply. */
+function causeOf(app: string, activities: readonly Activity[]): AppRow['cause'] {
+  const last = activities.findLast((each) => (each.type === 'applied' || each.type === 'failed') && each.app === app);
+  if (last?.type !== 'applied' && last?.type !== 'failed') return undefined;
+  const commit = activities.findLast((each) => each.type === 'commit' && each.sha === last.sha);
+  if (commit?.type !== 'commit') return { sha: last.sha, author: '', subject: '' };
+  return { sha: commit.sha, author: commit.author, subject: commit.subject };
+}
+
+function sinceOf(app: Kustomization): number | undefined {
+  const times = (app.status?.conditions ?? [])
+    .filter(({ type }) => type === 'Ready' || type === 'Healthy')
+    .flatMap(({ lastTransitionTime }) => Date.parse(lastTransitionTime ?? '') || []);
+  return times.length === 0 ? undefined : Math.max(...times);
+}
+
+function sharesOf(node: Node | undefined, onNode: readonly Pod[]): Pick<NodeCard, 'cpu' | 'memory'> {
+  const share = (resource: 'cpu' | 'memory'): number | undefined => {
+    const allocatable = node?.status?.allocatable?.[resource];
+    if (allocatable === undefined) return undefined;
+    let asked = 0;
+    for (const { spec } of onNode) {
+      for (const { resources } of spec.containers) asked += milliValueOf(resources?.requests?.[resource] ?? '0');
+    }
+    const total = milliValueOf(allocatable);
+    return total === 0 ? undefined : asked / total;
+  };
+  return { cpu: share('cpu'), memory: share('memory') };
+}
+
+function eventRow(event: Event): EventRow {
+  const { kind = '', namespace, name = '' } = event.involvedObject;
+  return {
+    id: event.metadata.uid ?? event.metadata.name,
+    at: lastSeenMs(event),
+    warning: event.type === 'Warning',
+    reason: event.reason ?? '',
+    object: `${kind} ${namespace === undefined || namespace === '' ? '' : `${namespace}/`}${name}`,
+    message: (event.message ?? '').trim(),
+    count: event.series?.count ?? event.count ?? 1,
+  };
+}

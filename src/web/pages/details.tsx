@@ -1,0 +1,289 @@
+import type { VNode } from 'preact';
+import type { Activity } from '../../base/activity.ts';
+import { podProblem } from '../../lifecycle/reasons.ts';
+import { type AppObject, squareState } from '../app-objects.ts';
+import { durationText } from '../commit-line.ts';
+import type { AppModel, EventRow, NodeModel } from '../page-model.ts';
+import type { State } from '../state.ts';
+import { Card, Events, Reason } from './home.tsx';
+import { Age, Glyph, Sha, type View } from './parts.tsx';
+
+const squareStates: Readonly<Record<'ready' | 'starting' | 'failed' | 'missing', { readonly state: State; readonly word: string }>> = {
+  ready: { state: 'ok', word: 'Ready' },
+  starting: { state: 'progressing', word: 'Starting' },
+  failed: { state: 'failed', word: 'Failing' },
+  missing: { state: 'unknown', word: 'Missing' },
+};
+
+export function appView(model: AppModel): View {
+  const { row } = model;
+  return {
+    title: `${row.name}: ${row.word}`,
+    regions: [
+      { id: 'head', content: <AppHead model={model} /> },
+      { id: 'objects', content: <Objects objects={model.objects} /> },
+      { id: 'history', content: <History entries={model.history} /> },
+      { id: 'conditions', content: <Conditions conditions={model.conditions} /> },
+    ],
+    layout: (slot) => (
+      <main>
+        <p class="crumbs">
+          <a href="/">Overview</a> / {row.namespace} / {row.name}
+        </p>
+        {slot('head')}
+        <div class="columns">
+          <section aria-labelledby="objects-head">
+            <h2 id="objects-head">Objects</h2>
+            {slot('objects')}
+          </section>
+          <section aria-labelledby="history-head" class="side">
+            <h2 id="history-head">History</h2>
+            {slot('history')}
+          </section>
+        </div>
+        <section aria-labelledby="conditions-head">
+          <h2 id="conditions-head">Conditions</h2>
+          {slot('conditions')}
+        </section>
+      </main>
+    ),
+  };
+}
+
+function AppHead({ model: { row, overview, path, source } }: { readonly model: AppModel }): VNode {
+  return (
+    <div class="app-head">
+      <h1>
+        <Glyph state={row.state} /> {row.name} <span class="word">{row.word}</span>
+      </h1>
+      <dl class="facts">
+        <div>
+          <dt>Git</dt>
+          <dd>{row.revision === '' ? 'nothing applied yet' : <Sha sha={row.revision} />}</dd>
+        </div>
+        <div>
+          <dt>Sync</dt>
+          <dd>{overview.sync}</dd>
+        </div>
+        <div>
+          <dt>Health</dt>
+          <dd>{overview.health}</dd>
+        </div>
+        <div>
+          <dt>From</dt>
+          <dd>
+            <code>
+              {source}: {path}
+            </code>
+          </dd>
+        </div>
+        {row.since === undefined ? null : (
+          <div>
+            <dt>Since</dt>
+            <dd>
+              <Age at={row.since} />
+            </dd>
+          </div>
+        )}
+      </dl>
+      <Reason app={row} />
+    </div>
+  );
+}
+
+function Objects({ objects }: { readonly objects: readonly AppObject[] }): VNode {
+  if (objects.length === 0) return <p class="empty">Nothing of this app is in the cluster.</p>;
+  return (
+    <ul class="objects">
+      {objects.map((object) => (
+        <li key={`${object.kind}/${object.namespace}/${object.name}`}>
+          <p>
+            <span class="kind">{object.kind}</span> <b>{object.name}</b>
+            {object.namespace === '' ? null : <span class="namespace"> {object.namespace}</span>}
+          </p>
+          {object.pods.length === 0 ? null : (
+            <ul>
+              {object.pods.map((pod) => {
+                const { state, word } =
+                  pod.status?.phase === 'Succeeded' ? { state: 'ok' as const, word: 'Done' } : squareStates[squareState(pod)];
+                const problem = podProblem(pod);
+                return (
+                  <li key={pod.metadata.uid ?? pod.metadata.name}>
+                    <Glyph state={state} /> <span class="kind">Pod</span> {pod.metadata.name} <span class="word">{word}</span>
+                    {pod.spec.nodeName === undefined ? null : (
+                      <>
+                        {' '}
+                        on <a href={`/nodes/${pod.spec.nodeName}`}>{pod.spec.nodeName}</a>
+                      </>
+                    )}
+                    {problem === undefined ? null : <p class="problem">{problem}</p>}
+                  </li>
+                );
+              })}
+            </ul>
+          )}
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+function History({ entries }: { readonly entries: AppModel['history'] }): VNode {
+  if (entries.length === 0) return <p class="empty">Nothing has happened since the start.</p>;
+  return (
+    <ol class="line">
+      {entries.map((entry, index) => {
+        const { state, title, lines } = entryOf(entry);
+        return (
+          <li key={`${entry.at}-${index}`} class={state}>
+            <Glyph state={state} />
+            <div>
+              <p class="title">{title}</p>
+              <p class="meta">
+                {entry.type === 'drift' ? null : (
+                  <>
+                    <Sha sha={entry.sha} />,{' '}
+                  </>
+                )}
+                <Age at={entry.at} /> ago
+              </p>
+              {lines.map((text) => (
+                <p class="outcome" key={text}>
+                  {text}
+                </p>
+              ))}
+            </div>
+          </li>
+        );
+      })}
+    </ol>
+  );
+}
+
+function entryOf(entry: Exclude<Activity, { type: 'commit' }>): {
+  readonly state: State;
+  readonly title: string;
+  readonly lines: readonly string[];
+} {
+  switch (entry.type) {
+    case 'applied':
+      return {
+        state: 'ok',
+        title: `Applied in ${durationText(entry.durationMs)}${entry.rollback ? ', back to an earlier state' : ''}`,
+        lines: entry.changes.map(
+          ({ action, object, fields }) => `${object} ${action}${fields.length === 0 ? '' : `: ${fields.join(', ')}`}`,
+        ),
+      };
+    case 'healthy':
+      return { state: 'ok', title: `Healthy ${entry.summary}`.trim(), lines: [] };
+    case 'degraded':
+      return { state: 'failed', title: 'Not healthy', lines: [entry.reason] };
+    case 'failed':
+      return { state: 'failed', title: 'Not applied', lines: entry.errors };
+    case 'drift':
+      return {
+        state: 'drift',
+        title: entry.healed ? `Drift healed in ${durationText(entry.durationMs)}` : 'Drift',
+        lines: [`${entry.object} ${entry.change}${entry.by === '' ? '' : ` by ${entry.by}`}`],
+      };
+    default:
+      return entry satisfies never;
+  }
+}
+
+function Conditions({ conditions }: { readonly conditions: AppModel['conditions'] }): VNode {
+  return (
+    <div class="scroll">
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">Condition</th>
+            <th scope="col">Status</th>
+            <th scope="col">Reason</th>
+            <th scope="col">Message</th>
+          </tr>
+        </thead>
+        <tbody>
+          {conditions.map(({ type, status, reason, message }) => (
+            <tr key={type}>
+              <td>{type}</td>
+              <td>{status}</td>
+              <td>{reason}</td>
+              <td>{message}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+export function nodeView({ card, conditions, pods }: NodeModel): View {
+  return {
+    title: `${card.name}: ${card.ready ? 'Ready' : 'Not ready'}`,
+    regions: [
+      {
+        id: 'head',
+        content: (
+          <div>
+            <h1>{card.name}</h1>
+            {card.simulated ? <p class="lead">A simulated node: its pods are pretended, nothing runs, and no usage is measured.</p> : null}
+            <ul class="nodes">
+              <Card node={card} />
+            </ul>
+          </div>
+        ),
+      },
+      {
+        id: 'pods',
+        content:
+          pods.length === 0 ? (
+            <p class="empty">No pods.</p>
+          ) : (
+            <ul class="objects">
+              {pods.map(({ namespace, name, state, problem }) => (
+                <li key={`${namespace}/${name}`}>
+                  <Glyph state={squareStates[state].state} /> {name} <span class="namespace">{namespace}</span>{' '}
+                  <span class="word">{squareStates[state].word}</span>
+                  {problem === '' ? null : <p class="problem">{problem}</p>}
+                </li>
+              ))}
+            </ul>
+          ),
+      },
+      { id: 'conditions', content: <Conditions conditions={conditions} /> },
+    ],
+    layout: (slot) => (
+      <main>
+        <p class="crumbs">
+          <a href="/">Overview</a> / nodes / {card.name}
+        </p>
+        {slot('head')}
+        <section aria-labelledby="pods-head">
+          <h2 id="pods-head">Pods</h2>
+          {slot('pods')}
+        </section>
+        <section aria-labelledby="conditions-head">
+          <h2 id="conditions-head">Conditions</h2>
+          {slot('conditions')}
+        </section>
+      </main>
+    ),
+  };
+}
+
+export function eventsView(events: readonly EventRow[]): View {
+  return {
+    title: 'Events',
+    regions: [{ id: 'events', content: <Events events={events} /> }],
+    layout: (slot) => (
+      <main>
+        <p class="crumbs">
+          <a href="/">Overview</a> / events
+        </p>
+        <h1>Events</h1>
+        {slot('events')}
+      </main>
+    ),
+  };
+}

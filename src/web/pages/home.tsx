@@ -1,0 +1,283 @@
+import type { VNode } from 'preact';
+import type { LineMark } from '../commit-line.ts';
+import type { AppRow, EventRow, HomeModel, NodeCard } from '../page-model.ts';
+import type { State } from '../state.ts';
+import { Age, Command, Glyph, Sha, Squares, shortSha, type View } from './parts.tsx';
+
+const maxApps = 200;
+const maxNodes = 24;
+
+export function homeView(model: HomeModel): View {
+  const { overview } = model;
+  return {
+    title: overview.verdict,
+    regions: [
+      { id: 'verdict', content: <Verdict model={model} /> },
+      { id: 'apps', content: <Apps apps={model.apps} /> },
+      { id: 'line', content: <Line marks={model.line} /> },
+      { id: 'nodes', content: <Nodes nodes={model.nodes} /> },
+      { id: 'events', content: <Events events={model.events} /> },
+    ],
+    layout: (slot) => (
+      <main>
+        {slot('verdict')}
+        <div class="columns">
+          <section aria-labelledby="apps-head">
+            <h2 id="apps-head">Apps</h2>
+            {slot('apps')}
+          </section>
+          <section aria-labelledby="line-head" class="side">
+            <h2 id="line-head">Commits</h2>
+            {slot('line')}
+          </section>
+        </div>
+        <section aria-labelledby="nodes-head">
+          <h2 id="nodes-head">Nodes</h2>
+          {slot('nodes')}
+        </section>
+        <section aria-labelledby="events-head">
+          <h2 id="events-head">
+            <a href="/events">Events</a>
+          </h2>
+          {slot('events')}
+        </section>
+      </main>
+    ),
+  };
+}
+
+function Verdict({ model: { overview, lead, tally, segments } }: { readonly model: HomeModel }): VNode {
+  return (
+    <div class="verdict">
+      <div>
+        <h1>{overview.verdict}</h1>
+        {lead === '' ? null : <p class="lead">{lead}</p>}
+      </div>
+      <dl class="tally">
+        <Tally
+          value={tally.podsWanted === tally.podsReady ? `${tally.podsReady}` : `${tally.podsReady}/${tally.podsWanted}`}
+          label="pods ready"
+        />
+        <Tally value={tally.nodes === tally.nodesReady ? `${tally.nodes}` : `${tally.nodesReady}/${tally.nodes}`} label="nodes ready" />
+        <Tally value={`${tally.drifts}`} label={tally.drifts === 1 ? 'drift' : 'drifts'} />
+      </dl>
+      <Segments segments={segments} />
+    </div>
+  );
+}
+
+function Tally({ value, label }: { readonly value: string; readonly label: string }): VNode {
+  return (
+    <div>
+      <dt>{label}</dt>
+      <dd>{value}</dd>
+    </div>
+  );
+}
+
+const segmentWords: Readonly<Record<State, string>> = {
+  ok: 'in sync',
+  progressing: 'rolling out',
+  drift: 'out of sync',
+  failed: 'failed',
+  paused: 'suspended',
+  unknown: 'unknown',
+};
+
+/** One stripe a state, as wide as its share of the apps. Geometry is in attributes: the page allows no inline style. */
+function Segments({ segments }: { readonly segments: HomeModel['segments'] }): VNode | null {
+  const total = segments.reduce((sum, { count }) => sum + count, 0);
+  if (total === 0) return null;
+  let x = 0;
+  return (
+    <div class="segments">
+      <svg viewBox="0 0 1000 6" preserveAspectRatio="none" aria-hidden="true">
+        {segments.map(({ state, count }) => {
+          const width = (count / total) * 1_000;
+          const rect = <rect key={state} class={state} x={x} y="0" width={Math.max(0, width - 4)} height="6" />;
+          x += width;
+          return rect;
+        })}
+      </svg>
+      <ul>
+        {segments.map(({ state, count }) => (
+          <li key={state}>
+            <Glyph state={state} /> {count} {segmentWords[state]}
+          </li>
+        ))}
+      </ul>
+    </div>
+  );
+}
+
+function Apps({ apps }: { readonly apps: readonly AppRow[] }): VNode {
+  if (apps.length === 0) {
+    return <p class="empty">No app yet. An app is a Kustomization: push one to the repository and it appears here.</p>;
+  }
+  return (
+    <ol class="apps">
+      {apps.slice(0, maxApps).map((app) => (
+        <li key={`${app.namespace}/${app.name}`} id={`app-${app.namespace}-${app.name}`} class={`app ${app.state}`} data-state={app.state}>
+          <a class="name" href={`/apps/${app.namespace}/${app.name}`}>
+            <Glyph state={app.state} />
+            <b>{app.name}</b>
+          </a>
+          <span class="namespace">{app.namespace}</span>
+          <span class="word">{app.word}</span>
+          <Squares squares={app.squares} />
+          <span class="age">{app.since === undefined ? null : <Age at={app.since} />}</span>
+          <Reason app={app} />
+        </li>
+      ))}
+      {apps.length > maxApps ? <li class="more">and {apps.length - maxApps} more</li> : null}
+    </ol>
+  );
+}
+
+export function Reason({ app }: { readonly app: AppRow }): VNode | null {
+  if (app.reason === '') return null;
+  const [first = '', ...rest] = app.reason.split('\n');
+  return (
+    <div class="reason">
+      <p>
+        {first}
+        {app.cause === undefined ? null : (
+          <>
+            {' '}
+            <span class="cause">
+              Changed in <Sha sha={app.cause.sha} />
+              {app.cause.author === '' ? '' : ` by ${app.cause.author}`}
+              {app.cause.subject === '' ? '' : `: ${app.cause.subject}`}
+            </span>
+          </>
+        )}
+      </p>
+      {rest.length === 0 ? null : (
+        <ul>
+          {rest.map((text) => (
+            <li key={text}>{text}</li>
+          ))}
+        </ul>
+      )}
+      {app.state === 'failed' && app.cause !== undefined ? (
+        <p class="undo">
+          Undo: <Command text={`git revert --no-edit ${shortSha(app.cause.sha)} && git push`} />
+        </p>
+      ) : null}
+    </div>
+  );
+}
+
+function Line({ marks }: { readonly marks: readonly LineMark[] }): VNode {
+  if (marks.length === 0) return <p class="empty">No commit seen since the start.</p>;
+  return (
+    <ol class="line">
+      {marks.map((mark) => (
+        <li key={mark.id} id={mark.id} class={mark.state} data-state={mark.state}>
+          <Glyph state={mark.state} />
+          <div>
+            <p class="title">{mark.title}</p>
+            <p class="meta">
+              {mark.sha === undefined ? null : (
+                <>
+                  <Sha sha={mark.sha} /> {mark.author},{' '}
+                </>
+              )}
+              <Age at={mark.at} /> ago
+            </p>
+            <p class="outcome">{mark.outcome}</p>
+          </div>
+        </li>
+      ))}
+    </ol>
+  );
+}
+
+export function Nodes({ nodes }: { readonly nodes: readonly NodeCard[] }): VNode {
+  if (nodes.length === 0) return <p class="empty">No node has joined.</p>;
+  const hidden = nodes.slice(maxNodes);
+  return (
+    <ul class="nodes">
+      {nodes.slice(0, maxNodes).map((node) => (
+        <Card key={node.name} node={node} />
+      ))}
+      {hidden.length === 0 ? null : (
+        <li class="more">
+          and {hidden.length} more, {hidden.filter(({ ready }) => ready).length} ready
+        </li>
+      )}
+    </ul>
+  );
+}
+
+export function Card({ node }: { readonly node: NodeCard }): VNode {
+  const state: State = node.ready ? (node.cordoned ? 'paused' : 'ok') : 'failed';
+  return (
+    <li id={`node-${node.name}`} class={`node ${state}`} data-state={state}>
+      <p class="name">
+        <Glyph state={state} />
+        <a href={`/nodes/${node.name}`}>{node.name}</a>
+        <span class="word">
+          {node.ready ? 'Ready' : 'Not ready'}
+          {node.cordoned ? ', cordoned' : ''}
+        </span>
+        {node.simulated ? <span class="chip">simulated</span> : null}
+      </p>
+      <Share label="CPU requested" value={node.cpu} />
+      <Share label="Memory requested" value={node.memory} />
+      <p class="on-node">{node.squares.length === 0 ? <span class="quiet">no pods</span> : <Squares squares={node.squares} />}</p>
+    </li>
+  );
+}
+
+function Share({ label, value }: { readonly label: string; readonly value: number | undefined }): VNode | null {
+  if (value === undefined) return null;
+  const percent = Math.round(value * 100);
+  return (
+    <p class="share">
+      <span>{label}</span>
+      <svg viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true">
+        <rect class="track" width="100" height="4" />
+        <rect class={percent > 90 ? 'high' : 'used'} width={Math.min(100, percent)} height="4" />
+      </svg>
+      <span class="number">{percent} %</span>
+    </p>
+  );
+}
+
+export function Events({ events }: { readonly events: readonly EventRow[] }): VNode {
+  if (events.length === 0) return <p class="empty">Nothing has happened yet.</p>;
+  return (
+    <div class="scroll">
+      <table class="events">
+        <thead>
+          <tr>
+            <th scope="col">Age</th>
+            <th scope="col">Type</th>
+            <th scope="col">Reason</th>
+            <th scope="col">Object</th>
+            <th scope="col">Message</th>
+          </tr>
+        </thead>
+        <tbody>
+          {events.map((event) => (
+            <tr key={event.id} id={`event-${event.id}`} class={event.warning ? 'warning' : ''}>
+              <td class="age">
+                <Age at={event.at} />
+              </td>
+              <td>{event.warning ? 'Warning' : 'Normal'}</td>
+              <td>
+                {event.reason}
+                {event.count > 1 ? <span class="quiet"> ×{event.count}</span> : null}
+              </td>
+              <td>
+                <code>{event.object}</code>
+              </td>
+              <td>{event.message}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}

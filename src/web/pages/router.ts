@@ -1,0 +1,31 @@
+import type { PageModel } from '../page-model.ts';
+import { appView, eventsView, nodeView } from './details.tsx';
+import { homeView } from './home.tsx';
+import type { View } from './parts.tsx';
+
+/** The page at a path; undefined when there is none, or what it showed is gone. */
+export function viewOf(model: PageModel, path: string): View | undefined {
+  const [, section, ...names] = path.split('/').map(tryDecode);
+  const [first, second, ...more] = names;
+  if (more.length > 0) return undefined;
+  if (section === '' && first === undefined) return homeView(model.home());
+  if (section === 'events' && first === undefined) return eventsView(model.events());
+  if (section === 'apps' && first !== undefined && second !== undefined) {
+    const app = model.app(first, second);
+    return app === undefined ? undefined : appView(app);
+  }
+  if (section === 'nodes' && first !== undefined && second === undefined) {
+    const node = model.node(first);
+    return node === undefined ? undefined : nodeView(node);
+  }
+  return undefined;
+}
+
+function tryDecode(part: string): string | undefined {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    // A path that is not well-formed names nothing.
+    return undefined;
+  }
+}
