@@ -6,6 +6,7 @@ import { compareObjects } from './structured-merge/compare.ts';
 import {
   cut,
   difference,
+  type FieldSet,
   fieldSetFrom,
   intersection,
   isSameSet,
@@ -72,7 +73,9 @@ const lastApplied = 'kubectl.kubernetes.io/last-applied-configuration';
 const maxAnnotationsSize = 256 * 1024;
 
 interface Managed {
+  readonly id: string;
   readonly entry: ManagedFieldsEntry;
+  /** The same fields as in the entry, in their shared form. */
   readonly set: MaybeFieldSet;
 }
 
@@ -93,11 +96,8 @@ export function updateManagedFields<T extends KubeObject>(options: UpdateOptions
   const comparison = compareObjects(before, after, type);
   const changed = cut(comparison.changed, ignored);
   const removed = cut(comparison.removed, ignored);
-  const kept = withoutSet(managed, union(changed, removed));
-  if (changed === undefined && kept.length === managed.length && kept.every((owner, index) => owner === managed[index])) {
-    return withEntries(after, arrayOf(managed, before));
-  }
-  const owners = changed === undefined ? kept : capped(withOwner(kept, changed, options));
+  const taken = union(changed, removed);
+  const owners = changed === undefined ? withoutSet(managed, taken) : capped(withOwner({ managed, taken, changed, options }));
   return withEntries(after, arrayOf(owners, before));
 }
 
@@ -113,22 +113,36 @@ function ownersOf<T extends KubeObject>({ before, after, subresource }: UpdateOp
   return tryDecode(stored, type) ?? [];
 }
 
+/** Owners by the array of entries they were read from, for each type; entries are shared by many objects. */
+const decoded = new WeakMap<Type, WeakMap<readonly ManagedFieldsEntry[], readonly Managed[]>>();
+
 /** Undefined when an entry is not one that the server could have written. */
 function tryDecode(entries: readonly ManagedFieldsEntry[] | undefined, type: Type): readonly Managed[] | undefined {
+  if (entries === undefined) return [];
+  let known = decoded.get(type);
+  if (known === undefined) {
+    known = new WeakMap();
+    decoded.set(type, known);
+  }
+  const same = known.get(entries);
+  if (same !== undefined) return same;
   const managed: Managed[] = [];
-  for (const entry of entries ?? []) {
+  for (const entry of entries) {
     const { operation, apiVersion, fieldsType, fieldsV1 } = entry;
     if ((operation !== 'Apply' && operation !== 'Update') || !apiVersion || fieldsType !== 'FieldsV1') return undefined;
     if (fieldsV1 !== undefined && !isMap(fieldsV1)) return undefined;
-    managed.push({ entry, set: fitted(fieldSetFrom(fieldsV1), type) });
+    const stored = fieldSetFrom(fieldsV1);
+    const set = stored === undefined ? undefined : fitted(stored, type);
+    // What no longer fits the schema gets a new entry, and an entry without fields goes with the next write.
+    managed.push(set === undefined || set === stored ? { id: idOf(entry), entry, set } : managedBy(entry, set));
   }
+  if (Object.isFrozen(entries)) known.set(entries, managed);
   return managed;
 }
 
 const fittedSets = new WeakMap<Type, WeakMap<object, { readonly set: MaybeFieldSet }>>();
 
-function fitted(set: MaybeFieldSet, type: Type): MaybeFieldSet {
-  if (set === undefined) return undefined;
+function fitted(set: FieldSet, type: Type): MaybeFieldSet {
   let sets = fittedSets.get(type);
   if (sets === undefined) {
     sets = new WeakMap();
@@ -142,39 +156,88 @@ function fitted(set: MaybeFieldSet, type: Type): MaybeFieldSet {
   return known.set;
 }
 
-/** The owners that are left once these fields are taken from all of them. */
+/** The owners that are left once these fields are taken from all of them; the same array when nobody loses any. */
 function withoutSet(managed: readonly Managed[], taken: MaybeFieldSet): readonly Managed[] {
-  return managed.flatMap((owner) => {
+  if (taken === undefined) return managed;
+  const left: Managed[] = [];
+  let isChanged = false;
+  for (const owner of managed) {
     const rest = difference(owner.set, taken);
-    if (rest === undefined) return [];
-    return rest === owner.set ? [owner] : [{ entry: owner.entry, set: rest }];
+    if (rest === owner.set) {
+      left.push(owner);
+      continue;
+    }
+    isChanged = true;
+    if (rest !== undefined) left.push(managedBy(owner.entry, rest));
+  }
+  return isChanged ? left : managed;
+}
+
+interface Change {
+  readonly managed: readonly Managed[];
+  readonly taken: MaybeFieldSet;
+  readonly changed: FieldSet;
+  readonly options: WriteOptions;
+}
+
+/** The owners once the fields are taken from all others and those that changed added to what the writing manager owns by updates. */
+function withOwner({ managed, taken, changed, options }: Change): readonly Managed[] {
+  const { manager, apiVersion, time, subresource } = options;
+  const owner: Owner = { manager: manager === '' ? 'unknown' : manager, operation: 'Update', apiVersion, time, subresource };
+  const id = idOf(owner);
+  const previous = managed.find((candidate) => candidate.id === id);
+  const others = previous === undefined ? managed : managed.filter((candidate) => candidate !== previous);
+  const set = union(difference(previous?.set, taken), changed) ?? changed;
+  const isSame = previous !== undefined && previous.set === set && previous.entry.time === time;
+  return [...withoutSet(others, taken), isSame ? previous : managedBy(owner, set)];
+}
+
+interface Owner {
+  readonly manager?: string | undefined;
+  readonly operation?: 'Apply' | 'Update' | undefined;
+  readonly apiVersion?: string | undefined;
+  readonly time?: string | undefined;
+  readonly subresource?: string | undefined;
+}
+
+/** The latest entry of each owner: objects written in one second by one manager share it. */
+const recentEntries = new Map<string, ManagedFieldsEntry>();
+const maxRecentEntries = 1_000;
+
+function managedBy(owner: Owner, set: FieldSet): Managed {
+  const id = idOf(owner);
+  const recent = recentEntries.get(id);
+  if (recent !== undefined && recent.fieldsV1 === set && recent.time === owner.time && recent.apiVersion === owner.apiVersion) {
+    return { id, entry: recent, set };
+  }
+  const entry = entryOf(owner, set);
+  if (recentEntries.size >= maxRecentEntries) recentEntries.clear();
+  recentEntries.set(id, entry);
+  return { id, entry, set };
+}
+
+/** In the order of fields that the wire has. */
+function entryOf({ manager, operation, apiVersion, time, subresource }: Owner, set: FieldSet): ManagedFieldsEntry {
+  return Object.freeze({
+    ...(manager === undefined ? {} : { manager }),
+    ...(operation === undefined ? {} : { operation }),
+    ...(apiVersion === undefined ? {} : { apiVersion }),
+    ...(time === undefined ? {} : { time }),
+    fieldsType: 'FieldsV1',
+    fieldsV1: set,
+    ...(subresource === undefined ? {} : { subresource }),
   });
 }
 
-/** With the fields added to what the writing manager owns by updates. */
-function withOwner(managed: readonly Managed[], changed: MaybeFieldSet, options: WriteOptions): readonly Managed[] {
-  const entry: ManagedFieldsEntry = {
-    manager: options.manager === '' ? 'unknown' : options.manager,
-    operation: 'Update',
-    apiVersion: options.apiVersion,
-    time: options.time,
-    fieldsType: 'FieldsV1',
-    ...(options.subresource === undefined ? {} : { subresource: options.subresource }),
-  };
-  const id = idOf(entry);
-  const previous = managed.find((owner) => idOf(owner.entry) === id);
-  return [...managed.filter((owner) => owner !== previous), { entry, set: union(previous?.set, changed) }];
-}
-
 /** Entries with the same id are one owner. An applier is the same in every version. */
-const idOf = ({ manager = '', operation, apiVersion, subresource = '' }: ManagedFieldsEntry): string =>
+const idOf = ({ manager = '', operation, apiVersion, subresource = '' }: Owner): string =>
   `${manager}\n${operation}\n${operation === 'Apply' ? '' : apiVersion}\n${subresource}`;
 
 function capped(managed: readonly Managed[]): readonly Managed[] {
   const updaters = managed.filter(({ entry }) => entry.operation === 'Update');
   let excess = updaters.length - maxUpdateManagers;
   if (excess <= 0) return managed;
-  const oldest = [...updaters].sort((a, b) => compareTimes(a.entry, b.entry) || (idOf(a.entry) < idOf(b.entry) ? -1 : 1));
+  const oldest = [...updaters].sort((a, b) => compareTimes(a.entry, b.entry) || compareText(a.id, b.id));
   const gone = new Set<Managed>();
   const buckets = new Map<string, Managed>();
   const firsts = new Map<string, Managed>();
@@ -189,71 +252,67 @@ function capped(managed: readonly Managed[]): readonly Managed[] {
     const bucket = buckets.get(version) ?? first;
     gone.add(first);
     gone.add(owner);
-    buckets.set(version, {
-      entry: {
-        manager: mergedManager,
-        operation: 'Update',
-        apiVersion: version,
-        ...(owner.entry.time === undefined ? {} : { time: owner.entry.time }),
-        fieldsType: 'FieldsV1',
-      },
-      set: union(bucket.set, owner.set),
-    });
+    const bucketOwner: Owner = { manager: mergedManager, operation: 'Update', apiVersion: version, time: owner.entry.time };
+    const set = union(bucket.set, owner.set);
+    if (set !== undefined) buckets.set(version, managedBy(bucketOwner, set));
     excess -= 1;
   }
   return [...managed.filter((owner) => !gone.has(owner)), ...buckets.values()];
 }
 
+/** `2026-01-01T00:00:00Z`, the form the server writes, is in the order of its text. */
+const ownTimeLength = 20;
+
+function compareTimes({ time: a }: ManagedFieldsEntry, { time: b }: ManagedFieldsEntry): number {
+  if (a === b) return 0;
+  if (a?.length === ownTimeLength && b?.length === ownTimeLength) return compareText(a, b);
+  return secondsOf(a) - secondsOf(b);
+}
+
 const secondsOf = (time: string | undefined): number => (time === undefined ? 0 : Math.floor(Date.parse(time) / 1_000));
 
-const compareTimes = (a: ManagedFieldsEntry, b: ManagedFieldsEntry): number =>
-  a.time === b.time ? 0 : secondsOf(a.time) - secondsOf(b.time);
-
-/** The latest entry of each owner: objects written in one second by one manager share it. */
-const recentEntries = new Map<string, ManagedFieldsEntry>();
-const maxRecentEntries = 1_000;
-const singleEntries = new WeakMap<ManagedFieldsEntry, readonly ManagedFieldsEntry[]>();
+/** The latest array that ends with an entry, shared like the entries. */
+const recentArrays = new WeakMap<ManagedFieldsEntry, readonly ManagedFieldsEntry[]>();
 
 /** The entries as they are stored, in upstream's order; the stored array itself when it says the same. */
 function arrayOf(managed: readonly Managed[], before: KubeObject | undefined): readonly ManagedFieldsEntry[] | undefined {
+  const entries = managed.map(({ entry }) => entry);
+  if (entries.length > 1) entries.sort(compareEntries);
+  const last = entries[entries.length - 1];
+  if (last === undefined) return undefined;
   const stored = before?.metadata.managedFields;
-  const entries = managed.map(entryOf);
-  entries.sort(
-    (a, b) =>
-      compareText(a.operation, b.operation) ||
-      compareTimes(a, b) ||
-      compareText(a.manager, b.manager) ||
-      compareText(a.apiVersion, b.apiVersion) ||
-      compareText(a.subresource, b.subresource),
+  if (stored !== undefined && isSameList(entries, stored)) return stored;
+  const recent = recentArrays.get(last);
+  if (recent !== undefined && isSameList(entries, recent)) return recent;
+  recentArrays.set(last, Object.freeze(entries));
+  return entries;
+}
+
+function isSameList(a: readonly ManagedFieldsEntry[], b: readonly ManagedFieldsEntry[]): boolean {
+  if (a.length !== b.length) return false;
+  for (let index = 0; index < a.length; index += 1) if (a[index] !== b[index]) return false;
+  return true;
+}
+
+function compareEntries(a: ManagedFieldsEntry, b: ManagedFieldsEntry): number {
+  return (
+    compareText(a.operation, b.operation) ||
+    compareTimes(a, b) ||
+    compareText(a.manager, b.manager) ||
+    compareText(a.apiVersion, b.apiVersion) ||
+    compareText(a.subresource, b.subresource)
   );
-  const [only] = entries;
-  if (only === undefined) return undefined;
-  if (stored !== undefined && stored.length === entries.length && entries.every((entry, index) => entry === stored[index])) return stored;
-  if (entries.length > 1) return Object.freeze(entries);
-  const known = singleEntries.get(only) ?? Object.freeze(entries);
-  singleEntries.set(only, known);
-  return known;
 }
 
-function entryOf({ entry, set }: Managed): ManagedFieldsEntry {
-  if (set !== undefined && (entry.fieldsV1 === set || (entry.fieldsV1 !== undefined && fieldSetFrom(entry.fieldsV1) === set))) return entry;
-  const id = idOf(entry);
-  const recent = recentEntries.get(id);
-  if (recent !== undefined && recent.fieldsV1 === set && recent.time === entry.time && recent.apiVersion === entry.apiVersion)
-    return recent;
-  const { fieldsV1: _, subresource, ...rest } = entry;
-  const next = Object.freeze({ ...rest, fieldsV1: set ?? {}, ...(subresource === undefined ? {} : { subresource }) });
-  if (recentEntries.size >= maxRecentEntries) recentEntries.clear();
-  recentEntries.set(id, next);
-  return next;
+function compareText(a = '', b = ''): number {
+  return a < b ? -1 : a > b ? 1 : 0;
 }
-
-const compareText = (a = '', b = ''): number => (a < b ? -1 : a > b ? 1 : 0);
 
 function withEntries<T extends KubeObject>(object: T, entries: readonly ManagedFieldsEntry[] | undefined): T {
-  const { managedFields, ...metadata } = object.metadata;
-  if (managedFields === entries) return object;
-  return { ...object, metadata: entries === undefined ? metadata : { ...metadata, managedFields: entries } };
+  if (object.metadata.managedFields === entries) return object;
+  if (entries !== undefined) return { ...object, metadata: { ...object.metadata, managedFields: entries } };
+  const { managedFields: _, ...metadata } = object.metadata;
+  return { ...object, metadata };
 }
 
 /**
@@ -321,22 +380,18 @@ function appliersBase({ live, ...options }: ApplyOptions, type: Type, ignored: M
   if (managed === undefined) throw internalError('failed to decode managed fields');
   if (managed.length > 0) return managed;
   const changed = cut(compareObjects(undefined, live, type).changed, ignored);
-  return changed === undefined ? [] : withOwner([], changed, { ...options, manager: beforeFirstApply });
+  return changed === undefined
+    ? []
+    : withOwner({ managed: [], taken: undefined, changed, options: { ...options, manager: beforeFirstApply } });
 }
 
 function applied(state: ApplyState, force: boolean): DynamicObject {
   const { options, type, ignored, managed, config } = state;
   const { live, manager, apiVersion, subresource, time } = options;
-  const entry: ManagedFieldsEntry = {
-    manager,
-    operation: 'Apply',
-    apiVersion,
-    fieldsType: 'FieldsV1',
-    ...(subresource === undefined ? {} : { subresource }),
-  };
-  const id = idOf(entry);
-  const last = managed.find((owner) => idOf(owner.entry) === id);
-  const others = managed.filter((owner) => owner !== last);
+  const owner: Owner = { manager, operation: 'Apply', apiVersion, time: undefined, subresource };
+  const id = idOf(owner);
+  const last = managed.find((candidate) => candidate.id === id);
+  const others = managed.filter((other) => other !== last);
   const own = cut(appliedSetOf(config, type), ignored);
   const merged = mergeApplied(live ?? {}, config, type);
   // With the fields nobody can own, so that what they are in is not taken for abandoned.
@@ -349,9 +404,8 @@ function applied(state: ApplyState, force: boolean): DynamicObject {
   const result = withoutEmptied(next, merged);
   const isNew = live === undefined || !isSameBut(live, result);
   const when = isNew ? time : last?.entry.time;
-  const mine: Managed = { entry: { ...entry, ...(when === undefined ? {} : { time: when }) }, set: own };
   const isKept = last !== undefined && when === last.entry.time && apiVersion === last.entry.apiVersion && isSameSet(own, last.set);
-  const owners = own === undefined ? kept : [...kept, isKept ? last : mine];
+  const owners = own === undefined ? kept : [...kept, isKept ? last : managedBy({ ...owner, time: when }, own)];
   return withEntries(result as DynamicObject, arrayOf(owners, live));
 }
 
@@ -422,9 +476,9 @@ class ConflictError extends StatusError {
 
 function checkConflicts(others: readonly Managed[], changed: MaybeFieldSet): void {
   const conflicting = others
-    .map(({ entry, set }) => ({ entry, set: intersection(set, changed) }))
+    .map(({ id, entry, set }) => ({ id, entry, set: intersection(set, changed) }))
     .filter(({ set }) => set !== undefined)
-    .sort((a, b) => compareText(idOf(a.entry), idOf(b.entry)));
+    .sort((a, b) => compareText(a.id, b.id));
   if (conflicting.length === 0) return;
   throw new ConflictError(
     conflicting.flatMap(({ entry, set }) => pathsOf(set).map((path) => ({ owner: entry, path }))),

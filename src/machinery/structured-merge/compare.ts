@@ -82,34 +82,45 @@ function compareMaps({ before, after, map }: Maps): Comparison {
 }
 
 function compareMembers({ before, after, map }: { before: JsonMap; after: JsonMap; map: MapType }): Comparison {
-  let changed: [string, FieldSet][] | undefined;
-  let removed: [string, FieldSet][] | undefined;
-  const add = (name: string, field: Field | undefined, { changed: more, removed: less }: Comparison): void => {
-    if (more === undefined && less === undefined) return;
-    const element = field?.element ?? fieldElement(name);
-    if (more !== undefined) {
-      changed ??= [];
-      changed.push([element, more]);
-    }
-    if (less !== undefined) {
-      removed ??= [];
-      removed.push([element, less]);
-    }
-  };
+  const found: Found = { changed: undefined, removed: undefined };
   for (const name of Object.keys(after)) {
     const now = after[name];
+    let old = before[name];
+    // Not the first question, since hardly any name is one that objects inherit.
+    if (old === now || now === undefined) continue;
     const field = map.fields.get(name);
-    const old = Object.hasOwn(before, name) ? before[name] : implicitValue(field);
-    if (old === now || field?.isIgnored === true || now === undefined) continue;
+    if (old === undefined || !Object.hasOwn(before, name)) old = implicitValue(field);
     const type = field?.type ?? map.element;
-    if (type !== undefined) add(name, field, compareValues(old, now, type));
+    if (type !== undefined && field?.isIgnored !== true) add(found, field?.element ?? fieldElement(name), compareValues(old, now, type));
   }
+  if (before === emptyMap) return resultOf(found);
   for (const name of Object.keys(before)) {
-    if (before[name] === undefined || (Object.hasOwn(after, name) && after[name] !== undefined)) continue;
+    if (before[name] === undefined || (after[name] !== undefined && Object.hasOwn(after, name))) continue;
     const field = map.fields.get(name);
     const type = field?.type ?? map.element;
-    if (type !== undefined && field?.isIgnored !== true) add(name, field, compareValues(before[name], implicitValue(field), type));
+    if (type === undefined || field?.isIgnored === true) continue;
+    add(found, field?.element ?? fieldElement(name), compareValues(before[name], implicitValue(field), type));
   }
+  return resultOf(found);
+}
+
+interface Found {
+  changed: [string, FieldSet][] | undefined;
+  removed: [string, FieldSet][] | undefined;
+}
+
+function add(found: Found, element: string, { changed, removed }: Comparison): void {
+  if (changed !== undefined) {
+    found.changed ??= [];
+    found.changed.push([element, changed]);
+  }
+  if (removed !== undefined) {
+    found.removed ??= [];
+    found.removed.push([element, removed]);
+  }
+}
+
+function resultOf({ changed, removed }: Found): Comparison {
   if (changed === undefined && removed === undefined) return same;
   return {
     changed: changed === undefined ? undefined : nodeOf(false, changed),
@@ -128,16 +139,51 @@ function compareLists({ before, after, list }: { before: unknown; after: unknown
   if (list.relation === 'atomic' || (old.length === 0 && now.length === 0)) {
     return deepEqual(before, after) ? same : { changed: leaf, removed: undefined };
   }
+  const elements = commonElements(list, old, now);
+  if (elements !== undefined) return compareInStep({ before: old, after: now, elements, type: list.element });
   const oldItems = itemsByElement(list, old);
   const newItems = itemsByElement(list, now);
-  const changed: [string, FieldSet][] = [];
-  const removed: [string, FieldSet][] = [];
-  for (const element of new Set([...oldItems.keys(), ...newItems.keys()])) {
-    const item = compareItems({ before: oldItems.get(element) ?? [], after: newItems.get(element) ?? [], type: list.element });
-    if (item.changed !== undefined) changed.push([element, item.changed]);
-    if (item.removed !== undefined) removed.push([element, item.removed]);
+  const found: Found = { changed: undefined, removed: undefined };
+  for (const [element, items] of newItems) {
+    add(found, element, compareItems({ before: oldItems.get(element) ?? none, after: items, type: list.element }));
   }
-  return { changed: nodeOf(false, changed), removed: nodeOf(false, removed) };
+  for (const [element, items] of oldItems) {
+    if (!newItems.has(element)) add(found, element, compareItems({ before: items, after: none, type: list.element }));
+  }
+  return resultOf(found);
+}
+
+const none: readonly unknown[] = [];
+/** Longer lists are indexed. */
+const maxInStep = 16;
+
+/** The elements of two lists that have the same ones in the same order and each once, as the conditions of a status mostly do. */
+function commonElements(list: ListType, before: readonly unknown[], after: readonly unknown[]): readonly string[] | undefined {
+  if (before.length !== after.length || before.length > maxInStep) return undefined;
+  const elements: string[] = [];
+  for (let index = 0; index < after.length; index += 1) {
+    const element = tryElementOfItem(list, after[index]);
+    if (element === undefined || elements.includes(element)) return undefined;
+    if (before[index] !== after[index] && tryElementOfItem(list, before[index]) !== element) return undefined;
+    elements.push(element);
+  }
+  return elements;
+}
+
+interface Steps {
+  readonly before: readonly unknown[];
+  readonly after: readonly unknown[];
+  readonly elements: readonly string[];
+  readonly type: Type;
+}
+
+function compareInStep({ before, after, elements, type }: Steps): Comparison {
+  const found: Found = { changed: undefined, removed: undefined };
+  for (let index = 0; index < elements.length; index += 1) {
+    const element = elements[index];
+    if (element !== undefined && before[index] !== after[index]) add(found, element, compareValues(before[index], after[index], type));
+  }
+  return resultOf(found);
 }
 
 /** All items with one element: more than one are duplicates, which count as one value. */

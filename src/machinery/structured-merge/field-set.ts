@@ -34,19 +34,38 @@ let old = new Map<string, FieldSet>();
 /** A node with these children, in any order; the empty set when there are none and it is no member itself. */
 export function nodeOf(isMember: boolean, children: [string, FieldSet][]): MaybeFieldSet {
   if (children.length === 0) return isMember ? leaf : undefined;
-  sortChildren(children);
-  if (children.length > maxSharedWidth) return created(isMember, children);
-  let key = isMember ? self : '';
-  for (const [element, child] of children) key += `${element}\u0001${ids.get(child) ?? 0}\u0002`;
-  let node = young.get(key);
-  if (node !== undefined) return node;
-  node = old.get(key) ?? created(isMember, children);
+  if (children.length > maxSharedWidth) return created(isMember, sorted(children));
+  // Objects of one shape come with their fields in one order, so that hardly any node is put in order twice.
+  const key = keyOf(isMember, children);
+  const known = young.get(key) ?? promoted(key);
+  if (known !== undefined) return known;
+  const ordered = sorted(children);
+  const orderedKey = ordered === children ? key : keyOf(isMember, ordered);
+  const node = young.get(orderedKey) ?? promoted(orderedKey) ?? created(isMember, ordered);
+  keep(orderedKey, node);
+  if (orderedKey !== key) keep(key, node);
+  return node;
+}
+
+/** A node that was not asked for since the generations changed. */
+function promoted(key: string): MaybeFieldSet {
+  const node = old.get(key);
+  if (node !== undefined) keep(key, node);
+  return node;
+}
+
+function keep(key: string, node: FieldSet): void {
   if (young.size >= sharedNodes) {
     old = young;
     young = new Map();
   }
   young.set(key, node);
-  return node;
+}
+
+function keyOf(isMember: boolean, children: readonly [string, FieldSet][]): string {
+  let key = isMember ? self : '';
+  for (const [element, child] of children) key += child === leaf ? `${element}\u0001` : `${element}\u0002${ids.get(child) ?? 0}\u0001`;
+  return key;
 }
 
 function created(isMember: boolean, children: readonly [string, FieldSet][]): FieldSet {
@@ -130,31 +149,35 @@ function jsonOf(value: unknown): string {
     : text;
 }
 
-function sortChildren(children: [string, FieldSet][]): void {
+function sorted(children: [string, FieldSet][]): [string, FieldSet][] {
   for (let index = 1; index < children.length; index += 1) {
     const before = children[index - 1];
     const after = children[index];
     if (before !== undefined && after !== undefined && compareElements(before[0], after[0]) > 0) {
-      children.sort(([a], [b]) => compareElements(a, b));
-      return;
+      return children.toSorted(([a], [b]) => compareElements(a, b));
     }
   }
+  return children;
 }
 
 const order = 'fkvi';
+const f = 'f'.charCodeAt(0);
 
 /** Fields by name, then items by the values of their keys, numbers as numbers. */
 function compareElements(a: string, b: string): number {
+  if (a.charCodeAt(0) === f && b.charCodeAt(0) === f) return a < b ? -1 : a > b ? 1 : 0;
   const kind = a.charAt(0);
   const difference = order.indexOf(kind) - order.indexOf(b.charAt(0));
   if (difference !== 0) return difference;
   if (a === b) return 0;
-  if (kind === 'k') return compareKeys(a, b);
-  if (kind !== 'f') return compareValues(JSON.parse(a.slice(2)), JSON.parse(b.slice(2)));
-  return a < b ? -1 : 1;
+  return kind === 'k' ? compareKeys(a, b) : compareValues(JSON.parse(a.slice(2)), JSON.parse(b.slice(2)));
 }
 
+const textKey = /^k:\{"[^"\\]*":"[^"\\]*"\}$/;
+
 function compareKeys(a: string, b: string): number {
+  // One key with a text, the common case, is in the order of its JSON.
+  if (textKey.test(a) && textKey.test(b)) return a < b ? -1 : 1;
   const left = Object.entries(JSON.parse(a.slice(2)) as Record<string, unknown>);
   const right = Object.entries(JSON.parse(b.slice(2)) as Record<string, unknown>);
   for (const [index, [name, value]] of left.entries()) {

@@ -23,8 +23,21 @@ export function elementOfItem(list: ListType, item: unknown): string {
   if (item === null || item === undefined) throw new ItemError('associative list with keys may not have a null element');
   if (!isMap(item)) throw new ItemError('associative list with keys may not have non-map elements');
   const [only] = list.keys;
-  if (list.keys.length === 1 && only !== undefined) return keyElement([[only, keyOf(list, item, only)]]);
+  if (list.keys.length === 1 && only !== undefined) return elementOfKey(list, only, keyOf(list, item, only));
   return keyElement(list.keys.map((key) => [key, keyOf(list, item, key)] as const));
+}
+
+const maxTextElements = 1_000;
+
+function elementOfKey({ textElements }: ListType, key: string, value: unknown): string {
+  if (typeof value !== 'string') return keyElement([[key, value]]);
+  let element = textElements.get(value);
+  if (element === undefined) {
+    element = keyElement([[key, value]]);
+    if (textElements.size >= maxTextElements) textElements.clear();
+    textElements.set(value, element);
+  }
+  return element;
 }
 
 function keyOf({ keyDefaults }: ListType, item: JsonMap, key: string): unknown {

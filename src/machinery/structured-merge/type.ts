@@ -21,6 +21,8 @@ export interface ListType {
   /** Values that keys have when an item leaves them out. */
   readonly keyDefaults: Readonly<Record<string, unknown>>;
   readonly element: Type;
+  /** Elements of items by the text of their only key: condition types, container names. Emptied at a bound. */
+  readonly textElements: Map<string, string>;
 }
 
 export interface MapType {
@@ -74,10 +76,10 @@ export function objectTypeOf(set: SchemaSet, schema: Schema): Type {
 /** The untyped parts: maps are merged member by member, lists replaced. */
 const deduced = (): Mutable<Type> => ({ scalar: 'untyped', list: undefined, map: undefined, wholeSets: new WeakMap() });
 const untypedAtomic = deduced();
-untypedAtomic.list = { relation: 'atomic', keys: [], keyDefaults: {}, element: untypedAtomic };
+untypedAtomic.list = { relation: 'atomic', keys: [], keyDefaults: {}, element: untypedAtomic, textElements: new Map() };
 untypedAtomic.map = { isAtomic: true, fields: new Map(), element: untypedAtomic, memberSets: new WeakMap() };
 const untypedGranular = deduced();
-untypedGranular.list = { relation: 'atomic', keys: [], keyDefaults: {}, element: untypedAtomic };
+untypedGranular.list = { relation: 'atomic', keys: [], keyDefaults: {}, element: untypedAtomic, textElements: new Map() };
 untypedGranular.map = { isAtomic: false, fields: new Map(), element: untypedGranular, memberSets: new WeakMap() };
 
 class Compiler {
@@ -203,7 +205,7 @@ class Compiler {
       const value = item?.properties?.[key]?.default;
       if (value !== undefined) keyDefaults[key] = value;
     }
-    return { relation, keys, keyDefaults, element };
+    return { relation, keys, keyDefaults, element, textElements: new Map() };
   }
 }
 
