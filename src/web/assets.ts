@@ -9,26 +9,32 @@ export interface Asset {
 
 export interface Assets {
   readonly style: string;
+  readonly mark: string;
   /** Undefined when the script was not built: the page works without it. */
   readonly script: string | undefined;
   readonly byPath: ReadonlyMap<string, Asset>;
 }
 
-const mark = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 20 20"><path d="M3 19V13C3 8 17 11 17 5V1" fill="none" stroke="#0F5E73" stroke-width="2.4" stroke-linecap="round"/><circle cx="10" cy="9.6" r="3" fill="#0F5E73"/></svg>\n`;
+const mark: Asset = {
+  type: contentTypes.svg,
+  text: `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 20 20"><path d="M3 19V13C3 8 17 11 17 5V1" fill="none" stroke="#0F5E73" stroke-width="2.4" stroke-linecap="round"/><circle cx="10" cy="9.6" r="3" fill="#0F5E73"/></svg>\n`,
+};
 
 /** Reads what the page needs beside its HTML. Names carry a hash of the content, so that browsers may keep them for ever. */
 export async function readAssets(): Promise<Assets> {
   const style = { type: contentTypes.css, text: await readFile(new URL('./page.css', import.meta.url), 'utf8') };
   const script = await readScript();
   const stylePath = pathOf('page', 'css', style);
+  const markPath = pathOf('mark', 'svg', mark);
   const scriptPath = script === undefined ? undefined : pathOf('page', 'js', script);
   return {
     style: stylePath,
+    mark: markPath,
     script: scriptPath,
     byPath: new Map([
       [stylePath, style],
       ...(script === undefined || scriptPath === undefined ? [] : ([[scriptPath, script]] as const)),
-      ['/assets/mark.svg', { type: contentTypes.svg, text: mark }],
+      [markPath, mark],
     ]),
   };
 }

@@ -67,7 +67,7 @@ function commitMark(commit: Commit, outcome: CommitOutcome | undefined, now: App
 }
 
 function judge(commit: Commit, outcome: CommitOutcome | undefined, now: AppsByName): Pick<LineMark, 'state' | 'outcome'> {
-  if (outcome === undefined) return { state: 'unknown', outcome: 'changed no app' };
+  if (outcome === undefined) return judgeByApps(commit, now);
   const words = [...outcome.apps.values()];
   const applied = outcome.applied ? `applied in ${durationText(outcome.appliedMs)}` : '';
   const rollback = outcome.rollback ? 'back to an earlier state' : '';
@@ -88,6 +88,15 @@ function judge(commit: Commit, outcome: CommitOutcome | undefined, now: AppsByNa
     return { state: 'unknown', outcome: join(applied, rollback, 'followed by the next commit before all was healthy') };
   const healthyAt = Math.max(...words.map((word) => word.at));
   return { state: 'ok', outcome: join(applied, rollback, `healthy ${durationText(healthyAt - commit.at)} after it was seen`) };
+}
+
+/** Nothing was told of the commit: it changed nothing, or it was applied before this process started. */
+function judgeByApps({ sha }: Commit, now: AppsByName): Pick<LineMark, 'state' | 'outcome'> {
+  const running = [...now.values()].filter(({ revision }) => revision === sha);
+  if (running.length === 0) return { state: 'unknown', outcome: 'not applied yet, or nothing to change' };
+  const unwell = running.filter(({ health }) => health === 'Degraded' || health === 'Missing');
+  if (unwell.length > 0) return { state: 'failed', outcome: `in force, ${namesOf(unwell.map(({ name }) => ({ app: name })))} not healthy` };
+  return { state: 'ok', outcome: 'in force' };
 }
 
 function driftMark(drift: Extract<Activity, { type: 'drift' }>, index: number): LineMark {

@@ -17,6 +17,8 @@ export interface OverviewSource {
   read(): Overview;
   /** One app, also one that `read` leaves out because it only lists other apps. */
   appOf(namespace: string, name: string): AppOverview | undefined;
+  /** All apps, those that `read` leaves out included. */
+  allApps(): readonly AppOverview[];
   /** Calls back when something changed that the overview may show. Returns a function that ends it. */
   onChange(listener: () => void): () => void;
 }
@@ -39,6 +41,7 @@ export function createOverviewSource(informers: InformerSet): OverviewSource {
       const app = apps.get({ namespace, name });
       return app === undefined ? undefined : appOverview(app);
     },
+    allApps: () => [...apps.list()].map(appOverview),
     onChange(listener) {
       const removers = [apps, repositories, machines, allPods].map((informer) => (informer as Informer<never>).addHandler(listener));
       return () => {

@@ -58,6 +58,8 @@ export interface HomeModel {
 export interface AppRow extends Shown {
   readonly name: string;
   readonly namespace: string;
+  /** Where its objects are. */
+  readonly places: readonly string[];
   readonly revision: string;
   readonly reason: string;
   /** Commit that the trouble came with; absent when the app is well or nobody knows. */
@@ -113,7 +115,7 @@ export interface PageModelOptions {
   readonly activity: ActivityFeed;
 }
 
-const maxHomeEvents = 50;
+const maxHomeEvents = 20;
 const maxHistory = 50;
 
 export function createPageModel({ informers, activity }: PageModelOptions): PageModel {
@@ -133,6 +135,7 @@ export function createPageModel({ informers, activity }: PageModelOptions): Page
       ...shown,
       name: overview.name,
       namespace: overview.namespace,
+      places: [...new Set(owned.map((object) => object.namespace))].filter((place) => place !== '').sort(),
       revision: overview.revision,
       reason: overview.reason,
       cause: shown.state === 'ok' ? undefined : causeOf(overview.name, activity.recent()),
@@ -175,7 +178,7 @@ export function createPageModel({ informers, activity }: PageModelOptions): Page
           return count === 0 ? [] : [{ state, count }];
         }),
         apps: rows,
-        line: commitLine(activity.recent(), overview.apps),
+        line: commitLine(activity.recent(), source.allApps()),
         nodes: overview.nodes.map(cardOf).sort((a, b) => Number(a.ready) - Number(b.ready) || Number(a.simulated) - Number(b.simulated)),
         events: eventRows(maxHomeEvents),
       };
@@ -242,12 +245,15 @@ function sourceModel({ spec, status }: GitRepository): SourceModel {
   };
 }
 
-/** The sentence below the verdict: what the worst app says of itself, or why Git cannot be read. */
+/** The sentence below the verdict: which app it is and since when, or why Git cannot be read. */
 function leadOf(rows: readonly AppRow[], repositories: readonly GitRepository[]): string {
   const problem = repositories.map(sourceModel).find((each) => each.problem !== '')?.problem;
   if (problem !== undefined) return sentence(problem);
-  const worst = rows.find(({ state, reason }) => state !== 'ok' && state !== 'paused' && reason !== '');
-  return worst === undefined ? '' : sentence(`${worst.name}: ${worst.reason.split('\n', 1)[0]}`);
+  const [worst, ...others] = rows.filter(({ state }) => state !== 'ok' && state !== 'paused');
+  if (worst === undefined) return '';
+  const { name, word, cause } = worst;
+  const since = cause === undefined ? '' : ` since commit ${cause.sha.slice(0, 7)}${cause.author === '' ? '' : ` by ${cause.author}`}`;
+  return sentence(`${name} is ${word.toLowerCase()}${since}${others.length === 0 ? '' : `, and ${others.length} more`}`);
 }
 
 const sentence = (text: string): string => (/[.!?…]$/.test(text) ? text : `${text}.`);

@@ -11,7 +11,7 @@ export interface DocumentOptions {
   readonly now: number;
   /** What the viewer chose; the system decides when absent. */
   readonly theme: 'light' | 'dark' | undefined;
-  readonly assets: { readonly style: string; readonly script: string | undefined };
+  readonly assets: { readonly style: string; readonly mark: string; readonly script: string | undefined };
 }
 
 /** The whole page, complete without a script. */
@@ -42,7 +42,7 @@ function Document({ view, source, clusterName, version, theme, assets }: Documen
         <meta name="viewport" content="width=device-width, initial-scale=1" />
         <meta name="color-scheme" content="light dark" />
         <title>{titleOf(view, clusterName)}</title>
-        <link rel="icon" href="/assets/mark.svg" type="image/svg+xml" />
+        <link rel="icon" href={assets.mark} type="image/svg+xml" />
         <link rel="stylesheet" href={assets.style} />
         {assets.script === undefined ? null : <script type="module" src={assets.script} />}
       </head>

@@ -92,9 +92,10 @@ function Segments({ segments }: { readonly segments: HomeModel['segments'] }): V
   return (
     <div class="segments">
       <svg viewBox="0 0 1000 6" preserveAspectRatio="none" aria-hidden="true">
-        {segments.map(({ state, count }) => {
+        {segments.map(({ state, count }, index) => {
           const width = (count / total) * 1_000;
-          const rect = <rect key={state} class={state} x={x} y="0" width={Math.max(0, width - 4)} height="6" />;
+          const gap = index === segments.length - 1 ? 0 : 4;
+          const rect = <rect key={state} class={state} x={x} y="0" width={Math.max(0, width - gap)} height="6" />;
           x += width;
           return rect;
         })}
@@ -122,9 +123,11 @@ function Apps({ apps }: { readonly apps: readonly AppRow[] }): VNode {
             <Glyph state={app.state} />
             <b>{app.name}</b>
           </a>
-          <span class="namespace">{app.namespace}</span>
+          <span class="namespace">{placesText(app.places)}</span>
           <span class="word">{app.word}</span>
-          <Squares squares={app.squares} />
+          <span class="squares">
+            <Squares squares={app.squares} />
+          </span>
           <span class="age">{app.since === undefined ? null : <Age at={app.since} />}</span>
           <Reason app={app} />
         </li>
@@ -133,6 +136,8 @@ function Apps({ apps }: { readonly apps: readonly AppRow[] }): VNode {
     </ol>
   );
 }
+
+const placesText = (places: readonly string[]): string => (places.length > 2 ? `${places.length} namespaces` : places.join(', '));
 
 export function Reason({ app }: { readonly app: AppRow }): VNode | null {
   if (app.reason === '') return null;
