@@ -95,13 +95,12 @@ const maxStopGraceMs = 20_000;
 /** Starts every part in order. When one cannot start, those before it are stopped again. */
 export async function startCluster(options: StartClusterOptions): Promise<Cluster> {
   const { configuration } = options;
-  const claim = await claimNetwork(configuration.dataDirectory);
-  const closers: (() => Promise<void>)[] = [() => claim.release()];
+  const closers: (() => Promise<void>)[] = [];
   const stop = async (): Promise<void> => {
     for (let close = closers.pop(); close !== undefined; close = closers.pop()) await close();
   };
   try {
-    return await compose({ ...options, clock: systemClock, network: claim.network, onClose: (close) => closers.push(close), stop });
+    return await compose({ ...options, clock: systemClock, onClose: (close) => closers.push(close), stop });
   } catch (err) {
     await stop();
     const { apiPort, httpPort, dataDirectory } = configuration;
@@ -111,22 +110,23 @@ export async function startCluster(options: StartClusterOptions): Promise<Cluste
 
 interface ComposeOptions extends StartClusterOptions {
   readonly clock: Clock;
-  readonly network: Network;
   /** Closers run in reverse order. */
   onClose(close: () => Promise<void>): void;
   readonly stop: () => Promise<void>;
 }
 
 async function compose(options: ComposeOptions): Promise<Cluster> {
-  const { configuration, log, version, signal, onStep, clock, network, onClose, stop } = options;
+  const { configuration, log, version, signal, onStep, clock, onClose, stop } = options;
   const files = filesOf(configuration.dataDirectory);
   const random = Math.random;
   const metrics = metricsPaths();
   const start = async (components: readonly Component[]): Promise<void> => onClose(await startAll(components, { clock, log, signal }));
 
-  // 1. The store, and the API over it.
+  // 1. The store, which is also the lock of the data directory; the addresses; the API over both.
   const storage = await openSqliteStorage({ path: files.database, clock, metrics: metrics.apiserver });
   onClose(() => storage.close());
+  const { network, release } = await claimNetwork(configuration.dataDirectory);
+  onClose(release);
   const kinds = builtInKinds;
   const schemas = loadSchemas(kinds.map((kind) => kind.schemas));
   const { serviceCidr, clusterCidr } = network;
@@ -171,7 +171,10 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
       }),
     },
     openApi: createOpenApi(service.kinds, () => schemas),
-    healthChecks: [],
+    healthChecks: [
+      { name: 'storage', liveness: true, check: async () => void (await storage.range({ prefix: 'core/namespaces/', limit: 1 })) },
+      { name: 'informer-sync', liveness: false, check: () => informers.waitForSync({ signal: AbortSignal.timeout(1) }) },
+    ],
     metrics: metrics.apiserver,
     metricsText: async () => `${await metrics.apiserver.text()}${await metrics.process.text()}`,
     clock,
@@ -241,7 +244,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   ]);
 
   // 5. Nodes, and the Services between their pods.
-  await startNodes({ ...options, pki, informers, events, steps, metrics: metrics.kubelet, clientFor, start });
+  await startNodes({ ...options, network, pki, informers, events, steps, metrics: metrics.kubelet, clientFor, start });
   onStep('Nodes', nodesText(configuration));
 
   // 6. The Git remote and the page on one port.
@@ -300,7 +303,8 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   };
 }
 
-interface NodesOptions extends Pick<ComposeOptions, 'configuration' | 'log' | 'version' | 'clock' | 'network' | 'signal'> {
+interface NodesOptions extends Pick<ComposeOptions, 'configuration' | 'log' | 'version' | 'clock'> {
+  readonly network: Network;
   readonly pki: Pki;
   readonly informers: InformerSet;
   readonly events: EventQueue;

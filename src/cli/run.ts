@@ -47,8 +47,8 @@ export async function runCluster(configuration: Configuration, { stdout, stderr,
     if (abort.signal.aborted) return stopped.exitCode();
     throw err;
   } finally {
-    // What a client does with a half-stopped cluster cannot be right, so the addresses go first.
-    await rm(files.endpoints, { force: true });
+    // What a client does with a half-stopped cluster cannot be right, so the addresses go first; those of another process are not ours.
+    if (cluster !== undefined) await rm(files.endpoints, { force: true });
     await cluster?.stop().catch((err: unknown) => {
       log.error({ err }, 'Could not stop cleanly');
       stderr.write(`✗ could not stop cleanly: ${err instanceof Error ? err.message : String(err)}\n`);

@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { program, type RunningCluster, run, startCluster } from '../support/cluster.ts';
 import { temporaryDirectory } from '../support/git.ts';
+import { until } from '../support/until.ts';
 
 const readme = fileURLToPath(new URL('../../examples-repo/README.md', import.meta.url));
 
@@ -48,10 +49,11 @@ describe('the tour of examples-repo/README.md', () => {
   afterAll(() => cluster?.stop());
 
   it('starts with every app healthy', async () => {
+    await until(() => cluster.output().includes('kubectl '), { what: () => `the start is over; ${cluster.output()}` });
+    expect(cluster.output()).toMatch(/✓ Apps +4 of 4 healthy/);
     const { code, stdout } = await cluster.midship('status', '--exit-code');
     expect(stdout).toMatch(/4 apps match Git\./);
     expect(code).toBe(0);
-    expect(cluster.output()).toMatch(/✓ Apps +4 of 4 healthy/);
   });
 
   it('works line by line', async () => {
