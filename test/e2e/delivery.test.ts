@@ -117,17 +117,26 @@ describe('a running cluster', () => {
     const { items } = await get('services', '-n', 'web', '--field-selector', 'metadata.name=storefront');
     const address = items[0]?.spec.clusterIP;
     // The client is a pod: it asks by the Service's address, one connection a request, and prints what went wrong.
+    // It goes on until all three pods of the last version have answered it, so both rollouts happen under its requests.
     const program = `
       const http = require('node:http');
       let ok = 0, failed = 0;
+      const versions = new Set(), last = new Set();
       const ask = () => new Promise((done) => {
         http.get({ host: '${address}', port: 8080, path: '/fast', agent: false, timeout: 5000 }, (response) => {
-          response.resume().on('end', () => { response.statusCode === 200 ? ok++ : failed++; done(); });
+          let text = '';
+          response.setEncoding('utf8').on('data', (chunk) => { text += chunk; }).on('end', () => {
+            response.statusCode === 200 ? ok++ : failed++;
+            const [, version, pod] = / (1\\.4\\.\\d), served by (\\S+)/.exec(text) ?? [];
+            versions.add(version);
+            if (version === '1.4.3') last.add(pod);
+            done();
+          });
         }).on('error', (err) => { failed++; console.log('FAILED ' + err.message); done(); });
       });
       (async () => {
-        while (ok + failed < 3000) await Promise.all([ask(), ask(), ask(), ask()]);
-        console.log('RESULT ' + ok + ' ' + failed);
+        while (ok + failed < 3000 || last.size < 3) await Promise.all([ask(), ask(), ask(), ask()]);
+        console.log('RESULT ' + ok + ' ' + failed + ' ' + [...versions].sort());
       })();`;
     const pod = {
       apiVersion: 'v1',
@@ -149,7 +158,9 @@ describe('a running cluster', () => {
       { timeoutMs: 90_000, what: 'the client is done' },
     );
     expect(logs).not.toContain('FAILED');
-    const [, ok = '0', failed = ''] = /RESULT (\d+) (\d+)/.exec(logs) ?? [];
+    const [, ok = '0', failed = '', versions] = /RESULT (\d+) (\d+) (\S+)/.exec(logs) ?? [];
+    process.stdout.write(`requests through the Service during two rollouts: ${ok} answered, ${failed} failed\n`);
+    expect(versions).toBe('1.4.1,1.4.2,1.4.3');
     expect(Number(ok)).toBeGreaterThanOrEqual(3_000);
     expect(failed).toBe('0');
   });
