@@ -396,12 +396,13 @@ function applied(state: ApplyState, force: boolean): DynamicObject {
   const merged = mergeApplied(live ?? {}, config, type);
   // With the fields nobody can own, so that what they are in is not taken for abandoned.
   const named = cut(presentSetOf(config, type), ignored);
-  const next = pruned({ merged, last: last?.set, owned: others.reduce<MaybeFieldSet>((all, { set }) => union(all, set), named), type });
+  const owned = others.reduce<MaybeFieldSet>((all, { set }) => union(all, set), named);
+  const next = pruned({ merged, last: last?.set, owned, type });
   const comparison = compareObjects(live, next, type);
   const changed = cut(comparison.changed, ignored);
   if (!force) checkConflicts(others, changed);
   const kept = withoutSet(others, union(changed, cut(comparison.removed, ignored)));
-  const result = withoutEmptied(next, merged);
+  const result = withoutEmptied(next, merged, { owned, type });
   const isNew = live === undefined || !isSameBut(live, result);
   const when = isNew ? time : last?.entry.time;
   const isKept = last !== undefined && when === last.entry.time && apiVersion === last.entry.apiVersion && isSameSet(own, last.set);

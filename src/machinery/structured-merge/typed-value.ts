@@ -176,21 +176,32 @@ function withoutItems(value: readonly unknown[], set: FieldSet, list: ListType):
   return kept.length === 0 ? null : kept;
 }
 
-/** `value`, which `withoutFields` made of `original`, without the nulls that stand for emptied maps and lists. */
-export function withoutEmptied(value: unknown, original: unknown): unknown {
+/**
+ * `value`, which `withoutFields` made of `original`, without the nulls that stand for emptied maps and lists; those that are members of
+ * `owned` are empty instead, since someone applies them as such.
+ */
+export function withoutEmptied(value: unknown, original: unknown, { owned, type }: { owned: MaybeFieldSet; type: Type }): unknown {
   if (value === original || typeof value !== 'object' || value === null) return value;
   if (Array.isArray(value)) {
     const untouched = new Set(Array.isArray(original) ? original : []);
-    return value
-      .filter((item) => item !== null || untouched.has(null))
-      .map((item) => (untouched.has(item) ? item : withoutEmptied(item, undefined)));
+    return value.flatMap((item) => {
+      if (untouched.has(item)) return [item];
+      if (item === null || type.list === undefined) return [];
+      const element = tryElement(type.list, item);
+      const below = element === undefined ? undefined : childOf(owned, element);
+      return [withoutEmptied(item, undefined, { owned: below, type: type.list.element })];
+    });
   }
   const before = isMap(original) ? original : {};
-  return Object.fromEntries(
-    Object.entries(value)
-      .filter(([name, member]) => member !== null || (Object.hasOwn(before, name) && before[name] === null))
-      .map(([name, member]) => [name, withoutEmptied(member, before[name])]),
-  );
+  const kept: [string, unknown][] = [];
+  for (const [name, member] of Object.entries(value)) {
+    const below = childOf(owned, fieldElement(name));
+    const memberOf = (type.map === undefined ? undefined : memberType(type.map, name)) ?? unknownType;
+    if (member !== null || (Object.hasOwn(before, name) && before[name] === null)) {
+      kept.push([name, withoutEmptied(member, before[name], { owned: below, type: memberOf })]);
+    } else if (isMember(below)) kept.push([name, memberOf.map === undefined ? [] : {}]);
+  }
+  return Object.fromEntries(kept);
 }
 
 const removedWhole = (node: MaybeFieldSet): boolean => isMember(node);
