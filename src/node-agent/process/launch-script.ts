@@ -122,7 +122,8 @@ function fileSystemSteps(root: string, { tools, layout, hostname, mounts, linked
     }
     bind(hostPath, target, readOnly);
   }
-  steps.push(`printf '%s' ${quote(hostname)} >/proc/sys/kernel/hostname || _ms_fail 'hostname cannot be set'`);
+  // Root may write the kernel's file, others need the program. Without either the name is only in HOSTNAME, which is what programs read.
+  steps.push(`hostname ${quote(hostname)} 2>/dev/null || { printf '%s' ${quote(hostname)} >/proc/sys/kernel/hostname; } 2>/dev/null || :`);
   step('enter /', 'cd', root);
   step('change of root', tools.pivotRoot, '.', '.old');
   step('unmount of the host', tools.umount, '-l', '/.old');
