@@ -42,11 +42,6 @@ export function setCondition<T extends ConditionLike>(
   return list.with(index, after);
 }
 
-/** The conditions without one type; the same reference when there was none. */
-export function removeCondition<T extends ConditionLike>(conditions: readonly T[], type: string): readonly T[] {
-  return conditions.some((condition) => condition.type === type) ? conditions.filter((condition) => condition.type !== type) : conditions;
-}
-
 function isSame(before: object, after: object): boolean {
   const old = before as Readonly<Record<string, unknown>>;
   return Object.entries(after).every(([field, value]) => Object.is(old[field], value));

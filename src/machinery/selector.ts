@@ -47,7 +47,7 @@ const maxInt64 = 2n ** 63n - 1n;
 const minInt64 = -(2n ** 63n);
 
 /** Matches every object. */
-export const everything: LabelSelector = selectorOf([]);
+const everything: LabelSelector = selectorOf([]);
 
 /** Matches no object: what an absent selector means where the API says so. */
 export const nothing: LabelSelector = Object.freeze({

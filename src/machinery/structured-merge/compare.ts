@@ -219,7 +219,7 @@ function tryElementOfItem(list: ListType, item: unknown): string | undefined {
 }
 
 /** Every field of a value that appears or disappears as a whole, and the value itself. Remembered for frozen values. */
-export function wholeSetOf(value: unknown, type: Type): FieldSet {
+function wholeSetOf(value: unknown, type: Type): FieldSet {
   if (typeof value !== 'object' || value === null) return leaf;
   const known = type.wholeSets.get(value);
   if (known !== undefined) return known;

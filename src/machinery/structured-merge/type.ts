@@ -13,7 +13,7 @@ export interface Type {
   readonly wholeSets: WeakMap<object, FieldSet>;
 }
 
-export type Scalar = 'string' | 'numeric' | 'boolean' | 'untyped';
+type Scalar = 'string' | 'numeric' | 'boolean' | 'untyped';
 
 export interface ListType {
   readonly relation: 'atomic' | 'set' | 'map';

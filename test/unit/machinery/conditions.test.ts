@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { conditionOf, isConditionTrue, removeCondition, setCondition } from '../../../src/machinery/conditions.ts';
+import { conditionOf, isConditionTrue, setCondition } from '../../../src/machinery/conditions.ts';
 import { deepFreeze } from '../../../src/machinery/object.ts';
 
 const early = '2026-01-01T00:00:00Z';
@@ -32,11 +32,9 @@ describe('setCondition', () => {
   });
 });
 
-it('finds, tests and removes conditions by type', () => {
+it('finds and tests conditions by type', () => {
   expect(conditionOf(conditions, 'Other')).toBe(other);
   expect(conditionOf(undefined, 'Other')).toBeUndefined();
   expect(isConditionTrue(conditions, 'Ready')).toBe(true);
   expect(isConditionTrue(conditions, 'Other')).toBe(false);
-  expect(removeCondition(conditions, 'Ready')).toEqual([other]);
-  expect(removeCondition(conditions, 'None')).toBe(conditions);
 });
