@@ -684,7 +684,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
       suspended: app.spec.suspend === true,
       lastAppliedAt: Math.round((state?.appliedAt ?? 0) / 1_000),
       manifestErrors: state?.errors.length ?? 0,
-      objects: objects.map(({ desired }) => ({ kind: desired.object.kind, name: desired.ref.name })),
+      objects: objects.map(({ desired: { object, ref } }) => ({ kind: object.kind, namespace: ref.namespace ?? '', name: ref.name })),
       resources: {
         synced: objects.length - (state?.drifts.size ?? 0) - missing,
         outOfSync: state?.drifts.size ?? 0,
@@ -693,7 +693,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
       },
       pods: objects.flatMap(({ desired }) => {
         const live = owned.live(desired.resource, desired.ref);
-        return live === undefined ? [] : owned.podsOf(live).map(({ metadata }) => metadata.name);
+        return live === undefined ? [] : owned.podsOf(live).map(({ metadata: { namespace = '', name } }) => ({ namespace, name }));
       }),
     };
   }

@@ -21,9 +21,10 @@ export interface AppMetricsState {
   /** Seconds since the epoch; 0 before the first apply. */
   readonly lastAppliedAt: number;
   readonly manifestErrors: number;
-  readonly objects: readonly { readonly kind: string; readonly name: string }[];
+  /** Namespaces are those of the objects, which join them to `kube_*`, not the app's. */
+  readonly objects: readonly { readonly kind: string; readonly namespace: string; readonly name: string }[];
   readonly resources: { readonly synced: number; readonly outOfSync: number; readonly missing: number; readonly extra: number };
-  readonly pods: readonly string[];
+  readonly pods: readonly { readonly namespace: string; readonly name: string }[];
 }
 
 export interface SourceMetricsState {
@@ -189,11 +190,14 @@ function* stateLines(apps: Iterable<AppMetricsState>, sources: Iterable<SourceMe
   }
   yield head('gitops_app_object_info', 'An object of the app.');
   for (const state of all) {
-    for (const { kind, name } of state.objects)
-      yield `gitops_app_object_info{${labelsOf(state)},kind="${escapeLabel(kind)}",name="${escapeLabel(name)}"} 1\n`;
+    for (const { kind, namespace, name } of state.objects)
+      yield `gitops_app_object_info{namespace="${escapeLabel(namespace)}",app="${escapeLabel(state.app)}",kind="${escapeLabel(kind)}",name="${escapeLabel(name)}"} 1\n`;
   }
   yield head('gitops_app_pod_info', 'A pod of the app.');
-  for (const state of all) for (const pod of state.pods) yield `gitops_app_pod_info{${labelsOf(state)},pod="${escapeLabel(pod)}"} 1\n`;
+  for (const state of all) {
+    for (const { namespace, name } of state.pods)
+      yield `gitops_app_pod_info{namespace="${escapeLabel(namespace)}",app="${escapeLabel(state.app)}",pod="${escapeLabel(name)}"} 1\n`;
+  }
   yield head('gitops_manifest_errors', 'Errors in the manifests of the newest revision.');
   for (const state of all) yield `gitops_manifest_errors{${labelsOf(state)}} ${state.manifestErrors}\n`;
   yield head('gitops_source_info', 'A repository and the branch that is followed.');
