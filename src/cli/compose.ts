@@ -1,6 +1,6 @@
-import { setMaxListeners } from 'node:events';
 import { isIP } from 'node:net';
 import { basename, join, resolve } from 'node:path';
+import { secrets } from '../api/core/v1/secret.ts';
 import { builtInKinds } from '../api/kinds.ts';
 import { kustomizations } from '../api/kustomize/v1/kustomization.ts';
 import { loadSchemas } from '../api/schemas.ts';
@@ -38,6 +38,7 @@ import { createServiceAccountController } from '../controllers/service-account.t
 import { createEngine } from '../gitops/engine.ts';
 import { ensureBareRepository, isEmptyRepository, seedRepository } from '../gitops/sources/bare-repository.ts';
 import { createBuiltInRemote, type ServedRepository } from '../gitops/sources/built-in-remote.ts';
+import { resolveLocalRef } from '../gitops/sources/git-refs.ts';
 import { findGitDirectory } from '../gitops/sources/local-source.ts';
 import { createSourceOpener } from '../gitops/sources/open-source.ts';
 import { createNodeAgent, type NodeAgent, type NodeAgentOptions } from '../node-agent/agent.ts';
@@ -122,6 +123,9 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   const metrics = metricsPaths();
   const start = async (components: readonly Component[]): Promise<void> => onClose(await startAll(components, { clock, log, signal }));
 
+  // 0. What the command line names must be there.
+  const repositories = await openRepositories(configuration, log);
+
   // 1. The store, which is also the lock of the data directory; the addresses; the API over both.
   const storage = await openSqliteStorage({ path: files.database, clock, metrics: metrics.apiserver });
   onClose(() => storage.close());
@@ -200,8 +204,6 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     name: 'caches',
     async start() {
       const abort = new AbortController();
-      // One listener for each watch.
-      setMaxListeners(0, abort.signal);
       informers.start({ signal: abort.signal });
       this.stop = async () => abort.abort(new Error('caches stop'));
     },
@@ -250,7 +252,6 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   // 6. The Git remote and the page on one port.
   const activity = createActivityFeed();
   const overview = createOverviewSource(informers);
-  const repositories = await openRepositories(configuration, log);
   const opener = createSourceOpener({
     builtInUrl: () => `${web.url}/git/`,
     builtIn: new Map([...repositories].map(([path, { gitdir }]) => [path, gitdir])),
@@ -465,7 +466,12 @@ async function openRepositories(configuration: Configuration, log: Log): Promise
   }
   const repositories = new Map<string, RepositoryOnDisk>([['cluster.git', { gitdir, writable: true }]]);
   const local = localRepository(configuration);
-  if (local !== undefined) repositories.set(local.path, { gitdir: await findGitDirectory(local.directory), writable: false });
+  if (local !== undefined) {
+    const directory = await findGitDirectory(local.directory);
+    // A branch that is missing here and now is a slip of the command line: said at once, not as a condition.
+    await resolveLocalRef({ gitdir: directory, url: local.directory, ref: { branch: configuration.branch } });
+    repositories.set(local.path, { gitdir: directory, writable: false });
+  }
   return repositories;
 }
 
@@ -502,6 +508,25 @@ async function followRepository({
 }): Promise<void> {
   const metadata = { name: 'cluster', namespace: gitOpsNamespace };
   const write = { fieldManager: 'midship-up', force: true };
+  const { repositoryCredentials } = configuration;
+  const secretRef = { name: 'cluster-git-credentials' };
+  if (repositoryCredentials !== undefined) {
+    await client.patch(
+      secrets,
+      { ...metadata, ...secretRef },
+      {
+        type: 'apply',
+        body: {
+          apiVersion: 'v1',
+          kind: 'Secret',
+          metadata: { ...metadata, ...secretRef },
+          type: 'Opaque',
+          stringData: repositoryCredentials,
+        },
+      },
+      write,
+    );
+  }
   await client.patch(
     gitRepositories,
     metadata,
@@ -511,7 +536,13 @@ async function followRepository({
         apiVersion: 'source.toolkit.fluxcd.io/v1',
         kind: 'GitRepository',
         metadata,
-        spec: { url, interval: '10s', timeout: '60s', ref: { branch: configuration.branch } },
+        spec: {
+          url,
+          interval: '10s',
+          timeout: '60s',
+          ref: { branch: configuration.branch },
+          ...(repositoryCredentials === undefined ? {} : { secretRef }),
+        },
       },
     },
     write,

@@ -11,6 +11,8 @@ export interface Configuration {
   readonly runtime: 'process' | 'simulated';
   /** Absent: the built-in remote. */
   readonly repository?: string;
+  /** For a repository behind https; becomes a Secret that the GitRepository refers to. */
+  readonly repositoryCredentials?: { readonly username: string; readonly password: string };
   readonly branch: string;
   readonly path: string;
   readonly seedDirectory?: string;

@@ -81,7 +81,10 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
     (flags: Omit<UpFlags, 'branch' | 'path'>) => run({ ...flags, branch: 'main', path: './clusters/demo' }, exampleRepository),
   );
   withUpFlags(program.command('up').description('run a cluster that follows a Git repository'))
-    .option('--repo <url-or-dir>', 'https:// address or a directory of this machine (default: the built-in remote)')
+    .option(
+      '--repo <url-or-dir>',
+      'https:// address (token in it or in MIDSHIP_GIT_TOKEN) or a directory of this machine; default: the built-in remote',
+    )
     .option('--branch <branch>', 'branch to follow', 'main')
     .option('--path <dir>', 'directory of the repository to apply', './')
     .action((flags: UpFlags) => run(flags, undefined));
@@ -156,7 +159,7 @@ function configurationOf(flags: UpFlags, environment: NodeJS.ProcessEnv, seedDir
     httpPort: flags.httpPort,
     simulatedNodes: flags.simulateNodes,
     runtime: flags.runtime === 'simulated' ? 'simulated' : 'process',
-    ...(flags.repo === undefined ? {} : { repository: flags.repo }),
+    ...repositoryOf(flags.repo, environment.MIDSHIP_GIT_TOKEN),
     branch: flags.branch,
     path: flags.path,
     ...(seedDirectory === undefined ? {} : { seedDirectory }),
@@ -164,6 +167,18 @@ function configurationOf(flags: UpFlags, environment: NodeJS.ProcessEnv, seedDir
     kubeconfigMode: flags.writeKubeconfigMode,
     logLevel: environment.MIDSHIP_LOG_LEVEL ?? 'info',
   };
+}
+
+/** A token may stand in the address, as with git, or in the environment; it is never stored in a `spec.url`. */
+function repositoryOf(repo: string | undefined, token: string | undefined): Pick<Configuration, 'repository' | 'repositoryCredentials'> {
+  if (repo === undefined) return {};
+  if (!/^https?:\/\//.test(repo)) return { repository: repo };
+  const url = new URL(repo);
+  const username = decodeURIComponent(url.username);
+  const password = decodeURIComponent(url.password) || token;
+  url.username = '';
+  url.password = '';
+  return { repository: url.href, ...(password === undefined ? {} : { repositoryCredentials: { username: username || 'git', password } }) };
 }
 
 function parsePort(value: string): number {

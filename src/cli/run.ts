@@ -4,6 +4,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { pino } from 'pino';
+import type { Activity } from '../base/activity.ts';
 import { createLog } from '../base/log.ts';
 import { type Cluster, startCluster } from './compose.ts';
 import { type Configuration, filesOf } from './configuration.ts';
@@ -104,6 +105,11 @@ async function waitForApps(
   { startedAt, signal }: { readonly startedAt: number; readonly signal: AbortSignal },
 ): Promise<void> {
   const deadline = AbortSignal.any([signal, AbortSignal.timeout(appsDeadlineMs)]);
+  const trouble = (activity: Activity): void => {
+    if (activity.type === 'failed' || activity.type === 'degraded') terminal.activity(activity);
+  };
+  for (const activity of cluster.activity.recent()) trouble(activity);
+  const stopTelling = cluster.activity.onAdded(trouble);
   const seconds = (): string => `${((performance.now() - startedAt) / 1_000).toFixed(1)} s`;
   try {
     const applied = await cluster.waitFor(({ apps }) => apps.length > 0 && apps.every(({ sync }) => sync === 'Synced'), deadline);
@@ -116,8 +122,10 @@ async function waitForApps(
   } catch (err) {
     if (signal.aborted) throw err;
     const { apps, verdict } = cluster.status();
-    if (apps.length > 0) terminal.line(`  ▲ ${verdict}`);
+    terminal.line(`  ▲ ${verdict}`);
     for (const { name, reason, health } of apps) if (health !== 'Healthy') terminal.line(`    ${name}: ${reason || health}`);
+  } finally {
+    stopTelling();
   }
 }
 

@@ -24,7 +24,9 @@ export function createInformerSet({ client, clock, log, random = Math.random }: 
   function follow(informer: SharedInformer<KubeObject>): void {
     if (running === undefined || running.aborted) return;
     const { resource, scope, target } = informer;
-    void reflect({ client, clock, log, random, resource, scope, target, signal: running });
+    // A signal of its own: hundreds of listeners on one signal look like a leak.
+    const signal = AbortSignal.any([running]);
+    void reflect({ client, clock, log, random, resource, scope, target, signal });
   }
 
   return {

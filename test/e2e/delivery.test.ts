@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type RunningCluster, run, startCluster } from '../support/cluster.ts';
 import { cloneRepository, type WorkTree } from '../support/git.ts';
+import { hasKubectl } from '../support/kubectl.ts';
 import { until } from '../support/until.ts';
 
 interface KubeList {
@@ -22,7 +23,7 @@ interface KubeList {
   }[];
 }
 
-describe('a running cluster', () => {
+describe.skipIf(!hasKubectl)('a running cluster', () => {
   let cluster: RunningCluster;
   let clone: WorkTree;
 

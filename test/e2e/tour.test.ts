@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { program, type RunningCluster, run, startCluster } from '../support/cluster.ts';
 import { temporaryDirectory } from '../support/git.ts';
+import { hasKubectl } from '../support/kubectl.ts';
 import { until } from '../support/until.ts';
 
 const readme = fileURLToPath(new URL('../../examples-repo/README.md', import.meta.url));
@@ -21,7 +22,7 @@ async function scenes(): Promise<readonly { readonly title: string; readonly scr
     .filter(({ script }) => script !== '');
 }
 
-describe('the tour of examples-repo/README.md', () => {
+describe.skipIf(!hasKubectl)('the tour of examples-repo/README.md', () => {
   let cluster: RunningCluster;
   let directory: string;
   let environment: NodeJS.ProcessEnv;

@@ -1,12 +1,13 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { deployments } from '../../src/api/apps/v1/deployment.ts';
+import { type Deployment, deployments } from '../../src/api/apps/v1/deployment.ts';
 import { configMaps } from '../../src/api/core/v1/config-map.ts';
 import { pods } from '../../src/api/core/v1/pod.ts';
 import type { Client } from '../../src/client/client.ts';
 import { createHttpClient } from '../../src/client/http-client.ts';
 import { loadKubeconfig } from '../../src/client/kubeconfig.ts';
+import { openSqliteStorage } from '../../src/storage/sqlite/storage.ts';
 import { type RunningCluster, startCluster } from '../support/cluster.ts';
 import { cloneRepository, type WorkTree } from '../support/git.ts';
 import { until } from '../support/until.ts';
@@ -61,13 +62,12 @@ describe('kill -9 in the middle of a rollout', () => {
       const acknowledged = `acknowledged-${round}`;
       // The rollout begins within the first updated pod; the moment is somewhere in what is left of it.
       const wanted = 1 + Math.floor(random() * (replicas - 1));
-      const state = await until(
+      await until(
         async () => {
           const { status, spec, metadata } = await client.get(deployments, ref);
-          const updated = status?.updatedReplicas ?? 0;
           const isNew =
             spec.template.spec?.containers[0]?.env?.[0]?.value === `2.0.${round}` && status?.observedGeneration === metadata.generation;
-          return isNew && updated >= wanted && { updated, desired: spec.replicas ?? 0 };
+          return isNew && (status?.updatedReplicas ?? 0) >= wanted;
         },
         { timeoutMs: 60_000, intervalMs: 5, what: () => `round ${round}: ${wanted} updated; ${cluster.output()}` },
       );
@@ -78,8 +78,9 @@ describe('kill -9 in the middle of a rollout', () => {
         data: {},
       });
       await cluster.kill();
-      if (state.updated > 0 && state.updated < state.desired) midRollout += 1;
-      moments.push(`${state.updated}/${state.desired}`);
+      const { updated, desired } = await stored(cluster.dataDirectory);
+      if (updated > 0 && updated < desired) midRollout += 1;
+      moments.push(`${updated}/${desired}`);
 
       cluster = await startCluster({ dataDirectory: cluster.dataDirectory });
       const after = await clientOf(cluster);
@@ -101,6 +102,18 @@ describe('kill -9 in the middle of a rollout', () => {
     process.stdout.write(`kills at updated/desired: ${moments.join(' ')}; ${midRollout} of ${kills} in mid-rollout\n`);
     expect(midRollout).toBeGreaterThanOrEqual(minMidRollout);
   });
+
+  /** How far the rollout was when the process died: what is on disk, read before anything starts again. */
+  async function stored(dataDirectory: string): Promise<{ readonly updated: number; readonly desired: number }> {
+    const storage = await openSqliteStorage({ path: join(dataDirectory, 'state.db') });
+    const entry = await storage.get('apps/deployments/web/storefront');
+    await storage.close();
+    const { spec, status, metadata } = JSON.parse(entry?.text ?? '{}') as Deployment;
+    return {
+      updated: status?.observedGeneration === metadata.generation ? (status?.updatedReplicas ?? 0) : 0,
+      desired: spec.replicas ?? 0,
+    };
+  }
 
   /** Every pod of the API runs exactly once, and nothing runs that the API does not know. */
   async function settled(client: Client, round: number): Promise<void> {

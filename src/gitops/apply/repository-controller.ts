@@ -73,6 +73,8 @@ export function createRepositoryController(options: RepositoryControllerOptions)
   const revisions = new Map<string, KnownRevision>();
   const open = new Map<string, OpenRepository>();
   const failures = new Map<string, number>();
+  /** The failure that was told last, so that a repository that stays away is told of once. */
+  const told = new Map<string, string>();
 
   const controller = createController({
     name: 'git-repository',
@@ -108,6 +110,8 @@ export function createRepositoryController(options: RepositoryControllerOptions)
     if (repository === undefined) {
       await closeRepository(key);
       revisions.delete(key);
+      failures.delete(key);
+      told.delete(key);
       return undefined;
     }
     const outcome = await resolve(key, repository, signal);
@@ -136,6 +140,7 @@ export function createRepositoryController(options: RepositoryControllerOptions)
           const revision = revisions.get(key)?.commit.revision ?? '';
           finding = { reason: 'Succeeded', message: `stored artifact for revision '${revision}'` };
           failures.delete(key);
+          told.delete(key);
           learned.push({ type: 'RESOLVED' });
           gitops.fetched(key, changed ? 'changed' : 'unchanged', clock.monotonicMs() - startedAt);
           if (changed) onRevision(key);
@@ -147,6 +152,10 @@ export function createRepositoryController(options: RepositoryControllerOptions)
           gitops.fetched(key, 'error', clock.monotonicMs() - startedAt);
           log.warn({ gitRepository: key, err }, 'Could not read repository');
           recorder.record(repository, { type: 'Warning', ...finding });
+          if (told.get(key) !== finding.message) {
+            told.set(key, finding.message);
+            feed.add({ type: 'failed', at: clock.now(), app: repository.metadata.name, sha: '', errors: [finding.message] });
+          }
         }
       },
       closeSource: () => closeRepository(key),

@@ -104,7 +104,7 @@ function explain(err: unknown, url: string, signal: AbortSignal): unknown {
     const { statusCode } = err.data;
     if (statusCode === 401 || statusCode === 403) {
       return new SourceError('AuthenticationFailed', `${url} refused the credentials (HTTP ${statusCode})`, {
-        hint: 'Set spec.secretRef (or --token) to a token that may read the repository.',
+        hint: 'Give spec.secretRef (or MIDSHIP_GIT_TOKEN of "midship up") a token that may read the repository.',
         cause: err,
       });
     }
@@ -117,7 +117,7 @@ function explain(err: unknown, url: string, signal: AbortSignal): unknown {
   }
   if (err instanceof Errors.UserCanceledError) {
     return new SourceError('AuthenticationFailed', `${url} asks for credentials`, {
-      hint: 'Set spec.secretRef (or --token) to a token that may read the repository.',
+      hint: 'Give spec.secretRef (or MIDSHIP_GIT_TOKEN of "midship up") a token that may read the repository.',
       cause: err,
     });
   }
