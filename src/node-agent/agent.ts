@@ -230,7 +230,8 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       await endOrphans();
       scheduleHousekeeping();
       // Last: with the node in the API pods are assigned to it.
-      await heartbeat.start(signal);
+      const node = await heartbeat.start(signal);
+      if (runtime.runsPrograms) options.recorder.record(node, { type: 'Normal', reason: 'Starting', message: 'Starting kubelet.' });
     },
 
     async stop() {

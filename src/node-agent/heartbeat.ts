@@ -10,7 +10,7 @@ import { sameJson } from './pod-status.ts';
 /** Keeps the Node and its Lease in the API: the sign of life that the node controller watches. */
 export interface Heartbeat {
   /** Registers the node, or takes over the one that is there, and beats from then on. */
-  start(signal: AbortSignal): Promise<void>;
+  start(signal: AbortSignal): Promise<Node>;
   stop(): Promise<void>;
 }
 
@@ -131,9 +131,11 @@ export function createHeartbeat({ client, describe, clock, log, random }: Heartb
   return {
     async start(signal) {
       stopped = false;
-      await beat(await register());
+      const node = await register();
+      await beat(node);
       signal.throwIfAborted();
       schedule();
+      return node;
     },
     async stop() {
       stopped = true;

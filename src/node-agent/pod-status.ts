@@ -24,8 +24,12 @@ export interface PodStatusOptions {
   readonly hostIP: string;
   readonly now: number;
   /** Set when the agent ended the pod: `DeadlineExceeded`. */
+  readonly fallbackMessages: FallbackMessages;
   readonly verdict: { readonly reason: string; readonly message: string } | undefined;
 }
+
+/** Messages by container id, for containers that left none: the end of their output. */
+export type FallbackMessages = ReadonlyMap<string, string>;
 
 const maxTerminationMessageLength = 4_096;
 
@@ -43,8 +47,10 @@ export function podStatusOf(options: PodStatusOptions): PodStatus {
   const phase = phaseOf(options, initStatuses, statuses);
   const ip = sandbox?.ready === true ? sandbox.ip : before.podIP;
   const conditions = conditionsOf(options, phase, initStatuses, statuses);
+  const { generation } = pod.metadata;
   const status: PodStatus = {
     ...before,
+    ...(generation === undefined ? {} : { observedGeneration: generation }),
     phase,
     conditions: keep(conditions, before.conditions),
     ...(hostIP === '' ? {} : { hostIP, hostIPs: keep([{ ip: hostIP }], before.hostIPs) }),
@@ -98,6 +104,7 @@ function containerStatusOf(options: PodStatusOptions, container: Container, isIn
     imageID: latest?.imageRef ?? known?.imageID ?? '',
     ...(containerID === undefined ? {} : { containerID }),
     started,
+    ...(latest === undefined ? {} : { resources: container.resources ?? {} }),
     ...(mounts.length === 0
       ? {}
       : {
@@ -120,17 +127,17 @@ function containerState(
   latest: ContainerStatus | undefined,
   memory: ContainerMemory | undefined,
 ): ContainerState {
-  const { runtimeName, initialized, pod, now } = options;
+  const { initialized, pod, now } = options;
   if (latest?.state === 'running') return { running: { startedAt: timestampOf(latest.startedAt ?? latest.createdAt) } };
   const over = memory?.state === 'Completed' || memory?.state === 'Failed' || memory?.state === 'Stopped';
   if (latest?.state === 'exited' && (over || memory?.failure === undefined)) {
-    if (over) return { terminated: terminatedOf(latest, runtimeName) };
+    if (over) return { terminated: terminatedOf(latest, options) };
     // Between an exit and the restart, or waiting for the back-off.
     const delayMs = memory?.backoff?.delayMs ?? 0;
     const message = `back-off ${durationText(delayMs)} restarting failed container=${container.name} pod=${pod.metadata.name}_${pod.metadata.namespace}(${pod.metadata.uid})`;
     return memory?.state === 'BackOff'
       ? { waiting: { reason: backOffReasons.crash, message } }
-      : { terminated: terminatedOf(latest, runtimeName) };
+      : { terminated: terminatedOf(latest, options) };
   }
   if (memory?.failure !== undefined && !over) {
     const { failure } = memory;
@@ -159,25 +166,30 @@ function containerState(
 export const failureIsNewsMs = 2_000;
 
 function lastStateOf(
-  { sandbox, runtimeName }: PodStatusOptions,
+  options: PodStatusOptions,
   container: Container,
   latest: ContainerStatus | undefined,
   state: ContainerState,
   known: KubeContainerStatus | undefined,
 ): ContainerState {
-  if (latest?.state === 'exited' && state.terminated === undefined) return { terminated: terminatedOf(latest, runtimeName) };
+  const { sandbox } = options;
+  if (latest?.state === 'exited' && state.terminated === undefined) return { terminated: terminatedOf(latest, options) };
   const previous =
     latest === undefined
       ? undefined
       : sandbox?.containers.find(({ name, attempt }) => name === container.name && attempt === latest.attempt - 1);
-  if (previous?.state === 'exited') return { terminated: terminatedOf(previous, runtimeName) };
+  if (previous?.state === 'exited') return { terminated: terminatedOf(previous, options) };
   // The runtime has lost the run that the API still tells of.
   if (latest === undefined && known?.state?.terminated !== undefined && state.terminated === undefined) return known.state;
   return latest === undefined || latest.attempt > 0 ? (known?.lastState ?? {}) : {};
 }
 
-function terminatedOf(status: ContainerStatus, runtimeName: string): NonNullable<ContainerState['terminated']> {
-  const { exitCode = 0, reason, message, startedAt, finishedAt, id } = status;
+function terminatedOf(
+  status: ContainerStatus,
+  { runtimeName, fallbackMessages }: PodStatusOptions,
+): NonNullable<ContainerState['terminated']> {
+  const { exitCode = 0, reason, startedAt, finishedAt, id } = status;
+  const message = status.message ?? fallbackMessages.get(id);
   return {
     exitCode,
     reason: reason ?? (exitCode === 0 ? 'Completed' : 'Error'),
@@ -280,7 +292,10 @@ function readyOf(pod: Pod, containersReady: Draft): Draft {
 function conditionOf({ pod, now }: PodStatusOptions, { type, ...draft }: Draft & { readonly type: string }): PodCondition {
   const before = pod.status?.conditions?.find((condition) => condition.type === type);
   const since = before !== undefined && before.status === draft.status ? before.lastTransitionTime : undefined;
-  return { type, ...draft, lastTransitionTime: since ?? timestampOf(now) };
+  const { generation } = pod.metadata;
+  // Newer than the types: which version of the pod the condition is about, and the API's null, which stands for never.
+  const more = { ...(generation === undefined ? {} : { observedGeneration: generation }), lastProbeTime: null };
+  return { type, ...draft, lastTransitionTime: since ?? timestampOf(now), ...more } as unknown as PodCondition;
 }
 
 /** @see Kubernetes documentation, "Pod Quality of Service Classes" */

@@ -8,6 +8,7 @@ import { isConflict, isNotFound } from '../machinery/status-error.ts';
 import { advance, type Effects } from '../reconcile/effects.ts';
 import type { AgentContext } from './agent-context.ts';
 import { runHook } from './container-hooks.ts';
+import { readLog } from './container-log.ts';
 import { type ContainerMemory, type ContainerPlan, latestOf, planContainers } from './container-plan.ts';
 import type { ContainerStatus, SandboxStatus } from './container-runtime.ts';
 import { containerNamed, fieldPathOf, hashOfContainer, startContainer, watchContainer } from './container-start.ts';
@@ -29,6 +30,9 @@ const maxRounds = 12;
 const maxStatusTries = 4;
 const statusRetryMs = 1_000;
 const detachTimeoutMs = 5_000;
+/** What the kubelet takes of the output as a termination message. */
+const fallbackLines = 80;
+const fallbackBytes = 2_048;
 /** What a container gets to end in when its preStop hook took all of the grace period. */
 const minimumGraceMs = 2_000;
 const defaultGraceSeconds = 30;
@@ -71,6 +75,7 @@ export class PodWorker {
   #wasRunning: boolean;
   #listenersChecked = false;
   #backOffTold = new Set<string>();
+  readonly #fallbackMessages = new Map<string, string>();
 
   constructor({ context, pod, wake, onGone }: PodWorkerOptions) {
     this.#context = context;
@@ -229,7 +234,28 @@ export class PodWorker {
       (newest, sandbox) => (newest === undefined || sandbox.attempt > newest.attempt ? sandbox : newest),
       undefined,
     );
-    if (this.#sandbox !== undefined) this.#watchFound(this.#sandbox);
+    if (this.#sandbox === undefined) return;
+    this.#watchFound(this.#sandbox);
+    if (this.#context.runtime.runsPrograms) await this.#readFallbackMessages(this.#sandbox);
+  }
+
+  /** `FallbackToLogsOnError`: a container that failed and left no message is spoken for by the end of its output. */
+  async #readFallbackMessages(sandbox: SandboxStatus): Promise<void> {
+    const { runtime, clock, signal } = this.#context;
+    for (const { id, name, state, exitCode, message } of sandbox.containers) {
+      if (state !== 'exited' || exitCode === 0 || message !== undefined || this.#fallbackMessages.has(id)) continue;
+      if (containerNamed(this.#pod, name)?.terminationMessagePolicy !== 'FallbackToLogsOnError') continue;
+      const log = runtime.logOf(id);
+      if (log === undefined) continue;
+      const chunks: Buffer[] = [];
+      const options = { follow: false, tailLines: fallbackLines, since: undefined, timestamps: false, limitBytes: undefined };
+      for await (const chunk of readLog({ log, options, isRunning: () => false, clock, signal })) {
+        chunks.push(chunk);
+        // Only the end counts.
+        if (chunks.length > 2) chunks.shift();
+      }
+      this.#fallbackMessages.set(id, Buffer.concat(chunks).subarray(-fallbackBytes).toString('utf8'));
+    }
   }
 
   /** Containers that ran before this agent did have no probes yet. */
@@ -513,6 +539,7 @@ export class PodWorker {
         runtimeName: runtime.version.slice(0, runtime.version.indexOf(':')),
         hostIP,
         now: clock.now(),
+        fallbackMessages: this.#fallbackMessages,
         verdict: this.#verdict,
       });
       if (sameJson(status, pod.status)) return;

@@ -1,4 +1,4 @@
-import { homedir } from 'node:os';
+import { availableParallelism, homedir } from 'node:os';
 import { dirname } from 'node:path';
 import { type HostLayout, type Isolation, isWithin, probeIsolation, readHostLayout } from './isolation.ts';
 import { bootId } from './proc.ts';
@@ -12,6 +12,8 @@ export interface ProcessHost {
   readonly defaultPath: string;
   /** HOME of containers that set none. */
   readonly home: string;
+  /** Runs `start` when fewer than two starts a processor are under way: more of them only take longer. */
+  limitStarts<T>(start: () => Promise<T>): Promise<T>;
 }
 
 export interface ProcessHostOptions {
@@ -34,6 +36,24 @@ export async function openProcessHost({ nodePath, searchPath, plain = false }: P
     layout: await readHostLayout(nodePath),
     bootId: await bootId(),
     defaultPath: onPath ? systemPath : `${nodeDirectory}:${systemPath}`,
+    limitStarts: createLimit(2 * availableParallelism()),
     home: isolation.mode === 'namespaces' ? '/root' : homedir(),
+  };
+}
+
+function createLimit(limit: number): <T>(start: () => Promise<T>) => Promise<T> {
+  const waiting: (() => void)[] = [];
+  let running = 0;
+  return async (start) => {
+    if (running >= limit) await new Promise<void>((resolve) => waiting.push(resolve));
+    else running += 1;
+    try {
+      return await start();
+    } finally {
+      // The place goes to the next in line, or is free.
+      const next = waiting.shift();
+      if (next === undefined) running -= 1;
+      else next();
+    }
   };
 }

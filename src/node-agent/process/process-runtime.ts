@@ -410,7 +410,7 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
     async startContainer(id) {
       const container = containerOf(id);
       if (container.identity !== undefined) throw new ContainerError('RunContainerError', `container ${id} was started already`);
-      await launch(container);
+      await host.limitStarts(() => launch(container));
     },
 
     stopContainer: (id, gracePeriodMs) => stop(containerOf(id), gracePeriodMs),
