@@ -71,7 +71,7 @@ export async function openRemoteSource({ url, credentials, cacheDirectory }: Rem
         }
         return await objects.readCommit(sha, shortRefName(ref));
       } catch (err) {
-        throw explain(err, url, signal);
+        throw explain(err, { url, signal, hasCredentials: credentials !== undefined });
       }
     },
     readTree: objects.readTree,
@@ -95,7 +95,13 @@ export async function openRemoteSource({ url, credentials, cacheDirectory }: Rem
   }
 }
 
-function explain(err: unknown, url: string, signal: AbortSignal): unknown {
+interface Attempt {
+  readonly url: string;
+  readonly signal: AbortSignal;
+  readonly hasCredentials: boolean;
+}
+
+function explain(err: unknown, { url, signal, hasCredentials }: Attempt): unknown {
   if (err instanceof SourceError) return err;
   if (signal.aborted) {
     return new SourceError('Timeout', `${url} did not answer in time`, { hint: 'Check the network, or raise spec.timeout.', cause: err });
@@ -116,7 +122,7 @@ function explain(err: unknown, url: string, signal: AbortSignal): unknown {
     }
   }
   if (err instanceof Errors.UserCanceledError) {
-    return new SourceError('AuthenticationFailed', `${url} asks for credentials`, {
+    return new SourceError('AuthenticationFailed', `${url} ${hasCredentials ? 'refused the credentials' : 'asks for credentials'}`, {
       hint: 'Give spec.secretRef (or MIDSHIP_GIT_TOKEN of "midship up") a token that may read the repository.',
       cause: err,
     });
