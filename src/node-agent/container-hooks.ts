@@ -3,7 +3,7 @@ import type { Clock } from '../base/clock.ts';
 import type { ContainerRuntime } from './container-runtime.ts';
 import { httpGet, portOf } from './probes.ts';
 
-export type Hook = NonNullable<NonNullable<Container['lifecycle']>['preStop']>;
+type Hook = NonNullable<NonNullable<Container['lifecycle']>['preStop']>;
 
 export interface HookOptions {
   readonly hook: Hook;

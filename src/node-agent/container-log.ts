@@ -101,7 +101,7 @@ async function openLog({ path, timesPath }: ContainerLog): Promise<OpenLog | und
 const sizeOf = async (file: FileHandle): Promise<number> => (await file.stat()).size;
 
 /** The lines of a `.times` file; a last line that is being written is left out. */
-export function parseTimes(text: string): readonly LogTime[] {
+function parseTimes(text: string): readonly LogTime[] {
   return text
     .split('\n')
     .slice(0, -1)
@@ -121,7 +121,7 @@ async function readTimes(path: string): Promise<readonly LogTime[]> {
 }
 
 /** When the byte at `offset` was written, as far as was noted; undefined when it came after the last note. */
-export function timeAt(times: readonly LogTime[], offset: number): number | undefined {
+function timeAt(times: readonly LogTime[], offset: number): number | undefined {
   let low = 0;
   let high = times.length;
   while (low < high) {

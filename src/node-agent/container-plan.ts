@@ -34,7 +34,7 @@ export interface StartFailure {
   readonly delayMs: number;
 }
 
-export interface ProbeResults {
+interface ProbeResults {
   readonly containerId: string;
   /** The postStart hook is done and the startup probe has passed. */
   readonly started: boolean;
@@ -63,7 +63,7 @@ export interface PlannedStart {
   readonly previous: ContainerStatus | undefined;
 }
 
-export interface PlannedStop {
+interface PlannedStop {
   readonly container: Container;
   readonly status: ContainerStatus;
   readonly reason: StopReason;

@@ -6,7 +6,7 @@ import type { ContainerMemory, PlannedStart, StartFailure } from './container-pl
 import { ContainerError, type ContainerStatus, ImageError, type Mount, type SandboxStatus } from './container-runtime.ts';
 import { nextBackoff, nextFailureDelay } from './crash-backoff.ts';
 import { resolveContainer } from './environment.ts';
-import { allContainers, isSidecar } from './pod-references.ts';
+import { allContainers } from './pod-references.ts';
 import { type ContainerProbes, startProbes } from './probes.ts';
 
 export interface StartOptions {
@@ -236,6 +236,5 @@ function failureOf(err: unknown, before: StartFailure | undefined, container: Co
   return undefined;
 }
 
-export const sidecarsOf = (pod: Pod): readonly Container[] => (pod.spec.initContainers ?? []).filter(isSidecar);
 export const containerNamed = (pod: Pod, name: string): Container | undefined =>
   allContainers(pod).find((container) => container.name === name);

@@ -20,7 +20,7 @@ export interface KubeletMetrics {
 }
 
 /** A node as its metrics show it. */
-export interface MeasuredNode {
+interface MeasuredNode {
   readonly name: string;
   /** Lines of its containers, from the last measurement; asks for a new one. */
   containerLines(): Iterable<string>;
@@ -38,7 +38,7 @@ const operations = [
   'remove_container',
   'exec_sync',
 ] as const;
-export type RuntimeOperation = (typeof operations)[number];
+type RuntimeOperation = (typeof operations)[number];
 
 export function createKubeletMetrics(metrics: Metrics): KubeletMetrics {
   const operationNames = ['operation_type'] as const;

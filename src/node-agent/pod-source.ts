@@ -10,18 +10,6 @@ export interface PodSource {
   subscribe(handler: InformerHandler<Pod>): () => void;
 }
 
-/** Follows only the pods of `nodeName`: for an agent on a machine of its own. */
-export function createPodSource(informers: InformerSet, nodeName: string): PodSource {
-  const informer = informers.get(pods, { fieldSelector: `spec.nodeName=${nodeName}` });
-  return {
-    ready: async (signal) => {
-      if (!informer.synced) await informers.waitForSync({ signal });
-    },
-    list: () => informer.list(),
-    subscribe: (handler) => informer.addHandler(handler),
-  };
-}
-
 const byNode = 'nodeName';
 
 /**

@@ -29,7 +29,7 @@ export interface PodStatusOptions {
 }
 
 /** Messages by container id, for containers that left none: the end of their output. */
-export type FallbackMessages = ReadonlyMap<string, string>;
+type FallbackMessages = ReadonlyMap<string, string>;
 
 const maxTerminationMessageLength = 4_096;
 

@@ -8,12 +8,12 @@ import type { ContainerRuntime } from './container-runtime.ts';
 export type ProbeType = 'startup' | 'readiness' | 'liveness';
 
 /** How one probe went. `message` is for people: the output of a command, or why there was no answer. */
-export interface ProbeOutcome {
+interface ProbeOutcome {
   readonly success: boolean;
   readonly message: string;
 }
 
-export interface ProbeRunOptions {
+interface ProbeRunOptions {
   readonly probe: Probe;
   readonly container: Container;
   readonly containerId: string;
@@ -26,7 +26,7 @@ const maxBodyBytes = 10 * 1024;
 const userAgent = 'kube-probe/1.36';
 
 /** Runs a probe once. Never throws: a probe that cannot be run has failed. */
-export async function runProbe({ probe, container, containerId, podIP, runtime, clock }: ProbeRunOptions): Promise<ProbeOutcome> {
+async function runProbe({ probe, container, containerId, podIP, runtime, clock }: ProbeRunOptions): Promise<ProbeOutcome> {
   const timeoutMs = (probe.timeoutSeconds ?? 1) * 1_000;
   try {
     if (probe.exec !== undefined) {

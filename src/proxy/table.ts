@@ -19,7 +19,7 @@ export interface EndpointAddress {
 }
 
 /** Something a Service asks for that this proxy does not do. */
-export interface Unsupported {
+interface Unsupported {
   readonly reason: string;
   readonly message: string;
 }

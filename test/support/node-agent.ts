@@ -42,7 +42,7 @@ export interface TestNode {
   stop(): Promise<void>;
 }
 
-export type TestPod = Omit<Partial<Pod['spec']>, 'nodeName'> & { readonly name: string; readonly metadata?: Partial<Pod['metadata']> };
+type TestPod = Omit<Partial<Pod['spec']>, 'nodeName'> & { readonly name: string; readonly metadata?: Partial<Pod['metadata']> };
 
 export const testNodeName = 'node-a';
 const log = createLog({ level: process.env.TEST_LOG_LEVEL ?? 'silent' });

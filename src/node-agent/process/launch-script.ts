@@ -19,7 +19,7 @@ export interface LaunchPlan {
   readonly fileSystem?: FileSystemPlan;
 }
 
-export interface FileSystemPlan {
+interface FileSystemPlan {
   readonly tools: Tools;
   readonly layout: HostLayout;
   readonly hostname: string;

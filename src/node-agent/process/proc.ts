@@ -39,7 +39,7 @@ export function parseProcessStat(text: string): ProcessStat {
 }
 
 /** Undefined when there is no such process; a zombie counts as none, since its program has ended. */
-export async function processStat(pid: number): Promise<ProcessStat | undefined> {
+async function processStat(pid: number): Promise<ProcessStat | undefined> {
   const text = await readOptional(`/proc/${pid}/stat`);
   if (text === undefined) return undefined;
   const stat = parseProcessStat(text);
