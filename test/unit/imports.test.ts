@@ -36,6 +36,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   ws: ['apiserver', 'client', 'node-agent'],
   '@peculiar/x509': ['base/pki.ts', 'base/pki'],
   'reflect-metadata': ['base/pki.ts', 'base/pki'],
+  jose: ['base/pki.ts', 'base/pki', 'apiserver'],
   pino: ['base/log.ts', 'cli'],
   commander: ['cli'],
   picocolors: ['cli', 'main.ts'],
