@@ -25,9 +25,9 @@ export const controlPlane: DashboardSource = {
           4,
           stat(
             'Errors',
-            '(sum(rate(apiserver_request_total{code=~"5.."}[$__rate_interval])) or vector(0)) / (sum(rate(apiserver_request_total[$__rate_interval])) > 0)',
+            '(sum(rate(apiserver_request_total{code=~"5.."}[$__range])) or vector(0)) / (sum(rate(apiserver_request_total[$__range])) > 0)',
             {
-              description: 'Share of API requests that ended with a 5xx code.',
+              description: 'Share of API requests of the time range that ended with a 5xx code.',
               unit: 'percentunit',
               noValue: 'no requests',
               steps: [

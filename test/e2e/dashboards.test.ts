@@ -1,0 +1,188 @@
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type RunningCluster, startCluster } from '../support/cluster.ts';
+import { cloneRepository, temporaryDirectory, type WorkTree } from '../support/git.ts';
+import { hasPrometheus, type Prometheus, startPrometheus } from '../support/prometheus.ts';
+import { until } from '../support/until.ts';
+
+const directory = fileURLToPath(new URL('../../dashboards/', import.meta.url));
+
+interface Panel {
+  readonly title: string;
+  readonly targets: readonly { readonly expr: string; readonly instant: boolean }[];
+}
+
+interface Dashboard {
+  readonly uid: string;
+  readonly panels: readonly Panel[];
+  readonly templating: { readonly list: readonly { readonly name: string; readonly definition?: string }[] };
+  readonly annotations: { readonly list: readonly { readonly name: string; readonly expr: string }[] };
+}
+
+const dashboards = readdirSync(directory)
+  .filter((name) => name.endsWith('.json'))
+  .map((name) => JSON.parse(readFileSync(join(directory, name), 'utf8')) as Dashboard);
+
+/** What Grafana puts in for its variables. */
+const fillIn = (expr: string): string =>
+  expr
+    .replaceAll('$__rate_interval', '15s')
+    .replaceAll('$__range_s', '300')
+    .replaceAll('$__range', '5m')
+    .replaceAll('app="$app"', 'app="storefront"')
+    .replaceAll(/\$(app|namespace)\b/g, '.*');
+
+/** Queries that have nothing to show after the incident, and why. */
+const mayBeEmpty: Readonly<Record<string, string>> = {
+  'midship-app/Memory/1': 'no container of the examples has a memory limit',
+  'midship-workloads/Missing replicas/0': 'lists what is missing; by then all is there',
+  'midship-workloads/Waiting containers/0': 'lists what waits; by then nothing does',
+};
+
+/** A node whose agent is this test: it says once that it is ready, and is never heard of again. */
+const lostNode = {
+  apiVersion: 'v1',
+  kind: 'Node',
+  metadata: { name: 'sim-lost', labels: { 'midship.dev/simulated': 'true' } },
+  spec: { taints: [{ key: 'midship.dev/simulated', value: 'true', effect: 'NoSchedule' }] },
+};
+
+describe.skipIf(!hasPrometheus)('dashboards on a running cluster (needs /usr/bin/prometheus)', () => {
+  let cluster: RunningCluster;
+  let prometheus: Prometheus;
+  let work: WorkTree;
+  /** Somebody who looks on: requests and watch events over the wire. */
+  let watcher: ChildProcess;
+
+  beforeAll(async () => {
+    cluster = await startCluster({ args: ['--simulate-nodes', '2'] });
+    prometheus = await startPrometheus({ target: new URL(cluster.endpoints.http).host, config: 'prometheus.yml' });
+    work = await cloneRepository(cluster.endpoints.git, 'dashboards');
+    watcher = spawn('kubectl', ['get', 'pods', '-A', '-w'], {
+      stdio: 'ignore',
+      env: { ...process.env, KUBECONFIG: cluster.endpoints.kubeconfig },
+    });
+  });
+  afterAll(async () => {
+    watcher?.kill();
+    await prometheus?.stop();
+    await cluster?.stop();
+  });
+
+  function panelOf(uid: string, title: string): Panel {
+    const panel = dashboards.find((dashboard) => dashboard.uid === uid)?.panels.find((each) => each.title === title);
+    if (panel === undefined) throw new Error(`no panel ${title} in ${uid}`);
+    return panel;
+  }
+
+  /** What the first query of a panel shows. */
+  async function shown(uid: string, title: string): Promise<number | undefined> {
+    const [target] = panelOf(uid, title).targets;
+    const [sample] = await prometheus.query(fillIn(target?.expr ?? ''));
+    return sample?.value;
+  }
+
+  const becomes = (uid: string, title: string, fits: (value: number) => boolean, timeoutMs = 30_000): Promise<number> => {
+    let last: number | undefined;
+    return until(
+      async () => {
+        last = await shown(uid, title);
+        return last !== undefined && fits(last) ? last : undefined;
+      },
+      { timeoutMs, intervalMs: 500, what: () => `${uid}, ${title} moves; it shows ${last}` },
+    );
+  };
+
+  it('move with an incident: a bad image and its revert, drift, a lost node', async () => {
+    const files = await temporaryDirectory('node');
+    await writeFile(join(files, 'node.json'), JSON.stringify(lostNode));
+    const ready = await becomes('midship-overview', 'Nodes ready', (value) => value === 4);
+    expect((await cluster.kubectl('create', '-f', join(files, 'node.json'))).stderr).toBe('');
+    const now = new Date().toISOString().replace(/\.\d+/, '');
+    const status = {
+      conditions: [{ type: 'Ready', status: 'True', reason: 'KubeletReady', lastHeartbeatTime: now, lastTransitionTime: now }],
+    };
+    const patched = await cluster.kubectl(
+      'patch',
+      'node',
+      'sim-lost',
+      '--subresource=status',
+      '--type=merge',
+      '-p',
+      JSON.stringify({ status }),
+    );
+    expect(patched.stderr).toBe('');
+    await becomes('midship-overview', 'Nodes ready', (value) => value === ready + 1);
+
+    await becomes('midship-overview', 'Degraded', (value) => value === 0);
+    const rollbacks = (await shown('midship-delivery', 'Rollbacks')) ?? 0;
+    const badImage = await readFile(join(work.directory, 'broken/bad-image.yaml'), 'utf8');
+    await work.commit('storefront: an image that cannot be had', { 'apps/storefront/deployment.yaml': badImage });
+    await work.git('push', '--quiet');
+    await becomes('midship-overview', 'Degraded', (value) => value === 1);
+    await work.git('revert', '--no-edit', 'HEAD');
+    await work.git('push', '--quiet');
+    await becomes('midship-overview', 'Degraded', (value) => value === 0);
+    await becomes('midship-delivery', 'Rollbacks', (value) => value > rollbacks);
+
+    const before = await counter('gitops_drift_corrections_total{app="storefront"}');
+    expect((await cluster.kubectl('-n', 'web', 'scale', 'deployment', 'storefront', '--replicas=6')).stderr).toBe('');
+    await until(async () => (await counter('gitops_drift_corrections_total{app="storefront"}')) === before + 1, {
+      what: 'one drift was put back',
+    });
+    await becomes('midship-app', 'Drift, in range', (value) => value > 0);
+
+    // The node controller waits for 40 s before it gives a node up.
+    await becomes('midship-overview', 'Nodes ready', (value) => value === ready, 90_000);
+    await becomes('midship-nodes', 'Not ready', (value) => value === 1);
+    const alert = 'ALERTS{alertname="NodeNotReady",alertstate="pending",node="sim-lost"}';
+    await until(async () => (await prometheus.query(alert)).length === 1, { what: 'the alert waits for its five minutes' });
+  });
+
+  const counter = async (selector: string): Promise<number> => (await prometheus.query(`sum(${selector})`))[0]?.value ?? 0;
+
+  it.each(dashboards.flatMap(({ uid, panels }) => panels.map((panel) => [uid, panel.title, panel] as const)))(
+    '%s, %s: every query answers',
+    async (uid, title, { targets }) => {
+      for (const [index, { expr, instant }] of targets.entries()) {
+        const samples = await (instant ? prometheus.query(fillIn(expr)) : prometheus.queryRange(fillIn(expr)));
+        if (mayBeEmpty[`${uid}/${title}/${index}`] === undefined) expect(samples.length, expr).toBeGreaterThan(0);
+      }
+    },
+  );
+
+  it('offer values for every variable, and ask for marks that are valid', async () => {
+    for (const { templating, annotations } of dashboards) {
+      for (const { definition } of templating.list) {
+        const [, metric, label] = /^label_values\((\w+), (\w+)\)$/.exec(definition ?? '') ?? [];
+        if (definition === undefined) continue;
+        const values = await prometheus.query(`count by (${label}) (${metric})`);
+        expect(values.length, definition).toBeGreaterThan(0);
+      }
+      for (const { expr } of annotations.list) await prometheus.queryRange(fillIn(expr));
+    }
+  });
+
+  it('have alerts that Prometheus evaluates without an error', async () => {
+    const rules = await prometheus.rules();
+    expect(rules).toHaveLength(15);
+    for (const { name, health, lastError } of rules) expect(health, `${name}: ${lastError}`).toBe('ok');
+    for (const args of [
+      ['check', 'rules', 'rules/alerts.yml'],
+      ['check', 'config', 'prometheus.yml'],
+      ['check', 'config', 'prometheus-compat.yml'],
+    ]) {
+      const { status, stderr } = spawnSync('promtool', args, { cwd: directory, encoding: 'utf8' });
+      expect(status, stderr).toBe(0);
+    }
+    const { status, stderr } = spawnSync('promtool', ['test', 'rules', 'alerts.test.yml'], {
+      cwd: join(directory, 'rules'),
+      encoding: 'utf8',
+    });
+    expect(status, stderr).toBe(0);
+  });
+});

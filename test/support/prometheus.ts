@@ -1,0 +1,103 @@
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { temporaryDirectory } from './git.ts';
+import { until } from './until.ts';
+
+export const prometheusPath = '/usr/bin/prometheus';
+export const hasPrometheus = existsSync(prometheusPath);
+
+const dashboards = fileURLToPath(new URL('../../dashboards/', import.meta.url));
+
+export interface Sample {
+  readonly metric: Readonly<Record<string, string>>;
+  readonly value: number;
+}
+
+/** A real Prometheus with the configuration we ship, scraping each second. */
+export interface Prometheus {
+  /** Values now. Fails when the query does. */
+  query(expr: string): Promise<readonly Sample[]>;
+  /** Series of the last minutes and how many points each one has. */
+  queryRange(expr: string): Promise<readonly Sample[]>;
+  /** Alerting rules and whether their last evaluation went well: `ok`, or `err` with its error. */
+  rules(): Promise<readonly { readonly name: string; readonly health: string; readonly lastError?: string }[]>;
+  stop(): Promise<void>;
+}
+
+export async function startPrometheus({ target, config }: { readonly target: string; readonly config: string }): Promise<Prometheus> {
+  const directory = await temporaryDirectory('prometheus');
+  await mkdir(join(directory, 'rules'));
+  await writeFile(join(directory, 'rules', 'alerts.yml'), await readFile(join(dashboards, 'rules', 'alerts.yml')));
+  const text = (await readFile(join(dashboards, config), 'utf8')).replaceAll('127.0.0.1:7080', target).replaceAll(/: 10s/g, ': 1s');
+  await writeFile(join(directory, 'prometheus.yml'), text);
+  const port = await freePort();
+  const url = `http://127.0.0.1:${port}`;
+  const child = spawn(
+    prometheusPath,
+    [
+      `--config.file=${join(directory, 'prometheus.yml')}`,
+      `--storage.tsdb.path=${join(directory, 'data')}`,
+      `--web.listen-address=127.0.0.1:${port}`,
+      '--log.level=error',
+    ],
+    { stdio: ['ignore', 'ignore', 'pipe'] },
+  );
+  let errors = '';
+  child.stderr.setEncoding('utf8').on('data', (chunk: string) => (errors += chunk));
+  const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  const isReady = async (): Promise<boolean> => {
+    if (child.exitCode !== null) throw new Error(`Prometheus ended: ${errors}`);
+    try {
+      return (await fetch(`${url}/-/ready`)).ok;
+    } catch {
+      // Not listening yet.
+      return false;
+    }
+  };
+  await until(isReady, { what: 'Prometheus is ready' });
+
+  async function ask(path: string, parameters: Record<string, string>): Promise<unknown> {
+    const response = await fetch(`${url}/api/v1/${path}?${new URLSearchParams(parameters)}`);
+    const answer = (await response.json()) as { status: string; error?: string; data: { result: unknown } };
+    if (answer.status !== 'success') throw new Error(`${answer.error ?? response.status}: ${parameters.query}`);
+    return answer.data.result;
+  }
+
+  return {
+    async query(expr) {
+      const result = (await ask('query', { query: expr })) as { metric: Record<string, string>; value: [number, string] }[];
+      return result.map(({ metric, value }) => ({ metric, value: Number(value[1]) }));
+    },
+    async queryRange(expr) {
+      const end = Date.now() / 1_000;
+      const parameters = { query: expr, start: String(end - 300), end: String(end), step: '5' };
+      const result = (await ask('query_range', parameters)) as { metric: Record<string, string>; values: [number, string][] }[];
+      return result.map(({ metric, values }) => ({ metric, value: Number(values.findLast(([, value]) => value !== 'NaN')?.[1] ?? 'NaN') }));
+    },
+    async rules() {
+      const answer = (await (await fetch(`${url}/api/v1/rules`)).json()) as {
+        data: { groups: { rules: { name: string; health: string; lastError?: string }[] }[] };
+      };
+      return answer.data.groups.flatMap(({ rules }) => rules);
+    },
+    async stop() {
+      child.kill('SIGTERM');
+      await exited;
+    },
+  };
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.on('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address();
+      server.close(() => (typeof address === 'object' && address !== null ? resolve(address.port) : reject(new Error('no port'))));
+    });
+  });
+}

@@ -1,0 +1,45 @@
+import { describe, expect, it } from 'vitest';
+import type { Pod } from '../../../src/api/core/v1/pod.ts';
+import { parseInventoryId, squaresOf } from '../../../src/web/app-objects.ts';
+
+const pod = (name: string, status: Pod['status'], metadata: Partial<Pod['metadata']> = {}): Pod => ({
+  apiVersion: 'v1',
+  kind: 'Pod',
+  metadata: { name, namespace: 'web', ...metadata },
+  spec: { containers: [] },
+  status: status ?? {},
+});
+const ready = { phase: 'Running', conditions: [{ type: 'Ready', status: 'True' }] };
+const broken = {
+  phase: 'Pending',
+  containerStatuses: [
+    { name: 'main', image: 'x', imageID: '', ready: false, restartCount: 0, state: { waiting: { reason: 'ErrImagePull' } } },
+  ],
+};
+
+describe('app objects', () => {
+  it('draw pods by age, with those that are missing', () => {
+    const pods = [
+      pod('new', broken, { creationTimestamp: '2026-01-02T00:00:00Z' }),
+      pod('old', ready, { creationTimestamp: '2026-01-01T00:00:00Z' }),
+      pod('done', { phase: 'Succeeded' }),
+      pod('leaving', ready, { deletionTimestamp: '2026-01-02T00:00:00Z' }),
+      pod('coming', { phase: 'Pending' }, { creationTimestamp: '2026-01-03T00:00:00Z' }),
+    ];
+    const squares = squaresOf({ kind: 'Deployment', namespace: 'web', name: 'web', pods, wanted: 5 });
+    expect(squares.map(({ name, state }) => `${name} ${state}`)).toEqual([
+      'old ready',
+      'new failed',
+      'coming starting',
+      ' missing',
+      ' missing',
+    ]);
+  });
+
+  it('read inventory ids', () => {
+    expect(parseInventoryId('web_cache_apps_Deployment')).toEqual({ namespace: 'web', name: 'cache', group: 'apps', kind: 'Deployment' });
+    expect(parseInventoryId('_web__Namespace')).toEqual({ namespace: '', name: 'web', group: '', kind: 'Namespace' });
+    expect(parseInventoryId('_system__node_rbac.authorization.k8s.io_ClusterRole')).toMatchObject({ name: 'system:node' });
+    expect(parseInventoryId('nonsense')).toBeUndefined();
+  });
+});
