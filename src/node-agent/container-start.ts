@@ -119,7 +119,7 @@ interface Resolved {
 
 async function resolveForProgram({ context, pod, sandbox, start, volumes }: StartOptions): Promise<Resolved> {
   const { container } = start;
-  checkSecurity(pod, container);
+  checkSupported(pod, container);
   const facts = { pod, podIP: sandbox.ip ?? '', hostIP: context.hostIP, allocatable: context.allocatable };
   const resolved = resolveContainer({ container, facts, config: context.config });
   const variables = new Map(resolved.env.map(({ name, value }) => [name, value]));
@@ -127,15 +127,23 @@ async function resolveForProgram({ context, pod, sandbox, start, volumes }: Star
 }
 
 /**
- * Programs run as the user of the agent, with all it may do inside of their namespaces. A pod that asks for less is refused and not run
- * with more than it asked for.
+ * What a pod asks for and programs of this machine do not get is said, and the container not started. Above all programs run as the user
+ * of the agent, with all it may do inside of their namespaces: a pod that asks for less is not run with more.
  */
-function checkSecurity(pod: Pod, container: Container): void {
+function checkSupported(pod: Pod, container: Container): void {
   const own = container.securityContext;
   const shared = pod.spec.securityContext;
+  const { hostPID, hostIPC, shareProcessNamespace, runtimeClassName } = pod.spec;
   const refuse = (what: string): never => {
     throw new ContainerError('CreateContainerConfigError', `not supported on this node: ${what}`);
   };
+  if (hostPID === true) refuse('hostPID');
+  if (hostIPC === true) refuse('hostIPC');
+  if (shareProcessNamespace === true) refuse('shareProcessNamespace');
+  if (runtimeClassName !== undefined && runtimeClassName !== '') refuse(`runtimeClassName ${runtimeClassName}`);
+  if (pod.spec.hostNetwork !== true && container.ports?.some(({ hostPort }) => hostPort !== undefined)) refuse('hostPort');
+  const { stopSignal } = (container.lifecycle ?? {}) as { readonly stopSignal?: string };
+  if (stopSignal !== undefined && stopSignal !== 'SIGTERM') refuse(`lifecycle.stopSignal ${stopSignal}`);
   const uid = process.getuid?.() ?? 0;
   const runAsUser = own?.runAsUser ?? shared?.runAsUser;
   const runAsGroup = own?.runAsGroup ?? shared?.runAsGroup;
@@ -147,6 +155,7 @@ function checkSecurity(pod: Pod, container: Container): void {
       `container has runAsNonRoot and image will run as root (pod: "${pod.metadata.name}_${pod.metadata.namespace}(${pod.metadata.uid})", container: ${container.name})`,
     );
   }
+  if (own?.privileged === true) refuse('securityContext.privileged');
   if (own?.readOnlyRootFilesystem === true) refuse('securityContext.readOnlyRootFilesystem');
   if (own?.allowPrivilegeEscalation === false) refuse('securityContext.allowPrivilegeEscalation: false');
   if ((own?.capabilities?.drop?.length ?? 0) > 0 || (own?.capabilities?.add?.length ?? 0) > 0) refuse('securityContext.capabilities');

@@ -22,5 +22,6 @@ export function nextBackoff(backoff: CrashBackoff | undefined, finishedAt: numbe
   return { delayMs: Math.min(maxMs, backoff.delayMs * 2), updatedAt: now };
 }
 
-/** For starts that fail before the container exists; the first failure waits already. */
-export const nextFailureDelay = (delayMs: number | undefined): number => (delayMs === undefined ? baseMs : Math.min(maxMs, delayMs * 2));
+/** For starts that fail before the container exists; the first failure waits already, and so does one after a wait that was cut short. */
+export const nextFailureDelay = (delayMs: number | undefined): number =>
+  delayMs === undefined || delayMs < baseMs ? baseMs : Math.min(maxMs, delayMs * 2);

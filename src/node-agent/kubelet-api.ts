@@ -47,8 +47,8 @@ const requiredGroup = 'system:masters';
 
 class HttpError extends Error {
   readonly status: number;
-  constructor(status: number, message: string) {
-    super(message);
+  constructor(status: number, message: string, options?: ErrorOptions) {
+    super(message, options);
     this.status = status;
   }
 }
@@ -92,7 +92,7 @@ export function createKubeletApi(options: KubeletApiOptions): KubeletApi {
       for (const [pattern, route] of routes) {
         const match = pattern.exec(pathname);
         if (match === null) continue;
-        await route({ request, response, parameters: match.slice(1).map(decodeURIComponent), query: searchParams });
+        await route({ request, response, parameters: match.slice(1).map(decoded), query: searchParams });
         return;
       }
       throw new HttpError(404, '404 page not found');
@@ -211,6 +211,14 @@ export function createKubeletApi(options: KubeletApiOptions): KubeletApi {
       });
     },
   };
+}
+
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch (err) {
+    throw new HttpError(400, `malformed path segment ${part}`, { cause: err });
+  }
 }
 
 function authorize(request: IncomingMessage): void {

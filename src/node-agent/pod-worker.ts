@@ -242,6 +242,9 @@ export class PodWorker {
   /** `FallbackToLogsOnError`: a container that failed and left no message is spoken for by the end of its output. */
   async #readFallbackMessages(sandbox: SandboxStatus): Promise<void> {
     const { runtime, clock, signal } = this.#context;
+    for (const id of this.#fallbackMessages.keys()) {
+      if (!sandbox.containers.some((status) => status.id === id)) this.#fallbackMessages.delete(id);
+    }
     for (const { id, name, state, exitCode, message } of sandbox.containers) {
       if (state !== 'exited' || exitCode === 0 || message !== undefined || this.#fallbackMessages.has(id)) continue;
       if (containerNamed(this.#pod, name)?.terminationMessagePolicy !== 'FallbackToLogsOnError') continue;

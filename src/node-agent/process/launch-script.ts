@@ -52,7 +52,7 @@ export function launchScript(plan: LaunchPlan): string {
     `exec 9>${quote(`${stateDirectory}/exit`)} || exit 125`,
     `read -r _ms_stat </proc/self/stat && printf '%s\\n' "$_ms_stat" >${quote(`${stateDirectory}/pid`)} || exit 125`,
     `_ms_fail() { printf '128 %s\\n' "$1" >&9; exit 128; }`,
-    ...(fileSystem === undefined ? [] : fileSystemSteps(`${stateDirectory}/root`, fileSystem)),
+    ...(fileSystem === undefined ? [] : fileSystemSteps(`${stateDirectory}/root`, fileSystem, plan.workingDir)),
     `cd ${quote(plan.workingDir)} || _ms_fail ${quote(`working directory ${plan.workingDir} cannot be entered`)}`,
     `command -v ${quote(program)} >/dev/null || _ms_fail ${quote(notFound(program))}`,
     `( exec ${plan.command.map(quote).join(' ')} ) 3>&- 9>&- &`,
@@ -77,7 +77,7 @@ const notFound = (program: string): string =>
     ? `exec: "${program}": stat ${program}: no such file or directory`
     : `exec: "${program}": executable file not found in $PATH`;
 
-function fileSystemSteps(root: string, { tools, layout, hostname, mounts, linked }: FileSystemPlan): string[] {
+function fileSystemSteps(root: string, { tools, layout, hostname, mounts, linked }: FileSystemPlan, workingDir: string): string[] {
   const steps: string[] = [];
   const step = (what: string, ...command: readonly string[]): void => {
     steps.push(`${command.map(quote).join(' ')} || _ms_fail ${quote(`${what} failed, see the container's log`)}`);
@@ -127,6 +127,8 @@ function fileSystemSteps(root: string, { tools, layout, hostname, mounts, linked
   step('enter /', 'cd', root);
   step('change of root', tools.pivotRoot, '.', '.old');
   step('unmount of the host', tools.umount, '-l', '/.old');
+  // Made when it is missing, as container runtimes do; when that fails the program's start says so.
+  steps.push(`[ -d ${quote(workingDir)} ] || mkdir -p -- ${quote(workingDir)} 2>/dev/null || :`);
   steps.push('rmdir /.old', 'PATH=$_ms_path; export PATH; unset _ms_path');
   return steps;
 }

@@ -410,7 +410,12 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
     async startContainer(id) {
       const container = containerOf(id);
       if (container.identity !== undefined) throw new ContainerError('RunContainerError', `container ${id} was started already`);
-      await host.limitStarts(() => launch(container));
+      try {
+        await host.limitStarts(() => launch(container));
+      } catch (err) {
+        if (err instanceof ContainerError) throw err;
+        throw new ContainerError('RunContainerError', err instanceof Error ? err.message : String(err), { cause: err });
+      }
     },
 
     stopContainer: (id, gracePeriodMs) => stop(containerOf(id), gracePeriodMs),

@@ -237,6 +237,53 @@ describe('a pod', () => {
     await node.gone('probed');
   });
 
+  it('that asks for rights to be taken away is not run with all of them', async () => {
+    await node.run({ name: 'restricted', containers: [sh('true', { securityContext: { capabilities: { drop: ['ALL'] } } })] });
+    const pod = await node.pod('restricted', 'refusal', (found) => main(found)?.state?.waiting?.reason === 'CreateContainerConfigError');
+    expect(main(pod)?.state?.waiting?.message).toBe('not supported on this node: securityContext.capabilities');
+    await remove('restricted');
+    await node.gone('restricted');
+  });
+
+  it('works in a directory of its choice, and leaves the end of its output when it fails', async () => {
+    await node.run({
+      name: 'elsewhere',
+      restartPolicy: 'Never',
+      containers: [sh('pwd; exit 1', { workingDir: '/srv/new/place', terminationMessagePolicy: 'FallbackToLogsOnError' })],
+    });
+    const pod = await node.pod('elsewhere', 'failure', (found) => found.status?.phase === 'Failed');
+    expect(main(pod)?.state?.terminated).toMatchObject({ exitCode: 1, message: '/srv/new/place\n' });
+    await remove('elsewhere');
+    await node.gone('elsewhere');
+  });
+
+  it('keeps sidecars running beside its containers, and ends them after those', async () => {
+    await node.run({
+      name: 'accompanied',
+      restartPolicy: 'Never',
+      initContainers: [
+        {
+          ...sh('echo up >/shared/sidecar; trap "exit 0" TERM; while :; do sleep 0.05; done'),
+          name: 'proxy',
+          restartPolicy: 'Always',
+          volumeMounts: [{ name: 'shared', mountPath: '/shared' }],
+        },
+      ],
+      containers: [
+        sh('while [ ! -e /shared/sidecar ]; do sleep 0.02; done; exit 0', { volumeMounts: [{ name: 'shared', mountPath: '/shared' }] }),
+      ],
+      volumes: [{ name: 'shared', emptyDir: {} }],
+    });
+    const pod = await node.pod(
+      'accompanied',
+      'success',
+      (found) => found.status?.initContainerStatuses?.[0]?.state?.terminated !== undefined,
+    );
+    expect(pod.status?.phase).toBe('Succeeded');
+    await remove('accompanied');
+    await node.gone('accompanied');
+  });
+
   it('ends at its deadline', async () => {
     await node.run({ name: 'late', activeDeadlineSeconds: 1, terminationGracePeriodSeconds: 1, containers: [sh(forever)] });
     const pod = await node.pod('late', 'deadline', (found) => found.status?.phase === 'Failed');

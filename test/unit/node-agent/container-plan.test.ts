@@ -165,6 +165,6 @@ describe('the back-off', () => {
   });
 
   it('counts failed starts from the first', () => {
-    expect([undefined, 10_000, 200_000].map(nextFailureDelay)).toEqual([10_000, 20_000, 300_000]);
+    expect([undefined, 0, 10_000, 200_000].map(nextFailureDelay)).toEqual([10_000, 10_000, 20_000, 300_000]);
   });
 });
