@@ -1,6 +1,26 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { deployments } from '../../src/api/apps/v1/deployment.ts';
+import { replicaSets } from '../../src/api/apps/v1/replica-set.ts';
+import { jobs } from '../../src/api/batch/v1/job.ts';
+import { nodes } from '../../src/api/core/v1/node.ts';
+import { pods as podResource } from '../../src/api/core/v1/pod.ts';
+import { kustomizations } from '../../src/api/kustomize/v1/kustomization.ts';
+import { gitRepositories } from '../../src/api/source/v1/git-repository.ts';
+import { createHttpClient } from '../../src/client/http-client.ts';
+import { loadKubeconfig } from '../../src/client/kubeconfig.ts';
+import * as deployment from '../../src/lifecycle/deployment.facts.ts';
+import * as gitRepository from '../../src/lifecycle/git-repository.facts.ts';
+import * as job from '../../src/lifecycle/job.facts.ts';
+import * as kustomization from '../../src/lifecycle/kustomization.facts.ts';
+import * as node from '../../src/lifecycle/node.facts.ts';
+import * as podRun from '../../src/lifecycle/pod-run.facts.ts';
+import * as podScheduling from '../../src/lifecycle/pod-scheduling.facts.ts';
+import * as replicaSet from '../../src/lifecycle/replica-set.facts.ts';
+import { stateNameOf } from '../../src/lifecycle/step.ts';
+import type { KubeObject } from '../../src/machinery/object.ts';
+import type { Resource } from '../../src/machinery/resource.ts';
 import { type RunningCluster, run, startCluster } from '../support/cluster.ts';
 import { cloneRepository, type WorkTree } from '../support/git.ts';
 import { hasKubectl } from '../support/kubectl.ts';
@@ -164,6 +184,25 @@ describe.skipIf(!hasKubectl)('a running cluster', () => {
     expect(versions).toBe('1.4.1,1.4.2,1.4.3');
     expect(Number(ok)).toBeGreaterThanOrEqual(3_000);
     expect(failed).toBe('0');
+  });
+
+  it('has, once it is quiet, every live object in the state that its machine claims', async () => {
+    await readyPods('storefront', 3);
+    await until(async () => (await cluster.midship('status', '--exit-code')).code === 0, { what: () => `quiet; ${cluster.output()}` });
+    const connection = await loadKubeconfig(cluster.endpoints.kubeconfig);
+    const client = createHttpClient({ ...connection, userAgent: 'e2e/0' });
+    const statesOf = async <T extends KubeObject>(
+      resource: Resource<T>,
+      stateOf: (object: T) => Parameters<typeof stateNameOf>[0],
+    ): Promise<readonly string[]> => [...new Set((await client.list(resource)).items.map((object) => stateNameOf(stateOf(object))))];
+    expect(await statesOf(deployments, deployment.stateOf)).toEqual(['Active.Complete']);
+    expect(await statesOf(replicaSets, replicaSet.stateOf)).toEqual(['Live.Available']);
+    expect(await statesOf(jobs, job.stateOf)).toEqual(['Complete']);
+    expect((await statesOf(podResource, podRun.stateOf)).toSorted()).toEqual(['Running', 'Succeeded']);
+    expect(await statesOf(podResource, (pod) => podScheduling.stateOf(pod, undefined))).toEqual(['Bound']);
+    expect(await statesOf(nodes, node.stateOf)).toEqual(['eviction.Keeping+health.Ready+schedulability.Open']);
+    expect(await statesOf(kustomizations, kustomization.stateOf)).toEqual(['Ready']);
+    expect(await statesOf(gitRepositories, gitRepository.stateOf)).toEqual(['Ready']);
   });
 
   it('refuses what it cannot do in three lines', async () => {
