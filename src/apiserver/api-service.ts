@@ -107,6 +107,8 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
       case 'status':
       case 'finalize':
         return { part: subresource, change };
+      case 'approval':
+        return { part: 'status', subresource, change };
       case 'scale': {
         const paths = scalePathsOf(kind);
         if (paths === undefined) throw noSuchSubresource();

@@ -42,17 +42,38 @@ export interface KindDefinition<T extends KubeObject = KubeObject> extends Resou
   /** Fills in what the client left out. `before` is the stored object on updates: a `spec` that is the same reference is not looked at. */
   defaults?(object: T, before?: T): T;
   /** On create, after defaulting, when `metadata.uid` is set: drops status, sets what the server owns (cluster IPs are admission, not this). */
-  prepareForCreate?(object: T): T;
+  prepareForCreate?(object: T, context: WriteContext): T;
   /** On update of the main resource: keeps what clients may not change (status is handled by the registry). */
   prepareForUpdate?(object: T, before: T): T;
   /** Rules beyond the schema; on update `before` is given and immutability is checked. Worded as the real server words them. */
   validate?(object: T, before?: T): readonly FieldError[];
+  /** On a write through `status` or another subresource with a part of the status: keeps what is not that subresource's to change. */
+  prepareForStatus?(object: T, before: T, context: WriteContext & { readonly subresource: string }): T;
   /** Rules for a write to `status`. */
   validateStatus?(object: T, before: T): readonly FieldError[];
   /** Warnings for the client, as `Warning` headers. */
   warnings?(object: T, before?: T): readonly string[];
   /** Deletion that waits for someone (a Pod on a node for its agent): seconds to wait, or 0 to remove at once. */
   gracefulDeletion?(object: T, requestedSeconds: number | undefined): number;
+  /** For a version that is not the stored one. Field selectors read the stored form, all else that of this version. */
+  readonly storedAs?: Conversion<T>;
+}
+
+/**
+ * How objects of one version go over to the stored one and back. Both directions take parts of objects (a patch to be applied), keep what
+ * they do not know, and lose nothing that the other version can say.
+ */
+export interface Conversion<T extends KubeObject> {
+  readonly kind: KindDefinition;
+  toStored(object: T): KubeObject;
+  fromStored(object: KubeObject): T;
+}
+
+/** When and by whom something is written. */
+export interface WriteContext {
+  /** RFC 3339, seconds. */
+  readonly now: string;
+  readonly user: { readonly name: string; readonly groups: readonly string[]; readonly uid?: string | undefined };
 }
 
 /** Reads one field for a field selector; the empty string when it is absent. */

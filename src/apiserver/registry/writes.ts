@@ -47,6 +47,8 @@ export interface Writer {
 export interface Modification {
   /** Which part of the result is taken over: all but status, or that part alone. `whole` is for the server's own changes. */
   readonly part: 'main' | 'status' | 'finalize' | 'whole';
+  /** Through which subresource a status is written; default `status`. */
+  readonly subresource?: string;
   /** What the client wants, made from the stored object; may be called again when another process wrote in between. */
   change(stored: KubeObject): KubeObject;
   /** How a result that does not decode is blamed; default: on the object. */
@@ -165,7 +167,7 @@ export function createWriter({
       });
       let object: KubeObject = inFieldOrder(decoded, metadata);
       object = kind.defaults?.(object) ?? object;
-      object = kind.prepareForCreate?.(object) ?? object;
+      object = kind.prepareForCreate?.(object, { now: time, user: request.user }) ?? object;
       object = admit(request, kind, 'create', { namespace, name, object, before: undefined, onSettled });
       warn(request, kind, object);
       validate(kind, name, object, undefined);
@@ -243,7 +245,12 @@ export function createWriter({
     request: WriteRequest,
     kind: KindDefinition,
     key: string,
-    { part, refuse, operation }: Pick<Modification, 'part' | 'refuse'> & { readonly operation: 'update' | 'apply' },
+    {
+      part,
+      subresource = 'status',
+      refuse,
+      operation,
+    }: Pick<Modification, 'part' | 'subresource' | 'refuse'> & { readonly operation: 'update' | 'apply' },
     before: KubeObject,
     wanted: KubeObject,
     onSettled: (release: () => void) => void,
@@ -260,6 +267,7 @@ export function createWriter({
         break;
       case 'status': {
         next = statusUpdate(before, decoder.decode(request, kind, wanted, before, refuse), operation === 'apply');
+        next = kind.prepareForStatus?.(next, before, { subresource, now: now(), user: request.user }) ?? next;
         const errors = kind.validateStatus?.(next, before) ?? [];
         if (errors.length > 0) throw invalid(kind, name, errors);
         break;

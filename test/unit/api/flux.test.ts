@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { isDuration, parseDuration } from '../../../src/api/flux.ts';
 import { type Kustomization, type KustomizationSpec, kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
 import { type GitRepository, type GitRepositorySpec, gitRepositories } from '../../../src/api/source/v1/git-repository.ts';
+import { writeContext } from '../../support/write-context.ts';
 
 const metadata = { name: 'x', namespace: 'flux-system', creationTimestamp: '2026-01-01T00:00:00Z' };
 const repository = (spec: Partial<GitRepositorySpec>): GitRepository => ({
@@ -37,7 +38,9 @@ describe('a GitRepository', () => {
   it('has a timeout by default and starts unobserved', () => {
     const stored = gitRepositories.defaults?.(repository({}));
     expect(stored?.spec.timeout).toBe('60s');
-    expect(stored === undefined ? undefined : gitRepositories.prepareForCreate?.(stored).status).toEqual({ observedGeneration: -1 });
+    expect(stored === undefined ? undefined : gitRepositories.prepareForCreate?.(stored, writeContext).status).toEqual({
+      observedGeneration: -1,
+    });
   });
 
   it('is refused in the words of a custom resource', () => {

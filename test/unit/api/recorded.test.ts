@@ -5,6 +5,7 @@ import { validateObjectMeta } from '../../../src/api/object-meta.ts';
 import type { KindDefinition } from '../../../src/machinery/kind.ts';
 import { deepFreeze, type KubeObject } from '../../../src/machinery/object.ts';
 import { apiVersionOf } from '../../../src/machinery/resource.ts';
+import { writeContext } from '../../support/write-context.ts';
 
 /** What a real API server answered, where its recordings are at hand: they are not part of this repository. */
 const recordings = new URL('../../../../shared/reference/wire/api/', import.meta.url);
@@ -37,7 +38,7 @@ function created(kind: KindDefinition, body: Record<string, unknown>, namespace?
   const metadata = { ...(body.metadata as object), ...(kind.namespaced ? { namespace: namespace ?? 'raw2' } : {}), uid };
   const object = { ...body, apiVersion: apiVersionOf(kind), kind: kind.kind, metadata } as unknown as KubeObject;
   const complete = kind.defaults?.(object) ?? object;
-  return kind.prepareForCreate?.(complete) ?? complete;
+  return kind.prepareForCreate?.(complete, writeContext) ?? complete;
 }
 
 /** Refused before or after the kind's own rules: by the decoder, by admission, by the address allocator. */

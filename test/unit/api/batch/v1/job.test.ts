@@ -1,13 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { type Job, type JobSpec, type JobStatus, jobs } from '../../../../../src/api/batch/v1/job.ts';
 import { deepFreeze } from '../../../../../src/machinery/object.ts';
+import { writeContext } from '../../../../support/write-context.ts';
 
 const template = { spec: { restartPolicy: 'Never', containers: [{ name: 'c', image: 'host/x:1' }] } };
 
 function created(spec: Partial<JobSpec> = {}): Job {
   const object = { apiVersion: 'batch/v1', kind: 'Job', metadata: { name: 'j', namespace: 'd', uid: 'u-1' }, spec: { template, ...spec } };
   const complete = jobs.defaults?.(object) ?? object;
-  return jobs.prepareForCreate?.(complete) ?? complete;
+  return jobs.prepareForCreate?.(complete, writeContext) ?? complete;
 }
 
 const fieldsOf = (job: Job, before?: Job) => (jobs.validate?.(job, before) ?? []).map(({ field }) => field);

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { deployments } from '../../../../../src/api/apps/v1/deployment.ts';
 import { type ContainerStatus, type Pod, type PodSpec, type PodStatus, pods } from '../../../../../src/api/core/v1/pod.ts';
 import { deepFreeze } from '../../../../../src/machinery/object.ts';
+import { writeContext } from '../../../../support/write-context.ts';
 
 const spec: PodSpec = { containers: [{ name: 'c', image: 'host/web:1' }] };
 
@@ -90,7 +91,7 @@ describe('defaults of a pod', () => {
 
 describe('quality of service', () => {
   const classOf = (resources: object) =>
-    pods.prepareForCreate?.(pod({ spec: { containers: [{ name: 'c', image: 'x:1', resources }] } })).status?.qosClass;
+    pods.prepareForCreate?.(pod({ spec: { containers: [{ name: 'c', image: 'x:1', resources }] } }), writeContext).status?.qosClass;
   it('is guaranteed for requests that are the limits', () => {
     expect(classOf({ limits: { cpu: '1', memory: '1Gi' } })).toBe('Guaranteed');
     expect(classOf({ limits: { cpu: '1', memory: '1Gi' }, requests: { cpu: '1000m', memory: '1024Mi' } })).toBe('Guaranteed');

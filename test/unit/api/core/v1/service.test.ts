@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { type Service, type ServiceSpec, services } from '../../../../../src/api/core/v1/service.ts';
 import { deepFreeze } from '../../../../../src/machinery/object.ts';
+import { writeContext } from '../../../../support/write-context.ts';
 
 function service(spec: ServiceSpec): Service {
   const object = { apiVersion: 'v1', kind: 'Service', metadata: { name: 's', namespace: 'd' }, spec };
@@ -8,7 +9,8 @@ function service(spec: ServiceSpec): Service {
 }
 
 const stored = deepFreeze(
-  services.prepareForCreate?.(service({ ports: [{ port: 80 }], selector: { a: 'b' }, clusterIP: '127.64.0.9' })) ?? service({}),
+  services.prepareForCreate?.(service({ ports: [{ port: 80 }], selector: { a: 'b' }, clusterIP: '127.64.0.9' }), writeContext) ??
+    service({}),
 );
 
 function update(change: (spec: ServiceSpec) => ServiceSpec): { readonly spec: ServiceSpec; readonly fields: readonly string[] } {
