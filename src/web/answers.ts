@@ -26,7 +26,7 @@ export async function sendText(request: FastifyRequest, reply: FastifyReply, typ
   return reply.header('Content-Encoding', 'gzip').send(await compress(bytes, { level: 1 }));
 }
 
-export function acceptsGzip(header: string | string[] | undefined): boolean {
+function acceptsGzip(header: string | string[] | undefined): boolean {
   return String(header ?? '')
     .split(',')
     .some((entry) => /^\s*(gzip|\*)\s*(;\s*q=(?!0(\.0*)?\s*$).*)?$/i.test(entry));

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { contentTypes } from './answers.ts';
 
-export interface Asset {
+interface Asset {
   readonly type: string;
   readonly text: string;
 }

@@ -1,10 +1,9 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type RunningCluster, startCluster } from '../support/cluster.ts';
+import { type CommandResult, type RunningCluster, run, startCluster } from '../support/cluster.ts';
 import { cloneRepository, temporaryDirectory, type WorkTree } from '../support/git.ts';
 import { hasPrometheus, type Prometheus, startPrometheus } from '../support/prometheus.ts';
 import { until } from '../support/until.ts';
@@ -56,21 +55,18 @@ describe.skipIf(!hasPrometheus)('dashboards on a running cluster (needs /usr/bin
   let prometheus: Prometheus;
   let work: WorkTree;
   /** Somebody who looks on: requests and watch events over the wire. */
-  let watcher: ChildProcess;
+  let watching: Promise<CommandResult>;
 
   beforeAll(async () => {
     cluster = await startCluster({ args: ['--simulate-nodes', '2'] });
     prometheus = await startPrometheus({ target: new URL(cluster.endpoints.http).host, config: 'prometheus.yml' });
     work = await cloneRepository(cluster.endpoints.git, 'dashboards');
-    watcher = spawn('kubectl', ['get', 'pods', '-A', '-w'], {
-      stdio: 'ignore',
-      env: { ...process.env, KUBECONFIG: cluster.endpoints.kubeconfig },
-    });
+    watching = cluster.kubectl('get', 'pods', '-A', '-w', '--request-timeout=100s');
   });
   afterAll(async () => {
-    watcher?.kill();
     await prometheus?.stop();
     await cluster?.stop();
+    await watching;
   });
 
   function panelOf(uid: string, title: string): Panel {
@@ -176,13 +172,10 @@ describe.skipIf(!hasPrometheus)('dashboards on a running cluster (needs /usr/bin
       ['check', 'config', 'prometheus.yml'],
       ['check', 'config', 'prometheus-compat.yml'],
     ]) {
-      const { status, stderr } = spawnSync('promtool', args, { cwd: directory, encoding: 'utf8' });
-      expect(status, stderr).toBe(0);
+      const { code, stderr } = await run('promtool', args, process.env, directory);
+      expect(code, stderr).toBe(0);
     }
-    const { status, stderr } = spawnSync('promtool', ['test', 'rules', 'alerts.test.yml'], {
-      cwd: join(directory, 'rules'),
-      encoding: 'utf8',
-    });
-    expect(status, stderr).toBe(0);
+    const { code, stderr } = await run('promtool', ['test', 'rules', 'alerts.test.yml'], process.env, join(directory, 'rules'));
+    expect(code, stderr).toBe(0);
   });
 });

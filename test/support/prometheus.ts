@@ -7,12 +7,12 @@ import { fileURLToPath } from 'node:url';
 import { temporaryDirectory } from './git.ts';
 import { until } from './until.ts';
 
-export const prometheusPath = '/usr/bin/prometheus';
+const prometheusPath = '/usr/bin/prometheus';
 export const hasPrometheus = existsSync(prometheusPath);
 
 const dashboards = fileURLToPath(new URL('../../dashboards/', import.meta.url));
 
-export interface Sample {
+interface Sample {
   readonly metric: Readonly<Record<string, string>>;
   readonly value: number;
 }

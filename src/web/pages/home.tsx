@@ -198,7 +198,7 @@ function Line({ marks }: { readonly marks: readonly LineMark[] }): VNode {
   );
 }
 
-export function Nodes({ nodes }: { readonly nodes: readonly NodeCard[] }): VNode {
+function Nodes({ nodes }: { readonly nodes: readonly NodeCard[] }): VNode {
   if (nodes.length === 0) return <p class="empty">No node has joined.</p>;
   const hidden = nodes.slice(maxNodes);
   return (

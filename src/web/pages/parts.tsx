@@ -5,7 +5,7 @@ import { ageText } from '../commit-line.ts';
 import type { State } from '../state.ts';
 
 /** A part of a page that can be sent anew while the page is open. */
-export interface Region {
+interface Region {
   readonly id: string;
   readonly content: VNode;
 }

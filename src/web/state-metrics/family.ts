@@ -78,7 +78,7 @@ export const secondsOf = (timestamp: string | null | undefined): number | undefi
 export const createdAt = ({ metadata }: KubeObject): number | undefined => secondsOf(metadata.creationTimestamp);
 
 /** kube-state-metrics writes empty labels for objects without an owner, and rules match on them. */
-export function ownerLabels(owner: OwnerReference | undefined): string {
+function ownerLabels(owner: OwnerReference | undefined): string {
   if (owner === undefined) return ',owner_kind="",owner_name="",owner_is_controller=""';
   return `,owner_kind="${escapeLabel(owner.kind)}",owner_name="${escapeLabel(owner.name)}",owner_is_controller="${owner.controller === true}"`;
 }

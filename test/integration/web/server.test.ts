@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { request as httpRequest, type IncomingHttpHeaders } from 'node:http';
 import { createServer } from 'node:net';
 import { gunzipSync } from 'node:zlib';
@@ -19,6 +20,8 @@ afterEach(async () => {
 async function startWeb(options: Partial<WebOptions> = {}) {
   const api = await startTestApi();
   const running = new AbortController();
+  // Every informer listens.
+  setMaxListeners(0, running.signal);
   const { signal } = running;
   const informers = createInformerSet({ client: api.clientFor(), clock: systemClock, log });
   const web = createWeb({

@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process';
+import { setMaxListeners } from 'node:events';
 import { afterEach, describe, expect, it } from 'vitest';
 import { pods } from '../../../src/api/core/v1/pod.ts';
 import { systemClock } from '../../../src/base/clock.ts';
@@ -22,6 +23,8 @@ describe('state collector', () => {
     cleanups.push(() => api.stop());
     const client = api.clientFor();
     const running = new AbortController();
+    // Every informer listens.
+    setMaxListeners(0, running.signal);
     cleanups.push(() => running.abort());
     const informers = createInformerSet({ client, clock: systemClock, log });
     const metrics = createMetrics();

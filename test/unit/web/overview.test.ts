@@ -1,0 +1,150 @@
+import { describe, expect, it } from 'vitest';
+import type { Node } from '../../../src/api/core/v1/node.ts';
+import type { Kustomization, KustomizationStatus } from '../../../src/api/kustomize/v1/kustomization.ts';
+import type { GitRepository } from '../../../src/api/source/v1/git-repository.ts';
+import { overviewOf, type World } from '../../../src/web/overview.ts';
+import { shownOf } from '../../../src/web/state.ts';
+
+const sha = '3f2a9c1'.padEnd(40, '0');
+const at = '2026-01-01T00:00:00Z';
+
+interface Says {
+  readonly ready?: readonly ['True' | 'False' | 'Unknown', string, string?];
+  readonly health?: readonly ['True' | 'False' | 'Unknown', string, string?];
+  readonly pruneBlocked?: string;
+  readonly suspend?: boolean;
+  readonly entries?: readonly string[];
+  readonly generation?: number;
+}
+
+function appOf(
+  name: string,
+  { ready, health, pruneBlocked, suspend, entries = ['web_a_apps_Deployment'], generation = 1 }: Says = {},
+): Kustomization {
+  const condition = (type: string, [status, reason, message = '']: NonNullable<Says['ready']>) => ({
+    type,
+    status,
+    reason,
+    message,
+    lastTransitionTime: at,
+  });
+  const status: KustomizationStatus = {
+    observedGeneration: 1,
+    lastAppliedRevision: `main@sha1:${sha}`,
+    conditions: [
+      ...(ready === undefined ? [] : [condition('Ready', ready)]),
+      ...(health === undefined ? [] : [condition('Healthy', health)]),
+      ...(pruneBlocked === undefined ? [] : [condition('PruneBlocked', ['True', 'Guarded', pruneBlocked])]),
+    ],
+    inventory: { entries: entries.map((id) => ({ id, v: 'v1' })) },
+  };
+  return {
+    apiVersion: 'kustomize.toolkit.fluxcd.io/v1',
+    kind: 'Kustomization',
+    metadata: { name, namespace: 'flux-system', generation },
+    spec: {
+      interval: '10s',
+      prune: true,
+      sourceRef: { kind: 'GitRepository', name: 'cluster' },
+      ...(suspend === undefined ? {} : { suspend }),
+    },
+    status,
+  };
+}
+
+const repositoryOf = (ready: 'True' | 'False', message = ''): GitRepository => ({
+  apiVersion: 'source.toolkit.fluxcd.io/v1',
+  kind: 'GitRepository',
+  metadata: { name: 'cluster', namespace: 'flux-system' },
+  spec: { url: 'http://127.0.0.1/git/cluster.git', interval: '10s' },
+  status: {
+    conditions: [{ type: 'Ready', status: ready, reason: 'R', message, lastTransitionTime: at }],
+    artifact: { path: '', url: '', revision: `main@sha1:${sha}`, lastUpdateTime: at },
+  },
+});
+
+const overview = (apps: readonly Kustomization[], world: Partial<World> = {}) =>
+  overviewOf({ apps, repositories: [repositoryOf('True')], nodes: [], podsOn: () => 0, ...world });
+
+const good: Says = { ready: ['True', 'ReconciliationSucceeded'], health: ['True', 'Healthy'] };
+
+describe('overview', () => {
+  it('says that all is well', () => {
+    expect(overview([appOf('b', good), appOf('a', good)])).toMatchObject({
+      verdict: '2 apps match Git.',
+      revision: sha,
+      apps: [
+        { name: 'a', sync: 'Synced', health: 'Healthy', revision: sha, reason: '' },
+        { name: 'b', sync: 'Synced', health: 'Healthy' },
+      ],
+    });
+    expect(overview([appOf('a', good)]).verdict).toBe('1 app matches Git.');
+    expect(overview([]).verdict).toBe('No app is defined yet.');
+  });
+
+  it('counts apps that are broken before those that are on the way', () => {
+    const degraded = appOf('a', { ready: ['True', 'ReconciliationSucceeded'], health: ['False', 'Degraded', 'crashes'] });
+    const moving = appOf('b', { ready: ['Unknown', 'Progressing'], health: ['Unknown', 'Progressing', '1 of 3 pods updated'] });
+    expect(overview([degraded, moving, appOf('c', good)])).toMatchObject({
+      verdict: '1 of 3 apps is not what Git says.',
+      apps: [{ health: 'Degraded', reason: 'crashes' }, { health: 'Progressing', reason: '1 of 3 pods updated' }, { reason: '' }],
+    });
+    expect(overview([moving, appOf('c', good)]).verdict).toBe('1 of 2 apps is on the way.');
+  });
+
+  it('names the manifest that could not be applied', () => {
+    const failed = appOf('a', { ready: ['False', 'BuildFailed', 'a.yaml:3:1 unknown field'], health: ['True', 'Healthy'] });
+    expect(overview([failed])).toMatchObject({
+      verdict: '1 of 1 app is not what Git says.',
+      apps: [{ sync: 'Failed', reason: 'a.yaml:3:1 unknown field' }],
+    });
+  });
+
+  it('has an app whose changes nobody has seen yet on the way, and one that waits to be pruned out of sync', () => {
+    expect(overview([appOf('a', { ...good, generation: 2 })]).apps[0]?.sync).toBe('Progressing');
+    expect(overview([appOf('a', { ...good, pruneBlocked: '30 objects' })]).apps[0]).toMatchObject({
+      sync: 'OutOfSync',
+      reason: 'Prune blocked: 30 objects',
+    });
+  });
+
+  it('does not blame a suspended app', () => {
+    expect(overview([appOf('a', { ...good, suspend: true })])).toMatchObject({
+      verdict: '1 app matches Git.',
+      apps: [{ health: 'Suspended' }],
+    });
+  });
+
+  it('leaves out an app that only lists others, unless it fails', () => {
+    const entries = ['flux-system_a_kustomize.toolkit.fluxcd.io_Kustomization'];
+    expect(overview([appOf('cluster', { ...good, entries }), appOf('a', good)]).apps.map(({ name }) => name)).toEqual(['a']);
+    expect(overview([appOf('cluster', { ready: ['False', 'BuildFailed', 'no'], entries })]).apps).toHaveLength(1);
+  });
+
+  it('says first that Git cannot be read, and on what the cluster runs', () => {
+    const { verdict } = overview([appOf('a', good)], { repositories: [repositoryOf('False', 'unreachable')] });
+    expect(verdict).toBe('Cannot read the Git repository cluster, running on 3f2a9c1.');
+  });
+
+  it('counts pods of nodes and labels those that are simulated', () => {
+    const node: Node = {
+      apiVersion: 'v1',
+      kind: 'Node',
+      metadata: { name: 'sim-0', labels: { 'midship.dev/simulated': 'true' } },
+      status: { conditions: [{ type: 'Ready', status: 'True' }] },
+    };
+    expect(overview([], { nodes: [node], podsOn: () => 7 }).nodes).toEqual([{ name: 'sim-0', ready: true, simulated: true, pods: 7 }]);
+  });
+});
+
+describe('words and shapes', () => {
+  it('put the worst first', () => {
+    expect(shownOf({ sync: 'Synced', health: 'Healthy' })).toEqual({ state: 'ok', word: 'In sync' });
+    expect(shownOf({ sync: 'Failed', health: 'Healthy' })).toEqual({ state: 'failed', word: 'Failed' });
+    expect(shownOf({ sync: 'OutOfSync', health: 'Degraded' })).toEqual({ state: 'failed', word: 'Degraded' });
+    expect(shownOf({ sync: 'OutOfSync', health: 'Healthy' }).state).toBe('drift');
+    expect(shownOf({ sync: 'Synced', health: 'Progressing' }).state).toBe('progressing');
+    expect(shownOf({ sync: 'Failed', health: 'Suspended' }).state).toBe('paused');
+    expect(shownOf({ sync: 'Unknown', health: 'Unknown' }).state).toBe('unknown');
+  });
+});
