@@ -55,7 +55,7 @@ export interface Network {
 const lowest = 64;
 const highest = 254;
 
-export const networkOf = (n: number): Network => ({
+const networkOf = (n: number): Network => ({
   n,
   serviceCidr: `127.${n}.0.0/20`,
   clusterCidr: `127.${n}.0.0/16`,

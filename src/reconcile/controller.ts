@@ -10,11 +10,6 @@ export interface Result {
   readonly requeueAfterMs?: number;
 }
 
-/** A person must change something: recorded as a condition by the reconciler, not retried until the object changes. */
-export class TerminalError extends Error {
-  override readonly name = 'TerminalError';
-}
-
 /**
  * The frame a controller runs in: a queue of names, workers, back-off and metrics. `reconcile` reads the world by name, decides, acts and
  * writes status; running it twice changes nothing.
@@ -103,15 +98,10 @@ export function createController(options: ControllerOptions): Controller {
     } catch (err) {
       observer?.reconciled('error', clock.monotonicMs() - startedAt);
       if (abort.signal.aborted) return;
-      if (err instanceof TerminalError) {
-        queue.forget(key);
-        log.warn({ controller: name, key, err }, 'Stopped retrying until the object changes');
-      } else {
-        // A conflict means the cache was behind: normal, and settled by the next try.
-        if (isConflict(err)) log.debug({ controller: name, key, err }, 'Retried after a conflict');
-        else log.error({ controller: name, key, err }, 'Could not reconcile');
-        queue.addRateLimited(key);
-      }
+      // A conflict means the cache was behind: normal, and settled by the next try.
+      if (isConflict(err)) log.debug({ controller: name, key, err }, 'Retried after a conflict');
+      else log.error({ controller: name, key, err }, 'Could not reconcile');
+      queue.addRateLimited(key);
     } finally {
       active -= 1;
       queue.done(key);

@@ -22,7 +22,7 @@ export interface WorkTree {
 
 export const temporaryDirectory = (name: string): Promise<string> => mkdtemp(join(tmpdir(), `midship-${name}-`));
 
-export function workTree(directory: string): WorkTree {
+function workTree(directory: string): WorkTree {
   const git = (...args: string[]): Promise<string> => runGit({ args, cwd: directory, env: identity });
   return {
     directory,

@@ -18,7 +18,7 @@ const last: readonly string[] = [
 ];
 
 /** 0 for what is applied first. */
-export function stageOf(kind: string): number {
+function stageOf(kind: string): number {
   const stage = stages.findIndex((kinds) => kinds.includes(kind));
   if (stage !== -1) return stage;
   return last.includes(kind) ? stages.length + 1 : stages.length;

@@ -162,7 +162,7 @@ function limit(maxBytes: number): Transform {
 }
 
 /** Configuration as environment, which git reads as if given on its command line. */
-export function gitConfig(settings: Readonly<Record<string, string>>): Record<string, string> {
+function gitConfig(settings: Readonly<Record<string, string>>): Record<string, string> {
   const entries = Object.entries(settings);
   const env: Record<string, string> = { GIT_CONFIG_COUNT: String(entries.length) };
   for (const [index, [key, value]] of entries.entries()) {
