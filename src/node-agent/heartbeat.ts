@@ -40,7 +40,9 @@ export function createHeartbeat({ client, describe, clock, log, random }: Heartb
   async function register(): Promise<Node> {
     const description = describe();
     try {
-      return await client.create(nodes, nodeObjectOf(description, clock.now()));
+      const created = await client.create(nodes, nodeObjectOf(description, clock.now()));
+      reportedAt = clock.monotonicMs();
+      return created;
     } catch (err) {
       if (!isAlreadyExists(err)) throw err;
     }
