@@ -26,6 +26,8 @@ export async function runCluster(configuration: Configuration, { stdout, stderr,
     level: configuration.logLevel,
     destination: pino.destination({ dest: join(files.logs, 'midship.log'), append: true, sync: false, mkdir: true }),
   });
+  // A reader that went away (`midship up | head`) must not take the cluster with it.
+  stdout.on('error', (err) => log.debug({ err }, 'Lost the terminal'));
   const terminal = createTerminal(stdout);
   const abort = new AbortController();
   // Every part that starts waits on it.
