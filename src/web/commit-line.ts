@@ -28,10 +28,12 @@ export function commitLine(activities: readonly Activity[], apps: readonly AppOv
   const now = new Map(apps.map((app) => [app.name, app]));
   const marks: LineMark[] = [];
   const outcomes = new Map<string, CommitOutcome>();
+  const newest = new Map<string, string>();
   for (const activity of activities) {
     if (activity.type === 'commit' || activity.type === 'drift') continue;
     const outcome = outcomes.get(activity.sha) ?? { apps: new Map(), appliedMs: 0, applied: false, rollback: false };
     outcomes.set(activity.sha, outcome);
+    newest.set(activity.app, activity.sha);
     if (activity.type === 'applied') {
       outcome.applied = true;
       outcome.rollback ||= activity.rollback;
@@ -45,7 +47,7 @@ export function commitLine(activities: readonly Activity[], apps: readonly AppOv
     if (activity?.type === 'drift') marks.push(driftMark(activity, index));
     else if (activity?.type === 'commit' && !seen.has(activity.sha)) {
       seen.add(activity.sha);
-      marks.push(commitMark(activity, outcomes.get(activity.sha), now));
+      marks.push(commitMark(activity, outcomes.get(activity.sha), { now, newest }));
     }
   }
   return marks;
@@ -59,14 +61,18 @@ interface CommitOutcome {
   rollback: boolean;
 }
 
-type AppsByName = ReadonlyMap<string, AppOverview>;
-
-function commitMark(commit: Commit, outcome: CommitOutcome | undefined, now: AppsByName): LineMark {
-  const { sha, at, author, branch, subject } = commit;
-  return { id: `commit-${sha}`, at, title: subject, sha, author, branch, ...judge(commit, outcome, now) };
+interface Apps {
+  readonly now: ReadonlyMap<string, AppOverview>;
+  /** Commit that the feed last spoke of, by app. The status of the app follows a moment later. */
+  readonly newest: ReadonlyMap<string, string>;
 }
 
-function judge(commit: Commit, outcome: CommitOutcome | undefined, now: AppsByName): Pick<LineMark, 'state' | 'outcome'> {
+function commitMark(commit: Commit, outcome: CommitOutcome | undefined, apps: Apps): LineMark {
+  const { sha, at, author, branch, subject } = commit;
+  return { id: `commit-${sha}`, at, title: subject, sha, author, branch, ...judge(commit, outcome, apps) };
+}
+
+function judge(commit: Commit, outcome: CommitOutcome | undefined, { now, newest }: Apps): Pick<LineMark, 'state' | 'outcome'> {
   if (outcome === undefined) return judgeByApps(commit, now);
   const words = [...outcome.apps.values()];
   const applied = outcome.applied ? `applied in ${durationText(outcome.appliedMs)}` : '';
@@ -77,21 +83,26 @@ function judge(commit: Commit, outcome: CommitOutcome | undefined, now: AppsByNa
     const more = failed.errors.length > 1 ? ` and ${failed.errors.length - 1} more` : '';
     return { state: 'failed', outcome: join(applied, `${failed.app} not applied: ${failed.errors[0] ?? 'no reason given'}${more}`) };
   }
-  const isCurrent = (word: { readonly app: string }): boolean => now.get(word.app)?.revision === commit.sha;
-  // The feed says once that an app became healthy after a commit, so what is well again now is asked of the app.
-  const degraded = words.filter((word) => word.type === 'degraded' && !(isCurrent(word) && now.get(word.app)?.health === 'Healthy'));
+  // The feed says at most once that an app became healthy after a commit, and never of one that lists others: so the app is asked, too.
+  const isWell = (word: { readonly app: string }): boolean => {
+    const app = now.get(word.app);
+    return app?.revision === commit.sha && app.sync === 'Synced' && app.health === 'Healthy';
+  };
+  const degraded = words.filter((word) => word.type === 'degraded' && !isWell(word));
   if (degraded.length > 0) return { state: 'failed', outcome: join(applied, `${namesOf(degraded)} not healthy`) };
   if (words.length === 0) return { state: 'ok', outcome: join(rollback, 'nothing to change') };
-  const waiting = words.filter((word) => word.type === 'applied');
-  if (waiting.some(isCurrent)) return { state: 'progressing', outcome: join(applied, rollback, `waiting for ${namesOf(waiting)}`) };
+  const waiting = words.filter((word) => word.type === 'applied' && !isWell(word));
+  if (waiting.some(({ app }) => newest.get(app) === commit.sha))
+    return { state: 'progressing', outcome: join(applied, rollback, `waiting for ${namesOf(waiting)}`) };
   if (waiting.length > 0)
     return { state: 'unknown', outcome: join(applied, rollback, 'followed by the next commit before all was healthy') };
-  const healthyAt = Math.max(...words.map((word) => word.at));
-  return { state: 'ok', outcome: join(applied, rollback, `healthy ${durationText(healthyAt - commit.at)} after it was seen`) };
+  const healthyAt = words.flatMap((word) => (word.type === 'healthy' ? [word.at] : []));
+  const healthy = healthyAt.length === 0 ? 'healthy' : `healthy ${durationText(Math.max(...healthyAt) - commit.at)} after it was seen`;
+  return { state: 'ok', outcome: join(applied, rollback, healthy) };
 }
 
 /** Nothing was told of the commit: it changed nothing, or it was applied before this process started. */
-function judgeByApps({ sha }: Commit, now: AppsByName): Pick<LineMark, 'state' | 'outcome'> {
+function judgeByApps({ sha }: Commit, now: Apps['now']): Pick<LineMark, 'state' | 'outcome'> {
   const running = [...now.values()].filter(({ revision }) => revision === sha);
   if (running.length === 0) return { state: 'unknown', outcome: 'not applied yet, or nothing to change' };
   const unwell = running.filter(({ health }) => health === 'Degraded' || health === 'Missing');

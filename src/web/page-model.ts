@@ -115,6 +115,8 @@ export interface PageModelOptions {
   readonly activity: ActivityFeed;
 }
 
+/** `sim-2` before `sim-10`. */
+const naturally = new Intl.Collator('en', { numeric: true });
 const maxHomeEvents = 20;
 const maxHistory = 50;
 
@@ -179,7 +181,11 @@ export function createPageModel({ informers, activity }: PageModelOptions): Page
         }),
         apps: rows,
         line: commitLine(activity.recent(), source.allApps()),
-        nodes: overview.nodes.map(cardOf).sort((a, b) => Number(a.ready) - Number(b.ready) || Number(a.simulated) - Number(b.simulated)),
+        nodes: overview.nodes
+          .map(cardOf)
+          .sort(
+            (a, b) => Number(a.ready) - Number(b.ready) || Number(a.simulated) - Number(b.simulated) || naturally.compare(a.name, b.name),
+          ),
         events: eventRows(maxHomeEvents),
       };
     },

@@ -67,6 +67,12 @@ describe('commit line', () => {
     expect(commitLine(activities, [appAt('web', old)])[0]?.state).toBe('ok');
   });
 
+  it('believes an app that lists others, of which the feed never says that it is healthy', () => {
+    const activities = [commit(old, 0), applied('cluster', old, 10)];
+    expect(commitLine(activities, [appAt('cluster', bad)])[0]?.state).toBe('progressing');
+    expect(commitLine(activities, [appAt('cluster', old)])[0]).toMatchObject({ state: 'ok', outcome: 'applied in 0.4 s, healthy' });
+  });
+
   it('names the first error of a commit that was not applied, though other apps were', () => {
     const failed: Activity = { type: 'failed', at: 20, app: 'web', sha: bad, errors: ['a.yaml:3:1 no', 'b.yaml:4:1 no'] };
     const [mark] = commitLine([commit(bad, 0), applied('cache', bad, 10), healthy('cache', bad, 15), failed], [appAt('cache', bad)]);
