@@ -265,6 +265,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     port: configuration.httpPort,
     informers,
     activity,
+    steps,
     mounts: [createBuiltInRemote({ repositories: served, token, log: log.child({ component: 'git-remote' }) })],
     metrics: metrics.texts(),
     ready: () => true,

@@ -9,6 +9,7 @@ import type { InformerSet } from '../client/informer.ts';
 import { podProblem } from '../lifecycle/reasons.ts';
 import { conditionOf } from '../machinery/conditions.ts';
 import { milliValueOf } from '../machinery/quantity.ts';
+import type { StepLog } from '../reconcile/step-log.ts';
 import { type AppObject, createAppObjects, type PodSquare, squareState, squaresOf } from './app-objects.ts';
 import { commitLine, type LineMark } from './commit-line.ts';
 import { createOverviewSource, podsByNode } from './overview.ts';
@@ -23,6 +24,8 @@ export interface PageModel {
   app(namespace: string, name: string): AppModel | undefined;
   node(name: string): NodeModel | undefined;
   events(): readonly EventRow[];
+  /** Newest first. */
+  steps(): readonly StepRow[];
   source(): SourceModel | undefined;
   /** Calls back when something changed that a page may show. Returns a function that ends it. */
   onChange(listener: () => void): () => void;
@@ -99,6 +102,8 @@ export interface NodeModel {
   }[];
 }
 
+export type StepRow = ReturnType<StepLog['recent']>[number];
+
 export interface EventRow {
   readonly id: string;
   readonly at: number;
@@ -113,6 +118,8 @@ export interface EventRow {
 export interface PageModelOptions {
   readonly informers: InformerSet;
   readonly activity: ActivityFeed;
+  /** Steps of lifecycle machines; absent when nobody records them. */
+  readonly steps?: Pick<StepLog, 'recent'> | undefined;
 }
 
 /** `sim-2` before `sim-10`. */
@@ -120,7 +127,7 @@ const naturally = new Intl.Collator('en', { numeric: true });
 const maxHomeEvents = 20;
 const maxHistory = 50;
 
-export function createPageModel({ informers, activity }: PageModelOptions): PageModel {
+export function createPageModel({ informers, activity, steps }: PageModelOptions): PageModel {
   const source = createOverviewSource(informers);
   const objects = createAppObjects(informers);
   const recent = createRecentEvents(informers);
@@ -227,6 +234,7 @@ export function createPageModel({ informers, activity }: PageModelOptions): Page
         })),
       };
     },
+    steps: () => steps?.recent() ?? [],
     events: () => eventRows(Number.POSITIVE_INFINITY),
     source() {
       const [repository] = repositories.list();

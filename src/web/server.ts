@@ -8,6 +8,7 @@ import type { Component } from '../base/component.ts';
 import type { HttpMount } from '../base/http-mount.ts';
 import type { Log } from '../base/log.ts';
 import type { InformerSet } from '../client/informer.ts';
+import type { StepLog } from '../reconcile/step-log.ts';
 import { contentTypes, sendText } from './answers.ts';
 import { type Assets, readAssets } from './assets.ts';
 import { badgeOf } from './badge.ts';
@@ -23,6 +24,8 @@ export interface WebOptions {
   readonly port: number;
   readonly informers: InformerSet;
   readonly activity: ActivityFeed;
+  /** Steps of lifecycle machines, for the page that lists them. */
+  readonly steps?: Pick<StepLog, 'recent'>;
   /** Parts of other components on this port; each looks after its own authentication. */
   readonly mounts: readonly HttpMount[];
   /** Path to the text of the metrics served there: `/metrics`, `/metrics/state`, … */
@@ -106,8 +109,8 @@ class HttpWeb implements Web {
   }
 
   #createApp(assets: Assets): FastifyInstance<Server> {
-    const { informers, activity, mounts, metrics, log, clock, token, ready } = this.#options;
-    const model = createPageModel({ informers, activity });
+    const { informers, activity, steps, mounts, metrics, log, clock, token, ready } = this.#options;
+    const model = createPageModel({ informers, activity, steps });
     const app = fastify({
       logger: false,
       requestTimeout: requestTimeoutMs,
@@ -173,7 +176,7 @@ class HttpWeb implements Web {
       bootId: randomUUID().slice(0, 8),
     });
     this.#live = live;
-    for (const path of ['/', '/events', '/apps/:namespace/:name', '/nodes/:name']) {
+    for (const path of ['/', '/events', '/steps', '/apps/:namespace/:name', '/nodes/:name']) {
       app.get(path, (request, reply) => {
         const view = viewOf(model, pathOf(request.url));
         if (view === undefined) return reply.callNotFound();

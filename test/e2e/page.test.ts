@@ -127,7 +127,7 @@ describe.skipIf(!existsSync(executablePath))('the status page in a browser (need
     await page.close();
   });
 
-  it.each(['/', '/apps/flux-system/storefront', '/nodes/node-a', '/events'])(
+  it.each(['/', '/apps/flux-system/storefront', '/nodes/node-a', '/events', '/steps'])(
     '%s fits 360 pixels, and its text is large and dark enough in both themes',
     async (path) => {
       for (const colorScheme of ['light', 'dark'] as const) {

@@ -3,7 +3,7 @@ import type { Activity } from '../../base/activity.ts';
 import { podProblem } from '../../lifecycle/reasons.ts';
 import { type AppObject, squareState } from '../app-objects.ts';
 import { durationText } from '../commit-line.ts';
-import type { AppModel, EventRow, NodeModel } from '../page-model.ts';
+import type { AppModel, EventRow, NodeModel, StepRow } from '../page-model.ts';
 import type { State } from '../state.ts';
 import { Card, Events, Reason } from './home.tsx';
 import { Age, Glyph, Sha, type View } from './parts.tsx';
@@ -286,4 +286,60 @@ export function eventsView(events: readonly EventRow[]): View {
       </main>
     ),
   };
+}
+
+/** What the lifecycle machines did, for those who want to know how a state came about. */
+export function stepsView(steps: readonly StepRow[]): View {
+  return {
+    title: 'Lifecycle steps',
+    regions: [{ id: 'steps', content: <Steps steps={steps} /> }],
+    layout: (slot) => (
+      <main>
+        <p class="crumbs">
+          <a href="/">Overview</a> / lifecycle steps
+        </p>
+        <h1>Lifecycle steps</h1>
+        <p class="lead">The newest steps of the state machines that run pods, rollouts, jobs, nodes and syncs.</p>
+        {slot('steps')}
+      </main>
+    ),
+  };
+}
+
+function Steps({ steps }: { readonly steps: readonly StepRow[] }): VNode {
+  if (steps.length === 0) return <p class="empty">No step yet.</p>;
+  return (
+    <div class="scroll">
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">Age</th>
+            <th scope="col">Machine</th>
+            <th scope="col">Object</th>
+            <th scope="col">From</th>
+            <th scope="col">Event</th>
+            <th scope="col">To</th>
+          </tr>
+        </thead>
+        <tbody>
+          {steps.map(({ at, machine, key, from, event, to }, index) => (
+            <tr key={`${at}-${index}`}>
+              <td>
+                <Age at={at} />
+              </td>
+              <td>{machine}</td>
+              <td>
+                <code>{key}</code>
+              </td>
+              <td>{from}</td>
+              <td>
+                <code>{event}</code>
+              </td>
+              <td>{to}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
 }

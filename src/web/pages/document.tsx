@@ -71,7 +71,8 @@ function Document({ view, source, clusterName, version, theme, assets }: Documen
           <div id={id}>{regions.get(id)}</div>
         ))}
         <footer>
-          midship {version}, data: <a href="/status.json">status.json</a> <a href="/metrics">metrics</a>
+          midship {version}, data: <a href="/status.json">status.json</a> <a href="/metrics">metrics</a>{' '}
+          <a href="/steps">lifecycle steps</a>
         </footer>
       </body>
     </html>

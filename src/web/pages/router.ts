@@ -1,5 +1,5 @@
 import type { PageModel } from '../page-model.ts';
-import { appView, eventsView, nodeView } from './details.tsx';
+import { appView, eventsView, nodeView, stepsView } from './details.tsx';
 import { homeView } from './home.tsx';
 import type { View } from './parts.tsx';
 
@@ -10,6 +10,7 @@ export function viewOf(model: PageModel, path: string): View | undefined {
   if (more.length > 0) return undefined;
   if (section === '' && first === undefined) return homeView(model.home());
   if (section === 'events' && first === undefined) return eventsView(model.events());
+  if (section === 'steps' && first === undefined) return stepsView(model.steps());
   if (section === 'apps' && first !== undefined && second !== undefined) {
     const app = model.app(first, second);
     return app === undefined ? undefined : appView(app);

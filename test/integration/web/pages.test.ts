@@ -119,7 +119,7 @@ describe('pages', () => {
     });
     await seen(url, 'cache');
     expect(await seen(`${url}/nodes/pi-4a`, 'pi-4a')).toContain('A simulated node');
-    for (const path of ['/apps/flux-system/cache', '/events', '/nodes/pi-4a'])
+    for (const path of ['/apps/flux-system/cache', '/events', '/nodes/pi-4a', '/steps'])
       expect((await fetch(`${url}${path}`)).status, path).toBe(200);
     for (const path of [
       '/apps/flux-system/none',
