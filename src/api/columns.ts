@@ -19,6 +19,14 @@ export const ageColumn: Column<KubeObject> = {
   cell: (object, { now }) => ageOf(object.metadata.creationTimestamp, now),
 };
 
+/** For kinds that have no printer of their own. */
+export const createdAtColumn: Column<KubeObject> = {
+  name: 'Created At',
+  type: 'date',
+  description: 'When the object was created.',
+  cell: (object) => object.metadata.creationTimestamp ?? '',
+};
+
 /** Age of a timestamp as kubectl prints it, `<unknown>` when there is none. */
 export function ageOf(timestamp: string | undefined, now: number): string {
   if (timestamp === undefined) return '<unknown>';

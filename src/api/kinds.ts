@@ -4,15 +4,26 @@ import { replicaSets } from './apps/v1/replica-set.ts';
 import { jobs } from './batch/v1/job.ts';
 import { leases } from './coordination/v1/lease.ts';
 import { configMaps } from './core/v1/config-map.ts';
+import { endpoints } from './core/v1/endpoints.ts';
 import { events } from './core/v1/event.ts';
+import { limitRanges } from './core/v1/limit-range.ts';
 import { namespaces } from './core/v1/namespace.ts';
 import { nodes } from './core/v1/node.ts';
+import { persistentVolumes } from './core/v1/persistent-volume.ts';
+import { persistentVolumeClaims } from './core/v1/persistent-volume-claim.ts';
 import { pods } from './core/v1/pod.ts';
+import { podTemplates } from './core/v1/pod-template.ts';
+import { replicationControllers } from './core/v1/replication-controller.ts';
+import { resourceQuotas } from './core/v1/resource-quota.ts';
 import { secrets } from './core/v1/secret.ts';
 import { services } from './core/v1/service.ts';
 import { serviceAccounts } from './core/v1/service-account.ts';
 import { endpointSlices } from './discovery/v1/endpoint-slice.ts';
 import { kustomizations } from './kustomize/v1/kustomization.ts';
+import { clusterRoles } from './rbac/v1/cluster-role.ts';
+import { clusterRoleBindings } from './rbac/v1/cluster-role-binding.ts';
+import { roles } from './rbac/v1/role.ts';
+import { roleBindings } from './rbac/v1/role-binding.ts';
 import { gitRepositories } from './source/v1/git-repository.ts';
 
 /** Every kind that is served. The order is that of discovery: an ambiguous name goes to the first group that has it. */
@@ -25,11 +36,22 @@ export const builtInKinds: readonly KindDefinition[] = [
   secrets,
   serviceAccounts,
   events,
+  persistentVolumeClaims,
+  persistentVolumes,
+  resourceQuotas,
+  limitRanges,
+  endpoints,
+  replicationControllers,
+  podTemplates,
   deployments,
   replicaSets,
   jobs,
   endpointSlices,
   leases,
+  roles,
+  roleBindings,
+  clusterRoles,
+  clusterRoleBindings,
   gitRepositories,
   kustomizations,
 ];

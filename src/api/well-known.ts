@@ -61,6 +61,9 @@ export const finalizers = {
   kubernetes: 'kubernetes',
   jobTracking: 'batch.kubernetes.io/job-tracking',
   flux: 'finalizers.fluxcd.io',
+  pvcProtection: 'kubernetes.io/pvc-protection',
+  pvProtection: 'kubernetes.io/pv-protection',
+  vacProtection: 'kubernetes.io/vac-protection',
 } as const;
 
 export const taints = {

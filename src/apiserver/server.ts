@@ -26,7 +26,7 @@ import { booleanOf } from './http/options.ts';
 import { maxBodyBytes } from './http/request-body.ts';
 import { createRequestMetrics } from './http/request-metrics.ts';
 import { parseTarget, type RequestTarget, type ResourceTarget } from './http/request-target.ts';
-import { sendError, sendPageNotFound, sendPlain, sendText, sendValue, statusErrorOf } from './http/respond.ts';
+import { sendError, sendPageNotFound, sendPlain, sendText, sendValue, setWarnings, statusErrorOf } from './http/respond.ts';
 import { createTurnQueue } from './http/turn-queue.ts';
 import type { ApiService } from './service.ts';
 import type { UserInfo } from './user.ts';
@@ -342,6 +342,7 @@ class HttpApiServer implements ApiServer {
       return;
     }
     const found = handlerOf({ method, target, query, kind, kubelet: this.#kubelet });
+    if (found.kind.deprecation !== undefined) setWarnings(response, [found.kind.deprecation]);
     const gone = new AbortController();
     // An answer that was sent whole has nobody to tell; making the reason of an abort is not free.
     response.once('close', () => {

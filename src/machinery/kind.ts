@@ -23,6 +23,8 @@ export interface KindDefinition<T extends KubeObject = KubeObject> extends Resou
   /** `metadata.generation` rises when anything but metadata and status changes. */
   readonly hasGeneration: boolean;
   readonly nameRule: 'subdomain' | 'label' | 'path-segment';
+  /** Warning that every request for this version gets. */
+  readonly deprecation?: string;
   /** Longest name, when shorter than the rule's. */
   readonly maxNameLength?: number;
   readonly subresources: readonly Subresource[];

@@ -1,5 +1,7 @@
 import { isIPv6 } from 'node:net';
+import type { Endpoints } from '../../api/core/v1/endpoints.ts';
 import type { EndpointSlice } from '../../api/discovery/v1/endpoint-slice.ts';
+import type { KubeObject } from '../../machinery/object.ts';
 import { type FieldError, invalid } from '../../machinery/status-error.ts';
 import { apiServerUser } from '../user.ts';
 import { type AddressRange, inRange, parseRange, tryAddress } from './addresses.ts';
@@ -10,7 +12,7 @@ const linkLocal = parseRange('169.254.0.0/16');
 const linkLocalMulticast = parseRange('224.0.0.0/24');
 
 /**
- * Where traffic may be sent: an endpoint on a loopback address would let whoever writes EndpointSlices reach services of each node that
+ * Where traffic may be sent: an endpoint on a loopback address would let whoever writes EndpointSlices or Endpoints reach services of each node that
  * listen on nothing else, so they are refused, as upstream refuses them. The cluster's own part of 127/8 is the one exception, because
  * there its pods live.
  */
@@ -18,19 +20,40 @@ export function endpointAddresses(podCidr: string | undefined): AdmissionStep {
   const own = podCidr === undefined ? undefined : parseRange(podCidr);
   return {
     name: 'EndpointAddresses',
-    appliesTo: ({ group, resource }, operation) => operation !== 'delete' && group === 'discovery.k8s.io' && resource === 'endpointslices',
+    appliesTo: ({ group, resource }, operation) =>
+      operation !== 'delete' &&
+      ((group === 'discovery.k8s.io' && resource === 'endpointslices') || (group === '' && resource === 'endpoints')),
     admit({ kind, name, object, before, user }) {
-      const { endpoints } = object as EndpointSlice;
       // The server's own address, behind the `kubernetes` Service, is wherever it listens.
       if (user.name === apiServerUser.name) return object;
-      if (endpoints === (before as EndpointSlice | undefined)?.endpoints) return object;
-      const errors = (endpoints ?? []).flatMap(({ addresses }, at) =>
-        addresses.flatMap((address, index) => refusalOf(address, `endpoints[${at}].addresses[${index}]`, own)),
-      );
+      const addresses = kind.group === '' ? addressesOfEndpoints(object, before) : addressesOfSlice(object, before);
+      const errors = addresses.flatMap(({ address, field }) => refusalOf(address, field, own));
       if (errors.length > 0) throw invalid(kind, name, errors);
       return object;
     },
   };
+}
+
+interface Addressed {
+  readonly address: string;
+  readonly field: string;
+}
+
+function addressesOfSlice(object: KubeObject, before: KubeObject | undefined): readonly Addressed[] {
+  const { endpoints } = object as EndpointSlice;
+  if (endpoints === (before as EndpointSlice | undefined)?.endpoints) return [];
+  return (endpoints ?? []).flatMap(({ addresses }, at) =>
+    addresses.map((address, index) => ({ address, field: `endpoints[${at}].addresses[${index}]` })),
+  );
+}
+
+function addressesOfEndpoints(object: KubeObject, before: KubeObject | undefined): readonly Addressed[] {
+  const { subsets } = object as Endpoints;
+  if (subsets === (before as Endpoints | undefined)?.subsets) return [];
+  return (subsets ?? []).flatMap(({ addresses = [], notReadyAddresses = [] }, at) => [
+    ...addresses.map(({ ip }, index) => ({ address: ip, field: `subsets[${at}].addresses[${index}].ip` })),
+    ...notReadyAddresses.map(({ ip }, index) => ({ address: ip, field: `subsets[${at}].notReadyAddresses[${index}].ip` })),
+  ]);
 }
 
 function refusalOf(address: string, field: string, own: AddressRange | undefined): readonly FieldError[] {

@@ -52,7 +52,8 @@ export function sendError(response: ServerResponse, err: unknown, encoding: Repr
   sendValue(response, error.code, error.toStatus(), { encoding, pretty: false });
 }
 
-function setWarnings(response: ServerResponse, warnings: readonly string[]): void {
+/** Adds warnings to those that the answer already carries. */
+export function setWarnings(response: ServerResponse, warnings: readonly string[]): void {
   const parts: string[] = [];
   let bytes = 0;
   for (const text of new Set(warnings)) {
@@ -62,7 +63,9 @@ function setWarnings(response: ServerResponse, warnings: readonly string[]): voi
     parts.push(part);
   }
   // Node takes header values as latin1; other letters go as their UTF-8 bytes, as Go sends them.
-  if (parts.length > 0) response.setHeader('warning', Buffer.from(parts.join(', ')).toString('latin1'));
+  const before = response.getHeader('warning');
+  const added = Buffer.from(parts.join(', ')).toString('latin1');
+  if (parts.length > 0) response.setHeader('warning', before === undefined ? added : `${String(before)}, ${added}`);
 }
 
 /** Runs a write and sets the warnings it gave as headers, also when it fails. */

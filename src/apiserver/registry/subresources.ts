@@ -6,7 +6,7 @@ import { setCondition } from '../../machinery/conditions.ts';
 import type { KindDefinition } from '../../machinery/kind.ts';
 import type { DynamicObject, KubeObject } from '../../machinery/object.ts';
 import { apiVersionOf } from '../../machinery/resource.ts';
-import { compileLabelSelector, type LabelSelectorObject } from '../../machinery/selector.ts';
+import { compileLabelSelector, type LabelSelectorObject, selectorOfLabels } from '../../machinery/selector.ts';
 import { badRequest, conflict, invalid, StatusError } from '../../machinery/status-error.ts';
 
 /** Changes that are asked for through a subresource whose body is another kind. */
@@ -34,7 +34,7 @@ export function scaleOf(object: KubeObject, paths: ScalePaths): Scale {
   const { name, namespace, uid, resourceVersion, creationTimestamp } = object.metadata;
   const replicas = valueAt(object, paths.specReplicas);
   const current = valueAt(object, paths.statusReplicas);
-  const selector = valueAt(object, paths.selector) as LabelSelectorObject | undefined;
+  const selector = valueAt(object, paths.selector) as LabelSelectorObject | Readonly<Record<string, string>> | undefined;
   return {
     kind: 'Scale',
     apiVersion: 'autoscaling/v1',
@@ -48,10 +48,16 @@ export function scaleOf(object: KubeObject, paths: ScalePaths): Scale {
     spec: typeof replicas === 'number' ? { replicas } : {},
     status: {
       replicas: typeof current === 'number' ? current : 0,
-      ...(selector === undefined ? {} : { selector: compileLabelSelector(selector).toString() }),
+      ...(selector === undefined ? {} : { selector: selectorText(selector) }),
     },
   };
 }
+
+/** ReplicationControllers select by a plain map of labels. */
+const selectorText = (selector: LabelSelectorObject | Readonly<Record<string, string>>): string =>
+  Object.values(selector).every((value) => typeof value === 'string')
+    ? selectorOfLabels(selector as Readonly<Record<string, string>>).toString()
+    : compileLabelSelector(selector).toString();
 
 /** `object` with the replicas that `scale` wants; name, uid and resourceVersion are the client's, to be checked like those of a PUT. */
 export function withScale(object: KubeObject, scale: Scale, paths: ScalePaths): KubeObject {

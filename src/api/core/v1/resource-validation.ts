@@ -11,6 +11,10 @@ const quotaResources: ReadonlySet<string> = new Set([
   ...['requests.cpu', 'requests.memory', 'requests.storage', 'requests.ephemeral-storage', 'limits.cpu', 'limits.memory'],
   ...['limits.ephemeral-storage', 'services.nodeports', 'services.loadbalancers', 'count'],
 ]);
+/** Whether a name without a domain is one that Kubernetes itself gives a meaning. */
+export const isStandardResource = (name: string): boolean =>
+  containerResources.has(name) || quotaResources.has(name) || isHugePages(name.replace(/^requests\./, ''));
+
 const isHugePages = (name: string): boolean => name.startsWith('hugepages-');
 
 /** Whether a name is the cluster's own and not one that a device plugin brings (`example.com/gpu`). */
