@@ -29,7 +29,9 @@ export function commitLine(activities: readonly Activity[], apps: readonly AppOv
   const marks: LineMark[] = [];
   const outcomes = new Map<string, CommitOutcome>();
   const newest = new Map<string, string>();
-  for (const activity of activities) {
+  const order = new Map<string, number>();
+  for (const [index, activity] of activities.entries()) {
+    if (activity.type === 'commit') order.set(activity.sha, index);
     if (activity.type === 'commit' || activity.type === 'drift') continue;
     const outcome = outcomes.get(activity.sha) ?? { apps: new Map(), appliedMs: 0, applied: false, rollback: false };
     outcomes.set(activity.sha, outcome);
@@ -47,7 +49,7 @@ export function commitLine(activities: readonly Activity[], apps: readonly AppOv
     if (activity?.type === 'drift') marks.push(driftMark(activity, index));
     else if (activity?.type === 'commit' && !seen.has(activity.sha)) {
       seen.add(activity.sha);
-      marks.push(commitMark(activity, outcomes.get(activity.sha), { now, newest }));
+      marks.push(commitMark(activity, outcomes.get(activity.sha), { now, newest, order }));
     }
   }
   return marks;
@@ -65,6 +67,8 @@ interface Apps {
   readonly now: ReadonlyMap<string, AppOverview>;
   /** Commit that the feed last spoke of, by app. The status of the app follows a moment later. */
   readonly newest: ReadonlyMap<string, string>;
+  /** Place of each commit in the feed. */
+  readonly order: ReadonlyMap<string, number>;
 }
 
 function commitMark(commit: Commit, outcome: CommitOutcome | undefined, apps: Apps): LineMark {
@@ -72,7 +76,7 @@ function commitMark(commit: Commit, outcome: CommitOutcome | undefined, apps: Ap
   return { id: `commit-${sha}`, at, title: subject, sha, author, branch, ...judge(commit, outcome, apps) };
 }
 
-function judge(commit: Commit, outcome: CommitOutcome | undefined, { now, newest }: Apps): Pick<LineMark, 'state' | 'outcome'> {
+function judge(commit: Commit, outcome: CommitOutcome | undefined, { now, newest, order }: Apps): Pick<LineMark, 'state' | 'outcome'> {
   if (outcome === undefined) return judgeByApps(commit, now);
   const words = [...outcome.apps.values()];
   const applied = outcome.applied ? `applied in ${durationText(outcome.appliedMs)}` : '';
@@ -86,7 +90,9 @@ function judge(commit: Commit, outcome: CommitOutcome | undefined, { now, newest
   // The feed says at most once that an app became healthy after a commit, and never of one that lists others: so the app is asked, too.
   const isWell = (word: { readonly app: string }): boolean => {
     const app = now.get(word.app);
-    return app?.revision === commit.sha && app.sync === 'Synced' && app.health === 'Healthy';
+    if (app === undefined || app.sync !== 'Synced' || app.health !== 'Healthy' || newest.get(word.app) !== commit.sha) return false;
+    // Its status may still be the one of the commit before; later ones have changed nothing in it.
+    return (order.get(app.revision) ?? -1) >= (order.get(commit.sha) ?? 0);
   };
   const degraded = words.filter((word) => word.type === 'degraded' && !isWell(word));
   if (degraded.length > 0) return { state: 'failed', outcome: join(applied, `${namesOf(degraded)} not healthy`) };

@@ -259,6 +259,12 @@ function sourceModel({ spec, status }: GitRepository): SourceModel {
   };
 }
 
+const phrases: Readonly<Record<string, string>> = {
+  Failed: 'cannot be applied',
+  Missing: 'misses objects',
+  Unknown: 'has not said how it is',
+};
+
 /** The sentence below the verdict: which app it is and since when, or why Git cannot be read. */
 function leadOf(rows: readonly AppRow[], repositories: readonly GitRepository[]): string {
   const problem = repositories.map(sourceModel).find((each) => each.problem !== '')?.problem;
@@ -266,8 +272,9 @@ function leadOf(rows: readonly AppRow[], repositories: readonly GitRepository[])
   const [worst, ...others] = rows.filter(({ state }) => state !== 'ok' && state !== 'paused');
   if (worst === undefined) return '';
   const { name, word, cause } = worst;
+  const phrase = phrases[word] ?? `is ${word.toLowerCase()}`;
   const since = cause === undefined ? '' : ` since commit ${cause.sha.slice(0, 7)}${cause.author === '' ? '' : ` by ${cause.author}`}`;
-  return sentence(`${name} is ${word.toLowerCase()}${since}${others.length === 0 ? '' : `, and ${others.length} more`}`);
+  return sentence(`${name} ${phrase}${since}${others.length === 0 ? '' : `, and ${others.length} more`}`);
 }
 
 const sentence = (text: string): string => (/[.!?…]$/.test(text) ? text : `${text}.`);

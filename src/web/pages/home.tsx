@@ -147,14 +147,11 @@ export function Reason({ app }: { readonly app: AppRow }): VNode | null {
       <p>
         {first}
         {app.cause === undefined ? null : (
-          <>
-            {' '}
-            <span class="cause">
-              Changed in <Sha sha={app.cause.sha} />
-              {app.cause.author === '' ? '' : ` by ${app.cause.author}`}
-              {app.cause.subject === '' ? '' : `: ${app.cause.subject}`}
-            </span>
-          </>
+          <span class="cause">
+            Changed in <Sha sha={app.cause.sha} />
+            {app.cause.author === '' ? '' : ` by ${app.cause.author}`}
+            {app.cause.subject === '' ? '' : `: ${app.cause.subject}`}
+          </span>
         )}
       </p>
       {rest.length === 0 ? null : (

@@ -71,6 +71,9 @@ describe('commit line', () => {
     const activities = [commit(old, 0), applied('cluster', old, 10)];
     expect(commitLine(activities, [appAt('cluster', bad)])[0]?.state).toBe('progressing');
     expect(commitLine(activities, [appAt('cluster', old)])[0]).toMatchObject({ state: 'ok', outcome: 'applied in 0.4 s, healthy' });
+    // A later commit that changed nothing in it does not make the earlier one wait.
+    activities.push(commit(fix, 20));
+    expect(commitLine(activities, [appAt('cluster', fix)])[1]).toMatchObject({ state: 'ok', outcome: 'applied in 0.4 s, healthy' });
   });
 
   it('names the first error of a commit that was not applied, though other apps were', () => {
