@@ -6,7 +6,7 @@ import { kustomizations } from '../api/kustomize/v1/kustomization.ts';
 import { loadSchemas } from '../api/schemas.ts';
 import { gitRepositories } from '../api/source/v1/git-repository.ts';
 import { createApiService } from '../apiserver/api-service.ts';
-import { bootstrap } from '../apiserver/bootstrap.ts';
+import { bootstrap, bootstrapAccess } from '../apiserver/bootstrap.ts';
 import { createAuthenticator } from '../apiserver/http/authentication.ts';
 import { createLocalClient } from '../apiserver/local-client.ts';
 import { createOpenApi } from '../apiserver/openapi.ts';
@@ -24,6 +24,7 @@ import type { Client } from '../client/client.ts';
 import type { InformerSet } from '../client/informer.ts';
 import { createInformerSet } from '../client/informer-set.ts';
 import { formatKubeconfig } from '../client/kubeconfig.ts';
+import { createClusterRoleAggregationController } from '../controllers/cluster-role-aggregation.ts';
 import { createDeploymentController } from '../controllers/deployment/deployment-controller.ts';
 import { createEndpointSliceController } from '../controllers/endpoint-slice/endpoint-slice-controller.ts';
 import { createGarbageCollector } from '../controllers/garbage-collector/garbage-collector.ts';
@@ -42,10 +43,12 @@ import { resolveLocalRef } from '../gitops/sources/git-refs.ts';
 import { findGitDirectory } from '../gitops/sources/local-source.ts';
 import { createSourceOpener } from '../gitops/sources/open-source.ts';
 import { createNodeAgent, type NodeAgent, type NodeAgentOptions } from '../node-agent/agent.ts';
+import { createAgentGroup } from '../node-agent/agent-group.ts';
 import { createConfigSource } from '../node-agent/config-source.ts';
 import { createKubeletApi } from '../node-agent/kubelet-api.ts';
 import { createKubeletMetrics } from '../node-agent/kubelet-metrics.ts';
 import { readMachineFacts } from '../node-agent/machine-facts.ts';
+import { capacityOf } from '../node-agent/node-object.ts';
 import { createPodQueue } from '../node-agent/pod-queue.ts';
 import { createSharedPodSources } from '../node-agent/pod-source.ts';
 import { openProcessHost } from '../node-agent/process/process-host.ts';
@@ -186,9 +189,11 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     log: log.child({ component: 'apiserver' }),
     version,
   });
+  const ownClient = createLocalClient({ service, user: apiServerUser, userAgent: `kube-apiserver/${version}` });
+  await bootstrapAccess(ownClient);
   await start([apiServer]);
   await bootstrap({
-    client: createLocalClient({ service, user: apiServerUser, userAgent: `kube-apiserver/${version}` }),
+    client: ownClient,
     serviceCidr,
     apiAddress: isIP(configuration.bindAddress) === 4 && configuration.bindAddress !== '0.0.0.0' ? configuration.bindAddress : '127.0.0.1',
     apiPort: Number(new URL(apiServer.url).port),
@@ -224,6 +229,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   await start([
     createNamespaceController(dependencies('namespace-controller')),
     createServiceAccountController(dependencies('service-account-controller')),
+    createClusterRoleAggregationController(dependencies('clusterrole-aggregation-controller')),
     createRootCaController({ ...dependencies('root-ca-certificate-publisher'), caCertificate: pki.caCertificate }),
     createGarbageCollector(dependencies('garbage-collector-controller')),
     createNodeLifecycleController(dependencies('node-controller')),
@@ -325,7 +331,7 @@ async function startNodes(options: NodesOptions): Promise<void> {
   const queue = createPodQueue({ clock, log });
   const podsOf = createSharedPodSources(informers);
   const config = createConfigSource(informers);
-  const agentFor = (nodeName: string, own: Pick<NodeAgentOptions, 'runtime' | 'address' | 'simulated'>): NodeAgent =>
+  const agentFor = (nodeName: string, own: Pick<NodeAgentOptions, 'runtime' | 'address' | 'simulated' | 'capacity'>): NodeAgent =>
     createNodeAgent({
       ...own,
       nodeName,
@@ -347,6 +353,12 @@ async function startNodes(options: NodesOptions): Promise<void> {
 
   const parts: Component[] = [queue];
   if (configuration.runtime === 'process') {
+    // The real nodes share one machine; each may promise its part only.
+    const capacity = capacityOf({
+      ...machine,
+      cpus: Math.max(1, Math.floor(machine.cpus / realNodes.length)),
+      memoryKiB: Math.floor(machine.memoryKiB / realNodes.length),
+    });
     const host = await openProcessHost({ nodePath: process.execPath, searchPath: process.env.PATH ?? '' });
     for (const [index, nodeName] of realNodes.entries()) {
       const internalIP = network.nodeAddress(index);
@@ -358,7 +370,7 @@ async function startNodes(options: NodesOptions): Promise<void> {
         clock,
         log,
       });
-      const agent = agentFor(nodeName, { runtime, address: { internalIP, kubeletPort } });
+      const agent = agentFor(nodeName, { runtime, address: { internalIP, kubeletPort }, capacity });
       const tls = await pki.serverCertificate({
         name: `kubelet-${nodeName}`,
         commonName: `system:node:${nodeName}`,
@@ -382,10 +394,10 @@ async function startNodes(options: NodesOptions): Promise<void> {
     }
   }
   const simulated = createSimulatedHost({ clock, version });
-  for (let index = 0; index < configuration.simulatedNodes; index += 1) {
-    const runtime = simulated.createRuntime();
-    parts.push(haltingPods(agentFor(`sim-${index}`, { runtime, address: { internalIP: '', kubeletPort: 0 }, simulated: true })));
-  }
+  const pretended = Array.from({ length: configuration.simulatedNodes }, (_, index) =>
+    agentFor(`sim-${index}`, { runtime: simulated.createRuntime(), address: { internalIP: '', kubeletPort: 0 }, simulated: true }),
+  );
+  if (pretended.length > 0) parts.push(createAgentGroup({ name: 'simulated-nodes', agents: pretended }));
   parts.push(createServiceProxy({ informers, clock, log, recorder: events.recorder('kube-proxy'), metrics }));
   await start(parts);
 }
