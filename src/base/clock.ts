@@ -18,8 +18,19 @@ export const systemClock: Clock = {
   },
 };
 
+let latestSecond = Number.NaN;
+let latestTimestamp = '';
+
 /** RFC 3339 in seconds, as Kubernetes writes `metav1.Time`. */
-export const timestampOf = (ms: number): string => `${new Date(ms).toISOString().slice(0, 19)}Z`;
+export function timestampOf(ms: number): string {
+  // Thousands of objects are stamped in one second, and what they carry is one text then.
+  const second = Math.floor(ms / 1000);
+  if (second !== latestSecond) {
+    latestTimestamp = `${new Date(second * 1000).toISOString().slice(0, 19)}Z`;
+    latestSecond = second;
+  }
+  return latestTimestamp;
+}
 
 /** RFC 3339 in microseconds, as Kubernetes writes `metav1.MicroTime` (Leases, events.k8s.io). */
 export const microTimestampOf = (ms: number): string => `${new Date(ms).toISOString().slice(0, 23)}000Z`;

@@ -1,24 +1,16 @@
-import {
-  Counter,
-  type CounterConfiguration,
-  collectDefaultMetrics,
-  Gauge,
-  type GaugeConfiguration,
-  Histogram,
-  type HistogramConfiguration,
-  Registry,
-} from 'prom-client';
+import { collectDefaultMetrics, Gauge, type GaugeConfiguration, Registry } from 'prom-client';
+import { type Counter, counterFamily, type FamilyOptions, type Histogram, type HistogramOptions, histogramFamily } from './series.ts';
 
 /**
  * Metrics of one component path (`/metrics/apiserver`, `/metrics/scheduler`, …). Each family lives on exactly one of them.
  *
- * prom-client holds process-local counters and histograms only; state of objects is written as text from the caches by collectors,
- * because 50,000 series in prom-client take 100 ms and block the event loop.
+ * prom-client holds gauges and what it measures of the process; counters and histograms are `series.ts`, since they are on hot paths. State
+ * of objects is written as text from the caches by collectors, because 50,000 series in prom-client take 100 ms and block the event loop.
  */
 export interface Metrics {
-  counter<L extends string>(options: CounterConfiguration<L>): Counter<L>;
+  counter<L extends string>(options: FamilyOptions<L>): Counter<L>;
   gauge<L extends string>(options: GaugeConfiguration<L>): Gauge<L>;
-  histogram<L extends string>(options: HistogramConfiguration<L>): Histogram<L>;
+  histogram<L extends string>(options: HistogramOptions<L>): Histogram<L>;
   /** Adds families that are written at each scrape; `collect` yields whole lines of the text format, ending in a newline. */
   addCollector(collect: TextCollector): void;
   /** The text exposition format, version 0.0.4. */
@@ -42,9 +34,17 @@ export function createMetrics(): Metrics {
   const registry = new Registry();
   const collectors: TextCollector[] = [];
   return {
-    counter: (options) => new Counter({ ...options, registers: [registry] }),
+    counter(options) {
+      const { instrument, lines } = counterFamily(options);
+      collectors.push(lines);
+      return instrument;
+    },
     gauge: (options) => new Gauge({ ...options, registers: [registry] }),
-    histogram: (options) => new Histogram({ ...options, registers: [registry] }),
+    histogram(options) {
+      const { instrument, lines } = histogramFamily(options);
+      collectors.push(lines);
+      return instrument;
+    },
     addCollector(collect) {
       collectors.push(collect);
     },
@@ -70,6 +70,3 @@ export function addProcessMetrics(): Metrics {
   collectDefaultMetrics({ register: registry });
   return { ...createMetrics(), text: () => registry.metrics() };
 }
-
-/** A label value as the text format wants it. */
-export const escapeLabel = (value: string): string => value.replace(/\\/g, '\\\\').replace(/\n/g, '\\n').replace(/"/g, '\\"');

@@ -218,15 +218,15 @@ function managedBy(owner: Owner, set: FieldSet): Managed {
 
 /** In the order of fields that the wire has. */
 function entryOf({ manager, operation, apiVersion, time, subresource }: Owner, set: FieldSet): ManagedFieldsEntry {
-  return Object.freeze({
-    ...(manager === undefined ? {} : { manager }),
-    ...(operation === undefined ? {} : { operation }),
-    ...(apiVersion === undefined ? {} : { apiVersion }),
-    ...(time === undefined ? {} : { time }),
-    fieldsType: 'FieldsV1',
-    fieldsV1: set,
-    ...(subresource === undefined ? {} : { subresource }),
-  });
+  const entry: { -readonly [K in keyof ManagedFieldsEntry]: ManagedFieldsEntry[K] } = {};
+  if (manager !== undefined) entry.manager = manager;
+  if (operation !== undefined) entry.operation = operation;
+  if (apiVersion !== undefined) entry.apiVersion = apiVersion;
+  if (time !== undefined) entry.time = time;
+  entry.fieldsType = 'FieldsV1';
+  entry.fieldsV1 = set;
+  if (subresource !== undefined) entry.subresource = subresource;
+  return Object.freeze(entry);
 }
 
 /** Entries with the same id are one owner. An applier is the same in every version. */

@@ -1,5 +1,5 @@
 import type { Pod } from '../api/core/v1/pod.ts';
-import { escapeLabel } from '../base/metrics.ts';
+import { escapeLabel } from '../base/series.ts';
 import type { ContainerStats, ContainerStatus, SandboxStatus } from './container-runtime.ts';
 
 /** A pod with what its runtime holds of it. */

@@ -29,9 +29,19 @@ const defaultTerminationMessagePath = '/dev/termination-log';
 export const fieldPathOf = (pod: Pod, name: string): string =>
   `spec.${pod.spec.containers.some((container) => container.name === name) ? 'containers' : 'initContainers'}{${name}}`;
 
+/** Containers are shared by the pods of a template. */
+const hashes = new WeakMap<Container, string>();
+
 /** Upstream's choice: a container is another one when its image changes, the only field of it that may. */
-export const hashOfContainer = ({ name, image }: Container): string =>
-  createHash('sha256').update(JSON.stringify({ name, image })).digest('hex').slice(0, 16);
+export function hashOfContainer(container: Container): string {
+  let hash = hashes.get(container);
+  if (hash === undefined) {
+    const { name, image } = container;
+    hash = createHash('sha256').update(JSON.stringify({ name, image })).digest('hex').slice(0, 16);
+    hashes.set(container, hash);
+  }
+  return hash;
+}
 
 /**
  * Starts one run of a container: image, environment, mounts, the container itself, its postStart hook, its probes. What goes wrong becomes

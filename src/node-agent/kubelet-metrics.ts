@@ -93,7 +93,7 @@ export function createKubeletMetrics(metrics: Metrics): KubeletMetrics {
     }
   }
 
-  // prom-client hashes its labels on each call; one lookup here keeps that off the path of a pod.
+  // One lookup here keeps that off the path of a pod.
   const byOperation = new Map(
     operations.map((operation) => {
       const labels = { operation_type: operation };

@@ -89,7 +89,7 @@ export function createSchedulerMetrics({ metrics, profile, queue, cache, reusedS
     yield `# TYPE midship_scheduler_sample_reuses_total counter\nmidship_scheduler_sample_reuses_total ${reusedSamples()}\n`;
   });
 
-  // Labels are hashed on each call otherwise, which a few thousand pods a second would feel.
+  // Labels are looked up once, not for each pod.
   const ofResult = (result: AttemptResult) => {
     const counter = attempts.labels({ result, profile });
     counter.inc(0);

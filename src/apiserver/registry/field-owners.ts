@@ -2,7 +2,7 @@ import type { KindDefinition } from '../../machinery/kind.ts';
 import { applyPatch, updateManagedFields } from '../../machinery/managed-fields.ts';
 import { type DynamicObject, deepEqual, type KubeObject, type ManagedFieldsEntry } from '../../machinery/object.ts';
 import { apiVersionOf } from '../../machinery/resource.ts';
-import type { Schema, SchemaSet } from '../../machinery/schema.ts';
+import type { SchemaSet } from '../../machinery/schema.ts';
 import type { WriteRequest } from '../service.ts';
 
 /** `metadata.managedFields` as every write leaves them, and the apply that builds on them. */
@@ -16,7 +16,19 @@ export class FieldOwners {
   /** `after` with the fields that differ from `before` in the hands of the request's manager. */
   updated(request: WriteRequest, kind: KindDefinition, { before, after, time }: Change): KubeObject {
     const schema = this.#schemas[kind.schemaName];
-    return schema === undefined ? after : updateManagedFields({ ...this.#optionsOf(request, kind, schema, time), before, after });
+    if (schema === undefined) return after;
+    const { subresource } = request;
+    return updateManagedFields({
+      manager: managerOf(request),
+      apiVersion: apiVersionOf(kind),
+      time,
+      subresource,
+      schema,
+      set: this.#schemas,
+      resetFields: resetFieldsOf(kind, subresource),
+      before,
+      after,
+    });
   }
 
   /**
@@ -27,18 +39,18 @@ export class FieldOwners {
   applied(request: WriteRequest & { readonly force?: boolean }, kind: KindDefinition, { live, patch, time }: Application): KubeObject {
     const schema = this.#schemas[kind.schemaName] ?? {};
     return applyPatch({
-      ...this.#optionsOf(request, kind, schema, time),
+      manager: managerOf(request),
+      apiVersion: apiVersionOf(kind),
+      time,
+      subresource: request.subresource,
+      schema,
+      set: this.#schemas,
+      resetFields: resetFieldsOf(kind, request.subresource),
       kind: kind.kind,
       live: live as DynamicObject | undefined,
       patch,
       force: request.force === true,
     });
-  }
-
-  #optionsOf(request: WriteRequest, kind: KindDefinition, schema: Schema, time: string) {
-    const { subresource } = request;
-    const resetFields = resetFieldsOf(kind, subresource);
-    return { manager: managerOf(request), apiVersion: apiVersionOf(kind), time, subresource, schema, set: this.#schemas, resetFields };
   }
 }
 

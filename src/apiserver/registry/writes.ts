@@ -89,16 +89,7 @@ export function createWriter({
   const lock = new KeyLock();
   const { storage, counters } = registry;
 
-  let secondOfTimestamp = 0;
-  let timestamp = '';
-  function now(): string {
-    const second = Math.floor(clock.now() / 1000);
-    if (second !== secondOfTimestamp) {
-      secondOfTimestamp = second;
-      timestamp = timestampOf(second * 1000);
-    }
-    return timestamp;
-  }
+  const now = (): string => timestampOf(clock.now());
 
   // ------------------------------------------------------------------------------------------------------------------------- create
 

@@ -1,4 +1,5 @@
-import { buckets, escapeLabel, type Metrics } from '../../base/metrics.ts';
+import { buckets, type Metrics } from '../../base/metrics.ts';
+import { escapeLabel } from '../../base/series.ts';
 import type { HealthStatus } from '../../lifecycle/reasons.ts';
 
 export type SyncStatus = 'Synced' | 'OutOfSync' | 'Progressing' | 'Failed' | 'Unknown';

@@ -243,7 +243,12 @@ function wholeMapOf(value: JsonMap, map: MapType | undefined): FieldSet {
 
 function wholeListOf(value: readonly unknown[], list: ListType | undefined): FieldSet {
   if (list === undefined || list.relation === 'atomic') return leaf;
+  const elements = commonElements(list, value, value);
   const children: [string, FieldSet][] = [];
+  if (elements !== undefined) {
+    for (let index = 0; index < elements.length; index += 1) children.push([elements[index] ?? '', wholeSetOf(value[index], list.element)]);
+    return nodeOf(true, children) ?? leaf;
+  }
   for (const [element, items] of itemsByElement(list, value)) {
     children.push([element, items.length === 1 ? wholeSetOf(items[0], list.element) : leaf]);
   }

@@ -6,7 +6,7 @@ import type { Secret } from '../../api/core/v1/secret.ts';
 import type { Service } from '../../api/core/v1/service.ts';
 import type { EndpointSlice } from '../../api/discovery/v1/endpoint-slice.ts';
 import { labels } from '../../api/well-known.ts';
-import { escapeLabel } from '../../base/metrics.ts';
+import { escapeLabel } from '../../base/series.ts';
 import { conditionStatuses, createdAt, type Family, gauge, secondsOf } from './family.ts';
 
 /** Labels of nodes that become labels of series; all others stay out, their values are without bound. */

@@ -1,4 +1,4 @@
-import { escapeLabel } from '../../base/metrics.ts';
+import { escapeLabel } from '../../base/series.ts';
 import type { KubeObject, OwnerReference } from '../../machinery/object.ts';
 import { parseQuantity } from '../../machinery/quantity.ts';
 

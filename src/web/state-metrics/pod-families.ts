@@ -1,5 +1,5 @@
 import type { Container, ContainerStatus, Pod } from '../../api/core/v1/pod.ts';
-import { escapeLabel } from '../../base/metrics.ts';
+import { escapeLabel } from '../../base/series.ts';
 import { conditionOf } from '../../machinery/conditions.ts';
 import { controllerOf } from '../../machinery/object.ts';
 import { conditionStatuses, counter, createdAt, type Family, gauge, ownersOf, type Samples, secondsOf } from './family.ts';

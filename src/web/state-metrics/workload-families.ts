@@ -1,7 +1,7 @@
 import type { Deployment } from '../../api/apps/v1/deployment.ts';
 import type { ReplicaSet } from '../../api/apps/v1/replica-set.ts';
 import type { Job } from '../../api/batch/v1/job.ts';
-import { escapeLabel } from '../../base/metrics.ts';
+import { escapeLabel } from '../../base/series.ts';
 import { conditionOf } from '../../machinery/conditions.ts';
 import { conditionStatuses, createdAt, type Family, gauge, ownersOf, type Samples, secondsOf } from './family.ts';
 
