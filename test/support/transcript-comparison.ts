@@ -1,0 +1,301 @@
+import { parseYamlDocuments } from '../../src/machinery/yaml.ts';
+import { isObject, type Json, type JsonObject, type RecordedAnswer } from './transcript.ts';
+import { metadataOf, textOf } from './transcript-objects.ts';
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string | undefined>>;
+  readonly text: string;
+  /** Of a watch. */
+  readonly events?: readonly Json[];
+}
+
+/** Where the two answers part; empty when they say the same. Names, times, uids, versions and addresses may differ. */
+export function differencesOf(recorded: RecordedAnswer, answer: Answer): readonly string[] {
+  const found: string[] = [];
+  if (recorded.status !== answer.status) found.push(`status: ${recorded.status}, here ${answer.status} ${answer.text.slice(0, 200)}`);
+  for (const header of ['content-type', 'warning', 'retry-after', 'location'] as const) {
+    const expected = expectedHeader(recorded, header);
+    const actual = cleanText(answer.headers[header] ?? '');
+    if (expected !== undefined && expected !== actual) found.push(`${header}: ${expected}, here ${actual}`);
+  }
+  if (recorded.status === answer.status) found.push(...bodyDifferences(recorded, answer));
+  return found;
+}
+
+/** Protobuf is read here and never written: who takes it takes JSON, too. */
+const protobuf = 'application/vnd.kubernetes.protobuf';
+
+function expectedHeader({ headers, status }: RecordedAnswer, name: string): string | undefined {
+  const value = headers[name];
+  if (name !== 'content-type') return cleanText(value ?? '');
+  if (value === undefined || status === 304) return undefined;
+  return value === protobuf ? 'application/json' : value;
+}
+
+function bodyDifferences(recorded: RecordedAnswer, answer: Answer): readonly string[] {
+  if (recorded.events !== undefined) return eventDifferences(recorded, answer);
+  const { body } = recorded;
+  if (body === undefined || body === null || body === '' || isUnrecorded(body)) return [];
+  if (body === 'accepted') return [];
+  const answered = parsedOf(answer);
+  if (typeof body === 'string') {
+    const other = isObject(answered) && !answer.headers['content-type']?.includes('yaml') ? textOf(answered.kind) : undefined;
+    // Some answers were kept by their kind alone, or by their message.
+    if (other === body || (isObject(answered) && answered.message === body)) return [];
+    const yaml = answer.headers['content-type']?.includes('yaml') === true ? yamlOf(body) : undefined;
+    if (yaml !== undefined && answered !== undefined) return compare(yaml, answered);
+    return cleanText(body) === cleanText(answer.text)
+      ? []
+      : [`text: ${JSON.stringify(body.slice(0, 200))}, here ${JSON.stringify(answer.text.slice(0, 200))}`];
+  }
+  if (answered === undefined) return [`body: ${shown(body)}, here text ${answer.text.slice(0, 100)}`];
+  return compare(body, answered);
+}
+
+const isUnrecorded = (body: Json): boolean =>
+  isObject(body) &&
+  (body.base64 !== undefined ||
+    body.binaryBytes !== undefined ||
+    body.note !== undefined ||
+    (body.length !== undefined && Object.keys(body).length === 1));
+
+function parsedOf({ headers, text }: Answer): Json | undefined {
+  if (headers['content-type']?.includes('yaml') === true) return yamlOf(text);
+  try {
+    return JSON.parse(text) as Json;
+  } catch {
+    return undefined;
+  }
+}
+
+function yamlOf(text: string): Json | undefined {
+  const [document] = parseYamlDocuments(text, { maxBytes: 10_000_000, maxDepth: 50, maxAliases: 0, maxDocuments: 1 });
+  return document?.value as Json | undefined;
+}
+
+function eventDifferences({ events = [], status }: RecordedAnswer, answer: Answer): readonly string[] {
+  if (status !== 200) return [];
+  const answered = answer.events ?? [];
+  const expected = events.map(({ ev }) => ev).filter((event) => !isDownstream(objectOfEvent(event)));
+  const found: string[] = [];
+  if (expected.length !== answered.length)
+    found.push(`events: ${expected.map(nameOfEvent).join(', ')}; here ${answered.map(nameOfEvent).join(', ')}`);
+  for (const [index, event] of expected.entries()) {
+    const other = answered[index];
+    if (other === undefined) continue;
+    const inEvent: string[] = [];
+    valueDifferences(clean(event), clean(other), '', inEvent);
+    found.push(...inEvent.map((difference) => `event ${index}${difference}`));
+  }
+  return found;
+}
+
+const objectOfEvent = (event: Json): Json | undefined => (isObject(event) ? event.object : undefined);
+const nameOfEvent = (event: Json): string =>
+  `${isObject(event) ? textOf(event.type) : ''} ${textOf(metadataOf(isObject(event) ? event.object : undefined).name)}`.trim();
+
+/** Structural comparison after what may differ was made the same. */
+function compare(recorded: Json, answered: Json): readonly string[] {
+  const found: string[] = [];
+  if (isReduced(recorded)) partDifferences(recorded, answered, found);
+  else valueDifferences(clean(recorded), clean(answered), '', found);
+  return found;
+}
+
+/** Some answers are kept only in part: by fields of interest, names of items, or a summary. */
+const isReduced = (body: Json): boolean =>
+  !isObject(body) ||
+  body.summarised === true ||
+  body.kind === undefined ||
+  (body.apiVersion === undefined && body.kind !== 'Table' && body.kind !== 'APIVersions' && body.kind !== 'APIResourceList');
+
+/** What remarks of the recording itself are called. */
+const remarks = new Set([
+  'rv',
+  'summarised',
+  'see',
+  'bytes',
+  'itemsTotal',
+  'rowsTotal',
+  'sample',
+  'samplePaths',
+  'sampleSchemas',
+  'samplePatch',
+]);
+
+function partDifferences(recorded: Json, answered: Json, found: string[]): void {
+  if (Array.isArray(recorded)) {
+    if (recorded.every((item) => typeof item === 'string')) {
+      const names =
+        isObject(answered) && Array.isArray(answered.items) ? answered.items.map((item) => textOf(metadataOf(item).name)) : undefined;
+      const expected = recorded.filter((name) => !name.startsWith('openshift-'));
+      if (JSON.stringify(expected) !== JSON.stringify(names))
+        found.push(`names: ${expected.join(' ')}, here ${names?.join(' ') ?? 'no list'}`);
+      return;
+    }
+    if (!somewhere(answered, (value) => agrees(recorded, value))) found.push(`nowhere: ${shown(recorded)}`);
+    return;
+  }
+  if (!isObject(recorded)) {
+    if (!agrees(recorded, answered)) found.push(`${shown(recorded)}, here ${shown(answered)}`);
+    return;
+  }
+  for (const [field, value] of Object.entries(recorded)) {
+    if (remarks.has(field) || (recorded.summarised === true && typeof value === 'number')) continue;
+    const matches = valuesOf(answered, field);
+    if (matches.some((match) => agreesInPart(value, match))) continue;
+    found.push(`${field}: ${shown(value)}, here ${matches.map(shown).slice(0, 2).join(' or ') || 'absent'}`);
+  }
+}
+
+function agreesInPart(recorded: Json, answered: Json): boolean {
+  if (Array.isArray(recorded) && recorded.every((item) => typeof item === 'string') && isObject(answered)) {
+    return recorded.every((key) => Object.hasOwn(answered, key));
+  }
+  if (typeof recorded === 'number' && isObject(answered)) return true;
+  const found: string[] = [];
+  valueDifferences(clean(recorded), clean(answered), '', found, true);
+  return found.length === 0;
+}
+
+const agrees = (recorded: Json, answered: Json): boolean => {
+  const found: string[] = [];
+  valueDifferences(clean(recorded), clean(answered), '', found);
+  return found.length === 0;
+};
+
+function somewhere(value: Json, matches: (value: Json) => boolean): boolean {
+  if (matches(value)) return true;
+  return typeof value === 'object' && value !== null && Object.values(value).some((child: Json) => somewhere(child, matches));
+}
+
+function valuesOf(value: Json, field: string): readonly Json[] {
+  if (typeof value !== 'object' || value === null) return [];
+  const own = isObject(value) && Object.hasOwn(value, field) ? [value[field] ?? null] : [];
+  return [...own, ...Object.values(value).flatMap((child: Json) => valuesOf(child, field))];
+}
+
+const maxDifferences = 6;
+
+function valueDifferences(recorded: Json, answered: Json, path: string, found: string[], inPart = false): void {
+  if (found.length >= maxDifferences || Object.is(recorded, answered)) return;
+  if (Array.isArray(recorded) && Array.isArray(answered)) {
+    if (recorded.length !== answered.length && !inPart)
+      found.push(`${path}: ${recorded.length} entries ${namesOf(recorded)}, here ${answered.length} ${namesOf(answered)}`);
+    for (const [index, item] of recorded.entries()) {
+      const other = answered[index];
+      if (other !== undefined) valueDifferences(item, other, `${path}[${index}]`, found, inPart);
+      else if (inPart) found.push(`${path}[${index}]: absent`);
+    }
+    return;
+  }
+  if (!isObject(recorded) || !isObject(answered)) {
+    found.push(`${path}: ${shown(recorded)}, here ${shown(answered)}`);
+    return;
+  }
+  const expected = asRecorded(recorded, answered);
+  for (const field of new Set([...Object.keys(recorded), ...Object.keys(expected)])) {
+    const here = `${path}.${field}`;
+    const value = recorded[field];
+    const other = expected[field];
+    if (value === undefined) {
+      if (!inPart) found.push(`${here}: absent, here ${shown(other ?? null)}`);
+    } else if (other === undefined) found.push(`${here}: ${shown(value)}, here absent`);
+    else valueDifferences(value, other, here, found, inPart);
+  }
+}
+
+/** `answered` without what the recording leaves out: who owns fields, the tail of long lists. */
+function asRecorded(recorded: JsonObject, answered: JsonObject): JsonObject {
+  let result = answered;
+  if (answered.managedFields !== undefined && recorded.managedFields === undefined) {
+    const { managedFields: _, ...rest } = result;
+    result = rest;
+  }
+  for (const [field, total] of [
+    ['items', 'itemsTotal'],
+    ['rows', 'rowsTotal'],
+  ] as const) {
+    const kept = recorded[field];
+    if (recorded[total] === undefined || !Array.isArray(kept) || !Array.isArray(result[field])) continue;
+    const names = kept.map(nameOfItem);
+    const items = (result[field] as readonly Json[]).filter((item) => names.includes(nameOfItem(item)));
+    result = { ...result, [field]: items.slice(0, kept.length), [total]: recorded[total] };
+  }
+  return result;
+}
+
+const nameOfItem = (item: Json): string => {
+  const { name } = metadataOf(isObject(item) && item.cells !== undefined ? item.object : item);
+  return typeof name === 'string' ? name : '';
+};
+
+const namesOf = (items: readonly Json[]): string =>
+  `(${items
+    .map((item) => nameOfItem(item) || (isObject(item) ? textOf(item.name) : ''))
+    .join(' ')
+    .slice(0, 120)})`;
+
+const shown = (value: Json): string => (JSON.stringify(value) ?? 'nothing').slice(0, 160);
+
+// ---------------------------------------------------------------------------------------------------------------- what may differ
+
+const isDownstream = (value: Json | undefined): boolean =>
+  isObject(value) &&
+  (textOf(metadataOf(value).name).startsWith('openshift-') ||
+    (isObject(value.configMap) && textOf(value.configMap.name).startsWith('openshift-')));
+
+const versionFields = new Set([
+  'gitVersion',
+  'gitCommit',
+  'gitTreeState',
+  'buildDate',
+  'goVersion',
+  'compiler',
+  'platform',
+  'kubeletVersion',
+  'kubeProxyVersion',
+]);
+const addressFields = new Set(['clusterIP', 'podIP', 'hostIP', 'ip', 'serverAddress', 'healthCheckNodePort', 'nodePort']);
+const addressLists = new Set(['clusterIPs']);
+/** Prose that belongs to the real server's sources. */
+const proseOwners = new Set(['columnDefinitions']);
+
+function clean(value: Json, field = '', owner: JsonObject | undefined = undefined): Json {
+  if (typeof value === 'string') return cleanString(value, field, owner);
+  if (typeof value === 'number') return addressFields.has(field) || field === 'remainingItemCount' ? `<${field}>` : value;
+  if (Array.isArray(value)) {
+    if (addressLists.has(field)) return value.map(() => '<address>');
+    const items = value.filter(
+      (item: Json) => !isDownstream(item) && !(isObject(item) && item.cells !== undefined && isDownstream(item.object)),
+    );
+    return items.map((item: Json) => (proseOwners.has(field) && isObject(item) ? clean({ ...item, description: '' }) : clean(item)));
+  }
+  if (!isObject(value)) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, child]) => [name, clean(child, name, value)]));
+}
+
+function cleanString(text: string, field: string, owner: JsonObject | undefined): Json {
+  if (field === 'resourceVersion' && text !== '') return '<revision>';
+  if (field === 'continue' && text !== '') return '<continue>';
+  if (versionFields.has(field)) return '<version>';
+  if (addressFields.has(field) && text !== 'None' && text !== '') return '<address>';
+  if (field === 'name' && owner?.generateName !== undefined) return '<generated>';
+  if (field === 'storageVersionHash') return '<hash>';
+  if (field === 'uid' && text !== '') return '<uid>';
+  return cleanText(text);
+}
+
+function cleanText(text: string): string {
+  return text
+    .replace(/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g, '<uid>')
+    .replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)/g, '<time>')
+    .replace(/kube-api-access-[a-z0-9]{5}/g, 'kube-api-access-<generated>')
+    .replace(/(current: |in record \(|resource version: )\d+/g, '$1<revision>')
+    .replace(/, application\/vnd\.kubernetes\.protobuf/g, '')
+    .replace(/hash=[0-9A-F]+/g, 'hash=<hash>')
+    .replace(/\b\d{1,3}(\.\d{1,3}){3}(:\d+)?\b/g, '<address>')
+    .replace(/-----BEGIN [A-Z ]+-----[\s\S]*-----END [A-Z ]+-----\n?/g, '<pem>')
+    .replace(/^(<invalid>|\d+[smhdy]|\d+[dhmy]\d+[smhd])( \(x\d+ over [^)]+\))?$/, '<age>');
+}

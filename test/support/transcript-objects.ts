@@ -1,0 +1,88 @@
+import { type Exchange, isObject, type Json, type JsonObject, readTranscripts } from './transcript.ts';
+
+/** The objects that the recordings tell of, and where in an answer they are. */
+
+export interface RecordedObject {
+  readonly object: JsonObject;
+  /** False for a row of a table or another reduced form, which has metadata only. */
+  readonly whole: boolean;
+}
+
+export const metadataOf = (object: Json | undefined): JsonObject =>
+  isObject(object) && isObject(object.metadata) ? object.metadata : ({} as JsonObject);
+
+export const textOf = (value: Json | undefined): string => (typeof value === 'string' ? value : '');
+
+/** Objects in `body`: itself, the items of a list, the rows of a table, the object of an event. */
+export function objectsIn(body: Json | undefined): readonly RecordedObject[] {
+  if (!isObject(body)) return [];
+  const kind = textOf(body.kind);
+  if (kind === 'Table') {
+    return (Array.isArray(body.rows) ? body.rows : []).flatMap((row: Json) =>
+      isObject(row) && isObject(row.object) ? [{ object: row.object, whole: row.object.kind !== 'PartialObjectMetadata' }] : [],
+    );
+  }
+  if (Array.isArray(body.items)) {
+    return (body.items as readonly Json[]).filter(isObject).map((item) => ({
+      object: { kind: kind.replace(/List$/, ''), apiVersion: body.apiVersion ?? '', ...item },
+      whole: !kind.startsWith('PartialObjectMetadata'),
+    }));
+  }
+  if (isObject(body.object) && typeof body.type === 'string') return objectsIn(body.object);
+  if (kind === '' || kind === 'Status' || textOf(metadataOf(body).name) === '') return [];
+  // Some answers were cut down to the fields that their request is about.
+  const whole = kind !== 'PartialObjectMetadata' && typeof metadataOf(body).uid === 'string' && textOf(body.apiVersion) !== '';
+  return [{ object: body, whole }];
+}
+
+export const objectsOf = ({ recorded }: Exchange): readonly RecordedObject[] => [
+  ...objectsIn(recorded.body),
+  ...(recorded.events ?? []).flatMap(({ ev }) => objectsIn(ev)),
+];
+
+export const revisionOf = (object: JsonObject): number => Number(metadataOf(object).resourceVersion ?? 0);
+
+const kindsWithoutStore = new Set(['Scale', 'TokenRequest', 'Eviction', 'Binding', 'DeleteOptions', 'Table']);
+
+/** Every whole object of every recording. */
+export class ObjectIndex {
+  readonly #byUid = new Map<string, JsonObject[]>();
+  readonly #byName = new Map<string, JsonObject[]>();
+
+  constructor() {
+    for (const { exchanges } of readTranscripts()) {
+      for (const exchange of exchanges) {
+        for (const { object, whole } of objectsOf(exchange)) if (whole && !kindsWithoutStore.has(textOf(object.kind))) this.#add(object);
+      }
+    }
+    for (const versions of [...this.#byUid.values(), ...this.#byName.values()]) versions.sort((a, b) => revisionOf(a) - revisionOf(b));
+  }
+
+  #add(object: JsonObject): void {
+    const { uid, resourceVersion, namespace, name } = metadataOf(object);
+    if (typeof uid !== 'string' || typeof resourceVersion !== 'string') return;
+    const key = `${textOf(object.kind)} ${textOf(namespace)}/${textOf(name)}`;
+    for (const [map, id] of [
+      [this.#byUid, uid],
+      [this.#byName, key],
+    ] as const) {
+      const versions = map.get(id);
+      if (versions === undefined) map.set(id, [object]);
+      else versions.push(object);
+    }
+  }
+
+  /** The newest version of an object up to `revision`, or else its oldest. */
+  find({ uid, kind, namespace, name, revision }: ObjectQuery): JsonObject | undefined {
+    const versions = (uid === undefined ? undefined : this.#byUid.get(uid)) ?? this.#byName.get(`${kind} ${namespace ?? ''}/${name}`) ?? [];
+    return versions.findLast((version) => revisionOf(version) <= revision) ?? versions[0];
+  }
+}
+
+interface ObjectQuery {
+  readonly uid: string | undefined;
+  readonly kind: string;
+  readonly namespace: string | undefined;
+  readonly name: string;
+  readonly revision: number;
+}

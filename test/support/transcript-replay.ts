@@ -1,0 +1,207 @@
+import type { IncomingMessage } from 'node:http';
+import { request as httpsRequest } from 'node:https';
+import { namespaces } from '../../src/api/core/v1/namespace.ts';
+import { openMemoryStorage } from '../../src/storage/memory/storage.ts';
+import { admin } from './api.ts';
+import { adminToken, startTestApiServer, type TestApiServer } from './api-server.ts';
+import { type Exchange, isObject, type Json, type Transcript } from './transcript.ts';
+import { type Answer, differencesOf } from './transcript-comparison.ts';
+import { metadataOf, type ObjectIndex, objectsIn, textOf } from './transcript-objects.ts';
+import { Translation } from './transcript-translation.ts';
+import { kindOf, targetOf, World } from './transcript-world.ts';
+import { until } from './until.ts';
+
+export interface Outcome {
+  readonly transcript: Transcript;
+  readonly exchange: Exchange;
+  /** Empty when the answers agree. */
+  readonly differences: readonly string[];
+}
+
+const requestTimeoutMs = 15_000;
+const eventTimeoutMs = 2_000;
+
+/** Sends a conversation to a server of its own, one request after the other, and compares the answers. */
+export async function replayTranscript(transcript: Transcript, index: ObjectIndex): Promise<readonly Outcome[]> {
+  const storage = await openMemoryStorage();
+  const cluster = await startTestApiServer({ storage });
+  const translation = new Translation(() => storage.currentRevision);
+  const request = { user: admin, userAgent: 'transcripts' };
+  const settle = async (revision: number): Promise<void> => {
+    await cluster.api.service.list(request, namespaces, {
+      resourceVersion: String(revision),
+      resourceVersionMatch: 'NotOlderThan',
+      limit: 1,
+    });
+  };
+  const world = new World({ storage, index, translation, settle });
+  const watches: { readonly exchange: Exchange; readonly position: number; readonly watch: OpenWatch }[] = [];
+  const outcomes = new Map<number, Outcome>();
+  try {
+    for (const [position, exchange] of transcript.exchanges.entries()) {
+      if (exchange.apart !== undefined) continue;
+      let differences: readonly string[];
+      try {
+        if (exchange.recorded.events !== undefined && exchange.recorded.status === 200) {
+          watches.push({ exchange, position, watch: await replayWatch(cluster, world, translation, transcript, position) });
+          continue;
+        }
+        await world.prepare(exchange);
+        const answer = await send(cluster, translation, exchange);
+        differences = differencesOf(exchange.recorded, answer);
+        if (answer.status === exchange.recorded.status) translation.learn(exchange.recorded.body, jsonOf(answer.text));
+      } catch (err) {
+        differences = [`replay: ${(err as Error).message}`];
+      }
+      outcomes.set(position, { transcript, exchange, differences });
+    }
+    for (const { exchange, position, watch } of watches) {
+      const differences = differencesOf(exchange.recorded, await watch.finish());
+      outcomes.set(position, { transcript, exchange, differences });
+    }
+  } finally {
+    for (const { watch } of watches) watch.close();
+    await cluster.stop();
+  }
+  return [...outcomes].sort(([a], [b]) => a - b).map(([, outcome]) => outcome);
+}
+
+interface OpenWatch {
+  /** Waits for as many events as were recorded, and ends. */
+  finish(): Promise<Answer>;
+  close(): void;
+}
+
+async function replayWatch(
+  cluster: TestApiServer,
+  world: World,
+  translation: Translation,
+  { exchanges }: Transcript,
+  position: number,
+): Promise<OpenWatch> {
+  const exchange = exchanges[position] as Exchange;
+  const target = targetOf(exchange.path);
+  const kind = target === undefined ? undefined : kindOf(target);
+  const events = (exchange.recorded.events ?? []).map(({ ev }) => ev).filter(isObject);
+  const query = new URLSearchParams(exchange.path.split('?')[1] ?? '');
+  const { caused, deleted } = broughtAboutBy(exchanges.slice(position + 1));
+  // A watch without a version begins with what is there.
+  const fromState = ['', '0', null].includes(query.get('resourceVersion'));
+  const initial = fromState ? events.findIndex(({ type }) => type !== 'ADDED') : 0;
+  const later = events.splice(initial === -1 ? events.length : initial);
+  const isOthers = ({ type, object }: (typeof events)[number]): boolean => {
+    const [found] = objectsIn(object);
+    if (found === undefined || (type !== 'ADDED' && type !== 'MODIFIED' && type !== 'DELETED')) return false;
+    const { resourceVersion, uid, name } = metadataOf(found.object);
+    if (textOf(name).startsWith('openshift-') || translation.knows(found.object) || caused.has(textOf(resourceVersion))) return false;
+    return !(type === 'DELETED' && deleted.has(textOf(uid)));
+  };
+  const play = async (list: typeof events): Promise<void> => {
+    for (const event of list) {
+      const [found] = objectsIn(event.object);
+      if (kind !== undefined && found !== undefined && isOthers(event)) await world.play(textOf(event.type), found, kind);
+    }
+  };
+  await world.prepare({ ...exchange, method: 'WATCH' });
+  await play(events);
+  const watch = await openWatch(cluster, translation, exchange);
+  await play(later);
+  return watch;
+}
+
+/** Versions that the following requests make, and objects that they delete. */
+function broughtAboutBy(exchanges: readonly Exchange[]): { readonly caused: ReadonlySet<string>; readonly deleted: ReadonlySet<string> } {
+  const caused = new Set<string>();
+  const deleted = new Set<string>();
+  for (const { method, recorded } of exchanges) {
+    if (method === 'GET' || recorded.status >= 300) continue;
+    const { body } = recorded;
+    for (const { object } of objectsIn(body)) {
+      caused.add(textOf(metadataOf(object).resourceVersion));
+      if (method === 'DELETE') deleted.add(textOf(metadataOf(object).uid));
+    }
+    if (method === 'DELETE' && isObject(body) && isObject(body.details)) deleted.add(textOf(body.details.uid));
+  }
+  return { caused, deleted };
+}
+
+async function openWatch(cluster: TestApiServer, translation: Translation, exchange: Exchange): Promise<OpenWatch> {
+  const { request, response } = await open(cluster, translation, exchange);
+  const events: Json[] = [];
+  let rest = '';
+  let ended = false;
+  response.setEncoding('utf8');
+  response.on('data', (chunk: string) => {
+    const lines = (rest + chunk).split('\n');
+    rest = lines.pop() ?? '';
+    for (const line of lines) events.push(jsonOf(line) ?? line);
+  });
+  response.on('close', () => {
+    ended = true;
+  });
+  response.on('error', () => undefined);
+  const { events: expected = [] } = exchange.recorded;
+  const seconds = Number(new URLSearchParams(exchange.path.split('?')[1] ?? '').get('timeoutSeconds') ?? 0);
+  const endsItself = seconds > 0 && seconds < 10;
+  return {
+    async finish() {
+      const timeoutMs = endsItself ? seconds * 1_000 + eventTimeoutMs : eventTimeoutMs;
+      const done = () => ended || (!endsItself && events.length >= expected.length);
+      await until(done, { timeoutMs, intervalMs: 10, what: 'events' }).catch(() => undefined);
+      request.destroy();
+      return { status: response.statusCode ?? 0, headers: response.headers as Answer['headers'], text: '', events };
+    },
+    close: () => request.destroy(),
+  };
+}
+
+async function send(cluster: TestApiServer, translation: Translation, exchange: Exchange): Promise<Answer> {
+  const { response } = await open(cluster, translation, exchange);
+  let text = '';
+  response.setEncoding('utf8');
+  for await (const chunk of response) text += chunk as string;
+  return { status: response.statusCode ?? 0, headers: response.headers as Answer['headers'], text };
+}
+
+async function open(cluster: TestApiServer, translation: Translation, exchange: Exchange) {
+  const { hostname, port } = new URL(cluster.server.url);
+  const { method, body } = exchange;
+  const bytes = typeof body === 'string' ? Buffer.from(translation.body(body)) : body;
+  const request = httpsRequest({
+    hostname,
+    port,
+    path: translation.path(exchange.path),
+    method,
+    ca: cluster.pki.caCertificate,
+    agent: false,
+    headers: { ...headersOf(cluster, exchange), ...(bytes === undefined ? {} : { 'content-length': bytes.length }) },
+    signal: AbortSignal.timeout(requestTimeoutMs),
+  });
+  const response = await new Promise<IncomingMessage>((resolve, reject) => {
+    request.once('response', resolve);
+    request.once('error', reject);
+    request.end(bytes);
+  });
+  request.on('error', () => undefined);
+  return { request, response };
+}
+
+function headersOf(cluster: TestApiServer, { headers, body, recorded }: Exchange): Record<string, string> {
+  const { user, authorization, connection: _, upgrade: __, ...given } = headers;
+  const sent = Object.fromEntries(Object.entries(given).filter((entry): entry is [string, string] => entry[1] !== null));
+  if (body !== undefined && given['content-type'] === undefined) sent['content-type'] = 'application/json';
+  // The recordings hold no credentials: which ones were sent is seen by the answer.
+  if (recorded.status === 401) sent.authorization = 'Bearer nobody';
+  else if (authorization !== null) sent.authorization = `Bearer ${user === 'alice' ? cluster.aliceToken : adminToken}`;
+  const account = /User "(system:serviceaccount:[^"]+)"/.exec(JSON.stringify(recorded.body ?? ''))?.[1];
+  if (recorded.status === 403 && account !== undefined && given['impersonate-user'] === undefined) sent['impersonate-user'] = account;
+  return sent;
+}
+
+function jsonOf(text: string): Json | undefined {
+  try {
+    return JSON.parse(text) as Json;
+  } catch {
+    return undefined;
+  }
+}

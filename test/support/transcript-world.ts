@@ -1,0 +1,307 @@
+import { builtInKinds } from '../../src/api/kinds.ts';
+import { parseTarget, type ResourceTarget } from '../../src/apiserver/http/request-target.ts';
+import { storeKeyOf } from '../../src/apiserver/registry/keys.ts';
+import type { KindDefinition } from '../../src/machinery/kind.ts';
+import type { KubeObject } from '../../src/machinery/object.ts';
+import type { Storage } from '../../src/storage/storage.ts';
+import { type Exchange, isObject, type Json, type JsonObject } from './transcript.ts';
+import { metadataOf, type ObjectIndex, objectsIn, type RecordedObject, revisionOf, textOf } from './transcript-objects.ts';
+import type { Translation } from './transcript-translation.ts';
+
+interface WorldOptions {
+  readonly storage: Storage;
+  readonly index: ObjectIndex;
+  readonly translation: Translation;
+  /** Waits until the server has seen a write of another one. */
+  settle(revision: number): Promise<void>;
+}
+
+/**
+ * Everyone else of the recorded cluster: who made what an exchange finds, and who changed it between two exchanges. It writes to the
+ * store as another API server would, and only what the recordings show; what the replayed requests themselves bring about is left alone.
+ */
+export class World {
+  readonly #storage: Storage;
+  readonly #index: ObjectIndex;
+  readonly #translation: Translation;
+  readonly #settle: (revision: number) => Promise<void>;
+  /** Newest revision of the recording that was met; later ones have not happened yet. */
+  #recordedRevision = 0;
+
+  constructor({ storage, index, translation, settle }: WorldOptions) {
+    this.#storage = storage;
+    this.#index = index;
+    this.#translation = translation;
+    this.#settle = settle;
+  }
+
+  /** Before a request: the store is as it was when the recorded server got it. */
+  async prepare(exchange: Exchange): Promise<void> {
+    const before = this.#storage.currentRevision;
+    await this.#prepare(exchange);
+    if (this.#storage.currentRevision !== before) await this.#settle(this.#storage.currentRevision);
+  }
+
+  async #prepare(exchange: Exchange): Promise<void> {
+    const { method, recorded, path } = exchange;
+    const target = targetOf(path);
+    if (target === undefined || recorded.status === 401 || recorded.status === 403) return;
+    const kind = kindOf(target);
+    if (kind === undefined) return;
+    if (target.namespace !== undefined) await this.#needNamespace(target, recorded.status);
+    const found = objectsIn(recorded.body);
+    const own = found.length === 1 && isOfKind(found[0]?.object, kind) ? found[0] : undefined;
+    if (target.name !== undefined) await this.#prepareNamed(kind, target, exchange, own);
+    else if (method === 'POST') await this.#prepareCreation(kind, target, exchange);
+    else if (recorded.status < 300 && isCollection(recorded.body)) await this.#prepareCollection(kind, target, exchange, found);
+    this.#note(found);
+  }
+
+  /** Something that others did while the client watched. */
+  async play(type: string, { object, whole }: RecordedObject, kind: KindDefinition): Promise<void> {
+    this.#note([{ object, whole }]);
+    if (type === 'DELETED') await this.#remove(kind, metadataOf(object));
+    else await this.put(kind, { object, whole });
+  }
+
+  /** Stores a recorded object as it is, unless it is known to be there in this version. */
+  async put(kind: KindDefinition, { object, whole }: RecordedObject): Promise<void> {
+    const { uid, name, namespace } = metadataOf(object);
+    if (textOf(name) === '' || this.#translation.knows(object)) return;
+    const full = whole ? object : this.#completed(kind, object);
+    const ours = this.#translation.object(full);
+    const key = keyIn(kind, textOf(namespace), this.#translation.text(textOf(name)));
+    const revision = await this.#write(kind, key, ours);
+    this.#translation.learnVersion(object, revision);
+    this.#translation.learnUid(textOf(uid), textOf(metadataOf(ours).uid));
+  }
+
+  /** A row says who an object is; what it is, another recording may tell. */
+  #completed(kind: KindDefinition, object: JsonObject): JsonObject {
+    const { uid, namespace, name } = metadataOf(object);
+    const revision = revisionOf(object);
+    const known = this.#index.find({ uid: textOf(uid), kind: kind.kind, namespace: textOf(namespace), name: textOf(name), revision });
+    if (known === undefined) return { ...object, kind: kind.kind, apiVersion: apiVersionOf(kind) };
+    return { ...known, metadata: { ...metadataOf(known), ...metadataOf(object) } };
+  }
+
+  async #prepareNamed(
+    kind: KindDefinition,
+    target: ResourceTarget,
+    { method, recorded }: Exchange,
+    own: RecordedObject | undefined,
+  ): Promise<void> {
+    const { status, body } = recorded;
+    const name = target.name ?? '';
+    const namespace = kind.namespaced ? target.namespace : undefined;
+    const saysMissing = status === 404 && isObject(body) && isObject(body.details) && body.details.name === name;
+    if (saysMissing && method !== 'POST') {
+      await this.#remove(kind, { name, namespace: namespace ?? '' });
+      return;
+    }
+    if (status === 404) return;
+    if (method === 'GET' && own !== undefined && (target.subresource === undefined || target.subresource === 'status')) {
+      if (own.whole) await this.put(kind, own);
+      return;
+    }
+    // A request that changes something shows what came of it. What was there before is told by other recordings, or it is taken to be the same.
+    if (status === 201 && method === 'PATCH') {
+      await this.#remove(kind, { name, namespace: namespace ?? '' });
+      return;
+    }
+    if (await this.#has(kind, namespace, name)) {
+      if (own?.whole === true && (target.subresource === undefined || method === 'DELETE')) await this.#playControllers(kind, own.object);
+      return;
+    }
+    const details = isObject(body) && isObject(body.details) ? body.details : {};
+    const uid = textOf(metadataOf(body).uid) || textOf(details.uid) || undefined;
+    const revision =
+      own === undefined || revisionOf(own.object) === 0 ? this.#recordedRevision || Number.MAX_SAFE_INTEGER : revisionOf(own.object) - 1;
+    const known = this.#index.find({ uid, kind: kind.kind, namespace, name, revision });
+    const object = known ?? (own?.whole === true ? own.object : minimal(kind, namespace, name, uid));
+    await this.put(kind, { object: beforeDeletion(object, body), whole: true });
+  }
+
+  /** What controllers, the scheduler and agents wrote since: the parts of an object that a request to change it does not reach. */
+  async #playControllers(kind: KindDefinition, after: JsonObject): Promise<void> {
+    const { name, namespace, annotations } = metadataOf(after);
+    const key = keyIn(kind, textOf(namespace), this.#translation.text(textOf(name)));
+    const entry = await this.#storage.get(storeKeyOf(stored(kind), key));
+    if (entry === undefined || kind.storedAs !== undefined) return;
+    const before = JSON.parse(entry.text) as JsonObject;
+    const theirs = this.#translation.object(after);
+    const { status: _, ...rest } = before;
+    const { nodeName } = isObject(theirs.spec) ? theirs.spec : {};
+    const revision = isObject(annotations) ? annotations['deployment.kubernetes.io/revision'] : undefined;
+    const metadata = metadataOf(before);
+    const now = {
+      ...rest,
+      metadata:
+        revision === undefined
+          ? metadata
+          : {
+              ...metadata,
+              annotations: {
+                ...(isObject(metadata.annotations) ? metadata.annotations : {}),
+                'deployment.kubernetes.io/revision': revision,
+              },
+            },
+      ...(isObject(before.spec) && nodeName !== undefined ? { spec: { ...before.spec, nodeName } } : {}),
+      ...(kind.subresources.some((subresource) => subresource.name === 'status') && theirs.status !== undefined
+        ? { status: theirs.status }
+        : {}),
+    };
+    if (JSON.stringify(now) !== JSON.stringify(before)) await this.#write(kind, key, now);
+  }
+
+  async #prepareCreation(kind: KindDefinition, target: ResourceTarget, { recorded, body }: Exchange): Promise<void> {
+    const { status, body: answer } = recorded;
+    const details = isObject(answer) && isObject(answer.details) ? answer.details : {};
+    const namespace = kind.namespaced ? target.namespace : undefined;
+    if (status === 409 && typeof details.name === 'string') {
+      const { name } = details;
+      if (await this.#has(kind, namespace, name)) return;
+      const revision = this.#recordedRevision || Number.MAX_SAFE_INTEGER;
+      const known = this.#index.find({ uid: undefined, kind: kind.kind, namespace, name, revision });
+      await this.put(kind, { object: known ?? minimal(kind, namespace, name, undefined), whole: true });
+    }
+    if (status === 201) await this.#remove(kind, { name: textOf(metadataOf(answer).name), namespace: namespace ?? '' });
+    if (typeof body === 'string' && kind.kind === 'Pod' && namespace !== undefined) await this.#needServiceAccount(namespace);
+  }
+
+  async #prepareCollection(
+    kind: KindDefinition,
+    target: ResourceTarget,
+    { method, path, recorded: { body } }: Exchange,
+    found: readonly RecordedObject[],
+  ): Promise<void> {
+    const names = new Set<string>();
+    for (const { object, whole } of found) {
+      const { name, namespace } = metadataOf(object);
+      names.add(keyIn(kind, textOf(namespace), this.#translation.text(textOf(name))));
+      if (!textOf(name).startsWith('openshift-')) await this.put(kind, { object, whole });
+    }
+    // Of a list that is whole, what it does not show is not there.
+    const isWhole = isObject(body) && body.itemsTotal === undefined && body.rowsTotal === undefined && !isPage(body);
+    if (!isWhole || method !== 'GET' || /[?&](labelSelector|fieldSelector|continue)=/.test(path)) return;
+    const prefix = storeKeyOf(stored(kind), kind.namespaced && target.namespace !== undefined ? `${target.namespace}/` : '');
+    const { entries } = await this.#storage.range({ prefix });
+    for (const { key, revision } of entries) {
+      const name = key.slice(storeKeyOf(stored(kind), '').length);
+      if (!names.has(name)) await this.#storage.delete(key, revision);
+    }
+  }
+
+  async #needNamespace({ namespace = '' }: ResourceTarget, status: number): Promise<void> {
+    const kind = builtInKinds.find((candidate) => candidate.kind === 'Namespace');
+    // Lists of a namespace that does not exist are answered, too.
+    if (kind === undefined || status === 404 || namespace === 'nowhere' || (await this.#has(kind, undefined, namespace))) return;
+    const revision = this.#recordedRevision || Number.MAX_SAFE_INTEGER;
+    const known = this.#index.find({ uid: undefined, kind: 'Namespace', namespace: undefined, name: namespace, revision });
+    await this.put(kind, { object: withoutDeletion(known ?? minimal(kind, undefined, namespace, undefined)), whole: true });
+    await this.#needServiceAccount(namespace);
+  }
+
+  async #needServiceAccount(namespace: string): Promise<void> {
+    const kind = builtInKinds.find((candidate) => candidate.kind === 'ServiceAccount');
+    if (kind === undefined || (await this.#has(kind, namespace, 'default'))) return;
+    const known = this.#index.find({
+      uid: undefined,
+      kind: 'ServiceAccount',
+      namespace,
+      name: 'default',
+      revision: this.#recordedRevision || Number.MAX_SAFE_INTEGER,
+    });
+    await this.put(kind, { object: known ?? minimal(kind, namespace, 'default', undefined), whole: true });
+  }
+
+  async #has(kind: KindDefinition, namespace: string | undefined, name: string): Promise<boolean> {
+    return (await this.#storage.get(storeKeyOf(stored(kind), keyIn(kind, namespace ?? '', this.#translation.text(name))))) !== undefined;
+  }
+
+  async #remove(kind: KindDefinition, metadata: JsonObject): Promise<void> {
+    const key = storeKeyOf(stored(kind), keyIn(kind, textOf(metadata.namespace), this.#translation.text(textOf(metadata.name))));
+    const entry = await this.#storage.get(key);
+    if (entry !== undefined) await this.#storage.delete(key, entry.revision);
+  }
+
+  async #write(kind: KindDefinition, key: string, object: JsonObject): Promise<number> {
+    const { resourceVersion: _, ...metadata } = metadataOf(object);
+    const given = { ...object, metadata } as unknown as KubeObject;
+    const { kind: storedKind, apiVersion: storedVersion, metadata: storedMetadata, ...fields } = kind.storedAs?.toStored(given) ?? given;
+    const text = JSON.stringify({ kind: storedKind, apiVersion: storedVersion, metadata: storedMetadata, ...fields });
+    const storeKey = storeKeyOf(stored(kind), key);
+    const entry = await this.#storage.get(storeKey);
+    const result =
+      entry === undefined ? await this.#storage.create(storeKey, { text }) : await this.#storage.update(storeKey, { text }, entry.revision);
+    if (!result.ok) throw new Error(`another writer of ${storeKey}`);
+    return result.revision;
+  }
+
+  #note(found: readonly RecordedObject[]): void {
+    for (const { object } of found) this.#recordedRevision = Math.max(this.#recordedRevision, revisionOf(object));
+  }
+}
+
+const stored = (kind: KindDefinition): KindDefinition => kind.storedAs?.kind ?? kind;
+
+const apiVersionOf = ({ group, version }: KindDefinition): string => (group === '' ? version : `${group}/${version}`);
+
+const keyIn = (kind: KindDefinition, namespace: string, name: string): string => (kind.namespaced ? `${namespace}/${name}` : name);
+
+const isOfKind = (object: JsonObject | undefined, kind: KindDefinition): boolean =>
+  object !== undefined && (object.kind === kind.kind || object.kind === 'PartialObjectMetadata');
+
+const isCollection = (body: Json | undefined): boolean =>
+  isObject(body) &&
+  (Array.isArray(body.items) || Array.isArray(body.rows)) &&
+  !objectsIn(body).some(({ object }) => textOf(metadataOf(object).name) === '');
+
+/** Whether a limit kept objects out of it. */
+const isPage = (body: JsonObject): boolean => metadataOf(body).continue !== undefined;
+
+function minimal(kind: KindDefinition, namespace: string | undefined, name: string, uid: string | undefined): JsonObject {
+  const scope: Record<string, Json> = namespace === undefined ? {} : { namespace };
+  const id = uid ?? `00000000-0000-4000-8000-${(name.length + name.charCodeAt(0)).toString(16).padStart(12, '0')}`;
+  const metadata = { name, ...scope, uid: id, creationTimestamp: '2026-11-24T06:00:00Z' };
+  return { kind: kind.kind, apiVersion: apiVersionOf(kind), metadata, ...minimalFields[kind.kind] };
+}
+
+const template = { metadata: { labels: { app: 'x' } }, spec: { containers: [{ name: 'c', image: 'wire.local/box:1' }] } };
+const workload = { spec: { replicas: 1, selector: { matchLabels: { app: 'x' } }, template }, status: {} };
+
+/** What the code of a kind relies on. */
+const minimalFields: Readonly<Record<string, JsonObject>> = {
+  Namespace: { spec: { finalizers: ['kubernetes'] }, status: { phase: 'Active' } },
+  Pod: { spec: template.spec, status: { phase: 'Pending' } },
+  Service: { spec: { type: 'ClusterIP', clusterIP: 'None', clusterIPs: ['None'], ports: [{ port: 80, protocol: 'TCP', targetPort: 80 }] } },
+  Deployment: workload,
+  ReplicaSet: workload,
+  StatefulSet: workload,
+  DaemonSet: workload,
+  ReplicationController: workload,
+  Job: { spec: { template }, status: {} },
+  Node: { spec: {}, status: {} },
+};
+
+/** The object as its deletion found it: one that takes time was on a node. */
+function beforeDeletion(object: JsonObject, answer: Json | undefined): JsonObject {
+  const { deletionGracePeriodSeconds: seconds } = metadataOf(answer);
+  const plain = withoutDeletion(object);
+  if (object.kind !== 'Pod' || typeof seconds !== 'number' || seconds === 0) return plain;
+  return { ...plain, spec: { ...(isObject(plain.spec) ? plain.spec : {}), nodeName: 'node', terminationGracePeriodSeconds: seconds } };
+}
+
+function withoutDeletion(object: JsonObject): JsonObject {
+  const { deletionTimestamp: _, deletionGracePeriodSeconds: __, ...metadata } = metadataOf(object);
+  return { ...object, metadata };
+}
+
+export function targetOf(path: string): ResourceTarget | undefined {
+  const target = parseTarget(path.split('?', 1)[0] ?? '');
+  return target.type === 'resource' ? target : undefined;
+}
+
+export function kindOf({ group, version, resource }: ResourceTarget): KindDefinition | undefined {
+  return builtInKinds.find((kind) => kind.group === group && kind.version === version && kind.resource === resource);
+}

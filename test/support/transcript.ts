@@ -1,0 +1,158 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+
+/**
+ * The recorded conversations of real clients with a real API server, read into one form. They are facts that may be absent.
+ *
+ * Some bodies are not in the recordings: those that hold credentials, those that are too large to keep, and texts that parsing changed
+ * (duplicate keys). Where the answer tells what was sent, the body is made from it; where it does not, the exchange is `withheld`.
+ */
+
+const folder = '../shared/reference/wire';
+
+export const hasTranscripts = existsSync(folder);
+
+export type Json = null | boolean | number | string | readonly Json[] | JsonObject;
+export interface JsonObject {
+  readonly [key: string]: Json;
+}
+
+export const isObject = (value: unknown): value is JsonObject => typeof value === 'object' && value !== null && !Array.isArray(value);
+
+export interface WatchEvent {
+  readonly ev: Json;
+}
+
+export interface RecordedAnswer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body?: Json | undefined;
+  /** Of a watch: what was sent until one side ended it. */
+  readonly events?: readonly WatchEvent[] | undefined;
+}
+
+/** Why an exchange is not compared with the rest: it needs a node that runs containers, or its request is not in the recording. */
+export type Apart = 'containers' | 'withheld';
+
+export interface Exchange {
+  /** Line of the file, from 1. */
+  readonly line: number;
+  readonly title: string;
+  readonly method: string;
+  /** With the query. */
+  readonly path: string;
+  /** As recorded; `user` and `authorization` are credentials that the replay has to find. */
+  readonly headers: Readonly<Record<string, string | null>>;
+  readonly body: string | Buffer | undefined;
+  readonly recorded: RecordedAnswer;
+  readonly apart: Apart | undefined;
+}
+
+export interface Transcript {
+  /** `api/errors` */
+  readonly name: string;
+  /** The row of the score it counts for: the file of api/, the number of kubectl/, the folder of the rest. */
+  readonly area: string;
+  readonly exchanges: readonly Exchange[];
+}
+
+/** Every conversation, in the order in which the files were recorded. */
+export function readTranscripts(): readonly Transcript[] {
+  if (!hasTranscripts) return [];
+  return ['api', 'kubectl', 'helm', 'client-node'].flatMap((part) =>
+    readdirSync(`${folder}/${part}`)
+      .filter((file) => file.endsWith('.jsonl'))
+      .sort()
+      .map((file) => readTranscript(part, file.replace(/\.jsonl$/, ''))),
+  );
+}
+
+function readTranscript(part: string, file: string): Transcript {
+  const name = `${part}/${file}`;
+  const lines = readFileSync(`${folder}/${name}.jsonl`, 'utf8').trim().split('\n');
+  const exchanges = lines.flatMap((text, index) => {
+    const exchange = exchangeOf(JSON.parse(text) as JsonObject, index + 1);
+    return exchange === undefined ? [] : [{ ...exchange, apart: apartOf(name, exchange) }];
+  });
+  return { name, area: areaOf(part, file), exchanges };
+}
+
+const areaOf = (part: string, file: string): string =>
+  part === 'api' ? `api/${file}` : part === 'kubectl' ? `kubectl ${/^\d+/.exec(file)?.[0] ?? 'protobuf'}` : part;
+
+/** Undefined for notes and for the command that the following requests belong to. */
+function exchangeOf(line: JsonObject, number: number): Exchange | undefined {
+  if (typeof line.bodyBase64 === 'string') return protobufExchangeOf(line, number);
+  const { req, watch, res } = line;
+  if (!isObject(res)) return undefined;
+  const title = typeof line.title === 'string' ? line.title : '';
+  const answer = {
+    ...(res as unknown as RecordedAnswer),
+    ...(Array.isArray(line.events) ? { events: line.events } : {}),
+  } as RecordedAnswer;
+  if (isObject(watch)) {
+    const headers = typeof watch.accept === 'string' ? { accept: watch.accept } : {};
+    return { line: number, title, method: 'GET', path: String(watch.path), headers, body: undefined, recorded: answer, apart: undefined };
+  }
+  if (!isObject(req)) return undefined;
+  const query = typeof req.query === 'string' && req.query !== '' ? `?${req.query}` : '';
+  const method = String(req.method);
+  const path = `${String(req.path)}${query}`;
+  const headers = (req.headers ?? {}) as Readonly<Record<string, string | null>>;
+  const body = bodyOf(method, req.body, answer);
+  const apart = body === undefined && isWithheld(req.body) ? ('withheld' as const) : undefined;
+  return { line: number, title, method, path, headers, body, recorded: answer, apart };
+}
+
+function protobufExchangeOf(line: JsonObject, number: number): Exchange {
+  const { method, path, query, contentType, bodyBase64, status, jsonAnswer } = line as Readonly<Record<string, string>>;
+  return {
+    line: number,
+    title: 'protobuf body',
+    method: method ?? '',
+    path: query === undefined ? (path ?? '') : `${path}?${query}`,
+    headers: { accept: 'application/json', 'content-type': contentType ?? '' },
+    body: Buffer.from(bodyBase64 ?? '', 'base64'),
+    recorded: { status: Number(status), headers: { 'content-type': 'application/json' }, body: (jsonAnswer as unknown as Json) ?? null },
+    apart: undefined,
+  };
+}
+
+/** Kept out of the recordings because of what it holds. */
+const isWithheld = (body: Json | undefined): boolean => isObject(body) && body.binaryBytes !== undefined;
+
+const duplicateKeys = '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"fv"},"data":{"a":"1","a":"2"},"data":{"b":"1"}}';
+
+function bodyOf(method: string, body: Json | undefined, { status, body: answer }: RecordedAnswer): string | Buffer | undefined {
+  if (isObject(body) && typeof body.base64 === 'string') return Buffer.from(body.base64, 'base64');
+  if (isWithheld(body)) return undefined;
+  if (isObject(body)) {
+    const { data, metadata } = body;
+    // Parsing took the first of two `data`; the answer has both.
+    if (isObject(data) && data.b === '1' && Object.keys(data).length === 1 && isObject(metadata) && metadata.name === 'fv')
+      return duplicateKeys;
+  }
+  if (typeof body === 'string') return body;
+  if (body !== undefined) return JSON.stringify(body);
+  if (method !== 'POST' || !isObject(answer)) return undefined;
+  const { kind, apiVersion, metadata, code, details } = answer;
+  if (status === 413) return JSON.stringify({ metadata: { name: 'big' }, data: { a: 'x'.repeat(3 * 1024 * 1024) } });
+  if (code === 422 && isObject(details) && details.name === 'big')
+    return JSON.stringify({ metadata: { name: 'big' }, data: { a: 'x'.repeat(1_100_000) } });
+  if (status !== 201 || kind === 'Status' || !isObject(metadata)) return undefined;
+  // What was created, without what only a server sets.
+  const { status: _, metadata: __, ...rest } = answer;
+  const { name, namespace, labels, annotations } = metadata;
+  return JSON.stringify({ ...rest, kind, apiVersion, metadata: { name, namespace, labels, annotations } });
+}
+
+const containerFiles = /^(client-node\/(exec|log)$|kubectl\/(02-run|09-))/;
+const streams = /\/(exec|attach|portforward)$/;
+
+function apartOf(name: string, { apart, path, recorded }: Exchange): Apart | undefined {
+  if (apart !== undefined) return apart;
+  const [target = ''] = path.split('?', 1);
+  // Refusals before the stream begins need no node.
+  if (recorded.status === 101 || (recorded.status < 400 && streams.test(target))) return 'containers';
+  if (containerFiles.test(name) && recorded.status < 400 && target.endsWith('/log')) return 'containers';
+  return undefined;
+}
