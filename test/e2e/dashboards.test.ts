@@ -120,6 +120,7 @@ describe.skipIf(!hasPrometheus)('dashboards on a running cluster (needs /usr/bin
     await work.commit('storefront: an image that cannot be had', { 'apps/storefront/deployment.yaml': badImage });
     await work.git('push', '--quiet');
     await becomes('midship-overview', 'Degraded', (value) => value === 1);
+    await fires('AppDegraded', 'app="storefront"');
     await work.git('revert', '--no-edit', 'HEAD');
     await work.git('push', '--quiet');
     await becomes('midship-overview', 'Degraded', (value) => value === 0);
@@ -135,9 +136,13 @@ describe.skipIf(!hasPrometheus)('dashboards on a running cluster (needs /usr/bin
     // The node controller waits for 40 s before it gives a node up.
     await becomes('midship-overview', 'Nodes ready', (value) => value === ready, 90_000);
     await becomes('midship-nodes', 'Not ready', (value) => value === 1);
-    const alert = 'ALERTS{alertname="NodeNotReady",alertstate="pending",node="sim-lost"}';
-    await until(async () => (await prometheus.query(alert)).length === 1, { what: 'the alert waits for its five minutes' });
+    await fires('NodeNotReady', 'node="sim-lost"');
   });
+
+  const fires = (alert: string, labels: string): Promise<true> =>
+    until(async () => (await prometheus.query(`ALERTS{alertname="${alert}",alertstate="firing",${labels}}`)).length === 1 || undefined, {
+      what: `${alert} fires`,
+    });
 
   const counter = async (selector: string): Promise<number> => (await prometheus.query(`sum(${selector})`))[0]?.value ?? 0;
 
@@ -162,6 +167,19 @@ describe.skipIf(!hasPrometheus)('dashboards on a running cluster (needs /usr/bin
       for (const { expr } of annotations.list) await prometheus.queryRange(fillIn(expr));
     }
   });
+
+  it.each(['', '/apiserver', '/scheduler', '/controller-manager', '/state', '/gitops'])(
+    'stand on well-formed metrics: /metrics%s',
+    async (path) => {
+      const text = await (await fetch(`${cluster.endpoints.http}/metrics${path}`)).text();
+      const files = await temporaryDirectory('metrics');
+      await writeFile(join(files, 'text'), text);
+      const { stdout, stderr } = await run('sh', ['-c', 'promtool check metrics < text'], process.env, files);
+      // Names that the metrics library chose for its gauges.
+      const complaints = (stdout + stderr).split('\n').filter((line) => line !== '' && !/^nodejs_active_\w+_total non-counter/.test(line));
+      expect(complaints).toEqual([]);
+    },
+  );
 
   it('have alerts that Prometheus evaluates without an error', async () => {
     const rules = await prometheus.rules();
