@@ -1,5 +1,7 @@
 import { resolve } from 'node:path';
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { isDuration } from '../api/flux.ts';
+import { type AppCommand, getApps, getSources, resumeApp, suspendApp, syncApp, waitForApp } from './apps.ts';
 import { type Configuration, defaultDataDirectory } from './configuration.ts';
 import { down } from './down.ts';
 import { Failure } from './failure.ts';
@@ -115,6 +117,43 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
     },
   );
 
+  const appCommand = (flags: { readonly dataDir: string }): AppCommand => ({
+    dataDirectory: resolve(flags.dataDir),
+    output: context.stdout,
+    version: context.version,
+  });
+  const timeoutOption = (): Option => new Option('--timeout <duration>', 'how long to wait').argParser(parseTimeout).default('2m');
+  withDataDirectory(program.command('get').description('list apps or sources'))
+    .addArgument(new Argument('<what>').choices(['apps', 'sources']))
+    .action(async (what: string, flags: { readonly dataDir: string }) => {
+      exitCode = await (what === 'apps' ? getApps : getSources)(appCommand(flags));
+    });
+  withDataDirectory(program.command('sync').description('look at the repository and put an app in force now'))
+    .argument('<app>')
+    .option('--wait', 'until it is done', false)
+    .addOption(timeoutOption())
+    .action(async (app: string, flags: { readonly dataDir: string; readonly wait: boolean; readonly timeout: string }) => {
+      exitCode = await syncApp({ ...appCommand(flags), app, wait: flags.wait, timeout: flags.timeout, now: Date.now() });
+    });
+  withDataDirectory(program.command('wait').description('wait until an app is in force and healthy; exits with 1 when it is not by then'))
+    .argument('<app>')
+    .option('--revision <sha>', 'at this commit')
+    .addOption(timeoutOption())
+    .action(async (app: string, flags: { readonly dataDir: string; readonly revision?: string; readonly timeout: string }) => {
+      exitCode = await waitForApp({ ...appCommand(flags), app, revision: flags.revision, timeout: flags.timeout });
+    });
+  withDataDirectory(program.command('suspend').description('stop syncing and healing an app'))
+    .argument('<app>')
+    .option('--reason <text>', 'why, for those who find it suspended')
+    .action(async (app: string, flags: { readonly dataDir: string; readonly reason?: string }) => {
+      exitCode = await suspendApp({ ...appCommand(flags), app, reason: flags.reason });
+    });
+  withDataDirectory(program.command('resume').description('take up a suspended app again'))
+    .argument('<app>')
+    .action(async (app: string, flags: { readonly dataDir: string }) => {
+      exitCode = await resumeApp({ ...appCommand(flags), app });
+    });
+
   return {
     async run(argv) {
       try {
@@ -193,6 +232,11 @@ function parseCount(value: string): number {
   const count = Number(value);
   if (!Number.isInteger(count) || count < 0 || count > 5_000) throw new InvalidArgumentError('A number from 0 to 5000.');
   return count;
+}
+
+function parseTimeout(value: string): string {
+  if (!isDuration(value)) throw new InvalidArgumentError('A duration, for example 30s or 2m.');
+  return value;
 }
 
 function parseMode(value: string): number {
