@@ -58,7 +58,7 @@ const drainMs = 5_000;
 const maxPathLength = 1_024;
 
 const securityPolicy =
-  "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+  "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 export function createWeb(options: WebOptions): Web {
   return new HttpWeb(options);
@@ -178,7 +178,7 @@ class HttpWeb implements Web {
     this.#live = live;
     for (const path of ['/', '/events', '/steps', '/apps/:namespace/:name', '/nodes/:name']) {
       app.get(path, (request, reply) => {
-        const view = viewOf(model, pathOf(request.url));
+        const view = viewOf(model, request.url);
         if (view === undefined) return reply.callNotFound();
         const theme = themeOf(request.headers.cookie);
         const html = renderDocument({ view, source: model.source(), clusterName, version, now: clock.now(), theme, assets });

@@ -103,6 +103,21 @@ describe.skipIf(!existsSync(executablePath))('the status page in a browser (need
     await page.close();
   });
 
+  it('filters as one types, and by address', async () => {
+    const { page, complaints } = await open('/');
+    await page.keyboard.press('/');
+    await page.keyboard.type('store');
+    await page.waitForFunction(() => document.querySelectorAll('.apps > li').length === 1, undefined, { timeout: 5_000 });
+    expect(new URL(page.url()).search).toBe('?q=store');
+    expect(await page.evaluate(() => document.activeElement?.id)).toBe('filter');
+    expect(complaints).toEqual([]);
+    await page.close();
+    const { page: other } = await open('/?q=store', { javaScriptEnabled: false });
+    expect(await other.locator('.apps > li').count()).toBe(1);
+    expect(await other.locator('#filter').inputValue()).toBe('store');
+    await other.close();
+  });
+
   it('keeps the focus where it is while rows change', async () => {
     const { page } = await open('/');
     await page.keyboard.press('j');

@@ -41,9 +41,36 @@ document.addEventListener('click', (event) => {
   if (target?.closest('#theme') !== null && target !== undefined) changeTheme();
 });
 
+const filter = document.querySelector<HTMLInputElement>('#filter');
+let filterTimer: ReturnType<typeof setTimeout> | undefined;
+// The server filters, so that the address shows the same to others and without a script.
+filter?.addEventListener('input', () => {
+  clearTimeout(filterTimer);
+  filterTimer = setTimeout(() => {
+    const query = filter.value === '' ? '' : `?${new URLSearchParams({ q: filter.value })}`;
+    history.replaceState(null, '', location.pathname + query);
+    disconnect();
+    connect();
+  }, 150);
+});
+filter?.form?.addEventListener('submit', (event) => event.preventDefault());
+
+let lastKey = '';
 document.addEventListener('keydown', (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.target instanceof HTMLInputElement) return;
+  if (event.target instanceof HTMLInputElement) {
+    if (event.key === 'Escape') event.target.blur();
+    return;
+  }
+  const before = lastKey;
+  lastKey = event.key;
+  if (before === 'g' && event.key === 'e') location.assign('/events');
+  if (before === 'g' && event.key === 's') location.assign('/steps');
+  if (event.key === '/' && filter !== null) {
+    event.preventDefault();
+    filter.focus();
+  }
+  if (event.key === '?') showKeys();
   if (event.key === 't') changeTheme();
   if (event.key === 'j') moveFocus(1);
   if (event.key === 'k') moveFocus(-1);
@@ -53,7 +80,7 @@ document.addEventListener('keydown', (event) => {
 function connect(): void {
   if (stream !== undefined) return;
   lastHeardAt = Date.now();
-  const path = location.pathname;
+  const path = location.pathname + location.search;
   stream = new EventSource(`/events/stream?path=${encodeURIComponent(path)}`);
   const heard = (): void => {
     lastHeardAt = Date.now();
@@ -187,6 +214,13 @@ function changeTheme(): void {
   root.dataset.theme = theme;
   // biome-ignore lint/suspicious/noDocumentCookie: the Cookie Store API is not in every browser, and the server must see the choice.
   document.cookie = `theme=${theme}; path=/; max-age=31536000; samesite=strict`;
+}
+
+function showKeys(): void {
+  const keys = document.querySelector<HTMLDetailsElement>('#keys');
+  if (keys === null) return;
+  keys.open = !keys.open;
+  if (keys.open) keys.scrollIntoView({ block: 'nearest' });
 }
 
 function moveFocus(step: 1 | -1): void {

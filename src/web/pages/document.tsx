@@ -71,6 +71,16 @@ function Document({ view, source, clusterName, version, theme, assets }: Documen
           <div id={id}>{regions.get(id)}</div>
         ))}
         <footer>
+          <details id="keys" class="script-only">
+            <summary>Keys</summary>
+            <ul>
+              {keys.map(([key, does]) => (
+                <li key={key}>
+                  <kbd>{key}</kbd> {does}
+                </li>
+              ))}
+            </ul>
+          </details>
           midship {version}, data: <a href="/status.json">status.json</a> <a href="/metrics">metrics</a>{' '}
           <a href="/steps">lifecycle steps</a>
         </footer>
@@ -78,6 +88,18 @@ function Document({ view, source, clusterName, version, theme, assets }: Documen
     </html>
   );
 }
+
+const keys = [
+  ['/', 'filter the apps'],
+  ['j', 'next app'],
+  ['k', 'app before'],
+  ['Enter', 'open the app'],
+  ['Esc', 'back to the overview'],
+  ['g e', 'events'],
+  ['g s', 'lifecycle steps'],
+  ['t', 'light or dark'],
+  ['?', 'these keys'],
+] as const;
 
 export const titleOf = (view: View, clusterName: string): string => `${view.title} midship / ${clusterName}`;
 

@@ -7,13 +7,15 @@ import { Age, Command, Glyph, Sha, Squares, shortSha, type View } from './parts.
 const maxApps = 200;
 const maxNodes = 24;
 
-export function homeView(model: HomeModel): View {
+/** @param filter  shows only apps with this in their name, state or place */
+export function homeView(model: HomeModel, filter: string): View {
   const { overview } = model;
+  const shown = filter === '' ? model.apps : model.apps.filter((app) => matches(app, filter.toLowerCase()));
   return {
     title: overview.verdict,
     regions: [
       { id: 'verdict', content: <Verdict model={model} /> },
-      { id: 'apps', content: <Apps apps={model.apps} /> },
+      { id: 'apps', content: <Apps apps={shown} total={model.apps.length} /> },
       { id: 'line', content: <Line marks={model.line} /> },
       { id: 'nodes', content: <Nodes nodes={model.nodes} /> },
       { id: 'events', content: <Events events={model.events} /> },
@@ -23,7 +25,12 @@ export function homeView(model: HomeModel): View {
         {slot('verdict')}
         <div class="columns">
           <section aria-labelledby="apps-head">
-            <h2 id="apps-head">Apps</h2>
+            <div class="head">
+              <h2 id="apps-head">Apps</h2>
+              <form method="get" action="/">
+                <input id="filter" type="search" name="q" value={filter} maxlength={100} placeholder="Filter" aria-label="Filter apps" />
+              </form>
+            </div>
             {slot('apps')}
           </section>
           <section aria-labelledby="line-head" class="side">
@@ -111,7 +118,11 @@ function Segments({ segments }: { readonly segments: HomeModel['segments'] }): V
   );
 }
 
-function Apps({ apps }: { readonly apps: readonly AppRow[] }): VNode {
+const matches = ({ name, namespace, word, places }: AppRow, text: string): boolean =>
+  [name, namespace, word, ...places].some((part) => part.toLowerCase().includes(text));
+
+function Apps({ apps, total }: { readonly apps: readonly AppRow[]; readonly total: number }): VNode {
+  if (apps.length === 0 && total > 0) return <p class="empty">None of {total} apps has that in its name, state or namespace.</p>;
   if (apps.length === 0) {
     return <p class="empty">No app yet. An app is a Kustomization: push one to the repository and it appears here.</p>;
   }

@@ -3,12 +3,15 @@ import { appView, eventsView, nodeView, stepsView } from './details.tsx';
 import { homeView } from './home.tsx';
 import type { View } from './parts.tsx';
 
-/** The page at a path; undefined when there is none, or what it showed is gone. */
-export function viewOf(model: PageModel, path: string): View | undefined {
+/** The page at a path with its query; undefined when there is none, or what it showed is gone. */
+export function viewOf(model: PageModel, target: string): View | undefined {
+  const mark = target.indexOf('?');
+  const path = mark === -1 ? target : target.slice(0, mark);
+  const query = new URLSearchParams(mark === -1 ? '' : target.slice(mark));
   const [, section, ...names] = path.split('/').map(tryDecode);
   const [first, second, ...more] = names;
   if (more.length > 0) return undefined;
-  if (section === '' && first === undefined) return homeView(model.home());
+  if (section === '' && first === undefined) return homeView(model.home(), query.get('q') ?? '');
   if (section === 'events' && first === undefined) return eventsView(model.events());
   if (section === 'steps' && first === undefined) return stepsView(model.steps());
   if (section === 'apps' && first !== undefined && second !== undefined) {
