@@ -1,6 +1,10 @@
 import type { KindDefinition } from '../machinery/kind.ts';
+import { controllerRevisions } from './apps/v1/controller-revision.ts';
+import { daemonSets } from './apps/v1/daemon-set.ts';
 import { deployments } from './apps/v1/deployment.ts';
 import { replicaSets } from './apps/v1/replica-set.ts';
+import { statefulSets } from './apps/v1/stateful-set.ts';
+import { cronJobs } from './batch/v1/cron-job.ts';
 import { jobs } from './batch/v1/job.ts';
 import { leases } from './coordination/v1/lease.ts';
 import { configMaps } from './core/v1/config-map.ts';
@@ -45,7 +49,11 @@ export const builtInKinds: readonly KindDefinition[] = [
   podTemplates,
   deployments,
   replicaSets,
+  statefulSets,
+  daemonSets,
+  controllerRevisions,
   jobs,
+  cronJobs,
   endpointSlices,
   leases,
   roles,

@@ -30,6 +30,7 @@ export const annotations = {
   deploymentDesiredReplicas: 'deployment.kubernetes.io/desired-replicas',
   deploymentMaxReplicas: 'deployment.kubernetes.io/max-replicas',
   changeCause: 'kubernetes.io/change-cause',
+  templateGeneration: 'deprecated.daemonset.template.generation',
   restartedAt: 'kubectl.kubernetes.io/restartedAt',
   lastAppliedConfiguration: 'kubectl.kubernetes.io/last-applied-configuration',
   defaultContainer: 'kubectl.kubernetes.io/default-container',

@@ -7,18 +7,19 @@ import { forbidden, invalidValue, notSupported, required } from './field-errors.
 import { checkLabelSelector, checkNonNegative, isEmptySelector } from './formats.ts';
 
 /**
- * Selector and template of a kind that keeps pods running: the selector has to match the pods it makes. The words about an empty selector
- * and about ReplicaSets are upstream's for all such kinds.
+ * Selector and template of a kind that keeps pods running: the selector has to match the pods it makes. Upstream uses the same words for
+ * Deployments and ReplicaSets, and other ones for other kinds.
  */
 export function checkSelectorAndTemplate(
   errors: FieldError[],
   { selector, template }: { readonly selector?: LabelSelectorObject; readonly template?: PodTemplateSpec },
+  words: { readonly selector: string; readonly kind: string } = { selector: 'deployment', kind: 'ReplicaSet' },
 ): void {
   if (isAbsent(selector)) errors.push(required('spec.selector'));
   else {
     const before = errors.length;
     checkLabelSelector(errors, 'spec.selector', selector);
-    if (isEmptySelector(selector)) errors.push(invalidValue('spec.selector', selector, 'empty selector is invalid for deployment'));
+    if (isEmptySelector(selector)) errors.push(invalidValue('spec.selector', selector, `empty selector is invalid for ${words.selector}`));
     else if (errors.length > before) {
       errors.push(invalidValue('spec.selector', selector, 'invalid label selector'));
       return;
@@ -37,7 +38,7 @@ export function checkSelectorAndTemplate(
   const { restartPolicy, activeDeadlineSeconds } = template.spec ?? {};
   if (restartPolicy !== 'Always') errors.push(notSupported('spec.template.spec.restartPolicy', restartPolicy ?? '', ['Always']));
   if (!isAbsent(activeDeadlineSeconds)) {
-    errors.push(forbidden('spec.template.spec.activeDeadlineSeconds', 'activeDeadlineSeconds in ReplicaSet is not Supported'));
+    errors.push(forbidden('spec.template.spec.activeDeadlineSeconds', `activeDeadlineSeconds in ${words.kind} is not Supported`));
   }
 }
 

@@ -16,28 +16,43 @@ export function validateJob(job: Job, before?: Job): readonly FieldError[] {
   const { spec } = job;
   if (before !== undefined && spec === before.spec) return errors;
   checkSelector(errors, job);
-  for (const name of ['parallelism', 'completions', 'activeDeadlineSeconds', 'backoffLimit', 'ttlSecondsAfterFinished'] as const) {
-    checkNonNegative(errors, `spec.${name}`, spec[name]);
-  }
-  checkCompletionMode(errors, spec);
-  if (!isAbsent(spec.podReplacementPolicy)) {
-    checkEnum(errors, 'spec.podReplacementPolicy', spec.podReplacementPolicy, ['Failed', 'TerminatingOrFailed']);
-  }
-  if (isAbsent(spec.template)) errors.push(required('spec.template'));
-  else checkTemplate(errors, spec.template);
+  checkSpec(errors, 'spec', spec);
   if (before !== undefined) checkUpdate(errors, job, before);
   return errors;
 }
 
-function checkCompletionMode(errors: FieldError[], { completionMode, completions, parallelism = 1 }: JobSpec): void {
+/** The spec of Jobs that are yet to be made: their selector will be the server's. */
+export function checkJobTemplate(errors: FieldError[], field: string, spec: JobSpec): void {
+  if (!isAbsent(spec.selector)) {
+    errors.push(invalidValue(`${field}.selector`, spec.selector, '`selector` will be auto-generated'));
+  }
+  if (spec.manualSelector === true) {
+    errors.push(notSupported(`${field}.manualSelector`, spec.manualSelector, ['nil', 'false']));
+  }
+  checkSpec(errors, field, spec);
+}
+
+function checkSpec(errors: FieldError[], field: string, spec: JobSpec): void {
+  for (const name of ['parallelism', 'completions', 'activeDeadlineSeconds', 'backoffLimit', 'ttlSecondsAfterFinished'] as const) {
+    checkNonNegative(errors, `${field}.${name}`, spec[name]);
+  }
+  checkCompletionMode(errors, field, spec);
+  if (!isAbsent(spec.podReplacementPolicy)) {
+    checkEnum(errors, `${field}.podReplacementPolicy`, spec.podReplacementPolicy, ['Failed', 'TerminatingOrFailed']);
+  }
+  if (isAbsent(spec.template)) errors.push(required(`${field}.template`));
+  else checkTemplate(errors, `${field}.template`, spec.template);
+}
+
+function checkCompletionMode(errors: FieldError[], field: string, { completionMode, completions, parallelism = 1 }: JobSpec): void {
   if (isAbsent(completionMode)) return;
   if (completionMode !== 'NonIndexed' && completionMode !== 'Indexed') {
-    errors.push(notSupported('spec.completionMode', completionMode, ['Indexed', 'NonIndexed']));
+    errors.push(notSupported(`${field}.completionMode`, completionMode, ['Indexed', 'NonIndexed']));
   } else if (completionMode === 'Indexed') {
-    if (isAbsent(completions)) errors.push(required('spec.completions', 'when completion mode is Indexed'));
+    if (isAbsent(completions)) errors.push(required(`${field}.completions`, 'when completion mode is Indexed'));
     if (parallelism > maxIndexed) {
       errors.push(
-        invalidValue('spec.parallelism', parallelism, `must be less than or equal to ${maxIndexed} when completion mode is Indexed`),
+        invalidValue(`${field}.parallelism`, parallelism, `must be less than or equal to ${maxIndexed} when completion mode is Indexed`),
       );
     }
   }
@@ -69,9 +84,9 @@ function checkSelector(errors: FieldError[], { spec, metadata }: Job): void {
 const isLegacySelector = (selector: JobSpec['selector'], uid: string | undefined): boolean =>
   deepEqual(selector, { matchLabels: { [wellKnownLabels.legacyControllerUid]: uid } });
 
-function checkTemplate(errors: FieldError[], template: PodTemplateSpec): void {
-  checkPodTemplate(errors, 'spec.template', template);
-  const field = 'spec.template.spec.restartPolicy';
+function checkTemplate(errors: FieldError[], at: string, template: PodTemplateSpec): void {
+  checkPodTemplate(errors, at, template);
+  const field = `${at}.spec.restartPolicy`;
   const restartPolicy = template.spec?.restartPolicy;
   // Always is what an absent policy became by default, so the user is asked for one.
   if (restartPolicy === 'Always') errors.push(required(field, 'valid values: "OnFailure", "Never"'));
