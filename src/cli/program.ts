@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { isDuration } from '../api/flux.ts';
 import { type AppCommand, getApps, getSources, resumeApp, suspendApp, syncApp, waitForApp } from './apps.ts';
+import { build } from './build.ts';
 import { type Configuration, defaultDataDirectory } from './configuration.ts';
 import { down } from './down.ts';
 import { Failure } from './failure.ts';
@@ -152,6 +153,14 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
     .argument('<app>')
     .action(async (app: string, flags: { readonly dataDir: string }) => {
       exitCode = await resumeApp({ ...appCommand(flags), app });
+    });
+
+  program
+    .command('build')
+    .description('print the objects that a kustomization or a directory of manifests stands for')
+    .argument('[path]', 'directory', '.')
+    .action(async (path: string) => {
+      exitCode = await build({ path, output: context.stdout });
     });
 
   return {

@@ -26,6 +26,8 @@ export interface YamlLimits {
   readonly maxDocuments: number;
   /** Stands in error messages. */
   readonly filename?: string;
+  /** `true-false`: `yes`, `on` and their like are strings, as kustomize reads them. */
+  readonly booleans?: 'true-false';
 }
 
 export interface YamlDocument {
@@ -204,6 +206,7 @@ class Composer {
 
   #plainValueOf(source: string, offset: number): unknown {
     const value = resolvePlain(source);
+    if (typeof value === 'boolean' && this.#limits.booleans === 'true-false' && !/^(true|false)$/i.test(source)) return source;
     if (typeof value === 'number' && !Number.isFinite(value)) this.#fail(offset, `unsupported value: ${source}`);
     if (typeof value === 'number' && Number.isInteger(value) && !Number.isSafeInteger(value) && !/[.eE]/.test(source)) {
       this.#fail(offset, `number ${source} cannot be held exactly: integers are supported from -(2^53-1) to 2^53-1`);

@@ -2,19 +2,26 @@ import { createHash } from 'node:crypto';
 import { mapBounded } from '../../base/concurrency.ts';
 import { type Commit, type GitSource, SourceError, type TreeEntry } from '../sources/git-source.ts';
 import { type FileContent, maxFileBytes, readDocuments } from './documents.ts';
+import type { Overlay } from './kustomize/render.ts';
+import { kustomizationFiles } from './kustomize/render.ts';
+import { createLru } from './lru.ts';
 import type { BuildError, BuildResult, Manifest } from './manifest.ts';
+import { createRenderCache, type Rendering } from './render-cache.ts';
 
 export interface BuildOptions {
   readonly source: GitSource;
   readonly commit: Commit;
   /** Directory of the repository, as in Flux's `spec.path`: `./apps/web`; empty or `./` is the root. */
   readonly path: string;
+  /** What is changed of it on the way; a plain directory is then built as if a kustomization listed its files. */
+  readonly overlay?: Overlay | undefined;
   readonly signal: AbortSignal;
 }
 
 /**
- * Reads the manifests of a directory and everything below it. Trees and files are cached by object id, so a commit costs what it
- * changed: a subtree whose id was seen is not walked, a file whose content was seen is not parsed.
+ * Reads the manifests of a directory and everything below it; a directory with a kustomization file is built as kustomize does. Trees,
+ * files and builds are cached by the object ids that were read, so a commit costs what it changed: a subtree whose id was seen is not
+ * walked, a file whose content was seen is not parsed, and a kustomization none of whose files changed is not built again.
  */
 export interface Builder {
   build(options: BuildOptions): Promise<BuildResult>;
@@ -33,25 +40,38 @@ interface TreeContent {
   readonly manifests: readonly Manifest[];
   readonly errors: readonly BuildError[];
   readonly files: number;
+  /** Directories with a kustomization file; what lies below them is theirs to name. */
+  readonly kustomizations: readonly string[];
 }
 
 export function createBuilder(): Builder {
   const trees = createLru<TreeContent>(maxCachedTrees);
   const files = createLru<FileContent>(maxCachedFiles);
   const results = new WeakMap<TreeContent, BuildResult>();
+  const combined = new WeakMap<TreeContent, { readonly renderings: readonly Rendering[]; readonly result: BuildResult }>();
+  const renderCache = createRenderCache();
 
   return {
-    async build({ source, commit, path, signal }) {
+    async build({ source, commit, path, overlay, signal }) {
       try {
         const { root, prefix } = await findDirectory(source, commit, path);
         const content = await readDirectory({ source, oid: root, path: prefix, depth: 0, signal });
-        let result = results.get(content);
-        if (result === undefined) {
-          const { digest, manifests, errors } = content;
-          result = { digest, manifests, errors: [...errors, ...duplicatesIn(manifests)] };
-          results.set(content, result);
+        const { kustomizations } = content;
+        const isKustomization = kustomizations[0] === prefix;
+        if (overlay !== undefined && !isKustomization && content.errors.length === 0) {
+          const resources = resourcesOf(content, prefix);
+          if (resources.length === 0) return plainResult(content);
+          return await renderCache.render({ source, commit, path: prefix, overlay, resources, signal });
         }
-        return result;
+        if (kustomizations.length === 0) return plainResult(content);
+        const renderings: Rendering[] = [];
+        for (const directory of kustomizations) {
+          renderings.push(
+            await renderCache.render({ source, commit, path: directory, overlay: isKustomization ? overlay : undefined, signal }),
+          );
+        }
+        const [only] = renderings;
+        return isKustomization && only !== undefined ? only : combinedResult(content, renderings);
       } catch (err) {
         if (!(err instanceof BuildFailure)) throw err;
         return { digest: '', manifests: [], errors: [err.error] };
@@ -60,6 +80,32 @@ export function createBuilder(): Builder {
       }
     },
   };
+
+  function plainResult(content: TreeContent): BuildResult {
+    let result = results.get(content);
+    if (result === undefined) {
+      const { digest, manifests, errors } = content;
+      result = { digest, manifests, errors: [...errors, ...duplicatesIn(manifests)] };
+      results.set(content, result);
+    }
+    return result;
+  }
+
+  /** Plain files with kustomizations among them. */
+  function combinedResult(content: TreeContent, renderings: readonly Rendering[]): BuildResult {
+    const known = combined.get(content);
+    if (known?.renderings.every((rendering, index) => rendering === renderings[index])) return known.result;
+    const hash = createHash('sha256').update(content.digest);
+    for (const { digest } of renderings) hash.update(digest);
+    const manifests = [...content.manifests, ...renderings.flatMap((rendering) => rendering.manifests)];
+    const result: BuildResult = {
+      digest: hash.digest('hex'),
+      manifests,
+      errors: [...content.errors, ...renderings.flatMap(({ errors }) => errors), ...duplicatesIn(manifests)],
+    };
+    combined.set(content, { renderings, result });
+    return result;
+  }
 
   interface Directory {
     readonly source: GitSource;
@@ -77,6 +123,11 @@ export function createBuilder(): Builder {
     if (depth > maxDepth) throw new BuildFailure({ file: path, message: `directories are nested more than ${maxDepth} deep` });
 
     const entries = (await source.readTree(oid)).filter(isRead);
+    if (entries.some(({ name, type }) => type !== 'tree' && kustomizationFiles.includes(name))) {
+      const content: TreeContent = { digest: '', manifests: [], errors: [], files: 0, kustomizations: [path] };
+      trees.set(key, content);
+      return content;
+    }
     const parts = await mapBounded(entries, concurrency, (entry) => {
       const file = path === '' ? entry.name : `${path}/${entry.name}`;
       return entry.type === 'tree'
@@ -94,6 +145,7 @@ export function createBuilder(): Builder {
       manifests: parts.flatMap((part) => part.manifests),
       errors: parts.flatMap((part) => part.errors),
       files: total,
+      kustomizations: parts.flatMap((part) => part.kustomizations),
     };
     trees.set(key, content);
     return content;
@@ -112,15 +164,10 @@ export function createBuilder(): Builder {
       manifests: [],
       errors: [{ file, ...error }],
       files: 1,
+      kustomizations: [],
     });
     if (entry.type === 'symlink') {
       return failed({ message: 'is a symbolic link, which is not followed', hint: 'Put the file itself here.' });
-    }
-    if (isKustomizeFile(entry.name)) {
-      return failed({
-        message: 'not supported: kustomize build',
-        hint: 'Use a plain directory of manifests; remove this file or name another path.',
-      });
     }
     let content = files.get(entry.oid);
     if (content === undefined) {
@@ -138,6 +185,7 @@ export function createBuilder(): Builder {
       manifests: content.documents.map(({ line, object }) => ({ file, line, object, blob: entry.oid })),
       errors: content.errors.map((error) => ({ file, ...error })),
       files: 1,
+      kustomizations: [],
     };
   }
 }
@@ -151,7 +199,11 @@ class BuildFailure extends Error {
   }
 }
 
-const isKustomizeFile = (name: string): boolean => /^(kustomization\.ya?ml|Kustomization)$/.test(name);
+/** What a kustomization of the directory would list, relative to it. */
+function resourcesOf({ manifests, kustomizations }: TreeContent, prefix: string): readonly string[] {
+  const relative = (path: string): string => (prefix === '' ? path : path.slice(prefix.length + 1));
+  return [...new Set(manifests.map(({ file }) => file)), ...kustomizations].map(relative);
+}
 
 /** Manifests and directories; hidden ones (`.github`) are not part of an app. */
 const isRead = ({ name, type }: TreeEntry): boolean =>
@@ -195,29 +247,4 @@ function duplicatesIn(manifests: readonly Manifest[]): readonly BuildError[] {
     }
   }
   return errors;
-}
-
-interface Lru<V> {
-  get(key: string): V | undefined;
-  set(key: string, value: V): void;
-}
-
-function createLru<V>(maxEntries: number): Lru<V> {
-  const entries = new Map<string, V>();
-  return {
-    get(key) {
-      const value = entries.get(key);
-      if (value !== undefined) {
-        entries.delete(key);
-        entries.set(key, value);
-      }
-      return value;
-    },
-    set(key, value) {
-      entries.set(key, value);
-      if (entries.size <= maxEntries) return;
-      const oldest = entries.keys().next();
-      if (!oldest.done) entries.delete(oldest.value);
-    },
-  };
 }

@@ -78,7 +78,7 @@ describe('builder', () => {
       'a.yaml': `${configMap('ok')}---\nkind: ConfigMap\nmetadata: {name: x}\n`,
       'b.yaml': 'apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: [unclosed\n',
       'c.yaml': configMap('ok'),
-      'kustomize/kustomization.yaml': 'resources: []',
+      'kustomize/kustomization.yaml': 'resources:\n- gone.yaml\n',
       'd.yaml': 'apiVersion: v1\nkind: ConfigMap\nmetadata: {}\n',
     });
     await symlink('/etc/passwd', join(repository.directory, 'link.yaml'));
@@ -91,7 +91,7 @@ describe('builder', () => {
     expect(texts).toContainEqual(expect.stringMatching(/^c\.yaml:1 defines ConfigMap web\/ok, which a\.yaml:1 defines too/));
     expect(texts).toContainEqual(expect.stringMatching(/^d\.yaml:1 ConfigMap has no metadata\.name/));
     expect(texts).toContainEqual(expect.stringMatching(/^link\.yaml: is a symbolic link/));
-    expect(texts).toContainEqual(expect.stringMatching(/^kustomize\/kustomization\.yaml: not supported/));
+    expect(texts).toContainEqual(expect.stringMatching(/^kustomize\/kustomization\.yaml:2 resources\[0\]: 'gone\.yaml' doesn't exist/));
   });
 
   it('refuses a path that is missing or climbs out', async () => {

@@ -1,0 +1,466 @@
+import { notSupportedYet } from './not-supported.ts';
+import { isMap, type JsonMap } from './resource.ts';
+import type { TargetSelector } from './selector.ts';
+
+/** A kustomization file, read strictly: a field that is unknown or of another type is an error that names it. */
+export interface Kustomization {
+  readonly isComponent: boolean;
+  readonly resources: readonly string[];
+  readonly components: readonly string[];
+  readonly namespace: string;
+  readonly namePrefix: string;
+  readonly nameSuffix: string;
+  readonly labels: readonly LabelRule[];
+  readonly commonLabels: Readonly<Record<string, string>>;
+  readonly commonAnnotations: Readonly<Record<string, string>>;
+  readonly patchesStrategicMerge: readonly string[];
+  readonly patchesJson6902: readonly PatchRule[];
+  readonly patches: readonly PatchRule[];
+  readonly images: readonly ImageRule[];
+  readonly replicas: readonly { readonly name: string; readonly count: number }[];
+  readonly replacements: readonly (ReplacementRule | { readonly path: string })[];
+  readonly vars: readonly VariableRule[];
+  readonly configMapGenerator: readonly GeneratorRule[];
+  readonly secretGenerator: readonly GeneratorRule[];
+  readonly buildMetadata: readonly string[];
+  readonly sortOptions: SortOptions | undefined;
+}
+
+export interface LabelRule {
+  readonly pairs: Readonly<Record<string, string>>;
+  readonly includeSelectors: boolean;
+  readonly includeTemplates: boolean;
+  readonly fields: readonly CustomField[];
+}
+
+export interface CustomField {
+  readonly group: string;
+  readonly version: string;
+  readonly kind: string;
+  readonly path: string;
+  readonly create: boolean;
+}
+
+export interface PatchRule {
+  readonly patch: string;
+  readonly path: string;
+  readonly target: TargetSelector | undefined;
+  readonly allowNameChange: boolean;
+  readonly allowKindChange: boolean;
+}
+
+export interface ImageRule {
+  readonly name: string;
+  readonly newName: string;
+  readonly newTag: string;
+  readonly digest: string;
+  readonly tagSuffix: string;
+}
+
+export interface FieldOptions {
+  readonly delimiter: string;
+  readonly index: number;
+  readonly create: boolean;
+}
+
+/** An object by exact group, version, kind, name and namespace; what is empty fits all. */
+export interface ObjectSelector {
+  readonly group: string;
+  readonly version: string;
+  readonly kind: string;
+  readonly name: string;
+  readonly namespace: string;
+}
+
+export interface ReplacementRule {
+  readonly source: ObjectSelector & { readonly fieldPath: string; readonly options: FieldOptions };
+  readonly targets: readonly {
+    readonly select: ObjectSelector & TargetSelector;
+    readonly reject: readonly (ObjectSelector & TargetSelector)[];
+    readonly fieldPaths: readonly string[];
+    readonly options: FieldOptions;
+  }[];
+}
+
+export interface VariableRule {
+  readonly name: string;
+  readonly objref: ObjectSelector;
+  readonly fieldPath: string;
+}
+
+export interface GeneratorOptions {
+  readonly labels: Readonly<Record<string, string>>;
+  readonly annotations: Readonly<Record<string, string>>;
+  readonly disableNameSuffixHash: boolean;
+  readonly immutable: boolean;
+}
+
+export interface GeneratorRule {
+  readonly name: string;
+  readonly namespace: string;
+  readonly behavior: string;
+  readonly type: string;
+  readonly literals: readonly string[];
+  readonly files: readonly string[];
+  readonly envs: readonly string[];
+  readonly options: GeneratorOptions;
+}
+
+export interface SortOptions {
+  readonly order: 'legacy' | 'fifo';
+  readonly orderFirst: readonly string[] | undefined;
+  readonly orderLast: readonly string[] | undefined;
+}
+
+/** A field that is wrong, by its path in the file. */
+export class FieldProblem extends Error {
+  readonly field: string;
+  readonly hint: string | undefined;
+  constructor(field: string, message: string, hint?: string) {
+    super(field === '' ? message : `${field}: ${message}`);
+    this.field = field;
+    this.hint = hint;
+  }
+}
+
+/** @throws FieldProblem */
+export function parseKustomization(value: unknown): Kustomization {
+  const root = new Reader(value, '');
+  const kind = root.text('kind') || 'Kustomization';
+  if (kind !== 'Kustomization' && kind !== 'Component') throw new FieldProblem('kind', 'kind should be Kustomization or Component');
+  const isComponent = kind === 'Component';
+  const wanted = `kustomize.config.k8s.io/${isComponent ? 'v1alpha1' : 'v1beta1'}`;
+  const apiVersion = root.text('apiVersion');
+  if (apiVersion !== '' && apiVersion !== wanted) throw new FieldProblem('apiVersion', `apiVersion for ${kind} should be ${wanted}`);
+  root.ignore('metadata');
+  if (Object.keys(root.map).every((key) => key === 'kind' || key === 'apiVersion' || root.map[key] === null)) {
+    throw new FieldProblem('', 'kustomization.yaml is empty', 'Name what it builds: resources: [deployment.yaml].');
+  }
+  for (const [field, hint] of Object.entries(notSupportedYet)) {
+    if (!root.isEmpty(field)) throw new FieldProblem(field, `not supported: ${field}`, hint);
+    root.ignore(field);
+  }
+  const generatorOptions = optionsOf(root.child('generatorOptions'));
+  const kustomization: Kustomization = {
+    isComponent,
+    resources: [...root.texts('resources'), ...root.texts('bases')],
+    components: root.texts('components'),
+    namespace: root.text('namespace'),
+    namePrefix: root.text('namePrefix'),
+    nameSuffix: root.text('nameSuffix'),
+    labels: root.children('labels').map(labelRuleOf),
+    commonLabels: root.textMap('commonLabels'),
+    commonAnnotations: root.textMap('commonAnnotations'),
+    patchesStrategicMerge: root.texts('patchesStrategicMerge'),
+    patchesJson6902: root.children('patchesJson6902').map(patchRuleOf),
+    patches: root.children('patches').map(patchRuleOf),
+    images: [...root.children('images'), ...root.children('imageTags')].map(imageRuleOf),
+    replicas: root.children('replicas').map((item) => {
+      const rule = { name: item.text('name'), count: item.integer('count') };
+      item.end();
+      return rule;
+    }),
+    replacements: root.children('replacements').map((item) => {
+      const path = item.text('path');
+      if (path === '') return replacementRuleOf(item);
+      item.end();
+      return { path };
+    }),
+    vars: root.children('vars').map(variableRuleOf),
+    configMapGenerator: root.children('configMapGenerator').map((item) => generatorRuleOf(item, generatorOptions)),
+    secretGenerator: root.children('secretGenerator').map((item) => generatorRuleOf(item, generatorOptions)),
+    buildMetadata: buildMetadataOf(root),
+    sortOptions: sortOptionsOf(root.child('sortOptions')),
+  };
+  root.end();
+  return kustomization;
+}
+
+/** A file of `replacements[].path`: one replacement, or a list of them. */
+export function parseReplacements(value: unknown): readonly ReplacementRule[] {
+  return (Array.isArray(value) ? value : [value]).map((item, index) =>
+    replacementRuleOf(new Reader(item, Array.isArray(value) ? `[${index}]` : '')),
+  );
+}
+
+function labelRuleOf(item: Reader): LabelRule {
+  const rule = {
+    pairs: item.textMap('pairs'),
+    includeSelectors: item.flag('includeSelectors'),
+    includeTemplates: item.flag('includeTemplates'),
+    fields: item.children('fields').map((field) => {
+      const spec = {
+        group: field.text('group'),
+        version: field.text('version'),
+        kind: field.text('kind'),
+        path: field.text('path'),
+        create: field.flag('create'),
+      };
+      field.end();
+      return spec;
+    }),
+  };
+  item.end();
+  return rule;
+}
+
+function patchRuleOf(item: Reader): PatchRule {
+  const patch = item.text('patch').trim();
+  const path = item.text('path');
+  if (patch === '' && path === '') throw new FieldProblem(item.path, 'must specify one of patch and path');
+  if (patch !== '' && path !== '') throw new FieldProblem(item.path, "patch and path can't be set at the same time");
+  const target = item.child('target');
+  const options = item.child('options');
+  const rule: PatchRule = {
+    patch,
+    path,
+    target: target === undefined ? undefined : targetOf(target),
+    allowNameChange: options?.flag('allowNameChange') ?? false,
+    allowKindChange: options?.flag('allowKindChange') ?? false,
+  };
+  // Other options are read and do nothing, as kustomize has it.
+  target?.end();
+  item.end();
+  return rule;
+}
+
+const targetOf = (item: Reader): ObjectSelector & TargetSelector => ({
+  ...objectSelectorOf(item),
+  labelSelector: item.text('labelSelector'),
+  annotationSelector: item.text('annotationSelector'),
+});
+
+const objectSelectorOf = (item: Reader): ObjectSelector => ({
+  group: item.text('group'),
+  version: item.text('version'),
+  kind: item.text('kind'),
+  name: item.text('name'),
+  namespace: item.text('namespace'),
+});
+
+function imageRuleOf(item: Reader): ImageRule {
+  const rule = {
+    name: item.text('name'),
+    newName: item.text('newName'),
+    newTag: item.text('newTag'),
+    digest: item.text('digest'),
+    tagSuffix: item.text('tagSuffix'),
+  };
+  item.end();
+  return rule;
+}
+
+function fieldOptionsOf(item: Reader | undefined): FieldOptions {
+  const options = { delimiter: item?.text('delimiter') ?? '', index: item?.integer('index') ?? 0, create: item?.flag('create') ?? false };
+  item?.ignore('encoding');
+  item?.end();
+  return options;
+}
+
+const defaultFieldPath = 'metadata.name';
+
+function replacementRuleOf(item: Reader): ReplacementRule {
+  const source = item.child('source');
+  if (source === undefined || item.isEmpty('targets')) {
+    throw new FieldProblem(item.path, 'replacements must specify a source and at least one target');
+  }
+  const rule: ReplacementRule = {
+    source: {
+      ...objectSelectorOf(source),
+      fieldPath: source.text('fieldPath') || defaultFieldPath,
+      options: fieldOptionsOf(source.child('options')),
+    },
+    targets: item.children('targets').map((target) => {
+      const select = target.child('select');
+      if (select === undefined) throw new FieldProblem(target.path, 'target must specify resources to select');
+      const fieldPaths = target.texts('fieldPaths');
+      const result = {
+        select: targetOf(select),
+        reject: target.children('reject').map((reject) => {
+          const rejected = targetOf(reject);
+          reject.end();
+          return rejected;
+        }),
+        fieldPaths: fieldPaths.length === 0 ? [defaultFieldPath] : fieldPaths,
+        options: fieldOptionsOf(target.child('options')),
+      };
+      select.end();
+      target.end();
+      return result;
+    }),
+  };
+  source.end();
+  item.end();
+  return rule;
+}
+
+function variableRuleOf(item: Reader): VariableRule {
+  const name = item.text('name');
+  if (name === '') throw new FieldProblem(item.path, 'a variable must have a name');
+  const objref = item.child('objref');
+  const fieldref = item.child('fieldref');
+  const apiVersion = objref?.text('apiVersion') ?? '';
+  const slash = apiVersion.indexOf('/');
+  const selector = objref === undefined ? undefined : objectSelectorOf(objref);
+  objref?.end();
+  if (selector === undefined) throw new FieldProblem(item.path, 'a variable must have an objref');
+  const rule: VariableRule = {
+    name,
+    objref: {
+      ...selector,
+      group: slash > 0 ? apiVersion.slice(0, slash) : selector.group,
+      version: apiVersion === '' ? selector.version : apiVersion.slice(slash + 1),
+    },
+    fieldPath: fieldref?.text('fieldPath') || defaultFieldPath,
+  };
+  fieldref?.end();
+  item.end();
+  return rule;
+}
+
+function optionsOf(item: Reader | undefined): GeneratorOptions {
+  const options = {
+    labels: item?.textMap('labels') ?? {},
+    annotations: item?.textMap('annotations') ?? {},
+    disableNameSuffixHash: item?.flag('disableNameSuffixHash') ?? false,
+    immutable: item?.flag('immutable') ?? false,
+  };
+  item?.end();
+  return options;
+}
+
+function generatorRuleOf(item: Reader, common: GeneratorOptions): GeneratorRule {
+  const own = optionsOf(item.child('options'));
+  const env = item.text('env');
+  const rule: GeneratorRule = {
+    name: item.text('name'),
+    namespace: item.text('namespace'),
+    behavior: item.text('behavior'),
+    type: item.text('type'),
+    literals: item.texts('literals'),
+    files: item.texts('files'),
+    envs: [...item.texts('envs'), ...(env === '' ? [] : [env])],
+    options: {
+      labels: { ...common.labels, ...own.labels },
+      annotations: { ...common.annotations, ...own.annotations },
+      disableNameSuffixHash: own.disableNameSuffixHash || common.disableNameSuffixHash,
+      immutable: own.immutable || common.immutable,
+    },
+  };
+  if (rule.name === '') throw new FieldProblem(item.path, 'a configmap must have a name');
+  item.end();
+  return rule;
+}
+
+function buildMetadataOf(root: Reader): readonly string[] {
+  const options = root.texts('buildMetadata');
+  if (options.includes('transformerAnnotations')) {
+    throw new FieldProblem('buildMetadata', 'not supported: transformerAnnotations', 'Leave it out, or use originAnnotations.');
+  }
+  return options;
+}
+
+function sortOptionsOf(item: Reader | undefined): SortOptions | undefined {
+  if (item === undefined) return undefined;
+  const order = item.text('order');
+  if (order !== 'legacy' && order !== 'fifo') {
+    throw new FieldProblem('sortOptions.order', "the field 'sortOptions.order' must be one of [fifo, legacy]");
+  }
+  const legacy = item.child('legacySortOptions');
+  if (order === 'fifo' && legacy !== undefined) {
+    throw new FieldProblem(
+      'sortOptions.legacySortOptions',
+      "the field 'sortOptions.legacySortOptions' is set but the selected sort order is 'fifo', not 'legacy'",
+    );
+  }
+  const options: SortOptions = { order, orderFirst: legacy?.texts('orderFirst'), orderLast: legacy?.texts('orderLast') };
+  legacy?.end();
+  item.end();
+  return options;
+}
+
+/** Reads a map's fields and knows in the end which were not asked for. Upper and lower case are one, as for kustomize. */
+class Reader {
+  readonly map: JsonMap;
+  readonly path: string;
+  readonly #read = new Set<string>();
+
+  constructor(value: unknown, path: string) {
+    if (!isMap(value)) throw new FieldProblem(path, 'must be a map');
+    this.map = value;
+    this.path = path;
+  }
+
+  text(name: string): string {
+    return this.#value(name, '', (value) => typeof value === 'string', 'a string');
+  }
+
+  flag(name: string): boolean {
+    return this.#value(name, false, (value) => typeof value === 'boolean', 'true or false');
+  }
+
+  integer(name: string): number {
+    return this.#value(name, 0, (value) => Number.isInteger(value), 'a whole number');
+  }
+
+  texts(name: string): readonly string[] {
+    return this.#value<readonly string[]>(
+      name,
+      [],
+      (value) => Array.isArray(value) && value.every((item) => typeof item === 'string'),
+      'a list of strings',
+    );
+  }
+
+  textMap(name: string): Readonly<Record<string, string>> {
+    return this.#value<Readonly<Record<string, string>>>(
+      name,
+      {},
+      (value) => isMap(value) && Object.values(value).every((item) => typeof item === 'string'),
+      'a map of strings',
+    );
+  }
+
+  child(name: string): Reader | undefined {
+    const value = this.#value<JsonMap | undefined>(name, undefined, isMap, 'a map');
+    return value === undefined ? undefined : new Reader(value, this.#pathOf(name));
+  }
+
+  children(name: string): readonly Reader[] {
+    const list = this.#value<readonly unknown[]>(name, [], Array.isArray, 'a list');
+    return list.map((item, index) => new Reader(item, `${this.#pathOf(name)}[${index}]`));
+  }
+
+  isEmpty(name: string): boolean {
+    const value = this.#member(name);
+    return value === undefined || value === null || (typeof value === 'object' && Object.keys(value).length === 0);
+  }
+
+  ignore(name: string): void {
+    this.#read.add(name);
+  }
+
+  end(): void {
+    for (const name of Object.keys(this.map)) {
+      if (!this.#read.has(name)) throw new FieldProblem(this.#pathOf(name), `unknown field "${name}"`, 'Is it spelled right?');
+    }
+  }
+
+  #value<T>(name: string, absent: T, fits: (value: unknown) => boolean, what: string): T {
+    const value = this.#member(name);
+    if (value === undefined || value === null) return absent;
+    if (!fits(value)) throw new FieldProblem(this.#pathOf(name), `must be ${what}`);
+    return value as T;
+  }
+
+  #member(name: string): unknown {
+    const key = Object.hasOwn(this.map, name) ? name : Object.keys(this.map).find((other) => other.toLowerCase() === name.toLowerCase());
+    if (key === undefined) return undefined;
+    this.#read.add(key);
+    return this.map[key];
+  }
+
+  #pathOf(name: string): string {
+    return this.path === '' ? name : `${this.path}.${name}`;
+  }
+}

@@ -1,0 +1,229 @@
+import { loadSchemas } from '../../../api/schemas.ts';
+import { resolveSchema, type Schema, type SchemaSet } from '../../../machinery/schema.ts';
+import { cloneJson, isMap, type JsonMap, setOwn } from './resource.ts';
+
+/**
+ * Strategic merge as kustomize does it, which is not the API server's: lists are keyed by all of `x-kubernetes-list-map-keys`, new items
+ * stand in front, an item whose merge leaves nothing goes, and kinds without a schema have their lists replaced.
+ *
+ * The target is changed in place; the patch is not. Undefined means that the patch deletes the whole object.
+ *
+ * @throws MergeError for an unknown `$patch` directive and where types of the two differ
+ */
+export function mergeStrategic(target: JsonMap, patch: JsonMap): JsonMap | undefined {
+  const { set, byKind } = schemas();
+  const merged = new Merger(set).merge(target, cloneJson(patch), byKind.get(kindKey(target)) ?? byKind.get(kindKey(patch)), '');
+  return isMap(merged) ? merged : undefined;
+}
+
+export class MergeError extends Error {}
+
+const directive = '$patch';
+
+interface KnownSchemas {
+  readonly set: SchemaSet;
+  readonly byKind: ReadonlyMap<string, Schema>;
+}
+
+let known: KnownSchemas | undefined;
+
+function schemas(): KnownSchemas {
+  if (known === undefined) {
+    const set = loadSchemas();
+    const byKind = new Map<string, Schema>();
+    for (const schema of Object.values(set)) {
+      for (const { group, version, kind } of schema['x-kubernetes-group-version-kind'] ?? []) {
+        byKind.set(`${group === '' ? '' : `${group}/`}${version}|${kind}`, schema);
+      }
+    }
+    known = { set, byKind };
+  }
+  return known;
+}
+
+const kindKey = ({ apiVersion, kind }: JsonMap): string => `${String(apiVersion)}|${String(kind)}`;
+
+type List = unknown[];
+
+/** `undefined` stands for a part that is missing or, as a result, is to go. */
+class Merger {
+  readonly #set: SchemaSet;
+
+  constructor(set: SchemaSet) {
+    this.#set = set;
+  }
+
+  merge(target: unknown, patch: unknown, schema: Schema | undefined, path: string): unknown {
+    const shape = target === undefined || target === null ? patch : target;
+    for (const value of [target, patch]) {
+      if (value !== undefined && value !== null && shapeOf(value) !== shapeOf(shape)) {
+        throw new MergeError(`the patch has a ${shapeOf(patch)} where the object has a ${shapeOf(target)}: ${path || 'the object itself'}`);
+      }
+    }
+    if (Array.isArray(shape)) return this.#mergeList(target as List | undefined | null, patch as List | undefined | null, schema, path);
+    if (isMap(shape)) return this.#mergeMap(target as JsonMap | undefined | null, patch as JsonMap | undefined | null, schema, path);
+    if (patch === undefined) return target;
+    return patch === null ? undefined : patch;
+  }
+
+  #mergeMap(target: JsonMap | undefined | null, patch: JsonMap | undefined | null, schema: Schema | undefined, path: string): unknown {
+    if (patch === null) return undefined;
+    // What the patch does not name stays as it is.
+    if (patch === undefined) return target;
+    const order = takeDirective(patch, path);
+    if (order === 'delete') return undefined;
+    // Where the object has nothing the patch is merged with itself, so that nulls and directives further down are obeyed.
+    const result = order === 'replace' || target === undefined || target === null ? patch : target;
+    const resolved = schema === undefined ? undefined : resolveSchema(this.#set, schema);
+    for (const key of Object.keys(patch).sort()) {
+      const field = resolved?.properties?.[key] ?? resolved?.additionalProperties;
+      const before = Object.hasOwn(result, key) ? result[key] : undefined;
+      const merged = this.merge(before, patch[key], field, path === '' ? key : `${path}.${key}`);
+      if (merged === undefined) delete result[key];
+      else setOwn(result, key, merged);
+    }
+    return result;
+  }
+
+  #mergeList(target: List | undefined | null, patch: List | undefined | null, schema: Schema | undefined, path: string): unknown {
+    const strategy = this.#strategyOf(schema);
+    if (patch === undefined) return target;
+    if (patch === null) return undefined;
+    if (strategy === undefined) return patch;
+    let result = target;
+    let other: List = patch;
+    const { order, rest } = takeListDirective(patch, path);
+    other = rest;
+    if (result !== undefined && result !== null && order === 'delete') return undefined;
+    if (result === undefined || result === null || order === 'replace') result = other;
+    return strategy.keys.length === 0 ? mergeScalars(result, other) : this.#mergeItems(result, other, strategy, path);
+  }
+
+  #mergeItems(target: List, patch: List, { keys, items }: Strategy, path: string): List {
+    let tuples = tuplesOf([...patch, ...target], keys);
+    if (keys.length > 1) tuples = unify(tuples);
+    const used = keys.filter((_, index) => tuples.some((tuple) => tuple[index] !== ''));
+    const validKeys = used.length === 0 ? keys : used;
+    const added: JsonMap[] = [];
+    let left = target;
+    for (const tuple of tuples) {
+      const values = validKeys.map((key) => tuple[keys.indexOf(key)] ?? '');
+      const matched = { keys: validKeys.filter((_, index) => values[index] !== ''), values: values.filter((value) => value !== '') };
+      const before = find(left, matched);
+      const merged = this.merge(before, find(patch, matched), items, `${path}[${matched.values.join(',')}]`);
+      if (merged === undefined || merged === null || (isMap(merged) && Object.keys(merged).length === 0)) {
+        left = left.filter((item) => item !== before);
+      } else {
+        replaceOrAdd(added, merged as JsonMap, validKeys);
+        left = left.map((item) => (item === before && before !== undefined ? merged : item));
+      }
+    }
+    for (const item of left) {
+      if (!isMap(item)) continue;
+      if (validKeys.length > 1) {
+        const at = added.findIndex((other) => validKeys.every((key) => keyText(other[key]) === keyText(item[key])));
+        if (at !== -1) added.splice(at, 1);
+        added.push(item);
+      } else replaceOrAdd(added, item, validKeys);
+    }
+    return added;
+  }
+
+  #strategyOf(schema: Schema | undefined): Strategy | undefined {
+    if (schema === undefined) return undefined;
+    const resolved = resolveSchema(this.#set, schema);
+    const of = <K extends keyof Schema>(key: K): Schema[K] | undefined => schema[key] ?? resolved[key];
+    if (!(of('x-kubernetes-patch-strategy') ?? '').split(',').includes('merge')) return undefined;
+    const mergeKey = of('x-kubernetes-patch-merge-key');
+    const keys = of('x-kubernetes-list-map-keys') ?? (mergeKey === undefined ? [] : [mergeKey]);
+    return { keys, items: resolved.items };
+  }
+}
+
+interface Strategy {
+  readonly keys: readonly string[];
+  readonly items: Schema | undefined;
+}
+
+const shapeOf = (value: unknown): string => (Array.isArray(value) ? 'list' : isMap(value) ? 'map' : 'scalar');
+
+const keyText = (value: unknown): string => (value === undefined || value === null ? '' : String(value));
+
+/** The `$patch` of a map, which is taken out of it. */
+function takeDirective(patch: JsonMap, path: string): 'merge' | 'replace' | 'delete' {
+  if (!Object.hasOwn(patch, directive)) return 'merge';
+  const order = directiveOf(patch[directive], path);
+  delete patch[directive];
+  return order;
+}
+
+/** A list's `$patch` is an item of its own. */
+function takeListDirective(patch: List, path: string): { readonly order: 'merge' | 'replace' | 'delete'; readonly rest: List } {
+  const item = patch.find((value) => isMap(value) && Object.hasOwn(value, directive)) as JsonMap | undefined;
+  if (item === undefined || Object.keys(item).length > 1) return { order: 'merge', rest: patch };
+  return { order: directiveOf(item[directive], path), rest: patch.filter((value) => value !== item) };
+}
+
+function directiveOf(value: unknown, path: string): 'merge' | 'replace' | 'delete' {
+  if (value === 'merge' || value === 'replace' || value === 'delete') return value;
+  throw new MergeError(`unknown patch strategy '${String(value)}'${path === '' ? '' : ` at ${path}`}`);
+}
+
+function mergeScalars(target: List, patch: List): List {
+  return [...new Set([...patch, ...target])];
+}
+
+/** The values of the keys of each item, those of equal items once. */
+function tuplesOf(items: List, keys: readonly string[]): string[][] {
+  const seen = new Set<string>();
+  const tuples: string[][] = [];
+  for (const item of items) {
+    const tuple = keys.map((key) => (isMap(item) ? keyText(item[key]) : ''));
+    const text = JSON.stringify(tuple);
+    if (seen.has(text)) continue;
+    seen.add(text);
+    tuples.push(tuple);
+  }
+  return tuples;
+}
+
+/** An item that leaves a key out means the item that agrees with it in the others: `containerPort: 80` is `80/TCP`. */
+function unify(tuples: string[][]): string[][] {
+  const result = [...tuples];
+  for (let i = 0; i < result.length; i += 1) {
+    for (let j = 0; j < result.length; j += 1) {
+      const both = unifyPair(result[i] ?? [], result[j] ?? []);
+      if (both === undefined) continue;
+      result[i] = both;
+      result[j] = both;
+    }
+  }
+  return result;
+}
+
+function unifyPair(a: readonly string[], b: readonly string[]): string[] | undefined {
+  const both: string[] = [];
+  let common = false;
+  for (const [index, value] of a.entries()) {
+    const other = b[index] ?? '';
+    if (value === other) common = true;
+    else if (value !== '' && other !== '') return undefined;
+    both.push(value === '' ? other : value);
+  }
+  return common ? both : undefined;
+}
+
+interface Match {
+  readonly keys: readonly string[];
+  readonly values: readonly string[];
+}
+
+function find(items: List, { keys, values }: Match): JsonMap | undefined {
+  return items.find((item): item is JsonMap => isMap(item) && keys.every((key, index) => keyText(item[key]) === values[index]));
+}
+
+function replaceOrAdd(items: JsonMap[], item: JsonMap, keys: readonly string[]): void {
+  const at = items.findIndex((other) => keys.every((key) => keyText(other[key]) === keyText(item[key])));
+  if (at === -1) items.push(item);
+  else items[at] = item;
+}

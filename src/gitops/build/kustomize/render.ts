@@ -1,0 +1,568 @@
+import { mapBounded } from '../../../base/concurrency.ts';
+import { isStatusError } from '../../../machinery/status-error.ts';
+import { locate, parseYamlDocuments, YamlError } from '../../../machinery/yaml.ts';
+import { FieldError } from './field-spec.ts';
+import { type FileNode, type FileTree, isWithin, joinPath, KustomizeError } from './file-tree.ts';
+import { absorb, contentHash, type GeneratedKind, GeneratorError, generateObject } from './generators.ts';
+import {
+  FieldProblem,
+  type GeneratorRule,
+  type ImageRule,
+  type Kustomization,
+  type PatchRule,
+  parseKustomization,
+  parseReplacements,
+} from './kustomization.ts';
+import { applyPatch, type ParsedPatch, PatchError } from './patches.ts';
+import { fixReferences } from './references.ts';
+import { applyReplacement, ReplacementError } from './replacements.ts';
+import { cloneJson, currentId, describeId, idKey, isMap, type JsonMap, newResource, type Origin, type Resource } from './resource.ts';
+import { SelectorError } from './selector.ts';
+import { sortResources } from './sort.ts';
+import {
+  addCommonAnnotations,
+  addCommonLabels,
+  addLabels,
+  addPrefix,
+  addSuffix,
+  rename,
+  setImage,
+  setNamespace,
+  setOwnLabel,
+  setReplicas,
+  TransformError,
+} from './transform.ts';
+import { addVariables, assignVariable, resolveVariables, VariableError } from './variables.ts';
+
+export interface RenderOptions {
+  readonly tree: FileTree;
+  /** Directory with the kustomization file. */
+  readonly path: string;
+  /** Changes to the top kustomization that do not stand in its file. */
+  readonly overlay?: Overlay | undefined;
+  /** In place of a kustomization file: what it would list. */
+  readonly resources?: readonly string[] | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What an app adds to the kustomization it is made from; names and namespace win over those in the file. */
+export interface Overlay {
+  readonly namespace?: string | undefined;
+  readonly namePrefix?: string | undefined;
+  readonly nameSuffix?: string | undefined;
+  readonly components?: readonly string[] | undefined;
+  readonly ignoreMissingComponents?: boolean | undefined;
+  readonly patches?: readonly PatchRule[] | undefined;
+  readonly images?: readonly ImageRule[] | undefined;
+}
+
+export interface RenderedObject {
+  readonly object: JsonMap;
+  readonly origin: Origin;
+}
+
+/** Builds kustomizations as `kustomize build` does; what it parsed is kept by the files' ids. */
+export interface Renderer {
+  /** Objects in the order in which kustomize writes them; each is a copy of its own. @throws KustomizeError */
+  render(options: RenderOptions): Promise<readonly RenderedObject[]>;
+}
+
+/** Names of a kustomization file; a directory has one of them. */
+export const kustomizationFiles = ['kustomization.yaml', 'kustomization.yml', 'Kustomization'];
+
+const limits = { maxBytes: 10 * 1024 * 1024, maxDepth: 100, maxAliases: 1_000, maxDocuments: 10_000 };
+/** Kustomizations within kustomizations. */
+const maxDepth = 64;
+const maxObjects = 100_000;
+/** Reads of one kustomization under way at the same time. */
+const concurrency = 16;
+const maxCachedFiles = 20_000;
+
+/** Objects of a file with the lines they start on. Frozen by agreement: each use makes copies. */
+type ParsedFile = readonly { readonly value: JsonMap; readonly line: number }[];
+
+export function createRenderer(): Renderer {
+  const parsed = new Map<string, ParsedFile>();
+  return {
+    async render(options) {
+      const build = new Build(options, parsed);
+      return build.run();
+    },
+  };
+}
+
+/** Objects and variables of one kustomization and all below it. */
+interface Accumulator {
+  resources: Resource[];
+  readonly variables: Map<string, Kustomization['vars'][number]>;
+}
+
+interface LoadedKustomization {
+  readonly directory: string;
+  readonly file: string;
+  readonly blob: string;
+  readonly text: string;
+  readonly spec: Kustomization;
+}
+
+class Build {
+  readonly #options: RenderOptions;
+  readonly #parsed: Map<string, ParsedFile>;
+  #objects = 0;
+
+  constructor(options: RenderOptions, parsed: Map<string, ParsedFile>) {
+    this.#options = options;
+    this.#parsed = parsed;
+  }
+
+  async run(): Promise<readonly RenderedObject[]> {
+    const top = await this.#loadTop();
+    const accumulated = newAccumulator();
+    await this.#accumulate(top, accumulated, [top.directory]);
+    // Last, and for all at once: names are final only now.
+    let { resources } = accumulated;
+    for (const resource of resources) {
+      if (resource.needsHash) {
+        const hash = contentHash(resource);
+        rename(resource, (name) => `${name}-${hash}`);
+      }
+    }
+    fixReferences(resources, (resource, err) => {
+      throw new KustomizeError({
+        file: resource.origin.file,
+        line: resource.origin.line,
+        message: `${describeId(currentId(resource))}: ${err.message}`,
+      });
+    });
+    at(top, 'vars', () => resolveVariables(resources, accumulated.variables));
+    resources = resources.filter(isNotLocal);
+    const sorted = sortResources(resources, top.spec.sortOptions);
+    this.#addBuildMetadata(sorted, top.spec.buildMetadata);
+    return sorted.map(({ object, origin }) => ({ object, origin }));
+  }
+
+  async #loadTop(): Promise<LoadedKustomization> {
+    const { path, overlay, resources } = this.#options;
+    const loaded =
+      resources === undefined
+        ? await this.#load(path, undefined)
+        : { directory: path, file: path || '.', blob: '', text: '', spec: { ...parseKustomization({ resources: ['.'] }), resources } };
+    return overlay === undefined ? loaded : { ...loaded, spec: withOverlay(loaded.spec, overlay) };
+  }
+
+  async #load(directory: string, from: Reference | undefined): Promise<LoadedKustomization> {
+    const found: { readonly file: string; readonly node: FileNode }[] = [];
+    for (const name of kustomizationFiles) {
+      const file = directory === '' ? name : `${directory}/${name}`;
+      const node = await this.#options.tree.find(file);
+      if (node?.type === 'symlink') throw new KustomizeError({ file, ...symlinkProblem });
+      if (node?.type === 'file') found.push({ file, node });
+    }
+    const [only, second] = found;
+    if (only === undefined) {
+      throw problemAt(from, {
+        message: `unable to find one of 'kustomization.yaml', 'kustomization.yml' or 'Kustomization' in directory '${directory || '.'}'`,
+        hint: 'Add a kustomization.yaml there, or name the files themselves.',
+      });
+    }
+    if (second !== undefined) {
+      throw new KustomizeError({ file: second.file, message: `Found multiple kustomization files under: ${directory || '.'}` });
+    }
+    const text = decode(await only.node.read(), only.file);
+    const { file, node } = only;
+    const documents = parse(text, file, {});
+    try {
+      const spec = parseKustomization(documents[0]?.value ?? {});
+      return { directory, file, blob: node.id, text, spec };
+    } catch (err) {
+      if (!(err instanceof FieldProblem)) throw err;
+      throw new KustomizeError({ file, ...placeOf(text, err.field), message: err.message, hint: err.hint });
+    }
+  }
+
+  /** Adds what a kustomization says to `into`; a component works on what its parent has collected so far. */
+  async #accumulate(loaded: LoadedKustomization, into: Accumulator, above: readonly string[]): Promise<void> {
+    this.#options.signal?.throwIfAborted();
+    if (above.length > maxDepth)
+      throw new KustomizeError({ file: loaded.file, message: `kustomizations are nested more than ${maxDepth} deep` });
+    const { spec } = loaded;
+    await this.#addResources(loaded, into, above);
+    await this.#addGenerated(loaded, into);
+    for (const [index, path] of spec.components.entries()) {
+      const from: Reference = { loaded, field: `components[${index}]` };
+      const directory = this.#directoryOf(path, from, above);
+      const node = await this.#options.tree.find(directory);
+      if (node?.type !== 'directory') {
+        if (this.#options.overlay?.ignoreMissingComponents === true && above.length === 1) continue;
+        throw problemAt(from, {
+          message: `component '${path}' is not a directory`,
+          hint: 'Components are directories with a kustomization file.',
+        });
+      }
+      const component = await this.#load(directory, from);
+      if (!component.spec.isComponent) {
+        throw problemAt(from, { message: `expected kind 'Component' for path '${path}' but got 'Kustomization'` });
+      }
+      await this.#accumulate(component, into, [...above, directory]);
+    }
+    await this.#transform(loaded, into);
+    at(loaded, 'vars', () => {
+      for (const rule of spec.vars) assignVariable(into.resources, rule);
+      addVariables(into.variables, spec.vars);
+    });
+  }
+
+  async #addResources(loaded: LoadedKustomization, into: Accumulator, above: readonly string[]): Promise<void> {
+    const parts = await mapBounded([...loaded.spec.resources.entries()], concurrency, ([index, path]) =>
+      this.#readResource(path, { loaded, field: `resources[${index}]` }, above),
+    );
+    const seen = new Map<string, Resource>(into.resources.map((resource) => [idKey(currentId(resource)), resource]));
+    for (const [index, part] of parts.entries()) {
+      for (const resource of part.resources) {
+        const id = currentId(resource);
+        const twin = seen.get(idKey(id));
+        if (twin !== undefined) {
+          throw problemAt(
+            { loaded, field: `resources[${index}]` },
+            {
+              message: `may not add resource with an already registered id: ${describeId(id)} (${placeText(twin.origin)} and ${placeText(resource.origin)})`,
+              hint: 'Keep one of the two, or change one with a patch instead.',
+            },
+          );
+        }
+        seen.set(idKey(id), resource);
+        into.resources.push(resource);
+      }
+      at(loaded, 'vars', () => addVariables(into.variables, part.variables.values()));
+    }
+    if (into.resources.length > maxObjects)
+      throw new KustomizeError({ file: loaded.file, message: `builds more than ${maxObjects} objects` });
+  }
+
+  async #readResource(path: string, from: Reference, above: readonly string[]): Promise<Accumulator> {
+    refuseRemote(path, from);
+    const whole = joinPath(from.loaded.directory, path);
+    const node = whole === undefined ? undefined : await this.#options.tree.find(whole);
+    const accumulated = newAccumulator();
+    if (node?.type === 'file') {
+      const file = this.#fileOf(path, from);
+      for (const { value, line } of await this.#parseObjects(node, file)) {
+        this.#objects += 1;
+        if (this.#objects > maxObjects * 4) throw problemAt(from, { message: `builds more than ${maxObjects} objects` });
+        accumulated.resources.push(newResource(cloneJson(value), { file, line, blob: node.id }));
+      }
+      return accumulated;
+    }
+    const directory = this.#directoryOf(path, from, above);
+    if (node?.type !== 'directory') {
+      throw problemAt(from, {
+        message: node === undefined ? `'${path}' doesn't exist` : `'${path}' ${symlinkProblem.message}`,
+        hint: node === undefined ? 'Commit the file, or take it out of the list.' : symlinkProblem.hint,
+      });
+    }
+    const base = await this.#load(directory, from);
+    if (base.spec.isComponent)
+      throw problemAt(from, { message: `expected kind != 'Component' for path '${path}'`, hint: 'List it under components.' });
+    await this.#accumulate(base, accumulated, [...above, directory]);
+    return accumulated;
+  }
+
+  /** The directory a reference names; one that holds what refers to it would never end. */
+  #directoryOf(path: string, from: Reference, above: readonly string[]): string {
+    refuseRemote(path, from);
+    const directory = path.startsWith('/') ? undefined : joinPath(from.loaded.directory, path);
+    if (directory === undefined)
+      throw problemAt(from, { message: `'${path}' leads out of the repository`, hint: 'Only files of the repository are read.' });
+    const visited = above.find((other) => isWithin(other, directory));
+    if (visited !== undefined) {
+      throw problemAt(from, { message: `cycle detected: candidate root '${directory || '.'}' contains visited root '${visited || '.'}'` });
+    }
+    return directory;
+  }
+
+  /** A file must lie beside or below the kustomization that names it. */
+  #fileOf(path: string, { loaded, field }: Reference): string {
+    const file = path.startsWith('/') ? undefined : joinPath(loaded.directory, path);
+    if (file === undefined || !isWithin(file, loaded.directory)) {
+      throw problemAt(
+        { loaded, field },
+        {
+          message: `security; file '${path}' is not in or below '${loaded.directory || '.'}'`,
+          hint: 'Move it there, or make a kustomization of its directory and list that under resources.',
+        },
+      );
+    }
+    return file;
+  }
+
+  async #readFile(path: string, from: Reference): Promise<{ readonly file: string; readonly node: FileNode }> {
+    refuseRemote(path, from);
+    const file = this.#fileOf(path, from);
+    const node = await this.#options.tree.find(file);
+    if (node?.type === 'file') return { file, node };
+    throw problemAt(from, {
+      message: `'${path}' ${node === undefined ? "doesn't exist" : node.type === 'symlink' ? symlinkProblem.message : 'is a directory'}`,
+    });
+  }
+
+  async #parseObjects(node: FileNode, file: string): Promise<ParsedFile> {
+    let objects = this.#parsed.get(node.id);
+    if (objects !== undefined) {
+      this.#parsed.delete(node.id);
+    } else {
+      objects = objectsIn(decode(await node.read(), file), file);
+    }
+    this.#parsed.set(node.id, objects);
+    if (this.#parsed.size > maxCachedFiles) {
+      const oldest = this.#parsed.keys().next();
+      if (!oldest.done) this.#parsed.delete(oldest.value);
+    }
+    return objects;
+  }
+
+  async #addGenerated(loaded: LoadedKustomization, into: Accumulator): Promise<void> {
+    const generate = async (kind: GeneratedKind, field: string, rules: readonly GeneratorRule[]): Promise<void> => {
+      for (const [index, rule] of rules.entries()) {
+        const from: Reference = { loaded, field: `${field}[${index}]` };
+        const load = async (path: string): Promise<Uint8Array> => (await this.#readFile(path, from)).node.read();
+        try {
+          const object = await generateObject(kind, rule, load);
+          const { line = 1 } = placeOf(loaded.text, from.field);
+          const origin = { file: loaded.file, line, blob: loaded.blob, generator: `${kind}Generator` };
+          const resource = newResource(object, origin);
+          resource.needsHash = !rule.options.disableNameSuffixHash;
+          resource.behavior = rule.behavior;
+          absorb(into.resources, resource);
+        } catch (err) {
+          if (!(err instanceof GeneratorError)) throw err;
+          throw problemAt(from, { message: err.message });
+        }
+      }
+    };
+    await generate('ConfigMap', 'configMapGenerator', loaded.spec.configMapGenerator);
+    await generate('Secret', 'secretGenerator', loaded.spec.secretGenerator);
+  }
+
+  /** The transformers in the order in which kustomize runs them. */
+  async #transform(loaded: LoadedKustomization, into: Accumulator): Promise<void> {
+    const { spec } = loaded;
+    const { resources } = into;
+    const plain = { target: undefined, allowNameChange: false, allowKindChange: false, remembersNames: true };
+    for (const [index, text] of spec.patchesStrategicMerge.entries()) {
+      const field = `patchesStrategicMerge[${index}]`;
+      const patch = await this.#readPatch(await this.#inlineOrFile(text, { loaded, field }), { loaded, field });
+      at(loaded, field, () => applyPatch(resources, patch, plain));
+    }
+    for (const [index, rule] of spec.patches.entries()) {
+      const field = `patches[${index}]`;
+      const patch = await this.#readPatch(rule, { loaded, field });
+      at(loaded, field, () => applyPatch(resources, patch, { ...rule, remembersNames: true }));
+    }
+    if (spec.namespace !== '') at(loaded, 'namespace', () => setNamespace(resources, spec.namespace));
+    if (spec.namePrefix !== '') at(loaded, 'namePrefix', () => addPrefix(resources, spec.namePrefix));
+    if (spec.nameSuffix !== '') at(loaded, 'nameSuffix', () => addSuffix(resources, spec.nameSuffix));
+    for (const [index, rule] of spec.labels.entries()) at(loaded, `labels[${index}]`, () => addLabels(resources, rule));
+    at(loaded, 'commonLabels', () => addCommonLabels(resources, spec.commonLabels));
+    at(loaded, 'commonAnnotations', () => addCommonAnnotations(resources, spec.commonAnnotations));
+    for (const [index, rule] of spec.patchesJson6902.entries()) {
+      const field = `patchesJson6902[${index}]`;
+      const patch = await this.#readPatch(rule, { loaded, field });
+      at(loaded, field, () => applyPatch(resources, patch, { ...rule, remembersNames: false }));
+    }
+    for (const [index, rule] of spec.replicas.entries()) at(loaded, `replicas[${index}]`, () => setReplicas(resources, rule));
+    for (const [index, rule] of spec.images.entries()) at(loaded, `images[${index}]`, () => setImage(resources, rule));
+    for (const [index, rule] of spec.replacements.entries()) {
+      const field = `replacements[${index}]`;
+      const rules = 'path' in rule ? await this.#readReplacements(rule.path, { loaded, field }) : [rule];
+      for (const replacement of rules) at(loaded, field, () => applyReplacement(resources, replacement));
+    }
+  }
+
+  /** An entry of `patchesStrategicMerge` is a patch or the name of a file with one. */
+  async #inlineOrFile(text: string, from: Reference): Promise<{ readonly patch: string; readonly path: string }> {
+    const file = text.includes('\n') ? undefined : joinPath(from.loaded.directory, text);
+    const node = file === undefined ? undefined : await this.#options.tree.find(file);
+    return node === undefined && (text.includes('\n') || text.includes(':')) ? { patch: text, path: '' } : { patch: '', path: text };
+  }
+
+  async #readPatch({ patch, path }: { readonly patch: string; readonly path: string }, from: Reference): Promise<ParsedPatch> {
+    let text = patch;
+    let file = from.loaded.file;
+    if (path !== '') {
+      const found = await this.#readFile(path, from);
+      file = found.file;
+      text = decode(await found.node.read(), found.file);
+    }
+    let documents: readonly { readonly value: unknown; readonly line: number }[];
+    try {
+      documents = parse(text, file, {});
+    } catch (err) {
+      if (!(err instanceof KustomizeError) || path !== '') throw err;
+      throw problemAt(from, { message: `unable to parse SM or JSON patch: ${err.message}` });
+    }
+    const [first] = documents;
+    if (first !== undefined && Array.isArray(first.value)) return { type: 'json', operations: first.value };
+    const problem = documents.map(({ value }) => problemOfObject(value)).find((text) => text !== undefined);
+    if (first !== undefined && problem === undefined)
+      return { type: 'merge', objects: documents.flatMap(({ value }) => expandLists(value)) };
+    const what = problem ?? 'it is empty';
+    if (path === '') throw problemAt(from, { message: `unable to parse SM or JSON patch: ${what}` });
+    throw new KustomizeError({ file, line: first?.line, message: `unable to parse SM or JSON patch: ${what}` });
+  }
+
+  async #readReplacements(path: string, from: Reference): Promise<ReturnType<typeof parseReplacements>> {
+    const { file, node } = await this.#readFile(path, from);
+    const text = decode(await node.read(), file);
+    try {
+      return parse(text, file, {}).flatMap(({ value }) => parseReplacements(value));
+    } catch (err) {
+      if (!(err instanceof FieldProblem)) throw err;
+      throw new KustomizeError({ file, message: err.message });
+    }
+  }
+
+  #addBuildMetadata(resources: readonly Resource[], wanted: readonly string[]): void {
+    for (const resource of resources) {
+      if (wanted.includes('managedByLabel')) setOwnLabel(resource, 'app.kubernetes.io/managed-by', 'kustomize-v5.6.0');
+      if (wanted.includes('originAnnotations')) addOrigin(resource, this.#options.path);
+    }
+  }
+}
+
+const newAccumulator = (): Accumulator => ({ resources: [], variables: new Map() });
+
+const symlinkProblem = { message: 'is a symbolic link, which is not followed', hint: 'Put the file itself here.' };
+
+/** A field of a kustomization that refers to something. */
+interface Reference {
+  readonly loaded: Pick<LoadedKustomization, 'directory' | 'file' | 'text'>;
+  readonly field: string;
+}
+
+function problemAt(from: Reference | undefined, { message, hint }: { readonly message: string; readonly hint?: string }): KustomizeError {
+  if (from === undefined) return new KustomizeError({ file: '.', message, hint });
+  const { loaded, field } = from;
+  return new KustomizeError({ file: loaded.file, ...placeOf(loaded.text, field), message: `${field}: ${message}`, hint });
+}
+
+/** Line and column of a field; nothing where the text does not have it. */
+function placeOf(text: string, field: string): { readonly line?: number; readonly column?: number } {
+  if (text === '') return {};
+  const [document] = parseYamlDocuments(text, limits);
+  return document === undefined ? {} : locate(text, field, document.line);
+}
+
+const expected = [FieldError, GeneratorError, PatchError, ReplacementError, SelectorError, TransformError, VariableError];
+
+/** Runs a step and says of what goes wrong in which field it was asked for. */
+function at<T>(loaded: Reference['loaded'], field: string, step: () => T): T {
+  try {
+    return step();
+  } catch (err) {
+    if (expected.some((type) => err instanceof type) || isStatusError(err)) {
+      throw problemAt({ loaded, field }, { message: err instanceof Error ? err.message : String(err) });
+    }
+    throw err;
+  }
+}
+
+function refuseRemote(path: string, from: Reference): void {
+  if (!/^[a-z][a-z0-9+.-]*:\/\/|^git::|^[\w.-]+@[\w.-]+:|\?ref=|^(github|gitlab)\.com[/:]|\.git(\/|$)/i.test(path)) return;
+  throw problemAt(from, {
+    message: `not supported: remote resource ${path.replace(/\/\/[^/@]*@/, '//')}`,
+    hint: 'Copy it into the repository, or follow that repository with an app of its own.',
+  });
+}
+
+function withOverlay(spec: Kustomization, overlay: Overlay): Kustomization {
+  const images = new Map(spec.images.map((rule) => [rule.name, rule]));
+  for (const rule of overlay.images ?? []) images.set(rule.name, rule);
+  return {
+    ...spec,
+    namespace: overlay.namespace || spec.namespace,
+    namePrefix: overlay.namePrefix || spec.namePrefix,
+    nameSuffix: overlay.nameSuffix || spec.nameSuffix,
+    components: [...spec.components, ...(overlay.components ?? [])],
+    patches: [...spec.patches, ...(overlay.patches ?? [])],
+    images: [...images.values()],
+  };
+}
+
+function decode(bytes: Uint8Array, file: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    throw new KustomizeError({ file, message: 'is not UTF-8 text', hint: 'Save the file as UTF-8.' });
+  }
+}
+
+function parse(
+  text: string,
+  file: string,
+  more: { readonly booleans?: 'true-false' },
+): readonly { readonly value: unknown; readonly line: number }[] {
+  try {
+    return parseYamlDocuments(text, { ...limits, ...more });
+  } catch (err) {
+    if (!(err instanceof YamlError)) throw err;
+    throw new KustomizeError({ file, line: err.line, column: err.column, message: err.reason });
+  }
+}
+
+function objectsIn(text: string, file: string): ParsedFile {
+  const objects: { value: JsonMap; line: number }[] = [];
+  for (const { value, line } of parse(text, file, { booleans: 'true-false' })) {
+    if (value === null || (isMap(value) && Object.keys(value).length === 0)) continue;
+    for (const object of expandLists(value)) {
+      const problem = problemOfObject(object);
+      if (problem !== undefined) throw new KustomizeError({ file, line, message: problem });
+      objects.push({ value: object as JsonMap, line });
+    }
+  }
+  return objects;
+}
+
+/** The items of kinds that are lists, and all else as it is. */
+function expandLists(value: unknown): readonly JsonMap[] {
+  if (isMap(value) && typeof value.kind === 'string' && value.kind.endsWith('List') && Object.hasOwn(value, 'items')) {
+    return Array.isArray(value.items) ? value.items.flatMap(expandLists) : [];
+  }
+  return [value as JsonMap];
+}
+
+function problemOfObject(value: unknown): string | undefined {
+  if (!isMap(value)) return 'is not an object';
+  const { apiVersion, kind, metadata } = value;
+  if (typeof kind !== 'string' || kind === '') return 'missing kind in object';
+  if (typeof apiVersion !== 'string' || apiVersion === '') return `${kind} has no apiVersion`;
+  if (kind.endsWith('List') && Object.hasOwn(value, 'items')) return undefined;
+  const name = isMap(metadata) ? metadata.name : undefined;
+  return typeof name === 'string' && name !== '' ? undefined : `missing metadata.name in object ${kind}`;
+}
+
+/** Objects that are only there for other tools. */
+function isNotLocal({ object }: Resource): boolean {
+  const annotations = isMap(object.metadata) && isMap(object.metadata.annotations) ? object.metadata.annotations : {};
+  const local = annotations['config.kubernetes.io/local-config'];
+  return local === undefined || local === 'false';
+}
+
+function addOrigin({ object, origin }: Resource, path: string): void {
+  const metadata = object.metadata as JsonMap;
+  const file = relativePath(path, origin.file);
+  const text =
+    origin.generator === undefined
+      ? `path: ${file}\n`
+      : `configuredIn: ${file}\nconfiguredBy:\n  apiVersion: builtin\n  kind: ${origin.generator}\n`;
+  metadata.annotations = { ...(isMap(metadata.annotations) ? metadata.annotations : {}), 'config.kubernetes.io/origin': text };
+}
+
+function relativePath(from: string, to: string): string {
+  const left = from === '' ? [] : from.split('/');
+  const right = to.split('/');
+  let same = 0;
+  while (same < left.length && left[same] === right[same]) same += 1;
+  return [...left.slice(same).map(() => '..'), ...right.slice(same)].join('/');
+}
+
+const placeText = ({ file, line }: Origin): string => `${file}:${line}`;

@@ -1,0 +1,181 @@
+import { type FieldSpec, setEntry, setScalar, visitField } from './field-spec.ts';
+import {
+  commonAnnotations,
+  fixedNames,
+  metadataLabels,
+  namespaceFields,
+  replicaFields,
+  selectorLabels,
+  templateLabels,
+} from './field-specs.ts';
+import type { ImageRule, LabelRule } from './kustomization.ts';
+import {
+  currentId,
+  describeId,
+  idKey,
+  isClusterScoped,
+  isMap,
+  isSelected,
+  type JsonMap,
+  metadataOf,
+  originalId,
+  previousIds,
+  type Resource,
+  rememberId,
+} from './resource.ts';
+import { safePattern } from './selector.ts';
+
+export class TransformError extends Error {}
+
+/** The fields `namespace`, `namePrefix`, `labels`, … of a kustomization, each on all objects of it. Objects are changed in place. */
+
+export function setNamespace(resources: readonly Resource[], namespace: string): void {
+  for (const resource of resources) {
+    rememberId(resource);
+    const metadata = metadataOf(resource);
+    const id = currentId(resource);
+    if (!isClusterScoped(id)) metadata.namespace = namespace;
+    // The Namespace itself is renamed along; `v1` alone has that kind.
+    if (id.kind === 'Namespace' && resource.object.apiVersion === 'v1') metadata.name = namespace;
+    if (id.kind === 'RoleBinding' || id.kind === 'ClusterRoleBinding') moveDefaultAccounts(resource, namespace);
+    for (const field of namespaceFields) visitField(resource, field, { make: 'scalar', visit: setScalar(namespace) });
+  }
+  const seen = new Set<string>();
+  for (const resource of resources) {
+    const id = currentId(resource);
+    if (seen.has(idKey(id))) throw new TransformError(`namespace transformation produces ID conflict: ${describeId(id)}`);
+    seen.add(idKey(id));
+  }
+}
+
+/** Other service accounts follow as references do; `default` is an object nobody writes. */
+function moveDefaultAccounts({ object }: Resource, namespace: string): void {
+  if (!Array.isArray(object.subjects)) return;
+  for (const subject of object.subjects) if (isMap(subject) && subject.name === 'default') subject.namespace = namespace;
+}
+
+export function addPrefix(resources: readonly Resource[], prefix: string): void {
+  for (const resource of nameable(resources)) {
+    resource.prefixes.push(prefix);
+    rename(resource, (name) => prefix + name);
+  }
+}
+
+export function addSuffix(resources: readonly Resource[], suffix: string): void {
+  for (const resource of nameable(resources)) {
+    resource.suffixes.push(suffix);
+    rename(resource, (name) => name + suffix);
+  }
+}
+
+const nameable = (resources: readonly Resource[]): readonly Resource[] =>
+  resources.filter((resource) => !fixedNames.some((kind) => isSelected(originalId(resource), kind)));
+
+export function rename(resource: Resource, change: (name: string) => string): void {
+  rememberId(resource);
+  metadataOf(resource).name = change(currentId(resource).name);
+}
+
+export function addLabels(resources: readonly Resource[], { pairs, includeSelectors, includeTemplates, fields }: LabelRule): void {
+  let specs: readonly FieldSpec[] = fields;
+  if (includeSelectors) specs = mergeSpecs(specs, selectorLabels);
+  else specs = mergeSpecs(includeTemplates ? mergeSpecs(specs, templateLabels) : specs, [metadataLabels]);
+  setEntries(resources, pairs, specs);
+}
+
+export function addCommonLabels(resources: readonly Resource[], pairs: Readonly<Record<string, string>>): void {
+  setEntries(resources, pairs, selectorLabels);
+}
+
+export function addCommonAnnotations(resources: readonly Resource[], pairs: Readonly<Record<string, string>>): void {
+  setEntries(resources, pairs, commonAnnotations);
+}
+
+function mergeSpecs(specs: readonly FieldSpec[], more: readonly FieldSpec[]): readonly FieldSpec[] {
+  const merged = [...specs];
+  for (const spec of more) {
+    const same = merged.find(
+      (other) =>
+        other.path === spec.path &&
+        (other.kind ?? '') === (spec.kind ?? '') &&
+        (other.group ?? '') === (spec.group ?? '') &&
+        (other.version ?? '') === (spec.version ?? ''),
+    );
+    if (same === undefined) merged.push(spec);
+    else if ((same.create ?? false) !== (spec.create ?? false)) throw new TransformError('conflicting fieldspecs');
+  }
+  return merged;
+}
+
+function setEntries(resources: readonly Resource[], pairs: Readonly<Record<string, string>>, specs: readonly FieldSpec[]): void {
+  const entries = Object.entries(pairs);
+  for (const resource of resources) {
+    const id = currentId(resource);
+    for (const spec of specs) {
+      if (!isSelected(id, spec)) continue;
+      for (const [key, value] of entries) visitField(resource, spec, { make: 'map', visit: setEntry(key, value) });
+    }
+  }
+}
+
+export function setReplicas(resources: readonly Resource[], { name, count }: { readonly name: string; readonly count: number }): void {
+  let found = false;
+  for (const field of replicaFields) {
+    for (const resource of resources) {
+      const ids = [...previousIds(resource), currentId(resource)];
+      if (!ids.some((id) => id.name === name && isSelected(id, field))) continue;
+      found = true;
+      visitField(resource, field, { make: 'scalar', visit: setScalar(count) });
+    }
+  }
+  if (!found) {
+    const kinds = replicaFields.map(({ kind }) => `${kind}.[noVer].[noGrp]`).join(' ');
+    throw new TransformError(`resource with name ${name} does not match a config with the following GVK [${kinds}]`);
+  }
+}
+
+/** Images of every list `containers` and `initContainers`, wherever in an object it stands. */
+export function setImage(resources: readonly Resource[], rule: ImageRule): void {
+  const pattern = safePattern(`^${rule.name}(:[a-zA-Z0-9_.{}-]*)?(@sha256:[a-zA-Z0-9_.{}-]*)?$`);
+  for (const { object } of resources) {
+    if (object.kind !== 'CustomResourceDefinition') setImages(object, (image) => (pattern.test(image) ? changedImage(image, rule) : image));
+  }
+}
+
+function setImages(value: unknown, change: (image: string) => string): void {
+  if (Array.isArray(value)) for (const item of value) setImages(item, change);
+  else if (isMap(value)) {
+    for (const [key, child] of Object.entries(value)) {
+      setImages(child, change);
+      if ((key !== 'containers' && key !== 'initContainers') || !Array.isArray(child)) continue;
+      for (const container of child as readonly unknown[]) {
+        if (isMap(container) && typeof container.image === 'string') container.image = change(container.image);
+      }
+    }
+  }
+}
+
+function changedImage(image: string, { newName, newTag, digest, tagSuffix }: ImageRule): string {
+  const parts = splitImage(image);
+  const name = newName || parts.name;
+  if (newTag !== '' || digest !== '') return joinImage(name, newTag, digest);
+  return tagSuffix === '' ? joinImage(name, parts.tag, parts.digest) : joinImage(name, parts.tag + tagSuffix, '');
+}
+
+const joinImage = (name: string, tag: string, digest: string): string =>
+  `${name}${tag === '' ? '' : `:${tag}`}${digest === '' ? '' : `@${digest}`}`;
+
+/** A colon before the first slash belongs to the registry's port. */
+function splitImage(image: string): { readonly name: string; readonly tag: string; readonly digest: string } {
+  const slash = Math.max(image.indexOf('/'), 0);
+  const at = image.indexOf('@', slash);
+  const name = at === -1 ? image : image.slice(0, at);
+  const digest = at === -1 ? '' : image.slice(at + 1);
+  const colon = name.indexOf(':', slash);
+  return colon === -1 ? { name, tag: '', digest } : { name: name.slice(0, colon), tag: name.slice(colon + 1), digest };
+}
+
+export function setOwnLabel({ object }: Resource, key: string, value: string): void {
+  const metadata = object.metadata as JsonMap;
+  metadata.labels = { ...(isMap(metadata.labels) ? metadata.labels : {}), [key]: value };
+}

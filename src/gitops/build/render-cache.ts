@@ -1,0 +1,163 @@
+import { createHash } from 'node:crypto';
+import { deepEqual, deepFreeze, type KubeObject } from '../../machinery/object.ts';
+import { type Commit, type GitSource, SourceError, type TreeEntry } from '../sources/git-source.ts';
+import { maxFileBytes } from './documents.ts';
+import { type FileTree, KustomizeError, type TreeNode } from './kustomize/file-tree.ts';
+import { createRenderer, type Overlay } from './kustomize/render.ts';
+import { createLru } from './lru.ts';
+import type { BuildResult, Manifest } from './manifest.ts';
+
+export interface RenderRequest {
+  readonly source: GitSource;
+  readonly commit: Commit;
+  /** Directory of the repository without leading or trailing slashes; empty is the root. */
+  readonly path: string;
+  readonly overlay: Overlay | undefined;
+  /** In place of a kustomization file: the files it would list. */
+  readonly resources?: readonly string[];
+  readonly signal: AbortSignal;
+}
+
+/** The same reference for as long as nothing that was read has changed. */
+export type Rendering = BuildResult;
+
+export interface RenderCache {
+  /** What is wrong with a kustomization is in the result's `errors`. */
+  render(request: RenderRequest): Promise<Rendering>;
+}
+
+/** Remembered renderings, trees, and files that one rendering may look up. */
+const maxRenderings = 5_000;
+const maxTrees = 20_000;
+
+interface Entry {
+  /** Root tree at which it was last found to hold. */
+  root: string;
+  /** What each path was that was looked up, those included at which nothing was found. */
+  readonly lookups: ReadonlyMap<string, string>;
+  readonly rendering: Rendering;
+}
+
+/**
+ * Builds kustomizations of commits. A rendering is kept together with every path it looked up, and holds at any commit at which all of
+ * these are what they were: a commit elsewhere in a large repository costs a look at these paths.
+ */
+export function createRenderCache(): RenderCache {
+  const renderer = createRenderer();
+  const entries = createLru<Entry>(maxRenderings);
+  const trees = createLru<ReadonlyMap<string, TreeEntry>>(maxTrees);
+
+  return {
+    async render(request) {
+      const { source, commit, path, overlay, resources, signal } = request;
+      const key = JSON.stringify([source.url, path, overlay ?? null, resources ?? null]);
+      const known = entries.get(key);
+      if (known !== undefined && (await holds(known, request))) {
+        known.root = commit.tree;
+        return known.rendering;
+      }
+      const lookups = new Map<string, string>();
+      const tree = gitTree(source, commit.tree);
+      const recorded: FileTree = {
+        async find(wanted) {
+          const node = await tree.find(wanted);
+          lookups.set(wanted, describe(node));
+          return node;
+        },
+      };
+      const rendering = await renderNow({ ...request, tree: recorded, before: known?.rendering });
+      signal.throwIfAborted();
+      entries.set(key, { root: commit.tree, lookups, rendering });
+      return rendering;
+    },
+  };
+
+  async function holds({ root, lookups }: Entry, { source, commit }: RenderRequest): Promise<boolean> {
+    if (root === commit.tree) return true;
+    const tree = gitTree(source, commit.tree);
+    for (const [path, found] of lookups) if (describe(await tree.find(path)) !== found) return false;
+    return true;
+  }
+
+  async function renderNow(
+    request: RenderRequest & { readonly tree: FileTree; readonly before: Rendering | undefined },
+  ): Promise<Rendering> {
+    const { tree, path, overlay, resources, signal, before } = request;
+    try {
+      const rendered = await renderer.render({ tree, path, overlay, resources, signal });
+      const known = new Map(before?.manifests.map((manifest) => [nameOf(manifest.object), manifest]));
+      const hash = createHash('sha256');
+      const manifests = rendered.map(({ object, origin: { file, line, blob } }): Manifest => {
+        hash.update(JSON.stringify(object));
+        const old = known.get(nameOf(object as unknown as KubeObject));
+        // An object that came out the same keeps its reference: nothing has to be applied again for it.
+        const same = old !== undefined && deepEqual(old.object, object) ? old.object : deepFreeze(object as unknown as KubeObject);
+        return { file, line, blob, object: same };
+      });
+      return { digest: hash.digest('hex'), manifests, errors: [] };
+    } catch (err) {
+      if (!(err instanceof KustomizeError)) throw err;
+      const { file, line, column, message, hint } = err;
+      const place = { ...(line === undefined ? {} : { line }), ...(column === undefined ? {} : { column }) };
+      return { digest: '', manifests: [], errors: [{ file, ...place, message, ...(hint === undefined ? {} : { hint }) }] };
+    }
+  }
+
+  function gitTree(source: GitSource, root: string): FileTree {
+    return {
+      async find(path) {
+        let entry: TreeEntry = { name: '', type: 'tree', oid: root };
+        for (const segment of path === '' ? [] : path.split('/')) {
+          if (entry.type !== 'tree') return undefined;
+          const next: TreeEntry | undefined = (await entriesOf(source, entry.oid)).get(segment);
+          if (next === undefined) return undefined;
+          entry = next;
+        }
+        return nodeOf(source, path, entry);
+      },
+    };
+  }
+
+  async function entriesOf(source: GitSource, oid: string): Promise<ReadonlyMap<string, TreeEntry>> {
+    let known = trees.get(oid);
+    if (known === undefined) {
+      known = new Map((await source.readTree(oid)).map((entry) => [entry.name, entry]));
+      trees.set(oid, known);
+    }
+    return known;
+  }
+}
+
+function nodeOf(source: GitSource, path: string, { type, oid }: TreeEntry): TreeNode | undefined {
+  switch (type) {
+    case 'tree':
+      return { type: 'directory' };
+    case 'symlink':
+      return { type: 'symlink' };
+    case 'submodule':
+      throw new KustomizeError({
+        file: path,
+        message: 'is a submodule, which is not read',
+        hint: 'Copy what is needed into the repository.',
+      });
+    case 'blob':
+      return {
+        type: 'file',
+        id: oid,
+        async read() {
+          try {
+            return await source.readBlob(oid, maxFileBytes);
+          } catch (err) {
+            if (!(err instanceof SourceError) || err.reason !== 'TooLarge') throw err;
+            throw new KustomizeError({ file: path, message: err.message, hint: err.hint });
+          }
+        },
+      };
+    default:
+      return type satisfies never;
+  }
+}
+
+const describe = (node: TreeNode | undefined): string => (node === undefined ? '' : node.type === 'file' ? node.id : node.type);
+
+const nameOf = ({ apiVersion, kind, metadata }: KubeObject): string => `${apiVersion}|${kind}|${metadata.namespace ?? ''}|${metadata.name}`;

@@ -1,0 +1,46 @@
+import { execFile, spawnSync } from 'node:child_process';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+import { directoryTree } from '../../src/gitops/build/kustomize/directory-tree.ts';
+import { KustomizeError } from '../../src/gitops/build/kustomize/file-tree.ts';
+import { createRenderer, type Renderer } from '../../src/gitops/build/kustomize/render.ts';
+import { parseYamlDocuments } from '../../src/machinery/yaml.ts';
+
+const run = promisify(execFile);
+const limits = { maxBytes: 64 * 1024 * 1024, maxDepth: 100, maxAliases: 0, maxDocuments: 100_000 };
+
+/** Whether the real program is here to be compared with. */
+export const hasKustomize = spawnSync('kustomize', ['version']).status === 0;
+
+export type Files = Readonly<Record<string, string>>;
+
+export type Outcome = { readonly objects: readonly unknown[] } | { readonly error: string };
+
+export async function writeFiles(root: string, files: Files): Promise<void> {
+  for (const [name, content] of Object.entries(files)) {
+    await mkdir(dirname(join(root, name)), { recursive: true });
+    await writeFile(join(root, name), content);
+  }
+}
+
+/** What the real `kustomize build` makes of a directory. */
+export async function buildWithKustomize(directory: string): Promise<Outcome> {
+  try {
+    const { stdout } = await run('kustomize', ['build', directory], { maxBuffer: limits.maxBytes });
+    return { objects: parseYamlDocuments(stdout, limits).map(({ value }) => value) };
+  } catch (err) {
+    return { error: String((err as { readonly stderr?: string }).stderr ?? err) };
+  }
+}
+
+/** What this program makes of it. */
+export async function buildHere(root: string, path: string, renderer: Renderer = createRenderer()): Promise<Outcome> {
+  try {
+    const rendered = await renderer.render({ tree: directoryTree(root), path });
+    return { objects: rendered.map(({ object }) => object) };
+  } catch (err) {
+    if (!(err instanceof KustomizeError)) throw err;
+    return { error: `${err.file}${err.line === undefined ? '' : `:${err.line}`}: ${err.message}` };
+  }
+}
