@@ -232,7 +232,9 @@ describe('verbs over HTTP', () => {
       status: 413,
       json: { reason: 'RequestEntityTooLarge', message: 'Request entity too large: limit is 3145728' },
     });
+    const cbor = await post(configMaps, 'x', { 'content-type': 'application/cbor' });
+    expect(cbor).toMatchObject({ status: 415, json: { reason: 'UnsupportedMediaType' } });
     const protobuf = await post(configMaps, 'k8s\0', { 'content-type': 'application/vnd.kubernetes.protobuf' });
-    expect(protobuf).toMatchObject({ status: 415, json: { reason: 'UnsupportedMediaType' } });
+    expect(protobuf).toMatchObject({ status: 400, json: { reason: 'BadRequest' } });
   });
 });

@@ -5,8 +5,9 @@ import { apiVersionOf } from '../../machinery/resource.ts';
 import { badRequest, StatusError } from '../../machinery/status-error.ts';
 import { parseYamlDocuments, YamlError } from '../../machinery/yaml.ts';
 import { type ApiRequest, isCustomGroup } from './api-request.ts';
+import { decodeMessage, deleteOptionsMessage, messageOf, type ProtobufBody, ProtobufError, readProtobufBody } from './protobuf.ts';
 
-/** Reading what clients send: JSON, YAML, and the forms of PATCH. Everything else is 415, protobuf and CBOR included. */
+/** Reading what clients send: JSON, YAML, protobuf, and the forms of PATCH. Everything else is 415, CBOR included. */
 
 /** The real server's limit, so that what it takes we take. */
 export const maxBodyBytes = 3 * 1024 * 1024;
@@ -27,7 +28,7 @@ export const mediaTypeOf = (contentType: string | undefined): string => (content
  */
 export function readObject(request: ApiRequest): ObjectBody {
   const expected = expectedKind(request);
-  const { value, duplicateFields } = readValue(request, expected.kind);
+  const { value, duplicateFields } = readValue(request, expected);
   if (value !== null && (typeof value !== 'object' || Array.isArray(value))) {
     throw unrecognized(
       expected.kind,
@@ -67,8 +68,10 @@ export function readPatch(request: ApiRequest, type: PatchType): { readonly valu
 
 /** DeleteOptions, when there are some. */
 export function readDeleteBody(request: ApiRequest): unknown {
-  return request.body === undefined || request.body.length === 0 ? undefined : readValue(request, 'DeleteOptions').value;
+  return request.body === undefined || request.body.length === 0 ? undefined : readValue(request, deleteOptionsKind).value;
 }
+
+const deleteOptionsKind: ExpectedKind = { group: '', version: 'v1', kind: 'DeleteOptions' };
 
 interface ExpectedKind {
   readonly group: string;
@@ -120,32 +123,81 @@ const isOlderVersion = (apiVersion: string, { kind }: ExpectedKind): boolean => 
 const cannotBeHandled = ({ kind, version }: ExpectedKind, why: string, as = kind): StatusError =>
   badRequest(`${kind} in version "${version}" cannot be handled as a ${as}: ${why}`);
 
-function readValue(request: ApiRequest, kind: string): { readonly value: unknown; readonly duplicateFields: readonly string[] } {
-  const text = textOf(request.body);
+interface ReadValue {
+  readonly value: unknown;
+  readonly duplicateFields: readonly string[];
+}
+
+function readValue(request: ApiRequest, expected: ExpectedKind): ReadValue {
   switch (mediaTypeOf(request.raw.headers['content-type'])) {
     case '':
     case 'application/json':
       try {
-        return parseJson(text);
+        return parseJson(textOf(request.body));
       } catch (err) {
-        if (err instanceof JsonError) throw unrecognized(kind, err.message, request.body);
+        if (err instanceof JsonError) throw unrecognized(expected.kind, err.message, request.body);
         throw err;
       }
     case 'application/yaml':
       try {
-        return { value: readYaml(text), duplicateFields: [] };
+        return { value: readYaml(textOf(request.body)), duplicateFields: [] };
       } catch (err) {
         if (err instanceof YamlError) throw badRequest(`error converting YAML to JSON: ${err.message}`);
         throw err;
       }
+    case 'application/vnd.kubernetes.protobuf':
+      return { value: readProtobuf(request, expected), duplicateFields: [] };
     default:
-      throw new StatusError({
-        code: 415,
-        reason: 'UnsupportedMediaType',
-        message: 'the body of the request was in an unknown format - accepted media types include: application/json, application/yaml',
-      });
+      throw unsupportedMediaType(['application/json', 'application/yaml', 'application/vnd.kubernetes.protobuf']);
   }
 }
+
+/** Decodes the object when it is of the expected kind; of any other it returns what it says it is, for the caller to refuse. */
+function readProtobuf({ body, kind: target }: ApiRequest, expected: ExpectedKind): unknown {
+  const { apiVersion, kind, raw } = openProtobuf(body, expected.kind);
+  const isDeletion = expected === deleteOptionsKind;
+  const given = { apiVersion: apiVersion === '' ? apiVersionOf(expected) : apiVersion, kind: kind === '' ? expected.kind : kind };
+  // Every group has DeleteOptions, all with the same fields.
+  const isKnownVersion = isDeletion || given.apiVersion === apiVersionOf(expected) || isOlderVersion(given.apiVersion, expected);
+  if (given.kind !== expected.kind || !isKnownVersion) return given;
+  if (isCustomGroup(target.group) && !isDeletion) {
+    const why =
+      'object *unstructured.Unstructured does not implement the protobuf marshalling interface and cannot be encoded to a protobuf message';
+    throw cannotBeHandled(expected, why);
+  }
+  const message = isDeletion ? deleteOptionsMessage : messageOf(expected);
+  if (message === undefined) throw unsupportedMediaType(['application/json', 'application/yaml']);
+  try {
+    return { ...given, ...decodeMessage(message, raw) };
+  } catch (err) {
+    if (err instanceof ProtobufError) throw cannotBeHandled(expected, err.message);
+    throw err;
+  }
+}
+
+function openProtobuf(body: Buffer | undefined, kind: string): ProtobufBody {
+  try {
+    return readProtobufBody(body);
+  } catch (err) {
+    if (err instanceof ProtobufError) {
+      throw badRequest(`the object provided is unrecognized (must be of type ${kind}): ${err.message} (${hexSummaryOf(body)})`);
+    }
+    throw err;
+  }
+}
+
+/** The start of a body that is not text, as the real server shows it. */
+function hexSummaryOf(body: Buffer | undefined): string {
+  if (body === undefined || body.length === 0) return '<empty>';
+  return `${body.subarray(0, 30).toString('hex')}${body.length > 30 ? ' ...' : ''}`;
+}
+
+const unsupportedMediaType = (accepted: readonly string[]): StatusError =>
+  new StatusError({
+    code: 415,
+    reason: 'UnsupportedMediaType',
+    message: `the body of the request was in an unknown format - accepted media types include: ${accepted.join(', ')}`,
+  });
 
 /** One document; the limits keep alias bombs and deep nesting out, the size is bounded by the body already. */
 function readYaml(text: string): unknown {

@@ -1,0 +1,174 @@
+// Writes src/api/protobuf.json: the field numbers of the protobuf form of Kubernetes' built-in types, for decoding request bodies.
+//
+//   node scripts/gen-protobuf.mjs [--go-root DIR] [--schemas FILE] [--out FILE] [--verbose]
+//
+// Input: the generated.proto files in Debian's golang-k8s-api-dev and golang-k8s-apimachinery-dev (facts only: names, numbers, types), and
+// src/api/schemas.json, which says how a field is spelled in JSON and what its absence means. The committed file was made from Debian 13's
+// packages (0.32.3); run again after schemas.json has changed.
+//
+// The output is deterministic and has one line per message:
+//   "kinds":    "GROUP/VERSION/KIND" -> name of the message, as of its schema
+//   "messages": name -> field number -> [JSON name, form, name of the message]
+// A form is `string`, `bool`, `int32`, `int64`, `bytes`, `message`, one of the types with a JSON form of their own (`time`,
+// `micro-time`, `quantity`, `int-or-string`, `json`), `inline` (fields that JSON has in the outer object) or `list` (a message that JSON
+// has as the list of its only field); before it `[]` for repeated fields and `{}` for maps with string keys, after it `?` where the zero
+// value or the empty message means absence.
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const { values: options } = parseArgs({
+  options: {
+    'go-root': { type: 'string', default: '/usr/share/gocode/src/k8s.io' },
+    schemas: { type: 'string', default: fileURLToPath(new URL('../src/api/schemas.json', import.meta.url)) },
+    out: { type: 'string', default: fileURLToPath(new URL('../src/api/protobuf.json', import.meta.url)) },
+    verbose: { type: 'boolean', default: false },
+  },
+});
+const note = options.verbose ? (text) => process.stderr.write(`${text}\n`) : () => {};
+
+const schemas = JSON.parse(readFileSync(options.schemas, 'utf8'));
+
+// ------------------------------------------------------------------------------------------------------------------------ .proto files
+
+/** `k8s.io.api.core.v1` to `io.k8s.api.core.v1`, as upstream names its definitions. */
+const definitionPrefix = (protoPackage) => protoPackage.replace(/^k8s\.io\./, 'io.k8s.').replaceAll('_', '-');
+
+/** Name of the definition -> fields: `{ label, type, key, name, number }`, types as names of definitions or scalars. */
+const messages = new Map();
+
+const scalars = new Set(['string', 'bool', 'int32', 'int64', 'bytes']);
+
+function loadProtoFiles(folder) {
+  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) loadProtoFiles(path);
+    else if (entry.name === 'generated.proto') parseProto(readFileSync(path, 'utf8'), path);
+  }
+}
+
+/** The files are flat: messages of fields, no nested types, no oneof. Anything else is an error. */
+function parseProto(text, path) {
+  const code = text.replace(/\/\*[\s\S]*?\*\//g, '').replace(/^\s*\/\/.*$/gm, '');
+  const protoPackage = /^package ([\w.]+);$/m.exec(code)?.[1];
+  if (protoPackage === undefined) throw new Error(`${path}: no package`);
+  const prefix = definitionPrefix(protoPackage);
+  const resolve = (type) => (scalars.has(type) ? type : type.startsWith('.') ? definitionPrefix(type.slice(1)) : `${prefix}.${type}`);
+  for (const [, name, body] of code.matchAll(/^message (\w+) \{([^}]*)\}/gm)) {
+    const fields = body
+      .split(';')
+      .map((line) => line.trim())
+      .filter((line) => line !== '')
+      .map((line) => {
+        const map = /^map<string, ([\w.]+)> (\w+) = (\d+)$/.exec(line);
+        if (map !== null) return { label: 'map', type: resolve(map[1]), name: map[2], number: Number(map[3]) };
+        const field = /^(optional|repeated) ([\w.]+) (\w+) = (\d+)$/.exec(line);
+        if (field === null) throw new Error(`${path}: ${name}: cannot read "${line}"`);
+        return { label: field[1], type: resolve(field[2]), name: field[3], number: Number(field[4]) };
+      });
+    messages.set(`${prefix}.${name}`, fields);
+  }
+}
+
+// -------------------------------------------------------------------------------------------------------------------------- the table
+
+/** Messages whose JSON form is not that of their fields. */
+const ownForms = new Map([
+  ['io.k8s.apimachinery.pkg.apis.meta.v1.Time', 'time'],
+  ['io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime', 'micro-time'],
+  ['io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1', 'json'],
+  ['io.k8s.apimachinery.pkg.runtime.RawExtension', 'json'],
+  ['io.k8s.apimachinery.pkg.api.resource.Quantity', 'quantity'],
+  ['io.k8s.apimachinery.pkg.util.intstr.IntOrString', 'int-or-string'],
+]);
+
+const table = new Map();
+
+/**
+ * Adds the message and all that it refers to.
+ *
+ * @param properties  of the schema that spells its fields; an inlined message that has none is spelled by the outer one's
+ */
+function addMessage(name, properties = schemas[name]?.properties) {
+  if (table.has(name)) return;
+  const fields = messages.get(name);
+  if (fields === undefined) throw new Error(`${name}: no such message`);
+  if (properties === undefined) throw new Error(`${name}: its schema has no properties`);
+  const entries = {};
+  table.set(name, entries);
+  for (const field of fields) {
+    const entry = entryOf(field, name, properties);
+    if (entry !== undefined) entries[field.number] = entry;
+  }
+}
+
+function entryOf(field, owner, properties) {
+  const jsonName = spellingOf(properties, field.name);
+  if (jsonName === undefined) return inlineEntryOf(field, owner, properties);
+  const schema = properties[jsonName];
+  const values = { map: schema.additionalProperties, repeated: schema.items, optional: schema }[field.label];
+  if (values === undefined) throw new Error(`${owner}.${jsonName}: the schema is not that of a ${field.label} field`);
+  const form = formOf(field.type, values);
+  if (form === 'message') addMessage(field.type);
+  const zeroIsAbsent = form === 'message' ? isEmptyObject(schema.default) : schema['x-omit-zero'] === true;
+  const prefix = { map: '{}', repeated: '[]', optional: '' }[field.label];
+  const suffix = field.label === 'optional' && zeroIsAbsent ? '?' : '';
+  return [jsonName, `${prefix}${form}${suffix}`, ...(form === 'message' ? [field.type] : [])];
+}
+
+/** A message all of whose fields JSON has in the outer object, or a field that is no longer served. */
+function inlineEntryOf(field, owner, properties) {
+  if (!isInline(field, properties)) {
+    note(`${owner}.${field.name}: not in the schema`);
+    return undefined;
+  }
+  addMessage(field.type, schemas[field.type]?.properties ?? properties);
+  return [field.name, 'inline', field.type];
+}
+
+function isInline({ label, type }, properties) {
+  const fields = label === 'optional' ? messages.get(type) : undefined;
+  return fields?.every((field) => spellingOf(properties, field.name) !== undefined || isInline(field, properties)) === true;
+}
+
+const spellingOf = (properties, name) => Object.keys(properties).find((property) => property.toLowerCase() === name.toLowerCase());
+
+const isEmptyObject = (value) => typeof value === 'object' && value !== null && Object.keys(value).length === 0;
+
+function formOf(type, values) {
+  if (scalars.has(type)) return type;
+  const own = ownForms.get(type);
+  if (own !== undefined) return own;
+  const schema = values.$ref === undefined ? values : schemas[values.$ref.slice('#/components/schemas/'.length)];
+  if (schema?.type !== 'array') return 'message';
+  const inner = messages.get(type);
+  if (inner?.length !== 1 || inner[0].number !== 1 || inner[0].label !== 'repeated' || inner[0].type !== 'string') {
+    throw new Error(`${type}: a list in JSON, but not a message of repeated strings`);
+  }
+  return 'list';
+}
+
+// ------------------------------------------------------------------------------------------------------------------------- the output
+
+loadProtoFiles(options['go-root']);
+const kinds = {};
+for (const [name, schema] of Object.entries(schemas)) {
+  const gvks = schema['x-kubernetes-group-version-kind'] ?? [];
+  // Lists and documents of discovery are answers, never bodies.
+  if (gvks.length === 0 || schema.properties?.items !== undefined || /\.(API\w+|WatchEvent|Status)$/.test(name)) continue;
+  if (!messages.has(name)) {
+    note(`${name}: has no protobuf form in ${options['go-root']}`);
+    continue;
+  }
+  addMessage(name);
+  // DeleteOptions go with every group: the first stands for all.
+  const { group, version, kind } = gvks[0];
+  kinds[`${group}/${version}/${kind}`] = name;
+}
+const sorted = (entries) => [...entries].sort(([a], [b]) => (a < b ? -1 : 1));
+const lines = sorted(table).map(([name, entries]) => `${JSON.stringify(name)}:${JSON.stringify(entries)}`);
+const kindLines = sorted(Object.entries(kinds)).map(([gvk, name]) => `${JSON.stringify(gvk)}:${JSON.stringify(name)}`);
+const text = `{\n"kinds":{\n${kindLines.join(',\n')}\n},\n"messages":{\n${lines.join(',\n')}\n}\n}\n`;
+writeFileSync(options.out, text);
+process.stdout.write(`${options.out}: ${kindLines.length} kinds, ${lines.length} messages, ${Math.round(text.length / 1024)} KiB\n`);
