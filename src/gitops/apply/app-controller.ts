@@ -1,35 +1,34 @@
-import { type Condition, parseDuration } from '../../api/flux.ts';
+import { parseDuration } from '../../api/flux.ts';
 import { type Kustomization, kustomizations } from '../../api/kustomize/v1/kustomization.ts';
 import { annotations, finalizers } from '../../api/well-known.ts';
 import type { ActivityFeed, ObjectChange } from '../../base/activity.ts';
 import { timestampOf } from '../../base/clock.ts';
 import type { Informer } from '../../client/informer.ts';
 import {
-  conditionsOf,
   failedOnHealth,
   type KustomizationFinding,
+  type KustomizationState,
   kustomizationReasons as reasons,
   stateOf,
 } from '../../lifecycle/kustomization.facts.ts';
 import { type KustomizationEvent, kustomizationMachine } from '../../lifecycle/kustomization.machine.ts';
-import { type Health, worstOf } from '../../lifecycle/reasons.ts';
-import { setCondition } from '../../machinery/conditions.ts';
+import type { Health } from '../../lifecycle/reasons.ts';
 import { deepEqual, keyOf, refOf } from '../../machinery/object.ts';
 import { isNotFound } from '../../machinery/status-error.ts';
 import { type Controller, createController, type Result } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { advance } from '../../reconcile/effects.ts';
 import type { Builder } from '../build/builder.ts';
-import { dependencyCycle, dependencyKeys, sourceKeyOf, unsupportedIn } from './app-spec.ts';
-import { type AppState, newAppState } from './app-state.ts';
+import { createAppHealth } from './app-health.ts';
+import { dependencyCycle, dependencyKeys, labelsOf, sourceKeyOf, unsupportedIn } from './app-spec.ts';
+import { type AppState, newAppState, touchInventory } from './app-state.ts';
+import { metricsStateOf, statusChange } from './app-status.ts';
 import { createClaims } from './claims.ts';
 import { createDriftWatch } from './drift.ts';
 import { fieldManager } from './fields.ts';
-import type { AppLabels, AppMetricsState, GitOpsMetrics, SyncStatus } from './gitops-metrics.ts';
-import { healthOf } from './health.ts';
+import type { AppMetricsState, GitOpsMetrics } from './gitops-metrics.ts';
 import { addToHistory, isRollback } from './history.ts';
 import { createInventory } from './inventory.ts';
-import { inventoryEntriesOf, type ObjectId } from './object-id.ts';
 import { createOwnedObjects } from './owned-objects.ts';
 import { createPruner } from './pruner.ts';
 import type { KnownRevision, RevisionStore } from './repository-controller.ts';
@@ -57,8 +56,6 @@ const defaultTimeoutMs = 10 * 60_000;
 const maxRetryMs = 5 * 60_000;
 /** Deletions that wait for finalizers are looked at this often, beside the event of their end. */
 const recheckDeletionMs = 1_000;
-/** A problem is told when it is still the same after this time. */
-const problemGraceMs = 500;
 /** Errors of one revision that the status shows. */
 const maxErrorsShown = 20;
 
@@ -111,6 +108,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
     recheck: drift.recheck,
   });
   const pruner = createPruner({ client, mapper, owned, claims });
+  const appHealth = createAppHealth({ clock, owned, feed, gitops });
 
   apps.addHandler(({ before, after }) => {
     const object = after ?? before;
@@ -139,7 +137,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
       }
     },
     *metricsStates() {
-      for (const app of apps.list()) yield metricsStateOf(app, states.get(keyOf(app)));
+      for (const app of apps.list()) yield metricsStateOf(app, states.get(keyOf(app)), owned);
     },
   };
 
@@ -159,7 +157,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
     const observed = await advance({ machine, key, from: stateOf(app), events: observe(pass), effects: effectsOf(pass), steps });
     if (pass.finished) return undefined;
     // 2. Health of what is in force, then what follows from both.
-    const health = healthNow(pass);
+    const health = appHealth.current(state);
     const settled = await advance({
       machine,
       key,
@@ -169,7 +167,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
       steps,
     });
     // 3. Tell: activity, then status, in one place.
-    announceHealth(pass, health);
+    appHealth.announce(app, state, health);
     await writeStatus(pass, settled.value, health);
     return nextLook(pass, settled.value);
   }
@@ -438,6 +436,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
         for (const [id, { resource, ref }] of state.doomed) {
           if (resource !== undefined && ref !== undefined) owned.disown(state.key, resource, ref);
           state.doomed.delete(id);
+          touchInventory(state);
         }
       }
     } else state.pruneBlocked = '';
@@ -460,6 +459,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
         state.doomed.set(id, { version: desired.resource.version, uid, resource: desired.resource, ref: desired.ref });
       }
       state.applied.clear();
+      touchInventory(state);
       const { remaining } = await pruner.prune(app, state, { revision: state.revision, guarded: false, signal });
       pass.deleting = remaining;
       if (remaining > 0) return;
@@ -493,29 +493,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
     );
   }
 
-  function healthNow({ state }: Pass): Health {
-    for (const id of state.healthDirty) {
-      const applied = state.applied.get(id);
-      if (applied === undefined) {
-        state.health.delete(id);
-        continue;
-      }
-      const { resource, ref, object } = applied.desired;
-      const live = owned.live(resource, ref);
-      state.health.set(
-        id,
-        live !== undefined
-          ? healthOf(live, owned)
-          : owned.isSynced(resource)
-            ? { status: 'Missing', reason: `${object.kind} ${ref.name} does not exist` }
-            : { status: 'Unknown', reason: '' },
-      );
-    }
-    state.healthDirty.clear();
-    return state.applied.size === 0 ? { status: 'Unknown', reason: '' } : worstOf(state.health.values());
-  }
-
-  function* follow({ app, state, learned, finding }: Pass, from: ReturnType<typeof stateOf>, health: Health): Iterable<KustomizationEvent> {
+  function* follow({ app, state, learned, finding }: Pass, from: KustomizationState, health: Health): Iterable<KustomizationEvent> {
     yield* learned;
     const applied = learned.some(({ type }) => type === 'APPLIED');
     const isWaiting = from === 'Progressing' || (applied && waits(app));
@@ -529,91 +507,30 @@ export function createAppController(options: AppControllerOptions): AppControlle
     }
   }
 
-  function announceHealth({ app, state }: Pass, health: Health): void {
-    const before = state.lastHealth;
-    const name = app.metadata.name;
-    if (health.status !== 'Degraded') state.announcedProblem = '';
-    else if (state.degradedSince === 0) state.degradedSince = clock.now();
-    // A problem that is over in a moment (an old pod's, while a revert takes it away) is no news; nor is one that the app's own apps tell.
-    if (health.status === 'Degraded' && state.announcedProblem !== health.reason && before.reason === health.reason && !isAppList(state)) {
-      state.announcedProblem = health.reason;
-      feed.add({ type: 'degraded', at: clock.now(), app: name, sha: state.sha, reason: health.reason });
-    }
-    if (health.status === 'Healthy' && state.appliedAt > 0) {
-      if (!state.announcedHealthy) {
-        const durationMs = clock.now() - state.seenAt;
-        gitops.commitHealthy(labelsOf(app), durationMs);
-        if (!isAppList(state))
-          feed.add({ type: 'healthy', at: clock.now(), app: name, sha: state.sha, summary: podSummary(state), durationMs });
-        state.announcedHealthy = true;
-      }
-      if (state.degradedSince > 0) {
-        gitops.restored(labelsOf(app), clock.now() - state.degradedSince);
-        state.degradedSince = 0;
-      }
-    }
-    state.lastHealth = health;
-  }
-
-  /** `5/5`: ready of desired pods of the app's workloads. */
-  function podSummary(state: AppState): string {
-    let ready = 0;
-    let desired = 0;
-    for (const { desired: object } of state.applied.values()) {
-      const live = owned.live(object.resource, object.ref) as
-        | { readonly kind: string; readonly spec?: { readonly replicas?: number }; readonly status?: { readonly readyReplicas?: number } }
-        | undefined;
-      if (live?.kind !== 'Deployment' && live?.kind !== 'ReplicaSet') continue;
-      ready += live.status?.readyReplicas ?? 0;
-      desired += live.spec?.replicas ?? 1;
-    }
-    return desired === 0 ? '' : `${ready}/${desired}`;
-  }
-
   async function writeStatus(
     { app, state, finding, revision, superseded }: Pass,
-    value: ReturnType<typeof stateOf>,
+    value: KustomizationState,
     health: Health,
   ): Promise<void> {
     if (superseded) return;
-    const now = timestampOf(clock.now());
-    const generation = app.metadata.generation ?? 0;
-    let conditions = conditionsOf({ state: value, before: app.status?.conditions ?? [], finding, generation, now });
-    if (state.applied.size > 0) conditions = setCondition(conditions, healthCondition(health, generation), now);
-    const blocked = state.pruneBlocked === '' ? undefined : state.pruneBlocked;
-    conditions =
-      blocked === undefined
-        ? conditions.filter(({ type }) => type !== 'PruneBlocked')
-        : setCondition(
-            conditions,
-            { type: 'PruneBlocked', status: 'True', reason: 'PruneBlocked', message: blocked, observedGeneration: generation },
-            now,
-          );
-    const versions = new Map<ObjectId, { readonly version: string }>();
-    for (const [id, doomed] of state.doomed) versions.set(id, doomed);
-    for (const [id, { desired }] of state.applied) versions.set(id, desired.resource);
-    const settled = value !== 'Suspended' && value !== 'Deleting';
-    const next = {
-      ...(settled ? { observedGeneration: generation, conditions } : {}),
-      ...(state.loaded ? { inventory: { entries: inventoryEntriesOf(versions) } } : {}),
-      ...(state.revision === '' ? {} : { lastAppliedRevision: state.revision }),
-      ...(revision === undefined || !settled || value === 'Waiting' ? {} : { lastAttemptedRevision: revision.commit.revision }),
-      ...(state.handledRequest === undefined ? {} : { lastHandledReconcileAt: state.handledRequest }),
-    };
-    if (deepEqual({ ...app.status, ...next }, app.status ?? {})) return;
+    const status = statusChange({
+      app,
+      state,
+      value,
+      finding,
+      health,
+      attempted: revision?.commit.revision,
+      now: timestampOf(clock.now()),
+    });
+    if (status === undefined) return;
     try {
-      await client.patch(
-        kustomizations,
-        refOf(state.key),
-        { type: 'merge', body: { status: next } },
-        { subresource: 'status', fieldManager },
-      );
+      await client.patch(kustomizations, refOf(state.key), { type: 'merge', body: { status } }, { subresource: 'status', fieldManager });
     } catch (err) {
       if (!isNotFound(err)) throw err;
     }
   }
 
-  function nextLook({ app, state, deleting, superseded }: Pass, value: ReturnType<typeof stateOf>): Result | undefined {
+  function nextLook({ app, state, deleting, superseded }: Pass, value: KustomizationState): Result | undefined {
     if (superseded) return undefined;
     if (deleting > 0) return { requeueAfterMs: recheckDeletionMs };
     if (value === 'Progressing' && state.appliedAt > 0) {
@@ -625,9 +542,8 @@ export function createAppController(options: AppControllerOptions): AppControlle
     }
     const fightMs = drift.retryAfterMs(state);
     if (fightMs !== undefined) return { requeueAfterMs: fightMs };
-    return state.lastHealth.status === 'Degraded' && state.announcedProblem !== state.lastHealth.reason
-      ? { requeueAfterMs: problemGraceMs }
-      : undefined;
+    const againMs = appHealth.announceAgainAfterMs(state);
+    return againMs === undefined ? undefined : { requeueAfterMs: againMs };
   }
 
   function isOutOfDate(app: Kustomization, state: AppState, { commit }: KnownRevision): boolean {
@@ -668,50 +584,8 @@ export function createAppController(options: AppControllerOptions): AppControlle
     }
     if (unchanged > 0) gitops.applied(labels, 'unchanged', unchanged);
   }
-
-  function metricsStateOf(app: Kustomization, state: AppState | undefined): AppMetricsState {
-    const objects = [...(state?.applied.values() ?? [])];
-    const health = state?.lastHealth ?? { status: 'Unknown', reason: '' };
-    const missing = [...(state?.health.values() ?? [])].filter(({ status }) => status === 'Missing').length;
-    return {
-      namespace: app.metadata.namespace ?? '',
-      app: app.metadata.name,
-      source: sourceKeyOf(app),
-      path: app.spec.path ?? './',
-      revision: (state?.sha ?? '').slice(0, 7),
-      sync: syncStatusOf(app, state),
-      health: app.spec.suspend === true ? 'Suspended' : health.status,
-      suspended: app.spec.suspend === true,
-      lastAppliedAt: Math.round((state?.appliedAt ?? 0) / 1_000),
-      manifestErrors: state?.errors.length ?? 0,
-      objects: objects.map(({ desired: { object, ref } }) => ({ kind: object.kind, namespace: ref.namespace ?? '', name: ref.name })),
-      resources: {
-        synced: objects.length - (state?.drifts.size ?? 0) - missing,
-        outOfSync: state?.drifts.size ?? 0,
-        missing,
-        extra: state?.doomed.size ?? 0,
-      },
-      pods: objects.flatMap(({ desired }) => {
-        const live = owned.live(desired.resource, desired.ref);
-        return live === undefined ? [] : owned.podsOf(live).map(({ metadata: { namespace = '', name } }) => ({ namespace, name }));
-      }),
-    };
-  }
 }
 
-/** An app that applies nothing but other apps: they speak for themselves. */
-const isAppList = ({ applied }: AppState): boolean =>
-  [...applied.values()].every(({ desired }) => desired.object.kind === kustomizations.kind);
-
-function syncStatusOf(app: Kustomization, state: AppState | undefined): SyncStatus {
-  const ready = app.status?.conditions?.find(({ type }) => type === 'Ready');
-  if (state === undefined || ready === undefined) return 'Unknown';
-  if (ready.status === 'False') return ready.reason === reasons.dependencyNotReady ? 'Progressing' : 'Failed';
-  if (state.drifts.size > 0 || state.doomed.size > 0) return 'OutOfSync';
-  return state.abortSync === undefined ? 'Synced' : 'Progressing';
-}
-
-const labelsOf = (app: Kustomization): AppLabels => ({ namespace: app.metadata.namespace ?? '', app: app.metadata.name });
 const waits = ({ spec }: Kustomization): boolean => spec.wait === true || (spec.healthChecks?.length ?? 0) > 0;
 const timeoutMsOf = ({ spec }: Kustomization): number => (spec.timeout === undefined ? defaultTimeoutMs : parseDuration(spec.timeout));
 
@@ -719,12 +593,6 @@ function retryDelayMs({ spec }: Kustomization, failures: number): number {
   return spec.retryInterval === undefined
     ? Math.min(maxRetryMs, 1_000 * 2 ** Math.min(failures - 1, 20))
     : parseDuration(spec.retryInterval);
-}
-
-function healthCondition(health: Health, generation: number): Omit<Condition, 'lastTransitionTime'> {
-  const status =
-    health.status === 'Healthy' ? 'True' : health.status === 'Progressing' || health.status === 'Unknown' ? 'Unknown' : 'False';
-  return { type: 'Healthy', status, reason: health.status, message: health.reason, observedGeneration: generation };
 }
 
 function summaryOf(changes: readonly ObjectChange[], revision: string): string {

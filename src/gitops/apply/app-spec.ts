@@ -2,6 +2,12 @@ import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
 
 /** Reading of a Kustomization's spec: what it follows, what it waits for, and what of it is not there yet. */
 
+/** The labels of an app's metrics. */
+export const labelsOf = ({ metadata }: Kustomization): { readonly namespace: string; readonly app: string } => ({
+  namespace: metadata.namespace ?? '',
+  app: metadata.name,
+});
+
 /** `namespace/name` of the GitRepository. */
 export function sourceKeyOf({ spec, metadata }: Kustomization): string {
   return `${spec.sourceRef.namespace ?? metadata.namespace}/${spec.sourceRef.name}`;

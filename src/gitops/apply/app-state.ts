@@ -1,3 +1,4 @@
+import type { InventoryEntry } from '../../api/kustomize/v1/kustomization.ts';
 import type { Health } from '../../lifecycle/reasons.ts';
 import type { DynamicObject, ObjectRef } from '../../machinery/object.ts';
 import type { Resource } from '../../machinery/resource.ts';
@@ -54,7 +55,7 @@ export interface AppState {
   readonly key: string;
   /** False until the inventory was read after a start. */
   loaded: boolean;
-  /** The newest build without errors that was taken up for applying; its objects are what the app claims. */
+  /** The build that is in force as a whole. */
   build: BuildResult | undefined;
   readonly applied: Map<ObjectId, AppliedObject>;
   /** Revision, digest and generation of what is in force; the digest is empty after a start until a first pass has compared. */
@@ -87,10 +88,19 @@ export interface AppState {
   degradedSince: number;
   lastHealth: Health;
   isRollback: boolean;
-  /** What the inventory Secret holds, so that it is written only when it changes. */
+  /** The inventory Secret may not be what `applied` and `doomed` say; what it holds, so that it is written only when it changes. */
+  inventoryDirty: boolean;
   writtenInventory: string;
+  /** The inventory as the status has it; undefined when it has to be made anew. */
+  entries: readonly InventoryEntry[] | undefined;
   pruneBlocked: string;
   trigger: SyncTrigger;
+}
+
+/** Objects came to the app or left it. */
+export function touchInventory(state: AppState): void {
+  state.inventoryDirty = true;
+  state.entries = undefined;
 }
 
 export function newAppState(key: string): AppState {
@@ -121,7 +131,9 @@ export function newAppState(key: string): AppState {
     degradedSince: 0,
     lastHealth: { status: 'Unknown', reason: '' },
     isRollback: false,
+    inventoryDirty: true,
     writtenInventory: '',
+    entries: undefined,
     pruneBlocked: '',
     trigger: 'commit',
   };

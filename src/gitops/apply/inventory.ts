@@ -1,7 +1,7 @@
 import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
 import type { Client } from '../../client/client.ts';
 import type { ObjectRef } from '../../machinery/object.ts';
-import type { AppState, InventoryRecord } from './app-state.ts';
+import { type AppState, type InventoryRecord, touchInventory } from './app-state.ts';
 import type { HistoryEntry } from './history.ts';
 import type { ObjectId } from './object-id.ts';
 import type { DesiredObject } from './plan.ts';
@@ -37,9 +37,11 @@ export function createInventory({ client }: { readonly client: Client }): Invent
       const entries = record?.entries ?? (app.status?.inventory?.entries ?? []).map((entry) => ({ ...entry, uid: undefined }));
       for (const { id, v, uid } of entries) if (!state.applied.has(id)) state.doomed.set(id, { version: v, uid });
       state.history = (await readRecord<readonly HistoryEntry[]>(client, historyRef(app))) ?? [];
+      touchInventory(state);
       state.loaded = true;
     },
     async write(app, state, { revision, intended = new Map() }) {
+      if (!state.inventoryDirty) return;
       const entries = new Map<ObjectId, InventoryRecord['entries'][number]>();
       const add = (id: ObjectId, v: string, uid: string | undefined, entryState: 'pending' | 'applied' | 'pruning'): void => {
         entries.set(id, { id, v, ...(uid === undefined ? {} : { uid }), state: entryState });
@@ -52,9 +54,10 @@ export function createInventory({ client }: { readonly client: Client }): Invent
       }
       const sorted = [...entries.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
       const text = JSON.stringify(sorted);
-      if (text === state.writtenInventory) return;
-      await writeRecord(client, { ref: inventoryRef(app), owner: app, value: { revision, entries: sorted } satisfies InventoryRecord });
+      if (text !== state.writtenInventory)
+        await writeRecord(client, { ref: inventoryRef(app), owner: app, value: { revision, entries: sorted } satisfies InventoryRecord });
       state.writtenInventory = text;
+      state.inventoryDirty = intended.size > 0;
     },
     writeHistory: (app, history) => writeRecord(client, { ref: historyRef(app), owner: app, value: history }),
   };

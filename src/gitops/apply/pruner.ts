@@ -6,7 +6,7 @@ import type { Client, DiscoveredResource } from '../../client/client.ts';
 import type { DynamicObject, ObjectRef } from '../../machinery/object.ts';
 import type { Resource } from '../../machinery/resource.ts';
 import { isConflict, isNotFound } from '../../machinery/status-error.ts';
-import type { AppState, DoomedObject } from './app-state.ts';
+import { type AppState, type DoomedObject, touchInventory } from './app-state.ts';
 import type { Claims } from './claims.ts';
 import { describe, describeId, type ObjectId, tryParseId } from './object-id.ts';
 import { stagesOf } from './order.ts';
@@ -54,6 +54,7 @@ export function createPruner({ client, mapper, owned, claims }: PrunerOptions): 
     async prune(app, state, { revision, guarded, signal }) {
       const forget = (id: ObjectId, { resource, ref }: Partial<DoomedObject>): void => {
         state.doomed.delete(id);
+        touchInventory(state);
         state.health.delete(id);
         state.drifts.delete(id);
         if (resource !== undefined && ref !== undefined) owned.disown(state.key, resource, ref);

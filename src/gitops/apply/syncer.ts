@@ -10,7 +10,7 @@ import type { EventRecorder } from '../../reconcile/event-recorder.ts';
 import type { Builder } from '../build/builder.ts';
 import { maxFileBytes } from '../build/documents.ts';
 import type { BuildError } from '../build/manifest.ts';
-import type { AppState } from './app-state.ts';
+import { type AppState, touchInventory } from './app-state.ts';
 import type { Claim, Claims } from './claims.ts';
 import { changesBetween, fieldManager, ownFieldsOf } from './fields.ts';
 import type { Inventory } from './inventory.ts';
@@ -76,6 +76,10 @@ export function createSyncer(options: SyncerOptions): Syncer {
           },
         ]);
       }
+      const isInForce = build === state.build && state.generation === app.metadata.generation && state.attempted === undefined;
+      if (isInForce && state.drifts.size === 0 && state.doomed.size === 0) {
+        return { changes: [], digest: build.digest, unchanged: state.applied.size };
+      }
 
       // 2. Plan: kinds, names, and who owns what.
       const before = new Map([...state.applied].map(([id, { desired }]) => [id, desired]));
@@ -88,8 +92,6 @@ export function createSyncer(options: SyncerOptions): Syncer {
       });
       const errors = [...plan.errors, ...claimErrors(plan.objects, await claims.othersThan(app, signal))];
       if (errors.length > 0) throw new SyncFailure('BuildFailed', errors);
-      state.build = build;
-
       const changed = [...plan.objects.values()].filter(
         (desired) => state.applied.get(desired.id)?.desired !== desired || state.drifts.has(desired.id),
       );
@@ -98,7 +100,12 @@ export function createSyncer(options: SyncerOptions): Syncer {
           state.doomed.set(id, { version: desired.resource.version, uid, resource: desired.resource, ref: desired.ref });
       }
       for (const id of plan.objects.keys()) state.doomed.delete(id);
-      if (changed.length === 0 && state.doomed.size === 0) return { changes: [], digest: build.digest, unchanged: plan.objects.size };
+      if (changed.length === 0 && state.doomed.size === 0) {
+        state.build = build;
+        return { changes: [], digest: build.digest, unchanged: plan.objects.size };
+      }
+
+      touchInventory(state);
 
       // 3. Dry run: every object that changed, so that a revision is refused as a whole.
       for (const { resource, ref, id } of changed) owned.own(state.key, id, resource, ref);
@@ -130,6 +137,7 @@ export function createSyncer(options: SyncerOptions): Syncer {
         const known = state.applied.get(id);
         if (known !== undefined && known.desired !== desired) state.applied.set(id, { ...known, desired });
       }
+      state.build = build;
       return { changes, digest: build.digest, unchanged: plan.objects.size - changes.length };
     },
     async heal(app, state, desired) {

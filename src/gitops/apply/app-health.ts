@@ -1,0 +1,105 @@
+import { type Kustomization, kustomizations } from '../../api/kustomize/v1/kustomization.ts';
+import type { ActivityFeed } from '../../base/activity.ts';
+import type { Clock } from '../../base/clock.ts';
+import { type Health, worstOf } from '../../lifecycle/reasons.ts';
+import { labelsOf } from './app-spec.ts';
+import type { AppState } from './app-state.ts';
+import type { GitOpsMetrics } from './gitops-metrics.ts';
+import { healthOf } from './health.ts';
+import type { OwnedObjects } from './owned-objects.ts';
+
+export interface AppHealthOptions {
+  readonly clock: Clock;
+  readonly owned: OwnedObjects;
+  readonly feed: ActivityFeed;
+  readonly gitops: GitOpsMetrics;
+}
+
+/** Health of apps: a state that follows the watched objects, so that nothing waits for it. */
+export interface AppHealth {
+  /** The worst of the app's objects; only those that changed since the last call are judged anew. */
+  current(state: AppState): Health;
+  /** Tells, once each, that an app became healthy after a commit or that it has a problem that lasts. */
+  announce(app: Kustomization, state: AppState, health: Health): void;
+  /** When `announce` should be called again although nothing changes; undefined when it need not. */
+  announceAgainAfterMs(state: AppState): number | undefined;
+}
+
+/** A problem is told when it is still the same after this time. */
+const problemGraceMs = 500;
+
+export function createAppHealth({ clock, owned, feed, gitops }: AppHealthOptions): AppHealth {
+  /** `5/5`: ready of desired pods of the app's workloads. */
+  function podSummary(state: AppState): string {
+    let ready = 0;
+    let desired = 0;
+    for (const { desired: object } of state.applied.values()) {
+      const live = owned.live(object.resource, object.ref) as Workload | undefined;
+      if (live?.kind !== 'Deployment' && live?.kind !== 'ReplicaSet') continue;
+      ready += live.status?.readyReplicas ?? 0;
+      desired += live.spec?.replicas ?? 1;
+    }
+    return desired === 0 ? '' : `${ready}/${desired}`;
+  }
+
+  return {
+    current(state) {
+      for (const id of state.healthDirty) {
+        const applied = state.applied.get(id);
+        if (applied === undefined) {
+          state.health.delete(id);
+          continue;
+        }
+        const { resource, ref, object } = applied.desired;
+        const live = owned.live(resource, ref);
+        state.health.set(
+          id,
+          live !== undefined
+            ? healthOf(live, owned)
+            : owned.isSynced(resource)
+              ? { status: 'Missing', reason: `${object.kind} ${ref.name} does not exist` }
+              : { status: 'Unknown', reason: '' },
+        );
+      }
+      state.healthDirty.clear();
+      return state.applied.size === 0 ? { status: 'Unknown', reason: '' } : worstOf(state.health.values());
+    },
+    announce(app, state, health) {
+      const before = state.lastHealth;
+      const entry = { at: clock.now(), app: app.metadata.name, sha: state.sha };
+      // The apps of an app list speak for themselves.
+      const speaks = !isAppList(state);
+      if (health.status !== 'Degraded') state.announcedProblem = '';
+      else if (state.degradedSince === 0) state.degradedSince = clock.now();
+      // A problem that is over in a moment is no news: an old pod's, while a revert takes it away.
+      if (health.status === 'Degraded' && state.announcedProblem !== health.reason && before.reason === health.reason && speaks) {
+        state.announcedProblem = health.reason;
+        feed.add({ type: 'degraded', ...entry, reason: health.reason });
+      }
+      if (health.status === 'Healthy' && state.appliedAt > 0) {
+        if (!state.announcedHealthy) {
+          const durationMs = clock.now() - state.seenAt;
+          gitops.commitHealthy(labelsOf(app), durationMs);
+          if (speaks) feed.add({ type: 'healthy', ...entry, summary: podSummary(state), durationMs });
+          state.announcedHealthy = true;
+        }
+        if (state.degradedSince > 0) {
+          gitops.restored(labelsOf(app), clock.now() - state.degradedSince);
+          state.degradedSince = 0;
+        }
+      }
+      state.lastHealth = health;
+    },
+    announceAgainAfterMs: ({ lastHealth, announcedProblem }) =>
+      lastHealth.status === 'Degraded' && announcedProblem !== lastHealth.reason ? problemGraceMs : undefined,
+  };
+}
+
+interface Workload {
+  readonly kind: string;
+  readonly spec?: { readonly replicas?: number };
+  readonly status?: { readonly readyReplicas?: number };
+}
+
+const isAppList = ({ applied }: AppState): boolean =>
+  [...applied.values()].every(({ desired }) => desired.object.kind === kustomizations.kind);
