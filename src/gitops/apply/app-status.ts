@@ -96,7 +96,9 @@ export function metricsStateOf(app: Kustomization, state: AppState | undefined, 
 function syncStatusOf(app: Kustomization, state: AppState | undefined): SyncStatus {
   const ready = conditionOf(app.status?.conditions, 'Ready');
   if (state === undefined || ready === undefined) return 'Unknown';
-  if (ready.status === 'False') return ready.reason === kustomizationReasons.dependencyNotReady ? 'Progressing' : 'Failed';
+  const waiting = ready.reason === kustomizationReasons.dependencyNotReady || ready.reason === kustomizationReasons.artifactFailed;
+  // What was applied is what Git says, though it is not healthy.
+  if (ready.status === 'False' && ready.reason !== kustomizationReasons.healthCheckFailed) return waiting ? 'Progressing' : 'Failed';
   if (state.drifts.size > 0 || state.doomed.size > 0) return 'OutOfSync';
   return state.abortSync === undefined ? 'Synced' : 'Progressing';
 }

@@ -1,0 +1,140 @@
+import { describe, expect, it } from 'vitest';
+import type { Deployment } from '../../../../src/api/apps/v1/deployment.ts';
+import type { Pod } from '../../../../src/api/core/v1/pod.ts';
+import { healthOf } from '../../../../src/gitops/apply/health.ts';
+import { worstOf } from '../../../../src/lifecycle/reasons.ts';
+import type { KubeObject } from '../../../../src/machinery/object.ts';
+
+type State = NonNullable<NonNullable<Pod['status']>['containerStatuses']>[number];
+
+const pod = (name: string, container: Partial<State>, extra: Partial<Pod['metadata']> = {}): Pod => ({
+  apiVersion: 'v1',
+  kind: 'Pod',
+  metadata: { name, creationTimestamp: '2026-01-01T00:00:00Z', ...extra },
+  spec: { containers: [] },
+  status: {
+    phase: 'Pending',
+    containerStatuses: [{ name: 'web', image: 'nginx:1', imageID: '', ready: false, restartCount: 0, ...container }],
+  },
+});
+
+const deployment = (status: Deployment['status'], spec: Partial<Deployment['spec']> = {}): Deployment => ({
+  apiVersion: 'apps/v1',
+  kind: 'Deployment',
+  metadata: { name: 'web', generation: 2 },
+  spec: { replicas: 3, selector: {}, template: {}, ...spec } as Deployment['spec'],
+  status: { observedGeneration: 2, ...status },
+});
+
+const health = (object: KubeObject, pods: readonly Pod[] = []) => healthOf(object, { podsOf: () => pods });
+
+describe('health of a Deployment', () => {
+  it('follows the rollout in words', () => {
+    expect(health(deployment({ observedGeneration: 1 }))).toEqual({ status: 'Progressing', reason: 'Deployment web was changed just now' });
+    expect(health(deployment({ updatedReplicas: 1, replicas: 4, availableReplicas: 3 })).reason).toBe('1 of 3 pods updated');
+    expect(health(deployment({ updatedReplicas: 3, replicas: 4, availableReplicas: 3 })).reason).toBe('1 old pod leaves');
+    expect(health(deployment({ updatedReplicas: 3, replicas: 3, availableReplicas: 2 })).reason).toBe('2 of 3 pods ready');
+    expect(health(deployment({ updatedReplicas: 3, replicas: 3, availableReplicas: 3 })).status).toBe('Healthy');
+    expect(health(deployment({ replicas: 0 }, { replicas: 0 })).status).toBe('Healthy');
+    expect(health(deployment({ replicas: 1 }, { paused: true })).status).toBe('Suspended');
+  });
+
+  it('names what is wrong with a pod: image, crash, configuration, no node', () => {
+    const rolling = deployment({ updatedReplicas: 1, replicas: 4, availableReplicas: 3 });
+    const image = pod('web-1', {
+      state: { waiting: { reason: 'ImagePullBackOff', message: 'Back-off pulling image "nginx:1": ErrImagePull: no such image' } },
+    });
+    expect(health(rolling, [image])).toEqual({
+      status: 'Degraded',
+      reason: 'Image nginx:1 of container web in web-1 cannot be had: no such image',
+    });
+    const crash = pod('web-2', {
+      restartCount: 4,
+      state: { waiting: { reason: 'CrashLoopBackOff' } },
+      lastState: { terminated: { exitCode: 1, message: 'bad option --maxmem\n' } },
+    });
+    expect(health(rolling, [crash]).reason).toBe('Container web in web-2 exited 1, restarted 4 times: bad option --maxmem');
+    const config = pod('web-3', { state: { waiting: { reason: 'CreateContainerConfigError', message: 'configmap "x" not found' } } });
+    expect(health(rolling, [config]).reason).toBe('Container web in web-3 cannot start: configmap "x" not found');
+    const starting = pod('web-4', { state: { waiting: { reason: 'ContainerCreating' } } });
+    expect(health(rolling, [starting]).status).toBe('Progressing');
+    const unschedulable: Pod = {
+      ...starting,
+      status: {
+        phase: 'Pending',
+        conditions: [
+          { type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message: '0/2 nodes are available: 2 Insufficient cpu.' },
+        ],
+      },
+    };
+    expect(health(rolling, [unschedulable]).reason).toBe('Pod web-4 fits on no node: 0/2 nodes are available: 2 Insufficient cpu.');
+  });
+
+  it('hears only pods that stay, the oldest first', () => {
+    const rolling = deployment({ updatedReplicas: 1, replicas: 4, availableReplicas: 3 });
+    const broken = { state: { waiting: { reason: 'ErrImagePull', message: 'gone' } } };
+    expect(health(rolling, [pod('leaving', broken, { deletionTimestamp: '2026-01-01T00:00:00Z' })]).status).toBe('Progressing');
+    const both = [pod('young', broken, { creationTimestamp: '2026-01-02T00:00:00Z' }), pod('old', broken)];
+    expect(health(rolling, both).reason).toMatch(/ in old /);
+  });
+
+  it('is degraded when the rollout stands still', () => {
+    const stuck = deployment({
+      updatedReplicas: 1,
+      replicas: 4,
+      conditions: [
+        {
+          type: 'Progressing',
+          status: 'False',
+          reason: 'ProgressDeadlineExceeded',
+          message: 'ReplicaSet "web-1" has timed out progressing.',
+        },
+      ],
+    });
+    expect(health(stuck)).toEqual({ status: 'Degraded', reason: 'ReplicaSet "web-1" has timed out progressing.' });
+  });
+});
+
+describe('health of other kinds', () => {
+  const withConditions = (conditions: readonly object[], status: object = {}): KubeObject =>
+    ({
+      apiVersion: 'example.com/v1',
+      kind: 'Widget',
+      metadata: { name: 'w', generation: 1 },
+      status: { conditions, ...status },
+    }) as KubeObject;
+
+  it('comes from conditions and the observed generation', () => {
+    expect(health(withConditions([{ type: 'Ready', status: 'True' }])).status).toBe('Healthy');
+    expect(health(withConditions([{ type: 'Ready', status: 'False', message: 'no' }]))).toEqual({
+      status: 'Degraded',
+      reason: 'Widget w: no',
+    });
+    expect(health(withConditions([{ type: 'Ready', status: 'False', reason: 'DependencyNotReady' }])).status).toBe('Progressing');
+    expect(health(withConditions([{ type: 'Ready', status: 'Unknown' }])).status).toBe('Progressing');
+    expect(health(withConditions([{ type: 'Stalled', status: 'True', message: 'x' }])).status).toBe('Degraded');
+    expect(health(withConditions([], { observedGeneration: 0 })).status).toBe('Progressing');
+    expect(health(withConditions([])).status).toBe('Healthy');
+    expect(health({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'c' } }).status).toBe('Healthy');
+    expect(health({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'c', deletionTimestamp: 'x' } }).status).toBe('Progressing');
+  });
+
+  it('of a Job is bad only when the Job gave up', () => {
+    const job = (conditions: readonly object[]): KubeObject =>
+      ({ apiVersion: 'batch/v1', kind: 'Job', metadata: { name: 'm' }, spec: {}, status: { conditions } }) as unknown as KubeObject;
+    expect(health(job([{ type: 'Complete', status: 'True' }])).status).toBe('Healthy');
+    expect(health(job([{ type: 'Failed', status: 'True', message: 'Job has reached the specified backoff limit' }]))).toEqual({
+      status: 'Degraded',
+      reason: 'Job m failed: Job has reached the specified backoff limit',
+    });
+    const failedOnce: Pod = { ...pod('m-1', {}), status: { phase: 'Failed' } };
+    expect(health(job([]), [failedOnce])).toEqual({ status: 'Progressing', reason: 'Job m runs' });
+  });
+
+  it('adds up to the worst', () => {
+    const of = (status: 'Healthy' | 'Progressing' | 'Degraded' | 'Missing' | 'Suspended' | 'Unknown') => ({ status, reason: status });
+    expect(worstOf([of('Healthy'), of('Progressing'), of('Degraded'), of('Missing')]).status).toBe('Degraded');
+    expect(worstOf([of('Healthy'), of('Suspended')]).status).toBe('Suspended');
+    expect(worstOf([]).status).toBe('Healthy');
+  });
+});
