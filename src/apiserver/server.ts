@@ -479,7 +479,8 @@ class HttpApiServer implements ApiServer {
       response.removeHeader('cache-control');
     }
     if (matchesEtag(raw, etag)) response.writeHead(304).end();
-    else sendText(response, 200, 'application/json', document.json);
+    // The real server calls its index plain text, and clients take both.
+    else sendText(response, 200, path === '/openapi/v3' ? 'text/plain; charset=utf-8' : 'application/json', document.json);
   }
 
   async #sendMetrics(raw: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -616,6 +617,10 @@ function splitUrl(url: string): readonly [path: string, query: string] {
 const versionOf = (version: string): unknown => ({
   major: kubernetesVersion.major,
   minor: kubernetesVersion.minor,
+  emulationMajor: kubernetesVersion.major,
+  emulationMinor: kubernetesVersion.minor,
+  minCompatibilityMajor: kubernetesVersion.major,
+  minCompatibilityMinor: String(Number(kubernetesVersion.minor) - 1),
   gitVersion: `v${kubernetesVersion.major}.${kubernetesVersion.minor}.${kubernetesVersion.patch}+midship.${version}`,
   gitCommit: '',
   gitTreeState: '',

@@ -17,22 +17,30 @@ export const textOf = (value: Json | undefined): string => (typeof value === 'st
 export function objectsIn(body: Json | undefined): readonly RecordedObject[] {
   if (!isObject(body)) return [];
   const kind = textOf(body.kind);
-  if (kind === 'Table') {
-    return (Array.isArray(body.rows) ? body.rows : []).flatMap((row: Json) =>
-      isObject(row) && isObject(row.object) ? [{ object: row.object, whole: row.object.kind !== 'PartialObjectMetadata' }] : [],
-    );
-  }
+  if (kind === 'Table') return (Array.isArray(body.rows) ? (body.rows as readonly Json[]) : []).filter(isObject).flatMap(objectOfRow);
   if (Array.isArray(body.items)) {
-    return (body.items as readonly Json[]).filter(isObject).map((item) => ({
-      object: { kind: kind.replace(/List$/, ''), apiVersion: body.apiVersion ?? '', ...item },
-      whole: !kind.startsWith('PartialObjectMetadata'),
-    }));
+    return (body.items as readonly Json[]).flatMap((item) => {
+      // Of some lists only the names were kept.
+      if (typeof item === 'string') return [named(item)];
+      if (!isObject(item)) return [];
+      const object = { kind: kind.replace(/List$/, ''), apiVersion: body.apiVersion ?? '', ...item };
+      return [{ object, whole: !kind.startsWith('PartialObjectMetadata') }];
+    });
   }
   if (isObject(body.object) && typeof body.type === 'string') return objectsIn(body.object);
   if (kind === '' || kind === 'Status' || textOf(metadataOf(body).name) === '') return [];
   // Some answers were cut down to the fields that their request is about.
   const whole = kind !== 'PartialObjectMetadata' && typeof metadataOf(body).uid === 'string' && textOf(body.apiVersion) !== '';
   return [{ object: body, whole }];
+}
+
+const named = (name: string): RecordedObject => ({ object: { metadata: { name } }, whole: false });
+
+function objectOfRow({ object, cells }: JsonObject): readonly RecordedObject[] {
+  if (isObject(object) && isObject(object.metadata)) return [{ object, whole: object.kind !== 'PartialObjectMetadata' }];
+  // Of long tables only names were kept, and of rows without objects there is but the first cell.
+  const name = isObject(object) ? textOf(object.name) : textOf(Array.isArray(cells) ? cells[0] : undefined);
+  return name === '' ? [] : [named(name)];
 }
 
 export const objectsOf = ({ recorded }: Exchange): readonly RecordedObject[] => [
@@ -72,7 +80,7 @@ export class ObjectIndex {
     }
   }
 
-  /** The newest version of an object up to `revision`, or else its oldest. */
+  /** The version of an object at `revision`, or the newest before, or else its oldest. */
   find({ uid, kind, namespace, name, revision }: ObjectQuery): JsonObject | undefined {
     const versions = (uid === undefined ? undefined : this.#byUid.get(uid)) ?? this.#byName.get(`${kind} ${namespace ?? ''}/${name}`) ?? [];
     return versions.findLast((version) => revisionOf(version) <= revision) ?? versions[0];

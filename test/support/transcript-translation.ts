@@ -50,6 +50,10 @@ export class Translation {
     if (recorded !== '' && ours !== '') this.#uids.set(recorded, ours);
   }
 
+  learnRevision(recorded: string, ours: number): void {
+    if (recorded !== '') this.#revisions.set(recorded, ours);
+  }
+
   /** `object`, as it was recorded, is stored here at `revision`. */
   learnVersion(object: JsonObject, revision: number): void {
     const { resourceVersion } = metadataOf(object);
@@ -81,9 +85,8 @@ export class Translation {
 
   /** The body of a request: text in which the version of an object may be named. */
   body(body: string): string {
-    return this.text(body).replace(/("resourceVersion":\s*")(\d+)"/g, (_, field: string, revision: string) => {
-      return `${field}${this.revision(revision)}"`;
-    });
+    const versions = /("resourceVersion":\s*"|"path":"\/metadata\/resourceVersion","value":")(\d+)"/g;
+    return this.text(body).replace(versions, (_, field: string, revision: string) => `${field}${this.revision(revision)}"`);
   }
 
   /** A revision that nothing was seen of lies after the nearest one before it. Very low and very high ones were made up by who recorded. */

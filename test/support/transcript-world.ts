@@ -25,6 +25,8 @@ export class World {
   readonly #index: ObjectIndex;
   readonly #translation: Translation;
   readonly #settle: (revision: number) => Promise<void>;
+  readonly #unknown = new Set<string>();
+  #fieldSelector = '';
   /** Newest revision of the recording that was met; later ones have not happened yet. */
   #recordedRevision = 0;
 
@@ -36,9 +38,14 @@ export class World {
   }
 
   /** Before a request: the store is as it was when the recorded server got it. */
-  async prepare(exchange: Exchange): Promise<void> {
+  async prepare(exchange: Exchange, following: readonly Exchange[] = []): Promise<void> {
     const before = this.#storage.currentRevision;
-    await this.#prepare(exchange);
+    this.#fieldSelector = new URLSearchParams(exchange.path.split('?')[1] ?? '').get('fieldSelector') ?? '';
+    this.#note(objectsIn(exchange.recorded.body));
+    // What later pages show was there when the first one was asked for.
+    const pages = pagesAfter(exchange, following);
+    if (pages.length > 0) await this.#prepare({ ...exchange, recorded: { ...exchange.recorded, body: joined([exchange, ...pages]) } });
+    else if (!/[?&]continue=/.test(exchange.path)) await this.#prepare(exchange);
     if (this.#storage.currentRevision !== before) await this.#settle(this.#storage.currentRevision);
   }
 
@@ -57,18 +64,25 @@ export class World {
     this.#note(found);
   }
 
+  /** Whether all that is known of the object of this name is its metadata. */
+  isUnknown = (name: string): boolean => this.#unknown.has(name);
+
   /** Something that others did while the client watched. */
   async play(type: string, { object, whole }: RecordedObject, kind: KindDefinition): Promise<void> {
     this.#note([{ object, whole }]);
-    if (type === 'DELETED') await this.#remove(kind, metadataOf(object));
-    else await this.put(kind, { object, whole });
+    if (type === 'DELETED') {
+      const revision = await this.#remove(kind, metadataOf(object));
+      if (revision !== undefined) this.#translation.learnRevision(textOf(metadataOf(object).resourceVersion), revision);
+    } else await this.put(kind, { object, whole });
   }
 
   /** Stores a recorded object as it is, unless it is known to be there in this version. */
-  async put(kind: KindDefinition, { object, whole }: RecordedObject): Promise<void> {
-    const { uid, name, namespace } = metadataOf(object);
+  async put(kind: KindDefinition, { object, whole }: RecordedObject, inNamespace?: string): Promise<void> {
+    const { uid, name, namespace = inNamespace ?? '' } = metadataOf(object);
     if (textOf(name) === '' || this.#translation.knows(object)) return;
-    const full = whole ? object : this.#completed(kind, object);
+    // A name alone says no more than that there is one.
+    if (!whole && metadataOf(object).uid === undefined && (await this.#has(kind, textOf(namespace), textOf(name)))) return;
+    const full = whole ? object : this.#completed(kind, object, kind.namespaced ? textOf(namespace) : undefined);
     const ours = this.#translation.object(full);
     const key = keyIn(kind, textOf(namespace), this.#translation.text(textOf(name)));
     const revision = await this.#write(kind, key, ours);
@@ -77,12 +91,15 @@ export class World {
   }
 
   /** A row says who an object is; what it is, another recording may tell. */
-  #completed(kind: KindDefinition, object: JsonObject): JsonObject {
-    const { uid, namespace, name } = metadataOf(object);
-    const revision = revisionOf(object);
-    const known = this.#index.find({ uid: textOf(uid), kind: kind.kind, namespace: textOf(namespace), name: textOf(name), revision });
-    if (known === undefined) return { ...object, kind: kind.kind, apiVersion: apiVersionOf(kind) };
-    return { ...known, metadata: { ...metadataOf(known), ...metadataOf(object) } };
+  #completed(kind: KindDefinition, object: JsonObject, namespace: string | undefined): JsonObject {
+    const { uid, name, resourceVersion } = metadataOf(object);
+    const revision = resourceVersion === undefined ? this.#recordedRevision || Number.MAX_SAFE_INTEGER : Number(resourceVersion);
+    const id = uid === undefined ? undefined : textOf(uid);
+    const known = this.#index.find({ uid: id, kind: kind.kind, namespace, name: textOf(name), revision });
+    const isExact = known !== undefined && (resourceVersion === undefined || revisionOf(known) === revision);
+    if (!isExact) this.#unknown.add(textOf(name));
+    const whole = known ?? selectedBy(this.#fieldSelector, minimal(kind, namespace, textOf(name), id));
+    return { ...withoutDeletion(whole), metadata: { ...metadataOf(withoutDeletion(whole)), ...metadataOf(object) } };
   }
 
   async #prepareNamed(
@@ -101,7 +118,7 @@ export class World {
     }
     if (status === 404) return;
     if (method === 'GET' && own !== undefined && (target.subresource === undefined || target.subresource === 'status')) {
-      if (own.whole) await this.put(kind, own);
+      await this.put(kind, own, namespace);
       return;
     }
     // A request that changes something shows what came of it. What was there before is told by other recordings, or it is taken to be the same.
@@ -110,7 +127,9 @@ export class World {
       return;
     }
     if (await this.#has(kind, namespace, name)) {
-      if (own?.whole === true && (target.subresource === undefined || method === 'DELETE')) await this.#playControllers(kind, own.object);
+      if (isLostRace(recorded) && method !== 'DELETE') await this.#touch(kind, namespace, name);
+      if (own?.whole === true && (target.subresource === undefined || method === 'DELETE'))
+        await this.#playControllers(kind, own.object, method);
       return;
     }
     const details = isObject(body) && isObject(body.details) ? body.details : {};
@@ -119,11 +138,21 @@ export class World {
       own === undefined || revisionOf(own.object) === 0 ? this.#recordedRevision || Number.MAX_SAFE_INTEGER : revisionOf(own.object) - 1;
     const known = this.#index.find({ uid, kind: kind.kind, namespace, name, revision });
     const object = known ?? (own?.whole === true ? own.object : minimal(kind, namespace, name, uid));
-    await this.put(kind, { object: beforeDeletion(object, body), whole: true });
+    const before = target.subresource === 'binding' && status === 201 ? unbound(object) : beforeDeletion(object, body);
+    await this.put(kind, { object: before, whole: true }, namespace);
+    if (own?.whole === true && target.subresource === undefined && method !== 'DELETE')
+      await this.#playControllers(kind, own.object, method);
+  }
+
+  /** Someone else was faster. */
+  async #touch(kind: KindDefinition, namespace: string | undefined, name: string): Promise<void> {
+    const key = keyIn(kind, namespace ?? '', this.#translation.text(name));
+    const entry = await this.#storage.get(storeKeyOf(stored(kind), key));
+    if (entry !== undefined) await this.#storage.update(entry.key, { text: entry.text }, entry.revision);
   }
 
   /** What controllers, the scheduler and agents wrote since: the parts of an object that a request to change it does not reach. */
-  async #playControllers(kind: KindDefinition, after: JsonObject): Promise<void> {
+  async #playControllers(kind: KindDefinition, after: JsonObject, method: string): Promise<void> {
     const { name, namespace, annotations } = metadataOf(after);
     const key = keyIn(kind, textOf(namespace), this.#translation.text(textOf(name)));
     const entry = await this.#storage.get(storeKeyOf(stored(kind), key));
@@ -132,8 +161,13 @@ export class World {
     const theirs = this.#translation.object(after);
     const { status: _, ...rest } = before;
     const { nodeName } = isObject(theirs.spec) ? theirs.spec : {};
+    const { deletionTimestamp, deletionGracePeriodSeconds, generation } = metadataOf(theirs);
+    const deletion: Record<string, Json> =
+      method !== 'DELETE' && deletionTimestamp !== undefined && deletionGracePeriodSeconds !== undefined
+        ? { deletionTimestamp, deletionGracePeriodSeconds, ...(generation === undefined ? {} : { generation }) }
+        : {};
     const revision = isObject(annotations) ? annotations['deployment.kubernetes.io/revision'] : undefined;
-    const metadata = metadataOf(before);
+    const metadata = { ...this.#withTheirFields(metadataOf(before), metadataOf(theirs)), ...deletion };
     const now = {
       ...rest,
       metadata:
@@ -152,6 +186,16 @@ export class World {
         : {}),
     };
     if (JSON.stringify(now) !== JSON.stringify(before)) await this.#write(kind, key, now);
+  }
+
+  #withTheirFields(before: JsonObject, after: JsonObject): JsonObject {
+    const entriesOf = ({ managedFields }: JsonObject) =>
+      Array.isArray(managedFields) ? (managedFields as readonly Json[]).filter(isObject) : [];
+    const isTheirs = ({ manager }: JsonObject): boolean => /^(kube-controller-manager|kubelet|kube-scheduler)$/.test(textOf(manager));
+    const theirs = entriesOf(after).filter(isTheirs);
+    return theirs.length === 0
+      ? before
+      : { ...before, managedFields: [...entriesOf(before).filter((entry) => !isTheirs(entry)), ...theirs] };
   }
 
   async #prepareCreation(kind: KindDefinition, target: ResourceTarget, { recorded, body }: Exchange): Promise<void> {
@@ -177,9 +221,9 @@ export class World {
   ): Promise<void> {
     const names = new Set<string>();
     for (const { object, whole } of found) {
-      const { name, namespace } = metadataOf(object);
+      const { name, namespace = target.namespace ?? '' } = metadataOf(object);
       names.add(keyIn(kind, textOf(namespace), this.#translation.text(textOf(name))));
-      if (!textOf(name).startsWith('openshift-')) await this.put(kind, { object, whole });
+      await this.put(kind, { object, whole }, target.namespace);
     }
     // Of a list that is whole, what it does not show is not there.
     const isWhole = isObject(body) && body.itemsTotal === undefined && body.rowsTotal === undefined && !isPage(body);
@@ -219,10 +263,11 @@ export class World {
     return (await this.#storage.get(storeKeyOf(stored(kind), keyIn(kind, namespace ?? '', this.#translation.text(name))))) !== undefined;
   }
 
-  async #remove(kind: KindDefinition, metadata: JsonObject): Promise<void> {
+  async #remove(kind: KindDefinition, metadata: JsonObject): Promise<number | undefined> {
     const key = storeKeyOf(stored(kind), keyIn(kind, textOf(metadata.namespace), this.#translation.text(textOf(metadata.name))));
     const entry = await this.#storage.get(key);
-    if (entry !== undefined) await this.#storage.delete(key, entry.revision);
+    const result = entry === undefined ? undefined : await this.#storage.delete(key, entry.revision);
+    return result?.ok === true ? result.revision : undefined;
   }
 
   async #write(kind: KindDefinition, key: string, object: JsonObject): Promise<number> {
@@ -251,6 +296,31 @@ const keyIn = (kind: KindDefinition, namespace: string, name: string): string =>
 
 const isOfKind = (object: JsonObject | undefined, kind: KindDefinition): boolean =>
   object !== undefined && (object.kind === kind.kind || object.kind === 'PartialObjectMetadata');
+
+function pagesAfter({ path, recorded }: Exchange, following: readonly Exchange[]): readonly Exchange[] {
+  const token = isObject(recorded.body) ? textOf(metadataOf(recorded.body).continue) : '';
+  if (token === '' || /[?&]continue=/.test(path)) return [];
+  const pages: Exchange[] = [];
+  let next: string = token;
+  for (const exchange of following) {
+    if (next === '' || !exchange.path.includes(`continue=${next}`) || exchange.recorded.status !== 200) continue;
+    pages.push(exchange);
+    next = isObject(exchange.recorded.body) ? textOf(metadataOf(exchange.recorded.body).continue) : '';
+  }
+  return pages;
+}
+
+/** All pages as one. */
+function joined(pages: readonly Exchange[]): Json {
+  const bodies = pages.map(({ recorded }) => recorded.body).filter(isObject);
+  const part = (field: string): readonly Json[] =>
+    bodies.flatMap((body) => (Array.isArray(body[field]) ? (body[field] as readonly Json[]) : []));
+  const last = bodies.at(-1) ?? {};
+  return { ...last, ...(last.kind === 'Table' ? { rows: part('rows') } : { items: part('items') }) };
+}
+
+const isLostRace = ({ status, body }: Exchange['recorded']): boolean =>
+  status === 409 && isObject(body) && textOf(body.message).includes('the object has been modified');
 
 const isCollection = (body: Json | undefined): boolean =>
   isObject(body) &&
@@ -282,7 +352,19 @@ const minimalFields: Readonly<Record<string, JsonObject>> = {
   ReplicationController: workload,
   Job: { spec: { template }, status: {} },
   Node: { spec: {}, status: {} },
+  Event: { involvedObject: { kind: 'Pod', name: 'x' }, type: 'Normal' },
+  CronJob: { spec: { schedule: '* * * * *', jobTemplate: { spec: { template } } }, status: {} },
 };
+
+/** What is in an answer has the fields that were asked for. */
+function selectedBy(fieldSelector: string, object: JsonObject): JsonObject {
+  let result = object;
+  for (const [, part = '', field = '', value = ''] of fieldSelector.matchAll(/(?:^|,)(spec|status)\.(\w+)==?([^,=]*)/g)) {
+    const fields = isObject(result[part]) ? result[part] : {};
+    result = { ...result, [part]: { ...fields, [field]: value } };
+  }
+  return result;
+}
 
 /** The object as its deletion found it: one that takes time was on a node. */
 function beforeDeletion(object: JsonObject, answer: Json | undefined): JsonObject {
@@ -290,6 +372,11 @@ function beforeDeletion(object: JsonObject, answer: Json | undefined): JsonObjec
   const plain = withoutDeletion(object);
   if (object.kind !== 'Pod' || typeof seconds !== 'number' || seconds === 0) return plain;
   return { ...plain, spec: { ...(isObject(plain.spec) ? plain.spec : {}), nodeName: 'node', terminationGracePeriodSeconds: seconds } };
+}
+
+function unbound(pod: JsonObject): JsonObject {
+  const { nodeName: _, ...spec } = isObject(pod.spec) ? pod.spec : {};
+  return { ...pod, spec, status: { phase: 'Pending' } };
 }
 
 function withoutDeletion(object: JsonObject): JsonObject {

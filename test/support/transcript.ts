@@ -1,4 +1,5 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { decodeMessage, messageOf, readProtobufBody } from '../../src/apiserver/http/protobuf.ts';
 
 /**
  * The recorded conversations of real clients with a real API server, read into one form. They are facts that may be absent.
@@ -26,6 +27,8 @@ export interface RecordedAnswer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
   readonly body?: Json | undefined;
+  /** The body was protobuf: fields that hold nothing are not in it. */
+  readonly decoded?: boolean | undefined;
   /** Of a watch: what was sent until one side ended it. */
   readonly events?: readonly WatchEvent[] | undefined;
 }
@@ -85,10 +88,7 @@ function exchangeOf(line: JsonObject, number: number): Exchange | undefined {
   const { req, watch, res } = line;
   if (!isObject(res)) return undefined;
   const title = typeof line.title === 'string' ? line.title : '';
-  const answer = {
-    ...(res as unknown as RecordedAnswer),
-    ...(Array.isArray(line.events) ? { events: line.events } : {}),
-  } as RecordedAnswer;
+  const answer = answerOf({ ...res, ...(Array.isArray(line.events) ? { events: line.events } : {}) } as unknown as RecordedAnswer);
   if (isObject(watch)) {
     const headers = typeof watch.accept === 'string' ? { accept: watch.accept } : {};
     return { line: number, title, method: 'GET', path: String(watch.path), headers, body: undefined, recorded: answer, apart: undefined };
@@ -101,6 +101,19 @@ function exchangeOf(line: JsonObject, number: number): Exchange | undefined {
   const body = bodyOf(method, req.body, answer);
   const apart = body === undefined && isWithheld(req.body) ? ('withheld' as const) : undefined;
   return { line: number, title, method, path, headers, body, recorded: answer, apart };
+}
+
+/** With a body that was recorded as protobuf in JSON form. */
+function answerOf(answer: RecordedAnswer): RecordedAnswer {
+  const { body } = answer;
+  // Long bodies were cut.
+  if (!isObject(body) || typeof body.base64 !== 'string' || body.base64.endsWith('…')) return answer;
+  const { apiVersion, kind, raw } = readProtobufBody(Buffer.from(body.base64, 'base64'));
+  const [version = '', group = ''] = apiVersion.split('/').reverse();
+  // The server reads no lists, so their layout is not known.
+  const name = messageOf({ group, version, kind });
+  if (name === undefined) return answer;
+  return { ...answer, body: { kind, apiVersion, ...(decodeMessage(name, raw) as JsonObject) }, decoded: true };
 }
 
 function protobufExchangeOf(line: JsonObject, number: number): Exchange {

@@ -38,8 +38,10 @@ export interface Row {
   readonly object: unknown;
 }
 
+const { format: _, ...plainNameColumn } = nameColumn;
+
 const scaleColumns: readonly Column<KubeObject>[] = [
-  nameColumn,
+  plainNameColumn,
   { name: 'Desired', type: 'integer', description: 'Number of replicas asked for.', cell: (scale) => replicasOf(scale, 'spec') },
   { name: 'Available', type: 'integer', description: 'Number of replicas there are.', cell: (scale) => replicasOf(scale, 'status') },
   ageColumn,
