@@ -14,6 +14,7 @@ import type { Storage } from '../storage/storage.ts';
 import { admissionOrder } from './admission/order.ts';
 import { createAuthorizer } from './authorizer.ts';
 import { createKindTable } from './kind-table.ts';
+import { createRuleIndex } from './rbac/rule-index.ts';
 import { startCompaction } from './registry/compaction.ts';
 import { BodyDecoder } from './registry/decoding.ts';
 import { startEventExpiry } from './registry/event-expiry.ts';
@@ -65,10 +66,12 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
     },
   });
   const compaction = startCompaction({ registry, clock, log });
-  const { authorize } = createAuthorizer(registry);
+  const ruleIndex = createRuleIndex(registry, kinds);
+  const authorizer = createAuthorizer(registry, ruleIndex);
+  const { authorize } = authorizer;
   const writer = createWriter({
     registry,
-    admission: admissionOrder({ registry, serviceCidr, loopbackCidr, random }),
+    admission: admissionOrder({ registry, authorizer, ruleIndex, serviceCidr, loopbackCidr, random }),
     decoder: new BodyDecoder(schemas),
     owners: new FieldOwners(schemas),
     clock,

@@ -2,48 +2,54 @@ import { namespaces } from '../api/core/v1/namespace.ts';
 import { type Pod, pods } from '../api/core/v1/pod.ts';
 import { parseFieldSelector } from '../machinery/selector.ts';
 import { forbidden, StatusError } from '../machinery/status-error.ts';
+import { createRbacAuthorizer, type Decision } from './rbac/rbac-authorizer.ts';
+import type { RuleIndex } from './rbac/rule-index.ts';
 import type { Registry } from './registry/registry.ts';
 import type { RequestAttributes } from './service.ts';
 import { apiServerUser, type UserInfo } from './user.ts';
 
 /**
- * Who may do what, until RBAC exists: cluster administrators and the cluster's own components everything, a node what concerns its own
- * objects, everyone else nothing.
+ * Who may do what. Asked in this order, and the first that allows is enough: the group `system:masters` and the components of this
+ * process, who may do everything; the rules of nodes, which depend on the pods they run; the roles and bindings of RBAC.
+ *
+ * The components of this process are known by name, and only when they come through the local client: nothing that arrives over HTTP
+ * gets their rights, whatever it is called. They need no roles, so that a broken binding cannot stop the cluster from healing.
  */
 export interface Authorizer {
   /** @throws StatusError `Forbidden`, worded as RBAC words it */
   authorize(user: UserInfo, attributes: RequestAttributes): void;
+  decide(user: UserInfo, attributes: RequestAttributes): Decision;
+  /** Those who may do everything, and so may give every right to others. */
+  isPrivileged(user: UserInfo): boolean;
 }
 
 const components: ReadonlySet<string> = new Set([apiServerUser.name, 'system:kube-controller-manager', 'system:kube-scheduler']);
 const componentPrefix = 'system:midship:';
 const nodePrefix = 'system:node:';
 
-const healthPaths: ReadonlySet<string> = new Set(['/healthz', '/livez', '/readyz', '/version', '/version/']);
-const healthSubpaths = ['/healthz/', '/livez/', '/readyz/'];
-const discoveryPaths = ['/api', '/apis', '/openapi', '/.well-known'];
+const allowed: Decision = { allowed: true, reason: '' };
 
-export function createAuthorizer(registry: Pick<Registry, 'get' | 'stateOf'>): Authorizer {
+export function createAuthorizer(registry: Pick<Registry, 'get' | 'stateOf'>, index: RuleIndex): Authorizer {
+  const rbac = createRbacAuthorizer(index);
+
+  const isPrivileged = ({ name, groups, isLocal }: UserInfo): boolean =>
+    groups.includes('system:masters') || (isLocal === true && (components.has(name) || name.startsWith(componentPrefix)));
+
+  function decide(user: UserInfo, attributes: RequestAttributes): Decision {
+    if (isPrivileged(user)) return allowed;
+    const isNode = attributes.path === undefined && user.name.startsWith(nodePrefix) && user.groups.includes('system:nodes');
+    if (isNode && nodeMay(registry, user.name.slice(nodePrefix.length), attributes)) return allowed;
+    return rbac.decide(user, attributes);
+  }
+
   return {
+    isPrivileged,
+    decide,
     authorize(user, attributes) {
-      if (user.groups.includes('system:masters') || components.has(user.name) || user.name.startsWith(componentPrefix)) return;
-      const { path } = attributes;
-      const allowed =
-        path === undefined
-          ? user.name.startsWith(nodePrefix) &&
-            user.groups.includes('system:nodes') &&
-            nodeMay(registry, user.name.slice(nodePrefix.length), attributes)
-          : mayGetPath(user, attributes.verb, path);
-      if (!allowed) throw denial(user, attributes);
+      const decision = decide(user, attributes);
+      if (!decision.allowed) throw denial(user, attributes, decision.reason);
     },
   };
-}
-
-function mayGetPath(user: UserInfo, verb: string, path: string): boolean {
-  if (verb !== 'get' && verb !== 'head') return false;
-  if (healthPaths.has(path) || healthSubpaths.some((prefix) => path.startsWith(prefix))) return true;
-  if (!user.groups.includes('system:authenticated')) return false;
-  return discoveryPaths.some((root) => path === root || path.startsWith(`${root}/`));
 }
 
 /** What a kubelet may do, after upstream's Node authorizer and the NodeRestriction rules. */
@@ -125,10 +131,12 @@ function namesOf({ spec }: Pod, resource: string): ReadonlySet<string> {
 function denial(
   user: UserInfo,
   { verb, group = '', resource = '', subresource, namespace, name = '', path }: RequestAttributes,
+  reason: string,
 ): StatusError {
+  const because = reason === '' ? '' : `: ${reason}`;
   const who = `User ${JSON.stringify(user.name)}`;
   if (path !== undefined) {
-    const message = `forbidden: ${who} cannot ${verb} path ${JSON.stringify(path)}`;
+    const message = `forbidden: ${who} cannot ${verb} path ${JSON.stringify(path)}${because}`;
     return new StatusError({ code: 403, reason: 'Forbidden', message, details: {} });
   }
   const full = subresource === undefined || subresource === '' ? resource : `${resource}/${subresource}`;
@@ -141,6 +149,6 @@ function denial(
     { group, resource },
     // The path of a create names no object, so the real server's words do not either.
     verb === 'create' && full === resource ? '' : name,
-    `${who} cannot ${verb} resource ${JSON.stringify(full)} in API group ${JSON.stringify(group)} ${scope}`,
+    `${who} cannot ${verb} resource ${JSON.stringify(full)} in API group ${JSON.stringify(group)} ${scope}${because}`,
   );
 }

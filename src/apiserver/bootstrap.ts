@@ -7,6 +7,7 @@ import { deepEqual, type KubeObject } from '../machinery/object.ts';
 import type { Resource } from '../machinery/resource.ts';
 import { isAlreadyExists, isConflict, isNotFound } from '../machinery/status-error.ts';
 import { formatAddress, parseRange } from './admission/addresses.ts';
+import { bootstrapRoles } from './bootstrap-roles.ts';
 
 export interface BootstrapOptions {
   /** A local client of `apiServerUser`. */
@@ -17,14 +18,19 @@ export interface BootstrapOptions {
   readonly apiPort: number;
 }
 
-/**
- * Makes what every cluster has from its first start: the system namespaces and the `kubernetes` Service with its EndpointSlice. Run at
- * each start: what is there stays, and the Service follows the address.
- */
-export async function bootstrap({ client, serviceCidr, apiAddress, apiPort }: BootstrapOptions): Promise<void> {
+/** Makes the system namespaces and the default roles: before a server is reached, so that nobody is refused for want of them. */
+export async function bootstrapAccess(client: Client): Promise<void> {
   for (const name of systemNamespaces) {
     await ensure<Namespace>(client, namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name } }, (stored) => stored);
   }
+  await bootstrapRoles(client);
+}
+
+/**
+ * Makes what every cluster has from its first start, beside `bootstrapAccess`: the `kubernetes` Service with its EndpointSlice. Run at each start: what is
+ * there stays, and the Service follows the address.
+ */
+export async function bootstrap({ client, serviceCidr, apiAddress, apiPort }: BootstrapOptions): Promise<void> {
   const clusterIP = formatAddress(parseRange(serviceCidr).first + 1);
   const ports = [{ name: 'https', port: 443, protocol: 'TCP', targetPort: apiPort }];
   await ensure<Service>(

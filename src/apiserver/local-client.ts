@@ -17,7 +17,8 @@ export interface LocalClientOptions {
  * The Client contract straight onto the API service, for components in the same process: the same authorization, admission and
  * validation as over HTTP, without a byte of JSON in between.
  */
-export function createLocalClient({ service, user, userAgent }: LocalClientOptions): Client {
+export function createLocalClient({ service, user: given, userAgent }: LocalClientOptions): Client {
+  const user: UserInfo = { ...given, isLocal: true };
   const defaultManager = userAgent.split('/')[0] ?? userAgent;
 
   function kindOf(resource: Resource): KindDefinition {

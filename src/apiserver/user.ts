@@ -4,6 +4,8 @@ export interface UserInfo {
   readonly groups: readonly string[];
   readonly uid?: string;
   readonly extra?: Readonly<Record<string, readonly string[]>>;
+  /** A component of this process, which calls without a transport. Set by the local client alone: no credentials lead to it. */
+  readonly isLocal?: true;
 }
 
 /** The API server itself, when it makes what every cluster has. */

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { builtInKinds } from '../../src/api/kinds.ts';
 import { loadSchemas } from '../../src/api/schemas.ts';
 import type { ApiServiceOptions } from '../../src/apiserver/api-service.ts';
-import { bootstrap } from '../../src/apiserver/bootstrap.ts';
+import { bootstrap, bootstrapAccess } from '../../src/apiserver/bootstrap.ts';
 import { createAuthenticator } from '../../src/apiserver/http/authentication.ts';
 import { createOpenApi } from '../../src/apiserver/openapi.ts';
 import { type ApiServer, type ApiServerOptions, createApiServer } from '../../src/apiserver/server.ts';
@@ -83,6 +83,7 @@ async function makeCertificates(): Promise<Certificates> {
 /** A server of an empty store, with what every cluster has from its start. */
 export async function startTestApiServer(options: Partial<ApiServiceOptions> = {}): Promise<TestApiServer> {
   const api = await startTestApi(options);
+  await bootstrapAccess(api.clientFor(apiServerUser));
   const running = await serveTestApi(api);
   const apiPort = Number(new URL(running.server.url).port);
   await bootstrap({ client: api.clientFor(apiServerUser), serviceCidr: testServiceCidr, apiAddress: '127.64.0.1', apiPort });

@@ -1,3 +1,6 @@
+import type { Authorizer } from '../authorizer.ts';
+import { escalationCheck } from '../rbac/escalation.ts';
+import type { RuleIndex } from '../rbac/rule-index.ts';
 import type { Registry } from '../registry/registry.ts';
 import { AdmissionChain } from './admission.ts';
 import { clusterIp } from './cluster-ip.ts';
@@ -7,6 +10,8 @@ import { defaultTolerationSeconds, priority, serviceAccount } from './pod-defaul
 
 export interface AdmissionOptions {
   readonly registry: Registry;
+  readonly authorizer: Authorizer;
+  readonly ruleIndex: RuleIndex;
   readonly serviceCidr: string;
   /** The cluster's own /16 of 127/8, when its pods live there. */
   readonly loopbackCidr: string | undefined;
@@ -14,9 +19,10 @@ export interface AdmissionOptions {
 }
 
 /** Every step a write goes through, in this order. */
-export const admissionOrder = ({ registry, serviceCidr, loopbackCidr, random }: AdmissionOptions): AdmissionChain =>
+export const admissionOrder = ({ registry, authorizer, ruleIndex, serviceCidr, loopbackCidr, random }: AdmissionOptions): AdmissionChain =>
   new AdmissionChain([
     namespaceLifecycle(registry),
+    escalationCheck(authorizer, ruleIndex),
     serviceAccount(registry),
     priority(),
     defaultTolerationSeconds(),

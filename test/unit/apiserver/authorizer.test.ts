@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { pods } from '../../../src/api/core/v1/pod.ts';
+import { bootstrapAccess } from '../../../src/apiserver/bootstrap.ts';
 import type { RequestAttributes } from '../../../src/apiserver/service.ts';
-import type { UserInfo } from '../../../src/apiserver/user.ts';
+import { apiServerUser, type UserInfo } from '../../../src/apiserver/user.ts';
 import { isStatusError } from '../../../src/machinery/status-error.ts';
 import { admin, startSeededApi, type TestApi } from '../../support/api.ts';
 
@@ -13,6 +14,7 @@ let api: TestApi;
 
 beforeAll(async () => {
   api = await startSeededApi(['shop']);
+  await bootstrapAccess(api.clientFor(apiServerUser));
   const client = api.clientFor();
   const base = { apiVersion: 'v1', kind: 'Pod' };
   await client.create(pods, {
@@ -45,15 +47,28 @@ function denialOf(user: UserInfo, attributes: RequestAttributes): string | undef
 
 const shop = { version: 'v1', namespace: 'shop' };
 
+const component = (name: string): UserInfo => ({ name, groups: ['system:authenticated'], isLocal: true });
+
 describe('everything is open to', () => {
-  test.each([
+  test.each<UserInfo>([
     admin,
-    { name: 'system:kube-scheduler', groups: ['system:authenticated'] },
-    { name: 'system:kube-controller-manager', groups: ['system:authenticated'] },
-    { name: 'system:midship:gitops', groups: ['system:authenticated'] },
+    component('system:kube-scheduler'),
+    component('system:kube-controller-manager'),
+    component('system:midship:gitops'),
   ])('$name', (user) => {
     expect(denialOf(user, { verb: 'delete', resource: 'secrets', ...shop, name: 'x' })).toBeUndefined();
     expect(denialOf(user, { verb: 'get', path: '/metrics' })).toBeUndefined();
+  });
+});
+
+describe('the name of a component alone opens nothing', () => {
+  test.each(['system:apiserver', 'system:midship:gitops', 'system:kube-scheduler'])('%s over HTTP', (name) => {
+    const { isLocal: _, ...stranger } = component(name);
+    expect(denialOf(stranger, { verb: 'delete', resource: 'secrets', ...shop, name: 'x' })).toBeDefined();
+  });
+
+  test('a local user of another name has what RBAC gives', () => {
+    expect(denialOf({ ...alice, isLocal: true }, { verb: 'list', resource: 'pods', ...shop })).toBeDefined();
   });
 });
 
@@ -96,13 +111,13 @@ describe('others are told what they cannot do, as RBAC tells them', () => {
 
 describe('paths', () => {
   test('health and version are open to all, discovery to whoever is known', () => {
-    for (const path of ['/healthz', '/livez', '/readyz', '/readyz/ping', '/version'])
-      expect(denialOf(anonymous, { verb: 'get', path })).toBeUndefined();
+    for (const path of ['/healthz', '/livez', '/readyz', '/version']) expect(denialOf(anonymous, { verb: 'get', path })).toBeUndefined();
     for (const path of ['/api', '/apis', '/apis/apps/v1', '/openapi/v3']) {
       expect(denialOf(alice, { verb: 'get', path })).toBeUndefined();
       expect(denialOf(anonymous, { verb: 'get', path })).toBe(`forbidden: User "system:anonymous" cannot get path "${path}"`);
     }
-    for (const path of ['/apiary', '/metrics', '/', '/healthzz']) expect(denialOf(alice, { verb: 'get', path })).toBeDefined();
+    for (const path of ['/apiary', '/metrics', '/', '/healthzz', '/readyz/ping'])
+      expect(denialOf(alice, { verb: 'get', path })).toBeDefined();
     expect(denialOf(alice, { verb: 'post', path: '/version' })).toBeDefined();
   });
 });

@@ -3,7 +3,7 @@ import { type Pod, pods } from '../../../../src/api/core/v1/pod.ts';
 import { type Service, services } from '../../../../src/api/core/v1/service.ts';
 import { type EndpointSlice, endpointSlices } from '../../../../src/api/discovery/v1/endpoint-slice.ts';
 import { formatAddress, parseRange, tryAddress } from '../../../../src/apiserver/admission/addresses.ts';
-import { bootstrap } from '../../../../src/apiserver/bootstrap.ts';
+import { bootstrap, bootstrapAccess } from '../../../../src/apiserver/bootstrap.ts';
 import { apiServerUser } from '../../../../src/apiserver/user.ts';
 import type { Client } from '../../../../src/client/client.ts';
 import { isStatusError, type StatusError } from '../../../../src/machinery/status-error.ts';
@@ -189,20 +189,23 @@ describe('endpoint slices', () => {
 describe('bootstrap', () => {
   const options = { serviceCidr: '127.64.0.0/20', apiAddress: '127.0.0.1', apiPort: 6443 };
 
-  test('makes namespaces and the kubernetes Service, and changes nothing the second time', async () => {
+  test('makes namespaces, roles and the kubernetes Service, and changes nothing the second time', async () => {
     const server = api.clientFor(apiServerUser, 'midship-apiserver');
+    await bootstrapAccess(server);
     await bootstrap({ client: server, ...options });
     const service = await client.get(services, { namespace: 'default', name: 'kubernetes' });
     expect(service.spec).toMatchObject({ clusterIP: '127.64.0.1', ports: [{ name: 'https', port: 443, targetPort: 6443 }] });
     const slice = await client.get(endpointSlices, { namespace: 'default', name: 'kubernetes' });
     expect(slice.endpoints).toMatchObject([{ addresses: ['127.0.0.1'], conditions: { ready: true } }]);
     const { revision } = api.service;
+    await bootstrapAccess(server);
     await bootstrap({ client: server, ...options });
     expect(api.service.revision).toBe(revision);
   });
 
   test('follows the address of the server', async () => {
     const server = api.clientFor(apiServerUser, 'midship-apiserver');
+    await bootstrapAccess(server);
     await bootstrap({ client: server, ...options });
     await bootstrap({ client: server, ...options, apiAddress: '10.0.0.9', apiPort: 7443 });
     const slice = await client.get(endpointSlices, { namespace: 'default', name: 'kubernetes' });

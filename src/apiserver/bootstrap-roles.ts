@@ -1,0 +1,594 @@
+import type { AnyBinding, RoleRef, Subject } from '../api/rbac/v1/binding-parts.ts';
+import { sameRoleRef } from '../api/rbac/v1/binding-parts.ts';
+import { type ClusterRole, clusterRoles } from '../api/rbac/v1/cluster-role.ts';
+import { type ClusterRoleBinding, clusterRoleBindings } from '../api/rbac/v1/cluster-role-binding.ts';
+import { type PolicyRule, rbacGroup } from '../api/rbac/v1/policy-rule.ts';
+import { type Role, roles } from '../api/rbac/v1/role.ts';
+import { type RoleBinding, roleBindings } from '../api/rbac/v1/role-binding.ts';
+import type { Client, New } from '../client/client.ts';
+import { deepEqual, type KubeObject } from '../machinery/object.ts';
+import type { Resource } from '../machinery/resource.ts';
+import { isAlreadyExists, isConflict, isNotFound } from '../machinery/status-error.ts';
+import { missingRights } from './rbac/rules.ts';
+
+/**
+ * The roles and bindings that every cluster has, named and worded as upstream's, so that what is written for Kubernetes finds them.
+ *
+ * @see Kubernetes, "Using RBAC Authorization", "Default roles and role bindings"
+ */
+
+const autoupdate = 'rbac.authorization.kubernetes.io/autoupdate';
+const bootstrapLabels = { 'kubernetes.io/bootstrapping': 'rbac-defaults' };
+
+// ------------------------------------------------------------------------------------------------------------------------------ rules
+
+const words = (text: string): readonly string[] => text.split(' ');
+/** `verbs` and `resources` are lists of words; the core group is the empty one. */
+const rule = (verbs: string, group: string, resources: string, names?: string): PolicyRule => ({
+  verbs: words(verbs),
+  apiGroups: [group],
+  resources: words(resources),
+  ...(names === undefined ? {} : { resourceNames: words(names) }),
+});
+const paths = (verbs: string, urls: string): PolicyRule => ({ verbs: words(verbs), nonResourceURLs: words(urls) });
+
+const read = 'get list watch';
+const write = 'create delete deletecollection patch update';
+const all = `${write} ${read}`;
+const recordsEvents: readonly PolicyRule[] = [
+  rule('create patch update', '', 'events'),
+  rule('create patch update', 'events.k8s.io', 'events'),
+];
+const updatesFinalizers = (group: string, resources: string): PolicyRule => rule('update', group, resources);
+
+const workloads =
+  'controllerrevisions daemonsets daemonsets/status deployments deployments/scale deployments/status replicasets replicasets/scale replicasets/status statefulsets statefulsets/scale statefulsets/status';
+
+// ------------------------------------------------------------------------------------------------------------------------------ roles
+
+interface RoleSpec {
+  readonly rules?: readonly PolicyRule[];
+  readonly labels?: Readonly<Record<string, string>>;
+  /** The role is made of those with this label. */
+  readonly aggregates?: string;
+  /** Subjects of the binding of the same name; none: there is no binding. */
+  readonly subjects?: readonly Subject[];
+}
+
+const group = (name: string): Subject => ({ apiGroup: rbacGroup, kind: 'Group', name });
+const user = (name: string): Subject => ({ apiGroup: rbacGroup, kind: 'User', name });
+const systemAccount = (name: string): Subject => ({ kind: 'ServiceAccount', name, namespace: 'kube-system' });
+
+const aggregateTo = (role: string): string => `rbac.authorization.k8s.io/aggregate-to-${role}`;
+const certificates = 'certificates.k8s.io';
+const csrs = 'certificatesigningrequests';
+const approves = (signer: string): readonly PolicyRule[] => [rule('approve', certificates, 'signers', signer)];
+
+/** What a kubelet may do at most; the Node authorizer narrows it to its own pods, so nobody is bound to it. */
+const nodeRules: readonly PolicyRule[] = [
+  rule('create', 'authentication.k8s.io', 'tokenreviews'),
+  rule('create', 'authorization.k8s.io', 'localsubjectaccessreviews subjectaccessreviews'),
+  rule(read, '', 'services'),
+  rule(`create ${read}`, '', 'nodes'),
+  rule('patch update', '', 'nodes/status'),
+  rule('patch update', '', 'nodes'),
+  rule(`create delete ${read}`, '', 'pods'),
+  rule('patch update', '', 'pods/status'),
+  rule('create', '', 'pods/eviction'),
+  rule(read, '', 'configmaps secrets'),
+  rule('get', '', 'persistentvolumeclaims persistentvolumes'),
+  rule('get', '', 'endpoints'),
+  rule(`create ${read}`, certificates, csrs),
+  rule('create delete get patch update', 'coordination.k8s.io', 'leases'),
+  rule('get', 'storage.k8s.io', 'volumeattachments'),
+  rule('create', '', 'serviceaccounts/token'),
+  rule(read, 'storage.k8s.io', 'csidrivers'),
+  rule('create delete get patch update', 'storage.k8s.io', 'csinodes'),
+  rule(read, 'node.k8s.io', 'runtimeclasses'),
+  rule('get', 'resource.k8s.io', 'resourceclaims'),
+  rule('deletecollection', 'resource.k8s.io', 'resourceslices'),
+  ...recordsEvents,
+];
+
+const clusterRoleSpecs: Readonly<Record<string, RoleSpec>> = {
+  'cluster-admin': { rules: [rule('*', '*', '*'), paths('*', '*')], subjects: [group('system:masters')] },
+  admin: { aggregates: aggregateTo('admin') },
+  edit: { aggregates: aggregateTo('edit'), labels: { [aggregateTo('admin')]: 'true' } },
+  view: { aggregates: aggregateTo('view'), labels: { [aggregateTo('edit')]: 'true' } },
+  'system:aggregate-to-admin': {
+    labels: { [aggregateTo('admin')]: 'true' },
+    rules: [rule('create', 'authorization.k8s.io', 'localsubjectaccessreviews'), rule(all, rbacGroup, 'rolebindings roles')],
+  },
+  'system:aggregate-to-edit': {
+    labels: { [aggregateTo('edit')]: 'true' },
+    rules: [
+      rule(read, '', 'pods/attach pods/exec pods/portforward pods/proxy secrets services/proxy'),
+      rule('impersonate', '', 'serviceaccounts'),
+      rule(write, '', 'pods pods/attach pods/exec pods/portforward pods/proxy'),
+      rule('create', '', 'pods/eviction'),
+      rule(
+        write,
+        '',
+        'configmaps events persistentvolumeclaims replicationcontrollers replicationcontrollers/scale secrets serviceaccounts services services/proxy',
+      ),
+      rule('create', '', 'serviceaccounts/token'),
+      rule(
+        write,
+        'apps',
+        'daemonsets deployments deployments/rollback deployments/scale replicasets replicasets/scale statefulsets statefulsets/scale',
+      ),
+      rule(write, 'autoscaling', 'horizontalpodautoscalers'),
+      rule(write, 'batch', 'cronjobs jobs'),
+      rule(write, 'policy', 'poddisruptionbudgets'),
+      rule(write, 'networking.k8s.io', 'ingresses networkpolicies'),
+      rule(write, 'resource.k8s.io', 'resourceclaims resourceclaimtemplates'),
+      rule(all, 'coordination.k8s.io', 'leases'),
+    ],
+  },
+  'system:aggregate-to-view': {
+    labels: { [aggregateTo('view')]: 'true' },
+    rules: [
+      rule(
+        read,
+        '',
+        'configmaps endpoints persistentvolumeclaims persistentvolumeclaims/status pods replicationcontrollers replicationcontrollers/scale serviceaccounts services services/status',
+      ),
+      rule(
+        read,
+        '',
+        'bindings events limitranges namespaces/status pods/log pods/status replicationcontrollers/status resourcequotas resourcequotas/status',
+      ),
+      rule(read, '', 'namespaces'),
+      rule(read, 'discovery.k8s.io', 'endpointslices'),
+      rule(read, 'apps', workloads),
+      rule(read, 'autoscaling', 'horizontalpodautoscalers horizontalpodautoscalers/status'),
+      rule(read, 'batch', 'cronjobs cronjobs/status jobs jobs/status'),
+      rule(read, 'policy', 'poddisruptionbudgets poddisruptionbudgets/status'),
+      rule(read, 'networking.k8s.io', 'ingresses ingresses/status networkpolicies'),
+      rule(read, 'resource.k8s.io', 'resourceclaims resourceclaims/status resourceclaimtemplates'),
+    ],
+  },
+  'system:discovery': {
+    rules: [paths('get', '/api /api/* /apis /apis/* /healthz /livez /openapi /openapi/* /readyz /version /version/')],
+    subjects: [group('system:authenticated')],
+  },
+  'system:public-info-viewer': {
+    rules: [paths('get', '/healthz /livez /readyz /version /version/')],
+    subjects: [group('system:authenticated'), group('system:unauthenticated')],
+  },
+  'system:basic-user': {
+    rules: [
+      rule('create', 'authorization.k8s.io', 'selfsubjectaccessreviews selfsubjectrulesreviews'),
+      rule('create', 'authentication.k8s.io', 'selfsubjectreviews'),
+    ],
+    subjects: [group('system:authenticated')],
+  },
+  'system:monitoring': {
+    rules: [paths('get', '/healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/*')],
+    subjects: [group('system:monitoring')],
+  },
+  'system:service-account-issuer-discovery': {
+    rules: [paths('get', '/.well-known/openid-configuration /.well-known/openid-configuration/ /openid/v1/jwks /openid/v1/jwks/')],
+    subjects: [group('system:serviceaccounts')],
+  },
+  'system:node': { rules: nodeRules, subjects: [] },
+  'system:node-problem-detector': { rules: [rule('get', '', 'nodes'), rule('patch', '', 'nodes/status'), ...recordsEvents] },
+  'system:node-proxier': {
+    rules: [
+      rule('list watch', '', 'endpoints services'),
+      rule(read, '', 'nodes'),
+      rule('list watch', 'discovery.k8s.io', 'endpointslices'),
+      rule('list watch', 'networking.k8s.io', 'servicecidrs'),
+      ...recordsEvents,
+    ],
+    subjects: [user('system:kube-proxy')],
+  },
+  'system:node-bootstrapper': { rules: [rule(`create ${read}`, certificates, csrs)] },
+  'system:kubelet-api-admin': {
+    rules: [
+      rule(read, '', 'nodes'),
+      rule('proxy', '', 'nodes'),
+      rule('*', '', 'nodes/configz nodes/healthz nodes/log nodes/metrics nodes/pods nodes/proxy nodes/spec nodes/stats'),
+    ],
+  },
+  'system:auth-delegator': {
+    rules: [rule('create', 'authentication.k8s.io', 'tokenreviews'), rule('create', 'authorization.k8s.io', 'subjectaccessreviews')],
+  },
+  'system:kube-aggregator': { rules: [rule(read, '', 'endpoints services')] },
+  'system:kube-dns': { rules: [rule('list watch', '', 'endpoints services')], subjects: [systemAccount('kube-dns')] },
+  'system:persistent-volume-provisioner': {
+    rules: [
+      rule('create delete get list watch', '', 'persistentvolumes'),
+      rule('get list update watch', '', 'persistentvolumeclaims'),
+      rule(read, 'storage.k8s.io', 'storageclasses'),
+      rule('watch', '', 'events'),
+      ...recordsEvents,
+    ],
+  },
+  'system:volume-scheduler': {
+    rules: [
+      rule('get list patch update watch', '', 'persistentvolumes'),
+      rule(read, 'storage.k8s.io', 'storageclasses'),
+      rule('get list patch update watch', '', 'persistentvolumeclaims'),
+    ],
+    subjects: [user('system:kube-scheduler')],
+  },
+  'system:certificates.k8s.io:certificatesigningrequests:nodeclient': { rules: [rule('create', certificates, `${csrs}/nodeclient`)] },
+  'system:certificates.k8s.io:certificatesigningrequests:selfnodeclient': {
+    rules: [rule('create', certificates, `${csrs}/selfnodeclient`)],
+  },
+  'system:certificates.k8s.io:legacy-unknown-approver': { rules: approves('kubernetes.io/legacy-unknown') },
+  'system:certificates.k8s.io:kubelet-serving-approver': { rules: approves('kubernetes.io/kubelet-serving') },
+  'system:certificates.k8s.io:kube-apiserver-client-approver': { rules: approves('kubernetes.io/kube-apiserver-client') },
+  'system:certificates.k8s.io:kube-apiserver-client-kubelet-approver': { rules: approves('kubernetes.io/kube-apiserver-client-kubelet') },
+  'system:kube-controller-manager': {
+    rules: [
+      ...recordsEvents,
+      rule('create', 'coordination.k8s.io', 'leases'),
+      rule('get update', 'coordination.k8s.io', 'leases', 'kube-controller-manager'),
+      rule('create', '', 'secrets serviceaccounts'),
+      rule('delete', '', 'secrets'),
+      rule('get', '', 'configmaps namespaces secrets serviceaccounts'),
+      rule('update', '', 'secrets serviceaccounts'),
+      rule('create', 'authentication.k8s.io', 'tokenreviews'),
+      rule('create', 'authorization.k8s.io', 'subjectaccessreviews'),
+      rule('list watch', '*', '*'),
+      rule('create', '', 'serviceaccounts/token'),
+    ],
+    subjects: [user('system:kube-controller-manager')],
+  },
+  'system:kube-scheduler': {
+    rules: [
+      ...recordsEvents,
+      rule('create', 'coordination.k8s.io', 'leases'),
+      rule('get list update watch', 'coordination.k8s.io', 'leases', 'kube-scheduler'),
+      rule(read, '', 'nodes'),
+      rule('delete get list watch', '', 'pods'),
+      rule('create', '', 'bindings pods/binding'),
+      rule('patch update', '', 'pods/status'),
+      rule(read, '', 'replicationcontrollers services'),
+      rule(read, 'apps', 'replicasets statefulsets'),
+      rule(read, 'policy', 'poddisruptionbudgets'),
+      rule('get list watch', '', 'persistentvolumeclaims persistentvolumes'),
+      rule('create', 'authentication.k8s.io', 'tokenreviews'),
+      rule('create', 'authorization.k8s.io', 'subjectaccessreviews'),
+      rule(read, 'storage.k8s.io', 'csidrivers csinodes csistoragecapacities volumeattachments'),
+      rule(read, '', 'namespaces'),
+      rule('get list patch update watch', 'resource.k8s.io', 'resourceclaims resourceclaims/status'),
+      rule(read, 'resource.k8s.io', 'deviceclasses resourceslices'),
+    ],
+    subjects: [user('system:kube-scheduler')],
+  },
+};
+
+/** The controllers of kube-controller-manager, which may run under accounts of their own. */
+const controllerRules: Readonly<Record<string, readonly PolicyRule[]>> = {
+  'attachdetach-controller': [
+    rule('list watch', '', 'persistentvolumeclaims persistentvolumes'),
+    rule(read, '', 'nodes'),
+    rule('patch update', '', 'nodes/status'),
+    rule('list watch', '', 'pods'),
+    rule('create delete get list watch', 'storage.k8s.io', 'volumeattachments'),
+    rule(read, 'storage.k8s.io', 'csidrivers csinodes'),
+  ],
+  'certificate-controller': [
+    rule('delete get list watch', certificates, csrs),
+    rule('update', certificates, `${csrs}/approval ${csrs}/status`),
+    rule('approve', certificates, 'signers', 'kubernetes.io/kube-apiserver-client-kubelet'),
+    rule(
+      'sign',
+      certificates,
+      'signers',
+      'kubernetes.io/kube-apiserver-client kubernetes.io/kube-apiserver-client-kubelet kubernetes.io/kubelet-serving kubernetes.io/legacy-unknown',
+    ),
+    rule('create', 'authorization.k8s.io', 'subjectaccessreviews'),
+  ],
+  'clusterrole-aggregation-controller': [rule('escalate get list patch update watch', rbacGroup, 'clusterroles')],
+  'cronjob-controller': [
+    rule('get list update watch', 'batch', 'cronjobs'),
+    rule('create delete get list patch update watch', 'batch', 'jobs'),
+    rule('update', 'batch', 'cronjobs/status'),
+    updatesFinalizers('batch', 'cronjobs/finalizers'),
+    rule('delete list', '', 'pods'),
+  ],
+  'daemon-set-controller': [
+    rule(read, 'apps', 'daemonsets'),
+    rule('update', 'apps', 'daemonsets/status'),
+    updatesFinalizers('apps', 'daemonsets/finalizers'),
+    rule('list watch', '', 'nodes'),
+    rule('create delete list patch watch', '', 'pods'),
+    rule('create', '', 'pods/binding'),
+    rule('create delete get list patch update watch', 'apps', 'controllerrevisions'),
+  ],
+  'deployment-controller': [
+    rule('get list update watch', 'apps', 'deployments'),
+    rule('update', 'apps', 'deployments/status'),
+    updatesFinalizers('apps', 'deployments/finalizers'),
+    rule('create delete get list patch update watch', 'apps', 'replicasets'),
+    rule('get list update watch', '', 'pods'),
+  ],
+  'disruption-controller': [
+    rule(read, 'apps', 'deployments replicasets statefulsets'),
+    rule(read, '', 'replicationcontrollers'),
+    rule(read, 'policy', 'poddisruptionbudgets'),
+    rule('update', 'policy', 'poddisruptionbudgets/status'),
+    rule('patch update', '', 'pods/status'),
+    rule('get', '*', '*/scale'),
+  ],
+  'endpoint-controller': [
+    rule(read, '', 'pods services'),
+    rule('create delete get list update', '', 'endpoints'),
+    rule('create', '', 'endpoints/restricted'),
+  ],
+  'endpointslice-controller': [
+    rule(read, '', 'nodes pods services'),
+    updatesFinalizers('', 'services/finalizers'),
+    rule('create delete get list update', 'discovery.k8s.io', 'endpointslices'),
+    rule('create', 'discovery.k8s.io', 'endpointslices/restricted'),
+  ],
+  'endpointslicemirroring-controller': [
+    rule(read, '', 'endpoints services'),
+    updatesFinalizers('', 'endpoints/finalizers services/finalizers'),
+    rule('create delete get list update', 'discovery.k8s.io', 'endpointslices'),
+    rule('create', 'discovery.k8s.io', 'endpointslices/restricted'),
+  ],
+  'ephemeral-volume-controller': [
+    updatesFinalizers('', 'pods/finalizers'),
+    rule(read, '', 'pods'),
+    rule(`create ${read}`, '', 'persistentvolumeclaims'),
+  ],
+  'expand-controller': [
+    rule('get list patch update watch', '', 'persistentvolumes'),
+    rule('patch update', '', 'persistentvolumeclaims/status'),
+    rule(read, '', 'persistentvolumeclaims'),
+  ],
+  'generic-garbage-collector': [rule('delete get list patch update watch', '*', '*')],
+  'horizontal-pod-autoscaler': [
+    rule(read, 'autoscaling', 'horizontalpodautoscalers'),
+    rule('update', 'autoscaling', 'horizontalpodautoscalers/status'),
+    rule('get update', '*', '*/scale'),
+    rule('list', '', 'pods'),
+    rule('list', 'metrics.k8s.io', 'pods'),
+    rule('get list', 'custom.metrics.k8s.io', '*'),
+    rule('get list', 'external.metrics.k8s.io', '*'),
+  ],
+  'job-controller': [
+    rule('get list patch update watch', 'batch', 'jobs'),
+    rule('update', 'batch', 'jobs/status'),
+    updatesFinalizers('batch', 'jobs/finalizers'),
+    rule('create delete list patch watch', '', 'pods'),
+  ],
+  'legacy-service-account-token-cleaner': [
+    rule('get', '', 'configmaps', 'kube-apiserver-legacy-service-account-token-tracking'),
+    rule('delete patch', '', 'secrets'),
+  ],
+  'namespace-controller': [
+    rule('delete get list watch', '', 'namespaces'),
+    rule('update', '', 'namespaces/finalize namespaces/status'),
+    rule('delete deletecollection get list', '*', '*'),
+  ],
+  'node-controller': [
+    rule('delete get list patch update', '', 'nodes'),
+    rule('patch update', '', 'nodes/status'),
+    rule('patch update', '', 'pods/status'),
+    rule('delete get list', '', 'pods'),
+  ],
+  'persistent-volume-binder': [
+    rule('create delete get list update watch', '', 'persistentvolumes'),
+    rule('update', '', 'persistentvolumes/status'),
+    rule('get list update watch', '', 'persistentvolumeclaims'),
+    rule('update', '', 'persistentvolumeclaims/status'),
+    rule('create delete get list watch', '', 'pods'),
+    rule(read, 'storage.k8s.io', 'storageclasses'),
+    rule(read, '', 'nodes'),
+    rule('get list', '', 'secrets'),
+  ],
+  'pod-garbage-collector': [rule('delete list watch', '', 'pods'), rule('get list', '', 'nodes'), rule('patch', '', 'pods/status')],
+  'pv-protection-controller': [rule('get list update watch', '', 'persistentvolumes')],
+  'pvc-protection-controller': [rule('get list update watch', '', 'persistentvolumeclaims'), rule(read, '', 'pods')],
+  'replicaset-controller': [
+    rule('get list update watch', 'apps', 'replicasets'),
+    rule('update', 'apps', 'replicasets/status'),
+    updatesFinalizers('apps', 'replicasets/finalizers'),
+    rule('create delete list patch watch', '', 'pods'),
+  ],
+  'replication-controller': [
+    rule('get list update watch', '', 'replicationcontrollers'),
+    rule('update', '', 'replicationcontrollers/status'),
+    updatesFinalizers('', 'replicationcontrollers/finalizers'),
+    rule('create delete list patch watch', '', 'pods'),
+  ],
+  'resource-claim-controller': [
+    rule(read, '', 'pods'),
+    updatesFinalizers('', 'pods/finalizers'),
+    rule('create delete get list watch', 'resource.k8s.io', 'resourceclaims'),
+    rule(read, 'resource.k8s.io', 'resourceclaimtemplates'),
+    rule('patch update', 'resource.k8s.io', 'resourceclaims resourceclaims/status'),
+    rule('patch update', '', 'pods/status'),
+  ],
+  'resourcequota-controller': [rule('list watch', '*', '*'), rule('update', '', 'resourcequotas/status')],
+  'root-ca-cert-publisher': [rule('create update', '', 'configmaps')],
+  'route-controller': [rule('list watch', '', 'nodes'), rule('patch update', '', 'nodes/status')],
+  'selinux-warning-controller': [
+    rule(read, '', 'persistentvolumeclaims persistentvolumes pods'),
+    rule(read, 'storage.k8s.io', 'csidrivers'),
+  ],
+  'service-account-controller': [rule('create', '', 'serviceaccounts')],
+  'service-cidrs-controller': [
+    rule('get list patch update watch', 'networking.k8s.io', 'servicecidrs'),
+    rule('patch update', 'networking.k8s.io', 'servicecidrs/finalizers servicecidrs/status'),
+    rule(read, 'networking.k8s.io', 'ipaddresses'),
+  ],
+  'service-controller': [rule(read, '', 'services'), rule('patch update', '', 'services/status'), rule('list watch', '', 'nodes')],
+  'statefulset-controller': [
+    rule('list watch', '', 'pods'),
+    rule(read, 'apps', 'statefulsets'),
+    rule('update', 'apps', 'statefulsets/status'),
+    updatesFinalizers('apps', 'statefulsets/finalizers'),
+    rule('create delete get patch update', '', 'pods'),
+    rule('create delete get list patch update watch', 'apps', 'controllerrevisions'),
+    rule('create get', '', 'persistentvolumeclaims'),
+    rule('delete list update watch', '', 'persistentvolumeclaims'),
+  ],
+  'ttl-after-finished-controller': [rule('delete get list watch', 'batch', 'jobs')],
+  'ttl-controller': [rule('list patch update watch', '', 'nodes')],
+  'validatingadmissionpolicy-status-controller': [
+    rule(read, 'admissionregistration.k8s.io', 'validatingadmissionpolicies'),
+    rule('get patch update', 'admissionregistration.k8s.io', 'validatingadmissionpolicies/status'),
+  ],
+  'volumeattributesclass-protection-controller': [
+    rule(read, '', 'persistentvolumeclaims persistentvolumes'),
+    rule('get list update watch', 'storage.k8s.io', 'volumeattributesclasses'),
+  ],
+};
+
+/** Roles in `kube-system`, each with its binding. */
+const namespacedSpecs: Readonly<Record<string, Required<Pick<RoleSpec, 'rules' | 'subjects'>>>> = {
+  'extension-apiserver-authentication-reader': {
+    rules: [rule(read, '', 'configmaps', 'extension-apiserver-authentication')],
+    subjects: [user('system:kube-controller-manager'), user('system:kube-scheduler')],
+  },
+  'system::leader-locking-kube-controller-manager': {
+    rules: [rule('watch', '', 'configmaps'), rule('get update', '', 'configmaps', 'kube-controller-manager')],
+    subjects: [user('system:kube-controller-manager'), systemAccount('kube-controller-manager')],
+  },
+  'system::leader-locking-kube-scheduler': {
+    rules: [rule('watch', '', 'configmaps'), rule('get update', '', 'configmaps', 'kube-scheduler')],
+    subjects: [user('system:kube-scheduler'), systemAccount('kube-scheduler')],
+  },
+};
+
+// --------------------------------------------------------------------------------------------------------------------------- bringing in
+
+/**
+ * Makes the roles and bindings that are missing, and gives back to those that are there what they lack, unless somebody has set their
+ * annotation `rbac.authorization.kubernetes.io/autoupdate` to `false`. Run at each start, before anyone is let in.
+ *
+ * @param client  of the API server's own user
+ */
+export async function bootstrapRoles(client: Client): Promise<void> {
+  const specs = Object.entries(clusterRoleSpecs).concat(
+    Object.entries(controllerRules).map(([name, rules]) => [
+      `system:controller:${name}`,
+      { rules: [...rules, ...recordsEvents], subjects: [systemAccount(name)] },
+    ]),
+  );
+  // All at once: they share commits.
+  await Promise.all([
+    ...specs.map(([name, spec]) => ensure<ClusterRole>(client, clusterRoles, clusterRoleOf(name, spec), withRights)),
+    ...specs.flatMap(([name, { subjects }]) =>
+      subjects === undefined
+        ? []
+        : [ensure<ClusterRoleBinding>(client, clusterRoleBindings, clusterRoleBindingOf(name, subjects), withSubjects)],
+    ),
+    ...Object.entries(namespacedSpecs).flatMap(([name, { rules, subjects }]) => [
+      ensure<Role>(client, roles, { apiVersion, kind: 'Role', metadata: metadataOf(name, 'kube-system'), rules }, withRights),
+      ensure<RoleBinding>(
+        client,
+        roleBindings,
+        {
+          apiVersion,
+          kind: 'RoleBinding',
+          metadata: metadataOf(name, 'kube-system'),
+          roleRef: { apiGroup: rbacGroup, kind: 'Role', name },
+          subjects,
+        },
+        withSubjects,
+      ),
+    ]),
+  ]);
+}
+
+const apiVersion = `${rbacGroup}/v1`;
+
+const metadataOf = (name: string, namespace?: string, labels: Readonly<Record<string, string>> = {}): KubeObject['metadata'] => ({
+  name,
+  ...(namespace === undefined ? {} : { namespace }),
+  labels: { ...bootstrapLabels, ...labels },
+  annotations: { [autoupdate]: 'true' },
+});
+
+const clusterRoleOf = (name: string, { rules, labels, aggregates }: RoleSpec): ClusterRole => ({
+  apiVersion,
+  kind: 'ClusterRole',
+  metadata: metadataOf(name, undefined, labels),
+  ...(aggregates === undefined
+    ? { rules: rules ?? [] }
+    : { rules: [], aggregationRule: { clusterRoleSelectors: [{ matchLabels: { [aggregates]: 'true' } }] } }),
+});
+
+const clusterRoleBindingOf = (name: string, subjects: readonly Subject[]): ClusterRoleBinding => ({
+  apiVersion,
+  kind: 'ClusterRoleBinding',
+  metadata: metadataOf(name),
+  roleRef: { apiGroup: rbacGroup, kind: 'ClusterRole', name },
+  subjects,
+});
+
+/** The stored role with the rights it lacks; more than that is a person's choice and stays. */
+function withRights<T extends Role | ClusterRole>(stored: T, wanted: T): T {
+  const missing = missingRights(stored.rules ?? [], wanted.rules ?? []) ?? [];
+  const aggregationRule = (wanted as ClusterRole).aggregationRule;
+  const rules = missing.length === 0 ? stored : { ...stored, rules: [...(stored.rules ?? []), ...missing] };
+  return aggregationRule === undefined || deepEqual((stored as ClusterRole).aggregationRule, aggregationRule)
+    ? rules
+    : { ...rules, aggregationRule };
+}
+
+function withSubjects<T extends AnyBinding>(stored: T, wanted: T): T {
+  const known = stored.subjects ?? [];
+  const missing = (wanted.subjects ?? []).filter((subject) => !known.some((each) => sameSubject(each, subject)));
+  return missing.length === 0 ? stored : { ...stored, subjects: [...known, ...missing] };
+}
+
+const sameSubject = (a: Subject, b: Subject): boolean =>
+  a.kind === b.kind && a.name === b.name && (a.namespace ?? '') === (b.namespace ?? '');
+
+function withMetadata<T extends KubeObject>(stored: T, wanted: T): T {
+  const labels = { ...stored.metadata.labels, ...wanted.metadata.labels };
+  const annotations = { ...wanted.metadata.annotations, ...stored.metadata.annotations };
+  if (deepEqual(labels, stored.metadata.labels) && deepEqual(annotations, stored.metadata.annotations)) return stored;
+  return { ...stored, metadata: { ...stored.metadata, labels, annotations } };
+}
+
+const maxAttempts = 5;
+
+/** Creates the object or completes the stored one. Another server that starts at the same time does the same. */
+async function ensure<T extends KubeObject>(
+  client: Client,
+  resource: Resource<T>,
+  wanted: T,
+  complete: (stored: T, wanted: T) => T,
+): Promise<void> {
+  const { namespace, name } = wanted.metadata;
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      const stored = await client.get(resource, { namespace, name });
+      if (stored.metadata.annotations?.[autoupdate] === 'false') return;
+      if (isOtherRole(stored, wanted)) {
+        // What a binding refers to cannot be changed.
+        await client.delete(resource, { namespace, name });
+        continue;
+      }
+      const next = withMetadata(complete(stored, wanted), wanted);
+      if (next !== stored) await client.update(resource, next);
+      return;
+    } catch (err) {
+      if (attempt === maxAttempts) throw err;
+      if (isConflict(err)) continue;
+      if (!isNotFound(err)) throw err;
+    }
+    try {
+      await client.create(resource, wanted as New<T>);
+      return;
+    } catch (err) {
+      if (!isAlreadyExists(err) || attempt === maxAttempts) throw err;
+    }
+  }
+}
+
+function isOtherRole(stored: KubeObject, wanted: KubeObject): boolean {
+  const { roleRef } = stored as { readonly roleRef?: RoleRef };
+  const { roleRef: other } = wanted as { readonly roleRef?: RoleRef };
+  return roleRef !== undefined && other !== undefined && !sameRoleRef(roleRef, other);
+}

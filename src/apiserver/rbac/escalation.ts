@@ -1,0 +1,87 @@
+import { type AnyBinding, type RoleRef, sameRoleRef } from '../../api/rbac/v1/binding-parts.ts';
+import { type ClusterRole, clusterRoles } from '../../api/rbac/v1/cluster-role.ts';
+import { type PolicyRule, rbacGroup } from '../../api/rbac/v1/policy-rule.ts';
+import type { Role } from '../../api/rbac/v1/role.ts';
+import type { KindDefinition } from '../../machinery/kind.ts';
+import { deepEqual, type KubeObject } from '../../machinery/object.ts';
+import { forbidden, notFound, type StatusError } from '../../machinery/status-error.ts';
+import type { AdmissionRequest, AdmissionStep } from '../admission/admission.ts';
+import type { Authorizer } from '../authorizer.ts';
+import type { UserInfo } from '../user.ts';
+import type { RuleIndex } from './rule-index.ts';
+import { missingRights, textOfRule, textOfStrings } from './rules.ts';
+
+const everything: readonly PolicyRule[] = [
+  { verbs: ['*'], apiGroups: ['*'], resources: ['*'] },
+  { verbs: ['*'], nonResourceURLs: ['*'] },
+];
+
+/**
+ * Nobody gives more than they have: who writes a role must hold its rules or the verb `escalate` on it, who writes a binding must hold
+ * the rules of its role or the verb `bind` on it.
+ *
+ * @see Kubernetes, "Using RBAC Authorization", "Privilege escalation prevention and bootstrapping"
+ */
+export function escalationCheck(authorizer: Pick<Authorizer, 'decide' | 'isPrivileged'>, index: RuleIndex): AdmissionStep {
+  function checkHeld(user: UserInfo, namespace: string, wanted: readonly PolicyRule[], refuse: (why: string) => StatusError): void {
+    const grants = index.grantsOf(user, namespace);
+    const missing = missingRights(
+      grants.flatMap(({ rules }) => rules),
+      wanted,
+    );
+    if (missing === undefined) throw refuse('the rules are too many to be compared with those currently held');
+    if (missing.length === 0) return;
+    const unresolved = grants.flatMap((grant) => (grant.missing === undefined ? [] : [grant.missing]));
+    throw refuse(
+      `user ${JSON.stringify(user.name)} (groups=${textOfStrings(user.groups)}) is attempting to grant RBAC permissions not currently held:\n` +
+        [...new Set(missing.map(textOfRule))].sort().join('\n') +
+        (unresolved.length === 0 ? '' : `; resolution errors: [${unresolved.join(', ')}]`),
+    );
+  }
+
+  function checkRole({ kind, namespace = '', name, object, before, user }: AdmissionRequest): void {
+    const role = object as ClusterRole;
+    const old = before as ClusterRole | undefined;
+    if (old !== undefined && deepEqual(role.rules, old.rules) && deepEqual(role.aggregationRule, old.aggregationRule)) return;
+    const { allowed } = authorizer.decide(user, { verb: 'escalate', group: rbacGroup, resource: kind.resource, namespace, name });
+    if (allowed) return;
+    const refuse = (why: string): StatusError => forbidden(kind, name, why);
+    // Which rules it will have is up to whoever labels roles.
+    if (kind.resource === clusterRoles.resource && (role.aggregationRule ?? undefined) !== undefined) {
+      checkHeld(user, namespace, everything, () => refuse('must have cluster-admin privileges to use the aggregationRule'));
+    }
+    checkHeld(user, namespace, (object as Role).rules ?? [], refuse);
+  }
+
+  function checkBinding({ kind, namespace = '', name, object, before, user }: AdmissionRequest): void {
+    const { roleRef, subjects } = object as AnyBinding;
+    const old = before as AnyBinding | undefined;
+    if (old !== undefined && sameRoleRef(roleRef, old.roleRef) && deepEqual(subjects, old.subjects)) return;
+    if (mayBind(user, roleRef, namespace)) return;
+    const rules = index.rulesOfRole(roleRef, namespace);
+    if (rules === undefined) throw notFound({ group: rbacGroup, resource: roleRef.kind.toLowerCase() }, roleRef.name);
+    checkHeld(user, namespace, rules, (why) => forbidden(kind, name, why));
+  }
+
+  const mayBind = (user: UserInfo, { kind, name }: RoleRef, namespace: string): boolean =>
+    authorizer.decide(user, {
+      verb: 'bind',
+      group: rbacGroup,
+      resource: kind === 'Role' ? 'roles' : 'clusterroles',
+      namespace,
+      name,
+    }).allowed;
+
+  return {
+    name: 'RbacEscalation',
+    appliesTo: (kind: KindDefinition, operation) => kind.group === rbacGroup && operation !== 'delete',
+    admit(request): KubeObject {
+      if (authorizer.isPrivileged(request.user)) return request.object;
+      if (isBinding(request.kind)) checkBinding(request);
+      else checkRole(request);
+      return request.object;
+    },
+  };
+}
+
+const isBinding = ({ resource }: KindDefinition): boolean => resource === 'rolebindings' || resource === 'clusterrolebindings';
