@@ -1,4 +1,4 @@
-import { currentId, isMap, isSelected, type JsonMap, type Resource, setOwn } from './resource.ts';
+import { assignMember, currentId, isMap, isSelected, type JsonMap, type Resource, setOwn } from './resource.ts';
 
 /** A field of some kinds. `path` parts stand for map members; lists on the way mean all of their items. */
 export interface FieldSpec {
@@ -96,13 +96,18 @@ export function splitPath(path: string, delimiter: string): readonly string[] {
   return parts;
 }
 
-/** Sets a member of the map at a field, as labels and annotations are set. */
+/** Sets a member of the map at each field, as labels and annotations are set. `made` collects the maps that did not have it. */
 export const setEntry =
-  (key: string, entry: string): FieldVisitor =>
+  (key: string, entry: string, made: JsonMap[]): FieldVisitor =>
   (value, replace) => {
-    if (isMap(value)) setOwn(value, key, entry);
-    else if (value === null) replace({ [key]: entry });
-    else throw new FieldError('expected a map');
+    const map = value === null ? {} : value;
+    if (!isMap(map)) throw new FieldError('expected a map');
+    if (Object.hasOwn(map, key) && map[key] !== null) assignMember(map, key, entry);
+    else {
+      setOwn(map, key, entry);
+      made.push(map);
+    }
+    if (value === null) replace(map);
   };
 
 export const setScalar =

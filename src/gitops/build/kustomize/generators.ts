@@ -120,6 +120,7 @@ export function absorb(resources: Resource[], generated: Resource): void {
   }
   takeOver(generated, existing);
   if (behavior === 'merge') {
+    generated.origin = existing.origin;
     for (const field of ['data', 'binaryData']) {
       const merged = { ...mapOf(existing.object[field]), ...mapOf(generated.object[field]) };
       if (Object.keys(merged).length > 0) generated.object[field] = merged;

@@ -1,6 +1,6 @@
 import { loadSchemas } from '../../../api/schemas.ts';
 import { resolveSchema, type Schema, type SchemaSet } from '../../../machinery/schema.ts';
-import { cloneJson, isMap, type JsonMap, setOwn } from './resource.ts';
+import { assignMember, cloneJson, isMap, type JsonMap, setOwn } from './resource.ts';
 
 /**
  * Strategic merge as kustomize does it, which is not the API server's: lists are keyed by all of `x-kubernetes-list-map-keys`, new items
@@ -80,7 +80,8 @@ class Merger {
       const before = Object.hasOwn(result, key) ? result[key] : undefined;
       const merged = this.merge(before, patch[key], field, path === '' ? key : `${path}.${key}`);
       if (merged === undefined) delete result[key];
-      else setOwn(result, key, merged);
+      else if (typeof merged === 'object') setOwn(result, key, merged);
+      else assignMember(result, key, merged);
     }
     return result;
   }

@@ -1,6 +1,7 @@
 import { splitPath } from './field-spec.ts';
 import type { FieldOptions, ObjectSelector, ReplacementRule } from './kustomization.ts';
 import {
+  assignMember,
   cloneJson,
   currentId,
   effectiveNamespace,
@@ -166,7 +167,7 @@ function findPlaces(root: unknown, path: readonly string[], leaf: unknown): read
       const created = !Object.hasOwn(value, part);
       if (created && leaf === undefined) return;
       if (created) setOwn(value, part, madeFor(path[depth + 1], leaf));
-      step({ value: value[part], created, replace: (next) => setOwn(value, part, next) }, depth + 1);
+      step({ value: value[part], created, replace: (next) => assignMember(value, part, next) }, depth + 1);
     }
   };
   step({ value: root, created: false, replace: () => undefined }, 0);

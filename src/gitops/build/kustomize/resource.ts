@@ -15,7 +15,7 @@ export interface Resource {
   behavior: string;
   /** Variables that take a value from it. */
   variables: string[];
-  readonly origin: Origin;
+  origin: Origin;
 }
 
 /** Where an object was read or generated; it stands in error messages, and in an annotation when the kustomization asks for that. */
@@ -141,4 +141,26 @@ export function cloneJson<T>(value: T): T {
 export function setOwn(map: JsonMap, key: string, value: unknown): void {
   if (key === '__proto__') Object.defineProperty(map, key, { value, writable: true, enumerable: true, configurable: true });
   else map[key] = value;
+}
+
+/**
+ * Members that kustomize made as one: a label that a rule adds to an object in several places (its metadata, selector, template) is one
+ * node of its tree, so that what changes it in one of them later changes it in all. Members that were there before stand alone.
+ */
+const linkedMembers = new WeakMap<JsonMap, Map<string, readonly JsonMap[]>>();
+
+/** Says that `key` of these maps was made as one. */
+export function linkMembers(maps: readonly JsonMap[], key: string): void {
+  if (maps.length < 2) return;
+  for (const map of maps) {
+    const links = linkedMembers.get(map) ?? new Map<string, readonly JsonMap[]>();
+    links.set(key, maps);
+    linkedMembers.set(map, links);
+  }
+}
+
+/** Changes the value of a member that is there, and of those that were made as one with it. */
+export function assignMember(map: JsonMap, key: string, value: unknown): void {
+  for (const other of linkedMembers.get(map)?.get(key) ?? []) if (Object.hasOwn(other, key)) setOwn(other, key, value);
+  setOwn(map, key, value);
 }

@@ -17,6 +17,7 @@ import {
   isMap,
   isSelected,
   type JsonMap,
+  linkMembers,
   metadataOf,
   originalId,
   previousIds,
@@ -111,9 +112,11 @@ function setEntries(resources: readonly Resource[], pairs: Readonly<Record<strin
   const entries = Object.entries(pairs);
   for (const resource of resources) {
     const id = currentId(resource);
-    for (const spec of specs) {
-      if (!isSelected(id, spec)) continue;
-      for (const [key, value] of entries) visitField(resource, spec, { make: 'map', visit: setEntry(key, value) });
+    const selected = specs.filter((spec) => isSelected(id, spec));
+    for (const [key, value] of entries) {
+      const made: JsonMap[] = [];
+      for (const spec of selected) visitField(resource, spec, { make: 'map', visit: setEntry(key, value, made) });
+      linkMembers(made, key);
     }
   }
 }
