@@ -118,6 +118,37 @@ export function ipErrors(text: string): readonly string[] {
   return ['must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)'];
 }
 
+const cidrSyntax = /^([^/]+)\/(0|[1-9]\d{0,2})$/;
+
+/** An address range; the address may have bits beyond the prefix. */
+export function cidrErrors(text: string): readonly string[] {
+  const [, address = '', bits = ''] = cidrSyntax.exec(text) ?? [];
+  const isValid = (isIPv4(address) && Number(bits) <= 32) || (isIPv6(address) && Number(bits) <= 128);
+  return isValid ? [] : ['must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)'];
+}
+
+const wildcardRegex = new RegExp(`^\\*\\.${label}(\\.${label})*$`);
+
+/** A host name or one that starts with `*.` and stands for all of a domain. */
+export function hostPatternErrors(text: string): readonly string[] {
+  if (!text.includes('*')) return dnsSubdomainErrors(text);
+  if (text.length <= 253 && wildcardRegex.test(text)) return [];
+  return [
+    regexHint(
+      "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character",
+      `\\*\\.${label}(\\.${label})*`,
+      '*.example.com',
+    ),
+  ];
+}
+
+/** `example.com/name` */
+export function domainPathErrors(text: string): readonly string[] {
+  const slash = text.indexOf('/');
+  const fits = slash > 0 && slash < text.length - 1 && dnsSubdomainErrors(text.slice(0, slash)).length === 0;
+  return fits ? [] : ['must be a domain-prefixed path (such as "acme.io/foo")'];
+}
+
 export const userIdErrors = (id: number): readonly string[] => (id >= 0 && id <= 2147483647 ? [] : [rangeError(0, 2147483647)]);
 
 /** Adds one error a sentence. */

@@ -24,11 +24,25 @@ import { services } from './core/v1/service.ts';
 import { serviceAccounts } from './core/v1/service-account.ts';
 import { endpointSlices } from './discovery/v1/endpoint-slice.ts';
 import { kustomizations } from './kustomize/v1/kustomization.ts';
+import { ingresses } from './networking/v1/ingress.ts';
+import { ingressClasses } from './networking/v1/ingress-class.ts';
+import { ipAddresses } from './networking/v1/ip-address.ts';
+import { networkPolicies } from './networking/v1/network-policy.ts';
+import { serviceCidrs } from './networking/v1/service-cidr.ts';
+import { runtimeClasses } from './node/v1/runtime-class.ts';
+import { podDisruptionBudgets } from './policy/v1/pod-disruption-budget.ts';
 import { clusterRoles } from './rbac/v1/cluster-role.ts';
 import { clusterRoleBindings } from './rbac/v1/cluster-role-binding.ts';
 import { roles } from './rbac/v1/role.ts';
 import { roleBindings } from './rbac/v1/role-binding.ts';
+import { priorityClasses } from './scheduling/v1/priority-class.ts';
 import { gitRepositories } from './source/v1/git-repository.ts';
+import { csiDrivers } from './storage/v1/csi-driver.ts';
+import { csiNodes } from './storage/v1/csi-node.ts';
+import { csiStorageCapacities } from './storage/v1/csi-storage-capacity.ts';
+import { storageClasses } from './storage/v1/storage-class.ts';
+import { volumeAttachments } from './storage/v1/volume-attachment.ts';
+import { volumeAttributesClasses } from './storage/v1/volume-attributes-class.ts';
 
 /** Every kind that is served. The order is that of discovery: an ambiguous name goes to the first group that has it. */
 export const builtInKinds: readonly KindDefinition[] = [
@@ -54,6 +68,20 @@ export const builtInKinds: readonly KindDefinition[] = [
   controllerRevisions,
   jobs,
   cronJobs,
+  ingresses,
+  ingressClasses,
+  networkPolicies,
+  ipAddresses,
+  serviceCidrs,
+  podDisruptionBudgets,
+  storageClasses,
+  csiDrivers,
+  csiNodes,
+  csiStorageCapacities,
+  volumeAttachments,
+  volumeAttributesClasses,
+  priorityClasses,
+  runtimeClasses,
   endpointSlices,
   leases,
   roles,
