@@ -111,7 +111,9 @@ function entryOf(field, owner, properties) {
   if (values === undefined) throw new Error(`${owner}.${jsonName}: the schema is not that of a ${field.label} field`);
   const form = formOf(field.type, values);
   if (form === 'message') addMessage(field.type);
-  const zeroIsAbsent = form === 'message' ? isEmptyObject(schema.default) : schema['x-omit-zero'] === true;
+  // Typed clients send the zero value for what their user left out, and the server then puts the default there.
+  const hasDefault = scalars.has(form) && Boolean(schema.default);
+  const zeroIsAbsent = form === 'message' ? isEmptyObject(schema.default) : schema['x-omit-zero'] === true || hasDefault;
   const prefix = { map: '{}', repeated: '[]', optional: '' }[field.label];
   const suffix = field.label === 'optional' && zeroIsAbsent ? '?' : '';
   return [jsonName, `${prefix}${form}${suffix}`, ...(form === 'message' ? [field.type] : [])];

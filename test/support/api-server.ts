@@ -44,7 +44,7 @@ export interface TestApiServer {
 interface FetchOptions {
   readonly method?: string;
   readonly headers?: Readonly<Record<string, string>>;
-  /** Text as it is, anything else as JSON. */
+  /** Text and bytes as they are, anything else as JSON. */
   readonly body?: unknown;
   /** No credentials. */
   readonly anonymous?: boolean;
@@ -156,8 +156,8 @@ function fetchFrom(server: string, ca: string, path: string, options: FetchOptio
   const { method = 'GET', headers = {}, body, anonymous = false } = options;
   const { hostname, port } = new URL(server);
   const credentials = anonymous ? {} : { authorization: `Bearer ${adminToken}` };
-  const isJson = body !== undefined && typeof body !== 'string';
-  const bytes = body === undefined ? undefined : Buffer.from(isJson ? JSON.stringify(body) : (body as string));
+  const isJson = body !== undefined && typeof body !== 'string' && !Buffer.isBuffer(body);
+  const bytes = body === undefined ? undefined : Buffer.isBuffer(body) ? body : Buffer.from(isJson ? JSON.stringify(body) : (body as string));
   return new Promise((resolve, reject) => {
     const request = httpsRequest(
       // `path` goes out as it is, so that odd paths reach the server.

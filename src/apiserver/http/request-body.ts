@@ -1,7 +1,7 @@
 import type { PatchType } from '../../client/client.ts';
 import { JsonError, parseJson } from '../../machinery/json.ts';
 import type { KubeObject } from '../../machinery/object.ts';
-import { apiVersionOf } from '../../machinery/resource.ts';
+import { apiVersionOf, parseApiVersion } from '../../machinery/resource.ts';
 import { badRequest, StatusError } from '../../machinery/status-error.ts';
 import { parseYamlDocuments, YamlError } from '../../machinery/yaml.ts';
 import { type ApiRequest, isCustomGroup } from './api-request.ts';
@@ -17,6 +17,12 @@ export interface ObjectBody {
   readonly duplicateFields: readonly string[];
 }
 
+/** Of a body that is shown in an error. */
+const maxShownBytes = 4_096;
+
+/** What the real server reads the kind of a body into. */
+const goTypeMeta = 'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }';
+
 /** Without parameters, in lower case; empty when absent. */
 export const mediaTypeOf = (contentType: string | undefined): string => (contentType ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? '';
 
@@ -30,11 +36,7 @@ export function readObject(request: ApiRequest): ObjectBody {
   const expected = expectedKind(request);
   const { value, duplicateFields } = readValue(request, expected);
   if (value !== null && (typeof value !== 'object' || Array.isArray(value))) {
-    throw unrecognized(
-      expected.kind,
-      `json: cannot unmarshal ${goTypeOf(value)} into Go value of type struct { APIVersion string; Kind string }`,
-      request.body,
-    );
+    throw notJsonObject(expected.kind, `json: cannot unmarshal ${goTypeOf(value)} into Go value of type ${goTypeMeta}`, request.body);
   }
   const given = (value ?? {}) as Readonly<Record<string, unknown>>;
   const { kind, apiVersion } = checkedKind(given, expected, request);
@@ -86,36 +88,34 @@ function expectedKind({ kind, target }: ApiRequest): ExpectedKind {
 function checkedKind(
   given: Readonly<Record<string, unknown>>,
   expected: ExpectedKind,
-  { kind }: ApiRequest,
+  { kind, body }: ApiRequest,
 ): { readonly kind: string; readonly apiVersion: string } {
   const apiVersion = apiVersionOf(expected);
   const givenKind = given.kind ?? '';
   const givenVersion = given.apiVersion ?? '';
   if (typeof givenKind !== 'string' || typeof givenVersion !== 'string') {
     const field = typeof givenKind === 'string' ? 'apiVersion' : 'kind';
-    throw unrecognized(
+    throw notJsonObject(
       expected.kind,
       `json: cannot unmarshal ${goTypeOf(given[field])} into Go struct field .${field} of type string`,
-      undefined,
+      body,
     );
   }
   if (isCustomGroup(kind.group) && (givenKind === '' || givenVersion === '')) {
     const missing = givenKind === '' ? "Object 'Kind' is missing" : "Object 'apiVersion' is missing";
-    throw badRequest(`${missing} in '${JSON.stringify(given).slice(0, 200)}'`);
+    throw unrecognized(expected.kind, `${missing} in '${body?.toString('utf8', 0, maxShownBytes) ?? ''}'`, body);
   }
-  if (givenVersion !== '' && givenVersion !== apiVersion && !isOlderVersion(givenVersion, expected)) {
-    throw cannotBeHandled(
-      { ...expected, kind: givenKind === '' ? expected.kind : givenKind },
-      `no kind "${givenKind}" is registered for version "${givenVersion}" in scheme "k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30"`,
-      expected.kind,
-    );
-  }
-  if (givenKind !== '' && givenKind !== expected.kind) {
-    const why = `converting (${expected.version}.${givenKind}) to (${expected.group === '' ? 'core' : expected.group}.${expected.kind}): unknown conversion`;
-    throw cannotBeHandled({ ...expected, kind: givenKind }, why, expected.kind);
-  }
-  return { kind: expected.kind, apiVersion };
+  const isVersion = givenVersion === '' || givenVersion === apiVersion || isOlderVersion(givenVersion, expected);
+  if (isVersion && (givenKind === '' || givenKind === expected.kind)) return { kind: expected.kind, apiVersion };
+  const found = { ...(givenVersion === '' ? expected : parseApiVersion(givenVersion)), kind: givenKind === '' ? expected.kind : givenKind };
+  const why = isRegistered(found)
+    ? `converting (${found.version}.${found.kind}) to (${expected.group === '' ? 'core' : expected.group}.${expected.kind}): unknown conversion`
+    : `no kind "${found.kind}" is registered for version "${apiVersionOf(found)}" in scheme "k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30"`;
+  throw cannotBeHandled(found, why, expected.kind);
 }
+
+/** Whether the kind is one of Kubernetes' own. */
+const isRegistered = (kind: ExpectedKind): boolean => messageOf(kind) !== undefined;
 
 /** Old clients evict with the version of before the group was stable. */
 const isOlderVersion = (apiVersion: string, { kind }: ExpectedKind): boolean => kind === 'Eviction' && apiVersion === 'policy/v1beta1';
@@ -135,7 +135,7 @@ function readValue(request: ApiRequest, expected: ExpectedKind): ReadValue {
       try {
         return parseJson(textOf(request.body));
       } catch (err) {
-        if (err instanceof JsonError) throw unrecognized(expected.kind, err.message, request.body);
+        if (err instanceof JsonError) throw notJsonObject(expected.kind, err.message, request.body);
         throw err;
       }
     case 'application/yaml':
@@ -179,17 +179,9 @@ function openProtobuf(body: Buffer | undefined, kind: string): ProtobufBody {
   try {
     return readProtobufBody(body);
   } catch (err) {
-    if (err instanceof ProtobufError) {
-      throw badRequest(`the object provided is unrecognized (must be of type ${kind}): ${err.message} (${hexSummaryOf(body)})`);
-    }
+    if (err instanceof ProtobufError) throw unrecognized(kind, err.message, body);
     throw err;
   }
-}
-
-/** The start of a body that is not text, as the real server shows it. */
-function hexSummaryOf(body: Buffer | undefined): string {
-  if (body === undefined || body.length === 0) return '<empty>';
-  return `${body.subarray(0, 30).toString('hex')}${body.length > 30 ? ' ...' : ''}`;
 }
 
 const unsupportedMediaType = (accepted: readonly string[]): StatusError =>
@@ -207,11 +199,17 @@ function readYaml(text: string): unknown {
 
 const textOf = (body: Buffer | undefined): string => body?.toString('utf8') ?? '';
 
-function unrecognized(kind: string, why: string, body: Buffer | undefined): StatusError {
-  const shown = body === undefined || body.length === 0 ? '<empty>' : body.subarray(0, 512).toString('utf8');
-  return badRequest(
-    `the object provided is unrecognized (must be of type ${kind}): couldn't get version/kind; json parse error: ${why} (${shown})`,
-  );
+const unrecognized = (kind: string, why: string, body: Buffer | undefined): StatusError =>
+  badRequest(`the object provided is unrecognized (must be of type ${kind}): ${why} (${summaryOf(body)})`);
+
+const notJsonObject = (kind: string, why: string, body: Buffer | undefined): StatusError =>
+  unrecognized(kind, `couldn't get version/kind; json parse error: ${why}`, body);
+
+/** The start of a body, as the real server shows it: what looks like JSON as text, anything else by its bytes. */
+function summaryOf(body: Buffer | undefined): string {
+  if (body === undefined || body.length === 0) return '<empty>';
+  const start = body.subarray(0, 30).toString(body[0] === 0x7b ? 'utf8' : 'hex');
+  return `${start}${body.length > 30 ? ' ...' : ''}`;
 }
 
 function goTypeOf(value: unknown): string {

@@ -164,9 +164,9 @@ describe('the table', () => {
       for (const [jsonName, form] of Object.values(entries)) {
         if (form === 'inline') continue;
         expect(properties, `${name}.${jsonName}`).toHaveProperty([jsonName]);
-        if (/^(string|bool|int)/.test(form)) {
-          expect(form.endsWith('?'), `${name}.${jsonName}`).toBe(properties[jsonName]?.['x-omit-zero'] === true);
-        }
+        if (!/^(string|bool|int(32|64)|bytes)\??$/.test(form)) continue;
+        const { default: fallback, 'x-omit-zero': omitZero } = properties[jsonName] ?? {};
+        expect(form.endsWith('?'), `${name}.${jsonName}`).toBe(omitZero === true || Boolean(fallback));
       }
     }
   });
