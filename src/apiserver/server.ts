@@ -28,6 +28,7 @@ import { createRequestMetrics } from './http/request-metrics.ts';
 import { parseTarget, type RequestTarget, type ResourceTarget } from './http/request-target.ts';
 import { sendError, sendPageNotFound, sendPlain, sendText, sendValue, setWarnings, statusErrorOf } from './http/respond.ts';
 import { createTurnQueue } from './http/turn-queue.ts';
+import type { ServiceAccountTokens } from './service-account-tokens.ts';
 import type { ApiService } from './service.ts';
 import type { UserInfo } from './user.ts';
 
@@ -48,6 +49,8 @@ export interface ApiServerOptions {
   /** 0: any free one. */
   readonly port: number;
   readonly authenticator: Authenticator;
+  /** Whose issuer documents are served. */
+  readonly serviceAccounts?: ServiceAccountTokens | undefined;
   /** Absent: logs of pods cannot be read. */
   readonly kubelet?: KubeletClientOptions;
   /** What `/openapi/v2` and `/openapi/v3` serve. */
@@ -272,11 +275,19 @@ class HttpApiServer implements ApiServer {
         bytesBefore: raw.socket.bytesWritten,
       };
       this.#states.set(raw, state);
-      state.user = authenticator.authenticate(raw);
-      // Nobody's body is not even read.
-      if (isAnonymous(state.user) && target.type === 'resource') service.authorize(state.user, attributesOf(method, target, query));
-      const { inFlight } = this.#context.metrics;
-      if (inFlight.readOnly > maxInFlight.readOnly || inFlight.mutating > maxInFlight.mutating) throw tooManyRequests();
+      const admit = (user: UserInfo): void => {
+        state.user = user;
+        // Nobody's body is not even read.
+        if (isAnonymous(user) && target.type === 'resource') service.authorize(user, attributesOf(method, target, query));
+        const { inFlight } = this.#context.metrics;
+        if (inFlight.readOnly > maxInFlight.readOnly || inFlight.mutating > maxInFlight.mutating) throw tooManyRequests();
+      };
+      const user = authenticator.authenticate(raw);
+      if (user instanceof Promise) {
+        user.then(admit).then(() => done(), done);
+        return;
+      }
+      admit(user);
       done();
     } catch (err) {
       done(err as Error);
@@ -419,6 +430,10 @@ class HttpApiServer implements ApiServer {
       case '/version/':
         send(versionOf(version));
         return;
+      case '/.well-known/openid-configuration':
+      case '/openid/v1/jwks':
+        this.#sendIssuer(response, path);
+        return;
       case '/metrics':
       case '/metrics/apiserver':
         await this.#sendMetrics(raw, response);
@@ -427,6 +442,18 @@ class HttpApiServer implements ApiServer {
     }
     if (path === '/openapi/v2' || path.startsWith('/openapi/v3')) this.#sendOpenApi(raw, response, path.replace(/\/$/, ''), query);
     else sendPageNotFound(response);
+  }
+
+  /** How others can verify the tokens of service accounts. */
+  #sendIssuer(response: ServerResponse, path: string): void {
+    const { serviceAccounts } = this.#options;
+    if (serviceAccounts === undefined) {
+      sendPageNotFound(response);
+      return;
+    }
+    response.setHeader('cache-control', 'public, max-age=3600');
+    if (path === '/openid/v1/jwks') sendText(response, 200, 'application/jwk-set+json', JSON.stringify(serviceAccounts.keys));
+    else sendText(response, 200, 'application/json', JSON.stringify(serviceAccounts.configuration(this.#url)));
   }
 
   #representationOf({ headers }: IncomingMessage, query: URLSearchParams): Representation {
@@ -561,7 +588,8 @@ function frameworkErrorOf(err: FastifyError | Error): StatusError | undefined {
       return new StatusError({
         code: 415,
         reason: 'UnsupportedMediaType',
-        message: 'the body of the request was in an unknown format - accepted media types include: application/json, application/yaml',
+        message:
+          'the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf',
       });
     case 'FST_ERR_NOT_FOUND':
       return methodNotAllowed();

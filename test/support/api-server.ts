@@ -82,11 +82,14 @@ async function makeCertificates(): Promise<Certificates> {
 
 /** A server of an empty store, with what every cluster has from its start. */
 export async function startTestApiServer(options: Partial<ApiServiceOptions> = {}): Promise<TestApiServer> {
-  const api = await startTestApi(options);
+  certificates ??= makeCertificates();
+  const { pki } = await certificates;
+  const api = await startTestApi({ signingKey: await pki.signingKey(), ...options });
   await bootstrapAccess(api.clientFor(apiServerUser));
   const running = await serveTestApi(api);
   const apiPort = Number(new URL(running.server.url).port);
-  await bootstrap({ client: api.clientFor(apiServerUser), serviceCidr: testServiceCidr, apiAddress: '127.64.0.1', apiPort });
+  const serviceCidr = options.serviceCidr ?? testServiceCidr;
+  await bootstrap({ client: api.clientFor(apiServerUser), serviceCidr, apiAddress: '127.64.0.1', apiPort });
   return running;
 }
 
@@ -110,8 +113,10 @@ export async function serveTestApi(api: TestApi): Promise<TestApiServer> {
         [aliceToken]: { name: 'alice', groups: ['devs'] },
         [adminToken]: { name: 'root', groups: ['system:masters'] },
       },
+      serviceAccounts: api.service.tokens,
       clock: systemClock,
     }),
+    serviceAccounts: api.service.tokens,
     kubelet: { caCertificate: pki.caCertificate, clientCertificate: kubeletCertificate },
     openApi: createOpenApi(api.service.kinds, () => schemas),
     healthChecks: [],
@@ -157,7 +162,8 @@ function fetchFrom(server: string, ca: string, path: string, options: FetchOptio
   const { hostname, port } = new URL(server);
   const credentials = anonymous ? {} : { authorization: `Bearer ${adminToken}` };
   const isJson = body !== undefined && typeof body !== 'string' && !Buffer.isBuffer(body);
-  const bytes = body === undefined ? undefined : Buffer.isBuffer(body) ? body : Buffer.from(isJson ? JSON.stringify(body) : (body as string));
+  const bytes =
+    body === undefined ? undefined : Buffer.isBuffer(body) ? body : Buffer.from(isJson ? JSON.stringify(body) : (body as string));
   return new Promise((resolve, reject) => {
     const request = httpsRequest(
       // `path` goes out as it is, so that odd paths reach the server.
