@@ -6,9 +6,10 @@ import { admin } from './api.ts';
 import { adminToken, startTestApiServer, type TestApiServer } from './api-server.ts';
 import { type Exchange, isObject, type Json, type Transcript } from './transcript.ts';
 import { type Answer, differencesOf } from './transcript-comparison.ts';
+import { hiddenActs } from './transcript-hidden.ts';
 import { metadataOf, type ObjectIndex, objectsIn, textOf } from './transcript-objects.ts';
 import { Translation } from './transcript-translation.ts';
-import { kindOf, targetOf, World } from './transcript-world.ts';
+import { kindOf, targetOf, transcriptKinds, World } from './transcript-world.ts';
 import { until } from './until.ts';
 
 export interface Outcome {
@@ -18,6 +19,9 @@ export interface Outcome {
   readonly differences: readonly string[];
 }
 
+/** Of the recorded cluster. */
+const recordedServiceCidr = '10.96.0.0/16';
+
 const requestTimeoutMs = 15_000;
 const eventTimeoutMs = 2_000;
 
@@ -26,7 +30,7 @@ export async function replayTranscript(transcript: Transcript, index: ObjectInde
   const storage = await openMemoryStorage();
   // The recorded server had been running for a while: its first revisions were forgotten.
   for (const name of ['a', 'b', 'c']) await storage.create(`history/${name}`, { text: '{}' });
-  const cluster = await startTestApiServer({ storage });
+  const cluster = await startTestApiServer({ storage, kinds: transcriptKinds, serviceCidr: recordedServiceCidr });
   const translation = new Translation(() => storage.currentRevision);
   const request = { user: admin, userAgent: 'transcripts' };
   const settle = async (revision: number): Promise<void> => {
@@ -43,6 +47,7 @@ export async function replayTranscript(transcript: Transcript, index: ObjectInde
     for (const [position, exchange] of transcript.exchanges.entries()) {
       if (exchange.apart !== undefined) continue;
       let differences: readonly string[];
+      for (const act of hiddenActs[transcript.name]?.[exchange.line] ?? []) await world.act(act);
       try {
         if (exchange.recorded.events !== undefined && exchange.recorded.status === 200) {
           const { watch, isOpen } = await replayWatch(cluster, world, translation, transcript, position);

@@ -1,12 +1,17 @@
 import { builtInKinds } from '../../src/api/kinds.ts';
+import { isCustomGroup } from '../../src/apiserver/http/api-request.ts';
 import { parseTarget, type ResourceTarget } from '../../src/apiserver/http/request-target.ts';
 import { storeKeyOf } from '../../src/apiserver/registry/keys.ts';
 import type { KindDefinition } from '../../src/machinery/kind.ts';
 import type { KubeObject } from '../../src/machinery/object.ts';
 import type { Storage } from '../../src/storage/storage.ts';
 import { type Exchange, isObject, type Json, type JsonObject } from './transcript.ts';
+import type { HiddenAct } from './transcript-hidden.ts';
 import { metadataOf, type ObjectIndex, objectsIn, type RecordedObject, revisionOf, textOf } from './transcript-objects.ts';
 import type { Translation } from './transcript-translation.ts';
+
+/** The kinds of Kubernetes alone: those that this program adds would be seen in discovery. */
+export const transcriptKinds = builtInKinds.filter(({ group }) => !isCustomGroup(group));
 
 interface WorldOptions {
   readonly storage: Storage;
@@ -66,6 +71,25 @@ export class World {
 
   /** Whether all that is known of the object of this name is its metadata. */
   isUnknown = (name: string): boolean => this.#unknown.has(name);
+
+  /** What was done between two recorded requests without being recorded, as their titles tell. */
+  async act({ put, remove }: HiddenAct): Promise<void> {
+    const before = this.#storage.currentRevision;
+    const object = put ?? remove;
+    const kind = transcriptKinds.find((candidate) => candidate.kind === object?.kind && apiVersionOf(candidate) === object.apiVersion);
+    if (kind === undefined || object === undefined) return;
+    const { namespace, name } = metadataOf(object);
+    if (put === undefined) await this.#remove(kind, metadataOf(object));
+    else {
+      const made = minimal(kind, textOf(namespace), textOf(name), undefined);
+      await this.#write(kind, keyIn(kind, textOf(namespace), textOf(name)), {
+        ...made,
+        ...put,
+        metadata: { ...metadataOf(made), ...metadataOf(put) },
+      });
+    }
+    await this.#settle(Math.max(before, this.#storage.currentRevision));
+  }
 
   /** Something that others did while the client watched. */
   async play(type: string, { object, whole }: RecordedObject, kind: KindDefinition): Promise<void> {
@@ -128,8 +152,9 @@ export class World {
     }
     if (await this.#has(kind, namespace, name)) {
       if (isLostRace(recorded) && method !== 'DELETE') await this.#touch(kind, namespace, name);
-      if (own?.whole === true && (target.subresource === undefined || method === 'DELETE'))
-        await this.#playControllers(kind, own.object, method);
+      const shown = own?.whole === true ? own.object : shownIn(body, name, namespace);
+      const isMain = target.subresource === undefined || method === 'DELETE' || method === 'GET' || shown?.kind === 'Scale';
+      if (shown !== undefined && isMain) await this.#playControllers(kind, shown, method);
       return;
     }
     const details = isObject(body) && isObject(body.details) ? body.details : {};
@@ -137,11 +162,13 @@ export class World {
     const revision =
       own === undefined || revisionOf(own.object) === 0 ? this.#recordedRevision || Number.MAX_SAFE_INTEGER : revisionOf(own.object) - 1;
     const known = this.#index.find({ uid, kind: kind.kind, namespace, name, revision });
-    const object = known ?? (own?.whole === true ? own.object : minimal(kind, namespace, name, uid));
+    const object = known ?? (own?.whole === true ? own.object : withTheirFinalizers(minimal(kind, namespace, name, uid), body));
     const before = target.subresource === 'binding' && status === 201 ? unbound(object) : beforeDeletion(object, body);
     await this.put(kind, { object: before, whole: true }, namespace);
-    if (own?.whole === true && target.subresource === undefined && method !== 'DELETE')
-      await this.#playControllers(kind, own.object, method);
+    const shown = own?.whole === true ? own.object : shownIn(body, name, namespace);
+    if (shown !== undefined && method !== 'DELETE' && (target.subresource === undefined || shown.kind === 'Scale')) {
+      await this.#playControllers(kind, shown, method);
+    }
   }
 
   /** Someone else was faster. */
@@ -182,7 +209,12 @@ export class World {
             },
       ...(isObject(before.spec) && nodeName !== undefined ? { spec: { ...before.spec, nodeName } } : {}),
       ...(kind.subresources.some((subresource) => subresource.name === 'status') && theirs.status !== undefined
-        ? { status: theirs.status }
+        ? {
+            status:
+              theirs.kind === 'Scale' && isObject(before.status) && isObject(theirs.status)
+                ? { ...before.status, ...theirs.status }
+                : theirs.status,
+          }
         : {}),
     };
     if (JSON.stringify(now) !== JSON.stringify(before)) await this.#write(kind, key, now);
@@ -225,6 +257,7 @@ export class World {
       names.add(keyIn(kind, textOf(namespace), this.#translation.text(textOf(name))));
       await this.put(kind, { object, whole }, target.namespace);
     }
+    if (isObject(body) && isPage(body)) await this.#putMore(kind, target, found);
     // Of a list that is whole, what it does not show is not there.
     const isWhole = isObject(body) && body.itemsTotal === undefined && body.rowsTotal === undefined && !isPage(body);
     if (!isWhole || method !== 'GET' || /[?&](labelSelector|fieldSelector|continue)=/.test(path)) return;
@@ -236,8 +269,18 @@ export class World {
     }
   }
 
+  /** There were more objects than the page shows. */
+  async #putMore(kind: KindDefinition, target: ResourceTarget, found: readonly RecordedObject[]): Promise<void> {
+    const { name, namespace = target.namespace } = metadataOf(found.at(-1)?.object);
+    if (name === undefined) return;
+    await this.put(kind, {
+      object: { metadata: { name: `${textOf(name)}-more`, ...(namespace === undefined ? {} : { namespace }) } },
+      whole: false,
+    });
+  }
+
   async #needNamespace({ namespace = '' }: ResourceTarget, status: number): Promise<void> {
-    const kind = builtInKinds.find((candidate) => candidate.kind === 'Namespace');
+    const kind = transcriptKinds.find((candidate) => candidate.kind === 'Namespace');
     // Lists of a namespace that does not exist are answered, too.
     if (kind === undefined || status === 404 || namespace === 'nowhere' || (await this.#has(kind, undefined, namespace))) return;
     const revision = this.#recordedRevision || Number.MAX_SAFE_INTEGER;
@@ -247,7 +290,7 @@ export class World {
   }
 
   async #needServiceAccount(namespace: string): Promise<void> {
-    const kind = builtInKinds.find((candidate) => candidate.kind === 'ServiceAccount');
+    const kind = transcriptKinds.find((candidate) => candidate.kind === 'ServiceAccount');
     if (kind === undefined || (await this.#has(kind, namespace, 'default'))) return;
     const known = this.#index.find({
       uid: undefined,
@@ -322,6 +365,14 @@ function joined(pages: readonly Exchange[]): Json {
 const isLostRace = ({ status, body }: Exchange['recorded']): boolean =>
   status === 409 && isObject(body) && textOf(body.message).includes('the object has been modified');
 
+/** Of some answers the status alone was kept, and a Scale shows how many replicas there are. */
+function shownIn(body: Json | undefined, name: string, namespace: string | undefined): JsonObject | undefined {
+  if (!isObject(body) || !isObject(body.status)) return undefined;
+  const metadata = { name, ...(namespace === undefined ? {} : { namespace }) };
+  if (body.kind === 'Scale') return { kind: 'Scale', metadata, status: { replicas: body.status.replicas ?? 0 } };
+  return body.kind === undefined ? { metadata, status: body.status } : undefined;
+}
+
 const isCollection = (body: Json | undefined): boolean =>
   isObject(body) &&
   (Array.isArray(body.items) || Array.isArray(body.rows)) &&
@@ -333,8 +384,18 @@ const isPage = (body: JsonObject): boolean => metadataOf(body).continue !== unde
 function minimal(kind: KindDefinition, namespace: string | undefined, name: string, uid: string | undefined): JsonObject {
   const scope: Record<string, Json> = namespace === undefined ? {} : { namespace };
   const id = uid ?? `00000000-0000-4000-8000-${(name.length + name.charCodeAt(0)).toString(16).padStart(12, '0')}`;
-  const metadata = { name, ...scope, uid: id, creationTimestamp: '2026-11-24T06:00:00Z' };
+  const generation: Record<string, Json> = kind.hasGeneration ? { generation: 1 } : {};
+  const metadata = { name, ...scope, uid: id, ...generation, creationTimestamp: '2026-11-24T06:00:00Z' };
   return { kind: kind.kind, apiVersion: apiVersionOf(kind), metadata, ...minimalFields[kind.kind] };
+}
+
+const deletionFinalizers = new Set<Json>(['orphan', 'foregroundDeletion']);
+
+/** What holds a deleted object was put there by those who wait for it. */
+function withTheirFinalizers(object: JsonObject, answer: Json | undefined): JsonObject {
+  const { finalizers } = metadataOf(answer);
+  const theirs = Array.isArray(finalizers) ? finalizers.filter((finalizer: Json) => !deletionFinalizers.has(finalizer)) : [];
+  return theirs.length === 0 ? object : { ...object, metadata: { ...metadataOf(object), finalizers: theirs } };
 }
 
 const template = { metadata: { labels: { app: 'x' } }, spec: { containers: [{ name: 'c', image: 'wire.local/box:1' }] } };
@@ -376,7 +437,8 @@ function beforeDeletion(object: JsonObject, answer: Json | undefined): JsonObjec
 
 function unbound(pod: JsonObject): JsonObject {
   const { nodeName: _, ...spec } = isObject(pod.spec) ? pod.spec : {};
-  return { ...pod, spec, status: { phase: 'Pending' } };
+  const { qosClass } = isObject(pod.status) ? pod.status : {};
+  return { ...pod, spec, status: { phase: 'Pending', ...(qosClass === undefined ? {} : { qosClass }) } };
 }
 
 function withoutDeletion(object: JsonObject): JsonObject {
@@ -390,5 +452,5 @@ export function targetOf(path: string): ResourceTarget | undefined {
 }
 
 export function kindOf({ group, version, resource }: ResourceTarget): KindDefinition | undefined {
-  return builtInKinds.find((kind) => kind.group === group && kind.version === version && kind.resource === resource);
+  return transcriptKinds.find((kind) => kind.group === group && kind.version === version && kind.resource === resource);
 }

@@ -74,7 +74,7 @@ function readTranscript(part: string, file: string): Transcript {
   const lines = readFileSync(`${folder}/${name}.jsonl`, 'utf8').trim().split('\n');
   const exchanges = lines.flatMap((text, index) => {
     const exchange = exchangeOf(JSON.parse(text) as JsonObject, index + 1);
-    return exchange === undefined ? [] : [{ ...exchange, apart: apartOf(name, exchange) }];
+    return exchange === undefined ? [] : [{ ...exchange, apart: apartOf(exchange) }];
   });
   return { name, area: areaOf(part, file), exchanges };
 }
@@ -106,8 +106,7 @@ function exchangeOf(line: JsonObject, number: number): Exchange | undefined {
 /** With a body that was recorded as protobuf in JSON form. */
 function answerOf(answer: RecordedAnswer): RecordedAnswer {
   const { body } = answer;
-  // Long bodies were cut.
-  if (!isObject(body) || typeof body.base64 !== 'string' || body.base64.endsWith('…')) return answer;
+  if (!isObject(body) || typeof body.base64 !== 'string' || isCut(body)) return answer;
   const { apiVersion, kind, raw } = readProtobufBody(Buffer.from(body.base64, 'base64'));
   const [version = '', group = ''] = apiVersion.split('/').reverse();
   // The server reads no lists, so their layout is not known.
@@ -131,13 +130,16 @@ function protobufExchangeOf(line: JsonObject, number: number): Exchange {
 }
 
 /** Kept out of the recordings because of what it holds. */
-const isWithheld = (body: Json | undefined): boolean => isObject(body) && body.binaryBytes !== undefined;
+const isWithheld = (body: Json | undefined): boolean => isObject(body) && (body.binaryBytes !== undefined || isCut(body));
+
+/** Long protobuf bodies were not kept whole. */
+const isCut = ({ base64 }: JsonObject): boolean => typeof base64 === 'string' && base64.endsWith('…');
 
 const duplicateKeys = '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"fv"},"data":{"a":"1","a":"2"},"data":{"b":"1"}}';
 
 function bodyOf(method: string, body: Json | undefined, { status, body: answer }: RecordedAnswer): string | Buffer | undefined {
-  if (isObject(body) && typeof body.base64 === 'string') return Buffer.from(body.base64, 'base64');
   if (isWithheld(body)) return undefined;
+  if (isObject(body) && typeof body.base64 === 'string') return Buffer.from(body.base64, 'base64');
   if (isObject(body)) {
     const { data, metadata } = body;
     // Parsing took the first of two `data`; the answer has both.
@@ -158,14 +160,13 @@ function bodyOf(method: string, body: Json | undefined, { status, body: answer }
   return JSON.stringify({ ...rest, kind, apiVersion, metadata: { name, namespace, labels, annotations } });
 }
 
-const containerFiles = /^(client-node\/(exec|log)$|kubectl\/(02-run|09-))/;
 const streams = /\/(exec|attach|portforward)$/;
 
-function apartOf(name: string, { apart, path, recorded }: Exchange): Apart | undefined {
+function apartOf({ apart, path, recorded }: Exchange): Apart | undefined {
   if (apart !== undefined) return apart;
   const [target = ''] = path.split('?', 1);
   // Refusals before the stream begins need no node.
   if (recorded.status === 101 || (recorded.status < 400 && streams.test(target))) return 'containers';
-  if (containerFiles.test(name) && recorded.status < 400 && target.endsWith('/log')) return 'containers';
+  if (recorded.status === 200 && target.endsWith('/log')) return 'containers';
   return undefined;
 }
