@@ -1,3 +1,5 @@
+import type { Duplex, Readable, Writable } from 'node:stream';
+
 /**
  * What runs pods, shaped like the Container Runtime Interface: sandboxes (a pod's shared address and directories) hold containers.
  * Implementations: `process/` (host processes), `simulated/` (timed states, no processes). The agent above it is the same for all, so
@@ -38,6 +40,24 @@ export interface ContainerRuntime {
 
   /** Runs a command in the container. Output is bounded by `limitBytes` a stream. */
   exec(container: ContainerId, command: readonly string[], options: ExecOptions): Promise<ExecResult>;
+
+  /**
+   * Starts a command in the container with its streams connected. It ends by itself, or is killed when `signal` is aborted. Whoever asks
+   * must read the output: a program whose pipe is full waits.
+   *
+   * @throws UnsupportedError when there is no such thing here
+   */
+  startExec(container: ContainerId, command: readonly string[], options: StartExecOptions): Promise<ExecSession>;
+
+  /**
+   * Opens the input of the container's program. Ending it ends the program's input where the container has `stdinOnce`.
+   *
+   * @throws UnsupportedError when the container reads nothing
+   */
+  openStdin(container: ContainerId): Promise<Writable>;
+
+  /** Connects to a TCP port of the pod. The connection is the caller's to close; `signal` abandons the attempt only. */
+  connect(sandbox: SandboxId, port: number, signal: AbortSignal): Promise<Duplex>;
 
   /** Where the container's output is. Absent for runtimes that have none, and for unknown containers. */
   logOf(container: ContainerId): ContainerLog | undefined;
@@ -98,6 +118,8 @@ export interface ContainerConfig {
   /** Changes with the container's spec: a running container with another hash is replaced. */
   readonly configHash: string;
   readonly terminationMessagePath: string;
+  /** The program reads what is attached to it: until its end (`open`), or until the first that is attached lets go (`once`). */
+  readonly stdin?: 'open' | 'once' | undefined;
 }
 
 export interface Mount {
@@ -148,6 +170,30 @@ export interface ExecResult {
   readonly stderr: Buffer;
 }
 
+export interface StartExecOptions {
+  readonly stdin: boolean;
+  /** A terminal instead of pipes: one stream of output, lines, signals by keys. */
+  readonly tty: boolean;
+  readonly signal: AbortSignal;
+}
+
+export interface ExecSession {
+  /** Absent when it was not asked for. */
+  readonly stdin: Writable | undefined;
+  readonly stdout: Readable;
+  /** Absent with a terminal. */
+  readonly stderr: Readable | undefined;
+  /** As a shell tells it: 128 + signal for a program that was killed. */
+  readonly exitCode: Promise<number>;
+  /** Of the terminal; without one it does nothing. */
+  resize(size: TerminalSize): void;
+}
+
+export interface TerminalSize {
+  readonly width: number;
+  readonly height: number;
+}
+
 export interface ContainerStats {
   readonly podUid: string;
   readonly container: string;
@@ -173,5 +219,13 @@ export class ContainerError extends Error {
     super(message, options);
     this.name = 'ContainerError';
     this.reason = reason;
+  }
+}
+
+/** What this runtime cannot do, in words for whoever asked. */
+export class UnsupportedError extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = 'UnsupportedError';
   }
 }

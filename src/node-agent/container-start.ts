@@ -106,6 +106,7 @@ async function createAndStart(options: StartOptions, event: RecordEvent): Promis
       workingDir: container.workingDir === '' ? undefined : container.workingDir,
       configHash: hashOfContainer(container),
       terminationMessagePath: container.terminationMessagePath ?? defaultTerminationMessagePath,
+      stdin: container.stdin === true ? (container.stdinOnce === true ? 'once' : 'open') : undefined,
     }),
   );
   event('Normal', 'Created', 'Container created');

@@ -11,8 +11,10 @@ import type { NodeAgent } from './agent.ts';
 import { type LogOptions, readLog } from './container-log.ts';
 import { containerHeader, containerLines, countsOf, nodeCountLines, resourceLines } from './container-metrics.ts';
 import type { ContainerRuntime, ContainerStatus, SandboxStatus } from './container-runtime.ts';
+import { HttpError } from './http-error.ts';
 import type { KubeletMetrics } from './kubelet-metrics.ts';
 import { allContainers } from './pod-references.ts';
+import { createStreamingServer, streamingPath } from './streaming/streaming-server.ts';
 
 export interface KubeletApiOptions {
   readonly agent: NodeAgent;
@@ -45,20 +47,13 @@ const headersTimeoutMs = 10_000;
 /** Callers may read everything of this node and its pods. */
 const requiredGroup = 'system:masters';
 
-class HttpError extends Error {
-  readonly status: number;
-  constructor(status: number, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.status = status;
-  }
-}
-
 export function createKubeletApi(options: KubeletApiOptions): KubeletApi {
   const { agent, runtime, address, tls, caCertificate, clock, log: parent } = options;
   const log = parent.child({ component: 'kubelet-api', node: agent.nodeName });
   const abort = new AbortController();
   let server: Server | undefined;
   let url = '';
+  const streaming = createStreamingServer({ agent, runtime, clock, log, authorize });
 
   const routes: readonly (readonly [RegExp, (request: Request) => Promise<void>])[] = [
     [/^\/healthz(?:\/.*)?$/, ({ response }) => send(response, 'ok')],
@@ -71,6 +66,7 @@ export function createKubeletApi(options: KubeletApiOptions): KubeletApi {
       /^\/metrics\/probes$/,
       ({ response }) => send(response, [...(options.metrics?.probeLines(agent.nodeName) ?? [])].join(''), metricsType),
     ],
+    [streamingPath, () => Promise.reject(new HttpError(400, 'Upgrade request required'))],
     [
       /^\/(?:exec|attach|portForward|run|cri|stats|checkpoint|logs|configz|debug)(?:\/.*)?$/,
       () => Promise.reject(new HttpError(501, 'not supported by this node agent')),
@@ -187,6 +183,7 @@ export function createKubeletApi(options: KubeletApiOptions): KubeletApi {
         (request, response) => void handle(request, response),
       );
       server = created;
+      created.on('upgrade', streaming.handleUpgrade);
       // A caller without our certificate, or one that hangs up: its own matter.
       created.on('tlsClientError', (err) => log.debug({ err }, 'Refused connection'));
       await new Promise<void>((resolve, reject) => {
@@ -208,6 +205,7 @@ export function createKubeletApi(options: KubeletApiOptions): KubeletApi {
       await new Promise<void>((resolve) => {
         stopping.close(() => resolve());
         stopping.closeAllConnections();
+        streaming.close();
       });
     },
   };

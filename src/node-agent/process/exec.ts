@@ -16,25 +16,19 @@ export interface ExecPlan {
 /** How long output is waited for after the command has ended: a background child may hold the pipe for ever. */
 const drainMs = 100;
 
+/** The program and arguments that run `command` where the container's first process is. */
+export function enterCommand({ isolation, pid, command, workingDir }: ExecPlan): readonly [program: string, ...args: string[]] {
+  // The directory may be gone by now; the command then runs in /.
+  const shell = ['-c', 'cd "$0" 2>/dev/null; exec "$@"', workingDir, ...command];
+  if (isolation.mode === 'plain') return ['/bin/sh', ...shell];
+  const user = isolation.user ? ['--user', '--preserve-credentials'] : [];
+  return [isolation.tools.nsenter, `--target=${pid}`, ...user, '--mount', '--pid', '--uts', '--ipc', '--', '/bin/sh', ...shell];
+}
+
 /** Exit codes are those of a shell: 127 when the program is not found, 128 + signal when it was killed. */
 export function execInContainer(plan: ExecPlan, { timeoutMs, limitBytes }: ExecOptions): Promise<ExecResult> {
-  const { isolation, pid, command, workingDir, environment, clock } = plan;
-  // The directory may be gone by now; the command then runs in /.
-  const shell = ['/bin/sh', '-c', 'cd "$0" 2>/dev/null; exec "$@"', workingDir, ...command];
-  const [program = '', ...args] =
-    isolation.mode === 'plain'
-      ? shell
-      : [
-          isolation.tools.nsenter,
-          `--target=${pid}`,
-          ...(isolation.user ? ['--user', '--preserve-credentials'] : []),
-          '--mount',
-          '--pid',
-          '--uts',
-          '--ipc',
-          '--',
-          ...shell,
-        ];
+  const { command, environment, clock } = plan;
+  const [program, ...args] = enterCommand(plan);
   return new Promise((resolve, reject) => {
     // A group of its own, so that the deadline ends what the command has started too.
     const child = spawn(program, args, { detached: true, stdio: ['ignore', 'pipe', 'pipe'], env: environment, cwd: '/' });
@@ -80,7 +74,7 @@ function collect(stream: NodeJS.ReadableStream, limitBytes: number): () => Buffe
   return () => Buffer.concat(chunks);
 }
 
-function killGroup(pid: number | undefined): void {
+export function killGroup(pid: number | undefined): void {
   if (pid === undefined) return;
   try {
     process.kill(-pid, 'SIGKILL');

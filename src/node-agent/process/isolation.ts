@@ -50,16 +50,29 @@ export async function probeIsolation(searchPath: string): Promise<Isolation> {
   return { mode: 'plain', why: `namespaces are not available here: ${reasons.join('; ')}` };
 }
 
-async function findTools(searchPath: string): Promise<Tools | string> {
+/** Programs that make and resize terminals. */
+export interface TerminalTools {
+  readonly script: string;
+  readonly stty: string;
+}
+
+export async function findTerminalTools(searchPath: string): Promise<TerminalTools | undefined> {
+  const [script, stty] = await Promise.all(['script', 'stty'].map((name) => findProgram(searchPath, name)));
+  return script === undefined || stty === undefined ? undefined : { script, stty };
+}
+
+async function findProgram(searchPath: string, name: string): Promise<string | undefined> {
   // Tools of the superuser are often missing from the PATH of others, who may run them all the same.
   const directories = [...searchPath.split(delimiter), '/usr/sbin', '/sbin', '/usr/bin', '/bin'].filter((path) => path.startsWith('/'));
-  const find = async (name: string): Promise<string | undefined> => {
-    for (const directory of directories) {
-      const path = join(directory, name);
-      if (await isExecutable(path)) return path;
-    }
-    return undefined;
-  };
+  for (const directory of directories) {
+    const path = join(directory, name);
+    if (await isExecutable(path)) return path;
+  }
+  return undefined;
+}
+
+async function findTools(searchPath: string): Promise<Tools | string> {
+  const find = (name: string): Promise<string | undefined> => findProgram(searchPath, name);
   const names = ['unshare', 'nsenter', 'mount', 'umount', 'pivot_root'] as const;
   const [unshare, nsenter, mount, umount, pivotRoot] = await Promise.all(names.map(find));
   if (unshare === undefined) return 'unshare';

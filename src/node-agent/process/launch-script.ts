@@ -15,6 +15,11 @@ export interface LaunchPlan {
   readonly workingDir: string;
   /** Program and arguments; a name without a slash is looked up in the container's PATH. */
   readonly command: readonly string[];
+  /**
+   * The program reads the named pipe `stdin` of the state directory, which this script holds open so that it outlives who writes;
+   * with `once` SIGUSR1 lets go of it.
+   */
+  readonly stdin?: 'open' | 'once' | undefined;
   /** Present when the container gets its own file system. */
   readonly fileSystem?: FileSystemPlan;
 }
@@ -44,19 +49,21 @@ const hostPrefix = '/.host';
 
 // Names start with _ms so that they hide no variable of the container.
 export function launchScript(plan: LaunchPlan): string {
-  const { stateDirectory, fileSystem } = plan;
+  const { stateDirectory, fileSystem, stdin } = plan;
   const [program = ''] = plan.command;
   return `${[
     '_ms_child= _ms_stopped=',
     `trap '_ms_stopped=1; if [ -n "$_ms_child" ]; then kill -TERM "$_ms_child" 2>/dev/null; else exit 143; fi' TERM`,
     `exec 9>${quote(`${stateDirectory}/exit`)} || exit 125`,
     `read -r _ms_stat </proc/self/stat && printf '%s\\n' "$_ms_stat" >${quote(`${stateDirectory}/pid`)} || exit 125`,
+    ...(stdin === undefined ? [] : stdinSteps(`${stateDirectory}/stdin`, stdin)),
     `_ms_fail() { printf '128 %s\\n' "$1" >&9; exit 128; }`,
     ...(fileSystem === undefined ? [] : fileSystemSteps(`${stateDirectory}/root`, fileSystem, plan.workingDir)),
     `cd ${quote(plan.workingDir)} || _ms_fail ${quote(`working directory ${plan.workingDir} cannot be entered`)}`,
     `command -v ${quote(program)} >/dev/null || _ms_fail ${quote(notFound(program))}`,
-    `( exec ${plan.command.map(quote).join(' ')} ) 3>&- 9>&- &`,
+    `( exec ${plan.command.map(quote).join(' ')} ) ${stdin === undefined ? '' : '<&7 7<&- 8>&- '}3>&- 9>&- &`,
     '_ms_child=$!',
+    ...(stdin === undefined ? [] : ['exec 7<&-']),
     // In a subshell of its own: the agent may be gone, and a broken pipe must not end this script.
     '( printf started >&3 ) 2>/dev/null',
     'exec 3>&-',
@@ -71,6 +78,13 @@ export function launchScript(plan: LaunchPlan): string {
     'exit "$_ms_code"',
   ].join('\n')}\n`;
 }
+
+/** Opened for reading and writing first, since a pipe without a writer would hold up whoever opens it to read. */
+const stdinSteps = (pipe: string, stdin: 'open' | 'once'): string[] => [
+  `PATH=/usr/bin:/bin mkfifo -m 600 ${quote(pipe)} && exec 8<>${quote(pipe)} 7<${quote(pipe)} || exit 125`,
+  // A signal ends the wait for the program early, as a stop does.
+  ...(stdin === 'once' ? [`trap '_ms_stopped=1; exec 8>&-' USR1`] : []),
+];
 
 const notFound = (program: string): string =>
   program.includes('/')

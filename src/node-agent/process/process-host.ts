@@ -1,6 +1,14 @@
 import { availableParallelism, homedir } from 'node:os';
 import { dirname } from 'node:path';
-import { type HostLayout, type Isolation, isWithin, probeIsolation, readHostLayout } from './isolation.ts';
+import {
+  findTerminalTools,
+  type HostLayout,
+  type Isolation,
+  isWithin,
+  probeIsolation,
+  readHostLayout,
+  type TerminalTools,
+} from './isolation.ts';
 import { bootId } from './proc.ts';
 
 /** What the process runtimes of this machine share: found once, handed to each. */
@@ -12,6 +20,8 @@ export interface ProcessHost {
   readonly defaultPath: string;
   /** HOME of containers that set none. */
   readonly home: string;
+  /** Absent when the programs that make terminals (util-linux, coreutils) were not found. */
+  readonly terminal: TerminalTools | undefined;
   /** Runs `start` when fewer than two starts a processor are under way: more of them only take longer. */
   limitStarts<T>(start: () => Promise<T>): Promise<T>;
 }
@@ -35,6 +45,7 @@ export async function openProcessHost({ nodePath, searchPath, plain = false }: P
     isolation,
     layout: await readHostLayout(nodePath),
     bootId: await bootId(),
+    terminal: await findTerminalTools(searchPath),
     defaultPath: onPath ? systemPath : `${nodeDirectory}:${systemPath}`,
     limitStarts: createLimit(2 * availableParallelism()),
     home: isolation.mode === 'namespaces' ? '/root' : homedir(),

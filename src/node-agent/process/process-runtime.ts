@@ -1,9 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, statSync } from 'node:fs';
+import { constants, existsSync, open as openCallback, statSync } from 'node:fs';
 import { mkdir, open, readdir, readFile, rm, rmdir, stat, writeFile } from 'node:fs/promises';
+import { Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
+import { promisify } from 'node:util';
 import type { Clock } from '../../base/clock.ts';
 import type { Log } from '../../base/log.ts';
 import {
@@ -17,6 +19,7 @@ import {
   type PodSandboxConfig,
   type SandboxId,
   type SandboxStatus,
+  UnsupportedError,
 } from '../container-runtime.ts';
 import { createAddressPool } from './address-pool.ts';
 import {
@@ -32,7 +35,8 @@ import {
   writeExit,
   writeRecord,
 } from './container-state.ts';
-import { execInContainer } from './exec.ts';
+import { type ExecPlan, execInContainer } from './exec.ts';
+import { startExecSession } from './exec-session.ts';
 import { directoriesToLink, type LaunchPlan, launchScript, planMounts } from './launch-script.ts';
 import { type LogTimes, recordLogTimes } from './log-times.ts';
 import {
@@ -220,6 +224,13 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
   const workingDirOf = ({ record, directory: state }: Container): string =>
     record.config.workingDir ?? (isolation.mode === 'plain' ? join(state, 'work') : '/');
 
+  function execPlanOf(container: Container, command: readonly string[]): ExecPlan {
+    const { identity } = container;
+    if (identity === undefined || !isRunning(container)) throw new Error(`container ${container.record.config.name} is not running`);
+    const environment = environmentOf(container);
+    return { isolation, pid: identity.pid, command, workingDir: workingDirOf(container), environment, clock };
+  }
+
   async function launchPlanOf(container: Container): Promise<LaunchPlan> {
     const { config } = container.record;
     const { config: pod } = sandboxOf(container.record.sandbox).record;
@@ -229,6 +240,7 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
       stateDirectory: container.directory,
       workingDir: workingDirOf(container),
       command: [...(odd.length === 0 ? [] : ['/usr/bin/env', ...odd]), ...config.command, ...config.args],
+      stdin: config.stdin,
     };
     if (isolation.mode === 'plain') return plan;
     const sandbox = sandboxDirectory(directory, container.record.sandbox);
@@ -434,20 +446,36 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
       return Promise.resolve(found.map(sandboxStatusOf));
     },
 
-    exec(id, command, execOptions) {
+    async exec(id, command, execOptions) {
+      return execInContainer(execPlanOf(containerOf(id), command), execOptions);
+    },
+
+    async startExec(id, command, execOptions) {
+      return startExecSession(execPlanOf(containerOf(id), command), { ...execOptions, terminal: host.terminal });
+    },
+
+    async openStdin(id) {
       const container = containerOf(id);
       const { identity } = container;
-      if (identity === undefined || !isRunning(container))
-        return Promise.reject(new Error(`container ${container.record.config.name} is not running`));
-      const plan = {
-        isolation,
-        pid: identity.pid,
-        command,
-        workingDir: workingDirOf(container),
-        environment: environmentOf(container),
-        clock,
-      };
-      return execInContainer(plan, execOptions);
+      const { name, stdin } = container.record.config;
+      if (stdin === undefined) throw new UnsupportedError(`container ${name} has no open input: stdin is not set in its spec`);
+      if (identity === undefined || !isRunning(container)) throw new Error(`container ${name} is not running`);
+      const writer = await openPipe(join(container.directory, 'stdin'));
+      if (stdin === 'once') {
+        writer.once('close', () => {
+          isSameProcess(identity.pid, identity.startTime)
+            .then((same) => {
+              if (same) signal(identity.pid, 'SIGUSR1');
+            })
+            .catch((err: unknown) => log.warn({ err, container: id }, 'Could not end the input of a container'));
+        });
+      }
+      return writer;
+    },
+
+    connect(id, port, abort) {
+      const { ip } = sandboxOf(id).record;
+      return connectTo(ip, port, abort);
     },
 
     logOf(id) {
@@ -534,6 +562,30 @@ function containerStatusOf({ record, identity, startedAt, exit, terminationMessa
   if (identity === undefined) return { ...common, state: 'created' };
   return { ...common, state: 'running', startedAt: startedAt ?? record.createdAt };
 }
+
+/** Never waits in a thread: the pipe has a reader, and a full one is waited for by the event loop. */
+async function openPipe(path: string): Promise<Socket> {
+  const fd = await openDescriptor(path, constants.O_WRONLY | constants.O_NONBLOCK);
+  return new Socket({ fd, readable: false, writable: true });
+}
+
+/** A connection whose other side has ended stays open for writing, as in the pod. */
+function connectTo(host: string, port: number, signal: AbortSignal): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = new Socket({ allowHalfOpen: true });
+    const onAbort = (): void => void socket.destroy(signal.reason);
+    signal.addEventListener('abort', onAbort, { once: true });
+    socket.once('error', reject);
+    socket.connect({ host, port }, () => {
+      signal.removeEventListener('abort', onAbort);
+      socket.off('error', reject);
+      resolve(socket);
+    });
+    socket.once('close', () => signal.removeEventListener('abort', onAbort));
+  });
+}
+
+const openDescriptor = promisify(openCallback);
 
 const podKeyOf = ({ namespace, name }: PodSandboxConfig): string => `${namespace}/${name}`;
 

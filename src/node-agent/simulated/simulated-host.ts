@@ -8,6 +8,7 @@ import {
   type PodSandboxConfig,
   type SandboxId,
   type SandboxStatus,
+  UnsupportedError,
 } from '../container-runtime.ts';
 
 export interface SimulatedHostOptions {
@@ -164,6 +165,9 @@ export function createSimulatedHost(options: SimulatedHostOptions): SimulatedHos
         async exec() {
           return { exitCode: 0, timedOut: false, stdout: Buffer.alloc(0), stderr: Buffer.alloc(0) };
         },
+        startExec: () => Promise.reject(new UnsupportedError('a simulated container has no processes, so no command can run in it')),
+        openStdin: () => Promise.reject(new UnsupportedError('a simulated container has no processes and reads nothing')),
+        connect: () => Promise.reject(new UnsupportedError('a simulated pod has no processes and listens on no port')),
         logOf: () => undefined,
         async listeners() {
           return [];

@@ -93,7 +93,8 @@ describe('the kubelet API', () => {
     expect(await get('/healthz')).toMatchObject({ status: 200, body: 'ok' });
     const { body } = await get('/pods');
     expect(JSON.parse(body)).toMatchObject({ kind: 'PodList', items: [{ metadata: { name: 'talker' } }] });
-    expect((await get('/exec/default/talker/main?command=ls')).status).toBe(501);
+    expect(await get('/exec/default/talker/main?command=ls')).toMatchObject({ status: 400, body: 'Upgrade request required' });
+    expect((await get('/run/default/talker/main')).status).toBe(501);
     expect(await get('/nothing')).toMatchObject({ status: 404, body: '404 page not found' });
   });
 
