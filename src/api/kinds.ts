@@ -1,11 +1,26 @@
 import type { KindDefinition } from '../machinery/kind.ts';
+import {
+  mutatingAdmissionPolicies,
+  mutatingAdmissionPolicyBindings,
+  validatingAdmissionPolicies,
+  validatingAdmissionPolicyBindings,
+} from './admissionregistration/v1/admission-policy.ts';
+import { mutatingWebhookConfigurations, validatingWebhookConfigurations } from './admissionregistration/v1/webhook-configuration.ts';
+import { apiServices } from './apiregistration/v1/api-service.ts';
 import { controllerRevisions } from './apps/v1/controller-revision.ts';
 import { daemonSets } from './apps/v1/daemon-set.ts';
 import { deployments } from './apps/v1/deployment.ts';
 import { replicaSets } from './apps/v1/replica-set.ts';
 import { statefulSets } from './apps/v1/stateful-set.ts';
+import { selfSubjectReviews } from './authentication/v1/self-subject-review.ts';
+import { tokenReviews } from './authentication/v1/token-review.ts';
+import { localSubjectAccessReviews } from './authorization/v1/local-subject-access-review.ts';
+import { selfSubjectAccessReviews } from './authorization/v1/self-subject-access-review.ts';
+import { selfSubjectRulesReviews } from './authorization/v1/self-subject-rules-review.ts';
+import { subjectAccessReviews } from './authorization/v1/subject-access-review.ts';
 import { cronJobs } from './batch/v1/cron-job.ts';
 import { jobs } from './batch/v1/job.ts';
+import { certificateSigningRequests } from './certificates/v1/certificate-signing-request.ts';
 import { leases } from './coordination/v1/lease.ts';
 import { configMaps } from './core/v1/config-map.ts';
 import { endpoints } from './core/v1/endpoints.ts';
@@ -23,6 +38,8 @@ import { secrets } from './core/v1/secret.ts';
 import { services } from './core/v1/service.ts';
 import { serviceAccounts } from './core/v1/service-account.ts';
 import { endpointSlices } from './discovery/v1/endpoint-slice.ts';
+import { flowSchemas } from './flowcontrol/v1/flow-schema.ts';
+import { priorityLevelConfigurations } from './flowcontrol/v1/priority-level-configuration.ts';
 import { kustomizations } from './kustomize/v1/kustomization.ts';
 import { ingresses } from './networking/v1/ingress.ts';
 import { ingressClasses } from './networking/v1/ingress-class.ts';
@@ -35,6 +52,9 @@ import { clusterRoles } from './rbac/v1/cluster-role.ts';
 import { clusterRoleBindings } from './rbac/v1/cluster-role-binding.ts';
 import { roles } from './rbac/v1/role.ts';
 import { roleBindings } from './rbac/v1/role-binding.ts';
+import { deviceClasses } from './resource/v1/device-class.ts';
+import { resourceClaims, resourceClaimTemplates } from './resource/v1/resource-claim.ts';
+import { resourceSlices } from './resource/v1/resource-slice.ts';
 import { priorityClasses } from './scheduling/v1/priority-class.ts';
 import { gitRepositories } from './source/v1/git-repository.ts';
 import { csiDrivers } from './storage/v1/csi-driver.ts';
@@ -61,6 +81,7 @@ export const builtInKinds: readonly KindDefinition[] = [
   endpoints,
   replicationControllers,
   podTemplates,
+  apiServices,
   deployments,
   replicaSets,
   statefulSets,
@@ -68,26 +89,45 @@ export const builtInKinds: readonly KindDefinition[] = [
   controllerRevisions,
   jobs,
   cronJobs,
+  certificateSigningRequests,
   ingresses,
   ingressClasses,
   networkPolicies,
   ipAddresses,
   serviceCidrs,
   podDisruptionBudgets,
+  roles,
+  roleBindings,
+  clusterRoles,
+  clusterRoleBindings,
   storageClasses,
   csiDrivers,
   csiNodes,
   csiStorageCapacities,
   volumeAttachments,
   volumeAttributesClasses,
+  validatingWebhookConfigurations,
+  mutatingWebhookConfigurations,
+  validatingAdmissionPolicies,
+  validatingAdmissionPolicyBindings,
+  mutatingAdmissionPolicies,
+  mutatingAdmissionPolicyBindings,
   priorityClasses,
+  leases,
   runtimeClasses,
   endpointSlices,
-  leases,
-  roles,
-  roleBindings,
-  clusterRoles,
-  clusterRoleBindings,
+  deviceClasses,
+  resourceClaims,
+  resourceClaimTemplates,
+  resourceSlices,
+  flowSchemas,
+  priorityLevelConfigurations,
+  tokenReviews,
+  selfSubjectReviews,
+  selfSubjectAccessReviews,
+  selfSubjectRulesReviews,
+  subjectAccessReviews,
+  localSubjectAccessReviews,
   gitRepositories,
   kustomizations,
 ];

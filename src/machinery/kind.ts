@@ -20,6 +20,8 @@ export interface KindDefinition<T extends KubeObject = KubeObject> extends Resou
   /** For kinds whose schema is written here and not generated: types to add to the set. */
   readonly schemas?: Readonly<Record<string, Schema>>;
   readonly verbs: readonly Verb[];
+  /** Objects are questions that the API server answers (`create` only), and are not stored. */
+  readonly transient?: true;
   /** `metadata.generation` rises when anything but metadata and status changes. */
   readonly hasGeneration: boolean;
   readonly nameRule: 'subdomain' | 'label' | 'path-segment';
@@ -75,7 +77,12 @@ export interface Conversion<T extends KubeObject> {
 export interface WriteContext {
   /** RFC 3339, seconds. */
   readonly now: string;
-  readonly user: { readonly name: string; readonly groups: readonly string[]; readonly uid?: string | undefined };
+  readonly user: {
+    readonly name: string;
+    readonly groups: readonly string[];
+    readonly uid?: string | undefined;
+    readonly extra?: Readonly<Record<string, readonly string[]>> | undefined;
+  };
 }
 
 /** Reads one field for a field selector; the empty string when it is absent. */

@@ -14,6 +14,9 @@ const recordings = new URL('../../../../shared/reference/wire/api/', import.meta
 const present = existsSync(recordings);
 const schemas = loadSchemas(builtInKinds.map((kind) => kind.schemas));
 
+/** The recorder put a word in the place of certificate requests. */
+const requestPem = Buffer.from('-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n').toString('base64');
+
 interface Exchange {
   readonly title: string;
   readonly req: { readonly method: string; readonly path: string; readonly body?: Record<string, unknown> };
@@ -22,7 +25,9 @@ interface Exchange {
 
 function read(name: string): readonly Exchange[] {
   if (!present) return [];
-  const lines = readFileSync(new URL(`${name}.jsonl`, recordings), 'utf8').split('\n');
+  const lines = readFileSync(new URL(`${name}.jsonl`, recordings), 'utf8')
+    .replaceAll('<base64-pem>', requestPem)
+    .split('\n');
   return lines.filter((line) => line !== '').map((line) => JSON.parse(line) as Exchange);
 }
 

@@ -1,0 +1,105 @@
+import type { LabelSelectorObject } from '../../../machinery/selector.ts';
+import type { FieldError } from '../../../machinery/status-error.ts';
+import { isAbsent, mapShared, withDefaults, withField } from '../../copy-on-write.ts';
+import { forbidden, notSupported, required } from '../../field-errors.ts';
+import { checkLabelSelector } from '../../formats.ts';
+
+/** Which writes a webhook or a policy looks at; the same for all kinds of this group. */
+export interface Rule {
+  readonly operations?: readonly string[];
+  readonly apiGroups?: readonly string[];
+  readonly apiVersions?: readonly string[];
+  readonly resources?: readonly string[];
+  readonly resourceNames?: readonly string[];
+  readonly scope?: string;
+}
+
+export interface MatchResources {
+  readonly namespaceSelector?: LabelSelectorObject;
+  readonly objectSelector?: LabelSelectorObject;
+  readonly resourceRules?: readonly Rule[];
+  readonly excludeResourceRules?: readonly Rule[];
+  readonly matchPolicy?: string;
+}
+
+export const defaultRules = (rules: readonly Rule[]): readonly Rule[] =>
+  mapShared<Rule>(rules, (rule) => withDefaults<Rule>(rule, { scope: '*' }));
+
+export function defaultMatchResources(match: MatchResources): MatchResources {
+  let result = withDefaults(match, { namespaceSelector: {}, objectSelector: {}, matchPolicy: 'Equivalent' });
+  for (const field of ['resourceRules', 'excludeResourceRules'] as const) {
+    const rules = result[field];
+    if (!isAbsent(rules)) result = withField(result, field, defaultRules(rules));
+  }
+  return result;
+}
+
+const operations: readonly string[] = ['*', 'CONNECT', 'CREATE', 'DELETE', 'UPDATE'];
+const scopes: readonly string[] = ['*', 'Cluster', 'Namespaced'];
+
+export function checkRules(errors: FieldError[], field: string, rules: readonly Rule[]): void {
+  for (const [index, rule] of rules.entries()) {
+    const at = `${field}[${index}]`;
+    const named = rule.operations ?? [];
+    if (named.length === 0) errors.push(required(`${at}.operations`));
+    for (const [number, operation] of named.entries()) {
+      if (!operations.includes(operation)) errors.push(notSupported(`${at}.operations[${number}]`, operation, operations));
+    }
+    for (const part of ['apiGroups', 'apiVersions', 'resources'] as const) {
+      const values = rule[part] ?? [];
+      if (values.length === 0) errors.push(required(`${at}.${part}`));
+      if (values.length > 1 && values.includes('*')) {
+        errors.push({
+          type: 'FieldValueInvalid',
+          field: `${at}.${part}`,
+          message: `Invalid value: ${JSON.stringify(values)}: if '*' is present, must not specify other ${words[part]}`,
+        });
+      }
+    }
+    if (!isAbsent(rule.scope) && !scopes.includes(rule.scope)) errors.push(notSupported(`${at}.scope`, rule.scope, scopes));
+  }
+}
+
+const words = { apiGroups: 'API groups', apiVersions: 'API versions', resources: 'resources' } as const;
+
+export const matchPolicies: readonly string[] = ['Equivalent', 'Exact'];
+export const failurePolicies: readonly string[] = ['Fail', 'Ignore'];
+
+export function checkMatchResources(errors: FieldError[], field: string, match: MatchResources): void {
+  checkLabelSelector(errors, `${field}.namespaceSelector`, match.namespaceSelector);
+  checkLabelSelector(errors, `${field}.objectSelector`, match.objectSelector);
+  checkRules(errors, `${field}.resourceRules`, match.resourceRules ?? []);
+  checkRules(errors, `${field}.excludeResourceRules`, match.excludeResourceRules ?? []);
+  const { matchPolicy } = match;
+  if (!isAbsent(matchPolicy) && !matchPolicies.includes(matchPolicy)) {
+    errors.push(notSupported(`${field}.matchPolicy`, matchPolicy, matchPolicies));
+  }
+}
+
+export interface ParamRef {
+  readonly name?: string;
+  readonly namespace?: string;
+  readonly selector?: LabelSelectorObject;
+  readonly parameterNotFoundAction?: string;
+}
+
+/** `namespace/name` or `*` for a selector, as the column shows it. */
+export function paramRefText(ref: ParamRef | undefined): string {
+  if (isAbsent(ref)) return '<unset>';
+  const name = ref.name ?? '';
+  const namespace = ref.namespace ?? '';
+  const shown = name === '' ? '*' : name;
+  return namespace === '' ? shown : `${namespace}/${shown}`;
+}
+
+export function checkParamRef(errors: FieldError[], field: string, ref: ParamRef): void {
+  const isNamed = (ref.name ?? '') !== '';
+  if (isNamed && !isAbsent(ref.selector)) errors.push(forbidden(`${field}.name`, 'name and selector are mutually exclusive'));
+  else if (!isNamed && isAbsent(ref.selector)) errors.push(required(field, 'one of name or selector must be specified'));
+  checkLabelSelector(errors, `${field}.selector`, ref.selector);
+  const action = ref.parameterNotFoundAction ?? '';
+  if (action === '') errors.push(required(`${field}.parameterNotFoundAction`));
+  else if (action !== 'Allow' && action !== 'Deny') {
+    errors.push(notSupported(`${field}.parameterNotFoundAction`, action, ['Deny', 'Allow']));
+  }
+}

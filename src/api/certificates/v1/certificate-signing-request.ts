@@ -1,0 +1,173 @@
+import type {
+  CertificateSigningRequestCondition as V1CertificateSigningRequestCondition,
+  CertificateSigningRequestSpec as V1CertificateSigningRequestSpec,
+  CertificateSigningRequestStatus as V1CertificateSigningRequestStatus,
+} from 'kubernetes-types/certificates/v1.d.ts';
+import type { KindDefinition } from '../../../machinery/kind.ts';
+import { type DeepReadonly, deepEqual, type KubeObject } from '../../../machinery/object.ts';
+import type { FieldError } from '../../../machinery/status-error.ts';
+import { ageColumn, allVerbs, durationText, nameColumn } from '../../columns.ts';
+import { isAbsent, withField } from '../../copy-on-write.ts';
+import { duplicate, invalidValue, notSupported, required, tooLong } from '../../field-errors.ts';
+import { dnsSubdomainErrors } from '../../formats.ts';
+
+export const certificateSigningRequests: KindDefinition<CertificateSigningRequest> = {
+  group: 'certificates.k8s.io',
+  version: 'v1',
+  resource: 'certificatesigningrequests',
+  kind: 'CertificateSigningRequest',
+  namespaced: false,
+  singular: 'certificatesigningrequest',
+  shortNames: ['csr'],
+  categories: [],
+  schemaName: 'io.k8s.api.certificates.v1.CertificateSigningRequest',
+  verbs: allVerbs,
+  hasGeneration: false,
+  nameRule: 'subdomain',
+  subresources: [
+    { name: 'approval', verbs: ['get', 'patch', 'update'] },
+    { name: 'status', verbs: ['get', 'patch', 'update'] },
+  ],
+  columns: [
+    nameColumn,
+    ageColumn,
+    { name: 'SignerName', type: 'string', description: 'Who is to sign.', cell: ({ spec }) => spec.signerName || '<none>' },
+    { name: 'Requestor', type: 'string', description: 'Who asked.', cell: ({ spec }) => spec.username ?? '' },
+    {
+      name: 'RequestedDuration',
+      type: 'string',
+      description: 'How long the certificate is wanted for.',
+      cell: ({ spec }) => (isAbsent(spec.expirationSeconds) ? '<none>' : durationText(spec.expirationSeconds * 1000)),
+    },
+    { name: 'Condition', type: 'string', description: 'What was decided and done.', cell: conditionText },
+  ],
+  selectableFields: { 'spec.signerName': ({ spec }) => spec.signerName ?? '' },
+  deleteAnswer: 'status',
+  shortFieldLabelError: true,
+  // Who asks is not for the client to say: signers decide by it.
+  prepareForCreate: (request, { user }) => {
+    const { username: _, uid: _uid, groups: _groups, extra: _extra, ...spec } = request.spec ?? {};
+    const asked = {
+      ...spec,
+      username: user.name,
+      ...(user.uid === undefined ? {} : { uid: user.uid }),
+      groups: user.groups,
+      ...(user.extra === undefined ? {} : { extra: user.extra }),
+    };
+    return { ...request, spec: asked as CertificateSigningRequestSpec, status: {} };
+  },
+  prepareForUpdate: (request, before) => withField(request, 'spec', before.spec),
+  prepareForStatus: (request, before, { subresource, now }) => {
+    const given = (request.status?.conditions ?? []).map((condition) => dated(condition, before, now));
+    const old = before.status?.conditions ?? [];
+    // Decisions are made through `approval`, and nothing else is.
+    const decided = subresource === 'approval' ? given : [...given.filter(isNoDecision), ...old.filter((one) => !isNoDecision(one))];
+    const status = subresource === 'approval' ? before.status : request.status;
+    return { ...request, status: { ...status, ...(decided.length === 0 ? {} : { conditions: decided }) } };
+  },
+  validateStatus: ({ status }) => {
+    const errors: FieldError[] = [];
+    const types = new Set<string>();
+    for (const [index, { type = '', status: value = '' }] of (status?.conditions ?? []).entries()) {
+      const field = `status.conditions[${index}]`;
+      if (type === '') errors.push(required(`${field}.type`));
+      if (!conditionStatuses.includes(value)) errors.push(notSupported(`${field}.status`, value, conditionStatuses));
+      if (value !== 'True' && isDecisionOrFailure(type)) {
+        errors.push(notSupported(`${field}.status`, value, ['True']));
+      }
+      if (types.has(type)) errors.push(duplicate(`${field}.type`, type));
+      types.add(type);
+    }
+    if (types.has('Approved') && types.has('Denied')) {
+      errors.push(invalidValue('status.conditions', 'Denied', 'Approved and Denied conditions are mutually exclusive'));
+    }
+    return errors;
+  },
+  validate: ({ spec }, before) => {
+    const errors: FieldError[] = [];
+    if (before !== undefined && (spec === before.spec || deepEqual(spec, before.spec))) return errors;
+    if (!isRequestPem(spec.request)) {
+      errors.push(invalidValue('spec.request', spec.request ?? '', 'PEM block type must be CERTIFICATE REQUEST'));
+    }
+    const named = spec.usages ?? [];
+    if (named.length === 0) errors.push(required('spec.usages'));
+    for (const [index, usage] of named.entries()) {
+      if (!usages.includes(usage)) errors.push(notSupported(`spec.usages[${index}]`, usage, usages));
+      if (named.indexOf(usage) !== index) errors.push(duplicate(`spec.usages[${index}]`, usage));
+    }
+    checkSignerName(errors, 'spec.signerName', spec.signerName ?? '');
+    if (!isAbsent(spec.expirationSeconds) && spec.expirationSeconds < shortestSeconds) {
+      const why = `may not specify a duration less than ${shortestSeconds} seconds (10 minutes)`;
+      errors.push(invalidValue('spec.expirationSeconds', spec.expirationSeconds, why));
+    }
+    return errors;
+  },
+};
+
+const shortestSeconds = 600;
+const maxSignerNameLength = 571;
+const conditionStatuses: readonly string[] = ['True', 'False', 'Unknown'];
+const usages: readonly string[] = [
+  ...['any', 'cert sign', 'client auth', 'code signing', 'content commitment', 'crl sign', 'data encipherment', 'decipher only'],
+  ...['digital signature', 'email protection', 'encipher only', 'ipsec end system', 'ipsec tunnel', 'ipsec user', 'key agreement'],
+  ...['key encipherment', 'microsoft sgc', 'netscape sgc', 'ocsp signing', 's/mime', 'server auth', 'signing', 'timestamping'],
+];
+
+type Condition = DeepReadonly<V1CertificateSigningRequestCondition>;
+
+const isDecisionOrFailure = (type: string): boolean => type === 'Approved' || type === 'Denied' || type === 'Failed';
+const isNoDecision = ({ type }: Condition): boolean => type !== 'Approved' && type !== 'Denied';
+
+function dated(condition: Condition, before: CertificateSigningRequest, now: string): Condition {
+  const status = condition.status || 'True';
+  const old = before.status?.conditions?.find((one) => one.type === condition.type && one.status === status);
+  return {
+    ...condition,
+    status,
+    lastUpdateTime: condition.lastUpdateTime ?? now,
+    lastTransitionTime: condition.lastTransitionTime ?? old?.lastTransitionTime ?? now,
+  };
+}
+
+/** Whether the base64 text is a PEM block of the right type; what is in it is for the signer to read. */
+function isRequestPem(text: string | undefined): boolean {
+  const pem = Buffer.from(text ?? '', 'base64').toString('latin1');
+  return /-----BEGIN CERTIFICATE REQUEST-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE REQUEST-----/.test(pem);
+}
+
+function checkSignerName(errors: FieldError[], field: string, name: string): void {
+  if (name === '') {
+    errors.push(required(field));
+    return;
+  }
+  const [domain = '', path = '', ...rest] = name.split('/');
+  if (domain === '' || path === '' || rest.length > 0) {
+    errors.push(invalidValue(field, name, "must be a fully qualified domain and path of the form 'example.com/signer-name'"));
+    return;
+  }
+  if (name.length > maxSignerNameLength) errors.push(tooLong(field, maxSignerNameLength));
+  for (const part of [domain, path]) {
+    for (const sentence of dnsSubdomainErrors(part)) {
+      errors.push(invalidValue(field, part, `validating label ${JSON.stringify(part)}: ${sentence}`));
+    }
+  }
+  if (!domain.includes('.')) {
+    errors.push(invalidValue(field, domain, 'should be a domain with at least two segments separated by dots'));
+  }
+}
+
+function conditionText({ status }: CertificateSigningRequest): string {
+  const types = (status?.conditions ?? []).map(({ type }) => type);
+  const decision = types.includes('Denied') ? 'Denied' : types.includes('Approved') ? 'Approved' : undefined;
+  const words = [decision ?? (types.includes('Failed') ? undefined : 'Pending')];
+  if (types.includes('Failed')) words.push('Failed');
+  if ((status?.certificate ?? '') !== '') words.push('Issued');
+  return words.filter((word) => word !== undefined).join(',');
+}
+
+export interface CertificateSigningRequest extends KubeObject {
+  readonly spec: CertificateSigningRequestSpec;
+  readonly status?: CertificateSigningRequestStatus;
+}
+export type CertificateSigningRequestSpec = DeepReadonly<V1CertificateSigningRequestSpec>;
+export type CertificateSigningRequestStatus = DeepReadonly<V1CertificateSigningRequestStatus>;

@@ -1,0 +1,89 @@
+import type { KindDefinition } from '../../../machinery/kind.ts';
+import { deepEqual, type KubeObject } from '../../../machinery/object.ts';
+import type { FieldError } from '../../../machinery/status-error.ts';
+import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
+import { isAbsent, withField } from '../../copy-on-write.ts';
+import { immutable } from '../../field-errors.ts';
+import { type ClaimSpec, checkClaim, defaultClaim } from './device-requests.ts';
+
+export const resourceClaims: KindDefinition<ResourceClaim> = {
+  group: 'resource.k8s.io',
+  version: 'v1',
+  resource: 'resourceclaims',
+  kind: 'ResourceClaim',
+  namespaced: true,
+  singular: 'resourceclaim',
+  shortNames: [],
+  categories: [],
+  schemaName: 'io.k8s.api.resource.v1.ResourceClaim',
+  verbs: allVerbs,
+  hasGeneration: false,
+  nameRule: 'subdomain',
+  subresources: [{ name: 'status', verbs: ['get', 'patch', 'update'] }],
+  columns: [
+    nameColumn,
+    { name: 'State', type: 'string', description: 'Whether devices are given and in use.', cell: stateText },
+    ageColumn,
+  ],
+  selectableFields: {},
+  deleteAnswer: 'object',
+  defaults: (claim) => (isAbsent(claim.spec) ? claim : withField(claim, 'spec', defaultClaim(claim.spec))),
+  prepareForCreate: (claim) => ({ ...claim, status: {} }),
+  validate: ({ spec }, before) => {
+    const errors: FieldError[] = [];
+    if (before === undefined) checkClaim(errors, 'spec', spec);
+    else if (!deepEqual(spec, before.spec)) errors.push(immutable('spec', spec));
+    return errors;
+  },
+};
+
+export const resourceClaimTemplates: KindDefinition<ResourceClaimTemplate> = {
+  group: 'resource.k8s.io',
+  version: 'v1',
+  resource: 'resourceclaimtemplates',
+  kind: 'ResourceClaimTemplate',
+  namespaced: true,
+  singular: 'resourceclaimtemplate',
+  shortNames: [],
+  categories: [],
+  schemaName: 'io.k8s.api.resource.v1.ResourceClaimTemplate',
+  verbs: allVerbs,
+  hasGeneration: false,
+  nameRule: 'subdomain',
+  subresources: [],
+  columns: [nameColumn, ageColumn],
+  selectableFields: {},
+  deleteAnswer: 'object',
+  defaults: (template) => {
+    const { spec } = template;
+    if (isAbsent(spec?.spec)) return template;
+    return withField(template, 'spec', withField(spec, 'spec', defaultClaim(spec.spec)));
+  },
+  validate: ({ spec }, before) => {
+    const errors: FieldError[] = [];
+    if (before === undefined) checkClaim(errors, 'spec.spec', spec?.spec);
+    else if (!deepEqual(spec, before.spec)) errors.push(immutable('spec', spec));
+    return errors;
+  },
+};
+
+function stateText({ metadata, status }: ResourceClaim): string {
+  const isDeleted = metadata.deletionTimestamp !== undefined;
+  const words = isDeleted ? ['deleted'] : [];
+  if (isAbsent(status?.allocation)) {
+    if (!isDeleted) words.push('pending');
+  } else {
+    words.push('allocated');
+    if ((status.reservedFor ?? []).length > 0) words.push('reserved');
+  }
+  return words.join(',');
+}
+
+export interface ResourceClaim extends KubeObject {
+  readonly spec?: ClaimSpec;
+  readonly status?: { readonly allocation?: Readonly<Record<string, unknown>>; readonly reservedFor?: readonly unknown[] };
+}
+
+export interface ResourceClaimTemplate extends KubeObject {
+  readonly spec?: { readonly spec?: ClaimSpec };
+}
