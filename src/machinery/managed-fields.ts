@@ -271,8 +271,8 @@ function compareTimes({ time: a }: ManagedFieldsEntry, { time: b }: ManagedField
 
 const secondsOf = (time: string | undefined): number => (time === undefined ? 0 : Math.floor(Date.parse(time) / 1_000));
 
-/** The latest array that ends with an entry, shared like the entries. */
-const recentArrays = new WeakMap<ManagedFieldsEntry, readonly ManagedFieldsEntry[]>();
+/** The latest array that ends with an entry of a manager, shared like the entries. */
+const recentArrays = new Map<string | undefined, readonly ManagedFieldsEntry[]>();
 
 /** The entries as they are stored, in upstream's order; the stored array itself when it says the same. */
 function arrayOf(managed: readonly Managed[], before: KubeObject | undefined): readonly ManagedFieldsEntry[] | undefined {
@@ -282,9 +282,10 @@ function arrayOf(managed: readonly Managed[], before: KubeObject | undefined): r
   if (last === undefined) return undefined;
   const stored = before?.metadata.managedFields;
   if (stored !== undefined && isSameList(entries, stored)) return stored;
-  const recent = recentArrays.get(last);
+  const recent = recentArrays.get(last.manager);
   if (recent !== undefined && isSameList(entries, recent)) return recent;
-  recentArrays.set(last, Object.freeze(entries));
+  if (recentArrays.size >= maxRecentEntries) recentArrays.clear();
+  recentArrays.set(last.manager, Object.freeze(entries));
   return entries;
 }
 

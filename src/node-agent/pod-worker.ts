@@ -545,7 +545,7 @@ export class PodWorker {
         fallbackMessages: this.#fallbackMessages,
         verdict: this.#verdict,
       });
-      if (sameJson(status, pod.status)) return;
+      if (status === pod.status) return;
       this.#writing = status;
       try {
         this.update(await client.update(pods, { ...pod, status }, { subresource: 'status' }));

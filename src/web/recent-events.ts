@@ -32,7 +32,11 @@ export function createRecentEvents(informers: InformerSet, capacity = 200): Rece
   };
 }
 
-const newestFirst = (all: Iterable<Event>): Event[] => [...all].sort((a, b) => lastSeenMs(b) - lastSeenMs(a));
+const newestFirst = (all: Iterable<Event>): Event[] =>
+  [...all]
+    .map((event) => ({ event, at: lastSeenMs(event) }))
+    .sort((a, b) => b.at - a.at)
+    .map(({ event }) => event);
 
 export function lastSeenMs({ lastTimestamp, series, eventTime, metadata }: Event): number {
   return Date.parse(series?.lastObservedTime ?? lastTimestamp ?? eventTime ?? metadata.creationTimestamp ?? '') || 0;

@@ -55,8 +55,11 @@ export class AdmissionChain {
   }
 
   admit(request: AdmissionRequest): KubeObject {
-    let { object } = request;
-    for (const step of this.stepsFor(request.kind, request.operation)) object = step.admit({ ...request, object });
-    return object;
+    let current = request;
+    for (const step of this.stepsFor(request.kind, request.operation)) {
+      const object = step.admit(current);
+      if (object !== current.object) current = { ...current, object };
+    }
+    return current.object;
   }
 }

@@ -41,7 +41,9 @@ export class BodyDecoder {
       if (err instanceof DecodeError) throw refusal(err.message);
       throw err;
     }
-    if (isObject(spec) && Object.isFrozen(spec) && (decoded as DynamicObject).spec === spec) this.#clean.set(spec, kind);
+    // Of an update the stored object says as much.
+    if (before === undefined && isObject(spec) && Object.isFrozen(spec) && (decoded as DynamicObject).spec === spec)
+      this.#clean.set(spec, kind);
     this.#complain(request, unknownFields, refusal);
     return decoded;
   }

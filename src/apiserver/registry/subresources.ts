@@ -120,7 +120,7 @@ export function bound(pod: Pod, { target, metadata }: Binding, nowMs: number): P
   if ((pod.spec.nodeName ?? '') !== '') {
     throw conflict(what, name, `pod ${name} is already assigned to node ${JSON.stringify(pod.spec.nodeName)}`);
   }
-  const scheduled: PodCondition = { type: 'PodScheduled', status: 'True' };
+  const scheduled = { type: 'PodScheduled', lastProbeTime: null, status: 'True' } as unknown as PodCondition;
   return {
     ...pod,
     spec: { ...pod.spec, nodeName: node },

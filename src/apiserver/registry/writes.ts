@@ -366,7 +366,9 @@ export function createWriter({
 
   function admit(request: WriteRequest, kind: KindDefinition, operation: Operation, admitted: Admitted): KubeObject {
     if (admission.stepsFor(kind, operation).length === 0) return admitted.object;
-    return admission.admit({ ...admitted, operation, kind, user: request.user, dryRun: request.dryRun === true });
+    const { namespace, name, object, before, onSettled } = admitted;
+    const { user, dryRun = false } = request;
+    return admission.admit({ operation, kind, namespace, name, object, before, user, dryRun, onSettled });
   }
 
   function toValue(object: KubeObject): { readonly text: string; readonly decoded: KubeObject } {
