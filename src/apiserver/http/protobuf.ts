@@ -174,6 +174,12 @@ const envelope = fixedLayout('Unknown', [
 
 const noBytes = Buffer.alloc(0);
 
+/**
+ * Messages in one body. Empty ones take two bytes each, and every one becomes an object that is defaulted and validated: a body of the
+ * largest size could keep the process busy for seconds. Objects that mean something need a dozen bytes each, and stay below.
+ */
+const maxMessages = 250_000;
+
 /** Messages within messages. Kubernetes' types stay under 20 levels; a type that contains itself would have no other bound. */
 const maxDepth = 100;
 
@@ -193,6 +199,7 @@ class Reader {
   readonly #bytes: Buffer;
   #at = 0;
   #end: number;
+  #messages = 0;
   #low = 0;
   #high = 0;
 
@@ -204,6 +211,7 @@ class Reader {
   /** Reads up to the end of the current message into `target`; what comes twice is replaced, or merged when it is a message. */
   message(layout: Layout, target: JsonObject, depth: number): JsonObject {
     if (depth > maxDepth) throw new ProtobufError('exceeded max depth');
+    if (++this.#messages > maxMessages) throw new ProtobufError(`more than ${maxMessages} messages`);
     while (this.#at < this.#end) {
       const tag = this.#tag(layout.goType);
       const wireType = tag & 7;

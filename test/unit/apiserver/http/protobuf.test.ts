@@ -147,6 +147,13 @@ describe('decodeMessage', () => {
     expect(() => decodeMessage(`${meta}.ObjectMeta`, bytes)).toThrow(ProtobufError);
   });
 
+  it('refuses more messages than any object has', () => {
+    const empty = (count: number) => Buffer.alloc(2 * count).map((_byte, index) => (index % 2 === 0 ? 0x12 : 0));
+    const decode = (count: number) => decodeMessage(`${core}.PodSpec`, empty(count));
+    expect(decode(200_000).containers).toHaveLength(200_000);
+    expect(() => decode(300_000)).toThrow(new ProtobufError('more than 250000 messages'));
+  });
+
   it('refuses quantities and JSON that are none', () => {
     const limits = (value: string) => bytesField(1, Buffer.concat([bytesField(1, text('cpu')), bytesField(2, bytesField(1, text(value)))]));
     expect(() => decodeMessage(`${core}.ResourceRequirements`, limits('x'))).toThrow(/^quantities must match the regular expression/);
