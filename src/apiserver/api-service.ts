@@ -1,10 +1,13 @@
+import { type TokenRequest, tokenRequests } from '../api/authentication/v1/token-request.ts';
 import type { Scale } from '../api/autoscaling/v1/scale.ts';
 import type { Binding } from '../api/core/v1/binding.ts';
 import type { Pod } from '../api/core/v1/pod.ts';
+import { serviceAccounts } from '../api/core/v1/service-account.ts';
 import type { Eviction } from '../api/policy/v1/eviction.ts';
 import { type Clock, systemClock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Metrics } from '../base/metrics.ts';
+import type { SigningKey } from '../base/pki.ts';
 import type { DeleteOptions, Patch } from '../client/client.ts';
 import type { KindDefinition } from '../machinery/kind.ts';
 import { type KubeObject, keyOf, type ObjectRef } from '../machinery/object.ts';
@@ -24,7 +27,9 @@ import { listObjects, watchObjects } from './registry/reads.ts';
 import { startRegistry } from './registry/registry.ts';
 import { appliedScale, bound, isPods, scaleOf, scalePathsOf, withScale } from './registry/subresources.ts';
 import { type Application, createWriter, type Modification } from './registry/writes.ts';
+import { createReviews } from './reviews/reviews.ts';
 import type { ApiService, RequestInfo, WriteRequest } from './service.ts';
+import { checkNodeTokenRequest, createServiceAccountTokens, type ServiceAccountTokens } from './service-account-tokens.ts';
 
 export interface ApiServiceOptions {
   readonly storage: Storage;
@@ -35,6 +40,8 @@ export interface ApiServiceOptions {
   readonly serviceCidr: string;
   /** The cluster's own part of 127/8, where pods of the process runtime live; absent: no endpoint may be on a loopback address. */
   readonly loopbackCidr?: string;
+  /** Signs the tokens of service accounts; absent: there are none. */
+  readonly signingKey?: SigningKey;
   readonly log: Log;
   readonly clock?: Clock;
   readonly metrics?: Metrics;
@@ -48,6 +55,8 @@ export interface ApiServiceOptions {
 export interface RunningApiService extends ApiService {
   /** Revision that reads are answered at. */
   readonly revision: number;
+  /** For whoever authenticates requests. */
+  readonly tokens: ServiceAccountTokens | undefined;
   /** Ends all watches. The store is the caller's to close, afterwards. */
   stop(): void;
 }
@@ -57,7 +66,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
   const { storage, kinds, schemas, serviceCidr, loopbackCidr, log, clock = systemClock, metrics, random = Math.random } = options;
   const registry = await startRegistry({
     storage,
-    kinds,
+    kinds: kinds.filter(({ transient }) => transient !== true),
     clock,
     metrics,
     onFailure(err) {
@@ -69,10 +78,14 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
   const ruleIndex = createRuleIndex(registry, kinds);
   const authorizer = createAuthorizer(registry, ruleIndex);
   const { authorize } = authorizer;
+  const { signingKey } = options;
+  const tokens = signingKey === undefined ? undefined : createServiceAccountTokens({ key: signingKey, registry, clock });
+  const reviews = createReviews({ authorizer, ruleIndex, tokens, clock });
+  const decoder = new BodyDecoder(schemas);
   const writer = createWriter({
     registry,
     admission: admissionOrder({ registry, authorizer, ruleIndex, serviceCidr, loopbackCidr, random }),
-    decoder: new BodyDecoder(schemas),
+    decoder,
     owners: new FieldOwners(schemas),
     clock,
     random,
@@ -150,6 +163,13 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
     return success;
   }
 
+  async function issueToken(request: WriteRequest, ref: ObjectRef, body: KubeObject): Promise<KubeObject> {
+    if (tokens === undefined) throw notImplemented('tokens of service accounts without a signing key');
+    const wanted = decoder.decode(request, tokenRequests, body) as TokenRequest;
+    checkNodeTokenRequest(registry, request.user, ref, wanted);
+    return tokens.issue(ref, wanted, { dryRun: request.dryRun === true });
+  }
+
   /** Until disruption budgets exist an eviction is a deletion. */
   async function evict(request: WriteRequest, kind: KindDefinition, ref: ObjectRef, body: KubeObject): Promise<KubeObject> {
     const { gracePeriodSeconds, preconditions, dryRun } = (body as Eviction).deleteOptions ?? {};
@@ -166,6 +186,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
     get revision() {
       return registry.revision;
     },
+    tokens,
     authorize,
     async get(request, kind, ref) {
       check(request, 'get', kind, ref);
@@ -182,6 +203,9 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
     async create(request, kind, namespace, object) {
       check(request, 'create', kind, { namespace, name: object.metadata?.name ?? '' });
       checkFieldManager(request, 'CreateOptions');
+      if (kind.transient === true) {
+        return reviews.answer(kind, { user: request.user, namespace, object: decoder.decode(request, kind, object) });
+      }
       return writer.create(request, kind, namespace, object);
     },
     async update(request, kind, ref, object) {
@@ -231,6 +255,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
       if (!verbs.includes('create')) throw methodNotAllowed();
       if (isPods(kind) && subresource === 'binding') return bind(request, kind, ref, body);
       if (isPods(kind) && subresource === 'eviction') return evict(request, kind, ref, body);
+      if (kind.resource === serviceAccounts.resource && kind.group === '' && subresource === 'token') return issueToken(request, ref, body);
       throw notImplemented(`${kind.resource}/${subresource}`);
     },
     stop() {

@@ -74,6 +74,8 @@ function nodeMay(registry: Pick<Registry, 'get' | 'stateOf'>, node: string, attr
     case 'secrets':
     case 'configmaps':
     case 'serviceaccounts': {
+      // For which pod is said in the body, and checked there.
+      if (subresource === 'token') return verb === 'create' && isReferenced(registry, node, namespace, resource, name);
       const wanted = verb === 'get' ? name : exactValueOf(fieldSelector, 'metadata.name');
       return reads && subresource === '' && wanted !== undefined && isReferenced(registry, node, namespace, resource, wanted);
     }

@@ -28,8 +28,8 @@ import { createRequestMetrics } from './http/request-metrics.ts';
 import { parseTarget, type RequestTarget, type ResourceTarget } from './http/request-target.ts';
 import { sendError, sendPageNotFound, sendPlain, sendText, sendValue, setWarnings, statusErrorOf } from './http/respond.ts';
 import { createTurnQueue } from './http/turn-queue.ts';
-import type { ServiceAccountTokens } from './service-account-tokens.ts';
 import type { ApiService } from './service.ts';
+import type { ServiceAccountTokens } from './service-account-tokens.ts';
 import type { UserInfo } from './user.ts';
 
 /** The API on the wire: HTTP/1.1 over TLS, as kubectl and every other client of Kubernetes speaks it. */

@@ -1,7 +1,17 @@
-import { createPrivateKey, createPublicKey, KeyObject, randomBytes, webcrypto, X509Certificate } from 'node:crypto';
+import {
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPair,
+  KeyObject,
+  randomBytes,
+  webcrypto,
+  X509Certificate,
+} from 'node:crypto';
 import { chmod, mkdir, open, readFile, rename } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import type * as x509Library from '@peculiar/x509';
 import type { Clock } from './clock.ts';
 
@@ -17,6 +27,17 @@ export interface Pki {
   serverCertificate(options: ServerCertificateOptions): Promise<KeyPair>;
   /** For a client that the API server shall know as user `commonName` in groups `organizations`. */
   clientCertificate(options: ClientCertificateOptions): Promise<KeyPair>;
+  /** Signs the tokens of service accounts; made at the first call and kept as `sa.key`, because tokens outlive the process. */
+  signingKey(): Promise<SigningKey>;
+}
+
+export interface SigningKey {
+  readonly algorithm: 'ES256';
+  /** RFC 7638 thumbprint, the same as long as the key is. */
+  readonly id: string;
+  readonly privateKey: KeyObject;
+  readonly publicKey: KeyObject;
+  readonly publicJwk: Readonly<Record<'kty' | 'crv' | 'x' | 'y', string>>;
 }
 
 /** PEM texts. */
@@ -81,7 +102,23 @@ export async function openPki({ directory, clock }: PkiOptions): Promise<Pki> {
       const stored = await reuse(name, (certificate) => certificate.subject === subject && isClientCertificate(certificate));
       return stored ?? issue({ directory, clock, ca, name, commonName, organizations, hosts: [] });
     },
+    signingKey: () => openSigningKey(join(directory, 'sa.key')),
   };
+}
+
+async function openSigningKey(path: string): Promise<SigningKey> {
+  let pem = await tryRead(path);
+  if (pem === undefined) {
+    const { privateKey } = await promisify(generateKeyPair)('ec', { namedCurve: 'P-256' });
+    pem = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+    await writePrivateFile(path, pem);
+  }
+  const privateKey = createPrivateKey(pem);
+  const publicKey = createPublicKey(privateKey);
+  const { kty = '', crv = '', x = '', y = '' } = publicKey.export({ format: 'jwk' }) as JsonWebKey;
+  // The members in this order and nothing else, as the RFC says.
+  const id = createHash('sha256').update(JSON.stringify({ crv, kty, x, y })).digest('base64url');
+  return { algorithm: 'ES256', id, privateKey, publicKey, publicJwk: { kty, crv, x, y } };
 }
 
 const extendedKeyUsage = { server: '1.3.6.1.5.5.7.3.1', client: '1.3.6.1.5.5.7.3.2' } as const;

@@ -134,6 +134,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   onClose(() => storage.close());
   const { network, release } = await claimNetwork(configuration.dataDirectory);
   onClose(release);
+  const pki = await openPki({ directory: files.pki, clock });
   const kinds = builtInKinds;
   const schemas = loadSchemas(kinds.map((kind) => kind.schemas));
   const { serviceCidr, clusterCidr } = network;
@@ -143,6 +144,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     schemas,
     serviceCidr,
     loopbackCidr: clusterCidr,
+    signingKey: await pki.signingKey(),
     log,
     clock,
     metrics: metrics.apiserver,
@@ -158,7 +160,6 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     createLocalClient({ service, user: { name, groups }, userAgent: `${name.slice(name.lastIndexOf(':') + 1)}/${version}` });
 
   // 2. The API on the wire.
-  const pki = await openPki({ directory: files.pki, clock });
   const apiServer = createApiServer({
     service,
     tls: {
@@ -168,7 +169,8 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     },
     address: configuration.bindAddress,
     port: configuration.apiPort,
-    authenticator: createAuthenticator({ clock }),
+    authenticator: createAuthenticator({ serviceAccounts: service.tokens, clock }),
+    serviceAccounts: service.tokens,
     kubelet: {
       caCertificate: pki.caCertificate,
       clientCertificate: await pki.clientCertificate({

@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import { type DetailedPeerCertificate, TLSSocket } from 'node:tls';
 import type { Clock } from '../../base/clock.ts';
 import { unauthorized } from '../../machinery/status-error.ts';
+import type { ServiceAccountTokens } from '../service-account-tokens.ts';
 import type { UserInfo } from '../user.ts';
 
 /** Finds out who makes a request. */
@@ -10,14 +11,18 @@ export interface Authenticator {
   /**
    * The client certificate counts first, then the bearer token; with neither the user is `system:anonymous`.
    *
+   * At once where nothing has to be waited for.
+   *
    * @throws StatusError `Unauthorized` (401) when credentials were given and none of them is good
    */
-  authenticate(request: IncomingMessage): UserInfo;
+  authenticate(request: IncomingMessage): UserInfo | Promise<UserInfo>;
 }
 
 export interface AuthenticatorOptions {
   /** Users by their static bearer token. */
   readonly tokens?: Readonly<Record<string, { readonly name: string; readonly uid?: string; readonly groups: readonly string[] }>>;
+  /** Absent: there are no service accounts that could ask. */
+  readonly serviceAccounts?: Pick<ServiceAccountTokens, 'authenticate'> | undefined;
   readonly clock: Clock;
 }
 
@@ -25,7 +30,7 @@ const anonymous: UserInfo = { name: 'system:anonymous', groups: ['system:unauthe
 
 export const isAnonymous = (user: UserInfo): boolean => user === anonymous;
 
-export function createAuthenticator({ tokens = {}, clock }: AuthenticatorOptions): Authenticator {
+export function createAuthenticator({ tokens = {}, serviceAccounts, clock }: AuthenticatorOptions): Authenticator {
   const users = Object.entries(tokens).map(([token, { name, uid, groups }]) => ({
     digest: digestOf(token),
     user: { name, groups: withAuthenticated(groups), ...(uid === undefined ? {} : { uid }) } satisfies UserInfo,
@@ -50,6 +55,12 @@ export function createAuthenticator({ tokens = {}, clock }: AuthenticatorOptions
     return found;
   };
 
+  async function serviceAccountOf(token: string): Promise<UserInfo> {
+    const found = await serviceAccounts?.authenticate(token);
+    if (found === undefined) throw unauthorized();
+    return found.user;
+  }
+
   return {
     authenticate(request) {
       const certificate = request.socket instanceof TLSSocket ? certificateUserOf(request.socket) : 'none';
@@ -57,9 +68,7 @@ export function createAuthenticator({ tokens = {}, clock }: AuthenticatorOptions
       const { authorization } = request.headers;
       const token = authorization === undefined ? undefined : /^bearer +(\S+) *$/i.exec(authorization)?.[1];
       if (token !== undefined) {
-        const user = tokenUserOf(token);
-        if (user === undefined) throw unauthorized();
-        return user;
+        return tokenUserOf(token) ?? serviceAccountOf(token);
       }
       if (certificate === 'bad') throw unauthorized();
       return anonymous;

@@ -1,4 +1,3 @@
-import { notImplemented } from '../../machinery/status-error.ts';
 import { type ApiRequest, type HandlerContext, refOf, representationOf, requestInfoOf } from './api-request.ts';
 import { writeOptionsOf } from './options.ts';
 import { readObject } from './request-body.ts';
@@ -17,21 +16,17 @@ export async function handleCreate(request: ApiRequest, context: HandlerContext)
   sendObject(request, context, 201, created);
 }
 
-/** Subresources whose answer to POST is a bare success. */
-const actions = new Set(['binding', 'eviction']);
-
-/** POST to a subresource that does something: `binding`, `eviction`. */
+/** POST to a subresource that does something: `binding`, `eviction`, `token`. */
 export async function handleCreateSubresource(request: ApiRequest, context: HandlerContext): Promise<void> {
   const { kind, response } = request;
-  const representation = representationOf(request);
-  const { subresource = '' } = request.target;
-  if (!actions.has(subresource)) throw notImplemented(`POST to ${kind.resource}/${subresource}`);
+  const { encoding, pretty } = representationOf(request);
   const { dryRun, ...options } = writeOptionsOf(request.query, 'CreateOptions');
   const { object, duplicateFields } = readObject(request);
   const write = { ...requestInfoOf(request), ...options, dryRun: dryRun || asksForDryRun(object), duplicateFields };
-  await withWarnings(response, (onWarning) => context.service.createSubresource({ ...write, onWarning }, kind, refOf(request), object));
-  const success = { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success', code: 201 };
-  sendValue(response, 201, success, { encoding: representation.encoding, pretty: representation.pretty });
+  const answer = await withWarnings(response, (onWarning) =>
+    context.service.createSubresource({ ...write, onWarning }, kind, refOf(request), object),
+  );
+  sendValue(response, 201, answer, { encoding, pretty });
 }
 
 /** An Eviction carries the options of the deletion in its body. */

@@ -1,0 +1,292 @@
+import { createHash, randomUUID } from 'node:crypto';
+import type { TokenRequest } from '../api/authentication/v1/token-request.ts';
+import { nodes } from '../api/core/v1/node.ts';
+import { type Pod, pods } from '../api/core/v1/pod.ts';
+import { secrets } from '../api/core/v1/secret.ts';
+import { serviceAccounts } from '../api/core/v1/service-account.ts';
+import { invalidValue } from '../api/field-errors.ts';
+import { type Clock, timestampOf } from '../base/clock.ts';
+import type { SigningKey } from '../base/pki.ts';
+import type { KindDefinition } from '../machinery/kind.ts';
+import type { KubeObject, ObjectRef } from '../machinery/object.ts';
+import { badRequest, conflict, type FieldError, forbidden, invalid, notFound } from '../machinery/status-error.ts';
+import type { Registry } from './registry/registry.ts';
+import type { UserInfo } from './user.ts';
+
+/** Signed tokens of service accounts: made on request, and good as long as all they name is still there. */
+export interface ServiceAccountTokens {
+  /** @throws StatusError `NotFound`, `Invalid`, `Conflict` (the bound object is another one) */
+  issue(account: ObjectRef, request: TokenRequest, options: { readonly dryRun: boolean }): Promise<TokenRequest>;
+  /**
+   * Who bears the token, and for which of `audiences` (the API's own, unless named) it is good; undefined when it is forged, expired,
+   * for someone else, or its account or the object it is bound to is gone.
+   */
+  authenticate(token: string, audiences?: readonly string[]): Promise<AuthenticatedToken | undefined>;
+  /** `/.well-known/openid-configuration` */
+  configuration(serverUrl: string): unknown;
+  /** `/openid/v1/jwks` */
+  readonly keys: unknown;
+}
+
+export interface AuthenticatedToken {
+  readonly user: UserInfo;
+  readonly audiences: readonly string[];
+}
+
+export interface ServiceAccountTokensOptions {
+  readonly key: SigningKey;
+  readonly registry: Pick<Registry, 'get'>;
+  readonly clock: Clock;
+}
+
+export const serviceAccountIssuer = 'https://kubernetes.default.svc.cluster.local';
+/** What tokens without other audiences are for: this API. */
+const ownAudiences: readonly string[] = [serviceAccountIssuer];
+
+const minLifetimeSeconds = 600;
+const maxLifetimeSeconds = 2 ** 32;
+const defaultLifetimeSeconds = 3_600;
+/** Tokens whose signature was checked; at the bound the oldest is checked again when it comes back. */
+const maxVerified = 2_000;
+const maxTokenLength = 16_384;
+
+interface Claims {
+  readonly iss: string;
+  readonly sub: string;
+  readonly aud: readonly string[];
+  readonly exp: number;
+  readonly iat: number;
+  readonly nbf: number;
+  readonly jti: string;
+  readonly 'kubernetes.io': {
+    readonly namespace: string;
+    readonly serviceaccount: Named;
+    readonly pod?: Named;
+    readonly secret?: Named;
+    readonly node?: Named;
+  };
+}
+
+interface Named {
+  readonly name: string;
+  readonly uid: string;
+}
+
+interface Verified {
+  readonly claims: Claims;
+  /** One object a token, so that what is decided for it is remembered. */
+  readonly user: UserInfo;
+}
+
+export function createServiceAccountTokens({ key, registry, clock }: ServiceAccountTokensOptions): ServiceAccountTokens {
+  const verified = new Map<string, Verified>();
+
+  const uidOf = (kind: KindDefinition, storeKey: string): string | undefined => registry.get(kind, storeKey)?.metadata.uid;
+
+  function isAlive({ 'kubernetes.io': { namespace, serviceaccount, pod, secret, node } }: Claims): boolean {
+    return (
+      uidOf(serviceAccounts, `${namespace}/${serviceaccount.name}`) === serviceaccount.uid &&
+      (pod === undefined || uidOf(pods, `${namespace}/${pod.name}`) === pod.uid) &&
+      (secret === undefined || uidOf(secrets, `${namespace}/${secret.name}`) === secret.uid) &&
+      // A pod's node is told for information; a token that is bound to the node itself ends with it.
+      (node === undefined || pod !== undefined || uidOf(nodes, node.name) === node.uid)
+    );
+  }
+
+  async function verify(token: string): Promise<Verified | undefined> {
+    const digest = createHash('sha256').update(token).digest('base64');
+    const known = verified.get(digest);
+    if (known !== undefined) return known;
+    // Loaded when the first token is seen: most clusters start without.
+    const { jwtVerify } = await import('jose');
+    let payload: unknown;
+    try {
+      ({ payload } = await jwtVerify(token, key.publicKey, {
+        algorithms: [key.algorithm],
+        issuer: serviceAccountIssuer,
+        currentDate: new Date(clock.now()),
+        requiredClaims: ['exp', 'nbf', 'sub', 'aud'],
+      }));
+    } catch {
+      // Whatever is wrong with it, the answer is the same: the bearer is not known.
+      return undefined;
+    }
+    const claims = tryClaims(payload);
+    if (claims === undefined) return undefined;
+    const fresh = { claims, user: userOf(claims) };
+    if (verified.size >= maxVerified) for (const oldest of [...verified.keys()].slice(0, 1)) verified.delete(oldest);
+    verified.set(digest, fresh);
+    return fresh;
+  }
+
+  return {
+    async issue({ namespace = '', name }, request, { dryRun }) {
+      const account = registry.get(serviceAccounts, `${namespace}/${name}`);
+      if (account === undefined) throw notFound(serviceAccounts, name);
+      checkName(request, namespace, name);
+      const { audiences: asked, expirationSeconds: seconds, boundObjectRef } = request.spec ?? {};
+      const lifetime = seconds ?? defaultLifetimeSeconds;
+      const errors = lifetimeErrors(lifetime);
+      if (errors.length > 0) throw invalid({ group: 'authentication.k8s.io', kind: 'TokenRequest' }, '', errors);
+      const bound = boundObjectRef ?? undefined;
+      const binding = bound === undefined ? {} : boundClaims(registry, account, bound);
+      const audiences = (asked ?? []).length === 0 ? ownAudiences : (asked ?? []);
+      const issuedAt = Math.floor(clock.now() / 1_000);
+      const { uid = '' } = account.metadata;
+      const claims: Claims = {
+        aud: audiences,
+        exp: issuedAt + lifetime,
+        iat: issuedAt,
+        iss: serviceAccountIssuer,
+        jti: randomUUID(),
+        'kubernetes.io': { namespace, ...binding, serviceaccount: { name, uid } },
+        nbf: issuedAt,
+        sub: subjectOf(namespace, name),
+      };
+      const { uid: _, ...boundTo } = bound ?? {};
+      return {
+        kind: 'TokenRequest',
+        apiVersion: 'authentication.k8s.io/v1',
+        metadata: { name, namespace, uid, creationTimestamp: timestampOf(clock.now()) },
+        spec: { audiences, expirationSeconds: lifetime, boundObjectRef: bound === undefined ? null : { ...boundTo, ...uidPart(bound) } },
+        status: { token: dryRun ? '' : await sign(key, claims), expirationTimestamp: timestampOf(claims.exp * 1_000) },
+      } as unknown as TokenRequest;
+    },
+
+    async authenticate(token, audiences = ownAudiences) {
+      if (token.length > maxTokenLength || token.split('.').length !== 3) return undefined;
+      const found = await verify(token);
+      if (found === undefined) return undefined;
+      const { claims, user } = found;
+      const now = clock.now() / 1_000;
+      const good = claims.aud.filter((audience) => audiences.includes(audience));
+      if (good.length === 0 || now >= claims.exp || now < claims.nbf || !isAlive(claims)) return undefined;
+      return { user, audiences: good };
+    },
+
+    configuration: (serverUrl) => ({
+      issuer: serviceAccountIssuer,
+      jwks_uri: `${serverUrl}/openid/v1/jwks`,
+      response_types_supported: ['id_token'],
+      subject_types_supported: ['public'],
+      id_token_signing_alg_values_supported: [key.algorithm],
+    }),
+
+    keys: { keys: [{ use: 'sig', kid: key.id, alg: key.algorithm, ...key.publicJwk }] },
+  };
+}
+
+const uidPart = ({ uid }: { readonly uid?: string }): { readonly uid?: string } => (uid === undefined || uid === '' ? {} : { uid });
+
+const subjectOf = (namespace: string, name: string): string => `system:serviceaccount:${namespace}:${name}`;
+
+async function sign(key: SigningKey, claims: Claims): Promise<string> {
+  const { SignJWT } = await import('jose');
+  return new SignJWT(claims as unknown as Record<string, unknown>)
+    .setProtectedHeader({ alg: key.algorithm, kid: key.id })
+    .sign(key.privateKey);
+}
+
+function checkName({ metadata }: TokenRequest, namespace: string, name: string): void {
+  const given = metadata?.name ?? '';
+  if (given !== '' && given !== name) {
+    throw badRequest(`the name of the object (${given}) does not match the name on the URL (${name})`);
+  }
+  const home = metadata?.namespace ?? '';
+  if (home !== '' && home !== namespace) {
+    throw badRequest('the namespace of the provided object does not match the namespace sent on the request');
+  }
+}
+
+function lifetimeErrors(seconds: number): readonly FieldError[] {
+  const field = 'spec.expirationSeconds';
+  if (seconds < minLifetimeSeconds) return [invalidValue(field, seconds, 'may not specify a duration less than 10 minutes')];
+  if (seconds > maxLifetimeSeconds) return [invalidValue(field, seconds, 'may not specify a duration larger than 2^32 seconds')];
+  return [];
+}
+
+type BoundRef = NonNullable<TokenRequest['spec']['boundObjectRef']>;
+
+/** The claims that name the bound object; it must exist, and be the one that is meant. */
+function boundClaims(
+  registry: Pick<Registry, 'get'>,
+  account: KubeObject,
+  { apiVersion = '', kind = '', name = '', uid = '' }: BoundRef,
+): Partial<Claims['kubernetes.io']> {
+  const { namespace = '', name: accountName } = account.metadata;
+  const find = (definition: KindDefinition, key: string): KubeObject => {
+    const object = registry.get(definition, key);
+    if (object === undefined) throw notFound(definition, name);
+    if (uid !== '' && uid !== object.metadata.uid) {
+      throw conflict(
+        definition,
+        name,
+        `the UID in the bound object reference (${uid}) does not match the UID in record. The object might have been deleted and then recreated`,
+      );
+    }
+    return object;
+  };
+  const named = ({ metadata }: KubeObject): Named => ({ name: metadata.name, uid: metadata.uid ?? '' });
+  switch (apiVersion === 'v1' ? kind : '') {
+    case 'Pod': {
+      const pod = find(pods, `${namespace}/${name}`) as Pod;
+      if (pod.spec.serviceAccountName !== accountName) {
+        throw badRequest(
+          `cannot bind token for serviceaccount ${JSON.stringify(accountName)} to pod running with different serviceaccount name.`,
+        );
+      }
+      const node = registry.get(nodes, pod.spec.nodeName ?? '');
+      return { ...(node === undefined ? {} : { node: named(node) }), pod: named(pod) };
+    }
+    case 'Secret':
+      return { secret: named(find(secrets, `${namespace}/${name}`)) };
+    case 'Node':
+      return { node: named(find(nodes, name)) };
+    default:
+      throw badRequest(`cannot bind token to object of type ${apiVersion === '' ? '' : `${apiVersion}, `}Kind=${kind}`);
+  }
+}
+
+/** A payload that this server signed; undefined for one of another shape, made by whoever else had the key. */
+function tryClaims(payload: unknown): Claims | undefined {
+  const claims = payload as Claims;
+  const own = claims['kubernetes.io'] as Claims['kubernetes.io'] | undefined;
+  if (typeof own?.namespace !== 'string' || typeof own.serviceaccount?.name !== 'string') return undefined;
+  if (claims.sub !== subjectOf(own.namespace, own.serviceaccount.name)) return undefined;
+  return { ...claims, aud: [claims.aud].flat() };
+}
+
+function userOf({ jti, sub, 'kubernetes.io': { namespace, serviceaccount, pod, node } }: Claims): UserInfo {
+  const prefix = 'authentication.kubernetes.io';
+  return {
+    name: sub,
+    uid: serviceaccount.uid,
+    groups: [...serviceAccountGroups(namespace), 'system:authenticated'],
+    extra: {
+      [`${prefix}/credential-id`]: [`JTI=${jti}`],
+      ...(node === undefined ? {} : { [`${prefix}/node-name`]: [node.name], [`${prefix}/node-uid`]: [node.uid] }),
+      ...(pod === undefined ? {} : { [`${prefix}/pod-name`]: [pod.name], [`${prefix}/pod-uid`]: [pod.uid] }),
+    },
+  };
+}
+
+export const serviceAccountGroups = (namespace: string): readonly string[] => [
+  'system:serviceaccounts',
+  `system:serviceaccounts:${namespace}`,
+];
+
+/**
+ * NodeRestriction: a node gets tokens only for pods that run on it, bound to them.
+ *
+ * @throws StatusError `Forbidden`
+ */
+export function checkNodeTokenRequest(registry: Pick<Registry, 'get'>, user: UserInfo, account: ObjectRef, { spec }: TokenRequest): void {
+  if (!user.groups.includes('system:nodes') || !user.name.startsWith('system:node:')) return;
+  const { kind, name = '', uid = '' } = spec?.boundObjectRef ?? {};
+  const refuse = (why: string) => forbidden({ group: '', resource: 'serviceaccounts/token' }, account.name, why);
+  if (kind !== 'Pod' || uid === '') throw refuse('node requested token not bound to a pod');
+  const pod = registry.get(pods, `${account.namespace ?? ''}/${name}`) as Pod | undefined;
+  if (pod === undefined || pod.metadata.uid !== uid || pod.spec.nodeName !== user.name.slice('system:node:'.length)) {
+    throw refuse('node requested token bound to a pod scheduled on a different node');
+  }
+}
