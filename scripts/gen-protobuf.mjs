@@ -3,8 +3,8 @@
 //   node scripts/gen-protobuf.mjs [--go-root DIR] [--schemas FILE] [--out FILE] [--verbose]
 //
 // Input: the generated.proto files in Debian's golang-k8s-api-dev and golang-k8s-apimachinery-dev (facts only: names, numbers, types), and
-// src/api/schemas.json, which says how a field is spelled in JSON and what its absence means. The committed file was made from Debian 13's
-// packages (0.32.3); run again after schemas.json has changed.
+// src/api/schemas.json, which says how a field is spelled in JSON and what its absence means; scripts/protobuf-facts.mjs has what is newer
+// than Debian. The committed file was made from Debian 13's packages (0.32.3); run again after schemas.json has changed.
 //
 // The output is deterministic and has one line per message:
 //   "kinds":    "GROUP/VERSION/KIND" -> name of the message, as of its schema
@@ -17,6 +17,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { newerFields } from './protobuf-facts.mjs';
 
 const { values: options } = parseArgs({
   options: {
@@ -67,8 +68,18 @@ function parseProto(text, path) {
         if (field === null) throw new Error(`${path}: ${name}: cannot read "${line}"`);
         return { label: field[1], type: resolve(field[2]), name: field[3], number: Number(field[4]) };
       });
-    messages.set(`${prefix}.${name}`, fields);
+    const id = `${prefix}.${name}`;
+    const known = messages.get(id) ?? [];
+    messages.set(id, [...known, ...fields.filter((field) => !known.some((other) => isSameField(other, field, id)))]);
   }
+}
+
+/** Whether a newer fact has become an older one. */
+function isSameField(known, field, message) {
+  if (known.number !== field.number && known.name !== field.name) return false;
+  const isSame = ['number', 'name', 'label', 'type'].every((key) => known[key] === field[key]);
+  if (!isSame) throw new Error(`${message}: ${field.name} = ${field.number} is at odds with ${known.name} = ${known.number}`);
+  return true;
 }
 
 // -------------------------------------------------------------------------------------------------------------------------- the table
@@ -154,6 +165,7 @@ function formOf(type, values) {
 // ------------------------------------------------------------------------------------------------------------------------- the output
 
 loadProtoFiles(options['go-root']);
+parseProto(newerFields, 'scripts/protobuf-facts.mjs');
 const kinds = {};
 for (const [name, schema] of Object.entries(schemas)) {
   const gvks = schema['x-kubernetes-group-version-kind'] ?? [];
