@@ -30,9 +30,11 @@ import type { AppMetricsState, GitOpsMetrics } from './gitops-metrics.ts';
 import { addToHistory, isRollback } from './history.ts';
 import { createInventory } from './inventory.ts';
 import { createOwnedObjects } from './owned-objects.ts';
+import { createAppBuilder } from './post-build.ts';
 import { createPruner } from './pruner.ts';
 import type { KnownRevision, RevisionStore } from './repository-controller.ts';
 import { createResourceMapper } from './resource-mapper.ts';
+import { watchSubstitutes } from './substitutes.ts';
 import { formatBuildError, Superseded, SyncFailure } from './sync-failure.ts';
 import { createSyncer } from './syncer.ts';
 
@@ -68,7 +70,8 @@ export function createAppController(options: AppControllerOptions): AppControlle
   const states = new Map<string, AppState>();
   const mapper = createResourceMapper({ client, clock });
   const inventory = createInventory({ client });
-  const claims = createClaims({ apps, builder, revisions, bySource });
+  const appBuilder = createAppBuilder({ client, builder });
+  const claims = createClaims({ apps, builder: appBuilder, revisions, bySource });
 
   const controller = createController({
     name: 'kustomization',
@@ -98,7 +101,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
   });
   const syncer = createSyncer({
     client,
-    builder,
+    builder: appBuilder,
     mapper,
     owned,
     inventory,
@@ -119,6 +122,21 @@ export function createAppController(options: AppControllerOptions): AppControlle
       controller.enqueue(key);
     }
     for (const dependent of apps.byIndex(byDependency, key)) controller.enqueue(keyOf(dependent));
+  });
+
+  watchSubstitutes({
+    apps,
+    informers,
+    onChange(key) {
+      const state = states.get(key);
+      // The variables are part of what the spec says: a change counts as one of the spec.
+      if (state !== undefined) {
+        state.generation = -1;
+        state.attempted = undefined;
+      }
+      claims.invalidate();
+      controller.enqueue(key);
+    },
   });
 
   return {

@@ -1,4 +1,5 @@
 import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
+import type { Overlay } from '../build/kustomize/render.ts';
 
 /** Reading of a Kustomization's spec: what it follows, what it waits for, and what of it is not there yet. */
 
@@ -17,18 +18,38 @@ export function dependencyKeys({ spec, metadata }: Kustomization): readonly stri
   return (spec.dependsOn ?? []).map(({ name, namespace }) => `${namespace ?? metadata.namespace}/${name}`);
 }
 
+/** What the spec adds to the kustomization at its path; undefined when that is built as it is. */
+export function overlayOf({ spec }: Kustomization): Overlay | undefined {
+  const { namePrefix, nameSuffix, components = [], patches = [], images = [], targetNamespace, ignoreMissingComponents } = spec;
+  if (
+    [namePrefix, nameSuffix, targetNamespace].every((text) => !text) &&
+    [components, patches, images].every(({ length }) => length === 0)
+  ) {
+    return undefined;
+  }
+  return {
+    namespace: targetNamespace,
+    namePrefix,
+    nameSuffix,
+    components,
+    ignoreMissingComponents,
+    patches: patches.map(({ patch, target }) => ({
+      patch: patch.trim(),
+      path: '',
+      // An empty target selects everything, which nobody means by leaving it out.
+      target: target === undefined || Object.keys(target).length === 0 ? undefined : target,
+      allowNameChange: false,
+      allowKindChange: false,
+    })),
+    images: images.map(({ name, newName = '', newTag = '', digest = '' }) => ({ name, newName, newTag, digest, tagSuffix: '' })),
+  };
+}
+
 /** Fields of Flux that are not there yet. Each changes what is applied or by whom, so an app that uses one is not applied at all. */
 const unsupportedFields = [
-  'commonMetadata',
   'decryption',
   'kubeConfig',
-  'postBuild',
-  'namePrefix',
-  'nameSuffix',
-  'patches',
-  'images',
   'serviceAccountName',
-  'components',
   'healthCheckExprs',
   'driftIgnoreRules',
 ] as const satisfies readonly (keyof Kustomization['spec'])[];

@@ -1,9 +1,9 @@
 import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
 import type { Informer } from '../../client/informer.ts';
 import { keyOf } from '../../machinery/object.ts';
-import type { Builder } from '../build/builder.ts';
 import { sourceKeyOf } from './app-spec.ts';
 import { idOf, type ObjectId } from './object-id.ts';
+import type { AppBuilder } from './post-build.ts';
 import type { RevisionStore } from './repository-controller.ts';
 
 export interface Claim {
@@ -24,7 +24,7 @@ export interface Claims {
 
 export interface ClaimsOptions {
   readonly apps: Informer<Kustomization>;
-  readonly builder: Builder;
+  readonly builder: AppBuilder;
   readonly revisions: RevisionStore;
   /** Name of an index of `apps` by source key. */
   readonly bySource: string;
@@ -50,7 +50,7 @@ export function createClaims({ apps, builder, revisions, bySource }: ClaimsOptio
     if (revision === undefined) return table;
     for (const app of apps.byIndex(bySource, source)) {
       if (app.metadata.deletionTimestamp !== undefined) continue;
-      const { manifests } = await builder.build({ source: revision.source, commit: revision.commit, path: app.spec.path ?? '', signal });
+      const { manifests } = await builder.build(app, revision, signal);
       for (const { object, file } of manifests) {
         const claim = { app: keyOf(app), file };
         // Whether a kind has a namespace is the server's to say; both spellings cost less than asking.

@@ -7,7 +7,6 @@ import { type DynamicObject, refOf } from '../../machinery/object.ts';
 import { isConflict, isInvalid, isNotFound, isStatusError, type StatusError } from '../../machinery/status-error.ts';
 import { locate } from '../../machinery/yaml.ts';
 import type { EventRecorder } from '../../reconcile/event-recorder.ts';
-import type { Builder } from '../build/builder.ts';
 import { maxFileBytes } from '../build/documents.ts';
 import type { BuildError } from '../build/manifest.ts';
 import { type AppState, touchInventory } from './app-state.ts';
@@ -18,13 +17,14 @@ import { describeObject, type ObjectId } from './object-id.ts';
 import { stagesOf } from './order.ts';
 import type { OwnedObjects } from './owned-objects.ts';
 import { type DesiredObject, planObjects } from './plan.ts';
+import type { AppBuilder } from './post-build.ts';
 import type { KnownRevision } from './repository-controller.ts';
 import type { ResourceMapper } from './resource-mapper.ts';
 import { Superseded, SyncFailure } from './sync-failure.ts';
 
 export interface SyncerOptions {
   readonly client: Client;
-  readonly builder: Builder;
+  readonly builder: AppBuilder;
   readonly mapper: ResourceMapper;
   readonly owned: OwnedObjects;
   readonly inventory: Inventory;
@@ -65,7 +65,7 @@ export function createSyncer(options: SyncerOptions): Syncer {
   return {
     async sync(app, state, revision, signal) {
       // 1. Build: the tree, read through caches.
-      const build = await builder.build({ source: revision.source, commit: revision.commit, path: app.spec.path ?? '', signal });
+      const build = await builder.build(app, revision, signal);
       if (build.errors.length > 0) throw new SyncFailure('BuildFailed', build.errors);
       if (build.manifests.length === 0 && (state.applied.size > 0 || state.doomed.size > 0)) {
         throw new SyncFailure('BuildFailed', [

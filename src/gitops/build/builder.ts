@@ -13,7 +13,7 @@ export interface BuildOptions {
   readonly commit: Commit;
   /** Directory of the repository, as in Flux's `spec.path`: `./apps/web`; empty or `./` is the root. */
   readonly path: string;
-  /** What is changed of it on the way; a plain directory is then built as if a kustomization listed its files. */
+  /** What is changed of it on the way; a plain directory is then built as if a kustomization listed its files, unless all is a namespace. */
   readonly overlay?: Overlay | undefined;
   readonly signal: AbortSignal;
 }
@@ -58,7 +58,7 @@ export function createBuilder(): Builder {
         const content = await readDirectory({ source, oid: root, path: prefix, depth: 0, signal });
         const { kustomizations } = content;
         const isKustomization = kustomizations[0] === prefix;
-        if (overlay !== undefined && !isKustomization && content.errors.length === 0) {
+        if (overlay !== undefined && changesObjects(overlay) && !isKustomization && content.errors.length === 0) {
           const resources = resourcesOf(content, prefix);
           if (resources.length === 0) return plainResult(content);
           return await renderCache.render({ source, commit, path: prefix, overlay, resources, signal });
@@ -198,6 +198,10 @@ class BuildFailure extends Error {
     this.error = error;
   }
 }
+
+/** A namespace alone is set when objects are applied, with the cluster's knowledge of which kinds have one. */
+const changesObjects = ({ namePrefix, nameSuffix, components = [], patches = [], images = [] }: Overlay): boolean =>
+  Boolean(namePrefix) || Boolean(nameSuffix) || components.length + patches.length + images.length > 0;
 
 /** What a kustomization of the directory would list, relative to it. */
 function resourcesOf({ manifests, kustomizations }: TreeContent, prefix: string): readonly string[] {

@@ -1,102 +1,23 @@
-import { pino } from 'pino';
 import { afterEach, describe, expect, it } from 'vitest';
 import { deployments } from '../../../src/api/apps/v1/deployment.ts';
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
 import { events } from '../../../src/api/core/v1/event.ts';
-import { namespaces } from '../../../src/api/core/v1/namespace.ts';
 import { secrets } from '../../../src/api/core/v1/secret.ts';
 import { type Kustomization, kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
-import { gitRepositories } from '../../../src/api/source/v1/git-repository.ts';
-import { type Activity, createActivityFeed } from '../../../src/base/activity.ts';
-import { systemClock } from '../../../src/base/clock.ts';
-import type { Component } from '../../../src/base/component.ts';
-import { createMetrics } from '../../../src/base/metrics.ts';
 import type { Client } from '../../../src/client/client.ts';
-import { createInformerSet } from '../../../src/client/informer-set.ts';
-import { createEngine } from '../../../src/gitops/engine.ts';
-import { openLocalSource } from '../../../src/gitops/sources/local-source.ts';
 import { isNotFound } from '../../../src/machinery/status-error.ts';
-import { createControllerMetrics } from '../../../src/reconcile/controller-metrics.ts';
-import { createEventQueue } from '../../../src/reconcile/event-recorder.ts';
-import { createStepLog } from '../../../src/reconcile/step-log.ts';
-import { startTestApi } from '../../support/api.ts';
-import { newRepository, type WorkTree } from '../../support/git.ts';
+import { type EngineWorld, startEngineWorld } from '../../support/engine.ts';
 import { until } from '../../support/until.ts';
-
-const log = pino({ level: process.env.MIDSHIP_TEST_LOG ?? 'silent' });
-const clock = systemClock;
-
-interface World {
-  readonly client: Client;
-  readonly repository: WorkTree;
-  activities(): readonly Activity[];
-  readonly metrics: () => Promise<string>;
-  restartEngine(): Promise<void>;
-}
 
 const cleanups: (() => Promise<void> | void)[] = [];
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-async function world(files: Readonly<Record<string, string>>): Promise<World> {
-  const api = await startTestApi();
-  const client = api.clientFor({ name: 'system:midship:gitops', groups: [] }, 'midship/test');
-  const admin = api.clientFor(undefined, 'kubectl/test');
-  for (const name of ['flux-system', 'web']) await admin.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name } });
-  const repository = await newRepository('engine', files);
-  const feed = createActivityFeed();
-  let registry = createMetrics();
-  let stop: () => Promise<void> = async () => undefined;
-  const start = async (): Promise<void> => {
-    const abort = new AbortController();
-    registry = createMetrics();
-    const metrics = createMetrics();
-    const informers = createInformerSet({ client, clock, log });
-    const queue = createEventQueue({ client, clock, log, metrics });
-    const engine: Component = createEngine({
-      client,
-      informers,
-      clock,
-      log,
-      recorder: queue.recorder('midship'),
-      metrics: createControllerMetrics({ metrics, clock }),
-      steps: createStepLog({ clock, log, metrics }),
-      openSource: () => openLocalSource({ directory: repository.directory, url: 'test' }),
-      feed,
-      gitopsMetrics: registry,
-      random: Math.random,
-    });
-    informers.start({ signal: abort.signal });
-    await queue.start({ signal: abort.signal });
-    await engine.start({ signal: abort.signal });
-    stop = async () => {
-      await engine.stop();
-      await queue.stop();
-      abort.abort();
-    };
-  };
-  await start();
-  cleanups.push(async () => {
-    await stop();
-    await api.stop();
-  });
-  await admin.create(gitRepositories, {
-    apiVersion: 'source.toolkit.fluxcd.io/v1',
-    kind: 'GitRepository',
-    metadata: { name: 'cluster', namespace: 'flux-system' },
-    spec: { url: 'https://example.com/test.git', interval: '1s', ref: { branch: 'main' } },
-  });
-  return {
-    client: admin,
-    repository,
-    activities: feed.recent,
-    metrics: () => registry.text(),
-    async restartEngine() {
-      await stop();
-      await start();
-    },
-  };
+async function world(files: Readonly<Record<string, string>>): Promise<EngineWorld> {
+  const started = await startEngineWorld(files);
+  cleanups.push(() => started.stop());
+  return started;
 }
 
 const app = (client: Client, name: string, spec: Partial<Kustomization['spec']> = {}): Promise<Kustomization> =>
@@ -295,8 +216,10 @@ describe('the GitOps engine', () => {
     await app(client, 'x', { dependsOn: [{ name: 'y' }] });
     await app(client, 'y', { dependsOn: [{ name: 'x' }] });
     await until(async () => (await conditionOf(client, 'x', 'Stalled'))?.reason === 'DependencyCycle', { what: 'circle' });
-    await app(client, 'z', { postBuild: { substitute: { a: 'b' } }, path: './two' });
-    await until(async () => (await conditionOf(client, 'z', 'Stalled'))?.message === 'not supported: spec.postBuild', { what: 'stalled' });
+    await app(client, 'z', { serviceAccountName: 'tenant', path: './two' });
+    await until(async () => (await conditionOf(client, 'z', 'Stalled'))?.message === 'not supported: spec.serviceAccountName', {
+      what: 'stalled',
+    });
   });
 
   it('hands an object over from one app to another in one commit', async () => {

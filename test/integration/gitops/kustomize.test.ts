@@ -1,0 +1,311 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: variables of manifests
+import { afterEach, describe, expect, it } from 'vitest';
+import { deployments } from '../../../src/api/apps/v1/deployment.ts';
+import { configMaps } from '../../../src/api/core/v1/config-map.ts';
+import { secrets } from '../../../src/api/core/v1/secret.ts';
+import { type Kustomization, kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
+import type { Client } from '../../../src/client/client.ts';
+import { createBuilder } from '../../../src/gitops/build/builder.ts';
+import type { GitSource } from '../../../src/gitops/sources/git-source.ts';
+import { openLocalSource } from '../../../src/gitops/sources/local-source.ts';
+import { isNotFound } from '../../../src/machinery/status-error.ts';
+import { type EngineWorld, startEngineWorld } from '../../support/engine.ts';
+import { newRepository } from '../../support/git.ts';
+import { until } from '../../support/until.ts';
+
+const cleanups: (() => Promise<void>)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+async function world(files: Readonly<Record<string, string>>): Promise<EngineWorld> {
+  const started = await startEngineWorld(files);
+  cleanups.push(() => started.stop());
+  return started;
+}
+
+const app = (client: Client, name: string, spec: Partial<Kustomization['spec']> = {}): Promise<Kustomization> =>
+  client.create(kustomizations, {
+    apiVersion: 'kustomize.toolkit.fluxcd.io/v1',
+    kind: 'Kustomization',
+    metadata: { name, namespace: 'flux-system' },
+    spec: { interval: '1m', prune: true, path: `./${name}`, sourceRef: { kind: 'GitRepository', name: 'cluster' }, ...spec },
+  });
+
+const readyOf = async (client: Client, name: string) =>
+  (await client.get(kustomizations, { namespace: 'flux-system', name })).status?.conditions?.find(({ type }) => type === 'Ready');
+
+async function ready(client: Client, name: string): Promise<void> {
+  let said = '';
+  await until(
+    async () => {
+      const condition = await readyOf(client, name);
+      said = condition?.message ?? '';
+      return condition?.status === 'True';
+    },
+    { timeoutMs: 10_000, what: () => `${name} ready: ${said}` },
+  );
+}
+
+const base = {
+  'base/kustomization.yaml': 'resources: [deployment.yaml]\nconfigMapGenerator:\n- name: settings\n  literals: [level=info]\n',
+  'base/deployment.yaml': `apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+      - name: web
+        image: nginx:1.0
+        envFrom: [{configMapRef: {name: settings}}]
+`,
+};
+const configMap = (name: string, data: string): string =>
+  `apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ${name}, namespace: web}\ndata: ${data}\n`;
+
+describe('apps of kustomizations', () => {
+  it('applies an overlay over a base, and follows a change of either', async () => {
+    const { client, repository } = await world({
+      ...base,
+      'production/kustomization.yaml':
+        'namespace: web\nresources: [../base]\nnamePrefix: p-\nimages: [{name: nginx, newTag: "2.0"}]\npatches:\n- path: more.yaml\n',
+      'production/more.yaml': 'apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {replicas: 2}\n',
+    });
+    await app(client, 'production');
+    await ready(client, 'production');
+    const deployed = await client.get(deployments, { namespace: 'web', name: 'p-web' });
+    const [container] = deployed.spec?.template.spec?.containers ?? [];
+    expect({ replicas: deployed.spec?.replicas, image: container?.image }).toEqual({ replicas: 2, image: 'nginx:2.0' });
+    const generated = container?.envFrom?.[0]?.configMapRef?.name ?? '';
+    expect(generated).toMatch(/^p-settings-[a-z0-9]{10}$/);
+    expect((await client.get(configMaps, { namespace: 'web', name: generated })).data).toEqual({ level: 'info' });
+
+    await repository.commit('louder', {
+      'base/kustomization.yaml': base['base/kustomization.yaml'].replace('level=info', 'level=debug'),
+    });
+    const next = await until(
+      async () => {
+        const name = (await client.get(deployments, { namespace: 'web', name: 'p-web' })).spec?.template.spec?.containers[0]?.envFrom?.[0]
+          ?.configMapRef?.name;
+        return name !== generated && name;
+      },
+      { timeoutMs: 10_000, what: 'the reference to the new ConfigMap' },
+    );
+    expect((await client.get(configMaps, { namespace: 'web', name: next })).data).toEqual({ level: 'debug' });
+    await until(() => client.get(configMaps, { namespace: 'web', name: generated }).then(() => false, isNotFound), {
+      timeoutMs: 10_000,
+      what: 'the old ConfigMap to be pruned',
+    });
+  });
+
+  it('names file, line and field of what is wrong, and applies nothing of it', async () => {
+    const { client } = await world({
+      ...base,
+      'production/kustomization.yaml': 'namespace: web\nresources:\n- ../base\npatches:\n- path: gone.yaml\n',
+    });
+    await app(client, 'production');
+    const condition = await until(
+      async () => {
+        const found = await readyOf(client, 'production');
+        return found?.status === 'False' && found;
+      },
+      { timeoutMs: 10_000, what: 'the error' },
+    );
+    expect(condition.reason).toBe('BuildFailed');
+    expect(condition.message).toContain("production/kustomization.yaml:5:3 patches[0]: 'gone.yaml' doesn't exist");
+    expect((await client.list(deployments, { namespace: 'web' })).items).toEqual([]);
+  });
+
+  it('adds what the spec says: patches, images, prefix, components, common metadata', async () => {
+    const { client } = await world({
+      'plain/deployment.yaml': base['base/deployment.yaml'],
+      'plain/settings.yaml': configMap('settings', '{a: "1"}'),
+      'extra/kustomization.yaml':
+        'apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nconfigMapGenerator:\n- name: extra\n  literals: [a=1]\n  options: {disableNameSuffixHash: true}\n',
+    });
+    await app(client, 'plain', {
+      targetNamespace: 'web',
+      namePrefix: 'x-',
+      components: ['../extra'],
+      images: [{ name: 'nginx', newTag: '3.0' }],
+      patches: [
+        { patch: '- {op: replace, path: /spec/replicas, value: 0}', target: { kind: 'Deployment' } },
+        { patch: 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings, namespace: web}\ndata: {b: "2"}' },
+      ],
+      commonMetadata: { labels: { team: 'shop' }, annotations: { note: 'yes' } },
+    });
+    await ready(client, 'plain');
+    const deployed = await client.get(deployments, { namespace: 'web', name: 'x-web' });
+    expect(deployed.spec?.replicas).toBe(0);
+    expect(deployed.metadata.labels?.team).toBe('shop');
+    const [container] = deployed.spec?.template.spec?.containers ?? [];
+    expect([container?.image, container?.envFrom?.[0]?.configMapRef?.name]).toEqual(['nginx:3.0', 'x-settings']);
+    const settings = await client.get(configMaps, { namespace: 'web', name: 'x-settings' });
+    expect(settings.data).toEqual({ a: '1', b: '2' });
+    expect(settings.metadata.annotations?.note).toBe('yes');
+    expect((await client.get(configMaps, { namespace: 'web', name: 'x-extra' })).data).toEqual({ a: '1' });
+  });
+
+  it('replaces variables, and applies a changed value without a commit', async () => {
+    const { client } = await world({
+      'vars/deployment.yaml': base['base/deployment.yaml'].replace('replicas: 1', 'replicas: ${replicas}'),
+      'vars/script.yaml': configMap('script', '{run: "echo ${who:=nobody} in ${where^^}, $${kept} and $HOME"}'),
+      'vars/verbatim.yaml': `apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: verbatim\n  namespace: web\n  annotations: {kustomize.toolkit.fluxcd.io/substitute: disabled}\ndata: {run: "\${who}"}\n`,
+    });
+    await client.create(configMaps, {
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: { name: 'values', namespace: 'flux-system' },
+      data: { replicas: '0', where: 'berlin' },
+    });
+    await client.create(secrets, {
+      apiVersion: 'v1',
+      kind: 'Secret',
+      metadata: { name: 'more', namespace: 'flux-system' },
+      data: { where: Buffer.from('rome').toString('base64') },
+    });
+    await app(client, 'vars', {
+      targetNamespace: 'web',
+      postBuild: {
+        substitute: { unused: '1' },
+        substituteFrom: [
+          { kind: 'ConfigMap', name: 'values' },
+          { kind: 'Secret', name: 'more' },
+          { kind: 'ConfigMap', name: 'absent', optional: true },
+        ],
+      },
+    });
+    await ready(client, 'vars');
+    expect((await client.get(deployments, { namespace: 'web', name: 'web' })).spec?.replicas).toBe(0);
+    expect((await client.get(configMaps, { namespace: 'web', name: 'script' })).data).toEqual({
+      run: 'echo nobody in ROME, ${kept} and $HOME',
+    });
+    expect((await client.get(configMaps, { namespace: 'web', name: 'verbatim' })).data).toEqual({ run: '${who}' });
+
+    await client.patch(
+      configMaps,
+      { namespace: 'flux-system', name: 'values' },
+      { type: 'merge', body: { data: { who: 'mara' } } },
+      { fieldManager: 'kubectl' },
+    );
+    await until(
+      async () => (await client.get(configMaps, { namespace: 'web', name: 'script' })).data?.run?.startsWith('echo mara') === true,
+      { timeoutMs: 10_000, what: 'the new value' },
+    );
+  });
+
+  it('waits for variables that are missing', async () => {
+    const { client } = await world({ 'vars/a.yaml': configMap('a', '{who: "${who}"}') });
+    await app(client, 'vars', { postBuild: { substituteFrom: [{ kind: 'ConfigMap', name: 'values' }] } });
+    await until(async () => (await readyOf(client, 'vars'))?.message.includes('ConfigMap flux-system/values does not exist') === true, {
+      timeoutMs: 10_000,
+      what: 'the error',
+    });
+    await client.create(configMaps, {
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: { name: 'values', namespace: 'flux-system' },
+      data: { who: 'mara' },
+    });
+    await ready(client, 'vars');
+    expect((await client.get(configMaps, { namespace: 'web', name: 'a' })).data).toEqual({ who: 'mara' });
+  });
+});
+
+describe('the builder and kustomizations', () => {
+  const signal = AbortSignal.timeout(60_000);
+
+  async function counted(directory: string): Promise<{ readonly source: GitSource; readonly blobs: () => number }> {
+    const source = await openLocalSource({ directory, url: 'test' });
+    let blobs = 0;
+    cleanups.push(() => source.close());
+    return {
+      blobs: () => blobs,
+      source: {
+        ...source,
+        readBlob(oid, max) {
+          blobs += 1;
+          return source.readBlob(oid, max);
+        },
+      },
+    };
+  }
+
+  it('builds again only what a commit changed, and keeps the objects that came out the same', async () => {
+    const repository = await newRepository('kustomize', {
+      ...base,
+      'base/settings.yaml': configMap('other', '{a: "1"}'),
+      'base/kustomization.yaml': 'resources: [deployment.yaml, settings.yaml]\n',
+      'one/kustomization.yaml': 'namePrefix: one-\nresources: [../base]\n',
+      'elsewhere/a.yaml': configMap('a', '{}'),
+    });
+    const { source, blobs } = await counted(repository.directory);
+    const builder = createBuilder();
+    const build = async () => builder.build({ source, commit: await source.resolve({ branch: 'main' }, { signal }), path: 'one', signal });
+    const first = await build();
+    expect(first.errors).toEqual([]);
+    expect(first.manifests.map(({ file, line, object }) => `${file}:${line} ${object.metadata.name}`)).toEqual([
+      'base/settings.yaml:1 one-other',
+      'base/deployment.yaml:1 one-web',
+    ]);
+
+    await repository.commit('elsewhere', { 'elsewhere/a.yaml': configMap('a', '{a: "1"}') });
+    const before = blobs();
+    expect(await build()).toBe(first);
+    expect(blobs()).toBe(before);
+
+    await repository.commit('base', { 'base/settings.yaml': configMap('other', '{a: "2"}') });
+    const third = await build();
+    expect(third.digest).not.toBe(first.digest);
+    expect(third.manifests[1]?.object).toBe(first.manifests[1]?.object);
+    expect(third.manifests[0]?.object).not.toBe(first.manifests[0]?.object);
+
+    // A file that was looked for in vain is as much a part of the build as one that was found.
+    await repository.commit('ambiguous', { 'base/kustomization.yml': 'resources: []\n' });
+    expect((await build()).errors.map(({ message }) => message)).toEqual(['Found multiple kustomization files under: base']);
+    await repository.git('revert', '--no-edit', 'HEAD');
+    expect((await build()).digest).toBe(third.digest);
+  });
+
+  it('takes a directory with a kustomization file among plain manifests for one of them', async () => {
+    const repository = await newRepository('mixed', {
+      'apps/a.yaml': configMap('a', '{}'),
+      'apps/web/kustomization.yaml': 'namespace: web\nresources: [deployment.yaml]\n',
+      'apps/web/deployment.yaml': base['base/deployment.yaml'],
+      'apps/web/not-listed.yaml': configMap('hidden', '{}'),
+    });
+    const { source } = await counted(repository.directory);
+    const commit = await source.resolve({ branch: 'main' }, { signal });
+    const { manifests, errors } = await createBuilder().build({ source, commit, path: 'apps', signal });
+    expect(errors).toEqual([]);
+    expect(manifests.map(({ object }) => `${object.metadata.namespace}/${object.metadata.name}`)).toEqual(['web/a', 'web/web']);
+  });
+
+  it('stays within the repository', async () => {
+    const repository = await newRepository('escape', {
+      'a/kustomization.yaml': 'resources: [../../../etc/passwd]\n',
+      'b/kustomization.yaml': 'configMapGenerator:\n- name: x\n  files: [../a/kustomization.yaml]\n',
+      'c/kustomization.yaml': 'resources: [../d]\n',
+      'd/kustomization.yaml': 'resources: [../c]\n',
+      'e/kustomization.yaml': 'resources: ["https://github.com/org/repo?ref=main"]\n',
+    });
+    const { source } = await counted(repository.directory);
+    const commit = await source.resolve({ branch: 'main' }, { signal });
+    const errorOf = async (path: string) =>
+      (await createBuilder().build({ source, commit, path, signal })).errors.map(({ file, message }) => `${file}: ${message}`);
+    expect(await errorOf('a')).toEqual(["a/kustomization.yaml: resources[0]: '../../../etc/passwd' leads out of the repository"]);
+    expect(await errorOf('b')).toEqual([
+      "b/kustomization.yaml: configMapGenerator[0]: security; file '../a/kustomization.yaml' is not in or below 'b'",
+    ]);
+    expect(await errorOf('c')).toEqual([
+      "d/kustomization.yaml: resources[0]: cycle detected: candidate root 'c' contains visited root 'c'",
+    ]);
+    expect(await errorOf('e')).toEqual([
+      'e/kustomization.yaml: resources[0]: not supported: remote resource https://github.com/org/repo?ref=main',
+    ]);
+  });
+});
