@@ -18,6 +18,8 @@ import { localSubjectAccessReviews } from './authorization/v1/local-subject-acce
 import { selfSubjectAccessReviews } from './authorization/v1/self-subject-access-review.ts';
 import { selfSubjectRulesReviews } from './authorization/v1/self-subject-rules-review.ts';
 import { subjectAccessReviews } from './authorization/v1/subject-access-review.ts';
+import { horizontalPodAutoscalersV1 } from './autoscaling/v1/horizontal-pod-autoscaler.ts';
+import { horizontalPodAutoscalers } from './autoscaling/v2/horizontal-pod-autoscaler.ts';
 import { cronJobs } from './batch/v1/cron-job.ts';
 import { jobs } from './batch/v1/job.ts';
 import { certificateSigningRequests } from './certificates/v1/certificate-signing-request.ts';
@@ -38,6 +40,7 @@ import { secrets } from './core/v1/secret.ts';
 import { services } from './core/v1/service.ts';
 import { serviceAccounts } from './core/v1/service-account.ts';
 import { endpointSlices } from './discovery/v1/endpoint-slice.ts';
+import { newEvents } from './events/v1/event.ts';
 import { flowSchemas } from './flowcontrol/v1/flow-schema.ts';
 import { priorityLevelConfigurations } from './flowcontrol/v1/priority-level-configuration.ts';
 import { kustomizations } from './kustomize/v1/kustomization.ts';
@@ -87,6 +90,9 @@ export const builtInKinds: readonly KindDefinition[] = [
   statefulSets,
   daemonSets,
   controllerRevisions,
+  newEvents,
+  horizontalPodAutoscalers,
+  horizontalPodAutoscalersV1,
   jobs,
   cronJobs,
   certificateSigningRequests,

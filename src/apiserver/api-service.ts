@@ -30,6 +30,7 @@ import { type Application, createWriter, type Modification } from './registry/wr
 import { createReviews } from './reviews/reviews.ts';
 import type { ApiService, RequestInfo, WriteRequest } from './service.ts';
 import { checkNodeTokenRequest, createServiceAccountTokens, type ServiceAccountTokens } from './service-account-tokens.ts';
+import { withVersions } from './versions.ts';
 
 export interface ApiServiceOptions {
   readonly storage: Storage;
@@ -66,7 +67,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
   const { storage, kinds, schemas, serviceCidr, loopbackCidr, log, clock = systemClock, metrics, random = Math.random } = options;
   const registry = await startRegistry({
     storage,
-    kinds: kinds.filter(({ transient }) => transient !== true),
+    kinds: kinds.filter(({ transient, storedAs }) => transient !== true && storedAs === undefined),
     clock,
     metrics,
     onFailure(err) {
@@ -103,7 +104,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
     kind: KindDefinition,
     scope: { namespace?: string | undefined; name?: string; fieldSelector?: string | undefined },
   ): void {
-    const { group, version, resource } = kind;
+    const { group, version, resource } = request.servedAs?.kind ?? kind;
     authorize(request.user, { verb, group, version, resource, subresource: request.subresource, ...scope });
   }
 
@@ -181,24 +182,25 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
     return success;
   }
 
-  return {
+  const service: RunningApiService = {
     kinds: createKindTable(kinds),
     get revision() {
       return registry.revision;
     },
     tokens,
     authorize,
+    decide: authorizer.decide,
     async get(request, kind, ref) {
       check(request, 'get', kind, ref);
       return answerOf(request, kind, find(kind, ref));
     },
     async list(request, kind, list) {
       check(request, 'list', kind, { namespace: list.namespace, fieldSelector: list.fieldSelector });
-      return listObjects(registry, kind, list);
+      return listObjects(registry, request.servedAs?.kind ?? kind, list);
     },
     async watch(request, kind, watch) {
       check(request, 'watch', kind, { namespace: watch.namespace, fieldSelector: watch.fieldSelector });
-      return watchObjects(registry, kind, watch);
+      return watchObjects(registry, request.servedAs?.kind ?? kind, watch);
     },
     async create(request, kind, namespace, object) {
       check(request, 'create', kind, { namespace, name: object.metadata?.name ?? '' });
@@ -228,7 +230,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
         return { object: answerOf(request, kind, applied.object), created: applied.created };
       }
       const schemaName = request.subresource === 'scale' ? 'io.k8s.api.autoscaling.v1.Scale' : kind.schemaName;
-      const change = (current: KubeObject): KubeObject => patched(current, patch, schemas, schemaName);
+      const change = request.servedAs?.change ?? ((current: KubeObject): KubeObject => patched(current, patch, schemas, schemaName));
       const modification = { ...modificationOf(request, kind, change), refuse: (why: string) => invalidPatch(patch, why) };
       const object = await writer.modify(request, kind, ref, modification);
       return { object: answerOf(request, kind, object), created: false };
@@ -239,7 +241,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
     },
     async deleteCollection(request, kind, deletion, list) {
       check(request, 'deletecollection', kind, { namespace: list.namespace, fieldSelector: list.fieldSelector });
-      const { items } = await listObjects(registry, kind, list);
+      const { items } = await listObjects(registry, request.servedAs?.kind ?? kind, list);
       const deleted: KubeObject[] = [];
       for (let from = 0; from < items.length; from += collectionChunk) {
         const outcomes = items.slice(from, from + collectionChunk).map((item) => deleteItem(request, kind, item, deletion));
@@ -264,6 +266,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
       registry.stop();
     },
   };
+  return withVersions(service, { decoder, schemas });
 
   async function deleteItem(
     request: WriteRequest,

@@ -63,6 +63,14 @@ export interface RequestInfo {
   readonly userAgent: string;
   readonly subresource?: string | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** The version that the client speaks, when it is not the stored one; see `versions.ts`. */
+  readonly servedAs?: ServedVersion | undefined;
+}
+
+export interface ServedVersion {
+  readonly kind: KindDefinition;
+  /** Of a patch: what it makes of the stored object. */
+  change?(stored: KubeObject): KubeObject;
 }
 
 export interface WriteRequest extends RequestInfo {

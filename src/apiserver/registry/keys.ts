@@ -10,7 +10,8 @@ const prefixes = new WeakMap<KindDefinition, string>();
 export function resourcePrefixOf(kind: KindDefinition): string {
   let prefix = prefixes.get(kind);
   if (prefix === undefined) {
-    prefix = `${kind.group === '' ? 'core' : kind.group}/${kind.resource}`;
+    const { group, resource } = kind.storedAs?.kind ?? kind;
+    prefix = `${group === '' ? 'core' : group}/${resource}`;
     prefixes.set(kind, prefix);
   }
   return prefix;

@@ -1,0 +1,121 @@
+import type { Conversion, KindDefinition } from '../machinery/kind.ts';
+import { deepFreeze, type KubeObject } from '../machinery/object.ts';
+import { apiVersionOf } from '../machinery/resource.ts';
+import type { SchemaSet } from '../machinery/schema.ts';
+import { invalid, type StatusError } from '../machinery/status-error.ts';
+import type { BodyDecoder } from './registry/decoding.ts';
+import { invalidPatch, patched } from './registry/patching.ts';
+import type { ApiService, WatchRecord, WriteRequest } from './service.ts';
+
+export interface VersionsOptions {
+  readonly decoder: BodyDecoder;
+  readonly schemas: SchemaSet;
+}
+
+/**
+ * `service`, with kinds that are versions of a stored one: what clients send is read and completed in the version that they speak, goes
+ * over to the stored one before anything else sees it, and comes back the same way. Field owners are recorded in the stored version.
+ */
+export function withVersions<T extends ApiService>(service: T, { decoder, schemas }: VersionsOptions): T {
+  /** A whole object of the version, read and checked by its rules, as the stored kind has it. */
+  function toStored(
+    request: WriteRequest,
+    kind: KindDefinition,
+    { toStored: convert }: Conversion<KubeObject>,
+    given: KubeObject,
+    { before, refuse }: { readonly before?: KubeObject; readonly refuse?: (why: string) => StatusError } = {},
+  ): KubeObject {
+    const decoded = decoder.decode(request, kind, given, before, refuse);
+    const complete = kind.defaults?.(decoded, before) ?? decoded;
+    const errors = kind.validate?.(complete, before) ?? [];
+    if (errors.length > 0) throw invalid(kind, complete.metadata.name ?? '', errors);
+    return convert(complete);
+  }
+
+  const overrides: Pick<ApiService, 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete' | 'deleteCollection'> = {
+    async get(request, kind, ref) {
+      const { storedAs } = kind;
+      if (storedAs === undefined) return service.get(request, kind, ref);
+      return shown(storedAs, await service.get({ ...request, servedAs: { kind } }, storedAs.kind, ref));
+    },
+    async list(request, kind, list) {
+      const { storedAs } = kind;
+      if (storedAs === undefined) return service.list(request, kind, list);
+      const page = await service.list({ ...request, servedAs: { kind } }, storedAs.kind, list);
+      return { ...page, items: page.items.map((item) => shown(storedAs, item)) };
+    },
+    async watch(request, kind, watch) {
+      const { storedAs } = kind;
+      if (storedAs === undefined) return service.watch(request, kind, watch);
+      return service.watch({ ...request, servedAs: { kind } }, storedAs.kind, {
+        ...watch,
+        onEvents: (records) => watch.onEvents(records.map((record) => shownRecord(kind, storedAs, record))),
+        onEnd: (err) => watch.onEnd(err),
+      });
+    },
+    async create(request, kind, namespace, object) {
+      const { storedAs } = kind;
+      if (storedAs === undefined) return service.create(request, kind, namespace, object);
+      const wanted = toStored(request, kind, storedAs, object);
+      return shown(storedAs, await service.create({ ...readRequest(request), servedAs: { kind } }, storedAs.kind, namespace, wanted));
+    },
+    async update(request, kind, ref, object) {
+      const { storedAs } = kind;
+      if (storedAs === undefined) return service.update(request, kind, ref, object);
+      const wanted = toStored(request, kind, storedAs, object);
+      return shown(storedAs, await service.update({ ...readRequest(request), servedAs: { kind } }, storedAs.kind, ref, wanted));
+    },
+    async patch(request, kind, ref, patch) {
+      const { storedAs } = kind;
+      if (storedAs === undefined) return service.patch(request, kind, ref, patch);
+      const body = patch.type === 'apply' ? storedAs.toStored(patch.body as KubeObject) : undefined;
+      const change = (stored: KubeObject): KubeObject => {
+        const before = shown(storedAs, stored);
+        const wanted = patched(before, patch, schemas, kind.schemaName);
+        return toStored(request, kind, storedAs, wanted, { before, refuse: (why) => invalidPatch(patch, why) });
+      };
+      const inner = { ...readRequest(request), force: request.force === true, servedAs: { kind, change } };
+      const { object, created } = await service.patch(inner, storedAs.kind, ref, body === undefined ? patch : { ...patch, body });
+      return { object: shown(storedAs, object), created };
+    },
+    async delete(request, kind, ref, deletion) {
+      const { storedAs } = kind;
+      if (storedAs === undefined) return service.delete(request, kind, ref, deletion);
+      const outcome = await service.delete({ ...request, servedAs: { kind } }, storedAs.kind, ref, deletion);
+      return outcome.type === 'object' ? { ...outcome, object: shown(storedAs, outcome.object) } : outcome;
+    },
+    async deleteCollection(request, kind, deletion, list) {
+      const { storedAs } = kind;
+      if (storedAs === undefined) return service.deleteCollection(request, kind, deletion, list);
+      const deleted = await service.deleteCollection({ ...request, servedAs: { kind } }, storedAs.kind, deletion, list);
+      return { ...deleted, items: deleted.items.map((item) => shown(storedAs, item)) };
+    },
+  };
+  return Object.assign(Object.create(service) as T, overrides);
+}
+
+/** The body has been read: what was to complain about has been said. */
+const readRequest = (request: WriteRequest): WriteRequest => ({ ...request, duplicateFields: [], fieldValidation: 'Ignore' });
+
+const shownObjects = new WeakMap<Conversion<KubeObject>, WeakMap<KubeObject, KubeObject>>();
+
+/** A stored object in another version; made once, so that all watchers share it. */
+function shown(conversion: Conversion<KubeObject>, object: KubeObject): KubeObject {
+  let known = shownObjects.get(conversion);
+  if (known === undefined) {
+    known = new WeakMap();
+    shownObjects.set(conversion, known);
+  }
+  let converted = known.get(object);
+  if (converted === undefined) {
+    converted = deepFreeze(conversion.fromStored(object));
+    known.set(object, converted);
+  }
+  return converted;
+}
+
+function shownRecord(kind: KindDefinition, conversion: Conversion<KubeObject>, { type, object }: WatchRecord): WatchRecord {
+  // A bookmark is no object: only its name changes.
+  const converted = type === 'BOOKMARK' ? { ...object, kind: kind.kind, apiVersion: apiVersionOf(kind) } : shown(conversion, object);
+  return { type, object: converted, json: () => JSON.stringify(converted) };
+}
