@@ -1,6 +1,7 @@
 import fs from 'node:fs';
 import git from 'isomorphic-git';
 import { type Commit, SourceError, type TreeEntry } from './git-source.ts';
+import { createObjectSizes } from './object-sizes.ts';
 
 /**
  * Reads commits, trees and blobs of a repository on this machine. Objects are immutable, so a read that fails because a repack moved the
@@ -10,12 +11,27 @@ export interface GitObjects {
   readCommit(oid: string, refName: string): Promise<Commit>;
   readTree(oid: string): Promise<readonly TreeEntry[]>;
   readBlob(oid: string, maxBytes: number): Promise<Uint8Array>;
-  /** Drops the library's caches of pack indexes: they hold whole packs in memory. */
+  /** Drops the library's caches of pack indexes, which hold whole packs in memory, and the process that tells sizes. */
   trim(): void;
 }
 
+/** A message and a few headers. */
+const maxCommitBytes = 1024 * 1024;
+/** Entries take some 40 bytes: hundreds of thousands in one directory. */
+const maxTreeBytes = 16 * 1024 * 1024;
+
 export function createGitObjects({ gitdir, url }: { readonly gitdir: string; readonly url: string }): GitObjects {
   let cache: object = {};
+  const sizes = createObjectSizes(gitdir);
+
+  /** Before it is read: afterwards the memory would be taken already. */
+  async function checkSize(oid: string, maxBytes: number): Promise<void> {
+    const size = await read(oid, () => sizes.sizeOf(oid));
+    if (size === undefined || size <= maxBytes) return;
+    throw new SourceError('TooLarge', `object ${oid} of ${url} has ${size} bytes, more than ${maxBytes}`, {
+      hint: 'Keep large files out of the paths that are applied.',
+    });
+  }
 
   async function read<T>(what: string, action: (cache: object) => Promise<T>): Promise<T> {
     try {
@@ -35,6 +51,7 @@ export function createGitObjects({ gitdir, url }: { readonly gitdir: string; rea
 
   return {
     async readCommit(oid, refName) {
+      await checkSize(oid, maxCommitBytes);
       const { commit } = await read(oid, (shared) => git.readCommit({ fs, gitdir, oid, cache: shared }));
       const newline = commit.message.indexOf('\n');
       return {
@@ -50,6 +67,7 @@ export function createGitObjects({ gitdir, url }: { readonly gitdir: string; rea
       };
     },
     async readTree(oid) {
+      await checkSize(oid, maxTreeBytes);
       const { tree } = await read(oid, (shared) => git.readTree({ fs, gitdir, oid, cache: shared }));
       return tree.map(({ path, mode, type, oid: entryOid }) => ({
         name: path,
@@ -58,16 +76,13 @@ export function createGitObjects({ gitdir, url }: { readonly gitdir: string; rea
       }));
     },
     async readBlob(oid, maxBytes) {
+      await checkSize(oid, maxBytes);
       const { blob } = await read(oid, (shared) => git.readBlob({ fs, gitdir, oid, cache: shared }));
-      if (blob.byteLength > maxBytes) {
-        throw new SourceError('TooLarge', `object ${oid} of ${url} has ${blob.byteLength} bytes, more than ${maxBytes}`, {
-          hint: 'Keep large files out of the paths that are applied.',
-        });
-      }
       return blob;
     },
     trim() {
       cache = {};
+      sizes.trim();
     },
   };
 }

@@ -17,11 +17,12 @@ describe('the built-in remote', () => {
   let server: Server;
   let base: string;
   let opener: SourceOpener;
+  let gitdir: string;
   const address = (user: string): string => `${base.replace('://', `://midship:${user}@`)}cluster.git`;
 
   beforeAll(async () => {
     const data = await temporaryDirectory('remote');
-    const gitdir = join(data, 'cluster.git');
+    gitdir = join(data, 'cluster.git');
     await ensureBareRepository(gitdir);
     expect(await isEmptyRepository(gitdir)).toBe(true);
     const seed = await newRepository('seed', { 'apps/web.yaml': 'kind: A\n' });
@@ -59,6 +60,21 @@ describe('the built-in remote', () => {
     expect(entry).toMatchObject({ name: 'web.yaml', type: 'blob' });
     expect(Buffer.from(await source.readBlob(entry?.oid ?? '', 100)).toString()).toBe('kind: B\n');
     await expect(source.readBlob(entry?.oid ?? '', 3)).rejects.toMatchObject({ reason: 'TooLarge' });
+    await source.close();
+  });
+
+  it('knows the size of an object before it reads it, loose or packed, so that a small push cannot fill the memory', async () => {
+    const clone = await cloneRepository(address(token), 'bomb');
+    await clone.commit('a bomb', { 'zeros.yaml': '0'.repeat(64 * 1024 * 1024) });
+    await clone.git('push', '--quiet');
+    const source = await opener.open(`${base}cluster.git`);
+    const oid = await clone.git('rev-parse', 'HEAD:zeros.yaml');
+    const tooLarge = { reason: 'TooLarge', message: expect.stringContaining('67108864 bytes') };
+    const before = process.memoryUsage().rss;
+    await expect(source.readBlob(oid, 1024)).rejects.toMatchObject(tooLarge);
+    await clone.git('--git-dir', gitdir, 'gc', '--quiet');
+    await expect(source.readBlob(oid, 1024)).rejects.toMatchObject(tooLarge);
+    expect(process.memoryUsage().rss - before).toBeLessThan(32 * 1024 * 1024);
     await source.close();
   });
 
