@@ -318,6 +318,9 @@ export function createAppController(options: AppControllerOptions): AppControlle
       if (pass.signal.aborted) throw err;
       if (abort.signal.aborted) {
         gitops.superseded(labelsOf(app));
+        // It may have come half way: nothing is in force as a whole, even when the next revision is the one before.
+        state.build = undefined;
+        state.digest = '';
         pass.superseded = true;
         controller.enqueue(state.key);
         return;
@@ -569,7 +572,9 @@ export function createAppController(options: AppControllerOptions): AppControlle
     const { attempted } = state;
     const request = app.metadata.annotations?.[annotations.reconcileRequestedAt];
     if (request !== undefined && request !== state.handledRequest && request !== app.status?.lastHandledReconcileAt) return true;
-    if (attempted !== undefined && attempted.revision === commit.revision && attempted.generation === generation) {
+    if (attempted !== undefined) {
+      // Also when the branch went back to what is in force: that has to be said, and what came half way has to be undone.
+      if (attempted.revision !== commit.revision || attempted.generation !== generation) return true;
       return clock.monotonicMs() - attempted.failedAt >= retryDelayMs(app, attempted.failures) - 5;
     }
     if (state.digest === '' || state.revision !== commit.revision || state.generation !== generation) return true;

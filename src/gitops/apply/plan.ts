@@ -83,7 +83,7 @@ function desiredOf(options: {
   readonly resource: DiscoveredResource;
 }): DesiredObject {
   const { app, manifest, targetNamespace, resource } = options;
-  const source = manifest.object as DynamicObject;
+  const source = withEncodedStrings(manifest.object as DynamicObject);
   const { namespace: written, ...metadata } = source.metadata;
   const namespace = resource.namespaced ? (targetNamespace ?? written ?? 'default') : undefined;
   const object = deepFreeze({
@@ -106,3 +106,21 @@ function desiredOf(options: {
     manifest,
   };
 }
+
+/**
+ * A Secret with `stringData` turned into the `data` it is stored as. Applied as it is written, our ownership would be of `stringData`, which
+ * no stored object has: an edit of the value would not be seen as drift, and a key that left Git would stay.
+ */
+function withEncodedStrings(source: DynamicObject): DynamicObject {
+  const { stringData, ...rest } = source as DynamicObject & { readonly stringData?: unknown; readonly data?: unknown };
+  if (source.kind !== 'Secret' || source.apiVersion !== 'v1' || !isRecord(stringData)) return source;
+  const data: unknown = rest.data ?? {};
+  const entries = Object.entries(stringData);
+  // What is not valid is left as it is, for the API to name the field.
+  if (!isRecord(data) || entries.some(([, value]) => typeof value !== 'string')) return source;
+  const encoded = entries.map(([key, value]) => [key, Buffer.from(String(value)).toString('base64')] as const);
+  return { ...rest, data: { ...data, ...Object.fromEntries(encoded) } };
+}
+
+const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -145,6 +145,30 @@ describe('the GitOps engine', () => {
     await applied(client, 'web', await repository.git('rev-parse', 'HEAD'));
   });
 
+  it('is ready again when a force-push takes a bad commit back', async () => {
+    const { client, repository } = await world({ 'web/a.yaml': configMap('a') });
+    await app(client, 'web');
+    const good = await repository.git('rev-parse', 'HEAD');
+    await applied(client, 'web', good);
+    await repository.commit('bad', { 'web/a.yaml': 'a: [b\n' });
+    await until(async () => (await conditionOf(client, 'web', 'Ready'))?.status === 'False', { what: 'web is refused' });
+    await repository.git('reset', '--quiet', '--hard', good);
+    await applied(client, 'web', good);
+  });
+
+  it('puts back a Secret that Git writes as stringData, and takes away a key that left Git', async () => {
+    const secret = (data: string): string => `apiVersion: v1\nkind: Secret\nmetadata: {name: s, namespace: web}\nstringData: {${data}}\n`;
+    const { client, repository } = await world({ 'web/s.yaml': secret('user: mara, password: one') });
+    await app(client, 'web');
+    await applied(client, 'web', await repository.git('rev-parse', 'HEAD'));
+    const ref = { namespace: 'web', name: 's' };
+    const base64 = (text: string): string => Buffer.from(text).toString('base64');
+    await client.patch(secrets, ref, { type: 'merge', body: { data: { password: base64('two') } } }, { fieldManager: 'kubectl-edit' });
+    await until(async () => (await client.get(secrets, ref)).data?.password === base64('one'), { what: 'the password is put back' });
+    await applied(client, 'web', await repository.commit('no password', { 'web/s.yaml': secret('user: mara') }));
+    expect((await client.get(secrets, ref)).data).toEqual({ user: base64('mara') });
+  });
+
   it('puts back drift and deleted objects, and says who did it', async () => {
     const { client, repository, activities, metrics } = await world({ 'web/deploy.yaml': deployment(3), 'web/a.yaml': configMap('a') });
     await app(client, 'web');
