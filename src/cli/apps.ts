@@ -12,6 +12,7 @@ import type { Resource } from '../machinery/resource.ts';
 import { isNotFound } from '../machinery/status-error.ts';
 import { readEndpoints } from './data-directory.ts';
 import { type ExitCode, Failure } from './failure.ts';
+import { plain } from './terminal.ts';
 
 /** The commands about apps: each talks to the running cluster through its public API, as kubectl would. */
 
@@ -60,7 +61,7 @@ function table(rows: readonly (readonly string[])[]): string {
     .map(
       (row) =>
         `${row
-          .map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column] ?? 0)))
+          .map((cell, column) => (column === row.length - 1 ? plain(cell) : plain(cell).padEnd(widths[column] ?? 0)))
           .join('  ')
           .trimEnd()}\n`,
     )
@@ -171,9 +172,9 @@ export async function waitForApp(options: WaitOptions): Promise<ExitCode> {
 function tell(app: Kustomization, output: NodeJS.WritableStream): ExitCode {
   const ready = conditionOf(app.status?.conditions, 'Ready');
   const isReady = ready?.status === 'True';
-  output.write(`${isReady ? pc.green('●') : pc.red('▲')} ${app.metadata.name}  ${ready?.message ?? 'not looked at yet'}\n`);
+  output.write(`${isReady ? pc.green('●') : pc.red('▲')} ${app.metadata.name}  ${plain(ready?.message ?? 'not looked at yet')}\n`);
   const health = conditionOf(app.status?.conditions, 'Healthy');
-  if (health !== undefined && health.status !== 'True') output.write(`  ${health.reason}: ${health.message}\n`);
+  if (health !== undefined && health.status !== 'True') output.write(`  ${health.reason}: ${plain(health.message)}\n`);
   return isReady ? 0 : 1;
 }
 

@@ -2,6 +2,7 @@ import pc from 'picocolors';
 import type { AppOverview, Overview } from '../base/overview.ts';
 import { readEndpoints } from './data-directory.ts';
 import { type ExitCode, Failure } from './failure.ts';
+import { plain } from './terminal.ts';
 
 export interface StatusOptions {
   readonly dataDirectory: string;
@@ -57,7 +58,7 @@ function formatStatus({ verdict, revision, apps }: Overview): string {
   });
   const widths = [0, 1, 2, 3].map((column) => Math.max(0, ...rows.map(({ cells }) => (cells[column] ?? '').length)));
   const lines = rows.map(({ glyph, cells, reason }) =>
-    `  ${glyph} ${cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')}  ${reason}`.trimEnd(),
+    `  ${glyph} ${cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')}  ${plain(reason)}`.trimEnd(),
   );
   const bad = apps.find((app) => !isGood(app));
   const hint = bad === undefined || revision === '' ? '' : `\n  undo:   git revert --no-edit ${revision.slice(0, 7)} && git push\n`;

@@ -15,7 +15,7 @@ const timeOf = (at: number): string => {
 const seconds = (ms: number): string => `${(ms / 1_000).toFixed(1)} s`;
 /** Texts come from Git: control characters must not reach the terminal. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is taken out
-const plain = (text: string): string => text.replace(/[\u0000-\u001f\u007f-\u009f]/g, ' ');
+export const plain = (text: string): string => text.replace(/[\u0000-\u001f\u007f-\u009f]/g, ' ');
 
 const maxLinesPerEntry = 12;
 

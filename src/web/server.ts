@@ -185,7 +185,8 @@ class HttpWeb implements Web {
         return sendText(request, reply, contentTypes.html, html);
       });
     }
-    app.get<{ Querystring: { path?: unknown } }>('/events/stream', (request, reply) => {
+    // HEAD would hold a place and never be answered.
+    app.get<{ Querystring: { path?: unknown } }>('/events/stream', { exposeHeadRoute: false }, (request, reply) => {
       const { path } = request.query;
       const lastEventId = request.headers['last-event-id'];
       const isConnected =
