@@ -13,13 +13,15 @@ import type { Log } from '../base/log.ts';
 import type { Metrics } from '../base/metrics.ts';
 import type { KeyPair } from '../base/pki.ts';
 import type { KindDefinition } from '../machinery/kind.ts';
-import { badRequest, isStatusError, methodNotAllowed, notImplemented, StatusError } from '../machinery/status-error.ts';
+import { badRequest, isStatusError, methodNotAllowed, StatusError } from '../machinery/status-error.ts';
+import type { AuditLog } from './audit.ts';
 import { type HandlerContext, resourceNotFound, wantsPretty } from './http/api-request.ts';
 import { type Authenticator, isAnonymous } from './http/authentication.ts';
 import { negotiate, parseAccept, type Representation } from './http/content-negotiation.ts';
 import { createDiscovery, type Discovery } from './http/discovery.ts';
 import { attributesOf, handlerOf, kindOf, labelsOf } from './http/dispatch.ts';
 import { type HealthCheck, isHealthEndpoint, reportHealth } from './http/health.ts';
+import { impersonatedUser } from './http/impersonation.ts';
 import { createKubeletClient, type KubeletClientOptions } from './http/kubelet-client.ts';
 import { createObjectEncoder } from './http/object-encoder.ts';
 import { booleanOf } from './http/options.ts';
@@ -28,7 +30,7 @@ import { createRequestMetrics } from './http/request-metrics.ts';
 import { parseTarget, type RequestTarget, type ResourceTarget } from './http/request-target.ts';
 import { sendError, sendPageNotFound, sendPlain, sendText, sendValue, setWarnings, statusErrorOf } from './http/respond.ts';
 import { createTurnQueue } from './http/turn-queue.ts';
-import type { ApiService } from './service.ts';
+import type { ApiService, RequestAttributes } from './service.ts';
 import type { ServiceAccountTokens } from './service-account-tokens.ts';
 import type { UserInfo } from './user.ts';
 
@@ -55,6 +57,8 @@ export interface ApiServerOptions {
   readonly kubelet?: KubeletClientOptions;
   /** What `/openapi/v2` and `/openapi/v3` serve. */
   readonly openApi: OpenApiDocuments;
+  /** Absent: nothing is recorded. */
+  readonly audit?: AuditLog;
   readonly healthChecks: readonly HealthCheck[];
   /** Registers the `apiserver_*` families. */
   readonly metrics: Metrics;
@@ -111,8 +115,13 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
 
 /** What is known of a request before its handler runs. */
 interface RequestState {
-  /** Absent until authentication has succeeded; no handler runs before. */
+  /** For whom the request is made. Absent until authentication has succeeded; no handler runs before. */
   user: UserInfo | undefined;
+  /** Who made it; another than `user` when that one is impersonated. */
+  authenticated: UserInfo | undefined;
+  readonly method: string;
+  readonly receivedAtMs: number;
+  readonly sourceIp: string;
   readonly path: string;
   readonly query: URLSearchParams;
   readonly target: RequestTarget;
@@ -241,7 +250,7 @@ class HttpApiServer implements ApiServer {
 
   /** First of all: who is it, and is there room. */
   #arrive(request: FastifyRequest, reply: FastifyReply, done: (err?: Error) => void): void {
-    const { authenticator, service } = this.#options;
+    const { authenticator, service, clock } = this.#options;
     const { raw } = request;
     this.#active += 1;
     // The framework's own hook knows only answers that were sent to the end.
@@ -267,6 +276,10 @@ class HttpApiServer implements ApiServer {
             };
       const state: RequestState = {
         user: undefined,
+        authenticated: undefined,
+        method,
+        receivedAtMs: clock.now(),
+        sourceIp: raw.socket.remoteAddress ?? '',
         path,
         query,
         target,
@@ -276,7 +289,8 @@ class HttpApiServer implements ApiServer {
       };
       this.#states.set(raw, state);
       const admit = (user: UserInfo): void => {
-        state.user = user;
+        state.authenticated = user;
+        state.user = impersonatedUser({ request: raw, user, authorizer: service, attributes: () => attributesOfState(state) }) ?? user;
         // Nobody's body is not even read.
         if (isAnonymous(user) && target.type === 'resource') service.authorize(user, attributesOf(method, target, query));
         const { inFlight } = this.#context.metrics;
@@ -296,9 +310,30 @@ class HttpApiServer implements ApiServer {
 
   #leave(raw: IncomingMessage, response: ServerResponse): void {
     const state = this.#states.get(raw);
-    state?.finish({ code: response.statusCode, bytes: raw.socket.bytesWritten - state.bytesBefore });
+    if (state !== undefined) {
+      state.finish({ code: response.statusCode, bytes: raw.socket.bytesWritten - state.bytesBefore });
+      this.#audit(state, raw, response);
+    }
     this.#active -= 1;
     if (this.#active === 0) this.#onIdle();
+  }
+
+  #audit(state: RequestState, raw: IncomingMessage, response: ServerResponse): void {
+    const { audit } = this.#options;
+    const { target, method, user, authenticated } = state;
+    // Health checks and discovery are asked for all the time and tell nothing, unless they were refused.
+    if (audit === undefined || (target.type !== 'resource' && method === 'GET' && response.statusCode < 400)) return;
+    audit.record({
+      auditId: String(response.getHeader('audit-id') ?? ''),
+      requestUri: raw.url ?? '',
+      attributes: attributesOfState(state),
+      user: authenticated,
+      impersonatedUser: user === authenticated ? undefined : user,
+      sourceIp: state.sourceIp,
+      userAgent: raw.headers['user-agent'] ?? '',
+      code: response.statusCode,
+      receivedAtMs: state.receivedAtMs,
+    });
   }
 
   /** Resolves when no request is being answered, or when it has taken too long. */
@@ -347,7 +382,6 @@ class HttpApiServer implements ApiServer {
     // Who may not use a resource is not told whether it exists. What a new object is called stands in its body, which the service reads.
     const attributes = attributesOf(method, target, query);
     if (attributes.verb !== 'create' || target.name !== undefined || kind === undefined) service.authorize(user, attributes);
-    refuseImpersonation(raw);
     if (!this.#discovery.hasGroup(target.group)) {
       sendPageNotFound(response);
       return;
@@ -378,8 +412,7 @@ class HttpApiServer implements ApiServer {
   async #handlePath(raw: IncomingMessage, response: ServerResponse, state: KnownRequest): Promise<void> {
     const { service, version } = this.#options;
     const { user, path, query, target } = state;
-    service.authorize(user, { verb: (raw.method ?? 'GET').toLowerCase(), path });
-    refuseImpersonation(raw);
+    service.authorize(user, attributesOfState(state));
     if (raw.method !== 'GET') throw methodNotAllowed();
     const send = (value: unknown): void => sendValue(response, 200, value, this.#representationOf(raw, query));
     switch (target.type) {
@@ -606,10 +639,8 @@ const tooManyRequests = (): StatusError =>
     details: { retryAfterSeconds: 1 },
   });
 
-/** To ignore the headers would run a request with more rights than the client asked for. */
-function refuseImpersonation({ headers }: IncomingMessage): void {
-  if (Object.keys(headers).some((name) => name.startsWith('impersonate-'))) throw notImplemented('impersonation of users');
-}
+const attributesOfState = ({ method, target, query, path }: RequestState): RequestAttributes =>
+  target.type === 'resource' ? attributesOf(method, target, query) : { verb: method.toLowerCase(), path };
 
 function errorEncodingOf({ headers }: IncomingMessage): Representation['encoding'] {
   try {

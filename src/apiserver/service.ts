@@ -47,6 +47,9 @@ export interface ApiService {
 
   /** Authorizes what has no kind: `/metrics`, `/version`, log and proxy subresources (`attributes.resource` set). */
   authorize(user: UserInfo, attributes: RequestAttributes): void;
+
+  /** The same question, with the answer as a value. */
+  decide(user: UserInfo, attributes: RequestAttributes): { readonly allowed: boolean; readonly reason: string };
 }
 
 /** The kinds that are served, by every name a request may use. */

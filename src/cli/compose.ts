@@ -6,6 +6,7 @@ import { kustomizations } from '../api/kustomize/v1/kustomization.ts';
 import { loadSchemas } from '../api/schemas.ts';
 import { gitRepositories } from '../api/source/v1/git-repository.ts';
 import { createApiService } from '../apiserver/api-service.ts';
+import { createAuditLog } from '../apiserver/audit.ts';
 import { bootstrap, bootstrapAccess } from '../apiserver/bootstrap.ts';
 import { createAuthenticator } from '../apiserver/http/authentication.ts';
 import { createLocalClient } from '../apiserver/local-client.ts';
@@ -160,6 +161,12 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     createLocalClient({ service, user: { name, groups }, userAgent: `${name.slice(name.lastIndexOf(':') + 1)}/${version}` });
 
   // 2. The API on the wire.
+  const audit = createAuditLog({
+    path: files.auditLog,
+    clock,
+    log: log.child({ component: 'audit' }),
+    metrics: metrics.apiserver,
+  });
   const apiServer = createApiServer({
     service,
     tls: {
@@ -171,6 +178,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     port: configuration.apiPort,
     authenticator: createAuthenticator({ serviceAccounts: service.tokens, clock }),
     serviceAccounts: service.tokens,
+    audit,
     kubelet: {
       caCertificate: pki.caCertificate,
       clientCertificate: await pki.clientCertificate({
@@ -193,7 +201,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   });
   const ownClient = createLocalClient({ service, user: apiServerUser, userAgent: `kube-apiserver/${version}` });
   await bootstrapAccess(ownClient);
-  await start([apiServer]);
+  await start([audit, apiServer]);
   await bootstrap({
     client: ownClient,
     serviceCidr,

@@ -33,6 +33,7 @@ export const filesOf = (dataDirectory: string) => ({
   gitCache: join(dataDirectory, 'git', 'cache'),
   pods: join(dataDirectory, 'pods'),
   logs: join(dataDirectory, 'logs'),
+  auditLog: join(dataDirectory, 'logs', 'audit.log'),
 });
 
 export const defaultDataDirectory = (environment: NodeJS.ProcessEnv): string => resolve(environment.MIDSHIP_DATA_DIR ?? '.midship');

@@ -5,7 +5,6 @@ import { answeredEssence, hasRecordings, isServed, recordedEssence, recordingsIn
 /** What is not compared, and why. Titles are those of the recordings. */
 const left: Readonly<Record<string, string>> = {
   '401': 'the bad token was taken out of the recording',
-  '403 impersonation': 'impersonation is not supported',
   'array body': 'the real text prints the bytes of the body and a Go type',
   '400 bad continue': 'the real text is that of the Go JSON decoder',
   '410 Expired: list at compacted/too old exact': 'nothing is compacted in a new store',

@@ -4,6 +4,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { namespaces } from '../../../src/api/core/v1/namespace.ts';
 import { type Pod, pods } from '../../../src/api/core/v1/pod.ts';
 import { serviceAccounts } from '../../../src/api/core/v1/service-account.ts';
+import { clusterRoles } from '../../../src/api/rbac/v1/cluster-role.ts';
+import { clusterRoleBindings } from '../../../src/api/rbac/v1/cluster-role-binding.ts';
 import { roles } from '../../../src/api/rbac/v1/role.ts';
 import { roleBindings } from '../../../src/api/rbac/v1/role-binding.ts';
 import type { Client } from '../../../src/client/client.ts';
@@ -266,5 +268,106 @@ describe('reviews', () => {
     const { revision } = cluster.api.service;
     await post('/apis/authorization.k8s.io/v1/selfsubjectaccessreviews', { spec: { nonResourceAttributes: { path: '/x', verb: 'get' } } });
     expect(cluster.api.service.revision).toBe(revision);
+  });
+});
+
+describe('impersonation', () => {
+  const configMapsPath = '/api/v1/namespaces/shop/configmaps';
+  const as = (user: string, more: Readonly<Record<string, string>> = {}) => ({ 'impersonate-user': user, ...more });
+
+  it('lets those who may do everything act with the rights of others', async () => {
+    expect((await cluster.fetch(configMapsPath)).status).toBe(200);
+    const refused = await cluster.fetch(configMapsPath, { headers: as('carol') });
+    expect(refused.json).toMatchObject({
+      code: 403,
+      message: 'configmaps is forbidden: User "carol" cannot list resource "configmaps" in API group "" in the namespace "shop"',
+    });
+    const who = await post(
+      '/apis/authentication.k8s.io/v1/selfsubjectreviews',
+      {},
+      as('carol', { 'impersonate-group': 'ops', 'impersonate-uid': '7' }),
+    );
+    expect(who.json.status.userInfo).toEqual({ username: 'carol', uid: '7', groups: ['ops', 'system:authenticated'] });
+    const robot = await post('/apis/authentication.k8s.io/v1/selfsubjectreviews', {}, as('system:serviceaccount:shop:robot'));
+    expect(robot.json.status.userInfo.groups).toEqual(['system:serviceaccounts', 'system:serviceaccounts:shop', 'system:authenticated']);
+    const nobody = await cluster.fetch('/apis', { headers: as('system:anonymous') });
+    expect(nobody.json.message).toBe('forbidden: User "system:anonymous" cannot get path "/apis"');
+  });
+
+  it('gives no more than its name says, even that of a component', async () => {
+    for (const name of ['system:apiserver', 'system:kube-controller-manager', 'system:midship:gitops']) {
+      const answer = await cluster.fetch('/api/v1/namespaces/shop/configmaps/x', { method: 'DELETE', headers: as(name) });
+      expect(answer.status).toBe(403);
+    }
+  });
+
+  it('is refused to whoever has no right to it', async () => {
+    const alice = bearer(cluster.aliceToken);
+    const refused = await cluster.fetch(configMapsPath, { headers: { ...alice, ...as('bob') } });
+    expect(refused.json).toMatchObject({
+      code: 403,
+      message:
+        'configmaps is forbidden: User "alice" cannot impersonate-on:user-info:list resource "configmaps" in API group "" in the namespace "shop"',
+    });
+    expect((await cluster.fetch(configMapsPath, { headers: as('bob'), anonymous: true })).status).toBe(403);
+    expect((await cluster.fetch(configMapsPath, { headers: { 'impersonate-group': 'system:masters' } })).status).toBe(400);
+    expect((await cluster.fetch('/healthz', { headers: { ...alice, ...as('bob') } })).status).toBe(403);
+  });
+
+  it('stays within what was granted: this user, and no group', async () => {
+    const rules = [{ verbs: ['impersonate'], apiGroups: [''], resources: ['users'], resourceNames: ['reader'] }];
+    const metadata = { name: 'as-reader' };
+    await admin.create(clusterRoles, { apiVersion: `${apiGroup}/v1`, kind: 'ClusterRole', metadata, rules });
+    await admin.create(clusterRoleBindings, {
+      apiVersion: `${apiGroup}/v1`,
+      kind: 'ClusterRoleBinding',
+      metadata,
+      roleRef: { apiGroup, kind: 'ClusterRole', name: 'as-reader' },
+      subjects: [{ kind: 'User', name: 'alice' }],
+    });
+    const alice = bearer(cluster.aliceToken);
+    const whoami = '/apis/authentication.k8s.io/v1/selfsubjectreviews';
+    expect((await post(whoami, {}, { ...alice, ...as('reader') })).json.status.userInfo.username).toBe('reader');
+    expect((await post(whoami, {}, { ...alice, ...as('admin') })).status).toBe(403);
+    expect((await post(whoami, {}, { ...alice, ...as('reader', { 'impersonate-group': 'system:masters' }) })).status).toBe(403);
+    expect((await post(whoami, {}, { ...alice, ...as('reader', { 'impersonate-extra-scopes': 'all' }) })).status).toBe(403);
+    expect((await post(whoami, {}, { ...alice, ...as('system:serviceaccount:shop:robot') })).status).toBe(403);
+  });
+
+  it('can be granted for some requests alone', async () => {
+    const rules = [
+      { verbs: ['impersonate:user-info'], apiGroups: ['authentication.k8s.io'], resources: ['users'], resourceNames: ['bob'] },
+      { verbs: ['impersonate-on:user-info:list'], apiGroups: [''], resources: ['configmaps'] },
+    ];
+    const metadata = { name: 'bob-lists' };
+    await admin.create(clusterRoles, { apiVersion: `${apiGroup}/v1`, kind: 'ClusterRole', metadata, rules });
+    await admin.create(clusterRoleBindings, {
+      apiVersion: `${apiGroup}/v1`,
+      kind: 'ClusterRoleBinding',
+      metadata,
+      roleRef: { apiGroup, kind: 'ClusterRole', name: 'bob-lists' },
+      subjects: [{ kind: 'Group', name: 'devs' }],
+    });
+    const alice = bearer(cluster.aliceToken);
+    const list = await cluster.fetch(configMapsPath, { headers: { ...alice, ...as('bob') } });
+    expect(list.json.message).toContain('User "bob" cannot list resource "configmaps"');
+    const get = await cluster.fetch(`${configMapsPath}/x`, { headers: { ...alice, ...as('bob') } });
+    expect(get.json.message).toContain('User "alice" cannot impersonate-on:user-info:get resource "configmaps"');
+  });
+});
+
+describe('paths that are written oddly', () => {
+  it.each([
+    '/api/v1/namespaces/kube-system/../shop/pods',
+    '/api/v1/namespaces/shop%2F..%2Fkube-system/secrets',
+    '/api/v1//namespaces/kube-system/secrets',
+    '/api/v1/namespaces/kube-system/secrets/',
+    '/apis/rbac.authorization.k8s.io/v1/namespaces/kube-system/roles/x/../y',
+    '/API/v1/namespaces/kube-system/secrets',
+    '/healthz/../metrics',
+    '/api/v1/watch/namespaces/kube-system/secrets',
+    '/version/../metrics',
+  ])('%s open nothing to alice', async (path) => {
+    expect((await cluster.fetch(path, { headers: bearer(cluster.aliceToken) })).status).toBeGreaterThanOrEqual(400);
   });
 });

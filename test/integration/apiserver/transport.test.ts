@@ -143,10 +143,6 @@ describe('the API server on the wire', () => {
     await second.stop();
   });
 
-  it('says that it does not impersonate', async () => {
-    expect(await cluster.fetch(cm, { headers: { 'impersonate-user': 'bob' } })).toMatchObject({ status: 501 });
-  });
-
   it('keeps the id that a client gives a request', async () => {
     expect((await cluster.fetch('/healthz', { headers: { 'audit-id': 'mine-1' } })).headers['audit-id']).toBe('mine-1');
     expect((await cluster.fetch('/healthz', { headers: { 'audit-id': 'a b' } })).headers['audit-id']).not.toBe('a b');

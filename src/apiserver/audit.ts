@@ -1,0 +1,176 @@
+import { appendFile, rename, rm, stat } from 'node:fs/promises';
+import { type Clock, microTimestampOf } from '../base/clock.ts';
+import type { Component } from '../base/component.ts';
+import type { Log } from '../base/log.ts';
+import type { Metrics } from '../base/metrics.ts';
+import type { RequestAttributes } from './service.ts';
+import type { UserInfo } from './user.ts';
+
+/**
+ * Who did what over HTTP: one JSON line a request, in the form of `audit.k8s.io/v1` at level Metadata. Bodies are never written, so no
+ * Secret and no token can be. The components of this process are not recorded; they would be most of it.
+ */
+export interface AuditLog extends Component {
+  /** Notes the request; written some moments later. */
+  record(entry: AuditEntry): void;
+}
+
+export interface AuditEntry {
+  readonly auditId: string;
+  readonly requestUri: string;
+  readonly attributes: RequestAttributes;
+  /** Who was authenticated; undefined when nobody was. */
+  readonly user: UserInfo | undefined;
+  readonly impersonatedUser: UserInfo | undefined;
+  readonly sourceIp: string;
+  readonly userAgent: string;
+  readonly code: number;
+  readonly receivedAtMs: number;
+}
+
+export interface AuditLogOptions {
+  /** `audit.log`; older parts are `audit.log.1` and so on. */
+  readonly path: string;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly maxFileBytes?: number;
+}
+
+const flushEveryMs = 250;
+/** Entries that wait; more are dropped, oldest first, and counted. A disk that hangs must not take the server with it. */
+const maxWaiting = 10_000;
+/** Entries written at a time, to bound a turn of the event loop. */
+const batch = 500;
+const defaultMaxFileBytes = 32 * 1024 * 1024;
+const oldParts = 3;
+const maxTextLength = 4_096;
+
+export function createAuditLog({ path, clock, log, metrics, maxFileBytes = defaultMaxFileBytes }: AuditLogOptions): AuditLog {
+  let waiting: { readonly entry: AuditEntry; readonly endedAtMs: number }[] = [];
+  let cancel: (() => void) | undefined;
+  let writing: Promise<void> | undefined;
+  let size: number | undefined;
+  let recorded = 0;
+  let dropped = 0;
+  let failing = false;
+
+  metrics.addCollector(function* () {
+    yield `# HELP apiserver_audit_event_total Requests noted for the audit log.\n# TYPE apiserver_audit_event_total counter\napiserver_audit_event_total ${recorded}\n`;
+    yield `# HELP apiserver_audit_error_total Audit entries that were lost.\n# TYPE apiserver_audit_error_total counter\napiserver_audit_error_total{plugin="log"} ${dropped}\n`;
+  });
+
+  function schedule(): void {
+    if (cancel !== undefined || writing !== undefined) return;
+    cancel = clock.after(flushEveryMs, () => {
+      cancel = undefined;
+      void flush();
+    });
+  }
+
+  /** Never rejects: what cannot be written is logged and counted. */
+  function flush(): Promise<void> {
+    writing ??= writeAll().finally(() => {
+      writing = undefined;
+      if (waiting.length > 0) schedule();
+    });
+    return writing;
+  }
+
+  async function writeAll(): Promise<void> {
+    while (waiting.length > 0) {
+      const part = waiting.slice(0, batch);
+      waiting = waiting.slice(batch);
+      try {
+        await append(part.map(({ entry, endedAtMs }) => lineOf(entry, endedAtMs)).join(''));
+        failing = false;
+      } catch (err) {
+        dropped += part.length;
+        // Once until it works again: a full disk would fill the log as well.
+        if (!failing) log.error({ err, path }, 'Could not write audit log');
+        failing = true;
+      }
+    }
+  }
+
+  async function append(text: string): Promise<void> {
+    size ??= await sizeOf(path);
+    if (size > 0 && size + text.length > maxFileBytes) {
+      await rotate(path);
+      size = 0;
+    }
+    await appendFile(path, text, { mode: 0o600 });
+    size += Buffer.byteLength(text);
+  }
+
+  return {
+    name: 'audit-log',
+    start: async () => undefined,
+    async stop() {
+      cancel?.();
+      cancel = undefined;
+      await flush();
+      // What came while the last part was being written.
+      if (waiting.length > 0) await flush();
+    },
+    record(entry) {
+      recorded += 1;
+      if (waiting.length >= maxWaiting) {
+        waiting.splice(0, batch);
+        dropped += batch;
+      }
+      waiting.push({ entry, endedAtMs: clock.now() });
+      schedule();
+    },
+  };
+}
+
+async function sizeOf(path: string): Promise<number> {
+  try {
+    return (await stat(path)).size;
+  } catch (err) {
+    if ((err as NodeJS.ErrnoException).code === 'ENOENT') return 0;
+    throw err;
+  }
+}
+
+async function rotate(path: string): Promise<void> {
+  await rm(`${path}.${oldParts}`, { force: true });
+  for (let part = oldParts - 1; part >= 0; part -= 1) {
+    try {
+      await rename(part === 0 ? path : `${path}.${part}`, `${path}.${part + 1}`);
+    } catch (err) {
+      if ((err as NodeJS.ErrnoException).code !== 'ENOENT') throw err;
+    }
+  }
+}
+
+const cut = (text: string): string => (text.length <= maxTextLength ? text : `${text.slice(0, maxTextLength)}…`);
+
+function lineOf(entry: AuditEntry, endedAtMs: number): string {
+  const { attributes, code, impersonatedUser } = entry;
+  const { verb, group = '', version, resource, subresource, namespace, name, path } = attributes;
+  return `${JSON.stringify({
+    kind: 'Event',
+    apiVersion: 'audit.k8s.io/v1',
+    level: 'Metadata',
+    auditID: entry.auditId,
+    stage: 'ResponseComplete',
+    requestURI: cut(entry.requestUri),
+    verb,
+    user: entry.user === undefined ? {} : userOf(entry.user),
+    impersonatedUser: impersonatedUser === undefined ? undefined : userOf(impersonatedUser),
+    sourceIPs: [entry.sourceIp],
+    userAgent: cut(entry.userAgent),
+    objectRef:
+      path === undefined
+        ? { resource, namespace, name, apiGroup: group === '' ? undefined : group, apiVersion: version, subresource }
+        : undefined,
+    responseStatus: { metadata: {}, code },
+    requestReceivedTimestamp: microTimestampOf(entry.receivedAtMs),
+    stageTimestamp: microTimestampOf(endedAtMs),
+    annotations: { 'authorization.k8s.io/decision': code === 401 || code === 403 ? 'forbid' : 'allow' },
+  })}\n`;
+}
+
+const userOf = ({ name, uid, groups, extra }: UserInfo) => ({ username: name, uid, groups, extra });
