@@ -98,6 +98,10 @@ describe.skipIf(!hasKubectl)('typed commands of an unmodified kubectl (skipped w
     });
   });
 
+  it('makes tokens', async () => {
+    expect(await ok('create', 'token', 'default', '--duration=10m')).toMatch(/^[\w-]+\.[\w-]+\.[\w-]+$/);
+  });
+
   it.skipIf(!isServed('horizontalpodautoscalers', 'autoscaling'))('autoscales', async () => {
     expect(await ok('autoscale', 'deployment', 'web', '--max=4', '--cpu-percent=50')).toContain('autoscaled');
     expect((await get('hpa', 'web')).spec).toMatchObject({ maxReplicas: 4, scaleTargetRef: { kind: 'Deployment', name: 'web' } });
@@ -142,6 +146,43 @@ describe('protobuf bodies', () => {
     const eviction = { apiVersion: 'policy/v1', kind: 'Eviction', metadata: { name: 'p' } };
     expect(await send('POST', '/api/v1/namespaces/default/pods/p/eviction', encodeObject(eviction))).toMatchObject({ status: 201 });
   });
+
+  it.skipIf(!isServed('certificatesigningrequests', 'certificates.k8s.io'))(
+    'go round without a change: approval of certificates',
+    async () => {
+      const path = '/apis/certificates.k8s.io/v1/certificatesigningrequests';
+      const pem = '-----BEGIN CERTIFICATE REQUEST-----\nMA==\n-----END CERTIFICATE REQUEST-----\n';
+      const spec = {
+        request: Buffer.from(pem).toString('base64'),
+        signerName: 'example.org/any',
+        usages: ['client auth'],
+        expirationSeconds: 3600,
+      };
+      const csr = {
+        apiVersion: 'certificates.k8s.io/v1',
+        kind: 'CertificateSigningRequest',
+        metadata: { name: 'c', labels: { a: '' } },
+        spec,
+      };
+      const created = await cluster.fetch(path, { method: 'POST', body: csr });
+      if (created.status !== 201) throw new Error(created.text);
+      const condition = {
+        type: 'Approved',
+        status: 'True',
+        reason: 'KubectlApprove',
+        message: 'ok',
+        lastUpdateTime: '2026-11-24T07:20:44Z',
+      };
+      const approved = { ...created.json, status: { conditions: [condition] } };
+      const { status, json } = await send('PUT', `${path}/c/approval`, encodeObject(approved));
+      expect({ status, spec: json.spec, labels: json.metadata.labels }).toEqual({
+        status: 200,
+        spec: created.json.spec,
+        labels: { a: '' },
+      });
+      expect(json.status.conditions).toMatchObject([condition]);
+    },
+  );
 
   it('are refused in the words of the real server', async () => {
     const refused = async (body: Buffer, path = configMaps) => {
@@ -215,6 +256,8 @@ describe.skipIf(!existsSync(recordings))('bodies that kubectl sent to the real s
         body: Buffer.from(each.bodyBase64, 'base64'),
       });
       expect({ status, json: normalized(json) }).toEqual({ status: each.status, json: normalized(each.jsonAnswer) });
+      // The same name comes again, in another version.
+      if (json.kind === 'HorizontalPodAutoscaler') await cluster.fetch(`${each.path}/${json.metadata.name}`, { method: 'DELETE' });
     },
   );
 });
