@@ -11,6 +11,8 @@ export interface LogOptions {
   readonly since: number | undefined;
   readonly timestamps: boolean;
   readonly limitBytes: number | undefined;
+  /** Only what follows this byte of the current file; the options above that choose a start are then not looked at. */
+  readonly offset?: number | undefined;
 }
 
 export interface ReadLogOptions {
@@ -44,7 +46,7 @@ export async function* readLog({ log, options, isRunning, clock, signal }: ReadL
     }
   }
 
-  const older = await openLog({ path: `${log.path}.1`, timesPath: `${log.timesPath}.1` });
+  const older = options.offset !== undefined ? undefined : await openLog({ path: `${log.path}.1`, timesPath: `${log.timesPath}.1` });
   const current = await openLog(log);
   try {
     let { start: position, missing } = current === undefined ? { start: 0, missing: options.tailLines } : await startOf(current, options);
@@ -137,6 +139,7 @@ async function startOf(
   { file, times, changedAt }: OpenLog,
   options: LogOptions,
 ): Promise<{ readonly start: number; readonly missing: number | undefined }> {
+  if (options.offset !== undefined) return { start: options.offset, missing: 0 };
   const size = await sizeOf(file);
   const { since, tailLines } = options;
   const sinceStart = since === undefined ? 0 : await lineAfter(file, offsetSince(times, since, changedAt, size), size);

@@ -6,7 +6,7 @@ import { type ExecSession, type StartExecOptions, type TerminalSize, Unsupported
 import { type ExecPlan, enterCommand, killGroup } from './exec.ts';
 import type { TerminalTools } from './isolation.ts';
 import { quote } from './launch-script.ts';
-import { allProcesses } from './proc.ts';
+import { allProcesses, descendantsOf } from './proc.ts';
 
 export interface ExecSessionOptions extends StartExecOptions {
   readonly terminal: TerminalTools | undefined;
@@ -25,13 +25,14 @@ export async function startExecSession(plan: ExecPlan, options: ExecSessionOptio
   }
   if (terminal === undefined)
     throw new UnsupportedError('a terminal needs the programs script and stty, which were not found on this node');
-  // The terminal is one of the host's: containers have no /dev/pts. Its session leader is the command, so keys reach what runs in front.
   const { SHELL: ownShell } = plan.environment;
-  const shell = ownShell === undefined ? 'unset SHELL' : `SHELL=${quote(ownShell)}`;
-  const command = `${shell}; exec ${enterCommand(plan).map(quote).join(' ')}`;
+  const command = `${ownShell === undefined ? 'unset SHELL' : `SHELL=${quote(ownShell)}`}; exec ${plan.command.map(quote).join(' ')}`;
+  // Within the container, so that the session and its jobs are the container's own.
+  const script = [terminal.script, '--quiet', '--flush', '--return', '--echo', 'always', '--command', command, '/dev/null'];
+  // `script` runs the command by the shell that SHELL names. What it has to say itself comes where the output comes.
   const environment = { TERM: 'xterm', ...plan.environment, SHELL: '/bin/sh' };
-  const args = ['--quiet', '--flush', '--return', '--echo', 'always', '--command', command, '/dev/null'];
-  const child = await start(terminal.script, args, environment, options);
+  const args = ['-c', 'exec "$@" 2>&1', 'sh', ...enterCommand({ ...plan, command: script })];
+  const child = await start('/bin/sh', args, environment, options);
   return sessionOf(child, createResizer(child, terminal, plan.clock), signal);
 }
 
@@ -62,7 +63,7 @@ function sessionOf(child: ChildProcess, resizer: ((size: TerminalSize) => void) 
     });
   });
   const stderr = child.stderr as Readable;
-  // What `script` itself has to say comes there, and is nothing the command wrote.
+  // With a terminal nothing comes there.
   if (resizer !== undefined) stderr.resume();
   return {
     stdin: (child.stdin as Writable | null) ?? undefined,
@@ -104,12 +105,13 @@ function createResizer(child: ChildProcess, { stty }: TerminalTools, clock: Cloc
   };
 }
 
-/** The terminal that `script` has made for its child, once the child is there. */
+/** The terminal that `script` has made for the command, once that is there: a path that also leads into a container's own devices. */
 async function terminalOf(child: ChildProcess, clock: Clock): Promise<string | undefined> {
   for (let tries = 0; tries < terminalTries && child.exitCode === null; tries += 1) {
-    const command = (await allProcesses()).find(({ parentPid }) => parentPid === child.pid);
-    const device = command === undefined ? undefined : await linkOptional(`/proc/${command.pid}/fd/0`);
-    if (device?.startsWith('/dev/pts/')) return device;
+    for (const { pid } of descendantsOf(child.pid ?? -1, await allProcesses())) {
+      const input = `/proc/${pid}/fd/0`;
+      if ((await linkOptional(input))?.startsWith('/dev/pts/')) return input;
+    }
     await new Promise<void>((resolve) => clock.after(terminalPauseMs, resolve));
   }
   return undefined;

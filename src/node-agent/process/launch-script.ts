@@ -43,6 +43,8 @@ export interface PlannedMount {
 
 /** The container's /, its /tmp included, lies in memory up to this; volumes do not. */
 const rootSizeMiB = 256;
+/** Of the container's own terminals. */
+const terminals = 'newinstance,ptmxmode=0666,mode=0620';
 const devices = ['null', 'zero', 'full', 'random', 'urandom', 'tty'];
 /** Where the host's directories are when links stand in their place. */
 const hostPrefix = '/.host';
@@ -103,7 +105,9 @@ function fileSystemSteps(root: string, { tools, layout, hostname, mounts, linked
   // PATH is the container's; these few programs are looked up in the system's.
   steps.push('_ms_path=$PATH; PATH=/usr/sbin:/usr/bin:/sbin:/bin');
   step('mount /', tools.mount, '-t', 'tmpfs', '-o', `mode=755,size=${rootSizeMiB}m`, 'midship', root);
-  const directories = ['/proc', '/dev/shm', '/tmp', '/run', '/var/tmp', '/root', '/.old', ...linked.keys()].map((path) => `${root}${path}`);
+  const directories = ['/proc', '/dev/pts', '/dev/shm', '/tmp', '/run', '/var/tmp', '/root', '/.old', ...linked.keys()].map(
+    (path) => `${root}${path}`,
+  );
   step(
     'mkdir /',
     'mkdir',
@@ -117,6 +121,9 @@ function fileSystemSteps(root: string, { tools, layout, hostname, mounts, linked
   step('touch /dev', 'touch', ...devices.map((name) => `${root}/dev/${name}`), ...layout.files.map((path) => `${root}${path}`));
   for (const name of devices) bind(`/dev/${name}`, `${root}/dev/${name}`, false);
   step('link /dev/fd', 'ln', '-s', '/proc/self/fd', `${root}/dev/fd`);
+  // Where the kernel refuses it there are no terminals in this container, which whoever asks for one is told.
+  steps.push(`${[tools.mount, '-t', 'devpts', '-o', terminals, 'devpts', `${root}/dev/pts`].map(quote).join(' ')} 2>/dev/null || :`);
+  step('link /dev/ptmx', 'ln', '-s', 'pts/ptmx', `${root}/dev/ptmx`);
   for (const directory of layout.directories) bind(directory, placeOf(directory), true);
   for (const path of layout.files) bind(path, `${root}${path}`, true);
   for (const [directory, names] of linked) {

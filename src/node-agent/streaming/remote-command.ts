@@ -31,11 +31,12 @@ const quietMs = 200;
 const maxResizeBytes = 1_024;
 const maxFrameBytes = 64 * 1024;
 
-/** Connects a command with the channels of a client until the command has ended, and tells how. */
+/** Connects a command with the channels of a client, whose socket comes paused, until the command has ended, and tells how. */
 export async function serveRemoteCommand({ socket, command, wants, clock }: ServeRemoteCommandOptions): Promise<void> {
   const { stdin, stdout, stderr, exitCode } = command;
   socket.on('message', (data: Buffer) => receive(socket, command, data));
   socket.once('close', () => stdin?.end());
+  socket.resume();
   // Tells the client that the connection stands.
   const lowest = wants.stdout ? channels.stdout : wants.stderr ? channels.stderr : channels.error;
   await sendMessage(socket, Buffer.of(lowest));
@@ -167,4 +168,6 @@ function statusOf(code: number): unknown {
 async function finish(socket: WebSocket, status: unknown): Promise<void> {
   await sendMessage(socket, Buffer.concat([Buffer.of(channels.error), Buffer.from(JSON.stringify(status))]));
   socket.close(1000);
+  // One that is not read would never see the other's goodbye.
+  socket.resume();
 }

@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises';
 import { type IncomingMessage, STATUS_CODES } from 'node:http';
 import { Socket } from 'node:net';
 import { type Duplex, Readable } from 'node:stream';
@@ -113,12 +114,15 @@ export function createStreamingServer({ agent, runtime, clock, log, authorize }:
         if (wants.tty) throw new UnsupportedError('containers of this node have no terminal of their own (exec can have one)');
         const log = runtime.logOf(id);
         if (log === undefined) throw new UnsupportedError('the container has no output');
-        return { log, stdin: wants.stdin ? await runtime.openStdin(id) : undefined };
+        // Known before there is input, so that what the program answers to it is not missed.
+        const offset = (await stat(log.path)).size;
+        return { log, offset, stdin: wants.stdin ? await runtime.openStdin(id) : undefined };
       });
       if (opened === undefined) return;
       const isRunning = (): boolean =>
         agent.podNamed(namespace, name)?.sandbox?.containers.find((status) => status.id === id)?.state === 'running';
-      const options = { follow: true, tailLines: 0, since: undefined, timestamps: false, limitBytes: undefined };
+      const { offset } = opened;
+      const options = { follow: true, tailLines: undefined, since: undefined, timestamps: false, limitBytes: undefined, offset };
       // Both streams of a program are in one file, so they come as one.
       const stdout = Readable.from(readLog({ log: opened.log, options, isRunning, clock, signal }));
       opened.stdin?.on('error', () => undefined);
@@ -169,7 +173,11 @@ export function createStreamingServer({ agent, runtime, clock, log, authorize }:
     await tracked(socket, async () => {
       const webSocket = await new Promise<WebSocket | undefined>((resolve) => {
         socket.once('close', () => resolve(undefined));
-        webSockets.handleUpgrade(request, socket, head, resolve);
+        webSockets.handleUpgrade(request, socket, head, (opened) => {
+          // What the client sends waits until there is somebody to take it.
+          opened.pause();
+          resolve(opened);
+        });
       });
       if (webSocket === undefined) return;
       const gone = new AbortController();
