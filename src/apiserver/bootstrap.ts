@@ -1,6 +1,10 @@
+import { type APIService, apiServices } from '../api/apiregistration/v1/api-service.ts';
 import { type Namespace, namespaces } from '../api/core/v1/namespace.ts';
 import { type Service, services } from '../api/core/v1/service.ts';
 import { type EndpointSlice, endpointSlices } from '../api/discovery/v1/endpoint-slice.ts';
+import { builtInKinds } from '../api/kinds.ts';
+import { type ServiceCIDR, serviceCidrs } from '../api/networking/v1/service-cidr.ts';
+import { type PriorityClass, priorityClasses, systemPriorityClasses } from '../api/scheduling/v1/priority-class.ts';
 import { labels, systemNamespaces } from '../api/well-known.ts';
 import type { Client, New } from '../client/client.ts';
 import { deepEqual, type KubeObject } from '../machinery/object.ts';
@@ -27,10 +31,11 @@ export async function bootstrapAccess(client: Client): Promise<void> {
 }
 
 /**
- * Makes what every cluster has from its first start, beside `bootstrapAccess`: the `kubernetes` Service with its EndpointSlice. Run at each start: what is
- * there stays, and the Service follows the address.
+ * Makes what every cluster has from its first start, beside `bootstrapAccess`: the `kubernetes` Service with its EndpointSlice,
+ * priority classes and APIServices. Run at each start: what is there stays, and the Service follows the address.
  */
 export async function bootstrap({ client, serviceCidr, apiAddress, apiPort }: BootstrapOptions): Promise<void> {
+  await bootstrapKinds(client, serviceCidr);
   const clusterIP = formatAddress(parseRange(serviceCidr).first + 1);
   const ports = [{ name: 'https', port: 443, protocol: 'TCP', targetPort: apiPort }];
   await ensure<Service>(
@@ -63,6 +68,70 @@ export async function bootstrap({ client, serviceCidr, apiAddress, apiPort }: Bo
         : { ...stored, endpoints, ports: endpointPorts },
   );
 }
+
+/** The priority classes of system pods, the range of Service addresses, and one APIService for each group version. */
+async function bootstrapKinds(client: Client, serviceCidr: string): Promise<void> {
+  const keep = <T>(stored: T): T => stored;
+  const groupVersions = new Map(builtInKinds.map(({ group, version }) => [`${version}.${group}`, { group, version }]));
+  await Promise.all([
+    ...systemPriorityClasses.map(({ name, value, description }) =>
+      ensure<PriorityClass>(
+        client,
+        priorityClasses,
+        { apiVersion: 'scheduling.k8s.io/v1', kind: 'PriorityClass', metadata: { name }, value, description },
+        keep,
+      ),
+    ),
+    ensure<ServiceCIDR>(
+      client,
+      serviceCidrs,
+      { apiVersion: 'networking.k8s.io/v1', kind: 'ServiceCIDR', metadata: { name: 'kubernetes' }, spec: { cidrs: [serviceCidr] } },
+      keep,
+    ),
+    ...[...groupVersions].map(([name, { group, version }]) =>
+      ensure<APIService>(
+        client,
+        apiServices,
+        {
+          apiVersion: 'apiregistration.k8s.io/v1',
+          kind: 'APIService',
+          metadata: { name, labels: { 'kube-aggregator.kubernetes.io/automanaged': 'onstart' } },
+          spec: { group, version, ...(groupPriorities[group] ?? otherGroupPriority) },
+        },
+        keep,
+      ),
+    ),
+  ]);
+}
+
+const otherGroupPriority = { groupPriorityMinimum: 1000, versionPriority: 100 } as const;
+
+/** In what order clients are to look for an ambiguous name, as upstream ranks its groups. */
+const groupPriorities: Readonly<Record<string, { readonly groupPriorityMinimum: number; readonly versionPriority: number }>> =
+  Object.fromEntries(
+    [
+      ['', 18_000],
+      ['apps', 17_800],
+      ['events.k8s.io', 17_750],
+      ['authentication.k8s.io', 17_700],
+      ['authorization.k8s.io', 17_600],
+      ['autoscaling', 17_500],
+      ['batch', 17_400],
+      ['certificates.k8s.io', 17_300],
+      ['networking.k8s.io', 17_200],
+      ['policy', 17_100],
+      ['rbac.authorization.k8s.io', 17_000],
+      ['storage.k8s.io', 16_800],
+      ['apiextensions.k8s.io', 16_700],
+      ['admissionregistration.k8s.io', 16_700],
+      ['scheduling.k8s.io', 16_600],
+      ['coordination.k8s.io', 16_500],
+      ['node.k8s.io', 16_300],
+      ['discovery.k8s.io', 16_200],
+      ['resource.k8s.io', 16_200],
+      ['flowcontrol.apiserver.k8s.io', 16_100],
+    ].map(([group, groupPriorityMinimum]) => [group, { groupPriorityMinimum: Number(groupPriorityMinimum), versionPriority: 15 }]),
+  );
 
 const maxAttempts = 5;
 

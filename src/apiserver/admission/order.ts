@@ -24,7 +24,7 @@ export const admissionOrder = ({ registry, authorizer, ruleIndex, serviceCidr, l
     namespaceLifecycle(registry),
     escalationCheck(authorizer, ruleIndex),
     serviceAccount(registry),
-    priority(),
+    priority(registry),
     defaultTolerationSeconds(),
     clusterIp({ registry, serviceCidr, random }),
     endpointAddresses(loopbackCidr),

@@ -1,5 +1,6 @@
 import { type Pod, type PodSpec, pods, type Toleration } from '../../api/core/v1/pod.ts';
 import { serviceAccounts } from '../../api/core/v1/service-account.ts';
+import { type PriorityClass, priorityClasses } from '../../api/scheduling/v1/priority-class.ts';
 import { taints } from '../../api/well-known.ts';
 import type { KindDefinition } from '../../machinery/kind.ts';
 import { deepFreeze } from '../../machinery/object.ts';
@@ -52,13 +53,64 @@ export function serviceAccount(registry: Pick<Registry, 'get'>): AdmissionStep {
   );
 }
 
-/** Until priority classes exist every pod has priority 0 and may preempt. */
-export function priority(): AdmissionStep {
-  return podSpecStep('Priority', (spec) =>
-    spec.priority !== undefined && spec.preemptionPolicy !== undefined
-      ? spec
-      : { ...spec, priority: spec.priority ?? 0, preemptionPolicy: spec.preemptionPolicy ?? 'PreemptLowerPriority' },
-  );
+/**
+ * A pod gets the priority of its class; without one, that of the class that is the default for all, or 0. Classes are frozen and their
+ * values never change, so what a spec becomes is remembered by class and spec.
+ *
+ * @throws StatusError `Forbidden` for a class that is not there, and for a priority that is not that of the class
+ */
+export function priority(registry: Pick<Registry, 'get' | 'stateOf'>): AdmissionStep {
+  const filled = new WeakMap<object, WeakMap<PodSpec, PodSpec>>();
+  return {
+    name: 'Priority',
+    appliesTo: (kind, operation) => operation === 'create' && isPod(kind),
+    admit({ object, name }) {
+      const pod = object as Pod;
+      const className = pod.spec.priorityClassName ?? '';
+      const given = className === '' ? defaultClass(registry) : (registry.get(priorityClasses, className) as PriorityClass | undefined);
+      if (className !== '' && given === undefined) throw forbidden(pods, name, `no PriorityClass with name ${className} was found`);
+      const priorityClass = given ?? noClass;
+      let known = filled.get(priorityClass);
+      if (known === undefined) {
+        known = new WeakMap();
+        filled.set(priorityClass, known);
+      }
+      let spec = known.get(pod.spec);
+      if (spec === undefined) {
+        spec = withPriority(pod.spec, priorityClass, name);
+        if (Object.isFrozen(pod.spec)) known.set(pod.spec, deepFreeze(spec));
+      }
+      return spec === pod.spec ? pod : { ...pod, spec };
+    },
+  };
+}
+
+/** What a pod without a class gets. */
+const noClass = { metadata: { name: '' }, value: 0, preemptionPolicy: 'PreemptLowerPriority' } as const;
+
+function withPriority(spec: PodSpec, { metadata, value, preemptionPolicy }: Priority, podName: string): PodSpec {
+  if (spec.priority !== undefined && spec.priority !== value) {
+    throw forbidden(
+      pods,
+      podName,
+      `the integer value of priority (${spec.priority}) must not be provided in pod spec; priority admission controller computed ${value} from the given PriorityClass name`,
+    );
+  }
+  const named = metadata.name === '' || spec.priorityClassName === metadata.name ? spec : { ...spec, priorityClassName: metadata.name };
+  if (named.priority !== undefined && named.preemptionPolicy !== undefined) return named;
+  return { ...named, priority: value, preemptionPolicy: named.preemptionPolicy ?? preemptionPolicy ?? noClass.preemptionPolicy };
+}
+
+type Priority = Pick<PriorityClass, 'value' | 'preemptionPolicy'> & { readonly metadata: { readonly name: string } };
+
+/** Of several classes that say they are the default, the lowest is, as upstream has it. */
+function defaultClass(registry: Pick<Registry, 'stateOf'>): PriorityClass | undefined {
+  let lowest: PriorityClass | undefined;
+  for (const object of registry.stateOf(priorityClasses).all.objects.values()) {
+    const priorityClass = object as PriorityClass;
+    if (priorityClass.globalDefault === true && (lowest === undefined || priorityClass.value < lowest.value)) lowest = priorityClass;
+  }
+  return lowest;
 }
 
 const tolerationSeconds = 300;
