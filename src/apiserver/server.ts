@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
-import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
+import { type IncomingMessage, ServerResponse, STATUS_CODES } from 'node:http';
 import type { Server } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
@@ -30,6 +30,7 @@ import { createRequestMetrics } from './http/request-metrics.ts';
 import { parseTarget, type RequestTarget, type ResourceTarget } from './http/request-target.ts';
 import { sendError, sendPageNotFound, sendPlain, sendText, sendValue, setWarnings, statusErrorOf } from './http/respond.ts';
 import { createTurnQueue } from './http/turn-queue.ts';
+import type { Upgrade } from './http/upgrade.ts';
 import type { ApiService, RequestAttributes } from './service.ts';
 import type { ServiceAccountTokens } from './service-account-tokens.ts';
 import type { UserInfo } from './user.ts';
@@ -140,6 +141,7 @@ class HttpApiServer implements ApiServer {
   readonly #discovery: Discovery;
   readonly #kubelet: ReturnType<typeof createKubeletClient> | undefined;
   readonly #states = new WeakMap<IncomingMessage, RequestState>();
+  readonly #upgrades = new WeakMap<IncomingMessage, Upgrade>();
   #app: FastifyInstance<Server> | undefined;
   #url = '';
   #cancelRenewal: () => void = () => undefined;
@@ -222,6 +224,7 @@ class HttpApiServer implements ApiServer {
     });
     app.server.removeAllListeners('clientError');
     app.server.on('clientError', answerClientError);
+    app.server.on('upgrade', (raw, socket, head) => this.#upgrade(app, raw, { socket, head }));
     app.server.headersTimeout = headersTimeoutMs;
     app.server.maxConnections = maxConnections;
     app.removeAllContentTypeParsers();
@@ -246,6 +249,24 @@ class HttpApiServer implements ApiServer {
         .catch((err) => log.error({ err }, 'Could not renew serving certificate'))
         .finally(() => this.#scheduleRenewal());
     });
+  }
+
+  /** A request for another protocol goes the way of all requests, so that it is authenticated and refused as they are. */
+  #upgrade(app: FastifyInstance<Server>, raw: IncomingMessage, upgrade: Upgrade): void {
+    const socket = upgrade.socket as Socket;
+    socket.on('error', () => socket.destroy());
+    const { 'content-length': length = '0', 'transfer-encoding': encoding } = raw.headers;
+    if (encoding !== undefined || length !== '0') {
+      // The body would be read in the new protocol.
+      answerClientError(new Error('a request with a body cannot ask for an upgrade'), socket);
+      return;
+    }
+    this.#upgrades.set(raw, upgrade);
+    const response = new ServerResponse(raw);
+    response.shouldKeepAlive = false;
+    response.assignSocket(socket);
+    response.once('finish', () => socket.destroySoon());
+    app.routing(raw, response);
   }
 
   /** First of all: who is it, and is there room. */
@@ -402,6 +423,7 @@ class HttpApiServer implements ApiServer {
       target,
       kind: found.kind,
       query,
+      upgrade: this.#upgrades.get(raw),
       body: body instanceof Buffer ? body : undefined,
       signal: gone.signal,
     };
@@ -530,7 +552,7 @@ class HttpApiServer implements ApiServer {
     response.setHeader('vary', 'Accept');
     const hash = query.get('hash');
     if (isGroupVersion && hash !== null && hash !== document.hash) {
-      response.writeHead(301, { location: `${path}?hash=${document.hash}`, 'content-length': 0 }).end();
+      response.writeHead(301, { 'content-type': 'application/json', location: `${path}?hash=${document.hash}`, 'content-length': 0 }).end();
       return;
     }
     // Under its hash a document never changes.

@@ -12,6 +12,7 @@ import { booleanOf } from './options.ts';
 import type { RequestMetrics } from './request-metrics.ts';
 import type { ResourceTarget } from './request-target.ts';
 import type { TurnQueue } from './turn-queue.ts';
+import type { Upgrade } from './upgrade.ts';
 
 /** What the handlers of the verbs share. */
 export interface HandlerContext {
@@ -37,6 +38,8 @@ export interface ApiRequest {
   readonly target: ResourceTarget;
   readonly kind: KindDefinition;
   readonly query: URLSearchParams;
+  /** Present when the client asks to go on in another protocol. */
+  readonly upgrade?: Upgrade | undefined;
   /** Undefined when there was none. */
   readonly body: Buffer | undefined;
   /** Aborted when the client goes away. */

@@ -10,6 +10,8 @@ import { handleList } from './list.ts';
 import { booleanOf } from './options.ts';
 import { handlePatch } from './patch.ts';
 import { handlePodLog } from './pod-log.ts';
+import { handlePodStream } from './pod-streams.ts';
+import { handleProxy } from './proxy.ts';
 import { mediaTypeOf } from './request-body.ts';
 import type { ApiVerb, RequestLabels } from './request-metrics.ts';
 import type { ResourceTarget } from './request-target.ts';
@@ -18,8 +20,12 @@ import { handleWatch } from './watch.ts';
 
 /** From a method and a target to the verb, and from the verb to the handler. */
 
-/** Streams between a client and a pod or Service, which come with a later version. */
-const unsupportedConnections = new Set(['pods/exec', 'pods/attach', 'pods/portforward', 'pods/proxy', 'services/proxy', 'nodes/proxy']);
+/** Subresources that connect a client with a pod, a Service or a node. */
+const connections = ['exec', 'attach', 'portforward', 'proxy'] as const;
+type Connection = (typeof connections)[number];
+
+const tryConnection = ({ group, subresource }: ResourceTarget): Connection | undefined =>
+  group === '' ? connections.find((name) => name === subresource) : undefined;
 
 const isWatch = (target: ResourceTarget, query: URLSearchParams): boolean =>
   target.watch || (target.name === undefined && booleanOf(query, 'watch'));
@@ -81,7 +87,14 @@ export function labelsOf(
   const subresource = kind?.subresources.some(({ name }) => name === target.subresource) ? (target.subresource ?? '') : '';
   const isApply = verb === 'patch' && mediaTypeOf(contentType) === 'application/apply-patch+yaml';
   return {
-    verb: verb === '' ? 'OTHER' : subresource === 'log' ? 'CONNECT' : isApply ? 'APPLY' : apiVerbs[verb],
+    verb:
+      verb === ''
+        ? 'OTHER'
+        : subresource === 'log' || connections.some((name) => name === subresource)
+          ? 'CONNECT'
+          : isApply
+            ? 'APPLY'
+            : apiVerbs[verb],
     dryRun: query.get('dryRun') === 'All',
     kind,
     subresource,
@@ -102,9 +115,10 @@ export function handlerOf({ method, target, query, kind, kubelet }: DispatchOpti
   readonly handler: Handler;
   readonly kind: KindDefinition;
 } {
-  const { name, namespace, subresource, resource } = target;
-  if (subresource !== undefined && target.group === '' && unsupportedConnections.has(`${resource}/${subresource}`)) {
-    throw notImplemented(`${resource}/${subresource}`);
+  const { name, namespace, subresource } = target;
+  const connection = tryConnection(target);
+  if (kind !== undefined && connection !== undefined && kind.subresources.some((served) => served.name === connection)) {
+    return { handler: connectionHandler(method, target, connection, kubelet), kind };
   }
   if (kind === undefined || target.rest !== undefined) throw resourceNotFound();
   const scopeMatches = kind.namespaced ? namespace !== undefined || name === undefined : namespace === undefined;
@@ -138,6 +152,14 @@ function objectHandler(method: string, target: ResourceTarget, query: URLSearchP
     (!readOnly || verb === 'list' || verb === 'watch');
   if (!fits) throw methodNotAllowed();
   return handlers[verb];
+}
+
+function connectionHandler(method: string, target: ResourceTarget, connection: Connection, kubelet: KubeletClient | undefined): Handler {
+  if (kubelet === undefined) throw notImplemented(`${target.resource}/${connection} without access to nodes`);
+  if (connection === 'proxy') return (request, context) => handleProxy(request, context, kubelet);
+  if (target.rest !== undefined) throw resourceNotFound();
+  if (method !== 'GET' && method !== 'POST') throw methodNotAllowed();
+  return (request, context) => handlePodStream(request, context, { kubelet, stream: connection });
 }
 
 function subresourceHandler(method: string, target: ResourceTarget, kind: KindDefinition, kubelet: KubeletClient | undefined): Handler {

@@ -1,5 +1,7 @@
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, OutgoingHttpHeaders } from 'node:http';
 import { Agent, request as httpsRequest } from 'node:https';
+import type { Duplex } from 'node:stream';
+import { WebSocket } from 'ws';
 import type { Node } from '../../api/core/v1/node.ts';
 import type { KeyPair } from '../../base/pki.ts';
 import { StatusError } from '../../machinery/status-error.ts';
@@ -7,12 +9,48 @@ import { StatusError } from '../../machinery/status-error.ts';
 /** Reaches the agents of nodes on their kubelet port, with a client certificate that they know. */
 export interface KubeletClient {
   /**
-   * GETs `path` from the agent of `node`; resolves with the head of the answer, whose body the caller reads or destroys.
+   * Asks the agent of `node`; resolves with the head of the answer, whose body the caller reads or destroys.
    *
    * @throws StatusError 500 when the node has no address, does not answer or is not who it should be
    */
-  get(node: Node, path: string, signal: AbortSignal): Promise<IncomingMessage>;
+  request(node: Node, request: KubeletRequest): Promise<IncomingMessage>;
+  /**
+   * Opens a WebSocket to the agent of `node`. It is paused: the caller resumes it when it listens.
+   *
+   * @throws KubeletRefusal when the agent answers otherwise; StatusError 500 as above
+   */
+  openSocket(node: Node, options: SocketRequest): Promise<WebSocket>;
+  /**
+   * Opens a SPDY connection to the agent of `node`; `head` is what of it came with the answer.
+   *
+   * @throws as `openSocket`
+   */
+  openSpdy(node: Node, options: Omit<SocketRequest, 'protocols'>): Promise<{ readonly socket: Duplex; readonly head: Buffer }>;
   close(): void;
+}
+
+export interface KubeletRequest {
+  readonly method?: string;
+  readonly path: string;
+  readonly headers?: OutgoingHttpHeaders;
+  readonly body?: Buffer | undefined;
+  readonly signal: AbortSignal;
+}
+
+export interface SocketRequest {
+  readonly path: string;
+  readonly protocols: readonly string[];
+  readonly signal: AbortSignal;
+}
+
+/** An agent's answer where a connection was wanted. The body is the caller's to read or destroy. */
+export class KubeletRefusal extends Error {
+  readonly answer: IncomingMessage;
+  constructor(answer: IncomingMessage) {
+    super(`agent answered ${answer.statusCode}`);
+    this.name = 'KubeletRefusal';
+    this.answer = answer;
+  }
 }
 
 export interface KubeletClientOptions {
@@ -23,36 +61,87 @@ export interface KubeletClientOptions {
 
 const defaultPort = 10_250;
 const connectTimeoutMs = 10_000;
+/** Of one message. Agents send pieces of 64 KiB. */
+const maxMessageBytes = 1024 * 1024;
 
 export function createKubeletClient({ caCertificate, clientCertificate }: KubeletClientOptions): KubeletClient {
-  const agent = new Agent({
-    keepAlive: true,
-    maxSockets: 256,
-    maxFreeSockets: 4,
-    ca: caCertificate,
-    cert: clientCertificate.certificate,
-    key: clientCertificate.key,
-  });
+  const credentials = { ca: caCertificate, cert: clientCertificate.certificate, key: clientCertificate.key };
+  const agent = new Agent({ keepAlive: true, maxSockets: 256, maxFreeSockets: 4, ...credentials });
   return {
-    get(node, path, signal) {
-      const host = node.status?.addresses?.find(({ type }) => type === 'InternalIP')?.address;
-      if (host === undefined) return Promise.reject(unreachable(`no preferred addresses found; known addresses: []`));
-      const port = node.status?.daemonEndpoints?.kubeletEndpoint?.Port ?? defaultPort;
+    async request(node, { method = 'GET', path, headers = {}, body, signal }) {
+      const { host, port } = addressOf(node);
       return new Promise((resolve, reject) => {
-        const request = httpsRequest({ host, port, path, agent, signal });
+        const request = httpsRequest({ host, port, path, method, headers, agent, signal });
         // Only until the head is there: a followed log may be silent for hours.
         request.setTimeout(connectTimeoutMs, () => request.destroy(new Error('i/o timeout')));
         request.once('response', (response) => {
           request.setTimeout(0);
           resolve(response);
         });
-        request.once('error', (err) => reject(unreachable(`Get "https://${host}:${port}${path}": ${err.message}`, err)));
+        request.once('error', (err) => reject(unreachable(host, port, path, err)));
+        request.end(body);
+      });
+    },
+
+    async openSocket(node, { path, protocols, signal }) {
+      const { host, port } = addressOf(node);
+      return new Promise((resolve, reject) => {
+        const socket = new WebSocket(`wss://${host}:${port}${path}`, [...protocols], {
+          ...credentials,
+          agent: false,
+          handshakeTimeout: connectTimeoutMs,
+          maxPayload: maxMessageBytes,
+          perMessageDeflate: false,
+          followRedirects: false,
+        });
+        const onAbort = (): void => socket.terminate();
+        signal.addEventListener('abort', onAbort, { once: true });
+        socket.once('unexpected-response', (request, answer) => {
+          answer.once('close', () => request.destroy());
+          reject(new KubeletRefusal(answer));
+        });
+        socket.once('open', () => {
+          signal.removeEventListener('abort', onAbort);
+          socket.pause();
+          resolve(socket);
+        });
+        // Stays, since a connection that breaks later says so too; who uses it hears `close`.
+        socket.on('error', (err) => reject(unreachable(host, port, path, err)));
+      });
+    },
+
+    async openSpdy(node, { path, signal }) {
+      const { host, port } = addressOf(node);
+      const headers = { connection: 'Upgrade', upgrade: 'SPDY/3.1', 'x-stream-protocol-version': 'portforward.k8s.io' };
+      return new Promise((resolve, reject) => {
+        const request = httpsRequest({ host, port, path, method: 'POST', headers, agent: false, ...credentials, signal });
+        request.setTimeout(connectTimeoutMs, () => request.destroy(new Error('i/o timeout')));
+        request.once('upgrade', (_answer, socket, head) => {
+          socket.setTimeout(0);
+          resolve({ socket, head });
+        });
+        request.once('response', (answer) => reject(new KubeletRefusal(answer)));
+        request.once('error', (err) => reject(unreachable(host, port, path, err)));
         request.end();
       });
     },
+
     close: () => agent.destroy(),
   };
 }
 
-const unreachable = (message: string, cause?: unknown): StatusError =>
-  new StatusError({ code: 500, reason: 'InternalError', message, cause });
+function addressOf({ status }: Node): { readonly host: string; readonly port: number } {
+  const host = status?.addresses?.find(({ type }) => type === 'InternalIP')?.address;
+  if (host === undefined || host === '') {
+    throw new StatusError({ code: 500, reason: 'InternalError', message: 'no preferred addresses found; known addresses: []' });
+  }
+  return { host, port: status?.daemonEndpoints?.kubeletEndpoint?.Port ?? defaultPort };
+}
+
+const unreachable = (host: string, port: number, path: string, cause: Error): StatusError =>
+  new StatusError({
+    code: 500,
+    reason: 'InternalError',
+    message: `Get "https://${host}:${port}${path}": ${cause.message}`,
+    cause,
+  });

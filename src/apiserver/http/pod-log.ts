@@ -2,14 +2,12 @@ import type { IncomingMessage } from 'node:http';
 import { pipeline } from 'node:stream/promises';
 import { type Node, nodes } from '../../api/core/v1/node.ts';
 import { type Pod, pods } from '../../api/core/v1/pod.ts';
-import { badRequest, type FieldError, internalError, invalid, StatusError } from '../../machinery/status-error.ts';
+import { badRequest, type FieldError, invalid } from '../../machinery/status-error.ts';
 import { apiServerUser } from '../user.ts';
 import { type ApiRequest, type HandlerContext, refOf } from './api-request.ts';
+import { containerOf, errorOf } from './kubelet-answers.ts';
 import type { KubeletClient } from './kubelet-client.ts';
 import { booleanOf } from './options.ts';
-
-/** What is read of an agent's error text. */
-const maxErrorBytes = 50_000;
 
 /**
  * GET of `pods/log`: relays the agent's answer as it comes, for as long as the client follows it.
@@ -31,8 +29,8 @@ export async function handlePodLog(request: ApiRequest, context: HandlerContext,
   const node = (await context.service.get(own, nodes, { name: nodeName })) as Node;
   const path = `/containerLogs/${[pod.metadata.namespace ?? '', pod.metadata.name, container].map(encodeURIComponent).join('/')}`;
   const query = parameters.toString();
-  const answer = await kubelet.get(node, query === '' ? path : `${path}?${query}`, request.signal);
-  if (answer.statusCode !== 200) throw await errorOf(answer, ref.name);
+  const answer = await kubelet.request(node, { path: query === '' ? path : `${path}?${query}`, signal: request.signal });
+  if (answer.statusCode !== 200) throw await errorOf(answer, { name: ref.name, kind: 'pods/log' });
   await relay(answer, request, context);
 }
 
@@ -51,21 +49,6 @@ async function relay(answer: IncomingMessage, { response }: ApiRequest, { stoppi
   } finally {
     stopping.removeEventListener('abort', stop);
   }
-}
-
-/** Names the container, as the real server does, or says which there are. */
-function containerOf({ metadata: { name }, spec }: Pod, asked: string): string {
-  const containers = spec.containers.map((container) => container.name);
-  const initContainers = (spec.initContainers ?? []).map((container) => container.name);
-  if (asked !== '') {
-    if (!containers.includes(asked) && !initContainers.includes(asked)) throw badRequest(`container ${asked} is not valid for pod ${name}`);
-    return asked;
-  }
-  const [only, ...others] = containers;
-  if (only === undefined) throw badRequest(`a container name must be specified for pod ${name}`);
-  if (others.length === 0) return only;
-  const init = initContainers.length === 0 ? '' : ` or one of the init containers: [${initContainers.join(' ')}]`;
-  throw badRequest(`a container name must be specified for pod ${name}, choose one of: [${containers.join(' ')}]${init}`);
 }
 
 const numbers: readonly (readonly [name: string, least: number])[] = [
@@ -100,34 +83,4 @@ function logParametersOf(query: URLSearchParams): URLSearchParams {
   }
   if (errors.length > 0) throw invalid({ group: '', kind: 'PodLogOptions' }, '', errors);
   return parameters;
-}
-
-/** An agent's refusal in words, as the real server passes it on. */
-async function errorOf(answer: IncomingMessage, name: string): Promise<StatusError> {
-  const text = await readText(answer);
-  switch (answer.statusCode) {
-    case 400:
-      return badRequest(text);
-    case 404:
-      return new StatusError({
-        code: 404,
-        reason: 'NotFound',
-        message: `the server could not find the requested resource ( pods/log ${name})`,
-        details: { name, kind: 'pods/log', causes: [{ reason: 'UnexpectedServerResponse', message: text }] },
-      });
-    default:
-      return internalError(text === '' ? `agent answered ${answer.statusCode}` : text);
-  }
-}
-
-async function readText(answer: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of answer as AsyncIterable<Buffer>) {
-    chunks.push(chunk);
-    bytes += chunk.length;
-    if (bytes > maxErrorBytes) break;
-  }
-  answer.destroy();
-  return Buffer.concat(chunks).toString('utf8').slice(0, maxErrorBytes).trimEnd();
 }

@@ -30,7 +30,10 @@ export const nodes: KindDefinition<Node> = {
   verbs: allVerbs,
   hasGeneration: false,
   nameRule: 'subdomain',
-  subresources: [{ name: 'status', verbs: ['get', 'patch', 'update'] }],
+  subresources: [
+    { name: 'status', verbs: ['get', 'patch', 'update'] },
+    { name: 'proxy', verbs: ['create', 'delete', 'get', 'patch', 'update'], body: { group: '', version: 'v1', kind: 'NodeProxyOptions' } },
+  ],
   columns: [
     nameColumn,
     { name: 'Status', type: 'string', description: 'Whether the node runs pods and takes new ones.', cell: statusOf },

@@ -19,7 +19,14 @@ export const services: KindDefinition<Service> = {
   verbs: allVerbs,
   hasGeneration: false,
   nameRule: 'label',
-  subresources: [{ name: 'status', verbs: ['get', 'patch', 'update'] }],
+  subresources: [
+    { name: 'status', verbs: ['get', 'patch', 'update'] },
+    {
+      name: 'proxy',
+      verbs: ['create', 'delete', 'get', 'patch', 'update'],
+      body: { group: '', version: 'v1', kind: 'ServiceProxyOptions' },
+    },
+  ],
   columns: [
     nameColumn,
     { name: 'Type', type: 'string', description: 'How the service is reached.', cell: ({ spec }) => spec.type ?? '' },

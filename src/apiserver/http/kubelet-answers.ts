@@ -1,0 +1,58 @@
+import type { IncomingMessage } from 'node:http';
+import type { Pod } from '../../api/core/v1/pod.ts';
+import { badRequest, internalError, StatusError } from '../../machinery/status-error.ts';
+
+/** What requests that an agent answers have in common: which container is meant, and what a refusal means. */
+
+/** What is read of an agent's error text. */
+const maxErrorBytes = 50_000;
+
+/** Names the container, as the real server does, or says which there are. */
+export function containerOf({ metadata: { name }, spec }: Pod, asked: string): string {
+  const containers = spec.containers.map((container) => container.name);
+  const initContainers = (spec.initContainers ?? []).map((container) => container.name);
+  if (asked !== '') {
+    if (!containers.includes(asked) && !initContainers.includes(asked)) throw badRequest(`container ${asked} is not valid for pod ${name}`);
+    return asked;
+  }
+  const [only, ...others] = containers;
+  if (only === undefined) throw badRequest(`a container name must be specified for pod ${name}`);
+  if (others.length === 0) return only;
+  const init = initContainers.length === 0 ? '' : ` or one of the init containers: [${initContainers.join(' ')}]`;
+  throw badRequest(`a container name must be specified for pod ${name}, choose one of: [${containers.join(' ')}]${init}`);
+}
+
+/** An agent's refusal in words, as the real server passes it on. */
+export async function errorOf(
+  answer: IncomingMessage,
+  { name, kind }: { readonly name: string; readonly kind: string },
+): Promise<StatusError> {
+  const text = await readText(answer);
+  switch (answer.statusCode) {
+    case 400:
+      return badRequest(text);
+    case 404:
+      return new StatusError({
+        code: 404,
+        reason: 'NotFound',
+        message: `the server could not find the requested resource ( ${kind} ${name})`,
+        details: { name, kind, causes: [{ reason: 'UnexpectedServerResponse', message: text }] },
+      });
+    case 429:
+      return new StatusError({ code: 429, reason: 'TooManyRequests', message: text, details: { retryAfterSeconds: 1 } });
+    default:
+      return internalError(text === '' ? `agent answered ${answer.statusCode}` : text);
+  }
+}
+
+async function readText(answer: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of answer as AsyncIterable<Buffer>) {
+    chunks.push(chunk);
+    bytes += chunk.length;
+    if (bytes > maxErrorBytes) break;
+  }
+  answer.destroy();
+  return Buffer.concat(chunks).toString('utf8').slice(0, maxErrorBytes).trimEnd();
+}

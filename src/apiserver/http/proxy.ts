@@ -1,0 +1,215 @@
+import { request as httpRequest, type IncomingHttpHeaders, type IncomingMessage, type OutgoingHttpHeaders } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { connect as connectTls } from 'node:tls';
+import { type Node, nodes } from '../../api/core/v1/node.ts';
+import { type Pod, pods } from '../../api/core/v1/pod.ts';
+import { type Service, services } from '../../api/core/v1/service.ts';
+import { type EndpointSlice, endpointSlices } from '../../api/discovery/v1/endpoint-slice.ts';
+import { badRequest, StatusError } from '../../machinery/status-error.ts';
+import { apiServerUser } from '../user.ts';
+import { type ApiRequest, type HandlerContext, refOf } from './api-request.ts';
+import { errorOf } from './kubelet-answers.ts';
+import { type KubeletClient, KubeletRefusal } from './kubelet-client.ts';
+import { connectPod } from './pod-connection.ts';
+
+/**
+ * `nodes/proxy`, `pods/proxy`, `services/proxy`: an HTTP request to a node's kubelet port, or to a port of a pod. Pods are reached through
+ * the agent of their node, so that it works wherever the pod runs, and so that no address that somebody wrote into a status is dialled.
+ */
+export async function handleProxy(request: ApiRequest, context: HandlerContext, kubelet: KubeletClient): Promise<void> {
+  if (request.kind.resource === 'nodes') await proxyToNode(request, context, kubelet);
+  else await proxyToPod(request, context, kubelet);
+}
+
+const headTimeoutMs = 60_000;
+
+interface Destination {
+  readonly scheme: 'http' | 'https';
+  readonly name: string;
+  /** As the path names it: a number or a name; empty for the default. */
+  readonly port: string;
+}
+
+async function proxyToNode(request: ApiRequest, context: HandlerContext, kubelet: KubeletClient): Promise<void> {
+  const { name, port } = destinationOf(request);
+  const node = (await context.service.get(ownRequest(request), nodes, { name })) as Node;
+  const ownPort = String(node.status?.daemonEndpoints?.kubeletEndpoint?.Port ?? '');
+  if (port !== '' && port !== ownPort) throw badRequest(`port ${port} of node ${name} is not that of its kubelet`);
+  const { method, body, signal } = request;
+  const answer = await kubelet.request(node, { method, path: restOf(request), headers: headersFor(request), body, signal });
+  await relay(answer, request, context);
+}
+
+async function proxyToPod(request: ApiRequest, context: HandlerContext, kubelet: KubeletClient): Promise<void> {
+  const destination = destinationOf(request);
+  const own = ownRequest(request);
+  const { pod, port } =
+    request.kind.resource === 'pods' ? await podPortOf(request, context, destination) : await servicePortOf(request, context, destination);
+  const { nodeName } = pod.spec;
+  if (nodeName === undefined || nodeName === '') throw badRequest(`pod ${pod.metadata.name} does not have a host assigned`);
+  const node = (await context.service.get(own, nodes, { name: nodeName })) as Node;
+  let connection: Duplex;
+  try {
+    connection = await connectPod(kubelet, { node, pod, port, signal: request.signal });
+  } catch (err) {
+    if (err instanceof KubeletRefusal) throw await errorOf(err.answer, { name: pod.metadata.name, kind: `${request.kind.resource}/proxy` });
+    throw unreachable(err);
+  }
+  try {
+    await relay(await send(request, { connection, destination, port }), request, context);
+  } finally {
+    connection.destroy();
+  }
+}
+
+const ownRequest = ({ signal }: ApiRequest) => ({ user: apiServerUser, userAgent: 'apiserver', signal });
+
+/** `[scheme:]name[:port]` */
+function destinationOf(request: ApiRequest): Destination {
+  const parts = refOf(request).name.split(':');
+  const [first = '', second = '', third] = parts;
+  if (parts.length > 3) throw badRequest(`invalid name ${JSON.stringify(parts.join(':'))}`);
+  if (third === undefined) return { scheme: 'http', name: first, port: second };
+  if (first !== '' && first !== 'http' && first !== 'https') throw badRequest(`invalid scheme ${JSON.stringify(first)}`);
+  return { scheme: first === 'https' ? 'https' : 'http', name: second, port: third };
+}
+
+/** The path that follows `proxy` as the client wrote it, with the query. */
+function restOf({ raw, target }: ApiRequest): string {
+  const url = raw.url ?? '/';
+  const mark = url.indexOf('?');
+  const path = mark === -1 ? url : url.slice(0, mark);
+  // Empty, api, version, [namespaces, NAMESPACE,] resource, name, proxy.
+  const before = target.namespace === undefined ? 6 : 8;
+  return `/${path.split('/').slice(before).join('/')}${mark === -1 ? '' : url.slice(mark)}`;
+}
+
+async function podPortOf(
+  request: ApiRequest,
+  context: HandlerContext,
+  { name, port }: Destination,
+): Promise<{ readonly pod: Pod; readonly port: number }> {
+  const pod = (await context.service.get(ownRequest(request), pods, { ...refOf(request), name })) as Pod;
+  const declared = pod.spec.containers.flatMap(({ ports }) => ports ?? []);
+  const found =
+    port === '' ? (declared[0]?.containerPort ?? 80) : (tryPort(port) ?? declared.find((each) => each.name === port)?.containerPort);
+  if (found === undefined) throw badRequest(`pod ${name} has no port ${JSON.stringify(port)}`);
+  return { pod, port: found };
+}
+
+async function servicePortOf(
+  request: ApiRequest,
+  context: HandlerContext,
+  { name, port }: Destination,
+): Promise<{ readonly pod: Pod; readonly port: number }> {
+  const own = ownRequest(request);
+  const { namespace } = refOf(request);
+  const service = (await context.service.get(own, services, { ...refOf(request), name })) as Service;
+  const ports = service.spec?.ports ?? [];
+  const wanted =
+    port === '' && ports.length === 1 ? ports[0] : ports.find((each) => (each.name ?? '') === port || String(each.port) === port);
+  if (wanted === undefined) throw unavailable(`no service port ${JSON.stringify(port)} found for service ${JSON.stringify(name)}`);
+  const { items } = await context.service.list(own, endpointSlices, { namespace, labelSelector: `kubernetes.io/service-name=${name}` });
+  const candidates = (items as readonly EndpointSlice[]).flatMap((slice) => {
+    const number = slice.ports?.find((each) => (each.name ?? '') === (wanted.name ?? ''))?.port;
+    const ready = (slice.endpoints ?? []).filter(({ conditions, targetRef }) => conditions?.ready !== false && targetRef?.kind === 'Pod');
+    return number === undefined ? [] : ready.map(({ targetRef }) => ({ pod: targetRef?.name ?? '', port: number }));
+  });
+  const chosen = candidates[Math.floor(context.random() * candidates.length)];
+  if (chosen === undefined) throw unavailable(`no endpoints available for service ${JSON.stringify(name)}`);
+  const pod = (await context.service.get(own, pods, { name: chosen.pod, ...(namespace === undefined ? {} : { namespace }) })) as Pod;
+  return { pod, port: chosen.port };
+}
+
+function tryPort(text: string): number | undefined {
+  const port = /^\d{1,5}$/.test(text) ? Number(text) : 0;
+  return port >= 1 && port <= 65_535 ? port : undefined;
+}
+
+interface SendOptions {
+  readonly connection: Duplex;
+  readonly destination: Destination;
+  readonly port: number;
+}
+
+function send(request: ApiRequest, { connection, destination, port }: SendOptions): Promise<IncomingMessage> {
+  const { method, body, signal } = request;
+  // Whose certificate a pod has is nobody's to say: as on the real server it is taken as it is.
+  const stream = destination.scheme === 'https' ? connectTls({ socket: connection, rejectUnauthorized: false }) : connection;
+  return new Promise((resolve, reject) => {
+    const sent = httpRequest({
+      method,
+      path: restOf(request),
+      headers: { ...headersFor(request), host: `${destination.name}:${port}`, connection: 'close' },
+      createConnection: () => stream,
+      signal,
+    });
+    sent.setTimeout(headTimeoutMs, () => sent.destroy(new Error('i/o timeout')));
+    sent.once('response', (answer) => {
+      sent.setTimeout(0);
+      resolve(answer);
+    });
+    sent.on('error', (err) => reject(unreachable(err)));
+    sent.end(body);
+  });
+}
+
+/** Of one connection only; and what tells who asks, which is for the API server. */
+const ownHeaders = new Set([
+  'authorization',
+  'connection',
+  'content-length',
+  'host',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'proxy-connection',
+  'sec-websocket-extensions',
+  'sec-websocket-key',
+  'sec-websocket-protocol',
+  'sec-websocket-version',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+]);
+
+const isForwarded = (name: string): boolean => !ownHeaders.has(name) && !name.startsWith('impersonate-') && !name.startsWith('x-remote-');
+
+const forwarded = (headers: IncomingHttpHeaders): OutgoingHttpHeaders =>
+  Object.fromEntries(Object.entries(headers).filter(([name]) => isForwarded(name)));
+
+const headersFor = ({ raw, body }: ApiRequest): OutgoingHttpHeaders => ({
+  ...forwarded(raw.headers),
+  'x-forwarded-uri': raw.url ?? '/',
+  ...(body === undefined ? {} : { 'content-length': body.length }),
+});
+
+/** As it comes, for as long as it comes. */
+async function relay(answer: IncomingMessage, { response }: ApiRequest, { stopping }: HandlerContext): Promise<void> {
+  const length = answer.headers['content-length'];
+  response.writeHead(answer.statusCode ?? 502, {
+    ...forwarded(answer.headers),
+    ...(length === undefined ? {} : { 'content-length': length }),
+  });
+  const stop = (): void => void answer.destroy();
+  stopping.addEventListener('abort', stop, { once: true });
+  try {
+    await pipeline(answer, response);
+  } catch {
+    // Either side went away in mid-stream. The head is out, so there is nobody to tell; `pipeline` has closed both.
+  } finally {
+    stopping.removeEventListener('abort', stop);
+  }
+}
+
+const unavailable = (message: string): StatusError => new StatusError({ code: 503, reason: 'ServiceUnavailable', message });
+
+const unreachable = (err: unknown): StatusError =>
+  new StatusError({
+    code: 503,
+    reason: 'ServiceUnavailable',
+    message: `error trying to reach service: ${err instanceof Error ? err.message : String(err)}`,
+    cause: err,
+  });
