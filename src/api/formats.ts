@@ -17,7 +17,7 @@ const label = '[a-z0-9]([-a-z0-9]*[a-z0-9])?';
 const labelRegex = new RegExp(`^${label}$`);
 const subdomainRegex = new RegExp(`^${label}(\\.${label})*$`);
 
-const maxLength = (max: number): string => `must be no more than ${max} bytes`;
+const maxLength = (max: number): string => `must be no more than ${max} characters`;
 
 /** A name of up to 63 letters, digits and hyphens. */
 export function dnsLabelErrors(text: string): readonly string[] {

@@ -59,7 +59,7 @@ export function validateObjectMeta(kind: KindDefinition, object: KubeObject, bef
   if (meta.labels !== old?.labels) checkLabels(errors, 'metadata.labels', meta.labels);
   if (meta.annotations !== old?.annotations) checkAnnotations(errors, 'metadata.annotations', meta.annotations);
   if (meta.ownerReferences !== old?.ownerReferences) checkOwnerReferences(errors, meta.ownerReferences ?? []);
-  if (meta.finalizers !== old?.finalizers) checkFinalizers(errors, meta.finalizers ?? []);
+  if (meta.finalizers !== old?.finalizers) checkFinalizers(errors, kind, meta.finalizers ?? []);
   return errors;
 }
 
@@ -71,11 +71,16 @@ function checkOwnerReferences(errors: FieldError[], references: readonly OwnerRe
       errors.push(invalidValue(`${field}.apiVersion`, reference.apiVersion ?? '', 'version must not be empty'));
     }
     for (const part of ['kind', 'name', 'uid'] as const) {
-      if (isAbsent(reference[part]) || reference[part] === '')
-        errors.push(invalidValue(`${field}.${part}`, '', `${part} must not be empty`));
+      if (isAbsent(reference[part]) || reference[part] === '') errors.push(invalidValue(`${field}.${part}`, '', 'must not be empty'));
     }
     if (reference.kind === 'Event' && (reference.apiVersion === 'v1' || reference.apiVersion.startsWith('events.k8s.io/'))) {
-      errors.push(invalidValue(field, reference, `${reference.apiVersion}, Kind=Event is disallowed from being an owner`));
+      errors.push(
+        invalidValue(
+          field,
+          reference,
+          `${reference.apiVersion === 'v1' ? '/v1' : reference.apiVersion}, Kind=Event is disallowed from being an owner`,
+        ),
+      );
     }
     if (reference.controller === true) {
       const name = `${reference.kind}/${reference.name}`;
@@ -88,8 +93,16 @@ function checkOwnerReferences(errors: FieldError[], references: readonly OwnerRe
   }
 }
 
-function checkFinalizers(errors: FieldError[], names: readonly string[]): void {
+/** Finalizers that may have no domain, on Kubernetes' own kinds; on others the name alone is enough. */
+const plainFinalizers = new Set(['kubernetes', knownFinalizers.orphan, knownFinalizers.foregroundDeletion]);
+
+function checkFinalizers(errors: FieldError[], { group }: KindDefinition, names: readonly string[]): void {
   const field = 'metadata.finalizers';
+  const isCustom = group.includes('.') && !group.endsWith('.k8s.io');
+  for (const [index, name] of names.entries()) {
+    if (isCustom || name.includes('/') || plainFinalizers.has(name)) continue;
+    errors.push(invalidValue(`${field}[${index}]`, name, 'name is neither a standard finalizer name nor is it fully qualified'));
+  }
   for (const name of names) check(errors, field, name, qualifiedNameErrors(name));
   const { foregroundDeletion, orphan } = knownFinalizers;
   if (names.includes(foregroundDeletion) && names.includes(orphan)) {
@@ -101,7 +114,7 @@ function checkNoNewFinalizers(errors: FieldError[], names: readonly string[], ol
   const added = names.filter((name) => !old.includes(name)).sort();
   if (added.length === 0) return;
   const list = `[]string{${added.map((name) => JSON.stringify(name)).join(', ')}}`;
-  errors.push(
-    forbidden('metadata.finalizers', `no new finalizers can be added if the object is being deleted, found new finalizers ${list}`),
-  );
+  const why = `no new finalizers can be added if the object is being deleted, found new finalizers ${list}`;
+  // The real server comes by this rule twice, and says so once in its message.
+  errors.push(forbidden('metadata.finalizers', why), forbidden('metadata.finalizers', why));
 }

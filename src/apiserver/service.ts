@@ -76,13 +76,16 @@ export interface ServedVersion {
   change?(stored: KubeObject): KubeObject;
 }
 
+/** The path of a field, or what the reader of YAML says of a key. */
+export type DuplicateField = string | { readonly yaml: string };
+
 export interface WriteRequest extends RequestInfo {
   /** Defaults to the user agent up to the first `/`. */
   readonly fieldManager?: string | undefined;
   readonly dryRun?: boolean | undefined;
   readonly fieldValidation?: 'Strict' | 'Warn' | 'Ignore' | undefined;
-  /** Field paths that stood twice in the body's text, found by the reader of the body. */
-  readonly duplicateFields?: readonly string[] | undefined;
+  /** What stood twice in the body's text, found by the reader of the body. */
+  readonly duplicateFields?: readonly DuplicateField[] | undefined;
   onWarning?(text: string): void;
 }
 

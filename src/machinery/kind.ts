@@ -24,6 +24,8 @@ export interface KindDefinition<T extends KubeObject = KubeObject> extends Resou
   readonly transient?: true;
   /** `metadata.generation` rises when anything but metadata and status changes. */
   readonly hasGeneration: boolean;
+  /** It also rises when annotations change: what a Deployment's controller copies is a wish, too. */
+  readonly countsAnnotations?: true;
   readonly nameRule: 'subdomain' | 'label' | 'path-segment';
   /** Warning that every request for this version gets. */
   readonly deprecation?: string;

@@ -198,7 +198,8 @@ export interface FieldError {
 
 /** 422 with one cause a broken rule, worded as the real server words it. */
 export function invalid(kind: { readonly group: string; readonly kind: string }, name: string, errors: readonly FieldError[]): StatusError {
-  const texts = errors.map((error) => `${error.field}: ${error.message}`);
+  // The real server says each sentence once, however many causes there are.
+  const texts = [...new Set(errors.map((error) => `${error.field}: ${error.message}`))];
   const [first = ''] = texts;
   return new StatusError({
     code: 422,

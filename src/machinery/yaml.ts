@@ -26,6 +26,8 @@ export interface YamlLimits {
   readonly maxDocuments: number;
   /** Stands in error messages. */
   readonly filename?: string;
+  /** Told of a key that stands twice in a map, with the line of the second one, which then wins. Absent: it is an error. */
+  readonly onDuplicateKey?: (key: string, line: number) => void;
   /** `true-false`: `yes`, `on` and their like are strings, as kustomize reads them. */
   readonly booleans?: 'true-false';
 }
@@ -280,7 +282,9 @@ class Composer {
       frame.key = this.#keyOf(value, offset);
       frame.keyOffset = offset;
       if (Object.hasOwn(frame.container, frame.key) && frame.merged?.has(frame.key) !== true) {
-        this.#fail(offset, `key ${JSON.stringify(frame.key)} already set in map`);
+        const { onDuplicateKey } = this.#limits;
+        if (onDuplicateKey === undefined) this.#fail(offset, `key ${JSON.stringify(frame.key)} already set in map`);
+        onDuplicateKey(frame.key, new LineCounter(this.#text).lineOf(offset));
       }
     } else {
       setOwn(frame.container, frame.key, value);

@@ -429,8 +429,12 @@ function selectedBy(fieldSelector: string, object: JsonObject): JsonObject {
 
 /** The object as its deletion found it: one that takes time was on a node. */
 function beforeDeletion(object: JsonObject, answer: Json | undefined): JsonObject {
-  const { deletionGracePeriodSeconds: seconds } = metadataOf(answer);
-  const plain = withoutDeletion(object);
+  const { deletionGracePeriodSeconds: seconds, resourceVersion, generation } = metadataOf(answer);
+  let plain = withoutDeletion(object);
+  // Deletion counts as a generation.
+  if (object.kind === 'Pod' && typeof generation === 'number' && resourceVersion === metadataOf(object).resourceVersion) {
+    plain = { ...plain, metadata: { ...metadataOf(plain), generation: generation - 1 } };
+  }
   if (object.kind !== 'Pod' || typeof seconds !== 'number' || seconds === 0) return plain;
   return { ...plain, spec: { ...(isObject(plain.spec) ? plain.spec : {}), nodeName: 'node', terminationGracePeriodSeconds: seconds } };
 }

@@ -50,6 +50,7 @@ export function clusterIp({ registry, serviceCidr, random }: ClusterIpOptions): 
 
   return {
     name: 'ClusterIP',
+    phase: 'allocation',
     appliesTo: (kind, operation) => operation !== 'delete' && isService(kind),
     admit(request) {
       const { before } = request as AdmissionRequest<Service>;

@@ -129,6 +129,7 @@ function legacyResources(kind: KindDefinition): unknown[] {
       verbs: [...kind.verbs].sort(),
       ...(kind.shortNames.length === 0 ? {} : { shortNames: kind.shortNames }),
       ...(kind.categories.length === 0 ? {} : { categories: kind.categories }),
+      ...(kind.transient === true ? {} : { storageVersionHash: storageVersionHashOf(kind.storedAs?.kind ?? kind) }),
     },
     ...subresourcesOf(kind).map((subresource) => ({
       name: `${kind.resource}/${subresource.name}`,
@@ -140,6 +141,10 @@ function legacyResources(kind: KindDefinition): unknown[] {
     })),
   ];
 }
+
+/** Tells clients that move stored objects to another version whether there is something to move. */
+const storageVersionHashOf = ({ group, version, kind }: KindDefinition): string =>
+  createHash('sha256').update(`${group}/${version}/${kind}`).digest().subarray(0, 8).toString('base64');
 
 /** Named only where the body's group version is not the resource's own. */
 function foreignGroupVersion(kind: KindDefinition, { body }: Subresource): { readonly group?: string; readonly version?: string } {

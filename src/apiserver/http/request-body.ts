@@ -4,6 +4,7 @@ import type { KubeObject } from '../../machinery/object.ts';
 import { apiVersionOf, parseApiVersion } from '../../machinery/resource.ts';
 import { badRequest, StatusError } from '../../machinery/status-error.ts';
 import { parseYamlDocuments, YamlError } from '../../machinery/yaml.ts';
+import type { DuplicateField } from '../service.ts';
 import { type ApiRequest, isCustomGroup } from './api-request.ts';
 import { decodeMessage, deleteOptionsMessage, messageOf, type ProtobufBody, ProtobufError, readProtobufBody } from './protobuf.ts';
 
@@ -14,8 +15,11 @@ export const maxBodyBytes = 3 * 1024 * 1024;
 
 export interface ObjectBody {
   readonly object: KubeObject;
-  readonly duplicateFields: readonly string[];
+  readonly duplicateFields: readonly DuplicateField[];
 }
+
+/** That are told to the client. */
+const maxDuplicateKeys = 20;
 
 /** Of a body that is shown in an error. */
 const maxShownBytes = 4_096;
@@ -52,7 +56,7 @@ export function readObject(request: ApiRequest): ObjectBody {
 }
 
 /** The document of a PATCH; what may be in it depends on the type and is checked where it is applied. */
-export function readPatch(request: ApiRequest, type: PatchType): { readonly value: unknown; readonly duplicateFields: readonly string[] } {
+export function readPatch(request: ApiRequest, type: PatchType): ReadValue {
   const text = textOf(request.body);
   try {
     if (type !== 'apply' || /^\s*\{/.test(text)) return parseJson(text);
@@ -61,7 +65,7 @@ export function readPatch(request: ApiRequest, type: PatchType): { readonly valu
     if (type !== 'apply') throw badRequest(`error decoding patch: ${err.message}`);
   }
   try {
-    return { value: readYaml(text), duplicateFields: [] };
+    return readYaml(text);
   } catch (err) {
     if (err instanceof YamlError) throw badRequest(`error decoding YAML: ${err.message}`);
     throw err;
@@ -125,7 +129,7 @@ const cannotBeHandled = ({ kind, version }: ExpectedKind, why: string, as = kind
 
 interface ReadValue {
   readonly value: unknown;
-  readonly duplicateFields: readonly string[];
+  readonly duplicateFields: readonly DuplicateField[];
 }
 
 function readValue(request: ApiRequest, expected: ExpectedKind): ReadValue {
@@ -140,7 +144,7 @@ function readValue(request: ApiRequest, expected: ExpectedKind): ReadValue {
       }
     case 'application/yaml':
       try {
-        return { value: readYaml(textOf(request.body)), duplicateFields: [] };
+        return readYaml(textOf(request.body));
       } catch (err) {
         if (err instanceof YamlError) throw badRequest(`error converting YAML to JSON: ${err.message}`);
         throw err;
@@ -192,9 +196,19 @@ const unsupportedMediaType = (accepted: readonly string[]): StatusError =>
   });
 
 /** One document; the limits keep alias bombs and deep nesting out, the size is bounded by the body already. */
-function readYaml(text: string): unknown {
-  const [first] = parseYamlDocuments(text, { maxBytes: maxBodyBytes, maxDepth: 100, maxAliases: 100, maxDocuments: 1 });
-  return first?.value ?? null;
+function readYaml(text: string): ReadValue {
+  const duplicateFields: DuplicateField[] = [];
+  const [first] = parseYamlDocuments(text, {
+    maxBytes: maxBodyBytes,
+    maxDepth: 100,
+    maxAliases: 100,
+    maxDocuments: 1,
+    onDuplicateKey: (key, line) => {
+      if (duplicateFields.length < maxDuplicateKeys)
+        duplicateFields.push({ yaml: `line ${line}: key ${JSON.stringify(key)} already set in map` });
+    },
+  });
+  return { value: first?.value ?? null, duplicateFields };
 }
 
 const textOf = (body: Buffer | undefined): string => body?.toString('utf8') ?? '';

@@ -51,9 +51,15 @@ export class BodyDecoder {
   #complain(request: WriteRequest, unknownFields: readonly string[], refusal: (why: string) => StatusError): void {
     const { fieldValidation = 'Warn', duplicateFields = [], onWarning } = request;
     if (fieldValidation === 'Ignore' || (unknownFields.length === 0 && duplicateFields.length === 0)) return;
-    const complaints = fieldComplaints(unknownFields, duplicateFields);
-    if (fieldValidation === 'Strict') throw refusal(`strict decoding error: ${complaints.join(', ')}`);
-    for (const complaint of complaints) onWarning?.call(request, complaint);
+    const paths = duplicateFields.filter((field) => typeof field === 'string');
+    const keys = duplicateFields.flatMap((field) => (typeof field === 'string' ? [] : [field.yaml]));
+    const complaints = fieldComplaints(unknownFields, paths);
+    if (fieldValidation === 'Strict') {
+      // The reader of YAML has its own heading.
+      const all = keys.length === 0 ? complaints : [`yaml: unmarshal errors:\n  ${keys.join('\n  ')}`, ...complaints];
+      throw refusal(`strict decoding error: ${all.join(', ')}`);
+    }
+    for (const complaint of [...keys, ...complaints]) onWarning?.call(request, complaint);
   }
 }
 

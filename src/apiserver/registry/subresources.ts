@@ -45,7 +45,8 @@ export function scaleOf(object: KubeObject, paths: ScalePaths): Scale {
       ...(resourceVersion === undefined ? {} : { resourceVersion }),
       ...(creationTimestamp === undefined ? {} : { creationTimestamp }),
     },
-    spec: typeof replicas === 'number' ? { replicas } : {},
+    // Zero is left out on the wire.
+    spec: typeof replicas === 'number' && replicas !== 0 ? { replicas } : {},
     status: {
       replicas: typeof current === 'number' ? current : 0,
       ...(selector === undefined ? {} : { selector: selectorText(selector) }),

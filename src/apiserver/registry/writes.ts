@@ -15,7 +15,7 @@ import {
   StatusError,
 } from '../../machinery/status-error.ts';
 import type { WriteResult } from '../../storage/storage.ts';
-import type { AdmissionChain, Operation } from '../admission/admission.ts';
+import type { AdmissionChain, AdmissionPhase, Operation } from '../admission/admission.ts';
 import type { DeleteOutcome, WriteRequest } from '../service.ts';
 import type { BodyDecoder } from './decoding.ts';
 import { checkDeleteOptions, deletionOf, isReleased, warningOfOrphans } from './deletion.ts';
@@ -158,13 +158,14 @@ export function createWriter({
       });
       let object: KubeObject = inFieldOrder(decoded, metadata);
       object = kind.defaults?.(object) ?? object;
-      object = kind.prepareForCreate?.(object, { now: time, user: request.user }) ?? object;
       object = admit(request, kind, 'create', { namespace, name, object, before: undefined, onSettled });
-      warn(request, kind, object);
+      // Who creates owns its defaults, too, but not what the server sets on its own account from here on. An apply owns what it names.
+      if (operation === 'update') object = owners.updated(request, kind, { before: undefined, after: object, time });
+      object = kind.prepareForCreate?.(object, { now: time, user: request.user }) ?? object;
+      object = allocate(request, kind, 'create', { namespace, name, object, before: undefined, onSettled });
       validate(kind, name, object, undefined);
       if (registry.get(kind, key) !== undefined) throw alreadyExists(kind, name);
-      // An apply owns what it names; defaults and admission belong to nobody then.
-      if (operation === 'update') object = owners.updated(request, kind, { before: undefined, after: object, time });
+      warn(request, kind, object);
       deepFreeze(object);
       if (request.dryRun === true) return object;
       const result = await stored(storage.create(storeKeyOf(kind, key), toValue(object)));
@@ -252,9 +253,10 @@ export function createWriter({
       case 'main':
         next = mainUpdate(kind, before, decoder.decode(request, kind, wanted, before, refuse));
         next = admit(request, kind, 'update', { namespace, name, object: next, before, onSettled });
+        next = allocate(request, kind, 'update', { namespace, name, object: next, before, onSettled });
         next = withGeneration(kind, before, shared(before, next));
-        warn(request, kind, next, before);
         validate(kind, name, next, before);
+        warn(request, kind, next, before);
         break;
       case 'status': {
         next = statusUpdate(before, decoder.decode(request, kind, wanted, before, refuse), operation === 'apply');
@@ -365,10 +367,18 @@ export function createWriter({
   }
 
   function admit(request: WriteRequest, kind: KindDefinition, operation: Operation, admitted: Admitted): KubeObject {
-    if (admission.stepsFor(kind, operation).length === 0) return admitted.object;
+    return pass('admission', request, kind, operation, admitted);
+  }
+
+  function allocate(request: WriteRequest, kind: KindDefinition, operation: Operation, admitted: Admitted): KubeObject {
+    return pass('allocation', request, kind, operation, admitted);
+  }
+
+  function pass(phase: AdmissionPhase, request: WriteRequest, kind: KindDefinition, operation: Operation, admitted: Admitted): KubeObject {
+    if (admission.stepsFor(kind, operation, phase).length === 0) return admitted.object;
     const { namespace, name, object, before, onSettled } = admitted;
     const { user, dryRun = false } = request;
-    return admission.admit({ operation, kind, namespace, name, object, before, user, dryRun, onSettled });
+    return admission.admit({ operation, kind, namespace, name, object, before, user, dryRun, onSettled }, phase);
   }
 
   function toValue(object: KubeObject): { readonly text: string; readonly decoded: KubeObject } {
@@ -471,7 +481,10 @@ function shared(before: KubeObject, next: KubeObject): DynamicObject {
 }
 
 function withGeneration(kind: KindDefinition, before: KubeObject, next: DynamicObject): KubeObject {
-  if (!kind.hasGeneration || !wantsOther(before as DynamicObject, next)) return next;
+  if (!kind.hasGeneration) return next;
+  const { annotations } = before.metadata;
+  const isCounted = kind.countsAnnotations === true && !deepEqual(next.metadata.annotations, annotations);
+  if (!isCounted && !wantsOther(before as DynamicObject, next)) return next;
   return { ...next, metadata: { ...next.metadata, generation: (before.metadata.generation ?? 0) + 1 } };
 }
 

@@ -64,8 +64,9 @@ describe('discovery', () => {
       expect(ours).toMatchObject(head);
       for (const resource of ours.resources) {
         const real = res.body.resources.find(({ name }: { name: string }) => name === resource.name);
-        const { storageVersionHash: _hash, ...rest } = real;
-        expect(resource).toEqual(rest);
+        // The hash tells the version that is stored, which is another one there for kinds that are new.
+        const { storageVersionHash, ...rest } = real;
+        expect(resource).toEqual(storageVersionHash === undefined ? rest : { ...rest, storageVersionHash: expect.any(String) });
         compared += 1;
       }
     }
