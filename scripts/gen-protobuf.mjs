@@ -165,12 +165,12 @@ function formOf(type, values) {
 // ------------------------------------------------------------------------------------------------------------------------- the output
 
 loadProtoFiles(options['go-root']);
-parseProto(newerFields, 'scripts/protobuf-facts.mjs');
+for (const text of newerFields) parseProto(text, 'scripts/protobuf-facts.mjs');
 const kinds = {};
 for (const [name, schema] of Object.entries(schemas)) {
   const gvks = schema['x-kubernetes-group-version-kind'] ?? [];
   // Lists and documents of discovery are answers, never bodies.
-  if (gvks.length === 0 || schema.properties?.items !== undefined || /\.(API\w+|WatchEvent|Status)$/.test(name)) continue;
+  if (gvks.length === 0 || schema.properties?.items !== undefined || /\.(API(Group|ResourceList|Versions)|WatchEvent|Status)$/.test(name)) continue;
   if (!messages.has(name)) {
     note(`${name}: has no protobuf form in ${options['go-root']}`);
     continue;
@@ -183,6 +183,6 @@ for (const [name, schema] of Object.entries(schemas)) {
 const sorted = (entries) => [...entries].sort(([a], [b]) => (a < b ? -1 : 1));
 const lines = sorted(table).map(([name, entries]) => `${JSON.stringify(name)}:${JSON.stringify(entries)}`);
 const kindLines = sorted(Object.entries(kinds)).map(([gvk, name]) => `${JSON.stringify(gvk)}:${JSON.stringify(name)}`);
-const text = `{\n"kinds":{\n${kindLines.join(',\n')}\n},\n"messages":{\n${lines.join(',\n')}\n}\n}\n`;
-writeFileSync(options.out, text);
-process.stdout.write(`${options.out}: ${kindLines.length} kinds, ${lines.length} messages, ${Math.round(text.length / 1024)} KiB\n`);
+const output = `{\n"kinds":{\n${kindLines.join(',\n')}\n},\n"messages":{\n${lines.join(',\n')}\n}\n}\n`;
+writeFileSync(options.out, output);
+process.stdout.write(`${options.out}: ${kindLines.length} kinds, ${lines.length} messages, ${Math.round(output.length / 1024)} KiB\n`);

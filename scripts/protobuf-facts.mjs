@@ -1,6 +1,7 @@
 // Fields that are newer than Debian's packages (Kubernetes 1.32), in the language of those: without them clients that know more than Debian
 // would lose what they send. From Kubernetes 1.36; facts only. A message that is there already gets the fields added.
-export const newerFields = `
+export const newerFields = [
+  `
 package k8s.io.api.core.v1;
 
 message Container {
@@ -74,4 +75,45 @@ message VolumeProjection {
 message VolumeStatus {
   optional ImageVolumeStatus image = 1;
 }
-`;
+`,
+  `
+package k8s.io.api.networking.v1;
+
+message IPAddress {
+  optional .k8s.io.apimachinery.pkg.apis.meta.v1.ObjectMeta metadata = 1;
+  optional IPAddressSpec spec = 2;
+}
+message IPAddressSpec {
+  optional ParentReference parentRef = 1;
+}
+message ParentReference {
+  optional string group = 1;
+  optional string resource = 2;
+  optional string namespace = 3;
+  optional string name = 4;
+}
+message ServiceCIDR {
+  optional .k8s.io.apimachinery.pkg.apis.meta.v1.ObjectMeta metadata = 1;
+  optional ServiceCIDRSpec spec = 2;
+  optional ServiceCIDRStatus status = 3;
+}
+message ServiceCIDRSpec {
+  repeated string cidrs = 1;
+}
+message ServiceCIDRStatus {
+  repeated .k8s.io.apimachinery.pkg.apis.meta.v1.Condition conditions = 1;
+}
+`,
+  `
+package k8s.io.api.storage.v1;
+
+message VolumeAttributesClass {
+  optional .k8s.io.apimachinery.pkg.apis.meta.v1.ObjectMeta metadata = 1;
+  optional string driverName = 2;
+  map<string, string> parameters = 3;
+}
+message VolumeError {
+  optional int32 errorCode = 3;
+}
+`,
+];
