@@ -170,7 +170,7 @@ const kinds = {};
 for (const [name, schema] of Object.entries(schemas)) {
   const gvks = schema['x-kubernetes-group-version-kind'] ?? [];
   // Lists and documents of discovery are answers, never bodies.
-  if (gvks.length === 0 || schema.properties?.items !== undefined || /\.(API(Group|ResourceList|Versions)|WatchEvent|Status)$/.test(name)) continue;
+  if (gvks.length === 0 || schema.properties?.items !== undefined || /\.(API(Group|GroupList|ResourceList|Versions)|WatchEvent|Status)$/.test(name)) continue;
   if (!messages.has(name)) {
     note(`${name}: has no protobuf form in ${options['go-root']}`);
     continue;
