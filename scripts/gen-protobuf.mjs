@@ -164,13 +164,15 @@ function formOf(type, values) {
 
 // ------------------------------------------------------------------------------------------------------------------------- the output
 
+const answersOnly = /\.(API(Group|GroupList|ResourceList|Versions)|WatchEvent|Status)$/;
+
 loadProtoFiles(options['go-root']);
 for (const text of newerFields) parseProto(text, 'scripts/protobuf-facts.mjs');
 const kinds = {};
 for (const [name, schema] of Object.entries(schemas)) {
   const gvks = schema['x-kubernetes-group-version-kind'] ?? [];
   // Lists and documents of discovery are answers, never bodies.
-  if (gvks.length === 0 || schema.properties?.items !== undefined || /\.(API(Group|GroupList|ResourceList|Versions)|WatchEvent|Status)$/.test(name)) continue;
+  if (gvks.length === 0 || schema.properties?.items !== undefined || answersOnly.test(name)) continue;
   if (!messages.has(name)) {
     note(`${name}: has no protobuf form in ${options['go-root']}`);
     continue;
