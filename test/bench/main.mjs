@@ -2,12 +2,13 @@
 // compare do so with a baseline of the same run.
 import { cpus, release, totalmem } from 'node:os';
 import { apps } from './apps.mjs';
+import { kustomize } from './kustomize.mjs';
 import { pods } from './pods.mjs';
 import { push } from './push.mjs';
 import { start } from './start.mjs';
 import { store } from './store.mjs';
 
-const suites = { start, store, pods, push, apps };
+const suites = { start, store, pods, push, apps, kustomize };
 
 const names = process.argv.slice(2);
 const unknown = names.filter((name) => !(name in suites));

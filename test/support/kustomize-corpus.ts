@@ -386,10 +386,29 @@ export const corpusFields: Readonly<Record<string, string>> = {
   generatorOptions:
     'generatorOptions: {disableNameSuffixHash: true, labels: {made: here}, annotations: {made: here}}\nconfigMapGenerator:\n- name: optioned\n  literals: [a=1]\n  options: {labels: {own: "1"}}\n',
   replacements:
-    'replacements:\n- source: {kind: Service, name: web, fieldPath: spec.ports.0.port}\n  targets:\n  - select: {kind: Deployment, name: web}\n    fieldPaths: ["spec.template.spec.containers.[name=web].env.[name=SERVICE].value", spec.replicas]\n  - select: {kind: Gadget}\n    fieldPaths: [spec.made.port]\n    options: {create: true}\n- source: {kind: ConfigMap, name: config, fieldPath: data.level}\n  targets:\n  - select: {kind: Deployment}\n    fieldPaths: [spec.template.spec.containers.*.image]\n    options: {delimiter: ":", index: 1}\n    reject: [{name: nobody}]\n  - select: {kind: Ingress}\n    fieldPaths: ["metadata.annotations.[nginx.ingress.kubernetes.io/auth-secret]"]\n- path: replacement.yaml\n',
+    'replacements:\n- source: {kind: Service, name: web, fieldPath: spec.ports.0.port}\n  targets:\n  - select: {kind: Deployment, name: web}\n    fieldPaths: ["spec.template.spec.containers.[name=web].env.[name=SERVICE].value", spec.replicas]\n- source: {kind: Service, name: web, fieldPath: spec.ports.0.name}\n  targets:\n  - select: {kind: Gadget}\n    fieldPaths: [spec.made.port]\n    options: {create: true}\n- source: {kind: ConfigMap, name: config, fieldPath: data.level}\n  targets:\n  - select: {kind: Deployment}\n    fieldPaths: [spec.template.spec.containers.*.image]\n    options: {delimiter: ":", index: 1}\n    reject: [{name: nobody}]\n  - select: {kind: Ingress}\n    fieldPaths: ["metadata.annotations.[nginx.ingress.kubernetes.io/auth-secret]"]\n- path: replacement.yaml\n',
   vars: 'vars:\n- name: SERVICE\n  objref: {kind: Service, name: web, apiVersion: v1}\n- name: UNUSED\n  objref: {kind: ConfigMap, name: config, apiVersion: v1}\n  fieldref: {fieldpath: data.level}\n',
   originAnnotations: 'buildMetadata: [originAnnotations]\n',
   managedByLabel: 'buildMetadata: [managedByLabel]\n',
   sortFifo: 'sortOptions: {order: fifo}\n',
   sortLegacy: 'sortOptions: {order: legacy, legacySortOptions: {orderFirst: [Secret, Namespace], orderLast: [Deployment]}}\n',
 };
+
+/** For comparison alone: a later patch makes kustomize write the number that this creates as a string. */
+export const createdNumber =
+  'replacements:\n- source: {kind: Service, name: web, fieldPath: spec.ports.1.port}\n  targets:\n  - select: {kind: StatefulSet}\n    fieldPaths: ["spec.template.spec.containers.[name=db].ports.0.containerPort", metadata.annotations.port]\n    options: {create: true}\n';
+
+/** Both fields in one file: lists of the same field follow each other. Undefined where a field holds one value. */
+export function mergeFields(first: string, second: string): string | undefined {
+  const key = (text: string): string => text.slice(0, text.indexOf(':'));
+  const keys = new Map<string, string>();
+  for (const part of [first, second].flatMap((text) => text.split(/\n(?=[a-zA-Z])/))) {
+    const text = part.endsWith('\n') ? part : `${part}\n`;
+    const known = keys.get(key(text));
+    if (known === undefined) keys.set(key(text), text);
+    else if (known.startsWith(`${key(text)}:\n- `) && text.startsWith(`${key(text)}:\n- `)) {
+      keys.set(key(text), known + text.slice(text.indexOf('\n') + 1));
+    } else return undefined;
+  }
+  return [...keys.values()].join('');
+}

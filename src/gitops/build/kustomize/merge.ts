@@ -68,13 +68,16 @@ class Merger {
 
   #mergeMap(target: JsonMap | undefined | null, patch: JsonMap | undefined | null, schema: Schema | undefined, path: string): unknown {
     if (patch === null) return undefined;
-    // What the patch does not name stays as it is.
-    if (patch === undefined) return target;
+    if (patch === undefined) {
+      if (isMap(target)) this.#revisit(target, { schema, path });
+      return target;
+    }
     const order = takeDirective(patch, path);
     if (order === 'delete') return undefined;
     // Where the object has nothing the patch is merged with itself, so that nulls and directives further down are obeyed.
     const result = order === 'replace' || target === undefined || target === null ? patch : target;
     const resolved = schema === undefined ? undefined : resolveSchema(this.#set, schema);
+    if (result !== patch) this.#revisit(result, { schema, path, except: patch });
     for (const key of Object.keys(patch).sort()) {
       const field = resolved?.properties?.[key] ?? resolved?.additionalProperties;
       const before = Object.hasOwn(result, key) ? result[key] : undefined;
@@ -86,11 +89,24 @@ class Merger {
     return result;
   }
 
+  /** What a patch does not name stays, but its lists are put in order as well: items that are one by their keys become one. */
+  #revisit(target: JsonMap, { schema, path, except = {} }: { schema: Schema | undefined; path: string; except?: JsonMap }): void {
+    if (schema === undefined) return;
+    const { properties, additionalProperties } = resolveSchema(this.#set, schema);
+    for (const [key, value] of Object.entries(target)) {
+      if (typeof value !== 'object' || value === null || Object.hasOwn(except, key)) continue;
+      const field = properties?.[key] ?? additionalProperties;
+      if (field !== undefined) setOwn(target, key, this.merge(value, undefined, field, `${path}.${key}`));
+    }
+  }
+
   #mergeList(target: List | undefined | null, patch: List | undefined | null, schema: Schema | undefined, path: string): unknown {
     const strategy = this.#strategyOf(schema);
-    if (patch === undefined) return target;
     if (patch === null) return undefined;
-    if (strategy === undefined) return patch;
+    if (strategy === undefined) return patch ?? target;
+    if (patch === undefined) {
+      return target === undefined || target === null || strategy.keys.length === 0 ? target : this.#mergeItems(target, [], strategy, path);
+    }
     let result = target;
     let other: List = patch;
     const { order, rest } = takeListDirective(patch, path);
@@ -100,34 +116,30 @@ class Merger {
     return strategy.keys.length === 0 ? mergeScalars(result, other) : this.#mergeItems(result, other, strategy, path);
   }
 
+  /** Step by step as kustomize does it: with several keys, items that leave one out fare in their own way. */
   #mergeItems(target: List, patch: List, { keys, items }: Strategy, path: string): List {
     let tuples = tuplesOf([...patch, ...target], keys);
     if (keys.length > 1) tuples = unify(tuples);
     const used = keys.filter((_, index) => tuples.some((tuple) => tuple[index] !== ''));
     const validKeys = used.length === 0 ? keys : used;
-    const added: JsonMap[] = [];
+    let merged: List = [];
     let left = target;
     for (const tuple of tuples) {
       const values = validKeys.map((key) => tuple[keys.indexOf(key)] ?? '');
-      const matched = { keys: validKeys.filter((_, index) => values[index] !== ''), values: values.filter((value) => value !== '') };
-      const before = find(left, matched);
-      const merged = this.merge(before, find(patch, matched), items, `${path}[${matched.values.join(',')}]`);
-      if (merged === undefined || merged === null || (isMap(merged) && Object.keys(merged).length === 0)) {
-        left = left.filter((item) => item !== before);
-      } else {
-        replaceOrAdd(added, merged as JsonMap, validKeys);
-        left = left.map((item) => (item === before && before !== undefined ? merged : item));
-      }
+      const given = { keys: validKeys.filter((_, index) => values[index] !== ''), values: values.filter((value) => value !== '') };
+      const item = this.merge(find(left, given), find(patch, given), items, `${path}[${given.values.join(',')}]`);
+      if (isMap(item) && Object.keys(item).length > 0) merged = setItem(merged, item, { keys: validKeys, values });
+      else left = setItem(left, undefined, { keys: validKeys, values });
     }
     for (const item of left) {
       if (!isMap(item)) continue;
-      if (validKeys.length > 1) {
-        const at = added.findIndex((other) => validKeys.every((key) => keyText(other[key]) === keyText(item[key])));
-        if (at !== -1) added.splice(at, 1);
-        added.push(item);
-      } else replaceOrAdd(added, item, validKeys);
+      const present = validKeys.filter((key) => Object.hasOwn(item, key) && item[key] !== null);
+      const match = { keys: validKeys, values: present.map((key) => keyText(item[key])) };
+      if (present.length < validKeys.length) merged = [...merged, item];
+      if (validKeys.length > 1) merged = setItem(merged, undefined, match);
+      merged = setItem(merged, item, match);
     }
-    return added;
+    return merged;
   }
 
   #strategyOf(schema: Schema | undefined): Strategy | undefined {
@@ -223,8 +235,24 @@ function find(items: List, { keys, values }: Match): JsonMap | undefined {
   return items.find((item): item is JsonMap => isMap(item) && keys.every((key, index) => keyText(item[key]) === values[index]));
 }
 
-function replaceOrAdd(items: JsonMap[], item: JsonMap, keys: readonly string[]): void {
-  const at = items.findIndex((other) => keys.every((key) => keyText(other[key]) === keyText(item[key])));
-  if (at === -1) items.push(item);
-  else items[at] = item;
+/** Puts an item in the place of all that match, or behind the others; without an item what matches goes. */
+function setItem(list: List, item: JsonMap | undefined, { keys, values }: Match): List {
+  const result: List = [];
+  let found = false;
+  for (const other of list) {
+    if (isMap(other) && Object.keys(other).length === 0) continue;
+    if (!isMap(other)) result.push(other);
+    else if (values.length === 0 || !keys.every((key, index) => fits(other, key, values[index]))) {
+      if (values.length > 0) result.push(other);
+    } else {
+      found = true;
+      if (item !== undefined) result.push(item);
+    }
+  }
+  if (item !== undefined && !found) result.push(item);
+  return result;
 }
+
+/** An empty value fits any; a key for which no value is given says nothing. */
+const fits = (item: JsonMap, key: string, value: string | undefined): boolean =>
+  value === undefined || (Object.hasOwn(item, key) && (value === '' || keyText(item[key]) === value));

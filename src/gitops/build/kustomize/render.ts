@@ -16,7 +16,18 @@ import {
 import { applyPatch, type ParsedPatch, PatchError } from './patches.ts';
 import { fixReferences } from './references.ts';
 import { applyReplacement, ReplacementError } from './replacements.ts';
-import { cloneJson, currentId, describeId, idKey, isMap, type JsonMap, newResource, type Origin, type Resource } from './resource.ts';
+import {
+  cloneJson,
+  currentId,
+  describeId,
+  idKey,
+  isMap,
+  type JsonMap,
+  newResource,
+  type Origin,
+  type Resource,
+  setOwn,
+} from './resource.ts';
 import { SelectorError } from './selector.ts';
 import { sortResources } from './sort.ts';
 import {
@@ -137,6 +148,7 @@ class Build {
     at(top, 'vars', () => resolveVariables(resources, accumulated.variables));
     resources = resources.filter(isNotLocal);
     const sorted = sortResources(resources, top.spec.sortOptions);
+    for (const resource of sorted) finishAnnotations(resource);
     this.#addBuildMetadata(sorted, top.spec.buildMetadata);
     return sorted.map(({ object, origin }) => ({ object, origin }));
   }
@@ -516,10 +528,35 @@ function objectsIn(text: string, file: string): ParsedFile {
     for (const object of expandLists(value)) {
       const problem = problemOfObject(object);
       if (problem !== undefined) throw new KustomizeError({ file, line, message: problem });
-      objects.push({ value: object as JsonMap, line });
+      quoteAnnotations(object, text, line);
+      objects.push({ value: object, line });
     }
   }
   return objects;
+}
+
+/**
+ * Annotations are strings to kustomize whatever they look like: `version: 1.10` is the text `1.10`, which the number no longer tells, so
+ * that it is read again.
+ */
+function quoteAnnotations({ metadata }: JsonMap, text: string, line: number): void {
+  const annotations = isMap(metadata) && isMap(metadata.annotations) ? metadata.annotations : {};
+  for (const [key, value] of Object.entries(annotations)) {
+    if (typeof value !== 'number') continue;
+    const place = locate(text, `metadata.annotations[${key}]`, line);
+    const rest = text.split('\n', place.line)[place.line - 1]?.slice(place.column - 1) ?? '';
+    const written = /^(?:"[^"]*"|'[^']*'|[^:]+):\s+([^\s,}#]+)/.exec(rest)?.[1] ?? '';
+    setOwn(annotations, key, Number(written.replaceAll('_', '')) === value ? written : String(value));
+  }
+}
+
+/** Annotations that came about otherwise, by a patch or a replacement, become strings in the end. */
+function finishAnnotations({ object }: Resource): void {
+  const annotations = isMap(object.metadata) && isMap(object.metadata.annotations) ? object.metadata.annotations : {};
+  for (const [key, value] of Object.entries(annotations)) {
+    if (typeof value !== 'string' && typeof value !== 'object') setOwn(annotations, key, String(value));
+    else if (value === null) setOwn(annotations, key, 'null');
+  }
 }
 
 /** The items of kinds that are lists, and all else as it is. */

@@ -1,0 +1,72 @@
+import { Writable } from 'node:stream';
+import { describe, expect, it } from 'vitest';
+import { build } from '../../../src/cli/build.ts';
+import { Failure } from '../../../src/cli/failure.ts';
+import { temporaryDirectory } from '../../support/git.ts';
+import { type Files, writeFiles } from '../../support/kustomize.ts';
+
+const configMap = (name: string): string => `kind: ConfigMap\napiVersion: v1\nmetadata: {name: ${name}}\ndata: {b: "1", a: "yes"}\n`;
+
+async function run(files: Files, path = ''): Promise<{ readonly root: string; readonly text: string; readonly code: number }> {
+  const root = await temporaryDirectory('build');
+  await writeFiles(root, files);
+  const chunks: string[] = [];
+  const output = new Writable({
+    write(chunk, _, done) {
+      chunks.push(String(chunk));
+      done();
+    },
+  });
+  return { root, code: await build({ path: `${root}/${path}`, output }), text: chunks.join('') };
+}
+
+async function failureOf(files: Files, path = ''): Promise<Failure> {
+  const failure = await run(files, path).then(
+    () => undefined,
+    (err: unknown) => err,
+  );
+  if (!(failure instanceof Failure)) throw failure;
+  return failure;
+}
+
+describe('midship build', () => {
+  it('prints what a kustomization stands for, with a base beside it', async () => {
+    const { text, code } = await run(
+      {
+        'base/kustomization.yaml': 'resources: [a.yaml]\n',
+        'base/a.yaml': configMap('a'),
+        'shop/kustomization.yaml': 'namePrefix: shop-\nresources: [../base]\n',
+      },
+      'shop',
+    );
+    expect(code).toBe(0);
+    expect(text).toBe("apiVersion: v1\ndata:\n  a: 'yes'\n  b: '1'\nkind: ConfigMap\nmetadata:\n  name: shop-a\n");
+  });
+
+  it('prints plain directories as an app of them is built', async () => {
+    const { text } = await run({
+      'a.yaml': configMap('a'),
+      'deep/b.yml': configMap('b'),
+      'web/kustomization.yaml': 'nameSuffix: -web\nresources: [c.yaml]\n',
+      'web/c.yaml': configMap('c'),
+      'web/not-listed.yaml': configMap('d'),
+      '.hidden/e.yaml': configMap('e'),
+      'README.md': 'not read',
+    });
+    expect([...text.matchAll(/^ {2}name: (.*)$/gm)].map(([, name]) => name)).toEqual(['a', 'b', 'c-web']);
+  });
+
+  it('names file, line, field and the next step, and exits with 1', async () => {
+    const failure = await failureOf({ 'kustomization.yaml': 'resources:\n- a.yaml\n- gone.yaml\n', 'a.yaml': configMap('a') });
+    expect(failure.exitCode).toBe(1);
+    expect(failure.message).toMatch(/kustomization\.yaml:3:3$/);
+    expect(failure.why).toBe("resources[1]: 'gone.yaml' doesn't exist");
+    expect(failure.fix).toBe('Commit the file, or take it out of the list.');
+  });
+
+  it('says what is wrong with the path', async () => {
+    expect((await failureOf({}, 'absent')).message).toMatch(/absent is not a directory$/);
+    expect((await failureOf({ 'a.yaml': configMap('a') }, 'a.yaml')).why).toContain('a file');
+    expect((await failureOf({ 'README.md': '' })).message).toMatch(/holds no manifest$/);
+  });
+});
