@@ -82,5 +82,8 @@ export const taints = {
 /** Namespaces that exist from the first start. */
 export const systemNamespaces = ['default', 'kube-system', 'kube-public', 'kube-node-lease', 'flux-system'] as const;
 
+/** Where a container finds its token, the authority's certificate and its namespace. */
+export const serviceAccountDirectory = '/var/run/secrets/kubernetes.io/serviceaccount';
+
 /** ConfigMap with the cluster's CA certificate (`ca.crt`), in every namespace. */
 export const rootCaConfigMap = 'kube-root-ca.crt';

@@ -85,7 +85,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
   const decoder = new BodyDecoder(schemas);
   const writer = createWriter({
     registry,
-    admission: admissionOrder({ registry, authorizer, ruleIndex, serviceCidr, loopbackCidr, random }),
+    admission: admissionOrder({ registry, authorizer, ruleIndex, serviceCidr, loopbackCidr, random, issuesTokens: tokens !== undefined }),
     decoder,
     owners: new FieldOwners(schemas),
     clock,

@@ -18,6 +18,7 @@ import { capacityOf } from './node-object.ts';
 import type { PodQueue } from './pod-queue.ts';
 import type { PodSource } from './pod-source.ts';
 import { PodWorker } from './pod-worker.ts';
+import { createTokenSource } from './service-account-tokens.ts';
 import { createVolumes } from './volumes.ts';
 
 export interface NodeAgentOptions {
@@ -79,7 +80,8 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
   const log = parent.child({ component: 'node-agent', node: nodeName });
   const capacity = options.capacity ?? capacityOf(machine);
   const abort = new AbortController();
-  const volumes = createVolumes({ directory: join(options.directory, 'pods'), config });
+  const tokens = createTokenSource({ client: options.client, clock });
+  const volumes = createVolumes({ directory: join(options.directory, 'pods'), config, tokens });
   const workers = new Map<string, PodWorker>();
   const unsubscribe: (() => void)[] = [];
   let cancelHousekeeping: (() => void) | undefined;
@@ -183,9 +185,17 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
 
   const podsOnNode = (): readonly PodOnNode[] => [...workers.values()].map(({ pod, sandbox }) => ({ pod, sandbox }));
 
+  function renewTokens(): void {
+    for (const uid of tokens.due()) {
+      workers.get(uid)?.configChanged();
+      queue.wake(uid);
+    }
+  }
+
   function scheduleHousekeeping(): void {
     if (abort.signal.aborted) return;
     cancelHousekeeping = clock.after(housekeepingMs, () => {
+      renewTokens();
       endOrphans()
         .catch((err: unknown) => log.warn({ err }, 'Could not look for orphaned pods'))
         .finally(scheduleHousekeeping);

@@ -6,6 +6,7 @@ import type { ConfigSource } from './config-source.ts';
 import { ContainerError, type Mount } from './container-runtime.ts';
 import { type DownwardFacts, fieldText, resourceText } from './downward.ts';
 import { expand } from './environment.ts';
+import type { TokenSource } from './service-account-tokens.ts';
 
 /**
  * The volumes of pods, as directories below `PODS/UID/volumes`. Volumes made of ConfigMaps, Secrets and pod fields are replaced in one
@@ -30,6 +31,7 @@ export interface Volumes {
 }
 
 export interface VolumesOptions {
+  readonly tokens: TokenSource;
   /** Holds one directory a pod. */
   readonly directory: string;
   readonly config: ConfigSource;
@@ -46,7 +48,7 @@ const defaultMode = 0o644;
 const maxProjectedBytes = 16 * 1024 * 1024;
 const dataLink = '..data';
 
-export function createVolumes({ directory, config }: VolumesOptions): Volumes {
+export function createVolumes({ directory, config, tokens }: VolumesOptions): Volumes {
   const podDirectory = (uid: string): string => join(directory, uid, 'volumes');
 
   async function prepareOne(volume: Volume, facts: DownwardFacts): Promise<string> {
@@ -60,6 +62,7 @@ export function createVolumes({ directory, config }: VolumesOptions): Volumes {
     }
     if (volume.hostPath !== undefined) return prepareHostPath(volume.hostPath.path, volume.hostPath.type ?? '');
     const files = projectedFiles(volume, facts, config);
+    if (files !== undefined) await addTokens(files, volume, pod, tokens);
     if (files === undefined) {
       const source = Object.keys(volume).find((key) => key !== 'name') ?? 'of unknown source';
       throw new Error(`volumes of type ${source} are not supported`);
@@ -101,6 +104,7 @@ export function createVolumes({ directory, config }: VolumesOptions): Volumes {
     },
 
     async remove(podUid) {
+      tokens.forget(podUid);
       await rm(join(directory, podUid), { recursive: true, force: true });
     },
 
@@ -164,11 +168,21 @@ function projectedFiles(volume: Volume, facts: DownwardFacts, config: ConfigSour
       );
     } else if (source.downwardAPI !== undefined) {
       addFields(files, source.downwardAPI.items, mode, facts);
-    } else {
+    } else if (source.serviceAccountToken === undefined) {
       throw new Error(`projected sources of type ${Object.keys(source)[0] ?? 'unknown'} are not supported`);
     }
   }
   return files;
+}
+
+/** Tokens are asked for when everything else is there. */
+async function addTokens(files: Map<string, ProjectedFile>, { projected }: Volume, pod: Pod, tokens: TokenSource): Promise<void> {
+  for (const { serviceAccountToken } of projected?.sources ?? []) {
+    if (serviceAccountToken === undefined) continue;
+    const { path, audience, expirationSeconds } = serviceAccountToken;
+    const content = Buffer.from(await tokens.tokenOf(pod, { audience, expirationSeconds }));
+    files.set(checkedPath(path), { content, mode: projected?.defaultMode ?? defaultMode });
+  }
 }
 
 type Keys = ReadonlyMap<string, Buffer>;

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { events } from '../../src/api/core/v1/event.ts';
 import { type Pod, pods } from '../../src/api/core/v1/pod.ts';
+import type { ApiServiceOptions } from '../../src/apiserver/api-service.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { createLog } from '../../src/base/log.ts';
 import { createMetrics } from '../../src/base/metrics.ts';
@@ -48,10 +49,10 @@ export const testNodeName = 'node-a';
 const log = createLog({ level: process.env.TEST_LOG_LEVEL ?? 'silent' });
 
 export async function startTestNode(
-  options: { readonly plain?: boolean; readonly agent?: Partial<NodeAgentOptions> } = {},
+  options: { readonly plain?: boolean; readonly agent?: Partial<NodeAgentOptions>; readonly api?: Partial<ApiServiceOptions> } = {},
 ): Promise<TestNode> {
   const directory = await mkdtemp(join(tmpdir(), 'midship-node-'));
-  const api = await startSeededApi(['default', 'kube-node-lease', 'kube-system']);
+  const api = await startSeededApi(['default', 'kube-node-lease', 'kube-system'], options.api);
   const client = api.clientFor();
   const host = await openProcessHost({
     nodePath: process.execPath,

@@ -7,6 +7,7 @@ import { clusterIp } from './cluster-ip.ts';
 import { endpointAddresses } from './endpoint-addresses.ts';
 import { namespaceLifecycle } from './namespace-lifecycle.ts';
 import { defaultTolerationSeconds, priority, serviceAccount } from './pod-defaults.ts';
+import { serviceAccountToken } from './service-account-token.ts';
 
 export interface AdmissionOptions {
   readonly registry: Registry;
@@ -16,14 +17,25 @@ export interface AdmissionOptions {
   /** The cluster's own /16 of 127/8, when its pods live there. */
   readonly loopbackCidr: string | undefined;
   readonly random: () => number;
+  /** False: there are no tokens that pods could be given. */
+  readonly issuesTokens: boolean;
 }
 
 /** Every step a write goes through, in this order. */
-export const admissionOrder = ({ registry, authorizer, ruleIndex, serviceCidr, loopbackCidr, random }: AdmissionOptions): AdmissionChain =>
+export const admissionOrder = ({
+  registry,
+  authorizer,
+  ruleIndex,
+  serviceCidr,
+  loopbackCidr,
+  random,
+  issuesTokens,
+}: AdmissionOptions): AdmissionChain =>
   new AdmissionChain([
     namespaceLifecycle(registry),
     escalationCheck(authorizer, ruleIndex),
     serviceAccount(registry),
+    ...(issuesTokens ? [serviceAccountToken(registry, random)] : []),
     priority(registry),
     defaultTolerationSeconds(),
     clusterIp({ registry, serviceCidr, random }),

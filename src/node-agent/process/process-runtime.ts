@@ -6,6 +6,7 @@ import { Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { promisify } from 'node:util';
+import { serviceAccountDirectory } from '../../api/well-known.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Log } from '../../base/log.ts';
 import {
@@ -391,7 +392,8 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
 
     async createContainer(sandboxId, config) {
       const sandbox = sandboxOf(sandboxId);
-      if (isolation.mode === 'plain' && config.mounts.length > 0) {
+      // Every pod is offered access to the API, and most do not need it: what cannot be mounted is left out. Other volumes were asked for.
+      if (isolation.mode === 'plain' && config.mounts.some(({ containerPath }) => containerPath !== serviceAccountDirectory)) {
         throw new ContainerError(
           'CreateContainerConfigError',
           `volumeMounts need a mount namespace for the container, and ${isolation.why}`,

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Pod, Volume } from '../../../src/api/core/v1/pod.ts';
 import type { ConfigSource } from '../../../src/node-agent/config-source.ts';
+import type { TokenSource } from '../../../src/node-agent/service-account-tokens.ts';
 import { createVolumes, type Volumes } from '../../../src/node-agent/volumes.ts';
 
 let directory: string;
@@ -12,7 +13,7 @@ let data: Record<string, string>;
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'midship-volumes-'));
   data = { 'app.conf': 'one', other: 'two' };
-  volumes = createVolumes({ directory, config });
+  volumes = createVolumes({ directory, config, tokens });
 });
 afterEach(() => rm(directory, { recursive: true, force: true }));
 
@@ -24,6 +25,11 @@ const config: ConfigSource = {
   secret: (_, name) => (name === 'keys' ? { ...object('Secret', name), data: { token: Buffer.from('s3').toString('base64') } } : undefined),
   services: () => [],
   onChange: () => () => undefined,
+};
+const tokens: TokenSource = {
+  tokenOf: async (pod, { audience }) => `token of ${pod.metadata.name} for ${audience ?? 'the API'}`,
+  due: () => [],
+  forget: () => undefined,
 };
 const podWith = (...podVolumes: Volume[]): Pod => ({
   ...object('Pod', 'web'),
@@ -49,6 +55,16 @@ describe('a volume', () => {
     expect(await text(path, 'app.conf')).toBe('changed');
     expect((await readdir(path)).filter((name) => !name.startsWith('..')).sort()).toEqual(['added', 'app.conf', 'bin']);
     expect((await readdir(path)).filter((name) => name.startsWith('..'))).toHaveLength(2);
+  });
+
+  it('of a service account has its token beside what else is projected', async () => {
+    const sources = [
+      { serviceAccountToken: { path: 'token' } },
+      { configMap: { name: 'settings', items: [{ key: 'app.conf', path: 'ca.crt' }] } },
+    ];
+    const path = (await prepare({ name: 'v', projected: { sources } })).get('v');
+    expect(await text(path, 'token')).toBe('token of web for the API');
+    expect(await text(path, 'ca.crt')).toBe('one');
   });
 
   it('of a Secret has the files and modes that are asked for', async () => {
@@ -82,8 +98,8 @@ describe('a volume', () => {
     ['references non-existent config key: nope', { configMap: { name: 'settings', items: [{ key: 'nope', path: 'x' }] } }],
     ['invalid path "../x"', { configMap: { name: 'settings', items: [{ key: 'other', path: '../x' }] } }],
     [
-      'projected sources of type serviceAccountToken are not supported',
-      { projected: { sources: [{ serviceAccountToken: { path: 'token' } }] } },
+      'projected sources of type clusterTrustBundle are not supported',
+      { projected: { sources: [{ clusterTrustBundle: { name: 'b', path: 'bundle' } } as never] } },
     ],
     ['volumes of type nfs are not supported', { nfs: { server: 's', path: '/' } }],
   ])('cannot be had: %s', async (message, source: Partial<Volume>) => {

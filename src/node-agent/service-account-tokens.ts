@@ -1,0 +1,63 @@
+import type { TokenRequest } from '../api/authentication/v1/token-request.ts';
+import type { Pod } from '../api/core/v1/pod.ts';
+import { serviceAccounts } from '../api/core/v1/service-account.ts';
+import type { Clock } from '../base/clock.ts';
+import type { Client, New } from '../client/client.ts';
+
+/** Tokens for the volumes of pods: asked for when a pod starts, and anew when four fifths of their life are over. */
+export interface TokenSource {
+  /** Bound to the pod, so that it ends with it. */
+  tokenOf(pod: Pod, wanted: WantedToken): Promise<string>;
+  /** Pods with a token that should be replaced now. */
+  due(): readonly string[];
+  forget(podUid: string): void;
+}
+
+export interface WantedToken {
+  readonly audience?: string | undefined;
+  readonly expirationSeconds?: number | undefined;
+}
+
+interface Held {
+  readonly token: string;
+  readonly renewAt: number;
+}
+
+const defaultLifetimeSeconds = 3_600;
+/** A token is replaced after a day at the latest. */
+const maxAgeMs = 86_400_000;
+
+export function createTokenSource({ client, clock }: { readonly client: Client; readonly clock: Clock }): TokenSource {
+  const byPod = new Map<string, Map<string, Held>>();
+
+  return {
+    async tokenOf({ metadata, spec }, { audience = '', expirationSeconds = defaultLifetimeSeconds }) {
+      const { uid = '', namespace = '' } = metadata;
+      const key = `${audience}\n${expirationSeconds}`;
+      const held = byPod.get(uid)?.get(key);
+      if (held !== undefined && clock.now() < held.renewAt) return held.token;
+      const boundObjectRef = { kind: 'Pod', apiVersion: 'v1', name: metadata.name, uid };
+      const request: New<TokenRequest> = {
+        kind: 'TokenRequest',
+        apiVersion: 'authentication.k8s.io/v1',
+        metadata: {},
+        spec: { audiences: audience === '' ? [] : [audience], expirationSeconds, boundObjectRef },
+      };
+      const askedAt = clock.now();
+      const account = { namespace, name: spec.serviceAccountName ?? 'default' };
+      const answer = (await client.createSubresource(serviceAccounts, account, 'token', request as TokenRequest)) as TokenRequest;
+      const token = answer.status?.token ?? '';
+      if (token === '') throw new Error(`no token came for service account ${account.namespace}/${account.name}`);
+      const lifetimeMs = Math.min(Date.parse(answer.status?.expirationTimestamp ?? '') - askedAt || 0, maxAgeMs / 0.8);
+      const tokens = byPod.get(uid) ?? new Map<string, Held>();
+      byPod.set(uid, tokens);
+      tokens.set(key, { token, renewAt: askedAt + lifetimeMs * 0.8 });
+      return token;
+    },
+    due() {
+      const now = clock.now();
+      return [...byPod].flatMap(([uid, tokens]) => ([...tokens.values()].some(({ renewAt }) => now >= renewAt) ? [uid] : []));
+    },
+    forget: (podUid) => void byPod.delete(podUid),
+  };
+}
