@@ -1,3 +1,4 @@
+import type { Writable } from 'node:stream';
 import type { Clock } from './clock.ts';
 
 /** What streams need of a WebSocket, so that both ends of a relay keep the same rules. */
@@ -49,4 +50,16 @@ export function sendMessage(socket: Pick<MessageSocket, 'send'>, data: Uint8Arra
       else reject(err);
     });
   });
+}
+
+/** Reads no further messages until `target` has taken what was written to it, or is gone. */
+export function pauseUntilDrained(socket: Pick<MessageSocket, 'pause' | 'resume'>, target: Writable): void {
+  const resume = (): void => {
+    target.off('drain', resume);
+    target.off('close', resume);
+    socket.resume();
+  };
+  socket.pause();
+  target.on('drain', resume);
+  target.on('close', resume);
 }

@@ -6,6 +6,7 @@ import { type Node, nodes } from '../../api/core/v1/node.ts';
 import { type Pod, pods } from '../../api/core/v1/pod.ts';
 import { type Service, services } from '../../api/core/v1/service.ts';
 import { type EndpointSlice, endpointSlices } from '../../api/discovery/v1/endpoint-slice.ts';
+import type { Clock } from '../../base/clock.ts';
 import { badRequest, StatusError } from '../../machinery/status-error.ts';
 import { apiServerUser } from '../user.ts';
 import { type ApiRequest, type HandlerContext, refOf } from './api-request.ts';
@@ -57,7 +58,7 @@ async function proxyToPod(request: ApiRequest, context: HandlerContext, kubelet:
     throw unreachable(err);
   }
   try {
-    await relay(await send(request, { connection, destination, port }), request, context);
+    await relay(await send(request, { connection, destination, port, clock: context.clock }), request, context);
   } finally {
     connection.destroy();
   }
@@ -131,9 +132,10 @@ interface SendOptions {
   readonly connection: Duplex;
   readonly destination: Destination;
   readonly port: number;
+  readonly clock: Clock;
 }
 
-function send(request: ApiRequest, { connection, destination, port }: SendOptions): Promise<IncomingMessage> {
+function send(request: ApiRequest, { connection, destination, port, clock }: SendOptions): Promise<IncomingMessage> {
   const { method, body, signal } = request;
   // Whose certificate a pod has is nobody's to say: as on the real server it is taken as it is.
   const stream = destination.scheme === 'https' ? connectTls({ socket: connection, rejectUnauthorized: false }) : connection;
@@ -145,9 +147,10 @@ function send(request: ApiRequest, { connection, destination, port }: SendOption
       createConnection: () => stream,
       signal,
     });
-    sent.setTimeout(headTimeoutMs, () => sent.destroy(new Error('i/o timeout')));
+    const cancelTimeout = clock.after(headTimeoutMs, () => sent.destroy(new Error('i/o timeout')));
+    sent.once('close', cancelTimeout);
     sent.once('response', (answer) => {
-      sent.setTimeout(0);
+      cancelTimeout();
       resolve(answer);
     });
     sent.on('error', (err) => reject(unreachable(err)));

@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import type { Clock } from '../../base/clock.ts';
-import { endWhenSilent } from '../../base/message-socket.ts';
+import { endWhenSilent, pauseUntilDrained } from '../../base/message-socket.ts';
 
 /** Both ends of a stream through the API server: the client's and the agent's. */
 export interface RelayOptions {
@@ -66,9 +66,7 @@ export async function relayBytes(client: WebSocket, agent: Duplex, head: Buffer,
   };
   client.on('message', (data: Buffer) => {
     supervision.touch();
-    if (!agent.writable || data.length === 0 || agent.write(data)) return;
-    client.pause();
-    agent.once('drain', () => client.resume());
+    if (agent.writable && data.length > 0 && !agent.write(data)) pauseUntilDrained(client, agent);
   });
   client.once('close', () => agent.destroy());
   agent.once('end', () => agent.end());

@@ -14,13 +14,17 @@ export interface Upgrade {
 /** Of one message; clients send pieces of some dozens of KiB. */
 const maxMessageBytes = 1024 * 1024;
 
+/** What was agreed upon. `ws` itself would refuse `SPDY/3.1+portforward.k8s.io`, which is no token of HTTP. */
 const chosen = new WeakMap<IncomingMessage, string>();
 const webSockets = new WebSocketServer({
   noServer: true,
   clientTracking: false,
   maxPayload: maxMessageBytes,
   perMessageDeflate: false,
-  handleProtocols: (_offered, request) => chosen.get(request) ?? false,
+});
+webSockets.on('headers', (headers, request) => {
+  const protocol = chosen.get(request);
+  if (protocol !== undefined) headers.push(`Sec-WebSocket-Protocol: ${protocol}`);
 });
 
 /**
@@ -48,6 +52,7 @@ export function acceptWebSocket({ raw, response, upgrade }: ApiRequest, protocol
   if (upgrade === undefined) return Promise.resolve(undefined);
   const { socket, head } = upgrade;
   chosen.set(raw, protocol);
+  delete raw.headers['sec-websocket-protocol'];
   return new Promise((resolve) => {
     socket.once('close', () => resolve(undefined));
     webSockets.handleUpgrade(raw, socket, head, (webSocket) => {

@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { WebSocket } from 'ws';
-import { sendMessage } from '../../base/message-socket.ts';
+import { pauseUntilDrained, sendMessage } from '../../base/message-socket.ts';
 import { type SpdyStream, serveSpdy } from './spdy.ts';
 
 /** Connections to ports of one pod, over SPDY or WebSocket. */
@@ -114,10 +114,7 @@ export async function servePortForwardChannels(forward: PortForward, ports: read
     const channel = data[0] ?? 1;
     const target = targets.get(channel);
     if (target === undefined || data.length === 1 || target.destroyed || target.writableEnded) return;
-    if (target.write(data.subarray(1))) return;
-    socket.pause();
-    target.once('drain', () => socket.resume());
-    target.once('close', () => socket.resume());
+    if (!target.write(data.subarray(1))) pauseUntilDrained(socket, target);
   });
   socket.once('close', () => {
     gone.abort();

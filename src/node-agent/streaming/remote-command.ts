@@ -1,7 +1,7 @@
 import type { Readable, Writable } from 'node:stream';
 import type { WebSocket } from 'ws';
 import type { Clock } from '../../base/clock.ts';
-import { sendMessage } from '../../base/message-socket.ts';
+import { pauseUntilDrained, sendMessage } from '../../base/message-socket.ts';
 import type { TerminalSize } from '../container-runtime.ts';
 
 /** The first byte of each message in `v4.channel.k8s.io` and `v5.channel.k8s.io`. */
@@ -75,9 +75,7 @@ function receive(socket: WebSocket, { stdin, resize }: RemoteCommand, data: Buff
       if (stdin === undefined || payload.length === 0 || stdin.writableEnded || stdin.destroyed) return;
       if (stdin.write(payload)) return;
       // The whole connection waits, since it is one sequence of messages.
-      socket.pause();
-      stdin.once('drain', () => socket.resume());
-      stdin.once('close', () => socket.resume());
+      pauseUntilDrained(socket, stdin);
       return;
     case channels.resize: {
       const size = sizeOf(payload);

@@ -353,5 +353,5 @@ const headerDictionary = Buffer.concat([
 
 /** Deflate with a preset dictionary, and the checksum that names it. */
 const zlibHeader = Buffer.of(0x78, 0xf9, 0xe3, 0xc6, 0xa7, 0xc2);
-/** A stored block of four bytes: the number of headers, 0. */
-const emptyHeaders = Buffer.of(0x00, 0x04, 0x00, 0xfb, 0xff, 0, 0, 0, 0);
+/** A stored block of four bytes, which are the number of headers, 0; and the empty block that makes a reader hand out what it has. */
+const emptyHeaders = Buffer.of(0x00, 0x04, 0x00, 0xfb, 0xff, 0, 0, 0, 0, 0x00, 0x00, 0x00, 0xff, 0xff);

@@ -19,7 +19,7 @@ let caller: KeyPair;
 let directory: string;
 
 const echoServer =
-  "require('net').createServer({allowHalfOpen:true},(s)=>{s.on('error',()=>{});s.pipe(s)}).listen(7000,process.env.HOST_IP)";
+  "require('net').createServer({allowHalfOpen:true},(s)=>{s.on('error',()=>{});s.pipe(s)}).listen(8080,process.env.HOST_IP)";
 
 beforeAll(async () => {
   node = await startTestNode();
@@ -53,6 +53,9 @@ beforeAll(async () => {
     ],
   });
   await node.pod('box', 'running', (pod) => pod.status?.containerStatuses?.every(({ ready }) => ready) === true);
+  await until(async () => (await node.runtime.listeners(node.agent.podNamed('default', 'box')?.pod.metadata.uid ?? '')).length > 0, {
+    what: 'the program listens',
+  });
 });
 afterAll(async () => {
   await api.stop();
@@ -217,21 +220,21 @@ describe('attach on a node', () => {
 
 describe('port-forward on a node', () => {
   it('connects channels with a port', async () => {
-    const stream = await open('/portForward/default/box?port=7000', 'v4.channel.k8s.io');
+    const stream = await open('/portForward/default/box?port=8080', 'v4.channel.k8s.io');
     await until(() => stream.text(0).length === 2 && stream.text(1).length === 2, { what: 'ports' });
     stream.send(0, 'hello');
     await until(() => stream.text(0).endsWith('hello'), { what: 'echo' });
     stream.socket.close();
     await stream.closed;
-    const refused = await open('/portForward/default/box?port=7001', 'v4.channel.k8s.io');
+    const refused = await open('/portForward/default/box?port=8081', 'v4.channel.k8s.io');
     expect(await refused.closed).toBe(1000);
-    expect(refused.text(1)).toContain('error forwarding port 7001 to pod box: connect ECONNREFUSED');
+    expect(refused.text(1)).toContain('error forwarding port 8081 to pod box: connect ECONNREFUSED');
     await expect(open('/portForward/default/box?port=0', 'v4.channel.k8s.io')).rejects.toThrow('400');
     await expect(open('/portForward/default/box', 'v4.channel.k8s.io')).rejects.toThrow('400');
   });
 
-  it('hangs up on what is not SPDY', async () => {
-    const connection = await new Promise<Duplex>((resolve, reject) => {
+  function openSpdy(): Promise<Duplex> {
+    return new Promise((resolve, reject) => {
       const request = httpsRequest(`${api.url}/portForward/default/box`, {
         method: 'POST',
         agent: false,
@@ -240,11 +243,34 @@ describe('port-forward on a node', () => {
         key: caller.key,
         headers: { connection: 'Upgrade', upgrade: 'SPDY/3.1', 'x-stream-protocol-version': 'portforward.k8s.io' },
       });
-      request.once('upgrade', (_response, socket) => resolve(socket));
+      request.once('upgrade', (_response, socket) => {
+        socket.on('error', () => undefined);
+        resolve(socket);
+      });
       request.once('error', reject);
       request.end();
     });
-    connection.on('error', () => undefined);
+  }
+
+  it('speaks SPDY: the streams of one connection, opened as kubectl opens them', async () => {
+    const connection = await openSpdy();
+    let received = Buffer.alloc(0);
+    connection.on('data', (chunk: Buffer) => {
+      received = Buffer.concat([received, chunk]);
+    });
+    const openErrorStream =
+      '800300010000003e0000000100000000000078f9e3c6a7c202253a703a2b294a4dcc851625aca9a0808614cb45e01c60616061c0c0c0c0590489c64c50f2663400000000ffff';
+    const openDataStream = '800300010000001a00000003000000000000826a26ac0ad57850499508000000ffff';
+    connection.write(Buffer.from(`${openErrorStream}0000000101000000${openDataStream}0000000300000002${'6869'}`, 'hex'));
+    await until(() => received.includes(Buffer.from('00000003000000026869', 'hex')), { what: () => `echo: ${received.toString('hex')}` });
+    connection.write(Buffer.from('0000000301000000', 'hex'));
+    // The data stream ends, and then the empty error stream, for which the client waits.
+    await until(() => received.toString('hex').endsWith('00000003010000000000000101000000'), { what: () => received.toString('hex') });
+    connection.destroy();
+  });
+
+  it('hangs up on what is not SPDY', async () => {
+    const connection = await openSpdy();
     const closed = new Promise((resolve) => connection.once('close', resolve));
     connection.resume();
     // A control frame of 16 MB, which must not be waited for.
