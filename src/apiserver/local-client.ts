@@ -33,13 +33,18 @@ export function createLocalClient({ service, user: given, userAgent }: LocalClie
   }
 
   function writeOf(options: WriteOptions | undefined, subresource?: string): WriteRequest {
-    return {
-      ...infoOf(options?.signal, subresource),
+    const signal = options?.signal;
+    signal?.throwIfAborted();
+    const request = {
+      user,
+      userAgent,
+      subresource,
+      signal,
       fieldManager: options?.fieldManager ?? defaultManager,
       dryRun: options?.dryRun,
       fieldValidation: options?.fieldValidation,
-      ...(options?.onWarning === undefined ? {} : { onWarning: (text: string) => options.onWarning?.(text) }),
     };
+    return options?.onWarning === undefined ? request : { ...request, onWarning: (text: string) => options.onWarning?.(text) };
   }
 
   return {

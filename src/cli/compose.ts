@@ -316,7 +316,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     endpoints: { api: apiServer.url, http: web.url, git: git.href, kubeconfig, pid: process.pid },
     activity,
     status: overview.read,
-    waitFor: (fits, until) => waitForOverview(overview, fits, until),
+    waitFor: (fits, until) => waitForOverview(overview, fits, { clock, signal: until }),
     stop,
   };
 }
@@ -605,29 +605,31 @@ async function writeKubeconfig(options: {
   return path;
 }
 
+/** Between two looks at the overview, each of which goes over all apps and nodes. */
+const overviewPaceMs = 20;
+
 function waitForOverview(
   overview: { read(): Overview; onChange(listener: () => void): () => void },
   fits: (status: Overview) => boolean,
-  signal: AbortSignal,
+  { clock, signal }: { readonly clock: Clock; readonly signal: AbortSignal },
 ): Promise<Overview> {
   return new Promise((resolvePromise, reject) => {
-    let checking = false;
+    let cancelCheck: (() => void) | undefined;
     const finish = (act: () => void): void => {
       remove();
+      cancelCheck?.();
       signal.removeEventListener('abort', onAbort);
       act();
     };
     const onAbort = (): void => finish(() => reject(signal.reason));
     const check = (): void => {
-      checking = false;
+      cancelCheck = undefined;
       const status = overview.read();
       if (fits(status)) finish(() => resolvePromise(status));
     };
     // Changes come in bursts, one for each object of a commit.
     const remove = overview.onChange(() => {
-      if (checking) return;
-      checking = true;
-      setImmediate(check);
+      cancelCheck ??= clock.after(overviewPaceMs, check);
     });
     signal.addEventListener('abort', onAbort, { once: true });
     if (signal.aborted) onAbort();

@@ -106,7 +106,7 @@ export function createShapeReader(): ShapeReader {
       const ownerUid = controllerOf(pod)?.uid;
       const newest = ownerUid === undefined ? undefined : byOwner.get(ownerUid);
       // Parts of a template are shared by reference, so for the replicas of one owner this is a dozen pointer comparisons.
-      let shape = [newest, known].find((shape) => shape !== undefined && shape.ownerUid === ownerUid && deepEqual(shape.source, source));
+      let shape = [newest, known].find((shape) => shape !== undefined && shape.ownerUid === ownerUid && isSameSource(shape.source, source));
       if (shape === undefined) {
         shape = shapeOf(source, ownerUid);
         if (ownerUid !== undefined) remember(ownerUid, shape);
@@ -116,6 +116,15 @@ export function createShapeReader(): ShapeReader {
   };
 }
 
+function isSameSource(a: ShapeSource, b: ShapeSource): boolean {
+  for (const part in a) {
+    const [left, right] = [a[part as keyof ShapeSource], b[part as keyof ShapeSource]];
+    if (left !== right && !deepEqual(left, right)) return false;
+  }
+  return true;
+}
+
+/** Every source has the same fields. */
 function sourceOf(pod: Pod): ShapeSource {
   const { spec, metadata } = pod;
   return {
