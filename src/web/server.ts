@@ -272,10 +272,12 @@ function cachedFor(maxAgeMs: number, clock: Clock, text: () => Promise<string>):
     const now = clock.monotonicMs();
     if (last === undefined || now - last.at > maxAgeMs) {
       const next = { text: text(), at: now };
-      // A failed collection is passed on to who asked, and not kept for the next.
-      next.text.catch(() => {
+      const forget = (): void => {
         if (last === next) last = undefined;
-      });
+      };
+      // The text of 5,000 pods is 18 MB: it goes when it is old, not when the next one is asked for. A failed collection is passed on to who
+      // asked, and not kept at all.
+      next.text.then(() => clock.after(maxAgeMs, forget), forget);
       last = next;
     }
     return last.text;
