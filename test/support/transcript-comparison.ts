@@ -161,7 +161,7 @@ const isReduced = (body: Json): boolean =>
   !isObject(body) ||
   body.summarised === true ||
   body.kind === undefined ||
-  Object.keys(body).length === 1 ||
+  Object.keys(body).every((field) => field === 'kind' || field === 'apiVersion') ||
   typeof body.items === 'number' ||
   // An object that was created has a uid; reviews and the like have no name.
   (typeof metadataOf(body).name === 'string' &&
@@ -243,9 +243,12 @@ function valuesOf(value: Json, field: string): readonly Json[] {
 }
 
 const maxDifferences = 6;
+const redacted = new Set(['<jwt>', '<pem>', '<base64-pem>', '<redacted>']);
 
 function valueDifferences(recorded: Json, answered: Json, path: string, found: string[], inPart = false): void {
   if (found.length >= maxDifferences || Object.is(recorded, answered)) return;
+  // Credentials were taken out of the recordings.
+  if (typeof recorded === 'string' && typeof answered === 'string' && redacted.has(recorded) && answered !== '') return;
   if (Array.isArray(recorded) && Array.isArray(answered)) {
     if (recorded.length !== answered.length && !inPart)
       found.push(`${path}: ${recorded.length} entries ${namesOf(recorded)}, here ${answered.length} ${namesOf(answered)}`);

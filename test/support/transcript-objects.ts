@@ -1,3 +1,4 @@
+import { parseYamlDocuments } from '../../src/machinery/yaml.ts';
 import { type Exchange, isObject, type Json, type JsonObject, readTranscripts } from './transcript.ts';
 
 /** The objects that the recordings tell of, and where in an answer they are. */
@@ -50,16 +51,28 @@ export const objectsOf = ({ recorded }: Exchange): readonly RecordedObject[] => 
 
 export const revisionOf = (object: JsonObject): number => Number(metadataOf(object).resourceVersion ?? 0);
 
+/** What a request made of an object, and under which name. */
+export interface RecordedWrite {
+  readonly manager: string;
+  /** Of server-side apply. */
+  readonly patch: unknown;
+  readonly object: JsonObject;
+}
+
+const yamlLimits = { maxBytes: 10_000_000, maxDepth: 50, maxAliases: 0, maxDocuments: 1 };
+
 const kindsWithoutStore = new Set(['Scale', 'TokenRequest', 'Eviction', 'Binding', 'DeleteOptions', 'Table']);
 
 /** Every whole object of every recording. */
 export class ObjectIndex {
   readonly #byUid = new Map<string, JsonObject[]>();
+  readonly #writes = new Map<string, RecordedWrite[]>();
   readonly #byName = new Map<string, JsonObject[]>();
 
   constructor() {
     for (const { exchanges } of readTranscripts()) {
       for (const exchange of exchanges) {
+        this.#noteWrite(exchange);
         for (const { object, whole } of objectsOf(exchange)) if (whole && !kindsWithoutStore.has(textOf(object.kind))) this.#add(object);
       }
     }
@@ -78,6 +91,36 @@ export class ObjectIndex {
       if (versions === undefined) map.set(id, [object]);
       else versions.push(object);
     }
+  }
+
+  /** Remembers who made the version that a write answered with. */
+  #noteWrite({ method, path, headers, body, recorded }: Exchange): void {
+    const [target = '', query] = path.split('?');
+    const isWrite = method === 'POST' || method === 'PUT' || method === 'PATCH';
+    const [found] = objectsIn(recorded.body);
+    if (
+      !isWrite ||
+      recorded.status >= 300 ||
+      found?.whole !== true ||
+      /\/(status|scale)$/.test(target) ||
+      query?.includes('dryRun=') === true
+    )
+      return;
+    const manager = new URLSearchParams(query ?? '').get('fieldManager') ?? 'unknown';
+    const isApply = headers['content-type'] === 'application/apply-patch+yaml' && typeof body === 'string';
+    const patch: unknown = isApply ? parseYamlDocuments(body, yamlLimits)[0]?.value : undefined;
+    const uid = textOf(metadataOf(found.object).uid);
+    const writes = this.#writes.get(uid) ?? [];
+    writes.push({ manager, patch, object: found.object });
+    this.#writes.set(uid, writes);
+  }
+
+  /** Recorded writes of an object up to a version, oldest first. */
+  writesOf(object: JsonObject): readonly RecordedWrite[] {
+    const writes = this.#writes.get(textOf(metadataOf(object).uid)) ?? [];
+    return writes
+      .filter((write) => revisionOf(write.object) <= revisionOf(object))
+      .sort((a, b) => revisionOf(a.object) - revisionOf(b.object));
   }
 
   /** The version of an object at `revision`, or the newest before, or else its oldest. */

@@ -8,10 +8,13 @@ import type { Storage } from '../../src/storage/storage.ts';
 import { type Exchange, isObject, type Json, type JsonObject } from './transcript.ts';
 import type { HiddenAct } from './transcript-hidden.ts';
 import { metadataOf, type ObjectIndex, objectsIn, type RecordedObject, revisionOf, textOf } from './transcript-objects.ts';
+import { RecordedOwners } from './transcript-owners.ts';
 import type { Translation } from './transcript-translation.ts';
 
 /** The kinds of Kubernetes alone: those that this program adds would be seen in discovery. */
 export const transcriptKinds = builtInKinds.filter(({ group }) => !isCustomGroup(group));
+
+const owners = new RecordedOwners(transcriptKinds);
 
 interface WorldOptions {
   readonly storage: Storage;
@@ -107,7 +110,7 @@ export class World {
     // A name alone says no more than that there is one.
     if (!whole && metadataOf(object).uid === undefined && (await this.#has(kind, textOf(namespace), textOf(name)))) return;
     const full = whole ? object : this.#completed(kind, object, kind.namespaced ? textOf(namespace) : undefined);
-    const ours = this.#translation.object(full);
+    const ours = this.#translation.object(owners.owned(kind, full, this.#index.writesOf(full)));
     const key = keyIn(kind, textOf(namespace), this.#translation.text(textOf(name)));
     const revision = await this.#write(kind, key, ours);
     this.#translation.learnVersion(object, revision);
@@ -273,6 +276,9 @@ export class World {
   async #putMore(kind: KindDefinition, target: ResourceTarget, found: readonly RecordedObject[]): Promise<void> {
     const { name, namespace = target.namespace } = metadataOf(found.at(-1)?.object);
     if (name === undefined) return;
+    const prefix = storeKeyOf(stored(kind), kind.namespaced && target.namespace !== undefined ? `${target.namespace}/` : '');
+    const after = storeKeyOf(stored(kind), keyIn(kind, textOf(namespace), this.#translation.text(textOf(name))));
+    if ((await this.#storage.range({ prefix, after, limit: 1 })).entries.length > 0) return;
     await this.put(kind, {
       object: { metadata: { name: `${textOf(name)}-more`, ...(namespace === undefined ? {} : { namespace }) } },
       whole: false,
@@ -429,10 +435,15 @@ function selectedBy(fieldSelector: string, object: JsonObject): JsonObject {
 
 /** The object as its deletion found it: one that takes time was on a node. */
 function beforeDeletion(object: JsonObject, answer: Json | undefined): JsonObject {
-  const { deletionGracePeriodSeconds: seconds, resourceVersion, generation } = metadataOf(answer);
+  const { deletionGracePeriodSeconds: seconds, deletionTimestamp, resourceVersion, generation } = metadataOf(answer);
   let plain = withoutDeletion(object);
   // Deletion counts as a generation.
-  if (object.kind === 'Pod' && typeof generation === 'number' && resourceVersion === metadataOf(object).resourceVersion) {
+  if (
+    object.kind === 'Pod' &&
+    deletionTimestamp !== undefined &&
+    typeof generation === 'number' &&
+    resourceVersion === metadataOf(object).resourceVersion
+  ) {
     plain = { ...plain, metadata: { ...metadataOf(plain), generation: generation - 1 } };
   }
   if (object.kind !== 'Pod' || typeof seconds !== 'number' || seconds === 0) return plain;

@@ -99,7 +99,7 @@ function exchangeOf(line: JsonObject, number: number): Exchange | undefined {
   const path = `${String(req.path)}${query}`;
   const headers = (req.headers ?? {}) as Readonly<Record<string, string | null>>;
   const body = bodyOf(method, req.body, answer);
-  const apart = body === undefined && isWithheld(req.body) ? ('withheld' as const) : undefined;
+  const apart = (body === undefined && isWithheld(req.body)) || holdsCredential(body) ? ('withheld' as const) : undefined;
   return { line: number, title, method, path, headers, body, recorded: answer, apart };
 }
 
@@ -131,6 +131,10 @@ function protobufExchangeOf(line: JsonObject, number: number): Exchange {
 
 /** Kept out of the recordings because of what it holds. */
 const isWithheld = (body: Json | undefined): boolean => isObject(body) && (body.binaryBytes !== undefined || isCut(body));
+
+/** A credential that stood in the body was replaced by a word. */
+const holdsCredential = (body: string | Buffer | undefined): boolean =>
+  typeof body === 'string' && /"<(jwt|pem|base64-pem|redacted)>"/.test(body);
 
 /** Long protobuf bodies were not kept whole. */
 const isCut = ({ base64 }: JsonObject): boolean => typeof base64 === 'string' && base64.endsWith('…');

@@ -1,3 +1,4 @@
+import { JsonError, parseJson } from '../../machinery/json.ts';
 import { badRequest } from '../../machinery/status-error.ts';
 
 /** Where a list goes on: after the key `after`, in the state of `revision`; -1 stands for whatever is newest. */
@@ -14,11 +15,13 @@ export const formatContinueToken = ({ revision, after }: ContinueToken): string 
 
 /** @throws StatusError `BadRequest` */
 export function parseContinueToken(text: string): ContinueToken {
+  const bytes = Buffer.from(text, 'base64url');
   let token: { readonly v?: unknown; readonly rv?: unknown; readonly start?: unknown } | null;
   try {
-    token = JSON.parse(Buffer.from(text, 'base64url').toString('utf8')) as typeof token;
-  } catch (cause) {
-    throw invalidToken(cause instanceof Error ? cause.message : 'not JSON');
+    token = parseJson(bytes.toString('utf8')).value as typeof token;
+  } catch {
+    // What cannot be read is shown byte by byte.
+    throw invalidToken(complaintOf(bytes.toString('latin1')));
   }
   if (token === null || typeof token !== 'object' || token.v !== tokenVersion) {
     throw invalidToken(`server does not recognize this encoded version ${JSON.stringify(token?.v ?? '')}`);
@@ -29,6 +32,16 @@ export function parseContinueToken(text: string): ContinueToken {
   }
   if (typeof start !== 'string' || start === '') throw invalidToken(`encoded start key empty (version ${tokenVersion})`);
   return { revision: rv, after: withoutEnd(start).replace(/^\//, '') };
+}
+
+function complaintOf(text: string): string {
+  try {
+    parseJson(text);
+  } catch (err) {
+    if (err instanceof JsonError) return err.message;
+    throw err;
+  }
+  return 'invalid UTF-8';
 }
 
 /** The start of the next page is the smallest key after the last one. */
