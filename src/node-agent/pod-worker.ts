@@ -510,13 +510,24 @@ export class PodWorker {
 
   /** Running programs see changes of ConfigMaps and Secrets; when one is gone they keep what they have. */
   async #refreshVolumes(): Promise<void> {
-    if (!this.#volumesStale || this.#volumePaths === undefined || this.#deleted) return;
+    if (this.#deleted) return;
+    // Of a pod that an earlier agent started nothing is known here: what it was given may be old, and its tokens end.
+    const isAdopted = this.#volumePaths === undefined && this.#hasRunningPrograms;
+    if (!isAdopted && (!this.#volumesStale || this.#volumePaths === undefined)) return;
     try {
+      if (isAdopted) {
+        this.#references ??= referencesOf(this.#pod);
+        await this.#context.config.ready(this.#references.kinds, this.#context.signal);
+      }
       await this.#prepareVolumes();
     } catch (err) {
       this.#volumesStale = false;
       this.#context.log.warn({ err, pod: this.key }, 'Could not update volumes');
     }
+  }
+
+  get #hasRunningPrograms(): boolean {
+    return this.#context.runtime.runsPrograms && this.#sandbox?.containers.some(({ state }) => state === 'running') === true;
   }
 
   #flushStatus(): Promise<void> {

@@ -7,6 +7,7 @@ import type { Pod } from '../../../src/api/core/v1/pod.ts';
 import { systemClock } from '../../../src/base/clock.ts';
 import { openPki, type SigningKey } from '../../../src/base/pki.ts';
 import { startTestNode, type TestNode } from '../../support/node-agent.ts';
+import { until } from '../../support/until.ts';
 
 const path = '/var/run/secrets/kubernetes.io/serviceaccount';
 let directory: string;
@@ -52,6 +53,24 @@ describe('access of pods to the API', () => {
         });
         expect((await node.pod('reader', 'to end', isOver)).status?.phase).toBe('Succeeded');
       }
+    } finally {
+      await node.stop();
+    }
+  });
+
+  it('is renewed for pods that an earlier agent started', async () => {
+    const node = await startNode(false);
+    try {
+      const tokenFile = async () => {
+        const files = await readdir(node.directory, { recursive: true });
+        return join(node.directory, files.find((file) => /kube-api-access-\w+\/token$/.test(file)) ?? '');
+      };
+      await node.run(shell('long', 'sleep 60'));
+      await node.pod('long', 'to run', ({ status }) => status?.phase === 'Running');
+      if (node.host.isolation.mode === 'plain') return;
+      const first = await readFile(await tokenFile(), 'utf8');
+      await node.crash();
+      await until(async () => (await readFile(await tokenFile(), 'utf8')) !== first, { timeoutMs: 10_000, what: () => 'a new token' });
     } finally {
       await node.stop();
     }
