@@ -111,11 +111,10 @@ describe('apps of kustomizations', () => {
     const condition = await until(
       async () => {
         const found = await readyOf(client, 'production');
-        return found?.status === 'False' && found;
+        return found?.reason === 'BuildFailed' && found;
       },
       { timeoutMs: 10_000, what: 'the error' },
     );
-    expect(condition.reason).toBe('BuildFailed');
     expect(condition.message).toContain("production/kustomization.yaml:5:3 patches[0]: 'gone.yaml' doesn't exist");
     expect((await client.list(deployments, { namespace: 'web' })).items).toEqual([]);
   });
@@ -213,6 +212,75 @@ describe('apps of kustomizations', () => {
     });
     await ready(client, 'vars');
     expect((await client.get(configMaps, { namespace: 'web', name: 'a' })).data).toEqual({ who: 'mara' });
+  });
+});
+
+describe('a repository laid out as Flux shows it', () => {
+  const flux = (name: string, spec: string): string =>
+    `apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata:
+  name: ${name}
+  namespace: flux-system
+spec:
+  interval: 1h
+  retryInterval: 1m
+  timeout: 5m
+  sourceRef:
+    kind: GitRepository
+    name: cluster
+  prune: true
+${spec}`;
+
+  it('is reconciled as it is: clusters, infrastructure, apps with base and overlay, variables', async () => {
+    const { client } = await world({
+      'clusters/production/infrastructure.yaml': `${flux('infra-controllers', '  path: ./infrastructure/controllers\n')}---\n${flux(
+        'infra-configs',
+        '  dependsOn:\n  - name: infra-controllers\n  path: ./infrastructure/configs\n  patches:\n  - patch: |\n      - op: replace\n        path: /data/server\n        value: https://acme.example.com\n    target:\n      kind: ConfigMap\n      name: letsencrypt\n',
+      )}`,
+      'clusters/production/apps.yaml': flux(
+        'apps',
+        '  dependsOn:\n  - name: infra-configs\n  path: ./apps/production\n  postBuild:\n    substituteFrom:\n    - kind: ConfigMap\n      name: cluster-vars\n',
+      ),
+      'clusters/production/cluster-vars.yaml':
+        'apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: cluster-vars\n  namespace: flux-system\ndata:\n  cluster: production\n  domain: example.com\n',
+      'infrastructure/controllers/kustomization.yaml':
+        'apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n- namespace.yaml\n',
+      'infrastructure/controllers/namespace.yaml': 'apiVersion: v1\nkind: Namespace\nmetadata:\n  name: cert-manager\n',
+      'infrastructure/configs/kustomization.yaml':
+        'apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n- issuer.yaml\n',
+      'infrastructure/configs/issuer.yaml':
+        'apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: letsencrypt\n  namespace: cert-manager\ndata:\n  server: https://staging.example.com\n',
+      'apps/base/podinfo/kustomization.yaml':
+        'apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: podinfo\nresources:\n- namespace.yaml\n- settings.yaml\n',
+      'apps/base/podinfo/namespace.yaml': 'apiVersion: v1\nkind: Namespace\nmetadata:\n  name: podinfo\n',
+      'apps/base/podinfo/settings.yaml':
+        'apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: podinfo\ndata:\n  host: podinfo.${domain:=local}\n  cluster: ${cluster}\n  replicas: "1"\n',
+      'apps/production/kustomization.yaml':
+        'apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n- ../base/podinfo\npatches:\n- path: podinfo-values.yaml\n  target:\n    kind: ConfigMap\n    name: podinfo\n',
+      'apps/production/podinfo-values.yaml': 'apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: podinfo\ndata:\n  replicas: "3"\n',
+    });
+    await app(client, 'flux-system', { path: './clusters/production' });
+    await ready(client, 'flux-system');
+    await until(
+      () =>
+        readyOf(client, 'apps').then(
+          (condition) => condition?.status === 'True',
+          () => false,
+        ),
+      {
+        timeoutMs: 20_000,
+        what: 'apps ready',
+      },
+    );
+    expect((await client.get(configMaps, { namespace: 'cert-manager', name: 'letsencrypt' })).data).toEqual({
+      server: 'https://acme.example.com',
+    });
+    expect((await client.get(configMaps, { namespace: 'podinfo', name: 'podinfo' })).data).toEqual({
+      host: 'podinfo.example.com',
+      cluster: 'production',
+      replicas: '3',
+    });
   });
 });
 
