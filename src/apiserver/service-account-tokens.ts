@@ -39,7 +39,7 @@ export interface ServiceAccountTokensOptions {
   readonly clock: Clock;
 }
 
-export const serviceAccountIssuer = 'https://kubernetes.default.svc.cluster.local';
+const serviceAccountIssuer = 'https://kubernetes.default.svc.cluster.local';
 /** What tokens without other audiences are for: this API. */
 const ownAudiences: readonly string[] = [serviceAccountIssuer];
 
