@@ -3,9 +3,9 @@ import { setMaxListeners } from 'node:events';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { pino } from 'pino';
 import type { Activity } from '../base/activity.ts';
 import { createLog } from '../base/log.ts';
+import { openLogFile } from '../base/log-file.ts';
 import { type Cluster, startCluster } from './compose.ts';
 import { type Configuration, filesOf } from './configuration.ts';
 import { ensureDataDirectory, writePrivateFile } from './data-directory.ts';
@@ -22,10 +22,9 @@ const appsDeadlineMs = 60_000;
 export async function runCluster(configuration: Configuration, { stdout, stderr, version }: ProgramContext): Promise<number> {
   const files = filesOf(configuration.dataDirectory);
   await ensureDataDirectory(configuration.dataDirectory);
-  const log = createLog({
-    level: configuration.logLevel,
-    destination: pino.destination({ dest: join(files.logs, 'midship.log'), append: true, sync: false, mkdir: true }),
-  });
+  const logFile = openLogFile({ path: join(files.logs, 'midship.log') });
+  process.once('exit', logFile.flush);
+  const log = createLog({ level: configuration.logLevel, destination: logFile });
   // A reader that went away (`midship up | head`) must not take the cluster with it.
   stdout.on('error', (err) => log.debug({ err }, 'Lost the terminal'));
   const terminal = createTerminal(stdout);
