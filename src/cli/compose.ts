@@ -68,6 +68,7 @@ import { createStateCollector } from '../web/state-metrics.ts';
 import { type Configuration, filesOf } from './configuration.ts';
 import { claimNetwork, type Endpoints, ensureToken, type Network, writePrivateFile } from './data-directory.ts';
 import { explainStartFailure } from './explain.ts';
+import { readTokenFile } from './token-file.ts';
 
 /** A running cluster, everything in this process. */
 export interface Cluster {
@@ -129,6 +130,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
 
   // 0. What the command line names must be there.
   const repositories = await openRepositories(configuration, log);
+  const tokens = configuration.tokenFile === undefined ? {} : await readTokenFile(configuration.tokenFile);
 
   // 1. The store, which is also the lock of the data directory; the addresses; the API over both.
   const storage = await openSqliteStorage({ path: files.database, clock, metrics: metrics.apiserver });
@@ -176,7 +178,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     },
     address: configuration.bindAddress,
     port: configuration.apiPort,
-    authenticator: createAuthenticator({ serviceAccounts: service.tokens, clock }),
+    authenticator: createAuthenticator({ tokens, serviceAccounts: service.tokens, clock }),
     serviceAccounts: service.tokens,
     audit,
     kubelet: {

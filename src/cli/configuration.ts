@@ -18,6 +18,8 @@ export interface Configuration {
   readonly seedDirectory?: string;
   readonly tlsNames: readonly string[];
   readonly kubeconfigMode: number;
+  /** CSV of static bearer tokens. */
+  readonly tokenFile?: string;
   readonly logLevel: string;
 }
 

@@ -30,6 +30,7 @@ interface UpFlags {
   readonly path: string;
   readonly tlsSan: readonly string[];
   readonly writeKubeconfigMode: number;
+  readonly tokenAuthFile?: string;
 }
 
 /** Every command; each action gives the process's exit code. */
@@ -70,6 +71,7 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
           .default([])
           .argParser((value, all: readonly string[]) => [...all, value]),
       )
+      .addOption(new Option('--token-auth-file <file>', 'users of the API by bearer token: lines of token,user,uid,"group,group"'))
       .addOption(new Option('--write-kubeconfig-mode <mode>', 'permissions of the kubeconfig').argParser(parseMode).default(0o600, '0600'))
       .addOption(new Option('--simulate-nodes <n>', 'simulated nodes beside the real ones').argParser(parseCount).default(0))
       .addOption(
@@ -213,6 +215,7 @@ function configurationOf(flags: UpFlags, environment: NodeJS.ProcessEnv, seedDir
     ...(seedDirectory === undefined ? {} : { seedDirectory }),
     tlsNames: flags.tlsSan,
     kubeconfigMode: flags.writeKubeconfigMode,
+    ...(flags.tokenAuthFile === undefined ? {} : { tokenFile: resolve(flags.tokenAuthFile) }),
     logLevel: environment.MIDSHIP_LOG_LEVEL ?? 'info',
   };
 }
