@@ -17,7 +17,7 @@ export interface KubeletClient {
   /**
    * Opens a WebSocket to the agent of `node`. It is paused: the caller resumes it when it listens.
    *
-   * @throws KubeletRefusal when the agent answers otherwise; StatusError 500 as above
+   * @throws KubeletRefusal when the agent answers otherwise; StatusError 429 when too many are open, 500 as above
    */
   openSocket(node: Node, options: SocketRequest): Promise<WebSocket>;
   /**
@@ -26,6 +26,7 @@ export interface KubeletClient {
    * @throws as `openSocket`
    */
   openSpdy(node: Node, options: Omit<SocketRequest, 'protocols'>): Promise<{ readonly socket: Duplex; readonly head: Buffer }>;
+  /** Cuts what is still open. */
   close(): void;
 }
 
@@ -61,11 +62,24 @@ export interface KubeletClientOptions {
 
 const defaultPort = 10_250;
 const connectTimeoutMs = 10_000;
+/** Connections that are streams, of all nodes together. */
+const maxStreams = 1_000;
 /** Of one message. Agents send pieces of 64 KiB. */
 const maxMessageBytes = 1024 * 1024;
 
 export function createKubeletClient({ caCertificate, clientCertificate }: KubeletClientOptions): KubeletClient {
   const credentials = { ca: caCertificate, cert: clientCertificate.certificate, key: clientCertificate.key };
+  const cuts = new Set<() => void>();
+  /** Counts a stream until it is closed. */
+  const track = (stream: { once(event: 'close', listener: () => void): unknown }, cut: () => void): void => {
+    cuts.add(cut);
+    stream.once('close', () => cuts.delete(cut));
+  };
+  const checkRoom = (): void => {
+    if (cuts.size < maxStreams) return;
+    const message = `${maxStreams} streams are open already, please try again later.`;
+    throw new StatusError({ code: 429, reason: 'TooManyRequests', message, details: { retryAfterSeconds: 1 } });
+  };
   const agent = new Agent({ keepAlive: true, maxSockets: 256, maxFreeSockets: 4, ...credentials });
   return {
     async request(node, { method = 'GET', path, headers = {}, body, signal }) {
@@ -84,6 +98,7 @@ export function createKubeletClient({ caCertificate, clientCertificate }: Kubele
     },
 
     async openSocket(node, { path, protocols, signal }) {
+      checkRoom();
       const { host, port } = addressOf(node);
       return new Promise((resolve, reject) => {
         const socket = new WebSocket(`wss://${host}:${port}${path}`, [...protocols], {
@@ -94,6 +109,7 @@ export function createKubeletClient({ caCertificate, clientCertificate }: Kubele
           perMessageDeflate: false,
           followRedirects: false,
         });
+        track(socket, () => socket.terminate());
         const onAbort = (): void => socket.terminate();
         signal.addEventListener('abort', onAbort, { once: true });
         socket.once('unexpected-response', (request, answer) => {
@@ -111,6 +127,7 @@ export function createKubeletClient({ caCertificate, clientCertificate }: Kubele
     },
 
     async openSpdy(node, { path, signal }) {
+      checkRoom();
       const { host, port } = addressOf(node);
       const headers = { connection: 'Upgrade', upgrade: 'SPDY/3.1', 'x-stream-protocol-version': 'portforward.k8s.io' };
       return new Promise((resolve, reject) => {
@@ -118,6 +135,7 @@ export function createKubeletClient({ caCertificate, clientCertificate }: Kubele
         request.setTimeout(connectTimeoutMs, () => request.destroy(new Error('i/o timeout')));
         request.once('upgrade', (_answer, socket, head) => {
           socket.setTimeout(0);
+          track(socket, () => socket.destroy());
           resolve({ socket, head });
         });
         request.once('response', (answer) => reject(new KubeletRefusal(answer)));
@@ -126,7 +144,10 @@ export function createKubeletClient({ caCertificate, clientCertificate }: Kubele
       });
     },
 
-    close: () => agent.destroy(),
+    close() {
+      agent.destroy();
+      for (const cut of cuts) cut();
+    },
   };
 }
 
