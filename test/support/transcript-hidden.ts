@@ -11,6 +11,47 @@ const configMap = (name: string, fields: JsonObject = {}, namespace = 'raw'): Js
   return { kind: 'ConfigMap', apiVersion: 'v1', metadata: { name, namespace, ...(labels === undefined ? {} : { labels }) }, ...rest };
 };
 
+const rbac = 'rbac.authorization.k8s.io';
+const alice = [{ kind: 'User', apiGroup: rbac, name: 'alice' }];
+
+/** What `alice` may do in the commands about access. */
+const rolesOfAlice: readonly HiddenAct[] = [
+  {
+    put: {
+      kind: 'Role',
+      apiVersion: `${rbac}/v1`,
+      metadata: { name: 'r1', namespace: 'w132' },
+      rules: [{ verbs: ['get', 'list', 'watch'], apiGroups: [''], resources: ['pods', 'pods/log'] }],
+    },
+  },
+  {
+    put: {
+      kind: 'RoleBinding',
+      apiVersion: `${rbac}/v1`,
+      metadata: { name: 'rb1', namespace: 'w132' },
+      subjects: alice,
+      roleRef: { apiGroup: rbac, kind: 'Role', name: 'r1' },
+    },
+  },
+  {
+    put: {
+      kind: 'ClusterRole',
+      apiVersion: `${rbac}/v1`,
+      metadata: { name: 'cr1' },
+      rules: [{ verbs: ['get'], apiGroups: [''], resources: ['nodes'] }],
+    },
+  },
+  {
+    put: {
+      kind: 'ClusterRoleBinding',
+      apiVersion: `${rbac}/v1`,
+      metadata: { name: 'crb1' },
+      subjects: alice,
+      roleRef: { apiGroup: rbac, kind: 'ClusterRole', name: 'cr1' },
+    },
+  },
+];
+
 /** What happened right before the line of a file that can be told from titles and answers alone. */
 export const hiddenActs: Readonly<Record<string, Readonly<Record<number, readonly HiddenAct[]>>>> = {
   'api/list-paging': {
@@ -22,5 +63,9 @@ export const hiddenActs: Readonly<Record<string, Readonly<Record<number, readonl
     ],
     3: [{ remove: configMap('pg5') }],
   },
+  'kubectl/10-as': { 2: rolesOfAlice },
+  'kubectl/10-cani': { 2: rolesOfAlice },
+  'kubectl/10-cani-list': { 2: rolesOfAlice },
+  'kubectl/10-cani-no': { 2: rolesOfAlice },
   'api/validation': { 116: [{ put: configMap('imm', { data: { a: '1' }, immutable: true }, 'raw2') }] },
 };

@@ -124,14 +124,16 @@ export class ObjectIndex {
   }
 
   /** The version of an object at `revision`, or the newest before, or else its oldest. */
-  find({ uid, kind, namespace, name, revision }: ObjectQuery): JsonObject | undefined {
-    const versions = (uid === undefined ? undefined : this.#byUid.get(uid)) ?? this.#byName.get(`${kind} ${namespace ?? ''}/${name}`) ?? [];
+  find({ uid, apiVersion, kind, namespace, name, revision }: ObjectQuery): JsonObject | undefined {
+    const found = (uid === undefined ? undefined : this.#byUid.get(uid)) ?? this.#byName.get(`${kind} ${namespace ?? ''}/${name}`) ?? [];
+    const versions = found.filter((version) => version.apiVersion === apiVersion);
     return versions.findLast((version) => revisionOf(version) <= revision) ?? versions[0];
   }
 }
 
 interface ObjectQuery {
   readonly uid: string | undefined;
+  readonly apiVersion: string;
   readonly kind: string;
   readonly namespace: string | undefined;
   readonly name: string;

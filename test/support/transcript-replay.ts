@@ -22,6 +22,9 @@ export interface Outcome {
 /** Of the recorded cluster. */
 const recordedServiceCidr = '10.96.0.0/16';
 
+/** Who sent most of the requests. */
+const recordedAdministrator = { 'impersonate-user': 'admin', 'impersonate-uid': 'u-admin', 'impersonate-group': 'system:masters' };
+
 const requestTimeoutMs = 15_000;
 const eventTimeoutMs = 2_000;
 
@@ -223,15 +226,18 @@ async function etagOf(cluster: TestApiServer, { path, headers, recorded }: Excha
   return answered.etag === undefined ? {} : { 'if-none-match': answered.etag };
 }
 
-function headersOf(cluster: TestApiServer, { headers, body, recorded }: Exchange): Record<string, string> {
+function headersOf(cluster: TestApiServer, { path, headers, body, recorded }: Exchange): Record<string, string> {
   const { user, authorization, connection: _, upgrade: __, ...given } = headers;
   const sent = Object.fromEntries(Object.entries(given).filter((entry): entry is [string, string] => entry[1] !== null));
   if (body !== undefined && given['content-type'] === undefined) sent['content-type'] = 'application/json';
   // The recordings hold no credentials: which ones were sent is seen by the answer.
   if (recorded.status === 401) sent.authorization = 'Bearer nobody';
   else if (authorization !== null) sent.authorization = `Bearer ${user === 'alice' ? cluster.aliceToken : adminToken}`;
-  const account = /User "(system:serviceaccount:[^"]+)"/.exec(JSON.stringify(recorded.body ?? ''))?.[1];
-  if (recorded.status === 403 && account !== undefined && given['impersonate-user'] === undefined) sent['impersonate-user'] = account;
+  if (given['impersonate-user'] !== undefined || user !== undefined) return sent;
+  const refused =
+    recorded.status === 403 ? /User "([^"]+)" cannot/.exec(textOf(isObject(recorded.body) ? recorded.body.message : ''))?.[1] : undefined;
+  if (refused !== undefined && authorization !== null && refused !== 'system:anonymous') sent['impersonate-user'] = refused;
+  else if (path.includes('/selfsubjectreviews')) Object.assign(sent, recordedAdministrator);
   return sent;
 }
 

@@ -122,7 +122,7 @@ export class World {
     const { uid, name, resourceVersion } = metadataOf(object);
     const revision = resourceVersion === undefined ? this.#recordedRevision || Number.MAX_SAFE_INTEGER : Number(resourceVersion);
     const id = uid === undefined ? undefined : textOf(uid);
-    const known = this.#index.find({ uid: id, kind: kind.kind, namespace, name: textOf(name), revision });
+    const known = this.#index.find({ uid: id, apiVersion: apiVersionOf(kind), kind: kind.kind, namespace, name: textOf(name), revision });
     const isExact = known !== undefined && (resourceVersion === undefined || revisionOf(known) === revision);
     if (!isExact) this.#unknown.add(textOf(name));
     const whole = known ?? selectedBy(this.#fieldSelector, minimal(kind, namespace, textOf(name), id));
@@ -164,7 +164,7 @@ export class World {
     const uid = textOf(metadataOf(body).uid) || textOf(details.uid) || undefined;
     const revision =
       own === undefined || revisionOf(own.object) === 0 ? this.#recordedRevision || Number.MAX_SAFE_INTEGER : revisionOf(own.object) - 1;
-    const known = this.#index.find({ uid, kind: kind.kind, namespace, name, revision });
+    const known = this.#index.find({ uid, apiVersion: apiVersionOf(kind), kind: kind.kind, namespace, name, revision });
     const object = known ?? (own?.whole === true ? own.object : withTheirFinalizers(minimal(kind, namespace, name, uid), body));
     const before = target.subresource === 'binding' && status === 201 ? unbound(object) : beforeDeletion(object, body);
     await this.put(kind, { object: before, whole: true }, namespace);
@@ -241,7 +241,7 @@ export class World {
       const { name } = details;
       if (await this.#has(kind, namespace, name)) return;
       const revision = this.#recordedRevision || Number.MAX_SAFE_INTEGER;
-      const known = this.#index.find({ uid: undefined, kind: kind.kind, namespace, name, revision });
+      const known = this.#index.find({ uid: undefined, apiVersion: apiVersionOf(kind), kind: kind.kind, namespace, name, revision });
       await this.put(kind, { object: known ?? minimal(kind, namespace, name, undefined), whole: true });
     }
     if (status === 201) await this.#remove(kind, { name: textOf(metadataOf(answer).name), namespace: namespace ?? '' });
@@ -290,7 +290,14 @@ export class World {
     // Lists of a namespace that does not exist are answered, too.
     if (kind === undefined || status === 404 || namespace === 'nowhere' || (await this.#has(kind, undefined, namespace))) return;
     const revision = this.#recordedRevision || Number.MAX_SAFE_INTEGER;
-    const known = this.#index.find({ uid: undefined, kind: 'Namespace', namespace: undefined, name: namespace, revision });
+    const known = this.#index.find({
+      uid: undefined,
+      apiVersion: 'v1',
+      kind: 'Namespace',
+      namespace: undefined,
+      name: namespace,
+      revision,
+    });
     await this.put(kind, { object: withoutDeletion(known ?? minimal(kind, undefined, namespace, undefined)), whole: true });
     await this.#needServiceAccount(namespace);
   }
@@ -300,6 +307,7 @@ export class World {
     if (kind === undefined || (await this.#has(kind, namespace, 'default'))) return;
     const known = this.#index.find({
       uid: undefined,
+      apiVersion: 'v1',
       kind: 'ServiceAccount',
       namespace,
       name: 'default',
@@ -419,6 +427,12 @@ const minimalFields: Readonly<Record<string, JsonObject>> = {
   ReplicationController: workload,
   Job: { spec: { template }, status: {} },
   Node: { spec: {}, status: {} },
+  Ingress: { spec: {}, status: {} },
+  NetworkPolicy: { spec: { podSelector: {} } },
+  PersistentVolumeClaim: {
+    spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } },
+    status: { phase: 'Pending' },
+  },
   Event: { involvedObject: { kind: 'Pod', name: 'x' }, type: 'Normal' },
   CronJob: { spec: { schedule: '* * * * *', jobTemplate: { spec: { template } } }, status: {} },
 };
