@@ -156,4 +156,3 @@ function checkStrategy(errors: FieldError[], strategy: StatefulSetSpec['updateSt
 
 export type StatefulSet = Kube<V1StatefulSet> & { readonly spec: StatefulSetSpec };
 export type StatefulSetSpec = DeepReadonly<V1StatefulSetSpec>;
-export type StatefulSetStatus = NonNullable<StatefulSet['status']>;

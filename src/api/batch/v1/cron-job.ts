@@ -1,4 +1,4 @@
-import type { CronJob as V1CronJob, CronJobSpec as V1CronJobSpec, CronJobStatus as V1CronJobStatus } from 'kubernetes-types/batch/v1.d.ts';
+import type { CronJob as V1CronJob, CronJobSpec as V1CronJobSpec } from 'kubernetes-types/batch/v1.d.ts';
 import { CronError, isTimeZone, parseCron } from '../../../machinery/cron.ts';
 import type { KindDefinition } from '../../../machinery/kind.ts';
 import type { DeepReadonly, Kube } from '../../../machinery/object.ts';
@@ -146,4 +146,3 @@ function checkTimeZone(errors: FieldError[], timeZone: string): void {
 
 export type CronJob = Kube<V1CronJob> & { readonly spec: CronJobSpec };
 export type CronJobSpec = DeepReadonly<V1CronJobSpec>;
-export type CronJobStatus = DeepReadonly<V1CronJobStatus>;
