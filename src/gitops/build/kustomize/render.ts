@@ -72,7 +72,11 @@ export interface RenderedObject {
   readonly origin: Origin;
 }
 
-/** Builds kustomizations as `kustomize build` does; what it parsed is kept by the files' ids. */
+/**
+ * Builds kustomizations as `kustomize build` (5.6) does; what it parsed is kept by the files' ids. Known differences: dates without
+ * quotation marks stay as they are written, where kustomize makes times of them; and a number that a replacement created stays one when a
+ * patch follows, where kustomize makes it a string.
+ */
 export interface Renderer {
   /** Objects in the order in which kustomize writes them; each is a copy of its own. @throws KustomizeError */
   render(options: RenderOptions): Promise<readonly RenderedObject[]>;
@@ -87,13 +91,42 @@ const maxDepth = 64;
 const maxObjects = 100_000;
 /** Reads of one kustomization under way at the same time. */
 const concurrency = 16;
-const maxCachedFiles = 20_000;
+/** Of the text of files whose objects are kept; the least recently used go first. */
+const maxCachedCharacters = 64 * 1024 * 1024;
+/** Kustomizations that one build reads: two that each list two, and so on, would soon be more than there is time for. */
+const maxKustomizations = 10_000;
 
 /** Objects of a file with the lines they start on. Frozen by agreement: each use makes copies. */
 type ParsedFile = readonly { readonly value: JsonMap; readonly line: number }[];
 
+/** Parsed files by content id. */
+class ParsedFiles {
+  readonly #files = new Map<string, { readonly objects: ParsedFile; readonly characters: number }>();
+  #characters = 0;
+
+  get(id: string): ParsedFile | undefined {
+    const file = this.#files.get(id);
+    if (file === undefined) return undefined;
+    this.#files.delete(id);
+    this.#files.set(id, file);
+    return file.objects;
+  }
+
+  set(id: string, objects: ParsedFile, characters: number): void {
+    const before = this.#files.get(id);
+    if (before !== undefined) this.#characters -= before.characters;
+    this.#files.set(id, { objects, characters });
+    this.#characters += characters;
+    for (const [oldest, file] of this.#files) {
+      if (this.#characters <= maxCachedCharacters) break;
+      this.#files.delete(oldest);
+      this.#characters -= file.characters;
+    }
+  }
+}
+
 export function createRenderer(): Renderer {
-  const parsed = new Map<string, ParsedFile>();
+  const parsed = new ParsedFiles();
   return {
     async render(options) {
       const build = new Build(options, parsed);
@@ -118,10 +151,11 @@ interface LoadedKustomization {
 
 class Build {
   readonly #options: RenderOptions;
-  readonly #parsed: Map<string, ParsedFile>;
+  readonly #parsed: ParsedFiles;
   #objects = 0;
+  #kustomizations = 0;
 
-  constructor(options: RenderOptions, parsed: Map<string, ParsedFile>) {
+  constructor(options: RenderOptions, parsed: ParsedFiles) {
     this.#options = options;
     this.#parsed = parsed;
   }
@@ -163,6 +197,11 @@ class Build {
   }
 
   async #load(directory: string, from: Reference | undefined): Promise<LoadedKustomization> {
+    this.#options.signal?.throwIfAborted();
+    this.#kustomizations += 1;
+    if (this.#kustomizations > maxKustomizations) {
+      throw problemAt(from, { message: `the build reads more than ${maxKustomizations} kustomizations`, hint: 'List each base once.' });
+    }
     const found: { readonly file: string; readonly node: FileNode }[] = [];
     for (const name of kustomizationFiles) {
       const file = directory === '' ? name : `${directory}/${name}`;
@@ -318,17 +357,11 @@ class Build {
   }
 
   async #parseObjects(node: FileNode, file: string): Promise<ParsedFile> {
-    let objects = this.#parsed.get(node.id);
-    if (objects !== undefined) {
-      this.#parsed.delete(node.id);
-    } else {
-      objects = objectsIn(decode(await node.read(), file), file);
-    }
-    this.#parsed.set(node.id, objects);
-    if (this.#parsed.size > maxCachedFiles) {
-      const oldest = this.#parsed.keys().next();
-      if (!oldest.done) this.#parsed.delete(oldest.value);
-    }
+    const known = this.#parsed.get(node.id);
+    if (known !== undefined) return known;
+    const text = decode(await node.read(), file);
+    const objects = objectsIn(text, file);
+    this.#parsed.set(node.id, objects, text.length);
     return objects;
   }
 

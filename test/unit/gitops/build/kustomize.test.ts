@@ -1,0 +1,89 @@
+import { describe, expect, it } from 'vitest';
+import { type FileTree, KustomizeError } from '../../../../src/gitops/build/kustomize/file-tree.ts';
+import { createRenderer, type RenderOptions } from '../../../../src/gitops/build/kustomize/render.ts';
+
+/** A tree in memory; a null is a symbolic link. */
+function treeOf(files: Readonly<Record<string, string | null>>): FileTree {
+  return {
+    async find(path) {
+      const text = files[path];
+      if (text === null) return { type: 'symlink' };
+      if (text !== undefined) return { type: 'file', id: text, read: async () => Buffer.from(text) };
+      return Object.keys(files).some((name) => path === '' || name.startsWith(`${path}/`)) ? { type: 'directory' } : undefined;
+    },
+  };
+}
+
+const render = (files: Readonly<Record<string, string | null>>, more: Partial<RenderOptions> = {}) =>
+  createRenderer().render({ tree: treeOf(files), path: '', ...more });
+
+async function problemOf(files: Readonly<Record<string, string | null>>): Promise<string> {
+  const err = await render(files).then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
+  if (!(err instanceof KustomizeError)) throw err ?? new Error('it was built');
+  return `${err.file}:${err.line ?? ''} ${err.message}`;
+}
+
+const configMap = (name: string): string => `apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ${name}}\n`;
+
+describe('renderer', () => {
+  it('tells for each object where it comes from, generated ones included', async () => {
+    const rendered = await render({
+      'kustomization.yaml': 'resources: [base]\nsecretGenerator:\n- name: made\n  literals: [a=1]\n',
+      'base/kustomization.yaml': 'resources: [a.yaml]\n',
+      'base/a.yaml': `${configMap('a')}---\n${configMap('b')}`,
+    });
+    expect(rendered.map(({ object, origin }) => `${object.kind} ${origin.file}:${origin.line}`)).toEqual([
+      'ConfigMap base/a.yaml:1',
+      'ConfigMap base/a.yaml:5',
+      'Secret kustomization.yaml:3',
+    ]);
+  });
+
+  it('gives objects of its own each time, so that one build does not change another', async () => {
+    const renderer = createRenderer();
+    const tree = treeOf({ 'kustomization.yaml': 'resources: [a.yaml]\nnamePrefix: x-\n', 'a.yaml': configMap('a') });
+    const names = async () => (await renderer.render({ tree, path: '' })).map(({ object }) => (object.metadata as { name: string }).name);
+    expect(await names()).toEqual(['x-a']);
+    expect(await names()).toEqual(['x-a']);
+  });
+
+  it('does not follow links', async () => {
+    expect(await problemOf({ 'kustomization.yaml': 'resources: [a.yaml]\n', 'a.yaml': null })).toMatch(
+      /resources\[0\]: 'a\.yaml' is a symbolic link/,
+    );
+    expect(await problemOf({ 'kustomization.yaml': null })).toMatch(/^kustomization\.yaml: is a symbolic link/);
+  });
+
+  it('ends a build that doubles at each level', async () => {
+    const files: Record<string, string> = {};
+    for (let level = 0; level < 40; level += 1) {
+      const next = level === 39 ? '[]' : `[../${level + 1}-a, ../${level + 1}-b]`;
+      for (const side of ['a', 'b']) files[`${level}-${side}/kustomization.yaml`] = `resources: ${next}\n`;
+    }
+    const started = render(files, { path: '0-a' });
+    await expect(started).rejects.toThrow('the build reads more than 10000 kustomizations');
+  });
+
+  it('stops when it is told to', async () => {
+    const abort = new AbortController();
+    abort.abort(new Error('enough'));
+    await expect(render({ 'kustomization.yaml': 'resources: []\n' }, { signal: abort.signal })).rejects.toThrow('enough');
+  });
+
+  it('keeps names like __proto__ what they are', async () => {
+    const [rendered] = await render({
+      'kustomization.yaml':
+        'resources: [a.yaml]\nlabels: [{pairs: {__proto__: x}}]\npatches:\n- patch: |-\n    {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"__proto__": "1"}}\n',
+      'a.yaml': `${configMap('a')}data: {constructor: "1"}\n`,
+    });
+    expect(JSON.parse(JSON.stringify(rendered?.object))).toEqual(
+      JSON.parse(
+        '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","labels":{"__proto__":"x"}},"data":{"constructor":"1","__proto__":"1"}}',
+      ),
+    );
+    expect(({} as { x?: unknown }).x).toBeUndefined();
+  });
+});
