@@ -255,7 +255,8 @@ describe('formatYaml', () => {
   it('is read back as the same value', () => {
     fc.assert(
       fc.property(fc.jsonValue({ maxDepth: 4 }), (value) => {
-        fc.pre(!/\\u0000|e[+-]?\d{2}|-0/.test(JSON.stringify(value)));
+        // Integers that a double cannot hold exactly are refused on reading.
+        fc.pre(!/\\u0000|e[+-]?\d{2}|-0|(^|[^.\d])\d{16,}(?![\d.])/.test(JSON.stringify(value)));
         expect(JSON.stringify(parseYamlDocuments(formatYaml({ value }), limits)[0]?.value)).toBe(JSON.stringify({ value }));
       }),
     );
