@@ -62,7 +62,7 @@ export const certificateSigningRequests: KindDefinition<CertificateSigningReques
     const old = before.status?.conditions ?? [];
     // Decisions are made through `approval`, and nothing else is.
     const decided = subresource === 'approval' ? given : [...given.filter(isNoDecision), ...old.filter((one) => !isNoDecision(one))];
-    const status = subresource === 'approval' ? before.status : request.status;
+    const { conditions: _, ...status } = (subresource === 'approval' ? before.status : request.status) ?? {};
     return { ...request, status: { ...status, ...(decided.length === 0 ? {} : { conditions: decided }) } };
   },
   validateStatus: ({ status }) => {
