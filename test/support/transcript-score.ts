@@ -4,7 +4,7 @@ import type { Outcome } from './transcript-replay.ts';
 /** Conversations that only controllers and containers can bring to their end. */
 const apartAreas = new Set(['kubectl 07', 'kubectl 08', 'kubectl 09', 'kubectl 11']);
 
-export interface AreaScore {
+interface AreaScore {
   readonly area: string;
   readonly agree: number;
   readonly compared: number;
@@ -28,7 +28,7 @@ export function scoreOf(transcripts: readonly Transcript[], outcomes: readonly O
   });
 }
 
-export const percentOf = (rows: readonly AreaScore[]): number => {
+const percentOf = (rows: readonly AreaScore[]): number => {
   const compared = rows.reduce((sum, row) => sum + row.compared, 0);
   return compared === 0 ? 100 : (100 * rows.reduce((sum, row) => sum + row.agree, 0)) / compared;
 };
