@@ -195,7 +195,7 @@ describe.skipIf(!hasKubectl)('the API server under an unmodified kubectl (skippe
     expect((await cluster.kubectl('get', 'nope')).stderr).toContain(`the server doesn't have a resource type "nope"`);
   });
 
-  it('says what is not supported', async () => {
+  it('says that a pod without a node cannot be entered', async () => {
     await cluster.client.create(pods, {
       apiVersion: 'v1',
       kind: 'Pod',
@@ -204,6 +204,6 @@ describe.skipIf(!hasKubectl)('the API server under an unmodified kubectl (skippe
     });
     const { code, stderr } = await cluster.kubectl('exec', 'two', '--', 'true');
     expect(code).toBe(1);
-    expect(stderr).toContain('not supported: pods/exec');
+    expect(stderr).toContain('pod two does not have a host assigned');
   });
 });
