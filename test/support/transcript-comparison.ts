@@ -11,7 +11,7 @@ export interface Answer {
 }
 
 /** Whether the recordings do not tell in which state the object of this name was. */
-export type IsUnknown = (name: string) => boolean;
+type IsUnknown = (name: string) => boolean;
 
 /** Where the two answers part; empty when they say the same. Names, times, uids, versions and addresses may differ. */
 export function differencesOf(recorded: RecordedAnswer, answer: Answer, isUnknown: IsUnknown = () => false): readonly string[] {

@@ -44,7 +44,7 @@ function objectOfRow({ object, cells }: JsonObject): readonly RecordedObject[] {
   return name === '' ? [] : [named(name)];
 }
 
-export const objectsOf = ({ recorded }: Exchange): readonly RecordedObject[] => [
+const objectsOf = ({ recorded }: Exchange): readonly RecordedObject[] => [
   ...objectsIn(recorded.body),
   ...(recorded.events ?? []).flatMap(({ ev }) => objectsIn(ev)),
 ];

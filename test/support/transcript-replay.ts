@@ -108,8 +108,8 @@ async function replayWatch(
   const isOthers = ({ type, object }: (typeof events)[number]): boolean => {
     const [found] = objectsIn(object);
     if (found === undefined || (type !== 'ADDED' && type !== 'MODIFIED' && type !== 'DELETED')) return false;
-    const { resourceVersion, uid, name } = metadataOf(found.object);
-    if (textOf(name).startsWith('openshift-') || translation.knows(found.object) || caused.has(textOf(resourceVersion))) return false;
+    const { resourceVersion, uid } = metadataOf(found.object);
+    if (translation.knows(found.object) || caused.has(textOf(resourceVersion))) return false;
     return !(type === 'DELETED' && deleted.has(textOf(uid)));
   };
   const play = async (list: typeof events): Promise<void> => {

@@ -10,6 +10,8 @@ export class Translation {
   readonly #uids = new Map<string, string>();
   readonly #names = new Map<string, string>();
   readonly #revisions = new Map<string, number>();
+  /** Of lists: the newest object in one has the same revision there, which it need not have here. */
+  readonly #listRevisions = new Map<string, number>();
   readonly #versions = new Set<string>();
   readonly #tokens = new Map<string, string>();
   readonly #currentRevision: () => number;
@@ -39,8 +41,8 @@ export class Translation {
     this.learnUid(textOf(recorded.uid), textOf(answered.uid));
     if (typeof answered.resourceVersion === 'string') {
       const revision = Number(answered.resourceVersion);
-      this.#revisions.set(textOf(recorded.resourceVersion), revision);
-      if (recorded.uid !== undefined) this.learnVersion({ metadata: recorded }, revision);
+      if (recorded.uid === undefined) this.#listRevisions.set(textOf(recorded.resourceVersion), revision);
+      else this.learnVersion({ metadata: recorded }, revision);
     }
     if (typeof recorded.continue === 'string' && typeof answered.continue === 'string')
       this.#tokens.set(recorded.continue, answered.continue);
@@ -79,7 +81,10 @@ export class Translation {
   /** Path and query. */
   path(path: string): string {
     return this.text(path)
-      .replace(/([?&]resourceVersion=)(\d+)/, (_, parameter: string, revision: string) => `${parameter}${this.revision(revision)}`)
+      .replace(
+        /([?&]resourceVersion=)(\d+)/,
+        (_, parameter: string, revision: string) => `${parameter}${this.#listRevisions.get(revision) ?? this.revision(revision)}`,
+      )
       .replace(/([?&]continue=)([^&]+)/, (_, parameter: string, token: string) => `${parameter}${this.#tokens.get(token) ?? token}`);
   }
 
