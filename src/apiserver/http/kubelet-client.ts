@@ -3,21 +3,22 @@ import { Agent, request as httpsRequest } from 'node:https';
 import type { Duplex } from 'node:stream';
 import { WebSocket } from 'ws';
 import type { Node } from '../../api/core/v1/node.ts';
+import { labels } from '../../api/well-known.ts';
 import type { KeyPair } from '../../base/pki.ts';
-import { StatusError } from '../../machinery/status-error.ts';
+import { notImplemented, StatusError } from '../../machinery/status-error.ts';
 
 /** Reaches the agents of nodes on their kubelet port, with a client certificate that they know. */
 export interface KubeletClient {
   /**
    * Asks the agent of `node`; resolves with the head of the answer, whose body the caller reads or destroys.
    *
-   * @throws StatusError 500 when the node has no address, does not answer or is not who it should be
+   * @throws StatusError 500 when the node has no address, does not answer or is not who it should be; 501 when it is simulated
    */
   request(node: Node, request: KubeletRequest): Promise<IncomingMessage>;
   /**
    * Opens a WebSocket to the agent of `node`. It is paused: the caller resumes it when it listens.
    *
-   * @throws KubeletRefusal when the agent answers otherwise; StatusError 429 when too many are open, 500 as above
+   * @throws KubeletRefusal when the agent answers otherwise; StatusError 429 when too many are open, 500 and 501 as above
    */
   openSocket(node: Node, options: SocketRequest): Promise<WebSocket>;
   /**
@@ -151,7 +152,10 @@ export function createKubeletClient({ caCertificate, clientCertificate }: Kubele
   };
 }
 
-function addressOf({ status }: Node): { readonly host: string; readonly port: number } {
+function addressOf({ metadata, status }: Node): { readonly host: string; readonly port: number } {
+  if (metadata.labels?.[labels.midshipSimulated] === 'true') {
+    throw notImplemented(`node ${metadata.name} is simulated: no programs run in its pods`);
+  }
   const host = status?.addresses?.find(({ type }) => type === 'InternalIP')?.address;
   if (host === undefined || host === '') {
     throw new StatusError({ code: 500, reason: 'InternalError', message: 'no preferred addresses found; known addresses: []' });

@@ -40,9 +40,11 @@ export async function handlePodStream(
   const { nodeName } = pod.spec;
   if (nodeName === undefined || nodeName === '') throw badRequest(`pod ${ref.name} does not have a host assigned`);
   const path = pathOf(stream, pod, container, query);
-  const protocol = negotiateProtocol(request, stream === 'portforward' ? portForwardProtocols : remoteCommandProtocols);
   const node = (await context.service.get(own, nodes, { name: nodeName })) as Node;
   try {
+    // Clients try SPDY when a WebSocket was refused, and show that answer: it should say why, not that SPDY is not spoken.
+    if (asksForSpdy(request)) await throwRefusal(kubelet, { node, path, signal });
+    const protocol = negotiateProtocol(request, stream === 'portforward' ? portForwardProtocols : remoteCommandProtocols);
     if (protocol === tunnelProtocol) {
       const { socket, head } = await kubelet.openSpdy(node, { path, signal });
       // Nobody else hears of a break while the client's side is being opened.
@@ -60,6 +62,20 @@ export async function handlePodStream(
     if (err instanceof KubeletRefusal) throw await errorOf(err.answer, { name: ref.name, kind: `pods/${stream}` });
     throw err;
   }
+}
+
+const asksForSpdy = ({ raw, upgrade }: ApiRequest): boolean =>
+  upgrade !== undefined && raw.headers.upgrade?.toLowerCase().startsWith('spdy/') === true;
+
+/** @throws KubeletRefusal when the agent has something against the connection */
+async function throwRefusal(
+  kubelet: KubeletClient,
+  { node, path, signal }: { readonly node: Node; readonly path: string; readonly signal: AbortSignal },
+): Promise<void> {
+  // Without an upgrade an agent only checks.
+  const answer = await kubelet.request(node, { path, signal });
+  if (answer.statusCode !== 400) throw new KubeletRefusal(answer);
+  answer.destroy();
 }
 
 function pathOf(stream: PodStream, { metadata }: Pod, container: string | undefined, query: URLSearchParams): string {

@@ -6,6 +6,7 @@ import { type Node, nodes } from '../../api/core/v1/node.ts';
 import { type Pod, pods } from '../../api/core/v1/pod.ts';
 import { type Service, services } from '../../api/core/v1/service.ts';
 import { type EndpointSlice, endpointSlices } from '../../api/discovery/v1/endpoint-slice.ts';
+import { labels } from '../../api/well-known.ts';
 import type { Clock } from '../../base/clock.ts';
 import { badRequest, StatusError } from '../../machinery/status-error.ts';
 import { apiServerUser } from '../user.ts';
@@ -111,7 +112,7 @@ async function servicePortOf(
   const wanted =
     port === '' && ports.length === 1 ? ports[0] : ports.find((each) => (each.name ?? '') === port || String(each.port) === port);
   if (wanted === undefined) throw unavailable(`no service port ${JSON.stringify(port)} found for service ${JSON.stringify(name)}`);
-  const { items } = await context.service.list(own, endpointSlices, { namespace, labelSelector: `kubernetes.io/service-name=${name}` });
+  const { items } = await context.service.list(own, endpointSlices, { namespace, labelSelector: `${labels.serviceName}=${name}` });
   const candidates = (items as readonly EndpointSlice[]).flatMap((slice) => {
     const number = slice.ports?.find((each) => (each.name ?? '') === (wanted.name ?? ''))?.port;
     const ready = (slice.endpoints ?? []).filter(({ conditions, targetRef }) => conditions?.ready !== false && targetRef?.kind === 'Pod');

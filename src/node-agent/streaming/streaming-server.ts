@@ -8,7 +8,7 @@ import type { Log } from '../../base/log.ts';
 import { endWhenSilent } from '../../base/message-socket.ts';
 import type { NodeAgent } from '../agent.ts';
 import { readLog } from '../container-log.ts';
-import { type ContainerRuntime, type ContainerStatus, UnsupportedError } from '../container-runtime.ts';
+import { type ContainerRuntime, type ContainerStatus, type SandboxStatus, UnsupportedError } from '../container-runtime.ts';
 import { HttpError } from '../http-error.ts';
 import { allContainers } from '../pod-references.ts';
 import {
@@ -34,6 +34,12 @@ export interface StreamingServerOptions {
 export interface StreamingServer {
   /** Takes the connection of a request that asks for an upgrade; it never throws. */
   handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  /**
+   * What a request without an upgrade is told.
+   *
+   * @throws HttpError always: what stands against the connection, or that an upgrade is needed
+   */
+  refuse(request: IncomingMessage): never;
   /** Ends every session. */
   close(): void;
 }
@@ -45,15 +51,20 @@ const maxSessions = 256;
 /** Of one message; clients send some dozens of KiB. */
 const maxMessageBytes = 1024 * 1024;
 const keepAliveMs = 30_000;
+const upgradeRequired = 'Upgrade request required';
 
-interface StreamRequest {
-  readonly request: IncomingMessage;
-  readonly socket: Duplex;
-  readonly head: Buffer;
+interface StreamTarget {
+  readonly action: string;
   readonly namespace: string;
   readonly name: string;
   readonly container: string;
   readonly query: URLSearchParams;
+}
+
+interface StreamRequest extends StreamTarget {
+  readonly request: IncomingMessage;
+  readonly socket: Duplex;
+  readonly head: Buffer;
 }
 
 export function createStreamingServer({ agent, runtime, clock, log, authorize }: StreamingServerOptions): StreamingServer {
@@ -68,19 +79,15 @@ export function createStreamingServer({ agent, runtime, clock, log, authorize }:
 
   async function handle(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
     authorize(request);
-    const { pathname, searchParams: query } = new URL(request.url ?? '/', 'https://kubelet');
-    const [, action, ...parts] = streamingPath.exec(pathname) ?? [];
-    const [namespace = '', name = '', container = ''] = parts.map((part) => decoded(part ?? ''));
-    if (action === undefined || (action === 'portForward') !== (container === '')) throw new HttpError(404, '404 page not found');
     if (sessions.size >= maxSessions) throw new HttpError(429, `${maxSessions} streams are open on this node already`);
-    const stream: StreamRequest = { request, socket, head, namespace, name, container, query };
-    if (action === 'portForward') await portForward(stream);
-    else if (action === 'exec') await exec(stream);
+    const stream: StreamRequest = { ...targetOf(request), request, socket, head };
+    if (stream.action === 'portForward') await portForward(stream);
+    else if (stream.action === 'exec') await exec(stream);
     else await attach(stream);
   }
 
   /** @throws HttpError when the container does not run */
-  function runningContainer({ namespace, name, container }: StreamRequest): ContainerStatus {
+  function runningContainer({ namespace, name, container }: StreamTarget): ContainerStatus {
     const found = agent.podNamed(namespace, name);
     if (found === undefined) throw new HttpError(404, `pod "${name}" not found`);
     if (!allContainers(found.pod).some((candidate) => candidate.name === container)) {
@@ -89,6 +96,13 @@ export function createStreamingServer({ agent, runtime, clock, log, authorize }:
     const run = found.sandbox?.containers.find((status) => status.name === container && status.state === 'running');
     if (run === undefined) throw new HttpError(500, `container not found ("${container}")`);
     return run;
+  }
+
+  /** @throws HttpError when the pod is not on this node */
+  function sandboxOf({ namespace, name }: StreamTarget): SandboxStatus {
+    const sandbox = agent.podNamed(namespace, name)?.sandbox;
+    if (sandbox === undefined) throw new HttpError(404, `pod "${name}" not found`);
+    return sandbox;
   }
 
   async function exec(stream: StreamRequest): Promise<void> {
@@ -132,9 +146,8 @@ export function createStreamingServer({ agent, runtime, clock, log, authorize }:
   }
 
   async function portForward(stream: StreamRequest): Promise<void> {
-    const { request, socket, head, namespace, name, query } = stream;
-    const sandbox = agent.podNamed(namespace, name)?.sandbox;
-    if (sandbox === undefined) throw new HttpError(404, `pod "${name}" not found`);
+    const { request, socket, head, name, query } = stream;
+    const sandbox = sandboxOf(stream);
     const forward: PortForward = { pod: name, connect: (port, signal) => runtime.connect(sandbox.id, port, signal) };
     if (/^websocket$/i.test(request.headers.upgrade ?? '')) {
       let ports: readonly number[];
@@ -219,10 +232,25 @@ export function createStreamingServer({ agent, runtime, clock, log, authorize }:
         refuse(socket, err);
       });
     },
+    refuse(request) {
+      const target = targetOf(request);
+      if (target.action === 'portForward') sandboxOf(target);
+      else runningContainer(target);
+      throw new HttpError(400, upgradeRequired);
+    },
     close() {
       for (const socket of sessions) socket.destroy();
     },
   };
+}
+
+/** @throws HttpError when the path names no stream */
+function targetOf(request: IncomingMessage): StreamTarget {
+  const { pathname, searchParams: query } = new URL(request.url ?? '/', 'https://kubelet');
+  const [, action, ...parts] = streamingPath.exec(pathname) ?? [];
+  const [namespace = '', name = '', container = ''] = parts.map((part) => decoded(part ?? ''));
+  if (action === undefined || (action === 'portForward') !== (container === '')) throw new HttpError(404, '404 page not found');
+  return { action, namespace, name, container, query };
 }
 
 /** Undefined when there is nothing to serve; the client has been told then. */

@@ -25,7 +25,10 @@ beforeAll(async () => {
     let body = '';
     request.on('data', (chunk) => (body += String(chunk)));
     request.on('end', () => {
-      response.writeHead(request.url === '/missing' ? 404 : 200, { 'content-type': 'text/plain', connection: 'close' });
+      response.writeHead(request.url === '/missing' ? 404 : request.url?.includes('refuse') ? 500 : 200, {
+        'content-type': 'text/plain',
+        connection: 'close',
+      });
       response.end(`${JSON.stringify(request.headers)}\n${body}`);
     });
   });
@@ -144,6 +147,13 @@ describe('exec through the API server', () => {
       message: 'Upgrade request required',
     });
     expect(await open(`refuse/${query}`)).toMatchObject({ code: 500, message: expect.stringContaining('container not found') });
+    // What clients try then is told the reason too, since that is what they show.
+    const spdy = { method: 'POST', headers: { connection: 'Upgrade', upgrade: 'SPDY/3.1' } };
+    expect((await cluster.fetch(`/api/v1/namespaces/default/pods/refuse/${query}`, spdy)).json).toMatchObject({ code: 500 });
+    expect((await cluster.fetch(`/api/v1/namespaces/default/pods/two/${query}`, spdy)).json).toMatchObject({
+      code: 400,
+      message: expect.stringContaining('a container name must be specified'),
+    });
   });
 
   it('lets go of the agent when the client goes away, and of the client when the agent does', async () => {
