@@ -164,8 +164,8 @@ export function createWriter({
       object = kind.prepareForCreate?.(object, { now: time, user: request.user }) ?? object;
       object = allocate(request, kind, 'create', { namespace, name, object, before: undefined, onSettled });
       validate(kind, name, object, undefined);
-      if (registry.get(kind, key) !== undefined) throw alreadyExists(kind, name);
       warn(request, kind, object);
+      if (registry.get(kind, key) !== undefined) throw alreadyExists(kind, name);
       deepFreeze(object);
       if (request.dryRun === true) return object;
       const result = await stored(storage.create(storeKeyOf(kind, key), toValue(object)));
