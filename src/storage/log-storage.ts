@@ -429,8 +429,10 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
     watch,
     compact(revision) {
       const target = Math.min(revision, currentRevision);
-      compaction = compaction.then(() => compactTo(target));
-      return compaction;
+      const next = compaction.then(() => compactTo(target));
+      // One that failed is told to who asked for it, and does not end compaction for ever.
+      compaction = next.catch(() => undefined);
+      return next;
     },
     close() {
       closing ??= (async () => {

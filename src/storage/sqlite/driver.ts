@@ -198,6 +198,8 @@ function openError(path: string, cause: unknown): StorageError {
       });
     case 'SQLITE_NOTADB':
       return new StorageError(`${path} is not a database`, { hint: 'Move the file away, or use another data directory.', cause });
+    case 'SQLITE_FULL':
+      return new StorageError(`no space left to open ${path}`, { hint: 'Free some disk space, then start again.', cause });
     default:
       return new StorageError(`open ${path}`, { hint: 'Check the disk, and that you may write to the directory.', cause });
   }

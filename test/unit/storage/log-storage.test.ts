@@ -187,6 +187,29 @@ describe('housekeeping', () => {
     expect(calls).toEqual(['append 1', 'tidy idle']);
   });
 
+  test('compaction goes on after a full disk refused it once', async () => {
+    const inner = createMemoryDriver();
+    let isFull = false;
+    const removed: number[] = [];
+    const driver: LogDriver = {
+      ...inner,
+      setCompacted: (revision) => (isFull ? Promise.reject(new Error('no space left')) : inner.setCompacted(revision)),
+      remove(revisions) {
+        removed.push(...revisions);
+        return inner.remove(revisions);
+      },
+    };
+    const storage = await openLogStorage({ driver, clock: createManualClock() });
+    await storage.create('a', { text: '1' });
+    await storage.update('a', { text: '2' }, 1);
+    await storage.update('a', { text: '3' }, 2);
+    isFull = true;
+    await expect(storage.compact(2)).rejects.toThrow('no space left');
+    isFull = false;
+    await storage.compact(3);
+    expect(removed).toEqual([1, 2]);
+  });
+
   test('compaction gets its turn under steady writes', async () => {
     const { storage, commits, calls } = await openSteered();
     let finished = 0;
