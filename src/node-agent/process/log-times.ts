@@ -1,5 +1,6 @@
-import { type FSWatcher, watch } from 'node:fs';
-import { appendFile, copyFile, stat, truncate } from 'node:fs/promises';
+import { createReadStream, createWriteStream, type FSWatcher, watch } from 'node:fs';
+import { appendFile, readFile, stat, truncate, writeFile } from 'node:fs/promises';
+import { pipeline } from 'node:stream/promises';
 import type { Clock } from '../../base/clock.ts';
 import type { Log } from '../../base/log.ts';
 import type { ContainerLog } from '../container-runtime.ts';
@@ -37,12 +38,16 @@ export function recordLogTimes({ log, clock, logger, maxBytes = defaultMaxBytes 
     if (size === lastSize) return;
     lastSize = size;
     if (size > 0) await appendFile(log.timesPath, `${size} ${Math.ceil(mtimeMs)}\n`, { mode: 0o640 });
-    if (size > maxBytes) await rotate();
+    if (size > maxBytes) await rotate(size);
   };
   // Copied and cut, not renamed: the program's descriptor stays the same and appends. What it writes between the two calls is lost.
-  const rotate = async (): Promise<void> => {
-    await copyFile(log.path, `${log.path}.1`);
-    await copyFile(log.timesPath, `${log.timesPath}.1`);
+  const rotate = async (size: number): Promise<void> => {
+    // A program that writes faster than it is looked at may be far above the bound: then its end is kept. The copy has an end of its own,
+    // since the file's end runs away from it.
+    const start = size > 2 * maxBytes ? size - maxBytes : 0;
+    const part = createReadStream(log.path, { start, end: start + 2 * maxBytes - 1 });
+    await pipeline(part, createWriteStream(`${log.path}.1`, { mode: 0o640 }));
+    await writeFile(`${log.timesPath}.1`, shifted(await readFile(log.timesPath, 'utf8'), start), { mode: 0o640 });
     await truncate(log.path, 0);
     await truncate(log.timesPath, 0);
     lastSize = 0;
@@ -83,4 +88,10 @@ export function recordLogTimes({ log, clock, logger, maxBytes = defaultMaxBytes 
       return enqueue();
     },
   };
+}
+
+/** Notes of a file, for the part of it from `start` on. */
+function shifted(notes: string, start: number): string {
+  if (start === 0) return notes;
+  return notes.replace(/^(\d+)(?= )/gm, (offset) => String(Math.max(0, Number(offset) - start)));
 }

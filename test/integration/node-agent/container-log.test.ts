@@ -51,6 +51,15 @@ describe('a log', () => {
     expect(await read({ tailLines: 2 })).toBe('d\ne\n');
   });
 
+  it('keeps the end of what a program wrote faster than it was looked at', async () => {
+    await writeFile(log.path, `${'x'.repeat(9_999)}\n${'y'.repeat(99)}\nlast\n`);
+    const times = recordLogTimes({ log, clock: systemClock, logger: createLog({ level: 'silent' }), maxBytes: 200 });
+    await until(async () => (await stat(log.path)).size === 0, { what: 'the log is cut' });
+    await times.close();
+    expect((await stat(`${log.path}.1`)).size).toBe(200);
+    expect(await read({ tailLines: 2, timestamps: true })).toMatch(/^[-0-9T:.]+Z y{99}\n[-0-9T:.]+Z last\n$/);
+  });
+
   it('is found from its end also over chunks, and with lines longer than one', async () => {
     const long = 'x'.repeat(200_000);
     await writeFile(log.path, `first\n${long}\nlast\n`);
