@@ -21,7 +21,7 @@ const maxPorts = 32;
 const connectTimeoutMs = 10_000;
 
 /** @throws an error for what is no port */
-export function parsePort(text: string): number {
+function parsePort(text: string): number {
   const port = /^\d{1,5}$/.test(text) ? Number(text) : 0;
   if (port < 1 || port > 65_535) throw new Error(`invalid port ${JSON.stringify(text.slice(0, 40))}`);
   return port;

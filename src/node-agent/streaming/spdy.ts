@@ -25,7 +25,7 @@ export interface SpdyStream extends Duplex {
 }
 
 /** What a peer did against the protocol, or beyond a bound. */
-export class SpdyError extends Error {
+class SpdyError extends Error {
   constructor(message: string) {
     super(message);
     this.name = 'SpdyError';
