@@ -259,7 +259,7 @@ export function createWriter({
         warn(request, kind, next, before);
         break;
       case 'status': {
-        next = statusUpdate(before, decoder.decode(request, kind, wanted, before, refuse), operation === 'apply');
+        next = statusUpdate(kind, before, decoder.decode(request, kind, wanted, before, refuse), operation === 'apply');
         next = kind.prepareForStatus?.(next, before, { subresource, now: now(), user: request.user }) ?? next;
         const errors = kind.validateStatus?.(next, before) ?? [];
         if (errors.length > 0) throw invalid(kind, name, errors);
@@ -310,11 +310,14 @@ export function createWriter({
     return kind.prepareForUpdate?.(object, before) ?? object;
   }
 
-  function statusUpdate(before: KubeObject, wanted: KubeObject, withOwners: boolean): KubeObject {
+  function statusUpdate(kind: KindDefinition, before: KubeObject, wanted: KubeObject, withOwners: boolean): KubeObject {
     const { status } = wanted as DynamicObject;
     const { status: _, ...rest } = withoutRevision(before) as DynamicObject;
-    const { managedFields } = wanted.metadata;
-    const metadata = withOwners && managedFields !== undefined ? { ...rest.metadata, managedFields } : rest.metadata;
+    const { managedFields, annotations } = wanted.metadata;
+    let { metadata } = rest;
+    if (withOwners && managedFields !== undefined) metadata = { ...metadata, managedFields };
+    // Where annotations count for the generation, the kind's controller writes its own with the status, which does not.
+    if (kind.countsAnnotations === true && annotations !== undefined) metadata = { ...metadata, annotations };
     return (status === undefined ? { ...rest, metadata } : { ...rest, metadata, status }) as DynamicObject;
   }
 

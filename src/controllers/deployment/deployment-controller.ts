@@ -216,7 +216,8 @@ export function createDeploymentController(dependencies: ControllerDependencies)
   async function writeRevision(deployment: Deployment, revision: number, signal: AbortSignal): Promise<Deployment> {
     if (revisionOf(deployment) === revision) return deployment;
     const body = { metadata: { annotations: { [annotations.deploymentRevision]: String(revision) } } };
-    return client.patch(deployments, refOfObject(deployment), { type: 'merge', body }, { signal });
+    // Through the status, as upstream: the Deployment's own annotations count for its generation.
+    return client.patch(deployments, refOfObject(deployment), { type: 'merge', body }, { subresource: 'status', signal });
   }
 
   async function createReplicaSet(
