@@ -297,6 +297,8 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
 
   // 7. GitOps: what Git says is put in force.
   const gitOpsClient = clientFor('system:midship:gitops');
+  // Before the engine looks: after a restart the addresses of an earlier one may be gone.
+  await followRepository({ client: gitOpsClient, configuration, url: sourceUrl(configuration, web.url) });
   await start([
     createEngine({
       ...dependencies('midship'),
@@ -307,7 +309,6 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
       random,
     }),
   ]);
-  await followRepository({ client: gitOpsClient, configuration, url: sourceUrl(configuration, web.url) });
   onStep('Git', redactedSource(configuration, web.url), configuration.seedDirectory === undefined ? undefined : 'with the examples');
 
   const kubeconfig = await writeKubeconfig({ configuration, pki, server: apiServer.url });
