@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, it } from 'vitest';
 import { clusterRoles } from '../../../src/api/rbac/v1/cluster-role.ts';
 import { createClusterRoleAggregationController } from '../../../src/controllers/cluster-role-aggregation.ts';
 import { type ControlPlane, startControlPlane } from '../../support/control-plane.ts';

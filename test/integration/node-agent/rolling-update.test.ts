@@ -119,13 +119,12 @@ it('a rolling update loses no request that another pod sends through the Service
     until(
       async () => {
         const { metadata, status } = await client.get(deployments, meta('web'));
-        // The controller's note of the revision counts as a change, too.
         return (
           (metadata.generation ?? 0) >= generation &&
           status?.observedGeneration === metadata.generation &&
-          status.updatedReplicas === 3 &&
-          status.readyReplicas === 3 &&
-          status.replicas === 3
+          status?.updatedReplicas === 3 &&
+          status?.readyReplicas === 3 &&
+          status?.replicas === 3
         );
       },
       { what: `rollout ${generation}`, intervalMs: 10 },

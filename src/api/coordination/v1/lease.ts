@@ -1,6 +1,6 @@
-import type { Lease as V1Lease, LeaseSpec as V1LeaseSpec } from 'kubernetes-types/coordination/v1.d.ts';
+import type { Lease as V1Lease } from 'kubernetes-types/coordination/v1.d.ts';
 import type { KindDefinition } from '../../../machinery/kind.ts';
-import type { DeepReadonly, Kube } from '../../../machinery/object.ts';
+import type { Kube } from '../../../machinery/object.ts';
 import type { FieldError } from '../../../machinery/status-error.ts';
 import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
 import { isAbsent } from '../../copy-on-write.ts';
@@ -38,4 +38,3 @@ export const leases: KindDefinition<Lease> = {
 };
 
 export type Lease = Kube<V1Lease>;
-export type LeaseSpec = DeepReadonly<V1LeaseSpec>;

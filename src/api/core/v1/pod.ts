@@ -14,7 +14,6 @@ import type {
   ResourceRequirements as V1ResourceRequirements,
   Toleration as V1Toleration,
   Volume as V1Volume,
-  VolumeMount as V1VolumeMount,
 } from 'kubernetes-types/core/v1.d.ts';
 import type { KindDefinition } from '../../../machinery/kind.ts';
 import type { DeepReadonly, Kube } from '../../../machinery/object.ts';
@@ -99,7 +98,6 @@ export type ContainerPort = DeepReadonly<V1ContainerPort>;
 export type EnvVar = DeepReadonly<V1EnvVar>;
 export type Probe = DeepReadonly<V1Probe>;
 export type Volume = DeepReadonly<V1Volume>;
-export type VolumeMount = DeepReadonly<V1VolumeMount>;
 export type Toleration = DeepReadonly<V1Toleration>;
 export type Affinity = DeepReadonly<V1Affinity>;
 export type ResourceRequirements = DeepReadonly<V1ResourceRequirements>;
