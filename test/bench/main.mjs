@@ -1,14 +1,14 @@
 // Runs the benchmarks that are named on the command line, or all. Each gives rows of samples; the medians are what counts, and rows that
 // compare do so with a baseline of the same run.
 import { cpus, release, totalmem } from 'node:os';
-import { apps } from './apps.mjs';
+import { apps, large } from './apps.mjs';
 import { kustomize } from './kustomize.mjs';
 import { pods } from './pods.mjs';
 import { push } from './push.mjs';
 import { start } from './start.mjs';
 import { store } from './store.mjs';
 
-const suites = { start, store, pods, push, apps, kustomize };
+const suites = { start, store, pods, push, apps, large, kustomize };
 
 const names = process.argv.slice(2);
 const unknown = names.filter((name) => !(name in suites));
