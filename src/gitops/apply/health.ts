@@ -48,13 +48,14 @@ function deploymentHealth(deployment: Deployment, view: HealthView): Health {
     return progressing(`Deployment ${metadata.name} was changed just now`);
   if (spec.paused === true) return { status: 'Suspended', reason: `Deployment ${metadata.name} is paused` };
   const { updatedReplicas: updated = 0, replicas = 0, availableReplicas: available = 0 } = status ?? {};
-  if (updated >= desired && replicas <= updated && available >= desired) return healthy;
+  if (updated >= desired && replicas <= updated && replicas <= desired && available >= desired) return healthy;
   const problem = firstProblem(staying(view.podsOf(deployment)));
   if (problem !== undefined) return degraded(problem);
   const condition = status?.conditions?.find(({ type }) => type === 'Progressing');
   if (condition?.status === 'False') return degraded(condition.message ?? `Deployment ${metadata.name} makes no progress`);
   if (updated < desired) return progressing(`${updated} of ${desired} pods updated`);
   if (replicas > updated) return progressing(`${replicas - updated} old ${replicas - updated === 1 ? 'pod leaves' : 'pods leave'}`);
+  if (replicas > desired) return progressing(`${replicas - desired} ${replicas - desired === 1 ? 'pod leaves' : 'pods leave'}`);
   return progressing(`${available} of ${desired} pods ready`);
 }
 

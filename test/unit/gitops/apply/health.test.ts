@@ -33,6 +33,7 @@ describe('health of a Deployment', () => {
     expect(health(deployment({ observedGeneration: 1 }))).toEqual({ status: 'Progressing', reason: 'Deployment web was changed just now' });
     expect(health(deployment({ updatedReplicas: 1, replicas: 4, availableReplicas: 3 })).reason).toBe('1 of 3 pods updated');
     expect(health(deployment({ updatedReplicas: 3, replicas: 4, availableReplicas: 3 })).reason).toBe('1 old pod leaves');
+    expect(health(deployment({ updatedReplicas: 5, replicas: 5, availableReplicas: 5 })).reason).toBe('2 pods leave');
     expect(health(deployment({ updatedReplicas: 3, replicas: 3, availableReplicas: 2 })).reason).toBe('2 of 3 pods ready');
     expect(health(deployment({ updatedReplicas: 3, replicas: 3, availableReplicas: 3 })).status).toBe('Healthy');
     expect(health(deployment({ replicas: 0 }, { replicas: 0 })).status).toBe('Healthy');
