@@ -1,16 +1,10 @@
 import type { Condition } from '../api/flux.ts';
 import type { GitRepository } from '../api/source/v1/git-repository.ts';
-import { setCondition } from '../machinery/conditions.ts';
+import { type ConditionFacts, conditionSteps } from './flux-conditions.ts';
 import type { gitRepositoryMachine } from './git-repository.machine.ts';
 import type { StateValueOf } from './step.ts';
 
 export type GitRepositoryState = StateValueOf<typeof gitRepositoryMachine>;
-
-/** What was found out in a pass; `reason` and `message` go into the conditions. */
-export interface GitRepositoryFinding {
-  readonly reason: string;
-  readonly message: string;
-}
 
 export function stateOf(repository: GitRepository): GitRepositoryState {
   if (repository.metadata.deletionTimestamp !== undefined) return 'Deleting';
@@ -28,20 +22,8 @@ export function stateOf(repository: GitRepository): GitRepositoryState {
  *
  * @see https://fluxcd.io/flux/components/source/gitrepositories/#conditions
  */
-export function conditionsOf(options: {
-  readonly state: GitRepositoryState;
-  readonly before: readonly Condition[];
-  readonly finding: GitRepositoryFinding;
-  readonly generation: number;
-  readonly now: string;
-}): readonly Condition[] {
-  const { state, before, finding, generation, now } = options;
-  const set = (conditions: readonly Condition[], type: string, status: 'True' | 'False' | 'Unknown'): readonly Condition[] =>
-    setCondition(conditions, { type, status, ...finding, observedGeneration: generation }, now);
-  const without = (...types: string[]): readonly Condition[] => {
-    const kept = before.filter(({ type }) => !types.includes(type));
-    return kept.length === before.length ? before : kept;
-  };
+export function conditionsOf({ state, ...facts }: ConditionFacts & { readonly state: GitRepositoryState }): readonly Condition[] {
+  const { set, without } = conditionSteps(facts);
   switch (state) {
     case 'Ready':
       return set(set(without('Stalled', 'FetchFailed', 'Reconciling'), 'ArtifactInStorage', 'True'), 'Ready', 'True');
@@ -53,7 +35,7 @@ export function conditionsOf(options: {
       return set(set(without('Stalled', 'FetchFailed'), 'Reconciling', 'True'), 'Ready', 'Unknown');
     case 'Suspended':
     case 'Deleting':
-      return before;
+      return facts.before;
     default:
       return state satisfies never;
   }

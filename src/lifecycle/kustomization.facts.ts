@@ -1,6 +1,6 @@
 import type { Condition } from '../api/flux.ts';
 import type { Kustomization } from '../api/kustomize/v1/kustomization.ts';
-import { setCondition } from '../machinery/conditions.ts';
+import { type ConditionFacts, conditionSteps } from './flux-conditions.ts';
 import type { kustomizationMachine } from './kustomization.machine.ts';
 import type { StateValueOf } from './step.ts';
 
@@ -21,11 +21,6 @@ export const kustomizationReasons = {
 
 const waitingReasons: readonly string[] = [kustomizationReasons.artifactFailed, kustomizationReasons.dependencyNotReady];
 
-export interface KustomizationFinding {
-  readonly reason: string;
-  readonly message: string;
-}
-
 export function stateOf(app: Kustomization): KustomizationState {
   if (app.metadata.deletionTimestamp !== undefined) return 'Deleting';
   if (app.spec.suspend === true) return 'Suspended';
@@ -45,20 +40,8 @@ export function failedOnHealth(app: Kustomization): boolean {
 }
 
 /** The conditions of a state, as Flux's kustomize-controller writes them. */
-export function conditionsOf(options: {
-  readonly state: KustomizationState;
-  readonly before: readonly Condition[];
-  readonly finding: KustomizationFinding;
-  readonly generation: number;
-  readonly now: string;
-}): readonly Condition[] {
-  const { state, before, finding, generation, now } = options;
-  const set = (conditions: readonly Condition[], type: string, status: 'True' | 'False' | 'Unknown'): readonly Condition[] =>
-    setCondition(conditions, { type, status, ...finding, observedGeneration: generation }, now);
-  const without = (...types: string[]): readonly Condition[] => {
-    const kept = before.filter(({ type }) => !types.includes(type));
-    return kept.length === before.length ? before : kept;
-  };
+export function conditionsOf({ state, ...facts }: ConditionFacts & { readonly state: KustomizationState }): readonly Condition[] {
+  const { set, without } = conditionSteps(facts);
   switch (state) {
     case 'Ready':
       return set(without('Stalled', 'Reconciling'), 'Ready', 'True');
@@ -72,7 +55,7 @@ export function conditionsOf(options: {
     case 'New':
     case 'Suspended':
     case 'Deleting':
-      return before;
+      return facts.before;
     default:
       return state satisfies never;
   }

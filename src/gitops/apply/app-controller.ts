@@ -4,13 +4,8 @@ import { annotations, finalizers } from '../../api/well-known.ts';
 import type { ActivityFeed, ObjectChange } from '../../base/activity.ts';
 import { timestampOf } from '../../base/clock.ts';
 import type { Informer } from '../../client/informer.ts';
-import {
-  failedOnHealth,
-  type KustomizationFinding,
-  type KustomizationState,
-  kustomizationReasons as reasons,
-  stateOf,
-} from '../../lifecycle/kustomization.facts.ts';
+import type { Finding } from '../../lifecycle/flux-conditions.ts';
+import { failedOnHealth, type KustomizationState, kustomizationReasons as reasons, stateOf } from '../../lifecycle/kustomization.facts.ts';
 import { type KustomizationEvent, kustomizationMachine } from '../../lifecycle/kustomization.machine.ts';
 import type { Health } from '../../lifecycle/reasons.ts';
 import { deepEqual, keyOf, refOf } from '../../machinery/object.ts';
@@ -195,7 +190,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
     readonly state: AppState;
     readonly signal: AbortSignal;
     readonly revision: KnownRevision | undefined;
-    finding: KustomizationFinding;
+    finding: Finding;
     readonly learned: KustomizationEvent[];
     /** The object is gone or will be looked at anew: no status is written. */
     finished: boolean;

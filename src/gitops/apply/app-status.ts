@@ -1,11 +1,7 @@
 import type { Condition } from '../../api/flux.ts';
 import type { Kustomization, KustomizationStatus } from '../../api/kustomize/v1/kustomization.ts';
-import {
-  conditionsOf,
-  type KustomizationFinding,
-  type KustomizationState,
-  kustomizationReasons,
-} from '../../lifecycle/kustomization.facts.ts';
+import type { Finding } from '../../lifecycle/flux-conditions.ts';
+import { conditionsOf, type KustomizationState, kustomizationReasons } from '../../lifecycle/kustomization.facts.ts';
 import type { Health } from '../../lifecycle/reasons.ts';
 import { conditionOf, setCondition } from '../../machinery/conditions.ts';
 import { deepEqual } from '../../machinery/object.ts';
@@ -20,7 +16,7 @@ export interface StatusFacts {
   readonly state: AppState;
   /** Of the machine, after this pass. */
   readonly value: KustomizationState;
-  readonly finding: KustomizationFinding;
+  readonly finding: Finding;
   readonly health: Health;
   /** The source's newest revision, when it is known. */
   readonly attempted: string | undefined;

@@ -5,7 +5,8 @@ import { annotations } from '../../api/well-known.ts';
 import type { ActivityFeed } from '../../base/activity.ts';
 import { timestampOf } from '../../base/clock.ts';
 import { redactUrl } from '../../base/log.ts';
-import { conditionsOf, type GitRepositoryFinding, stateOf } from '../../lifecycle/git-repository.facts.ts';
+import type { Finding } from '../../lifecycle/flux-conditions.ts';
+import { conditionsOf, stateOf } from '../../lifecycle/git-repository.facts.ts';
 import { type GitRepositoryEvent, gitRepositoryMachine } from '../../lifecycle/git-repository.machine.ts';
 import { deepEqual, keyOf, refOf } from '../../machinery/object.ts';
 import { isNotFound } from '../../machinery/status-error.ts';
@@ -126,11 +127,11 @@ export function createRepositoryController(options: RepositoryControllerOptions)
 
   interface Outcome {
     readonly state: ReturnType<typeof stateOf>;
-    readonly finding: GitRepositoryFinding;
+    readonly finding: Finding;
   }
 
   async function resolve(key: string, repository: GitRepository, signal: AbortSignal): Promise<Outcome> {
-    let finding: GitRepositoryFinding = { reason: 'Progressing', message: 'building artifact' };
+    let finding: Finding = { reason: 'Progressing', message: 'building artifact' };
     const learned: GitRepositoryEvent[] = [];
     const effects = {
       resolveCommit: async () => {
@@ -337,7 +338,7 @@ function credentialsOf({ data = {} }: Secret): RemoteCredentials {
 }
 
 /** The reason and message that Flux writes for a failure. */
-function findingOf(err: unknown): GitRepositoryFinding {
+function findingOf(err: unknown): Finding {
   if (err instanceof SourceError) {
     const reason =
       err.reason === 'AuthenticationFailed'
