@@ -43,6 +43,9 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   preact: ['web'],
   'preact-render-to-string': ['web'],
   'kubernetes-types': ['api'],
+  '@marcbachmann/cel-js': ['machinery/cel'],
+  re2js: ['machinery/cel', 'machinery/pattern.ts'],
+  semver: ['gitops/sources'],
 };
 
 const files = readdirSync(source, { recursive: true, encoding: 'utf8' }).filter((name) => /\.tsx?$/.test(name));
