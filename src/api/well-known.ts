@@ -50,7 +50,13 @@ export const annotations = {
   onConflict: 'midship.dev/on-conflict',
   autoRevert: 'midship.dev/auto-revert',
   approvePrune: 'midship.dev/approve-prune',
+  /** SHA of a commit that an app skips, with every later one that changes nothing of the app. */
   hold: 'midship.dev/hold',
+  /** SHA that runs meanwhile; without it, the newest in the app's history whose objects differ from those of the held one. */
+  pin: 'midship.dev/pin',
+  heldBy: 'midship.dev/held-by',
+  /** RFC 3339. */
+  heldAt: 'midship.dev/held-at',
   suspendReason: 'midship.dev/suspend-reason',
   suspendUntil: 'midship.dev/suspend-until',
 } as const;
