@@ -1,4 +1,5 @@
 import { parseDuration } from '../../api/flux.ts';
+import { withAttempt } from '../../api/kustomize/v1/attempt.ts';
 import { type Kustomization, kustomizations } from '../../api/kustomize/v1/kustomization.ts';
 import { annotations, finalizers } from '../../api/well-known.ts';
 import type { ActivityFeed, ObjectChange } from '../../base/activity.ts';
@@ -18,6 +19,7 @@ import { createAppHealth } from './app-health.ts';
 import { dependencyCycle, dependencyKeys, labelsOf, sourceKeyOf, unsupportedIn } from './app-spec.ts';
 import { type AppState, newAppState, touchInventory } from './app-state.ts';
 import { metricsStateOf, statusChange } from './app-status.ts';
+import { type AttemptRecord, startAttempt } from './attempt.ts';
 import { createClaims } from './claims.ts';
 import { createDriftWatch } from './drift.ts';
 import { fieldManager } from './fields.ts';
@@ -266,15 +268,18 @@ export function createAppController(options: AppControllerOptions): AppControlle
     const trigger =
       state.sha === '' || state.revision !== revision.commit.revision ? 'commit' : state.attempted === undefined ? 'manual' : 'retry';
     const abort = new AbortController();
+    const attempt = startAttempt(revision, clock);
     state.abortSync = abort;
     try {
       await addFinalizer(app);
       if (!state.loaded) await inventory.load(app, state);
-      const outcome = await syncer.sync(app, state, revision, AbortSignal.any([pass.signal, abort.signal]));
+      const outcome = await syncer.sync(app, state, attempt, AbortSignal.any([pass.signal, abort.signal]));
       const durationMs = clock.monotonicMs() - startedAt;
       const changed = outcome.changes.length > 0;
       const rollback = isRollback(state.history, outcome.digest, revision.commit.message);
       const isNewTree = outcome.digest !== state.digest && state.history.at(-1)?.digest !== outcome.digest;
+      const { attempted } = state;
+      const tries = attempted?.revision === revision.commit.revision ? attempted.failures + 1 : 1;
       state.isRollback = rollback;
       state.errors = [];
       state.attempted = undefined;
@@ -308,6 +313,10 @@ export function createAppController(options: AppControllerOptions): AppControlle
       pass.finding = waits(app)
         ? { reason: reasons.progressing, message: `Applied revision: ${state.revision}, waiting for health` }
         : { reason: reasons.succeeded, message: `Applied revision: ${state.revision}` };
+      if (changed || isNewTree || attempted !== undefined) {
+        attempt.begin('health');
+        tellAttempt(pass, attempt, { digest: outcome.digest, tries, reason: pass.finding.reason });
+      }
       pass.learned.push({ type: 'APPLIED', waits: waits(app) });
     } catch (err) {
       if (pass.signal.aborted) throw err;
@@ -320,7 +329,8 @@ export function createAppController(options: AppControllerOptions): AppControlle
         controller.enqueue(state.key);
         return;
       }
-      await failed(pass, err, revision, trigger, clock.monotonicMs() - startedAt);
+      attempt.end('failed');
+      await failed(pass, err, { attempt, trigger, durationMs: clock.monotonicMs() - startedAt });
     } finally {
       state.abortSync = undefined;
     }
@@ -329,11 +339,11 @@ export function createAppController(options: AppControllerOptions): AppControlle
   async function failed(
     pass: Pass,
     err: unknown,
-    revision: KnownRevision,
-    trigger: Parameters<GitOpsMetrics['synced']>[1],
-    durationMs: number,
+    go: { readonly attempt: AttemptRecord; readonly trigger: Parameters<GitOpsMetrics['synced']>[1]; readonly durationMs: number },
   ): Promise<void> {
     const { app, state } = pass;
+    const { attempt, trigger, durationMs } = go;
+    const { revision } = attempt;
     const failure =
       err instanceof SyncFailure
         ? err
@@ -353,6 +363,13 @@ export function createAppController(options: AppControllerOptions): AppControlle
       failures: isRepeated ? (state.attempted?.failures ?? 0) + 1 : 1,
     };
     state.handledRequest = app.metadata.annotations?.[annotations.reconcileRequestedAt];
+    const { failures } = state.attempted;
+    tellAttempt(pass, attempt, {
+      digest: '',
+      tries: failures,
+      reason: failure.reason,
+      nextRetryAt: timestampOf(clock.now() + retryDelayMs(app, failures)),
+    });
     gitops.synced(labelsOf(app), trigger, 'failed', durationMs);
     gitops.applied(labelsOf(app), 'failed', failure.errors.length);
     if (!(err instanceof SyncFailure)) log.error({ kustomization: state.key, err }, 'Could not sync app');
@@ -360,6 +377,18 @@ export function createAppController(options: AppControllerOptions): AppControlle
     feed.add({ type: 'failed', at: clock.now(), app: app.metadata.name, sha: revision.commit.sha, errors: shown });
     recorder.record(app, { type: 'Warning', ...pass.finding });
     await remember(pass, 'failed', '', [], durationMs);
+  }
+
+  /** Writes down how far a go at a revision came; the status says it with the next write. */
+  function tellAttempt({ app, state }: Pass, attempt: AttemptRecord, outcome: Parameters<AttemptRecord['read']>[0]): void {
+    state.attempt = attempt;
+    state.snapshots = withAttempt(state.snapshots ?? app.status?.history ?? [], attempt.read(outcome), timestampOf(clock.now()));
+  }
+
+  /** The end of a phase after the sync: health, or a prune. */
+  function tellPhase(pass: Pass, reason: string): void {
+    const { attempt, snapshots, digest } = pass.state;
+    if (attempt !== undefined) tellAttempt(pass, attempt, { digest, tries: snapshots?.[0]?.totalReconciliations ?? 1, reason });
   }
 
   async function remember(
@@ -428,7 +457,12 @@ export function createAppController(options: AppControllerOptions): AppControlle
     const { app, state, signal } = pass;
     if (state.doomed.size > 0) {
       if (app.spec.prune) {
+        const startedAt = clock.monotonicMs();
         const { changes, blocked, remaining } = await pruner.prune(app, state, { revision: state.revision, guarded: true, signal });
+        if (changes.length > 0 || blocked !== state.pruneBlocked) {
+          state.attempt?.add('prune', clock.monotonicMs() - startedAt, blocked === '' ? 'done' : 'failed');
+          tellPhase(pass, pass.finding.reason);
+        }
         if (changes.length > 0) {
           gitops.applied(labelsOf(app), 'pruned', changes.length);
           feed.add({
@@ -509,8 +543,13 @@ export function createAppController(options: AppControllerOptions): AppControlle
     );
   }
 
-  function* follow({ app, state, learned, finding }: Pass, from: KustomizationState, health: Health): Iterable<KustomizationEvent> {
+  function* follow(pass: Pass, from: KustomizationState, health: Health): Iterable<KustomizationEvent> {
+    const { app, state, learned, finding } = pass;
     yield* learned;
+    if (state.attempt?.current === 'health' && (health.status === 'Healthy' || state.applied.size === 0)) {
+      state.attempt.end();
+      tellPhase(pass, reasons.succeeded);
+    }
     const applied = learned.some(({ type }) => type === 'APPLIED');
     const isWaiting = from === 'Progressing' || (applied && waits(app));
     if (!isWaiting && !(from === 'Failed' && failedOnHealth(app) && state.errors.length === 0)) return;
@@ -519,6 +558,8 @@ export function createAppController(options: AppControllerOptions): AppControlle
       yield { type: 'BECAME_HEALTHY' };
     } else if (from === 'Progressing' && state.appliedAt > 0 && clock.now() - state.appliedAt > timeoutMsOf(app)) {
       Object.assign(finding, { reason: reasons.healthCheckFailed, message: health.reason });
+      state.attempt?.end('failed');
+      tellPhase(pass, reasons.healthCheckFailed);
       yield { type: 'HEALTH_DEADLINE_PASSED' };
     }
   }

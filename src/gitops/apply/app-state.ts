@@ -1,8 +1,9 @@
-import type { InventoryEntry } from '../../api/kustomize/v1/kustomization.ts';
+import type { HistorySnapshot, InventoryEntry } from '../../api/kustomize/v1/kustomization.ts';
 import type { Health } from '../../lifecycle/reasons.ts';
 import type { DynamicObject, ObjectRef } from '../../machinery/object.ts';
 import type { Resource } from '../../machinery/resource.ts';
 import type { BuildError, BuildResult } from '../build/manifest.ts';
+import type { AttemptRecord } from './attempt.ts';
 import type { FieldTree } from './fields.ts';
 import type { SyncTrigger } from './gitops-metrics.ts';
 import type { HistoryEntry } from './history.ts';
@@ -79,6 +80,9 @@ export interface AppState {
   attempted: { readonly revision: string; readonly generation: number; readonly failedAt: number; readonly failures: number } | undefined;
   errors: readonly BuildError[];
   history: readonly HistoryEntry[];
+  /** The newest go at a revision that changed something or failed, and what the status says of it and of those before. */
+  attempt: AttemptRecord | undefined;
+  snapshots: readonly HistorySnapshot[] | undefined;
   /** When the revision in force was seen and applied; milliseconds since the epoch. 0: not in this process. */
   seenAt: number;
   appliedAt: number;
@@ -124,6 +128,8 @@ export function newAppState(key: string): AppState {
     attempted: undefined,
     errors: [],
     history: [],
+    attempt: undefined,
+    snapshots: undefined,
     seenAt: 0,
     appliedAt: 0,
     announcedHealthy: false,

@@ -38,6 +38,7 @@ export function statusChange({ app, state, value, finding, health, attempted, no
   const next: KustomizationStatus = {
     ...(settled ? { observedGeneration: generation, conditions } : {}),
     ...(state.loaded ? { inventory: { entries: entriesOf(app, state) } } : {}),
+    ...(state.snapshots === undefined ? {} : { history: state.snapshots }),
     ...(state.revision === '' ? {} : { lastAppliedRevision: state.revision }),
     ...(attempted === undefined || !settled || value === 'Waiting' ? {} : { lastAttemptedRevision: attempted }),
     ...(state.handledRequest === undefined ? {} : { lastHandledReconcileAt: state.handledRequest }),

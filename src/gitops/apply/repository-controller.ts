@@ -33,6 +33,8 @@ export interface KnownRevision {
   /** When the commit was first seen; milliseconds since the epoch. */
   readonly seenAt: number;
   readonly lastFetchAt: number;
+  /** How long the look took that found the commit. */
+  readonly fetchMs?: number;
 }
 
 export interface RepositoryControllerOptions extends ControllerDependencies {
@@ -189,6 +191,7 @@ export function createRepositoryController(options: RepositoryControllerOptions)
     const { source } = await openRepository(key, repository);
     const ref = repository.spec.ref ?? {};
     const before = revisions.get(key);
+    const startedAt = clock.monotonicMs();
     let commit: Commit;
     try {
       commit = await source.resolve(ref, { signal: limit });
@@ -229,6 +232,7 @@ export function createRepositoryController(options: RepositoryControllerOptions)
         branch: branchOf(repository),
         seenAt: before?.commit.sha === known.sha ? before.seenAt : clock.now(),
         lastFetchAt: clock.now(),
+        fetchMs: before?.commit.sha === known.sha ? (before.fetchMs ?? 0) : clock.monotonicMs() - startedAt,
       });
     }
   }

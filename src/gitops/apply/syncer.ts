@@ -10,6 +10,7 @@ import type { EventRecorder } from '../../reconcile/event-recorder.ts';
 import { maxFileBytes } from '../build/documents.ts';
 import type { BuildError } from '../build/manifest.ts';
 import { type AppState, touchInventory } from './app-state.ts';
+import type { AttemptRecord } from './attempt.ts';
 import type { Claim, Claims } from './claims.ts';
 import { changesBetween, fieldManager, ownFieldsOf } from './fields.ts';
 import type { Inventory } from './inventory.ts';
@@ -51,7 +52,7 @@ export interface Syncer {
    * @throws SyncFailure with every error that was found; before the apply step nothing was written
    * @throws Superseded when `signal` is aborted between two objects
    */
-  sync(app: Kustomization, state: AppState, revision: KnownRevision, signal: AbortSignal): Promise<SyncOutcome>;
+  sync(app: Kustomization, state: AppState, attempt: AttemptRecord, signal: AbortSignal): Promise<SyncOutcome>;
   /** Applies one object again and takes its fields back, whoever has them. */
   heal(app: Kustomization, state: AppState, desired: DesiredObject, signal: AbortSignal): Promise<void>;
 }
@@ -63,8 +64,10 @@ export function createSyncer(options: SyncerOptions): Syncer {
   const { client, builder, mapper, owned, inventory, recorder, waitForCaches, claims, recheck } = options;
 
   return {
-    async sync(app, state, revision, signal) {
+    async sync(app, state, attempt, signal) {
+      const { revision } = attempt;
       // 1. Build: the tree, read through caches.
+      attempt.begin('render');
       const build = await builder.build(app, revision, signal);
       if (build.errors.length > 0) throw new SyncFailure('BuildFailed', build.errors);
       if (build.manifests.length === 0 && (state.applied.size > 0 || state.doomed.size > 0)) {
@@ -82,6 +85,7 @@ export function createSyncer(options: SyncerOptions): Syncer {
       }
 
       // 2. Plan: kinds, names, and who owns what.
+      attempt.begin('plan');
       const before = new Map([...state.applied].map(([id, { desired }]) => [id, desired]));
       const plan = await planObjects({
         app: refOf(state.key),
@@ -113,6 +117,7 @@ export function createSyncer(options: SyncerOptions): Syncer {
       const modes = await dryRun({ app, state, changed, plan: plan.objects, revision, signal });
 
       // 4. Write-ahead inventory: whatever happens from here on, every object is known to be ours.
+      attempt.begin('apply');
       await inventory.write(app, state, { revision: revision.commit.revision, intended: plan.objects });
 
       // 5. Apply, stage by stage.
