@@ -1,53 +1,44 @@
+import type { KubeObject } from '../../../machinery/object.ts';
 import { annotations } from '../../well-known.ts';
-import type { Kustomization } from './kustomization.ts';
 
-/**
- * A commit that an app does not follow: it stays at (or goes back to) another one until a commit comes that changes the app. Kept in the
- * annotation `midship.dev/hold` as JSON, so that whoever looks at the app sees who did it and when.
- */
+/** A commit that an app does not follow: it stays at, or goes back to, another one until a commit comes that changes the app. */
 export interface Hold {
   /** The commit that is held back: 40 hex digits. */
   readonly held: string;
-  /** The commit that stays in force: 40 hex digits; empty for the last one that was applied before. */
+  /** The commit that runs meanwhile; empty for the newest of the app's history whose objects differ from those of the held one. */
   readonly pinned: string;
   readonly by: string;
   /** RFC 3339. */
   readonly at: string;
-  readonly reason?: string;
 }
 
-const isSha = (value: unknown): value is string => typeof value === 'string' && /^[0-9a-f]{40}$/.test(value);
-const maxTextLength = 500;
-const text = (value: unknown): string => (typeof value === 'string' ? value.slice(0, maxTextLength) : '');
+const isSha = (value: string | undefined): value is string => value !== undefined && /^[0-9a-f]{40}$/.test(value);
+const maxTextLength = 200;
 
-export const formatHold = (hold: Hold): string => JSON.stringify(hold);
-
-/** The hold of an app; a bare SHA holds that commit back. Undefined when there is none, or none that can be read. */
-export function holdOf(app: Pick<Kustomization, 'metadata'>): Hold | undefined {
-  const value = app.metadata.annotations?.[annotations.hold];
-  if (value === undefined) return undefined;
-  if (isSha(value)) return { held: value, pinned: '', by: '', at: '' };
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(value);
-  } catch {
-    // Anyone may write an annotation; what cannot be read holds nothing.
-    return undefined;
-  }
-  if (typeof parsed !== 'object' || parsed === null) return undefined;
-  const { held, pinned, by, at, reason } = parsed as Readonly<Record<string, unknown>>;
-  if (!isSha(held)) return undefined;
+/** The annotations that say it; given to a merge patch. */
+export function holdAnnotations({ held, pinned, by, at }: Hold): Readonly<Record<string, string>> {
   return {
-    held,
-    pinned: isSha(pinned) ? pinned : '',
-    by: text(by),
-    at: text(at),
-    ...(reason === undefined ? {} : { reason: text(reason) }),
+    [annotations.hold]: held,
+    ...(pinned === '' ? {} : { [annotations.pin]: pinned }),
+    [annotations.heldBy]: by,
+    [annotations.heldAt]: at,
   };
 }
 
-/** `Pinned by alice at 2026-01-02T03:04:05Z: too many pods`; the same words everywhere. */
-export function describeHold({ by, at, reason, held }: Hold): string {
-  const who = `Pinned${by === '' ? '' : ` by ${by}`}${at === '' ? '' : ` at ${at}`}`;
-  return `${who}, ${held.slice(0, 7)} is held back${reason === undefined || reason === '' ? '' : `: ${reason}`}`;
+/** The hold of an app. Undefined when there is none: anyone may write an annotation, and one without a whole SHA holds nothing. */
+export function holdOf({ metadata }: Pick<KubeObject, 'metadata'>): Hold | undefined {
+  const {
+    [annotations.hold]: held,
+    [annotations.pin]: pinned,
+    [annotations.heldBy]: by = '',
+    [annotations.heldAt]: at = '',
+  } = metadata.annotations ?? {};
+  if (!isSha(held)) return undefined;
+  return { held, pinned: isSha(pinned) ? pinned : '', by: by.slice(0, maxTextLength), at: at.slice(0, maxTextLength) };
+}
+
+/** `Pinned by alice at 2026-01-02T03:04:05Z, 3f2a9c1 is held back`; the same words everywhere. */
+export function describeHold({ by, at, held, pinned }: Hold): string {
+  const where = pinned === '' ? 'Pinned' : `Pinned to ${pinned.slice(0, 7)}`;
+  return `${where}${by === '' ? '' : ` by ${by}`}${at === '' ? '' : ` at ${at}`}, ${held.slice(0, 7)} is held back`;
 }

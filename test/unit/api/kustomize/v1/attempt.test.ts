@@ -1,12 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { type Attempt, attemptsOf, withAttempt } from '../../../../../src/api/kustomize/v1/attempt.ts';
-import { describeHold, formatHold, type Hold, holdOf } from '../../../../../src/api/kustomize/v1/hold.ts';
 import type { HistorySnapshot, Kustomization } from '../../../../../src/api/kustomize/v1/kustomization.ts';
 
-const app = (history: readonly HistorySnapshot[], annotations: Readonly<Record<string, string>> = {}): Kustomization => ({
+const app = (history: readonly HistorySnapshot[]): Kustomization => ({
   apiVersion: 'kustomize.toolkit.fluxcd.io/v1',
   kind: 'Kustomization',
-  metadata: { name: 'web', namespace: 'flux-system', annotations },
+  metadata: { name: 'web', namespace: 'flux-system' },
   spec: { interval: '1m', prune: true, sourceRef: { kind: 'GitRepository', name: 'cluster' } },
   status: { history },
 });
@@ -56,30 +55,5 @@ describe('attempts in status.history', () => {
     const strange = { ...written, metadata: { ...written.metadata, phases: 'plan=done:x bogus=done:1ms render=done:2ms' } };
     expect(attemptsOf(app([{ ...written, metadata: { originRevision: 'x' } }]))).toEqual([]);
     expect(attemptsOf(app([strange]))[0]?.phases).toEqual([{ name: 'render', result: 'done', durationMs: 2 }]);
-  });
-});
-
-describe('a hold', () => {
-  const hold: Hold = { held: 'a'.repeat(40), pinned: 'b'.repeat(40), by: 'alice', at: '2026-01-01T00:00:00Z', reason: 'too many pods' };
-
-  it('is read back as it was written, and says who did it and when', () => {
-    expect(holdOf(app([], { 'midship.dev/hold': formatHold(hold) }))).toEqual(hold);
-    expect(describeHold(hold)).toBe('Pinned by alice at 2026-01-01T00:00:00Z, aaaaaaa is held back: too many pods');
-    expect(holdOf(app([], { 'midship.dev/hold': 'c'.repeat(40) }))).toEqual({ held: 'c'.repeat(40), pinned: '', by: '', at: '' });
-  });
-
-  it('is none when nobody can read it', () => {
-    for (const text of ['', '{', '[]', 'null', '"x"', '{"held":"main"}', `{"held":"${'a'.repeat(39)}"}`]) {
-      expect(holdOf(app([], { 'midship.dev/hold': text })), text).toBeUndefined();
-    }
-    expect(holdOf(app([]))).toBeUndefined();
-    expect(
-      holdOf(app([], { 'midship.dev/hold': JSON.stringify({ held: 'a'.repeat(40), pinned: '../x', by: 'x'.repeat(10_000) }) })),
-    ).toEqual({
-      held: 'a'.repeat(40),
-      pinned: '',
-      by: 'x'.repeat(500),
-      at: '',
-    });
   });
 });
