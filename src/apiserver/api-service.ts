@@ -25,7 +25,7 @@ import { FieldOwners } from './registry/field-owners.ts';
 import { invalidPatch, patched } from './registry/patching.ts';
 import { listObjects, watchObjects } from './registry/reads.ts';
 import { startRegistry } from './registry/registry.ts';
-import { appliedScale, bound, isPods, scaleOf, scalePathsOf, withScale } from './registry/subresources.ts';
+import { appliedScale, bound, isPods, scaleOf, scalePathsOf, scaleView, withScale } from './registry/subresources.ts';
 import { type Application, createWriter, type Modification } from './registry/writes.ts';
 import { createReviews } from './reviews/reviews.ts';
 import type { ApiService, RequestInfo, WriteRequest } from './service.ts';
@@ -129,7 +129,12 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
       case 'scale': {
         const paths = scalePathsOf(kind);
         if (paths === undefined) throw noSuchSubresource();
-        return { part: 'main', change: (stored) => withScale(stored, change(scaleOf(stored, paths)) as Scale, paths) };
+        return {
+          part: 'main',
+          subresource,
+          view: scaleView(paths),
+          change: (stored) => withScale(stored, change(scaleOf(stored, paths)) as Scale, paths),
+        };
       }
       default:
         throw notImplemented(`updates of ${kind.resource}/${subresource}`);
@@ -146,7 +151,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
       case 'scale': {
         const paths = scalePathsOf(kind);
         if (paths === undefined) throw noSuchSubresource();
-        return { part: 'main', patch: appliedScale(kind, body, paths) };
+        return { part: 'main', subresource, view: scaleView(paths), patch: appliedScale(kind, body, paths) };
       }
       default:
         throw notImplemented(`apply to ${kind.resource}/${subresource}`);

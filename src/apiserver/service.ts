@@ -87,6 +87,8 @@ export interface WriteRequest extends RequestInfo {
   /** What stood twice in the body's text, found by the reader of the body. */
   readonly duplicateFields?: readonly DuplicateField[] | undefined;
   onWarning?(text: string): void;
+  /** Receives what admission notes for the audit log. */
+  onAuditAnnotation?(key: string, value: string): void;
 }
 
 export interface ListRequest {

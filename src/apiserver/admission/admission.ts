@@ -1,72 +1,113 @@
+import type { DeleteOptions } from '../../client/client.ts';
 import type { KindDefinition } from '../../machinery/kind.ts';
 import type { KubeObject } from '../../machinery/object.ts';
 import type { UserInfo } from '../user.ts';
 
 /**
- * Steps of `admission` see the object as the client and its defaults make it; those of `allocation` come after, when the server has put
- * in what is its own, and take something from a store that all objects share. What they set belongs to no client.
+ * Steps of `mutating` see the object as the client and its defaults make it; those of `allocation` come after, when the server has put
+ * in what is its own, and take something from a store that all objects share: what they set belongs to no client. Those of `validating`
+ * see the object as it would be stored, once it is known to be valid, and change nothing.
  */
-export type AdmissionPhase = 'admission' | 'allocation';
+export type AdmissionPhase = 'mutating' | 'allocation' | 'validating';
 
-export type Operation = 'create' | 'update' | 'delete';
+export type Operation = 'create' | 'update' | 'delete' | 'connect';
 
-/** One write on its way to the store, after defaulting and before validation. */
+/** One write on its way to the store. */
 export interface AdmissionRequest<T extends KubeObject = KubeObject> {
   readonly operation: Operation;
   readonly kind: KindDefinition;
+  /** The version that the client speaks, when it is not the stored one. */
+  readonly servedAs?: KindDefinition | undefined;
+  /** Empty for the object itself. */
+  readonly subresource: string;
   readonly namespace: string | undefined;
   readonly name: string;
-  /** The object as it would be stored; of a deletion, the stored one. */
+  /** The object as it would be stored; of a deletion, the stored one; of an action or a connection, the body that asks for it. */
   readonly object: T;
-  /** The stored object of an update. */
+  /** The stored object of an update or a deletion. */
   readonly before: T | undefined;
   readonly user: UserInfo;
   readonly dryRun: boolean;
+  readonly fieldManager?: string | undefined;
+  /** Of a deletion. */
+  readonly deleteOptions?: DeleteOptions | undefined;
+  /** Aborted when the client is gone. */
+  readonly signal?: AbortSignal | undefined;
+  /** Tells the client, which gets what it asked for all the same. */
+  warn(text: string): void;
+  /** Adds to the entry of the request in the audit log. */
+  annotate(key: string, value: string): void;
   /** Calls `release` when the write has settled, however it went: for what a step reserved meanwhile. */
   onSettled(release: () => void): void;
 }
 
 /**
  * A step that every write of the kinds and operations it names goes through. It may change the object, copy on write, or refuse the
- * write by throwing a StatusError. Steps are synchronous: what they look at is in memory.
+ * write by throwing a StatusError. What most steps look at is in memory, and they answer at once; one that has to ask somebody else gives
+ * a promise, and must not wait for ever. The key of the object is locked meanwhile.
  */
 export interface AdmissionStep {
   readonly name: string;
-  /** Default: `admission`. */
+  /** Default: `mutating`. */
   readonly phase?: AdmissionPhase;
-  /** Asked once for each kind and operation. */
-  appliesTo(kind: KindDefinition, operation: Operation): boolean;
+  /** The subresources that are its business, beside the object itself; default: none. */
+  readonly subresources?: 'all' | readonly string[];
+  /** Asked once for each kind, operation and subresource. */
+  appliesTo(kind: KindDefinition, operation: Operation, subresource: string): boolean;
   /** The same object when nothing has to change. */
-  admit(request: AdmissionRequest): KubeObject;
+  admit(request: AdmissionRequest): KubeObject | Promise<KubeObject>;
 }
 
-/** The steps in the order they are listed, picked once for each kind and operation. */
+/** The steps in the order they are listed, picked once for each phase, kind, operation and subresource. */
 export class AdmissionChain {
   readonly #steps: readonly AdmissionStep[];
-  readonly #picked: Readonly<Record<AdmissionPhase, Readonly<Record<Operation, WeakMap<KindDefinition, readonly AdmissionStep[]>>>>> = {
-    admission: { create: new WeakMap(), update: new WeakMap(), delete: new WeakMap() },
-    allocation: { create: new WeakMap(), update: new WeakMap(), delete: new WeakMap() },
-  };
+  readonly #picked = { mutating: picks(), allocation: picks(), validating: picks() } satisfies Record<AdmissionPhase, unknown>;
 
   constructor(steps: readonly AdmissionStep[]) {
     this.#steps = steps;
   }
 
-  stepsFor(kind: KindDefinition, operation: Operation, phase: AdmissionPhase): readonly AdmissionStep[] {
-    let picked = this.#picked[phase][operation].get(kind);
+  stepsFor(kind: KindDefinition, operation: Operation, phase: AdmissionPhase, subresource = ''): readonly AdmissionStep[] {
+    const ofKind = this.#picked[phase][operation];
+    let bySubresource = ofKind.get(kind);
+    if (bySubresource === undefined) {
+      bySubresource = new Map();
+      ofKind.set(kind, bySubresource);
+    }
+    let picked = bySubresource.get(subresource);
     if (picked === undefined) {
-      picked = this.#steps.filter((step) => (step.phase ?? 'admission') === phase && step.appliesTo(kind, operation));
-      this.#picked[phase][operation].set(kind, picked);
+      picked = this.#steps.filter(
+        (step) => (step.phase ?? 'mutating') === phase && concerns(step, subresource) && step.appliesTo(kind, operation, subresource),
+      );
+      bySubresource.set(subresource, picked);
     }
     return picked;
   }
 
-  admit(request: AdmissionRequest, phase: AdmissionPhase): KubeObject {
-    let current = request;
-    for (const step of this.stepsFor(request.kind, request.operation, phase)) {
-      const object = step.admit(current);
-      if (object !== current.object) current = { ...current, object };
-    }
-    return current.object;
+  /** A promise only when a step gave one. */
+  admit(request: AdmissionRequest, phase: AdmissionPhase): KubeObject | Promise<KubeObject> {
+    return pass(this.stepsFor(request.kind, request.operation, phase, request.subresource), 0, request);
   }
 }
+
+type Picks = Readonly<Record<Operation, WeakMap<KindDefinition, Map<string, readonly AdmissionStep[]>>>>;
+
+function picks(): Picks {
+  return { create: new WeakMap(), update: new WeakMap(), delete: new WeakMap(), connect: new WeakMap() };
+}
+
+const concerns = ({ subresources }: AdmissionStep, subresource: string): boolean =>
+  subresource === '' || subresources === 'all' || subresources?.includes(subresource) === true;
+
+function pass(steps: readonly AdmissionStep[], from: number, request: AdmissionRequest): KubeObject | Promise<KubeObject> {
+  let current = request;
+  for (let at = from; at < steps.length; at += 1) {
+    const object = steps[at]?.admit(current) ?? current.object;
+    if (object instanceof Promise) return object.then((next) => pass(steps, at + 1, withObject(current, next)));
+    current = withObject(current, object);
+  }
+  return current.object;
+}
+
+const withObject = (request: AdmissionRequest, object: KubeObject): AdmissionRequest =>
+  object === request.object ? request : { ...request, object };

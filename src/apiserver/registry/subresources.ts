@@ -8,6 +8,7 @@ import type { DynamicObject, KubeObject } from '../../machinery/object.ts';
 import { apiVersionOf } from '../../machinery/resource.ts';
 import { compileLabelSelector, type LabelSelectorObject, selectorOfLabels } from '../../machinery/selector.ts';
 import { badRequest, conflict, invalid, StatusError } from '../../machinery/status-error.ts';
+import type { AdmissionView } from './writes.ts';
 
 /** Changes that are asked for through a subresource whose body is another kind. */
 
@@ -78,6 +79,12 @@ export function withScale(object: KubeObject, scale: Scale, paths: ScalePaths): 
   };
   return { ...(setAt(object, paths.specReplicas, replicas) as DynamicObject), metadata };
 }
+
+/** A scaled object as admission sees it. */
+export const scaleView = (paths: ScalePaths): AdmissionView => ({
+  show: (object) => scaleOf(object, paths),
+  apply: (object, shown) => withScale(object, shown as Scale, paths),
+});
 
 /** What an applied Scale says of the object it scales. */
 export function appliedScale(kind: KindDefinition, scale: unknown, paths: ScalePaths): unknown {

@@ -42,20 +42,40 @@ export interface Writer {
     application: Application,
   ): Promise<{ readonly object: KubeObject; readonly created: boolean }>;
   delete(request: WriteRequest, kind: KindDefinition, ref: ObjectRef, options: DeleteOptions): Promise<DeleteOutcome>;
+  /**
+   * Lets admission see what stores nothing itself: the body of an action (`pods/eviction`) or the options of a connection (`pods/exec`).
+   * Gives the body as admission leaves it.
+   */
+  admit(
+    request: WriteRequest,
+    kind: KindDefinition,
+    ref: ObjectRef,
+    operation: 'create' | 'connect',
+    body: KubeObject,
+  ): Promise<KubeObject>;
 }
 
 export interface Modification {
   /** Which part of the result is taken over: all but status, or that part alone. `whole` is for the server's own changes. */
   readonly part: 'main' | 'status' | 'finalize' | 'whole';
-  /** Through which subresource a status is written; default `status`. */
+  /** Through which subresource it is written; default: the part's own. */
   readonly subresource?: string;
+  /** What admission is shown instead of the object, where the body of the subresource is another kind. */
+  readonly view?: AdmissionView;
   /** What the client wants, made from the stored object; may be called again when another process wrote in between. */
   change(stored: KubeObject): KubeObject;
   /** How a result that does not decode is blamed; default: on the object. */
   readonly refuse?: (why: string) => StatusError;
 }
 
-export interface Application {
+/** The object as a subresource shows it, and back. */
+export interface AdmissionView {
+  show(object: KubeObject): KubeObject;
+  /** `object` with what `shown` says. */
+  apply(object: KubeObject, shown: KubeObject): KubeObject;
+}
+
+export interface Application extends Pick<Modification, 'subresource' | 'view'> {
   readonly part: 'main' | 'status';
   readonly patch: unknown;
 }
@@ -158,15 +178,19 @@ export function createWriter({
       });
       let object: KubeObject = inFieldOrder(decoded, metadata);
       object = kind.defaults?.(object) ?? object;
-      object = admit(request, kind, 'create', { namespace, name, object, before: undefined, onSettled });
+      const mutated = pass('mutating', request, kind, 'create', { namespace, name, object, before: undefined, onSettled });
+      object = mutated instanceof Promise ? await mutated : mutated;
       // Who creates owns its defaults, too, but not what the server sets on its own account from here on. An apply owns what it names.
       if (operation === 'update') object = owners.updated(request, kind, { before: undefined, after: object, time });
       object = kind.prepareForCreate?.(object, { now: time, user: request.user }) ?? object;
-      object = allocate(request, kind, 'create', { namespace, name, object, before: undefined, onSettled });
+      const allocated = pass('allocation', request, kind, 'create', { namespace, name, object, before: undefined, onSettled });
+      object = allocated instanceof Promise ? await allocated : allocated;
       validate(kind, name, object, undefined);
       warn(request, kind, object);
       if (registry.get(kind, key) !== undefined) throw alreadyExists(kind, name);
       deepFreeze(object);
+      const validated = pass('validating', request, kind, 'create', { namespace, name, object, before: undefined, onSettled });
+      if (validated instanceof Promise) await validated;
       if (request.dryRun === true) return object;
       const result = await stored(storage.create(storeKeyOf(kind, key), toValue(object)));
       if (!result.ok) throw alreadyExists(kind, name);
@@ -193,7 +217,7 @@ export function createWriter({
     request: WriteRequest & { readonly force?: boolean },
     kind: KindDefinition,
     ref: ObjectRef,
-    { part, patch }: Application,
+    { patch, ...application }: Application,
   ): Promise<{ readonly object: KubeObject; readonly created: boolean }> {
     const scope = kind.namespaced ? ref.namespace : undefined;
     const key = keyOfName(scope, ref.name);
@@ -204,7 +228,7 @@ export function createWriter({
         checkAppliedName(patch, ref.name);
         const wanted = owners.applied(request, kind, { live, patch, time: now() });
         if (live === undefined) {
-          if (part !== 'main') throw notFound(kind, ref.name);
+          if (application.part !== 'main') throw notFound(kind, ref.name);
           checkAppliedUid(kind, ref.name, wanted);
           created = true;
           return { ok: true, object: await insert(request, kind, scope, ref.name, decodeNew(request, kind, scope, wanted), 'apply') };
@@ -214,7 +238,7 @@ export function createWriter({
           return { ok: true, object: live };
         }
         checkIdentity(kind, ref, live, wanted);
-        return settling((onSettled) => replace(request, kind, key, { part, operation: 'apply' }, live, wanted, onSettled));
+        return settling((onSettled) => replace(request, kind, key, { ...application, operation: 'apply' }, live, wanted, onSettled));
       });
       return { object, created };
     });
@@ -239,27 +263,34 @@ export function createWriter({
     key: string,
     {
       part,
-      subresource = 'status',
+      subresource = partSubresources[part],
+      view,
       refuse,
       operation,
-    }: Pick<Modification, 'part' | 'subresource' | 'refuse'> & { readonly operation: 'update' | 'apply' },
+    }: Pick<Modification, 'part' | 'subresource' | 'view' | 'refuse'> & { readonly operation: 'update' | 'apply' },
     before: KubeObject,
     wanted: KubeObject,
     onSettled: (release: () => void) => void,
   ): Promise<Replaced> {
     const { name, namespace } = before.metadata;
+    const seen = (object: KubeObject): Admitted => ({ namespace, name, object, before, subresource, view, onSettled });
     let next: KubeObject;
+    let mutated: KubeObject | Promise<KubeObject>;
     switch (part) {
       case 'main':
         next = mainUpdate(kind, before, decoder.decode(request, kind, wanted, before, refuse));
-        next = admit(request, kind, 'update', { namespace, name, object: next, before, onSettled });
-        next = allocate(request, kind, 'update', { namespace, name, object: next, before, onSettled });
+        mutated = pass('mutating', request, kind, 'update', seen(next));
+        next = mutated instanceof Promise ? await mutated : mutated;
+        mutated = pass('allocation', request, kind, 'update', seen(next));
+        next = mutated instanceof Promise ? await mutated : mutated;
         next = withGeneration(kind, before, shared(before, next));
         validate(kind, name, next, before);
         warn(request, kind, next, before);
         break;
       case 'status': {
         next = statusUpdate(kind, before, decoder.decode(request, kind, wanted, before, refuse), operation === 'apply');
+        mutated = pass('mutating', request, kind, 'update', seen(next));
+        next = mutated instanceof Promise ? await mutated : mutated;
         next = kind.prepareForStatus?.(next, before, { subresource, now: now(), user: request.user }) ?? next;
         const errors = kind.validateStatus?.(next, before) ?? [];
         if (errors.length > 0) throw invalid(kind, name, errors);
@@ -267,6 +298,8 @@ export function createWriter({
       }
       case 'finalize':
         next = finalizeUpdate(before, decoder.decode(request, kind, wanted, before, refuse));
+        mutated = pass('mutating', request, kind, 'update', seen(next));
+        next = mutated instanceof Promise ? await mutated : mutated;
         break;
       case 'whole':
         next = inFieldOrder(wanted, updatedMetadata(before.metadata, wanted.metadata));
@@ -278,9 +311,13 @@ export function createWriter({
     if (operation === 'update' && part !== 'whole' && !isNoop(before, next)) {
       next = owners.updated(request, kind, { before, after: next, time: now() });
     }
+    deepFreeze(next);
+    if (part !== 'whole') {
+      const validated = pass('validating', request, kind, 'update', seen(next));
+      if (validated instanceof Promise) await validated;
+    }
     const expected = Number(before.metadata.resourceVersion);
     if (isReleased(kind, next)) {
-      deepFreeze(next);
       const final = atRevision(next, expected);
       if (request.dryRun === true) return { ok: true, object: final };
       const result = await stored(storage.delete(storeKeyOf(kind, key), expected));
@@ -290,7 +327,6 @@ export function createWriter({
       counters.noopWrites += 1;
       return { ok: true, object: before };
     }
-    deepFreeze(next);
     if (request.dryRun === true) return { ok: true, object: atRevision(next, expected) };
     const result = await stored(storage.update(storeKeyOf(kind, key), toValue(next), expected));
     return result.ok ? { ok: true, object: committed(kind, key, next, result.revision) } : result;
@@ -339,7 +375,11 @@ export function createWriter({
         const before = registry.get(kind, key);
         if (before === undefined) throw notFound(kind, name);
         checkDeleteOptions(kind, before, options);
-        admit(request, kind, 'delete', { namespace: before.metadata.namespace, name, object: before, before, onSettled: () => {} });
+        const deleted: Admitted = { namespace: before.metadata.namespace, name, object: before, before, deleteOptions: options };
+        for (const phase of ['mutating', 'validating'] as const) {
+          const passed = pass(phase, request, kind, 'delete', deleted);
+          if (passed instanceof Promise) await passed;
+        }
         const preserved = warningOfOrphans(kind, options);
         if (preserved !== undefined) request.onWarning?.(preserved);
         const deletion = deletionOf(kind, before, options, clock.now());
@@ -366,22 +406,58 @@ export function createWriter({
     readonly name: string;
     readonly object: KubeObject;
     readonly before: KubeObject | undefined;
-    readonly onSettled: (release: () => void) => void;
+    readonly subresource?: string;
+    readonly view?: AdmissionView | undefined;
+    readonly deleteOptions?: DeleteOptions;
+    readonly onSettled?: (release: () => void) => void;
   }
 
-  function admit(request: WriteRequest, kind: KindDefinition, operation: Operation, admitted: Admitted): KubeObject {
-    return pass('admission', request, kind, operation, admitted);
+  /** The object as the steps of a phase leave it; a promise only when one of them had to ask somebody. */
+  function pass(
+    phase: AdmissionPhase,
+    request: WriteRequest,
+    kind: KindDefinition,
+    operation: Operation,
+    { object, before, view, subresource = '', deleteOptions, onSettled = nothingReserved, namespace, name }: Admitted,
+  ): KubeObject | Promise<KubeObject> {
+    if (admission.stepsFor(kind, operation, phase, subresource).length === 0) return object;
+    const shown = view === undefined ? object : view.show(object);
+    const passed = admission.admit(
+      {
+        operation,
+        kind,
+        servedAs: request.servedAs?.kind,
+        subresource,
+        namespace,
+        name,
+        object: shown,
+        before: view === undefined || before === undefined ? before : view.show(before),
+        user: request.user,
+        dryRun: request.dryRun === true || deleteOptions?.dryRun === true,
+        fieldManager: request.fieldManager,
+        deleteOptions,
+        signal: request.signal,
+        warn: (text) => request.onWarning?.(text),
+        annotate: (key, value) => request.onAuditAnnotation?.(key, value),
+        onSettled,
+      },
+      phase,
+    );
+    if (passed instanceof Promise) return passed.then((result) => taken(object, shown, result, view));
+    return taken(object, shown, passed, view);
   }
 
-  function allocate(request: WriteRequest, kind: KindDefinition, operation: Operation, admitted: Admitted): KubeObject {
-    return pass('allocation', request, kind, operation, admitted);
-  }
-
-  function pass(phase: AdmissionPhase, request: WriteRequest, kind: KindDefinition, operation: Operation, admitted: Admitted): KubeObject {
-    if (admission.stepsFor(kind, operation, phase).length === 0) return admitted.object;
-    const { namespace, name, object, before, onSettled } = admitted;
-    const { user, dryRun = false } = request;
-    return admission.admit({ operation, kind, namespace, name, object, before, user, dryRun, onSettled }, phase);
+  async function admitBody(
+    request: WriteRequest,
+    kind: KindDefinition,
+    { namespace, name }: ObjectRef,
+    operation: 'create' | 'connect',
+    body: KubeObject,
+  ): Promise<KubeObject> {
+    const admitted: Admitted = { namespace, name, object: body, before: undefined, subresource: request.subresource ?? '' };
+    const object = await pass('mutating', request, kind, operation, admitted);
+    await pass('validating', request, kind, operation, { ...admitted, object: deepFreeze(object) });
+    return object;
   }
 
   function toValue(object: KubeObject): { readonly text: string; readonly decoded: KubeObject } {
@@ -395,11 +471,21 @@ export function createWriter({
     return seen?.metadata.resourceVersion === String(revision) ? seen : atRevision(object, revision);
   }
 
-  return { create, modify, apply, delete: remove };
+  return { create, modify, apply, delete: remove, admit: admitBody };
 }
 
 const keyOfName = (namespace: string | undefined, name: string): string =>
   namespace === undefined ? name : keyOf({ metadata: { namespace, name } });
+
+const partSubresources = { main: '', status: 'status', finalize: 'finalize', whole: '' } as const;
+
+const nothingReserved = (): void => undefined;
+
+/** What a step made of the object, or of its view. */
+function taken(object: KubeObject, shown: KubeObject, passed: KubeObject, view: AdmissionView | undefined): KubeObject {
+  if (passed === shown) return object;
+  return view === undefined ? passed : view.apply(object, passed);
+}
 
 /** Runs a write and, when it has settled, what its steps left to be released. */
 async function settling<T>(write: (onSettled: (release: () => void) => void) => Promise<T>): Promise<T> {
