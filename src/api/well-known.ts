@@ -50,6 +50,10 @@ export const annotations = {
   onConflict: 'midship.dev/on-conflict',
   autoRevert: 'midship.dev/auto-revert',
   approvePrune: 'midship.dev/approve-prune',
+  /** On a Job, `name-hash`: its name ends with a hash of its spec, so that a change makes another one. */
+  recreate: 'midship.dev/recreate',
+  /** Which run of a hook an object is, so that a restart finds it again. */
+  hookRun: 'midship.dev/hook-run',
   /** SHA of a commit that an app skips, with every later one that changes nothing of the app. */
   hold: 'midship.dev/hold',
   /** SHA that runs meanwhile; without it, the newest in the app's history whose objects differ from those of the held one. */

@@ -1,10 +1,22 @@
+import type { DaemonSet } from '../../api/apps/v1/daemon-set.ts';
 import type { Deployment } from '../../api/apps/v1/deployment.ts';
 import type { ReplicaSet } from '../../api/apps/v1/replica-set.ts';
+import type { StatefulSet } from '../../api/apps/v1/stateful-set.ts';
 import type { Job } from '../../api/batch/v1/job.ts';
+import type { PersistentVolume } from '../../api/core/v1/persistent-volume.ts';
+import type { PersistentVolumeClaim } from '../../api/core/v1/persistent-volume-claim.ts';
 import type { Pod } from '../../api/core/v1/pod.ts';
+import type { ReplicationController } from '../../api/core/v1/replication-controller.ts';
+import type { Service } from '../../api/core/v1/service.ts';
 import type { Condition } from '../../api/flux.ts';
 import { firstProblem, type Health, healthy, jobFailure, podProblem, unreadyReason } from '../../lifecycle/reasons.ts';
+import type { Ingress } from '../../api/networking/v1/ingress.ts';
 import type { KubeObject } from '../../machinery/object.ts';
+
+/** How the objects of one app are judged: by the rules of their kinds, and by what the app says itself. */
+export interface HealthRules {
+  healthOf(object: KubeObject): Health;
+}
 
 /** What health rules may look at beside the object itself. */
 export interface HealthView {
@@ -23,12 +35,34 @@ export function healthOf(object: KubeObject, view: HealthView): Health {
     case 'Deployment.apps/v1':
       return deploymentHealth(object as Deployment, view);
     case 'ReplicaSet.apps/v1':
-      return replicaSetHealth(object as ReplicaSet, view);
+    case 'ReplicationController.v1':
+      return replicaSetHealth(object as ReplicaSet | ReplicationController, view);
+    case 'StatefulSet.apps/v1':
+      return statefulSetHealth(object as StatefulSet, view);
+    case 'DaemonSet.apps/v1':
+      return daemonSetHealth(object as DaemonSet, view);
     case 'Job.batch/v1':
       return jobHealth(object as Job, view);
     case 'Pod.v1':
       return podHealth(object as Pod);
+    case 'Service.v1':
+      return serviceHealth(object as Service);
+    case 'Ingress.networking.k8s.io/v1':
+      return ingressHealth(object as Ingress);
+    case 'PersistentVolumeClaim.v1':
+      return claimHealth(object as PersistentVolumeClaim);
+    case 'PersistentVolume.v1':
+      return volumeHealth(object as PersistentVolume);
+    case 'CustomResourceDefinition.apiextensions.k8s.io/v1':
+      return definitionHealth(object as Conditioned);
+    case 'APIService.apiregistration.k8s.io/v1':
+      return apiServiceHealth(object as Conditioned);
+    case 'HorizontalPodAutoscaler.autoscaling/v2':
+      return autoscalerHealth(object as Conditioned);
+    // What others say of these in conditions is no fault of the object that Git says.
     case 'Namespace.v1':
+    case 'PodDisruptionBudget.policy/v1':
+    case 'CronJob.batch/v1':
       return healthy;
     default:
       return genericHealth(object);
@@ -38,14 +72,16 @@ export function healthOf(object: KubeObject, view: HealthView): Health {
 const progressing = (reason: string): Health => ({ status: 'Progressing', reason });
 const degraded = (reason: string): Health => ({ status: 'Degraded', reason });
 
+const isBehind = (object: KubeObject, observed = 0): boolean => observed < (object.metadata.generation ?? 0);
+const changed = ({ kind, metadata }: KubeObject): Health => progressing(`${kind} ${metadata.name} was changed just now`);
+
 /** A pod that is leaving has no say any more. */
 const staying = (pods: readonly Pod[]): readonly Pod[] => pods.filter(({ metadata }) => metadata.deletionTimestamp === undefined);
 
 function deploymentHealth(deployment: Deployment, view: HealthView): Health {
   const { spec, status, metadata } = deployment;
   const desired = spec.replicas ?? 1;
-  if ((status?.observedGeneration ?? 0) < (metadata.generation ?? 0))
-    return progressing(`Deployment ${metadata.name} was changed just now`);
+  if (isBehind(deployment, status?.observedGeneration)) return changed(deployment);
   if (spec.paused === true) return { status: 'Suspended', reason: `Deployment ${metadata.name} is paused` };
   const { updatedReplicas: updated = 0, replicas = 0, availableReplicas: available = 0 } = status ?? {};
   if (updated >= desired && replicas <= updated && replicas <= desired && available >= desired) return healthy;
@@ -59,14 +95,93 @@ function deploymentHealth(deployment: Deployment, view: HealthView): Health {
   return progressing(`${available} of ${desired} pods ready`);
 }
 
-function replicaSetHealth(set: ReplicaSet, view: HealthView): Health {
-  const desired = set.spec.replicas ?? 1;
-  if ((set.status?.observedGeneration ?? 0) < (set.metadata.generation ?? 0))
-    return progressing(`ReplicaSet ${set.metadata.name} was changed just now`);
+function replicaSetHealth(set: ReplicaSet | ReplicationController, view: HealthView): Health {
+  const desired = set.spec?.replicas ?? 1;
+  if (isBehind(set, set.status?.observedGeneration)) return changed(set);
   const available = set.status?.availableReplicas ?? 0;
   if (available >= desired && (set.status?.replicas ?? 0) <= desired) return healthy;
   const problem = firstProblem(staying(view.podsOf(set)));
   return problem === undefined ? progressing(`${available} of ${desired} pods ready`) : degraded(problem);
+}
+
+function statefulSetHealth(set: StatefulSet, view: HealthView): Health {
+  const { spec, status } = set;
+  const desired = spec?.replicas ?? 1;
+  if (isBehind(set, status?.observedGeneration)) return changed(set);
+  const { replicas = 0, readyReplicas: ready = 0, updatedReplicas: updated = 0 } = status ?? {};
+  // Pods below the partition stay as they are; with OnDelete a person replaces them.
+  const partition = spec?.updateStrategy?.rollingUpdate?.partition ?? 0;
+  const wanted = spec?.updateStrategy?.type === 'OnDelete' ? 0 : Math.max(0, desired - partition);
+  if (replicas === desired && ready >= desired && updated >= wanted) return healthy;
+  const problem = firstProblem(staying(view.podsOf(set)));
+  if (problem !== undefined) return degraded(problem);
+  if (replicas > desired) return progressing(`${replicas - desired} ${replicas - desired === 1 ? 'pod leaves' : 'pods leave'}`);
+  return progressing(updated < wanted ? `${updated} of ${wanted} pods updated` : `${ready} of ${desired} pods ready`);
+}
+
+function daemonSetHealth(set: DaemonSet, view: HealthView): Health {
+  const { spec, status } = set;
+  if (isBehind(set, status?.observedGeneration)) return changed(set);
+  const { desiredNumberScheduled: desired = 0, numberAvailable: available = 0 } = status ?? {};
+  const updated = spec?.updateStrategy?.type === 'OnDelete' ? desired : (status?.updatedNumberScheduled ?? 0);
+  if (updated >= desired && available >= desired) return healthy;
+  const problem = firstProblem(staying(view.podsOf(set)));
+  if (problem !== undefined) return degraded(problem);
+  return progressing(updated < desired ? `${updated} of ${desired} pods updated` : `${available} of ${desired} pods ready`);
+}
+
+function serviceHealth(service: Service): Health {
+  if (service.spec?.type !== 'LoadBalancer' || (service.status?.loadBalancer?.ingress ?? []).length > 0) return healthy;
+  return progressing(`Service ${service.metadata.name} has no address of a load balancer yet`);
+}
+
+function ingressHealth(ingress: Ingress): Health {
+  if ((ingress.status?.loadBalancer?.ingress ?? []).length > 0) return healthy;
+  return progressing(`Ingress ${ingress.metadata.name} has no address yet`);
+}
+
+function claimHealth({ metadata: { name }, status }: PersistentVolumeClaim): Health {
+  if (status?.phase === 'Bound') return healthy;
+  if (status?.phase === 'Lost') return degraded(`PersistentVolumeClaim ${name} has lost its volume`);
+  return progressing(`PersistentVolumeClaim ${name} waits for a volume`);
+}
+
+function volumeHealth({ metadata: { name }, status }: PersistentVolume): Health {
+  return status?.phase === 'Failed' ? degraded(`PersistentVolume ${name}: ${status.message ?? 'could not be reclaimed'}`) : healthy;
+}
+
+type Conditioned = KubeObject & {
+  readonly status?: { readonly observedGeneration?: number; readonly conditions?: readonly Condition[] };
+};
+
+const conditionIn = ({ status }: Conditioned, type: string): Condition | undefined =>
+  (Array.isArray(status?.conditions) ? status.conditions : []).find((condition) => condition.type === type);
+
+function definitionHealth(definition: Conditioned): Health {
+  const { name } = definition.metadata;
+  const accepted = conditionIn(definition, 'NamesAccepted');
+  if (accepted?.status === 'False') return degraded(`CustomResourceDefinition ${name}: ${accepted.message}`);
+  return conditionIn(definition, 'Established')?.status === 'True'
+    ? healthy
+    : progressing(`CustomResourceDefinition ${name} is not established yet`);
+}
+
+function apiServiceHealth(service: Conditioned): Health {
+  const available = conditionIn(service, 'Available');
+  if (available?.status === 'True') return healthy;
+  return progressing(`APIService ${service.metadata.name}: ${available?.message ?? 'not looked at yet'}`);
+}
+
+/** A metric that cannot be had for a moment is normal; a target that is not there is not. */
+const autoscalerFailures: readonly string[] = ['FailedGetScale', 'FailedUpdateScale', 'InvalidSelector', 'InvalidMetricSourceType'];
+
+function autoscalerHealth(autoscaler: Conditioned): Health {
+  for (const type of ['AbleToScale', 'ScalingActive']) {
+    const condition = conditionIn(autoscaler, type);
+    if (condition?.status === 'False' && autoscalerFailures.includes(condition.reason ?? ''))
+      return degraded(`HorizontalPodAutoscaler ${autoscaler.metadata.name}: ${condition.message}`);
+  }
+  return healthy;
 }
 
 function jobHealth(job: Job, view: HealthView): Health {
@@ -92,14 +207,9 @@ const waitingReasons: readonly string[] = ['DependencyNotReady', 'ArtifactFailed
 
 /** Any other kind: what its conditions and its observed generation say, by the conventions of kstatus. */
 function genericHealth(object: KubeObject): Health {
-  const { status } = object as KubeObject & {
-    readonly status?: { readonly observedGeneration?: number; readonly conditions?: readonly Condition[] };
-  };
-  if (status?.observedGeneration !== undefined && status.observedGeneration < (object.metadata.generation ?? 0)) {
-    return progressing(`${object.kind} ${object.metadata.name} was changed just now`);
-  }
-  const conditions = Array.isArray(status?.conditions) ? status.conditions : [];
-  const find = (type: string): Condition | undefined => conditions.find((condition) => condition.type === type);
+  const { status } = object as Conditioned;
+  if (typeof status?.observedGeneration === 'number' && isBehind(object, status.observedGeneration)) return changed(object);
+  const find = (type: string): Condition | undefined => conditionIn(object, type);
   const stalled = find('Stalled');
   if (stalled?.status === 'True') return degraded(`${object.kind} ${object.metadata.name}: ${stalled.message ?? stalled.reason ?? ''}`);
   const ready = find('Ready') ?? find('Available');
