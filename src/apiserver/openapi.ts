@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { KindDefinition } from '../machinery/kind.ts';
 import type { Schema, SchemaSet } from '../machinery/schema.ts';
+import type { OpenApiDocument, OpenApiDocuments } from './http/openapi.ts';
 import {
   type Action,
   groupWords,
@@ -14,8 +15,8 @@ import {
   pathOf,
   tagOf,
 } from './openapi-paths.ts';
+import { encodeOpenApiV2, encodeOpenApiV3 } from './openapi-protobuf.ts';
 import { closureOf, metaTypes, publicType, version2, version3 } from './openapi-types.ts';
-import type { OpenApiDocument, OpenApiDocuments } from './server.ts';
 import type { KindTable } from './service.ts';
 
 /**
@@ -23,33 +24,51 @@ import type { KindTable } from './service.ts';
  * in one piece. What kubectl reads in them: types and merge keys (`explain`, client-side `apply`), and on patch operations whether
  * `fieldValidation` is understood, in which case it leaves validation to the server.
  *
- * Documents are made when they are first asked for and kept until the kinds change.
+ * Documents are made when they are first asked for, and again when their kinds change or the bytes were dropped.
  *
  * @param schemas  the types as of now; asked again when the kinds have changed
  */
 export function createOpenApi(kinds: KindTable, schemas: () => SchemaSet): OpenApiDocuments {
   let current = -1;
   let source: Source | undefined;
-  const documents = new Map<string, OpenApiDocument>();
+  const encodings = createEncodingCache();
+  const documents = new Map<string, KnownDocument>();
   const currentSource = (): Source => {
     if (source === undefined || current !== kinds.revision) {
       current = kinds.revision;
       source = sourceOf(kinds.all(), schemas());
-      documents.clear();
+      for (const [key, { madeOf }] of documents) {
+        if (!isSame(madeOf, source.groupVersions.get(key)?.kinds)) {
+          documents.delete(key);
+          encodings.drop(key);
+        }
+      }
     }
     return source;
   };
-  const remember = (key: string, make: () => unknown): OpenApiDocument => {
+  const remember = (key: string, madeOf: readonly KindDefinition[], { make, toProtobuf }: Form): OpenApiDocument => {
     const known = documents.get(key);
-    if (known !== undefined) return known;
-    const made = documentOf(make());
-    documents.set(key, made);
-    return made;
+    if (known !== undefined) return known.document;
+    const json = (): string => encodings.get(`${key}.json`, () => JSON.stringify(make())) as string;
+    const hash = createHash('sha512').update(json()).digest('hex').toUpperCase();
+    const document: OpenApiDocument = {
+      hash,
+      get json() {
+        return json();
+      },
+      get protobuf() {
+        return encodings.get(`${key}.pb`, () => toProtobuf(JSON.parse(json()))) as Buffer;
+      },
+    };
+    documents.set(key, { document, madeOf });
+    return document;
   };
   const groupVersion = (path: string): OpenApiDocument | undefined => {
-    const from = currentSource();
-    const group = from.groupVersions.get(path);
-    return group === undefined ? undefined : remember(path, () => groupVersionDocument(from, group));
+    const group = currentSource().groupVersions.get(path);
+    if (group === undefined) return undefined;
+    // Of the source that is current when it is made again.
+    const make = (): unknown => groupVersionDocument(currentSource(), currentSource().groupVersions.get(path) ?? group);
+    return remember(path, group.kinds, { make, toProtobuf: encodeOpenApiV3 });
   };
   return {
     index() {
@@ -57,19 +76,64 @@ export function createOpenApi(kinds: KindTable, schemas: () => SchemaSet): OpenA
         path,
         { serverRelativeURL: `/openapi/v3/${path}?hash=${groupVersion(path)?.hash}` },
       ]);
-      return remember('index', () => ({ paths: Object.fromEntries(paths) }));
+      return remember('index', [], { make: () => ({ paths: Object.fromEntries(paths) }), toProtobuf: encodeOpenApiV3 });
     },
     groupVersion,
     v2() {
-      const from = currentSource();
-      return remember('v2', () => version2Document(from));
+      currentSource();
+      return remember('v2', [], { make: () => version2Document(currentSource()), toProtobuf: encodeOpenApiV2 });
     },
   };
 }
 
-function documentOf(document: unknown): OpenApiDocument {
-  const json = JSON.stringify(document);
-  return { json, hash: createHash('sha512').update(json).digest('hex').toUpperCase() };
+interface Form {
+  make(): unknown;
+  /** From what JSON makes of the document. */
+  toProtobuf(document: unknown): Buffer;
+}
+
+interface KnownDocument {
+  readonly document: OpenApiDocument;
+  /** The document is the same as long as these are; empty for one that holds all kinds. */
+  readonly madeOf: readonly KindDefinition[];
+}
+
+const isSame = (before: readonly KindDefinition[], now: readonly KindDefinition[] = []): boolean =>
+  before.length > 0 && before.length === now.length && before.every((kind, index) => kind === now[index]);
+
+/** Of all encoded documents together; what was asked for longest ago is made again. The documents of the built-in kinds have 4 MB. */
+const maxEncodedLength = 3 * 1024 * 1024;
+
+interface EncodingCache {
+  get(key: string, make: () => string | Buffer): string | Buffer;
+  /** All encodings of a document. */
+  drop(document: string): void;
+}
+
+function createEncodingCache(): EncodingCache {
+  const encodings = new Map<string, string | Buffer>();
+  let length = 0;
+  const remove = (key: string): void => {
+    length -= encodings.get(key)?.length ?? 0;
+    encodings.delete(key);
+  };
+  return {
+    get(key, make) {
+      const encoding = encodings.get(key) ?? make();
+      remove(key);
+      encodings.set(key, encoding);
+      length += encoding.length;
+      for (const oldest of encodings.keys()) {
+        if (length <= maxEncodedLength || oldest === key) break;
+        remove(oldest);
+      }
+      return encoding;
+    },
+    drop(document) {
+      remove(`${document}.json`);
+      remove(`${document}.pb`);
+    },
+  };
 }
 
 interface Source {

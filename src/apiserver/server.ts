@@ -24,6 +24,7 @@ import { type HealthCheck, isHealthEndpoint, reportHealth } from './http/health.
 import { impersonatedUser } from './http/impersonation.ts';
 import { createKubeletClient, type KubeletClientOptions } from './http/kubelet-client.ts';
 import { createObjectEncoder } from './http/object-encoder.ts';
+import { type OpenApiDocuments, sendOpenApi } from './http/openapi.ts';
 import { booleanOf } from './http/options.ts';
 import { maxBodyBytes } from './http/request-body.ts';
 import { createRequestMetrics } from './http/request-metrics.ts';
@@ -71,22 +72,6 @@ export interface ApiServerOptions {
   readonly log: Log;
   /** Of the program: `0.1.0`. */
   readonly version: string;
-}
-
-/** Documents by which clients learn the fields of kinds; made anew when kinds change. */
-export interface OpenApiDocuments {
-  /** `/openapi/v3` */
-  index(): OpenApiDocument;
-  /** `/openapi/v3/PATH`, for example `api/v1` or `apis/apps/v1`. */
-  groupVersion(path: string): OpenApiDocument | undefined;
-  /** `/openapi/v2` */
-  v2(): OpenApiDocument;
-}
-
-export interface OpenApiDocument {
-  readonly json: string;
-  /** Hexadecimal digest of the document. */
-  readonly hash: string;
 }
 
 /** The version of Kubernetes whose API is served. */
@@ -432,7 +417,7 @@ class HttpApiServer implements ApiServer {
 
   /** Everything that is not a resource: discovery, health, version, metrics, schemas. */
   async #handlePath(raw: IncomingMessage, response: ServerResponse, state: KnownRequest): Promise<void> {
-    const { service, version } = this.#options;
+    const { service, version, openApi, clock } = this.#options;
     const { user, path, query, target } = state;
     service.authorize(user, attributesOfState(state));
     if (raw.method !== 'GET') throw methodNotAllowed();
@@ -495,8 +480,9 @@ class HttpApiServer implements ApiServer {
         return;
       default:
     }
-    if (path === '/openapi/v2' || path.startsWith('/openapi/v3')) this.#sendOpenApi(raw, response, path.replace(/\/$/, ''), query);
-    else sendPageNotFound(response);
+    if (path === '/openapi/v2' || path === '/openapi/v3' || path.startsWith('/openapi/v3/')) {
+      sendOpenApi(openApi, { raw, response, path: path.replace(/\/$/, ''), query, clock });
+    } else sendPageNotFound(response);
   }
 
   /** How others can verify the tokens of service accounts. */
@@ -528,41 +514,6 @@ class HttpApiServer implements ApiServer {
     response.setHeader('etag', etag);
     if (matchesEtag(raw, etag)) response.writeHead(304).end();
     else sendText(response, 200, 'application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList', json);
-  }
-
-  #sendOpenApi(raw: IncomingMessage, response: ServerResponse, path: string, query: URLSearchParams): void {
-    const { openApi } = this.#options;
-    const isGroupVersion = path.startsWith('/openapi/v3/');
-    const document =
-      path === '/openapi/v2'
-        ? openApi.v2()
-        : path === '/openapi/v3'
-          ? openApi.index()
-          : isGroupVersion
-            ? openApi.groupVersion(path.slice('/openapi/v3/'.length))
-            : undefined;
-    if (document === undefined) {
-      sendPageNotFound(response);
-      return;
-    }
-    // The only other form is protobuf, which is not made here; clients of version 2 that insist on it must hear so.
-    negotiate(raw.headers.accept, 'object');
-    const etag = `"${document.hash}"`;
-    response.setHeader('etag', etag);
-    response.setHeader('vary', 'Accept');
-    const hash = query.get('hash');
-    if (isGroupVersion && hash !== null && hash !== document.hash) {
-      response.writeHead(301, { 'content-type': 'application/json', location: `${path}?hash=${document.hash}`, 'content-length': 0 }).end();
-      return;
-    }
-    // Under its hash a document never changes.
-    if (isGroupVersion && hash !== null) {
-      response.setHeader('expires', new Date(this.#options.clock.now() + 365 * 86_400_000).toUTCString());
-      response.removeHeader('cache-control');
-    }
-    if (matchesEtag(raw, etag)) response.writeHead(304).end();
-    // The real server calls its index plain text, and clients take both.
-    else sendText(response, 200, path === '/openapi/v3' ? 'text/plain; charset=utf-8' : 'application/json', document.json);
   }
 
   async #sendMetrics(raw: IncomingMessage, response: ServerResponse): Promise<void> {

@@ -113,7 +113,11 @@ describe('the API server on the wire', () => {
     expect(await cluster.fetch('/openapi/v3/apis/apps/v1?hash=BAD')).toMatchObject({ status: 301, headers: { location: url } });
     expect((await cluster.fetch('/openapi/v3/apis/nope/v1')).status).toBe(404);
     const protobuf = 'application/com.github.proto-openapi.spec.v2@v1.0+protobuf';
-    expect((await cluster.fetch('/openapi/v2', { headers: { accept: protobuf } })).status).toBe(406);
+    expect(await cluster.fetch('/openapi/v2', { headers: { accept: protobuf } })).toMatchObject({
+      status: 200,
+      headers: { 'content-type': 'application/com.github.proto-openapi.spec.v2.v1.0+protobuf', vary: 'Accept-Encoding, Accept' },
+    });
+    expect(await cluster.fetch('/openapi/v2', { headers: { accept: 'text/html' } })).toMatchObject({ status: 406, text: '' });
     expect((await cluster.fetch('/openapi/v2')).json.swagger).toBe('2.0');
   });
 
