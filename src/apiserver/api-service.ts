@@ -16,6 +16,7 @@ import { invalid, isNotFound, methodNotAllowed, notFound, notImplemented, Status
 import type { Storage } from '../storage/storage.ts';
 import { admissionOrder } from './admission/order.ts';
 import { createAuthorizer } from './authorizer.ts';
+import { createCertificateChecks, isCertificateRequest } from './certificate-checks.ts';
 import { createKindTable } from './kind-table.ts';
 import { createRuleIndex } from './rbac/rule-index.ts';
 import { startCompaction } from './registry/compaction.ts';
@@ -82,6 +83,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
   const { signingKey } = options;
   const tokens = signingKey === undefined ? undefined : createServiceAccountTokens({ key: signingKey, registry, clock });
   const reviews = createReviews({ authorizer, ruleIndex, tokens, clock });
+  const certificates = createCertificateChecks(authorizer);
   const decoder = new BodyDecoder(schemas);
   const writer = createWriter({
     registry,
@@ -123,9 +125,9 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
         return { part: 'main', change };
       case 'status':
       case 'finalize':
-        return { part: subresource, change };
+        return { part: subresource, change: permitted(request, kind, change) };
       case 'approval':
-        return { part: 'status', subresource, change };
+        return { part: 'status', subresource, change: permitted(request, kind, change) };
       case 'scale': {
         const paths = scalePathsOf(kind);
         if (paths === undefined) throw noSuchSubresource();
@@ -139,6 +141,20 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
       default:
         throw notImplemented(`updates of ${kind.resource}/${subresource}`);
     }
+  }
+
+  /** The change, with what its kind asks of who makes it. */
+  function permitted(
+    { user, subresource }: RequestInfo,
+    kind: KindDefinition,
+    change: (current: KubeObject) => KubeObject,
+  ): (current: KubeObject) => KubeObject {
+    if (!isCertificateRequest(kind)) return change;
+    return (before) => {
+      const after = change(before);
+      certificates.checkChange(kind, { user, subresource, before, after });
+      return after;
+    };
   }
 
   function applicationOf({ subresource }: RequestInfo, kind: KindDefinition, { body }: Patch): Application {
@@ -156,6 +172,15 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
       default:
         throw notImplemented(`apply to ${kind.resource}/${subresource}`);
     }
+  }
+
+  /** An apply may make the object, or write its status. */
+  async function checkApplied({ user, subresource }: RequestInfo, kind: KindDefinition, ref: ObjectRef, body: KubeObject): Promise<void> {
+    if (!isCertificateRequest(kind)) return;
+    // Also where the object is there: it may be gone when it is written.
+    if (subresource === undefined) await certificates.checkNew(kind, body);
+    const before = registry.get(kind, keyOfRef(kind, ref));
+    if (before !== undefined) certificates.checkChange(kind, { user, subresource, before, after: { ...before, ...body } });
   }
 
   /** What the client gets to see of the object it wrote. */
@@ -213,6 +238,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
       if (kind.transient === true) {
         return reviews.answer(kind, { user: request.user, namespace, object: decoder.decode(request, kind, object) });
       }
+      await certificates.checkNew(kind, object);
       return writer.create(request, kind, namespace, object);
     },
     async update(request, kind, ref, object) {
@@ -231,6 +257,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
       checkFieldManager(request, 'PatchOptions');
       checkApplyOptions(request, patch);
       if (patch.type === 'apply') {
+        await checkApplied(request, kind, ref, patch.body as KubeObject);
         const applied = await writer.apply(request, kind, ref, applicationOf(request, kind, patch));
         return { object: answerOf(request, kind, applied.object), created: applied.created };
       }

@@ -79,6 +79,8 @@ function nodeMay(registry: Pick<Registry, 'get' | 'stateOf'>, node: string, attr
       const wanted = verb === 'get' ? name : exactValueOf(fieldSelector, 'metadata.name');
       return reads && subresource === '' && wanted !== undefined && isReferenced(registry, node, namespace, resource, wanted);
     }
+    case 'certificatesigningrequests.certificates.k8s.io':
+      return subresource === '' && (reads || verb === 'create');
     case 'events':
     case 'events.events.k8s.io':
       return verb === 'create' || verb === 'patch' || verb === 'update';

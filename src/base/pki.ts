@@ -12,8 +12,10 @@ import { chmod, mkdir, open, readFile, rename } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import type * as x509Library from '@peculiar/x509';
 import type { Clock } from './clock.ts';
+import type { CertificateRequest } from './pki/certificate-request.ts';
+import { extendedKeyUsages, keyUsages } from './pki/usages.ts';
+import { loadX509 } from './pki/x509-library.ts';
 
 /**
  * The cluster's own certificate authority and what it issues, kept as PEM files in one directory (0700, files 0600).
@@ -27,6 +29,16 @@ export interface Pki {
   serverCertificate(options: ServerCertificateOptions): Promise<KeyPair>;
   /** For a client that the API server shall know as user `commonName` in groups `organizations`. */
   clientCertificate(options: ClientCertificateOptions): Promise<KeyPair>;
+  /**
+   * Signs what `request` asks for: its subject, names and key, and nothing else of it, for these usages.
+   *
+   * The certificate begins some minutes before now, so that a peer whose clock is behind accepts it, and never outlives the authority.
+   *
+   * @param options.usages  as the certificates API names them, for example `client auth`
+   * @returns PEM; nothing is stored
+   * @throws Error for a usage that is not known
+   */
+  signRequest(request: CertificateRequest, options: SignOptions): Promise<string>;
   /** Signs the tokens of service accounts; made at the first call and kept as `sa.key`, because tokens outlive the process. */
   signingKey(): Promise<SigningKey>;
 }
@@ -44,6 +56,11 @@ export interface SigningKey {
 export interface KeyPair {
   readonly certificate: string;
   readonly key: string;
+}
+
+export interface SignOptions {
+  readonly usages: readonly string[];
+  readonly lifetimeMs: number;
 }
 
 interface ServerCertificateOptions {
@@ -71,6 +88,9 @@ const leafLifetimeMs = 365 * dayMs;
 const renewBeforeMs = 90 * dayMs;
 /** Certificates begin in the past, so that a peer whose clock is behind accepts them. */
 const backdateMs = 3_600_000;
+/** The same for what is signed on request, some of which lives for minutes only. */
+const requestBackdateMs = 300_000;
+const shortLifetimeMs = 8 * 3_600_000;
 const fileMode = 0o600;
 
 const signing = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
@@ -102,6 +122,7 @@ export async function openPki({ directory, clock }: PkiOptions): Promise<Pki> {
       const stored = await reuse(name, (certificate) => certificate.subject === subject && isClientCertificate(certificate));
       return stored ?? issue({ directory, clock, ca, name, commonName, organizations, hosts: [] });
     },
+    signRequest: (request, options) => signRequest({ ca, clock, request, options }),
     signingKey: () => openSigningKey(join(directory, 'sa.key')),
   };
 }
@@ -137,7 +158,7 @@ function sameHosts(certificate: X509Certificate, wanted: readonly string[]): boo
 }
 
 async function createAuthority(directory: string, clock: Clock): Promise<KeyPair> {
-  const x509 = await loadLibrary();
+  const x509 = await loadX509();
   const keys = await webcrypto.subtle.generateKey(signing, true, ['sign', 'verify']);
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
     serialNumber: serialNumber(),
@@ -170,15 +191,9 @@ interface IssueOptions {
 }
 
 async function issue({ directory, clock, ca, name, commonName, organizations, hosts }: IssueOptions): Promise<KeyPair> {
-  const x509 = await loadLibrary();
+  const x509 = await loadX509();
   const authority = new x509.X509Certificate(ca.certificate);
-  const authorityKey = await webcrypto.subtle.importKey(
-    'pkcs8',
-    createPrivateKey(ca.key).export({ type: 'pkcs8', format: 'der' }),
-    signing,
-    false,
-    ['sign'],
-  );
+  const authorityKey = await importAuthorityKey(ca);
   const keys = await webcrypto.subtle.generateKey(signing, true, ['sign', 'verify']);
   const isServer = hosts.length > 0;
   const certificate = await x509.X509CertificateGenerator.create({
@@ -209,10 +224,48 @@ async function issue({ directory, clock, ca, name, commonName, organizations, ho
   return pair;
 }
 
-/** Loaded when something is issued: the import takes 80 ms, and the library needs `reflect-metadata` to be there first. */
-async function loadLibrary(): Promise<typeof x509Library> {
-  await import('reflect-metadata');
-  return import('@peculiar/x509');
+const importAuthorityKey = ({ key }: KeyPair): Promise<webcrypto.CryptoKey> =>
+  webcrypto.subtle.importKey('pkcs8', createPrivateKey(key).export({ type: 'pkcs8', format: 'der' }), signing, false, ['sign']);
+
+interface SignRequestOptions {
+  readonly ca: KeyPair;
+  readonly clock: Clock;
+  readonly request: CertificateRequest;
+  readonly options: SignOptions;
+}
+
+async function signRequest({ ca, clock, request, options: { usages, lifetimeMs } }: SignRequestOptions): Promise<string> {
+  const x509 = await loadX509();
+  const authority = new x509.X509Certificate(ca.certificate);
+  const flags = keyUsages(usages);
+  const purposes = extendedKeyUsages(usages);
+  const { dnsNames, ipAddresses, emailAddresses, uris, parsed } = request;
+  const names = [
+    ...dnsNames.map((value) => ({ type: 'dns' as const, value })),
+    ...emailAddresses.map((value) => ({ type: 'email' as const, value })),
+    ...ipAddresses.map((value) => ({ type: 'ip' as const, value })),
+    ...uris.map((value) => ({ type: 'url' as const, value })),
+  ];
+  // Of a short life the minutes before now are no part.
+  const notAfter = clock.now() + lifetimeMs - (lifetimeMs < shortLifetimeMs ? 0 : requestBackdateMs);
+  const certificate = await x509.X509CertificateGenerator.create({
+    serialNumber: serialNumber(),
+    subject: parsed.subjectName,
+    issuer: authority.subject,
+    notBefore: new Date(clock.now() - requestBackdateMs),
+    notAfter: new Date(Math.min(notAfter, authority.notAfter.getTime())),
+    signingAlgorithm: signing,
+    publicKey: parsed.publicKey,
+    signingKey: await importAuthorityKey(ca),
+    extensions: [
+      ...(flags === 0 ? [] : [new x509.KeyUsagesExtension(flags, true)]),
+      ...(purposes.length === 0 ? [] : [new x509.ExtendedKeyUsageExtension([...purposes])]),
+      new x509.BasicConstraintsExtension(false, undefined, true),
+      await x509.AuthorityKeyIdentifierExtension.create(authority.publicKey),
+      ...(names.length === 0 ? [] : [new x509.SubjectAlternativeNameExtension(names)]),
+    ],
+  });
+  return `${certificate.toString('pem')}\n`;
 }
 
 const pemOf = (key: webcrypto.CryptoKey): string => KeyObject.from(key).export({ type: 'pkcs8', format: 'pem' }).toString();

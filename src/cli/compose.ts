@@ -25,6 +25,9 @@ import type { Client } from '../client/client.ts';
 import type { InformerSet } from '../client/informer.ts';
 import { createInformerSet } from '../client/informer-set.ts';
 import { formatKubeconfig } from '../client/kubeconfig.ts';
+import { createCertificateApprovingController } from '../controllers/certificates/approving-controller.ts';
+import { createCertificateCleaningController } from '../controllers/certificates/cleaning-controller.ts';
+import { createCertificateSigningController } from '../controllers/certificates/signing-controller.ts';
 import { createClusterRoleAggregationController } from '../controllers/cluster-role-aggregation.ts';
 import { createDeploymentController } from '../controllers/deployment/deployment-controller.ts';
 import { createEndpointSliceController } from '../controllers/endpoint-slice/endpoint-slice-controller.ts';
@@ -243,6 +246,9 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     createServiceAccountController(dependencies('service-account-controller')),
     createClusterRoleAggregationController(dependencies('clusterrole-aggregation-controller')),
     createRootCaController({ ...dependencies('root-ca-certificate-publisher'), caCertificate: pki.caCertificate }),
+    createCertificateApprovingController(dependencies('certificate-approving-controller')),
+    createCertificateSigningController({ ...dependencies('certificate-signing-controller'), pki }),
+    createCertificateCleaningController(dependencies('certificate-cleaner-controller')),
     createGarbageCollector(dependencies('garbage-collector-controller')),
     createNodeLifecycleController(dependencies('node-controller')),
     createPodEvictionController(dependencies('taint-eviction-controller')),

@@ -8,6 +8,7 @@ import { createApiService } from '../../src/apiserver/api-service.ts';
 import { createLocalClient } from '../../src/apiserver/local-client.ts';
 import { systemClock, timestampOf } from '../../src/base/clock.ts';
 import type { Component } from '../../src/base/component.ts';
+import type { Log } from '../../src/base/log.ts';
 import { createMetrics } from '../../src/base/metrics.ts';
 import { startAll } from '../../src/base/shutdown.ts';
 import type { Client } from '../../src/client/client.ts';
@@ -38,7 +39,6 @@ export interface ControlPlaneOptions {
 
 export async function startControlPlane({ controllers, logLevel = 'silent' }: ControlPlaneOptions): Promise<ControlPlane> {
   const log = pino({ level: logLevel });
-  const clock = systemClock;
   const storage = await openMemoryStorage();
   const service = await createApiService({
     storage,
@@ -51,7 +51,7 @@ export async function startControlPlane({ controllers, logLevel = 'silent' }: Co
   await client.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'default' } });
   await client.create(serviceAccounts, { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default', namespace: 'default' } });
 
-  let running = await startControllers();
+  let running = await startControllers(client, controllers, log);
   return {
     client,
     get informers() {
@@ -59,7 +59,7 @@ export async function startControlPlane({ controllers, logLevel = 'silent' }: Co
     },
     async restart() {
       await running.stop();
-      running = await startControllers();
+      running = await startControllers(client, controllers, log);
     },
     async stop() {
       await running.stop();
@@ -67,32 +67,38 @@ export async function startControlPlane({ controllers, logLevel = 'silent' }: Co
       await storage.close();
     },
   };
+}
 
-  async function startControllers() {
-    const metrics = createMetrics();
-    const informers = createInformerSet({ client, clock, log });
-    const queue = createEventQueue({ client, clock, log, metrics });
-    const dependencies: ControllerDependencies = {
-      client,
-      informers,
-      clock,
-      log,
-      recorder: queue.recorder('test-controllers'),
-      metrics: createControllerMetrics({ metrics, clock }),
-      steps: createStepLog({ clock, log, metrics }),
-    };
-    const abort = new AbortController();
-    const components = controllers.map((create) => create(dependencies));
-    informers.start({ signal: abort.signal });
-    const stopAll = await startAll([queue, ...components], { clock, log, signal: abort.signal });
-    return {
-      informers,
-      async stop() {
-        await stopAll();
-        abort.abort(new Error('controllers stop'));
-      },
-    };
-  }
+/** Controllers over `client`, with informers and an event queue of their own; resolves when all have started. */
+export async function startControllers(
+  client: Client,
+  controllers: ControlPlaneOptions['controllers'],
+  log: Log = pino({ level: 'silent' }),
+): Promise<{ readonly informers: InformerSet; stop(): Promise<void> }> {
+  const clock = systemClock;
+  const metrics = createMetrics();
+  const informers = createInformerSet({ client, clock, log });
+  const queue = createEventQueue({ client, clock, log, metrics });
+  const dependencies: ControllerDependencies = {
+    client,
+    informers,
+    clock,
+    log,
+    recorder: queue.recorder('test-controllers'),
+    metrics: createControllerMetrics({ metrics, clock }),
+    steps: createStepLog({ clock, log, metrics }),
+  };
+  const abort = new AbortController();
+  const components = controllers.map((create) => create(dependencies));
+  informers.start({ signal: abort.signal });
+  const stopAll = await startAll([queue, ...components], { clock, log, signal: abort.signal });
+  return {
+    informers,
+    async stop() {
+      await stopAll();
+      abort.abort(new Error('controllers stop'));
+    },
+  };
 }
 
 export interface PodPlayerOptions {

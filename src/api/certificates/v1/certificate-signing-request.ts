@@ -8,7 +8,7 @@ import { type DeepReadonly, deepEqual, type KubeObject } from '../../../machiner
 import type { FieldError } from '../../../machinery/status-error.ts';
 import { ageColumn, allVerbs, durationText, nameColumn } from '../../columns.ts';
 import { isAbsent, withField } from '../../copy-on-write.ts';
-import { duplicate, invalidValue, notSupported, required, tooLong } from '../../field-errors.ts';
+import { duplicate, forbidden, invalidValue, notSupported, required, tooLong } from '../../field-errors.ts';
 import { dnsSubdomainErrors } from '../../formats.ts';
 
 export const certificateSigningRequests: KindDefinition<CertificateSigningRequest> = {
@@ -61,12 +61,12 @@ export const certificateSigningRequests: KindDefinition<CertificateSigningReques
     const given = (request.status?.conditions ?? []).map((condition) => dated(condition, before, now));
     const old = before.status?.conditions ?? [];
     // Decisions are made through `approval`, and nothing else is.
-    const decided = subresource === 'approval' ? given : [...given.filter(isNoDecision), ...old.filter((one) => !isNoDecision(one))];
+    const decided = subresource === 'approval' ? given : withDecisionsOf(old, given);
     const { conditions: _, ...status } = (subresource === 'approval' ? before.status : request.status) ?? {};
     return { ...request, status: { ...status, ...(decided.length === 0 ? {} : { conditions: decided }) } };
   },
-  validateStatus: ({ status }) => {
-    const errors: FieldError[] = [];
+  validateStatus: ({ status }, before) => {
+    const errors = keptErrors(status, before.status);
     const types = new Set<string>();
     for (const [index, { type = '', status: value = '' }] of (status?.conditions ?? []).entries()) {
       const field = `status.conditions[${index}]`;
@@ -88,7 +88,7 @@ export const certificateSigningRequests: KindDefinition<CertificateSigningReques
     if (before !== undefined && (spec === before.spec || deepEqual(spec, before.spec))) return errors;
     if (!isRequestPem(spec.request)) {
       errors.push(invalidValue('spec.request', spec.request ?? '', 'PEM block type must be CERTIFICATE REQUEST'));
-    }
+    } else if (spec.request.length > maxRequestLength) errors.push(tooLong('spec.request', maxRequestLength));
     const named = spec.usages ?? [];
     if (named.length === 0) errors.push(required('spec.usages'));
     for (const [index, usage] of named.entries()) {
@@ -96,6 +96,9 @@ export const certificateSigningRequests: KindDefinition<CertificateSigningReques
       if (named.indexOf(usage) !== index) errors.push(duplicate(`spec.usages[${index}]`, usage));
     }
     checkSignerName(errors, 'spec.signerName', spec.signerName ?? '');
+    if (spec.signerName === 'kubernetes.io/legacy-unknown') {
+      errors.push(invalidValue('spec.signerName', spec.signerName, 'the legacy signerName is not allowed via this API version'));
+    }
     if (!isAbsent(spec.expirationSeconds) && spec.expirationSeconds < shortestSeconds) {
       const why = `may not specify a duration less than ${shortestSeconds} seconds (10 minutes)`;
       errors.push(invalidValue('spec.expirationSeconds', spec.expirationSeconds, why));
@@ -106,6 +109,8 @@ export const certificateSigningRequests: KindDefinition<CertificateSigningReques
 
 const shortestSeconds = 600;
 const maxSignerNameLength = 571;
+/** In base64. Those of the largest keys in use have a tenth of it. */
+const maxRequestLength = 65_536;
 const conditionStatuses: readonly string[] = ['True', 'False', 'Unknown'];
 const usages: readonly string[] = [
   ...['any', 'cert sign', 'client auth', 'code signing', 'content commitment', 'crl sign', 'data encipherment', 'decipher only'],
@@ -118,6 +123,13 @@ type Condition = DeepReadonly<V1CertificateSigningRequestCondition>;
 const isDecisionOrFailure = (type: string): boolean => type === 'Approved' || type === 'Denied' || type === 'Failed';
 const isNoDecision = ({ type }: Condition): boolean => type !== 'Approved' && type !== 'Denied';
 
+/** What is given, its decisions replaced by the old ones. */
+function withDecisionsOf(old: readonly Condition[], given: readonly Condition[]): readonly Condition[] {
+  const oldOf = (type: string): readonly Condition[] => old.filter((one) => one.type === type);
+  const kept = given.flatMap((one) => (isNoDecision(one) ? [one] : oldOf(one.type)));
+  return [...kept, ...old.filter((one) => !isNoDecision(one) && !kept.includes(one))];
+}
+
 function dated(condition: Condition, before: CertificateSigningRequest, now: string): Condition {
   const status = condition.status || 'True';
   const old = before.status?.conditions?.find((one) => one.type === condition.type && one.status === status);
@@ -129,8 +141,39 @@ function dated(condition: Condition, before: CertificateSigningRequest, now: str
   };
 }
 
+/** What was decided or issued stays. */
+function keptErrors(status: CertificateSigningRequestStatus | undefined, old: CertificateSigningRequestStatus | undefined): FieldError[] {
+  const errors: FieldError[] = [];
+  const count = (conditions: readonly Condition[] | undefined, type: string): number =>
+    (conditions ?? []).filter((condition) => condition.type === type).length;
+  for (const type of ['Approved', 'Denied', 'Failed']) {
+    if (count(status?.conditions, type) < count(old?.conditions, type)) {
+      errors.push(forbidden('status.conditions', `updates may not remove a condition of type ${JSON.stringify(type)}`));
+    }
+  }
+  const certificate = status?.certificate ?? '';
+  const issued = old?.certificate ?? '';
+  if (certificate === issued) return errors;
+  if (issued !== '') errors.push(forbidden('status.certificate', 'updates may not modify existing certificate content'));
+  const why = certificateRefusal(certificate);
+  if (why !== undefined) errors.push(invalidValue('status.certificate', '<certificate data>', why));
+  return errors;
+}
+
+function certificateRefusal(text: string): string | undefined {
+  if (text === '') return undefined;
+  const types = [
+    ...Buffer.from(text, 'base64')
+      .toString('latin1')
+      .matchAll(/-----BEGIN ([A-Z0-9 ]+)-----/g),
+  ].map(([, type]) => type);
+  const odd = types.find((type) => type !== 'CERTIFICATE');
+  if (odd !== undefined) return `only CERTIFICATE PEM blocks are allowed, found ${JSON.stringify(odd)}`;
+  return types.length === 0 ? 'must contain at least one CERTIFICATE PEM block' : undefined;
+}
+
 /** Whether the base64 text is a PEM block of the right type; what is in it is for the signer to read. */
-function isRequestPem(text: string | undefined): boolean {
+function isRequestPem(text: string | undefined): text is string {
   const pem = Buffer.from(text ?? '', 'base64').toString('latin1');
   return /-----BEGIN CERTIFICATE REQUEST-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE REQUEST-----/.test(pem);
 }

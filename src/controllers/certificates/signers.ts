@@ -1,0 +1,75 @@
+import type { CertificateRequest } from '../../base/pki/certificate-request.ts';
+
+/** The signers of every cluster: what each of them signs, worded as upstream words its refusals. */
+
+export const kubeApiServerClient = 'kubernetes.io/kube-apiserver-client';
+export const kubeApiServerClientKubelet = 'kubernetes.io/kube-apiserver-client-kubelet';
+export const kubeletServing = 'kubernetes.io/kubelet-serving';
+
+export type CertificateNames = Omit<CertificateRequest, 'parsed'>;
+
+/** Why the signer does not sign this; undefined when it does. */
+type Rule = (request: CertificateNames, usages: readonly string[]) => string | undefined;
+
+const nodePrefix = 'system:node:';
+const nodesGroup = 'system:nodes';
+
+const rules: Readonly<Record<string, Rule>> = {
+  [kubeApiServerClient]: (_, usages) => {
+    const odd = usages.find((usage) => !['client auth', 'digital signature', 'key encipherment'].includes(usage));
+    if (odd !== undefined) return `invalid usage for client certificate: ${odd}`;
+    return usages.includes('client auth') ? undefined : 'missing required usage for client certificate: client auth';
+  },
+  [kubeApiServerClientKubelet]: (request, usages) => {
+    if (!isOfNodes(request)) return 'subject organization is not system:nodes';
+    if (request.dnsNames.length > 0) return 'DNS subjectAltNames are not allowed';
+    if (request.emailAddresses.length > 0) return 'Email subjectAltNames are not allowed';
+    if (request.ipAddresses.length > 0) return 'IP subjectAltNames are not allowed';
+    if (request.uris.length > 0) return 'URI subjectAltNames are not allowed';
+    if (!request.commonName.startsWith(nodePrefix)) return 'subject common name does not begin with system:node:';
+    return usagesRefusal(usages, 'client auth');
+  },
+  [kubeletServing]: (request, usages) => {
+    if (!isOfNodes(request)) return 'subject organization is not system:nodes';
+    if (request.dnsNames.length === 0 && request.ipAddresses.length === 0) return 'DNS or IP subjectAltName is required';
+    if (request.emailAddresses.length > 0) return 'Email subjectAltNames are not allowed';
+    if (request.uris.length > 0) return 'URI subjectAltNames are not allowed';
+    const refusal = usagesRefusal(usages, 'server auth');
+    if (refusal !== undefined) return refusal;
+    return request.commonName.startsWith(nodePrefix) ? undefined : 'subject common name does not begin with system:node:';
+  },
+};
+
+const isOfNodes = ({ organizations }: CertificateNames): boolean => organizations.length === 1 && organizations[0] === nodesGroup;
+
+/** Exactly these; keys other than RSA do without encipherment. */
+function usagesRefusal(usages: readonly string[], purpose: string): string | undefined {
+  const given = new Set(usages);
+  const optional = given.delete('key encipherment') ? 1 : 0;
+  const fits = given.size === 2 && given.has('digital signature') && given.has(purpose) && usages.length === 2 + optional;
+  return fits ? undefined : `usages did not match [${['digital signature', 'key encipherment', purpose].sort().join(' ')}]`;
+}
+
+/** Others are for somebody else to sign. */
+export const isOwnSigner = (signerName: string): boolean => Object.hasOwn(rules, signerName);
+
+/** @param signerName  one of our own */
+export const refusalOf = (signerName: string, request: CertificateNames, usages: readonly string[]): string | undefined =>
+  rules[signerName]?.(request, usages);
+
+/**
+ * Rights by which a node's request for its client certificate is approved without a person: for itself, or for any node.
+ *
+ * @see Kubernetes, "TLS bootstrapping", "Approval"
+ */
+export function approvalsOf(
+  signerName: string,
+  username: string,
+  request: CertificateNames,
+  usages: readonly string[],
+): readonly { readonly subresource: string; readonly message: string }[] {
+  if (signerName !== kubeApiServerClientKubelet || refusalOf(signerName, request, usages) !== undefined) return [];
+  const forAny = { subresource: 'nodeclient', message: 'Auto approving kubelet client certificate after SubjectAccessReview.' };
+  const forSelf = { subresource: 'selfnodeclient', message: 'Auto approving self kubelet client certificate after SubjectAccessReview.' };
+  return request.commonName === username ? [forSelf, forAny] : [forAny];
+}

@@ -1,0 +1,84 @@
+import { type CertificateSigningRequest, certificateSigningRequests } from '../../api/certificates/v1/certificate-signing-request.ts';
+import { timestampOf } from '../../base/clock.ts';
+import { parseCertificateRequest } from '../../base/pki/certificate-request.ts';
+import type { Pki } from '../../base/pki.ts';
+import { isNotFound } from '../../machinery/status-error.ts';
+import { type Controller, createController, type ReconcileContext } from '../../reconcile/controller.ts';
+import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
+import { certificateOf, hasCondition, requestPemOf } from './request-conditions.ts';
+import { isOwnSigner, refusalOf } from './signers.ts';
+
+export interface CertificateSigningOptions extends ControllerDependencies {
+  readonly pki: Pick<Pki, 'signRequest'>;
+}
+
+/** How long a certificate lives for which nothing shorter was asked. */
+const maxLifetimeSeconds = 365 * 86_400;
+const minLifetimeSeconds = 600;
+
+/** Signs approved requests for the signers of every cluster with the cluster's authority; a request that breaks a signer's rules fails. */
+export function createCertificateSigningController({ pki, ...dependencies }: CertificateSigningOptions): Controller {
+  const { client, informers, clock, log, metrics } = dependencies;
+  const informer = informers.get(certificateSigningRequests);
+
+  const controller = createController({
+    name: 'csrsigning',
+    clock,
+    log,
+    observer: metrics.observerOf('csrsigning'),
+    waitForSync: (wait) => informers.waitForSync(wait),
+    reconcile,
+  });
+  informer.addHandler(({ after }) => {
+    if (after !== undefined && isWaiting(after)) controller.enqueue(after.metadata.name);
+  });
+  return controller;
+
+  async function reconcile(name: string, { signal }: ReconcileContext): Promise<undefined> {
+    const request = informer.get({ name });
+    if (request === undefined || !isWaiting(request)) return;
+    const status = await decide(request);
+    try {
+      await client.update(
+        certificateSigningRequests,
+        { ...request, status: { ...request.status, ...status } },
+        { subresource: 'status', signal },
+      );
+    } catch (err) {
+      if (!isNotFound(err)) throw err;
+    }
+  }
+
+  /** What its status gets: the certificate, or why there is none. */
+  async function decide(request: CertificateSigningRequest): Promise<Partial<NonNullable<CertificateSigningRequest['status']>>> {
+    const { signerName, usages = [], expirationSeconds = maxLifetimeSeconds } = request.spec;
+    let refusal: string | undefined;
+    try {
+      const names = await parseCertificateRequest(requestPemOf(request));
+      refusal = refusalOf(signerName, names, usages);
+      if (refusal === undefined) {
+        const lifetimeMs = Math.min(Math.max(expirationSeconds, minLifetimeSeconds), maxLifetimeSeconds) * 1_000;
+        const certificate = await pki.signRequest(names, { usages, lifetimeMs });
+        return { certificate: Buffer.from(certificate, 'latin1').toString('base64') };
+      }
+    } catch (err) {
+      // What cannot be read or signed now never will be.
+      refusal = err instanceof Error ? err.message : String(err);
+    }
+    const failure = {
+      type: 'Failed',
+      status: 'True',
+      reason: 'SignerValidationFailure',
+      message: refusal,
+      lastUpdateTime: timestampOf(clock.now()),
+    };
+    return { conditions: [...(request.status?.conditions ?? []), failure] };
+  }
+}
+
+const isWaiting = (request: CertificateSigningRequest): boolean =>
+  isOwnSigner(request.spec.signerName) &&
+  hasCondition(request, 'Approved') &&
+  !hasCondition(request, 'Denied') &&
+  !hasCondition(request, 'Failed') &&
+  certificateOf(request) === '';

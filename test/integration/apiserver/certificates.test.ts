@@ -1,0 +1,270 @@
+import { X509Certificate } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import {
+  type CertificateSigningRequest,
+  certificateSigningRequests,
+} from '../../../src/api/certificates/v1/certificate-signing-request.ts';
+import { clusterRoles } from '../../../src/api/rbac/v1/cluster-role.ts';
+import { clusterRoleBindings } from '../../../src/api/rbac/v1/cluster-role-binding.ts';
+import type { UserInfo } from '../../../src/apiserver/user.ts';
+import { createCertificateApprovingController } from '../../../src/controllers/certificates/approving-controller.ts';
+import { createCertificateCleaningController } from '../../../src/controllers/certificates/cleaning-controller.ts';
+import { createCertificateSigningController } from '../../../src/controllers/certificates/signing-controller.ts';
+import { admin } from '../../support/api.ts';
+import { startTestApiServer, type TestApiServer } from '../../support/api-server.ts';
+import { encoded, makeCertificateRequest, type RequestedNames } from '../../support/certificate-requests.ts';
+import { startControllers } from '../../support/control-plane.ts';
+import { hasKubectl } from '../../support/kubectl.ts';
+import { until } from '../../support/until.ts';
+
+const clientSigner = 'kubernetes.io/kube-apiserver-client';
+const kubeletSigner = 'kubernetes.io/kube-apiserver-client-kubelet';
+const clientUsages = ['digital signature', 'client auth'];
+
+let cluster: TestApiServer;
+let controllers: Awaited<ReturnType<typeof startControllers>>;
+beforeAll(async () => {
+  cluster = await startTestApiServer();
+  controllers = await startControllers(cluster.api.clientFor({ name: 'system:kube-controller-manager', groups: [] }), [
+    createCertificateApprovingController,
+    (dependencies) => createCertificateSigningController({ ...dependencies, pki: cluster.pki }),
+    createCertificateCleaningController,
+  ]);
+});
+afterAll(async () => {
+  await controllers.stop();
+  await cluster.stop();
+});
+
+interface Wanted {
+  readonly signerName?: string;
+  readonly usages?: readonly string[];
+  readonly expirationSeconds?: number;
+}
+
+const objectOf = (
+  name: string,
+  request: string,
+  { signerName = clientSigner, usages = clientUsages, expirationSeconds = 3_600 }: Wanted = {},
+): CertificateSigningRequest => ({
+  apiVersion: 'certificates.k8s.io/v1',
+  kind: 'CertificateSigningRequest',
+  metadata: { name },
+  spec: { request: encoded(request), signerName, usages, expirationSeconds },
+});
+
+async function ask(user: UserInfo, name: string, names: RequestedNames, wanted: Wanted = {}): Promise<string> {
+  const { request, key } = await makeCertificateRequest(names);
+  await cluster.api.clientFor(user).create(certificateSigningRequests, objectOf(name, request, wanted));
+  return key;
+}
+
+const decide = async (user: UserInfo, name: string, type: 'Approved' | 'Denied'): Promise<void> => {
+  const client = cluster.api.clientFor(user);
+  const request = await cluster.api.clientFor(admin).get(certificateSigningRequests, { name });
+  const conditions = [...(request.status?.conditions ?? []), { type, status: 'True', reason: 'Test' }];
+  await client.update(certificateSigningRequests, { ...request, status: { ...request.status, conditions } }, { subresource: 'approval' });
+};
+
+const settled = (name: string): Promise<CertificateSigningRequest> =>
+  until(
+    async () => {
+      const request = await cluster.client.get(certificateSigningRequests, { name });
+      const failed = request.status?.conditions?.some(({ type }) => type === 'Failed') === true;
+      return failed || request.status?.certificate !== undefined ? request : undefined;
+    },
+    { what: `${name} is signed or failed` },
+  );
+
+const grant = async (
+  name: string,
+  user: string,
+  rule: Readonly<Record<string, readonly string[]>> & { readonly verbs: readonly string[] },
+) => {
+  const client = cluster.api.clientFor();
+  const metadata = { name };
+  await client.create(clusterRoles, { apiVersion: 'rbac.authorization.k8s.io/v1', kind: 'ClusterRole', metadata, rules: [rule] });
+  await client.create(clusterRoleBindings, {
+    apiVersion: 'rbac.authorization.k8s.io/v1',
+    kind: 'ClusterRoleBinding',
+    metadata,
+    roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name },
+    subjects: [{ apiGroup: 'rbac.authorization.k8s.io', kind: 'User', name: user }],
+  });
+};
+
+describe.skipIf(!hasKubectl)('kubectl certificate (skipped without kubectl)', () => {
+  it('approves a request, and the certificate that comes of it is who it says', async () => {
+    const { request, key } = await makeCertificateRequest({ commonName: 'dave', organizations: ['devs'] });
+    const manifest = join(cluster.directory, 'csr.json');
+    await writeFile(manifest, JSON.stringify(objectOf('dave', request)));
+    expect(await cluster.kubectl('create', '-f', manifest)).toMatchObject({ code: 0 });
+    expect((await cluster.kubectl('get', 'csr', 'dave')).stdout).toMatch(
+      /dave +\d+s +kubernetes.io\/kube-apiserver-client +admin +60m +Pending/,
+    );
+    expect((await cluster.kubectl('certificate', 'approve', 'dave')).stdout).toBe(
+      'certificatesigningrequest.certificates.k8s.io/dave approved\n',
+    );
+    const { status } = await settled('dave');
+    const certificate = Buffer.from(status?.certificate ?? '', 'base64').toString();
+    expect(status?.conditions?.map(({ type, reason }) => [type, reason])).toEqual([['Approved', 'KubectlApprove']]);
+    expect((await cluster.kubectl('get', 'csr', 'dave')).stdout).toContain('Approved,Issued');
+    expect(Date.parse(new X509Certificate(certificate).validTo)).toBeLessThanOrEqual(Date.now() + 3_600_000);
+
+    const [certificateFile, keyFile] = [join(cluster.directory, 'dave.crt'), join(cluster.directory, 'dave.key')];
+    await Promise.all([writeFile(certificateFile, certificate), writeFile(keyFile, key)]);
+    const as = ['--kubeconfig', '/dev/null', '--server', cluster.server.url, '--insecure-skip-tls-verify'];
+    const { stdout } = await cluster.kubectl(...as, '--client-certificate', certificateFile, '--client-key', keyFile, 'auth', 'whoami');
+    expect(stdout).toMatch(/Username +dave\nGroups +\[devs system:authenticated\]/);
+    expect((await cluster.kubectl('certificate', 'deny', 'dave')).stderr).toContain('already Approved');
+  });
+
+  it('denies a request, which is then never signed', async () => {
+    await ask(admin, 'denied', { commonName: 'mallory' });
+    expect((await cluster.kubectl('certificate', 'deny', 'denied')).stdout).toContain('denied');
+    await expect(decide(admin, 'denied', 'Approved')).rejects.toMatchObject({ code: 422 });
+    expect((await cluster.kubectl('get', 'csr', 'denied')).stdout).toMatch(/Denied\n$/);
+  });
+});
+
+describe('requests of nodes', () => {
+  const bootstrapper: UserInfo = { name: 'system:bootstrap:abcdef', groups: ['system:bootstrappers', 'system:authenticated'] };
+
+  it('are approved for whoever may ask for nodes, and for a node that renews its own', async () => {
+    await grant('join', bootstrapper.name, {
+      apiGroups: ['certificates.k8s.io'],
+      resources: ['certificatesigningrequests', 'certificatesigningrequests/nodeclient'],
+      verbs: ['create'],
+    });
+    await ask(bootstrapper, 'join-a', { commonName: 'system:node:a', organizations: ['system:nodes'] }, { signerName: kubeletSigner });
+    const { status } = await settled('join-a');
+    expect(status?.conditions).toMatchObject([
+      { type: 'Approved', reason: 'AutoApproved', message: 'Auto approving kubelet client certificate after SubjectAccessReview.' },
+    ]);
+
+    const node: UserInfo = { name: 'system:node:b', groups: ['system:nodes', 'system:authenticated'] };
+    await grant('renew', node.name, {
+      apiGroups: ['certificates.k8s.io'],
+      resources: ['certificatesigningrequests/selfnodeclient'],
+      verbs: ['create'],
+    });
+    await ask(node, 'renew-b', { commonName: 'system:node:b', organizations: ['system:nodes'] }, { signerName: kubeletSigner });
+    expect((await settled('renew-b')).status?.conditions?.[0]?.message).toContain('self kubelet client certificate');
+    // For another node it has no right.
+    await ask(node, 'steal-c', { commonName: 'system:node:c', organizations: ['system:nodes'] }, { signerName: kubeletSigner });
+    await ask(node, 'renew-again', { commonName: 'system:node:b', organizations: ['system:nodes'] }, { signerName: kubeletSigner });
+    await settled('renew-again');
+    expect((await cluster.client.get(certificateSigningRequests, { name: 'steal-c' })).status).toEqual({});
+  });
+
+  it('fail when they are approved and break the rules of their signer', async () => {
+    await ask(
+      admin,
+      'rich',
+      { commonName: 'system:node:a', organizations: ['system:nodes', 'system:masters'] },
+      { signerName: kubeletSigner },
+    );
+    await decide(admin, 'rich', 'Approved');
+    expect((await settled('rich')).status).toMatchObject({
+      conditions: [
+        { type: 'Approved' },
+        { type: 'Failed', reason: 'SignerValidationFailure', message: 'subject organization is not system:nodes' },
+      ],
+    });
+  });
+});
+
+describe('what nobody gets', () => {
+  const powerful = 'use of kubernetes.io/kube-apiserver-client signer with system:masters group is not allowed';
+
+  it('a client certificate of the group that may do everything, also by apply', async () => {
+    const { request } = await makeCertificateRequest({ commonName: 'x', organizations: ['a', 'system:masters'] });
+    const object = objectOf('masters', request);
+    await expect(cluster.client.create(certificateSigningRequests, object)).rejects.toMatchObject({
+      code: 403,
+      message: `certificatesigningrequests.certificates.k8s.io "masters" is forbidden: ${powerful}`,
+    });
+    await expect(
+      cluster.client.patch(certificateSigningRequests, { name: 'masters' }, { type: 'apply', body: object }, { fieldManager: 'm' }),
+    ).rejects.toMatchObject({ code: 403 });
+  });
+
+  it('a request that is not signed by its key, has two common names, or is for the legacy signer', async () => {
+    const { request } = await makeCertificateRequest({ commonName: 'y' });
+    const create = (text: string, wanted: Wanted = {}) => cluster.client.create(certificateSigningRequests, objectOf('bad', text, wanted));
+    await expect(create(request.replace(/\n[A-Za-z0-9+/]{8}/, '\nAAAAAAAA'))).rejects.toMatchObject({ code: 422 });
+    await expect(create(request, { signerName: 'kubernetes.io/legacy-unknown' })).rejects.toMatchObject({
+      code: 422,
+      message: expect.stringContaining('the legacy signerName is not allowed via this API version'),
+    });
+    await expect(create(`${request}${' '.repeat(70_000)}`)).rejects.toMatchObject({ code: 422 });
+  });
+
+  it('an identity other than their own in the request', async () => {
+    const user: UserInfo = { name: 'alice', uid: 'u-1', groups: ['devs', 'system:authenticated'] };
+    await grant('alice-asks', 'alice', {
+      apiGroups: ['certificates.k8s.io'],
+      resources: ['certificatesigningrequests'],
+      verbs: ['create'],
+    });
+    const { request } = await makeCertificateRequest({ commonName: 'z' });
+    const object = objectOf('liar', request);
+    const forged = { ...object, spec: { ...object.spec, username: 'admin', groups: ['system:masters'], uid: 'u-admin' } };
+    const made = await cluster.api.clientFor(user).create(certificateSigningRequests, forged);
+    expect(made.spec).toMatchObject({ username: 'alice', uid: 'u-1', groups: ['devs', 'system:authenticated'] });
+  });
+
+  it('a decision by somebody who may write requests and is not allowed to approve or sign for their signer', async () => {
+    const user: UserInfo = { name: 'bob', groups: ['system:authenticated'] };
+    await grant('bob-writes', 'bob', {
+      apiGroups: ['certificates.k8s.io'],
+      resources: ['certificatesigningrequests', 'certificatesigningrequests/approval', 'certificatesigningrequests/status'],
+      verbs: ['get', 'update', 'patch'],
+    });
+    await ask(admin, 'bob', { commonName: 'bob', organizations: ['admins'] });
+    await expect(decide(user, 'bob', 'Approved')).rejects.toMatchObject({
+      code: 403,
+      message:
+        'certificatesigningrequests.certificates.k8s.io "bob" is forbidden: user not permitted to approve requests with signerName "kubernetes.io/kube-apiserver-client"',
+    });
+    const client = cluster.api.clientFor(user);
+    const status = { certificate: encoded(cluster.pki.caCertificate) };
+    for (const type of ['merge', 'apply'] as const) {
+      const body = { ...objectOf('bob', ''), spec: undefined, status };
+      await expect(
+        client.patch(
+          certificateSigningRequests,
+          { name: 'bob' },
+          { type, body: type === 'merge' ? { status } : body },
+          { subresource: 'status', fieldManager: 'bob' },
+        ),
+      ).rejects.toMatchObject({ code: 403, message: expect.stringContaining('user not permitted to sign requests') });
+    }
+    await grant('bob-approves', 'bob', {
+      apiGroups: ['certificates.k8s.io'],
+      resources: ['signers'],
+      resourceNames: ['kubernetes.io/*'],
+      verbs: ['approve'],
+    });
+    await decide(user, 'bob', 'Approved');
+    await settled('bob');
+  });
+
+  it('another certificate than the one that was issued, or an approval taken back', async () => {
+    await ask(admin, 'fixed', { commonName: 'fixed' });
+    await decide(admin, 'fixed', 'Approved');
+    await settled('fixed');
+    const patch = (body: unknown, subresource: 'status' | 'approval') =>
+      cluster.client.patch(certificateSigningRequests, { name: 'fixed' }, { type: 'merge', body }, { subresource });
+    await expect(patch({ status: { certificate: encoded(cluster.pki.caCertificate) } }, 'status')).rejects.toMatchObject({
+      code: 422,
+      message: expect.stringContaining('updates may not modify existing certificate content'),
+    });
+    await expect(patch({ status: { conditions: [] } }, 'approval')).rejects.toMatchObject({
+      code: 422,
+      message: expect.stringContaining('updates may not remove a condition of type "Approved"'),
+    });
+  });
+});

@@ -1,0 +1,86 @@
+import { describe, expect, it } from 'vitest';
+import type { CertificateSigningRequest } from '../../../../src/api/certificates/v1/certificate-signing-request.ts';
+import { deadlineOf } from '../../../../src/controllers/certificates/cleaning-controller.ts';
+import {
+  approvalsOf,
+  type CertificateNames,
+  isOwnSigner,
+  kubeApiServerClient,
+  kubeApiServerClientKubelet,
+  kubeletServing,
+  refusalOf,
+} from '../../../../src/controllers/certificates/signers.ts';
+
+const node: CertificateNames = {
+  commonName: 'system:node:a',
+  organizations: ['system:nodes'],
+  dnsNames: [],
+  ipAddresses: [],
+  emailAddresses: [],
+  uris: [],
+};
+const client = ['digital signature', 'client auth'];
+const serving = ['digital signature', 'key encipherment', 'server auth'];
+
+describe('signers', () => {
+  it.each([
+    [kubeApiServerClient, node, ['client auth'], undefined],
+    [kubeApiServerClient, node, ['digital signature'], 'missing required usage for client certificate: client auth'],
+    [kubeApiServerClient, node, ['client auth', 'server auth'], 'invalid usage for client certificate: server auth'],
+    [kubeApiServerClientKubelet, node, client, undefined],
+    [kubeApiServerClientKubelet, node, [...client, 'key encipherment'], undefined],
+    [kubeApiServerClientKubelet, node, ['client auth'], 'usages did not match [client auth digital signature key encipherment]'],
+    [kubeApiServerClientKubelet, node, [...client, 'cert sign'], 'usages did not match [client auth digital signature key encipherment]'],
+    [kubeApiServerClientKubelet, { ...node, organizations: ['system:masters'] }, client, 'subject organization is not system:nodes'],
+    [kubeApiServerClientKubelet, { ...node, organizations: ['system:nodes', 'x'] }, client, 'subject organization is not system:nodes'],
+    [kubeApiServerClientKubelet, { ...node, commonName: 'root' }, client, 'subject common name does not begin with system:node:'],
+    [kubeApiServerClientKubelet, { ...node, dnsNames: ['a'] }, client, 'DNS subjectAltNames are not allowed'],
+    [kubeApiServerClientKubelet, { ...node, ipAddresses: ['10.0.0.1'] }, client, 'IP subjectAltNames are not allowed'],
+    [kubeApiServerClientKubelet, { ...node, emailAddresses: ['a@b'] }, client, 'Email subjectAltNames are not allowed'],
+    [kubeApiServerClientKubelet, { ...node, uris: ['http://a'] }, client, 'URI subjectAltNames are not allowed'],
+    [kubeletServing, { ...node, ipAddresses: ['10.0.0.1'] }, serving, undefined],
+    [kubeletServing, node, serving, 'DNS or IP subjectAltName is required'],
+    [kubeletServing, { ...node, dnsNames: ['a'] }, client, 'usages did not match [digital signature key encipherment server auth]'],
+  ] as const)('%s of %j for %j: %s', (signer, request, usages, why) => {
+    expect(refusalOf(signer, request, usages)).toBe(why);
+  });
+
+  it('leaves other signers alone', () => {
+    for (const name of ['example.com/mine', 'kubernetes.io/legacy-unknown', 'constructor', '__proto__'])
+      expect(isOwnSigner(name)).toBe(false);
+  });
+
+  it('approves only client certificates of nodes, for the node itself or by a right over all', () => {
+    const rights = (signer: string, user: string, request = node) =>
+      approvalsOf(signer, user, request, client).map(({ subresource }) => subresource);
+    expect(rights(kubeApiServerClientKubelet, 'system:node:a')).toEqual(['selfnodeclient', 'nodeclient']);
+    expect(rights(kubeApiServerClientKubelet, 'system:bootstrap:abcdef')).toEqual(['nodeclient']);
+    expect(rights(kubeApiServerClientKubelet, 'root', { ...node, commonName: 'root' })).toEqual([]);
+    expect(rights(kubeApiServerClient, 'system:node:a')).toEqual([]);
+  });
+});
+
+describe('when a request may go', () => {
+  const created = '2026-01-01T00:00:00Z';
+  const at = (hours: number): number => Date.parse(created) + hours * 3_600_000;
+  const request = (types: readonly string[], certificate?: string): CertificateSigningRequest => ({
+    apiVersion: 'certificates.k8s.io/v1',
+    kind: 'CertificateSigningRequest',
+    metadata: { name: 'r', creationTimestamp: created },
+    spec: { request: '', signerName: 'a.b/c' },
+    status: {
+      conditions: types.map((type) => ({ type, status: 'True', lastUpdateTime: '2026-01-01T02:00:00Z' })),
+      ...(certificate === undefined ? {} : { certificate: Buffer.from(certificate).toString('base64') }),
+    },
+  });
+
+  it.each([
+    ['undecided', request([]), at(24)],
+    ['denied', request(['Denied']), at(3)],
+    ['failed', request(['Approved', 'Failed']), at(3)],
+    ['approved and issued', request(['Approved'], 'x'), at(3)],
+    ['approved and not issued', request(['Approved']), undefined],
+  ])('%s', (_, object, deadline) => {
+    expect(deadlineOf(object)).toBe(deadline);
+  });
+});
