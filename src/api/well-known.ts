@@ -62,6 +62,7 @@ export const annotations = {
   /** RFC 3339. */
   heldAt: 'midship.dev/held-at',
   suspendReason: 'midship.dev/suspend-reason',
+  suspendedBy: 'midship.dev/suspended-by',
   suspendUntil: 'midship.dev/suspend-until',
 } as const;
 
