@@ -24,7 +24,7 @@ import { createClaims } from './claims.ts';
 import { createDriftWatch } from './drift.ts';
 import { fieldManager } from './fields.ts';
 import type { AppMetricsState, GitOpsMetrics } from './gitops-metrics.ts';
-import { addToHistory, isRollback } from './history.ts';
+import { addToHistory, isRollback, revertedBy } from './history.ts';
 import { createInventory } from './inventory.ts';
 import { createOwnedObjects } from './owned-objects.ts';
 import { createAppBuilder } from './post-build.ts';
@@ -401,6 +401,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
     const { app, state, revision } = pass;
     if (revision === undefined || !state.loaded) return;
     const { commit } = revision;
+    const revertOf = state.isRollback ? revertedBy(state.history, commit.message) : undefined;
     state.history = addToHistory(state.history, {
       revision: commit.revision,
       digest,
@@ -410,6 +411,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
       author: commit.author,
       subject: commit.subject,
       rollback: state.isRollback,
+      ...(revertOf === undefined ? {} : { revertOf }),
       changes,
     });
     // What is in force does not depend on the record of it.

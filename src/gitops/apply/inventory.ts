@@ -2,7 +2,7 @@ import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
 import type { Client } from '../../client/client.ts';
 import type { ObjectRef } from '../../machinery/object.ts';
 import { type AppState, type InventoryRecord, touchInventory } from './app-state.ts';
-import type { HistoryEntry } from './history.ts';
+import { type HistoryEntry, historyRef, readHistory } from './history.ts';
 import type { ObjectId } from './object-id.ts';
 import type { DesiredObject } from './plan.ts';
 import { readRecord, writeRecord } from './secret-record.ts';
@@ -24,10 +24,6 @@ const inventoryRef = ({ metadata }: Kustomization): ObjectRef => ({
   namespace: metadata.namespace,
   name: `midship-inventory-${metadata.name}`,
 });
-const historyRef = ({ metadata }: Kustomization): ObjectRef => ({
-  namespace: metadata.namespace,
-  name: `midship-history-${metadata.name}`,
-});
 
 export function createInventory({ client }: { readonly client: Client }): Inventory {
   return {
@@ -36,7 +32,7 @@ export function createInventory({ client }: { readonly client: Client }): Invent
       // An app that Flux managed before has its inventory in the status alone.
       const entries = record?.entries ?? (app.status?.inventory?.entries ?? []).map((entry) => ({ ...entry, uid: undefined }));
       for (const { id, v, uid } of entries) if (!state.applied.has(id)) state.doomed.set(id, { version: v, uid });
-      state.history = (await readRecord<readonly HistoryEntry[]>(client, historyRef(app))) ?? [];
+      state.history = await readHistory(client, app);
       touchInventory(state);
       state.loaded = true;
     },
