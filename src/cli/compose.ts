@@ -195,6 +195,13 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     openApi: createOpenApi(service.kinds, () => schemas),
     healthChecks: [
       { name: 'storage', liveness: true, check: async () => void (await storage.range({ prefix: 'core/namespaces/', limit: 1 })) },
+      {
+        name: 'storage-writes',
+        liveness: false,
+        check() {
+          if (storage.failure !== undefined) throw storage.failure;
+        },
+      },
       { name: 'informer-sync', liveness: false, check: () => informers.waitForSync({ signal: AbortSignal.timeout(1) }) },
     ],
     metrics: metrics.apiserver,

@@ -90,6 +90,7 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
   let nextRevision = 1;
   let currentRevision = 0;
   let compactedRevision = 0;
+  let failure: Error | undefined;
 
   let queue: StagedWrite[] = [];
   const tasks: (() => Promise<void>)[] = [];
@@ -181,6 +182,7 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
   }
 
   function onCommitted(batch: readonly StagedWrite[]): void {
+    failure = undefined;
     // State first, then the next batch goes to the driver, and only then is anybody told: the disk does not wait for watchers.
     const events = batch.map(applyCommitted);
     busy = false;
@@ -209,6 +211,7 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
 
   /** Whatever was staged on top of the failed writes fails with them: it was decided on values that never came to be. */
   function onFailed(batch: readonly StagedWrite[], err: unknown): void {
+    failure = err instanceof Error ? err : new Error(String(err));
     const failed = [...batch, ...queue];
     queue = [];
     for (const { key, entry } of failed) {
@@ -411,6 +414,9 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
     },
     get compactedRevision() {
       return compactedRevision;
+    },
+    get failure() {
+      return failure;
     },
     get: (key) =>
       reading(async () => {

@@ -13,6 +13,8 @@ export interface Storage {
   readonly currentRevision: number;
   /** Watches must start at or after it; 0 when nothing was compacted. */
   readonly compactedRevision: number;
+  /** Why the newest commit failed; undefined again as soon as one succeeds. Reads go on meanwhile. */
+  readonly failure: Error | undefined;
 
   get(key: string): Promise<StoredEntry | undefined>;
 

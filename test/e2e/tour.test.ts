@@ -71,7 +71,11 @@ describe.skipIf(!hasKubectl)('the tour of examples-repo/README.md', () => {
     expect(outputs.get('7. A typing error')).toMatch(
       /apps\/storefront\/deployment\.yaml:\d+:\d+ .*unknown field "spec\.template\.spec\.containers\[0\]\.resource"/,
     );
-    expect(cluster.output()).toMatch(/◆ drift +Deployment web\/storefront +spec\.replicas 5 → 9 by kubectl/);
-    expect(cluster.output()).toMatch(/Deployment web\/storefront +spec\.replicas 3 → 5/);
+    // What is printed comes through a pipe, after the thing itself.
+    for (const line of [
+      /◆ drift +Deployment web\/storefront +spec\.replicas 5 → 9 by kubectl/,
+      /Deployment web\/storefront +spec\.replicas 3 → 5/,
+    ])
+      await until(() => line.test(cluster.output()), { what: () => `${line} in ${cluster.output()}` });
   });
 });

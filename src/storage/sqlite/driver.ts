@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import type { LogDriver, LogRow } from '../log-driver.ts';
 import { StorageError } from '../storage-error.ts';
 import { type Database, openDatabase, type Parameter, type Statement } from './database.ts';
@@ -26,7 +27,10 @@ const readChunkRows = 500;
 const scanFromRows = 2000;
 
 export async function openSqliteDriver(path: string): Promise<LogDriver> {
+  refuseLoneLog(path);
   const database = await open(path);
+  const files = fileGuard([path, `${path}-wal`]);
+  files.check();
   const inserts = new Map<number, Statement>();
   let walBytes = 0;
   let checkpointPending = false;
@@ -86,6 +90,7 @@ export async function openSqliteDriver(path: string): Promise<LogDriver> {
       } catch (cause) {
         throw writeError(path, cause);
       }
+      files.check();
     },
     async read(revisions) {
       const texts = new Map<number, string>();
@@ -133,6 +138,39 @@ export async function openSqliteDriver(path: string): Promise<LogDriver> {
       for (const statement of inserts.values()) await statement.finalize();
       inserts.clear();
       await database.close();
+    },
+  };
+}
+
+/** SQLite takes an absent or empty file as a new database, and throws the log beside it away with the writes that are in it. */
+function refuseLoneLog(path: string): void {
+  if ((statSync(path, { throwIfNoEntry: false })?.size ?? 0) > 0) return;
+  if ((statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0) === 0) return;
+  throw new StorageError(`${path} is empty, but ${path}-wal holds writes that belong to it`, {
+    hint: 'Put back a copy of the data directory, or remove both files: what Git says is applied again.',
+  });
+}
+
+/**
+ * Tells when a file is no longer the one that was opened: SQLite goes on writing to a file that was deleted or replaced, and what is
+ * written there is lost with the process. A look costs 2 µs a file, so each commit has one before it is acknowledged.
+ */
+function fileGuard(paths: readonly string[]): { readonly check: () => void } {
+  const opened = new Map<string, number>();
+  return {
+    check() {
+      for (const path of paths) {
+        const inode = statSync(path, { throwIfNoEntry: false })?.ino ?? 0;
+        const before = opened.get(path);
+        if (before === undefined) {
+          // The log comes into being with the first write.
+          if (inode !== 0) opened.set(path, inode);
+        } else if (before !== inode) {
+          throw new StorageError(`${path} was removed or replaced while it was in use: writes to it would be lost`, {
+            hint: 'Stop this process, put back a copy of the data directory or remove it, and start again.',
+          });
+        }
+      }
     },
   };
 }

@@ -1,4 +1,4 @@
-import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { copyFile, mkdtemp, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sqlite3 from 'sqlite3';
@@ -55,9 +55,43 @@ describe('what cannot be opened says why and what to do', () => {
     expect((await openFailure()).message).toBe(`${path} is not a database`);
   });
 
+  test('an empty file beside the log of writes that belong to it', async () => {
+    const storage = await openSqliteStorage({ path });
+    await storage.create('a', { text: 'x' });
+    await copyFile(`${path}-wal`, `${path}-copy`);
+    await storage.close();
+    await rename(`${path}-copy`, `${path}-wal`);
+    await truncate(path);
+    const err = await openFailure();
+    expect(err.message).toBe(`${path} is empty, but ${path}-wal holds writes that belong to it`);
+    expect(err.hint).toContain('Put back a copy');
+    expect((await stat(`${path}-wal`)).size).toBeGreaterThan(0);
+  });
+
   test('a directory that is not there', async () => {
     path = join(directory, 'missing', 'state.db');
     expect((await openFailure()).message).toBe(`open ${path}`);
+  });
+});
+
+describe.each(['', '-wal'])('a file state.db%s that goes while it is in use', (suffix) => {
+  test.each([
+    ['is removed', () => rm(path + suffix)],
+    [
+      'is replaced by a copy',
+      async () => {
+        await copyFile(path + suffix, `${path}-copy`);
+        await rename(`${path}-copy`, path + suffix);
+      },
+    ],
+  ])('%s: no write is acknowledged that would be lost', async (_, take) => {
+    const storage = await openSqliteStorage({ path });
+    await storage.create('a', { text: 'x' });
+    await take();
+    await expect(storage.create('b', { text: 'x' })).rejects.toThrow(`${path}${suffix} was removed or replaced while it was in use`);
+    expect(storage.failure?.message).toContain('was removed or replaced');
+    expect((await storage.get('a'))?.text).toBe('x');
+    await storage.close();
   });
 });
 

@@ -187,6 +187,19 @@ describe('housekeeping', () => {
     expect(calls).toEqual(['append 1', 'tidy idle']);
   });
 
+  test('says why writes fail for as long as they do', async () => {
+    const inner = createMemoryDriver();
+    let isFull = true;
+    const driver: LogDriver = { ...inner, append: (rows) => (isFull ? Promise.reject(new Error('no space left')) : inner.append(rows)) };
+    const storage = await openLogStorage({ driver, clock: createManualClock() });
+    expect(storage.failure).toBeUndefined();
+    await expect(storage.create('a', { text: '1' })).rejects.toThrow('no space left');
+    expect(storage.failure?.message).toBe('no space left');
+    isFull = false;
+    await storage.create('a', { text: '1' });
+    expect(storage.failure).toBeUndefined();
+  });
+
   test('compaction goes on after a full disk refused it once', async () => {
     const inner = createMemoryDriver();
     let isFull = false;
