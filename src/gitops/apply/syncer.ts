@@ -283,7 +283,11 @@ function mayRecreate(app: Kustomization, { object }: DesiredObject): boolean {
 }
 
 /** One error for each field the server named, with the line and column of the field in its file. */
-async function errorsOf({ manifest, object }: DesiredObject, err: StatusError, revision: KnownRevision): Promise<readonly BuildError[]> {
+export async function errorsOf(
+  { manifest, object }: DesiredObject,
+  err: StatusError,
+  revision: Pick<KnownRevision, 'source'>,
+): Promise<readonly BuildError[]> {
   const hint = isImmutable(err)
     ? `It cannot be changed in place: give the object a new name, or annotate it with ${annotations.fluxForce}: enabled to have it deleted and created again`
     : undefined;
