@@ -327,9 +327,11 @@ const shown = (value: Json): string => (JSON.stringify(value) ?? 'nothing').slic
 
 // ---------------------------------------------------------------------------------------------------------------- what may differ
 
-/** A source that a downstream distribution adds to the token volume of every pod. */
+/** What a downstream distribution adds: a source in the token volume of every pod, and a right of everybody. */
 const isDownstream = (value: Json): boolean =>
-  isObject(value) && isObject(value.configMap) && textOf(value.configMap.name).startsWith('openshift-');
+  isObject(value) &&
+  ((isObject(value.configMap) && textOf(value.configMap.name).startsWith('openshift-')) ||
+    JSON.stringify(value.nonResourceURLs) === '["/.well-known","/.well-known/*"]');
 
 const versionFields = new Set([
   'gitVersion',

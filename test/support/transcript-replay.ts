@@ -4,7 +4,8 @@ import { namespaces } from '../../src/api/core/v1/namespace.ts';
 import { openMemoryStorage } from '../../src/storage/memory/storage.ts';
 import { admin } from './api.ts';
 import { adminToken, startTestApiServer, type TestApiServer } from './api-server.ts';
-import { type Exchange, isObject, type Json, type Transcript } from './transcript.ts';
+import { encodeObject } from './protobuf.ts';
+import { type Exchange, isObject, type Json, objectInProtobuf, type Transcript } from './transcript.ts';
 import { type Answer, differencesOf } from './transcript-comparison.ts';
 import { hiddenActs } from './transcript-hidden.ts';
 import { metadataOf, type ObjectIndex, objectsIn, textOf } from './transcript-objects.ts';
@@ -187,7 +188,7 @@ async function send(cluster: TestApiServer, translation: Translation, exchange: 
 async function open(cluster: TestApiServer, translation: Translation, exchange: Exchange) {
   const { hostname, port } = new URL(cluster.server.url);
   const { method, body } = exchange;
-  const bytes = typeof body === 'string' ? Buffer.from(translation.body(body)) : body;
+  const bytes = typeof body === 'string' ? Buffer.from(translation.body(body)) : translatedProtobuf(body, translation);
   const request = httpsRequest({
     hostname,
     port,
@@ -209,6 +210,13 @@ async function open(cluster: TestApiServer, translation: Translation, exchange: 
   });
   request.on('error', () => undefined);
   return { request, response };
+}
+
+/** What names a version or a uid names ours; the rest is sent as it was. */
+function translatedProtobuf(body: Buffer | undefined, translation: Translation): Buffer | undefined {
+  const object = objectInProtobuf(body);
+  if (object === undefined || textOf(metadataOf(object).resourceVersion) === '') return body;
+  return encodeObject(JSON.parse(translation.body(JSON.stringify(object))) as object);
 }
 
 /** Clients ask for a schema by the hash that they were told. */

@@ -5,7 +5,7 @@ import { storeKeyOf } from '../../src/apiserver/registry/keys.ts';
 import type { KindDefinition } from '../../src/machinery/kind.ts';
 import type { KubeObject } from '../../src/machinery/object.ts';
 import type { Storage } from '../../src/storage/storage.ts';
-import { type Exchange, isObject, type Json, type JsonObject } from './transcript.ts';
+import { type Exchange, isObject, type Json, type JsonObject, objectInProtobuf } from './transcript.ts';
 import type { HiddenAct } from './transcript-hidden.ts';
 import { metadataOf, type ObjectIndex, objectsIn, type RecordedObject, revisionOf, textOf } from './transcript-objects.ts';
 import { RecordedOwners } from './transcript-owners.ts';
@@ -132,7 +132,7 @@ export class World {
   async #prepareNamed(
     kind: KindDefinition,
     target: ResourceTarget,
-    { method, recorded }: Exchange,
+    { method, recorded, body: sent }: Exchange,
     own: RecordedObject | undefined,
   ): Promise<void> {
     const { status, body } = recorded;
@@ -165,6 +165,12 @@ export class World {
     const revision =
       own === undefined || revisionOf(own.object) === 0 ? this.#recordedRevision || Number.MAX_SAFE_INTEGER : revisionOf(own.object) - 1;
     const known = this.#index.find({ uid, apiVersion: apiVersionOf(kind), kind: kind.kind, namespace, name, revision });
+    // Who decides over a request sends all of it and changes its status alone.
+    const decided = target.subresource === 'approval' ? objectInProtobuf(sent) : undefined;
+    if (decided !== undefined) {
+      await this.put(kind, { object: { ...decided, status: {} }, whole: true }, namespace);
+      return;
+    }
     const object = known ?? (own?.whole === true ? own.object : withTheirFinalizers(minimal(kind, namespace, name, uid), body));
     const before = target.subresource === 'binding' && status === 201 ? unbound(object) : beforeDeletion(object, body);
     await this.put(kind, { object: before, whole: true }, namespace);

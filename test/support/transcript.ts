@@ -107,12 +107,18 @@ function exchangeOf(line: JsonObject, number: number): Exchange | undefined {
 function answerOf(answer: RecordedAnswer): RecordedAnswer {
   const { body } = answer;
   if (!isObject(body) || typeof body.base64 !== 'string' || isCut(body)) return answer;
-  const { apiVersion, kind, raw } = readProtobufBody(Buffer.from(body.base64, 'base64'));
-  const [version = '', group = ''] = apiVersion.split('/').reverse();
   // The server reads no lists, so their layout is not known.
+  const object = objectInProtobuf(Buffer.from(body.base64, 'base64'));
+  return object === undefined ? answer : { ...answer, body: object, decoded: true };
+}
+
+/** The object that a protobuf body holds; undefined for others, and for kinds that no client sends. */
+export function objectInProtobuf(body: string | Buffer | undefined): JsonObject | undefined {
+  if (!Buffer.isBuffer(body)) return undefined;
+  const { apiVersion, kind, raw } = readProtobufBody(body);
+  const [version = '', group = ''] = apiVersion.split('/').reverse();
   const name = messageOf({ group, version, kind });
-  if (name === undefined) return answer;
-  return { ...answer, body: { kind, apiVersion, ...(decodeMessage(name, raw) as JsonObject) }, decoded: true };
+  return name === undefined ? undefined : { kind, apiVersion, ...(decodeMessage(name, raw) as JsonObject) };
 }
 
 function protobufExchangeOf(line: JsonObject, number: number): Exchange {

@@ -6,7 +6,7 @@ import type { FieldError } from '../../../machinery/status-error.ts';
 import { allVerbs, nameColumn } from '../../columns.ts';
 import { isAbsent } from '../../copy-on-write.ts';
 import { invalidValue, required } from '../../field-errors.ts';
-import { rbacGroup, validateRules } from './policy-rule.ts';
+import { rbacGroup, validateRules, withRulesOrNull } from './policy-rule.ts';
 import { createdAtColumn } from './role.ts';
 
 export const clusterRoles: KindDefinition<ClusterRole> = {
@@ -26,6 +26,8 @@ export const clusterRoles: KindDefinition<ClusterRole> = {
   columns: [nameColumn, createdAtColumn],
   selectableFields: {},
   deleteAnswer: 'status',
+  prepareForCreate: withRulesOrNull,
+  prepareForUpdate: withRulesOrNull,
   validate({ rules, aggregationRule }, before) {
     return [
       ...(before !== undefined && rules === before.rules ? [] : validateRules(rules, false)),

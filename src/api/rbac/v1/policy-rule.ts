@@ -8,6 +8,12 @@ export type PolicyRule = DeepReadonly<V1PolicyRule>;
 
 export const rbacGroup = 'rbac.authorization.k8s.io';
 
+/** Roles say that they have no rules by `null`, however that was written. */
+export function withRulesOrNull<T extends object>(role: T): T {
+  const { rules } = role as { readonly rules?: readonly PolicyRule[] | null };
+  return rules === null || (rules !== undefined && rules.length > 0) ? role : { ...role, rules: null };
+}
+
 /** `namespaced`: rules of a Role, which cannot speak of paths. */
 export function validateRules(rules: readonly PolicyRule[] | null | undefined, namespaced: boolean): readonly FieldError[] {
   return (rules ?? []).flatMap((rule, index) => ruleErrors(rule, `rules[${index}]`, namespaced));

@@ -2,7 +2,7 @@ import type { Role as V1Role } from 'kubernetes-types/rbac/v1.d.ts';
 import type { Column, KindDefinition } from '../../../machinery/kind.ts';
 import type { Kube, KubeObject } from '../../../machinery/object.ts';
 import { allVerbs, nameColumn } from '../../columns.ts';
-import { rbacGroup, validateRules } from './policy-rule.ts';
+import { rbacGroup, validateRules, withRulesOrNull } from './policy-rule.ts';
 
 export const createdAtColumn: Column<KubeObject> = {
   name: 'Created At',
@@ -28,6 +28,8 @@ export const roles: KindDefinition<Role> = {
   columns: [nameColumn, createdAtColumn],
   selectableFields: {},
   deleteAnswer: 'status',
+  prepareForCreate: withRulesOrNull,
+  prepareForUpdate: withRulesOrNull,
   validate: ({ rules }, before) => (before !== undefined && rules === before.rules ? [] : validateRules(rules, true)),
 };
 
