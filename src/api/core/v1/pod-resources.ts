@@ -1,0 +1,70 @@
+import { addQuantities, compareQuantities, type Quantity, tryQuantity } from '../../../machinery/quantity.ts';
+import type { Container, PodSpec } from './pod.ts';
+
+/** Amounts by the name of the resource: `cpu`, `memory`, `example.com/gpu`. */
+export type ResourceAmounts = ReadonlyMap<string, Quantity>;
+
+type Part = 'requests' | 'limits';
+
+/**
+ * What a pod asks for, or may use at most, as admission counts it: the sum of its containers and sidecars, or the largest init container
+ * with the sidecars started before it when that is more. What is said of the pod as a whole counts instead of the sum.
+ *
+ * @param overhead  whether the overhead of the pod's runtime class is added; to limits only where there is one
+ * @see Kubernetes concepts, "Sidecar containers", "Resource sharing within containers"
+ */
+export function podResources(spec: PodSpec, part: Part, { overhead }: { readonly overhead: boolean }): ResourceAmounts {
+  const total = new Map<string, Quantity>();
+  for (const container of spec.containers ?? []) add(total, amountsOf(container, part));
+  const sidecars = new Map<string, Quantity>();
+  const peak = new Map<string, Quantity>();
+  for (const container of spec.initContainers ?? []) {
+    const wanted = amountsOf(container, part);
+    if ((container as { readonly restartPolicy?: string }).restartPolicy === 'Always') {
+      add(total, wanted);
+      add(sidecars, wanted);
+      raise(peak, sidecars);
+    } else {
+      const during = new Map(sidecars);
+      add(during, wanted);
+      raise(peak, during);
+    }
+  }
+  raise(total, peak);
+  const { resources } = spec as { readonly resources?: Readonly<Partial<Record<Part, Readonly<Record<string, string>>>>> };
+  for (const [name, quantity] of readAmounts(resources?.[part])) total.set(name, quantity);
+  if (overhead) {
+    for (const [name, quantity] of readAmounts(spec.overhead)) {
+      const before = total.get(name);
+      if (before !== undefined) total.set(name, addQuantities(before, quantity));
+      else if (part === 'requests') total.set(name, quantity);
+    }
+  }
+  return total;
+}
+
+const amountsOf = ({ resources }: Container, part: Part): ResourceAmounts => readAmounts(resources?.[part]);
+
+/** Amounts as an object says them; what cannot be read is left out, since validation tells of it. */
+export function readAmounts(given: Readonly<Record<string, string | number>> | null | undefined): ResourceAmounts {
+  const amounts = new Map<string, Quantity>();
+  for (const [name, text] of Object.entries(given ?? {})) {
+    const quantity = tryQuantity(text);
+    if (quantity !== undefined) amounts.set(name, quantity);
+  }
+  return amounts;
+}
+
+function add(total: Map<string, Quantity>, amounts: ResourceAmounts): void {
+  for (const [name, quantity] of amounts) {
+    const before = total.get(name);
+    total.set(name, before === undefined ? quantity : addQuantities(before, quantity));
+  }
+}
+
+function raise(total: Map<string, Quantity>, amounts: ResourceAmounts): void {
+  for (const [name, quantity] of amounts) {
+    const before = total.get(name);
+    if (before === undefined || compareQuantities(before, quantity) < 0) total.set(name, quantity);
+  }
+}

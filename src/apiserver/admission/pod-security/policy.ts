@@ -1,0 +1,98 @@
+import type { PodSpec } from '../../../api/core/v1/pod.ts';
+import { invalidValue } from '../../../api/field-errors.ts';
+import type { FieldError } from '../../../machinery/status-error.ts';
+import { baselineChecks, overlappingChecks, type PodMetadata, restrictedChecks, type SecurityCheck, type Violation } from './checks.ts';
+
+export type Level = 'privileged' | 'baseline' | 'restricted';
+
+/** A level as of a version of Kubernetes; `latest` is that of this program. */
+export interface LevelVersion {
+  readonly level: Level;
+  /** Of `v1.MINOR`; infinite for `latest`. */
+  readonly minor: number;
+}
+
+/** What a namespace asks of its pods, by its labels. */
+export interface NamespacePolicy {
+  readonly enforce: LevelVersion;
+  readonly audit: LevelVersion;
+  readonly warn: LevelVersion;
+  readonly errors: readonly FieldError[];
+}
+
+const latest = Number.POSITIVE_INFINITY;
+const open: LevelVersion = { level: 'privileged', minor: latest };
+const unlabelled: NamespacePolicy = Object.freeze({ enforce: open, audit: open, warn: open, errors: [] });
+
+const prefix = 'pod-security.kubernetes.io/';
+const levels: readonly string[] = ['privileged', 'baseline', 'restricted'];
+const modes = ['enforce', 'audit', 'warn'] as const;
+
+export const textOf = ({ level, minor }: LevelVersion): string => `${level}:${minor === latest ? 'latest' : `v1.${minor}`}`;
+
+export const sameLevel = (a: LevelVersion, b: LevelVersion): boolean => a.level === b.level && a.minor === b.minor;
+
+/** Negative when `a` is the less strict. */
+export const compareLevels = (a: Level, b: Level): number => levels.indexOf(a) - levels.indexOf(b);
+
+/**
+ * Reads the labels `pod-security.kubernetes.io/…`. What cannot be read is an error and counts as the strictest where it is enforced, and as
+ * nothing where it is only told, as upstream has it.
+ */
+export function policyOf(labels: Readonly<Record<string, string>> | undefined): NamespacePolicy {
+  if (labels === undefined) return unlabelled;
+  let policy = known.get(labels);
+  if (policy === undefined) {
+    policy = readPolicy(labels);
+    if (Object.isFrozen(labels)) known.set(labels, policy);
+  }
+  return policy;
+}
+
+/** By the frozen labels: every pod of a namespace asks. */
+const known = new WeakMap<Readonly<Record<string, string>>, NamespacePolicy>();
+
+function readPolicy(labels: Readonly<Record<string, string>>): NamespacePolicy {
+  if (!modes.some((mode) => `${prefix}${mode}` in labels || `${prefix}${mode}-version` in labels)) return unlabelled;
+  const errors: FieldError[] = [];
+  const [enforce = open, audit = open, warn = open] = modes.map((mode): LevelVersion => {
+    const level = labels[`${prefix}${mode}`];
+    const version = labels[`${prefix}${mode}-version`];
+    return {
+      level: level === undefined ? open.level : readLevel(errors, mode, level),
+      minor: version === undefined ? latest : readVersion(errors, `${prefix}${mode}-version`, version),
+    };
+  });
+  return { enforce, audit, warn, errors };
+}
+
+function readLevel(errors: FieldError[], mode: (typeof modes)[number], text: string): Level {
+  if (levels.includes(text)) return text as Level;
+  errors.push(invalidValue(`metadata.labels[${prefix}${mode}]`, text, `must be one of ${levels.join(', ')}`));
+  return mode === 'enforce' ? 'restricted' : 'privileged';
+}
+
+function readVersion(errors: FieldError[], label: string, text: string): number {
+  if (text === 'latest') return latest;
+  const minor = /^v1\.(0|[1-9][0-9]*)$/.exec(text)?.[1];
+  if (minor !== undefined) return Number(minor);
+  errors.push(invalidValue(`metadata.labels[${label}]`, text, 'must be "latest" or "v1.x"'));
+  return latest;
+}
+
+/** What a pod does that its level forbids, in the order the real server says it. */
+export function violationsOf({ level, minor }: LevelVersion, metadata: PodMetadata, spec: PodSpec): readonly Violation[] {
+  if (level === 'privileged') return [];
+  const checks: readonly SecurityCheck[] = [...baselineChecks, ...(level === 'baseline' ? overlappingChecks : restrictedChecks)];
+  const found: Violation[] = [];
+  for (const { since, check } of checks) {
+    if (minor < since) continue;
+    const violation = check(spec, metadata, minor);
+    if (violation !== undefined) found.push(violation);
+  }
+  return found;
+}
+
+/** `host ports (container "c" uses hostPort 80), privileged` */
+export const describe = (violations: readonly Violation[]): string =>
+  violations.map(({ reason, detail }) => (detail === '' ? reason : `${reason} (${detail})`)).join(', ');
