@@ -87,7 +87,16 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
   const decoder = new BodyDecoder(schemas);
   const writer = createWriter({
     registry,
-    admission: admissionOrder({ registry, authorizer, ruleIndex, serviceCidr, loopbackCidr, random, issuesTokens: tokens !== undefined }),
+    admission: admissionOrder({
+      registry,
+      authorizer,
+      ruleIndex,
+      kinds: { findByKind: (group, version, kind) => service.kinds.findByKind(group, version, kind) },
+      serviceCidr,
+      loopbackCidr,
+      random,
+      issuesTokens: tokens !== undefined,
+    }),
     decoder,
     owners: new FieldOwners(schemas),
     clock,
