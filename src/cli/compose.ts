@@ -424,7 +424,12 @@ async function startNodes(options: NodesOptions): Promise<void> {
     agentFor(`sim-${index}`, { runtime: simulated.createRuntime(), address: { internalIP: '', kubeletPort: 0 }, simulated: true }),
   );
   if (pretended.length > 0) parts.push(createAgentGroup({ name: 'simulated-nodes', agents: pretended }));
-  parts.push(createServiceProxy({ informers, clock, log, recorder: events.recorder('kube-proxy'), metrics }));
+  // Beside the nodes' own addresses, which change from cluster to cluster, node ports are open where everybody looks first.
+  const nodeAddresses = [
+    ...(configuration.runtime === 'process' ? realNodes.map((nodeName, index) => ({ nodeName, address: network.nodeAddress(index) })) : []),
+    { address: '127.0.0.1' },
+  ];
+  parts.push(createServiceProxy({ informers, nodeAddresses, clock, log, recorder: events.recorder('kube-proxy'), metrics }));
   await start(parts);
 }
 

@@ -11,9 +11,11 @@ import type { InformerSet } from '../client/informer.ts';
 import { keyOf } from '../machinery/object.ts';
 import type { EventRecorder } from '../reconcile/event-recorder.ts';
 import { type ConnectionPool, type ConnectionResult, type Listener, listen } from './listener.ts';
-import { diffForwards, type Forward, forwardKey, serviceTable } from './table.ts';
+import { diffForwards, type Forward, forwardKey, type NodeAddress, serviceTable } from './table.ts';
 
 export interface ServiceProxyOptions {
+  /** Where node ports are opened: the addresses of the nodes of this host. */
+  readonly nodeAddresses: readonly NodeAddress[];
   readonly informers: InformerSet;
   readonly clock: Clock;
   readonly log: Log;
@@ -41,12 +43,13 @@ interface Entry {
 }
 
 /**
- * Makes the addresses of Services work on this host: listens on each ClusterIP and port (127/8, where every address may be bound) and
- * passes connections on to a ready endpoint. TCP only, in this process: no privileges and nothing to clean up after a crash.
+ * Makes the addresses of Services work on this host: listens on each ClusterIP and port (127/8, where every address may be bound), and on
+ * the node ports of the addresses of nodes, and passes connections on to a ready endpoint. TCP only, in this process: no privileges and nothing to clean up after a crash.
  *
  * Endpoints that go get no new connections from the moment the change is seen; connections that they have stay.
  */
-export function createServiceProxy({ informers, clock, log: parent, recorder, metrics }: ServiceProxyOptions): ServiceProxy {
+export function createServiceProxy(options: ServiceProxyOptions): ServiceProxy {
+  const { informers, nodeAddresses, clock, log: parent, recorder, metrics } = options;
   const log = parent.child({ component: 'service-proxy' });
   const entries = new Map<string, Entry>();
   const forwards = new Map<string, Forward>();
@@ -101,7 +104,10 @@ export function createServiceProxy({ informers, clock, log: parent, recorder, me
 
   async function sync(key: string): Promise<void> {
     const service = serviceInformer.getByKey(key);
-    const table = service === undefined ? { forwards: [], unsupported: [] } : serviceTable(service, sliceInformer.byIndex(byService, key));
+    const table =
+      service === undefined
+        ? { forwards: [], unsupported: [] }
+        : serviceTable(service, sliceInformer.byIndex(byService, key), nodeAddresses);
     const { add, update, remove } = diffForwards(forwards, key, table.forwards);
     for (const removed of remove) close(removed);
     for (const forward of update) {

@@ -33,33 +33,47 @@ const defaultAffinitySeconds = 10_800;
 
 export const forwardKey = ({ address, port }: EndpointAddress): string => `${address}:${port}`;
 
-/** What should be listened on for a Service, and where it leads. Nothing for headless Services and names of other hosts. */
-export function serviceTable(service: Service, slices: readonly EndpointSlice[]): ServiceTable {
+/** An address of this host on which ports of nodes are opened. */
+export interface NodeAddress {
+  readonly address: string;
+  /** Whose address it is; absent for one that stands for all nodes. */
+  readonly nodeName?: string;
+}
+
+/**
+ * What should be listened on for a Service, and where it leads: its own address, and its node ports on `nodeAddresses`. Nothing for
+ * headless Services and names of other hosts.
+ */
+export function serviceTable(service: Service, slices: readonly EndpointSlice[], nodeAddresses: readonly NodeAddress[] = []): ServiceTable {
   const { metadata, spec } = service;
-  const address = spec.clusterIP;
-  if (address === undefined || address === '' || address === 'None' || spec.type === 'ExternalName')
+  const clusterIP = spec.clusterIP;
+  if (clusterIP === undefined || clusterIP === '' || clusterIP === 'None' || spec.type === 'ExternalName')
     return { forwards: [], unsupported: [] };
   const forwards: Forward[] = [];
   const unsupported: Unsupported[] = [];
-  for (const { name: portName = '', port, protocol = 'TCP' } of spec.ports ?? []) {
+  for (const { name: portName = '', port, protocol = 'TCP', nodePort = 0 } of spec.ports ?? []) {
     if (protocol !== 'TCP') {
       unsupported.push({
         reason: 'ProtocolNotSupported',
-        message: `Port ${port} of ${address}: protocol ${protocol} is not supported by the proxy of this host`,
+        message: `Port ${port} of ${clusterIP}: protocol ${protocol} is not supported by the proxy of this host`,
       });
       continue;
     }
-    forwards.push({
-      address,
-      port,
+    const shared = {
       service: `${metadata.namespace}/${metadata.name}`,
       portName,
-      endpoints: endpointsOf(portName, slices),
       affinityMs:
         spec.sessionAffinity === 'ClientIP'
           ? (spec.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? defaultAffinitySeconds) * 1_000
           : undefined,
-    });
+    };
+    const endpoints = endpointsOf(portName, slices);
+    forwards.push({ ...shared, address: clusterIP, port, endpoints });
+    if (nodePort === 0) continue;
+    for (const { address, nodeName } of nodeAddresses) {
+      const local = spec.externalTrafficPolicy === 'Local' && nodeName !== undefined;
+      forwards.push({ ...shared, address, port: nodePort, endpoints: local ? endpointsOf(portName, slices, nodeName) : endpoints });
+    }
   }
   if (spec.internalTrafficPolicy === 'Local') {
     unsupported.push({
@@ -68,20 +82,26 @@ export function serviceTable(service: Service, slices: readonly EndpointSlice[])
         'internalTrafficPolicy Local is not supported by the proxy of this host, which serves several nodes: connections go to endpoints of all nodes',
     });
   }
+  if ((spec.healthCheckNodePort ?? 0) !== 0) {
+    unsupported.push({
+      reason: 'HealthCheckNotSupported',
+      message: `healthCheckNodePort ${spec.healthCheckNodePort} is not answered by the proxy of this host`,
+    });
+  }
   return { forwards, unsupported };
 }
 
-/** Ready endpoints; when there is none, those that still serve while they end. In order of addresses, each once. */
-function endpointsOf(portName: string, slices: readonly EndpointSlice[]): readonly EndpointAddress[] {
+/** Ready endpoints (on `node`); when there is none, those that still serve while they end. In order of addresses, each once. */
+function endpointsOf(portName: string, slices: readonly EndpointSlice[], node?: string): readonly EndpointAddress[] {
   const ready = new Map<string, EndpointAddress>();
   const ending = new Map<string, EndpointAddress>();
   for (const slice of slices) {
     if (slice.addressType !== 'IPv4') continue;
     const port = slice.ports?.find(({ name = '', protocol = 'TCP' }) => name === portName && protocol === 'TCP')?.port;
     if (port === undefined) continue;
-    for (const { addresses, conditions } of slice.endpoints) {
+    for (const { addresses, conditions, nodeName } of slice.endpoints) {
       const [address] = addresses;
-      if (address === undefined) continue;
+      if (address === undefined || (node !== undefined && nodeName !== node)) continue;
       const endpoint = { address, port };
       // Absent means unknown, which counts as ready.
       if (conditions?.ready !== false) ready.set(forwardKey(endpoint), endpoint);

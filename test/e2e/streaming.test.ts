@@ -79,6 +79,19 @@ describe.skipIf(!hasKubectl)('streams between kubectl and pods (skipped without 
     return { child, output, done, end };
   }
 
+  it('reaches a pod from outside through a node port', async () => {
+    const expose = ['expose', 'pod', 'box', '--name=outside', '--port=80', '--target-port=8080', '--type=NodePort'];
+    expect(await cluster.kubectl(...expose)).toMatchObject({ code: 0, stdout: 'service/outside exposed\n' });
+    const { stdout: nodePort } = await cluster.kubectl('get', 'service', 'outside', '-o', 'jsonpath={.spec.ports[0].nodePort}');
+    const { stdout: node } = await cluster.kubectl('get', 'nodes', '-o', 'jsonpath={.items[0].status.addresses[0].address}');
+    for (const host of ['127.0.0.1', node]) {
+      const url = `http://${host}:${nodePort}/here`;
+      await until(async () => (await fetch(url).catch(() => undefined))?.ok === true, { what: url });
+      for (let n = 0; n < 5; n += 1) expect(await (await fetch(url)).text()).toBe('GET /here 0\n');
+    }
+    expect(await cluster.kubectl('delete', 'service', 'outside')).toMatchObject({ code: 0 });
+  });
+
   it('exec gives output and exit codes', async () => {
     expect(await cluster.kubectl('exec', 'box', '-c', 'side', '--', 'sh', '-c', 'echo out; echo err >&2; exit 7')).toMatchObject({
       code: 7,

@@ -1,6 +1,8 @@
+import { isIP } from 'node:net';
 import { type Service, services } from '../../api/core/v1/service.ts';
+import { invalidValue } from '../../api/field-errors.ts';
 import type { KindDefinition } from '../../machinery/kind.ts';
-import { invalid, notImplemented, StatusError } from '../../machinery/status-error.ts';
+import { type FieldError, invalid, StatusError } from '../../machinery/status-error.ts';
 import type { Registry } from '../registry/registry.ts';
 import { type AddressRange, formatAddress, inRange, parseRange, tryAddress } from './addresses.ts';
 import type { AdmissionRequest, AdmissionStep } from './admission.ts';
@@ -13,7 +15,7 @@ export interface ClusterIpOptions {
 }
 
 /**
- * Gives Services of type ClusterIP their address. Which addresses are taken is what the Services in memory say, plus those of writes
+ * Gives Services that have one their address. Which addresses are taken is what the Services in memory say, plus those of writes
  * under way: nothing of its own has to be stored or repaired.
  */
 export function clusterIp({ registry, serviceCidr, random }: ClusterIpOptions): AdmissionStep {
@@ -29,23 +31,17 @@ export function clusterIp({ registry, serviceCidr, random }: ClusterIpOptions): 
     return taken;
   }
 
-  function allocate(request: AdmissionRequest<Service>): string {
-    const { kind, namespace, name, object } = request;
+  function allocate({ kind, namespace, name, object, dryRun }: AdmissionRequest<Service>): string {
     const wanted = object.spec.clusterIP ?? '';
-    const taken = takenAddresses();
     if (wanted !== '') {
-      const why = refusalOf(wanted, range, taken);
+      // As on the real server, a dry run does not look at what others have.
+      const why = refusalOf(wanted, range, dryRun ? noAddresses : takenAddresses());
       if (why === undefined) return wanted;
-      throw invalid(kind, name, [
-        {
-          type: 'FieldValueInvalid',
-          field: 'spec.clusterIPs',
-          message: `Invalid value: ${JSON.stringify([wanted])}: failed to allocate IP ${wanted}: ${why}`,
-        },
-      ]);
+      throw invalid(kind, name, [invalidValue('spec.clusterIPs', [wanted], `failed to allocate IP ${wanted}: ${why}`)]);
     }
+    if (dryRun) return formatAddress(range.first);
     if (namespace === 'default' && name === 'kubernetes') return formatAddress(range.first + 1);
-    return freeAddress(range, taken, random);
+    return freeAddress(range, takenAddresses(), random);
   }
 
   return {
@@ -53,14 +49,16 @@ export function clusterIp({ registry, serviceCidr, random }: ClusterIpOptions): 
     phase: 'allocation',
     appliesTo: (kind, operation) => operation !== 'delete' && isService(kind),
     admit(request) {
-      const { before } = request as AdmissionRequest<Service>;
-      const object = before === undefined ? (request.object as Service) : keepAddress(request.object as Service, before as Service);
+      const { before, object, kind, name } = request as AdmissionRequest<Service>;
       const { type = 'ClusterIP', clusterIP } = object.spec;
-      // A Service without its address would be a pretence, so the types that need more than an address are refused.
-      if (type === 'NodePort' || type === 'LoadBalancer') throw notImplemented(`Services of type ${type}; use ClusterIP`);
-      if (type !== 'ClusterIP' || clusterIP === 'None') return type === 'ClusterIP' ? withAddress(object, 'None') : object;
-      if (before !== undefined && clusterIP !== undefined && clusterIP === (before as Service).spec.clusterIP) return object;
-      const address = allocate({ ...(request as AdmissionRequest<Service>), object });
+      if (type === 'ExternalName') return object;
+      const errors = familyErrors(object);
+      if (errors.length > 0) throw invalid(kind, name, errors);
+      if (clusterIP === 'None') return withAddress(object, 'None');
+      if (before !== undefined && clusterIP !== undefined && clusterIP === before.spec.clusterIP) return object;
+      // What is no address at all is refused where the object is validated.
+      if (clusterIP !== undefined && clusterIP !== '' && isIP(clusterIP) === 0) return object;
+      const address = allocate(request as AdmissionRequest<Service>);
       reserved.add(address);
       request.onSettled(() => reserved.delete(address));
       return withAddress(object, address);
@@ -68,14 +66,22 @@ export function clusterIp({ registry, serviceCidr, random }: ClusterIpOptions): 
   };
 }
 
-const isService = (kind: KindDefinition): boolean => kind.group === '' && kind.resource === 'services';
+const noAddresses: ReadonlySet<string> = new Set();
 
-/** Clients that replace a Service need not know its address. */
-function keepAddress(service: Service, { spec }: Service): Service {
-  if (spec.type !== 'ClusterIP' || (service.spec.type ?? 'ClusterIP') !== 'ClusterIP' || spec.clusterIP === undefined) return service;
-  if ((service.spec.clusterIP ?? '') !== '') return service;
-  return withAddress(service, spec.clusterIP);
+/** There is one family of addresses. A headless Service without selector says nothing about its endpoints, and may name others. */
+function familyErrors({ spec }: Service): readonly FieldError[] {
+  if (spec.clusterIP === 'None' && Object.keys(spec.selector ?? {}).length === 0) return [];
+  const errors: FieldError[] = [];
+  for (const [index, family] of (spec.ipFamilies ?? []).entries()) {
+    if (family !== 'IPv4') errors.push(invalidValue(`spec.ipFamilies[${index}]`, family, 'not configured on this cluster'));
+  }
+  if (spec.ipFamilyPolicy === 'RequireDualStack') {
+    errors.push(invalidValue('spec.ipFamilyPolicy', spec.ipFamilyPolicy, 'this cluster is not configured for dual-stack services'));
+  }
+  return errors;
 }
+
+export const isService = (kind: KindDefinition): boolean => kind.group === '' && kind.resource === 'services';
 
 function withAddress(service: Service, address: string): Service {
   const { spec } = service;

@@ -9,6 +9,7 @@ import { defaultIngressClass } from './default-ingress-class.ts';
 import { endpointAddresses } from './endpoint-addresses.ts';
 import { limitRangeCheck, limitRangeDefaults } from './limit-ranger.ts';
 import { namespaceLifecycle } from './namespace-lifecycle.ts';
+import { nodePorts } from './node-port.ts';
 import { ownerReferencesPermission } from './owner-references.ts';
 import { defaultTolerationSeconds, priority, serviceAccount } from './pod-defaults.ts';
 import { podSecurity } from './pod-security/step.ts';
@@ -56,6 +57,7 @@ export const admissionOrder = ({
     endpointAddresses(loopbackCidr),
     // allocation
     clusterIp({ registry, serviceCidr, random }),
+    nodePorts({ registry, random }),
     // validating
     limitRangeCheck(registry),
     podSecurity(registry),

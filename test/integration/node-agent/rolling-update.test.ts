@@ -42,7 +42,7 @@ beforeAll(async () => {
     createNodeLifecycleController(dependencies),
     createEndpointSliceController(dependencies),
     createScheduler({ ...dependencies, metrics: createMetrics(), random: Math.random }),
-    createServiceProxy({ informers, clock, log, recorder, metrics: createMetrics() }),
+    createServiceProxy({ informers, nodeAddresses: [], clock, log, recorder, metrics: createMetrics() }),
   );
   informers.start({ signal: abort.signal });
   for (const part of parts) await part.start({ signal: abort.signal });

@@ -18,6 +18,7 @@ let client: Client;
 let proxy: ServiceProxy;
 let stop: () => Promise<void>;
 const servers: Server[] = [];
+const nodeAddresses = [{ address: '127.64.31.1', nodeName: 'a' }, { address: '127.64.32.1' }];
 
 beforeEach(async () => {
   const api = await startSeededApi(['default']);
@@ -26,7 +27,7 @@ beforeEach(async () => {
   const metrics = createMetrics();
   const informers = createInformerSet({ client, clock: systemClock, log });
   const queue = createEventQueue({ client, clock: systemClock, log, metrics });
-  proxy = createServiceProxy({ informers, clock: systemClock, log, recorder: queue.recorder('kube-proxy'), metrics });
+  proxy = createServiceProxy({ informers, nodeAddresses, clock: systemClock, log, recorder: queue.recorder('kube-proxy'), metrics });
   informers.start({ signal: abort.signal });
   await queue.start({ signal: abort.signal });
   await proxy.start({ signal: abort.signal });
@@ -80,9 +81,9 @@ async function setEndpoints(endpointPort: number, endpoints: EndpointSlice['endp
 }
 
 /** Sends `text`, ends, and gives what came back; rejects when the connection broke. */
-function ask(address: string, text: string): Promise<string> {
+function ask(address: string, text: string, to = port): Promise<string> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ host: address, port, allowHalfOpen: true });
+    const socket = connect({ host: address, port: to, allowHalfOpen: true });
     let answer = '';
     socket.on('data', (chunk) => {
       answer += String(chunk);
@@ -199,5 +200,26 @@ describe('a Service', () => {
       { what: 'event', intervalMs: 5 },
     );
     expect(event.message).toBe(`Port ${port} of ${address} cannot be bound: another program of this host listens there`);
+  });
+});
+
+describe('a node port', () => {
+  it('is open on every address of a node, moves with the Service and closes with it', async () => {
+    const own = await serve('127.64.16.10', named('a'));
+    await setEndpoints(own, [{ addresses: ['127.64.16.10'], conditions: { ready: true } }]);
+    await createService({ type: 'NodePort', ports: [{ port, nodePort: 30_411 }] });
+    for (const { address } of nodeAddresses) {
+      await until(async () => (await ask(address, 'x', 30_411).catch(() => '')) === 'a', { what: `answer of ${address}`, intervalMs: 5 });
+      for (let n = 0; n < 5; n += 1) expect(await ask(address, 'x', 30_411)).toBe('a');
+    }
+    const ref = { namespace: 'default', name: 'web' };
+    await client.patch(services, ref, { type: 'merge', body: { spec: { ports: [{ port, nodePort: 30_412 }] } } });
+    await until(async () => (await ask('127.64.31.1', 'x', 30_412).catch(() => '')) === 'a', {
+      what: 'answer at the new port',
+      intervalMs: 5,
+    });
+    await expect(ask('127.64.31.1', 'x', 30_411)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+    await client.patch(services, ref, { type: 'merge', body: { spec: { type: 'ClusterIP' } } });
+    await until(() => proxy.listening.every((key) => !key.endsWith(':30412')), { what: 'closed node port', intervalMs: 5 });
   });
 });

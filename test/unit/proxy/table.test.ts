@@ -65,6 +65,48 @@ describe('the table of a Service', () => {
   });
 });
 
+describe('node ports', () => {
+  const addresses = [{ address: '127.64.16.1', nodeName: 'a' }, { address: '127.64.17.1', nodeName: 'b' }, { address: '127.0.0.1' }];
+  const spec = { clusterIP: '127.64.0.9', type: 'NodePort' as const, ports: [{ name: 'http', port: 80, nodePort: 30_080 }] };
+  const endpoints = [
+    { addresses: ['127.64.16.2'], nodeName: 'a', conditions: { ready: true } },
+    { addresses: ['127.64.17.2'], nodeName: 'b', conditions: { ready: true } },
+  ];
+  const leads = (given: Service['spec'], ready = endpoints): Record<string, readonly string[]> =>
+    Object.fromEntries(
+      serviceTable(service(given), [slice(ready)], addresses).forwards.map((forward) => [
+        forwardKey(forward),
+        forward.endpoints.map(({ address }) => address),
+      ]),
+    );
+
+  it('lead from every address of a node to every endpoint', () => {
+    const all = ['127.64.16.2', '127.64.17.2'];
+    expect(leads(spec)).toEqual({
+      '127.64.0.9:80': all,
+      '127.64.16.1:30080': all,
+      '127.64.17.1:30080': all,
+      '127.0.0.1:30080': all,
+    });
+  });
+
+  it('lead to the endpoints of the node alone where the Service wants it so', () => {
+    expect(leads({ ...spec, externalTrafficPolicy: 'Local' }, endpoints.slice(0, 1))).toEqual({
+      '127.64.0.9:80': ['127.64.16.2'],
+      '127.64.16.1:30080': ['127.64.16.2'],
+      '127.64.17.1:30080': [],
+      '127.0.0.1:30080': ['127.64.16.2'],
+    });
+  });
+
+  it('say that nobody answers the question whether a node has pods', () => {
+    const { unsupported } = serviceTable(service({ ...spec, type: 'LoadBalancer', healthCheckNodePort: 30_090 }), [], addresses);
+    expect(unsupported).toEqual([
+      { reason: 'HealthCheckNotSupported', message: 'healthCheckNodePort 30090 is not answered by the proxy of this host' },
+    ]);
+  });
+});
+
 describe('the difference of tables', () => {
   const forward = (port: number, ...addresses: string[]): Forward => ({
     address: '127.64.0.9',

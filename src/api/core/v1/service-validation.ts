@@ -19,6 +19,7 @@ const serviceTypes: readonly string[] = ['ClusterIP', 'ExternalName', 'LoadBalan
 const protocols: readonly string[] = ['SCTP', 'TCP', 'UDP'];
 const policies: readonly string[] = ['Cluster', 'Local'];
 const maxAffinitySeconds = 86_400;
+const kubeletPort = 10_250;
 
 /** Whether an address is free and in the cluster's range is decided where addresses are allocated, not here. */
 export function validateService(service: Service, before?: Service): readonly FieldError[] {
@@ -28,6 +29,15 @@ export function validateService(service: Service, before?: Service): readonly Fi
   const ports = spec.ports ?? [];
   const headless = spec.clusterIP === 'None';
   if (ports.length === 0 && !headless && spec.type !== 'ExternalName') errors.push(required('spec.ports'));
+  if (spec.type === 'LoadBalancer') {
+    for (const [index, { port }] of ports.entries()) {
+      const why = `may not expose port ${port} externally since it is used by kubelet`;
+      if (port === kubeletPort) errors.push(invalidValue(`spec.ports[${index}]`, port, why));
+    }
+  }
+  if (headless && (spec.type === 'LoadBalancer' || spec.type === 'NodePort')) {
+    errors.push(invalidValue('spec.clusterIPs[0]', 'None', `may not be set to 'None' for ${spec.type} services`));
+  }
   if (spec.type === 'ExternalName') checkExternalName(errors, spec);
   const names = new Set<string>();
   for (const [index, port] of ports.entries()) {
@@ -49,6 +59,7 @@ export function validateService(service: Service, before?: Service): readonly Fi
   checkEnum(errors, 'spec.type', spec.type, serviceTypes);
   checkNodePortsAndDuplicates(errors, ports, spec.type);
   checkTrafficPolicies(errors, spec);
+  checkLoadBalancer(errors, spec, before?.spec);
   if (before !== undefined) checkUpdate(errors, spec, before.spec);
   return errors;
 }
@@ -96,6 +107,13 @@ function checkNodePortsAndDuplicates(errors: FieldError[], ports: readonly Servi
     if (type === 'ClusterIP' || type === 'ExternalName') errors.push(forbidden(field, `may not be used when \`type\` is '${type}'`));
     else check(errors, field, nodePort, portNumberErrors(nodePort));
   }
+  const seenNodePorts = new Set<string>();
+  for (const [index, { nodePort, protocol = 'TCP' }] of ports.entries()) {
+    if (isAbsent(nodePort) || nodePort === 0) continue;
+    const key = `${protocol}/${nodePort}`;
+    if (seenNodePorts.has(key)) errors.push(duplicate(`spec.ports[${index}].nodePort`, nodePort));
+    seenNodePorts.add(key);
+  }
   const seen = new Set<string>();
   for (const [index, { port, protocol = 'TCP' }] of ports.entries()) {
     const key = `${protocol}/${port}`;
@@ -129,6 +147,28 @@ function checkTrafficPolicies(errors: FieldError[], spec: ServiceSpec): void {
   else if (!policies.includes(internalTrafficPolicy)) {
     errors.push(notSupported('spec.internalTrafficPolicy', internalTrafficPolicy, policies));
   }
+}
+
+/** Fields of load balancers alone. */
+function checkLoadBalancer(errors: FieldError[], spec: ServiceSpec, before: ServiceSpec | undefined): void {
+  const why = "may only be used when `type` is 'LoadBalancer'";
+  const { type, allocateLoadBalancerNodePorts, loadBalancerClass, loadBalancerSourceRanges = [] } = spec;
+  if (type === 'LoadBalancer') {
+    if (isAbsent(allocateLoadBalancerNodePorts)) errors.push(required('spec.allocateLoadBalancerNodePorts'));
+    if (before?.type === 'LoadBalancer' && before.loadBalancerClass !== loadBalancerClass) {
+      errors.push(invalidValue('spec.loadBalancerClass', loadBalancerClass ?? null, 'may not change once set'));
+    }
+    const port = before?.healthCheckNodePort ?? 0;
+    const keepsPort = before?.type === 'LoadBalancer' && before.externalTrafficPolicy === 'Local' && spec.externalTrafficPolicy === 'Local';
+    if (keepsPort && port !== 0 && port !== spec.healthCheckNodePort) {
+      const fixed = 'cannot change healthCheckNodePort on loadBalancer service with externalTraffic=Local during update';
+      errors.push(invalidValue('spec.healthCheckNodePort', spec.healthCheckNodePort ?? 0, fixed));
+    }
+    return;
+  }
+  if (loadBalancerSourceRanges.length > 0) errors.push(forbidden('spec.loadBalancerSourceRanges', why));
+  if (!isAbsent(allocateLoadBalancerNodePorts)) errors.push(forbidden('spec.allocateLoadBalancerNodePorts', why));
+  if (!isAbsent(loadBalancerClass)) errors.push(forbidden('spec.loadBalancerClass', why));
 }
 
 /** An address stays with a service as long as the service has one. */

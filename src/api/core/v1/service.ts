@@ -94,10 +94,8 @@ function defaultSpec(spec: ServiceSpec): ServiceSpec {
     });
     result = withField(result, 'ports', ports);
   }
-  const { type, externalIPs = [] } = result;
-  if (type === 'NodePort' || type === 'LoadBalancer' || (type === 'ClusterIP' && externalIPs.length > 0)) {
-    result = withDefaults(result, { externalTrafficPolicy: 'Cluster' });
-  }
+  const { type } = result;
+  if (isFacingOutside(result)) result = withDefaults(result, { externalTrafficPolicy: 'Cluster' });
   if (type === 'ClusterIP' || type === 'NodePort' || type === 'LoadBalancer')
     result = withDefaults(result, { internalTrafficPolicy: 'Cluster' });
   return type === 'LoadBalancer' ? withDefaults(result, { allocateLoadBalancerNodePorts: true }) : result;
@@ -115,8 +113,11 @@ function withAddressFamilies(spec: ServiceSpec): ServiceSpec {
   return withDefaults(spec, { ipFamilies: ['IPv4'], ipFamilyPolicy: 'SingleStack' });
 }
 
-/** An update that does not mention what the server allocated means to keep it. */
-function keepAllocated(spec: ServiceSpec, before: ServiceSpec): ServiceSpec {
+/** An update that does not mention what the server allocated means to keep it; what a new type has no use for goes, unless it was changed. */
+const keepAllocated = (spec: ServiceSpec, before: ServiceSpec): ServiceSpec =>
+  withoutForeignFields(keepNodePorts(keepAddresses(spec, before), before), before);
+
+function keepAddresses(spec: ServiceSpec, before: ServiceSpec): ServiceSpec {
   let result = spec;
   const hadAddress = before.type !== 'ExternalName';
   if (hadAddress && spec.type !== 'ExternalName') {
@@ -137,6 +138,55 @@ function keepAllocated(spec: ServiceSpec, before: ServiceSpec): ServiceSpec {
   }
   return result;
 }
+
+const hasNodePorts = ({ type }: ServiceSpec): boolean => type === 'NodePort' || type === 'LoadBalancer';
+
+const hasHealthCheckPort = ({ type, externalTrafficPolicy }: ServiceSpec): boolean =>
+  type === 'LoadBalancer' && externalTrafficPolicy === 'Local';
+
+const isFacingOutside = ({ type, externalIPs = [] }: ServiceSpec): boolean =>
+  type === 'NodePort' || type === 'LoadBalancer' || (type === 'ClusterIP' && externalIPs.length > 0);
+
+const nodePortsOf = ({ ports = [] }: ServiceSpec): ReadonlySet<number> =>
+  new Set(ports.map(({ nodePort }) => nodePort ?? 0).filter((port) => port !== 0));
+
+/** A port keeps its node port by its name, unless another port of the service takes it. */
+function keepNodePorts(spec: ServiceSpec, before: ServiceSpec): ServiceSpec {
+  let result = spec;
+  if (hasNodePorts(before) && hasNodePorts(spec) && spec.ports !== before.ports && !isAbsent(spec.ports)) {
+    const mentioned = nodePortsOf(spec);
+    const used = new Set([...nodePortsOf(before)].filter((port) => mentioned.has(port)));
+    const byName = new Map((before.ports ?? []).map(({ name = '', nodePort = 0 }) => [name, nodePort]));
+    const ports = mapShared(spec.ports, (port) => {
+      const known = byName.get(port.name ?? '') ?? 0;
+      if ((port.nodePort ?? 0) !== 0 || known === 0 || used.has(known)) return port;
+      used.add(known);
+      return withField(port, 'nodePort', known);
+    });
+    result = withField(result, 'ports', ports);
+  }
+  return hasHealthCheckPort(before) && hasHealthCheckPort(result) && (result.healthCheckNodePort ?? 0) === 0
+    ? withField(result, 'healthCheckNodePort', before.healthCheckNodePort)
+    : result;
+}
+
+function withoutForeignFields(spec: ServiceSpec, before: ServiceSpec): ServiceSpec {
+  let result = spec;
+  const drop = (field: keyof ServiceSpec, belongs: (spec: ServiceSpec) => boolean): void => {
+    if (belongs(before) && !belongs(spec) && result[field] === before[field]) result = withField(result, field, undefined);
+  };
+  if (hasNodePorts(before) && !hasNodePorts(spec) && !isAbsent(spec.ports) && sameSets(nodePortsOf(before), nodePortsOf(spec))) {
+    const ports = mapShared(spec.ports, (port) => withField(port, 'nodePort', undefined));
+    result = withField(result, 'ports', ports);
+  }
+  drop('healthCheckNodePort', hasHealthCheckPort);
+  drop('externalTrafficPolicy', isFacingOutside);
+  drop('allocateLoadBalancerNodePorts', ({ type }) => type === 'LoadBalancer');
+  drop('loadBalancerClass', ({ type }) => type === 'LoadBalancer');
+  return result;
+}
+
+const sameSets = (a: ReadonlySet<number>, b: ReadonlySet<number>): boolean => a.size === b.size && [...a].every((item) => b.has(item));
 
 const pick = <K extends keyof ServiceSpec>(spec: ServiceSpec, field: K): Partial<ServiceSpec> =>
   spec[field] === undefined ? {} : { [field]: spec[field] };

@@ -122,13 +122,6 @@ describe('services', () => {
     expect(external.spec.clusterIP).toBeUndefined();
   });
 
-  test('of types that need more than an address are refused in so many words', async () => {
-    for (const type of ['NodePort', 'LoadBalancer']) {
-      const err = await failureOf(client.create(services, service('web', { type })));
-      expect(err.toStatus()).toMatchObject({ code: 501, message: `not supported: Services of type ${type}; use ClusterIP` });
-    }
-  });
-
   test('addresses are still taken after a restart', async () => {
     const storage = await openMemoryStorage();
     const first = await startSeededApi(['shop'], { storage });
