@@ -126,14 +126,27 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
   /** The container's first process is gone; the exit code is read, or known to be that of a kill. */
   async function settle(container: Container, fallbackCode: number): Promise<void> {
     if (container.exit !== undefined || closed) return;
-    const exit = (await readExit(container.directory)) ?? (await writeExit(container.directory, fallbackCode));
+    const exit = (await readExit(container.directory)) ?? (await noteExit(container, fallbackCode));
     if (isolation.mode === 'plain') await killMarked(container.record.id);
     container.terminationMessage = await readTerminationMessage(container.directory);
-    await container.logTimes?.close();
+    const { logTimes } = container;
     container.logTimes = undefined;
+    await logTimes
+      ?.close()
+      .catch((err: unknown) => log.warn({ err, container: container.record.id }, 'Could not end the log of a container'));
     container.exit = exit;
     for (const listener of container.exitListeners.splice(0)) listener();
     for (const listener of listeners) listener(podOf(container).uid);
+  }
+
+  /** A full disk must not keep a container that is gone among the running: then the exit code is known to this process alone. */
+  async function noteExit({ record, directory: state }: Container, exitCode: number): Promise<ExitRecord> {
+    try {
+      return await writeExit(state, exitCode);
+    } catch (err) {
+      log.warn({ err, container: record.id }, 'Could not write down the end of a container');
+      return { exitCode, message: undefined, finishedAt: clock.now() };
+    }
   }
 
   /** Ends processes that left the container's group, by the mark in their environment. */
@@ -197,7 +210,7 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
       );
       return;
     }
-    container.exit = (await readExit(container.directory)) ?? (await writeExit(container.directory, 137));
+    container.exit = (await readExit(container.directory)) ?? (await noteExit(container, 137));
     if (isolation.mode === 'plain') await killMarked(container.record.id);
     container.terminationMessage = await readTerminationMessage(container.directory);
   }

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -201,6 +201,16 @@ describe.each(['namespaces', 'plain'] as const)('process runtime, %s', (mode) =>
     await killByCommandLine('sleep\x004321.5');
     await changed;
     expect(await fixture.status(id)).toMatchObject({ exitCode: 137 });
+  });
+
+  it('stops a container whose end cannot be written down, as on a full disk', async () => {
+    const id = await fixture.run(await fixture.sandbox(), 'echo $$; exec sleep 4322.5');
+    await fixture.printed(id, '\n');
+    const [exit = ''] = (await readdir(fixture.directory, { recursive: true })).filter((name) => name.endsWith(`${id}/exit`));
+    await rm(join(fixture.directory, exit));
+    await symlink(join(fixture.directory, 'missing', 'file'), join(fixture.directory, exit));
+    await fixture.runtime.stopContainer(id, 0);
+    expect(await fixture.status(id)).toMatchObject({ state: 'exited', exitCode: 137 });
   });
 
   it('adopts running containers after a crash, and learns the exit codes of those that ended meanwhile', async () => {
