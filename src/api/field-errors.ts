@@ -1,4 +1,7 @@
+import { escapeHtml, goQuote } from '../machinery/go-text.ts';
 import type { FieldError } from '../machinery/status-error.ts';
+import { isAbsent } from './copy-on-write.ts';
+import { type GoStruct, goStructJson } from './go-structs.ts';
 
 /** Broken rules of fields, one function a type, worded as the real server words them. */
 
@@ -11,13 +14,31 @@ export const required = (field: string, why = ''): FieldError => ({
 export const invalidValue = (field: string, value: unknown, why: string): FieldError => ({
   type: 'FieldValueInvalid',
   field,
-  message: `Invalid value: ${JSON.stringify(value ?? null)}: ${why}`,
+  message: `Invalid value: ${shown(value)}: ${why}`,
 });
+
+/** As {@link invalidValue}, of a value that the real server shows as the structure it holds it in. */
+export const invalidStruct = (field: string, struct: GoStruct, value: object | undefined, why: string): FieldError => ({
+  type: 'FieldValueInvalid',
+  field,
+  message: `Invalid value: ${isAbsent(value) ? shown(value) : goStructJson(struct, value)}: ${why}`,
+});
+
+/** Objects keep the order of their fields, which is that of the client. */
+function shown(value: unknown): string {
+  return typeof value === 'string' ? goQuote(value) : escapeHtml(JSON.stringify(value ?? null));
+}
 
 export const notSupported = (field: string, value: unknown, supported: readonly string[]): FieldError => ({
   type: 'FieldValueNotSupported',
   field,
-  message: `Unsupported value: ${JSON.stringify(value)}: supported values: ${supported.map((text) => JSON.stringify(text)).join(', ')}`,
+  message: `Unsupported value: ${shown(value)}: supported values: ${supported.map(goQuote).join(', ')}`,
+});
+
+export const notSupportedStruct = (field: string, struct: GoStruct, value: object, supported: readonly string[]): FieldError => ({
+  type: 'FieldValueNotSupported',
+  field,
+  message: `Unsupported value: ${goStructJson(struct, value)}: supported values: ${supported.map(goQuote).join(', ')}`,
 });
 
 export const forbidden = (field: string, why: string): FieldError => ({ type: 'FieldValueForbidden', field, message: `Forbidden: ${why}` });
@@ -25,13 +46,13 @@ export const forbidden = (field: string, why: string): FieldError => ({ type: 'F
 export const duplicate = (field: string, value: unknown): FieldError => ({
   type: 'FieldValueDuplicate',
   field,
-  message: `Duplicate value: ${JSON.stringify(value)}`,
+  message: `Duplicate value: ${shown(value)}`,
 });
 
 export const notFoundValue = (field: string, value: unknown): FieldError => ({
   type: 'FieldValueNotFound',
   field,
-  message: `Not found: ${JSON.stringify(value)}`,
+  message: `Not found: ${shown(value)}`,
 });
 
 export const tooLong = (field: string, maxBytes: number): FieldError => ({
@@ -47,3 +68,6 @@ export const tooMany = (field: string, count: number, max: number): FieldError =
 });
 
 export const immutable = (field: string, value: unknown): FieldError => invalidValue(field, value, 'field is immutable');
+
+export const immutableStruct = (field: string, struct: GoStruct, value: object | undefined): FieldError =>
+  invalidStruct(field, struct, value, 'field is immutable');

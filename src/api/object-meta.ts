@@ -56,11 +56,16 @@ export function validateObjectMeta(kind: KindDefinition, object: KubeObject, bef
       if ((meta[field] ?? undefined) !== old[field]) errors.push(immutable(`metadata.${field}`, meta[field]));
     }
   }
-  if (meta.labels !== old?.labels) checkLabels(errors, 'metadata.labels', meta.labels);
+  if (meta.labels !== old?.labels && !isOfTemplate(kind, object)) checkLabels(errors, 'metadata.labels', meta.labels);
   if (meta.annotations !== old?.annotations) checkAnnotations(errors, 'metadata.annotations', meta.annotations);
   if (meta.ownerReferences !== old?.ownerReferences) checkOwnerReferences(errors, meta.ownerReferences ?? []);
   if (meta.finalizers !== old?.finalizers) checkFinalizers(errors, kind, meta.finalizers ?? []);
   return errors;
+}
+
+function isOfTemplate({ labelsFromTemplate }: KindDefinition, object: KubeObject): boolean {
+  const { spec } = object as KubeObject & { readonly spec?: { readonly template?: Partial<KubeObject> } };
+  return labelsFromTemplate === true && object.metadata.labels === spec?.template?.metadata?.labels;
 }
 
 function checkOwnerReferences(errors: FieldError[], references: readonly OwnerReference[]): void {

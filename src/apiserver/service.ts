@@ -18,7 +18,7 @@ export interface ApiService {
   list(request: RequestInfo, kind: KindDefinition, options: ListRequest): Promise<ListPage>;
 
   /** Starts a watch. Errors that belong before the first event (bad selector, forbidden) reject; 410 does too (`Expired`). */
-  watch(request: RequestInfo, kind: KindDefinition, options: WatchRequest): Promise<void>;
+  watch(request: RequestInfo, kind: KindDefinition, options: WatchRequest): Promise<Watching>;
 
   create(request: WriteRequest, kind: KindDefinition, namespace: string | undefined, object: KubeObject): Promise<KubeObject>;
 
@@ -125,6 +125,12 @@ export interface WatchRequest {
   onEvents(events: readonly WatchRecord[]): void;
   /** The stream is over without `signal`: the watcher lagged (`Expired`) or the server stops. */
   onEnd(err?: Error): void;
+}
+
+/** A watch that goes on. */
+export interface Watching {
+  /** Gives the consumer a BOOKMARK of how far it has seen, after all events up to there, if it allows bookmarks. */
+  bookmark(): void;
 }
 
 export interface WatchRecord {

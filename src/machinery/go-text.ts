@@ -14,5 +14,36 @@ export function goJsonOf(value: unknown): string {
       ? Object.fromEntries(Object.entries(member).sort(([a], [b]) => (a < b ? -1 : 1)))
       : member,
   );
-  return text.replace(/[<>&\u2028\u2029]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
+  return escapeHtml(text);
+}
+
+/** A string as Go's JSON encoder writes it. */
+export const goJsonString = (text: string): string => escapeHtml(JSON.stringify(text));
+
+/** JSON text as Go's encoder writes it: without `<`, `>` and `&`. */
+export const escapeHtml = (json: string): string =>
+  json.replace(/[<>&\u2028\u2029]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
+
+const goEscapes: Readonly<Record<string, string>> = {
+  '\x07': '\\a',
+  '\b': '\\b',
+  '\f': '\\f',
+  '\n': '\\n',
+  '\r': '\\r',
+  '\t': '\\t',
+  '\v': '\\v',
+  '\\': '\\\\',
+  '"': '\\"',
+};
+
+/** A string in quotes as Go's `%q` prints it: what JSON calls `\u0000` is `\x00`, and invisible characters are spelled out. */
+export function goQuote(text: string): string {
+  const escaped = text.replace(/[^\p{L}\p{M}\p{N}\p{P}\p{S} ]|["\\]/gu, (character) => {
+    const code = character.codePointAt(0) ?? 0;
+    const known = goEscapes[character];
+    if (known !== undefined) return known;
+    if (code < 0x80) return `\\x${code.toString(16).padStart(2, '0')}`;
+    return code <= 0xffff ? `\\u${code.toString(16).padStart(4, '0')}` : `\\U${code.toString(16).padStart(8, '0')}`;
+  });
+  return `"${escaped}"`;
 }

@@ -26,6 +26,8 @@ export interface KindDefinition<T extends KubeObject = KubeObject> extends Resou
   readonly hasGeneration: boolean;
   /** It also rises when annotations change: what a Deployment's controller copies is a wish, too. */
   readonly countsAnnotations?: true;
+  /** Labels that an object without any takes from its template: they are checked there. */
+  readonly labelsFromTemplate?: true;
   readonly nameRule: 'subdomain' | 'label' | 'path-segment';
   /** Warning that every request for this version gets. */
   readonly deprecation?: string;

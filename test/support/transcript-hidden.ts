@@ -67,5 +67,17 @@ export const hiddenActs: Readonly<Record<string, Readonly<Record<number, readonl
   'kubectl/10-cani': { 2: rolesOfAlice },
   'kubectl/10-cani-list': { 2: rolesOfAlice },
   'kubectl/10-cani-no': { 2: rolesOfAlice },
-  'api/validation': { 116: [{ put: configMap('imm', { data: { a: '1' }, immutable: true }, 'raw2') }] },
+  'api/validation': {
+    121: [
+      {
+        put: {
+          kind: 'Node',
+          apiVersion: 'v1',
+          metadata: { name: 'raw2-node' },
+          spec: { podCIDR: '10.244.1.0/24', podCIDRs: ['10.244.1.0/24'] },
+        },
+      },
+    ],
+    116: [{ put: configMap('imm', { data: { a: '1' }, immutable: true }, 'raw2') }],
+  },
 };

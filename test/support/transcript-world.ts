@@ -1,7 +1,9 @@
 import { builtInKinds } from '../../src/api/kinds.ts';
+import { loadSchemas } from '../../src/api/schemas.ts';
 import { isCustomGroup } from '../../src/apiserver/http/api-request.ts';
 import { parseTarget, type ResourceTarget } from '../../src/apiserver/http/request-target.ts';
 import { storeKeyOf } from '../../src/apiserver/registry/keys.ts';
+import { decoderFor } from '../../src/machinery/field-validation.ts';
 import type { KindDefinition } from '../../src/machinery/kind.ts';
 import type { KubeObject } from '../../src/machinery/object.ts';
 import type { Storage } from '../../src/storage/storage.ts';
@@ -406,7 +408,15 @@ function minimal(kind: KindDefinition, namespace: string | undefined, name: stri
   const id = uid ?? `00000000-0000-4000-8000-${(name.length + name.charCodeAt(0)).toString(16).padStart(12, '0')}`;
   const generation: Record<string, Json> = kind.hasGeneration ? { generation: 1 } : {};
   const metadata = { name, ...scope, uid: id, ...generation, creationTimestamp: '2026-11-24T06:00:00Z' };
-  return { kind: kind.kind, apiVersion: apiVersionOf(kind), metadata, ...minimalFields[kind.kind] };
+  return defaulted(kind, { kind: kind.kind, apiVersion: apiVersionOf(kind), metadata, ...minimalFields[kind.kind] });
+}
+
+const schemas = loadSchemas(transcriptKinds.map((kind) => kind.schemas));
+
+/** Nothing is stored without its defaults. */
+function defaulted(kind: KindDefinition, object: JsonObject): JsonObject {
+  const decoded = decoderFor(schemas, kind.schemaName).decode(object as unknown as KubeObject).object;
+  return (kind.defaults?.(decoded) ?? decoded) as unknown as JsonObject;
 }
 
 const deletionFinalizers = new Set<Json>(['orphan', 'foregroundDeletion']);
@@ -430,7 +440,7 @@ const minimalFields: Readonly<Record<string, JsonObject>> = {
   ReplicaSet: workload,
   StatefulSet: workload,
   DaemonSet: workload,
-  ReplicationController: workload,
+  ReplicationController: { ...workload, spec: { ...workload.spec, selector: { app: 'x' } } },
   Job: { spec: { template }, status: {} },
   Node: { spec: {}, status: {} },
   Ingress: { spec: {}, status: {} },

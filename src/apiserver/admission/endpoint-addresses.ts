@@ -28,7 +28,8 @@ export function endpointAddresses(podCidr: string | undefined): AdmissionStep {
       if (user.name === apiServerUser.name) return object;
       const addresses = kind.group === '' ? addressesOfEndpoints(object, before) : addressesOfSlice(object, before);
       const errors = addresses.flatMap(({ address, field }) => refusalOf(address, field, own));
-      if (errors.length > 0) throw invalid(kind, name, errors);
+      // The client hears of all that is wrong at once.
+      if (errors.length > 0) throw invalid(kind, name, [...errors, ...(kind.validate?.(object, before) ?? [])]);
       return object;
     },
   };

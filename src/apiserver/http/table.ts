@@ -76,11 +76,20 @@ export function rowOf(object: KubeObject, { kind, include, now }: RowOptions): R
   };
 }
 
-/** A bookmark has metadata only, so no column can be computed; clients read nothing but the object of its row. */
-export const bookmarkRowOf = (object: KubeObject, { kind, include }: RowOptions): Row => ({
-  cells: kind.columns.map(({ type, format }) => (type === 'string' || type === 'date' ? (format === 'name' ? '' : '<unknown>') : 0)),
+/** A bookmark has metadata only: its cells are those of an object without anything. Clients read nothing but the object of its row. */
+export const bookmarkRowOf = (object: KubeObject, { kind, include, now }: RowOptions): Row => ({
+  cells: kind.columns.map((column) => emptyCellOf(column, object, now)),
   object: includedOf(object, include),
 });
+
+function emptyCellOf(column: Column<KubeObject>, object: KubeObject, now: number): ReturnType<Column<KubeObject>['cell']> {
+  try {
+    return column.cell({ ...object, metadata: { ...object.metadata, name: '' } }, { now });
+  } catch {
+    // Columns may rely on what every stored object of the kind has.
+    return column.type === 'string' || column.type === 'date' ? '<unknown>' : 0;
+  }
+}
 
 function includedOf(object: KubeObject, include: IncludeObject): unknown {
   switch (include) {

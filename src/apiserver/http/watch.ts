@@ -12,6 +12,8 @@ import { bookmarkRowOf, columnDefinitionsOf, includeObjectOf, partialMetadataOf,
 const maxQueuedEvents = 5_000;
 /** How long a client may take to read the rest after the end. */
 const lingerMs = 10_000;
+/** When a client is told, before its watch times out, how far it has seen: as often as the real server does. */
+const bookmarksBeforeEndMs = [2_400, 1_300] as const;
 const sliceMs = 3;
 const chunkLength = 65_536;
 /** Without a wish of the client a watch ends after 30 to 60 minutes, as on the real server. */
@@ -37,9 +39,10 @@ export async function handleWatch(request: ApiRequest, context: HandlerContext):
   signal.addEventListener('abort', stop, { once: true });
   context.stopping.addEventListener('abort', stop, { once: true });
   const seconds = timeoutSeconds ?? defaultTimeoutSeconds * (1 + context.random());
-  const cancelTimeout = context.clock.after(seconds * 1_000, stop);
+  const cancelTimers = [context.clock.after(seconds * 1_000, stop)];
   try {
-    await context.service.watch(requestInfoOf(request), kind, {
+    const started = context.clock.monotonicMs();
+    const watch = await context.service.watch(requestInfoOf(request), kind, {
       namespace: target.namespace,
       ...options,
       fieldSelector: target.name === undefined ? options.fieldSelector : nameSelector(target.name, options.fieldSelector),
@@ -50,6 +53,10 @@ export async function handleWatch(request: ApiRequest, context: HandlerContext):
       onEnd: (err) => stream.end(err),
     });
     stream.open();
+    const remainingMs = seconds * 1_000 - (context.clock.monotonicMs() - started);
+    for (const beforeEndMs of bookmarksBeforeEndMs) {
+      if (remainingMs > beforeEndMs) cancelTimers.push(context.clock.after(remainingMs - beforeEndMs, () => watch.bookmark()));
+    }
     if (context.stopping.aborted || signal.aborted) stop();
     await stream.closed;
   } catch (err) {
@@ -58,7 +65,7 @@ export async function handleWatch(request: ApiRequest, context: HandlerContext):
     stream.end(err);
     await stream.closed;
   } finally {
-    cancelTimeout();
+    for (const cancel of cancelTimers) cancel();
     watching.abort();
     signal.removeEventListener('abort', stop);
     context.stopping.removeEventListener('abort', stop);

@@ -1,7 +1,7 @@
 import type { KindDefinition } from '../../machinery/kind.ts';
 import type { KubeObject } from '../../machinery/object.ts';
 import { expired, StatusError } from '../../machinery/status-error.ts';
-import type { ListPage, ListRequest, WatchRecord, WatchRequest } from '../service.ts';
+import type { ListPage, ListRequest, Watching, WatchRecord, WatchRequest } from '../service.ts';
 import { formatContinueToken, parseContinueToken } from './continue-token.ts';
 import { type Filter, filterOf, matches } from './filter.ts';
 import { listVersionOf, watchStartOf } from './list-options.ts';
@@ -122,13 +122,13 @@ function firstAfter(keys: readonly string[], after: string): number {
   return low;
 }
 
-export async function watchObjects(registry: Registry, kind: KindDefinition, request: WatchRequest): Promise<void> {
+export async function watchObjects(registry: Registry, kind: KindDefinition, request: WatchRequest): Promise<Watching> {
   const start = watchStartOf(request);
   const filter = filterOf(kind, request);
   const state = registry.stateOf(kind);
   const bookmarks = request.allowBookmarks === true;
   if (start.initialEvents) await reach(registry, start.revision);
-  if (request.signal.aborted) return;
+  if (request.signal.aborted) return { bookmark: () => undefined };
   // From here to the hub nothing awaits: between the state that is sent and the changes that follow there is no gap.
   const initial = start.initialEvents ? currentState(registry, state, filter) : changesSince(registry, state, filter, start.revision);
   if (start.closingBookmark) initial.push(bookmarkOf(kind, registry.revision, { initialEventsEnd: true }));
@@ -137,6 +137,12 @@ export async function watchObjects(registry: Registry, kind: KindDefinition, req
   state.hub.add(watcher);
   request.signal.addEventListener('abort', () => state.hub.remove(watcher), { once: true });
   if (initial.length > 0) request.onEvents(initial);
+  return {
+    bookmark() {
+      // What the registry has seen it has handed out, too: dispatching is one step.
+      if (bookmarks && !request.signal.aborted) request.onEvents([bookmarkOf(kind, registry.revision)]);
+    },
+  };
 }
 
 function currentState(registry: Registry, state: ResourceState, filter: Filter): WatchRecord[] {

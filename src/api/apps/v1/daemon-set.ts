@@ -12,7 +12,7 @@ import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
 import { isAbsent, withDefaults, withField } from '../../copy-on-write.ts';
 import { defaultPodTemplate } from '../../core/v1/pod-spec-defaults.ts';
 import { podPrefixWarnings, podSpecWarnings } from '../../core/v1/pod-warnings.ts';
-import { immutable, invalidValue, notSupported, required } from '../../field-errors.ts';
+import { immutable, invalidValue, notSupportedStruct, required } from '../../field-errors.ts';
 import { checkIntOrPercent, checkNonNegative, checkNotAbove100Percent } from '../../formats.ts';
 import { annotations } from '../../well-known.ts';
 import { workloadColumns } from '../../workload-columns.ts';
@@ -114,8 +114,7 @@ function checkStrategy(errors: FieldError[], strategy: DaemonSetSpec['updateStra
   const { type, rollingUpdate } = strategy ?? {};
   if (type === 'OnDelete') return;
   if (type !== 'RollingUpdate') {
-    // The real server shows its own struct here, under Go's names.
-    errors.push(notSupported(field, { Type: type ?? '', RollingUpdate: rollingUpdate ?? null }, ['RollingUpdate', 'OnDelete']));
+    errors.push(notSupportedStruct(field, 'apps/v1.DaemonSetUpdateStrategy', strategy ?? {}, ['RollingUpdate', 'OnDelete']));
     return;
   }
   if (isAbsent(rollingUpdate)) {

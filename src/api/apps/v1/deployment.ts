@@ -12,7 +12,7 @@ import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
 import { isAbsent, withDefaults, withField } from '../../copy-on-write.ts';
 import { defaultPodTemplate } from '../../core/v1/pod-spec-defaults.ts';
 import { podPrefixWarnings, podSpecWarnings } from '../../core/v1/pod-warnings.ts';
-import { forbidden, immutable, invalidValue, notSupported, required } from '../../field-errors.ts';
+import { forbidden, immutable, invalidValue, notSupportedStruct, required } from '../../field-errors.ts';
 import { checkIntOrPercent, checkNonNegative, checkNotAbove100Percent } from '../../formats.ts';
 import { workloadColumns } from '../../workload-columns.ts';
 import { checkReplicaCounts, checkSelectorAndTemplate } from '../../workload-validation.ts';
@@ -123,9 +123,7 @@ function checkStrategy(errors: FieldError[], strategy: DeploymentSpec['strategy'
     if (isAbsent(rollingUpdate)) errors.push(required(`${field}.rollingUpdate`, 'this should be defaulted and never be nil'));
     else checkRollingUpdate(errors, `${field}.rollingUpdate`, rollingUpdate);
   } else {
-    // The real server shows its own struct here, under Go's names.
-    const shown = { Type: type ?? '', RollingUpdate: rollingUpdate ?? null };
-    errors.push(notSupported(field, shown, ['Recreate', 'RollingUpdate']));
+    errors.push(notSupportedStruct(field, 'apps/v1.DeploymentStrategy', strategy ?? {}, ['Recreate', 'RollingUpdate']));
   }
 }
 

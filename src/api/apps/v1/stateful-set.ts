@@ -8,7 +8,7 @@ import { defaultClaimSpec } from '../../core/v1/persistent-volume-claim.ts';
 import type { PodTemplateSpec } from '../../core/v1/pod.ts';
 import { defaultPodTemplate } from '../../core/v1/pod-spec-defaults.ts';
 import { podPrefixWarnings, podSpecWarnings } from '../../core/v1/pod-warnings.ts';
-import { forbidden, invalidValue, required } from '../../field-errors.ts';
+import { forbidden, invalidStruct, invalidValue, required } from '../../field-errors.ts';
 import { check, checkIntOrPercent, checkNonNegative, dnsLabelErrors } from '../../formats.ts';
 import { workloadColumns } from '../../workload-columns.ts';
 import { checkReplicaCounts, checkSelectorAndTemplate } from '../../workload-validation.ts';
@@ -141,16 +141,14 @@ function checkStrategy(errors: FieldError[], strategy: StatefulSetSpec['updateSt
   else if (type === 'OnDelete') {
     if (!isAbsent(rollingUpdate)) {
       const why = "only allowed for updateStrategy 'RollingUpdate'";
-      errors.push(invalidValue(`${field}.rollingUpdate`, rollingUpdate, why));
+      errors.push(invalidStruct(`${field}.rollingUpdate`, 'apps/v1.RollingUpdateStatefulSetStrategy', rollingUpdate, why));
     }
   } else if (type === 'RollingUpdate') {
     checkNonNegative(errors, `${field}.rollingUpdate.partition`, rollingUpdate?.partition);
     const { maxUnavailable } = rollingUpdate ?? {};
     if (!isAbsent(maxUnavailable)) checkIntOrPercent(errors, `${field}.rollingUpdate.maxUnavailable`, maxUnavailable);
   } else {
-    // The real server shows its own struct here, under Go's names.
-    const shown = { Type: type, RollingUpdate: rollingUpdate ?? null };
-    errors.push(invalidValue(field, shown, "must be 'RollingUpdate' or 'OnDelete'"));
+    errors.push(invalidStruct(field, 'apps/v1.StatefulSetUpdateStrategy', strategy, "must be 'RollingUpdate' or 'OnDelete'"));
   }
 }
 

@@ -4,7 +4,7 @@ import type { FieldError } from '../../../machinery/status-error.ts';
 import { isAbsent } from '../../copy-on-write.ts';
 import type { PodTemplateSpec } from '../../core/v1/pod.ts';
 import { checkPodTemplate } from '../../core/v1/pod-spec-validation.ts';
-import { immutable, invalidValue, notSupported, required } from '../../field-errors.ts';
+import { immutable, immutableStruct, invalidValue, notSupported, required } from '../../field-errors.ts';
 import { checkEnum, checkLabelSelector, checkNonNegative } from '../../formats.ts';
 import { labels as wellKnownLabels } from '../../well-known.ts';
 import type { Job, JobSpec } from './job.ts';
@@ -97,20 +97,35 @@ function checkTemplate(errors: FieldError[], at: string, template: PodTemplateSp
 
 function checkUpdate(errors: FieldError[], { spec }: Job, { spec: old, status }: Job): void {
   const elastic = spec.completionMode === 'Indexed' && spec.completions === spec.parallelism && old.completions !== spec.completions;
-  const fixed = ['selector', 'completionMode', 'podFailurePolicy', 'backoffLimitPerIndex', 'managedBy', 'successPolicy'] as const;
   if (!elastic && spec.completions !== old.completions) errors.push(immutable('spec.completions', spec.completions));
-  for (const name of fixed) {
-    if (!deepEqual(spec[name as keyof JobSpec], old[name as keyof JobSpec])) {
-      errors.push(immutable(`spec.${name}`, spec[name as keyof JobSpec]));
-    }
-  }
+  const changed = (name: keyof ImmutableJobFields): boolean =>
+    !deepEqual((spec as ImmutableJobFields)[name], (old as ImmutableJobFields)[name]);
+  const { podFailurePolicy, successPolicy, ...scalars }: ImmutableJobFields = spec;
+  if (changed('selector')) errors.push(immutable('spec.selector', spec.selector));
+  checkTemplateUpdate(errors, spec, old, status);
+  if (changed('completionMode')) errors.push(immutable('spec.completionMode', spec.completionMode));
+  if (changed('podFailurePolicy')) errors.push(immutableStruct('spec.podFailurePolicy', 'batch/v1.PodFailurePolicy', podFailurePolicy));
+  if (changed('backoffLimitPerIndex')) errors.push(immutable('spec.backoffLimitPerIndex', scalars.backoffLimitPerIndex));
+  if (changed('managedBy')) errors.push(immutable('spec.managedBy', scalars.managedBy));
+  if (changed('successPolicy')) errors.push(immutableStruct('spec.successPolicy', 'batch/v1.SuccessPolicy', successPolicy));
+}
+
+function checkTemplateUpdate(errors: FieldError[], spec: JobSpec, old: JobSpec, status: Job['status']): void {
   if (spec.template === old.template || deepEqual(spec.template, old.template)) return;
   // A job that is suspended and never ran may still be told where to run.
   const mayMove = old.suspend === true && status?.startTime === undefined;
   if (!mayMove || !deepEqual(withSchedulingOf(spec.template, old.template), old.template)) {
-    errors.push(immutable('spec.template', spec.template));
+    errors.push(immutableStruct('spec.template', 'core/v1.PodTemplateSpec', spec.template));
   }
 }
+
+/** Some of them are newer than the types. */
+type ImmutableJobFields = JobSpec & {
+  readonly podFailurePolicy?: object;
+  readonly successPolicy?: object;
+  readonly backoffLimitPerIndex?: number;
+  readonly managedBy?: string;
+};
 
 function withSchedulingOf(template: PodTemplateSpec, source: PodTemplateSpec): PodTemplateSpec {
   const scheduling = ['nodeSelector', 'affinity', 'tolerations', 'schedulingGates'] as const;

@@ -27,6 +27,7 @@ export const jobs: KindDefinition<Job> = {
   schemaName: 'io.k8s.api.batch.v1.Job',
   verbs: allVerbs,
   hasGeneration: true,
+  labelsFromTemplate: true,
   nameRule: 'subdomain',
   subresources: [{ name: 'status', verbs: ['get', 'patch', 'update'] }],
   columns: [

@@ -2,7 +2,7 @@ import type { LifecycleHandler as V1LifecycleHandler } from 'kubernetes-types/co
 import type { DeepReadonly } from '../../../machinery/object.ts';
 import type { FieldError } from '../../../machinery/status-error.ts';
 import { isAbsent } from '../../copy-on-write.ts';
-import { duplicate, forbidden, invalidValue, notFoundValue, notSupported, required } from '../../field-errors.ts';
+import { duplicate, forbidden, invalidStruct, invalidValue, notFoundValue, notSupported, required } from '../../field-errors.ts';
 import {
   check,
   checkEnum,
@@ -209,10 +209,19 @@ function checkSecurityContext(errors: FieldError[], field: string, context: Cont
   if (!isAbsent(context.runAsGroup)) check(errors, `${field}.runAsGroup`, context.runAsGroup, userIdErrors(context.runAsGroup));
   if (context.allowPrivilegeEscalation === false) {
     if (context.privileged === true) {
-      errors.push(invalidValue(field, context, 'cannot set `allowPrivilegeEscalation` to false and `privileged` to true'));
+      errors.push(
+        invalidStruct(field, 'core/v1.SecurityContext', context, 'cannot set `allowPrivilegeEscalation` to false and `privileged` to true'),
+      );
     }
     if (context.capabilities?.add?.some((name) => name === 'CAP_SYS_ADMIN') === true) {
-      errors.push(invalidValue(field, context, 'cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN'));
+      errors.push(
+        invalidStruct(
+          field,
+          'core/v1.SecurityContext',
+          context,
+          'cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN',
+        ),
+      );
     }
   }
 }

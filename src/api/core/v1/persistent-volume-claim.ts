@@ -8,8 +8,9 @@ import { compareQuantities, tryQuantity } from '../../../machinery/quantity.ts';
 import type { FieldError } from '../../../machinery/status-error.ts';
 import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
 import { isAbsent, withDefaults, withField } from '../../copy-on-write.ts';
-import { forbidden, invalidValue, notSupported, required } from '../../field-errors.ts';
+import { forbidden, immutable, invalidValue, notSupported, required } from '../../field-errors.ts';
 import { check, checkLabelSelector, dnsSubdomainErrors } from '../../formats.ts';
+import { goStructDiff } from '../../go-structs.ts';
 import { accessModes, accessModesText } from './volume-columns.ts';
 
 export const persistentVolumeClaims: KindDefinition<PersistentVolumeClaim> = {
@@ -114,31 +115,32 @@ function checkClaimSpec(errors: FieldError[], field: string, spec: PersistentVol
 export const volumeModes: readonly string[] = ['Block', 'Filesystem'];
 
 /** Binding names the volume, a bound claim may grow, and nothing else changes. */
-function checkUpdate(errors: FieldError[], spec: PersistentVolumeClaimSpec, before: PersistentVolumeClaim): void {
-  let allowed = before.spec;
-  const take = (field: keyof PersistentVolumeClaimSpec): void => {
-    allowed = withField(allowed, field, spec[field]);
-  };
-  if (isAbsent(before.spec.volumeName) || before.spec.volumeName === '') take('volumeName');
-  if (isAbsent(before.spec.storageClassName)) take('storageClassName');
-  const bound = before.status?.phase === 'Bound';
-  if (bound) {
-    take('volumeAttributesClassName');
-    allowed = withField(allowed, 'resources', withField(allowed.resources ?? {}, 'requests', spec.resources?.requests));
+function checkUpdate(errors: FieldError[], spec: PersistentVolumeClaimSpec, { spec: before, status }: PersistentVolumeClaim): void {
+  const isBound = status?.phase === 'Bound';
+  let rest = spec;
+  const isChangeable = (field: 'volumeName' | 'storageClassName'): boolean => isAbsent(before[field]) || before[field] === '';
+  if (isChangeable('volumeName')) rest = withField(rest, 'volumeName', before.volumeName);
+  if (isAbsent(before.storageClassName)) rest = withField(rest, 'storageClassName', before.storageClassName);
+  if (isBound) {
+    rest = withField(rest, 'volumeAttributesClassName', before.volumeAttributesClassName);
+    if (!isAbsent(spec.resources?.requests)) {
+      const requests = withField(spec.resources.requests, 'storage', before.resources?.requests?.storage);
+      rest = withField(rest, 'resources', { ...spec.resources, requests });
+    }
   }
-  if (!deepEqual(spec, allowed)) {
+  if (!deepEqual(rest, before)) {
     const why = 'spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims';
-    errors.push(forbidden('spec', why));
-    return;
+    errors.push(forbidden('spec', `${why}\n${goStructDiff('core/v1.PersistentVolumeClaimSpec', before, rest)}`));
   }
-  const [old, next, real] = [before.spec.resources?.requests, spec.resources?.requests, before.status?.capacity].map((amounts) =>
+  const [old, next, real] = [before.resources?.requests, spec.resources?.requests, status?.capacity].map((amounts) =>
     tryQuantity(amounts?.storage),
   );
-  if (bound && old !== undefined && next !== undefined && compareQuantities(next, old) < 0) {
+  if (old !== undefined && next !== undefined && compareQuantities(next, old) < 0) {
     if (real === undefined || compareQuantities(next, real) <= 0) {
       errors.push(forbidden('spec.resources.requests.storage', 'field can not be less than status.capacity'));
     }
   }
+  if ((spec.volumeMode ?? 'Filesystem') !== (before.volumeMode ?? 'Filesystem')) errors.push(immutable('volumeMode', spec.volumeMode));
 }
 
 export type PersistentVolumeClaim = Kube<V1PersistentVolumeClaim> & { readonly spec: PersistentVolumeClaimSpec };

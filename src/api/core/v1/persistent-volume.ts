@@ -10,6 +10,7 @@ import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
 import { isAbsent, withDefaults, withField } from '../../copy-on-write.ts';
 import { forbidden, immutable, invalidValue, notSupported, required } from '../../field-errors.ts';
 import { check, checkNoBacksteps, dnsSubdomainErrors } from '../../formats.ts';
+import { goStructDiff } from '../../go-structs.ts';
 import { volumeModes } from './persistent-volume-claim.ts';
 import { accessModes, accessModesText } from './volume-columns.ts';
 
@@ -96,9 +97,10 @@ export const persistentVolumes: KindDefinition<PersistentVolume> = {
     checkSpec(errors, volume.spec);
     if (before !== undefined) {
       if (!deepEqual(sourcesOf(volume.spec), sourcesOf(before.spec))) {
-        errors.push(forbidden('spec.persistentvolumesource', 'spec.persistentvolumesource is immutable after creation'));
+        const diff = goStructDiff('core/v1.PersistentVolumeSource', before.spec, volume.spec);
+        errors.push(forbidden('spec.persistentvolumesource', `spec.persistentvolumesource is immutable after creation\n${diff}`));
       }
-      if (volume.spec.volumeMode !== before.spec.volumeMode) errors.push(immutable('spec.volumeMode', volume.spec.volumeMode));
+      if (volume.spec.volumeMode !== before.spec.volumeMode) errors.push(immutable('volumeMode', volume.spec.volumeMode));
     }
     return errors;
   },

@@ -6,6 +6,7 @@ import {
   checkAnnotations,
   checkEnum,
   checkLabels,
+  checkPathStaysInside,
   dnsLabelErrors,
   dnsSubdomainErrors,
   ipErrors,
@@ -27,9 +28,32 @@ export function checkPodTemplate(errors: FieldError[], field: string, template: 
   checkLabels(errors, `${field}.labels`, template.metadata?.labels);
   checkAnnotations(errors, `${field}.annotations`, template.metadata?.annotations);
   const { spec = { containers: [] } } = template;
+  checkPodAnnotations(errors, `${field}.annotations`, template.metadata?.annotations, spec);
   checkPodSpec(errors, `${field}.spec`, spec);
   if ((spec.ephemeralContainers ?? []).length > 0) {
     errors.push(forbidden(`${field}.spec.ephemeralContainers`, 'ephemeral containers not allowed in pod template'));
+  }
+}
+
+const seccompAnnotation = 'seccomp.security.alpha.kubernetes.io/pod';
+const containerSeccompPrefix = 'container.seccomp.security.alpha.kubernetes.io/';
+
+/** Annotations from before their fields; a mirror pod is one that its node has already. */
+export function checkPodAnnotations(
+  errors: FieldError[],
+  field: string,
+  annotations: Readonly<Record<string, string>> | undefined,
+  { nodeName }: PodSpec,
+): void {
+  const mirror = annotations?.['kubernetes.io/config.mirror'];
+  if (mirror !== undefined && (nodeName ?? '') === '') {
+    errors.push(invalidValue(`${field}[kubernetes.io/config.mirror]`, mirror, 'must set spec.nodeName if mirror pod annotation is set'));
+  }
+  for (const [key, profile] of Object.entries(annotations ?? {})) {
+    if (key !== seccompAnnotation && !key.startsWith(containerSeccompPrefix)) continue;
+    if (['runtime/default', 'docker/default', 'unconfined'].includes(profile)) continue;
+    if (profile.startsWith('localhost/')) checkPathStaysInside(errors, `${field}.${key}`, profile.slice('localhost/'.length));
+    else errors.push(invalidValue(`${field}.${key}`, profile, 'must be a valid seccomp profile'));
   }
 }
 

@@ -1,7 +1,8 @@
 import { deepEqual } from '../../../machinery/object.ts';
 import type { FieldError } from '../../../machinery/status-error.ts';
-import { isAbsent } from '../../copy-on-write.ts';
+import { isAbsent, withField } from '../../copy-on-write.ts';
 import { forbidden, invalidValue } from '../../field-errors.ts';
+import { goStructDiff } from '../../go-structs.ts';
 import type { Container, PodSpec, Toleration } from './pod.ts';
 
 const changeable =
@@ -21,32 +22,27 @@ export function checkPodUpdate(errors: FieldError[], spec: PodSpec, before: PodS
   checkDeadline(errors, spec.activeDeadlineSeconds, before.activeDeadlineSeconds);
   checkAddedTolerations(errors, spec.tolerations ?? [], before.tolerations ?? []);
   checkRemovedGates(errors, spec.schedulingGates ?? [], before.schedulingGates ?? []);
-  const fields = new Set([...Object.keys(spec), ...Object.keys(before)] as (keyof PodSpec)[]);
-  const changed = [...fields].filter((field) => !isAllowed(field, spec, before)).sort();
-  if (changed.length > 0) errors.push(forbidden('spec', `${changeable}\nchanged: ${changed.join(', ')}`));
+  const rest = withAllowedOf(before, spec);
+  if (!deepEqual(rest, before)) errors.push(forbidden('spec', `${changeable}\n${goStructDiff('core/v1.PodSpec', before, rest)}`));
 }
 
-function isAllowed(field: keyof PodSpec, spec: PodSpec, before: PodSpec): boolean {
-  switch (field) {
-    case 'containers':
-    case 'initContainers':
-      return sameButImages(spec[field] ?? [], before[field] ?? []);
-    case 'activeDeadlineSeconds':
-    case 'tolerations':
-    case 'schedulingGates':
-      return true;
-    case 'terminationGracePeriodSeconds':
-      return spec[field] === before[field] || ((before[field] ?? 0) < 0 && spec[field] === 1);
-    default:
-      return deepEqual(spec[field] ?? undefined, before[field]);
+/** `spec` with what may change as it was: what differs after that is refused. */
+function withAllowedOf(before: PodSpec, spec: PodSpec): PodSpec {
+  let result = withField(spec, 'containers', withImagesOf(before.containers, spec.containers));
+  if (!isAbsent(spec.initContainers)) {
+    result = withField(result, 'initContainers', withImagesOf(before.initContainers ?? [], spec.initContainers));
   }
+  for (const field of ['activeDeadlineSeconds', 'tolerations', 'schedulingGates'] as const) {
+    result = withField(result, field, before[field]) as PodSpec;
+  }
+  const hadNegativeGrace = (before.terminationGracePeriodSeconds ?? 0) < 0;
+  return hadNegativeGrace && spec.terminationGracePeriodSeconds === 1
+    ? withField(result, 'terminationGracePeriodSeconds', before.terminationGracePeriodSeconds)
+    : result;
 }
 
-const sameButImages = (containers: readonly Container[], before: readonly Container[]): boolean =>
-  containers.every((container, index) => {
-    const old = before[index];
-    return container === old || (old !== undefined && deepEqual(container, { ...old, image: container.image }));
-  });
+const withImagesOf = (before: readonly Container[], containers: readonly Container[]): readonly Container[] =>
+  containers.map((container, index) => withField(container, 'image', before[index]?.image));
 
 function checkDeadline(errors: FieldError[], deadline: number | undefined, before: number | undefined): void {
   if (isAbsent(before)) return;

@@ -23,7 +23,7 @@ import { isAbsent, withField } from '../../copy-on-write.ts';
 import { forbidden } from '../../field-errors.ts';
 import { podColumns, podRowConditions } from './pod-columns.ts';
 import { defaultSpecOfPod } from './pod-spec-defaults.ts';
-import { checkPodSpec } from './pod-spec-validation.ts';
+import { checkPodAnnotations, checkPodSpec } from './pod-spec-validation.ts';
 import { checkPodUpdate } from './pod-update.ts';
 import { podNameWarnings, podSpecWarnings } from './pod-warnings.ts';
 import { qosClassOf } from './qos.ts';
@@ -71,6 +71,9 @@ export const pods: KindDefinition<Pod> = {
   prepareForCreate: (pod) => ({ ...pod, status: { phase: 'Pending', qosClass: qosClassOf(pod.spec) } }),
   validate: (pod, before) => {
     const errors: FieldError[] = [];
+    if (pod.metadata.annotations !== before?.metadata.annotations) {
+      checkPodAnnotations(errors, 'metadata.annotations', pod.metadata.annotations, pod.spec);
+    }
     if (before !== undefined && pod.spec === before.spec) return errors;
     checkPodSpec(errors, 'spec', pod.spec);
     if (before !== undefined) checkPodUpdate(errors, pod.spec, before.spec);

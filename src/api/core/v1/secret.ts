@@ -1,4 +1,5 @@
 import type { Secret as V1Secret } from 'kubernetes-types/core/v1.d.ts';
+import { JsonError, parseJson } from '../../../machinery/json.ts';
 import type { KindDefinition } from '../../../machinery/kind.ts';
 import type { Kube } from '../../../machinery/object.ts';
 import type { FieldError } from '../../../machinery/status-error.ts';
@@ -97,10 +98,11 @@ function checkJson(errors: FieldError[], secret: Secret, key: string): void {
   const text = secretText(secret, key);
   if (text === undefined) return;
   try {
-    JSON.parse(text);
-  } catch {
-    // The parser's message would quote the content.
-    errors.push(invalidValue(`data[${key}]`, '<secret contents redacted>', 'must be valid JSON'));
+    parseJson(text);
+  } catch (err) {
+    if (!(err instanceof JsonError)) throw err;
+    // Its message tells one character of the content and no more.
+    errors.push(invalidValue(`data[${key}]`, '<secret contents redacted>', err.message));
   }
 }
 

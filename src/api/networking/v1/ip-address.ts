@@ -4,7 +4,7 @@ import { groupResourceOf } from '../../../machinery/resource.ts';
 import type { FieldError } from '../../../machinery/status-error.ts';
 import { allVerbs, nameColumn } from '../../columns.ts';
 import { isAbsent } from '../../copy-on-write.ts';
-import { immutable, required } from '../../field-errors.ts';
+import { immutableStruct, required } from '../../field-errors.ts';
 import { check, ipErrors } from '../../formats.ts';
 
 export const ipAddresses: KindDefinition<IPAddress> = {
@@ -28,7 +28,8 @@ export const ipAddresses: KindDefinition<IPAddress> = {
   validate: ({ metadata, spec }, before) => {
     const errors: FieldError[] = [];
     if (before !== undefined) {
-      if (!deepEqual(spec?.parentRef, before.spec?.parentRef)) errors.push(immutable('spec.parentRef', spec?.parentRef));
+      if (!deepEqual(spec?.parentRef, before.spec?.parentRef))
+        errors.push(immutableStruct('spec.parentRef', 'networking/v1.ParentReference', spec?.parentRef));
       return errors;
     }
     check(errors, 'metadata.name', metadata.name, ipErrors(metadata.name ?? ''));

@@ -4,7 +4,7 @@ import { deepEqual, type Kube } from '../../../machinery/object.ts';
 import type { FieldError } from '../../../machinery/status-error.ts';
 import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
 import { checkTolerations } from '../../core/v1/scheduling-validation.ts';
-import { immutable } from '../../field-errors.ts';
+import { immutable, immutableStruct } from '../../field-errors.ts';
 import { check, checkLabels, dnsLabelErrors } from '../../formats.ts';
 import { labels } from '../../well-known.ts';
 
@@ -38,7 +38,8 @@ export const runtimeClasses: KindDefinition<RuntimeClass> = {
     const { handler = '', overhead, scheduling } = runtimeClass;
     check(errors, 'handler', handler, dnsLabelErrors(handler));
     if (before !== undefined && handler !== before.handler) errors.push(immutable('handler', handler));
-    if (!deepEqual(overhead, before?.overhead) && before !== undefined) errors.push(immutable('overhead', overhead));
+    if (!deepEqual(overhead, before?.overhead) && before !== undefined)
+      errors.push(immutableStruct('overhead', 'node/v1.Overhead', overhead));
     checkLabels(errors, 'scheduling.nodeSelector', scheduling?.nodeSelector);
     checkTolerations(errors, 'scheduling.tolerations', scheduling?.tolerations ?? []);
     return errors;

@@ -4,7 +4,7 @@ import type { DeepReadonly, KubeObject } from '../../../machinery/object.ts';
 import type { FieldError } from '../../../machinery/status-error.ts';
 import { ageColumn, nameColumn } from '../../columns.ts';
 import { isAbsent, mapShared, withDefaults } from '../../copy-on-write.ts';
-import { invalidValue, notSupported, required } from '../../field-errors.ts';
+import { invalidStruct, invalidValue, notSupported, required } from '../../field-errors.ts';
 import { dnsSubdomainErrors, pathSegmentErrors } from '../../formats.ts';
 import { rbacGroup } from './policy-rule.ts';
 
@@ -44,9 +44,7 @@ export function validateBinding(binding: AnyBinding, before: AnyBinding | undefi
     }
   }
   if (before !== undefined && !sameRoleRef(roleRef, before.roleRef)) {
-    // The real server prints its internal form.
-    const { apiGroup: APIGroup, kind: Kind, name: Name } = roleRef;
-    errors.push(invalidValue('roleRef', { APIGroup, Kind, Name }, 'cannot change roleRef'));
+    errors.push(invalidStruct('roleRef', 'rbac/v1.RoleRef', roleRef, 'cannot change roleRef'));
   }
   return errors;
 }

@@ -59,8 +59,9 @@ export const storageClasses: KindDefinition<StorageClass> = {
         errors.push(forbidden('parameters', 'updates to parameters are forbidden.'));
       }
       if (provisioner !== before.provisioner) errors.push(immutable('provisioner', provisioner));
-      if (reclaimPolicy !== before.reclaimPolicy) errors.push(forbidden('reclaimPolicy', 'updates to reclaimPolicy are forbidden.'));
-      if (volumeBindingMode !== before.volumeBindingMode) errors.push(immutable('volumeBindingMode', volumeBindingMode));
+      if (reclaimPolicy !== (before.reclaimPolicy ?? 'Delete'))
+        errors.push(forbidden('reclaimPolicy', 'updates to reclaimPolicy are forbidden.'));
+      if (volumeBindingMode !== (before.volumeBindingMode ?? 'Immediate')) errors.push(immutable('volumeBindingMode', volumeBindingMode));
       return errors;
     }
     if (provisioner === '') errors.push(required('provisioner'));

@@ -7,7 +7,7 @@ import { type DeepReadonly, deepEqual, type KubeObject } from '../../../machiner
 import type { FieldError } from '../../../machinery/status-error.ts';
 import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
 import { isAbsent } from '../../copy-on-write.ts';
-import { forbidden, immutable, required } from '../../field-errors.ts';
+import { forbidden, immutableStruct, required } from '../../field-errors.ts';
 
 export const volumeAttachments: KindDefinition<VolumeAttachment> = {
   group: 'storage.k8s.io',
@@ -47,7 +47,8 @@ export const volumeAttachments: KindDefinition<VolumeAttachment> = {
       errors.push(required('spec.source.persistentVolumeName', 'must specify non empty persistentVolumeName'));
     }
     if ((spec?.nodeName ?? '') === '') errors.push(required('spec.nodeName'));
-    if (before !== undefined && !deepEqual(spec, before.spec)) errors.push(immutable('spec', spec));
+    if (before !== undefined && !deepEqual(spec, before.spec))
+      errors.push(immutableStruct('spec', 'storage/v1.VolumeAttachmentSpec', spec));
     return errors;
   },
 };
