@@ -23,3 +23,16 @@ export async function mapBounded<T, R>(items: readonly T[], limit: number, actio
   if (rejected !== undefined) throw rejected.reason;
   return results;
 }
+
+/** The outcome of `promise`, or the reason of `signal` when it is aborted first; what `promise` stands for goes on then. */
+export function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason);
+    if (signal.aborted) {
+      onAbort();
+      return;
+    }
+    signal.addEventListener('abort', onAbort, { once: true });
+    void promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
+  });
+}

@@ -51,7 +51,7 @@ export function createInformerSet({ client, clock, log, random = Math.random }: 
       await new Promise<void>((resolve, reject) => {
         const onAbort = (): void => reject(signal.reason);
         signal.addEventListener('abort', onAbort, { once: true });
-        void Promise.all(waiting.map(({ whenSynced }) => whenSynced)).then(() => {
+        void Promise.all(waiting.map(({ informer }) => informer.whenSynced)).then(() => {
           signal.removeEventListener('abort', onAbort);
           resolve();
         });
@@ -65,7 +65,6 @@ interface SharedInformer<T extends KubeObject> {
   readonly resource: Resource<T>;
   readonly scope: InformerScope;
   readonly target: ReflectorTarget<T>;
-  readonly whenSynced: Promise<void>;
 }
 
 function createSharedInformer<T extends KubeObject>(resource: Resource<T>, scope: InformerScope, log: Log): SharedInformer<T> {
@@ -128,6 +127,7 @@ function createSharedInformer<T extends KubeObject>(resource: Resource<T>, scope
     get synced() {
       return synced;
     },
+    whenSynced,
     get: (ref) => cache.get(keyOfRef(ref)),
     getByKey: (key) => cache.get(key),
     list({ namespace, selector } = {}) {
@@ -147,7 +147,7 @@ function createSharedInformer<T extends KubeObject>(resource: Resource<T>, scope
       return cache.size;
     },
   };
-  return { informer, resource, scope, target, whenSynced };
+  return { informer, resource, scope, target };
 }
 
 function* matching<T extends KubeObject>(objects: Iterable<T>, matches: (labels: Labels | undefined) => boolean): Iterable<T> {

@@ -12,6 +12,8 @@ export interface Informer<T extends KubeObject> {
   readonly resource: Resource<T>;
   /** True once the first list is in the cache. */
   readonly synced: boolean;
+  /** Resolves when `synced` becomes true; never rejects, and never resolves for what the server does not list. */
+  readonly whenSynced: Promise<void>;
   get(ref: ObjectRef): T | undefined;
   /** By key `namespace/name`. */
   getByKey(key: string): T | undefined;

@@ -7,6 +7,8 @@ export type KustomizationEvent =
   | { readonly type: 'OUT_OF_DATE' }
   | { readonly type: 'DRIFTED' }
   | { readonly type: 'APPLIED'; readonly waits: boolean }
+  /** All of the revision up to a wave, which the next one waits for. */
+  | { readonly type: 'WAVE_APPLIED' }
   | { readonly type: 'SYNC_FAILED' }
   | { readonly type: 'BECAME_HEALTHY' }
   | { readonly type: 'HEALTH_DEADLINE_PASSED' }
@@ -42,6 +44,7 @@ export const kustomizationMachine = setup({
     DEPENDENCY_NOT_READY: { target: '.Waiting' },
     OUT_OF_DATE: { actions: 'syncRevision' },
     DRIFTED: { actions: 'correctDrift' },
+    WAVE_APPLIED: { target: '.Progressing' },
     SYNC_FAILED: { target: '.Failed' },
     APPLIED: [
       { guard: ({ event }) => event.waits, target: '.Progressing' },
@@ -66,6 +69,7 @@ export const kustomizationMachine = setup({
         DEPENDENCY_NOT_READY: undefined,
         OUT_OF_DATE: undefined,
         DRIFTED: undefined,
+        WAVE_APPLIED: undefined,
         SYNC_FAILED: undefined,
         APPLIED: undefined,
       },

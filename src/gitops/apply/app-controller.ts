@@ -1,45 +1,48 @@
-import { parseDuration } from '../../api/flux.ts';
+import { isDuration, parseDuration } from '../../api/flux.ts';
 import { withAttempt } from '../../api/kustomize/v1/attempt.ts';
+import { type Hold, holdAnnotations, holdOf } from '../../api/kustomize/v1/hold.ts';
 import { type Kustomization, kustomizations } from '../../api/kustomize/v1/kustomization.ts';
 import { annotations, finalizers } from '../../api/well-known.ts';
 import type { ActivityFeed, ObjectChange } from '../../base/activity.ts';
 import { timestampOf } from '../../base/clock.ts';
+import { untilAborted } from '../../base/concurrency.ts';
 import type { Informer } from '../../client/informer.ts';
 import type { Finding } from '../../lifecycle/flux-conditions.ts';
 import { failedOnHealth, type KustomizationState, kustomizationReasons as reasons, stateOf } from '../../lifecycle/kustomization.facts.ts';
 import { type KustomizationEvent, kustomizationMachine } from '../../lifecycle/kustomization.machine.ts';
 import type { Health } from '../../lifecycle/reasons.ts';
-import { deepEqual, keyOf, refOf } from '../../machinery/object.ts';
+import { type DynamicObject, deepEqual, keyOf, refOf } from '../../machinery/object.ts';
 import { isNotFound } from '../../machinery/status-error.ts';
 import { type Controller, createController, type Result } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { advance } from '../../reconcile/effects.ts';
 import type { Builder } from '../build/builder.ts';
 import { createAppHealth } from './app-health.ts';
-import { dependencyCycle, dependencyKeys, labelsOf, sourceKeyOf, unsupportedIn } from './app-spec.ts';
+import { dependencyCycle, dependencyKeys, labelsOf, sourceKeyOf, timeoutMsOf, unsupportedIn } from './app-spec.ts';
 import { type AppState, newAppState, touchInventory } from './app-state.ts';
 import { metricsStateOf, statusChange } from './app-status.ts';
 import { type AttemptRecord, startAttempt } from './attempt.ts';
 import { createClaims } from './claims.ts';
-import { createDriftWatch } from './drift.ts';
+import { createExpressions } from './expressions.ts';
 import { fieldManager } from './fields.ts';
 import type { AppMetricsState, GitOpsMetrics } from './gitops-metrics.ts';
+import { heldRevision } from './held-revision.ts';
 import { addToHistory, isRollback, revertedBy } from './history.ts';
 import { createInventory } from './inventory.ts';
-import { createOwnedObjects } from './owned-objects.ts';
+import type { ObjectId } from './object-id.ts';
 import { createAppBuilder } from './post-build.ts';
-import { createPruner } from './pruner.ts';
 import type { KnownRevision, RevisionStore } from './repository-controller.ts';
-import { createResourceMapper } from './resource-mapper.ts';
 import { watchSubstitutes } from './substitutes.ts';
 import { formatBuildError, Superseded, SyncFailure } from './sync-failure.ts';
-import { createSyncer } from './syncer.ts';
+import type { SyncOutcome } from './syncer.ts';
+import { createTarget, type Target, versionOf } from './target.ts';
 
 export interface AppControllerOptions extends ControllerDependencies {
   readonly builder: Builder;
   readonly revisions: RevisionStore;
   readonly feed: ActivityFeed;
   readonly gitops: GitOpsMetrics;
+  readonly random: () => number;
 }
 
 export interface AppController extends Controller {
@@ -51,24 +54,29 @@ export interface AppController extends Controller {
 
 const bySource = 'gitops-source';
 const byDependency = 'gitops-dependency';
-const defaultTimeoutMs = 10 * 60_000;
 const maxRetryMs = 5 * 60_000;
 /** Deletions that wait for finalizers are looked at this often, beside the event of their end. */
 const recheckDeletionMs = 1_000;
 /** Errors of one revision that the status shows. */
 const maxErrorsShown = 20;
+/** One go at a revision; what takes longer is given up and tried again. */
+const maxSyncMs = 10 * 60_000;
+/** An app that is set to revert by itself is Degraded for so long before it does. */
+const defaultRevertGraceMs = 30_000;
+/** Up to this share is added to the wait between tries, so that apps that failed together do not try together. */
+const jitter = 0.1;
 
 /** Keeps apps what their commits say: one reconcile is observe, decide, act, health, status. */
 export function createAppController(options: AppControllerOptions): AppController {
-  const { client, informers, clock, log, recorder, metrics, steps, builder, revisions, feed, gitops } = options;
+  const { client, informers, clock, log, recorder, metrics, steps, builder, revisions, feed, gitops, random } = options;
   const apps: Informer<Kustomization> = informers.get(kustomizations);
   apps.addIndex(bySource, sourceIndex);
   apps.addIndex(byDependency, dependencyIndex);
   const states = new Map<string, AppState>();
-  const mapper = createResourceMapper({ client, clock });
   const inventory = createInventory({ client });
   const appBuilder = createAppBuilder({ client, builder });
   const claims = createClaims({ apps, builder: appBuilder, revisions, bySource });
+  const expressions = createExpressions();
 
   const controller = createController({
     name: 'kustomization',
@@ -76,39 +84,26 @@ export function createAppController(options: AppControllerOptions): AppControlle
     log,
     workers: 8,
     reconcile,
-    waitForSync: informers.waitForSync,
+    // Caches of other kinds are waited for by the apps that need them: one that cannot be had is no one else's trouble.
+    waitForSync: ({ signal }) => untilAborted(apps.whenSynced, signal),
     observer: metrics.observerOf('kustomization'),
   });
 
-  const drift = createDriftWatch({
-    clock,
-    recorder,
-    live: (resource, ref) => owned.live(resource, ref),
-    onDrift: (key) => controller.enqueue(key),
-  });
-  const owned = createOwnedObjects({
-    informers,
-    onChange({ app, id, object, direct }) {
-      const state = states.get(app);
-      if (state === undefined) return;
-      state.healthDirty.add(id);
-      if (direct) drift.observe(state, id, object);
-      controller.enqueue(app);
+  const local = createTarget(
+    { client, informers },
+    {
+      builder: appBuilder,
+      inventory,
+      claims,
+      expressions,
+      recorder,
+      clock,
+      appOf: (key) => apps.getByKey(key),
+      stateOf: (key) => states.get(key),
+      wake: (key) => controller.enqueue(key),
     },
-  });
-  const syncer = createSyncer({
-    client,
-    builder: appBuilder,
-    mapper,
-    owned,
-    inventory,
-    recorder,
-    waitForCaches: (signal) => informers.waitForSync({ signal }),
-    claims,
-    recheck: drift.recheck,
-  });
-  const pruner = createPruner({ client, mapper, owned, claims });
-  const appHealth = createAppHealth({ clock, owned, feed, gitops });
+  );
+  const appHealth = createAppHealth({ clock, feed, gitops });
 
   apps.addHandler(({ before, after }) => {
     const object = after ?? before;
@@ -152,7 +147,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
       }
     },
     *metricsStates() {
-      for (const app of apps.list()) yield metricsStateOf(app, states.get(keyOf(app)), owned);
+      for (const app of apps.list()) yield metricsStateOf(app, states.get(keyOf(app)), local.owned);
     },
   };
 
@@ -165,14 +160,17 @@ export function createAppController(options: AppControllerOptions): AppControlle
     const state = states.get(key) ?? newAppState(key);
     states.set(key, state);
     gitops.appSeen(labelsOf(app).namespace, app.metadata.name);
-    const pass = newPass(app, state, signal);
+    if (await resumeWhenDue(app)) return undefined;
+    const pass = await newPass({ app, state, target: local, signal });
+
+    if (app.spec.suspend === true && app.metadata.deletionTimestamp === undefined) await surveySuspended(pass);
 
     // 1. Observe and decide; the effects act and add what they learned.
     const machine = kustomizationMachine;
     const observed = await advance({ machine, key, from: stateOf(app), events: observe(pass), effects: effectsOf(pass), steps });
     if (pass.finished) return undefined;
     // 2. Health of what is in force, then what follows from both.
-    const health = appHealth.current(state);
+    const health = appHealth.current(app, state, pass.target);
     const settled = await advance({
       machine,
       key,
@@ -182,7 +180,9 @@ export function createAppController(options: AppControllerOptions): AppControlle
       steps,
     });
     // 3. Tell: activity, then status, in one place.
-    appHealth.announce(app, state, health);
+    appHealth.announce(app, state, { health, target: pass.target });
+    await rememberHealthy(pass, health);
+    await revertWhenBad(pass, settled.value, health);
     await writeStatus(pass, settled.value, health);
     return nextLook(pass, settled.value);
   }
@@ -191,7 +191,11 @@ export function createAppController(options: AppControllerOptions): AppControlle
     readonly app: Kustomization;
     readonly state: AppState;
     readonly signal: AbortSignal;
+    readonly target: Target;
+    /** The newest of the source, or the one that a hold has pinned. */
     readonly revision: KnownRevision | undefined;
+    readonly newest: KnownRevision | undefined;
+    readonly hold: Hold | undefined;
     finding: Finding;
     readonly learned: KustomizationEvent[];
     /** The object is gone or will be looked at anew: no status is written. */
@@ -200,20 +204,76 @@ export function createAppController(options: AppControllerOptions): AppControlle
     deleting: number;
   }
 
-  function newPass(app: Kustomization, state: AppState, signal: AbortSignal): Pass {
+  async function newPass(of: Pick<Pass, 'app' | 'state' | 'target' | 'signal'>): Promise<Pass> {
+    const { app, state, signal } = of;
     const ready = app.status?.conditions?.find(({ type }) => type === 'Ready');
-    return {
-      app,
-      state,
-      signal,
-      revision: revisions.get(sourceKeyOf(app)),
-      // What is not found out anew stays as it was said.
-      finding: { reason: ready?.reason ?? reasons.progressing, message: ready?.message ?? '' },
-      learned: [],
-      finished: false,
-      superseded: false,
-      deleting: 0,
-    };
+    const newest = revisions.get(sourceKeyOf(app));
+    // What is not found out anew stays as it was said.
+    let finding: Finding = { reason: ready?.reason ?? reasons.progressing, message: ready?.message ?? '' };
+    let revision = newest;
+    let hold: Hold | undefined;
+    if (newest !== undefined) {
+      try {
+        const held = await heldRevision(app, state, newest, { builder: appBuilder, inventory, signal });
+        ({ revision, hold } = held);
+        if (held.isReleased) await release(app, newest);
+      } catch (err) {
+        if (signal.aborted) throw err;
+        revision = undefined;
+        hold = holdOf(app);
+        finding = { reason: reasons.artifactFailed, message: `pinned revision ${hold?.pinned ?? ''} cannot be read: ${messageOf(err)}` };
+      }
+    } else finding = { reason: reasons.artifactFailed, message: `Source artifact not found, retrying: ${sourceKeyOf(app)}` };
+    return { ...of, revision, newest, hold, finding, learned: [], finished: false, superseded: false, deleting: 0 };
+  }
+
+  /** A hold has done its work: a commit came that changes the app. */
+  async function release(app: Kustomization, { commit }: KnownRevision): Promise<void> {
+    const none = Object.fromEntries(
+      [annotations.hold, annotations.pin, annotations.heldBy, annotations.heldAt].map((name) => [name, null]),
+    );
+    await patchApp(app, { metadata: { annotations: none } });
+    recorder.record(app, { type: 'Normal', reason: 'HoldReleased', message: `${commit.revision} changes the app and is followed again` });
+  }
+
+  /** After a start, an app that is suspended still says what differs from the revision it was suspended at. */
+  async function surveySuspended({ app, state, target, newest, signal }: Pass): Promise<void> {
+    const sha = app.status?.lastAppliedRevision?.split('sha1:')[1];
+    if (state.loaded || newest === undefined || sha === undefined) return;
+    try {
+      await inventory.load(app, state);
+      const commit = await newest.source.resolve({ commit: sha }, { signal });
+      await target.syncer.survey(app, state, { ...newest, commit }, signal);
+    } catch (err) {
+      if (signal.aborted) throw err;
+      log.warn({ kustomization: state.key, err }, 'Could not compare a suspended app');
+    }
+  }
+
+  /** True when a suspension is over and was taken away; the change of the object brings the next pass. */
+  async function resumeWhenDue(app: Kustomization): Promise<boolean> {
+    const left = suspendedForMs(app);
+    if (left === undefined || left > 0) return false;
+    await patchApp(app, {
+      metadata: { annotations: { [annotations.suspendUntil]: null, [annotations.suspendReason]: null, [annotations.suspendedBy]: null } },
+      spec: { suspend: null },
+    });
+    recorder.record(app, { type: 'Normal', reason: 'Resumed', message: 'the suspension is over' });
+    return true;
+  }
+
+  /** How long an app stays suspended; undefined when it is not, or for good. */
+  function suspendedForMs({ spec, metadata }: Kustomization): number | undefined {
+    const until = Date.parse(metadata.annotations?.[annotations.suspendUntil] ?? '');
+    return spec.suspend !== true || Number.isNaN(until) || metadata.deletionTimestamp !== undefined ? undefined : until - clock.now();
+  }
+
+  async function patchApp(app: Kustomization, body: Readonly<Record<string, unknown>>): Promise<void> {
+    try {
+      await client.patch(kustomizations, refOf(keyOf(app)), { type: 'merge', body }, { fieldManager });
+    } catch (err) {
+      if (!isNotFound(err)) throw err;
+    }
   }
 
   function* observe(pass: Pass): Iterable<KustomizationEvent> {
@@ -238,15 +298,17 @@ export function createAppController(options: AppControllerOptions): AppControlle
       return;
     }
     if (revision === undefined) {
-      pass.finding = { reason: reasons.artifactFailed, message: `Source artifact not found, retrying: ${sourceKeyOf(app)}` };
       yield { type: 'SOURCE_MISSING' };
       return;
     }
-    const waitsFor = dependencyKeys(app).find((key) => !isReadyAt(apps.getByKey(key), app, revision));
+    const waitsFor = unreadyDependency(pass, revision);
     if (waitsFor !== undefined) {
-      pass.finding = { reason: reasons.dependencyNotReady, message: `dependency '${waitsFor}' is not ready` };
+      pass.finding = { reason: reasons.dependencyNotReady, message: waitsFor };
       yield { type: 'DEPENDENCY_NOT_READY' };
       return;
+    }
+    for (const [id, { desired, skipped }] of state.applied) {
+      if (skipped === 'suspended') pass.target.drift.observe(state, id, pass.target.owned.live(desired.resource, desired.ref));
     }
     if (isOutOfDate(app, state, revision)) yield { type: 'OUT_OF_DATE' };
     else if (state.drifts.size > 0) yield { type: 'DRIFTED' };
@@ -268,12 +330,18 @@ export function createAppController(options: AppControllerOptions): AppControlle
     const trigger =
       state.sha === '' || state.revision !== revision.commit.revision ? 'commit' : state.attempted === undefined ? 'manual' : 'retry';
     const abort = new AbortController();
-    const attempt = startAttempt(revision, clock);
+    const cancelDeadline = clock.after(maxSyncMs, () => abort.abort(new Error('the sync did not end in time')));
+    const attempt =
+      state.rollout?.revision === revision.commit.revision && state.attempt !== undefined ? state.attempt : startAttempt(revision, clock);
     state.abortSync = abort;
     try {
       await addFinalizer(app);
       if (!state.loaded) await inventory.load(app, state);
-      const outcome = await syncer.sync(app, state, attempt, AbortSignal.any([pass.signal, abort.signal]));
+      const outcome = await pass.target.syncer.sync(app, state, attempt, AbortSignal.any([pass.signal, abort.signal]));
+      if (outcome.waitsFor.length > 0) {
+        waitForWave(pass, attempt, outcome);
+        return;
+      }
       const durationMs = clock.monotonicMs() - startedAt;
       const changed = outcome.changes.length > 0;
       const rollback = isRollback(state.history, outcome.digest, revision.commit.message);
@@ -283,6 +351,8 @@ export function createAppController(options: AppControllerOptions): AppControlle
       state.isRollback = rollback;
       state.errors = [];
       state.attempted = undefined;
+      state.failing = new Map();
+      if (state.generation !== app.metadata.generation) for (const id of state.applied.keys()) state.healthDirty.add(id);
       state.sha = revision.commit.sha;
       state.revision = revision.commit.revision;
       state.digest = outcome.digest;
@@ -320,20 +390,35 @@ export function createAppController(options: AppControllerOptions): AppControlle
       pass.learned.push({ type: 'APPLIED', waits: waits(app) });
     } catch (err) {
       if (pass.signal.aborted) throw err;
-      if (abort.signal.aborted) {
+      if (abort.signal.reason instanceof Superseded) {
         gitops.superseded(labelsOf(app));
         // It may have come half way: nothing is in force as a whole, even when the next revision is the one before.
         state.build = undefined;
+        state.rollout = undefined;
         state.digest = '';
         pass.superseded = true;
         controller.enqueue(state.key);
         return;
       }
       attempt.end('failed');
-      await failed(pass, err, { attempt, trigger, durationMs: clock.monotonicMs() - startedAt });
+      const cause = abort.signal.aborted ? abort.signal.reason : err;
+      await failed(pass, cause, { attempt, trigger, durationMs: clock.monotonicMs() - startedAt });
     } finally {
+      cancelDeadline();
       state.abortSync = undefined;
     }
+  }
+
+  /** The revision is in force up to a wave; the rest comes when that is well. */
+  function waitForWave(pass: Pass, attempt: AttemptRecord, { waitsFor, digest }: SyncOutcome): void {
+    const { state } = pass;
+    const shown =
+      waitsFor.length > maxWaitsShown ? [...waitsFor.slice(0, maxWaitsShown), `${waitsFor.length - maxWaitsShown} more`] : waitsFor;
+    state.errors = [];
+    pass.finding = { reason: reasons.progressing, message: `Waiting for: ${shown.join('; ')}` };
+    pass.learned.push({ type: 'WAVE_APPLIED' });
+    if (state.attempt !== attempt)
+      tellAttempt(pass, attempt, { digest, tries: (state.attempted?.failures ?? 0) + 1, reason: reasons.progressing });
   }
 
   async function failed(
@@ -344,10 +429,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
     const { app, state } = pass;
     const { attempt, trigger, durationMs } = go;
     const { revision } = attempt;
-    const failure =
-      err instanceof SyncFailure
-        ? err
-        : new SyncFailure(reasons.failed, [{ file: '', message: err instanceof Error ? messageOf(err) : String(err) }]);
+    const failure = err instanceof SyncFailure ? err : new SyncFailure(reasons.failed, [{ file: '', message: messageOf(err) }]);
     const texts = failure.errors.map(formatBuildError);
     const shown =
       texts.length > maxErrorsShown ? [...texts.slice(0, maxErrorsShown), `… and ${texts.length - maxErrorsShown} more`] : texts;
@@ -356,19 +438,23 @@ export function createAppController(options: AppControllerOptions): AppControlle
     pass.finding = { reason: failure.reason, message: shown.join('\n') };
     pass.learned.push({ type: 'SYNC_FAILED' });
     state.errors = failure.errors;
+    state.failing = new Map([...failure.objects].map((id) => [id, versionOf(liveOf(pass, id))]));
+    state.rollout = undefined;
+    const failures = isRepeated ? (state.attempted?.failures ?? 0) + 1 : 1;
+    const retryMs = retryDelayMs(app, failures) * (1 + jitter * random());
     state.attempted = {
       revision: revision.commit.revision,
       generation: app.metadata.generation ?? 0,
       failedAt: clock.monotonicMs(),
-      failures: isRepeated ? (state.attempted?.failures ?? 0) + 1 : 1,
+      failures,
+      retryMs,
     };
     state.handledRequest = app.metadata.annotations?.[annotations.reconcileRequestedAt];
-    const { failures } = state.attempted;
     tellAttempt(pass, attempt, {
       digest: '',
       tries: failures,
       reason: failure.reason,
-      nextRetryAt: timestampOf(clock.now() + retryDelayMs(app, failures)),
+      nextRetryAt: timestampOf(clock.now() + retryMs),
     });
     gitops.synced(labelsOf(app), trigger, 'failed', durationMs);
     gitops.applied(labelsOf(app), 'failed', failure.errors.length);
@@ -421,16 +507,13 @@ export function createAppController(options: AppControllerOptions): AppControlle
   }
 
   async function correctDrift(pass: Pass): Promise<void> {
-    const { app, state, signal } = pass;
-    const policy = app.metadata.annotations?.[annotations.drift] ?? 'correct';
+    const { app, state, signal, target } = pass;
+    const { drift, syncer } = target;
     for (const found of [...state.drifts.values()]) {
-      if (policy === 'ignore') state.drifts.delete(found.id);
-      if (policy !== 'correct') continue;
       const applied = state.applied.get(found.id);
-      if (applied === undefined) {
-        state.drifts.delete(found.id);
-        continue;
-      }
+      const policy = applied?.desired.policy.drift ?? app.metadata.annotations?.[annotations.drift] ?? 'correct';
+      if (policy === 'ignore' || applied === undefined) state.drifts.delete(found.id);
+      if (policy !== 'correct' || applied === undefined) continue;
       if (drift.isFight(app, state, found)) continue;
       const startedAt = clock.now();
       const { kind } = applied.desired.object;
@@ -460,7 +543,11 @@ export function createAppController(options: AppControllerOptions): AppControlle
     if (state.doomed.size > 0) {
       if (app.spec.prune) {
         const startedAt = clock.monotonicMs();
-        const { changes, blocked, remaining } = await pruner.prune(app, state, { revision: state.revision, guarded: true, signal });
+        const { changes, blocked, remaining } = await pass.target.pruner.prune(app, state, {
+          revision: state.revision,
+          guarded: true,
+          signal,
+        });
         if (changes.length > 0 || blocked !== state.pruneBlocked) {
           state.attempt?.add('prune', clock.monotonicMs() - startedAt, blocked === '' ? 'done' : 'failed');
           tellPhase(pass, pass.finding.reason);
@@ -486,7 +573,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
         pass.deleting = blocked === '' ? remaining : 0;
       } else {
         for (const [id, { resource, ref }] of state.doomed) {
-          if (resource !== undefined && ref !== undefined) owned.disown(state.key, resource, ref);
+          if (resource !== undefined && ref !== undefined) pass.target.owned.disown(state.key, resource, ref);
           state.doomed.delete(id);
           touchInventory(state);
         }
@@ -510,9 +597,13 @@ export function createAppController(options: AppControllerOptions): AppControlle
       for (const [id, { desired, uid }] of state.applied) {
         state.doomed.set(id, { version: desired.resource.version, uid, resource: desired.resource, ref: desired.ref });
       }
+      for (const [id, { resource, ref }] of state.hookObjects) {
+        state.doomed.set(id, { version: resource.version, uid: undefined, resource, ref });
+      }
+      state.hookObjects.clear();
       state.applied.clear();
       touchInventory(state);
-      const { remaining } = await pruner.prune(app, state, { revision: state.revision, guarded: false, signal });
+      const { remaining } = await pass.target.pruner.prune(app, state, { revision: state.revision, guarded: false, signal });
       pass.deleting = remaining;
       if (remaining > 0) return;
     }
@@ -548,6 +639,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
   function* follow(pass: Pass, from: KustomizationState, health: Health): Iterable<KustomizationEvent> {
     const { app, state, learned, finding } = pass;
     yield* learned;
+    if (state.rollout !== undefined) return;
     if (state.attempt?.current === 'health' && (health.status === 'Healthy' || state.applied.size === 0)) {
       state.attempt.end();
       tellPhase(pass, reasons.succeeded);
@@ -567,7 +659,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
   }
 
   async function writeStatus(
-    { app, state, finding, revision, superseded }: Pass,
+    { app, state, finding, revision, newest, hold, superseded }: Pass,
     value: KustomizationState,
     health: Health,
   ): Promise<void> {
@@ -578,7 +670,8 @@ export function createAppController(options: AppControllerOptions): AppControlle
       value,
       finding,
       health,
-      attempted: revision?.commit.revision,
+      attempted: (app.spec.suspend === true ? newest : revision)?.commit.revision,
+      hold,
       now: timestampOf(clock.now()),
     });
     if (status === undefined) return;
@@ -589,31 +682,39 @@ export function createAppController(options: AppControllerOptions): AppControlle
     }
   }
 
-  function nextLook({ app, state, deleting, superseded }: Pass, value: KustomizationState): Result | undefined {
+  function nextLook({ app, state, target, deleting, superseded }: Pass, value: KustomizationState): Result | undefined {
     if (superseded) return undefined;
+    const suspendedMs = suspendedForMs(app);
+    if (suspendedMs !== undefined) return { requeueAfterMs: suspendedMs };
     if (deleting > 0) return { requeueAfterMs: recheckDeletionMs };
+    if (state.rollout !== undefined) {
+      const left = timeoutMsOf(app) - (clock.monotonicMs() - state.rollout.startedAt);
+      return { requeueAfterMs: Math.max(100, Math.min(state.rollout.recheckMs ?? left + 100, left + 100)) };
+    }
+    const graceMs = revertGraceLeftMs(app, state);
     if (value === 'Progressing' && state.appliedAt > 0) {
-      return { requeueAfterMs: Math.max(1_000, timeoutMsOf(app) - (clock.now() - state.appliedAt) + 100) };
+      const left = Math.max(1_000, timeoutMsOf(app) - (clock.now() - state.appliedAt) + 100);
+      return { requeueAfterMs: Math.min(left, graceMs ?? left) };
     }
     if (state.attempted !== undefined && value !== 'Suspended' && value !== 'Deleting') {
       const waited = clock.monotonicMs() - state.attempted.failedAt;
-      return { requeueAfterMs: Math.max(0, retryDelayMs(app, state.attempted.failures) - waited) };
+      return { requeueAfterMs: Math.max(0, state.attempted.retryMs - waited) };
     }
-    const fightMs = drift.retryAfterMs(state);
-    if (fightMs !== undefined) return { requeueAfterMs: fightMs };
-    const againMs = appHealth.announceAgainAfterMs(state);
-    return againMs === undefined ? undefined : { requeueAfterMs: againMs };
+    const waits = [target.drift.retryAfterMs(state), appHealth.announceAgainAfterMs(state), graceMs, suspensionEndMs(state)];
+    const soonest = Math.min(...waits.map((ms) => ms ?? Number.POSITIVE_INFINITY));
+    return Number.isFinite(soonest) ? { requeueAfterMs: soonest } : undefined;
   }
 
   function isOutOfDate(app: Kustomization, state: AppState, { commit }: KnownRevision): boolean {
     const generation = app.metadata.generation ?? 0;
     const { attempted } = state;
+    if (state.rollout !== undefined) return true;
     const request = app.metadata.annotations?.[annotations.reconcileRequestedAt];
     if (request !== undefined && request !== state.handledRequest && request !== app.status?.lastHandledReconcileAt) return true;
     if (attempted !== undefined) {
       // Also when the branch went back to what is in force: that has to be said, and what came half way has to be undone.
       if (attempted.revision !== commit.revision || attempted.generation !== generation) return true;
-      return clock.monotonicMs() - attempted.failedAt >= retryDelayMs(app, attempted.failures) - 5;
+      return clock.monotonicMs() - attempted.failedAt >= attempted.retryMs - 5;
     }
     if (state.digest === '' || state.revision !== commit.revision || state.generation !== generation) return true;
     const value = stateOf(app);
@@ -622,18 +723,105 @@ export function createAppController(options: AppControllerOptions): AppControlle
     return state.pruneBlocked === '' || state.pruneBlocked.endsWith(`=${app.metadata.annotations?.[annotations.approvePrune]}`);
   }
 
+  /** The first dependency that keeps the app waiting, in words. */
+  function unreadyDependency({ app }: Pass, revision: KnownRevision): string | undefined {
+    for (const { name, namespace, readyExpr } of app.spec.dependsOn ?? []) {
+      const key = `${namespace ?? app.metadata.namespace}/${name}`;
+      const dependency = apps.getByKey(key);
+      const isReady = (): boolean => {
+        if (readyExpr === undefined || dependency === undefined) return isReadyAt(dependency, app, revision);
+        return expressions.isReady(readyExpr, { self: app, dep: dependency });
+      };
+      try {
+        if (!isReady()) return `dependency '${key}' is not ready`;
+      } catch (err) {
+        return `dependency '${key}' is not ready: readyExpr: ${messageOf(err)}`;
+      }
+    }
+    return undefined;
+  }
+
   /** A dependency counts when it is ready at its newest spec and, coming from the same source, at the same revision. */
   function isReadyAt(dependency: Kustomization | undefined, app: Kustomization, { commit }: KnownRevision): boolean {
     if (dependency === undefined) return false;
     const ready = dependency.status?.conditions?.find(({ type }) => type === 'Ready');
     if (ready?.status !== 'True' || dependency.status?.observedGeneration !== dependency.metadata.generation) return false;
+    // One that is held where it is will not come to the newest revision.
+    if (holdOf(dependency) !== undefined || holdOf(app) !== undefined) return true;
     return sourceKeyOf(dependency) !== sourceKeyOf(app) || dependency.status?.lastAppliedRevision === commit.revision;
+  }
+
+  /** Notes where an app that may revert by itself would go. */
+  async function rememberHealthy({ app, state, hold }: Pass, health: Health): Promise<void> {
+    const { digest, sha } = state;
+    if (revertGraceMs(app) === undefined || hold !== undefined || health.status !== 'Healthy' || digest === '') return;
+    if (state.rollout !== undefined || state.attempted !== undefined || state.healthy?.digest === digest) return;
+    state.healthy = { sha, digest };
+    touchInventory(state);
+    await inventory.write(app, state, { revision: state.revision });
+  }
+
+  /** Goes back to the last healthy revision, once for each revision that is not, and holds the bad one. */
+  async function revertWhenBad(pass: Pass, value: KustomizationState, health: Health): Promise<void> {
+    const { app, state, hold, revision, superseded } = pass;
+    const { healthy } = state;
+    if (superseded || revision === undefined || healthy === undefined || hold !== undefined || state.autoReverted === revision.commit.sha)
+      return;
+    const failedOnWave = state.attempted?.revision === revision.commit.revision && pass.finding.reason === reasons.healthCheckFailed;
+    const isInForce = state.sha === revision.commit.sha && state.digest !== healthy.digest && state.digest !== '';
+    const isBad =
+      failedOnWave || (isInForce && (value === 'Failed' || (health.status === 'Degraded' && revertGraceLeftMs(app, state) === 0)));
+    if (revertGraceMs(app) === undefined || !isBad) return;
+    state.autoReverted = revision.commit.sha;
+    touchInventory(state);
+    await inventory.write(app, state, { revision: state.revision });
+    const why = health.reason || pass.finding.message;
+    const at = timestampOf(clock.now());
+    await patchApp(app, {
+      metadata: { annotations: holdAnnotations({ held: revision.commit.sha, pinned: healthy.sha, by: fieldManager, at }) },
+    });
+    recorder.record(app, {
+      type: 'Warning',
+      reason: 'AutoReverted',
+      message: `${revision.commit.revision} is not healthy (${why}); back to ${healthy.sha}`,
+    });
+  }
+
+  /** How long an app has to be Degraded before it reverts by itself; undefined when it never does. */
+  function revertGraceMs({ metadata }: Kustomization): number | undefined {
+    const text = metadata.annotations?.[annotations.autoRevert];
+    if (text === undefined || text === 'false') return undefined;
+    return isDuration(text) ? parseDuration(text) : defaultRevertGraceMs;
+  }
+
+  /** What is left of that; undefined when nothing runs out. */
+  function revertGraceLeftMs(app: Kustomization, state: AppState): number | undefined {
+    const grace = revertGraceMs(app);
+    if (grace === undefined || state.lastHealth.status !== 'Degraded' || state.degradedSince === 0 || state.healthy === undefined)
+      return undefined;
+    if (state.autoReverted === state.sha || holdOf(app) !== undefined) return undefined;
+    return Math.max(0, grace - (clock.now() - Math.max(state.degradedSince, state.appliedAt)));
+  }
+
+  /** When the first of the objects that are left alone is to be applied again. */
+  function suspensionEndMs(state: AppState): number | undefined {
+    let soonest: number | undefined;
+    for (const { desired, skipped } of state.applied.values()) {
+      const until = skipped === 'suspended' ? desired.policy.suspendedUntil : undefined;
+      if (until !== undefined && Number.isFinite(until)) soonest = Math.min(soonest ?? until, until);
+    }
+    return soonest === undefined ? undefined : Math.max(0, soonest - clock.now());
+  }
+
+  function liveOf({ state, target }: Pass, id: ObjectId): DynamicObject | undefined {
+    const known = state.applied.get(id)?.desired ?? state.rollout?.plan.objects.get(id);
+    return known === undefined ? undefined : target.owned.live(known.resource, known.ref);
   }
 
   function forget(key: string): void {
     const state = states.get(key);
     if (state === undefined) return;
-    for (const { desired } of state.applied.values()) owned.disown(key, desired.resource, desired.ref);
+    for (const { desired } of state.applied.values()) local.owned.disown(key, desired.resource, desired.ref);
     states.delete(key);
   }
 
@@ -648,7 +836,9 @@ export function createAppController(options: AppControllerOptions): AppControlle
 }
 
 const waits = ({ spec }: Kustomization): boolean => spec.wait === true || (spec.healthChecks?.length ?? 0) > 0;
-const timeoutMsOf = ({ spec }: Kustomization): number => (spec.timeout === undefined ? defaultTimeoutMs : parseDuration(spec.timeout));
+
+/** Names of objects that a wave waits for. */
+const maxWaitsShown = 5;
 
 function retryDelayMs({ spec }: Kustomization, failures: number): number {
   return spec.retryInterval === undefined
@@ -664,7 +854,8 @@ function summaryOf(changes: readonly ObjectChange[], revision: string): string {
 }
 
 /** The chain of causes, which reads like a path. */
-function messageOf(err: Error): string {
+function messageOf(err: unknown): string {
+  if (!(err instanceof Error)) return String(err);
   const parts: string[] = [];
   for (let cause: unknown = err; cause instanceof Error && parts.length < 5; cause = cause.cause) parts.push(cause.message);
   return parts.join(': ');

@@ -5,12 +5,10 @@ import { type Health, worstOf } from '../../lifecycle/reasons.ts';
 import { labelsOf } from './app-spec.ts';
 import type { AppState } from './app-state.ts';
 import type { GitOpsMetrics } from './gitops-metrics.ts';
-import { healthOf } from './health.ts';
-import type { OwnedObjects } from './owned-objects.ts';
+import type { Target } from './target.ts';
 
 export interface AppHealthOptions {
   readonly clock: Clock;
-  readonly owned: OwnedObjects;
   readonly feed: ActivityFeed;
   readonly gitops: GitOpsMetrics;
 }
@@ -18,9 +16,9 @@ export interface AppHealthOptions {
 /** Health of apps: a state that follows the watched objects, so that nothing waits for it. */
 export interface AppHealth {
   /** The worst of the app's objects; only those that changed since the last call are judged anew. */
-  current(state: AppState): Health;
+  current(app: Kustomization, state: AppState, target: Target): Health;
   /** Tells, once each, that an app became healthy after a commit or that it has a problem that lasts. */
-  announce(app: Kustomization, state: AppState, health: Health): void;
+  announce(app: Kustomization, state: AppState, told: { readonly health: Health; readonly target: Target }): void;
   /** When `announce` should be called again although nothing changes; undefined when it need not. */
   announceAgainAfterMs(state: AppState): number | undefined;
 }
@@ -28,9 +26,9 @@ export interface AppHealth {
 /** A problem is told when it is still the same after this time. */
 const problemGraceMs = 500;
 
-export function createAppHealth({ clock, owned, feed, gitops }: AppHealthOptions): AppHealth {
+export function createAppHealth({ clock, feed, gitops }: AppHealthOptions): AppHealth {
   /** `5/5`: ready of desired pods of the app's workloads. */
-  function podSummary(state: AppState): string {
+  function podSummary(state: AppState, { owned }: Target): string {
     let ready = 0;
     let desired = 0;
     for (const { desired: object } of state.applied.values()) {
@@ -43,7 +41,8 @@ export function createAppHealth({ clock, owned, feed, gitops }: AppHealthOptions
   }
 
   return {
-    current(state) {
+    current(app, state, { owned, rulesOf }) {
+      const rules = rulesOf(app);
       for (const id of state.healthDirty) {
         const applied = state.applied.get(id);
         if (applied === undefined) {
@@ -54,17 +53,19 @@ export function createAppHealth({ clock, owned, feed, gitops }: AppHealthOptions
         const live = owned.live(resource, ref);
         state.health.set(
           id,
-          live !== undefined
-            ? healthOf(live, owned)
-            : owned.isSynced(resource)
-              ? { status: 'Missing', reason: `${object.kind} ${ref.name} does not exist` }
-              : { status: 'Unknown', reason: '' },
+          state.awaited.has(id)
+            ? { status: 'Progressing', reason: `${object.kind} ${ref.name} was changed just now` }
+            : live !== undefined
+              ? rules.healthOf(live)
+              : owned.isSynced(resource)
+                ? { status: 'Missing', reason: `${object.kind} ${ref.name} does not exist` }
+                : { status: 'Unknown', reason: '' },
         );
       }
       state.healthDirty.clear();
       return state.applied.size === 0 ? { status: 'Unknown', reason: '' } : worstOf(state.health.values());
     },
-    announce(app, state, health) {
+    announce(app, state, { health, target }) {
       const before = state.lastHealth;
       const entry = { at: clock.now(), app: app.metadata.name, sha: state.sha };
       // The apps of an app list speak for themselves.
@@ -80,7 +81,7 @@ export function createAppHealth({ clock, owned, feed, gitops }: AppHealthOptions
         if (!state.announcedHealthy) {
           const durationMs = clock.now() - state.seenAt;
           gitops.commitHealthy(labelsOf(app), durationMs);
-          if (speaks) feed.add({ type: 'healthy', ...entry, summary: podSummary(state), durationMs });
+          if (speaks) feed.add({ type: 'healthy', ...entry, summary: podSummary(state, target), durationMs });
           state.announcedHealthy = true;
         }
         if (state.degradedSince > 0) {

@@ -1,5 +1,12 @@
+import { parseDuration } from '../../api/flux.ts';
 import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
 import type { Overlay } from '../build/kustomize/render.ts';
+
+const defaultTimeoutMs = 10 * 60_000;
+
+/** How long health may take, and a whole sync. */
+export const timeoutMsOf = ({ spec }: Kustomization): number =>
+  spec.timeout === undefined ? defaultTimeoutMs : parseDuration(spec.timeout);
 
 /** Reading of a Kustomization's spec: what it follows, what it waits for, and what of it is not there yet. */
 
@@ -46,13 +53,7 @@ export function overlayOf({ spec }: Kustomization): Overlay | undefined {
 }
 
 /** Fields of Flux that are not there yet. Each changes what is applied or by whom, so an app that uses one is not applied at all. */
-const unsupportedFields = [
-  'decryption',
-  'kubeConfig',
-  'serviceAccountName',
-  'healthCheckExprs',
-  'driftIgnoreRules',
-] as const satisfies readonly (keyof Kustomization['spec'])[];
+const unsupportedFields = ['decryption', 'kubeConfig', 'serviceAccountName'] as const satisfies readonly (keyof Kustomization['spec'])[];
 
 /** The first thing that is not supported; undefined when all is. */
 export function unsupportedIn({ spec }: Kustomization): string | undefined {
@@ -61,7 +62,6 @@ export function unsupportedIn({ spec }: Kustomization): string | undefined {
     return value !== undefined && !(Array.isArray(value) && value.length === 0);
   });
   if (field !== undefined) return `spec.${field}`;
-  if (spec.dependsOn?.some(({ readyExpr }) => readyExpr !== undefined)) return 'spec.dependsOn[].readyExpr';
   return spec.sourceRef.kind === 'GitRepository' ? undefined : `spec.sourceRef.kind ${spec.sourceRef.kind}`;
 }
 

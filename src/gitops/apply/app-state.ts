@@ -1,14 +1,49 @@
+import type { Hold } from '../../api/kustomize/v1/hold.ts';
 import type { HistorySnapshot, InventoryEntry } from '../../api/kustomize/v1/kustomization.ts';
+import type { ObjectChange } from '../../base/activity.ts';
 import type { Health } from '../../lifecycle/reasons.ts';
 import type { DynamicObject, ObjectRef } from '../../machinery/object.ts';
 import type { Resource } from '../../machinery/resource.ts';
 import type { BuildError, BuildResult } from '../build/manifest.ts';
+import type { Commit } from '../sources/git-source.ts';
 import type { AttemptRecord } from './attempt.ts';
 import type { FieldTree } from './fields.ts';
 import type { SyncTrigger } from './gitops-metrics.ts';
 import type { HistoryEntry } from './history.ts';
 import type { ObjectId } from './object-id.ts';
-import type { DesiredObject } from './plan.ts';
+import type { DesiredObject, Plan } from './plan.ts';
+
+/** What came of the hooks of one digest: a hook runs once for each. */
+export interface HookRecord {
+  digest: string;
+  /** Nothing of them is left to run. */
+  complete: boolean;
+  /** `PHASE id` */
+  readonly succeeded: Set<string>;
+  /** Succeeded, and to be deleted once that is written down. */
+  readonly cleaning: Map<ObjectId, { readonly hook: DesiredObject; readonly live: DynamicObject }>;
+}
+
+/** A revision that is being put in force wave by wave. */
+export interface Rollout {
+  readonly build: BuildResult;
+  /** `main@sha1:…` */
+  readonly revision: string;
+  readonly generation: number;
+  /** Of the monotonic clock. */
+  readonly startedAt: number;
+  /** How each object is applied, as the dry run found. */
+  readonly modes: Map<ObjectId, ApplyMode>;
+  readonly plan: Plan;
+  readonly changes: ObjectChange[];
+  /** What the next wave waits for; a sentence each. */
+  waitsFor: readonly string[];
+  /** When to look again although nothing changed. */
+  recheckMs: number | undefined;
+}
+
+/** `force` takes fields from others, `recreate` deletes first. */
+export type ApplyMode = 'apply' | 'force' | 'recreate';
 
 /** An object that is in force: what was sent, and what we owned of it right after. */
 export interface AppliedObject {
@@ -17,6 +52,8 @@ export interface AppliedObject {
   readonly uid: string | undefined;
   /** Of our own write. */
   readonly resourceVersion: number;
+  /** It was not written: its annotations say that it is left alone for now, or that it is only to be there. */
+  readonly skipped?: 'suspended' | 'exists';
 }
 
 /** An object of the inventory that the newest revision no longer names. */
@@ -37,6 +74,25 @@ export interface InventoryRecord {
     readonly uid?: string;
     readonly state: 'pending' | 'applied' | 'pruning';
   }[];
+  readonly hooks?: { readonly digest: string; readonly complete: boolean; readonly succeeded: readonly string[] };
+  readonly healthy?: HealthyRevision;
+  readonly autoReverted?: string;
+}
+
+/** A revision that could not be put in force, and when it is tried again. */
+export interface FailedAttempt {
+  readonly revision: string;
+  readonly generation: number;
+  /** Of the monotonic clock. */
+  readonly failedAt: number;
+  readonly failures: number;
+  readonly retryMs: number;
+}
+
+/** The newest revision at which an app was healthy; where an automatic revert goes. */
+export interface HealthyRevision {
+  readonly sha: string;
+  readonly digest: string;
 }
 
 /** What was found to be different from what we applied. */
@@ -67,6 +123,21 @@ export interface AppState {
   /** `reconcile.fluxcd.io/requestedAt` that was served. */
   handledRequest: string | undefined;
   readonly doomed: Map<ObjectId, DoomedObject>;
+  /** Objects of which the cache has not seen our own write yet. */
+  readonly awaited: Set<ObjectId>;
+  hooks: HookRecord;
+  /** Objects that the inventory lists because a hook made them. */
+  readonly hookObjects: Map<ObjectId, DesiredObject>;
+  rollout: Rollout | undefined;
+  healthy: HealthyRevision | undefined;
+  /** The revision that was reverted by itself, which is done once for each. */
+  autoReverted: string;
+  /** What an app with a hold runs, for as long as `key` stays what it is. */
+  held:
+    | { readonly key: string; readonly commit: Commit | undefined; readonly hold: Hold | undefined; readonly isReleased: boolean }
+    | undefined;
+  /** Objects whose errors keep the revision from being in force, as they were: when one changes, it is tried again at once. */
+  failing: ReadonlyMap<ObjectId, string>;
   /** Objects whose apply is under way: their events are our own writes. */
   readonly writing: Set<ObjectId>;
   readonly drifts: Map<ObjectId, Drift>;
@@ -77,7 +148,7 @@ export interface AppState {
   /** Aborts the sync under way when a newer revision is there. */
   abortSync: AbortController | undefined;
   /** Revision whose sync is under way or failed; a failed one is tried again with a back-off, not at each wake-up. */
-  attempted: { readonly revision: string; readonly generation: number; readonly failedAt: number; readonly failures: number } | undefined;
+  attempted: FailedAttempt | undefined;
   errors: readonly BuildError[];
   history: readonly HistoryEntry[];
   /** The newest go at a revision that changed something or failed, and what the status says of it and of those before. */
@@ -119,6 +190,14 @@ export function newAppState(key: string): AppState {
     generation: 0,
     handledRequest: undefined,
     doomed: new Map(),
+    awaited: new Set(),
+    hooks: { digest: '', complete: false, succeeded: new Set(), cleaning: new Map() },
+    hookObjects: new Map(),
+    rollout: undefined,
+    healthy: undefined,
+    autoReverted: '',
+    held: undefined,
+    failing: new Map(),
     writing: new Set(),
     drifts: new Map(),
     corrections: new Map(),

@@ -1,5 +1,7 @@
 import type { Condition } from '../../api/flux.ts';
+import { describeHold, type Hold } from '../../api/kustomize/v1/hold.ts';
 import type { Kustomization, KustomizationStatus } from '../../api/kustomize/v1/kustomization.ts';
+import { annotations } from '../../api/well-known.ts';
 import type { Finding } from '../../lifecycle/flux-conditions.ts';
 import { conditionsOf, type KustomizationState, kustomizationReasons } from '../../lifecycle/kustomization.facts.ts';
 import type { Health } from '../../lifecycle/reasons.ts';
@@ -8,7 +10,7 @@ import { deepEqual } from '../../machinery/object.ts';
 import { sourceKeyOf } from './app-spec.ts';
 import type { AppState } from './app-state.ts';
 import type { AppMetricsState, SyncStatus } from './gitops-metrics.ts';
-import { inventoryEntriesOf, type ObjectId } from './object-id.ts';
+import { describeId, describeObject, inventoryEntriesOf, type ObjectId } from './object-id.ts';
 import type { OwnedObjects } from './owned-objects.ts';
 
 export interface StatusFacts {
@@ -20,23 +22,31 @@ export interface StatusFacts {
   readonly health: Health;
   /** The source's newest revision, when it is known. */
   readonly attempted: string | undefined;
+  /** What keeps the app at another revision than the newest. */
+  readonly hold: Hold | undefined;
   /** RFC 3339. */
   readonly now: string;
 }
 
 /** What has to be written to an app's status after a pass; undefined when it says so already. */
-export function statusChange({ app, state, value, finding, health, attempted, now }: StatusFacts): KustomizationStatus | undefined {
+export function statusChange({ app, state, value, finding, health, attempted, hold, now }: StatusFacts): KustomizationStatus | undefined {
   const generation = app.metadata.generation ?? 0;
   let conditions = conditionsOf({ state: value, before: app.status?.conditions ?? [], finding, generation, now });
   if (state.applied.size > 0) conditions = setCondition(conditions, healthCondition(health, generation), now);
-  const blocked = { type: 'PruneBlocked', reason: 'PruneBlocked', message: state.pruneBlocked, observedGeneration: generation };
-  conditions =
-    state.pruneBlocked === ''
-      ? conditions.filter(({ type }) => type !== blocked.type)
-      : setCondition(conditions, { ...blocked, status: 'True' }, now);
+  const note = (type: string, reason: string, message: string): void => {
+    if (message !== '')
+      conditions = setCondition(conditions, { type, status: 'True', reason, message, observedGeneration: generation }, now);
+    else if (conditions.some((condition) => condition.type === type))
+      conditions = conditions.filter((condition) => condition.type !== type);
+  };
+  note('PruneBlocked', 'PruneBlocked', state.pruneBlocked);
+  note('Pinned', 'Held', hold === undefined ? '' : describeHold(hold));
+  note('Drifted', 'DriftDetected', driftText(state));
+  note('Suspended', 'Suspended', value === 'Suspended' ? suspensionText(app, attempted) : '');
   const settled = value !== 'Suspended' && value !== 'Deleting';
   const next: KustomizationStatus = {
-    ...(settled ? { observedGeneration: generation, conditions } : {}),
+    ...(settled ? { observedGeneration: generation } : {}),
+    ...(value === 'Deleting' ? {} : { conditions }),
     ...(state.loaded ? { inventory: { entries: entriesOf(app, state) } } : {}),
     ...(state.snapshots === undefined ? {} : { history: state.snapshots }),
     ...(state.revision === '' ? {} : { lastAppliedRevision: state.revision }),
@@ -46,11 +56,32 @@ export function statusChange({ app, state, value, finding, health, attempted, no
   return deepEqual({ ...app.status, ...next }, app.status ?? {}) ? undefined : next;
 }
 
+/** Drifts that the status names. */
+const maxDriftsShown = 5;
+
+/** What differs from Git and is left as it is, for now or because the policy says so. */
+function driftText({ drifts, applied }: AppState): string {
+  if (drifts.size === 0) return '';
+  const texts = [...drifts.values()].map(({ id, change, by }) => {
+    const known = applied.get(id);
+    return `${known === undefined ? describeId(id) : describeObject(known.desired.object)}: ${change}${by === '' ? '' : ` by ${by}`}`;
+  });
+  const more = texts.length - maxDriftsShown;
+  return `${texts.slice(0, maxDriftsShown).join('\n')}${more > 0 ? `\n… and ${more} more` : ''}`;
+}
+
+function suspensionText({ metadata, status }: Kustomization, newest: string | undefined): string {
+  const { [annotations.suspendReason]: reason, [annotations.suspendUntil]: until } = metadata.annotations ?? {};
+  const pending = newest !== undefined && newest !== status?.lastAppliedRevision ? `; pending: ${newest}` : '';
+  return `Suspended${until === undefined ? '' : ` until ${until}`}${reason === undefined ? '' : `: ${reason}`}${pending}`;
+}
+
 /** The inventory in Flux's form. Once it is what the status says, the status's own array is used, which makes the next comparison free. */
 function entriesOf(app: Kustomization, state: AppState): NonNullable<AppState['entries']> {
   if (state.entries === undefined) {
     const versions = new Map<ObjectId, { readonly version: string }>();
     for (const [id, doomed] of state.doomed) versions.set(id, doomed);
+    for (const [id, { resource }] of state.hookObjects) versions.set(id, resource);
     for (const [id, { desired }] of state.applied) versions.set(id, desired.resource);
     state.entries = inventoryEntriesOf(versions);
   }
@@ -66,7 +97,7 @@ function healthCondition(health: Health, generation: number): Omit<Condition, 'l
 }
 
 /** What the state families of `/metrics/gitops` say of an app. */
-export function metricsStateOf(app: Kustomization, state: AppState | undefined, owned: OwnedObjects): AppMetricsState {
+export function metricsStateOf(app: Kustomization, state: AppState | undefined, owned: OwnedObjects | undefined): AppMetricsState {
   const objects = [...(state?.applied.values() ?? [])];
   const missing = [...(state?.health.values() ?? [])].filter(({ status }) => status === 'Missing').length;
   const outOfSync = state?.drifts.size ?? 0;
@@ -84,8 +115,10 @@ export function metricsStateOf(app: Kustomization, state: AppState | undefined, 
     objects: objects.map(({ desired: { object, ref } }) => ({ kind: object.kind, namespace: ref.namespace ?? '', name: ref.name })),
     resources: { synced: objects.length - outOfSync - missing, outOfSync, missing, extra: state?.doomed.size ?? 0 },
     pods: objects.flatMap(({ desired }) => {
-      const live = owned.live(desired.resource, desired.ref);
-      return live === undefined ? [] : owned.podsOf(live).map(({ metadata: { namespace = '', name } }) => ({ namespace, name }));
+      const live = owned?.live(desired.resource, desired.ref);
+      return owned === undefined || live === undefined
+        ? []
+        : owned.podsOf(live).map(({ metadata: { namespace = '', name } }) => ({ namespace, name }));
     }),
   };
 }
@@ -97,5 +130,5 @@ function syncStatusOf(app: Kustomization, state: AppState | undefined): SyncStat
   // What was applied is what Git says, though it is not healthy.
   if (ready.status === 'False' && ready.reason !== kustomizationReasons.healthCheckFailed) return waiting ? 'Progressing' : 'Failed';
   if (state.drifts.size > 0 || state.doomed.size > 0) return 'OutOfSync';
-  return state.abortSync === undefined ? 'Synced' : 'Progressing';
+  return state.abortSync === undefined && state.rollout === undefined ? 'Synced' : 'Progressing';
 }

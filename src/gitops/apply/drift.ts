@@ -5,12 +5,16 @@ import type { Resource } from '../../machinery/resource.ts';
 import type { EventRecorder } from '../../reconcile/event-recorder.ts';
 import type { AppState, Drift } from './app-state.ts';
 import { formatPath, formatValue, lostFields, managerOf, ownFieldsOf, valueAt } from './fields.ts';
+import { isIgnored, type Pointer } from './ignored-fields.ts';
 import { describeObject, type ObjectId } from './object-id.ts';
+import { isSuspended, policyOf } from './object-policy.ts';
 
 export interface DriftWatchOptions {
   readonly clock: Clock;
   readonly recorder: EventRecorder;
   live(resource: Resource<DynamicObject>, ref: ObjectRef): DynamicObject | undefined;
+  /** Fields of an app's object that others may have. */
+  ignoredOf(app: string, object: DynamicObject): readonly Pointer[];
   onDrift(app: string): void;
 }
 
@@ -36,7 +40,7 @@ const maxCorrections = 3;
 /** Fields whose corrections are remembered, for each app. */
 const maxRemembered = 1_000;
 
-export function createDriftWatch({ clock, recorder, live, onDrift }: DriftWatchOptions): DriftWatch {
+export function createDriftWatch({ clock, recorder, live, ignoredOf, onDrift }: DriftWatchOptions): DriftWatch {
   function observe(state: AppState, id: ObjectId, object: DynamicObject | undefined): void {
     const applied = state.applied.get(id);
     if (applied === undefined || state.writing.has(id)) return;
@@ -46,9 +50,18 @@ export function createDriftWatch({ clock, recorder, live, onDrift }: DriftWatchO
     }
     // What is being deleted cannot be put back before it is gone.
     if (object.metadata.deletionTimestamp !== undefined) return;
+    const isHeldBack = [policyOf(object), applied.desired.policy].some((policy) => isSuspended(policy, clock.now()));
+    if (applied.skipped !== undefined || isHeldBack) {
+      // What nobody holds back any more is applied as Git has it.
+      if (applied.skipped === 'suspended' && !isHeldBack) {
+        found(state, { id, change: 'resumed', by: '', detectedAt: clock.now() });
+      }
+      return;
+    }
     const own = ownFieldsOf(object);
     if (own === applied.ownFields || deepEqual(own, applied.ownFields)) return;
-    const lost = lostFields(applied.ownFields ?? {}, own);
+    const ignored = ignoredOf(state.key, applied.desired.object);
+    const lost = lostFields(applied.ownFields ?? {}, own).filter((path) => !isIgnored(applied.desired.object, path, ignored));
     const [first] = lost;
     if (first === undefined) {
       state.applied.set(id, { ...applied, ownFields: own });

@@ -9,8 +9,8 @@ import type { Pod } from '../../api/core/v1/pod.ts';
 import type { ReplicationController } from '../../api/core/v1/replication-controller.ts';
 import type { Service } from '../../api/core/v1/service.ts';
 import type { Condition } from '../../api/flux.ts';
-import { firstProblem, type Health, healthy, jobFailure, podProblem, unreadyReason } from '../../lifecycle/reasons.ts';
 import type { Ingress } from '../../api/networking/v1/ingress.ts';
+import { firstProblem, type Health, healthy, jobFailure, podProblem, unreadyReason } from '../../lifecycle/reasons.ts';
 import type { KubeObject } from '../../machinery/object.ts';
 
 /** How the objects of one app are judged: by the rules of their kinds, and by what the app says itself. */

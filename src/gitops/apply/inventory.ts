@@ -33,6 +33,12 @@ export function createInventory({ client }: { readonly client: Client }): Invent
       const entries = record?.entries ?? (app.status?.inventory?.entries ?? []).map((entry) => ({ ...entry, uid: undefined }));
       for (const { id, v, uid } of entries) if (!state.applied.has(id)) state.doomed.set(id, { version: v, uid });
       state.history = await readHistory(client, app);
+      if (record?.hooks !== undefined) {
+        const { digest, complete, succeeded } = record.hooks;
+        state.hooks = { digest, complete, succeeded: new Set(succeeded), cleaning: new Map() };
+      }
+      state.healthy = record?.healthy;
+      state.autoReverted = record?.autoReverted ?? '';
       touchInventory(state);
       state.loaded = true;
     },
@@ -48,10 +54,21 @@ export function createInventory({ client }: { readonly client: Client }): Invent
         const known = state.applied.get(id);
         if (known?.desired !== desired) add(id, desired.resource.version, known?.uid, 'pending');
       }
+      for (const [id, { resource }] of state.hookObjects) if (!entries.has(id)) add(id, resource.version, undefined, 'applied');
       const sorted = [...entries.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
-      const text = JSON.stringify(sorted);
+      const { digest, complete, succeeded } = state.hooks;
+      const more = {
+        ...(digest === '' ? {} : { hooks: { digest, complete, succeeded: [...succeeded] } }),
+        ...(state.healthy === undefined ? {} : { healthy: state.healthy }),
+        ...(state.autoReverted === '' ? {} : { autoReverted: state.autoReverted }),
+      };
+      const text = JSON.stringify([sorted, more]);
       if (text !== state.writtenInventory)
-        await writeRecord(client, { ref: inventoryRef(app), owner: app, value: { revision, entries: sorted } satisfies InventoryRecord });
+        await writeRecord(client, {
+          ref: inventoryRef(app),
+          owner: app,
+          value: { revision, entries: sorted, ...more } satisfies InventoryRecord,
+        });
       state.writtenInventory = text;
       state.inventoryDirty = intended.size > 0;
     },

@@ -1,5 +1,6 @@
 import { replicaSets } from '../../api/apps/v1/replica-set.ts';
 import { type Pod, pods } from '../../api/core/v1/pod.ts';
+import { untilAborted } from '../../base/concurrency.ts';
 import type { InformerSet } from '../../client/informer.ts';
 import { controllerOf, type DynamicObject, type KubeObject } from '../../machinery/object.ts';
 import type { Resource } from '../../machinery/resource.ts';
@@ -38,6 +39,8 @@ export interface OwnedObjects extends HealthView {
   ): DynamicObject | undefined;
   /** True when `live` can be believed for this kind. */
   isSynced(resource: Resource<DynamicObject>): boolean;
+  /** Resolves when `live` can be believed for all of these kinds; rejects with the reason of `signal`. */
+  waitForSync(resources: Iterable<Resource<DynamicObject>>, signal: AbortSignal): Promise<void>;
 }
 
 /** Index of pods and ReplicaSets by the uid of their controller. */
@@ -109,6 +112,10 @@ export function createOwnedObjects({
     ownerOf: (resource, ref) => owners.get(addressOf(resource, ref))?.app,
     live: (resource, ref) => informers.get(resource).get(ref),
     isSynced: (resource) => informers.get(resource).synced,
+    async waitForSync(resources, signal) {
+      const waiting = [...resources].map((resource) => informers.get(resource)).filter(({ synced }) => !synced);
+      if (waiting.length > 0) await untilAborted(Promise.all(waiting.map(({ whenSynced }) => whenSynced)), signal);
+    },
     podsOf(object) {
       const { uid } = object.metadata;
       if (uid === undefined) return [];

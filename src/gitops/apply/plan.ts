@@ -1,9 +1,11 @@
+import { createHash } from 'node:crypto';
 import { labels } from '../../api/well-known.ts';
 import type { DiscoveredResource } from '../../client/client.ts';
-import { type DynamicObject, deepFreeze, type ObjectRef } from '../../machinery/object.ts';
+import { type DynamicObject, deepFreeze, type KubeObject, type ObjectRef } from '../../machinery/object.ts';
 import { parseApiVersion, type Resource } from '../../machinery/resource.ts';
 import type { BuildError, Manifest } from '../build/manifest.ts';
 import { describeObject, idOf, type ObjectId } from './object-id.ts';
+import { type ObjectPolicy, policyOf } from './object-policy.ts';
 import type { ResourceMapper } from './resource-mapper.ts';
 
 /** An object as it is sent to the API: the manifest's content with its namespace and the labels that say which app it belongs to. */
@@ -13,6 +15,7 @@ export interface DesiredObject {
   readonly ref: ObjectRef;
   readonly object: DynamicObject;
   readonly manifest: Manifest;
+  readonly policy: ObjectPolicy;
 }
 
 export interface PlanOptions {
@@ -26,12 +29,18 @@ export interface PlanOptions {
 
 export interface Plan {
   readonly objects: ReadonlyMap<ObjectId, DesiredObject>;
+  /** What runs once a revision, beside what stays. */
+  readonly hooks: ReadonlyMap<ObjectId, DesiredObject>;
+  /** Objects of kinds that a CustomResourceDefinition of the same revision defines and that the server does not have yet. */
+  readonly undefinedYet: ReadonlySet<ObjectId>;
   readonly errors: readonly BuildError[];
 }
 
 /** Turns manifests into what is applied; reports every kind that the server does not have. */
 export async function planObjects({ app, manifests, targetNamespace, mapper, before }: PlanOptions): Promise<Plan> {
   const objects = new Map<ObjectId, DesiredObject>();
+  const hooks = new Map<ObjectId, DesiredObject>();
+  const undefinedYet = new Set<ObjectId>();
   const errors: BuildError[] = [];
   const reusable = new Map<object, DesiredObject>();
   for (const desired of before.values()) reusable.set(desired.manifest.object, desired);
@@ -45,7 +54,10 @@ export async function planObjects({ app, manifests, targetNamespace, mapper, bef
       objects.set(known.id, known.manifest === manifest ? known : { ...known, manifest });
       continue;
     }
-    const resource = await resourceOf(manifest, mapper);
+    const policy = policyOf(manifest.object);
+    if (policy.isSkipped) continue;
+    const served = await resourceOf(manifest, mapper);
+    const resource = served ?? definedBy(manifests, manifest.object);
     if (resource === undefined) {
       errors.push({
         file: manifest.file,
@@ -56,7 +68,7 @@ export async function planObjects({ app, manifests, targetNamespace, mapper, bef
       continue;
     }
     const desired = desiredOf({ app, manifest, targetNamespace, resource });
-    const twin = objects.get(desired.id);
+    const twin = objects.get(desired.id) ?? hooks.get(desired.id);
     if (twin !== undefined) {
       errors.push({
         file: manifest.file,
@@ -66,14 +78,56 @@ export async function planObjects({ app, manifests, targetNamespace, mapper, bef
       });
       continue;
     }
-    objects.set(desired.id, desired);
+    (policy.hooks.length === 0 ? objects : hooks).set(desired.id, desired);
+    if (served === undefined) undefinedYet.add(desired.id);
   }
-  return { objects, errors };
+  return { objects, hooks, undefinedYet, errors };
 }
 
 function resourceOf({ object }: Manifest, mapper: ResourceMapper): Promise<DiscoveredResource | undefined> {
   const { group, version } = parseApiVersion(object.apiVersion);
   return mapper.find(group, version, object.kind);
+}
+
+/** The resource that a CustomResourceDefinition among the manifests makes of a kind; undefined when there is none. */
+function definedBy(manifests: readonly Manifest[], object: KubeObject): DiscoveredResource | undefined {
+  const { group, version } = parseApiVersion(object.apiVersion);
+  for (const { object: definition } of manifests) {
+    if (definition.kind !== definitionKind) continue;
+    const { spec } = definition as KubeObject & { readonly spec?: DefinitionSpec };
+    if (spec?.group !== group || spec.names?.kind !== object.kind) continue;
+    if (spec.names.plural === undefined || !spec.versions?.some(({ name, served }) => name === version && served === true)) continue;
+    return {
+      group,
+      version,
+      kind: object.kind,
+      resource: spec.names.plural,
+      namespaced: spec.scope === 'Namespaced',
+      verbs: ['get', 'list', 'watch', 'create', 'patch', 'update', 'delete'],
+      shortNames: [],
+      subresources: [],
+    };
+  }
+  return undefined;
+}
+
+/** What a hostile file may have made of it is looked at by the API when the definition is applied. */
+interface DefinitionSpec {
+  readonly group?: string;
+  readonly scope?: string;
+  readonly names?: { readonly plural?: string; readonly kind?: string };
+  readonly versions?: readonly { readonly name?: string; readonly served?: boolean }[];
+}
+
+export const definitionKind = 'CustomResourceDefinition';
+
+/** The name with a hash of the spec behind it: another spec, another object. */
+function hashedName(object: KubeObject): string {
+  const { spec } = object as KubeObject & { readonly spec?: unknown };
+  return `${object.metadata.name.slice(0, 54)}-${createHash('sha256')
+    .update(JSON.stringify(spec ?? null))
+    .digest('hex')
+    .slice(0, 8)}`;
 }
 
 function desiredOf(options: {
@@ -84,7 +138,9 @@ function desiredOf(options: {
 }): DesiredObject {
   const { app, manifest, targetNamespace, resource } = options;
   const source = withEncodedStrings(manifest.object as DynamicObject);
-  const { namespace: written, ...metadata } = source.metadata;
+  const policy = policyOf(manifest.object);
+  const { namespace: written, ...named } = source.metadata;
+  const metadata = policy.hashesName && source.kind === 'Job' ? { ...named, name: hashedName(source) } : named;
   const namespace = resource.namespaced ? (targetNamespace ?? written ?? 'default') : undefined;
   const object = deepFreeze({
     ...source,
@@ -104,6 +160,7 @@ function desiredOf(options: {
     ref: namespace === undefined ? { name: metadata.name } : { namespace, name: metadata.name },
     object,
     manifest,
+    policy,
   };
 }
 

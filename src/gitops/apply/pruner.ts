@@ -9,6 +9,7 @@ import { isConflict, isNotFound } from '../../machinery/status-error.ts';
 import { type AppState, type DoomedObject, touchInventory } from './app-state.ts';
 import type { Claims } from './claims.ts';
 import { describe, describeId, type ObjectId, tryParseId } from './object-id.ts';
+import { policyOf } from './object-policy.ts';
 import { stagesOf } from './order.ts';
 import type { OwnedObjects } from './owned-objects.ts';
 import { isProtected, judgePrune } from './prune-guard.ts';
@@ -35,7 +36,13 @@ export interface Pruner {
   prune(
     app: Kustomization,
     state: AppState,
-    options: { readonly revision: string; readonly guarded: boolean; readonly signal: AbortSignal },
+    options: {
+      readonly revision: string;
+      readonly guarded: boolean;
+      /** Only what has to make room before other objects come. */
+      readonly before?: boolean;
+      readonly signal: AbortSignal;
+    },
   ): Promise<PruneOutcome>;
 }
 
@@ -51,7 +58,7 @@ interface Candidate {
 
 export function createPruner({ client, mapper, owned, claims }: PrunerOptions): Pruner {
   return {
-    async prune(app, state, { revision, guarded, signal }) {
+    async prune(app, state, { revision, guarded, before = false, signal }) {
       const forget = (id: ObjectId, { resource, ref }: Partial<DoomedObject>): void => {
         state.doomed.delete(id);
         touchInventory(state);
@@ -72,6 +79,7 @@ export function createPruner({ client, mapper, owned, claims }: PrunerOptions): 
         }
         state.doomed.set(id, { ...doomed, resource: located.resource, ref: located.ref, uid: live.metadata.uid });
         owned.own(state.key, id, located.resource, located.ref);
+        if (before && policyOf(live).prune !== 'before') return;
         candidates.push({ id, kind: live.kind, live, ...located });
       });
 
@@ -88,14 +96,16 @@ export function createPruner({ client, mapper, owned, claims }: PrunerOptions): 
         if (verdict.blocked) {
           return {
             changes: [],
-            remaining: state.doomed.size,
+            // What comes does not wait for what a person has to approve first.
+            remaining: before ? 0 : state.doomed.size,
             blocked: `${verdict.reason}. To go on: kubectl -n ${app.metadata.namespace} annotate kustomization ${app.metadata.name} ${annotations.approvePrune}=${verdict.approval}`,
           };
         }
       }
 
       const changes: ObjectChange[] = [];
-      for (const stage of stagesOf(undeleted, ({ kind }) => kind, -1)) {
+      const left = (): number => (before ? candidates.filter(({ id }) => state.doomed.has(id)).length : state.doomed.size);
+      for (const stage of stagesOf(undeleted, ({ kind, live }) => ({ kind, wave: policyOf(live).wave }), -1)) {
         await mapBounded(stage, concurrency, async ({ id, kind, resource, ref, live }) => {
           signal.throwIfAborted();
           try {
@@ -111,7 +121,7 @@ export function createPruner({ client, mapper, owned, claims }: PrunerOptions): 
           if ((await find(resource, ref))?.metadata.uid !== live.metadata.uid) forget(id, { resource, ref });
         });
       }
-      return { changes, blocked: '', remaining: state.doomed.size };
+      return { changes, blocked: '', remaining: left() };
     },
   };
 
@@ -183,7 +193,5 @@ function mayDelete(app: Kustomization, live: DynamicObject): boolean {
   const isOurs =
     metadata.labels?.[labels.fluxKustomizeName] === app.metadata.name &&
     metadata.labels[labels.fluxKustomizeNamespace] === app.metadata.namespace;
-  const keeps =
-    metadata.annotations?.[annotations.fluxPrune]?.toLowerCase() === 'disabled' || metadata.annotations?.[annotations.prune] === 'false';
-  return isOurs && !keeps;
+  return isOurs && policyOf(live).prune !== 'never';
 }

@@ -5,6 +5,8 @@ import type { Client, DiscoveredResource } from '../../client/client.ts';
 export interface ResourceMapper {
   /** In the named version; undefined when the server does not have it. */
   find(group: string, version: string, kind: string): Promise<DiscoveredResource | undefined>;
+  /** Like `find`, asking the server anew when it is not known. */
+  findNow(group: string, version: string, kind: string): Promise<DiscoveredResource | undefined>;
   /** In whatever version the server prefers. */
   findPreferred(group: string, kind: string): Promise<DiscoveredResource | undefined>;
   all(): Promise<readonly DiscoveredResource[]>;
@@ -17,9 +19,12 @@ export function createResourceMapper({ client, clock }: { readonly client: Clien
   let known: Promise<readonly DiscoveredResource[]> | undefined;
   let refreshedAt = Number.NEGATIVE_INFINITY;
 
-  async function search(matches: (resource: DiscoveredResource) => boolean): Promise<DiscoveredResource | undefined> {
+  async function search(
+    matches: (resource: DiscoveredResource) => boolean,
+    maxAgeMs = minRefreshMs,
+  ): Promise<DiscoveredResource | undefined> {
     const found = (await load()).find(matches);
-    if (found !== undefined || clock.monotonicMs() - refreshedAt < minRefreshMs) return found;
+    if (found !== undefined || clock.monotonicMs() - refreshedAt < maxAgeMs) return found;
     known = undefined;
     return (await load()).find(matches);
   }
@@ -39,6 +44,8 @@ export function createResourceMapper({ client, clock }: { readonly client: Clien
   return {
     find: (group, version, kind) =>
       search((resource) => resource.group === group && resource.version === version && resource.kind === kind),
+    findNow: (group, version, kind) =>
+      search((resource) => resource.group === group && resource.version === version && resource.kind === kind, 0),
     findPreferred: (group, kind) => search((resource) => resource.group === group && resource.kind === kind),
     all: load,
   };

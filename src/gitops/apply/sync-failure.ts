@@ -1,14 +1,18 @@
 import type { BuildError } from '../build/manifest.ts';
+import type { ObjectId } from './object-id.ts';
 
 /** A revision that could not be put in force; `reason` goes into the Ready condition, every error into its message. */
 export class SyncFailure extends Error {
   override readonly name = 'SyncFailure';
   readonly reason: string;
   readonly errors: readonly BuildError[];
-  constructor(reason: string, errors: readonly BuildError[]) {
+  /** The objects that could not be written: when one of them changes, another try may succeed. */
+  readonly objects: ReadonlySet<ObjectId>;
+  constructor(reason: string, errors: readonly BuildError[], objects: ReadonlySet<ObjectId> = new Set()) {
     super(errors.map(formatBuildError).join('\n'));
     this.reason = reason;
     this.errors = errors;
+    this.objects = objects;
   }
 }
 

@@ -1,53 +1,67 @@
 import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
 import { annotations } from '../../api/well-known.ts';
 import type { ObjectChange } from '../../base/activity.ts';
+import type { Clock } from '../../base/clock.ts';
 import { mapBounded } from '../../base/concurrency.ts';
-import type { Client } from '../../client/client.ts';
 import { type DynamicObject, refOf } from '../../machinery/object.ts';
-import { isConflict, isInvalid, isNotFound, isStatusError, type StatusError } from '../../machinery/status-error.ts';
-import { locate } from '../../machinery/yaml.ts';
-import type { EventRecorder } from '../../reconcile/event-recorder.ts';
-import { maxFileBytes } from '../build/documents.ts';
-import type { BuildError } from '../build/manifest.ts';
-import { type AppState, touchInventory } from './app-state.ts';
+import { parseApiVersion, type Resource } from '../../machinery/resource.ts';
+import { isNotFound, isStatusError } from '../../machinery/status-error.ts';
+import { SelectorError } from '../build/kustomize/selector.ts';
+import type { BuildError, BuildResult } from '../build/manifest.ts';
+import { timeoutMsOf } from './app-spec.ts';
+import { type ApplyMode, type AppState, type Rollout, touchInventory } from './app-state.ts';
 import type { AttemptRecord } from './attempt.ts';
 import type { Claim, Claims } from './claims.ts';
-import { changesBetween, fieldManager, ownFieldsOf } from './fields.ts';
+import type { HealthRules } from './health.ts';
+import type { Hooks } from './hooks.ts';
+import type { IgnoredFields } from './ignored-fields.ts';
+import { isScalable } from './ignored-fields.ts';
 import type { Inventory } from './inventory.ts';
+import { errorsOf } from './object-errors.ts';
 import { describeObject, type ObjectId } from './object-id.ts';
-import { stagesOf } from './order.ts';
+import type { HookPhase } from './object-policy.ts';
+import type { ObjectWriter } from './object-writer.ts';
+import { stagesOf, type Wave, wavesOf } from './order.ts';
 import type { OwnedObjects } from './owned-objects.ts';
-import { type DesiredObject, planObjects } from './plan.ts';
+import { type DesiredObject, definitionKind, type Plan, planObjects } from './plan.ts';
 import type { AppBuilder } from './post-build.ts';
+import type { PruneOutcome } from './pruner.ts';
 import type { KnownRevision } from './repository-controller.ts';
 import type { ResourceMapper } from './resource-mapper.ts';
 import { Superseded, SyncFailure } from './sync-failure.ts';
 
 export interface SyncerOptions {
-  readonly client: Client;
   readonly builder: AppBuilder;
   readonly mapper: ResourceMapper;
   readonly owned: OwnedObjects;
+  readonly writer: ObjectWriter;
+  readonly hooks: Hooks;
+  readonly ignored: IgnoredFields;
   readonly inventory: Inventory;
-  readonly recorder: EventRecorder;
-  /** Resolves when the caches of all kinds that are followed can be read. */
-  waitForCaches(signal: AbortSignal): Promise<void>;
   readonly claims: Claims;
-  /** Looks for drift again once our own write is known. */
-  recheck(state: AppState, id: ObjectId): void;
+  readonly clock: Clock;
+  rulesOf(app: Kustomization): HealthRules;
+  /** Deletes those objects that left Git and have to go before others come. */
+  pruneBefore(
+    app: Kustomization,
+    state: AppState,
+    options: { readonly revision: string; readonly signal: AbortSignal },
+  ): Promise<PruneOutcome>;
 }
 
 export interface SyncOutcome {
   readonly changes: readonly ObjectChange[];
   readonly digest: string;
   readonly unchanged: number;
+  /** What the next wave waits for; empty when all of the revision is in force. The sync is called again when it may go on. */
+  readonly waitsFor: readonly string[];
 }
 
 /** Puts a revision of an app in force, or nothing of it. */
 export interface Syncer {
   /**
-   * Steps: build, plan, dry run of all that changed, write-ahead inventory, apply in stages. Objects that are in force already cost
-   * nothing.
+   * Steps: build, plan, dry run of all that changed, write-ahead inventory, apply wave by wave. Objects that are in force already cost
+   * nothing. Between two waves nothing is held: the outcome says what is waited for.
    *
    * @throws SyncFailure with every error that was found; before the apply step nothing was written
    * @throws Superseded when `signal` is aborted between two objects
@@ -55,13 +69,17 @@ export interface Syncer {
   sync(app: Kustomization, state: AppState, attempt: AttemptRecord, signal: AbortSignal): Promise<SyncOutcome>;
   /** Applies one object again and takes its fields back, whoever has them. */
   heal(app: Kustomization, state: AppState, desired: DesiredObject, signal: AbortSignal): Promise<void>;
+  /** Compares the cluster with a revision that is in force, and writes nothing: for an app that is suspended when the engine starts. */
+  survey(app: Kustomization, state: AppState, revision: KnownRevision, signal: AbortSignal): Promise<void>;
 }
 
 /** Requests of one app under way at the same time. */
 const concurrency = 32;
+/** The first list of a kind takes longer only when the cluster is in trouble, which is said then. */
+const maxCacheWaitMs = 10_000;
 
 export function createSyncer(options: SyncerOptions): Syncer {
-  const { client, builder, mapper, owned, inventory, recorder, waitForCaches, claims, recheck } = options;
+  const { builder, mapper, owned, writer, hooks, ignored, inventory, claims, clock, rulesOf, pruneBefore } = options;
 
   return {
     async sync(app, state, attempt, signal) {
@@ -79,82 +97,138 @@ export function createSyncer(options: SyncerOptions): Syncer {
           },
         ]);
       }
-      const isInForce = build === state.build && state.generation === app.metadata.generation && state.attempted === undefined;
+      const isInForce =
+        build === state.build &&
+        state.generation === app.metadata.generation &&
+        state.attempted === undefined &&
+        state.rollout === undefined;
       if (isInForce && state.drifts.size === 0 && state.doomed.size === 0) {
-        return { changes: [], digest: build.digest, unchanged: state.applied.size };
+        return { changes: [], digest: build.digest, unchanged: state.applied.size, waitsFor: [] };
       }
 
       // 2. Plan: kinds, names, and who owns what.
       attempt.begin('plan');
-      const before = new Map([...state.applied].map(([id, { desired }]) => [id, desired]));
-      const plan = await planObjects({
-        app: refOf(state.key),
-        manifests: build.manifests,
-        targetNamespace: app.spec.targetNamespace,
-        mapper,
-        before,
-      });
-      const errors = [...plan.errors, ...claimErrors(plan.objects, await claims.othersThan(app, signal))];
-      if (errors.length > 0) throw new SyncFailure('BuildFailed', errors);
-      const changed = [...plan.objects.values()].filter(
-        (desired) => state.applied.get(desired.id)?.desired !== desired || state.drifts.has(desired.id),
-      );
-      for (const [id, { desired, uid }] of state.applied) {
-        if (!plan.objects.has(id))
+      const plan = await planFor({ app, state, build, signal });
+      const changed = changedIn(plan, app, state);
+      for (const [id, { desired, uid }] of [...state.applied, ...hookEntries(state)]) {
+        if (!plan.objects.has(id) && !plan.hooks.has(id))
           state.doomed.set(id, { version: desired.resource.version, uid, resource: desired.resource, ref: desired.ref });
       }
-      for (const id of plan.objects.keys()) state.doomed.delete(id);
-      if (changed.length === 0 && state.doomed.size === 0) {
+      for (const id of [...plan.objects.keys(), ...plan.hooks.keys()]) state.doomed.delete(id);
+      const hooksDone = plan.hooks.size === 0 || (state.hooks.digest === build.digest && state.hooks.complete);
+      if (changed.length === 0 && state.doomed.size === 0 && hooksDone) {
         state.build = build;
-        return { changes: [], digest: build.digest, unchanged: plan.objects.size };
+        state.rollout = undefined;
+        return { changes: [], digest: build.digest, unchanged: plan.objects.size, waitsFor: [] };
       }
-
       touchInventory(state);
 
       // 3. Dry run: every object that changed, so that a revision is refused as a whole.
-      for (const { resource, ref, id } of changed) owned.own(state.key, id, resource, ref);
-      await waitForCaches(signal);
-      const modes = await dryRun({ app, state, changed, plan: plan.objects, revision, signal });
+      const run: Run = { app, state, build, plan, revision, signal, failed: new Map(), rules: rulesOf(app) };
+      const rollout = await beginRollout(run, changed);
 
       // 4. Write-ahead inventory: whatever happens from here on, every object is known to be ours.
       attempt.begin('apply');
-      await inventory.write(app, state, { revision: revision.commit.revision, intended: plan.objects });
+      await inventory.write(app, state, { revision: revision.commit.revision, intended: new Map([...plan.objects, ...plan.hooks]) });
+      for (const [id, hook] of plan.hooks) state.hookObjects.set(id, hook);
 
-      // 5. Apply, stage by stage.
-      const changes: ObjectChange[] = [];
-      const failures: BuildError[] = [];
-      for (const stage of stagesOf(changed, ({ object }) => object.kind, 1)) {
-        await mapBounded(stage, concurrency, async (desired) => {
-          if (signal.aborted) throw new Superseded();
-          try {
-            const change = await applyOne({ app, state, desired, mode: modes.get(desired.id) ?? 'apply' });
-            if (change !== undefined) changes.push(change);
-          } catch (err) {
-            if (!isStatusError(err)) throw err;
-            failures.push(...(await errorsOf(desired, err, revision)));
-          }
-        });
-        if (failures.length > 0) throw new SyncFailure('ReconciliationFailed', failures);
+      // 5. Apply, wave by wave.
+      try {
+        rollout.waitsFor = await applyWaves(run, rollout);
+      } catch (err) {
+        if (err instanceof SyncFailure) await startFailureHooks(run);
+        throw err;
       }
-      for (const id of state.doomed.keys()) state.applied.delete(id);
+      if (rollout.waitsFor.length > 0 && clock.monotonicMs() - rollout.startedAt > timeoutMsOf(app)) {
+        throw new SyncFailure(
+          'HealthCheckFailed',
+          rollout.waitsFor.map((reason) => ({ file: '', message: `timeout waiting for: ${reason}` })),
+        );
+      }
+      if (run.failed.size > 0) throw new SyncFailure('ReconciliationFailed', [...run.failed.values()].flat(), new Set(run.failed.keys()));
+      if (rollout.waitsFor.length > 0) {
+        return { changes: rollout.changes, digest: build.digest, unchanged: 0, waitsFor: rollout.waitsFor };
+      }
+
+      for (const id of state.doomed.keys()) {
+        state.applied.delete(id);
+        state.hookObjects.delete(id);
+      }
       // A manifest that only moved to another line or file is in force as it is.
       for (const [id, desired] of plan.objects) {
         const known = state.applied.get(id);
         if (known !== undefined && known.desired !== desired) state.applied.set(id, { ...known, desired });
       }
       state.build = build;
-      return { changes, digest: build.digest, unchanged: plan.objects.size - changes.length };
+      state.rollout = undefined;
+      const { changes } = rollout;
+      return { changes, digest: build.digest, unchanged: plan.objects.size - changes.length, waitsFor: [] };
     },
-    async heal(app, state, desired) {
-      await applyOne({ app, state, desired, mode: 'force' });
+    async heal(app, state, desired, signal) {
+      await writer.apply({ app, state, desired, mode: 'force', signal });
+    },
+    async survey(app, state, revision, signal) {
+      const build = await builder.build(app, revision, signal);
+      if (build.errors.length > 0) throw new SyncFailure('BuildFailed', build.errors);
+      const plan = await planFor({ app, state, build, signal });
+      const run: Run = { app, state, build, plan, revision, signal, failed: new Map(), rules: rulesOf(app) };
+      const known = [...plan.objects.values()].filter(({ id }) => !plan.undefinedYet.has(id));
+      await follow(run, known);
+      await mapBounded(known, concurrency, (desired) => writer.survey({ app, state, desired, signal }));
+      for (const id of plan.objects.keys()) state.doomed.delete(id);
+      touchInventory(state);
     },
   };
 
-  function claimErrors(objects: ReadonlyMap<ObjectId, DesiredObject>, claimOf: (id: ObjectId) => Claim | undefined): readonly BuildError[] {
+  interface Run {
+    readonly app: Kustomization;
+    readonly state: AppState;
+    readonly build: BuildResult;
+    readonly plan: Plan;
+    readonly revision: KnownRevision;
+    readonly signal: AbortSignal;
+    readonly rules: HealthRules;
+    /** Errors by object, where the others go on without it. */
+    readonly failed: Map<ObjectId, readonly BuildError[]>;
+  }
+
+  async function planFor(planning: {
+    readonly app: Kustomization;
+    readonly state: AppState;
+    readonly build: BuildResult;
+    readonly signal: AbortSignal;
+  }): Promise<Plan> {
+    const { app, state, build, signal } = planning;
+    const { rollout } = state;
+    if (rollout?.build === build && rollout.generation === app.metadata.generation) return rollout.plan;
+    state.rollout = undefined;
+    const plan = await planObjects({
+      app: refOf(state.key),
+      manifests: build.manifests,
+      targetNamespace: app.spec.targetNamespace,
+      mapper,
+      before: new Map([...state.applied].map(([id, { desired }]) => [id, desired])),
+    });
+    const errors = [...plan.errors, ...claimErrors(state.key, plan, await claims.othersThan(app, signal))];
+    if (errors.length > 0) throw new SyncFailure('BuildFailed', errors);
+    return plan;
+  }
+
+  /** What is not in force as it is planned. A drift that is only to be reported stays as it is. */
+  function changedIn(plan: Plan, app: Kustomization, state: AppState): readonly DesiredObject[] {
+    const policy = app.metadata.annotations?.[annotations.drift] ?? 'correct';
+    return [...plan.objects.values()].filter(
+      (desired) =>
+        state.applied.get(desired.id)?.desired !== desired ||
+        (state.drifts.has(desired.id) && (desired.policy.drift ?? policy) === 'correct'),
+    );
+  }
+
+  function claimErrors(app: string, plan: Plan, claimOf: (id: ObjectId) => Claim | undefined): readonly BuildError[] {
     const errors: BuildError[] = [];
-    for (const [id, { object, manifest }] of objects) {
+    for (const [id, { object, manifest }] of [...plan.objects, ...plan.hooks]) {
       const other = claimOf(id);
-      if (other === undefined) continue;
+      if (other === undefined || other.app === app) continue;
       errors.push({
         file: manifest.file,
         line: manifest.line,
@@ -165,173 +239,210 @@ export function createSyncer(options: SyncerOptions): Syncer {
     return errors;
   }
 
-  async function dryRun(run: {
-    readonly app: Kustomization;
-    readonly state: AppState;
-    readonly changed: readonly DesiredObject[];
-    readonly plan: ReadonlyMap<ObjectId, DesiredObject>;
-    readonly revision: KnownRevision;
-    readonly signal: AbortSignal;
-  }): Promise<ReadonlyMap<ObjectId, ApplyMode>> {
-    const { app, changed, plan, revision, signal } = run;
-    const modes = new Map<ObjectId, ApplyMode>();
-    const errors: BuildError[] = [];
-    const newNamespaces = new Set([...plan.values()].filter(({ object }) => object.kind === 'Namespace').map(({ ref }) => ref.name));
-    await mapBounded(changed, concurrency, async (desired) => {
+  async function beginRollout(run: Run, changed: readonly DesiredObject[]): Promise<Rollout> {
+    const { app, state, build, plan } = run;
+    // What is not decided yet is what changed since, and, when some objects failed, what failed.
+    const known = state.rollout;
+    const undecided = changed.filter(({ id }) => known?.modes.get(id) === undefined && !plan.undefinedYet.has(id));
+    const rollout: Rollout = known ?? {
+      build,
+      plan,
+      revision: run.revision.commit.revision,
+      generation: app.metadata.generation ?? 0,
+      startedAt: clock.monotonicMs(),
+      modes: new Map(),
+      changes: [],
+      waitsFor: [],
+      recheckMs: undefined,
+    };
+    await follow(run, undecided);
+    await dryRun(run, undecided, rollout.modes);
+    state.rollout = rollout;
+    return rollout;
+  }
+
+  /** From now on changes of these objects are heard of, and what the caches say of them can be believed. */
+  async function follow({ state, signal }: Run, objects: readonly DesiredObject[]): Promise<void> {
+    for (const { resource, ref, id } of objects) owned.own(state.key, id, resource, ref);
+    const resources = new Map(objects.map(({ resource }) => [`${resource.group}/${resource.resource}`, resource]));
+    const limit = new AbortController();
+    const cancel = clock.after(maxCacheWaitMs, () => limit.abort());
+    try {
+      await owned.waitForSync(resources.values(), AbortSignal.any([signal, limit.signal]));
+      if (objects.some(({ object }) => isScalable(object))) await ignored.waitForSync(AbortSignal.any([signal, limit.signal]));
+    } catch (err) {
+      if (signal.aborted) throw new Superseded();
+      if (!limit.signal.aborted) throw err;
+      const behind = [...resources.values()].filter((resource) => !owned.isSynced(resource)).map(nameOf);
+      const what = behind.length === 0 ? 'horizontalpodautoscalers.autoscaling' : behind.join(', ');
+      throw new SyncFailure('ReconciliationFailed', [{ file: '', message: `the cluster does not list ${what}; nothing was applied` }]);
+    } finally {
+      cancel();
+    }
+  }
+
+  async function dryRun(run: Run, objects: readonly DesiredObject[], modes: Map<ObjectId, ApplyMode>): Promise<void> {
+    const { app, state, plan, revision, signal, failed } = run;
+    const newNamespaces = new Set(
+      [...plan.objects.values()].filter(({ object }) => object.kind === 'Namespace').map(({ ref }) => ref.name),
+    );
+    const errors = new Map<ObjectId, readonly BuildError[]>();
+    await mapBounded(objects, concurrency, async (desired) => {
       if (signal.aborted) throw new Superseded();
       try {
-        await send(desired, { dryRun: true, force: false });
+        modes.set(desired.id, await writer.tryOut({ app, state, desired, signal }));
       } catch (err) {
+        if (signal.aborted) throw new Superseded();
+        if (err instanceof SelectorError)
+          throw new SyncFailure('BuildFailed', [{ file: '', message: `spec.driftIgnoreRules: ${err.message}` }]);
         if (!isStatusError(err)) throw err;
-        if (isNotFound(err) && err.details?.kind === 'namespaces' && newNamespaces.has(err.details.name ?? '')) return;
-        if (isFieldConflict(err)) {
-          const mode = judgeConflict(app, desired, err);
-          if (mode === 'force') {
-            modes.set(desired.id, mode);
-            return;
-          }
-        }
-        if (isInvalid(err) && isImmutable(err) && mayRecreate(app, desired)) {
-          modes.set(desired.id, 'recreate');
+        if (isNotFound(err) && err.details?.kind === 'namespaces' && newNamespaces.has(err.details.name ?? '')) {
+          modes.set(desired.id, 'apply');
           return;
         }
-        errors.push(...(await errorsOf(desired, err, revision)));
+        errors.set(desired.id, await errorsOf(desired, err, revision));
       }
     });
-    if (errors.length > 0) throw new SyncFailure('ReconciliationFailed', errors);
-    return modes;
+    if (errors.size === 0) return;
+    if (!goesOn(app)) throw new SyncFailure('ReconciliationFailed', [...errors.values()].flat(), new Set(errors.keys()));
+    for (const [id, found] of errors) failed.set(id, found);
   }
 
-  /** Fields that a person set with kubectl are taken silently, those of other programs with a warning. */
-  function judgeConflict(app: Kustomization, desired: DesiredObject, err: StatusError): ApplyMode | undefined {
-    const causes = err.details?.causes ?? [];
-    const managers = [...new Set(causes.map(({ message = '' }) => /conflict with "([^"]*)"/.exec(message)?.[1] ?? '?'))];
-    if (managers.every((manager) => manager.startsWith('kubectl') || manager === 'before-first-apply')) return 'force';
-    const policy = app.metadata.annotations?.[annotations.onConflict];
-    if (policy === 'fail') return undefined;
-    recorder.record(app, {
-      type: 'Warning',
-      reason: 'FieldConflict',
-      message: `${describeObject(desired.object)}: took ${causes.map(({ field = '' }) => field).join(', ')} from ${managers.join(', ')}`,
-    });
-    return 'force';
+  /** Gives what keeps the next wave from coming, in words; nothing when all waves are through. */
+  async function applyWaves(run: Run, rollout: Rollout): Promise<readonly string[]> {
+    const { app, state, plan, revision, signal, build, rules } = run;
+    rollout.recheckMs = undefined;
+    const before = await pruneBefore(app, state, { revision: revision.commit.revision, signal });
+    rollout.changes.push(...before.changes);
+    if (before.remaining > 0) {
+      rollout.recheckMs = removalRecheckMs;
+      return ['objects to leave that others make room for'];
+    }
+    const waves = wavesOf([...plan.objects.values(), ...plan.hooks.values()]);
+    for (const wave of waves) {
+      const waitsFor = await applyWave(run, rollout, wave);
+      if (waitsFor.length > 0) return waitsFor;
+      const running = await runHooks(run, wave.hooks, wave.phase);
+      const applied = wave.objects.filter(({ id }) => !run.failed.has(id));
+      const unsettled = wave === waves.at(-1) ? [] : unsettledIn(state, applied, rules);
+      if (running.length + unsettled.length > 0) return [...running, ...unsettled];
+    }
+    if (plan.hooks.size > 0) {
+      if (state.hooks.digest !== build.digest)
+        state.hooks = { digest: build.digest, complete: true, succeeded: new Set(), cleaning: new Map() };
+      state.hooks.complete = true;
+      touchInventory(state);
+      await inventory.write(app, state, { revision: revision.commit.revision, intended: plan.objects });
+      await hooks.clean(state);
+    }
+    return [];
   }
 
-  async function applyOne(one: {
-    readonly app: Kustomization;
-    readonly state: AppState;
-    readonly desired: DesiredObject;
-    readonly mode: ApplyMode;
-  }): Promise<ObjectChange | undefined> {
-    const { app, state, desired, mode } = one;
-    const before = owned.live(desired.resource, desired.ref);
-    state.writing.add(desired.id);
-    try {
-      if (mode === 'recreate') await remove(desired, before);
-      const result = await send(desired, { dryRun: false, force: mode === 'force' }).catch((err: unknown) => {
-        // Someone took a field between dry run and apply.
-        if (!isStatusError(err) || !isFieldConflict(err) || judgeConflict(app, desired, err) !== 'force') throw err;
-        return send(desired, { dryRun: false, force: true });
+  async function applyWave(run: Run, rollout: Rollout, { objects }: Wave<DesiredObject>): Promise<readonly string[]> {
+    const { app, state, plan, revision, signal, failed } = run;
+    const changed = new Set(changedIn(plan, app, state));
+    const due = objects.filter((desired) => changed.has(desired) && !failed.has(desired.id));
+    for (const stage of stagesOf(due, placeOf, 1)) {
+      const missing = await undefinedIn(run, rollout, stage);
+      if (missing.length > 0) return missing;
+      const errors = new Map<ObjectId, readonly BuildError[]>();
+      await mapBounded(stage, concurrency, async (desired) => {
+        if (signal.aborted) throw new Superseded();
+        if (failed.has(desired.id)) return;
+        try {
+          const change = await writer.apply({ app, state, desired, mode: rollout.modes.get(desired.id) ?? 'apply', signal });
+          if (change !== undefined) rollout.changes.push(change);
+        } catch (err) {
+          if (!isStatusError(err)) throw err;
+          errors.set(desired.id, await errorsOf(desired, err, revision));
+        }
       });
-      const { uid, resourceVersion } = result.metadata;
-      state.applied.set(desired.id, { desired, ownFields: ownFieldsOf(result), uid, resourceVersion: Number(resourceVersion ?? 0) });
-      state.drifts.delete(desired.id);
-      state.healthDirty.add(desired.id);
-      if (before?.metadata.uid === result.metadata.uid && before?.metadata.resourceVersion === result.metadata.resourceVersion)
-        return undefined;
-      const object = describeObject(desired.object);
-      return before === undefined || before.metadata.uid !== result.metadata.uid
-        ? { action: 'created', object, fields: [] }
-        : { action: 'configured', object, fields: changesBetween(before, desired.object) };
-    } finally {
-      state.writing.delete(desired.id);
-      recheck(state, desired.id);
+      if (errors.size > 0 && !goesOn(app))
+        throw new SyncFailure('ReconciliationFailed', [...errors.values()].flat(), new Set(errors.keys()));
+      for (const [id, found] of errors) failed.set(id, found);
     }
+    return [];
   }
 
-  function send(
-    { resource, ref, object }: DesiredObject,
-    { dryRun, force }: { readonly dryRun: boolean; readonly force: boolean },
-  ): Promise<DynamicObject> {
-    return client.patch<DynamicObject>(
-      resource,
-      ref,
-      { type: 'apply', body: object },
-      { fieldManager, force, dryRun, fieldValidation: 'Strict' },
+  /**
+   * Objects of a stage whose kind a definition of the same revision brings: once the server has it they are tried out, and only then is
+   * anything of the stage applied. Gives what is waited for.
+   */
+  async function undefinedIn(run: Run, rollout: Rollout, stage: readonly DesiredObject[]): Promise<readonly string[]> {
+    const fresh = stage.filter(({ id }) => run.plan.undefinedYet.has(id) && rollout.modes.get(id) === undefined);
+    if (fresh.length === 0) return [];
+    const kinds = new Map(fresh.map((desired) => [`${desired.object.kind}.${desired.object.apiVersion}`, desired]));
+    for (const { object, resource } of kinds.values()) {
+      const definition = [...run.plan.objects.values()].find(({ ref }) => ref.name === nameOf(resource));
+      const live = definition === undefined ? undefined : owned.live(definition.resource, definition.ref);
+      const isEstablished = live !== undefined && run.rules.healthOf(live).status === 'Healthy';
+      const { group, version } = parseApiVersion(object.apiVersion);
+      if (isEstablished && (await mapper.findNow(group, version, object.kind)) !== undefined) continue;
+      rollout.recheckMs = definitionRecheckMs;
+      return [`${definitionKind} ${nameOf(resource)} to be established`];
+    }
+    await follow(run, fresh);
+    await dryRun(run, fresh, rollout.modes);
+    return [];
+  }
+
+  async function runHooks(run: Run, due: readonly DesiredObject[], phase: HookPhase): Promise<readonly string[]> {
+    const { app, state, build, rules, revision, signal } = run;
+    const outcomes = await mapBounded(due, concurrency, async (hook) => {
+      if (signal.aborted) throw new Superseded();
+      try {
+        return { hook, outcome: await hooks.run({ state, hook, phase, digest: build.digest, rules }) };
+      } catch (err) {
+        if (!isStatusError(err)) throw err;
+        throw new SyncFailure('ReconciliationFailed', await errorsOf(hook, err, revision));
+      }
+    });
+    const errors = outcomes.flatMap(({ hook: { manifest }, outcome }) =>
+      outcome.state === 'failed' ? [{ file: manifest.file, line: manifest.line, message: `${phase} hook: ${outcome.reason}` }] : [],
     );
-  }
-
-  async function remove({ resource, ref }: DesiredObject, before: DynamicObject | undefined): Promise<void> {
-    const uid = before?.metadata.uid;
-    try {
-      await client.delete(resource, ref, { propagationPolicy: 'Background', ...(uid === undefined ? {} : { preconditions: { uid } }) });
-    } catch (err) {
-      if (!isNotFound(err)) throw err;
+    if (errors.length > 0) throw new SyncFailure('ReconciliationFailed', errors);
+    if (state.hooks.cleaning.size > 0) {
+      await inventory.write(app, state, { revision: revision.commit.revision, intended: run.plan.objects });
+      await hooks.clean(state);
     }
+    return outcomes.flatMap(({ outcome }) => (outcome.state === 'running' ? [outcome.reason] : []));
+  }
+
+  /** Hooks that run because the revision could not be put in force; nothing waits for them. */
+  async function startFailureHooks({ state, build, plan, rules }: Run): Promise<void> {
+    const due = [...plan.hooks.values()].filter(({ policy }) => policy.hooks.includes('SyncFail'));
+    await mapBounded(due, concurrency, async (hook) => {
+      await hooks.run({ state, hook, phase: 'SyncFail', digest: build.digest, rules }).catch((err: unknown) => {
+        // The failure that is told is the one that led here.
+        if (!isStatusError(err)) throw err;
+      });
+    });
+  }
+
+  function unsettledIn(state: AppState, objects: readonly DesiredObject[], rules: HealthRules): readonly string[] {
+    return objects.flatMap(({ id, resource, ref, object }) => {
+      const live = state.awaited.has(id) ? undefined : owned.live(resource, ref);
+      if (live === undefined) return [describeObject(object)];
+      const { status, reason } = rules.healthOf(live);
+      return status === 'Healthy' || status === 'Suspended' ? [] : [reason];
+    });
   }
 }
 
-type ApplyMode = 'apply' | 'force' | 'recreate';
+/** Deletions and new kinds announce themselves; these are for when the announcement is lost. */
+const removalRecheckMs = 1_000;
+const definitionRecheckMs = 500;
 
-const isFieldConflict = (err: StatusError): boolean =>
-  isConflict(err) && (err.details?.causes ?? []).some(({ reason }) => reason === 'FieldManagerConflict');
+const placeOf = ({ object, policy }: DesiredObject) => ({ kind: object.kind, wave: policy.wave });
 
-const isImmutable = (err: StatusError): boolean => /immutable|may not change|updates to .* forbidden/i.test(err.message);
+/** `widgets.example.com` */
+const nameOf = ({ group, resource }: Resource<DynamicObject>): string => (group === '' ? resource : `${resource}.${group}`);
 
-function mayRecreate(app: Kustomization, { object }: DesiredObject): boolean {
-  return app.spec.force === true || object.metadata.annotations?.[annotations.fluxForce]?.toLowerCase() === 'enabled';
-}
+/** Whether objects without an error are applied when others have one. */
+const goesOn = ({ metadata }: Kustomization): boolean => metadata.annotations?.[annotations.planMode] === 'continue';
 
-/** One error for each field the server named, with the line and column of the field in its file. */
-export async function errorsOf(
-  { manifest, object }: DesiredObject,
-  err: StatusError,
-  revision: Pick<KnownRevision, 'source'>,
-): Promise<readonly BuildError[]> {
-  const hint = isImmutable(err)
-    ? `It cannot be changed in place: give the object a new name, or annotate it with ${annotations.fluxForce}: enabled to have it deleted and created again`
-    : undefined;
-  const unknown = [...err.message.matchAll(/(unknown|duplicate) field "([^"]+)"/g)].map(([text, , field = '']) => ({
-    field,
-    message: text,
-  }));
-  const undeclared = [...err.message.matchAll(/\.(\S+): field not declared in schema/g)].map(([, path = '']) => {
-    const field = indexPath(object, path);
-    return { field, message: `unknown field "${field}"` };
-  });
-  const causes = (err.details?.causes ?? []).map(({ field = '', message = '' }) => ({ field, message: `${field}: ${message}` }));
-  const found = unknown.length > 0 ? unknown : undeclared.length > 0 ? undeclared : causes;
-  const base = { file: manifest.file, line: manifest.line, ...(hint === undefined ? {} : { hint }) };
-  const who = describeObject(object);
-  if (found.length === 0) return [{ ...base, message: `${who}: ${err.message}` }];
-  const text = await revision.source.readBlob(manifest.blob, maxFileBytes).then(
-    (bytes) => Buffer.from(bytes).toString('utf8'),
-    // The place is a help, not the message: without the file the document's own line has to do.
-    () => undefined,
-  );
-  return found.map(({ field, message }) => {
-    const place = text === undefined ? undefined : locate(text, field, manifest.line);
-    return { ...base, ...place, message: `${who}: ${message}` };
-  });
-}
-
-/** `spec.containers[name="web"].foo`, as server-side apply names a field, with the item's place instead of its key: `spec.containers[0].foo`. */
-function indexPath(object: DynamicObject, path: string): string {
-  let value: unknown = object;
-  let result = '';
-  for (const [, name, key] of path.matchAll(/\.?([^.[\]]+)|\[([^\]]*)\]/g)) {
-    if (name !== undefined) {
-      value = (value as Readonly<Record<string, unknown>> | undefined)?.[name];
-      result += result === '' ? name : `.${name}`;
-      continue;
-    }
-    const wanted = Object.fromEntries((key ?? '').split(',').map((pair) => pair.split('=')));
-    const items: readonly unknown[] = Array.isArray(value) ? value : [];
-    const index = items.findIndex((item) =>
-      Object.entries(wanted).every(([field, text]) => JSON.stringify((item as Readonly<Record<string, unknown>>)[field]) === text),
-    );
-    value = items[index];
-    result += `[${index === -1 ? key : index}]`;
-  }
-  return result;
+function* hookEntries({
+  hookObjects,
+}: AppState): Iterable<readonly [ObjectId, { readonly desired: DesiredObject; readonly uid: undefined }]> {
+  for (const [id, desired] of hookObjects) yield [id, { desired, uid: undefined }];
 }

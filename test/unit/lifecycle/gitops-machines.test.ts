@@ -45,6 +45,7 @@ machineSuite({
     { type: 'DRIFTED' },
     { type: 'APPLIED', waits: true },
     { type: 'APPLIED', waits: false },
+    { type: 'WAVE_APPLIED' },
     { type: 'SYNC_FAILED' },
     { type: 'BECAME_HEALTHY' },
     { type: 'HEALTH_DEADLINE_PASSED' },

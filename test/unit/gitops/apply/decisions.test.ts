@@ -147,14 +147,14 @@ describe('prune', () => {
 describe('order', () => {
   it('puts what others need first, and prunes the other way round', () => {
     const kinds = ['Deployment', 'Ingress', 'Namespace', 'ConfigMap', 'ServiceAccount', 'Service', 'Widget'];
-    expect(stagesOf(kinds, (kind) => kind, 1)).toEqual([
+    expect(stagesOf(kinds, (kind) => ({ kind, wave: 0 }), 1)).toEqual([
       ['Namespace'],
       ['ServiceAccount'],
       ['ConfigMap', 'Service'],
       ['Deployment', 'Widget'],
       ['Ingress'],
     ]);
-    expect(stagesOf(kinds, (kind) => kind, -1)[0]).toEqual(['Ingress']);
+    expect(stagesOf(kinds, (kind) => ({ kind, wave: 0 }), -1)[0]).toEqual(['Ingress']);
   });
 });
 

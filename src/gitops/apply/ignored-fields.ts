@@ -1,0 +1,172 @@
+import { type HorizontalPodAutoscaler, horizontalPodAutoscalers } from '../../api/autoscaling/v2/horizontal-pod-autoscaler.ts';
+import type { Kustomization, PatchTarget } from '../../api/kustomize/v1/kustomization.ts';
+import { untilAborted } from '../../base/concurrency.ts';
+import type { InformerSet } from '../../client/informer.ts';
+import { type DynamicObject, deepEqual, type KubeObject } from '../../machinery/object.ts';
+import { parseApiVersion } from '../../machinery/resource.ts';
+import { parseLabelSelector } from '../../machinery/selector.ts';
+import { SelectorError, safePattern } from '../build/kustomize/selector.ts';
+import { type FieldPath, type FieldTree, fieldManager } from './fields.ts';
+
+/** A JSON pointer, RFC 6901: `/spec/replicas`. */
+export type Pointer = string;
+
+/**
+ * Fields of an app's objects that others may set: what `spec.driftIgnoreRules` names, and the replicas of what an autoscaler scales. They
+ * are set when the object is made; afterwards whoever changes one has it, and the engine neither sends nor puts it back.
+ */
+export interface IgnoredFields {
+  /** @throws SelectorError for a pattern or selector of a rule that cannot be read */
+  pointersOf(app: Kustomization, object: KubeObject): readonly Pointer[];
+  /** Resolves when the autoscalers of the cluster are known. */
+  waitForSync(signal: AbortSignal): Promise<void>;
+}
+
+const byTarget = 'gitops-scale-target';
+const scalableKinds: readonly string[] = ['Deployment', 'ReplicaSet', 'StatefulSet', 'ReplicationController'];
+const replicas: readonly Pointer[] = ['/spec/replicas'];
+
+export const isScalable = ({ kind }: { readonly kind: string }): boolean => scalableKinds.includes(kind);
+
+export function createIgnoredFields({ informers }: { readonly informers: InformerSet }): IgnoredFields {
+  const autoscalers = informers.get(horizontalPodAutoscalers);
+  autoscalers.addIndex(byTarget, scaleTargets);
+  return {
+    pointersOf(app, object) {
+      const rules = app.spec.driftIgnoreRules ?? [];
+      const named = rules.flatMap(({ paths, target }) => (target === undefined || matches(target, object) ? paths : []));
+      const { namespace, name } = object.metadata;
+      const scaled = isScalable(object) && autoscalers.byIndex(byTarget, `${namespace}/${object.kind}/${name}`).length > 0;
+      return scaled ? [...named, ...replicas] : named;
+    },
+    waitForSync: (signal) => untilAborted(autoscalers.whenSynced, signal),
+  };
+}
+
+function scaleTargets({ metadata, spec }: HorizontalPodAutoscaler): readonly string[] {
+  const { kind, name } = spec?.scaleTargetRef ?? {};
+  return kind === undefined ? [] : [`${metadata.namespace}/${kind}/${name}`];
+}
+
+function matches(target: PatchTarget, { apiVersion, kind, metadata }: KubeObject): boolean {
+  const { group, version } = parseApiVersion(apiVersion);
+  const fits = (pattern: string | undefined, text = ''): boolean => !pattern || safePattern(`^(?:${pattern})$`).test(text);
+  const selects = (selector: string | undefined, values: Readonly<Record<string, string>> | undefined): boolean => {
+    if (!selector) return true;
+    try {
+      return parseLabelSelector(selector).matches(values);
+    } catch (cause) {
+      throw new SelectorError(`selector ${selector} cannot be read`, { cause });
+    }
+  };
+  return (
+    fits(target.group, group) &&
+    fits(target.version, version) &&
+    fits(target.kind, kind) &&
+    fits(target.namespace, metadata.namespace) &&
+    fits(target.name, metadata.name) &&
+    selects(target.labelSelector, metadata.labels) &&
+    selects(target.annotationSelector, metadata.annotations)
+  );
+}
+
+/** The object without the fields that someone else has of the live one. The same reference when there are none. */
+export function withoutForeign(object: DynamicObject, live: DynamicObject | undefined, pointers: readonly Pointer[]): DynamicObject {
+  if (live === undefined) return object;
+  let result = object;
+  for (const pointer of pointers) {
+    const segments = segmentsOf(pointer);
+    if (segments === undefined || !isForeign(live, object, segments)) continue;
+    result = without(result, segments) as DynamicObject;
+  }
+  return result;
+}
+
+/** Whether a field, as `fieldsV1` names it, is one of `pointers` or below one. */
+export function isIgnored(object: DynamicObject, path: FieldPath, pointers: readonly Pointer[]): boolean {
+  if (pointers.length === 0) return false;
+  const pointer = pointerOf(object, path);
+  return pointers.some((each) => pointer === each || pointer.startsWith(`${each}/`));
+}
+
+function segmentsOf(pointer: Pointer): readonly string[] | undefined {
+  if (!pointer.startsWith('/')) return undefined;
+  return pointer
+    .slice(1)
+    .split('/')
+    .map((segment) => segment.replaceAll('~1', '/').replaceAll('~0', '~'));
+}
+
+const escapeSegment = (segment: string): string => segment.replaceAll('~', '~0').replaceAll('/', '~1');
+
+function pointerOf(object: DynamicObject, path: FieldPath): Pointer {
+  let value: unknown = object;
+  let pointer = '';
+  for (const segment of path) {
+    const rest = segment.slice(2);
+    if (segment.startsWith('f:')) {
+      pointer += `/${escapeSegment(rest)}`;
+      value = (value as Readonly<Record<string, unknown>> | undefined)?.[rest];
+      continue;
+    }
+    const index = Array.isArray(value) ? indexOf(value, segment) : -1;
+    pointer += `/${index}`;
+    value = Array.isArray(value) ? value[index] : undefined;
+  }
+  return pointer;
+}
+
+/** Place of the list item that a segment of `fieldsV1` names; -1 when it is not there. */
+function indexOf(items: readonly unknown[], segment: string): number {
+  const key: unknown = JSON.parse(segment.slice(2));
+  switch (segment.slice(0, 2)) {
+    case 'k:':
+      return items.findIndex((item) =>
+        Object.entries(key as object).every(([name, value]) =>
+          deepEqual((item as Readonly<Record<string, unknown>> | null)?.[name], value),
+        ),
+      );
+    case 'v:':
+      return items.findIndex((item) => deepEqual(item, key));
+    default:
+      return Number(key);
+  }
+}
+
+/** True when a manager other than ours has something at or below a place. */
+function isForeign(live: DynamicObject, object: DynamicObject, segments: readonly string[]): boolean {
+  return (live.metadata.managedFields ?? []).some(
+    ({ manager, fieldsV1 }) => manager !== fieldManager && fieldsV1 !== undefined && hasPlace(fieldsV1, object, segments),
+  );
+}
+
+function hasPlace(tree: FieldTree, object: DynamicObject, segments: readonly string[]): boolean {
+  let node: FieldTree | undefined = tree;
+  let value: unknown = object;
+  for (const segment of segments) {
+    if (node === undefined) return false;
+    const items: readonly unknown[] | undefined = Array.isArray(value) ? value : undefined;
+    const key: string | undefined =
+      items === undefined
+        ? `f:${segment}`
+        : Object.keys(node).find((each) => each !== '.' && !each.startsWith('f:') && indexOf(items, each) === Number(segment));
+    node = key === undefined ? undefined : (node[key] as FieldTree | undefined);
+    value = (value as Readonly<Record<string, unknown>> | undefined)?.[segment];
+  }
+  return node !== undefined;
+}
+
+function without(value: unknown, segments: readonly string[]): unknown {
+  const [first, ...rest] = segments;
+  if (first === undefined || typeof value !== 'object' || value === null) return value;
+  if (Array.isArray(value)) {
+    const index = Number(first);
+    if (rest.length === 0) return value.filter((_, each) => each !== index);
+    return value.map((item, each) => (each === index ? without(item, rest) : item));
+  }
+  const record = value as Readonly<Record<string, unknown>>;
+  if (!Object.hasOwn(record, first)) return value;
+  if (rest.length > 0) return { ...record, [first]: without(record[first], rest) };
+  const { [first]: _, ...kept } = record;
+  return kept;
+}

@@ -1,0 +1,66 @@
+import { annotations } from '../../api/well-known.ts';
+import type { DynamicObject } from '../../machinery/object.ts';
+import type { StatusError } from '../../machinery/status-error.ts';
+import { locate } from '../../machinery/yaml.ts';
+import { maxFileBytes } from '../build/documents.ts';
+import type { BuildError } from '../build/manifest.ts';
+import { describeObject } from './object-id.ts';
+import type { DesiredObject } from './plan.ts';
+import type { KnownRevision } from './repository-controller.ts';
+
+/** The server refuses to change a field of an object that is there. */
+export const isImmutable = (err: StatusError): boolean => /immutable|may not change|updates to .* forbidden/i.test(err.message);
+
+/** One error for each field the server named, with the line and column of the field in its file. */
+export async function errorsOf(
+  { manifest, object }: DesiredObject,
+  err: StatusError,
+  revision: Pick<KnownRevision, 'source'>,
+): Promise<readonly BuildError[]> {
+  const hint = isImmutable(err)
+    ? `It cannot be changed in place: give the object a new name, or annotate it with ${annotations.fluxForce}: enabled to have it deleted and created again`
+    : undefined;
+  const unknown = [...err.message.matchAll(/(unknown|duplicate) field "([^"]+)"/g)].map(([text, , field = '']) => ({
+    field,
+    message: text,
+  }));
+  const undeclared = [...err.message.matchAll(/\.(\S+): field not declared in schema/g)].map(([, path = '']) => {
+    const field = indexPath(object, path);
+    return { field, message: `unknown field "${field}"` };
+  });
+  const causes = (err.details?.causes ?? []).map(({ field = '', message = '' }) => ({ field, message: `${field}: ${message}` }));
+  const found = unknown.length > 0 ? unknown : undeclared.length > 0 ? undeclared : causes;
+  const base = { file: manifest.file, line: manifest.line, ...(hint === undefined ? {} : { hint }) };
+  const who = describeObject(object);
+  if (found.length === 0) return [{ ...base, message: `${who}: ${err.message}` }];
+  const text = await revision.source.readBlob(manifest.blob, maxFileBytes).then(
+    (bytes) => Buffer.from(bytes).toString('utf8'),
+    // The place is a help, not the message: without the file the document's own line has to do.
+    () => undefined,
+  );
+  return found.map(({ field, message }) => {
+    const place = text === undefined ? undefined : locate(text, field, manifest.line);
+    return { ...base, ...place, message: `${who}: ${message}` };
+  });
+}
+
+/** `spec.containers[name="web"].foo`, as server-side apply names a field, with the item's place instead of its key: `spec.containers[0].foo`. */
+function indexPath(object: DynamicObject, path: string): string {
+  let value: unknown = object;
+  let result = '';
+  for (const [, name, key] of path.matchAll(/\.?([^.[\]]+)|\[([^\]]*)\]/g)) {
+    if (name !== undefined) {
+      value = (value as Readonly<Record<string, unknown>> | undefined)?.[name];
+      result += result === '' ? name : `.${name}`;
+      continue;
+    }
+    const wanted = Object.fromEntries((key ?? '').split(',').map((pair) => pair.split('=')));
+    const items: readonly unknown[] = Array.isArray(value) ? value : [];
+    const index = items.findIndex((item) =>
+      Object.entries(wanted).every(([field, text]) => JSON.stringify((item as Readonly<Record<string, unknown>>)[field]) === text),
+    );
+    value = items[index];
+    result += `[${index === -1 ? key : index}]`;
+  }
+  return result;
+}

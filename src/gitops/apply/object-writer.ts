@@ -1,0 +1,200 @@
+import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
+import { annotations } from '../../api/well-known.ts';
+import type { ObjectChange } from '../../base/activity.ts';
+import { type Clock, sleep } from '../../base/clock.ts';
+import type { Client } from '../../client/client.ts';
+import type { DynamicObject } from '../../machinery/object.ts';
+import { isConflict, isInvalid, isNotFound, isStatusError, type StatusError } from '../../machinery/status-error.ts';
+import type { EventRecorder } from '../../reconcile/event-recorder.ts';
+import type { ApplyMode, AppState } from './app-state.ts';
+import { changesBetween, fieldManager, ownFieldsOf } from './fields.ts';
+import { type IgnoredFields, withoutForeign } from './ignored-fields.ts';
+import { isImmutable } from './object-errors.ts';
+import { describeObject, type ObjectId } from './object-id.ts';
+import { isSuspended, policyOf } from './object-policy.ts';
+import type { OwnedObjects } from './owned-objects.ts';
+import type { DesiredObject } from './plan.ts';
+
+export interface ObjectWriterOptions {
+  readonly client: Client;
+  readonly owned: OwnedObjects;
+  readonly recorder: EventRecorder;
+  readonly ignored: IgnoredFields;
+  readonly clock: Clock;
+  /** Looks for drift again once our own write is known. */
+  recheck(state: AppState, id: ObjectId): void;
+}
+
+export interface Write {
+  readonly app: Kustomization;
+  readonly state: AppState;
+  readonly desired: DesiredObject;
+  readonly signal: AbortSignal;
+}
+
+/** Writes single objects of an app by server-side apply, with what their annotations ask for. */
+export interface ObjectWriter {
+  /**
+   * Asks the server what it would say, and gives the mode in which the object can be applied.
+   *
+   * @throws StatusError when there is none
+   */
+  tryOut(write: Write): Promise<ApplyMode>;
+  /** Gives what changed; undefined when nothing did or the object is left alone. */
+  apply(write: Write & { readonly mode: ApplyMode }): Promise<ObjectChange | undefined>;
+  /** Takes the object for applied as it is, and notes as drift what an apply would change of it. */
+  survey(write: Write): Promise<void>;
+}
+
+/** An object that is deleted to be made anew must be gone within this time; a sync that waited longer would hold up other apps. */
+const maxRemovalMs = 5_000;
+const removalPollMs = 100;
+
+export function createObjectWriter({ client, owned, recorder, ignored, clock, recheck }: ObjectWriterOptions): ObjectWriter {
+  return {
+    async tryOut(write) {
+      if (leftAlone(write) !== undefined) return 'apply';
+      const { app, desired, signal } = write;
+      try {
+        await send(write, { dryRun: true, force: false });
+        return 'apply';
+      } catch (err) {
+        if (!isStatusError(err)) throw err;
+        if (isFieldConflict(err) && mayTake(app, desired, err)) {
+          // What is taken by force is checked as well: it may be refused for another reason.
+          signal.throwIfAborted();
+          return await send(write, { dryRun: true, force: true }).then(
+            () => 'force' as const,
+            (cause: unknown) => {
+              if (mayRecreate(app, desired, cause)) return 'recreate' as const;
+              throw cause;
+            },
+          );
+        }
+        if (mayRecreate(app, desired, err)) return 'recreate';
+        throw err;
+      }
+    },
+    async apply(write) {
+      const { app, state, desired, mode, signal } = write;
+      const { id, resource, ref } = desired;
+      const before = owned.live(resource, ref);
+      const skipped = leftAlone(write);
+      if (skipped !== undefined && before !== undefined) {
+        const { uid, resourceVersion } = before.metadata;
+        state.applied.set(id, { desired, ownFields: ownFieldsOf(before), uid, resourceVersion: Number(resourceVersion ?? 0), skipped });
+        state.drifts.delete(id);
+        state.healthDirty.add(id);
+        return undefined;
+      }
+      state.writing.add(id);
+      try {
+        if (mode === 'recreate') await remove(write);
+        const result = await send(write, { dryRun: false, force: mode === 'force' }).catch((err: unknown) => {
+          // Someone took a field between dry run and apply.
+          if (!isStatusError(err) || !isFieldConflict(err) || !mayTake(app, desired, err)) throw err;
+          signal.throwIfAborted();
+          return send(write, { dryRun: false, force: true });
+        });
+        const { uid, resourceVersion } = result.metadata;
+        state.applied.set(id, { desired, ownFields: ownFieldsOf(result), uid, resourceVersion: Number(resourceVersion ?? 0) });
+        state.drifts.delete(id);
+        state.healthDirty.add(id);
+        const seen = owned.live(resource, ref);
+        // Over HTTP the cache hears of the write later than we do; what it holds until then says nothing of the object's health.
+        if (seen?.metadata.uid !== uid || Number(seen?.metadata.resourceVersion ?? 0) < Number(resourceVersion ?? 0)) state.awaited.add(id);
+        if (before?.metadata.uid === uid && before?.metadata.resourceVersion === resourceVersion) return undefined;
+        const object = describeObject(desired.object);
+        return before === undefined || before.metadata.uid !== uid
+          ? { action: 'created', object, fields: [] }
+          : { action: 'configured', object, fields: changesBetween(before, desired.object) };
+      } finally {
+        state.writing.delete(id);
+        recheck(state, id);
+      }
+    },
+    async survey(write) {
+      const { state, desired } = write;
+      const { id, resource, ref } = desired;
+      const live = owned.live(resource, ref);
+      const { uid, resourceVersion } = live?.metadata ?? {};
+      const ownFields = live === undefined ? undefined : ownFieldsOf(live);
+      state.applied.set(id, { desired, ownFields, uid, resourceVersion: Number(resourceVersion ?? 0) });
+      state.healthDirty.add(id);
+      const drift = (change: string): void => void state.drifts.set(id, { id, change, by: '', detectedAt: clock.now() });
+      if (live === undefined) return drift('deleted');
+      if (leftAlone(write) !== undefined) return;
+      try {
+        const result = await send(write, { dryRun: true, force: true });
+        const [first, ...more] = changesBetween(live, result);
+        if (first !== undefined) drift(`${first}${more.length === 0 ? '' : ` and ${more.length} more`}`);
+      } catch (err) {
+        if (!isStatusError(err)) throw err;
+        drift(`cannot be compared: ${err.message}`);
+      }
+    },
+  };
+
+  /** Why a live object is not touched; undefined when it is. */
+  function leftAlone({ desired: { resource, ref, policy } }: Write): 'suspended' | 'exists' | undefined {
+    const live = owned.live(resource, ref);
+    if (isSuspended(policy, clock.now()) || (live !== undefined && isSuspended(policyOf(live), clock.now()))) return 'suspended';
+    return policy.createsOnly && live !== undefined ? 'exists' : undefined;
+  }
+
+  /** Fields that a person set with kubectl are taken silently, those of other programs with a warning, unless conflicts are to fail. */
+  function mayTake(app: Kustomization, { object, policy }: DesiredObject, err: StatusError): boolean {
+    const causes = err.details?.causes ?? [];
+    const managers = [...new Set(causes.map(({ message = '' }) => /conflict with "([^"]*)"/.exec(message)?.[1] ?? '?'))];
+    if (managers.every((manager) => manager.startsWith('kubectl') || manager === 'before-first-apply')) return true;
+    if (policy.failsOnConflict ?? app.metadata.annotations?.[annotations.onConflict] === 'fail') return false;
+    recorder.record(app, {
+      type: 'Warning',
+      reason: 'FieldConflict',
+      message: `${describeObject(object)}: took ${causes.map(({ field = '' }) => field).join(', ')} from ${managers.join(', ')}`,
+    });
+    return true;
+  }
+
+  function send(
+    { app, desired: { resource, ref, object }, signal }: Write,
+    { dryRun, force }: { readonly dryRun: boolean; readonly force: boolean },
+  ): Promise<DynamicObject> {
+    const body = withoutForeign(object, owned.live(resource, ref), ignored.pointersOf(app, object));
+    return client.patch<DynamicObject>(
+      resource,
+      ref,
+      { type: 'apply', body },
+      // A write that was begun is finished, so that its outcome is known; a question may be dropped.
+      { fieldManager, force, dryRun, fieldValidation: 'Strict', ...(dryRun ? { signal } : {}) },
+    );
+  }
+
+  /** Deletes what cannot be changed and waits until it is gone. A StatefulSet's pods stay and are taken over by the new one. */
+  async function remove({ desired: { resource, ref, object }, signal }: Write): Promise<void> {
+    const find = (): Promise<DynamicObject | undefined> =>
+      client.get(resource, ref).catch((err: unknown) => {
+        if (isNotFound(err)) return undefined;
+        throw err;
+      });
+    const uid = (await find())?.metadata.uid;
+    if (uid === undefined) return;
+    const propagationPolicy = object.kind === 'StatefulSet' ? 'Orphan' : 'Background';
+    try {
+      await client.delete(resource, ref, { propagationPolicy, preconditions: { uid } });
+    } catch (err) {
+      if (!isNotFound(err)) throw err;
+    }
+    const deadline = clock.monotonicMs() + maxRemovalMs;
+    while ((await find())?.metadata.uid === uid) {
+      if (clock.monotonicMs() > deadline) throw new Error(`${describeObject(object)} was deleted to be made anew and is not gone yet`);
+      await sleep(clock, removalPollMs, signal);
+    }
+  }
+}
+
+const isFieldConflict = (err: StatusError): boolean =>
+  isConflict(err) && (err.details?.causes ?? []).some(({ reason }) => reason === 'FieldManagerConflict');
+
+const mayRecreate = (app: Kustomization, { policy }: DesiredObject, err: unknown): boolean =>
+  isInvalid(err) && isImmutable(err) && (app.spec.force === true || policy.recreates);

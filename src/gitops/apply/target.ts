@@ -1,0 +1,111 @@
+import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
+import type { Clock } from '../../base/clock.ts';
+import type { Client } from '../../client/client.ts';
+import type { InformerSet } from '../../client/informer.ts';
+import type { DynamicObject } from '../../machinery/object.ts';
+import type { EventRecorder } from '../../reconcile/event-recorder.ts';
+import { SelectorError } from '../build/kustomize/selector.ts';
+import type { AppState } from './app-state.ts';
+import type { Claims } from './claims.ts';
+import { createDriftWatch, type DriftWatch } from './drift.ts';
+import type { Expressions } from './expressions.ts';
+import { type HealthRules, healthOf } from './health.ts';
+import { createHooks } from './hooks.ts';
+import { createIgnoredFields } from './ignored-fields.ts';
+import type { Inventory } from './inventory.ts';
+import { createObjectWriter } from './object-writer.ts';
+import { createOwnedObjects, type OwnedObjects } from './owned-objects.ts';
+import type { AppBuilder } from './post-build.ts';
+import { createPruner, type Pruner } from './pruner.ts';
+import { createResourceMapper } from './resource-mapper.ts';
+import { createSyncer, type Syncer } from './syncer.ts';
+
+/** A cluster that apps are applied to, with all that is known of it: the one the engine runs in, or another. */
+export interface Target {
+  readonly owned: OwnedObjects;
+  readonly drift: DriftWatch;
+  readonly syncer: Syncer;
+  readonly pruner: Pruner;
+  rulesOf(app: Kustomization): HealthRules;
+}
+
+/** What all targets share. */
+export interface TargetDependencies {
+  readonly builder: AppBuilder;
+  readonly inventory: Inventory;
+  readonly claims: Claims;
+  readonly expressions: Expressions;
+  readonly recorder: EventRecorder;
+  readonly clock: Clock;
+  appOf(key: string): Kustomization | undefined;
+  stateOf(key: string): AppState | undefined;
+  /** Something of an app changed: its objects, their health, or what was found of them. */
+  wake(app: string): void;
+}
+
+/** Changes with what an object is to be, not with how it does. */
+export const versionOf = (object: DynamicObject | undefined): string =>
+  object === undefined ? '' : `${object.metadata.uid} ${object.metadata.generation}`;
+
+export function createTarget(
+  { client, informers }: { readonly client: Client; readonly informers: InformerSet },
+  { builder, inventory, claims, expressions, recorder, clock, appOf, stateOf, wake }: TargetDependencies,
+): Target {
+  const mapper = createResourceMapper({ client, clock });
+  const ignored = createIgnoredFields({ informers });
+  const drift = createDriftWatch({
+    clock,
+    recorder,
+    live: (resource, ref) => owned.live(resource, ref),
+    ignoredOf(key, object) {
+      const app = appOf(key);
+      try {
+        return app === undefined ? [] : ignored.pointersOf(app, object);
+      } catch (err) {
+        // A rule that cannot be read is told when the app is synced.
+        if (err instanceof SelectorError) return [];
+        throw err;
+      }
+    },
+    onDrift: wake,
+  });
+  const owned = createOwnedObjects({
+    informers,
+    onChange({ app, id, object, direct }) {
+      const state = stateOf(app);
+      if (state === undefined) return;
+      state.healthDirty.add(id);
+      if (direct) {
+        const known = state.applied.get(id);
+        if (known === undefined || Number(object?.metadata.resourceVersion ?? 0) >= known.resourceVersion) state.awaited.delete(id);
+        // What could not be written has changed: another try may succeed, and need not wait for its turn.
+        const failed = state.failing.get(id);
+        if (state.attempted !== undefined && failed !== undefined && failed !== versionOf(object))
+          state.attempted = { ...state.attempted, failedAt: Number.NEGATIVE_INFINITY };
+        drift.observe(state, id, object);
+      }
+      wake(app);
+    },
+  });
+  const rulesOf = (app: Kustomization): HealthRules => ({
+    healthOf: (object) => expressions.healthOf(app, object) ?? healthOf(object, owned),
+  });
+  const pruner = createPruner({ client, mapper, owned, claims });
+  const syncer = createSyncer({
+    builder,
+    mapper,
+    owned,
+    writer: createObjectWriter({ client, owned, recorder, ignored, clock, recheck: drift.recheck }),
+    hooks: createHooks({ client, owned, clock }),
+    ignored,
+    inventory,
+    claims,
+    clock,
+    rulesOf,
+    pruneBefore: async (app, state, { revision, signal }) =>
+      app.spec.prune && state.doomed.size > 0
+        ? await pruner.prune(app, state, { revision, guarded: true, before: true, signal })
+        : { changes: [], blocked: '', remaining: 0 },
+  });
+  return { owned, drift, syncer, pruner, rulesOf };
+}
