@@ -16,6 +16,8 @@ import { invalid, isNotFound, methodNotAllowed, notFound, notImplemented, Status
 import type { Storage } from '../storage/storage.ts';
 import { admissionOrder } from './admission/order.ts';
 import { createAuthorizer } from './authorizer.ts';
+import { createBootstrapTokens } from './authentication/bootstrap-tokens.ts';
+import { anyOf, type TokenAuthenticator } from './authentication/token-authenticator.ts';
 import { createCertificateChecks, isCertificateRequest } from './certificate-checks.ts';
 import { createKindTable } from './kind-table.ts';
 import { createRuleIndex } from './rbac/rule-index.ts';
@@ -46,6 +48,8 @@ export interface ApiServiceOptions {
   readonly signingKey?: SigningKey;
   readonly log: Log;
   readonly clock?: Clock;
+  /** Tokens beside those of service accounts and of joining machines, which are objects of the API. */
+  readonly tokenAuthenticators?: readonly TokenAuthenticator[];
   readonly metrics?: Metrics;
   /** [0, 1); for generated names and addresses. */
   readonly random?: () => number;
@@ -57,10 +61,12 @@ export interface ApiServiceOptions {
 export interface RunningApiService extends ApiService {
   /** Revision that reads are answered at. */
   readonly revision: number;
-  /** For whoever authenticates requests. */
+  /** Tokens of service accounts; absent without a signing key. */
   readonly tokens: ServiceAccountTokens | undefined;
   /** Ends all watches. The store is the caller's to close, afterwards. */
   stop(): void;
+  /** All that bearer tokens can be, for whoever authenticates requests. */
+  readonly tokenAuthenticator: TokenAuthenticator;
 }
 
 /** Reads the store into memory and serves it. */
@@ -82,7 +88,12 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
   const { authorize } = authorizer;
   const { signingKey } = options;
   const tokens = signingKey === undefined ? undefined : createServiceAccountTokens({ key: signingKey, registry, clock });
-  const reviews = createReviews({ authorizer, ruleIndex, tokens, clock });
+  const tokenAuthenticator = anyOf([
+    ...(options.tokenAuthenticators ?? []),
+    createBootstrapTokens({ registry, clock }),
+    ...(tokens === undefined ? [] : [tokens]),
+  ]);
+  const reviews = createReviews({ authorizer, ruleIndex, tokens: tokenAuthenticator, clock });
   const certificates = createCertificateChecks(authorizer);
   const decoder = new BodyDecoder(schemas);
   const writer = createWriter({
@@ -234,6 +245,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
       return answerOf(request, kind, find(kind, ref));
     },
     async list(request, kind, list) {
+    tokenAuthenticator,
       check(request, 'list', kind, { namespace: list.namespace, fieldSelector: list.fieldSelector });
       return listObjects(registry, request.servedAs?.kind ?? kind, list);
     },

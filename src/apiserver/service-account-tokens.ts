@@ -10,27 +10,20 @@ import type { SigningKey } from '../base/pki.ts';
 import type { KindDefinition } from '../machinery/kind.ts';
 import type { KubeObject, ObjectRef } from '../machinery/object.ts';
 import { badRequest, conflict, type FieldError, forbidden, invalid, notFound } from '../machinery/status-error.ts';
+import { type AuthenticatedToken, ownAudiences, type TokenAuthenticator } from './authentication/token-authenticator.ts';
 import type { Registry } from './registry/registry.ts';
 import type { UserInfo } from './user.ts';
 
 /** Signed tokens of service accounts: made on request, and good as long as all they name is still there. */
-export interface ServiceAccountTokens {
+export interface ServiceAccountTokens extends TokenAuthenticator {
   /** @throws StatusError `NotFound`, `Invalid`, `Conflict` (the bound object is another one) */
   issue(account: ObjectRef, request: TokenRequest, options: { readonly dryRun: boolean }): Promise<TokenRequest>;
-  /**
-   * Who bears the token, and for which of `audiences` (the API's own, unless named) it is good; undefined when it is forged, expired,
-   * for someone else, or its account or the object it is bound to is gone.
-   */
+  /** Undefined also when its account or the object it is bound to is gone. */
   authenticate(token: string, audiences?: readonly string[]): Promise<AuthenticatedToken | undefined>;
   /** `/.well-known/openid-configuration` */
   configuration(serverUrl: string): unknown;
   /** `/openid/v1/jwks` */
   readonly keys: unknown;
-}
-
-export interface AuthenticatedToken {
-  readonly user: UserInfo;
-  readonly audiences: readonly string[];
 }
 
 export interface ServiceAccountTokensOptions {
@@ -39,9 +32,7 @@ export interface ServiceAccountTokensOptions {
   readonly clock: Clock;
 }
 
-const serviceAccountIssuer = 'https://kubernetes.default.svc.cluster.local';
-/** What tokens without other audiences are for: this API. */
-const ownAudiences: readonly string[] = [serviceAccountIssuer];
+const [serviceAccountIssuer = ''] = ownAudiences;
 
 const minLifetimeSeconds = 600;
 const maxLifetimeSeconds = 2 ** 32;

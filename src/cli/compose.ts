@@ -7,6 +7,8 @@ import { loadSchemas } from '../api/schemas.ts';
 import { gitRepositories } from '../api/source/v1/git-repository.ts';
 import { createApiService } from '../apiserver/api-service.ts';
 import { createAuditLog } from '../apiserver/audit.ts';
+import { createOidcTokens } from '../apiserver/authentication/oidc.ts';
+import { createStaticTokens } from '../apiserver/authentication/token-authenticator.ts';
 import { bootstrap, bootstrapAccess } from '../apiserver/bootstrap.ts';
 import { createAuthenticator } from '../apiserver/http/authentication.ts';
 import { createLocalClient } from '../apiserver/local-client.ts';
@@ -68,6 +70,7 @@ import { openSqliteStorage } from '../storage/sqlite/storage.ts';
 import { createOverviewSource } from '../web/overview.ts';
 import { createWeb } from '../web/server.ts';
 import { createStateCollector } from '../web/state-metrics.ts';
+import { readAuthorities } from './access-flags.ts';
 import { type Configuration, filesOf } from './configuration.ts';
 import { claimNetwork, type Endpoints, ensureToken, type Network, writePrivateFile } from './data-directory.ts';
 import { explainStartFailure } from './explain.ts';
@@ -134,6 +137,10 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   // 0. What the command line names must be there.
   const repositories = await openRepositories(configuration, log);
   const tokens = configuration.tokenFile === undefined ? {} : await readTokenFile(configuration.tokenFile);
+  const oidc =
+    configuration.oidc === undefined
+      ? undefined
+      : { ...configuration.oidc, caCertificate: await readAuthorities(configuration.oidc.caFile) };
 
   // 1. The store, which is also the lock of the data directory; the addresses; the API over both.
   const storage = await openSqliteStorage({ path: files.database, clock, metrics: metrics.apiserver });
@@ -151,6 +158,10 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     serviceCidr,
     loopbackCidr: clusterCidr,
     signingKey: await pki.signingKey(),
+    tokenAuthenticators: [
+      createStaticTokens(tokens),
+      ...(oidc === undefined ? [] : [createOidcTokens({ ...oidc, clock, log: log.child({ component: 'oidc' }) })]),
+    ],
     log,
     clock,
     metrics: metrics.apiserver,
@@ -181,7 +192,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     },
     address: configuration.bindAddress,
     port: configuration.apiPort,
-    authenticator: createAuthenticator({ tokens, serviceAccounts: service.tokens, clock }),
+    authenticator: createAuthenticator({ tokens: service.tokenAuthenticator, clock }),
     serviceAccounts: service.tokens,
     audit,
     kubelet: {

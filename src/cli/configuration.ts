@@ -1,4 +1,5 @@
 import { join, resolve } from 'node:path';
+import type { OidcSettings } from './access-flags.ts';
 
 /** What `up` and `demo` were asked for: flags over environment (`MIDSHIP_*`) over defaults, with units in the names. */
 export interface Configuration {
@@ -20,6 +21,8 @@ export interface Configuration {
   readonly kubeconfigMode: number;
   /** CSV of static bearer tokens. */
   readonly tokenFile?: string;
+  /** Absent: no ID tokens. */
+  readonly oidc?: OidcSettings;
   readonly logLevel: string;
 }
 

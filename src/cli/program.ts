@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { isDuration } from '../api/flux.ts';
+import { type AccessFlags, oidcSettingsOf, withAccessFlags } from './access-flags.ts';
 import { type AppCommand, getApps, getSources, resumeApp, suspendApp, syncApp, waitForApp } from './apps.ts';
 import { build } from './build.ts';
 import { type Configuration, defaultDataDirectory } from './configuration.ts';
@@ -18,7 +19,7 @@ export interface ProgramContext {
   readonly version: string;
 }
 
-interface UpFlags {
+interface UpFlags extends AccessFlags {
   readonly dataDir: string;
   readonly bindAddress: string;
   readonly apiPort: number;
@@ -30,7 +31,6 @@ interface UpFlags {
   readonly path: string;
   readonly tlsSan: readonly string[];
   readonly writeKubeconfigMode: number;
-  readonly tokenAuthFile?: string;
 }
 
 /** Every command; each action gives the process's exit code. */
@@ -54,7 +54,7 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
     );
 
   const withUpFlags = (command: Command): Command =>
-    withDataDirectory(command)
+    withAccessFlags(withDataDirectory(command))
       .addOption(
         new Option('--api-port <port>', 'port of the Kubernetes API; 0: any free')
           .argParser(parsePort)
@@ -71,7 +71,6 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
           .default([])
           .argParser((value, all: readonly string[]) => [...all, value]),
       )
-      .addOption(new Option('--token-auth-file <file>', 'users of the API by bearer token: lines of token,user,uid,"group,group"'))
       .addOption(new Option('--write-kubeconfig-mode <mode>', 'permissions of the kubeconfig').argParser(parseMode).default(0o600, '0600'))
       .addOption(new Option('--simulate-nodes <n>', 'simulated nodes beside the real ones').argParser(parseCount).default(0))
       .addOption(
@@ -196,6 +195,7 @@ function usage(err: CommanderError): Failure {
 }
 
 function configurationOf(flags: UpFlags, environment: NodeJS.ProcessEnv, seedDirectory: string | undefined): Configuration {
+  const oidc = oidcSettingsOf(flags);
   if (flags.runtime === 'containerd') {
     throw new Failure('not supported: --runtime containerd', {
       why: 'This version runs pods as processes of this machine or simulates them.',
@@ -216,6 +216,7 @@ function configurationOf(flags: UpFlags, environment: NodeJS.ProcessEnv, seedDir
     tlsNames: flags.tlsSan,
     kubeconfigMode: flags.writeKubeconfigMode,
     ...(flags.tokenAuthFile === undefined ? {} : { tokenFile: resolve(flags.tokenAuthFile) }),
+    ...(oidc === undefined ? {} : { oidc }),
     logLevel: environment.MIDSHIP_LOG_LEVEL ?? 'info',
   };
 }

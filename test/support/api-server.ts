@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { builtInKinds } from '../../src/api/kinds.ts';
 import { loadSchemas } from '../../src/api/schemas.ts';
 import type { ApiServiceOptions } from '../../src/apiserver/api-service.ts';
+import { anyOf, createStaticTokens } from '../../src/apiserver/authentication/token-authenticator.ts';
 import { bootstrap, bootstrapAccess } from '../../src/apiserver/bootstrap.ts';
 import { createAuthenticator } from '../../src/apiserver/http/authentication.ts';
 import { createOpenApi } from '../../src/apiserver/openapi.ts';
@@ -109,11 +110,13 @@ export async function serveTestApi(api: TestApi): Promise<TestApiServer> {
     address: '127.0.0.1',
     port: 0,
     authenticator: createAuthenticator({
-      tokens: {
-        [aliceToken]: { name: 'alice', groups: ['devs'] },
-        [adminToken]: { name: 'root', groups: ['system:masters'] },
-      },
-      serviceAccounts: api.service.tokens,
+      tokens: anyOf([
+        createStaticTokens({
+          [aliceToken]: { name: 'alice', groups: ['devs'] },
+          [adminToken]: { name: 'root', groups: ['system:masters'] },
+        }),
+        api.service.tokenAuthenticator,
+      ]),
       clock: systemClock,
     }),
     serviceAccounts: api.service.tokens,

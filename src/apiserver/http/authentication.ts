@@ -1,9 +1,8 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { type DetailedPeerCertificate, TLSSocket } from 'node:tls';
 import type { Clock } from '../../base/clock.ts';
 import { unauthorized } from '../../machinery/status-error.ts';
-import type { ServiceAccountTokens } from '../service-account-tokens.ts';
+import { type AuthenticatedToken, type TokenAuthenticator, withAuthenticated } from '../authentication/token-authenticator.ts';
 import type { UserInfo } from '../user.ts';
 
 /** Finds out who makes a request. */
@@ -19,10 +18,8 @@ export interface Authenticator {
 }
 
 export interface AuthenticatorOptions {
-  /** Users by their static bearer token. */
-  readonly tokens?: Readonly<Record<string, { readonly name: string; readonly uid?: string; readonly groups: readonly string[] }>>;
-  /** Absent: there are no service accounts that could ask. */
-  readonly serviceAccounts?: Pick<ServiceAccountTokens, 'authenticate'> | undefined;
+  /** All that bearer tokens can be. */
+  readonly tokens: TokenAuthenticator;
   readonly clock: Clock;
 }
 
@@ -30,11 +27,7 @@ const anonymous: UserInfo = { name: 'system:anonymous', groups: ['system:unauthe
 
 export const isAnonymous = (user: UserInfo): boolean => user === anonymous;
 
-export function createAuthenticator({ tokens = {}, serviceAccounts, clock }: AuthenticatorOptions): Authenticator {
-  const users = Object.entries(tokens).map(([token, { name, uid, groups }]) => ({
-    digest: digestOf(token),
-    user: { name, groups: withAuthenticated(groups), ...(uid === undefined ? {} : { uid }) } satisfies UserInfo,
-  }));
+export function createAuthenticator({ tokens, clock }: AuthenticatorOptions): Authenticator {
   // One connection has one certificate and many requests.
   const certificates = new WeakMap<TLSSocket, CertificateUser | 'none' | 'bad'>();
 
@@ -47,19 +40,10 @@ export function createAuthenticator({ tokens = {}, serviceAccounts, clock }: Aut
     return typeof known === 'object' && clock.now() > known.expiresAt ? 'bad' : known;
   };
 
-  const tokenUserOf = (token: string): UserInfo | undefined => {
-    const digest = digestOf(token);
-    let found: UserInfo | undefined;
-    // All are compared, each in constant time: nothing can be learnt from how long it takes.
-    for (const known of users) if (timingSafeEqual(known.digest, digest)) found = known.user;
-    return found;
-  };
-
-  async function serviceAccountOf(token: string): Promise<UserInfo> {
-    const found = await serviceAccounts?.authenticate(token);
+  const userOf = (found: AuthenticatedToken | undefined): UserInfo => {
     if (found === undefined) throw unauthorized();
     return found.user;
-  }
+  };
 
   return {
     authenticate(request) {
@@ -68,7 +52,8 @@ export function createAuthenticator({ tokens = {}, serviceAccounts, clock }: Aut
       const { authorization } = request.headers;
       const token = authorization === undefined ? undefined : /^bearer +(\S+) *$/i.exec(authorization)?.[1];
       if (token !== undefined) {
-        return tokenUserOf(token) ?? serviceAccountOf(token);
+        const found = tokens.authenticate(token);
+        return found instanceof Promise ? found.then(userOf) : userOf(found);
       }
       if (certificate === 'bad') throw unauthorized();
       return anonymous;
@@ -91,8 +76,3 @@ function readCertificate(socket: TLSSocket): CertificateUser | 'none' | 'bad' {
   const groups = organizations === undefined ? [] : [organizations].flat();
   return { user: { name: commonName, groups: withAuthenticated(groups) }, expiresAt: Date.parse(certificate.valid_to) };
 }
-
-const withAuthenticated = (groups: readonly string[]): readonly string[] =>
-  groups.includes('system:authenticated') ? groups : [...groups, 'system:authenticated'];
-
-const digestOf = (token: string): Buffer => createHash('sha256').update(token).digest();

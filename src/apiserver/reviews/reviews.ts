@@ -12,10 +12,10 @@ import type { KindDefinition } from '../../machinery/kind.ts';
 import type { KubeObject } from '../../machinery/object.ts';
 import { groupResourceOf } from '../../machinery/resource.ts';
 import { badRequest, type FieldError, invalid } from '../../machinery/status-error.ts';
+import type { TokenAuthenticator } from '../authentication/token-authenticator.ts';
 import type { Authorizer } from '../authorizer.ts';
 import type { RuleIndex } from '../rbac/rule-index.ts';
 import type { RequestAttributes } from '../service.ts';
-import type { ServiceAccountTokens } from '../service-account-tokens.ts';
 import type { UserInfo } from '../user.ts';
 
 /** Answers the kinds that are questions. */
@@ -34,8 +34,7 @@ interface Question {
 export interface ReviewsOptions {
   readonly authorizer: Authorizer;
   readonly ruleIndex: RuleIndex;
-  /** Absent: no token is known. */
-  readonly tokens: ServiceAccountTokens | undefined;
+  readonly tokens: TokenAuthenticator;
   readonly clock: Clock;
 }
 
@@ -97,7 +96,7 @@ export function createReviews({ authorizer, ruleIndex, tokens, clock }: ReviewsO
         const token = spec?.token ?? '';
         if (token === '') throw badRequest('token is required for TokenReview in authentication');
         const asked = spec?.audiences ?? [];
-        const found = await tokens?.authenticate(token, asked.length === 0 ? undefined : asked);
+        const found = await tokens.authenticate(token, asked.length === 0 ? undefined : asked);
         const status =
           found === undefined
             ? { user: {}, error: 'invalid bearer token' }

@@ -1,0 +1,50 @@
+import { request as httpsRequest } from 'node:https';
+
+export interface FetchJsonOptions {
+  /** PEM of the authorities that are trusted; absent: those of the system. */
+  readonly caCertificate?: string | undefined;
+  readonly timeoutMs: number;
+  readonly maxBytes: number;
+}
+
+/** GET over https, without redirects, bounded in time and size. @throws Error that says what went wrong */
+export function fetchJson(url: string, { caCertificate, timeoutMs, maxBytes }: FetchJsonOptions): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const target = new URL(url);
+    if (target.protocol !== 'https:') throw new Error(`${url} is not an https address`);
+    const request = httpsRequest(
+      target,
+      {
+        agent: false,
+        headers: { accept: 'application/json' },
+        // Of the whole exchange, unlike `timeout`.
+        signal: AbortSignal.timeout(timeoutMs),
+        ...(caCertificate === undefined ? {} : { ca: caCertificate }),
+      },
+      (response) => {
+        if (response.statusCode !== 200) {
+          response.destroy();
+          reject(new Error(`${url} answered ${response.statusCode}`));
+          return;
+        }
+        const chunks: Buffer[] = [];
+        let bytes = 0;
+        response.on('data', (chunk: Buffer) => {
+          bytes += chunk.length;
+          if (bytes <= maxBytes) chunks.push(chunk);
+          else response.destroy(new Error(`${url} answered more than ${maxBytes} bytes`));
+        });
+        response.on('error', reject);
+        response.on('end', () => {
+          try {
+            resolve(JSON.parse(Buffer.concat(chunks).toString('utf8')));
+          } catch (cause) {
+            reject(new Error(`${url} answered no JSON`, { cause }));
+          }
+        });
+      },
+    );
+    request.on('error', reject);
+    request.end();
+  });
+}
