@@ -2,6 +2,7 @@ import { type TokenRequest, tokenRequests } from '../api/authentication/v1/token
 import type { Scale } from '../api/autoscaling/v1/scale.ts';
 import type { Binding } from '../api/core/v1/binding.ts';
 import type { Pod } from '../api/core/v1/pod.ts';
+import { resourceQuotas } from '../api/core/v1/resource-quota.ts';
 import { serviceAccounts } from '../api/core/v1/service-account.ts';
 import type { Eviction } from '../api/policy/v1/eviction.ts';
 import { type Clock, systemClock } from '../base/clock.ts';
@@ -33,6 +34,7 @@ import { type Application, createWriter, type Modification } from './registry/wr
 import { createReviews } from './reviews/reviews.ts';
 import type { ApiService, RequestInfo, WriteRequest } from './service.ts';
 import { checkNodeTokenRequest, createServiceAccountTokens, type ServiceAccountTokens } from './service-account-tokens.ts';
+import { apiServerUser } from './user.ts';
 import { withVersions } from './versions.ts';
 
 export interface ApiServiceOptions {
@@ -102,7 +104,12 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
       registry,
       authorizer,
       ruleIndex,
-      kinds: { findByKind: (group, version, kind) => service.kinds.findByKind(group, version, kind) },
+      kinds: {
+        all: () => service.kinds.all(),
+        findByKind: (group, version, kind) => service.kinds.findByKind(group, version, kind),
+      },
+      clock,
+      writeQuotaStatus: (quota, change) => writer.modify(ownStatusWrite, resourceQuotas, quota.metadata, { part: 'status', change }),
       serviceCidr,
       loopbackCidr,
       random,
@@ -341,6 +348,9 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
 /** Deletions of a collection under way at once; they share commits. */
 const collectionChunk = 128;
 const maxFieldManagerBytes = 128;
+
+/** What the server writes to a status on its own account. */
+const ownStatusWrite: WriteRequest = { user: apiServerUser, userAgent: 'kube-apiserver', subresource: 'status' };
 
 const success = Object.freeze({
   kind: 'Status',

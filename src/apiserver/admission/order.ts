@@ -1,3 +1,4 @@
+import type { Clock } from '../../base/clock.ts';
 import type { Authorizer } from '../authorizer.ts';
 import { escalationCheck } from '../rbac/escalation.ts';
 import type { RuleIndex } from '../rbac/rule-index.ts';
@@ -13,6 +14,7 @@ import { nodePorts } from './node-port.ts';
 import { ownerReferencesPermission } from './owner-references.ts';
 import { defaultTolerationSeconds, priority, serviceAccount } from './pod-defaults.ts';
 import { podSecurity } from './pod-security/step.ts';
+import { type ResourceQuotaOptions, resourceQuota } from './resource-quota.ts';
 import { runtimeClass, runtimeClassOverhead } from './runtime-class.ts';
 import { serviceAccountToken } from './service-account-token.ts';
 import { defaultStorageClass, persistentVolumeClaimResize, storageObjectInUseProtection } from './storage.ts';
@@ -21,7 +23,9 @@ export interface AdmissionOptions {
   readonly registry: Registry;
   readonly authorizer: Authorizer;
   readonly ruleIndex: RuleIndex;
-  readonly kinds: Pick<KindTable, 'findByKind'>;
+  readonly kinds: Pick<KindTable, 'all' | 'findByKind'>;
+  readonly clock: Clock;
+  readonly writeQuotaStatus: ResourceQuotaOptions['writeStatus'];
   readonly serviceCidr: string;
   /** The cluster's own /16 of 127/8, when its pods live there. */
   readonly loopbackCidr: string | undefined;
@@ -36,6 +40,8 @@ export const admissionOrder = ({
   authorizer,
   ruleIndex,
   kinds,
+  clock,
+  writeQuotaStatus,
   serviceCidr,
   loopbackCidr,
   random,
@@ -64,4 +70,6 @@ export const admissionOrder = ({
     ownerReferencesPermission({ authorizer, kinds }),
     persistentVolumeClaimResize(registry),
     runtimeClassOverhead(registry),
+    // Last: what is charged is as good as stored.
+    resourceQuota({ registry, kinds: kinds.all, writeStatus: writeQuotaStatus, clock }),
   ]);

@@ -1,0 +1,202 @@
+import { persistentVolumeClaims } from '../../api/core/v1/persistent-volume-claim.ts';
+import { type Pod, pods } from '../../api/core/v1/pod.ts';
+import { type ResourceAmounts, readAmounts } from '../../api/core/v1/pod-resources.ts';
+import {
+  addAmounts,
+  isInScope,
+  largerAmounts,
+  limitedBy,
+  mayCount,
+  missingAmounts,
+  positiveAmounts,
+  subtractAmounts,
+  usageOf,
+  writeAmounts,
+} from '../../api/core/v1/quota-usage.ts';
+import { type ResourceQuota, resourceQuotas } from '../../api/core/v1/resource-quota.ts';
+import { services } from '../../api/core/v1/service.ts';
+import type { Clock } from '../../base/clock.ts';
+import type { KindDefinition } from '../../machinery/kind.ts';
+import { type KubeObject, keyOf } from '../../machinery/object.ts';
+import { formatQuantity } from '../../machinery/quantity.ts';
+import { forbidden, isNotFound } from '../../machinery/status-error.ts';
+import type { Registry } from '../registry/registry.ts';
+import type { AdmissionRequest, AdmissionStep } from './admission.ts';
+import { inNamespace } from './in-namespace.ts';
+import { QuotaLedger } from './quota-ledger.ts';
+
+export interface ResourceQuotaOptions {
+  readonly registry: Pick<Registry, 'get' | 'stateOf' | 'revision'>;
+  /** Kinds that are served now. */
+  kinds(): readonly KindDefinition[];
+  /** Writes the status of a quota as the server itself; `change` may be called again when another write came first. */
+  writeStatus(quota: ResourceQuota, change: (stored: ResourceQuota) => ResourceQuota): Promise<unknown>;
+  readonly clock: Clock;
+}
+
+/** Kinds whose updates can use more than before. */
+const growing: readonly Pick<KindDefinition, 'group' | 'resource'>[] = [services, persistentVolumeClaims];
+
+/**
+ * No namespace uses more than its ResourceQuotas allow. Decided at once, from a ledger that holds what is stored and what is under way, so
+ * that writers at the same time never get more together than there is; then `status.used` is written, before the object is, with one write
+ * for all who wait. What a charge leaves behind when its object is not made, the quota's controller puts right.
+ *
+ * @throws StatusError `Forbidden`
+ */
+export function resourceQuota({ registry, kinds, writeStatus, clock }: ResourceQuotaOptions): AdmissionStep {
+  const accounts = new Map<string, Account>();
+  let follows = false;
+
+  /** Quotas that are gone need no account; those whose limits changed get a new one when it is asked for. */
+  function follow(): void {
+    follows = true;
+    registry.stateOf(resourceQuotas as KindDefinition).hub.add({
+      filter: { namespace: undefined, name: undefined, indexed: undefined, predicate: undefined, selective: false },
+      after: registry.revision,
+      bookmarks: false,
+      pending: [],
+      consumer: {
+        onEvents(records) {
+          for (const { type, object } of records) if (type === 'DELETED') forget(keyOf(object));
+        },
+        onEnd: () => undefined,
+      },
+    });
+  }
+
+  function forget(key: string): void {
+    accounts.get(key)?.ledger.close();
+    accounts.delete(key);
+  }
+
+  function accountOf(quota: ResourceQuota): Account {
+    if (!follows) follow();
+    const key = keyOf(quota);
+    const known = accounts.get(key);
+    if (known !== undefined && known.quota.metadata.uid === quota.metadata.uid && known.quota.spec === quota.spec) return known;
+    forget(key);
+    const account = new Account(quota, new QuotaLedger({ registry, quota, kinds: kinds().filter(isStored) }));
+    accounts.set(key, account);
+    return account;
+  }
+
+  function admit(request: AdmissionRequest): KubeObject | Promise<KubeObject> {
+    const { kind, object, namespace, name, dryRun, onSettled } = request;
+    const quotas = inNamespace<ResourceQuota>(registry, resourceQuotas, namespace);
+    if (quotas.length === 0) return object;
+    const delta = deltaOf(request);
+    if (delta.size === 0) return object;
+    const claims: { readonly account: Account; readonly usage: ResourceAmounts }[] = [];
+    for (const quota of quotas) {
+      if (!isInScope(quota, kind, object) || !mayCount(readAmounts(quota.spec?.hard), kind)) continue;
+      const account = accountOf(quota);
+      const { hard } = account.ledger;
+      if (isPods(kind)) {
+        const missing = missingAmounts(hard.keys(), object as Pod);
+        if (missing !== undefined) throw forbidden(kind, name, `failed quota: ${quota.metadata.name}: ${missing}`);
+      }
+      const usage = limitedBy(hard, delta);
+      if (usage.size === 0) continue;
+      const used = account.used(quota, clock.now());
+      const exceeded = [...usage.keys()].filter((item) => nanosOf(used, item) + nanosOf(usage, item) > nanosOf(hard, item)).sort();
+      if (exceeded.length > 0) {
+        const [requested, before, limited] = [usage, used, hard].map((amounts) => textOf(amounts, exceeded));
+        throw forbidden(
+          kind,
+          name,
+          `exceeded quota: ${quota.metadata.name}, requested: ${requested}, used: ${before}, limited: ${limited}`,
+        );
+      }
+      claims.push({ account, usage });
+    }
+    if (dryRun || claims.length === 0) return object;
+    for (const { account, usage } of claims) onSettled(account.ledger.reserve(kind, object, usage));
+    return Promise.all(claims.map(({ account }) => account.charge(writeStatus, clock))).then(() => object);
+  }
+
+  return {
+    name: 'ResourceQuota',
+    phase: 'validating',
+    appliesTo: (kind, operation) =>
+      kind.namespaced && (operation === 'create' || (operation === 'update' && growing.some((other) => isSame(kind, other)))),
+    admit,
+  };
+}
+
+/** The ledger of a quota and the writing of its status. */
+class Account {
+  readonly quota: ResourceQuota;
+  readonly ledger: QuotaLedger;
+  #running: Promise<void> | undefined;
+  #next: Promise<void> | undefined;
+
+  constructor(quota: ResourceQuota, ledger: QuotaLedger) {
+    this.quota = quota;
+    this.ledger = ledger;
+  }
+
+  /** What counts against the limits now: what the status says, or what there is, whichever is more. */
+  used({ status }: ResourceQuota, nowMs: number): ResourceAmounts {
+    return largerAmounts(addAmounts(readAmounts(status?.used), this.ledger.uncharged), this.ledger.used(nowMs));
+  }
+
+  /** Resolves when the status shows everything that was reserved by now: who comes while it is written shares the next write. */
+  charge(writeStatus: ResourceQuotaOptions['writeStatus'], clock: Clock): Promise<void> {
+    if (this.#running === undefined) {
+      this.#running = this.#write(writeStatus, clock);
+      return this.#running;
+    }
+    if (this.#next === undefined) {
+      const start = (): Promise<void> => {
+        this.#next = undefined;
+        this.#running = this.#write(writeStatus, clock);
+        return this.#running;
+      };
+      // How the write before went is the business of those who waited for it.
+      this.#next = this.#running.then(start, start);
+    }
+    return this.#next;
+  }
+
+  async #write(writeStatus: ResourceQuotaOptions['writeStatus'], clock: Clock): Promise<void> {
+    const { ledger, quota } = this;
+    let charging = none;
+    try {
+      await writeStatus(quota, (stored) => {
+        charging = ledger.uncharged;
+        return withUsed(stored, this.used(stored, clock.now()));
+      });
+    } catch (err) {
+      // A quota that is gone limits nothing.
+      if (!isNotFound(err)) throw err;
+    } finally {
+      ledger.charged(charging);
+      if (this.#next === undefined) this.#running = undefined;
+    }
+  }
+}
+
+const none: ResourceAmounts = new Map();
+
+function withUsed(quota: ResourceQuota, used: ResourceAmounts): ResourceQuota {
+  const { hard = {} } = quota.spec ?? {};
+  return { ...quota, status: { ...quota.status, hard, used: writeAmounts(used, Object.keys(hard)) } };
+}
+
+/** What the write would use beyond what is used already. */
+function deltaOf({ kind, object, before }: AdmissionRequest): ResourceAmounts {
+  const usage = usageOf(kind, object);
+  return before === undefined ? usage : positiveAmounts(subtractAmounts(usage, usageOf(kind, before)));
+}
+
+const isSame = (kind: KindDefinition, { group, resource }: Pick<KindDefinition, 'group' | 'resource'>): boolean =>
+  kind.group === group && kind.resource === resource;
+const isPods = (kind: KindDefinition): boolean => isSame(kind, pods);
+const isStored = ({ transient, storedAs }: KindDefinition): boolean => transient !== true && storedAs === undefined;
+const nanosOf = (amounts: ResourceAmounts, name: string): bigint => amounts.get(name)?.nanos ?? 0n;
+
+const textOf = (amounts: ResourceAmounts, names: readonly string[]): string =>
+  names.map((name) => `${name}=${formatQuantity(amounts.get(name) ?? nothing)}`).join(',');
+
+const nothing = { nanos: 0n, format: 'DecimalSI' } as const;
