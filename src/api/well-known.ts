@@ -61,6 +61,10 @@ export const annotations = {
   heldBy: 'midship.dev/held-by',
   /** RFC 3339. */
   heldAt: 'midship.dev/held-at',
+  /** On a GitRepository, what happens when its branch does not go on from the commit in force: `follow`, `halt`, or the id of the one to take. */
+  historyRewrite: 'midship.dev/history-rewrite',
+  /** In the metadata of an artifact: the user who pushed the commit to the built-in remote. */
+  pushedBy: 'midship.dev/pushed-by',
   suspendReason: 'midship.dev/suspend-reason',
   suspendedBy: 'midship.dev/suspended-by',
   suspendUntil: 'midship.dev/suspend-until',

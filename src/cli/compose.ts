@@ -45,8 +45,8 @@ import { createServiceAccountController } from '../controllers/service-account.t
 import { createEngine } from '../gitops/engine.ts';
 import { ensureBareRepository, isEmptyRepository, seedRepository } from '../gitops/sources/bare-repository.ts';
 import { createBuiltInRemote, type ServedRepository } from '../gitops/sources/built-in-remote.ts';
-import { resolveLocalRef } from '../gitops/sources/git-refs.ts';
-import { findGitDirectory } from '../gitops/sources/local-source.ts';
+import { createGitThread } from '../gitops/sources/git-thread.ts';
+import { findGitDirectory, openLocalSource } from '../gitops/sources/local-source.ts';
 import { createSourceOpener } from '../gitops/sources/open-source.ts';
 import { createNodeAgent, type NodeAgent, type NodeAgentOptions } from '../node-agent/agent.ts';
 import { createAgentGroup } from '../node-agent/agent-group.ts';
@@ -294,10 +294,13 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   // 6. The Git remote and the page on one port.
   const activity = createActivityFeed();
   const overview = createOverviewSource(informers);
+  const gitThread = createGitThread({ clock, log: log.child({ component: 'git-thread' }) });
+  await start([gitThread]);
   const opener = createSourceOpener({
     builtInUrl: () => `${web.url}/git/`,
     builtIn: new Map([...repositories].map(([path, { gitdir }]) => [path, gitdir])),
     cacheDirectory: files.gitCache,
+    thread: gitThread,
   });
   const token = await ensureToken(files.token);
   const served = new Map<string, ServedRepository>();
@@ -524,7 +527,8 @@ async function openRepositories(configuration: Configuration, log: Log): Promise
   if (local !== undefined) {
     const directory = await findGitDirectory(local.directory);
     // A branch that is missing here and now is a slip of the command line: said at once, not as a condition.
-    await resolveLocalRef({ gitdir: directory, url: local.directory, ref: { branch: configuration.branch } });
+    const source = await openLocalSource({ directory, url: local.directory });
+    await source.resolve({ branch: configuration.branch }, { signal: AbortSignal.timeout(10_000) }).finally(() => source.close());
     repositories.set(local.path, { gitdir: directory, writable: false });
   }
   return repositories;

@@ -4,6 +4,9 @@ import { type ConditionFacts, conditionSteps } from './flux-conditions.ts';
 import type { gitRepositoryMachine } from './git-repository.machine.ts';
 import type { StateValueOf } from './step.ts';
 
+/** What a failure is told in beside Ready: the fetch of the repository itself, or one that it includes. */
+export type FailedCondition = 'FetchFailed' | 'IncludeUnavailable';
+
 export type GitRepositoryState = StateValueOf<typeof gitRepositoryMachine>;
 
 export function stateOf(repository: GitRepository): GitRepositoryState {
@@ -22,17 +25,25 @@ export function stateOf(repository: GitRepository): GitRepositoryState {
  *
  * @see https://fluxcd.io/flux/components/source/gitrepositories/#conditions
  */
-export function conditionsOf({ state, ...facts }: ConditionFacts & { readonly state: GitRepositoryState }): readonly Condition[] {
+export function conditionsOf({
+  state,
+  failed = 'FetchFailed',
+  ...facts
+}: ConditionFacts & { readonly state: GitRepositoryState; readonly failed?: FailedCondition }): readonly Condition[] {
   const { set, without } = conditionSteps(facts);
   switch (state) {
     case 'Ready':
-      return set(set(without('Stalled', 'FetchFailed', 'Reconciling'), 'ArtifactInStorage', 'True'), 'Ready', 'True');
+      return set(set(without('Stalled', 'FetchFailed', 'IncludeUnavailable', 'Reconciling'), 'ArtifactInStorage', 'True'), 'Ready', 'True');
     case 'Failed':
-      return set(set(without('Stalled', 'Reconciling'), 'FetchFailed', 'True'), 'Ready', 'False');
+      return set(
+        set(without('Stalled', 'Reconciling', failed === 'FetchFailed' ? 'IncludeUnavailable' : 'FetchFailed'), failed, 'True'),
+        'Ready',
+        'False',
+      );
     case 'Stalled':
       return set(set(without('Reconciling'), 'Stalled', 'True'), 'Ready', 'False');
     case 'Unresolved':
-      return set(set(without('Stalled', 'FetchFailed'), 'Reconciling', 'True'), 'Ready', 'Unknown');
+      return set(set(without('Stalled', 'FetchFailed', 'IncludeUnavailable'), 'Reconciling', 'True'), 'Ready', 'Unknown');
     case 'Suspended':
     case 'Deleting':
       return facts.before;

@@ -1,12 +1,11 @@
-import { type Secret, secrets } from '../../api/core/v1/secret.ts';
-import { parseDuration } from '../../api/flux.ts';
-import { type GitRepository, gitRepositories } from '../../api/source/v1/git-repository.ts';
+import { type Condition, parseDuration } from '../../api/flux.ts';
+import { type Artifact, type GitRepository, gitRepositories } from '../../api/source/v1/git-repository.ts';
 import { annotations } from '../../api/well-known.ts';
 import type { ActivityFeed } from '../../base/activity.ts';
 import { timestampOf } from '../../base/clock.ts';
 import { redactUrl } from '../../base/log.ts';
 import type { Finding } from '../../lifecycle/flux-conditions.ts';
-import { conditionsOf, stateOf } from '../../lifecycle/git-repository.facts.ts';
+import { conditionsOf, type FailedCondition, stateOf } from '../../lifecycle/git-repository.facts.ts';
 import { type GitRepositoryEvent, gitRepositoryMachine } from '../../lifecycle/git-repository.machine.ts';
 import { deepEqual, keyOf, refOf } from '../../machinery/object.ts';
 import { isNotFound } from '../../machinery/status-error.ts';
@@ -16,8 +15,10 @@ import { advance } from '../../reconcile/effects.ts';
 import type { Commit, GitSource } from '../sources/git-source.ts';
 import { SourceError } from '../sources/git-source.ts';
 import type { OpenSource } from '../sources/open-source.ts';
-import type { RemoteCredentials } from '../sources/remote-source.ts';
+import { createTreeView, type IncludedTree } from '../sources/tree-view.ts';
 import type { GitOpsMetrics } from './gitops-metrics.ts';
+import { readAccess } from './repository-access.ts';
+import { checkRewrite, mayHalt } from './repository-history.ts';
 
 /** The newest commit of each repository that could be read; what apps are built from. */
 export interface RevisionStore {
@@ -26,8 +27,11 @@ export interface RevisionStore {
 }
 
 export interface KnownRevision {
+  /** Its `tree` is the root as `ignore`, `include` and `sparseCheckout` leave it; only `source` reads it. */
   readonly commit: Commit;
   readonly source: GitSource;
+  /** Artifacts of the repositories that are included, in the order of `spec.include`. */
+  readonly included?: readonly Artifact[];
   readonly url: string;
   readonly branch: string;
   /** When the commit was first seen; milliseconds since the epoch. */
@@ -47,21 +51,14 @@ export interface RepositoryControllerOptions extends ControllerDependencies {
 }
 
 /** Fields of Flux that are not there yet. They would change what is applied, so an object that uses one is not followed at all. */
-const unsupportedFields = [
-  'verify',
-  'include',
-  'recurseSubmodules',
-  'proxySecretRef',
-  'serviceAccountName',
-  'ignore',
-  'sparseCheckout',
-] as const satisfies readonly (keyof GitRepository['spec'])[];
+const unsupportedFields = ['verify', 'serviceAccountName'] as const satisfies readonly (keyof GitRepository['spec'])[];
 
 const defaultTimeoutMs = 60_000;
 /** Retries after a failure come no later than this, whatever the interval. */
 const maxRetryMs = 5 * 60_000;
 /** Up to this share of the interval is added, so that many repositories of one server are not asked at once. */
 const jitter = 0.1;
+const byInclude = 'gitops-include';
 
 interface OpenRepository {
   readonly identity: string;
@@ -87,6 +84,7 @@ export function createRepositoryController(options: RepositoryControllerOptions)
     waitForSync: informers.waitForSync,
     observer: metrics.observerOf('git-repository'),
   });
+  repositories.addIndex(byInclude, includeIndex);
   repositories.addHandler(({ before, after }) => {
     const object = after ?? before;
     // Our own status writes are not news.
@@ -130,26 +128,37 @@ export function createRepositoryController(options: RepositoryControllerOptions)
   interface Outcome {
     readonly state: ReturnType<typeof stateOf>;
     readonly finding: Finding;
+    readonly failed: FailedCondition;
   }
 
   async function resolve(key: string, repository: GitRepository, signal: AbortSignal): Promise<Outcome> {
     let finding: Finding = { reason: 'Progressing', message: 'building artifact' };
+    let failed: FailedCondition = 'FetchFailed';
     const learned: GitRepositoryEvent[] = [];
     const effects = {
       resolveCommit: async () => {
         const startedAt = clock.monotonicMs();
         try {
-          const changed = await lookAt(key, repository, signal);
+          const { changed, check } = await lookAt(key, repository, signal);
           const revision = revisions.get(key)?.commit.revision ?? '';
           finding = { reason: 'Succeeded', message: `stored artifact for revision '${revision}'` };
           failures.delete(key);
           told.delete(key);
           learned.push({ type: 'RESOLVED' });
           gitops.fetched(key, changed ? 'changed' : 'unchanged', clock.monotonicMs() - startedAt);
-          if (changed) onRevision(key);
+          if (changed) {
+            onRevision(key);
+            for (const other of repositories.byIndex(byInclude, key)) controller.enqueue(keyOf(other));
+            const rewrite = await check().catch((err: unknown) => {
+              log.debug({ gitRepository: key, err }, 'Could not compare histories');
+              return undefined;
+            });
+            if (rewrite !== undefined) recorder.record(repository, { type: 'Warning', reason: 'HistoryRewritten', message: rewrite });
+          }
         } catch (err) {
           if (signal.aborted) throw err;
           finding = findingOf(err);
+          if (err instanceof IncludeUnavailable) failed = 'IncludeUnavailable';
           failures.set(key, (failures.get(key) ?? 0) + 1);
           learned.push({ type: 'RESOLVE_FAILED' });
           gitops.fetched(key, 'error', clock.monotonicMs() - startedAt);
@@ -166,7 +175,7 @@ export function createRepositoryController(options: RepositoryControllerOptions)
     const machine = gitRepositoryMachine;
     const first = await advance({ machine, key, from: stateOf(repository), events: observed(), effects, steps });
     const last = await advance({ machine, key, from: first.value, events: learned, effects, steps });
-    return { state: last.value, finding };
+    return { state: last.value, finding, failed };
 
     function* observed(): Iterable<GitRepositoryEvent> {
       if (repository.metadata.deletionTimestamp !== undefined) yield { type: 'DELETED' };
@@ -184,34 +193,43 @@ export function createRepositoryController(options: RepositoryControllerOptions)
     }
   }
 
-  /** Reads the commit of the ref; true when it is another one than before. */
-  async function lookAt(key: string, repository: GitRepository, signal: AbortSignal): Promise<boolean> {
+  interface Look {
+    /** The commit, or what is seen of it, is another one than before. */
+    readonly changed: boolean;
+    /** Finds out whether history was rewritten, in words; where nothing hangs on it that is done after the commit was passed on. */
+    check(): Promise<string | undefined>;
+  }
+
+  /** Reads the commit of the ref. */
+  async function lookAt(key: string, repository: GitRepository, signal: AbortSignal): Promise<Look> {
     const timeoutMs = repository.spec.timeout === undefined ? defaultTimeoutMs : parseDuration(repository.spec.timeout);
     const limit = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
+    const includes = includesOf(repository);
     const { source } = await openRepository(key, repository);
-    const ref = repository.spec.ref ?? {};
     const before = revisions.get(key);
-    const startedAt = clock.monotonicMs();
     let commit: Commit;
+    let rewrite: Promise<string | undefined> | undefined;
+    const check = (): Promise<string | undefined> => {
+      rewrite ??= checkRewrite({ repository, before: before?.commit, commit, source, signal: limit });
+      return rewrite;
+    };
     try {
-      commit = await source.resolve(ref, { signal: limit });
+      commit = await source.resolve(repository.spec.ref ?? {}, { signal: limit });
+      if (mayHalt(repository)) await check();
     } catch (err) {
-      // After a restart the last good commit is enforced even while the remote cannot be reached.
-      const sha = repository.status?.artifact?.revision.split('sha1:')[1];
-      if (before === undefined && sha !== undefined && err instanceof SourceError && err.reason === 'Unreachable') {
-        await source.resolve({ commit: sha }, { signal: limit }).then(
-          (known) => {
-            remember(known, repository.status?.artifact?.revision);
-            onRevision(key);
-          },
-          (cause: unknown) => log.debug({ gitRepository: key, err: cause }, 'Had no copy of the last commit'),
+      // After a restart the last good commit is enforced even while the remote cannot be reached, or its newest is not agreed to.
+      const { revision = '' } = repository.status?.artifact ?? {};
+      const sha = revision.split('sha1:')[1];
+      if (before === undefined && sha !== undefined && isKeptOver(err)) {
+        await recall(sha, revision).catch((cause: unknown) =>
+          log.debug({ gitRepository: key, err: cause }, 'Had no copy of the last commit'),
         );
       }
       throw err;
     }
-    const changed = before?.commit.sha !== commit.sha || before.commit.revision !== commit.revision;
-    remember(commit, commit.revision);
-    if (changed) {
+    const known = await remember(commit);
+    const changed = before?.commit !== known.commit;
+    if (before?.commit.sha !== commit.sha) {
       log.info({ gitRepository: key, revision: commit.revision }, 'Saw commit');
       feed.add({
         type: 'commit',
@@ -222,29 +240,59 @@ export function createRepositoryController(options: RepositoryControllerOptions)
         subject: commit.subject,
       });
     }
-    return changed;
+    return { changed, check };
 
-    function remember(known: Commit, revision: string | undefined): void {
-      revisions.set(key, {
-        commit: { ...known, revision: revision ?? known.revision },
-        source,
+    /** The commit of an earlier run, from what was fetched then. */
+    async function recall(sha: string, revision: string): Promise<void> {
+      await remember({ ...(await source.resolve({ commit: sha }, { signal: limit })), revision });
+      onRevision(key);
+    }
+
+    async function remember(found: Commit): Promise<KnownRevision> {
+      const { ignore, sparseCheckout } = repository.spec;
+      const view = createTreeView({ source, ignore, sparse: sparseCheckout, includes: includes.map(({ tree }) => tree) });
+      const tree = await view.rootOf(found.tree);
+      const isSame = before?.commit.sha === found.sha && before.commit.revision === found.revision && before.commit.tree === tree;
+      const known: KnownRevision = {
+        commit: isSame ? before.commit : { ...found, tree },
+        source: isSame ? before.source : { ...source, ...view },
+        included: includes.map(({ artifact }) => artifact),
         url: redactUrl(repository.spec.url),
         branch: branchOf(repository),
-        seenAt: before?.commit.sha === known.sha ? before.seenAt : clock.now(),
+        seenAt: before?.commit.sha === found.sha ? before.seenAt : clock.now(),
         lastFetchAt: clock.now(),
-        fetchMs: before?.commit.sha === known.sha ? (before.fetchMs ?? 0) : clock.monotonicMs() - startedAt,
-      });
+      };
+      revisions.set(key, known);
+      return known;
     }
   }
 
+  /** The newest trees of the repositories that are included. @throws IncludeUnavailable */
+  function includesOf(repository: GitRepository): readonly { readonly tree: IncludedTree; readonly artifact: Artifact }[] {
+    return (repository.spec.include ?? []).map(({ repository: { name }, fromPath = '', toPath = '' }) => {
+      const key = `${repository.metadata.namespace}/${name}`;
+      const known = revisions.get(key);
+      const artifact = repositories.getByKey(key)?.status?.artifact;
+      if (repositories.getByKey(key) === undefined) {
+        throw new IncludeUnavailable('NotFound', `could not get resource for include '${name}': GitRepository ${key} does not exist`);
+      }
+      if (known === undefined) throw new IncludeUnavailable('NoArtifact', `no artifact available for include '${name}'`);
+      return {
+        tree: { name, source: known.source, tree: known.commit.tree, fromPath, toPath: toPath === '' ? name : toPath },
+        artifact: artifact?.revision === known.commit.revision ? artifact : artifactOf(key, known, timestampOf(known.seenAt)),
+      };
+    });
+  }
+
   async function openRepository(key: string, repository: GitRepository): Promise<OpenRepository> {
-    const secret = await credentialsSecret(repository);
+    const { url, recurseSubmodules = false } = repository.spec;
+    const { access, identity: secretsIdentity } = await readAccess(client, repository);
     // A rotated token opens the repository anew.
-    const identity = `${repository.spec.url}\0${secret?.metadata.uid ?? ''}\0${secret?.metadata.resourceVersion ?? ''}`;
+    const identity = JSON.stringify([url, recurseSubmodules, secretsIdentity]);
     const known = open.get(key);
     if (known?.identity === identity) return known;
     await closeRepository(key);
-    const source = await openSource(repository.spec.url, secret === undefined ? undefined : credentialsOf(secret));
+    const source = await openSource(url, { owner: key, access, recurseSubmodules });
     const stopListening = source.onChange?.(() => controller.enqueue(key)) ?? (() => undefined);
     const opened = { identity, source, stopListening };
     open.set(key, opened);
@@ -259,47 +307,44 @@ export function createRepositoryController(options: RepositoryControllerOptions)
     await known.source.close();
   }
 
-  async function credentialsSecret(repository: GitRepository): Promise<Secret | undefined> {
-    const { secretRef } = repository.spec;
-    if (secretRef === undefined) return undefined;
-    const ref = { namespace: repository.metadata.namespace, name: secretRef.name };
-    try {
-      return await client.get(secrets, ref);
-    } catch (err) {
-      if (!isNotFound(err)) throw err;
-      throw new SourceError('AuthenticationFailed', `secret ${ref.namespace}/${ref.name} does not exist`, {
-        hint: 'Create it with the keys username and password, or bearerToken.',
-        cause: err,
-      });
-    }
-  }
-
-  async function writeStatus(repository: GitRepository, { state, finding }: Outcome): Promise<void> {
-    const { metadata, status } = repository;
-    const known = revisions.get(keyOf(repository));
+  async function writeStatus(repository: GitRepository, { state, finding, failed }: Outcome): Promise<void> {
+    const { metadata, spec, status } = repository;
+    const key = keyOf(repository);
+    const known = revisions.get(key);
     const now = timestampOf(clock.now());
-    const conditions = conditionsOf({ state, before: status?.conditions ?? [], finding, generation: metadata.generation ?? 0, now });
-    const artifact =
-      known === undefined || known.commit.revision === status?.artifact?.revision
-        ? status?.artifact
-        : {
-            path: `gitrepository/${keyOf(repository)}/${known.commit.sha}`,
-            url: `${known.url}#${known.commit.sha}`,
-            revision: known.commit.revision,
-            lastUpdateTime: now,
-          };
+    const before = status?.conditions ?? [];
+    const conditions = conditionsOf({
+      state,
+      before,
+      finding: state === 'Failed' && known !== undefined ? withStaleness(finding, known, { before, failed, now }) : finding,
+      failed,
+      generation: metadata.generation ?? 0,
+      now,
+    });
+    const isRead = state === 'Ready';
+    const isSameArtifact = known === undefined || known.commit.revision === status?.artifact?.revision;
+    const artifact = isSameArtifact ? status?.artifact : artifactOf(key, known, now);
     const next = {
       observedGeneration: metadata.generation ?? 0,
       conditions,
       ...(artifact === undefined ? {} : { artifact }),
       lastHandledReconcileAt: metadata.annotations?.[annotations.reconcileRequestedAt],
+      ...(isRead
+        ? {
+            includedArtifacts: known?.included === undefined || known.included.length === 0 ? undefined : known.included,
+            observedIgnore: spec.ignore,
+            observedInclude: spec.include,
+            observedRecurseSubmodules: spec.recurseSubmodules,
+            observedSparseCheckout: spec.sparseCheckout,
+          }
+        : {}),
     };
-    if (deepEqual({ ...status, ...next }, { lastHandledReconcileAt: undefined, ...status })) return;
+    if (deepEqual(withoutAbsent({ ...status, ...next }), withoutAbsent(status ?? {}))) return;
     try {
       await client.patch(
         gitRepositories,
         refOf(keyOf(repository)),
-        { type: 'merge', body: { status: next } },
+        { type: 'merge', body: { status: withNulls(next, status ?? {}) } },
         { subresource: 'status', fieldManager: 'midship' },
       );
     } catch (err) {
@@ -318,38 +363,71 @@ function isNews(before: GitRepository, after: GitRepository): boolean {
   );
 }
 
+const includeIndex = ({ metadata, spec }: GitRepository): readonly string[] =>
+  (spec.include ?? []).map(({ repository }) => `${metadata.namespace}/${repository.name}`);
+
 function unsupportedIn({ spec }: GitRepository): string | undefined {
-  const field = unsupportedFields.find((name) => spec[name] !== undefined && spec[name] !== false);
+  const field = unsupportedFields.find((name) => spec[name] !== undefined);
   if (field !== undefined) return `spec.${field}`;
-  if (spec.ref?.semver !== undefined) return 'spec.ref.semver';
   if (spec.provider !== undefined && spec.provider !== 'generic') return `spec.provider ${spec.provider}`;
   return undefined;
 }
 
-function credentialsOf({ data = {} }: Secret): RemoteCredentials {
-  const text = (name: string): string | undefined =>
-    data[name] === undefined ? undefined : Buffer.from(data[name], 'base64').toString('utf8');
-  const username = text('username');
-  const password = text('password');
-  const bearerToken = text('bearerToken');
-  const ca = text('ca.crt') ?? text('caFile');
+/** A failure that says nothing against the commit that was last in force. */
+const isKeptOver = (err: unknown): boolean =>
+  err instanceof SourceError && ['Unreachable', 'Timeout', 'AuthenticationFailed', 'HistoryRewritten'].includes(err.reason);
+
+/** A repository that is included is not there, or has not been read yet. */
+class IncludeUnavailable extends Error {
+  readonly reason: string;
+  constructor(reason: string, message: string) {
+    super(message);
+    this.reason = reason;
+  }
+}
+
+function artifactOf(key: string, { commit, url, source }: KnownRevision, now: string): Artifact {
+  const pusher = source.pusherOf?.(commit.sha);
   return {
-    ...(username === undefined ? {} : { username }),
-    ...(password === undefined ? {} : { password }),
-    ...(bearerToken === undefined ? {} : { bearerToken }),
-    ...(ca === undefined ? {} : { ca }),
+    path: `gitrepository/${key}/${commit.sha}`,
+    url: `${url}#${commit.sha}`,
+    revision: commit.revision,
+    lastUpdateTime: now,
+    ...(pusher === undefined ? {} : { metadata: { [annotations.pushedBy]: pusher } }),
   };
+}
+
+/** Says since when the repository is not what its remote has, and what stays in force meanwhile. */
+function withStaleness(
+  finding: Finding,
+  { commit }: KnownRevision,
+  { before, failed, now }: { readonly before: readonly Condition[]; readonly failed: FailedCondition; readonly now: string },
+): Finding {
+  const since = before.find(({ type, status }) => type === failed && status === 'True')?.lastTransitionTime ?? now;
+  return { ...finding, message: `${finding.message}. Stale since ${since}: ${commit.revision} stays in force`.replace('..', '.') };
+}
+
+const withoutAbsent = (fields: object): object => Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
+
+/** For a merge patch: a field that is no longer there is taken away. */
+function withNulls(next: object, before: object): object {
+  return Object.fromEntries(
+    Object.entries(next).flatMap(([name, value]) => (value !== undefined ? [[name, value]] : name in before ? [[name, null]] : [])),
+  );
 }
 
 /** The reason and message that Flux writes for a failure. */
 function findingOf(err: unknown): Finding {
+  if (err instanceof IncludeUnavailable) return { reason: err.reason, message: err.message };
   if (err instanceof SourceError) {
     const reason =
       err.reason === 'AuthenticationFailed'
         ? 'AuthenticationFailed'
         : err.reason === 'NotSupported'
           ? 'NotSupported'
-          : 'GitOperationFailed';
+          : err.reason === 'HistoryRewritten'
+            ? 'HistoryRewritten'
+            : 'GitOperationFailed';
     return { reason, message: `${err.message}. ${err.hint}` };
   }
   return { reason: 'GitOperationFailed', message: err instanceof Error ? err.message : String(err) };

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { mapBounded } from '../../base/concurrency.ts';
 import { type Commit, type GitSource, SourceError, type TreeEntry } from '../sources/git-source.ts';
-import { type FileContent, maxFileBytes, readDocuments } from './documents.ts';
+import type { FileContent } from './documents.ts';
 import type { Overlay } from './kustomize/render.ts';
 import { kustomizationFiles } from './kustomize/render.ts';
 import { createLru } from './lru.ts';
@@ -55,7 +55,8 @@ export function createBuilder(): Builder {
     async build({ source, commit, path, overlay, signal }) {
       try {
         const { root, prefix } = await findDirectory(source, commit, path);
-        const content = await readDirectory({ source, oid: root, path: prefix, depth: 0, signal });
+        const listing = await list({ source, oid: root, path: prefix, depth: 0, signal, left: { files: maxFiles } });
+        const content = await readDirectory({ source, listing, path: prefix, signal });
         const { kustomizations } = content;
         const isKustomization = kustomizations[0] === prefix;
         if (overlay !== undefined && changesObjects(overlay) && !isKustomization && content.errors.length === 0) {
@@ -107,47 +108,85 @@ export function createBuilder(): Builder {
     return result;
   }
 
+  /** What a directory holds, before any of its files is read; `known` when all of it was read before. */
+  interface Listing {
+    readonly key: string;
+    readonly known?: TreeContent;
+    readonly entries: readonly { readonly entry: TreeEntry; readonly listing?: Listing }[];
+    /** It has a kustomization file. */
+    readonly isKustomization: boolean;
+  }
+
   interface Directory {
     readonly source: GitSource;
     readonly oid: string;
     readonly path: string;
     readonly depth: number;
     readonly signal: AbortSignal;
+    /** Files that may still be found: what is too large is refused before any of it is read. */
+    readonly left: { files: number };
   }
 
-  async function readDirectory({ source, oid, path, depth, signal }: Directory): Promise<TreeContent> {
+  async function list({ source, oid, path, depth, signal, left }: Directory): Promise<Listing> {
     signal.throwIfAborted();
     const key = `${oid}\0${path}`;
     const known = trees.get(key);
-    if (known !== undefined) return known;
+    if (known !== undefined) {
+      count(left, known.files);
+      return { key, known, entries: [], isKustomization: false };
+    }
     if (depth > maxDepth) throw new BuildFailure({ file: path, message: `directories are nested more than ${maxDepth} deep` });
-
     const entries = (await source.readTree(oid)).filter(isRead);
     if (entries.some(({ name, type }) => type !== 'tree' && kustomizationFiles.includes(name))) {
+      return { key, entries: [], isKustomization: true };
+    }
+    count(left, entries.filter(({ type }) => type !== 'tree').length);
+    const children = await mapBounded(entries, concurrency, async (entry) =>
+      entry.type === 'tree' && entry.problem === undefined
+        ? { entry, listing: await list({ source, oid: entry.oid, path: join(path, entry.name), depth: depth + 1, signal, left }) }
+        : { entry },
+    );
+    return { key, entries: children, isKustomization: false };
+  }
+
+  function count(left: { files: number }, files: number): void {
+    left.files -= files;
+    if (left.files >= 0) return;
+    throw new BuildFailure({ file: '.', message: `holds more than ${maxFiles} manifests`, hint: 'Split it into several apps.' });
+  }
+
+  interface Contents {
+    readonly source: GitSource;
+    readonly listing: Listing;
+    readonly path: string;
+    readonly signal: AbortSignal;
+  }
+
+  async function readDirectory({ source, listing, path, signal }: Contents): Promise<TreeContent> {
+    signal.throwIfAborted();
+    if (listing.known !== undefined) return listing.known;
+    if (listing.isKustomization) {
       const content: TreeContent = { digest: '', manifests: [], errors: [], files: 0, kustomizations: [path] };
-      trees.set(key, content);
+      trees.set(listing.key, content);
       return content;
     }
-    const parts = await mapBounded(entries, concurrency, (entry) => {
-      const file = path === '' ? entry.name : `${path}/${entry.name}`;
-      return entry.type === 'tree'
-        ? readDirectory({ source, oid: entry.oid, path: file, depth: depth + 1, signal })
-        : readFile({ source, entry, file, signal });
+    const parts = await mapBounded(listing.entries, concurrency, ({ entry, listing: below }) => {
+      const file = join(path, entry.name);
+      return below === undefined
+        ? readFile({ source, entry, file, signal })
+        : readDirectory({ source, listing: below, path: file, signal });
     });
 
-    const total = parts.reduce((sum, part) => sum + part.files, 0);
-    if (total > maxFiles)
-      throw new BuildFailure({ file: path || '.', message: `holds more than ${maxFiles} manifests`, hint: 'Split it into several apps.' });
     const hash = createHash('sha256');
     for (const part of parts) hash.update(part.digest);
     const content: TreeContent = {
       digest: hash.digest('hex'),
       manifests: parts.flatMap((part) => part.manifests),
       errors: parts.flatMap((part) => part.errors),
-      files: total,
+      files: parts.reduce((sum, part) => sum + part.files, 0),
       kustomizations: parts.flatMap((part) => part.kustomizations),
     };
-    trees.set(key, content);
+    trees.set(listing.key, content);
     return content;
   }
 
@@ -166,6 +205,7 @@ export function createBuilder(): Builder {
       files: 1,
       kustomizations: [],
     });
+    if (entry.problem !== undefined) return failed({ message: entry.problem, hint: 'Rename it.' });
     if (entry.type === 'symlink') {
       return failed({ message: 'is a symbolic link, which is not followed', hint: 'Put the file itself here.' });
     }
@@ -173,7 +213,7 @@ export function createBuilder(): Builder {
     if (content === undefined) {
       signal.throwIfAborted();
       try {
-        content = readDocuments(await source.readBlob(entry.oid, maxFileBytes));
+        content = await source.readDocuments(entry.oid);
       } catch (err) {
         if (err instanceof SourceError && err.reason === 'TooLarge') return failed({ message: err.message, hint: err.hint });
         throw err;
@@ -208,6 +248,8 @@ function resourcesOf({ manifests, kustomizations }: TreeContent, prefix: string)
   const relative = (path: string): string => (prefix === '' ? path : path.slice(prefix.length + 1));
   return [...new Set(manifests.map(({ file }) => file)), ...kustomizations].map(relative);
 }
+
+const join = (path: string, name: string): string => (path === '' ? name : `${path}/${name}`);
 
 /** Manifests and directories; hidden ones (`.github`) are not part of an app. */
 const isRead = ({ name, type }: TreeEntry): boolean =>

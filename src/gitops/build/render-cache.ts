@@ -128,7 +128,8 @@ export function createRenderCache(): RenderCache {
   }
 }
 
-function nodeOf(source: GitSource, path: string, { type, oid }: TreeEntry): TreeNode | undefined {
+function nodeOf(source: GitSource, path: string, { type, oid, problem }: TreeEntry): TreeNode | undefined {
+  if (problem !== undefined) throw new KustomizeError({ file: path, message: problem, hint: 'Rename it.' });
   switch (type) {
     case 'tree':
       return { type: 'directory' };

@@ -5,15 +5,17 @@ export interface GitCommandOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal;
   readonly cwd?: string;
+  /** The child gets what `env` says and nothing of this process's environment. */
+  readonly isolated?: boolean;
 }
 
-const maxOutputBytes = 1024 * 1024;
+const maxOutputBytes = 8 * 1024 * 1024;
 
 /** Runs the system's git without a shell and returns its output, trimmed; throws with git's own words. */
-export async function runGit({ args, env = {}, signal, cwd }: GitCommandOptions): Promise<string> {
+export async function runGit({ args, env = {}, signal, cwd, isolated = false }: GitCommandOptions): Promise<string> {
   const child = spawn('git', [...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, GIT_TERMINAL_PROMPT: '0', LC_ALL: 'C', ...env },
+    env: { ...(isolated ? {} : process.env), GIT_TERMINAL_PROMPT: '0', LC_ALL: 'C', ...env },
     ...(signal === undefined ? {} : { signal }),
     ...(cwd === undefined ? {} : { cwd }),
   });
@@ -32,4 +34,43 @@ export async function runGit({ args, env = {}, signal, cwd }: GitCommandOptions)
   });
   if (code !== 0) throw new Error(`git ${args[0]}: ${output.stderr.trim() || `exit code ${code}`}`);
   return output.stdout.trim();
+}
+
+/** Configuration as environment, which git reads as if given on its command line. */
+export function gitConfig(settings: Readonly<Record<string, string>>): Record<string, string> {
+  const entries = Object.entries(settings);
+  const env: Record<string, string> = { GIT_CONFIG_COUNT: String(entries.length) };
+  for (const [index, [key, value]] of entries.entries()) {
+    env[`GIT_CONFIG_KEY_${index}`] = key;
+    env[`GIT_CONFIG_VALUE_${index}`] = value;
+  }
+  return env;
+}
+
+/** What every git that works on others' content gets: no configuration of a user or of the machine, and no home. */
+export const isolatedEnvironment: Readonly<Record<string, string>> = {
+  PATH: process.env.PATH ?? '/usr/bin:/bin',
+  HOME: '/nonexistent',
+  LANG: 'C',
+  LC_ALL: 'C',
+  GIT_CONFIG_NOSYSTEM: '1',
+  GIT_CONFIG_GLOBAL: '/dev/null',
+  GIT_TERMINAL_PROMPT: '0',
+  // An id stands for its content and nothing else: no replacement refs, nothing fetched behind our back.
+  GIT_NO_REPLACE_OBJECTS: '1',
+  GIT_NO_LAZY_FETCH: '1',
+};
+
+export interface ReadGitEnvironment {
+  /** Directory of objects that a push brought and that are not accepted yet. */
+  readonly quarantine?: string | undefined;
+}
+
+/** For a git that only reads. A repository of another user is readable too; nothing in it is run. */
+export function readGitEnvironment({ quarantine }: ReadGitEnvironment = {}): Record<string, string> {
+  return {
+    ...isolatedEnvironment,
+    ...gitConfig({ 'safe.directory': '*' }),
+    ...(quarantine === undefined ? {} : { GIT_ALTERNATE_OBJECT_DIRECTORIES: quarantine }),
+  };
 }

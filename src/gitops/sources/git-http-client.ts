@@ -1,7 +1,10 @@
 import type { IncomingMessage } from 'node:http';
 import http from 'node:http';
 import https from 'node:https';
+import type { Socket } from 'node:net';
+import tls from 'node:tls';
 import type { GitHttpRequest, GitHttpResponse, HttpClient } from 'isomorphic-git';
+import type { ProxyAccess, RemoteAccess } from './remote-access.ts';
 
 export interface GitHttpClientOptions {
   readonly signal: AbortSignal;
@@ -9,19 +12,18 @@ export interface GitHttpClientOptions {
   readonly idleTimeoutMs: number;
   /** Longest answer that is read. */
   readonly maxBytes: number;
-  /** PEM of an additional certificate authority. */
-  readonly ca?: string;
+  readonly access?: RemoteAccess;
 }
 
-/** isomorphic-git's HTTP plugin with what the packaged one lacks: cancellation, a time limit and a size limit. */
-export function createGitHttpClient({ signal, idleTimeoutMs, maxBytes, ca }: GitHttpClientOptions): HttpClient {
+/** isomorphic-git's HTTP plugin with what the packaged one lacks: cancellation, limits of time and size, certificates, and proxies. */
+export function createGitHttpClient({ signal, idleTimeoutMs, maxBytes, access = {} }: GitHttpClientOptions): HttpClient {
   return {
     async request({ url, method = 'GET', headers = {}, body }: GitHttpRequest): Promise<GitHttpResponse> {
       const target = new URL(url);
-      const client = target.protocol === 'https:' ? https : http;
+      const open = await wayTo(target, { access, signal, idleTimeoutMs });
       const response = await new Promise<IncomingMessage>((resolve, reject) => {
-        const request = client.request(target, { method, headers, signal, ...(ca === undefined ? {} : { ca }) }, resolve);
-        request.setTimeout(idleTimeoutMs, () => request.destroy(new Error(`no answer within ${idleTimeoutMs / 1_000} s`)));
+        const request = open({ method, headers, signal }, resolve);
+        request.setTimeout(idleTimeoutMs, () => request.destroy(silence(idleTimeoutMs)));
         request.on('error', reject);
         sendBody(request, body).catch(reject);
       });
@@ -35,6 +37,98 @@ export function createGitHttpClient({ signal, idleTimeoutMs, maxBytes, ca }: Git
       };
     },
   };
+}
+
+const silence = (idleTimeoutMs: number): Error => new Error(`no answer within ${idleTimeoutMs / 1_000} s`);
+
+type OpenRequest = (options: http.RequestOptions, onResponse: (response: IncomingMessage) => void) => http.ClientRequest;
+
+interface Way {
+  readonly access: RemoteAccess;
+  readonly signal: AbortSignal;
+  readonly idleTimeoutMs: number;
+}
+
+async function wayTo(target: URL, { access, signal, idleTimeoutMs }: Way): Promise<OpenRequest> {
+  const { ca, clientCertificate, proxy } = access;
+  const secure = {
+    ...(ca === undefined ? {} : { ca }),
+    ...(clientCertificate === undefined ? {} : { cert: clientCertificate.certificate, key: clientCertificate.key }),
+  };
+  if (proxy === undefined) {
+    return target.protocol === 'https:'
+      ? (options, onResponse) => https.request(target, { ...options, ...secure }, onResponse)
+      : (options, onResponse) => http.request(target, options, onResponse);
+  }
+  const through = new URL(proxy.address);
+  const client = through.protocol === 'https:' ? https : http;
+  const authorization = proxyAuthorization(proxy);
+  if (target.protocol === 'http:') {
+    // A proxy takes the whole address of a plain request in its first line.
+    return ({ headers, ...options }, onResponse) =>
+      client.request(
+        through,
+        { ...options, path: target.href, headers: { ...(headers as http.OutgoingHttpHeaders), host: target.host, ...authorization } },
+        onResponse,
+      );
+  }
+  const port = target.port === '' ? '443' : target.port;
+  const socket = await tunnel({ client, through, to: `${target.hostname}:${port}`, headers: authorization, signal, idleTimeoutMs });
+  return (options, onResponse) =>
+    https.request(
+      target,
+      {
+        ...options,
+        agent: false,
+        createConnection: () => tls.connect({ socket, servername: target.hostname, ...secure }),
+      },
+      onResponse,
+    );
+}
+
+function proxyAuthorization({ username, password = '' }: ProxyAccess): Record<string, string> {
+  if (username === undefined) return {};
+  return { 'proxy-authorization': `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}` };
+}
+
+interface Tunnel {
+  readonly client: typeof http | typeof https;
+  readonly through: URL;
+  readonly to: string;
+  readonly headers: Record<string, string>;
+  readonly signal: AbortSignal;
+  readonly idleTimeoutMs: number;
+}
+
+/** A connection through a proxy, which then sees no more than where it goes. @see RFC 9110, 9.3.6 CONNECT */
+function tunnel({ client, through, to, headers, signal, idleTimeoutMs }: Tunnel): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const request = client.request(through, { method: 'CONNECT', path: to, headers: { host: to, ...headers }, signal, agent: false });
+    request.setTimeout(idleTimeoutMs, () => request.destroy(silence(idleTimeoutMs)));
+    request.on('error', reject);
+    request.on('response', (response) => {
+      response.destroy();
+      reject(new ProxyRefusal(response.statusCode ?? 0));
+    });
+    request.on('connect', (response, socket) => {
+      socket.setTimeout(0);
+      if (response.statusCode === 200) resolve(socket);
+      else {
+        socket.destroy();
+        reject(new ProxyRefusal(response.statusCode ?? 0));
+      }
+    });
+    request.end();
+  });
+}
+
+/** The proxy did not open the way. */
+export class ProxyRefusal extends Error {
+  readonly statusCode: number;
+  constructor(statusCode: number) {
+    super(`the proxy answered HTTP ${statusCode}`);
+    this.statusCode = statusCode;
+  }
 }
 
 async function sendBody(request: http.ClientRequest, body: GitHttpRequest['body']): Promise<void> {

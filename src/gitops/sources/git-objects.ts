@@ -1,88 +1,131 @@
-import fs from 'node:fs';
-import git from 'isomorphic-git';
+import { type FileContent, maxFileBytes, readDocuments } from '../build/documents.ts';
 import { type Commit, SourceError, type TreeEntry } from './git-source.ts';
-import { createObjectSizes } from './object-sizes.ts';
+import type { GitThread } from './git-thread.ts';
+import { parseCommit, parseTag, parseTree } from './object-format.ts';
+import { createObjectReader, type GitObject, type ObjectReader, type ObjectType } from './object-reader.ts';
 
 /**
  * Reads commits, trees and blobs of a repository on this machine. Objects are immutable, so a read that fails because a repack moved the
- * object is tried once more with fresh caches.
+ * object is tried once more.
  */
 export interface GitObjects {
   readCommit(oid: string, refName: string): Promise<Commit>;
+  /** The commit that a tag, or a tag of a tag, points to; a commit is its own. */
+  peel(oid: string): Promise<string>;
   readTree(oid: string): Promise<readonly TreeEntry[]>;
+  /** The content of a tree object as it is stored. */
+  readRawTree(oid: string): Promise<Uint8Array>;
   readBlob(oid: string, maxBytes: number): Promise<Uint8Array>;
-  /** Drops the library's caches of pack indexes, which hold whole packs in memory, and the process that tells sizes. */
+  readDocuments(oid: string): Promise<FileContent>;
+  has(oid: string): Promise<boolean>;
+  /** Lets go of the process that reads packed objects. */
   trim(): void;
+}
+
+export interface GitObjectsOptions {
+  readonly gitdir: string;
+  readonly url: string;
+  /** Parses the files of large repositories; without one this thread does all. */
+  readonly thread?: GitThread | undefined;
+  /** Directory of objects that a push brought and that are not accepted yet. */
+  readonly quarantine?: string | undefined;
+  /** Directories that are submodules are read like others; their commits were fetched into this repository. */
+  readonly submodules?: boolean | undefined;
 }
 
 /** A message and a few headers. */
 const maxCommitBytes = 1024 * 1024;
 /** Entries take some 40 bytes: hundreds of thousands in one directory. */
 const maxTreeBytes = 16 * 1024 * 1024;
+const maxTagDepth = 5;
+/** Files that one build reads in this thread: as long as another thread takes to answer, this one parses some dozens. */
+const maxFilesHere = 64;
 
-export function createGitObjects({ gitdir, url }: { readonly gitdir: string; readonly url: string }): GitObjects {
-  let cache: object = {};
-  const sizes = createObjectSizes(gitdir);
+export function createGitObjects({ gitdir, url, thread, quarantine, submodules = false }: GitObjectsOptions): GitObjects {
+  const reader: ObjectReader = createObjectReader({ gitdir, quarantine });
+  let filesRead = 0;
 
-  /** Before it is read: afterwards the memory would be taken already. */
-  async function checkSize(oid: string, maxBytes: number): Promise<void> {
-    const size = await read(oid, () => sizes.sizeOf(oid));
-    if (size === undefined || size <= maxBytes) return;
-    throw new SourceError('TooLarge', `object ${oid} of ${url} has ${size} bytes, more than ${maxBytes}`, {
+  async function read(oid: string, wanted: ObjectType, maxBytes: number): Promise<Uint8Array> {
+    const object = await find(oid, maxBytes);
+    if (object === undefined) throw unreadable(oid, undefined);
+    if (object.type !== wanted) throw unreadable(oid, new Error(`it is a ${object.type}, not a ${wanted}`));
+    return object.content;
+  }
+
+  async function find(oid: string, maxBytes: number): Promise<GitObject | undefined> {
+    const object = await reader.read(oid, maxBytes).catch(() => {
+      reader.trim();
+      return reader.read(oid, maxBytes).catch((cause: unknown) => {
+        throw unreadable(oid, cause);
+      });
+    });
+    if (object === undefined || 'content' in object) return object;
+    throw new SourceError('TooLarge', `object ${oid} of ${url} has ${object.sizeBytes} bytes, more than ${maxBytes}`, {
       hint: 'Keep large files out of the paths that are applied.',
     });
   }
 
-  async function read<T>(what: string, action: (cache: object) => Promise<T>): Promise<T> {
+  function unreadable(oid: string, cause: unknown): SourceError {
+    return new SourceError('CorruptObject', `object ${oid} of ${url} cannot be read`, {
+      hint: 'Run "git fsck" in the repository; push again what is missing.',
+      cause,
+    });
+  }
+
+  function parsed<T>(oid: string, content: Uint8Array, parse: (content: Uint8Array) => T): T {
     try {
-      return await action(cache);
-    } catch {
-      cache = {};
-      try {
-        return await action(cache);
-      } catch (cause) {
-        throw new SourceError('CorruptObject', `object ${what} of ${url} cannot be read`, {
-          hint: 'Run "git fsck" in the repository; push again what is missing.',
-          cause,
-        });
-      }
+      return parse(content);
+    } catch (cause) {
+      throw unreadable(oid, cause);
     }
   }
 
-  return {
+  /** A submodule names a commit; what is below it is that commit's tree. */
+  async function followed(entry: TreeEntry): Promise<TreeEntry> {
+    if (entry.type !== 'submodule') return entry;
+    const { tree } = parsed(entry.oid, await read(entry.oid, 'commit', maxCommitBytes), parseCommit);
+    return { ...entry, type: 'tree', oid: tree };
+  }
+
+  const objects: GitObjects = {
     async readCommit(oid, refName) {
-      await checkSize(oid, maxCommitBytes);
-      const { commit } = await read(oid, (shared) => git.readCommit({ fs, gitdir, oid, cache: shared }));
+      const commit = parsed(oid, await read(oid, 'commit', maxCommitBytes), parseCommit);
       const newline = commit.message.indexOf('\n');
       return {
+        ...commit,
         sha: oid,
-        tree: commit.tree,
-        parents: commit.parent,
-        author: commit.author.name,
-        email: commit.author.email,
         subject: newline === -1 ? commit.message : commit.message.slice(0, newline),
-        message: commit.message,
-        committedAt: commit.committer.timestamp * 1_000,
-        revision: `${refName}@sha1:${oid}`,
+        revision: refName === '' ? `sha1:${oid}` : `${refName}@sha1:${oid}`,
       };
     },
-    async readTree(oid) {
-      await checkSize(oid, maxTreeBytes);
-      const { tree } = await read(oid, (shared) => git.readTree({ fs, gitdir, oid, cache: shared }));
-      return tree.map(({ path, mode, type, oid: entryOid }) => ({
-        name: path,
-        oid: entryOid,
-        type: type === 'commit' ? 'submodule' : type === 'tree' ? 'tree' : mode === '120000' ? 'symlink' : 'blob',
-      }));
+    async peel(oid) {
+      let target = oid;
+      for (let depth = 0; depth < maxTagDepth; depth += 1) {
+        const object = await find(target, maxCommitBytes);
+        if (object === undefined) throw unreadable(target, undefined);
+        if (object.type !== 'tag') return target;
+        target = parsed(target, object.content, parseTag);
+      }
+      throw unreadable(oid, new Error(`tags of tags go more than ${maxTagDepth} deep`));
     },
-    async readBlob(oid, maxBytes) {
-      await checkSize(oid, maxBytes);
-      const { blob } = await read(oid, (shared) => git.readBlob({ fs, gitdir, oid, cache: shared }));
-      return blob;
+    async readTree(oid) {
+      const entries = parsed(oid, await objects.readRawTree(oid), parseTree);
+      return submodules && entries.some(({ type }) => type === 'submodule') ? Promise.all(entries.map(followed)) : entries;
+    },
+    readRawTree: (oid) => read(oid, 'tree', maxTreeBytes),
+    readBlob: (oid, maxBytes) => read(oid, 'blob', maxBytes),
+    async readDocuments(oid) {
+      filesRead += 1;
+      if (thread === undefined || filesRead <= maxFilesHere) return readDocuments(await objects.readBlob(oid, maxFileBytes));
+      return thread.readDocuments({ gitdir, url, quarantine }, oid);
+    },
+    async has(oid) {
+      return (await reader.read(oid, 0)) !== undefined;
     },
     trim() {
-      cache = {};
-      sizes.trim();
+      filesRead = 0;
+      reader.trim();
     },
   };
+  return objects;
 }

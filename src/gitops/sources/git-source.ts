@@ -1,3 +1,5 @@
+import type { FileContent } from '../build/documents.ts';
+
 /**
  * A Git repository as the engine reads it: refs and objects, never a work tree. The driver is chosen by URL; the engine above it is the
  * same for all.
@@ -21,14 +23,30 @@ export interface GitSource {
   /** @throws SourceError `TooLarge` when the blob is larger than `maxBytes` */
   readBlob(oid: string, maxBytes: number): Promise<Uint8Array>;
 
+  /**
+   * What a file of manifests says. Of a large repository the files are read and parsed on another thread.
+   *
+   * @throws SourceError `TooLarge`
+   */
+  readDocuments(oid: string): Promise<FileContent>;
+
+  /** Whether the history of `after` goes on from `before`, or a push put another in its place. Absent: there is no history to look at. */
+  compareHistory?(before: string, after: Commit, options: { readonly signal: AbortSignal }): Promise<HistoryVerdict>;
+
   /** Calls back when a ref may have moved (a push, a local commit); a wake-up only. Absent: the source must be polled. */
   onChange?(listener: () => void): () => void;
+
+  /** Who pushed a commit, when it came by the built-in remote. */
+  pusherOf?(sha: string): string | undefined;
 
   /** Lets go of object caches; called after a sync. */
   trim(): void;
 
   close(): Promise<void>;
 }
+
+/** `unknown`: the commits between the two could not be had. */
+export type HistoryVerdict = 'continued' | 'rewritten' | 'unknown';
 
 /** One of the fields of Flux's `spec.ref`, in its order of precedence: commit, name, semver, tag, branch. */
 export interface GitRef {
@@ -59,6 +77,8 @@ export interface TreeEntry {
   readonly name: string;
   readonly type: 'blob' | 'tree' | 'symlink' | 'submodule';
   readonly oid: string;
+  /** Why the entry cannot be used, as the rest of a sentence about it; `name` then shows the bytes it has. */
+  readonly problem?: string;
 }
 
 export type SourceErrorReason =
@@ -69,6 +89,8 @@ export type SourceErrorReason =
   | 'Timeout'
   | 'TooLarge'
   | 'CorruptObject'
+  | 'ReaderFailed'
+  | 'HistoryRewritten'
   | 'NotSupported';
 
 /** `hint` is the next step for the operator. */

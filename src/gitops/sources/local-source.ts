@@ -2,9 +2,12 @@ import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type FSWatcher, watch } from 'chokidar';
+import { createLru } from '../build/lru.ts';
 import { createGitObjects } from './git-objects.ts';
-import { resolveLocalRef, shortRefName } from './git-refs.ts';
+import { resolveLocalRef } from './git-refs.ts';
 import { type GitSource, SourceError } from './git-source.ts';
+import type { GitThread } from './git-thread.ts';
+import { compareHistory } from './history.ts';
 
 /** The `.git` directory of a bare or ordinary repository, or an error that says what is there instead. */
 export async function findGitDirectory(directory: string): Promise<string> {
@@ -22,34 +25,53 @@ export async function findGitDirectory(directory: string): Promise<string> {
   return found;
 }
 
+/** What the built-in remote says of a push: who sent it, and the commits that its refs name now. */
+export interface PushNotice {
+  readonly user: string;
+  readonly shas: readonly string[];
+}
+
+export interface LocalSource extends GitSource {
+  /** Tells the listeners that refs may have moved. */
+  notify(push?: PushNotice): void;
+}
+
+export interface LocalSourceOptions {
+  readonly directory: string;
+  readonly url: string;
+  readonly thread?: GitThread | undefined;
+}
+
+/** Pushes whose author is remembered; the one of the commit in force is among the last. */
+const maxPushers = 100;
+
 /**
  * A repository on this machine. Refs are watched, so that a commit is seen without polling; pushes through the built-in remote are
  * announced by it as well, because it knows the moment they are complete.
  */
-export async function openLocalSource({
-  directory,
-  url,
-}: {
-  readonly directory: string;
-  readonly url: string;
-}): Promise<GitSource & { notify(): void }> {
+export async function openLocalSource({ directory, url, thread }: LocalSourceOptions): Promise<LocalSource> {
   const gitdir = await findGitDirectory(directory);
-  const objects = createGitObjects({ gitdir, url });
+  const objects = createGitObjects({ gitdir, url, thread });
   const listeners = new Set<() => void>();
+  const pushers = createLru<string>(maxPushers);
   let watcher: FSWatcher | undefined;
 
-  const notify = (): void => {
+  const notify = (push?: PushNotice): void => {
+    for (const sha of push?.shas ?? []) pushers.set(sha, push?.user ?? '');
     for (const listener of listeners) listener();
   };
 
   return {
     url,
     async resolve(ref) {
-      const sha = await resolveLocalRef({ gitdir, url, ref });
-      return objects.readCommit(sha, shortRefName(ref));
+      const { oid, shortName } = await resolveLocalRef({ gitdir, url, ref, objects });
+      return objects.readCommit(oid, shortName);
     },
     readTree: objects.readTree,
     readBlob: objects.readBlob,
+    readDocuments: objects.readDocuments,
+    compareHistory: (before, after) => compareHistory(objects, before, after),
+    pusherOf: (sha) => pushers.get(sha),
     trim: objects.trim,
     notify,
     onChange(listener) {
@@ -58,11 +80,12 @@ export async function openLocalSource({
       watcher ??= watch([join(gitdir, 'HEAD'), join(gitdir, 'packed-refs'), join(gitdir, 'refs')], {
         ignoreInitial: true,
         ignored: (path) => path.endsWith('.lock'),
-      }).on('all', notify);
+      }).on('all', () => notify());
       return () => listeners.delete(listener);
     },
     async close() {
       listeners.clear();
+      objects.trim();
       await watcher?.close();
     },
   };

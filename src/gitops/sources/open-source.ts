@@ -1,9 +1,22 @@
+import { mkdir } from 'node:fs/promises';
+import { createGitObjects } from './git-objects.ts';
 import { type GitSource, SourceError } from './git-source.ts';
-import { openLocalSource } from './local-source.ts';
-import { openRemoteSource, type RemoteCredentials } from './remote-source.ts';
+import type { GitThread } from './git-thread.ts';
+import { type LocalSource, openLocalSource, type PushNotice } from './local-source.ts';
+import type { RemoteAccess } from './remote-access.ts';
+import { httpTransport, openRemoteSource, type RemoteTransport } from './remote-source.ts';
+import { fetchSubmodules } from './submodules.ts';
+import { createSystemGit } from './system-git.ts';
+
+export interface SourceOptions {
+  /** Who asks, as `namespace/name`: what is fetched with one's credentials is not read by another who names the same address. */
+  readonly owner?: string | undefined;
+  readonly access?: RemoteAccess | undefined;
+  readonly recurseSubmodules?: boolean | undefined;
+}
 
 /** Opens the repository behind a `spec.url`. The engine asks once a GitRepository and closes it with the object. */
-export type OpenSource = (url: string, credentials?: RemoteCredentials) => Promise<GitSource>;
+export type OpenSource = (url: string, options?: SourceOptions) => Promise<GitSource>;
 
 export interface SourceOpenerOptions {
   /** Address of the built-in remote, ending in `/git/`; repositories under it are read from disk. Known once its port is bound. */
@@ -11,46 +24,90 @@ export interface SourceOpenerOptions {
   /** Repositories of the built-in remote: path below `/git/` to directory on this machine. */
   readonly builtIn: ReadonlyMap<string, string>;
   readonly cacheDirectory: string;
+  /** Does what takes long of large repositories; without one this thread does all. */
+  readonly thread?: GitThread;
 }
 
 export interface SourceOpener {
   readonly open: OpenSource;
   /** A push to a repository of the built-in remote is complete. */
-  notifyPush(path: string): void;
+  notifyPush(path: string, push?: PushNotice): void;
 }
 
-/** Chooses the driver by URL: our own remote from disk, anything else over HTTP. */
-export function createSourceOpener({ builtInUrl, builtIn, cacheDirectory }: SourceOpenerOptions): SourceOpener {
-  const notifiers = new Map<string, Set<() => void>>();
+/** Chooses the driver by URL: our own remote from disk, http and https by isomorphic-git, ssh and submodules by the system's git. */
+export function createSourceOpener({ builtInUrl, builtIn, cacheDirectory, thread }: SourceOpenerOptions): SourceOpener {
+  const local = new Map<string, Set<LocalSource>>();
   return {
-    async open(url, credentials) {
+    async open(url, { owner = '', access = {}, recurseSubmodules = false } = {}) {
       const base = builtInUrl();
       if (url.startsWith(base)) {
-        const path = url.slice(base.length);
-        const directory = builtIn.get(path);
-        if (directory === undefined) {
-          throw new SourceError('NotARepository', `${url} is not served by this Midship`, {
-            hint: `Repositories here: ${[...builtIn.keys()].map((name) => base + name).join(', ') || 'none'}.`,
-          });
-        }
-        const source = await openLocalSource({ directory, url });
-        const group = notifiers.get(path) ?? new Set();
-        notifiers.set(path, group.add(source.notify));
-        return {
-          ...source,
-          async close() {
-            group.delete(source.notify);
-            await source.close();
-          },
-        };
+        if (recurseSubmodules)
+          throw notSupported('spec.recurseSubmodules of the built-in remote', 'Follow the repositories by their own address.');
+        return openBuiltIn(url, url.slice(base.length));
       }
-      if (/^https?:\/\//.test(url)) return openRemoteSource({ url, credentials, cacheDirectory });
-      throw new SourceError('NotSupported', `not supported: ${url.split(':')[0]} addresses`, {
-        hint: 'Use an https:// address, or give a directory of this machine with --repo DIR.',
-      });
+      const scheme = /^(\w+):\/\//.exec(url)?.[1];
+      if (scheme !== 'http' && scheme !== 'https' && scheme !== 'ssh') {
+        throw notSupported(
+          `${url.split(':')[0]} addresses`,
+          'Use an https:// address, or give a directory of this machine with --repo DIR.',
+        );
+      }
+      const transport =
+        scheme === 'ssh' || recurseSubmodules ? await systemTransport(url, access, recurseSubmodules) : httpTransport(url, access, thread);
+      return openRemoteSource({ url, owner, transport, cacheDirectory, thread });
     },
-    notifyPush(path) {
-      for (const notify of notifiers.get(path) ?? []) notify();
+    notifyPush(path, push) {
+      for (const { notify } of local.get(path) ?? []) notify(push);
     },
   };
+
+  async function openBuiltIn(url: string, path: string): Promise<GitSource> {
+    const directory = builtIn.get(path);
+    if (directory === undefined) {
+      throw new SourceError('NotARepository', `${url} is not served by this Midship`, {
+        hint: `Repositories here: ${[...builtIn.keys()].map((name) => builtInUrl() + name).join(', ') || 'none'}.`,
+      });
+    }
+    const source = await openLocalSource({ directory, url, thread });
+    const group = local.get(path) ?? new Set();
+    local.set(path, group.add(source));
+    return {
+      ...source,
+      async close() {
+        group.delete(source);
+        await source.close();
+      },
+    };
+  }
+
+  async function systemTransport(url: string, access: RemoteAccess, recurseSubmodules: boolean): Promise<RemoteTransport> {
+    if (url.startsWith('ssh:') && access.proxy !== undefined) {
+      throw notSupported('spec.proxySecretRef with an ssh address', 'Use an https:// address.');
+    }
+    if (url.startsWith('ssh:') && access.ssh === undefined) {
+      throw new SourceError('AuthenticationFailed', `${url} needs a key: the Secret has no "identity" and "known_hosts"`, {
+        hint: 'Set spec.secretRef to a Secret with both; "ssh-keyscan HOST" prints the lines of known_hosts.',
+      });
+    }
+    await mkdir(cacheDirectory, { recursive: true });
+    const system = createSystemGit({ access, url, temporaryDirectory: cacheDirectory });
+    return {
+      listRefs: (prefix, signal) => system.listRefs(url, prefix, signal),
+      fetch: (request, signal) => system.fetch({ ...request, url }, signal),
+      ...(recurseSubmodules
+        ? {
+            async fetchSubmodules(gitdir, { tree }, signal) {
+              const objects = createGitObjects({ gitdir, url });
+              try {
+                await fetchSubmodules({ gitdir, objects, system, url, tree, signal });
+              } finally {
+                objects.trim();
+              }
+            },
+          }
+        : {}),
+    };
+  }
 }
+
+const notSupported = (what: string, hint: string): SourceError => new SourceError('NotSupported', `not supported: ${what}`, { hint });

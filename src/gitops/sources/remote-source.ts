@@ -2,133 +2,115 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import git, { Errors } from 'isomorphic-git';
-import { createGitHttpClient } from './git-http-client.ts';
+import git from 'isomorphic-git';
 import { createGitObjects } from './git-objects.ts';
-import { branchNotFound, refNameOf, shortRefName } from './git-refs.ts';
-import { type GitRef, type GitSource, SourceError } from './git-source.ts';
+import { branchNotFound, type RefQuery, type ResolvedRef, refQueryOf, tagInRange } from './git-refs.ts';
+import { type Commit, type GitSource, SourceError } from './git-source.ts';
+import type { GitThread } from './git-thread.ts';
+import type { FetchRequest } from './git-thread-messages.ts';
+import { compareHistory } from './history.ts';
+import type { RemoteAccess } from './remote-access.ts';
+import { fetchRef, listRefs, type ServerRef } from './remote-fetch.ts';
 
-export interface RemoteCredentials {
-  readonly username?: string;
-  readonly password?: string;
-  readonly bearerToken?: string;
-  /** PEM. */
-  readonly ca?: string;
+/** How the two questions to a server are asked: over HTTP by this program, over ssh by the system's git. */
+export interface RemoteTransport {
+  listRefs(prefix: string, signal: AbortSignal): Promise<readonly ServerRef[]>;
+  /** Fetches a ref, or the commit of an id, with `depth` commits of its history. */
+  fetch(request: Pick<FetchRequest, 'gitdir' | 'ref' | 'depth'>, signal: AbortSignal): Promise<void>;
+  /** Fetches what the submodules of a commit name, when they are read. */
+  fetchSubmodules?(gitdir: string, commit: Commit, signal: AbortSignal): Promise<void>;
 }
 
 export interface RemoteSourceOptions {
-  /** `https://…` (or `http://…`); without credentials. */
+  /** `https://…`, `http://…` or `ssh://…`; without credentials. */
   readonly url: string;
-  readonly credentials?: RemoteCredentials | undefined;
-  /** Bare repositories that keep what was fetched live below it, one for each URL. */
+  readonly transport: RemoteTransport;
+  /** Who asks; each has a copy of its own. */
+  readonly owner?: string;
+  /** Bare repositories that keep what was fetched live below it, one for each owner and URL. */
   readonly cacheDirectory: string;
+  readonly thread?: GitThread | undefined;
 }
 
-const idleTimeoutMs = 30_000;
-/** isomorphic-git holds a pack in one buffer, so the limit is also one of memory. */
-const maxPackBytes = 512 * 1024 * 1024;
+/** History that is fetched to find out whether a branch was rewritten, step by step. */
+const historyDepths = [50, 500];
 
-/** A repository behind smart HTTP: refs are listed at each poll, and only a branch that moved is fetched, without its history. */
-export async function openRemoteSource({ url, credentials, cacheDirectory }: RemoteSourceOptions): Promise<GitSource> {
-  const gitdir = join(cacheDirectory, `${createHash('sha256').update(url).digest('hex').slice(0, 16)}.git`);
+/** A repository of another machine: refs are listed at each poll, and only a ref that moved is fetched, without its history. */
+export async function openRemoteSource({ url, owner = '', transport, cacheDirectory, thread }: RemoteSourceOptions): Promise<GitSource> {
+  const gitdir = join(cacheDirectory, `${createHash('sha256').update(`${owner}\0${url}`).digest('hex').slice(0, 16)}.git`);
   await mkdir(gitdir, { recursive: true });
   await git.init({ fs, gitdir, bare: true, defaultBranch: 'main' });
   // Gives the repository the refspec that the library insists on.
   await git.addRemote({ fs, gitdir, remote: 'origin', url, force: true });
-  const objects = createGitObjects({ gitdir, url });
-
-  const auth = {
-    onAuth: () =>
-      credentials?.bearerToken !== undefined
-        ? { headers: { Authorization: `Bearer ${credentials.bearerToken}` } }
-        : credentials?.username !== undefined
-          ? { username: credentials.username, password: credentials.password ?? '' }
-          : { cancel: true },
-    // A second answer to the same question would be asked for ever.
-    onAuthFailure: () => ({ cancel: true }),
-  };
-
-  const has = (oid: string): Promise<boolean> =>
-    git.readObject({ fs, gitdir, oid, format: 'deflated' }).then(
-      () => true,
-      () => false,
-    );
+  const objects = createGitObjects({ gitdir, url, thread, submodules: transport.fetchSubmodules !== undefined });
+  /** The ref that was fetched last: what is deepened to look at its history. */
+  let fetched: { readonly oid: string; readonly ref: string } | undefined;
 
   return {
     url,
     async resolve(ref, { signal }) {
-      const http = createGitHttpClient({
-        signal,
-        idleTimeoutMs,
-        maxBytes: maxPackBytes,
-        ...(credentials?.ca === undefined ? {} : { ca: credentials.ca }),
-      });
-      try {
-        const sha = await findCommit(ref, http);
-        if (!(await has(sha))) {
-          const name = refNameOf(ref);
-          await git.fetch({ fs, gitdir, http, url, ref: name ?? sha, singleBranch: true, depth: 1, tags: false, ...auth });
+      const query = refQueryOf(ref);
+      const found = await find(query, signal);
+      if (!(await objects.has(found.oid))) {
+        await transport.fetch({ gitdir, ref: found.ref, depth: 1 }, signal);
+        if (!(await objects.has(found.oid))) {
+          // The branch moved on between the two questions, or the server gives no commits that no ref names.
+          throw new SourceError('Unreachable', `${url} did not send commit ${found.oid}`, { hint: 'It is tried again.' });
         }
-        return await objects.readCommit(sha, shortRefName(ref));
-      } catch (err) {
-        throw explain(err, { url, signal, hasCredentials: credentials !== undefined });
       }
+      fetched = found;
+      const commit = await objects.readCommit(found.oid, found.shortName);
+      await transport.fetchSubmodules?.(gitdir, commit, signal);
+      return commit;
     },
     readTree: objects.readTree,
     readBlob: objects.readBlob,
+    readDocuments: objects.readDocuments,
+    async compareHistory(before, after, { signal }) {
+      let verdict = await compareHistory(objects, before, after);
+      for (const depth of historyDepths) {
+        if (verdict !== 'unknown' || fetched?.oid !== after.sha) break;
+        await transport.fetch({ gitdir, ref: fetched.ref, depth }, signal);
+        verdict = await compareHistory(objects, before, after);
+      }
+      return verdict;
+    },
     trim: objects.trim,
-    async close() {},
+    async close() {
+      objects.trim();
+    },
   };
 
-  async function findCommit(ref: GitRef, http: ReturnType<typeof createGitHttpClient>): Promise<string> {
-    const name = refNameOf(ref);
-    if (name === undefined) return ref.commit ?? '';
-    const refs = await git.listServerRefs({ http, url, prefix: name, peelTags: true, ...auth });
-    const found = refs.find((candidate) => candidate.ref === name);
-    if (found !== undefined) return found.peeled ?? found.oid;
-    const heads = await git.listServerRefs({ http, url, prefix: 'refs/heads/', ...auth });
+  async function find(query: RefQuery, signal: AbortSignal): Promise<ResolvedRef & { readonly ref: string }> {
+    if (query.type === 'commit') return { oid: query.oid, shortName: query.shortName, ref: query.oid };
+    if (query.type === 'semver') {
+      const tags = await transport.listRefs('refs/tags/', signal);
+      const tag = tagInRange(
+        url,
+        query.range,
+        tags.map(({ name }) => name),
+      );
+      const name = `refs/tags/${tag}`;
+      return { oid: tags.find((each) => each.name === name)?.oid ?? '', shortName: tag, ref: name };
+    }
+    const found = (await transport.listRefs(query.name, signal)).find(({ name }) => name === query.name);
+    if (found !== undefined) return { oid: found.oid, shortName: query.shortName, ref: query.name };
+    const heads = await transport.listRefs('refs/heads/', signal);
     throw branchNotFound(
       url,
-      name,
-      heads.map((head) => head.ref.slice('refs/heads/'.length)),
+      query.name,
+      heads.map(({ name }) => name.slice('refs/heads/'.length)),
     );
   }
 }
 
-interface Attempt {
-  readonly url: string;
-  readonly signal: AbortSignal;
-  readonly hasCredentials: boolean;
-}
-
-function explain(err: unknown, { url, signal, hasCredentials }: Attempt): unknown {
-  if (err instanceof SourceError) return err;
-  if (signal.aborted) {
-    return new SourceError('Timeout', `${url} did not answer in time`, { hint: 'Check the network, or raise spec.timeout.', cause: err });
-  }
-  if (err instanceof Errors.HttpError) {
-    const { statusCode } = err.data;
-    if (statusCode === 401 || statusCode === 403) {
-      return new SourceError('AuthenticationFailed', `${url} refused the credentials (HTTP ${statusCode})`, {
-        hint: 'Give spec.secretRef (or MIDSHIP_GIT_TOKEN of "midship up") a token that may read the repository.',
-        cause: err,
-      });
-    }
-    if (statusCode === 404) {
-      return new SourceError('NotARepository', `${url} is not a Git repository (HTTP 404)`, {
-        hint: 'Check the address; many servers also answer 404 when credentials are missing.',
-        cause: err,
-      });
-    }
-  }
-  if (err instanceof Errors.UserCanceledError) {
-    return new SourceError('AuthenticationFailed', `${url} ${hasCredentials ? 'refused the credentials' : 'asks for credentials'}`, {
-      hint: 'Give spec.secretRef (or MIDSHIP_GIT_TOKEN of "midship up") a token that may read the repository.',
-      cause: err,
-    });
-  }
-  return new SourceError('Unreachable', `${url} cannot be reached: ${err instanceof Error ? err.message : String(err)}`, {
-    hint: 'Check the address and the network; the last good revision stays in force.',
-    cause: err,
-  });
+/** Smart HTTP; fetches on the Git thread when there is one. */
+export function httpTransport(url: string, access: RemoteAccess, thread?: GitThread): RemoteTransport {
+  return {
+    listRefs: (prefix, signal) => listRefs({ url, access, prefix, signal }),
+    async fetch(request, signal) {
+      const complete = { ...request, url, access };
+      await (thread === undefined ? fetchRef({ ...complete, signal }) : thread.fetch(complete, signal));
+    },
+  };
 }

@@ -27,6 +27,10 @@ async function counted(repository: WorkTree): Promise<{ source: GitSource; reads
         reads.push('blob');
         return source.readBlob(oid, max);
       },
+      readDocuments(oid) {
+        reads.push('blob');
+        return source.readDocuments(oid);
+      },
     },
   };
 }

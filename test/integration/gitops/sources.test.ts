@@ -7,11 +7,14 @@ import { ensureBareRepository, isEmptyRepository, seedRepository } from '../../.
 import { createBuiltInRemote } from '../../../src/gitops/sources/built-in-remote.ts';
 import { openLocalSource } from '../../../src/gitops/sources/local-source.ts';
 import { createSourceOpener, type SourceOpener } from '../../../src/gitops/sources/open-source.ts';
-import { openRemoteSource } from '../../../src/gitops/sources/remote-source.ts';
+import type { RemoteAccess } from '../../../src/gitops/sources/remote-access.ts';
+import { httpTransport, openRemoteSource } from '../../../src/gitops/sources/remote-source.ts';
 import { cloneRepository, newRepository, temporaryDirectory } from '../../support/git.ts';
 
 const signal = AbortSignal.timeout(60_000);
 const token = 'correct-horse';
+const openHttp = (url: string, cacheDirectory: string, access: RemoteAccess = {}) =>
+  openRemoteSource({ url, transport: httpTransport(url, access), cacheDirectory });
 
 describe('the built-in remote', () => {
   let server: Server;
@@ -94,7 +97,7 @@ describe('the built-in remote', () => {
   it('is a remote like any other to the HTTP driver', async () => {
     const cacheDirectory = await temporaryDirectory('cache');
     const credentials = { username: 'midship', password: token };
-    const source = await openRemoteSource({ url: `${base}cluster.git`, credentials, cacheDirectory });
+    const source = await openHttp(`${base}cluster.git`, cacheDirectory, credentials);
     const before = await source.resolve({ branch: 'main' }, { signal });
     const clone = await cloneRepository(address(token), 'clone2');
     const sha = await clone.commit('second', { 'more.yaml': 'kind: C\n' });
@@ -109,9 +112,9 @@ describe('the built-in remote', () => {
       reason: 'BranchNotFound',
       hint: expect.stringContaining('main'),
     });
-    const stranger = await openRemoteSource({ url: `${base}cluster.git`, cacheDirectory });
+    const stranger = await openHttp(`${base}cluster.git`, await temporaryDirectory('cache'));
     await expect(stranger.resolve({ branch: 'main' }, { signal })).rejects.toMatchObject({ reason: 'AuthenticationFailed' });
-    const nowhere = await openRemoteSource({ url: 'http://127.0.0.1:1/x.git', cacheDirectory });
+    const nowhere = await openHttp('http://127.0.0.1:1/x.git', cacheDirectory);
     await expect(nowhere.resolve({ branch: 'main' }, { signal })).rejects.toMatchObject({ reason: 'Unreachable' });
   });
 });

@@ -1,0 +1,156 @@
+/**
+ * Patterns of `.sourceignore` and `spec.ignore`: the format of `.gitignore`, read as Flux reads it. Each path is judged by the last pattern
+ * that matches it or a directory above it, so that a file can be taken back in from a directory that is left out.
+ *
+ * @see https://fluxcd.io/flux/components/source/gitrepositories/#excluding-files
+ */
+
+export interface IgnorePattern {
+  /** Directory the pattern was written in, as segments; it says nothing about what lies outside. */
+  readonly domain: readonly string[];
+  /** `!`: takes back in what an earlier pattern left out. */
+  readonly isNegated: boolean;
+  /** Ends in `/`: a directory, and all below it. */
+  readonly directoryOnly: boolean;
+  /** One glob for each segment, or a single one that matches any segment of a path. */
+  readonly globs: readonly string[];
+  readonly isPath: boolean;
+}
+
+/** Patterns that are read of one file. */
+const maxPatterns = 1_000;
+
+/** @throws Error when there are too many */
+export function parseIgnorePatterns(text: string, domain: readonly string[] = []): readonly IgnorePattern[] {
+  const lines = text.split(/\r?\n/).filter((line) => !line.startsWith('#') && line.trim() !== '');
+  if (lines.length > maxPatterns) throw new Error(`it has more than ${maxPatterns} patterns`);
+  return lines.map((line) => patternOf(line, domain));
+}
+
+function patternOf(line: string, domain: readonly string[]): IgnorePattern {
+  let text = line;
+  const isNegated = text.startsWith('!');
+  if (isNegated) text = text.slice(1);
+  if (!text.endsWith('\\ ')) text = text.trimEnd();
+  const directoryOnly = text.endsWith('/');
+  if (directoryOnly) text = text.slice(0, -1);
+  return { domain, isNegated, directoryOnly, globs: text.split('/'), isPath: text.includes('/') };
+}
+
+/** What is left out of every repository: files of version control, of CI, and pictures and archives. A pattern of a user may take it back in. */
+export const defaultIgnorePatterns: readonly IgnorePattern[] = [
+  ...['.git/', '.gitignore', '.gitmodules', '.gitattributes'],
+  ...['*.jpg', '*.jpeg', '*.gif', '*.png', '*.wmv', '*.flv', '*.tar.gz', '*.zip'],
+  ...['.github/', '.circleci/', '.travis.yml', '.gitlab-ci.yml', 'appveyor.yml', '.drone.yml', 'cloudbuild.yaml'],
+  ...['codeship-services.yml', 'codeship-steps.yml', '**/.goreleaser.yml', '**/.sops.yaml', '**/.flux.yaml'],
+].map((line) => patternOf(line, []));
+
+/** Whether `path` is left out. */
+export function isIgnored(patterns: readonly IgnorePattern[], path: readonly string[], isDirectory: boolean): boolean {
+  for (let index = patterns.length - 1; index >= 0; index -= 1) {
+    const pattern = patterns[index];
+    if (pattern !== undefined && matches(pattern, path, isDirectory)) return !pattern.isNegated;
+  }
+  return false;
+}
+
+function matches({ domain, directoryOnly, globs, isPath }: IgnorePattern, path: readonly string[], isDirectory: boolean): boolean {
+  if (path.length <= domain.length || domain.some((segment, index) => path[index] !== segment)) return false;
+  const inside = domain.length === 0 ? path : path.slice(domain.length);
+  if (isPath) return matchesPath(globs, directoryOnly, inside, isDirectory);
+  const [glob = ''] = globs;
+  const at = inside.findIndex((segment) => matchesGlob(glob, segment));
+  return at !== -1 && !(directoryOnly && !isDirectory && at === inside.length - 1);
+}
+
+function matchesPath(globs: readonly string[], directoryOnly: boolean, path: readonly string[], isDirectory: boolean): boolean {
+  let at = 0;
+  let matched = false;
+  let anywhere = false;
+  for (const [index, glob] of globs.entries()) {
+    const isLast = index === globs.length - 1;
+    if (glob === '') {
+      anywhere = false;
+      continue;
+    }
+    if (glob === '**') {
+      if (isLast) break;
+      anywhere = true;
+      continue;
+    }
+    if (glob.includes('**') || at >= path.length) return false;
+    if (anywhere) {
+      anywhere = false;
+      const offset = path.slice(at).findIndex((segment) => matchesGlob(glob, segment));
+      matched = offset !== -1;
+      at = matched ? at + offset + 1 : path.length;
+    } else {
+      if (!matchesGlob(glob, path[at] ?? '')) return false;
+      at += 1;
+      matched = at < path.length || isLast;
+    }
+  }
+  return matched && !(directoryOnly && !isDirectory && at === path.length);
+}
+
+/**
+ * `*`, `?`, `[a-z]`, `[^a]` and `\` within one segment. Goes back to the last star only, so a hostile pattern costs the product of both
+ * lengths and no more.
+ */
+export function matchesGlob(glob: string, text: string): boolean {
+  let at = 0;
+  let position = 0;
+  let star = -1;
+  let starPosition = 0;
+  while (position < text.length) {
+    if (glob[at] === '*') {
+      star = at;
+      starPosition = position;
+      at += 1;
+      continue;
+    }
+    const next = at < glob.length ? matchOne(glob, at, text[position] ?? '') : undefined;
+    if (next !== undefined) {
+      at = next;
+      position += 1;
+    } else if (star !== -1) {
+      starPosition += 1;
+      position = starPosition;
+      at = star + 1;
+    } else return false;
+  }
+  while (glob[at] === '*') at += 1;
+  return at === glob.length;
+}
+
+/** Where the glob goes on after one character that fits; undefined when it does not. */
+function matchOne(glob: string, at: number, character: string): number | undefined {
+  switch (glob[at]) {
+    case '?':
+      return at + 1;
+    case '\\':
+      return glob[at + 1] === character ? at + 2 : undefined;
+    case '[': {
+      const end = glob.indexOf(']', at + 2);
+      if (end === -1) return undefined;
+      return inClass(glob.slice(at + 1, end), character) ? end + 1 : undefined;
+    }
+    default:
+      return glob[at] === character ? at + 1 : undefined;
+  }
+}
+
+function inClass(text: string, character: string): boolean {
+  const isNegated = text.startsWith('^') || text.startsWith('!');
+  const members = isNegated ? text.slice(1) : text;
+  let found = false;
+  for (let index = 0; index < members.length; index += 1) {
+    const from = members[index] ?? '';
+    if (members[index + 1] === '-' && index + 2 < members.length) {
+      const to = members[index + 2] ?? '';
+      if (character >= from && character <= to) found = true;
+      index += 2;
+    } else if (character === from) found = true;
+  }
+  return found !== isNegated;
+}
