@@ -2,7 +2,7 @@ import type { LifecycleHandler as V1LifecycleHandler } from 'kubernetes-types/co
 import type { DeepReadonly } from '../../../machinery/object.ts';
 import type { FieldError } from '../../../machinery/status-error.ts';
 import { isAbsent } from '../../copy-on-write.ts';
-import { duplicate, forbidden, invalidStruct, invalidValue, notFoundValue, notSupported, required } from '../../field-errors.ts';
+import { duplicate, forbidden, invalidValue, notFoundValue, notSupported, required } from '../../field-errors.ts';
 import {
   check,
   checkEnum,
@@ -16,16 +16,18 @@ import {
   httpHeaderErrors,
   portNameErrors,
   portNumberErrors,
-  userIdErrors,
 } from '../../formats.ts';
 import { checkFieldRef, checkResourceFieldRef } from './downward-api.ts';
 import type { Container, ContainerPort, EnvVar, Probe } from './pod.ts';
 import { checkResources } from './resource-validation.ts';
+import { checkSecurityContext } from './security-validation.ts';
 
 /** What the rules of a container need to know of its pod. */
 export interface ContainerContext {
   readonly volumes: ReadonlySet<string>;
-  readonly hostNetwork: boolean;
+  readonly hostUsers: boolean;
+  readonly restartPolicy: string | undefined;
+  readonly graceSeconds: number | undefined;
 }
 
 /** The containers of a pod: at least one, names unique, host ports not taken twice. */
@@ -37,7 +39,7 @@ export function checkContainers(errors: FieldError[], field: string, containers:
     checkContainer(errors, at, container, context);
     if (names.has(container.name)) errors.push(duplicate(`${at}.name`, container.name));
     names.add(container.name);
-    checkLifecycle(errors, `${at}.lifecycle`, container.lifecycle);
+    checkLifecycle(errors, `${at}.lifecycle`, container.lifecycle, context);
     checkProbes(errors, at, container);
     if (!isAbsent(container.restartPolicy)) {
       checkEnum(errors, `${at}.restartPolicy`, container.restartPolicy, ['Always', 'Never', 'OnFailure']);
@@ -63,8 +65,10 @@ export function checkInitContainers(
     }
     if (names.has(container.name) || context.regularNames.has(container.name)) errors.push(duplicate(`${at}.name`, container.name));
     names.add(container.name);
+    // They run one after the other, so only ports of one of them can clash.
+    checkHostPorts(errors, field, [container]);
     if (sidecar) {
-      checkLifecycle(errors, `${at}.lifecycle`, container.lifecycle);
+      checkLifecycle(errors, `${at}.lifecycle`, container.lifecycle, context);
       checkProbes(errors, at, container);
       continue;
     }
@@ -76,28 +80,23 @@ export function checkInitContainers(
   }
 }
 
-function checkContainer(errors: FieldError[], field: string, container: Container, { volumes, hostNetwork }: ContainerContext): void {
+function checkContainer(errors: FieldError[], field: string, container: Container, context: ContainerContext): void {
   if (isAbsent(container.name) || container.name === '') errors.push(required(`${field}.name`));
   else check(errors, `${field}.name`, container.name, dnsLabelErrors(container.name));
   if (isAbsent(container.image) || container.image === '') errors.push(required(`${field}.image`));
-  else if (container.image.trim() !== container.image) {
-    errors.push(invalidValue(`${field}.image`, container.image, 'must not have leading or trailing whitespace'));
-  }
   checkEnum(errors, `${field}.terminationMessagePolicy`, container.terminationMessagePolicy, ['FallbackToLogsOnError', 'File']);
-  if (!isAbsent(container.ports)) checkPorts(errors, `${field}.ports`, container.ports, hostNetwork);
+  if (!isAbsent(container.ports)) checkPorts(errors, `${field}.ports`, container.ports);
   if (!isAbsent(container.env)) checkEnvironment(errors, `${field}.env`, container.env);
   if (!isAbsent(container.envFrom)) checkEnvironmentSources(errors, `${field}.envFrom`, container.envFrom);
-  if (!isAbsent(container.volumeMounts)) checkVolumeMounts(errors, `${field}.volumeMounts`, container.volumeMounts, volumes);
-  for (const [index, device] of (container.volumeDevices ?? []).entries()) {
-    if (!volumes.has(device.name)) errors.push(notFoundValue(`${field}.volumeDevices[${index}].name`, device.name));
-    if (device.devicePath === '') errors.push(required(`${field}.volumeDevices[${index}].devicePath`));
-  }
+  if (!isAbsent(container.volumeMounts)) checkVolumeMounts(errors, `${field}.volumeMounts`, container, context.volumes);
+  if (!isAbsent(container.volumeDevices)) checkVolumeDevices(errors, `${field}.volumeDevices`, container, context.volumes);
   checkEnum(errors, `${field}.imagePullPolicy`, container.imagePullPolicy, ['Always', 'IfNotPresent', 'Never']);
   checkResources(errors, `${field}.resources`, container.resources);
-  checkSecurityContext(errors, `${field}.securityContext`, container.securityContext);
+  checkResizePolicy(errors, `${field}.resizePolicy`, container, context.restartPolicy);
+  checkSecurityContext(errors, `${field}.securityContext`, container.securityContext, context);
 }
 
-function checkPorts(errors: FieldError[], field: string, ports: readonly ContainerPort[], hostNetwork: boolean): void {
+function checkPorts(errors: FieldError[], field: string, ports: readonly ContainerPort[]): void {
   const names = new Set<string>();
   for (const [index, port] of ports.entries()) {
     const at = `${field}[${index}]`;
@@ -112,9 +111,25 @@ function checkPorts(errors: FieldError[], field: string, ports: readonly Contain
     const hostPort = port.hostPort ?? 0;
     if (hostPort !== 0) check(errors, `${at}.hostPort`, hostPort, portNumberErrors(hostPort));
     checkEnum(errors, `${at}.protocol`, port.protocol, ['SCTP', 'TCP', 'UDP']);
-    if (hostNetwork && hostPort !== 0 && hostPort !== port.containerPort) {
-      errors.push(invalidValue(`${at}.containerPort`, port.containerPort, 'must match `hostPort` when `hostNetwork` is true'));
+  }
+}
+
+/** On the node's own network a port is the node's: a pod names both, and a template may leave the host's to be filled in. */
+export function checkHostNetworkPorts(errors: FieldError[], field: string, containers: readonly Container[]): void {
+  for (const [index, { ports }] of containers.entries()) {
+    for (const [number, { hostPort = 0, containerPort }] of (ports ?? []).entries()) {
+      if (hostPort === 0 || hostPort === containerPort) continue;
+      const why = 'must match `containerPort` when `hostNetwork` is true';
+      errors.push(invalidValue(`${field}[${index}].ports[${number}].hostPort`, hostPort, why));
     }
+  }
+}
+
+/** Templates may have images with spaces around them, pods may not. */
+export function checkImages(errors: FieldError[], field: string, containers: readonly Container[]): void {
+  for (const [index, { image = '' }] of containers.entries()) {
+    if (image.trim() !== image)
+      errors.push(invalidValue(`${field}[${index}].image`, image, 'must not have leading or trailing whitespace'));
   }
 }
 
@@ -151,7 +166,7 @@ function checkEnvironment(errors: FieldError[], field: string, variables: readon
 }
 
 function checkKeyRef(errors: FieldError[], field: string, { name, key }: { readonly name?: string; readonly key: string }): void {
-  if (!isAbsent(name) && name !== '') check(errors, `${field}.name`, name, dnsSubdomainErrors(name));
+  check(errors, `${field}.name`, name ?? '', dnsSubdomainErrors(name ?? ''));
   if (isAbsent(key) || key === '') errors.push(required(`${field}.key`));
   else check(errors, `${field}.key`, key, configKeyErrors(key));
 }
@@ -169,59 +184,104 @@ function checkEnvironmentSources(errors: FieldError[], field: string, sources: N
       else check(errors, `${at}.${kind}.name`, ref.name, dnsSubdomainErrors(ref.name));
     }
     if (isAbsent(configMapRef) && isAbsent(secretRef)) {
-      errors.push(invalidValue(at, '', 'must specify one of: `configMapRef` or `secretRef`'));
+      errors.push(invalidValue(field, '', 'must specify one of: `configMapRef` or `secretRef`'));
     } else if (!isAbsent(configMapRef) && !isAbsent(secretRef)) {
-      errors.push(invalidValue(at, '', 'may not have more than one field specified at a time'));
+      errors.push(invalidValue(field, '', 'may not have more than one field specified at a time'));
     }
   }
 }
 
-function checkVolumeMounts(
-  errors: FieldError[],
-  field: string,
-  mounts: NonNullable<Container['volumeMounts']>,
-  volumes: ReadonlySet<string>,
-): void {
+/** Errors about parts of a mount name no index, as upstream's do not. */
+function checkVolumeMounts(errors: FieldError[], field: string, container: Container, volumes: ReadonlySet<string>): void {
   const paths = new Set<string>();
-  for (const [index, mount] of mounts.entries()) {
+  const { volumeMounts = [], volumeDevices = [] } = container;
+  for (const [index, mount] of volumeMounts.entries()) {
     const at = `${field}[${index}]`;
-    if (isAbsent(mount.name) || mount.name === '') errors.push(required(`${at}.name`));
-    if (!volumes.has(mount.name)) errors.push(notFoundValue(`${at}.name`, mount.name));
-    if (isAbsent(mount.mountPath) || mount.mountPath === '') errors.push(required(`${at}.mountPath`));
-    if (paths.has(mount.mountPath)) errors.push(invalidValue(`${at}.mountPath`, mount.mountPath, 'must be unique'));
-    paths.add(mount.mountPath);
-    if (!isAbsent(mount.subPath) && mount.subPath !== '') checkPathStaysInside(errors, `${at}.subPath`, mount.subPath);
-    if (!isAbsent(mount.subPathExpr) && mount.subPathExpr !== '') {
-      if (!isAbsent(mount.subPath) && mount.subPath !== '') {
-        errors.push(invalidValue(`${at}.subPathExpr`, mount.subPathExpr, 'subPathExpr and subPath are mutually exclusive'));
+    const { name, mountPath, subPath = '', subPathExpr = '', mountPropagation } = mount;
+    if (isAbsent(name) || name === '') errors.push(required(`${at}.name`));
+    if (!volumes.has(name)) errors.push(notFoundValue(`${at}.name`, name ?? ''));
+    if (isAbsent(mountPath) || mountPath === '') errors.push(required(`${at}.mountPath`));
+    if (paths.has(mountPath)) errors.push(invalidValue(`${at}.mountPath`, mountPath, 'must be unique'));
+    paths.add(mountPath);
+    if (volumeDevices.some((device) => device.name === name)) {
+      errors.push(invalidValue(`${at}.name`, name, 'must not already exist in volumeDevices'));
+    }
+    if (volumeDevices.some((device) => device.devicePath === mountPath)) {
+      errors.push(invalidValue(`${at}.mountPath`, mountPath, 'must not already exist as a path in volumeDevices'));
+    }
+    if (subPath !== '') checkPathStaysInside(errors, `${field}.subPath`, subPath);
+    if (subPathExpr !== '') {
+      if (subPath !== '') errors.push(invalidValue(`${at}.subPathExpr`, subPathExpr, 'subPathExpr and subPath are mutually exclusive'));
+      checkPathStaysInside(errors, `${field}.subPathExpr`, subPathExpr);
+    }
+    if (!isAbsent(mountPropagation)) {
+      if (!propagations.includes(mountPropagation)) {
+        errors.push(notSupported(`${field}.mountPropagation`, mountPropagation, propagations));
+      } else if (mountPropagation === 'Bidirectional' && container.securityContext?.privileged !== true) {
+        const why = 'Bidirectional mount propagation is available only to privileged containers';
+        errors.push(forbidden(`${field}.mountPropagation`, why));
       }
-      checkPathStaysInside(errors, `${at}.subPathExpr`, mount.subPathExpr);
     }
-    if (!isAbsent(mount.mountPropagation)) {
-      checkEnum(errors, `${at}.mountPropagation`, mount.mountPropagation, ['Bidirectional', 'HostToContainer', 'None']);
-    }
+    checkRecursiveReadOnly(errors, `${field}.recursiveReadOnly`, mount);
   }
 }
 
-function checkSecurityContext(errors: FieldError[], field: string, context: Container['securityContext']): void {
-  if (isAbsent(context)) return;
-  if (!isAbsent(context.runAsUser)) check(errors, `${field}.runAsUser`, context.runAsUser, userIdErrors(context.runAsUser));
-  if (!isAbsent(context.runAsGroup)) check(errors, `${field}.runAsGroup`, context.runAsGroup, userIdErrors(context.runAsGroup));
-  if (context.allowPrivilegeEscalation === false) {
-    if (context.privileged === true) {
-      errors.push(
-        invalidStruct(field, 'core/v1.SecurityContext', context, 'cannot set `allowPrivilegeEscalation` to false and `privileged` to true'),
-      );
+const propagations: readonly string[] = ['Bidirectional', 'HostToContainer', 'None'];
+
+type VolumeMount = NonNullable<Container['volumeMounts']>[number] & { readonly recursiveReadOnly?: string };
+
+function checkRecursiveReadOnly(errors: FieldError[], field: string, mount: VolumeMount): void {
+  const { recursiveReadOnly, readOnly, mountPropagation } = mount;
+  if (isAbsent(recursiveReadOnly) || recursiveReadOnly === 'Disabled') return;
+  if (recursiveReadOnly !== 'IfPossible' && recursiveReadOnly !== 'Enabled') {
+    errors.push(notSupported(field, recursiveReadOnly, ['Disabled', 'Enabled', 'IfPossible']));
+    return;
+  }
+  if (readOnly !== true) errors.push(forbidden(field, 'may only be specified when readOnly is true'));
+  if (!isAbsent(mountPropagation) && mountPropagation !== 'None') {
+    errors.push(forbidden(field, 'may only be specified when mountPropagation is None or not specified'));
+  }
+}
+
+function checkVolumeDevices(errors: FieldError[], field: string, container: Container, volumes: ReadonlySet<string>): void {
+  const names = new Set<string>();
+  const paths = new Set<string>();
+  const { volumeMounts = [], volumeDevices = [] } = container;
+  for (const [index, { name, devicePath }] of volumeDevices.entries()) {
+    const at = `${field}[${index}]`;
+    if (isAbsent(name) || name === '') errors.push(required(`${at}.name`));
+    if (names.has(name)) errors.push(invalidValue(`${at}.name`, name, 'must be unique'));
+    if (!volumes.has(name)) errors.push(notFoundValue(`${at}.name`, name ?? ''));
+    if (isAbsent(devicePath) || devicePath === '') errors.push(required(`${at}.devicePath`));
+    if (paths.has(devicePath)) errors.push(invalidValue(`${at}.devicePath`, devicePath, 'must be unique'));
+    if (devicePath?.split('/').includes('..') === true) {
+      errors.push(invalidValue(`${at}.devicePath`, devicePath, "can not contain backsteps ('..')"));
+    } else {
+      paths.add(devicePath);
     }
-    if (context.capabilities?.add?.some((name) => name === 'CAP_SYS_ADMIN') === true) {
-      errors.push(
-        invalidStruct(
-          field,
-          'core/v1.SecurityContext',
-          context,
-          'cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN',
-        ),
-      );
+    if (volumeMounts.some((mount) => mount.name === name)) {
+      errors.push(invalidValue(`${at}.name`, name, 'must not already exist in volumeMounts'));
+    }
+    if (volumeMounts.some((mount) => mount.mountPath === devicePath)) {
+      errors.push(invalidValue(`${at}.devicePath`, devicePath, 'must not already exist as a path in volumeMounts'));
+    }
+    if (!isAbsent(name) && name !== '') names.add(name);
+  }
+}
+
+type Resizable = Container & {
+  readonly resizePolicy?: readonly { readonly resourceName?: string; readonly restartPolicy?: string }[];
+};
+
+function checkResizePolicy(errors: FieldError[], field: string, { resizePolicy }: Resizable, podRestartPolicy: string | undefined): void {
+  const resources = new Set<string>();
+  for (const [index, { resourceName = '', restartPolicy = '' }] of (resizePolicy ?? []).entries()) {
+    if (resources.has(resourceName)) errors.push(duplicate(`${field}[${index}]`, resourceName));
+    resources.add(resourceName);
+    checkEnum(errors, field, resourceName, ['cpu', 'memory']);
+    checkEnum(errors, field, restartPolicy, ['NotRequired', 'RestartContainer']);
+    if (podRestartPolicy === 'Never' && restartPolicy !== 'NotRequired') {
+      errors.push(invalidValue(field, restartPolicy, "must be 'NotRequired' when `restartPolicy` is 'Never'"));
     }
   }
 }
@@ -254,7 +314,7 @@ function checkProbe(errors: FieldError[], field: string, probe: Probe | undefine
 
 type Handler = Pick<Probe, 'exec' | 'httpGet' | 'tcpSocket' | 'grpc'> & Pick<DeepReadonly<V1LifecycleHandler>, 'sleep'>;
 
-function checkHandler(errors: FieldError[], field: string, handler: Handler): void {
+function checkHandler(errors: FieldError[], field: string, handler: Handler, graceSeconds?: number): void {
   let found = 0;
   const isFirst = (name: string): boolean => {
     found += 1;
@@ -270,20 +330,24 @@ function checkHandler(errors: FieldError[], field: string, handler: Handler): vo
     if (httpGet.scheme !== 'HTTP' && httpGet.scheme !== 'HTTPS') {
       errors.push(notSupported(`${at}.scheme`, httpGet.scheme ?? '', ['HTTP', 'HTTPS']));
     }
-    for (const [index, header] of (httpGet.httpHeaders ?? []).entries()) {
-      check(errors, `${at}.httpHeaders[${index}].name`, header.name, httpHeaderErrors(header.name ?? ''));
+    for (const header of httpGet.httpHeaders ?? []) {
+      check(errors, `${at}.httpHeaders`, header.name, httpHeaderErrors(header.name ?? ''));
     }
   }
   if (!isAbsent(tcpSocket) && isFirst('tcpSocket')) checkPortReference(errors, `${field}.tcpSocket.port`, tcpSocket.port);
   if (!isAbsent(grpc) && isFirst('grpc')) checkPortReference(errors, `${field}.grpc.port`, grpc.port);
-  if (!isAbsent(sleep) && isFirst('sleep') && (sleep.seconds ?? 0) < 0) {
-    errors.push(invalidValue(`${field}.sleep`, sleep.seconds, 'must be greater than or equal to 0'));
+  if (!isAbsent(sleep) && isFirst('sleep') && !isAbsent(graceSeconds)) {
+    const { seconds = 0 } = sleep;
+    if (seconds < 0 || seconds > graceSeconds) {
+      const why = `must be non-negative and less than terminationGracePeriodSeconds (${graceSeconds})`;
+      errors.push(invalidValue(`${field}.sleep`, seconds, why));
+    }
   }
   if (found === 0) errors.push(required(field, 'must specify a handler type'));
 }
 
-function checkLifecycle(errors: FieldError[], field: string, lifecycle: Container['lifecycle']): void {
+function checkLifecycle(errors: FieldError[], field: string, lifecycle: Container['lifecycle'], context: ContainerContext): void {
   if (isAbsent(lifecycle)) return;
-  if (!isAbsent(lifecycle.postStart)) checkHandler(errors, `${field}.postStart`, lifecycle.postStart);
-  if (!isAbsent(lifecycle.preStop)) checkHandler(errors, `${field}.preStop`, lifecycle.preStop);
+  if (!isAbsent(lifecycle.postStart)) checkHandler(errors, `${field}.postStart`, lifecycle.postStart, context.graceSeconds);
+  if (!isAbsent(lifecycle.preStop)) checkHandler(errors, `${field}.preStop`, lifecycle.preStop, context.graceSeconds);
 }

@@ -1,6 +1,7 @@
+import { qualifiedNameErrors } from '../../../machinery/label-syntax.ts';
 import type { FieldError } from '../../../machinery/status-error.ts';
 import { isAbsent } from '../../copy-on-write.ts';
-import { forbidden, invalidValue, notSupported, required } from '../../field-errors.ts';
+import { duplicate, forbidden, invalidValue, required } from '../../field-errors.ts';
 import {
   check,
   checkAnnotations,
@@ -11,11 +12,12 @@ import {
   dnsSubdomainErrors,
   ipErrors,
   rangeError,
-  userIdErrors,
 } from '../../formats.ts';
-import { checkContainers, checkInitContainers } from './container-validation.ts';
+import { checkContainers, checkHostNetworkPorts, checkInitContainers } from './container-validation.ts';
 import type { PodSpec, PodTemplateSpec } from './pod.ts';
+import { checkResources } from './resource-validation.ts';
 import { checkAffinity, checkTolerations, checkTopologySpread } from './scheduling-validation.ts';
+import { checkHostUsers, checkOperatingSystem, checkPodSecurityContext } from './security-validation.ts';
 import { checkVolumes } from './volume-validation.ts';
 
 const maxInt32 = 2147483647;
@@ -61,24 +63,32 @@ export function checkPodAnnotations(
 export function checkPodSpec(errors: FieldError[], field: string, spec: PodSpec): void {
   if (validSpecs.has(spec)) return;
   const before = errors.length;
-  const hostNetwork = spec.hostNetwork === true;
   const volumes = checkVolumes(errors, `${field}.volumes`, spec.volumes ?? []);
   const containers = spec.containers ?? [];
-  checkContainers(errors, `${field}.containers`, containers, { volumes, hostNetwork });
+  const context = {
+    volumes,
+    hostUsers: spec.hostUsers !== false,
+    restartPolicy: spec.restartPolicy,
+    graceSeconds: spec.terminationGracePeriodSeconds,
+  };
+  checkContainers(errors, `${field}.containers`, containers, context);
   if (!isAbsent(spec.initContainers)) {
     const regularNames = new Set(containers.map((container) => container.name));
-    checkInitContainers(errors, `${field}.initContainers`, spec.initContainers, { volumes, hostNetwork, regularNames });
+    checkInitContainers(errors, `${field}.initContainers`, spec.initContainers, { ...context, regularNames });
   }
+  if (spec.hostNetwork === true) checkHostNetworkPorts(errors, `${field}.containers`, containers);
   checkEnum(errors, `${field}.restartPolicy`, spec.restartPolicy, ['Always', 'OnFailure', 'Never']);
   checkEnum(errors, `${field}.dnsPolicy`, spec.dnsPolicy, ['ClusterFirstWithHostNet', 'ClusterFirst', 'Default', 'None']);
   checkLabels(errors, `${field}.nodeSelector`, spec.nodeSelector);
-  checkPodSecurityContext(errors, `${field}.securityContext`, spec.securityContext);
-  for (const [index, { name }] of (spec.imagePullSecrets ?? []).entries()) {
-    if (isAbsent(name) || name === '') errors.push(required(`${field}.imagePullSecrets[${index}].name`));
-  }
+  checkPodSecurityContext(errors, `${field}.securityContext`, spec);
   if (!isAbsent(spec.affinity)) checkAffinity(errors, `${field}.affinity`, spec.affinity);
   checkDns(errors, field, spec);
+  for (const [index, { conditionType = '' }] of (spec.readinessGates ?? []).entries()) {
+    check(errors, `${field}.readinessGates[${index}].conditionType`, conditionType, qualifiedNameErrors(conditionType));
+  }
+  checkSchedulingGates(errors, `${field}.schedulingGates`, spec.schedulingGates ?? []);
   checkTopologySpread(errors, `${field}.topologySpreadConstraints`, spec.topologySpreadConstraints ?? []);
+  checkHostUsers(errors, field, spec);
   checkOptional(errors, `${field}.serviceAccountName`, spec.serviceAccountName, dnsSubdomainErrors);
   checkOptional(errors, `${field}.nodeName`, spec.nodeName, dnsSubdomainErrors);
   const deadline = spec.activeDeadlineSeconds;
@@ -94,12 +104,25 @@ export function checkPodSpec(errors: FieldError[], field: string, spec: PodSpec)
     for (const [number, name] of hostnames.entries()) check(errors, `${at}.hostnames[${number}]`, name, dnsSubdomainErrors(name));
   }
   checkOptional(errors, `${field}.priorityClassName`, spec.priorityClassName, dnsSubdomainErrors);
-  checkOptional(errors, `${field}.runtimeClassName`, spec.runtimeClassName, dnsSubdomainErrors);
+  if (!isAbsent(spec.runtimeClassName)) {
+    check(errors, `${field}.runtimeClassName`, spec.runtimeClassName, dnsSubdomainErrors(spec.runtimeClassName));
+  }
   const { preemptionPolicy } = spec;
   if (!isAbsent(preemptionPolicy)) {
     checkEnum(errors, `${field}.preemptionPolicy`, preemptionPolicy, ['PreemptLowerPriority', 'Never']);
   }
+  if (!isAbsent(spec.overhead)) checkResources(errors, `${field}.overhead`, { limits: spec.overhead });
+  checkOperatingSystem(errors, field, spec);
   if (errors.length === before && Object.isFrozen(spec)) validSpecs.add(spec);
+}
+
+function checkSchedulingGates(errors: FieldError[], field: string, gates: NonNullable<PodSpec['schedulingGates']>): void {
+  const names = new Set<string>();
+  for (const [index, { name = '' }] of gates.entries()) {
+    check(errors, `${field}[${index}]`, name, qualifiedNameErrors(name));
+    if (names.has(name)) errors.push(duplicate(`${field}[${index}]`, name));
+    names.add(name);
+  }
 }
 
 function checkOptional(
@@ -111,46 +134,36 @@ function checkOptional(
   if (!isAbsent(value) && value !== '') check(errors, field, value, sentencesOf(value));
 }
 
-const sysctlRegex = /^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$/;
-const sysctlError =
-  'must have at most 253 characters and match regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$';
-
-function checkPodSecurityContext(errors: FieldError[], field: string, context: PodSpec['securityContext']): void {
-  if (isAbsent(context)) return;
-  for (const name of ['fsGroup', 'runAsUser', 'runAsGroup'] as const) {
-    const id = context[name];
-    if (!isAbsent(id)) check(errors, `${field}.${name}`, id, userIdErrors(id));
-  }
-  for (const [index, group] of (context.supplementalGroups ?? []).entries()) {
-    check(errors, `${field}.supplementalGroups[${index}]`, group, userIdErrors(group));
-  }
-  const names = new Set<string>();
-  for (const [index, { name = '' }] of (context.sysctls ?? []).entries()) {
-    const at = `${field}.sysctls[${index}].name`;
-    if (name === '') errors.push(required(at));
-    else if (name.length > 253 || !sysctlRegex.test(name)) errors.push(invalidValue(at, name, sysctlError));
-    else if (names.has(name)) errors.push({ type: 'FieldValueDuplicate', field: at, message: `Duplicate value: ${JSON.stringify(name)}` });
-    names.add(name);
-  }
-  const policy = context.fsGroupChangePolicy;
-  if (!isAbsent(policy) && policy !== 'Always' && policy !== 'OnRootMismatch') {
-    errors.push(notSupported(`${field}.fsGroupChangePolicy`, policy, ['Always', 'OnRootMismatch']));
-  }
-}
+/** As a subdomain, with underscores: a search path may name a service of Windows. */
+const searchRegex = /^[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*$/;
+const maxSearchLength = 2048;
 
 function checkDns(errors: FieldError[], field: string, { dnsPolicy, dnsConfig }: PodSpec): void {
   const at = `${field}.dnsConfig`;
   if (dnsPolicy === 'None') {
     const why = 'must provide `dnsConfig` when `dnsPolicy` is None';
-    if (isAbsent(dnsConfig)) errors.push(required(at, why));
-    else if ((dnsConfig.nameservers ?? []).length === 0) {
+    if (isAbsent(dnsConfig)) {
+      errors.push(required(at, why));
+      return;
+    }
+    if ((dnsConfig.nameservers ?? []).length === 0) {
       errors.push(required(`${at}.nameservers`, 'must provide at least one DNS nameserver when `dnsPolicy` is None'));
+      return;
     }
   }
   const { nameservers = [], searches = [], options = [] } = dnsConfig ?? {};
   if (nameservers.length > 3) errors.push(invalidValue(`${at}.nameservers`, nameservers, 'must not have more than 3 nameservers'));
   for (const [index, address] of nameservers.entries()) check(errors, `${at}.nameservers[${index}]`, address, ipErrors(address));
   if (searches.length > 32) errors.push(invalidValue(`${at}.searches`, searches, 'must not have more than 32 search paths'));
+  if (searches.join(' ').length > maxSearchLength) {
+    const why = `must not have more than ${maxSearchLength} characters (including spaces) in the search list`;
+    errors.push(invalidValue(`${at}.searches`, searches, why));
+  }
+  for (const [index, search] of searches.entries()) {
+    const path = search.replace(/\.$/, '');
+    if (search === '.' || (path.length <= 253 && searchRegex.test(path))) continue;
+    check(errors, `${at}.searches[${index}]`, path, dnsSubdomainErrors(path));
+  }
   for (const [index, option] of options.entries()) {
     if (isAbsent(option.name) || option.name === '') errors.push(required(`${at}.options[${index}]`, 'must not be empty'));
   }

@@ -21,6 +21,7 @@ import type { FieldError } from '../../../machinery/status-error.ts';
 import { allVerbs } from '../../columns.ts';
 import { isAbsent, withField } from '../../copy-on-write.ts';
 import { forbidden } from '../../field-errors.ts';
+import { checkImages } from './container-validation.ts';
 import { podColumns, podRowConditions } from './pod-columns.ts';
 import { defaultSpecOfPod } from './pod-spec-defaults.ts';
 import { checkPodAnnotations, checkPodSpec } from './pod-spec-validation.ts';
@@ -76,8 +77,10 @@ export const pods: KindDefinition<Pod> = {
     }
     if (before !== undefined && pod.spec === before.spec) return errors;
     checkPodSpec(errors, 'spec', pod.spec);
+    checkImages(errors, 'spec.containers', pod.spec.containers ?? []);
+    checkImages(errors, 'spec.initContainers', pod.spec.initContainers ?? []);
     if (before !== undefined) checkPodUpdate(errors, pod.spec, before.spec);
-    else if ((pod.spec.ephemeralContainers ?? []).length > 0) errors.push(forbidden('spec.ephemeralContainers', 'cannot be set on create'));
+    else checkPodCreation(errors, pod.spec);
     return errors;
   },
   warnings: (pod, before) => (before === undefined ? [...podNameWarnings(pod.metadata.name), ...podSpecWarnings('spec', pod.spec)] : []),
@@ -104,6 +107,13 @@ export type Volume = DeepReadonly<V1Volume>;
 export type Toleration = DeepReadonly<V1Toleration>;
 export type Affinity = DeepReadonly<V1Affinity>;
 export type ResourceRequirements = DeepReadonly<V1ResourceRequirements>;
+
+function checkPodCreation(errors: FieldError[], { ephemeralContainers, nodeName, schedulingGates }: PodSpec): void {
+  if ((ephemeralContainers ?? []).length > 0) errors.push(forbidden('spec.ephemeralContainers', 'cannot be set on create'));
+  if ((nodeName ?? '') !== '' && (schedulingGates ?? []).length > 0) {
+    errors.push(forbidden('spec.nodeName', 'cannot be set until all schedulingGates have been cleared'));
+  }
+}
 
 function isPodTerminal(pod: Pod): boolean {
   return pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed';

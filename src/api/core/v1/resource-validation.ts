@@ -1,7 +1,7 @@
 import { qualifiedNameErrors } from '../../../machinery/label-syntax.ts';
 import { compareQuantities, formatQuantity, parseQuantity, type Quantity, tryQuantity } from '../../../machinery/quantity.ts';
 import type { FieldError } from '../../../machinery/status-error.ts';
-import { invalidValue, required } from '../../field-errors.ts';
+import { forbidden, invalidValue, required } from '../../field-errors.ts';
 import { check } from '../../formats.ts';
 import type { ResourceRequirements } from './pod.ts';
 
@@ -32,10 +32,17 @@ export function checkResources(errors: FieldError[], field: string, resources: R
       if (isHugePages(name) || !isNativeResource(name)) {
         errors.push(required(`${field}.limits`, 'Limit must be set for non overcommitable resources'));
       }
+    } else if (request !== undefined && compareQuantities(request, limit) !== 0 && (isHugePages(name) || !isNativeResource(name))) {
+      const why = `must be equal to ${name} limit of ${formatQuantity(limit)}`;
+      errors.push(invalidValue(`${field}.requests`, formatQuantity(request), why));
     } else if (request !== undefined && compareQuantities(request, limit) > 0) {
       const why = `must be less than or equal to ${name} limit of ${formatQuantity(limit)}`;
       errors.push(invalidValue(`${field}.requests`, formatQuantity(request), why));
     }
+  }
+  const names = [...Object.keys(limits), ...Object.keys(requests)];
+  if (names.some(isHugePages) && !names.includes('cpu') && !names.includes('memory')) {
+    errors.push(forbidden(field, 'HugePages require cpu or memory'));
   }
 }
 

@@ -1,8 +1,9 @@
 import { labelValueErrors, qualifiedNameErrors } from '../../../machinery/label-syntax.ts';
+import type { LabelSelectorObject } from '../../../machinery/selector.ts';
 import type { FieldError } from '../../../machinery/status-error.ts';
 import { isAbsent } from '../../copy-on-write.ts';
 import { duplicate, forbidden, invalidValue, notSupported, required } from '../../field-errors.ts';
-import { check, checkLabelSelector, dnsLabelErrors } from '../../formats.ts';
+import { check, checkLabelSelector, dnsLabelErrors, dnsSubdomainErrors } from '../../formats.ts';
 import type { Affinity, PodSpec, Toleration } from './pod.ts';
 
 /** Rules of the fields that say on which nodes a pod may run. */
@@ -43,11 +44,15 @@ export function checkAffinity(errors: FieldError[], field: string, affinity: Aff
     if (!isAbsent(hard)) {
       const terms = hard.nodeSelectorTerms ?? [];
       if (terms.length === 0) errors.push(required(`${at}.${hardTerms}.nodeSelectorTerms`, 'must have at least one node selector term'));
-      for (const [index, term] of terms.entries()) checkNodeSelectorTerm(errors, `${at}.${hardTerms}.nodeSelectorTerms[${index}]`, term);
+      for (const [index, term] of terms.entries()) {
+        checkNodeSelectorTerm(errors, `${at}.${hardTerms}.nodeSelectorTerms[${index}]`, term, { checkValues: true });
+      }
     }
     for (const [index, { weight, preference }] of (nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution ?? []).entries()) {
       checkWeight(errors, `${at}.${softTerms}[${index}].weight`, weight);
-      if (!isAbsent(preference)) checkNodeSelectorTerm(errors, `${at}.${softTerms}[${index}].preference`, preference);
+      if (!isAbsent(preference)) {
+        checkNodeSelectorTerm(errors, `${at}.${softTerms}[${index}].preference`, preference, { checkValues: false });
+      }
     }
   }
   if (!isAbsent(podAffinity)) checkPodAffinity(errors, `${field}.podAffinity`, podAffinity);
@@ -58,11 +63,21 @@ type NodeAffinity = NonNullable<Affinity['nodeAffinity']>;
 type NodeSelectorTerm = NonNullable<NodeAffinity['requiredDuringSchedulingIgnoredDuringExecution']>['nodeSelectorTerms'][number];
 type NodeSelectorRequirement = NonNullable<NodeSelectorTerm['matchExpressions']>[number];
 
-function checkNodeSelectorTerm(errors: FieldError[], field: string, term: NodeSelectorTerm): void {
+/** Where a term is only preferred, upstream lets label values pass that no node can have. */
+function checkNodeSelectorTerm(
+  errors: FieldError[],
+  field: string,
+  term: NodeSelectorTerm,
+  { checkValues }: { readonly checkValues: boolean },
+): void {
   for (const [index, requirement] of (term.matchExpressions ?? []).entries()) {
     const at = `${field}.matchExpressions[${index}]`;
     checkNodeRequirement(errors, at, requirement);
-    check(errors, `${at}.key`, requirement.key, qualifiedNameErrors(requirement.key ?? ''));
+    check(errors, `${at}.key`, requirement.key ?? '', qualifiedNameErrors(requirement.key ?? ''));
+    if (!checkValues) continue;
+    for (const [number, value] of (requirement.values ?? []).entries()) {
+      check(errors, `${at}.values[${number}]`, value, labelValueErrors(value));
+    }
   }
   for (const [index, { key, operator, values = [] }] of (term.matchFields ?? []).entries()) {
     const at = `${field}.matchFields[${index}]`;
@@ -72,6 +87,7 @@ function checkNodeSelectorTerm(errors: FieldError[], field: string, term: NodeSe
       errors.push(required(`${at}.values`, "must be only one value when `operator` is 'In' or 'NotIn' for node field selector"));
     }
     if (key !== 'metadata.name') errors.push(invalidValue(`${at}.key`, key ?? '', 'not a valid field selector key'));
+    else for (const [number, value] of values.entries()) check(errors, `${at}.values[${number}]`, value, dnsSubdomainErrors(value));
   }
 }
 
@@ -116,9 +132,26 @@ function checkPodAffinityTerm(errors: FieldError[], field: string, term: PodAffi
   checkLabelSelector(errors, `${field}.labelSelector`, term.labelSelector);
   checkLabelSelector(errors, `${field}.namespaceSelector`, term.namespaceSelector);
   for (const name of term.namespaces ?? []) check(errors, `${field}.namespace`, name, dnsLabelErrors(name));
+  checkMatchLabelKeys(errors, field, term);
   const topologyKey = term.topologyKey ?? '';
   if (topologyKey === '') errors.push(required(`${field}.topologyKey`, 'can not be empty'));
   check(errors, `${field}.topologyKey`, topologyKey, qualifiedNameErrors(topologyKey));
+}
+
+type LabelKeys = PodAffinityTerm & { readonly matchLabelKeys?: readonly string[]; readonly mismatchLabelKeys?: readonly string[] };
+
+function checkMatchLabelKeys(errors: FieldError[], field: string, term: LabelKeys): void {
+  const { matchLabelKeys = [], mismatchLabelKeys = [], labelSelector } = term;
+  for (const [name, keys] of Object.entries({ matchLabelKeys, mismatchLabelKeys })) {
+    if (keys.length > 0 && isAbsent(labelSelector)) {
+      errors.push(forbidden(`${field}.${name}`, 'must not be specified when labelSelector is not set'));
+    }
+    for (const [index, key] of keys.entries()) check(errors, `${field}.${name}[${index}]`, key, qualifiedNameErrors(key));
+  }
+  for (const [index, key] of matchLabelKeys.entries()) {
+    if (!mismatchLabelKeys.includes(key)) continue;
+    errors.push(invalidValue(`${field}.matchLabelKeys[${index}]`, key, 'exists in both matchLabelKeys and mismatchLabelKeys'));
+  }
 }
 
 const whenUnsatisfiableValues: readonly string[] = ['DoNotSchedule', 'ScheduleAnyway'];
@@ -128,19 +161,18 @@ export function checkTopologySpread(
   field: string,
   constraints: NonNullable<PodSpec['topologySpreadConstraints']>,
 ): void {
-  const pairs = new Set<string>();
+  // Of equal ones all but the last are too many.
+  const pairs = constraints.map(({ topologyKey = '', whenUnsatisfiable }) => `{${topologyKey}, ${whenUnsatisfiable}}`);
   for (const [index, constraint] of constraints.entries()) {
     const at = `${field}[${index}]`;
     const { maxSkew = 0, topologyKey = '', whenUnsatisfiable, minDomains, labelSelector } = constraint;
     if (maxSkew <= 0) errors.push(invalidValue(`${at}.maxSkew`, maxSkew, 'must be greater than zero'));
     if (topologyKey === '') errors.push(required(`${at}.topologyKey`, 'can not be empty'));
-    else check(errors, `${at}.topologyKey`, topologyKey, qualifiedNameErrors(topologyKey));
     if (!whenUnsatisfiableValues.includes(whenUnsatisfiable ?? '')) {
       errors.push(notSupported(`${at}.whenUnsatisfiable`, whenUnsatisfiable ?? '', whenUnsatisfiableValues));
     }
-    const pair = `{${topologyKey}, ${whenUnsatisfiable}}`;
-    if (pairs.has(pair)) errors.push(duplicate(`${at}.{topologyKey, whenUnsatisfiable}`, pair));
-    pairs.add(pair);
+    const pair = pairs[index] ?? '';
+    if (pairs.lastIndexOf(pair) > index) errors.push(duplicate(`${at}.{topologyKey, whenUnsatisfiable}`, pair));
     if (!isAbsent(minDomains)) {
       if (minDomains <= 0) errors.push(invalidValue(`${at}.minDomains`, minDomains, 'must be greater than zero'));
       if (whenUnsatisfiable !== 'DoNotSchedule') {
@@ -148,6 +180,28 @@ export function checkTopologySpread(
         errors.push(invalidValue(`${at}.minDomains`, minDomains, why));
       }
     }
+    const { nodeAffinityPolicy, nodeTaintsPolicy, matchLabelKeys = [] }: NewerConstraint = constraint;
+    for (const [name, policy] of Object.entries({ nodeAffinityPolicy, nodeTaintsPolicy })) {
+      if (!isAbsent(policy) && !inclusionPolicies.includes(policy)) errors.push(notSupported(`${at}.${name}`, policy, inclusionPolicies));
+    }
+    if (matchLabelKeys.length > 0) checkSpreadKeys(errors, `${at}.matchLabelKeys`, matchLabelKeys, labelSelector);
     checkLabelSelector(errors, `${at}.labelSelector`, labelSelector);
+  }
+}
+
+type NewerConstraint = NonNullable<PodSpec['topologySpreadConstraints']>[number] & {
+  readonly nodeAffinityPolicy?: string;
+  readonly nodeTaintsPolicy?: string;
+  readonly matchLabelKeys?: readonly string[];
+};
+
+const inclusionPolicies: readonly string[] = ['Honor', 'Ignore'];
+
+function checkSpreadKeys(errors: FieldError[], field: string, keys: readonly string[], selector: LabelSelectorObject | undefined): void {
+  if (isAbsent(selector)) errors.push(forbidden(field, 'must not be specified when labelSelector is not set'));
+  const taken = new Set([...Object.keys(selector?.matchLabels ?? {}), ...(selector?.matchExpressions ?? []).map(({ key }) => key)]);
+  for (const [index, key] of keys.entries()) {
+    check(errors, `${field}[${index}]`, key, qualifiedNameErrors(key));
+    if (taken.has(key)) errors.push(invalidValue(`${field}[${index}]`, key, 'exists in both matchLabelKeys and labelSelector'));
   }
 }

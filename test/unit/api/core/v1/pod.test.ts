@@ -238,9 +238,73 @@ describe('hostile pods', () => {
     expect(errors).toEqual([
       {
         type: 'FieldValueInvalid',
-        field: 'spec.containers[0].volumeMounts[0].subPath',
+        field: 'spec.containers[0].volumeMounts.subPath',
         message: `Invalid value: "a/../../b": must not contain '..'`,
       },
+    ]);
+  });
+});
+
+describe('rules of a pod', () => {
+  const broken = (spec: object): readonly string[] =>
+    (pods.validate?.(pod({ spec: { containers: [{ name: 'c', image: 'x:1' }], ...spec } as PodSpec })) ?? []).map(
+      ({ field, message }) => `${field}: ${message}`,
+    );
+
+  it('keep host namespaces, users and operating systems apart', () => {
+    expect(broken({ hostUsers: false, hostNetwork: true })).toEqual(['spec.hostNetwork: Forbidden: when `pod.Spec.HostUsers` is false']);
+    expect(broken({ hostPID: true, shareProcessNamespace: true, securityContext: {} })).toEqual([
+      'spec.securityContext.shareProcessNamespace: Invalid value: true: ShareProcessNamespace and HostPID cannot both be enabled',
+    ]);
+    expect(broken({ os: { name: 'windows' }, hostPID: true, securityContext: { fsGroup: 1 } })).toEqual([
+      'spec.hostPID: Forbidden: cannot be set for a windows pod',
+      'spec.securityContext.fsGroup: Forbidden: cannot be set for a windows pod',
+    ]);
+    expect(broken({ os: { name: 'plan9' } })).toEqual(['spec.os: Unsupported value: "plan9": supported values: "linux", "windows"']);
+  });
+
+  it('ask for profiles that are complete', () => {
+    const context = { seccompProfile: { type: 'Localhost' }, appArmorProfile: { type: 'Unconfined', localhostProfile: 'x' } };
+    expect(broken({ securityContext: context })).toEqual([
+      'spec.securityContext.seccompProfile.localhostProfile: Required value: must be set when seccomp type is Localhost',
+      'spec.securityContext.appArmorProfile.localhostProfile: Invalid value: "x": can only be set when AppArmor type is Localhost',
+    ]);
+  });
+
+  it('name each gate once, and no node before they are gone', () => {
+    expect(broken({ nodeName: 'n', schedulingGates: [{ name: 'a' }, { name: 'a' }] })).toEqual([
+      'spec.schedulingGates[1]: Duplicate value: "a"',
+      'spec.nodeName: Forbidden: cannot be set until all schedulingGates have been cleared',
+    ]);
+  });
+
+  it('let a gated pod be narrowed in where it goes, and in nothing else', () => {
+    const gated = deepFreeze(pod({ spec: { ...spec, schedulingGates: [{ name: 'g' }], nodeSelector: { a: '1' } } }));
+    const changed = (parts: Partial<PodSpec>) => pods.validate?.({ ...gated, spec: { ...gated.spec, ...parts } }, gated) ?? [];
+    expect(changed({ nodeSelector: { a: '1', b: '2' } })).toEqual([]);
+    expect(changed({ nodeSelector: { b: '2' } }).map(({ message }) => message)).toEqual([
+      'Invalid value: {"b":"2"}: only additions to spec.nodeSelector are allowed (no mutations or deletions)',
+    ]);
+    const requirement = { key: 'k', operator: 'Exists' };
+    const nodeAffinity = { requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms: [{ matchExpressions: [requirement] }] } };
+    expect(changed({ affinity: { nodeAffinity } })).toEqual([]);
+    expect(changed({ hostNetwork: true }).map(({ field }) => field)).toEqual(['spec']);
+  });
+
+  it('tell of mounts, devices and resizing what is wrong with them', () => {
+    const container = {
+      name: 'c',
+      image: 'x:1',
+      volumeMounts: [{ name: 'v', mountPath: '/v', mountPropagation: 'Bidirectional', recursiveReadOnly: 'Enabled' }],
+      resizePolicy: [{ resourceName: 'gpu', restartPolicy: 'NotRequired' }],
+      lifecycle: { preStop: { sleep: { seconds: 60 } } },
+    };
+    expect(broken({ containers: [container], volumes: [{ name: 'v', emptyDir: {} }] })).toEqual([
+      'spec.containers[0].volumeMounts.mountPropagation: Forbidden: Bidirectional mount propagation is available only to privileged containers',
+      'spec.containers[0].volumeMounts.recursiveReadOnly: Forbidden: may only be specified when readOnly is true',
+      'spec.containers[0].volumeMounts.recursiveReadOnly: Forbidden: may only be specified when mountPropagation is None or not specified',
+      'spec.containers[0].resizePolicy: Unsupported value: "gpu": supported values: "cpu", "memory"',
+      'spec.containers[0].lifecycle.preStop.sleep: Invalid value: 60: must be non-negative and less than terminationGracePeriodSeconds (30)',
     ]);
   });
 });
