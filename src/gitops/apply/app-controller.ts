@@ -355,6 +355,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
       if (state.generation !== app.metadata.generation) for (const id of state.applied.keys()) state.healthDirty.add(id);
       state.sha = revision.commit.sha;
       state.revision = revision.commit.revision;
+      state.tree = revision.commit.tree;
       state.digest = outcome.digest;
       state.generation = app.metadata.generation ?? 0;
       state.handledRequest = app.metadata.annotations?.[annotations.reconcileRequestedAt];
@@ -716,7 +717,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
       if (attempted.revision !== commit.revision || attempted.generation !== generation) return true;
       return clock.monotonicMs() - attempted.failedAt >= attempted.retryMs - 5;
     }
-    if (state.digest === '' || state.revision !== commit.revision || state.generation !== generation) return true;
+    if (state.digest === '' || state.revision !== commit.revision || state.tree !== commit.tree || state.generation !== generation) return true;
     const value = stateOf(app);
     if (value === 'Waiting' || value === 'New' || value === 'Stalled') return true;
     if (state.doomed.size === 0 || value !== 'Ready') return false;

@@ -117,6 +117,8 @@ export interface AppState {
   readonly applied: Map<ObjectId, AppliedObject>;
   /** Revision, digest and generation of what is in force; the digest is empty after a start until a first pass has compared. */
   revision: string;
+  /** Root tree of it: an included repository changes that alone. */
+  tree: string;
   sha: string;
   digest: string;
   generation: number;
@@ -185,6 +187,7 @@ export function newAppState(key: string): AppState {
     build: undefined,
     applied: new Map(),
     revision: '',
+    tree: '',
     sha: '',
     digest: '',
     generation: 0,
