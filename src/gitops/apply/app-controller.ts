@@ -717,7 +717,8 @@ export function createAppController(options: AppControllerOptions): AppControlle
       if (attempted.revision !== commit.revision || attempted.generation !== generation) return true;
       return clock.monotonicMs() - attempted.failedAt >= attempted.retryMs - 5;
     }
-    if (state.digest === '' || state.revision !== commit.revision || state.tree !== commit.tree || state.generation !== generation) return true;
+    if (state.digest === '' || state.revision !== commit.revision || state.tree !== commit.tree || state.generation !== generation)
+      return true;
     const value = stateOf(app);
     if (value === 'Waiting' || value === 'New' || value === 'Stalled') return true;
     if (state.doomed.size === 0 || value !== 'Ready') return false;
