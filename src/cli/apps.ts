@@ -1,78 +1,27 @@
 import pc from 'picocolors';
 import { parseDuration } from '../api/flux.ts';
 import { type Kustomization, kustomizations } from '../api/kustomize/v1/kustomization.ts';
-import { gitRepositories } from '../api/source/v1/git-repository.ts';
+import { type GitRepository, gitRepositories } from '../api/source/v1/git-repository.ts';
 import { annotations } from '../api/well-known.ts';
+import { timestampOf } from '../base/clock.ts';
 import type { Client } from '../client/client.ts';
-import { createHttpClient } from '../client/http-client.ts';
-import { loadKubeconfig } from '../client/kubeconfig.ts';
 import { conditionOf } from '../machinery/conditions.ts';
 import type { KubeObject, ObjectRef } from '../machinery/object.ts';
 import type { Resource } from '../machinery/resource.ts';
-import { isNotFound } from '../machinery/status-error.ts';
-import { readEndpoints } from './data-directory.ts';
+import { type AppCommand, fieldManager, findApp, whoAmI, withClient } from './connect.ts';
 import { type ExitCode, Failure } from './failure.ts';
+import { firstLine, shortSha, table, writeResult } from './output.ts';
 import { plain } from './terminal.ts';
 
 /** The commands about apps: each talks to the running cluster through its public API, as kubectl would. */
 
-export interface AppCommand {
-  readonly dataDirectory: string;
-  readonly output: NodeJS.WritableStream;
-  readonly version: string;
-}
-
-/** Where apps live that `up` creates, and where the examples put theirs. */
-const defaultNamespace = 'flux-system';
-const manager = 'midship-cli';
-
-async function connect({ dataDirectory, version }: AppCommand): Promise<Client> {
-  const { kubeconfig } = await readEndpoints(dataDirectory);
-  return createHttpClient({ ...(await loadKubeconfig(kubeconfig)), userAgent: `midship/${version}` });
-}
-
-/** `APP` or `NAMESPACE/APP`. */
-function refOfApp(app: string): { readonly namespace: string; readonly name: string } {
-  const [first = '', second] = app.split('/');
-  return second === undefined ? { namespace: defaultNamespace, name: first } : { namespace: first, name: second };
-}
-
-async function findApp(client: Client, app: string): Promise<Kustomization> {
-  const ref = refOfApp(app);
-  try {
-    return await client.get(kustomizations, ref);
-  } catch (err) {
-    if (!isNotFound(err)) throw err;
-    const { items } = await client.list(kustomizations, { namespace: ref.namespace });
-    const names = items.map(({ metadata }) => metadata.name);
-    throw new Failure(`no app ${ref.name} in namespace ${ref.namespace}`, {
-      why: names.length === 0 ? 'There are no apps there.' : `Apps there: ${names.join(', ')}.`,
-      fix: 'See: midship get apps',
-      cause: err,
-    });
-  }
-}
-
-const shaOf = (revision: string | undefined): string => (revision ?? '').slice((revision ?? '').lastIndexOf(':') + 1).slice(0, 7);
-
-function table(rows: readonly (readonly string[])[]): string {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => (row[column] ?? '').length)));
-  return rows
-    .map(
-      (row) =>
-        `${row
-          .map((cell, column) => (column === row.length - 1 ? plain(cell) : plain(cell).padEnd(widths[column] ?? 0)))
-          .join('  ')
-          .trimEnd()}\n`,
-    )
-    .join('');
-}
-
-/** First line of a message: tables have one line a row. */
-const firstLine = (text = ''): string => text.split('\n')[0] ?? '';
-
 export async function getApps(command: AppCommand): Promise<ExitCode> {
-  const { items } = await (await connect(command)).list(kustomizations);
+  const list = await withClient(command, (client) => client.list(kustomizations));
+  writeResult(command, list, ({ items }) => appsText(items));
+  return 0;
+}
+
+function appsText(items: readonly Kustomization[]): string {
   const rows = items.map(({ metadata, status, spec }) => {
     const ready = conditionOf(status?.conditions, 'Ready');
     return [
@@ -80,29 +29,32 @@ export async function getApps(command: AppCommand): Promise<ExitCode> {
       metadata.name,
       spec.suspend === true ? 'Suspended' : (ready?.status ?? 'Unknown'),
       conditionOf(status?.conditions, 'Healthy')?.reason ?? 'Unknown',
-      shaOf(status?.lastAppliedRevision),
+      shortSha(status?.lastAppliedRevision),
       firstLine(ready?.message),
     ];
   });
-  command.output.write(table([['NAMESPACE', 'NAME', 'READY', 'HEALTH', 'REVISION', 'MESSAGE'], ...rows]));
-  return 0;
+  return table([['NAMESPACE', 'NAME', 'READY', 'HEALTH', 'REVISION', 'MESSAGE'], ...rows]);
 }
 
 export async function getSources(command: AppCommand): Promise<ExitCode> {
-  const { items } = await (await connect(command)).list(gitRepositories);
+  const list = await withClient(command, (client) => client.list(gitRepositories));
+  writeResult(command, list, ({ items }) => sourcesText(items));
+  return 0;
+}
+
+function sourcesText(items: readonly GitRepository[]): string {
   const rows = items.map(({ metadata, status, spec }) => {
     const ready = conditionOf(status?.conditions, 'Ready');
     return [
       metadata.namespace ?? '',
       metadata.name,
       ready?.status ?? 'Unknown',
-      shaOf(status?.artifact?.revision),
+      shortSha(status?.artifact?.revision),
       spec.url,
       firstLine(ready?.message),
     ];
   });
-  command.output.write(table([['NAMESPACE', 'NAME', 'READY', 'REVISION', 'URL', 'MESSAGE'], ...rows]));
-  return 0;
+  return table([['NAMESPACE', 'NAME', 'READY', 'REVISION', 'URL', 'MESSAGE'], ...rows]);
 }
 
 export interface SyncOptions extends AppCommand {
@@ -114,17 +66,20 @@ export interface SyncOptions extends AppCommand {
 }
 
 /** Asks for a look at the repository and a pass over the app now; Flux's `reconcile --with-source`. */
-export async function syncApp(options: SyncOptions): Promise<ExitCode> {
-  const client = await connect(options);
+export function syncApp(options: SyncOptions): Promise<ExitCode> {
+  return withClient(options, (client) => sync(client, options));
+}
+
+async function sync(client: Client, options: SyncOptions): Promise<ExitCode> {
   const app = await findApp(client, options.app);
   const token = new Date(options.now).toISOString();
   const request = { type: 'merge' as const, body: { metadata: { annotations: { [annotations.reconcileRequestedAt]: token } } } };
   const source = { namespace: app.spec.sourceRef.namespace ?? app.metadata.namespace, name: app.spec.sourceRef.name };
-  await client.patch(gitRepositories, source, request, { fieldManager: manager });
+  await client.patch(gitRepositories, source, request, { fieldManager });
   if (options.wait) {
     await waitFor(client, gitRepositories, source, options.timeout, ({ status }) => status?.lastHandledReconcileAt === token);
   }
-  await client.patch(kustomizations, app.metadata, request, { fieldManager: manager });
+  await client.patch(kustomizations, app.metadata, request, { fieldManager });
   if (!options.wait) {
     options.output.write(`asked for a sync of ${app.metadata.name}\n`);
     return 0;
@@ -147,8 +102,11 @@ export interface WaitOptions extends AppCommand {
 }
 
 /** Waits until an app is applied and healthy, at a revision when one is named. 1 when it is not by then. */
-export async function waitForApp(options: WaitOptions): Promise<ExitCode> {
-  const client = await connect(options);
+export function waitForApp(options: WaitOptions): Promise<ExitCode> {
+  return withClient(options, (client) => waitUntilHealthy(client, options));
+}
+
+async function waitUntilHealthy(client: Client, options: WaitOptions): Promise<ExitCode> {
   const app = await findApp(client, options.app);
   const { revision } = options;
   try {
@@ -220,29 +178,38 @@ async function waitFor<T extends KubeObject>(
 export interface SuspendOptions extends AppCommand {
   readonly app: string;
   readonly reason: string | undefined;
+  /** How long; until `resume` when undefined. */
+  readonly duration: string | undefined;
+  /** Milliseconds since the epoch. */
+  readonly now: number;
 }
 
-/** Stops syncing and healing an app; its objects stay as they are. */
-export async function suspendApp(options: SuspendOptions): Promise<ExitCode> {
-  const client = await connect(options);
-  const app = await findApp(client, options.app);
-  const note = options.reason === undefined ? {} : { annotations: { [annotations.suspendReason]: options.reason } };
-  await client.patch(
-    kustomizations,
-    app.metadata,
-    { type: 'merge', body: { metadata: note, spec: { suspend: true } } },
-    { fieldManager: manager },
-  );
-  options.output.write(`suspended ${app.metadata.name}\n`);
-  return 0;
+/** Stops syncing and healing an app; its objects stay as they are. Who did it, why and until when stands on the app. */
+export function suspendApp(options: SuspendOptions): Promise<ExitCode> {
+  return withClient(options, async (client): Promise<ExitCode> => {
+    const app = await findApp(client, options.app);
+    const until = options.duration === undefined ? undefined : timestampOf(options.now + parseDuration(options.duration));
+    const notes = {
+      [annotations.suspendedBy]: await whoAmI(client),
+      [annotations.suspendReason]: options.reason ?? null,
+      [annotations.suspendUntil]: until ?? null,
+    };
+    const body = { metadata: { annotations: notes }, spec: { suspend: true } };
+    const suspended = await client.patch(kustomizations, app.metadata, { type: 'merge', body }, { fieldManager });
+    writeResult(options, suspended, () => `suspended ${app.metadata.name}${until === undefined ? '' : ` until ${until}`}\n`);
+    return 0;
+  });
 }
 
-/** Takes up a suspended app again; what drifted meanwhile is put back. */
-export async function resumeApp(options: AppCommand & { readonly app: string }): Promise<ExitCode> {
-  const client = await connect(options);
-  const app = await findApp(client, options.app);
-  const body = { metadata: { annotations: { [annotations.suspendReason]: null } }, spec: { suspend: null } };
-  await client.patch(kustomizations, app.metadata, { type: 'merge', body }, { fieldManager: manager });
-  options.output.write(`resumed ${app.metadata.name}\n`);
-  return 0;
+/** Takes up a suspended or pinned app again; what drifted meanwhile is put back. */
+export function resumeApp(options: AppCommand & { readonly app: string }): Promise<ExitCode> {
+  return withClient(options, async (client): Promise<ExitCode> => {
+    const app = await findApp(client, options.app);
+    const { suspendReason, suspendUntil, suspendedBy, hold, pin, heldBy, heldAt } = annotations;
+    const notes = Object.fromEntries([suspendReason, suspendUntil, suspendedBy, hold, pin, heldBy, heldAt].map((name) => [name, null]));
+    const body = { metadata: { annotations: notes }, spec: { suspend: null } };
+    const resumed = await client.patch(kustomizations, app.metadata, { type: 'merge', body }, { fieldManager });
+    writeResult(options, resumed, () => `resumed ${app.metadata.name}\n`);
+    return 0;
+  });
 }

@@ -18,7 +18,7 @@ import { apiServerUser } from '../apiserver/user.ts';
 import { type ActivityFeed, createActivityFeed } from '../base/activity.ts';
 import { type Clock, systemClock } from '../base/clock.ts';
 import type { Component } from '../base/component.ts';
-import type { Log } from '../base/log.ts';
+import { createLog, type Log } from '../base/log.ts';
 import { addProcessMetrics, createMetrics, type Metrics } from '../base/metrics.ts';
 import type { Overview } from '../base/overview.ts';
 import { openPki, type Pki } from '../base/pki.ts';
@@ -66,6 +66,7 @@ import type { ControllerDependencies } from '../reconcile/dependencies.ts';
 import { createEventQueue, type EventQueue } from '../reconcile/event-recorder.ts';
 import { createStepLog, type StepLog } from '../reconcile/step-log.ts';
 import { createScheduler } from '../scheduler/scheduler.ts';
+import { openMemoryStorage } from '../storage/memory/storage.ts';
 import { openSqliteStorage } from '../storage/sqlite/storage.ts';
 import { createOverviewSource } from '../web/overview.ts';
 import { createWeb } from '../web/server.ts';
@@ -118,6 +119,25 @@ export async function startCluster(options: StartClusterOptions): Promise<Cluste
     const { apiPort, httpPort, dataDirectory } = configuration;
     throw await explainStartFailure(err, { apiPort, httpPort, dataDirectory });
   }
+}
+
+/** An API of its own in memory with nothing in it, for trying manifests where no cluster is. */
+export async function openEmptyApi(): Promise<{ readonly client: Client; stop(): Promise<void> }> {
+  const storage = await openMemoryStorage();
+  const service = await createApiService({
+    storage,
+    kinds: builtInKinds,
+    schemas: loadSchemas(builtInKinds.map((kind) => kind.schemas)),
+    serviceCidr: '10.96.0.0/12',
+    log: createLog({ level: 'silent' }),
+  });
+  return {
+    client: createLocalClient({ service, user: apiServerUser, userAgent: 'midship-validate' }),
+    async stop() {
+      service.stop();
+      await storage.close();
+    },
+  };
 }
 
 interface ComposeOptions extends StartClusterOptions {

@@ -1,16 +1,18 @@
 import { resolve } from 'node:path';
-import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { isDuration } from '../api/flux.ts';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { type AccessFlags, oidcSettingsOf, withAccessFlags } from './access-flags.ts';
-import { type AppCommand, getApps, getSources, resumeApp, suspendApp, syncApp, waitForApp } from './apps.ts';
+import { addAppCommands } from './app-commands.ts';
 import { build } from './build.ts';
+import { openEmptyApi } from './compose.ts';
 import { type Configuration, defaultDataDirectory } from './configuration.ts';
 import { down } from './down.ts';
 import { Failure } from './failure.ts';
 import { gitUrl } from './git-url.ts';
 import { kubeconfig } from './kubeconfig.ts';
+import { type Format, formats } from './output.ts';
 import { exampleRepository, runCluster } from './run.ts';
 import { status } from './status.ts';
+import { validate } from './validate.ts';
 
 export interface ProgramContext {
   readonly environment: NodeJS.ProcessEnv;
@@ -119,42 +121,15 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
     },
   );
 
-  const appCommand = (flags: { readonly dataDir: string }): AppCommand => ({
-    dataDirectory: resolve(flags.dataDir),
+  addAppCommands(program, {
+    environment,
     output: context.stdout,
     version: context.version,
+    withDataDirectory,
+    done(code) {
+      exitCode = code;
+    },
   });
-  const timeoutOption = (): Option => new Option('--timeout <duration>', 'how long to wait').argParser(parseTimeout).default('2m');
-  withDataDirectory(program.command('get').description('list apps or sources'))
-    .addArgument(new Argument('<what>').choices(['apps', 'sources']))
-    .action(async (what: string, flags: { readonly dataDir: string }) => {
-      exitCode = await (what === 'apps' ? getApps : getSources)(appCommand(flags));
-    });
-  withDataDirectory(program.command('sync').description('look at the repository and put an app in force now'))
-    .argument('<app>')
-    .option('--wait', 'until it is done', false)
-    .addOption(timeoutOption())
-    .action(async (app: string, flags: { readonly dataDir: string; readonly wait: boolean; readonly timeout: string }) => {
-      exitCode = await syncApp({ ...appCommand(flags), app, wait: flags.wait, timeout: flags.timeout, now: Date.now() });
-    });
-  withDataDirectory(program.command('wait').description('wait until an app is in force and healthy; exits with 1 when it is not by then'))
-    .argument('<app>')
-    .option('--revision <sha>', 'at this commit')
-    .addOption(timeoutOption())
-    .action(async (app: string, flags: { readonly dataDir: string; readonly revision?: string; readonly timeout: string }) => {
-      exitCode = await waitForApp({ ...appCommand(flags), app, revision: flags.revision, timeout: flags.timeout });
-    });
-  withDataDirectory(program.command('suspend').description('stop syncing and healing an app'))
-    .argument('<app>')
-    .option('--reason <text>', 'why, for those who find it suspended')
-    .action(async (app: string, flags: { readonly dataDir: string; readonly reason?: string }) => {
-      exitCode = await suspendApp({ ...appCommand(flags), app, reason: flags.reason });
-    });
-  withDataDirectory(program.command('resume').description('take up a suspended app again'))
-    .argument('<app>')
-    .action(async (app: string, flags: { readonly dataDir: string }) => {
-      exitCode = await resumeApp({ ...appCommand(flags), app });
-    });
 
   program
     .command('build')
@@ -162,6 +137,23 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
     .argument('[path]', 'directory', '.')
     .action(async (path: string) => {
       exitCode = await build({ path, output: context.stdout });
+    });
+  program
+    .command('validate')
+    .description('check manifests without a cluster, for CI and before a push')
+    .argument('[path]', 'directory', '.')
+    .addOption(new Option('-o, --output <format>', 'output format').choices(formats).default('text'))
+    .option('--root <dir>', 'root of the repository, when it is not that of the clone')
+    .option('--strict', 'warnings are errors', false)
+    .action(async (path: string, flags: { readonly output: Format; readonly root?: string; readonly strict: boolean }) => {
+      exitCode = await validate({
+        path,
+        root: flags.root,
+        strict: flags.strict,
+        output: context.stdout,
+        format: flags.output,
+        openApi: openEmptyApi,
+      });
     });
 
   return {
@@ -245,11 +237,6 @@ function parseCount(value: string): number {
   const count = Number(value);
   if (!Number.isInteger(count) || count < 0 || count > 5_000) throw new InvalidArgumentError('A number from 0 to 5000.');
   return count;
-}
-
-function parseTimeout(value: string): string {
-  if (!isDuration(value)) throw new InvalidArgumentError('A duration, for example 30s or 2m.');
-  return value;
 }
 
 function parseMode(value: string): number {

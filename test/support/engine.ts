@@ -12,7 +12,7 @@ import { openLocalSource } from '../../src/gitops/sources/local-source.ts';
 import { createControllerMetrics } from '../../src/reconcile/controller-metrics.ts';
 import { createEventQueue } from '../../src/reconcile/event-recorder.ts';
 import { createStepLog } from '../../src/reconcile/step-log.ts';
-import { startTestApi } from './api.ts';
+import { startTestApi, type TestApi } from './api.ts';
 import { newRepository, type WorkTree } from './git.ts';
 
 const log = pino({ level: process.env.MIDSHIP_TEST_LOG ?? 'silent' });
@@ -20,6 +20,8 @@ const clock = systemClock;
 
 /** An API server with the engine on it, following a repository of its own. */
 export interface EngineWorld {
+  /** For whoever serves it to clients over the wire. */
+  readonly api: TestApi;
   readonly client: Client;
   readonly repository: WorkTree;
   activities(): readonly Activity[];
@@ -73,6 +75,7 @@ export async function startEngineWorld(files: Readonly<Record<string, string>>):
     spec: { url: 'https://example.com/test.git', interval: '1s', ref: { branch: 'main' } },
   });
   return {
+    api,
     client: admin,
     repository,
     activities: feed.recent,

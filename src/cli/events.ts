@@ -1,0 +1,118 @@
+import pc from 'picocolors';
+import { type Event, events } from '../api/core/v1/event.ts';
+import { systemClock } from '../base/clock.ts';
+import type { Client } from '../client/client.ts';
+import { createVerbContext } from '../gitops/verbs/context.ts';
+import { createAppEvents, timeOfEvent } from '../gitops/verbs/events.ts';
+import { isExpired } from '../machinery/status-error.ts';
+import { type AppCommand, findApp, withClient } from './connect.ts';
+import type { ExitCode } from './failure.ts';
+import { writeResult } from './output.ts';
+import { plain } from './terminal.ts';
+
+export interface EventsOptions extends AppCommand {
+  /** Undefined: of the whole cluster. */
+  readonly app: string | undefined;
+  readonly watch: boolean;
+  /** Ends a watch. */
+  readonly signal: AbortSignal;
+}
+
+/** Events shown without a watch. */
+const maxEvents = 200;
+const pageSize = 500;
+/** Events that are looked through. */
+const maxRead = 20_000;
+
+/** Events about an app, its objects and what came of them, oldest first; of the whole cluster when no app is named. */
+export function showEvents(options: EventsOptions): Promise<ExitCode> {
+  return withClient(options, async (client): Promise<ExitCode> => {
+    const isAbout = await filterOf(client, options.app);
+    const { found, resourceVersion } = await readEvents(client, isAbout);
+    const shown = found.sort((a, b) => timeOfEvent(a) - timeOfEvent(b)).slice(-maxEvents);
+    if (options.watch) for (const event of shown) writeOne(options, event);
+    else writeResult(options, { apiVersion: 'v1', kind: 'EventList', items: shown }, () => textOf(shown, options.app));
+    if (options.watch) await follow({ client, isAbout, resourceVersion, options });
+    return 0;
+  });
+}
+
+async function filterOf(client: Client, name: string | undefined): Promise<(event: Event) => Promise<boolean>> {
+  if (name === undefined) return async () => true;
+  const appEvents = createAppEvents(await findApp(client, name), createVerbContext(client, systemClock).lookup);
+  return (event) => appEvents.isAbout(event);
+}
+
+async function readEvents(
+  client: Client,
+  isAbout: (event: Event) => Promise<boolean>,
+): Promise<{ readonly found: Event[]; readonly resourceVersion: string }> {
+  const found: Event[] = [];
+  let read = 0;
+  let next: string | undefined;
+  let resourceVersion = '0';
+  do {
+    const page = await client.list(events, { limit: pageSize, ...(next === undefined ? {} : { continue: next }) });
+    for (const event of page.items) if (await isAbout(event)) found.push(event);
+    read += page.items.length;
+    resourceVersion = page.metadata.resourceVersion ?? resourceVersion;
+    next = page.metadata.continue === '' ? undefined : page.metadata.continue;
+  } while (next !== undefined && read < maxRead);
+  return { found, resourceVersion };
+}
+
+interface Following {
+  readonly client: Client;
+  isAbout(event: Event): Promise<boolean>;
+  readonly resourceVersion: string;
+  readonly options: EventsOptions;
+}
+
+/** Until the signal: a watch that the server ends goes on where it was. */
+async function follow({ client, isAbout, resourceVersion, options }: Following): Promise<void> {
+  let from = resourceVersion;
+  // What was seen is asked about one after the other, so that lines come in order.
+  let told: Promise<void> = Promise.resolve();
+  while (!options.signal.aborted) {
+    try {
+      await client.watch(events, {
+        resourceVersion: from,
+        signal: options.signal,
+        onEvents(batch) {
+          for (const { type, object } of batch) {
+            from = object.metadata.resourceVersion ?? from;
+            if (type !== 'ADDED' && type !== 'MODIFIED') continue;
+            told = told.then(async () => {
+              if (await isAbout(object)) writeOne(options, object);
+            });
+          }
+        },
+      });
+    } catch (err) {
+      if (!isExpired(err)) throw err;
+      // Too far behind: what was missed is left out, as with kubectl.
+      from = (await client.list(events, { limit: 1 })).metadata.resourceVersion ?? '0';
+    }
+    await told;
+  }
+}
+
+function writeOne(options: EventsOptions, event: Event): void {
+  if (options.format === 'text') options.output.write(lineOf(event));
+  // One document an event, as a stream.
+  else if (options.format === 'json') options.output.write(`${JSON.stringify(event)}\n`);
+  else writeResult(options, [event], () => '');
+}
+
+function textOf(shown: readonly Event[], app: string | undefined): string {
+  return shown.length === 0 ? `no events${app === undefined ? '' : ` about ${app}`}\n` : shown.map(lineOf).join('');
+}
+
+function lineOf(event: Event): string {
+  const { kind = '', namespace = '', name = '' } = event.involvedObject;
+  const count = event.series?.count ?? event.count ?? 1;
+  const time = new Date(timeOfEvent(event)).toISOString().slice(0, 19);
+  const reason = plain(event.reason ?? '');
+  const message = plain((event.message ?? '').trim());
+  return `${pc.dim(`${time}Z`)}  ${event.type === 'Warning' ? pc.yellow(reason) : reason}  ${plain(`${kind} ${namespace === '' ? '' : `${namespace}/`}${name}`)}  ${message}${count > 1 ? ` (${count} times)` : ''}\n`;
+}

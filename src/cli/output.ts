@@ -1,0 +1,58 @@
+import pc from 'picocolors';
+import { formatYaml } from '../machinery/yaml.ts';
+import { plain } from './terminal.ts';
+
+export type Format = 'text' | 'json' | 'yaml';
+export const formats: readonly Format[] = ['text', 'json', 'yaml'];
+
+/** Writes a result for programs, or the text that `asText` makes of it for people. */
+export function writeResult<T>(
+  { output, format }: { readonly output: NodeJS.WritableStream; readonly format: Format },
+  result: T,
+  asText: (result: T) => string,
+): void {
+  if (format === 'text') output.write(asText(result));
+  else output.write(format === 'json' ? `${JSON.stringify(result, undefined, 2)}\n` : formatYaml(result));
+}
+
+/** Columns with two spaces between them; the first row is the head. Texts of others lose their control characters. */
+export function table(rows: readonly (readonly string[])[]): string {
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => (row[column] ?? '').length)));
+  return rows
+    .map(
+      (row) =>
+        `${row
+          .map((cell, column) => (column === row.length - 1 ? plain(cell) : plain(cell).padEnd(widths[column] ?? 0)))
+          .join('  ')
+          .trimEnd()}\n`,
+    )
+    .join('');
+}
+
+/** Names and what they are, one a line. */
+export function facts(rows: readonly (readonly [name: string, value: string])[]): string {
+  const shown = rows.filter(([, value]) => value !== '');
+  const width = Math.max(0, ...shown.map(([name]) => name.length));
+  return shown.map(([name, value]) => `${pc.dim(name.padEnd(width))}  ${plain(value)}\n`).join('');
+}
+
+export const shortSha = (revision = ''): string => revision.slice(revision.lastIndexOf(':') + 1).slice(0, 7);
+
+/** First line of a message: tables have one line a row. */
+export const firstLine = (text = ''): string => text.split('\n')[0] ?? '';
+
+/** `0.04 s`, `1.2 s`, `12 s`, `3 m`, `5 h`, `6 d` */
+export function durationText(ms: number): string {
+  const seconds = Math.max(0, ms) / 1_000;
+  if (seconds < 10) return `${seconds.toFixed(seconds < 1 ? 2 : 1)} s`;
+  if (seconds < 60) return `${Math.round(seconds)} s`;
+  if (seconds < 3_600) return `${Math.floor(seconds / 60)} m`;
+  if (seconds < 86_400) return `${Math.floor(seconds / 3_600)} h`;
+  return `${Math.floor(seconds / 86_400)} d`;
+}
+
+/** How long ago an RFC 3339 time was; empty for what is none. */
+export function ageText(time: string, now: number): string {
+  const at = Date.parse(time);
+  return Number.isNaN(at) ? '' : durationText(now - at);
+}

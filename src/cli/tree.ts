@@ -1,0 +1,50 @@
+import pc from 'picocolors';
+import { systemClock } from '../base/clock.ts';
+import { createVerbContext } from '../gitops/verbs/context.ts';
+import { type TreeNode, treeOf } from '../gitops/verbs/tree.ts';
+import { type AppCommand, findApp, withClient } from './connect.ts';
+import type { ExitCode } from './failure.ts';
+import { writeResult } from './output.ts';
+import { plain } from './terminal.ts';
+
+export interface TreeOptions extends AppCommand {
+  readonly app: string;
+}
+
+/** What an app applied and what came of it, with how each does. 1 when something is degraded or missing. */
+export function showTree(options: TreeOptions): Promise<ExitCode> {
+  return withClient(options, async (client): Promise<ExitCode> => {
+    const app = await findApp(client, options.app);
+    const objects = await treeOf(client, createVerbContext(client, systemClock).lookup, app);
+    writeResult(options, { app: `${app.metadata.namespace}/${app.metadata.name}`, objects }, () => textOf(app.metadata.name, objects));
+    return objects.some(isBad) ? 1 : 0;
+  });
+}
+
+const isBad = ({ health, children }: TreeNode): boolean =>
+  health.status === 'Degraded' || health.status === 'Missing' || children.some(isBad);
+
+const glyphs: Readonly<Record<TreeNode['health']['status'], string>> = {
+  Healthy: pc.green('●'),
+  Progressing: pc.blue('◔'),
+  Degraded: pc.red('▲'),
+  Missing: pc.red('▲'),
+  Suspended: pc.magenta('■'),
+  Unknown: '○',
+};
+
+function textOf(app: string, objects: readonly TreeNode[]): string {
+  if (objects.length === 0) return `${app} has no objects\n`;
+  const lines: string[] = [app];
+  const walk = (nodes: readonly TreeNode[], indent: string): void => {
+    for (const [index, { kind, namespace, name, health, children }] of nodes.entries()) {
+      const isLast = index === nodes.length - 1;
+      const where = indent === '' && namespace !== '' ? `${namespace}/` : '';
+      const how = health.status === 'Healthy' ? '' : `  ${health.status}${health.reason === '' ? '' : `: ${health.reason}`}`;
+      lines.push(`${indent}${isLast ? '└─ ' : '├─ '}${glyphs[health.status]} ${plain(`${kind} ${where}${name}${how}`)}`);
+      walk(children, `${indent}${isLast ? '   ' : '│  '}`);
+    }
+  };
+  walk(objects, '');
+  return `${lines.join('\n')}\n`;
+}

@@ -1,0 +1,88 @@
+import { realpath, stat } from 'node:fs/promises';
+import { relative, resolve } from 'node:path';
+import pc from 'picocolors';
+import { systemClock } from '../base/clock.ts';
+import type { Client } from '../client/client.ts';
+import { openClone } from '../gitops/verbs/clone.ts';
+import { openDirectorySource } from '../gitops/verbs/directory-source.ts';
+import { type Validation, validateTree } from '../gitops/verbs/validate.ts';
+import { type ExitCode, Failure } from './failure.ts';
+import { type Format, writeResult } from './output.ts';
+import { plain } from './terminal.ts';
+
+export interface ValidateCommandOptions {
+  readonly path: string;
+  /** Root of the repository, which paths of apps start from; that of the clone when undefined. */
+  readonly root: string | undefined;
+  /** Warnings count as errors. */
+  readonly strict: boolean;
+  readonly output: NodeJS.WritableStream;
+  readonly format: Format;
+  /** An API of its own without anything in it, and how to end it. */
+  openApi(): Promise<{ readonly client: Client; stop(): Promise<void> }>;
+}
+
+/** Checks manifests without a cluster, for CI and before a push: 0 when they can be applied, 1 when not. */
+export async function validate(options: ValidateCommandOptions): Promise<ExitCode> {
+  const directory = await realDirectory(options.path);
+  const root = options.root === undefined ? await rootOf(directory) : await realDirectory(options.root);
+  if (relative(root, directory).startsWith('..')) {
+    throw new Failure(`${options.path} is not below ${options.root}`, {
+      why: 'What is checked is a part of the repository.',
+      fix: 'Give the root of its repository with --root.',
+    });
+  }
+  const api = await options.openApi();
+  try {
+    const result = await validateTree({
+      tree: openDirectorySource(root),
+      path: relative(root, directory),
+      client: api.client,
+      clock: systemClock,
+      signal: new AbortController().signal,
+    });
+    const shown = fromHere(result, root);
+    writeResult(options, shown, textOf);
+    return shown.errors.length > 0 || (options.strict && shown.warnings.length > 0) ? 1 : 0;
+  } finally {
+    await api.stop();
+  }
+}
+
+async function rootOf(directory: string): Promise<string> {
+  const clone = await openClone(directory);
+  await clone?.close();
+  return clone?.root ?? directory;
+}
+
+async function realDirectory(path: string): Promise<string> {
+  const directory = await realpath(resolve(path)).catch(() => undefined);
+  if (directory !== undefined && (await stat(directory)).isDirectory()) return directory;
+  throw new Failure(`${path} is not a directory`, {
+    why: directory === undefined ? 'There is nothing of that name.' : 'It is a file; what is checked is a directory.',
+    fix: 'Give the directory with the manifests: midship validate ./clusters/home',
+  });
+}
+
+/** Files named from the working directory, as editors and CI want them. */
+function fromHere(result: Validation, root: string): Validation {
+  const place = <T extends { readonly file: string }>(error: T): T =>
+    error.file === '' ? error : { ...error, file: relative(process.cwd(), resolve(root, error.file)) || '.' };
+  return { ...result, errors: result.errors.map(place), warnings: result.warnings.map(place) };
+}
+
+function textOf({ apps, errors, warnings }: Validation): string {
+  const line =
+    (glyph: string) =>
+    (error: Validation['errors'][number]): string => {
+      const place = [error.file, error.line, error.column].filter((part) => part !== undefined && part !== '').join(':');
+      return `${glyph} ${plain(`${place} ${error.message}`.trim())}\n${error.hint === undefined ? '' : `  ${plain(error.hint)}\n`}`;
+    };
+  const objects = apps.reduce((sum, app) => sum + app.objects, 0);
+  const count = `${objects} ${objects === 1 ? 'object' : 'objects'} in ${apps.length} ${apps.length === 1 ? 'app' : 'apps'}`;
+  const verdict =
+    errors.length === 0
+      ? `${pc.green('✓')} ${count} can be applied\n`
+      : `${errors.length} ${errors.length === 1 ? 'error' : 'errors'} in ${count}\n`;
+  return `${warnings.map(line(pc.yellow('◆'))).join('')}${errors.map(line(pc.red('✗'))).join('')}${verdict}`;
+}

@@ -1,0 +1,143 @@
+import pc from 'picocolors';
+import { kustomizations } from '../api/kustomize/v1/kustomization.ts';
+import { systemClock } from '../base/clock.ts';
+import type { Client } from '../client/client.ts';
+import { createVerbContext, type VerbContext } from '../gitops/verbs/context.ts';
+import { explainApp, explainObject, type ObjectWhy, type Why } from '../gitops/verbs/why.ts';
+import { isNotFound } from '../machinery/status-error.ts';
+import { type AppCommand, findApp, refOfApp, withClient } from './connect.ts';
+import { type ExitCode, Failure } from './failure.ts';
+import { ageText, durationText, facts, writeResult } from './output.ts';
+import { plain } from './terminal.ts';
+
+export interface WhyOptions extends AppCommand {
+  /** `APP`, `NAMESPACE/APP`, `KIND/NAME` or `APP/KIND/NAME`. */
+  readonly target: string;
+  /** Namespace of the object, when it is not the one of the app's objects. */
+  readonly namespace: string | undefined;
+  /** Milliseconds since the epoch. */
+  readonly now: number;
+}
+
+/** Why an app, or one object of it, is as it is: every step from the commit on, the one thing that blocks, and what to do. */
+export function showWhy(options: WhyOptions): Promise<ExitCode> {
+  return withClient(options, async (client) => {
+    const context = createVerbContext(client, systemClock);
+    const parts = options.target.split('/');
+    if (parts[0] === 'app' && parts.length === 2) return showApp(client, parts[1] ?? '', options);
+    if (parts.length === 1 || (parts.length === 2 && (await isApp(client, options.target))))
+      return showApp(client, options.target, options);
+    const [kind = '', name = ''] = parts.slice(-2);
+    return showObject(context, { kind, name, app: parts.length > 2 ? parts.slice(0, -2).join('/') : undefined }, options);
+  });
+}
+
+async function isApp(client: Client, target: string): Promise<boolean> {
+  try {
+    await client.get(kustomizations, refOfApp(target));
+    return true;
+  } catch (err) {
+    if (isNotFound(err)) return false;
+    throw err;
+  }
+}
+
+async function showApp(client: Client, target: string, options: WhyOptions): Promise<ExitCode> {
+  const app = await findApp(client, target);
+  const why = await explainApp(client, app);
+  writeResult(options, { app: `${app.metadata.namespace}/${app.metadata.name}`, ...why }, () => appText(why, options.now));
+  return why.blocking === '' ? 0 : 1;
+}
+
+const glyphs: Readonly<Record<Why['phases'][number]['result'], string>> = {
+  done: pc.green('✓'),
+  failed: pc.red('✗'),
+  running: pc.blue('◔'),
+  waiting: '·',
+  skipped: pc.dim('–'),
+};
+
+function appText(why: Why, now: number): string {
+  const lines = why.phases.map(({ name, result, durationMs, detail }) => {
+    const took = durationMs === undefined ? '' : durationText(durationMs);
+    return `  ${glyphs[result]} ${name.padEnd(7)} ${took.padStart(7)}  ${plain(detail)}`.trimEnd();
+  });
+  const { commit } = why;
+  const rest = facts([
+    [
+      '  since',
+      commit === undefined
+        ? ''
+        : `commit ${commit.sha.slice(0, 7)} by ${commit.author}: ${commit.subject}   (${ageText(commit.seenAt, now)} ago)`,
+    ],
+    ['  blocked', why.blocking],
+    [
+      '  retry',
+      why.nextRetryAt === undefined ? '' : `${retryText(why.nextRetryAt, now)}, tried ${why.tries === 1 ? 'once' : `${why.tries} times`}`,
+    ],
+    ['  fix', why.fix],
+  ]);
+  return `${plain(why.verdict)}\n\n${lines.join('\n')}\n${rest === '' ? '' : `\n${rest}`}`;
+}
+
+function retryText(at: string, now: number): string {
+  const left = Date.parse(at) - now;
+  return left <= 0 ? 'now' : `in ${durationText(left)}`;
+}
+
+interface Target {
+  readonly kind: string;
+  readonly name: string;
+  readonly app: string | undefined;
+}
+
+async function showObject(context: VerbContext, target: Target, options: WhyOptions): Promise<ExitCode> {
+  const found = await explainObject(context, {
+    ...target,
+    namespace: options.namespace,
+    appRef: target.app === undefined ? undefined : refOfApp(target.app),
+  });
+  if (found === 'unknown-kind') {
+    throw new Failure(`the cluster has no kind ${target.kind}`, {
+      why: `Neither is there an app ${options.target}.`,
+      fix: 'See: midship get apps, or kubectl api-resources',
+    });
+  }
+  if (found === undefined) {
+    throw new Failure(`there is no ${target.kind} ${target.name}`, {
+      why:
+        options.namespace === undefined
+          ? 'It was looked for in the namespaces of the apps’ objects.'
+          : `It was looked for in namespace ${options.namespace}.`,
+      fix: 'Give its namespace: -n NAMESPACE',
+    });
+  }
+  writeResult(options, found, (why) => objectText(why, options.now));
+  return found.health.status === 'Healthy' ? 0 : 1;
+}
+
+function objectText({ object, health, conditions, events, trace, app }: ObjectWhy, now: number): string {
+  const { commit } = trace.app ?? {};
+  const head = `${object}: ${health.status}${health.reason === '' ? '' : `. ${health.reason}`}`;
+  const rows: [string, string][] = [
+    ...trace.owners.map((owner): [string, string] => ['  owner', owner]),
+    ...conditions.map(({ type, status, reason, message }): [string, string] => [
+      `  ${type}`,
+      `${status}${reason === '' ? '' : ` ${reason}`}${message === '' ? '' : `: ${message}`}`,
+    ]),
+    ...events.map(({ at, reason, message, count }): [string, string] => [
+      '  event',
+      `${reason}: ${message.trim()}${count > 1 ? ` (${count} times)` : ''}   ${ageText(at, now)} ago`,
+    ]),
+    ['  app', trace.app === undefined ? 'none: no app applied it' : `${trace.app.namespace}/${trace.app.name}`],
+    [
+      '  since',
+      commit === undefined
+        ? ''
+        : `commit ${commit.sha.slice(0, 7)} by ${commit.author}: ${commit.subject}   (${ageText(commit.at, now)} ago)`,
+    ],
+    ['  blocked', app?.blocking === health.reason ? '' : (app?.blocking ?? '')],
+    ['  fix', health.status === 'Healthy' ? '' : (app?.fix ?? '')],
+  ];
+  return `${plain(head)}\n${facts(rows)}`;
+}

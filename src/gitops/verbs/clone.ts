@@ -1,0 +1,36 @@
+import { runGit } from '../sources/git-command.ts';
+import type { Commit, GitSource } from '../sources/git-source.ts';
+import { openLocalSource } from '../sources/local-source.ts';
+
+/** A clone on this machine, with its work tree. */
+export interface Clone {
+  /** Of the work tree. */
+  readonly root: string;
+  /** The commit a name stands for; undefined when the clone does not have it. */
+  find(revision: string): Promise<string | undefined>;
+  commit(sha: string): Promise<Commit>;
+  readonly source: GitSource;
+  /** Runs the system's git in the work tree; throws with git's own words. */
+  git(...args: string[]): Promise<string>;
+  close(): Promise<void>;
+}
+
+/** The clone that a directory lies in; undefined when it lies in none. */
+export async function openClone(directory: string): Promise<Clone | undefined> {
+  const ask = (...args: string[]): Promise<string | undefined> => runGit({ args, cwd: directory }).catch(() => undefined);
+  const root = await ask('rev-parse', '--show-toplevel');
+  // Of a linked work tree the objects are in the main one's directory.
+  const gitdir = await ask('rev-parse', '--path-format=absolute', '--git-common-dir');
+  if (root === undefined || gitdir === undefined) return undefined;
+  const source = await openLocalSource({ directory: gitdir, url: root });
+  const git = (...args: string[]): Promise<string> => runGit({ args, cwd: root });
+  return {
+    root,
+    source,
+    git,
+    // Options end first: a revision that looks like one is none.
+    find: (revision) => git('rev-parse', '--verify', '--quiet', '--end-of-options', `${revision}^{commit}`).catch(() => undefined),
+    commit: (sha) => source.resolve({ commit: sha }, { signal: new AbortController().signal }),
+    close: () => source.close(),
+  };
+}

@@ -1,0 +1,33 @@
+import type { Clock } from '../../base/clock.ts';
+import type { Client } from '../../client/client.ts';
+import { overlayOf } from '../apply/app-spec.ts';
+import { type AppBuilder, createAppBuilder } from '../apply/post-build.ts';
+import { createResourceMapper, type ResourceMapper } from '../apply/resource-mapper.ts';
+import { createBuilder } from '../build/builder.ts';
+import { createLookup, type Lookup } from './lookup.ts';
+
+/** What the verbs look at a cluster and at trees with: the engine's own parts, so that what they say is what would be done. */
+export interface VerbContext {
+  readonly client: Client;
+  readonly lookup: Lookup;
+  readonly mapper: ResourceMapper;
+  readonly builder: AppBuilder;
+}
+
+export function createVerbContext(client: Client, clock: Clock): VerbContext {
+  return {
+    client,
+    lookup: createLookup(client),
+    mapper: createResourceMapper({ client, clock }),
+    builder: createAppBuilder({ client, builder: createBuilder() }),
+  };
+}
+
+/** Builds what needs no cluster: a directory, with no variables of ConfigMaps or Secrets. */
+export function offlineBuilder(): AppBuilder {
+  const builder = createBuilder();
+  return {
+    build: (app, { source, commit }, signal) =>
+      builder.build({ source, commit, path: app.spec.path ?? '', overlay: overlayOf(app), signal }),
+  };
+}

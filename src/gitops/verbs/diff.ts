@@ -1,0 +1,229 @@
+import { type Kustomization, kustomizations } from '../../api/kustomize/v1/kustomization.ts';
+import { mapBounded } from '../../base/concurrency.ts';
+import type { Client } from '../../client/client.ts';
+import type { DynamicObject, KubeObject } from '../../machinery/object.ts';
+import { keyOf } from '../../machinery/object.ts';
+import { parseApiVersion, type Resource } from '../../machinery/resource.ts';
+import { isNotFound, isStatusError } from '../../machinery/status-error.ts';
+import { fieldManager } from '../apply/fields.ts';
+import { errorsOf } from '../apply/object-errors.ts';
+import { describe, describeObject, idOf, type ObjectId, tryParseId } from '../apply/object-id.ts';
+import { type DesiredObject, planObjects } from '../apply/plan.ts';
+import type { AppBuilder } from '../apply/post-build.ts';
+import type { KnownRevision } from '../apply/repository-controller.ts';
+import type { ResourceMapper } from '../apply/resource-mapper.ts';
+import type { BuildError, Manifest } from '../build/manifest.ts';
+import type { Commit, GitSource } from '../sources/git-source.ts';
+import type { Lookup } from './lookup.ts';
+import { diffOf } from './object-text.ts';
+
+/** What applying a tree would do to an app, or what two revisions make of it. */
+export interface AppDiff {
+  /** `namespace/name` */
+  readonly app: string;
+  readonly objects: readonly ObjectDiff[];
+  /** Why the tree could not be applied; nothing is known of the objects then. */
+  readonly errors: readonly BuildError[];
+}
+
+export interface ObjectDiff {
+  readonly action: 'create' | 'change' | 'prune';
+  /** `Deployment web/storefront` */
+  readonly object: string;
+  /** `apps/web/deployment.yaml:1`; empty for what no file names any more. */
+  readonly file: string;
+  /** Unified, Secrets' values as stars. */
+  readonly diff: string;
+}
+
+export interface Tree {
+  readonly source: GitSource;
+  readonly commit: Commit;
+}
+
+/** A tree as the engine knows a revision. */
+export function revisionOf({ source, commit }: Tree): KnownRevision {
+  const revision = { source, commit, included: [], url: source.url, branch: '', seenAt: 0, lastFetchAt: 0 };
+  return revision;
+}
+
+/** Errors of a work tree without the commit that it is not. */
+export function plainWords(errors: readonly BuildError[]): readonly BuildError[] {
+  return errors.map((error) => ({ ...error, message: error.message.replace(/ at 0{7}$/, '') }));
+}
+
+const concurrency = 16;
+
+export interface LiveDiffOptions {
+  readonly client: Client;
+  readonly lookup: Lookup;
+  readonly mapper: ResourceMapper;
+  readonly builder: AppBuilder;
+  readonly apps: readonly Kustomization[];
+  readonly tree: Tree;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * What applying `tree` now would change: every object is sent to the server as a dry run, so that defaults, admission and the fields of
+ * others are as they would be. Nothing is written.
+ */
+export async function diffAgainstLive(options: LiveDiffOptions): Promise<readonly AppDiff[]> {
+  const { builder, apps, tree, signal, mapper } = options;
+  const plans = await mapBounded(apps, 1, async (app) => {
+    const { manifests, errors } = await builder.build(app, revisionOf(tree), signal);
+    const { known, unborn } = await splitByKind(manifests, mapper);
+    const plan = await planObjects({
+      app: { namespace: app.metadata.namespace, name: app.metadata.name },
+      manifests: known,
+      targetNamespace: app.spec.targetNamespace,
+      mapper,
+      before: new Map(),
+    });
+    return { app, objects: plan.objects, unborn, errors: [...plainWords(errors), ...plan.errors] };
+  });
+  const claimed = new Set(plans.flatMap(({ objects }) => [...objects.keys()]));
+  return mapBounded(plans, 1, async ({ app, objects, unborn, errors }) => {
+    const result = { app: keyOf(app), objects: [] as ObjectDiff[], errors: [...errors] };
+    if (errors.length > 0) return result;
+    const newNamespaces = new Set([...objects.values()].filter(({ object }) => object.kind === 'Namespace').map(({ ref }) => ref.name));
+    const diffs = await mapBounded([...objects.values()], concurrency, async (desired): Promise<ObjectDiff | undefined> => {
+      signal.throwIfAborted();
+      try {
+        return await objectDiff(options.client, desired, newNamespaces);
+      } catch (err) {
+        if (!isStatusError(err)) throw err;
+        result.errors.push(...(await errorsOf(desired, err, tree)));
+        return undefined;
+      }
+    });
+    if (result.errors.length > 0) return result;
+    const pruned = app.spec.prune ? await prunedBy(options, app, claimed) : [];
+    result.objects.push(...diffs.filter((diff) => diff !== undefined), ...unborn.map(createdDiff), ...pruned);
+    return result;
+  });
+}
+
+/** Objects of a kind whose definition comes with the same tree cannot be tried before that is applied. */
+async function splitByKind(
+  manifests: readonly Manifest[],
+  mapper: ResourceMapper,
+): Promise<{ readonly known: readonly Manifest[]; readonly unborn: readonly Manifest[] }> {
+  const defined = new Set(manifests.flatMap(({ object }) => definedKind(object) ?? []));
+  const known: Manifest[] = [];
+  const unborn: Manifest[] = [];
+  for (const manifest of manifests) {
+    const { apiVersion, kind } = manifest.object;
+    const { group, version } = parseApiVersion(apiVersion);
+    const isUnborn = defined.has(`${group}/${kind}`) && (await mapper.find(group, version, kind)) === undefined;
+    (isUnborn ? unborn : known).push(manifest);
+  }
+  return { known, unborn };
+}
+
+function definedKind(object: KubeObject): string | undefined {
+  if (object.kind !== 'CustomResourceDefinition') return undefined;
+  const { spec } = object as KubeObject & { readonly spec?: { readonly group?: unknown; readonly names?: { readonly kind?: unknown } } };
+  return `${String(spec?.group)}/${String(spec?.names?.kind)}`;
+}
+
+const placeOf = ({ file, line }: Manifest): string => `${file}:${line}`;
+
+const createdDiff = (manifest: Manifest): ObjectDiff => ({
+  action: 'create',
+  object: describeObject(manifest.object),
+  file: placeOf(manifest),
+  diff: diffOf(undefined, manifest.object as DynamicObject),
+});
+
+async function objectDiff(client: Client, desired: DesiredObject, newNamespaces: ReadonlySet<string>): Promise<ObjectDiff | undefined> {
+  const { resource, ref, object, manifest } = desired;
+  const live = await tryGet(client, resource, ref);
+  const after = await client
+    .patch<DynamicObject>(
+      resource,
+      ref,
+      { type: 'apply', body: object },
+      { fieldManager, force: true, dryRun: true, fieldValidation: 'Strict' },
+    )
+    .catch((err: unknown) => {
+      // Its namespace comes with the same tree.
+      if (isNotFound(err) && err.details?.kind === 'namespaces' && newNamespaces.has(err.details.name ?? '')) return object;
+      throw err;
+    });
+  const diff = diffOf(live, after);
+  if (diff === '') return undefined;
+  return { action: live === undefined ? 'create' : 'change', object: describeObject(object), file: placeOf(manifest), diff };
+}
+
+/** What the app has now and no app of the tree names. */
+async function prunedBy(
+  { client, lookup }: LiveDiffOptions,
+  app: Kustomization,
+  claimed: ReadonlySet<ObjectId>,
+): Promise<readonly ObjectDiff[]> {
+  const gone = (app.status?.inventory?.entries ?? []).filter(({ id }) => !claimed.has(id));
+  const diffs = await mapBounded(gone, concurrency, async ({ id }): Promise<ObjectDiff | undefined> => {
+    const parsed = tryParseId(id);
+    const resource = parsed === undefined ? undefined : await lookup.kindOf(parsed.group, parsed.kind);
+    if (parsed === undefined || resource === undefined) return undefined;
+    const live = await tryGet(client, resource as unknown as Resource<DynamicObject>, parsed.ref);
+    return live === undefined
+      ? undefined
+      : { action: 'prune', object: describe(parsed.kind, parsed.ref), file: '', diff: diffOf(live, undefined) };
+  });
+  return diffs.filter((diff) => diff !== undefined);
+}
+
+async function tryGet(client: Client, resource: Resource<DynamicObject>, ref: DesiredObject['ref']): Promise<DynamicObject | undefined> {
+  try {
+    return await client.get(resource, ref);
+  } catch (err) {
+    if (isNotFound(err)) return undefined;
+    throw err;
+  }
+}
+
+/** What an app is made of at one tree and at another, without asking the cluster what it has. */
+export async function diffRendered(options: {
+  readonly builder: AppBuilder;
+  readonly apps: readonly Kustomization[];
+  readonly before: Tree;
+  readonly after: Tree;
+  readonly signal: AbortSignal;
+}): Promise<readonly AppDiff[]> {
+  const { builder, before, after, signal } = options;
+  return mapBounded(options.apps, 1, async (app) => {
+    const [left, right] = [await builder.build(app, revisionOf(before), signal), await builder.build(app, revisionOf(after), signal)];
+    const errors = [...left.errors, ...right.errors];
+    if (errors.length > 0) return { app: keyOf(app), objects: [], errors };
+    const known = new Map(left.manifests.map((manifest) => [idOf(manifest.object), manifest]));
+    const objects: ObjectDiff[] = [];
+    for (const manifest of right.manifests) {
+      const id = idOf(manifest.object);
+      const old = known.get(id);
+      known.delete(id);
+      const diff = diffOf(old?.object as DynamicObject | undefined, manifest.object as DynamicObject);
+      if (diff === '') continue;
+      objects.push({
+        action: old === undefined ? 'create' : 'change',
+        object: describeObject(manifest.object),
+        file: placeOf(manifest),
+        diff,
+      });
+    }
+    for (const manifest of known.values()) {
+      const diff = diffOf(manifest.object as DynamicObject, undefined);
+      objects.push({ action: 'prune', object: describeObject(manifest.object), file: placeOf(manifest), diff });
+    }
+    return { app: keyOf(app), objects, errors };
+  });
+}
+
+/** A directory as an app of its own, for what no cluster knows yet. */
+export const appOfPath = (path: string): Kustomization => ({
+  apiVersion: 'kustomize.toolkit.fluxcd.io/v1',
+  kind: kustomizations.kind,
+  metadata: { name: path === '' ? '.' : path },
+  spec: { interval: '1h', prune: true, path, sourceRef: { kind: 'GitRepository', name: 'work-tree' } },
+});

@@ -1,0 +1,57 @@
+import { lstat, readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type FileContent, maxFileBytes, readDocuments } from '../build/documents.ts';
+import { type Commit, SourceError, type TreeEntry } from '../sources/git-source.ts';
+import type { Tree } from './diff.ts';
+
+/**
+ * A directory of this machine as the engine reads a commit: what would be applied if all of it were committed now. Object ids are paths,
+ * which holds for one run only. Links are not followed, so nothing outside of it is read.
+ */
+export function openDirectorySource(root: string): Tree {
+  const source = {
+    url: root,
+    async resolve(): Promise<Commit> {
+      return workTreeCommit;
+    },
+    async readTree(oid: string): Promise<readonly TreeEntry[]> {
+      const entries = await readdir(join(root, oid), { withFileTypes: true });
+      return entries
+        .flatMap((entry): TreeEntry[] => {
+          const path = oid === '' ? entry.name : `${oid}/${entry.name}`;
+          if (entry.isSymbolicLink()) return [{ name: entry.name, type: 'symlink', oid: path }];
+          if (entry.isDirectory()) return entry.name === '.git' ? [] : [{ name: entry.name, type: 'tree', oid: path }];
+          return entry.isFile() ? [{ name: entry.name, type: 'blob', oid: path }] : [];
+        })
+        .sort((a, b) => (a.name < b.name ? -1 : 1));
+    },
+    async readBlob(oid: string, maxBytes: number): Promise<Uint8Array> {
+      const path = join(root, oid);
+      const { size } = await lstat(path);
+      if (size > maxBytes) {
+        throw new SourceError('TooLarge', `${path} has ${size} bytes, more than ${maxBytes}`, {
+          hint: 'Keep large files out of the paths that are applied.',
+        });
+      }
+      return readFile(path);
+    },
+    async readDocuments(oid: string): Promise<FileContent> {
+      return readDocuments(await source.readBlob(oid, maxFileBytes));
+    },
+    trim(): void {},
+    async close(): Promise<void> {},
+  };
+  return { source, commit: workTreeCommit };
+}
+
+const workTreeCommit: Commit = {
+  sha: '0'.repeat(40),
+  tree: '',
+  parents: [],
+  author: '',
+  email: '',
+  subject: 'the work tree',
+  message: '',
+  committedAt: 0,
+  revision: `work tree@sha1:${'0'.repeat(40)}`,
+};

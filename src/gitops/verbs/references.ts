@@ -1,0 +1,65 @@
+import type { PodSpec } from '../../api/core/v1/pod.ts';
+import type { DynamicObject } from '../../machinery/object.ts';
+import { describeObject } from '../apply/object-id.ts';
+import type { DesiredObject } from '../apply/plan.ts';
+import type { BuildError } from '../build/manifest.ts';
+
+/** Objects that pods of these manifests need and no manifest defines; they may be in the cluster, so this is a warning. */
+export function missingReferences(objects: readonly DesiredObject[]): readonly BuildError[] {
+  const known = new Set(objects.map(({ object }) => `${object.kind}/${object.metadata.namespace ?? ''}/${object.metadata.name}`));
+  return objects.flatMap(({ object, manifest }) => {
+    const namespace = object.metadata.namespace ?? '';
+    const spec = podSpecOf(object);
+    if (spec === undefined) return [];
+    const missing = [...new Set(needsOf(spec))].filter((need) => !known.has(need.replace('/', `/${namespace}/`)));
+    return missing.map((need) => ({
+      file: manifest.file,
+      line: manifest.line,
+      message: `${describeObject(object)}: ${need.replace('/', ` ${namespace}/`)} is not among the files`,
+    }));
+  });
+}
+
+/** Of a pod, a workload or a CronJob. */
+function podSpecOf(object: DynamicObject): PodSpec | undefined {
+  const spec = object.spec as
+    | { readonly template?: unknown; readonly jobTemplate?: { readonly spec?: unknown }; readonly containers?: unknown }
+    | undefined;
+  if (typeof spec !== 'object' || spec === null) return undefined;
+  if (object.kind === 'Pod') return spec as unknown as PodSpec;
+  const inner = object.kind === 'CronJob' ? (spec.jobTemplate?.spec as { readonly template?: unknown } | undefined) : spec;
+  const template = inner?.template as { readonly spec?: unknown } | undefined;
+  const found = template?.spec;
+  return typeof found === 'object' && found !== null && Array.isArray((found as { readonly containers?: unknown }).containers)
+    ? (found as PodSpec)
+    : undefined;
+}
+
+/** `ConfigMap/name` for each object that must be there before a container starts. */
+function needsOf(spec: PodSpec): readonly string[] {
+  const needs: string[] = [];
+  const add = (kind: string, source: { readonly name?: string | undefined; readonly optional?: boolean | undefined } | undefined): void => {
+    if (typeof source?.name === 'string' && source.name !== '' && source.optional !== true) needs.push(`${kind}/${source.name}`);
+  };
+  for (const volume of spec.volumes ?? []) {
+    add('ConfigMap', volume.configMap);
+    add('Secret', volume.secret && { name: volume.secret.secretName, optional: volume.secret.optional });
+    add('PersistentVolumeClaim', volume.persistentVolumeClaim && { name: volume.persistentVolumeClaim.claimName });
+    for (const source of volume.projected?.sources ?? []) {
+      add('ConfigMap', source.configMap);
+      add('Secret', source.secret);
+    }
+  }
+  for (const { env = [], envFrom = [] } of [...(spec.initContainers ?? []), ...spec.containers]) {
+    for (const { valueFrom } of env) {
+      add('ConfigMap', valueFrom?.configMapKeyRef);
+      add('Secret', valueFrom?.secretKeyRef);
+    }
+    for (const { configMapRef, secretRef } of envFrom) {
+      add('ConfigMap', configMapRef);
+      add('Secret', secretRef);
+    }
+  }
+  if (spec.serviceAccountName !== 'default') add('ServiceAccount', { name: spec.serviceAccountName });
+  return needs;
+}

@@ -1,0 +1,210 @@
+import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
+import { redactUrl } from '../../base/log.ts';
+import { keyOf } from '../../machinery/object.ts';
+import type { HistoryEntry } from '../apply/history.ts';
+import type { AppBuilder } from '../apply/post-build.ts';
+import type { Clone } from './clone.ts';
+import { revisionOf } from './diff.ts';
+
+/** What taking back an app's last change means. */
+export interface RevertPlan {
+  /** The commit that is taken back, and the one whose state comes back. */
+  readonly bad: string;
+  readonly good: string;
+}
+
+const shaOf = (revision: string): string => revision.slice(revision.lastIndexOf(':') + 1);
+
+/**
+ * From the newest entry of a history, applied or not, back to the newest one before it that was applied with other objects; or to the
+ * named revision. Undefined when there is nothing to go back to.
+ */
+export function planRevert(history: readonly HistoryEntry[], to: string | undefined): RevertPlan | undefined {
+  const newest = history.at(-1);
+  if (newest === undefined) return undefined;
+  const bad = shaOf(newest.revision);
+  const isGood = ({ result, digest, revision }: HistoryEntry): boolean =>
+    result === 'applied' && (to === undefined ? digest !== newest.digest : shaOf(revision).startsWith(to));
+  const found = history.findLast((entry) => isGood(entry) && shaOf(entry.revision) !== bad);
+  return found === undefined ? undefined : { bad, good: shaOf(found.revision) };
+}
+
+/** Why a clone cannot make the commit; a person has to change something first. */
+export class RevertRefused extends Error {
+  override readonly name = 'RevertRefused';
+  readonly hint: string;
+  constructor(message: string, hint: string, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.hint = hint;
+  }
+}
+
+export interface RevertOptions {
+  readonly clone: Clone;
+  readonly app: Kustomization;
+  readonly builder: AppBuilder;
+  /** The branch that the app follows; undefined when it follows no branch. */
+  readonly branch: string | undefined;
+  readonly plan: RevertPlan;
+  readonly signal: AbortSignal;
+}
+
+export interface RevertCommit {
+  readonly sha: string;
+  readonly subject: string;
+  /** Newest first. */
+  readonly reverted: readonly string[];
+  /** The app is now made of exactly what it was made of at the good commit. */
+  readonly isExact: boolean;
+}
+
+/** Commits between good and bad that are looked at. */
+const maxCommits = 500;
+
+/** Makes one commit that takes back what changed the app since the good commit. Nothing is pushed. */
+export async function makeRevertCommit({ clone, app, builder, branch, plan, signal }: RevertOptions): Promise<RevertCommit> {
+  await checkWorkTree(clone, branch);
+  const { good, bad } = plan;
+  if (!(await isAncestor(clone, bad, 'HEAD'))) {
+    throw new RevertRefused(`commit ${bad.slice(0, 7)} is not in this branch`, 'Run "git pull" first.');
+  }
+  const digests = new Map<string, string>();
+  const digestAt = async (sha: string): Promise<string> => {
+    const known = digests.get(sha);
+    if (known !== undefined) return known;
+    const { digest, errors } = await builder.build(app, revisionOf({ source: clone.source, commit: await clone.commit(sha) }), signal);
+    const made = errors.length === 0 ? digest : `failed: ${errors.map(({ file, message }) => `${file} ${message}`).join('\n')}`;
+    digests.set(sha, made);
+    return made;
+  };
+  if ((await digestAt(await clone.git('rev-parse', 'HEAD'))) === (await digestAt((await clone.find(good)) ?? good))) {
+    throw new RevertRefused(`the app is what it was at ${good.slice(0, 7)}`, 'There is nothing to take back.');
+  }
+  const range = await commitsBetween(clone, good);
+  const reverted: string[] = [];
+  for (const { sha, parent } of range) {
+    signal.throwIfAborted();
+    if ((await digestAt(sha)) !== (parent === undefined ? '' : await digestAt(parent))) reverted.push(sha);
+  }
+  if (reverted.length === 0) {
+    throw new RevertRefused('no commit of this branch changed the app', 'Its spec or its variables did: change them back.');
+  }
+  for (const sha of reverted) await revertOne(clone, sha);
+  return commit({ clone, app, reverted, good, digestAt });
+}
+
+/** Takes back one commit whatever it changed, as `git revert` does. */
+export async function revertCommit(options: {
+  readonly clone: Clone;
+  readonly branch: string | undefined;
+  readonly sha: string;
+}): Promise<RevertCommit> {
+  const { clone, branch, sha } = options;
+  await checkWorkTree(clone, branch);
+  if (!(await isAncestor(clone, sha, 'HEAD'))) {
+    throw new RevertRefused(`commit ${sha.slice(0, 7)} is not in this branch`, 'Run "git pull" first.');
+  }
+  await revertOne(clone, sha);
+  return commit({ clone, app: undefined, reverted: [sha], good: `${sha}^`, digestAt: undefined });
+}
+
+async function checkWorkTree(clone: Clone, branch: string | undefined): Promise<void> {
+  if ((await clone.git('status', '--porcelain', '--untracked-files=no')) !== '') {
+    throw new RevertRefused('the work tree has changes that are not committed', 'Commit them or put them aside with "git stash" first.');
+  }
+  const current = await clone.git('symbolic-ref', '--quiet', '--short', 'HEAD').catch(() => '');
+  if (branch !== undefined && current !== branch) {
+    throw new RevertRefused(
+      `this clone is on ${current === '' ? 'no branch' : `branch ${current}`}, and the app follows ${branch}`,
+      `Run "git switch ${branch}" first.`,
+    );
+  }
+}
+
+const isAncestor = (clone: Clone, sha: string, of: string): Promise<boolean> =>
+  clone.git('merge-base', '--is-ancestor', sha, of).then(
+    () => true,
+    () => false,
+  );
+
+/** Newest first, merges as one commit each. */
+async function commitsBetween(
+  clone: Clone,
+  good: string,
+): Promise<readonly { readonly sha: string; readonly parent: string | undefined }[]> {
+  const text = await clone.git('rev-list', '--first-parent', '--parents', `--max-count=${maxCommits + 1}`, `${good}..HEAD`);
+  const lines = text === '' ? [] : text.split('\n');
+  if (lines.length > maxCommits) {
+    throw new RevertRefused(`more than ${maxCommits} commits came after ${good.slice(0, 7)}`, 'Name a newer commit with --to.');
+  }
+  return lines.map((line) => {
+    const [sha = '', parent] = line.split(' ');
+    return { sha, parent };
+  });
+}
+
+async function revertOne(clone: Clone, sha: string): Promise<void> {
+  const isMerge = (await clone.git('rev-list', '--parents', '--max-count=1', sha)).split(' ').length > 2;
+  try {
+    await clone.git('revert', '--no-commit', ...(isMerge ? ['--mainline', '1'] : []), sha);
+  } catch (cause) {
+    await clone.git('revert', '--abort').catch(() => clone.git('reset', '--merge'));
+    throw new RevertRefused(
+      `commit ${sha.slice(0, 7)} cannot be taken back by itself: later commits changed the same lines`,
+      'Go back further with --to, or resolve it by hand: git revert, then git push.',
+      cause,
+    );
+  }
+}
+
+interface CommitOptions {
+  readonly clone: Clone;
+  readonly app: Kustomization | undefined;
+  readonly reverted: readonly string[];
+  readonly good: string;
+  readonly digestAt: ((sha: string) => Promise<string>) | undefined;
+}
+
+async function commit({ clone, app, reverted, good, digestAt }: CommitOptions): Promise<RevertCommit> {
+  const staged = await clone.git('diff', '--cached', '--name-only');
+  if (staged === '') {
+    await clone.git('revert', '--quit').catch(() => undefined);
+    throw new RevertRefused('taking it back changes nothing', 'It was taken back before.');
+  }
+  const goodSha = (await clone.find(good)) ?? good;
+  const [only, ...more] = reverted;
+  const subject =
+    only !== undefined && more.length === 0
+      ? `Revert "${await clone.git('show', '--no-patch', '--format=%s', only)}"`
+      : `Revert ${app?.metadata.name} to ${goodSha.slice(0, 7)}`;
+  const trailers = [...(app === undefined ? [] : [`Midship-App: ${keyOf(app)}`]), `Midship-Back-To: ${goodSha}`];
+  const message = `${subject}\n\n${reverted.map((sha) => `This reverts commit ${sha}.`).join('\n')}\n\n${trailers.join('\n')}\n`;
+  try {
+    await clone.git('commit', '--quiet', '--cleanup=verbatim', '--message', message);
+  } catch (cause) {
+    await clone.git('reset', '--merge');
+    const why = cause instanceof Error ? (cause.message.split('\n')[0] ?? '') : String(cause);
+    throw new RevertRefused(why, 'Git refused the commit: mend what it names (a name and address, a hook), and try again.', cause);
+  }
+  const sha = await clone.git('rev-parse', 'HEAD');
+  const isExact = digestAt === undefined || (await digestAt(sha)) === (await digestAt(goodSha));
+  return { sha, subject, reverted, isExact };
+}
+
+/** Pushes the branch that is checked out to where it comes from. */
+export async function pushRevert(clone: Clone, branch: string | undefined): Promise<void> {
+  try {
+    const hasUpstream = await clone.git('rev-parse', '--abbrev-ref', '@{upstream}').then(
+      () => true,
+      () => false,
+    );
+    await (hasUpstream || branch === undefined
+      ? clone.git('push', '--quiet')
+      : clone.git('push', '--quiet', 'origin', `HEAD:refs/heads/${branch}`));
+  } catch (err) {
+    const text = err instanceof Error ? err.message : String(err);
+    // Git repeats the address, which may carry a token.
+    const safe = text.replace(/\b[a-z][a-z0-9+.-]*:\/\/[^\s'"]+/gi, (url) => redactUrl(url));
+    throw new RevertRefused(safe.split('\n')[0] ?? 'git push', 'The commit is in your clone: push it when the remote takes it.', undefined);
+  }
+}

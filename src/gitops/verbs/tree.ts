@@ -1,0 +1,109 @@
+import type { Pod } from '../../api/core/v1/pod.ts';
+import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
+import { mapBounded } from '../../base/concurrency.ts';
+import type { Client, DiscoveredResource } from '../../client/client.ts';
+import type { Health } from '../../lifecycle/reasons.ts';
+import type { DynamicObject, KubeObject } from '../../machinery/object.ts';
+import type { Resource } from '../../machinery/resource.ts';
+import { isForbidden } from '../../machinery/status-error.ts';
+import { healthOf } from '../apply/health.ts';
+import { describe, tryParseId } from '../apply/object-id.ts';
+import type { Lookup } from './lookup.ts';
+
+/** An object of an app, or one that came of it, with how it does. */
+export interface TreeNode {
+  readonly kind: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly health: Health;
+  readonly children: readonly TreeNode[];
+}
+
+const concurrency = 8;
+const pageSize = 500;
+/** Objects of one kind that are looked through for children. */
+const maxObjects = 20_000;
+const maxDepth = 10;
+/** Kinds that others write about objects; nobody looks for them in a tree. */
+const passingKinds: readonly string[] = ['Event', 'Lease'];
+
+/** The app's inventory, and below each object what names it as its owner. */
+export async function treeOf(client: Client, lookup: Lookup, app: Kustomization): Promise<readonly TreeNode[]> {
+  const entries = (app.status?.inventory?.entries ?? []).flatMap(({ id }) => tryParseId(id) ?? []);
+  const namespaces = new Set(entries.flatMap(({ ref }) => ref.namespace ?? []));
+  const children = await childrenIn(client, lookup, namespaces);
+  const view = {
+    podsOf: (object: KubeObject): readonly Pod[] =>
+      below(children, object).filter((each): each is KubeObject & Pod => each.kind === 'Pod' && each.apiVersion === 'v1'),
+  };
+  const nodeOf = (object: KubeObject, depth: number): TreeNode => ({
+    kind: object.kind,
+    namespace: object.metadata.namespace ?? '',
+    name: object.metadata.name,
+    health: healthOf(object, view),
+    children:
+      depth === maxDepth
+        ? []
+        : (children.get(object.metadata.uid ?? '') ?? []).map((child) => nodeOf(child, depth + 1)).sort(byKindAndName),
+  });
+  return mapBounded(entries, concurrency, async ({ group, kind, ref }): Promise<TreeNode> => {
+    const resource = await lookup.kindOf(group, kind);
+    const live = resource === undefined ? undefined : await lookup.get(resource, ref);
+    if (live !== undefined) return nodeOf(live, 0);
+    const health: Health = { status: 'Missing', reason: `${describe(kind, ref)} does not exist` };
+    return { kind, namespace: ref.namespace ?? '', name: ref.name, health, children: [] };
+  });
+}
+
+const byKindAndName = (a: TreeNode, b: TreeNode): number => compare(a.kind, b.kind) || compare(a.name, b.name);
+const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+
+/** Everything that has the object above it, at any depth. */
+function below(children: ReadonlyMap<string, readonly KubeObject[]>, object: KubeObject, depth = 0): readonly KubeObject[] {
+  if (depth === maxDepth) return [];
+  return (children.get(object.metadata.uid ?? '') ?? []).flatMap((child) => [child, ...below(children, child, depth + 1)]);
+}
+
+/** By the uid of their owner: what lies in these namespaces and has one. */
+async function childrenIn(
+  client: Client,
+  lookup: Lookup,
+  namespaces: ReadonlySet<string>,
+): Promise<ReadonlyMap<string, readonly KubeObject[]>> {
+  const children = new Map<string, KubeObject[]>();
+  const resources = (await lookup.all()).filter(
+    ({ namespaced, verbs, kind }) => namespaced && verbs.includes('list') && !passingKinds.includes(kind),
+  );
+  const places = [...namespaces].flatMap((namespace) => resources.map((resource) => ({ namespace, resource })));
+  await mapBounded(places, concurrency, async ({ namespace, resource }) => {
+    for (const object of await listAll(client, resource, namespace)) {
+      const owner = object.metadata.ownerReferences?.find(({ controller }) => controller === true) ?? object.metadata.ownerReferences?.[0];
+      if (owner === undefined) continue;
+      const siblings = children.get(owner.uid);
+      // Two versions or groups of one kind list the same object twice.
+      if (siblings === undefined) children.set(owner.uid, [object]);
+      else if (siblings.every(({ metadata }) => metadata.uid !== object.metadata.uid)) siblings.push(object);
+    }
+  });
+  return children;
+}
+
+async function listAll(client: Client, resource: DiscoveredResource, namespace: string): Promise<readonly KubeObject[]> {
+  const found: KubeObject[] = [];
+  let next: string | undefined;
+  try {
+    do {
+      const page = await client.list<DynamicObject>(resource as unknown as Resource<DynamicObject>, {
+        namespace,
+        limit: pageSize,
+        ...(next === undefined ? {} : { continue: next }),
+      });
+      found.push(...page.items);
+      next = page.metadata.continue === '' ? undefined : page.metadata.continue;
+    } while (next !== undefined && found.length < maxObjects);
+  } catch (err) {
+    // Who may see an app may not see everything in its namespaces; the tree shows what may be seen.
+    if (!isForbidden(err)) throw err;
+  }
+  return found;
+}

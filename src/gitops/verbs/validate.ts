@@ -1,0 +1,323 @@
+import { posix } from 'node:path';
+import { namespaces } from '../../api/core/v1/namespace.ts';
+import { type Kustomization, kustomizations } from '../../api/kustomize/v1/kustomization.ts';
+import { gitRepositories } from '../../api/source/v1/git-repository.ts';
+import type { Clock } from '../../base/clock.ts';
+import { mapBounded } from '../../base/concurrency.ts';
+import type { Client } from '../../client/client.ts';
+import { type DynamicObject, type KubeObject, keyOf } from '../../machinery/object.ts';
+import { parseApiVersion, type Resource } from '../../machinery/resource.ts';
+import { isAlreadyExists, isStatusError } from '../../machinery/status-error.ts';
+import { dependencyCycle, dependencyKeys } from '../apply/app-spec.ts';
+import { fieldManager } from '../apply/fields.ts';
+import { errorsOf } from '../apply/object-errors.ts';
+import { describeObject, type ObjectId } from '../apply/object-id.ts';
+import { type DesiredObject, planObjects } from '../apply/plan.ts';
+import { createAppBuilder } from '../apply/post-build.ts';
+import { createResourceMapper } from '../apply/resource-mapper.ts';
+import { createBuilder } from '../build/builder.ts';
+import { isWithin } from '../build/kustomize/file-tree.ts';
+import type { BuildError, BuildResult, Manifest } from '../build/manifest.ts';
+import { appOfPath, plainWords, revisionOf, type Tree } from './diff.ts';
+import { missingReferences } from './references.ts';
+
+/** What is wrong with a directory, and with the apps that it defines, as far as that can be told without their cluster. */
+export interface Validation {
+  readonly apps: readonly { readonly app: string; readonly path: string; readonly objects: number }[];
+  readonly errors: readonly BuildError[];
+  /** What cannot be told here, or may be meant. */
+  readonly warnings: readonly BuildError[];
+}
+
+export interface ValidateOptions {
+  readonly tree: Tree;
+  /** Directory of the tree. */
+  readonly path: string;
+  /** Of an API without anything in it, which is written to. */
+  readonly client: Client;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+}
+
+/** An app's own list of apps may list apps again; deeper than this is taken for a circle. */
+const maxDepth = 5;
+const maxApps = 5_000;
+const concurrency = 16;
+
+interface ValidatedApp {
+  readonly app: Kustomization;
+  readonly manifests: readonly Manifest[];
+}
+
+/**
+ * Builds a directory and the apps that it defines, and tries every object on an API of their own: parse errors, kinds, fields, values,
+ * what two files define, and references, each with file, line and column.
+ */
+export async function validateTree(options: ValidateOptions): Promise<Validation> {
+  const { client, clock, path } = options;
+  const errors: BuildError[] = [];
+  const warnings: BuildError[] = [];
+  const found = await collectApps(options, appOfPath(path), errors, warnings);
+  await prepare(client, found);
+  // Only now: kinds that the tree itself defines are there.
+  const mapper = createResourceMapper({ client, clock });
+  const plans = await mapBounded(found, 1, async ({ app, manifests }) => {
+    const { known, foreign } = await splitForeign(manifests, mapper);
+    for (const kind of foreign) warnings.push(kind);
+    const plan = await planObjects({
+      app: labelled,
+      manifests: known,
+      targetNamespace: app.spec.targetNamespace,
+      mapper,
+      before: new Map(),
+    });
+    errors.push(...plan.errors);
+    return { app, objects: [...plan.objects.values()] };
+  });
+  errors.push(...claimedTwice(plans), ...(await tryObjects(options, plans)), ...circles(found));
+  const all = plans.flatMap(({ objects }) => objects);
+  warnings.push(...missingDependencies(found), ...missingReferences(all));
+  return {
+    apps: plans.map(({ app, objects }) => ({ app: nameOf(app), path: app.spec.path ?? '', objects: objects.length })),
+    errors: unique(errors),
+    warnings: unique(warnings),
+  };
+}
+
+/** Objects are tried with the labels of an app; whose it is makes no difference. */
+const labelled = { name: 'app', namespace: 'default' };
+
+const nameOf = (app: Kustomization): string => (app.metadata.namespace === undefined ? app.metadata.name : keyOf(app));
+
+async function collectApps(
+  { tree, client, signal }: ValidateOptions,
+  root: Kustomization,
+  errors: BuildError[],
+  warnings: BuildError[],
+): Promise<readonly ValidatedApp[]> {
+  const builder = createAppBuilder({ client, builder: createBuilder() });
+  const found: ValidatedApp[] = [];
+  const seen = new Set<string>();
+  const otherSources = new Set<string>();
+  let level: readonly { readonly app: Kustomization; readonly by: Manifest | undefined }[] = [{ app: root, by: undefined }];
+  for (let depth = 0; depth < maxDepth && level.length > 0 && found.length < maxApps; depth += 1) {
+    const next: { app: Kustomization; by: Manifest }[] = [];
+    for (const { app, by } of level) {
+      signal.throwIfAborted();
+      const unknown = app.spec.postBuild?.substituteFrom ?? [];
+      const built = await builder.build(withoutSubstitutes(app), revisionOf(tree), signal);
+      const result = by === undefined ? ofApps(built, app.spec.path ?? '', warnings) : built;
+      for (const error of plainWords(result.errors)) {
+        // A path that is not there is the fault of the file that names it.
+        const isPath = by !== undefined && error.line === undefined && error.message.startsWith('is not a directory');
+        errors.push(isPath ? { file: by.file, line: by.line, message: `spec.path: ${error.file} ${error.message}` } : error);
+      }
+      if (unknown.length > 0 && by !== undefined) {
+        warnings.push({
+          file: by.file,
+          line: by.line,
+          message: `app ${nameOf(app)} takes variables from the cluster: its objects were not tried`,
+        });
+        continue;
+      }
+      found.push({ app, manifests: result.manifests });
+      for (const manifest of result.manifests) {
+        if (isKind(manifest.object, gitRepositories))
+          otherSources.add(`${manifest.object.metadata.namespace}/${manifest.object.metadata.name}`);
+      }
+      for (const manifest of result.manifests) {
+        const child = appIn(manifest.object);
+        if (child === undefined || seen.has(nameOf(child)) || isOfOtherSource(child, otherSources)) continue;
+        seen.add(nameOf(child));
+        next.push({ app: child, by: manifest });
+      }
+    }
+    level = next;
+  }
+  return found;
+}
+
+/**
+ * Of a repository's root, or of any directory that holds an app list together with the apps: the directories that list apps. The apps are
+ * built by themselves, and nobody applies the rest.
+ */
+function ofApps(built: BuildResult, path: string, warnings: BuildError[]): BuildResult {
+  const paths = built.manifests.flatMap(({ object }) => {
+    const app = appIn(object);
+    return app === undefined ? [] : [normalized(app.spec.path ?? '')];
+  });
+  const isOfApp = (file: string): boolean => paths.some((each) => each !== path && isWithin(file, each));
+  if (!built.manifests.some(({ file }) => isOfApp(file))) return built;
+  const lists = new Set(built.manifests.flatMap(({ file, object }) => (isKind(object, kustomizations) ? [posix.dirname(file)] : [])));
+  const isListed = (file: string): boolean =>
+    !isOfApp(file) && [...lists].some((directory) => isWithin(file, directory === '.' ? '' : directory));
+  const loose = new Set([...built.manifests, ...built.errors].flatMap(({ file }) => (isOfApp(file) || isListed(file) ? [] : [file])));
+  for (const file of loose) warnings.push({ file, message: 'is not part of any app' });
+  return {
+    ...built,
+    manifests: built.manifests.filter(({ file }) => isListed(file)),
+    errors: built.errors.filter(({ file }) => isListed(file)),
+  };
+}
+
+const normalized = (path: string): string =>
+  path
+    .split('/')
+    .filter((segment) => segment !== '' && segment !== '.')
+    .join('/');
+
+const isKind = (object: KubeObject, { group, kind }: { readonly group: string; readonly kind: string }): boolean =>
+  object.kind === kind && parseApiVersion(object.apiVersion).group === group;
+
+function appIn(object: KubeObject): Kustomization | undefined {
+  if (!isKind(object, kustomizations)) return undefined;
+  const { spec } = object as Partial<Kustomization>;
+  // What is wrong with the spec itself is said when the object is tried.
+  return typeof spec?.sourceRef?.name === 'string' && spec.sourceRef.kind === 'GitRepository' && typeof (spec.path ?? '') === 'string'
+    ? (object as Kustomization)
+    : undefined;
+}
+
+/** A repository that the tree itself names is another one than the tree. */
+const isOfOtherSource = ({ spec, metadata }: Kustomization, sources: ReadonlySet<string>): boolean =>
+  sources.has(`${spec.sourceRef.namespace ?? metadata.namespace}/${spec.sourceRef.name}`);
+
+function withoutSubstitutes(app: Kustomization): Kustomization {
+  const { postBuild } = app.spec;
+  if (postBuild?.substituteFrom === undefined) return app;
+  const { substituteFrom: _, ...rest } = postBuild;
+  return { ...app, spec: { ...app.spec, postBuild: rest } };
+}
+
+/** Makes the namespaces that objects lie in, and the kinds that the tree defines. */
+async function prepare(client: Client, apps: readonly ValidatedApp[]): Promise<void> {
+  const objects = apps.flatMap(({ app, manifests }) => manifests.map(({ object }) => ({ object, namespace: app.spec.targetNamespace })));
+  const places = new Set(['default', ...objects.flatMap(({ object, namespace }) => namespace ?? object.metadata.namespace ?? [])]);
+  for (const name of places) {
+    await client.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name } }).catch((err: unknown) => {
+      // A name that cannot be one is said when the object is tried.
+      if (!isStatusError(err)) throw err;
+    });
+  }
+  for (const { object } of objects) {
+    if (object.kind !== customResources.kind) continue;
+    await client.create(customResources, object as DynamicObject).catch((err: unknown) => {
+      if (!isStatusError(err) && !isAlreadyExists(err)) throw err;
+    });
+  }
+}
+
+const customResources: Resource<DynamicObject> = {
+  group: 'apiextensions.k8s.io',
+  version: 'v1',
+  resource: 'customresourcedefinitions',
+  kind: 'CustomResourceDefinition',
+  namespaced: false,
+};
+
+/** Kinds of groups that are nobody's here: their definition may be in the cluster already. */
+async function splitForeign(
+  manifests: readonly Manifest[],
+  mapper: ReturnType<typeof createResourceMapper>,
+): Promise<{ readonly known: readonly Manifest[]; readonly foreign: readonly BuildError[] }> {
+  const groups = new Set((await mapper.all()).map(({ group }) => group));
+  const known: Manifest[] = [];
+  const foreign: BuildError[] = [];
+  for (const manifest of manifests) {
+    const { apiVersion, kind } = manifest.object;
+    const { group } = parseApiVersion(apiVersion);
+    if (groups.has(group)) known.push(manifest);
+    else {
+      foreign.push({
+        file: manifest.file,
+        line: manifest.line,
+        message: `${kind} of ${apiVersion} was not checked: its CustomResourceDefinition is not among the files`,
+      });
+    }
+  }
+  return { known, foreign };
+}
+
+interface PlannedApp {
+  readonly app: Kustomization;
+  readonly objects: readonly DesiredObject[];
+}
+
+function claimedTwice(plans: readonly PlannedApp[]): readonly BuildError[] {
+  const owners = new Map<ObjectId, { readonly app: Kustomization; readonly manifest: Manifest }>();
+  const errors: BuildError[] = [];
+  for (const { app, objects } of plans) {
+    for (const { id, object, manifest } of objects) {
+      const first = owners.get(id);
+      if (first === undefined) owners.set(id, { app, manifest });
+      else if (first.app !== app) {
+        errors.push({
+          file: manifest.file,
+          line: manifest.line,
+          message: `defines ${describeObject(object)} in app ${nameOf(app)}, which app ${nameOf(first.app)} defines in ${first.manifest.file}:${first.manifest.line}`,
+          hint: 'An object belongs to one app.',
+        });
+      }
+    }
+  }
+  return errors;
+}
+
+async function tryObjects({ client, tree, signal }: ValidateOptions, plans: readonly PlannedApp[]): Promise<readonly BuildError[]> {
+  const errors = await mapBounded(
+    plans.flatMap(({ objects }) => objects),
+    concurrency,
+    async (desired): Promise<readonly BuildError[]> => {
+      signal.throwIfAborted();
+      const { resource, ref, object } = desired;
+      try {
+        await client.patch(
+          resource,
+          ref,
+          { type: 'apply', body: object },
+          { fieldManager, force: true, dryRun: true, fieldValidation: 'Strict' },
+        );
+        return [];
+      } catch (err) {
+        if (!isStatusError(err)) throw err;
+        return errorsOf(desired, err, tree);
+      }
+    },
+  );
+  return errors.flat();
+}
+
+function circles(apps: readonly ValidatedApp[]): readonly BuildError[] {
+  const byKey = new Map(apps.map(({ app }) => [nameOf(app), app]));
+  const found = new Map<string, BuildError>();
+  for (const { app } of apps) {
+    const circle = app.metadata.namespace === undefined ? undefined : dependencyCycle(app, (key) => byKey.get(key));
+    if (circle === undefined) continue;
+    const key = [...new Set(circle)].sort().join(' ');
+    if (!found.has(key)) found.set(key, { ...placeOf(apps, app), message: `spec.dependsOn goes in a circle: ${circle.join(' → ')}` });
+  }
+  return [...found.values()];
+}
+
+function missingDependencies(apps: readonly ValidatedApp[]): readonly BuildError[] {
+  const known = new Set(
+    apps.flatMap(({ manifests }) => manifests.flatMap(({ object }) => (isKind(object, kustomizations) ? keyOf(object) : []))),
+  );
+  return apps.flatMap(({ app }) =>
+    dependencyKeys(app).flatMap((key) =>
+      known.has(key) ? [] : [{ ...placeOf(apps, app), message: `spec.dependsOn: app ${key} is not among the files` }],
+    ),
+  );
+}
+
+/** Where an app is defined. */
+function placeOf(apps: readonly ValidatedApp[], app: Kustomization): Pick<BuildError, 'file' | 'line'> {
+  const manifest = apps.flatMap(({ manifests }) => manifests).find(({ object }) => object === app);
+  return manifest === undefined ? { file: '' } : { file: manifest.file, line: manifest.line };
+}
+
+function unique(errors: readonly BuildError[]): readonly BuildError[] {
+  const byText = new Map(errors.map((error) => [JSON.stringify(error), error]));
+  const at = ({ line = 0, column = 0 }: BuildError): number => line * 10_000 + column;
+  return [...byText.values()].sort((a, b) => (a.file === b.file ? at(a) - at(b) : a.file < b.file ? -1 : 1));
+}

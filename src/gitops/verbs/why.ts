@@ -1,0 +1,146 @@
+import { events } from '../../api/core/v1/event.ts';
+import type { Pod } from '../../api/core/v1/pod.ts';
+import { pods } from '../../api/core/v1/pod.ts';
+import { type Kustomization, kustomizations } from '../../api/kustomize/v1/kustomization.ts';
+import { type GitRepository, gitRepositories } from '../../api/source/v1/git-repository.ts';
+import type { Client, DiscoveredResource } from '../../client/client.ts';
+import type { Health } from '../../lifecycle/reasons.ts';
+import { type Why, whyOf } from '../../lifecycle/why.ts';
+import type { DynamicObject, KubeObject, ObjectRef } from '../../machinery/object.ts';
+import { isNotFound } from '../../machinery/status-error.ts';
+import { healthOf } from '../apply/health.ts';
+import { describeObject, tryParseId } from '../apply/object-id.ts';
+import type { VerbContext } from './context.ts';
+import { timeOfEvent } from './events.ts';
+import { type Trace, traceObject } from './trace.ts';
+
+export type { Why } from '../../lifecycle/why.ts';
+
+/** Why one object is as it is. */
+export interface ObjectWhy {
+  readonly object: string;
+  readonly health: Health;
+  /** Those that are not as they should be. */
+  readonly conditions: readonly { readonly type: string; readonly status: string; readonly reason: string; readonly message: string }[];
+  /** Newest first; `at` is RFC 3339. */
+  readonly events: readonly { readonly at: string; readonly reason: string; readonly message: string; readonly count: number }[];
+  readonly trace: Trace;
+  readonly app: Why | undefined;
+}
+
+const maxEvents = 5;
+
+export async function explainApp(client: Client, app: Kustomization): Promise<Why> {
+  return whyOf(app, await sourceOf(client, app));
+}
+
+async function sourceOf(client: Client, { spec, metadata }: Kustomization): Promise<GitRepository | undefined> {
+  if (spec.sourceRef.kind !== gitRepositories.kind) return undefined;
+  try {
+    return await client.get(gitRepositories, { namespace: spec.sourceRef.namespace ?? metadata.namespace, name: spec.sourceRef.name });
+  } catch (err) {
+    if (isNotFound(err)) return undefined;
+    throw err;
+  }
+}
+
+export interface ObjectQuestion {
+  readonly kind: string;
+  readonly name: string;
+  /** Undefined: the namespaces in which apps have objects. */
+  readonly namespace: string | undefined;
+  /** Only objects of this app are meant. */
+  readonly appRef: ObjectRef | undefined;
+}
+
+/** Undefined when there is no such object. */
+export async function explainObject(context: VerbContext, question: ObjectQuestion): Promise<ObjectWhy | 'unknown-kind' | undefined> {
+  const { client, lookup } = context;
+  const resource = await lookup.kind(question.kind);
+  if (resource === undefined) return 'unknown-kind';
+  const object = await findObject(context, resource, question);
+  if (object === undefined) return undefined;
+  const health = healthOf(object, { podsOf: await podsBelow(context, object) });
+  const trace = await traceObject(client, lookup, object);
+  const app = trace.app === undefined ? undefined : await client.get(kustomizations, trace.app);
+  return {
+    object: describeObject(object),
+    health,
+    conditions: conditionsOf(object),
+    events: await eventsOf(client, object),
+    trace,
+    app: app === undefined ? undefined : await explainApp(client, app),
+  };
+}
+
+async function findObject(
+  { client, lookup }: VerbContext,
+  resource: DiscoveredResource,
+  { name, namespace, appRef }: ObjectQuestion,
+): Promise<DynamicObject | undefined> {
+  if (!resource.namespaced) return lookup.get(resource, { name });
+  for (const place of namespace === undefined ? await namespacesOfApps(client, appRef) : [namespace]) {
+    const found = await lookup.get(resource, { namespace: place, name });
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+async function namespacesOfApps(client: Client, appRef: ObjectRef | undefined): Promise<readonly string[]> {
+  const apps = appRef === undefined ? (await client.list(kustomizations)).items : [await client.get(kustomizations, appRef)];
+  const found = new Set(
+    apps.flatMap(({ status }) => (status?.inventory?.entries ?? []).flatMap(({ id }) => tryParseId(id)?.ref.namespace ?? [])),
+  );
+  return [...found, 'default'].sort();
+}
+
+/** Pods of the object or of what it owns; read once, for the rules of health. */
+async function podsBelow({ client, lookup }: VerbContext, object: KubeObject): Promise<(of: KubeObject) => readonly Pod[]> {
+  const { namespace } = object.metadata;
+  if (namespace === undefined || object.kind === 'Pod') return () => [];
+  const { items } = await client.list(pods, { namespace, resourceVersion: '0' });
+  const owned: Pod[] = [];
+  for (const pod of items) {
+    if ((pod.metadata.ownerReferences ?? []).length === 0) continue;
+    if ((await lookup.ownersOf(pod)).some(({ metadata }) => metadata.uid === object.metadata.uid)) owned.push(pod);
+  }
+  return (of) => (of.metadata.uid === object.metadata.uid ? owned : []);
+}
+
+/** Conditions of which False is good news. */
+const negativeTypes: readonly string[] = [
+  'Stalled',
+  'Reconciling',
+  'Failed',
+  'ReplicaFailure',
+  'MemoryPressure',
+  'DiskPressure',
+  'PIDPressure',
+];
+
+function conditionsOf(object: DynamicObject): ObjectWhy['conditions'] {
+  const conditions = (object.status as { readonly conditions?: unknown } | undefined)?.conditions;
+  if (!Array.isArray(conditions)) return [];
+  return conditions.flatMap((condition: Readonly<Record<string, unknown>>) => {
+    const type = String(condition.type);
+    if (condition.status === (negativeTypes.includes(type) ? 'False' : 'True')) return [];
+    return [{ type, status: String(condition.status), reason: String(condition.reason ?? ''), message: String(condition.message ?? '') }];
+  });
+}
+
+async function eventsOf(client: Client, { kind, metadata }: KubeObject): Promise<ObjectWhy['events']> {
+  const { items } = await client.list(events, {
+    namespace: metadata.namespace ?? 'default',
+    fieldSelector: `involvedObject.kind=${kind},involvedObject.name=${metadata.name}`,
+  });
+  return [...items]
+    .filter(({ type, involvedObject }) => type === 'Warning' && (involvedObject.uid === undefined || involvedObject.uid === metadata.uid))
+    .sort((a, b) => timeOfEvent(b) - timeOfEvent(a))
+    .slice(0, maxEvents)
+    .map((event) => ({
+      at: new Date(timeOfEvent(event)).toISOString(),
+      reason: event.reason ?? '',
+      message: event.message ?? '',
+      count: event.series?.count ?? event.count ?? 1,
+    }));
+}

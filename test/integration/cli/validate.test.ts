@@ -1,0 +1,142 @@
+import { relative, resolve } from 'node:path';
+import { Writable } from 'node:stream';
+import { describe, expect, it } from 'vitest';
+import { openEmptyApi } from '../../../src/cli/compose.ts';
+import { Failure } from '../../../src/cli/failure.ts';
+import { validate } from '../../../src/cli/validate.ts';
+import { temporaryDirectory } from '../../support/git.ts';
+import { type Files, writeFiles } from '../../support/kustomize.ts';
+
+interface Result {
+  readonly code: number;
+  readonly errors: readonly string[];
+  readonly warnings: readonly string[];
+  readonly apps: readonly string[];
+}
+
+interface Problem {
+  readonly file: string;
+  readonly line?: number;
+  readonly column?: number;
+  readonly message: string;
+}
+
+/** Files are named from the directory. */
+async function check(files: Files, path = '', strict = false): Promise<Result> {
+  const root = await temporaryDirectory('validate');
+  await writeFiles(root, files);
+  const chunks: string[] = [];
+  const output = new Writable({ write: (chunk, _, done) => done(void chunks.push(String(chunk))) });
+  const code = await validate({ path: `${root}/${path}`, root, strict, output, format: 'json', openApi: openEmptyApi });
+  const { errors, warnings, apps } = JSON.parse(chunks.join('')) as {
+    readonly errors: readonly Problem[];
+    readonly warnings: readonly Problem[];
+    readonly apps: readonly { readonly app: string; readonly objects: number }[];
+  };
+  const text = ({ file, line, column, message }: Problem): string => {
+    const short = file === '' ? '' : relative(root, resolve(file));
+    return `${[short, line, column].filter((part) => part !== undefined && part !== '').join(':')} ${message}`;
+  };
+  return { code, errors: errors.map(text), warnings: warnings.map(text), apps: apps.map(({ app, objects }) => `${app}: ${objects}`) };
+}
+
+const configMap = (name: string, namespace = 'web'): string =>
+  `apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ${name}, namespace: ${namespace}}\ndata: {a: "1"}\n`;
+const app = (name: string, path: string, more = ''): string =>
+  `apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: ${name}, namespace: flux-system}\nspec:\n  interval: 1m\n  prune: true\n  path: ${path}\n  sourceRef: {kind: GitRepository, name: cluster}\n${more}`;
+const deployment = (more = ''): string =>
+  `apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, namespace: web}\nspec:\n  replicas: 1\n  selector: {matchLabels: {app: web}}\n  template:\n    metadata: {labels: {app: web}}\n    spec:\n      containers:\n      - {name: web, image: host/node}\n${more}`;
+
+describe('midship validate', () => {
+  it('accepts a directory, the apps that it lists, and objects whose namespace comes with them', async () => {
+    const files = {
+      'clusters/home/apps.yaml': `${app('web', './apps/web')}---\n${app('db', './apps/db', '  dependsOn: [{name: web}]\n')}`,
+      'apps/web/a.yaml': configMap('a', 'fresh'),
+      'apps/web/ns.yaml': 'apiVersion: v1\nkind: Namespace\nmetadata: {name: fresh}\n',
+      'apps/db/kustomization.yaml': 'namePrefix: x-\nresources: [d.yaml]\n',
+      'apps/db/d.yaml': deployment(),
+    };
+    expect(await check(files, 'clusters/home')).toEqual({
+      code: 0,
+      errors: [],
+      warnings: [],
+      apps: ['clusters/home: 2', 'flux-system/web: 2', 'flux-system/db: 1'],
+    });
+    // Of the root, what an app builds is that app's, and the rest is nobody's.
+    expect(await check({ ...files, 'loose/x.yaml': configMap('x') })).toMatchObject({
+      code: 0,
+      warnings: ['loose/x.yaml is not part of any app'],
+      apps: ['.: 2', 'flux-system/web: 2', 'flux-system/db: 1'],
+    });
+  });
+
+  it('names every error with file, line and column, each once', async () => {
+    const { code, errors } = await check({
+      'a.yaml': configMap('a').replace('\ndata:', '\ndate:'),
+      'b.yaml': deployment().replace('replicas: 1', 'replicas: -1'),
+      'c.yaml': 'a: [b\n',
+      'd.yaml': 'apiVersion: apps/v2\nkind: Deployment\nmetadata: {name: d}\n',
+      'e.yaml': configMap('same'),
+      'f.yaml': configMap('same'),
+    });
+    expect(code).toBe(1);
+    expect(errors).toEqual([
+      'a.yaml:4:1 ConfigMap web/a: unknown field "date"',
+      'b.yaml:5:3 Deployment web/web: spec.replicas: Invalid value: -1: must be greater than or equal to 0',
+      expect.stringMatching(/^c\.yaml:\d+:\d+ /),
+      'd.yaml:1 the cluster has no kind Deployment in apps/v2',
+      'f.yaml:1 defines ConfigMap web/same, which e.yaml:1 defines too',
+    ]);
+  });
+
+  it('finds what goes wrong between apps: paths, circles, one object in two apps', async () => {
+    const { errors, warnings, code } = await check(
+      {
+        'clusters/apps.yaml': [
+          app('gone', './nowhere'),
+          app('a', './a', '  dependsOn: [{name: b}]\n'),
+          app('b', './b', '  dependsOn: [{name: a}, {name: other}]\n'),
+        ].join('---\n'),
+        'a/x.yaml': configMap('x'),
+        'b/x.yaml': configMap('x'),
+      },
+      'clusters',
+    );
+    expect(code).toBe(1);
+    expect(errors).toEqual([
+      'b/x.yaml:1 defines ConfigMap web/x in app flux-system/b, which app flux-system/a defines in a/x.yaml:1',
+      'clusters/apps.yaml:1 spec.path: nowhere is not a directory of the repository',
+      expect.stringMatching(
+        /^clusters\/apps\.yaml:\d+ spec\.dependsOn goes in a circle: flux-system\/a → flux-system\/b → flux-system\/a$/,
+      ),
+    ]);
+    expect(warnings).toEqual([expect.stringContaining('spec.dependsOn: app flux-system/other is not among the files')]);
+  });
+
+  it('warns of what only the cluster can tell, and takes that for an error when asked to', async () => {
+    const files = {
+      'a.yaml': deployment('        envFrom: [{configMapRef: {name: settings}}]\n').replace(
+        '- {name: web, image: host/node}',
+        '- name: web\n        image: host/node',
+      ),
+      'b.yaml': 'apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w, namespace: web}\n',
+    };
+    expect(await check(files)).toMatchObject({
+      code: 0,
+      warnings: [
+        'a.yaml:1 Deployment web/web: ConfigMap web/settings is not among the files',
+        'b.yaml:1 Widget of example.com/v1 was not checked: its CustomResourceDefinition is not among the files',
+      ],
+    });
+    expect((await check(files, '', true)).code).toBe(1);
+  });
+
+  it('does not leave the directory', async () => {
+    const { code, errors } = await check({ 'apps.yaml': app('out', '../../etc') });
+    expect(code).toBe(1);
+    expect(errors[0]).toContain('spec.path: .. is not a directory of the repository');
+    const output = new Writable({ write: (_chunk, _, done) => done() });
+    const missing = validate({ path: '/nonexistent', root: undefined, strict: false, output, format: 'text', openApi: openEmptyApi });
+    await expect(missing).rejects.toBeInstanceOf(Failure);
+  });
+});

@@ -1,0 +1,451 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Writable } from 'node:stream';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { configMaps } from '../../../src/api/core/v1/config-map.ts';
+import { type Kustomization, kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
+import { getApps, resumeApp, suspendApp } from '../../../src/cli/apps.ts';
+import type { AppCommand } from '../../../src/cli/connect.ts';
+import { showDiff } from '../../../src/cli/diff.ts';
+import { showEvents } from '../../../src/cli/events.ts';
+import { Failure } from '../../../src/cli/failure.ts';
+import { showHistory } from '../../../src/cli/history.ts';
+import { revert } from '../../../src/cli/revert.ts';
+import { showTrace } from '../../../src/cli/trace.ts';
+import { showTree } from '../../../src/cli/tree.ts';
+import { showWhy } from '../../../src/cli/why.ts';
+import { serveTestApi, type TestApiServer } from '../../support/api-server.ts';
+import { type EngineWorld, startEngineWorld } from '../../support/engine.ts';
+import { cloneRepository, newRepository, temporaryDirectory, type WorkTree } from '../../support/git.ts';
+import { until } from '../../support/until.ts';
+
+const configMap = (name: string, value: string): string =>
+  `apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ${name}, namespace: web}\ndata: {a: "${value}"}\n`;
+const secret = (name: string, value: string): string =>
+  `apiVersion: v1\nkind: Secret\nmetadata: {name: ${name}, namespace: web}\nstringData: {password: ${value}}\n`;
+
+let world: EngineWorld;
+let server: TestApiServer;
+
+beforeAll(async () => {
+  world = await startEngineWorld({ 'README.md': 'x' });
+  server = await serveTestApi(world.api);
+});
+afterAll(async () => {
+  server.client.close();
+  await server.server.stop();
+  await world.stop();
+});
+
+interface Result {
+  readonly code: number;
+  readonly text: string;
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into results of every shape
+  readonly json: any;
+}
+
+/** Runs a verb over the wire as the command line does. */
+async function run<T extends AppCommand>(
+  verb: (options: T) => Promise<number>,
+  options: Omit<T, keyof AppCommand> & { readonly format?: AppCommand['format'] },
+): Promise<Result> {
+  const chunks: string[] = [];
+  const output = new Writable({
+    write(chunk, _, done) {
+      chunks.push(String(chunk));
+      done();
+    },
+  });
+  const command = {
+    dataDirectory: '',
+    kubeconfig: server.kubeconfig,
+    context: undefined,
+    version: 'test',
+    format: 'text' as const,
+    output,
+  };
+  const code = await verb({ ...command, ...options } as unknown as T);
+  const text = chunks.join('');
+  return {
+    code,
+    text,
+    get json() {
+      return JSON.parse(text);
+    },
+  };
+}
+
+const failureOf = async (action: Promise<unknown>): Promise<Failure> => {
+  const err = await action.then(
+    () => undefined,
+    (cause: unknown) => cause,
+  );
+  if (!(err instanceof Failure)) throw err;
+  return err;
+};
+
+const get = (name: string): Promise<Kustomization> => world.client.get(kustomizations, { namespace: 'flux-system', name });
+const now = (): number => Date.now();
+
+async function settled(name: string, sha: string, ready: 'True' | 'False' = 'True'): Promise<void> {
+  await until(
+    async () => {
+      const { status } = await get(name);
+      const at = ready === 'True' ? status?.lastAppliedRevision : status?.lastAttemptedRevision;
+      return at === `main@sha1:${sha}` && status?.conditions?.find(({ type }) => type === 'Ready')?.status === ready;
+    },
+    { what: `${name} is settled at ${sha}` },
+  );
+}
+
+/** A new app from a directory of its own name, in force. */
+async function startApp(name: string, files: Readonly<Record<string, string>>): Promise<string> {
+  const sha = await world.repository.commit(
+    `${name}: first`,
+    Object.fromEntries(Object.entries(files).map(([file, text]) => [`${name}/${file}`, text])),
+  );
+  await world.client.create(kustomizations, {
+    apiVersion: 'kustomize.toolkit.fluxcd.io/v1',
+    kind: 'Kustomization',
+    metadata: { name, namespace: 'flux-system' },
+    spec: { interval: '1m', prune: true, path: `./${name}`, sourceRef: { kind: 'GitRepository', name: 'cluster' } },
+  });
+  await settled(name, sha);
+  return sha;
+}
+
+async function clone(name: string): Promise<WorkTree> {
+  return cloneRepository(world.repository.directory, name);
+}
+
+describe('midship diff', () => {
+  it('exits with 0 for nothing, 1 for a difference and 2 for a tree that cannot be applied, and writes nothing', async () => {
+    const first = await startApp('diff', { 'a.yaml': configMap('diff-a', '1'), 'b.yaml': configMap('diff-b', '1') });
+    const work = await clone('diff');
+    const diff = (more: object = {}) =>
+      run(showDiff, { names: ['diff'], revision: undefined, path: undefined, directory: work.directory, ...more });
+    expect(await diff()).toMatchObject({ code: 0, text: 'no differences\n' });
+
+    await writeFile(join(work.directory, 'diff/a.yaml'), configMap('diff-a', '2'));
+    await work.git('rm', '--quiet', 'diff/b.yaml');
+    await writeFile(join(work.directory, 'diff/c.yaml'), configMap('diff-c', '1'));
+    const changed = await diff({ format: 'json' });
+    expect(changed.code).toBe(1);
+    expect(changed.json.apps[0].objects.map(({ action, object, file }: Record<string, string>) => [action, object, file])).toEqual([
+      ['change', 'ConfigMap web/diff-a', 'diff/a.yaml:1'],
+      ['create', 'ConfigMap web/diff-c', 'diff/c.yaml:1'],
+      ['prune', 'ConfigMap web/diff-b', ''],
+    ]);
+    expect(changed.json.apps[0].objects[0].diff).toContain("-  a: '1'\n+  a: '2'\n");
+    expect((await world.client.get(configMaps, { namespace: 'web', name: 'diff-a' })).data).toEqual({ a: '1' });
+    expect(await diff({ revision: first })).toMatchObject({ code: 0 });
+
+    await writeFile(join(work.directory, 'diff/c.yaml'), configMap('diff-c', '1').replace('\ndata:', '\ndate:'));
+    const broken = await diff();
+    expect(broken.code).toBe(2);
+    expect(broken.text).toContain('✗ diff/c.yaml:4:1 ConfigMap web/diff-c: unknown field "date"');
+  });
+
+  it('compares what two commits make of an app, and a directory without any cluster', async () => {
+    const before = await startApp('revs', { 'a.yaml': configMap('revs-a', '1') });
+    const after = await world.repository.commit('more', { 'revs/a.yaml': configMap('revs-a', '2'), 'other.txt': 'x' });
+    const work = await clone('revs');
+    const options = { revision: undefined, path: undefined, directory: work.directory };
+    const apps = await run(showDiff, { ...options, names: ['revs', before, after] });
+    expect(apps.code).toBe(1);
+    expect(apps.text).toContain('~ ConfigMap web/revs-a   revs/a.yaml:1');
+    expect((await run(showDiff, { ...options, names: ['revs', after, after] })).code).toBe(0);
+
+    const alone = await newRepository('alone', { 'x/a.yaml': configMap('a', '1') });
+    await alone.commit('two', { 'x/a.yaml': configMap('a', '2') });
+    const chunks: string[] = [];
+    const output = new Writable({ write: (chunk, _, done) => done(void chunks.push(String(chunk))) });
+    const code = await showDiff({
+      ...{ dataDirectory: '/nonexistent', output, format: 'text', version: 'test', revision: undefined },
+      names: ['HEAD~1', 'HEAD'],
+      path: join(alone.directory, 'x'),
+      directory: alone.directory,
+    });
+    expect([code, chunks.join('')]).toEqual([1, expect.stringContaining("+  a: '2'")]);
+  });
+
+  it('never shows what a Secret holds', async () => {
+    await startApp('hush', { 's.yaml': secret('hush', 'first-secret') });
+    const work = await clone('hush');
+    await writeFile(join(work.directory, 'hush/s.yaml'), secret('hush', 'second-secret'));
+    const options = { names: ['hush'], revision: undefined, path: undefined, directory: work.directory };
+    for (const format of ['text', 'json', 'yaml'] as const) {
+      const { code, text } = await run(showDiff, { ...options, format });
+      expect(code).toBe(1);
+      expect(text).toContain('*** (after)');
+      for (const value of ['first-secret', 'second-secret']) {
+        expect(text).not.toContain(value);
+        expect(text).not.toContain(Buffer.from(value).toString('base64'));
+      }
+    }
+  });
+
+  it('takes a revision for a name and nothing else, and says what it needs', async () => {
+    await startApp('odd', { 'a.yaml': configMap('odd-a', '1') });
+    const work = await clone('odd');
+    const options = { revision: undefined, path: undefined, directory: work.directory };
+    const failure = await failureOf(run(showDiff, { ...options, names: ['odd'], revision: '--output=/tmp/x' }));
+    expect(failure).toMatchObject({ message: 'this clone has no commit --output=/tmp/x', exitCode: 2 });
+    const nowhere = await temporaryDirectory('nowhere');
+    expect((await failureOf(run(showDiff, { ...options, names: ['odd'], directory: nowhere }))).message).toContain(
+      'is not in a Git repository',
+    );
+  });
+});
+
+describe('midship history, why, trace, tree and events', () => {
+  it('tell of a commit that could not be applied: which step, which line, who, and when it is tried again', async () => {
+    await startApp('why', { 'a.yaml': configMap('why-a', '1') });
+    expect(await run(showWhy, { target: 'why', namespace: undefined, now: now() })).toMatchObject({ code: 0 });
+    const bad = await world.repository.commit('why: a typo', { 'why/a.yaml': configMap('why-a', '2').replace('\ndata:', '\ndate:') });
+    await settled('why', bad, 'False');
+    const why = await run(showWhy, { target: 'why', namespace: undefined, now: now(), format: 'json' });
+    expect(why.code).toBe(1);
+    expect(why.json).toMatchObject({
+      verdict: 'why is not what Git says.',
+      blocking: 'why/a.yaml:4:1 ConfigMap web/why-a: unknown field "date"',
+      commit: { sha: bad, author: 'Mara', subject: 'why: a typo' },
+      nextRetryAt: expect.stringMatching(/^20/),
+    });
+    const phases = why.json.phases.map(({ name, result }: Record<string, string>) => `${name} ${result}`);
+    expect(phases).toEqual([
+      'fetch done',
+      'verify skipped',
+      'render done',
+      'plan failed',
+      'apply waiting',
+      'health waiting',
+      'prune waiting',
+    ]);
+    const text = (await run(showWhy, { target: 'flux-system/why', namespace: undefined, now: now() })).text;
+    expect(text).toMatch(/✗ plan .* why\/a\.yaml:4:1/);
+    expect(text).toContain('midship revert why');
+
+    const history = await run(showHistory, { app: 'why', changes: false, now: now(), format: 'json' });
+    expect(history.json.revisions.map(({ result, subject }: Record<string, string>) => [result, subject])).toEqual([
+      ['failed', 'why: a typo'],
+      ['applied', 'why: first'],
+    ]);
+    expect(history.json.revisions[1]).toMatchObject({ author: 'Mara', digest: expect.stringMatching(/^[0-9a-f]{64}$/) });
+    expect((await run(showHistory, { app: 'why', changes: true, now: now() })).text).toContain('created    ConfigMap web/why-a');
+  });
+
+  it('follow an object to the commit that changed it last, not to the newest', async () => {
+    const first = await startApp('trace', { 'a.yaml': configMap('trace-a', '1'), 'b.yaml': configMap('trace-b', '1') });
+    await settled('trace', await world.repository.commit('trace: b', { 'trace/b.yaml': configMap('trace-b', '2') }));
+    const trace = await run(showTrace, { object: 'cm/trace-a', namespace: 'web', now: now(), format: 'json' });
+    expect(trace).toMatchObject({ code: 0 });
+    expect(trace.json).toMatchObject({
+      object: 'ConfigMap web/trace-a',
+      app: {
+        name: 'trace',
+        source: { kind: 'GitRepository', name: 'cluster' },
+        commit: { sha: first, author: 'Mara', subject: 'trace: first', changedObject: true },
+      },
+    });
+    expect((await run(showWhy, { target: 'configmap/trace-a', namespace: undefined, now: now() })).text).toMatch(
+      /^ConfigMap web\/trace-a: Healthy\n.*\n.*by Mara: trace: first/,
+    );
+    const stranger = await world.client.create(configMaps, {
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: { name: 'stranger', namespace: 'web' },
+    });
+    expect(stranger.metadata.name).toBe('stranger');
+    expect(await run(showTrace, { object: 'configmap/stranger', namespace: 'web', now: now() })).toMatchObject({
+      code: 1,
+      text: expect.stringContaining('no app applied it'),
+    });
+    expect((await failureOf(run(showTrace, { object: 'cm/gone', namespace: 'web', now: now() }))).message).toBe(
+      'there is no ConfigMap gone in namespace web',
+    );
+    expect((await failureOf(run(showTrace, { object: 'thing/x', namespace: 'web', now: now() }))).exitCode).toBe(2);
+  });
+
+  it('show an app’s objects with what they own, and what is missing', async () => {
+    await startApp('tree', { 'a.yaml': configMap('tree-a', '1'), 'b.yaml': configMap('tree-b', '1') });
+    const owner = await world.client.get(configMaps, { namespace: 'web', name: 'tree-a' });
+    await world.client.create(configMaps, {
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: {
+        name: 'tree-child',
+        namespace: 'web',
+        ownerReferences: [{ apiVersion: 'v1', kind: 'ConfigMap', name: 'tree-a', uid: owner.metadata.uid ?? '' }],
+      },
+    });
+    expect((await run(showTree, { app: 'tree' })).text).toBe(
+      'tree\n├─ ● ConfigMap web/tree-a\n│  └─ ● ConfigMap tree-child\n└─ ● ConfigMap web/tree-b\n',
+    );
+  });
+
+  it('show the events of an app and no others, and go on with new ones until they are told to stop', async () => {
+    await startApp('tell', { 'a.yaml': configMap('tell-a', '1') });
+    await startApp('hide', { 'a.yaml': configMap('hide-a', '1') });
+    const quiet = new AbortController().signal;
+    const told = await until(
+      async () => {
+        const { text } = await run(showEvents, { app: 'tell', watch: false, signal: quiet });
+        return text.includes('ConfigMap web/tell-a created') && text;
+      },
+      { what: 'the event of the first apply' },
+    );
+    expect(told).not.toContain('hide');
+
+    const abort = new AbortController();
+    const lines: string[] = [];
+    const output = new Writable({ write: (chunk, _, done) => done(void lines.push(String(chunk))) });
+    const command = { dataDirectory: '', kubeconfig: server.kubeconfig, version: 'test', format: 'text' as const, output };
+    const watching = showEvents({ ...command, app: 'tell', watch: true, signal: abort.signal });
+    await until(() => lines.length > 0, { what: 'the watch shows what was' });
+    await world.repository.commit('both', { 'tell/b.yaml': configMap('tell-b', '1'), 'hide/b.yaml': configMap('hide-b', '1') });
+    await until(() => lines.some((line) => line.includes('tell-b created')), { what: 'the watch shows what is new' });
+    abort.abort();
+    expect(await watching).toBe(0);
+    expect(lines.join('')).not.toContain('hide-b');
+  });
+});
+
+describe('midship revert', () => {
+  it('makes a revert commit of what changed the app since its last good revision, with trailers, and pushes only when asked', async () => {
+    const good = await startApp('back', { 'a.yaml': configMap('back-a', '1') });
+    await world.repository.git('config', 'receive.denyCurrentBranch', 'updateInstead');
+    await world.repository.commit('not about it', { 'elsewhere.txt': '1' });
+    const bad = await world.repository.commit('back: worse', { 'back/a.yaml': configMap('back-a', '2') });
+    await world.repository.commit('not about it either', { 'elsewhere.txt': '2' });
+    await until(async () => (await world.client.get(configMaps, { namespace: 'web', name: 'back-a' })).data?.a === '2', {
+      what: 'worse applied',
+    });
+    const work = await clone('back');
+    for (const [name, value] of [
+      ['user.name', 'Jonas'],
+      ['user.email', 'jonas@example.com'],
+    ] as const)
+      await work.git('config', name, value);
+    const options = { target: 'back', to: undefined, push: false, hold: false, directory: work.directory, now: now() };
+
+    await writeFile(join(work.directory, 'elsewhere.txt'), 'mine');
+    expect(await failureOf(run(revert, options))).toMatchObject({ exitCode: 1, fix: expect.stringContaining('git stash') });
+    await work.git('checkout', '--quiet', '.');
+    await work.git('switch', '--quiet', '-c', 'feature');
+    expect((await failureOf(run(revert, options))).message).toBe('this clone is on branch feature, and the app follows main');
+    await work.git('switch', '--quiet', 'main');
+
+    const { code, text } = await run(revert, options);
+    expect([code, text]).toEqual([
+      0,
+      expect.stringMatching(/✓ [0-9a-f]{7} {2}Revert "back: worse"\n {2}takes back [0-9a-f]{7}\n {2}push it: {2}git -C /),
+    ]);
+    expect(await work.git('log', '-1', '--format=%B')).toBe(
+      `Revert "back: worse"\n\nThis reverts commit ${bad}.\n\nMidship-App: flux-system/back\nMidship-Back-To: ${good}`,
+    );
+    expect(await work.git('log', '-1', '--format=%(trailers:key=Midship-App,valueonly)')).toContain('flux-system/back');
+    expect(await world.repository.git('log', '-1', '--format=%s')).toBe('not about it either');
+    expect((await failureOf(run(revert, options))).message).toBe('the app is what it was at ' + good.slice(0, 7));
+
+    await work.git('push', '--quiet');
+    const reverted = await work.git('rev-parse', 'HEAD');
+    await settled('back', reverted);
+    expect((await world.client.get(configMaps, { namespace: 'web', name: 'back-a' })).data?.a).toBe('1');
+    expect((await run(showHistory, { app: 'back', changes: false, now: now() })).text).toContain(`revert of ${bad.slice(0, 7)}`);
+  });
+
+  it('leaves the clone as it was when a commit cannot be taken back by itself', async () => {
+    await startApp('stuck', { 'a.yaml': configMap('stuck-a', '1') });
+    const middle = await world.repository.commit('stuck: 2', { 'stuck/a.yaml': configMap('stuck-a', '2') });
+    await world.repository.commit('stuck: 3', { 'stuck/a.yaml': configMap('stuck-a', '3') });
+    const work = await clone('stuck');
+    for (const [name, value] of [
+      ['user.name', 'Jonas'],
+      ['user.email', 'jonas@example.com'],
+    ] as const)
+      await work.git('config', name, value);
+    const head = await work.git('rev-parse', 'HEAD');
+    const failure = await failureOf(
+      run(revert, { target: middle, to: undefined, push: false, hold: false, directory: work.directory, now: now() }),
+    );
+    expect(failure.message).toContain('cannot be taken back by itself');
+    expect(await work.git('status', '--porcelain')).toBe('');
+    expect(await work.git('rev-parse', 'HEAD')).toBe(head);
+  });
+
+  it('pins the app where there is no clone, says who did it everywhere, and lets it go with resume', async () => {
+    const good = await startApp('pin', { 'a.yaml': configMap('pin-a', '1') });
+    const bad = await world.repository.commit('pin: worse', { 'pin/a.yaml': configMap('pin-a', '2') });
+    await settled('pin', bad);
+    const nowhere = await temporaryDirectory('nowhere');
+    const options = { target: 'pin', to: undefined, push: false, hold: false, directory: nowhere, now: now() };
+    expect((await failureOf(run(revert, { ...options, push: true }))).message).toBe('there is no clone to push from');
+    const pinned = await run(revert, options);
+    expect(pinned.text).toContain(`pin is pinned to ${good.slice(0, 7)}; ${bad.slice(0, 7)} is held back`);
+    const content = async (): Promise<string | undefined> =>
+      (await world.client.get(configMaps, { namespace: 'web', name: 'pin-a' })).data?.a;
+    await until(async () => (await content()) === '1', { what: 'the pinned revision is in force' });
+    const why = await run(showWhy, { target: 'pin', namespace: undefined, now: now() });
+    expect(why.text).toMatch(/Pinned to [0-9a-f]{7} by .*admin.* at 20.*, [0-9a-f]{7} is held back/);
+    expect(why.code).toBe(1);
+    await run(resumeApp, { app: 'pin' });
+    await until(async () => (await content()) === '2', { what: 'the app follows its branch again' });
+  });
+
+  it('says so when there is nothing to go back to', async () => {
+    await startApp('only', { 'a.yaml': configMap('only-a', '1') });
+    const options = { target: 'only', to: undefined, push: false, hold: true, directory: '.', now: now() };
+    expect(await failureOf(run(revert, options))).toMatchObject({ exitCode: 1, message: 'only has nothing to go back to' });
+    expect((await failureOf(run(revert, { ...options, to: '1234567' }))).message).toBe('1234567 is no earlier revision of only');
+  });
+});
+
+describe('midship suspend and resume', () => {
+  it('write down who, why and until when, and take it all away again', async () => {
+    await startApp('rest', { 'a.yaml': configMap('rest-a', '1') });
+    const at = Date.parse('2040-01-01T00:00:00Z');
+    expect((await run(suspendApp, { app: 'rest', reason: 'audit', duration: '90m', now: at })).text).toBe(
+      'suspended rest until 2040-01-01T01:30:00Z\n',
+    );
+    expect((await get('rest')).metadata.annotations).toMatchObject({
+      'midship.dev/suspended-by': expect.stringContaining('admin'),
+      'midship.dev/suspend-reason': 'audit',
+      'midship.dev/suspend-until': '2040-01-01T01:30:00Z',
+    });
+    expect((await run(showWhy, { target: 'rest', namespace: undefined, now: now() })).text).toMatch(
+      /blocked +Suspended by .* until 2040-01-01T01:30:00Z: audit/,
+    );
+    await run(resumeApp, { app: 'rest' });
+    const { metadata, spec } = await get('rest');
+    expect(spec.suspend).toBeUndefined();
+    expect(Object.keys(metadata.annotations ?? {}).filter((name) => name.startsWith('midship.dev/suspend'))).toEqual([]);
+  });
+});
+
+describe('verbs over the wire', () => {
+  it('name the apps there are when one is not, and give lists as programs read them', async () => {
+    await startApp('listed', { 'a.yaml': configMap('listed-a', '1') });
+    const failure = await failureOf(run(showHistory, { app: 'nope', changes: false, now: now() }));
+    expect(failure).toMatchObject({ message: 'no app nope in namespace flux-system', exitCode: 2, why: expect.stringContaining('listed') });
+    expect((await run(getApps, { format: 'json' })).json).toMatchObject({ kind: 'KustomizationList' });
+    expect((await run(getApps, { format: 'yaml' })).text).toMatch(/^kind: KustomizationList$/m);
+  });
+
+  it('say in three lines that a cluster does not answer, or a kubeconfig cannot be used', async () => {
+    const directory = await temporaryDirectory('kubeconfig');
+    const path = join(directory, 'config');
+    const text = `apiVersion: v1\nkind: Config\ncurrent-context: a\ncontexts: [{name: a, context: {cluster: a}}]\nclusters: [{name: a, cluster: {server: "https://127.0.0.1:1"}}]\n`;
+    await writeFile(path, text);
+    const output = new Writable({ write: (_chunk, _, done) => done() });
+    const command = { dataDirectory: directory, output, format: 'text' as const, version: 'test' };
+    expect(await failureOf(getApps({ ...command, kubeconfig: path }))).toMatchObject({
+      message: 'https://127.0.0.1:1 does not answer',
+      exitCode: 2,
+    });
+    expect(await failureOf(getApps({ ...command, kubeconfig: join(directory, 'gone') }))).toMatchObject({
+      fix: 'give the path of a kubeconfig file',
+    });
+    expect((await failureOf(getApps(command))).message).toBe('Midship is not running');
+  });
+});
