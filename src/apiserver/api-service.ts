@@ -20,6 +20,7 @@ import { createAuthorizer } from './authorizer.ts';
 import { createBootstrapTokens } from './authentication/bootstrap-tokens.ts';
 import { anyOf, type TokenAuthenticator } from './authentication/token-authenticator.ts';
 import { createCertificateChecks, isCertificateRequest } from './certificate-checks.ts';
+import { createEvictor } from './eviction.ts';
 import { createKindTable } from './kind-table.ts';
 import { createRuleIndex } from './rbac/rule-index.ts';
 import { startCompaction } from './registry/compaction.ts';
@@ -122,6 +123,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
     ...(options.newUid === undefined ? {} : { newUid: options.newUid }),
   });
 
+  const evict = createEvictor({ registry, writer, clock });
   const expiry = startEventExpiry({ registry, writer, clock, log });
 
   const keyOfRef = (kind: KindDefinition, { namespace, name }: ObjectRef): string =>
@@ -228,23 +230,13 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
     return tokens.issue(ref, wanted, { dryRun: request.dryRun === true });
   }
 
-  /** Until disruption budgets exist an eviction is a deletion. */
-  async function evict(request: WriteRequest, kind: KindDefinition, ref: ObjectRef, body: KubeObject): Promise<KubeObject> {
-    const { gracePeriodSeconds, preconditions, dryRun } = (body as Eviction).deleteOptions ?? {};
-    await writer.delete(request, kind, ref, {
-      ...(gracePeriodSeconds === undefined ? {} : { gracePeriodSeconds }),
-      ...(preconditions === undefined ? {} : { preconditions }),
-      ...(dryRun?.includes('All') === true ? { dryRun: true } : {}),
-    });
-    return success;
-  }
-
   const service: RunningApiService = {
     kinds: createKindTable(kinds),
     get revision() {
       return registry.revision;
     },
     tokens,
+    tokenAuthenticator,
     authorize,
     decide: authorizer.decide,
     async get(request, kind, ref) {
@@ -252,7 +244,6 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
       return answerOf(request, kind, find(kind, ref));
     },
     async list(request, kind, list) {
-    tokenAuthenticator,
       check(request, 'list', kind, { namespace: list.namespace, fieldSelector: list.fieldSelector });
       return listObjects(registry, request.servedAs?.kind ?? kind, list);
     },
@@ -309,14 +300,18 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
       }
       return { items: deleted, resourceVersion: String(registry.revision) };
     },
-    async createSubresource(request, kind, ref, body) {
+    async createSubresource(request, kind, ref, given) {
       const { subresource = '' } = request;
       check(request, 'create', kind, ref);
       const verbs = kind.subresources.find(({ name }) => name === subresource)?.verbs;
       if (verbs === undefined) throw noSuchSubresource();
       if (!verbs.includes('create')) throw methodNotAllowed();
+      const body = await writer.admit(request, kind, ref, 'create', given);
       if (isPods(kind) && subresource === 'binding') return bind(request, kind, ref, body);
-      if (isPods(kind) && subresource === 'eviction') return evict(request, kind, ref, body);
+      if (isPods(kind) && subresource === 'eviction') {
+        await evict(request, ref, body as Eviction);
+        return success;
+      }
       if (kind.resource === serviceAccounts.resource && kind.group === '' && subresource === 'token') return issueToken(request, ref, body);
       throw notImplemented(`${kind.resource}/${subresource}`);
     },

@@ -32,6 +32,7 @@ import { createCertificateCleaningController } from '../controllers/certificates
 import { createCertificateSigningController } from '../controllers/certificates/signing-controller.ts';
 import { createClusterRoleAggregationController } from '../controllers/cluster-role-aggregation.ts';
 import { createDeploymentController } from '../controllers/deployment/deployment-controller.ts';
+import { createDisruptionController } from '../controllers/disruption/disruption-controller.ts';
 import { createEndpointSliceController } from '../controllers/endpoint-slice/endpoint-slice-controller.ts';
 import { createGarbageCollector } from '../controllers/garbage-collector/garbage-collector.ts';
 import { createJobController } from '../controllers/job/job-controller.ts';
@@ -39,7 +40,13 @@ import { createNamespaceController } from '../controllers/namespace/namespace-co
 import { createNodeLifecycleController } from '../controllers/node-lifecycle/node-lifecycle-controller.ts';
 import { createPodEvictionController } from '../controllers/node-lifecycle/pod-eviction-controller.ts';
 import { createPodGcController } from '../controllers/pod-gc.ts';
+import {
+  createAttributesClassProtectionController,
+  createClaimProtectionController,
+  createVolumeProtectionController,
+} from '../controllers/protection/protection-controller.ts';
 import { createReplicaSetController } from '../controllers/replica-set/replica-set-controller.ts';
+import { createResourceQuotaController } from '../controllers/resource-quota/resource-quota-controller.ts';
 import { createRootCaController } from '../controllers/root-ca.ts';
 import { createServiceAccountController } from '../controllers/service-account.ts';
 import { createEngine } from '../gitops/engine.ts';
@@ -295,6 +302,11 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     createReplicaSetController(dependencies('replicaset-controller')),
     createDeploymentController(dependencies('deployment-controller')),
     createJobController(dependencies('job-controller')),
+    createDisruptionController(dependencies('disruption-controller')),
+    createResourceQuotaController(dependencies('resourcequota-controller')),
+    createClaimProtectionController(dependencies('pvc-protection-controller')),
+    createVolumeProtectionController(dependencies('pv-protection-controller')),
+    createAttributesClassProtectionController(dependencies('vac-protection-controller')),
     createScheduler({
       client: clientFor('system:kube-scheduler'),
       informers,

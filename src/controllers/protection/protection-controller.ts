@@ -1,0 +1,159 @@
+import { type PersistentVolume, persistentVolumes } from '../../api/core/v1/persistent-volume.ts';
+import { type PersistentVolumeClaim, persistentVolumeClaims } from '../../api/core/v1/persistent-volume-claim.ts';
+import { type Pod, pods } from '../../api/core/v1/pod.ts';
+import { volumeAttributesClasses } from '../../api/storage/v1/volume-attributes-class.ts';
+import { finalizers } from '../../api/well-known.ts';
+import type { Client } from '../../client/client.ts';
+import type { Informer } from '../../client/informer.ts';
+import { type KubeObject, keyOf } from '../../machinery/object.ts';
+import type { Resource } from '../../machinery/resource.ts';
+import { isNotFound } from '../../machinery/status-error.ts';
+import { type Controller, createController, type ReconcileContext } from '../../reconcile/controller.ts';
+import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
+import { isPodFinished } from '../pod-conditions.ts';
+
+/**
+ * The three that let storage objects go once nobody uses them: admission gives each a finalizer, and these take it away when the object is
+ * to be deleted and unused. A cache may be behind, so before a claim goes the server is asked for the pods.
+ */
+
+const byClaim = 'claim';
+const byVolumeAttributesClass = 'volume-attributes-class';
+
+/** Claims that a pod names, by key; those of ephemeral volumes are called after pod and volume. */
+function claimsOf({ metadata, spec }: Pod): readonly string[] {
+  const names = (spec.volumes ?? []).flatMap(({ name, persistentVolumeClaim, ephemeral }) => {
+    if (persistentVolumeClaim !== undefined && persistentVolumeClaim !== null) return [persistentVolumeClaim.claimName];
+    return ephemeral === undefined || ephemeral === null ? [] : [`${metadata.name}-${name}`];
+  });
+  return names.map((name) => `${metadata.namespace ?? ''}/${name}`);
+}
+
+/** Pods that are over hold nothing, nor do those that have no node: they were never started. */
+const uses = (pod: Pod): boolean => !isPodFinished(pod) && (pod.spec.nodeName ?? '') !== '';
+
+export function createClaimProtectionController(dependencies: ControllerDependencies): Controller {
+  const { client, informers, clock, log, metrics } = dependencies;
+  const claimInformer = informers.get(persistentVolumeClaims);
+  const podInformer = informers.get(pods);
+  podInformer.addIndex(byClaim, claimsOf);
+
+  const controller = createController({
+    name: 'pvc-protection',
+    clock,
+    log,
+    observer: metrics.observerOf('pvc-protection'),
+    waitForSync: (wait) => informers.waitForSync(wait),
+    reconcile,
+  });
+  claimInformer.addHandler(({ after }) => {
+    if (after !== undefined && isHeld(after, finalizers.pvcProtection)) controller.enqueue(keyOf(after));
+  });
+  podInformer.addHandler(({ before, after }) => {
+    // Only a pod that stops using a claim can set it free.
+    if (before === undefined || (after !== undefined && !isPodFinished(after))) return;
+    for (const key of claimsOf(before)) if (claimInformer.getByKey(key) !== undefined) controller.enqueue(key);
+  });
+  return controller;
+
+  async function reconcile(key: string, { signal }: ReconcileContext): Promise<undefined> {
+    const claim = claimInformer.getByKey(key);
+    if (claim === undefined || !isHeld(claim, finalizers.pvcProtection)) return;
+    if (podInformer.byIndex(byClaim, key).some(uses)) return;
+    const { items } = await client.list(pods, { namespace: claim.metadata.namespace, resourceVersion: '', signal });
+    if (items.some((pod) => uses(pod) && claimsOf(pod).includes(key))) return;
+    await release(client, persistentVolumeClaims, claim, finalizers.pvcProtection, signal);
+  }
+}
+
+export function createVolumeProtectionController(dependencies: ControllerDependencies): Controller {
+  const { client, informers, clock, log, metrics } = dependencies;
+  const volumeInformer: Informer<PersistentVolume> = informers.get(persistentVolumes);
+  const controller = createController({
+    name: 'pv-protection',
+    clock,
+    log,
+    observer: metrics.observerOf('pv-protection'),
+    waitForSync: (wait) => informers.waitForSync(wait),
+    async reconcile(key, { signal }) {
+      const volume = volumeInformer.getByKey(key);
+      // A volume is used while it is bound, however its claim is doing.
+      if (volume === undefined || !isHeld(volume, finalizers.pvProtection) || volume.status?.phase === 'Bound') return undefined;
+      await release(client, persistentVolumes, volume, finalizers.pvProtection, signal);
+      return undefined;
+    },
+  });
+  volumeInformer.addHandler(({ after }) => {
+    if (after !== undefined && isHeld(after, finalizers.pvProtection)) controller.enqueue(keyOf(after));
+  });
+  return controller;
+}
+
+export function createAttributesClassProtectionController(dependencies: ControllerDependencies): Controller {
+  const { client, informers, clock, log, metrics } = dependencies;
+  const classInformer = informers.get(volumeAttributesClasses);
+  const claimInformer = informers.get(persistentVolumeClaims);
+  const volumeInformer = informers.get(persistentVolumes);
+  claimInformer.addIndex(byVolumeAttributesClass, classesOfClaim);
+  volumeInformer.addIndex(byVolumeAttributesClass, classesOfVolume);
+
+  const controller = createController({
+    name: 'vac-protection',
+    clock,
+    log,
+    observer: metrics.observerOf('vac-protection'),
+    waitForSync: (wait) => informers.waitForSync(wait),
+    async reconcile(key, { signal }) {
+      const found = classInformer.getByKey(key);
+      if (found === undefined || !isHeld(found, finalizers.vacProtection)) return undefined;
+      const isUsed = [claimInformer, volumeInformer].some((informer) => informer.byIndex(byVolumeAttributesClass, key).length > 0);
+      if (!isUsed) await release(client, volumeAttributesClasses, found, finalizers.vacProtection, signal);
+      return undefined;
+    },
+  });
+  const enqueueAll = (names: readonly string[]): void => {
+    for (const name of names) if (classInformer.getByKey(name) !== undefined) controller.enqueue(name);
+  };
+  classInformer.addHandler(({ after }) => {
+    if (after !== undefined && isHeld(after, finalizers.vacProtection)) controller.enqueue(keyOf(after));
+  });
+  claimInformer.addHandler(({ before }) => {
+    if (before !== undefined) enqueueAll(classesOfClaim(before));
+  });
+  volumeInformer.addHandler(({ before }) => {
+    if (before !== undefined) enqueueAll(classesOfVolume(before));
+  });
+  return controller;
+}
+
+const isNamed = (name: string | null | undefined): name is string => name !== undefined && name !== null && name !== '';
+
+function classesOfClaim({ spec, status }: PersistentVolumeClaim): readonly string[] {
+  const { currentVolumeAttributesClassName, modifyVolumeStatus } = (status ?? {}) as {
+    readonly currentVolumeAttributesClassName?: string;
+    readonly modifyVolumeStatus?: { readonly targetVolumeAttributesClassName?: string };
+  };
+  const names = [spec.volumeAttributesClassName, currentVolumeAttributesClassName, modifyVolumeStatus?.targetVolumeAttributesClassName];
+  return [...new Set(names.filter(isNamed))];
+}
+
+const classesOfVolume = ({ spec }: PersistentVolume): readonly string[] => [spec?.volumeAttributesClassName].filter(isNamed);
+
+const isHeld = ({ metadata }: KubeObject, finalizer: string): boolean =>
+  metadata.deletionTimestamp !== undefined && metadata.finalizers?.includes(finalizer) === true;
+
+async function release<T extends KubeObject>(
+  client: Client,
+  resource: Resource<T>,
+  object: T,
+  finalizer: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const { metadata } = object;
+  const left = (metadata.finalizers ?? []).filter((name) => name !== finalizer);
+  try {
+    await client.update(resource, { ...object, metadata: { ...metadata, finalizers: left } }, { signal });
+  } catch (err) {
+    if (!isNotFound(err)) throw err;
+  }
+}
