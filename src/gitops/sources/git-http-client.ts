@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import http from 'node:http';
 import https from 'node:https';
-import type { Socket } from 'node:net';
+import { isIP, type Socket } from 'node:net';
 import tls from 'node:tls';
 import type { GitHttpRequest, GitHttpResponse, HttpClient } from 'isomorphic-git';
 import type { ProxyAccess, RemoteAccess } from './remote-access.ts';
@@ -79,8 +79,9 @@ async function wayTo(target: URL, { access, signal, idleTimeoutMs }: Way): Promi
       target,
       {
         ...options,
-        agent: false,
-        createConnection: () => tls.connect({ socket, servername: target.hostname, ...secure }),
+        // In place of an agent, which would connect by itself. An address is no server name; the certificate is compared with `host`.
+        createConnection: () =>
+          tls.connect({ socket, host: target.hostname, ...(isIP(target.hostname) ? {} : { servername: target.hostname }), ...secure }),
       },
       onResponse,
     );

@@ -96,7 +96,7 @@ async function gitlinkAt(objects: GitObjects, tree: string, path: string): Promi
 
 /** `../other.git` is beside the repository itself; `git@host:path` is ssh. */
 function addressOf(address: string, base: string, path: string): string {
-  const scp = /^(?:([A-Za-z0-9_][\w.-]*)@)?([A-Za-z0-9][A-Za-z0-9.-]*):(?!\/\/)(.+)$/.exec(address);
+  const scp = /^(?:([A-Za-z0-9_][\w.-]*)@)?([A-Za-z0-9][A-Za-z0-9.-]*):(?!\/\/|:)(.+)$/.exec(address);
   const text = scp === null ? address : `ssh://${scp[1] === undefined ? '' : `${scp[1]}@`}${scp[2]}/${scp[3]}`;
   const isRelative = text.startsWith('./') || text.startsWith('../');
   const full = isRelative && URL.canParse(text, `${base}/`) ? new URL(text, `${base}/`).href : text;

@@ -86,7 +86,11 @@ export function createSystemGit({ access, url: ownUrl, temporaryDirectory }: Sys
       env.GIT_SSH_VARIANT = 'ssh';
     } else {
       if (ca !== undefined) settings['http.sslCAInfo'] = await file('ca.crt', ca);
-      if (proxy !== undefined) settings['http.proxy'] = proxyUrl(proxy);
+      if (proxy !== undefined) {
+        settings['http.proxy'] = proxyUrl(proxy);
+        // Sent at once, as by our own client, and not only when asked for.
+        settings['http.proxyAuthMethod'] = 'basic';
+      }
       if (isOwnHost) {
         const authorization = authorizationOf(access);
         if (authorization !== undefined) settings['http.extraHeader'] = `Authorization: ${authorization}`;
@@ -205,6 +209,16 @@ function explain(err: unknown, url: string, signal: AbortSignal): SourceError {
       hint: 'Check the address.',
       cause: err,
     });
+  }
+  if (/fsck error|error in object/i.test(message)) {
+    return new SourceError(
+      'CorruptObject',
+      `${url} has an object that git refuses: ${/(?:error in object|object) [^\n]*/.exec(message)?.[0]}`,
+      {
+        hint: 'Run "git fsck" in the repository, and mend what it names.',
+        cause: err,
+      },
+    );
   }
   return unreachable(url, new Error(lastLineOf(message), { cause: err }));
 }
