@@ -56,6 +56,26 @@ export function dnsSubdomainErrors(text: string): readonly string[] {
   return errors;
 }
 
+const dns1035 = '[a-z]([-a-z0-9]*[a-z0-9])?';
+const dns1035Regex = new RegExp(`^${dns1035}$`);
+
+/** A label that starts with a letter. */
+export function dns1035LabelErrors(text: string): readonly string[] {
+  const errors: string[] = [];
+  if (text.length > 63) errors.push(maxLength(63));
+  if (!dns1035Regex.test(text)) {
+    errors.push(
+      regexHint(
+        "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character",
+        dns1035,
+        'my-name',
+        'abc-123',
+      ),
+    );
+  }
+  return errors;
+}
+
 /** A name that is one part of a URL path. */
 export function pathSegmentErrors(text: string): readonly string[] {
   if (text === '.' || text === '..') return [`may not be '${text}'`];

@@ -6,6 +6,7 @@ import {
   validatingAdmissionPolicyBindings,
 } from './admissionregistration/v1/admission-policy.ts';
 import { mutatingWebhookConfigurations, validatingWebhookConfigurations } from './admissionregistration/v1/webhook-configuration.ts';
+import { customResourceDefinitions } from './apiextensions/v1/custom-resource-definition.ts';
 import { apiServices } from './apiregistration/v1/api-service.ts';
 import { controllerRevisions } from './apps/v1/controller-revision.ts';
 import { daemonSets } from './apps/v1/daemon-set.ts';
@@ -124,6 +125,7 @@ export const builtInKinds: readonly KindDefinition[] = [
   validatingAdmissionPolicyBindings,
   mutatingAdmissionPolicies,
   mutatingAdmissionPolicyBindings,
+  customResourceDefinitions,
   priorityClasses,
   leases,
   runtimeClasses,

@@ -101,9 +101,9 @@ function checkOwnerReferences(errors: FieldError[], references: readonly OwnerRe
 /** Finalizers that may have no domain, on Kubernetes' own kinds; on others the name alone is enough. */
 const plainFinalizers = new Set(['kubernetes', knownFinalizers.orphan, knownFinalizers.foregroundDeletion]);
 
-function checkFinalizers(errors: FieldError[], { group }: KindDefinition, names: readonly string[]): void {
+function checkFinalizers(errors: FieldError[], { group, custom }: KindDefinition, names: readonly string[]): void {
   const field = 'metadata.finalizers';
-  const isCustom = group.includes('.') && !group.endsWith('.k8s.io');
+  const isCustom = custom !== undefined || (group.includes('.') && !group.endsWith('.k8s.io'));
   for (const [index, name] of names.entries()) {
     if (isCustom || name.includes('/') || plainFinalizers.has(name)) continue;
     errors.push(invalidValue(`${field}[${index}]`, name, 'name is neither a standard finalizer name nor is it fully qualified'));

@@ -80,6 +80,7 @@ export const finalizers = {
   pvcProtection: 'kubernetes.io/pvc-protection',
   pvProtection: 'kubernetes.io/pv-protection',
   vacProtection: 'kubernetes.io/vac-protection',
+  customResourceCleanup: 'customresourcecleanup.apiextensions.k8s.io',
 } as const;
 
 export const taints = {

@@ -1,3 +1,4 @@
+import { customResourceDefinitions } from '../api/apiextensions/v1/custom-resource-definition.ts';
 import { type TokenRequest, tokenRequests } from '../api/authentication/v1/token-request.ts';
 import type { Scale } from '../api/autoscaling/v1/scale.ts';
 import type { Binding } from '../api/core/v1/binding.ts';
@@ -16,9 +17,10 @@ import type { SchemaSet } from '../machinery/schema.ts';
 import { invalid, isNotFound, methodNotAllowed, notFound, notImplemented, StatusError } from '../machinery/status-error.ts';
 import type { Storage } from '../storage/storage.ts';
 import { admissionOrder } from './admission/order.ts';
-import { createAuthorizer } from './authorizer.ts';
+import { CustomResources } from './apiextensions/custom-resources.ts';
 import { createBootstrapTokens } from './authentication/bootstrap-tokens.ts';
 import { anyOf, type TokenAuthenticator } from './authentication/token-authenticator.ts';
+import { createAuthorizer } from './authorizer.ts';
 import { createCertificateChecks, isCertificateRequest } from './certificate-checks.ts';
 import { createEvictor } from './eviction.ts';
 import { createKindTable } from './kind-table.ts';
@@ -128,6 +130,9 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
 
   const keyOfRef = (kind: KindDefinition, { namespace, name }: ObjectRef): string =>
     kind.namespaced && namespace !== undefined ? keyOf({ metadata: { namespace, name } }) : name;
+  const kindTable = createKindTable(kinds);
+  const customResources = kinds.some(isDefinition) ? new CustomResources({ registry, kinds: kindTable, writer, clock, log }) : undefined;
+  await customResources?.start();
 
   function check(
     request: RequestInfo,
@@ -231,7 +236,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
   }
 
   const service: RunningApiService = {
-    kinds: createKindTable(kinds),
+    kinds: kindTable,
     get revision() {
       return registry.revision;
     },
@@ -257,6 +262,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
       if (kind.transient === true) {
         return reviews.answer(kind, { user: request.user, namespace, object: decoder.decode(request, kind, object) });
       }
+      if (kind.custom?.isTerminating() === true) throw whileTerminating();
       await certificates.checkNew(kind, object);
       return writer.create(request, kind, namespace, object);
     },
@@ -320,6 +326,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
       expiry.stop();
       registry.stop();
     },
+      customResources?.stop();
   };
   return withVersions(service, { decoder, schemas });
 
@@ -344,6 +351,9 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
 const collectionChunk = 128;
 const maxFieldManagerBytes = 128;
 
+const isDefinition = ({ group, resource }: KindDefinition): boolean =>
+  group === customResourceDefinitions.group && resource === customResourceDefinitions.resource;
+
 /** What the server writes to a status on its own account. */
 const ownStatusWrite: WriteRequest = { user: apiServerUser, userAgent: 'kube-apiserver', subresource: 'status' };
 
@@ -359,6 +369,14 @@ const noSuchSubresource = (): StatusError =>
   new StatusError({ code: 404, reason: 'NotFound', message: 'the server could not find the requested resource', details: {} });
 
 function checkApplyOptions({ fieldManager = '', force }: WriteRequest & { readonly force?: boolean }, { type }: Patch): void {
+const whileTerminating = (): StatusError =>
+  new StatusError({
+    code: 405,
+    reason: 'MethodNotAllowed',
+    message: 'create not allowed while custom resource definition is terminating',
+    details: {},
+  });
+
   const options = { group: 'meta.k8s.io', kind: 'PatchOptions' };
   if (type === 'apply' && fieldManager === '') {
     throw invalid(options, '', [

@@ -1,16 +1,43 @@
 import type { KindDefinition } from '../machinery/kind.ts';
+import { compareVersions } from './apiextensions/custom-kind.ts';
 import type { KindTable } from './service.ts';
 
 const idOf = (group: string, version: string, name: string): string => `${group}/${version}/${name}`;
 
+/** A table to which users add kinds of their own. */
+export interface CustomKindTable extends KindTable {
+  isBuiltIn(group: string, resource: string): boolean;
+  /** Replaces all kinds that are not built in. */
+  setCustom(kinds: readonly KindDefinition[]): void;
+}
+
 /** The kinds by resource and by kind name. */
-export function createKindTable(kinds: readonly KindDefinition[]): KindTable {
-  const byResource = new Map(kinds.map((kind) => [idOf(kind.group, kind.version, kind.resource), kind]));
-  const byKind = new Map(kinds.map((kind) => [idOf(kind.group, kind.version, kind.kind), kind]));
+export function createKindTable(builtIn: readonly KindDefinition[]): CustomKindTable {
+  const resources = new Set(builtIn.map(({ group, resource }) => `${group}/${resource}`));
+  let kinds = builtIn;
+  let revision = 1;
+  let byResource = indexed(kinds, ({ resource }) => resource);
+  let byKind = indexed(kinds, ({ kind }) => kind);
   return {
     all: () => kinds,
     find: (group, version, resource) => byResource.get(idOf(group, version, resource)),
     findByKind: (group, version, kind) => byKind.get(idOf(group, version, kind)),
-    revision: 1,
+    get revision() {
+      return revision;
+    },
+    isBuiltIn: (group, resource) => resources.has(`${group}/${resource}`),
+    setCustom(custom) {
+      // The first version of a group is its preferred one.
+      const ordered = [...custom].sort((a, b) =>
+        a.group === b.group ? compareVersions(a.version, b.version) : a.group < b.group ? -1 : 1,
+      );
+      kinds = [...builtIn, ...ordered];
+      byResource = indexed(kinds, ({ resource }) => resource);
+      byKind = indexed(kinds, ({ kind }) => kind);
+      revision += 1;
+    },
   };
 }
+
+const indexed = (kinds: readonly KindDefinition[], nameOf: (kind: KindDefinition) => string): ReadonlyMap<string, KindDefinition> =>
+  new Map(kinds.map((kind) => [idOf(kind.group, kind.version, nameOf(kind)), kind]));

@@ -1,5 +1,5 @@
 import type { Client, WatchEvent, WriteOptions } from '../client/client.ts';
-import type { KindDefinition } from '../machinery/kind.ts';
+import { type KindDefinition, listKindOf } from '../machinery/kind.ts';
 import type { KubeObject } from '../machinery/object.ts';
 import { apiVersionOf, type Resource } from '../machinery/resource.ts';
 import { StatusError } from '../machinery/status-error.ts';
@@ -60,7 +60,7 @@ export function createLocalClient({ service, user: given, userAgent }: LocalClie
       const { items, resourceVersion, continue: token, remainingItemCount } = await service.list(infoOf(options.signal), kind, options);
       return {
         apiVersion: apiVersionOf(kind),
-        kind: `${kind.kind}List`,
+        kind: listKindOf(kind),
         metadata: {
           resourceVersion,
           ...(token === undefined ? {} : { continue: token }),

@@ -1,7 +1,7 @@
 import type { KindDefinition, Subresource, Verb } from '../machinery/kind.ts';
 import { apiVersionOf } from '../machinery/resource.ts';
 import type { GroupVersionKind } from '../machinery/schema.ts';
-import { isCustomGroup } from './http/api-request.ts';
+import { isCustomKind } from './http/api-request.ts';
 import { metaTypes } from './openapi-types.ts';
 
 /** Paths and operations of a kind, from which the documents of both versions are written. */
@@ -196,7 +196,7 @@ function readAndWrite(
       gvk,
       body: `${metaTypes}.Patch`,
       bodyRequired: true,
-      patchTypes: isCustomGroup(kind.group) ? patchTypes : [...patchTypes, strategicType],
+      patchTypes: isCustomKind(kind) ? patchTypes : [...patchTypes, strategicType],
       result,
       codes: [200, 201],
     });

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { KindDefinition } from '../machinery/kind.ts';
+import { type KindDefinition, listKindOf } from '../machinery/kind.ts';
 import type { Schema, SchemaSet } from '../machinery/schema.ts';
 import type { OpenApiDocument, OpenApiDocuments } from './http/openapi.ts';
 import {
@@ -151,7 +151,10 @@ interface GroupVersionSource {
 
 function sourceOf(kinds: readonly KindDefinition[], given: SchemaSet): Source {
   const schemas: Record<string, Schema> = { ...given };
-  for (const kind of kinds) addHandWrittenTypes(schemas, kind);
+  for (const kind of kinds) {
+    if (kind.custom !== undefined) Object.assign(schemas, kind.schemas);
+    addHandWrittenTypes(schemas, kind);
+  }
   const schemaOfGvk = new Map<string, string>();
   for (const [name, schema] of Object.entries(schemas)) {
     for (const gvk of schema['x-kubernetes-group-version-kind'] ?? []) schemaOfGvk.set(keyOfGvk(gvk), name);
@@ -191,7 +194,7 @@ function addHandWrittenTypes(schemas: Record<string, Schema>, kind: KindDefiniti
       kind: { type: 'string' },
       metadata: { ...refTo(`${metaTypes}.ListMeta`), default: {} },
     },
-    'x-kubernetes-group-version-kind': [{ ...gvk, kind: `${kind.kind}List` }],
+    'x-kubernetes-group-version-kind': [{ ...gvk, kind: listKindOf(kind) }],
   };
 }
 

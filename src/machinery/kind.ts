@@ -46,6 +46,10 @@ export interface KindDefinition<T extends KubeObject = KubeObject> extends Resou
   readonly deleteAnswer: 'status' | 'object';
   /** Policy when the client names none; Background for all but Job and ReplicationController. */
   readonly defaultPropagation?: 'Background' | 'Orphan';
+  /** Put on an object when its deletion begins, for whoever cleans up after it. */
+  readonly deletionFinalizer?: string;
+  /** Present on kinds that users defined. */
+  readonly custom?: CustomKind;
 
   /** Fills in what the client left out. `before` is the stored object on updates: a `spec` that is the same reference is not looked at. */
   defaults?(object: T, before?: T): T;
@@ -67,15 +71,34 @@ export interface KindDefinition<T extends KubeObject = KubeObject> extends Resou
   readonly storedAs?: Conversion<T>;
 }
 
+/** What the API server must know of a kind that a CustomResourceDefinition describes, and of no other. */
+export interface CustomKind {
+  /** `WidgetList` */
+  readonly listKind: string;
+  /** What a client sent without the fields that the schema does not name, and their paths. */
+  prune(object: KubeObject, before?: KubeObject): { readonly object: KubeObject; readonly unknownFields: readonly string[] };
+  /** An object from the store, as this version of the schema has it. */
+  fromStore(object: KubeObject): KubeObject;
+  /** The definition is being deleted: nothing new is made. */
+  isTerminating(): boolean;
+  /** Paths of field selectors, for OpenAPI. */
+  readonly selectablePaths: readonly string[];
+}
+
 /**
  * How objects of one version go over to the stored one and back. Both directions take parts of objects (a patch to be applied), keep what
  * they do not know, and lose nothing that the other version can say.
  */
 export interface Conversion<T extends KubeObject> {
   readonly kind: KindDefinition;
+  /** The rules of the version that was spoken are all there are: those of the stored one are not asked. */
+  readonly hasOwnRules?: boolean;
   toStored(object: T): KubeObject;
   fromStored(object: KubeObject): T;
 }
+
+/** Of a list of the kind: `PodList`. */
+export const listKindOf = ({ kind, custom }: KindDefinition): string => custom?.listKind ?? `${kind}List`;
 
 /** When and by whom something is written. */
 export interface WriteContext {

@@ -29,6 +29,28 @@ export interface Schema {
   readonly 'x-kubernetes-int-or-string'?: boolean;
   readonly 'x-kubernetes-preserve-unknown-fields'?: boolean;
   readonly 'x-kubernetes-embedded-resource'?: boolean;
+  readonly 'x-kubernetes-validations'?: readonly ValidationRule[];
+  // Of custom resources only: what a value must be beyond its type.
+  readonly title?: string;
+  readonly minimum?: number;
+  readonly maximum?: number;
+  readonly exclusiveMinimum?: boolean;
+  readonly exclusiveMaximum?: boolean;
+  readonly multipleOf?: number;
+  readonly minLength?: number;
+  readonly maxLength?: number;
+  /** RE2. */
+  readonly pattern?: string;
+  readonly minItems?: number;
+  readonly maxItems?: number;
+  readonly uniqueItems?: boolean;
+  readonly minProperties?: number;
+  readonly maxProperties?: number;
+  readonly allOf?: readonly Schema[];
+  readonly anyOf?: readonly Schema[];
+  readonly oneOf?: readonly Schema[];
+  readonly not?: Schema;
+  readonly 'x-kubernetes-selectable-fields'?: readonly { readonly fieldPath: string }[];
   /** On the types of top-level kinds and of the bodies that go with every group (`DeleteOptions`, `Status`, `WatchEvent`). */
   readonly 'x-kubernetes-group-version-kind'?: readonly GroupVersionKind[];
   /**
@@ -36,6 +58,19 @@ export interface Schema {
    * apart, tell the two apart. Used inside only, never published.
    */
   readonly 'x-omit-zero'?: boolean;
+}
+
+/** A rule in CEL about the value of a schema, `self`, and, on updates, the one before, `oldSelf`. */
+export interface ValidationRule {
+  readonly rule: string;
+  readonly message?: string;
+  /** An expression that makes the message; `message` when it comes to nothing. */
+  readonly messageExpression?: string;
+  readonly reason?: string;
+  /** Below the schema: `.spec.name`. */
+  readonly fieldPath?: string;
+  /** `oldSelf` is an optional, and the rule holds for creation, too. */
+  readonly optionalOldSelf?: boolean;
 }
 
 export interface GroupVersionKind {

@@ -79,4 +79,7 @@ export const resourceNotFound = (): StatusError =>
  * Kinds that come from outside Kubernetes, also those that are built in here, behave as custom resources: their list items name their
  * kind, and they have no strategic merge patch. Kubernetes' own groups have no dot or end in `.k8s.io`.
  */
+export const isCustomKind = ({ group, custom }: Pick<KindDefinition, 'group' | 'custom'>): boolean =>
+  custom !== undefined || isCustomGroup(group);
+
 export const isCustomGroup = (group: string): boolean => group.includes('.') && !group.endsWith('.k8s.io');

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { KindDefinition, Subresource } from '../../machinery/kind.ts';
 import { apiVersionOf } from '../../machinery/resource.ts';
 import type { KindTable } from '../service.ts';
+import { isCustomKind } from './api-request.ts';
 
 /**
  * The documents by which clients learn what is served: the aggregated form (one document for `/api`, one for `/apis`, with an ETag) and
@@ -117,7 +118,9 @@ function buildDocuments(kinds: KindTable): Documents {
 const sorted = (kinds: readonly KindDefinition[]): readonly KindDefinition[] =>
   [...kinds].sort((a, b) => (a.resource < b.resource ? -1 : 1));
 
-const subresourcesOf = (kind: KindDefinition): readonly Subresource[] => [...kind.subresources].sort((a, b) => (a.name < b.name ? -1 : 1));
+/** Custom resources keep their order. */
+const subresourcesOf = ({ custom, subresources }: KindDefinition): readonly Subresource[] =>
+  custom === undefined ? [...subresources].sort((a, b) => (a.name < b.name ? -1 : 1)) : subresources;
 
 function legacyResources(kind: KindDefinition): unknown[] {
   return [
@@ -126,7 +129,7 @@ function legacyResources(kind: KindDefinition): unknown[] {
       singularName: kind.singular,
       namespaced: kind.namespaced,
       kind: kind.kind,
-      verbs: [...kind.verbs].sort(),
+      verbs: verbsOf(kind),
       ...(kind.shortNames.length === 0 ? {} : { shortNames: kind.shortNames }),
       ...(kind.categories.length === 0 ? {} : { categories: kind.categories }),
       ...(kind.transient === true ? {} : { storageVersionHash: storageVersionHashOf(kind.storedAs?.kind ?? kind) }),
@@ -167,17 +170,22 @@ const aggregatedGroup = (group: string, versions: ReadonlyMap<string, readonly K
 });
 
 /** Group and version of a response kind are empty where they are those of the resource. */
-const responseKindOf = (kind: KindDefinition, body?: Subresource['body']): unknown =>
-  body === undefined || (body.group === kind.group && body.version === kind.version)
-    ? { group: '', version: '', kind: body?.kind ?? kind.kind }
-    : { group: body.group, version: body.version, kind: body.kind };
+const responseKindOf = (kind: KindDefinition, body?: Subresource['body']): unknown => {
+  if (body !== undefined && (body.group !== kind.group || body.version !== kind.version)) return { ...body };
+  // Custom resources name theirs.
+  const { group, version } = isCustomKind(kind) ? kind : { group: '', version: '' };
+  return { group, version, kind: body?.kind ?? kind.kind };
+};
+
+/** In the order of the real server: custom resources keep their own. */
+const verbsOf = (kind: KindDefinition): readonly string[] => (kind.custom === undefined ? [...kind.verbs].sort() : kind.verbs);
 
 const aggregatedResource = (kind: KindDefinition): unknown => ({
   resource: kind.resource,
   responseKind: responseKindOf(kind),
   scope: kind.namespaced ? 'Namespaced' : 'Cluster',
   singularResource: kind.singular,
-  verbs: [...kind.verbs].sort(),
+  verbs: verbsOf(kind),
   ...(kind.shortNames.length === 0 ? {} : { shortNames: kind.shortNames }),
   ...(kind.categories.length === 0 ? {} : { categories: kind.categories }),
   ...(kind.subresources.length === 0

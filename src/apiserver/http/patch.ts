@@ -1,6 +1,6 @@
 import type { PatchType } from '../../client/client.ts';
 import { StatusError } from '../../machinery/status-error.ts';
-import { type ApiRequest, type HandlerContext, isCustomGroup, refOf, representationOf, requestInfoOf } from './api-request.ts';
+import { type ApiRequest, type HandlerContext, isCustomKind, refOf, representationOf, requestInfoOf } from './api-request.ts';
 import { applyOptionsOf, writeOptionsOf } from './options.ts';
 import { mediaTypeOf, readPatch } from './request-body.ts';
 import { withWarnings } from './respond.ts';
@@ -32,7 +32,7 @@ function patchTypeOf({ raw, kind }: ApiRequest): PatchType {
   if (type === undefined) {
     throw new StatusError({ code: 415, reason: 'UnsupportedMediaType', message: '415: Unsupported Media Type', details: {} });
   }
-  if (type === 'strategic' && isCustomGroup(kind.group)) {
+  if (type === 'strategic' && isCustomKind(kind)) {
     const accepted = Object.keys(patchTypes).filter((name) => patchTypes[name] !== 'strategic');
     throw new StatusError({
       code: 415,

@@ -5,7 +5,7 @@ import { apiVersionOf, parseApiVersion } from '../../machinery/resource.ts';
 import { badRequest, StatusError } from '../../machinery/status-error.ts';
 import { parseYamlDocuments, YamlError } from '../../machinery/yaml.ts';
 import type { DuplicateField } from '../service.ts';
-import { type ApiRequest, isCustomGroup } from './api-request.ts';
+import { type ApiRequest, isCustomKind } from './api-request.ts';
 import { decodeMessage, deleteOptionsMessage, messageOf, type ProtobufBody, ProtobufError, readProtobufBody } from './protobuf.ts';
 
 /** Reading what clients send: JSON, YAML, protobuf, and the forms of PATCH. Everything else is 415, CBOR included. */
@@ -105,7 +105,7 @@ function checkedKind(
       body,
     );
   }
-  if (isCustomGroup(kind.group) && (givenKind === '' || givenVersion === '')) {
+  if (isCustomKind(kind) && expected === kind && (givenKind === '' || givenVersion === '')) {
     const missing = givenKind === '' ? "Object 'Kind' is missing" : "Object 'apiVersion' is missing";
     throw unrecognized(expected.kind, `${missing} in '${body?.toString('utf8', 0, maxShownBytes) ?? ''}'`, body);
   }
@@ -164,7 +164,7 @@ function readProtobuf({ body, kind: target }: ApiRequest, expected: ExpectedKind
   // Every group has DeleteOptions, all with the same fields.
   const isKnownVersion = isDeletion || given.apiVersion === apiVersionOf(expected) || isOlderVersion(given.apiVersion, expected);
   if (given.kind !== expected.kind || !isKnownVersion) return given;
-  if (isCustomGroup(target.group) && !isDeletion) {
+  if (isCustomKind(target) && !isDeletion) {
     const why =
       'object *unstructured.Unstructured does not implement the protobuf marshalling interface and cannot be encoded to a protobuf message';
     throw cannotBeHandled(expected, why);

@@ -1,8 +1,9 @@
+import { listKindOf } from '../../machinery/kind.ts';
 import type { KubeObject } from '../../machinery/object.ts';
 import { apiVersionOf } from '../../machinery/resource.ts';
 import { formatYaml } from '../../machinery/yaml.ts';
 import type { ListPage } from '../service.ts';
-import { type ApiRequest, type HandlerContext, isCustomGroup, representationOf } from './api-request.ts';
+import { type ApiRequest, type HandlerContext, isCustomKind, representationOf } from './api-request.ts';
 import type { Representation } from './content-negotiation.ts';
 import { sendJson, sendParts, sendValue } from './respond.ts';
 import { columnDefinitionsOf, includeObjectOf, partialMetadataOf, type RowOptions, rowOf } from './table.ts';
@@ -79,7 +80,7 @@ function shapeOf(request: ApiRequest, { clock }: HandlerContext, page: ListPage,
       return { head, field: 'items', elements: mapped(page.items, partialMetadataOf) };
     }
     case undefined: {
-      const head = { kind: `${kind.kind}List`, apiVersion: apiVersionOf(kind), metadata };
+      const head = { kind: listKindOf(kind), apiVersion: apiVersionOf(kind), metadata };
       return { head, field: 'items', elements: page.items };
     }
     default:
@@ -109,7 +110,7 @@ function elementEncoder(
   as: Representation['as'],
   pretty: boolean,
 ): (element: unknown) => string {
-  const namesKind = isCustomGroup(kind.group);
+  const namesKind = isCustomKind(kind);
   if (as !== undefined) return (element) => JSON.stringify(element, undefined, pretty ? 2 : undefined);
   if (pretty) return (element) => JSON.stringify(namesKind ? element : withoutKind(element as KubeObject), undefined, 2);
   return namesKind ? (element) => encoder.json(element as KubeObject) : (element) => encoder.itemJson(element as KubeObject);
@@ -122,7 +123,7 @@ function withoutKind(object: KubeObject): unknown {
 
 function* yamlParts(request: ApiRequest, context: HandlerContext, page: ListPage, { as }: Representation): Iterable<string> {
   const { head, field, elements } = shapeOf(request, context, page, as);
-  const namesKind = as !== undefined || isCustomGroup(request.kind.group);
+  const namesKind = as !== undefined || isCustomKind(request.kind);
   yield formatYaml(head);
   let empty = true;
   for (const element of elements) {

@@ -1,5 +1,5 @@
 import { cannotBeHandled, DecodeError, decoderFor, fieldComplaints } from '../../machinery/field-validation.ts';
-import type { KindDefinition } from '../../machinery/kind.ts';
+import type { CustomKind, KindDefinition } from '../../machinery/kind.ts';
 import type { DynamicObject, KubeObject } from '../../machinery/object.ts';
 import { apiVersionOf } from '../../machinery/resource.ts';
 import type { SchemaSet } from '../../machinery/schema.ts';
@@ -36,7 +36,10 @@ export class BodyDecoder {
     let decoded: KubeObject;
     let unknownFields: readonly string[];
     try {
-      ({ object: decoded, unknownFields } = decoderFor(this.#schemas, kind.schemaName).decode(typed, known));
+      ({ object: decoded, unknownFields } =
+        kind.custom === undefined
+          ? decoderFor(this.#schemas, kind.schemaName).decode(typed, known)
+          : this.#decodeCustom(kind.custom, typed, before));
     } catch (err) {
       if (err instanceof DecodeError) throw refusal(err.message);
       throw err;
@@ -46,6 +49,14 @@ export class BodyDecoder {
       this.#clean.set(spec, kind);
     this.#complain(request, unknownFields, refusal);
     return decoded;
+  }
+
+  /** Metadata is read as that of every object; of the rest the types are a matter of validation. */
+  #decodeCustom(custom: CustomKind, object: KubeObject, before: KubeObject | undefined): ReturnType<CustomKind['prune']> {
+    const { object: metadata, unknownFields } = decoderFor(this.#schemas, objectMeta).decode(object.metadata, before?.metadata);
+    const pruned = custom.prune(metadata === object.metadata ? object : { ...object, metadata }, before);
+    if (unknownFields.length === 0) return pruned;
+    return { object: pruned.object, unknownFields: [...unknownFields.map((path) => `metadata.${path}`), ...pruned.unknownFields] };
   }
 
   #complain(request: WriteRequest, unknownFields: readonly string[], refusal: (why: string) => StatusError): void {
@@ -62,6 +73,8 @@ export class BodyDecoder {
     for (const complaint of [...keys, ...complaints]) onWarning?.call(request, complaint);
   }
 }
+
+const objectMeta = 'io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta';
 
 /** Clients may leave out kind and apiVersion: the path says them. */
 function asKind(kind: KindDefinition, object: KubeObject): KubeObject {

@@ -15,7 +15,7 @@ export type Deletion =
   | { readonly type: 'remove'; readonly object: KubeObject };
 
 export function deletionOf(kind: KindDefinition, stored: KubeObject, options: DeleteOptions, nowMs: number): Deletion {
-  const finalizers = finalizersAfter(kind, stored, options.propagationPolicy);
+  const finalizers = withDeletionFinalizer(kind, stored, finalizersAfter(kind, stored, options.propagationPolicy));
   if (isNamespace(kind)) return namespaceDeletion(stored, finalizers, nowMs);
   return stored.metadata.deletionTimestamp === undefined
     ? firstDeletion(kind, stored, options, finalizers, nowMs)
@@ -127,6 +127,16 @@ function finalizersAfter(kind: KindDefinition, stored: KubeObject, policy: Delet
     ...(orphan ? [known.orphan] : []),
     ...(foreground ? [known.foregroundDeletion] : []),
   ];
+}
+
+/** Some objects are cleaned up after; whoever does that takes the finalizer away. */
+function withDeletionFinalizer(
+  { deletionFinalizer }: KindDefinition,
+  { metadata }: KubeObject,
+  names: readonly string[],
+): readonly string[] {
+  const isFirst = metadata.deletionTimestamp === undefined;
+  return deletionFinalizer === undefined || !isFirst || names.includes(deletionFinalizer) ? names : [...names, deletionFinalizer];
 }
 
 const isSame = ({ metadata }: KubeObject, finalizers: readonly string[]): boolean =>

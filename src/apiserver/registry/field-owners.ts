@@ -2,7 +2,7 @@ import type { KindDefinition } from '../../machinery/kind.ts';
 import { applyPatch, updateManagedFields } from '../../machinery/managed-fields.ts';
 import { type DynamicObject, deepEqual, type KubeObject, type ManagedFieldsEntry } from '../../machinery/object.ts';
 import { apiVersionOf } from '../../machinery/resource.ts';
-import type { SchemaSet } from '../../machinery/schema.ts';
+import type { Schema, SchemaSet } from '../../machinery/schema.ts';
 import type { WriteRequest } from '../service.ts';
 
 /** `metadata.managedFields` as every write leaves them, and the apply that builds on them. */
@@ -15,7 +15,7 @@ export class FieldOwners {
 
   /** `after` with the fields that differ from `before` in the hands of the request's manager. */
   updated(request: WriteRequest, kind: KindDefinition, { before, after, time }: Change): KubeObject {
-    const schema = this.#schemas[kind.schemaName];
+    const schema = this.#schemaOf(kind);
     if (schema === undefined) return after;
     const { subresource } = request;
     return updateManagedFields({
@@ -31,13 +31,18 @@ export class FieldOwners {
     });
   }
 
+  /** Kinds that came later bring their own. */
+  #schemaOf({ schemas, schemaName }: KindDefinition): Schema | undefined {
+    return schemas?.[schemaName] ?? this.#schemas[schemaName];
+  }
+
   /**
    * What applying `patch` makes of `live`; `live` itself when it changes nothing.
    *
    * @throws StatusError as `applyPatch`
    */
   applied(request: WriteRequest & { readonly force?: boolean }, kind: KindDefinition, { live, patch, time }: Application): KubeObject {
-    const schema = this.#schemas[kind.schemaName] ?? {};
+    const schema = this.#schemaOf(kind) ?? {};
     return applyPatch({
       manager: managerOf(request),
       apiVersion: apiVersionOf(kind),

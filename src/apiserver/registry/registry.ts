@@ -18,6 +18,13 @@ export interface Registry {
   readonly counters: RegistryCounters;
   readonly storage: Storage;
   stateOf(kind: KindDefinition): ResourceState;
+  /**
+   * Takes in a kind that came later, or another definition of one that is there: its objects are read from the store, or taken over. Who
+   * watches the kind has to start again, since what it sees may look different.
+   */
+  serve(kind: KindDefinition): Promise<void>;
+  /** Forgets a kind and ends its watches. */
+  withdraw(kind: KindDefinition): void;
   get(kind: KindDefinition, key: string): KubeObject | undefined;
   /** Resolves with true once `revision` is in memory, with false when that takes longer than `timeoutMs`. */
   waitFor(revision: number, timeoutMs: number): Promise<boolean>;
@@ -37,12 +44,15 @@ export interface RegistryOptions {
 /** Objects decoded in one turn of the event loop at start. */
 const loadSlice = 200;
 const bookmarkEveryMs = 60_000;
+const arrivalMs = 3_000;
 
 export async function startRegistry({ storage, kinds, clock, metrics, onFailure }: RegistryOptions): Promise<Registry> {
   const abort = new AbortController();
   const counters: RegistryCounters = { encodes: 0, noopWrites: 0, watchPredicateCalls: 0 };
   const waiters = new Set<{ readonly revision: number; readonly done: () => void }>();
   const states = new Map<string, ResourceState>();
+  /** Kinds that are being read: what happens meanwhile, for as long as one read of the store takes. */
+  const arriving = new Map<string, StorageEvent[]>();
   let revision = 0;
   let cancelBookmarks: (() => void) | undefined;
 
@@ -67,7 +77,12 @@ export async function startRegistry({ storage, kinds, clock, metrics, onFailure 
     for (const event of events) {
       const { prefix, key } = splitStoreKey(event.key);
       const state = states.get(prefix);
-      if (state === undefined) continue;
+      if (state === undefined) {
+        arriving.get(prefix)?.push(event);
+        continue;
+      }
+      // What a late reader found in the store already.
+      if (event.revision <= state.since) continue;
       apply(state, key, event);
       touched.add(state);
     }
@@ -86,10 +101,51 @@ export async function startRegistry({ storage, kinds, clock, metrics, onFailure 
       return;
     }
     const { decoded: companion, text } = event.value;
-    const after = companion === undefined ? decode(text, event.revision) : atRevision(companion as KubeObject, event.revision);
+    const stored = companion === undefined ? decode(text, event.revision) : atRevision(companion as KubeObject, event.revision);
+    const after = companion === undefined ? state.seen(stored) : stored;
     const change = { revision: event.revision, key, before, after };
     state.apply(change);
-    state.hub.dispatch(new SharedChange(change, counters, text));
+    state.hub.dispatch(after === stored ? new SharedChange(change, counters, text) : new SharedChange(change, counters));
+  }
+
+  async function serve(kind: KindDefinition): Promise<void> {
+    const prefix = resourcePrefixOf(kind);
+    const present = states.get(prefix);
+    if (present !== undefined) {
+      states.set(prefix, present.redefined(kind));
+      present.hub.end();
+      return;
+    }
+    const events: StorageEvent[] = [];
+    arriving.set(prefix, events);
+    try {
+      const { entries, revision: at } = await storage.range({ prefix: `${prefix}/` });
+      const state = new ResourceState(kind, at, counters);
+      for (const [index, entry] of entries.entries()) {
+        state.load(splitStoreKey(entry.key).key, state.seen(decode(entry.text, entry.revision)));
+        if (index % loadSlice === loadSlice - 1) await new Promise((resolve) => setImmediate(resolve));
+      }
+      // Whoever reads it must not see more than the rest of the memory.
+      await waitFor(at, arrivalMs);
+      for (const event of events) if (event.revision > at) apply(state, splitStoreKey(event.key).key, event);
+      states.set(prefix, state);
+    } finally {
+      arriving.delete(prefix);
+    }
+  }
+
+  function waitFor(wanted: number, timeoutMs: number): Promise<boolean> {
+    if (wanted <= revision) return Promise.resolve(true);
+    return new Promise((resolve) => {
+      const settle = (reached: boolean): void => {
+        cancel();
+        waiters.delete(waiter);
+        resolve(reached);
+      };
+      const cancel = clock.after(timeoutMs, () => settle(false));
+      const waiter = { revision: wanted, done: () => settle(true) };
+      waiters.add(waiter);
+    });
   }
 
   function onEnd(err: Error): void {
@@ -126,19 +182,14 @@ export async function startRegistry({ storage, kinds, clock, metrics, onFailure 
       return state;
     },
     get: (kind, key) => states.get(resourcePrefixOf(kind))?.get(key),
-    waitFor(wanted, timeoutMs) {
-      if (wanted <= revision) return Promise.resolve(true);
-      return new Promise((resolve) => {
-        const settle = (reached: boolean): void => {
-          cancel();
-          waiters.delete(waiter);
-          resolve(reached);
-        };
-        const cancel = clock.after(timeoutMs, () => settle(false));
-        const waiter = { revision: wanted, done: () => settle(true) };
-        waiters.add(waiter);
-      });
+    serve,
+    withdraw(kind) {
+      const prefix = resourcePrefixOf(kind);
+      const state = states.get(prefix);
+      states.delete(prefix);
+      state?.hub.end();
     },
+    waitFor,
     stop() {
       abort.abort();
       cancelBookmarks?.();

@@ -1,5 +1,5 @@
 import type { KindDefinition } from '../../machinery/kind.ts';
-import type { KubeObject } from '../../machinery/object.ts';
+import { deepFreeze, type KubeObject } from '../../machinery/object.ts';
 import { Bucket } from './bucket.ts';
 import { type Change, EventWindow } from './event-window.ts';
 import { exactKeyOf, type Filter, fieldValueOf, indexedField } from './filter.ts';
@@ -17,12 +17,31 @@ export class ResourceState {
   readonly #namespaces = new Map<string, Bucket>();
   readonly #indexed: Map<string, Bucket> | undefined;
 
-  /** `revision`: changes after it will be told by `apply`. */
-  constructor(kind: KindDefinition, revision: number, counters: RegistryCounters) {
+  /** Changes after it are told by `apply`. */
+  readonly since: number;
+  readonly #counters: RegistryCounters;
+
+  /** @param window  that of the same resource before it was defined anew */
+  constructor(kind: KindDefinition, since: number, counters: RegistryCounters, window = new EventWindow(since)) {
     this.kind = kind;
+    this.since = since;
     this.hub = new WatchHub(kind, counters);
-    this.window = new EventWindow(revision);
+    this.window = window;
+    this.#counters = counters;
     this.#indexed = Object.hasOwn(kind.selectableFields, indexedField) ? new Map() : undefined;
+  }
+
+  /** An object of the store as the kind has it. */
+  seen(object: KubeObject): KubeObject {
+    const seen = this.kind.custom?.fromStore(object) ?? object;
+    return seen === object ? object : deepFreeze(seen);
+  }
+
+  /** The same objects under another definition. */
+  redefined(kind: KindDefinition): ResourceState {
+    const next = new ResourceState(kind, this.since, this.#counters, this.window);
+    for (const [key, object] of this.all.objects) next.load(key, next.seen(object));
+    return next;
   }
 
   get(key: string): KubeObject | undefined {

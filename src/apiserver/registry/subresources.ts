@@ -35,7 +35,7 @@ export function scaleOf(object: KubeObject, paths: ScalePaths): Scale {
   const { name, namespace, uid, resourceVersion, creationTimestamp } = object.metadata;
   const replicas = valueAt(object, paths.specReplicas);
   const current = valueAt(object, paths.statusReplicas);
-  const selector = valueAt(object, paths.selector) as LabelSelectorObject | Readonly<Record<string, string>> | undefined;
+  const selector = valueAt(object, paths.selector) as LabelSelectorObject | Readonly<Record<string, string>> | string | undefined;
   return {
     kind: 'Scale',
     apiVersion: 'autoscaling/v1',
@@ -56,10 +56,13 @@ export function scaleOf(object: KubeObject, paths: ScalePaths): Scale {
 }
 
 /** ReplicationControllers select by a plain map of labels. */
-const selectorText = (selector: LabelSelectorObject | Readonly<Record<string, string>>): string =>
-  Object.values(selector).every((value) => typeof value === 'string')
-    ? selectorOfLabels(selector as Readonly<Record<string, string>>).toString()
-    : compileLabelSelector(selector).toString();
+const selectorText = (selector: LabelSelectorObject | Readonly<Record<string, string>> | string): string =>
+  // Custom resources hold the text.
+  typeof selector === 'string'
+    ? selector
+    : Object.values(selector).every((value) => typeof value === 'string')
+      ? selectorOfLabels(selector as Readonly<Record<string, string>>).toString()
+      : compileLabelSelector(selector).toString();
 
 /** `object` with the replicas that `scale` wants; name, uid and resourceVersion are the client's, to be checked like those of a PUT. */
 export function withScale(object: KubeObject, scale: Scale, paths: ScalePaths): KubeObject {
@@ -96,6 +99,7 @@ export function appliedScale(kind: KindDefinition, scale: unknown, paths: ScaleP
 }
 
 function valueAt(value: unknown, path: readonly string[]): unknown {
+  if (path.length === 0) return undefined;
   let at = value;
   for (const field of path) {
     if (typeof at !== 'object' || at === null || !Object.hasOwn(at, field)) return undefined;

@@ -185,7 +185,7 @@ export function createWriter({
       object = kind.prepareForCreate?.(object, { now: time, user: request.user }) ?? object;
       const allocated = pass('allocation', request, kind, 'create', { namespace, name, object, before: undefined, onSettled });
       object = allocated instanceof Promise ? await allocated : allocated;
-      validate(kind, name, object, undefined);
+      validate(request, kind, object, undefined);
       warn(request, kind, object);
       if (registry.get(kind, key) !== undefined) throw alreadyExists(kind, name);
       deepFreeze(object);
@@ -284,7 +284,7 @@ export function createWriter({
         mutated = pass('allocation', request, kind, 'update', seen(next));
         next = mutated instanceof Promise ? await mutated : mutated;
         next = withGeneration(kind, before, shared(before, next));
-        validate(kind, name, next, before);
+        validate(request, kind, next, before);
         warn(request, kind, next, before);
         break;
       case 'status': {
@@ -546,9 +546,10 @@ function checkAppliedUid(kind: KindDefinition, name: string, { metadata }: KubeO
   throw conflict(kind, name, `uid mismatch: the provided object specified uid ${uid}, and no existing object was found`);
 }
 
-function validate(kind: KindDefinition, name: string, object: KubeObject, before: KubeObject | undefined): void {
-  const errors = [...validateObjectMeta(kind, object, before), ...(kind.validate?.(object, before) ?? [])];
-  if (errors.length > 0) throw invalid(kind, name, errors);
+function validate({ servedAs }: WriteRequest, kind: KindDefinition, object: KubeObject, before: KubeObject | undefined): void {
+  const ownRules = servedAs?.kind.storedAs?.hasOwnRules === true;
+  const errors = [...validateObjectMeta(kind, object, before), ...(ownRules ? [] : (kind.validate?.(object, before) ?? []))];
+  if (errors.length > 0) throw invalid(kind, object.metadata.name, errors);
 }
 
 function warn(request: WriteRequest, kind: KindDefinition, object: KubeObject, before?: KubeObject): void {
@@ -573,7 +574,10 @@ function withGeneration(kind: KindDefinition, before: KubeObject, next: DynamicO
   if (!kind.hasGeneration) return next;
   const { annotations } = before.metadata;
   const isCounted = kind.countsAnnotations === true && !deepEqual(next.metadata.annotations, annotations);
-  if (!isCounted && !wantsOther(before as DynamicObject, next)) return next;
+  // Without a subresource of its own the status is a field like any other.
+  const isPlainStatus = kind.custom !== undefined && !kind.subresources.some(({ name }) => name === 'status');
+  const hasNewStatus = isPlainStatus && (before as DynamicObject).status !== next.status;
+  if (!isCounted && !hasNewStatus && !wantsOther(before as DynamicObject, next)) return next;
   return { ...next, metadata: { ...next.metadata, generation: (before.metadata.generation ?? 0) + 1 } };
 }
 

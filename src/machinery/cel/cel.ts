@@ -14,6 +14,10 @@ import { toCel, typeOfValue } from './values.ts';
  */
 export interface CelProgram {
   readonly type: CelType;
+  /** Those of the declared variables that the expression names. */
+  readonly variables: ReadonlySet<string>;
+  /** All that were declared, with their types. */
+  readonly declared: Readonly<Record<string, CelType>>;
   /**
    * @param variables  JSON, or values that other expressions came to; what is missing is an error only where it is used
    * @returns a value as `values.ts` describes them; `toJson` and `toText` turn it into something else
@@ -72,6 +76,8 @@ export function compileCel(source: string, { variables, result, functions }: Cel
   }
   return {
     type: program.type,
+    variables: program.variables,
+    declared: variables,
     evaluate(values, budget) {
       const slots: unknown[] = new Array(program.slots).fill(undefined);
       names.forEach((name, slot) => {

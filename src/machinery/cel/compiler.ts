@@ -71,6 +71,8 @@ interface Compiled {
 }
 
 export interface CompiledExpression extends Compiled {
+  /** Declared variables that are named somewhere. */
+  readonly variables: ReadonlySet<string>;
   /** How many variables an evaluation holds; the first are those that were declared, in their order. */
   readonly slots: number;
 }
@@ -88,7 +90,8 @@ export function compileTree(root: CelNode, { source, variables, functions }: Com
   compiler.slots = variables.size;
   const compiled = compiler.compile(root, scope);
   if (compiler.complaints.length > 0) throw new CelCompileError(reportOf(source, compiler.complaints));
-  return { ...compiled, slots: compiler.slots };
+  const used = [...variables.keys()].filter((_, slot) => compiler.usedSlots.has(slot));
+  return { ...compiled, slots: compiler.slots, variables: new Set(used) };
 }
 
 type Scope = ReadonlyMap<string, { readonly type: CelType; readonly slot: number }>;
@@ -100,6 +103,7 @@ const typeNames: ReadonlySet<string> = new Set(['bool', 'int', 'uint', 'double',
 
 class Compiler {
   readonly complaints: Complaint[] = [];
+  readonly usedSlots = new Set<number>();
   slots = 0;
   readonly #functions: CelFunctions;
 
@@ -177,6 +181,7 @@ class Compiler {
     const variable = scope.get(name);
     if (variable !== undefined) {
       const { slot, type } = variable;
+      this.usedSlots.add(slot);
       return {
         type,
         run(run) {

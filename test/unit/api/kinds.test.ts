@@ -15,7 +15,8 @@ describe('every kind', () => {
       const seen = new Set<string>();
       const visit = (schema: object): void => {
         for (const [key, value] of Object.entries(schema)) {
-          if (key === '$ref') {
+          // A field may have this name, too.
+          if (key === '$ref' && typeof value === 'string') {
             if (seen.has(value)) continue;
             seen.add(value);
             visit(resolveSchema(set, { $ref: value }));

@@ -1,0 +1,65 @@
+import type { KindDefinition } from '../../../machinery/kind.ts';
+import { allVerbs, createdAtColumn, nameColumn } from '../../columns.ts';
+import { isAbsent, withDefaults, withField } from '../../copy-on-write.ts';
+import { finalizers } from '../../well-known.ts';
+import type { CustomResourceDefinition } from './definition.ts';
+import { validateDefinition } from './definition-validation.ts';
+
+/** A kind that users define: its names, versions and schemas. The API server serves it once its names are accepted. */
+export const customResourceDefinitions: KindDefinition<CustomResourceDefinition> = {
+  group: 'apiextensions.k8s.io',
+  version: 'v1',
+  resource: 'customresourcedefinitions',
+  kind: 'CustomResourceDefinition',
+  namespaced: false,
+  singular: 'customresourcedefinition',
+  shortNames: ['crd', 'crds'],
+  categories: ['api-extensions'],
+  schemaName: 'io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition',
+  verbs: allVerbs,
+  hasGeneration: true,
+  nameRule: 'subdomain',
+  subresources: [{ name: 'status', verbs: ['get', 'patch', 'update'] }],
+  columns: [nameColumn, createdAtColumn],
+  selectableFields: {},
+  deleteAnswer: 'status',
+  deletionFinalizer: finalizers.customResourceCleanup,
+  defaults: (definition, before) => (definition.spec === before?.spec ? definition : withSpecDefaults(definition)),
+  prepareForCreate: (definition) => ({
+    ...definition,
+    status: { conditions: null, acceptedNames: { plural: '', kind: '' }, storedVersions: storageVersionsOf(definition) },
+  }),
+  prepareForUpdate: (definition, before) => {
+    const stored = before.status?.storedVersions ?? [];
+    const added = storageVersionsOf(definition).filter((name) => !stored.includes(name));
+    if (added.length === 0) return definition;
+    const status = {
+      ...(before.status ?? { conditions: null, acceptedNames: { plural: '', kind: '' } }),
+      storedVersions: [...stored, ...added],
+    };
+    return { ...definition, status };
+  },
+  validate: (definition, before) => (before !== undefined && definition.spec === before.spec ? [] : validateDefinition(definition, before)),
+};
+
+function withSpecDefaults(definition: CustomResourceDefinition): CustomResourceDefinition {
+  const { spec } = definition;
+  if (isAbsent(spec)) return definition;
+  let next = spec;
+  const { names } = spec;
+  if (!isAbsent(names)) {
+    const { kind = '' } = names;
+    const singular = (names.singular ?? '') === '' ? { singular: kind.toLowerCase() } : {};
+    const listKind = (names.listKind ?? '') === '' && kind !== '' ? { listKind: `${kind}List` } : {};
+    const full = { ...names, ...singular, ...listKind };
+    if (full.singular !== names.singular || full.listKind !== names.listKind) next = withField(next, 'names', full);
+  }
+  const conversion = withDefaults(next.conversion ?? { strategy: '' }, {});
+  if (conversion.strategy === '' || isAbsent(conversion.strategy)) {
+    next = withField(next, 'conversion', { ...conversion, strategy: 'None' });
+  }
+  return withField(definition, 'spec', next);
+}
+
+const storageVersionsOf = ({ spec }: CustomResourceDefinition): readonly string[] =>
+  (spec?.versions ?? []).filter(({ storage }) => storage).map(({ name }) => name);

@@ -1,0 +1,253 @@
+import { customResourceDefinitions } from '../../api/apiextensions/v1/custom-resource-definition.ts';
+import {
+  type CustomResourceDefinition,
+  type CustomResourceDefinitionStatus,
+  isEstablished,
+} from '../../api/apiextensions/v1/definition.ts';
+import { finalizers } from '../../api/well-known.ts';
+import { type Clock, timestampOf } from '../../base/clock.ts';
+import type { Log } from '../../base/log.ts';
+import type { KindDefinition } from '../../machinery/kind.ts';
+import { deepEqual, type KubeObject } from '../../machinery/object.ts';
+import { isConflict, isNotFound } from '../../machinery/status-error.ts';
+import type { CustomKindTable } from '../kind-table.ts';
+import { followObjects } from '../registry/follow.ts';
+import type { Registry } from '../registry/registry.ts';
+import type { Writer } from '../registry/writes.ts';
+import { apiServerUser } from '../user.ts';
+import { type CustomKinds, customKindsOf } from './custom-kind.ts';
+import { decideNames, withConditions } from './names.ts';
+
+export interface CustomResourcesOptions {
+  readonly registry: Registry;
+  readonly kinds: CustomKindTable;
+  readonly writer: Writer;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** Deletions of instances under way at once; they share commits. */
+const chunk = 128;
+/** Instances with finalizers go when others let them: that is looked at from time to time. */
+const firstCheckMs = 100;
+const maxCheckMs = 5_000;
+const retryMs = 1_000;
+
+const request = { user: apiServerUser, userAgent: 'midship-apiserver' };
+
+/**
+ * Serves what CustomResourceDefinitions describe, from the moment that their names are accepted until their last instance is gone. Every
+ * API server over the store does this for itself, from the same objects; what it writes to them is the same whoever comes first.
+ */
+export class CustomResources {
+  readonly #options: CustomResourcesOptions;
+  /** By the name of the definition. */
+  readonly #served = new Map<string, Served>();
+  readonly #pending = new Set<string>();
+  readonly #timers = new Map<string, { readonly cancel: () => void; readonly delayMs: number }>();
+  #running = false;
+  #stopped = false;
+
+  constructor(options: CustomResourcesOptions) {
+    this.#options = options;
+  }
+
+  /** Resolves when everything that is established is served. */
+  async start(): Promise<void> {
+    const { registry } = this.#options;
+    for (const object of [...registry.stateOf(customResourceDefinitions).all.objects.values()] as CustomResourceDefinition[]) {
+      if (isEstablished(object)) await this.#serve(object, object.status?.acceptedNames ?? object.spec.names);
+    }
+    followObjects(registry, customResourceDefinitions, (object) => this.#note(object.metadata.name));
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    for (const { cancel } of this.#timers.values()) cancel();
+    this.#timers.clear();
+  }
+
+  #note(name: string): void {
+    this.#pending.add(name);
+    if (this.#running || this.#stopped) return;
+    this.#running = true;
+    void this.#run();
+  }
+
+  /** One definition after the other: what one is called decides about the next. */
+  async #run(): Promise<void> {
+    for (const name of this.#pending) {
+      this.#pending.delete(name);
+      if (this.#stopped) break;
+      try {
+        await this.#reconcile(name);
+      } catch (err) {
+        if (this.#stopped) break;
+        this.#options.log.warn({ err, customResourceDefinition: name }, 'Could not serve custom resource');
+        this.#later(name, retryMs);
+      }
+    }
+    this.#running = false;
+  }
+
+  #later(name: string, delayMs: number): void {
+    this.#timers.get(name)?.cancel();
+    const cancel = this.#options.clock.after(delayMs, () => {
+      this.#timers.delete(name);
+      this.#note(name);
+    });
+    this.#timers.set(name, { cancel, delayMs });
+  }
+
+  async #reconcile(name: string): Promise<void> {
+    const { registry, kinds } = this.#options;
+    const definition = registry.get(customResourceDefinitions, name) as CustomResourceDefinition | undefined;
+    if (definition === undefined) {
+      this.#withdraw(name);
+      return;
+    }
+    const all = [...registry.stateOf(customResourceDefinitions).all.objects.values()] as CustomResourceDefinition[];
+    const { names, condition } = decideNames(
+      definition,
+      all.filter(({ spec }) => spec.group === definition.spec.group),
+    );
+    const isAccepted = condition.status === 'True' || isEstablished(definition);
+    // First served, then said to be: who waits for the condition finds the resource.
+    if (isAccepted) await this.#serve(definition, names);
+    const established = {
+      type: 'Established' as const,
+      ...(isAccepted
+        ? { status: 'True' as const, reason: 'InitialNamesAccepted', message: 'the initial names have been accepted' }
+        : { status: 'False' as const, reason: 'NotAccepted', message: 'not all names are accepted' }),
+    };
+    const isGoing = definition.metadata.deletionTimestamp !== undefined;
+    await this.#writeStatus(name, (status, now) => {
+      const going = {
+        type: 'Terminating' as const,
+        status: 'True' as const,
+        reason: 'InstanceDeletionInProgress',
+        message: 'CustomResource deletion is in progress',
+      };
+      return withConditions({ ...status, acceptedNames: names }, [condition, established, ...(isGoing ? [going] : [])], now);
+    });
+    if (isGoing && definition.metadata.finalizers?.includes(finalizers.customResourceCleanup) === true) {
+      await this.#cleanUp(definition, kinds.isBuiltIn(definition.spec.group, definition.spec.names.plural));
+    }
+  }
+
+  async #writeStatus(
+    name: string,
+    change: (status: CustomResourceDefinitionStatus, now: string) => CustomResourceDefinitionStatus,
+  ): Promise<void> {
+    const { writer, clock } = this.#options;
+    try {
+      await writer.modify(
+        request,
+        customResourceDefinitions,
+        { name },
+        {
+          part: 'whole',
+          change(stored) {
+            const { status } = stored as CustomResourceDefinition;
+            const before = status ?? { conditions: null, acceptedNames: { plural: '', kind: '' }, storedVersions: [] };
+            const next = change(before, timestampOf(clock.now()));
+            return deepEqual(next, status) ? stored : ({ ...stored, status: next } as KubeObject);
+          },
+        },
+      );
+    } catch (err) {
+      // Another server was faster, or it is gone: either way there is an event to come.
+      if (!isNotFound(err) && !isConflict(err)) throw err;
+    }
+  }
+
+  async #serve(definition: CustomResourceDefinition, names: CustomResourceDefinition['spec']['names']): Promise<void> {
+    const { registry, kinds } = this.#options;
+    const { name } = definition.metadata;
+    const { group } = definition.spec;
+    const isTerminating = definition.metadata.deletionTimestamp !== undefined;
+    const current = this.#served.get(name);
+    if (current !== undefined && current.spec === definition.spec && deepEqual(current.names, names)) {
+      current.isTerminating = isTerminating;
+      return;
+    }
+    // Kinds that are built in are not described by others.
+    if (kinds.isBuiltIn(group, names.plural)) return;
+    const served: Served = { spec: definition.spec, names, isTerminating, made: undefined };
+    const made = customKindsOf(definition, { names, isTerminating: () => served.isTerminating });
+    if (made === undefined) return;
+    served.made = made;
+    await registry.serve(made.stored);
+    this.#served.set(name, served);
+    this.#publish();
+  }
+
+  #withdraw(name: string): void {
+    const served = this.#served.get(name);
+    this.#timers.get(name)?.cancel();
+    this.#timers.delete(name);
+    if (served === undefined) return;
+    this.#served.delete(name);
+    this.#publish();
+    if (served.made !== undefined) this.#options.registry.withdraw(served.made.stored);
+    // A name that was in use may be free now.
+    for (const other of this.#options.registry.stateOf(customResourceDefinitions).all.objects.values()) {
+      if (!isEstablished(other as CustomResourceDefinition)) this.#pending.add(other.metadata.name);
+    }
+  }
+
+  #publish(): void {
+    const all = [...this.#served.values()].flatMap(({ made }) => made?.served ?? []);
+    this.#options.kinds.setCustom(all);
+  }
+
+  /** Deletes the instances; the definition goes with the last of them. */
+  async #cleanUp(definition: CustomResourceDefinition, isBuiltIn: boolean): Promise<void> {
+    const { registry, writer } = this.#options;
+    const { name } = definition.metadata;
+    const stored = this.#served.get(name)?.made?.stored;
+    if (stored !== undefined && !isBuiltIn) {
+      const left = (): readonly KubeObject[] => [...registry.stateOf(stored).all.objects.values()];
+      const marked = left().filter(({ metadata }) => metadata.deletionTimestamp === undefined);
+      for (let from = 0; from < marked.length && !this.#stopped; from += chunk) {
+        await Promise.all(marked.slice(from, from + chunk).map((object) => this.#delete(stored, object)));
+      }
+      if (left().length > 0) {
+        const { delayMs = firstCheckMs / 2 } = this.#timers.get(name) ?? {};
+        this.#later(name, Math.min(delayMs * 2, maxCheckMs));
+        return;
+      }
+    }
+    try {
+      await writer.modify(
+        request,
+        customResourceDefinitions,
+        { name },
+        {
+          part: 'whole',
+          change(object) {
+            const remaining = (object.metadata.finalizers ?? []).filter((finalizer) => finalizer !== finalizers.customResourceCleanup);
+            return { ...object, metadata: { ...object.metadata, finalizers: remaining } };
+          },
+        },
+      );
+    } catch (err) {
+      if (!isNotFound(err) && !isConflict(err)) throw err;
+    }
+  }
+
+  async #delete(kind: KindDefinition, { metadata }: KubeObject): Promise<void> {
+    try {
+      await this.#options.writer.delete(request, kind, metadata, {});
+    } catch (err) {
+      if (!isNotFound(err) && !isConflict(err)) throw err;
+    }
+  }
+}
+
+interface Served {
+  readonly spec: CustomResourceDefinition['spec'];
+  readonly names: CustomResourceDefinition['spec']['names'];
+  isTerminating: boolean;
+  made: CustomKinds | undefined;
+}

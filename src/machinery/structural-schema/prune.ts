@@ -1,0 +1,97 @@
+import { setOwn } from '../json.ts';
+import type { Structure } from './structure.ts';
+
+type JsonObject = Readonly<Record<string, unknown>>;
+
+const isObject = (value: unknown): value is JsonObject => typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** Unknown fields of one object that are reported; all are dropped. */
+const maxReportedFields = 100;
+
+/**
+ * `value` without the fields that its schema does not name, and their paths, as kubectl shows them: `spec.list[0].other`.
+ *
+ * @param before  the stored object that `value` was made from: parts with the same reference are not looked at
+ */
+export function pruned(
+  root: Structure,
+  value: JsonObject,
+  before?: JsonObject,
+): { readonly value: JsonObject; readonly unknownFields: readonly string[] } {
+  const unknownFields: string[] = [];
+  const pruner = new Pruner(unknownFields);
+  return { value: pruner.prune(root, value, before, '') as JsonObject, unknownFields };
+}
+
+const resourceFields: ReadonlySet<string> = new Set(['apiVersion', 'kind', 'metadata']);
+
+class Pruner {
+  readonly #unknownFields: string[];
+
+  constructor(unknownFields: string[]) {
+    this.#unknownFields = unknownFields;
+  }
+
+  prune(node: Structure, value: unknown, before: unknown, path: string): unknown {
+    if (typeof value !== 'object' || value === null || value === before) return value;
+    if (Array.isArray(value)) return this.#list(node, value, before, path);
+    return this.#object(node, value as JsonObject, before, path);
+  }
+
+  #list(node: Structure, value: readonly unknown[], before: unknown, path: string): unknown {
+    const { items } = node;
+    // What nothing is known of is kept where unknown fields are.
+    if (items === undefined) return node.preservesUnknown ? value : this.#emptied(value, path);
+    const previous = Array.isArray(before) ? before : undefined;
+    let changed: unknown[] | undefined;
+    for (let index = 0; index < value.length; index += 1) {
+      const item = this.prune(items, value[index], previous?.[index], `${path}[${index}]`);
+      if (item === value[index]) continue;
+      changed ??= [...value];
+      changed[index] = item;
+    }
+    return changed ?? value;
+  }
+
+  /** Objects within a value that no schema describes lose all their fields. */
+  #emptied(value: readonly unknown[], path: string): unknown {
+    if (!value.some((item) => typeof item === 'object' && item !== null)) return value;
+    return value.map((item, index) => this.prune(nothing, item, undefined, `${path}[${index}]`));
+  }
+
+  #object(node: Structure, value: JsonObject, before: unknown, path: string): unknown {
+    const previous = isObject(before) ? before : undefined;
+    let changed: Record<string, unknown> | undefined;
+    let dropped: Set<string> | undefined;
+    for (const key of Object.keys(value)) {
+      // Metadata has its own schema, which the caller applies.
+      if (node.isResource && resourceFields.has(key)) continue;
+      const child = node.properties.get(key) ?? node.values;
+      const at = path === '' ? key : `${path}.${key}`;
+      if (child === undefined) {
+        if (node.preservesUnknown) continue;
+        if (this.#unknownFields.length < maxReportedFields) this.#unknownFields.push(at);
+        dropped ??= new Set();
+        dropped.add(key);
+        continue;
+      }
+      const kept = this.prune(child, value[key], previous !== undefined && Object.hasOwn(previous, key) ? previous[key] : undefined, at);
+      if (kept === value[key]) continue;
+      changed ??= { ...value };
+      setOwn(changed, key, kept);
+    }
+    if (dropped === undefined) return changed ?? value;
+    const rest: Record<string, unknown> = {};
+    const source = changed ?? value;
+    for (const key of Object.keys(source)) if (!dropped.has(key)) setOwn(rest, key, source[key]);
+    return rest;
+  }
+}
+
+const nothing = {
+  properties: new Map(),
+  values: undefined,
+  items: undefined,
+  preservesUnknown: false,
+  isResource: false,
+} as unknown as Structure;

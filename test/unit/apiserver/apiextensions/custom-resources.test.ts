@@ -1,0 +1,383 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { customResourceDefinitions } from '../../../../src/api/apiextensions/v1/custom-resource-definition.ts';
+import type { CustomResourceDefinition } from '../../../../src/api/apiextensions/v1/definition.ts';
+import { isEstablished } from '../../../../src/api/apiextensions/v1/definition.ts';
+import { configMaps } from '../../../../src/api/core/v1/config-map.ts';
+import type { Client } from '../../../../src/client/client.ts';
+import type { DynamicObject } from '../../../../src/machinery/object.ts';
+import type { Resource } from '../../../../src/machinery/resource.ts';
+import { isNotFound, isStatusError } from '../../../../src/machinery/status-error.ts';
+import { startSeededApi, startTestApi, type TestApi } from '../../../support/api.ts';
+import { until } from '../../../support/until.ts';
+
+const running: TestApi[] = [];
+afterEach(async () => {
+  for (const api of running.splice(0)) await api.stop();
+});
+
+async function start(): Promise<{ api: TestApi; client: Client }> {
+  const api = await startSeededApi(['default', 'other']);
+  running.push(api);
+  return { api, client: api.clientFor() };
+}
+
+type Spec = CustomResourceDefinition['spec'];
+
+const schema = {
+  type: 'object',
+  properties: {
+    spec: {
+      type: 'object',
+      required: ['size'],
+      properties: {
+        size: { type: 'integer', minimum: 1 },
+        color: { type: 'string', default: 'red', enum: ['red', 'blue'] },
+        replicas: { type: 'integer', default: 1 },
+        free: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true },
+        fixed: { type: 'string', 'x-kubernetes-validations': [{ rule: 'self == oldSelf', message: 'fixed is fixed' }] },
+      },
+    },
+    status: { type: 'object', properties: { replicas: { type: 'integer' } } },
+  },
+};
+
+function definition(
+  plural: string,
+  kind: string,
+  change: Partial<Spec> = {},
+  names: Partial<Spec['names']> = {},
+): CustomResourceDefinition {
+  const version = {
+    name: 'v1',
+    served: true,
+    storage: true,
+    schema: { openAPIV3Schema: schema },
+    subresources: { status: {}, scale: { specReplicasPath: '.spec.replicas', statusReplicasPath: '.status.replicas' } },
+    selectableFields: [{ jsonPath: '.spec.color' }],
+  } as Spec['versions'][number];
+  return {
+    apiVersion: 'apiextensions.k8s.io/v1',
+    kind: 'CustomResourceDefinition',
+    metadata: { name: `${plural}.example.com` },
+    spec: { group: 'example.com', scope: 'Namespaced', names: { plural, kind, ...names }, versions: [version], ...change },
+  };
+}
+
+const widgets: Resource<DynamicObject> = { group: 'example.com', version: 'v1', resource: 'widgets', kind: 'Widget', namespaced: true };
+
+const widget = (name: string, spec: unknown, more: object = {}): DynamicObject =>
+  ({ apiVersion: 'example.com/v1', kind: 'Widget', metadata: { name, namespace: 'default' }, spec, ...more }) as DynamicObject;
+
+const established = (client: Client, name: string): Promise<CustomResourceDefinition> =>
+  until(
+    async () => {
+      const found = await client.get(customResourceDefinitions, { name });
+      return isEstablished(found) ? found : undefined;
+    },
+    { what: `${name} established`, intervalMs: 2 },
+  );
+
+async function define(client: Client, wanted: CustomResourceDefinition): Promise<CustomResourceDefinition> {
+  await client.create(customResourceDefinitions, wanted);
+  return established(client, wanted.metadata.name);
+}
+
+const refusal = async (made: Promise<unknown>): Promise<string> => {
+  try {
+    await made;
+    return '';
+  } catch (err) {
+    if (isStatusError(err)) return err.message;
+    throw err;
+  }
+};
+
+describe('a definition', () => {
+  it('is served once its names are accepted, with conditions that say so', async () => {
+    const { client } = await start();
+    const made = await define(client, definition('widgets', 'Widget'));
+    expect(made.status?.acceptedNames).toEqual({ plural: 'widgets', singular: 'widget', kind: 'Widget', listKind: 'WidgetList' });
+    expect(made.status?.conditions?.map(({ type, status, reason }) => [type, status, reason])).toEqual([
+      ['NamesAccepted', 'True', 'NoConflicts'],
+      ['Established', 'True', 'InitialNamesAccepted'],
+    ]);
+    const created = await client.create(widgets, widget('a', { size: 1 }));
+    expect(created.spec).toEqual({ size: 1, color: 'red', replicas: 1 });
+    expect(created.metadata.generation).toBe(1);
+    const list = await client.list(widgets, { namespace: 'default' });
+    expect([list.kind, list.items.length]).toEqual(['WidgetList', 1]);
+    expect((await client.discover()).find(({ resource }) => resource === 'widgets')).toMatchObject({
+      group: 'example.com',
+      kind: 'Widget',
+    });
+  });
+
+  it('waits while another one of its group has one of its names, and gets it when that is gone', async () => {
+    const { client } = await start();
+    await define(client, definition('widgets', 'Widget', {}, { shortNames: ['wd'] }));
+    await client.create(customResourceDefinitions, definition('gadgets', 'Widget', {}, { shortNames: ['wd'], singular: 'gadget' }));
+    const refused = await until(
+      async () => {
+        const { status } = await client.get(customResourceDefinitions, { name: 'gadgets.example.com' });
+        return status?.conditions?.find(({ type }) => type === 'NamesAccepted');
+      },
+      { what: 'names of gadgets looked at', intervalMs: 2 },
+    );
+    expect(refused).toMatchObject({
+      status: 'False',
+      reason: 'ListKindConflict',
+      message: '"WidgetList" is already in use',
+    });
+    const gadgets = { ...widgets, resource: 'gadgets' };
+    expect(await refusal(client.list(gadgets))).toBe('the server could not find the requested resource');
+    await client.delete(customResourceDefinitions, { name: 'widgets.example.com' });
+    await established(client, 'gadgets.example.com');
+    expect((await client.list(gadgets)).items).toEqual([]);
+  });
+
+  it('takes its instances with it when it is deleted, and lets nothing new be made meanwhile', async () => {
+    const { client } = await start();
+    await define(client, definition('widgets', 'Widget'));
+    await client.create(widgets, widget('a', { size: 1 }));
+    const held = widget('held', { size: 1 });
+    await client.create(widgets, { ...held, metadata: { ...held.metadata, finalizers: ['example.com/hold'] } });
+    await client.delete(customResourceDefinitions, { name: 'widgets.example.com' });
+    const going = await until(
+      async () => {
+        const found = await client.get(customResourceDefinitions, { name: 'widgets.example.com' });
+        return found.status?.conditions?.some(({ type }) => type === 'Terminating') === true ? found : undefined;
+      },
+      { what: 'terminating', intervalMs: 2 },
+    );
+    expect(going.metadata.finalizers).toEqual(['customresourcecleanup.apiextensions.k8s.io']);
+    expect(await refusal(client.create(widgets, widget('late', { size: 1 })))).toBe(
+      'create not allowed while custom resource definition is terminating',
+    );
+    await until(async () => (await client.list(widgets)).items.length === 1, { what: 'only the held one left', intervalMs: 2 });
+    const release = { type: 'merge', body: { metadata: { finalizers: null } } } as const;
+    await client.patch(widgets, { name: 'held', namespace: 'default' }, release);
+    await until(
+      async () => {
+        try {
+          await client.get(customResourceDefinitions, { name: 'widgets.example.com' });
+          return false;
+        } catch (err) {
+          return isNotFound(err);
+        }
+      },
+      { what: 'definition gone', intervalMs: 10 },
+    );
+    await until(async () => (await refusal(client.list(widgets))) !== '', { what: 'no longer served', intervalMs: 2 });
+  });
+
+  it('is served by every server over the store, also by one that starts later', async () => {
+    const { api, client } = await start();
+    const second = await startTestApi({ storage: api.storage });
+    await define(client, definition('widgets', 'Widget'));
+    const other = second.clientFor();
+    await until(async () => (await refusal(other.list(widgets))) === '', { what: 'served by the second server', intervalMs: 2 });
+    await client.create(widgets, widget('a', { size: 1 }));
+    await until(async () => (await other.list(widgets)).items.length === 1, { what: 'object seen by the second server', intervalMs: 2 });
+    const third = await startTestApi({ storage: api.storage });
+    expect((await third.clientFor().list(widgets)).items.map(({ metadata }) => metadata.name)).toEqual(['a']);
+    third.service.stop();
+    second.service.stop();
+  });
+
+  it('whose schema gets a default shows it on what is stored already', async () => {
+    const { client } = await start();
+    await define(client, definition('widgets', 'Widget'));
+    const before = await client.create(widgets, widget('a', { size: 1 }));
+    const body = [
+      {
+        op: 'add',
+        path: '/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/flavour',
+        value: { type: 'string', default: 'plain' },
+      },
+    ];
+    await client.patch(customResourceDefinitions, { name: 'widgets.example.com' }, { type: 'json', body });
+    const after = await until(
+      async () => {
+        const found = await client.get(widgets, { name: 'a', namespace: 'default' });
+        return (found.spec as { flavour?: string }).flavour === undefined ? undefined : found;
+      },
+      { what: 'the new default', intervalMs: 2 },
+    );
+    expect(after.metadata.resourceVersion).toBe(before.metadata.resourceVersion);
+    expect(after.spec).toMatchObject({ flavour: 'plain' });
+  });
+
+  it('of several versions shows its objects in each of them', async () => {
+    const { client } = await start();
+    const wanted = definition('widgets', 'Widget');
+    const [v1] = wanted.spec.versions;
+    if (v1 === undefined) throw new Error('no version');
+    const beta = { ...v1, name: 'v1beta1', storage: false, deprecated: true };
+    await define(client, { ...wanted, spec: { ...wanted.spec, versions: [beta, v1] } });
+    const old = { ...widgets, version: 'v1beta1' };
+    const created = await client.create(old, { ...widget('a', { size: 1 }), apiVersion: 'example.com/v1beta1' });
+    expect(created.apiVersion).toBe('example.com/v1beta1');
+    expect((await client.get(widgets, { name: 'a', namespace: 'default' })).apiVersion).toBe('example.com/v1');
+    const patched = await client.patch(old, { name: 'a', namespace: 'default' }, { type: 'merge', body: { spec: { size: 2 } } });
+    expect([patched.apiVersion, patched.metadata.generation]).toEqual(['example.com/v1beta1', 2]);
+    expect((await client.discover()).filter(({ group }) => group === 'example.com').map(({ version }) => version)).toEqual([
+      'v1',
+      'v1beta1',
+    ]);
+    const stored = await client.get(customResourceDefinitions, { name: 'widgets.example.com' });
+    expect(stored.status?.storedVersions).toEqual(['v1']);
+  });
+
+  it('that asks for a webhook to convert says that there is none, for the versions that need one', async () => {
+    const { client } = await start();
+    const wanted = definition('widgets', 'Widget');
+    const [v1] = wanted.spec.versions;
+    if (v1 === undefined) throw new Error('no version');
+    const conversion = {
+      strategy: 'Webhook',
+      webhook: { clientConfig: { url: 'https://example.com/convert' }, conversionReviewVersions: ['v1'] },
+    };
+    await define(client, { ...wanted, spec: { ...wanted.spec, conversion, versions: [{ ...v1, name: 'v2', storage: false }, v1] } });
+    await client.create(widgets, widget('a', { size: 1 }));
+    expect(await refusal(client.get({ ...widgets, version: 'v2' }, { name: 'a', namespace: 'default' }))).toBe(
+      'not supported: conversion of widgets.example.com by webhook',
+    );
+  });
+
+  it('of a kind that is built in changes nothing about it', async () => {
+    const { client } = await start();
+    const flux = definition('gitrepositories', 'GitRepository', { group: 'source.toolkit.fluxcd.io' });
+    await define(client, { ...flux, metadata: { name: 'gitrepositories.source.toolkit.fluxcd.io' } });
+    const repositories = { ...widgets, group: 'source.toolkit.fluxcd.io', resource: 'gitrepositories', kind: 'GitRepository' };
+    expect((await client.list(repositories)).items).toEqual([]);
+    await client.delete(customResourceDefinitions, { name: 'gitrepositories.source.toolkit.fluxcd.io' });
+    await until(async () => (await client.list(customResourceDefinitions)).items.length === 0, { what: 'definition gone', intervalMs: 2 });
+    expect((await client.list(repositories)).items).toEqual([]);
+  });
+});
+
+describe('custom resources', () => {
+  it('lose fields that their schema does not name, and tell', async () => {
+    const { client } = await start();
+    await define(client, definition('widgets', 'Widget'));
+    const warnings: string[] = [];
+    const given = widget('a', { size: 1, junk: 1, free: { any: { thing: 1 } } }, { extra: true });
+    const created = await client.create(widgets, given, { onWarning: (text) => warnings.push(text) });
+    expect(created.spec).toEqual({ size: 1, color: 'red', replicas: 1, free: { any: { thing: 1 } } });
+    expect(created).not.toHaveProperty('extra');
+    expect(warnings).toEqual(['unknown field "spec.junk"', 'unknown field "extra"']);
+    expect(await refusal(client.create(widgets, widget('b', { size: 1, junk: 1 }), { fieldValidation: 'Strict' }))).toContain(
+      'strict decoding error: unknown field "spec.junk"',
+    );
+  });
+
+  it('are checked by their schema and its rules', async () => {
+    const { client } = await start();
+    await define(client, definition('widgets', 'Widget'));
+    expect(await refusal(client.create(widgets, widget('a', { size: 0, color: 'green' })))).toBe(
+      'Widget.example.com "a" is invalid: [spec.size: Invalid value: 0: spec.size in body should be greater than or equal to 1, spec.color: Unsupported value: "green": supported values: "red", "blue", <nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation]',
+    );
+    await client.create(widgets, widget('a', { size: 1, fixed: 'x' }));
+    const change = client.patch(widgets, { name: 'a', namespace: 'default' }, { type: 'merge', body: { spec: { fixed: 'y' } } });
+    expect(await refusal(change)).toBe('Widget.example.com "a" is invalid: spec.fixed: Invalid value: "y": fixed is fixed');
+  });
+
+  it('keep status apart from the rest, and count changes of what is wanted', async () => {
+    const { client } = await start();
+    await define(client, definition('widgets', 'Widget'));
+    const at = { name: 'a', namespace: 'default' };
+    expect(await client.create(widgets, widget('a', { size: 1 }, { status: { replicas: 5 } }))).not.toHaveProperty('status');
+    const body = { status: { replicas: 2 }, spec: { size: 9 } };
+    const status = await client.patch(widgets, at, { type: 'merge', body }, { subresource: 'status' });
+    expect([status.status, (status.spec as { size: number }).size, status.metadata.generation]).toEqual([{ replicas: 2 }, 1, 1]);
+    const scaled = await client.patch(widgets, at, { type: 'merge', body: { spec: { replicas: 4 } } }, { subresource: 'scale' });
+    expect(scaled).toMatchObject({ kind: 'Scale', spec: { replicas: 4 }, status: { replicas: 2 } });
+    expect((await client.get(widgets, at)).metadata.generation).toBe(2);
+  });
+
+  it('are selected by the fields that their definition names', async () => {
+    const { client } = await start();
+    await define(client, definition('widgets', 'Widget'));
+    await client.create(widgets, widget('a', { size: 1 }));
+    await client.create(widgets, widget('b', { size: 1, color: 'blue' }));
+    const blue = await client.list(widgets, { fieldSelector: 'spec.color=blue' });
+    expect(blue.items.map(({ metadata }) => metadata.name)).toEqual(['b']);
+    expect(await refusal(client.list(widgets, { fieldSelector: 'spec.size=1' }))).toBe('field label not supported: spec.size');
+  });
+
+  it('are watched', async () => {
+    const { client } = await start();
+    await define(client, definition('widgets', 'Widget'));
+    const seen: string[] = [];
+    const abort = new AbortController();
+    const watch = client.watch(widgets, {
+      signal: abort.signal,
+      onEvents: (events) =>
+        seen.push(...events.filter(({ type }) => type !== 'BOOKMARK').map(({ type, object }) => `${type} ${object.metadata.name}`)),
+    });
+    await client.create(widgets, widget('a', { size: 1 }));
+    await client.delete(widgets, { name: 'a', namespace: 'default' });
+    await until(() => seen.length === 2, { what: 'two events', intervalMs: 2 });
+    abort.abort();
+    await watch;
+    expect(seen).toEqual(['ADDED a', 'DELETED a']);
+  });
+
+  it('are owned field by field, as their schema divides them', async () => {
+    const { client } = await start();
+    const list = {
+      type: 'array',
+      'x-kubernetes-list-type': 'map',
+      'x-kubernetes-list-map-keys': ['k'],
+      items: { type: 'object', required: ['k'], properties: { k: { type: 'string' }, v: { type: 'string' } } },
+    };
+    const openAPIV3Schema = { type: 'object', properties: { spec: { type: 'object', properties: { list } } } };
+    const version = { name: 'v1', served: true, storage: true, schema: { openAPIV3Schema } } as Spec['versions'][number];
+    await define(client, definition('widgets', 'Widget', { versions: [version] }));
+    const at = { name: 'a', namespace: 'default' };
+    const apply = (manager: string, k: string) =>
+      client.patch(widgets, at, { type: 'apply', body: widget('a', { list: [{ k, v: manager }] }) }, { fieldManager: manager });
+    await apply('one', 'x');
+    const both = await apply('two', 'y');
+    expect(both.spec).toEqual({
+      list: [
+        { k: 'x', v: 'one' },
+        { k: 'y', v: 'two' },
+      ],
+    });
+    expect(await refusal(apply('two', 'x'))).toContain('conflict');
+    expect(both.metadata.managedFields?.map(({ manager }) => manager)).toEqual(['one', 'two']);
+  });
+
+  it('with hostile names of fields are data like any other', async () => {
+    const { client } = await start();
+    const open = { type: 'object', 'x-kubernetes-preserve-unknown-fields': true };
+    const version = { name: 'v1', served: true, storage: true, schema: { openAPIV3Schema: open } } as Spec['versions'][number];
+    await define(client, definition('widgets', 'Widget', { versions: [version] }));
+    const spec = JSON.parse('{"__proto__": {"polluted": true}, "constructor": {"prototype": {"polluted": true}}, "toString": 1}');
+    const created = await client.create(widgets, widget('a', spec));
+    expect(JSON.stringify(created.spec)).toBe(JSON.stringify(spec));
+    expect(({} as { polluted?: boolean }).polluted).toBeUndefined();
+    const closed = await refusal(
+      define(client, definition('gadgets', 'Gadget', {}, {})).then(() =>
+        client.create(
+          { ...widgets, resource: 'gadgets', kind: 'Gadget' },
+          {
+            ...widget('a', JSON.parse('{"size": 1, "__proto__": {"polluted": true}, "constructor": 1}')),
+            kind: 'Gadget',
+          },
+        ),
+      ),
+    );
+    expect(closed).toBe('');
+    const stored = await client.get({ ...widgets, resource: 'gadgets' }, { name: 'a', namespace: 'default' });
+    expect(stored.spec).toEqual({ size: 1, color: 'red', replicas: 1 });
+  });
+
+  it('do not stand in the way of anything else', async () => {
+    const { client } = await start();
+    await define(client, definition('configmaps', 'ConfigMap'));
+    const made = await client.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'x', namespace: 'default' } });
+    expect(made.apiVersion).toBe('v1');
+  });
+});
