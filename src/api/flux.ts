@@ -37,13 +37,16 @@ export interface Conditioned extends KubeObject {
   readonly status?: { readonly conditions?: readonly Condition[] };
 }
 
+/** As in Flux's definitions, which describe no column. */
+export const fluxAgeColumn: Column<KubeObject> = {
+  name: 'Age',
+  type: 'date',
+  description: '',
+  cell: (object, { now }) => ageOf(object.metadata.creationTimestamp, now),
+};
+
 export const statusColumns: readonly Column<Conditioned>[] = [
-  {
-    name: 'Age',
-    type: 'date',
-    description: '',
-    cell: (object, { now }) => ageOf(object.metadata.creationTimestamp, now),
-  },
+  fluxAgeColumn,
   { name: 'Ready', type: 'string', description: '', cell: (object) => conditionOf(object.status?.conditions, 'Ready')?.status ?? '' },
   { name: 'Status', type: 'string', description: '', cell: (object) => conditionOf(object.status?.conditions, 'Ready')?.message ?? '' },
 ];
@@ -127,8 +130,8 @@ export const schemaOf = {
     properties: { name: { type: 'string', description: 'Name of the referent.' } },
     required: ['name'],
   }),
-  /** A whole kind. */
-  kind: (description: string, spec: Schema, status: Schema): Schema => ({
+  /** A whole kind; some have no status. */
+  kind: (description: string, spec: Schema, status?: Schema): Schema => ({
     type: 'object',
     description,
     properties: {
@@ -136,7 +139,7 @@ export const schemaOf = {
       kind: { type: 'string' },
       metadata: { $ref: '#/components/schemas/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta' },
       spec,
-      status,
+      ...(status === undefined ? {} : { status }),
     },
   }),
   conditions: {

@@ -51,6 +51,8 @@ import { ipAddresses } from './networking/v1/ip-address.ts';
 import { networkPolicies } from './networking/v1/network-policy.ts';
 import { serviceCidrs } from './networking/v1/service-cidr.ts';
 import { runtimeClasses } from './node/v1/runtime-class.ts';
+import { alerts } from './notification/v1beta3/alert.ts';
+import { providers } from './notification/v1beta3/provider.ts';
 import { podDisruptionBudgets } from './policy/v1/pod-disruption-budget.ts';
 import { clusterRoles } from './rbac/v1/cluster-role.ts';
 import { clusterRoleBindings } from './rbac/v1/cluster-role-binding.ts';
@@ -138,4 +140,6 @@ export const builtInKinds: readonly KindDefinition[] = [
   priorityLevelConfigurations,
   gitRepositories,
   kustomizations,
+  alerts,
+  providers,
 ];
