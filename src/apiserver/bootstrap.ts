@@ -1,4 +1,5 @@
 import { type APIService, apiServices } from '../api/apiregistration/v1/api-service.ts';
+import { type ConfigMap, configMaps } from '../api/core/v1/config-map.ts';
 import { type Namespace, namespaces } from '../api/core/v1/namespace.ts';
 import { type Service, services } from '../api/core/v1/service.ts';
 import { type EndpointSlice, endpointSlices } from '../api/discovery/v1/endpoint-slice.ts';
@@ -20,6 +21,8 @@ export interface BootstrapOptions {
   /** Where this API server is reached by pods. */
   readonly apiAddress: string;
   readonly apiPort: number;
+  /** What extension servers must know to believe this one; absent: there is no aggregation. */
+  readonly authorities?: ClientAuthorities;
 }
 
 /** Makes the system namespaces and the default roles: before a server is reached, so that nobody is refused for want of them. */
@@ -32,10 +35,11 @@ export async function bootstrapAccess(client: Client): Promise<void> {
 
 /**
  * Makes what every cluster has from its first start, beside `bootstrapAccess`: the `kubernetes` Service with its EndpointSlice,
- * priority classes and APIServices. Run at each start: what is there stays, and the Service follows the address.
+ * priority classes, APIServices, and what extension servers need to know. Run at each start: what is there stays, and the Service follows the address.
  */
-export async function bootstrap({ client, serviceCidr, apiAddress, apiPort }: BootstrapOptions): Promise<void> {
+export async function bootstrap({ client, serviceCidr, apiAddress, apiPort, authorities }: BootstrapOptions): Promise<void> {
   await bootstrapKinds(client, serviceCidr);
+  if (authorities !== undefined) await publishAuthorities(client, authorities);
   const clusterIP = formatAddress(parseRange(serviceCidr).first + 1);
   const ports = [{ name: 'https', port: 443, protocol: 'TCP', targetPort: apiPort }];
   await ensure<Service>(
@@ -66,6 +70,36 @@ export async function bootstrap({ client, serviceCidr, apiAddress, apiPort }: Bo
       deepEqual(stored.endpoints, endpoints) && deepEqual(stored.ports, endpointPorts)
         ? stored
         : { ...stored, endpoints, ports: endpointPorts },
+  );
+}
+
+/** PEM. */
+export interface ClientAuthorities {
+  /** Signs the certificates of clients. */
+  readonly clientCa: string;
+  /** Signs the certificate with which requests are passed on, whose `X-Remote-*` headers are true. */
+  readonly requestHeaderCa: string;
+}
+
+/** Name in the certificate with which requests are passed on. */
+export const frontProxyName = 'front-proxy-client';
+
+/** Where extension servers, and upstream's scheduler and controller manager, look how to authenticate whom this server passes on. */
+async function publishAuthorities(client: Client, { clientCa, requestHeaderCa }: ClientAuthorities): Promise<void> {
+  const data = {
+    'client-ca-file': clientCa,
+    'requestheader-allowed-names': JSON.stringify([frontProxyName]),
+    'requestheader-client-ca-file': requestHeaderCa,
+    'requestheader-extra-headers-prefix': '["X-Remote-Extra-"]',
+    'requestheader-group-headers': '["X-Remote-Group"]',
+    'requestheader-uid-headers': '["X-Remote-Uid"]',
+    'requestheader-username-headers': '["X-Remote-User"]',
+  };
+  await ensure<ConfigMap>(
+    client,
+    configMaps,
+    { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'extension-apiserver-authentication', namespace: 'kube-system' }, data },
+    (stored) => (deepEqual(stored.data, data) ? stored : { ...stored, data }),
   );
 }
 

@@ -14,13 +14,14 @@ import type { Metrics } from '../base/metrics.ts';
 import type { KeyPair } from '../base/pki.ts';
 import type { KindDefinition } from '../machinery/kind.ts';
 import { badRequest, isStatusError, methodNotAllowed, StatusError } from '../machinery/status-error.ts';
+import type { Aggregator } from './aggregation/aggregator.ts';
 import type { AuditLog } from './audit.ts';
 import { type HandlerContext, resourceNotFound, wantsPretty } from './http/api-request.ts';
 import { type Authenticator, isAnonymous } from './http/authentication.ts';
 import { negotiate, parseAccept, type Representation } from './http/content-negotiation.ts';
 import { createDiscovery, type Discovery } from './http/discovery.ts';
 import { attributesOf, handlerOf, kindOf, labelsOf } from './http/dispatch.ts';
-import { type HealthCheck, isHealthEndpoint, reportHealth } from './http/health.ts';
+import { checksOf, type HealthCheck, healthEndpoints, isHealthEndpoint, reportHealth } from './http/health.ts';
 import { impersonatedUser } from './http/impersonation.ts';
 import { createKubeletClient, type KubeletClientOptions } from './http/kubelet-client.ts';
 import { createObjectEncoder } from './http/object-encoder.ts';
@@ -57,6 +58,8 @@ export interface ApiServerOptions {
   readonly serviceAccounts?: ServiceAccountTokens | undefined;
   /** Absent: logs of pods cannot be read. */
   readonly kubelet?: KubeletClientOptions;
+  /** Absent: every group version is served here. */
+  readonly aggregator?: Aggregator;
   /** What `/openapi/v2` and `/openapi/v3` serve. */
   readonly openApi: OpenApiDocuments;
   /** Absent: nothing is recorded. */
@@ -149,7 +152,7 @@ class HttpApiServer implements ApiServer {
       turns: createTurnQueue({ clock, sliceMs: streamSliceMs }),
       stopping: this.#stopping.signal,
     };
-    this.#discovery = createDiscovery(service.kinds);
+    this.#discovery = createDiscovery(service.kinds, options.aggregator);
     this.#kubelet = kubelet === undefined ? undefined : createKubeletClient(kubelet);
   }
 
@@ -388,17 +391,16 @@ class HttpApiServer implements ApiServer {
     // Who may not use a resource is not told whether it exists. What a new object is called stands in its body, which the service reads.
     const attributes = attributesOf(method, target, query);
     if (attributes.verb !== 'create' || target.name !== undefined || kind === undefined) service.authorize(user, attributes);
+    if (this.#isRemote(target)) {
+      await this.#proxy(raw, response, state, target, body);
+      return;
+    }
     if (!this.#discovery.hasGroup(target.group)) {
       sendPageNotFound(response);
       return;
     }
     const found = handlerOf({ method, target, query, kind, kubelet: this.#kubelet });
     if (found.kind.deprecation !== undefined) setWarnings(response, [found.kind.deprecation]);
-    const gone = new AbortController();
-    // An answer that was sent whole has nobody to tell; making the reason of an abort is not free.
-    response.once('close', () => {
-      if (!response.writableFinished) gone.abort();
-    });
     const request = {
       method,
       raw,
@@ -410,9 +412,33 @@ class HttpApiServer implements ApiServer {
       query,
       upgrade: this.#upgrades.get(raw),
       body: body instanceof Buffer ? body : undefined,
-      signal: gone.signal,
+      signal: signalOf(response),
     };
     await found.handler(request, this.#context);
+  }
+
+  /** Group versions that are served here are never somebody else's. */
+  #isRemote({ group, version }: { readonly group: string; readonly version: string }): boolean {
+    const { aggregator } = this.#options;
+    return aggregator !== undefined && this.#discovery.resourceList(group, version) === undefined && aggregator.isRemote(group, version);
+  }
+
+  async #proxy(
+    raw: IncomingMessage,
+    response: ServerResponse,
+    { user }: KnownRequest,
+    { group, version }: { readonly group: string; readonly version: string },
+    body?: unknown,
+  ): Promise<void> {
+    await this.#options.aggregator?.proxy(group, version, {
+      raw,
+      response,
+      user,
+      body: body instanceof Buffer ? body : undefined,
+      upgrade: this.#upgrades.get(raw),
+      signal: signalOf(response),
+      stopping: this.#stopping.signal,
+    });
   }
 
   /** Everything that is not a resource: discovery, health, version, metrics, schemas. */
@@ -435,7 +461,8 @@ class HttpApiServer implements ApiServer {
       }
       case 'group-version': {
         const resources = this.#discovery.resourceList(target.group, target.version);
-        if (resources !== undefined) send(resources);
+        if (this.#isRemote(target)) await this.#proxy(raw, response, state, target);
+        else if (resources !== undefined) send(resources);
         else if (this.#discovery.hasGroup(target.group)) throw resourceNotFound();
         else sendPageNotFound(response);
         return;
@@ -463,7 +490,7 @@ class HttpApiServer implements ApiServer {
     switch (path) {
       case '/':
         send({
-          paths: [...this.#discovery.paths(), '/healthz', '/livez', '/metrics', '/openapi/v2', '/openapi/v3', '/readyz', '/version'],
+          paths: [...this.#discovery.paths(), ...this.#otherPaths()].sort(),
         });
         return;
       case '/version':
@@ -483,6 +510,20 @@ class HttpApiServer implements ApiServer {
     if (path === '/openapi/v2' || path === '/openapi/v3' || path.startsWith('/openapi/v3/')) {
       sendOpenApi(openApi, { raw, response, path: path.replace(/\/$/, ''), query, clock });
     } else sendPageNotFound(response);
+  }
+
+  /** For the index: what is served besides the API. */
+  #otherPaths(): readonly string[] {
+    const checks = this.#checks();
+    return [
+      ...(this.#options.serviceAccounts === undefined ? [] : ['/.well-known/openid-configuration', '/openid/v1/jwks']),
+      ...healthEndpoints.flatMap((endpoint) => [`/${endpoint}`, ...checksOf(checks, endpoint).map(({ name }) => `/${endpoint}/${name}`)]),
+      '/metrics',
+      '/openapi/v2',
+      '/openapi/v3',
+      '/openapi/v3/',
+      '/version',
+    ];
   }
 
   /** How others can verify the tokens of service accounts. */
@@ -644,6 +685,16 @@ const auditIdOf = ({ headers }: IncomingMessage): string => {
 function splitUrl(url: string): readonly [path: string, query: string] {
   const mark = url.indexOf('?');
   return mark === -1 ? [url, ''] : [url.slice(0, mark), url.slice(mark + 1)];
+}
+
+/** Aborted when the client goes away before it has its answer. */
+function signalOf(response: ServerResponse): AbortSignal {
+  const gone = new AbortController();
+  // An answer that was sent whole has nobody to tell; making the reason of an abort is not free.
+  response.once('close', () => {
+    if (!response.writableFinished) gone.abort();
+  });
+  return gone.signal;
 }
 
 const versionOf = (version: string): unknown => ({

@@ -78,6 +78,8 @@ interface ClientCertificateOptions {
 
 export interface PkiOptions {
   readonly directory: string;
+  /** Of the authority, in front of a number; default: `midship-ca`. */
+  readonly authorityName?: string;
   readonly clock: Clock;
 }
 
@@ -96,10 +98,10 @@ const fileMode = 0o600;
 const signing = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 
 /** Opens the directory; makes it and the authority at the first start. */
-export async function openPki({ directory, clock }: PkiOptions): Promise<Pki> {
+export async function openPki({ directory, authorityName = 'midship-ca', clock }: PkiOptions): Promise<Pki> {
   await mkdir(directory, { recursive: true, mode: 0o700 });
   await chmod(directory, 0o700);
-  const ca = (await readKeyPair(directory, 'ca')) ?? (await createAuthority(directory, clock));
+  const ca = (await readKeyPair(directory, 'ca')) ?? (await createAuthority({ directory, authorityName, clock }));
   const caCertificate = new X509Certificate(ca.certificate);
 
   const reuse = async (name: string, fits: (certificate: X509Certificate) => boolean): Promise<KeyPair | undefined> => {
@@ -157,13 +159,13 @@ function sameHosts(certificate: X509Certificate, wanted: readonly string[]): boo
   );
 }
 
-async function createAuthority(directory: string, clock: Clock): Promise<KeyPair> {
+async function createAuthority({ directory, authorityName, clock }: Required<PkiOptions>): Promise<KeyPair> {
   const x509 = await loadX509();
   const keys = await webcrypto.subtle.generateKey(signing, true, ['sign', 'verify']);
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
     serialNumber: serialNumber(),
     // The number tells two clusters' authorities apart in a kubeconfig that knows both.
-    name: [{ CN: [`midship-ca@${Math.floor(clock.now() / 1_000)}`] }],
+    name: [{ CN: [`${authorityName}@${Math.floor(clock.now() / 1_000)}`] }],
     notBefore: new Date(clock.now() - backdateMs),
     notAfter: new Date(clock.now() + caLifetimeMs),
     signingAlgorithm: signing,

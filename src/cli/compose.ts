@@ -5,11 +5,12 @@ import { builtInKinds } from '../api/kinds.ts';
 import { kustomizations } from '../api/kustomize/v1/kustomization.ts';
 import { loadSchemas } from '../api/schemas.ts';
 import { gitRepositories } from '../api/source/v1/git-repository.ts';
+import { createAggregator } from '../apiserver/aggregation/aggregator.ts';
 import { createApiService } from '../apiserver/api-service.ts';
 import { createAuditLog } from '../apiserver/audit.ts';
 import { createOidcTokens } from '../apiserver/authentication/oidc.ts';
 import { createStaticTokens } from '../apiserver/authentication/token-authenticator.ts';
-import { bootstrap, bootstrapAccess } from '../apiserver/bootstrap.ts';
+import { bootstrap, bootstrapAccess, frontProxyName } from '../apiserver/bootstrap.ts';
 import { createAuthenticator } from '../apiserver/http/authentication.ts';
 import { createLocalClient } from '../apiserver/local-client.ts';
 import { createOpenApi } from '../apiserver/openapi.ts';
@@ -210,8 +211,20 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     log: log.child({ component: 'audit' }),
     metrics: metrics.apiserver,
   });
+  const ownClient = createLocalClient({ service, user: apiServerUser, userAgent: `kube-apiserver/${version}` });
+  const frontProxy = await openPki({ directory: join(files.pki, 'front-proxy'), authorityName: 'midship-front-proxy-ca', clock });
+  const informers = createInformerSet({ client: clientFor('system:midship:informers'), clock, log });
+  const aggregator = createAggregator({
+    client: ownClient,
+    informers,
+    frontProxy: await frontProxy.clientCertificate({ name: frontProxyName, commonName: frontProxyName }),
+    clock,
+    log: log.child({ component: 'aggregator' }),
+    random,
+  });
   const apiServer = createApiServer({
     service,
+    aggregator,
     tls: {
       caCertificate: pki.caCertificate,
       certificate: () =>
@@ -232,7 +245,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     },
     openApi: createOpenApi(service.kinds, () => schemas),
     healthChecks: [
-      { name: 'storage', liveness: true, check: async () => void (await storage.range({ prefix: 'core/namespaces/', limit: 1 })) },
+      { name: 'etcd', liveness: true, check: async () => void (await storage.range({ prefix: 'core/namespaces/', limit: 1 })) },
       {
         name: 'storage-writes',
         liveness: false,
@@ -249,7 +262,6 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     log: log.child({ component: 'apiserver' }),
     version,
   });
-  const ownClient = createLocalClient({ service, user: apiServerUser, userAgent: `kube-apiserver/${version}` });
   await bootstrapAccess(ownClient);
   await start([audit, apiServer]);
   await bootstrap({
@@ -257,11 +269,11 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     serviceCidr,
     apiAddress: isIP(configuration.bindAddress) === 4 && configuration.bindAddress !== '0.0.0.0' ? configuration.bindAddress : '127.0.0.1',
     apiPort: Number(new URL(apiServer.url).port),
+    authorities: { clientCa: pki.caCertificate, requestHeaderCa: frontProxy.caCertificate },
   });
   onStep('API server', apiServer.url, 'Kubernetes 1.36 API');
 
   // 3. What the components share: caches, events, counters.
-  const informers = createInformerSet({ client: clientFor('system:midship:informers'), clock, log });
   const events = createEventQueue({ client: clientFor('system:midship:events'), clock, log, metrics: metrics.controllerManager });
   const steps = createStepLog({ clock, log, metrics: metrics.controllerManager });
   const controllerMetrics = createControllerMetrics({ metrics: metrics.controllerManager, clock });
@@ -274,7 +286,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     },
     stop: async () => undefined,
   };
-  await start([caches, events]);
+  await start([caches, events, aggregator]);
   const dependencies = (component: string): ControllerDependencies => ({
     client: clientFor('system:kube-controller-manager'),
     informers,

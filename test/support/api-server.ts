@@ -6,9 +6,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { builtInKinds } from '../../src/api/kinds.ts';
 import { loadSchemas } from '../../src/api/schemas.ts';
+import { createAggregator } from '../../src/apiserver/aggregation/aggregator.ts';
 import type { ApiServiceOptions } from '../../src/apiserver/api-service.ts';
 import { anyOf, createStaticTokens } from '../../src/apiserver/authentication/token-authenticator.ts';
-import { bootstrap, bootstrapAccess } from '../../src/apiserver/bootstrap.ts';
+import { bootstrap, bootstrapAccess, frontProxyName } from '../../src/apiserver/bootstrap.ts';
 import { createAuthenticator } from '../../src/apiserver/http/authentication.ts';
 import { createOpenApi } from '../../src/apiserver/openapi.ts';
 import { type ApiServer, type ApiServerOptions, createApiServer } from '../../src/apiserver/server.ts';
@@ -18,6 +19,7 @@ import { createLog } from '../../src/base/log.ts';
 import { createMetrics, type Metrics } from '../../src/base/metrics.ts';
 import { type KeyPair, openPki, type Pki } from '../../src/base/pki.ts';
 import { createHttpClient, type HttpClient } from '../../src/client/http-client.ts';
+import { createInformerSet } from '../../src/client/informer-set.ts';
 import { formatKubeconfig } from '../../src/client/kubeconfig.ts';
 import { startTestApi, type TestApi, testServiceCidr } from './api.ts';
 import { type CommandResult, run } from './cluster.ts';
@@ -29,6 +31,8 @@ export interface TestApiServer {
   readonly serverOptions: ApiServerOptions;
   readonly metrics: Metrics;
   readonly pki: Pki;
+  /** Signed the certificate with which requests are passed on to other servers. */
+  readonly frontProxyCa: string;
   readonly adminCertificate: KeyPair;
   readonly kubeconfig: string;
   readonly directory: string;
@@ -69,6 +73,7 @@ interface Certificates {
   readonly pki: Pki;
   readonly admin: KeyPair;
   readonly kubelet: KeyPair;
+  readonly frontProxy: { readonly caCertificate: string; readonly certificate: KeyPair };
 }
 
 /** One authority for all servers of a test file: keys take longer to make than a server to start. */
@@ -78,7 +83,12 @@ async function makeCertificates(): Promise<Certificates> {
   const pki = await openPki({ directory, clock: systemClock });
   const admin = await pki.clientCertificate({ name: 'admin', commonName: 'admin', organizations: ['system:masters'] });
   const kubelet = await pki.clientCertificate({ name: 'apiserver-kubelet-client', commonName: 'kube-apiserver-kubelet-client' });
-  return { pki, admin, kubelet };
+  const frontProxyAuthority = await openPki({ directory: join(directory, 'front-proxy'), clock: systemClock });
+  const frontProxy = {
+    caCertificate: frontProxyAuthority.caCertificate,
+    certificate: await frontProxyAuthority.clientCertificate({ name: frontProxyName, commonName: frontProxyName }),
+  };
+  return { pki, admin, kubelet, frontProxy };
 }
 
 /** A server of an empty store, with what every cluster has from its start. */
@@ -90,17 +100,31 @@ export async function startTestApiServer(options: Partial<ApiServiceOptions> = {
   const running = await serveTestApi(api);
   const apiPort = Number(new URL(running.server.url).port);
   const serviceCidr = options.serviceCidr ?? testServiceCidr;
-  await bootstrap({ client: api.clientFor(apiServerUser), serviceCidr, apiAddress: '127.64.0.1', apiPort });
+  const { frontProxy } = await certificates;
+  const authorities = { clientCa: pki.caCertificate, requestHeaderCa: frontProxy.caCertificate };
+  await bootstrap({ client: api.clientFor(apiServerUser), serviceCidr, apiAddress: '127.64.0.1', apiPort, authorities });
   return running;
 }
 
 /** Puts `api` on the wire; stopping the server stops it, too. */
 export async function serveTestApi(api: TestApi): Promise<TestApiServer> {
   certificates ??= makeCertificates();
-  const { pki, admin: adminCertificate, kubelet: kubeletCertificate } = await certificates;
+  const { pki, admin: adminCertificate, kubelet: kubeletCertificate, frontProxy } = await certificates;
   const directory = await mkdtemp(join(tmpdir(), 'apiserver-'));
   const metrics = createMetrics();
   const schemas = loadSchemas(builtInKinds.map((kind) => kind.schemas));
+  const log = createLog({ level: process.env.TEST_LOG_LEVEL ?? 'silent' });
+  const abort = new AbortController();
+  const own = api.clientFor(apiServerUser);
+  const informers = createInformerSet({ client: own, clock: systemClock, log });
+  const aggregator = createAggregator({
+    client: own,
+    informers,
+    frontProxy: frontProxy.certificate,
+    clock: systemClock,
+    log,
+    random: Math.random,
+  });
   const serverOptions: ApiServerOptions = {
     service: api.service,
     tls: {
@@ -122,16 +146,19 @@ export async function serveTestApi(api: TestApi): Promise<TestApiServer> {
     serviceAccounts: api.service.tokens,
     kubelet: { caCertificate: pki.caCertificate, clientCertificate: kubeletCertificate },
     openApi: createOpenApi(api.service.kinds, () => schemas),
-    healthChecks: [],
+    healthChecks: [{ name: 'etcd', liveness: true, check: async () => void (await api.storage.range({ prefix: 'core/', limit: 1 })) }],
     metrics,
     metricsText: () => metrics.text(),
     clock: systemClock,
     random: Math.random,
-    log: createLog({ level: process.env.TEST_LOG_LEVEL ?? 'silent' }),
+    log,
+    aggregator,
     version: '0.1.0',
   };
   const server = createApiServer(serverOptions);
-  await server.start({ signal: new AbortController().signal });
+  informers.start({ signal: abort.signal });
+  await aggregator.start({ signal: abort.signal });
+  await server.start({ signal: abort.signal });
   const kubeconfig = join(directory, 'kubeconfig');
   const connection = { server: server.url, caCertificate: pki.caCertificate, clientCertificate: adminCertificate };
   await writeFile(kubeconfig, formatKubeconfig({ name: 'test', ...connection }));
@@ -143,6 +170,7 @@ export async function serveTestApi(api: TestApi): Promise<TestApiServer> {
     serverOptions,
     metrics,
     pki,
+    frontProxyCa: frontProxy.caCertificate,
     adminCertificate,
     kubeconfig,
     directory,
@@ -154,6 +182,8 @@ export async function serveTestApi(api: TestApi): Promise<TestApiServer> {
     async stop() {
       client.close();
       await server.stop();
+      await aggregator.stop();
+      abort.abort(new Error('server stops'));
       await api.stop();
       await rm(directory, { recursive: true, force: true });
     },

@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto';
 import type { KindDefinition, Subresource } from '../../machinery/kind.ts';
 import { apiVersionOf } from '../../machinery/resource.ts';
+import type { AggregatedGroupVersion, Aggregator } from '../aggregation/aggregator.ts';
+import { aggregatedResources } from '../aggregation/remote-discovery.ts';
 import type { KindTable } from '../service.ts';
 import { isCustomKind } from './api-request.ts';
 
@@ -24,10 +26,15 @@ export interface Discovery {
   paths(): readonly string[];
 }
 
-export function createDiscovery(kinds: KindTable): Discovery {
+/** @param aggregated  group versions of other servers, which stand among the own ones; absent: there are none */
+export function createDiscovery(kinds: KindTable, aggregated?: AggregatedGroups): Discovery {
   let cached: Documents | undefined;
   const documents = (): Documents => {
-    if (cached?.revision !== kinds.revision) cached = buildDocuments(kinds);
+    const { revision } = kinds;
+    const aggregatedRevision = aggregated?.revision ?? 0;
+    if (cached?.revision !== revision || cached.aggregatedRevision !== aggregatedRevision) {
+      cached = { ...buildDocuments(kinds, aggregated?.groupVersions() ?? []), revision, aggregatedRevision };
+    }
     return cached;
   };
   return {
@@ -59,8 +66,11 @@ interface GroupVersion {
   readonly version: string;
 }
 
+type AggregatedGroups = Pick<Aggregator, 'revision' | 'groupVersions'>;
+
 interface Documents {
   readonly revision: number;
+  readonly aggregatedRevision: number;
   readonly aggregated: Readonly<Record<'core' | 'groups', { readonly json: string; readonly etag: string }>>;
   readonly coreVersions: readonly string[];
   readonly groups: ReadonlyMap<string, GroupDocument>;
@@ -68,9 +78,58 @@ interface Documents {
   readonly paths: readonly string[];
 }
 
-function buildDocuments(kinds: KindTable): Documents {
-  const { revision } = kinds;
-  // Group, then version, in the order of the kinds: the first version of a group is the preferred one.
+interface Group {
+  readonly name: string;
+  readonly priority: number;
+  readonly versions: readonly Version[];
+}
+
+interface Version {
+  readonly version: string;
+  readonly aggregated: unknown;
+  /** Undefined for what is asked of another server. */
+  readonly legacy: unknown | undefined;
+}
+
+/** Of a group that has no APIService: that of groups from outside Kubernetes. */
+const otherGroupPriority = 1_000;
+
+function buildDocuments(
+  kinds: KindTable,
+  aggregated: readonly AggregatedGroupVersion[],
+): Omit<Documents, 'revision' | 'aggregatedRevision'> {
+  const all = withRemote(ownGroups(kinds, aggregated), aggregated);
+  const core = all.find(({ name }) => name === '') ?? { name: '', priority: 0, versions: [] };
+  const named = all.filter(({ name }) => name !== '');
+  const groups = new Map(
+    named.map(({ name, versions }) => {
+      const list = versions.map(({ version }) => ({ groupVersion: `${name}/${version}`, version }));
+      return [name, { name, versions: list, preferredVersion: list[0] }];
+    }),
+  );
+  const resourceLists = all.flatMap(({ name: group, versions }) =>
+    versions.flatMap(({ version, legacy }) => (legacy === undefined ? [] : [[apiVersionOf({ group, version }), legacy] as const])),
+  );
+  return {
+    aggregated: {
+      core: aggregatedDocument([aggregatedGroup(core)]),
+      groups: aggregatedDocument(named.map(aggregatedGroup)),
+    },
+    coreVersions: core.versions.map(({ version }) => version),
+    groups,
+    resourceLists: new Map(resourceLists),
+    paths: [
+      '/api',
+      ...core.versions.map(({ version }) => `/api/${version}`),
+      '/apis',
+      '/apis/',
+      ...named.flatMap(({ name, versions }) => [`/apis/${name}`, ...versions.map(({ version }) => `/apis/${name}/${version}`)]),
+    ].sort(),
+  };
+}
+
+/** Group, then version, in the order of the kinds: the first version of a group is the preferred one. */
+function ownGroups(kinds: KindTable, aggregated: readonly AggregatedGroupVersion[]): readonly Group[] {
   const byGroup = new Map<string, Map<string, KindDefinition[]>>();
   for (const kind of kinds.all()) {
     const versions = byGroup.get(kind.group) ?? new Map<string, KindDefinition[]>();
@@ -79,40 +138,52 @@ function buildDocuments(kinds: KindTable): Documents {
     versions.set(kind.version, list);
     list.push(kind);
   }
-  const core = byGroup.get('') ?? new Map<string, KindDefinition[]>();
-  const named = [...byGroup].filter(([group]) => group !== '');
-  const groups = new Map(
-    named.map(([name, versions]) => {
-      const list = [...versions.keys()].map((version) => ({ groupVersion: `${name}/${version}`, version }));
-      return [name, { name, versions: list, preferredVersion: list[0] }];
+  return [...byGroup].map(([group, versions]) => ({
+    name: group,
+    priority: priorityOf(group, aggregated) ?? otherGroupPriority,
+    versions: [...versions].map(([version, list]) => {
+      const groupVersion = apiVersionOf({ group, version });
+      // The core group's list has no apiVersion on the real server either.
+      const head = group === '' ? { kind: 'APIResourceList' } : { kind: 'APIResourceList', apiVersion: 'v1' };
+      return {
+        version,
+        aggregated: { version, resources: sorted(list).map(aggregatedResource), freshness: 'Current' },
+        legacy: { ...head, groupVersion, resources: sorted(list).flatMap(legacyResources) },
+      };
     }),
-  );
-  const resourceLists = new Map(
-    [...byGroup].flatMap(([group, versions]) =>
-      [...versions].map(([version, list]) => {
-        const groupVersion = apiVersionOf({ group, version });
-        // The core group's list has no apiVersion on the real server either.
-        const head = group === '' ? { kind: 'APIResourceList' } : { kind: 'APIResourceList', apiVersion: 'v1' };
-        return [groupVersion, { ...head, groupVersion, resources: sorted(list).flatMap(legacyResources) }] as const;
-      }),
-    ),
-  );
-  return {
-    revision,
-    aggregated: {
-      core: aggregatedDocument([aggregatedGroup('', core)]),
-      groups: aggregatedDocument(named.map(([group, versions]) => aggregatedGroup(group, versions))),
-    },
-    coreVersions: [...core.keys()],
-    groups,
-    resourceLists,
-    paths: [
-      '/api',
-      ...[...core.keys()].map((version) => `/api/${version}`),
-      '/apis',
-      ...named.flatMap(([group, versions]) => [`/apis/${group}`, ...[...versions.keys()].map((version) => `/apis/${group}/${version}`)]),
-    ],
-  };
+  }));
+}
+
+/** The highest that any version of the group asks for. */
+function priorityOf(group: string, aggregated: readonly AggregatedGroupVersion[]): number | undefined {
+  const priorities = aggregated.filter((each) => each.group === group).map(({ groupPriority }) => groupPriority);
+  return priorities.length === 0 ? undefined : Math.max(...priorities);
+}
+
+/** What this server serves is never somebody else's; of the rest, groups stand by their priority. */
+function withRemote(own: readonly Group[], aggregated: readonly AggregatedGroupVersion[]): readonly Group[] {
+  const groups = new Map(own.map((group) => [group.name, group]));
+  const remote = aggregated
+    .filter(({ remote, group, version }) => remote && !groups.get(group)?.versions.some((served) => served.version === version))
+    .sort((a, b) => b.versionPriority - a.versionPriority || (a.version < b.version ? -1 : 1));
+  if (remote.length === 0) return own;
+  for (const { group, version, available, resources } of remote) {
+    const before = groups.get(group) ?? { name: group, priority: priorityOf(group, aggregated) ?? 0, versions: [] };
+    const freshness = available && resources !== undefined ? 'Current' : 'Stale';
+    const served = resources === undefined ? {} : { resources: aggregatedResources(resources) };
+    const entry: Version = { version, aggregated: { version, ...served, freshness }, legacy: undefined };
+    groups.set(group, { ...before, versions: [...before.versions, entry] });
+  }
+  const isOwn = new Set(own.map(({ name }) => name));
+  const guests = [...groups.values()]
+    .filter(({ name }) => !isOwn.has(name))
+    .sort((a, b) => b.priority - a.priority || (a.name < b.name ? -1 : 1));
+  const result = own.map(({ name }) => groups.get(name) as Group);
+  for (const guest of guests) {
+    const place = result.findIndex(({ name, priority }) => name !== '' && priority < guest.priority);
+    result.splice(place === -1 ? result.length : place, 0, guest);
+  }
+  return result;
 }
 
 const sorted = (kinds: readonly KindDefinition[]): readonly KindDefinition[] =>
@@ -160,13 +231,9 @@ function aggregatedDocument(items: readonly unknown[]): { readonly json: string;
   return { json, etag: `"${createHash('sha512').update(json).digest('hex').toUpperCase()}"` };
 }
 
-const aggregatedGroup = (group: string, versions: ReadonlyMap<string, readonly KindDefinition[]>): unknown => ({
-  metadata: group === '' ? {} : { name: group },
-  versions: [...versions].map(([version, kinds]) => ({
-    version,
-    resources: sorted(kinds).map(aggregatedResource),
-    freshness: 'Current',
-  })),
+const aggregatedGroup = ({ name, versions }: Group): unknown => ({
+  metadata: name === '' ? {} : { name },
+  versions: versions.map(({ aggregated }) => aggregated),
 });
 
 /** Group and version of a response kind are empty where they are those of the resource. */

@@ -8,9 +8,14 @@ export interface HealthCheck {
   check(): void | Promise<void>;
 }
 
-export type HealthEndpoint = 'healthz' | 'livez' | 'readyz';
+export const healthEndpoints = ['healthz', 'livez', 'readyz'] as const;
+export type HealthEndpoint = (typeof healthEndpoints)[number];
 
-export const isHealthEndpoint = (name: string): name is HealthEndpoint => name === 'healthz' || name === 'livez' || name === 'readyz';
+export const isHealthEndpoint = (name: string): name is HealthEndpoint => healthEndpoints.some((endpoint) => endpoint === name);
+
+/** The checks that make up an endpoint. */
+export const checksOf = (checks: readonly HealthCheck[], endpoint: HealthEndpoint): readonly HealthCheck[] =>
+  endpoint === 'livez' ? checks.filter(({ liveness }) => liveness) : checks;
 
 export interface HealthReport {
   readonly code: number;
@@ -28,7 +33,7 @@ export interface HealthQuery {
 /** Undefined when a single check is asked for that does not exist. The reason of a failure stays in the log: anonymous users may ask. */
 export async function reportHealth(checks: readonly HealthCheck[], query: HealthQuery): Promise<HealthReport | undefined> {
   const { endpoint, only, verbose, exclude } = query;
-  const relevant = endpoint === 'livez' ? checks.filter(({ liveness }) => liveness) : checks;
+  const relevant = checksOf(checks, endpoint);
   const chosen = only === undefined ? relevant : relevant.filter(({ name }) => name === only);
   if (only !== undefined && chosen.length === 0) return undefined;
   const results = await Promise.all(

@@ -78,7 +78,7 @@ describe('the API server on the wire', () => {
   it('answers health, version, discovery and metrics by the rights of the user', async () => {
     const get = (path: string, anonymous = false) => cluster.fetch(path, { anonymous });
     for (const path of ['/healthz', '/livez', '/readyz']) expect(await get(path, true)).toMatchObject({ status: 200, text: 'ok' });
-    expect((await get('/readyz?verbose')).text).toBe('[+]ping ok\n[+]shutdown ok\nreadyz check passed\n');
+    expect((await get('/readyz?verbose')).text).toBe('[+]ping ok\n[+]shutdown ok\n[+]etcd ok\nreadyz check passed\n');
     expect(await get('/livez/ping')).toMatchObject({ status: 200, text: 'ok' });
     expect((await get('/readyz/nope')).status).toBe(404);
     expect((await get('/version', true)).json).toMatchObject({ major: '1', minor: '36', gitVersion: 'v1.36.0+midship.0.1.0' });
@@ -205,6 +205,7 @@ current-context: a
     const other = await startTestApiServer();
     const seen: string[] = [];
     const watch = other.client.watch(configMaps, {
+      namespace: 'default',
       resourceVersion: '0',
       signal: new AbortController().signal,
       onEvents: (events) => seen.push(...events.map(({ type }) => type)),

@@ -79,7 +79,8 @@ export const apiServices: KindDefinition<APIService> = {
   },
 };
 
-const localAvailable = {
+/** The condition of what this server serves. */
+export const localAvailable = {
   type: 'Available',
   status: 'True',
   reason: 'Local',

@@ -1,0 +1,168 @@
+import { type IncomingHttpHeaders, type IncomingMessage, type OutgoingHttpHeaders, type ServerResponse, STATUS_CODES } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { badRequest } from '../../machinery/status-error.ts';
+import { sendPlain } from '../http/respond.ts';
+import type { Upgrade } from '../http/upgrade.ts';
+import type { UserInfo } from '../user.ts';
+import type { RemoteAnswer, RemoteRequest } from './transport.ts';
+
+/** A request for a group version that another server serves, authenticated and authorized here. */
+export interface ProxiedRequest {
+  readonly raw: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly user: UserInfo;
+  readonly body: Buffer | undefined;
+  readonly upgrade: Upgrade | undefined;
+  /** Aborted when the client goes away. */
+  readonly signal: AbortSignal;
+  /** Aborted when the server stops: long answers end then. */
+  readonly stopping: AbortSignal;
+}
+
+/** Until the head of the answer is there. */
+const headTimeoutMs = 60_000;
+
+/**
+ * Passes a request on and its answer back, as both come and for as long as they come. Failures are plain text, as the real server's
+ * aggregator gives them.
+ */
+export async function proxyRequest(request: ProxiedRequest, send: (request: RemoteRequest) => Promise<RemoteAnswer>): Promise<void> {
+  const { raw, response, user, body, upgrade, signal } = request;
+  const path = pathOf(raw.url ?? '/');
+  let answer: RemoteAnswer;
+  try {
+    const { method = 'GET' } = raw;
+    answer = await send({ method, path, user, body, headers: headersFor(request), timeoutMs: headTimeoutMs, signal });
+  } catch (err) {
+    if (!signal.aborted) sendUnavailable(response, `error trying to reach service: ${err instanceof Error ? err.message : String(err)}`);
+    return;
+  }
+  const { message, upgraded } = answer;
+  if (upgraded !== undefined && upgrade !== undefined) join(message, upgraded, upgrade, request);
+  else if (upgraded !== undefined) {
+    upgraded.socket.destroy();
+    sendUnavailable(response, 'error trying to reach service: the server changed the protocol without being asked');
+  } else await relay(message, request);
+}
+
+export const sendUnavailable = (response: ServerResponse, text: string): void => sendPlain(response, 503, `${text}\n`);
+
+/**
+ * The path that was authorized, written anew from its parts, with the query as it came: what another server makes of `..` and of
+ * escaped slashes must not be something else than what was decided upon here.
+ *
+ * @throws StatusError 400 for a path with `.` or `..` in it
+ */
+function pathOf(url: string): string {
+  const mark = url.indexOf('?');
+  const path = mark === -1 ? url : url.slice(0, mark);
+  const segments = path.split('/').map((segment) => decodeURIComponent(segment));
+  if (segments.some((segment) => segment === '.' || segment === '..')) throw badRequest('the path has "." or ".." in it');
+  return `${segments.map(encodeURIComponent).join('/')}${mark === -1 ? '' : url.slice(mark)}`;
+}
+
+/** Of one connection only, and what tells who asks, which is for the API server. */
+const ownHeaders = new Set([
+  'authorization',
+  'connection',
+  'content-length',
+  'expect',
+  'host',
+  'http2-settings',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+]);
+
+/** A name may be written with `_` for `-`, which some servers take for the same. */
+const isForwarded = (name: string): boolean => {
+  const plain = name.replaceAll('_', '-');
+  return !ownHeaders.has(plain) && !plain.startsWith('impersonate-') && !plain.startsWith('x-remote-') && !plain.startsWith('x-forwarded-');
+};
+
+/** Headers that the client's `Connection` names belong to its connection, too. */
+function forwarded(headers: IncomingHttpHeaders): OutgoingHttpHeaders {
+  const named = new Set(
+    String(headers.connection ?? '')
+      .toLowerCase()
+      .split(/\s*,\s*/),
+  );
+  return Object.fromEntries(Object.entries(headers).filter(([name]) => isForwarded(name) && !named.has(name)));
+}
+
+function headersFor({ raw, body, upgrade }: ProxiedRequest): OutgoingHttpHeaders {
+  const { url = '/' } = raw;
+  const mark = url.indexOf('?');
+  return {
+    ...forwarded(raw.headers),
+    'x-forwarded-for': raw.socket.remoteAddress ?? '',
+    'x-forwarded-proto': 'https',
+    'x-forwarded-uri': mark === -1 ? url : url.slice(0, mark),
+    ...(raw.headers.host === undefined ? {} : { 'x-forwarded-host': raw.headers.host }),
+    ...(body === undefined ? {} : { 'content-length': body.length }),
+    ...(upgrade === undefined ? {} : { connection: 'Upgrade', upgrade: raw.headers.upgrade }),
+  };
+}
+
+async function relay(answer: IncomingMessage, { response, stopping }: ProxiedRequest): Promise<void> {
+  const { statusCode = 502, headers } = answer;
+  if (statusCode >= 300 && statusCode <= 399 && headers.location !== undefined) {
+    // It would send the client, with its credentials, wherever that server likes.
+    answer.destroy();
+    sendPlain(response, 502, 'the backend attempted to redirect this request, which is not permitted');
+    return;
+  }
+  const length = headers['content-length'];
+  response.writeHead(statusCode, { ...forwarded(headers), ...(length === undefined ? {} : { 'content-length': length }) });
+  response.flushHeaders();
+  const stop = (): void => void answer.destroy();
+  stopping.addEventListener('abort', stop, { once: true });
+  try {
+    await pipeline(answer, response);
+  } catch {
+    // Either side went away in mid-stream. The head is out, so there is nobody to tell; `pipeline` has closed both.
+  } finally {
+    stopping.removeEventListener('abort', stop);
+  }
+}
+
+/** Bytes both ways until either end closes. */
+function join(
+  message: IncomingMessage,
+  upgraded: { readonly socket: Duplex; readonly head: Buffer },
+  upgrade: Upgrade,
+  { response, stopping }: ProxiedRequest,
+): void {
+  const { socket: remote, head } = upgraded;
+  const { socket: client, head: clientHead } = upgrade;
+  const lines = Object.entries(forwarded(message.headers)).flatMap(([name, value]) =>
+    (Array.isArray(value) ? value : [value]).map((each) => `${name}: ${each}`),
+  );
+  // For the log and the metrics; the head goes over the connection itself.
+  response.statusCode = 101;
+  const protocol = message.headers.upgrade ?? '';
+  client.write(
+    [`HTTP/1.1 101 ${STATUS_CODES[101]}`, 'connection: Upgrade', `upgrade: ${protocol}`, ...lines, '', ''].join('\r\n'),
+    'latin1',
+  );
+  client.write(head);
+  remote.write(clientHead);
+  const end = (): void => {
+    client.destroy();
+    remote.destroy();
+    stopping.removeEventListener('abort', end);
+  };
+  for (const stream of [client, remote]) {
+    stream.on('error', end);
+    stream.once('close', end);
+  }
+  stopping.addEventListener('abort', end, { once: true });
+  client.pipe(remote);
+  remote.pipe(client);
+}

@@ -1,0 +1,89 @@
+/**
+ * What an extension server says it serves. It is a stranger's text: entries that are not what they should be are left out, and there
+ * is a bound to everything.
+ */
+
+export interface RemoteResource {
+  readonly name: string;
+  readonly singularName: string;
+  readonly namespaced: boolean;
+  readonly kind: string;
+  readonly group: string;
+  readonly version: string;
+  readonly verbs: readonly string[];
+  readonly shortNames: readonly string[];
+  readonly categories: readonly string[];
+}
+
+/** Of one group version. */
+const maxResources = 1_000;
+/** Of one list of verbs, short names or categories. */
+const maxWords = 64;
+const namePattern = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?(\/[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?$/;
+const wordPattern = /^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$/i;
+
+/** The resources of an `APIResourceList`; undefined when `text` is none of the group version that was asked for. */
+export function parseResourceList(text: string, groupVersion: string): readonly RemoteResource[] | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  if (!isObject(value) || value.kind !== 'APIResourceList' || value.groupVersion !== groupVersion || !Array.isArray(value.resources)) {
+    return undefined;
+  }
+  const [group = '', version = ''] = groupVersion.split('/');
+  return value.resources.slice(0, maxResources).flatMap((entry: unknown) => {
+    if (!isObject(entry) || !isText(entry.name, namePattern) || !isText(entry.kind, wordPattern)) return [];
+    const { name, kind, namespaced } = entry;
+    return [
+      {
+        name,
+        kind,
+        namespaced: namespaced === true,
+        singularName: isText(entry.singularName, wordPattern) ? entry.singularName : '',
+        group: isText(entry.group, wordPattern) ? entry.group : group,
+        version: isText(entry.version, wordPattern) ? entry.version : version,
+        verbs: wordsOf(entry.verbs),
+        shortNames: wordsOf(entry.shortNames),
+        categories: wordsOf(entry.categories),
+      },
+    ];
+  });
+}
+
+const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+const isText = (value: unknown, pattern: RegExp): value is string => typeof value === 'string' && pattern.test(value);
+const wordsOf = (value: unknown): readonly string[] =>
+  Array.isArray(value) ? value.slice(0, maxWords).filter((word) => isText(word, wordPattern)) : [];
+
+/** The same in the aggregated form: subresources stand with their resource. */
+export function aggregatedResources(resources: readonly RemoteResource[]): readonly unknown[] {
+  const responseKind = ({ group, version, kind }: RemoteResource): unknown => ({ group, version, kind });
+  return resources
+    .filter(({ name }) => !name.includes('/'))
+    .map((resource) => {
+      const { name, namespaced, singularName, verbs, shortNames, categories } = resource;
+      const subresources = resources.filter((each) => each.name.startsWith(`${name}/`));
+      return {
+        resource: name,
+        responseKind: responseKind(resource),
+        scope: namespaced ? 'Namespaced' : 'Cluster',
+        singularResource: singularName,
+        verbs,
+        ...(shortNames.length === 0 ? {} : { shortNames }),
+        ...(categories.length === 0 ? {} : { categories }),
+        ...(subresources.length === 0
+          ? {}
+          : {
+              subresources: subresources.map((each) => ({
+                subresource: each.name.slice(name.length + 1),
+                responseKind: responseKind(each),
+                verbs: each.verbs,
+              })),
+            }),
+      };
+    });
+}
