@@ -127,12 +127,12 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
 
   const evict = createEvictor({ registry, writer, clock });
   const expiry = startEventExpiry({ registry, writer, clock, log });
-
-  const keyOfRef = (kind: KindDefinition, { namespace, name }: ObjectRef): string =>
-    kind.namespaced && namespace !== undefined ? keyOf({ metadata: { namespace, name } }) : name;
   const kindTable = createKindTable(kinds);
   const customResources = kinds.some(isDefinition) ? new CustomResources({ registry, kinds: kindTable, writer, clock, log }) : undefined;
   await customResources?.start();
+
+  const keyOfRef = (kind: KindDefinition, { namespace, name }: ObjectRef): string =>
+    kind.namespaced && namespace !== undefined ? keyOf({ metadata: { namespace, name } }) : name;
 
   function check(
     request: RequestInfo,
@@ -258,11 +258,11 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
     },
     async create(request, kind, namespace, object) {
       check(request, 'create', kind, { namespace, name: object.metadata?.name ?? '' });
+      if (kind.custom?.isTerminating() === true) throw whileTerminating();
       checkFieldManager(request, 'CreateOptions');
       if (kind.transient === true) {
         return reviews.answer(kind, { user: request.user, namespace, object: decoder.decode(request, kind, object) });
       }
-      if (kind.custom?.isTerminating() === true) throw whileTerminating();
       await certificates.checkNew(kind, object);
       return writer.create(request, kind, namespace, object);
     },
@@ -322,11 +322,11 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
       throw notImplemented(`${kind.resource}/${subresource}`);
     },
     stop() {
+      customResources?.stop();
       compaction.stop();
       expiry.stop();
       registry.stop();
     },
-      customResources?.stop();
   };
   return withVersions(service, { decoder, schemas });
 
@@ -347,12 +347,12 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
   }
 }
 
+const isDefinition = ({ group, resource }: KindDefinition): boolean =>
+  group === customResourceDefinitions.group && resource === customResourceDefinitions.resource;
+
 /** Deletions of a collection under way at once; they share commits. */
 const collectionChunk = 128;
 const maxFieldManagerBytes = 128;
-
-const isDefinition = ({ group, resource }: KindDefinition): boolean =>
-  group === customResourceDefinitions.group && resource === customResourceDefinitions.resource;
 
 /** What the server writes to a status on its own account. */
 const ownStatusWrite: WriteRequest = { user: apiServerUser, userAgent: 'kube-apiserver', subresource: 'status' };
@@ -365,10 +365,6 @@ const success = Object.freeze({
   code: 201,
 }) as unknown as KubeObject;
 
-const noSuchSubresource = (): StatusError =>
-  new StatusError({ code: 404, reason: 'NotFound', message: 'the server could not find the requested resource', details: {} });
-
-function checkApplyOptions({ fieldManager = '', force }: WriteRequest & { readonly force?: boolean }, { type }: Patch): void {
 const whileTerminating = (): StatusError =>
   new StatusError({
     code: 405,
@@ -377,6 +373,10 @@ const whileTerminating = (): StatusError =>
     details: {},
   });
 
+const noSuchSubresource = (): StatusError =>
+  new StatusError({ code: 404, reason: 'NotFound', message: 'the server could not find the requested resource', details: {} });
+
+function checkApplyOptions({ fieldManager = '', force }: WriteRequest & { readonly force?: boolean }, { type }: Patch): void {
   const options = { group: 'meta.k8s.io', kind: 'PatchOptions' };
   if (type === 'apply' && fieldManager === '') {
     throw invalid(options, '', [
