@@ -196,10 +196,18 @@ export interface FieldError {
   readonly message: string;
 }
 
+/**
+ * Broken rules that one answer tells: a body of some megabytes can break millions, and each is told twice. The last of them says how many
+ * more there are.
+ */
+const maxCauses = 200;
+
 /** 422 with one cause a broken rule, worded as the real server words it. */
 export function invalid(kind: { readonly group: string; readonly kind: string }, name: string, errors: readonly FieldError[]): StatusError {
+  const shown = errors.length <= maxCauses ? errors : errors.slice(0, maxCauses);
   // The real server says each sentence once, however many causes there are.
-  const texts = [...new Set(errors.map((error) => `${error.field}: ${error.message}`))];
+  const texts = [...new Set(shown.map((error) => `${error.field}: ${error.message}`))];
+  if (shown !== errors) texts.push(`and ${errors.length - maxCauses} more`);
   const [first = ''] = texts;
   return new StatusError({
     code: 422,
@@ -209,7 +217,7 @@ export function invalid(kind: { readonly group: string; readonly kind: string },
       ...(name === '' ? {} : { name }),
       ...(kind.group === '' ? {} : { group: kind.group }),
       ...(kind.kind === '' ? {} : { kind: kind.kind }),
-      causes: errors.map((error) => ({ reason: error.type, message: error.message, field: error.field })),
+      causes: shown.map((error) => ({ reason: error.type, message: error.message, field: error.field })),
     },
   });
 }

@@ -1,4 +1,5 @@
 import type { PatchType } from '../../client/client.ts';
+import { checkItems, DecodeError } from '../../machinery/field-validation.ts';
 import { JsonError, parseJson } from '../../machinery/json.ts';
 import type { KubeObject } from '../../machinery/object.ts';
 import { apiVersionOf, parseApiVersion } from '../../machinery/resource.ts';
@@ -20,6 +21,9 @@ export interface ObjectBody {
 
 /** That are told to the client. */
 const maxDuplicateKeys = 20;
+
+/** Of an object itself: copying one with hundreds of thousands takes longer than reading it. */
+const maxFields = 1_000;
 
 /** Of a body that is shown in an error. */
 const maxShownBytes = 4_096;
@@ -43,6 +47,7 @@ export function readObject(request: ApiRequest): ObjectBody {
     throw notJsonObject(expected.kind, `json: cannot unmarshal ${goTypeOf(value)} into Go value of type ${goTypeMeta}`, request.body);
   }
   const given = (value ?? {}) as Readonly<Record<string, unknown>>;
+  if (Object.keys(given).length > maxFields) throw badRequest(`the object has more than the ${maxFields} fields that are supported`);
   const { kind, apiVersion } = checkedKind(given, expected, request);
   const metadata = given.metadata ?? {};
   if (typeof metadata !== 'object' || Array.isArray(metadata)) {
@@ -57,7 +62,18 @@ export function readObject(request: ApiRequest): ObjectBody {
 
 /** The document of a PATCH; what may be in it depends on the type and is checked where it is applied. */
 export function readPatch(request: ApiRequest, type: PatchType): ReadValue {
-  const text = textOf(request.body);
+  const patch = parsePatch(textOf(request.body), type);
+  try {
+    // The operations of a JSON patch have a bound of their own.
+    if (type !== 'json') checkItems(patch.value);
+    return patch;
+  } catch (err) {
+    if (err instanceof DecodeError) throw badRequest(`error decoding patch: ${err.message}`);
+    throw err;
+  }
+}
+
+function parsePatch(text: string, type: PatchType): ReadValue {
   try {
     if (type !== 'apply' || /^\s*\{/.test(text)) return parseJson(text);
   } catch (err) {

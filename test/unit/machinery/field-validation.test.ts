@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { loadSchemas } from '../../../src/api/schemas.ts';
-import { cannotBeHandled, DecodeError, decoderFor, fieldComplaints } from '../../../src/machinery/field-validation.ts';
+import { cannotBeHandled, checkItems, DecodeError, decoderFor, fieldComplaints } from '../../../src/machinery/field-validation.ts';
 import { deepFreeze } from '../../../src/machinery/object.ts';
 import type { Schema } from '../../../src/machinery/schema.ts';
 
@@ -66,7 +66,7 @@ describe('unknown fields', () => {
   });
 
   it('are reported up to a bound', () => {
-    const many = Object.fromEntries(Array.from({ length: 20_000 }, (_, index) => [`x${index}`, 1]));
+    const many = Object.fromEntries(Array.from({ length: 10_000 }, (_, index) => [`x${index}`, 1]));
     const { object, unknownFields } = configMaps.decode({ metadata: { name: 'a' }, ...many });
     expect(unknownFields).toHaveLength(100);
     expect(object).toEqual({ metadata: { name: 'a' } });
@@ -211,6 +211,11 @@ describe('canonical form', () => {
     expect(configMaps.decode({ metadata: {}, data: { a: null } }).object.data).toEqual({ a: '' });
   });
 
+  it('takes the empty text for absence where a default stands for it', () => {
+    const { object } = decoderFor(schemas, 'io.k8s.api.core.v1.ContainerPort').decode({ containerPort: 80, protocol: '' });
+    expect(object).toEqual({ containerPort: 80, protocol: 'TCP' });
+  });
+
   it('leaves out zero values that say nothing and keeps those that do', () => {
     const { object } = pods.decode({
       metadata: { name: 'a', labels: {} },
@@ -263,6 +268,24 @@ describe('canonical form', () => {
         expect(twice.unknownFields).toEqual([]);
       }),
     );
+  });
+});
+
+describe('bounds', () => {
+  const entries = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, index) => [`k${index}`, '']));
+
+  it('are kept by lists, by maps, and by all of an object together', () => {
+    const decode = (object: object) => configMaps.decode(object).object;
+    expect(() => decode({ metadata: { name: 'a' }, data: entries(20_001) })).toThrow('too many items: 20001, of which 20000 are supported');
+    expect(() => decode({ metadata: { name: 'a', finalizers: Array.from({ length: 20_001 }, () => 'a/b') } })).toThrow(DecodeError);
+    const owners = Array.from({ length: 15_000 }, () => Object.fromEntries(Array.from({ length: 14 }, (_, index) => [`x${index}`, 1])));
+    expect(() => decode({ metadata: { name: 'a', ownerReferences: owners } })).toThrow('more than the 200000');
+    expect(decode({ metadata: { name: 'a' }, data: entries(20_000) })).toMatchObject({ metadata: { name: 'a' } });
+  });
+
+  it('hold for documents of no schema, too', () => {
+    expect(() => checkItems({ a: { b: Array.from({ length: 20_001 }, () => null) } })).toThrow(DecodeError);
+    expect(() => checkItems([{ a: [1, 2, { b: 'c' }] }, null])).not.toThrow();
   });
 });
 
