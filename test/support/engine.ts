@@ -1,14 +1,16 @@
 import { pino } from 'pino';
 import { namespaces } from '../../src/api/core/v1/namespace.ts';
 import { gitRepositories } from '../../src/api/source/v1/git-repository.ts';
-import { type Activity, createActivityFeed } from '../../src/base/activity.ts';
-import { systemClock } from '../../src/base/clock.ts';
+import { type Activity, type ActivityFeed, createActivityFeed } from '../../src/base/activity.ts';
+import { type Clock, systemClock } from '../../src/base/clock.ts';
 import type { Component } from '../../src/base/component.ts';
 import { createMetrics } from '../../src/base/metrics.ts';
 import type { Client } from '../../src/client/client.ts';
 import { createInformerSet } from '../../src/client/informer-set.ts';
-import { createEngine } from '../../src/gitops/engine.ts';
+import { createNamespaceController } from '../../src/controllers/namespace/namespace-controller.ts';
+import { createEngine, type EngineOptions } from '../../src/gitops/engine.ts';
 import { openLocalSource } from '../../src/gitops/sources/local-source.ts';
+import type { OpenSource } from '../../src/gitops/sources/open-source.ts';
 import { createControllerMetrics } from '../../src/reconcile/controller-metrics.ts';
 import { createEventQueue } from '../../src/reconcile/event-recorder.ts';
 import { createStepLog } from '../../src/reconcile/step-log.ts';
@@ -16,7 +18,80 @@ import { startTestApi, type TestApi } from './api.ts';
 import { newRepository, type WorkTree } from './git.ts';
 
 const log = pino({ level: process.env.MIDSHIP_TEST_LOG ?? 'silent' });
-const clock = systemClock;
+
+/** The engine of one process, which can be stopped and started anew. */
+export interface RunningEngine {
+  metrics(): Promise<string>;
+  stop(): Promise<void>;
+}
+
+export interface StartEngineOptions {
+  readonly client: Client;
+  readonly openSource: OpenSource;
+  readonly feed?: ActivityFeed;
+  readonly clock?: Clock;
+  readonly random?: () => number;
+  /** Options of the engine itself. */
+  readonly engine?: Partial<EngineOptions>;
+}
+
+/** Starts an engine with caches and events of its own, as a process of its own has them. */
+export async function startEngine(options: StartEngineOptions): Promise<RunningEngine> {
+  const { client, openSource, feed = createActivityFeed(), clock = systemClock, random = Math.random } = options;
+  const abort = new AbortController();
+  const registry = createMetrics();
+  const metrics = createMetrics();
+  const informers = createInformerSet({ client, clock, log });
+  const queue = createEventQueue({ client, clock, log, metrics });
+  const engine: Component = createEngine({
+    client,
+    informers,
+    clock,
+    log,
+    recorder: queue.recorder('midship'),
+    metrics: createControllerMetrics({ metrics, clock }),
+    steps: createStepLog({ clock, log, metrics }),
+    openSource,
+    feed,
+    gitopsMetrics: registry,
+    random,
+    ...options.engine,
+  });
+  informers.start({ signal: abort.signal });
+  await queue.start({ signal: abort.signal });
+  await engine.start({ signal: abort.signal });
+  return {
+    metrics: () => registry.text(),
+    async stop() {
+      await engine.stop();
+      await queue.stop();
+      abort.abort();
+    },
+  };
+}
+
+/** The controller that lets deleted namespaces go; without it none is ever gone. */
+export async function startNamespaces(client: Client): Promise<() => Promise<void>> {
+  const abort = new AbortController();
+  const metrics = createMetrics();
+  const informers = createInformerSet({ client, clock: systemClock, log });
+  const queue = createEventQueue({ client, clock: systemClock, log, metrics });
+  const controller = createNamespaceController({
+    client,
+    informers,
+    clock: systemClock,
+    log,
+    recorder: queue.recorder('namespace-controller'),
+    metrics: createControllerMetrics({ metrics, clock: systemClock }),
+    steps: createStepLog({ clock: systemClock, log, metrics }),
+  });
+  informers.start({ signal: abort.signal });
+  await controller.start({ signal: abort.signal });
+  return async () => {
+    await controller.stop();
+    abort.abort();
+  };
+}
 
 /** An API server with the engine on it, following a repository of its own. */
 export interface EngineWorld {
@@ -37,37 +112,9 @@ export async function startEngineWorld(files: Readonly<Record<string, string>>):
   for (const name of ['flux-system', 'web']) await admin.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name } });
   const repository = await newRepository('engine', files);
   const feed = createActivityFeed();
-  let registry = createMetrics();
-  let stop: () => Promise<void> = async () => undefined;
-  const start = async (): Promise<void> => {
-    const abort = new AbortController();
-    registry = createMetrics();
-    const metrics = createMetrics();
-    const informers = createInformerSet({ client, clock, log });
-    const queue = createEventQueue({ client, clock, log, metrics });
-    const engine: Component = createEngine({
-      client,
-      informers,
-      clock,
-      log,
-      recorder: queue.recorder('midship'),
-      metrics: createControllerMetrics({ metrics, clock }),
-      steps: createStepLog({ clock, log, metrics }),
-      openSource: () => openLocalSource({ directory: repository.directory, url: 'test' }),
-      feed,
-      gitopsMetrics: registry,
-      random: Math.random,
-    });
-    informers.start({ signal: abort.signal });
-    await queue.start({ signal: abort.signal });
-    await engine.start({ signal: abort.signal });
-    stop = async () => {
-      await engine.stop();
-      await queue.stop();
-      abort.abort();
-    };
-  };
-  await start();
+  const start = (): Promise<RunningEngine> =>
+    startEngine({ client, feed, openSource: () => openLocalSource({ directory: repository.directory, url: 'test' }) });
+  let engine = await start();
   await admin.create(gitRepositories, {
     apiVersion: 'source.toolkit.fluxcd.io/v1',
     kind: 'GitRepository',
@@ -79,13 +126,13 @@ export async function startEngineWorld(files: Readonly<Record<string, string>>):
     client: admin,
     repository,
     activities: feed.recent,
-    metrics: () => registry.text(),
+    metrics: () => engine.metrics(),
     async restartEngine() {
-      await stop();
-      await start();
+      await engine.stop();
+      engine = await start();
     },
     async stop() {
-      await stop();
+      await engine.stop();
       await api.stop();
     },
   };

@@ -2,7 +2,7 @@ export interface UntilOptions {
   readonly timeoutMs?: number;
   readonly intervalMs?: number;
   /** What was waited for; said when it does not come true. */
-  readonly what: string | (() => string);
+  readonly what: string | (() => string | Promise<string>);
 }
 
 /** Asks again until the answer is neither undefined nor false. An answer that throws ends the wait. */
@@ -14,7 +14,7 @@ export async function until<T>(
   for (;;) {
     const answer = await ask();
     if (answer !== undefined && answer !== false) return answer;
-    if (performance.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${typeof what === 'string' ? what : what()}`);
+    if (performance.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${typeof what === 'string' ? what : await what()}`);
     await new Promise((resolve) => setTimeout(resolve, intervalMs));
   }
 }

@@ -152,13 +152,14 @@ export function createAppController(options: AppControllerOptions): AppControlle
   };
 
   async function reconcile(key: string, { signal }: { readonly signal: AbortSignal }): Promise<Result | undefined> {
-    const app = apps.getByKey(key);
-    if (app === undefined) {
+    const cached = apps.getByKey(key);
+    if (cached === undefined) {
       forget(key);
       return undefined;
     }
     const state = states.get(key) ?? newAppState(key);
     states.set(key, state);
+    const app = newerOf(cached, state);
     gitops.appSeen(labelsOf(app).namespace, app.metadata.name);
     if (await resumeWhenDue(app)) return undefined;
     const pass = await newPass({ app, state, target: local, signal });
@@ -677,7 +678,12 @@ export function createAppController(options: AppControllerOptions): AppControlle
     });
     if (status === undefined) return;
     try {
-      await client.patch(kustomizations, refOf(state.key), { type: 'merge', body: { status } }, { subresource: 'status', fieldManager });
+      state.written = await client.patch(
+        kustomizations,
+        refOf(state.key),
+        { type: 'merge', body: { status } },
+        { subresource: 'status', fieldManager },
+      );
     } catch (err) {
       if (!isNotFound(err)) throw err;
     }
@@ -835,6 +841,19 @@ export function createAppController(options: AppControllerOptions): AppControlle
     }
     if (unchanged > 0) gitops.applied(labels, 'unchanged', unchanged);
   }
+}
+
+/**
+ * What the cache holds, or what we wrote last when the cache has not heard of it yet: over HTTP it may be a pass behind, and a status that
+ * is compared with an older one would not be written.
+ */
+function newerOf(cached: Kustomization, state: AppState): Kustomization {
+  const { written } = state;
+  if (written === undefined) return cached;
+  const isBehind =
+    written.metadata.uid === cached.metadata.uid && Number(written.metadata.resourceVersion) > Number(cached.metadata.resourceVersion);
+  if (!isBehind) state.written = undefined;
+  return isBehind ? written : cached;
 }
 
 const waits = ({ spec }: Kustomization): boolean => spec.wait === true || (spec.healthChecks?.length ?? 0) > 0;

@@ -1,5 +1,5 @@
 import type { Hold } from '../../api/kustomize/v1/hold.ts';
-import type { HistorySnapshot, InventoryEntry } from '../../api/kustomize/v1/kustomization.ts';
+import type { HistorySnapshot, InventoryEntry, Kustomization } from '../../api/kustomize/v1/kustomization.ts';
 import type { ObjectChange } from '../../base/activity.ts';
 import type { Health } from '../../lifecycle/reasons.ts';
 import type { DynamicObject, ObjectRef } from '../../machinery/object.ts';
@@ -110,6 +110,8 @@ export interface Drift {
  */
 export interface AppState {
   readonly key: string;
+  /** The app as our last status write left it, until the cache has it, too. */
+  written: Kustomization | undefined;
   /** False until the inventory was read after a start. */
   loaded: boolean;
   /** The build that is in force as a whole. */
@@ -183,6 +185,7 @@ export function touchInventory(state: AppState): void {
 export function newAppState(key: string): AppState {
   return {
     key,
+    written: undefined,
     loaded: false,
     build: undefined,
     applied: new Map(),

@@ -52,7 +52,7 @@ export function createInventory({ client }: { readonly client: Client }): Invent
       for (const [id, { desired, uid }] of state.applied) add(id, desired.resource.version, uid, 'applied');
       for (const [id, desired] of intended) {
         const known = state.applied.get(id);
-        if (known?.desired !== desired) add(id, desired.resource.version, known?.uid, 'pending');
+        if (known?.desired.object !== desired.object) add(id, desired.resource.version, known?.uid, 'pending');
       }
       for (const [id, { resource }] of state.hookObjects) if (!entries.has(id)) add(id, resource.version, undefined, 'applied');
       const sorted = [...entries.values()].sort((a, b) => (a.id < b.id ? -1 : 1));

@@ -62,6 +62,7 @@ export function createPruner({ client, mapper, owned, claims }: PrunerOptions): 
       const forget = (id: ObjectId, { resource, ref }: Partial<DoomedObject>): void => {
         state.doomed.delete(id);
         touchInventory(state);
+        state.applied.delete(id);
         state.health.delete(id);
         state.drifts.delete(id);
         if (resource !== undefined && ref !== undefined) owned.disown(state.key, resource, ref);

@@ -219,7 +219,7 @@ export function createSyncer(options: SyncerOptions): Syncer {
     const policy = app.metadata.annotations?.[annotations.drift] ?? 'correct';
     return [...plan.objects.values()].filter(
       (desired) =>
-        state.applied.get(desired.id)?.desired !== desired ||
+        state.applied.get(desired.id)?.desired.object !== desired.object ||
         (state.drifts.has(desired.id) && (desired.policy.drift ?? policy) === 'correct'),
     );
   }
