@@ -51,6 +51,7 @@ import { ipAddresses } from './networking/v1/ip-address.ts';
 import { networkPolicies } from './networking/v1/network-policy.ts';
 import { serviceCidrs } from './networking/v1/service-cidr.ts';
 import { runtimeClasses } from './node/v1/runtime-class.ts';
+import { receivers } from './notification/v1/receiver.ts';
 import { alerts } from './notification/v1beta3/alert.ts';
 import { providers } from './notification/v1beta3/provider.ts';
 import { podDisruptionBudgets } from './policy/v1/pod-disruption-budget.ts';
@@ -140,6 +141,7 @@ export const builtInKinds: readonly KindDefinition[] = [
   priorityLevelConfigurations,
   gitRepositories,
   kustomizations,
+  receivers,
   alerts,
   providers,
 ];

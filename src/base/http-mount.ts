@@ -7,6 +7,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 export interface HttpMount {
   /** Starts and ends with a slash: `/git/`. Requests whose path starts with it are given to `handle`, unchanged. */
   readonly prefix: string;
+  /** Answers whatever name the port is asked by, and other origins: what it serves is not for browsers, and needs a secret each time. */
+  readonly acceptsAnyHost?: boolean;
   /** Answers the request, also when it fails. Must bound what it reads. */
   handle(request: IncomingMessage, response: ServerResponse): void | Promise<void>;
 }

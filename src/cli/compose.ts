@@ -56,6 +56,7 @@ import { createBuiltInRemote, type ServedRepository } from '../gitops/sources/bu
 import { createGitThread } from '../gitops/sources/git-thread.ts';
 import { findGitDirectory, openLocalSource } from '../gitops/sources/local-source.ts';
 import { createSourceOpener } from '../gitops/sources/open-source.ts';
+import { createWebhooks } from '../gitops/webhooks/webhooks.ts';
 import { createNodeAgent, type NodeAgent, type NodeAgentOptions } from '../node-agent/agent.ts';
 import { createAgentGroup } from '../node-agent/agent-group.ts';
 import { createConfigSource } from '../node-agent/config-source.ts';
@@ -339,6 +340,8 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   const activity = createActivityFeed();
   const overview = createOverviewSource(informers);
   const gitThread = createGitThread({ clock, log: log.child({ component: 'git-thread' }) });
+  const gitOpsClient = clientFor('system:midship:gitops');
+  const webhooks = createWebhooks({ ...dependencies('midship'), client: gitOpsClient });
   await start([gitThread]);
   const opener = createSourceOpener({
     builtInUrl: () => `${web.url}/git/`,
@@ -355,7 +358,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     informers,
     activity,
     steps,
-    mounts: [createBuiltInRemote({ repositories: served, token, log: log.child({ component: 'git-remote' }) })],
+    mounts: [createBuiltInRemote({ repositories: served, token, log: log.child({ component: 'git-remote' }) }), webhooks.mount],
     metrics: metrics.texts(),
     ready: () => true,
     clock,
@@ -367,7 +370,6 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   await start([web]);
 
   // 7. GitOps: what Git says is put in force.
-  const gitOpsClient = clientFor('system:midship:gitops');
   // Before the engine looks: after a restart the addresses of an earlier one may be gone.
   await followRepository({ client: gitOpsClient, configuration, url: sourceUrl(configuration, web.url) });
   await start([
@@ -380,6 +382,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
       random,
     }),
   ]);
+    webhooks,
   onStep('Git', redactedSource(configuration, web.url), configuration.seedDirectory === undefined ? undefined : 'with the examples');
 
   const kubeconfig = await writeKubeconfig({ configuration, pki, server: apiServer.url });

@@ -125,7 +125,8 @@ class HttpWeb implements Web {
 
     app.addHook('onRequest', async (request, reply) => {
       setSecurityHeaders(reply);
-      const refusal = refusalOf({ headers: request.headers, localAddress: request.raw.socket.localAddress });
+      const acceptsAnyHost = mountOf(request.url, mounts)?.acceptsAnyHost === true;
+      const refusal = acceptsAnyHost ? undefined : refusalOf({ headers: request.headers, localAddress: request.raw.socket.localAddress });
       if (refusal !== undefined) return refuse(request, reply, 403, refusal);
       if (token === undefined || isOpen(request.url, mounts) || hasToken(request, token)) return undefined;
       reply.header('WWW-Authenticate', 'Basic realm="midship"');
@@ -218,8 +219,11 @@ const isLoopback = (address: string): boolean => address === 'localhost' || addr
 /** Health, and mounts, which authenticate by themselves, need no token. */
 function isOpen(url: string, mounts: readonly HttpMount[]): boolean {
   const path = pathOf(url);
-  return path === '/healthz' || path === '/livez' || path === '/readyz' || mounts.some(({ prefix }) => path.startsWith(prefix));
+  return path === '/healthz' || path === '/livez' || path === '/readyz' || mountOf(url, mounts) !== undefined;
 }
+
+const mountOf = (url: string, mounts: readonly HttpMount[]): HttpMount | undefined =>
+  mounts.find(({ prefix }) => pathOf(url).startsWith(prefix));
 
 const pathOf = (url: string): string => url.split('?', 1)[0] ?? '/';
 

@@ -1,0 +1,79 @@
+import { createHash, createHmac, type Hmac, timingSafeEqual } from 'node:crypto';
+import type { IncomingHttpHeaders } from 'node:http';
+import type { Receiver } from '../../api/notification/v1/receiver.ts';
+
+/** How a request shows that its sender knows the token: checked over the bytes of its body as they come, so that none is kept. */
+export interface Verifier {
+  update(chunk: Uint8Array): void;
+  /** Why the request is not accepted; undefined when it is. Said to the log, never to the sender. */
+  finish(): string | undefined;
+  /** The same for a request that is sent again, where the sender signs what it sends; undefined where every request looks alike. */
+  readonly replayKey: string | undefined;
+  /** What happened, as the sender calls it: `push`, `Push Hook`. */
+  readonly event: string | undefined;
+}
+
+/** Types of Receiver that can be verified here. */
+export const supportedReceiverTypes: readonly Receiver['spec']['type'][] = ['generic', 'generic-hmac', 'github', 'gitlab', 'gitea'];
+
+const headerOf = (headers: IncomingHttpHeaders, ...names: readonly string[]): string | undefined => {
+  for (const name of names) {
+    const value = headers[name];
+    if (typeof value === 'string') return value;
+  }
+  return undefined;
+};
+
+/** Begins to verify a request. Undefined for a type that is not supported. */
+export function verifierOf(type: Receiver['spec']['type'], token: string, headers: IncomingHttpHeaders): Verifier | undefined {
+  switch (type) {
+    case 'generic':
+      // The path holds the token; nobody else can know it.
+      return { update: () => undefined, finish: () => undefined, replayKey: undefined, event: undefined };
+    case 'gitlab':
+      return {
+        update: () => undefined,
+        finish: () => (isSame(headerOf(headers, 'x-gitlab-token') ?? '', token) ? undefined : 'X-Gitlab-Token is not the token'),
+        replayKey: undefined,
+        event: headerOf(headers, 'x-gitlab-event'),
+      };
+    case 'github':
+      return signed(token, headerOf(headers, 'x-hub-signature-256'), ['sha256'], headerOf(headers, 'x-github-event'));
+    case 'gitea': {
+      const signature = headerOf(headers, 'x-forgejo-signature', 'x-gitea-signature');
+      const event = headerOf(headers, 'x-forgejo-event', 'x-gitea-event');
+      return signed(token, signature === undefined ? undefined : `sha256=${signature}`, ['sha256'], event);
+    }
+    case 'generic-hmac':
+      return { ...signed(token, headerOf(headers, 'x-signature'), ['sha1', 'sha256', 'sha512'], undefined), replayKey: undefined };
+    default:
+      return undefined;
+  }
+}
+
+/** A signature such as `sha256=…`: the HMAC of the body, keyed with the token. */
+function signed(token: string, signature: string | undefined, algorithms: readonly string[], event: string | undefined): Verifier {
+  const [, algorithm = '', digest = ''] = /^(\w+)=([0-9a-f]+)$/i.exec(signature ?? '') ?? [];
+  const hmac: Hmac | undefined = algorithms.includes(algorithm) ? createHmac(algorithm, token) : undefined;
+  return {
+    update: (chunk) => hmac?.update(chunk),
+    finish() {
+      if (signature === undefined) return 'the signature is missing';
+      if (hmac === undefined) return `the signature is none of ${algorithms.join(', ')}`;
+      return isSame(digest.toLowerCase(), hmac.digest('hex')) ? undefined : 'the signature does not fit the body';
+    },
+    replayKey: `${algorithm}=${digest.toLowerCase()}`,
+    event,
+  };
+}
+
+/** Takes the same time wherever the two differ, and however long what was sent is. */
+export function isSame(given: string, expected: string): boolean {
+  const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
+  return timingSafeEqual(digest(given), digest(expected));
+}
+
+/** Flux's path of a Receiver. */
+export function webhookPathOf(token: string, { metadata }: Receiver): string {
+  return `/hook/${createHash('sha256').update(`${token}${metadata.name}${metadata.namespace}`).digest('hex')}`;
+}

@@ -1,0 +1,253 @@
+import type { IncomingMessage } from 'node:http';
+import { secrets } from '../../api/core/v1/secret.ts';
+import { parseDuration } from '../../api/flux.ts';
+import { kustomizations } from '../../api/kustomize/v1/kustomization.ts';
+import { type Receiver, type ReceiverResource, receivers } from '../../api/notification/v1/receiver.ts';
+import { gitRepositories } from '../../api/source/v1/git-repository.ts';
+import { annotations } from '../../api/well-known.ts';
+import { type Clock, timestampOf } from '../../base/clock.ts';
+import type { Component } from '../../base/component.ts';
+import type { HttpMount } from '../../base/http-mount.ts';
+import { setCondition } from '../../machinery/conditions.ts';
+import { deepEqual, type KubeObject, keyOf, type ObjectRef, refOf } from '../../machinery/object.ts';
+import { isNotFound } from '../../machinery/status-error.ts';
+import { createController } from '../../reconcile/controller.ts';
+import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
+import { createRecentSet } from './recent-set.ts';
+import { isSame, supportedReceiverTypes, verifierOf, webhookPathOf } from './verification.ts';
+
+export interface Webhooks extends Component {
+  readonly mount: HttpMount;
+}
+
+/** GitHub cuts a payload at 25 MB. It is read to verify its signature and not kept. */
+const maxBodyBytes = 25 * 1024 * 1024;
+const bodyTimeoutMs = 30_000;
+/** Requests that are read at the same time. */
+const maxRequests = 32;
+/** A Receiver acts once in this time: what comes in between is answered by one act at its end. */
+const paceMs = 1_000;
+/** A signed delivery that comes again within this time has no effect. */
+const replayWindowMs = 10 * 60_000;
+const maxRemembered = 10_000;
+const byPath = 'webhook-path';
+const defaultIntervalMs = 10 * 60_000;
+
+/**
+ * Receivers: the Git host tells that something was pushed, and the GitRepositories it names are read at once. A request is answered 200
+ * when it was accepted, 400 when it is not what its Receiver expects, and 404 when there is no such path, without a word about why.
+ */
+export function createWebhooks(options: ControllerDependencies): Webhooks {
+  const { client, informers, clock, log, metrics } = options;
+  const known = informers.get(receivers);
+  known.addIndex(byPath, pathIndex);
+  const seen = createRecentSet({ clock, windowMs: replayWindowMs, maxEntries: maxRemembered });
+  /** When a Receiver acted last, and the act that waits for its time. */
+  const acts = new Map<string, { at: number; cancel?: () => void }>();
+  let reading = 0;
+
+  const controller = createController({
+    name: 'receiver',
+    clock,
+    log,
+    reconcile,
+    waitForSync: informers.waitForSync,
+    observer: metrics.observerOf('receiver'),
+  });
+  known.addHandler(({ before, after }) => {
+    const object = after ?? before;
+    if (object !== undefined && before?.metadata.generation !== after?.metadata.generation) controller.enqueue(keyOf(object));
+  });
+
+  return {
+    name: 'webhooks',
+    start: (startOptions) => controller.start(startOptions),
+    async stop() {
+      for (const { cancel } of acts.values()) cancel?.();
+      acts.clear();
+      await controller.stop();
+    },
+    mount: {
+      prefix: '/hook/',
+      // Git hosts reach this port by whatever name leads to it; what they must know is in the path and in the signature.
+      acceptsAnyHost: true,
+      async handle(request, response) {
+        const status = reading >= maxRequests ? 503 : await answer(request);
+        response.writeHead(status, { Connection: 'close' }).end();
+      },
+    },
+  };
+
+  async function answer(request: IncomingMessage): Promise<number> {
+    const path = (request.url ?? '').split('?', 1)[0] ?? '';
+    const [receiver] = request.method === 'POST' ? known.byIndex(byPath, path) : [];
+    if (receiver === undefined) return 404;
+    const key = keyOf(receiver);
+    const token = await tokenOf(receiver);
+    // The status may be behind a token that was changed.
+    if (token === undefined || token === '' || !isSame(path, webhookPathOf(token, receiver))) return 404;
+    if (receiver.spec.suspend === true || unsupportedIn(receiver) !== undefined) return 503;
+    const verifier = verifierOf(receiver.spec.type, token, request.headers);
+    if (verifier === undefined) return 503;
+    reading += 1;
+    try {
+      const tooLarge = await readBody(request, clock, (chunk) => verifier.update(chunk));
+      if (tooLarge !== undefined) return tooLarge;
+    } finally {
+      reading -= 1;
+    }
+    const { events = [] } = receiver.spec;
+    const refusal =
+      verifier.finish() ??
+      (verifier.event !== undefined && events.length > 0 && !events.some((name) => name.toLowerCase() === verifier.event?.toLowerCase())
+        ? `event ${JSON.stringify(verifier.event.slice(0, 100))} is not one of spec.events`
+        : undefined);
+    if (refusal !== undefined) {
+      log.warn({ receiver: key, reason: refusal }, 'Refused webhook request');
+      return 400;
+    }
+    if (verifier.replayKey !== undefined && !seen.add(`${key} ${verifier.replayKey}`)) return 200;
+    log.debug({ receiver: key, event: verifier.event }, 'Accepted webhook request');
+    return act(key);
+  }
+
+  /** Acts now, or once the time since the last act is over. */
+  async function act(key: string): Promise<number> {
+    const last = acts.get(key);
+    if (last?.cancel !== undefined) return 200;
+    const now = clock.monotonicMs();
+    const waitMs = last === undefined ? 0 : last.at + paceMs - now;
+    if (waitMs > 0) {
+      const cancel = clock.after(waitMs, () => {
+        acts.set(key, { at: clock.monotonicMs() });
+        const receiver = known.getByKey(key);
+        if (receiver !== undefined) void request(receiver);
+      });
+      acts.set(key, { at: last?.at ?? now, cancel });
+      return 200;
+    }
+    acts.set(key, { at: now });
+    const receiver = known.getByKey(key);
+    return receiver === undefined || (await request(receiver)) ? 200 : 500;
+  }
+
+  /** Annotates the objects; false when that failed for one of them. */
+  async function request(receiver: Receiver): Promise<boolean> {
+    const body = { metadata: { annotations: { [annotations.reconcileRequestedAt]: new Date(clock.now()).toISOString() } } };
+    const write = { fieldManager: 'midship-webhook' };
+    let isDone = true;
+    for (const resource of receiver.spec.resources) {
+      for (const ref of refsOf(resource, receiver)) {
+        try {
+          if (resource.kind === 'Kustomization') await client.patch(kustomizations, ref, { type: 'merge', body }, write);
+          else await client.patch(gitRepositories, ref, { type: 'merge', body }, write);
+        } catch (err) {
+          isDone = false;
+          log.warn({ receiver: keyOf(receiver), object: `${resource.kind} ${ref.namespace}/${ref.name}`, err }, 'Could not request a look');
+        }
+      }
+    }
+    return isDone;
+  }
+
+  function refsOf({ kind, name, namespace, matchLabels = {} }: ReceiverResource, receiver: Receiver): readonly ObjectRef[] {
+    const space = namespace ?? receiver.metadata.namespace ?? '';
+    if (name !== '*') return [{ namespace: space, name }];
+    const objects: readonly KubeObject[] =
+      kind === 'Kustomization' ? [...informers.get(kustomizations).list()] : [...informers.get(gitRepositories).list()];
+    return objects
+      .filter(
+        ({ metadata }) =>
+          metadata.namespace === space && Object.entries(matchLabels).every(([label, value]) => metadata.labels?.[label] === value),
+      )
+      .map(({ metadata }) => ({ namespace: space, name: metadata.name }));
+  }
+
+  async function tokenOf({ metadata, spec }: Receiver): Promise<string | undefined> {
+    try {
+      const { data = {} } = await client.get(secrets, { namespace: metadata.namespace, name: spec.secretRef.name });
+      return data.token === undefined ? undefined : Buffer.from(data.token, 'base64').toString('utf8');
+    } catch (err) {
+      if (!isNotFound(err)) throw err;
+      return undefined;
+    }
+  }
+
+  /** The status of one Receiver: its path, and whether requests to it are taken. */
+  async function reconcile(key: string) {
+    const receiver = known.getByKey(key);
+    if (receiver === undefined) {
+      acts.get(key)?.cancel?.();
+      acts.delete(key);
+      return undefined;
+    }
+    const { metadata, spec, status } = receiver;
+    if (spec.suspend === true) return undefined;
+    const token = await tokenOf(receiver);
+    const unsupported = unsupportedIn(receiver);
+    const path = token === undefined || token === '' || unsupported !== undefined ? undefined : webhookPathOf(token, receiver);
+    const secret = `secret '${metadata.namespace}/${spec.secretRef.name}'`;
+    const finding =
+      unsupported !== undefined
+        ? { reason: 'NotSupported', message: `not supported: ${unsupported}` }
+        : path === undefined
+          ? { reason: 'TokenNotFound', message: `${secret} does not have the key token` }
+          : { reason: 'Succeeded', message: `Receiver initialized for path: ${path}` };
+    const generation = metadata.generation ?? 0;
+    const ready = {
+      type: 'Ready',
+      status: path === undefined ? ('False' as const) : ('True' as const),
+      ...finding,
+      observedGeneration: generation,
+    };
+    const others = (status?.conditions ?? []).filter(({ type }) => type !== 'Stalled');
+    const now = timestampOf(clock.now());
+    const stalled = { ...ready, type: 'Stalled', status: 'True' as const };
+    const conditions = setCondition(unsupported === undefined ? others : setCondition(others, stalled, now), ready, now);
+    const next = { conditions, observedGeneration: generation, webhookPath: path ?? null };
+    if (!deepEqual({ ...status, webhookPath: status?.webhookPath ?? null }, { ...status, ...next })) {
+      try {
+        await client.patch(
+          receivers,
+          refOf(key),
+          { type: 'merge', body: { status: next } },
+          { subresource: 'status', fieldManager: 'midship' },
+        );
+      } catch (err) {
+        if (!isNotFound(err)) throw err;
+      }
+    }
+    return { requeueAfterMs: spec.interval === undefined ? defaultIntervalMs : parseDuration(spec.interval) };
+  }
+}
+
+const pathIndex = ({ status }: Receiver): readonly string[] => (status?.webhookPath === undefined ? [] : [status.webhookPath]);
+
+function unsupportedIn({ spec }: Receiver): string | undefined {
+  if (!supportedReceiverTypes.includes(spec.type)) return `spec.type ${spec.type}`;
+  if (spec.resourceFilter !== undefined) return 'spec.resourceFilter';
+  const other = spec.resources.find(({ kind }) => kind !== 'GitRepository' && kind !== 'Kustomization');
+  return other === undefined ? undefined : `${other.kind} in spec.resources`;
+}
+
+/** Reads a body to its end. The status to answer with when it is too large or too slow; what else comes of it is then not read. */
+function readBody(request: IncomingMessage, clock: Clock, onChunk: (chunk: Uint8Array) => void): Promise<number | undefined> {
+  return new Promise((resolve) => {
+    let received = 0;
+    const finish = (status: number | undefined): void => {
+      cancel();
+      request.pause();
+      resolve(status);
+    };
+    const cancel = clock.after(bodyTimeoutMs, () => finish(408));
+    request.on('data', (chunk: Buffer) => {
+      received += chunk.byteLength;
+      if (received > maxBodyBytes) finish(413);
+      else onChunk(chunk);
+    });
+    request.on('end', () => finish(undefined));
+    // The sender went away; there is nobody to tell.
+    request.on('error', () => finish(408));
+    request.on('close', () => finish(408));
+  });
+}
