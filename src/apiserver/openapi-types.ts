@@ -8,13 +8,19 @@ export interface Dialect {
   readonly qualified: (ref: string, rest: Readonly<Record<string, unknown>>) => unknown;
   readonly quantity: unknown;
   readonly intOrString: unknown;
+  /** What the version can say of a schema that a user wrote. */
+  readonly adapted: (schema: Schema) => Schema;
 }
+
+const intOrStringPair: readonly Schema[] = [{ type: 'integer' }, { type: 'string' }];
 
 export const version3: Dialect = {
   refPrefix: '#/components/schemas/',
   qualified: ($ref, rest) => ({ ...rest, allOf: [{ $ref }] }),
   quantity: { oneOf: [{ type: 'string' }, { type: 'number' }] },
   intOrString: { format: 'int-or-string', oneOf: [{ type: 'integer' }, { type: 'string' }] },
+  adapted: (schema) =>
+    schema['x-kubernetes-int-or-string'] === true && schema.anyOf === undefined ? { ...schema, anyOf: intOrStringPair } : schema,
 };
 
 export const version2: Dialect = {
@@ -22,6 +28,19 @@ export const version2: Dialect = {
   qualified: ($ref, rest) => ({ ...rest, $ref }),
   quantity: { type: 'string' },
   intOrString: { type: 'string', format: 'int-or-string' },
+  adapted(schema) {
+    const isOpen = schema['x-kubernetes-preserve-unknown-fields'] === true || schema.nullable === true;
+    const isUntyped = isOpen || schema['x-kubernetes-int-or-string'] === true;
+    const hasAlternatives = ['allOf', 'anyOf', 'oneOf', 'not', 'nullable'].some((key) => Object.hasOwn(schema, key));
+    if (!isUntyped && !hasAlternatives) return schema;
+    // Clients of version 2 know no alternatives: what may be several things is left open.
+    const { allOf: _, anyOf: __, oneOf: ___, not: ____, nullable: _____, ...rest } = schema;
+    if (!isUntyped) return rest;
+    const { type: ______, ...untyped } = rest;
+    if (!isOpen) return untyped;
+    const { properties: _______, items: ________, ...open } = untyped;
+    return open;
+  },
 };
 
 /** Where the types of `meta/v1` are. */
@@ -52,7 +71,10 @@ export function publicType(
   return publicSchema(dialect, { ...schema, 'x-kubernetes-group-version-kind': [...gvks, ...own] });
 }
 
-function publicSchema(dialect: Dialect, schema: Schema): unknown {
+function publicSchema(dialect: Dialect, given: Schema): unknown {
+  // `additionalProperties: true`
+  if (typeof given === 'boolean') return given;
+  const schema = dialect.adapted(given);
   const { $ref, properties, items, additionalProperties, default: fallback, 'x-omit-zero': _omitZero, ...rest } = schema;
   const isQuantity = $ref?.endsWith(`/${quantityType}`) === true;
   const out: Record<string, unknown> = {

@@ -170,6 +170,7 @@ const isReduced = (body: Json): boolean =>
   body.kind === undefined ||
   Object.keys(body).every((field) => field === 'kind' || field === 'apiVersion') ||
   typeof body.items === 'number' ||
+  typeof body.n === 'number' ||
   // An object that was created has a uid; reviews and the like have no name.
   (typeof metadataOf(body).name === 'string' &&
     metadataOf(body).uid === undefined &&
@@ -207,7 +208,16 @@ function partDifferences(recorded: Json, answered: Json, found: string[]): void 
     if (!agrees(recorded, answered)) found.push(`${shown(recorded)}, here ${shown(answered)}`);
     return;
   }
+  const entry = entryNamed(answered, recorded);
+  if (entry !== undefined) {
+    partDifferences(recorded, entry, found);
+    return;
+  }
   for (const [field, value] of Object.entries(recorded)) {
+    if (field === 'n' && typeof value === 'number' && isObject(answered) && Array.isArray(answered.items)) {
+      if (answered.items.length !== value) found.push(`items: ${value}, here ${answered.items.length}`);
+      continue;
+    }
     if (remarks.has(field) || (recorded.summarised === true && typeof value === 'number')) continue;
     if (field === 'keys' && Array.isArray(value) && isObject(answered)) {
       if (JSON.stringify(value) !== JSON.stringify(Object.keys(answered)))
@@ -218,6 +228,13 @@ function partDifferences(recorded: Json, answered: Json, found: string[]): void 
     if (matches.some((match) => agreesInPart(value, match, field))) continue;
     found.push(`${field}: ${shown(value)}, here ${matches.map(shown).slice(0, 2).join(' or ') || 'absent'}`);
   }
+}
+
+/** Of a long list one entry was kept, without saying what it is an entry of. */
+function entryNamed(answered: Json, recorded: JsonObject): Json | undefined {
+  const { name } = metadataOf(recorded);
+  if (recorded.kind !== undefined || typeof name !== 'string' || !isObject(answered) || !Array.isArray(answered.items)) return undefined;
+  return answered.items.find((item: Json) => metadataOf(item).name === name);
 }
 
 function agreesInPart(recorded: Json, answered: Json, field: string): boolean {
@@ -245,7 +262,12 @@ function somewhere(value: Json, matches: (value: Json) => boolean): boolean {
 
 function valuesOf(value: Json, field: string): readonly Json[] {
   if (typeof value !== 'object' || value === null) return [];
-  const own = isObject(value) && Object.hasOwn(value, field) ? [value[field] ?? null] : [];
+  // Types go by the last part of their names.
+  const own = isObject(value)
+    ? Object.keys(value)
+        .filter((key) => key === field || key.endsWith(`.${field}`))
+        .map((key) => value[key] ?? null)
+    : [];
   return [...own, ...Object.values(value).flatMap((child: Json) => valuesOf(child, field))];
 }
 
@@ -360,7 +382,28 @@ function clean(value: Json, field = '', owner: JsonObject | undefined = undefine
     return items.map((item: Json) => (proseOwners.has(field) && isObject(item) ? clean({ ...item, description: '' }) : clean(item)));
   }
   if (!isObject(value)) return value;
-  return Object.fromEntries(Object.entries(value).map(([name, child]) => [name, clean(child, name, value)]));
+  const kept = isSchema(value) ? Object.entries(value).filter(([name]) => name !== 'description') : Object.entries(value);
+  return withSortedCauses(Object.fromEntries(kept.map(([name, child]) => [name, clean(child, name, value)])));
+}
+
+/** Fields are described in our own words. */
+const isSchema = ({ description, type, allOf, $ref, jsonPath }: JsonObject): boolean =>
+  typeof description === 'string' && jsonPath === undefined && (typeof type === 'string' || allOf !== undefined || $ref !== undefined);
+
+/** The real server finds what is wrong with a custom resource in an order that is another each time. */
+function withSortedCauses(status: JsonObject): JsonObject {
+  const { details, message, reason } = status;
+  if (reason !== 'Invalid' || !isObject(details) || !Array.isArray(details.causes) || !/\.(?!.*k8s\.io$)/.test(textOf(details.group))) {
+    return status;
+  }
+  const causes = sortedByText(details.causes as readonly Json[]);
+  const [head = '', tail] = textOf(message).split(' is invalid: [');
+  const texts = [
+    ...new Set((causes as readonly Json[]).map((cause) => (isObject(cause) ? `${textOf(cause.field)}: ${textOf(cause.message)}` : ''))),
+  ];
+  // All that the message has besides the causes is their order.
+  const isJoined = tail !== undefined && texts.every((text) => tail.includes(text)) && texts.join(', ').length + 1 === tail.length;
+  return { ...status, details: { ...details, causes }, message: isJoined ? `${head} is invalid: [${texts.join(', ')}]` : (message ?? '') };
 }
 
 const sortedByText = (items: readonly Json[]): Json => [...items].sort((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1));

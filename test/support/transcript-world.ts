@@ -63,9 +63,10 @@ export class World {
     const { method, recorded, path } = exchange;
     const target = targetOf(path);
     if (target === undefined || recorded.status === 401 || recorded.status === 403) return;
-    const kind = kindOf(target);
-    if (kind === undefined) return;
     if (target.namespace !== undefined) await this.#needNamespace(target, recorded.status);
+    const kind = kindOf(target);
+    // What definitions describe is made by the requests that are replayed.
+    if (kind === undefined) return;
     const found = objectsIn(recorded.body);
     const own = found.length === 1 && isOfKind(found[0]?.object, kind) ? found[0] : undefined;
     if (target.name !== undefined) await this.#prepareNamed(kind, target, exchange, own);
@@ -195,6 +196,8 @@ export class World {
     const key = keyIn(kind, textOf(namespace), this.#translation.text(textOf(name)));
     const entry = await this.#storage.get(storeKeyOf(stored(kind), key));
     if (entry === undefined || kind.storedAs !== undefined) return;
+    // The server follows these itself.
+    if (kind.kind === 'CustomResourceDefinition') return;
     const before = JSON.parse(entry.text) as JsonObject;
     const theirs = this.#translation.object(after);
     const { status: _, ...rest } = before;

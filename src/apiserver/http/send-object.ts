@@ -80,7 +80,9 @@ function shapeOf(request: ApiRequest, { clock }: HandlerContext, page: ListPage,
       return { head, field: 'items', elements: mapped(page.items, partialMetadataOf) };
     }
     case undefined: {
-      const head = { kind: listKindOf(kind), apiVersion: apiVersionOf(kind), metadata };
+      // Lists of custom resources say that there are no more pages.
+      const full = kind.custom === undefined ? metadata : { continue: '', ...metadata };
+      const head = { kind: listKindOf(kind), apiVersion: apiVersionOf(kind), metadata: full };
       return { head, field: 'items', elements: page.items };
     }
     default:

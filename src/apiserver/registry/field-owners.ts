@@ -18,7 +18,7 @@ export class FieldOwners {
     const schema = this.#schemaOf(kind);
     if (schema === undefined) return after;
     const { subresource } = request;
-    return updateManagedFields({
+    const owned = updateManagedFields({
       manager: managerOf(request),
       apiVersion: apiVersionOf(kind),
       time,
@@ -29,6 +29,7 @@ export class FieldOwners {
       before,
       after,
     });
+    return kind.custom !== undefined && subresource === 'scale' ? withoutScaleOwners(owned) : owned;
   }
 
   /** Kinds that came later bring their own. */
@@ -71,6 +72,12 @@ interface Application {
   readonly live: KubeObject | undefined;
   readonly patch: unknown;
   readonly time: string;
+}
+
+/** Nobody owns the replicas of a custom resource that was scaled: the real server forgets who did it. */
+function withoutScaleOwners(object: KubeObject): KubeObject {
+  const managedFields = (object.metadata.managedFields ?? []).filter(({ subresource }) => subresource !== 'scale');
+  return { ...object, metadata: { ...object.metadata, managedFields } };
 }
 
 const maxManagerLength = 128;

@@ -311,9 +311,10 @@ describe('custom resources', () => {
     const seen: string[] = [];
     const abort = new AbortController();
     const watch = client.watch(widgets, {
+      resourceVersion: '0',
       signal: abort.signal,
       onEvents: (events) =>
-        seen.push(...events.filter(({ type }) => type !== 'BOOKMARK').map(({ type, object }) => `${type} ${object.metadata.name}`)),
+        void seen.push(...events.filter(({ type }) => type !== 'BOOKMARK').map(({ type, object }) => `${type} ${object.metadata.name}`)),
     });
     await client.create(widgets, widget('a', { size: 1 }));
     await client.delete(widgets, { name: 'a', namespace: 'default' });
