@@ -1,6 +1,6 @@
-// Compiles src to dist and copies the files that are read at run time (schemas, styles, fonts).
+// Compiles src to dist, copies the files that are read at run time (schemas, styles, fonts), and bundles the program.
 import { cpSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { root, run } from './setup.mjs';
 
 rmSync(join(root, 'dist'), { recursive: true, force: true });
@@ -8,3 +8,26 @@ run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.json']
 // The script of the page runs in browsers, so it is compiled against other types.
 run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.client.json']);
 cpSync(join(root, 'src'), join(root, 'dist'), { recursive: true, filter: (from) => !/\.(ts|tsx|md)$/.test(from) });
+
+// Loading some 700 modules one by one took longer than all else that a start does. dist/main.js becomes one file with what every start
+// needs, and one for each part that is loaded when asked for; the single modules stay for workers, benchmarks and tests.
+const { rolldown } = await import('rolldown');
+const bundle = await rolldown({
+  input: join(root, 'dist/main.js'),
+  platform: 'node',
+  // Native.
+  external: ['sqlite3'],
+  plugins: [
+    {
+      name: 'place of a module',
+      // Files that lie beside a module are found from where it was, not from the bundle.
+      transform(code, id) {
+        const place = relative(join(root, 'dist'), id);
+        if (place.startsWith('..') || !code.includes('import.meta.url')) return null;
+        return { code: code.replaceAll('import.meta.url', `new URL(${JSON.stringify(place)}, import.meta.url)`), map: null };
+      },
+    },
+  ],
+});
+await bundle.write({ dir: join(root, 'dist'), format: 'esm', chunkFileNames: 'part-[name].js' });
+await bundle.close();

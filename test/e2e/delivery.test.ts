@@ -70,6 +70,8 @@ describe.skipIf(!hasKubectl)('a running cluster', () => {
       },
       { timeoutMs: 60_000, what: () => `${count} ready pods of ${app}; ${cluster.output()}` },
     );
+  const quiet = (): Promise<unknown> =>
+    until(async () => (await cluster.midship('status', '--exit-code')).code === 0, { what: () => `quiet; ${cluster.output()}` });
   const edit = async (message: string, file: string, change: (text: string) => string): Promise<void> => {
     const path = join(clone.directory, file);
     await writeFile(path, change(await readFile(path, 'utf8')));
@@ -96,8 +98,8 @@ describe.skipIf(!hasKubectl)('a running cluster', () => {
   });
 
   it('runs five pods after a push of replicas 3 to 5, and three after its revert', async () => {
+    await quiet();
     const before = await get('deploy,svc,cm', '-n', 'web');
-    await readyPods('storefront', 3);
     await edit('storefront: 5 replicas', 'apps/storefront/deployment.yaml', (text) => text.replace('replicas: 3', 'replicas: 5'));
     const five = await readyPods('storefront', 5);
     // Simulated nodes never get a pod that somebody talks to.
@@ -191,7 +193,7 @@ describe.skipIf(!hasKubectl)('a running cluster', () => {
 
   it('has, once it is quiet, every live object in the state that its machine claims', async () => {
     await readyPods('storefront', 3);
-    await until(async () => (await cluster.midship('status', '--exit-code')).code === 0, { what: () => `quiet; ${cluster.output()}` });
+    await quiet();
     const connection = await loadKubeconfig(cluster.endpoints.kubeconfig);
     const client = createHttpClient({ ...connection, userAgent: 'e2e/0' });
     const statesOf = async <T extends KubeObject>(
