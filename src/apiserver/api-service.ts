@@ -129,7 +129,6 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
   const expiry = startEventExpiry({ registry, writer, clock, log });
   const kindTable = createKindTable(kinds);
   const customResources = kinds.some(isDefinition) ? new CustomResources({ registry, kinds: kindTable, writer, clock, log }) : undefined;
-  await customResources?.start();
 
   const keyOfRef = (kind: KindDefinition, { namespace, name }: ObjectRef): string =>
     kind.namespaced && namespace !== undefined ? keyOf({ metadata: { namespace, name } }) : name;
@@ -328,6 +327,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
       registry.stop();
     },
   };
+  await customResources?.start();
   return withVersions(service, { decoder, schemas });
 
   async function deleteItem(

@@ -14,12 +14,12 @@ export interface CustomKindTable extends KindTable {
 /** The kinds by resource and by kind name. */
 export function createKindTable(builtIn: readonly KindDefinition[]): CustomKindTable {
   const resources = new Set(builtIn.map(({ group, resource }) => `${group}/${resource}`));
-  let kinds = builtIn;
+  let all = builtIn;
   let revision = 1;
-  let byResource = indexed(kinds, ({ resource }) => resource);
-  let byKind = indexed(kinds, ({ kind }) => kind);
+  let byResource = indexed(all, ({ resource }) => resource);
+  let byKind = indexed(all, ({ kind }) => kind);
   return {
-    all: () => kinds,
+    all: () => all,
     find: (group, version, resource) => byResource.get(idOf(group, version, resource)),
     findByKind: (group, version, kind) => byKind.get(idOf(group, version, kind)),
     get revision() {
@@ -27,16 +27,19 @@ export function createKindTable(builtIn: readonly KindDefinition[]): CustomKindT
     },
     isBuiltIn: (group, resource) => resources.has(`${group}/${resource}`),
     setCustom(custom) {
-      // The first version of a group is its preferred one.
-      const ordered = [...custom].sort((a, b) =>
-        a.group === b.group ? compareVersions(a.version, b.version) : a.group < b.group ? -1 : 1,
-      );
-      kinds = [...builtIn, ...ordered];
-      byResource = indexed(kinds, ({ resource }) => resource);
-      byKind = indexed(kinds, ({ kind }) => kind);
+      const ordered = [...custom].sort(inDiscoveryOrder);
+      all = [...builtIn, ...ordered.filter(({ storedAs }) => storedAs?.isUnsupported !== true)];
+      byResource = indexed([...builtIn, ...ordered], ({ resource }) => resource);
+      byKind = indexed([...builtIn, ...ordered], ({ kind }) => kind);
       revision += 1;
     },
   };
+}
+
+/** The first version of a group that is met is its preferred one. */
+function inDiscoveryOrder(a: KindDefinition, b: KindDefinition): number {
+  if (a.group === b.group) return compareVersions(a.version, b.version);
+  return a.group < b.group ? -1 : 1;
 }
 
 const indexed = (kinds: readonly KindDefinition[], nameOf: (kind: KindDefinition) => string): ReadonlyMap<string, KindDefinition> =>

@@ -3,7 +3,7 @@ import { type Clock, sleep } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { KubeObject } from '../machinery/object.ts';
 import { groupResourceOf, type Resource } from '../machinery/resource.ts';
-import { isExpired } from '../machinery/status-error.ts';
+import { isExpired, isNotFound } from '../machinery/status-error.ts';
 import type { Client, WatchEvent } from './client.ts';
 import type { InformerScope } from './informer.ts';
 
@@ -71,6 +71,11 @@ export async function reflect<T extends KubeObject>(options: ReflectorOptions<T>
           backoff.next(name);
           continue;
         }
+      } else if (isNotFound(err) && version !== undefined) {
+        // Its definition was deleted, and all of its objects with it; it may come back.
+        log.info({ resource: name }, 'Followed a resource that is gone');
+        target.replace([]);
+        version = undefined;
       } else {
         log.warn({ resource: name, err }, 'Could not follow resource');
       }

@@ -93,6 +93,8 @@ export interface Conversion<T extends KubeObject> {
   readonly kind: KindDefinition;
   /** The rules of the version that was spoken are all there are: those of the stored one are not asked. */
   readonly hasOwnRules?: boolean;
+  /** It takes something that is not there: requests are told so, and nobody finds the version by itself. */
+  readonly isUnsupported?: boolean;
   toStored(object: T): KubeObject;
   fromStored(object: KubeObject): T;
 }

@@ -139,12 +139,14 @@ function conversionOf({ spec }: CustomResourceDefinition, version: CustomResourc
   const apiVersion = `${spec.group}/${version.name}`;
   const storedVersion = `${stored.group}/${stored.version}`;
   const { root } = compiledStructureOf(version.schema?.openAPIV3Schema ?? {});
+  const isUnsupported = spec.conversion?.strategy === 'Webhook';
   const checkStrategy = (): void => {
-    if (spec.conversion?.strategy === 'Webhook') throw notImplemented(`conversion of ${stored.resource}.${spec.group} by webhook`);
+    if (isUnsupported) throw notImplemented(`conversion of ${stored.resource}.${spec.group} by webhook`);
   };
   return {
     kind: stored,
     hasOwnRules: true,
+    isUnsupported,
     toStored(object) {
       checkStrategy();
       return { ...object, apiVersion: storedVersion };
