@@ -6,6 +6,7 @@ import { configMaps } from '../../src/api/core/v1/config-map.ts';
 import { namespaces } from '../../src/api/core/v1/namespace.ts';
 import type { Condition } from '../../src/api/flux.ts';
 import { type Kustomization, kustomizations } from '../../src/api/kustomize/v1/kustomization.ts';
+import { ingresses } from '../../src/api/networking/v1/ingress.ts';
 import { gitRepositories } from '../../src/api/source/v1/git-repository.ts';
 import { type Activity, createActivityFeed } from '../../src/base/activity.ts';
 import type { Client } from '../../src/client/client.ts';
@@ -270,3 +271,13 @@ spec:
   ingressClassName: none
   defaultBackend: {service: {name: web, port: {number: 80}}}
 `;
+
+/** Gives a gate the address that makes it healthy. */
+export async function openGate({ client, namespace }: Pick<Project, 'client' | 'namespace'>, name: string): Promise<void> {
+  await client.patch(
+    ingresses,
+    { namespace, name },
+    { type: 'merge', body: { status: { loadBalancer: { ingress: [{ ip: '192.0.2.1' }] } } } },
+    { subresource: 'status', fieldManager: 'test' },
+  );
+}

@@ -153,6 +153,8 @@ export function createSyncer(options: SyncerOptions): Syncer {
       for (const id of state.doomed.keys()) {
         state.applied.delete(id);
         state.hookObjects.delete(id);
+        // What is to go has no say in whether the app is well: it may be the very thing that is not.
+        state.health.delete(id);
       }
       // A manifest that only moved to another line or file is in force as it is.
       for (const [id, desired] of plan.objects) {

@@ -4,8 +4,7 @@ import { configMaps } from '../../../src/api/core/v1/config-map.ts';
 import { namespaces } from '../../../src/api/core/v1/namespace.ts';
 import { secrets } from '../../../src/api/core/v1/secret.ts';
 import { kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
-import { ingresses } from '../../../src/api/networking/v1/ingress.ts';
-import { configMap, deployment, describeOnTargets, gate, type Project } from '../../support/gitops-project.ts';
+import { configMap, deployment, describeOnTargets, gate, openGate, type Project } from '../../support/gitops-project.ts';
 import { until } from '../../support/until.ts';
 
 const head = (project: Project): Promise<string> => project.repository.git('rev-parse', 'HEAD');
@@ -193,7 +192,7 @@ describeOnTargets('syncs', ({ project }) => {
       await until(async () => (await p.dataOf('exclusive')) === undefined, { what: 'exclusive is pruned first' });
       await p.conditionIs('web', 'Ready', ({ status, message }) => status === 'Unknown' && /waiting for health/.test(message));
       expect(await p.dataOf('old')).toBe('1');
-      await open(p, 'g');
+      await openGate(p, 'g');
       await p.applied('web');
       await until(async () => (await p.dataOf('old')) === undefined, { what: 'old is pruned' });
     });
@@ -279,7 +278,7 @@ describeOnTargets('syncs', ({ project }) => {
       await p.app('one', { wait: true });
       await p.conditionIs('one', 'Ready', ({ status }) => status === 'Unknown');
       expect(await p.dataOf('b')).toBeUndefined();
-      await open(p, 'g');
+      await openGate(p, 'g');
       await p.applied('two');
       await p.app('x', { dependsOn: [{ name: 'y' }] });
       await p.app('y', { dependsOn: [{ name: 'x' }] });
@@ -316,7 +315,7 @@ describeOnTargets('syncs', ({ project }) => {
         'Ready',
         ({ reason, message }) => reason === 'HealthCheckFailed' && /Ingress g has no address yet/.test(message),
       );
-      await open(p, 'g');
+      await openGate(p, 'g');
       await p.applied('web');
     });
 
@@ -391,13 +390,3 @@ describeOnTargets('syncs', ({ project }) => {
     });
   });
 });
-
-/** Gives an Ingress the address that makes it healthy. */
-async function open({ client, namespace }: Project, name: string): Promise<void> {
-  await client.patch(
-    ingresses,
-    { namespace, name },
-    { type: 'merge', body: { status: { loadBalancer: { ingress: [{ ip: '192.0.2.1' }] } } } },
-    { subresource: 'status', fieldManager: 'test' },
-  );
-}
