@@ -25,6 +25,7 @@ import { createCertificateChecks, isCertificateRequest } from './certificate-che
 import { createEvictor } from './eviction.ts';
 import { createKindTable } from './kind-table.ts';
 import { createRuleIndex } from './rbac/rule-index.ts';
+import { createFlowControl, type FlowControl } from './flow-control/flow-control.ts';
 import { startCompaction } from './registry/compaction.ts';
 import { BodyDecoder } from './registry/decoding.ts';
 import { startEventExpiry } from './registry/event-expiry.ts';
@@ -68,8 +69,8 @@ export interface RunningApiService extends ApiService {
   readonly revision: number;
   /** Tokens of service accounts; absent without a signing key. */
   readonly tokens: ServiceAccountTokens | undefined;
-  /** Ends all watches. The store is the caller's to close, afterwards. */
-  stop(): void;
+  /** Turns of the requests that come over HTTP. */
+  readonly flowControl: FlowControl;
   /** All that bearer tokens can be, for whoever authenticates requests. */
   readonly tokenAuthenticator: TokenAuthenticator;
 }
@@ -250,6 +251,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
     async list(request, kind, list) {
       check(request, 'list', kind, { namespace: list.namespace, fieldSelector: list.fieldSelector });
       return listObjects(registry, request.servedAs?.kind ?? kind, list);
+    flowControl: createFlowControl({ registry, served: kinds, clock, metrics }),
     },
     async watch(request, kind, watch) {
       check(request, 'watch', kind, { namespace: watch.namespace, fieldSelector: watch.fieldSelector });

@@ -3,6 +3,8 @@ import { type ConfigMap, configMaps } from '../api/core/v1/config-map.ts';
 import { type Namespace, namespaces } from '../api/core/v1/namespace.ts';
 import { type Service, services } from '../api/core/v1/service.ts';
 import { type EndpointSlice, endpointSlices } from '../api/discovery/v1/endpoint-slice.ts';
+import { type FlowSchema, flowSchemas, withDangling } from '../api/flowcontrol/v1/flow-schema.ts';
+import { type PriorityLevelConfiguration, priorityLevelConfigurations } from '../api/flowcontrol/v1/priority-level-configuration.ts';
 import { builtInKinds } from '../api/kinds.ts';
 import { type ServiceCIDR, serviceCidrs } from '../api/networking/v1/service-cidr.ts';
 import { type PriorityClass, priorityClasses, systemPriorityClasses } from '../api/scheduling/v1/priority-class.ts';
@@ -13,6 +15,8 @@ import type { Resource } from '../machinery/resource.ts';
 import { isAlreadyExists, isConflict, isNotFound } from '../machinery/status-error.ts';
 import { formatAddress, parseRange } from './admission/addresses.ts';
 import { bootstrapRoles } from './bootstrap-roles.ts';
+import { levelOf } from './flow-control/classification.ts';
+import { autoupdateSpec, initialLevels, initialSchemas } from './flow-control/configuration.ts';
 
 export interface BootstrapOptions {
   /** A local client of `apiServerUser`. */
@@ -25,12 +29,41 @@ export interface BootstrapOptions {
   readonly authorities?: ClientAuthorities;
 }
 
-/** Makes the system namespaces and the default roles: before a server is reached, so that nobody is refused for want of them. */
+/** Makes the system namespaces, the default roles and whose turn it is: before a server is reached, so that nobody is refused for want of them. */
 export async function bootstrapAccess(client: Client): Promise<void> {
   for (const name of systemNamespaces) {
     await ensure<Namespace>(client, namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name } }, (stored) => stored);
   }
-  await bootstrapRoles(client);
+  await Promise.all([bootstrapRoles(client), bootstrapFlowControl(client)]);
+}
+
+/** Brings the levels and schemas of flow control to what this version suggests, save those that a person keeps. */
+async function bootstrapFlowControl(client: Client): Promise<void> {
+  const suggested =
+    <T extends FlowSchema | PriorityLevelConfiguration>(object: T) =>
+    (stored: T): T =>
+      stored.metadata.annotations?.[autoupdateSpec] !== 'true' || deepEqual(stored.spec, object.spec)
+        ? stored
+        : { ...stored, spec: object.spec };
+  // Levels first: a schema without its level counts for nothing.
+  await Promise.all(
+    initialLevels.map((level) => ensure<PriorityLevelConfiguration>(client, priorityLevelConfigurations, level, suggested(level))),
+  );
+  await Promise.all(initialSchemas.map((schema) => ensure<FlowSchema>(client, flowSchemas, schema, suggested(schema))));
+  const levels = new Set((await client.list(priorityLevelConfigurations)).items.map(({ metadata }) => metadata.name));
+  const { items } = await client.list(flowSchemas);
+  await Promise.all(
+    items.map(async (schema) => {
+      const told = withDangling(schema, levels.has(levelOf(schema)), schema.metadata.creationTimestamp ?? '');
+      if (told === schema) return;
+      try {
+        await client.update(flowSchemas, told, { subresource: 'status' });
+      } catch (err) {
+        // Another server that starts at the same time does the same.
+        if (!isConflict(err) && !isNotFound(err)) throw err;
+      }
+    }),
+  );
 }
 
 /**

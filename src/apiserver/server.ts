@@ -16,6 +16,8 @@ import type { KindDefinition } from '../machinery/kind.ts';
 import { badRequest, isStatusError, methodNotAllowed, StatusError } from '../machinery/status-error.ts';
 import type { Aggregator } from './aggregation/aggregator.ts';
 import type { AuditLog } from './audit.ts';
+import type { Seat } from './flow-control/fair-queue.ts';
+import { type FlowControl, tooManyRequests } from './flow-control/flow-control.ts';
 import { type HandlerContext, resourceNotFound, wantsPretty } from './http/api-request.ts';
 import { type Authenticator, isAnonymous } from './http/authentication.ts';
 import { negotiate, parseAccept, type Representation } from './http/content-negotiation.ts';
@@ -54,6 +56,7 @@ export interface ApiServerOptions {
   /** 0: any free one. */
   readonly port: number;
   readonly authenticator: Authenticator;
+  readonly flowControl: FlowControl;
   /** Whose issuer documents are served. */
   readonly serviceAccounts?: ServiceAccountTokens | undefined;
   /** Absent: logs of pods cannot be read. */
@@ -80,7 +83,7 @@ export interface ApiServerOptions {
 /** The version of Kubernetes whose API is served. */
 const kubernetesVersion = { major: '1', minor: '36', patch: '0' } as const;
 
-/** Requests that may be worked on at once, by kind; more are told to come back. Watches do not count. */
+/** Requests of those who wait for nobody that may be worked on at once, by kind; more are told to come back. Watches do not count. */
 const maxInFlight = { readOnly: 1_000, mutating: 1_000 } as const;
 const maxConnections = 10_000;
 /** Until the last byte of a body; bounds clients that send slowly. */
@@ -117,6 +120,8 @@ interface RequestState {
   readonly kind: KindDefinition | undefined;
   finish(answer: { readonly code: number; readonly bytes: number }): void;
   readonly bytesBefore: number;
+  /** Its place among the requests that are worked on; absent as long as it waits, and for what lasts. */
+  seat: Seat | undefined;
 }
 
 type KnownRequest = RequestState & { readonly user: UserInfo };
@@ -295,30 +300,63 @@ class HttpApiServer implements ApiServer {
         kind,
         finish: this.#context.metrics.started(labels),
         bytesBefore: raw.socket.bytesWritten,
+        seat: undefined,
       };
       this.#states.set(raw, state);
-      const admit = (user: UserInfo): void => {
+      const isLong = labels.verb === 'WATCH' || labels.verb === 'CONNECT';
+      const admit = (user: UserInfo): Promise<void> | undefined => {
         state.authenticated = user;
         state.user = impersonatedUser({ request: raw, user, authorizer: service, attributes: () => attributesOfState(state) }) ?? user;
         // Nobody's body is not even read.
         if (isAnonymous(user) && target.type === 'resource') service.authorize(user, attributesOf(method, target, query));
-        const { inFlight } = this.#context.metrics;
-        if (inFlight.readOnly > maxInFlight.readOnly || inFlight.mutating > maxInFlight.mutating) throw tooManyRequests();
+        return isLong ? undefined : this.#enter(state, reply.raw);
       };
       const user = authenticator.authenticate(raw);
       if (user instanceof Promise) {
         user.then(admit).then(() => done(), done);
         return;
       }
-      admit(user);
-      done();
+      const turn = admit(user);
+      if (turn === undefined) done();
+      else turn.then(() => done(), done);
     } catch (err) {
       done(err as Error);
     }
   }
 
+  /** Waits until it is the request's turn; undefined when it is at once. */
+  #enter(state: RequestState, response: ServerResponse): Promise<void> | undefined {
+    const { flowControl } = this.#options;
+    const { user, target, kind, method, query } = state;
+    if (user === undefined) throw new Error('a request takes its turn before it is authenticated');
+    let attributes: RequestAttributes | undefined;
+    const flow = flowControl.classify(user, () => {
+      attributes ??= attributesOfState(state);
+      return attributes;
+    });
+    if (flow.schemaUid !== '') response.setHeader('x-kubernetes-pf-flowschema-uid', flow.schemaUid);
+    if (flow.levelUid !== '') response.setHeader('x-kubernetes-pf-prioritylevel-uid', flow.levelUid);
+    if (flow.isExempt) {
+      const { inFlight } = this.#context.metrics;
+      if (inFlight.readOnly > maxInFlight.readOnly || inFlight.mutating > maxInFlight.mutating) throw tooManyRequests();
+    }
+    const isList = method === 'GET' && target.type === 'resource' && target.name === undefined && kind !== undefined;
+    const seats = isList ? flowControl.seatsOfList(kind, target.namespace, Number(query.get('limit')) || 0) : 1;
+    const seat = flow.enter(seats, (giveUp) => response.once('close', giveUp));
+    if (!(seat instanceof Promise)) {
+      state.seat = seat;
+      return undefined;
+    }
+    return seat.then((late) => {
+      state.seat = late;
+      // Gone between its turn and now.
+      if (response.closed) late.leave();
+    });
+  }
+
   #leave(raw: IncomingMessage, response: ServerResponse): void {
     const state = this.#states.get(raw);
+    state?.seat?.leave();
     if (state !== undefined) {
       state.finish({ code: response.statusCode, bytes: raw.socket.bytesWritten - state.bytesBefore });
       this.#audit(state, raw, response);
@@ -644,14 +682,6 @@ function frameworkErrorOf(err: FastifyError | Error): StatusError | undefined {
       return statusCode !== undefined && statusCode >= 400 && statusCode < 500 ? badRequest(err.message) : undefined;
   }
 }
-
-const tooManyRequests = (): StatusError =>
-  new StatusError({
-    code: 429,
-    reason: 'TooManyRequests',
-    message: 'Too many requests, please try again later.',
-    details: { retryAfterSeconds: 1 },
-  });
 
 const attributesOfState = ({ method, target, query, path }: RequestState): RequestAttributes =>
   target.type === 'resource' ? attributesOf(method, target, query) : { verb: method.toLowerCase(), path };

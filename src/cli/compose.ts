@@ -28,6 +28,7 @@ import type { Client } from '../client/client.ts';
 import type { InformerSet } from '../client/informer.ts';
 import { createInformerSet } from '../client/informer-set.ts';
 import { formatKubeconfig } from '../client/kubeconfig.ts';
+import { createBootstrapTokenCleaner } from '../controllers/bootstrap-token-cleaner.ts';
 import { createCertificateApprovingController } from '../controllers/certificates/approving-controller.ts';
 import { createCertificateCleaningController } from '../controllers/certificates/cleaning-controller.ts';
 import { createCertificateSigningController } from '../controllers/certificates/signing-controller.ts';
@@ -35,6 +36,7 @@ import { createClusterRoleAggregationController } from '../controllers/cluster-r
 import { createDeploymentController } from '../controllers/deployment/deployment-controller.ts';
 import { createDisruptionController } from '../controllers/disruption/disruption-controller.ts';
 import { createEndpointSliceController } from '../controllers/endpoint-slice/endpoint-slice-controller.ts';
+import { createFlowSchemaController } from '../controllers/flow-schema.ts';
 import { createGarbageCollector } from '../controllers/garbage-collector/garbage-collector.ts';
 import { createJobController } from '../controllers/job/job-controller.ts';
 import { createNamespaceController } from '../controllers/namespace/namespace-controller.ts';
@@ -237,6 +239,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     serviceAccounts: service.tokens,
     audit,
     kubelet: {
+    flowControl: service.flowControl,
       caCertificate: pki.caCertificate,
       clientCertificate: await pki.clientCertificate({
         name: 'apiserver-kubelet-client',
@@ -310,6 +313,8 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     createGarbageCollector(dependencies('garbage-collector-controller')),
     createNodeLifecycleController(dependencies('node-controller')),
     createPodEvictionController(dependencies('taint-eviction-controller')),
+    createBootstrapTokenCleaner(dependencies('token-cleaner')),
+    createFlowSchemaController(dependencies('flow-schema-controller')),
     createPodGcController(dependencies('pod-garbage-collector')),
     createEndpointSliceController(dependencies('endpoint-slice-controller')),
     createReplicaSetController(dependencies('replicaset-controller')),

@@ -143,6 +143,7 @@ export async function serveTestApi(api: TestApi): Promise<TestApiServer> {
       ]),
       clock: systemClock,
     }),
+    flowControl: api.service.flowControl,
     serviceAccounts: api.service.tokens,
     kubelet: { caCertificate: pki.caCertificate, clientCertificate: kubeletCertificate },
     openApi: createOpenApi(api.service.kinds, () => schemas),

@@ -7,6 +7,7 @@ import { roleBindings } from '../../api/rbac/v1/role-binding.ts';
 import type { KindDefinition } from '../../machinery/kind.ts';
 import { type KubeObject, keyOf } from '../../machinery/object.ts';
 import { notFound } from '../../machinery/status-error.ts';
+import { followObjects } from '../registry/follow.ts';
 import type { Registry } from '../registry/registry.ts';
 import type { UserInfo } from '../user.ts';
 
@@ -90,29 +91,14 @@ export function createRuleIndex(registry: Pick<Registry, 'stateOf' | 'revision'>
   /** Takes what is there and every change from now on, as soon as it is committed: a right is there, or gone, before its writer is told. */
   function follow(kind: KindDefinition, change: (before: KubeObject, after: KubeObject | undefined) => void): void {
     if (!served.some(({ group, resource }) => group === kind.group && resource === kind.resource)) return;
-    const state = registry.stateOf(kind);
     const known = new Map<string, KubeObject>();
-    const see = (object: KubeObject, gone: boolean): void => {
+    followObjects(registry, kind, (object, gone) => {
       const key = keyOf(object);
       const before = known.get(key) ?? object;
       if (gone) known.delete(key);
       else known.set(key, object);
       change(before, gone ? undefined : object);
       revision += 1;
-    };
-    for (const object of state.all.objects.values()) see(object, false);
-    state.hub.add({
-      filter: { namespace: undefined, name: undefined, indexed: undefined, predicate: undefined, selective: false },
-      after: registry.revision,
-      bookmarks: false,
-      pending: [],
-      consumer: {
-        onEvents(records) {
-          for (const { type, object } of records) see(object, type === 'DELETED');
-        },
-        // The server stops, or the process ends because its store is gone.
-        onEnd: () => undefined,
-      },
     });
   }
 

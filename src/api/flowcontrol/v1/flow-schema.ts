@@ -82,3 +82,19 @@ export interface FlowSchema extends KubeObject {
   readonly spec?: Spec;
   readonly status?: DeepReadonly<V1FlowSchemaStatus>;
 }
+
+/** The schema with the condition that tells whether its priority level is there; the same one when it says so already. */
+export function withDangling(schema: FlowSchema, exists: boolean, now: string): FlowSchema {
+  const wanted = exists ? 'False' : 'True';
+  const others = (schema.status?.conditions ?? []).filter(({ type }) => type !== 'Dangling');
+  if (schema.status?.conditions?.some(({ type, status }) => type === 'Dangling' && status === wanted)) return schema;
+  const level = JSON.stringify(schema.spec?.priorityLevelConfiguration.name ?? '');
+  const condition = {
+    type: 'Dangling',
+    status: wanted,
+    lastTransitionTime: now,
+    reason: exists ? 'Found' : 'NotFound',
+    message: `This FlowSchema references the PriorityLevelConfiguration object named ${level} ${exists ? 'and it exists' : 'but there is no such object'}`,
+  };
+  return { ...schema, status: { ...schema.status, conditions: [...others, condition] } };
+}

@@ -1,0 +1,176 @@
+import type { Clock } from '../../base/clock.ts';
+import type { TurnGate } from './turn-gate.ts';
+
+/** Room for requests that are worked on at the same time, given to flows in turn. */
+export interface FairQueue {
+  /**
+   * Takes `seats` for a request of `flow`: at once where there is room, nobody waits and the turn of the event loop is young, or when its
+   * turn comes.
+   *
+   * @param onGone  called when it has to wait, with what ends the wait
+   * @throws QueueFull when the flow or the queue has too many that wait, or the turn did not come in time
+   */
+  enter(flow: string, seats: number, onGone: (giveUp: () => void) => void): Seat | Promise<Seat>;
+  /** How many may be taken; fewer than are taken means that nobody enters until enough have left. */
+  resize(limits: QueueLimits): void;
+  readonly limits: QueueLimits;
+  readonly executing: number;
+  readonly takenSeats: number;
+  readonly waiting: number;
+}
+
+export interface QueueLimits {
+  readonly seats: number;
+  /** Requests of one flow that may wait; 0: nobody waits. */
+  readonly maxWaitingOfFlow: number;
+  readonly maxWaiting: number;
+}
+
+export interface Seat {
+  /** More than once is once. */
+  leave(): void;
+}
+
+export class QueueFull extends Error {
+  override readonly name = 'QueueFull';
+  readonly reason: 'queue-full' | 'concurrency-limit' | 'time-out' | 'cancelled';
+  constructor(reason: QueueFull['reason']) {
+    super(reason);
+    this.reason = reason;
+  }
+}
+
+export interface FairQueueOptions {
+  readonly limits: QueueLimits;
+  readonly maxWaitMs: number;
+  readonly clock: Clock;
+  readonly gate: TurnGate;
+}
+
+interface Waiter {
+  readonly seats: number;
+  readonly since: number;
+  admit(seat: Seat): void;
+  refuse(why: QueueFull): void;
+}
+
+interface Flow {
+  /** Seats it was given, counted from those of the flow that had least when it came: who was away gets nothing for it. */
+  served: number;
+  readonly waiters: Waiter[];
+}
+
+const sweepEveryMs = 1_000;
+
+/** The flow that was given least is next; the first of it goes when it fits, and nobody passes it meanwhile. */
+export function createFairQueue(options: FairQueueOptions): FairQueue {
+  const { maxWaitMs, clock, gate } = options;
+  const flows = new Map<string, Flow>();
+  let { limits } = options;
+  let executing = 0;
+  let taken = 0;
+  let waiting = 0;
+  let leastServed = 0;
+  let sweeps = false;
+
+  const fits = (seats: number): boolean => executing === 0 || taken + seats <= limits.seats;
+
+  function take(wanted: number): Seat {
+    const seats = Math.min(wanted, limits.seats);
+    executing += 1;
+    taken += seats;
+    let left = false;
+    return {
+      leave() {
+        if (left) return;
+        left = true;
+        executing -= 1;
+        taken -= seats;
+        gate.ask(admitNext);
+      },
+    };
+  }
+
+  function nextFlow(): [name: string, flow: Flow] | undefined {
+    let next: [string, Flow] | undefined;
+    for (const entry of flows) if (next === undefined || entry[1].served < next[1].served) next = entry;
+    return next;
+  }
+
+  /** Lets in whose turn it is; false when nobody waits or there is no room. */
+  function admitNext(): boolean {
+    const next = nextFlow();
+    const [first] = next?.[1].waiters ?? [];
+    if (next === undefined || first === undefined || !fits(first.seats)) return false;
+    const [name, flow] = next;
+    flow.waiters.shift();
+    waiting -= 1;
+    leastServed = flow.served;
+    flow.served += first.seats;
+    if (flow.waiters.length === 0) flows.delete(name);
+    first.admit(take(first.seats));
+    return true;
+  }
+
+  function wait(name: string, seats: number, onGone: (giveUp: () => void) => void): Promise<Seat> {
+    const flow = flows.get(name) ?? { served: leastServed, waiters: [] };
+    // Those for whom there is room wait for a turn only.
+    const free = Math.max(0, limits.seats - taken);
+    if (limits.maxWaiting === 0 && waiting >= free) throw new QueueFull('concurrency-limit');
+    if (flow.waiters.length >= limits.maxWaitingOfFlow + free || waiting >= limits.maxWaiting + free) throw new QueueFull('queue-full');
+    flows.set(name, flow);
+    waiting += 1;
+    if (!sweeps) clock.after(sweepEveryMs, sweep);
+    sweeps = true;
+    return new Promise((admit, refuse) => {
+      const waiter: Waiter = { seats, since: clock.monotonicMs(), admit, refuse };
+      flow.waiters.push(waiter);
+      onGone(() => {
+        if (flow.waiters.includes(waiter)) drop(name, flow, waiter, 'cancelled');
+      });
+      gate.ask(admitNext);
+    });
+  }
+
+  function drop(name: string, flow: Flow, waiter: Waiter, reason: QueueFull['reason']): void {
+    flow.waiters.splice(flow.waiters.indexOf(waiter), 1);
+    waiting -= 1;
+    if (flow.waiters.length === 0 && flows.get(name) === flow) flows.delete(name);
+    waiter.refuse(new QueueFull(reason));
+    // It may have been the one that did not fit.
+    gate.ask(admitNext);
+  }
+
+  /** One timer for all: who has waited too long is told within a second. */
+  function sweep(): void {
+    const now = clock.monotonicMs();
+    for (const [name, flow] of flows) {
+      for (const waiter of flow.waiters.filter(({ since }) => now - since >= maxWaitMs)) drop(name, flow, waiter, 'time-out');
+    }
+    sweeps = waiting > 0;
+    if (sweeps) clock.after(sweepEveryMs, sweep);
+  }
+
+  return {
+    enter(flow, seats, onGone) {
+      if (waiting === 0 && fits(seats) && gate.isOpen()) return take(seats);
+      return wait(flow, seats, onGone);
+    },
+    resize(wanted) {
+      limits = wanted;
+      gate.ask(admitNext);
+    },
+    get limits() {
+      return limits;
+    },
+    get executing() {
+      return executing;
+    },
+    get takenSeats() {
+      return taken;
+    },
+    get waiting() {
+      return waiting;
+    },
+  };
+}

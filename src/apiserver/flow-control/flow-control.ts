@@ -1,0 +1,208 @@
+import { type FlowSchema, flowSchemas } from '../../api/flowcontrol/v1/flow-schema.ts';
+import { type PriorityLevelConfiguration, priorityLevelConfigurations } from '../../api/flowcontrol/v1/priority-level-configuration.ts';
+import type { Clock } from '../../base/clock.ts';
+import type { Metrics } from '../../base/metrics.ts';
+import type { KindDefinition } from '../../machinery/kind.ts';
+import { StatusError } from '../../machinery/status-error.ts';
+import { followObjects } from '../registry/follow.ts';
+import type { Registry } from '../registry/registry.ts';
+import type { RequestAttributes } from '../service.ts';
+import type { UserInfo } from '../user.ts';
+import { type Classifier, createClassifier } from './classification.ts';
+import { mandatoryLevels, mandatorySchemas } from './configuration.ts';
+import { createFairQueue, type FairQueue, QueueFull, type QueueLimits, type Seat } from './fair-queue.ts';
+import { createTurnGate } from './turn-gate.ts';
+
+/**
+ * API priority and fairness: each request belongs to a flow, flows of one priority level take turns, and no level takes the room of
+ * another. What lasts as long as its client likes (watches, streams) is not asked, nor are the components of this process, which do not
+ * come over HTTP.
+ *
+ * Of upstream's scheme, levels neither lend nor borrow seats (`lendablePercent` and `borrowingLimitPercent` change nothing), and a flow
+ * has a queue of its own that holds as much as its hand of queues would.
+ */
+export interface FlowControl {
+  classify(user: UserInfo, attributes: () => RequestAttributes): RequestFlow;
+  /** Seats of a request that reads a collection: more objects are more work. `limit` 0: all. */
+  seatsOfList(kind: KindDefinition, namespace: string | undefined, limit: number): number;
+}
+
+export interface RequestFlow {
+  /** For the headers `X-Kubernetes-PF-*`; empty for a mandatory object that nobody stored. */
+  readonly schemaUid: string;
+  readonly levelUid: string;
+  /** Nothing of it waits or is refused. */
+  readonly isExempt: boolean;
+  /**
+   * At once where there is room, or when its turn comes.
+   *
+   * @param onGone  called when the request has to wait, with what ends the wait when its client is gone
+   * @throws StatusError `TooManyRequests` (429)
+   */
+  enter(seats: number, onGone: (giveUp: () => void) => void): Seat | Promise<Seat>;
+}
+
+export interface FlowControlOptions {
+  readonly registry: Pick<Registry, 'stateOf' | 'revision'>;
+  /** Kinds of the server; without those of flow control only the mandatory objects count. */
+  readonly served: readonly KindDefinition[];
+  readonly clock: Clock;
+  readonly metrics?: Metrics | undefined;
+  /** Requests of all limited levels that may be worked on at once. */
+  readonly totalSeats?: number;
+}
+
+/** The sum of upstream's limits for reading and changing requests. */
+const defaultTotalSeats = 600;
+/** A quarter of the time in which a request has to arrive. */
+const maxWaitMs = 15_000;
+/** Of a turn of the event loop, for requests in the order in which they come. */
+const turnMs = 2;
+const objectsOfSeat = 100;
+const maxSeatsOfList = 10;
+const defaultQueuing = { queues: 64, handSize: 8, queueLengthLimit: 50 } as const;
+const maxWaitingOfLevel = 10_000;
+
+interface Level {
+  readonly name: string;
+  uid: string;
+  /** Absent: exempt. */
+  queue: FairQueue | undefined;
+  dispatched: number;
+  readonly rejected: Map<QueueFull['reason'], number>;
+}
+
+export function createFlowControl(options: FlowControlOptions): FlowControl {
+  const { registry, served, clock, metrics, totalSeats = defaultTotalSeats } = options;
+  const storedSchemas = new Map<string, FlowSchema>();
+  const storedLevels = new Map<string, PriorityLevelConfiguration>();
+  const levels = new Map<string, Level>();
+  const gate = createTurnGate({ clock, schedule: setImmediate, sliceMs: turnMs });
+  let classifier: Classifier | undefined;
+
+  const follow = <T extends FlowSchema | PriorityLevelConfiguration>(kind: KindDefinition<T>, into: Map<string, T>): void => {
+    if (!served.some(({ group, resource }) => group === kind.group && resource === kind.resource)) return;
+    followObjects(registry, kind, (object, gone) => {
+      if (gone) into.delete(object.metadata.name);
+      else into.set(object.metadata.name, object as T);
+      // Made anew by the next request: changes come in bursts.
+      classifier = undefined;
+    });
+  };
+  follow(flowSchemas, storedSchemas);
+  follow(priorityLevelConfigurations, storedLevels);
+
+  function reconfigure(): Classifier {
+    const wanted = withMandatory(mandatoryLevels, storedLevels);
+    let shares = 0;
+    for (const { spec } of wanted.values()) shares += spec?.limited?.nominalConcurrencyShares ?? 0;
+    for (const [name, level] of wanted) {
+      const limits = limitsOf(level, totalSeats, shares);
+      const known = levels.get(name);
+      const queue = limits === undefined ? undefined : (known?.queue ?? createFairQueue({ limits, maxWaitMs, clock, gate }));
+      if (known === undefined) levels.set(name, { name, uid: level.metadata.uid ?? '', queue, dispatched: 0, rejected: new Map() });
+      else {
+        known.uid = level.metadata.uid ?? '';
+        known.queue = queue;
+      }
+      if (limits !== undefined) queue?.resize(limits);
+    }
+    // Those who wait in a level that is gone keep their place in its queue, which nobody else enters.
+    for (const name of levels.keys()) if (!wanted.has(name)) levels.delete(name);
+    return createClassifier(withMandatory(mandatorySchemas, storedSchemas).values(), wanted);
+  }
+
+  metrics?.addCollector(() => textOf(levels.values()));
+
+  return {
+    classify(user, attributes) {
+      classifier ??= reconfigure();
+      const found = classifier.classify(user, attributes);
+      const level = levels.get(found?.level ?? 'catch-all');
+      if (level === undefined) throw new Error('a mandatory priority level is missing');
+      const flow = found?.flow ?? `catch-all/${user.name}`;
+      return {
+        schemaUid: found?.schema.metadata.uid ?? '',
+        levelUid: level.uid,
+        isExempt: level.queue === undefined,
+        enter: (seats, onGone) => enter(level, flow, seats, onGone),
+      };
+    },
+    seatsOfList(kind, namespace, limit) {
+      if (kind.transient === true) return 1;
+      const { size } = registry
+        .stateOf(kind)
+        .candidates({ namespace, name: undefined, indexed: undefined, predicate: undefined, selective: false }).objects;
+      const objects = limit > 0 ? Math.min(size, limit) : size;
+      return Math.min(Math.max(Math.ceil(objects / objectsOfSeat), 1), maxSeatsOfList);
+    },
+  };
+}
+
+const freeSeat: Seat = { leave: () => undefined };
+
+function enter(level: Level, flow: string, seats: number, onGone: (giveUp: () => void) => void): Seat | Promise<Seat> {
+  const refuse = (err: unknown): never => {
+    if (!(err instanceof QueueFull)) throw err;
+    level.rejected.set(err.reason, (level.rejected.get(err.reason) ?? 0) + 1);
+    throw tooManyRequests();
+  };
+  level.dispatched += 1;
+  if (level.queue === undefined) return freeSeat;
+  try {
+    const seat = level.queue.enter(flow, seats, onGone);
+    return seat instanceof Promise ? seat.catch(refuse) : seat;
+  } catch (err) {
+    return refuse(err);
+  }
+}
+
+export const tooManyRequests = (): StatusError =>
+  new StatusError({
+    code: 429,
+    reason: 'TooManyRequests',
+    message: 'Too many requests, please try again later.',
+    details: { retryAfterSeconds: 1 },
+  });
+
+function withMandatory<T extends FlowSchema | PriorityLevelConfiguration>(
+  mandatory: readonly T[],
+  stored: ReadonlyMap<string, T>,
+): ReadonlyMap<string, T> {
+  return new Map([...mandatory.map((object) => [object.metadata.name, object] as const), ...stored]);
+}
+
+/** Undefined: exempt. */
+function limitsOf({ spec }: PriorityLevelConfiguration, totalSeats: number, shares: number): QueueLimits | undefined {
+  if (spec?.type === 'Exempt') return undefined;
+  const { nominalConcurrencyShares = 30, limitResponse } = spec?.limited ?? {};
+  const seats = Math.max(1, Math.ceil((totalSeats * nominalConcurrencyShares) / Math.max(shares, 1)));
+  if (limitResponse?.type !== 'Queue') return { seats, maxWaitingOfFlow: 0, maxWaiting: 0 };
+  const { queues, handSize, queueLengthLimit } = { ...defaultQueuing, ...limitResponse.queuing };
+  return {
+    seats,
+    maxWaitingOfFlow: Math.min(handSize * queueLengthLimit, maxWaitingOfLevel),
+    maxWaiting: Math.min(queues * queueLengthLimit, maxWaitingOfLevel),
+  };
+}
+
+function* textOf(levels: Iterable<Level>): Iterable<string> {
+  const all = [...levels];
+  const family = function* (name: string, help: string, type: string, valuesOf: (level: Level) => readonly (readonly [string, number])[]) {
+    yield `# HELP apiserver_flowcontrol_${name} ${help}\n# TYPE apiserver_flowcontrol_${name} ${type}\n`;
+    for (const level of all) {
+      for (const [labels, value] of valuesOf(level))
+        yield `apiserver_flowcontrol_${name}{priority_level="${level.name}"${labels}} ${value}\n`;
+    }
+  };
+  yield* family('dispatched_requests_total', 'Requests that were let in or have to wait.', 'counter', ({ dispatched }) => [
+    ['', dispatched],
+  ]);
+  yield* family('rejected_requests_total', 'Requests that were told to come back.', 'counter', ({ rejected }) =>
+    [...rejected].map(([reason, count]) => [`,reason="${reason}"`, count] as const),
+  );
+  yield* family('current_inqueue_requests', 'Requests that wait for their turn.', 'gauge', ({ queue }) => [['', queue?.waiting ?? 0]]);
+  yield* family('current_executing_requests', 'Requests that are worked on.', 'gauge', ({ queue }) => [['', queue?.executing ?? 0]]);
+  yield* family('current_executing_seats', 'Seats that are taken.', 'gauge', ({ queue }) => [['', queue?.takenSeats ?? 0]]);
+  yield* family('nominal_limit_seats', 'Seats of the level.', 'gauge', ({ queue }) => [['', queue?.limits.seats ?? 0]]);
+}
