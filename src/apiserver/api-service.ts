@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { customResourceDefinitions } from '../api/apiextensions/v1/custom-resource-definition.ts';
 import { type TokenRequest, tokenRequests } from '../api/authentication/v1/token-request.ts';
 import type { Scale } from '../api/autoscaling/v1/scale.ts';
@@ -17,6 +18,7 @@ import type { SchemaSet } from '../machinery/schema.ts';
 import { invalid, isNotFound, methodNotAllowed, notFound, notImplemented, StatusError } from '../machinery/status-error.ts';
 import type { Storage } from '../storage/storage.ts';
 import { admissionOrder } from './admission/order.ts';
+import { createWebhookClient } from './admission/webhook-client.ts';
 import { CustomResources } from './apiextensions/custom-resources.ts';
 import { createBootstrapTokens } from './authentication/bootstrap-tokens.ts';
 import { anyOf, type TokenAuthenticator } from './authentication/token-authenticator.ts';
@@ -102,6 +104,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
   const reviews = createReviews({ authorizer, ruleIndex, tokens: tokenAuthenticator, clock });
   const certificates = createCertificateChecks(authorizer);
   const decoder = new BodyDecoder(schemas);
+  const webhookClient = createWebhookClient(registry);
   const writer = createWriter({
     registry,
     admission: admissionOrder({
@@ -113,6 +116,10 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
         findByKind: (group, version, kind) => service.kinds.findByKind(group, version, kind),
       },
       clock,
+      decoder,
+      webhookClient,
+      newUid: options.newUid ?? randomUUID,
+      log: log.child({ component: 'admission' }),
       writeQuotaStatus: (quota, change) => writer.modify(ownStatusWrite, resourceQuotas, quota.metadata, { part: 'status', change }),
       serviceCidr,
       loopbackCidr,
@@ -326,6 +333,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
       customResources?.stop();
       compaction.stop();
       expiry.stop();
+      webhookClient.close();
       registry.stop();
     },
   };

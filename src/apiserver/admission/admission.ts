@@ -54,8 +54,12 @@ export interface AdmissionStep {
   readonly subresources?: 'all' | readonly string[];
   /** Asked once for each kind, operation and subresource. */
   appliesTo(kind: KindDefinition, operation: Operation, subresource: string): boolean;
-  /** The same object when nothing has to change. */
-  admit(request: AdmissionRequest): KubeObject | Promise<KubeObject>;
+  /**
+   * The same object when nothing has to change.
+   *
+   * @param again  lets the steps that came before this one in its phase look at what it has made of the object
+   */
+  admit(request: AdmissionRequest, again: (object: KubeObject) => Promise<KubeObject>): KubeObject | Promise<KubeObject>;
 }
 
 /** The steps in the order they are listed, picked once for each phase, kind, operation and subresource. */
@@ -102,11 +106,16 @@ const concerns = ({ subresources }: AdmissionStep, subresource: string): boolean
 function pass(steps: readonly AdmissionStep[], from: number, request: AdmissionRequest): KubeObject | Promise<KubeObject> {
   let current = request;
   for (let at = from; at < steps.length; at += 1) {
-    const object = steps[at]?.admit(current) ?? current.object;
+    const object = admitted(steps, at, current);
     if (object instanceof Promise) return object.then((next) => pass(steps, at + 1, withObject(current, next)));
     current = withObject(current, object);
   }
   return current.object;
+}
+
+function admitted(steps: readonly AdmissionStep[], at: number, request: AdmissionRequest): KubeObject | Promise<KubeObject> {
+  const again = async (object: KubeObject): Promise<KubeObject> => pass(steps.slice(0, at), 0, withObject(request, object));
+  return steps[at]?.admit(request, again) ?? request.object;
 }
 
 const withObject = (request: AdmissionRequest, object: KubeObject): AdmissionRequest =>

@@ -1,7 +1,9 @@
 import type { Clock } from '../../base/clock.ts';
+import type { Log } from '../../base/log.ts';
 import type { Authorizer } from '../authorizer.ts';
 import { escalationCheck } from '../rbac/escalation.ts';
 import type { RuleIndex } from '../rbac/rule-index.ts';
+import type { BodyDecoder } from '../registry/decoding.ts';
 import type { Registry } from '../registry/registry.ts';
 import type { KindTable } from '../service.ts';
 import { AdmissionChain } from './admission.ts';
@@ -9,6 +11,8 @@ import { clusterIp } from './cluster-ip.ts';
 import { defaultIngressClass } from './default-ingress-class.ts';
 import { endpointAddresses } from './endpoint-addresses.ts';
 import { limitRangeCheck, limitRangeDefaults } from './limit-ranger.ts';
+import { Matcher } from './match.ts';
+import { createMatchConditions } from './match-conditions.ts';
 import { namespaceLifecycle } from './namespace-lifecycle.ts';
 import { nodePorts } from './node-port.ts';
 import { ownerReferencesPermission } from './owner-references.ts';
@@ -18,6 +22,9 @@ import { type ResourceQuotaOptions, resourceQuota } from './resource-quota.ts';
 import { runtimeClass, runtimeClassOverhead } from './runtime-class.ts';
 import { serviceAccountToken } from './service-account-token.ts';
 import { defaultStorageClass, persistentVolumeClaimResize, storageObjectInUseProtection } from './storage.ts';
+import { validatingPolicies } from './validating-policy.ts';
+import type { WebhookClient } from './webhook-client.ts';
+import { mutatingWebhooks, validatingWebhooks, type WebhookOptions } from './webhooks.ts';
 
 export interface AdmissionOptions {
   readonly registry: Registry;
@@ -30,24 +37,22 @@ export interface AdmissionOptions {
   /** The cluster's own /16 of 127/8, when its pods live there. */
   readonly loopbackCidr: string | undefined;
   readonly random: () => number;
+  /** Reads what webhooks make of an object. */
+  readonly decoder: BodyDecoder;
+  readonly webhookClient: WebhookClient;
+  readonly newUid: () => string;
+  readonly log: Log;
   /** False: there are no tokens that pods could be given. */
   readonly issuesTokens: boolean;
 }
 
 /** Every step a write goes through, phase by phase in this order, which is upstream's. */
-export const admissionOrder = ({
-  registry,
-  authorizer,
-  ruleIndex,
-  kinds,
-  clock,
-  writeQuotaStatus,
-  serviceCidr,
-  loopbackCidr,
-  random,
-  issuesTokens,
-}: AdmissionOptions): AdmissionChain =>
-  new AdmissionChain([
+export function admissionOrder(options: AdmissionOptions): AdmissionChain {
+  const { registry, authorizer, ruleIndex, kinds, clock, writeQuotaStatus, serviceCidr, loopbackCidr, random, issuesTokens } = options;
+  const matcher = new Matcher({ registry, kinds });
+  const { decoder, newUid, log, webhookClient: client } = options;
+  const webhooks: WebhookOptions = { registry, matcher, conditions: createMatchConditions(authorizer), client, decoder, newUid, log };
+  return new AdmissionChain([
     // mutating
     namespaceLifecycle(registry),
     escalationCheck(authorizer, ruleIndex),
@@ -61,6 +66,7 @@ export const admissionOrder = ({
     runtimeClass(registry),
     defaultIngressClass(registry),
     endpointAddresses(loopbackCidr),
+    mutatingWebhooks(webhooks),
     // allocation
     clusterIp({ registry, serviceCidr, random }),
     nodePorts({ registry, random }),
@@ -70,6 +76,9 @@ export const admissionOrder = ({
     ownerReferencesPermission({ authorizer, kinds }),
     persistentVolumeClaimResize(registry),
     runtimeClassOverhead(registry),
+    validatingPolicies({ registry, kinds, authorizer, matcher }),
+    validatingWebhooks(webhooks),
     // Last: what is charged is as good as stored.
     resourceQuota({ registry, kinds: kinds.all, writeStatus: writeQuotaStatus, clock }),
   ]);
+}

@@ -8,6 +8,7 @@ import type { AdmissionStep } from './admission.ts';
 
 const lifetimeSeconds = 3_607;
 const defaultMode = 0o644;
+const volumePrefix = 'kube-api-access-';
 
 /**
  * Gives every container access to the API in the name of the pod's service account, unless the pod or the account says no: a volume
@@ -42,13 +43,15 @@ function withAccess(spec: PodSpec, random: () => number): PodSpec {
     !(volumeMounts ?? []).some(({ mountPath }) => mountPath === serviceAccountDirectory);
   const all = [...(spec.initContainers ?? []), ...(spec.containers ?? [])];
   if (!all.some(lacks)) return spec;
-  const name = generateName('kube-api-access-', random);
+  // A container that a webhook has put in shares the volume of the rest.
+  const known = spec.volumes?.find((volume) => volume.name.startsWith(volumePrefix))?.name;
+  const name = known ?? generateName(volumePrefix, random);
   const mount = { name, readOnly: true, mountPath: serviceAccountDirectory };
   const mounted = (container: Container): Container =>
     lacks(container) ? { ...container, volumeMounts: [...(container.volumeMounts ?? []), mount] } : container;
   return {
     ...spec,
-    volumes: [...(spec.volumes ?? []), { name, projected: { sources, defaultMode } }],
+    ...(known === undefined ? { volumes: [...(spec.volumes ?? []), { name, projected: { sources, defaultMode } }] } : {}),
     ...(spec.initContainers === undefined ? {} : { initContainers: spec.initContainers.map(mounted) }),
     containers: spec.containers.map(mounted),
   };

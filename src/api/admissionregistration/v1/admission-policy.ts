@@ -196,6 +196,8 @@ interface PolicySpec {
   readonly failurePolicy?: string;
   readonly paramKind?: { readonly apiVersion?: string; readonly kind?: string };
   readonly matchConstraints?: MatchResources;
+  readonly matchConditions?: readonly { readonly name: string; readonly expression: string }[];
+  readonly variables?: readonly { readonly name: string; readonly expression: string }[];
 }
 
 interface BindingSpec {
@@ -208,7 +210,12 @@ interface BindingSpec {
 
 export interface ValidatingAdmissionPolicy extends KubeObject {
   readonly spec?: PolicySpec & {
-    readonly validations?: readonly { readonly expression: string; readonly message?: string; readonly reason?: string }[];
+    readonly validations?: readonly {
+      readonly expression: string;
+      readonly message?: string;
+      readonly messageExpression?: string;
+      readonly reason?: string;
+    }[];
     readonly auditAnnotations?: readonly { readonly key: string; readonly valueExpression: string }[];
   };
   readonly status?: Readonly<Record<string, unknown>>;

@@ -1,0 +1,68 @@
+import type { KindDefinition } from '../../machinery/kind.ts';
+import type { KubeObject } from '../../machinery/object.ts';
+import { apiVersionOf } from '../../machinery/resource.ts';
+import type { AdmissionRequest } from './admission.ts';
+import type { Match } from './match.ts';
+
+/** A write as webhooks and expressions are told of it: the `request` of an `admission.k8s.io/v1` AdmissionReview. */
+export function reviewRequestOf(request: AdmissionRequest, match: Match, uid: string): Readonly<Record<string, unknown>> {
+  const { operation, subresource, namespace, name, user, dryRun } = request;
+  const asked = request.servedAs ?? request.kind;
+  const { uid: userUid, groups, extra } = user;
+  return {
+    uid,
+    kind: bodyKindOf(match.kind, subresource),
+    resource: resourceOf(match.kind),
+    ...(subresource === '' ? {} : { subResource: subresource }),
+    requestKind: bodyKindOf(asked, subresource),
+    requestResource: resourceOf(asked),
+    ...(subresource === '' ? {} : { requestSubResource: subresource }),
+    ...(name === '' ? {} : { name }),
+    ...(namespace === undefined ? {} : { namespace }),
+    operation: operation.toUpperCase(),
+    userInfo: {
+      username: user.name,
+      ...(userUid === undefined || userUid === '' ? {} : { uid: userUid }),
+      groups,
+      ...(extra === undefined ? {} : { extra }),
+    },
+    object: operation === 'delete' ? null : match.object,
+    oldObject: match.before ?? null,
+    dryRun,
+    options: optionsOf(request),
+  };
+}
+
+const resourceOf = ({ group, version, resource }: KindDefinition): object => ({ group, version, resource });
+
+/** Of the body: that of `scale`, `eviction` and the rest is a kind of its own. */
+function bodyKindOf({ group, version, kind, subresources }: KindDefinition, subresource: string): object {
+  const body = subresources.find(({ name }) => name === subresource)?.body;
+  return body === undefined ? { group, version, kind } : { group: body.group, version: body.version, kind: body.kind };
+}
+
+const optionKinds = { create: 'CreateOptions', update: 'UpdateOptions', delete: 'DeleteOptions' } as const;
+
+function optionsOf({ operation, dryRun, fieldManager, deleteOptions }: AdmissionRequest): object | null {
+  if (operation === 'connect') return null;
+  const { gracePeriodSeconds, propagationPolicy, preconditions } = deleteOptions ?? {};
+  return {
+    kind: optionKinds[operation],
+    apiVersion: 'meta.k8s.io/v1',
+    ...(dryRun ? { dryRun: ['All'] } : {}),
+    ...(operation === 'delete' || fieldManager === undefined ? {} : { fieldManager }),
+    ...(gracePeriodSeconds === undefined ? {} : { gracePeriodSeconds }),
+    ...(propagationPolicy === undefined ? {} : { propagationPolicy }),
+    ...(preconditions === undefined ? {} : { preconditions }),
+  };
+}
+
+/** A new object as its writer sent it: the server has not named it yet when mutating steps look at it. */
+export function withoutSystemFields(object: KubeObject): KubeObject {
+  const { uid: _, creationTimestamp: __, generation: ___, ...metadata } = object.metadata;
+  return { ...object, metadata };
+}
+
+/** `{"kind":"AdmissionReview",…}` */
+export const reviewOf = (request: Readonly<Record<string, unknown>>): string =>
+  JSON.stringify({ kind: 'AdmissionReview', apiVersion: apiVersionOf({ group: 'admission.k8s.io', version: 'v1' }), request });

@@ -1,0 +1,316 @@
+import type { Rule } from '../../api/admissionregistration/v1/match-rules.ts';
+import {
+  mutatingWebhookConfigurations,
+  validatingWebhookConfigurations,
+  type Webhook,
+  type WebhookConfiguration,
+} from '../../api/admissionregistration/v1/webhook-configuration.ts';
+import type { Log } from '../../base/log.ts';
+import { applyJsonPatch } from '../../machinery/json-patch.ts';
+import type { KindDefinition } from '../../machinery/kind.ts';
+import type { KubeObject } from '../../machinery/object.ts';
+import { badRequest, forbidden, internalError, type Status, StatusError } from '../../machinery/status-error.ts';
+import type { BodyDecoder } from '../registry/decoding.ts';
+import { createdMetadata, updatedMetadata } from '../registry/metadata.ts';
+import type { Registry } from '../registry/registry.ts';
+import { apiServerUser } from '../user.ts';
+import type { AdmissionRequest, AdmissionStep } from './admission.ts';
+import { reviewOf, reviewRequestOf, withoutSystemFields } from './admission-review.ts';
+import { followed } from './followed.ts';
+import { type Criteria, isAdmissionConfiguration, type Match, type Matcher } from './match.ts';
+import type { MatchConditions } from './match-conditions.ts';
+import type { WebhookClient } from './webhook-client.ts';
+
+export interface WebhookOptions {
+  readonly registry: Pick<Registry, 'stateOf' | 'revision'>;
+  readonly matcher: Matcher;
+  readonly conditions: MatchConditions;
+  readonly client: WebhookClient;
+  readonly decoder: BodyDecoder;
+  readonly newUid: () => string;
+  readonly log: Log;
+}
+
+/** A webhook with what is made of it once. */
+interface Hook {
+  readonly webhook: Webhook;
+  readonly criteria: Criteria;
+}
+
+/** What a webhook said that did not refuse. */
+interface Verdict {
+  readonly patch: unknown;
+}
+
+/**
+ * Webhooks that may change an object, one after the other in the order of their configurations' names. When one did, the server's own steps
+ * look once more, and after them the webhooks that ask for it.
+ *
+ * @see Kubernetes reference, "Dynamic Admission Control"
+ */
+export function mutatingWebhooks(options: WebhookOptions): AdmissionStep {
+  const hooks = followed(options.registry, mutatingWebhookConfigurations, hooksOf);
+
+  async function admit(
+    request: AdmissionRequest,
+    called: readonly Hook[],
+    again: (object: KubeObject) => Promise<KubeObject>,
+  ): Promise<KubeObject> {
+    let current = request;
+    const seen = new Map<Hook, KubeObject>();
+    for (const hook of called) {
+      const object = await call(current, hook);
+      if (object === undefined) continue;
+      if (object !== current.object) current = { ...current, object };
+      seen.set(hook, object);
+    }
+    if (current.object === request.object) return request.object;
+    current = { ...current, object: await again(current.object) };
+    for (const [hook, object] of seen) {
+      if (hook.webhook.reinvocationPolicy !== 'IfNeeded' || object === current.object) continue;
+      const changed = await call(current, hook);
+      if (changed !== undefined && changed !== current.object) current = { ...current, object: changed };
+    }
+    return current.object;
+  }
+
+  /** The object as the webhook leaves it; undefined when it was not asked. */
+  async function call(request: AdmissionRequest, hook: Hook): Promise<KubeObject | undefined> {
+    const match = await matchOf(options, hook, request);
+    if (match === undefined) return undefined;
+    const shown =
+      request.operation === 'create' && request.subresource === '' ? { ...match, object: withoutSystemFields(match.object) } : match;
+    const verdict = await ask(options, hook, request, shown, true);
+    if (verdict?.patch === undefined) return request.object;
+    return patchedObject(options, hook, request, shown, verdict.patch);
+  }
+
+  return {
+    name: 'MutatingAdmissionWebhook',
+    subresources: 'all',
+    appliesTo: (kind) => !isAdmissionConfiguration(kind),
+    admit(request, again) {
+      const all = hooks();
+      return all.length === 0 ? request.object : admit(request, all, again);
+    },
+  };
+}
+
+/** Webhooks that may only refuse; all are asked at once, and the first that refuses, in the order of their names, is the one that is told. */
+export function validatingWebhooks(options: WebhookOptions): AdmissionStep {
+  const hooks = followed(options.registry, validatingWebhookConfigurations, hooksOf);
+
+  async function check(request: AdmissionRequest, called: readonly Hook[]): Promise<KubeObject> {
+    const asked = called.map(async (hook) => {
+      const match = await matchOf(options, hook, request);
+      if (match !== undefined) await ask(options, hook, request, match, false);
+    });
+    for (const outcome of await Promise.allSettled(asked)) if (outcome.status === 'rejected') throw outcome.reason;
+    return request.object;
+  }
+
+  return {
+    name: 'ValidatingAdmissionWebhook',
+    phase: 'validating',
+    subresources: 'all',
+    appliesTo: (kind) => !isAdmissionConfiguration(kind),
+    admit(request) {
+      const all = hooks();
+      return all.length === 0 ? request.object : check(request, all);
+    },
+  };
+}
+
+const hooksOf = (configurations: readonly WebhookConfiguration[]): readonly Hook[] =>
+  configurations.flatMap(({ webhooks = [] }) =>
+    webhooks.map((webhook) => {
+      const { rules = [], namespaceSelector, objectSelector, matchPolicy } = webhook;
+      return {
+        webhook,
+        criteria: {
+          rules: rules as readonly Rule[],
+          ...(namespaceSelector === undefined ? {} : { namespaceSelector }),
+          ...(objectSelector === undefined ? {} : { objectSelector }),
+          ...(matchPolicy === undefined ? {} : { matchPolicy }),
+        },
+      };
+    }),
+  );
+
+const failsClosed = ({ failurePolicy }: Webhook): boolean => failurePolicy !== 'Ignore';
+
+async function matchOf(
+  { matcher, conditions }: WebhookOptions,
+  { webhook, criteria }: Hook,
+  request: AdmissionRequest,
+): Promise<Match | undefined> {
+  const match = matcher.match(criteria, request);
+  if (match === undefined || webhook.matchConditions === undefined || webhook.matchConditions.length === 0) return match;
+  const result = conditions.evaluate(webhook.matchConditions, request, match);
+  if (result.error === undefined) return result.matches ? match : undefined;
+  // Where it cannot be told, the policy for failures decides.
+  if (!failsClosed(webhook)) return undefined;
+  throw forbidden(request.kind, request.name, result.error);
+}
+
+const callFailed = ({ name }: Webhook, why: string): string => `failed calling webhook ${JSON.stringify(name)}: ${why}`;
+
+/**
+ * @throws StatusError what the webhook says when it refuses; `InternalError` when it cannot be asked, unless its failures are ignored
+ */
+async function ask(
+  { client, newUid, log }: WebhookOptions,
+  { webhook }: Hook,
+  request: AdmissionRequest,
+  match: Match,
+  mutating: boolean,
+): Promise<Verdict | undefined> {
+  if (request.dryRun && webhook.sideEffects !== 'None' && webhook.sideEffects !== 'NoneOnDryRun') {
+    throw badRequest(`admission webhook ${JSON.stringify(webhook.name)} does not support dry run`);
+  }
+  const uid = newUid();
+  let response: ReviewResponse;
+  try {
+    const text = await post(client, webhook, reviewOf(reviewRequestOf(request, match, uid)), request.signal);
+    response = readResponse(text, uid, mutating);
+  } catch (err) {
+    const message = callFailed(webhook, err instanceof Error ? err.message : String(err));
+    if (failsClosed(webhook)) throw internalError(message, err);
+    log.warn({ webhook: webhook.name, err }, 'Could not call webhook, whose failures are ignored');
+    return undefined;
+  }
+  for (const warning of response.warnings) request.warn(warning);
+  for (const [key, value] of Object.entries(response.auditAnnotations)) request.annotate(`${webhook.name}/${key}`, value);
+  if (!response.allowed) throw denial(webhook, response.status);
+  return { patch: response.patch };
+}
+
+async function post(client: WebhookClient, webhook: Webhook, body: string, signal: AbortSignal | undefined): Promise<string> {
+  try {
+    return await client.post(webhook, body, signal);
+  } catch (err) {
+    throw new Error(`failed to call webhook: ${err instanceof Error ? err.message : String(err)}`, { cause: err });
+  }
+}
+
+interface ReviewResponse {
+  readonly allowed: boolean;
+  readonly status: Partial<Status> | undefined;
+  readonly patch: unknown;
+  readonly warnings: readonly string[];
+  readonly auditAnnotations: Readonly<Record<string, string>>;
+}
+
+const reviewType = 'admission.k8s.io/v1, Kind=AdmissionReview';
+const maxWarnings = 100;
+const maxAnnotations = 100;
+
+/** @throws Error for an answer that is not to this question, or says what it must not */
+function readResponse(text: string, uid: string, mutating: boolean): ReviewResponse {
+  const refuse = (why: string): Error => new Error(`received invalid webhook response: ${why}`);
+  let review: unknown;
+  try {
+    review = JSON.parse(text);
+  } catch (cause) {
+    throw new Error(`failed to call webhook: couldn't get version/kind; json parse error: ${(cause as Error).message}`, { cause });
+  }
+  if (!isObject(review)) throw refuse('webhook response was absent');
+  const { apiVersion, kind, response } = review;
+  if (!isObject(response)) throw refuse('webhook response was absent');
+  if (response.uid !== uid) throw refuse(`expected response.uid=${JSON.stringify(uid)}, got ${JSON.stringify(response.uid ?? '')}`);
+  if (apiVersion !== 'admission.k8s.io/v1' || kind !== 'AdmissionReview') {
+    throw refuse(`expected webhook response of ${reviewType}, got ${shownType(apiVersion, kind)}`);
+  }
+  const { patch, patchType } = response;
+  const hasPatch = typeof patch === 'string' && patch !== '';
+  const hasType = patchType !== undefined && patchType !== null;
+  if (!mutating && hasPatch) throw refuse('validating webhook may not return response.patch');
+  if (!mutating && hasType) throw refuse('validating webhook may not return response.patchType');
+  if (hasPatch && !hasType) throw refuse('webhook returned response.patch but not response.patchType');
+  if (!hasPatch && hasType) throw refuse('webhook returned response.patchType but not response.patch');
+  if (patchType === '') throw refuse('webhook returned invalid response.patchType of ""');
+  if (hasPatch && patchType !== 'JSONPatch') throw new Error(`unsupported patch type ${JSON.stringify(patchType)}`);
+  return {
+    allowed: response.allowed === true,
+    status: isObject(response.status) ? (response.status as Partial<Status>) : undefined,
+    patch: hasPatch ? readPatch(patch) : undefined,
+    warnings: stringsIn(response.warnings).slice(0, maxWarnings),
+    auditAnnotations: Object.fromEntries(
+      Object.entries(isObject(response.auditAnnotations) ? response.auditAnnotations : {})
+        .filter((entry): entry is [string, string] => typeof entry[1] === 'string')
+        .slice(0, maxAnnotations),
+    ),
+  };
+}
+
+function readPatch(text: string): unknown {
+  try {
+    return JSON.parse(Buffer.from(text, 'base64').toString('utf8'));
+  } catch (cause) {
+    throw new Error('received invalid webhook response: the patch is not JSON', { cause });
+  }
+}
+
+const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+const stringsIn = (value: unknown): readonly string[] =>
+  Array.isArray(value) ? value.filter((item): item is string => typeof item === 'string') : [];
+
+const shownType = (apiVersion: unknown, kind: unknown): string => {
+  const version = typeof apiVersion === 'string' ? apiVersion : '';
+  return `${version.includes('/') ? version : `/${version}`}, Kind=${typeof kind === 'string' ? kind : ''}`;
+};
+
+/** A refusal is an error, whatever code the webhook gives it. */
+function denial({ name }: Webhook, status: Partial<Status> | undefined): StatusError {
+  const by = `admission webhook ${JSON.stringify(name)} denied the request`;
+  const given = typeof status?.message === 'string' ? status.message : '';
+  const reason = typeof status?.reason === 'string' ? status.reason : '';
+  const why = given !== '' ? given : reason;
+  const code =
+    typeof status?.code === 'number' && Number.isInteger(status.code) && status.code >= 400 && status.code <= 599 ? status.code : 400;
+  return new StatusError({
+    code,
+    reason: reason as StatusError['reason'],
+    message: why === '' ? `${by} without explanation` : `${by}: ${why}`,
+    ...(isObject(status?.details) ? { details: status.details as NonNullable<Status['details']> } : {}),
+  });
+}
+
+/**
+ * The object with a webhook's patch: read, defaulted and, in what the server owns, put back, as if the client had sent it so. Patches of
+ * deletions have nothing to change.
+ */
+function patchedObject(options: WebhookOptions, { webhook }: Hook, request: AdmissionRequest, match: Match, patch: unknown): KubeObject {
+  const { kind, operation, subresource, object: given, before } = request;
+  if (operation === 'delete') return given;
+  let patched: KubeObject;
+  try {
+    patched = applyJsonPatch(match.object, patch) as KubeObject;
+  } catch (err) {
+    const { cause } = err as Error;
+    throw internalError(cause instanceof Error ? cause.message : (err as Error).message, err);
+  }
+  if (!isObject(patched) || !isObject(patched.metadata)) throw internalError(callFailed(webhook, 'the patch leaves no object'));
+  if (operation === 'connect' || bodyIsOther(kind, subresource)) return patched;
+  const stored = match.kind === kind ? patched : (match.kind.storedAs?.toStored(patched) ?? patched);
+  const own = { user: apiServerUser, userAgent: 'kube-apiserver-admission', fieldValidation: 'Ignore' } as const;
+  const decoded = options.decoder.decode(own, kind, stored, undefined, (why) => internalError(why));
+  const metadata =
+    before === undefined
+      ? createdMetadata(decoded.metadata, {
+          name: given.metadata.name,
+          namespace: given.metadata.namespace,
+          uid: given.metadata.uid ?? '',
+          creationTimestamp: given.metadata.creationTimestamp ?? '',
+          generation: given.metadata.generation,
+        })
+      : updatedMetadata(before.metadata, decoded.metadata);
+  const next: KubeObject = { ...decoded, metadata };
+  return kind.defaults?.(next, before) ?? next;
+}
+
+/** Whether what a subresource takes is not the object itself. */
+const bodyIsOther = ({ subresources }: KindDefinition, subresource: string): boolean =>
+  subresources.find(({ name }) => name === subresource)?.body !== undefined;
