@@ -25,6 +25,8 @@ import { cronJobs } from './batch/v1/cron-job.ts';
 import { jobs } from './batch/v1/job.ts';
 import { certificateSigningRequests } from './certificates/v1/certificate-signing-request.ts';
 import { leases } from './coordination/v1/lease.ts';
+import { bindings } from './core/v1/binding.ts';
+import { componentStatuses } from './core/v1/component-status.ts';
 import { configMaps } from './core/v1/config-map.ts';
 import { endpoints } from './core/v1/endpoints.ts';
 import { events } from './core/v1/event.ts';
@@ -88,6 +90,8 @@ export const builtInKinds: readonly KindDefinition[] = [
   endpoints,
   replicationControllers,
   podTemplates,
+  bindings,
+  componentStatuses,
   apiServices,
   deployments,
   replicaSets,

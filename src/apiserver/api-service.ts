@@ -2,8 +2,9 @@ import { randomUUID } from 'node:crypto';
 import { customResourceDefinitions } from '../api/apiextensions/v1/custom-resource-definition.ts';
 import { type TokenRequest, tokenRequests } from '../api/authentication/v1/token-request.ts';
 import type { Scale } from '../api/autoscaling/v1/scale.ts';
-import type { Binding } from '../api/core/v1/binding.ts';
-import type { Pod } from '../api/core/v1/pod.ts';
+import { type Binding, bindings } from '../api/core/v1/binding.ts';
+import { componentStatuses } from '../api/core/v1/component-status.ts';
+import { type Pod, pods } from '../api/core/v1/pod.ts';
 import { resourceQuotas } from '../api/core/v1/resource-quota.ts';
 import { serviceAccounts } from '../api/core/v1/service-account.ts';
 import type { Eviction } from '../api/policy/v1/eviction.ts';
@@ -24,6 +25,7 @@ import { createBootstrapTokens } from './authentication/bootstrap-tokens.ts';
 import { anyOf, type TokenAuthenticator } from './authentication/token-authenticator.ts';
 import { createAuthorizer } from './authorizer.ts';
 import { createCertificateChecks, isCertificateRequest } from './certificate-checks.ts';
+import { createComponentStatuses } from './component-statuses.ts';
 import { createEvictor } from './eviction.ts';
 import { createKindTable } from './kind-table.ts';
 import { createRuleIndex } from './rbac/rule-index.ts';
@@ -32,6 +34,7 @@ import { startCompaction } from './registry/compaction.ts';
 import { BodyDecoder } from './registry/decoding.ts';
 import { startEventExpiry } from './registry/event-expiry.ts';
 import { FieldOwners } from './registry/field-owners.ts';
+import { filterOf, matches } from './registry/filter.ts';
 import { invalidPatch, patched } from './registry/patching.ts';
 import { listObjects, watchObjects } from './registry/reads.ts';
 import { startRegistry } from './registry/registry.ts';
@@ -62,6 +65,8 @@ export interface ApiServiceOptions {
   /** [0, 1); for generated names and addresses. */
   readonly random?: () => number;
   readonly newUid?: () => string;
+  /** True: the scheduler and the controllers run in this process; false: they are asked on this machine, as upstream's. */
+  readonly runsComponents?: boolean;
   /** Called once when the store fails for good: what this process believes is no longer true, so it should end. */
   readonly onFailure?: (err: Error) => void;
 }
@@ -133,6 +138,11 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
     ...(options.newUid === undefined ? {} : { newUid: options.newUid }),
   });
 
+  const components = createComponentStatuses({
+    runsComponents: options.runsComponents === true,
+    checkStore: () => storage.range({ prefix: 'core/namespaces/', limit: 1 }),
+    clock,
+  });
   const evict = createEvictor({ registry, writer, clock });
   const expiry = startEventExpiry({ registry, writer, clock, log });
   const kindTable = createKindTable(kinds);
@@ -179,8 +189,11 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
           change: (stored) => withScale(stored, change(scaleOf(stored, paths)) as Scale, paths),
         };
       }
-      default:
-        throw notImplemented(`updates of ${kind.resource}/${subresource}`);
+      default: {
+        const { part } = kind.subresources.find(({ name }) => name === subresource) ?? {};
+        if (part === undefined) throw notImplemented(`updates of ${kind.resource}/${subresource}`);
+        return { part: 'main', subresource, change: (stored) => part.take(stored, change(stored)) };
+      }
     }
   }
 
@@ -253,10 +266,15 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
     decide: authorizer.decide,
     async get(request, kind, ref) {
       check(request, 'get', kind, ref);
+      if (isComponentStatuses(kind)) return (await components.get(ref.name)) ?? find(kind, ref);
       return answerOf(request, kind, find(kind, ref));
     },
     async list(request, kind, list) {
       check(request, 'list', kind, { namespace: list.namespace, fieldSelector: list.fieldSelector });
+      if (isComponentStatuses(kind)) {
+        const filter = filterOf(kind, list);
+        return { items: (await components.list()).filter((status) => matches(kind, filter, status)), resourceVersion: '' };
+      }
       return listObjects(registry, request.servedAs?.kind ?? kind, list);
     flowControl: createFlowControl({ registry, served: kinds, clock, metrics }),
     },
@@ -268,6 +286,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
       check(request, 'create', kind, { namespace, name: object.metadata?.name ?? '' });
       if (kind.custom?.isTerminating() === true) throw whileTerminating();
       checkFieldManager(request, 'CreateOptions');
+      if (isBindings(kind)) return bind(request, pods, { namespace: namespace ?? '', name: object.metadata?.name ?? '' }, object);
       if (kind.transient === true) {
         return reviews.answer(kind, { user: request.user, namespace, object: decoder.decode(request, kind, object) });
       }
@@ -382,6 +401,9 @@ const whileTerminating = (): StatusError =>
     message: 'create not allowed while custom resource definition is terminating',
     details: {},
   });
+
+const isBindings = (kind: KindDefinition): boolean => kind.group === '' && kind.resource === bindings.resource;
+const isComponentStatuses = (kind: KindDefinition): boolean => kind.group === '' && kind.resource === componentStatuses.resource;
 
 const noSuchSubresource = (): StatusError =>
   new StatusError({ code: 404, reason: 'NotFound', message: 'the server could not find the requested resource', details: {} });

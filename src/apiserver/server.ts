@@ -597,7 +597,7 @@ class HttpApiServer implements ApiServer {
 
   async #sendMetrics(raw: IncomingMessage, response: ServerResponse): Promise<void> {
     const text = await this.#freshMetrics();
-    const contentType = 'text/plain; version=0.0.4; charset=utf-8';
+    const contentType = 'text/plain; version=0.0.4; charset=utf-8; escaping=underscores';
     if (!/\bgzip\b/.test(String(raw.headers['accept-encoding'] ?? ''))) {
       sendText(response, 200, contentType, text);
       return;

@@ -189,6 +189,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     serviceCidr,
     loopbackCidr: clusterCidr,
     signingKey: await pki.signingKey(),
+    runsComponents: true,
     tokenAuthenticators: [
       createStaticTokens(tokens),
       ...(oidc === undefined ? [] : [createOidcTokens({ ...oidc, clock, log: log.child({ component: 'oidc' }) })]),

@@ -20,7 +20,7 @@ export interface KindDefinition<T extends KubeObject = KubeObject> extends Resou
   /** For kinds whose schema is written here and not generated: types to add to the set. */
   readonly schemas?: Readonly<Record<string, Schema>>;
   readonly verbs: readonly Verb[];
-  /** Objects are questions that the API server answers (`create` only), and are not stored. */
+  /** Objects are questions that the API server answers, or made by it when they are asked for; none is stored. */
   readonly transient?: true;
   /** `metadata.generation` rises when anything but metadata and status changes. */
   readonly hasGeneration: boolean;
@@ -125,8 +125,16 @@ export interface Subresource {
   readonly verbs: readonly ('get' | 'create' | 'update' | 'patch' | 'delete')[];
   /** Kind of its body when it is not the object's own: `autoscaling/v1 Scale`. */
   readonly body?: { readonly group: string; readonly version: string; readonly kind: string };
+  /** For one that writes a part of the object, under rules that take the place of the kind's. */
+  readonly part?: SubresourcePart;
   /** For `scale`: where the numbers and the selector live. */
   readonly scale?: { readonly specReplicasPath: string; readonly statusReplicasPath: string; readonly selectorPath: string };
+}
+
+export interface SubresourcePart<T extends KubeObject = KubeObject> {
+  /** `before` with what `wanted` says of the part. */
+  take(before: T, wanted: T): T;
+  validate(object: T, before: T): readonly FieldError[];
 }
 
 export interface Column<T extends KubeObject> {

@@ -44,6 +44,7 @@ export function podStatusOf(options: PodStatusOptions): PodStatus {
   const statuses = pod.spec.containers
     .map((container) => containerStatusOf(options, container, false))
     .sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+  const guests = (pod.spec.ephemeralContainers ?? []).map(guestStatusOf);
   const phase = phaseOf(options, initStatuses, statuses);
   const ip = sandbox?.ready === true ? sandbox.ip : before.podIP;
   const conditions = conditionsOf(options, phase, initStatuses, statuses);
@@ -58,6 +59,7 @@ export function podStatusOf(options: PodStatusOptions): PodStatus {
     startTime: before.startTime ?? timestampOf(now),
     ...(initStatuses.length === 0 ? {} : { initContainerStatuses: keep(initStatuses, before.initContainerStatuses) }),
     containerStatuses: keep(statuses, before.containerStatuses),
+    ...(guests.length === 0 ? {} : { ephemeralContainerStatuses: keep(guests, before.ephemeralContainerStatuses) }),
     qosClass: before.qosClass ?? qosClassOf(pod),
     ...(verdict === undefined ? {} : { reason: verdict.reason, message: verdict.message }),
   };
@@ -80,6 +82,12 @@ export function sameJson(a: unknown, b: unknown): boolean {
 
 function keep<T>(next: T, before: T | undefined): T {
   return before !== undefined && sameJson(next, before) ? before : next;
+}
+
+/** Nothing joins a running pod here, and whoever waits for it is told so. */
+function guestStatusOf({ name, image = '' }: { readonly name: string; readonly image?: string }): KubeContainerStatus {
+  const message = 'ephemeral containers are not run by this node; a copy of the pod (kubectl debug --copy-to) can have another container';
+  return { name, image, imageID: '', ready: false, restartCount: 0, state: { waiting: { reason: 'NotSupported', message } } };
 }
 
 function containerStatusOf(options: PodStatusOptions, container: Container, isInit: boolean): KubeContainerStatus {

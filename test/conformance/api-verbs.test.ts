@@ -237,4 +237,48 @@ describe('verbs over HTTP', () => {
     const protobuf = await post(configMaps, 'k8s\0', { 'content-type': 'application/vnd.kubernetes.protobuf' });
     expect(protobuf).toMatchObject({ status: 400, json: { reason: 'BadRequest' } });
   });
+
+  it('assigns pods by the older collection of bindings, too', async () => {
+    await post(pods, { metadata: { name: 'old-way' }, spec: { containers: [{ name: 'c', image: 'host/sh' }] } });
+    const bindings = '/api/v1/namespaces/default/bindings';
+    const target = { kind: 'Node', name: 'n1' };
+    expect(await post(bindings, { metadata: { name: 'nope' }, target })).toMatchObject({ status: 404 });
+    const bound = await post(bindings, { metadata: { name: 'old-way' }, target });
+    expect({ status: bound.status, ...bound.json }).toMatchObject({ status: 'Success', code: 201 });
+    expect((await cluster.fetch(`${pods}/old-way`)).json.spec.nodeName).toBe('n1');
+    expect((await post(bindings, { metadata: { name: 'old-way' }, target })).status).toBe(409);
+    expect((await cluster.fetch(bindings)).status).toBe(405);
+  });
+
+  it('lets containers join a pod, and no other way than their own', async () => {
+    await post(pods, { metadata: { name: 'joined' }, spec: { containers: [{ name: 'c', image: 'host/sh' }] } });
+    const patch = (path: string, body: object) =>
+      cluster.fetch(path, { method: 'PATCH', body, headers: { 'content-type': 'application/strategic-merge-patch+json' } });
+    const body = { spec: { ephemeralContainers: [{ name: 'debug', image: 'host/sh' }] } };
+    expect((await patch(`${pods}/joined`, body)).status).toBe(422);
+    const joined = await patch(`${pods}/joined/ephemeralcontainers`, body);
+    expect(joined).toMatchObject({ status: 200 });
+    expect(joined.json.spec.ephemeralContainers).toMatchObject([{ name: 'debug', imagePullPolicy: 'Always' }]);
+    expect(joined.json.metadata.generation).toBe(2);
+    expect((await cluster.fetch(`${pods}/joined/ephemeralcontainers`)).json).toEqual(joined.json);
+    expect((await cluster.fetch(`${pods}/joined/resize`)).json).toEqual(joined.json);
+  });
+
+  it('tells how the parts of the control plane are, with the warning that the question is old', async () => {
+    const list = await cluster.fetch('/api/v1/componentstatuses');
+    expect(list.headers.warning).toBe('299 - "v1 ComponentStatus is deprecated in v1.19+"');
+    expect(list.json).toMatchObject({ kind: 'ComponentStatusList', metadata: {} });
+    expect(list.json.items.map(({ metadata }: { metadata: { name: string } }) => metadata.name)).toEqual([
+      'scheduler',
+      'controller-manager',
+      'etcd-0',
+    ]);
+    expect((await cluster.fetch('/api/v1/componentstatuses/etcd-0')).json).toMatchObject({
+      conditions: [{ type: 'Healthy', status: 'True', message: 'ok' }],
+    });
+    expect((await cluster.fetch('/api/v1/componentstatuses/constructor')).status).toBe(404);
+    const { rows } = (await cluster.fetch('/api/v1/componentstatuses?fieldSelector=metadata.name%3Detcd-0', { headers: { accept: table } }))
+      .json;
+    expect(rows.map(({ cells }: { cells: unknown[] }) => cells)).toEqual([['etcd-0', 'Healthy', 'ok', '']]);
+  });
 });

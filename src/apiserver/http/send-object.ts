@@ -54,7 +54,8 @@ export async function sendList(request: ApiRequest, context: HandlerContext, pag
 }
 
 const listMetadataOf = ({ resourceVersion, continue: token, remainingItemCount }: ListPage): Record<string, unknown> => ({
-  resourceVersion,
+  // What is made when it is asked for has none.
+  ...(resourceVersion === '' ? {} : { resourceVersion }),
   ...(token === undefined ? {} : { continue: token }),
   ...(remainingItemCount === undefined ? {} : { remainingItemCount }),
 });

@@ -284,7 +284,7 @@ export function createWriter({
         mutated = pass('allocation', request, kind, 'update', seen(next));
         next = mutated instanceof Promise ? await mutated : mutated;
         next = withGeneration(kind, before, shared(before, next));
-        validate(request, kind, next, before);
+        validate(request, kind, next, before, subresource);
         warn(request, kind, next, before);
         break;
       case 'status': {
@@ -546,9 +546,17 @@ function checkAppliedUid(kind: KindDefinition, name: string, { metadata }: KubeO
   throw conflict(kind, name, `uid mismatch: the provided object specified uid ${uid}, and no existing object was found`);
 }
 
-function validate({ servedAs }: WriteRequest, kind: KindDefinition, object: KubeObject, before: KubeObject | undefined): void {
+function validate(
+  { servedAs }: WriteRequest,
+  kind: KindDefinition,
+  object: KubeObject,
+  before: KubeObject | undefined,
+  subresource = '',
+): void {
   const ownRules = servedAs?.kind.storedAs?.hasOwnRules === true;
-  const errors = [...validateObjectMeta(kind, object, before), ...(ownRules ? [] : (kind.validate?.(object, before) ?? []))];
+  const part = before === undefined ? undefined : kind.subresources.find(({ name }) => name === subresource)?.part;
+  const ruled = before !== undefined && part !== undefined ? part.validate(object, before) : (kind.validate?.(object, before) ?? []);
+  const errors = [...validateObjectMeta(kind, object, before), ...(ownRules ? [] : ruled)];
   if (errors.length > 0) throw invalid(kind, object.metadata.name, errors);
 }
 

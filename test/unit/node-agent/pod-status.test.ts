@@ -113,6 +113,20 @@ describe('the status of a pod', () => {
 
   const probed = { containerId: 'c0', started: true, ready: true, unhealthy: undefined };
 
+  it('says that it does not run containers that join a pod later', () => {
+    const debugged = { ...pod, spec: { ...pod.spec, ephemeralContainers: [{ name: 'debug', image: 'host/sh' }] } };
+    expect(status({ pod: debugged }).ephemeralContainerStatuses).toEqual([
+      {
+        name: 'debug',
+        image: 'host/sh',
+        imageID: '',
+        ready: false,
+        restartCount: 0,
+        state: { waiting: { reason: 'NotSupported', message: expect.stringContaining('ephemeral containers are not run by this node') } },
+      },
+    ]);
+  });
+
   it('is Running and ready once its containers are', () => {
     const result = status({ state: 'Running', sandbox: sandbox(main({})), memories: memory({ state: 'Running', probed }) });
     expect(result).toMatchObject({ phase: 'Running', podIP: '127.64.16.2', podIPs: [{ ip: '127.64.16.2' }] });

@@ -30,6 +30,10 @@ function defaultPodSpec(spec: PodSpec): PodSpec {
   if (isAbsent(result.containers)) result = withField(result, 'containers', []);
   result = withField(result, 'containers', mapShared(result.containers, defaultContainer));
   if (!isAbsent(result.initContainers)) result = withField(result, 'initContainers', mapShared(result.initContainers, defaultContainer));
+  if (!isAbsent(result.ephemeralContainers)) {
+    const containers = mapShared(result.ephemeralContainers as readonly Container[], defaultContainer);
+    result = withField(result, 'ephemeralContainers', containers as NonNullable<PodSpec['ephemeralContainers']>);
+  }
   if (!isAbsent(result.volumes)) result = withField(result, 'volumes', mapShared(result.volumes, defaultVolume));
   // The old name of the field is kept equal to the new one.
   if (isSet(result.serviceAccountName) && result.serviceAccount !== result.serviceAccountName) {

@@ -23,6 +23,7 @@ import { isAbsent, withField } from '../../copy-on-write.ts';
 import { forbidden } from '../../field-errors.ts';
 import { checkImages } from './container-validation.ts';
 import { podColumns, podRowConditions } from './pod-columns.ts';
+import { ephemeralContainersPart, resizePart } from './pod-parts.ts';
 import { defaultSpecOfPod } from './pod-spec-defaults.ts';
 import { checkPodAnnotations, checkPodSpec } from './pod-spec-validation.ts';
 import { checkPodUpdate } from './pod-update.ts';
@@ -46,6 +47,8 @@ export const pods: KindDefinition<Pod> = {
     { name: 'status', verbs: ['get', 'patch', 'update'] },
     { name: 'binding', verbs: ['create'], body: { group: '', version: 'v1', kind: 'Binding' } },
     { name: 'eviction', verbs: ['create'], body: { group: 'policy', version: 'v1', kind: 'Eviction' } },
+    { name: 'ephemeralcontainers', verbs: ['get', 'patch', 'update'], part: ephemeralContainersPart },
+    { name: 'resize', verbs: ['get', 'patch', 'update'], part: resizePart },
     { name: 'log', verbs: ['get'] },
     { name: 'exec', verbs: ['create', 'get'], body: { group: '', version: 'v1', kind: 'PodExecOptions' } },
     { name: 'attach', verbs: ['create', 'get'], body: { group: '', version: 'v1', kind: 'PodAttachOptions' } },

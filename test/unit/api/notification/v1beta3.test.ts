@@ -22,7 +22,9 @@ describe('an Alert', () => {
     expect(alerts.validate?.(alert(spec))).toEqual([]);
     expect(messages(alerts.validate?.(alert({})))).toEqual(['spec.providerRef: Required value', 'spec.eventSources: Required value']);
     expect(
-      messages(alerts.validate?.(alert({ ...spec, eventSeverity: 'loud', eventSources: [{ kind: 'Pod', name: '' }], summary: 'x'.repeat(256) }))),
+      messages(
+        alerts.validate?.(alert({ ...spec, eventSeverity: 'loud', eventSources: [{ kind: 'Pod', name: '' }], summary: 'x'.repeat(256) })),
+      ),
     ).toEqual([
       'spec.eventSeverity: Unsupported value: "loud": supported values: "info", "error"',
       expect.stringContaining('spec.eventSources[0].kind: Unsupported value: "Pod"'),
