@@ -27,9 +27,9 @@ import { createAuthorizer } from './authorizer.ts';
 import { createCertificateChecks, isCertificateRequest } from './certificate-checks.ts';
 import { createComponentStatuses } from './component-statuses.ts';
 import { createEvictor } from './eviction.ts';
+import { createFlowControl, type FlowControl } from './flow-control/flow-control.ts';
 import { createKindTable } from './kind-table.ts';
 import { createRuleIndex } from './rbac/rule-index.ts';
-import { createFlowControl, type FlowControl } from './flow-control/flow-control.ts';
 import { startCompaction } from './registry/compaction.ts';
 import { BodyDecoder } from './registry/decoding.ts';
 import { startEventExpiry } from './registry/event-expiry.ts';
@@ -57,10 +57,10 @@ export interface ApiServiceOptions {
   readonly loopbackCidr?: string;
   /** Signs the tokens of service accounts; absent: there are none. */
   readonly signingKey?: SigningKey;
-  readonly log: Log;
-  readonly clock?: Clock;
   /** Tokens beside those of service accounts and of joining machines, which are objects of the API. */
   readonly tokenAuthenticators?: readonly TokenAuthenticator[];
+  readonly log: Log;
+  readonly clock?: Clock;
   readonly metrics?: Metrics;
   /** [0, 1); for generated names and addresses. */
   readonly random?: () => number;
@@ -80,6 +80,8 @@ export interface RunningApiService extends ApiService {
   readonly flowControl: FlowControl;
   /** All that bearer tokens can be, for whoever authenticates requests. */
   readonly tokenAuthenticator: TokenAuthenticator;
+  /** Ends all watches. The store is the caller's to close, afterwards. */
+  stop(): void;
 }
 
 /** Reads the store into memory and serves it. */
@@ -262,6 +264,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
     },
     tokens,
     tokenAuthenticator,
+    flowControl: createFlowControl({ registry, served: kinds, clock, metrics }),
     authorize,
     decide: authorizer.decide,
     async get(request, kind, ref) {
@@ -276,7 +279,6 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
         return { items: (await components.list()).filter((status) => matches(kind, filter, status)), resourceVersion: '' };
       }
       return listObjects(registry, request.servedAs?.kind ?? kind, list);
-    flowControl: createFlowControl({ registry, served: kinds, clock, metrics }),
     },
     async watch(request, kind, watch) {
       check(request, 'watch', kind, { namespace: watch.namespace, fieldSelector: watch.fieldSelector });
