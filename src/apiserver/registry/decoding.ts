@@ -30,7 +30,7 @@ export class BodyDecoder {
     refuse?: (why: string) => StatusError,
   ): KubeObject {
     const refusal = refuse ?? ((why: string) => cannotBeHandled(kind, why));
-    const typed = asKind(kind, object);
+    const typed = asKind(kind, object, refusal);
     const { spec } = typed as DynamicObject;
     const known = before ?? (isObject(spec) && this.#clean.get(spec) === kind ? { spec } : undefined);
     let decoded: KubeObject;
@@ -77,7 +77,7 @@ export class BodyDecoder {
 const objectMeta = 'io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta';
 
 /** Clients may leave out kind and apiVersion: the path says them. */
-function asKind(kind: KindDefinition, object: KubeObject): KubeObject {
+function asKind(kind: KindDefinition, object: KubeObject, refuse: (why: string) => StatusError): KubeObject {
   const apiVersion = apiVersionOf(kind);
   const { metadata } = object;
   if (object.kind === kind.kind && object.apiVersion === apiVersion && isObject(metadata)) return object;
@@ -90,7 +90,10 @@ function asKind(kind: KindDefinition, object: KubeObject): KubeObject {
     );
   }
   if (givenVersion !== '' && givenVersion !== apiVersion) {
-    throw cannotBeHandled(kind, `no kind ${JSON.stringify(kind.kind)} is registered for version ${JSON.stringify(givenVersion)}`);
+    const scheme = 'k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30';
+    throw refuse(
+      `no kind ${JSON.stringify(kind.kind)} is registered for version ${JSON.stringify(givenVersion)} in scheme ${JSON.stringify(scheme)}`,
+    );
   }
   return { ...object, kind: kind.kind, apiVersion, metadata: isObject(metadata) ? metadata : ({} as KubeObject['metadata']) };
 }

@@ -1,8 +1,10 @@
 import type { Scale } from '../../api/autoscaling/v1/scale.ts';
 import type { Binding } from '../../api/core/v1/binding.ts';
 import { type Pod, type PodCondition, pods } from '../../api/core/v1/pod.ts';
+import { loadSchemas } from '../../api/schemas.ts';
 import { timestampOf } from '../../base/clock.ts';
 import { setCondition } from '../../machinery/conditions.ts';
+import { cannotBeHandled, DecodeError, decoderFor, type ObjectDecoder } from '../../machinery/field-validation.ts';
 import type { KindDefinition } from '../../machinery/kind.ts';
 import type { DynamicObject, KubeObject } from '../../machinery/object.ts';
 import { apiVersionOf } from '../../machinery/resource.ts';
@@ -65,10 +67,11 @@ const selectorText = (selector: LabelSelectorObject | Readonly<Record<string, st
       : compileLabelSelector(selector).toString();
 
 /** `object` with the replicas that `scale` wants; name, uid and resourceVersion are the client's, to be checked like those of a PUT. */
-export function withScale(object: KubeObject, scale: Scale, paths: ScalePaths): KubeObject {
+export function withScale(object: KubeObject, given: Scale, paths: ScalePaths): KubeObject {
+  const scale = decodedScale(given);
   const replicas = scale.spec?.replicas ?? 0;
   const { name, namespace, uid, resourceVersion } = scale.metadata;
-  if (!Number.isInteger(replicas) || replicas < 0) {
+  if (replicas < 0) {
     throw invalid({ group: 'autoscaling', kind: 'Scale' }, object.metadata.name, [
       { type: 'FieldValueInvalid', field: 'spec.replicas', message: `Invalid value: ${replicas}: must be greater than or equal to 0` },
     ]);
@@ -82,6 +85,18 @@ export function withScale(object: KubeObject, scale: Scale, paths: ScalePaths): 
   };
   return { ...(setAt(object, paths.specReplicas, replicas) as DynamicObject), metadata };
 }
+
+function decodedScale(scale: Scale): Scale {
+  scaleDecoder ??= decoderFor(loadSchemas(), 'io.k8s.api.autoscaling.v1.Scale');
+  try {
+    return scaleDecoder.decode(scale).object;
+  } catch (err) {
+    if (err instanceof DecodeError) throw cannotBeHandled({ version: 'v1', kind: 'Scale' }, err.message);
+    throw err;
+  }
+}
+
+let scaleDecoder: ObjectDecoder | undefined;
 
 /** A scaled object as admission sees it. */
 export const scaleView = (paths: ScalePaths): AdmissionView => ({
