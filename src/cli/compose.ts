@@ -237,10 +237,10 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     address: configuration.bindAddress,
     port: configuration.apiPort,
     authenticator: createAuthenticator({ tokens: service.tokenAuthenticator, clock }),
+    flowControl: service.flowControl,
     serviceAccounts: service.tokens,
     audit,
     kubelet: {
-    flowControl: service.flowControl,
       caCertificate: pki.caCertificate,
       clientCertificate: await pki.clientCertificate({
         name: 'apiserver-kubelet-client',
@@ -387,8 +387,8 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
       gitopsMetrics: metrics.gitops,
       random,
     }),
-  ]);
     webhooks,
+  ]);
   onStep('Git', redactedSource(configuration, web.url), configuration.seedDirectory === undefined ? undefined : 'with the examples');
 
   const kubeconfig = await writeKubeconfig({ configuration, pki, server: apiServer.url });
