@@ -66,7 +66,7 @@ const checkTimeoutMs = 5_000;
 /** Endpoints asked before a server counts as not available. */
 const maxAttempts = 3;
 const maxDiscoveryBytes = 4 * 1024 * 1024;
-const byService = 'service';
+const byService = 'aggregator-service';
 
 /** Has all rights with every extension server, as upstream's. */
 const aggregatorUser: UserInfo = { name: 'system:kube-aggregator', groups: ['system:masters'] };
