@@ -52,12 +52,15 @@ import { createReplicaSetController } from '../controllers/replica-set/replica-s
 import { createResourceQuotaController } from '../controllers/resource-quota/resource-quota-controller.ts';
 import { createRootCaController } from '../controllers/root-ca.ts';
 import { createServiceAccountController } from '../controllers/service-account.ts';
+import { createBuilder } from '../gitops/build/builder.ts';
 import { createEngine } from '../gitops/engine.ts';
+import { createGitUsers, createPushCheck } from '../gitops/push-check.ts';
 import { ensureBareRepository, isEmptyRepository, seedRepository } from '../gitops/sources/bare-repository.ts';
 import { createBuiltInRemote, type ServedRepository } from '../gitops/sources/built-in-remote.ts';
 import { createGitThread } from '../gitops/sources/git-thread.ts';
 import { findGitDirectory, openLocalSource } from '../gitops/sources/local-source.ts';
 import { createSourceOpener } from '../gitops/sources/open-source.ts';
+import { writeHooks } from '../gitops/sources/pre-receive.ts';
 import { createWebhooks } from '../gitops/webhooks/webhooks.ts';
 import { createNodeAgent, type NodeAgent, type NodeAgentOptions } from '../node-agent/agent.ts';
 import { createAgentGroup } from '../node-agent/agent-group.ts';
@@ -311,11 +314,11 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     createCertificateApprovingController(dependencies('certificate-approving-controller')),
     createCertificateSigningController({ ...dependencies('certificate-signing-controller'), pki }),
     createCertificateCleaningController(dependencies('certificate-cleaner-controller')),
+    createBootstrapTokenCleaner(dependencies('token-cleaner')),
+    createFlowSchemaController(dependencies('flow-schema-controller')),
     createGarbageCollector(dependencies('garbage-collector-controller')),
     createNodeLifecycleController(dependencies('node-controller')),
     createPodEvictionController(dependencies('taint-eviction-controller')),
-    createBootstrapTokenCleaner(dependencies('token-cleaner')),
-    createFlowSchemaController(dependencies('flow-schema-controller')),
     createPodGcController(dependencies('pod-garbage-collector')),
     createEndpointSliceController(dependencies('endpoint-slice-controller')),
     createReplicaSetController(dependencies('replicaset-controller')),
@@ -345,9 +348,9 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   // 6. The Git remote and the page on one port.
   const activity = createActivityFeed();
   const overview = createOverviewSource(informers);
-  const gitThread = createGitThread({ clock, log: log.child({ component: 'git-thread' }) });
   const gitOpsClient = clientFor('system:midship:gitops');
   const webhooks = createWebhooks({ ...dependencies('midship'), client: gitOpsClient });
+  const gitThread = createGitThread({ clock, log: log.child({ component: 'git-thread' }) });
   await start([gitThread]);
   const opener = createSourceOpener({
     builtInUrl: () => `${web.url}/git/`,
@@ -357,14 +360,30 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   });
   const token = await ensureToken(files.token);
   const served = new Map<string, ServedRepository>();
-  for (const [path, { gitdir, writable }] of repositories) served.set(path, { gitdir, writable, onPush: () => opener.notifyPush(path) });
+  for (const [path, { gitdir, writable }] of repositories) {
+    served.set(path, { gitdir, writable, onPush: (push) => opener.notifyPush(path, push) });
+  }
+  const builder = createBuilder();
+  const checkPush = createPushCheck({ client: gitOpsClient, informers, clock, builder });
+  await writeHooks(files.gitHooks);
+  const builtInRemote = createBuiltInRemote({
+    repositories: served,
+    token,
+    findUser: createGitUsers(gitOpsClient),
+    preReceive: {
+      policy: configuration.preReceive,
+      hooksDirectory: files.gitHooks,
+      check: (push) => checkPush(`${web.url}/git/${[...repositories].find(([, { gitdir }]) => gitdir === push.gitdir)?.[0]}`, push),
+    },
+    log: log.child({ component: 'git-remote' }),
+  });
   const web = createWeb({
     address: '127.0.0.1',
     port: configuration.httpPort,
     informers,
     activity,
     steps,
-    mounts: [createBuiltInRemote({ repositories: served, token, log: log.child({ component: 'git-remote' }) }), webhooks.mount],
+    mounts: [builtInRemote, webhooks.mount],
     metrics: metrics.texts(),
     ready: () => true,
     clock,
@@ -386,6 +405,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
       feed: activity,
       gitopsMetrics: metrics.gitops,
       random,
+      builder,
     }),
     webhooks,
   ]);

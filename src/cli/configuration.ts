@@ -17,6 +17,8 @@ export interface Configuration {
   readonly branch: string;
   readonly path: string;
   readonly seedDirectory?: string;
+  /** Whether a push to the built-in remote is tried before its refs move. */
+  readonly preReceive: 'off' | 'warn' | 'enforce';
   readonly tlsNames: readonly string[];
   readonly kubeconfigMode: number;
   /** CSV of static bearer tokens. */
@@ -36,6 +38,7 @@ export const filesOf = (dataDirectory: string) => ({
   token: join(dataDirectory, 'git-token'),
   repository: join(dataDirectory, 'git', 'cluster.git'),
   gitCache: join(dataDirectory, 'git', 'cache'),
+  gitHooks: join(dataDirectory, 'git', 'hooks'),
   pods: join(dataDirectory, 'pods'),
   logs: join(dataDirectory, 'logs'),
   auditLog: join(dataDirectory, 'logs', 'audit.log'),

@@ -31,6 +31,7 @@ interface UpFlags extends AccessFlags {
   readonly repo?: string;
   readonly branch: string;
   readonly path: string;
+  readonly preReceive: 'off' | 'warn' | 'enforce';
   readonly tlsSan: readonly string[];
   readonly writeKubeconfigMode: number;
 }
@@ -74,6 +75,14 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
           .argParser((value, all: readonly string[]) => [...all, value]),
       )
       .addOption(new Option('--write-kubeconfig-mode <mode>', 'permissions of the kubeconfig').argParser(parseMode).default(0o600, '0600'))
+      .addOption(
+        new Option(
+          '--pre-receive <policy>',
+          'try a push to the built-in Git remote first: say what cannot be applied (warn), or refuse it too',
+        )
+          .choices(['off', 'warn', 'enforce'])
+          .default('off'),
+      )
       .addOption(new Option('--simulate-nodes <n>', 'simulated nodes beside the real ones').argParser(parseCount).default(0))
       .addOption(
         new Option('--runtime <runtime>', 'what runs the pods').choices(['process', 'simulated', 'containerd']).default('process'),
@@ -205,6 +214,7 @@ function configurationOf(flags: UpFlags, environment: NodeJS.ProcessEnv, seedDir
     branch: flags.branch,
     path: flags.path,
     ...(seedDirectory === undefined ? {} : { seedDirectory }),
+    preReceive: flags.preReceive,
     tlsNames: flags.tlsSan,
     kubeconfigMode: flags.writeKubeconfigMode,
     ...(flags.tokenAuthFile === undefined ? {} : { tokenFile: resolve(flags.tokenAuthFile) }),

@@ -5,7 +5,7 @@ import type { ControllerDependencies } from '../reconcile/dependencies.ts';
 import { type AppController, createAppController } from './apply/app-controller.ts';
 import { createGitOpsMetrics } from './apply/gitops-metrics.ts';
 import { createRepositoryController } from './apply/repository-controller.ts';
-import { createBuilder } from './build/builder.ts';
+import { type Builder, createBuilder } from './build/builder.ts';
 import type { OpenSource } from './sources/open-source.ts';
 
 export interface EngineOptions extends ControllerDependencies {
@@ -14,6 +14,8 @@ export interface EngineOptions extends ControllerDependencies {
   /** Registry of `/metrics/gitops`. */
   readonly gitopsMetrics: Metrics;
   readonly random: () => number;
+  /** Shared with who looks at pushes, so that what it built is not built again. */
+  readonly builder?: Builder;
 }
 
 /**
@@ -32,7 +34,12 @@ export function createEngine(options: EngineOptions): Component {
     },
   });
   const repositories = createRepositoryController({ ...options, gitops, onRevision: (key) => apps?.revisionChanged(key) });
-  const controller = createAppController({ ...options, builder: createBuilder(), revisions: repositories.revisions, gitops });
+  const controller = createAppController({
+    ...options,
+    builder: options.builder ?? createBuilder(),
+    revisions: repositories.revisions,
+    gitops,
+  });
   apps = controller;
 
   return {

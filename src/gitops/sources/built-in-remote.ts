@@ -1,17 +1,20 @@
-import { spawn } from 'node:child_process';
-import { timingSafeEqual } from 'node:crypto';
+import { type ChildProcessByStdio, type SpawnOptions, spawn } from 'node:child_process';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { type Readable, Transform } from 'node:stream';
+import { type Duplex, type Readable, Transform, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { HttpMount } from '../../base/http-mount.ts';
 import type { Log } from '../../base/log.ts';
+import { gitConfig, isolatedEnvironment } from './git-command.ts';
+import { type FindGitUser, type GitUser, identify } from './git-users.ts';
+import type { PushNotice } from './local-source.ts';
+import { answerHook, type CheckPush, type PreReceivePolicy, parseRefUpdate } from './pre-receive.ts';
 
 export interface ServedRepository {
   /** Bare repository or `.git` directory. */
   readonly gitdir: string;
   readonly writable: boolean;
   /** Called after each push that was accepted, once its refs have moved. */
-  onPush(): void;
+  onPush(push: PushNotice): void;
 }
 
 export interface BuiltInRemoteOptions {
@@ -19,12 +22,24 @@ export interface BuiltInRemoteOptions {
   readonly repositories: ReadonlyMap<string, ServedRepository>;
   /** Clone and push need it: what is pushed runs on this machine. */
   readonly token: string;
+  /** People with tokens of their own, asked at every request: who is taken off the list is out at once. */
+  readonly findUser?: FindGitUser;
+  /** Looks at pushes before their refs move. */
+  readonly preReceive?: PreReceive;
   readonly log: Log;
+}
+
+export interface PreReceive {
+  readonly policy: PreReceivePolicy;
+  /** With the hook that `writeHooks` wrote. */
+  readonly hooksDirectory: string;
+  readonly check: CheckPush;
 }
 
 /** Largest push; the same bound is given to git as `receive.maxInputSize`. */
 const maxPushBytes = 256 * 1024 * 1024;
 const maxDurationMs = 300_000;
+const maxCommandBytes = 64 * 1024;
 
 const route = /^\/git\/((?:[a-z0-9][a-z0-9._-]*\/)?[a-z0-9][a-z0-9._-]*\.git)\/(info\/refs|git-upload-pack|git-receive-pack)$/i;
 
@@ -34,13 +49,14 @@ const route = /^\/git\/((?:[a-z0-9][a-z0-9._-]*\/)?[a-z0-9][a-z0-9._-]*\.git)\/(
  *
  * @see https://git-scm.com/docs/git-http-backend
  */
-export function createBuiltInRemote({ repositories, token, log }: BuiltInRemoteOptions): HttpMount {
+export function createBuiltInRemote({ repositories, token, findUser, preReceive, log }: BuiltInRemoteOptions): HttpMount {
   return {
     prefix: '/git/',
     async handle(request, response) {
       const url = new URL(request.url ?? '/', 'http://localhost');
       const [, name = '', action = ''] = route.exec(url.pathname) ?? [];
-      if (!isAuthorized(request.headers.authorization, token)) {
+      const user = await identify(request.headers.authorization, { token, findUser });
+      if (user === undefined) {
         refuse(response, 401, 'The Git remote needs its token: take the address from "midship git-url".', {
           'WWW-Authenticate': 'Basic realm="midship"',
         });
@@ -63,9 +79,16 @@ export function createBuiltInRemote({ repositories, token, log }: BuiltInRemoteO
         refuse(response, 403, 'This repository is a directory of this machine: commit there, it is watched.');
         return;
       }
+      if (service === 'git-receive-pack' && !user.mayPush) {
+        refuse(response, 403, `${user.name} may read this repository and not push to it.`);
+        return;
+      }
       try {
-        await serve({ request, response, repository, action, query: url.search.slice(1) });
-        if (action === 'git-receive-pack') repository.onPush();
+        const pushed = await serve({ request, response, repository, action, query: url.search.slice(1), user, preReceive, log });
+        if (pushed !== undefined) {
+          log.info({ repository: name, user: user.name, commits: pushed }, 'Took push');
+          repository.onPush({ user: user.name, shas: pushed });
+        }
       } catch (err) {
         log.warn({ err, repository: name }, 'Could not serve Git request');
         if (response.headersSent) response.destroy();
@@ -73,19 +96,6 @@ export function createBuiltInRemote({ repositories, token, log }: BuiltInRemoteO
       }
     },
   };
-}
-
-function isAuthorized(header: string | undefined, token: string): boolean {
-  const [scheme = '', value = ''] = (header ?? '').split(' ');
-  let given = '';
-  if (scheme.toLowerCase() === 'bearer') given = value;
-  if (scheme.toLowerCase() === 'basic') {
-    const decoded = Buffer.from(value, 'base64').toString('utf8');
-    given = decoded.slice(decoded.indexOf(':') + 1);
-  }
-  const left = Buffer.from(given);
-  const right = Buffer.from(token);
-  return left.length === right.length && timingSafeEqual(left, right);
 }
 
 function refuse(response: ServerResponse, status: number, message: string, headers: Record<string, string> = {}): void {
@@ -99,24 +109,27 @@ interface ServeOptions {
   readonly repository: ServedRepository;
   readonly action: string;
   readonly query: string;
+  readonly user: GitUser;
+  readonly preReceive: PreReceive | undefined;
+  readonly log: Log;
 }
 
-async function serve({ request, response, repository, action, query }: ServeOptions): Promise<void> {
+/** @returns the commits that the refs of a push name; undefined when it was none, or refused */
+async function serve(options: ServeOptions): Promise<readonly string[] | undefined> {
+  const { request, response, repository, action, query, user, preReceive, log } = options;
   const signal = AbortSignal.timeout(maxDurationMs);
-  const child = spawn('git', ['http-backend'], {
-    stdio: ['pipe', 'pipe', 'ignore'],
+  const hook = action === 'git-receive-pack' && preReceive?.policy !== 'off' ? preReceive : undefined;
+  const spawnOptions: SpawnOptions = {
+    // The last one reaches the hook: git leaves it open, and nobody else has the other end.
+    stdio: ['pipe', 'pipe', 'ignore', hook === undefined ? 'ignore' : 'pipe'],
     env: {
-      PATH: process.env.PATH ?? '/usr/bin:/bin',
-      HOME: '/nonexistent',
-      LANG: 'C',
-      GIT_CONFIG_NOSYSTEM: '1',
-      GIT_CONFIG_GLOBAL: '/dev/null',
+      ...isolatedEnvironment,
       ...gitConfig({
         'safe.directory': '*',
         'http.receivepack': String(repository.writable),
         'receive.maxInputSize': String(maxPushBytes),
         'transfer.fsckObjects': 'true',
-        'core.hooksPath': '/dev/null',
+        'core.hooksPath': hook?.hooksDirectory ?? '/dev/null',
       }),
       GIT_HTTP_EXPORT_ALL: '1',
       GIT_PROJECT_ROOT: repository.gitdir,
@@ -124,14 +137,15 @@ async function serve({ request, response, repository, action, query }: ServeOpti
       QUERY_STRING: query,
       REQUEST_METHOD: request.method ?? 'GET',
       CONTENT_TYPE: request.headers['content-type'] ?? '',
-      REMOTE_USER: 'midship',
+      REMOTE_USER: user.name,
       REMOTE_ADDR: request.socket.remoteAddress ?? '',
       GIT_PROTOCOL: String(request.headers['git-protocol'] ?? ''),
       HTTP_CONTENT_ENCODING: request.headers['content-encoding'] ?? '',
       ...(request.headers['content-length'] === undefined ? {} : { CONTENT_LENGTH: request.headers['content-length'] }),
     },
     signal,
-  });
+  };
+  const child = spawn('git', ['http-backend'], spawnOptions) as ChildProcessByStdio<Writable, Readable, null>;
   const exited = new Promise<void>((resolve, reject) => {
     child.on('error', reject);
     child.on('exit', (code) => (code === 0 ? resolve() : reject(new Error(`git http-backend exited with ${code}`))));
@@ -139,9 +153,43 @@ async function serve({ request, response, repository, action, query }: ServeOpti
   // A client that goes away must not leave git waiting for the rest of its body.
   response.on('close', () => child.kill());
   try {
-    await Promise.all([pipeline(request, limit(maxPushBytes), child.stdin).catch(ignoreClosedPipe), relay(child.stdout, response), exited]);
+    const commands = new PushCommands();
+    const input = pipeline(
+      request,
+      limit(maxPushBytes, (chunk) => commands.add(chunk)),
+      child.stdin,
+    ).catch(ignoreClosedPipe);
+    const socket = (child.stdio as readonly unknown[])[3] as Duplex | null | undefined;
+    const conversation =
+      hook === undefined || socket === null || socket === undefined
+        ? undefined
+        : answerHook({ socket, gitdir: repository.gitdir, policy: hook.policy, check: hook.check, signal, log });
+    const [, , , verdict] = await Promise.all([input, relay(child.stdout, response), exited, conversation]);
+    return action === 'git-receive-pack' && verdict !== 'refused' ? commands.shas() : undefined;
   } finally {
     child.kill();
+  }
+}
+
+/** The beginning of a push: a line for each ref, before the objects. @see gitprotocol-pack(5), "Reference Update Request" */
+class PushCommands {
+  #text = '';
+  add(chunk: Buffer): void {
+    if (this.#text.length < maxCommandBytes) this.#text += chunk.toString('latin1');
+  }
+
+  /** The commits that are named from now on; of a push that moves very many refs the first ones. */
+  shas(): readonly string[] {
+    const found = new Set<string>();
+    for (let at = 0; at + 4 <= this.#text.length && at < maxCommandBytes; ) {
+      const length = Number.parseInt(this.#text.slice(at, at + 4), 16);
+      if (!(length > 4)) break;
+      const [line = ''] = this.#text.slice(at + 4, at + length).split('\0');
+      const update = parseRefUpdate(line.trimEnd());
+      if (update !== undefined) found.add(update.after);
+      at += length;
+    }
+    return [...found];
   }
 }
 
@@ -150,26 +198,16 @@ function ignoreClosedPipe(err: NodeJS.ErrnoException): void {
   if (err.code !== 'EPIPE' && err.code !== 'ERR_STREAM_PREMATURE_CLOSE') throw err;
 }
 
-function limit(maxBytes: number): Transform {
+function limit(maxBytes: number, onChunk: (chunk: Buffer) => void): Transform {
   let seen = 0;
   return new Transform({
     transform(chunk: Buffer, _encoding, done) {
       seen += chunk.byteLength;
+      onChunk(chunk);
       if (seen > maxBytes) done(new Error(`the push is larger than ${maxBytes} bytes`));
       else done(null, chunk);
     },
   });
-}
-
-/** Configuration as environment, which git reads as if given on its command line. */
-function gitConfig(settings: Readonly<Record<string, string>>): Record<string, string> {
-  const entries = Object.entries(settings);
-  const env: Record<string, string> = { GIT_CONFIG_COUNT: String(entries.length) };
-  for (const [index, [key, value]] of entries.entries()) {
-    env[`GIT_CONFIG_KEY_${index}`] = key;
-    env[`GIT_CONFIG_VALUE_${index}`] = value;
-  }
-  return env;
 }
 
 /** A CGI answer: header lines, an empty line, the body. */

@@ -1,0 +1,123 @@
+import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
+import type { Log } from '../../base/log.ts';
+
+/** A ref that a push moves; ids are 40 digits, all zeros where it is created or deleted. */
+export interface RefUpdate {
+  readonly ref: string;
+  readonly before: string;
+  readonly after: string;
+}
+
+/** A push whose objects are here and whose refs have not moved. */
+export interface PendingPush {
+  readonly gitdir: string;
+  /** Directory of the objects it brought. */
+  readonly quarantine: string;
+  readonly updates: readonly RefUpdate[];
+  readonly signal: AbortSignal;
+}
+
+/** What is wrong with a push, one line each; empty when nothing is. */
+export type CheckPush = (push: PendingPush) => Promise<readonly string[]>;
+
+/** `warn` says what is wrong and takes the push, `enforce` refuses it. */
+export type PreReceivePolicy = 'off' | 'warn' | 'enforce';
+
+/**
+ * The hook is this shell script and nothing more: it hands what git tells it to the program over a socket it inherited, prints the lines
+ * that come back, and ends as the last one says. No answer, because the program is gone, refuses the push. Nothing of the push is a word of
+ * a command in it.
+ */
+const script = `#!/bin/sh
+{ printf '%s\\n' "$GIT_QUARANTINE_PATH"; cat; echo; } >&3
+while IFS= read -r line <&3; do
+  case "$line" in
+    accept) exit 0 ;;
+    refuse) exit 1 ;;
+    *) printf '%s\\n' "\${line#|}" >&2 ;;
+  esac
+done
+echo 'Midship ended while it looked at the push.' >&2
+exit 1
+`;
+
+/** Writes the hook; the directory is for `core.hooksPath`. */
+export async function writeHooks(directory: string): Promise<void> {
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  const path = join(directory, 'pre-receive');
+  await writeFile(path, script, { mode: 0o700 });
+  await chmod(path, 0o700);
+}
+
+export interface HookConversation {
+  /** The other end of the hook's third file descriptor. */
+  readonly socket: Duplex;
+  readonly gitdir: string;
+  readonly policy: PreReceivePolicy;
+  readonly check: CheckPush;
+  readonly signal: AbortSignal;
+  readonly log: Log;
+}
+
+const maxRequestBytes = 1024 * 1024;
+const maxUpdates = 1_000;
+const maxLines = 20;
+/** A check that takes longer counts as one that found something. */
+export const checkTimeoutMs = 30_000;
+
+/** Answers one run of the hook; undefined when there was none, because git itself refused the push. */
+export async function answerHook(conversation: HookConversation): Promise<'taken' | 'refused' | undefined> {
+  const { socket, gitdir, policy, check, signal, log } = conversation;
+  const request = await readRequest(socket);
+  if (request === undefined) return undefined;
+  const [quarantine = '', ...commands] = request;
+  const lines: string[] = [];
+  let isGood = false;
+  try {
+    if (commands.length > maxUpdates) throw new Error(`it moves more than ${maxUpdates} refs`);
+    const updates = commands.map(parseRefUpdate).filter((update) => update !== undefined);
+    const found = await check({ gitdir, quarantine, updates, signal: AbortSignal.any([signal, AbortSignal.timeout(checkTimeoutMs)]) });
+    isGood = found.length === 0;
+    lines.push(...found.slice(0, maxLines).map((line) => `✗ ${line}`));
+    if (found.length > maxLines) lines.push(`… and ${found.length - maxLines} more`);
+  } catch (err) {
+    log.warn({ err }, 'Could not check push');
+    lines.push('✗ The push could not be checked; see the log.');
+  }
+  const isTaken = isGood || policy === 'warn';
+  if (!isGood)
+    lines.push(
+      isTaken ? '! The push is taken all the same: what cannot be applied is not.' : '! The push is refused; nothing of it was taken.',
+    );
+  // One line each, whatever is in a message, so that none of them can be taken for the verdict.
+  const text = lines.flatMap((line) => line.split(/[\r\n]+/)).map((line) => `|${printable(line)}\n`);
+  socket.write(`${text.join('')}${isTaken ? 'accept' : 'refuse'}\n`);
+  return isTaken ? 'taken' : 'refused';
+}
+
+/** Names of files and fields are others' words: what would move a terminal's cursor is left out. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
+const printable = (line: string): string => line.replace(/[\u0000-\u001f\u007f-\u009f]/g, '');
+
+/** Lines up to an empty one; undefined when the hook was not run. */
+function readRequest(socket: Duplex): Promise<readonly string[] | undefined> {
+  return new Promise((resolve) => {
+    let text = '';
+    socket.setEncoding('utf8');
+    socket.on('data', (chunk: string) => {
+      text += chunk;
+      if (text.endsWith('\n\n')) resolve(text.slice(0, -2).split('\n'));
+      else if (text.length > maxRequestBytes) socket.destroy();
+    });
+    socket.on('error', () => resolve(undefined));
+    socket.on('close', () => resolve(undefined));
+  });
+}
+
+/** A line that git gives to the hook, or that a client sends: the two ids and the name. */
+export function parseRefUpdate(line: string): RefUpdate | undefined {
+  const [, before = '', after = '', ref = ''] = /^([0-9a-f]{40}) ([0-9a-f]{40}) (refs\/.+)$/.exec(line) ?? [];
+  return ref === '' ? undefined : { ref, before, after };
+}
