@@ -63,6 +63,25 @@ export const hiddenActs: Readonly<Record<string, Readonly<Record<number, readonl
     ],
     3: [{ remove: configMap('pg5') }],
   },
+  'api/aggregation-metrics': {
+    8: [
+      {
+        put: {
+          kind: 'APIService',
+          apiVersion: 'apiregistration.k8s.io/v1',
+          metadata: { name: 'v1.nosuch.example' },
+          spec: {
+            group: 'nosuch.example',
+            version: 'v1',
+            groupPriorityMinimum: 100,
+            versionPriority: 100,
+            insecureSkipTLSVerify: true,
+            service: { namespace: 'raw2', name: 'nosuch', port: 443 },
+          },
+        },
+      },
+    ],
+  },
   'kubectl/10-as': { 2: rolesOfAlice },
   'kubectl/10-cani': { 2: rolesOfAlice },
   'kubectl/10-cani-list': { 2: rolesOfAlice },

@@ -7,6 +7,7 @@ import { adminToken, startTestApiServer, type TestApiServer } from './api-server
 import { encodeObject } from './protobuf.ts';
 import { type Exchange, isObject, type Json, objectInProtobuf, type Transcript } from './transcript.ts';
 import { type Answer, differencesOf } from './transcript-comparison.ts';
+import { startRecordedExtension } from './transcript-extension.ts';
 import { hiddenActs } from './transcript-hidden.ts';
 import { metadataOf, type ObjectIndex, objectsIn, textOf } from './transcript-objects.ts';
 import { Translation } from './transcript-translation.ts';
@@ -45,6 +46,7 @@ export async function replayTranscript(transcript: Transcript, index: ObjectInde
     });
   };
   const world = new World({ storage, index, translation, settle });
+  const extension = await startRecordedExtension(transcript, cluster, (act) => world.act(act));
   const watches: { readonly exchange: Exchange; readonly position: number; readonly watch: OpenWatch }[] = [];
   const outcomes = new Map<number, Outcome>();
   try {
@@ -53,6 +55,7 @@ export async function replayTranscript(transcript: Transcript, index: ObjectInde
       let differences: readonly string[];
       for (const act of hiddenActs[transcript.name]?.[exchange.line] ?? []) await world.act(act);
       try {
+        await extension?.prepare(exchange);
         if (exchange.recorded.events !== undefined && exchange.recorded.status === 200) {
           const { watch, isOpen } = await replayWatch(cluster, world, translation, transcript, position);
           if (isOpen) {
@@ -79,6 +82,7 @@ export async function replayTranscript(transcript: Transcript, index: ObjectInde
   } finally {
     for (const { watch } of watches) watch.close();
     await cluster.stop();
+    await extension?.stop();
   }
   return [...outcomes].sort(([a], [b]) => a - b).map(([, outcome]) => outcome);
 }
