@@ -130,6 +130,12 @@ class Compiler {
     const types = isOpen ? this.#openTypes : this.#types;
     const known = types.get(schema);
     if (known !== undefined) return known;
+    if (schema.$ref !== undefined && schema['x-kubernetes-map-type'] === undefined) {
+      // The type itself, not a copy: of a type that contains itself it is not complete yet.
+      const target = this.#type(resolveSchema(this.#set, schema), false);
+      types.set(schema, target);
+      return target;
+    }
     const type: Mutable<Type> = { scalar: undefined, list: undefined, map: undefined, wholeSets: new WeakMap() };
     // Before its parts, which may refer back to it.
     types.set(schema, type);
@@ -185,11 +191,11 @@ class Compiler {
         isIgnored: false,
       });
     }
-    const { additionalProperties } = schema;
+    const additionalProperties: Schema | boolean | undefined = schema.additionalProperties;
     const element =
-      additionalProperties !== undefined
+      typeof additionalProperties === 'object'
         ? this.#type(additionalProperties, isOpen)
-        : isOpen || fields.size === 0
+        : additionalProperties === true || isOpen || fields.size === 0
           ? untypedGranular
           : undefined;
     return { isAtomic: schema['x-kubernetes-map-type'] === 'atomic', fields, element, memberSets: new WeakMap() };

@@ -112,6 +112,17 @@ describe('a definition', () => {
     });
   });
 
+  it('can be applied, with the schemas within its schemas', async () => {
+    const { client } = await start();
+    const body = definition('widgets', 'Widget');
+    const apply = () =>
+      client.patch(customResourceDefinitions, { name: body.metadata.name }, { type: 'apply', body }, { fieldManager: 'me' });
+    const made = await apply();
+    expect(made.spec.versions[0]?.schema?.openAPIV3Schema).toEqual(schema);
+    await established(client, body.metadata.name);
+    expect((await apply()).metadata.generation).toBe(1);
+  });
+
   it('waits while another one of its group has one of its names, and gets it when that is gone', async () => {
     const { client } = await start();
     await define(client, definition('widgets', 'Widget', {}, { shortNames: ['wd'] }));

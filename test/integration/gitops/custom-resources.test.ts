@@ -1,0 +1,89 @@
+import { expect, it } from 'vitest';
+import { customResourceDefinitions } from '../../../src/api/apiextensions/v1/custom-resource-definition.ts';
+import type { DynamicObject } from '../../../src/machinery/object.ts';
+import type { Resource } from '../../../src/machinery/resource.ts';
+import { isNotFound } from '../../../src/machinery/status-error.ts';
+import { describeOnTargets } from '../../support/gitops-project.ts';
+import { until } from '../../support/until.ts';
+
+const definition = (plural: string, kind: string): string =>
+  JSON.stringify({
+    apiVersion: 'apiextensions.k8s.io/v1',
+    kind: 'CustomResourceDefinition',
+    metadata: { name: `${plural}.gitops.example.com` },
+    spec: {
+      group: 'gitops.example.com',
+      scope: 'Namespaced',
+      names: { plural, kind },
+      versions: [
+        {
+          name: 'v1',
+          served: true,
+          storage: true,
+          schema: {
+            openAPIV3Schema: {
+              type: 'object',
+              properties: {
+                spec: { type: 'object', properties: { size: { type: 'integer', minimum: 1 }, color: { type: 'string', default: 'red' } } },
+              },
+            },
+          },
+        },
+      ],
+    },
+  });
+
+const instance = (kind: string, name: string, size: unknown): string =>
+  JSON.stringify({ apiVersion: 'gitops.example.com/v1', kind, metadata: { name }, spec: { size } });
+
+const resourceOf = (resource: string, kind: string): Resource<DynamicObject> => ({
+  group: 'gitops.example.com',
+  version: 'v1',
+  resource,
+  kind,
+  namespaced: true,
+});
+
+describeOnTargets('custom resources from Git', ({ project }) => {
+  it('come with their definition in one commit, change with the next, and go with the last', async () => {
+    const p = await project({ 'web/definition.yaml': definition('gears', 'Gear'), 'web/one.yaml': instance('Gear', 'one', 1) });
+    const gears = resourceOf('gears', 'Gear');
+    const at = { namespace: p.namespace, name: 'one' };
+    await p.app('web');
+    await p.applied('web');
+    expect((await p.client.get(gears, at)).spec).toEqual({ size: 1, color: 'red' });
+
+    await p.repository.commit('larger', { 'web/one.yaml': instance('Gear', 'one', 2) });
+    await p.applied('web');
+    expect((await p.client.get(gears, at)).spec).toEqual({ size: 2, color: 'red' });
+
+    await p.repository.commit('one less', { 'web/one.yaml': null });
+    await p.applied('web');
+    await until(
+      async () => {
+        try {
+          await p.client.get(gears, at);
+          return false;
+        } catch (err) {
+          return isNotFound(err);
+        }
+      },
+      { what: 'the instance is pruned' },
+    );
+    // Definitions are not pruned by the way: their instances would go with them.
+    await p.client.delete(customResourceDefinitions, { name: 'gears.gitops.example.com' });
+  });
+
+  it('that break their schema are refused with their place', async () => {
+    const p = await project({ 'web/definition.yaml': definition('cogs', 'Cog') });
+    await p.app('web');
+    await p.applied('web');
+    await p.repository.commit('wrong', { 'web/one.yaml': instance('Cog', 'one', 0) });
+    const ready = await p.conditionIs('web', 'Ready', ({ status }) => status === 'False');
+    expect(ready.message).toContain('web/one.yaml:1');
+    expect(ready.message).toContain('spec.size in body should be greater than or equal to 1');
+    await p.repository.commit('right', { 'web/one.yaml': instance('Cog', 'one', 3) });
+    await p.applied('web');
+    await p.client.delete(customResourceDefinitions, { name: 'cogs.gitops.example.com' });
+  });
+});
