@@ -1,7 +1,7 @@
 import type { LabelSelectorObject } from '../../../machinery/selector.ts';
 import type { FieldError } from '../../../machinery/status-error.ts';
 import { isAbsent, mapShared, withDefaults, withField } from '../../copy-on-write.ts';
-import { forbidden, notSupported, required } from '../../field-errors.ts';
+import { forbidden, invalidValue, notSupported, required } from '../../field-errors.ts';
 import { checkLabelSelector } from '../../formats.ts';
 
 /** Which writes a webhook or a policy looks at; the same for all kinds of this group. */
@@ -48,19 +48,37 @@ export function checkRules(errors: FieldError[], field: string, rules: readonly 
     for (const part of ['apiGroups', 'apiVersions', 'resources'] as const) {
       const values = rule[part] ?? [];
       if (values.length === 0) errors.push(required(`${at}.${part}`));
-      if (values.length > 1 && values.includes('*')) {
-        errors.push({
-          type: 'FieldValueInvalid',
-          field: `${at}.${part}`,
-          message: `Invalid value: ${JSON.stringify(values)}: if '*' is present, must not specify other ${words[part]}`,
-        });
+      if (part === 'resources') checkResources(errors, `${at}.resources`, values);
+      else if (values.length > 1 && values.includes('*')) {
+        errors.push(invalidValue(`${at}.${part}`, values, `if '*' is present, must not specify other ${words[part]}`));
       }
     }
     if (!isAbsent(rule.scope) && !scopes.includes(rule.scope)) errors.push(notSupported(`${at}.scope`, rule.scope, scopes));
   }
 }
 
-const words = { apiGroups: 'API groups', apiVersions: 'API versions', resources: 'resources' } as const;
+const words = { apiGroups: 'API groups', apiVersions: 'API versions' } as const;
+
+/** `*` stands for all resources and no subresource, `* / *` without the blanks for everything. */
+function checkResources(errors: FieldError[], field: string, resources: readonly string[]): void {
+  for (const [index, pattern] of resources.entries()) {
+    const [resource = '', subresource] = pattern.split('/');
+    if (pattern === '') errors.push(required(`${field}[${index}]`));
+    if (subresource === undefined) continue;
+    if (resource !== '*' && resources.includes(`*/${subresource}`)) {
+      errors.push(invalidValue(`${field}[${index}]`, pattern, `if '*/${subresource}' is present, must not specify ${pattern}`));
+    }
+    if (subresource !== '*' && resources.includes(`${resource}/*`)) {
+      errors.push(invalidValue(`${field}[${index}]`, pattern, `if '${resource}/*' is present, must not specify ${pattern}`));
+    }
+  }
+  if (resources.length > 1 && resources.includes('*/*')) {
+    errors.push(invalidValue(field, resources, "if '*/*' is present, must not specify other resources"));
+  }
+  if (resources.includes('*') && resources.some((pattern) => pattern !== '*' && !pattern.includes('/'))) {
+    errors.push(invalidValue(field, resources, "if '*' is present, must not specify other resources without subresources"));
+  }
+}
 
 export const matchPolicies: readonly string[] = ['Equivalent', 'Exact'];
 export const failurePolicies: readonly string[] = ['Fail', 'Ignore'];
