@@ -29,5 +29,5 @@ const bundle = await rolldown({
     },
   ],
 });
-await bundle.write({ dir: join(root, 'dist'), format: 'esm', chunkFileNames: 'part-[name].js' });
+await bundle.write({ dir: join(root, 'dist'), format: 'esm', chunkFileNames: 'part-[name].js', comments: false, charset: 'ascii' });
 await bundle.close();
