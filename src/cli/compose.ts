@@ -361,7 +361,12 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   const token = await ensureToken(files.token);
   const served = new Map<string, ServedRepository>();
   for (const [path, { gitdir, writable }] of repositories) {
-    served.set(path, { gitdir, writable, onPush: (push) => opener.notifyPush(path, push) });
+    served.set(path, {
+      gitdir,
+      writable,
+      onReceiving: (push) => opener.expectPush(path, push),
+      onPush: () => opener.notifyPush(path),
+    });
   }
   const builder = createBuilder();
   const checkPush = createPushCheck({ client: gitOpsClient, informers, clock, builder });

@@ -13,6 +13,8 @@ export interface ServedRepository {
   /** Bare repository or `.git` directory. */
   readonly gitdir: string;
   readonly writable: boolean;
+  /** Called with each push before its refs can move: whose commits these are is known when they are seen. */
+  onReceiving?(push: PushNotice): void;
   /** Called after each push that was accepted, once its refs have moved. */
   onPush(push: PushNotice): void;
 }
@@ -153,10 +155,10 @@ async function serve(options: ServeOptions): Promise<readonly string[] | undefin
   // A client that goes away must not leave git waiting for the rest of its body.
   response.on('close', () => child.kill());
   try {
-    const commands = new PushCommands();
+    const commands = new PushCommands((shas) => repository.onReceiving?.({ user: user.name, shas }));
     const input = pipeline(
       request,
-      limit(maxPushBytes, (chunk) => commands.add(chunk)),
+      limit(maxPushBytes, (chunk) => action === 'git-receive-pack' && commands.add(chunk)),
       child.stdin,
     ).catch(ignoreClosedPipe);
     const socket = (child.stdio as readonly unknown[])[3] as Duplex | null | undefined;
@@ -173,23 +175,37 @@ async function serve(options: ServeOptions): Promise<readonly string[] | undefin
 
 /** The beginning of a push: a line for each ref, before the objects. @see gitprotocol-pack(5), "Reference Update Request" */
 class PushCommands {
+  readonly #onComplete: (shas: readonly string[]) => void;
   #text = '';
-  add(chunk: Buffer): void {
-    if (this.#text.length < maxCommandBytes) this.#text += chunk.toString('latin1');
+  /** The commits that are named from now on; of a push that moves very many refs the first ones. */
+  #shas: readonly string[] | undefined;
+
+  constructor(onComplete: (shas: readonly string[]) => void) {
+    this.#onComplete = onComplete;
   }
 
-  /** The commits that are named from now on; of a push that moves very many refs the first ones. */
-  shas(): readonly string[] {
+  add(chunk: Buffer): void {
+    if (this.#shas !== undefined) return;
+    this.#text += chunk.toString('latin1', 0, maxCommandBytes);
     const found = new Set<string>();
-    for (let at = 0; at + 4 <= this.#text.length && at < maxCommandBytes; ) {
+    let at = 0;
+    for (;;) {
       const length = Number.parseInt(this.#text.slice(at, at + 4), 16);
-      if (!(length > 4)) break;
+      if (!(length > 4) || at + length > this.#text.length) break;
       const [line = ''] = this.#text.slice(at + 4, at + length).split('\0');
       const update = parseRefUpdate(line.trimEnd());
       if (update !== undefined) found.add(update.after);
       at += length;
     }
-    return [...found];
+    const isWhole = this.#text.startsWith('0000', at) || this.#text.length > maxCommandBytes;
+    if (!isWhole) return;
+    this.#shas = [...found];
+    this.#text = '';
+    this.#onComplete(this.#shas);
+  }
+
+  shas(): readonly string[] {
+    return this.#shas ?? [];
   }
 }
 
@@ -198,7 +214,7 @@ function ignoreClosedPipe(err: NodeJS.ErrnoException): void {
   if (err.code !== 'EPIPE' && err.code !== 'ERR_STREAM_PREMATURE_CLOSE') throw err;
 }
 
-function limit(maxBytes: number, onChunk: (chunk: Buffer) => void): Transform {
+function limit(maxBytes: number, onChunk: (chunk: Buffer) => unknown): Transform {
   let seen = 0;
   return new Transform({
     transform(chunk: Buffer, _encoding, done) {

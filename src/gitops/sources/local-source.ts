@@ -32,8 +32,10 @@ export interface PushNotice {
 }
 
 export interface LocalSource extends GitSource {
+  /** Remembers who pushes commits that no ref names yet. */
+  expect(push: PushNotice): void;
   /** Tells the listeners that refs may have moved. */
-  notify(push?: PushNotice): void;
+  notify(): void;
 }
 
 export interface LocalSourceOptions {
@@ -56,8 +58,7 @@ export async function openLocalSource({ directory, url, thread }: LocalSourceOpt
   const pushers = createLru<string>(maxPushers);
   let watcher: FSWatcher | undefined;
 
-  const notify = (push?: PushNotice): void => {
-    for (const sha of push?.shas ?? []) pushers.set(sha, push?.user ?? '');
+  const notify = (): void => {
     for (const listener of listeners) listener();
   };
 
@@ -73,6 +74,9 @@ export async function openLocalSource({ directory, url, thread }: LocalSourceOpt
     compareHistory: (before, after) => compareHistory(objects, before, after),
     pusherOf: (sha) => pushers.get(sha),
     trim: objects.trim,
+    expect({ user, shas }) {
+      for (const sha of shas) pushers.set(sha, user);
+    },
     notify,
     onChange(listener) {
       listeners.add(listener);
@@ -80,7 +84,7 @@ export async function openLocalSource({ directory, url, thread }: LocalSourceOpt
       watcher ??= watch([join(gitdir, 'HEAD'), join(gitdir, 'packed-refs'), join(gitdir, 'refs')], {
         ignoreInitial: true,
         ignored: (path) => path.endsWith('.lock'),
-      }).on('all', () => notify());
+      }).on('all', notify);
       return () => listeners.delete(listener);
     },
     async close() {

@@ -30,8 +30,10 @@ export interface SourceOpenerOptions {
 
 export interface SourceOpener {
   readonly open: OpenSource;
-  /** A push to a repository of the built-in remote is complete. */
-  notifyPush(path: string, push?: PushNotice): void;
+  /** A push to a repository of the built-in remote comes in. */
+  expectPush(path: string, push: PushNotice): void;
+  /** It is complete. */
+  notifyPush(path: string): void;
 }
 
 /** Chooses the driver by URL: our own remote from disk, http and https by isomorphic-git, ssh and submodules by the system's git. */
@@ -56,8 +58,11 @@ export function createSourceOpener({ builtInUrl, builtIn, cacheDirectory, thread
         scheme === 'ssh' || recurseSubmodules ? await systemTransport(url, access, recurseSubmodules) : httpTransport(url, access, thread);
       return openRemoteSource({ url, owner, transport, cacheDirectory, thread });
     },
-    notifyPush(path, push) {
-      for (const { notify } of local.get(path) ?? []) notify(push);
+    expectPush(path, push) {
+      for (const source of local.get(path) ?? []) source.expect(push);
+    },
+    notifyPush(path) {
+      for (const { notify } of local.get(path) ?? []) notify();
     },
   };
 
