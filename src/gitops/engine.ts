@@ -6,6 +6,7 @@ import { type AppController, createAppController } from './apply/app-controller.
 import { createGitOpsMetrics } from './apply/gitops-metrics.ts';
 import { createRepositoryController } from './apply/repository-controller.ts';
 import { type Builder, createBuilder } from './build/builder.ts';
+import { createNotifier } from './notify/notifier.ts';
 import type { OpenSource } from './sources/open-source.ts';
 
 export interface EngineOptions extends ControllerDependencies {
@@ -41,14 +42,17 @@ export function createEngine(options: EngineOptions): Component {
     gitops,
   });
   apps = controller;
+  const notifier = createNotifier(options);
 
   return {
     name: 'gitops',
     async start({ signal }) {
       await controller.start({ signal });
       await repositories.start({ signal });
+      await notifier.start({ signal });
     },
     async stop() {
+      await notifier.stop();
       await repositories.stop();
       await controller.stop();
     },

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { isDuration, parseDuration } from '../../api/flux.ts';
 import { withAttempt } from '../../api/kustomize/v1/attempt.ts';
 import { type Hold, holdAnnotations, holdOf } from '../../api/kustomize/v1/hold.ts';
@@ -457,6 +458,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
       tries: failures,
       reason: failure.reason,
       nextRetryAt: timestampOf(clock.now() + retryMs),
+      failure: createHash('sha256').update(`${failure.reason}\n${pass.finding.message}`).digest('hex').slice(0, 16),
     });
     gitops.synced(labelsOf(app), trigger, 'failed', durationMs);
     gitops.applied(labelsOf(app), 'failed', failure.errors.length);
@@ -489,7 +491,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
     const { app, state, revision } = pass;
     if (revision === undefined || !state.loaded) return;
     const { commit } = revision;
-    const revertOf = state.isRollback ? revertedBy(state.history, commit.message) : undefined;
+    const revertOf = result === 'applied' && state.isRollback ? revertedBy(state.history, commit.message) : undefined;
     state.history = addToHistory(state.history, {
       revision: commit.revision,
       digest,
@@ -498,7 +500,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
       durationMs: Math.round(durationMs),
       author: commit.author,
       subject: commit.subject,
-      rollback: state.isRollback,
+      rollback: result === 'applied' && state.isRollback,
       ...(revertOf === undefined ? {} : { revertOf }),
       changes,
     });

@@ -13,7 +13,7 @@ export interface AttemptRecord {
   add(phase: PhaseName, durationMs: number, result: 'done' | 'failed'): void;
   /** The phase under way. */
   readonly current: PhaseName | undefined;
-  read(outcome: Pick<Attempt, 'digest' | 'tries' | 'reason' | 'nextRetryAt'>): Attempt;
+  read(outcome: Pick<Attempt, 'digest' | 'tries' | 'reason' | 'nextRetryAt' | 'failure'>): Attempt;
 }
 
 export function startAttempt(revision: KnownRevision, clock: Clock): AttemptRecord {

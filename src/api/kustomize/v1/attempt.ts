@@ -32,6 +32,8 @@ export interface Attempt {
   readonly nextRetryAt?: string;
   /** Reason of the condition Ready after it. */
   readonly reason: string;
+  /** Names what went wrong; absent when nothing did. */
+  readonly failure?: string;
 }
 
 /** As many as Flux keeps; the whole history is in a Secret of its own. */
@@ -42,11 +44,16 @@ const noDigest = 'sha256:';
 
 /**
  * Attempts as entries of `status.history`, Flux's own field, so that a cluster with Flux's definitions keeps them: what is more than Flux
- * writes is in `metadata`. A further try of the same revision takes the place of the one before.
+ * writes is in `metadata`. A further try of the same revision takes the place of the one before, and so does one of a later revision that
+ * fails in the same way: it is the earlier commit that broke the app.
  */
 export function withAttempt(history: readonly HistorySnapshot[], attempt: Attempt, now: string): readonly HistorySnapshot[] {
   const before = history[0];
-  const isAgain = before?.metadata?.revision === attempt.revision && before.metadata.seen === attempt.seenAt;
+  const isSameFailure = attempt.failure !== undefined && before?.metadata?.failure === attempt.failure;
+  const isAgain = isSameFailure || (before?.metadata?.revision === attempt.revision && before.metadata.seen === attempt.seenAt);
+  const { revision, author, subject, seen } = isSameFailure
+    ? { seen: '', revision: '', author: '', subject: '', ...before?.metadata }
+    : { revision: attempt.revision, author: attempt.author, subject: attempt.subject, seen: attempt.seenAt };
   const snapshot: HistorySnapshot = {
     digest: attempt.digest === '' ? `${noDigest}${'0'.repeat(64)}` : `${noDigest}${attempt.digest}`,
     firstReconciled: isAgain ? before.firstReconciled : attempt.startedAt,
@@ -55,13 +62,14 @@ export function withAttempt(history: readonly HistorySnapshot[], attempt: Attemp
     lastReconciledStatus: attempt.reason,
     totalReconciliations: attempt.tries,
     metadata: {
-      revision: attempt.revision,
-      author: attempt.author.slice(0, maxTextLength),
-      subject: attempt.subject.slice(0, maxTextLength),
-      seen: attempt.seenAt,
+      revision,
+      author: author.slice(0, maxTextLength),
+      subject: subject.slice(0, maxTextLength),
+      seen,
       started: attempt.startedAt,
       phases: attempt.phases.map(({ name, result, durationMs }) => `${name}=${result}:${Math.round(durationMs)}ms`).join(' '),
       ...(attempt.nextRetryAt === undefined ? {} : { nextRetry: attempt.nextRetryAt }),
+      ...(attempt.failure === undefined ? {} : { failure: attempt.failure }),
     },
   };
   return [snapshot, ...(isAgain ? history.slice(1) : history)].slice(0, maxSnapshots);
@@ -76,7 +84,7 @@ export function attemptsOf(app: Kustomization): readonly Attempt[] {
 const goDuration = (ms: number): string => (ms < 1_000 ? `${Math.round(ms)}ms` : `${Number((ms / 1_000).toFixed(3))}s`);
 
 function tryParse({ digest, metadata, totalReconciliations, lastReconciledStatus }: HistorySnapshot): Attempt | undefined {
-  const { revision, author = '', subject = '', seen, started, phases, nextRetry } = metadata ?? {};
+  const { revision, author = '', subject = '', seen, started, phases, nextRetry, failure } = metadata ?? {};
   if (revision === undefined || seen === undefined || started === undefined || phases === undefined) return undefined;
   const hex = digest.slice(digest.indexOf(':') + 1);
   return {
@@ -94,5 +102,6 @@ function tryParse({ digest, metadata, totalReconciliations, lastReconciledStatus
     tries: totalReconciliations,
     ...(nextRetry === undefined ? {} : { nextRetryAt: nextRetry }),
     reason: lastReconciledStatus,
+    ...(failure === undefined ? {} : { failure }),
   };
 }

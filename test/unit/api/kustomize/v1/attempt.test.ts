@@ -45,6 +45,18 @@ describe('attempts in status.history', () => {
     );
   });
 
+  it('blame the commit that broke the app, not a later one that leaves it broken', () => {
+    const broken = withAttempt([], attempt('a', { failure: 'f1' }), '');
+    expect(attemptsOf(app(withAttempt(broken, attempt('b', { failure: 'f1', tries: 4, author: 'Jonas' }), '')))).toEqual([
+      attempt('a', { failure: 'f1', tries: 4 }),
+    ]);
+    expect(attemptsOf(app(withAttempt(broken, attempt('b', { failure: 'f2' }), ''))).map(({ revision }) => revision)).toEqual([
+      'main@sha1:b',
+      'main@sha1:a',
+    ]);
+    expect(attemptsOf(app(withAttempt(broken, attempt('c', { reason: 'ReconciliationSucceeded' }), ''))).length).toBe(2);
+  });
+
   it('keep a commit message of any length small', () => {
     const [snapshot] = withAttempt([], attempt('a', { subject: 'x'.repeat(100_000), author: 'y'.repeat(100_000) }), '');
     expect(JSON.stringify(snapshot).length).toBeLessThan(1_500);

@@ -1,0 +1,389 @@
+import { type Secret, secrets } from '../../api/core/v1/secret.ts';
+import { parseDuration } from '../../api/flux.ts';
+import { attemptsOf } from '../../api/kustomize/v1/attempt.ts';
+import { type Kustomization, kustomizations } from '../../api/kustomize/v1/kustomization.ts';
+import { type Alert, alerts } from '../../api/notification/v1beta3/alert.ts';
+import { type Provider, providers } from '../../api/notification/v1beta3/provider.ts';
+import { type GitRepository, gitRepositories } from '../../api/source/v1/git-repository.ts';
+import { sleep } from '../../base/clock.ts';
+import type { Component } from '../../base/component.ts';
+import type { Metrics } from '../../base/metrics.ts';
+import type { Informer } from '../../client/informer.ts';
+import { type KubeObject, keyOf } from '../../machinery/object.ts';
+import { isNotFound } from '../../machinery/status-error.ts';
+import { parseYamlDocuments, YamlError } from '../../machinery/yaml.ts';
+import { type Controller, createController, type Result } from '../../reconcile/controller.ts';
+import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
+import { readHistory } from '../apply/history.ts';
+import { badPattern, isAbout, wants } from './alert-filter.ts';
+import { PostError, type PostOptions, post } from './http-post.ts';
+import { type Credentials, messageTo, ProviderProblem, tellsPending } from './message.ts';
+import { isNews, type Notice, nameOfNotice, noticeOfApp, noticeOfRepository, type Verdict } from './notice.ts';
+import { createSendRate } from './send-rate.ts';
+import { createToldRecords } from './told.ts';
+
+export interface NotifierOptions extends ControllerDependencies {
+  /** Registry of `/metrics/gitops`. */
+  readonly gitopsMetrics: Metrics;
+  readonly random: () => number;
+}
+
+const defaultTimeoutMs = 15_000;
+const maxTimeoutMs = 60_000;
+/** Tries of one message, over some 25 minutes; then it is dropped, with an Event. */
+const maxTries = 12;
+const minRetryMs = 1_000;
+const maxRetryMs = 5 * 60_000;
+const jitter = 0.2;
+/** Changes of a commit that a message lists. */
+const maxDetails = 20;
+/** A server without Flux's definitions may get them later. */
+const lookAgainMs = 60_000;
+
+/** One object and one alert that may be about it. */
+interface Pair {
+  readonly alert: Alert;
+  readonly subject: Kustomization | GitRepository;
+}
+
+/**
+ * Tells providers how apps and repositories do. What is to tell is derived from their status and compared with what was told last, so that
+ * a missed event loses nothing and a restart tells nothing twice; states that pass before their turn comes are left out.
+ */
+export function createNotifier(options: NotifierOptions): Component {
+  const { client, informers, clock, log, recorder, metrics, gitopsMetrics, random } = options;
+  const told = createToldRecords({ client, clock, log });
+  const rate = createSendRate(clock);
+  /** Of the message that is being tried, by key. */
+  const tries = new Map<string, { readonly name: string; readonly count: number; readonly notBefore: number }>();
+  const sent = gitopsMetrics.counter({
+    name: 'gitops_notifications_total',
+    help: 'Messages to providers by what became of them.',
+    labelNames: ['type', 'result'],
+  });
+  for (const type of ['generic', 'generic-hmac', 'slack', 'github', 'gitlab', 'gitea']) {
+    for (const result of ['sent', 'failed', 'dropped']) sent.inc({ type, result }, 0);
+  }
+  const abort = new AbortController();
+  let caches: Caches | undefined;
+  let controller: Controller | undefined;
+
+  interface Caches {
+    readonly alerts: Informer<Alert>;
+    readonly providers: Informer<Provider>;
+    readonly apps: Informer<Kustomization>;
+    readonly repositories: Informer<GitRepository>;
+  }
+
+  return {
+    name: 'notifications',
+    async start() {
+      // Nothing waits for it: a cluster without these kinds has no notifications and everything else.
+      void startWhenServed();
+    },
+    async stop() {
+      abort.abort(new Error('notifications stop'));
+      await controller?.stop();
+      await told.flush();
+    },
+  };
+
+  async function startWhenServed(): Promise<void> {
+    const { signal } = abort;
+    try {
+      while (!(await isServed())) await sleep(clock, lookAgainMs, signal);
+      const opened = openCaches();
+      caches = opened;
+      controller = createController({
+        name: 'notification',
+        clock,
+        log,
+        minBackoffMs: minRetryMs,
+        maxBackoffMs: maxRetryMs,
+        reconcile,
+        waitForSync: informers.waitForSync,
+        observer: metrics.observerOf('notification'),
+      });
+      followChanges(opened, controller);
+      await controller.start({ signal });
+    } catch (err) {
+      if (!signal.aborted) log.error({ err }, 'Could not start notifications');
+    }
+  }
+
+  async function isServed(): Promise<boolean> {
+    try {
+      const served = await client.discover();
+      return [alerts, providers].every(({ group, resource }) => served.some((each) => each.group === group && each.resource === resource));
+    } catch (err) {
+      log.warn({ err }, 'Could not ask for the kinds of notifications');
+      return false;
+    }
+  }
+
+  function openCaches(): Caches {
+    return {
+      alerts: informers.get(alerts),
+      providers: informers.get(providers),
+      apps: informers.get(kustomizations),
+      repositories: informers.get(gitRepositories),
+    };
+  }
+
+  function followChanges(all: Caches, { enqueue }: Controller): void {
+    const subjectChanged = ({ before, after }: { readonly before?: KubeObject; readonly after?: KubeObject }): void => {
+      const subject = after ?? before;
+      if (subject === undefined) return;
+      for (const alert of all.alerts.list()) if (isAbout(alert, subject)) enqueue(keyFor(alert, subject));
+    };
+    const alertChanged = (alert: Alert): void => {
+      // By itself first: what is so already is noted before anything changes.
+      enqueue(keyOf(alert));
+      for (const informer of [all.apps, all.repositories]) {
+        for (const subject of informer.list()) if (isAbout(alert, subject)) enqueue(keyFor(alert, subject));
+      }
+    };
+    all.apps.addHandler(subjectChanged);
+    all.repositories.addHandler(subjectChanged);
+    all.alerts.addHandler(({ before, after }) => {
+      if (after === undefined) {
+        if (before !== undefined) told.forget(keyOf(before));
+        return;
+      }
+      const problem = before?.spec === after.spec ? undefined : badPattern(after);
+      if (problem !== undefined) recorder.record(after, { type: 'Warning', reason: 'InvalidAlert', message: problem });
+      alertChanged(after);
+    });
+    all.providers.addHandler(({ after }) => {
+      if (after === undefined) return;
+      for (const alert of all.alerts.list({ namespace: after.metadata.namespace })) {
+        if (alert.spec.providerRef.name !== after.metadata.name) continue;
+        // What was given up because of the provider is tried again.
+        for (const key of [...tries.keys()]) if (key.startsWith(`${keyOf(alert)}|`)) tries.delete(key);
+        alertChanged(alert);
+      }
+    });
+  }
+
+  async function reconcile(key: string, { signal }: { readonly signal: AbortSignal }): Promise<Result | undefined> {
+    if (!key.includes('|')) {
+      const alert = caches?.alerts.getByKey(key);
+      if (alert !== undefined) await told.of(alert, () => alreadySo(alert));
+      return undefined;
+    }
+    const pair = findPair(key);
+    if (pair === undefined) {
+      tries.delete(key);
+      return undefined;
+    }
+    const { alert, subject } = pair;
+    const verdict = verdictOf(subject);
+    if (verdict === undefined) return undefined;
+    if ('lookAgainAfterMs' in verdict) return { requeueAfterMs: verdict.lookAgainAfterMs };
+    const { notice } = verdict;
+    const record = await told.of(alert, () => alreadySo(alert));
+    const name = nameOfSubject(subject);
+    if (!isNews(notice, record.get(name))) return undefined;
+    const provider = caches?.providers.get({ namespace: alert.metadata.namespace, name: alert.spec.providerRef.name });
+    if (provider === undefined) {
+      const message = `provider ${alert.spec.providerRef.name} does not exist`;
+      recorder.record(alert, { type: 'Warning', reason: 'ProviderNotFound', message });
+      return undefined;
+    }
+    if (alert.spec.suspend === true || provider.spec.suspend === true) return undefined;
+    if (notice.state === 'pending' && !tellsPending(provider)) return undefined;
+    const known = tries.get(key);
+    const isAgain = known?.name === nameOfNotice(notice);
+    if (isAgain && known.notBefore > clock.monotonicMs()) return { requeueAfterMs: known.notBefore - clock.monotonicMs() };
+    if (!wants(alert, notice)) {
+      record.set(name, nameOfNotice(notice));
+      return undefined;
+    }
+    const waitMs = rate.take(keyOf(provider));
+    if (waitMs > 0) return { requeueAfterMs: waitMs };
+    try {
+      await send({ ...pair, provider, notice, signal });
+      sent.inc({ type: provider.spec.type, result: 'sent' });
+    } catch (err) {
+      if (signal.aborted) throw err;
+      return failed({
+        ...pair,
+        key,
+        provider,
+        notice,
+        err,
+        count: (isAgain ? known.count : 0) + 1,
+        drop: () => record.set(name, nameOfNotice(notice)),
+      });
+    }
+    tries.delete(key);
+    record.set(name, nameOfNotice(notice));
+    return undefined;
+  }
+
+  function findPair(key: string): Pair | undefined {
+    const [alertKey = '', kind, subjectKey = ''] = key.split('|');
+    const alert = caches?.alerts.getByKey(alertKey);
+    const subject = kind === kustomizations.kind ? caches?.apps.getByKey(subjectKey) : caches?.repositories.getByKey(subjectKey);
+    return alert === undefined || subject === undefined || !isAbout(alert, subject) ? undefined : { alert, subject };
+  }
+
+  /** An alert that is new hears of what happens from now on, and of what is wrong already. */
+  function* alreadySo(alert: Alert): Iterable<readonly [string, string]> {
+    for (const informer of [caches?.apps, caches?.repositories]) {
+      for (const subject of informer?.list() ?? []) {
+        const verdict = isAbout(alert, subject) ? verdictOf(subject) : undefined;
+        if (verdict !== undefined && 'notice' in verdict && verdict.notice.state === 'success') {
+          yield [nameOfSubject(subject), nameOfNotice(verdict.notice)];
+        }
+      }
+    }
+  }
+
+  function verdictOf(subject: Kustomization | GitRepository): Verdict {
+    return isApp(subject) ? noticeOfApp(subject, clock.now()) : noticeOfRepository(subject);
+  }
+
+  interface Sending extends Pair {
+    readonly provider: Provider;
+    readonly notice: Notice;
+  }
+
+  async function send({ alert, subject, provider, notice, signal }: Sending & { readonly signal: AbortSignal }): Promise<void> {
+    const message = messageTo({
+      provider,
+      credentials: await credentialsOf(provider),
+      alert,
+      subject,
+      notice,
+      ...(await whatHappened(subject, notice)),
+      now: clock.now(),
+    });
+    // A status needs a commit to stand on.
+    if (message === undefined) return;
+    await post(message, { ...(await tlsOf(provider)), timeoutMs: timeoutMsOf(provider), signal });
+  }
+
+  /** What the commit did to which object, and who made it. */
+  async function whatHappened(
+    subject: Kustomization | GitRepository,
+    { revision, state }: Notice,
+  ): Promise<{ readonly details: string; readonly author: string }> {
+    if (!isApp(subject)) return { details: '', author: '' };
+    const author = attemptsOf(subject).find((attempt) => attempt.revision === revision)?.author ?? '';
+    if (state !== 'success') return { details: '', author };
+    const entry = (await readHistory(client, subject)).findLast((each) => each.revision === revision && each.result === 'applied');
+    const lines = (entry?.changes ?? []).map(
+      ({ action, object, fields }) => `${object} ${action}${fields.length === 0 ? '' : ` (${fields.join(', ')})`}`,
+    );
+    const more = lines.length - maxDetails;
+    return { details: [...lines.slice(0, maxDetails), ...(more > 0 ? [`… and ${more} more`] : [])].join('\n'), author };
+  }
+
+  async function secretOf({ metadata }: Provider, name: string): Promise<Secret> {
+    try {
+      return await client.get(secrets, { namespace: metadata.namespace, name });
+    } catch (err) {
+      if (isNotFound(err)) throw new ProviderProblem('InvalidProvider', `secret ${metadata.namespace}/${name} does not exist`);
+      throw err;
+    }
+  }
+
+  async function credentialsOf(provider: Provider): Promise<Credentials> {
+    const { secretRef } = provider.spec;
+    if (secretRef === undefined) return {};
+    const data = (await secretOf(provider, secretRef.name)).data ?? {};
+    const headers = textIn(data, 'headers');
+    return {
+      address: textIn(data, 'address')?.trim(),
+      token: textIn(data, 'token')?.trim(),
+      username: textIn(data, 'username')?.trim(),
+      headers: headers === undefined ? undefined : parseHeaders(headers),
+    };
+  }
+
+  async function tlsOf(provider: Provider): Promise<Pick<PostOptions, 'ca' | 'certificate' | 'key'>> {
+    const { certSecretRef } = provider.spec;
+    if (certSecretRef === undefined) return {};
+    const data = (await secretOf(provider, certSecretRef.name)).data ?? {};
+    const found = {
+      ca: textIn(data, 'ca.crt') ?? textIn(data, 'caFile'),
+      certificate: textIn(data, 'tls.crt') ?? textIn(data, 'certFile'),
+      key: textIn(data, 'tls.key') ?? textIn(data, 'keyFile'),
+    };
+    if (found.ca === undefined && (found.certificate === undefined || found.key === undefined)) {
+      throw new ProviderProblem('InvalidProvider', `secret ${certSecretRef.name} has neither ca.crt nor tls.crt and tls.key`);
+    }
+    return found;
+  }
+
+  interface Failing extends Sending {
+    readonly key: string;
+    readonly err: unknown;
+    readonly count: number;
+    /** The message is not tried again. */
+    drop(): void;
+  }
+
+  function failed({ key, alert, provider, notice, err, count, drop }: Failing): Result | undefined {
+    const name = nameOfNotice(notice);
+    const { type } = provider.spec;
+    if (err instanceof ProviderProblem) {
+      // Until the provider, or its Secret, is changed; the first is seen, the second is looked at again.
+      tries.set(key, { name, count, notBefore: clock.monotonicMs() + maxRetryMs });
+      recorder.record(alert, { type: 'Warning', reason: err.reason, message: `provider ${provider.metadata.name}: ${err.message}` });
+      return err.reason === 'NotSupported' ? undefined : { requeueAfterMs: maxRetryMs };
+    }
+    if (!(err instanceof PostError)) throw err;
+    sent.inc({ type, result: 'failed' });
+    const message = `provider ${provider.metadata.name}: ${err.message}`;
+    if (err.isFinal || count >= maxTries) {
+      tries.delete(key);
+      drop();
+      sent.inc({ type, result: 'dropped' });
+      recorder.record(alert, { type: 'Warning', reason: 'NotificationDropped', message: `${message}; not tried again` });
+      log.warn({ alert: keyOf(alert), provider: keyOf(provider), why: err.message, tries: count }, 'Dropped notification');
+      return undefined;
+    }
+    if (count === 1) recorder.record(alert, { type: 'Warning', reason: 'NotificationFailed', message: `${message}; tried again` });
+    const backoffMs = Math.min(maxRetryMs, minRetryMs * 2 ** (count - 1)) * (1 + jitter * random());
+    const delayMs = Math.max(err.retryAfterMs ?? 0, backoffMs);
+    tries.set(key, { name, count, notBefore: clock.monotonicMs() + delayMs });
+    return { requeueAfterMs: delayMs };
+  }
+}
+
+const isApp = (subject: Kustomization | GitRepository): subject is Kustomization => subject.kind === kustomizations.kind;
+const nameOfSubject = (subject: KubeObject): string => `${subject.kind}/${keyOf(subject)}`;
+const keyFor = (alert: Alert, subject: KubeObject): string => `${keyOf(alert)}|${subject.kind}|${keyOf(subject)}`;
+
+const timeoutMsOf = ({ spec }: Provider): number =>
+  Math.min(maxTimeoutMs, spec.timeout === undefined ? defaultTimeoutMs : parseDuration(spec.timeout));
+
+function textIn(data: Readonly<Record<string, string>>, name: string): string | undefined {
+  const value = data[name];
+  return value === undefined ? undefined : Buffer.from(value, 'base64').toString('utf8');
+}
+
+const headerLimits = { maxBytes: 64 * 1024, maxDepth: 5, maxAliases: 0, maxDocuments: 1 };
+/** Set by the message itself or by the connection. */
+const ownHeaders: readonly string[] = ['host', 'content-length', 'transfer-encoding', 'connection', 'content-type', 'x-signature'];
+
+/** Names and values as YAML, which Flux's Secret has under `headers`. */
+function parseHeaders(text: string): Readonly<Record<string, string>> {
+  const broken = new ProviderProblem('InvalidProvider', 'headers of the Secret is no YAML of names and values');
+  let value: unknown;
+  try {
+    value = parseYamlDocuments(text, headerLimits)[0]?.value ?? {};
+  } catch (err) {
+    if (err instanceof YamlError) throw broken;
+    throw err;
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw broken;
+  const headers: Record<string, string> = {};
+  for (const [name, content] of Object.entries(value)) {
+    if (!/^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/.test(name) || typeof content !== 'string' || /[^\t\x20-\x7e]/.test(content)) throw broken;
+    if (!ownHeaders.includes(name.toLowerCase())) headers[name] = content;
+  }
+  return headers;
+}
