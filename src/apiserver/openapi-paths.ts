@@ -7,11 +7,13 @@ import { metaTypes } from './openapi-types.ts';
 /** Paths and operations of a kind, from which the documents of both versions are written. */
 
 type Method = 'get' | 'post' | 'put' | 'delete' | 'patch';
-export type Action = 'list' | 'post' | 'deletecollection' | 'get' | 'put' | 'delete' | 'patch' | 'connect';
+export type Action = 'list' | 'watch' | 'watchlist' | 'post' | 'deletecollection' | 'get' | 'put' | 'delete' | 'patch' | 'connect';
 
 export interface PathItem {
   readonly path: string;
   readonly pathParameters: readonly ParameterName[];
+  /** Of all its operations. */
+  readonly queryParameters: readonly ParameterName[];
   readonly operations: readonly Operation[];
 }
 
@@ -33,6 +35,20 @@ export interface Operation {
 }
 
 export const parameterTable = {
+  command: ['string', 'Program to run, and its arguments, one each.'],
+  container: ['string', 'Container of the pod; needed when there are several.'],
+  follow: ['boolean', 'Whether the log goes on as it is written.'],
+  insecureSkipTLSVerifyBackend: ['boolean', 'Whether the certificate of the node is taken as it is.'],
+  limitBytes: ['integer', 'Bytes after which the log is cut.'],
+  ports: ['integer', 'Ports of the pod that are forwarded.'],
+  previous: ['boolean', 'The log of the container that ran before.'],
+  sinceSeconds: ['integer', 'Only what was written in these last seconds.'],
+  stderr: ['boolean', 'Whether errors of the program come back.'],
+  stdin: ['boolean', 'Whether the client sends input.'],
+  stdout: ['boolean', 'Whether output of the program comes back.'],
+  tailLines: ['integer', 'Lines from the end; all when absent.'],
+  timestamps: ['boolean', 'Whether each line begins with its time.'],
+  tty: ['boolean', 'Whether the program has a terminal.'],
   allowWatchBookmarks: ['boolean', 'Whether a watch also reports, from time to time, the version it has reached.'],
   continue: ['string', 'Token of the previous page; the list goes on where that ended.'],
   dryRun: ['string', '`All`: everything is checked and nothing stored.'],
@@ -45,6 +61,7 @@ export const parameterTable = {
   limit: ['integer', 'Objects in one answer; `metadata.continue` of the answer leads to the next ones.'],
   name: ['string', 'Name of the object.'],
   namespace: ['string', 'Namespace of the object.'],
+  path: ['string', 'Path that follows, for the program that is connected to.'],
   orphanDependents: ['boolean', 'Whether dependents stay; propagationPolicy says it better.'],
   pretty: ['string', '`true`: the answer is indented.'],
   propagationPolicy: ['string', 'What happens to dependents: `Background`, `Foreground` or `Orphan`.'],
@@ -58,19 +75,22 @@ export type ParameterName = keyof typeof parameterTable;
 
 const writeParameters: readonly ParameterName[] = ['dryRun', 'fieldManager', 'fieldValidation'];
 const deleteParameters: readonly ParameterName[] = ['dryRun', 'gracePeriodSeconds', 'orphanDependents', 'propagationPolicy'];
+const listParameters: readonly ParameterName[] = [
+  'allowWatchBookmarks',
+  'continue',
+  'fieldSelector',
+  'labelSelector',
+  'limit',
+  'resourceVersion',
+  'resourceVersionMatch',
+  'sendInitialEvents',
+  'timeoutSeconds',
+  'watch',
+];
 const parametersOf: Readonly<Record<Action, readonly ParameterName[]>> = {
-  list: [
-    'allowWatchBookmarks',
-    'continue',
-    'fieldSelector',
-    'labelSelector',
-    'limit',
-    'resourceVersion',
-    'resourceVersionMatch',
-    'sendInitialEvents',
-    'timeoutSeconds',
-    'watch',
-  ],
+  list: listParameters,
+  watch: listParameters,
+  watchlist: listParameters,
   get: [],
   connect: [],
   post: writeParameters,
@@ -92,6 +112,27 @@ const parametersOf: Readonly<Record<Action, readonly ParameterName[]>> = {
 const patchTypes = ['application/apply-patch+yaml', 'application/json-patch+json', 'application/merge-patch+json'];
 const strategicType = 'application/strategic-merge-patch+json';
 
+/** What is asked for in the query where no object is. */
+const streamParameters: readonly ParameterName[] = ['container', 'stderr', 'stdin', 'stdout', 'tty'];
+const connectionParameters: Readonly<Record<string, readonly ParameterName[]>> = {
+  attach: streamParameters,
+  exec: ['command', ...streamParameters],
+  log: [
+    'container',
+    'follow',
+    'insecureSkipTLSVerifyBackend',
+    'limitBytes',
+    'pretty',
+    'previous',
+    'sinceSeconds',
+    'tailLines',
+    'timestamps',
+  ],
+  portforward: ['ports'],
+  proxy: [],
+};
+const everyQuery: readonly ParameterName[] = ['pretty'];
+
 /** Subresources that open a stream instead of carrying an object. */
 const connections = new Set(['attach', 'exec', 'portforward', 'proxy']);
 
@@ -104,20 +145,56 @@ export function pathItemsOf(schemaOfGvk: ReadonlyMap<string, string>, kind: Kind
   const root = `/${pathOf(kind)}`;
   const scoped = kind.namespaced ? `${root}/namespaces/{namespace}/${kind.resource}` : `${root}/${kind.resource}`;
   const scope: readonly ParameterName[] = kind.namespaced ? ['namespace'] : [];
-  const items: PathItem[] = [
+  const items: (Omit<PathItem, 'queryParameters'> & Partial<PathItem>)[] = [
     { path: scoped, pathParameters: scope, operations: collectionOperations(kind) },
     { path: `${scoped}/{name}`, pathParameters: ['name', ...scope], operations: objectOperations(kind) },
-    ...kind.subresources.map((subresource) => ({
-      path: `${scoped}/{name}/${subresource.name}`,
-      pathParameters: ['name', ...scope] as const,
-      operations: subresourceOperations(schemaOfGvk, kind, subresource),
-    })),
+    ...kind.subresources.flatMap((subresource) => {
+      const path = `${scoped}/{name}/${subresource.name}`;
+      const queryParameters = connectionParameters[subresource.name] ?? everyQuery;
+      const operations = subresourceOperations(schemaOfGvk, kind, subresource);
+      const item = { path, pathParameters: ['name', ...scope] as const, queryParameters, operations };
+      if (subresource.name !== 'proxy') return [item];
+      const withPath = item.operations.map((one) => ({ ...one, operationId: `${one.operationId}WithPath` }));
+      return [item, { ...item, path: `${path}/{path}`, pathParameters: ['name', ...scope, 'path'] as const, operations: withPath }];
+    }),
+    ...watchItems(kind, { root, scoped, scope }),
   ];
   if (kind.namespaced && kind.verbs.includes('list')) {
     const operationId = `list${groupWords(kind)}${kind.kind}ForAllNamespaces`;
     items.push({ path: `${root}/${kind.resource}`, pathParameters: [], operations: [{ ...listOperation(kind), operationId }] });
   }
-  return items.filter(({ operations }) => operations.length > 0);
+  return items.filter(({ operations }) => operations.length > 0).map((item) => ({ queryParameters: everyQuery, ...item }));
+}
+
+/** The old form of watches. Custom resources never had it. */
+function watchItems(
+  kind: KindDefinition,
+  { root, scoped, scope }: { readonly root: string; readonly scoped: string; readonly scope: readonly ParameterName[] },
+): readonly Omit<PathItem, 'queryParameters'>[] {
+  if (!kind.verbs.includes('watch') || isCustomKind(kind)) return [];
+  const watch = (action: 'watch' | 'watchlist', what: string, id: string): readonly Operation[] => [
+    {
+      ...operation(kind, 'get', action, `watch ${what}; deprecated: the parameter \`watch\` of a list says the same`),
+      operationId: `watch${groupWords(kind)}${id}`,
+      result: `${metaTypes}.WatchEvent`,
+    },
+  ];
+  const own = `${scopeWord(kind)}${kind.kind}`;
+  const place = `${root}/watch${scoped.slice(root.length)}`;
+  const all = `changes to objects of kind ${kind.kind}`;
+  return [
+    { path: place, pathParameters: scope, operations: watch('watchlist', all, `${own}List`) },
+    { path: `${place}/{name}`, pathParameters: ['name', ...scope], operations: watch('watch', `changes to one ${kind.kind}`, own) },
+    ...(kind.namespaced
+      ? [
+          {
+            path: `${root}/watch/${kind.resource}`,
+            pathParameters: [],
+            operations: watch('watchlist', all, `${kind.kind}ListForAllNamespaces`),
+          },
+        ]
+      : []),
+  ];
 }
 
 function collectionOperations(kind: KindDefinition): readonly Operation[] {
@@ -214,9 +291,10 @@ function subresourceOperations(
   const id = `${groupWords(kind)}${scopeWord(kind)}${kind.kind}${word}`;
   const gvk = gvkOf(body ?? kind);
   if (connections.has(name)) {
-    return (['get', 'post'] as const).map((method) => ({
+    const methods: readonly Method[] = name === 'proxy' ? ['get', 'put', 'post', 'delete', 'patch'] : ['get', 'post'];
+    return methods.map((method) => ({
       ...operation(kind, method, 'connect', `connect ${method.toUpperCase()} requests to ${name} of ${kind.kind}`),
-      operationId: `connect${groupWords(kind)}${method === 'get' ? 'Get' : 'Post'}${scopeWord(kind)}${kind.kind}${word}`,
+      operationId: `connect${groupWords(kind)}${capitalized(method)}${scopeWord(kind)}${kind.kind}${word}`,
       gvk,
     }));
   }

@@ -65,17 +65,23 @@ export function createOpenApi(kinds: KindTable, schemas: () => SchemaSet): OpenA
   };
   const groupVersion = (path: string): OpenApiDocument | undefined => {
     const group = currentSource().groupVersions.get(path);
-    if (group === undefined) return undefined;
+    if (group === undefined) {
+      const page = currentSource().pages.get(path);
+      // They are small, and the same as long as there is one of that path.
+      return page === undefined
+        ? undefined
+        : remember(path, [], { make: () => pageDocument(currentSource(), page), toProtobuf: encodeOpenApiV3 });
+    }
     // Of the source that is current when it is made again.
     const make = (): unknown => groupVersionDocument(currentSource(), currentSource().groupVersions.get(path) ?? group);
     return remember(path, group.kinds, { make, toProtobuf: encodeOpenApiV3 });
   };
   return {
     index() {
-      const paths = [...currentSource().groupVersions.keys()].map((path) => [
-        path,
-        { serverRelativeURL: `/openapi/v3/${path}?hash=${groupVersion(path)?.hash}` },
-      ]);
+      const { groupVersions, pages } = currentSource();
+      const paths = [...groupVersions.keys(), ...pages.keys()]
+        .sort()
+        .map((path) => [path, { serverRelativeURL: `/openapi/v3/${path}?hash=${groupVersion(path)?.hash}` }]);
       return remember('index', [], { make: () => ({ paths: Object.fromEntries(paths) }), toProtobuf: encodeOpenApiV3 });
     },
     groupVersion,
@@ -141,6 +147,20 @@ interface Source {
   readonly schemaOfGvk: ReadonlyMap<string, string>;
   /** By path: `api/v1`, `apis/apps/v1`. */
   readonly groupVersions: ReadonlyMap<string, GroupVersionSource>;
+  /** What is served besides resources, by path: `apis/apps`, `version`. */
+  readonly pages: ReadonlyMap<string, Page>;
+}
+
+/** One answer without a kind of its own. */
+interface Page {
+  /** As OpenAPI names it, with a slash at its end. */
+  readonly path: string;
+  readonly tag: string;
+  readonly description: string;
+  readonly operationId: string;
+  readonly mediaTypes: readonly string[];
+  /** Undefined: text. */
+  readonly result: string | undefined;
 }
 
 interface GroupVersionSource {
@@ -150,7 +170,7 @@ interface GroupVersionSource {
 }
 
 function sourceOf(kinds: readonly KindDefinition[], given: SchemaSet): Source {
-  const schemas: Record<string, Schema> = { ...given };
+  const schemas: Record<string, Schema> = { ...given, [versionType]: withEmulation(given[versionType]) };
   for (const kind of kinds) {
     if (kind.custom !== undefined) Object.assign(schemas, kind.schemas);
     addHandWrittenTypes(schemas, kind);
@@ -166,7 +186,72 @@ function sourceOf(kinds: readonly KindDefinition[], given: SchemaSet): Source {
     entry.kinds.push(kind);
     groupVersions.set(pathOf(kind), entry);
   }
-  return { schemas, schemaOfGvk, groupVersions };
+  return { schemas, schemaOfGvk, groupVersions, pages: pagesOf([...groupVersions.values()]) };
+}
+
+const json = ['application/json'] as const;
+const versionType = 'io.k8s.apimachinery.pkg.version.Info';
+
+/** The versions that a server can stand for are younger than the generated types. */
+function withEmulation(schema: Schema = {}): Schema {
+  const fields = ['emulationMajor', 'emulationMinor', 'minCompatibilityMajor', 'minCompatibilityMinor'];
+  const properties = { ...schema.properties, ...Object.fromEntries(fields.map((field) => [field, { type: 'string' as const }])) };
+  return { ...schema, properties: Object.fromEntries(Object.entries(properties).sort(([a], [b]) => compare(a, b))) };
+}
+
+function pagesOf(groupVersions: readonly GroupVersionSource[]): ReadonlyMap<string, Page> {
+  const groups = [...new Set(groupVersions.map(({ group }) => group).filter((group) => group !== ''))];
+  const pages: readonly Page[] = [
+    {
+      path: '/.well-known/openid-configuration/',
+      tag: 'WellKnown',
+      description: 'get configuration of the issuer of service account tokens, also known as the discovery document',
+      operationId: 'getServiceAccountIssuerOpenIDConfiguration',
+      mediaTypes: json,
+      result: undefined,
+    },
+    {
+      path: '/openid/v1/jwks/',
+      tag: 'openid',
+      description: 'get the keys by which service account tokens are verified',
+      operationId: 'getServiceAccountIssuerOpenIDKeyset',
+      mediaTypes: ['application/jwk-set+json'],
+      result: undefined,
+    },
+    {
+      path: '/version/',
+      tag: 'version',
+      description: 'get the version information for this server',
+      operationId: 'getCodeVersion',
+      mediaTypes: json,
+      result: versionType,
+    },
+    {
+      path: '/api/',
+      tag: 'core',
+      description: 'get available API versions',
+      operationId: 'getCoreAPIVersions',
+      mediaTypes: answerTypes,
+      result: `${metaTypes}.APIVersions`,
+    },
+    {
+      path: '/apis/',
+      tag: 'apis',
+      description: 'get available API versions',
+      operationId: 'getAPIVersions',
+      mediaTypes: answerTypes,
+      result: `${metaTypes}.APIGroupList`,
+    },
+    ...groups.map((group) => ({
+      path: `/apis/${group}/`,
+      tag: tagOf({ group, version: '' }).replace(/_$/, ''),
+      description: 'get information of a group',
+      operationId: `get${groupWords({ group, version: '' })}APIGroup`,
+      mediaTypes: answerTypes,
+      result: `${metaTypes}.APIGroup`,
+    })),
+  ];
+  return new Map(pages.map((page) => [page.path.slice(1, -1), page]));
 }
 
 const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
@@ -235,6 +320,38 @@ function groupVersionDocument(source: Source, group: GroupVersionSource): unknow
   };
 }
 
+function pageDocument(source: Source, page: Page): unknown {
+  const types = page.result === undefined ? [] : closureOf(source.schemas, [page.result]);
+  return {
+    openapi: '3.0.0',
+    info,
+    paths: { [page.path]: page3(page) },
+    components: {
+      ...(types.length === 0
+        ? {}
+        : {
+            schemas: Object.fromEntries(
+              types.map((name) => [name, publicType(version3, name, { schema: source.schemas[name] ?? {}, groupVersions: [] })]),
+            ),
+          }),
+      securitySchemes: { BearerToken: securityScheme },
+    },
+  };
+}
+
+function page3({ tag, description, operationId, mediaTypes, result }: Page): unknown {
+  const schema = result === undefined ? { type: 'string' } : { $ref: `${version3.refPrefix}${result}` };
+  const content = Object.fromEntries(mediaTypes.map((type) => [type, { schema }]));
+  return {
+    get: {
+      tags: [tag],
+      description,
+      operationId,
+      responses: { 200: { description: 'OK', content }, 401: { description: 'Unauthorized' } },
+    },
+  };
+}
+
 function resourcesPath(group: GroupVersionSource): unknown {
   return {
     get: {
@@ -246,11 +363,17 @@ function resourcesPath(group: GroupVersionSource): unknown {
   };
 }
 
-function pathItem3(group: GroupVersionSource, { pathParameters, operations }: PathItem): unknown {
+function pathItem3(group: GroupVersionSource, item: PathItem): unknown {
   return {
-    ...Object.fromEntries(operations.map((one) => [one.method, operation3(group, one)])),
-    parameters: [...pathParameters.map((name) => parameter3(name, 'path')), parameter3('pretty', 'query')],
+    ...Object.fromEntries(item.operations.map((one) => [one.method, operation3(group, one)])),
+    parameters: sharedParameters(item).map(([name, where]) => parameter3(name, where)),
   };
+}
+
+/** Those of all operations of a path, by name. */
+function sharedParameters({ pathParameters, queryParameters }: PathItem): readonly (readonly [ParameterName, 'path' | 'query'])[] {
+  const all = [...pathParameters.map((name) => [name, 'path'] as const), ...queryParameters.map((name) => [name, 'query'] as const)];
+  return all.sort(([a], [b]) => compare(a, b));
 }
 
 function operation3(group: GroupVersionSource, one: Operation): unknown {
@@ -297,6 +420,10 @@ function version2Document(source: Source): unknown {
   const groups = [...source.groupVersions.values()];
   const paths: [string, unknown][] = [];
   const names: string[] = [...commonTypes];
+  for (const page of source.pages.values()) {
+    paths.push([page.path, page2(page)]);
+    if (page.result !== undefined) names.push(page.result);
+  }
   for (const group of groups) {
     for (const item of group.kinds.flatMap((kind) => pathItemsOf(source.schemaOfGvk, kind))) {
       paths.push([item.path, pathItem2(group, item)]);
@@ -318,10 +445,25 @@ function version2Document(source: Source): unknown {
   };
 }
 
-function pathItem2(group: GroupVersionSource, { pathParameters, operations }: PathItem): unknown {
+function page2({ tag, description, operationId, mediaTypes, result }: Page): unknown {
+  const schema = result === undefined ? { type: 'string' } : { $ref: `${version2.refPrefix}${result}` };
   return {
-    ...Object.fromEntries(operations.map((one) => [one.method, operation2(group, one)])),
-    parameters: [...pathParameters.map((name) => parameter2(name, 'path')), parameter2('pretty', 'query')],
+    get: {
+      tags: [tag],
+      description,
+      operationId,
+      consumes: mediaTypes,
+      produces: mediaTypes,
+      schemes: ['https'],
+      responses: { 200: { description: 'OK', schema }, 401: { description: 'Unauthorized' } },
+    },
+  };
+}
+
+function pathItem2(group: GroupVersionSource, item: PathItem): unknown {
+  return {
+    ...Object.fromEntries(item.operations.map((one) => [one.method, operation2(group, one)])),
+    parameters: sharedParameters(item).map(([name, where]) => parameter2(name, where)),
   };
 }
 

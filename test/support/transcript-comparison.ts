@@ -208,6 +208,7 @@ function partDifferences(recorded: Json, answered: Json, found: string[]): void 
     if (!agrees(recorded, answered)) found.push(`${shown(recorded)}, here ${shown(answered)}`);
     return;
   }
+  const parts = isObject(answered) && answered.openapi !== undefined ? openApiParts(answered) : {};
   const entry = entryNamed(answered, recorded);
   if (entry !== undefined) {
     partDifferences(recorded, entry, found);
@@ -224,10 +225,32 @@ function partDifferences(recorded: Json, answered: Json, found: string[]): void 
         found.push(`keys: ${value.join(' ')}, here ${Object.keys(answered).join(' ')}`);
       continue;
     }
-    const matches = isObject(answered) && Object.hasOwn(answered, field) ? [answered[field] ?? null] : valuesOf(answered, field);
+    const part = parts[field];
+    const matches =
+      part !== undefined
+        ? [part]
+        : isObject(answered) && Object.hasOwn(answered, field)
+          ? [answered[field] ?? null]
+          : valuesOf(answered, field);
     if (matches.some((match) => agreesInPart(value, match, field))) continue;
     found.push(`${field}: ${shown(value)}, here ${matches.map(shown).slice(0, 2).join(' or ') || 'absent'}`);
   }
+}
+
+/** Parts of an OpenAPI document that were kept by names of the recording's own. */
+function openApiParts(document: JsonObject): Readonly<Record<string, Json | undefined>> {
+  const at = (...path: readonly string[]): Json | undefined =>
+    path.reduce<Json | undefined>((value, key) => (isObject(value) ? value[key] : undefined), document);
+  const core = (name: string, ...path: readonly string[]) => at('components', 'schemas', `io.k8s.api.core.v1.${name}`, ...path);
+  const pods = '/api/v1/namespaces/{namespace}/pods';
+  return {
+    pod: core('Pod'),
+    service: core('Service'),
+    servicePort: core('ServicePort'),
+    serviceSpecPorts: core('ServiceSpec', 'properties', 'ports'),
+    postPods: at('paths', pods, 'post'),
+    connectExec: at('paths', `${pods}/{name}/exec`),
+  };
 }
 
 /** Of a long list one entry was kept, without saying what it is an entry of. */
@@ -382,9 +405,16 @@ function clean(value: Json, field = '', owner: JsonObject | undefined = undefine
     return items.map((item: Json) => (proseOwners.has(field) && isObject(item) ? clean({ ...item, description: '' }) : clean(item)));
   }
   if (!isObject(value)) return value;
-  const kept = isSchema(value) ? Object.entries(value).filter(([name]) => name !== 'description') : Object.entries(value);
+  const isDescribed = isSchema(value) || isParameter(value);
+  // Protobuf is read here and never written, which documents say, too.
+  const kept = Object.entries(value).filter(
+    ([name]) => !(isDescribed && name === 'description') && !name.startsWith('application/vnd.kubernetes.protobuf'),
+  );
   return withSortedCauses(Object.fromEntries(kept.map(([name, child]) => [name, clean(child, name, value)])));
 }
+
+/** Parameters are, too, as fields are below. */
+const isParameter = ({ name, in: where }: JsonObject): boolean => typeof name === 'string' && (where === 'query' || where === 'path');
 
 /** Fields are described in our own words. */
 const isSchema = ({ description, type, allOf, $ref, jsonPath }: JsonObject): boolean =>

@@ -20,9 +20,12 @@ const openApi = createOpenApi(tableOf(builtInKinds), () => schemas);
 const apps = parsed(openApi.groupVersion('apis/apps/v1'));
 
 describe('the index', () => {
-  it('names every group version with the hash of its document', () => {
+  it('names every group, every version and what is served besides, with the hash of its document', () => {
     const paths = at(parsed(openApi.index()), 'paths') as Json;
-    const expected = new Set(builtInKinds.map(({ group, version }) => (group === '' ? `api/${version}` : `apis/${group}/${version}`)));
+    const expected = new Set(
+      builtInKinds.flatMap(({ group, version }) => (group === '' ? [`api/${version}`] : [`apis/${group}`, `apis/${group}/${version}`])),
+    );
+    for (const path of ['.well-known/openid-configuration', 'api', 'apis', 'openid/v1/jwks', 'version']) expected.add(path);
     expect(Object.keys(paths)).toEqual([...expected].sort());
     for (const [path, entry] of Object.entries(paths)) {
       expect(entry).toEqual({ serverRelativeURL: `/openapi/v3/${path}?hash=${openApi.groupVersion(path)?.hash}` });
@@ -102,12 +105,21 @@ describe('a group version', () => {
   it('is complete: every reference leads somewhere, and nothing internal is in it', () => {
     for (const path of Object.keys(at(parsed(openApi.index()), 'paths') as Json)) {
       const { json = '' } = openApi.groupVersion(path) ?? {};
-      const types = at(JSON.parse(json), 'components', 'schemas') as Json;
+      const types = (at(JSON.parse(json), 'components', 'schemas') ?? {}) as Json;
       for (const [, name = ''] of json.matchAll(/"\$ref":"#\/components\/schemas\/([^"]+)"/g)) expect(types).toHaveProperty([name]);
       expect(json).not.toContain('x-omit-zero');
       expect(json).not.toContain('"default":null');
       expect(json).not.toContain('"format":"quantity"');
     }
+  });
+
+  it('has the old form of watches, which custom resources never had', () => {
+    const watch = at(apps, 'paths', '/apis/apps/v1/watch/namespaces/{namespace}/deployments/{name}', 'get');
+    expect(watch).toMatchObject({ operationId: 'watchAppsV1NamespacedDeployment', 'x-kubernetes-action': 'watch' });
+    const all = at(apps, 'paths', '/apis/apps/v1/watch/deployments', 'get');
+    expect(all).toMatchObject({ operationId: 'watchAppsV1DeploymentListForAllNamespaces', 'x-kubernetes-action': 'watchlist' });
+    const flux = parsed(openApi.groupVersion('apis/source.toolkit.fluxcd.io/v1'));
+    expect(Object.keys(at(flux, 'paths') as Json).filter((path) => path.includes('/watch/'))).toEqual([]);
   });
 
   it('lists the group in the bodies that go with every group', () => {
