@@ -35,31 +35,7 @@ export async function startPrometheus({ target, config }: { readonly target: str
   await writeFile(join(directory, 'rules', 'alerts.yml'), rules.replaceAll(/for: \d+m/g, 'for: 2s'));
   const text = (await readFile(join(dashboards, config), 'utf8')).replaceAll('127.0.0.1:7080', target).replaceAll(/: 10s/g, ': 1s');
   await writeFile(join(directory, 'prometheus.yml'), text);
-  const port = await freePort();
-  const url = `http://127.0.0.1:${port}`;
-  const child = spawn(
-    prometheusPath,
-    [
-      `--config.file=${join(directory, 'prometheus.yml')}`,
-      `--storage.tsdb.path=${join(directory, 'data')}`,
-      `--web.listen-address=127.0.0.1:${port}`,
-      '--log.level=error',
-    ],
-    { stdio: ['ignore', 'ignore', 'pipe'] },
-  );
-  let errors = '';
-  child.stderr.setEncoding('utf8').on('data', (chunk: string) => (errors += chunk));
-  const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
-  const isReady = async (): Promise<boolean> => {
-    if (child.exitCode !== null) throw new Error(`Prometheus ended: ${errors}`);
-    try {
-      return (await fetch(`${url}/-/ready`)).ok;
-    } catch {
-      // Not listening yet.
-      return false;
-    }
-  };
-  await until(isReady, { what: 'Prometheus is ready' });
+  const { url, stop } = await startPrometheusProcess(join(directory, 'prometheus.yml'));
 
   async function ask(path: string, parameters: Record<string, string>): Promise<unknown> {
     const response = await fetch(`${url}/api/v1/${path}?${new URLSearchParams(parameters)}`);
@@ -84,6 +60,53 @@ export async function startPrometheus({ target, config }: { readonly target: str
         data: { groups: { rules: { name: string; health: string; lastError?: string }[] }[] };
       };
       return answer.data.groups.flatMap(({ rules }) => rules);
+    },
+    stop,
+  };
+}
+
+export interface PrometheusProcess {
+  readonly url: string;
+  /** What service discovery found, scraped or not. */
+  targets(): Promise<readonly { readonly job: string; readonly discovered: Readonly<Record<string, string>> }[]>;
+  stop(): Promise<void>;
+}
+
+/** A real Prometheus on a free port; resolves when it is ready. */
+export async function startPrometheusProcess(config: string): Promise<PrometheusProcess> {
+  const directory = await temporaryDirectory('prometheus-data');
+  const port = await freePort();
+  const url = `http://127.0.0.1:${port}`;
+  const child = spawn(
+    prometheusPath,
+    [
+      `--config.file=${config}`,
+      `--storage.tsdb.path=${join(directory, 'data')}`,
+      `--web.listen-address=127.0.0.1:${port}`,
+      '--log.level=error',
+    ],
+    { stdio: ['ignore', 'ignore', 'pipe'] },
+  );
+  let errors = '';
+  child.stderr.setEncoding('utf8').on('data', (chunk: string) => (errors += chunk));
+  const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  const isReady = async (): Promise<boolean> => {
+    if (child.exitCode !== null) throw new Error(`Prometheus ended: ${errors}`);
+    try {
+      return (await fetch(`${url}/-/ready`)).ok;
+    } catch {
+      // Not listening yet.
+      return false;
+    }
+  };
+  await until(isReady, { what: 'Prometheus is ready' });
+  return {
+    url,
+    async targets() {
+      const { data } = (await (await fetch(`${url}/api/v1/targets`)).json()) as {
+        data: Record<'activeTargets', { scrapePool: string; discoveredLabels: Record<string, string> }[]>;
+      };
+      return data.activeTargets.map(({ scrapePool, discoveredLabels }) => ({ job: scrapePool, discovered: discoveredLabels }));
     },
     async stop() {
       child.kill('SIGTERM');
