@@ -1,10 +1,86 @@
 import type { JsonObject } from './transcript.ts';
 
-/** One of the two: an object that came or changed, or one that went. */
+/** One of the three: an object that came or changed, one that went, or the end of the webhooks' server. */
 export interface HiddenAct {
   readonly put?: JsonObject;
   readonly remove?: JsonObject;
+  readonly stopsWebhooks?: true;
 }
+
+/** Stand in an act for the address of the webhooks' server and its authority. */
+export const webhookUrl = '{webhooks}';
+export const webhookCaBundle = '{ca}';
+
+/** How the webhooks of the recorded cluster answered, by path. */
+export const webhookAnswers: Readonly<Record<string, JsonObject>> = {
+  '/mutate': {
+    patchType: 'JSONPatch',
+    patch: Buffer.from(JSON.stringify([{ op: 'add', path: '/metadata/labels', value: { hooked: 'yes' } }])).toString('base64'),
+    warnings: ['from hook'],
+  },
+  '/validate': { allowed: false, status: { code: 418, reason: 'Teapot', message: 'hook says no' } },
+};
+
+const admissionGroup = 'admissionregistration.k8s.io/v1';
+const configMapRules = {
+  operations: ['CREATE', 'UPDATE', 'DELETE'],
+  apiGroups: [''],
+  apiVersions: ['v1'],
+  resources: ['configmaps'],
+  scope: '*',
+};
+
+const webhookConfiguration = (kind: 'Mutating' | 'Validating', path: string): JsonObject => ({
+  kind: `${kind}WebhookConfiguration`,
+  apiVersion: admissionGroup,
+  metadata: { name: 'raw2-hook' },
+  webhooks: [
+    {
+      name: 'h.wire.example',
+      clientConfig: { url: `${webhookUrl}${path}`, caBundle: webhookCaBundle },
+      rules: [configMapRules],
+      failurePolicy: 'Fail',
+      matchPolicy: 'Equivalent',
+      namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'raw2' } },
+      objectSelector: {},
+      sideEffects: 'None',
+      timeoutSeconds: 3,
+      admissionReviewVersions: ['v1'],
+      reinvocationPolicy: 'Never',
+    },
+  ],
+});
+
+const policy: JsonObject = {
+  kind: 'ValidatingAdmissionPolicy',
+  apiVersion: admissionGroup,
+  metadata: { name: 'raw2-vap' },
+  spec: {
+    failurePolicy: 'Fail',
+    matchConstraints: {
+      namespaceSelector: {},
+      objectSelector: {},
+      matchPolicy: 'Equivalent',
+      resourceRules: [{ operations: ['CREATE'], apiGroups: [''], apiVersions: ['v1'], resources: ['configmaps'], scope: '*' }],
+    },
+    validations: [{ expression: "!('forbidden' in object.data)", message: 'no forbidden key' }],
+  },
+};
+
+const policyBinding = (action: 'Deny' | 'Warn'): JsonObject => ({
+  kind: 'ValidatingAdmissionPolicyBinding',
+  apiVersion: admissionGroup,
+  metadata: { name: 'raw2-vap' },
+  spec: { policyName: 'raw2-vap', validationActions: [action] },
+});
+
+/** Made in another recording, and in force from then on. */
+const limitRange: JsonObject = {
+  kind: 'LimitRange',
+  apiVersion: 'v1',
+  metadata: { name: 'min', namespace: 'raw2' },
+  spec: { limits: [{ type: 'Container', default: { cpu: '100m' }, defaultRequest: { cpu: '100m' } }] },
+};
 
 const configMap = (name: string, fields: JsonObject = {}, namespace = 'raw'): JsonObject => {
   const { labels, ...rest } = fields;
@@ -86,7 +162,33 @@ export const hiddenActs: Readonly<Record<string, Readonly<Record<number, readonl
   'kubectl/10-cani': { 2: rolesOfAlice },
   'kubectl/10-cani-list': { 2: rolesOfAlice },
   'kubectl/10-cani-no': { 2: rolesOfAlice },
+  'api/admission': {
+    3: [{ remove: { kind: 'ResourceQuota', apiVersion: 'v1', metadata: { name: 'min', namespace: 'raw2' } } }, { put: limitRange }],
+    4: [
+      {
+        put: {
+          kind: 'Namespace',
+          apiVersion: 'v1',
+          metadata: {
+            name: 'raw2-ns',
+            labels: {
+              'kubernetes.io/metadata.name': 'raw2-ns',
+              'pod-security.kubernetes.io/enforce': 'restricted',
+              'pod-security.kubernetes.io/warn': 'restricted',
+            },
+          },
+        },
+      },
+      { put: { kind: 'ServiceAccount', apiVersion: 'v1', metadata: { name: 'default', namespace: 'raw2-ns' } } },
+    ],
+    6: [{ put: policy }, { put: policyBinding('Deny') }],
+    7: [{ put: policyBinding('Warn') }],
+    9: [{ remove: policyBinding('Warn') }, { put: webhookConfiguration('Mutating', '/mutate') }],
+    10: [{ remove: webhookConfiguration('Mutating', '/mutate') }, { put: webhookConfiguration('Validating', '/validate') }],
+    12: [{ stopsWebhooks: true }],
+  },
   'api/validation': {
+    29: [{ put: limitRange }],
     121: [
       {
         put: {

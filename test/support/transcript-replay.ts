@@ -11,6 +11,7 @@ import { startRecordedExtension } from './transcript-extension.ts';
 import { hiddenActs } from './transcript-hidden.ts';
 import { metadataOf, type ObjectIndex, objectsIn, textOf } from './transcript-objects.ts';
 import { Translation } from './transcript-translation.ts';
+import { createRecordedWebhooks } from './transcript-webhooks.ts';
 import { kindOf, targetOf, transcriptKinds, World } from './transcript-world.ts';
 import { until } from './until.ts';
 
@@ -46,6 +47,7 @@ export async function replayTranscript(transcript: Transcript, index: ObjectInde
     });
   };
   const world = new World({ storage, index, translation, settle });
+  const webhooks = createRecordedWebhooks(cluster, (act) => world.act(act));
   const extension = await startRecordedExtension(transcript, cluster, (act) => world.act(act));
   const watches: { readonly exchange: Exchange; readonly position: number; readonly watch: OpenWatch }[] = [];
   const outcomes = new Map<number, Outcome>();
@@ -53,7 +55,7 @@ export async function replayTranscript(transcript: Transcript, index: ObjectInde
     for (const [position, exchange] of transcript.exchanges.entries()) {
       if (exchange.apart !== undefined) continue;
       let differences: readonly string[];
-      for (const act of hiddenActs[transcript.name]?.[exchange.line] ?? []) await world.act(act);
+      for (const act of hiddenActs[transcript.name]?.[exchange.line] ?? []) await webhooks.perform(act);
       try {
         await extension?.prepare(exchange);
         if (exchange.recorded.events !== undefined && exchange.recorded.status === 200) {
@@ -83,6 +85,7 @@ export async function replayTranscript(transcript: Transcript, index: ObjectInde
     for (const { watch } of watches) watch.close();
     await cluster.stop();
     await extension?.stop();
+    await webhooks.stop();
   }
   return [...outcomes].sort(([a], [b]) => a - b).map(([, outcome]) => outcome);
 }

@@ -62,6 +62,7 @@ export class World {
   async #prepare(exchange: Exchange): Promise<void> {
     const { method, recorded, path } = exchange;
     const target = targetOf(path);
+    await this.#playRefusal(target, recorded);
     if (target === undefined || recorded.status === 401 || recorded.status === 403) return;
     if (target.namespace !== undefined) await this.#needNamespace(target, recorded.status);
     const kind = kindOf(target);
@@ -69,8 +70,10 @@ export class World {
     if (kind === undefined) return;
     const found = objectsIn(recorded.body);
     const own = found.length === 1 && isOfKind(found[0]?.object, kind) ? found[0] : undefined;
-    if (target.name !== undefined) await this.#prepareNamed(kind, target, exchange, own);
-    else if (method === 'POST') await this.#prepareCreation(kind, target, exchange);
+    if (target.name !== undefined) {
+      await this.#prepareNamed(kind, target, exchange, own);
+      await this.#playGrant(target, recorded);
+    } else if (method === 'POST') await this.#prepareCreation(kind, target, exchange);
     else if (recorded.status < 300 && isCollection(recorded.body)) await this.#prepareCollection(kind, target, exchange, found);
     this.#note(found);
   }
@@ -95,6 +98,74 @@ export class World {
       });
     }
     await this.#settle(Math.max(before, this.#storage.currentRevision));
+  }
+
+  /** Quotas and budgets are counted by controllers; what they had counted stands in the refusal. */
+  async #playRefusal(target: ResourceTarget | undefined, { status, body }: Exchange['recorded']): Promise<void> {
+    if (target?.namespace === undefined || !isObject(body)) return;
+    const exceeded =
+      status === 403 ? /exceeded quota: (\S+), requested: \S+, used: (\S+), limited: (\S+)$/.exec(textOf(body.message)) : null;
+    if (exceeded !== null) {
+      const [, name = '', used = '', limited = ''] = exceeded;
+      await this.#playStatus('ResourceQuota', target.namespace, name, ({ spec, status: before }) => {
+        const hard = { ...(isObject(spec) && isObject(spec.hard) ? spec.hard : {}), ...amountsIn(limited) };
+        const counted = isObject(before) && isObject(before.used) ? before.used : {};
+        return { spec: { ...(isObject(spec) ? spec : {}), hard }, status: { hard, used: { ...counted, ...amountsIn(used) } } };
+      });
+    }
+    const causes = isObject(body.details) && Array.isArray(body.details.causes) ? (body.details.causes as readonly Json[]) : [];
+    const [cause] = status === 429 ? causes.filter(isObject) : [];
+    const guarded = /^The disruption budget (\S+) needs (\d+) healthy pods and has (\d+) currently$/.exec(textOf(cause?.message));
+    if (guarded === null) return;
+    const [, name = '', needed = '', present = ''] = guarded;
+    let labels: Json = {};
+    await this.#playStatus('PodDisruptionBudget', target.namespace, name, ({ spec, status: before }, generation) => {
+      labels = isObject(spec) && isObject(spec.selector) ? (spec.selector.matchLabels ?? {}) : { guarded: 'yes' };
+      return {
+        spec: isObject(spec) ? spec : { selector: { matchLabels: labels } },
+        status: {
+          ...(isObject(before) ? before : {}),
+          observedGeneration: generation,
+          disruptionsAllowed: 0,
+          currentHealthy: Number(present),
+          desiredHealthy: Number(needed),
+        },
+      };
+    });
+    // Only pods that run are guarded, by the budget that selects them.
+    if (target.resource !== 'pods' || target.name === undefined) return;
+    await this.#playStatus('Pod', target.namespace, this.#translation.text(target.name), ({ metadata, spec, status: before }) => ({
+      metadata: { ...(isObject(metadata) ? metadata : {}), labels: { ...labelsOf(metadata), ...(isObject(labels) ? labels : {}) } },
+      spec: spec ?? {},
+      status: { ...(isObject(before) ? before : {}), phase: 'Running', conditions: [{ type: 'Ready', status: 'True' }] },
+    }));
+  }
+
+  /** A pod that may go though its budget is used up is not healthy. */
+  async #playGrant({ namespace = '', name = '', subresource }: ResourceTarget, { status }: Exchange['recorded']): Promise<void> {
+    if (subresource !== 'eviction' || status !== 201 || !(await this.#has(podKind, namespace, name))) return;
+    await this.#playStatus('Pod', namespace, this.#translation.text(name), ({ spec, status: before }) => ({
+      spec: spec ?? {},
+      status: { ...(isObject(before) ? before : {}), conditions: [] },
+    }));
+  }
+
+  /** Stores what a controller made of an object that is there, or that another recording knows. */
+  async #playStatus(
+    kindName: string,
+    namespace: string,
+    name: string,
+    change: (object: JsonObject, generation: number) => JsonObject,
+  ): Promise<void> {
+    const kind = transcriptKinds.find((candidate) => candidate.kind === kindName);
+    if (kind === undefined) return;
+    const key = keyIn(kind, namespace, name);
+    const entry = await this.#storage.get(storeKeyOf(kind, key));
+    const revision = this.#recordedRevision || Number.MAX_SAFE_INTEGER;
+    const known = this.#index.find({ uid: undefined, apiVersion: apiVersionOf(kind), kind: kind.kind, namespace, name, revision });
+    const object = entry === undefined ? (known ?? minimal(kind, namespace, name, undefined)) : (JSON.parse(entry.text) as JsonObject);
+    const { generation } = metadataOf(object);
+    await this.#write(kind, key, { ...object, ...change(object, typeof generation === 'number' ? generation : 1) });
   }
 
   /** Something that others did while the client watched. */
@@ -355,6 +426,14 @@ export class World {
     for (const { object } of found) this.#recordedRevision = Math.max(this.#recordedRevision, revisionOf(object));
   }
 }
+
+const podKind = transcriptKinds.find(({ group, kind }) => group === '' && kind === 'Pod') as KindDefinition;
+
+const labelsOf = (metadata: Json | undefined): JsonObject => (isObject(metadata) && isObject(metadata.labels) ? metadata.labels : {});
+
+/** `pods=1,requests.cpu=1` */
+const amountsIn = (text: string): JsonObject =>
+  Object.fromEntries(text.split(',').map((part) => [part.slice(0, part.indexOf('=')), part.slice(part.indexOf('=') + 1)]));
 
 const stored = (kind: KindDefinition): KindDefinition => kind.storedAs?.kind ?? kind;
 

@@ -73,6 +73,7 @@ export async function startWebhookServer(pki: Pki): Promise<WebhookServer> {
       answers.set(path, make);
     },
     async stop() {
+      if (!server.listening) return;
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       for (const socket of sockets) socket.destroy();
       await closed;
