@@ -302,7 +302,10 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
         request,
         kind,
         ref,
-        modificationOf(request, kind, () => object),
+        modificationOf(request, kind, () => {
+          if (request.subresource !== 'scale') checkVersionGiven(kind, object);
+          return object;
+        }),
       );
       return answerOf(request, kind, stored);
     },
@@ -395,6 +398,14 @@ const success = Object.freeze({
   status: 'Success',
   code: 201,
 }) as unknown as KubeObject;
+
+/** Custom resources are not replaced blindly. */
+function checkVersionGiven(kind: KindDefinition, { metadata }: KubeObject): void {
+  if (kind.custom === undefined || (metadata.resourceVersion ?? '') !== '') return;
+  throw invalid(kind, metadata.name, [
+    { type: 'FieldValueInvalid', field: 'metadata.resourceVersion', message: 'Invalid value: 0: must be specified for an update' },
+  ]);
+}
 
 const whileTerminating = (): StatusError =>
   new StatusError({

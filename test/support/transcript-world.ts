@@ -12,6 +12,7 @@ import type { HiddenAct } from './transcript-hidden.ts';
 import { metadataOf, type ObjectIndex, objectsIn, type RecordedObject, revisionOf, textOf } from './transcript-objects.ts';
 import { RecordedOwners } from './transcript-owners.ts';
 import type { Translation } from './transcript-translation.ts';
+import { until } from './until.ts';
 
 /** The kinds of Kubernetes alone: those that this program adds would be seen in discovery. */
 export const transcriptKinds = builtInKinds.filter(({ group }) => !isCustomGroup(group));
@@ -187,6 +188,7 @@ export class World {
     const ours = this.#translation.object(owners.owned(kind, full, this.#index.writesOf(full)));
     const key = keyIn(kind, textOf(namespace), this.#translation.text(textOf(name)));
     const revision = await this.#write(kind, key, ours);
+    if (kind.kind === 'CustomResourceDefinition') await this.#establish(storeKeyOf(kind, key));
     this.#translation.learnVersion(object, revision);
     this.#translation.learnUid(textOf(uid), textOf(metadataOf(ours).uid));
   }
@@ -252,6 +254,12 @@ export class World {
     if (shown !== undefined && method !== 'DELETE' && (target.subresource === undefined || shown.kind === 'Scale')) {
       await this.#playControllers(kind, shown, method);
     }
+  }
+
+  /** The recorded server had known the definition for a while. */
+  async #establish(key: string): Promise<void> {
+    const isEstablished = async () => (await this.#storage.get(key))?.text.includes('"Established"');
+    await until(isEstablished, { what: `${key} is established`, intervalMs: 5 });
   }
 
   /** Someone else was faster. */

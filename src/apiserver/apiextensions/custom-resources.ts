@@ -4,12 +4,13 @@ import {
   type CustomResourceDefinitionStatus,
   isEstablished,
 } from '../../api/apiextensions/v1/definition.ts';
+import { type APIService, apiServices } from '../../api/apiregistration/v1/api-service.ts';
 import { finalizers } from '../../api/well-known.ts';
 import { type Clock, timestampOf } from '../../base/clock.ts';
 import type { Log } from '../../base/log.ts';
 import type { KindDefinition } from '../../machinery/kind.ts';
 import { deepEqual, type KubeObject } from '../../machinery/object.ts';
-import { isConflict, isNotFound } from '../../machinery/status-error.ts';
+import { isAlreadyExists, isConflict, isNotFound } from '../../machinery/status-error.ts';
 import type { CustomKindTable } from '../kind-table.ts';
 import { followObjects } from '../registry/follow.ts';
 import type { Registry } from '../registry/registry.ts';
@@ -33,6 +34,9 @@ const firstCheckMs = 100;
 const maxCheckMs = 5_000;
 const retryMs = 1_000;
 
+/** Says of an APIService that it comes and goes with what is served. */
+const automanaged = 'kube-aggregator.kubernetes.io/automanaged';
+
 const request = { user: apiServerUser, userAgent: 'midship-apiserver' };
 
 /**
@@ -55,10 +59,14 @@ export class CustomResources {
   /** Resolves when everything that is established is served. */
   async start(): Promise<void> {
     const { registry } = this.#options;
-    for (const object of [...registry.stateOf(customResourceDefinitions).all.objects.values()] as CustomResourceDefinition[]) {
+    for (const object of this.#definitions()) {
       if (isEstablished(object)) await this.#serve(object, object.status?.acceptedNames ?? object.spec.names);
     }
     followObjects(registry, customResourceDefinitions, (object) => this.#note(object.metadata.name));
+  }
+
+  #definitions(): readonly CustomResourceDefinition[] {
+    return [...this.#options.registry.stateOf(customResourceDefinitions).all.objects.values()] as CustomResourceDefinition[];
   }
 
   stop(): void {
@@ -103,13 +111,12 @@ export class CustomResources {
     const { registry, kinds } = this.#options;
     const definition = registry.get(customResourceDefinitions, name) as CustomResourceDefinition | undefined;
     if (definition === undefined) {
-      this.#withdraw(name);
+      await this.#withdraw(name);
       return;
     }
-    const all = [...registry.stateOf(customResourceDefinitions).all.objects.values()] as CustomResourceDefinition[];
     const { names, condition } = decideNames(
       definition,
-      all.filter(({ spec }) => spec.group === definition.spec.group),
+      this.#definitions().filter(({ spec }) => spec.group === definition.spec.group),
     );
     const isAccepted = condition.status === 'True' || isEstablished(definition);
     // First served, then said to be: who waits for the condition finds the resource.
@@ -180,9 +187,10 @@ export class CustomResources {
     await registry.serve(made.stored);
     this.#served.set(name, served);
     this.#publish();
+    await this.#registerVersions();
   }
 
-  #withdraw(name: string): void {
+  async #withdraw(name: string): Promise<void> {
     const served = this.#served.get(name);
     this.#timers.get(name)?.cancel();
     this.#timers.delete(name);
@@ -190,15 +198,48 @@ export class CustomResources {
     this.#served.delete(name);
     this.#publish();
     if (served.made !== undefined) this.#options.registry.withdraw(served.made.stored);
+    await this.#registerVersions();
     // A name that was in use may be free now.
-    for (const other of this.#options.registry.stateOf(customResourceDefinitions).all.objects.values()) {
-      if (!isEstablished(other as CustomResourceDefinition)) this.#pending.add(other.metadata.name);
+    for (const other of this.#definitions()) {
+      if (!isEstablished(other)) this.#pending.add(other.metadata.name);
     }
   }
 
   #publish(): void {
     const all = [...this.#served.values()].flatMap(({ made }) => made?.served ?? []);
     this.#options.kinds.setCustom(all);
+  }
+
+  /** Each group version that is served has its APIService, by which discovery ranks it; those of others are left alone. */
+  async #registerVersions(): Promise<void> {
+    const { registry, kinds, writer } = this.#options;
+    if (!kinds.isBuiltIn(apiServices.group, apiServices.resource)) return;
+    const wanted = new Map(
+      kinds
+        .all()
+        .filter(({ custom }) => custom !== undefined)
+        .map((kind) => [`${kind.version}.${kind.group}`, kind]),
+    );
+    for (const [name, { group, version }] of wanted) {
+      if (registry.get(apiServices, name) !== undefined) continue;
+      const object: APIService = {
+        apiVersion: 'apiregistration.k8s.io/v1',
+        kind: 'APIService',
+        metadata: { name, labels: { [automanaged]: 'true' } },
+        spec: { group, version, groupPriorityMinimum: 1000, versionPriority: 100 },
+      };
+      try {
+        await writer.create(request, apiServices, undefined, object);
+      } catch (err) {
+        // Another server registers the same.
+        if (!isAlreadyExists(err)) throw err;
+      }
+    }
+    // What is not served yet may be by another server.
+    const defined = new Set(this.#definitions().flatMap(({ spec }) => spec.versions.map(({ name }) => `${name}.${spec.group}`)));
+    for (const { metadata } of [...registry.stateOf(apiServices).all.objects.values()]) {
+      if (metadata.labels?.[automanaged] === 'true' && !defined.has(metadata.name)) await this.#delete(apiServices, metadata);
+    }
   }
 
   /** Deletes the instances; the definition goes with the last of them. */
@@ -210,7 +251,7 @@ export class CustomResources {
       const left = (): readonly KubeObject[] => [...registry.stateOf(stored).all.objects.values()];
       const marked = left().filter(({ metadata }) => metadata.deletionTimestamp === undefined);
       for (let from = 0; from < marked.length && !this.#stopped; from += chunk) {
-        await Promise.all(marked.slice(from, from + chunk).map((object) => this.#delete(stored, object)));
+        await Promise.all(marked.slice(from, from + chunk).map(({ metadata }) => this.#delete(stored, metadata)));
       }
       if (left().length > 0) {
         const { delayMs = firstCheckMs / 2 } = this.#timers.get(name) ?? {};
@@ -236,7 +277,7 @@ export class CustomResources {
     }
   }
 
-  async #delete(kind: KindDefinition, { metadata }: KubeObject): Promise<void> {
+  async #delete(kind: KindDefinition, metadata: KubeObject['metadata']): Promise<void> {
     try {
       await this.#options.writer.delete(request, kind, metadata, {});
     } catch (err) {

@@ -3,7 +3,7 @@ import { checkItems, DecodeError } from '../../machinery/field-validation.ts';
 import { JsonError, parseJson } from '../../machinery/json.ts';
 import type { KubeObject } from '../../machinery/object.ts';
 import { apiVersionOf, parseApiVersion } from '../../machinery/resource.ts';
-import { badRequest, StatusError } from '../../machinery/status-error.ts';
+import { badRequest, invalid, StatusError } from '../../machinery/status-error.ts';
 import { parseYamlDocuments, YamlError } from '../../machinery/yaml.ts';
 import type { DuplicateField } from '../service.ts';
 import { type ApiRequest, isCustomKind } from './api-request.ts';
@@ -127,6 +127,14 @@ function checkedKind(
   }
   const isVersion = givenVersion === '' || givenVersion === apiVersion || isOlderVersion(givenVersion, expected);
   if (isVersion && (givenKind === '' || givenKind === expected.kind)) return { kind: expected.kind, apiVersion };
+  if (isCustomKind(kind) && expected === kind) {
+    if (!isVersion)
+      throw badRequest(`the API version in the data (${givenVersion}) does not match the expected API version (${apiVersion})`);
+    const { name } = (given.metadata ?? {}) as { readonly name?: unknown };
+    throw invalid(kind, typeof name === 'string' ? name : '', [
+      { type: 'FieldValueInvalid', field: 'kind', message: `Invalid value: ${JSON.stringify(givenKind)}: must be ${expected.kind}` },
+    ]);
+  }
   const found = { ...(givenVersion === '' ? expected : parseApiVersion(givenVersion)), kind: givenKind === '' ? expected.kind : givenKind };
   const why = isRegistered(found)
     ? `converting (${found.version}.${found.kind}) to (${expected.group === '' ? 'core' : expected.group}.${expected.kind}): unknown conversion`

@@ -2,6 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { customResourceDefinitions } from '../../../../src/api/apiextensions/v1/custom-resource-definition.ts';
 import type { CustomResourceDefinition } from '../../../../src/api/apiextensions/v1/definition.ts';
 import { isEstablished } from '../../../../src/api/apiextensions/v1/definition.ts';
+import { apiServices } from '../../../../src/api/apiregistration/v1/api-service.ts';
 import { configMaps } from '../../../../src/api/core/v1/config-map.ts';
 import type { Client } from '../../../../src/client/client.ts';
 import type { DynamicObject } from '../../../../src/machinery/object.ts';
@@ -110,6 +111,15 @@ describe('a definition', () => {
       group: 'example.com',
       kind: 'Widget',
     });
+  });
+
+  it('has an APIService for each of its group versions, as long as it is served', async () => {
+    const { client } = await start();
+    await define(client, definition('widgets', 'Widget'));
+    const { spec } = await client.get(apiServices, { name: 'v1.example.com' });
+    expect(spec).toEqual({ group: 'example.com', version: 'v1', groupPriorityMinimum: 1000, versionPriority: 100 });
+    await client.delete(customResourceDefinitions, { name: 'widgets.example.com' });
+    await until(async () => (await client.list(apiServices)).items.length === 0, { what: 'APIService gone', intervalMs: 2 });
   });
 
   it('can be applied, with the schemas within its schemas', async () => {
@@ -304,6 +314,16 @@ describe('custom resources', () => {
     const scaled = await client.patch(widgets, at, { type: 'merge', body: { spec: { replicas: 4 } } }, { subresource: 'scale' });
     expect(scaled).toMatchObject({ kind: 'Scale', spec: { replicas: 4 }, status: { replicas: 2 } });
     expect((await client.get(widgets, at)).metadata.generation).toBe(2);
+  });
+
+  it('are replaced by those alone who say which version they saw', async () => {
+    const { client } = await start();
+    await define(client, definition('widgets', 'Widget'));
+    const made = await client.create(widgets, widget('a', { size: 1 }));
+    expect(await refusal(client.update(widgets, widget('a', { size: 2 })))).toBe(
+      'Widget.example.com "a" is invalid: metadata.resourceVersion: Invalid value: 0: must be specified for an update',
+    );
+    expect((await client.update(widgets, { ...made, spec: { size: 2 } })).spec).toEqual({ size: 2, color: 'red', replicas: 1 });
   });
 
   it('are selected by the fields that their definition names', async () => {
