@@ -107,7 +107,7 @@ interface KnownDocument {
 const isSame = (before: readonly KindDefinition[], now: readonly KindDefinition[] = []): boolean =>
   before.length > 0 && before.length === now.length && before.every((kind, index) => kind === now[index]);
 
-/** Of all encoded documents together; what was asked for longest ago is made again. The documents of the built-in kinds have 4 MB. */
+/** Of all encoded documents together; what was asked for longest ago is made again. The documents of the built-in kinds have 5 MB. */
 const maxEncodedLength = 3 * 1024 * 1024;
 
 interface EncodingCache {

@@ -27,7 +27,7 @@ import { checksOf, type HealthCheck, healthEndpoints, isHealthEndpoint, reportHe
 import { impersonatedUser } from './http/impersonation.ts';
 import { createKubeletClient, type KubeletClientOptions } from './http/kubelet-client.ts';
 import { createObjectEncoder } from './http/object-encoder.ts';
-import { type OpenApiDocuments, sendOpenApi } from './http/openapi.ts';
+import { type OpenApiDocuments, sendOpenApi, withRemoteDocuments } from './http/openapi.ts';
 import { booleanOf } from './http/options.ts';
 import { maxBodyBytes } from './http/request-body.ts';
 import { createRequestMetrics } from './http/request-metrics.ts';
@@ -481,7 +481,7 @@ class HttpApiServer implements ApiServer {
 
   /** Everything that is not a resource: discovery, health, version, metrics, schemas. */
   async #handlePath(raw: IncomingMessage, response: ServerResponse, state: KnownRequest): Promise<void> {
-    const { service, version, openApi, clock } = this.#options;
+    const { service, version, clock } = this.#options;
     const { user, path, query, target } = state;
     service.authorize(user, attributesOfState(state));
     if (raw.method !== 'GET') throw methodNotAllowed();
@@ -546,8 +546,18 @@ class HttpApiServer implements ApiServer {
       default:
     }
     if (path === '/openapi/v2' || path === '/openapi/v3' || path.startsWith('/openapi/v3/')) {
-      sendOpenApi(openApi, { raw, response, path: path.replace(/\/$/, ''), query, clock });
+      const remote = /^\/openapi\/v3\/apis\/([^/]+)\/([^/]+)\/?$/.exec(path);
+      const [, group = '', documentVersion = ''] = remote ?? [];
+      if (remote !== null && this.#isRemote({ group, version: documentVersion })) {
+        await this.#proxy(raw, response, state, { group, version: documentVersion });
+      } else sendOpenApi(this.#openApi(), { raw, response, path: path.replace(/\/$/, ''), query, clock });
     } else sendPageNotFound(response);
+  }
+
+  /** The own documents, and in their index those of other servers. */
+  #openApi(): OpenApiDocuments {
+    const { openApi, aggregator } = this.#options;
+    return aggregator === undefined ? openApi : { ...openApi, index: () => withRemoteDocuments(openApi.index(), aggregator.openApi()) };
   }
 
   /** For the index: what is served besides the API. */

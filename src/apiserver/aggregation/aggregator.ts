@@ -14,9 +14,9 @@ import { apiVersionOf } from '../../machinery/resource.ts';
 import { isConflict, isNotFound } from '../../machinery/status-error.ts';
 import type { UserInfo } from '../user.ts';
 import { type ProxiedRequest, proxyRequest, sendUnavailable } from './proxy.ts';
-import { parseResourceList, type RemoteResource } from './remote-discovery.ts';
+import { parseOpenApiIndex, parseResourceList, type RemoteResource } from './remote-discovery.ts';
 import { endpointOf } from './remote-endpoint.ts';
-import { createRemoteTransport, type RemoteTransport } from './transport.ts';
+import { createRemoteTransport, type RemoteTarget, type RemoteTransport } from './transport.ts';
 
 /**
  * The part of the API that other servers serve: group versions whose APIService names a Service. Says in their status whether they
@@ -28,6 +28,8 @@ export interface Aggregator extends Component {
   /** Every group version with an APIService, those of this server included. */
   groupVersions(): readonly AggregatedGroupVersion[];
   isRemote(group: string, version: string): boolean;
+  /** Documents of OpenAPI version 3 that other servers have, by path (`apis/G/V`): the address below `/openapi/v3/` with its hash. */
+  openApi(): ReadonlyMap<string, string>;
   /** Answers a request for a group version for which `isRemote` holds. */
   proxy(group: string, version: string, request: ProxiedRequest): Promise<void>;
 }
@@ -78,7 +80,9 @@ export function createAggregator(options: AggregatorOptions): Aggregator {
 /** What is known of a remote group version beside its APIService. */
 interface Known {
   resources: readonly RemoteResource[] | undefined;
-  /** Of the APIService that `resources` belong to. */
+  /** Address of its OpenAPI document; undefined when it has none. */
+  openApiUrl: string | undefined;
+  /** Of the APIService that `resources` and `openApiUrl` belong to. */
   uid: string | undefined;
   retryMs: number;
   running: boolean;
@@ -162,6 +166,14 @@ class ApiAggregator implements Aggregator {
     return apiService !== undefined && isRemote(apiService);
   }
 
+  openApi(): ReadonlyMap<string, string> {
+    const documents = this.groupVersions().flatMap(({ group, version, remote, available }) => {
+      const url = this.#known.get(`${version}.${group}`)?.openApiUrl;
+      return remote && available && url !== undefined ? [[`apis/${group}/${version}`, url] as const] : [];
+    });
+    return new Map(documents);
+  }
+
   async proxy(group: string, version: string, request: ProxiedRequest): Promise<void> {
     const apiService = this.#find(group, version);
     const endpoint = apiService !== undefined && isAvailable(apiService) ? this.#endpointOf(apiService) : undefined;
@@ -196,7 +208,15 @@ class ApiAggregator implements Aggregator {
   #schedule(name: string, delayMs: number): void {
     let known = this.#known.get(name);
     if (known === undefined) {
-      known = { resources: undefined, uid: undefined, retryMs: firstRetryMs, running: false, again: false, cancel: () => undefined };
+      known = {
+        resources: undefined,
+        openApiUrl: undefined,
+        uid: undefined,
+        retryMs: firstRetryMs,
+        running: false,
+        again: false,
+        cancel: () => undefined,
+      };
       this.#known.set(name, known);
     }
     if (known.running) {
@@ -235,7 +255,10 @@ class ApiAggregator implements Aggregator {
       await this.#report(apiService, localAvailable);
       return undefined;
     }
-    if (known.uid !== apiService.metadata.uid) known.resources = undefined;
+    if (known.uid !== apiService.metadata.uid) {
+      known.resources = undefined;
+      known.openApiUrl = undefined;
+    }
     known.uid = apiService.metadata.uid;
     const found = await this.#ask(apiService);
     if ('reason' in found) {
@@ -243,8 +266,9 @@ class ApiAggregator implements Aggregator {
       return this.#backOff(known);
     }
     known.retryMs = firstRetryMs;
-    if (JSON.stringify(found.resources) !== JSON.stringify(known.resources)) {
+    if (JSON.stringify(found.resources) !== JSON.stringify(known.resources) || found.openApiUrl !== known.openApiUrl) {
       known.resources = found.resources;
+      known.openApiUrl = found.openApiUrl;
       this.#revision += 1;
     }
     await this.#report(apiService, { type: 'Available', status: 'True', reason: 'Passed', message: 'all checks passed' });
@@ -258,9 +282,7 @@ class ApiAggregator implements Aggregator {
   }
 
   /** What the server says it serves, or why it does not. */
-  async #ask(
-    apiService: APIService,
-  ): Promise<{ readonly resources: readonly RemoteResource[] | undefined } | { readonly reason: string; readonly message: string }> {
+  async #ask(apiService: APIService): Promise<Found | { readonly reason: string; readonly message: string }> {
     const { group = '', version = '' } = apiService.spec ?? {};
     const path = `/apis/${group}/${version}`;
     let message = '';
@@ -269,31 +291,47 @@ class ApiAggregator implements Aggregator {
       if (endpoint.type === 'problem') return { reason: endpoint.reason, message: endpoint.message };
       const url = `https://${endpoint.address}:${endpoint.port}${path}`;
       try {
-        const { message: answer, upgraded } = await this.#transport.send(
-          { apiService, endpoint },
-          {
-            method: 'GET',
-            path,
-            user: aggregatorUser,
-            headers: { accept: 'application/json' },
-            timeoutMs: checkTimeoutMs,
-            signal: this.#stopping.signal,
-          },
-        );
-        upgraded?.socket.destroy();
-        const { statusCode = 0 } = answer;
-        if (statusCode >= 200 && statusCode < 300) {
-          const text = await readText(answer, this.#options.clock);
-          return { resources: parseResourceList(text, apiVersionOf({ group, version })) };
+        const { code, text } = await this.#read({ apiService, endpoint }, path);
+        if (code >= 200 && code < 300) {
+          const groupVersion = apiVersionOf({ group, version });
+          const openApiUrl = await this.#openApiUrlOf({ apiService, endpoint }, `apis/${groupVersion}`);
+          return { resources: parseResourceList(text, groupVersion), openApiUrl };
         }
-        answer.destroy();
-        message = `failing or missing response from ${url}: bad status from ${url}: ${statusCode}`;
+        message = `failing or missing response from ${url}: bad status from ${url}: ${code}`;
       } catch (err) {
         this.#stopping.signal.throwIfAborted();
         message = `failing or missing response from ${url}: Get ${JSON.stringify(url)}: ${err instanceof Error ? err.message : String(err)}`;
       }
     }
     return { reason: 'FailedDiscoveryCheck', message };
+  }
+
+  /** Many have no document, and are none the worse for it. */
+  async #openApiUrlOf(target: RemoteTarget, path: string): Promise<string | undefined> {
+    try {
+      const { code, text } = await this.#read(target, '/openapi/v3');
+      return code === 200 ? parseOpenApiIndex(text, path) : undefined;
+    } catch (err) {
+      this.#stopping.signal.throwIfAborted();
+      this.#options.log.debug({ err, apiService: target.apiService.metadata.name }, 'Could not read OpenAPI index of extension server');
+      return undefined;
+    }
+  }
+
+  async #read(target: RemoteTarget, path: string): Promise<{ readonly code: number; readonly text: string }> {
+    const { message: answer, upgraded } = await this.#transport.send(target, {
+      method: 'GET',
+      path,
+      user: aggregatorUser,
+      headers: { accept: 'application/json' },
+      timeoutMs: checkTimeoutMs,
+      signal: this.#stopping.signal,
+    });
+    upgraded?.socket.destroy();
+    const { statusCode: code = 0 } = answer;
+    if (code >= 200 && code < 300) return { code, text: await readText(answer, this.#options.clock) };
+    answer.destroy();
+    return { code, text: '' };
   }
 
   async #report(apiService: APIService, next: AvailableCondition): Promise<void> {
@@ -313,6 +351,11 @@ class ApiAggregator implements Aggregator {
       if (!isNotFound(err)) throw err;
     }
   }
+}
+
+interface Found {
+  readonly resources: readonly RemoteResource[] | undefined;
+  readonly openApiUrl: string | undefined;
 }
 
 type AvailableCondition = Readonly<Record<'type' | 'status' | 'reason' | 'message', string>>;

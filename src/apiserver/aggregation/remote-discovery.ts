@@ -53,6 +53,22 @@ export function parseResourceList(text: string, groupVersion: string): readonly 
   });
 }
 
+/** Where an index of OpenAPI version 3 says that the document of `path` is; undefined when it does not, or points elsewhere. */
+export function parseOpenApiIndex(text: string, path: string): string | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  const paths = isObject(value) && isObject(value.paths) ? value.paths : {};
+  const entry = Object.hasOwn(paths, path) ? paths[path] : undefined;
+  const url = isObject(entry) ? entry.serverRelativeURL : undefined;
+  const plain = `/openapi/v3/${path}`;
+  if (typeof url !== 'string') return undefined;
+  return url === plain || (url.startsWith(`${plain}?hash=`) && /^[0-9A-Za-z]{1,256}$/.test(url.slice(plain.length + 6))) ? url : undefined;
+}
+
 const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 const isText = (value: unknown, pattern: RegExp): value is string => typeof value === 'string' && pattern.test(value);

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Clock } from '../../base/clock.ts';
 import { parseAccept } from './content-negotiation.ts';
@@ -19,6 +20,21 @@ export interface OpenApiDocument {
   readonly protobuf: Buffer;
   /** Hexadecimal digest of the document. */
   readonly hash: string;
+}
+
+/** `index`, with the documents of other servers beside the own ones. */
+export function withRemoteDocuments(index: OpenApiDocument, remote: ReadonlyMap<string, string>): OpenApiDocument {
+  if (remote.size === 0) return index;
+  const { paths } = JSON.parse(index.json) as { readonly paths: Readonly<Record<string, unknown>> };
+  const all = { ...Object.fromEntries([...remote].map(([path, serverRelativeURL]) => [path, { serverRelativeURL }])), ...paths };
+  const json = JSON.stringify({ paths: Object.fromEntries(Object.entries(all).sort(([a], [b]) => (a < b ? -1 : 1))) });
+  return {
+    json,
+    hash: createHash('sha512').update(json).digest('hex').toUpperCase(),
+    get protobuf() {
+      return index.protobuf;
+    },
+  };
 }
 
 interface OpenApiRequest {

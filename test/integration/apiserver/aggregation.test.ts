@@ -29,6 +29,26 @@ const resources = {
   ],
 };
 
+const document = {
+  openapi: '3.0.0',
+  info: { title: 'shop', version: '1' },
+  paths: {
+    [`${base}/namespaces/{namespace}/orders`]: {
+      get: { 'x-kubernetes-action': 'list', 'x-kubernetes-group-version-kind': { group, version: 'v1', kind: 'Order' } },
+    },
+  },
+  components: {
+    schemas: {
+      Order: {
+        type: 'object',
+        description: 'What somebody wants to have.',
+        properties: { spec: { type: 'object', properties: { amount: { type: 'integer', description: 'How many.' } } } },
+        'x-kubernetes-group-version-kind': [{ group, version: 'v1', kind: 'Order' }],
+      },
+    },
+  },
+};
+
 const sendJson = (response: ServerResponse, value: unknown): true => {
   response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(value));
   return true;
@@ -67,6 +87,12 @@ describe('a group version that another server serves', () => {
       frontProxyCa: cluster.frontProxyCa,
       answer({ url }, response) {
         if (url === base) return sendJson(response, resources);
+        if (url === '/openapi/v3') {
+          // It speaks for itself only.
+          const own = { serverRelativeURL: `/openapi/v3${base}?hash=ABC` };
+          return sendJson(response, { paths: { [base.slice(1)]: own, 'api/v1': { serverRelativeURL: '/openapi/v3/api/v1?hash=EVIL' } } });
+        }
+        if (url.startsWith(`/openapi/v3${base}`)) return sendJson(response, document);
         if (url.startsWith(`${base}/namespaces/default/orders?watch=true`)) {
           response.writeHead(200, { 'content-type': 'application/json' });
           response.write('{"type":"ADDED"}\n');
@@ -155,10 +181,20 @@ describe('a group version that another server serves', () => {
     expect((await cluster.fetch(base)).json).toEqual(resources);
   });
 
+  it('stands in the index of OpenAPI, for its own types alone', async () => {
+    const { paths } = (await cluster.fetch('/openapi/v3')).json;
+    expect(paths[base.slice(1)]).toEqual({ serverRelativeURL: `/openapi/v3${base}?hash=ABC` });
+    expect(paths['api/v1'].serverRelativeURL).not.toContain('EVIL');
+    expect((await cluster.fetch(`/openapi/v3${base}?hash=ABC`)).json).toEqual(document);
+    expect(lastRequest()).toMatchObject({ url: `/openapi/v3${base}?hash=ABC`, headers: { 'x-remote-user': 'root' } });
+    expect((await cluster.fetch(`/openapi/v3${base}`, { anonymous: true })).status).toBe(403);
+  });
+
   it.skipIf(!hasKubectl)('is used by kubectl as any other (skipped without kubectl)', async () => {
     const { stdout } = await cluster.kubectl('api-resources', `--api-group=${group}`, '--no-headers');
     expect(stdout.split(/\s+/).slice(0, 5)).toEqual(['orders', 'ord', `${group}/v1`, 'true', 'Order']);
     expect(await cluster.kubectl('get', 'ord')).toMatchObject({ code: 0, stderr: 'No resources found in default namespace.\n' });
+    expect(await cluster.kubectl('explain', 'orders.spec')).toMatchObject({ code: 0, stdout: expect.stringContaining('How many.') });
     const services = await cluster.kubectl('get', 'apiservice', `v1.${group}`, '--no-headers');
     expect(services.stdout.split(/\s+/).slice(0, 3)).toEqual([`v1.${group}`, 'default/shop', 'True']);
   });

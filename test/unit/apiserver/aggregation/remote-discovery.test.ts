@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { aggregatedResources, parseResourceList } from '../../../../src/apiserver/aggregation/remote-discovery.ts';
+import { aggregatedResources, parseOpenApiIndex, parseResourceList } from '../../../../src/apiserver/aggregation/remote-discovery.ts';
 import { identityHeaders } from '../../../../src/apiserver/aggregation/transport.ts';
 
 const listOf = (...resources: unknown[]): string => JSON.stringify({ kind: 'APIResourceList', groupVersion: 'shop.example/v1', resources });
@@ -53,6 +53,25 @@ describe('what a stranger says it serves', () => {
       'shop.example/v1',
     );
     expect(aggregatedResources(parsed ?? [])).toMatchObject([{ resource: 'constructor', subresources: [{ subresource: 'status' }] }]);
+  });
+});
+
+describe('where a stranger says its OpenAPI document is', () => {
+  const path = 'apis/shop.example/v1';
+  const indexOf = (serverRelativeURL: unknown): string => JSON.stringify({ paths: { [path]: { serverRelativeURL } } });
+
+  it('is below the path it was asked for, and nowhere else', () => {
+    expect(parseOpenApiIndex(indexOf(`/openapi/v3/${path}?hash=AB12`), path)).toBe(`/openapi/v3/${path}?hash=AB12`);
+    expect(parseOpenApiIndex(indexOf(`/openapi/v3/${path}`), path)).toBe(`/openapi/v3/${path}`);
+    const others = [
+      'https://elsewhere.example/',
+      '/api/v1/secrets',
+      `/openapi/v3/${path}/../../api/v1`,
+      `/openapi/v3/${path}?hash=a&b=c`,
+      7,
+    ];
+    for (const url of others) expect(parseOpenApiIndex(indexOf(url), path)).toBeUndefined();
+    for (const text of ['', '[]', '{"paths":null}', '{"paths":{"__proto__":{}}}']) expect(parseOpenApiIndex(text, path)).toBeUndefined();
   });
 });
 
