@@ -5,7 +5,7 @@ export interface GitCommandOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal;
   readonly cwd?: string;
-  /** The child gets what `env` says and nothing of this process's environment. */
+  /** The child gets what `env` says and nothing of this process's environment, and what it started ends with it. */
   readonly isolated?: boolean;
 }
 
@@ -16,9 +16,14 @@ export async function runGit({ args, env = {}, signal, cwd, isolated = false }: 
   const child = spawn('git', [...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...(isolated ? {} : process.env), GIT_TERMINAL_PROMPT: '0', LC_ALL: 'C', ...env },
-    ...(signal === undefined ? {} : { signal }),
     ...(cwd === undefined ? {} : { cwd }),
+    // git has helpers do the work; a group of their own lets all of them be ended.
+    detached: isolated,
   });
+  const abort = (): void => {
+    if (child.pid !== undefined && child.exitCode === null) tryKill(isolated ? -child.pid : child.pid);
+  };
+  signal?.addEventListener('abort', abort, { once: true });
   const output = { stdout: '', stderr: '' };
   for (const name of ['stdout', 'stderr'] as const) {
     child[name].setEncoding('utf8');
@@ -31,9 +36,20 @@ export async function runGit({ args, env = {}, signal, cwd, isolated = false }: 
       reject(cause.code === 'ENOENT' ? new Error('git is not installed: install the package "git"', { cause }) : cause),
     );
     child.on('close', resolve);
-  });
+    if (signal?.aborted === true) abort();
+  }).finally(() => signal?.removeEventListener('abort', abort));
+  if (signal?.aborted === true) throw signal.reason;
   if (code !== 0) throw new Error(`git ${args[0]}: ${output.stderr.trim() || `exit code ${code}`}`);
   return output.stdout.trim();
+}
+
+function tryKill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGTERM');
+  } catch (err) {
+    // It ended by itself meanwhile.
+    if ((err as NodeJS.ErrnoException).code !== 'ESRCH') throw err;
+  }
 }
 
 /** Configuration as environment, which git reads as if given on its command line. */

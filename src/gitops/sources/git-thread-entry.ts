@@ -3,7 +3,6 @@ import { parentPort } from 'node:worker_threads';
 import { invariant } from '../../base/invariant.ts';
 import { createGitObjects, type GitObjects } from './git-objects.ts';
 import { type Answer, type DocumentsAnswer, failureOf, type ObjectPlace, type Request } from './git-thread-messages.ts';
-import { fetchRef } from './remote-fetch.ts';
 
 /** The program of the Git thread: answers the questions of `git-thread.ts`. */
 
@@ -12,28 +11,21 @@ const idleMs = 2_000;
 
 const port = parentPort;
 invariant(port !== null, 'this is the program of a thread');
-const fetches = new Map<number, AbortController>();
-const repositories = new Map<string, { readonly objects: GitObjects; timer: NodeJS.Timeout }>();
+const repositories = new Map<string, { readonly objects: GitObjects; readonly timer: NodeJS.Timeout }>();
 
-port.on('message', (request: Request) => {
-  if (request.type === 'abort') fetches.get(request.id)?.abort();
-  else void answer(request);
-});
+port.on('message', (request: Request) => void answer(request));
 
-async function answer(request: Exclude<Request, { readonly type: 'abort' }>): Promise<void> {
+async function answer({ id, place, oids }: Request): Promise<void> {
+  let message: Answer;
   try {
-    send({ id: request.id, value: request.type === 'documents' ? await readAll(request.place, request.oids) : await fetchOne(request) });
+    message = { id, answers: await readAll(place, oids) };
   } catch (err) {
-    send({ id: request.id, failure: failureOf(err) });
+    message = { id, failure: failureOf(err) };
   }
+  port?.postMessage(message, 'answers' in message ? [message.answers.buffer] : []);
 }
 
-function send(message: Answer): void {
-  const { buffer } = 'value' in message && message.value instanceof Uint8Array ? message.value : new Uint8Array();
-  port?.postMessage(message, buffer.byteLength === 0 ? [] : [buffer as ArrayBuffer]);
-}
-
-async function readAll(place: ObjectPlace, oids: readonly string[]): Promise<Uint8Array> {
+async function readAll(place: ObjectPlace, oids: readonly string[]): Promise<Uint8Array<ArrayBuffer>> {
   const objects = repositoryAt(place);
   const answers = await Promise.all(
     oids.map(async (oid): Promise<DocumentsAnswer> => {
@@ -46,17 +38,6 @@ async function readAll(place: ObjectPlace, oids: readonly string[]): Promise<Uin
   );
   // A copy of its own size: the buffer goes to the other thread as it is.
   return Uint8Array.from(serialize(answers));
-}
-
-async function fetchOne({ id, ...request }: Extract<Request, { readonly type: 'fetch' }>): Promise<undefined> {
-  const abort = new AbortController();
-  fetches.set(id, abort);
-  try {
-    await fetchRef({ ...request, signal: abort.signal });
-  } finally {
-    fetches.delete(id);
-  }
-  return undefined;
 }
 
 function repositoryAt(place: ObjectPlace): GitObjects {

@@ -6,18 +6,16 @@ import type { Log } from '../../base/log.ts';
 import { deepFreeze } from '../../machinery/object.ts';
 import type { FileContent } from '../build/documents.ts';
 import { SourceError } from './git-source.ts';
-import type { Answer, DocumentsAnswer, FetchRequest, ObjectPlace, Request } from './git-thread-messages.ts';
+import type { Answer, DocumentsAnswer, ObjectPlace, Request } from './git-thread-messages.ts';
 import { sourceErrorOf } from './git-thread-messages.ts';
 
 /**
- * Fetches and parses on a thread of its own, so that a large repository does not hold up the API. It is started with the first work and
- * ended when there was none for a while: a small repository never starts it.
+ * Reads and parses manifests on a thread of its own, so that a large repository does not hold up the API. It is started with the first work
+ * and ended when there was none for a while: a small repository never starts it.
  */
 export interface GitThread {
   /** What a file of manifests says. Files asked for in one turn go together. */
   readDocuments(place: ObjectPlace, oid: string): Promise<FileContent>;
-  /** Fetches one ref, without its history, into a repository on this machine. @throws SourceError */
-  fetch(request: FetchRequest, signal: AbortSignal): Promise<void>;
 }
 
 export interface GitThreadOptions {
@@ -44,7 +42,7 @@ interface Waiting {
 }
 
 interface Pending {
-  readonly resolve: (value: unknown) => void;
+  readonly resolve: (answers: Uint8Array) => void;
   readonly reject: (err: unknown) => void;
 }
 
@@ -83,9 +81,6 @@ export function createGitThread({ clock, log, entry, maxHeapMiB = defaultMaxHeap
         });
       });
     },
-    async fetch(request, signal) {
-      await ask({ type: 'fetch', ...request }, signal);
-    },
   };
 
   function sendBatches(): void {
@@ -104,7 +99,7 @@ export function createGitThread({ clock, log, entry, maxHeapMiB = defaultMaxHeap
 
   async function readBatch(place: ObjectPlace, batch: readonly Waiting[]): Promise<void> {
     try {
-      const bytes = (await ask({ type: 'documents', place, oids: batch.map(({ oid }) => oid) })) as Uint8Array;
+      const bytes = await ask({ place, oids: batch.map(({ oid }) => oid) });
       const answers = deserialize(bytes) as readonly DocumentsAnswer[];
       for (const [index, { resolve, reject }] of batch.entries()) {
         const answer = answers[index];
@@ -120,23 +115,15 @@ export function createGitThread({ clock, log, entry, maxHeapMiB = defaultMaxHeap
     }
   }
 
-  /** An answer comes in any case: aborting `signal` makes it come sooner. */
-  async function ask(question: QuestionOf<Request>, signal?: AbortSignal): Promise<unknown> {
-    signal?.throwIfAborted();
+  function ask(question: Omit<Request, 'id'>): Promise<Uint8Array> {
     const id = nextId;
     nextId += 1;
     cancelIdle?.();
     const running = worker ?? start();
-    const abort = (): void => running.postMessage({ id, type: 'abort' } satisfies Request);
-    signal?.addEventListener('abort', abort, { once: true });
-    try {
-      return await new Promise((resolve, reject) => {
-        pending.set(id, { resolve, reject });
-        running.postMessage({ id, ...question });
-      });
-    } finally {
-      signal?.removeEventListener('abort', abort);
-    }
+    return new Promise((resolve, reject) => {
+      pending.set(id, { resolve, reject });
+      running.postMessage({ id, ...question } satisfies Request);
+    });
   }
 
   function start(): Worker {
@@ -171,7 +158,7 @@ export function createGitThread({ clock, log, entry, maxHeapMiB = defaultMaxHeap
     const asked = pending.get(answer.id);
     pending.delete(answer.id);
     if ('failure' in answer) asked?.reject(sourceErrorOf(answer.failure));
-    else asked?.resolve(answer.value);
+    else asked?.resolve(answer.answers);
     if (pending.size === 0) cancelIdle = clock.after(idleMs, endIdle);
   }
 
@@ -189,7 +176,5 @@ export function createGitThread({ clock, log, entry, maxHeapMiB = defaultMaxHeap
     for (const { reject } of queue.splice(0)) reject(err);
   }
 }
-
-type QuestionOf<R> = R extends { readonly id: number } ? Omit<R, 'id'> : never;
 
 const isSamePlace = (a: ObjectPlace, b: ObjectPlace): boolean => a.gitdir === b.gitdir && a.quarantine === b.quarantine;

@@ -4,7 +4,8 @@ import { type GitSource, SourceError } from './git-source.ts';
 import type { GitThread } from './git-thread.ts';
 import { type LocalSource, openLocalSource, type PushNotice } from './local-source.ts';
 import type { RemoteAccess } from './remote-access.ts';
-import { httpTransport, openRemoteSource, type RemoteTransport } from './remote-source.ts';
+import { openRemoteSource, type RemoteTransport } from './remote-source.ts';
+import { listRefs } from './server-refs.ts';
 import { fetchSubmodules } from './submodules.ts';
 import { createSystemGit } from './system-git.ts';
 
@@ -36,7 +37,7 @@ export interface SourceOpener {
   notifyPush(path: string): void;
 }
 
-/** Chooses the driver by URL: our own remote from disk, http and https by isomorphic-git, ssh and submodules by the system's git. */
+/** Chooses the driver by URL: our own remote is read from disk, others are fetched. */
 export function createSourceOpener({ builtInUrl, builtIn, cacheDirectory, thread }: SourceOpenerOptions): SourceOpener {
   const local = new Map<string, Set<LocalSource>>();
   return {
@@ -54,8 +55,7 @@ export function createSourceOpener({ builtInUrl, builtIn, cacheDirectory, thread
           'Use an https:// address, or give a directory of this machine with --repo DIR.',
         );
       }
-      const transport =
-        scheme === 'ssh' || recurseSubmodules ? await systemTransport(url, access, recurseSubmodules) : httpTransport(url, access, thread);
+      const transport = await transportOf(url, access, recurseSubmodules);
       return openRemoteSource({ url, owner, transport, cacheDirectory, thread });
     },
     expectPush(path, push) {
@@ -85,7 +85,7 @@ export function createSourceOpener({ builtInUrl, builtIn, cacheDirectory, thread
     };
   }
 
-  async function systemTransport(url: string, access: RemoteAccess, recurseSubmodules: boolean): Promise<RemoteTransport> {
+  async function transportOf(url: string, access: RemoteAccess, recurseSubmodules: boolean): Promise<RemoteTransport> {
     if (url.startsWith('ssh:') && access.proxy !== undefined) {
       throw notSupported('spec.proxySecretRef with an ssh address', 'Use an https:// address.');
     }
@@ -97,7 +97,8 @@ export function createSourceOpener({ builtInUrl, builtIn, cacheDirectory, thread
     await mkdir(cacheDirectory, { recursive: true });
     const system = createSystemGit({ access, url, temporaryDirectory: cacheDirectory });
     return {
-      listRefs: (prefix, signal) => system.listRefs(url, prefix, signal),
+      listRefs: (prefix, signal) =>
+        url.startsWith('ssh:') ? system.listRefs(url, prefix, signal) : listRefs({ url, access, prefix, signal }),
       fetch: (request, signal) => system.fetch({ ...request, url }, signal),
       ...(recurseSubmodules
         ? {

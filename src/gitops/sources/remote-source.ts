@@ -7,16 +7,21 @@ import { createGitObjects } from './git-objects.ts';
 import { branchNotFound, type RefQuery, type ResolvedRef, refQueryOf, tagInRange } from './git-refs.ts';
 import { type Commit, type GitSource, SourceError } from './git-source.ts';
 import type { GitThread } from './git-thread.ts';
-import type { FetchRequest } from './git-thread-messages.ts';
 import { compareHistory } from './history.ts';
-import type { RemoteAccess } from './remote-access.ts';
-import { fetchRef, listRefs, type ServerRef } from './remote-fetch.ts';
+import type { ServerRef } from './server-refs.ts';
 
-/** How the two questions to a server are asked: over HTTP by this program, over ssh by the system's git. */
+export interface FetchRequest {
+  readonly gitdir: string;
+  /** Full name of a ref, or the id of a commit. */
+  readonly ref: string;
+  /** Commits of its history that are fetched; 1 is the commit alone. */
+  readonly depth: number;
+}
+
+/** The two questions to a server. */
 export interface RemoteTransport {
   listRefs(prefix: string, signal: AbortSignal): Promise<readonly ServerRef[]>;
-  /** Fetches a ref, or the commit of an id, with `depth` commits of its history. */
-  fetch(request: Pick<FetchRequest, 'gitdir' | 'ref' | 'depth'>, signal: AbortSignal): Promise<void>;
+  fetch(request: FetchRequest, signal: AbortSignal): Promise<void>;
   /** Fetches what the submodules of a commit name, when they are read. */
   fetchSubmodules?(gitdir: string, commit: Commit, signal: AbortSignal): Promise<void>;
 }
@@ -40,8 +45,6 @@ export async function openRemoteSource({ url, owner = '', transport, cacheDirect
   const gitdir = join(cacheDirectory, `${createHash('sha256').update(`${owner}\0${url}`).digest('hex').slice(0, 16)}.git`);
   await mkdir(gitdir, { recursive: true });
   await git.init({ fs, gitdir, bare: true, defaultBranch: 'main' });
-  // Gives the repository the refspec that the library insists on.
-  await git.addRemote({ fs, gitdir, remote: 'origin', url, force: true });
   const objects = createGitObjects({ gitdir, url, thread, submodules: transport.fetchSubmodules !== undefined });
   /** The ref that was fetched last: what is deepened to look at its history. */
   let fetched: { readonly oid: string; readonly ref: string } | undefined;
@@ -102,15 +105,4 @@ export async function openRemoteSource({ url, owner = '', transport, cacheDirect
       heads.map(({ name }) => name.slice('refs/heads/'.length)),
     );
   }
-}
-
-/** Smart HTTP; fetches on the Git thread when there is one. */
-export function httpTransport(url: string, access: RemoteAccess, thread?: GitThread): RemoteTransport {
-  return {
-    listRefs: (prefix, signal) => listRefs({ url, access, prefix, signal }),
-    async fetch(request, signal) {
-      const complete = { ...request, url, access };
-      await (thread === undefined ? fetchRef({ ...complete, signal }) : thread.fetch(complete, signal));
-    },
-  };
 }

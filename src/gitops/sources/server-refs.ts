@@ -1,15 +1,9 @@
-import fs from 'node:fs';
 import git, { Errors } from 'isomorphic-git';
 import { createGitHttpClient, ProxyRefusal } from './git-http-client.ts';
 import { SourceError } from './git-source.ts';
-import type { FetchRequest } from './git-thread-messages.ts';
 import type { RemoteAccess } from './remote-access.ts';
 
-/** The two conversations with a smart HTTP server: what refs are there, and the objects of one. Both throw SourceErrors alone. */
-
 const idleTimeoutMs = 30_000;
-/** isomorphic-git holds a pack in one buffer, so the limit is also one of memory. */
-const maxPackBytes = 512 * 1024 * 1024;
 /** A line of some 80 bytes a ref: hundreds of thousands of them. */
 const maxRefBytes = 32 * 1024 * 1024;
 
@@ -27,28 +21,12 @@ export interface ListRefsOptions {
   readonly signal: AbortSignal;
 }
 
+/** The refs of a smart HTTP server: one small answer, so it is asked for from this process at each poll. Throws SourceErrors alone. */
 export async function listRefs({ url, access, prefix, signal }: ListRefsOptions): Promise<readonly ServerRef[]> {
   try {
     const http = createGitHttpClient({ signal, idleTimeoutMs, maxBytes: maxRefBytes, access });
     const refs = await git.listServerRefs({ http, url, prefix, peelTags: true, ...authOf(access) });
     return refs.map(({ ref, oid, peeled }) => ({ name: ref, oid: peeled ?? oid }));
-  } catch (err) {
-    throw explain(err, { url, signal, hasCredentials: hasCredentials(access) });
-  }
-}
-
-/** Fetches one ref into a bare repository that has the remote `origin`. */
-export async function fetchRef({
-  gitdir,
-  url,
-  access,
-  ref,
-  depth,
-  signal,
-}: FetchRequest & { readonly signal: AbortSignal }): Promise<void> {
-  try {
-    const http = createGitHttpClient({ signal, idleTimeoutMs, maxBytes: maxPackBytes, access });
-    await git.fetch({ fs, gitdir, http, url, ref, singleBranch: true, depth, tags: false, ...authOf(access) });
   } catch (err) {
     throw explain(err, { url, signal, hasCredentials: hasCredentials(access) });
   }

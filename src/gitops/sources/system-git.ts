@@ -3,19 +3,16 @@ import { join } from 'node:path';
 import { gitConfig, isolatedEnvironment, runGit } from './git-command.ts';
 import { SourceError } from './git-source.ts';
 import type { RemoteAccess } from './remote-access.ts';
-import { type ServerRef, timedOut, unreachable } from './remote-fetch.ts';
+import type { FetchRequest } from './remote-source.ts';
+import { type ServerRef, timedOut, unreachable } from './server-refs.ts';
 
-/** The system's git for what isomorphic-git does not speak: ssh, and repositories with submodules. Every method throws SourceErrors alone. */
+/**
+ * The system's git, for all that comes in packs, and for ssh. It works in a process of its own and streams what is large; isomorphic-git
+ * would hold a pack and each of its objects in the memory of this one. Every method throws SourceErrors alone.
+ */
 export interface SystemGit {
   listRefs(url: string, prefix: string, signal: AbortSignal): Promise<readonly ServerRef[]>;
-  fetch(request: SystemFetch, signal: AbortSignal): Promise<void>;
-}
-
-export interface SystemFetch {
-  readonly gitdir: string;
-  readonly url: string;
-  readonly ref: string;
-  readonly depth: number;
+  fetch(request: FetchRequest & { readonly url: string }, signal: AbortSignal): Promise<void>;
 }
 
 export interface SystemGitOptions {
@@ -73,6 +70,8 @@ export function createSystemGit({ access, url: ownUrl, temporaryDirectory }: Sys
       'core.hooksPath': '/dev/null',
       'credential.helper': '',
       'protocol.version': '2',
+      // Larger ones are written to the disk as they come, and never held.
+      'core.bigFileThreshold': '16m',
     };
     const env: Record<string, string> = { GIT_ALLOW_PROTOCOL: 'http:https:ssh', GIT_ASKPASS: '/bin/false', SSH_ASKPASS: '/bin/false' };
     const { ssh, ca, clientCertificate, proxy } = access;

@@ -8,13 +8,12 @@ import { createBuiltInRemote } from '../../../src/gitops/sources/built-in-remote
 import { openLocalSource } from '../../../src/gitops/sources/local-source.ts';
 import { createSourceOpener, type SourceOpener } from '../../../src/gitops/sources/open-source.ts';
 import type { RemoteAccess } from '../../../src/gitops/sources/remote-access.ts';
-import { httpTransport, openRemoteSource } from '../../../src/gitops/sources/remote-source.ts';
 import { cloneRepository, newRepository, temporaryDirectory } from '../../support/git.ts';
 
 const signal = AbortSignal.timeout(60_000);
 const token = 'correct-horse';
 const openHttp = (url: string, cacheDirectory: string, access: RemoteAccess = {}) =>
-  openRemoteSource({ url, transport: httpTransport(url, access), cacheDirectory });
+  createSourceOpener({ builtInUrl: () => 'http://nowhere/git/', builtIn: new Map(), cacheDirectory }).open(url, { access });
 
 describe('the built-in remote', () => {
   let server: Server;
