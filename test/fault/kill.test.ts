@@ -10,27 +10,17 @@ import { loadKubeconfig } from '../../src/client/kubeconfig.ts';
 import { openSqliteStorage } from '../../src/storage/sqlite/storage.ts';
 import { type RunningCluster, startCluster } from '../support/cluster.ts';
 import { cloneRepository, type WorkTree } from '../support/git.ts';
+import { createRandom } from '../support/random.ts';
 import { until } from '../support/until.ts';
 
 const kills = 20;
 const minMidRollout = 15;
 const seed = Number(process.env.MIDSHIP_SEED ?? Math.floor(Math.random() * 2 ** 31));
 
-/** Small, good enough to spread moments, and the same for the same seed. @see mulberry32 */
-function generator(from: number): () => number {
-  let state = from >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
 describe('kill -9 in the middle of a rollout', () => {
   let cluster: RunningCluster;
   let clone: WorkTree;
-  const random = generator(seed);
+  const random = createRandom(seed);
 
   beforeAll(async () => {
     cluster = await startCluster();

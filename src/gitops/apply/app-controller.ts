@@ -601,9 +601,11 @@ export function createAppController(options: AppControllerOptions): AppControlle
       for (const [id, { desired, uid }] of state.applied) {
         state.doomed.set(id, { version: desired.resource.version, uid, resource: desired.resource, ref: desired.ref });
       }
-      for (const [id, { resource, ref }] of state.hookObjects) {
+      for (const [id, { resource, ref }] of [...state.pending, ...state.hookObjects]) {
+        if (state.doomed.has(id)) continue;
         state.doomed.set(id, { version: resource.version, uid: undefined, resource, ref });
       }
+      state.pending.clear();
       state.hookObjects.clear();
       state.applied.clear();
       touchInventory(state);

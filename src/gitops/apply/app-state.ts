@@ -127,6 +127,8 @@ export interface AppState {
   /** `reconcile.fluxcd.io/requestedAt` that was served. */
   handledRequest: string | undefined;
   readonly doomed: Map<ObjectId, DoomedObject>;
+  /** Objects that were to be applied and of which no answer came that they are: they may be there all the same. */
+  readonly pending: Map<ObjectId, DesiredObject>;
   /** Objects of which the cache has not seen our own write yet. */
   readonly awaited: Set<ObjectId>;
   hooks: HookRecord;
@@ -196,6 +198,7 @@ export function newAppState(key: string): AppState {
     generation: 0,
     handledRequest: undefined,
     doomed: new Map(),
+    pending: new Map(),
     awaited: new Set(),
     hooks: { digest: '', complete: false, succeeded: new Set(), cleaning: new Map() },
     hookObjects: new Map(),

@@ -54,6 +54,7 @@ export function createInventory({ client }: { readonly client: Client }): Invent
         const known = state.applied.get(id);
         if (known?.desired.object !== desired.object) add(id, desired.resource.version, known?.uid, 'pending');
       }
+      for (const [id, { resource }] of state.pending) if (!entries.has(id)) add(id, resource.version, undefined, 'pending');
       for (const [id, { resource }] of state.hookObjects) if (!entries.has(id)) add(id, resource.version, undefined, 'applied');
       const sorted = [...entries.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
       const { digest, complete, succeeded } = state.hooks;

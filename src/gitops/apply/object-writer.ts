@@ -83,6 +83,7 @@ export function createObjectWriter({ client, owned, recorder, ignored, clock, re
       if (skipped !== undefined && before !== undefined) {
         const { uid, resourceVersion } = before.metadata;
         state.applied.set(id, { desired, ownFields: ownFieldsOf(before), uid, resourceVersion: Number(resourceVersion ?? 0), skipped });
+        state.pending.delete(id);
         state.drifts.delete(id);
         state.healthDirty.add(id);
         return undefined;
@@ -98,6 +99,7 @@ export function createObjectWriter({ client, owned, recorder, ignored, clock, re
         });
         const { uid, resourceVersion } = result.metadata;
         state.applied.set(id, { desired, ownFields: ownFieldsOf(result), uid, resourceVersion: Number(resourceVersion ?? 0) });
+        state.pending.delete(id);
         state.drifts.delete(id);
         state.healthDirty.add(id);
         const seen = owned.live(resource, ref);

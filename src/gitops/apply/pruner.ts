@@ -8,6 +8,7 @@ import type { Resource } from '../../machinery/resource.ts';
 import { isConflict, isNotFound } from '../../machinery/status-error.ts';
 import { type AppState, type DoomedObject, touchInventory } from './app-state.ts';
 import type { Claims } from './claims.ts';
+import { ownFieldsOf } from './fields.ts';
 import { describe, describeId, type ObjectId, tryParseId } from './object-id.ts';
 import { policyOf } from './object-policy.ts';
 import { stagesOf } from './order.ts';
@@ -63,6 +64,8 @@ export function createPruner({ client, mapper, owned, claims }: PrunerOptions): 
         state.doomed.delete(id);
         touchInventory(state);
         state.applied.delete(id);
+        state.pending.delete(id);
+        state.hookObjects.delete(id);
         state.health.delete(id);
         state.drifts.delete(id);
         if (resource !== undefined && ref !== undefined) owned.disown(state.key, resource, ref);
@@ -70,14 +73,17 @@ export function createPruner({ client, mapper, owned, claims }: PrunerOptions): 
       const claimOf = await claims.othersThan(app, signal);
       const candidates: Candidate[] = [];
       await mapBounded([...state.doomed], concurrency, async ([id, doomed]) => {
-        if (claimOf(id) !== undefined) return forget(id, doomed);
+        const isClaimed = claimOf(id) !== undefined;
+        // An app that goes leaves to the other one what that one names.
+        if (isClaimed && !guarded) return forget(id, doomed);
         const located = await locate(id, doomed);
         // A kind that is gone from the server took its objects with it.
         if (located === undefined) return forget(id, doomed);
         const live = await find(located.resource, located.ref);
-        if (live === undefined || (doomed.uid !== undefined && live.metadata.uid !== doomed.uid) || !mayDelete(app, live)) {
-          return forget(id, located);
-        }
+        if (live === undefined || !isSame(doomed, live) || !mayDelete(app, live)) return forget(id, located);
+        // It changes hands when the other app applies it, which takes the label over; until then it is ours: should the other one never come
+        // to it, because a newer commit takes it away again, nobody else would know of it.
+        if (isClaimed) return;
         state.doomed.set(id, { ...doomed, resource: located.resource, ref: located.ref, uid: live.metadata.uid });
         owned.own(state.key, id, located.resource, located.ref);
         if (before && policyOf(live).prune !== 'before') return;
@@ -188,6 +194,10 @@ export function createPruner({ client, mapper, owned, claims }: PrunerOptions): 
 
 /** Kinds that others write about objects and that nobody would miss. */
 const passingKinds: readonly string[] = ['Event', 'Lease', 'EndpointSlice', 'Endpoints'];
+
+/** The object that was applied, or one that we made in its place: another UID may be our own, of a drift that was put back before a crash. */
+const isSame = ({ uid }: DoomedObject, live: DynamicObject): boolean =>
+  uid === undefined || live.metadata.uid === uid || ownFieldsOf(live) !== undefined;
 
 function mayDelete(app: Kustomization, live: DynamicObject): boolean {
   const { metadata } = live;

@@ -110,7 +110,7 @@ export function createSyncer(options: SyncerOptions): Syncer {
       attempt.begin('plan');
       const plan = await planFor({ app, state, build, signal });
       const changed = changedIn(plan, app, state);
-      for (const [id, { desired, uid }] of [...state.applied, ...hookEntries(state)]) {
+      for (const [id, { desired, uid }] of [...unconfirmed(state), ...state.applied]) {
         if (!plan.objects.has(id) && !plan.hooks.has(id))
           state.doomed.set(id, { version: desired.resource.version, uid, resource: desired.resource, ref: desired.ref });
       }
@@ -129,6 +129,7 @@ export function createSyncer(options: SyncerOptions): Syncer {
 
       // 4. Write-ahead inventory: whatever happens from here on, every object is known to be ours.
       attempt.begin('apply');
+      for (const [id, desired] of plan.objects) if (!state.applied.has(id)) state.pending.set(id, desired);
       await inventory.write(app, state, { revision: revision.commit.revision, intended: new Map([...plan.objects, ...plan.hooks]) });
       for (const [id, hook] of plan.hooks) state.hookObjects.set(id, hook);
 
@@ -153,6 +154,7 @@ export function createSyncer(options: SyncerOptions): Syncer {
       for (const id of state.doomed.keys()) {
         state.applied.delete(id);
         state.hookObjects.delete(id);
+        state.pending.delete(id);
         // What is to go has no say in whether the app is well: it may be the very thing that is not.
         state.health.delete(id);
       }
@@ -443,8 +445,10 @@ const nameOf = ({ group, resource }: Resource<DynamicObject>): string => (group 
 /** Whether objects without an error are applied when others have one. */
 const goesOn = ({ metadata }: Kustomization): boolean => metadata.annotations?.[annotations.planMode] === 'continue';
 
-function* hookEntries({
+/** What the engine may have made beside what it knows to be in force. */
+function* unconfirmed({
   hookObjects,
+  pending,
 }: AppState): Iterable<readonly [ObjectId, { readonly desired: DesiredObject; readonly uid: undefined }]> {
-  for (const [id, desired] of hookObjects) yield [id, { desired, uid: undefined }];
+  for (const [id, desired] of [...hookObjects, ...pending]) yield [id, { desired, uid: undefined }];
 }

@@ -1,0 +1,192 @@
+import type { Clock } from '../../src/base/clock.ts';
+import type { Client } from '../../src/client/client.ts';
+import { type GitSource, SourceError } from '../../src/gitops/sources/git-source.ts';
+import { StatusError } from '../../src/machinery/status-error.ts';
+
+/** How often each fault really fired. */
+export type FaultCounts = Map<string, number>;
+
+/** What goes wrong now; changed by a test while it runs. Shares are of calls, 0 to 1. */
+export interface Faults {
+  readonly random: () => number;
+  readonly counts: FaultCounts;
+  /** Calls that fail before anything was done. */
+  refused: number;
+  /** Writes that are done and answered with an error. */
+  unanswered: number;
+  slow: number;
+  deletesDenied: boolean;
+  gitBroken: number;
+  gitHangs: number;
+}
+
+export function createFaults(random: () => number, counts: FaultCounts): Faults {
+  return { random, counts, refused: 0, unanswered: 0, slow: 0, deletesDenied: false, gitBroken: 0, gitHangs: 0 };
+}
+
+export function endFaults(faults: Faults): void {
+  Object.assign(faults, { refused: 0, unanswered: 0, slow: 0, deletesDenied: false, gitBroken: 0, gitHangs: 0 });
+}
+
+const count = ({ counts }: Faults, name: string): void => void counts.set(name, (counts.get(name) ?? 0) + 1);
+
+/** A process that can die: nothing of what it waits for ever comes, and nothing that it still tries has an effect. */
+export interface Life {
+  readonly isOver: boolean;
+  /** Ends at the given call of its client from now on; 0 ends it now. */
+  endAfter(calls: number): void;
+  onEnd(listener: () => void): void;
+  /** Counts a call; true when the process is dead before it. */
+  callsOver(): boolean;
+}
+
+export function createLife(): Life {
+  const listeners: (() => void)[] = [];
+  let left = Number.POSITIVE_INFINITY;
+  let isOver = false;
+  const end = (): void => {
+    if (isOver) return;
+    isOver = true;
+    for (const listener of listeners) listener();
+  };
+  return {
+    get isOver() {
+      return isOver;
+    },
+    endAfter(calls) {
+      left = calls;
+      if (left <= 0) end();
+    },
+    onEnd: (listener) => void listeners.push(listener),
+    callsOver() {
+      left -= 1;
+      if (left <= 0) end();
+      return isOver;
+    },
+  };
+}
+
+const never = <T>(): Promise<T> => new Promise(() => undefined);
+
+const refusals = [
+  () => new StatusError({ code: 500, reason: 'InternalError', message: 'injected' }),
+  () => new StatusError({ code: 503, reason: 'ServiceUnavailable', message: 'injected' }),
+  () => new StatusError({ code: 429, reason: 'TooManyRequests', message: 'injected' }),
+  () => new StatusError({ code: 504, reason: 'Timeout', message: 'injected' }),
+];
+
+/** The client of a process: what it asks may be refused, answered late or not at all, and dies with it. */
+export function withFaults(client: Client, faults: Faults, life: Life): Client {
+  async function call<T>(kind: 'read' | 'write' | 'delete', act: () => Promise<T>): Promise<T> {
+    if (life.callsOver()) return never();
+    const { random } = faults;
+    if (random() < faults.slow) {
+      count(faults, 'slow API call');
+      await new Promise((resolve) => setTimeout(resolve, random() * 10));
+    }
+    if (kind === 'delete' && faults.deletesDenied) {
+      count(faults, 'delete denied');
+      throw new StatusError({ code: 403, reason: 'Forbidden', message: 'deletes are denied' });
+    }
+    if (random() < faults.refused) {
+      if (kind === 'write' && random() < 0.3) {
+        count(faults, 'API conflict');
+        throw new StatusError({ code: 409, reason: 'Conflict', message: 'injected' });
+      }
+      count(faults, 'API error');
+      throw (refusals[Math.floor(random() * refusals.length)] ?? refusals[0])?.();
+    }
+    if (life.isOver) return never();
+    const result = await act();
+    if (life.isOver) return never();
+    if (kind !== 'read' && random() < faults.unanswered) {
+      count(faults, 'API write done but not answered');
+      throw new StatusError({ code: 503, reason: 'ServiceUnavailable', message: 'connection lost' });
+    }
+    return result;
+  }
+
+  return {
+    get: (...args) => call('read', () => client.get(...args)),
+    list: (...args) => call('read', () => client.list(...args)),
+    create: (...args) => call('write', () => client.create(...args)),
+    update: (...args) => call('write', () => client.update(...args)),
+    patch: (...args) => call('write', () => client.patch(...args)),
+    delete: (...args) => call('delete', () => client.delete(...args)),
+    deleteCollection: (...args) => call('delete', () => client.deleteCollection(...args)),
+    createSubresource: (...args) => call('write', () => client.createSubresource(...args)),
+    discover: () => call('read', () => client.discover()),
+    async watch(resource, options) {
+      if (life.isOver) return never();
+      const cut = new AbortController();
+      life.onEnd(() => cut.abort());
+      // A connection that breaks now and then: the watch ends without a word.
+      const timer = faults.random() < faults.refused ? setTimeout(() => cut.abort(), faults.random() * 30) : undefined;
+      if (timer !== undefined) count(faults, 'watch cut');
+      try {
+        await client.watch(resource, {
+          ...options,
+          signal: AbortSignal.any([options.signal, cut.signal]),
+          onEvents: (events) => {
+            if (!life.isOver) options.onEvents(events);
+          },
+        });
+      } finally {
+        clearTimeout(timer);
+      }
+      if (life.isOver) await never();
+    },
+  };
+}
+
+/** A repository whose remote is away or does not answer now and then. */
+export function withGitFaults(source: GitSource, faults: Faults, life: Life): GitSource {
+  async function read<T>(act: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    if (life.isOver) return never();
+    if (faults.random() < faults.gitBroken) {
+      count(faults, 'Git read cut');
+      throw new SourceError('Unreachable', 'the connection was cut', { hint: 'It is tried again.' });
+    }
+    if (signal !== undefined && faults.random() < faults.gitHangs) {
+      count(faults, 'Git remote does not answer');
+      await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+      throw new SourceError('Timeout', 'the remote does not answer', { hint: 'It is tried again.' });
+    }
+    const result = await act();
+    return life.isOver ? never() : result;
+  }
+  const { onChange } = source;
+  return {
+    url: source.url,
+    resolve: (ref, options) => read(() => source.resolve(ref, options), options.signal),
+    readTree: (oid) => read(() => source.readTree(oid)),
+    readBlob: (oid, maxBytes) => read(() => source.readBlob(oid, maxBytes)),
+    readDocuments: (oid) => read(() => source.readDocuments(oid)),
+    ...(onChange === undefined ? {} : { onChange: (listener: () => void) => onChange(() => !life.isOver && listener()) }),
+    trim: () => source.trim(),
+    close: () => source.close(),
+  };
+}
+
+/** A clock that runs `speed` times as fast and whose time of day can be set. */
+export interface SteppedClock extends Clock {
+  step(ms: number): void;
+}
+
+export function createSteppedClock(speed: number): SteppedClock {
+  const startedAt = performance.now();
+  const base = Date.now();
+  let offset = 0;
+  const elapsed = (): number => (performance.now() - startedAt) * speed;
+  return {
+    now: () => base + offset + elapsed(),
+    monotonicMs: elapsed,
+    after(delayMs, action) {
+      const timer = setTimeout(action, Math.min(Math.max(delayMs, 0) / speed, 2_147_483_647));
+      return () => clearTimeout(timer);
+    },
+    step(ms) {
+      offset += ms;
+    },
+  };
+}
