@@ -17,6 +17,31 @@ export interface AppOverview {
   readonly revision: string;
   /** A sentence; empty when there is nothing to say. */
   readonly reason: string;
+  /** Someone holds the app at a commit: who, when and which; empty when nobody does. */
+  readonly pinned: string;
+  readonly why: WhyOverview;
+}
+
+/** The answer of `midship why`: every step from a commit to a healthy app, and the one thing that blocks. */
+export interface WhyOverview {
+  readonly verdict: string;
+  /** One line; empty when nothing blocks. */
+  readonly blocking: string;
+  /** The commit that changed the app last, applied or not. */
+  readonly commit: { readonly sha: string; readonly author: string; readonly subject: string; readonly seenAt: string } | undefined;
+  readonly phases: readonly WhyPhase[];
+  /** RFC 3339; absent when nothing is tried again by itself. */
+  readonly nextRetryAt: string | undefined;
+  readonly tries: number;
+  /** What to do; empty when there is nothing to do. */
+  readonly fix: string;
+}
+
+export interface WhyPhase {
+  readonly name: 'fetch' | 'verify' | 'render' | 'plan' | 'apply' | 'health' | 'prune';
+  readonly result: 'done' | 'failed' | 'running' | 'waiting' | 'skipped';
+  readonly durationMs: number | undefined;
+  readonly detail: string;
 }
 
 export interface NodeOverview {

@@ -41,11 +41,12 @@ async function fetchStatus(http: string): Promise<Overview> {
 const isGood = ({ sync, health }: AppOverview): boolean => sync === 'Synced' && health === 'Healthy';
 
 /** State is a shape and a word, never a colour alone. */
-function wordsOf({ sync, health }: AppOverview): { readonly glyph: string; readonly word: string } {
+function wordsOf({ sync, health, pinned }: AppOverview): { readonly glyph: string; readonly word: string } {
   if (health === 'Suspended') return { glyph: pc.magenta('■'), word: 'Suspended' };
   if (sync === 'Failed') return { glyph: pc.red('▲'), word: 'Failed' };
   if (health === 'Degraded' || health === 'Missing') return { glyph: pc.red('▲'), word: health };
-  if (sync === 'OutOfSync') return { glyph: pc.yellow('◆'), word: 'Drifted' };
+  if (pinned !== '') return { glyph: pc.magenta('■'), word: 'Pinned' };
+  if (sync === 'OutOfSync') return { glyph: pc.yellow('◆'), word: 'Out of sync' };
   if (sync === 'Progressing' || health === 'Progressing') return { glyph: pc.blue('◔'), word: 'Rolling out' };
   if (isGood({ sync, health } as AppOverview)) return { glyph: pc.green('●'), word: 'In sync' };
   return { glyph: '○', word: 'Unknown' };
@@ -61,6 +62,6 @@ function formatStatus({ verdict, revision, apps }: Overview): string {
     `  ${glyph} ${cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')}  ${plain(reason)}`.trimEnd(),
   );
   const bad = apps.find((app) => !isGood(app));
-  const hint = bad === undefined || revision === '' ? '' : `\n  undo:   git revert --no-edit ${revision.slice(0, 7)} && git push\n`;
+  const hint = bad === undefined ? '' : `\n  why:    midship why ${bad.name}        undo:   midship revert ${bad.name}\n`;
   return `${verdict}${revision === '' ? '' : `   main @ ${revision.slice(0, 7)}`}\n\n${lines.join('\n')}\n${hint}`;
 }

@@ -1,4 +1,4 @@
-import { type Attempt, attemptsOf, type PhaseName, phaseNames } from '../api/kustomize/v1/attempt.ts';
+import { type Attempt, newestAttempt, type PhaseName, phaseNames } from '../api/kustomize/v1/attempt.ts';
 import { describeHold, holdOf } from '../api/kustomize/v1/hold.ts';
 import type { Kustomization } from '../api/kustomize/v1/kustomization.ts';
 import type { GitRepository } from '../api/source/v1/git-repository.ts';
@@ -42,7 +42,7 @@ export interface WhyPhase {
 
 /** @param source  the app's GitRepository; undefined when it does not exist */
 export function whyOf(app: Kustomization, source: GitRepository | undefined): Why {
-  const attempt = attemptsOf(app)[0];
+  const attempt = newestAttempt(app);
   const phases = phasesOf(app, source, attempt);
   const { blocking, fix } = blockOf(app, phases);
   const isRetried = phases.some(({ name, result }) => result === 'failed' && name !== 'fetch' && name !== 'health');
@@ -60,8 +60,7 @@ export function whyOf(app: Kustomization, source: GitRepository | undefined): Wh
 const shaOf = (revision = ''): string => revision.slice(revision.lastIndexOf(':') + 1);
 const firstLine = (text = ''): string => text.split('\n')[0] ?? '';
 
-/** The commit that last changed what the app is made of. */
-export function commitOf({ revision, author, subject, seenAt }: Attempt): WhyCommit {
+function commitOf({ revision, author, subject, seenAt }: Attempt): WhyCommit {
   return { sha: shaOf(revision), author, subject, seenAt };
 }
 
@@ -127,15 +126,21 @@ function prunePhase(app: Kustomization, durationMs: number | undefined): WhyPhas
   return { name: 'prune', result: 'skipped', durationMs: undefined, detail: 'nothing to delete' };
 }
 
-/** `Suspended by alice until …: why`; empty when it is not. */
-export function describeSuspension({ spec, metadata }: Kustomization): string {
-  if (spec.suspend !== true) return '';
+/** `Suspended by alice until …: why`, and the revision that waits for its end. */
+function describeSuspension({ metadata, status }: Kustomization): string {
   const {
     [annotations.suspendReason]: reason,
     [annotations.suspendUntil]: until,
     [annotations.suspendedBy]: by,
   } = metadata.annotations ?? {};
-  return `Suspended${by === undefined ? '' : ` by ${by}`}${until === undefined ? '' : ` until ${until}`}${reason === undefined ? '' : `: ${reason}`}`;
+  const { lastAppliedRevision, lastAttemptedRevision } = status ?? {};
+  const waits =
+    lastAttemptedRevision === undefined || lastAttemptedRevision === lastAppliedRevision ? '' : shaOf(lastAttemptedRevision).slice(0, 7);
+  return [
+    `Suspended${by === undefined ? '' : ` by ${by}`}${until === undefined ? '' : ` until ${until}`}`,
+    ...(reason === undefined ? [] : [`: ${reason}`]),
+    ...(waits === '' ? [] : [`; ${waits} is waiting`]),
+  ].join('');
 }
 
 function blockOf(app: Kustomization, phases: readonly WhyPhase[]): Pick<Why, 'blocking' | 'fix'> {

@@ -1,11 +1,13 @@
 import { type Node, nodes } from '../api/core/v1/node.ts';
 import { pods } from '../api/core/v1/pod.ts';
+import { describeHold, holdOf } from '../api/kustomize/v1/hold.ts';
 import { type Kustomization, kustomizations } from '../api/kustomize/v1/kustomization.ts';
 import { type GitRepository, gitRepositories } from '../api/source/v1/git-repository.ts';
 import { labels } from '../api/well-known.ts';
 import type { AppOverview, Overview } from '../base/overview.ts';
 import type { Informer, InformerSet } from '../client/informer.ts';
 import type { HealthStatus } from '../lifecycle/reasons.ts';
+import { type Why, whyOf } from '../lifecycle/why.ts';
 import { conditionOf, isConditionTrue } from '../machinery/conditions.ts';
 
 /** Index of pods by node. */
@@ -39,9 +41,12 @@ export function createOverviewSource(informers: InformerSet): OverviewSource {
       }),
     appOf(namespace, name) {
       const app = apps.get({ namespace, name });
-      return app === undefined ? undefined : appOverview(app);
+      return app === undefined ? undefined : appOverview(app, sourceIn([...repositories.list()], app));
     },
-    allApps: () => [...apps.list()].map(appOverview),
+    allApps() {
+      const all = [...repositories.list()];
+      return [...apps.list()].map((app) => appOverview(app, sourceIn(all, app)));
+    },
     onChange(listener) {
       const removers = [apps, repositories, machines, allPods].map((informer) => (informer as Informer<never>).addHandler(listener));
       return () => {
@@ -60,7 +65,7 @@ export interface World {
 
 /** Pure: what the world amounts to, apps and nodes by name. */
 export function overviewOf({ apps, repositories, nodes: machines, podsOn }: World): Overview {
-  const shown = apps.filter((app) => isShown(app)).map(appOverview);
+  const shown = apps.filter((app) => isShown(app)).map((app) => appOverview(app, sourceIn(repositories, app)));
   const revision = shaOf(repositories[0]?.status?.artifact?.revision);
   return {
     verdict: verdictOf(shown, apps.length, repositories),
@@ -89,22 +94,44 @@ function isShown(app: Kustomization): boolean {
   return !isList || conditionOf(app.status?.conditions, 'Ready')?.status === 'False';
 }
 
-function appOverview(app: Kustomization): AppOverview {
+function sourceIn(repositories: readonly GitRepository[], { spec, metadata }: Kustomization): GitRepository | undefined {
+  const { kind, name, namespace = metadata.namespace } = spec.sourceRef;
+  if (kind !== gitRepositories.kind) return undefined;
+  return repositories.find((repository) => repository.metadata.name === name && repository.metadata.namespace === namespace);
+}
+
+/** Objects are frozen: what was worked out once holds for as long as the app and its source are the same. */
+const known = new WeakMap<Kustomization, { readonly source: GitRepository | undefined; readonly why: Why }>();
+
+function whyNow(app: Kustomization, source: GitRepository | undefined): Why {
+  const before = known.get(app);
+  if (before !== undefined && before.source === source) return before.why;
+  const why = whyOf(app, source);
+  known.set(app, { source, why });
+  return why;
+}
+
+function appOverview(app: Kustomization, source: GitRepository | undefined): AppOverview {
   const { conditions = [], lastAppliedRevision } = app.status ?? {};
   const ready = conditionOf(conditions, 'Ready');
   const health = conditionOf(conditions, 'Healthy');
   const blocked = conditionOf(conditions, 'PruneBlocked');
   const suspended = app.spec.suspend === true;
   const sync = syncOf(app);
+  const hold = holdOf(app);
+  const pinned = hold === undefined ? '' : describeHold(hold);
+  const why = whyNow(app, source);
   const healthStatus = suspended ? 'Suspended' : ((health?.reason as HealthStatus | undefined) ?? 'Unknown');
   const reason =
     sync === 'Failed' || (sync === 'Progressing' && ready?.status === 'False')
       ? (ready?.message ?? '')
       : blocked?.status === 'True'
         ? `Prune blocked: ${blocked.message}`
-        : healthStatus === 'Healthy'
-          ? ''
-          : (health?.message ?? '');
+        : suspended
+          ? why.blocking
+          : healthStatus === 'Healthy'
+            ? pinned
+            : (health?.message ?? '');
   return {
     name: app.metadata.name,
     namespace: app.metadata.namespace ?? '',
@@ -112,6 +139,8 @@ function appOverview(app: Kustomization): AppOverview {
     health: healthStatus,
     revision: shaOf(lastAppliedRevision),
     reason,
+    pinned,
+    why,
   };
 }
 
@@ -121,7 +150,8 @@ function syncOf(app: Kustomization): AppOverview['sync'] {
   if (app.status?.observedGeneration !== app.metadata.generation && app.spec.suspend !== true) return 'Progressing';
   if (ready.status === 'False')
     return ready.reason === 'DependencyNotReady' || ready.reason === 'ArtifactFailed' ? 'Progressing' : healthFailed(ready.reason);
-  return isConditionTrue(app.status?.conditions, 'PruneBlocked') ? 'OutOfSync' : 'Synced';
+  // What a hold keeps is not what Git says now.
+  return isConditionTrue(app.status?.conditions, 'PruneBlocked') || holdOf(app) !== undefined ? 'OutOfSync' : 'Synced';
 }
 
 /** What was applied is what Git says, though it is not healthy. */

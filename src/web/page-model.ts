@@ -147,7 +147,7 @@ export function createPageModel({ informers, activity, steps }: PageModelOptions
       places: [...new Set(owned.map((object) => object.namespace))].filter((place) => place !== '').sort(),
       revision: overview.revision,
       reason: overview.reason,
-      cause: shown.state === 'ok' ? undefined : causeOf(overview.name, activity.recent()),
+      cause: shown.state === 'ok' ? undefined : (causeOf(overview.name, activity.recent()) ?? overview.why.commit),
       squares: owned.flatMap(squaresOf),
       since: app === undefined ? undefined : sinceOf(app),
     };

@@ -12,10 +12,11 @@ export interface Shown {
   readonly word: string;
 }
 
-export function shownOf({ sync, health }: Pick<AppOverview, 'sync' | 'health'>): Shown {
+export function shownOf({ sync, health, pinned = '' }: Pick<AppOverview, 'sync' | 'health'> & { readonly pinned?: string }): Shown {
   if (health === 'Suspended') return { state: 'paused', word: 'Suspended' };
   if (sync === 'Failed') return { state: 'failed', word: 'Failed' };
   if (health === 'Degraded' || health === 'Missing') return { state: 'failed', word: health };
+  if (pinned !== '') return { state: 'paused', word: 'Pinned' };
   if (sync === 'OutOfSync') return { state: 'drift', word: 'Out of sync' };
   if (sync === 'Progressing' || health === 'Progressing') return { state: 'progressing', word: 'Rolling out' };
   if (sync === 'Synced' && health === 'Healthy') return { state: 'ok', word: 'In sync' };

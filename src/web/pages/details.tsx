@@ -1,5 +1,6 @@
 import type { VNode } from 'preact';
 import type { Activity } from '../../base/activity.ts';
+import type { AppOverview, WhyPhase } from '../../base/overview.ts';
 import { podProblem } from '../../lifecycle/reasons.ts';
 import { type AppObject, squareState } from '../app-objects.ts';
 import { durationText } from '../commit-line.ts';
@@ -21,6 +22,7 @@ export function appView(model: AppModel): View {
     title: `${row.name}: ${row.word}`,
     regions: [
       { id: 'head', content: <AppHead model={model} /> },
+      { id: 'why', content: <Why why={model.overview.why} /> },
       { id: 'objects', content: <Objects objects={model.objects} /> },
       { id: 'history', content: <History entries={model.history} /> },
       { id: 'conditions', content: <Conditions conditions={model.conditions} /> },
@@ -31,6 +33,10 @@ export function appView(model: AppModel): View {
           <a href="/">Overview</a> / {row.namespace} / {row.name}
         </p>
         {slot('head')}
+        <section aria-labelledby="why-head">
+          <h2 id="why-head">From commit to healthy</h2>
+          {slot('why')}
+        </section>
         <div class="columns">
           <section aria-labelledby="objects-head">
             <h2 id="objects-head">Objects</h2>
@@ -87,6 +93,65 @@ function AppHead({ model: { row, overview, path, source } }: { readonly model: A
         )}
       </dl>
       <Reason app={row} />
+    </div>
+  );
+}
+
+const phaseStates: Readonly<Record<WhyPhase['result'], { readonly state: State; readonly word: string }>> = {
+  done: { state: 'ok', word: 'done' },
+  failed: { state: 'failed', word: 'failed' },
+  running: { state: 'progressing', word: 'under way' },
+  waiting: { state: 'unknown', word: 'waits' },
+  skipped: { state: 'paused', word: 'nothing to do' },
+};
+
+/** Every step from the commit on, with what it took: the answer of `midship why`. */
+function Why({ why }: { readonly why: AppOverview['why'] }): VNode {
+  const { commit, nextRetryAt } = why;
+  return (
+    <div>
+      <p class="lead">
+        {why.verdict}
+        {commit === undefined ? null : (
+          <>
+            {' '}
+            Changed last in <Sha sha={commit.sha} />
+            {commit.author === '' ? '' : ` by ${commit.author}`}
+            {commit.subject === '' ? '' : `: ${commit.subject}`}.
+          </>
+        )}
+      </p>
+      <div class="scroll">
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">Step</th>
+              <th scope="col">Result</th>
+              <th scope="col">Took</th>
+              <th scope="col">Detail</th>
+            </tr>
+          </thead>
+          <tbody>
+            {why.phases.map(({ name, result, durationMs, detail }) => (
+              <tr key={name}>
+                <td>{name}</td>
+                <td>
+                  <Glyph state={phaseStates[result].state} /> {phaseStates[result].word}
+                </td>
+                <td>{durationMs === undefined ? '' : durationText(durationMs)}</td>
+                <td>{detail}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+      {nextRetryAt === undefined ? null : (
+        <p>
+          Tried {why.tries === 1 ? 'once' : `${why.tries} times`}, next at{' '}
+          <time datetime={nextRetryAt}>{nextRetryAt.slice(11, 19)} UTC</time>.
+        </p>
+      )}
+      {why.fix === '' ? null : <p>To mend it: {why.fix}</p>}
     </div>
   );
 }

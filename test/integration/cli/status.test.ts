@@ -22,6 +22,8 @@ describe('midship status', () => {
           health: 'Unknown',
           revision: '',
           reason: 'web/a\n\u001b[2J\u001b]0;title\u0007.yaml is not UTF-8 text',
+          pinned: '',
+          why: { verdict: '', blocking: '', commit: undefined, phases: [], nextRetryAt: undefined, tries: 0, fix: '' },
         },
       ],
       nodes: [],

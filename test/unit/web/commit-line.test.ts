@@ -30,6 +30,8 @@ const appAt = (name: string, revision: string, health: AppOverview['health'] = '
   health,
   revision,
   reason: '',
+  pinned: '',
+  why: { verdict: '', blocking: '', commit: undefined, phases: [], nextRetryAt: undefined, tries: 0, fix: '' },
 });
 
 describe('commit line', () => {

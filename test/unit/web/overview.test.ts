@@ -69,6 +69,32 @@ const overview = (apps: readonly Kustomization[], world: Partial<World> = {}) =>
 const good: Says = { ready: ['True', 'ReconciliationSucceeded'], health: ['True', 'Healthy'] };
 
 describe('overview', () => {
+  it('does not count a pinned app as what Git says, and tells who pinned and who suspended one', () => {
+    const pinned = appOf('pinned', good);
+    const held = { ...pinned, metadata: { ...pinned.metadata, annotations: { 'midship.dev/hold': sha, 'midship.dev/held-by': 'mara' } } };
+    const resting = appOf('resting', { ...good, suspend: true });
+    const noted = { ...resting, metadata: { ...resting.metadata, annotations: { 'midship.dev/suspended-by': 'jonas' } } };
+    const { verdict, apps } = overview([held, noted]);
+    expect(verdict).toBe('1 of 2 apps is not what Git says.');
+    expect(apps).toMatchObject([
+      {
+        sync: 'OutOfSync',
+        health: 'Healthy',
+        pinned: 'Pinned by mara, 3f2a9c1 is held back',
+        reason: 'Pinned by mara, 3f2a9c1 is held back',
+      },
+      { health: 'Suspended', pinned: '', reason: 'Suspended by jonas' },
+    ]);
+    expect(apps.map((app) => shownOf(app).word)).toEqual(['Pinned', 'Suspended']);
+  });
+
+  it('answers why for every app, with the source that it has now', () => {
+    const app = appOf('a', good);
+    expect(overview([app]).apps[0]?.why).toMatchObject({ verdict: 'a is what Git says, and healthy.', blocking: '' });
+    expect(overview([app], { repositories: [repositoryOf('False', 'no route')] }).apps[0]?.why.blocking).toBe('no route');
+    expect(overview([app], { repositories: [] }).apps[0]?.why.blocking).toBe('GitRepository flux-system/cluster does not exist');
+  });
+
   it('says that all is well', () => {
     expect(overview([appOf('b', good), appOf('a', good)])).toMatchObject({
       verdict: '2 apps match Git.',

@@ -83,6 +83,15 @@ export function attemptsOf(app: Kustomization): readonly Attempt[] {
 /** `231ms`, `1.5s` */
 const goDuration = (ms: number): string => (ms < 1_000 ? `${Math.round(ms)}ms` : `${Number((ms / 1_000).toFixed(3))}s`);
 
+/** The newest of them. */
+export function newestAttempt(app: Kustomization): Attempt | undefined {
+  for (const snapshot of app.status?.history ?? []) {
+    const attempt = tryParse(snapshot);
+    if (attempt !== undefined) return attempt;
+  }
+  return undefined;
+}
+
 function tryParse({ digest, metadata, totalReconciliations, lastReconciledStatus }: HistorySnapshot): Attempt | undefined {
   const { revision, author = '', subject = '', seen, started, phases, nextRetry, failure } = metadata ?? {};
   if (revision === undefined || seen === undefined || started === undefined || phases === undefined) return undefined;
