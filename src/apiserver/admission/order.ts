@@ -15,8 +15,9 @@ import { Matcher } from './match.ts';
 import { createMatchConditions } from './match-conditions.ts';
 import { namespaceLifecycle } from './namespace-lifecycle.ts';
 import { nodePorts } from './node-port.ts';
+import { nodeRestriction } from './node-restriction.ts';
 import { ownerReferencesPermission } from './owner-references.ts';
-import { defaultTolerationSeconds, priority, serviceAccount } from './pod-defaults.ts';
+import { defaultTolerationSeconds, priority, serviceAccount, singleDefaultPriority } from './pod-defaults.ts';
 import { podSecurity } from './pod-security/step.ts';
 import { type ResourceQuotaOptions, resourceQuota } from './resource-quota.ts';
 import { runtimeClass, runtimeClassOverhead } from './runtime-class.ts';
@@ -59,6 +60,7 @@ export function admissionOrder(options: AdmissionOptions): AdmissionChain {
     limitRangeDefaults(registry),
     serviceAccount(registry),
     ...(issuesTokens ? [serviceAccountToken(registry, random)] : []),
+    nodeRestriction(),
     priority(registry),
     defaultTolerationSeconds(),
     defaultStorageClass(registry),
@@ -73,6 +75,7 @@ export function admissionOrder(options: AdmissionOptions): AdmissionChain {
     // validating
     limitRangeCheck(registry),
     podSecurity(registry),
+    singleDefaultPriority(registry),
     ownerReferencesPermission({ authorizer, kinds }),
     persistentVolumeClaimResize(registry),
     runtimeClassOverhead(registry),

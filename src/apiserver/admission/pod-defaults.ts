@@ -96,9 +96,17 @@ function withPriority(spec: PodSpec, { metadata, value, preemptionPolicy }: Prio
       `the integer value of priority (${spec.priority}) must not be provided in pod spec; priority admission controller computed ${value} from the given PriorityClass name`,
     );
   }
+  const policy = preemptionPolicy ?? noClass.preemptionPolicy;
+  if (spec.preemptionPolicy !== undefined && spec.preemptionPolicy !== policy) {
+    throw forbidden(
+      pods,
+      podName,
+      `the string value of PreemptionPolicy (${spec.preemptionPolicy}) must not be provided in pod spec; priority admission controller computed ${policy} from the given PriorityClass name`,
+    );
+  }
   const named = metadata.name === '' || spec.priorityClassName === metadata.name ? spec : { ...spec, priorityClassName: metadata.name };
   if (named.priority !== undefined && named.preemptionPolicy !== undefined) return named;
-  return { ...named, priority: value, preemptionPolicy: named.preemptionPolicy ?? preemptionPolicy ?? noClass.preemptionPolicy };
+  return { ...named, priority: value, preemptionPolicy: policy };
 }
 
 type Priority = Pick<PriorityClass, 'value' | 'preemptionPolicy'> & { readonly metadata: { readonly name: string } };
@@ -111,6 +119,27 @@ function defaultClass(registry: Pick<Registry, 'stateOf'>): PriorityClass | unde
     if (priorityClass.globalDefault === true && (lowest === undefined || priorityClass.value < lowest.value)) lowest = priorityClass;
   }
   return lowest;
+}
+
+/**
+ * Only one class is the default for all.
+ *
+ * @throws StatusError `Forbidden` for a second one
+ */
+export function singleDefaultPriority(registry: Pick<Registry, 'stateOf'>): AdmissionStep {
+  return {
+    name: 'Priority',
+    phase: 'validating',
+    appliesTo: ({ group, resource }, operation) =>
+      (operation === 'create' || operation === 'update') && group === priorityClasses.group && resource === priorityClasses.resource,
+    admit({ kind, name, object }) {
+      if ((object as PriorityClass).globalDefault !== true) return object;
+      const known = defaultClass(registry);
+      if (known === undefined || known.metadata.name === name) return object;
+      const why = `PriorityClass ${known.metadata.name} is already marked as default. Only one default can exist`;
+      throw forbidden(kind, name, why);
+    },
+  };
 }
 
 const tolerationSeconds = 300;

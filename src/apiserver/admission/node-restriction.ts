@@ -1,0 +1,82 @@
+import { type Node, nodes } from '../../api/core/v1/node.ts';
+import { labels as known, taints } from '../../api/well-known.ts';
+import { deepEqual } from '../../machinery/object.ts';
+import { forbidden } from '../../machinery/status-error.ts';
+import type { UserInfo } from '../user.ts';
+import type { AdmissionStep } from './admission.ts';
+
+/** Labels under Kubernetes' own names that an agent says of its node. */
+const ofAgents: ReadonlySet<string> = new Set([
+  known.hostname,
+  known.zone,
+  known.region,
+  known.os,
+  known.arch,
+  'node.kubernetes.io/instance-type',
+  'failure-domain.beta.kubernetes.io/zone',
+  'failure-domain.beta.kubernetes.io/region',
+  'beta.kubernetes.io/instance-type',
+  'beta.kubernetes.io/os',
+  'beta.kubernetes.io/arch',
+]);
+const agentNamespaces = ['kubelet.kubernetes.io', 'node.kubernetes.io'] as const;
+const restricted = 'node-restriction.kubernetes.io';
+const nodePrefix = 'system:node:';
+
+/**
+ * An agent tells of its node what it sees. What decides which pods come there (taints, and labels that administrators set) is not its
+ * to change, so that a node which was taken over cannot draw others' pods to it. Which objects it may write at all, the authorizer says.
+ *
+ * @throws StatusError `Forbidden`
+ * @see Kubernetes reference, "Admission Controllers", "NodeRestriction"
+ */
+export function nodeRestriction(): AdmissionStep {
+  return {
+    name: 'NodeRestriction',
+    appliesTo: ({ group, resource }, operation) =>
+      group === nodes.group && resource === nodes.resource && (operation === 'create' || operation === 'update'),
+    admit({ kind, name, object, before, user }) {
+      const own = nodeOf(user);
+      if (own === undefined) return object;
+      const refuse = (why: string): Error => forbidden(kind, name, `node ${JSON.stringify(own)} ${why}`);
+      if (name !== own) throw refuse(`is not allowed to modify node ${JSON.stringify(name)}`);
+      const { metadata, spec } = object as Node;
+      const old = before as Node | undefined;
+      const labels = changedLabels(metadata.labels, old?.metadata.labels).filter(isForbidden);
+      if (old === undefined) {
+        if (labels.length > 0) throw refuse(`is not allowed to set the following labels: ${labels.join(', ')}`);
+        return object;
+      }
+      if (!onlyAddsOwn(spec?.taints ?? [], old.spec?.taints ?? [])) throw refuse('is not allowed to modify taints');
+      if (labels.length > 0) throw refuse(`is not allowed to modify labels: ${labels.join(', ')}`);
+      if (!deepEqual(metadata.ownerReferences ?? [], old.metadata.ownerReferences ?? [])) {
+        throw refuse('is not allowed to modify ownerReferences');
+      }
+      return object;
+    },
+  };
+}
+
+/** The node whose agent the user is. */
+const nodeOf = ({ name, groups }: UserInfo): string | undefined =>
+  name.startsWith(nodePrefix) && groups.includes('system:nodes') ? name.slice(nodePrefix.length) : undefined;
+
+type Taints = NonNullable<NonNullable<Node['spec']>['taints']>;
+
+/** An agent of a simulated node keeps other pods away from it, which can draw none. */
+const onlyAddsOwn = (after: Taints, before: Taints): boolean =>
+  after === before ||
+  (before.every((taint) => after.some((other) => deepEqual(taint, other))) &&
+    after.every((taint) => taint.key === taints.simulated || before.some((other) => deepEqual(taint, other))));
+
+type Labels = Readonly<Record<string, string>>;
+
+const changedLabels = (after: Labels = {}, before: Labels = {}): readonly string[] =>
+  after === before ? [] : [...new Set([...Object.keys(after), ...Object.keys(before)])].filter((key) => after[key] !== before[key]).sort();
+
+function isForbidden(label: string): boolean {
+  const namespace = label.includes('/') ? label.slice(0, label.indexOf('/')) : '';
+  const isIn = (domain: string): boolean => namespace === domain || namespace.endsWith(`.${domain}`);
+  if (isIn(restricted)) return true;
+  return (isIn('kubernetes.io') || isIn('k8s.io')) && !ofAgents.has(label) && !agentNamespaces.some(isIn);
+}
