@@ -3,14 +3,17 @@ import { type Clock, microTimestampOf } from '../base/clock.ts';
 import type { Component } from '../base/component.ts';
 import type { Log } from '../base/log.ts';
 import type { Metrics } from '../base/metrics.ts';
+import { type AuditedBody, objectOf } from './audit/bodies.ts';
+import { type AuditDecision, type AuditPolicy, type AuditStage, defaultAuditPolicy } from './audit/policy.ts';
 import type { RequestAttributes } from './service.ts';
 import type { UserInfo } from './user.ts';
 
 /**
- * Who did what over HTTP: one JSON line a request, in the form of `audit.k8s.io/v1` at level Metadata. Bodies are never written, so no
- * Secret and no token can be. The components of this process are not recorded; they would be most of it.
+ * Who did what over HTTP: one JSON line a stage of a request, in the form of `audit.k8s.io/v1`, as its policy says. Bodies of Secrets and
+ * tokens are never written. The components of this process are not recorded; they would be most of it.
  */
 export interface AuditLog extends Component {
+  readonly policy: AuditPolicy;
   /** Notes the request; written some moments later. */
   record(entry: AuditEntry): void;
 }
@@ -24,13 +27,21 @@ export interface AuditEntry {
   readonly impersonatedUser: UserInfo | undefined;
   readonly sourceIp: string;
   readonly userAgent: string;
-  readonly code: number;
+  /** Absent before there is an answer. */
+  readonly code?: number;
   readonly receivedAtMs: number;
+  readonly stage: AuditStage;
+  readonly decision: AuditDecision;
+  /** Present when the level asks for them. */
+  readonly requestBody?: AuditedBody | undefined;
+  readonly responseBody?: AuditedBody | undefined;
 }
 
 export interface AuditLogOptions {
   /** `audit.log`; older parts are `audit.log.1` and so on. */
   readonly path: string;
+  /** Default: how each request ended, without bodies. */
+  readonly policy?: AuditPolicy;
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
@@ -40,14 +51,19 @@ export interface AuditLogOptions {
 const flushEveryMs = 250;
 /** Entries that wait; more are dropped, oldest first, and counted. A disk that hangs must not take the server with it. */
 const maxWaiting = 10_000;
+const maxWaitingBytes = 32 * 1024 * 1024;
 /** Entries written at a time, to bound a turn of the event loop. */
 const batch = 500;
+const batchBytes = 1024 * 1024;
 const defaultMaxFileBytes = 32 * 1024 * 1024;
 const oldParts = 3;
 const maxTextLength = 4_096;
 
-export function createAuditLog({ path, clock, log, metrics, maxFileBytes = defaultMaxFileBytes }: AuditLogOptions): AuditLog {
+export function createAuditLog(options: AuditLogOptions): AuditLog {
+  const { path, policy = defaultAuditPolicy, clock, log, metrics, maxFileBytes = defaultMaxFileBytes } = options;
   let waiting: { readonly entry: AuditEntry; readonly endedAtMs: number }[] = [];
+  /** Of bodies. */
+  let waitingBytes = 0;
   let cancel: (() => void) | undefined;
   let writing: Promise<void> | undefined;
   let size: number | undefined;
@@ -79,8 +95,7 @@ export function createAuditLog({ path, clock, log, metrics, maxFileBytes = defau
 
   async function writeAll(): Promise<void> {
     while (waiting.length > 0) {
-      const part = waiting.slice(0, batch);
-      waiting = waiting.slice(batch);
+      const part = take();
       try {
         await append(part.map(({ entry, endedAtMs }) => lineOf(entry, endedAtMs)).join(''));
         failing = false;
@@ -91,6 +106,16 @@ export function createAuditLog({ path, clock, log, metrics, maxFileBytes = defau
         failing = true;
       }
     }
+  }
+
+  /** Those that are oldest: some, or one with large bodies. */
+  function take(): typeof waiting {
+    let count = 0;
+    for (let bytes = 0; count < Math.min(batch, waiting.length) && bytes < batchBytes; count += 1) bytes += bytesOf(waiting[count]?.entry);
+    const part = waiting.slice(0, Math.max(count, 1));
+    waiting = waiting.slice(part.length);
+    for (const { entry } of part) waitingBytes -= bytesOf(entry);
+    return part;
   }
 
   async function append(text: string): Promise<void> {
@@ -105,6 +130,7 @@ export function createAuditLog({ path, clock, log, metrics, maxFileBytes = defau
 
   return {
     name: 'audit-log',
+    policy,
     start: async () => undefined,
     async stop() {
       cancel?.();
@@ -115,11 +141,9 @@ export function createAuditLog({ path, clock, log, metrics, maxFileBytes = defau
     },
     record(entry) {
       recorded += 1;
-      if (waiting.length >= maxWaiting) {
-        waiting.splice(0, batch);
-        dropped += batch;
-      }
+      while (waiting.length >= maxWaiting || (waitingBytes > maxWaitingBytes && waiting.length > 0)) dropped += take().length;
       waiting.push({ entry, endedAtMs: clock.now() });
+      waitingBytes += bytesOf(entry);
       schedule();
     },
   };
@@ -148,14 +172,14 @@ async function rotate(path: string): Promise<void> {
 const cut = (text: string): string => (text.length <= maxTextLength ? text : `${text.slice(0, maxTextLength)}…`);
 
 function lineOf(entry: AuditEntry, endedAtMs: number): string {
-  const { attributes, code, impersonatedUser } = entry;
+  const { attributes, code, impersonatedUser, decision, requestBody, responseBody } = entry;
   const { verb, group = '', version, resource, subresource, namespace, name, path } = attributes;
   return `${JSON.stringify({
     kind: 'Event',
     apiVersion: 'audit.k8s.io/v1',
-    level: 'Metadata',
+    level: decision.level,
     auditID: entry.auditId,
-    stage: 'ResponseComplete',
+    stage: entry.stage,
     requestURI: cut(entry.requestUri),
     verb,
     user: entry.user === undefined ? {} : userOf(entry.user),
@@ -166,11 +190,20 @@ function lineOf(entry: AuditEntry, endedAtMs: number): string {
       path === undefined
         ? { resource, namespace, name, apiGroup: group === '' ? undefined : group, apiVersion: version, subresource }
         : undefined,
-    responseStatus: { metadata: {}, code },
+    responseStatus: code === undefined ? undefined : { metadata: {}, code },
+    requestObject: requestBody === undefined ? undefined : objectOf(requestBody, decision.omitManagedFields),
+    responseObject: responseBody === undefined ? undefined : objectOf(responseBody, decision.omitManagedFields),
     requestReceivedTimestamp: microTimestampOf(entry.receivedAtMs),
     stageTimestamp: microTimestampOf(endedAtMs),
-    annotations: { 'authorization.k8s.io/decision': code === 401 || code === 403 ? 'forbid' : 'allow' },
+    annotations: {
+      ...(code === undefined ? {} : { 'authorization.k8s.io/decision': code === 401 || code === 403 ? 'forbid' : 'allow' }),
+      ...(responseBody?.isCut === true ? { 'audit.k8s.io/truncated': 'true' } : {}),
+      ...(decision.isRedacted ? { 'midship.dev/redacted': 'true' } : {}),
+    },
   })}\n`;
 }
+
+const bytesOf = (entry: AuditEntry | undefined): number =>
+  (entry?.requestBody?.bytes.length ?? 0) + (entry?.responseBody?.bytes.length ?? 0);
 
 const userOf = ({ name, uid, groups, extra }: UserInfo) => ({ username: name, uid, groups, extra });

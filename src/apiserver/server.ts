@@ -15,7 +15,9 @@ import type { KeyPair } from '../base/pki.ts';
 import type { KindDefinition } from '../machinery/kind.ts';
 import { badRequest, isStatusError, methodNotAllowed, StatusError } from '../machinery/status-error.ts';
 import type { Aggregator } from './aggregation/aggregator.ts';
-import type { AuditLog } from './audit.ts';
+import { type AuditedBody, captureResponse } from './audit/bodies.ts';
+import type { AuditDecision, AuditStage } from './audit/policy.ts';
+import type { AuditEntry, AuditLog } from './audit.ts';
 import type { Seat } from './flow-control/fair-queue.ts';
 import { type FlowControl, tooManyRequests } from './flow-control/flow-control.ts';
 import { type HandlerContext, resourceNotFound, wantsPretty } from './http/api-request.ts';
@@ -120,8 +122,16 @@ interface RequestState {
   readonly kind: KindDefinition | undefined;
   finish(answer: { readonly code: number; readonly bytes: number }): void;
   readonly bytesBefore: number;
+  audit: RequestAudit | undefined;
   /** Its place among the requests that are worked on; absent as long as it waits, and for what lasts. */
   seat: Seat | undefined;
+}
+
+/** What the audit log will tell of the request beside its outcome. */
+interface RequestAudit {
+  readonly decision: AuditDecision;
+  requestBody: AuditedBody | undefined;
+  readonly responseBody: (() => AuditedBody) | undefined;
 }
 
 type KnownRequest = RequestState & { readonly user: UserInfo };
@@ -300,6 +310,7 @@ class HttpApiServer implements ApiServer {
         kind,
         finish: this.#context.metrics.started(labels),
         bytesBefore: raw.socket.bytesWritten,
+        audit: undefined,
         seat: undefined,
       };
       this.#states.set(raw, state);
@@ -307,6 +318,7 @@ class HttpApiServer implements ApiServer {
       const admit = (user: UserInfo): Promise<void> | undefined => {
         state.authenticated = user;
         state.user = impersonatedUser({ request: raw, user, authorizer: service, attributes: () => attributesOfState(state) }) ?? user;
+        this.#startAudit(state, raw, reply.raw, isLong);
         // Nobody's body is not even read.
         if (isAnonymous(user) && target.type === 'resource') service.authorize(user, attributesOf(method, target, query));
         return isLong ? undefined : this.#enter(state, reply.raw);
@@ -365,21 +377,39 @@ class HttpApiServer implements ApiServer {
     if (this.#active === 0) this.#onIdle();
   }
 
+  /** Decides what will be told of the request, and tells that it has come when that is wanted. */
+  #startAudit(state: RequestState, raw: IncomingMessage, response: ServerResponse, isLong: boolean): void {
+    const { audit } = this.#options;
+    if (audit === undefined) return;
+    const decision = audit.policy.decide(state.user, attributesOfState(state));
+    const { level, omitStages } = decision;
+    if (level === 'None') {
+      state.audit = { decision, requestBody: undefined, responseBody: undefined };
+      return;
+    }
+    const capturesResponse = level === 'RequestResponse' && !isLong && state.target.type === 'resource';
+    state.audit = { decision, requestBody: undefined, responseBody: capturesResponse ? captureResponse(response) : undefined };
+    if (!omitStages.includes('RequestReceived')) audit.record(entryOf(state, raw, response, 'RequestReceived', decision));
+    if (!isLong || omitStages.includes('ResponseStarted')) return;
+    const { writeHead } = response;
+    response.writeHead = function (this: ServerResponse, ...args: Parameters<ServerResponse['writeHead']>) {
+      const head = writeHead.apply(this, args);
+      audit.record({ ...entryOf(state, raw, response, 'ResponseStarted', decision), code: response.statusCode });
+      return head;
+    } as ServerResponse['writeHead'];
+  }
+
   #audit(state: RequestState, raw: IncomingMessage, response: ServerResponse): void {
     const { audit } = this.#options;
-    const { target, method, user, authenticated } = state;
-    // Health checks and discovery are asked for all the time and tell nothing, unless they were refused.
-    if (audit === undefined || (target.type !== 'resource' && method === 'GET' && response.statusCode < 400)) return;
+    if (audit === undefined) return;
+    const decision = state.audit?.decision ?? audit.policy.decide(state.user, attributesOfState(state));
+    if (decision.level === 'None' || decision.omitStages.includes('ResponseComplete')) return;
+    if (decision.onlyFailures && response.statusCode < 400) return;
     audit.record({
-      auditId: String(response.getHeader('audit-id') ?? ''),
-      requestUri: raw.url ?? '',
-      attributes: attributesOfState(state),
-      user: authenticated,
-      impersonatedUser: user === authenticated ? undefined : user,
-      sourceIp: state.sourceIp,
-      userAgent: raw.headers['user-agent'] ?? '',
+      ...entryOf(state, raw, response, 'ResponseComplete', decision),
       code: response.statusCode,
-      receivedAtMs: state.receivedAtMs,
+      requestBody: state.audit?.requestBody,
+      responseBody: state.audit?.responseBody?.(),
     });
   }
 
@@ -426,6 +456,10 @@ class HttpApiServer implements ApiServer {
     const { service } = this.#options;
     const { user, query, kind } = state;
     const method = raw.method ?? 'GET';
+    const level = state.audit?.decision.level;
+    if (state.audit !== undefined && body instanceof Buffer && (level === 'Request' || level === 'RequestResponse')) {
+      state.audit.requestBody = { bytes: body, contentType: raw.headers['content-type'], isCut: false };
+    }
     // Who may not use a resource is not told whether it exists. What a new object is called stands in its body, which the service reads.
     const attributes = attributesOf(method, target, query);
     if (attributes.verb !== 'create' || target.name !== undefined || kind === undefined) service.authorize(user, attributes);
@@ -692,6 +726,25 @@ function frameworkErrorOf(err: FastifyError | Error): StatusError | undefined {
       return statusCode !== undefined && statusCode >= 400 && statusCode < 500 ? badRequest(err.message) : undefined;
   }
 }
+
+const entryOf = (
+  state: RequestState,
+  raw: IncomingMessage,
+  response: ServerResponse,
+  stage: AuditStage,
+  decision: AuditDecision,
+): AuditEntry => ({
+  auditId: String(response.getHeader('audit-id') ?? ''),
+  requestUri: raw.url ?? '',
+  attributes: attributesOfState(state),
+  user: state.authenticated,
+  impersonatedUser: state.user === state.authenticated ? undefined : state.user,
+  sourceIp: state.sourceIp,
+  userAgent: raw.headers['user-agent'] ?? '',
+  receivedAtMs: state.receivedAtMs,
+  stage,
+  decision,
+});
 
 const attributesOfState = ({ method, target, query, path }: RequestState): RequestAttributes =>
   target.type === 'resource' ? attributesOf(method, target, query) : { verb: method.toLowerCase(), path };

@@ -7,6 +7,7 @@ import { Failure } from './failure.ts';
 /** Flags about who is let in, with the names and meanings that kube-apiserver gives them. */
 export interface AccessFlags {
   readonly tokenAuthFile?: string;
+  readonly auditPolicyFile?: string;
   readonly oidcIssuerUrl?: string;
   readonly oidcClientId?: string;
   readonly oidcUsernameClaim?: string;
@@ -38,6 +39,9 @@ const maxCaBytes = 1024 * 1024;
 export const withAccessFlags = (command: Command): Command =>
   command
     .addOption(new Option('--token-auth-file <file>', 'users of the API by bearer token: lines of token,user,uid,"group,group"'))
+    .addOption(
+      new Option('--audit-policy-file <file>', 'what logs/audit.log tells of requests (audit.k8s.io/v1 Policy); default: their outcome'),
+    )
     .addOption(new Option('--oidc-issuer-url <url>', 'OpenID Connect issuer (https) whose ID tokens are taken').argParser(parseIssuer))
     .addOption(new Option('--oidc-client-id <id>', 'audience that ID tokens must be for'))
     .addOption(new Option('--oidc-username-claim <claim>', 'claim that names the user (default: sub)'))

@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { basename, join, resolve } from 'node:path';
 import { secrets } from '../api/core/v1/secret.ts';
@@ -7,6 +8,7 @@ import { loadSchemas } from '../api/schemas.ts';
 import { gitRepositories } from '../api/source/v1/git-repository.ts';
 import { createAggregator } from '../apiserver/aggregation/aggregator.ts';
 import { createApiService } from '../apiserver/api-service.ts';
+import { type AuditPolicy, parseAuditPolicy } from '../apiserver/audit/policy.ts';
 import { createAuditLog } from '../apiserver/audit.ts';
 import { createOidcTokens } from '../apiserver/authentication/oidc.ts';
 import { createStaticTokens } from '../apiserver/authentication/token-authenticator.ts';
@@ -89,6 +91,7 @@ import { readAuthorities } from './access-flags.ts';
 import { type Configuration, filesOf } from './configuration.ts';
 import { claimNetwork, type Endpoints, ensureToken, type Network, writePrivateFile } from './data-directory.ts';
 import { explainStartFailure } from './explain.ts';
+import { Failure } from './failure.ts';
 import { readTokenFile } from './token-file.ts';
 
 /** A running cluster, everything in this process. */
@@ -171,6 +174,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   // 0. What the command line names must be there.
   const repositories = await openRepositories(configuration, log);
   const tokens = configuration.tokenFile === undefined ? {} : await readTokenFile(configuration.tokenFile);
+  const auditPolicy = configuration.auditPolicyFile === undefined ? undefined : await readAuditPolicy(configuration.auditPolicyFile);
   const oidc =
     configuration.oidc === undefined
       ? undefined
@@ -214,6 +218,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   // 2. The API on the wire.
   const audit = createAuditLog({
     path: files.auditLog,
+    ...(auditPolicy === undefined ? {} : { policy: auditPolicy }),
     clock,
     log: log.child({ component: 'audit' }),
     metrics: metrics.apiserver,
@@ -427,6 +432,18 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     waitFor: (fits, until) => waitForOverview(overview, fits, { clock, signal: until }),
     stop,
   };
+}
+
+async function readAuditPolicy(path: string): Promise<AuditPolicy> {
+  try {
+    return parseAuditPolicy(await readFile(path, 'utf8'));
+  } catch (cause) {
+    throw new Failure(`${path} is no audit policy`, {
+      why: cause instanceof Error ? cause.message : String(cause),
+      fix: 'Name a Policy of audit.k8s.io/v1 with --audit-policy-file, or leave the flag out.',
+      cause,
+    });
+  }
 }
 
 interface NodesOptions extends Pick<ComposeOptions, 'configuration' | 'log' | 'version' | 'clock'> {

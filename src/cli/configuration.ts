@@ -23,6 +23,8 @@ export interface Configuration {
   readonly kubeconfigMode: number;
   /** CSV of static bearer tokens. */
   readonly tokenFile?: string;
+  /** Absent: the outcome of requests is told. */
+  readonly auditPolicyFile?: string;
   /** Absent: no ID tokens. */
   readonly oidc?: OidcSettings;
   readonly logLevel: string;

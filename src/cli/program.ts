@@ -218,6 +218,7 @@ function configurationOf(flags: UpFlags, environment: NodeJS.ProcessEnv, seedDir
     tlsNames: flags.tlsSan,
     kubeconfigMode: flags.writeKubeconfigMode,
     ...(flags.tokenAuthFile === undefined ? {} : { tokenFile: resolve(flags.tokenAuthFile) }),
+    ...(flags.auditPolicyFile === undefined ? {} : { auditPolicyFile: resolve(flags.auditPolicyFile) }),
     ...(oidc === undefined ? {} : { oidc }),
     logLevel: environment.MIDSHIP_LOG_LEVEL ?? 'info',
   };
