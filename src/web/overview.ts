@@ -117,7 +117,7 @@ function appOverview(app: Kustomization, source: GitRepository | undefined): App
   const health = conditionOf(conditions, 'Healthy');
   const blocked = conditionOf(conditions, 'PruneBlocked');
   const suspended = app.spec.suspend === true;
-  const sync = syncOf(app);
+  const sync = syncOf(app, source);
   const hold = holdOf(app);
   const pinned = hold === undefined ? '' : describeHold(hold);
   const why = whyNow(app, source);
@@ -144,14 +144,22 @@ function appOverview(app: Kustomization, source: GitRepository | undefined): App
   };
 }
 
-function syncOf(app: Kustomization): AppOverview['sync'] {
+function syncOf(app: Kustomization, source: GitRepository | undefined): AppOverview['sync'] {
   const ready = conditionOf(app.status?.conditions, 'Ready');
   if (ready === undefined) return 'Unknown';
   if (app.status?.observedGeneration !== app.metadata.generation && app.spec.suspend !== true) return 'Progressing';
   if (ready.status === 'False')
     return ready.reason === 'DependencyNotReady' || ready.reason === 'ArtifactFailed' ? 'Progressing' : healthFailed(ready.reason);
   // What a hold keeps is not what Git says now.
-  return isConditionTrue(app.status?.conditions, 'PruneBlocked') || holdOf(app) !== undefined ? 'OutOfSync' : 'Synced';
+  if (isConditionTrue(app.status?.conditions, 'PruneBlocked') || holdOf(app) !== undefined) return 'OutOfSync';
+  return isBehind(app, source) ? 'Progressing' : 'Synced';
+}
+
+/** The source has a revision that the app has neither applied nor refused yet; of a large repository it takes seconds to read one. */
+function isBehind({ spec, status }: Kustomization, source: GitRepository | undefined): boolean {
+  const revision = source?.status?.artifact?.revision;
+  if (revision === undefined || spec.suspend === true || status?.lastAppliedRevision === undefined) return false;
+  return status.lastAppliedRevision !== revision && status.lastAttemptedRevision !== revision;
 }
 
 /** What was applied is what Git says, though it is not healthy. */

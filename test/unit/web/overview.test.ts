@@ -69,6 +69,21 @@ const overview = (apps: readonly Kustomization[], world: Partial<World> = {}) =>
 const good: Says = { ready: ['True', 'ReconciliationSucceeded'], health: ['True', 'Healthy'] };
 
 describe('overview', () => {
+  it('does not say that an app matches while a newer commit of its source is neither applied nor refused', () => {
+    const next = `main@sha1:${'b'.repeat(40)}`;
+    const source = repositoryOf('True');
+    const moved = { ...source, status: { ...source.status, artifact: { path: '', url: '', revision: next, lastUpdateTime: at } } };
+    const app = appOf('web', good);
+    expect(overview([app], { repositories: [moved] })).toMatchObject({
+      verdict: '1 of 1 app is on the way.',
+      apps: [{ sync: 'Progressing' }],
+    });
+    const tried = { ...app, status: { ...app.status, lastAttemptedRevision: next } };
+    expect(overview([tried], { repositories: [moved] }).apps).toMatchObject([{ sync: 'Synced' }]);
+    const resting = appOf('web', { ...good, suspend: true });
+    expect(overview([resting], { repositories: [moved] }).apps).toMatchObject([{ sync: 'Synced' }]);
+  });
+
   it('does not count a pinned app as what Git says, and tells who pinned and who suspended one', () => {
     const pinned = appOf('pinned', good);
     const held = { ...pinned, metadata: { ...pinned.metadata, annotations: { 'midship.dev/hold': sha, 'midship.dev/held-by': 'mara' } } };
