@@ -39,9 +39,9 @@ class Pruner {
   }
 
   #list(node: Structure, value: readonly unknown[], before: unknown, path: string): unknown {
-    const { items } = node;
-    // What nothing is known of is kept where unknown fields are.
-    if (items === undefined) return node.preservesUnknown ? value : this.#emptied(value, path);
+    if (node.items === undefined && node.preservesUnknown) return value;
+    // Objects that no schema describes lose all their fields.
+    const items = node.items ?? nothing;
     const previous = Array.isArray(before) ? before : undefined;
     let changed: unknown[] | undefined;
     for (let index = 0; index < value.length; index += 1) {
@@ -51,12 +51,6 @@ class Pruner {
       changed[index] = item;
     }
     return changed ?? value;
-  }
-
-  /** Objects within a value that no schema describes lose all their fields. */
-  #emptied(value: readonly unknown[], path: string): unknown {
-    if (!value.some((item) => typeof item === 'object' && item !== null)) return value;
-    return value.map((item, index) => this.prune(nothing, item, undefined, `${path}[${index}]`));
   }
 
   #object(node: Structure, value: JsonObject, before: unknown, path: string): unknown {

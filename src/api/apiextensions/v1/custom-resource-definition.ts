@@ -1,9 +1,10 @@
 import type { KindDefinition } from '../../../machinery/kind.ts';
 import { allVerbs, createdAtColumn, nameColumn } from '../../columns.ts';
-import { isAbsent, withDefaults, withField } from '../../copy-on-write.ts';
+import { isAbsent, mapShared, withDefaults, withField } from '../../copy-on-write.ts';
 import { finalizers } from '../../well-known.ts';
-import type { CustomResourceDefinition } from './definition.ts';
+import type { CustomResourceDefinition, CustomResourceVersion } from './definition.ts';
 import { validateDefinition } from './definition-validation.ts';
+import { normalizedSchema } from './schema-shape.ts';
 
 /** A kind that users define: its names, versions and schemas. The API server serves it once its names are accepted. */
 export const customResourceDefinitions: KindDefinition<CustomResourceDefinition> = {
@@ -58,7 +59,15 @@ function withSpecDefaults(definition: CustomResourceDefinition): CustomResourceD
   if (conversion.strategy === '' || isAbsent(conversion.strategy)) {
     next = withField(next, 'conversion', { ...conversion, strategy: 'None' });
   }
+  if (Array.isArray(next.versions)) next = withField(next, 'versions', mapShared(next.versions, withNormalizedSchema));
   return withField(definition, 'spec', next);
+}
+
+function withNormalizedSchema(version: CustomResourceVersion): CustomResourceVersion {
+  const given = version.schema?.openAPIV3Schema;
+  if (isAbsent(given)) return version;
+  const openAPIV3Schema = normalizedSchema(given);
+  return openAPIV3Schema === given ? version : { ...version, schema: { ...version.schema, openAPIV3Schema } };
 }
 
 const storageVersionsOf = ({ spec }: CustomResourceDefinition): readonly string[] =>

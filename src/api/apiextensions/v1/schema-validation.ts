@@ -5,6 +5,7 @@ import { pruned } from '../../../machinery/structural-schema/prune.ts';
 import { compiledStructureOf, type Structure } from '../../../machinery/structural-schema/structure.ts';
 import { schemaErrors } from '../../../machinery/structural-schema/validate.ts';
 import { forbidden, invalidValue, notSupported, required } from '../../field-errors.ts';
+import { shapeErrors } from './schema-shape.ts';
 
 /**
  * What a schema of a custom resource must be: structural, with types for every field outside of the logical operators, so that pruning,
@@ -17,6 +18,11 @@ export function validateSchema(
   schema: Schema,
   { path, hasStatus }: { readonly path: string; readonly hasStatus: boolean },
 ): void {
+  const misshapen = shapeErrors(schema, path);
+  if (misshapen.length > 0) {
+    errors.push(...misshapen);
+    return;
+  }
   const checker = new SchemaChecker(errors);
   if (hasStatus) checker.checkRoot(schema, path);
   if (schema.nullable === true) errors.push(forbidden(`${path}.nullable`, 'nullable cannot be true at the root'));
