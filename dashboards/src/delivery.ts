@@ -193,5 +193,54 @@ export const delivery: DashboardSource = {
         ],
       ],
     },
+    {
+      height: 8,
+      panels: [
+        [
+          8,
+          timeseries(
+            'Where the time goes p95',
+            [
+              {
+                expr: 'histogram_quantile(0.95, sum by (le, phase) (rate(gitops_phase_duration_seconds_bucket[$__range])))',
+                legend: '{{phase}}',
+              },
+            ],
+            {
+              description: 'Time of each step from a commit to a healthy app, of all apps, over the time range.',
+              unit: 's',
+              min: 0,
+            },
+          ),
+        ],
+        [
+          8,
+          timeseries(
+            'Waiting to be applied',
+            [
+              { expr: 'max by (source) (gitops_source_commits_behind)', legend: '{{source}} commits behind' },
+              { expr: 'max by (source) (gitops_queue_age_seconds)', legend: '{{source}} seconds waited' },
+              { expr: `sum(gitops_app_prune_blocked{${ofApp}}) or vector(0)`, legend: 'prunes blocked' },
+            ],
+            {
+              description:
+                'Commits that the app furthest behind has not applied, how long the newest has waited, and prunes that need approval.',
+              min: 0,
+            },
+          ),
+        ],
+        [
+          8,
+          timeseries(
+            'Notifications',
+            [{ expr: 'sum by (type, result) (increase(gitops_notifications_total[$__rate_interval]))', legend: '{{type}} {{result}}' }],
+            {
+              description: 'Messages to providers: sent, to be tried again, or dropped.',
+              min: 0,
+            },
+          ),
+        ],
+      ],
+    },
   ],
 };

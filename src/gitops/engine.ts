@@ -5,6 +5,7 @@ import type { ControllerDependencies } from '../reconcile/dependencies.ts';
 import { type AppController, createAppController } from './apply/app-controller.ts';
 import { createGitOpsMetrics } from './apply/gitops-metrics.ts';
 import { createRepositoryController } from './apply/repository-controller.ts';
+import { createSeenRevisions } from './apply/seen-revisions.ts';
 import { type Builder, createBuilder } from './build/builder.ts';
 import { createNotifier } from './notify/notifier.ts';
 import type { OpenSource } from './sources/open-source.ts';
@@ -25,16 +26,27 @@ export interface EngineOptions extends ControllerDependencies {
  */
 export function createEngine(options: EngineOptions): Component {
   let apps: AppController | undefined;
+  const seen = createSeenRevisions();
   const gitops = createGitOpsMetrics({
     metrics: options.gitopsMetrics,
+    clock: options.clock,
+    commitsAfter: seen.after,
     apps: () => apps?.metricsStates() ?? [],
     *sources() {
-      for (const [source, { url, branch, lastFetchAt }] of repositories.revisions.all()) {
-        yield { source, url, branch, lastFetchAt: Math.round(lastFetchAt / 1_000) };
+      for (const [source, { url, branch, lastFetchAt, seenAt, commit }] of repositories.revisions.all()) {
+        yield { source, url, branch, lastFetchAt: Math.round(lastFetchAt / 1_000), seenAt, revision: commit.revision };
       }
     },
   });
-  const repositories = createRepositoryController({ ...options, gitops, onRevision: (key) => apps?.revisionChanged(key) });
+  const repositories = createRepositoryController({
+    ...options,
+    gitops,
+    onRevision(key) {
+      const revision = repositories.revisions.get(key)?.commit.revision;
+      if (revision !== undefined) seen.add(key, revision);
+      apps?.revisionChanged(key);
+    },
+  });
   const controller = createAppController({
     ...options,
     builder: options.builder ?? createBuilder(),

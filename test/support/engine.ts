@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { pino } from 'pino';
 import { namespaces } from '../../src/api/core/v1/namespace.ts';
 import { gitRepositories } from '../../src/api/source/v1/git-repository.ts';
@@ -39,6 +40,8 @@ export interface StartEngineOptions {
 export async function startEngine(options: StartEngineOptions): Promise<RunningEngine> {
   const { client, openSource, feed = createActivityFeed(), clock = systemClock, random = Math.random } = options;
   const abort = new AbortController();
+  // Every informer waits on it.
+  setMaxListeners(0, abort.signal);
   const registry = createMetrics();
   const metrics = createMetrics();
   const informers = createInformerSet({ client, clock, log });

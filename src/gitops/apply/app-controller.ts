@@ -102,6 +102,10 @@ export function createAppController(options: AppControllerOptions): AppControlle
       appOf: (key) => apps.getByKey(key),
       stateOf: (key) => states.get(key),
       wake: (key) => controller.enqueue(key),
+      drifted(key) {
+        const app = apps.getByKey(key);
+        if (app !== undefined) gitops.driftDetected(labelsOf(app));
+      },
     },
   );
   const appHealth = createAppHealth({ clock, feed, gitops });
@@ -334,7 +338,9 @@ export function createAppController(options: AppControllerOptions): AppControlle
     const abort = new AbortController();
     const cancelDeadline = clock.after(maxSyncMs, () => abort.abort(new Error('the sync did not end in time')));
     const attempt =
-      state.rollout?.revision === revision.commit.revision && state.attempt !== undefined ? state.attempt : startAttempt(revision, clock);
+      state.rollout?.revision === revision.commit.revision && state.attempt !== undefined
+        ? state.attempt
+        : startAttempt(revision, clock, gitops.phase);
     state.abortSync = abort;
     try {
       await addFinalizer(app);

@@ -1,5 +1,5 @@
 import type { Condition } from '../../api/flux.ts';
-import { describeHold, type Hold } from '../../api/kustomize/v1/hold.ts';
+import { describeHold, type Hold, holdOf } from '../../api/kustomize/v1/hold.ts';
 import type { Kustomization, KustomizationStatus } from '../../api/kustomize/v1/kustomization.ts';
 import { annotations } from '../../api/well-known.ts';
 import type { Finding } from '../../lifecycle/flux-conditions.ts';
@@ -110,6 +110,8 @@ export function metricsStateOf(app: Kustomization, state: AppState | undefined, 
     sync: syncStatusOf(app, state),
     health: app.spec.suspend === true ? 'Suspended' : (state?.lastHealth.status ?? 'Unknown'),
     suspended: app.spec.suspend === true,
+    pruneBlocked: (state?.pruneBlocked ?? '') !== '',
+    followsAt: app.spec.suspend === true || holdOf(app) !== undefined || state === undefined ? undefined : state.revision,
     lastAppliedAt: Math.round((state?.appliedAt ?? 0) / 1_000),
     manifestErrors: state?.errors.length ?? 0,
     objects: objects.map(({ desired: { object, ref } }) => ({ kind: object.kind, namespace: ref.namespace ?? '', name: ref.name })),

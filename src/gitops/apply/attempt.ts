@@ -16,7 +16,8 @@ export interface AttemptRecord {
   read(outcome: Pick<Attempt, 'digest' | 'tries' | 'reason' | 'nextRetryAt' | 'failure'>): Attempt;
 }
 
-export function startAttempt(revision: KnownRevision, clock: Clock): AttemptRecord {
+/** @param onPhase  hears of each phase that ends, with the time it took */
+export function startAttempt(revision: KnownRevision, clock: Clock, onPhase: (name: PhaseName, ms: number) => void): AttemptRecord {
   const startedAt = timestampOf(clock.now());
   const ended = new Map<PhaseName, Phase>();
   if (revision.fetchMs !== undefined) ended.set('fetch', { name: 'fetch', result: 'done', durationMs: revision.fetchMs });
@@ -24,6 +25,7 @@ export function startAttempt(revision: KnownRevision, clock: Clock): AttemptReco
 
   // What is pruned in several goes took the time of all of them.
   const add = (name: PhaseName, durationMs: number, result: 'done' | 'failed'): void => {
+    onPhase(name, durationMs);
     ended.set(name, { name, result, durationMs: (ended.get(name)?.durationMs ?? 0) + durationMs });
   };
   const end = (result: 'done' | 'failed' = 'done'): void => {

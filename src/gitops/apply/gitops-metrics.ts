@@ -1,3 +1,5 @@
+import { type PhaseName, phaseNames } from '../../api/kustomize/v1/attempt.ts';
+import type { Clock } from '../../base/clock.ts';
 import { buckets, type Metrics } from '../../base/metrics.ts';
 import { escapeLabel } from '../../base/series.ts';
 import type { HealthStatus } from '../../lifecycle/reasons.ts';
@@ -19,6 +21,9 @@ export interface AppMetricsState {
   readonly sync: SyncStatus;
   readonly health: HealthStatus;
   readonly suspended: boolean;
+  readonly pruneBlocked: boolean;
+  /** Full revision in force; undefined for an app that does not follow its source now. */
+  readonly followsAt: string | undefined;
   /** Seconds since the epoch; 0 before the first apply. */
   readonly lastAppliedAt: number;
   readonly manifestErrors: number;
@@ -33,6 +38,9 @@ export interface SourceMetricsState {
   readonly url: string;
   readonly branch: string;
   readonly lastFetchAt: number;
+  /** Newest revision, and when it was seen; milliseconds since the epoch. */
+  readonly revision: string;
+  readonly seenAt: number;
 }
 
 /** The `gitops_*` families of the design. State is text written at the scrape; counters of an app start at 0 when it is first seen. */
@@ -40,7 +48,10 @@ export interface GitOpsMetrics {
   appSeen(namespace: string, app: string): void;
   synced(app: AppLabels, trigger: SyncTrigger, result: SyncResult, durationMs: number): void;
   applied(app: AppLabels, action: 'created' | 'configured' | 'pruned' | 'unchanged' | 'failed', count?: number): void;
+  driftDetected(app: AppLabels): void;
   driftCorrected(app: AppLabels, kind: string): void;
+  /** A step of an attempt ended. */
+  phase(name: PhaseName, ms: number): void;
   commitApplied(app: AppLabels, ms: number): void;
   commitHealthy(app: AppLabels, ms: number): void;
   rolledBack(app: AppLabels): void;
@@ -58,11 +69,14 @@ const restoreBuckets = [1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600];
 
 export interface GitOpsMetricsOptions {
   readonly metrics: Metrics;
+  readonly clock: Clock;
+  /** Commits of a source that were seen after a revision. */
+  commitsAfter(source: string, revision: string): number;
   apps(): Iterable<AppMetricsState>;
   sources(): Iterable<SourceMetricsState>;
 }
 
-export function createGitOpsMetrics({ metrics, apps, sources }: GitOpsMetricsOptions): GitOpsMetrics {
+export function createGitOpsMetrics({ metrics, clock, commitsAfter, apps, sources }: GitOpsMetricsOptions): GitOpsMetrics {
   const app = ['namespace', 'app'] as const;
   const syncs = metrics.counter({ name: 'gitops_sync_total', help: 'Syncs of an app.', labelNames: [...app, 'trigger', 'result'] });
   const durations = metrics.histogram({
@@ -81,6 +95,14 @@ export function createGitOpsMetrics({ metrics, apps, sources }: GitOpsMetricsOpt
     help: 'Changes by others that were put back.',
     labelNames: [...app, 'kind'],
   });
+  const driftsSeen = metrics.counter({ name: 'gitops_drift_detected_total', help: 'Changes by others that were seen.', labelNames: app });
+  const phases = metrics.histogram({
+    name: 'gitops_phase_duration_seconds',
+    help: 'Time of a step from commit to healthy, of all apps.',
+    labelNames: ['phase'],
+    buckets: [...buckets.sync],
+  });
+  for (const phase of phaseNames) phases.zero({ phase });
   const appliedIn = metrics.histogram({
     name: 'gitops_commit_applied_seconds',
     help: 'From the moment a commit was seen until all of it was applied.',
@@ -114,7 +136,8 @@ export function createGitOpsMetrics({ metrics, apps, sources }: GitOpsMetricsOpt
   });
   const knownApps = new Set<string>();
   const knownSources = new Set<string>();
-  metrics.addCollector(() => stateLines(apps(), sources()));
+  metrics.addCollector(() => stateLines([...apps()], [...sources()]));
+  metrics.addCollector(() => lagLines([...apps()], [...sources()], { now: clock.now(), commitsAfter }));
 
   return {
     appSeen(namespace, name) {
@@ -128,6 +151,7 @@ export function createGitOpsMetrics({ metrics, apps, sources }: GitOpsMetricsOpt
       for (const action of ['created', 'configured', 'pruned', 'unchanged', 'failed']) objects.inc({ ...labels, action }, 0);
       for (const kind of ['Deployment', 'Service', 'ConfigMap']) drifts.inc({ ...labels, kind }, 0);
       rollbacks.inc(labels, 0);
+      driftsSeen.inc(labels, 0);
       superseded.inc(labels, 0);
       for (const histogram of [durations, appliedIn, healthyIn, restores]) histogram.zero(labels);
     },
@@ -136,6 +160,8 @@ export function createGitOpsMetrics({ metrics, apps, sources }: GitOpsMetricsOpt
       if (result !== 'noop') durations.observe({ ...labels }, durationMs / 1_000);
     },
     applied: (labels, action, count = 1) => objects.inc({ ...labels, action }, count),
+    driftDetected: (labels) => driftsSeen.inc({ ...labels }),
+    phase: (phase, ms) => phases.observe({ phase }, ms / 1_000),
     driftCorrected: (labels, kind) => drifts.inc({ ...labels, kind }),
     commitApplied: (labels, ms) => appliedIn.observe({ ...labels }, ms / 1_000),
     commitHealthy: (labels, ms) => healthyIn.observe({ ...labels }, ms / 1_000),
@@ -155,8 +181,7 @@ export function createGitOpsMetrics({ metrics, apps, sources }: GitOpsMetricsOpt
 
 const head = (name: string, help: string): string => `# HELP ${name} ${help}\n# TYPE ${name} gauge\n`;
 
-function* stateLines(apps: Iterable<AppMetricsState>, sources: Iterable<SourceMetricsState>): Iterable<string> {
-  const all = [...apps];
+function* stateLines(all: readonly AppMetricsState[], repositories: readonly SourceMetricsState[]): Iterable<string> {
   const labelsOf = ({ namespace, app }: AppMetricsState): string => `namespace="${escapeLabel(namespace)}",app="${escapeLabel(app)}"`;
   yield head('gitops_app_info', 'An app, where it comes from and its revision.');
   for (const state of all) {
@@ -174,6 +199,8 @@ function* stateLines(apps: Iterable<AppMetricsState>, sources: Iterable<SourceMe
   }
   yield head('gitops_app_suspended', 'Whether the app is suspended.');
   for (const state of all) yield `gitops_app_suspended{${labelsOf(state)}} ${state.suspended ? 1 : 0}\n`;
+  yield head('gitops_app_prune_blocked', 'Whether a prune waits for approval.');
+  for (const state of all) yield `gitops_app_prune_blocked{${labelsOf(state)}} ${state.pruneBlocked ? 1 : 0}\n`;
   yield head('gitops_app_last_applied_timestamp_seconds', 'When a revision of the app was last applied.');
   for (const state of all)
     if (state.lastAppliedAt > 0) yield `gitops_app_last_applied_timestamp_seconds{${labelsOf(state)}} ${state.lastAppliedAt}\n`;
@@ -202,12 +229,45 @@ function* stateLines(apps: Iterable<AppMetricsState>, sources: Iterable<SourceMe
   yield head('gitops_manifest_errors', 'Errors in the manifests of the newest revision.');
   for (const state of all) yield `gitops_manifest_errors{${labelsOf(state)}} ${state.manifestErrors}\n`;
   yield head('gitops_source_info', 'A repository and the branch that is followed.');
-  const repositories = [...sources];
   for (const { source, url, branch } of repositories) {
     yield `gitops_source_info{source="${escapeLabel(source)}",url="${escapeLabel(url)}",branch="${escapeLabel(branch)}"} 1\n`;
   }
   yield head('gitops_source_last_fetch_timestamp_seconds', 'When the repository was last looked at with success.');
   for (const { source, lastFetchAt } of repositories) {
     if (lastFetchAt > 0) yield `gitops_source_last_fetch_timestamp_seconds{source="${escapeLabel(source)}"} ${lastFetchAt}\n`;
+  }
+}
+
+/** How far the apps of each source are behind it, and how old what is known of it is. */
+function* lagLines(
+  apps: readonly AppMetricsState[],
+  sources: readonly SourceMetricsState[],
+  { now, commitsAfter }: { readonly now: number } & Pick<GitOpsMetricsOptions, 'commitsAfter'>,
+): Iterable<string> {
+  const label = ({ source }: SourceMetricsState): string => `source="${escapeLabel(source)}"`;
+  const newest = new Map(sources.map(({ source, revision }) => [source, revision]));
+  const behind = new Map<string, number>();
+  for (const { source, followsAt } of apps) {
+    if (followsAt === undefined || followsAt === newest.get(source)) continue;
+    behind.set(source, Math.max(behind.get(source) ?? 0, commitsAfter(source, followsAt)));
+  }
+  yield head('gitops_source_revision_info', 'The newest commit that could be read.');
+  for (const source of sources) {
+    const sha = source.revision.slice(source.revision.lastIndexOf(':') + 1);
+    yield `gitops_source_revision_info{${label(source)},revision="${escapeLabel(sha.slice(0, 7))}"} 1\n`;
+  }
+  yield head('gitops_source_age_seconds', 'Time since the repository was last looked at with success.');
+  for (const source of sources) {
+    if (source.lastFetchAt > 0)
+      yield `gitops_source_age_seconds{${label(source)}} ${Math.max(0, now / 1_000 - source.lastFetchAt).toFixed(3)}\n`;
+  }
+  yield head('gitops_source_commits_behind', 'Commits that were seen and that the app furthest behind has not applied.');
+  for (const source of sources) {
+    yield `gitops_source_commits_behind{${label(source)}} ${behind.get(source.source) ?? 0}\n`;
+  }
+  yield head('gitops_queue_age_seconds', 'How long the newest commit has waited for an app to apply it; 0 when all have.');
+  for (const source of sources) {
+    const age = behind.has(source.source) ? Math.max(0, now - source.seenAt) / 1_000 : 0;
+    yield `gitops_queue_age_seconds{${label(source)}} ${age}\n`;
   }
 }

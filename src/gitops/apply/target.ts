@@ -41,6 +41,8 @@ export interface TargetDependencies {
   stateOf(key: string): AppState | undefined;
   /** Something of an app changed: its objects, their health, or what was found of them. */
   wake(app: string): void;
+  /** Someone else changed an object of an app. */
+  drifted(app: string): void;
 }
 
 /** Changes with what an object is to be, not with how it does. */
@@ -49,7 +51,7 @@ export const versionOf = (object: DynamicObject | undefined): string =>
 
 export function createTarget(
   { client, informers }: { readonly client: Client; readonly informers: InformerSet },
-  { builder, inventory, claims, expressions, recorder, clock, appOf, stateOf, wake }: TargetDependencies,
+  { builder, inventory, claims, expressions, recorder, clock, appOf, stateOf, wake, drifted }: TargetDependencies,
 ): Target {
   const mapper = createResourceMapper({ client, clock });
   const ignored = createIgnoredFields({ informers });
@@ -67,7 +69,10 @@ export function createTarget(
         throw err;
       }
     },
-    onDrift: wake,
+    onDrift(app) {
+      drifted(app);
+      wake(app);
+    },
   });
   const owned = createOwnedObjects({
     informers,

@@ -7,6 +7,7 @@ import { type Provider, providers } from '../../api/notification/v1beta3/provide
 import { type GitRepository, gitRepositories } from '../../api/source/v1/git-repository.ts';
 import { sleep } from '../../base/clock.ts';
 import type { Component } from '../../base/component.ts';
+import { untilAborted } from '../../base/concurrency.ts';
 import type { Metrics } from '../../base/metrics.ts';
 import type { Informer } from '../../client/informer.ts';
 import { type KubeObject, keyOf } from '../../machinery/object.ts';
@@ -101,7 +102,10 @@ export function createNotifier(options: NotifierOptions): Component {
         minBackoffMs: minRetryMs,
         maxBackoffMs: maxRetryMs,
         reconcile,
-        waitForSync: informers.waitForSync,
+        // A kind that cannot be had is no one else's trouble.
+        async waitForSync({ signal: until }) {
+          await untilAborted(Promise.all(Object.values(opened).map(({ whenSynced }) => whenSynced)), until);
+        },
         observer: metrics.observerOf('notification'),
       });
       followChanges(opened, controller);

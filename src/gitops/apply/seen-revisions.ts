@@ -1,0 +1,31 @@
+/** The commits of each source in the order in which they were seen, to tell how far behind an app is. */
+export interface SeenRevisions {
+  add(source: string, revision: string): void;
+  /** Commits of the source that were seen after `revision`; all that are known when it is not among them. */
+  after(source: string, revision: string): number;
+}
+
+/** Commits remembered for each source; who is further behind is told this number. */
+const maxRevisions = 1_000;
+/** Sources remembered; the one without a commit for the longest time is forgotten. */
+const maxSources = 10_000;
+
+export function createSeenRevisions(): SeenRevisions {
+  const seen = new Map<string, string[]>();
+  return {
+    add(source, revision) {
+      const known = seen.get(source) ?? [];
+      seen.delete(source);
+      seen.set(source, known);
+      if (seen.size > maxSources) seen.delete(seen.keys().next().value ?? '');
+      if (known.at(-1) === revision) return;
+      known.push(revision);
+      if (known.length > maxRevisions) known.shift();
+    },
+    after(source, revision) {
+      const known = seen.get(source) ?? [];
+      // Of what is not found the index is -1, which makes it all of them.
+      return known.length - 1 - known.lastIndexOf(revision);
+    },
+  };
+}
