@@ -37,7 +37,7 @@ export interface BootstrapTokensOptions {
   readonly clock: Clock;
 }
 
-export const bootstrapTokenType = 'bootstrap.kubernetes.io/token';
+const bootstrapTokenType = 'bootstrap.kubernetes.io/token';
 
 const extraGroup = /^system:bootstrappers:[a-z0-9:-]{0,255}[a-z0-9]$/;
 

@@ -28,7 +28,7 @@ export interface OidcConfiguration {
 }
 
 /** Those with a public key; a shared secret would let whoever reads the public key sign. */
-export const oidcAlgorithms: readonly string[] = ['RS256', 'RS384', 'RS512', 'ES256', 'ES384', 'ES512', 'PS256', 'PS384', 'PS512'];
+const oidcAlgorithms: readonly string[] = ['RS256', 'RS384', 'RS512', 'ES256', 'ES384', 'ES512', 'PS256', 'PS384', 'PS512'];
 
 export interface OidcOptions extends OidcConfiguration {
   readonly clock: Clock;

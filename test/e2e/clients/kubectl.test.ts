@@ -1,10 +1,14 @@
-import { chmod, writeFile } from 'node:fs/promises';
+import { chmod, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { systemClock } from '../../../src/base/clock.ts';
+import { openPki } from '../../../src/base/pki.ts';
+import { encoded, makeCertificateRequest } from '../../support/certificate-requests.ts';
 import { type ClientTools, findClientTools } from '../../support/client-tools.ts';
 import { type CommandResult, type RunningCluster, run, startCluster } from '../../support/cluster.ts';
 import { temporaryDirectory } from '../../support/git.ts';
 import { hasKubectl } from '../../support/kubectl.ts';
+import { clientId, type OidcIssuer, startOidcIssuer } from '../../support/oidc-issuer.ts';
 import { until } from '../../support/until.ts';
 
 /** What people do with kubectl and helm, with the programs as they are published, against the built program with simulated nodes. */
@@ -15,16 +19,37 @@ const why = typeof found === 'string' ? ` (skipped: ${found})` : '';
 
 let cluster: RunningCluster;
 let directory: string;
+let issuer: OidcIssuer;
 beforeAll(async () => {
   if (!hasKubectl && tools === undefined) return;
   directory = await temporaryDirectory('clients');
-  cluster = await startCluster({ command: 'up', args: ['--runtime', 'simulated', '--simulate-nodes', '3'] });
+  const pki = await openPki({ directory: join(directory, 'issuer'), clock: systemClock });
+  issuer = await startOidcIssuer(await pki.serverCertificate({ name: 'issuer', commonName: 'issuer', hosts: ['127.0.0.1'] }));
+  await writeFile(join(directory, 'issuer.crt'), pki.caCertificate);
+  const policy = {
+    apiVersion: 'audit.k8s.io/v1',
+    kind: 'Policy',
+    rules: [{ level: 'Request', resources: [{ group: 'certificates.k8s.io' }] }],
+  };
+  await writeFile(join(directory, 'audit.yaml'), JSON.stringify(policy));
+  cluster = await startCluster({
+    command: 'up',
+    args: [
+      ...['--runtime', 'simulated', '--simulate-nodes', '3'],
+      ...['--oidc-issuer-url', issuer.url, '--oidc-client-id', clientId, '--oidc-ca-file', join(directory, 'issuer.crt')],
+      ...['--oidc-username-prefix', 'oidc:', '--oidc-groups-claim', 'groups', '--oidc-groups-prefix', 'oidc:'],
+      ...['--audit-policy-file', join(directory, 'audit.yaml')],
+    ],
+  });
   // Simulated nodes take no pod that does not ask for them.
   const kubectl = hasKubectl ? 'kubectl' : (tools?.kubectl ?? '');
   const untaint = () => run(kubectl, ['taint', 'nodes', '--all', 'midship.dev/simulated-'], environment());
   await until(async () => (await untaint()).stdout.split('untainted').length === 4, { what: 'three nodes are there' });
 });
-afterAll(() => cluster?.stop());
+afterAll(async () => {
+  await cluster?.stop();
+  await issuer?.stop();
+});
 
 const environment = (): NodeJS.ProcessEnv => ({ ...process.env, KUBECONFIG: cluster.endpoints.kubeconfig, NO_COLOR: '1', HOME: directory });
 
@@ -110,6 +135,47 @@ describe.each(programs)('%s', (title, program) => {
     expect((await exec('auth', 'can-i', 'delete', 'pods', robot)).stdout).toBe('no\n');
     expect(await ok('auth', 'can-i', '--list', robot)).toMatch(/configmaps +\[\] +\[\] +\[get list\]/);
     expect((await exec('delete', 'configmap', 'settings', robot)).stderr).toContain('Forbidden');
+  });
+
+  it_('knows people by a certificate that it approves, and by a token of their issuer', async () => {
+    const stranger = ['--kubeconfig', '/dev/null', '--server', cluster.endpoints.api, '--insecure-skip-tls-verify'];
+    const { request, key } = await makeCertificateRequest({ commonName: 'dave', organizations: ['devs'] });
+    const spec = {
+      request: encoded(request),
+      signerName: 'kubernetes.io/kube-apiserver-client',
+      usages: ['client auth'],
+      expirationSeconds: 3600,
+    };
+    const name = `dave-${namespace}`;
+    await ok(
+      'create',
+      '-f',
+      await file('csr', { apiVersion: 'certificates.k8s.io/v1', kind: 'CertificateSigningRequest', metadata: { name }, spec }),
+    );
+    await ok('certificate', 'approve', name);
+    const issued = await until(async () => (await jsonpath('{.status.certificate}', 'csr', name)) || undefined, {
+      what: 'the certificate is issued',
+    });
+    const [certificateFile, keyFile] = [join(directory, `${name}.crt`), join(directory, `${name}.key`)];
+    await Promise.all([writeFile(certificateFile, Buffer.from(issued, 'base64')), writeFile(keyFile, key)]);
+    expect(await ok(...stranger, '--client-certificate', certificateFile, '--client-key', keyFile, 'auth', 'whoami')).toMatch(
+      /Username +dave\nGroups +\[devs/,
+    );
+    const token = await issuer.token({ sub: 'jane', groups: ['ops'] });
+    expect(await ok(...stranger, '--token', token, 'auth', 'whoami')).toMatch(
+      /Username +oidc:jane\nGroups +\[oidc:ops system:authenticated\]/,
+    );
+    const audit = await until(
+      async () => {
+        const text = await readFile(join(cluster.dataDirectory, 'logs', 'audit.log'), 'utf8');
+        return text.includes(`"name":"${name}","apiGroup":"certificates.k8s.io","apiVersion":"v1","subresource":"approval"`)
+          ? text
+          : undefined;
+      },
+      { what: 'the audit log tells of the approval' },
+    );
+    expect(audit).toContain('"requestObject":{"kind":"CertificateSigningRequest"');
+    expect(audit).not.toContain('"resource":"namespaces"');
   });
 
   it_('follows rollouts, back and forth', async () => {
