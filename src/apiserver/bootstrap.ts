@@ -203,7 +203,7 @@ const groupPriorities: Readonly<Record<string, { readonly groupPriorityMinimum: 
 const maxAttempts = 5;
 
 /** Creates the object, or brings the stored one in line with `change`. Another server that starts at the same time does the same. */
-async function ensure<T extends KubeObject>(
+export async function ensure<T extends KubeObject>(
   client: Client,
   resource: Resource<T>,
   object: New<T>,

@@ -14,8 +14,12 @@ import { createOidcTokens } from '../apiserver/authentication/oidc.ts';
 import { createStaticTokens } from '../apiserver/authentication/token-authenticator.ts';
 import { bootstrap, bootstrapAccess, frontProxyName } from '../apiserver/bootstrap.ts';
 import { createAuthenticator } from '../apiserver/http/authentication.ts';
+import { createKubeletClient } from '../apiserver/http/kubelet-client.ts';
 import { createLocalClient } from '../apiserver/local-client.ts';
 import { createOpenApi } from '../apiserver/openapi.ts';
+import { createUsageCollector } from '../apiserver/resource-metrics/collector.ts';
+import { createMetricsApi } from '../apiserver/resource-metrics/metrics-api.ts';
+import { metricsServerName, registerMetricsApi } from '../apiserver/resource-metrics/registration.ts';
 import { createApiServer } from '../apiserver/server.ts';
 import { apiServerUser } from '../apiserver/user.ts';
 import { type ActivityFeed, createActivityFeed } from '../base/activity.ts';
@@ -234,6 +238,14 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     log: log.child({ component: 'aggregator' }),
     random,
   });
+  const kubelet = {
+    caCertificate: pki.caCertificate,
+    clientCertificate: await pki.clientCertificate({
+      name: 'apiserver-kubelet-client',
+      commonName: 'kube-apiserver-kubelet-client',
+      organizations: ['system:masters'],
+    }),
+  };
   const apiServer = createApiServer({
     service,
     aggregator,
@@ -248,14 +260,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     flowControl: service.flowControl,
     serviceAccounts: service.tokens,
     audit,
-    kubelet: {
-      caCertificate: pki.caCertificate,
-      clientCertificate: await pki.clientCertificate({
-        name: 'apiserver-kubelet-client',
-        commonName: 'kube-apiserver-kubelet-client',
-        organizations: ['system:masters'],
-      }),
-    },
+    kubelet,
     openApi: createOpenApi(service.kinds, () => schemas),
     healthChecks: [
       { name: 'etcd', liveness: true, check: async () => void (await storage.range({ prefix: 'core/namespaces/', limit: 1 })) },
@@ -348,6 +353,26 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
 
   // 5. Nodes, and the Services between their pods.
   await startNodes({ ...options, network, pki, informers, events, steps, metrics: metrics.kubelet, clientFor, start });
+  if (configuration.runtime === 'process') {
+    const usage = createUsageCollector({
+      informers,
+      kubelet: createKubeletClient(kubelet),
+      clock,
+      log: log.child({ component: 'resource-metrics' }),
+    });
+    const address = network.nodeAddress(0);
+    const metricsApi = createMetricsApi({
+      collector: usage,
+      informers,
+      address,
+      tls: await pki.serverCertificate({ name: 'metrics', commonName: 'metrics', hosts: [metricsServerName] }),
+      frontProxyCa: frontProxy.caCertificate,
+      frontProxyName,
+      clock,
+    });
+    await start([usage, metricsApi]);
+    await registerMetricsApi({ client: ownClient, address, port: metricsApi.port, caCertificate: pki.caCertificate });
+  }
   onStep('Nodes', nodesText(configuration));
 
   // 6. The Git remote and the page on one port.

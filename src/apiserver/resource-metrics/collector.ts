@@ -1,0 +1,106 @@
+import { type Node, nodes } from '../../api/core/v1/node.ts';
+import { labels } from '../../api/well-known.ts';
+import type { Clock } from '../../base/clock.ts';
+import type { Component } from '../../base/component.ts';
+import type { Log } from '../../base/log.ts';
+import type { InformerSet } from '../../client/informer.ts';
+import type { KubeletClient } from '../http/kubelet-client.ts';
+import { type ContainerUsage, type NodeSamples, parseResourceMetrics, usageBetween } from './usage.ts';
+
+/** Asks the agents of all nodes, again and again, what their containers have used. */
+export interface UsageCollector extends Component {
+  /** By node; nodes that did not answer lately are not there. */
+  usage(): ReadonlyMap<string, readonly ContainerUsage[]>;
+}
+
+export interface UsageCollectorOptions {
+  readonly informers: InformerSet;
+  /** Closed when the collector stops. */
+  readonly kubelet: KubeletClient;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** Between two looks; a container that was seen once is looked at again soon, since one look alone tells no rate. */
+const intervalMs = 15_000;
+const firstIntervalMs = 2_000;
+/** A node that has not answered for so long is not told of. */
+const maxAgeMs = 60_000;
+const timeoutMs = 10_000;
+const maxAnswerBytes = 8 * 1024 * 1024;
+/** Nodes asked at once. */
+const maxConcurrent = 16;
+
+interface Known {
+  readonly samples: NodeSamples;
+  readonly usage: readonly ContainerUsage[];
+  readonly readAt: number;
+}
+
+export function createUsageCollector({ informers, kubelet, clock, log }: UsageCollectorOptions): UsageCollector {
+  const informer = informers.get(nodes);
+  const known = new Map<string, Known>();
+  const stopping = new AbortController();
+  let cancel: () => void = () => undefined;
+
+  async function look(): Promise<void> {
+    // Simulated nodes run nothing that could be measured.
+    const all = [...informer.list()].filter(({ metadata }) => metadata.labels?.[labels.midshipSimulated] !== 'true');
+    const names = new Set(all.map(({ metadata }) => metadata.name));
+    for (const name of known.keys()) if (!names.has(name)) known.delete(name);
+    for (let from = 0; from < all.length; from += maxConcurrent) await Promise.all(all.slice(from, from + maxConcurrent).map(ask));
+    if (stopping.signal.aborted) return;
+    const isNew = [...known.values()].some(({ samples, usage }) => samples.size > usage.length);
+    cancel = clock.after(isNew || known.size === 0 ? firstIntervalMs : intervalMs, () => void look());
+  }
+
+  async function ask(node: Node): Promise<void> {
+    const { name } = node.metadata;
+    try {
+      const samples = parseResourceMetrics(await read(node));
+      const before = known.get(name)?.samples;
+      const usage = before === undefined ? [] : usageBetween(before, samples);
+      known.set(name, { samples, usage, readAt: clock.monotonicMs() });
+    } catch (err) {
+      if (!stopping.signal.aborted) log.debug({ err, node: name }, 'Could not read resource metrics of node');
+    }
+  }
+
+  async function read(node: Node): Promise<string> {
+    const abort = new AbortController();
+    const cancelTimeout = clock.after(timeoutMs, () => abort.abort(new Error('timed out')));
+    try {
+      const signal = AbortSignal.any([abort.signal, stopping.signal]);
+      const answer = await kubelet.request(node, { path: '/metrics/resource', signal });
+      const chunks: Buffer[] = [];
+      let length = 0;
+      for await (const chunk of answer as AsyncIterable<Buffer>) {
+        length += chunk.length;
+        if (length > maxAnswerBytes) throw new Error(`answer is longer than ${maxAnswerBytes} bytes`);
+        chunks.push(chunk);
+      }
+      if (answer.statusCode !== 200) throw new Error(`status ${answer.statusCode}`);
+      return Buffer.concat(chunks).toString('utf8');
+    } finally {
+      cancelTimeout();
+    }
+  }
+
+  return {
+    name: 'resource-metrics-collector',
+    async start({ signal }) {
+      await informers.waitForSync({ signal });
+      void look();
+    },
+    async stop() {
+      stopping.abort(new Error('the collector stops'));
+      cancel();
+      known.clear();
+      kubelet.close();
+    },
+    usage() {
+      const oldest = clock.monotonicMs() - maxAgeMs;
+      return new Map([...known].filter(([, { readAt }]) => readAt >= oldest).map(([name, { usage }]) => [name, usage]));
+    },
+  };
+}

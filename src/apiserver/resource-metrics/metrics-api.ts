@@ -1,0 +1,179 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { createServer, type Server } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import type { TLSSocket } from 'node:tls';
+import { nodes } from '../../api/core/v1/node.ts';
+import { pods } from '../../api/core/v1/pod.ts';
+import { type Clock, timestampOf } from '../../base/clock.ts';
+import type { Component } from '../../base/component.ts';
+import type { KeyPair } from '../../base/pki.ts';
+import type { InformerSet } from '../../client/informer.ts';
+import type { KubeObject } from '../../machinery/object.ts';
+import { parseLabelSelector } from '../../machinery/selector.ts';
+import { badRequest, methodNotAllowed, notFound } from '../../machinery/status-error.ts';
+import { resourceNotFound } from '../http/api-request.ts';
+import { sendError, sendValue } from '../http/respond.ts';
+import type { UsageCollector } from './collector.ts';
+import { type ContainerUsage, quantitiesOf } from './usage.ts';
+
+/** `metrics.k8s.io`, as an extension server: what `kubectl top` and autoscalers read. */
+export interface MetricsApi extends Component {
+  /** Once started. */
+  readonly port: number;
+}
+
+export interface MetricsApiOptions {
+  readonly collector: Pick<UsageCollector, 'usage'>;
+  readonly informers: InformerSet;
+  readonly address: string;
+  readonly tls: KeyPair;
+  /** Who calls has a certificate of this authority and this name: whom it passes on it has authorized. */
+  readonly frontProxyCa: string;
+  readonly frontProxyName: string;
+  readonly clock: Clock;
+}
+
+const group = 'metrics.k8s.io';
+const apiVersion = `${group}/v1beta1`;
+const base = `/apis/${apiVersion}`;
+const json = { encoding: 'json', pretty: false } as const;
+const verbs = ['get', 'list'];
+const resourceList = {
+  kind: 'APIResourceList',
+  apiVersion: 'v1',
+  groupVersion: apiVersion,
+  resources: [
+    { name: 'nodes', singularName: '', namespaced: false, kind: 'NodeMetrics', verbs },
+    { name: 'pods', singularName: '', namespaced: true, kind: 'PodMetrics', verbs },
+  ],
+};
+
+export function createMetricsApi(options: MetricsApiOptions): MetricsApi {
+  const { collector, informers, address, tls, frontProxyCa, frontProxyName } = options;
+  const nodeInformer = informers.get(nodes);
+  const podInformer = informers.get(pods);
+  let server: Server | undefined;
+  let port = 0;
+
+  function nodeMetrics(): readonly unknown[] {
+    return [...collector.usage()].flatMap(([name, usage]) => {
+      const node = nodeInformer.getByKey(name);
+      if (node === undefined || usage.length === 0) return [];
+      // Several nodes share this machine: a node uses what its pods use.
+      return [{ kind: 'NodeMetrics', apiVersion, metadata: metadataOf(node), ...timesOf(usage), usage: quantitiesOf(sumOf(usage)) }];
+    });
+  }
+
+  function podMetrics(namespace: string | undefined): readonly unknown[] {
+    const byPod = new Map<string, ContainerUsage[]>();
+    for (const usage of [...collector.usage().values()].flat()) {
+      if (namespace !== undefined && usage.namespace !== namespace) continue;
+      const key = `${usage.namespace}/${usage.pod}`;
+      byPod.set(key, [...(byPod.get(key) ?? []), usage]);
+    }
+    return [...byPod].flatMap(([key, usage]) => {
+      const pod = podInformer.getByKey(key);
+      if (pod === undefined) return [];
+      const containers = usage.map((each) => ({ name: each.container, usage: quantitiesOf(each) }));
+      return [{ kind: 'PodMetrics', apiVersion, metadata: metadataOf(pod), ...timesOf(usage), containers }];
+    });
+  }
+
+  function handle(request: IncomingMessage, response: ServerResponse): void {
+    try {
+      const { subject } = (request.socket as TLSSocket).getPeerCertificate();
+      if (subject?.CN !== frontProxyName) {
+        response.writeHead(401, { 'content-length': 0 }).end();
+        return;
+      }
+      sendValue(response, 200, answerOf(new URL(request.url ?? '/', 'https://metrics'), request.method ?? ''), json);
+    } catch (err) {
+      sendError(response, err);
+    }
+  }
+
+  function answerOf({ pathname, searchParams }: URL, method: string): unknown {
+    if (method !== 'GET') throw methodNotAllowed();
+    if (pathname === base || pathname === `${base}/`) return resourceList;
+    const parts = pathname.startsWith(`${base}/`)
+      ? pathname
+          .slice(base.length + 1)
+          .split('/')
+          .map(decodeURIComponent)
+      : [];
+    const [first, second, third, fourth] = parts;
+    if (first === 'nodes' && parts.length <= 2) return select('NodeMetrics', nodeMetrics(), second, searchParams);
+    if (first === 'pods' && parts.length === 1) return select('PodMetrics', podMetrics(undefined), undefined, searchParams);
+    if (first === 'namespaces' && third === 'pods' && parts.length <= 4) {
+      return select('PodMetrics', podMetrics(second), fourth, searchParams);
+    }
+    throw resourceNotFound();
+  }
+
+  return {
+    name: 'resource-metrics-api',
+    get port() {
+      return port;
+    },
+    async start() {
+      const created = createServer({ ...tlsOf(tls), ca: frontProxyCa, requestCert: true, rejectUnauthorized: true }, handle);
+      server = created;
+      created.on('tlsClientError', () => undefined);
+      await new Promise<void>((resolve, reject) => {
+        created.once('error', reject);
+        created.listen(0, address, () => {
+          created.off('error', reject);
+          resolve();
+        });
+      });
+      port = (created.address() as AddressInfo).port;
+    },
+    async stop() {
+      const stopping = server;
+      server = undefined;
+      if (stopping === undefined) return;
+      await new Promise<void>((resolve) => {
+        stopping.close(() => resolve());
+        stopping.closeAllConnections();
+      });
+    },
+  };
+}
+
+const tlsOf = ({ certificate, key }: KeyPair) => ({ cert: certificate, key, minVersion: 'TLSv1.2' as const, headersTimeout: 10_000 });
+
+interface Item {
+  readonly metadata: { readonly name: string; readonly labels?: Readonly<Record<string, string>> };
+}
+
+/** One object by its name, or those that the selector leaves. */
+function select(kind: 'NodeMetrics' | 'PodMetrics', all: readonly unknown[], name: string | undefined, query: URLSearchParams): unknown {
+  const items = all as readonly Item[];
+  if (name !== undefined) {
+    const found = items.find(({ metadata }) => metadata.name === name);
+    if (found === undefined) throw notFound({ group, resource: kind === 'NodeMetrics' ? 'nodes' : 'pods' }, name);
+    return found;
+  }
+  if ((query.get('fieldSelector') ?? '') !== '') throw badRequest('field selectors are not supported for metrics');
+  const selector = query.get('labelSelector') ?? '';
+  const labels = selector === '' ? undefined : parseLabelSelector(selector);
+  const chosen = labels === undefined ? items : items.filter(({ metadata }) => labels.matches(metadata.labels));
+  return { kind: `${kind}List`, apiVersion, metadata: {}, items: chosen };
+}
+
+const metadataOf = ({ metadata: { name, namespace, labels, creationTimestamp } }: KubeObject) => ({
+  name,
+  ...(namespace === undefined ? {} : { namespace }),
+  ...(creationTimestamp === undefined ? {} : { creationTimestamp }),
+  ...(labels === undefined ? {} : { labels }),
+});
+
+function timesOf(usage: readonly ContainerUsage[]): { readonly timestamp: string; readonly window: string } {
+  const at = Math.max(...usage.map((each) => each.at));
+  return { timestamp: timestampOf(at), window: `${Math.max(...usage.map(({ windowMs }) => windowMs)) / 1_000}s` };
+}
+
+const sumOf = (usage: readonly ContainerUsage[]): Pick<ContainerUsage, 'nanocores' | 'memoryBytes'> => ({
+  nanocores: usage.reduce((sum, { nanocores }) => sum + nanocores, 0),
+  memoryBytes: usage.reduce((sum, { memoryBytes }) => sum + memoryBytes, 0),
+});
