@@ -1,6 +1,7 @@
 // Runs the benchmarks that are named on the command line, or all. Each gives rows of samples; the medians are what counts, and rows that
 // compare do so with a baseline of the same run.
 import { cpus, release, totalmem } from 'node:os';
+import { api } from './api.mjs';
 import { apps, large } from './apps.mjs';
 import { kustomize } from './kustomize.mjs';
 import { pods } from './pods.mjs';
@@ -8,7 +9,7 @@ import { push } from './push.mjs';
 import { start } from './start.mjs';
 import { store } from './store.mjs';
 
-const suites = { start, store, pods, push, apps, large, kustomize };
+const suites = { start, store, api, pods, push, apps, large, kustomize };
 
 const names = process.argv.slice(2);
 const unknown = names.filter((name) => !(name in suites));
@@ -36,8 +37,9 @@ for (const [name, suite] of Object.entries(suites)) {
       runs: sorted.length,
     };
     if (sorted.length >= 20) result.p95 = round(quantile(sorted, 0.95));
+    if (sorted.length >= 200) result.p99 = round(quantile(sorted, 0.99));
     results.push(result);
-    const p95 = result.p95 === undefined ? '' : `   p95 ${result.p95}`;
+    const p95 = `${result.p95 === undefined ? '' : `   p95 ${result.p95}`}${result.p99 === undefined ? '' : `   p99 ${result.p99}`}`;
     process.stderr.write(
       `  ${row.padEnd(58)} ${String(result.median).padStart(9)} ${unit.padEnd(7)} min ${result.min}   max ${result.max}   runs ${result.runs}${p95}\n`,
     );

@@ -11,7 +11,7 @@ import type { FieldError } from '../../../machinery/status-error.ts';
 import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
 import { isAbsent, withDefaults, withField } from '../../copy-on-write.ts';
 import { defaultPodTemplate } from '../../core/v1/pod-spec-defaults.ts';
-import { podPrefixWarnings, podSpecWarnings } from '../../core/v1/pod-warnings.ts';
+import { podPrefixWarnings, podWarnings } from '../../core/v1/pod-warnings.ts';
 import { immutable, invalidValue, notSupportedStruct, required } from '../../field-errors.ts';
 import { checkIntOrPercent, checkNonNegative, checkNotAbove100Percent } from '../../formats.ts';
 import { annotations } from '../../well-known.ts';
@@ -70,7 +70,7 @@ export const daemonSets: KindDefinition<DaemonSet> = {
   warnings: (set, before) => {
     const { metadata, spec } = set;
     const named = before === undefined ? podPrefixWarnings(metadata.name) : [];
-    return spec.template === before?.spec.template ? named : [...named, ...podSpecWarnings('spec.template.spec', spec.template?.spec)];
+    return spec.template === before?.spec.template ? named : [...named, ...podWarnings('spec.template.', spec.template ?? {})];
   },
   validate: ({ spec }, before) => {
     const errors: FieldError[] = [];

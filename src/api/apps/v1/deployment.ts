@@ -11,7 +11,7 @@ import type { FieldError } from '../../../machinery/status-error.ts';
 import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
 import { isAbsent, withDefaults, withField } from '../../copy-on-write.ts';
 import { defaultPodTemplate } from '../../core/v1/pod-spec-defaults.ts';
-import { podPrefixWarnings, podSpecWarnings } from '../../core/v1/pod-warnings.ts';
+import { podPrefixWarnings, podWarnings } from '../../core/v1/pod-warnings.ts';
 import { forbidden, immutable, invalidValue, notSupportedStruct, required } from '../../field-errors.ts';
 import { checkIntOrPercent, checkNonNegative, checkNotAbove100Percent } from '../../formats.ts';
 import { workloadColumns } from '../../workload-columns.ts';
@@ -78,7 +78,7 @@ export const deployments: KindDefinition<Deployment> = {
   warnings: (deployment, before) => {
     const { metadata, spec } = deployment;
     const named = before === undefined ? podPrefixWarnings(metadata.name) : [];
-    return spec.template === before?.spec.template ? named : [...named, ...podSpecWarnings('spec.template.spec', spec.template?.spec)];
+    return spec.template === before?.spec.template ? named : [...named, ...podWarnings('spec.template.', spec.template ?? {})];
   },
   validate: (deployment, before) => {
     const errors: FieldError[] = [];

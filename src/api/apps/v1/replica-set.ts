@@ -10,7 +10,7 @@ import type { FieldError } from '../../../machinery/status-error.ts';
 import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
 import { isAbsent, withDefaults, withField } from '../../copy-on-write.ts';
 import { defaultPodTemplate } from '../../core/v1/pod-spec-defaults.ts';
-import { podPrefixWarnings, podSpecWarnings } from '../../core/v1/pod-warnings.ts';
+import { podPrefixWarnings, podWarnings } from '../../core/v1/pod-warnings.ts';
 import { immutable } from '../../field-errors.ts';
 import { checkNonNegative } from '../../formats.ts';
 import { workloadColumns } from '../../workload-columns.ts';
@@ -62,7 +62,7 @@ export const replicaSets: KindDefinition<ReplicaSet> = {
   warnings: (replicaSet, before) => {
     const { metadata, spec } = replicaSet;
     const named = before === undefined ? podPrefixWarnings(metadata.name) : [];
-    return spec.template === before?.spec.template ? named : [...named, ...podSpecWarnings('spec.template.spec', spec.template?.spec)];
+    return spec.template === before?.spec.template ? named : [...named, ...podWarnings('spec.template.', spec.template ?? {})];
   },
   validate: (replicaSet, before) => {
     const errors: FieldError[] = [];

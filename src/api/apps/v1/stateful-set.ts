@@ -7,7 +7,7 @@ import { isAbsent, mapShared, withDefaults, withField } from '../../copy-on-writ
 import { defaultClaimSpec } from '../../core/v1/persistent-volume-claim.ts';
 import type { PodTemplateSpec } from '../../core/v1/pod.ts';
 import { defaultPodTemplate } from '../../core/v1/pod-spec-defaults.ts';
-import { podPrefixWarnings, podSpecWarnings } from '../../core/v1/pod-warnings.ts';
+import { podPrefixWarnings, podWarnings } from '../../core/v1/pod-warnings.ts';
 import { forbidden, invalidStruct, invalidValue, required } from '../../field-errors.ts';
 import { check, checkIntOrPercent, checkNonNegative, dnsLabelErrors } from '../../formats.ts';
 import { workloadColumns } from '../../workload-columns.ts';
@@ -59,7 +59,7 @@ export const statefulSets: KindDefinition<StatefulSet> = {
   warnings: (set, before) => {
     const { metadata, spec } = set;
     const named = before === undefined ? podPrefixWarnings(metadata.name) : [];
-    return spec.template === before?.spec.template ? named : [...named, ...podSpecWarnings('spec.template.spec', spec.template?.spec)];
+    return spec.template === before?.spec.template ? named : [...named, ...podWarnings('spec.template.', spec.template ?? {})];
   },
   validate: ({ spec }, before) => {
     const errors: FieldError[] = [];

@@ -7,7 +7,7 @@ import type { FieldError } from '../../../machinery/status-error.ts';
 import { ageColumn, ageOf, allVerbs, nameColumn } from '../../columns.ts';
 import { isAbsent, withDefaults, withField } from '../../copy-on-write.ts';
 import { defaultPodTemplate } from '../../core/v1/pod-spec-defaults.ts';
-import { podSpecWarnings } from '../../core/v1/pod-warnings.ts';
+import { podWarnings } from '../../core/v1/pod-warnings.ts';
 import { invalidValue, required } from '../../field-errors.ts';
 import { checkEnum, checkNonNegative } from '../../formats.ts';
 import type { JobSpec } from './job.ts';
@@ -87,7 +87,7 @@ export const cronJobs: KindDefinition<CronJob> = {
   warnings: ({ spec }, before) =>
     spec.jobTemplate === before?.spec.jobTemplate
       ? []
-      : podSpecWarnings('spec.jobTemplate.spec.template.spec', spec.jobTemplate?.spec?.template?.spec),
+      : podWarnings('spec.jobTemplate.spec.template.', spec.jobTemplate?.spec?.template ?? {}),
   validate: ({ spec }, before) => {
     const errors: FieldError[] = [];
     if (before !== undefined && spec === before.spec) return errors;

@@ -10,7 +10,7 @@ import type { DeepReadonly, Kube } from '../../../machinery/object.ts';
 import { ageColumn, allVerbs, durationText, nameColumn } from '../../columns.ts';
 import { isAbsent, withDefaults, withField } from '../../copy-on-write.ts';
 import { defaultPodTemplate } from '../../core/v1/pod-spec-defaults.ts';
-import { podPrefixWarnings, podSpecWarnings } from '../../core/v1/pod-warnings.ts';
+import { podPrefixWarnings, podWarnings } from '../../core/v1/pod-warnings.ts';
 import { labels as wellKnownLabels } from '../../well-known.ts';
 import { workloadColumns } from '../../workload-columns.ts';
 import { validateJob } from './job-validation.ts';
@@ -48,7 +48,7 @@ export const jobs: KindDefinition<Job> = {
   warnings: (job, before) => {
     const { metadata, spec } = job;
     const named = before === undefined ? podPrefixWarnings(metadata.name) : [];
-    return spec.template === before?.spec.template ? named : [...named, ...podSpecWarnings('spec.template.spec', spec.template?.spec)];
+    return spec.template === before?.spec.template ? named : [...named, ...podWarnings('spec.template.', spec.template ?? {})];
   },
   validate: validateJob,
 };

@@ -9,7 +9,7 @@ import { required } from '../../field-errors.ts';
 import type { PodTemplateSpec } from './pod.ts';
 import { defaultPodTemplate } from './pod-spec-defaults.ts';
 import { checkPodTemplate } from './pod-spec-validation.ts';
-import { podSpecWarnings } from './pod-warnings.ts';
+import { podWarnings } from './pod-warnings.ts';
 
 export const podTemplates: KindDefinition<PodTemplate> = {
   group: '',
@@ -49,7 +49,7 @@ export const podTemplates: KindDefinition<PodTemplate> = {
   selectableFields: {},
   deleteAnswer: 'object',
   defaults: (object) => (isAbsent(object.template) ? object : withField(object, 'template', defaultPodTemplate(object.template))),
-  warnings: (object, before) => (object.template === before?.template ? [] : podSpecWarnings('template.spec', object.template?.spec)),
+  warnings: (object, before) => (object.template === before?.template ? [] : podWarnings('template.', object.template ?? {})),
   validate: (object, before) => {
     const errors: FieldError[] = [];
     if (before !== undefined && object.template === before.template) return errors;

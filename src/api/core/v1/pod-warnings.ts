@@ -1,22 +1,58 @@
+import { goQuote } from '../../../machinery/go-text.ts';
+import { formatQuantity, tryQuantity } from '../../../machinery/quantity.ts';
 import { isAbsent } from '../../copy-on-write.ts';
 import { dnsLabelErrors, dnsSubdomainErrors } from '../../formats.ts';
-import type { Container, PodSpec } from './pod.ts';
+import type { Affinity, Container, PodSpec } from './pod.ts';
 
-/** What is allowed in a pod's spec but is hardly meant. `field` is where the spec is: `spec`, `spec.template.spec`. */
-export function podSpecWarnings(field: string, spec: PodSpec | undefined): readonly string[] {
+/** What is allowed in a pod but is hardly meant: `Warning` headers, in upstream's words and order. */
+
+interface Described {
+  readonly metadata?: { readonly annotations?: Readonly<Record<string, string>> };
+  readonly spec?: PodSpec;
+}
+
+/** @param place  of the pod or template within the object: empty for a pod, else with a dot at its end (`spec.template.`) */
+export function podWarnings(place: string, { metadata, spec }: Described): readonly string[] {
   const warnings: string[] = [];
   if (isAbsent(spec)) return warnings;
-  for (const key of Object.keys(spec.nodeSelector ?? {})) {
-    const instead = renamedNodeLabels[key];
-    if (instead !== undefined) warnings.push(`${field}.nodeSelector[${key}]: ${instead}`);
+  const field = `${place}spec`;
+  const annotations = metadata?.annotations ?? {};
+  const ofAnnotation = (key: string): string => `${place}metadata.annotations[${key}]`;
+  checkLabelsOfNodes(warnings, field, spec);
+  for (const [key, instead] of Object.entries(deadAnnotations)) {
+    if (annotations[key] !== undefined) warnings.push(`${ofAnnotation(key)}: ${instead}`);
   }
-  for (const [list, containers] of [
-    ['initContainers', spec.initContainers ?? []],
-    ['containers', spec.containers ?? []],
-  ] as const) {
-    for (const [index, container] of containers.entries()) checkVariables(warnings, `${field}.${list}[${index}]`, container);
+  checkVolumes(warnings, field, spec);
+  checkNames(warnings, `${field}.hostAliases`, 'ip', spec.hostAliases ?? []);
+  checkNames(warnings, `${field}.imagePullSecrets`, 'name', spec.imagePullSecrets ?? []);
+  for (const [index, { name = '' }] of (spec.imagePullSecrets ?? []).entries()) {
+    if (name === '') warnings.push(`${field}.imagePullSecrets[${index}].name: invalid empty name ""`);
   }
-  checkPorts(warnings, `${field}.containers`, spec.containers ?? []);
+  checkBytes(warnings, `${field}.overhead`, spec.overhead);
+  const seccomp = 'non-functional in v1.27+; use the "seccompProfile" field instead';
+  const podKey = 'seccomp.security.alpha.kubernetes.io/pod';
+  if (isAbsent(spec.securityContext?.seccompProfile) && annotations[podKey] !== undefined) {
+    warnings.push(`${ofAnnotation(podKey)}: ${seccomp}`);
+  }
+  for (const [at, container] of containersOf(field, spec)) {
+    const key = `container.seccomp.security.alpha.kubernetes.io/${container.name}`;
+    if (isAbsent(container.securityContext?.seccompProfile) && annotations[key] !== undefined) {
+      warnings.push(`${ofAnnotation(key)}: ${seccomp}`);
+    }
+    const appArmorKey = `container.apparmor.security.beta.kubernetes.io/${container.name}`;
+    const profile = container.securityContext?.appArmorProfile ?? spec.securityContext?.appArmorProfile;
+    if (place !== '' && isAbsent(profile) && annotations[appArmorKey] !== undefined) {
+      warnings.push(`${ofAnnotation(appArmorKey)}: deprecated since v1.30; use the "appArmorProfile" field instead`);
+    }
+    checkBytes(warnings, `${at}.resources.limits`, container.resources?.limits);
+    checkBytes(warnings, `${at}.resources.requests`, container.resources?.requests);
+    checkVariables(warnings, at, container);
+  }
+  checkPorts(warnings, containersOf(field, spec));
+  if ((spec.terminationGracePeriodSeconds ?? 0) < 0) {
+    warnings.push(`${field}.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1`);
+  }
+  if (!isAbsent(spec.affinity)) checkPodAffinity(warnings, `${field}.affinity`, spec.affinity);
   return warnings;
 }
 
@@ -32,6 +68,11 @@ function nameWarnings(name: string, use: string): readonly string[] {
   return [`metadata.name: ${use}, which can result in surprising behavior; a DNS label is recommended: [${sentences.join(' ')}]`];
 }
 
+const containersOf = (field: string, spec: PodSpec): readonly (readonly [at: string, container: Container])[] => [
+  ...(spec.initContainers ?? []).map((container, index) => [`${field}.initContainers[${index}]`, container] as const),
+  ...(spec.containers ?? []).map((container, index) => [`${field}.containers[${index}]`, container] as const),
+];
+
 const renamedNodeLabels: Readonly<Record<string, string>> = {
   'beta.kubernetes.io/arch': 'deprecated since v1.14; use "kubernetes.io/arch" instead',
   'beta.kubernetes.io/os': 'deprecated since v1.14; use "kubernetes.io/os" instead',
@@ -40,34 +81,155 @@ const renamedNodeLabels: Readonly<Record<string, string>> = {
   'beta.kubernetes.io/instance-type': 'deprecated since v1.17; use "node.kubernetes.io/instance-type" instead',
 };
 
+const deadAnnotations: Readonly<Record<string, string>> = {
+  'scheduler.alpha.kubernetes.io/critical-pod': 'non-functional in v1.16+; use the "priorityClassName" field instead',
+  'security.alpha.kubernetes.io/sysctls': 'non-functional in v1.11+; use the "sysctls" field instead',
+  'security.alpha.kubernetes.io/unsafe-sysctls': 'non-functional in v1.11+; use the "sysctls" field instead',
+};
+
+const nullSelector = 'a null labelSelector results in matching no pod';
+
+function checkLabelsOfNodes(warnings: string[], field: string, spec: PodSpec): void {
+  for (const key of Object.keys(spec.nodeSelector ?? {})) {
+    const instead = renamedNodeLabels[key];
+    if (instead !== undefined) warnings.push(`${field}.nodeSelector[${key}]: ${instead}`);
+  }
+  const affinity = spec.affinity?.nodeAffinity;
+  const at = `${field}.affinity.nodeAffinity`;
+  const checkTerm = (place: string, term: NodeSelectorTerm | undefined): void => {
+    for (const [index, { key }] of (term?.matchExpressions ?? []).entries()) {
+      const instead = renamedNodeLabels[key];
+      if (instead !== undefined) warnings.push(`${place}.matchExpressions[${index}].key: ${key} is ${instead}`);
+    }
+  };
+  const terms = affinity?.requiredDuringSchedulingIgnoredDuringExecution?.nodeSelectorTerms ?? [];
+  for (const [index, term] of terms.entries()) {
+    checkTerm(`${at}.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[${index}]`, term);
+  }
+  for (const [index, { preference }] of (affinity?.preferredDuringSchedulingIgnoredDuringExecution ?? []).entries()) {
+    checkTerm(`${at}.preferredDuringSchedulingIgnoredDuringExecution[${index}].preference`, preference);
+  }
+  for (const [index, { topologyKey, labelSelector }] of (spec.topologySpreadConstraints ?? []).entries()) {
+    const place = `${field}.topologySpreadConstraints[${index}]`;
+    const instead = renamedNodeLabels[topologyKey];
+    if (instead !== undefined) warnings.push(`${place}.topologyKey: ${topologyKey} is ${instead}`);
+    if (isAbsent(labelSelector)) warnings.push(`${place}.labelSelector: ${nullSelector}`);
+  }
+}
+
+type NodeAffinity = NonNullable<Affinity['nodeAffinity']>;
+type NodeSelectorTerm = NonNullable<NodeAffinity['requiredDuringSchedulingIgnoredDuringExecution']>['nodeSelectorTerms'][number];
+
+/** Upstream spells storageOS so. */
+const deadVolumes: readonly (readonly [source: string, shown: string, why: string])[] = [
+  ['photonPersistentDisk', 'photonPersistentDisk', 'deprecated in v1.11, non-functional in v1.16+'],
+  ['gitRepo', 'gitRepo', 'deprecated in v1.11'],
+  ['scaleIO', 'scaleIO', 'deprecated in v1.16, non-functional in v1.22+'],
+  ['flocker', 'flocker', 'deprecated in v1.22, non-functional in v1.25+'],
+  ['storageos', 'storageOS', 'deprecated in v1.22, non-functional in v1.25+'],
+  ['quobyte', 'quobyte', 'deprecated in v1.22, non-functional in v1.25+'],
+  ['glusterfs', 'glusterfs', 'deprecated in v1.25, non-functional in v1.26+'],
+  ['cephfs', 'cephfs', 'deprecated in v1.28, non-functional in v1.31+'],
+  ['rbd', 'rbd', 'deprecated in v1.28, non-functional in v1.31+'],
+];
+
+function checkVolumes(warnings: string[], field: string, { volumes = [] }: PodSpec): void {
+  for (const [index, volume] of volumes.entries()) {
+    for (const [source, shown, why] of deadVolumes) {
+      if (!isAbsent((volume as Readonly<Record<string, unknown>>)[source])) warnings.push(`${field}.volumes[${index}].${shown}: ${why}`);
+    }
+  }
+  for (const { name, configMap, secret, downwardAPI, projected } of volumes) {
+    const quoted = goQuote(name ?? '');
+    if (!isAbsent(configMap)) checkOverlaps(warnings, `volume ${quoted} (ConfigMap ${goQuote(configMap.name ?? '')})`, configMap.items);
+    if (!isAbsent(secret)) checkOverlaps(warnings, `volume ${quoted} (Secret ${goQuote(secret.secretName ?? '')})`, secret.items);
+    if (!isAbsent(downwardAPI)) checkOverlaps(warnings, `volume ${quoted} (DownwardAPI)`, downwardAPI.items);
+    for (const source of projected?.sources ?? []) {
+      if (Object.values(source).every(isAbsent)) warnings.push(`volume ${quoted} (Projected) has no sources provided`);
+    }
+  }
+}
+
+/** Two keys in one file, or one in a directory that another one is a file of. */
+function checkOverlaps(warnings: string[], what: string, items: readonly { readonly path: string }[] | undefined): void {
+  const paths: string[] = [];
+  for (const { path = '' } of items ?? []) {
+    const normal = path.replace(/\/+$/, '');
+    const collision = normal === '' ? undefined : paths.find((other) => `${other}/`.startsWith(normal) || `${normal}/`.startsWith(other));
+    if (collision !== undefined) warnings.push(`${what}: overlapping paths: ${goQuote(normal)} with ${goQuote(collision)}`);
+    if (!paths.includes(normal)) paths.push(normal);
+  }
+}
+
+function checkNames<K extends string>(warnings: string[], field: string, key: K, items: readonly { readonly [P in K]?: string }[]): void {
+  const seen = new Set<string>();
+  for (const [index, item] of items.entries()) {
+    const name = item[key] ?? '';
+    if (seen.has(name)) warnings.push(`${field}[${index}].${key}: duplicate ${key} ${goQuote(name)}`);
+    seen.add(name);
+  }
+}
+
+function checkBytes(warnings: string[], field: string, amounts: Readonly<Record<string, string | number>> | undefined): void {
+  for (const name of ['memory', 'ephemeral-storage']) {
+    const amount = tryQuantity(amounts?.[name]);
+    if (amount === undefined || amount.nanos % 1_000_000_000n === 0n) continue;
+    warnings.push(`${field}[${name}]: fractional byte value ${goQuote(formatQuantity(amount))} is invalid, must be an integer`);
+  }
+}
+
 function checkVariables(warnings: string[], field: string, { env = [] }: Container): void {
   const names = new Set<string>();
-  for (const [index, { name }] of env.entries()) {
-    if (names.has(name)) {
-      warnings.push(`${field}.env[${index}]: hides previous definition of ${JSON.stringify(name)}, which may be dropped when using apply`);
+  for (const [index, { name, value = '', valueFrom }] of env.entries()) {
+    // A value that is built on the earlier one of the same name is meant.
+    const reference = `$(${name})`;
+    const hides = !isAbsent(valueFrom) || value === reference || !value.includes(reference);
+    if (names.has(name) && hides) {
+      warnings.push(`${field}.env[${index}]: hides previous definition of ${goQuote(name)}, which may be dropped when using apply`);
     }
     names.add(name);
   }
 }
 
-/** Two containers of one pod share its address: of two equal ports only one can be listened on. */
-function checkPorts(warnings: string[], field: string, containers: readonly Container[]): void {
-  const places = new Map<string, string>();
+/** Containers of one pod share its address: of two equal ports only one can be listened on. */
+function checkPorts(warnings: string[], containers: readonly (readonly [at: string, container: Container])[]): void {
+  const places = new Map<string, { readonly at: string; readonly hostPort: number; readonly hostIP: string }[]>();
   const names = new Map<string, string>();
-  for (const [index, { ports = [] }] of containers.entries()) {
+  for (const [field, { ports = [] }] of containers) {
     for (const [number, { containerPort, protocol = 'TCP', hostPort = 0, hostIP = '', name = '' }] of ports.entries()) {
-      const at = `${field}[${index}].ports[${number}]`;
-      const key = `${containerPort}/${protocol}/${hostIP}/${hostPort}`;
-      const first = places.get(key);
-      if (first === undefined) places.set(key, at);
-      else warnings.push(`${at}: duplicate port definition with ${first}`);
+      const at = `${field}.ports[${number}]`;
+      const key = `${containerPort}/${protocol}`;
+      const others = places.get(key) ?? [];
+      for (const other of others) {
+        if (hostIP === other.hostIP && hostPort === other.hostPort) warnings.push(`${at}: duplicate port definition with ${other.at}`);
+        else if (hostPort === 0 || other.hostPort === 0) warnings.push(`${at}: overlapping port definition with ${other.at}`);
+        else if (hostPort === other.hostPort && (hostIP === '') !== (other.hostIP === '')) {
+          warnings.push(`${at}: dangerously ambiguous port definition with ${other.at}`);
+        }
+      }
+      places.set(key, [...others, { at, hostPort, hostIP }]);
       if (name === '') continue;
       const named = names.get(name);
       if (named === undefined) names.set(name, at);
       else {
         const who = 'services and probes that select ports by name will use';
-        warnings.push(`${at}: duplicate port name ${JSON.stringify(name)} with ${named}, ${who} ${named}`);
+        warnings.push(`${at}: duplicate port name ${goQuote(name)} with ${named}, ${who} ${named}`);
       }
+    }
+  }
+}
+
+function checkPodAffinity(warnings: string[], field: string, { podAffinity, podAntiAffinity }: Affinity): void {
+  for (const [name, affinity] of Object.entries({ podAffinity, podAntiAffinity })) {
+    const hard = affinity?.requiredDuringSchedulingIgnoredDuringExecution ?? [];
+    for (const [index, { labelSelector }] of hard.entries()) {
+      const at = `${field}.${name}.requiredDuringSchedulingIgnoredDuringExecution[${index}]`;
+      if (isAbsent(labelSelector)) warnings.push(`${at}.labelSelector: ${nullSelector}`);
+    }
+    const soft = affinity?.preferredDuringSchedulingIgnoredDuringExecution ?? [];
+    for (const [index, { podAffinityTerm }] of soft.entries()) {
+      const at = `${field}.${name}.preferredDuringSchedulingIgnoredDuringExecution[${index}].podAffinityTerm`;
+      if (isAbsent(podAffinityTerm?.labelSelector)) warnings.push(`${at}.labelSelector: ${nullSelector}`);
     }
   }
 }

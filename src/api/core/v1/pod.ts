@@ -27,7 +27,7 @@ import { ephemeralContainersPart, resizePart } from './pod-parts.ts';
 import { defaultSpecOfPod } from './pod-spec-defaults.ts';
 import { checkPodAnnotations, checkPodSpec } from './pod-spec-validation.ts';
 import { checkPodUpdate } from './pod-update.ts';
-import { podNameWarnings, podSpecWarnings } from './pod-warnings.ts';
+import { podNameWarnings, podWarnings } from './pod-warnings.ts';
 import { qosClassOf } from './qos.ts';
 
 export const pods: KindDefinition<Pod> = {
@@ -86,7 +86,7 @@ export const pods: KindDefinition<Pod> = {
     else checkPodCreation(errors, pod.spec);
     return errors;
   },
-  warnings: (pod, before) => (before === undefined ? [...podNameWarnings(pod.metadata.name), ...podSpecWarnings('spec', pod.spec)] : []),
+  warnings: (pod, before) => (before === undefined ? [...podNameWarnings(pod.metadata.name), ...podWarnings('', pod)] : []),
   gracefulDeletion: (pod, requestedSeconds) => {
     // Nobody has to be waited for when no agent runs the pod, or when all its containers are done.
     if (!isAssigned(pod) || isPodTerminal(pod)) return 0;

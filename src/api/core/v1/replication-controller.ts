@@ -14,7 +14,7 @@ import { checkReplicaCounts } from '../../workload-validation.ts';
 import type { PodTemplateSpec } from './pod.ts';
 import { defaultPodTemplate } from './pod-spec-defaults.ts';
 import { checkPodTemplate } from './pod-spec-validation.ts';
-import { podPrefixWarnings, podSpecWarnings } from './pod-warnings.ts';
+import { podPrefixWarnings, podWarnings } from './pod-warnings.ts';
 
 export const replicationControllers: KindDefinition<ReplicationController> = {
   group: '',
@@ -90,7 +90,7 @@ export const replicationControllers: KindDefinition<ReplicationController> = {
   warnings: (controller, before) => {
     const { metadata, spec } = controller;
     const named = before === undefined ? podPrefixWarnings(metadata.name) : [];
-    return spec.template === before?.spec.template ? named : [...named, ...podSpecWarnings('spec.template.spec', spec.template?.spec)];
+    return spec.template === before?.spec.template ? named : [...named, ...podWarnings('spec.template.', spec.template ?? {})];
   },
   validate: ({ spec }, before) => {
     const errors: FieldError[] = [];
