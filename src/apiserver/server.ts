@@ -687,7 +687,8 @@ class HttpApiServer implements ApiServer {
 
 /** What is not even HTTP, or came too slowly: there is no request to answer, only a socket. */
 function answerClientError(err: NodeJS.ErrnoException, socket: Duplex): void {
-  if (err.code === 'ECONNRESET' || !socket.writable) {
+  // An answer before the handshake would reach a client that is only slow, as what its request was worth.
+  if (err.code === 'ECONNRESET' || err.code === 'ERR_TLS_HANDSHAKE_TIMEOUT' || !socket.writable) {
     socket.destroy();
     return;
   }
