@@ -6,9 +6,12 @@ import {
   type CertificateSigningRequest,
   certificateSigningRequests,
 } from '../../../src/api/certificates/v1/certificate-signing-request.ts';
+import { type Node, nodes } from '../../../src/api/core/v1/node.ts';
+import { secrets } from '../../../src/api/core/v1/secret.ts';
 import { clusterRoles } from '../../../src/api/rbac/v1/cluster-role.ts';
 import { clusterRoleBindings } from '../../../src/api/rbac/v1/cluster-role-binding.ts';
 import type { UserInfo } from '../../../src/apiserver/user.ts';
+import { createHttpClient } from '../../../src/client/http-client.ts';
 import { createCertificateApprovingController } from '../../../src/controllers/certificates/approving-controller.ts';
 import { createCertificateCleaningController } from '../../../src/controllers/certificates/cleaning-controller.ts';
 import { createCertificateSigningController } from '../../../src/controllers/certificates/signing-controller.ts';
@@ -173,6 +176,59 @@ describe('requests of nodes', () => {
         { type: 'Failed', reason: 'SignerValidationFailure', message: 'subject organization is not system:nodes' },
       ],
     });
+  });
+});
+
+describe('a machine that joins', () => {
+  const rbac = 'rbac.authorization.k8s.io';
+  const bind = (name: string, clusterRole: string, group: string) =>
+    cluster.client.create(clusterRoleBindings, {
+      apiVersion: `${rbac}/v1`,
+      kind: 'ClusterRoleBinding',
+      metadata: { name },
+      roleRef: { apiGroup: rbac, kind: 'ClusterRole', name: clusterRole },
+      subjects: [{ apiGroup: rbac, kind: 'Group', name: group }],
+    });
+
+  it('gets from its bootstrap token to a certificate of its own, and with it no further than a node may', async () => {
+    // As kubeadm binds them.
+    await bind('kubelet-bootstrap', 'system:node-bootstrapper', 'system:bootstrappers:join');
+    await bind('autoapprove', 'system:certificates.k8s.io:certificatesigningrequests:nodeclient', 'system:bootstrappers:join');
+    await cluster.client.create(secrets, {
+      apiVersion: 'v1',
+      kind: 'Secret',
+      metadata: { name: 'bootstrap-token-joined', namespace: 'kube-system' },
+      type: 'bootstrap.kubernetes.io/token',
+      stringData: {
+        'token-id': 'joined',
+        'token-secret': '0123456789abcdef',
+        'usage-bootstrap-authentication': 'true',
+        'auth-extra-groups': 'system:bootstrappers:join',
+      },
+    });
+    const connection = { server: cluster.server.url, caCertificate: cluster.pki.caCertificate, userAgent: 'kubelet/1' };
+    const newcomer = createHttpClient({ ...connection, token: 'joined.0123456789abcdef' });
+    const { request, key } = await makeCertificateRequest({ commonName: 'system:node:joined', organizations: ['system:nodes'] });
+    await newcomer.create(certificateSigningRequests, objectOf('csr-joined', request, { signerName: kubeletSigner }));
+    await expect(newcomer.list(secrets, {})).rejects.toMatchObject({ code: 403 });
+    const certificate = await until(
+      async () => (await newcomer.get(certificateSigningRequests, { name: 'csr-joined' })).status?.certificate,
+      { what: 'the certificate is issued' },
+    );
+    newcomer.close();
+
+    const node = createHttpClient({
+      ...connection,
+      clientCertificate: { certificate: Buffer.from(certificate, 'base64').toString(), key },
+    });
+    const nodeObject = (name: string): Node => ({ apiVersion: 'v1', kind: 'Node', metadata: { name } });
+    expect((await node.create(nodes, nodeObject('joined'))).metadata.uid).toBeDefined();
+    await expect(node.create(nodes, nodeObject('other'))).rejects.toMatchObject({ code: 403 });
+    await expect(node.list(secrets, { namespace: 'kube-system' })).rejects.toMatchObject({ code: 403 });
+    // It may ask for its next certificate.
+    const next = await makeCertificateRequest({ commonName: 'system:node:joined', organizations: ['system:nodes'] });
+    await node.create(certificateSigningRequests, objectOf('csr-joined-next', next.request, { signerName: kubeletSigner }));
+    node.close();
   });
 });
 
