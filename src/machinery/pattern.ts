@@ -4,6 +4,8 @@ import { RE2JS, RE2JSException } from 're2js';
  * Regular expressions that users write: RE2's syntax, matched in time linear to the text, so that no pattern can stall the server.
  */
 export interface Pattern {
+  /** Instructions that it was compiled to: what it costs, in memory and in time to compile. */
+  readonly size: number;
   /** Whether the pattern matches anywhere in `text`. */
   test(text: string): boolean;
   /** The first match; undefined when there is none. */
@@ -58,8 +60,10 @@ function patternOf(source: string): Pattern {
     if (err instanceof RangeError) throw new PatternError('expression nests too deeply');
     throw err;
   }
-  if (expression.programSize() > maxProgramSize) throw new PatternError('expression too large');
+  const size = expression.programSize();
+  if (size > maxProgramSize) throw new PatternError('expression too large');
   return {
+    size,
     test: (text) => expression.test(text),
     find(text) {
       const matcher = expression.matcher(text);

@@ -29,7 +29,7 @@ export interface Structure {
   readonly listType: 'atomic' | 'set' | 'map';
   readonly listMapKeys: readonly string[];
   readonly isAtomicMap: boolean;
-  readonly pattern: Pattern | undefined;
+  readonly pattern: Pick<Pattern, 'test'> | undefined;
   readonly allOf: readonly Structure[];
   readonly anyOf: readonly Structure[];
   readonly oneOf: readonly Structure[];
@@ -123,7 +123,7 @@ class Compiler {
       listType,
       listMapKeys: schema['x-kubernetes-list-map-keys'] ?? [],
       isAtomicMap: schema['x-kubernetes-map-type'] === 'atomic',
-      pattern: pattern === undefined || pattern === '' ? undefined : tryPattern(pattern),
+      pattern: pattern === undefined || pattern === '' ? undefined : lazyPattern(pattern),
       ...junctors,
       rules,
       hasRules: rules.length > 0 || [...nested, ...junctors.allOf].some(({ hasRules }) => hasRules),
@@ -168,12 +168,23 @@ function openValues(additionalProperties: unknown): Schema | undefined {
   return typeof additionalProperties === 'object' && additionalProperties !== null ? (additionalProperties as Schema) : undefined;
 }
 
-function tryPattern(source: string): Pattern | undefined {
+/** A pattern that is compiled when a value is first held against it. */
+function lazyPattern(source: string): Pick<Pattern, 'test'> {
+  let pattern: Pick<Pattern, 'test'> | undefined;
+  return {
+    test(text) {
+      pattern ??= tryPattern(source);
+      return pattern.test(text);
+    },
+  };
+}
+
+function tryPattern(source: string): Pick<Pattern, 'test'> {
   try {
     return compilePattern(source);
   } catch (err) {
     // Refused when the definition was made; one that an earlier version of the program took matches nothing rather than everything.
-    if (err instanceof PatternError) return { test: () => false, find: () => undefined, findAll: () => [] };
+    if (err instanceof PatternError) return { test: () => false };
     throw err;
   }
 }

@@ -44,6 +44,12 @@ export function validateSchema(
 /** Complaints about one schema that are told. */
 const maxErrors = 100;
 
+// Upstream has no such bounds: there a definition that takes a minute to compile stops nobody else.
+/** Rules of one schema. */
+const maxRules = 2_000;
+/** Instructions of all patterns of one schema together; an ordinary one has fifty. */
+const maxPatternSize = 50_000;
+
 type Level = 'root' | 'item' | 'field';
 
 interface Form {
@@ -71,6 +77,8 @@ class SchemaChecker {
   readonly #errors: FieldError[];
   readonly #paths = new Map<Schema, string>();
   readonly #uncorrelatable = new Map<Schema, string>();
+  #patternSize = 0;
+  #ruleCount = 0;
 
   constructor(errors: FieldError[]) {
     this.#errors = errors;
@@ -175,9 +183,10 @@ class SchemaChecker {
     for (const [index, nested] of (schema.oneOf ?? []).entries()) this.#checkNested(nested, `${path}.oneOf[${index}]`, false);
     if (schema.not !== undefined) this.#checkNested(schema.not, `${path}.not`, false);
     const { pattern } = schema;
-    if (pattern === undefined || pattern === '') return;
+    if (pattern === undefined || pattern === '' || this.#patternSize > maxPatternSize) return;
     try {
-      compilePattern(pattern);
+      this.#patternSize += compilePattern(pattern).size;
+      if (this.#patternSize > maxPatternSize) this.#add(forbidden(`${path}.pattern`, 'the patterns of the schema are too large together'));
     } catch (err) {
       if (!(err instanceof PatternError)) throw err;
       this.#add(invalidValue(`${path}.pattern`, pattern, `must be a valid regular expression, but isn't: ${err.message}`));
@@ -328,7 +337,13 @@ class SchemaChecker {
   }
 
   #checkRules(schema: Schema, path: string): void {
-    for (const [index, rule] of (schema['x-kubernetes-validations'] ?? []).entries()) {
+    const rules = schema['x-kubernetes-validations'] ?? [];
+    const before = this.#ruleCount;
+    this.#ruleCount += rules.length;
+    if (before <= maxRules && this.#ruleCount > maxRules) {
+      this.#add(forbidden(`${path}.x-kubernetes-validations`, `a schema must have at most ${maxRules} rules`));
+    }
+    for (const [index, rule] of rules.entries()) {
       const at = `${path}.x-kubernetes-validations[${index}]`;
       const { rule: expression = '', message = '', messageExpression = '', reason, fieldPath = '' } = rule;
       const hasBreaks = (text: string): boolean => /[\n\r]/.test(text.trim());

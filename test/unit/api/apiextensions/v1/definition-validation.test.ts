@@ -342,6 +342,17 @@ describe('a schema', () => {
     expect(schemaComplaints(wide)).toEqual([]);
     const faulty = { type: 'object', properties: Object.fromEntries(Array.from({ length: 20_000 }, (_, index) => [`f${index}`, {}])) };
     expect(schemaComplaints(faulty).length).toBeLessThanOrEqual(110);
+    const many = (schemaOf: (index: number) => unknown) => ({
+      type: 'object',
+      properties: Object.fromEntries(Array.from({ length: 5_000 }, (_, index) => [`f${index}`, schemaOf(index)])),
+    });
+    expect(schemaComplaints(many((index) => ({ type: 'string', pattern: `^(a${index}+){1,20}$` })))).toEqual([
+      expect.stringMatching(/pattern: Forbidden: the patterns of the schema are too large together$/),
+    ]);
+    const rule = { type: 'string', 'x-kubernetes-validations': [{ rule: 'self.size() > 1' }] };
+    expect(schemaComplaints(many(() => rule))).toEqual([
+      expect.stringMatching(/x-kubernetes-validations: Forbidden: a schema must have at most 2000 rules$/),
+    ]);
     const names = JSON.parse('{"type": "object", "properties": {"__proto__": {"type": "string"}, "constructor": {"type": "string"}}}');
     expect(schemaComplaints(names)).toEqual([]);
   });
