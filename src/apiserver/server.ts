@@ -314,7 +314,9 @@ class HttpApiServer implements ApiServer {
         seat: undefined,
       };
       this.#states.set(raw, state);
-      const isLong = labels.verb === 'WATCH' || labels.verb === 'CONNECT';
+      // A change of protocol is long where another server makes it; here it is of those that are listed, or comes to nothing.
+      const isPassedOn = this.#upgrades.has(raw) && target.type === 'resource' && this.#isRemote(target);
+      const isLong = labels.verb === 'WATCH' || labels.verb === 'CONNECT' || isPassedOn;
       const admit = (user: UserInfo): Promise<void> | undefined => {
         state.authenticated = user;
         state.user = impersonatedUser({ request: raw, user, authorizer: service, attributes: () => attributesOfState(state) }) ?? user;

@@ -9,8 +9,16 @@ import { type ContainerUsage, type NodeSamples, parseResourceMetrics, usageBetwe
 
 /** Asks the agents of all nodes, again and again, what their containers have used. */
 export interface UsageCollector extends Component {
-  /** By node; nodes that did not answer lately are not there. */
-  usage(): ReadonlyMap<string, readonly ContainerUsage[]>;
+  /** By node; nodes that were looked at once only, or did not answer lately, are not there. */
+  usage(): ReadonlyMap<string, NodeUsage>;
+}
+
+export interface NodeUsage {
+  readonly containers: readonly ContainerUsage[];
+  /** Of the last look; milliseconds since the epoch. */
+  readonly at: number;
+  /** Since the look before. */
+  readonly windowMs: number;
 }
 
 export interface UsageCollectorOptions {
@@ -33,7 +41,8 @@ const maxConcurrent = 16;
 
 interface Known {
   readonly samples: NodeSamples;
-  readonly usage: readonly ContainerUsage[];
+  /** Undefined after the first look. */
+  readonly usage: NodeUsage | undefined;
   readonly readAt: number;
 }
 
@@ -50,7 +59,7 @@ export function createUsageCollector({ informers, kubelet, clock, log }: UsageCo
     for (const name of known.keys()) if (!names.has(name)) known.delete(name);
     for (let from = 0; from < all.length; from += maxConcurrent) await Promise.all(all.slice(from, from + maxConcurrent).map(ask));
     if (stopping.signal.aborted) return;
-    const isNew = [...known.values()].some(({ samples, usage }) => samples.size > usage.length);
+    const isNew = [...known.values()].some(({ samples, usage }) => usage === undefined || samples.size > usage.containers.length);
     cancel = clock.after(isNew || known.size === 0 ? firstIntervalMs : intervalMs, () => void look());
   }
 
@@ -58,9 +67,13 @@ export function createUsageCollector({ informers, kubelet, clock, log }: UsageCo
     const { name } = node.metadata;
     try {
       const samples = parseResourceMetrics(await read(node));
-      const before = known.get(name)?.samples;
-      const usage = before === undefined ? [] : usageBetween(before, samples);
-      known.set(name, { samples, usage, readAt: clock.monotonicMs() });
+      const before = known.get(name);
+      const readAt = clock.monotonicMs();
+      const usage =
+        before === undefined
+          ? undefined
+          : { containers: usageBetween(before.samples, samples), at: clock.now(), windowMs: Math.round(readAt - before.readAt) };
+      known.set(name, { samples, usage, readAt });
     } catch (err) {
       if (!stopping.signal.aborted) log.debug({ err, node: name }, 'Could not read resource metrics of node');
     }
@@ -100,7 +113,7 @@ export function createUsageCollector({ informers, kubelet, clock, log }: UsageCo
     },
     usage() {
       const oldest = clock.monotonicMs() - maxAgeMs;
-      return new Map([...known].filter(([, { readAt }]) => readAt >= oldest).map(([name, { usage }]) => [name, usage]));
+      return new Map([...known].flatMap(([name, { usage, readAt }]) => (usage === undefined || readAt < oldest ? [] : [[name, usage]])));
     },
   };
 }

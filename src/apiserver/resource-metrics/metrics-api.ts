@@ -58,15 +58,16 @@ export function createMetricsApi(options: MetricsApiOptions): MetricsApi {
   function nodeMetrics(): readonly unknown[] {
     return [...collector.usage()].flatMap(([name, usage]) => {
       const node = nodeInformer.getByKey(name);
-      if (node === undefined || usage.length === 0) return [];
+      if (node === undefined) return [];
       // Several nodes share this machine: a node uses what its pods use.
-      return [{ kind: 'NodeMetrics', apiVersion, metadata: metadataOf(node), ...timesOf(usage), usage: quantitiesOf(sumOf(usage)) }];
+      const used = quantitiesOf(sumOf(usage.containers));
+      return [{ kind: 'NodeMetrics', apiVersion, metadata: metadataOf(node), ...timesOf([usage]), usage: used }];
     });
   }
 
   function podMetrics(namespace: string | undefined): readonly unknown[] {
     const byPod = new Map<string, ContainerUsage[]>();
-    for (const usage of [...collector.usage().values()].flat()) {
+    for (const usage of [...collector.usage().values()].flatMap(({ containers }) => containers)) {
       if (namespace !== undefined && usage.namespace !== namespace) continue;
       const key = `${usage.namespace}/${usage.pod}`;
       byPod.set(key, [...(byPod.get(key) ?? []), usage]);
@@ -168,7 +169,7 @@ const metadataOf = ({ metadata: { name, namespace, labels, creationTimestamp } }
   ...(labels === undefined ? {} : { labels }),
 });
 
-function timesOf(usage: readonly ContainerUsage[]): { readonly timestamp: string; readonly window: string } {
+function timesOf(usage: readonly Pick<ContainerUsage, 'at' | 'windowMs'>[]): { readonly timestamp: string; readonly window: string } {
   const at = Math.max(...usage.map((each) => each.at));
   return { timestamp: timestampOf(at), window: `${Math.max(...usage.map(({ windowMs }) => windowMs)) / 1_000}s` };
 }

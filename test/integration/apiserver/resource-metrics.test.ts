@@ -33,13 +33,17 @@ describe('metrics.k8s.io, through the aggregator', () => {
   let cluster: TestApiServer;
   let metricsApi: MetricsApi;
   const abort = new AbortController();
-  const measured = new Map([['n1', [usage('web', 'main', 5_000_000), usage('web', 'side', 1_000_000), usage('gone', 'main', 1)]]]);
+  const containers = [usage('web', 'main', 5_000_000), usage('web', 'side', 1_000_000), usage('gone', 'main', 1)];
+  const measured = new Map([
+    ['n1', { containers, at, windowMs: 15_000 }],
+    ['n2', { containers: [], at, windowMs: 15_000 }],
+  ]);
 
   beforeAll(async () => {
     cluster = await startTestApiServer();
     const { client } = cluster;
     await client.create(serviceAccounts, { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default', namespace: 'default' } });
-    await client.create(nodes, { apiVersion: 'v1', kind: 'Node', metadata: { name: 'n1' } });
+    for (const name of ['n1', 'n2']) await client.create(nodes, { apiVersion: 'v1', kind: 'Node', metadata: { name } });
     for (const name of ['web', 'idle']) {
       await client.create(pods, {
         apiVersion: 'v1',
@@ -101,6 +105,7 @@ describe('metrics.k8s.io, through the aggregator', () => {
   it('says of a node what its pods use', async () => {
     const { json } = await cluster.fetch(`${base}/nodes/n1`);
     expect(json).toMatchObject({ kind: 'NodeMetrics', metadata: { name: 'n1' }, usage: { cpu: '6000001n', memory: '30720Ki' } });
+    expect((await cluster.fetch(`${base}/nodes/n2`)).json).toMatchObject({ usage: { cpu: '0', memory: '0Ki' }, window: '15s' });
   });
 
   it('refuses what it does not have', async () => {
