@@ -86,7 +86,7 @@ export function createFairQueue(options: FairQueueOptions): FairQueue {
         left = true;
         executing -= 1;
         taken -= seats;
-        gate.ask(admitNext);
+        askGate();
       },
     };
   }
@@ -112,6 +112,10 @@ export function createFairQueue(options: FairQueueOptions): FairQueue {
     return true;
   }
 
+  function askGate(): void {
+    if (waiting > 0) gate.ask(admitNext);
+  }
+
   function wait(name: string, seats: number, onGone: (giveUp: () => void) => void): Promise<Seat> {
     const flow = flows.get(name) ?? { served: leastServed, waiters: [] };
     // Those for whom there is room wait for a turn only.
@@ -128,7 +132,7 @@ export function createFairQueue(options: FairQueueOptions): FairQueue {
       onGone(() => {
         if (flow.waiters.includes(waiter)) drop(name, flow, waiter, 'cancelled');
       });
-      gate.ask(admitNext);
+      askGate();
     });
   }
 
@@ -138,7 +142,7 @@ export function createFairQueue(options: FairQueueOptions): FairQueue {
     if (flow.waiters.length === 0 && flows.get(name) === flow) flows.delete(name);
     waiter.refuse(new QueueFull(reason));
     // It may have been the one that did not fit.
-    gate.ask(admitNext);
+    askGate();
   }
 
   /** One timer for all: who has waited too long is told within a second. */
@@ -158,7 +162,7 @@ export function createFairQueue(options: FairQueueOptions): FairQueue {
     },
     resize(wanted) {
       limits = wanted;
-      gate.ask(admitNext);
+      askGate();
     },
     get limits() {
       return limits;
