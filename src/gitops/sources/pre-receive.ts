@@ -65,7 +65,7 @@ const maxRequestBytes = 1024 * 1024;
 const maxUpdates = 1_000;
 const maxLines = 20;
 /** A check that takes longer counts as one that found something. */
-export const checkTimeoutMs = 30_000;
+const checkTimeoutMs = 30_000;
 
 /** Answers one run of the hook; undefined when there was none, because git itself refused the push. */
 export async function answerHook(conversation: HookConversation): Promise<'taken' | 'refused' | undefined> {

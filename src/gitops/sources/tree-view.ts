@@ -182,7 +182,7 @@ async function findTree(source: GitSource, root: string, path: readonly string[]
 }
 
 /** `..` stays below the root, as in a path that is joined securely. */
-export function segmentsOf(path: string): readonly string[] {
+function segmentsOf(path: string): readonly string[] {
   const segments: string[] = [];
   for (const segment of path.split('/')) {
     if (segment === '..') segments.pop();

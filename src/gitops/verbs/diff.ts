@@ -121,7 +121,8 @@ async function splitByKind(
   return { known, unborn };
 }
 
-function definedKind(object: KubeObject): string | undefined {
+/** `group/Kind` that a CustomResourceDefinition defines. */
+export function definedKind(object: KubeObject): string | undefined {
   if (object.kind !== 'CustomResourceDefinition') return undefined;
   const { spec } = object as KubeObject & { readonly spec?: { readonly group?: unknown; readonly names?: { readonly kind?: unknown } } };
   return `${String(spec?.group)}/${String(spec?.names?.kind)}`;
