@@ -353,6 +353,9 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
       if (kind.resource === serviceAccounts.resource && kind.group === '' && subresource === 'token') return issueToken(request, ref, body);
       throw notImplemented(`${kind.resource}/${subresource}`);
     },
+    async connect(request, kind, ref, options) {
+      await writer.admit(request, kind, ref, 'connect', options);
+    },
     stop() {
       customResources?.stop();
       compaction.stop();

@@ -34,6 +34,8 @@ export interface AuditEntry {
   readonly decision: AuditDecision;
   /** Present when the level asks for them. */
   readonly requestBody?: AuditedBody | undefined;
+  /** What admission notes. */
+  readonly annotations?: ReadonlyMap<string, string> | undefined;
   readonly responseBody?: AuditedBody | undefined;
 }
 
@@ -196,12 +198,22 @@ function lineOf(entry: AuditEntry, endedAtMs: number): string {
     requestReceivedTimestamp: microTimestampOf(entry.receivedAtMs),
     stageTimestamp: microTimestampOf(endedAtMs),
     annotations: {
+      ...annotationsOf(entry),
       ...(code === undefined ? {} : { 'authorization.k8s.io/decision': code === 401 || code === 403 ? 'forbid' : 'allow' }),
       ...(responseBody?.isCut === true ? { 'audit.k8s.io/truncated': 'true' } : {}),
       ...(decision.isRedacted ? { 'midship.dev/redacted': 'true' } : {}),
     },
   })}\n`;
 }
+
+const maxAnnotations = 100;
+const maxAnnotationLength = 10 * 1024;
+
+/** Webhooks and policies may say more than a log should hold. */
+const annotationsOf = ({ annotations }: AuditEntry): Readonly<Record<string, string>> =>
+  annotations === undefined
+    ? {}
+    : Object.fromEntries([...annotations].slice(0, maxAnnotations).map(([key, text]) => [key, text.slice(0, maxAnnotationLength)]));
 
 const bytesOf = (entry: AuditEntry | undefined): number =>
   (entry?.requestBody?.bytes.length ?? 0) + (entry?.responseBody?.bytes.length ?? 0);

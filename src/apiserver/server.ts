@@ -132,6 +132,8 @@ interface RequestAudit {
   readonly decision: AuditDecision;
   requestBody: AuditedBody | undefined;
   readonly responseBody: (() => AuditedBody) | undefined;
+  /** What admission notes; made when it does. */
+  annotations?: Map<string, string>;
 }
 
 type KnownRequest = RequestState & { readonly user: UserInfo };
@@ -412,6 +414,7 @@ class HttpApiServer implements ApiServer {
       code: response.statusCode,
       requestBody: state.audit?.requestBody,
       responseBody: state.audit?.responseBody?.(),
+      annotations: state.audit?.annotations,
     });
   }
 
@@ -487,6 +490,11 @@ class HttpApiServer implements ApiServer {
       upgrade: this.#upgrades.get(raw),
       body: body instanceof Buffer ? body : undefined,
       signal: signalOf(response),
+      annotate: (key: string, value: string) => {
+        if (state.audit === undefined) return;
+        state.audit.annotations ??= new Map();
+        state.audit.annotations.set(key, value);
+      },
     };
     await found.handler(request, this.#context);
   }

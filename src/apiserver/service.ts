@@ -45,6 +45,12 @@ export interface ApiService {
   /** POST to an action subresource: `binding`, `eviction`, `token`. */
   createSubresource(request: WriteRequest, kind: KindDefinition, ref: ObjectRef, body: KubeObject): Promise<KubeObject>;
 
+  /**
+   * Lets admission see a connection that is about to be made to a pod, a Service or a node, with the options that its client gives
+   * (`PodExecOptions`). The caller has authorized it.
+   */
+  connect(request: RequestInfo, kind: KindDefinition, ref: ObjectRef, options: KubeObject): Promise<void>;
+
   /** Authorizes what has no kind: `/metrics`, `/version`, log and proxy subresources (`attributes.resource` set). */
   authorize(user: UserInfo, attributes: RequestAttributes): void;
 
@@ -68,6 +74,8 @@ export interface RequestInfo {
   readonly signal?: AbortSignal | undefined;
   /** The version that the client speaks, when it is not the stored one; see `versions.ts`. */
   readonly servedAs?: ServedVersion | undefined;
+  /** Receives what admission notes for the audit log. */
+  onAuditAnnotation?(key: string, value: string): void;
 }
 
 export interface ServedVersion {
@@ -87,8 +95,6 @@ export interface WriteRequest extends RequestInfo {
   /** What stood twice in the body's text, found by the reader of the body. */
   readonly duplicateFields?: readonly DuplicateField[] | undefined;
   onWarning?(text: string): void;
-  /** Receives what admission notes for the audit log. */
-  onAuditAnnotation?(key: string, value: string): void;
 }
 
 export interface ListRequest {

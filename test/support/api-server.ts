@@ -107,7 +107,7 @@ export async function startTestApiServer(options: Partial<ApiServiceOptions> = {
 }
 
 /** Puts `api` on the wire; stopping the server stops it, too. */
-export async function serveTestApi(api: TestApi): Promise<TestApiServer> {
+export async function serveTestApi(api: TestApi, overrides: Partial<ApiServerOptions> = {}): Promise<TestApiServer> {
   certificates ??= makeCertificates();
   const { pki, admin: adminCertificate, kubelet: kubeletCertificate, frontProxy } = await certificates;
   const directory = await mkdtemp(join(tmpdir(), 'apiserver-'));
@@ -155,6 +155,7 @@ export async function serveTestApi(api: TestApi): Promise<TestApiServer> {
     log,
     aggregator,
     version: '0.1.0',
+    ...overrides,
   };
   const server = createApiServer(serverOptions);
   informers.start({ signal: abort.signal });

@@ -44,15 +44,18 @@ export interface ApiRequest {
   readonly body: Buffer | undefined;
   /** Aborted when the client goes away. */
   readonly signal: AbortSignal;
+  /** Adds to the entry of the request in the audit log. */
+  annotate(key: string, value: string): void;
 }
 
 export type Handler = (request: ApiRequest, context: HandlerContext) => Promise<void>;
 
-export const requestInfoOf = ({ user, userAgent, target, signal }: ApiRequest): RequestInfo => ({
+export const requestInfoOf = ({ user, userAgent, target, signal, annotate }: ApiRequest): RequestInfo => ({
   user,
   userAgent,
   subresource: target.subresource,
   signal,
+  onAuditAnnotation: annotate,
 });
 
 /** @throws StatusError when the path names no object */

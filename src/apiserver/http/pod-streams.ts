@@ -1,8 +1,9 @@
 import { type Node, nodes } from '../../api/core/v1/node.ts';
 import { type Pod, pods } from '../../api/core/v1/pod.ts';
+import type { KubeObject } from '../../machinery/object.ts';
 import { badRequest } from '../../machinery/status-error.ts';
 import { apiServerUser } from '../user.ts';
-import { type ApiRequest, type HandlerContext, refOf } from './api-request.ts';
+import { type ApiRequest, type HandlerContext, refOf, requestInfoOf } from './api-request.ts';
 import { containerOf, errorOf } from './kubelet-answers.ts';
 import { type KubeletClient, KubeletRefusal } from './kubelet-client.ts';
 import { booleanOf } from './options.ts';
@@ -38,6 +39,7 @@ export async function handlePodStream(
   const pod = (await context.service.get(own, pods, ref)) as Pod;
   const container = stream === 'portforward' ? undefined : containerOf(pod, query.get('container') ?? '');
   const { nodeName } = pod.spec;
+  await context.service.connect(requestInfoOf(request), request.kind, ref, connectionOptions(stream, query));
   if (nodeName === undefined || nodeName === '') throw badRequest(`pod ${ref.name} does not have a host assigned`);
   const path = pathOf(stream, pod, container, query);
   const node = (await context.service.get(own, nodes, { name: nodeName })) as Node;
@@ -76,6 +78,22 @@ async function throwRefusal(
   const answer = await kubelet.request(node, { path, signal });
   if (answer.statusCode !== 400) throw new KubeletRefusal(answer);
   answer.destroy();
+}
+
+const optionKinds = { exec: 'PodExecOptions', attach: 'PodAttachOptions', portforward: 'PodPortForwardOptions' } as const;
+
+/** What the query asks for, as admission is shown it. */
+function connectionOptions(stream: PodStream, query: URLSearchParams): KubeObject {
+  const container = query.get('container') ?? '';
+  const asked: Record<string, unknown> =
+    stream === 'portforward'
+      ? { ports: query.getAll('ports').map(Number) }
+      : {
+          ...Object.fromEntries(Object.keys(flags).flatMap((name) => (booleanOf(query, name) ? [[name, true]] : []))),
+          ...(container === '' ? {} : { container }),
+          ...(stream === 'exec' ? { command: query.getAll('command') } : {}),
+        };
+  return { kind: optionKinds[stream], apiVersion: 'v1', ...asked } as unknown as KubeObject;
 }
 
 function pathOf(stream: PodStream, { metadata }: Pod, container: string | undefined, query: URLSearchParams): string {

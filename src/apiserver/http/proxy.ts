@@ -8,9 +8,10 @@ import { type Service, services } from '../../api/core/v1/service.ts';
 import { type EndpointSlice, endpointSlices } from '../../api/discovery/v1/endpoint-slice.ts';
 import { labels } from '../../api/well-known.ts';
 import type { Clock } from '../../base/clock.ts';
+import type { KubeObject } from '../../machinery/object.ts';
 import { badRequest, StatusError } from '../../machinery/status-error.ts';
 import { apiServerUser } from '../user.ts';
-import { type ApiRequest, type HandlerContext, refOf } from './api-request.ts';
+import { type ApiRequest, type HandlerContext, refOf, requestInfoOf } from './api-request.ts';
 import { errorOf } from './kubelet-answers.ts';
 import { type KubeletClient, KubeletRefusal } from './kubelet-client.ts';
 import { connectPod } from './pod-connection.ts';
@@ -20,7 +21,11 @@ import { connectPod } from './pod-connection.ts';
  * the agent of their node, so that it works wherever the pod runs, and so that no address that somebody wrote into a status is dialled.
  */
 export async function handleProxy(request: ApiRequest, context: HandlerContext, kubelet: KubeletClient): Promise<void> {
-  if (request.kind.resource === 'nodes') await proxyToNode(request, context, kubelet);
+  const { kind, target } = request;
+  const path = target.rest === undefined ? {} : { path: `/${target.rest}` };
+  const options = { kind: `${kind.kind}ProxyOptions`, apiVersion: 'v1', ...path } as unknown as KubeObject;
+  await context.service.connect(requestInfoOf(request), kind, refOf(request), options);
+  if (kind.resource === 'nodes') await proxyToNode(request, context, kubelet);
   else await proxyToPod(request, context, kubelet);
 }
 

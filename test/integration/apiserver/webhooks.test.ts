@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -13,11 +13,15 @@ import { type ConfigMap, configMaps } from '../../../src/api/core/v1/config-map.
 import { namespaces } from '../../../src/api/core/v1/namespace.ts';
 import { pods } from '../../../src/api/core/v1/pod.ts';
 import { services } from '../../../src/api/core/v1/service.ts';
+import { createAuditLog } from '../../../src/apiserver/audit.ts';
 import { systemClock } from '../../../src/base/clock.ts';
+import { createLog } from '../../../src/base/log.ts';
+import { createMetrics } from '../../../src/base/metrics.ts';
 import { openPki, type Pki } from '../../../src/base/pki.ts';
 import type { Client, WriteOptions } from '../../../src/client/client.ts';
 import { isNotFound, isStatusError, type StatusError } from '../../../src/machinery/status-error.ts';
 import { startSeededApi, type TestApi } from '../../support/api.ts';
+import { serveTestApi, type TestApiServer } from '../../support/api-server.ts';
 import { jsonPatch, type ReviewRequest, startWebhookServer, type WebhookServer } from '../../support/webhook-server.ts';
 
 let directory: string;
@@ -25,6 +29,8 @@ let pki: Pki;
 let hook: WebhookServer;
 let api: TestApi;
 let client: Client;
+/** `api` on the wire, in tests that need it. */
+let served: TestApiServer | undefined;
 
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'webhooks-'));
@@ -37,7 +43,8 @@ beforeEach(async () => {
   client = api.clientFor();
 });
 afterEach(async () => {
-  await api.stop();
+  await (served ?? api).stop();
+  served = undefined;
   await hook.stop();
 });
 
@@ -324,6 +331,40 @@ describe('a validating webhook', () => {
       object: { apiVersion: 'autoscaling/v2', spec: { metrics: [{ type: 'Resource' }] } },
     });
     expect(eviction).toMatchObject({ subResource: 'eviction', kind: { group: 'policy', kind: 'Eviction' }, operation: 'CREATE' });
+  });
+
+  it('is asked before a connection is made, and what it notes is in the audit log', async () => {
+    await configure('Validating', '/validate', {
+      rules: [{ operations: ['CONNECT'], apiGroups: [''], apiVersions: ['v1'], resources: ['pods/exec', 'pods/proxy'] }],
+    });
+    hook.answer('/validate', { allowed: false, status: { code: 403, message: 'no shells' }, auditAnnotations: { who: 'hook' } });
+    await client.create(pods, {
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name: 'p', namespace: 'shop' },
+      spec: { containers: [{ name: 'c', image: 'i' }] },
+    });
+    const path = join(directory, 'audit.log');
+    const audit = createAuditLog({ path, clock: systemClock, log: createLog({ level: 'silent' }), metrics: createMetrics() });
+    served = await serveTestApi(api, { audit });
+    const exec = await served.fetch('/api/v1/namespaces/shop/pods/p/exec?command=sh&command=-c&stdin=true&stdout=true');
+    expect([exec.status, exec.json.message]).toEqual([403, 'admission webhook "h.wire.example" denied the request: no shells']);
+    expect((await served.fetch('/api/v1/namespaces/shop/pods/p/proxy/a/b')).status).toBe(403);
+    // What it noted is written when the answer is out.
+    await served.server.stop();
+    await audit.stop();
+    const [shell, proxied] = reviewed();
+    expect(shell).toMatchObject({
+      operation: 'CONNECT',
+      subResource: 'exec',
+      name: 'p',
+      kind: { group: '', version: 'v1', kind: 'PodExecOptions' },
+      object: { kind: 'PodExecOptions', stdin: true, stdout: true, command: ['sh', '-c'] },
+      options: null,
+    });
+    expect(proxied).toMatchObject({ object: { kind: 'PodProxyOptions', path: '/a/b' } });
+    const [entry = ''] = (await readFile(path, 'utf8')).split('\n');
+    expect(JSON.parse(entry).annotations).toMatchObject({ 'h.wire.example/who': 'hook' });
   });
 
   it('is reached through the Service it names', async () => {
