@@ -7,6 +7,8 @@ export interface RecordedObject {
   readonly object: JsonObject;
   /** False for a row of a table or another reduced form, which has metadata only. */
   readonly whole: boolean;
+  /** Of a row. */
+  readonly cells?: readonly Json[];
 }
 
 export const metadataOf = (object: Json | undefined): JsonObject =>
@@ -38,10 +40,13 @@ export function objectsIn(body: Json | undefined): readonly RecordedObject[] {
 const named = (name: string): RecordedObject => ({ object: { metadata: { name } }, whole: false });
 
 function objectOfRow({ object, cells }: JsonObject): readonly RecordedObject[] {
-  if (isObject(object) && isObject(object.metadata)) return [{ object, whole: object.kind !== 'PartialObjectMetadata' }];
+  const values = Array.isArray(cells) ? (cells as readonly Json[]) : [];
+  if (isObject(object) && isObject(object.metadata)) {
+    return [{ object, whole: object.kind !== 'PartialObjectMetadata', cells: values }];
+  }
   // Of long tables only names were kept, and of rows without objects there is but the first cell.
-  const name = isObject(object) ? textOf(object.name) : textOf(Array.isArray(cells) ? cells[0] : undefined);
-  return name === '' ? [] : [named(name)];
+  const name = isObject(object) ? textOf(object.name) : textOf(values[0]);
+  return name === '' ? [] : [{ ...named(name), cells: values }];
 }
 
 const objectsOf = ({ recorded }: Exchange): readonly RecordedObject[] => [
@@ -121,6 +126,13 @@ export class ObjectIndex {
     return writes
       .filter((write) => revisionOf(write.object) <= revisionOf(object))
       .sort((a, b) => revisionOf(a.object) - revisionOf(b.object));
+  }
+
+  /** Who owned the fields of an object at its version: most answers leave that out, but not all. */
+  ownersOf(object: JsonObject): Json | undefined {
+    const versions = this.#byUid.get(textOf(metadataOf(object).uid)) ?? [];
+    const same = versions.filter((version) => revisionOf(version) === revisionOf(object) && version.apiVersion === object.apiVersion);
+    return same.map((version) => metadataOf(version).managedFields).find((owners) => owners !== undefined);
   }
 
   /** The version of an object at `revision`, or the newest before, or else its oldest. */

@@ -179,18 +179,24 @@ export class World {
   }
 
   /** Stores a recorded object as it is, unless it is known to be there in this version. */
-  async put(kind: KindDefinition, { object, whole }: RecordedObject, inNamespace?: string): Promise<void> {
+  async put(kind: KindDefinition, { object, whole, cells = [] }: RecordedObject, inNamespace?: string): Promise<void> {
     const { uid, name, namespace = inNamespace ?? '' } = metadataOf(object);
     if (textOf(name) === '' || this.#translation.knows(object)) return;
     // A name alone says no more than that there is one.
     if (!whole && metadataOf(object).uid === undefined && (await this.#has(kind, textOf(namespace), textOf(name)))) return;
-    const full = whole ? object : this.#completed(kind, object, kind.namespaced ? textOf(namespace) : undefined);
+    const completed = whole ? object : this.#completed(kind, object, kind.namespaced ? textOf(namespace) : undefined);
+    const full = this.#withOwners(statesOfRows[kind.kind]?.(completed, cells.map(textOf)) ?? completed);
     const ours = this.#translation.object(owners.owned(kind, full, this.#index.writesOf(full)));
     const key = keyIn(kind, textOf(namespace), this.#translation.text(textOf(name)));
     const revision = await this.#write(kind, key, ours);
     if (kind.kind === 'CustomResourceDefinition') await this.#establish(storeKeyOf(kind, key));
     this.#translation.learnVersion(object, revision);
     this.#translation.learnUid(textOf(uid), textOf(metadataOf(ours).uid));
+  }
+
+  #withOwners(object: JsonObject): JsonObject {
+    const managedFields = metadataOf(object).managedFields ?? this.#index.ownersOf(object);
+    return managedFields === undefined ? object : { ...object, metadata: { ...metadataOf(object), managedFields } };
   }
 
   /** A row says who an object is; what it is, another recording may tell. */
@@ -201,7 +207,7 @@ export class World {
     const known = this.#index.find({ uid: id, apiVersion: apiVersionOf(kind), kind: kind.kind, namespace, name: textOf(name), revision });
     const isExact = known !== undefined && (resourceVersion === undefined || revisionOf(known) === revision);
     if (!isExact) this.#unknown.add(textOf(name));
-    const whole = known ?? selectedBy(this.#fieldSelector, minimal(kind, namespace, textOf(name), id));
+    const whole = selectedBy(this.#fieldSelector, known ?? minimal(kind, namespace, textOf(name), id));
     return { ...withoutDeletion(whole), metadata: { ...metadataOf(withoutDeletion(whole)), ...metadataOf(object) } };
   }
 
@@ -508,6 +514,27 @@ function defaulted(kind: KindDefinition, object: JsonObject): JsonObject {
   const decoded = decoderFor(schemas, kind.schemaName).decode(object as unknown as KubeObject).object;
   return (kind.defaults?.(decoded) ?? decoded) as unknown as JsonObject;
 }
+
+/** What agents and controllers had made of an object, where the cells of its row tell more than its newest recording. */
+const statesOfRows: Readonly<Record<string, (object: JsonObject, cells: readonly string[]) => JsonObject>> = {
+  Node(object, [, ready = '']) {
+    if (ready === '') return object;
+    const isReady = !ready.startsWith('NotReady');
+    const condition = { type: 'Ready', status: isReady ? 'True' : 'Unknown', reason: isReady ? 'KubeletReady' : 'NodeStatusNeverUpdated' };
+    return { ...object, status: { ...(isObject(object.status) ? object.status : {}), conditions: [condition] } };
+  },
+  PersistentVolume(object, [, , , , phase = '', claim = '']) {
+    const [namespace = '', name = ''] = claim.split('/');
+    if (phase === '' || name === '') return object;
+    const claimRef = { apiVersion: 'v1', kind: 'PersistentVolumeClaim', namespace, name };
+    const { spec, status } = object;
+    return {
+      ...object,
+      spec: { ...(isObject(spec) ? spec : {}), claimRef },
+      status: { ...(isObject(status) ? status : {}), phase },
+    };
+  },
+};
 
 const deletionFinalizers = new Set<Json>(['orphan', 'foregroundDeletion']);
 
