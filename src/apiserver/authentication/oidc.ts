@@ -14,7 +14,7 @@ export interface OidcConfiguration {
   readonly clientId: string;
   /** Default `sub`. Of `email`, only verified ones count. */
   readonly usernameClaim?: string | undefined;
-  /** Default: `ISSUER#`, and none where the claim is `email`. `-` is none. */
+  /** Default, also when empty: `ISSUER#`, and none where the claim is `email`. `-` is none. */
   readonly usernamePrefix?: string | undefined;
   /** Absent: users are in no groups. */
   readonly groupsClaim?: string | undefined;
@@ -124,7 +124,7 @@ function tryUser(claims: JWTPayload, options: OidcConfiguration): UserInfo | und
   for (const [claim, wanted] of Object.entries(requiredClaims)) if (ownClaim(claims, claim) !== wanted) return undefined;
   const groups = groupsClaim === undefined ? [] : tryGroups(claims, groupsClaim);
   if (groups === undefined) return undefined;
-  const { usernamePrefix = isEmail ? '' : `${issuerUrl}#` } = options;
+  const usernamePrefix = options.usernamePrefix || (isEmail ? '' : `${issuerUrl}#`);
   const id = ownClaim(claims, 'jti');
   return {
     name: `${usernamePrefix === '-' ? '' : usernamePrefix}${name}`,

@@ -52,6 +52,7 @@ describe('an ID token', () => {
       name: 'oidc:jane',
       groups: ['oidc:devs', 'oidc:ops', 'system:authenticated'],
     });
+    expect(await userOf(token, authenticator({ usernamePrefix: '' }))).toMatchObject({ name: `${issuer.url}#jane` });
     expect(await userOf(token, authenticator({ usernamePrefix: '-' }))).toMatchObject({ name: 'jane' });
     expect(await userOf(await issuer.token({ sub: 'jane', groups: 'one' }), authenticator(options))).toMatchObject({
       groups: ['oidc:one', 'system:authenticated'],
