@@ -22,7 +22,7 @@ export interface AppCommand {
 }
 
 /** Where apps live that `up` creates, and where the examples put theirs. */
-export const defaultNamespace = 'flux-system';
+const defaultNamespace = 'flux-system';
 export const fieldManager = 'midship-cli';
 
 /** Runs `action` against the cluster; what goes wrong there is said as what, why and fix. */

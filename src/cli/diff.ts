@@ -5,7 +5,7 @@ import { type Kustomization, kustomizations } from '../api/kustomize/v1/kustomiz
 import { systemClock } from '../base/clock.ts';
 import type { Client } from '../client/client.ts';
 import { type Clone, openClone } from '../gitops/verbs/clone.ts';
-import { createVerbContext, offlineBuilder } from '../gitops/verbs/context.ts';
+import { createVerbContext, offlineContext } from '../gitops/verbs/context.ts';
 import { type AppDiff, appOfPath, diffAgainstLive, diffRendered, type ObjectDiff, type Tree } from '../gitops/verbs/diff.ts';
 import { openDirectorySource } from '../gitops/verbs/directory-source.ts';
 import { type AppCommand, findApp, withClient } from './connect.ts';
@@ -74,7 +74,7 @@ async function diffs(
   { app, revisions }: Question,
   options: DiffOptions,
 ): Promise<readonly AppDiff[]> {
-  const { builder, lookup, mapper } = createVerbContext(client, systemClock);
+  const { builder, lookup, mapper, trees } = createVerbContext(client, systemClock);
   const signal = new AbortController().signal;
   const apps = (app === undefined ? (await client.list(kustomizations)).items : [await findApp(client, app)]).filter(
     ({ spec }) => spec.sourceRef.kind === 'GitRepository',
@@ -82,7 +82,13 @@ async function diffs(
   if (revisions !== undefined) {
     const source = needClone(clone, options);
     const [before, after] = [await treeAt(source, revisions[0]), await treeAt(source, revisions[1])];
-    return diffRendered({ builder, apps: await withPath(apps, before, options), before, after, signal });
+    return diffRendered({ builder, trees, apps: await withPath(apps, before, options), before, after, signal });
+  }
+  if (app !== undefined && apps.some(({ spec }) => spec.kubeConfig !== undefined)) {
+    throw new Failure(`${app} is applied to another cluster`, {
+      why: 'Its spec.kubeConfig names one, and its objects are there.',
+      fix: 'Compare two commits (midship diff APP REV1 REV2), or apps of that cluster with --kubeconfig.',
+    });
   }
   if (options.path !== undefined && app === undefined) {
     throw new Failure('--path needs the name of an app', {
@@ -97,7 +103,7 @@ async function diffs(
   const root = clone?.root;
   const placed = apps.map((each) => (options.path === undefined ? each : atPath(each, root, options)));
   const shown = app === undefined ? await existing(placed, tree) : placed;
-  return diffAgainstLive({ client, lookup, mapper, builder, apps: shown, tree, signal });
+  return diffAgainstLive({ client, lookup, mapper, builder, trees, apps: shown, tree, signal });
 }
 
 /** An app as if its path were `--path`. */
@@ -128,7 +134,7 @@ async function hasDirectory({ source, commit }: Tree, path: string): Promise<boo
 async function renderedOfPath(clone: Clone, revisions: readonly [string, string], options: DiffOptions): Promise<readonly AppDiff[]> {
   const [before, after] = [await treeAt(clone, revisions[0]), await treeAt(clone, revisions[1])];
   const app = appOfPath(relative(clone.root, resolve(options.path ?? '.')));
-  return diffRendered({ builder: offlineBuilder(), apps: [app], before, after, signal: new AbortController().signal });
+  return diffRendered({ ...offlineContext(), apps: [app], before, after, signal: new AbortController().signal });
 }
 
 function needClone(clone: Clone | undefined, { directory }: DiffOptions): Clone {

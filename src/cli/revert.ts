@@ -91,8 +91,8 @@ async function decideApp(client: Client, clone: Clone | undefined, app: Kustomiz
   const hasBoth = clone !== undefined && (await clone.find(plan.bad)) !== undefined && (await clone.find(plan.good)) !== undefined;
   if (clone === undefined || !hasBoth) return pin(client, app, plan, options);
   const branch = await branchOf(client, app);
-  const { builder } = createVerbContext(client, systemClock);
-  const commit = await makeRevertCommit({ clone, app, builder, branch, plan, signal: new AbortController().signal });
+  const { builder, trees } = createVerbContext(client, systemClock);
+  const commit = await makeRevertCommit({ clone, app, builder, trees, branch, plan, signal: new AbortController().signal });
   return finish(clone, commit, branch, options);
 }
 

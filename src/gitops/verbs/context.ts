@@ -4,6 +4,8 @@ import { overlayOf } from '../apply/app-spec.ts';
 import { type AppBuilder, createAppBuilder } from '../apply/post-build.ts';
 import { createResourceMapper, type ResourceMapper } from '../apply/resource-mapper.ts';
 import { createBuilder } from '../build/builder.ts';
+import { createAppTrees, viewOfTree } from './app-tree.ts';
+import type { AppTrees } from './diff.ts';
 import { createLookup, type Lookup } from './lookup.ts';
 
 /** What the verbs look at a cluster and at trees with: the engine's own parts, so that what they say is what would be done. */
@@ -12,6 +14,7 @@ export interface VerbContext {
   readonly lookup: Lookup;
   readonly mapper: ResourceMapper;
   readonly builder: AppBuilder;
+  readonly trees: AppTrees;
 }
 
 export function createVerbContext(client: Client, clock: Clock): VerbContext {
@@ -20,14 +23,18 @@ export function createVerbContext(client: Client, clock: Clock): VerbContext {
     lookup: createLookup(client),
     mapper: createResourceMapper({ client, clock }),
     builder: createAppBuilder({ client, builder: createBuilder() }),
+    trees: createAppTrees(client),
   };
 }
 
 /** Builds what needs no cluster: a directory, with no variables of ConfigMaps or Secrets. */
-export function offlineBuilder(): AppBuilder {
+export function offlineContext(): Pick<VerbContext, 'builder' | 'trees'> {
   const builder = createBuilder();
   return {
-    build: (app, { source, commit }, signal) =>
-      builder.build({ source, commit, path: app.spec.path ?? '', overlay: overlayOf(app), signal }),
+    builder: {
+      build: (app, { source, commit }, signal) =>
+        builder.build({ source, commit, path: app.spec.path ?? '', overlay: overlayOf(app), signal }),
+    },
+    trees: { of: (_app, tree) => viewOfTree(tree) },
   };
 }

@@ -36,15 +36,27 @@ export interface ObjectDiff {
   readonly diff: string;
 }
 
+/** A commit, or what would be one. */
 export interface Tree {
   readonly source: GitSource;
   readonly commit: Commit;
 }
 
 /** A tree as the engine knows a revision. */
-export function revisionOf({ source, commit }: Tree): KnownRevision {
-  const revision = { source, commit, included: [], url: source.url, branch: '', seenAt: 0, lastFetchAt: 0 };
-  return revision;
+export const revisionOf = ({ source, commit }: Tree): KnownRevision => ({
+  source,
+  commit,
+  included: [],
+  url: source.url,
+  branch: '',
+  seenAt: 0,
+  lastFetchAt: 0,
+});
+
+/** Trees as the apps' GitRepositories leave them: without what `ignore`, `.sourceignore` and `sparseCheckout` leave out. */
+export interface AppTrees {
+  /** @throws SourceError `NotSupported` when the GitRepository includes others, which a clone does not have */
+  of(app: Kustomization, tree: Tree): Promise<KnownRevision>;
 }
 
 /** Errors of a work tree without the commit that it is not. */
@@ -59,6 +71,9 @@ export interface LiveDiffOptions {
   readonly lookup: Lookup;
   readonly mapper: ResourceMapper;
   readonly builder: AppBuilder;
+  /** Absent: `tree` is what the apps' GitRepositories leave of it already. */
+  readonly trees?: AppTrees;
+  /** Those that are applied to other clusters are left out. */
   readonly apps: readonly Kustomization[];
   readonly tree: Tree;
   readonly signal: AbortSignal;
@@ -69,9 +84,10 @@ export interface LiveDiffOptions {
  * others are as they would be. Nothing is written.
  */
 export async function diffAgainstLive(options: LiveDiffOptions): Promise<readonly AppDiff[]> {
-  const { builder, apps, tree, signal, mapper } = options;
-  const plans = await mapBounded(apps, 1, async (app) => {
-    const { manifests, errors } = await builder.build(app, revisionOf(tree), signal);
+  const { builder, trees, apps, tree, signal, mapper } = options;
+  const here = apps.filter(({ spec }) => spec.kubeConfig === undefined);
+  const plans = await mapBounded(here, 1, async (app) => {
+    const { manifests, errors } = await builder.build(app, (await trees?.of(app, tree)) ?? revisionOf(tree), signal);
     const { known, unborn } = await splitByKind(manifests, mapper);
     const plan = await planObjects({
       app: { namespace: app.metadata.namespace, name: app.metadata.name },
@@ -188,14 +204,16 @@ async function tryGet(client: Client, resource: Resource<DynamicObject>, ref: De
 /** What an app is made of at one tree and at another, without asking the cluster what it has. */
 export async function diffRendered(options: {
   readonly builder: AppBuilder;
+  readonly trees: AppTrees;
   readonly apps: readonly Kustomization[];
   readonly before: Tree;
   readonly after: Tree;
   readonly signal: AbortSignal;
 }): Promise<readonly AppDiff[]> {
-  const { builder, before, after, signal } = options;
+  const { builder, trees, before, after, signal } = options;
   return mapBounded(options.apps, 1, async (app) => {
-    const [left, right] = [await builder.build(app, revisionOf(before), signal), await builder.build(app, revisionOf(after), signal)];
+    const left = await builder.build(app, await trees.of(app, before), signal);
+    const right = await builder.build(app, await trees.of(app, after), signal);
     const errors = [...left.errors, ...right.errors];
     if (errors.length > 0) return { app: keyOf(app), objects: [], errors };
     const known = new Map(left.manifests.map((manifest) => [idOf(manifest.object), manifest]));

@@ -18,7 +18,7 @@ export function openDirectorySource(root: string): Tree {
       const entries = await readdir(join(root, oid), { withFileTypes: true });
       return entries
         .flatMap((entry): TreeEntry[] => {
-          const path = oid === '' ? entry.name : `${oid}/${entry.name}`;
+          const path = oid === rootId ? entry.name : `${oid}/${entry.name}`;
           if (entry.isSymbolicLink()) return [{ name: entry.name, type: 'symlink', oid: path }];
           if (entry.isDirectory()) return entry.name === '.git' ? [] : [{ name: entry.name, type: 'tree', oid: path }];
           return entry.isFile() ? [{ name: entry.name, type: 'blob', oid: path }] : [];
@@ -44,9 +44,11 @@ export function openDirectorySource(root: string): Tree {
   return { source, commit: workTreeCommit };
 }
 
+const rootId = '.';
+
 const workTreeCommit: Commit = {
   sha: '0'.repeat(40),
-  tree: '',
+  tree: rootId,
   parents: [],
   author: '',
   email: '',

@@ -4,7 +4,7 @@ import { keyOf } from '../../machinery/object.ts';
 import type { HistoryEntry } from '../apply/history.ts';
 import type { AppBuilder } from '../apply/post-build.ts';
 import type { Clone } from './clone.ts';
-import { revisionOf } from './diff.ts';
+import type { AppTrees } from './diff.ts';
 
 /** What taking back an app's last change means. */
 export interface RevertPlan {
@@ -43,6 +43,7 @@ export interface RevertOptions {
   readonly clone: Clone;
   readonly app: Kustomization;
   readonly builder: AppBuilder;
+  readonly trees: AppTrees;
   /** The branch that the app follows; undefined when it follows no branch. */
   readonly branch: string | undefined;
   readonly plan: RevertPlan;
@@ -62,7 +63,7 @@ export interface RevertCommit {
 const maxCommits = 500;
 
 /** Makes one commit that takes back what changed the app since the good commit. Nothing is pushed. */
-export async function makeRevertCommit({ clone, app, builder, branch, plan, signal }: RevertOptions): Promise<RevertCommit> {
+export async function makeRevertCommit({ clone, app, builder, trees, branch, plan, signal }: RevertOptions): Promise<RevertCommit> {
   await checkWorkTree(clone, branch);
   const { good, bad } = plan;
   if (!(await isAncestor(clone, bad, 'HEAD'))) {
@@ -72,7 +73,8 @@ export async function makeRevertCommit({ clone, app, builder, branch, plan, sign
   const digestAt = async (sha: string): Promise<string> => {
     const known = digests.get(sha);
     if (known !== undefined) return known;
-    const { digest, errors } = await builder.build(app, revisionOf({ source: clone.source, commit: await clone.commit(sha) }), signal);
+    const tree = { source: clone.source, commit: await clone.commit(sha) };
+    const { digest, errors } = await builder.build(app, await trees.of(app, tree), signal);
     const made = errors.length === 0 ? digest : `failed: ${errors.map(({ file, message }) => `${file} ${message}`).join('\n')}`;
     digests.set(sha, made);
     return made;

@@ -80,7 +80,7 @@ async function tracedApp(client: Client, app: Kustomization, object: KubeObject)
 }
 
 /** The newest revision that wrote the object, as `Kind namespace/name`. */
-export function lastChangeOf(history: readonly HistoryEntry[], object: string): TracedCommit | undefined {
+function lastChangeOf(history: readonly HistoryEntry[], object: string): TracedCommit | undefined {
   const entry = history.findLast(({ result, changes }) => result === 'applied' && changes.some((change) => change.object === object));
   if (entry === undefined) return undefined;
   const { revision, author, subject, at } = entry;

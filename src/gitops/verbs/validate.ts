@@ -18,7 +18,8 @@ import { createResourceMapper } from '../apply/resource-mapper.ts';
 import { createBuilder } from '../build/builder.ts';
 import { isWithin } from '../build/kustomize/file-tree.ts';
 import type { BuildError, BuildResult, Manifest } from '../build/manifest.ts';
-import { appOfPath, plainWords, revisionOf, type Tree } from './diff.ts';
+import { viewOfTree } from './app-tree.ts';
+import { appOfPath, plainWords, type Tree } from './diff.ts';
 import { missingReferences } from './references.ts';
 
 /** What is wrong with a directory, and with the apps that it defines, as far as that can be told without their cluster. */
@@ -97,6 +98,7 @@ async function collectApps(
 ): Promise<readonly ValidatedApp[]> {
   const builder = createAppBuilder({ client, builder: createBuilder() });
   const found: ValidatedApp[] = [];
+  const revision = await viewOfTree(tree);
   const seen = new Set<string>();
   const otherSources = new Set<string>();
   let level: readonly { readonly app: Kustomization; readonly by: Manifest | undefined }[] = [{ app: root, by: undefined }];
@@ -105,7 +107,7 @@ async function collectApps(
     for (const { app, by } of level) {
       signal.throwIfAborted();
       const unknown = app.spec.postBuild?.substituteFrom ?? [];
-      const built = await builder.build(withoutSubstitutes(app), revisionOf(tree), signal);
+      const built = await builder.build(withoutSubstitutes(app), revision, signal);
       const result = by === undefined ? ofApps(built, app.spec.path ?? '', warnings) : built;
       for (const error of plainWords(result.errors)) {
         // A path that is not there is the fault of the file that names it.

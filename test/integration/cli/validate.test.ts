@@ -131,6 +131,40 @@ describe('midship validate', () => {
     expect((await check(files, '', true)).code).toBe(1);
   });
 
+  it('checks custom resources against the definition among the files', async () => {
+    const definition = {
+      apiVersion: 'apiextensions.k8s.io/v1',
+      kind: 'CustomResourceDefinition',
+      metadata: { name: 'boats.example.com' },
+      spec: {
+        group: 'example.com',
+        names: { kind: 'Boat', plural: 'boats', singular: 'boat', listKind: 'BoatList' },
+        scope: 'Namespaced',
+        versions: [
+          {
+            name: 'v1',
+            served: true,
+            storage: true,
+            schema: {
+              openAPIV3Schema: {
+                type: 'object',
+                properties: { spec: { type: 'object', properties: { sails: { type: 'integer', minimum: 1 } } } },
+              },
+            },
+          },
+        ],
+      },
+    };
+    const boat = (sails: number): string =>
+      `apiVersion: example.com/v1\nkind: Boat\nmetadata: {name: a, namespace: web}\nspec:\n  sails: ${sails}\n`;
+    const files = { 'crd.yaml': JSON.stringify(definition), 'boat.yaml': boat(2) };
+    expect(await check(files)).toMatchObject({ code: 0, errors: [], warnings: [] });
+    expect(await check({ ...files, 'boat.yaml': boat(0) })).toMatchObject({
+      code: 1,
+      errors: [expect.stringMatching(/^boat\.yaml:5:3 Boat web\/a: spec\.sails: .*greater than or equal to 1/)],
+    });
+  });
+
   it('does not leave the directory', async () => {
     const { code, errors } = await check({ 'apps.yaml': app('out', '../../etc') });
     expect(code).toBe(1);

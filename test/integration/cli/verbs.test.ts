@@ -169,6 +169,38 @@ describe('midship diff', () => {
     expect([code, chunks.join('')]).toEqual([1, expect.stringContaining("+  a: '2'")]);
   });
 
+  it('leaves out what the repository ignores, and takes kinds that the tree itself defines', async () => {
+    await startApp('crd', { 'a.yaml': configMap('crd-a', '1') });
+    const work = await clone('crd');
+    const definition = {
+      apiVersion: 'apiextensions.k8s.io/v1',
+      kind: 'CustomResourceDefinition',
+      metadata: { name: 'boats.example.com' },
+      spec: {
+        group: 'example.com',
+        names: { kind: 'Boat', plural: 'boats', singular: 'boat', listKind: 'BoatList' },
+        scope: 'Namespaced',
+        versions: [{ name: 'v1', served: true, storage: true, schema: { openAPIV3Schema: { type: 'object' } } }],
+      },
+    };
+    await writeFile(join(work.directory, 'crd/crd.yaml'), JSON.stringify(definition));
+    await writeFile(join(work.directory, 'crd/boat.yaml'), 'apiVersion: example.com/v1\nkind: Boat\nmetadata: {name: a, namespace: web}\n');
+    await writeFile(join(work.directory, 'crd/ignored.yaml'), configMap('crd-ignored', '1'));
+    await writeFile(join(work.directory, '.sourceignore'), 'ignored.yaml\n');
+    const { json } = await run(showDiff, {
+      names: ['crd'],
+      revision: undefined,
+      path: undefined,
+      directory: work.directory,
+      format: 'json',
+    });
+    expect(json.apps[0].errors).toEqual([]);
+    expect(json.apps[0].objects.map(({ action, object }: Record<string, string>) => `${action} ${object}`).sort()).toEqual([
+      'create Boat web/a',
+      'create CustomResourceDefinition boats.example.com',
+    ]);
+  });
+
   it('never shows what a Secret holds', async () => {
     await startApp('hush', { 's.yaml': secret('hush', 'first-secret') });
     const work = await clone('hush');
