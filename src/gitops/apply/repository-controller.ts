@@ -203,6 +203,7 @@ export function createRepositoryController(options: RepositoryControllerOptions)
   /** Reads the commit of the ref. */
   async function lookAt(key: string, repository: GitRepository, signal: AbortSignal): Promise<Look> {
     const timeoutMs = repository.spec.timeout === undefined ? defaultTimeoutMs : parseDuration(repository.spec.timeout);
+    const startedAt = clock.monotonicMs();
     const limit = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
     const includes = includesOf(repository);
     const { source } = await openRepository(key, repository);
@@ -261,6 +262,7 @@ export function createRepositoryController(options: RepositoryControllerOptions)
         branch: branchOf(repository),
         seenAt: before?.commit.sha === found.sha ? before.seenAt : clock.now(),
         lastFetchAt: clock.now(),
+        fetchMs: before?.commit.sha === found.sha ? (before.fetchMs ?? 0) : clock.monotonicMs() - startedAt,
       };
       revisions.set(key, known);
       return known;
