@@ -234,6 +234,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     client: ownClient,
     informers,
     frontProxy: await frontProxy.clientCertificate({ name: frontProxyName, commonName: frontProxyName }),
+    metrics: metrics.apiserver,
     clock,
     log: log.child({ component: 'aggregator' }),
     random,

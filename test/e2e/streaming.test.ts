@@ -79,22 +79,6 @@ describe.skipIf(!hasKubectl)('streams between kubectl and pods (skipped without 
     return { child, output, done, end };
   }
 
-  it('tells what pods and nodes use', async () => {
-    let shown: CommandResult | undefined;
-    await until(
-      async () => {
-        shown = await cluster.kubectl('top', 'pods', '--containers', '--no-headers');
-        return shown.code === 0 && shown.stdout.includes('side');
-      },
-      { timeoutMs: 60_000, intervalMs: 500, what: () => `usage of pods: ${shown?.stderr}` },
-    );
-    const main = shown?.stdout.split('\n').find((line) => /^box\s+main/.test(line));
-    // A Node program holds some dozens of MiB.
-    expect(Number(/(\d+)Mi/.exec(main ?? '')?.[1])).toBeGreaterThan(5);
-    const { stdout } = await cluster.kubectl('top', 'nodes', '--no-headers');
-    expect(stdout).toMatch(/^node-[ab]\s+\d+m\s+\d+%\s+\d+Mi\s+\d+%/m);
-  }, 90_000);
-
   it('reaches a pod from outside through a node port', async () => {
     const expose = ['expose', 'pod', 'box', '--name=outside', '--port=80', '--target-port=8080', '--type=NodePort'];
     expect(await cluster.kubectl(...expose)).toMatchObject({ code: 0, stdout: 'service/outside exposed\n' });
@@ -212,4 +196,21 @@ describe.skipIf(!hasKubectl)('streams between kubectl and pods (skipped without 
   it('says what a simulated pod cannot do', async () => {
     expect((await cluster.kubectl('exec', 'pretended', '--', 'ls')).stderr).toContain('node sim-0 is simulated');
   });
+
+  // Late, because nodes are looked at every 15 seconds.
+  it('tells what pods and nodes use', async () => {
+    let shown: CommandResult | undefined;
+    await until(
+      async () => {
+        shown = await cluster.kubectl('top', 'pods', '--containers', '--no-headers');
+        return shown.code === 0 && shown.stdout.includes('side');
+      },
+      { timeoutMs: 60_000, intervalMs: 500, what: () => `usage of pods: ${shown?.stderr}` },
+    );
+    const main = shown?.stdout.split('\n').find((line) => /^box\s+main/.test(line));
+    // A Node program holds some dozens of MiB.
+    expect(Number(/(\d+)Mi/.exec(main ?? '')?.[1])).toBeGreaterThan(5);
+    const { stdout } = await cluster.kubectl('top', 'nodes', '--no-headers');
+    expect(stdout).toMatch(/^node-[ab]\s+\d+m\s+\d+%\s+\d+Mi\s+\d+%/m);
+  }, 90_000);
 });

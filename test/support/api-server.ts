@@ -121,6 +121,7 @@ export async function serveTestApi(api: TestApi, overrides: Partial<ApiServerOpt
     client: own,
     informers,
     frontProxy: frontProxy.certificate,
+    metrics,
     clock: systemClock,
     log,
     random: Math.random,

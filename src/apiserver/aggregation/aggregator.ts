@@ -6,7 +6,9 @@ import { labels } from '../../api/well-known.ts';
 import { type Clock, timestampOf } from '../../base/clock.ts';
 import type { Component } from '../../base/component.ts';
 import type { Log } from '../../base/log.ts';
+import type { Metrics } from '../../base/metrics.ts';
 import type { KeyPair } from '../../base/pki.ts';
+import { escapeLabel } from '../../base/series.ts';
 import type { Client } from '../../client/client.ts';
 import type { Informer, InformerSet } from '../../client/informer.ts';
 import { conditionOf, isConditionTrue, setCondition } from '../../machinery/conditions.ts';
@@ -52,6 +54,7 @@ export interface AggregatorOptions {
   readonly informers: InformerSet;
   /** By it extension servers know that it is this server that says who asks. */
   readonly frontProxy: KeyPair;
+  readonly metrics: Metrics;
   readonly clock: Clock;
   readonly log: Log;
   /** [0, 1) */
@@ -84,6 +87,8 @@ interface Known {
   openApiUrl: string | undefined;
   /** Of the APIService that `resources` and `openApiUrl` belong to. */
   uid: string | undefined;
+  /** Looks that found it unavailable, by reason. */
+  readonly failures: Map<string, number>;
   retryMs: number;
   running: boolean;
   /** Something has changed while it was being looked at. */
@@ -106,12 +111,13 @@ class ApiAggregator implements Aggregator {
 
   constructor(options: AggregatorOptions) {
     this.#options = options;
-    const { informers, frontProxy, clock } = options;
+    const { informers, frontProxy, clock, metrics } = options;
     this.#transport = createRemoteTransport({ frontProxy, clock });
     this.#apiServices = informers.get(apiServices);
     this.#services = serviceInformer(informers);
     this.#slices = informers.get(endpointSlices);
     this.#slices.addIndex(byService, serviceKeysOf);
+    metrics.addCollector(() => this.#metricLines());
   }
 
   get revision(): number {
@@ -181,6 +187,20 @@ class ApiAggregator implements Aggregator {
     else await proxyRequest(request, (sent) => this.#transport.send({ apiService, endpoint }, sent));
   }
 
+  *#metricLines(): Iterable<string> {
+    yield '# HELP aggregator_unavailable_apiservice Whether an APIService is unavailable.\n# TYPE aggregator_unavailable_apiservice gauge\n';
+    for (const apiService of this.#apiServices.list()) {
+      const { name } = apiService.metadata;
+      yield `aggregator_unavailable_apiservice{name="${escapeLabel(name)}"} ${isAvailable(apiService) ? 0 : 1}\n`;
+    }
+    yield '# HELP aggregator_unavailable_apiservice_total Looks at an APIService that found it unavailable, by reason.\n# TYPE aggregator_unavailable_apiservice_total counter\n';
+    for (const [name, { failures }] of this.#known) {
+      for (const [reason, count] of failures) {
+        yield `aggregator_unavailable_apiservice_total{name="${escapeLabel(name)}",reason="${reason}"} ${count}\n`;
+      }
+    }
+  }
+
   #find(group: string, version: string): APIService | undefined {
     return this.#apiServices.getByKey(`${version}.${group}`);
   }
@@ -209,6 +229,7 @@ class ApiAggregator implements Aggregator {
     let known = this.#known.get(name);
     if (known === undefined) {
       known = {
+        failures: new Map(),
         resources: undefined,
         openApiUrl: undefined,
         uid: undefined,
@@ -262,6 +283,7 @@ class ApiAggregator implements Aggregator {
     known.uid = apiService.metadata.uid;
     const found = await this.#ask(apiService);
     if ('reason' in found) {
+      known.failures.set(found.reason, (known.failures.get(found.reason) ?? 0) + 1);
       await this.#report(apiService, { type: 'Available', status: 'False', ...found });
       return this.#backOff(known);
     }

@@ -381,6 +381,13 @@ describe('a group version that another server serves', () => {
     await available('True', 'Passed');
   });
 
+  it('is counted when it cannot be reached, under the names that alerts know', async () => {
+    const { text } = await cluster.fetch('/metrics');
+    expect(text).toContain(`aggregator_unavailable_apiservice{name="v1.${group}"} 0\n`);
+    expect(text).toContain('aggregator_unavailable_apiservice{name="v1."} 0\n');
+    expect(text).toMatch(/aggregator_unavailable_apiservice_total\{name="v1\.shop\.example",reason="ServiceNotFound"\} [1-9]/);
+  });
+
   it('is gone with its APIService', async () => {
     await cluster.client.delete(apiServices, { name: `v1.${group}` });
     await until(async () => (await cluster.fetch(base)).status === 404, { what: 'page not found' });
