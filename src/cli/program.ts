@@ -8,6 +8,7 @@ import { type Configuration, defaultDataDirectory } from './configuration.ts';
 import { down } from './down.ts';
 import { Failure } from './failure.ts';
 import { gitUrl } from './git-url.ts';
+import { runGitOps } from './gitops.ts';
 import { kubeconfig } from './kubeconfig.ts';
 import { type Format, formats } from './output.ts';
 import { exampleRepository, runCluster } from './run.ts';
@@ -103,6 +104,27 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
     .option('--branch <branch>', 'branch to follow', 'main')
     .option('--path <dir>', 'directory of the repository to apply', './')
     .action((flags: UpFlags) => run(flags, undefined));
+  withDataDirectory(program.command('gitops').description('run only the GitOps engine, on the cluster of a kubeconfig'))
+    .requiredOption('--kubeconfig <file>', 'of the cluster', environment.KUBECONFIG)
+    .option('--context <name>', 'context of the kubeconfig')
+    .addOption(
+      new Option('--http-port <port>', 'port of page and metrics; 0: any free')
+        .argParser(parsePort)
+        .default(portFrom(environment.MIDSHIP_HTTP_PORT, 7080)),
+    )
+    .action(
+      async (flags: { readonly dataDir: string; readonly kubeconfig: string; readonly context?: string; readonly httpPort: number }) => {
+        exitCode = await runGitOps({
+          kubeconfig: resolve(flags.kubeconfig),
+          context: flags.context,
+          dataDirectory: resolve(flags.dataDir),
+          httpPort: flags.httpPort,
+          logLevel: environment.MIDSHIP_LOG_LEVEL ?? 'info',
+          output: context.stdout,
+          version: context.version,
+        });
+      },
+    );
   withDataDirectory(program.command('down').description('stop the cluster and its pods; the data stays'))
     .option('--purge', 'delete the data too', false)
     .action(async (flags: { readonly dataDir: string; readonly purge: boolean }) => {

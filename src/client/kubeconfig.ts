@@ -34,14 +34,39 @@ type Fields = Readonly<Record<string, unknown>>;
  * Ways of authentication that run programs or need an interactive login are refused by name, and so is `insecure-skip-tls-verify`.
  */
 export async function loadKubeconfig(path: string, context?: string): Promise<KubeconfigConnection> {
-  const config = await readConfig(path);
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (cause) {
+    throw new KubeconfigError(`read kubeconfig ${path}: ${(cause as Error).message}`, 'give the path of a kubeconfig file', cause);
+  }
+  return connectionOf({ path, directory: dirname(path), text, context });
+}
+
+/**
+ * Reads a kubeconfig that came from elsewhere, such as a Secret; `name` is what messages call it. It names no file of this machine: what
+ * refers to one is refused.
+ */
+export function parseKubeconfig(text: string, name: string): Promise<KubeconfigConnection> {
+  return connectionOf({ path: name, directory: undefined, text, context: undefined });
+}
+
+interface KubeconfigText {
+  readonly path: string;
+  /** That files it names are relative to; undefined when it may name none. */
+  readonly directory: string | undefined;
+  readonly text: string;
+  readonly context: string | undefined;
+}
+
+async function connectionOf({ path, directory, text, context }: KubeconfigText): Promise<KubeconfigConnection> {
+  const config = readConfig(path, text);
   const contextName = context ?? config['current-context'];
   if (typeof contextName !== 'string' || contextName === '') {
     throw new KubeconfigError(`${path} names no current context`, 'kubectl config use-context NAME sets one');
   }
   const { cluster, user, namespace } = entryOf(path, config, 'contexts', contextName, 'context');
   if (typeof cluster !== 'string') throw new KubeconfigError(`context ${contextName} of ${path} names no cluster`, 'set its cluster');
-  const directory = dirname(path);
   return {
     ...(await clusterOf(path, directory, entryOf(path, config, 'clusters', cluster, 'cluster'))),
     ...(typeof user === 'string' && user !== '' ? await userOf(path, directory, entryOf(path, config, 'users', user, 'user')) : {}),
@@ -49,10 +74,9 @@ export async function loadKubeconfig(path: string, context?: string): Promise<Ku
   };
 }
 
-async function readConfig(path: string): Promise<Fields> {
+function readConfig(path: string, text: string): Fields {
   let value: unknown;
   try {
-    const text = await readFile(path, 'utf8');
     value = parseYamlDocuments(text, { maxBytes, maxDepth: 20, maxAliases: 20, maxDocuments: 1 })[0]?.value;
   } catch (cause) {
     throw new KubeconfigError(`read kubeconfig ${path}: ${(cause as Error).message}`, 'give the path of a kubeconfig file', cause);
@@ -75,7 +99,7 @@ function entryOf(path: string, config: Fields, list: string, name: string, field
 
 async function clusterOf(
   path: string,
-  directory: string,
+  directory: string | undefined,
   cluster: Fields,
 ): Promise<Pick<KubeconfigConnection, 'server' | 'caCertificate' | 'serverName'>> {
   const { server } = cluster;
@@ -85,7 +109,7 @@ async function clusterOf(
   }
   if (typeof cluster['proxy-url'] === 'string')
     throw new KubeconfigError(`proxy-url of ${path} is not supported`, 'reach the server directly');
-  const caCertificate = await pemOf(directory, cluster, 'certificate-authority');
+  const caCertificate = await pemOf(path, directory, cluster, 'certificate-authority');
   const serverName = cluster['tls-server-name'];
   return {
     server,
@@ -94,16 +118,20 @@ async function clusterOf(
   };
 }
 
-async function userOf(path: string, directory: string, user: Fields): Promise<Pick<KubeconfigConnection, 'clientCertificate' | 'token'>> {
+async function userOf(
+  path: string,
+  directory: string | undefined,
+  user: Fields,
+): Promise<Pick<KubeconfigConnection, 'clientCertificate' | 'token'>> {
   for (const field of ['exec', 'auth-provider', 'username', 'as']) {
     if (user[field] !== undefined) {
       throw new KubeconfigError(`${field} of a user of ${path} is not supported`, 'use a client certificate or a token');
     }
   }
-  const certificate = await pemOf(directory, user, 'client-certificate');
-  const key = await pemOf(directory, user, 'client-key');
+  const certificate = await pemOf(path, directory, user, 'client-certificate');
+  const key = await pemOf(path, directory, user, 'client-key');
   const tokenFile = user.tokenFile;
-  const token = typeof tokenFile === 'string' ? (await readFile(resolve(directory, tokenFile), 'utf8')).trim() : user.token;
+  const token = typeof tokenFile === 'string' ? (await readNamed(path, directory, tokenFile)).trim() : user.token;
   return {
     ...(certificate === undefined || key === undefined ? {} : { clientCertificate: { certificate, key } }),
     ...(typeof token === 'string' && token !== '' ? { token } : {}),
@@ -111,11 +139,18 @@ async function userOf(path: string, directory: string, user: Fields): Promise<Pi
 }
 
 /** Inline data wins over a file, as in kubectl. */
-async function pemOf(directory: string, fields: Fields, name: string): Promise<string | undefined> {
+async function pemOf(path: string, directory: string | undefined, fields: Fields, name: string): Promise<string | undefined> {
   const data = fields[`${name}-data`];
   if (typeof data === 'string' && data !== '') return Buffer.from(data, 'base64').toString('utf8');
   const file = fields[name];
-  return typeof file === 'string' && file !== '' ? await readFile(resolve(directory, file), 'utf8') : undefined;
+  return typeof file === 'string' && file !== '' ? await readNamed(path, directory, file) : undefined;
+}
+
+function readNamed(path: string, directory: string | undefined, file: string): Promise<string> {
+  if (directory === undefined) {
+    throw new KubeconfigError(`${path} names the file ${file}`, 'put certificates and tokens into the kubeconfig itself');
+  }
+  return readFile(resolve(directory, file), 'utf8');
 }
 
 export interface KubeconfigContent {

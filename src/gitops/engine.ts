@@ -1,6 +1,8 @@
 import type { ActivityFeed } from '../base/activity.ts';
 import type { Component } from '../base/component.ts';
 import type { Metrics } from '../base/metrics.ts';
+import { createHttpClient } from '../client/http-client.ts';
+import { parseKubeconfig } from '../client/kubeconfig.ts';
 import type { ControllerDependencies } from '../reconcile/dependencies.ts';
 import { type AppController, createAppController } from './apply/app-controller.ts';
 import { createGitOpsMetrics } from './apply/gitops-metrics.ts';
@@ -18,6 +20,10 @@ export interface EngineOptions extends ControllerDependencies {
   readonly random: () => number;
   /** Shared with who looks at pushes, so that what it built is not built again. */
   readonly builder?: Builder;
+  /** Only apps and repositories with these labels are followed: for a cluster that has those of others, too. */
+  readonly labelSelector?: string;
+  /** Name and version in the logs of other clusters. */
+  readonly userAgent?: string;
 }
 
 /**
@@ -52,6 +58,13 @@ export function createEngine(options: EngineOptions): Component {
     builder: options.builder ?? createBuilder(),
     revisions: repositories.revisions,
     gitops,
+    openCluster: async (kubeconfig, name) =>
+      createHttpClient({
+        ...(await parseKubeconfig(kubeconfig, name)),
+        userAgent: options.userAgent ?? 'midship',
+        clock: options.clock,
+        random: options.random,
+      }),
   });
   apps = controller;
   const notifier = createNotifier(options);

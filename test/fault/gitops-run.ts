@@ -4,6 +4,7 @@ import { secrets } from '../../src/api/core/v1/secret.ts';
 import { kustomizations } from '../../src/api/kustomize/v1/kustomization.ts';
 import { gitRepositories } from '../../src/api/source/v1/git-repository.ts';
 import type { Client } from '../../src/client/client.ts';
+import { readRecord } from '../../src/gitops/apply/secret-record.ts';
 import { isConflict, isNotFound } from '../../src/machinery/status-error.ts';
 import { openMemoryStorage } from '../../src/storage/memory/storage.ts';
 import { startTestApi, type TestApi } from '../support/api.ts';
@@ -289,14 +290,18 @@ async function problemOf(people: Client, head: string, files: Files): Promise<st
       .filter(({ metadata }) => !strangerNames.includes(metadata.name))
       .map(({ metadata, data }) => [metadata.name, `${metadata.labels?.['kustomize.toolkit.fluxcd.io/name']} ${data?.a}`]),
   );
-  for (const [name, value] of wanted) if (live.get(name) !== value) return `${name} is ${live.get(name)}, not ${value}`;
   const apps = await people.list(kustomizations, { namespace: home });
+  const told = (): string =>
+    apps.items.map(({ metadata, status }) => `${metadata.name}: ${JSON.stringify({ ...status, history: undefined })}`).join('\n');
+  for (const [name, value] of wanted) if (live.get(name) !== value) return `${name} is ${live.get(name)}, not ${value}\n${told()}`;
   for (const name of live.keys()) {
     if (wanted.has(name)) continue;
-    const of = apps.items.map(
-      ({ metadata, status }) => `${metadata.name}: ${JSON.stringify(status?.conditions)} ${JSON.stringify(status?.inventory)}`,
+    const object = items.find(({ metadata }) => metadata.name === name);
+    const owner = object?.metadata.labels?.['kustomize.toolkit.fluxcd.io/name'] ?? '';
+    const [inventory, history] = await Promise.all(
+      ['inventory', 'history'].map((kind) => readRecord(people, { namespace: home, name: `midship-${kind}-${owner}` })),
     );
-    return `${name} was left behind: ${JSON.stringify(items.find(({ metadata }) => metadata.name === name))}\n${of.join('\n')}`;
+    return `${name} was left behind: ${JSON.stringify(object)}\n${told()}\n${JSON.stringify(inventory)}\n${JSON.stringify(history)}`;
   }
   for (const { metadata, status } of apps.items) {
     const ready = status?.conditions?.find(({ type }) => type === 'Ready');

@@ -149,7 +149,10 @@ export function withGitFaults(source: GitSource, faults: Faults, life: Life): Gi
     }
     if (signal !== undefined && faults.random() < faults.gitHangs) {
       count(faults, 'Git remote does not answer');
-      await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+      await new Promise<void>((resolve) => {
+        if (signal.aborted) resolve();
+        else signal.addEventListener('abort', () => resolve(), { once: true });
+      });
       throw new SourceError('Timeout', 'the remote does not answer', { hint: 'It is tried again.' });
     }
     const result = await act();

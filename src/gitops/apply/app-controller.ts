@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { isDuration, parseDuration } from '../../api/flux.ts';
 import { withAttempt } from '../../api/kustomize/v1/attempt.ts';
 import { type Hold, holdAnnotations, holdOf } from '../../api/kustomize/v1/hold.ts';
-import { type Kustomization, kustomizations } from '../../api/kustomize/v1/kustomization.ts';
+import { type Kustomization, type KustomizationStatus, kustomizations } from '../../api/kustomize/v1/kustomization.ts';
 import { annotations, finalizers } from '../../api/well-known.ts';
 import type { ActivityFeed, ObjectChange } from '../../base/activity.ts';
 import { timestampOf } from '../../base/clock.ts';
@@ -12,8 +12,9 @@ import type { Finding } from '../../lifecycle/flux-conditions.ts';
 import { failedOnHealth, type KustomizationState, kustomizationReasons as reasons, stateOf } from '../../lifecycle/kustomization.facts.ts';
 import { type KustomizationEvent, kustomizationMachine } from '../../lifecycle/kustomization.machine.ts';
 import type { Health } from '../../lifecycle/reasons.ts';
+import { conditionOf } from '../../machinery/conditions.ts';
 import { type DynamicObject, deepEqual, keyOf, refOf } from '../../machinery/object.ts';
-import { isNotFound } from '../../machinery/status-error.ts';
+import { isNotFound, isStatusError } from '../../machinery/status-error.ts';
 import { type Controller, createController, type Result } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { advance } from '../../reconcile/effects.ts';
@@ -37,6 +38,7 @@ import { watchSubstitutes } from './substitutes.ts';
 import { formatBuildError, Superseded, SyncFailure } from './sync-failure.ts';
 import type { SyncOutcome } from './syncer.ts';
 import { createTarget, type Target, versionOf } from './target.ts';
+import { createTargets, type OpenCluster, type TargetState } from './targets.ts';
 
 export interface AppControllerOptions extends ControllerDependencies {
   readonly builder: Builder;
@@ -44,6 +46,9 @@ export interface AppControllerOptions extends ControllerDependencies {
   readonly feed: ActivityFeed;
   readonly gitops: GitOpsMetrics;
   readonly random: () => number;
+  readonly openCluster: OpenCluster;
+  /** Apps that this engine is for; all of the cluster by default. */
+  readonly labelSelector?: string | undefined;
 }
 
 export interface AppController extends Controller {
@@ -60,6 +65,8 @@ const maxRetryMs = 5 * 60_000;
 const recheckDeletionMs = 1_000;
 /** Errors of one revision that the status shows. */
 const maxErrorsShown = 20;
+/** An app whose cluster is away is looked at this often, beside being woken when the cluster is back: its kubeconfig may be another. */
+const recheckClusterMs = 30_000;
 /** One go at a revision; what takes longer is given up and tried again. */
 const maxSyncMs = 10 * 60_000;
 /** An app that is set to revert by itself is Degraded for so long before it does. */
@@ -69,8 +76,9 @@ const jitter = 0.1;
 
 /** Keeps apps what their commits say: one reconcile is observe, decide, act, health, status. */
 export function createAppController(options: AppControllerOptions): AppController {
-  const { client, informers, clock, log, recorder, metrics, steps, builder, revisions, feed, gitops, random } = options;
-  const apps: Informer<Kustomization> = informers.get(kustomizations);
+  const { client, informers, clock, log, recorder, metrics, steps, builder, revisions, feed, gitops, random, openCluster, labelSelector } =
+    options;
+  const apps: Informer<Kustomization> = informers.get(kustomizations, labelSelector === undefined ? {} : { labelSelector });
   apps.addIndex(bySource, sourceIndex);
   apps.addIndex(byDependency, dependencyIndex);
   const states = new Map<string, AppState>();
@@ -90,24 +98,33 @@ export function createAppController(options: AppControllerOptions): AppControlle
     observer: metrics.observerOf('kustomization'),
   });
 
-  const local = createTarget(
-    { client, informers },
-    {
-      builder: appBuilder,
-      inventory,
-      claims,
-      expressions,
-      recorder,
-      clock,
-      appOf: (key) => apps.getByKey(key),
-      stateOf: (key) => states.get(key),
-      wake: (key) => controller.enqueue(key),
-      drifted(key) {
-        const app = apps.getByKey(key);
-        if (app !== undefined) gitops.driftDetected(labelsOf(app));
-      },
+  const bound = new Map<string, Target>();
+  const shared = {
+    builder: appBuilder,
+    inventory,
+    claims,
+    expressions,
+    recorder,
+    clock,
+    appOf: (key: string) => apps.getByKey(key),
+    stateOf: (key: string) => states.get(key),
+    wake: (key: string) => controller.enqueue(key),
+    drifted(key: string) {
+      const app = apps.getByKey(key);
+      if (app !== undefined) gitops.driftDetected(labelsOf(app));
     },
-  );
+  };
+  const local = createTarget({ client, informers }, shared);
+  const targets = createTargets({
+    local,
+    client,
+    openCluster,
+    clock,
+    log,
+    random,
+    createTarget: (of) => createTarget(of, shared),
+    wake: shared.wake,
+  });
   const appHealth = createAppHealth({ clock, feed, gitops });
 
   apps.addHandler(({ before, after }) => {
@@ -151,8 +168,12 @@ export function createAppController(options: AppControllerOptions): AppControlle
         controller.enqueue(key);
       }
     },
+    async stop() {
+      await controller.stop();
+      targets.stop();
+    },
     *metricsStates() {
-      for (const app of apps.list()) yield metricsStateOf(app, states.get(keyOf(app)), local.owned);
+      for (const app of apps.list()) yield metricsStateOf(app, states.get(keyOf(app)), bound.get(keyOf(app))?.owned);
     },
   };
 
@@ -160,14 +181,22 @@ export function createAppController(options: AppControllerOptions): AppControlle
     const cached = apps.getByKey(key);
     if (cached === undefined) {
       forget(key);
+      targets.release(key);
       return undefined;
     }
+    const reached = await targets.of(cached);
+    if (reached.state === 'connecting') return undefined;
+    // What is known of an app is what is known of it on its cluster.
+    if (reached.state === 'ready' && bound.get(key) !== reached.target) forget(key);
     const state = states.get(key) ?? newAppState(key);
     states.set(key, state);
     const app = newerOf(cached, state);
+    if (reached.state !== 'ready') return unreachable(app, state, reached);
+    const { target } = reached;
+    bound.set(key, target);
     gitops.appSeen(labelsOf(app).namespace, app.metadata.name);
     if (await resumeWhenDue(app)) return undefined;
-    const pass = await newPass({ app, state, target: local, signal });
+    const pass = await newPass({ app, state, target, signal });
 
     if (app.spec.suspend === true && app.metadata.deletionTimestamp === undefined) await surveySuspended(pass);
 
@@ -240,6 +269,38 @@ export function createAppController(options: AppControllerOptions): AppControlle
     );
     await patchApp(app, { metadata: { annotations: none } });
     recorder.record(app, { type: 'Normal', reason: 'HoldReleased', message: `${commit.revision} changes the app and is followed again` });
+  }
+
+  /** The app's own cluster does not answer: nothing can be found out or done there until it does, which brings the next pass. */
+  async function unreachable(
+    app: Kustomization,
+    state: AppState,
+    { state: why, reason }: Exclude<TargetState, { readonly state: 'ready' | 'connecting' }>,
+  ): Promise<Result | undefined> {
+    if (app.metadata.deletionTimestamp !== undefined) {
+      // As in Flux: with the kubeconfig gone, what was applied with it cannot be deleted and stays.
+      if (why !== 'missing') return { requeueAfterMs: recheckClusterMs };
+      recorder.record(app, { type: 'Warning', reason: reasons.pruneFailed, message: `unable to prune objects: ${reason}` });
+      await letGo(app);
+      return undefined;
+    }
+    if (app.spec.suspend === true) return { requeueAfterMs: recheckClusterMs };
+    const finding: Finding = { reason: reasons.failed, message: reason };
+    const before = conditionOf(app.status?.conditions, 'Ready');
+    if (before?.message !== reason) recorder.record(app, { type: 'Warning', ...finding });
+    const health: Health = { status: 'Unknown', reason };
+    const change = statusChange({
+      app,
+      state,
+      value: 'Failed',
+      finding,
+      health,
+      attempted: undefined,
+      hold: holdOf(app),
+      now: timestampOf(clock.now()),
+    });
+    if (change !== undefined) await writeStatusOf(state, change);
+    return { requeueAfterMs: recheckClusterMs };
   }
 
   /** After a start, an app that is suspended still says what differs from the revision it was suspended at. */
@@ -548,7 +609,30 @@ export function createAppController(options: AppControllerOptions): AppControlle
     }
   }
 
-  async function pruneObjects(pass: Pass): Promise<void> {
+  /** A deletion that is refused is told and tried again; what is in force stays so. */
+  async function pruneObjects(pass: Pass): Promise<KustomizationEvent | undefined> {
+    const { app, state } = pass;
+    try {
+      await pruneDoomed(pass);
+      state.pruneFailures = 0;
+      return undefined;
+    } catch (err) {
+      if (pass.signal.aborted || !isStatusError(err)) throw err;
+      state.pruneFailures += 1;
+      state.attempted = {
+        revision: state.revision,
+        generation: state.generation,
+        failedAt: clock.monotonicMs(),
+        failures: state.pruneFailures,
+        retryMs: retryDelayMs(app, state.pruneFailures) * (1 + jitter * random()),
+      };
+      pass.finding = { reason: reasons.pruneFailed, message: `prune failed: ${err.message}` };
+      if (state.pruneFailures === 1) recorder.record(app, { type: 'Warning', ...pass.finding });
+      return { type: 'SYNC_FAILED' };
+    }
+  }
+
+  async function pruneDoomed(pass: Pass): Promise<void> {
     const { app, state, signal } = pass;
     if (state.doomed.size > 0) {
       if (app.spec.prune) {
@@ -620,21 +704,12 @@ export function createAppController(options: AppControllerOptions): AppControlle
       if (remaining > 0) return;
     }
     pass.finished = true;
-    try {
-      await client.patch(
-        kustomizations,
-        refOf(state.key),
-        {
-          type: 'merge',
-          body: {
-            metadata: { resourceVersion: app.metadata.resourceVersion, finalizers: left.filter((name) => name !== finalizers.flux) },
-          },
-        },
-        { fieldManager },
-      );
-    } catch (err) {
-      if (!isNotFound(err)) throw err;
-    }
+    await letGo(app);
+  }
+
+  async function letGo(app: Kustomization): Promise<void> {
+    const left = (app.metadata.finalizers ?? []).filter((name) => name !== finalizers.flux);
+    await patchApp(app, { metadata: { resourceVersion: app.metadata.resourceVersion, finalizers: left } });
   }
 
   async function addFinalizer(app: Kustomization): Promise<void> {
@@ -686,7 +761,10 @@ export function createAppController(options: AppControllerOptions): AppControlle
       hold,
       now: timestampOf(clock.now()),
     });
-    if (status === undefined) return;
+    if (status !== undefined) await writeStatusOf(state, status);
+  }
+
+  async function writeStatusOf(state: AppState, status: KustomizationStatus): Promise<void> {
     try {
       state.written = await client.patch(
         kustomizations,
@@ -736,6 +814,8 @@ export function createAppController(options: AppControllerOptions): AppControlle
     if (state.digest === '' || state.revision !== commit.revision || state.tree !== commit.tree || state.generation !== generation)
       return true;
     const value = stateOf(app);
+    // A pass that ended with an error of its own did not come to say what it had done.
+    if (app.status?.lastAppliedRevision !== state.revision || (value === 'Failed' && !failedOnHealth(app))) return true;
     if (value === 'Waiting' || value === 'New' || value === 'Stalled') return true;
     if (state.doomed.size === 0 || value !== 'Ready') return false;
     return state.pruneBlocked === '' || state.pruneBlocked.endsWith(`=${app.metadata.annotations?.[annotations.approvePrune]}`);
@@ -839,7 +919,8 @@ export function createAppController(options: AppControllerOptions): AppControlle
   function forget(key: string): void {
     const state = states.get(key);
     if (state === undefined) return;
-    for (const { desired } of state.applied.values()) local.owned.disown(key, desired.resource, desired.ref);
+    for (const { desired } of state.applied.values()) bound.get(key)?.owned.disown(key, desired.resource, desired.ref);
+    bound.delete(key);
     states.delete(key);
   }
 

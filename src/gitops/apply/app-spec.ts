@@ -21,6 +21,12 @@ export function sourceKeyOf({ spec, metadata }: Kustomization): string {
   return `${spec.sourceRef.namespace ?? metadata.namespace}/${spec.sourceRef.name}`;
 }
 
+/** Which cluster an app is applied to: the Secret of its kubeconfig, or empty for the one that the app is in. */
+export function targetKeyOf({ spec, metadata }: Kustomization): string {
+  const { secretRef } = spec.kubeConfig ?? {};
+  return secretRef === undefined ? '' : `${metadata.namespace}/${secretRef.name}${secretRef.key === undefined ? '' : `/${secretRef.key}`}`;
+}
+
 export function dependencyKeys({ spec, metadata }: Kustomization): readonly string[] {
   return (spec.dependsOn ?? []).map(({ name, namespace }) => `${namespace ?? metadata.namespace}/${name}`);
 }
@@ -53,7 +59,7 @@ export function overlayOf({ spec }: Kustomization): Overlay | undefined {
 }
 
 /** Fields of Flux that are not there yet. Each changes what is applied or by whom, so an app that uses one is not applied at all. */
-const unsupportedFields = ['decryption', 'kubeConfig', 'serviceAccountName'] as const satisfies readonly (keyof Kustomization['spec'])[];
+const unsupportedFields = ['decryption', 'serviceAccountName'] as const satisfies readonly (keyof Kustomization['spec'])[];
 
 /** The first thing that is not supported; undefined when all is. */
 export function unsupportedIn({ spec }: Kustomization): string | undefined {
@@ -62,6 +68,7 @@ export function unsupportedIn({ spec }: Kustomization): string | undefined {
     return value !== undefined && !(Array.isArray(value) && value.length === 0);
   });
   if (field !== undefined) return `spec.${field}`;
+  if (spec.kubeConfig !== undefined && spec.kubeConfig.secretRef === undefined) return 'spec.kubeConfig.configMapRef';
   return spec.sourceRef.kind === 'GitRepository' ? undefined : `spec.sourceRef.kind ${spec.sourceRef.kind}`;
 }
 

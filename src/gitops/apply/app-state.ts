@@ -175,6 +175,8 @@ export interface AppState {
   /** The inventory as the status has it; undefined when it has to be made anew. */
   entries: readonly InventoryEntry[] | undefined;
   pruneBlocked: string;
+  /** Deletions that were refused one after the other. */
+  pruneFailures: number;
   trigger: SyncTrigger;
 }
 
@@ -229,6 +231,7 @@ export function newAppState(key: string): AppState {
     writtenInventory: '',
     entries: undefined,
     pruneBlocked: '',
+    pruneFailures: 0,
     trigger: 'commit',
   };
 }

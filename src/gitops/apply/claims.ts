@@ -1,7 +1,7 @@
 import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
 import type { Informer } from '../../client/informer.ts';
 import { keyOf } from '../../machinery/object.ts';
-import { sourceKeyOf } from './app-spec.ts';
+import { sourceKeyOf, targetKeyOf } from './app-spec.ts';
 import { idOf, type ObjectId } from './object-id.ts';
 import type { AppBuilder } from './post-build.ts';
 import type { RevisionStore } from './repository-controller.ts';
@@ -9,6 +9,8 @@ import type { RevisionStore } from './repository-controller.ts';
 export interface Claim {
   readonly app: string;
   readonly file: string;
+  /** The cluster it is for. */
+  readonly target: string;
 }
 
 /**
@@ -52,7 +54,7 @@ export function createClaims({ apps, builder, revisions, bySource }: ClaimsOptio
       if (app.metadata.deletionTimestamp !== undefined) continue;
       const { manifests } = await builder.build(app, revision, signal);
       for (const { object, file } of manifests) {
-        const claim = { app: keyOf(app), file };
+        const claim = { app: keyOf(app), file, target: targetKeyOf(app) };
         // Whether a kind has a namespace is the server's to say; both spellings cost less than asking.
         const namespace = app.spec.targetNamespace ?? object.metadata.namespace ?? 'default';
         const { namespace: _, ...clusterScoped } = object.metadata;
@@ -70,7 +72,8 @@ export function createClaims({ apps, builder, revisions, bySource }: ClaimsOptio
     async othersThan(app, signal) {
       const table = await tableOf(sourceKeyOf(app), signal);
       const key = keyOf(app);
-      return (id) => table.get(id)?.find((claim) => claim.app !== key);
+      const target = targetKeyOf(app);
+      return (id) => table.get(id)?.find((claim) => claim.app !== key && claim.target === target);
     },
     invalidate() {
       tables = new Map();

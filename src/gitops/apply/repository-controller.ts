@@ -46,6 +46,8 @@ export interface RepositoryControllerOptions extends ControllerDependencies {
   readonly feed: ActivityFeed;
   readonly gitops: GitOpsMetrics;
   readonly random: () => number;
+  /** Repositories that this engine is for; all of the cluster by default. */
+  readonly labelSelector?: string | undefined;
   /** A repository has another commit than before. */
   onRevision(key: string): void;
 }
@@ -69,7 +71,7 @@ interface OpenRepository {
 /** Follows GitRepositories: asks for the commit of the ref when an interval is over, a push is announced or someone asks for it. */
 export function createRepositoryController(options: RepositoryControllerOptions): Controller & { readonly revisions: RevisionStore } {
   const { client, informers, clock, log, recorder, metrics, steps, openSource, feed, gitops, random, onRevision } = options;
-  const repositories = informers.get(gitRepositories);
+  const repositories = informers.get(gitRepositories, options.labelSelector === undefined ? {} : { labelSelector: options.labelSelector });
   const revisions = new Map<string, KnownRevision>();
   const open = new Map<string, OpenRepository>();
   const failures = new Map<string, number>();

@@ -114,7 +114,9 @@ export function createSyncer(options: SyncerOptions): Syncer {
         if (!plan.objects.has(id) && !plan.hooks.has(id))
           state.doomed.set(id, { version: desired.resource.version, uid, resource: desired.resource, ref: desired.ref });
       }
-      for (const id of [...plan.objects.keys(), ...plan.hooks.keys()]) state.doomed.delete(id);
+      // What is named again is not doomed any more. Until the inventory has it as intended, the note that it is doomed is the only one there is.
+      const isNamed = (id: ObjectId): boolean => plan.objects.has(id) || plan.hooks.has(id);
+      for (const id of state.doomed.keys()) if (isNamed(id) && state.applied.has(id)) state.doomed.delete(id);
       const hooksDone = plan.hooks.size === 0 || (state.hooks.digest === build.digest && state.hooks.complete);
       if (changed.length === 0 && state.doomed.size === 0 && hooksDone) {
         state.build = build;
@@ -130,8 +132,9 @@ export function createSyncer(options: SyncerOptions): Syncer {
       // 4. Write-ahead inventory: whatever happens from here on, every object is known to be ours.
       attempt.begin('apply');
       for (const [id, desired] of plan.objects) if (!state.applied.has(id)) state.pending.set(id, desired);
-      await inventory.write(app, state, { revision: revision.commit.revision, intended: new Map([...plan.objects, ...plan.hooks]) });
       for (const [id, hook] of plan.hooks) state.hookObjects.set(id, hook);
+      for (const id of state.doomed.keys()) if (isNamed(id)) state.doomed.delete(id);
+      await inventory.write(app, state, { revision: revision.commit.revision, intended: new Map([...plan.objects, ...plan.hooks]) });
 
       // 5. Apply, wave by wave.
       try {
@@ -179,7 +182,7 @@ export function createSyncer(options: SyncerOptions): Syncer {
       const known = [...plan.objects.values()].filter(({ id }) => !plan.undefinedYet.has(id));
       await follow(run, known);
       await mapBounded(known, concurrency, (desired) => writer.survey({ app, state, desired, signal }));
-      for (const id of plan.objects.keys()) state.doomed.delete(id);
+      for (const id of plan.objects.keys()) if (state.applied.has(id)) state.doomed.delete(id);
       touchInventory(state);
     },
   };

@@ -27,6 +27,8 @@ export interface NotifierOptions extends ControllerDependencies {
   /** Registry of `/metrics/gitops`. */
   readonly gitopsMetrics: Metrics;
   readonly random: () => number;
+  /** Alerts, providers, apps and repositories that are meant; all of the cluster by default. */
+  readonly labelSelector?: string | undefined;
 }
 
 const defaultTimeoutMs = 15_000;
@@ -126,11 +128,12 @@ export function createNotifier(options: NotifierOptions): Component {
   }
 
   function openCaches(): Caches {
+    const scope = options.labelSelector === undefined ? {} : { labelSelector: options.labelSelector };
     return {
-      alerts: informers.get(alerts),
-      providers: informers.get(providers),
-      apps: informers.get(kustomizations),
-      repositories: informers.get(gitRepositories),
+      alerts: informers.get(alerts, scope),
+      providers: informers.get(providers, scope),
+      apps: informers.get(kustomizations, scope),
+      repositories: informers.get(gitRepositories, scope),
     };
   }
 
