@@ -245,6 +245,7 @@ describe('midship history, why, trace, tree and events', () => {
       nextRetryAt: expect.stringMatching(/^20/),
     });
     const phases = why.json.phases.map(({ name, result }: Record<string, string>) => `${name} ${result}`);
+    expect(why.json.phases[0].durationMs).toEqual(expect.any(Number));
     expect(phases).toEqual([
       'fetch done',
       'verify skipped',
