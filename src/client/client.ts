@@ -1,5 +1,5 @@
 import type { KubeObject, List, ObjectRef } from '../machinery/object.ts';
-import type { Resource } from '../machinery/resource.ts';
+import { groupResourceOf, type Resource } from '../machinery/resource.ts';
 
 /**
  * The one way components reach the API. Two implementations: `apiserver/local-client.ts` (in process, same validation, admission and
@@ -47,7 +47,7 @@ export interface Client {
     options?: WriteOptions,
   ): Promise<R>;
 
-  /** Every resource the server has, preferred version only, subresources left out. */
+  /** Every resource the server has in each of its versions, the preferred one first; subresources left out. */
   discover(): Promise<readonly DiscoveredResource[]>;
 }
 
@@ -60,6 +60,16 @@ export interface DiscoveredResource extends Resource {
   readonly verbs: readonly string[];
   readonly shortNames: readonly string[];
   readonly subresources: readonly string[];
+}
+
+/** Each resource once, in the version that the server prefers: for those who look at all objects. */
+export function inPreferredVersion(resources: readonly DiscoveredResource[]): readonly DiscoveredResource[] {
+  const preferred = new Map<string, DiscoveredResource>();
+  for (const resource of resources) {
+    const name = groupResourceOf(resource);
+    if (!preferred.has(name)) preferred.set(name, resource);
+  }
+  return [...preferred.values()];
 }
 
 export interface ListOptions {

@@ -7,19 +7,15 @@ export type Fetch = (path: string, accept: string) => Promise<{ readonly documen
 const accept = 'application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json';
 
 export async function discoverResources(fetch: Fetch): Promise<readonly DiscoveredResource[]> {
-  const found = new Map<string, DiscoveredResource>();
+  const found: DiscoveredResource[] = [];
   for (const root of ['/api', '/apis']) {
     const { document, contentType } = await fetch(root, accept);
     const resources = contentType.includes('as=APIGroupDiscoveryList')
       ? aggregatedResources(document as AggregatedList)
       : await legacyResources(fetch, document as LegacyRoot);
-    // Versions come in the order of preference: the first one that has a resource is the preferred one.
-    for (const resource of resources) {
-      const key = `${resource.resource}.${resource.group}`;
-      if (!found.has(key)) found.set(key, resource);
-    }
+    found.push(...resources);
   }
-  return [...found.values()];
+  return found;
 }
 
 interface AggregatedList {

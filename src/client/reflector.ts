@@ -72,9 +72,8 @@ export async function reflect<T extends KubeObject>(options: ReflectorOptions<T>
           continue;
         }
       } else if (isNotFound(err) && version !== undefined) {
-        // Its definition was deleted, and all of its objects with it; it may come back.
+        // Its definition or this version of it went. Whether its objects went too is not known: what was seen stays until it is back.
         log.info({ resource: name }, 'Followed a resource that is gone');
-        target.replace([]);
         version = undefined;
       } else {
         log.warn({ resource: name, err }, 'Could not follow resource');

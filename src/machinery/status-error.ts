@@ -225,6 +225,8 @@ export function invalid(kind: { readonly group: string; readonly kind: string },
 export const isStatusError = (err: unknown): err is StatusError => err instanceof StatusError;
 const hasReason = (err: unknown, reason: StatusReason): err is StatusError => isStatusError(err) && err.reason === reason;
 export const isNotFound = (err: unknown): err is StatusError => hasReason(err, 'NotFound');
+/** Not an object that is missing: the server does not know the resource, or this version of it. */
+export const isUnknownResource = (err: unknown): boolean => isNotFound(err) && err.details?.name === undefined;
 export const isConflict = (err: unknown): err is StatusError => hasReason(err, 'Conflict');
 export const isAlreadyExists = (err: unknown): err is StatusError => hasReason(err, 'AlreadyExists');
 export const isInvalid = (err: unknown): err is StatusError => hasReason(err, 'Invalid');

@@ -1,10 +1,11 @@
+import { customResourceDefinitions } from '../../api/apiextensions/v1/custom-resource-definition.ts';
 import { events } from '../../api/core/v1/event.ts';
 import { finalizers } from '../../api/well-known.ts';
-import type { DiscoveredResource } from '../../client/client.ts';
+import { type DiscoveredResource, inPreferredVersion } from '../../client/client.ts';
 import type { Informer } from '../../client/informer.ts';
 import { type KubeObject, keyOf, type OwnerReference, refOf } from '../../machinery/object.ts';
 import { groupResourceOf, parseApiVersion } from '../../machinery/resource.ts';
-import { isConflict, isNotFound } from '../../machinery/status-error.ts';
+import { isConflict, isNotFound, isUnknownResource } from '../../machinery/status-error.ts';
 import { type Controller, createController, type ReconcileContext, type Result } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { messageOf } from '../refusals.ts';
@@ -13,6 +14,8 @@ import { createDependents, type ObjectId } from './dependents.ts';
 
 /** How often it is asked which resources there are. */
 const discoveryMs = 30_000;
+/** How soon it is asked again after a definition of a resource changed: many of them come together. */
+const definitionChangedMs = 100;
 /** An owner of a kind that is unknown now may become known. */
 const unknownKindMs = 30_000;
 /** Uids that are known to be gone; uids never come back. */
@@ -42,8 +45,13 @@ export function createGarbageCollector(dependencies: ControllerDependencies): Co
   const byKind = new Map<string, Followed>();
   const dependents = createDependents();
   const absent = new Set<string>();
+  /** Queued objects with an owner of a kind that is not known. */
+  const unjudged = new Set<string>();
   let cancelDiscovery: (() => void) | undefined;
   const abort = new AbortController();
+  informers.get(customResourceDefinitions).addHandler(() => {
+    if (cancelDiscovery !== undefined && !abort.signal.aborted) discoverLater(definitionChangedMs);
+  });
 
   const controller = createController({
     name: 'garbage-collector',
@@ -79,8 +87,9 @@ export function createGarbageCollector(dependencies: ControllerDependencies): Co
     },
   };
 
-  function discoverLater(): void {
-    cancelDiscovery = clock.after(discoveryMs, () => {
+  function discoverLater(delayMs = discoveryMs): void {
+    cancelDiscovery?.();
+    cancelDiscovery = clock.after(delayMs, () => {
       void discover(abort.signal)
         .catch((err: unknown) => {
           if (!abort.signal.aborted) log.warn({ err }, 'Could not discover resources');
@@ -94,21 +103,29 @@ export function createGarbageCollector(dependencies: ControllerDependencies): Co
   async function discover(signal: AbortSignal): Promise<void> {
     const found = await client.discover();
     signal.throwIfAborted();
-    for (const resource of found) {
+    for (const resource of inPreferredVersion(found)) {
       const { verbs } = resource;
       if (!verbs.includes('list') || !verbs.includes('watch') || !verbs.includes('delete')) continue;
       // Events go by themselves, and are too many to follow for that.
       if (resource.resource === events.resource) continue;
-      const id = groupResourceOf(resource);
-      if (!followed.has(id)) follow(id, resource);
+      const known = followed.get(groupResourceOf(resource))?.resource;
+      const isServed = ({ version, kind }: DiscoveredResource): boolean =>
+        found.some((other) => other.version === version && other.kind === kind && groupResourceOf(other) === groupResourceOf(resource));
+      if (known !== undefined && isServed(known)) continue;
+      follow(resource);
+      for (const queued of unjudged) controller.enqueue(queued);
     }
   }
 
-  function follow(id: string, resource: DiscoveredResource): void {
+  function follow(resource: DiscoveredResource): void {
+    const id = groupResourceOf(resource);
     const entry: Followed = { resource, informer: informers.get(resource) };
     followed.set(id, entry);
     byKind.set(kindId(resource), entry);
-    entry.informer.addHandler((change) => onChange(id, change));
+    entry.informer.addHandler((change) => {
+      // In a version that is not served any more there is nothing to see, and nothing to conclude from that.
+      if (followed.get(id) === entry) onChange(id, change);
+    });
   }
 
   function onChange(resource: string, { before, after }: { readonly before?: KubeObject; readonly after?: KubeObject }): void {
@@ -171,32 +188,35 @@ export function createGarbageCollector(dependencies: ControllerDependencies): Co
     const key = queued.slice(space + 1);
     const entry = followed.get(id);
     const object = entry?.informer.getByKey(key);
+    unjudged.delete(queued);
     if (entry === undefined || object === undefined) return undefined;
     if (object.metadata.deletionTimestamp !== undefined) {
       if (isDeletingForeground(object)) return deleteDependents(entry, object, signal);
       if (hasFinalizer(object, finalizers.orphan)) return orphanDependents(entry, object, signal);
       return undefined;
     }
-    return collect(entry, object, signal);
+    if (await collect(entry, object, signal)) return undefined;
+    unjudged.add(queued);
+    return { requeueAfterMs: unknownKindMs };
   }
 
-  /** Deletes the object, or takes away references, when owners are gone. */
-  async function collect(entry: Followed, object: KubeObject, signal: AbortSignal): Promise<Result | undefined> {
+  /** Deletes the object, or takes away references, when owners are gone; false when that cannot be judged now. */
+  async function collect(entry: Followed, object: KubeObject, signal: AbortSignal): Promise<boolean> {
     const owners = object.metadata.ownerReferences ?? [];
-    if (owners.length === 0) return undefined;
+    if (owners.length === 0) return true;
     const states = new Map<string, OwnerState>();
     for (const owner of owners) states.set(owner.uid, await stateOfOwner(owner, object, entry, signal));
     const inState = (state: OwnerState): readonly OwnerReference[] => owners.filter(({ uid }) => states.get(uid) === state);
     // What cannot be judged counts as there: deleting is the one mistake that cannot be undone.
-    if (inState('unknown-kind').length > 0) return { requeueAfterMs: unknownKindMs };
+    if (inState('unknown-kind').length > 0) return false;
     if (inState('solid').length > 0) {
       const lost = owners.filter(({ uid }) => states.get(uid) !== 'solid');
       if (lost.length > 0) await dropOwners(entry, object, lost, signal);
-      return undefined;
+      return true;
     }
     const foreground = inState('waiting-for-dependents').length > 0 && hasDependents(object);
     await remove(entry, object, foreground ? 'Foreground' : policyOf(object), signal);
-    return undefined;
+    return true;
   }
 
   async function stateOfOwner(owner: OwnerReference, object: KubeObject, dependent: Followed, signal: AbortSignal): Promise<OwnerState> {
@@ -223,6 +243,8 @@ export function createGarbageCollector(dependencies: ControllerDependencies): Co
       const live = await client.get<KubeObject>(entry.resource, refOf(key), { signal });
       if (live.metadata.uid === owner.uid) return isDeletingForeground(live) ? 'waiting-for-dependents' : 'solid';
     } catch (err) {
+      // Its definition changed: it may be served in another version.
+      if (isUnknownResource(err)) return 'unknown-kind';
       if (!isNotFound(err)) throw err;
     }
     noteAbsent(owner.uid);

@@ -2,7 +2,7 @@ import { type Namespace, namespaces } from '../../api/core/v1/namespace.ts';
 import { pods } from '../../api/core/v1/pod.ts';
 import { finalizers } from '../../api/well-known.ts';
 import { timestampOf } from '../../base/clock.ts';
-import type { DiscoveredResource } from '../../client/client.ts';
+import { type DiscoveredResource, inPreferredVersion } from '../../client/client.ts';
 import { setCondition } from '../../machinery/conditions.ts';
 import { isNotFound } from '../../machinery/status-error.ts';
 import { type Controller, createController, type ReconcileContext, type Result } from '../../reconcile/controller.ts';
@@ -68,7 +68,7 @@ export function createNamespaceController(dependencies: ControllerDependencies):
 
     let resources: readonly DiscoveredResource[];
     try {
-      resources = (await client.discover()).filter(
+      resources = inPreferredVersion(await client.discover()).filter(
         ({ namespaced, verbs }) => namespaced && verbs.includes('list') && verbs.includes('delete'),
       );
     } catch (err) {
@@ -110,6 +110,8 @@ export function createNamespaceController(dependencies: ControllerDependencies):
           }
         } catch (err) {
           if (signal.aborted) throw err;
+          // The resource went meanwhile, with all of its objects.
+          if (isNotFound(err)) return;
           log.warn({ namespace, resource: label, err }, 'Could not delete content of namespace');
           failures.push(messageOf(err));
         }

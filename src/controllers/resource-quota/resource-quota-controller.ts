@@ -2,7 +2,7 @@ import { type Pod, pods } from '../../api/core/v1/pod.ts';
 import { type ResourceAmounts, readAmounts } from '../../api/core/v1/pod-resources.ts';
 import { addAmounts, isInScope, limitedBy, mayCount, usageOf, writeAmounts } from '../../api/core/v1/quota-usage.ts';
 import { type ResourceQuota, resourceQuotas } from '../../api/core/v1/resource-quota.ts';
-import type { DiscoveredResource } from '../../client/client.ts';
+import { type DiscoveredResource, inPreferredVersion } from '../../client/client.ts';
 import { deepEqual, type KubeObject, keyOf } from '../../machinery/object.ts';
 import { groupResourceOf } from '../../machinery/resource.ts';
 import { isNotFound } from '../../machinery/status-error.ts';
@@ -87,7 +87,7 @@ export function createResourceQuotaController(dependencies: ControllerDependenci
   async function resources(): Promise<readonly DiscoveredResource[]> {
     const nowMs = clock.monotonicMs();
     if (discovered === undefined || nowMs - discovered.atMs > discoveryMaxAgeMs) {
-      discovered = { resources: await client.discover(), atMs: nowMs };
+      discovered = { resources: inPreferredVersion(await client.discover()), atMs: nowMs };
     }
     return discovered.resources;
   }

@@ -61,7 +61,7 @@ export type ComprehensionMacro =
 export type BinaryOperator = '==' | '!=' | '<' | '<=' | '>' | '>=' | 'in' | '+' | '-' | '*' | '/' | '%';
 
 /** The longest expression that is read. */
-export const maxExpressionLength = 16_384;
+const maxExpressionLength = 16_384;
 /** Levels of nesting, upstream's number. */
 const maxDepth = 250;
 

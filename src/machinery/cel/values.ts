@@ -19,7 +19,7 @@ export class CelUint {
 
 export const maxInt64 = 2n ** 63n - 1n;
 export const minInt64 = -(2n ** 63n);
-export const maxUint64 = 2n ** 64n - 1n;
+const maxUint64 = 2n ** 64n - 1n;
 
 export class CelList {
   readonly #raw: readonly unknown[];
@@ -55,7 +55,7 @@ export interface CelMap {
 }
 
 /** A JSON object, its fields by their names in expressions. */
-export class JsonMap implements CelMap {
+class JsonMap implements CelMap {
   readonly #raw: Readonly<Record<string, unknown>>;
   readonly #values: CelType;
   readonly type: CelObjectType | undefined;
