@@ -128,6 +128,16 @@ const rolesOfAlice: readonly HiddenAct[] = [
   },
 ];
 
+/** What the node controller says of a node whose agent has not said anything yet. */
+const neverUpdated = (type: string): JsonObject => ({
+  type,
+  status: 'Unknown',
+  lastHeartbeatTime: '2026-11-24T07:33:52Z',
+  lastTransitionTime: '2026-11-24T07:33:53Z',
+  reason: 'NodeStatusNeverUpdated',
+  message: 'Kubelet never posted node status.',
+});
+
 /** What happened right before the line of a file that can be told from titles and answers alone. */
 export const hiddenActs: Readonly<Record<string, Readonly<Record<number, readonly HiddenAct[]>>>> = {
   'api/list-paging': {
@@ -186,6 +196,27 @@ export const hiddenActs: Readonly<Record<string, Readonly<Record<number, readonl
     9: [{ remove: policyBinding('Warn') }, { put: webhookConfiguration('Mutating', '/mutate') }],
     10: [{ remove: webhookConfiguration('Mutating', '/mutate') }, { put: webhookConfiguration('Validating', '/validate') }],
     12: [{ stopsWebhooks: true }],
+  },
+  'api/subresources': {
+    40: [
+      {
+        put: {
+          kind: 'Node',
+          apiVersion: 'v1',
+          metadata: { name: 'raw2-node' },
+          status: {
+            conditions: ['Ready', 'MemoryPressure', 'DiskPressure', 'PIDPressure'].map(neverUpdated),
+            daemonEndpoints: { kubeletEndpoint: { Port: 0 } },
+            nodeInfo: Object.fromEntries(
+              [
+                ...['machineID', 'systemUUID', 'bootID', 'kernelVersion', 'osImage', 'containerRuntimeVersion', 'kubeletVersion'],
+                ...['kubeProxyVersion', 'operatingSystem', 'architecture'],
+              ].map((field) => [field, '']),
+            ),
+          },
+        },
+      },
+    ],
   },
   'api/validation': {
     29: [{ put: limitRange }],

@@ -238,6 +238,7 @@ export class World {
     if (await this.#has(kind, namespace, name)) {
       if (isLostRace(recorded) && method !== 'DELETE') await this.#touch(kind, namespace, name);
       const shown = own?.whole === true ? own.object : shownIn(body, name, namespace);
+      if (target.subresource === 'status' && own?.whole === true && method !== 'GET') await this.#playOwners(kind, own.object);
       const isMain = target.subresource === undefined || method === 'DELETE' || method === 'GET' || shown?.kind === 'Scale';
       if (shown !== undefined && isMain) await this.#playControllers(kind, shown, method);
       return;
@@ -316,17 +317,31 @@ export class World {
           }
         : {}),
     };
+    // Nobody writes the zero that a Scale shows where the kind leaves it out.
+    const encoded = decoderFor(schemas, kind.schemaName).decode(now as unknown as KubeObject).object as unknown as JsonObject;
+    if (JSON.stringify(encoded) !== JSON.stringify(before)) await this.#write(kind, key, encoded);
+  }
+
+  /** What controllers wrote is told by their entries in an object that somebody else changed afterwards. */
+  async #playOwners(kind: KindDefinition, after: JsonObject): Promise<void> {
+    const { name, namespace } = metadataOf(after);
+    const key = keyIn(kind, textOf(namespace), this.#translation.text(textOf(name)));
+    const entry = await this.#storage.get(storeKeyOf(stored(kind), key));
+    if (entry === undefined || kind.storedAs !== undefined) return;
+    const before = JSON.parse(entry.text) as JsonObject;
+    const theirs = this.#translation.object(after);
+    let now = before;
+    for (const { fieldsV1 } of ownersIn(theirs).filter(isController)) now = withFieldsOf(now, theirs, fieldsV1) as JsonObject;
+    now = { ...now, metadata: this.#withTheirFields(metadataOf(now), metadataOf(theirs)) };
     if (JSON.stringify(now) !== JSON.stringify(before)) await this.#write(kind, key, now);
   }
 
   #withTheirFields(before: JsonObject, after: JsonObject): JsonObject {
-    const entriesOf = ({ managedFields }: JsonObject) =>
-      Array.isArray(managedFields) ? (managedFields as readonly Json[]).filter(isObject) : [];
-    const isTheirs = ({ manager }: JsonObject): boolean => /^(kube-controller-manager|kubelet|kube-scheduler)$/.test(textOf(manager));
-    const theirs = entriesOf(after).filter(isTheirs);
+    const entriesOf = (metadata: JsonObject) => ownersIn({ metadata });
+    const theirs = entriesOf(after).filter(isController);
     return theirs.length === 0
       ? before
-      : { ...before, managedFields: [...entriesOf(before).filter((entry) => !isTheirs(entry)), ...theirs] };
+      : { ...before, managedFields: [...entriesOf(before).filter((entry) => !isController(entry)), ...theirs] };
   }
 
   async #prepareCreation(kind: KindDefinition, target: ResourceTarget, { recorded, body }: Exchange): Promise<void> {
@@ -351,10 +366,11 @@ export class World {
     found: readonly RecordedObject[],
   ): Promise<void> {
     const names = new Set<string>();
-    for (const { object, whole } of found) {
+    for (const recorded of found) {
+      const { object } = recorded;
       const { name, namespace = target.namespace ?? '' } = metadataOf(object);
       names.add(keyIn(kind, textOf(namespace), this.#translation.text(textOf(name))));
-      await this.put(kind, { object, whole }, target.namespace);
+      await this.put(kind, recorded, target.namespace);
     }
     if (isObject(body) && isPage(body)) await this.#putMore(kind, target, found);
     // Of a list that is whole, what it does not show is not there.
@@ -513,6 +529,44 @@ const schemas = loadSchemas(transcriptKinds.map((kind) => kind.schemas));
 function defaulted(kind: KindDefinition, object: JsonObject): JsonObject {
   const decoded = decoderFor(schemas, kind.schemaName).decode(object as unknown as KubeObject).object;
   return (kind.defaults?.(decoded) ?? decoded) as unknown as JsonObject;
+}
+
+const ownersIn = (object: JsonObject): readonly JsonObject[] => {
+  const { managedFields } = metadataOf(object);
+  return Array.isArray(managedFields) ? (managedFields as readonly Json[]).filter(isObject) : [];
+};
+
+const isController = ({ manager }: JsonObject): boolean => /^(kube-controller-manager|kubelet|kube-scheduler)$/.test(textOf(manager));
+
+/** `target` with those values of `source` that the field set names. */
+function withFieldsOf(target: Json | undefined, source: Json | undefined, fields: Json | undefined): Json | undefined {
+  if (!isObject(fields) || Object.keys(fields).filter((key) => key !== '.').length === 0) return source ?? target;
+  let result = target;
+  for (const [key, inner] of Object.entries(fields)) {
+    if (key.startsWith('f:')) {
+      const name = key.slice(2);
+      const object: JsonObject = isObject(result) ? result : {};
+      const value = withFieldsOf(object[name], isObject(source) ? source[name] : undefined, inner);
+      if (value !== undefined) result = { ...object, [name]: value };
+    } else if (key.startsWith('k:')) {
+      const keys = JSON.parse(key.slice(2)) as JsonObject;
+      const isIt = (item: Json): boolean => isObject(item) && Object.entries(keys).every(([name, value]) => item[name] === value);
+      const items: readonly Json[] = Array.isArray(result) ? (result as readonly Json[]) : [];
+      const theirs = Array.isArray(source) ? (source as readonly Json[]).find(isIt) : undefined;
+      const value = withFieldsOf(items.find(isIt), theirs, inner);
+      if (value !== undefined)
+        result = inOrderOf(source, items.some(isIt) ? items.map((item) => (isIt(item) ? value : item)) : [...items, value], keys);
+    }
+  }
+  return result;
+}
+
+/** `items` in the order in which `source` has those with the same keys. */
+function inOrderOf(source: Json | undefined, items: readonly Json[], keys: JsonObject): readonly Json[] {
+  const theirs = Array.isArray(source) ? (source as readonly Json[]) : [];
+  const place = (item: Json): number =>
+    theirs.findIndex((other) => isObject(item) && isObject(other) && Object.keys(keys).every((key) => item[key] === other[key]));
+  return [...items].sort((a, b) => place(a) - place(b));
 }
 
 /** What agents and controllers had made of an object, where the cells of its row tell more than its newest recording. */

@@ -73,11 +73,8 @@ export const nodes: KindDefinition<Node> = {
   selectableFields: { 'spec.unschedulable': (node) => String(node.spec?.unschedulable ?? false) },
   deleteAnswer: 'status',
   shortFieldLabelError: true,
-  defaults: (node, before) => {
-    const { status } = node;
-    if (status === before?.status || isAbsent(status?.capacity)) return node;
-    return withField(node, 'status', withDefaults(status, { allocatable: status.capacity }));
-  },
+  defaults: withAllocatable,
+  prepareForStatus: (node, before) => withAllocatable(node, before),
   prepareForCreate: (node) => ({ ...node, spec: withNotReadyTaint(node), status: { ...emptyStatus, ...node.status } }),
   validate: (node, before) => {
     const errors: FieldError[] = [];
@@ -88,6 +85,13 @@ export const nodes: KindDefinition<Node> = {
     return errors;
   },
 };
+
+/** Until its agent says otherwise, all that a node has can be given to pods. */
+function withAllocatable(node: Node, before?: Node): Node {
+  const { status } = node;
+  if (status === before?.status || isAbsent(status?.capacity)) return node;
+  return withField(node, 'status', withDefaults(status, { allocatable: status.capacity }));
+}
 
 function addressOf(node: Node, type: string): string {
   return node.status?.addresses?.find((address) => address.type === type)?.address ?? '<none>';
