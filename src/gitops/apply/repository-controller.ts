@@ -111,7 +111,9 @@ export function createRepositoryController(options: RepositoryControllerOptions)
   async function reconcile(key: string, { signal }: { readonly signal: AbortSignal }) {
     const repository = repositories.getByKey(key);
     if (repository === undefined) {
+      const source = open.get(key)?.source;
       await closeRepository(key);
+      await source?.forget?.();
       revisions.delete(key);
       failures.delete(key);
       told.delete(key);
@@ -210,6 +212,8 @@ export function createRepositoryController(options: RepositoryControllerOptions)
     const includes = includesOf(repository);
     const { source } = await openRepository(key, repository);
     const before = revisions.get(key);
+    const lastRevision = repository.status?.artifact?.revision ?? '';
+    const lastSha = lastRevision.split('sha1:')[1];
     let commit: Commit;
     let rewrite: Promise<string | undefined> | undefined;
     const check = (): Promise<string | undefined> => {
@@ -217,14 +221,12 @@ export function createRepositoryController(options: RepositoryControllerOptions)
       return rewrite;
     };
     try {
-      commit = await source.resolve(repository.spec.ref ?? {}, { signal: limit });
+      commit = await source.resolve(repository.spec.ref ?? {}, { signal: limit, inForce: before?.commit.sha ?? lastSha });
       if (mayHalt(repository)) await check();
     } catch (err) {
       // After a restart the last good commit is enforced even while the remote cannot be reached, or its newest is not agreed to.
-      const { revision = '' } = repository.status?.artifact ?? {};
-      const sha = revision.split('sha1:')[1];
-      if (before === undefined && sha !== undefined && isKeptOver(err)) {
-        await recall(sha, revision).catch((cause: unknown) =>
+      if (before === undefined && lastSha !== undefined && isKeptOver(err)) {
+        await recall(lastSha, lastRevision).catch((cause: unknown) =>
           log.debug({ gitRepository: key, err: cause }, 'Had no copy of the last commit'),
         );
       }

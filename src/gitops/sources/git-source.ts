@@ -15,7 +15,7 @@ export interface GitSource {
    *
    * @throws SourceError `BranchNotFound`, `AuthenticationFailed`, `Unreachable`, `NotARepository`, `Timeout`, `NotSupported`
    */
-  resolve(ref: GitRef, options: { readonly signal: AbortSignal }): Promise<Commit>;
+  resolve(ref: GitRef, options: ResolveOptions): Promise<Commit>;
 
   /** Entries of a tree in Git's order. */
   readTree(oid: string): Promise<readonly TreeEntry[]>;
@@ -43,6 +43,15 @@ export interface GitSource {
   trim(): void;
 
   close(): Promise<void>;
+
+  /** After `close`, when the repository is not followed any more: deletes what was fetched of it. */
+  forget?(): Promise<void>;
+}
+
+export interface ResolveOptions {
+  readonly signal: AbortSignal;
+  /** Commit that stays readable, however many newer ones are seen. */
+  readonly inForce?: string | undefined;
 }
 
 /** `unknown`: the commits between the two could not be had. */

@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import git from 'isomorphic-git';
+import { readGitEnvironment, runGit } from './git-command.ts';
 import { createGitObjects } from './git-objects.ts';
 import { branchNotFound, type RefQuery, type ResolvedRef, refQueryOf, tagInRange } from './git-refs.ts';
-import { type Commit, type GitSource, SourceError } from './git-source.ts';
+import { type Commit, type GitSource, type ResolveOptions, SourceError } from './git-source.ts';
 import type { GitThread } from './git-thread.ts';
 import { compareHistory } from './history.ts';
 import type { ServerRef } from './server-refs.ts';
@@ -35,13 +36,19 @@ export interface RemoteSourceOptions {
   /** Bare repositories that keep what was fetched live below it, one for each owner and URL. */
   readonly cacheDirectory: string;
   readonly thread?: GitThread | undefined;
+  /** Commits whose objects stay readable, for what looks back; at twice as many the older ones are collected. */
+  readonly keptCommits?: number;
 }
+
+const defaultKeptCommits = 32;
+const keptRefs = 'refs/midship/kept';
 
 /** History that is fetched to find out whether a branch was rewritten, step by step. */
 const historyDepths = [50, 500];
 
 /** A repository of another machine: refs are listed at each poll, and only a ref that moved is fetched, without its history. */
-export async function openRemoteSource({ url, owner = '', transport, cacheDirectory, thread }: RemoteSourceOptions): Promise<GitSource> {
+export async function openRemoteSource(options: RemoteSourceOptions): Promise<GitSource> {
+  const { url, owner = '', transport, cacheDirectory, thread, keptCommits = defaultKeptCommits } = options;
   const gitdir = join(cacheDirectory, `${createHash('sha256').update(`${owner}\0${url}`).digest('hex').slice(0, 16)}.git`);
   await mkdir(gitdir, { recursive: true });
   await git.init({ fs, gitdir, bare: true, defaultBranch: 'main' });
@@ -51,7 +58,7 @@ export async function openRemoteSource({ url, owner = '', transport, cacheDirect
 
   return {
     url,
-    async resolve(ref, { signal }) {
+    async resolve(ref, { signal, inForce }) {
       const query = refQueryOf(ref);
       const found = await find(query, signal);
       if (!(await objects.has(found.oid))) {
@@ -60,6 +67,8 @@ export async function openRemoteSource({ url, owner = '', transport, cacheDirect
           // The branch moved on between the two questions, or the server gives no commits that no ref names.
           throw new SourceError('Unreachable', `${url} did not send commit ${found.oid}`, { hint: 'It is tried again.' });
         }
+        // The commits of submodules are not reached from the commit that names them, and would be collected with what is old.
+        if (transport.fetchSubmodules === undefined) await keep(found.oid, { signal, inForce });
       }
       fetched = found;
       const commit = await objects.readCommit(found.oid, found.shortName);
@@ -82,7 +91,23 @@ export async function openRemoteSource({ url, owner = '', transport, cacheDirect
     async close() {
       objects.trim();
     },
+    async forget() {
+      await rm(gitdir, { recursive: true, force: true });
+    },
   };
+
+  /** Names a commit, so that its objects are kept, and lets go of those that are long past. */
+  async function keep(oid: string, { signal, inForce }: ResolveOptions): Promise<void> {
+    if (inForce !== undefined && (await objects.has(inForce))) {
+      await git.writeRef({ fs, gitdir, ref: 'refs/midship/in-force', value: inForce, force: true });
+    }
+    const names = (await git.listRefs({ fs, gitdir, filepath: keptRefs })).sort();
+    const last = Number(names.at(-1) ?? 0);
+    await git.writeRef({ fs, gitdir, ref: `${keptRefs}/${String(last + 1).padStart(12, '0')}`, value: oid });
+    if (names.length < 2 * keptCommits) return;
+    for (const name of names.slice(0, -keptCommits)) await git.deleteRef({ fs, gitdir, ref: `${keptRefs}/${name}` });
+    await runGit({ args: ['gc', '--quiet', '--prune=now'], env: { ...readGitEnvironment(), GIT_DIR: gitdir }, isolated: true, signal });
+  }
 
   async function find(query: RefQuery, signal: AbortSignal): Promise<ResolvedRef & { readonly ref: string }> {
     if (query.type === 'commit') return { oid: query.oid, shortName: query.shortName, ref: query.oid };

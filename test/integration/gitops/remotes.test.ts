@@ -5,7 +5,9 @@ import { systemClock } from '../../../src/base/clock.ts';
 import { openPki, type Pki } from '../../../src/base/pki.ts';
 import type { GitSource } from '../../../src/gitops/sources/git-source.ts';
 import { createSourceOpener, type SourceOptions } from '../../../src/gitops/sources/open-source.ts';
-import { sshCommand } from '../../../src/gitops/sources/system-git.ts';
+import { openRemoteSource } from '../../../src/gitops/sources/remote-source.ts';
+import { listRefs } from '../../../src/gitops/sources/server-refs.ts';
+import { createSystemGit, sshCommand } from '../../../src/gitops/sources/system-git.ts';
 import { newRepository, temporaryDirectory, type WorkTree } from '../../support/git.ts';
 import {
   hasSshd,
@@ -111,6 +113,36 @@ describe('a ref of a remote', () => {
     const third = await source.resolve({ branch: 'main' }, { signal });
     expect(await source.compareHistory?.(second.sha, third, { signal })).toBe('rewritten');
     await source.close();
+  });
+
+  it('does not fill the disk: what is long past is collected, what is newer stays, and nothing stays of what is forgotten', async () => {
+    const cache = await temporaryDirectory('collected');
+    const url = remote.url('refs');
+    const system = createSystemGit({ access, url, temporaryDirectory: await temporaryDirectory('collecting') });
+    const source = await openRemoteSource({
+      url,
+      transport: {
+        listRefs: (prefix, until) => listRefs({ url, access, prefix, signal: until }),
+        fetch: (request, until) => system.fetch({ ...request, url }, until),
+      },
+      cacheDirectory: cache,
+      keptCommits: 4,
+    });
+    const shas: string[] = [];
+    for (let round = 0; round < 20; round += 1) {
+      shas.push(await repository.commit(`round ${round}`, { 'a.yaml': `round ${round}` }));
+      await source.resolve({ branch: 'main' }, { signal, inForce: shas[1] });
+    }
+    const [name = ''] = await readdir(cache);
+    const has = (sha = ''): Promise<boolean> =>
+      repository.git('--git-dir', join(cache, name), 'cat-file', '-e', sha).then(
+        () => true,
+        () => false,
+      );
+    expect([await has(shas[0]), await has(shas[1]), await has(shas.at(-4)), await has(shas.at(-1))]).toEqual([false, true, true, true]);
+    await source.close();
+    await source.forget?.();
+    expect(await readdir(cache)).toEqual([]);
   });
 
   it('of one owner is not read by another who has no credentials', async () => {
