@@ -3,7 +3,7 @@ import { systemClock } from '../base/clock.ts';
 import { createVerbContext } from '../gitops/verbs/context.ts';
 import { type TreeNode, treeOf } from '../gitops/verbs/tree.ts';
 import { type AppCommand, findApp, withClient } from './connect.ts';
-import type { ExitCode } from './failure.ts';
+import { type ExitCode, Failure } from './failure.ts';
 import { writeResult } from './output.ts';
 import { plain } from './terminal.ts';
 
@@ -15,6 +15,12 @@ export interface TreeOptions extends AppCommand {
 export function showTree(options: TreeOptions): Promise<ExitCode> {
   return withClient(options, async (client): Promise<ExitCode> => {
     const app = await findApp(client, options.app);
+    if (app.spec.kubeConfig !== undefined) {
+      throw new Failure(`${app.metadata.name} is applied to another cluster`, {
+        why: 'Its spec.kubeConfig names one, and its objects are there.',
+        fix: 'Look there: kubectl get all -l kustomize.toolkit.fluxcd.io/name=NAME --kubeconfig FILE',
+      });
+    }
     const objects = await treeOf(client, createVerbContext(client, systemClock).lookup, app);
     writeResult(options, { app: `${app.metadata.namespace}/${app.metadata.name}`, objects }, () => textOf(app.metadata.name, objects));
     return objects.some(isBad) ? 1 : 0;

@@ -13,7 +13,8 @@ export interface RevertPlan {
   readonly good: string;
 }
 
-const shaOf = (revision: string): string => revision.slice(revision.lastIndexOf(':') + 1);
+/** Empty for what is no commit: from here on it goes to git, and whoever writes a history must not give git options. */
+const shaOf = (revision: string): string => /:([0-9a-f]{40}|[0-9a-f]{64})$/.exec(revision)?.[1] ?? '';
 
 /**
  * From the newest entry of a history, applied or not, back to the newest one before it that was applied with other objects; or to the
@@ -23,9 +24,10 @@ export function planRevert(history: readonly HistoryEntry[], to: string | undefi
   const newest = history.at(-1);
   if (newest === undefined) return undefined;
   const bad = shaOf(newest.revision);
+  if (bad === '') return undefined;
   const isGood = ({ result, digest, revision }: HistoryEntry): boolean =>
     result === 'applied' && (to === undefined ? digest !== newest.digest : shaOf(revision).startsWith(to));
-  const found = history.findLast((entry) => isGood(entry) && shaOf(entry.revision) !== bad);
+  const found = history.findLast((entry) => isGood(entry) && shaOf(entry.revision) !== bad && shaOf(entry.revision) !== '');
   return found === undefined ? undefined : { bad, good: shaOf(found.revision) };
 }
 

@@ -34,6 +34,14 @@ describe('what a revert takes back', () => {
     expect(planRevert(history, 'ddddddd')).toBeUndefined();
   });
 
+  it('is nothing that git would take for something else than a commit', () => {
+    const strange = (revision: string): HistoryEntry => ({ ...entry('a', '1'), revision });
+    for (const revision of ['main@sha1:--output=x', 'main@sha1:HEAD', `main@sha1:${sha('a')} x`, '']) {
+      expect(planRevert([strange(revision), entry('b', '2')], undefined), revision).toBeUndefined();
+      expect(planRevert([entry('b', '2'), strange(revision)], undefined), revision).toBeUndefined();
+    }
+  });
+
   it('is nothing when there is nothing to go back to', () => {
     expect(planRevert([], undefined)).toBeUndefined();
     expect(planRevert([entry('a', '1')], undefined)).toBeUndefined();
