@@ -82,6 +82,13 @@ export function serviceTable(service: Service, slices: readonly EndpointSlice[],
         'internalTrafficPolicy Local is not supported by the proxy of this host, which serves several nodes: connections go to endpoints of all nodes',
     });
   }
+  const { externalIPs = [] } = spec;
+  if (externalIPs.length > 0) {
+    unsupported.push({
+      reason: 'ExternalIPsNotSupported',
+      message: `externalIPs ${externalIPs.join(', ')} are not served by the proxy of this host`,
+    });
+  }
   if ((spec.healthCheckNodePort ?? 0) !== 0) {
     unsupported.push({
       reason: 'HealthCheckNotSupported',

@@ -99,9 +99,11 @@ describe('node ports', () => {
     });
   });
 
-  it('say that nobody answers the question whether a node has pods', () => {
-    const { unsupported } = serviceTable(service({ ...spec, type: 'LoadBalancer', healthCheckNodePort: 30_090 }), [], addresses);
+  it('are all there is: other ways from outside are said not to be there', () => {
+    const given = { ...spec, type: 'LoadBalancer' as const, healthCheckNodePort: 30_090, externalIPs: ['192.0.2.1', '192.0.2.2'] };
+    const { unsupported } = serviceTable(service(given), [], addresses);
     expect(unsupported).toEqual([
+      { reason: 'ExternalIPsNotSupported', message: 'externalIPs 192.0.2.1, 192.0.2.2 are not served by the proxy of this host' },
       { reason: 'HealthCheckNotSupported', message: 'healthCheckNodePort 30090 is not answered by the proxy of this host' },
     ]);
   });
