@@ -249,6 +249,59 @@ describe('a definition', () => {
     expect(stored.status?.storedVersions).toEqual(['v1']);
   });
 
+  it('stores in another version from then on, and can drop the old one once nothing is stored in it', async () => {
+    const { api, client } = await start();
+    const wanted = definition('widgets', 'Widget');
+    const [v1] = wanted.spec.versions;
+    if (v1 === undefined) throw new Error('no version');
+    const name = 'widgets.example.com';
+    const versionsOf = (storage: string) => ['v1', 'v1beta1'].map((each) => ({ ...v1, name: each, storage: each === storage }));
+    const define2 = (versions: Spec['versions']) =>
+      client.patch(customResourceDefinitions, { name }, { type: 'merge', body: { spec: { versions } } });
+    await define(client, { ...wanted, spec: { ...wanted.spec, versions: versionsOf('v1beta1') } });
+    const old = await client.create(widgets, widget('a', { size: 1 }));
+    const switched = await define2(versionsOf('v1'));
+    expect(switched.status?.storedVersions).toEqual(['v1beta1', 'v1']);
+    await client.create(widgets, widget('b', { size: 2 }));
+    const patched = await client.patch(widgets, { name: 'a', namespace: 'default' }, { type: 'merge', body: { spec: { size: 3 } } });
+    expect([patched.apiVersion, patched.metadata.uid]).toEqual(['example.com/v1', old.metadata.uid]);
+    const watched: (string | undefined)[] = [];
+    const abort = new AbortController();
+    const watching = client.watch(widgets, {
+      resourceVersion: old.metadata.resourceVersion ?? '0',
+      signal: abort.signal,
+      onEvents: (events) => watched.push(...events.map(({ type, object }) => `${type} ${object.apiVersion} ${object.metadata.name}`)),
+    });
+    await until(() => watched.length === 2, { what: 'both changes', intervalMs: 2 });
+    expect(watched).toEqual(['ADDED example.com/v1 b', 'MODIFIED example.com/v1 a']);
+    abort.abort();
+    await watching.catch(() => undefined);
+
+    expect(await refusal(define2([{ ...v1, storage: true }]))).toContain('must remain in spec.versions until a storage migration');
+    await client.patch(
+      customResourceDefinitions,
+      { name },
+      { type: 'merge', body: { status: { storedVersions: ['v1'] } } },
+      { subresource: 'status' },
+    );
+    await define2([{ ...v1, storage: true }]);
+    await until(async () => (await client.discover()).filter(({ group }) => group === 'example.com').length === 1, {
+      what: 'one version',
+      intervalMs: 2,
+    });
+    const again = await startTestApi({ storage: api.storage });
+    running.push(again);
+    const found = (await again.clientFor().list(widgets)).items.map(({ apiVersion, metadata, spec }) => [
+      apiVersion,
+      metadata.name,
+      (spec as { size: number }).size,
+    ]);
+    expect(found).toEqual([
+      ['example.com/v1', 'a', 3],
+      ['example.com/v1', 'b', 2],
+    ]);
+  });
+
   it('that asks for a webhook to convert says that there is none, for the versions that need one', async () => {
     const { client } = await start();
     const wanted = definition('widgets', 'Widget');
