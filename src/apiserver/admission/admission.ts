@@ -52,6 +52,8 @@ export interface AdmissionStep {
   readonly phase?: AdmissionPhase;
   /** The subresources that are its business, beside the object itself; default: none. */
   readonly subresources?: 'all' | readonly string[];
+  /** True as long as it has nothing to say to anybody, so that a write nobody is about costs nothing. */
+  isIdle?(): boolean;
   /** Asked once for each kind, operation and subresource. */
   appliesTo(kind: KindDefinition, operation: Operation, subresource: string): boolean;
   /**
@@ -88,6 +90,12 @@ export class AdmissionChain {
     return picked;
   }
 
+  /** False when no step has a say in such a write now. */
+  concerns(kind: KindDefinition, operation: Operation, phase: AdmissionPhase, subresource: string): boolean {
+    for (const step of this.stepsFor(kind, operation, phase, subresource)) if (step.isIdle?.() !== true) return true;
+    return false;
+  }
+
   /** A promise only when a step gave one. */
   admit(request: AdmissionRequest, phase: AdmissionPhase): KubeObject | Promise<KubeObject> {
     return pass(this.stepsFor(request.kind, request.operation, phase, request.subresource), 0, request);
@@ -106,6 +114,7 @@ const concerns = ({ subresources }: AdmissionStep, subresource: string): boolean
 function pass(steps: readonly AdmissionStep[], from: number, request: AdmissionRequest): KubeObject | Promise<KubeObject> {
   let current = request;
   for (let at = from; at < steps.length; at += 1) {
+    if (steps[at]?.isIdle?.() === true) continue;
     const object = admitted(steps, at, current);
     if (object instanceof Promise) return object.then((next) => pass(steps, at + 1, withObject(current, next)));
     current = withObject(current, object);

@@ -20,6 +20,7 @@ const isClaim = ({ group, resource }: KindDefinition): boolean =>
 export function limitRangeDefaults(registry: Pick<Registry, 'stateOf'>): AdmissionStep {
   return {
     name: 'LimitRanger',
+    isIdle: () => isUnused(registry),
     appliesTo: (kind, operation) => isPod(kind) && operation === 'create',
     admit({ object, namespace }) {
       let pod = object as Pod;
@@ -39,6 +40,7 @@ export function limitRangeCheck(registry: Pick<Registry, 'stateOf'>): AdmissionS
   return {
     name: 'LimitRanger',
     phase: 'validating',
+    isIdle: () => isUnused(registry),
     appliesTo: (kind: KindDefinition, operation: Operation) =>
       (isPod(kind) && operation === 'create') || (isClaim(kind) && (operation === 'create' || operation === 'update')),
     admit({ kind, object, namespace, name }) {
@@ -55,6 +57,8 @@ export function limitRangeCheck(registry: Pick<Registry, 'stateOf'>): AdmissionS
     },
   };
 }
+
+const isUnused = (registry: Pick<Registry, 'stateOf'>): boolean => registry.stateOf(limitRanges as KindDefinition).all.objects.size === 0;
 
 const rangesIn = (registry: Pick<Registry, 'stateOf'>, namespace: string | undefined): readonly LimitRange[] =>
   inNamespace<LimitRange>(registry, limitRanges, namespace);

@@ -118,6 +118,7 @@ export function resourceQuota({ registry, kinds, writeStatus, clock }: ResourceQ
   return {
     name: 'ResourceQuota',
     phase: 'validating',
+    isIdle: () => registry.stateOf(resourceQuotas as KindDefinition).all.objects.size === 0,
     appliesTo: (kind, operation) =>
       kind.namespaced && (operation === 'create' || (operation === 'update' && growing.some((other) => isSame(kind, other)))),
     admit,

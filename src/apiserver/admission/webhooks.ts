@@ -88,11 +88,9 @@ export function mutatingWebhooks(options: WebhookOptions): AdmissionStep {
   return {
     name: 'MutatingAdmissionWebhook',
     subresources: 'all',
+    isIdle: () => hooks().length === 0,
     appliesTo: (kind) => !isAdmissionConfiguration(kind),
-    admit(request, again) {
-      const all = hooks();
-      return all.length === 0 ? request.object : admit(request, all, again);
-    },
+    admit: (request, again) => admit(request, hooks(), again),
   };
 }
 
@@ -113,11 +111,9 @@ export function validatingWebhooks(options: WebhookOptions): AdmissionStep {
     name: 'ValidatingAdmissionWebhook',
     phase: 'validating',
     subresources: 'all',
+    isIdle: () => hooks().length === 0,
     appliesTo: (kind) => !isAdmissionConfiguration(kind),
-    admit(request) {
-      const all = hooks();
-      return all.length === 0 ? request.object : check(request, all);
-    },
+    admit: (request) => check(request, hooks()),
   };
 }
 

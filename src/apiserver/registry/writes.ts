@@ -420,7 +420,7 @@ export function createWriter({
     operation: Operation,
     { object, before, view, subresource = '', deleteOptions, onSettled = nothingReserved, namespace, name }: Admitted,
   ): KubeObject | Promise<KubeObject> {
-    if (admission.stepsFor(kind, operation, phase, subresource).length === 0) return object;
+    if (!admission.concerns(kind, operation, phase, subresource)) return object;
     const shown = view === undefined ? object : view.show(object);
     const passed = admission.admit(
       {
