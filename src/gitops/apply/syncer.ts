@@ -372,15 +372,23 @@ export function createSyncer(options: SyncerOptions): Syncer {
   }
 
   /**
-   * Objects of a stage whose kind a definition of the same revision brings: once the server has it they are tried out, and only then is
-   * anything of the stage applied. Gives what is waited for.
+   * Objects whose kind a definition of the same revision brings: once the server has it they are tried out, all of them, before anything
+   * beside definitions is applied. Gives what is waited for.
    */
   async function undefinedIn(run: Run, rollout: Rollout, stage: readonly DesiredObject[]): Promise<readonly string[]> {
-    const fresh = stage.filter(({ id }) => run.plan.undefinedYet.has(id) && rollout.modes.get(id) === undefined);
+    if (run.plan.undefinedYet.size === 0 || stage.some(({ object }) => object.kind === definitionKind)) return [];
+    const due = new Set(stage);
+    const fresh = [...run.plan.objects.values()].filter(
+      (desired) =>
+        run.plan.undefinedYet.has(desired.id) &&
+        rollout.modes.get(desired.id) === undefined &&
+        !run.failed.has(desired.id) &&
+        (due.has(desired) || isDefined(run, desired)),
+    );
     if (fresh.length === 0) return [];
     const kinds = new Map(fresh.map((desired) => [`${desired.object.kind}.${desired.object.apiVersion}`, desired]));
     for (const { object, resource } of kinds.values()) {
-      const definition = [...run.plan.objects.values()].find(({ ref }) => ref.name === nameOf(resource));
+      const definition = definitionIn(run.plan, resource);
       const live = definition === undefined ? undefined : owned.live(definition.resource, definition.ref);
       const isEstablished = live !== undefined && run.rules.healthOf(live).status === 'Healthy';
       const { group, version } = parseApiVersion(object.apiVersion);
@@ -391,6 +399,12 @@ export function createSyncer(options: SyncerOptions): Syncer {
     await follow(run, fresh);
     await dryRun(run, fresh, rollout.modes);
     return [];
+  }
+
+  /** Whether its definition is applied already. */
+  function isDefined({ plan, state }: Run, { resource }: DesiredObject): boolean {
+    const definition = definitionIn(plan, resource);
+    return definition !== undefined && state.applied.has(definition.id);
   }
 
   async function runHooks(run: Run, due: readonly DesiredObject[], phase: HookPhase): Promise<readonly string[]> {
@@ -441,6 +455,9 @@ const removalRecheckMs = 1_000;
 const definitionRecheckMs = 500;
 
 const placeOf = ({ object, policy }: DesiredObject) => ({ kind: object.kind, wave: policy.wave });
+
+const definitionIn = ({ objects }: Plan, resource: Resource<DynamicObject>): DesiredObject | undefined =>
+  [...objects.values()].find(({ object, ref }) => object.kind === definitionKind && ref.name === nameOf(resource));
 
 /** `widgets.example.com` */
 const nameOf = ({ group, resource }: Resource<DynamicObject>): string => (group === '' ? resource : `${resource}.${group}`);
