@@ -400,6 +400,8 @@ function clean(value: Json, field = '', owner: JsonObject | undefined = undefine
   if (Array.isArray(value)) {
     if (addressLists.has(field)) return value.map(() => '<address>');
     const items = value.filter((item: Json) => !isDownstream(item));
+    // Owners stand in the order of their times, which are to the second and not those of the recording.
+    if (field === 'managedFields') return sortedByText(items.map((item: Json) => clean(item)));
     // Rules are added up, and their order says nothing.
     if (field === 'resourceRules' || field === 'nonResourceRules') return sortedByText(items.map((item: Json) => clean(item)));
     return items.map((item: Json) => (proseOwners.has(field) && isObject(item) ? clean({ ...item, description: '' }) : clean(item)));

@@ -318,7 +318,10 @@ export class World {
         : {}),
     };
     // Nobody writes the zero that a Scale shows where the kind leaves it out.
-    const encoded = decoderFor(schemas, kind.schemaName).decode(now as unknown as KubeObject).object as unknown as JsonObject;
+    const encoded =
+      theirs.kind === 'Scale'
+        ? (decoderFor(schemas, kind.schemaName).decode(now as unknown as KubeObject).object as unknown as JsonObject)
+        : now;
     if (JSON.stringify(encoded) !== JSON.stringify(before)) await this.#write(kind, key, encoded);
   }
 
