@@ -18,8 +18,10 @@ import type { Match } from './match.ts';
  * @see Kubernetes reference, "Validating Admission Policy", "Common Expression Language in Kubernetes"
  */
 
-/** An expression ready to run, or why it is not one. */
-export type Expression = { readonly source: string; readonly program: CelProgram } | { readonly source: string; readonly error: string };
+/** An expression ready to run, or why it is not one: in the words for whoever writes it, and for whoever meets it later. */
+export type Expression =
+  | { readonly source: string; readonly program: CelProgram }
+  | { readonly source: string; readonly complaint: string; readonly error: string };
 
 export type Outcome = { readonly value: unknown } | { readonly error: string };
 
@@ -48,7 +50,8 @@ export function compileExpression(source: string, { variables = {}, result }: Co
     return { source, program };
   } catch (err) {
     if (!(err instanceof CelCompileError)) throw err;
-    return { source, error: `compilation error: compilation failed: ${err.message}` };
+    const complaint = err.message.startsWith('ERROR: ') ? `compilation failed: ${err.message}` : err.message;
+    return { source, complaint, error: `compilation error: ${complaint}` };
   }
 }
 

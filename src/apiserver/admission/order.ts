@@ -10,6 +10,7 @@ import { AdmissionChain } from './admission.ts';
 import { clusterIp } from './cluster-ip.ts';
 import { defaultIngressClass } from './default-ingress-class.ts';
 import { endpointAddresses } from './endpoint-addresses.ts';
+import { expressionSyntax } from './expression-syntax.ts';
 import { limitRangeCheck, limitRangeDefaults } from './limit-ranger.ts';
 import { Matcher } from './match.ts';
 import { createMatchConditions } from './match-conditions.ts';
@@ -79,6 +80,7 @@ export function admissionOrder(options: AdmissionOptions): AdmissionChain {
     ownerReferencesPermission({ authorizer, kinds }),
     persistentVolumeClaimResize(registry),
     runtimeClassOverhead(registry),
+    expressionSyntax(),
     validatingPolicies({ registry, kinds, authorizer, matcher }),
     validatingWebhooks(webhooks),
     // Last: what is charged is as good as stored.

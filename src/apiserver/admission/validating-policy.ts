@@ -136,7 +136,7 @@ export function validatingPolicies({ registry, kinds, authorizer, matcher }: Val
 
 // ------------------------------------------------------------------------------------------------------------------------------ policies
 
-interface CompiledPolicy {
+export interface CompiledPolicy {
   readonly name: string;
   /** Undefined: it names no resources, so it is about nothing. */
   readonly criteria: Criteria | undefined;
@@ -189,7 +189,8 @@ function criteriaOf(match: MatchResources, fallback: Criteria['rules']): Criteri
   };
 }
 
-function compilePolicy({ metadata, spec }: ValidatingAdmissionPolicy): CompiledPolicy {
+/** All expressions of a policy, compiled in the order in which they can name one another. */
+export function compilePolicy({ metadata, spec }: ValidatingAdmissionPolicy): CompiledPolicy {
   const {
     matchConstraints,
     paramKind,

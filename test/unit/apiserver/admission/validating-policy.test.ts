@@ -268,3 +268,24 @@ describe('a policy', () => {
     await make('a');
   });
 });
+
+describe('expressions', () => {
+  test('that cannot be compiled are refused when they are written', async () => {
+    const err = await failureOf(
+      makePolicy({
+        variables: [{ name: 'v', expression: '1 +' }],
+        validations: [{ expression: 'nothing == 1', messageExpression: '1' }, { expression: '"text"' }],
+      }),
+    );
+    expect(err.code).toBe(422);
+    expect(err.details?.causes?.map(({ field, message = '' }) => [field, message.split('\n')[0]])).toEqual([
+      ['spec.variables[0].expression', expect.stringContaining('compilation failed: ERROR: <input>:1:4: ')],
+      [
+        'spec.validations[0].expression',
+        expect.stringContaining(`compilation failed: ERROR: <input>:1:1: undeclared reference to 'nothing'`),
+      ],
+      ['spec.validations[0].messageExpression', 'Invalid value: "1": must evaluate to string'],
+      ['spec.validations[1].expression', 'Invalid value: "\\"text\\"": must evaluate to bool'],
+    ]);
+  });
+});
