@@ -88,7 +88,7 @@ export async function startForeignEngine(options: ForeignEngineOptions): Promise
     };
     const thread = createGitThread({ clock, log: log.child({ component: 'git-thread' }) });
     const opener = createSourceOpener({ builtInUrl: () => 'about:blank', builtIn: new Map(), cacheDirectory, thread });
-    const webhooks = createWebhooks(dependencies);
+    const webhooks = createWebhooks({ ...dependencies, gitopsMetrics });
     const web = createWeb({
       address: '127.0.0.1',
       port: httpPort,

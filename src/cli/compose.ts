@@ -380,7 +380,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   const activity = createActivityFeed();
   const overview = createOverviewSource(informers);
   const gitOpsClient = clientFor('system:midship:gitops');
-  const webhooks = createWebhooks({ ...dependencies('midship'), client: gitOpsClient });
+  const webhooks = createWebhooks({ ...dependencies('midship'), client: gitOpsClient, gitopsMetrics: metrics.gitops });
   const gitThread = createGitThread({ clock, log: log.child({ component: 'git-thread' }) });
   await start([gitThread]);
   const opener = createSourceOpener({

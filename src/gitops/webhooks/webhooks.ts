@@ -8,6 +8,7 @@ import { annotations } from '../../api/well-known.ts';
 import { type Clock, timestampOf } from '../../base/clock.ts';
 import type { Component } from '../../base/component.ts';
 import type { HttpMount } from '../../base/http-mount.ts';
+import type { Metrics } from '../../base/metrics.ts';
 import { setCondition } from '../../machinery/conditions.ts';
 import { deepEqual, type KubeObject, keyOf, type ObjectRef, refOf } from '../../machinery/object.ts';
 import { isNotFound } from '../../machinery/status-error.ts';
@@ -15,6 +16,11 @@ import { createController } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { createRecentSet } from './recent-set.ts';
 import { isSame, supportedReceiverTypes, verifierOf, webhookPathOf } from './verification.ts';
+
+export interface WebhooksOptions extends ControllerDependencies {
+  /** Registry of `/metrics/gitops`. */
+  readonly gitopsMetrics: Metrics;
+}
 
 export interface Webhooks extends Component {
   readonly mount: HttpMount;
@@ -32,19 +38,29 @@ const replayWindowMs = 10 * 60_000;
 const maxRemembered = 10_000;
 const byPath = 'webhook-path';
 const defaultIntervalMs = 10 * 60_000;
+/** What an answer's code means, for the metric; other codes are `refused`, too. */
+const results: Readonly<Record<number, string>> = { 200: 'accepted', 400: 'refused', 404: 'not_found', 500: 'failed', 503: 'unavailable' };
 
 /**
  * Receivers: the Git host tells that something was pushed, and the GitRepositories it names are read at once. A request is answered 200
  * when it was accepted, 400 when it is not what its Receiver expects, and 404 when there is no such path, without a word about why.
  */
-export function createWebhooks(options: ControllerDependencies): Webhooks {
-  const { client, informers, clock, log, metrics } = options;
+export function createWebhooks(options: WebhooksOptions): Webhooks {
+  const { client, informers, clock, log, metrics, gitopsMetrics } = options;
   const known = informers.get(receivers);
   known.addIndex(byPath, pathIndex);
   const seen = createRecentSet({ clock, windowMs: replayWindowMs, maxEntries: maxRemembered });
   /** When a Receiver acted last, and the act that waits for its time. */
   const acts = new Map<string, { at: number; cancel?: () => void }>();
   let reading = 0;
+  const requests = gitopsMetrics.counter({
+    name: 'gitops_webhook_requests_total',
+    help: 'Requests to Receivers by their type, unknown for those to no Receiver, and by what became of them.',
+    labelNames: ['provider', 'result'],
+  });
+  for (const provider of [...supportedReceiverTypes, 'unknown']) {
+    for (const result of Object.values(results)) requests.inc({ provider, result }, 0);
+  }
 
   const controller = createController({
     name: 'receiver',
@@ -72,13 +88,21 @@ export function createWebhooks(options: ControllerDependencies): Webhooks {
       // Git hosts reach this port by whatever name leads to it; what they must know is in the path and in the signature.
       acceptsAnyHost: true,
       async handle(request, response) {
-        const status = reading >= maxRequests ? 503 : await answer(request);
+        let provider = 'unknown';
+        const status =
+          reading >= maxRequests
+            ? 503
+            : await answer(request, (receiver) => {
+                provider = receiver.spec.type;
+              });
+        requests.inc({ provider, result: results[status] ?? 'refused' });
         response.writeHead(status, { Connection: 'close' }).end();
       },
     },
   };
 
-  async function answer(request: IncomingMessage): Promise<number> {
+  /** @param onFound  hears of the Receiver that is meant, once its path was found to be right */
+  async function answer(request: IncomingMessage, onFound: (receiver: Receiver) => void): Promise<number> {
     const path = (request.url ?? '').split('?', 1)[0] ?? '';
     const [receiver] = request.method === 'POST' ? known.byIndex(byPath, path) : [];
     if (receiver === undefined) return 404;
@@ -86,6 +110,7 @@ export function createWebhooks(options: ControllerDependencies): Webhooks {
     const token = await tokenOf(receiver);
     // The status may be behind a token that was changed.
     if (token === undefined || token === '' || !isSame(path, webhookPathOf(token, receiver))) return 404;
+    onFound(receiver);
     if (receiver.spec.suspend === true || unsupportedIn(receiver) !== undefined) return 503;
     const verifier = verifierOf(receiver.spec.type, token, request.headers);
     if (verifier === undefined) return 503;

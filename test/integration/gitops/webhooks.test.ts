@@ -10,6 +10,7 @@ import { gitRepositories } from '../../../src/api/source/v1/git-repository.ts';
 import { annotations } from '../../../src/api/well-known.ts';
 import { createActivityFeed } from '../../../src/base/activity.ts';
 import { systemClock } from '../../../src/base/clock.ts';
+import { createMetrics } from '../../../src/base/metrics.ts';
 import { createWebhooks, type Webhooks } from '../../../src/gitops/webhooks/webhooks.ts';
 import { createWeb, type Web } from '../../../src/web/server.ts';
 import { type ControlPlane, startControlPlane } from '../../support/control-plane.ts';
@@ -18,6 +19,7 @@ import { until } from '../../support/until.ts';
 const token = 'correct-horse-battery-staple';
 const namespace = 'flux-system';
 
+const gitopsMetrics = createMetrics();
 let plane: ControlPlane;
 let web: Web;
 
@@ -26,7 +28,7 @@ beforeAll(async () => {
   plane = await startControlPlane({
     controllers: [
       (dependencies) => {
-        webhooks = createWebhooks(dependencies);
+        webhooks = createWebhooks({ ...dependencies, gitopsMetrics });
         return webhooks;
       },
     ],
@@ -254,5 +256,18 @@ describe('a Receiver', () => {
     const path = await receiver('paused', { type: 'generic' });
     await plane.client.patch(receivers, { namespace, name: 'paused' }, { type: 'merge', body: { spec: { suspend: true } } });
     await until(async () => (await post(path)) === 503, { what: 'suspended' });
+  });
+
+  it('is counted by its type and by what became of the request, and what names no Receiver by neither path nor token', async () => {
+    const count = async (provider: string, result: string): Promise<number> => {
+      const lines = (await gitopsMetrics.text()).split('\n');
+      const head = `gitops_webhook_requests_total{provider="${provider}",result="${result}"} `;
+      return Number(lines.find((line) => line.startsWith(head))?.slice(head.length));
+    };
+    const path = await receiver('counted', { type: 'gitlab' });
+    const before = [await count('gitlab', 'refused'), await count('unknown', 'not_found')];
+    expect(await ask('POST', path)).toBe(400);
+    expect(await ask('POST', '/hook/unknown')).toBe(404);
+    expect([await count('gitlab', 'refused'), await count('unknown', 'not_found')]).toEqual(before.map((each) => each + 1));
   });
 });
