@@ -154,8 +154,12 @@ export function createPushCheck({ client, informers, clock, builder }: PushCheck
   }
 }
 
+/** An app of another cluster would have to be tried there. */
 const isOurs = (repository: GitRepository, app: Kustomization): boolean =>
-  sourceKeyOf(app) === keyOf(repository) && app.spec.suspend !== true && unsupportedIn(app) === undefined;
+  sourceKeyOf(app) === keyOf(repository) &&
+  app.spec.suspend !== true &&
+  app.spec.kubeConfig === undefined &&
+  unsupportedIn(app) === undefined;
 
 const isNone = (sha: string): boolean => /^0+$/.test(sha);
 

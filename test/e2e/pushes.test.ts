@@ -62,6 +62,11 @@ describe('a push to the built-in remote', () => {
       { what: 'the status names the commit' },
     );
     expect(metadata).toEqual({ 'midship.dev/pushed-by': 'mara' });
+    await until(
+      async () =>
+        (await kubectl('get', 'events', '-n', 'flux-system')).stdout.includes("stored artifact for commit 'mended', pushed by mara"),
+      { what: 'an Event tells who pushed' },
+    );
 
     // An app that is there: its file no longer parses.
     await tree.commit('typo', { 'good/a.yaml': 'a: [b\n' });

@@ -14,6 +14,7 @@ import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { advance } from '../../reconcile/effects.ts';
 import type { Commit, GitSource } from '../sources/git-source.ts';
 import { SourceError } from '../sources/git-source.ts';
+import { clusterUser } from '../sources/git-users.ts';
 import type { OpenSource } from '../sources/open-source.ts';
 import { createTreeView, type IncludedTree } from '../sources/tree-view.ts';
 import type { GitOpsMetrics } from './gitops-metrics.ts';
@@ -236,13 +237,21 @@ export function createRepositoryController(options: RepositoryControllerOptions)
     const changed = before?.commit !== known.commit;
     if (before?.commit.sha !== commit.sha) {
       log.info({ gitRepository: key, revision: commit.revision }, 'Saw commit');
+      // The cluster's own token says nothing about who has it.
+      const pusher = source.pusherOf?.(commit.sha);
+      const by = pusher === undefined || pusher === clusterUser || pusher === commit.author ? '' : `, pushed by ${pusher}`;
       feed.add({
         type: 'commit',
         at: clock.now(),
         branch: branchOf(repository),
         sha: commit.sha,
-        author: commit.author,
+        author: `${commit.author}${by}`,
         subject: commit.subject,
+      });
+      recorder.record(repository, {
+        type: 'Normal',
+        reason: 'NewArtifact',
+        message: `stored artifact for commit '${commit.subject}'${by}`,
       });
     }
     return { changed, check };

@@ -41,6 +41,8 @@ export interface PreReceive {
 /** Largest push; the same bound is given to git as `receive.maxInputSize`. */
 const maxPushBytes = 256 * 1024 * 1024;
 const maxDurationMs = 300_000;
+/** Pushes under way at the same time: each has processes of its own, and may be tried before it is taken. */
+const maxPushes = 16;
 const maxCommandBytes = 64 * 1024;
 
 const route = /^\/git\/((?:[a-z0-9][a-z0-9._-]*\/)?[a-z0-9][a-z0-9._-]*\.git)\/(info\/refs|git-upload-pack|git-receive-pack)$/i;
@@ -52,6 +54,7 @@ const route = /^\/git\/((?:[a-z0-9][a-z0-9._-]*\/)?[a-z0-9][a-z0-9._-]*\.git)\/(
  * @see https://git-scm.com/docs/git-http-backend
  */
 export function createBuiltInRemote({ repositories, token, findUser, preReceive, log }: BuiltInRemoteOptions): HttpMount {
+  let pushes = 0;
   return {
     prefix: '/git/',
     async handle(request, response) {
@@ -81,10 +84,15 @@ export function createBuiltInRemote({ repositories, token, findUser, preReceive,
         refuse(response, 403, 'This repository is a directory of this machine: commit there, it is watched.');
         return;
       }
+      if (pushes >= maxPushes && action === 'git-receive-pack') {
+        refuse(response, 503, 'Too many pushes at once; try again.');
+        return;
+      }
       if (service === 'git-receive-pack' && !user.mayPush) {
         refuse(response, 403, `${user.name} may read this repository and not push to it.`);
         return;
       }
+      if (action === 'git-receive-pack') pushes += 1;
       try {
         const pushed = await serve({ request, response, repository, action, query: url.search.slice(1), user, preReceive, log });
         if (pushed !== undefined) {
@@ -95,6 +103,8 @@ export function createBuiltInRemote({ repositories, token, findUser, preReceive,
         log.warn({ err, repository: name }, 'Could not serve Git request');
         if (response.headersSent) response.destroy();
         else refuse(response, 500, 'The request failed; see the log.');
+      } finally {
+        if (action === 'git-receive-pack') pushes -= 1;
       }
     },
   };

@@ -8,6 +8,9 @@ export interface GitUser {
 /** What the list of users says of one: `sha256:` and 64 digits, or the token itself, and `read` behind it for who may not push. */
 export type FindGitUser = (name: string) => Promise<string | undefined>;
 
+/** Who has the cluster's own token. */
+export const clusterUser = 'midship';
+
 /** Shorter tokens are not taken: they can be guessed. */
 const minTokenLength = 16;
 
@@ -30,7 +33,7 @@ export async function identify(header: string | undefined, { token, findUser }: 
   }
   if (given === '') return undefined;
   const digest = sha256(given);
-  if (timingSafeEqual(digest, sha256(token))) return { name: 'midship', mayPush: true };
+  if (timingSafeEqual(digest, sha256(token))) return { name: clusterUser, mayPush: true };
   if (name === '' || findUser === undefined) return undefined;
   const entry = parseEntry((await findUser(name)) ?? '');
   return entry !== undefined && timingSafeEqual(digest, entry.digest) ? { name, mayPush: entry.mayPush } : undefined;

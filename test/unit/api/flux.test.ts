@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { isDuration, parseDuration } from '../../../src/api/flux.ts';
 import { type Kustomization, type KustomizationSpec, kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
+import { type Receiver, type ReceiverSpec, receivers } from '../../../src/api/notification/v1/receiver.ts';
 import { type GitRepository, type GitRepositorySpec, gitRepositories } from '../../../src/api/source/v1/git-repository.ts';
 import { writeContext } from '../../support/write-context.ts';
 
@@ -86,5 +87,35 @@ describe('a Kustomization', () => {
     const stored = kustomizations.defaults?.(kustomization({})) ?? kustomization({});
     expect(stored.spec.force).toBe(false);
     expect(kustomizations.defaults?.(stored)).toBe(stored);
+  });
+});
+
+describe('a Receiver', () => {
+  const receiver = (spec: Partial<ReceiverSpec>): Receiver => ({
+    apiVersion: 'notification.toolkit.fluxcd.io/v1',
+    kind: 'Receiver',
+    metadata,
+    spec: { type: 'github', secretRef: { name: 'token' }, resources: [{ kind: 'GitRepository', name: 'a' }], ...spec },
+  });
+
+  it('has the interval and the first status that Flux gives it', () => {
+    const stored = receivers.defaults?.(receiver({})) ?? receiver({});
+    expect(stored.spec.interval).toBe('10m');
+    expect(receivers.defaults?.(stored)).toBe(stored);
+    expect(receivers.prepareForCreate?.(stored, writeContext).status).toEqual({ observedGeneration: -1 });
+    expect(receivers.columns.map(({ name }) => name)).toEqual(['Name', 'Age', 'Ready', 'Status']);
+  });
+
+  it('is refused with the words of its definition', () => {
+    expect(messages(receivers.validate?.(receiver({})))).toEqual([]);
+    const resources = [{ kind: 'Pod' as 'GitRepository', name: '' }];
+    expect(messages(receivers.validate?.(receiver({ type: 'mail' as 'github', interval: 'soon', resources })))).toEqual([
+      expect.stringMatching(/^spec\.type: Unsupported value: "mail": supported values: "generic", /),
+      expect.stringMatching(/^spec\.interval: Invalid value: "soon"/),
+      expect.stringMatching(/^spec\.resources\[0\]\.kind: Unsupported value: "Pod"/),
+      'spec.resources[0].name: Invalid value: "": spec.resources[0].name in body should be at least 1 chars long',
+    ]);
+    const empty = receiver({ secretRef: undefined as never, resources: undefined as never });
+    expect(messages(receivers.validate?.(empty))).toEqual(['spec.secretRef: Required value', 'spec.resources: Required value']);
   });
 });
