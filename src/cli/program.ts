@@ -49,7 +49,18 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
     .configureOutput({ writeErr: () => undefined })
     .addHelpText(
       'after',
-      '\nExamples:\n  midship demo                      a cluster with the examples in a built-in Git remote\n  midship up --repo . --path apps   run what this repository says\n  midship status                    is the cluster what Git says?',
+      [
+        '',
+        'Examples:',
+        '  midship demo                      a cluster with the examples in a built-in Git remote',
+        '  midship up --repo . --path apps   run what this repository says',
+        '  midship status                    is the cluster what Git says?',
+        '  midship why APP                   if not, why not, and what to do',
+        '  midship diff                      what would a commit of this work tree change?',
+        '  midship revert APP --push         take back what changed the app last',
+        '',
+        'Exit codes: 0 yes or done, 1 an honest no, 2 an error, 130 interrupted.',
+      ].join('\n'),
     );
 
   const withDataDirectory = (command: Command): Command =>

@@ -1,5 +1,6 @@
 import { createHmac } from 'node:crypto';
 import { createServer, type IncomingHttpHeaders, type Server, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import { type AddressInfo, createServer as createTcpServer } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { events } from '../../../src/api/core/v1/event.ts';
@@ -7,8 +8,11 @@ import { secrets } from '../../../src/api/core/v1/secret.ts';
 import { kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
 import { type Alert, alerts } from '../../../src/api/notification/v1beta3/alert.ts';
 import { type Provider, providers } from '../../../src/api/notification/v1beta3/provider.ts';
+import { systemClock } from '../../../src/base/clock.ts';
+import { openPki } from '../../../src/base/pki.ts';
 import { isForbidden, type PostError, post } from '../../../src/gitops/notify/http-post.ts';
 import { type EngineWorld, startEngineWorld } from '../../support/engine.ts';
+import { temporaryDirectory } from '../../support/git.ts';
 import { until } from '../../support/until.ts';
 
 const cleanups: (() => Promise<void> | void)[] = [];
@@ -271,6 +275,31 @@ describe('notifications', () => {
     expect(told.message).toBe(`provider p: ${new URL(receiver.url).host} answered 500; tried again`);
     expect((await sendMarker(world, receiver)).length).toBe(3);
     expect(await world.metrics()).toMatch(/^gitops_notifications_total\{type="generic",result="failed"\} 2$/m);
+  });
+
+  it('are sent over TLS to who shows a certificate of the Secret’s authority, and to nobody else', async () => {
+    const world = await startWorld();
+    const directory = await temporaryDirectory('notify-pki');
+    const pki = await openPki({ directory, clock: systemClock });
+    const { certificate, key } = await pki.serverCertificate({ name: 'hook', commonName: 'hook', hosts: ['127.0.0.1'] });
+    const texts: string[] = [];
+    const server = createTlsServer({ cert: certificate, key }, (request, response) => {
+      request.setEncoding('utf8').on('data', (chunk: string) => texts.push(chunk));
+      request.on('end', () => response.end());
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    cleanups.push(() => void server.close());
+    await addProvider(world, { type: 'generic', address: `https://127.0.0.1:${(server.address() as AddressInfo).port}` });
+    await addAlert(world);
+    await addApp(world);
+    const refused = await until(async () => (await eventsAbout(world, 'Alert')).find(({ reason }) => reason === 'NotificationFailed'), {
+      what: 'an Event on the alert',
+    });
+    expect(refused.message).toMatch(/cannot be reached: (SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_VERIFY_LEAF_SIGNATURE); tried again$/);
+    expect(texts).toEqual([]);
+    await addSecret(world, { 'ca.crt': pki.caCertificate }, 'ca');
+    await world.client.patch(providers, { namespace, name: 'p' }, { type: 'merge', body: { spec: { certSecretRef: { name: 'ca' } } } });
+    await until(() => texts.length > 0, { what: 'the message over TLS' });
   });
 
   it('follow no redirect, which would take the token elsewhere, and say so', async () => {
