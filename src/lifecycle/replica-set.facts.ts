@@ -85,7 +85,8 @@ function failureCondition(
   timestamp: string,
 ): ReplicaSetCondition | undefined {
   if (refusal === undefined) return before;
-  if (before?.reason === refusal.reason && before.message === refusal.message) return before;
+  // The first words stay, as upstream: those of the next try name another pod, and a status that changes brings the next try at once.
+  if (before?.reason === refusal.reason) return before;
   return { type: replicaFailure, status: 'True', lastTransitionTime: before?.lastTransitionTime ?? timestamp, ...refusal };
 }
 

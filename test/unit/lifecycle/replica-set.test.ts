@@ -84,6 +84,13 @@ describe('replica set facts', () => {
     expect(failing.status?.conditions).toEqual([{ type: 'ReplicaFailure', status: 'True', lastTransitionTime: timestamp, ...refusal }]);
     const later = statusOf({ Live: 'Failing' }, failing, { counts: counts(2, 1), timestamp: '2026-01-01T00:01:00Z' });
     expect(later.conditions).toEqual(failing.status?.conditions);
+    // Each try names another pod; a status that follows would bring the next try at once, and so on without end.
+    const again = statusOf({ Live: 'Failing' }, failing, {
+      counts: counts(2, 1),
+      refusal: { ...refusal, message: 'exceeded quota again' },
+      timestamp: '2026-01-01T00:01:00Z',
+    });
+    expect(again.conditions).toEqual(failing.status?.conditions);
     expect(statusOf({ Live: 'Starting' }, failing, { counts: counts(3, 1), timestamp }).conditions).toBeUndefined();
   });
 
