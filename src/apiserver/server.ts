@@ -356,7 +356,7 @@ class HttpApiServer implements ApiServer {
       const { inFlight } = this.#context.metrics;
       if (inFlight.readOnly > maxInFlight.readOnly || inFlight.mutating > maxInFlight.mutating) throw tooManyRequests();
     }
-    const isList = method === 'GET' && target.type === 'resource' && target.name === undefined && kind !== undefined;
+    const isList = !flow.isExempt && method === 'GET' && target.type === 'resource' && target.name === undefined && kind !== undefined;
     const seats = isList ? flowControl.seatsOfList(kind, target.namespace, Number(query.get('limit')) || 0) : 1;
     const seat = flow.enter(seats, (giveUp) => response.once('close', giveUp));
     if (!(seat instanceof Promise)) {

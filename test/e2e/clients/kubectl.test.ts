@@ -269,6 +269,14 @@ describe.each(programs)('%s', (title, program) => {
     );
     expect(await ok('apply', '-k', '.')).toMatch(new RegExp(`configmap/${namespace}-gen-\\w+ created`));
     expect(await ok('delete', '-k', '.')).toContain('deleted');
+    // The other way to prune: a set that an object of the cluster stands for.
+    const apply = (path: string) =>
+      run(kubectl, ['-n', namespace, 'apply', '-f', path, '--prune', '--applyset=configmaps/set', '--server-side'], {
+        ...environment(),
+        KUBECTL_APPLYSET: 'true',
+      });
+    expect(await apply(await file('set', configMap('in', { a: '1' }), configMap('out', { a: '1' })))).toMatchObject({ code: 0 });
+    expect((await apply(await file('set', configMap('in', { a: '1' })))).stdout).toMatch(/in serverside-applied[\s\S]*out pruned/);
   });
 
   it_('applies on the server, and meets conflicts', async () => {

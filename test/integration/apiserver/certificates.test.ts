@@ -258,6 +258,28 @@ describe('what nobody gets', () => {
     await expect(create(`${request}${' '.repeat(70_000)}`)).rejects.toMatchObject({ code: 422 });
   });
 
+  it('into the API with a certificate for serving', async () => {
+    const names = [{ type: 'ip', value: '10.0.0.1' }] as const;
+    const usages = ['digital signature', 'server auth'];
+    const key = await ask(
+      admin,
+      'serving',
+      { commonName: 'system:node:a', organizations: ['system:nodes'], names },
+      { signerName: 'kubernetes.io/kubelet-serving', usages },
+    );
+    await decide(admin, 'serving', 'Approved');
+    const certificate = Buffer.from((await settled('serving')).status?.certificate ?? '', 'base64').toString();
+    expect(new X509Certificate(certificate).subjectAltName).toBe('IP Address:10.0.0.1');
+    const node = createHttpClient({
+      server: cluster.server.url,
+      caCertificate: cluster.pki.caCertificate,
+      clientCertificate: { certificate, key },
+      userAgent: 'kubelet/1',
+    });
+    await expect(node.list(nodes, {})).rejects.toMatchObject({ code: 401 });
+    node.close();
+  });
+
   it('an identity other than their own in the request', async () => {
     const user: UserInfo = { name: 'alice', uid: 'u-1', groups: ['devs', 'system:authenticated'] };
     await grant('alice-asks', 'alice', {
