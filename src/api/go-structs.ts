@@ -26,6 +26,7 @@ export type GoStruct =
   | 'batch/v1.SuccessPolicy'
   | 'networking/v1.ParentReference'
   | 'node/v1.Overhead'
+  | 'policy/v1.PodDisruptionBudgetSpec'
   | 'rbac/v1.RoleRef'
   | 'storage/v1.VolumeAttachmentSpec';
 

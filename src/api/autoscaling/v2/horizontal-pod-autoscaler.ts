@@ -7,6 +7,7 @@ import type {
 } from 'kubernetes-types/autoscaling/v2.d.ts';
 import type { KindDefinition } from '../../../machinery/kind.ts';
 import type { DeepReadonly, KubeObject } from '../../../machinery/object.ts';
+import { tryQuantity } from '../../../machinery/quantity.ts';
 import type { FieldError } from '../../../machinery/status-error.ts';
 import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
 import { isAbsent, withDefaults, withField } from '../../copy-on-write.ts';
@@ -64,8 +65,10 @@ export const horizontalPodAutoscalers: KindDefinition<HorizontalPodAutoscaler> =
     if (!isAbsent(minReplicas) && maxReplicas < minReplicas) {
       errors.push(invalidValue('spec.maxReplicas', maxReplicas, 'must be greater than or equal to `minReplicas`'));
     }
-    checkReference(errors, 'spec.scaleTargetRef', spec.scaleTargetRef);
+    checkReference(errors, 'spec.scaleTargetRef', spec.scaleTargetRef, { isScaled: true });
     for (const [index, metric] of (spec.metrics ?? []).entries()) checkMetric(errors, `spec.metrics[${index}]`, metric);
+    checkRules(errors, 'spec.behavior.scaleUp', spec.behavior?.scaleUp);
+    checkRules(errors, 'spec.behavior.scaleDown', spec.behavior?.scaleDown);
     return errors;
   },
 };
@@ -92,7 +95,12 @@ function defaultBehavior(behavior: DeepReadonly<V2Behavior>): DeepReadonly<V2Beh
   return withField(withField(behavior, 'scaleUp', up), 'scaleDown', down);
 }
 
-function checkReference(errors: FieldError[], field: string, reference: HorizontalPodAutoscalerSpec['scaleTargetRef'] | undefined): void {
+function checkReference(
+  errors: FieldError[],
+  field: string,
+  reference: HorizontalPodAutoscalerSpec['scaleTargetRef'] | undefined,
+  { isScaled }: { readonly isScaled: boolean },
+): void {
   const { kind = '', name = '', apiVersion = '' } = reference ?? {};
   if (kind === '') errors.push(required(`${field}.kind`));
   else check(errors, `${field}.kind`, kind, pathSegmentErrors(kind));
@@ -100,7 +108,7 @@ function checkReference(errors: FieldError[], field: string, reference: Horizont
   else check(errors, `${field}.name`, name, pathSegmentErrors(name));
   // Nothing in the core group but ReplicationControllers can be scaled.
   const isGrouped = apiVersion.includes('/') || (apiVersion === 'v1' && kind === 'ReplicationController');
-  if (!isGrouped) errors.push(invalidValue(`${field}.apiVersion`, apiVersion, 'apiVersion must specify API group'));
+  if (isScaled && !isGrouped) errors.push(invalidValue(`${field}.apiVersion`, apiVersion, 'apiVersion must specify API group'));
 }
 
 const sources = {
@@ -122,20 +130,78 @@ function checkMetric(errors: FieldError[], field: string, metric: MetricSpec): v
     errors.push(notSupported(`${field}.type`, type, Object.keys(sources)));
     return;
   }
-  if (isAbsent(metric[source])) {
-    errors.push(required(`${field}.${source}`, 'must populate information for the given metric source'));
-  } else {
-    checkTarget(errors, `${field}.${source}.target`, metric[source].target);
-    if ((source === 'resource' || source === 'containerResource') && (metric[source]?.name ?? '') === '') {
-      errors.push(required(`${field}.${source}.name`, 'must specify a resource name'));
-    }
-  }
-  for (const other of Object.values(sources)) {
-    if (other !== source && !isAbsent(metric[other])) {
-      errors.push(forbidden(`${field}.${other}`, 'must populate the given metric source only'));
-    }
+  // Of several sources the first is looked at, in upstream's order.
+  const present = ['object', 'external', 'pods', 'resource', 'containerResource'].filter(
+    (name) => !isAbsent(metric[name as (typeof sources)[keyof typeof sources]]),
+  );
+  checkSource(errors, field, metric, present[0]);
+  if (isAbsent(metric[source])) errors.push(required(`${field}.${source}`, 'must populate information for the given metric source'));
+  if (present.length === 1) return;
+  for (const other of present) {
+    if (other !== source) errors.push(forbidden(`${field}.${other}`, 'must populate the given metric source only'));
   }
 }
+
+function checkSource(errors: FieldError[], field: string, metric: MetricSpec, source: string | undefined): void {
+  const at = `${field}.${source}`;
+  switch (source) {
+    case 'object': {
+      const { describedObject, metric: identifier, target } = metric.object ?? {};
+      checkReference(errors, `${at}.describedObject`, describedObject, { isScaled: false });
+      checkIdentifier(errors, `${at}.metric`, identifier);
+      checkTarget(errors, `${at}.target`, target);
+      if (isAbsent(target?.value) && isAbsent(target?.averageValue)) {
+        errors.push(required(`${at}.target.averageValue`, 'must set either a target value or averageValue'));
+      }
+      return;
+    }
+    case 'external': {
+      const { metric: identifier, target } = metric.external ?? {};
+      checkIdentifier(errors, `${at}.metric`, identifier);
+      checkTarget(errors, `${at}.target`, target);
+      if (isAbsent(target?.value) && isAbsent(target?.averageValue)) {
+        errors.push(required(`${at}.target.averageValue`, 'must set either a target value for metric or a per-pod target'));
+      } else if (!isAbsent(target?.value) && !isAbsent(target?.averageValue)) {
+        errors.push(forbidden(`${at}.target.value`, 'may not set both a target value for metric and a per-pod target'));
+      }
+      return;
+    }
+    case 'pods': {
+      const { metric: identifier, target } = metric.pods ?? {};
+      checkIdentifier(errors, `${at}.metric`, identifier);
+      checkTarget(errors, `${at}.target`, target);
+      if (!isPositive(target?.averageValue)) {
+        errors.push(required(`${at}.target.averageValue`, 'must specify a positive target averageValue'));
+      }
+      return;
+    }
+    case 'resource':
+    case 'containerResource': {
+      const { name = '', target } = metric[source] ?? {};
+      if (name === '') errors.push(required(`${at}.name`, 'must specify a resource name'));
+      if (source === 'containerResource' && (metric.containerResource?.container ?? '') === '') {
+        errors.push(required(`${at}.container`, 'must specify a container'));
+      }
+      checkTarget(errors, `${at}.target`, target);
+      if (isAbsent(target?.averageUtilization) && isAbsent(target?.averageValue)) {
+        errors.push(required(`${at}.target.averageUtilization`, 'must set either a target raw value or a target utilization'));
+      } else if (!isAbsent(target?.averageUtilization) && !isAbsent(target?.averageValue)) {
+        errors.push(forbidden(`${at}.target.averageValue`, 'may not set both a target raw value and a target utilization'));
+      }
+      return;
+    }
+    default:
+      return;
+  }
+}
+
+function checkIdentifier(errors: FieldError[], field: string, identifier: { readonly name?: string } | undefined): void {
+  const { name = '' } = identifier ?? {};
+  if (name === '') errors.push(required(`${field}.name`, 'must specify a metric name'));
+  else check(errors, `${field}.name`, name, pathSegmentErrors(name));
+}
+
+const isPositive = (amount: string | number | undefined): boolean => (tryQuantity(amount)?.nanos ?? 0n) > 0n;
 
 const targetTypes: readonly string[] = ['AverageValue', 'Utilization', 'Value'];
 
@@ -145,9 +211,40 @@ function checkTarget(errors: FieldError[], field: string, target: DeepReadonly<V
   else if (!targetTypes.includes(type)) {
     errors.push(invalidValue(`${field}.type`, type, 'must be either Utilization, Value, or AverageValue'));
   }
+  for (const name of ['value', 'averageValue'] as const) {
+    const amount = target?.[name];
+    if (!isAbsent(amount) && !isPositive(amount)) errors.push(invalidValue(`${field}.${name}`, amount, 'must be positive'));
+  }
   const utilization = target?.averageUtilization;
   if (!isAbsent(utilization) && utilization < 1) {
     errors.push(invalidValue(`${field}.averageUtilization`, utilization, 'must be greater than 0'));
+  }
+}
+
+const maxWindowSeconds = 3600;
+const maxPeriodSeconds = 1800;
+
+function checkRules(errors: FieldError[], field: string, rules: DeepReadonly<V2Behavior>['scaleUp']): void {
+  if (isAbsent(rules)) return;
+  const { stabilizationWindowSeconds, selectPolicy, policies = [] } = rules;
+  if (!isAbsent(stabilizationWindowSeconds)) {
+    const at = `${field}.stabilizationWindowSeconds`;
+    if (stabilizationWindowSeconds < 0) errors.push(invalidValue(at, stabilizationWindowSeconds, 'must be greater than or equal to zero'));
+    if (stabilizationWindowSeconds > maxWindowSeconds) {
+      errors.push(invalidValue(at, stabilizationWindowSeconds, `must be less than or equal to ${maxWindowSeconds}`));
+    }
+  }
+  const choices = ['Disabled', 'Max', 'Min'];
+  if (!isAbsent(selectPolicy) && !choices.includes(selectPolicy)) errors.push(notSupported(`${field}.selectPolicy`, selectPolicy, choices));
+  if (policies.length === 0) errors.push(required(`${field}.policies`, 'must specify at least one Policy'));
+  for (const [index, { type, value, periodSeconds }] of policies.entries()) {
+    const at = `${field}.policies[${index}]`;
+    if (type !== 'Pods' && type !== 'Percent') errors.push(notSupported(`${at}.type`, type ?? '', ['Percent', 'Pods']));
+    if ((value ?? 0) <= 0) errors.push(invalidValue(`${at}.value`, value ?? 0, 'must be greater than zero'));
+    if ((periodSeconds ?? 0) <= 0) errors.push(invalidValue(`${at}.periodSeconds`, periodSeconds ?? 0, 'must be greater than zero'));
+    else if (periodSeconds > maxPeriodSeconds) {
+      errors.push(invalidValue(`${at}.periodSeconds`, periodSeconds, `must be less than or equal to ${maxPeriodSeconds}`));
+    }
   }
 }
 

@@ -10,7 +10,7 @@ import type { FieldError } from '../../../machinery/status-error.ts';
 import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
 import { isAbsent, withField } from '../../copy-on-write.ts';
 import { invalidValue, notSupported, required } from '../../field-errors.ts';
-import { check, dnsSubdomainErrors, hostPatternErrors, portNameErrors, portNumberErrors } from '../../formats.ts';
+import { check, dnsLabelErrors, dnsSubdomainErrors, hostPatternErrors, portNameErrors, portNumberErrors } from '../../formats.ts';
 
 export const ingresses: KindDefinition<Ingress> = {
   group: 'networking.k8s.io',
@@ -132,7 +132,7 @@ function checkBackend(errors: FieldError[], field: string, backend: DeepReadonly
     errors.push(invalidValue(field, '', 'cannot set both resource and service backends'));
   } else if (!isAbsent(service)) {
     if ((service.name ?? '') === '') errors.push(required(`${field}.service.name`));
-    else check(errors, `${field}.service.name`, service.name, dnsSubdomainErrors(service.name));
+    else check(errors, `${field}.service.name`, service.name, dnsLabelErrors(service.name));
     const { name = '', number = 0 } = service.port ?? {};
     if (name !== '' && number !== 0) errors.push(invalidValue(field, '', 'cannot set both port name & port number'));
     else if (name !== '') check(errors, `${field}.service.port.name`, name, portNameErrors(name));

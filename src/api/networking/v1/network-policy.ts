@@ -1,3 +1,4 @@
+import { BlockList, isIPv6 } from 'node:net';
 import type {
   NetworkPolicyPeer as V1NetworkPolicyPeer,
   NetworkPolicyPort as V1NetworkPolicyPort,
@@ -10,7 +11,7 @@ import type { FieldError } from '../../../machinery/status-error.ts';
 import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
 import { isAbsent, mapShared, withDefaults, withField } from '../../copy-on-write.ts';
 import { forbidden, invalidValue, notSupported, required } from '../../field-errors.ts';
-import { check, checkEnum, checkLabelSelector, checkPortReference, cidrErrors } from '../../formats.ts';
+import { check, checkLabelSelector, checkPortReference, cidrErrors, portNumberErrors } from '../../formats.ts';
 
 export const networkPolicies: KindDefinition<NetworkPolicy> = {
   group: 'networking.k8s.io',
@@ -62,6 +63,7 @@ export const networkPolicies: KindDefinition<NetworkPolicy> = {
   },
 };
 
+const protocols: readonly string[] = ['TCP', 'UDP', 'SCTP'];
 const policyTypes: readonly string[] = ['Ingress', 'Egress'];
 
 function defaultSpec(spec: NetworkPolicySpec): NetworkPolicySpec {
@@ -92,17 +94,34 @@ interface Rule {
 function checkRule(errors: FieldError[], field: string, { ports, peers, side }: Rule): void {
   for (const [index, { protocol, port, endPort }] of ports.entries()) {
     const at = `${field}.ports[${index}]`;
-    checkEnum(errors, `${at}.protocol`, protocol, ['SCTP', 'TCP', 'UDP']);
+    if (!isAbsent(protocol) && !protocols.includes(protocol)) errors.push(notSupported(`${at}.protocol`, protocol, protocols));
     if (isAbsent(port)) {
       if (!isAbsent(endPort)) errors.push(invalidValue(`${at}.endPort`, endPort, 'may not be specified when `port` is not specified'));
       continue;
     }
+    if (typeof port === 'string') {
+      if (!isAbsent(endPort)) errors.push(invalidValue(`${at}.endPort`, endPort, 'may not be specified when `port` is non-numeric'));
+      checkPortReference(errors, `${at}.port`, port);
+      continue;
+    }
     checkPortReference(errors, `${at}.port`, port);
     if (isAbsent(endPort)) continue;
-    if (typeof port === 'string') errors.push(invalidValue(`${at}.endPort`, endPort, 'may not be specified when `port` is non-numeric'));
-    else if (endPort < port) errors.push(invalidValue(`${at}.endPort`, endPort, 'must be greater than or equal to `port`'));
+    // Upstream shows the port, of which the end is less.
+    if (endPort < port) errors.push(invalidValue(`${at}.endPort`, port, 'must be greater than or equal to `port`'));
+    check(errors, `${at}.endPort`, endPort, portNumberErrors(endPort));
   }
   for (const [index, peer] of peers.entries()) checkPeer(errors, `${field}.${side}[${index}]`, peer);
+}
+
+/** Both are ranges of addresses. */
+function isStrictSubset(inner: string, outer: string): boolean {
+  const [innerAddress = '', innerBits = ''] = inner.split('/');
+  const [outerAddress = '', outerBits = ''] = outer.split('/');
+  const family = isIPv6(outerAddress) ? 'ipv6' : 'ipv4';
+  if (isIPv6(innerAddress) !== (family === 'ipv6') || Number(innerBits) <= Number(outerBits)) return false;
+  const range = new BlockList();
+  range.addSubnet(outerAddress, Number(outerBits), family);
+  return range.check(innerAddress, family);
 }
 
 function checkPeer(errors: FieldError[], field: string, { podSelector, namespaceSelector, ipBlock }: Peer): void {
@@ -113,7 +132,13 @@ function checkPeer(errors: FieldError[], field: string, { podSelector, namespace
     const { cidr = '', except = [] } = ipBlock;
     if (cidr === '') errors.push(required(`${field}.ipBlock.cidr`));
     else check(errors, `${field}.ipBlock.cidr`, cidr, cidrErrors(cidr));
-    for (const [index, hole] of except.entries()) check(errors, `${field}.ipBlock.except[${index}]`, hole, cidrErrors(hole));
+    for (const [index, hole] of except.entries()) {
+      const at = `${field}.ipBlock.except[${index}]`;
+      const sentences = cidrErrors(hole);
+      check(errors, at, hole, sentences);
+      if (sentences.length > 0 || cidrErrors(cidr).length > 0) continue;
+      if (!isStrictSubset(hole, cidr)) errors.push(invalidValue(at, hole, 'must be a strict subset of `cidr`'));
+    }
     if (selects) errors.push(forbidden(field, 'may not specify both ipBlock and another peer'));
   } else if (!selects) errors.push(required(field, 'must specify a peer'));
 }

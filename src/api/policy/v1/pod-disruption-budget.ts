@@ -7,7 +7,7 @@ import type { DeepReadonly, KubeObject } from '../../../machinery/object.ts';
 import type { FieldError } from '../../../machinery/status-error.ts';
 import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
 import { isAbsent, withField } from '../../copy-on-write.ts';
-import { invalidValue, notSupported } from '../../field-errors.ts';
+import { invalidStruct, notSupported } from '../../field-errors.ts';
 import { checkIntOrPercent, checkLabelSelector, checkNonNegative, checkNotAbove100Percent } from '../../formats.ts';
 
 export const podDisruptionBudgets: KindDefinition<PodDisruptionBudget> = {
@@ -65,8 +65,7 @@ export const podDisruptionBudgets: KindDefinition<PodDisruptionBudget> = {
     if (before !== undefined && spec === before.spec) return errors;
     const { minAvailable, maxUnavailable, selector, unhealthyPodEvictionPolicy } = spec;
     if (!isAbsent(minAvailable) && !isAbsent(maxUnavailable)) {
-      // The real server shows its own struct here, under Go's names, which says no more than the sentence does.
-      errors.push(invalidValue('spec', spec, 'minAvailable and maxUnavailable cannot be both set'));
+      errors.push(invalidStruct('spec', 'policy/v1.PodDisruptionBudgetSpec', spec, 'minAvailable and maxUnavailable cannot be both set'));
     }
     for (const [name, amount] of Object.entries({ minAvailable, maxUnavailable })) {
       if (isAbsent(amount)) continue;
