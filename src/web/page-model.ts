@@ -1,6 +1,7 @@
 import type { Event } from '../api/core/v1/event.ts';
 import { type Node, nodes } from '../api/core/v1/node.ts';
 import { type Pod, pods } from '../api/core/v1/pod.ts';
+import { attemptsOf } from '../api/kustomize/v1/attempt.ts';
 import { type Kustomization, kustomizations } from '../api/kustomize/v1/kustomization.ts';
 import { type GitRepository, gitRepositories } from '../api/source/v1/git-repository.ts';
 import type { Activity, ActivityFeed } from '../base/activity.ts';
@@ -206,11 +207,7 @@ export function createPageModel({ informers, activity, steps }: PageModelOptions
         path: app.spec.path ?? './',
         source: app.spec.sourceRef.name,
         objects: objects.objectsOf(app),
-        history: activity
-          .recent()
-          .flatMap((each) => (each.type !== 'commit' && each.app === name ? [each] : []))
-          .slice(-maxHistory)
-          .reverse(),
+        history: historyOf(app, activity.recent()),
         conditions: (app.status?.conditions ?? []).map(({ type, status, reason, message }) => ({ type, status, reason, message })),
       };
     },
@@ -247,6 +244,22 @@ export function createPageModel({ informers, activity, steps }: PageModelOptions
       };
     },
   };
+}
+
+/** What was told of the app, and before that what its status still knows of earlier starts. */
+function historyOf(app: Kustomization, activities: readonly Activity[]): AppModel['history'] {
+  const told = activities.flatMap((each) => (each.type !== 'commit' && each.app === app.metadata.name ? [each] : []));
+  const shas = new Set(told.flatMap((each) => (each.type === 'drift' ? [] : [each.sha])));
+  const earlier = attemptsOf(app).flatMap(({ revision, startedAt, phases, reason }): AppModel['history'] => {
+    const sha = revision.slice(revision.lastIndexOf(':') + 1);
+    if (shas.has(sha)) return [];
+    const common = { at: Date.parse(startedAt), app: app.metadata.name, sha };
+    const durationMs = phases.reduce((sum, phase) => sum + (phase.name === 'fetch' || phase.name === 'health' ? 0 : phase.durationMs), 0);
+    return phases.some(({ name, result }) => result === 'failed' && name !== 'health' && name !== 'prune')
+      ? [{ type: 'failed', ...common, errors: [reason] }]
+      : [{ type: 'applied', ...common, changes: [], durationMs, rollback: false }];
+  });
+  return [...told.slice(-maxHistory).reverse(), ...earlier].slice(0, maxHistory);
 }
 
 function sourceModel({ spec, status }: GitRepository): SourceModel {

@@ -183,7 +183,7 @@ describe.skipIf(!hasPrometheus)('dashboards on a running cluster (needs /usr/bin
 
   it('have alerts that Prometheus evaluates without an error', async () => {
     const rules = await prometheus.rules();
-    expect(rules).toHaveLength(15);
+    expect(rules).toHaveLength(17);
     for (const { name, health, lastError } of rules) expect(health, `${name}: ${lastError}`).toBe('ok');
     for (const args of [
       ['check', 'rules', 'rules/alerts.yml'],

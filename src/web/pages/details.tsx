@@ -194,7 +194,7 @@ function Objects({ objects }: { readonly objects: readonly AppObject[] }): VNode
 }
 
 function History({ entries }: { readonly entries: AppModel['history'] }): VNode {
-  if (entries.length === 0) return <p class="empty">Nothing has happened since the start.</p>;
+  if (entries.length === 0) return <p class="empty">Nothing has happened yet.</p>;
   return (
     <ol class="line">
       {entries.map((entry, index) => {
