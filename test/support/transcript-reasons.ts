@@ -28,15 +28,6 @@ const reasons: readonly (readonly [reason: string, applies: (outcome: Outcome, t
   ['Apart: needs a node', (_, text) => text.includes('ECONNREFUSED')],
   ['Unfinished: CustomResourceDefinitions', ({ transcript }) => transcript.area === 'api/crd'],
   [
-    'Unfinished: admission by quota, limit ranges, pod security, runtime classes, policies and webhooks',
-    ({ transcript }, text) => transcript.area === 'api/admission' || /limit-ranger|PodSecurity|unknown runtimeClass/.test(text),
-  ],
-  ['Unfinished: protection finalizers', (_, text) => /-protection"\], here absent/.test(text)],
-  [
-    'Unfinished: evictions do not ask PodDisruptionBudgets',
-    ({ exchange }, text) => exchange.path.includes('/eviction') && text.includes('429'),
-  ],
-  [
     'Unfinished: a kind that is not served yet',
     ({ transcript }, text) =>
       text.includes('404 page not found') || text.includes('could not find the requested resource') || transcript.area === 'api/discovery',
