@@ -1,6 +1,7 @@
 import { request as httpsRequest } from 'node:https';
 import type { ComponentStatus } from '../api/core/v1/component-status.ts';
 import type { Clock } from '../base/clock.ts';
+import { networkErrorText } from '../base/network-error.ts';
 
 /** Answers `componentstatuses`: asks each part of the control plane how it is. */
 export interface ComponentStatuses {
@@ -48,7 +49,6 @@ export function createComponentStatuses({ runsComponents, checkStore, clock }: C
 function askHealth(port: number, clock: Clock): Promise<string> {
   const url = `https://127.0.0.1:${port}/healthz`;
   return new Promise((resolve, reject) => {
-    const fail = (why: string): void => reject(new Error(`Get "${url}": ${why}`));
     const request = httpsRequest(url, { rejectUnauthorized: false, agent: false }, (answer) => {
       let text = '';
       answer.setEncoding('utf8');
@@ -59,9 +59,7 @@ function askHealth(port: number, clock: Clock): Promise<string> {
     });
     const cancel = clock.after(timeoutMs, () => request.destroy(new Error('context deadline exceeded')));
     request.once('close', cancel);
-    request.once('error', (err: NodeJS.ErrnoException) =>
-      fail(err.code === 'ECONNREFUSED' ? `dial tcp 127.0.0.1:${port}: connect: connection refused` : err.message),
-    );
+    request.once('error', (err) => reject(new Error(`Get "${url}": ${networkErrorText(err)}`, { cause: err })));
     request.end();
   });
 }

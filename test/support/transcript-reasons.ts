@@ -25,7 +25,7 @@ const reasons: readonly (readonly [reason: string, applies: (outcome: Outcome, t
   ['Meant: the administrator of the test is called otherwise', (_, text) => text.includes('.status.userInfo.username: "admin"')],
   ['Not told: the answer depends on a state that the recording does not show', (outcome) => untold.has(placeOf(outcome))],
   ['Apart: needs controllers, a scheduler or a node', ({ transcript }) => /^kubectl (07|08|09|11)$/.test(transcript.area)],
-  ['Apart: needs a node', (_, text) => text.includes('ECONNREFUSED')],
+  ['Apart: needs a node', (_, text) => text.includes('connection refused')],
   ['Unfinished: CustomResourceDefinitions', ({ transcript }) => transcript.area === 'api/crd'],
   [
     'Unfinished: a kind that is not served yet',

@@ -2,6 +2,7 @@ import { Agent, request as httpsRequest, type RequestOptions } from 'node:https'
 import { isIP } from 'node:net';
 import type { Webhook } from '../../api/admissionregistration/v1/webhook-configuration.ts';
 import { type Service, services } from '../../api/core/v1/service.ts';
+import { networkErrorText } from '../../base/network-error.ts';
 import type { Registry } from '../registry/registry.ts';
 
 /** Asks webhooks. */
@@ -44,7 +45,7 @@ export function createWebhookClient(registry: Pick<Registry, 'get'>): WebhookCli
         return await exchange({ agent, webhook, target, address, path: `${target.path}?timeout=${seconds}s`, body, seconds, signal });
       } catch (err) {
         if (err instanceof AnswerError) throw err;
-        throw new Error(`${shown}: ${err instanceof Error ? networkText(err) : String(err)}`, { cause: err });
+        throw new Error(`${shown}: ${err instanceof Error ? networkErrorText(err) : String(err)}`, { cause: err });
       }
     },
     close: () => agent.destroy(),
@@ -171,40 +172,5 @@ function answerText(code: number, text: string): string {
       return 'the server is currently unable to handle the request';
     default:
       return `an error on the server (${JSON.stringify(text.slice(0, maxShownLength).trim())}) has prevented the request from succeeding`;
-  }
-}
-
-interface SystemError extends Error {
-  readonly code?: string;
-  readonly address?: string;
-  readonly port?: number;
-  readonly hostname?: string;
-}
-
-/** What went wrong with the connection, as Go says it. */
-function networkText(err: SystemError): string {
-  const { code = '', address = '', port = 0, hostname = '' } = err;
-  const where = `dial tcp ${isIP(address) === 6 ? `[${address}]` : address}:${port}`;
-  switch (code) {
-    case 'ECONNREFUSED':
-      return `${where}: connect: connection refused`;
-    case 'EHOSTUNREACH':
-      return `${where}: connect: no route to host`;
-    case 'ENETUNREACH':
-      return `${where}: connect: network is unreachable`;
-    case 'ENOTFOUND':
-      return `dial tcp: lookup ${hostname}: no such host`;
-    case 'ECONNRESET':
-      return 'EOF';
-    case 'ABORT_ERR':
-      return err.cause instanceof Error && err.cause.name === 'TimeoutError' ? 'context deadline exceeded' : 'context canceled';
-    case 'UNABLE_TO_VERIFY_LEAF_SIGNATURE':
-    case 'SELF_SIGNED_CERT_IN_CHAIN':
-    case 'DEPTH_ZERO_SELF_SIGNED_CERT':
-      return 'tls: failed to verify certificate: x509: certificate signed by unknown authority';
-    case 'CERT_HAS_EXPIRED':
-      return 'tls: failed to verify certificate: x509: certificate has expired or is not yet valid';
-    default:
-      return err.message;
   }
 }

@@ -7,6 +7,7 @@ import { type Clock, timestampOf } from '../../base/clock.ts';
 import type { Component } from '../../base/component.ts';
 import type { Log } from '../../base/log.ts';
 import type { Metrics } from '../../base/metrics.ts';
+import { networkErrorText } from '../../base/network-error.ts';
 import type { KeyPair } from '../../base/pki.ts';
 import { escapeLabel } from '../../base/series.ts';
 import type { Client } from '../../client/client.ts';
@@ -322,7 +323,7 @@ class ApiAggregator implements Aggregator {
         message = `failing or missing response from ${url}: bad status from ${url}: ${code}`;
       } catch (err) {
         this.#stopping.signal.throwIfAborted();
-        message = `failing or missing response from ${url}: Get ${JSON.stringify(url)}: ${err instanceof Error ? err.message : String(err)}`;
+        message = `failing or missing response from ${url}: Get ${JSON.stringify(url)}: ${err instanceof Error ? networkErrorText(err) : String(err)}`;
       }
     }
     return { reason: 'FailedDiscoveryCheck', message };

@@ -1,6 +1,7 @@
 import { type IncomingHttpHeaders, type IncomingMessage, type OutgoingHttpHeaders, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { networkErrorText } from '../../base/network-error.ts';
 import { badRequest } from '../../machinery/status-error.ts';
 import { sendPlain } from '../http/respond.ts';
 import type { Upgrade } from '../http/upgrade.ts';
@@ -35,7 +36,8 @@ export async function proxyRequest(request: ProxiedRequest, send: (request: Remo
     const { method = 'GET' } = raw;
     answer = await send({ method, path, user, body, headers: headersFor(request), timeoutMs: headTimeoutMs, signal });
   } catch (err) {
-    if (!signal.aborted) sendUnavailable(response, `error trying to reach service: ${err instanceof Error ? err.message : String(err)}`);
+    if (!signal.aborted)
+      sendUnavailable(response, `error trying to reach service: ${err instanceof Error ? networkErrorText(err) : String(err)}`);
     return;
   }
   const { message, upgraded } = answer;

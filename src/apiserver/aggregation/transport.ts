@@ -12,7 +12,7 @@ export interface RemoteTransport {
   /**
    * Resolves with the head of the answer, whose body the caller reads or destroys.
    *
-   * @throws Error of the connection, of TLS, or `timed out waiting for the server` when no head came in time
+   * @throws Error of the connection, of TLS, or `context deadline exceeded` when no head came in time
    */
   send(target: RemoteTarget, request: RemoteRequest): Promise<RemoteAnswer>;
   /** Cuts what is under way. */
@@ -65,7 +65,7 @@ export function createRemoteTransport({ frontProxy, clock }: { readonly frontPro
         });
         const cut = (): void => void request.destroy(new Error('the server is shutting down'));
         cuts.add(cut);
-        const cancelTimeout = clock.after(timeoutMs, () => request.destroy(new Error('timed out waiting for the server')));
+        const cancelTimeout = clock.after(timeoutMs, () => request.destroy(new Error('context deadline exceeded')));
         request.once('close', () => {
           cancelTimeout();
           cuts.delete(cut);

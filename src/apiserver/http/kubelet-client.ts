@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream';
 import { WebSocket } from 'ws';
 import type { Node } from '../../api/core/v1/node.ts';
 import { labels } from '../../api/well-known.ts';
+import { networkErrorText } from '../../base/network-error.ts';
 import type { KeyPair } from '../../base/pki.ts';
 import { notImplemented, StatusError } from '../../machinery/status-error.ts';
 
@@ -167,6 +168,6 @@ const unreachable = (host: string, port: number, path: string, cause: Error): St
   new StatusError({
     code: 500,
     reason: 'InternalError',
-    message: `Get "https://${host}:${port}${path}": ${cause.message}`,
+    message: `Get "https://${host}:${port}${path}": ${networkErrorText(cause)}`,
     cause,
   });

@@ -8,6 +8,7 @@ import { type Service, services } from '../../api/core/v1/service.ts';
 import { type EndpointSlice, endpointSlices } from '../../api/discovery/v1/endpoint-slice.ts';
 import { labels } from '../../api/well-known.ts';
 import type { Clock } from '../../base/clock.ts';
+import { networkErrorText } from '../../base/network-error.ts';
 import type { KubeObject } from '../../machinery/object.ts';
 import { badRequest, StatusError } from '../../machinery/status-error.ts';
 import { apiServerUser } from '../user.ts';
@@ -219,6 +220,6 @@ const unreachable = (err: unknown): StatusError =>
   new StatusError({
     code: 503,
     reason: 'ServiceUnavailable',
-    message: `error trying to reach service: ${err instanceof Error ? err.message : String(err)}`,
+    message: `error trying to reach service: ${err instanceof Error ? networkErrorText(err) : String(err)}`,
     cause: err,
   });

@@ -351,7 +351,10 @@ describe('a group version that another server serves', () => {
     const foreign = Buffer.from(cluster.pki.caCertificate).toString('base64');
     await cluster.client.patch(apiServices, { name: `v1.${group}` }, body({ caBundle: foreign }));
     const { message } = await available('False', 'FailedDiscoveryCheck');
-    expect(message).toContain(`failing or missing response from https://${address}:${extension.port}${base}: Get `);
+    const url = `https://${address}:${extension.port}${base}`;
+    expect(message).toBe(
+      `failing or missing response from ${url}: Get "${url}": tls: failed to verify certificate: x509: certificate signed by unknown authority`,
+    );
     expect(await cluster.fetch(`${base}/namespaces/default/orders`)).toMatchObject({ status: 503, text: 'service unavailable\n' });
     await cluster.client.patch(apiServices, { name: `v1.${group}` }, body({ caBundle: null, insecureSkipTLSVerify: true }));
     await available('True', 'Passed');
@@ -362,7 +365,8 @@ describe('a group version that another server serves', () => {
       { name: `v1.${group}` },
       body({ caBundle: extension.caBundle, insecureSkipTLSVerify: null, service: { name: 'other' } }),
     );
-    await available('False', 'FailedDiscoveryCheck');
+    const { message: named } = await available('False', 'FailedDiscoveryCheck');
+    expect(named).toContain('x509: certificate is valid for shop.default.svc, not other.default.svc');
     await cluster.client.patch(apiServices, { name: `v1.${group}` }, body({ service: { name: 'shop' } }));
     await available('True', 'Passed');
   });
