@@ -103,6 +103,11 @@ it('a custom resource owns, and what it owns goes with it; a version that is ser
   await client.delete(widgetsIn('v1'), { namespace, name: 'fourth' });
   await mapGone(cluster, 'of-second');
   await mapGone(cluster, 'of-fourth');
+
+  await addOwned(cluster, await addWidget(cluster, 'v1', 'fifth'));
+  await client.delete(customResourceDefinitions, { name: 'widgets.example.com' });
+  await mapGone(cluster, 'of-fifth');
+  expect(await client.get(configMaps, { namespace, name: 'other' })).toBeDefined();
 });
 
 it('a custom resource of two versions is counted once: by quotas, and by a namespace that is deleted', async () => {
