@@ -54,7 +54,7 @@ export async function installFluxDefinitions({
 }
 
 /** A kind as a custom resource: the same schema, with the `status` subresource and the columns that Flux shows. */
-export function definitionOf(kind: KindDefinition): CustomResourceDefinition {
+function definitionOf(kind: KindDefinition): CustomResourceDefinition {
   const { group, version, resource: plural, kind: name, singular, shortNames, namespaced, subresources, schemas = {}, schemaName } = kind;
   const schema = withoutReferences(schemas[schemaName] ?? { type: 'object' }, schemas);
   const hasStatus = subresources.some((each) => each.name === 'status');

@@ -3,13 +3,14 @@
 import { cpus, release, totalmem } from 'node:os';
 import { api } from './api.mjs';
 import { apps, large } from './apps.mjs';
+import { gitops } from './gitops.mjs';
 import { kustomize } from './kustomize.mjs';
 import { pods } from './pods.mjs';
 import { push } from './push.mjs';
 import { start } from './start.mjs';
 import { store } from './store.mjs';
 
-const suites = { start, store, api, pods, push, apps, large, kustomize };
+const suites = { start, store, api, pods, push, apps, large, gitops, kustomize };
 
 const names = process.argv.slice(2);
 const unknown = names.filter((name) => !(name in suites));

@@ -139,3 +139,56 @@ describe('health of other kinds', () => {
     expect(worstOf([]).status).toBe('Healthy');
   });
 });
+
+describe('health of other kinds', () => {
+  const of = (apiVersion: string, kind: string, rest: object, generation = 1): KubeObject =>
+    ({ apiVersion, kind, metadata: { name: 'x', generation }, ...rest }) as KubeObject;
+  const says = (object: KubeObject): string => {
+    const { status, reason } = health(object);
+    return reason === '' ? status : `${status}: ${reason}`;
+  };
+
+  it('follows what their controllers write', () => {
+    const set = (status: object, spec: object = {}) =>
+      of('apps/v1', 'StatefulSet', { spec: { replicas: 2, ...spec }, status: { observedGeneration: 1, ...status } });
+    expect(says(set({ replicas: 2, readyReplicas: 2, updatedReplicas: 2 }))).toBe('Healthy');
+    expect(says(set({ replicas: 2, readyReplicas: 1, updatedReplicas: 2 }))).toBe('Progressing: 1 of 2 pods ready');
+    expect(says(set({ replicas: 2, readyReplicas: 2, updatedReplicas: 1 }))).toBe('Progressing: 1 of 2 pods updated');
+    expect(says(set({ replicas: 2, readyReplicas: 2, updatedReplicas: 1 }, { updateStrategy: { rollingUpdate: { partition: 1 } } }))).toBe(
+      'Healthy',
+    );
+    expect(says(set({ replicas: 2, readyReplicas: 2 }, { updateStrategy: { type: 'OnDelete' } }))).toBe('Healthy');
+    expect(says(of('apps/v1', 'StatefulSet', { spec: {}, status: { observedGeneration: 1 } }, 2))).toBe(
+      'Progressing: StatefulSet x was changed just now',
+    );
+    const daemon = (status: object) =>
+      of('apps/v1', 'DaemonSet', { spec: {}, status: { observedGeneration: 1, desiredNumberScheduled: 3, ...status } });
+    expect(says(daemon({ updatedNumberScheduled: 3, numberAvailable: 3 }))).toBe('Healthy');
+    expect(says(daemon({ updatedNumberScheduled: 2, numberAvailable: 3 }))).toBe('Progressing: 2 of 3 pods updated');
+    expect(says(of('v1', 'Service', { spec: { type: 'LoadBalancer' } }))).toBe(
+      'Progressing: Service x has no address of a load balancer yet',
+    );
+    expect(says(of('v1', 'Service', { spec: { type: 'ClusterIP' } }))).toBe('Healthy');
+    expect(says(of('networking.k8s.io/v1', 'Ingress', { status: { loadBalancer: { ingress: [{ ip: '192.0.2.1' }] } } }))).toBe('Healthy');
+    expect(says(of('v1', 'PersistentVolumeClaim', { status: { phase: 'Pending' } }))).toBe(
+      'Progressing: PersistentVolumeClaim x waits for a volume',
+    );
+    expect(says(of('v1', 'PersistentVolumeClaim', { status: { phase: 'Lost' } }))).toBe(
+      'Degraded: PersistentVolumeClaim x has lost its volume',
+    );
+    expect(says(of('v1', 'PersistentVolume', { status: { phase: 'Failed', message: 'no' } }))).toBe('Degraded: PersistentVolume x: no');
+    const definition = (...conditions: readonly object[]) =>
+      of('apiextensions.k8s.io/v1', 'CustomResourceDefinition', { status: { conditions } });
+    expect(says(definition({ type: 'NamesAccepted', status: 'False', message: 'taken' }))).toBe(
+      'Degraded: CustomResourceDefinition x: taken',
+    );
+    expect(says(definition())).toBe('Progressing: CustomResourceDefinition x is not established yet');
+    expect(says(definition({ type: 'Established', status: 'True' }))).toBe('Healthy');
+    const scaler = (reason: string) =>
+      of('autoscaling/v2', 'HorizontalPodAutoscaler', {
+        status: { conditions: [{ type: 'AbleToScale', status: 'False', reason, message: 'm' }] },
+      });
+    expect([says(scaler('FailedGetScale')), says(scaler('BackoffBoth'))]).toEqual(['Degraded: HorizontalPodAutoscaler x: m', 'Healthy']);
+    expect(says(of('batch/v1', 'CronJob', { spec: { suspend: true } }))).toBe('Healthy');
+  });
+});
