@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openMemoryStorage } from '../../src/storage/memory/storage.ts';
 import { type FetchResult, startTestApiServer, type TestApiServer } from '../support/api-server.ts';
+import { until } from '../support/until.ts';
 
 /**
  * Every verb crossed with everything that can be wrong with a request, and requests that mean harm. What is asked of each answer: the
@@ -65,6 +66,26 @@ const writes = all.filter(([, { method }]) => method !== 'GET');
 const named = all.filter(([, { path }]) => /\/[cd](\/|\?|$)/.test(path));
 
 const and = (path: string, query: string): string => `${path}${path.includes('?') ? '&' : '?'}${query}`;
+
+/** Of a custom resource that takes anything. */
+const definition = {
+  apiVersion: 'apiextensions.k8s.io/v1',
+  kind: 'CustomResourceDefinition',
+  metadata: { name: 'things.bad.example' },
+  spec: {
+    group: 'bad.example',
+    scope: 'Namespaced',
+    names: { plural: 'things', singular: 'thing', kind: 'Thing', listKind: 'ThingList' },
+    versions: [
+      {
+        name: 'v1',
+        served: true,
+        storage: true,
+        schema: { openAPIV3Schema: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } },
+      },
+    ],
+  },
+};
 
 let cluster: TestApiServer;
 
@@ -338,6 +359,15 @@ describe('bodies', () => {
     await each(many, (what) =>
       /json patch|status|scale/.test(what) ? { code: 400 } : { code: 400, message: /too many items|than the 1000 fields/ },
     );
+    await send({ method: 'POST', path: '/apis/apiextensions.k8s.io/v1/customresourcedefinitions', type: json, body: definition });
+    const custom = `{"apiVersion":"bad.example/v1","kind":"Thing","metadata":{"name":"t"},"spec":{"list":[${'{},'.repeat(500_000)}{}]}}`;
+    const things = '/apis/bad.example/v1/namespaces/default/things';
+    await until(async () => (await send({ method: 'GET', path: things })).status === 200, {
+      timeoutMs: 10_000,
+      what: 'the custom resource',
+    });
+    const tooMany = { code: 400, reason: 'BadRequest', message: /too many items/ };
+    expectWrong(await send({ method: 'POST', path: things, type: json, body: custom }), tooMany, 'custom resource');
     const broken = {
       metadata: { name: 'c' },
       data: Object.fromEntries(Array.from({ length: 5_000 }, (_, index) => [`no key ${index}`, ''])),

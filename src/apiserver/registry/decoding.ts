@@ -1,4 +1,4 @@
-import { cannotBeHandled, DecodeError, decoderFor, fieldComplaints } from '../../machinery/field-validation.ts';
+import { cannotBeHandled, checkItems, DecodeError, decoderFor, fieldComplaints } from '../../machinery/field-validation.ts';
 import type { CustomKind, KindDefinition } from '../../machinery/kind.ts';
 import type { DynamicObject, KubeObject } from '../../machinery/object.ts';
 import { apiVersionOf } from '../../machinery/resource.ts';
@@ -53,6 +53,8 @@ export class BodyDecoder {
 
   /** Metadata is read as that of every object; of the rest the types are a matter of validation. */
   #decodeCustom(custom: CustomKind, object: KubeObject, before: KubeObject | undefined): ReturnType<CustomKind['prune']> {
+    // A schema may let anything in, and rules are evaluated for each item.
+    checkItems(object);
     const { object: metadata, unknownFields } = decoderFor(this.#schemas, objectMeta).decode(object.metadata, before?.metadata);
     const pruned = custom.prune(metadata === object.metadata ? object : { ...object, metadata }, before);
     if (unknownFields.length === 0) return pruned;
