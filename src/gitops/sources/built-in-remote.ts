@@ -43,6 +43,8 @@ const maxPushBytes = 256 * 1024 * 1024;
 const maxDurationMs = 300_000;
 /** Pushes under way at the same time: each has processes of its own, and may be tried before it is taken. */
 const maxPushes = 16;
+/** What git gets to end by itself once its client is gone. */
+const endGraceMs = 10_000;
 const maxCommandBytes = 64 * 1024;
 
 const route = /^\/git\/((?:[a-z0-9][a-z0-9._-]*\/)?[a-z0-9][a-z0-9._-]*\.git)\/(info\/refs|git-upload-pack|git-receive-pack)$/i;
@@ -162,8 +164,16 @@ async function serve(options: ServeOptions): Promise<readonly string[] | undefin
     child.on('error', reject);
     child.on('exit', (code) => (code === 0 ? resolve() : reject(new Error(`git http-backend exited with ${code}`))));
   });
-  // A client that goes away must not leave git waiting for the rest of its body.
-  response.on('close', () => child.kill());
+  const socket = (child.stdio as readonly unknown[])[3] as Duplex | null | undefined;
+  let killTimer: NodeJS.Timeout | undefined;
+  // Without input, and with a hook that hears no more and refuses, git ends by itself and throws away what came; killed, it would leave it.
+  const end = (): void => {
+    if (action !== 'git-receive-pack') child.kill();
+    child.stdin.destroy();
+    socket?.destroy();
+    killTimer ??= setTimeout(() => child.kill(), endGraceMs);
+  };
+  response.on('close', end);
   try {
     const commands = new PushCommands((shas) => repository.onReceiving?.({ user: user.name, shas }));
     const input = pipeline(
@@ -171,7 +181,6 @@ async function serve(options: ServeOptions): Promise<readonly string[] | undefin
       limit(maxPushBytes, (chunk) => action === 'git-receive-pack' && commands.add(chunk)),
       child.stdin,
     ).catch(ignoreClosedPipe);
-    const socket = (child.stdio as readonly unknown[])[3] as Duplex | null | undefined;
     const conversation =
       hook === undefined || socket === null || socket === undefined
         ? undefined
@@ -179,7 +188,8 @@ async function serve(options: ServeOptions): Promise<readonly string[] | undefin
     const [, , , verdict] = await Promise.all([input, relay(child.stdout, response), exited, conversation]);
     return action === 'git-receive-pack' && verdict !== 'refused' ? commands.shas() : undefined;
   } finally {
-    child.kill();
+    end();
+    exited.catch(() => undefined).finally(() => clearTimeout(killTimer));
   }
 }
 

@@ -87,6 +87,7 @@ export function readGitEnvironment({ quarantine }: ReadGitEnvironment = {}): Rec
   return {
     ...isolatedEnvironment,
     ...gitConfig({ 'safe.directory': '*' }),
-    ...(quarantine === undefined ? {} : { GIT_ALTERNATE_OBJECT_DIRECTORIES: quarantine }),
+    // Quoted, because a colon would begin another directory.
+    ...(quarantine === undefined ? {} : { GIT_ALTERNATE_OBJECT_DIRECTORIES: JSON.stringify(quarantine) }),
   };
 }

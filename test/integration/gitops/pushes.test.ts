@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { readdir } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -12,6 +13,7 @@ import type { FindGitUser } from '../../../src/gitops/sources/git-users.ts';
 import type { PushNotice } from '../../../src/gitops/sources/local-source.ts';
 import { type CheckPush, type PendingPush, type PreReceivePolicy, writeHooks } from '../../../src/gitops/sources/pre-receive.ts';
 import { cloneRepository, temporaryDirectory, type WorkTree } from '../../support/git.ts';
+import { until } from '../../support/until.ts';
 
 const token = 'the-token-of-the-cluster';
 let server: Server | undefined;
@@ -185,7 +187,7 @@ describe('the check before a push is taken', () => {
     expect((await push(other)).taken).toBe(true);
   });
 
-  it('refuses when it fails, and when the program is gone', async () => {
+  it('refuses when it fails', async () => {
     const remote = await startRemote({
       policy: 'enforce',
       check: async () => {
@@ -199,26 +201,38 @@ describe('the check before a push is taken', () => {
     expect(failed.text).toContain('could not be checked');
     expect(failed.text).not.toContain('on fire');
     expect(await remote.head()).toBe('');
+  });
 
+  it('refuses what a client sent that is gone by the time it is looked at', async () => {
     let asked: () => void = () => undefined;
     const whenAsked = new Promise<void>((resolve) => {
       asked = resolve;
     });
-    const hanging = await startRemote({
-      policy: 'enforce',
-      check: ({ signal }) =>
-        new Promise((_resolve, reject) => {
-          signal.addEventListener('abort', () => reject(signal.reason));
-          asked();
-        }),
+    let release: () => void = () => undefined;
+    const released = new Promise<void>((resolve) => {
+      release = resolve;
     });
-    const second = await clone(hanging);
-    await second.commit('any', { 'a.yaml': 'a' });
-    const pushing = push(second);
+    const remote = await startRemote({
+      policy: 'enforce',
+      async check() {
+        asked();
+        await released;
+        return [];
+      },
+    });
+    const tree = await clone(remote);
+    await tree.commit('any', { 'a.yaml': 'a' });
+    const pushing = push(tree);
     await whenAsked;
+    const isAlone = async (): Promise<boolean> =>
+      (await readdir(join(remote.gitdir, 'objects'))).every((name) => !name.includes('incoming'));
+    expect(await isAlone()).toBe(false);
     server?.closeAllConnections();
     expect((await pushing).taken).toBe(false);
-    expect(await hanging.head()).toBe('');
+    // The hook has heard that nobody waits for it, and git has thrown away what came.
+    await until(isAlone, { what: 'what was pushed is thrown away' });
+    release();
+    expect(await remote.head()).toBe('');
   });
 
   it('cannot be talked into taking a push by what it reports', async () => {
