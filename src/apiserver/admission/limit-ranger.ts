@@ -31,8 +31,8 @@ export function limitRangeDefaults(registry: Pick<Registry, 'stateOf'>): Admissi
 }
 
 /**
- * Pods and claims keep to the bounds of their namespace. Containers of a pod that exists cannot change, so its updates are not looked at,
- * as upstream has it.
+ * Pods and claims keep to the bounds of their namespace. What the containers of a pod may use changes by `resize` alone, so other updates are
+ * not looked at, as upstream has it.
  *
  * @throws StatusError `Forbidden`, with all that is wrong
  */
@@ -40,9 +40,11 @@ export function limitRangeCheck(registry: Pick<Registry, 'stateOf'>): AdmissionS
   return {
     name: 'LimitRanger',
     phase: 'validating',
+    subresources: ['resize'],
     isIdle: () => isUnused(registry),
-    appliesTo: (kind: KindDefinition, operation: Operation) =>
-      (isPod(kind) && operation === 'create') || (isClaim(kind) && (operation === 'create' || operation === 'update')),
+    appliesTo: (kind: KindDefinition, operation: Operation, subresource: string) =>
+      (isPod(kind) && (operation === 'create' || (operation === 'update' && subresource === 'resize'))) ||
+      (isClaim(kind) && (operation === 'create' || operation === 'update')),
     admit({ kind, object, namespace, name }) {
       if (object.metadata.deletionTimestamp !== undefined) return object;
       for (const { spec } of rangesIn(registry, namespace)) {

@@ -119,8 +119,11 @@ export function resourceQuota({ registry, kinds, writeStatus, clock }: ResourceQ
     name: 'ResourceQuota',
     phase: 'validating',
     isIdle: () => registry.stateOf(resourceQuotas as KindDefinition).all.objects.size === 0,
-    appliesTo: (kind, operation) =>
-      kind.namespaced && (operation === 'create' || (operation === 'update' && growing.some((other) => isSame(kind, other)))),
+    subresources: ['resize'],
+    appliesTo: (kind, operation, subresource) => {
+      if (subresource === 'resize') return isPods(kind) && operation === 'update';
+      return kind.namespaced && (operation === 'create' || (operation === 'update' && growing.some((other) => isSame(kind, other))));
+    },
     admit,
   };
 }

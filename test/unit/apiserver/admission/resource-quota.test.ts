@@ -89,6 +89,23 @@ describe('a quota', () => {
     expect(await refusalOf(makePod('b', '1'))).toContain('used: pods=1, limited: pods=1');
   });
 
+  test('counts what a pod is resized to', async () => {
+    await makeQuota({ 'requests.cpu': '1' });
+    await makePod('a', '300m');
+    const resize = (cpu: string) =>
+      client.patch(
+        pods,
+        { namespace: 'shop', name: 'a' },
+        { type: 'strategic', body: { spec: { containers: [{ name: 'c', resources: { requests: { cpu } } }] } } },
+        { subresource: 'resize' },
+      );
+    expect(await refusalOf(resize('1100m'))).toBe(
+      'pods "a" is forbidden: exceeded quota: q, requested: requests.cpu=800m, used: requests.cpu=300m, limited: requests.cpu=1',
+    );
+    await resize('900m');
+    expect(await usedOf()).toEqual({ 'requests.cpu': '900m' });
+  });
+
   test('with a scope is about the pods in it', async () => {
     await makeQuota({ pods: '1' }, { scopes: ['BestEffort'] });
     await makePod('a', '1');
