@@ -3,6 +3,7 @@ import { type Artifact, type GitRepository, gitRepositories } from '../../api/so
 import { annotations } from '../../api/well-known.ts';
 import type { ActivityFeed } from '../../base/activity.ts';
 import { timestampOf } from '../../base/clock.ts';
+import { untilAborted } from '../../base/concurrency.ts';
 import { redactUrl } from '../../base/log.ts';
 import type { Finding } from '../../lifecycle/flux-conditions.ts';
 import { conditionsOf, type FailedCondition, stateOf } from '../../lifecycle/git-repository.facts.ts';
@@ -84,7 +85,8 @@ export function createRepositoryController(options: RepositoryControllerOptions)
     clock,
     log,
     reconcile,
-    waitForSync: informers.waitForSync,
+    // A kind of someone's app that cannot be listed must not keep repositories from being followed.
+    waitForSync: ({ signal }) => untilAborted(repositories.whenSynced, signal),
     observer: metrics.observerOf('git-repository'),
   });
   repositories.addIndex(byInclude, includeIndex);

@@ -7,6 +7,7 @@ import { gitRepositories } from '../../api/source/v1/git-repository.ts';
 import { annotations } from '../../api/well-known.ts';
 import { type Clock, timestampOf } from '../../base/clock.ts';
 import type { Component } from '../../base/component.ts';
+import { untilAborted } from '../../base/concurrency.ts';
 import type { HttpMount } from '../../base/http-mount.ts';
 import type { Metrics } from '../../base/metrics.ts';
 import { setCondition } from '../../machinery/conditions.ts';
@@ -67,7 +68,7 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
     clock,
     log,
     reconcile,
-    waitForSync: informers.waitForSync,
+    waitForSync: ({ signal }) => untilAborted(known.whenSynced, signal),
     observer: metrics.observerOf('receiver'),
   });
   known.addHandler(({ before, after }) => {

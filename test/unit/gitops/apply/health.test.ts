@@ -140,7 +140,7 @@ describe('health of other kinds', () => {
   });
 });
 
-describe('health of other kinds', () => {
+describe('health of workloads, volumes, Services and definitions', () => {
   const of = (apiVersion: string, kind: string, rest: object, generation = 1): KubeObject =>
     ({ apiVersion, kind, metadata: { name: 'x', generation }, ...rest }) as KubeObject;
   const says = (object: KubeObject): string => {
