@@ -1,17 +1,4 @@
 import type { Outcome } from './transcript-replay.ts';
-import { placeOf } from './transcript-score.ts';
-
-/** Answers that hang on a state which the recording does not show. */
-const untold = new Set([
-  'api/ssa:16',
-  'api/ssa:25',
-  'api/subresources:40',
-  'api/tables:14',
-  'api/tables:15',
-  'api/tables:64',
-  'api/validation:66',
-  'kubectl/03-get-fieldsel:2',
-]);
 
 /** Why answers differ; the first that applies. What is meant stays, what is unfinished is to be made the same. */
 const reasons: readonly (readonly [reason: string, applies: (outcome: Outcome, text: string) => boolean])[] = [
@@ -23,7 +10,6 @@ const reasons: readonly (readonly [reason: string, applies: (outcome: Outcome, t
   ["Meant: pages for debugging upstream's program are not there", ({ exchange }) => /^\/(flagz|statusz|debug\/)/.test(exchange.path)],
   ['Meant: tokens are signed with ES256', (_, text) => text.includes('ES256') || text.includes('keys: [object Object]')],
   ['Meant: the administrator of the test is called otherwise', (_, text) => text.includes('.status.userInfo.username: "admin"')],
-  ['Not told: the answer depends on a state that the recording does not show', (outcome) => untold.has(placeOf(outcome))],
   ['Apart: needs controllers, a scheduler or a node', ({ transcript }) => /^kubectl (07|08|09|11)$/.test(transcript.area)],
   ['Apart: needs a node', (_, text) => text.includes('connection refused')],
   ['Unfinished: CustomResourceDefinitions', ({ transcript }) => transcript.area === 'api/crd'],
