@@ -61,8 +61,8 @@ export interface KindDefinition<T extends KubeObject = KubeObject> extends Resou
   validate?(object: T, before?: T): readonly FieldError[];
   /** On a write through `status` or another subresource with a part of the status: keeps what is not that subresource's to change. */
   prepareForStatus?(object: T, before: T, context: WriteContext & { readonly subresource: string }): T;
-  /** Rules for a write to `status`. */
-  validateStatus?(object: T, before: T): readonly FieldError[];
+  /** Rules for a write to `status` or another subresource with a part of the status. */
+  validateStatus?(object: T, before: T, subresource: string): readonly FieldError[];
   /** Warnings for the client, as `Warning` headers. */
   warnings?(object: T, before?: T): readonly string[];
   /** Deletion that waits for someone (a Pod on a node for its agent): seconds to wait, or 0 to remove at once. */

@@ -292,7 +292,7 @@ export function createWriter({
         mutated = pass('mutating', request, kind, 'update', seen(next));
         next = mutated instanceof Promise ? await mutated : mutated;
         next = kind.prepareForStatus?.(next, before, { subresource, now: now(), user: request.user }) ?? next;
-        const errors = kind.validateStatus?.(next, before) ?? [];
+        const errors = kind.validateStatus?.(next, before, subresource) ?? [];
         if (errors.length > 0) throw invalid(kind, name, errors);
         break;
       }

@@ -340,6 +340,16 @@ describe('what nobody gets', () => {
       code: 422,
       message: expect.stringContaining('updates may not modify existing certificate content'),
     });
+    await ask(admin, 'undecided', { commonName: 'undecided' });
+    const conditions = [{ type: 'Approved', status: 'True', reason: 'Sneaked' }];
+    await expect(
+      cluster.client.patch(
+        certificateSigningRequests,
+        { name: 'undecided' },
+        { type: 'merge', body: { status: { conditions } } },
+        { subresource: 'status' },
+      ),
+    ).rejects.toMatchObject({ code: 422, message: expect.stringContaining('updates may not add a condition of type "Approved"') });
     await expect(patch({ status: { conditions: [] } }, 'approval')).rejects.toMatchObject({
       code: 422,
       message: expect.stringContaining('updates may not remove a condition of type "Approved"'),

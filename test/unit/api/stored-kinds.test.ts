@@ -56,7 +56,13 @@ describe('certificate requests', () => {
     expect(write('approval')?.status).toEqual({
       conditions: [{ ...approved, lastUpdateTime: writeContext.now, lastTransitionTime: writeContext.now }],
     });
-    expect(write('status')?.status).toEqual({ certificate: 'AAAA' });
+    const errors = (subresource: string) =>
+      messages(certificateSigningRequests.validateStatus?.(write(subresource) ?? stored, stored, subresource));
+    expect(errors('approval')).toEqual([]);
+    expect(errors('status')).toEqual([
+      'status.certificate: Invalid value: "<certificate data>": must contain at least one CERTIFICATE PEM block',
+      'status.conditions: Forbidden: updates may not add a condition of type "Approved"',
+    ]);
   });
 });
 

@@ -65,8 +65,9 @@ export const certificateSigningRequests: KindDefinition<CertificateSigningReques
     const { conditions: _, ...status } = (subresource === 'approval' ? before.status : request.status) ?? {};
     return { ...request, status: { ...status, ...(decided.length === 0 ? {} : { conditions: decided }) } };
   },
-  validateStatus: ({ status }, before) => {
+  validateStatus: ({ status }, before, subresource) => {
     const errors = keptErrors(status, before.status);
+    if (subresource !== 'approval') errors.push(...addedErrors(status, before.status));
     const types = new Set<string>();
     for (const [index, { type = '', status: value = '' }] of (status?.conditions ?? []).entries()) {
       const field = `status.conditions[${index}]`;
@@ -123,10 +124,9 @@ type Condition = DeepReadonly<V1CertificateSigningRequestCondition>;
 const isDecisionOrFailure = (type: string): boolean => type === 'Approved' || type === 'Denied' || type === 'Failed';
 const isNoDecision = ({ type }: Condition): boolean => type !== 'Approved' && type !== 'Denied';
 
-/** What is given, its decisions replaced by the old ones. */
+/** What is given, with decisions as they were; those that were not there before are for validation to refuse. */
 function withDecisionsOf(old: readonly Condition[], given: readonly Condition[]): readonly Condition[] {
-  const oldOf = (type: string): readonly Condition[] => old.filter((one) => one.type === type);
-  const kept = given.flatMap((one) => (isNoDecision(one) ? [one] : oldOf(one.type)));
+  const kept = given.map((one) => (isNoDecision(one) ? one : (old.find(({ type }) => type === one.type) ?? one)));
   return [...kept, ...old.filter((one) => !isNoDecision(one) && !kept.includes(one))];
 }
 
@@ -141,13 +141,23 @@ function dated(condition: Condition, before: CertificateSigningRequest, now: str
   };
 }
 
+const countOf = (status: CertificateSigningRequestStatus | undefined, wanted: string): number =>
+  (status?.conditions ?? []).filter(({ type }) => type === wanted).length;
+
+/** Decisions are made through `approval`. */
+const addedErrors = (
+  status: CertificateSigningRequestStatus | undefined,
+  old: CertificateSigningRequestStatus | undefined,
+): readonly FieldError[] =>
+  ['Approved', 'Denied']
+    .filter((type) => countOf(status, type) > countOf(old, type))
+    .map((type) => forbidden('status.conditions', `updates may not add a condition of type ${JSON.stringify(type)}`));
+
 /** What was decided or issued stays. */
 function keptErrors(status: CertificateSigningRequestStatus | undefined, old: CertificateSigningRequestStatus | undefined): FieldError[] {
   const errors: FieldError[] = [];
-  const count = (conditions: readonly Condition[] | undefined, type: string): number =>
-    (conditions ?? []).filter((condition) => condition.type === type).length;
   for (const type of ['Approved', 'Denied', 'Failed']) {
-    if (count(status?.conditions, type) < count(old?.conditions, type)) {
+    if (countOf(status, type) < countOf(old, type)) {
       errors.push(forbidden('status.conditions', `updates may not remove a condition of type ${JSON.stringify(type)}`));
     }
   }
