@@ -10,3 +10,7 @@ export interface UserInfo {
 
 /** The API server itself, when it makes what every cluster has. */
 export const apiServerUser: UserInfo = { name: 'system:apiserver', groups: ['system:masters', 'system:authenticated'] };
+
+/** Whether it is the server that writes, on its own account; no name in a request from outside is enough. */
+export const isApiServer = (user: UserInfo): boolean =>
+  user === apiServerUser || (user.isLocal === true && user.name === apiServerUser.name);

@@ -14,13 +14,15 @@ import { namespaces } from '../../../src/api/core/v1/namespace.ts';
 import { pods } from '../../../src/api/core/v1/pod.ts';
 import { services } from '../../../src/api/core/v1/service.ts';
 import { createAuditLog } from '../../../src/apiserver/audit.ts';
+import { bootstrap, bootstrapAccess } from '../../../src/apiserver/bootstrap.ts';
+import { apiServerUser } from '../../../src/apiserver/user.ts';
 import { systemClock } from '../../../src/base/clock.ts';
 import { createLog } from '../../../src/base/log.ts';
 import { createMetrics } from '../../../src/base/metrics.ts';
 import { openPki, type Pki } from '../../../src/base/pki.ts';
 import type { Client, WriteOptions } from '../../../src/client/client.ts';
 import { isNotFound, isStatusError, type StatusError } from '../../../src/machinery/status-error.ts';
-import { startSeededApi, type TestApi } from '../../support/api.ts';
+import { startSeededApi, type TestApi, testServiceCidr } from '../../support/api.ts';
 import { serveTestApi, type TestApiServer } from '../../support/api-server.ts';
 import { jsonPatch, type ReviewRequest, startWebhookServer, type WebhookServer } from '../../support/webhook-server.ts';
 
@@ -482,6 +484,25 @@ describe('a webhook that cannot be relied on', () => {
     expect((await failureOf(make('a'))).code).toBe(400);
     await client.delete(validatingWebhookConfigurations, { name: 'hooks' });
     await expect(client.get(validatingWebhookConfigurations, { name: 'hooks' })).rejects.toSatisfy(isNotFound);
+    await make('a');
+  });
+
+  it('keeps neither the server from starting nor anybody from getting rid of it', async () => {
+    await configure('Validating', '/validate', {
+      rules: [{ operations: ['*'], apiGroups: ['*'], apiVersions: ['*'], resources: ['*/*'] }],
+    });
+    await hook.stop();
+    served = await serveTestApi(api);
+    const own = api.clientFor(apiServerUser);
+    await bootstrapAccess(own);
+    await bootstrap({ client: own, serviceCidr: testServiceCidr, apiAddress: '127.64.0.1', apiPort: 6443 });
+    expect((await failureOf(make('a'))).code).toBe(500);
+    // Somebody with that name who comes from outside is nobody special.
+    const impostor = { user: { name: apiServerUser.name, groups: ['system:masters'] }, userAgent: 'x' };
+    expect((await failureOf(api.service.create(impostor, configMaps, 'shop', map('b')))).code).toBe(500);
+    expect(
+      (await served.fetch('/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/hooks', { method: 'DELETE' })).status,
+    ).toBe(200);
     await make('a');
   });
 
