@@ -1,5 +1,6 @@
 import pc from 'picocolors';
 import { parseDuration } from '../api/flux.ts';
+import { holdOf } from '../api/kustomize/v1/hold.ts';
 import { type Kustomization, kustomizations } from '../api/kustomize/v1/kustomization.ts';
 import { type GitRepository, gitRepositories } from '../api/source/v1/git-repository.ts';
 import { annotations } from '../api/well-known.ts';
@@ -27,7 +28,7 @@ function appsText(items: readonly Kustomization[]): string {
     return [
       metadata.namespace ?? '',
       metadata.name,
-      spec.suspend === true ? 'Suspended' : (ready?.status ?? 'Unknown'),
+      spec.suspend === true ? 'Suspended' : holdOf({ metadata }) === undefined ? (ready?.status ?? 'Unknown') : 'Pinned',
       conditionOf(status?.conditions, 'Healthy')?.reason ?? 'Unknown',
       shortSha(status?.lastAppliedRevision),
       firstLine(ready?.message),

@@ -131,6 +131,7 @@ function syncStatusOf(app: Kustomization, state: AppState | undefined): SyncStat
   const waiting = ready.reason === kustomizationReasons.dependencyNotReady || ready.reason === kustomizationReasons.artifactFailed;
   // What was applied is what Git says, though it is not healthy.
   if (ready.status === 'False' && ready.reason !== kustomizationReasons.healthCheckFailed) return waiting ? 'Progressing' : 'Failed';
-  if (state.drifts.size > 0 || state.doomed.size > 0) return 'OutOfSync';
+  // What a hold keeps is not what Git says now.
+  if (state.drifts.size > 0 || state.doomed.size > 0 || holdOf(app) !== undefined) return 'OutOfSync';
   return state.abortSync === undefined && state.rollout === undefined ? 'Synced' : 'Progressing';
 }

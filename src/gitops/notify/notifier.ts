@@ -141,7 +141,9 @@ export function createNotifier(options: NotifierOptions): Component {
     const subjectChanged = ({ before, after }: { readonly before?: KubeObject; readonly after?: KubeObject }): void => {
       const subject = after ?? before;
       if (subject === undefined) return;
-      for (const alert of all.alerts.list()) if (isAbout(alert, subject)) enqueue(keyFor(alert, subject));
+      for (const alert of all.alerts.list()) {
+        if (isAbout(alert, subject) || (before !== undefined && isAbout(alert, before))) enqueue(keyFor(alert, subject));
+      }
     };
     const alertChanged = (alert: Alert): void => {
       // By itself first: what is so already is noted before anything changes.
@@ -181,6 +183,7 @@ export function createNotifier(options: NotifierOptions): Component {
     const pair = findPair(key);
     if (pair === undefined) {
       tries.delete(key);
+      await forgetSubject(key);
       return undefined;
     }
     const { alert, subject } = pair;
@@ -226,6 +229,13 @@ export function createNotifier(options: NotifierOptions): Component {
     tries.delete(key);
     record.set(name, nameOfNotice(notice));
     return undefined;
+  }
+
+  /** An object that is gone, or that the alert is no longer about, is told of anew when it comes back. */
+  async function forgetSubject(key: string): Promise<void> {
+    const [alertKey = '', kind, subjectKey] = key.split('|');
+    const alert = caches?.alerts.getByKey(alertKey);
+    if (alert !== undefined) (await told.of(alert, () => alreadySo(alert))).delete(`${kind}/${subjectKey}`);
   }
 
   function findPair(key: string): Pair | undefined {

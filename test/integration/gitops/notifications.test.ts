@@ -187,6 +187,21 @@ describe('notifications', () => {
     expect(before.map(({ json }) => json.metadata.revision)).toEqual([`main@sha1:${second}`]);
   });
 
+  it('tell of an app that was deleted and made anew as of a new one', async () => {
+    const world = await startWorld();
+    const receiver = await startReceiver();
+    await addProvider(world, { type: 'generic', address: receiver.url });
+    await addAlert(world);
+    await addApp(world);
+    await messages(receiver, 1);
+    await world.client.delete(kustomizations, { namespace, name: 'web' });
+    const isGone = async (): Promise<boolean> => (await world.client.list(kustomizations, { namespace })).items.length === 0;
+    await until(isGone, { what: 'the app is gone' });
+    await addApp(world);
+    await messages(receiver, 2);
+    expect(receiver.received[1]?.json.metadata.revision).toBe(receiver.received[0]?.json.metadata.revision);
+  });
+
   it('are signed, and filtered by severity', async () => {
     const world = await startWorld();
     const receiver = await startReceiver();

@@ -161,6 +161,12 @@ describe('why an app is as it is', () => {
         source(),
       ).blocking,
     ).toBe('Suspended by alice: audit');
+    const asleep = app({ conditions: ready, suspend: true, annotations: { 'midship.dev/suspend-until': '2026-01-02T00:00:00Z' } });
+    const waiting = {
+      ...asleep,
+      status: { ...asleep.status, lastAppliedRevision: 'main@sha1:b', lastAttemptedRevision: `main@sha1:${sha}` },
+    };
+    expect(whyOf(waiting, source()).blocking).toBe('Suspended until 2026-01-02T00:00:00Z; aaaaaaa is waiting');
     const pinned = whyOf(
       app({
         attempt: { phases: [] },
