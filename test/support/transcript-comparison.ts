@@ -438,7 +438,13 @@ function withSortedCauses(status: JsonObject): JsonObject {
   return { ...status, details: { ...details, causes }, message: isJoined ? `${head} is invalid: [${texts.join(', ')}]` : (message ?? '') };
 }
 
-const sortedByText = (items: readonly Json[]): Json => [...items].sort((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1));
+const sortedByText = (items: readonly Json[]): Json => [...items].sort((a, b) => (sortedText(a) < sortedText(b) ? -1 : 1));
+
+/** Custom resources have their fields by name, others as their types name them. */
+const sortedText = (item: Json): string =>
+  JSON.stringify(item, (_, value: Json) =>
+    isObject(value) ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1))) : value,
+  );
 
 function cleanString(text: string, field: string, owner: JsonObject | undefined): Json {
   if (field === 'resourceVersion' && text !== '') return '<revision>';
