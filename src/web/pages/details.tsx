@@ -97,20 +97,32 @@ function AppHead({ model: { row, overview, path, source } }: { readonly model: A
   );
 }
 
-const phaseStates: Readonly<Record<WhyPhase['result'], { readonly state: State; readonly word: string }>> = {
+const phaseStates: Readonly<Record<WhyPhase['result'], { readonly state: State | undefined; readonly word: string }>> = {
   done: { state: 'ok', word: 'done' },
   failed: { state: 'failed', word: 'failed' },
   running: { state: 'progressing', word: 'under way' },
   waiting: { state: 'unknown', word: 'waits' },
-  skipped: { state: 'paused', word: 'nothing to do' },
+  skipped: { state: undefined, word: 'nothing to do' },
 };
+
+function Result({ result }: { readonly result: WhyPhase['result'] }): VNode {
+  const { state, word } = phaseStates[result];
+  return (
+    <>
+      {state === undefined ? null : <Glyph state={state} />} {word}
+    </>
+  );
+}
+
+/** Most steps take milliseconds. */
+const stepText = (ms: number): string => (ms < 1_000 ? `${Math.round(ms)} ms` : durationText(ms));
 
 /** Every step from the commit on, with what it took: the answer of `midship why`. */
 function Why({ why }: { readonly why: AppOverview['why'] }): VNode {
   const { commit, nextRetryAt } = why;
   return (
     <div>
-      <p class="lead">
+      <p class="why">
         {why.verdict}
         {commit === undefined ? null : (
           <>
@@ -136,9 +148,9 @@ function Why({ why }: { readonly why: AppOverview['why'] }): VNode {
               <tr key={name}>
                 <td>{name}</td>
                 <td>
-                  <Glyph state={phaseStates[result].state} /> {phaseStates[result].word}
+                  <Result result={result} />
                 </td>
-                <td>{durationMs === undefined ? '' : durationText(durationMs)}</td>
+                <td>{durationMs === undefined ? '' : stepText(durationMs)}</td>
                 <td>{detail}</td>
               </tr>
             ))}
