@@ -6,7 +6,8 @@ export const roots = [
   ...['batch/v1.PodFailurePolicy', 'batch/v1.SuccessPolicy', 'rbac/v1.RoleRef', 'networking/v1.ParentReference', 'node/v1.Overhead'],
   ...[
     'storage/v1.VolumeAttachmentSpec',
-    'policy/v1.PodDisruptionBudgetSpec', 'apps/v1.DeploymentStrategy',
+    'policy/v1.PodDisruptionBudgetSpec',
+    'apps/v1.DeploymentStrategy',
     'apps/v1.StatefulSetUpdateStrategy',
     'apps/v1.DaemonSetUpdateStrategy',
   ],

@@ -401,7 +401,7 @@ function clean(value: Json, field = '', owner: JsonObject | undefined = undefine
     if (addressLists.has(field)) return value.map(() => '<address>');
     const items = value.filter((item: Json) => !isDownstream(item));
     // Owners stand in the order of their times, which are to the second and not those of the recording.
-    if (field === 'managedFields') return sortedByText(items.map((item: Json) => clean(item)));
+    if (field === 'managedFields') return items.map((item: Json) => clean(item)).sort((a, b) => (ownerOf(a) < ownerOf(b) ? -1 : 1));
     // Rules are added up, and their order says nothing.
     if (field === 'resourceRules' || field === 'nonResourceRules') return sortedByText(items.map((item: Json) => clean(item)));
     return items.map((item: Json) => (proseOwners.has(field) && isObject(item) ? clean({ ...item, description: '' }) : clean(item)));
@@ -414,6 +414,10 @@ function clean(value: Json, field = '', owner: JsonObject | undefined = undefine
   );
   return withSortedCauses(Object.fromEntries(kept.map(([name, child]) => [name, clean(child, name, value)])));
 }
+
+/** Whose entry it is, of `managedFields`. */
+const ownerOf = (entry: Json): string =>
+  isObject(entry) ? [entry.manager, entry.operation, entry.subresource ?? '', entry.apiVersion].map(textOf).join(' ') : '';
 
 /** Parameters are, too, as fields are below. */
 const isParameter = ({ name, in: where }: JsonObject): boolean => typeof name === 'string' && (where === 'query' || where === 'path');
