@@ -147,11 +147,14 @@ function enter(level: Level, flow: string, seats: number, onGone: (giveUp: () =>
     level.rejected.set(err.reason, (level.rejected.get(err.reason) ?? 0) + 1);
     throw tooManyRequests();
   };
-  level.dispatched += 1;
-  if (level.queue === undefined) return freeSeat;
+  const letIn = (seat: Seat): Seat => {
+    level.dispatched += 1;
+    return seat;
+  };
+  if (level.queue === undefined) return letIn(freeSeat);
   try {
     const seat = level.queue.enter(flow, seats, onGone);
-    return seat instanceof Promise ? seat.catch(refuse) : seat;
+    return seat instanceof Promise ? seat.then(letIn, refuse) : letIn(seat);
   } catch (err) {
     return refuse(err);
   }
@@ -195,9 +198,7 @@ function* textOf(levels: Iterable<Level>): Iterable<string> {
         yield `apiserver_flowcontrol_${name}{priority_level="${level.name}"${labels}} ${value}\n`;
     }
   };
-  yield* family('dispatched_requests_total', 'Requests that were let in or have to wait.', 'counter', ({ dispatched }) => [
-    ['', dispatched],
-  ]);
+  yield* family('dispatched_requests_total', 'Requests that were let in.', 'counter', ({ dispatched }) => [['', dispatched]]);
   yield* family('rejected_requests_total', 'Requests that were told to come back.', 'counter', ({ rejected }) =>
     [...rejected].map(([reason, count]) => [`,reason="${reason}"`, count] as const),
   );
