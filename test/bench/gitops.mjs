@@ -30,7 +30,7 @@ async function allReady(client, sha, count) {
         status?.lastAppliedRevision?.endsWith(sha) && status.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True'),
     );
     if (done.length >= count) return;
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await new Promise((resolve) => setTimeout(resolve, 250));
   }
 }
 

@@ -30,7 +30,7 @@ const speed = 20;
 const appNames = ['a', 'b', 'c'] as const;
 const objectNames = Array.from({ length: 10 }, (_, index) => `n${index}`);
 const strangerNames = ['s0', 's1', 's2'];
-const timeoutMs = 30_000;
+const timeoutMs = 60_000;
 
 /**
  * One life of a cluster, seeded: apps that follow a repository while people commit, revert, force-push and edit objects by hand, and while

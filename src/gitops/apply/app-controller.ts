@@ -11,7 +11,7 @@ import type { Informer } from '../../client/informer.ts';
 import type { Finding } from '../../lifecycle/flux-conditions.ts';
 import { failedOnHealth, type KustomizationState, kustomizationReasons as reasons, stateOf } from '../../lifecycle/kustomization.facts.ts';
 import { type KustomizationEvent, kustomizationMachine } from '../../lifecycle/kustomization.machine.ts';
-import type { Health } from '../../lifecycle/reasons.ts';
+import { type Health, worstOf } from '../../lifecycle/reasons.ts';
 import { conditionOf } from '../../machinery/conditions.ts';
 import { type DynamicObject, deepEqual, keyOf, refOf } from '../../machinery/object.ts';
 import { isNotFound, isStatusError } from '../../machinery/status-error.ts';
@@ -31,7 +31,7 @@ import type { AppMetricsState, GitOpsMetrics } from './gitops-metrics.ts';
 import { heldRevision } from './held-revision.ts';
 import { addToHistory, isRollback, revertedBy } from './history.ts';
 import { createInventory } from './inventory.ts';
-import type { ObjectId } from './object-id.ts';
+import { idOf, type ObjectId } from './object-id.ts';
 import { createAppBuilder } from './post-build.ts';
 import type { KnownRevision, RevisionStore } from './repository-controller.ts';
 import { watchSubstitutes } from './substitutes.ts';
@@ -732,13 +732,14 @@ export function createAppController(options: AppControllerOptions): AppControlle
       tellPhase(pass, reasons.succeeded);
     }
     const applied = learned.some(({ type }) => type === 'APPLIED');
+    const ready = readiness(app, state, health);
     const isWaiting = from === 'Progressing' || (applied && waits(app));
     if (!isWaiting && !(from === 'Failed' && failedOnHealth(app) && state.errors.length === 0)) return;
-    if (health.status === 'Healthy') {
+    if (ready.status === 'Healthy') {
       Object.assign(finding, { reason: reasons.succeeded, message: `Applied revision: ${state.revision}` });
       yield { type: 'BECAME_HEALTHY' };
     } else if (from === 'Progressing' && state.appliedAt > 0 && clock.now() - state.appliedAt > timeoutMsOf(app)) {
-      Object.assign(finding, { reason: reasons.healthCheckFailed, message: health.reason });
+      Object.assign(finding, { reason: reasons.healthCheckFailed, message: ready.reason });
       state.attempt?.end('failed');
       tellPhase(pass, reasons.healthCheckFailed);
       yield { type: 'HEALTH_DEADLINE_PASSED' };
@@ -945,6 +946,20 @@ function newerOf(cached: Kustomization, state: AppState): Kustomization {
     written.metadata.uid === cached.metadata.uid && Number(written.metadata.resourceVersion) > Number(cached.metadata.resourceVersion);
   if (!isBehind) state.written = undefined;
   return isBehind ? written : cached;
+}
+
+/** The health that readiness depends on: of the objects that `spec.healthChecks` names, unless the app waits for all of them. */
+function readiness({ spec, metadata }: Kustomization, state: AppState, health: Health): Health {
+  const checks = spec.healthChecks ?? [];
+  if (spec.wait === true || checks.length === 0) return health;
+  const named = new Set(
+    checks.flatMap(({ apiVersion = 'v1', kind, name, namespace }) =>
+      [namespace ?? metadata.namespace, undefined].map((each) =>
+        idOf({ apiVersion, kind, metadata: { name, ...(each === undefined ? {} : { namespace: each }) } }),
+      ),
+    ),
+  );
+  return worstOf([...state.health].filter(([id]) => named.has(id)).map(([, each]) => each));
 }
 
 const waits = ({ spec }: Kustomization): boolean => spec.wait === true || (spec.healthChecks?.length ?? 0) > 0;

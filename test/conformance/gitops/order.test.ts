@@ -241,6 +241,16 @@ describeOnTargets('orders', ({ project }) => {
   });
 
   describe('18 health', () => {
+    it('makes an app ready by the objects that its health checks name, and is told of all', async () => {
+      const p = await project({ 'web/g.yaml': gate('g'), 'web/h.yaml': gate('h') });
+      const check = { apiVersion: 'networking.k8s.io/v1', kind: 'Ingress', name: 'g', namespace: p.namespace };
+      await p.app('web', { healthChecks: [check], timeout: '1m' });
+      await p.conditionIs('web', 'Ready', ({ status, message }) => status === 'Unknown' && /waiting for health/.test(message));
+      await openGate(p, 'g');
+      await p.applied('web');
+      expect(await p.condition('web', 'Healthy')).toMatchObject({ reason: 'Progressing', message: 'Ingress h has no address yet' });
+    });
+
     it('is what the expressions of an app say of a kind', async () => {
       const p = await project({ 'web/a.yaml': configMap('a', 'starting') });
       const checks = {
