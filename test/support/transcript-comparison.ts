@@ -426,9 +426,12 @@ const isParameter = ({ name, in: where }: JsonObject): boolean => typeof name ==
 const isSchema = ({ description, type, allOf, $ref, jsonPath }: JsonObject): boolean =>
   typeof description === 'string' && jsonPath === undefined && (typeof type === 'string' || allOf !== undefined || $ref !== undefined);
 
-/** The real server finds what is wrong with a custom resource in an order that is another each time. */
+/** The real server finds what is wrong with a custom resource, and with whom an apply conflicts, in an order that is another each time. */
 function withSortedCauses(status: JsonObject): JsonObject {
   const { details, message, reason } = status;
+  if (reason === 'Conflict' && isObject(details) && Array.isArray(details.causes)) {
+    return { ...status, details: { ...details, causes: sortedByText(details.causes as readonly Json[]) } };
+  }
   if (reason !== 'Invalid' || !isObject(details) || !Array.isArray(details.causes) || !/\.(?!.*k8s\.io$)/.test(textOf(details.group))) {
     return status;
   }

@@ -128,6 +128,15 @@ const rolesOfAlice: readonly HiddenAct[] = [
   },
 ];
 
+const ownedBy = (manager: string, operation: string, data: JsonObject): JsonObject => ({
+  manager,
+  operation,
+  apiVersion: 'v1',
+  time: '2026-11-24T06:55:50Z',
+  fieldsType: 'FieldsV1',
+  fieldsV1: { 'f:data': data },
+});
+
 /** What the node controller says of a node whose agent has not said anything yet. */
 const neverUpdated = (type: string): JsonObject => ({
   type,
@@ -196,6 +205,24 @@ export const hiddenActs: Readonly<Record<string, Readonly<Record<number, readonl
     9: [{ remove: policyBinding('Warn') }, { put: webhookConfiguration('Mutating', '/mutate') }],
     10: [{ remove: webhookConfiguration('Mutating', '/mutate') }, { put: webhookConfiguration('Validating', '/validate') }],
     12: [{ stopsWebhooks: true }],
+  },
+  // Two had written it, the second by an apply that was forced.
+  'kubectl/05-ssa-conflict': {
+    3: [
+      {
+        put: {
+          ...configMap('ssa', { data: { owner: 'one', shared: 'a' } }, 'w132'),
+          metadata: {
+            name: 'ssa',
+            namespace: 'w132',
+            managedFields: [
+              ownedBy('one', 'Apply', { 'f:owner': {}, 'f:shared': {} }),
+              ownedBy('kubectl-create', 'Update', { '.': {}, 'f:shared': {} }),
+            ],
+          },
+        },
+      },
+    ],
   },
   'api/subresources': {
     40: [
