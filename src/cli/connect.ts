@@ -1,6 +1,7 @@
 import { userInfo } from 'node:os';
 import { selfSubjectReviews } from '../api/authentication/v1/self-subject-review.ts';
 import { type Kustomization, kustomizations } from '../api/kustomize/v1/kustomization.ts';
+import { nearest } from '../base/nearest.ts';
 import type { Client } from '../client/client.ts';
 import { createHttpClient } from '../client/http-client.ts';
 import { loadKubeconfig } from '../client/kubeconfig.ts';
@@ -92,9 +93,10 @@ export async function findApp(client: Client, app: string): Promise<Kustomizatio
     if (!isNotFound(err)) throw err;
     const { items } = await client.list(kustomizations, { namespace: ref.namespace });
     const names = items.map(({ metadata }) => metadata.name);
+    const meant = nearest(ref.name, names);
     throw new Failure(`no app ${ref.name} in namespace ${ref.namespace}`, {
       why: names.length === 0 ? 'There are no apps there.' : `Apps there: ${names.join(', ')}.`,
-      fix: 'See: midship get apps',
+      fix: `${meant === undefined ? '' : `Did you mean ${meant}? `}See: midship get apps`,
       cause: err,
     });
   }

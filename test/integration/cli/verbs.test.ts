@@ -462,6 +462,9 @@ describe('verbs over the wire', () => {
     await startApp('listed', { 'a.yaml': configMap('listed-a', '1') });
     const failure = await failureOf(run(showHistory, { app: 'nope', changes: false, now: now() }));
     expect(failure).toMatchObject({ message: 'no app nope in namespace flux-system', exitCode: 2, why: expect.stringContaining('listed') });
+    expect((await failureOf(run(showHistory, { app: 'lisetd', changes: false, now: now() }))).fix).toBe(
+      'Did you mean listed? See: midship get apps',
+    );
     expect((await run(getApps, { format: 'json' })).json).toMatchObject({ kind: 'KustomizationList' });
     expect((await run(getApps, { format: 'yaml' })).text).toMatch(/^kind: KustomizationList$/m);
   });
