@@ -34,6 +34,7 @@ import type { Client } from '../client/client.ts';
 import type { InformerSet } from '../client/informer.ts';
 import { createInformerSet } from '../client/informer-set.ts';
 import { formatKubeconfig } from '../client/kubeconfig.ts';
+import { untilAccepted } from '../client/until-accepted.ts';
 import { createBootstrapTokenCleaner } from '../controllers/bootstrap-token-cleaner.ts';
 import { createCertificateApprovingController } from '../controllers/certificates/approving-controller.ts';
 import { createCertificateCleaningController } from '../controllers/certificates/cleaning-controller.ts';
@@ -432,7 +433,12 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
 
   // 7. GitOps: what Git says is put in force.
   // Before the engine looks: after a restart the addresses of an earlier one may be gone.
-  await followRepository({ client: gitOpsClient, configuration, url: sourceUrl(configuration, web.url) });
+  const url = sourceUrl(configuration, web.url);
+  await untilAccepted(() => followRepository({ client: gitOpsClient, configuration, url }), {
+    clock,
+    signal,
+    onRefusal: (err) => log.warn({ err }, 'Could not write what the cluster follows'),
+  });
   await start([
     createEngine({
       ...dependencies('midship'),

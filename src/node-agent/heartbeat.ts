@@ -3,6 +3,7 @@ import { type Node, nodes } from '../api/core/v1/node.ts';
 import { type Clock, microTimestampOf } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Client } from '../client/client.ts';
+import { untilAccepted } from '../client/until-accepted.ts';
 import { isAlreadyExists, isConflict, isNotFound } from '../machinery/status-error.ts';
 import { isNewsInStatus, type NodeDescription, nodeLabelsOf, nodeObjectOf, nodeStatusOf, nodeTaintsOf } from './node-object.ts';
 import { sameJson } from './pod-status.ts';
@@ -133,8 +134,16 @@ export function createHeartbeat({ client, describe, clock, log, random }: Heartb
   return {
     async start(signal) {
       stopped = false;
-      const node = await register();
-      await beat(node);
+      const first = async (): Promise<Node> => {
+        const registered = await register();
+        await beat(registered);
+        return registered;
+      };
+      const node = await untilAccepted(first, {
+        clock,
+        signal,
+        onRefusal: (err) => log.warn({ err }, 'Could not register node'),
+      });
       signal.throwIfAborted();
       schedule();
       return node;
