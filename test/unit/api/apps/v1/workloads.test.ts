@@ -45,7 +45,7 @@ describe('a deployment', () => {
 
   it('has a status whose counts agree', () => {
     const errorsOf = (status: DeploymentStatus) =>
-      (deployments.validateStatus?.({ ...stored, status }, stored) ?? []).map(({ field, message }) => `${field}: ${message}`);
+      (deployments.validateStatus?.({ ...stored, status }, stored, 'status') ?? []).map(({ field, message }) => `${field}: ${message}`);
     expect(errorsOf({ replicas: 3, updatedReplicas: 3, readyReplicas: 2, availableReplicas: 2 })).toEqual([]);
     expect(errorsOf({ replicas: 1, readyReplicas: 2 })).toEqual([
       'status.readyReplicas: Invalid value: 2: cannot be greater than status.replicas',
