@@ -280,7 +280,8 @@ export function createWriter({
       case 'main':
         next = mainUpdate(kind, before, decoder.decode(request, kind, wanted, before, refuse));
         mutated = pass('mutating', request, kind, 'update', seen(next));
-        next = mutated instanceof Promise ? await mutated : mutated;
+        // What the client may not change, a webhook may not either.
+        if (mutated !== next) next = mainUpdate(kind, before, mutated instanceof Promise ? await mutated : mutated);
         mutated = pass('allocation', request, kind, 'update', seen(next));
         next = mutated instanceof Promise ? await mutated : mutated;
         next = withGeneration(kind, before, shared(before, next));
@@ -290,7 +291,9 @@ export function createWriter({
       case 'status': {
         next = statusUpdate(kind, before, decoder.decode(request, kind, wanted, before, refuse), operation === 'apply');
         mutated = pass('mutating', request, kind, 'update', seen(next));
-        next = mutated instanceof Promise ? await mutated : mutated;
+        if (mutated !== next) {
+          next = statusUpdate(kind, before, mutated instanceof Promise ? await mutated : mutated, operation === 'apply');
+        }
         next = kind.prepareForStatus?.(next, before, { subresource, now: now(), user: request.user }) ?? next;
         const errors = kind.validateStatus?.(next, before, subresource) ?? [];
         if (errors.length > 0) throw invalid(kind, name, errors);
@@ -299,7 +302,7 @@ export function createWriter({
       case 'finalize':
         next = finalizeUpdate(before, decoder.decode(request, kind, wanted, before, refuse));
         mutated = pass('mutating', request, kind, 'update', seen(next));
-        next = mutated instanceof Promise ? await mutated : mutated;
+        if (mutated !== next) next = finalizeUpdate(before, mutated instanceof Promise ? await mutated : mutated);
         break;
       case 'whole':
         next = inFieldOrder(wanted, updatedMetadata(before.metadata, wanted.metadata));

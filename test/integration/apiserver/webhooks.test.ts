@@ -149,6 +149,33 @@ describe('a mutating webhook', () => {
     expect(data).toEqual({ a: '1' });
   });
 
+  it('changes no status with an object, and nothing but the status with a status', async () => {
+    await configure('Mutating', '/mutate', {
+      rules: [{ operations: ['UPDATE'], apiGroups: ['apps'], apiVersions: ['v1'], resources: ['deployments', 'deployments/status'] }],
+    });
+    const template = { metadata: { labels: { app: 'a' } }, spec: { containers: [{ name: 'c', image: 'i' }] } };
+    await client.create(deployments, {
+      apiVersion: 'apps/v1',
+      kind: 'Deployment',
+      metadata: { name: 'web', namespace: 'shop' },
+      spec: { selector: { matchLabels: { app: 'a' } }, template },
+    } as Deployment);
+    hook.answer(
+      '/mutate',
+      jsonPatch({ op: 'add', path: '/spec/replicas', value: 7 }, { op: 'add', path: '/status', value: { replicas: 7, readyReplicas: 7 } }),
+    );
+    const ref = { namespace: 'shop', name: 'web' };
+    const written = await client.patch(deployments, ref, { type: 'merge', body: { metadata: { labels: { l: 'v' } } } });
+    expect(written).toMatchObject({ metadata: { generation: 2 }, spec: { replicas: 7 } });
+    expect(written.status?.replicas).toBeUndefined();
+    hook.answer(
+      '/mutate',
+      jsonPatch({ op: 'add', path: '/spec/replicas', value: 9 }, { op: 'add', path: '/status/readyReplicas', value: 1 }),
+    );
+    const told = await client.patch(deployments, ref, { type: 'merge', body: { status: { replicas: 1 } } }, { subresource: 'status' });
+    expect(told).toMatchObject({ metadata: { generation: 2 }, spec: { replicas: 7 }, status: { replicas: 1, readyReplicas: 1 } });
+  });
+
   it('gets its containers the defaults and the token that all containers get', async () => {
     await configure('Mutating', '/inject', {
       rules: [{ operations: ['CREATE'], apiGroups: [''], apiVersions: ['v1'], resources: ['pods'] }],
