@@ -81,7 +81,7 @@ function entriesOf(app: Kustomization, state: AppState): NonNullable<AppState['e
   if (state.entries === undefined) {
     const versions = new Map<ObjectId, { readonly version: string }>();
     for (const [id, doomed] of state.doomed) versions.set(id, doomed);
-    for (const [id, { resource }] of state.hookObjects) versions.set(id, resource);
+    for (const [id, { resource }] of [...state.pending, ...state.hookObjects]) versions.set(id, resource);
     for (const [id, { desired }] of state.applied) versions.set(id, desired.resource);
     state.entries = inventoryEntriesOf(versions);
   }

@@ -1,11 +1,13 @@
+import { apiServices } from '../../api/apiregistration/v1/api-service.ts';
 import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
 import { annotations, labels, rootCaConfigMap } from '../../api/well-known.ts';
 import type { ObjectChange } from '../../base/activity.ts';
 import { mapBounded } from '../../base/concurrency.ts';
 import type { Client, DiscoveredResource } from '../../client/client.ts';
+import { isConditionTrue } from '../../machinery/conditions.ts';
 import type { DynamicObject, ObjectRef } from '../../machinery/object.ts';
 import type { Resource } from '../../machinery/resource.ts';
-import { isConflict, isNotFound } from '../../machinery/status-error.ts';
+import { isConflict, isNotFound, isStatusError, StatusError } from '../../machinery/status-error.ts';
 import { type AppState, type DoomedObject, touchInventory } from './app-state.ts';
 import type { Claims } from './claims.ts';
 import { ownFieldsOf } from './fields.ts';
@@ -76,7 +78,12 @@ export function createPruner({ client, mapper, owned, claims }: PrunerOptions): 
         const isClaimed = claimOf(id) !== undefined;
         // An app that goes leaves to the other one what that one names.
         if (isClaimed && !guarded) return forget(id, doomed);
-        const located = await locate(id, doomed);
+        const located = await locate(id, doomed).catch((err: unknown) => {
+          // Whether it has to make room cannot be asked now; the rest of the revision does not wait for that.
+          if (before && isStatusError(err)) return null;
+          throw err;
+        });
+        if (located === null) return;
         // A kind that is gone from the server took its objects with it.
         if (located === undefined) return forget(id, doomed);
         const live = await find(located.resource, located.ref);
@@ -140,7 +147,23 @@ export function createPruner({ client, mapper, owned, claims }: PrunerOptions): 
     const parsed = tryParseId(id);
     if (parsed === undefined) return undefined;
     const found = (await mapper.find(parsed.group, version, parsed.kind)) ?? (await mapper.findPreferred(parsed.group, parsed.kind));
-    return found === undefined ? undefined : { resource: found as unknown as Resource<DynamicObject>, ref: parsed.ref };
+    if (found !== undefined) return { resource: found as unknown as Resource<DynamicObject>, ref: parsed.ref };
+    await refuseUnavailable(parsed.group, version);
+    return undefined;
+  }
+
+  /** A group whose server does not answer is left out of discovery: its objects are there all the same. */
+  async function refuseUnavailable(group: string, version: string): Promise<void> {
+    if (group === '') return;
+    const name = `${version}.${group}`;
+    try {
+      const { status } = await client.get(apiServices, { name });
+      if (isConditionTrue(status?.conditions, 'Available')) return;
+    } catch (err) {
+      if (isNotFound(err)) return;
+      throw err;
+    }
+    throw new StatusError({ code: 503, reason: 'ServiceUnavailable', message: `APIService ${name} is not available` });
   }
 
   async function find(resource: Resource<DynamicObject>, ref: ObjectRef): Promise<DynamicObject | undefined> {

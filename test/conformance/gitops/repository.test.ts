@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
+import { apiServices } from '../../../src/api/apiregistration/v1/api-service.ts';
 import { deployments } from '../../../src/api/apps/v1/deployment.ts';
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
+import { secrets } from '../../../src/api/core/v1/secret.ts';
 import { kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
 import type { Resource } from '../../../src/machinery/resource.ts';
 import { configMap, deployment, describeOnTargets, openGate } from '../../support/gitops-project.ts';
@@ -169,6 +171,51 @@ spec:
       await p.repository.commit('gone', { 'web/w.yaml': null, 'web/deploy.yaml': deployment(1) });
       await p.applied('web');
       expect((await p.client.get(deployments, { namespace: p.namespace, name: 'web' })).spec.replicas).toBe(1);
+    });
+  });
+
+  describe('2 write-ahead inventory', () => {
+    it('forgets what went with its definition, but nothing of a group whose server does not answer', async () => {
+      const p = await project({ 'web/a.yaml': configMap('a') });
+      await p.app('web');
+      await p.applied('web');
+      const group = `${p.namespace}.example.com`;
+      const inventory = async () => ((await p.read('web')).status?.inventory?.entries ?? []).map(({ id }) => id);
+      const name = `v1.${group}`;
+      await p.client.create(apiServices, {
+        apiVersion: 'apiregistration.k8s.io/v1',
+        kind: 'APIService',
+        metadata: { name },
+        spec: {
+          group,
+          version: 'v1',
+          groupPriorityMinimum: 100,
+          versionPriority: 100,
+          service: { namespace: p.namespace, name: 'nowhere' },
+        },
+      });
+      // An inventory of Flux names an object of that group.
+      await p.change('web', { spec: { suspend: true } });
+      await p.restartEngine(async () => {
+        await p.client.delete(secrets, { namespace: p.home, name: 'midship-inventory-web' });
+        const entries = [...((await p.read('web')).status?.inventory?.entries ?? []), { id: `${p.namespace}_w_${group}_Widget`, v: 'v1' }];
+        await p.client.patch(
+          kustomizations,
+          { namespace: p.home, name: 'web' },
+          { type: 'merge', body: { spec: { suspend: false }, status: { inventory: { entries } } } },
+          { subresource: 'status', fieldManager: 'flux' },
+        );
+        await p.change('web', { spec: { suspend: null } });
+      });
+      await p.conditionIs(
+        'web',
+        'Ready',
+        ({ reason, message }) => reason === 'PruneFailed' && message.includes(`APIService ${name} is not available`),
+      );
+      expect(await inventory()).toContain(`${p.namespace}_w_${group}_Widget`);
+      await p.client.delete(apiServices, { name });
+      await p.applied('web');
+      await until(async () => (await inventory()).length === 1, { what: 'the object of the group that is gone is forgotten' });
     });
   });
 });
