@@ -31,6 +31,7 @@ const maxFiles = 100_000;
 const maxDepth = 64;
 /** Remembered subtrees and files; the least recently used go first. */
 const maxCachedTrees = 50_000;
+const maxCachedDirectories = 2_000;
 const maxCachedFiles = 50_000;
 /** Reads of one tree under way at the same time. */
 const concurrency = 16;
@@ -46,6 +47,8 @@ interface TreeContent {
 
 export function createBuilder(): Builder {
   const trees = createLru<TreeContent>(maxCachedTrees);
+  /** Directories by tree: a thousand apps look for theirs in the same few trees of each commit. */
+  const directories = createLru<ReadonlyMap<string, string>>(maxCachedDirectories);
   const files = createLru<FileContent>(maxCachedFiles);
   const results = new WeakMap<TreeContent, BuildResult>();
   const combined = new WeakMap<TreeContent, { readonly renderings: readonly Rendering[]; readonly result: BuildResult }>();
@@ -54,7 +57,7 @@ export function createBuilder(): Builder {
   return {
     async build({ source, commit, path, overlay, signal }) {
       try {
-        const { root, prefix } = await findDirectory(source, commit, path);
+        const { root, prefix } = await findDirectory(source, commit, path, directoriesOf);
         const listing = await list({ source, oid: root, path: prefix, depth: 0, signal, left: { files: maxFiles } });
         const content = await readDirectory({ source, listing, path: prefix, signal });
         const { kustomizations } = content;
@@ -81,6 +84,15 @@ export function createBuilder(): Builder {
       }
     },
   };
+
+  async function directoriesOf(source: GitSource, tree: string): Promise<ReadonlyMap<string, string>> {
+    let known = directories.get(tree);
+    if (known === undefined) {
+      known = new Map((await source.readTree(tree)).filter(({ type }) => type === 'tree').map(({ name, oid }) => [name, oid]));
+      directories.set(tree, known);
+    }
+    return known;
+  }
 
   function plainResult(content: TreeContent): BuildResult {
     let result = results.get(content);
@@ -255,20 +267,24 @@ const join = (path: string, name: string): string => (path === '' ? name : `${pa
 const isRead = ({ name, type }: TreeEntry): boolean =>
   !name.startsWith('.') && (type === 'tree' || (type !== 'submodule' && (/\.ya?ml$/i.test(name) || name === 'Kustomization')));
 
-async function findDirectory(source: GitSource, commit: Commit, path: string): Promise<{ readonly root: string; readonly prefix: string }> {
+async function findDirectory(
+  source: GitSource,
+  commit: Commit,
+  path: string,
+  directoriesOf: (source: GitSource, tree: string) => Promise<ReadonlyMap<string, string>>,
+): Promise<{ readonly root: string; readonly prefix: string }> {
   const segments = path.split('/').filter((segment) => segment !== '' && segment !== '.');
   let root = commit.tree;
   for (const [index, segment] of segments.entries()) {
-    const entry =
-      segment === '..' ? undefined : (await source.readTree(root)).find(({ name, type }) => name === segment && type === 'tree');
-    if (entry === undefined) {
+    const oid = segment === '..' ? undefined : (await directoriesOf(source, root)).get(segment);
+    if (oid === undefined) {
       throw new BuildFailure({
         file: segments.slice(0, index + 1).join('/'),
         message: `is not a directory of the repository at ${commit.sha.slice(0, 7)}`,
         hint: 'Set spec.path to a directory that exists; nothing was pruned.',
       });
     }
-    root = entry.oid;
+    root = oid;
   }
   return { root, prefix: segments.join('/') };
 }
