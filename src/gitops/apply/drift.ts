@@ -27,6 +27,8 @@ export interface DriftWatchOptions {
 export interface DriftWatch {
   /** An owned object changed; `object` is absent when it was deleted. */
   observe(state: AppState, id: ObjectId, object: DynamicObject | undefined): void;
+  /** Another app has the object that this one is to have: what it applied is not in force, though none of its fields is anybody else's. */
+  taken(state: AppState, id: ObjectId, by: string): void;
   /** Compares again what was skipped while our own write was under way. */
   recheck(state: AppState, id: ObjectId): void;
   /** True when the same field was put back too often within a minute: then the app backs off and says who it is fighting with. */
@@ -87,6 +89,10 @@ export function createDriftWatch({ clock, recorder, live, ignoredOf, onDrift }: 
 
   return {
     observe,
+    taken(state, id, by) {
+      if (state.applied.has(id) && !state.writing.has(id))
+        found(state, { id, change: `applied by app ${by}`, by: '', detectedAt: clock.now() });
+    },
     recheck(state, id) {
       const applied = state.applied.get(id);
       const object = applied === undefined ? undefined : live(applied.desired.resource, applied.desired.ref);

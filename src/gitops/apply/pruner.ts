@@ -24,6 +24,8 @@ export interface PrunerOptions {
   readonly owned: OwnedObjects;
   /** Objects that other apps of the same revision name change hands and are not deleted. */
   readonly claims: Claims;
+  /** An object of `app` is still there that `claimant` is to have. */
+  onHandover(app: string, claimant: string, id: ObjectId): void;
 }
 
 export interface PruneOutcome {
@@ -59,7 +61,7 @@ interface Candidate {
   readonly live: DynamicObject;
 }
 
-export function createPruner({ client, mapper, owned, claims }: PrunerOptions): Pruner {
+export function createPruner({ client, mapper, owned, claims, onHandover }: PrunerOptions): Pruner {
   return {
     async prune(app, state, { revision, guarded, before = false, signal }) {
       const forget = (id: ObjectId, { resource, ref }: Partial<DoomedObject>): void => {
@@ -75,9 +77,9 @@ export function createPruner({ client, mapper, owned, claims }: PrunerOptions): 
       const claimOf = await claims.othersThan(app, signal);
       const candidates: Candidate[] = [];
       await mapBounded([...state.doomed], concurrency, async ([id, doomed]) => {
-        const isClaimed = claimOf(id) !== undefined;
+        const claim = claimOf(id);
         // An app that goes leaves to the other one what that one names.
-        if (isClaimed && !guarded) return forget(id, doomed);
+        if (claim !== undefined && !guarded) return forget(id, doomed);
         const located = await locate(id, doomed).catch((err: unknown) => {
           // Whether it has to make room cannot be asked now; the rest of the revision does not wait for that.
           if (before && isStatusError(err)) return null;
@@ -90,7 +92,7 @@ export function createPruner({ client, mapper, owned, claims }: PrunerOptions): 
         if (live === undefined || !isSame(doomed, live) || !mayDelete(app, live)) return forget(id, located);
         // It changes hands when the other app applies it, which takes the label over; until then it is ours: should the other one never come
         // to it, because a newer commit takes it away again, nobody else would know of it.
-        if (isClaimed) return;
+        if (claim !== undefined) return onHandover(state.key, claim.app, id);
         state.doomed.set(id, { ...doomed, resource: located.resource, ref: located.ref, uid: live.metadata.uid });
         owned.own(state.key, id, located.resource, located.ref);
         if (before && policyOf(live).prune !== 'before') return;

@@ -95,7 +95,17 @@ export function createTarget(
   const rulesOf = (app: Kustomization): HealthRules => ({
     healthOf: (object) => expressions.healthOf(app, object) ?? healthOf(object, owned),
   });
-  const pruner = createPruner({ client, mapper, owned, claims });
+  const pruner = createPruner({
+    client,
+    mapper,
+    owned,
+    claims,
+    onHandover(app, claimant, id) {
+      // It may think that it has the object, from before a commit that was taken back gave it to this app.
+      const state = stateOf(claimant);
+      if (state !== undefined) drift.taken(state, id, app);
+    },
+  });
   const syncer = createSyncer({
     builder,
     mapper,

@@ -213,6 +213,29 @@ describeOnTargets('syncs', ({ project }) => {
       expect(moved.metadata.labels?.['kustomize.toolkit.fluxcd.io/name']).toBe('two');
     });
 
+    it('takes an object back when the commit that gave it to another app is undone before the first one looked', async () => {
+      const p = await project({ 'one/a.yaml': configMap('a'), 'one/k.yaml': configMap('k'), 'two/b.yaml': configMap('b') });
+      await p.app('one');
+      await p.app('two');
+      await p.applied('one');
+      await p.applied('two');
+      // It looks away while the object goes, and finds the tree that it knows when it looks again.
+      await p.change('one', { spec: { suspend: true } });
+      await p.repository.commit('move', { 'one/a.yaml': null, 'two/a.yaml': configMap('a', '2') });
+      await p.applied('two');
+      expect(await p.dataOf('a')).toBe('2');
+      await p.repository.git('revert', '--no-edit', 'HEAD');
+      await p.applied('two');
+      await p.change('one', { spec: { suspend: false } });
+      await p.applied('one');
+      await until(async () => (await p.dataOf('a')) === '1', { what: 'app one has its object' });
+      const back = await p.client.get(configMaps, { namespace: p.namespace, name: 'a' });
+      expect(back.metadata.labels?.['kustomize.toolkit.fluxcd.io/name']).toBe('one');
+      await until(async () => JSON.stringify((await p.read('two')).status?.inventory).includes('_a_') === false, {
+        what: 'app two has let go of it',
+      });
+    });
+
     it('refuses an object that two apps name, and says which files', async () => {
       const p = await project({ 'one/a.yaml': configMap('a'), 'three/a.yaml': configMap('a') });
       await p.app('one');

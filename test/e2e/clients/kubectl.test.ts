@@ -167,7 +167,8 @@ describe.each(programs)('%s', (title, program) => {
     );
     const audit = await until(
       async () => {
-        const text = await readFile(join(cluster.dataDirectory, 'logs', 'audit.log'), 'utf8');
+        // Written a moment after what it tells of; the file is not there before.
+        const text = await readFile(join(cluster.dataDirectory, 'logs', 'audit.log'), 'utf8').catch(() => '');
         return text.includes(`"name":"${name}","apiGroup":"certificates.k8s.io","apiVersion":"v1","subresource":"approval"`)
           ? text
           : undefined;
@@ -423,6 +424,7 @@ spec: {selector: {app: {{ .Release.Name }}}, ports: [{port: 80}]}
     expect((await kubectl('get', 'service', 'shop', '-o', 'name')).stdout).toBe('service/shop\n');
     expect(await helm('status', 'shop')).toContain('REVISION: 3');
     expect(await helm('uninstall', 'shop', '--wait', '--timeout', '60s')).toContain('release "shop" uninstalled');
-    expect((await kubectl('get', 'all,secrets', '-o', 'name')).stdout).toBe('');
+    // Helm waits for what is in the chart; pods follow their Deployment.
+    await until(async () => (await kubectl('get', 'all,secrets', '-o', 'name')).stdout === '', { what: 'nothing of the chart is left' });
   });
 });
