@@ -7,7 +7,7 @@ import { type Outcome, replayTranscript } from '../support/transcript-replay.ts'
 import { formatDisagreements, formatScore, placeOf, scoreOf, totalsOf } from '../support/transcript-score.ts';
 
 /** In per cent; raised whenever the score rises, never lowered. */
-const floor = { all: 90, api: 84, clientNode: 100, apart: 92 };
+const floor = { all: 98.5, api: 98, clientNode: 100, apart: 93 };
 
 const readme = 'test/conformance/README.md';
 const begin = '<!-- generated: WRITE_TRANSCRIPTS=1 npx vitest run test/conformance/transcripts.test.ts -->';

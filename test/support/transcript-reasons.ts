@@ -12,13 +12,6 @@ const reasons: readonly (readonly [reason: string, applies: (outcome: Outcome, t
   ['Meant: the administrator of the test is called otherwise', (_, text) => text.includes('.status.userInfo.username: "admin"')],
   ['Apart: needs controllers, a scheduler or a node', ({ transcript }) => /^kubectl (07|08|09|11)$/.test(transcript.area)],
   ['Apart: needs a node', (_, text) => text.includes('connection refused')],
-  ['Unfinished: CustomResourceDefinitions', ({ transcript }) => transcript.area === 'api/crd'],
-  [
-    'Unfinished: a kind that is not served yet',
-    ({ transcript }, text) =>
-      text.includes('404 page not found') || text.includes('could not find the requested resource') || transcript.area === 'api/discovery',
-  ],
-  ['Unfinished: pods get no volume with a token', (_, text) => text.includes('kube-api-access-')],
   ['Unfinished: other', () => true],
 ];
 
