@@ -1,8 +1,8 @@
-import { connect } from 'node:tls';
+import { connect, type TLSSocket } from 'node:tls';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openMemoryStorage } from '../../src/storage/memory/storage.ts';
-import { type FetchResult, startTestApiServer, type TestApiServer } from '../support/api-server.ts';
+import { adminToken, type FetchResult, startTestApiServer, type TestApiServer } from '../support/api-server.ts';
 import { until } from '../support/until.ts';
 
 /**
@@ -497,7 +497,7 @@ describe('connections', () => {
     const { hostname, port } = new URL(cluster.server.url);
     await new Promise<void>((resolve, reject) => {
       const socket = connect({ host: hostname, port: Number(port), ca: cluster.pki.caCertificate }, () => {
-        const head = `POST ${configMaps} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer admin-token-of-tests\r\nContent-Type: application/json`;
+        const head = `POST ${configMaps} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${adminToken}\r\nContent-Type: application/json`;
         socket.end(`${head}\r\nContent-Length: 1000\r\n\r\n{"metadata":{"name":"half"}`);
       });
       socket.on('close', () => resolve());
@@ -506,5 +506,32 @@ describe('connections', () => {
     });
     expect((await send({ method: 'GET', path: `${configMaps}/half` })).status).toBe(404);
     expect((await send({ method: 'GET', path: '/readyz' })).status).toBe(200);
+  });
+
+  it('whose bodies come slowly hold up nobody, and are answered when they are whole', async () => {
+    const { hostname, port } = new URL(cluster.server.url);
+    const body = '{"metadata":{"name":"slow"}}';
+    const head = `POST ${configMaps} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${adminToken}\r\nContent-Type: application/json`;
+    const sockets = await Promise.all(
+      Array.from(
+        { length: 100 },
+        () =>
+          new Promise<TLSSocket>((resolve, reject) => {
+            const socket = connect({ host: hostname, port: Number(port), ca: cluster.pki.caCertificate }, () => {
+              socket.write(`${head}\r\nContent-Length: ${body.length}\r\n\r\n${body.slice(0, 9)}`, () => resolve(socket));
+            });
+            socket.once('error', reject);
+          }),
+      ),
+    );
+    expect((await send({ method: 'POST', path: configMaps, type: json, body: { metadata: { name: 'quick' } } })).status).toBe(201);
+    const [first, ...others] = sockets;
+    const answer = new Promise<string>((resolve) => first?.once('data', (chunk: Buffer) => resolve(chunk.toString())));
+    first?.write(body.slice(9));
+    expect(await answer).toMatch(/^HTTP\/1\.1 201 /);
+    for (const socket of others) socket.destroy();
+    first?.destroy();
+    expect((await send({ method: 'DELETE', path: `${configMaps}/quick` })).status).toBe(200);
+    expect((await send({ method: 'DELETE', path: `${configMaps}/slow` })).status).toBe(200);
   });
 });
