@@ -4,6 +4,7 @@ import { Writable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
 import { type Kustomization, kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
+import { gitRepositories } from '../../../src/api/source/v1/git-repository.ts';
 import { getApps, resumeApp, suspendApp } from '../../../src/cli/apps.ts';
 import type { AppCommand } from '../../../src/cli/connect.ts';
 import { showDiff } from '../../../src/cli/diff.ts';
@@ -103,6 +104,14 @@ async function startApp(name: string, files: Readonly<Record<string, string>>): 
   const sha = await world.repository.commit(
     `${name}: first`,
     Object.fromEntries(Object.entries(files).map(([file, text]) => [`${name}/${file}`, text])),
+  );
+  // Before that there is no such directory, and the app would have a failure in its history.
+  await until(
+    async () => {
+      const { status } = await world.client.get(gitRepositories, { namespace: 'flux-system', name: 'cluster' });
+      return status?.artifact?.revision === `main@sha1:${sha}`;
+    },
+    { what: `the source is at ${sha}` },
   );
   await world.client.create(kustomizations, {
     apiVersion: 'kustomize.toolkit.fluxcd.io/v1',
