@@ -7,6 +7,8 @@ const tier = (name: string, testTimeout: number, fileParallelism: boolean) => ({
 
 export default defineConfig({
   test: {
+    // Words are compared, so nothing colours them: on a machine with CI=true or FORCE_COLOR set, the programs would.
+    env: { NO_COLOR: '1' },
     projects: [
       tier('unit', 10_000, true),
       tier('integration', 60_000, true),
