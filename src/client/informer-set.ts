@@ -70,7 +70,9 @@ interface SharedInformer<T extends KubeObject> {
 function createSharedInformer<T extends KubeObject>(resource: Resource<T>, scope: InformerScope, log: Log): SharedInformer<T> {
   const cache = createIndexer<T>();
   const handlers = new Set<InformerHandler<T>>();
+  const replacements: (() => void)[] = [];
   let synced = false;
+  let version = 0;
   let markSynced: () => void = () => undefined;
   const whenSynced = new Promise<void>((resolve) => {
     markSynced = resolve;
@@ -102,7 +104,8 @@ function createSharedInformer<T extends KubeObject>(resource: Resource<T>, scope
   }
 
   const target: ReflectorTarget<T> = {
-    replace(items) {
+    replace(items, resourceVersion) {
+      version = Number(resourceVersion);
       const gone = new Set(cache.keys());
       for (const item of items) gone.delete(keyOf(item));
       for (const key of gone) remove(key);
@@ -113,12 +116,15 @@ function createSharedInformer<T extends KubeObject>(resource: Resource<T>, scope
       }
       synced = true;
       markSynced();
+      for (const listener of replacements) listener();
     },
-    apply(events) {
+    apply(events, resourceVersion) {
       for (const { type, object } of events) {
+        version = Number(object.metadata.resourceVersion ?? version);
         if (type === 'DELETED') remove(keyOf(object));
         else put(object);
       }
+      version = Number(resourceVersion);
     },
   };
 
@@ -128,6 +134,9 @@ function createSharedInformer<T extends KubeObject>(resource: Resource<T>, scope
       return synced;
     },
     whenSynced,
+    get resourceVersion() {
+      return version;
+    },
     get: (ref) => cache.get(keyOfRef(ref)),
     getByKey: (key) => cache.get(key),
     list({ namespace, selector } = {}) {
@@ -143,6 +152,7 @@ function createSharedInformer<T extends KubeObject>(resource: Resource<T>, scope
       for (const object of [...cache.values()]) call(added, { after: object });
       return () => handlers.delete(added);
     },
+    onReplaced: (listener) => void replacements.push(listener),
     get size() {
       return cache.size;
     },

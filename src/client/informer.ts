@@ -14,6 +14,8 @@ export interface Informer<T extends KubeObject> {
   readonly synced: boolean;
   /** Resolves when `synced` becomes true; never rejects, and never resolves for what the server does not list. */
   readonly whenSynced: Promise<void>;
+  /** How far the cache has come: what was written up to this version is in it, or gone again. 0 before the first list. */
+  readonly resourceVersion: number;
   get(ref: ObjectRef): T | undefined;
   /** By key `namespace/name`. */
   getByKey(key: string): T | undefined;
@@ -25,6 +27,8 @@ export interface Informer<T extends KubeObject> {
   addIndex(name: string, valuesOf: (object: T) => readonly string[]): void;
   /** Calls `handler` for every object in the cache now, as added, then for every change. Returns a function that removes it. */
   addHandler(handler: InformerHandler<T>): () => void;
+  /** Calls `listener` each time that a list has taken the place of the cache: of what came and went meanwhile no handler was told. */
+  onReplaced(listener: () => void): void;
   readonly size: number;
 }
 

@@ -10,9 +10,9 @@ import type { InformerScope } from './informer.ts';
 /** Where a reflector delivers what it sees. */
 export interface ReflectorTarget<T extends KubeObject> {
   /** The whole state of the server; what is not in it does not exist any more. */
-  replace(items: readonly T[]): void;
-  /** Changes in order; never a bookmark. */
-  apply(events: readonly WatchEvent<T>[]): void;
+  replace(items: readonly T[], resourceVersion: string): void;
+  /** Changes in order, never a bookmark; none when only the version moved on. */
+  apply(events: readonly WatchEvent<T>[], resourceVersion: string): void;
 }
 
 export interface ReflectorOptions<T extends KubeObject> {
@@ -47,7 +47,7 @@ export async function reflect<T extends KubeObject>(options: ReflectorOptions<T>
       if (version === undefined) {
         const { items, resourceVersion } = await listAll(options);
         if (signal.aborted) return;
-        target.replace(items);
+        target.replace(items, resourceVersion);
         version = resourceVersion;
       }
       let healthy = false;
@@ -89,6 +89,7 @@ async function watchFrom<T extends KubeObject>(
   resourceVersion: string,
   onVersion: (version: string) => void,
 ): Promise<void> {
+  let newest = resourceVersion;
   await client.watch(resource, {
     ...scope,
     resourceVersion,
@@ -97,8 +98,9 @@ async function watchFrom<T extends KubeObject>(
       const last = events.at(-1);
       if (last === undefined || signal.aborted) return;
       const changes = events.some(({ type }) => type === 'BOOKMARK') ? events.filter(({ type }) => type !== 'BOOKMARK') : events;
-      if (changes.length > 0) target.apply(changes);
-      if (last.object.metadata.resourceVersion !== undefined) onVersion(last.object.metadata.resourceVersion);
+      newest = last.object.metadata.resourceVersion ?? newest;
+      target.apply(changes, newest);
+      onVersion(newest);
     },
   });
 }

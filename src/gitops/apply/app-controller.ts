@@ -920,7 +920,10 @@ export function createAppController(options: AppControllerOptions): AppControlle
   function forget(key: string): void {
     const state = states.get(key);
     if (state === undefined) return;
-    for (const { desired } of state.applied.values()) bound.get(key)?.owned.disown(key, desired.resource, desired.ref);
+    const known = [...[...state.applied.values()].map(({ desired }) => desired), ...state.pending.values(), ...state.hookObjects.values()];
+    for (const { resource, ref } of [...known, ...state.doomed.values()]) {
+      if (resource !== undefined && ref !== undefined) bound.get(key)?.owned.disown(key, resource, ref);
+    }
     bound.delete(key);
     states.delete(key);
   }

@@ -1,18 +1,18 @@
 import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
 import type { Clock } from '../../base/clock.ts';
-import { type DynamicObject, deepEqual, type ObjectRef } from '../../machinery/object.ts';
-import type { Resource } from '../../machinery/resource.ts';
+import { type DynamicObject, deepEqual } from '../../machinery/object.ts';
 import type { EventRecorder } from '../../reconcile/event-recorder.ts';
 import type { AppState, Drift } from './app-state.ts';
 import { formatPath, formatValue, lostFields, managerOf, ownFieldsOf, valueAt } from './fields.ts';
 import { isIgnored, type Pointer } from './ignored-fields.ts';
 import { describeObject, type ObjectId } from './object-id.ts';
 import { isSuspended, policyOf } from './object-policy.ts';
+import type { OwnedObjects } from './owned-objects.ts';
 
 export interface DriftWatchOptions {
   readonly clock: Clock;
   readonly recorder: EventRecorder;
-  live(resource: Resource<DynamicObject>, ref: ObjectRef): DynamicObject | undefined;
+  readonly owned: Pick<OwnedObjects, 'live' | 'isGoneSince'>;
   /** Fields of an app's object that others may have. */
   ignoredOf(app: string, object: DynamicObject): readonly Pointer[];
   onDrift(app: string): void;
@@ -42,11 +42,12 @@ const maxCorrections = 3;
 /** Fields whose corrections are remembered, for each app. */
 const maxRemembered = 1_000;
 
-export function createDriftWatch({ clock, recorder, live, ignoredOf, onDrift }: DriftWatchOptions): DriftWatch {
+export function createDriftWatch({ clock, recorder, owned, ignoredOf, onDrift }: DriftWatchOptions): DriftWatch {
   function observe(state: AppState, id: ObjectId, object: DynamicObject | undefined): void {
     const applied = state.applied.get(id);
     if (applied === undefined || state.writing.has(id)) return;
     if (object === undefined) {
+      if (!owned.isGoneSince(applied.desired.resource, applied.desired.ref, applied.resourceVersion)) return;
       found(state, { id, change: 'deleted', by: '', detectedAt: clock.now() });
       return;
     }
@@ -95,9 +96,10 @@ export function createDriftWatch({ clock, recorder, live, ignoredOf, onDrift }: 
     },
     recheck(state, id) {
       const applied = state.applied.get(id);
-      const object = applied === undefined ? undefined : live(applied.desired.resource, applied.desired.ref);
+      if (applied === undefined) return;
+      const object = owned.live(applied.desired.resource, applied.desired.ref);
       // The cache may be behind our own write; its event is still to come then. What is newer was written by someone else.
-      if (applied !== undefined && Number(object?.metadata.resourceVersion ?? 0) > applied.resourceVersion) observe(state, id, object);
+      if (object === undefined || Number(object.metadata.resourceVersion ?? 0) > applied.resourceVersion) observe(state, id, object);
     },
     isFight(app, state, { id, change, by }) {
       const key = `${id} ${change.split(' ')[0]}`;

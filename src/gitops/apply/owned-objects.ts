@@ -17,26 +17,23 @@ export interface OwnedChange {
   readonly direct: boolean;
 }
 
+interface OwnedRef {
+  readonly namespace?: string | undefined;
+  readonly name: string;
+}
+
 /**
  * Follows the objects that apps own, by one informer for each kind, and tells which app a change concerns: for drift, health and
  * confirmed deletion. Costs nothing for an app whose objects do not change.
  */
 export interface OwnedObjects extends HealthView {
-  /** From now on `app` hears of the object. An address has one owner. */
-  own(
-    app: string,
-    id: ObjectId,
-    resource: Resource<DynamicObject>,
-    ref: { readonly namespace?: string | undefined; readonly name: string },
-  ): void;
-  disown(app: string, resource: Resource<DynamicObject>, ref: { readonly namespace?: string | undefined; readonly name: string }): void;
-  /** The app that owns what lives at this address. */
-  ownerOf(resource: Resource, ref: { readonly namespace?: string | undefined; readonly name: string }): string | undefined;
+  /** From now on `app` hears of the object. While it goes from one app to another, both do. */
+  own(app: string, id: ObjectId, resource: Resource<DynamicObject>, ref: OwnedRef): void;
+  disown(app: string, resource: Resource<DynamicObject>, ref: OwnedRef): void;
   /** From the cache; undefined when it does not exist or the cache is not there yet. */
-  live(
-    resource: Resource<DynamicObject>,
-    ref: { readonly namespace?: string | undefined; readonly name: string },
-  ): DynamicObject | undefined;
+  live(resource: Resource<DynamicObject>, ref: OwnedRef): DynamicObject | undefined;
+  /** Whether what was written at this version is not in the cache because it is gone, rather than not come yet. */
+  isGoneSince(resource: Resource<DynamicObject>, ref: OwnedRef, resourceVersion: number): boolean;
   /** True when `live` can be believed for this kind. */
   isSynced(resource: Resource<DynamicObject>): boolean;
   /** Resolves when `live` can be believed for all of these kinds; rejects with the reason of `signal`. */
@@ -50,6 +47,16 @@ const controllerUid = (object: KubeObject): readonly string[] => {
   return uid === undefined ? [] : [uid];
 };
 
+/** An object and the apps that have it. */
+interface Owned {
+  /** Of the informer that follows it. */
+  readonly kind: string;
+  readonly ref: OwnedRef;
+  owners: readonly { readonly app: string; readonly id: ObjectId }[];
+}
+
+const kindOf = ({ group, version, resource }: Resource): string => `${group}/${version}/${resource}`;
+
 export function createOwnedObjects({
   informers,
   onChange,
@@ -57,9 +64,9 @@ export function createOwnedObjects({
   readonly informers: InformerSet;
   onChange(change: OwnedChange): void;
 }): OwnedObjects {
-  const owners = new Map<string, { readonly app: string; readonly id: ObjectId }>();
+  const owned = new Map<string, Owned>();
   /** Owned workloads by uid, so that a pod's change finds its app. */
-  const workloads = new Map<string, { readonly app: string; readonly id: ObjectId }>();
+  const workloads = new Map<string, Owned>();
   const followed = new Set<string>();
   const podInformer = informers.get(pods);
   const setInformer = informers.get(replicaSets);
@@ -76,41 +83,56 @@ export function createOwnedObjects({
       const above = set === undefined ? undefined : controllerOf(set);
       if (above !== undefined) found = workloads.get(above.uid);
     }
-    if (found !== undefined) onChange({ ...found, object: undefined, direct: false });
+    for (const owner of found?.owners ?? []) onChange({ ...owner, object: undefined, direct: false });
   }
 
   function follow(resource: Resource<DynamicObject>): void {
-    const key = `${resource.group}/${resource.version}/${resource.resource}`;
+    const key = kindOf(resource);
     if (followed.has(key)) return;
     followed.add(key);
-    informers.get(resource).addHandler(({ before, after }) => {
+    const informer = informers.get(resource);
+    informer.addHandler(({ before, after }) => {
       const object = after ?? before;
-      if (object === undefined) return;
-      const owner = owners.get(addressOf(resource, object.metadata));
-      if (owner === undefined) return;
+      const found = object === undefined ? undefined : owned.get(addressOf(resource, object.metadata));
+      if (found === undefined) return;
       if (before?.metadata.uid !== undefined && before.metadata.uid !== after?.metadata.uid) workloads.delete(before.metadata.uid);
-      if (after?.metadata.uid !== undefined) workloads.set(after.metadata.uid, owner);
-      onChange({ ...owner, object: after, direct: true });
+      if (after?.metadata.uid !== undefined) workloads.set(after.metadata.uid, found);
+      for (const owner of found.owners) onChange({ ...owner, object: after, direct: true });
+    });
+    // What was made and deleted between the end of a watch and this list was in the cache at no time.
+    informer.onReplaced(() => {
+      for (const { kind, ref, owners } of owned.values()) {
+        if (kind !== key || informer.get(ref) !== undefined) continue;
+        for (const owner of owners) onChange({ ...owner, object: undefined, direct: true });
+      }
     });
   }
 
   return {
     own(app, id, resource, ref) {
-      const owner = { app, id };
-      owners.set(addressOf(resource, ref), owner);
+      const address = addressOf(resource, ref);
+      const found: Owned = owned.get(address) ?? { kind: kindOf(resource), ref, owners: [] };
+      owned.set(address, found);
+      if (!found.owners.some((owner) => owner.app === app)) found.owners = [...found.owners, { app, id }];
       follow(resource);
       const uid = informers.get(resource).get(ref)?.metadata.uid;
-      if (uid !== undefined) workloads.set(uid, owner);
+      if (uid !== undefined) workloads.set(uid, found);
     },
     disown(app, resource, ref) {
       const address = addressOf(resource, ref);
-      if (owners.get(address)?.app !== app) return;
-      owners.delete(address);
+      const found = owned.get(address);
+      if (found === undefined) return;
+      found.owners = found.owners.filter((owner) => owner.app !== app);
+      if (found.owners.length > 0) return;
+      owned.delete(address);
       const uid = informers.get(resource).get(ref)?.metadata.uid;
       if (uid !== undefined) workloads.delete(uid);
     },
-    ownerOf: (resource, ref) => owners.get(addressOf(resource, ref))?.app,
     live: (resource, ref) => informers.get(resource).get(ref),
+    isGoneSince(resource, ref, resourceVersion) {
+      const informer = informers.get(resource);
+      return informer.get(ref) === undefined && informer.resourceVersion >= resourceVersion;
+    },
     isSynced: (resource) => informers.get(resource).synced,
     async waitForSync(resources, signal) {
       const waiting = [...resources].map((resource) => informers.get(resource)).filter(({ synced }) => !synced);

@@ -52,6 +52,8 @@ export interface Pruner {
 }
 
 const concurrency = 16;
+/** An object whose status changes all the time is deleted between two changes, sooner or later in the next pass. */
+const maxDeleteTries = 5;
 
 interface Candidate {
   readonly id: ObjectId;
@@ -124,17 +126,17 @@ export function createPruner({ client, mapper, owned, claims, onHandover }: Prun
       for (const stage of stagesOf(undeleted, ({ kind, live }) => ({ kind, wave: policyOf(live).wave }), -1)) {
         await mapBounded(stage, concurrency, async ({ id, kind, resource, ref, live }) => {
           signal.throwIfAborted();
-          try {
-            await client.delete(resource, ref, {
-              propagationPolicy: 'Background',
-              ...(live.metadata.uid === undefined ? {} : { preconditions: { uid: live.metadata.uid } }),
-            });
-            changes.push({ action: 'pruned', object: describe(kind, ref), fields: [] });
-          } catch (err) {
-            // Gone or replaced meanwhile: what is there now is looked at in the next pass.
-            if (!isNotFound(err) && !isConflict(err)) throw err;
+          let there: DynamicObject | undefined = live;
+          for (let tries = 0; tries < maxDeleteTries && there !== undefined; tries += 1) {
+            if (there.metadata.uid !== live.metadata.uid || !mayDelete(app, there)) break;
+            if (await deleteAsSeen(resource, ref, there)) {
+              changes.push({ action: 'pruned', object: describe(kind, ref), fields: [] });
+              there = await find(resource, ref);
+              break;
+            }
+            there = await find(resource, ref);
           }
-          if ((await find(resource, ref))?.metadata.uid !== live.metadata.uid) forget(id, { resource, ref });
+          if (there?.metadata.uid !== live.metadata.uid) forget(id, { resource, ref });
         });
       }
       return { changes, blocked: '', remaining: left() };
@@ -173,6 +175,21 @@ export function createPruner({ client, mapper, owned, claims, onHandover }: Prun
       return await client.get(resource, ref);
     } catch (err) {
       if (isNotFound(err)) return undefined;
+      throw err;
+    }
+  }
+
+  /** False when it is gone, or is not what was looked at any more: another app may have taken it over since. */
+  async function deleteAsSeen(resource: Resource<DynamicObject>, ref: ObjectRef, { metadata }: DynamicObject): Promise<boolean> {
+    const { uid, resourceVersion } = metadata;
+    try {
+      await client.delete(resource, ref, {
+        propagationPolicy: 'Background',
+        preconditions: { ...(uid === undefined ? {} : { uid }), ...(resourceVersion === undefined ? {} : { resourceVersion }) },
+      });
+      return true;
+    } catch (err) {
+      if (isNotFound(err) || isConflict(err)) return false;
       throw err;
     }
   }

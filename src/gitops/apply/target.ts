@@ -55,25 +55,6 @@ export function createTarget(
 ): Target {
   const mapper = createResourceMapper({ client, clock });
   const ignored = createIgnoredFields({ informers });
-  const drift = createDriftWatch({
-    clock,
-    recorder,
-    live: (resource, ref) => owned.live(resource, ref),
-    ignoredOf(key, object) {
-      const app = appOf(key);
-      try {
-        return app === undefined ? [] : ignored.pointersOf(app, object);
-      } catch (err) {
-        // A rule that cannot be read is told when the app is synced.
-        if (err instanceof SelectorError) return [];
-        throw err;
-      }
-    },
-    onDrift(app) {
-      drifted(app);
-      wake(app);
-    },
-  });
   const owned = createOwnedObjects({
     informers,
     onChange({ app, id, object, direct }) {
@@ -89,6 +70,25 @@ export function createTarget(
           state.attempted = { ...state.attempted, failedAt: Number.NEGATIVE_INFINITY };
         drift.observe(state, id, object);
       }
+      wake(app);
+    },
+  });
+  const drift = createDriftWatch({
+    clock,
+    recorder,
+    owned,
+    ignoredOf(key, object) {
+      const app = appOf(key);
+      try {
+        return app === undefined ? [] : ignored.pointersOf(app, object);
+      } catch (err) {
+        // A rule that cannot be read is told when the app is synced.
+        if (err instanceof SelectorError) return [];
+        throw err;
+      }
+    },
+    onDrift(app) {
+      drifted(app);
       wake(app);
     },
   });

@@ -56,7 +56,14 @@ function problemOf(value: unknown): { readonly message: string; readonly hint: s
   if (typeof apiVersion !== 'string' || apiVersion === '') return { message: 'has no apiVersion', hint };
   if (typeof kind !== 'string' || kind === '') return { message: 'has no kind', hint };
   if (typeof metadata !== 'object' || metadata === null) return { message: `${kind} has no metadata`, hint: 'Give it metadata.name.' };
-  if (typeof metadata.name !== 'string' || metadata.name === '') {
+  const name: unknown = metadata.name;
+  if (name !== undefined && name !== null && typeof name !== 'string') {
+    return {
+      message: `${kind} has the metadata.name ${JSON.stringify(name)}, which is no text`,
+      hint: 'Put it in quotes: YAML reads words such as n, yes and off as booleans, and digits as numbers.',
+    };
+  }
+  if (typeof name !== 'string' || name === '') {
     return {
       message: `${kind} has no metadata.name`,
       hint: 'Objects from Git need a fixed name; generateName would make a new one at each apply.',

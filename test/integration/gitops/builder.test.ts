@@ -84,6 +84,7 @@ describe('builder', () => {
       'c.yaml': configMap('ok'),
       'kustomize/kustomization.yaml': 'resources:\n- gone.yaml\n',
       'd.yaml': 'apiVersion: v1\nkind: ConfigMap\nmetadata: {}\n',
+      'e.yaml': configMap('no'),
     });
     await symlink('/etc/passwd', join(repository.directory, 'link.yaml'));
     await repository.commit('link', {});
@@ -94,6 +95,7 @@ describe('builder', () => {
     expect(texts).toContainEqual(expect.stringMatching(/^b\.yaml:\d+ /));
     expect(texts).toContainEqual(expect.stringMatching(/^c\.yaml:1 defines ConfigMap web\/ok, which a\.yaml:1 defines too/));
     expect(texts).toContainEqual(expect.stringMatching(/^d\.yaml:1 ConfigMap has no metadata\.name/));
+    expect(texts).toContainEqual(expect.stringMatching(/^e\.yaml:1 ConfigMap has the metadata\.name false, which is no text/));
     expect(texts).toContainEqual(expect.stringMatching(/^link\.yaml: is a symbolic link/));
     expect(texts).toContainEqual(expect.stringMatching(/^kustomize\/kustomization\.yaml:2 resources\[0\]: 'gone\.yaml' doesn't exist/));
   });

@@ -1,0 +1,198 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { configMaps } from '../../../src/api/core/v1/config-map.ts';
+import { namespaces } from '../../../src/api/core/v1/namespace.ts';
+import { kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
+import { gitRepositories } from '../../../src/api/source/v1/git-repository.ts';
+import type { Client, WatchEvent } from '../../../src/client/client.ts';
+import { isConditionTrue } from '../../../src/machinery/conditions.ts';
+import type { DynamicObject } from '../../../src/machinery/object.ts';
+import { expired, isNotFound } from '../../../src/machinery/status-error.ts';
+import { startTestApi } from '../../support/api.ts';
+import { startEngine } from '../../support/engine.ts';
+import { createMemoryRepository } from '../../support/memory-repository.ts';
+import { until } from '../../support/until.ts';
+
+const home = 'flux-system';
+const namespace = 'web';
+const ref = { namespace, name: 'moves' };
+const manifest = (name: string): string => `apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ${name}}\ndata: {a: "1"}\n`;
+
+const stops: (() => Promise<void>)[] = [];
+afterEach(async () => {
+  for (const stop of stops.splice(0)) await stop();
+});
+
+/** Apps `one` and `two` of a repository; `wrap` stands between the engine and the API. */
+async function start(files: Readonly<Record<string, string>>, wrap: (client: Client, people: Client) => Client) {
+  const api = await startTestApi();
+  const people = api.clientFor(undefined, 'kubectl/test');
+  const repository = createMemoryRepository('https://example.com/owners.git');
+  for (const name of [home, namespace]) await people.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name } });
+  const commit = (next: Readonly<Record<string, string>>): string =>
+    repository.commit('change', new Map(Object.entries({ 'one/k.yaml': manifest('k1'), 'two/k.yaml': manifest('k2'), ...next })));
+  commit(files);
+  await people.create(gitRepositories, {
+    apiVersion: 'source.toolkit.fluxcd.io/v1',
+    kind: 'GitRepository',
+    metadata: { name: 'cluster', namespace: home },
+    spec: { url: 'https://example.com/owners.git', interval: '1s', ref: { branch: 'main' } },
+  });
+  for (const name of ['one', 'two']) {
+    await people.create(kustomizations, {
+      apiVersion: 'kustomize.toolkit.fluxcd.io/v1',
+      kind: 'Kustomization',
+      metadata: { name, namespace: home },
+      spec: {
+        interval: '1m',
+        prune: true,
+        path: `./${name}`,
+        targetNamespace: namespace,
+        sourceRef: { kind: 'GitRepository', name: 'cluster' },
+      },
+    });
+  }
+  const client = wrap(api.clientFor({ name: 'system:midship:gitops', groups: [] }, 'midship/test'), people);
+  const engine = await startEngine({ client, openSource: async () => repository.source });
+  stops.push(async () => {
+    await engine.stop();
+    await api.stop();
+  });
+  const applied = (name: string): Promise<unknown> =>
+    until(
+      async () => {
+        const { status } = await people.get(kustomizations, { namespace: home, name });
+        return status?.lastAppliedRevision === `main@sha1:${repository.head}` && isConditionTrue(status.conditions, 'Ready');
+      },
+      { what: async () => JSON.stringify((await people.list(kustomizations)).items.map(({ status }) => status)), timeoutMs: 8000 },
+    );
+  const live = async (): Promise<DynamicObject | undefined> =>
+    people.get(configMaps, ref).catch((err: unknown) => {
+      if (isNotFound(err)) return undefined;
+      throw err;
+    }) as Promise<DynamicObject | undefined>;
+  return { people, commit, applied, live };
+}
+
+const isOurs = ({ resource }: { readonly resource: string }, name: string | undefined): boolean =>
+  resource === configMaps.resource && name === ref.name;
+
+describe('an object of an app', () => {
+  it('is not deleted by the app that it left when another one has taken it over meanwhile', async () => {
+    let intervene: (() => Promise<void>) | undefined;
+    const { commit, applied, live } = await start({ 'one/moves.yaml': manifest('moves') }, (client) => ({
+      ...client,
+      async delete(resource, at, options) {
+        if (isOurs(resource, at.name)) await intervene?.();
+        return client.delete(resource, at, options);
+      },
+    }));
+    await applied('one');
+    const before = await live();
+    intervene = async () => {
+      intervene = undefined;
+      commit({ 'two/moves.yaml': manifest('moves') });
+      await applied('two');
+    };
+    commit({});
+    await applied('one');
+    await until(() => intervene === undefined, { what: 'the deletion is sent' });
+    await applied('one');
+    await applied('two');
+    const after = await live();
+    expect([after?.metadata.uid, after?.metadata.labels?.['kustomize.toolkit.fluxcd.io/name']]).toEqual([before?.metadata.uid, 'two']);
+  });
+
+  it('is heard of by the app that has it, also when another one looked at it to delete it', async () => {
+    let intervene: (() => Promise<void>) | undefined;
+    const { commit, applied, live, people } = await start({ 'one/moves.yaml': manifest('moves') }, (client) => ({
+      ...client,
+      async get<T>(...args: Parameters<Client['get']>): Promise<T> {
+        const seen = (await client.get(...args)) as T;
+        if (isOurs(args[0], args[1].name)) await intervene?.();
+        return seen;
+      },
+    }));
+    await applied('one');
+    intervene = async () => {
+      intervene = undefined;
+      commit({ 'two/moves.yaml': manifest('moves') });
+      await applied('two');
+    };
+    commit({});
+    await until(() => intervene === undefined, { what: 'it is looked at' });
+    await applied('one');
+    await applied('two');
+    await people.delete(configMaps, ref);
+    await until(async () => (await live()) !== undefined, { what: 'it is put back' });
+  });
+
+  it('is put back when it is deleted before its own apply is answered', async () => {
+    let seen: (() => void) | undefined;
+    let deleted = false;
+    const { applied, live } = await start({ 'one/moves.yaml': manifest('moves') }, (client, people) => ({
+      ...client,
+      async patch<T>(...args: Parameters<Client['patch']>): Promise<T> {
+        const result = await client.patch(...args);
+        const [resource, at, { type }, options] = args;
+        if (isOurs(resource, at.name) && type === 'apply' && options?.dryRun !== true && !deleted) {
+          deleted = true;
+          const told = new Promise<void>((resolve) => {
+            seen = resolve;
+          });
+          await people.delete(configMaps, ref);
+          await told;
+        }
+        return result as T;
+      },
+      watch: (resource, options) =>
+        client.watch(resource, {
+          ...options,
+          onEvents(events) {
+            options.onEvents(events);
+            if ((events as readonly WatchEvent[]).some(({ type, object }) => type === 'DELETED' && isOurs(resource, object.metadata.name)))
+              seen?.();
+          },
+        }),
+    }));
+    await applied('one');
+    await until(async () => (await live()) !== undefined, { what: 'it is put back' });
+  });
+
+  it('is put back when it came and went between a watch and the list that replaced it', async () => {
+    let cut: ((err: Error) => void) | undefined;
+    let gate: Promise<void> | undefined;
+    let isDone = false;
+    const { applied, live } = await start({ 'one/moves.yaml': manifest('moves') }, (client, people) => ({
+      ...client,
+      async list(resource, options) {
+        if (resource.resource === configMaps.resource) await gate;
+        return client.list(resource, options);
+      },
+      async patch<T>(...args: Parameters<Client['patch']>): Promise<T> {
+        const [resource, at, { type }, options] = args;
+        if (!isOurs(resource, at.name) || type !== 'apply' || options?.dryRun === true || isDone)
+          return client.patch(...args) as Promise<T>;
+        isDone = true;
+        let open: () => void = () => undefined;
+        gate = new Promise((resolve) => {
+          open = resolve;
+        });
+        cut?.(expired('too old resource version'));
+        const result = await client.patch(...args);
+        await people.delete(configMaps, ref);
+        open();
+        return result as T;
+      },
+      async watch(resource, options) {
+        const end = new AbortController();
+        const over = new Promise<never>((_, reject) => {
+          if (resource.resource === configMaps.resource) cut = reject;
+        });
+        const signal = AbortSignal.any([options.signal, end.signal]);
+        await Promise.race([over, client.watch(resource, { ...options, signal })]).finally(() => end.abort());
+      },
+    }));
+    await applied('one');
+    await until(async () => (await live()) !== undefined, { what: 'it is put back' });
+  });
+});
