@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { Argument, type Command, InvalidArgumentError, Option } from 'commander';
-import { isDuration } from '../api/flux.ts';
-import { getApps, getSources, resumeApp, suspendApp, syncApp, waitForApp } from './apps.ts';
+import { isDuration, parseDuration } from '../api/flux.ts';
+import { getApps, getSources, type ListFormat, listFormats, resumeApp, suspendApp, syncApp, waitForApp } from './apps.ts';
 import type { AppCommand } from './connect.ts';
 import { showDiff } from './diff.ts';
 import { showEvents } from './events.ts';
@@ -25,53 +25,58 @@ interface ClusterFlags {
   readonly dataDir: string;
   readonly kubeconfig?: string;
   readonly context?: string;
+  readonly namespace?: string;
   readonly output: Format;
 }
 
 /** The commands that look at apps and change them: against the running cluster, or any that a kubeconfig names. */
 export function addAppCommands(program: Command, context: AppCommandContext): void {
   const { environment, output, version, withDataDirectory, done } = context;
-  const verb = (name: string, description: string): Command =>
+  const verb = (name: string, description: string, namespaceOf = 'of the app'): Command =>
     withDataDirectory(program.command(name).description(description))
       .addOption(
         new Option('--kubeconfig <file>', 'another cluster than the one of --data-dir').default(environment.MIDSHIP_KUBECONFIG, undefined),
       )
       .option('--context <name>', 'context of the kubeconfig')
-      .addOption(new Option('-o, --output <format>', 'output format').choices(formats).default('text'));
+      .addOption(new Option('-n, --namespace <namespace>', namespaceOf).argParser(parseNamespace))
+      .addOption(new Option('-o, --output <format>', 'output format').choices(name === 'get' ? listFormats : formats).default('text'));
   const commandOf = (flags: ClusterFlags): AppCommand => ({
     dataDirectory: resolve(flags.dataDir),
     kubeconfig: flags.kubeconfig === undefined ? undefined : resolve(flags.kubeconfig),
     context: flags.context,
+    namespace: flags.namespace,
     output,
     format: flags.output,
     version,
   });
-  const timeoutOption = (): Option => new Option('--timeout <duration>', 'how long to wait').argParser(parseDurationText).default('2m');
+  const timeoutOption = (): Option => new Option('--timeout <duration>', 'how long to wait').argParser(parseTimeout).default('2m');
   const repoOption = (): Option => new Option('--repo <dir>', 'clone of the repository').default('.', 'the working directory');
 
-  verb('get', 'list apps or sources')
-    .addArgument(new Argument('<what>').choices(['apps', 'sources']))
-    .action(async (what: string, flags: ClusterFlags) => done(await (what === 'apps' ? getApps : getSources)(commandOf(flags))));
+  verb('get', 'list apps or sources', 'only of this namespace')
+    .addArgument(new Argument('<what>').choices(['apps', 'sources', 'app', 'source']))
+    .argument('[name]', 'one of them')
+    .option('-A, --all-namespaces', 'of all namespaces, as without -n', false)
+    .action(async (what: string, name: string | undefined, flags: GetFlags) => {
+      const namespace = flags.allNamespaces ? undefined : flags.namespace;
+      const options = { ...commandOf({ ...flags, output: 'text' }), namespace, format: flags.output, name, now: Date.now() };
+      done(await (what.startsWith('app') ? getApps : getSources)(options));
+    });
 
-  verb('why', 'why an app or an object is as it is: every step, the one thing that blocks, what to do')
+  verb('why', 'why an app or an object is as it is: every step, the one thing that blocks, what to do', 'of the app or the object')
     .argument('<target>', 'APP, NAMESPACE/APP, KIND/NAME or APP/KIND/NAME')
-    .option('-n, --namespace <namespace>', 'of the object')
-    .action(async (target: string, flags: ClusterFlags & { readonly namespace?: string }) =>
-      done(await showWhy({ ...commandOf(flags), target, namespace: flags.namespace, now: Date.now() })),
-    );
+    .action(async (target: string, flags: ClusterFlags) => done(await showWhy({ ...commandOf(flags), target, now: Date.now() })));
 
   verb('tree', 'what an app applied and what came of it')
     .argument('<app>')
     .action(async (app: string, flags: ClusterFlags) => done(await showTree({ ...commandOf(flags), app })));
 
-  verb('trace', 'where an object comes from: owners, app, repository, commit')
+  verb('trace', 'where an object comes from: owners, app, repository, commit', 'of the object')
     .argument('<object>', 'KIND/NAME')
-    .option('-n, --namespace <namespace>', 'of the object', 'default')
-    .action(async (object: string, flags: ClusterFlags & { readonly namespace: string }) =>
-      done(await showTrace({ ...commandOf(flags), object, namespace: flags.namespace, now: Date.now() })),
+    .action(async (object: string, flags: ClusterFlags) =>
+      done(await showTrace({ ...commandOf(flags), object, namespace: flags.namespace ?? 'default', now: Date.now() })),
     );
 
-  verb('events', 'what happened to an app and its objects')
+  verb('events', 'what happened to an app and its objects', 'of the app; without one, of the events')
     .argument('[app]', 'the whole cluster when left out')
     .option('-w, --watch', 'go on with what happens from now on', false)
     .action(async (app: string | undefined, flags: ClusterFlags & { readonly watch: boolean }) => {
@@ -143,7 +148,7 @@ export function addAppCommands(program: Command, context: AppCommandContext): vo
   verb('suspend', 'stop syncing and healing an app')
     .argument('<app>')
     .option('--reason <text>', 'why, for those who find it suspended')
-    .addOption(new Option('--for <duration>', 'take it up again by itself after this time').argParser(parseDurationText))
+    .addOption(new Option('--for <duration>', 'take it up again by itself after this time').argParser(parsePeriod))
     .action(async (app: string, flags: ClusterFlags & { readonly reason?: string; readonly for?: string }) =>
       done(await suspendApp({ ...commandOf(flags), app, reason: flags.reason, duration: flags.for, now: Date.now() })),
     );
@@ -151,6 +156,11 @@ export function addAppCommands(program: Command, context: AppCommandContext): vo
   verb('resume', 'take up a suspended or pinned app again')
     .argument('<app>')
     .action(async (app: string, flags: ClusterFlags) => done(await resumeApp({ ...commandOf(flags), app })));
+}
+
+interface GetFlags extends Omit<ClusterFlags, 'output'> {
+  readonly output: ListFormat;
+  readonly allNamespaces: boolean;
 }
 
 interface DiffFlags {
@@ -168,5 +178,26 @@ interface RevertFlags {
 
 function parseDurationText(value: string): string {
   if (!isDuration(value)) throw new InvalidArgumentError('A duration, for example 30s or 2m.');
+  return value;
+}
+
+/** Longer ones than a timer of Node can have would be over at once. */
+const maxTimeoutMs = 24 * 3_600_000;
+
+function parseTimeout(value: string): string {
+  if (parseDuration(parseDurationText(value)) > maxTimeoutMs) throw new InvalidArgumentError('At most 24h.');
+  return value;
+}
+
+const maxPeriodMs = 10 * 366 * 24 * 3_600_000;
+
+function parsePeriod(value: string): string {
+  const ms = parseDuration(parseDurationText(value));
+  if (ms < 1_000 || ms > maxPeriodMs) throw new InvalidArgumentError('A duration from 1s to ten years.');
+  return value;
+}
+
+function parseNamespace(value: string): string {
+  if (!/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(value)) throw new InvalidArgumentError('The name of a namespace.');
   return value;
 }

@@ -1,11 +1,13 @@
 import { userInfo } from 'node:os';
 import { selfSubjectReviews } from '../api/authentication/v1/self-subject-review.ts';
+import { defaultAppNamespace, nameOfApp } from '../api/kustomize/v1/app-name.ts';
 import { type Kustomization, kustomizations } from '../api/kustomize/v1/kustomization.ts';
 import { nearest } from '../base/nearest.ts';
 import type { Client } from '../client/client.ts';
 import { createHttpClient } from '../client/http-client.ts';
 import { loadKubeconfig } from '../client/kubeconfig.ts';
 import { SourceError } from '../gitops/sources/git-source.ts';
+import { keyOf, type ObjectRef } from '../machinery/object.ts';
 import { isNotFound, isStatusError, type StatusError } from '../machinery/status-error.ts';
 import { readEndpoints } from './data-directory.ts';
 import { Failure } from './failure.ts';
@@ -17,17 +19,17 @@ export interface AppCommand {
   /** A kubeconfig to use in place of the running cluster's, and a context of it. */
   readonly kubeconfig?: string | undefined;
   readonly context?: string | undefined;
+  /** `-n`: where the app is; undefined: where it is found. */
+  readonly namespace?: string | undefined;
   readonly output: NodeJS.WritableStream;
   readonly format: Format;
   readonly version: string;
 }
 
-/** Where apps live that `up` creates, and where the examples put theirs. */
-const defaultNamespace = 'flux-system';
 export const fieldManager = 'midship-cli';
 
 /** Runs `action` against the cluster; what goes wrong there is said as what, why and fix. */
-export async function withClient<T>(command: AppCommand, action: (client: Client) => Promise<T>): Promise<T> {
+export async function withClient<T>(command: Omit<AppCommand, 'format'>, action: (client: Client) => Promise<T>): Promise<T> {
   const path = command.kubeconfig ?? (await readEndpoints(command.dataDirectory)).kubeconfig;
   const connection = await loadKubeconfig(path, command.context).catch(explainKubeconfig);
   const client = createHttpClient({ ...connection, userAgent: `midship/${command.version}` });
@@ -69,7 +71,13 @@ function explainStatus(err: StatusError, server: string): Failure {
     case 404:
       return new Failure(err.message, { why: `${server} has no such object or kind.`, fix: 'See: midship get apps', cause });
     case 503:
-      return new Failure(`${server} does not answer`, { why: err.message, fix: 'Is the cluster running? See: midship status', cause });
+      return new Failure(`${server} does not answer`, {
+        why: err.message,
+        fix: /certificate/.test(err.message)
+          ? 'Give the kubeconfig the certificate-authority-data of that server.'
+          : 'Is the cluster running, and is that its address? See: midship status',
+        cause,
+      });
     default:
       return new Failure(err.message, {
         why: `${server} answered ${err.code} ${err.reason}.`,
@@ -79,28 +87,70 @@ function explainStatus(err: StatusError, server: string): Failure {
   }
 }
 
-/** `APP` or `NAMESPACE/APP`. */
-export function refOfApp(app: string): { readonly namespace: string; readonly name: string } {
-  const [first = '', second] = app.split('/');
-  return second === undefined ? { namespace: defaultNamespace, name: first } : { namespace: first, name: second };
+/**
+ * The app that `APP` or `NAMESPACE/APP` names. A name alone is looked for in `namespace`; without one in the default namespace, and then
+ * in all of them.
+ *
+ * @throws Failure when there is none, or several namespaces have one
+ */
+export async function findApp(client: Client, app: string, namespace?: string): Promise<Kustomization> {
+  const found = await tryApp(client, app, namespace);
+  if (found !== undefined) return found;
+  const { namespace: place, name } = partsOf(app, namespace);
+  const { items } = await client.list(kustomizations, place === undefined ? {} : { namespace: place });
+  const names = items.map(({ metadata }) => (place === undefined ? nameOfApp(metadata) : metadata.name));
+  const meant = nearest(name, names);
+  throw new Failure(`no app ${name}${place === undefined ? '' : ` in namespace ${place}`}`, {
+    why: names.length === 0 ? 'There are no apps there.' : `Apps there: ${listed(names)}.`,
+    fix: `${meant === undefined ? '' : `Did you mean ${meant}? `}See: midship get apps`,
+  });
 }
 
-export async function findApp(client: Client, app: string): Promise<Kustomization> {
-  const ref = refOfApp(app);
-  try {
-    return await client.get(kustomizations, ref);
-  } catch (err) {
-    if (!isNotFound(err)) throw err;
-    const { items } = await client.list(kustomizations, { namespace: ref.namespace });
-    const names = items.map(({ metadata }) => metadata.name);
-    const meant = nearest(ref.name, names);
-    throw new Failure(`no app ${ref.name} in namespace ${ref.namespace}`, {
-      why: names.length === 0 ? 'There are no apps there.' : `Apps there: ${names.join(', ')}.`,
-      fix: `${meant === undefined ? '' : `Did you mean ${meant}? `}See: midship get apps`,
-      cause: err,
+/** The same; undefined when there is none. */
+export async function tryApp(client: Client, app: string, namespace?: string): Promise<Kustomization | undefined> {
+  const { namespace: place, name } = partsOf(app, namespace);
+  const found = await getApp(client, place ?? defaultAppNamespace, name);
+  if (found !== undefined || place !== undefined) return found;
+  const { items } = await client.list(kustomizations, { fieldSelector: `metadata.name=${name}` });
+  if (items.length > 1) {
+    throw new Failure(`${items.length} apps are called ${name}`, {
+      why: `They are ${listed(items.map(keyOf))}.`,
+      fix: 'Say which: NAMESPACE/APP, or -n NAMESPACE',
     });
   }
+  return items[0];
 }
+
+/** `NAME` or `NAMESPACE/NAME` of a GitRepository. */
+export function refOfSource(source: string, namespace: string | undefined): ObjectRef {
+  const parts = partsOf(source, namespace);
+  return { ...parts, namespace: parts.namespace ?? defaultAppNamespace };
+}
+
+function partsOf(app: string, namespace: string | undefined): { readonly namespace: string | undefined; readonly name: string } {
+  const parts = app.split('/');
+  const [first = '', second] = parts;
+  if (parts.length > 2 || parts.includes('')) {
+    throw new Failure(`${JSON.stringify(app)} names nothing`, {
+      why: 'It is named NAME or NAMESPACE/NAME.',
+      fix: 'See: midship get apps',
+    });
+  }
+  return second === undefined ? { namespace, name: first } : { namespace: first, name: second };
+}
+
+async function getApp(client: Client, namespace: string, name: string): Promise<Kustomization | undefined> {
+  try {
+    return await client.get(kustomizations, { namespace, name });
+  } catch (err) {
+    if (isNotFound(err)) return undefined;
+    throw err;
+  }
+}
+
+const maxListed = 20;
+const listed = (names: readonly string[]): string =>
+  `${names.slice(0, maxListed).join(', ')}${names.length > maxListed ? ` and ${names.length - maxListed} more` : ''}`;
 
 /** Who is asking: the user that the cluster knows, and the one of this machine, since many share the first. */
 export async function whoAmI(client: Client): Promise<string> {

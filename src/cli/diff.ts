@@ -75,10 +75,13 @@ async function diffs(
   options: DiffOptions,
 ): Promise<readonly AppDiff[]> {
   const { builder, lookup, mapper, trees } = createVerbContext(client, systemClock);
+  const { namespace } = options;
   const signal = new AbortController().signal;
-  const apps = (app === undefined ? (await client.list(kustomizations)).items : [await findApp(client, app)]).filter(
-    ({ spec }) => spec.sourceRef.kind === 'GitRepository',
-  );
+  const apps = (
+    app === undefined
+      ? (await client.list(kustomizations, namespace === undefined ? {} : { namespace })).items
+      : [await findApp(client, app, namespace)]
+  ).filter(({ spec }) => spec.sourceRef.kind === 'GitRepository');
   if (revisions !== undefined) {
     const source = needClone(clone, options);
     const [before, after] = [await treeAt(source, revisions[0]), await treeAt(source, revisions[1])];

@@ -11,7 +11,7 @@ import { writeResult } from './output.ts';
 import { plain } from './terminal.ts';
 
 export interface EventsOptions extends AppCommand {
-  /** Undefined: of the whole cluster. */
+  /** Undefined: of the namespace, or of the whole cluster. */
   readonly app: string | undefined;
   readonly watch: boolean;
   /** Ends a watch. */
@@ -27,8 +27,8 @@ const maxRead = 20_000;
 /** Events about an app, its objects and what came of them, oldest first; of the whole cluster when no app is named. */
 export function showEvents(options: EventsOptions): Promise<ExitCode> {
   return withClient(options, async (client): Promise<ExitCode> => {
-    const isAbout = await filterOf(client, options.app);
-    const { found, resourceVersion } = await readEvents(client, isAbout);
+    const isAbout = await filterOf(client, options);
+    const { found, resourceVersion } = await readEvents(client, isAbout, placeOf(options));
     const shown = found.sort((a, b) => timeOfEvent(a) - timeOfEvent(b)).slice(-maxEvents);
     if (options.watch) for (const event of shown) writeOne(options, event);
     else writeResult(options, { apiVersion: 'v1', kind: 'EventList', items: shown }, () => textOf(shown, options.app));
@@ -37,22 +37,27 @@ export function showEvents(options: EventsOptions): Promise<ExitCode> {
   });
 }
 
-async function filterOf(client: Client, name: string | undefined): Promise<(event: Event) => Promise<boolean>> {
-  if (name === undefined) return async () => true;
-  const appEvents = createAppEvents(await findApp(client, name), createVerbContext(client, systemClock).lookup);
+async function filterOf(client: Client, { app, namespace }: EventsOptions): Promise<(event: Event) => Promise<boolean>> {
+  if (app === undefined) return async () => true;
+  const appEvents = createAppEvents(await findApp(client, app, namespace), createVerbContext(client, systemClock).lookup);
   return (event) => appEvents.isAbout(event);
 }
+
+/** An app's objects may be anywhere; `-n` without an app is a place. */
+const placeOf = ({ app, namespace }: EventsOptions): { readonly namespace?: string } =>
+  app === undefined && namespace !== undefined ? { namespace } : {};
 
 async function readEvents(
   client: Client,
   isAbout: (event: Event) => Promise<boolean>,
+  place: { readonly namespace?: string },
 ): Promise<{ readonly found: Event[]; readonly resourceVersion: string }> {
   const found: Event[] = [];
   let read = 0;
   let next: string | undefined;
   let resourceVersion = '0';
   do {
-    const page = await client.list(events, { limit: pageSize, ...(next === undefined ? {} : { continue: next }) });
+    const page = await client.list(events, { ...place, limit: pageSize, ...(next === undefined ? {} : { continue: next }) });
     for (const event of page.items) if (await isAbout(event)) found.push(event);
     read += page.items.length;
     resourceVersion = page.metadata.resourceVersion ?? resourceVersion;
@@ -76,6 +81,7 @@ async function follow({ client, isAbout, resourceVersion, options }: Following):
   while (!options.signal.aborted) {
     try {
       await client.watch(events, {
+        ...placeOf(options),
         resourceVersion: from,
         signal: options.signal,
         onEvents(batch) {
@@ -91,7 +97,7 @@ async function follow({ client, isAbout, resourceVersion, options }: Following):
     } catch (err) {
       if (!isExpired(err)) throw err;
       // Too far behind: what was missed is left out, as with kubectl.
-      from = (await client.list(events, { limit: 1 })).metadata.resourceVersion ?? '0';
+      from = (await client.list(events, { ...placeOf(options), limit: 1 })).metadata.resourceVersion ?? '0';
     }
     await told;
   }

@@ -1,5 +1,6 @@
 import pc from 'picocolors';
 import { type HistoryEntry, historyOf } from '../gitops/verbs/history.ts';
+import { keyOf } from '../machinery/object.ts';
 import { type AppCommand, findApp, withClient } from './connect.ts';
 import type { ExitCode } from './failure.ts';
 import { ageText, durationText, shortSha, table, writeResult } from './output.ts';
@@ -16,9 +17,9 @@ export interface HistoryOptions extends AppCommand {
 /** Revisions of an app, newest first: what came of each, who made it, and what it changed. */
 export function showHistory(options: HistoryOptions): Promise<ExitCode> {
   return withClient(options, async (client): Promise<ExitCode> => {
-    const app = await findApp(client, options.app);
+    const app = await findApp(client, options.app, options.namespace);
     const history = await historyOf(client, app);
-    writeResult(options, { app: options.app, revisions: history }, () => textOf(history, options));
+    writeResult(options, { app: keyOf(app), revisions: history }, () => textOf(history, options));
     return 0;
   });
 }

@@ -1,4 +1,5 @@
 import pc from 'picocolors';
+import type { KubeObject } from '../machinery/object.ts';
 import { formatYaml } from '../machinery/yaml.ts';
 import { plain } from './terminal.ts';
 
@@ -13,6 +14,12 @@ export function writeResult<T>(
 ): void {
   if (format === 'text') output.write(asText(result));
   else output.write(format === 'json' ? `${JSON.stringify(result, undefined, 2)}\n` : formatYaml(result));
+}
+
+/** As kubectl shows objects to programs: who wrote which field is left out. */
+export function withoutManagedFields<T extends KubeObject>(object: T): T {
+  const { managedFields: _, ...metadata } = object.metadata;
+  return { ...object, metadata };
 }
 
 /** Columns with two spaces between them; the first row is the head. Texts of others lose their control characters. */

@@ -46,7 +46,7 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
     .version(context.version)
     .exitOverride()
     .showSuggestionAfterError()
-    .configureOutput({ writeErr: () => undefined })
+    .configureOutput({ writeErr: () => undefined, writeOut: (text) => context.stdout.write(text) })
     .addHelpText(
       'after',
       [
@@ -116,7 +116,7 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
     .option('--path <dir>', 'directory of the repository to apply', './')
     .action((flags: UpFlags) => run(flags, undefined));
   withDataDirectory(program.command('gitops').description('run only the GitOps engine, on the cluster of a kubeconfig'))
-    .requiredOption('--kubeconfig <file>', 'of the cluster', environment.KUBECONFIG)
+    .requiredOption('--kubeconfig <file>', 'of the cluster', environment.KUBECONFIG || undefined)
     .option('--context <name>', 'context of the kubeconfig')
     .addOption(
       new Option('--http-port <port>', 'port of page and metrics; 0: any free')
@@ -201,7 +201,8 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
   return {
     async run(argv) {
       try {
-        await program.parseAsync([...argv], { from: 'user' });
+        // Asked nothing, it says what can be asked, as kubectl does.
+        await program.parseAsync(argv.length === 0 ? ['--help'] : [...argv], { from: 'user' });
         return exitCode;
       } catch (err) {
         if (!(err instanceof CommanderError)) throw err;

@@ -1,9 +1,11 @@
 import pc from 'picocolors';
+import { nameOfApp } from '../api/kustomize/v1/app-name.ts';
 import { type Hold, holdAnnotations } from '../api/kustomize/v1/hold.ts';
 import { type Kustomization, kustomizations } from '../api/kustomize/v1/kustomization.ts';
 import { gitRepositories } from '../api/source/v1/git-repository.ts';
 import { systemClock, timestampOf } from '../base/clock.ts';
 import type { Client } from '../client/client.ts';
+import { refQueryOf } from '../gitops/sources/git-refs.ts';
 import { type Clone, openClone } from '../gitops/verbs/clone.ts';
 import { createVerbContext } from '../gitops/verbs/context.ts';
 import { historyOf } from '../gitops/verbs/history.ts';
@@ -16,8 +18,7 @@ import {
   RevertRefused,
   revertCommit,
 } from '../gitops/verbs/revert.ts';
-import { isNotFound } from '../machinery/status-error.ts';
-import { type AppCommand, fieldManager, findApp, refOfApp, whoAmI, withClient } from './connect.ts';
+import { type AppCommand, fieldManager, findApp, tryApp, whoAmI, withClient } from './connect.ts';
 import { type ExitCode, Failure } from './failure.ts';
 import { writeResult } from './output.ts';
 import { plain } from './terminal.ts';
@@ -62,38 +63,59 @@ export async function revert(options: RevertOptions): Promise<ExitCode> {
 }
 
 async function decide(client: Client, clone: Clone | undefined, options: RevertOptions): Promise<Outcome> {
-  const { target } = options;
-  const app = await tryApp(client, target);
-  if (app === undefined) {
-    const sha = /^[0-9a-f]{7,40}$/.test(target) ? await clone?.find(target) : undefined;
-    // Says which apps there are.
-    if (sha === undefined || clone === undefined) return decideApp(client, clone, await findApp(client, target), options);
-    return finish(clone, await revertCommit({ clone, branch: undefined, sha }), undefined, options);
+  const { target, namespace } = options;
+  const app = await tryApp(client, target, namespace);
+  if (app !== undefined) return decideApp(client, clone, app, options);
+  // Says which apps there are.
+  if (!isSha(target)) return decideApp(client, clone, await findApp(client, target, namespace), options);
+  const sha = await clone?.find(target);
+  if (sha === undefined || clone === undefined) {
+    throw new Failure(`${target} is neither an app nor a commit of a clone here`, {
+      why: clone === undefined ? `${options.directory} is in no clone.` : `The clone in ${clone.root} does not have it.`,
+      fix: 'Run "git fetch", or give --repo DIR; for apps see: midship get apps',
+    });
   }
-  return decideApp(client, clone, app, options);
+  return finish(clone, await revertCommit({ clone, branch: undefined, sha }), undefined, options);
+}
+
+const isSha = (text: string): boolean => /^[0-9a-f]{7,64}$/.test(text);
+
+/** What `--to` names: a revision as the app shows it, the beginning of a SHA, or a name that the clone knows. */
+async function revisionIn(clone: Clone | undefined, to: string): Promise<string> {
+  const sha = to.slice(to.lastIndexOf(':') + 1).toLowerCase();
+  return /^[0-9a-f]{4,64}$/.test(sha) ? sha : ((to === '' ? undefined : await clone?.find(to)) ?? to);
 }
 
 async function decideApp(client: Client, clone: Clone | undefined, app: Kustomization, options: RevertOptions): Promise<Outcome> {
   const history = await historyOf(client, app);
-  const plan = planRevert([...history].reverse(), options.to);
+  const to = options.to === undefined ? undefined : await revisionIn(clone, options.to);
+  const plan = to === '' ? undefined : planRevert([...history].reverse(), to);
+  const name = nameOfApp(app.metadata);
   if (plan === undefined) {
     throw new Failure(
-      options.to === undefined
-        ? `${app.metadata.name} has nothing to go back to`
-        : `${options.to} is no earlier revision of ${app.metadata.name}`,
+      options.to === undefined ? `${name} has nothing to go back to` : `${JSON.stringify(options.to)} is no earlier revision of ${name}`,
       {
         why: history.length === 0 ? 'It has no history yet.' : 'Its history has no other revision that was applied.',
-        fix: `See: midship history ${app.metadata.name}`,
+        fix: `See: midship history ${name}`,
         exitCode: 1,
       },
     );
   }
-  const hasBoth = clone !== undefined && (await clone.find(plan.bad)) !== undefined && (await clone.find(plan.good)) !== undefined;
-  if (clone === undefined || !hasBoth) return pin(client, app, plan, options);
+  if (clone === undefined || !(await hasBoth(clone, plan))) return pin(client, app, plan, options);
   const branch = await branchOf(client, app);
   const { builder, trees } = createVerbContext(client, systemClock);
   const commit = await makeRevertCommit({ clone, app, builder, trees, branch, plan, signal: new AbortController().signal });
   return finish(clone, commit, branch, options);
+}
+
+/** @throws RevertRefused when it is a clone of the app's repository that is behind; in one of another the commit cannot be made at all */
+async function hasBoth(clone: Clone, { good, bad }: RevertPlan): Promise<boolean> {
+  const [hasGood, hasBad] = [(await clone.find(good)) !== undefined, (await clone.find(bad)) !== undefined];
+  if (hasGood === hasBad) return hasGood;
+  throw new RevertRefused(
+    `this clone does not have commit ${(hasGood ? bad : good).slice(0, 7)}`,
+    `Run "git ${hasGood ? 'pull' : 'fetch --unshallow'}" first, or pin the app in the cluster with --hold.`,
+  );
 }
 
 async function finish(clone: Clone, commit: RevertCommit, branch: string | undefined, { push }: RevertOptions): Promise<Outcome> {
@@ -115,22 +137,14 @@ async function pin(client: Client, app: Kustomization, { bad, good }: RevertPlan
     { type: 'merge', body: { metadata: { annotations: holdAnnotations(hold) } } },
     { fieldManager },
   );
-  return { action: 'pinned', app: app.metadata.name, hold };
-}
-
-async function tryApp(client: Client, name: string): Promise<Kustomization | undefined> {
-  try {
-    return await client.get(kustomizations, refOfApp(name));
-  } catch (err) {
-    if (isNotFound(err)) return undefined;
-    throw err;
-  }
+  return { action: 'pinned', app: nameOfApp(app.metadata), hold };
 }
 
 /** The branch that the app follows; undefined when it follows something else. */
 async function branchOf(client: Client, { spec, metadata }: Kustomization): Promise<string | undefined> {
   const ref = { namespace: spec.sourceRef.namespace ?? metadata.namespace, name: spec.sourceRef.name };
-  return (await client.get(gitRepositories, ref)).spec.ref?.branch;
+  const query = refQueryOf((await client.get(gitRepositories, ref)).spec.ref ?? {});
+  return query.type === 'ref' ? /^refs\/heads\/(.+)$/.exec(query.name)?.[1] : undefined;
 }
 
 function textOf(outcome: Outcome): string {

@@ -1,4 +1,5 @@
 import pc from 'picocolors';
+import { nameOfApp } from '../api/kustomize/v1/app-name.ts';
 import type { AppOverview, Overview } from '../base/overview.ts';
 import { readEndpoints } from './data-directory.ts';
 import { type ExitCode, Failure } from './failure.ts';
@@ -62,6 +63,7 @@ function formatStatus({ verdict, revision, apps }: Overview): string {
     `  ${glyph} ${cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')}  ${plain(reason)}`.trimEnd(),
   );
   const bad = apps.find((app) => !isGood(app));
-  const hint = bad === undefined ? '' : `\n  why:    midship why ${bad.name}        undo:   midship revert ${bad.name}\n`;
+  const name = bad === undefined ? '' : nameOfApp(bad);
+  const hint = bad === undefined ? '' : `\n  why:    midship why ${name}        undo:   midship revert ${name}\n`;
   return `${verdict}${revision === '' ? '' : `   main @ ${revision.slice(0, 7)}`}\n\n${lines.join('\n')}\n${hint}`;
 }

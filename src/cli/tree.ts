@@ -1,7 +1,9 @@
 import pc from 'picocolors';
+import { nameOfApp } from '../api/kustomize/v1/app-name.ts';
 import { systemClock } from '../base/clock.ts';
 import { createVerbContext } from '../gitops/verbs/context.ts';
 import { type TreeNode, treeOf } from '../gitops/verbs/tree.ts';
+import { keyOf } from '../machinery/object.ts';
 import { type AppCommand, findApp, withClient } from './connect.ts';
 import { type ExitCode, Failure } from './failure.ts';
 import { writeResult } from './output.ts';
@@ -14,7 +16,7 @@ export interface TreeOptions extends AppCommand {
 /** What an app applied and what came of it, with how each does. 1 when something is degraded or missing. */
 export function showTree(options: TreeOptions): Promise<ExitCode> {
   return withClient(options, async (client): Promise<ExitCode> => {
-    const app = await findApp(client, options.app);
+    const app = await findApp(client, options.app, options.namespace);
     if (app.spec.kubeConfig !== undefined) {
       throw new Failure(`${app.metadata.name} is applied to another cluster`, {
         why: 'Its spec.kubeConfig names one, and its objects are there.',
@@ -22,7 +24,7 @@ export function showTree(options: TreeOptions): Promise<ExitCode> {
       });
     }
     const objects = await treeOf(client, createVerbContext(client, systemClock).lookup, app);
-    writeResult(options, { app: `${app.metadata.namespace}/${app.metadata.name}`, objects }, () => textOf(app.metadata.name, objects));
+    writeResult(options, { app: keyOf(app), objects }, () => textOf(nameOfApp(app.metadata), objects));
     return objects.some(isBad) ? 1 : 0;
   });
 }

@@ -1,11 +1,10 @@
 import pc from 'picocolors';
-import { kustomizations } from '../api/kustomize/v1/kustomization.ts';
 import { systemClock } from '../base/clock.ts';
 import type { Client } from '../client/client.ts';
 import { createVerbContext, type VerbContext } from '../gitops/verbs/context.ts';
 import { explainApp, explainObject, type ObjectWhy, type Why } from '../gitops/verbs/why.ts';
-import { isNotFound } from '../machinery/status-error.ts';
-import { type AppCommand, findApp, refOfApp, withClient } from './connect.ts';
+import { keyOf } from '../machinery/object.ts';
+import { type AppCommand, findApp, tryApp, withClient } from './connect.ts';
 import { type ExitCode, Failure } from './failure.ts';
 import { ageText, durationText, facts, writeResult } from './output.ts';
 import { plain } from './terminal.ts';
@@ -13,8 +12,6 @@ import { plain } from './terminal.ts';
 export interface WhyOptions extends AppCommand {
   /** `APP`, `NAMESPACE/APP`, `KIND/NAME` or `APP/KIND/NAME`. */
   readonly target: string;
-  /** Namespace of the object, when it is not the one of the app's objects. */
-  readonly namespace: string | undefined;
   /** Milliseconds since the epoch. */
   readonly now: number;
 }
@@ -25,27 +22,17 @@ export function showWhy(options: WhyOptions): Promise<ExitCode> {
     const context = createVerbContext(client, systemClock);
     const parts = options.target.split('/');
     if (parts[0] === 'app' && parts.length === 2) return showApp(client, parts[1] ?? '', options);
-    if (parts.length === 1 || (parts.length === 2 && (await isApp(client, options.target))))
+    if (parts.length === 1 || (parts.length === 2 && (await tryApp(client, options.target)) !== undefined))
       return showApp(client, options.target, options);
     const [kind = '', name = ''] = parts.slice(-2);
     return showObject(context, { kind, name, app: parts.length > 2 ? parts.slice(0, -2).join('/') : undefined }, options);
   });
 }
 
-async function isApp(client: Client, target: string): Promise<boolean> {
-  try {
-    await client.get(kustomizations, refOfApp(target));
-    return true;
-  } catch (err) {
-    if (isNotFound(err)) return false;
-    throw err;
-  }
-}
-
 async function showApp(client: Client, target: string, options: WhyOptions): Promise<ExitCode> {
-  const app = await findApp(client, target);
+  const app = await findApp(client, target, options.namespace);
   const why = await explainApp(client, app);
-  writeResult(options, { app: `${app.metadata.namespace}/${app.metadata.name}`, ...why }, () => appText(why, options.now));
+  writeResult(options, { app: keyOf(app), ...why }, () => appText(why, options.now));
   return why.blocking === '' ? 0 : 1;
 }
 
@@ -95,7 +82,7 @@ async function showObject(context: VerbContext, target: Target, options: WhyOpti
   const found = await explainObject(context, {
     ...target,
     namespace: options.namespace,
-    appRef: target.app === undefined ? undefined : refOfApp(target.app),
+    appRef: target.app === undefined ? undefined : (await findApp(context.client, target.app)).metadata,
   });
   if (found === 'unknown-kind') {
     throw new Failure(`the cluster has no kind ${target.kind}`, {

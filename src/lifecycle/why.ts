@@ -1,3 +1,4 @@
+import { nameOfApp } from '../api/kustomize/v1/app-name.ts';
 import { type Attempt, newestAttempt, type PhaseName, phaseNames } from '../api/kustomize/v1/attempt.ts';
 import { describeHold, holdOf } from '../api/kustomize/v1/hold.ts';
 import type { Kustomization } from '../api/kustomize/v1/kustomization.ts';
@@ -144,7 +145,7 @@ function describeSuspension({ metadata, status }: Kustomization): string {
 }
 
 function blockOf(app: Kustomization, phases: readonly WhyPhase[]): Pick<Why, 'blocking' | 'fix'> {
-  const { name } = app.metadata;
+  const name = nameOfApp(app.metadata);
   if (app.spec.suspend === true) return { blocking: describeSuspension(app), fix: `midship resume ${name}` };
   const failed = phases.find(({ result }) => result === 'failed');
   const ready = conditionOf(app.status?.conditions, 'Ready');

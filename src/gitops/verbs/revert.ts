@@ -209,6 +209,20 @@ export async function pushRevert(clone: Clone, branch: string | undefined): Prom
     const text = err instanceof Error ? err.message : String(err);
     // Git repeats the address, which may carry a token.
     const safe = text.replace(/\b[a-z][a-z0-9+.-]*:\/\/[^\s'"]+/gi, (url) => redactUrl(url));
-    throw new RevertRefused(safe.split('\n')[0] ?? 'git push', 'The commit is in your clone: push it when the remote takes it.', undefined);
+    const isBehind = /\[rejected\]|non-fast-forward|fetch first/.test(safe);
+    throw new RevertRefused(
+      isBehind ? 'the remote has commits that this clone does not have' : `git push: ${pushProblem(safe)}`,
+      isBehind
+        ? 'The revert commit is in your clone: put it on top of them with "git pull --rebase", then "git push".'
+        : 'The revert commit is in your clone: push it when the remote takes it.',
+      undefined,
+    );
   }
+}
+
+/** The line that says why: what a hook of the remote says comes before git's own word, and the address before both. */
+function pushProblem(text: string): string {
+  const lines = text.split('\n').map((line) => line.replace(/^git push: /, '').trim());
+  const said = lines.find((line) => /^remote: \S/.test(line) && !/^remote: (error: )?hook declined/.test(line));
+  return said ?? lines.find((line) => /^(fatal|error): |^! /.test(line)) ?? lines[0] ?? '';
 }

@@ -3,9 +3,10 @@ import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
+import { namespaces } from '../../../src/api/core/v1/namespace.ts';
 import { type Kustomization, kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
 import { gitRepositories } from '../../../src/api/source/v1/git-repository.ts';
-import { getApps, resumeApp, suspendApp } from '../../../src/cli/apps.ts';
+import { getApps, getSources, resumeApp, suspendApp, syncApp, waitForApp } from '../../../src/cli/apps.ts';
 import type { AppCommand } from '../../../src/cli/connect.ts';
 import { showDiff } from '../../../src/cli/diff.ts';
 import { showEvents } from '../../../src/cli/events.ts';
@@ -46,9 +47,9 @@ interface Result {
 }
 
 /** Runs a verb over the wire as the command line does. */
-async function run<T extends AppCommand>(
+async function run<T extends Omit<AppCommand, 'format'> & { readonly format: string }>(
   verb: (options: T) => Promise<number>,
-  options: Omit<T, keyof AppCommand> & { readonly format?: AppCommand['format'] },
+  options: Omit<T, keyof AppCommand> & { readonly format?: T['format']; readonly namespace?: string | undefined },
 ): Promise<Result> {
   const chunks: string[] = [];
   const output = new Writable({
@@ -397,6 +398,37 @@ describe('midship revert', () => {
     expect((await run(showHistory, { app: 'back', changes: false, now: now() })).text).toContain(`revert of ${bad.slice(0, 7)}`);
   });
 
+  it('asks for a pull in a clone that is behind, and says so when the remote went on', async () => {
+    await startApp('lag', { 'a.yaml': configMap('lag-a', '1') });
+    await world.repository.git('config', 'receive.denyCurrentBranch', 'updateInstead');
+    const behind = await clone('lag-behind');
+    const bad = await world.repository.commit('lag: worse', { 'lag/a.yaml': configMap('lag-a', '2') });
+    await settled('lag', bad);
+    const options = { target: 'lag', to: undefined, push: false, hold: false, directory: behind.directory, now: now() };
+    expect(await failureOf(run(revert, options))).toMatchObject({
+      exitCode: 1,
+      message: `this clone does not have commit ${bad.slice(0, 7)}`,
+      fix: expect.stringContaining('git pull'),
+    });
+    expect((await get('lag')).metadata.annotations?.['midship.dev/hold']).toBeUndefined();
+    expect(await failureOf(run(revert, { ...options, target: bad }))).toMatchObject({
+      message: `${bad} is neither an app nor a commit of a clone here`,
+    });
+
+    await behind.git('pull', '--quiet');
+    await behind.git('config', 'user.name', 'Jonas');
+    await behind.git('config', 'user.email', 'jonas@example.com');
+    await world.repository.commit('lag: more', { 'elsewhere.txt': 'lag' });
+    const pushed = { ...options, push: true };
+    expect(await failureOf(run(revert, { ...pushed, to: 'HEAD~1' }))).toMatchObject({
+      exitCode: 1,
+      message: 'the remote has commits that this clone does not have',
+      fix: expect.stringContaining('git pull --rebase'),
+    });
+    expect(await behind.git('log', '-1', '--format=%s')).toBe('Revert "lag: worse"');
+    for (const to of ['', 'abcd', 'nowhere']) expect((await failureOf(run(revert, { ...options, to }))).exitCode).toBe(1);
+  });
+
   it('leaves the clone as it was when a commit cannot be taken back by itself', async () => {
     await startApp('stuck', { 'a.yaml': configMap('stuck-a', '1') });
     const middle = await world.repository.commit('stuck: 2', { 'stuck/a.yaml': configMap('stuck-a', '2') });
@@ -431,7 +463,7 @@ describe('midship revert', () => {
     const why = await run(showWhy, { target: 'pin', namespace: undefined, now: now() });
     expect(why.text).toMatch(/Pinned to [0-9a-f]{7} by .*admin.* at 20.*, [0-9a-f]{7} is held back/);
     expect(why.code).toBe(1);
-    expect((await run(getApps, {})).text).toMatch(/ pin +Pinned +Healthy /);
+    expect((await run(getApps, { name: undefined, now: now() })).text).toMatch(/ pin +Pinned +Healthy /);
     await run(resumeApp, { app: 'pin' });
     await until(async () => (await content()) === '2', { what: 'the app follows its branch again' });
   });
@@ -440,7 +472,7 @@ describe('midship revert', () => {
     await startApp('only', { 'a.yaml': configMap('only-a', '1') });
     const options = { target: 'only', to: undefined, push: false, hold: true, directory: '.', now: now() };
     expect(await failureOf(run(revert, options))).toMatchObject({ exitCode: 1, message: 'only has nothing to go back to' });
-    expect((await failureOf(run(revert, { ...options, to: '1234567' }))).message).toBe('1234567 is no earlier revision of only');
+    expect((await failureOf(run(revert, { ...options, to: '1234567' }))).message).toBe('"1234567" is no earlier revision of only');
   });
 });
 
@@ -456,9 +488,7 @@ describe('midship suspend and resume', () => {
       'midship.dev/suspend-reason': 'audit',
       'midship.dev/suspend-until': '2040-01-01T01:30:00Z',
     });
-    expect((await run(showWhy, { target: 'rest', namespace: undefined, now: now() })).text).toMatch(
-      /blocked +Suspended by .* until 2040-01-01T01:30:00Z: audit/,
-    );
+    expect((await run(showWhy, { target: 'rest', now: now() })).text).toMatch(/blocked +Suspended by .* until 2040-01-01T01:30:00Z: audit/);
     await run(resumeApp, { app: 'rest' });
     const { metadata, spec } = await get('rest');
     expect(spec.suspend).toBeUndefined();
@@ -466,16 +496,126 @@ describe('midship suspend and resume', () => {
   });
 });
 
+describe('midship sync and wait', () => {
+  it('answer as programs read them, and say at once what cannot become true', async () => {
+    const first = await startApp('awaited', { 'a.yaml': configMap('awaited-a', '1') });
+    const second = await world.repository.commit('awaited: 2', { 'awaited/a.yaml': configMap('awaited-a', '2') });
+    const wait = (options: object = {}) => run(waitForApp, { app: 'awaited', revision: undefined, timeout: '20s', ...options });
+    expect(await wait({ revision: second, format: 'json' })).toMatchObject({ code: 0 });
+    expect((await wait({ format: 'json' })).json).toMatchObject({ kind: 'Kustomization', metadata: { name: 'awaited' } });
+    expect(await wait({ revision: `main@sha1:${second}` })).toMatchObject({
+      code: 0,
+      text: expect.stringMatching(/^● awaited {2}Applied revision/),
+    });
+    const startedAt = performance.now();
+    expect(await wait({ revision: first })).toMatchObject({
+      code: 1,
+      text: expect.stringMatching(`^▲ awaited  ${first.slice(0, 7)} was superseded by ${second.slice(0, 7)}\n`),
+    });
+    expect(performance.now() - startedAt).toBeLessThan(15_000);
+    expect(await wait({ revision: 'abcdef01', timeout: '200ms' })).toMatchObject({
+      code: 1,
+      text: expect.stringMatching(/^▲ awaited {2}not at abcdef0 after 200ms\n/),
+    });
+    expect(await failureOf(wait({ revision: 'HEAD' }))).toMatchObject({ exitCode: 2, message: '"HEAD" is not the id of a commit' });
+
+    const sync = (options: object = {}) => run(syncApp, { app: 'awaited', wait: true, timeout: '20s', now: now(), ...options });
+    expect((await sync({ format: 'json' })).json.metadata.name).toBe('awaited');
+    expect((await sync({ format: 'yaml', wait: false })).text).toMatch(/^ {2}name: awaited$/m);
+    await run(suspendApp, { app: 'awaited', reason: 'audit', duration: undefined, now: now() });
+    expect(await failureOf(sync())).toMatchObject({ exitCode: 1, message: 'awaited is suspended', why: expect.stringContaining('audit') });
+    expect(await wait({ revision: first })).toMatchObject({
+      code: 1,
+      text: expect.stringMatching(/^▲ awaited {2}Suspended by .*: audit\n/),
+    });
+    await run(resumeApp, { app: 'awaited' });
+  });
+
+  it('say that the repository cannot be read, and not that the app is fine as it is', async () => {
+    await startApp('stale', { 'a.yaml': configMap('stale-a', '1') });
+    const source = { namespace: 'flux-system', name: 'cluster' };
+    const point = (branch: string) => world.client.patch(gitRepositories, source, { type: 'merge', body: { spec: { ref: { branch } } } });
+    await point('gone');
+    try {
+      expect(await failureOf(run(syncApp, { app: 'stale', wait: true, timeout: '20s', now: now() }))).toMatchObject({
+        exitCode: 1,
+        message: expect.stringMatching(/^GitRepository flux-system\/cluster: gone does not exist/),
+      });
+    } finally {
+      await point('main');
+    }
+    expect((await run(syncApp, { app: 'stale', wait: true, timeout: '20s', now: now() + 1 })).code).toBe(0);
+  });
+});
+
 describe('verbs over the wire', () => {
   it('name the apps there are when one is not, and give lists as programs read them', async () => {
     await startApp('listed', { 'a.yaml': configMap('listed-a', '1') });
     const failure = await failureOf(run(showHistory, { app: 'nope', changes: false, now: now() }));
-    expect(failure).toMatchObject({ message: 'no app nope in namespace flux-system', exitCode: 2, why: expect.stringContaining('listed') });
+    expect(failure).toMatchObject({ message: 'no app nope', exitCode: 2, why: expect.stringContaining('listed') });
     expect((await failureOf(run(showHistory, { app: 'lisetd', changes: false, now: now() }))).fix).toBe(
       'Did you mean listed? See: midship get apps',
     );
-    expect((await run(getApps, { format: 'json' })).json).toMatchObject({ kind: 'KustomizationList' });
-    expect((await run(getApps, { format: 'yaml' })).text).toMatch(/^kind: KustomizationList$/m);
+    const list = (options: object) => run(getApps, { name: undefined, now: now(), ...options });
+    expect((await list({ format: 'json' })).json).toMatchObject({ kind: 'KustomizationList' });
+    expect((await list({ format: 'yaml' })).text).toMatch(/^kind: KustomizationList$/m);
+    // As kubectl: nobody wants to read who wrote which field.
+    expect((await list({ format: 'json' })).text).not.toContain('managedFields');
+    expect((await list({ format: 'json', name: 'listed' })).json).toMatchObject({ kind: 'Kustomization', metadata: { name: 'listed' } });
+    expect((await list({ format: 'name', name: 'listed' })).text).toBe('kustomization.kustomize.toolkit.fluxcd.io/listed\n');
+    expect((await list({ format: 'wide', name: 'listed' })).text).toMatch(
+      /AGE +SOURCE +PATH +MESSAGE\n.*GitRepository\/cluster +\.\/listed /,
+    );
+    expect((await run(getSources, { name: undefined, now: now(), format: 'wide' })).text).toMatch(/REF +INTERVAL +URL.*\n.* main +/);
+    expect((await failureOf(run(getSources, { name: 'nope', now: now() }))).message).toContain('"nope" not found');
+  });
+
+  it('find an app by its name in any namespace, and ask which when several have it', async () => {
+    const spec = (path: string) => ({
+      interval: '1m',
+      prune: true,
+      path: `./${path}`,
+      sourceRef: { kind: 'GitRepository', name: 'cluster', namespace: 'flux-system' } as const,
+    });
+    for (const namespace of ['team-a', 'team-b']) {
+      await world.client.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } });
+      await world.client.create(kustomizations, {
+        apiVersion: 'kustomize.toolkit.fluxcd.io/v1',
+        kind: 'Kustomization',
+        metadata: { name: 'both-have', namespace },
+        spec: spec('nowhere'),
+      });
+    }
+    await world.client.create(kustomizations, {
+      apiVersion: 'kustomize.toolkit.fluxcd.io/v1',
+      kind: 'Kustomization',
+      metadata: { name: 'one-has', namespace: 'team-a' },
+      spec: spec('nowhere'),
+    });
+    const history = (app: string, namespace?: string) => run(showHistory, { app, namespace, changes: false, now: now(), format: 'json' });
+    expect((await history('one-has')).json.app).toBe('team-a/one-has');
+    expect((await history('both-have', 'team-b')).json.app).toBe('team-b/both-have');
+    expect((await history('team-a/both-have', 'team-b')).json.app).toBe('team-a/both-have');
+    expect(await failureOf(history('both-have'))).toMatchObject({
+      message: '2 apps are called both-have',
+      why: 'They are team-a/both-have, team-b/both-have.',
+      exitCode: 2,
+    });
+    expect((await failureOf(history('one-has', 'team-b'))).message).toBe('no app one-has in namespace team-b');
+    for (const odd of ['a/b/c', '/b', 'a/', '']) expect((await failureOf(history(odd))).message).toMatch(/names nothing/);
+    const inTeam = await run(getApps, { name: undefined, now: now(), namespace: 'team-b', format: 'name' });
+    expect(inTeam.text).toBe('kustomization.kustomize.toolkit.fluxcd.io/both-have\n');
+    // What it prints can be pasted.
+    expect((await run(suspendApp, { app: 'one-has', reason: undefined, duration: undefined, now: now() })).text).toBe(
+      'suspended team-a/one-has\n',
+    );
+    expect((await run(showWhy, { target: 'one-has', now: now() })).text).toMatch(/fix +midship resume team-a\/one-has/);
+    for (const [namespace, name] of [
+      ['team-a', 'both-have'],
+      ['team-b', 'both-have'],
+      ['team-a', 'one-has'],
+    ] as const)
+      await world.client.delete(kustomizations, { namespace, name });
   });
 
   it('say in three lines that a cluster does not answer, or a kubeconfig cannot be used', async () => {
@@ -485,13 +625,13 @@ describe('verbs over the wire', () => {
     await writeFile(path, text);
     const output = new Writable({ write: (_chunk, _, done) => done() });
     const command = { dataDirectory: directory, output, format: 'text' as const, version: 'test' };
-    expect(await failureOf(getApps({ ...command, kubeconfig: path }))).toMatchObject({
+    expect(await failureOf(getApps({ ...command, name: undefined, now: 0, kubeconfig: path }))).toMatchObject({
       message: 'https://127.0.0.1:1 does not answer',
       exitCode: 2,
     });
-    expect(await failureOf(getApps({ ...command, kubeconfig: join(directory, 'gone') }))).toMatchObject({
+    expect(await failureOf(getApps({ ...command, name: undefined, now: 0, kubeconfig: join(directory, 'gone') }))).toMatchObject({
       fix: 'give the path of a kubeconfig file',
     });
-    expect((await failureOf(getApps(command))).message).toBe('Midship is not running');
+    expect((await failureOf(getApps({ ...command, name: undefined, now: 0 }))).message).toBe('Midship is not running');
   });
 });

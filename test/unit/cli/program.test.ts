@@ -1,0 +1,51 @@
+import { Writable } from 'node:stream';
+import { expect, it } from 'vitest';
+import { Failure } from '../../../src/cli/failure.ts';
+import { createProgram } from '../../../src/cli/program.ts';
+
+async function run(argv: readonly string[], environment: NodeJS.ProcessEnv = {}) {
+  const chunks: string[] = [];
+  const stdout = new Writable({
+    write(chunk, _, done) {
+      chunks.push(String(chunk));
+      done();
+    },
+  }) as NodeJS.WriteStream;
+  const result = await createProgram({ environment, stdout, stderr: stdout, version: '1.2.3' })
+    .run(argv)
+    .catch((err: unknown) => err);
+  return { result, text: chunks.join('') };
+}
+
+it('shows its help when it is asked nothing', async () => {
+  const { result, text } = await run([]);
+  expect(result).toBe(0);
+  expect(text).toMatch(/^Usage: midship .*\n[\s\S]*midship status/);
+});
+
+it.each([
+  [['statsu'], "unknown command 'statsu'", '(Did you mean status?)'],
+  [['get', 'nodes'], /'nodes' is invalid.*apps, sources/, undefined],
+  [['get', 'apps', '-o', 'jsonpath'], /'jsonpath' is invalid.*text, json, yaml, wide, name/, undefined],
+  [['tree', 'web', '-o', 'wide'], /'wide' is invalid.*text, json, yaml\./, undefined],
+  [['get', 'apps', '-n', 'Team A'], /'Team A' is invalid\. The name of a namespace/, undefined],
+  [['wait'], "missing required argument 'app'", undefined],
+  [['wait', 'web', '--timeout', '5'], /A duration, for example/, undefined],
+  // A timer of Node that is longer would be over at once.
+  [['wait', 'web', '--timeout', '600h'], /At most 24h/, undefined],
+  [['suspend', 'web', '--for', '0s'], /A duration from 1s/, undefined],
+  [['diff', 'a', 'b', 'c', 'd'], 'At most APP REV1 REV2.', undefined],
+] as const)('says what is wrong with %j', async (argv, message, why) => {
+  const { result } = await run(argv);
+  expect(result).toBeInstanceOf(Failure);
+  expect(result).toMatchObject({
+    exitCode: 2,
+    message: typeof message === 'string' ? message : expect.stringMatching(message),
+    ...(why === undefined ? {} : { why }),
+  });
+});
+
+it('takes an empty KUBECONFIG for none', async () => {
+  const { result } = await run(['gitops'], { KUBECONFIG: '' });
+  expect(result).toMatchObject({ exitCode: 2, message: expect.stringContaining("'--kubeconfig <file>' not specified") });
+});
