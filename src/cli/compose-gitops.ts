@@ -1,7 +1,8 @@
 import { deployments } from '../api/apps/v1/deployment.ts';
+import { namespaces } from '../api/core/v1/namespace.ts';
 import { labels } from '../api/well-known.ts';
 import { createActivityFeed } from '../base/activity.ts';
-import { systemClock } from '../base/clock.ts';
+import { type Clock, systemClock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import { addProcessMetrics, createMetrics } from '../base/metrics.ts';
 import { startAll } from '../base/shutdown.ts';
@@ -12,8 +13,17 @@ import { createEngine } from '../gitops/engine.ts';
 import { createGitThread } from '../gitops/sources/git-thread.ts';
 import { createSourceOpener } from '../gitops/sources/open-source.ts';
 import { createWebhooks } from '../gitops/webhooks/webhooks.ts';
+import { isAlreadyExists, isNotFound } from '../machinery/status-error.ts';
 import { createControllerMetrics } from '../reconcile/controller-metrics.ts';
 import { createEventQueue } from '../reconcile/event-recorder.ts';
+import {
+  createLeaderElectionMetrics,
+  createLeaderElector,
+  guardedByLeadership,
+  type LeaderElector,
+  type Leadership,
+  LeadershipLost,
+} from '../reconcile/leader-election.ts';
 import { createStepLog } from '../reconcile/step-log.ts';
 import { createWeb } from '../web/server.ts';
 import { Failure } from './failure.ts';
@@ -25,6 +35,9 @@ export interface ForeignEngine {
   readonly url: string;
   /** Definitions that were installed because the cluster had none. */
   readonly installed: readonly string[];
+  /** Aborted when another engine has or may have the lease: this one writes nothing any more, and has to be stopped. Never without election. */
+  readonly lost: AbortSignal;
+  /** Finishes what is under way, and leaves the lease to the next one. */
   stop(): Promise<void>;
 }
 
@@ -38,9 +51,24 @@ export interface ForeignEngineOptions {
   readonly cacheDirectory: string;
   readonly log: Log;
   readonly version: string;
+  /** Undefined: whoever starts it sees to it that it is the only one. */
+  readonly election: ForeignElection | undefined;
   /** Abandons the start. */
   readonly signal: AbortSignal;
 }
+
+/** How engines on one cluster agree on which of them works. */
+export interface ForeignElection {
+  /** `HOST_UUID`, another one for each process. */
+  readonly identity: string;
+  /** By which the lease is renewed and waited for. */
+  readonly clock: Clock;
+  /** Another engine leads; page and metrics are there meanwhile. */
+  onStandby(standby: { readonly holder: string; readonly url: string }): void;
+}
+
+/** What engines on one cluster stand for. */
+export const engineLease = { namespace: 'flux-system', name: 'midship-gitops' } as const;
 
 /** Apps and repositories that carry this label are the engine's; all others are left to whoever made them. */
 export const managedSelector = `${labels.midshipManaged}=true`;
@@ -49,19 +77,22 @@ export const managedSelector = `${labels.midshipManaged}=true`;
 const rivals: readonly string[] = ['source-controller', 'kustomize-controller'];
 
 /**
- * Starts the GitOps engine, and nothing else, against any Kubernetes cluster, over its public API.
+ * Starts the GitOps engine, and nothing else, against any Kubernetes cluster, over its public API. With an election it waits until this
+ * engine leads; page, metrics and webhooks, which only ask for a look at a repository, are served from before that.
  *
  * @throws Failure when Flux's controllers run there
  */
 export async function startForeignEngine(options: ForeignEngineOptions): Promise<ForeignEngine> {
-  const { connection, clusterName, httpPort, cacheDirectory, log, version, signal } = options;
+  const { connection, clusterName, httpPort, cacheDirectory, log, version, election, signal } = options;
   const clock = systemClock;
   const random = Math.random;
   const userAgent = `midship-gitops/${version}`;
   const client = createHttpClient({ ...connection, userAgent, clock, random });
-  let stopParts: () => Promise<void> = async () => undefined;
+  const abort = new AbortController();
+  const started: (() => Promise<void>)[] = [];
   const stop = async (): Promise<void> => {
-    await stopParts();
+    for (const stopThese of started.splice(0).reverse()) await stopThese();
+    abort.abort(new Error('the engine stops'));
     client.close();
   };
   try {
@@ -74,21 +105,13 @@ export async function startForeignEngine(options: ForeignEngineOptions): Promise
     const text = async (...all: readonly { text(): Promise<string> }[]): Promise<string> =>
       (await Promise.all(all.map((each) => each.text()))).join('');
     const informers = createInformerSet({ client, clock, log, random });
-    const events = createEventQueue({ client, clock, log, metrics: controllerManager });
     const steps = createStepLog({ clock, log, metrics: controllerManager });
     const activity = createActivityFeed();
-    const dependencies = {
-      client,
-      informers,
-      clock,
-      log: log.child({ component: 'gitops' }),
-      recorder: events.recorder('midship'),
-      metrics: createControllerMetrics({ metrics: controllerManager, clock }),
-      steps,
-    };
     const thread = createGitThread({ clock, log: log.child({ component: 'git-thread' }) });
     const opener = createSourceOpener({ builtInUrl: () => 'about:blank', builtIn: new Map(), cacheDirectory, thread });
-    const webhooks = createWebhooks({ ...dependencies, gitopsMetrics });
+    const observers = createControllerMetrics({ metrics: controllerManager, clock });
+    const parts = { informers, clock, log: log.child({ component: 'gitops' }), metrics: observers, steps };
+    const webhooks = createWebhooks({ ...parts, client, gitopsMetrics });
     const web = createWeb({
       address: '127.0.0.1',
       port: httpPort,
@@ -107,35 +130,79 @@ export async function startForeignEngine(options: ForeignEngineOptions): Promise
       clusterName,
       version,
     });
-    const abort = new AbortController();
     informers.start({ signal: abort.signal });
-    const stopAll = await startAll(
-      [
-        events,
-        thread,
-        web,
-        createEngine({
-          ...dependencies,
-          openSource: opener.open,
-          feed: activity,
-          gitopsMetrics,
-          random,
-          labelSelector: managedSelector,
-          userAgent,
-        }),
-        webhooks,
-      ],
-      { clock, log, signal },
-    );
-    stopParts = async () => {
-      await stopAll();
-      abort.abort(new Error('the engine stops'));
-    };
-    return { url: web.url, installed, stop };
+    started.push(await startAll([thread, web], { clock, log, signal }));
+
+    const leadership =
+      election === undefined
+        ? undefined
+        : await lead({
+            elector: createLeaderElector({
+              client,
+              lease: engineLease,
+              identity: election.identity,
+              clock: election.clock,
+              metrics: createLeaderElectionMetrics(controllerManager),
+              log: log.child({ component: 'leader-election' }),
+              random,
+              onStandby: (holder) => election.onStandby({ holder, url: web.url }),
+            }),
+            client,
+            signal,
+          });
+    if (leadership !== undefined) started.push(leadership.release);
+    const guard = (each: Client): Client => (leadership === undefined ? each : guardedByLeadership(each, leadership));
+    const writer = guard(client);
+    const events = createEventQueue({ client: writer, clock, log, metrics: controllerManager });
+    const engine = createEngine({
+      ...parts,
+      client: writer,
+      recorder: events.recorder('midship'),
+      openSource: opener.open,
+      feed: activity,
+      gitopsMetrics,
+      random,
+      labelSelector: managedSelector,
+      userAgent,
+      guard,
+    });
+    const lost = leadership?.signal ?? new AbortController().signal;
+    started.push(await startAll([events, engine, webhooks], { clock, log, signal: AbortSignal.any([signal, lost]) }));
+    return { url: web.url, installed, lost, stop };
   } catch (err) {
     await stop();
+    if (err instanceof LeadershipLost) throw lostLease(err);
     throw err;
   }
+}
+
+/** Waits until this engine leads; a cluster that Flux never ran on lacks the namespace of the lease. */
+async function lead(options: {
+  readonly elector: LeaderElector;
+  readonly client: Client;
+  readonly signal: AbortSignal;
+}): Promise<Leadership> {
+  const { elector, client, signal } = options;
+  try {
+    return await elector.acquire({ signal });
+  } catch (err) {
+    if (!isNotFound(err)) throw err;
+  }
+  try {
+    await client.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name: engineLease.namespace } });
+  } catch (err) {
+    if (!isAlreadyExists(err)) throw err;
+  }
+  return elector.acquire({ signal });
+}
+
+/** What is told of an engine that ended because another one leads: as with controller-runtime, it does not stand again by itself. */
+export function lostLease(reason: unknown): Failure {
+  return new Failure(reason instanceof Error ? reason.message : String(reason), {
+    why: 'Another engine may work on the cluster now; this one stopped at once, so that the two do not undo each other.',
+    fix: 'Start it again, best by a supervisor (systemd, a Deployment): it stands by until it can lead.',
+    cause: reason,
+  });
 }
 
 /** Two engines that apply one object would take it from each other for ever. */

@@ -1,10 +1,13 @@
+import { randomUUID } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { systemClock } from '../base/clock.ts';
 import { createLog } from '../base/log.ts';
 import { openLogFile } from '../base/log-file.ts';
 import { loadKubeconfig } from '../client/kubeconfig.ts';
 import { isStatusError } from '../machinery/status-error.ts';
-import { managedSelector, startForeignEngine } from './compose-gitops.ts';
+import { engineLease, lostLease, managedSelector, startForeignEngine } from './compose-gitops.ts';
 import { filesOf } from './configuration.ts';
 import { ensureDataDirectory } from './data-directory.ts';
 import { type ExitCode, Failure } from './failure.ts';
@@ -15,14 +18,20 @@ export interface GitOpsOptions {
   /** For fetched repositories and the log. */
   readonly dataDirectory: string;
   readonly httpPort: number;
+  /** Several engines may run on one cluster: one works, the others stand by. */
+  readonly leaderElect: boolean;
   readonly logLevel: string;
   readonly output: NodeJS.WritableStream;
   readonly version: string;
 }
 
-/** Runs the engine against the cluster of a kubeconfig, in the foreground, until it is told to stop. */
+/**
+ * Runs the engine against the cluster of a kubeconfig, in the foreground, until it is told to stop.
+ *
+ * @throws Failure when another engine took over
+ */
 export async function runGitOps(options: GitOpsOptions): Promise<ExitCode> {
-  const { kubeconfig, context, dataDirectory, httpPort, logLevel, output, version } = options;
+  const { kubeconfig, context, dataDirectory, httpPort, leaderElect, logLevel, output, version } = options;
   const { namespace: _, ...connection } = await loadKubeconfig(kubeconfig, context).catch(explainKubeconfig);
   const files = filesOf(dataDirectory);
   await ensureDataDirectory(dataDirectory);
@@ -38,6 +47,9 @@ export async function runGitOps(options: GitOpsOptions): Promise<ExitCode> {
     abort.abort(new Error('stop was requested'));
   };
   const terminated = (): void => abort.abort(new Error('stop was requested'));
+  const onStandby = ({ holder, url }: { readonly holder: string; readonly url: string }): void => {
+    output.write(`  stands by: ${holder} holds the lease ${engineLease.namespace}/${engineLease.name}; page and metrics ${url}\n`);
+  };
   process.on('SIGINT', interrupted);
   process.on('SIGTERM', terminated);
   try {
@@ -48,6 +60,7 @@ export async function runGitOps(options: GitOpsOptions): Promise<ExitCode> {
       cacheDirectory: files.gitCache,
       log,
       version,
+      election: leaderElect ? { identity: `${hostname()}_${randomUUID()}`, clock: systemClock, onStandby } : undefined,
       signal: abort.signal,
     });
     try {
@@ -55,10 +68,12 @@ export async function runGitOps(options: GitOpsOptions): Promise<ExitCode> {
       output.write(
         `  follows apps and repositories labelled ${managedSelector} on ${connection.server}\n  page and metrics ${engine.url}\n`,
       );
+      const over = AbortSignal.any([abort.signal, engine.lost]);
       await new Promise<void>((resolve) => {
-        if (abort.signal.aborted) resolve();
-        else abort.signal.addEventListener('abort', () => resolve(), { once: true });
+        if (over.aborted) resolve();
+        else over.addEventListener('abort', () => resolve(), { once: true });
       });
+      if (engine.lost.aborted && !abort.signal.aborted) throw lostLease(engine.lost.reason);
     } finally {
       await engine.stop();
     }

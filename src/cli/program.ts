@@ -37,6 +37,14 @@ interface UpFlags extends AccessFlags {
   readonly writeKubeconfigMode: number;
 }
 
+interface GitOpsFlags {
+  readonly dataDir: string;
+  readonly kubeconfig: string;
+  readonly context?: string;
+  readonly httpPort: number;
+  readonly leaderElect: 'true' | 'false';
+}
+
 /** Every command; each action gives the process's exit code. */
 export function createProgram(context: ProgramContext): { run(argv: readonly string[]): Promise<number> } {
   const { environment } = context;
@@ -123,19 +131,24 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
         .argParser(parsePort)
         .default(portFrom(environment.MIDSHIP_HTTP_PORT, 7080)),
     )
-    .action(
-      async (flags: { readonly dataDir: string; readonly kubeconfig: string; readonly context?: string; readonly httpPort: number }) => {
-        exitCode = await runGitOps({
-          kubeconfig: resolve(flags.kubeconfig),
-          context: flags.context,
-          dataDirectory: resolve(flags.dataDir),
-          httpPort: flags.httpPort,
-          logLevel: environment.MIDSHIP_LOG_LEVEL ?? 'info',
-          output: context.stdout,
-          version: context.version,
-        });
-      },
-    );
+    .addOption(
+      new Option('--leader-elect [boolean]', 'several may run on one cluster: one works, the others stand by; false: this is the only one')
+        .choices(['true', 'false'])
+        .preset('true')
+        .default('true'),
+    )
+    .action(async (flags: GitOpsFlags) => {
+      exitCode = await runGitOps({
+        kubeconfig: resolve(flags.kubeconfig),
+        context: flags.context,
+        dataDirectory: resolve(flags.dataDir),
+        httpPort: flags.httpPort,
+        leaderElect: flags.leaderElect === 'true',
+        logLevel: environment.MIDSHIP_LOG_LEVEL ?? 'info',
+        output: context.stdout,
+        version: context.version,
+      });
+    });
   withDataDirectory(program.command('down').description('stop the cluster and its pods; the data stays'))
     .option('--purge', 'delete the data too', false)
     .action(async (flags: { readonly dataDir: string; readonly purge: boolean }) => {

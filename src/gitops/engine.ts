@@ -1,6 +1,7 @@
 import type { ActivityFeed } from '../base/activity.ts';
 import type { Component } from '../base/component.ts';
 import type { Metrics } from '../base/metrics.ts';
+import type { Client } from '../client/client.ts';
 import { createHttpClient } from '../client/http-client.ts';
 import { parseKubeconfig } from '../client/kubeconfig.ts';
 import type { ControllerDependencies } from '../reconcile/dependencies.ts';
@@ -24,6 +25,8 @@ export interface EngineOptions extends ControllerDependencies {
   readonly labelSelector?: string;
   /** Name and version in the logs of other clusters. */
   readonly userAgent?: string;
+  /** Put around the clients of other clusters, where `client` has it already: what ends all writes when another engine takes over. */
+  readonly guard?: (client: Client) => Client;
 }
 
 /**
@@ -58,13 +61,15 @@ export function createEngine(options: EngineOptions): Component {
     builder: options.builder ?? createBuilder(),
     revisions: repositories.revisions,
     gitops,
-    openCluster: async (kubeconfig, name) =>
-      createHttpClient({
+    async openCluster(kubeconfig, name) {
+      const remote = createHttpClient({
         ...(await parseKubeconfig(kubeconfig, name)),
         userAgent: options.userAgent ?? 'midship',
         clock: options.clock,
         random: options.random,
-      }),
+      });
+      return options.guard === undefined ? remote : { ...options.guard(remote), close: remote.close };
+    },
   });
   apps = controller;
   const notifier = createNotifier(options);

@@ -92,12 +92,15 @@ async function makeCertificates(): Promise<Certificates> {
 }
 
 /** A server of an empty store, with what every cluster has from its start. */
-export async function startTestApiServer(options: Partial<ApiServiceOptions> = {}): Promise<TestApiServer> {
+export async function startTestApiServer(
+  options: Partial<ApiServiceOptions> = {},
+  overrides: Partial<ApiServerOptions> = {},
+): Promise<TestApiServer> {
   certificates ??= makeCertificates();
   const { pki } = await certificates;
   const api = await startTestApi({ signingKey: await pki.signingKey(), ...options });
   await bootstrapAccess(api.clientFor(apiServerUser));
-  const running = await serveTestApi(api);
+  const running = await serveTestApi(api, overrides);
   const apiPort = Number(new URL(running.server.url).port);
   const serviceCidr = options.serviceCidr ?? testServiceCidr;
   const { frontProxy } = await certificates;

@@ -4,12 +4,12 @@ import { createBackoff } from '../../base/backoff.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Log } from '../../base/log.ts';
 import type { Client } from '../../client/client.ts';
+import { withDeadline } from '../../client/deadline-client.ts';
 import type { HttpClient } from '../../client/http-client.ts';
 import { createInformerSet } from '../../client/informer-set.ts';
 import { keyOf } from '../../machinery/object.ts';
 import { isNotFound } from '../../machinery/status-error.ts';
 import { targetKeyOf } from './app-spec.ts';
-import { withDeadline } from './deadline-client.ts';
 import type { Target } from './target.ts';
 
 /** Opens a connection to the cluster that a kubeconfig names; `name` is for messages. */

@@ -18,7 +18,7 @@ import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { createRecentSet } from './recent-set.ts';
 import { isSame, supportedReceiverTypes, verifierOf, webhookPathOf } from './verification.ts';
 
-export interface WebhooksOptions extends ControllerDependencies {
+export interface WebhooksOptions extends Omit<ControllerDependencies, 'recorder'> {
   /** Registry of `/metrics/gitops`. */
   readonly gitopsMetrics: Metrics;
 }

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { configMaps } from '../../../../src/api/core/v1/config-map.ts';
-import { withDeadline } from '../../../../src/gitops/apply/deadline-client.ts';
-import { startTestApi } from '../../../support/api.ts';
-import { createManualClock } from '../../../support/manual-clock.ts';
+import { configMaps } from '../../../src/api/core/v1/config-map.ts';
+import { withDeadline } from '../../../src/client/deadline-client.ts';
+import { startTestApi } from '../../support/api.ts';
+import { createManualClock } from '../../support/manual-clock.ts';
 
 describe('a client with a deadline', () => {
   it('gives up a request that is not answered, and says so', async () => {
