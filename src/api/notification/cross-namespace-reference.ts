@@ -4,7 +4,7 @@ import { isAbsent } from '../copy-on-write.ts';
 import { required } from '../field-errors.ts';
 import { checkChoice, checkLength, schemaOf } from '../flux.ts';
 
-/** An object of Flux's that events are about; `*` names all of its kind, and `matchLabels` some of these. */
+/** An object of Flux's that events are about, or that a webhook is for; `*` names all of its kind, and `matchLabels` some of these. */
 export interface CrossNamespaceReference {
   readonly apiVersion?: string;
   readonly kind: string;

@@ -1,5 +1,6 @@
 import type { Schema } from '../../../machinery/schema.ts';
 import { schemaOf } from '../../flux.ts';
+import { crossNamespaceReferenceSchema } from '../cross-namespace-reference.ts';
 
 /** Those of Flux, and `gitea`, whose signature has a header of its own. */
 export const receiverTypes = [
@@ -18,42 +19,17 @@ export const receiverTypes = [
   'gitea',
 ] as const;
 
-export const receiverResourceKinds = [
-  'Bucket',
-  'GitRepository',
-  'Kustomization',
-  'HelmRelease',
-  'HelmChart',
-  'HelmRepository',
-  'ImageRepository',
-  'ImagePolicy',
-  'ImageUpdateAutomation',
-  'OCIRepository',
-  'ArtifactGenerator',
-  'ExternalArtifact',
-] as const;
-
 /** Flux's published fields of Receiver v1. */
 export const receiverSchema: Schema = schema();
 
 function schema(): Schema {
-  const { text, flag, integer, choice, list, textMap, object, reference, kind, conditions } = schemaOf;
-  const resource = object(
-    {
-      apiVersion: text('Group and version of the object.'),
-      kind: choice(receiverResourceKinds, 'Kind of the object.'),
-      matchLabels: textMap('Labels that the objects must have, when the name is *.'),
-      name: text('Name of the object; * with matchLabels is several.'),
-      namespace: text('Namespace of the object; that of the Receiver when empty.'),
-    },
-    { required: ['kind', 'name'] },
-  );
+  const { text, flag, integer, choice, list, object, reference, kind, conditions } = schemaOf;
   const spec = object(
     {
       events: list(text(), 'Kinds of events to act on; all when empty.'),
       interval: { ...text('How often to read the Secret.'), default: '10m' },
       resourceFilter: text('Expression in CEL that an object has to fulfil.'),
-      resources: list(resource, 'Objects that are told to look for changes.'),
+      resources: list(crossNamespaceReferenceSchema, 'Objects that are told to look for changes.'),
       secretRef: reference('Secret with the token in its key token.'),
       suspend: flag('Take no events.'),
       type: choice(receiverTypes, 'Who sends, which says how a request is verified.'),

@@ -7,7 +7,6 @@ import { required } from '../../field-errors.ts';
 import {
   type Condition,
   checkChoice,
-  checkLength,
   checkPattern,
   checkReference,
   durationPattern,
@@ -15,7 +14,8 @@ import {
   type LocalObjectReference,
   statusColumns,
 } from '../../flux.ts';
-import { receiverResourceKinds, receiverSchema, receiverTypes } from './receiver-schema.ts';
+import { type CrossNamespaceReference, checkCrossNamespaceReference } from '../cross-namespace-reference.ts';
+import { receiverSchema, receiverTypes } from './receiver-schema.ts';
 
 const schemaName = 'io.fluxcd.toolkit.notification.v1.Receiver';
 
@@ -54,12 +54,8 @@ function validateSpec(spec: ReceiverSpec | undefined): readonly FieldError[] {
   if (isAbsent(spec.secretRef)) errors.push(required('spec.secretRef'));
   checkReference(errors, 'spec.secretRef', spec.secretRef);
   if (isAbsent(spec.resources)) errors.push(required('spec.resources'));
-  for (const [index, { kind, name, namespace }] of (spec.resources ?? []).entries()) {
-    const field = `spec.resources[${index}]`;
-    checkChoice(errors, `${field}.kind`, kind, { choices: receiverResourceKinds, isRequired: true });
-    if (isAbsent(name)) errors.push(required(`${field}.name`));
-    checkLength(errors, `${field}.name`, name, [1, 253]);
-    checkLength(errors, `${field}.namespace`, namespace, [1, 253]);
+  for (const [index, resource] of (spec.resources ?? []).entries()) {
+    checkCrossNamespaceReference(errors, `spec.resources[${index}]`, resource);
   }
   return errors;
 }
@@ -75,20 +71,11 @@ export interface ReceiverSpec {
   readonly interval?: string;
   /** `push` of GitHub, `Push Hook` of GitLab; upper and lower case are the same. */
   readonly events?: readonly string[];
-  readonly resources: readonly ReceiverResource[];
+  readonly resources: readonly CrossNamespaceReference[];
   /** Expression in CEL that is evaluated for each object. */
   readonly resourceFilter?: string;
   readonly secretRef: LocalObjectReference;
   readonly suspend?: boolean;
-}
-
-export interface ReceiverResource {
-  readonly apiVersion?: string;
-  readonly kind: (typeof receiverResourceKinds)[number];
-  /** `*` means those with `matchLabels`. */
-  readonly name: string;
-  readonly namespace?: string;
-  readonly matchLabels?: Readonly<Record<string, string>>;
 }
 
 export interface ReceiverStatus {
