@@ -3,6 +3,8 @@ import type { Clock } from '../../base/clock.ts';
 export interface RecentSet {
   /** True when the key was not seen within the window; it is remembered from now on. */
   add(key: string): boolean;
+  /** It is as if the key had not been seen. */
+  delete(key: string): void;
 }
 
 export interface RecentSetOptions {
@@ -25,6 +27,9 @@ export function createRecentSet({ clock, windowMs, maxEntries }: RecentSetOption
       if (seenAt.has(key)) return false;
       seenAt.set(key, now);
       return true;
+    },
+    delete(key) {
+      seenAt.delete(key);
     },
   };
 }

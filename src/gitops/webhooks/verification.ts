@@ -9,7 +9,7 @@ export interface Verifier {
   finish(): string | undefined;
   /** The same for a request that is sent again, where the sender signs what it sends; undefined where every request looks alike. */
   readonly replayKey: string | undefined;
-  /** What happened, as the sender calls it: `push`, `Push Hook`. */
+  /** What happened, as the sender calls it: `push`, `Push Hook`; empty when it does not say. Undefined where senders have no word for it. */
   readonly event: string | undefined;
 }
 
@@ -25,7 +25,9 @@ const headerOf = (headers: IncomingHttpHeaders, ...names: readonly string[]): st
 };
 
 /** Begins to verify a request. Undefined for a type that is not supported. */
-export function verifierOf(type: Receiver['spec']['type'], token: string, headers: IncomingHttpHeaders): Verifier | undefined {
+export function verifierOf(type: Receiver['spec']['type'], secret: string, headers: IncomingHttpHeaders): Verifier | undefined {
+  // `echo` and editors end a file with a newline; no Git host takes it for a part of the token, and no header can hold it.
+  const token = secret.replace(/[\r\n]+$/, '');
   switch (type) {
     case 'generic':
       // The path holds the token; nobody else can know it.
@@ -35,13 +37,13 @@ export function verifierOf(type: Receiver['spec']['type'], token: string, header
         update: () => undefined,
         finish: () => (isSame(headerOf(headers, 'x-gitlab-token') ?? '', token) ? undefined : 'X-Gitlab-Token is not the token'),
         replayKey: undefined,
-        event: headerOf(headers, 'x-gitlab-event'),
+        event: headerOf(headers, 'x-gitlab-event') ?? '',
       };
     case 'github':
-      return signed(token, headerOf(headers, 'x-hub-signature-256'), ['sha256'], headerOf(headers, 'x-github-event'));
+      return signed(token, headerOf(headers, 'x-hub-signature-256'), ['sha256'], headerOf(headers, 'x-github-event') ?? '');
     case 'gitea': {
       const signature = headerOf(headers, 'x-forgejo-signature', 'x-gitea-signature');
-      const event = headerOf(headers, 'x-forgejo-event', 'x-gitea-event');
+      const event = headerOf(headers, 'x-forgejo-event', 'x-gitea-event') ?? '';
       return signed(token, signature === undefined ? undefined : `sha256=${signature}`, ['sha256'], event);
     }
     case 'generic-hmac':

@@ -2,7 +2,8 @@ import type { IncomingMessage } from 'node:http';
 import { secrets } from '../../api/core/v1/secret.ts';
 import { parseDuration } from '../../api/flux.ts';
 import { kustomizations } from '../../api/kustomize/v1/kustomization.ts';
-import { type Receiver, type ReceiverResource, receivers } from '../../api/notification/v1/receiver.ts';
+import type { CrossNamespaceReference } from '../../api/notification/cross-namespace-reference.ts';
+import { type Receiver, receivers } from '../../api/notification/v1/receiver.ts';
 import { gitRepositories } from '../../api/source/v1/git-repository.ts';
 import { annotations } from '../../api/well-known.ts';
 import { type Clock, timestampOf } from '../../base/clock.ts';
@@ -39,6 +40,8 @@ const replayWindowMs = 10 * 60_000;
 const maxRemembered = 10_000;
 const byPath = 'webhook-path';
 const defaultIntervalMs = 10 * 60_000;
+/** A Secret that is not there is likely to come. */
+const missingIntervalMs = 5_000;
 /** What an answer's code means, for the metric; other codes are `refused`, too. */
 const results: Readonly<Record<number, string>> = { 200: 'accepted', 400: 'refused', 404: 'not_found', 500: 'failed', 503: 'unavailable' };
 
@@ -73,7 +76,7 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
   });
   known.addHandler(({ before, after }) => {
     const object = after ?? before;
-    if (object !== undefined && before?.metadata.generation !== after?.metadata.generation) controller.enqueue(keyOf(object));
+    if (object !== undefined && (before === undefined || after === undefined || isNews(before, after))) controller.enqueue(keyOf(object));
   });
 
   return {
@@ -132,9 +135,13 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
       log.warn({ receiver: key, reason: refusal }, 'Refused webhook request');
       return 400;
     }
-    if (verifier.replayKey !== undefined && !seen.add(`${key} ${verifier.replayKey}`)) return 200;
+    const delivery = verifier.replayKey === undefined ? undefined : `${key} ${verifier.replayKey}`;
+    if (delivery !== undefined && !seen.add(delivery)) return 200;
     log.debug({ receiver: key, event: verifier.event }, 'Accepted webhook request');
-    return act(key);
+    const status = await act(key);
+    // The sender is told to try again, and then it counts.
+    if (status !== 200 && delivery !== undefined) seen.delete(delivery);
+    return status;
   }
 
   /** Acts now, or once the time since the last act is over. */
@@ -176,7 +183,7 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
     return isDone;
   }
 
-  function refsOf({ kind, name, namespace, matchLabels = {} }: ReceiverResource, receiver: Receiver): readonly ObjectRef[] {
+  function refsOf({ kind, name, namespace, matchLabels = {} }: CrossNamespaceReference, receiver: Receiver): readonly ObjectRef[] {
     const space = namespace ?? receiver.metadata.namespace ?? '';
     if (name !== '*') return [{ namespace: space, name }];
     const objects: readonly KubeObject[] =
@@ -230,7 +237,13 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
     const now = timestampOf(clock.now());
     const stalled = { ...ready, type: 'Stalled', status: 'True' as const };
     const conditions = setCondition(unsupported === undefined ? others : setCondition(others, stalled, now), ready, now);
-    const next = { conditions, observedGeneration: generation, webhookPath: path ?? null };
+    const requestedAt = metadata.annotations?.[annotations.reconcileRequestedAt];
+    const next = {
+      conditions,
+      observedGeneration: generation,
+      webhookPath: path ?? null,
+      ...(requestedAt === undefined ? {} : { lastHandledReconcileAt: requestedAt }),
+    };
     if (!deepEqual({ ...status, webhookPath: status?.webhookPath ?? null }, { ...status, ...next })) {
       try {
         await client.patch(
@@ -243,9 +256,16 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
         if (!isNotFound(err)) throw err;
       }
     }
-    return { requeueAfterMs: spec.interval === undefined ? defaultIntervalMs : parseDuration(spec.interval) };
+    if (unsupported !== undefined) return undefined;
+    const intervalMs = spec.interval === undefined ? defaultIntervalMs : parseDuration(spec.interval);
+    return { requeueAfterMs: path === undefined ? Math.min(intervalMs, missingIntervalMs) : intervalMs };
   }
 }
+
+/** Another spec, or someone asks for a look. */
+const isNews = (before: Receiver, after: Receiver): boolean =>
+  before.metadata.generation !== after.metadata.generation ||
+  before.metadata.annotations?.[annotations.reconcileRequestedAt] !== after.metadata.annotations?.[annotations.reconcileRequestedAt];
 
 const pathIndex = ({ status }: Receiver): readonly string[] => (status?.webhookPath === undefined ? [] : [status.webhookPath]);
 

@@ -207,6 +207,74 @@ describe('a Receiver', () => {
     expect(after).not.toBe(before);
   });
 
+  it('counts a delivery that it could not act on when it is sent again', async () => {
+    const name = 'not-yet';
+    const path = await receiver('early', { type: 'github', resources: [{ kind: 'GitRepository', name }] });
+    const headers = { 'x-hub-signature-256': `sha256=${hmac(body)}`, 'x-github-event': 'push' };
+    expect(await post(path, body, headers)).toBe(500);
+    await plane.client.create(gitRepositories, {
+      apiVersion: 'source.toolkit.fluxcd.io/v1',
+      kind: 'GitRepository',
+      metadata: { name, namespace },
+      spec: { url: 'https://example.com/x.git', interval: '1h' },
+    });
+    expect(await post(path, body, headers)).toBe(200);
+    await until(async () => (await requestedAt(name)) !== undefined, { what: 'the repository is looked at' });
+  });
+
+  it('does not mind the newline that a file of the token ends with', async () => {
+    const { client } = plane;
+    await client.create(secrets, {
+      apiVersion: 'v1',
+      kind: 'Secret',
+      metadata: { name: 'from-file', namespace },
+      stringData: { token: `${token}\n` },
+    });
+    const secretRef = { name: 'from-file' };
+    const github = await receiver('newline-github', { type: 'github', secretRef });
+    expect(await post(github, body, { 'x-hub-signature-256': `sha256=${hmac(body)}` })).toBe(200);
+    const gitlab = await receiver('newline-gitlab', { type: 'gitlab', secretRef });
+    expect(await post(gitlab, body, { 'x-gitlab-token': token })).toBe(200);
+    expect(await post(gitlab, body, { 'x-gitlab-token': '' })).toBe(400);
+  });
+
+  it('refuses what does not say its event where only some are meant', async () => {
+    const github = await receiver('silent-github', { type: 'github', events: ['push'] });
+    expect(await post(github, body, { 'x-hub-signature-256': `sha256=${hmac(body)}` })).toBe(400);
+    const gitlab = await receiver('silent-gitlab', { type: 'gitlab', events: ['Push Hook'] });
+    expect(await post(gitlab, body, { 'x-gitlab-token': token })).toBe(400);
+    expect(await post(gitlab, body, { 'x-gitlab-token': token, 'x-gitlab-event': 'push hook' })).toBe(200);
+    // Its senders have no word for it.
+    const generic = await receiver('silent-generic', { type: 'generic', events: ['push'] });
+    expect(await post(generic)).toBe(200);
+  });
+
+  it('is ready soon after its Secret came, or was changed and someone asks for a look', async () => {
+    const { client } = plane;
+    expect(await receiver('awaits', { type: 'generic', secretRef: { name: 'comes-late' } })).toBe('');
+    expect(await readyOf('awaits')).toMatchObject({ status: 'False', reason: 'TokenNotFound' });
+    await client.create(secrets, {
+      apiVersion: 'v1',
+      kind: 'Secret',
+      metadata: { name: 'comes-late', namespace },
+      stringData: { token: 'a' },
+    });
+    await until(async () => (await readyOf('awaits'))?.status === 'True', { what: 'the Receiver is ready' });
+    await client.patch(secrets, { namespace, name: 'comes-late' }, { type: 'merge', body: { stringData: { token: 'b' } } });
+    const look = { metadata: { annotations: { [annotations.reconcileRequestedAt]: 'now' } } };
+    await client.patch(receivers, { namespace, name: 'awaits' }, { type: 'merge', body: look });
+    const path = `/hook/${createHash('sha256').update(`bawaits${namespace}`).digest('hex')}`;
+    const { status } = await until(
+      async () => {
+        const object = await client.get(receivers, { namespace, name: 'awaits' });
+        return object.status?.lastHandledReconcileAt === 'now' && object;
+      },
+      { what: 'the request is answered' },
+    );
+    expect(status?.webhookPath).toBe(path);
+    await until(async () => (await post(path)) === 200, { what: 'the new path is known' });
+  });
+
   it('is not found by a wrong path, another method, or the path of a token that was changed, and nothing tells them apart', async () => {
     const path = await receiver('rotated', { type: 'generic', secretRef: { name: 'rotating' } }).catch(() => '');
     expect(path).toBe('');

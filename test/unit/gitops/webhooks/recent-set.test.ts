@@ -13,6 +13,13 @@ describe('a set of what was seen lately', () => {
     expect(seen.add('a')).toBe(true);
   });
 
+  it('forgets a key that is taken back', () => {
+    const set = createRecentSet({ clock: createManualClock(), windowMs: 1_000, maxEntries: 2 });
+    set.add('a');
+    set.delete('a');
+    expect(set.add('a')).toBe(true);
+  });
+
   it('never holds more than it may, and forgets the oldest first', () => {
     const clock = createManualClock();
     const seen = createRecentSet({ clock, windowMs: 1_000_000, maxEntries: 3 });
