@@ -6,6 +6,7 @@ import { type Kustomization, kustomizations } from '../api/kustomize/v1/kustomiz
 import { type GitRepository, type GitRepositoryRef, gitRepositories } from '../api/source/v1/git-repository.ts';
 import { annotations } from '../api/well-known.ts';
 import { timestampOf } from '../base/clock.ts';
+import { redactUrl } from '../base/log.ts';
 import type { Client } from '../client/client.ts';
 import { historyOf } from '../gitops/verbs/history.ts';
 import { explainApp } from '../gitops/verbs/why.ts';
@@ -102,7 +103,7 @@ const sourceColumns: readonly Column<GitRepository>[] = [
   { name: 'AGE', isWide: true, cell: ({ metadata }, now) => ageText(metadata.creationTimestamp ?? '', now) },
   { name: 'REF', isWide: true, cell: ({ spec }) => refText(spec.ref) },
   { name: 'INTERVAL', isWide: true, cell: ({ spec }) => spec.interval },
-  { name: 'URL', cell: ({ spec }) => spec.url },
+  { name: 'URL', cell: ({ spec }) => redactUrl(spec.url) },
   { name: 'MESSAGE', cell: (source) => firstLine(readyOf(source)?.message) },
 ];
 

@@ -24,6 +24,8 @@ export interface RemoteOptions {
   /** By name: the directory with the repository's objects. */
   readonly repositories: Readonly<Record<string, string>>;
   readonly token: string;
+  /** Repositories that were renamed, by their old name: where requests to them are sent, with the rest of their path. */
+  readonly moved?: Readonly<Record<string, string>>;
   /** Serves https; with `ca`, only to clients that have a certificate of it. */
   readonly tls?: { readonly cert: string; readonly key: string; readonly ca?: string };
 }
@@ -48,7 +50,7 @@ function closer(server: Server): () => Promise<void> {
 }
 
 /** Repositories behind smart HTTP and a token, on a free port. */
-export async function serveRemote({ repositories, token, tls }: RemoteOptions): Promise<ServedRemote> {
+export async function serveRemote({ repositories, token, moved = {}, tls }: RemoteOptions): Promise<ServedRemote> {
   const served = Object.entries(repositories).map(
     ([name, gitdir]) => [`${name}.git`, { gitdir, writable: true, onPush: () => undefined }] as const,
   );
@@ -56,7 +58,10 @@ export async function serveRemote({ repositories, token, tls }: RemoteOptions): 
   const requests: string[] = [];
   const handle = (request: http.IncomingMessage, response: http.ServerResponse): void => {
     requests.push(`${request.method} ${request.url}`);
-    void remote.handle(request, response);
+    const [, name = '', rest = ''] = /^\/git\/([^/]+)\.git(.*)$/.exec(request.url ?? '') ?? [];
+    const to = Object.hasOwn(moved, name) ? moved[name] : undefined;
+    if (to === undefined) void remote.handle(request, response);
+    else response.writeHead(301, { Location: to + rest }).end();
   };
   const server =
     tls === undefined

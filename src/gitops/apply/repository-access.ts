@@ -41,11 +41,14 @@ function textOf({ data = {} }: Secret, ...names: readonly string[]): string | un
   return name === undefined ? undefined : Buffer.from(data[name] ?? '', 'base64').toString('utf8');
 }
 
+/** Of what is one line: the newline that `echo` and editors put at its end is no part of it. */
+const lineOf = (secret: Secret, name: string): string | undefined => textOf(secret, name)?.replace(/[\r\n]+$/, '');
+
 /** Flux takes the names of both a Secret of type kubernetes.io/tls and of its own older ones. */
 function httpAccessOf(secret: Secret): RemoteAccess {
-  const username = textOf(secret, 'username');
-  const password = textOf(secret, 'password');
-  const bearerToken = textOf(secret, 'bearerToken');
+  const username = lineOf(secret, 'username');
+  const password = lineOf(secret, 'password');
+  const bearerToken = lineOf(secret, 'bearerToken');
   const ca = textOf(secret, 'ca.crt', 'caFile');
   const certificate = textOf(secret, 'tls.crt', 'certFile');
   const key = textOf(secret, 'tls.key', 'keyFile');
@@ -81,9 +84,9 @@ function sshAccessOf(secret: Secret): RemoteAccess {
 }
 
 function proxyOf(secret: Secret): ProxyAccess {
-  const address = textOf(secret, 'address');
-  const username = textOf(secret, 'username');
-  const password = textOf(secret, 'password');
+  const address = lineOf(secret, 'address');
+  const username = lineOf(secret, 'username');
+  const password = lineOf(secret, 'password');
   const isAddress = address !== undefined && URL.canParse(address) && /^https?:$/.test(new URL(address).protocol);
   if (!isAddress) {
     throw incomplete(secret, 'has no http or https address of a proxy in its key address', 'Write it as http://proxy.example.com:3128.');

@@ -27,6 +27,11 @@ export function createGitHttpClient({ signal, idleTimeoutMs, maxBytes, access = 
         request.on('error', reject);
         sendBody(request, body).catch(reject);
       });
+      const { location } = response.headers;
+      if (location !== undefined && redirects.includes(response.statusCode ?? 0)) {
+        response.destroy();
+        throw new Redirected(response.statusCode ?? 0, URL.canParse(location, url) ? new URL(location, url) : undefined);
+      }
       return {
         url,
         method,
@@ -37,6 +42,17 @@ export function createGitHttpClient({ signal, idleTimeoutMs, maxBytes, access = 
       };
     },
   };
+}
+
+const redirects: readonly number[] = [301, 302, 303, 307, 308];
+
+/** The server sends elsewhere. What to do about it depends on what goes along, so nothing is followed here. */
+export class Redirected extends Error {
+  readonly location: URL | undefined;
+  constructor(statusCode: number, location: URL | undefined) {
+    super(`HTTP ${statusCode}`);
+    this.location = location;
+  }
 }
 
 const silence = (idleTimeoutMs: number): Error => new Error(`no answer within ${idleTimeoutMs / 1_000} s`);

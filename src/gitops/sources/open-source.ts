@@ -41,7 +41,8 @@ export interface SourceOpener {
 export function createSourceOpener({ builtInUrl, builtIn, cacheDirectory, thread }: SourceOpenerOptions): SourceOpener {
   const local = new Map<string, Set<LocalSource>>();
   return {
-    async open(url, { owner = '', access = {}, recurseSubmodules = false } = {}) {
+    async open(address, { owner = '', access: given = {}, recurseSubmodules = false } = {}) {
+      const { url, access } = withoutCredentials(address, given);
       const base = builtInUrl();
       if (url.startsWith(base)) {
         if (recurseSubmodules)
@@ -95,11 +96,23 @@ export function createSourceOpener({ builtInUrl, builtIn, cacheDirectory, thread
       });
     }
     await mkdir(cacheDirectory, { recursive: true });
+    /** Where the repository is now: servers redirect for one that was renamed. */
+    let at = url;
     const system = createSystemGit({ access, url, temporaryDirectory: cacheDirectory });
     return {
       listRefs: (prefix, signal) =>
-        url.startsWith('ssh:') ? system.listRefs(url, prefix, signal) : listRefs({ url, access, prefix, signal }),
-      fetch: (request, signal) => system.fetch({ ...request, url }, signal),
+        url.startsWith('ssh:')
+          ? system.listRefs(url, prefix, signal)
+          : listRefs({
+              url,
+              access,
+              prefix,
+              signal,
+              onMoved(to) {
+                at = to;
+              },
+            }),
+      fetch: (request, signal) => system.fetch({ ...request, url: at }, signal),
       ...(recurseSubmodules
         ? {
             async fetchSubmodules(gitdir, { tree }, signal) {
@@ -113,6 +126,31 @@ export function createSourceOpener({ builtInUrl, builtIn, cacheDirectory, thread
           }
         : {}),
     };
+  }
+}
+
+/**
+ * An address may carry credentials, as with git. They are sent as those of a Secret are, which come first, and the address is shown
+ * without them everywhere. The user of an ssh address is no secret.
+ */
+function withoutCredentials(address: string, access: RemoteAccess): { readonly url: string; readonly access: RemoteAccess } {
+  if (!URL.canParse(address)) return { url: address, access };
+  const url = new URL(address);
+  if (url.protocol === 'ssh:' ? url.password === '' : url.username === '' && url.password === '') return { url: address, access };
+  const [username, password] = [decoded(url.username), decoded(url.password)];
+  url.password = '';
+  if (url.protocol === 'ssh:') return { url: url.href, access };
+  url.username = '';
+  const isGiven = access.username !== undefined || access.bearerToken !== undefined;
+  return { url: url.href, access: isGiven ? access : { ...access, username, password } };
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    // A stray per cent sign stands for itself.
+    return text;
   }
 }
 

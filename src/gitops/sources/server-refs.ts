@@ -1,5 +1,5 @@
 import git, { Errors } from 'isomorphic-git';
-import { createGitHttpClient, ProxyRefusal } from './git-http-client.ts';
+import { createGitHttpClient, ProxyRefusal, Redirected } from './git-http-client.ts';
 import { SourceError } from './git-source.ts';
 import type { RemoteAccess } from './remote-access.ts';
 
@@ -19,17 +19,40 @@ export interface ListRefsOptions {
   /** Only refs whose full name starts with it. */
   readonly prefix: string;
   readonly signal: AbortSignal;
+  /** Hears where the repository is now, when the server says that it moved. */
+  onMoved?(url: string): void;
 }
 
+/** A repository that was renamed more often than that is not looked for. */
+const maxMoves = 5;
+
 /** The refs of a smart HTTP server: one small answer, so it is asked for from this process at each poll. Throws SourceErrors alone. */
-export async function listRefs({ url, access, prefix, signal }: ListRefsOptions): Promise<readonly ServerRef[]> {
-  try {
-    const http = createGitHttpClient({ signal, idleTimeoutMs, maxBytes: maxRefBytes, access });
-    const refs = await git.listServerRefs({ http, url, prefix, peelTags: true, ...authOf(access) });
-    return refs.map(({ ref, oid, peeled }) => ({ name: ref, oid: peeled ?? oid }));
-  } catch (err) {
-    throw explain(err, { url, signal, hasCredentials: hasCredentials(access) });
+export async function listRefs({ url, access, prefix, signal, onMoved }: ListRefsOptions): Promise<readonly ServerRef[]> {
+  const http = createGitHttpClient({ signal, idleTimeoutMs, maxBytes: maxRefBytes, access });
+  let at = url;
+  for (let moves = 0; ; moves += 1) {
+    try {
+      const refs = await git.listServerRefs({ http, url: at, prefix, peelTags: true, ...authOf(access) });
+      if (at !== url) onMoved?.(at);
+      return refs.map(({ ref, oid, peeled }) => ({ name: ref, oid: peeled ?? oid }));
+    } catch (err) {
+      const moved = err instanceof Redirected && moves < maxMoves ? movedTo(at, err.location) : undefined;
+      if (moved === undefined) throw explain(err, { url, signal, hasCredentials: hasCredentials(access) });
+      at = moved;
+    }
   }
+}
+
+/**
+ * Where a repository is now, as servers answer for one that was renamed. Undefined when that is on another host, to which our credentials
+ * must not go, or is no repository.
+ */
+function movedTo(url: string, location: URL | undefined): string | undefined {
+  const before = new URL(url);
+  if (location === undefined || !location.pathname.endsWith('/info/refs')) return undefined;
+  const isUpgrade = before.protocol === 'http:' && location.protocol === 'https:' && before.hostname === location.hostname;
+  if (location.origin !== before.origin && !isUpgrade) return undefined;
+  return location.origin + location.pathname.slice(0, -'/info/refs'.length);
 }
 
 function authOf({ username, password = '', bearerToken }: RemoteAccess) {
@@ -65,6 +88,14 @@ function explain(err: unknown, { url, signal, hasCredentials: sentCredentials }:
           cause: err,
         })
       : unreachable(url, err);
+  }
+  if (err instanceof Redirected) {
+    const { location } = err;
+    const to = location === undefined ? '' : ` to ${location.origin}${location.pathname.replace(/\/info\/refs$/, '')}`;
+    return new SourceError('NotARepository', `${url} redirects${to}, which is not followed`, {
+      hint: 'Set spec.url to the address of the repository itself; some servers also send those without credentials elsewhere.',
+      cause: err,
+    });
   }
   if (err instanceof Errors.HttpError) {
     const { statusCode } = err.data;

@@ -1,6 +1,7 @@
 import { type Kustomization, kustomizations } from '../../api/kustomize/v1/kustomization.ts';
 import { gitRepositories } from '../../api/source/v1/git-repository.ts';
 import { labels } from '../../api/well-known.ts';
+import { redactUrl } from '../../base/log.ts';
 import type { Client } from '../../client/client.ts';
 import { whyOf } from '../../lifecycle/why.ts';
 import { conditionOf } from '../../machinery/conditions.ts';
@@ -70,7 +71,7 @@ async function tracedApp(client: Client, app: Kustomization, object: KubeObject)
     path,
     revision: app.status?.lastAppliedRevision ?? '',
     status: conditionOf(app.status?.conditions, 'Ready')?.message ?? 'not looked at yet',
-    source: { kind: sourceRef.kind, namespace, name: sourceRef.name, url: source?.spec.url ?? '' },
+    source: { kind: sourceRef.kind, namespace, name: sourceRef.name, url: redactUrl(source?.spec.url ?? '') },
     commit:
       changed ??
       (newest === undefined

@@ -1,5 +1,6 @@
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { inspect } from 'node:util';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../../src/base/clock.ts';
 import { openPki, type Pki } from '../../../src/base/pki.ts';
@@ -99,6 +100,56 @@ describe('a ref of a remote', () => {
       message: expect.stringMatching(message),
     });
     await source.close();
+  });
+
+  it('is found at the new address of a repository that was renamed, and not looked for on another host', async () => {
+    const sha = await repository.git('rev-parse', 'HEAD');
+    const served = await serveRemote({
+      repositories: { new: join(repository.directory, '.git') },
+      token,
+      moved: { old: '/git/new.git', far: remote.url('refs'), page: '/login?', round: '/git/round.git' },
+    });
+    const seen = remote.requests.length;
+    try {
+      const source = await open(served.url('old'), { access, owner: 'a/renamed' });
+      const commit = await source.resolve({ branch: 'main' }, { signal });
+      expect(commit.sha).toBe(sha);
+      expect(await filesOf(source, commit.tree)).toEqual(['a.yaml']);
+      await source.close();
+      for (const name of ['far', 'page', 'round']) {
+        const other = await open(served.url(name), { access, owner: `a/${name}` });
+        await expect(other.resolve({ branch: 'main' }, { signal })).rejects.toMatchObject({
+          reason: 'NotARepository',
+          message: expect.stringMatching(/redirects to http:\/\/127\.0\.0\.1:\d+\/.*, which is not followed$/),
+        });
+        await other.close();
+      }
+      // Nothing was sent there, and so no token.
+      expect(remote.requests).toHaveLength(seen);
+    } finally {
+      await served.stop();
+    }
+  });
+
+  it('is asked for with the credentials of its address, which nothing shows', async () => {
+    const address = new URL(remote.url('refs'));
+    address.username = 'midship';
+    address.password = token;
+    const source = await open(address.href, { owner: 'a/inline' });
+    expect(source.url).toBe(remote.url('refs'));
+    expect((await source.resolve({ branch: 'main' }, { signal })).sha).toBe(await repository.git('rev-parse', 'HEAD'));
+    await source.close();
+    address.password = 'a-wrong-one';
+    const refused = await open(address.href, { owner: 'a/refused' });
+    const err = await refused.resolve({ branch: 'main' }, { signal }).catch((cause: unknown) => cause);
+    expect(err).toMatchObject({ reason: 'AuthenticationFailed' });
+    expect(inspect(err, { depth: 9 })).not.toContain('a-wrong-one');
+    // Those of a Secret count for more.
+    const both = await open(address.href, { access, owner: 'a/both' });
+    expect((await both.resolve({ branch: 'main' }, { signal })).sha).toMatch(/^[0-9a-f]{40}$/);
+    const secretless = await open('ssh://git:hidden@127.0.0.1:1/x.git', { access: { ssh: { identity: 'x', knownHosts: 'y' } } });
+    expect(secretless.url).toBe('ssh://git@127.0.0.1:1/x.git');
+    for (const each of [refused, both, secretless]) await each.close();
   });
 
   it('is fetched without its history, which is looked at only to tell a rewritten branch from one that went on', async () => {

@@ -244,6 +244,17 @@ describe('a GitRepository', () => {
     expect(conditionOf(await ready('stale'), 'FetchFailed')).toBeUndefined();
   });
 
+  it('does not mind the newline that a file of the password ends with', async () => {
+    await client.create(secrets, {
+      apiVersion: 'v1',
+      kind: 'Secret',
+      metadata: { name: 'from-file', namespace: 'flux-system' },
+      stringData: { username: 'midship\n', password: `${token}\n` },
+    });
+    await follow('newline', { url: remote.url('main'), secretRef: { name: 'from-file' } });
+    await ready('newline');
+  });
+
   it.each([
     ['a Secret that is not there', { secretRef: { name: 'gone' } }, 'AuthenticationFailed', /secret flux-system\/gone does not exist/],
     ['a proxy that is none', { proxySecretRef: { name: 'token' } }, 'AuthenticationFailed', /has no http or https address of a proxy/],
