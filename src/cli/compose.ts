@@ -768,8 +768,9 @@ async function writeKubeconfig(options: {
   return path;
 }
 
-/** Between two looks at the overview, each of which goes over all apps and nodes. */
+/** Between two looks at the overview. A look goes over all apps and nodes, so where it takes long it is taken less often. */
 const overviewPaceMs = 20;
+const overviewLoad = 20;
 
 function waitForOverview(
   overview: { read(): Overview; onChange(listener: () => void): () => void },
@@ -778,6 +779,7 @@ function waitForOverview(
 ): Promise<Overview> {
   return new Promise((resolvePromise, reject) => {
     let cancelCheck: (() => void) | undefined;
+    let tookMs = 0;
     const finish = (act: () => void): void => {
       remove();
       cancelCheck?.();
@@ -787,12 +789,14 @@ function waitForOverview(
     const onAbort = (): void => finish(() => reject(signal.reason));
     const check = (): void => {
       cancelCheck = undefined;
+      const startedAt = clock.monotonicMs();
       const status = overview.read();
+      tookMs = clock.monotonicMs() - startedAt;
       if (fits(status)) finish(() => resolvePromise(status));
     };
     // Changes come in bursts, one for each object of a commit.
     const remove = overview.onChange(() => {
-      cancelCheck ??= clock.after(overviewPaceMs, check);
+      cancelCheck ??= clock.after(Math.max(overviewPaceMs, overviewLoad * tookMs), check);
     });
     signal.addEventListener('abort', onAbort, { once: true });
     if (signal.aborted) onAbort();

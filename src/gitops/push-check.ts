@@ -69,8 +69,8 @@ export function createPushCheck({ client, informers, clock, builder }: PushCheck
           errors.push(...found, ...(await tryObjects({ app, manifests, changed, tree: pushed, signal })));
         }
       } finally {
-        pushed.source.trim();
-        before?.source.trim();
+        await pushed.source.close();
+        await before?.source.close();
       }
     }
     return [...new Set(errors.map(formatBuildError))];
@@ -182,7 +182,7 @@ async function treeOf({ spec }: GitRepository, { gitdir, url, quarantine, sha }:
     readBlob: objects.readBlob,
     readDocuments: objects.readDocuments,
     trim: objects.trim,
-    close: async () => undefined,
+    close: async () => objects.close(),
   };
   const commit = await objects.readCommit(sha, '');
   const view = createTreeView({ source, ignore: spec.ignore, sparse: spec.sparseCheckout });

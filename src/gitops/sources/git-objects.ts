@@ -18,8 +18,9 @@ export interface GitObjects {
   readBlob(oid: string, maxBytes: number): Promise<Uint8Array>;
   readDocuments(oid: string): Promise<FileContent>;
   has(oid: string): Promise<boolean>;
-  /** Lets go of the process that reads packed objects. */
+  /** A build is over: what reads packed objects goes when nothing is asked for a while. */
   trim(): void;
+  close(): void;
 }
 
 export interface GitObjectsOptions {
@@ -54,7 +55,7 @@ export function createGitObjects({ gitdir, url, thread, quarantine, submodules =
 
   async function find(oid: string, maxBytes: number): Promise<GitObject | undefined> {
     const object = await reader.read(oid, maxBytes).catch(() => {
-      reader.trim();
+      reader.close();
       return reader.read(oid, maxBytes).catch((cause: unknown) => {
         throw unreadable(oid, cause);
       });
@@ -126,6 +127,7 @@ export function createGitObjects({ gitdir, url, thread, quarantine, submodules =
       filesRead = 0;
       reader.trim();
     },
+    close: reader.close,
   };
   return objects;
 }

@@ -50,7 +50,7 @@ function repositoryAt(place: ObjectPlace): GitObjects {
   const objects = createGitObjects(place);
   const timer = setTimeout(() => {
     repositories.delete(key);
-    objects.trim();
+    objects.close();
   }, idleMs);
   repositories.set(key, { objects, timer });
   return objects;

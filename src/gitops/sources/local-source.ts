@@ -89,7 +89,7 @@ export async function openLocalSource({ directory, url, thread }: LocalSourceOpt
     },
     async close() {
       listeners.clear();
-      objects.trim();
+      objects.close();
       await watcher?.close();
     },
   };

@@ -120,7 +120,7 @@ export function createSourceOpener({ builtInUrl, builtIn, cacheDirectory, thread
               try {
                 await fetchSubmodules({ gitdir, objects, system, url, tree, signal });
               } finally {
-                objects.trim();
+                objects.close();
               }
             },
           }

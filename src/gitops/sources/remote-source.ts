@@ -89,7 +89,7 @@ export async function openRemoteSource(options: RemoteSourceOptions): Promise<Gi
     },
     trim: objects.trim,
     async close() {
-      objects.trim();
+      objects.close();
     },
     async forget() {
       await rm(gitdir, { recursive: true, force: true });

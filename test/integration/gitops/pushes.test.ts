@@ -146,7 +146,7 @@ describe('the check before a push is taken', () => {
         const objects = createGitObjects({ gitdir, url: 'pushed', quarantine });
         const { tree, subject } = await objects.readCommit(updates[0]?.after ?? '', 'main');
         const names = (await objects.readTree(tree)).map(({ name }) => name);
-        objects.trim();
+        objects.close();
         return subject === 'good' && names.includes('a.yaml') && (await remote.head()) === '' ? [] : [`it is ${subject} with ${names}`];
       },
     });
