@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { validatingAdmissionPolicies } from '../api/admissionregistration/v1/admission-policy.ts';
 import { customResourceDefinitions } from '../api/apiextensions/v1/custom-resource-definition.ts';
 import { type TokenRequest, tokenRequests } from '../api/authentication/v1/token-request.ts';
 import type { Scale } from '../api/autoscaling/v1/scale.ts';
@@ -19,6 +20,7 @@ import type { SchemaSet } from '../machinery/schema.ts';
 import { invalid, isNotFound, methodNotAllowed, notFound, notImplemented, StatusError } from '../machinery/status-error.ts';
 import type { Storage } from '../storage/storage.ts';
 import { admissionOrder } from './admission/order.ts';
+import { startPolicyStatus } from './admission/policy-status.ts';
 import { createWebhookClient } from './admission/webhook-client.ts';
 import { CustomResources } from './apiextensions/custom-resources.ts';
 import { createBootstrapTokens } from './authentication/bootstrap-tokens.ts';
@@ -149,6 +151,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
   const expiry = startEventExpiry({ registry, writer, clock, log });
   const kindTable = createKindTable(kinds);
   const customResources = kinds.some(isDefinition) ? new CustomResources({ registry, kinds: kindTable, writer, clock, log }) : undefined;
+  let policyStatus: { stop(): void } | undefined;
 
   const keyOfRef = (kind: KindDefinition, { namespace, name }: ObjectRef): string =>
     kind.namespaced && namespace !== undefined ? keyOf({ metadata: { namespace, name } }) : name;
@@ -358,6 +361,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
     },
     stop() {
       customResources?.stop();
+      policyStatus?.stop();
       compaction.stop();
       expiry.stop();
       webhookClient.close();
@@ -365,6 +369,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
     },
   };
   await customResources?.start();
+  if (kinds.some(isPolicy)) policyStatus = startPolicyStatus({ registry, kinds: kindTable, schemas, writer, clock, log });
   return withVersions(service, { decoder, schemas });
 
   async function deleteItem(
@@ -386,6 +391,9 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
 
 const isDefinition = ({ group, resource }: KindDefinition): boolean =>
   group === customResourceDefinitions.group && resource === customResourceDefinitions.resource;
+
+const isPolicy = ({ group, resource }: KindDefinition): boolean =>
+  group === validatingAdmissionPolicies.group && resource === validatingAdmissionPolicies.resource;
 
 /** Deletions of a collection under way at once; they share commits. */
 const collectionChunk = 128;

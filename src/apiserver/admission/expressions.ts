@@ -1,8 +1,8 @@
 import { type CelBudget, type CelProgram, compileCel } from '../../machinery/cel/cel.ts';
 import type { CelFunction } from '../../machinery/cel/compiler.ts';
 import { CelCompileError, CelCostError, CelEvaluationError } from '../../machinery/cel/errors.ts';
-import { boolType, type CelType, dynType, objectOf, stringType } from '../../machinery/cel/types.ts';
-import { LiteralMap } from '../../machinery/cel/values.ts';
+import { boolType, type CelType, dynType, intType, listOf, mapOf, objectOf, stringType } from '../../machinery/cel/types.ts';
+import { CelOpaque, LiteralMap } from '../../machinery/cel/values.ts';
 import { parseFieldSelector, parseLabelSelector } from '../../machinery/selector.ts';
 import { isStatusError } from '../../machinery/status-error.ts';
 import type { Authorizer } from '../authorizer.ts';
@@ -18,24 +18,84 @@ import type { Match } from './match.ts';
  * @see Kubernetes reference, "Validating Admission Policy", "Common Expression Language in Kubernetes"
  */
 
-/** An expression ready to run, or why it is not one: in the words for whoever writes it, and for whoever meets it later. */
+/** An expression ready to run, or why it is not one: in the words for whoever writes it, for whoever meets it later, and alone. */
 export type Expression =
   | { readonly source: string; readonly program: CelProgram }
-  | { readonly source: string; readonly complaint: string; readonly error: string };
+  | { readonly source: string; readonly complaint: string; readonly error: string; readonly report: string };
 
 export type Outcome = { readonly value: unknown } | { readonly error: string };
 
-const authorizerType = objectOf('kubernetes.authorization.Authorizer', { requestResource: dynType });
+const resourceCheckType = objectOf('kubernetes.authorization.ResourceCheck', {});
+const authorizerType = objectOf('kubernetes.authorization.Authorizer', { requestResource: resourceCheckType });
+const pathCheckType = objectOf('kubernetes.authorization.PathCheck', {});
+const groupCheckType = objectOf('kubernetes.authorization.GroupCheck', {});
+const decisionType = objectOf('kubernetes.authorization.Decision', {});
+
+const textsType = listOf(stringType);
+const gvkType = objectOf('kubernetes.GroupVersionKind', { group: stringType, version: stringType, kind: stringType });
+const gvrType = objectOf('kubernetes.GroupVersionResource', { group: stringType, version: stringType, resource: stringType });
+const requestType = objectOf('kubernetes.AdmissionRequest', {
+  kind: gvkType,
+  resource: gvrType,
+  subResource: stringType,
+  requestKind: gvkType,
+  requestResource: gvrType,
+  requestSubResource: stringType,
+  name: stringType,
+  namespace: stringType,
+  operation: stringType,
+  userInfo: objectOf('kubernetes.UserInfo', {
+    username: stringType,
+    uid: stringType,
+    groups: textsType,
+    extra: mapOf(stringType, textsType),
+  }),
+  dryRun: boolType,
+  options: dynType,
+});
+
+const timestampType: CelType = { kind: 'timestamp' };
+const namespaceType = objectOf('kubernetes.Namespace', {
+  metadata: objectOf('kubernetes.NamespaceMetadata', {
+    name: stringType,
+    generateName: stringType,
+    namespace: stringType,
+    labels: mapOf(stringType, stringType),
+    annotations: mapOf(stringType, stringType),
+    UID: stringType,
+    creationTimestamp: timestampType,
+    deletionGracePeriodSeconds: intType,
+    deletionTimestamp: timestampType,
+    generation: intType,
+    resourceVersion: stringType,
+    finalizers: textsType,
+  }),
+  spec: objectOf('kubernetes.NamespaceSpec', { finalizers: textsType }),
+  status: objectOf('kubernetes.NamespaceStatus', {
+    conditions: listOf(
+      objectOf('kubernetes.NamespaceCondition', {
+        status: stringType,
+        type: stringType,
+        lastTransitionTime: timestampType,
+        message: stringType,
+        reason: stringType,
+      }),
+    ),
+    phase: stringType,
+  }),
+});
 
 /** Declared everywhere; more is added by whoever compiles. */
 const commonVariables: Readonly<Record<string, CelType>> = {
   object: dynType,
   oldObject: dynType,
-  request: dynType,
+  request: requestType,
+  namespaceObject: namespaceType,
   authorizer: authorizerType,
 };
 
 export interface CompileOptions {
+  /** Besides those that are declared everywhere, or in place of them. */
   readonly variables?: Readonly<Record<string, CelType>>;
   readonly result?: CelType['kind'];
 }
@@ -50,9 +110,14 @@ export function compileExpression(source: string, { variables = {}, result }: Co
     return { source, program };
   } catch (err) {
     if (!(err instanceof CelCompileError)) throw err;
-    const complaint = err.message.startsWith('ERROR: ') ? `compilation failed: ${err.message}` : err.message;
-    return { source, complaint, error: `compilation error: ${complaint}` };
+    return notAnExpression(source, err.message);
   }
+}
+
+/** @param report  why it cannot be used */
+export function notAnExpression(source: string, report: string): Expression {
+  const complaint = report.startsWith('ERROR: ') ? `compilation failed: ${report}` : report;
+  return { source, complaint, error: `compilation error: ${complaint}`, report };
 }
 
 /** The value, or the error in the words of the real server. */
@@ -78,6 +143,7 @@ export function commonValues(
   return {
     object: request.operation === 'delete' ? null : match.object,
     oldObject: match.before ?? null,
+    namespaceObject: null,
     request: told,
     authorizer: new AuthorizerValue({ authorizer, user: request.user, request, match }),
   };
@@ -125,21 +191,23 @@ class AuthorizerValue extends LazyMap {
 
 type Attributes = Omit<RequestAttributes, 'verb'>;
 
-class GroupCheck {
+class GroupCheck extends CelOpaque {
   readonly asker: Asker;
   readonly group: string;
 
   constructor(asker: Asker, group: string) {
+    super();
     this.asker = asker;
     this.group = group;
   }
 }
 
-class ResourceCheck {
+class ResourceCheck extends CelOpaque {
   readonly asker: Asker;
   readonly attributes: Attributes;
 
   constructor(asker: Asker, attributes: Attributes) {
+    super();
     this.asker = asker;
     this.attributes = attributes;
   }
@@ -154,11 +222,12 @@ class ResourceCheck {
   }
 }
 
-class CheckResult {
+class CheckResult extends CelOpaque {
   readonly allowed: boolean;
   readonly reason: string;
 
   constructor({ allowed, reason }: { readonly allowed: boolean; readonly reason: string }) {
+    super();
     this.allowed = allowed;
     this.reason = reason;
   }
@@ -172,24 +241,37 @@ const groupsOfServiceAccounts = (namespace: string): readonly string[] => [
 
 const nothingOfThatName = (name: string): CelEvaluationError => new CelEvaluationError(`no such overload: ${name}`);
 
-function methodOn<T>(
-  name: string,
-  type: new (...args: never[]) => T,
-  args: number,
-  result: CelType,
-  run: (receiver: T, ...args: readonly string[]) => unknown,
-): CelFunction {
+interface Method<T> {
+  readonly on: CelType;
+  readonly value: new (...args: never[]) => T;
+  /** How many texts it takes. */
+  readonly args: number;
+  readonly result: CelType;
+  run(receiver: T, ...args: readonly string[]): unknown;
+}
+
+function method<T>(name: string, { on, value, args, result, run }: Method<T>): CelFunction {
   return {
     name,
     member: true,
-    args: [dynType, ...Array.from({ length: args }, () => stringType)],
+    args: [on, ...Array.from({ length: args }, () => stringType)],
     result,
     run: ([receiver, ...given]) => {
-      if (!(receiver instanceof type)) throw nothingOfThatName(name);
+      if (!(receiver instanceof value)) throw nothingOfThatName(name);
       return run(receiver, ...(given as readonly string[]));
     },
   };
 }
+
+const onAuthorizer = { on: authorizerType, value: AuthorizerValue } as const;
+const onResource = { on: resourceCheckType, value: ResourceCheck, args: 1, result: resourceCheckType } as const;
+const onDecision = { on: decisionType, value: CheckResult, args: 0 } as const;
+const checks = {
+  value: ResourceCheck,
+  args: 1,
+  result: decisionType,
+  run: (check: ResourceCheck, verb = '') => check.check(verb),
+} as const;
 
 /** A selector that cannot be read selects nothing that could be allowed, so it is left out, as upstream does. */
 function readable(text: string, read: (text: string) => unknown): string | undefined {
@@ -203,32 +285,53 @@ function readable(text: string, read: (text: string) => unknown): string | undef
 }
 
 const authorizerFunctions: readonly CelFunction[] = [
-  methodOn('path', AuthorizerValue, 1, dynType, ({ asker }, path = '') => {
-    if (path === '') throw new CelEvaluationError('path must not be empty');
-    return new ResourceCheck(asker, { path });
+  method('path', {
+    ...onAuthorizer,
+    args: 1,
+    result: pathCheckType,
+    run({ asker }, path = '') {
+      if (path === '') throw new CelEvaluationError('path must not be empty');
+      return new ResourceCheck(asker, { path });
+    },
   }),
-  methodOn('serviceAccount', AuthorizerValue, 2, dynType, ({ asker }, namespace = '', name = '') => {
-    const user = { name: `system:serviceaccount:${namespace}:${name}`, groups: groupsOfServiceAccounts(namespace) };
-    return new AuthorizerValue({ ...asker, user });
+  method('serviceAccount', {
+    ...onAuthorizer,
+    args: 2,
+    result: authorizerType,
+    run({ asker }, namespace = '', name = '') {
+      const user = { name: `system:serviceaccount:${namespace}:${name}`, groups: groupsOfServiceAccounts(namespace) };
+      return new AuthorizerValue({ ...asker, user });
+    },
   }),
-  methodOn('group', AuthorizerValue, 1, dynType, ({ asker }, group = '') => new GroupCheck(asker, group)),
-  methodOn('resource', GroupCheck, 1, dynType, ({ asker, group }, resource = '') => {
-    if (resource === '') throw new CelEvaluationError('resource must not be empty');
-    return new ResourceCheck(asker, { group, version: '*', resource });
+  method('group', { ...onAuthorizer, args: 1, result: groupCheckType, run: ({ asker }, group = '') => new GroupCheck(asker, group) }),
+  method('resource', {
+    on: groupCheckType,
+    value: GroupCheck,
+    args: 1,
+    result: resourceCheckType,
+    run({ asker, group }, resource = '') {
+      if (resource === '') throw new CelEvaluationError('resource must not be empty');
+      return new ResourceCheck(asker, { group, version: '*', resource });
+    },
   }),
-  methodOn('subresource', ResourceCheck, 1, dynType, (check, subresource = '') => check.with({ subresource })),
-  methodOn('namespace', ResourceCheck, 1, dynType, (check, namespace = '') => check.with({ namespace })),
-  methodOn('name', ResourceCheck, 1, dynType, (check, name = '') => check.with({ name })),
-  methodOn('fieldSelector', ResourceCheck, 1, dynType, (check, text = '') =>
-    check.with({ fieldSelector: readable(text, parseFieldSelector) }),
-  ),
-  methodOn('labelSelector', ResourceCheck, 1, dynType, (check, text = '') => {
-    readable(text, parseLabelSelector);
-    return check;
+  method('subresource', { ...onResource, run: (check, subresource = '') => check.with({ subresource }) }),
+  method('namespace', { ...onResource, run: (check, namespace = '') => check.with({ namespace }) }),
+  method('name', { ...onResource, run: (check, name = '') => check.with({ name }) }),
+  method('fieldSelector', {
+    ...onResource,
+    run: (check, text = '') => check.with({ fieldSelector: readable(text, parseFieldSelector) }),
   }),
-  methodOn('check', ResourceCheck, 1, dynType, (check, verb = '') => check.check(verb)),
-  methodOn('allowed', CheckResult, 0, boolType, ({ allowed }) => allowed),
-  methodOn('reason', CheckResult, 0, stringType, ({ reason }) => reason),
-  methodOn('errored', CheckResult, 0, boolType, () => false),
-  methodOn('error', CheckResult, 0, stringType, () => ''),
+  method('labelSelector', {
+    ...onResource,
+    run(check, text = '') {
+      readable(text, parseLabelSelector);
+      return check;
+    },
+  }),
+  method('check', { on: resourceCheckType, ...checks }),
+  method('check', { on: pathCheckType, ...checks }),
+  method('allowed', { ...onDecision, result: boolType, run: ({ allowed }) => allowed }),
+  method('reason', { ...onDecision, result: stringType, run: ({ reason }) => reason }),
+  method('errored', { ...onDecision, result: boolType, run: () => false }),
+  method('error', { ...onDecision, result: stringType, run: () => '' }),
 ];

@@ -7,7 +7,7 @@ import {
 import type { MatchResources, ParamRef } from '../../api/admissionregistration/v1/match-rules.ts';
 import { CelBudget } from '../../machinery/cel/cel.ts';
 import { CelEvaluationError } from '../../machinery/cel/errors.ts';
-import { dynType, objectOf } from '../../machinery/cel/types.ts';
+import { type CelType, dynType, listOf, mapOf, objectOf } from '../../machinery/cel/types.ts';
 import type { KindDefinition } from '../../machinery/kind.ts';
 import type { KubeObject } from '../../machinery/object.ts';
 import { parseApiVersion } from '../../machinery/resource.ts';
@@ -18,7 +18,7 @@ import type { Registry } from '../registry/registry.ts';
 import type { KindTable } from '../service.ts';
 import { isApiServer } from '../user.ts';
 import type { AdmissionRequest, AdmissionStep } from './admission.ts';
-import { commonValues, compileExpression, type Expression, evaluateExpression, LazyMap } from './expressions.ts';
+import { commonValues, compileExpression, type Expression, evaluateExpression, LazyMap, notAnExpression } from './expressions.ts';
 import { followed } from './followed.ts';
 import { inNamespace } from './in-namespace.ts';
 import { type Criteria, isAdmissionConfiguration, type Matcher } from './match.ts';
@@ -36,7 +36,6 @@ const maxSteps = 10_000_000;
 const maxMessageBytes = 5 * 1024;
 const maxAnnotationBytes = 10 * 1024;
 const failureAnnotation = 'validation.policy.admission.k8s.io/validation_failure';
-const hasParamsVariables = { params: dynType, namespaceObject: dynType } as const;
 
 /**
  * ValidatingAdmissionPolicies in force: each binding of a policy that matches a write puts its expressions to it, once for each of its
@@ -201,32 +200,67 @@ export function compilePolicy({ metadata, spec }: ValidatingAdmissionPolicy): Co
     validations = [],
     auditAnnotations = [],
   } = spec ?? {};
-  // Variables see those before them, and none of them is known while it is compiled.
+  const params: VariableTypes = paramKind === undefined || paramKind === null ? {} : { params: dynType };
   const compiled = new Map<string, Expression>();
-  const declared = (): typeof hasParamsVariables & { readonly variables: ReturnType<typeof objectOf> } => ({
-    ...hasParamsVariables,
-    variables: objectOf('kubernetes.variables', Object.fromEntries([...compiled.keys()].map((name) => [name, dynType]))),
-  });
-  for (const { name, expression } of variables) compiled.set(name, compileExpression(expression, { variables: declared() }));
-  const all = declared();
+  let known = params;
+  for (const { name, expression } of variables) {
+    compiled.set(name, compileExpression(expression, { variables: known }));
+    known = { ...params, variables: variableTypes(compiled) };
+  }
   return {
     name: metadata.name,
     criteria: matchConstraints === undefined || matchConstraints === null ? undefined : criteriaOf(matchConstraints, []),
     paramKind: paramKind ?? undefined,
     failsClosed: failurePolicy !== 'Ignore',
-    conditions: matchConditions.map(({ expression }) => compileExpression(expression, { variables: { params: dynType }, result: 'bool' })),
+    conditions: matchConditions.map(({ expression }) => compileExpression(expression, { variables: params, result: 'bool' })),
     variables: compiled,
     validations: validations.map(({ expression, message = '', messageExpression = '', reason = '' }) => ({
-      expression: compileExpression(expression, { variables: all, result: 'bool' }),
+      expression: compileExpression(expression, { variables: known, result: 'bool' }),
       message,
-      messageExpression: messageExpression === '' ? undefined : compileExpression(messageExpression, { variables: all, result: 'string' }),
+      messageExpression:
+        messageExpression === '' ? undefined : compileExpression(messageExpression, { variables: known, result: 'string' }),
       reason,
     })),
     auditAnnotations: auditAnnotations.map(({ key, valueExpression }) => ({
       key,
-      value: compileExpression(valueExpression, { variables: all }),
+      value: textOrNothing(compileExpression(valueExpression, { variables: known })),
     })),
   };
+}
+
+function textOrNothing(expression: Expression): Expression {
+  const kind = 'program' in expression ? expression.program.type.kind : 'dyn';
+  if (kind === 'string' || kind === 'null' || kind === 'dyn') return expression;
+  return notAnExpression(expression.source, 'must evaluate to one of [string null_type]');
+}
+
+type VariableTypes = Readonly<Record<string, CelType>>;
+
+/** Variables see those before them. What is known of one is what upstream keeps: that it is a text, a number, a list or map of such. */
+export function variableTypes(compiled: ReadonlyMap<string, Expression>): CelType {
+  const typed = [...compiled].map(([name, expression]) => [name, 'program' in expression ? plainType(expression.program.type) : dynType]);
+  return objectOf('kubernetes.variables', Object.fromEntries(typed) as VariableTypes);
+}
+
+function plainType(type: CelType): CelType {
+  switch (type.kind) {
+    case 'list':
+      return listOf(plainType(type.items));
+    case 'map':
+      return mapOf(plainType(type.keys), plainType(type.values));
+    case 'bool':
+    case 'bytes':
+    case 'double':
+    case 'duration':
+    case 'int':
+    case 'null':
+    case 'string':
+    case 'timestamp':
+    case 'uint':
+      return type;
+    default:
+      return dynType;
+  }
 }
 
 /** `variables.x`, worked out when it is first named. */
@@ -275,7 +309,8 @@ interface Denial {
 function evaluate(policy: CompiledPolicy, given: Readonly<Record<string, unknown>>, notes: Map<string, string[]>): readonly Decision[] {
   const budget = new CelBudget(maxSteps);
   const values = { ...given, variables: new VariableValues(policy.variables, given, budget) };
-  const held = conditionsHold(policy.conditions, values);
+  // Upstream does not show conditions the namespace.
+  const held = conditionsHold(policy.conditions, { ...values, namespaceObject: null });
   if (held.error !== undefined) return policy.failsClosed ? [{ message: held.error, reason: '', index: 0 }] : [];
   if (!held.matches) return [];
   const decisions: Decision[] = [];

@@ -17,6 +17,7 @@ import {
 } from './types.ts';
 import {
   CelList,
+  CelOpaque,
   CelOptional,
   CelTypeValue,
   CelUint,
@@ -627,8 +628,9 @@ function accepts(wanted: CelType, value: unknown): boolean {
         (wanted.items.kind === 'dyn' || wanted.items.kind === 'parameter' || value.size === 0 || accepts(wanted.items, value.at(0)))
       );
     case 'map':
-    case 'object':
       return isMap(value);
+    case 'object':
+      return isMap(value) || value instanceof CelOpaque;
     default:
       return typeOfValue(value).kind === wanted.kind;
   }

@@ -231,6 +231,9 @@ export class CelFormat {
   }
 }
 
+/** A value of a caller's own type, which only the caller's functions look into. */
+export abstract class CelOpaque {}
+
 // ----------------------------------------------------------------------------------------------------------------------------- from JSON
 
 /**

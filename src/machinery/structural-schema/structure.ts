@@ -1,6 +1,7 @@
 import { type CelProgram, compileCel } from '../cel/cel.ts';
 import { CelCompileError } from '../cel/errors.ts';
-import { type CelType, dynType, listOf, mapOf, objectOf, optionalOf, stringType } from '../cel/types.ts';
+import { openValues, type SchemaPlace, SchemaTypes } from '../cel/schema-types.ts';
+import { dynType, optionalOf } from '../cel/types.ts';
 import { deepFreeze } from '../object.ts';
 import { compilePattern, type Pattern, PatternError } from '../pattern.ts';
 import type { Schema, ValidationRule } from '../schema.ts';
@@ -79,15 +80,9 @@ export function compiledStructureOf(schema: Schema): CompiledStructure {
 
 const none: ReadonlyMap<string, Structure> = new Map();
 
-/** Where a schema stands; `path` tells the types of objects apart. */
-interface Place {
-  readonly isResource: boolean;
-  readonly path: string;
-}
-
 class Compiler {
   readonly complaints: RuleComplaint[] = [];
-  readonly #types = new TypeMaker();
+  readonly #types = new SchemaTypes();
 
   structure(schema: Schema, { isRoot = false, path }: { readonly isRoot?: boolean; readonly path: string }): Structure {
     const below = (child: Schema, name: string): Structure => this.structure(child, { path: `${path}.${name}` });
@@ -131,7 +126,7 @@ class Compiler {
     };
   }
 
-  #rules(schema: Schema, place: Place): readonly CompiledRule[] {
+  #rules(schema: Schema, place: SchemaPlace): readonly CompiledRule[] {
     const sources = schema['x-kubernetes-validations'] ?? [];
     if (sources.length === 0) return [];
     const compiled: CompiledRule[] = [];
@@ -162,12 +157,6 @@ class Compiler {
   }
 }
 
-/** `additionalProperties: true` takes any member; `false` is the same as nothing. */
-function openValues(additionalProperties: unknown): Schema | undefined {
-  if (additionalProperties === true) return {};
-  return typeof additionalProperties === 'object' && additionalProperties !== null ? (additionalProperties as Schema) : undefined;
-}
-
 /** A pattern that is compiled when a value is first held against it. */
 function lazyPattern(source: string): Pick<Pattern, 'test'> {
   let pattern: Pick<Pattern, 'test'> | undefined;
@@ -188,69 +177,3 @@ function tryPattern(source: string): Pick<Pattern, 'test'> {
     throw err;
   }
 }
-
-/** Types of values in expressions, made once for each schema: rules at many levels look at the same ones. */
-class TypeMaker {
-  readonly #known = new Map<Schema, CelType | undefined>();
-
-  /** Undefined for values that expressions do not see. */
-  typeOf(schema: Schema, place: Place): CelType | undefined {
-    if (this.#known.has(schema)) return this.#known.get(schema);
-    const type = this.#make(schema, place);
-    this.#known.set(schema, type);
-    return type;
-  }
-
-  #below(schema: Schema, path: string): CelType | undefined {
-    return this.typeOf(schema, { isResource: schema['x-kubernetes-embedded-resource'] === true, path });
-  }
-
-  #make(schema: Schema, { isResource, path }: Place): CelType | undefined {
-    if (schema['x-kubernetes-int-or-string'] === true) return dynType;
-    switch (schema.type) {
-      case 'string':
-        return textTypes[schema.format ?? ''] ?? stringType;
-      case 'boolean':
-        return { kind: 'bool' };
-      case 'integer':
-        return { kind: 'int' };
-      case 'number':
-        return { kind: 'double' };
-      case 'array': {
-        const items = schema.items === undefined ? undefined : this.#below(schema.items, `${path}.@items`);
-        return items === undefined ? undefined : listOf(items);
-      }
-      case 'object': {
-        const values = openValues(schema.additionalProperties);
-        if (values === undefined) return this.#object(schema, { isResource, path });
-        const type = this.#below(values, `${path}.@values`);
-        return type === undefined ? undefined : mapOf(stringType, type);
-      }
-      case undefined:
-        return undefined;
-      default:
-        return schema.type satisfies never;
-    }
-  }
-
-  #object(schema: Schema, { isResource, path }: Place): CelType {
-    const fields = new Map<string, CelType>();
-    if (isResource) {
-      fields.set('apiVersion', stringType).set('kind', stringType);
-      fields.set('metadata', objectOf(`${path}.metadata`, { name: stringType, generateName: stringType }));
-    }
-    for (const [name, property] of Object.entries(schema.properties ?? {})) {
-      if (isResource && name === 'metadata') continue;
-      const type = this.#below(property, `${path}.${name}`);
-      if (type !== undefined) fields.set(name, type);
-    }
-    return objectOf(path === 'self' ? 'object' : path, Object.fromEntries(fields));
-  }
-}
-
-const textTypes: Readonly<Record<string, CelType>> = {
-  byte: { kind: 'bytes' },
-  duration: { kind: 'duration' },
-  date: { kind: 'timestamp' },
-  'date-time': { kind: 'timestamp' },
-};

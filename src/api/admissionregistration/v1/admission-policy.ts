@@ -218,7 +218,17 @@ export interface ValidatingAdmissionPolicy extends KubeObject {
     }[];
     readonly auditAnnotations?: readonly { readonly key: string; readonly valueExpression: string }[];
   };
-  readonly status?: Readonly<Record<string, unknown>>;
+  readonly status?: {
+    readonly observedGeneration?: number;
+    readonly typeChecking?: { readonly expressionWarnings?: readonly ExpressionWarning[] };
+  };
+}
+
+/** An expression that cannot be right for a kind that its policy is about. */
+export interface ExpressionWarning {
+  /** `spec.validations[0].expression` */
+  readonly fieldRef: string;
+  readonly warning: string;
 }
 
 export interface MutatingAdmissionPolicy extends KubeObject {

@@ -13,6 +13,7 @@ import { roleBindings } from '../../../../src/api/rbac/v1/role-binding.ts';
 import type { Client } from '../../../../src/client/client.ts';
 import { isStatusError, type StatusError } from '../../../../src/machinery/status-error.ts';
 import { startSeededApi, type TestApi } from '../../../support/api.ts';
+import { until } from '../../../support/until.ts';
 
 const namespace = 'shop';
 let api: TestApi;
@@ -44,6 +45,15 @@ function bind(spec: object = {}, name = 'b'): Promise<AdmissionPolicyBinding> {
     spec: { policyName: 'p', validationActions: ['Deny'], ...spec },
   });
 }
+
+const observed = (generation: number): Promise<ValidatingAdmissionPolicy> =>
+  until(
+    async () => {
+      const policy = await client.get(validatingAdmissionPolicies, { name: 'p' });
+      return policy.status?.observedGeneration === generation && policy;
+    },
+    { what: `the status of generation ${generation}` },
+  );
 
 const make = (name: string, data: Record<string, string> = {}, where = namespace, onWarning?: (text: string) => void) =>
   client.create(
@@ -208,7 +218,8 @@ describe('a policy', () => {
   });
 
   test('that cannot be told fails as its policy for failures says', async () => {
-    const policy = await makePolicy({ validations: [{ expression: 'object.data.missing == "x"' }] });
+    await makePolicy({ validations: [{ expression: 'object.data.missing == "x"' }] });
+    const policy = await observed(1);
     await bind();
     expect(await saysOf(make('a', { k: 'v' }))).toBe(`expression 'object.data.missing == "x"' resulted in error: no such key: missing`);
     await client.update(validatingAdmissionPolicies, { ...policy, spec: { ...policy.spec, failurePolicy: 'Ignore' } });
@@ -287,5 +298,87 @@ describe('expressions', () => {
       ['spec.validations[0].messageExpression', 'Invalid value: "1": must evaluate to string'],
       ['spec.validations[1].expression', 'Invalid value: "\\"text\\"": must evaluate to bool'],
     ]);
+  });
+
+  test('that names what is not there is refused when it is written', async () => {
+    const err = await failureOf(
+      makePolicy({
+        variables: [{ name: 'word', expression: "'a'" }],
+        validations: [
+          { expression: "request.user.name == 'x'" },
+          { expression: "namespaceObject.metadata.label == 'x'" },
+          { expression: 'params.x == 1' },
+          { expression: 'variables.word > 1' },
+          { expression: 'variables.other == 1' },
+          { expression: 'authorizer.allowed()' },
+          { expression: "authorizer.path('/x').allowed()" },
+        ],
+        auditAnnotations: [{ key: 'k', valueExpression: '1' }],
+      }),
+    );
+    expect(
+      err.details?.causes?.map(({ field, message = '' }) => [
+        field,
+        /(?:<input>:\d+:\d+: |: )([^:]*)$/.exec(message.split('\n')[0] ?? '')?.[1],
+      ]),
+    ).toEqual([
+      ['spec.validations[0].expression', "undefined field 'user'"],
+      ['spec.validations[1].expression', "undefined field 'label'"],
+      ['spec.validations[2].expression', "undeclared reference to 'params' (in container '')"],
+      ['spec.validations[3].expression', "found no matching overload for '_>_' applied to '(string, int)'"],
+      ['spec.validations[4].expression', "undefined field 'other'"],
+      ['spec.validations[5].expression', "found no matching overload for 'allowed' applied to 'kubernetes.authorization.Authorizer.()'"],
+      ['spec.validations[6].expression', "found no matching overload for 'allowed' applied to 'kubernetes.authorization.PathCheck.()'"],
+      ['spec.auditAnnotations[0].valueExpression', 'must evaluate to one of [string null_type]'],
+    ]);
+  });
+
+  test('says in its status what cannot be right for the kinds it is about', async () => {
+    const rule = {
+      operations: ['*'],
+      apiGroups: ['apps', ''],
+      apiVersions: ['v1'],
+      resources: ['deployments', 'configmaps', 'pods/status'],
+    };
+    await makePolicy({
+      matchConstraints: { resourceRules: [rule] },
+      paramKind: { apiVersion: 'v1', kind: 'ConfigMap' },
+      variables: [{ name: 'image', expression: 'object.spec.template.spec.containers[0].image' }],
+      validations: [
+        { expression: "object.metadata.name != 'x' && params.data.size() > 0" },
+        { expression: 'object.spec.replicas > 1', messageExpression: "'at ' + object.metadata.creationTimestamp" },
+        { expression: "object.kind != 'Deployment' || object.data.x == 1" },
+      ],
+    });
+    const warnings = (await observed(1)).status?.typeChecking?.expressionWarnings ?? [];
+    expect(warnings.map(({ fieldRef }) => fieldRef)).toEqual([
+      'spec.validations[1].expression',
+      'spec.validations[1].messageExpression',
+      'spec.validations[2].expression',
+    ]);
+    expect(warnings[0]?.warning).toBe(
+      "/v1, Kind=ConfigMap: ERROR: <input>:1:7: undefined field 'spec'\n | object.spec.replicas > 1\n | ......^\n",
+    );
+    expect(warnings[1]?.warning.match(/Kind=\w+/g)).toEqual(['Kind=ConfigMap', 'Kind=Deployment']);
+    expect(warnings[2]?.warning).toContain(
+      "/v1, Kind=ConfigMap: ERROR: <input>:1:46: found no matching overload for '_==_' applied to '(string, int)'",
+    );
+    expect(warnings[2]?.warning).toContain("\n\napps/v1, Kind=Deployment: ERROR: <input>:1:38: undefined field 'data'");
+  });
+
+  test('of kinds that are not known says nothing, and of each generation once', async () => {
+    const policy = await makePolicy({ validations: [{ expression: 'object.data.size() > 0' }] });
+    const checked = await observed(1);
+    expect(checked.status).toEqual({ observedGeneration: 1, typeChecking: {} });
+    expect(checked.metadata.managedFields?.map(({ manager, subresource }) => [manager, subresource])).toContainEqual([
+      'validatingadmissionpolicy-status',
+      'status',
+    ]);
+    const rule = { operations: ['*'], apiGroups: ['*'], apiVersions: ['v1'], resources: ['configmaps'] };
+    await client.update(validatingAdmissionPolicies, {
+      ...checked,
+      spec: { ...policy.spec, matchConstraints: { resourceRules: [rule] }, validations: [{ expression: 'object.nothing == 1' }] },
+    });
+    expect((await observed(2)).status).toEqual({ observedGeneration: 2, typeChecking: {} });
   });
 });

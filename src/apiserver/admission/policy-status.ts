@@ -1,0 +1,80 @@
+import { type ValidatingAdmissionPolicy, validatingAdmissionPolicies } from '../../api/admissionregistration/v1/admission-policy.ts';
+import { createBackoff } from '../../base/backoff.ts';
+import type { Clock } from '../../base/clock.ts';
+import type { Log } from '../../base/log.ts';
+import { createWorkQueue } from '../../base/work-queue.ts';
+import type { KindDefinition } from '../../machinery/kind.ts';
+import { isConflict, isNotFound } from '../../machinery/status-error.ts';
+import { followObjects } from '../registry/follow.ts';
+import type { Registry } from '../registry/registry.ts';
+import type { Writer } from '../registry/writes.ts';
+import { apiServerUser } from '../user.ts';
+import { type TypeCheckOptions, typeWarnings } from './policy-types.ts';
+
+export interface PolicyStatusOptions extends TypeCheckOptions {
+  readonly registry: Registry;
+  readonly writer: Writer;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+const policies = validatingAdmissionPolicies as KindDefinition;
+const manager = 'validatingadmissionpolicy-status';
+const request = { user: apiServerUser, userAgent: manager, fieldManager: manager, subresource: 'status', force: true } as const;
+
+/**
+ * Says in the status of each ValidatingAdmissionPolicy what its expressions get wrong about the kinds they are about, once for each
+ * generation: a kind that comes later is not checked against, as upstream has it.
+ */
+export function startPolicyStatus({ registry, writer, clock, log, ...types }: PolicyStatusOptions): { stop(): void } {
+  let isWorking = false;
+  const queue = createWorkQueue({
+    clock,
+    backoff: createBackoff({ baseMs: 100, maxMs: 60_000 }),
+    onReady() {
+      if (!isWorking) void work();
+    },
+  });
+
+  async function work(): Promise<void> {
+    isWorking = true;
+    for (let name = queue.take(); name !== undefined; name = queue.take()) {
+      try {
+        await reconcile(name);
+        queue.forget(name);
+      } catch (err) {
+        log.warn({ err, validatingAdmissionPolicy: name }, 'Could not write the status of policy');
+        queue.addRateLimited(name);
+      }
+      queue.done(name);
+    }
+    isWorking = false;
+  }
+
+  async function reconcile(name: string): Promise<void> {
+    // Not in the middle of the commit that told of it.
+    await Promise.resolve();
+    const policy = registry.get(policies, name) as ValidatingAdmissionPolicy | undefined;
+    const { generation = 0, deletionTimestamp } = policy?.metadata ?? {};
+    if (policy === undefined || deletionTimestamp !== undefined || generation <= (policy.status?.observedGeneration ?? 0)) return;
+    const expressionWarnings = await typeWarnings(policy, types);
+    const typeChecking = expressionWarnings.length === 0 ? {} : { expressionWarnings };
+    const patch = {
+      apiVersion: 'admissionregistration.k8s.io/v1',
+      kind: policies.kind,
+      metadata: { name },
+      status: { observedGeneration: generation, typeChecking },
+    };
+    try {
+      await writer.apply(request, policies, { name }, { part: 'status', patch });
+    } catch (err) {
+      // It is gone, or another server was faster.
+      if (!isNotFound(err) && !isConflict(err)) throw err;
+    }
+  }
+
+  followObjects(registry, policies, ({ metadata }, gone) => {
+    if (!gone) queue.add(metadata.name);
+  });
+  return { stop: () => queue.close() };
+}
