@@ -61,6 +61,26 @@ describe('verbs over HTTP', () => {
     expect((await cluster.fetch('/api/v1/namespaces/nowhere/configmaps')).json.items).toEqual([]);
   });
 
+  it('says of nobody that it owns what admission puts in', async () => {
+    const created = await post(pods, { metadata: { name: 'owned' }, spec: { containers: [{ name: 'c', image: 'i' }] } });
+    expect(created.json.spec).toMatchObject({ serviceAccountName: 'default', priority: 0, tolerations: expect.anything() });
+    const [{ fieldsV1 }] = created.json.metadata.managedFields;
+    expect(Object.keys(fieldsV1['f:spec']).sort()).toEqual([
+      'f:containers',
+      'f:dnsPolicy',
+      'f:enableServiceLinks',
+      'f:restartPolicy',
+      'f:schedulerName',
+      'f:securityContext',
+      'f:terminationGracePeriodSeconds',
+    ]);
+    await remove(`${pods}/owned`);
+    const unknown = { metadata: { generateName: 'gen-' }, spec: { serviceAccountName: 'nobody', containers: [{ name: 'c', image: 'i' }] } };
+    expect((await post(pods, unknown)).json.message).toBe(
+      'pods "gen-" is forbidden: error looking up service account default/nobody: serviceaccount "nobody" not found',
+    );
+  });
+
   it('names the kind in the items of custom resources', async () => {
     const path = '/apis/source.toolkit.fluxcd.io/v1/namespaces/default/gitrepositories';
     const body = { metadata: { name: 'r' }, spec: { interval: '1m', url: 'https://git.example/r.git' } };

@@ -6,7 +6,7 @@ import type { Match } from './match.ts';
 
 /** A write as webhooks and expressions are told of it: the `request` of an `admission.k8s.io/v1` AdmissionReview. */
 export function reviewRequestOf(request: AdmissionRequest, match: Match, uid: string): Readonly<Record<string, unknown>> {
-  const { operation, subresource, namespace, name, user, dryRun } = request;
+  const { operation, subresource, namespace, name, isGenerated, user, dryRun } = request;
   const asked = request.servedAs ?? request.kind;
   const { uid: userUid, groups, extra } = user;
   return {
@@ -17,7 +17,7 @@ export function reviewRequestOf(request: AdmissionRequest, match: Match, uid: st
     requestKind: bodyKindOf(asked, subresource),
     requestResource: resourceOf(asked),
     ...(subresource === '' ? {} : { requestSubResource: subresource }),
-    ...(name === '' ? {} : { name }),
+    ...(name === '' || isGenerated ? {} : { name }),
     ...(namespace === undefined ? {} : { namespace }),
     operation: operation.toUpperCase(),
     userInfo: {
@@ -57,10 +57,12 @@ function optionsOf({ operation, dryRun, fieldManager, deleteOptions }: Admission
   };
 }
 
-/** A new object as its writer sent it: the server has not named it yet when mutating steps look at it. */
-export function withoutSystemFields(object: KubeObject): KubeObject {
+/** A new object as its writer sent it: the server's own fields, a name it makes among them, come after mutating steps. */
+export function withoutSystemFields(object: KubeObject, isGenerated: boolean): KubeObject {
   const { uid: _, creationTimestamp: __, generation: ___, ...metadata } = object.metadata;
-  return { ...object, metadata };
+  if (!isGenerated) return { ...object, metadata };
+  const { name: ____, ...unnamed } = metadata;
+  return { ...object, metadata: unnamed as KubeObject['metadata'] };
 }
 
 /** `{"kind":"AdmissionReview",…}` */

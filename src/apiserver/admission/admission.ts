@@ -21,7 +21,10 @@ export interface AdmissionRequest<T extends KubeObject = KubeObject> {
   /** Empty for the object itself. */
   readonly subresource: string;
   readonly namespace: string | undefined;
+  /** For messages; while mutating steps look at it, a name that the server makes is known by its prefix alone. */
   readonly name: string;
+  /** The server makes the name, so that it is not part of what was asked for. */
+  readonly isGenerated: boolean;
   /** The object as it would be stored; of a deletion, the stored one; of an action or a connection, the body that asks for it. */
   readonly object: T;
   /** The stored object of an update or a deletion. */

@@ -106,7 +106,7 @@ function ruleMatches(rule: Rule, kind: KindDefinition, request: AdmissionRequest
   const { operations = [], apiGroups = [], apiVersions = [], resources = [], resourceNames = [], scope = '*' } = rule;
   if (scope !== '*' && (scope === 'Namespaced') !== kind.namespaced) return false;
   if (!has(operations, request.operation.toUpperCase()) || !has(apiGroups, kind.group) || !has(apiVersions, kind.version)) return false;
-  if (resourceNames.length > 0 && !resourceNames.includes(request.name)) return false;
+  if (resourceNames.length > 0 && (request.isGenerated || !resourceNames.includes(request.name))) return false;
   return resources.some((pattern) => resourceMatches(pattern, kind.resource, request.subresource));
 }
 

@@ -14,18 +14,18 @@ const isPod = (kind: KindDefinition): boolean => kind.group === '' && kind.resou
  * A step that fills in a pod's spec on creation. What comes out is remembered by the frozen spec that went in, so that the pods of one
  * template share one spec, and the second of them costs a look-up.
  */
-function podSpecStep(name: string, fill: (spec: PodSpec) => PodSpec, check?: (pod: Pod) => void): AdmissionStep {
+function podSpecStep(name: string, fill: (spec: PodSpec) => PodSpec, check?: (pod: Pod, name: string) => void): AdmissionStep {
   const filled = new WeakMap<PodSpec, PodSpec>();
   return {
     name,
     appliesTo: (kind, operation) => operation === 'create' && isPod(kind),
-    admit({ object }) {
+    admit({ object, name: podName }) {
       const pod = object as Pod;
       const known = filled.get(pod.spec);
       const spec = known ?? fill(pod.spec);
       if (known === undefined && Object.isFrozen(pod.spec)) filled.set(pod.spec, deepFreeze(spec));
       const next = spec === pod.spec ? pod : { ...pod, spec };
-      check?.(next);
+      check?.(next, podName);
       return next;
     },
   };
@@ -40,8 +40,8 @@ export function serviceAccount(registry: Pick<Registry, 'get'>): AdmissionStep {
       if (name !== '') return spec;
       return { ...spec, serviceAccountName: 'default', serviceAccount: 'default' };
     },
-    ({ metadata, spec }) => {
-      const { namespace = '', name } = metadata;
+    ({ metadata, spec }, name) => {
+      const { namespace = '' } = metadata;
       const account = spec.serviceAccountName ?? '';
       if (registry.get(serviceAccounts, `${namespace}/${account}`) !== undefined) return;
       throw forbidden(

@@ -80,7 +80,9 @@ export function mutatingWebhooks(options: WebhookOptions): AdmissionStep {
     const match = await matchOf(options, hook, request);
     if (match === undefined) return undefined;
     const shown =
-      request.operation === 'create' && request.subresource === '' ? { ...match, object: withoutSystemFields(match.object) } : match;
+      request.operation === 'create' && request.subresource === ''
+        ? { ...match, object: withoutSystemFields(match.object, request.isGenerated) }
+        : match;
     const verdict = await ask(options, hook, request, shown, true);
     if (verdict?.patch === undefined) return request.object;
     return patchedObject(options, hook, request, shown, verdict.patch);
@@ -304,7 +306,9 @@ function patchedObject(options: WebhookOptions, { webhook }: Hook, request: Admi
           generation: given.metadata.generation,
         })
       : updatedMetadata(before.metadata, decoded.metadata);
-  const next: KubeObject = { ...decoded, metadata };
+  // Who owns what was settled before: what a webhook sets is nobody's.
+  const { managedFields } = given.metadata;
+  const next: KubeObject = { ...decoded, metadata: managedFields === undefined ? metadata : { ...metadata, managedFields } };
   return kind.defaults?.(next, before) ?? next;
 }
 

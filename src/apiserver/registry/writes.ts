@@ -123,14 +123,14 @@ export function createWriter({
     const scope = kind.namespaced ? namespace : undefined;
     const given = decoded.metadata.name ?? '';
     const prefix = decoded.metadata.generateName ?? '';
-    if (given !== '' || prefix === '') return createNamed(request, kind, scope, given, decoded);
+    if (given !== '' || prefix === '') return createNamed(request, kind, scope, { name: given }, decoded);
     for (let draw = 1; ; draw += 1) {
       const name = generateName(prefix, random);
       const key = keyOfName(scope, name);
       const taken = registry.get(kind, key) !== undefined || lock.isHeld(storeKeyOf(kind, key));
       if (taken && draw < maxNameDraws) continue;
       try {
-        return await createNamed(request, kind, scope, name, decoded);
+        return await createNamed(request, kind, scope, { name, prefix }, decoded);
       } catch (err) {
         // Another process drew the same name.
         if (!isStatusError(err) || err.reason !== 'AlreadyExists' || draw >= maxNameDraws) throw err;
@@ -152,20 +152,21 @@ export function createWriter({
     request: WriteRequest,
     kind: KindDefinition,
     namespace: string | undefined,
-    name: string,
+    named: NewName,
     decoded: KubeObject,
   ): Promise<KubeObject> =>
-    lock.run(storeKeyOf(kind, keyOfName(namespace, name)), () => insert(request, kind, namespace, name, decoded, 'update'));
+    lock.run(storeKeyOf(kind, keyOfName(namespace, named.name)), () => insert(request, kind, namespace, named, decoded, 'update'));
 
   /** Stores a new object; the caller holds its key. */
   function insert(
     request: WriteRequest,
     kind: KindDefinition,
     namespace: string | undefined,
-    name: string,
+    { name, prefix }: NewName,
     decoded: KubeObject,
     operation: 'update' | 'apply',
   ): Promise<KubeObject> {
+    const isGenerated = prefix !== undefined;
     const key = keyOfName(namespace, name);
     return settling(async (onSettled) => {
       const time = now();
@@ -178,10 +179,17 @@ export function createWriter({
       });
       let object: KubeObject = inFieldOrder(decoded, metadata);
       object = kind.defaults?.(object) ?? object;
-      const mutated = pass('mutating', request, kind, 'create', { namespace, name, object, before: undefined, onSettled });
-      object = mutated instanceof Promise ? await mutated : mutated;
-      // Who creates owns its defaults, too, but not what the server sets on its own account from here on. An apply owns what it names.
+      // Who creates owns its defaults, too, but not what admission and the server set from here on. An apply owns what it names.
       if (operation === 'update') object = owners.updated(request, kind, { before: undefined, after: object, time });
+      const mutated = pass('mutating', request, kind, 'create', {
+        namespace,
+        name: prefix ?? name,
+        isGenerated,
+        object,
+        before: undefined,
+        onSettled,
+      });
+      object = mutated instanceof Promise ? await mutated : mutated;
       object = kind.prepareForCreate?.(object, { now: time, user: request.user }) ?? object;
       const allocated = pass('allocation', request, kind, 'create', { namespace, name, object, before: undefined, onSettled });
       object = allocated instanceof Promise ? await allocated : allocated;
@@ -189,7 +197,7 @@ export function createWriter({
       warn(request, kind, object);
       if (registry.get(kind, key) !== undefined) throw alreadyExists(kind, name);
       deepFreeze(object);
-      const validated = pass('validating', request, kind, 'create', { namespace, name, object, before: undefined, onSettled });
+      const validated = pass('validating', request, kind, 'create', { namespace, name, isGenerated, object, before: undefined, onSettled });
       if (validated instanceof Promise) await validated;
       if (request.dryRun === true) return object;
       const result = await stored(storage.create(storeKeyOf(kind, key), toValue(object)));
@@ -231,7 +239,10 @@ export function createWriter({
           if (application.part !== 'main') throw notFound(kind, ref.name);
           checkAppliedUid(kind, ref.name, wanted);
           created = true;
-          return { ok: true, object: await insert(request, kind, scope, ref.name, decodeNew(request, kind, scope, wanted), 'apply') };
+          return {
+            ok: true,
+            object: await insert(request, kind, scope, { name: ref.name }, decodeNew(request, kind, scope, wanted), 'apply'),
+          };
         }
         if (wanted === live) {
           counters.noopWrites += 1;
@@ -279,6 +290,7 @@ export function createWriter({
     switch (part) {
       case 'main':
         next = mainUpdate(kind, before, decoder.decode(request, kind, wanted, before, refuse));
+        if (operation === 'update') next = ownedBy(request, kind, before, next);
         mutated = pass('mutating', request, kind, 'update', seen(next));
         // What the client may not change, a webhook may not either.
         if (mutated !== next) next = mainUpdate(kind, before, mutated instanceof Promise ? await mutated : mutated);
@@ -311,9 +323,7 @@ export function createWriter({
         return part satisfies never;
     }
     next = shared(before, next);
-    if (operation === 'update' && part !== 'whole' && !isNoop(before, next)) {
-      next = owners.updated(request, kind, { before, after: next, time: now() });
-    }
+    if (operation === 'update' && (part === 'status' || part === 'finalize')) next = ownedBy(request, kind, before, next);
     deepFreeze(next);
     if (part !== 'whole') {
       const validated = pass('validating', request, kind, 'update', seen(next));
@@ -334,6 +344,9 @@ export function createWriter({
     const result = await stored(storage.update(storeKeyOf(kind, key), toValue(next), expected));
     return result.ok ? { ok: true, object: committed(kind, key, next, result.revision) } : result;
   }
+
+  const ownedBy = (request: WriteRequest, kind: KindDefinition, before: KubeObject, next: KubeObject): KubeObject =>
+    isNoop(before, next) ? next : owners.updated(request, kind, { before, after: next, time: now() });
 
   /** The client's object, with what it may not change put back. */
   function mainUpdate(kind: KindDefinition, before: KubeObject, wanted: KubeObject): KubeObject {
@@ -407,6 +420,7 @@ export function createWriter({
   interface Admitted {
     readonly namespace: string | undefined;
     readonly name: string;
+    readonly isGenerated?: boolean;
     readonly object: KubeObject;
     readonly before: KubeObject | undefined;
     readonly subresource?: string;
@@ -421,7 +435,7 @@ export function createWriter({
     request: WriteRequest,
     kind: KindDefinition,
     operation: Operation,
-    { object, before, view, subresource = '', deleteOptions, onSettled = nothingReserved, namespace, name }: Admitted,
+    { object, before, view, subresource = '', deleteOptions, onSettled = nothingReserved, namespace, name, isGenerated = false }: Admitted,
   ): KubeObject | Promise<KubeObject> {
     if (!admission.concerns(kind, operation, phase, subresource)) return object;
     const shown = view === undefined ? object : view.show(object);
@@ -433,6 +447,7 @@ export function createWriter({
         subresource,
         namespace,
         name,
+        isGenerated,
         object: shown,
         before: view === undefined || before === undefined ? before : view.show(before),
         user: request.user,
@@ -475,6 +490,12 @@ export function createWriter({
   }
 
   return { create, modify, apply, delete: remove, admit: admitBody };
+}
+
+/** Of a new object; `prefix` where the server made it, which mutating steps come before. */
+interface NewName {
+  readonly name: string;
+  readonly prefix?: string;
 }
 
 const keyOfName = (namespace: string | undefined, name: string): string =>

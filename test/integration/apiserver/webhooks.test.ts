@@ -50,6 +50,8 @@ afterEach(async () => {
   await hook.stop();
 });
 
+const ownedData = { 'f:data': { '.': {}, 'f:k': {} } };
+
 type Kind = 'Mutating' | 'Validating';
 const onConfigMaps = [{ operations: ['*'], apiGroups: [''], apiVersions: ['v1'], resources: ['configmaps'] }];
 
@@ -121,11 +123,44 @@ describe('a mutating webhook', () => {
       namespace: 'shop',
       operation: 'CREATE',
       userInfo: { username: 'admin', groups: ['system:masters', 'system:authenticated'] },
-      object: { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'a', namespace: 'shop' }, data: { k: 'v' } },
+      object: {
+        apiVersion: 'v1',
+        kind: 'ConfigMap',
+        metadata: { name: 'a', namespace: 'shop', managedFields: [expect.objectContaining({ manager: 'me', fieldsV1: ownedData })] },
+        data: { k: 'v' },
+      },
       oldObject: null,
       dryRun: false,
       options: { kind: 'CreateOptions', apiVersion: 'meta.k8s.io/v1', fieldManager: 'me' },
     });
+  });
+
+  it('comes before the name that the server makes, and before owners get what it sets', async () => {
+    await configure('Mutating', '/mutate');
+    await configure('Validating', '/validate');
+    hook.answer('/mutate', jsonPatch({ op: 'add', path: '/data/hooked', value: 'yes' }));
+    hook.answer('/validate', {});
+    const unnamed = {
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: { generateName: 'some-', namespace: 'shop' } as never,
+      data: { k: 'v' },
+    };
+    const made = await client.create(configMaps, unnamed, { fieldManager: 'me' });
+    expect(made).toMatchObject({ metadata: { name: expect.stringMatching(/^some-.{5}$/) }, data: { k: 'v', hooked: 'yes' } });
+    const generated = { 'f:metadata': { 'f:generateName': {} } };
+    expect(made.metadata.managedFields).toEqual([expect.objectContaining({ fieldsV1: { ...ownedData, ...generated } })]);
+    const [mutating, validating] = reviewed();
+    for (const request of [mutating, validating]) expect(request).not.toHaveProperty('name');
+    expect(mutating?.object?.metadata).not.toHaveProperty('name');
+    expect(mutating?.object?.metadata.generateName).toBe('some-');
+    expect(validating?.object?.metadata.name).toBe(made.metadata.name);
+    const changed = await client.update(configMaps, { ...made, data: { k: 'w' } }, { fieldManager: 'you' });
+    expect(changed.data).toEqual({ k: 'w', hooked: 'yes' });
+    expect(changed.metadata.managedFields?.map(({ manager, fieldsV1 }) => [manager, fieldsV1])).toEqual([
+      ['me', { 'f:data': {}, ...generated }],
+      ['you', { 'f:data': { 'f:k': {} } }],
+    ]);
   });
 
   it('cannot change what the server owns, nor whose object it is', async () => {
