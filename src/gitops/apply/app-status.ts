@@ -112,7 +112,7 @@ export function metricsStateOf(app: Kustomization, state: AppState | undefined, 
     suspended: app.spec.suspend === true,
     pruneBlocked: (state?.pruneBlocked ?? '') !== '',
     followsAt: app.spec.suspend === true || holdOf(app) !== undefined || state === undefined ? undefined : state.revision,
-    lastAppliedAt: Math.round((state?.appliedAt ?? 0) / 1_000),
+    lastAppliedAt: Math.round((state === undefined ? 0 : lastAppliedAtOf(state)) / 1_000),
     manifestErrors: state?.errors.length ?? 0,
     objects: objects.map(({ desired: { object, ref } }) => ({ kind: object.kind, namespace: ref.namespace ?? '', name: ref.name })),
     resources: { synced: objects.length - outOfSync - missing, outOfSync, missing, extra: state?.doomed.size ?? 0 },
@@ -123,6 +123,12 @@ export function metricsStateOf(app: Kustomization, state: AppState | undefined, 
         : owned.podsOf(live).map(({ metadata: { namespace = '', name } }) => ({ namespace, name }));
     }),
   };
+}
+
+/** A process that starts anew knows by the history what earlier ones applied. */
+function lastAppliedAtOf({ appliedAt, history }: AppState): number {
+  if (appliedAt > 0) return appliedAt;
+  return Date.parse(history.findLast(({ result }) => result === 'applied')?.at ?? '') || 0;
 }
 
 function syncStatusOf(app: Kustomization, state: AppState | undefined): SyncStatus {
