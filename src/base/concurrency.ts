@@ -24,6 +24,24 @@ export async function mapBounded<T, R>(items: readonly T[], limit: number, actio
   return results;
 }
 
+/** Starts at most `limit` at a time of what it is given; the others wait in line. */
+export function createLimit(limit: number): <T>(start: () => Promise<T>) => Promise<T> {
+  const waiting: (() => void)[] = [];
+  let running = 0;
+  return async (start) => {
+    if (running >= limit) await new Promise<void>((resolve) => waiting.push(resolve));
+    else running += 1;
+    try {
+      return await start();
+    } finally {
+      // The place goes to the next in line, or is free.
+      const next = waiting.shift();
+      if (next === undefined) running -= 1;
+      else next();
+    }
+  };
+}
+
 /** The outcome of `promise`, or the reason of `signal` when it is aborted first; what `promise` stands for goes on then. */
 export function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {

@@ -1,5 +1,6 @@
 import { availableParallelism, homedir } from 'node:os';
 import { dirname } from 'node:path';
+import { createLimit } from '../../base/concurrency.ts';
 import {
   findTerminalTools,
   type HostLayout,
@@ -49,22 +50,5 @@ export async function openProcessHost({ nodePath, searchPath, plain = false }: P
     defaultPath: onPath ? systemPath : `${nodeDirectory}:${systemPath}`,
     limitStarts: createLimit(2 * availableParallelism()),
     home: isolation.mode === 'namespaces' ? '/root' : homedir(),
-  };
-}
-
-function createLimit(limit: number): <T>(start: () => Promise<T>) => Promise<T> {
-  const waiting: (() => void)[] = [];
-  let running = 0;
-  return async (start) => {
-    if (running >= limit) await new Promise<void>((resolve) => waiting.push(resolve));
-    else running += 1;
-    try {
-      return await start();
-    } finally {
-      // The place goes to the next in line, or is free.
-      const next = waiting.shift();
-      if (next === undefined) running -= 1;
-      else next();
-    }
   };
 }
