@@ -6,6 +6,7 @@ import type { AppCommand } from './connect.ts';
 import { showDiff } from './diff.ts';
 import { showEvents } from './events.ts';
 import type { ExitCode } from './failure.ts';
+import { type HelmFlags, helmOf, withHelmFlags } from './helm-flags.ts';
 import { showHistory } from './history.ts';
 import { type Format, formats } from './output.ts';
 import { revert } from './revert.ts';
@@ -91,14 +92,15 @@ export function addAppCommands(program: Command, context: AppCommandContext): vo
       }
     });
 
-  verb('diff', 'what the work tree would change in the cluster; exits with 0 for nothing, 1 for something, 2 for an error')
+  withHelmFlags(verb('diff', 'what the work tree would change in the cluster; exits with 0 for nothing, 1 for something, 2 for an error'))
     .argument('[names...]', 'APP; or REV1 REV2 to compare what two commits make of the apps; or APP REV1 REV2')
     .option('--revision <rev>', 'a commit of the clone in place of the work tree')
     .option('--path <dir>', 'directory with the manifests, in place of the app’s')
     .addOption(repoOption())
-    .action(async (names: readonly string[], flags: ClusterFlags & DiffFlags) => {
+    .action(async (names: readonly string[], flags: ClusterFlags & DiffFlags & HelmFlags) => {
       if (names.length > 3) throw new InvalidArgumentError('At most APP REV1 REV2.');
-      done(await showDiff({ ...commandOf(flags), names, revision: flags.revision, path: flags.path, directory: resolve(flags.repo) }));
+      const { revision, path, repo } = flags;
+      done(await showDiff({ ...commandOf(flags), names, revision, path, directory: resolve(repo), helm: helmOf(flags, environment) }));
     });
 
   verb('sync', 'look at the repository and put an app in force now')
@@ -124,14 +126,14 @@ export function addAppCommands(program: Command, context: AppCommandContext): vo
       done(await showHistory({ ...commandOf(flags), app, changes: flags.changes, now: Date.now() })),
     );
 
-  verb('revert', 'take back the last change of an app: a revert commit in a clone, or a pin in the cluster')
+  withHelmFlags(verb('revert', 'take back the last change of an app: a revert commit in a clone, or a pin in the cluster'))
     .alias('rollback')
     .argument('<target>', 'APP, or a commit')
     .option('--to <rev>', 'go back to this revision of the app’s history')
     .option('--push', 'push the commit', false)
     .option('--hold', 'pin the app in the cluster and leave Git alone', false)
     .addOption(repoOption())
-    .action(async (target: string, flags: ClusterFlags & RevertFlags) =>
+    .action(async (target: string, flags: ClusterFlags & RevertFlags & HelmFlags) =>
       done(
         await revert({
           ...commandOf(flags),
@@ -140,6 +142,7 @@ export function addAppCommands(program: Command, context: AppCommandContext): vo
           push: flags.push,
           hold: flags.hold,
           directory: resolve(flags.repo),
+          helm: helmOf(flags, environment),
           now: Date.now(),
         }),
       ),

@@ -1,5 +1,6 @@
 import { readdir, realpath, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import type { Helm } from '../gitops/build/helm.ts';
 import { directoryTree } from '../gitops/build/kustomize/directory-tree.ts';
 import { KustomizeError } from '../gitops/build/kustomize/file-tree.ts';
 import { createRenderer, kustomizationFiles } from '../gitops/build/kustomize/render.ts';
@@ -8,6 +9,8 @@ import { type ExitCode, Failure } from './failure.ts';
 
 export interface BuildCommandOptions {
   readonly path: string;
+  /** Absent: kustomizations with charts are refused. */
+  readonly helm?: Helm | undefined;
   readonly output: NodeJS.WritableStream;
 }
 
@@ -18,12 +21,12 @@ const maxFiles = 100_000;
  * Prints what a directory stands for, as `kustomize build` does; without a kustomization file, as an app of that path is built. Nothing
  * is printed when anything is wrong.
  */
-export async function build({ path, output }: BuildCommandOptions): Promise<ExitCode> {
+export async function build({ path, helm, output }: BuildCommandOptions): Promise<ExitCode> {
   const directory = await realDirectory(path);
   const resources = await plainResources(directory);
   try {
     // The tree is the whole machine, so that a base may lie beside the directory; messages name files from here.
-    const rendered = await createRenderer().render({ tree: directoryTree('/'), path: directory.slice(1), resources });
+    const rendered = await createRenderer().render({ tree: directoryTree('/'), path: directory.slice(1), resources, helm });
     output.write(rendered.map(({ object }) => formatYaml(sorted(object))).join('---\n'));
     return 0;
   } catch (err) {

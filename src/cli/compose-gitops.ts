@@ -9,6 +9,8 @@ import { startAll } from '../base/shutdown.ts';
 import type { Client } from '../client/client.ts';
 import { createHttpClient, type HttpClientOptions } from '../client/http-client.ts';
 import { createInformerSet } from '../client/informer-set.ts';
+import { createBuilder } from '../gitops/build/builder.ts';
+import type { Helm } from '../gitops/build/helm.ts';
 import { createEngine } from '../gitops/engine.ts';
 import { createGitThread } from '../gitops/sources/git-thread.ts';
 import { createSourceOpener } from '../gitops/sources/open-source.ts';
@@ -49,6 +51,8 @@ export interface ForeignEngineOptions {
   readonly httpPort: number;
   /** Where fetched repositories are kept. */
   readonly cacheDirectory: string;
+  /** Absent: kustomizations with charts are refused. */
+  readonly helm?: Helm | undefined;
   readonly log: Log;
   readonly version: string;
   /** Undefined: whoever starts it sees to it that it is the only one. */
@@ -83,7 +87,7 @@ const rivals: readonly string[] = ['source-controller', 'kustomize-controller'];
  * @throws Failure when Flux's controllers run there
  */
 export async function startForeignEngine(options: ForeignEngineOptions): Promise<ForeignEngine> {
-  const { connection, clusterName, httpPort, cacheDirectory, log, version, election, signal } = options;
+  const { connection, clusterName, httpPort, cacheDirectory, helm, log, version, election, signal } = options;
   const clock = systemClock;
   const random = Math.random;
   const userAgent = `midship-gitops/${version}`;
@@ -162,6 +166,7 @@ export async function startForeignEngine(options: ForeignEngineOptions): Promise
       feed: activity,
       gitopsMetrics,
       random,
+      builder: createBuilder({ helm }),
       labelSelector: managedSelector,
       userAgent,
       guard,

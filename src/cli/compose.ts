@@ -400,7 +400,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
       onPush: () => opener.notifyPush(path),
     });
   }
-  const builder = createBuilder();
+  const builder = createBuilder({ helm: configuration.helm });
   const checkPush = createPushCheck({ client: gitOpsClient, informers, clock, builder });
   await writeHooks(files.gitHooks);
   const builtInRemote = createBuiltInRemote({

@@ -39,7 +39,7 @@ export function showEvents(options: EventsOptions): Promise<ExitCode> {
 
 async function filterOf(client: Client, { app, namespace }: EventsOptions): Promise<(event: Event) => Promise<boolean>> {
   if (app === undefined) return async () => true;
-  const appEvents = createAppEvents(await findApp(client, app, namespace), createVerbContext(client, systemClock).lookup);
+  const appEvents = createAppEvents(await findApp(client, app, namespace), createVerbContext({ client, clock: systemClock }).lookup);
   return (event) => appEvents.isAbout(event);
 }
 

@@ -9,6 +9,7 @@ import { down } from './down.ts';
 import { Failure } from './failure.ts';
 import { gitUrl } from './git-url.ts';
 import { runGitOps } from './gitops.ts';
+import { type HelmFlags, helmOf, withHelmFlags } from './helm-flags.ts';
 import { kubeconfig } from './kubeconfig.ts';
 import { type Format, formats } from './output.ts';
 import { exampleRepository, runCluster } from './run.ts';
@@ -22,7 +23,7 @@ export interface ProgramContext {
   readonly version: string;
 }
 
-interface UpFlags extends AccessFlags {
+interface UpFlags extends AccessFlags, HelmFlags {
   readonly dataDir: string;
   readonly bindAddress: string;
   readonly apiPort: number;
@@ -37,7 +38,7 @@ interface UpFlags extends AccessFlags {
   readonly writeKubeconfigMode: number;
 }
 
-interface GitOpsFlags {
+interface GitOpsFlags extends HelmFlags {
   readonly dataDir: string;
   readonly kubeconfig: string;
   readonly context?: string;
@@ -77,7 +78,7 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
     );
 
   const withUpFlags = (command: Command): Command =>
-    withAccessFlags(withDataDirectory(command))
+    withHelmFlags(withAccessFlags(withDataDirectory(command)))
       .addOption(
         new Option('--api-port <port>', 'port of the Kubernetes API; 0: any free')
           .argParser(parsePort)
@@ -123,7 +124,7 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
     .option('--branch <branch>', 'branch to follow', 'main')
     .option('--path <dir>', 'directory of the repository to apply', './')
     .action((flags: UpFlags) => run(flags, undefined));
-  withDataDirectory(program.command('gitops').description('run only the GitOps engine, on the cluster of a kubeconfig'))
+  withHelmFlags(withDataDirectory(program.command('gitops').description('run only the GitOps engine, on the cluster of a kubeconfig')))
     .requiredOption('--kubeconfig <file>', 'of the cluster', environment.KUBECONFIG || undefined)
     .option('--context <name>', 'context of the kubeconfig')
     .addOption(
@@ -144,6 +145,7 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
         dataDirectory: resolve(flags.dataDir),
         httpPort: flags.httpPort,
         leaderElect: flags.leaderElect === 'true',
+        helm: helmOf(flags, environment),
         logLevel: environment.MIDSHIP_LOG_LEVEL ?? 'info',
         output: context.stdout,
         version: context.version,
@@ -186,25 +188,22 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
     },
   });
 
-  program
-    .command('build')
-    .description('print the objects that a kustomization or a directory of manifests stands for')
+  withHelmFlags(program.command('build').description('print the objects that a kustomization or a directory of manifests stands for'))
     .argument('[path]', 'directory', '.')
-    .action(async (path: string) => {
-      exitCode = await build({ path, output: context.stdout });
+    .action(async (path: string, flags: HelmFlags) => {
+      exitCode = await build({ path, helm: helmOf(flags, environment), output: context.stdout });
     });
-  program
-    .command('validate')
-    .description('check manifests without a cluster, for CI and before a push')
+  withHelmFlags(program.command('validate').description('check manifests without a cluster, for CI and before a push'))
     .argument('[path]', 'directory', '.')
     .addOption(new Option('-o, --output <format>', 'output format').choices(formats).default('text'))
     .option('--root <dir>', 'root of the repository, when it is not that of the clone')
     .option('--strict', 'warnings are errors', false)
-    .action(async (path: string, flags: { readonly output: Format; readonly root?: string; readonly strict: boolean }) => {
+    .action(async (path: string, flags: HelmFlags & { readonly output: Format; readonly root?: string; readonly strict: boolean }) => {
       exitCode = await validate({
         path,
         root: flags.root,
         strict: flags.strict,
+        helm: helmOf(flags, environment),
         output: context.stdout,
         format: flags.output,
         openApi: openEmptyApi,
@@ -244,6 +243,7 @@ function usage(err: CommanderError): Failure {
 
 function configurationOf(flags: UpFlags, environment: NodeJS.ProcessEnv, seedDirectory: string | undefined): Configuration {
   const oidc = oidcSettingsOf(flags);
+  const helm = helmOf(flags, environment);
   if (flags.runtime === 'containerd') {
     throw new Failure('not supported: --runtime containerd', {
       why: 'This version runs pods as processes of this machine or simulates them.',
@@ -267,6 +267,7 @@ function configurationOf(flags: UpFlags, environment: NodeJS.ProcessEnv, seedDir
     ...(flags.tokenAuthFile === undefined ? {} : { tokenFile: resolve(flags.tokenAuthFile) }),
     ...(flags.auditPolicyFile === undefined ? {} : { auditPolicyFile: resolve(flags.auditPolicyFile) }),
     ...(oidc === undefined ? {} : { oidc }),
+    ...(helm === undefined ? {} : { helm }),
     logLevel: environment.MIDSHIP_LOG_LEVEL ?? 'info',
   };
 }

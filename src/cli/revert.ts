@@ -5,6 +5,7 @@ import { type Kustomization, kustomizations } from '../api/kustomize/v1/kustomiz
 import { gitRepositories } from '../api/source/v1/git-repository.ts';
 import { systemClock, timestampOf } from '../base/clock.ts';
 import type { Client } from '../client/client.ts';
+import type { Helm } from '../gitops/build/helm.ts';
 import { refQueryOf } from '../gitops/sources/git-refs.ts';
 import { type Clone, openClone } from '../gitops/verbs/clone.ts';
 import { createVerbContext } from '../gitops/verbs/context.ts';
@@ -33,6 +34,8 @@ export interface RevertOptions extends AppCommand {
   readonly hold: boolean;
   /** Directory of the clone. */
   readonly directory: string;
+  /** Absent: kustomizations with charts are refused. */
+  readonly helm?: Helm | undefined;
   /** Milliseconds since the epoch. */
   readonly now: number;
 }
@@ -103,7 +106,7 @@ async function decideApp(client: Client, clone: Clone | undefined, app: Kustomiz
   }
   if (clone === undefined || !(await hasBoth(clone, plan))) return pin(client, app, plan, options);
   const branch = await branchOf(client, app);
-  const { builder, trees } = createVerbContext(client, systemClock);
+  const { builder, trees } = createVerbContext({ client, clock: systemClock, helm: options.helm });
   const commit = await makeRevertCommit({ clone, app, builder, trees, branch, plan, signal: new AbortController().signal });
   return finish(clone, commit, branch, options);
 }

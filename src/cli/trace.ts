@@ -16,7 +16,7 @@ export interface TraceOptions extends AppCommand {
 /** Where an object comes from: its owners, its app, the repository, and the commit that changed it last. 1 when no app applied it. */
 export function showTrace(options: TraceOptions): Promise<ExitCode> {
   return withClient(options, async (client): Promise<ExitCode> => {
-    const { lookup } = createVerbContext(client, systemClock);
+    const { lookup } = createVerbContext({ client, clock: systemClock });
     const [kind = '', name = ''] = options.object.split('/');
     const resource = await lookup.kind(kind);
     if (resource === undefined || name === '') {

@@ -19,7 +19,7 @@ export interface WhyOptions extends AppCommand {
 /** Why an app, or one object of it, is as it is: every step from the commit on, the one thing that blocks, and what to do. */
 export function showWhy(options: WhyOptions): Promise<ExitCode> {
   return withClient(options, async (client) => {
-    const context = createVerbContext(client, systemClock);
+    const context = createVerbContext({ client, clock: systemClock });
     const parts = options.target.split('/');
     if (parts[0] === 'app' && parts.length === 2) return showApp(client, parts[1] ?? '', options);
     if (parts.length === 1 || (parts.length === 2 && (await tryApp(client, options.target)) !== undefined))

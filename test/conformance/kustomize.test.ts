@@ -241,7 +241,7 @@ const mistakes: readonly (readonly [name: string, files: Files, message: string]
 
 /** What the real program does, or tries to, and is refused here. */
 const refusals: readonly (readonly [name: string, files: Files, message: string])[] = [
-  ['helm charts', { 'kustomization.yaml': 'helmCharts:\n- name: a\n' }, 'kustomization.yaml:1: helmCharts: not supported: helmCharts'],
+  ['helm charts', { 'kustomization.yaml': 'helmCharts:\n- name: a\n' }, 'kustomization.yaml:2: helmCharts[0]: must specify --enable-helm'],
   ['plugins', { 'kustomization.yaml': 'transformers: [a.yaml]\n' }, 'transformers: not supported: transformers'],
   [
     'remote bases',

@@ -108,7 +108,10 @@ export interface EngineWorld {
   stop(): Promise<void>;
 }
 
-export async function startEngineWorld(files: Readonly<Record<string, string>>): Promise<EngineWorld> {
+export async function startEngineWorld(
+  files: Readonly<Record<string, string>>,
+  options: Partial<EngineOptions> = {},
+): Promise<EngineWorld> {
   const api = await startTestApi();
   const client = api.clientFor({ name: 'system:midship:gitops', groups: [] }, 'midship/test');
   const admin = api.clientFor(undefined, 'kubectl/test');
@@ -116,7 +119,7 @@ export async function startEngineWorld(files: Readonly<Record<string, string>>):
   const repository = await newRepository('engine', files);
   const feed = createActivityFeed();
   const start = (): Promise<RunningEngine> =>
-    startEngine({ client, feed, openSource: () => openLocalSource({ directory: repository.directory, url: 'test' }) });
+    startEngine({ client, feed, openSource: () => openLocalSource({ directory: repository.directory, url: 'test' }), engine: options });
   let engine = await start();
   await admin.create(gitRepositories, {
     apiVersion: 'source.toolkit.fluxcd.io/v1',

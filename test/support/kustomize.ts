@@ -1,7 +1,8 @@
 import { execFile, spawnSync } from 'node:child_process';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
+import type { Helm } from '../../src/gitops/build/helm.ts';
 import { directoryTree } from '../../src/gitops/build/kustomize/directory-tree.ts';
 import { KustomizeError } from '../../src/gitops/build/kustomize/file-tree.ts';
 import { createRenderer, type Renderer } from '../../src/gitops/build/kustomize/render.ts';
@@ -25,9 +26,9 @@ export async function writeFiles(root: string, files: Files): Promise<void> {
 }
 
 /** What the real `kustomize build` makes of a directory. */
-export async function buildWithKustomize(directory: string): Promise<Outcome> {
+export async function buildWithKustomize(directory: string, flags: readonly string[] = []): Promise<Outcome> {
   try {
-    const { stdout } = await run('kustomize', ['build', directory], { maxBuffer: limits.maxBytes });
+    const { stdout } = await run('kustomize', ['build', ...flags, directory], { maxBuffer: limits.maxBytes });
     // Debian's build does not know its version, and writes one that no label may have.
     const text = stdout.replaceAll('kustomize-(devel)', 'kustomize-v5.6.0');
     return { objects: parseYamlDocuments(text, limits).map(({ value }) => value) };
@@ -37,12 +38,20 @@ export async function buildWithKustomize(directory: string): Promise<Outcome> {
 }
 
 /** What this program makes of it. */
-export async function buildHere(root: string, path: string, renderer: Renderer = createRenderer()): Promise<Outcome> {
+export async function buildHere(root: string, path: string, renderer: Renderer = createRenderer(), helm?: Helm): Promise<Outcome> {
   try {
-    const rendered = await renderer.render({ tree: directoryTree(root), path });
+    const rendered = await renderer.render({ tree: directoryTree(root), path, helm });
     return { objects: rendered.map(({ object }) => object) };
   } catch (err) {
     if (!(err instanceof KustomizeError)) throw err;
     return { error: `${err.file}${err.line === undefined ? '' : `:${err.line}`}: ${err.message}` };
   }
+}
+
+/** A program that kustomize 5.6 takes for helm 3: it asks for the version in a way that helm 4 does not know. */
+export async function writeHelm3(directory: string, helm: string): Promise<string> {
+  const script = join(directory, 'helm3');
+  await writeFile(script, `#!/bin/sh\nif [ "$1" = version ]; then echo v3.99.0; exit; fi\nexec '${helm}' "$@"\n`);
+  await chmod(script, 0o755);
+  return script;
 }

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { mapBounded } from '../../base/concurrency.ts';
 import { type Commit, type GitSource, SourceError, type TreeEntry } from '../sources/git-source.ts';
 import type { FileContent } from './documents.ts';
+import type { Helm } from './helm.ts';
 import type { Overlay } from './kustomize/render.ts';
 import { kustomizationFiles } from './kustomize/render.ts';
 import { createLru } from './lru.ts';
@@ -45,14 +46,19 @@ interface TreeContent {
   readonly kustomizations: readonly string[];
 }
 
-export function createBuilder(): Builder {
+export interface BuilderOptions {
+  /** Inflates the charts of kustomizations; absent: they are refused. */
+  readonly helm?: Helm | undefined;
+}
+
+export function createBuilder({ helm }: BuilderOptions = {}): Builder {
   const trees = createLru<TreeContent>(maxCachedTrees);
   /** Directories by tree: a thousand apps look for theirs in the same few trees of each commit. */
   const directories = createLru<ReadonlyMap<string, string>>(maxCachedDirectories);
   const files = createLru<FileContent>(maxCachedFiles);
   const results = new WeakMap<TreeContent, BuildResult>();
   const combined = new WeakMap<TreeContent, { readonly renderings: readonly Rendering[]; readonly result: BuildResult }>();
-  const renderCache = createRenderCache();
+  const renderCache = createRenderCache(helm);
 
   return {
     async build({ source, commit, path, overlay, signal }) {

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { deepEqual, deepFreeze, type KubeObject } from '../../machinery/object.ts';
 import { type Commit, type GitSource, SourceError, type TreeEntry } from '../sources/git-source.ts';
 import { maxFileBytes } from './documents.ts';
+import type { Helm } from './helm.ts';
 import { type FileTree, KustomizeError, type TreeNode } from './kustomize/file-tree.ts';
 import { createRenderer, type Overlay } from './kustomize/render.ts';
 import { createLru } from './lru.ts';
@@ -35,14 +36,19 @@ interface Entry {
   root: string;
   /** What each path was that was looked up, those included at which nothing was found. */
   readonly lookups: ReadonlyMap<string, string>;
+  /** The program that inflated its charts; undefined when it has none. */
+  readonly helm: string | undefined;
   readonly rendering: Rendering;
 }
 
 /**
  * Builds kustomizations of commits. A rendering is kept together with every path it looked up, and holds at any commit at which all of
- * these are what they were: a commit elsewhere in a large repository costs a look at these paths.
+ * these are what they were: a commit elsewhere in a large repository costs a look at these paths. Of a chart that is the tree of its
+ * directory, and the program that inflated it must be the same, too.
+ *
+ * @param helm  undefined: kustomizations with charts are refused
  */
-export function createRenderCache(): RenderCache {
+export function createRenderCache(helm: Helm | undefined): RenderCache {
   const renderer = createRenderer();
   const entries = createLru<Entry>(maxRenderings);
   const trees = createLru<ReadonlyMap<string, TreeEntry>>(maxTrees);
@@ -62,29 +68,58 @@ export function createRenderCache(): RenderCache {
         async find(wanted) {
           const node = await tree.find(wanted);
           lookups.set(wanted, describe(node));
-          return node;
+          if (node?.type !== 'directory') return node;
+          return {
+            ...node,
+            list() {
+              lookups.set(`${wanted}${listed}`, node.id);
+              return node.list();
+            },
+          };
         },
       };
-      const rendering = await renderNow({ ...request, tree: recorded, before: known?.rendering });
+      let usedHelm: string | undefined;
+      const recordedHelm: Helm | undefined = helm && {
+        identity: helm.identity,
+        async template(wanted) {
+          usedHelm = await helm.identity();
+          return helm.template(wanted);
+        },
+      };
+      const { rendering, temporary } = await renderNow({ ...request, tree: recorded, helm: recordedHelm, before: known?.rendering });
       signal.throwIfAborted();
-      entries.set(key, { root: commit.tree, lookups, rendering });
+      if (!temporary) entries.set(key, { root: commit.tree, lookups, helm: usedHelm, rendering });
       return rendering;
     },
   };
 
-  async function holds({ root, lookups }: Entry, { source, commit }: RenderRequest): Promise<boolean> {
-    if (root === commit.tree) return true;
+  async function holds(entry: Entry, { source, commit }: RenderRequest): Promise<boolean> {
+    if (entry.helm !== undefined) {
+      const present = await helm?.identity();
+      // A program that is away, for instance while it is replaced, takes back nothing.
+      if (present !== undefined && present !== entry.helm) return false;
+    }
+    if (entry.root === commit.tree) return true;
     const tree = gitTree(source, commit.tree);
-    for (const [path, found] of lookups) if (describe(await tree.find(path)) !== found) return false;
+    for (const [lookup, found] of entry.lookups) {
+      const isListed = lookup.endsWith(listed);
+      const node = await tree.find(isListed ? lookup.slice(0, -listed.length) : lookup);
+      if ((isListed && node?.type === 'directory' ? node.id : describe(node)) !== found) return false;
+    }
     return true;
   }
 
-  async function renderNow(
-    request: RenderRequest & { readonly tree: FileTree; readonly before: Rendering | undefined },
-  ): Promise<Rendering> {
-    const { tree, path, overlay, resources, signal, before } = request;
+  interface RenderingTask extends RenderRequest {
+    readonly tree: FileTree;
+    readonly helm: Helm | undefined;
+    readonly before: Rendering | undefined;
+  }
+
+  /** `temporary`: what went wrong may not do so at another try. */
+  async function renderNow(task: RenderingTask): Promise<{ readonly rendering: Rendering; readonly temporary: boolean }> {
+    const { before } = task;
     try {
-      const rendered = await renderer.render({ tree, path, overlay, resources, signal });
+      const rendered = await renderer.render(task);
       const known = new Map(before?.manifests.map((manifest) => [nameOf(manifest.object), manifest]));
       const hash = createHash('sha256');
       const manifests = rendered.map(({ object, origin: { file, line, blob } }): Manifest => {
@@ -94,12 +129,13 @@ export function createRenderCache(): RenderCache {
         const same = old !== undefined && deepEqual(old.object, object) ? old.object : deepFreeze(object as unknown as KubeObject);
         return { file, line, blob, object: same };
       });
-      return { digest: hash.digest('hex'), manifests, errors: [] };
+      return { rendering: { digest: hash.digest('hex'), manifests, errors: [] }, temporary: false };
     } catch (err) {
       if (!(err instanceof KustomizeError)) throw err;
-      const { file, line, column, message, hint } = err;
+      const { file, line, column, message, hint, temporary } = err;
       const place = { ...(line === undefined ? {} : { line }), ...(column === undefined ? {} : { column }) };
-      return { digest: '', manifests: [], errors: [{ file, ...place, message, ...(hint === undefined ? {} : { hint }) }] };
+      const error = { file, ...place, message, ...(hint === undefined ? {} : { hint }) };
+      return { rendering: { digest: '', manifests: [], errors: [error] }, temporary };
     }
   }
 
@@ -118,6 +154,44 @@ export function createRenderCache(): RenderCache {
     };
   }
 
+  function nodeOf(source: GitSource, path: string, { type, oid, problem }: TreeEntry): TreeNode {
+    if (problem !== undefined) throw new KustomizeError({ file: path, message: problem, hint: 'Rename it.' });
+    switch (type) {
+      case 'tree':
+        return {
+          type: 'directory',
+          id: oid,
+          async list() {
+            const entries = [...(await entriesOf(source, oid)).values()];
+            return new Map(entries.map((entry) => [entry.name, nodeOf(source, path === '' ? entry.name : `${path}/${entry.name}`, entry)]));
+          },
+        };
+      case 'symlink':
+        return { type: 'symlink' };
+      case 'submodule':
+        throw new KustomizeError({
+          file: path,
+          message: 'is a submodule, which is not read',
+          hint: 'Copy what is needed into the repository.',
+        });
+      case 'blob':
+        return {
+          type: 'file',
+          id: oid,
+          async read() {
+            try {
+              return await source.readBlob(oid, maxFileBytes);
+            } catch (err) {
+              if (!(err instanceof SourceError) || err.reason !== 'TooLarge') throw err;
+              throw new KustomizeError({ file: path, message: err.message, hint: err.hint });
+            }
+          },
+        };
+      default:
+        return type satisfies never;
+    }
+  }
+
   async function entriesOf(source: GitSource, oid: string): Promise<ReadonlyMap<string, TreeEntry>> {
     let known = trees.get(oid);
     if (known === undefined) {
@@ -128,36 +202,8 @@ export function createRenderCache(): RenderCache {
   }
 }
 
-function nodeOf(source: GitSource, path: string, { type, oid, problem }: TreeEntry): TreeNode | undefined {
-  if (problem !== undefined) throw new KustomizeError({ file: path, message: problem, hint: 'Rename it.' });
-  switch (type) {
-    case 'tree':
-      return { type: 'directory' };
-    case 'symlink':
-      return { type: 'symlink' };
-    case 'submodule':
-      throw new KustomizeError({
-        file: path,
-        message: 'is a submodule, which is not read',
-        hint: 'Copy what is needed into the repository.',
-      });
-    case 'blob':
-      return {
-        type: 'file',
-        id: oid,
-        async read() {
-          try {
-            return await source.readBlob(oid, maxFileBytes);
-          } catch (err) {
-            if (!(err instanceof SourceError) || err.reason !== 'TooLarge') throw err;
-            throw new KustomizeError({ file: path, message: err.message, hint: err.hint });
-          }
-        },
-      };
-    default:
-      return type satisfies never;
-  }
-}
+/** Ends the lookup of a directory whose content was read, and not only that it is there. */
+const listed = '\0';
 
 const describe = (node: TreeNode | undefined): string => (node === undefined ? '' : node.type === 'file' ? node.id : node.type);
 

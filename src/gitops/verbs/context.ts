@@ -4,6 +4,7 @@ import { overlayOf } from '../apply/app-spec.ts';
 import { type AppBuilder, createAppBuilder } from '../apply/post-build.ts';
 import { createResourceMapper, type ResourceMapper } from '../apply/resource-mapper.ts';
 import { createBuilder } from '../build/builder.ts';
+import type { Helm } from '../build/helm.ts';
 import { createAppTrees, viewOfTree } from './app-tree.ts';
 import type { AppTrees } from './diff.ts';
 import { createLookup, type Lookup } from './lookup.ts';
@@ -17,19 +18,26 @@ export interface VerbContext {
   readonly trees: AppTrees;
 }
 
-export function createVerbContext(client: Client, clock: Clock): VerbContext {
+export interface VerbContextOptions {
+  readonly client: Client;
+  readonly clock: Clock;
+  /** Absent: kustomizations with charts are refused. */
+  readonly helm?: Helm | undefined;
+}
+
+export function createVerbContext({ client, clock, helm }: VerbContextOptions): VerbContext {
   return {
     client,
     lookup: createLookup(client),
     mapper: createResourceMapper({ client, clock }),
-    builder: createAppBuilder({ client, builder: createBuilder() }),
+    builder: createAppBuilder({ client, builder: createBuilder({ helm }) }),
     trees: createAppTrees(client),
   };
 }
 
 /** Builds what needs no cluster: a directory, with no variables of ConfigMaps or Secrets. */
-export function offlineContext(): Pick<VerbContext, 'builder' | 'trees'> {
-  const builder = createBuilder();
+export function offlineContext(helm: Helm | undefined): Pick<VerbContext, 'builder' | 'trees'> {
+  const builder = createBuilder({ helm });
   return {
     builder: {
       build: (app, { source, commit }, signal) =>

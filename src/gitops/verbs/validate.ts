@@ -16,6 +16,7 @@ import { type DesiredObject, planObjects } from '../apply/plan.ts';
 import { createAppBuilder } from '../apply/post-build.ts';
 import { createResourceMapper } from '../apply/resource-mapper.ts';
 import { createBuilder } from '../build/builder.ts';
+import type { Helm } from '../build/helm.ts';
 import { isWithin } from '../build/kustomize/file-tree.ts';
 import type { BuildError, BuildResult, Manifest } from '../build/manifest.ts';
 import { viewOfTree } from './app-tree.ts';
@@ -37,6 +38,8 @@ export interface ValidateOptions {
   /** Of an API without anything in it, which is written to. */
   readonly client: Client;
   readonly clock: Clock;
+  /** Absent: kustomizations with charts are refused. */
+  readonly helm?: Helm | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -91,12 +94,12 @@ const labelled = { name: 'app', namespace: 'default' };
 const nameOf = (app: Kustomization): string => (app.metadata.namespace === undefined ? app.metadata.name : keyOf(app));
 
 async function collectApps(
-  { tree, client, signal }: ValidateOptions,
+  { tree, client, helm, signal }: ValidateOptions,
   root: Kustomization,
   errors: BuildError[],
   warnings: BuildError[],
 ): Promise<readonly ValidatedApp[]> {
-  const builder = createAppBuilder({ client, builder: createBuilder() });
+  const builder = createAppBuilder({ client, builder: createBuilder({ helm }) });
   const found: ValidatedApp[] = [];
   const revision = await viewOfTree(tree);
   const seen = new Set<string>();

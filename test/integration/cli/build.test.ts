@@ -2,6 +2,8 @@ import { Writable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import { build } from '../../../src/cli/build.ts';
 import { Failure } from '../../../src/cli/failure.ts';
+import { createProgram } from '../../../src/cli/program.ts';
+import { writeProgram } from '../../support/charts.ts';
 import { temporaryDirectory } from '../../support/git.ts';
 import { type Files, writeFiles } from '../../support/kustomize.ts';
 
@@ -68,5 +70,69 @@ describe('midship build', () => {
     expect((await failureOf({}, 'absent')).message).toMatch(/absent is not a directory$/);
     expect((await failureOf({ 'a.yaml': configMap('a') }, 'a.yaml')).why).toContain('a file');
     expect((await failureOf({ 'README.md': '' })).message).toMatch(/holds no manifest$/);
+  });
+});
+
+describe('midship build of charts', () => {
+  const files = {
+    'kustomization.yaml': 'helmCharts:\n- name: app\n  releaseName: r\n  namespace: shop\n',
+    'charts/app/Chart.yaml': 'name: app\nversion: 1.0.0\n',
+    'charts/app/values.yaml': 'text: own\n',
+  };
+
+  /** The program with a command line, in place of the process. */
+  async function midship(root: string, ...argv: readonly string[]): Promise<{ readonly text: string; readonly failure: unknown }> {
+    const chunks: string[] = [];
+    const stdout = new Writable({
+      write(chunk, _, done) {
+        chunks.push(String(chunk));
+        done();
+      },
+    }) as NodeJS.WriteStream;
+    const program = createProgram({ environment: { PATH: `${root}/bin:${process.env.PATH}` }, stdout, stderr: stdout, version: '1.2.3' });
+    const failure = await program.run(argv).then(
+      () => undefined,
+      (err: unknown) => err,
+    );
+    return { text: chunks.join(''), failure };
+  }
+
+  it('runs helm when it is told to', async () => {
+    const root = await temporaryDirectory('build');
+    await writeFiles(root, { ...files, 'bin/README': '' });
+    const told = await writeProgram(
+      `${root}/bin`,
+      `printf 'apiVersion: v1\\nkind: ConfigMap\\nmetadata: {name: a}\\ndata:\\n  args: "%s"\\n' "$2 $5" && sed 's/^/  /' values-0.yaml`,
+    );
+    const expected = {
+      text: 'apiVersion: v1\ndata:\n  args: --namespace=shop r\n  text: own\nkind: ConfigMap\nmetadata:\n  name: a\n',
+      failure: undefined,
+    };
+    expect(await midship(root, 'build', root, '--enable-helm')).toEqual(expected);
+    expect(await midship(root, 'build', root, '--enable-helm', '--helm-command', told)).toEqual(expected);
+  });
+
+  it('says how to switch it on, and where helm comes from', async () => {
+    const root = await temporaryDirectory('build');
+    await writeFiles(root, files);
+    const off = await midship(root, 'build', root);
+    expect(off.text).toBe('');
+    expect(off.failure).toMatchObject({
+      message: expect.stringMatching(/kustomization\.yaml:2:3$/),
+      why: 'helmCharts[0]: must specify --enable-helm',
+      fix: expect.stringContaining('commit what helm template prints'),
+      exitCode: 1,
+    });
+    expect((await midship(root, 'build', root, '--enable-helm', '--helm-command', 'no-such-helm')).failure).toMatchObject({
+      message: expect.stringMatching(/kustomization\.yaml:2:3$/),
+      why: 'helmCharts[0]: no-such-helm is not installed',
+      fix: expect.stringContaining('https://helm.sh'),
+    });
+    expect(
+      (await midship(root, 'build', root, '--enable-helm', '--helm-repository', 'https://me:secret@example.com')).failure,
+    ).toMatchObject({
+      message: expect.stringContaining('An address such as https://HOST/PATH'),
+      exitCode: 2,
+    });
   });
 });

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { lstat, readFile } from 'node:fs/promises';
+import { lstat, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type FileTree, KustomizeError, type TreeNode } from './file-tree.ts';
 
@@ -29,16 +29,26 @@ export function directoryTree(root: string): FileTree {
     });
     if (info === undefined) return undefined;
     if (info.isSymbolicLink()) return { type: 'symlink' };
-    if (info.isDirectory()) return { type: 'directory' };
+    // The name tells files of one run apart, which is all that is asked of it.
+    const id = createHash('sha256').update(file).digest('hex');
+    if (info.isDirectory()) return { type: 'directory', id, list: () => list(path) };
     if (!info.isFile()) return undefined;
     return {
       type: 'file',
-      // The name tells files of one run apart, which is all that is asked of it.
-      id: createHash('sha256').update(file).digest('hex'),
+      id,
       async read() {
         if (info.size > maxFileBytes) throw new KustomizeError({ file: path, message: `is larger than ${maxFileBytes} bytes` });
         return readFile(file);
       },
     };
+  }
+
+  async function list(directory: string): Promise<ReadonlyMap<string, TreeNode>> {
+    const nodes = new Map<string, TreeNode>();
+    for (const name of await readdir(join(root, directory))) {
+      const node = await find(directory === '' ? name : `${directory}/${name}`);
+      if (node !== undefined) nodes.set(name, node);
+    }
+    return nodes;
   }
 }

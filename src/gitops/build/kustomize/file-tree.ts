@@ -4,7 +4,7 @@ export interface FileTree {
   find(path: string): Promise<TreeNode | undefined>;
 }
 
-export type TreeNode = FileNode | { readonly type: 'directory' } | { readonly type: 'symlink' };
+export type TreeNode = FileNode | DirectoryNode | { readonly type: 'symlink' };
 
 export interface FileNode {
   readonly type: 'file';
@@ -14,6 +14,14 @@ export interface FileNode {
   read(): Promise<Uint8Array>;
 }
 
+export interface DirectoryNode {
+  readonly type: 'directory';
+  /** Equal ids mean equal content, at every depth. */
+  readonly id: string;
+  /** What stands in it, by name. @throws KustomizeError for what is never read, such as a submodule */
+  list(): Promise<ReadonlyMap<string, TreeNode>>;
+}
+
 /** Something of a kustomization that a person has to mend. `file` is a path of the tree; `message` names the field. */
 export class KustomizeError extends Error {
   override readonly name = 'KustomizeError';
@@ -21,12 +29,15 @@ export class KustomizeError extends Error {
   readonly line: number | undefined;
   readonly column: number | undefined;
   readonly hint: string | undefined;
-  constructor({ file, line, column, message, hint }: KustomizeProblem) {
+  /** Another try may go better though the tree is the same. */
+  readonly temporary: boolean;
+  constructor({ file, line, column, message, hint, temporary = false }: KustomizeProblem) {
     super(message);
     this.file = file;
     this.line = line;
     this.column = column;
     this.hint = hint;
+    this.temporary = temporary;
   }
 }
 
@@ -36,6 +47,7 @@ export interface KustomizeProblem {
   readonly column?: number | undefined;
   readonly message: string;
   readonly hint?: string | undefined;
+  readonly temporary?: boolean;
 }
 
 /** `base` and a relative path as one path of the tree; undefined when it leads out of the tree. */

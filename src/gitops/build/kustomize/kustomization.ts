@@ -22,6 +22,10 @@ export interface Kustomization {
   readonly vars: readonly VariableRule[];
   readonly configMapGenerator: readonly GeneratorRule[];
   readonly secretGenerator: readonly GeneratorRule[];
+  /** Of `helmCharts` and, behind them, of the older `helmChartInflationGenerator`. */
+  readonly helmCharts: readonly HelmChartRule[];
+  /** Directory with a directory for each chart. */
+  readonly chartHome: string;
   readonly buildMetadata: readonly string[];
   readonly sortOptions: SortOptions | undefined;
 }
@@ -106,6 +110,30 @@ export interface GeneratorRule {
   readonly options: GeneratorOptions;
 }
 
+export interface HelmChartRule {
+  /** Where the rule stands: `helmCharts[0]`. */
+  readonly field: string;
+  readonly name: string;
+  readonly version: string;
+  readonly repo: string;
+  readonly releaseName: string;
+  readonly namespace: string;
+  readonly nameTemplate: string;
+  /** In place of the chart's own `values.yaml`. */
+  readonly valuesFile: string;
+  readonly additionalValuesFiles: readonly string[];
+  readonly valuesInline: JsonMap;
+  /** How `valuesInline` meets the values file: it wins, it gives way, or it stands alone. */
+  readonly valuesMerge: 'override' | 'merge' | 'replace';
+  readonly apiVersions: readonly string[];
+  readonly kubeVersion: string;
+  readonly includeCRDs: boolean;
+  readonly skipHooks: boolean;
+  readonly skipTests: boolean;
+  readonly debug: boolean;
+  readonly devel: boolean;
+}
+
 export interface SortOptions {
   readonly order: 'legacy' | 'fifo';
   readonly orderFirst: readonly string[] | undefined;
@@ -141,6 +169,7 @@ export function parseKustomization(value: unknown): Kustomization {
     root.ignore(field);
   }
   const generatorOptions = optionsOf(root.child('generatorOptions'));
+  const charts = chartsOf(root);
   const kustomization: Kustomization = {
     isComponent,
     resources: [...root.texts('resources'), ...root.texts('bases')],
@@ -169,6 +198,7 @@ export function parseKustomization(value: unknown): Kustomization {
     vars: root.children('vars').map(variableRuleOf),
     configMapGenerator: root.children('configMapGenerator').map((item) => generatorRuleOf(item, generatorOptions)),
     secretGenerator: root.children('secretGenerator').map((item) => generatorRuleOf(item, generatorOptions)),
+    ...charts,
     buildMetadata: buildMetadataOf(root),
     sortOptions: sortOptionsOf(root.child('sortOptions')),
   };
@@ -352,6 +382,95 @@ function generatorRuleOf(item: Reader, common: GeneratorOptions): GeneratorRule 
   return rule;
 }
 
+function chartsOf(root: Reader): Pick<Kustomization, 'helmCharts' | 'chartHome'> {
+  const globals = root.child('helmGlobals');
+  let chartHome = globals?.text('chartHome') ?? '';
+  refuseConfigHome(globals, 'configHome');
+  globals?.end();
+  const helmCharts = root.children('helmCharts').map(chartRuleOf);
+  for (const item of root.children('helmChartInflationGenerator')) {
+    // It counts for all charts, the newer ones too, unless there are helmGlobals; the last one wins.
+    const home = item.text('chartHome');
+    if (globals === undefined && home !== '') chartHome = home;
+    refuseConfigHome(item, 'helmHome');
+    helmCharts.push(inflationRuleOf(item));
+  }
+  return { helmCharts, chartHome: chartHome || 'charts' };
+}
+
+/** It holds credentials and plugins, that is programs, of the machine: none of a tree's business. */
+function refuseConfigHome(item: Reader | undefined, name: string): void {
+  if (item === undefined || item.text(name) === '') return;
+  throw new FieldProblem(`${item.path}.${name}`, `not supported: ${name}`, 'Leave it out: helm gets an empty configuration.');
+}
+
+function chartRuleOf(item: Reader): HelmChartRule {
+  const rule: HelmChartRule = {
+    field: item.path,
+    name: chartNameOf(item, 'name'),
+    version: item.text('version'),
+    repo: item.text('repo'),
+    releaseName: item.text('releaseName'),
+    namespace: item.text('namespace'),
+    nameTemplate: item.text('nameTemplate'),
+    valuesFile: item.text('valuesFile'),
+    additionalValuesFiles: item.texts('additionalValuesFiles'),
+    valuesInline: item.values('valuesInline'),
+    valuesMerge: valuesMergeOf(item),
+    apiVersions: item.texts('apiVersions'),
+    kubeVersion: item.text('kubeVersion'),
+    includeCRDs: item.flag('includeCRDs'),
+    skipHooks: item.flag('skipHooks'),
+    skipTests: item.flag('skipTests'),
+    debug: item.flag('debug'),
+    devel: item.flag('devel'),
+  };
+  item.end();
+  return rule;
+}
+
+/** The older form, of which kustomize reads no more than this. */
+function inflationRuleOf(item: Reader): HelmChartRule {
+  for (const name of ['chartRepoName', 'helmBin', 'releaseNamespace', 'extraArgs']) item.ignore(name);
+  const rule: HelmChartRule = {
+    field: item.path,
+    name: chartNameOf(item, 'chartName'),
+    version: item.text('chartVersion'),
+    repo: item.text('chartRepoUrl'),
+    releaseName: item.text('releaseName'),
+    namespace: '',
+    nameTemplate: '',
+    valuesFile: item.text('values'),
+    additionalValuesFiles: [],
+    valuesInline: item.values('valuesLocal'),
+    valuesMerge: valuesMergeOf(item),
+    apiVersions: [],
+    kubeVersion: '',
+    includeCRDs: false,
+    skipHooks: false,
+    skipTests: false,
+    debug: false,
+    devel: false,
+  };
+  item.end();
+  return rule;
+}
+
+function chartNameOf(item: Reader, field: string): string {
+  const name = item.text(field);
+  if (name === '') throw new FieldProblem(item.path, 'chart name cannot be empty');
+  if (!/^[A-Za-z0-9][\w.-]*$/.test(name)) {
+    throw new FieldProblem(item.path, `${JSON.stringify(name)} is not the name of a chart`, 'It is the name of a directory in chartHome.');
+  }
+  return name;
+}
+
+function valuesMergeOf(item: Reader): HelmChartRule['valuesMerge'] {
+  const text = item.text('valuesMerge') || 'override';
+  if (text === 'override' || text === 'merge' || text === 'replace') return text;
+  throw new FieldProblem(`${item.path}.valuesMerge`, 'valuesMerge must be one of [merge override replace]');
+}
+
 function buildMetadataOf(root: Reader): readonly string[] {
   const options = root.texts('buildMetadata');
   if (options.includes('transformerAnnotations')) {
@@ -424,6 +543,11 @@ class Reader {
   child(name: string): Reader | undefined {
     const value = this.#value<JsonMap | undefined>(name, undefined, isMap, 'a map');
     return value === undefined ? undefined : new Reader(value, this.#pathOf(name));
+  }
+
+  /** A map of anything. */
+  values(name: string): JsonMap {
+    return this.#value<JsonMap>(name, {}, isMap, 'a map');
   }
 
   children(name: string): readonly Reader[] {

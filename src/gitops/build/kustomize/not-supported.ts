@@ -1,8 +1,5 @@
 /** Fields of a kustomization that are not there, with what to do instead. Each changes the result, so it is refused, never left out. */
 export const notSupportedYet: Readonly<Record<string, string>> = {
-  helmCharts: 'Render the chart and commit the result: helm template NAME CHART > chart.yaml.',
-  helmGlobals: 'Render the chart and commit the result: helm template NAME CHART > chart.yaml.',
-  helmChartInflationGenerator: 'Render the chart and commit the result: helm template NAME CHART > chart.yaml.',
   generators: 'Plugins are not run; commit what the generator makes.',
   transformers: 'Plugins are not run; use the fields of the kustomization (labels, patches, replacements).',
   validators: 'Plugins are not run; validate before you commit.',

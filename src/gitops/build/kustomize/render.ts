@@ -1,12 +1,23 @@
 import { mapBounded } from '../../../base/concurrency.ts';
 import { isStatusError } from '../../../machinery/status-error.ts';
 import { locate, parseYamlDocuments, YamlError } from '../../../machinery/yaml.ts';
+import { type Helm, HelmError } from '../helm.ts';
+import { ChartError, chartPathOf, chartValues, needsValuesFile, readChart, templateFlagsOf } from './charts.ts';
 import { FieldError } from './field-spec.ts';
-import { type FileNode, type FileTree, isWithin, joinPath, KustomizeError } from './file-tree.ts';
+import {
+  type DirectoryNode,
+  type FileNode,
+  type FileTree,
+  isWithin,
+  joinPath,
+  KustomizeError,
+  type KustomizeProblem,
+} from './file-tree.ts';
 import { absorb, contentHash, type GeneratedKind, GeneratorError, generateObject } from './generators.ts';
 import {
   FieldProblem,
   type GeneratorRule,
+  type HelmChartRule,
   type ImageRule,
   type Kustomization,
   type PatchRule,
@@ -25,6 +36,7 @@ import {
   type JsonMap,
   newResource,
   type Origin,
+  previousIds,
   type Resource,
   setOwn,
 } from './resource.ts';
@@ -53,6 +65,8 @@ export interface RenderOptions {
   readonly overlay?: Overlay | undefined;
   /** In place of a kustomization file: what it would list. */
   readonly resources?: readonly string[] | undefined;
+  /** Inflates charts; absent: a kustomization with charts is refused. */
+  readonly helm?: Helm | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -239,6 +253,7 @@ class Build {
     const { spec } = loaded;
     await this.#addResources(loaded, into, above);
     await this.#addGenerated(loaded, into);
+    if (spec.helmCharts.length > 0) await this.#addCharts(loaded, into);
     for (const [index, path] of spec.components.entries()) {
       const from: Reference = { loaded, field: `components[${index}]` };
       const directory = this.#directoryOf(path, from, above);
@@ -298,8 +313,7 @@ class Build {
     if (node?.type === 'file') {
       const file = this.#fileOf(path, from);
       for (const { value, line } of await this.#parseObjects(node, file)) {
-        this.#objects += 1;
-        if (this.#objects > maxObjects * 4) throw problemAt(from, { message: `builds more than ${maxObjects} objects` });
+        this.#countObject(from);
         accumulated.resources.push(newResource(cloneJson(value), { file, line, blob: node.id }));
       }
       return accumulated;
@@ -386,6 +400,92 @@ class Build {
     };
     await generate('ConfigMap', 'configMapGenerator', loaded.spec.configMapGenerator);
     await generate('Secret', 'secretGenerator', loaded.spec.secretGenerator);
+  }
+
+  /** Behind the generated objects, which no chart can merge into or replace. */
+  async #addCharts(loaded: LoadedKustomization, into: Accumulator): Promise<void> {
+    const seen = new Set(into.resources.flatMap((resource) => [currentId(resource), ...previousIds(resource)]).map(idKey));
+    for (const rule of loaded.spec.helmCharts) {
+      const from = { loaded, field: rule.field };
+      const { line = 1 } = placeOf(loaded.text, rule.field);
+      const origin = { file: loaded.file, line, blob: loaded.blob, generator: 'HelmChartInflationGenerator' };
+      for (const { value } of objectsOfChart(await this.#inflate(rule, from), from)) {
+        this.#countObject(from);
+        const resource = newResource(value, origin);
+        const id = currentId(resource);
+        if (seen.has(idKey(id))) {
+          throw problemAt(from, {
+            message: `id ${describeId(id)} exists; behavior must be merge or replace`,
+            hint: 'Give each chart a releaseName of its own, or take the other object out.',
+          });
+        }
+        seen.add(idKey(id));
+        into.resources.push(resource);
+      }
+    }
+  }
+
+  /** What helm prints for a chart of the tree, or for one that it fetches. */
+  async #inflate(rule: HelmChartRule, from: { readonly loaded: LoadedKustomization; readonly field: string }): Promise<string> {
+    const { helm, signal } = this.#options;
+    if (helm === undefined) {
+      throw problemAt(from, {
+        message: 'must specify --enable-helm',
+        hint: 'Charts are programs and are run only where that is switched on; or commit what helm template prints.',
+      });
+    }
+    const read = async (path: string): Promise<Uint8Array> => (await this.#readFile(path, from)).node.read();
+    const additional: Uint8Array[] = [];
+    for (const path of rule.additionalValuesFiles) additional.push(await read(path));
+    const path = `${from.loaded.spec.chartHome}/${chartPathOf(rule)}`;
+    const directory = await this.#findChart(path, rule, from);
+    const needsFile = needsValuesFile(rule);
+    // A chart may lie above the kustomization; its values are a file like others and may not.
+    if (needsFile && rule.valuesFile === '' && directory !== undefined) this.#fileOf(`${path}/values.yaml`, from);
+    const given = needsFile && rule.valuesFile !== '' ? await read(rule.valuesFile) : undefined;
+    try {
+      return await helm.template({
+        chart:
+          directory === undefined
+            ? { repository: rule.repo, name: rule.name, version: rule.version }
+            : { files: await readChart(directory) },
+        values(own) {
+          const file = given ?? own;
+          if (needsFile && file === undefined) {
+            throw new ChartError(`'${path}/values.yaml' doesn't exist`, 'Add it to the chart, if only with {}, or name a valuesFile.');
+          }
+          return [chartValues(rule, file), ...additional];
+        },
+        flags: templateFlagsOf(rule),
+        releaseName: rule.releaseName,
+        signal,
+      });
+    } catch (err) {
+      if (err instanceof HelmError) throw problemAt(from, { message: err.message, hint: err.hint, temporary: err.temporary });
+      if (err instanceof ChartError) throw problemAt(from, { message: err.message, hint: err.hint });
+      throw err;
+    }
+  }
+
+  /** The chart's directory; undefined when it is to be fetched. */
+  async #findChart(path: string, { repo }: HelmChartRule, from: Reference): Promise<DirectoryNode | undefined> {
+    const whole = path.startsWith('/') ? undefined : joinPath(from.loaded.directory, path);
+    if (whole === undefined) {
+      throw problemAt(from, { message: `'${path}' leads out of the repository`, hint: 'Only files of the repository are read.' });
+    }
+    const node = await this.#options.tree.find(whole);
+    if (node?.type === 'directory') return node;
+    if (node?.type === 'symlink') throw problemAt(from, { message: `'${path}' ${symlinkProblem.message}`, hint: symlinkProblem.hint });
+    if (repo !== '') return undefined;
+    throw problemAt(from, {
+      message: `no repo specified for pull, no chart found at '${path}'`,
+      hint: 'Commit the chart there (helm pull --untar), or name its repo and version.',
+    });
+  }
+
+  #countObject(from: Reference): void {
+    this.#objects += 1;
+    if (this.#objects > maxObjects * 4) throw problemAt(from, { message: `builds more than ${maxObjects} objects` });
   }
 
   /** The transformers in the order in which kustomize runs them. */
@@ -484,10 +584,13 @@ interface Reference {
   readonly field: string;
 }
 
-function problemAt(from: Reference | undefined, { message, hint }: { readonly message: string; readonly hint?: string }): KustomizeError {
-  if (from === undefined) return new KustomizeError({ file: '.', message, hint });
+function problemAt(
+  from: Reference | undefined,
+  { message, ...more }: Pick<KustomizeProblem, 'message' | 'hint' | 'temporary'>,
+): KustomizeError {
+  if (from === undefined) return new KustomizeError({ file: '.', message, ...more });
   const { loaded, field } = from;
-  return new KustomizeError({ file: loaded.file, ...placeOf(loaded.text, field), message: `${field}: ${message}`, hint });
+  return new KustomizeError({ file: loaded.file, ...placeOf(loaded.text, field), message: `${field}: ${message}`, ...more });
 }
 
 /** Line and column of a field; nothing where the text does not have it. */
@@ -566,6 +669,16 @@ function objectsIn(text: string, file: string): ParsedFile {
     }
   }
   return objects;
+}
+
+/** Lines of what helm prints are no lines of a file. */
+function objectsOfChart(text: string, from: Reference): ParsedFile {
+  try {
+    return objectsIn(text, from.loaded.file);
+  } catch (err) {
+    if (!(err instanceof KustomizeError)) throw err;
+    throw problemAt(from, { message: `line ${err.line} of what helm prints: ${err.message}`, hint: 'Correct the chart or its values.' });
+  }
 }
 
 /**

@@ -9,7 +9,9 @@ function treeOf(files: Readonly<Record<string, string | null>>): FileTree {
       const text = files[path];
       if (text === null) return { type: 'symlink' };
       if (text !== undefined) return { type: 'file', id: text, read: async () => Buffer.from(text) };
-      return Object.keys(files).some((name) => path === '' || name.startsWith(`${path}/`)) ? { type: 'directory' } : undefined;
+      return Object.keys(files).some((name) => path === '' || name.startsWith(`${path}/`))
+        ? { type: 'directory', id: path, list: async () => new Map() }
+        : undefined;
     },
   };
 }
