@@ -54,8 +54,8 @@ export function launchScript(plan: LaunchPlan): string {
   const { stateDirectory, fileSystem, stdin } = plan;
   const [program = ''] = plan.command;
   return `${[
-    '_ms_child= _ms_stopped=',
-    `trap '_ms_stopped=1; if [ -n "$_ms_child" ]; then kill -TERM "$_ms_child" 2>/dev/null; else exit 143; fi' TERM`,
+    '_ms_stopped=',
+    `trap '_ms_stopped=1; if [ -n "$!" ]; then kill -TERM "$!" 2>/dev/null; else exit 143; fi' TERM`,
     `exec 9>${quote(`${stateDirectory}/exit`)} || exit 125`,
     `read -r _ms_stat </proc/self/stat && printf '%s\\n' "$_ms_stat" >${quote(`${stateDirectory}/pid`)} || exit 125`,
     ...(stdin === undefined ? [] : stdinSteps(`${stateDirectory}/stdin`, stdin)),
@@ -63,17 +63,17 @@ export function launchScript(plan: LaunchPlan): string {
     ...(fileSystem === undefined ? [] : fileSystemSteps(`${stateDirectory}/root`, fileSystem, plan.workingDir)),
     `cd ${quote(plan.workingDir)} || _ms_fail ${quote(`working directory ${plan.workingDir} cannot be entered`)}`,
     `command -v ${quote(program)} >/dev/null || _ms_fail ${quote(notFound(program))}`,
-    `( exec ${plan.command.map(quote).join(' ')} ) ${stdin === undefined ? '' : '<&7 7<&- 8>&- '}3>&- 9>&- &`,
-    '_ms_child=$!',
+    // Told by the subshell, not by this script: a signal that reached it before it has let go of this script's trap would be lost, and
+    // nobody sends one before the word. The agent may be gone, and a broken pipe must not end it.
+    `( trap '' PIPE; printf started >&3 2>/dev/null; trap - PIPE`,
+    `exec ${plan.command.map(quote).join(' ')} 3>&- ) ${stdin === undefined ? '' : '<&7 7<&- 8>&- '}9>&- &`,
     ...(stdin === undefined ? [] : ['exec 7<&-']),
-    // In a subshell of its own: the agent may be gone, and a broken pipe must not end this script.
-    '( printf started >&3 ) 2>/dev/null',
     'exec 3>&-',
-    'wait "$_ms_child"; _ms_code=$?',
+    'wait "$!"; _ms_code=$?',
     // A trap ends the wait early and reports 143; the program may still run, or have a code of its own.
     'while [ -n "$_ms_stopped" ]; do',
     '  _ms_stopped=',
-    '  wait "$_ms_child"; _ms_again=$?',
+    '  wait "$!"; _ms_again=$?',
     '  if [ "$_ms_again" != 127 ]; then _ms_code=$_ms_again; fi',
     'done',
     `printf '%s\\n' "$_ms_code" >&9`,
