@@ -28,6 +28,9 @@ async function until<T>(what: string, poll: () => Promise<T | undefined>, deadli
   }
 }
 
+/** An argument of sleep that no other process of this machine has. */
+const sleepLike = (seconds: number): string => `${seconds}.${process.pid}5`;
+
 let sequence = 0;
 
 class Fixture {
@@ -183,22 +186,24 @@ describe.each(['namespaces', 'plain'] as const)('process runtime, %s', (mode) =>
   });
 
   it('kills everything a container has started, also what left its session, after the grace period', async () => {
+    const length = sleepLike(1234);
     const id = await fixture.run(
       await fixture.sandbox(),
-      'trap "" TERM; setsid sleep 1234.5 & sleep 1234.5 & echo ready; while :; do sleep 0.1; done',
+      `trap "" TERM; setsid sleep ${length} & sleep ${length} & echo ready; while :; do sleep 0.1; done`,
     );
     await fixture.printed(id, 'ready');
     await fixture.runtime.stopContainer(id, 300);
     expect(await fixture.status(id)).toMatchObject({ exitCode: 137, reason: 'Error' });
-    const left = (await commandLines()).filter((line) => line.includes('1234.5'));
+    const left = (await commandLines()).filter((line) => line.includes(length));
     expect(left).toEqual([]);
   });
 
   it('notices at once that the program was killed', async () => {
-    const id = await fixture.run(await fixture.sandbox(), 'echo $$; exec sleep 4321.5');
+    const length = sleepLike(4321);
+    const id = await fixture.run(await fixture.sandbox(), `echo $$; exec sleep ${length}`);
     await fixture.printed(id, '\n');
     const changed = new Promise<string>((resolve) => fixture.runtime.onChange(resolve));
-    await killByCommandLine('sleep\x004321.5');
+    await killByCommandLine(`sleep\0${length}\0`);
     await changed;
     expect(await fixture.status(id)).toMatchObject({ exitCode: 137 });
   });
@@ -235,9 +240,10 @@ describe.each(['namespaces', 'plain'] as const)('process runtime, %s', (mode) =>
   });
 
   it('notices the death of an adopted container', async () => {
-    const id = await fixture.run(await fixture.sandbox(), 'exec sleep 999.25');
+    const length = sleepLike(999);
+    const id = await fixture.run(await fixture.sandbox(), `exec sleep ${length}`);
     await fixture.reopen();
-    await killByCommandLine('sleep\x00999.25');
+    await killByCommandLine(`sleep\0${length}\0`);
     expect(await fixture.exited(id)).toMatchObject({ exitCode: 137 });
   });
 
@@ -330,11 +336,13 @@ describe.skipIf(!isolated)('a container with its own file system', () => {
   });
 
   it('leaves no process behind when its first process is killed', async () => {
-    const id = await fixture.run(await fixture.sandbox(), 'setsid sleep 777.125 & echo ready; exec sleep 60');
+    const first = sleepLike(776);
+    const child = sleepLike(777);
+    const id = await fixture.run(await fixture.sandbox(), `setsid sleep ${child} & echo ready; exec sleep ${first}`);
     await fixture.printed(id, 'ready');
-    await killByCommandLine('sleep\x0060');
+    await killByCommandLine(`sleep\0${first}\0`);
     await fixture.exited(id);
-    expect((await commandLines()).filter((line) => line.includes('777.125'))).toEqual([]);
+    expect((await commandLines()).filter((line) => line.includes(child))).toEqual([]);
   });
 });
 
