@@ -1,18 +1,22 @@
 import { existsSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { runGit } from './git-command.ts';
+import { isolatedEnvironment, runGit } from './git-command.ts';
+
+// The repository is the program's: no hook, filter, ignore file or object format of the user who started it has a say.
+const own = (options: { readonly args: readonly string[]; readonly env?: Readonly<Record<string, string>>; readonly cwd?: string }) =>
+  runGit({ ...options, env: { ...isolatedEnvironment, ...options.env }, isolated: true });
 
 /** Makes the bare repository of the built-in remote unless it is there. Its branch is `main`. */
 export async function ensureBareRepository(gitdir: string): Promise<void> {
   if (existsSync(join(gitdir, 'HEAD'))) return;
   await mkdir(dirname(gitdir), { recursive: true });
-  await runGit({ args: ['init', '--quiet', '--bare', '--initial-branch=main', gitdir] });
+  await own({ args: ['init', '--quiet', '--bare', '--initial-branch=main', gitdir] });
 }
 
 /** True when the branch `main` has no commit yet. */
 export async function isEmptyRepository(gitdir: string): Promise<boolean> {
-  return runGit({ args: ['--git-dir', gitdir, 'rev-parse', '--verify', '--quiet', 'refs/heads/main'] }).then(
+  return own({ args: ['--git-dir', gitdir, 'rev-parse', '--verify', '--quiet', 'refs/heads/main'] }).then(
     () => false,
     () => true,
   );
@@ -32,11 +36,11 @@ export async function seedRepository({ gitdir, directory }: { readonly gitdir: s
     GIT_COMMITTER_EMAIL: identity.email,
   };
   try {
-    await runGit({ args: ['add', '--all', '.'], env, cwd: directory });
-    const tree = await runGit({ args: ['write-tree'], env });
-    const commit = await runGit({ args: ['commit-tree', tree, '-m', 'The demo cluster'], env });
+    await own({ args: ['add', '--all', '.'], env, cwd: directory });
+    const tree = await own({ args: ['write-tree'], env });
+    const commit = await own({ args: ['commit-tree', tree, '-m', 'The demo cluster'], env });
     // The old value makes this a create: a push that came in between is not overwritten.
-    await runGit({ args: ['update-ref', 'refs/heads/main', commit, '0000000000000000000000000000000000000000'], env });
+    await own({ args: ['update-ref', 'refs/heads/main', commit, '0000000000000000000000000000000000000000'], env });
   } finally {
     await rm(index, { force: true });
   }

@@ -1,8 +1,9 @@
+import { mkdir, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { pino } from 'pino';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { ensureBareRepository, isEmptyRepository, seedRepository } from '../../../src/gitops/sources/bare-repository.ts';
 import { createBuiltInRemote } from '../../../src/gitops/sources/built-in-remote.ts';
 import { openLocalSource } from '../../../src/gitops/sources/local-source.ts';
@@ -48,6 +49,30 @@ describe('the built-in remote', () => {
     base = `http://127.0.0.1:${(server.address() as AddressInfo).port}/git/`;
   });
   afterAll(() => server.close());
+
+  it('is made and filled the same way whatever the git of the user who starts it is told', async () => {
+    const data = await temporaryDirectory('own');
+    const hooks = join(data, 'hooks');
+    await mkdir(hooks);
+    await writeFile(join(hooks, 'reference-transaction'), '#!/bin/sh\nexit 1\n', { mode: 0o700 });
+    await writeFile(join(data, 'ignore'), '*.yaml\n');
+    const config = `[core]\nhooksPath = ${hooks}\nexcludesFile = ${join(data, 'ignore')}\nautocrlf = true\n[init]\ndefaultObjectFormat = sha256\n`;
+    await writeFile(join(data, 'config'), config);
+    const files = await newRepository('seed', { 'web.yaml': 'kind: A\n' });
+    vi.stubEnv('GIT_CONFIG_GLOBAL', join(data, 'config'));
+    vi.stubEnv('GIT_DIR', join(data, 'another.git'));
+    try {
+      const own = join(data, 'cluster.git');
+      await ensureBareRepository(own);
+      await seedRepository({ gitdir: own, directory: files.directory });
+      const source = await openLocalSource({ directory: own, url: own });
+      const commit = await source.resolve({ branch: 'main' }, { signal });
+      expect((await source.readTree(commit.tree)).map(({ name, oid }) => [name, oid.length])).toEqual([['web.yaml', 40]]);
+      await source.close();
+    } finally {
+      vi.unstubAllEnvs();
+    }
+  });
 
   it('is cloned and pushed to by git, and announces the push', async () => {
     const source = await opener.open(`${base}cluster.git`);
