@@ -1,4 +1,4 @@
-import { deserialize } from 'node:v8';
+import { deserialize, setFlagsFromString } from 'node:v8';
 import { Worker } from 'node:worker_threads';
 import type { Clock } from '../../base/clock.ts';
 import type { Component } from '../../base/component.ts';
@@ -127,6 +127,8 @@ export function createGitThread({ clock, log, entry, maxHeapMiB = defaultMaxHeap
   }
 
   function start(): Worker {
+    // A size given by --max-old-space-size, as in NODE_OPTIONS, would be the thread's too and not the limit below. The main thread keeps it.
+    setFlagsFromString('--max-old-space-size=0');
     const started = new Worker(program, {
       name: 'midship-git',
       resourceLimits: { maxOldGenerationSizeMb: maxHeapMiB },
