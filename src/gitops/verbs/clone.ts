@@ -17,7 +17,12 @@ export interface Clone {
 
 /** The clone that a directory lies in; undefined when it lies in none. */
 export async function openClone(directory: string): Promise<Clone | undefined> {
-  const ask = (...args: string[]): Promise<string | undefined> => runGit({ args, cwd: directory }).catch(() => undefined);
+  const ask = (...args: string[]): Promise<string | undefined> =>
+    runGit({ args, cwd: directory }).catch((err: unknown) => {
+      // A clone all the same, which git does not touch before its owner is trusted. Its words say how.
+      if (err instanceof Error && err.message.includes('dubious ownership')) throw err;
+      return undefined;
+    });
   const root = await ask('rev-parse', '--show-toplevel');
   // Of a linked work tree the objects are in the main one's directory.
   const gitdir = await ask('rev-parse', '--path-format=absolute', '--git-common-dir');

@@ -152,7 +152,9 @@ async function revertOne(clone: Clone, sha: string): Promise<void> {
   try {
     await clone.git('revert', '--no-commit', ...(isMerge ? ['--mainline', '1'] : []), sha);
   } catch (cause) {
-    await clone.git('revert', '--abort').catch(() => clone.git('reset', '--merge'));
+    const isConflict = (await clone.git('ls-files', '--unmerged')) !== '';
+    await clone.git('revert', '--abort').catch(() => clone.git('reset', '--merge').catch(() => undefined));
+    if (!isConflict) throw new RevertRefused(firstLine(cause), 'Git refused the revert: mend what it names, and try again.', cause);
     throw new RevertRefused(
       `commit ${sha.slice(0, 7)} cannot be taken back by itself: later commits changed the same lines`,
       'Go back further with --to, or resolve it by hand: git revert, then git push.',
@@ -179,7 +181,7 @@ async function commit({ clone, app, reverted, good, digestAt }: CommitOptions): 
   const [only, ...more] = reverted;
   const subject =
     only !== undefined && more.length === 0
-      ? `Revert "${await clone.git('show', '--no-patch', '--format=%s', only)}"`
+      ? `Revert "${await clone.git('show', '--no-patch', '--no-show-signature', '--format=%s', only)}"`
       : `Revert ${app?.metadata.name} to ${goodSha.slice(0, 7)}`;
   const trailers = [...(app === undefined ? [] : [`Midship-App: ${keyOf(app)}`]), `Midship-Back-To: ${goodSha}`];
   const message = `${subject}\n\n${reverted.map((sha) => `This reverts commit ${sha}.`).join('\n')}\n\n${trailers.join('\n')}\n`;
@@ -187,24 +189,27 @@ async function commit({ clone, app, reverted, good, digestAt }: CommitOptions): 
     await clone.git('commit', '--quiet', '--cleanup=verbatim', '--message', message);
   } catch (cause) {
     await clone.git('reset', '--merge');
-    const why = cause instanceof Error ? (cause.message.split('\n')[0] ?? '') : String(cause);
-    throw new RevertRefused(why, 'Git refused the commit: mend what it names (a name and address, a hook), and try again.', cause);
+    throw new RevertRefused(
+      firstLine(cause),
+      'Git refused the commit: mend what it names (a name and address, a hook), and try again.',
+      cause,
+    );
   }
   const sha = await clone.git('rev-parse', 'HEAD');
   const isExact = digestAt === undefined || (await digestAt(sha)) === (await digestAt(goodSha));
   return { sha, subject, reverted, isExact };
 }
 
-/** Pushes the branch that is checked out to where it comes from. */
+const firstLine = (err: unknown): string => (err instanceof Error ? (err.message.split('\n')[0] ?? '') : String(err));
+
+/** Pushes the branch that is checked out, and nothing else, to where it comes from, whatever the user's push.default says. */
 export async function pushRevert(clone: Clone, branch: string | undefined): Promise<void> {
   try {
-    const hasUpstream = await clone.git('rev-parse', '--abbrev-ref', '@{upstream}').then(
-      () => true,
-      () => false,
-    );
-    await (hasUpstream || branch === undefined
-      ? clone.git('push', '--quiet')
-      : clone.git('push', '--quiet', 'origin', `HEAD:refs/heads/${branch}`));
+    const current = await clone.git('symbolic-ref', '--quiet', 'HEAD').catch(() => '');
+    const format = '--format=%(upstream:remotename) %(upstream:remoteref)';
+    const [remote = '', ref = ''] = current === '' ? [] : (await clone.git('for-each-ref', format, current)).split(' ');
+    if (remote !== '' && ref !== '') await clone.git('push', '--quiet', remote, `HEAD:${ref}`);
+    else await clone.git('push', '--quiet', ...(branch === undefined ? [] : ['origin', `HEAD:refs/heads/${branch}`]));
   } catch (err) {
     const text = err instanceof Error ? err.message : String(err);
     // Git repeats the address, which may carry a token.

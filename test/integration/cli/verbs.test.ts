@@ -354,6 +354,11 @@ describe('midship history, why, trace, tree and events', () => {
   });
 });
 
+const identify = async (work: WorkTree): Promise<void> => {
+  await work.git('config', 'user.name', 'Jonas');
+  await work.git('config', 'user.email', 'jonas@example.com');
+};
+
 describe('midship revert', () => {
   it('makes a revert commit of what changed the app since its last good revision, with trailers, and pushes only when asked', async () => {
     const good = await startApp('back', { 'a.yaml': configMap('back-a', '1') });
@@ -365,11 +370,7 @@ describe('midship revert', () => {
       what: 'worse applied',
     });
     const work = await clone('back');
-    for (const [name, value] of [
-      ['user.name', 'Jonas'],
-      ['user.email', 'jonas@example.com'],
-    ] as const)
-      await work.git('config', name, value);
+    await identify(work);
     const options = { target: 'back', to: undefined, push: false, hold: false, directory: work.directory, now: now() };
 
     await writeFile(join(work.directory, 'elsewhere.txt'), 'mine');
@@ -434,11 +435,7 @@ describe('midship revert', () => {
     const middle = await world.repository.commit('stuck: 2', { 'stuck/a.yaml': configMap('stuck-a', '2') });
     await world.repository.commit('stuck: 3', { 'stuck/a.yaml': configMap('stuck-a', '3') });
     const work = await clone('stuck');
-    for (const [name, value] of [
-      ['user.name', 'Jonas'],
-      ['user.email', 'jonas@example.com'],
-    ] as const)
-      await work.git('config', name, value);
+    await identify(work);
     const head = await work.git('rev-parse', 'HEAD');
     const failure = await failureOf(
       run(revert, { target: middle, to: undefined, push: false, hold: false, directory: work.directory, now: now() }),
@@ -446,6 +443,40 @@ describe('midship revert', () => {
     expect(failure.message).toContain('cannot be taken back by itself');
     expect(await work.git('status', '--porcelain')).toBe('');
     expect(await work.git('rev-parse', 'HEAD')).toBe(head);
+  });
+
+  it('pushes the branch that is checked out and nothing else, whatever push.default says', async () => {
+    await startApp('pushed', { 'a.yaml': configMap('pushed-a', '1') });
+    const bad = await world.repository.commit('pushed: worse', { 'pushed/a.yaml': configMap('pushed-a', '2') });
+    await settled('pushed', bad);
+    await world.repository.git('branch', 'wip', 'main');
+    const work = await clone('pushed');
+    await identify(work);
+    await work.git('switch', '--quiet', 'wip');
+    await work.commit('not for others yet', { 'pushed/wip.yaml': '' });
+    await work.git('switch', '--quiet', 'main');
+    await work.git('config', 'push.default', 'matching');
+    const options = { target: 'pushed', to: undefined, push: true, hold: false, directory: work.directory, now: now() };
+    expect((await run(revert, options)).code).toBe(0);
+    expect(await world.repository.git('rev-parse', 'main', 'wip')).toBe(`${await work.git('rev-parse', 'main')}\n${bad}`);
+  });
+
+  it('heeds a hook of the user, says what it says, and leaves the clone as it was', async () => {
+    await startApp('hooked', { 'a.yaml': configMap('hooked-a', '1') });
+    const bad = await world.repository.commit('hooked: worse', { 'hooked/a.yaml': configMap('hooked-a', '2') });
+    await settled('hooked', bad);
+    const work = await clone('hooked');
+    await identify(work);
+    await writeFile(join(work.directory, '.git', 'hooks', 'pre-commit'), '#!/bin/sh\necho no reverts on Fridays >&2\nexit 1\n', {
+      mode: 0o700,
+    });
+    const options = { target: 'hooked', to: undefined, push: false, hold: false, directory: work.directory, now: now() };
+    expect(await failureOf(run(revert, options))).toMatchObject({
+      message: 'git commit: no reverts on Fridays',
+      fix: expect.stringContaining('a hook'),
+    });
+    expect(await work.git('status', '--porcelain')).toBe('');
+    expect(await work.git('rev-parse', 'HEAD')).toBe(bad);
   });
 
   it('pins the app where there is no clone, says who did it everywhere, and lets it go with resume', async () => {
