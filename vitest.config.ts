@@ -5,10 +5,25 @@ const tier = (name: string, testTimeout: number, fileParallelism: boolean) => ({
   test: { name, include: [`test/${name}/**/*.test.ts`], testTimeout, hookTimeout: testTimeout, fileParallelism, pool: 'forks' as const },
 });
 
+// Tests start programs, which inherit all of this. What GIT_ variables say is meant for the repository that a hook which runs the tests is of.
+for (const name of Object.keys(process.env)) if (name.startsWith('GIT_')) delete process.env[name];
+
+/** A proxy of the machine is not asked for what the tests themselves serve. */
+const withoutProxy = [process.env.NO_PROXY ?? process.env.no_proxy ?? '', '127.0.0.1', 'localhost', '::1']
+  .filter((host) => host !== '')
+  .join();
+
 export default defineConfig({
   test: {
-    // Words are compared, so nothing colours them: on a machine with CI=true or FORCE_COLOR set, the programs would.
-    env: { NO_COLOR: '1' },
+    env: {
+      // Words are compared, so nothing colours them: on a machine with CI=true or FORCE_COLOR set, the programs would.
+      NO_COLOR: '1',
+      // No hook, signature or line ending of the developer's own git.
+      GIT_CONFIG_GLOBAL: '/dev/null',
+      GIT_CONFIG_NOSYSTEM: '1',
+      NO_PROXY: withoutProxy,
+      no_proxy: withoutProxy,
+    },
     projects: [
       tier('unit', 10_000, true),
       tier('integration', 60_000, true),

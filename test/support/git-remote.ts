@@ -155,8 +155,8 @@ export async function serveSsh(): Promise<ServedSsh> {
   await writeFile(
     join(directory, 'sshd_config'),
     [
-      `HostKey ${join(directory, 'host')}`,
-      `AuthorizedKeysFile ${join(directory, 'identity.pub')}`,
+      `HostKey "${join(directory, 'host')}"`,
+      `AuthorizedKeysFile "${join(directory, 'identity.pub')}"`,
       'StrictModes no',
       'UsePAM no',
       'PasswordAuthentication no',
@@ -181,7 +181,7 @@ export async function serveSsh(): Promise<ServedSsh> {
   const port = await listen(server);
   const hostKey = await readFile(join(directory, 'host.pub'), 'utf8');
   return {
-    url: (path) => `ssh://${userInfo().username}@127.0.0.1:${port}${path}`,
+    url: (path) => `ssh://${userInfo().username}@127.0.0.1:${port}${encodeURI(path)}`,
     identity,
     knownHosts: `[127.0.0.1]:${port} ${hostKey}`,
     strangerIdentity,
