@@ -4,6 +4,7 @@ import { type Hold, holdAnnotations } from '../api/kustomize/v1/hold.ts';
 import { type Kustomization, kustomizations } from '../api/kustomize/v1/kustomization.ts';
 import { gitRepositories } from '../api/source/v1/git-repository.ts';
 import { systemClock, timestampOf } from '../base/clock.ts';
+import { shellWord } from '../base/shell-word.ts';
 import type { Client } from '../client/client.ts';
 import type { Helm } from '../gitops/build/helm.ts';
 import { refQueryOf } from '../gitops/sources/git-refs.ts';
@@ -162,7 +163,7 @@ function textOf(outcome: Outcome): string {
     ...(commit.isExact
       ? []
       : [`  ${pc.yellow('◆')} the app is not exactly what it was: later commits changed it too. See: midship diff HEAD~1 HEAD`]),
-    pushed ? '  pushed' : `  push it:  git -C ${root} push`,
+    pushed ? '  pushed' : `  push it:  git -C ${shellWord(root)} push`,
   ];
   return `${lines.join('\n')}\n`;
 }

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import type { Activity } from '../base/activity.ts';
 import { createLog } from '../base/log.ts';
 import { openLogFile } from '../base/log-file.ts';
+import { shellWord } from '../base/shell-word.ts';
 import { type Cluster, startCluster } from './compose.ts';
 import { type Configuration, filesOf } from './configuration.ts';
 import { ensureDataDirectory, writePrivateFile } from './data-directory.ts';
@@ -131,7 +132,7 @@ async function waitForApps(
 }
 
 function printNextSteps({ endpoints }: Cluster, { seedDirectory }: Configuration, terminal: Terminal): void {
-  terminal.line(`\n  Status page    ${endpoints.http}\n  kubectl        export KUBECONFIG=${endpoints.kubeconfig}\n`);
+  terminal.line(`\n  Status page    ${endpoints.http}\n  kubectl        export KUBECONFIG=${shellWord(endpoints.kubeconfig)}\n`);
   if (seedDirectory !== undefined) {
     terminal.line(
       [

@@ -1,5 +1,6 @@
 import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { shellWord } from '../../base/shell-word.ts';
 import { gitConfig, isolatedEnvironment, runGit } from './git-command.ts';
 import { SourceError } from './git-source.ts';
 import type { RemoteAccess } from './remote-access.ts';
@@ -110,7 +111,6 @@ export function createSystemGit({ access, url: ownUrl, temporaryDirectory }: Sys
  * in the file that was given, nothing is asked, and neither a user's agent nor the machine's configuration has a say.
  */
 export function sshCommand({ identity, knownHosts }: { readonly identity: string; readonly knownHosts: string }): string {
-  const quote = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`;
   // ssh takes the value of these two options apart at blanks, and reads % signs as its own.
   const path = (text: string): string => `"${text.replaceAll('%', '%%')}"`;
   const options = {
@@ -133,7 +133,7 @@ export function sshCommand({ identity, knownHosts }: { readonly identity: string
     ServerAliveInterval: '15',
     ServerAliveCountMax: '3',
   };
-  return ['ssh', '-F', '/dev/null', ...Object.entries(options).flatMap(([name, value]) => ['-o', quote(`${name}=${value}`)])].join(' ');
+  return ['ssh', '-F', '/dev/null', ...Object.entries(options).flatMap(([name, value]) => ['-o', shellWord(`${name}=${value}`)])].join(' ');
 }
 
 function parseRefs(output: string): readonly ServerRef[] {

@@ -2,10 +2,10 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { readlink } from 'node:fs/promises';
 import type { Readable, Writable } from 'node:stream';
 import type { Clock } from '../../base/clock.ts';
+import { shellWord } from '../../base/shell-word.ts';
 import { type ExecSession, type StartExecOptions, type TerminalSize, UnsupportedError } from '../container-runtime.ts';
 import { type ExecPlan, enterCommand, killGroup } from './exec.ts';
 import type { TerminalTools } from './isolation.ts';
-import { quote } from './launch-script.ts';
 import { allProcesses, descendantsOf } from './proc.ts';
 
 export interface ExecSessionOptions extends StartExecOptions {
@@ -26,7 +26,7 @@ export async function startExecSession(plan: ExecPlan, options: ExecSessionOptio
   if (terminal === undefined)
     throw new UnsupportedError('a terminal needs the programs script and stty, which were not found on this node');
   const { SHELL: ownShell } = plan.environment;
-  const command = `${ownShell === undefined ? 'unset SHELL' : `SHELL=${quote(ownShell)}`}; exec ${plan.command.map(quote).join(' ')}`;
+  const command = `${ownShell === undefined ? 'unset SHELL' : `SHELL=${shellWord(ownShell)}`}; exec ${plan.command.map(shellWord).join(' ')}`;
   // Within the container, so that the session and its jobs are the container's own.
   const script = [terminal.script, '--quiet', '--flush', '--return', '--echo', 'always', '--command', command, '/dev/null'];
   // `script` runs the command by the shell that SHELL names. What it has to say itself comes where the output comes.

@@ -1,4 +1,5 @@
 import { posix } from 'node:path';
+import { shellWord } from '../../base/shell-word.ts';
 import { type HostLayout, isWithin, resolveContainerPath, type Tools } from './isolation.ts';
 
 /**
@@ -56,17 +57,17 @@ export function launchScript(plan: LaunchPlan): string {
   return `${[
     '_ms_stopped=',
     `trap '_ms_stopped=1; if [ -n "$!" ]; then kill -TERM "$!" 2>/dev/null; else exit 143; fi' TERM`,
-    `exec 9>${quote(`${stateDirectory}/exit`)} || exit 125`,
-    `read -r _ms_stat </proc/self/stat && printf '%s\\n' "$_ms_stat" >${quote(`${stateDirectory}/pid`)} || exit 125`,
+    `exec 9>${shellWord(`${stateDirectory}/exit`)} || exit 125`,
+    `read -r _ms_stat </proc/self/stat && printf '%s\\n' "$_ms_stat" >${shellWord(`${stateDirectory}/pid`)} || exit 125`,
     ...(stdin === undefined ? [] : stdinSteps(`${stateDirectory}/stdin`, stdin)),
     `_ms_fail() { printf '128 %s\\n' "$1" >&9; exit 128; }`,
     ...(fileSystem === undefined ? [] : fileSystemSteps(`${stateDirectory}/root`, fileSystem, plan.workingDir)),
-    `cd ${quote(plan.workingDir)} || _ms_fail ${quote(`working directory ${plan.workingDir} cannot be entered`)}`,
-    `command -v ${quote(program)} >/dev/null || _ms_fail ${quote(notFound(program))}`,
+    `cd ${shellWord(plan.workingDir)} || _ms_fail ${shellWord(`working directory ${plan.workingDir} cannot be entered`)}`,
+    `command -v ${shellWord(program)} >/dev/null || _ms_fail ${shellWord(notFound(program))}`,
     // Told by the subshell, not by this script: a signal that reached it before it has let go of this script's trap would be lost, and
     // nobody sends one before the word. The agent may be gone, and a broken pipe must not end it.
     `( trap '' PIPE; printf started >&3 2>/dev/null; trap - PIPE`,
-    `exec ${plan.command.map(quote).join(' ')} 3>&- ) ${stdin === undefined ? '' : '<&7 7<&- 8>&- '}9>&- &`,
+    `exec ${plan.command.map(shellWord).join(' ')} 3>&- ) ${stdin === undefined ? '' : '<&7 7<&- 8>&- '}9>&- &`,
     ...(stdin === undefined ? [] : ['exec 7<&-']),
     'exec 3>&-',
     'wait "$!"; _ms_code=$?',
@@ -83,7 +84,7 @@ export function launchScript(plan: LaunchPlan): string {
 
 /** Opened for reading and writing first, since a pipe without a writer would hold up whoever opens it to read. */
 const stdinSteps = (pipe: string, stdin: 'open' | 'once'): string[] => [
-  `PATH=/usr/bin:/bin mkfifo -m 600 ${quote(pipe)} && exec 8<>${quote(pipe)} 7<${quote(pipe)} || exit 125`,
+  `PATH=/usr/bin:/bin mkfifo -m 600 ${shellWord(pipe)} && exec 8<>${shellWord(pipe)} 7<${shellWord(pipe)} || exit 125`,
   // A signal ends the wait for the program early, as a stop does.
   ...(stdin === 'once' ? [`trap '_ms_stopped=1; exec 8>&-' USR1`] : []),
 ];
@@ -96,7 +97,7 @@ const notFound = (program: string): string =>
 function fileSystemSteps(root: string, { tools, layout, hostname, mounts, linked }: FileSystemPlan, workingDir: string): string[] {
   const steps: string[] = [];
   const step = (what: string, ...command: readonly string[]): void => {
-    steps.push(`${command.map(quote).join(' ')} || _ms_fail ${quote(`${what} failed, see the container's log`)}`);
+    steps.push(`${command.map(shellWord).join(' ')} || _ms_fail ${shellWord(`${what} failed, see the container's log`)}`);
   };
   const bind = (source: string, target: string, readOnly: boolean): void =>
     step(`mount ${target.slice(root.length)}`, tools.mount, '--rbind', ...(readOnly ? ['-o', 'ro'] : []), '--', source, target);
@@ -122,7 +123,7 @@ function fileSystemSteps(root: string, { tools, layout, hostname, mounts, linked
   for (const name of devices) bind(`/dev/${name}`, `${root}/dev/${name}`, false);
   step('link /dev/fd', 'ln', '-s', '/proc/self/fd', `${root}/dev/fd`);
   // Where the kernel refuses it there are no terminals in this container, which whoever asks for one is told.
-  steps.push(`${[tools.mount, '-t', 'devpts', '-o', terminals, 'devpts', `${root}/dev/pts`].map(quote).join(' ')} 2>/dev/null || :`);
+  steps.push(`${[tools.mount, '-t', 'devpts', '-o', terminals, 'devpts', `${root}/dev/pts`].map(shellWord).join(' ')} 2>/dev/null || :`);
   step('link /dev/ptmx', 'ln', '-s', 'pts/ptmx', `${root}/dev/ptmx`);
   for (const directory of layout.directories) bind(directory, placeOf(directory), true);
   for (const path of layout.files) bind(path, `${root}${path}`, true);
@@ -139,17 +140,21 @@ function fileSystemSteps(root: string, { tools, layout, hostname, mounts, linked
     else {
       step(`mkdir ${containerPath}`, 'mkdir', '-p', '--', posix.dirname(target));
       // A file of the host's that is there already is only mounted over.
-      steps.push(`[ -e ${quote(target)} ] || : >${quote(target)} || _ms_fail ${quote(`mount point ${containerPath} cannot be made`)}`);
+      steps.push(
+        `[ -e ${shellWord(target)} ] || : >${shellWord(target)} || _ms_fail ${shellWord(`mount point ${containerPath} cannot be made`)}`,
+      );
     }
     bind(hostPath, target, readOnly);
   }
   // Root may write the kernel's file, others need the program. Without either the name is only in HOSTNAME, which is what programs read.
-  steps.push(`hostname ${quote(hostname)} 2>/dev/null || { printf '%s' ${quote(hostname)} >/proc/sys/kernel/hostname; } 2>/dev/null || :`);
+  steps.push(
+    `hostname ${shellWord(hostname)} 2>/dev/null || { printf '%s' ${shellWord(hostname)} >/proc/sys/kernel/hostname; } 2>/dev/null || :`,
+  );
   step('enter /', 'cd', root);
   step('change of root', tools.pivotRoot, '.', '.old');
   step('unmount of the host', tools.umount, '-l', '/.old');
   // Made when it is missing, as container runtimes do; when that fails the program's start says so.
-  steps.push(`[ -d ${quote(workingDir)} ] || mkdir -p -- ${quote(workingDir)} 2>/dev/null || :`);
+  steps.push(`[ -d ${shellWord(workingDir)} ] || mkdir -p -- ${shellWord(workingDir)} 2>/dev/null || :`);
   steps.push('rmdir /.old', 'PATH=$_ms_path; export PATH; unset _ms_path');
   return steps;
 }
@@ -179,6 +184,3 @@ export function planMounts(
     .map((mount) => ({ ...mount, containerPath: resolveContainerPath(mount.containerPath, layout) }))
     .sort((a, b) => depth(a.containerPath) - depth(b.containerPath));
 }
-
-/** A word of the shell that means exactly `text`. */
-export const quote = (text: string): string => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);

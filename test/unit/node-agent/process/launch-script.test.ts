@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
 import { type HostLayout, resolveContainerPath } from '../../../../src/node-agent/process/isolation.ts';
-import { directoriesToLink, launchScript, planMounts, quote } from '../../../../src/node-agent/process/launch-script.ts';
+import { directoriesToLink, launchScript, planMounts } from '../../../../src/node-agent/process/launch-script.ts';
 
 const layout: HostLayout = { links: [{ path: '/bin', target: 'usr/bin' }], directories: ['/usr', '/etc'], files: [] };
 const tools = {
@@ -11,12 +11,6 @@ const tools = {
   umount: '/usr/bin/umount',
   pivotRoot: '/usr/sbin/pivot_root',
 };
-
-describe('a word of the shell', () => {
-  it.each(["it's", 'a b', '$HOME `id` $(id)', '', '-n', 'two\nlines', '"', '\\'])('means exactly %j', (text) => {
-    expect(execFileSync('/bin/sh', ['-c', `printf '%s|' ${quote(text)}`], { encoding: 'utf8' })).toBe(`${text}|`);
-  });
-});
 
 describe('the paths of a container', () => {
   it.each([
