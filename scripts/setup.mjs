@@ -59,7 +59,7 @@ export function setUp() {
     .digest('hex');
   unlessDone('node_modules/.midship-installed', lock, () => {
     process.stderr.write('  installing dependencies (once; sqlite3 is compiled, which takes about a minute)\n');
-    run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']);
+    run('npm', ['ci', '--include=dev', '--no-audit', '--no-fund', '--loglevel=error']);
   });
   unlessDone('dist/.midship-built', fingerprint(['src', 'tsconfig.json', 'package-lock.json', 'scripts/build.mjs']), () => {
     process.stderr.write('  building\n');
