@@ -3,8 +3,9 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type RunningCluster, startCluster } from '../support/cluster.ts';
 import { cloneRepository, type WorkTree } from '../support/git.ts';
+import { hasNamespaces } from '../support/isolation.ts';
 
-describe('the commands about apps', () => {
+describe.skipIf(!hasNamespaces)('the commands about apps (needs user namespaces)', () => {
   let cluster: RunningCluster;
   let clone: WorkTree;
 

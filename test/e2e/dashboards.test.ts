@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type CommandResult, type RunningCluster, run, startCluster } from '../support/cluster.ts';
 import { cloneRepository, temporaryDirectory, type WorkTree } from '../support/git.ts';
+import { hasNamespaces } from '../support/isolation.ts';
 import { hasPrometheus, type Prometheus, startPrometheus } from '../support/prometheus.ts';
 import { until } from '../support/until.ts';
 
@@ -50,7 +51,7 @@ const lostNode = {
   spec: { taints: [{ key: 'midship.dev/simulated', value: 'true', effect: 'NoSchedule' }] },
 };
 
-describe.skipIf(!hasPrometheus)('dashboards on a running cluster (needs /usr/bin/prometheus)', () => {
+describe.skipIf(!hasNamespaces || !hasPrometheus)('dashboards on a running cluster (needs /usr/bin/prometheus and user namespaces)', () => {
   let cluster: RunningCluster;
   let prometheus: Prometheus;
   let work: WorkTree;

@@ -23,6 +23,7 @@ import type { KubeObject } from '../../src/machinery/object.ts';
 import type { Resource } from '../../src/machinery/resource.ts';
 import { type RunningCluster, run, startCluster } from '../support/cluster.ts';
 import { cloneRepository, type WorkTree } from '../support/git.ts';
+import { hasNamespaces } from '../support/isolation.ts';
 import { hasKubectl } from '../support/kubectl.ts';
 import { until } from '../support/until.ts';
 
@@ -43,7 +44,7 @@ interface KubeList {
   }[];
 }
 
-describe.skipIf(!hasKubectl)('a running cluster', () => {
+describe.skipIf(!hasNamespaces || !hasKubectl)('a running cluster (needs user namespaces)', () => {
   let cluster: RunningCluster;
   let clone: WorkTree;
 

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { type RunningCluster, startCluster } from '../support/cluster.ts';
 import { cloneRepository, type WorkTree } from '../support/git.ts';
+import { hasKubectl } from '../support/kubectl.ts';
 import { until } from '../support/until.ts';
 
 let running: RunningCluster | undefined;
@@ -19,62 +20,65 @@ spec: {interval: 10m, path: ./${name}, prune: true, sourceRef: {kind: GitReposit
 const push = (tree: WorkTree): Promise<string> => tree.git('push', '--porcelain', 'origin', 'main').catch((err: Error) => err.message);
 
 describe('a push to the built-in remote', () => {
-  it('is tried before it is taken when it is asked for, and belongs to the user whose token it came with', async () => {
-    running = await startCluster({ command: 'up', args: ['--runtime', 'simulated', '--path', './clusters', '--pre-receive', 'enforce'] });
-    const { endpoints, kubectl } = running;
-    const created = await kubectl(
-      'create',
-      'secret',
-      'generic',
-      'midship-git-users',
-      '-n',
-      'flux-system',
-      '--from-literal=mara=a-token-of-mara-alone',
-    );
-    expect(created.code, created.stderr).toBe(0);
-    const address = new URL(endpoints.git);
-    address.username = 'mara';
-    address.password = 'a-token-of-mara-alone';
-    const tree = await cloneRepository(address.href, 'pusher');
-    await tree.git('checkout', '--quiet', '-B', 'main');
+  it.skipIf(!hasKubectl)(
+    '(with kubectl) is tried before it is taken when it is asked for, and belongs to the user whose token it came with',
+    async () => {
+      running = await startCluster({ command: 'up', args: ['--runtime', 'simulated', '--path', './clusters', '--pre-receive', 'enforce'] });
+      const { endpoints, kubectl } = running;
+      const created = await kubectl(
+        'create',
+        'secret',
+        'generic',
+        'midship-git-users',
+        '-n',
+        'flux-system',
+        '--from-literal=mara=a-token-of-mara-alone',
+      );
+      expect(created.code, created.stderr).toBe(0);
+      const address = new URL(endpoints.git);
+      address.username = 'mara';
+      address.password = 'a-token-of-mara-alone';
+      const tree = await cloneRepository(address.href, 'pusher');
+      await tree.git('checkout', '--quiet', '-B', 'main');
 
-    // Both apps come with the push that defines them, and one of them cannot be applied.
-    await tree.commit('both', {
-      'clusters/good.yaml': app('good'),
-      'clusters/bad.yaml': app('bad'),
-      'good/a.yaml': configMap('a'),
-      'bad/b.yaml': configMap('b', 'dato'),
-    });
-    const refused = await push(tree);
-    expect(refused).toMatch(/remote: ✗ bad\/b\.yaml:4:1 ConfigMap default\/b: unknown field "dato"/);
-    expect(refused).toContain('nothing of it was taken');
-    expect((await kubectl('get', 'configmap', 'a')).code).toBe(1);
+      // Both apps come with the push that defines them, and one of them cannot be applied.
+      await tree.commit('both', {
+        'clusters/good.yaml': app('good'),
+        'clusters/bad.yaml': app('bad'),
+        'good/a.yaml': configMap('a'),
+        'bad/b.yaml': configMap('b', 'dato'),
+      });
+      const refused = await push(tree);
+      expect(refused).toMatch(/remote: ✗ bad\/b\.yaml:4:1 ConfigMap default\/b: unknown field "dato"/);
+      expect(refused).toContain('nothing of it was taken');
+      expect((await kubectl('get', 'configmap', 'a')).code).toBe(1);
 
-    const sha = await tree.commit('mended', { 'bad/b.yaml': configMap('b') });
-    expect(await push(tree)).toContain('Done');
-    await until(async () => (await kubectl('get', 'configmap', 'a', 'b')).code === 0, { what: () => running?.output() ?? '' });
-    const metadata = await until(
-      async () => {
-        const repository = await kubectl('get', 'gitrepository', 'cluster', '-n', 'flux-system', '-o', 'json');
-        const { artifact } = JSON.parse(repository.stdout).status;
-        return artifact?.revision === `main@sha1:${sha}` && artifact.metadata;
-      },
-      { what: 'the status names the commit' },
-    );
-    expect(metadata).toEqual({ 'midship.dev/pushed-by': 'mara' });
-    await until(
-      async () =>
-        (await kubectl('get', 'events', '-n', 'flux-system')).stdout.includes("stored artifact for commit 'mended', pushed by mara"),
-      { what: 'an Event tells who pushed' },
-    );
+      const sha = await tree.commit('mended', { 'bad/b.yaml': configMap('b') });
+      expect(await push(tree)).toContain('Done');
+      await until(async () => (await kubectl('get', 'configmap', 'a', 'b')).code === 0, { what: () => running?.output() ?? '' });
+      const metadata = await until(
+        async () => {
+          const repository = await kubectl('get', 'gitrepository', 'cluster', '-n', 'flux-system', '-o', 'json');
+          const { artifact } = JSON.parse(repository.stdout).status;
+          return artifact?.revision === `main@sha1:${sha}` && artifact.metadata;
+        },
+        { what: 'the status names the commit' },
+      );
+      expect(metadata).toEqual({ 'midship.dev/pushed-by': 'mara' });
+      await until(
+        async () =>
+          (await kubectl('get', 'events', '-n', 'flux-system')).stdout.includes("stored artifact for commit 'mended', pushed by mara"),
+        { what: 'an Event tells who pushed' },
+      );
 
-    // An app that is there: its file no longer parses.
-    await tree.commit('typo', { 'good/a.yaml': 'a: [b\n' });
-    expect(await push(tree)).toMatch(/remote: ✗ good\/a\.yaml:\d+:\d+ /);
-    // Whose token is taken away is out at once.
-    await kubectl('delete', 'secret', 'midship-git-users', '-n', 'flux-system');
-    expect(await push(tree)).toMatch(/[Aa]uthentication|terminal prompts disabled/);
-  });
+      // An app that is there: its file no longer parses.
+      await tree.commit('typo', { 'good/a.yaml': 'a: [b\n' });
+      expect(await push(tree)).toMatch(/remote: ✗ good\/a\.yaml:\d+:\d+ /);
+      // Whose token is taken away is out at once.
+      await kubectl('delete', 'secret', 'midship-git-users', '-n', 'flux-system');
+      expect(await push(tree)).toMatch(/[Aa]uthentication|terminal prompts disabled/);
+    },
+  );
 
   it('says what is wrong with it and takes it when it shall only warn', async () => {
     running = await startCluster({ command: 'up', args: ['--runtime', 'simulated', '--path', './apps', '--pre-receive', 'warn'] });

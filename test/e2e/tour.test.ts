@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { program, type RunningCluster, run, startCluster } from '../support/cluster.ts';
 import { temporaryDirectory } from '../support/git.ts';
+import { hasNamespaces } from '../support/isolation.ts';
 import { hasKubectl } from '../support/kubectl.ts';
 import { until } from '../support/until.ts';
 
@@ -22,7 +23,7 @@ async function scenes(): Promise<readonly { readonly title: string; readonly scr
     .filter(({ script }) => script !== '');
 }
 
-describe.skipIf(!hasKubectl)('the tour of examples-repo/README.md', () => {
+describe.skipIf(!hasNamespaces || !hasKubectl)('the tour of examples-repo/README.md (needs user namespaces)', () => {
   let cluster: RunningCluster;
   let directory: string;
   let environment: NodeJS.ProcessEnv;

@@ -3,9 +3,10 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type CommandResult, program, type RunningCluster, run, startCluster } from '../support/cluster.ts';
 import { cloneRepository, type WorkTree } from '../support/git.ts';
+import { hasNamespaces } from '../support/isolation.ts';
 import { until } from '../support/until.ts';
 
-describe('the commands of a day with a bad commit', () => {
+describe.skipIf(!hasNamespaces)('the commands of a day with a bad commit (needs user namespaces)', () => {
   let cluster: RunningCluster;
   let work: WorkTree;
 

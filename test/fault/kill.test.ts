@@ -10,6 +10,7 @@ import { loadKubeconfig } from '../../src/client/kubeconfig.ts';
 import { openSqliteStorage } from '../../src/storage/sqlite/storage.ts';
 import { type RunningCluster, startCluster } from '../support/cluster.ts';
 import { cloneRepository, type WorkTree } from '../support/git.ts';
+import { hasNamespaces } from '../support/isolation.ts';
 import { createRandom } from '../support/random.ts';
 import { until } from '../support/until.ts';
 
@@ -17,7 +18,7 @@ const kills = 20;
 const minMidRollout = 15;
 const seed = Number(process.env.MIDSHIP_SEED ?? Math.floor(Math.random() * 2 ** 31));
 
-describe('kill -9 in the middle of a rollout', () => {
+describe.skipIf(!hasNamespaces)('kill -9 in the middle of a rollout (needs user namespaces)', () => {
   let cluster: RunningCluster;
   let clone: WorkTree;
   const random = createRandom(seed);

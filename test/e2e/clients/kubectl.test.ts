@@ -316,8 +316,8 @@ describe.each(programs)('%s', (title, program) => {
     await chmod(editor, 0o755);
     const edited = await run(kubectl, ['-n', namespace, 'edit', 'configmap', 'settings'], {
       ...environment(),
-      EDITOR: editor,
-      KUBE_EDITOR: editor,
+      // More than one word with a quote in it is given to a shell: the path may have blanks.
+      KUBE_EDITOR: `sh '${editor}'`,
     });
     expect(edited).toMatchObject({ code: 0, stdout: 'configmap/settings edited\n' });
     expect(await jsonpath('{.data.b}', 'configmap', 'settings')).toBe('10');

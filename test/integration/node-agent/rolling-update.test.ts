@@ -1,7 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { type Deployment, deployments } from '../../../src/api/apps/v1/deployment.ts';
-import { configMaps } from '../../../src/api/core/v1/config-map.ts';
 import { services } from '../../../src/api/core/v1/service.ts';
 import { systemClock } from '../../../src/base/clock.ts';
 import type { Component } from '../../../src/base/component.ts';
@@ -86,13 +85,11 @@ const deploymentOf = (version: string): Deployment => ({
           {
             name: 'web',
             image: 'host/node',
-            command: ['node', '/app/server.js'],
+            command: ['node', '-e', server],
             env: [{ name: 'VERSION', value: version }],
             readinessProbe: { tcpSocket: { port }, periodSeconds: 1 },
-            volumeMounts: [{ name: 'app', mountPath: '/app' }],
           },
         ],
-        volumes: [{ name: 'app', configMap: { name: 'web' } }],
       },
     },
   },
@@ -101,12 +98,6 @@ const deploymentOf = (version: string): Deployment => ({
 it('a rolling update loses no request that another pod sends through the Service', async () => {
   const { client } = node;
   const meta = (name: string) => ({ name, namespace: 'default' });
-  await client.create(configMaps, {
-    apiVersion: 'v1',
-    kind: 'ConfigMap',
-    metadata: meta('web'),
-    data: { 'server.js': server, 'asker.js': asker },
-  });
   const service = {
     apiVersion: 'v1',
     kind: 'Service',
@@ -133,10 +124,7 @@ it('a rolling update loses no request that another pod sends through the Service
 
   await node.run({
     name: 'asker',
-    containers: [
-      { name: 'main', image: 'host/node', command: ['node', '/app/asker.js'], volumeMounts: [{ name: 'app', mountPath: '/app' }] },
-    ],
-    volumes: [{ name: 'app', configMap: { name: 'web' } }],
+    containers: [{ name: 'main', image: 'host/node', command: ['node', '-e', asker] }],
     terminationGracePeriodSeconds: 0,
   });
   const output = async (): Promise<string> => {
