@@ -7,6 +7,8 @@ const tier = (name: string, testTimeout: number, fileParallelism: boolean) => ({
 
 // Tests start programs, which inherit all of this. What GIT_ variables say is meant for the repository that a hook which runs the tests is of.
 for (const name of Object.keys(process.env)) if (name.startsWith('GIT_')) delete process.env[name];
+// The developer's cluster is nobody's to test.
+delete process.env.KUBECONFIG;
 
 /** A proxy of the machine is not asked for what the tests themselves serve. */
 const withoutProxy = [process.env.NO_PROXY ?? process.env.no_proxy ?? '', '127.0.0.1', 'localhost', '::1']

@@ -71,9 +71,11 @@ it('lets a rollout fill exactly what there is, and go on when there is more', as
   } as Deployment;
   await client.create(deployments, deployment);
   await uses('pods', { pods: '3' });
-  const { items } = await client.list(pods, { namespace });
-  expect(items).toHaveLength(3);
+  // A pod is counted before it is written.
+  const arePods = (count: number) =>
+    until(async () => (await client.list(pods, { namespace })).items.length === count, { what: `${count} pods` });
+  await arePods(3);
   await client.patch(resourceQuotas, { namespace, name: 'pods' }, { type: 'merge', body: { spec: { hard: { pods: '4' } } } });
   await uses('pods', { pods: '4' });
-  expect((await client.list(pods, { namespace })).items).toHaveLength(4);
+  await arePods(4);
 });
