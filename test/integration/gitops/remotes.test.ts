@@ -399,6 +399,6 @@ describe.skipIf(!hasSshd)('an ssh remote (needs openssh-server)', () => {
   it('gets a command that a shell reads as one word for each option, whatever the path', () => {
     const command = sshCommand({ identity: `/a b/'$(touch x)'%h`, knownHosts: '/k' });
     expect(command).toContain(`'IdentityFile="/a b/'\\''$(touch x)'\\''%%h"'`);
-    expect(command).toContain(`'StrictHostKeyChecking=yes'`);
+    expect(command).toContain(' -o StrictHostKeyChecking=yes ');
   });
 });
