@@ -30,7 +30,10 @@ export interface GitOpsTarget {
   stop(): Promise<void>;
 }
 
-/** Where the suite runs: in process, over HTTP, and, when `MIDSHIP_CONFORMANCE_KUBECONFIG` names one, on any cluster. */
+/**
+ * Where the suite runs: in process, over HTTP, and, when `MIDSHIP_CONFORMANCE_KUBECONFIG` names one, on any cluster; with
+ * `MIDSHIP_CONFORMANCE_BARE=true` on one that has an API server and no controllers.
+ */
 const targets: Readonly<Record<string, () => Promise<GitOpsTarget>>> = {
   async 'in process'() {
     const api = await startTestApi();
@@ -72,7 +75,7 @@ async function openCluster(path: string): Promise<GitOpsTarget> {
   return {
     client,
     engineClient,
-    isBare: false,
+    isBare: process.env.MIDSHIP_CONFORMANCE_BARE === 'true',
     async stop() {
       client.close();
       engineClient.close();

@@ -3,7 +3,7 @@ import { annotations } from '../../api/well-known.ts';
 import type { ObjectChange } from '../../base/activity.ts';
 import { type Clock, sleep } from '../../base/clock.ts';
 import type { Client } from '../../client/client.ts';
-import type { DynamicObject } from '../../machinery/object.ts';
+import { type DynamicObject, deepEqual } from '../../machinery/object.ts';
 import { isConflict, isInvalid, isNotFound, isStatusError, type StatusError } from '../../machinery/status-error.ts';
 import type { EventRecorder } from '../../reconcile/event-recorder.ts';
 import type { ApplyMode, AppState } from './app-state.ts';
@@ -51,19 +51,22 @@ const maxRemovalMs = 5_000;
 const removalPollMs = 100;
 
 export function createObjectWriter({ client, owned, recorder, ignored, clock, recheck }: ObjectWriterOptions): ObjectWriter {
+  /** What the answer to a dry run showed and the cache may not know yet: someone told us on the live object to leave it alone. */
+  const suspendedLive = new WeakSet<DesiredObject>();
+
   return {
     async tryOut(write) {
-      if (leftAlone(write) !== undefined) return 'apply';
+      if ((await standing(write)).skipped !== undefined) return 'apply';
       const { app, desired, signal } = write;
       try {
-        await send(write, { dryRun: true, force: false });
+        await ask(write, { force: false });
         return 'apply';
       } catch (err) {
         if (!isStatusError(err)) throw err;
         if (isFieldConflict(err) && mayTake(app, desired, err)) {
           // What is taken by force is checked as well: it may be refused for another reason.
           signal.throwIfAborted();
-          return await send(write, { dryRun: true, force: true }).then(
+          return await ask(write, { force: true }).then(
             () => 'force' as const,
             (cause: unknown) => {
               if (mayRecreate(app, desired, cause)) return 'recreate' as const;
@@ -78,8 +81,7 @@ export function createObjectWriter({ client, owned, recorder, ignored, clock, re
     async apply(write) {
       const { app, state, desired, mode, signal } = write;
       const { id, resource, ref } = desired;
-      const before = owned.live(resource, ref);
-      const skipped = leftAlone(write);
+      const { before, skipped } = await standing(write);
       if (skipped !== undefined && before !== undefined) {
         const { uid, resourceVersion } = before.metadata;
         state.applied.set(id, { desired, ownFields: ownFieldsOf(before), uid, resourceVersion: Number(resourceVersion ?? 0), skipped });
@@ -125,7 +127,7 @@ export function createObjectWriter({ client, owned, recorder, ignored, clock, re
       state.healthDirty.add(id);
       const drift = (change: string): void => void state.drifts.set(id, { id, change, by: '', detectedAt: clock.now() });
       if (live === undefined) return drift('deleted');
-      if (leftAlone(write) !== undefined) return;
+      if (leftAlone(write, live) !== undefined) return;
       try {
         const result = await send(write, { dryRun: true, force: true });
         const [first, ...more] = changesBetween(live, result);
@@ -137,9 +139,29 @@ export function createObjectWriter({ client, owned, recorder, ignored, clock, re
     },
   };
 
+  /** The live object, and why it is not touched. Where a cache that is behind would have us write over it, the server is asked. */
+  async function standing(
+    write: Write,
+  ): Promise<{ readonly before: DynamicObject | undefined; readonly skipped: ReturnType<typeof leftAlone> }> {
+    const { desired } = write;
+    const cached = owned.live(desired.resource, desired.ref);
+    const skipped = leftAlone(write, cached);
+    if (skipped !== undefined && cached !== undefined) return { before: cached, skipped };
+    const { policy } = desired;
+    const isInDoubt = suspendedLive.has(desired) || (cached === undefined && (policy.createsOnly || isSuspended(policy, clock.now())));
+    if (!isInDoubt) return { before: cached, skipped };
+    const before = await find(write);
+    return { before, skipped: leftAlone(write, before) };
+  }
+
+  /** A dry run. */
+  async function ask(write: Write, { force }: { readonly force: boolean }): Promise<void> {
+    const answer = await send(write, { dryRun: true, force });
+    if (isSuspended(policyOf(answer), clock.now())) suspendedLive.add(write.desired);
+  }
+
   /** Why a live object is not touched; undefined when it is. */
-  function leftAlone({ desired: { resource, ref, policy } }: Write): 'suspended' | 'exists' | undefined {
-    const live = owned.live(resource, ref);
+  function leftAlone({ desired: { policy } }: Write, live: DynamicObject | undefined): 'suspended' | 'exists' | undefined {
     if (isSuspended(policy, clock.now()) || (live !== undefined && isSuspended(policyOf(live), clock.now()))) return 'suspended';
     return policy.createsOnly && live !== undefined ? 'exists' : undefined;
   }
@@ -158,28 +180,44 @@ export function createObjectWriter({ client, owned, recorder, ignored, clock, re
     return true;
   }
 
-  function send(
-    { app, desired: { resource, ref, object }, signal }: Write,
-    { dryRun, force }: { readonly dryRun: boolean; readonly force: boolean },
-  ): Promise<DynamicObject> {
-    const body = withoutForeign(object, owned.live(resource, ref), ignored.pointersOf(app, object));
-    return client.patch<DynamicObject>(
-      resource,
-      ref,
-      { type: 'apply', body },
-      // A write that was begun is finished, so that its outcome is known; a question may be dropped.
-      { fieldManager, force, dryRun, fieldValidation: 'Strict', ...(dryRun ? { signal } : {}) },
-    );
+  async function send(write: Write, { dryRun, force }: { readonly dryRun: boolean; readonly force: boolean }): Promise<DynamicObject> {
+    const { app, desired, signal } = write;
+    const { resource, ref, object } = desired;
+    const pointers = ignored.pointersOf(app, object);
+    const apply = (body: DynamicObject): Promise<DynamicObject> =>
+      client.patch<DynamicObject>(
+        resource,
+        ref,
+        { type: 'apply', body },
+        // A write that was begun is finished, so that its outcome is known; a question may be dropped.
+        { fieldManager, force, dryRun, fieldValidation: 'Strict', ...(dryRun ? { signal } : {}) },
+      );
+    // Force takes what it names: whose the ignored fields are must not be known from a cache that may be behind.
+    if (force && pointers.length > 0) return apply(withoutForeign(object, await find(write), pointers));
+    const body = withoutForeign(object, owned.live(resource, ref), pointers);
+    try {
+      return await apply(body);
+    } catch (err) {
+      if (pointers.length === 0 || !isStatusError(err) || !isFieldConflict(err)) throw err;
+      signal.throwIfAborted();
+      const newer = withoutForeign(object, await find(write), pointers);
+      if (deepEqual(newer, body)) throw err;
+      return apply(newer);
+    }
+  }
+
+  function find({ desired: { resource, ref } }: Write): Promise<DynamicObject | undefined> {
+    return client.get(resource, ref).catch((err: unknown) => {
+      if (isNotFound(err)) return undefined;
+      throw err;
+    });
   }
 
   /** Deletes what cannot be changed and waits until it is gone. A StatefulSet's pods stay and are taken over by the new one. */
-  async function remove({ desired: { resource, ref, object }, signal }: Write): Promise<void> {
-    const find = (): Promise<DynamicObject | undefined> =>
-      client.get(resource, ref).catch((err: unknown) => {
-        if (isNotFound(err)) return undefined;
-        throw err;
-      });
-    const uid = (await find())?.metadata.uid;
+  async function remove(write: Write): Promise<void> {
+    const { resource, ref, object } = write.desired;
+    const { signal } = write;
+    const uid = (await find(write))?.metadata.uid;
     if (uid === undefined) return;
     const propagationPolicy = object.kind === 'StatefulSet' ? 'Orphan' : 'Background';
     try {
@@ -188,7 +226,7 @@ export function createObjectWriter({ client, owned, recorder, ignored, clock, re
       if (!isNotFound(err)) throw err;
     }
     const deadline = clock.monotonicMs() + maxRemovalMs;
-    while ((await find())?.metadata.uid === uid) {
+    while ((await find(write))?.metadata.uid === uid) {
       if (clock.monotonicMs() > deadline) throw new Error(`${describeObject(object)} was deleted to be made anew and is not gone yet`);
       await sleep(clock, removalPollMs, signal);
     }

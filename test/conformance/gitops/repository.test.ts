@@ -162,7 +162,8 @@ spec:
       const widgets = { group, version: 'v1', resource: 'widgets', kind: 'Widget', namespaced: true } as unknown as Resource<never>;
       await p.repository.commit('definition', { 'web/crd.yaml': definition, 'web/w.yaml': widget('big') });
       await p.app('web');
-      const refused = await p.conditionIs('web', 'Ready', ({ status }) => status === 'False');
+      // An engine may hear of the app before it hears of its source.
+      const refused = await p.conditionIs('web', 'Ready', ({ status, reason }) => status === 'False' && reason !== 'ArtifactFailed');
       expect(refused.message).toMatch(/web\/w\.yaml:\d+.*Widget \S+\/w: .*spec\.size/);
       expect(await p.dataOf('a')).toBeUndefined();
       await p.repository.commit('fits', { 'web/w.yaml': widget('3') });
