@@ -105,7 +105,10 @@ async function diffs(
   const tree =
     options.revision !== undefined
       ? await treeAt(needClone(clone, options), options.revision)
-      : openDirectorySource(clone?.root ?? resolve(options.path ?? needClone(clone, options).root));
+      : openDirectorySource(
+          clone?.root ?? resolve(options.path ?? needClone(clone, options).root),
+          await clone?.ignored(options.path ?? clone.root),
+        );
   const root = clone?.root;
   const placed = apps.map((each) => (options.path === undefined ? each : atPath(each, root, options)));
   const shown = app === undefined ? await existing(placed, tree) : placed;

@@ -28,7 +28,8 @@ export interface ValidateCommandOptions {
 /** Checks manifests without a cluster, for CI and before a push: 0 when they can be applied, 1 when not. */
 export async function validate(options: ValidateCommandOptions): Promise<ExitCode> {
   const directory = await realDirectory(options.path);
-  const root = options.root === undefined ? await rootOf(directory) : await realDirectory(options.root);
+  const clone = await cloneOf(directory);
+  const root = options.root === undefined ? (clone?.root ?? directory) : await realDirectory(options.root);
   if (relative(root, directory).startsWith('..')) {
     throw new Failure(`${options.path} is not below ${options.root}`, {
       why: 'What is checked is a part of the repository.',
@@ -38,7 +39,7 @@ export async function validate(options: ValidateCommandOptions): Promise<ExitCod
   const api = await options.openApi();
   try {
     const result = await validateTree({
-      tree: openDirectorySource(root),
+      tree: openDirectorySource(root, clone?.root === root ? clone.ignored : undefined),
       path: relative(root, directory),
       client: api.client,
       clock: systemClock,
@@ -53,10 +54,14 @@ export async function validate(options: ValidateCommandOptions): Promise<ExitCod
   }
 }
 
-async function rootOf(directory: string): Promise<string> {
+async function cloneOf(directory: string): Promise<{ readonly root: string; readonly ignored: ReadonlySet<string> } | undefined> {
   const clone = await openClone(directory);
-  await clone?.close();
-  return clone?.root ?? directory;
+  if (clone === undefined) return undefined;
+  try {
+    return { root: clone.root, ignored: await clone.ignored(directory) };
+  } finally {
+    await clone.close();
+  }
 }
 
 async function realDirectory(path: string): Promise<string> {

@@ -1,3 +1,5 @@
+import { realpath } from 'node:fs/promises';
+import { relative } from 'node:path';
 import { runGit } from '../sources/git-command.ts';
 import type { Commit, GitSource } from '../sources/git-source.ts';
 import { openLocalSource } from '../sources/local-source.ts';
@@ -10,6 +12,11 @@ export interface Clone {
   find(revision: string): Promise<string | undefined>;
   commit(sha: string): Promise<Commit>;
   readonly source: GitSource;
+  /**
+   * Paths of the work tree that git ignores: no commit of all there is would have them. None for a directory that is ignored itself, since
+   * who asks for it means what it holds.
+   */
+  ignored(directory: string): Promise<ReadonlySet<string>>;
   /** Runs the system's git in the work tree; throws with git's own words. */
   git(...args: string[]): Promise<string>;
   close(): Promise<void>;
@@ -35,6 +42,12 @@ export async function openClone(directory: string): Promise<Clone | undefined> {
     git,
     // Options end first: a revision that looks like one is none.
     find: (revision) => git('rev-parse', '--verify', '--quiet', '--end-of-options', `${revision}^{commit}`).catch(() => undefined),
+    async ignored(asked) {
+      const output = await git('ls-files', '--others', '--ignored', '--exclude-standard', '--directory', '-z');
+      const paths = new Set(output.split('\0').flatMap((path) => (path === '' ? [] : [path.replace(/\/$/, '')])));
+      const segments = relative(root, await realpath(asked)).split('/');
+      return segments.some((_, index) => paths.has(segments.slice(0, index + 1).join('/'))) ? new Set() : paths;
+    },
     commit: (sha) => source.resolve({ commit: sha }, { signal: new AbortController().signal }),
     close: () => source.close(),
   };

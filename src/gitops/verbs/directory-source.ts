@@ -7,8 +7,10 @@ import type { Tree } from './diff.ts';
 /**
  * A directory of this machine as the engine reads a commit: what would be applied if all of it were committed now. Object ids are paths,
  * which holds for one run only. Links are not followed, so nothing outside of it is read.
+ *
+ * @param ignored  paths below it that git ignores
  */
-export function openDirectorySource(root: string): Tree {
+export function openDirectorySource(root: string, ignored: ReadonlySet<string> = new Set()): Tree {
   const source = {
     url: root,
     async resolve(): Promise<Commit> {
@@ -19,6 +21,7 @@ export function openDirectorySource(root: string): Tree {
       return entries
         .flatMap((entry): TreeEntry[] => {
           const path = oid === rootId ? entry.name : `${oid}/${entry.name}`;
+          if (ignored.has(path)) return [];
           if (entry.isSymbolicLink()) return [{ name: entry.name, type: 'symlink', oid: path }];
           if (entry.isDirectory()) return entry.name === '.git' ? [] : [{ name: entry.name, type: 'tree', oid: path }];
           return entry.isFile() ? [{ name: entry.name, type: 'blob', oid: path }] : [];

@@ -11,9 +11,21 @@ export function diffOf(before: DynamicObject | undefined, after: DynamicObject |
   const [left, right] = maskSecrets(before && shown(before), after && shown(after));
   const [a, b] = [textOf(left), textOf(right)];
   if (a === b) return '';
+  if (a === '' || b === '') return wholeOf(a, b);
   // What is too long to compare line by line is told as a whole.
   return unifiedDiff(a, b) || `-${a.split('\n').length} lines\n+${b.split('\n').length} lines\n`;
 }
+
+/** What is there on one side only: no line of the other stands against it. */
+function wholeOf(before: string, after: string): string {
+  const lines = (before || after).split('\n');
+  const sign = before === '' ? '+' : '-';
+  if (lines.length > maxWholeLines) return `${sign}${lines.length} lines\n`;
+  const range = `1,${lines.length}`;
+  return `@@ -${before === '' ? '0,0' : range} +${before === '' ? range : '0,0'} @@\n${lines.map((line) => `${sign}${line}\n`).join('')}`;
+}
+
+const maxWholeLines = 2_000;
 
 const textOf = (object: DynamicObject | undefined): string => (object === undefined ? '' : formatYaml(sorted(object)).trimEnd());
 

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { openEmptyApi } from '../../../src/cli/compose.ts';
 import { Failure } from '../../../src/cli/failure.ts';
 import { validate } from '../../../src/cli/validate.ts';
-import { temporaryDirectory } from '../../support/git.ts';
+import { newRepository, temporaryDirectory } from '../../support/git.ts';
 import { type Files, writeFiles } from '../../support/kustomize.ts';
 
 interface Result {
@@ -163,6 +163,29 @@ describe('midship validate', () => {
       code: 1,
       errors: [expect.stringMatching(/^boat\.yaml:5:3 Boat web\/a: spec\.sails: .*greater than or equal to 1/)],
     });
+  });
+
+  it('leaves out what git ignores, unless it is what is asked for', async () => {
+    const { directory } = await newRepository('validate-ignored', {
+      '.gitignore': 'node_modules/\n*.local.yaml\n',
+      'apps/a.yaml': configMap('a', 'default'),
+    });
+    await writeFiles(directory, { 'apps/b.local.yaml': 'no: manifest\n', 'node_modules/x/c.yaml': 'kind: [\n' });
+    const run = async (path: string): Promise<{ readonly code: number; readonly text: string }> => {
+      const chunks: string[] = [];
+      const output = new Writable({ write: (chunk, _, done) => done(void chunks.push(String(chunk))) });
+      const code = await validate({
+        path: `${directory}${path}`,
+        root: undefined,
+        strict: false,
+        output,
+        format: 'text',
+        openApi: openEmptyApi,
+      });
+      return { code, text: chunks.join('') };
+    };
+    expect(await run('')).toEqual({ code: 0, text: expect.stringMatching(/1 object in 1 app can be applied/) });
+    expect((await run('/node_modules/x')).code).toBe(1);
   });
 
   it('does not leave the directory', async () => {

@@ -136,6 +136,11 @@ describe('midship diff', () => {
       run(showDiff, { names: ['diff'], revision: undefined, path: undefined, directory: work.directory, ...more });
     expect(await diff()).toMatchObject({ code: 0, text: 'no differences\n' });
 
+    // A commit of all there is would not have it.
+    await writeFile(join(work.directory, '.git/info/exclude'), '*.local.yaml\n');
+    await writeFile(join(work.directory, 'diff/mine.local.yaml'), configMap('diff-mine', '1'));
+    expect(await diff()).toMatchObject({ code: 0, text: 'no differences\n' });
+
     await writeFile(join(work.directory, 'diff/a.yaml'), configMap('diff-a', '2'));
     await work.git('rm', '--quiet', 'diff/b.yaml');
     await writeFile(join(work.directory, 'diff/c.yaml'), configMap('diff-c', '1'));

@@ -24,8 +24,13 @@ describe('the difference of two objects', () => {
     expect(diffOf(of('1'), of('2'))).toBe(
       "@@ -1,6 +1,6 @@\n apiVersion: v1\n data:\n-  a: '1'\n+  a: '2'\n kind: ConfigMap\n metadata:\n   name: a\n",
     );
-    expect(diffOf(undefined, of('1'))).toContain("+  a: '1'\n");
-    expect(diffOf(of('1'), undefined)).toContain("-  a: '1'\n");
+    expect(diffOf(undefined, of('1'))).toBe(
+      "@@ -0,0 +1,6 @@\n+apiVersion: v1\n+data:\n+  a: '1'\n+kind: ConfigMap\n+metadata:\n+  name: a\n",
+    );
+    expect(diffOf(of('1'), undefined)).toBe(
+      "@@ -1,6 +0,0 @@\n-apiVersion: v1\n-data:\n-  a: '1'\n-kind: ConfigMap\n-metadata:\n-  name: a\n",
+    );
+    expect(diffOf(undefined, of('x\n'.repeat(5_000)))).toBe('+5006 lines\n');
   });
 
   it('says of a Secret which keys change and never a value, whatever the values are', () => {
