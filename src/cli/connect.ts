@@ -6,9 +6,10 @@ import { nearest } from '../base/nearest.ts';
 import type { Client } from '../client/client.ts';
 import { createHttpClient } from '../client/http-client.ts';
 import { loadKubeconfig } from '../client/kubeconfig.ts';
+import { tryGet } from '../client/try-get.ts';
 import { SourceError } from '../gitops/sources/git-source.ts';
 import { keyOf, type ObjectRef } from '../machinery/object.ts';
-import { isNotFound, isStatusError, type StatusError } from '../machinery/status-error.ts';
+import { isStatusError, type StatusError } from '../machinery/status-error.ts';
 import { readEndpoints } from './data-directory.ts';
 import { Failure } from './failure.ts';
 import type { Format } from './output.ts';
@@ -109,7 +110,7 @@ export async function findApp(client: Client, app: string, namespace?: string): 
 /** The same; undefined when there is none. */
 export async function tryApp(client: Client, app: string, namespace?: string): Promise<Kustomization | undefined> {
   const { namespace: place, name } = partsOf(app, namespace);
-  const found = await getApp(client, place ?? defaultAppNamespace, name);
+  const found = await tryGet(client, kustomizations, { namespace: place ?? defaultAppNamespace, name });
   if (found !== undefined || place !== undefined) return found;
   const { items } = await client.list(kustomizations, { fieldSelector: `metadata.name=${name}` });
   if (items.length > 1) {
@@ -137,15 +138,6 @@ function partsOf(app: string, namespace: string | undefined): { readonly namespa
     });
   }
   return second === undefined ? { namespace, name: first } : { namespace: first, name: second };
-}
-
-async function getApp(client: Client, namespace: string, name: string): Promise<Kustomization | undefined> {
-  try {
-    return await client.get(kustomizations, { namespace, name });
-  } catch (err) {
-    if (isNotFound(err)) return undefined;
-    throw err;
-  }
 }
 
 const maxListed = 20;

@@ -6,6 +6,7 @@ import type { Clock } from '../base/clock.ts';
 import { mapBounded } from '../base/concurrency.ts';
 import type { Client } from '../client/client.ts';
 import type { InformerSet } from '../client/informer.ts';
+import { tryGet } from '../client/try-get.ts';
 import { keyOf } from '../machinery/object.ts';
 import { parseApiVersion } from '../machinery/resource.ts';
 import { isNotFound, isStatusError } from '../machinery/status-error.ts';
@@ -195,13 +196,8 @@ const gitUsersSecret = { namespace: 'flux-system', name: 'midship-git-users' } a
 /** Looks users up in their Secret, at every request. */
 export function createGitUsers(client: Client): FindGitUser {
   return async (name) => {
-    try {
-      const { data = {} } = await client.get(secrets, gitUsersSecret);
-      const entry = Object.hasOwn(data, name) ? data[name] : undefined;
-      return entry === undefined ? undefined : Buffer.from(entry, 'base64').toString('utf8');
-    } catch (err) {
-      if (!isNotFound(err)) throw err;
-      return undefined;
-    }
+    const { data = {} } = (await tryGet(client, secrets, gitUsersSecret)) ?? {};
+    const entry = Object.hasOwn(data, name) ? data[name] : undefined;
+    return entry === undefined ? undefined : Buffer.from(entry, 'base64').toString('utf8');
   };
 }

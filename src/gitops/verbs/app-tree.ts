@@ -1,7 +1,7 @@
 import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
 import { type GitRepository, gitRepositories } from '../../api/source/v1/git-repository.ts';
 import type { Client } from '../../client/client.ts';
-import { isNotFound } from '../../machinery/status-error.ts';
+import { tryGet } from '../../client/try-get.ts';
 import { sourceKeyOf } from '../apply/app-spec.ts';
 import type { KnownRevision } from '../apply/repository-controller.ts';
 import { SourceError } from '../sources/git-source.ts';
@@ -13,12 +13,7 @@ export function createAppTrees(client: Client): AppTrees {
   const views = new WeakMap<Tree, Map<string, Promise<KnownRevision>>>();
 
   const repositoryOf = ({ spec, metadata }: Kustomization): Promise<GitRepository | undefined> =>
-    client
-      .get(gitRepositories, { namespace: spec.sourceRef.namespace ?? metadata.namespace, name: spec.sourceRef.name })
-      .catch((err: unknown) => {
-        if (isNotFound(err)) return undefined;
-        throw err;
-      });
+    tryGet(client, gitRepositories, { namespace: spec.sourceRef.namespace ?? metadata.namespace, name: spec.sourceRef.name });
 
   return {
     async of(app, tree) {

@@ -1,6 +1,7 @@
 import { type Kustomization, kustomizations } from '../../api/kustomize/v1/kustomization.ts';
 import { mapBounded } from '../../base/concurrency.ts';
 import type { Client } from '../../client/client.ts';
+import { tryGet } from '../../client/try-get.ts';
 import type { DynamicObject, KubeObject } from '../../machinery/object.ts';
 import { keyOf } from '../../machinery/object.ts';
 import { parseApiVersion, type Resource } from '../../machinery/resource.ts';
@@ -190,15 +191,6 @@ async function prunedBy(
       : { action: 'prune', object: describe(parsed.kind, parsed.ref), file: '', diff: diffOf(live, undefined) };
   });
   return diffs.filter((diff) => diff !== undefined);
-}
-
-async function tryGet(client: Client, resource: Resource<DynamicObject>, ref: DesiredObject['ref']): Promise<DynamicObject | undefined> {
-  try {
-    return await client.get(resource, ref);
-  } catch (err) {
-    if (isNotFound(err)) return undefined;
-    throw err;
-  }
 }
 
 /** What an app is made of at one tree and at another, without asking the cluster what it has. */

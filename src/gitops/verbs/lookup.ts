@@ -1,7 +1,7 @@
 import type { Client, DiscoveredResource } from '../../client/client.ts';
+import { tryGet } from '../../client/try-get.ts';
 import { controllerOf, type DynamicObject, type KubeObject, type ObjectRef, type OwnerReference } from '../../machinery/object.ts';
 import { parseApiVersion, type Resource } from '../../machinery/resource.ts';
-import { isNotFound } from '../../machinery/status-error.ts';
 
 /** Finds kinds and objects as people name them. Reads the server's discovery once. */
 export interface Lookup {
@@ -27,14 +27,8 @@ export function createLookup(client: Client): Lookup {
   };
   const kindOf = async (group: string, kind: string): Promise<DiscoveredResource | undefined> =>
     (await all()).find((resource) => resource.group === group && resource.kind === kind);
-  const get = async (resource: DiscoveredResource, { namespace, name }: ObjectRef): Promise<DynamicObject | undefined> => {
-    try {
-      return await client.get(resource as unknown as Resource<DynamicObject>, resource.namespaced ? { namespace, name } : { name });
-    } catch (err) {
-      if (isNotFound(err)) return undefined;
-      throw err;
-    }
-  };
+  const get = (resource: DiscoveredResource, { namespace, name }: ObjectRef): Promise<DynamicObject | undefined> =>
+    tryGet(client, resource as unknown as Resource<DynamicObject>, resource.namespaced ? { namespace, name } : { name });
   const ownerOf = async (object: KubeObject): Promise<KubeObject | undefined> => {
     const owner: OwnerReference | undefined = controllerOf(object) ?? object.metadata.ownerReferences?.[0];
     if (owner === undefined) return undefined;

@@ -3,10 +3,10 @@ import { gitRepositories } from '../../api/source/v1/git-repository.ts';
 import { labels } from '../../api/well-known.ts';
 import { redactUrl } from '../../base/log.ts';
 import type { Client } from '../../client/client.ts';
+import { tryGet } from '../../client/try-get.ts';
 import { whyOf } from '../../lifecycle/why.ts';
 import { conditionOf } from '../../machinery/conditions.ts';
 import type { KubeObject, ObjectRef } from '../../machinery/object.ts';
-import { isNotFound } from '../../machinery/status-error.ts';
 import { type HistoryEntry, readHistory } from '../apply/history.ts';
 import { describeObject } from '../apply/object-id.ts';
 import type { Lookup } from './lookup.ts';
@@ -47,7 +47,7 @@ export async function traceObject(client: Client, lookup: Lookup, object: KubeOb
   const top = [...owners].reverse().find(isApplied) ?? (isApplied(object) ? object : undefined);
   const trace = { object: describeObject(object), owners: owners.map(describeObject) };
   const ref = top === undefined ? undefined : appRefOf(top);
-  const app = ref === undefined ? undefined : await tryGet(() => client.get(kustomizations, ref));
+  const app = ref === undefined ? undefined : await tryGet(client, kustomizations, ref);
   return { ...trace, app: app === undefined || top === undefined ? undefined : await tracedApp(client, app, top) };
 }
 
@@ -62,7 +62,7 @@ const isApplied = (object: KubeObject): boolean => appRefOf(object) !== undefine
 async function tracedApp(client: Client, app: Kustomization, object: KubeObject): Promise<TracedApp> {
   const { sourceRef, path = './' } = app.spec;
   const namespace = sourceRef.namespace ?? app.metadata.namespace ?? '';
-  const source = await tryGet(() => client.get(gitRepositories, { namespace, name: sourceRef.name }));
+  const source = await tryGet(client, gitRepositories, { namespace, name: sourceRef.name });
   const changed = lastChangeOf(await readHistory(client, app), describeObject(object));
   const newest = whyOf(app, source).commit;
   return {
@@ -86,13 +86,4 @@ function lastChangeOf(history: readonly HistoryEntry[], object: string): TracedC
   if (entry === undefined) return undefined;
   const { revision, author, subject, at } = entry;
   return { sha: revision.slice(revision.lastIndexOf(':') + 1), author, subject, at, changedObject: true };
-}
-
-async function tryGet<T>(ask: () => Promise<T>): Promise<T | undefined> {
-  try {
-    return await ask();
-  } catch (err) {
-    if (isNotFound(err)) return undefined;
-    throw err;
-  }
 }

@@ -4,10 +4,10 @@ import { pods } from '../../api/core/v1/pod.ts';
 import { type Kustomization, kustomizations } from '../../api/kustomize/v1/kustomization.ts';
 import { type GitRepository, gitRepositories } from '../../api/source/v1/git-repository.ts';
 import type { Client, DiscoveredResource } from '../../client/client.ts';
+import { tryGet } from '../../client/try-get.ts';
 import type { Health } from '../../lifecycle/reasons.ts';
 import { type Why, whyOf } from '../../lifecycle/why.ts';
 import type { DynamicObject, KubeObject, ObjectRef } from '../../machinery/object.ts';
-import { isNotFound } from '../../machinery/status-error.ts';
 import { healthOf } from '../apply/health.ts';
 import { describeObject, tryParseId } from '../apply/object-id.ts';
 import type { VerbContext } from './context.ts';
@@ -36,12 +36,7 @@ export async function explainApp(client: Client, app: Kustomization): Promise<Wh
 
 async function sourceOf(client: Client, { spec, metadata }: Kustomization): Promise<GitRepository | undefined> {
   if (spec.sourceRef.kind !== gitRepositories.kind) return undefined;
-  try {
-    return await client.get(gitRepositories, { namespace: spec.sourceRef.namespace ?? metadata.namespace, name: spec.sourceRef.name });
-  } catch (err) {
-    if (isNotFound(err)) return undefined;
-    throw err;
-  }
+  return tryGet(client, gitRepositories, { namespace: spec.sourceRef.namespace ?? metadata.namespace, name: spec.sourceRef.name });
 }
 
 export interface ObjectQuestion {

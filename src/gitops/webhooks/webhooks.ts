@@ -11,6 +11,7 @@ import type { Component } from '../../base/component.ts';
 import { untilAborted } from '../../base/concurrency.ts';
 import type { HttpMount } from '../../base/http-mount.ts';
 import type { Metrics } from '../../base/metrics.ts';
+import { tryGet } from '../../client/try-get.ts';
 import { setCondition } from '../../machinery/conditions.ts';
 import { deepEqual, type KubeObject, keyOf, type ObjectRef, refOf } from '../../machinery/object.ts';
 import { isNotFound } from '../../machinery/status-error.ts';
@@ -197,13 +198,8 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
   }
 
   async function tokenOf({ metadata, spec }: Receiver): Promise<string | undefined> {
-    try {
-      const { data = {} } = await client.get(secrets, { namespace: metadata.namespace, name: spec.secretRef.name });
-      return data.token === undefined ? undefined : Buffer.from(data.token, 'base64').toString('utf8');
-    } catch (err) {
-      if (!isNotFound(err)) throw err;
-      return undefined;
-    }
+    const secret = await tryGet(client, secrets, { namespace: metadata.namespace, name: spec.secretRef.name });
+    return secret?.data?.token === undefined ? undefined : Buffer.from(secret.data.token, 'base64').toString('utf8');
   }
 
   /** The status of one Receiver: its path, and whether requests to it are taken. */
