@@ -1,4 +1,6 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -7,6 +9,7 @@ import { mapBounded } from '../../src/base/concurrency.ts';
 import { createHelm, type Helm } from '../../src/gitops/build/helm.ts';
 import { chartFiles, filesBelow } from '../support/charts.ts';
 import { findClientTools } from '../support/client-tools.ts';
+import { run } from '../support/cluster.ts';
 import { buildHere, buildWithKustomize, type Files, hasKustomize, type Outcome, writeFiles, writeHelm3 } from '../support/kustomize.ts';
 
 const tools = hasKustomize ? await findClientTools() : 'kustomize is not installed: apt-get install kustomize';
@@ -257,5 +260,91 @@ describe.skipIf(typeof tools === 'string')(`kustomize build --enable-helm${why}`
     expect(outside.ours).toEqual({
       error: expect.stringContaining("security; file '../base/charts/app/values.yaml' is not in or below 'outside'"),
     });
+  });
+
+  it('agrees on a chart that is fetched', async () => {
+    const command = typeof tools === 'string' ? '' : tools.helm;
+    const served = join(root, 'served');
+    await writeFiles(root, filesBelow('packed/app', chartFiles));
+    for (const args of [
+      ['package', join(root, 'packed/app'), '-d', served],
+      ['repo', 'index', served],
+    ]) {
+      expect(await run(command, args, { PATH: process.env.PATH, HOME: root })).toMatchObject({ code: 0 });
+    }
+    const server = createServer((request, response) => {
+      readFile(join(served, (request.url ?? '').replaceAll('..', ''))).then(
+        (content) => response.end(content),
+        () => response.writeHead(404).end(),
+      );
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    try {
+      const repo = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+      const fetching = createHelm({ command, repositories: [repo], environment: { PATH: process.env.PATH }, clock: systemClock });
+      const kustomizationOf = (version: string, more: string): Files => ({
+        'kustomization.yaml': `helmCharts:\n- {name: app, releaseName: r, repo: "${repo}", version: ${version}, ${more}}\n`,
+      });
+      for (const more of [
+        'skipTests: true',
+        'valuesInline: {text: inline, more: null}',
+        'valuesInline: {text: inline}, valuesMerge: merge',
+      ]) {
+        const place = join(root, `fetched-${more.replaceAll(/\W/g, '-')}`);
+        // The real program leaves the chart in the directory.
+        await writeFiles(join(place, 'real'), kustomizationOf('1.2.3', more));
+        await writeFiles(join(place, 'ours'), kustomizationOf('1.2.3', more));
+        const real = await buildWithKustomize(join(place, 'real'), flags);
+        const ours = await buildHere(join(place, 'ours'), '', undefined, fetching);
+        expect(real).toHaveProperty('objects');
+        expect(ours).toEqual(real);
+        expect(await readdir(join(place, 'ours'))).toEqual(['kustomization.yaml']);
+      }
+      await writeFiles(join(root, 'gone'), kustomizationOf('9.9.9', 'skipTests: true'));
+      expect(await buildWithKustomize(join(root, 'gone'), flags)).toHaveProperty('error');
+      expect(await buildHere(join(root, 'gone'), '', undefined, fetching)).toEqual({
+        error: expect.stringMatching(/helmCharts\[0\]: helm pull: .*9\.9\.9/),
+      });
+      expect(await buildHere(join(root, 'gone'), '', undefined, helm)).toEqual({ error: expect.stringContaining('are not fetched') });
+    } finally {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    }
+  });
+
+  it('shows templates nothing of this process and of this machine', async () => {
+    const command = typeof tools === 'string' ? '' : tools.helm;
+    const secretive = createHelm({
+      command,
+      repositories: [],
+      environment: { PATH: process.env.PATH, MIDSHIP_TEST_SECRET: 'hidden' },
+      clock: systemClock,
+    });
+    const place = join(root, 'curious');
+    await writeFiles(place, {
+      ...filesBelow('charts/app', {
+        ...chartFiles,
+        'templates/app.yaml': `apiVersion: v1
+kind: ConfigMap
+metadata: {name: curious}
+data:
+  above: {{ .Files.Get "../../kustomization.yaml" | quote }}
+  passwords: {{ .Files.Get "/etc/passwd" | quote }}
+  all: {{ range $name, $_ := .Files.Glob "**" }}{{ $name }} {{ end }}
+  secrets: {{ lookup "v1" "Secret" "" "" | toJson | quote }}
+  address: {{ getHostByName "localhost" | quote }}
+  name: {{ .Release.Name }}
+`,
+      }),
+      'kustomization.yaml': `helmCharts:\n- {name: app, skipHooks: true, nameTemplate: 'a{{ env "MIDSHIP_TEST_SECRET" }}{{ env "KUBECONFIG" | len }}'}\n`,
+      'environment/kustomization.yaml':
+        'helmGlobals: {chartHome: ../charts}\nhelmCharts:\n- {name: app, valuesMerge: replace, valuesInline: {a: 1}}\n',
+    });
+    const outcome = await buildHere(place, '', undefined, secretive);
+    expect(outcome).toMatchObject({
+      objects: [{ data: { above: '', passwords: '', secrets: '{}', address: '', name: `a${'/dev/null'.length}` } }],
+    });
+    await writeFiles(place, { 'charts/app/templates/app.yaml': 'a: {{ env "PATH" }}\n' });
+    expect(await buildHere(place, '', undefined, secretive)).toEqual({ error: expect.stringContaining('function "env" not defined') });
   });
 });
