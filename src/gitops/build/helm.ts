@@ -108,6 +108,7 @@ interface Program {
 export function createHelm({ command, repositories, environment, clock, limits: given }: HelmOptions): Helm {
   const limits = { ...defaultLimits, ...given };
   const allowed = repositories.map(parseAddress);
+  const searchPath = environment.PATH ?? '/usr/bin:/bin';
   const inTurn = createLimit(concurrency);
   /** The program whose version was asked for and found to do. */
   let accepted: string | undefined;
@@ -203,7 +204,7 @@ export function createHelm({ command, repositories, environment, clock, limits: 
 
   /** As the system looks for programs; a name with a slash is a path. */
   async function find(): Promise<Program | undefined> {
-    const directories = command.includes('/') ? [''] : (environment.PATH ?? '').split(':').filter((directory) => directory.startsWith('/'));
+    const directories = command.includes('/') ? [''] : searchPath.split(':').filter((directory) => directory.startsWith('/'));
     for (const directory of directories) {
       const path = await realpath(directory === '' ? resolve(command) : join(directory, command)).catch(absent);
       const info = path === undefined ? undefined : await stat(path).catch(absent);
@@ -295,7 +296,7 @@ export function createHelm({ command, repositories, environment, clock, limits: 
 
   function environmentOf(directory: string, network: boolean): Record<string, string> {
     const env: Record<string, string> = {
-      PATH: environment.PATH ?? '/usr/bin:/bin',
+      PATH: searchPath,
       LC_ALL: 'C',
       HOME: directory,
       TMPDIR: directory,
@@ -386,13 +387,16 @@ function parseAddress(text: string): string {
   return url;
 }
 
-/** In its one spelling: no user, no dots in the path, no slash at the end. http only counts when the operator allowed just that. */
+/**
+ * In its one spelling: no user, no dots in the path, no slash at the end. Of characters only those that are the same everywhere, because an
+ * address stands in a command that people are told to run. http only counts when the operator allowed just that.
+ */
 export function tryParseAddress(text: string): string | undefined {
   if (!URL.canParse(text)) return undefined;
   const url = new URL(text);
   if (!['https:', 'http:', 'oci:'].includes(url.protocol) || url.hostname === '') return undefined;
   if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '') return undefined;
-  return url.href.replace(/\/+$/, '');
+  return /^[\w:/.~%+-]+$/.test(url.href) ? url.href.replace(/\/+$/, '') : undefined;
 }
 
 const isBelow = (url: string, prefix: string): boolean => url === prefix || url.startsWith(`${prefix}/`);

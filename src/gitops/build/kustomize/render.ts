@@ -89,7 +89,7 @@ export interface RenderedObject {
 /**
  * Builds kustomizations as `kustomize build` (5.6) does; what it parsed is kept by the files' ids. Known differences: dates without
  * quotation marks stay as they are written, where kustomize makes times of them; and a number that a replacement created stays one when a
- * patch follows, where kustomize makes it a string.
+ * patch follows, where kustomize makes it a string. Of charts decisions/0011 tells.
  */
 export interface Renderer {
   /** Objects in the order in which kustomize writes them; each is a copy of its own. @throws KustomizeError */
