@@ -17,6 +17,9 @@ let pki: Pki;
 let caller: KeyPair;
 let directory: string;
 
+/** In the container's own /tmp, or in the machine's where containers have none. */
+const endFile = `/tmp/midship-end-${process.pid}`;
+
 beforeAll(async () => {
   node = await startTestNode();
   directory = await mkdtemp(join(tmpdir(), 'midship-pki-'));
@@ -33,7 +36,7 @@ beforeAll(async () => {
     log: createLog({ level: 'silent' }),
   });
   await api.start({ signal: new AbortController().signal });
-  const script = 'echo one; echo two; while [ ! -e /tmp/end ]; do sleep 0.05; done; echo last; exit 3';
+  const script = `echo one; echo two; while [ ! -e ${endFile} ]; do sleep 0.05; done; echo last; exit 3`;
   await node.run({ name: 'talker', containers: [{ name: 'main', image: 'host/sh', command: ['sh', '-c', script] }] });
   await node.pod('talker', 'ready', (pod) => pod.status?.phase === 'Running');
   await until(async () => (await get('/containerLogs/default/talker/main')).body === 'one\ntwo\n', { what: 'output' });
@@ -43,6 +46,7 @@ afterAll(async () => {
   await api.stop();
   await node.stop();
   await rm(directory, { recursive: true, force: true });
+  await rm(endFile, { force: true });
 });
 
 interface Answer {
@@ -129,7 +133,7 @@ describe('the kubelet API', () => {
     });
     await until(() => seen === 'one\ntwo\n', { what: 'start of the log', intervalMs: 5 });
     const container = node.agent.podNamed('default', 'talker')?.sandbox?.containers[0]?.id ?? '';
-    await node.runtime.exec(container, ['touch', '/tmp/end'], { timeoutMs: 5_000, limitBytes: 100 });
+    await node.runtime.exec(container, ['touch', endFile], { timeoutMs: 5_000, limitBytes: 100 });
     expect(await following).toMatchObject({ status: 200, body: 'one\ntwo\nlast\n' });
     await node.pod('talker', 'restart', (pod) => pod.status?.containerStatuses?.[0]?.restartCount === 1);
     expect((await get('/containerLogs/default/talker/main?previous=true')).body).toBe('one\ntwo\nlast\n');
