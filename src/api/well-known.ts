@@ -54,6 +54,7 @@ export const annotations = {
   recreate: 'midship.dev/recreate',
   /** Which run of a hook an object is, so that a restart finds it again. */
   hookRun: 'midship.dev/hook-run',
+  argoHook: 'argocd.argoproj.io/hook',
   /** SHA of a commit that an app skips, with every later one that changes nothing of the app. */
   hold: 'midship.dev/hold',
   /** SHA that runs meanwhile; without it, the newest in the app's history whose objects differ from those of the held one. */

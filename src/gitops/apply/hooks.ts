@@ -1,17 +1,18 @@
 import { createHash } from 'node:crypto';
 import type { Job } from '../../api/batch/v1/job.ts';
 import type { Pod } from '../../api/core/v1/pod.ts';
-import { annotations } from '../../api/well-known.ts';
+import { annotations, labels } from '../../api/well-known.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Client } from '../../client/client.ts';
 import { jobFailure, podProblem } from '../../lifecycle/reasons.ts';
 import type { DynamicObject } from '../../machinery/object.ts';
 import { isConflict, isNotFound } from '../../machinery/status-error.ts';
+import { isNameOf } from '../build/hook-names.ts';
 import { type AppState, touchInventory } from './app-state.ts';
 import { fieldManager } from './fields.ts';
 import type { HealthRules } from './health.ts';
-import { describeObject } from './object-id.ts';
-import type { HookPhase } from './object-policy.ts';
+import { describeObject, tryParseId } from './object-id.ts';
+import { type HookPhase, policyOf } from './object-policy.ts';
 import type { OwnedObjects } from './owned-objects.ts';
 import type { DesiredObject } from './plan.ts';
 
@@ -43,6 +44,8 @@ export interface HooksOptions {
   readonly clock: Clock;
 }
 
+type Place = Pick<DesiredObject, 'resource' | 'ref'>;
+
 /** A hook that takes longer has failed. */
 const hookTimeoutMs = 5 * 60_000;
 
@@ -66,6 +69,8 @@ export function createHooks({ client, owned, clock }: HooksOptions): Hooks {
           if ((await find(hook)) !== undefined)
             return { state: 'running', reason: `${describeObject(hook.object)} of an earlier run leaves` };
         }
+        const leaving = await removeEarlier(state, hook);
+        if (leaving !== undefined) return { state: 'running', reason: `${describeObject(leaving)} of an earlier run leaves` };
         await start(hook, run);
         return { state: 'running', reason: `${describeObject(hook.object)} runs` };
       }
@@ -86,7 +91,30 @@ export function createHooks({ client, owned, clock }: HooksOptions): Hooks {
     },
   };
 
-  async function find({ resource, ref }: DesiredObject): Promise<DynamicObject | undefined> {
+  /**
+   * What a hook with a `generateName` was at earlier revisions, as far as the inventory knows; gives one that is still there. Pruning comes
+   * last, and not at all for an app that does not prune: this is for whoever runs a hook on the understanding that it runs alone.
+   */
+  async function removeEarlier({ doomed }: AppState, hook: DesiredObject): Promise<DynamicObject | undefined> {
+    const { id, resource, object, policy } = hook;
+    const { namespace, generateName, labels: ours } = object.metadata;
+    if (generateName === undefined || !policy.hookDeletion.includes('BeforeHookCreation')) return undefined;
+    let left: DynamicObject | undefined;
+    for (const earlier of doomed.keys()) {
+      const parsed = tryParseId(earlier);
+      if (parsed === undefined || earlier === id || parsed.kind !== object.kind || parsed.group !== resource.group) continue;
+      if (parsed.ref.namespace !== namespace || !isNameOf(generateName, parsed.ref.name)) continue;
+      const place = { resource, ref: parsed.ref };
+      const live = await find(place);
+      if (live?.metadata.annotations?.[annotations.hookRun] === undefined || policyOf(live).prune === 'never') continue;
+      if ([labels.fluxKustomizeName, labels.fluxKustomizeNamespace].some((key) => live.metadata.labels?.[key] !== ours?.[key])) continue;
+      await remove(place, live);
+      left = (await find(place)) ?? left;
+    }
+    return left;
+  }
+
+  async function find({ resource, ref }: Place): Promise<DynamicObject | undefined> {
     try {
       return await client.get(resource, ref);
     } catch (err) {
@@ -95,7 +123,7 @@ export function createHooks({ client, owned, clock }: HooksOptions): Hooks {
     }
   }
 
-  async function remove({ resource, ref }: DesiredObject, { metadata: { uid } }: DynamicObject): Promise<void> {
+  async function remove({ resource, ref }: Place, { metadata: { uid } }: DynamicObject): Promise<void> {
     try {
       await client.delete(resource, ref, { propagationPolicy: 'Background', ...(uid === undefined ? {} : { preconditions: { uid } }) });
     } catch (err) {

@@ -33,7 +33,6 @@ export interface ObjectPolicy {
 /** Keys as Argo CD has them. @see https://argo-cd.readthedocs.io/en/stable/user-guide/sync-waves/ */
 const argo = {
   wave: 'argocd.argoproj.io/sync-wave',
-  hook: 'argocd.argoproj.io/hook',
   hookDeletion: 'argocd.argoproj.io/hook-delete-policy',
   syncOptions: 'argocd.argoproj.io/sync-options',
 } as const;
@@ -76,7 +75,7 @@ export const isSuspended = ({ suspendedUntil }: ObjectPolicy, now: number): bool
 function read(notes: Readonly<Record<string, string>>, labels: Readonly<Record<string, string>>): ObjectPolicy {
   const says = (key: string, value: string): boolean => [notes[key], labels[key]].some((text) => text?.toLowerCase() === value);
   const options = listOf(notes[argo.syncOptions]);
-  const hooks = listOf(notes[argo.hook]);
+  const hooks = listOf(notes[annotations.argoHook]);
   const phases = hookPhases.filter((phase) => hooks.includes(phase));
   const wave = Number(notes[argo.wave] ?? 0);
   const deletion = hookDeletions.filter((each) => listOf(notes[argo.hookDeletion]).includes(each));

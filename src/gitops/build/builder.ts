@@ -3,6 +3,7 @@ import { mapBounded } from '../../base/concurrency.ts';
 import { type Commit, type GitSource, SourceError, type TreeEntry } from '../sources/git-source.ts';
 import type { FileContent } from './documents.ts';
 import type { Helm } from './helm.ts';
+import { nameHooks } from './hook-names.ts';
 import type { Overlay } from './kustomize/render.ts';
 import { kustomizationFiles } from './kustomize/render.ts';
 import { createLru } from './lru.ts';
@@ -103,7 +104,8 @@ export function createBuilder({ helm }: BuilderOptions = {}): Builder {
   function plainResult(content: TreeContent): BuildResult {
     let result = results.get(content);
     if (result === undefined) {
-      const { digest, manifests, errors } = content;
+      const { digest, errors } = content;
+      const manifests = nameHooks(content.manifests, digest);
       result = { digest, manifests, errors: [...errors, ...duplicatesIn(manifests)] };
       results.set(content, result);
     }
@@ -116,9 +118,10 @@ export function createBuilder({ helm }: BuilderOptions = {}): Builder {
     if (known?.renderings.every((rendering, index) => rendering === renderings[index])) return known.result;
     const hash = createHash('sha256').update(content.digest);
     for (const { digest } of renderings) hash.update(digest);
-    const manifests = [...content.manifests, ...renderings.flatMap((rendering) => rendering.manifests)];
+    const digest = hash.digest('hex');
+    const manifests = [...nameHooks(content.manifests, digest), ...renderings.flatMap((rendering) => rendering.manifests)];
     const result: BuildResult = {
-      digest: hash.digest('hex'),
+      digest,
       manifests,
       errors: [...content.errors, ...renderings.flatMap(({ errors }) => errors), ...duplicatesIn(manifests)],
     };

@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
 import { type DynamicObject, deepFreeze, type KubeObject } from '../../machinery/object.ts';
 import { parseYamlDocuments, YamlError } from '../../machinery/yaml.ts';
+import { isNamedByRevision } from './hook-names.ts';
 import type { BuildError } from './manifest.ts';
 
-/** What the content of one file says, wherever the file lies; cached by blob id. */
+/** What the content of one file says, wherever the file lies; cached by blob id. Hooks that a revision names have no name yet. */
 export interface FileContent {
   readonly documents: readonly { readonly line: number; readonly object: KubeObject }[];
   readonly errors: readonly Omit<BuildError, 'file'>[];
@@ -63,11 +64,10 @@ function problemOf(value: unknown): { readonly message: string; readonly hint: s
       hint: 'Put it in quotes: YAML reads words such as n, yes and off as booleans, and digits as numbers.',
     };
   }
-  if (typeof name !== 'string' || name === '') {
-    return {
-      message: `${kind} has no metadata.name`,
-      hint: 'Objects from Git need a fixed name; generateName would make a new one at each apply.',
-    };
-  }
-  return undefined;
+  if (typeof name === 'string' && name !== '') return undefined;
+  if (isNamedByRevision(value as KubeObject)) return undefined;
+  return {
+    message: `${kind} has no metadata.name`,
+    hint: 'Objects from Git need a fixed name; generateName would make a new one at each apply, and is for hooks alone.',
+  };
 }

@@ -23,6 +23,16 @@ metadata:
 spec: {backoffLimit: 0, template: {spec: {restartPolicy: Never, containers: [{name: a, image: busybox, command: ["true"]}]}}}
 `;
 
+const generated = (prefix: string, annotations: Readonly<Record<string, string>>): string =>
+  job('x', annotations).replace('name: x', `generateName: ${prefix}`);
+
+const namesOf = async ({ client, namespace }: Project): Promise<readonly string[]> =>
+  (await client.list(jobs, { namespace })).items.map(({ metadata }) => metadata.name);
+
+/** Waits for the one Job whose name begins so. */
+const hookOf = (p: Project, prefix: string): Promise<string> =>
+  until(async () => (await namesOf(p)).find((name) => name.startsWith(prefix)), { what: `a Job ${prefix}…` });
+
 const jobOf = async (p: Project, name: string): Promise<Job | undefined> => {
   try {
     return await p.client.get(jobs, { namespace: p.namespace, name });
@@ -139,6 +149,69 @@ describeOnTargets('orders', ({ project }) => {
       await p.applied('web');
       await p.client.delete(kustomizations, { namespace: p.home, name: 'web' });
       await until(async () => (await jobOf(p, 'pre')) === undefined, { what: 'the hook goes with the app' });
+    });
+
+    it('names hooks with generateName by their revision, and lets them go with it', async (context) => {
+      const p = await project({
+        'web/pre.yaml': generated('pre-', { 'argocd.argoproj.io/hook': 'PreSync' }),
+        'web/a.yaml': configMap('a'),
+        'web/post.yaml': generated('post-', {
+          'argocd.argoproj.io/hook': 'PostSync',
+          'argocd.argoproj.io/hook-delete-policy': 'HookSucceeded',
+        }),
+      });
+      if (!p.isBare) return context.skip('a Job controller is at work there');
+      await p.app('web');
+      await waitsFor(p, `Job ${p.namespace}/pre-`);
+      const first = await hookOf(p, 'pre-');
+      expect(first).toMatch(/^pre-[0-9a-f]{8}$/);
+      expect(await p.dataOf('a')).toBeUndefined();
+      // Started once, whatever happens to the engine.
+      const uid = (await jobOf(p, first))?.metadata.uid;
+      await p.restartEngine();
+      await waitsFor(p, `Job ${p.namespace}/${first} runs`);
+      expect((await jobOf(p, first))?.metadata.uid).toBe(uid);
+      await endJob(p, first, 'Complete');
+      await endJob(p, await hookOf(p, 'post-'), 'Complete');
+      await p.applied('web');
+      await until(async () => (await namesOf(p)).every((name) => !name.startsWith('post-')), { what: 'post is deleted' });
+      expect(await namesOf(p)).toEqual([first]);
+
+      // The next revision has another one, and the one before makes room first.
+      await p.repository.commit('next', { 'web/a.yaml': configMap('a', '2') });
+      await until(async () => (await namesOf(p)).some((name) => name.startsWith('pre-') && name !== first), { what: 'the next one' });
+      const second = await hookOf(p, 'pre-');
+      expect(second).not.toBe(first);
+      expect(await p.dataOf('a')).toBe('1');
+      await p.repository.commit('away', { 'web/a.yaml': configMap('a', '3'), 'web/pre.yaml': '', 'web/post.yaml': '' });
+      await p.applied('web');
+      await until(async () => (await namesOf(p)).length === 0, { what: async () => `no hook is left, not ${await namesOf(p)}` });
+    });
+
+    it('leaves no hook of an earlier revision beside the new one when the app does not prune', async (context) => {
+      const p = await project({
+        'web/pre.yaml': generated('pre-', { 'argocd.argoproj.io/hook': 'PreSync' }),
+        'web/a.yaml': configMap('a'),
+      });
+      if (!p.isBare) return context.skip('a Job controller is at work there');
+      await p.app('web', { prune: false });
+      await waitsFor(p, 'pre-');
+      const first = await hookOf(p, 'pre-');
+      await endJob(p, first, 'Complete');
+      await p.applied('web');
+      await p.repository.commit('next', { 'web/a.yaml': configMap('a', '2') });
+      await until(async () => !(await namesOf(p)).includes(first) && (await namesOf(p)).length === 1, { what: 'the next one alone' });
+      await endJob(p, await hookOf(p, 'pre-'), 'Complete');
+      await p.applied('web');
+      expect(await namesOf(p)).toHaveLength(1);
+    });
+
+    it('refuses generateName for what is not a hook, by file and line', async () => {
+      const p = await project({ 'web/a.yaml': configMap('a'), 'web/b.yaml': `${configMap('b')}---\n${generated('job-', {})}` });
+      await p.app('web');
+      const { message } = await p.conditionIs('web', 'Ready', ({ reason }) => reason === 'BuildFailed');
+      expect(message).toMatch(/^web\/b\.yaml:8 Job has no metadata\.name/);
+      expect(await p.dataOf('a')).toBeUndefined();
     });
 
     it('stops at a hook that fails, runs those for failure, and tries again', async (context) => {
