@@ -4,7 +4,7 @@ import { labels } from '../api/well-known.ts';
 import { createActivityFeed } from '../base/activity.ts';
 import { type Clock, systemClock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
-import { addProcessMetrics, createMetrics } from '../base/metrics.ts';
+import { addProcessMetrics, createMetrics, partsOf } from '../base/metrics.ts';
 import { startAll } from '../base/shutdown.ts';
 import type { Client } from '../client/client.ts';
 import { createHttpClient, type HttpClientOptions } from '../client/http-client.ts';
@@ -106,8 +106,6 @@ export async function startForeignEngine(options: ForeignEngineOptions): Promise
     const controllerManager = createMetrics();
     const gitopsMetrics = createMetrics();
     const processMetrics = addProcessMetrics();
-    const text = async (...all: readonly { text(): Promise<string> }[]): Promise<string> =>
-      (await Promise.all(all.map((each) => each.text()))).join('');
     const informers = createInformerSet({ client, clock, log, random });
     const steps = createStepLog({ clock, log, metrics: controllerManager });
     const activity = createActivityFeed();
@@ -124,9 +122,9 @@ export async function startForeignEngine(options: ForeignEngineOptions): Promise
       steps,
       mounts: [webhooks.mount],
       metrics: {
-        '/metrics': () => text(gitopsMetrics, controllerManager, processMetrics),
-        '/metrics/gitops': () => text(gitopsMetrics),
-        '/metrics/controller-manager': () => text(controllerManager, processMetrics),
+        '/metrics': () => partsOf(gitopsMetrics, controllerManager, processMetrics),
+        '/metrics/gitops': () => partsOf(gitopsMetrics),
+        '/metrics/controller-manager': () => partsOf(controllerManager, processMetrics),
       },
       ready: () => true,
       clock,

@@ -26,7 +26,7 @@ import { type ActivityFeed, createActivityFeed } from '../base/activity.ts';
 import { type Clock, systemClock } from '../base/clock.ts';
 import type { Component } from '../base/component.ts';
 import { createLog, type Log } from '../base/log.ts';
-import { addProcessMetrics, createMetrics, type Metrics } from '../base/metrics.ts';
+import { addProcessMetrics, createMetrics, type Metrics, partsOf } from '../base/metrics.ts';
 import type { Overview } from '../base/overview.ts';
 import { openPki, type Pki } from '../base/pki.ts';
 import { startAll } from '../base/shutdown.ts';
@@ -593,7 +593,7 @@ interface MetricsPaths {
   readonly kubelet: Metrics;
   readonly process: Metrics;
   /** Text by path; `/metrics` has every family once. */
-  texts(): Readonly<Record<string, () => Promise<string>>>;
+  texts(): Readonly<Record<string, () => AsyncIterable<string>>>;
 }
 
 function metricsPaths(): MetricsPaths {
@@ -606,16 +606,15 @@ function metricsPaths(): MetricsPaths {
     kubelet: createMetrics(),
     process: addProcessMetrics(),
   };
-  const join = async (...all: readonly Metrics[]): Promise<string> => (await Promise.all(all.map((each) => each.text()))).join('');
   return {
     ...paths,
     texts: () => ({
-      '/metrics': () => join(...Object.values(paths)),
-      '/metrics/apiserver': () => join(paths.apiserver, paths.process),
-      '/metrics/scheduler': () => join(paths.scheduler, paths.process),
-      '/metrics/controller-manager': () => join(paths.controllerManager, paths.process),
-      '/metrics/state': () => join(paths.state),
-      '/metrics/gitops': () => join(paths.gitops),
+      '/metrics': () => partsOf(...Object.values(paths)),
+      '/metrics/apiserver': () => partsOf(paths.apiserver, paths.process),
+      '/metrics/scheduler': () => partsOf(paths.scheduler, paths.process),
+      '/metrics/controller-manager': () => partsOf(paths.controllerManager, paths.process),
+      '/metrics/state': () => partsOf(paths.state),
+      '/metrics/gitops': () => partsOf(paths.gitops),
     }),
   };
 }

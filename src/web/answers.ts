@@ -1,5 +1,6 @@
+import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
-import { gzip, type InputType } from 'node:zlib';
+import { createGunzip, createGzip, gzip, type InputType } from 'node:zlib';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 
 const compress = promisify<InputType, { level: number }, Buffer>(gzip);
@@ -24,6 +25,24 @@ export async function sendText(request: FastifyRequest, reply: FastifyReply, typ
   const bytes = Buffer.from(text);
   if (bytes.length < compressFromBytes || !acceptsGzip(request.headers['accept-encoding'])) return reply.send(bytes);
   return reply.header('Content-Encoding', 'gzip').send(await compress(bytes, { level: 1 }));
+}
+
+/** Compresses a text while it is made: no more than a part of it is ever held. */
+export async function pack(parts: AsyncIterable<string>): Promise<Buffer> {
+  const packed: Buffer[] = [];
+  await pipeline(parts, createGzip({ level: 1 }), async (chunks: AsyncIterable<Buffer>) => {
+    for await (const chunk of chunks) packed.push(chunk);
+  });
+  return Buffer.concat(packed);
+}
+
+/** Sends what `pack` gave: as it is, or unpacked on the way to a client that does not take it so. */
+export function sendPacked(request: FastifyRequest, reply: FastifyReply, type: string, packed: Buffer): FastifyReply {
+  reply.header('Content-Type', type).header('Vary', 'Accept-Encoding, Cookie').header('Cache-Control', 'no-store');
+  if (acceptsGzip(request.headers['accept-encoding'])) return reply.header('Content-Encoding', 'gzip').send(packed);
+  const text = createGunzip();
+  text.end(packed);
+  return reply.send(text);
 }
 
 function acceptsGzip(header: string | string[] | undefined): boolean {

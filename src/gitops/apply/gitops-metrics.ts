@@ -136,8 +136,12 @@ export function createGitOpsMetrics({ metrics, clock, commitsAfter, apps, source
   });
   const knownApps = new Set<string>();
   const knownSources = new Set<string>();
-  metrics.addCollector(() => stateLines([...apps()], [...sources()]));
-  metrics.addCollector(() => lagLines([...apps()], [...sources()], { now: clock.now(), commitsAfter }));
+  metrics.addCollector(function* () {
+    const all = [...apps()];
+    const repositories = [...sources()];
+    yield* stateLines(all, repositories);
+    yield* lagLines(all, repositories, { now: clock.now(), commitsAfter });
+  });
 
   return {
     appSeen(namespace, name) {

@@ -87,9 +87,10 @@ describe('web', () => {
     const text = `# TYPE a gauge\n${'a{b="c"} 1\n'.repeat(200)}`;
     const { port } = await startWeb({
       metrics: {
-        '/metrics/state': async () => {
+        async *'/metrics/state'() {
           collected += 1;
-          return text;
+          yield text.slice(0, 1_000);
+          yield text.slice(1_000);
         },
       },
     });
