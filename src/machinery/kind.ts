@@ -75,8 +75,16 @@ export interface KindDefinition<T extends KubeObject = KubeObject> extends Resou
 export interface CustomKind {
   /** `WidgetList` */
   readonly listKind: string;
-  /** What a client sent without the fields that the schema does not name, and their paths. */
-  prune(object: KubeObject, before?: KubeObject): { readonly object: KubeObject; readonly unknownFields: readonly string[] };
+  /**
+   * What a client sent without the fields that the schema does not name, and their paths.
+   *
+   * @param readMetadata  as in `structural-schema/prune.ts`
+   */
+  prune(
+    object: KubeObject,
+    before?: KubeObject,
+    readMetadata?: (metadata: object) => { readonly object: object; readonly unknownFields: readonly string[] },
+  ): { readonly object: KubeObject; readonly unknownFields: readonly string[] };
   /** An object from the store, as this version of the schema has it. */
   fromStore(object: KubeObject): KubeObject;
   /** The definition is being deleted: nothing new is made. */

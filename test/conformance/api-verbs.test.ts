@@ -61,6 +61,26 @@ describe('verbs over HTTP', () => {
     expect((await cluster.fetch('/api/v1/namespaces/nowhere/configmaps')).json.items).toEqual([]);
   });
 
+  it('applies objects, and a scale only to what is there', async () => {
+    const apply = (path: string, body: unknown) =>
+      cluster.fetch(`${path}?fieldManager=m`, { method: 'PATCH', headers: { 'content-type': 'application/apply-patch+yaml' }, body });
+    const scale = { apiVersion: 'autoscaling/v1', kind: 'Scale', metadata: { name: 'nope' }, spec: { replicas: 1 } };
+    const missing = await apply('/apis/apps/v1/namespaces/default/deployments/nope/scale', scale);
+    expect(missing.json).toMatchObject({ code: 404, message: 'deployments.apps "nope" not found' });
+    const failed = 'error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal';
+    for (const [body, what] of [
+      ['[]', 'array'],
+      ['"x"', 'string'],
+      ['5', 'number'],
+    ]) {
+      const refused = await apply(`${configMaps}/x`, body);
+      expect(refused.json).toMatchObject({ code: 400, message: `${failed} ${what} into Go value of type map[string]interface {}` });
+    }
+    expect((await apply(`${configMaps}/x`, 'a: [b')).json.message).toMatch(
+      /^error decoding YAML: error converting YAML to JSON: yaml: line 1: /,
+    );
+  });
+
   it('says of nobody that it owns what admission puts in', async () => {
     const created = await post(pods, { metadata: { name: 'owned' }, spec: { containers: [{ name: 'c', image: 'i' }] } });
     expect(created.json.spec).toMatchObject({ serviceAccountName: 'default', priority: 0, tolerations: expect.anything() });

@@ -78,8 +78,8 @@ function kindOf(
   const selectablePaths = (version.selectableFields ?? []).map(({ jsonPath }) => jsonPath.replace(/^\./, ''));
   const schemaName = `${group.split('.').reverse().join('.')}.${version.name}.${names.kind}`;
   const complete = (object: KubeObject, before?: KubeObject): KubeObject => withStructuralDefaults(root, object, before);
-  const prune = (object: KubeObject, before?: KubeObject): ReturnType<NonNullable<KindDefinition['custom']>['prune']> => {
-    const { value, unknownFields } = pruned(root, object as DynamicObject, before as DynamicObject | undefined);
+  const prune: NonNullable<KindDefinition['custom']>['prune'] = (object, before, readMetadata) => {
+    const { value, unknownFields } = pruned(root, object as DynamicObject, before as DynamicObject | undefined, readMetadata);
     return { object: value as unknown as KubeObject, unknownFields };
   };
   const validate = (object: KubeObject, before?: KubeObject): readonly FieldError[] => errorsOf(root, object, before);

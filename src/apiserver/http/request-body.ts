@@ -80,12 +80,17 @@ function parsePatch(text: string, type: PatchType): ReadValue {
     if (!(err instanceof JsonError)) throw err;
     if (type !== 'apply') throw badRequest(`error decoding patch: ${err.message}`);
   }
+  let read: ReadValue;
   try {
-    return readYaml(text);
+    read = readYaml(text);
   } catch (err) {
-    if (err instanceof YamlError) throw badRequest(`error decoding YAML: ${err.message}`);
+    if (err instanceof YamlError) throw badRequest(`error decoding YAML: error converting YAML to JSON: ${err.message}`);
     throw err;
   }
+  const { value } = read;
+  if (value === null || (typeof value === 'object' && !Array.isArray(value))) return read;
+  const why = `json: cannot unmarshal ${goTypeOf(value)} into Go value of type map[string]interface {}`;
+  throw badRequest(`error decoding YAML: error unmarshaling JSON: while decoding JSON: ${why}`);
 }
 
 /** DeleteOptions, when there are some. */

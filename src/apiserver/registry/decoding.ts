@@ -55,8 +55,10 @@ export class BodyDecoder {
   #decodeCustom(custom: CustomKind, object: KubeObject, before: KubeObject | undefined): ReturnType<CustomKind['prune']> {
     // A schema may let anything in, and rules are evaluated for each item.
     checkItems(object);
-    const { object: metadata, unknownFields } = decoderFor(this.#schemas, objectMeta).decode(object.metadata, before?.metadata);
-    const pruned = custom.prune(metadata === object.metadata ? object : { ...object, metadata }, before);
+    const reader = decoderFor(this.#schemas, objectMeta);
+    const { object: metadata, unknownFields } = reader.decode(object.metadata, before?.metadata);
+    const typed = metadata === object.metadata ? object : { ...object, metadata };
+    const pruned = custom.prune(typed, before, (embedded) => reader.decode(embedded));
     if (unknownFields.length === 0) return pruned;
     return { object: pruned.object, unknownFields: [...unknownFields.map((path) => `metadata.${path}`), ...pruned.unknownFields] };
   }

@@ -236,7 +236,7 @@ export function createWriter({
         checkAppliedName(patch, ref.name);
         const wanted = owners.applied(request, kind, { live, patch, time: now() });
         if (live === undefined) {
-          if (application.part !== 'main') throw notFound(kind, ref.name);
+          if (application.part !== 'main' || (application.subresource ?? '') !== '') throw notFound(kind, ref.name);
           checkAppliedUid(kind, ref.name, wanted);
           created = true;
           return {

@@ -12,24 +12,31 @@ const maxReportedFields = 100;
  * `value` without the fields that its schema does not name, and their paths, as kubectl shows them: `spec.list[0].other`.
  *
  * @param before  the stored object that `value` was made from: parts with the same reference are not looked at
+ * @param readMetadata  of objects within the object; without it their metadata stays as it is
  */
 export function pruned(
   root: Structure,
   value: JsonObject,
   before?: JsonObject,
+  readMetadata?: MetadataReader,
 ): { readonly value: JsonObject; readonly unknownFields: readonly string[] } {
   const unknownFields: string[] = [];
-  const pruner = new Pruner(unknownFields);
+  const pruner = new Pruner(unknownFields, readMetadata);
   return { value: pruner.prune(root, value, before, '') as JsonObject, unknownFields };
 }
+
+/** Reads the metadata of an object: what is of the wrong type is refused, what is unknown is left out and named. */
+export type MetadataReader = (metadata: object) => { readonly object: object; readonly unknownFields: readonly string[] };
 
 const resourceFields: ReadonlySet<string> = new Set(['apiVersion', 'kind', 'metadata']);
 
 class Pruner {
   readonly #unknownFields: string[];
+  readonly #readMetadata: MetadataReader | undefined;
 
-  constructor(unknownFields: string[]) {
+  constructor(unknownFields: string[], readMetadata: MetadataReader | undefined) {
     this.#unknownFields = unknownFields;
+    this.#readMetadata = readMetadata;
   }
 
   prune(node: Structure, value: unknown, before: unknown, path: string): unknown {
@@ -58,10 +65,16 @@ class Pruner {
     let changed: Record<string, unknown> | undefined;
     let dropped: Set<string> | undefined;
     for (const key of Object.keys(value)) {
-      // Metadata has its own schema, which the caller applies.
-      if (node.isResource && resourceFields.has(key)) continue;
-      const child = node.properties.get(key) ?? node.values;
       const at = path === '' ? key : `${path}.${key}`;
+      // Metadata has its own schema; that of the object itself is the caller's to apply.
+      if (node.isResource && resourceFields.has(key)) {
+        const kept = key === 'metadata' && path !== '' ? this.#metadata(value[key], previous?.[key], at) : value[key];
+        if (kept === value[key]) continue;
+        changed ??= { ...value };
+        setOwn(changed, key, kept);
+        continue;
+      }
+      const child = node.properties.get(key) ?? node.values;
       if (child === undefined) {
         if (node.preservesUnknown) continue;
         if (this.#unknownFields.length < maxReportedFields) this.#unknownFields.push(at);
@@ -79,6 +92,15 @@ class Pruner {
     const source = changed ?? value;
     for (const key of Object.keys(source)) if (!dropped.has(key)) setOwn(rest, key, source[key]);
     return rest;
+  }
+
+  #metadata(metadata: unknown, before: unknown, path: string): unknown {
+    if (this.#readMetadata === undefined || !isObject(metadata) || metadata === before) return metadata;
+    const { object, unknownFields } = this.#readMetadata(metadata);
+    for (const field of unknownFields) {
+      if (this.#unknownFields.length < maxReportedFields) this.#unknownFields.push(`${path}.${field}`);
+    }
+    return object;
   }
 }
 

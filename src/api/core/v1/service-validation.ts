@@ -7,6 +7,7 @@ import {
   checkEnum,
   checkLabels,
   checkPortReference,
+  cidrErrors,
   dnsLabelErrors,
   dnsSubdomainErrors,
   ipErrors,
@@ -59,6 +60,7 @@ export function validateService(service: Service, before?: Service): readonly Fi
   checkEnum(errors, 'spec.type', spec.type, serviceTypes);
   checkNodePortsAndDuplicates(errors, ports, spec.type);
   checkTrafficPolicies(errors, spec);
+  checkSourceRanges(errors, service);
   checkLoadBalancer(errors, spec, before?.spec);
   if (before !== undefined) checkUpdate(errors, spec, before.spec);
   return errors;
@@ -149,10 +151,28 @@ function checkTrafficPolicies(errors: FieldError[], spec: ServiceSpec): void {
   }
 }
 
+const forLoadBalancers = "may only be used when `type` is 'LoadBalancer'";
+const sourceRangesAnnotation = 'service.beta.kubernetes.io/load-balancer-source-ranges';
+
+/** Who may reach a load balancer: in the field, or in the annotation that was there before it. The server writes the field with a capital. */
+function checkSourceRanges(errors: FieldError[], { spec, metadata }: Service): void {
+  const ranges = spec.loadBalancerSourceRanges ?? [];
+  const annotation = metadata.annotations?.[sourceRangesAnnotation];
+  if (ranges.length === 0 && annotation === undefined) return;
+  const isField = ranges.length > 0;
+  const field = isField ? 'spec.LoadBalancerSourceRanges' : `metadata.annotations[${sourceRangesAnnotation}]`;
+  if (spec.type !== 'LoadBalancer') errors.push(forbidden(field, forLoadBalancers));
+  const listed = isField ? ranges : (annotation ?? '').trim() === '' ? [] : (annotation ?? '').trim().split(',');
+  for (const [index, range] of listed.entries()) {
+    const cidr = range.trim();
+    check(errors, isField ? `${field}[${index}]` : field, cidr, cidrErrors(cidr));
+  }
+}
+
 /** Fields of load balancers alone. */
 function checkLoadBalancer(errors: FieldError[], spec: ServiceSpec, before: ServiceSpec | undefined): void {
-  const why = "may only be used when `type` is 'LoadBalancer'";
-  const { type, allocateLoadBalancerNodePorts, loadBalancerClass, loadBalancerSourceRanges = [] } = spec;
+  const why = forLoadBalancers;
+  const { type, allocateLoadBalancerNodePorts, loadBalancerClass } = spec;
   if (type === 'LoadBalancer') {
     if (isAbsent(allocateLoadBalancerNodePorts)) errors.push(required('spec.allocateLoadBalancerNodePorts'));
     if (before?.type === 'LoadBalancer' && before.loadBalancerClass !== loadBalancerClass) {
@@ -166,7 +186,6 @@ function checkLoadBalancer(errors: FieldError[], spec: ServiceSpec, before: Serv
     }
     return;
   }
-  if (loadBalancerSourceRanges.length > 0) errors.push(forbidden('spec.loadBalancerSourceRanges', why));
   if (!isAbsent(allocateLoadBalancerNodePorts)) errors.push(forbidden('spec.allocateLoadBalancerNodePorts', why));
   if (!isAbsent(loadBalancerClass)) errors.push(forbidden('spec.loadBalancerClass', why));
 }

@@ -94,6 +94,24 @@ const refusal = async (made: Promise<unknown>): Promise<string> => {
 };
 
 describe('a definition', () => {
+  it('reads the metadata of an object within an object as that of every object', async () => {
+    const { client } = await start();
+    const held = { type: 'object', 'x-kubernetes-embedded-resource': true, 'x-kubernetes-preserve-unknown-fields': true };
+    const openAPIV3Schema = { type: 'object', properties: { spec: { type: 'object' }, held } };
+    await client.create(
+      customResourceDefinitions,
+      definition('widgets', 'Widget', { versions: [{ name: 'v1', served: true, storage: true, schema: { openAPIV3Schema } }] as never }),
+    );
+    await established(client, 'widgets.example.com');
+    const warnings: string[] = [];
+    const within = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'p', labels: { a: 'b' }, other: 1 }, spec: { any: 1 } };
+    const made = await client.create(widgets, widget('a', {}, { held: within }), { onWarning: (text) => warnings.push(text) });
+    expect(made.held).toEqual({ ...within, metadata: { name: 'p', labels: { a: 'b' } } });
+    expect(warnings).toEqual(['unknown field "held.metadata.other"']);
+    const wrong = { ...within, metadata: { labels: 5 } };
+    await expect(client.create(widgets, widget('b', {}, { held: wrong }))).rejects.toMatchObject({ code: 400 });
+  });
+
   it('is served once its names are accepted, with conditions that say so', async () => {
     const { client } = await start();
     const made = await define(client, definition('widgets', 'Widget'));

@@ -43,6 +43,28 @@ describe('a service', () => {
     expect(fields).toEqual([]);
   });
 
+  it('lets in by ranges of addresses, where it is a load balancer', () => {
+    const complaints = (type: string, ranges?: readonly string[], annotation?: string) => {
+      const annotations = annotation === undefined ? {} : { 'service.beta.kubernetes.io/load-balancer-source-ranges': annotation };
+      const made = service({ type, ports: [{ port: 80 }], ...(ranges === undefined ? {} : { loadBalancerSourceRanges: ranges }) });
+      return (services.validate?.({ ...made, metadata: { ...made.metadata, annotations } }) ?? []).map(({ field, message }) => [
+        field,
+        message,
+      ]);
+    };
+    const why = 'must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)';
+    expect(complaints('LoadBalancer', [' 10.0.0.0/8', 'bad'])).toEqual([
+      ['spec.LoadBalancerSourceRanges[1]', `Invalid value: "bad": ${why}`],
+    ]);
+    expect(complaints('ClusterIP', ['10.0.0.0/8'])).toEqual([
+      ['spec.LoadBalancerSourceRanges', "Forbidden: may only be used when `type` is 'LoadBalancer'"],
+    ]);
+    expect(complaints('LoadBalancer', undefined, '10.0.0.0/8, 10.1')).toEqual([
+      ['metadata.annotations[service.beta.kubernetes.io/load-balancer-source-ranges]', `Invalid value: "10.1": ${why}`],
+    ]);
+    expect(complaints('LoadBalancer', undefined, ' ')).toEqual([]);
+  });
+
   it('names a port once for each protocol', () => {
     const ports = [
       { name: 'a', port: 53 },

@@ -3,6 +3,7 @@ import { configMaps } from '../../../../../src/api/core/v1/config-map.ts';
 import { type Event, events } from '../../../../../src/api/core/v1/event.ts';
 import { namespaces } from '../../../../../src/api/core/v1/namespace.ts';
 import { type Node, nodes } from '../../../../../src/api/core/v1/node.ts';
+import { type ResourceQuotaSpec, resourceQuotas } from '../../../../../src/api/core/v1/resource-quota.ts';
 import { type Secret, secrets } from '../../../../../src/api/core/v1/secret.ts';
 import { endpointSlices } from '../../../../../src/api/discovery/v1/endpoint-slice.ts';
 
@@ -50,6 +51,44 @@ describe('a config map', () => {
   it('has a key in one of its two maps only', () => {
     const both = { apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { a: '1' }, binaryData: { a: 'MQ==' } };
     expect(configMaps.validate?.(both)?.map(({ field }) => field)).toEqual(['data[a]']);
+  });
+});
+
+describe('a resource quota', () => {
+  const complaints = (spec: ResourceQuotaSpec) =>
+    (resourceQuotas.validate?.({ apiVersion: 'v1', kind: 'ResourceQuota', metadata: { name: 'q', namespace: 'd' }, spec }) ?? []).map(
+      ({ field, message }) => [field, message],
+    );
+  const selected = (scopeName: string, operator: string, values?: readonly string[]) => ({
+    scopeName,
+    operator,
+    ...(values === undefined ? {} : { values }),
+  });
+
+  it('counts by a scope only what the scope can count', () => {
+    expect(complaints({ hard: { pods: '1', cpu: '1', 'x.example/y': '1' }, scopes: ['BestEffort'] })).toEqual([
+      ['spec.scopes', 'Invalid value: ["BestEffort"]: unsupported scope applied to resource'],
+    ]);
+    expect(complaints({ hard: { 'requests.storage': '1Gi' }, scopes: ['VolumeAttributesClass'] })).toEqual([]);
+  });
+
+  it('selects scopes by their names, and the one of classes by values', () => {
+    const select = (...matchExpressions: ReturnType<typeof selected>[]) =>
+      complaints({ hard: { pods: '1' }, scopeSelector: { matchExpressions } });
+    const field = 'spec.scopeSelector.matchExpressions';
+    expect(select(selected('PriorityClass', 'In', ['a']), selected('Terminating', 'Exists'))).toEqual([]);
+    expect(select(selected('PriorityClass', 'In'), selected('PriorityClass', 'Exists', ['a']))).toEqual([
+      [`${field}.values`, "Required value: must be at least one value when `operator` is 'In' or 'NotIn' for scope selector"],
+      [`${field}.values`, "Invalid value: [\"a\"]: must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector"],
+    ]);
+    expect(select(selected('Terminating', 'In', ['a']), selected('NotTerminating', 'Exists')).map(([at]) => at)).toEqual([
+      `${field}.operator`,
+      field,
+    ]);
+    expect(select(selected('Bogus', 'Equals'))).toEqual([
+      [`${field}.scopeName`, 'Invalid value: "Bogus": unsupported scope'],
+      [`${field}.operator`, 'Invalid value: "Equals": not a valid selector operator'],
+    ]);
   });
 });
 
