@@ -185,6 +185,15 @@ describe.each(['namespaces', 'plain'] as const)('process runtime, %s', (mode) =>
     expect(await fixture.status(id)).toMatchObject({ exitCode: 143 });
   });
 
+  it('loses no signal that follows a start at once, also when many start', async () => {
+    const codes = Array.from({ length: 12 }, async () => {
+      const id = await fixture.run(await fixture.sandbox(), '', { command: ['sleep', '60'], args: [] });
+      await fixture.runtime.stopContainer(id, 15_000);
+      return (await fixture.status(id)).exitCode;
+    });
+    expect(new Set(await Promise.all(codes))).toEqual(new Set([143]));
+  });
+
   it('kills everything a container has started, also what left its session, after the grace period', async () => {
     const length = sleepLike(1234);
     const id = await fixture.run(
