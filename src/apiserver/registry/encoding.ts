@@ -10,33 +10,66 @@ const metadataStart = '"metadata":{';
 /**
  * `object` must not carry a resourceVersion.
  *
- * The owners of fields are half of a pod's text and the same for all pods that one manager wrote in one second: their text is put in, not
- * made again.
+ * The owners of fields are half of a pod's text and the same for all pods that one manager wrote in one second, and what a pod's spec holds
+ * is mostly that of the pod before: their text is put in, not made again. The pieces are joined because the text goes to the store in one
+ * run of bytes: from concatenations the engine would make that first, in memory of its own.
  */
 export function encode(object: KubeObject): string {
   const { kind, apiVersion, metadata } = object;
   const { managedFields } = metadata;
-  if (managedFields === undefined || managedFields.length === 0) return JSON.stringify(object);
-  const head = JSON.stringify({ ...metadata, managedFields: undefined });
-  const rest = JSON.stringify({ ...object, kind: undefined, apiVersion: undefined, metadata: undefined });
-  const owners = managedFields.map(ownerText).join();
-  return `{"kind":${JSON.stringify(kind)},"apiVersion":${JSON.stringify(apiVersion)},${metadataStart}${head.slice(1, -1)},"managedFields":[${owners}]}${
-    rest === '{}' ? '}' : `,${rest.slice(1)}`
-  }`;
+  const pieces: string[] = ['{"kind":', JSON.stringify(kind), ',"apiVersion":', JSON.stringify(apiVersion), ',"metadata":'];
+  if (managedFields === undefined) {
+    pieces.push(JSON.stringify(metadata));
+  } else {
+    pieces.push(JSON.stringify({ ...metadata, managedFields: undefined }).slice(0, -1), ',"managedFields":[');
+    for (const [index, entry] of managedFields.entries()) pieces.push(index === 0 ? '' : ',', ownerText(entry));
+    pieces.push(']}');
+  }
+  for (const field in object) {
+    if (field === 'kind' || field === 'apiVersion' || field === 'metadata') continue;
+    const value = (object as DynamicObject)[field];
+    if (field === 'spec' && isMap(value)) pushMembers(pieces, value);
+    else if (value !== undefined) pieces.push(',', JSON.stringify(field), ':', JSON.stringify(value));
+  }
+  pieces.push('}');
+  return pieces.join('');
 }
 
-/** The latest entry of each manager with its text; cleared when full. */
-const ownerTexts = new Map<string, { readonly entry: ManagedFieldsEntry; readonly text: string }>();
-const maxOwnerTexts = 256;
+const isMap = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
 
-function ownerText(entry: ManagedFieldsEntry): string {
-  const id = `${entry.manager}/${entry.subresource}`;
-  const known = ownerTexts.get(id);
-  if (known?.entry === entry) return known.text;
-  const text = JSON.stringify(entry);
-  if (Object.isFrozen(entry)) {
-    if (ownerTexts.size >= maxOwnerTexts) ownerTexts.clear();
-    ownerTexts.set(id, { entry, text });
+function pushMembers(pieces: string[], spec: Readonly<Record<string, unknown>>): void {
+  let before = ',"spec":{';
+  for (const name in spec) {
+    const value = spec[name];
+    if (value === undefined) continue;
+    pieces.push(before, memberText(name, value));
+    before = ',';
+  }
+  pieces.push(before === ',' ? '}' : ',"spec":{}');
+}
+
+/** What was last written of each name, with its text; cleared when full. */
+type Texts = Map<string, { readonly value: unknown; readonly text: string }>;
+
+const maxTexts = 256;
+/** Longer ones are rarely shared, and not worth the memory. */
+const maxTextChars = 16 * 1024;
+
+const ownerTexts: Texts = new Map();
+const memberTexts: Texts = new Map();
+
+const ownerText = (entry: ManagedFieldsEntry): string => sharedText(ownerTexts, `${entry.manager}/${entry.subresource}`, entry, '');
+
+const memberText = (name: string, value: unknown): string => sharedText(memberTexts, name, value, `${JSON.stringify(name)}:`);
+
+function sharedText(texts: Texts, name: string, value: unknown, head: string): string {
+  const known = texts.get(name);
+  if (known !== undefined && known.value === value) return known.text;
+  const text = head + JSON.stringify(value);
+  if (Object.isFrozen(value) && text.length <= maxTextChars) {
+    if (texts.size >= maxTexts) texts.clear();
+    texts.set(name, { value, text });
   }
   return text;
 }

@@ -11,7 +11,7 @@ import { type Database, openDatabase, type Parameter, type Statement } from './d
 /** Layout of the data; written to `user_version`. A file with a higher one was made by a newer program. */
 const schemaVersion = 1;
 
-/** Row counts of the prepared inserts. A batch takes the next size up, filled with NULL rows that the statement drops. */
+/** Row counts of the prepared inserts. A batch takes the next size up: parameters that are not given are NULL, and the statement drops their rows. */
 const insertSizes = [1, 2, 4, 8, 16, 32, 64, 128] as const;
 
 /** Above it a checkpoint runs between batches: one holds the next commit for 1.4 ms a MB. */
@@ -75,14 +75,11 @@ export async function openSqliteDriver(path: string): Promise<LogDriver> {
     },
     async append(rows) {
       const size = insertSizes.find((candidate) => candidate >= rows.length) ?? rows.length;
-      const parameters: Parameter[] = new Array(size * 3).fill(null);
-      let at = 0;
+      const parameters: Parameter[] = [];
       for (const { revision, key, text } of rows) {
-        parameters[at] = revision;
-        parameters[at + 1] = key;
-        parameters[at + 2] = text;
+        // As text, which the column makes a number of again: before sqlite3 takes a value for a number it looks up classes by name.
+        parameters.push(String(revision), key, text);
         walBytes += key.length + (text?.length ?? 0) + 16;
-        at += 3;
       }
       walBytes += commitOverheadBytes;
       try {
