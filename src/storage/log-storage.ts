@@ -31,6 +31,7 @@ const commitsBetweenTasks = 4;
 /** Rows read at once for a watch that starts in the past. */
 const historyPageRows = 500;
 const idleAfterMs = 100;
+const acknowledgedAtOnce = 32;
 
 interface IndexEntry {
   /** Revision of the committed value; 0 when there is none. */
@@ -93,6 +94,7 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
   let failure: Error | undefined;
 
   let queue: StagedWrite[] = [];
+  const unacknowledged: StagedWrite[] = [];
   const tasks: (() => Promise<void>)[] = [];
   let commitsSinceTask = 0;
   let busy = false;
@@ -189,7 +191,15 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
     addHousekeeping('busy');
     pump();
     for (const watcher of [...watchers]) notify(watcher, events);
-    for (const { resolve, revision } of batch) resolve({ ok: true, revision });
+    const isFirst = unacknowledged.length === 0;
+    unacknowledged.push(...batch);
+    if (isFirst) acknowledge();
+  }
+
+  /** What writers do next runs in the turn in which they are told: all of a large commit at once would hold the loop for 10 ms. */
+  function acknowledge(): void {
+    for (const { resolve, revision } of unacknowledged.splice(0, acknowledgedAtOnce)) resolve({ ok: true, revision });
+    if (unacknowledged.length > 0) setImmediate(acknowledge);
   }
 
   function applyCommitted({ key, value, revision, replaces, entry }: StagedWrite): StorageEvent {

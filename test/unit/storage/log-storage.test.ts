@@ -69,6 +69,25 @@ describe('group commit', () => {
     expect(sizes).toEqual([128, 128, 44]);
   });
 
+  test('tells the writers of a large commit in order, some in each turn', async () => {
+    const { storage, commits } = await openSteered();
+    const told: number[] = [];
+    const writes = Array.from({ length: 100 }, async (_, n) => {
+      await storage.create(`k${n}`, { text: 'x' });
+      told.push(n);
+    });
+    await turns();
+    commits[0]?.finish();
+    const counts: number[] = [];
+    while (told.length < 100) {
+      await turns(1);
+      counts.push(told.length);
+    }
+    await Promise.all(writes);
+    expect(told).toEqual(Array.from({ length: 100 }, (_, n) => n));
+    expect(counts.filter((count) => count > 0 && count < 100).length).toBeGreaterThanOrEqual(2);
+  });
+
   test('takes at most 512 KiB, but always one row', async () => {
     const { storage, commits } = await openSteered();
     const text = 'x'.repeat(200 * 1024);
