@@ -189,7 +189,7 @@ function withOwner({ managed, taken, changed, options }: Change): readonly Manag
   const others = previous === undefined ? managed : managed.filter((candidate) => candidate !== previous);
   const set = union(difference(previous?.set, taken), changed) ?? changed;
   const isSame = previous !== undefined && previous.set === set && previous.entry.time === time;
-  return [...withoutSet(others, taken), isSame ? previous : managedBy(owner, set)];
+  return [...withoutSet(others, taken), isSame ? previous : managedBy(owner, set, id)];
 }
 
 interface Owner {
@@ -204,8 +204,7 @@ interface Owner {
 const recentEntries = new Map<string, ManagedFieldsEntry>();
 const maxRecentEntries = 1_000;
 
-function managedBy(owner: Owner, set: FieldSet): Managed {
-  const id = idOf(owner);
+function managedBy(owner: Owner, set: FieldSet, id = idOf(owner)): Managed {
   const recent = recentEntries.get(id);
   if (recent !== undefined && recent.fieldsV1 === set && recent.time === owner.time && recent.apiVersion === owner.apiVersion) {
     return { id, entry: recent, set };

@@ -297,13 +297,26 @@ function readyOf(pod: Pod, containersReady: Draft): Draft {
   return messages.length === 0 ? { status: 'True' } : { status: 'False', reason: 'ReadinessGatesNotReady', message: messages.join(', ') };
 }
 
+/** Conditions without words: what pods that start in one second have in common is one frozen object. Cleared when full. */
+const plainConditions = new Map<string, PodCondition>();
+const maxPlainConditions = 256;
+
 function conditionOf({ pod, now }: PodStatusOptions, { type, ...draft }: Draft & { readonly type: string }): PodCondition {
   const before = pod.status?.conditions?.find((condition) => condition.type === type);
   const since = before !== undefined && before.status === draft.status ? before.lastTransitionTime : undefined;
   const { generation } = pod.metadata;
+  const lastTransitionTime = since ?? timestampOf(now);
+  const id = draft.reason === undefined && draft.message === undefined ? `${type} ${draft.status} ${lastTransitionTime} ${generation}` : '';
+  const known = plainConditions.get(id);
+  if (known !== undefined) return known;
   // Newer than the types: which version of the pod the condition is about, and the API's null, which stands for never.
   const more = { ...(generation === undefined ? {} : { observedGeneration: generation }), lastProbeTime: null };
-  return { type, ...draft, lastTransitionTime: since ?? timestampOf(now), ...more } as unknown as PodCondition;
+  const condition = { type, ...draft, lastTransitionTime, ...more } as unknown as PodCondition;
+  if (id !== '') {
+    if (plainConditions.size >= maxPlainConditions) plainConditions.clear();
+    plainConditions.set(id, Object.freeze(condition));
+  }
+  return condition;
 }
 
 /** @see Kubernetes documentation, "Pod Quality of Service Classes" */

@@ -30,7 +30,7 @@ export interface StepLogOptions {
 }
 
 export function createStepLog({ clock, log, metrics, capacity = 256 }: StepLogOptions): StepLog {
-  const ring: (StepRecord & { readonly at: number })[] = [];
+  const ring: { readonly step: StepRecord; readonly at: number }[] = [];
   let written = 0;
   const counter = metrics.counter({
     name: 'midship_machine_steps_total',
@@ -43,12 +43,12 @@ export function createStepLog({ clock, log, metrics, capacity = 256 }: StepLogOp
     labelNames: ['machine'],
   });
   metrics.addCollector(memoLines);
-  // Found by one text instead of three labels.
-  const counts = new Map<string, { inc(): void }>();
+  // By machine, event and state reached. A text of the three would have to be made and hashed for each step.
+  const counts: Nested<Nested<Nested<{ inc(): void }>>> = new Map();
 
   return {
     record(step) {
-      ring[written % capacity] = { ...step, at: clock.now() };
+      ring[written % capacity] = { step, at: clock.now() };
       written += 1;
       countOf(step).inc();
       if (log.isLevelEnabled('debug')) log.debug(step, 'Took machine step');
@@ -59,19 +59,30 @@ export function createStepLog({ clock, log, metrics, capacity = 256 }: StepLogOp
     },
     recent() {
       const newest = written % capacity;
-      return [...ring.slice(newest), ...ring.slice(0, newest)].reverse();
+      return [...ring.slice(newest), ...ring.slice(0, newest)].reverse().map(({ step, at }) => ({ ...step, at }));
     },
   };
 
   function countOf({ machine, event, to }: StepRecord): { inc(): void } {
-    const id = `${machine} ${event} ${to}`;
-    let count = counts.get(id);
+    const ofEvent = within(within(counts, machine), event);
+    let count = ofEvent.get(to);
     if (count === undefined) {
       count = counter.labels({ machine, event, to });
-      counts.set(id, count);
+      ofEvent.set(to, count);
     }
     return count;
   }
+}
+
+type Nested<V> = Map<string, V>;
+
+function within<V>(maps: Nested<Nested<V>>, key: string): Nested<V> {
+  let map = maps.get(key);
+  if (map === undefined) {
+    map = new Map();
+    maps.set(key, map);
+  }
+  return map;
 }
 
 function* memoLines(): Iterable<string> {

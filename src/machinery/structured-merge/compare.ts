@@ -139,8 +139,11 @@ function compareLists({ before, after, list }: { before: unknown; after: unknown
   if (list.relation === 'atomic' || (old.length === 0 && now.length === 0)) {
     return deepEqual(before, after) ? same : { changed: leaf, removed: undefined };
   }
-  const elements = commonElements(list, old, now);
-  if (elements !== undefined) return compareInStep({ before: old, after: now, elements, type: list.element });
+  const oldElements = distinctElements(list, old);
+  const newElements = distinctElements(list, now);
+  if (oldElements !== undefined && newElements !== undefined) {
+    return compareDistinct({ before: old, oldElements, after: now, newElements, type: list.element });
+  }
   const oldItems = itemsByElement(list, old);
   const newItems = itemsByElement(list, now);
   const found: Found = { changed: undefined, removed: undefined };
@@ -155,33 +158,40 @@ function compareLists({ before, after, list }: { before: unknown; after: unknown
 
 const none: readonly unknown[] = [];
 /** Longer lists are indexed. */
-const maxInStep = 16;
+const maxScanned = 16;
 
-/** The elements of two lists that have the same ones in the same order and each once, as the conditions of a status mostly do. */
-function commonElements(list: ListType, before: readonly unknown[], after: readonly unknown[]): readonly string[] | undefined {
-  if (before.length !== after.length || before.length > maxInStep) return undefined;
+/** The elements of a short list in which each is there once, as the conditions of a status mostly are. */
+function distinctElements(list: ListType, items: readonly unknown[]): readonly string[] | undefined {
+  if (items.length > maxScanned) return undefined;
   const elements: string[] = [];
-  for (let index = 0; index < after.length; index += 1) {
-    const element = tryElementOfItem(list, after[index]);
+  for (const item of items) {
+    const element = tryElementOfItem(list, item);
     if (element === undefined || elements.includes(element)) return undefined;
-    if (before[index] !== after[index] && tryElementOfItem(list, before[index]) !== element) return undefined;
     elements.push(element);
   }
   return elements;
 }
 
-interface Steps {
+interface DistinctItems {
   readonly before: readonly unknown[];
+  readonly oldElements: readonly string[];
   readonly after: readonly unknown[];
-  readonly elements: readonly string[];
+  readonly newElements: readonly string[];
   readonly type: Type;
 }
 
-function compareInStep({ before, after, elements, type }: Steps): Comparison {
+function compareDistinct({ before, oldElements, after, newElements, type }: DistinctItems): Comparison {
   const found: Found = { changed: undefined, removed: undefined };
-  for (let index = 0; index < elements.length; index += 1) {
-    const element = elements[index];
-    if (element !== undefined && before[index] !== after[index]) add(found, element, compareValues(before[index], after[index], type));
+  for (let index = 0; index < newElements.length; index += 1) {
+    const element = newElements[index] ?? '';
+    // Mostly in the same place.
+    const place = oldElements[index] === element ? index : oldElements.indexOf(element);
+    add(found, element, compareValues(place < 0 ? undefined : before[place], after[index], type));
+  }
+  for (let index = 0; index < oldElements.length; index += 1) {
+    const element = oldElements[index] ?? '';
+    if (newElements[index] !== element && !newElements.includes(element))
+      add(found, element, compareValues(before[index], undefined, type));
   }
   return resultOf(found);
 }
@@ -243,7 +253,7 @@ function wholeMapOf(value: JsonMap, map: MapType | undefined): FieldSet {
 
 function wholeListOf(value: readonly unknown[], list: ListType | undefined): FieldSet {
   if (list === undefined || list.relation === 'atomic') return leaf;
-  const elements = commonElements(list, value, value);
+  const elements = distinctElements(list, value);
   const children: [string, FieldSet][] = [];
   if (elements !== undefined) {
     for (let index = 0; index < elements.length; index += 1) children.push([elements[index] ?? '', wholeSetOf(value[index], list.element)]);

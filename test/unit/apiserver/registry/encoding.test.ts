@@ -26,6 +26,13 @@ describe('the text of an object', () => {
     ['with owners and nothing else', objectWith([first])],
     ['with owners that many objects share', objectWith([first, deepFreeze(entry('second', {}))], { spec: { replicas: 1 }, status: null })],
     ['with another entry of the same manager', objectWith([deepFreeze(entry('first', { 'f:data': {} }))], { data: { a: '}' } })],
+    [
+      'with a spec of which some is the same as before',
+      objectWith([first], { spec: { replicas: 1, 'a "b"': [1], gone: undefined }, status: {} }),
+    ],
+    ['with an empty spec', objectWith([first], { spec: {} })],
+    ['with a spec that is no map', objectWith([first], { spec: ['a', null] })],
+    ['with a spec of null', objectWith([first], { spec: null })],
     ['with the first entry again', objectWith([first], { data: { a: 'b' } })],
   ])('is what JSON.stringify makes of it %s', (_, object) => {
     expect(encode(object)).toBe(JSON.stringify(object));
