@@ -1,11 +1,9 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { jobs } from '../../../src/api/batch/v1/job.ts';
-import { namespaces } from '../../../src/api/core/v1/namespace.ts';
 import { kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
-import { gitRepositories } from '../../../src/api/source/v1/git-repository.ts';
 import type { Client } from '../../../src/client/client.ts';
 import { startTestApi } from '../../support/api.ts';
-import { startEngine } from '../../support/engine.ts';
+import { createWebApp, startEngine } from '../../support/engine.ts';
 import { createFaults, createLife, withFaults, withGitFaults } from '../../support/faults.ts';
 import { createMemoryRepository } from '../../support/memory-repository.ts';
 import { until } from '../../support/until.ts';
@@ -30,8 +28,6 @@ describe('a hook with a name of its revision', () => {
     const people = api.clientFor(undefined, 'kubectl/test');
     const own = api.clientFor({ name: 'system:midship:gitops', groups: [] }, 'midship/test');
     const repository = createMemoryRepository('https://example.com/hooks.git');
-    for (const name of ['flux-system', namespace])
-      await people.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name } });
     repository.commit('one', new Map(Object.entries({ 'web/hook.yaml': hook, 'web/a.yaml': map('1') })));
 
     const life = createLife();
@@ -45,24 +41,7 @@ describe('a hook with a name of its revision', () => {
       },
     };
     await startEngine({ client: withFaults(dies, faults, life), openSource: async () => withGitFaults(repository.source, faults, life) });
-    await people.create(gitRepositories, {
-      apiVersion: 'source.toolkit.fluxcd.io/v1',
-      kind: 'GitRepository',
-      metadata: { name: 'cluster', namespace: 'flux-system' },
-      spec: { url: 'https://example.com/hooks.git', interval: '1s', ref: { branch: 'main' } },
-    });
-    await people.create(kustomizations, {
-      apiVersion: 'kustomize.toolkit.fluxcd.io/v1',
-      kind: 'Kustomization',
-      metadata: { name: 'web', namespace: 'flux-system' },
-      spec: {
-        interval: '1m',
-        prune: true,
-        path: './web',
-        targetNamespace: namespace,
-        sourceRef: { kind: 'GitRepository', name: 'cluster' },
-      },
-    });
+    await createWebApp(people, 'https://example.com/hooks.git');
     await until(() => life.isOver, { what: 'the hook is made, and the engine dead' });
     const names = async () => (await people.list(jobs, { namespace })).items.map(({ metadata }) => metadata.name);
     expect(await names()).toHaveLength(1);

@@ -1,17 +1,14 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { type StatefulSet, statefulSets } from '../../../src/api/apps/v1/stateful-set.ts';
-import { namespaces } from '../../../src/api/core/v1/namespace.ts';
 import { pods } from '../../../src/api/core/v1/pod.ts';
 import { serviceAccounts } from '../../../src/api/core/v1/service-account.ts';
 import { kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
-import { gitRepositories } from '../../../src/api/source/v1/git-repository.ts';
 import { createGarbageCollector } from '../../../src/controllers/garbage-collector/garbage-collector.ts';
 import { startControlPlane } from '../../support/control-plane.ts';
-import { startEngine } from '../../support/engine.ts';
+import { createWebApp, startEngine } from '../../support/engine.ts';
 import { createMemoryRepository } from '../../support/memory-repository.ts';
 import { until } from '../../support/until.ts';
 
-const home = 'flux-system';
 const namespace = 'web';
 const stops: (() => Promise<void>)[] = [];
 afterEach(async () => {
@@ -36,37 +33,20 @@ describe('a StatefulSet that is made anew because a fixed field changed', () => 
     const plane = await startControlPlane({ controllers: [createGarbageCollector] });
     stops.push(() => plane.stop());
     const { client } = plane;
-    for (const name of [home, namespace]) await client.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name } });
-    await client.create(serviceAccounts, { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default', namespace } });
     const repository = createMemoryRepository('https://example.com/recreate.git');
     const commit = (files: Readonly<Record<string, string>>): string =>
       repository.commit('change', new Map(Object.entries({ 'web/keep.yaml': keep, ...files })));
     commit({ 'web/db.yaml': database('one') });
     const engine = await startEngine({ client, openSource: async () => repository.source });
     stops.push(() => engine.stop());
-    await client.create(gitRepositories, {
-      apiVersion: 'source.toolkit.fluxcd.io/v1',
-      kind: 'GitRepository',
-      metadata: { name: 'cluster', namespace: home },
-      spec: { url: 'https://example.com/recreate.git', interval: '1s', ref: { branch: 'main' } },
-    });
-    await client.create(kustomizations, {
-      apiVersion: 'kustomize.toolkit.fluxcd.io/v1',
-      kind: 'Kustomization',
-      metadata: { name: 'web', namespace: home },
-      spec: {
-        interval: '1m',
-        prune: true,
-        path: './web',
-        targetNamespace: namespace,
-        sourceRef: { kind: 'GitRepository', name: 'cluster' },
-      },
-    });
+    await createWebApp(client, 'https://example.com/recreate.git');
+    await client.create(serviceAccounts, { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default', namespace } });
     const applied = (sha: string): Promise<unknown> =>
       until(
-        async () => (await client.get(kustomizations, { namespace: home, name: 'web' })).status?.lastAppliedRevision === `main@sha1:${sha}`,
+        async () =>
+          (await client.get(kustomizations, { namespace: 'flux-system', name: 'web' })).status?.lastAppliedRevision === `main@sha1:${sha}`,
         {
-          what: async () => JSON.stringify((await client.get(kustomizations, { namespace: home, name: 'web' })).status),
+          what: async () => JSON.stringify((await client.get(kustomizations, { namespace: 'flux-system', name: 'web' })).status),
         },
       );
     await applied(repository.head);

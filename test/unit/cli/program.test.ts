@@ -29,6 +29,7 @@ it.each([
   [['get', 'apps', '-o', 'jsonpath'], /'jsonpath' is invalid.*text, json, yaml, wide, name/, undefined],
   [['tree', 'web', '-o', 'wide'], /'wide' is invalid.*text, json, yaml\./, undefined],
   [['get', 'apps', '-n', 'Team A'], /'Team A' is invalid\. The name of a namespace/, undefined],
+  [['gitops', '--kubeconfig', 'x', '--leader-elect', 'maybe'], /'maybe' is invalid.*true, false/, undefined],
   [['wait'], "missing required argument 'app'", undefined],
   [['wait', 'web', '--timeout', '5'], /A duration, for example/, undefined],
   // A timer of Node that is longer would be over at once.

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type Lease, leases } from '../../../src/api/coordination/v1/lease.ts';
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
 import { namespaces } from '../../../src/api/core/v1/namespace.ts';
@@ -33,6 +33,7 @@ beforeAll(async () => {
   await server.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'work' } });
 });
 afterAll(() => api.stop());
+beforeEach(newElection);
 
 interface Candidate {
   readonly elector: LeaderElector;
@@ -82,6 +83,14 @@ function candidate(identity: string, { process = world.process(), ...options }: 
   return self;
 }
 
+/** One that leads from the first moment on. */
+async function leader(identity: string, options: CandidateOptions = {}): Promise<Candidate> {
+  const self = candidate(identity, options);
+  self.stand();
+  await world.pass(100);
+  return self;
+}
+
 const readLease = async (): Promise<Lease> => server.get(leases, { namespace: 'work', name: leaseName });
 const leads = ({ leadership }: Candidate): boolean => leadership !== undefined && !leadership.signal.aborted;
 const refused = (): StatusError => new StatusError({ code: 500, reason: 'InternalError', message: 'etcd is away' });
@@ -107,7 +116,6 @@ function faulty(process: VirtualProcess): { client: Client; failure: StatusError
 
 describe('a leader', () => {
   it('writes the record that client-go writes', async () => {
-    newElection();
     const a = candidate('a');
     expect(await a.metrics.text()).toContain(`leader_election_master_status{name="${leaseName}"} 0`);
     a.stand();
@@ -125,7 +133,6 @@ describe('a leader', () => {
   });
 
   it('renews every two seconds, with one request, and keeps the time it became leader', async () => {
-    newElection();
     const api = faulty(world.process());
     const a = candidate('a', { client: api.client });
     a.stand();
@@ -141,11 +148,8 @@ describe('a leader', () => {
   });
 
   it('tries again after failures, and goes on when one try succeeds in time', async () => {
-    newElection();
     const api = faulty(world.process());
-    const a = candidate('a', { client: api.client });
-    a.stand();
-    await world.pass(100);
+    const a = await leader('a', { client: api.client });
     api.failure = refused();
     await world.pass(7_900);
     expect(leads(a)).toBe(true);
@@ -155,11 +159,8 @@ describe('a leader', () => {
   });
 
   it('stops leading ten seconds after the last renewal that was answered', async () => {
-    newElection();
     const api = faulty(world.process());
-    const a = candidate('a', { client: api.client });
-    a.stand();
-    await world.pass(100);
+    const a = await leader('a', { client: api.client });
     api.failure = refused();
     await world.pass(9_800);
     expect(leads(a)).toBe(true);
@@ -173,25 +174,19 @@ describe('a leader', () => {
   });
 
   it('stops leading when the server does not answer at all', async () => {
-    newElection();
     let silent = false;
     const process = world.process({ passage: () => ({ toServerMs: silent ? 3_600_000 : 0, toClientMs: 0 }) });
-    const a = candidate('a', { process });
-    a.stand();
-    await world.pass(100);
+    const a = await leader('a', { process });
     silent = true;
     await world.pass(10_000);
     expect(a.leadership?.signal.aborted).toBe(true);
   });
 
   it('does not write by a lease that ended while the process was halted, before any timer has fired', async () => {
-    newElection();
     let haltedMs = 0;
     const process = world.process();
     const clock = { ...process.clock, monotonicMs: () => process.clock.monotonicMs() + haltedMs };
-    const a = candidate('a', { process, clock });
-    a.stand();
-    await world.pass(100);
+    const a = await leader('a', { process, clock });
     a.leadership?.check();
     haltedMs = 10_000;
     expect(leads(a)).toBe(true);
@@ -200,10 +195,7 @@ describe('a leader', () => {
   });
 
   it('goes on when something beside the record was changed, and counts the longer way', async () => {
-    newElection();
-    const a = candidate('a');
-    a.stand();
-    await world.pass(100);
+    const a = await leader('a');
     const lease = await readLease();
     await server.update(leases, { ...lease, metadata: { ...lease.metadata, labels: { team: 'x' } } });
     await world.pass(20_000);
@@ -213,10 +205,7 @@ describe('a leader', () => {
   });
 
   it('has lost as soon as it finds the name of another one', async () => {
-    newElection();
-    const a = candidate('a');
-    a.stand();
-    await world.pass(100);
+    const a = await leader('a');
     const lease = await readLease();
     await server.update(leases, { ...lease, spec: { ...lease.spec, holderIdentity: 'b' } });
     await world.pass(2_100);
@@ -225,10 +214,7 @@ describe('a leader', () => {
   });
 
   it('makes the lease anew when it was deleted', async () => {
-    newElection();
-    const a = candidate('a');
-    a.stand();
-    await world.pass(100);
+    const a = await leader('a');
     await server.delete(leases, { namespace: 'work', name: leaseName });
     await world.pass(2_100);
     expect(leads(a)).toBe(true);
@@ -236,10 +222,7 @@ describe('a leader', () => {
   });
 
   it('leaves the lease to the next one, and can stand again', async () => {
-    newElection();
-    const a = candidate('a');
-    a.stand();
-    await world.pass(100);
+    const a = await leader('a');
     await a.leadership?.release();
     expect((await readLease()).spec).toMatchObject({ holderIdentity: '', leaseDurationSeconds: 1, leaseTransitions: 0 });
     expect(() => a.leadership?.check()).toThrow('was released');
@@ -251,10 +234,7 @@ describe('a leader', () => {
   });
 
   it('keeps the lease when an earlier leadership of the same process is released once more', async () => {
-    newElection();
-    const a = candidate('a');
-    a.stand();
-    await world.pass(100);
+    const a = await leader('a');
     const earlier = a.leadership;
     await earlier?.release();
     a.stand();
@@ -265,12 +245,9 @@ describe('a leader', () => {
   });
 
   it('releases the lease although the last renewal was cut off and had been done', async () => {
-    newElection();
     let lost: Passage['lost'];
     const process = world.process({ passage: () => ({ toServerMs: 0, toClientMs: 0, lost }) });
-    const a = candidate('a', { process });
-    a.stand();
-    await world.pass(100);
+    const a = await leader('a', { process });
     lost = 'answer';
     await world.pass(2_100);
     lost = undefined;
@@ -279,7 +256,6 @@ describe('a leader', () => {
   });
 
   it('does not take the lease from its successor when it releases late', async () => {
-    newElection();
     const api = faulty(world.process());
     const a = candidate('a', { client: api.client });
     const b = candidate('b');
@@ -301,7 +277,6 @@ describe('a process that stands by', () => {
     ['an hour ago', -3_600_000],
     ['in an hour', 3_600_000],
   ])('waits for a record that does not change, even when that says it was renewed %s', async (_, offsetMs) => {
-    newElection();
     const halts = [{ fromMs: 5_000, untilMs: 3_600_000 }];
     const a = candidate('a', { process: world.process({ offsetMs, halts }) });
     const b = candidate('b');
@@ -318,10 +293,7 @@ describe('a process that stands by', () => {
   });
 
   it('counts from when it saw the record, not from what an earlier one saw', async () => {
-    newElection();
-    const a = candidate('a', { process: world.process({ halts: [{ fromMs: 200, untilMs: 3_600_000 }] }) });
-    a.stand();
-    await world.pass(100);
+    await leader('a', { process: world.process({ halts: [{ fromMs: 200, untilMs: 3_600_000 }] }) });
     await world.pass(60_000);
     const b = candidate('b');
     b.stand();
@@ -332,7 +304,6 @@ describe('a process that stands by', () => {
   });
 
   it('follows a lease that another program made, with the duration that it says', async () => {
-    newElection();
     await server.create(leases, {
       apiVersion: 'coordination.k8s.io/v1',
       kind: 'Lease',
@@ -349,7 +320,6 @@ describe('a process that stands by', () => {
   });
 
   it('takes a lease that was released at its next try', async () => {
-    newElection();
     const a = candidate('a');
     const b = candidate('b');
     a.stand();
@@ -362,10 +332,7 @@ describe('a process that stands by', () => {
   });
 
   it('tries after the retry period, lengthened by up to 1.2 times as much', async () => {
-    newElection();
-    const a = candidate('a');
-    a.stand();
-    await world.pass(100);
+    await leader('a');
     const triesIn = async (random: () => number, ms: number): Promise<number> => {
       const api = faulty(world.process());
       candidate('b', { client: api.client, random }).stand();
@@ -377,15 +344,12 @@ describe('a process that stands by', () => {
   });
 
   it('says at once that it may not, and keeps trying when it could before', async () => {
-    newElection();
     const may = faulty(world.process());
     may.failure = new StatusError({ code: 403, reason: 'Forbidden', message: 'leases is forbidden' });
     const b = candidate('b', { client: may.client });
     await expect(b.elector.acquire({ signal: never })).rejects.toMatchObject({ reason: 'Forbidden' });
     may.failure = undefined;
-    const a = candidate('a');
-    a.stand();
-    await world.pass(100);
+    const a = await leader('a');
     b.stand();
     await world.pass(100);
     may.failure = refused();
@@ -398,10 +362,7 @@ describe('a process that stands by', () => {
   });
 
   it('ends its wait when it is told to', async () => {
-    newElection();
-    const a = candidate('a');
-    a.stand();
-    await world.pass(100);
+    await leader('a');
     const abort = new AbortController();
     const waits = candidate('b').elector.acquire({ signal: abort.signal });
     await world.pass(500);
@@ -410,7 +371,6 @@ describe('a process that stands by', () => {
   });
 
   it('wins or loses as a whole when two try at once', async () => {
-    newElection();
     const all = ['a', 'b', 'c', 'd'].map((identity) => candidate(identity));
     for (const each of all) each.stand();
     await world.pass(5_000);
@@ -419,17 +379,13 @@ describe('a process that stands by', () => {
 });
 
 it('timing that would let two lead is refused', () => {
-  newElection();
   expect(() => candidate('a', { timing: { leaseDurationMs: 10_000, renewDeadlineMs: 10_000, retryPeriodMs: 2_000 } })).toThrow('invariant');
   expect(() => candidate('a', { timing: { leaseDurationMs: 15_000, renewDeadlineMs: 2_000, retryPeriodMs: 2_000 } })).toThrow('invariant');
 });
 
 describe('a client guarded by a leadership', () => {
   it('reads always, and writes only while the process leads', async () => {
-    newElection();
-    const a = candidate('a');
-    a.stand();
-    await world.pass(100);
+    const a = await leader('a');
     const leadership = a.leadership as Leadership;
     const client = guardedByLeadership(server, leadership);
     const map = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { namespace: 'work', name: leaseName } } as const;
@@ -444,10 +400,7 @@ describe('a client guarded by a leadership', () => {
   });
 
   it('breaks off a write that is under way', async () => {
-    newElection();
-    const a = candidate('a');
-    a.stand();
-    await world.pass(100);
+    const a = await leader('a');
     const leadership = a.leadership as Leadership;
     const hanging: Client = {
       ...server,
