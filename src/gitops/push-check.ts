@@ -10,10 +10,10 @@ import { tryGet } from '../client/try-get.ts';
 import { keyOf } from '../machinery/object.ts';
 import { parseApiVersion } from '../machinery/resource.ts';
 import { isNotFound, isStatusError } from '../machinery/status-error.ts';
-import { sourceKeyOf, unsupportedIn } from './apply/app-spec.ts';
+import { dependencyCycle, sourceKeyOf, unsupportedIn } from './apply/app-spec.ts';
 import { fieldManager } from './apply/fields.ts';
 import { errorsOf } from './apply/object-errors.ts';
-import { planObjects } from './apply/plan.ts';
+import { type DesiredObject, planObjects } from './apply/plan.ts';
 import { createAppBuilder } from './apply/post-build.ts';
 import { createResourceMapper } from './apply/resource-mapper.ts';
 import { formatBuildError } from './apply/sync-failure.ts';
@@ -25,6 +25,7 @@ import type { GitSource } from './sources/git-source.ts';
 import type { FindGitUser } from './sources/git-users.ts';
 import type { PendingPush } from './sources/pre-receive.ts';
 import { createTreeView } from './sources/tree-view.ts';
+import { circles, claimedTwice, type PlacedApp, type PlannedApp } from './verbs/between-apps.ts';
 import { definedKind, revisionOf, type Tree } from './verbs/diff.ts';
 
 export interface PushCheckOptions {
@@ -63,12 +64,30 @@ export function createPushCheck({ client, informers, clock, builder }: PushCheck
       const pushed = await treeOf(repository, { gitdir, url, quarantine, sha: update.after });
       const before = isNone(update.before) ? undefined : await treeOf(repository, { gitdir, url, quarantine, sha: update.before });
       try {
-        const known = before === undefined ? new Map<string, ReadonlySet<object>>() : await objectsAt(repository, before, signal);
-        for (const { app, manifests, errors: found } of await appsOf(repository, pushed, signal)) {
+        const known = before === undefined ? new Map<string, KnownApp>() : await knownAt(repository, before, signal);
+        const checked = await appsOf(repository, pushed, signal);
+        const changes = checked.map(({ app, manifests }) => {
           const isPlacedAnew = apps.getByKey(keyOf(app))?.spec.targetNamespace !== app.spec.targetNamespace;
-          const changed = manifests.filter(({ object }) => isPlacedAnew || known.get(keyOf(app))?.has(object) !== true);
-          errors.push(...found, ...(await tryObjects({ app, manifests, changed, tree: pushed, signal })));
+          const last = known.get(keyOf(app))?.objects;
+          return { app, changed: manifests.filter(({ object }) => isPlacedAnew || last?.has(object) !== true) };
+        });
+        // What was wrong before the push is not the pusher's to mend: nobody could push any more.
+        for (const { app, errors: found } of checked) {
+          const last = known.get(keyOf(app))?.errors;
+          errors.push(...found.filter((error) => last?.has(withoutCommit(error, update.after)) !== true));
         }
+        const coming = comingOf(
+          changes.flatMap(({ changed }) => changed),
+          checked.flatMap(({ manifests }) => manifests),
+        );
+        const plans: PlannedApp[] = [];
+        for (const { app, changed } of changes) {
+          const tried = await tryObjects({ app, changed, coming, tree: pushed, signal });
+          errors.push(...tried.errors);
+          plans.push({ app, objects: tried.objects });
+        }
+        // Who has it is asked first: the error is about the file that came.
+        errors.push(...claimedTwice([...(await rivalsOf(checked, plans)), ...plans]), ...newCircles(checked));
       } finally {
         await pushed.source.close();
         await before?.source.close();
@@ -77,19 +96,66 @@ export function createPushCheck({ client, informers, clock, builder }: PushCheck
     return [...new Set(errors.map(formatBuildError))];
   };
 
-  /** Objects of apps that were there before the push. They are not tried again: they are in force, or were told of already. */
-  async function objectsAt(repository: GitRepository, tree: Tree, signal: AbortSignal): Promise<ReadonlyMap<string, ReadonlySet<object>>> {
-    const objects = new Map<string, ReadonlySet<object>>();
-    for (const app of apps.list()) {
-      if (!isOurs(repository, app)) continue;
-      const { manifests } = await appBuilder.build(app, revisionOf(tree), signal);
-      objects.set(keyOf(app), new Set(manifests.map(({ object }) => object)));
-    }
-    return objects;
+  /** What an app was made of before the push. It is not tried again: it is in force, or was told of already. */
+  interface KnownApp {
+    readonly objects: ReadonlySet<object>;
+    readonly errors: ReadonlySet<string>;
   }
 
-  interface CheckedApp {
-    readonly app: Kustomization;
+  async function knownAt(repository: GitRepository, tree: Tree, signal: AbortSignal): Promise<ReadonlyMap<string, KnownApp>> {
+    const known = new Map<string, KnownApp>();
+    for (const app of apps.list()) {
+      if (!isOurs(repository, app)) continue;
+      const { manifests, errors } = await appBuilder.build(app, revisionOf(tree), signal);
+      known.set(keyOf(app), {
+        objects: new Set(manifests.map(({ object }) => object)),
+        errors: new Set(errors.map((error) => withoutCommit(error, tree.commit.sha))),
+      });
+    }
+    return known;
+  }
+
+  /**
+   * Apps that define what another one of them defines anew, of those objects alone: what was applied says who may, so that not all of a
+   * large repository is planned for each push.
+   */
+  async function rivalsOf(checked: readonly CheckedApp[], plans: readonly PlannedApp[]): Promise<readonly PlannedApp[]> {
+    const owners = new Map(plans.flatMap(({ app, objects }) => objects.map(({ id }) => [id, app] as const)));
+    const rivals: PlannedApp[] = [];
+    for (const { app, manifests } of checked) {
+      const entries = apps.getByKey(keyOf(app))?.status?.inventory?.entries ?? [];
+      const ids = new Set(entries.flatMap(({ id }) => (owners.has(id) && owners.get(id) !== app ? [id] : [])));
+      if (ids.size === 0) continue;
+      const plan = await planOf(app, manifests);
+      rivals.push({ app, objects: [...plan.objects.values()].filter(({ id }) => ids.has(id)) });
+    }
+    return rivals;
+  }
+
+  /** Circles of dependencies that are not there yet. */
+  function newCircles(checked: readonly CheckedApp[]): readonly BuildError[] {
+    const pushed = new Map(checked.map(({ app }) => [keyOf(app), app]));
+    const isThere = (app: Kustomization): boolean => {
+      const live = apps.getByKey(keyOf(app));
+      return live !== undefined && dependencyCycle(live, (key) => apps.getByKey(key)) !== undefined;
+    };
+    return circles(
+      checked.filter(({ app }) => !isThere(app)),
+      (key) => pushed.get(key) ?? apps.getByKey(key),
+    );
+  }
+
+  function planOf(app: Kustomization, manifests: readonly Manifest[]) {
+    return planObjects({
+      app: { namespace: app.metadata.namespace, name: app.metadata.name },
+      manifests,
+      targetNamespace: app.spec.targetNamespace,
+      mapper,
+      before: new Map(),
+    });
+  }
+
+  interface CheckedApp extends PlacedApp {
     readonly manifests: readonly Manifest[];
     readonly errors: readonly BuildError[];
   }
@@ -97,20 +163,22 @@ export function createPushCheck({ client, informers, clock, builder }: PushCheck
   /** Apps of the repository that Git does not define, and those that it does, as the pushed tree has them. */
   async function appsOf(repository: GitRepository, tree: Tree, signal: AbortSignal): Promise<readonly CheckedApp[]> {
     const found = new Map<string, CheckedApp>();
-    let level = [...apps.list()].filter((app) => isOurs(repository, app) && app.metadata.labels?.[labels.fluxKustomizeName] === undefined);
+    let level: PlacedApp[] = [...apps.list()]
+      .filter((app) => isOurs(repository, app) && app.metadata.labels?.[labels.fluxKustomizeName] === undefined)
+      .map((app) => ({ app, place: { file: '' } }));
     for (let depth = 0; depth < maxDepth && level.length > 0; depth += 1) {
-      const next: Kustomization[] = [];
-      for (const app of level) {
+      const next: PlacedApp[] = [];
+      for (const { app, place } of level) {
         if (found.has(keyOf(app)) || found.size >= maxApps) continue;
         signal.throwIfAborted();
         const { manifests, errors } = await appBuilder.build(app, revisionOf(tree), signal);
-        found.set(keyOf(app), { app, manifests, errors });
-        for (const { object } of manifests) {
+        found.set(keyOf(app), { app, place, manifests, errors });
+        for (const { object, file, line } of manifests) {
           if (object.kind !== kustomizations.kind || !object.apiVersion.startsWith(`${kustomizations.group}/`)) continue;
           const child = object as Kustomization;
           const namespace = child.metadata.namespace ?? app.spec.targetNamespace ?? app.metadata.namespace ?? '';
           const placed: Kustomization = { ...child, metadata: { ...child.metadata, namespace } };
-          if (child.spec?.sourceRef !== undefined && isOurs(repository, placed)) next.push(placed);
+          if (child.spec?.sourceRef !== undefined && isOurs(repository, placed)) next.push({ app: placed, place: { file, line } });
         }
       }
       level = next;
@@ -120,24 +188,24 @@ export function createPushCheck({ client, informers, clock, builder }: PushCheck
 
   interface Trial {
     readonly app: Kustomization;
-    readonly manifests: readonly Manifest[];
-    /** Those of them that are tried. */
+    /** Manifests that are tried. */
     readonly changed: readonly Manifest[];
+    readonly coming: Coming;
     readonly tree: Tree;
     readonly signal: AbortSignal;
   }
 
-  async function tryObjects({ app, manifests, changed, tree, signal }: Trial): Promise<readonly BuildError[]> {
-    const defined = new Set(manifests.flatMap(({ object }) => definedKind(object) ?? []));
-    const plan = await planObjects({
-      app: { namespace: app.metadata.namespace, name: app.metadata.name },
-      // A kind whose definition comes with the same push cannot be tried before that is in.
-      manifests: changed.filter(({ object }) => !defined.has(`${parseApiVersion(object.apiVersion).group}/${object.kind}`)),
-      targetNamespace: app.spec.targetNamespace,
-      mapper,
-      before: new Map(),
-    });
-    const newNamespaces = new Set(manifests.filter(({ object }) => object.kind === 'Namespace').map(({ object }) => object.metadata.name));
+  async function tryObjects({
+    app,
+    changed,
+    coming,
+    tree,
+    signal,
+  }: Trial): Promise<{ readonly errors: readonly BuildError[]; readonly objects: readonly DesiredObject[] }> {
+    const plan = await planOf(
+      app,
+      changed.filter(({ object }) => !coming.kinds.has(`${parseApiVersion(object.apiVersion).group}/${object.kind}`)),
+    );
     const found = await mapBounded([...plan.objects.values()], concurrency, async (desired): Promise<readonly BuildError[]> => {
       signal.throwIfAborted();
       const { resource, ref, object } = desired;
@@ -147,13 +215,30 @@ export function createPushCheck({ client, informers, clock, builder }: PushCheck
         return [];
       } catch (err) {
         if (!isStatusError(err)) throw err;
-        if (isNotFound(err) && err.details?.kind === 'namespaces' && newNamespaces.has(err.details.name ?? '')) return [];
+        if (isNotFound(err) && err.details?.kind === 'namespaces' && coming.namespaces.has(err.details.name ?? '')) return [];
         return errorsOf(desired, err, tree);
       }
     });
-    return [...plan.errors, ...found.flat()];
+    return { errors: [...plan.errors, ...found.flat()], objects: [...plan.objects.values()] };
   }
 }
+
+/** What the apps define that others of their objects need: those cannot be tried before it is in. */
+interface Coming {
+  /** `group/Kind` of definitions that are new or changed. */
+  readonly kinds: ReadonlySet<string>;
+  readonly namespaces: ReadonlySet<string>;
+}
+
+function comingOf(changed: readonly Manifest[], all: readonly Manifest[]): Coming {
+  return {
+    kinds: new Set(changed.flatMap(({ object }) => definedKind(object) ?? [])),
+    namespaces: new Set(all.flatMap(({ object }) => (object.kind === 'Namespace' ? [object.metadata.name] : []))),
+  };
+}
+
+/** The same for the same error at another commit. */
+const withoutCommit = (error: BuildError, sha: string): string => formatBuildError(error).replaceAll(sha.slice(0, 7), '');
 
 /** An app of another cluster would have to be tried there. */
 const isOurs = (repository: GitRepository, app: Kustomization): boolean =>

@@ -1,6 +1,8 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type RunningCluster, startCluster } from '../support/cluster.ts';
-import { cloneRepository, type WorkTree } from '../support/git.ts';
+import { cloneRepository, temporaryDirectory, type WorkTree } from '../support/git.ts';
 import { hasKubectl } from '../support/kubectl.ts';
 import { until } from '../support/until.ts';
 
@@ -16,6 +18,16 @@ const app = (name: string): string => `apiVersion: kustomize.toolkit.fluxcd.io/v
 kind: Kustomization
 metadata: {name: ${name}, namespace: flux-system}
 spec: {interval: 10m, path: ./${name}, prune: true, sourceRef: {kind: GitRepository, name: cluster}}
+`;
+const widgetDefinition = `apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: widgets.example.com}
+spec:
+  group: example.com
+  scope: Namespaced
+  names: {plural: widgets, singular: widget, kind: Widget, listKind: WidgetList}
+  versions:
+    - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}
 `;
 const push = (tree: WorkTree): Promise<string> => tree.git('push', '--porcelain', 'origin', 'main').catch((err: Error) => err.message);
 
@@ -70,6 +82,36 @@ describe('a push to the built-in remote', () => {
           (await kubectl('get', 'events', '-n', 'flux-system')).stdout.includes("stored artifact for commit 'mended', pushed by mara"),
         { what: 'an Event tells who pushed' },
       );
+
+      // What one app brings another needs: a namespace, and the definition of a kind.
+      await tree.commit('across', {
+        'good/n.yaml': 'apiVersion: v1\nkind: Namespace\nmetadata: {name: fresh}\n',
+        'good/c.yaml': widgetDefinition,
+        'bad/b.yaml': `${configMap('b')}---\n${configMap('c').replace('default', 'fresh')}---\napiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w, namespace: fresh}\n`,
+      });
+      expect(await push(tree)).toContain('Done');
+      const across = await tree.git('rev-parse', 'HEAD');
+      await until(async () => (await kubectl('get', 'configmap', 'c', '-n', 'fresh')).code === 0, { what: () => running?.output() ?? '' });
+
+      // Two apps, one object; a circle.
+      await tree.commit('twice', { 'bad/b.yaml': `${configMap('b')}---\n${configMap('a')}` });
+      expect(await push(tree)).toMatch(
+        /✗ bad\/b\.yaml:6 defines ConfigMap default\/a in app flux-system\/bad, which app flux-system\/good defines in good\/a\.yaml:1/,
+      );
+      await tree.git('reset', '--quiet', '--hard', across);
+      await tree.commit('round', { 'clusters/bad.yaml': app('bad').replace('spec: {', 'spec: {dependsOn: [{name: bad}], ') });
+      expect(await push(tree)).toMatch(/✗ clusters\/bad\.yaml:1 spec\.dependsOn goes in a circle: flux-system\/bad → flux-system\/bad/);
+      await tree.git('reset', '--quiet', '--hard', across);
+
+      // An app that somebody made and that cannot be applied is no reason to refuse what others push.
+      const stray = await temporaryDirectory('stray');
+      await writeFile(join(stray, 'app.yaml'), app('stray'));
+      expect((await kubectl('apply', '-f', join(stray, 'app.yaml'))).code).toBe(0);
+      await until(async () => (await kubectl('get', 'ks', 'stray', '-n', 'flux-system')).stdout.includes('not a directory'), {
+        what: 'the app fails',
+      });
+      await tree.commit('about another', { 'good/a.yaml': configMap('a').replace('"1"', '"2"') });
+      expect(await push(tree)).toContain('Done');
 
       // An app that is there: its file no longer parses.
       await tree.commit('typo', { 'good/a.yaml': 'a: [b\n' });

@@ -8,11 +8,10 @@ import type { Client } from '../../client/client.ts';
 import { type DynamicObject, type KubeObject, keyOf } from '../../machinery/object.ts';
 import { parseApiVersion, type Resource } from '../../machinery/resource.ts';
 import { isAlreadyExists, isStatusError } from '../../machinery/status-error.ts';
-import { dependencyCycle, dependencyKeys } from '../apply/app-spec.ts';
+import { dependencyKeys } from '../apply/app-spec.ts';
 import { fieldManager } from '../apply/fields.ts';
 import { errorsOf } from '../apply/object-errors.ts';
-import { describeObject, type ObjectId } from '../apply/object-id.ts';
-import { type DesiredObject, planObjects } from '../apply/plan.ts';
+import { planObjects } from '../apply/plan.ts';
 import { createAppBuilder } from '../apply/post-build.ts';
 import { createResourceMapper } from '../apply/resource-mapper.ts';
 import { createBuilder } from '../build/builder.ts';
@@ -20,6 +19,7 @@ import type { Helm } from '../build/helm.ts';
 import { isWithin } from '../build/kustomize/file-tree.ts';
 import type { BuildError, BuildResult, Manifest } from '../build/manifest.ts';
 import { viewOfTree } from './app-tree.ts';
+import { circles, claimedTwice, nameOf, type PlannedApp } from './between-apps.ts';
 import { appOfPath, plainWords, type Tree } from './diff.ts';
 import { missingReferences } from './references.ts';
 
@@ -78,7 +78,7 @@ export async function validateTree(options: ValidateOptions): Promise<Validation
     errors.push(...plan.errors);
     return { app, objects: [...plan.objects.values()] };
   });
-  errors.push(...claimedTwice(plans), ...(await tryObjects(options, plans)), ...circles(found));
+  errors.push(...claimedTwice(plans), ...(await tryObjects(options, plans)), ...circlesAmong(found));
   const all = plans.flatMap(({ objects }) => objects);
   warnings.push(...missingDependencies(found), ...missingReferences(all));
   return {
@@ -90,8 +90,6 @@ export async function validateTree(options: ValidateOptions): Promise<Validation
 
 /** Objects are tried with the labels of an app; whose it is makes no difference. */
 const labelled = { name: 'app', namespace: 'default' };
-
-const nameOf = (app: Kustomization): string => (app.metadata.namespace === undefined ? app.metadata.name : keyOf(app));
 
 async function collectApps(
   { tree, client, helm, signal }: ValidateOptions,
@@ -243,31 +241,6 @@ async function splitForeign(
   return { known, foreign };
 }
 
-interface PlannedApp {
-  readonly app: Kustomization;
-  readonly objects: readonly DesiredObject[];
-}
-
-function claimedTwice(plans: readonly PlannedApp[]): readonly BuildError[] {
-  const owners = new Map<ObjectId, { readonly app: Kustomization; readonly manifest: Manifest }>();
-  const errors: BuildError[] = [];
-  for (const { app, objects } of plans) {
-    for (const { id, object, manifest } of objects) {
-      const first = owners.get(id);
-      if (first === undefined) owners.set(id, { app, manifest });
-      else if (first.app !== app) {
-        errors.push({
-          file: manifest.file,
-          line: manifest.line,
-          message: `defines ${describeObject(object)} in app ${nameOf(app)}, which app ${nameOf(first.app)} defines in ${first.manifest.file}:${first.manifest.line}`,
-          hint: 'An object belongs to one app.',
-        });
-      }
-    }
-  }
-  return errors;
-}
-
 async function tryObjects({ client, tree, signal }: ValidateOptions, plans: readonly PlannedApp[]): Promise<readonly BuildError[]> {
   const errors = await mapBounded(
     plans.flatMap(({ objects }) => objects),
@@ -292,16 +265,12 @@ async function tryObjects({ client, tree, signal }: ValidateOptions, plans: read
   return errors.flat();
 }
 
-function circles(apps: readonly ValidatedApp[]): readonly BuildError[] {
+function circlesAmong(apps: readonly ValidatedApp[]): readonly BuildError[] {
   const byKey = new Map(apps.map(({ app }) => [nameOf(app), app]));
-  const found = new Map<string, BuildError>();
-  for (const { app } of apps) {
-    const circle = app.metadata.namespace === undefined ? undefined : dependencyCycle(app, (key) => byKey.get(key));
-    if (circle === undefined) continue;
-    const key = [...new Set(circle)].sort().join(' ');
-    if (!found.has(key)) found.set(key, { ...placeOf(apps, app), message: `spec.dependsOn goes in a circle: ${circle.join(' → ')}` });
-  }
-  return [...found.values()];
+  return circles(
+    apps.map(({ app }) => ({ app, place: placeOf(apps, app) })),
+    (key) => byKey.get(key),
+  );
 }
 
 function missingDependencies(apps: readonly ValidatedApp[]): readonly BuildError[] {
