@@ -1,3 +1,4 @@
+import { compilePattern, type Pattern, PatternError } from '../../../machinery/pattern.ts';
 import { parseLabelSelector } from '../../../machinery/selector.ts';
 import { currentId, effectiveNamespace, isMap, originalId, type Resource } from './resource.ts';
 
@@ -14,47 +15,39 @@ export interface TargetSelector {
 
 export class SelectorError extends Error {}
 
-/** The longest pattern that is read; names are at most 253 characters. */
+/** Bounds of patterns and of what they are tried on; names are at most 253 characters. */
 const maxPatternLength = 500;
+const maxPatternSize = 2_000;
+const maxTextLength = 16 * 1024;
 
 /**
- * A pattern from a repository as a regular expression of this machine. What Go's engine does not know is refused, and so are repetitions
- * of repetitions, which could keep this one busy for ever.
+ * A pattern from a repository, in the syntax of Go, matched in time linear to the text.
+ *
+ * @throws SelectorError when it cannot be read, or, in a test, when the text is too long for it
  */
-export function safePattern(pattern: string, flags = ''): RegExp {
+export function safePattern(pattern: string): { test(text: string): boolean } {
   if (pattern.length > maxPatternLength) throw new SelectorError(`pattern is longer than ${maxPatternLength} characters`);
-  if (/\(\?[=!<]|\\[1-9k]/.test(pattern)) throw new SelectorError(`pattern ${pattern}: look-around and back references are not supported`);
-  if (hasNestedRepetition(pattern)) throw new SelectorError(`pattern ${pattern}: a repetition within a repetition is not supported`);
+  let compiled: Pattern;
   try {
-    return new RegExp(pattern, flags);
+    compiled = compilePattern(pattern);
   } catch (cause) {
-    throw new SelectorError(`pattern ${pattern} is not a regular expression`, { cause });
+    if (!(cause instanceof PatternError)) throw cause;
+    throw new SelectorError(`pattern ${pattern} is not a regular expression: ${cause.message}`, { cause });
   }
+  if (compiled.size > maxPatternSize) throw new SelectorError(`pattern ${pattern} is too large`);
+  return {
+    test(text) {
+      if (text.length > maxTextLength) throw new SelectorError(`a text of ${text.length} characters is too long for pattern ${pattern}`);
+      return compiled.test(text);
+    },
+  };
 }
 
-/** A group that holds a repetition or a choice, and is itself repeated. */
-function hasNestedRepetition(pattern: string): boolean {
-  const groups: boolean[] = [];
-  for (let index = 0; index < pattern.length; index += 1) {
-    const char = pattern[index];
-    if (char === '\\') index += 1;
-    else if (char === '[') index = endOfClass(pattern, index);
-    else if (char === '(') groups.push(false);
-    else if (char === '*' || char === '+' || char === '{' || char === '|') groups.fill(true);
-    else if (char === ')' && groups.pop() === true && /^[*+{]/.test(pattern.slice(index + 1))) return true;
-  }
-  return false;
+/** Most patterns are plain names, which need no more than a comparison. */
+function anchored(pattern: string | undefined): { test(text: string): boolean } | undefined {
+  if (!pattern) return undefined;
+  return /^[\w-]+$/.test(pattern) ? { test: (text) => text === pattern } : safePattern(`^(?:${pattern})$`);
 }
-
-function endOfClass(pattern: string, start: number): number {
-  let index = start + 1;
-  if (pattern[index] === '^') index += 1;
-  if (pattern[index] === ']') index += 1;
-  while (index < pattern.length && pattern[index] !== ']') index += pattern[index] === '\\' ? 2 : 1;
-  return index;
-}
-
-const anchored = (pattern: string | undefined): RegExp | undefined => (pattern ? safePattern(`^(?:${pattern})$`) : undefined);
 
 /** The objects that match by their present or original name and namespace, in order. */
 export function select(resources: readonly Resource[], selector: TargetSelector): readonly Resource[] {

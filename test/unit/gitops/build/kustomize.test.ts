@@ -69,6 +69,27 @@ describe('renderer', () => {
     await expect(started).rejects.toThrow('the build reads more than 10000 kustomizations');
   });
 
+  it('tries patterns in time that the text bounds', async () => {
+    const target = async (name: string, pattern: string): Promise<string> => {
+      const patch = `patches:\n- target: {name: "${pattern}"}\n  patch: '[{"op": "add", "path": "/data", "value": {"patched": "yes"}}]'\n`;
+      const outcome = render({ 'kustomization.yaml': `resources: [a.yaml]\n${patch}`, 'a.yaml': configMap(name) });
+      return outcome.then(
+        ([rendered]) => (rendered?.object.data === undefined ? 'left alone' : 'patched'),
+        (err: unknown) => String(err),
+      );
+    };
+    // Each would keep an engine that goes back busy for longer than anybody waits.
+    for (const pattern of ['(a+)+b', '(a|a)*b', 'a*a*a*a*a*a*a*a*a*a*a*a*b', '(.*)(.*)(.*)(.*)(.*)(.*)(.*)(.*)b', '(a?){60}a{60}b']) {
+      expect(await target('a'.repeat(250), pattern)).toBe('left alone');
+      expect(await target(`${'a'.repeat(250)}b`, pattern)).toMatch(/^(patched|left alone)$/);
+    }
+    expect(await target('aab', '(a+)+b')).toBe('patched');
+    expect(await target('a', 'a{1000}{1000}')).toMatch(/is not a regular expression|is too large/);
+    expect(await target('a', `(a|b){900}${'[a-z]*'.repeat(20)}`)).toMatch(/is too large/);
+    expect(await target('a', 'a|'.repeat(300))).toMatch(/pattern is longer than 500 characters/);
+    expect(await target('a'.repeat(20_000), 'a*')).toMatch(/a text of 20000 characters is too long/);
+  });
+
   it('stops when it is told to', async () => {
     const abort = new AbortController();
     abort.abort(new Error('enough'));
