@@ -46,6 +46,11 @@ interface WriteOptions {
   /** Of the kind. */
   readonly schema: Schema;
   readonly set: SchemaSet;
+  /**
+   * Fields that are null in an object nobody wrote yet, and so are nobody's while they are: of built-in kinds all that are null, since
+   * upstream compares with an empty object of its own type, whose lists that cannot be left out are null.
+   */
+  readonly isNullBlank?: boolean | undefined;
   /** Fields that this way of writing does not reach, in the form of `fieldsV1`: `{ 'f:status': {} }` for the object itself. */
   readonly resetFields?: object | undefined;
 }
@@ -93,12 +98,18 @@ export function updateManagedFields<T extends KubeObject>(options: UpdateOptions
   const managed = ownersOf(options, type);
   if (managed.length === 0 && before !== undefined) return withEntries(after, undefined);
   const ignored = fieldSetFrom(resetFields);
-  const comparison = compareObjects(before, after, type);
+  const comparison = compareObjects(before ?? blankOf(after, options), after, type);
   const changed = cut(comparison.changed, ignored);
   const removed = cut(comparison.removed, ignored);
   const taken = union(changed, removed);
   const owners = changed === undefined ? withoutSet(managed, taken) : capped(withOwner({ managed, taken, changed, options }));
   return withEntries(after, arrayOf(owners, before));
+}
+
+function blankOf(object: KubeObject, { isNullBlank }: WriteOptions): JsonMap | undefined {
+  if (isNullBlank !== true) return undefined;
+  const blank = Object.entries(object).filter(([, value]) => value === null);
+  return blank.length === 0 ? undefined : Object.fromEntries(blank);
 }
 
 /** The owners that a write starts from, with their sets. */
@@ -379,7 +390,7 @@ function appliersBase({ live, ...options }: ApplyOptions, type: Type, ignored: M
   const managed = tryDecode(live.metadata.managedFields, type);
   if (managed === undefined) throw internalError('failed to decode managed fields');
   if (managed.length > 0) return managed;
-  const changed = cut(compareObjects(undefined, live, type).changed, ignored);
+  const changed = cut(compareObjects(blankOf(live, options), live, type).changed, ignored);
   return changed === undefined
     ? []
     : withOwner({ managed: [], taken: undefined, changed, options: { ...options, manager: beforeFirstApply } });

@@ -26,6 +26,7 @@ export class FieldOwners {
       schema,
       set: this.#schemas,
       resetFields: resetFieldsOf(kind, subresource),
+      isNullBlank: kind.custom === undefined,
       before,
       after,
     });
@@ -44,7 +45,7 @@ export class FieldOwners {
    */
   applied(request: WriteRequest & { readonly force?: boolean }, kind: KindDefinition, { live, patch, time }: Application): KubeObject {
     const schema = this.#schemaOf(kind) ?? {};
-    return applyPatch({
+    const result = applyPatch({
       manager: managerOf(request),
       apiVersion: apiVersionOf(kind),
       time,
@@ -52,11 +53,16 @@ export class FieldOwners {
       schema,
       set: this.#schemas,
       resetFields: resetFieldsOf(kind, request.subresource),
+      isNullBlank: kind.custom === undefined,
       kind: kind.kind,
       live: live as DynamicObject | undefined,
       patch,
       force: request.force === true,
     });
+    // Said outright: an object without the field is one whose owners stay.
+    return live?.metadata.managedFields === undefined || result.metadata.managedFields !== undefined
+      ? result
+      : { ...result, metadata: { ...result.metadata, managedFields: [] } };
   }
 }
 

@@ -296,7 +296,7 @@ export function createWriter({
         if (mutated !== next) next = mainUpdate(kind, before, mutated instanceof Promise ? await mutated : mutated);
         mutated = pass('allocation', request, kind, 'update', seen(next));
         next = mutated instanceof Promise ? await mutated : mutated;
-        next = withGeneration(kind, before, shared(before, next));
+        next = withGeneration(kind, before, shared(before, operation === 'apply' ? ownedAs(wanted, next) : next));
         validate(request, kind, next, before, subresource);
         warn(request, kind, next, before);
         break;
@@ -347,6 +347,13 @@ export function createWriter({
 
   const ownedBy = (request: WriteRequest, kind: KindDefinition, before: KubeObject, next: KubeObject): KubeObject =>
     isNoop(before, next) ? next : owners.updated(request, kind, { before, after: next, time: now() });
+
+  /** An apply that leaves out all that anyone ever owned: a list of owners that is left out means those of before, so it is told by an empty one. */
+  function ownedAs(applied: KubeObject, object: KubeObject): KubeObject {
+    if (applied.metadata.managedFields?.length !== 0) return object;
+    const { managedFields: _, ...metadata } = object.metadata;
+    return { ...object, metadata };
+  }
 
   /** The client's object, with what it may not change put back. */
   function mainUpdate(kind: KindDefinition, before: KubeObject, wanted: KubeObject): KubeObject {

@@ -4,6 +4,7 @@ import { jobs } from '../../../../src/api/batch/v1/job.ts';
 import { type ConfigMap, configMaps } from '../../../../src/api/core/v1/config-map.ts';
 import { namespaces } from '../../../../src/api/core/v1/namespace.ts';
 import { type Pod, pods } from '../../../../src/api/core/v1/pod.ts';
+import { type ClusterRole, clusterRoles } from '../../../../src/api/rbac/v1/cluster-role.ts';
 import type { DeleteOutcome, WriteRequest } from '../../../../src/apiserver/service.ts';
 import type { Client, DeleteOptions } from '../../../../src/client/client.ts';
 import type { KindDefinition } from '../../../../src/machinery/kind.ts';
@@ -387,5 +388,36 @@ describe('two servers over one store', () => {
   test('a name is given once', async () => {
     const outcomes = await Promise.allSettled([here, there].map((client) => client.create(configMaps, configMap({ name: 'a' }))));
     expect(outcomes.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
+  });
+});
+
+/** What the API machinery of a real server says; found by sending both the same random writes. */
+describe('who owns the fields', () => {
+  const applied = (more: object) =>
+    client.patch(
+      configMaps,
+      { namespace: 'raw', name: 'a' },
+      { type: 'apply', body: { apiVersion: 'v1', kind: 'ConfigMap', metadata: { namespace: 'raw', name: 'a' }, ...more } },
+      { fieldManager: 'm' },
+    );
+
+  test('nobody, once the only one who applied an object applies nothing of it', async () => {
+    await applied({ data: { a: '1' } });
+    const left = await applied({});
+    expect(left).not.toHaveProperty('data');
+    expect(left.metadata).not.toHaveProperty('managedFields');
+    expect((await applied({ data: { a: '2' } })).metadata.managedFields).toMatchObject([
+      { manager: 'm', fieldsV1: { 'f:data': { 'f:a': {} } } },
+    ]);
+  });
+
+  test('not of a list that is null because it cannot be left out', async () => {
+    const role = { apiVersion: 'rbac.authorization.k8s.io/v1', kind: 'ClusterRole' };
+    const selectors = { aggregationRule: { clusterRoleSelectors: [{ matchLabels: { a: 'b' } }] } };
+    const made = await client.create(clusterRoles, { ...role, metadata: { name: 'sum' }, ...selectors } as ClusterRole);
+    expect(made).toMatchObject({ rules: null });
+    expect(made.metadata.managedFields?.[0]?.fieldsV1).toEqual({
+      'f:aggregationRule': { '.': {}, 'f:clusterRoleSelectors': {} },
+    });
   });
 });
