@@ -234,7 +234,7 @@ function boundClaims(
     case 'Node':
       return { node: named(find(nodes, name)) };
     default:
-      throw badRequest(`cannot bind token to object of type ${apiVersion === '' ? '' : `${apiVersion}, `}Kind=${kind}`);
+      throw badRequest(`cannot bind token to object of type ${apiVersion.includes('/') ? apiVersion : `/${apiVersion}`}, Kind=${kind}`);
   }
 }
 

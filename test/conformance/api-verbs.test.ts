@@ -81,6 +81,17 @@ describe('verbs over HTTP', () => {
     );
   });
 
+  it('shows what it refuses as the real server holds it', async () => {
+    const spec = { user: 'a', resourceAttributes: { verb: 'get' }, nonResourceAttributes: { path: '/' } };
+    const review = await post('/apis/authorization.k8s.io/v1/subjectaccessreviews', { spec });
+    expect(review.json.details.causes[0].message).toBe(
+      'Invalid value: {"Path":"/","Verb":""}: cannot be specified in combination with resourceAttributes',
+    );
+    const boundObjectRef = { apiVersion: 'v1', kind: 'Foo', name: 'x' };
+    const token = await post('/api/v1/namespaces/default/serviceaccounts/default/token', { spec: { boundObjectRef } });
+    expect(token.json).toMatchObject({ code: 400, message: 'cannot bind token to object of type /v1, Kind=Foo' });
+  });
+
   it('says of nobody that it owns what admission puts in', async () => {
     const created = await post(pods, { metadata: { name: 'owned' }, spec: { containers: [{ name: 'c', image: 'i' }] } });
     expect(created.json.spec).toMatchObject({ serviceAccountName: 'default', priority: 0, tolerations: expect.anything() });

@@ -134,7 +134,10 @@ function errorsOf(root: Structure, object: KubeObject, before: KubeObject | unde
 
 // ------------------------------------------------------------------------------------------------------------------------------- versions
 
-/** Without a webhook the versions are the same objects under other names, each with the fields and defaults of its own schema. */
+/**
+ * Without a webhook the versions are the same objects under other names, each with the fields of its own schema. What is read has the
+ * defaults of the stored version alone, as upstream has it.
+ */
 function conversionOf({ spec }: CustomResourceDefinition, version: CustomResourceVersion, stored: KindDefinition): Conversion<KubeObject> {
   const apiVersion = `${spec.group}/${version.name}`;
   const storedVersion = `${stored.group}/${stored.version}`;
@@ -154,8 +157,7 @@ function conversionOf({ spec }: CustomResourceDefinition, version: CustomResourc
     fromStored(object) {
       checkStrategy();
       const named = { ...object, apiVersion };
-      const { value } = pruned(root, named as DynamicObject);
-      return withStructuralDefaults(root, value as unknown as KubeObject);
+      return pruned(root, named as DynamicObject).value as unknown as KubeObject;
     },
   };
 }

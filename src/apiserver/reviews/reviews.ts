@@ -167,12 +167,19 @@ const subjectOf = ({ user = '', groups = [], uid, extra }: SubjectSpec): UserInf
   ...(extra === undefined ? {} : { extra }),
 });
 
+/** As the real server holds it, which it shows. */
+const heldPath = (given: AccessSpec['nonResourceAttributes']): object => ({ Path: given?.path ?? '', Verb: given?.verb ?? '' });
+
 function accessErrors({ resourceAttributes, nonResourceAttributes }: AccessSpec): readonly FieldError[] {
   const hasResource = (resourceAttributes ?? undefined) !== undefined;
   const hasPath = (nonResourceAttributes ?? undefined) !== undefined;
   if (hasResource && hasPath) {
     return [
-      invalidValue('spec.nonResourceAttributes', nonResourceAttributes, 'cannot be specified in combination with resourceAttributes'),
+      invalidValue(
+        'spec.nonResourceAttributes',
+        heldPath(nonResourceAttributes),
+        'cannot be specified in combination with resourceAttributes',
+      ),
     ];
   }
   if (hasResource || hasPath) return [];
@@ -189,7 +196,7 @@ function localErrors({ resourceAttributes, nonResourceAttributes }: SubjectSpec,
     errors.push(invalidValue('spec.resourceAttributes.namespace', given, 'must match metadata.namespace'));
   }
   if ((nonResourceAttributes ?? undefined) !== undefined) {
-    errors.push(invalidValue('spec.nonResourceAttributes', nonResourceAttributes, 'disallowed on this kind of request'));
+    errors.push(invalidValue('spec.nonResourceAttributes', heldPath(nonResourceAttributes), 'disallowed on this kind of request'));
   }
   return errors;
 }

@@ -267,6 +267,27 @@ describe('a definition', () => {
     expect(stored.status?.storedVersions).toEqual(['v1']);
   });
 
+  it('reads with the fields of the version asked for, and the defaults of the one that is stored', async () => {
+    const { client } = await start();
+    const version = (name: string, fields: object) => ({
+      name,
+      served: true,
+      storage: name === 'v1',
+      schema: { openAPIV3Schema: { type: 'object', properties: { spec: { type: 'object', properties: fields } } } },
+    });
+    const text = { type: 'string' };
+    const versions = [
+      version('v1', { a: text, n: { type: 'integer', default: 3 } }),
+      version('v2', { a: text, n: { type: 'integer' }, b: { ...text, default: 'z' } }),
+    ];
+    await define(client, definition('widgets', 'Widget', { versions: versions as never }));
+    const newer = { ...widgets, version: 'v2' };
+    const made = await client.create(newer, { ...widget('a', { a: '1', b: '2' }), apiVersion: 'example.com/v2' });
+    expect(made.spec).toEqual({ a: '1', n: 3 });
+    expect((await client.get(newer, { name: 'a', namespace: 'default' })).spec).toEqual({ a: '1', n: 3 });
+    expect((await client.get(widgets, { name: 'a', namespace: 'default' })).spec).toEqual({ a: '1', n: 3 });
+  });
+
   it('stores in another version from then on, and can drop the old one once nothing is stored in it', async () => {
     const { api, client } = await start();
     const wanted = definition('widgets', 'Widget');
