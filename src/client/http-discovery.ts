@@ -68,6 +68,23 @@ interface LegacyResourceList {
   }[];
 }
 
+const apiServices = '/apis/apiregistration.k8s.io/v1/apiservices';
+
+interface ApiServiceList {
+  readonly items?: readonly {
+    readonly spec?: { readonly group?: string; readonly version?: string; readonly service?: object | null };
+    readonly status?: { readonly conditions?: readonly { readonly type: string; readonly status: string }[] };
+  }[];
+}
+
+/** Whether the server says itself that another server, which serves this group version, is not available. */
+async function isAway(fetch: Fetch, group: string, version: string): Promise<boolean> {
+  const { document } = await fetch(apiServices, 'application/json');
+  const found = (document as ApiServiceList).items?.find(({ spec }) => spec?.group === group && spec.version === version);
+  if (found?.spec?.service === undefined || found.spec.service === null) return false;
+  return found.status?.conditions?.some(({ type, status }) => type === 'Available' && status !== 'True') ?? false;
+}
+
 async function legacyResources(fetch: Fetch, root: LegacyRoot): Promise<readonly DiscoveredResource[]> {
   const groupVersions = [
     ...(root.versions ?? []).map((version) => ({ group: '', version, path: `/api/${version}` })),
@@ -77,8 +94,14 @@ async function legacyResources(fetch: Fetch, root: LegacyRoot): Promise<readonly
   ];
   const lists = await Promise.all(
     groupVersions.map(async ({ group, version, path }) => {
-      const { document } = await fetch(path, 'application/json');
-      const { resources = [] } = document as LegacyResourceList;
+      const { resources = [] } = await fetch(path, 'application/json').then(
+        ({ document }) => document as LegacyResourceList,
+        async (err: unknown): Promise<LegacyResourceList> => {
+          // One extension server that is away must not hide all the rest; anything else that fails makes the whole answer unknown.
+          if (group !== '' && (await isAway(fetch, group, version).catch(() => false))) return {};
+          throw err;
+        },
+      );
       return resources
         .filter(({ name }) => !name.includes('/'))
         .map((entry) => ({
