@@ -54,7 +54,7 @@ const sendJson = (response: ServerResponse, value: unknown): true => {
   return true;
 };
 
-describe('a group version that another server serves', () => {
+describe('a group version that another server serves', { shuffle: false }, () => {
   let cluster: TestApiServer;
   let extension: ExtensionServer;
   const streams = new Set<ServerResponse>();

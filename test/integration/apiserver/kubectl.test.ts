@@ -32,7 +32,7 @@ spec:
   containers: [{name: main, image: host/sleep}]
 `;
 
-describe.skipIf(!hasKubectl)('the API server under an unmodified kubectl (skipped without kubectl)', () => {
+describe.skipIf(!hasKubectl)('the API server under an unmodified kubectl (skipped without kubectl)', { shuffle: false }, () => {
   let cluster: TestApiServer;
 
   const ok = async (...args: string[]): Promise<string> => {

@@ -29,7 +29,7 @@ const usage = (pod: string, container: string, nanocores: number): ContainerUsag
   windowMs: 15_000,
 });
 
-describe('metrics.k8s.io, through the aggregator', () => {
+describe('metrics.k8s.io, through the aggregator', { shuffle: false }, () => {
   let cluster: TestApiServer;
   let metricsApi: MetricsApi;
   const abort = new AbortController();

@@ -65,10 +65,10 @@ describe('a ref of a remote', () => {
 
   it.each([
     ['a branch', { branch: 'main' }, 'HEAD', (sha: string) => `main@sha1:${sha}`],
-    ['a tag', { tag: 'v1.2.0' }, 'HEAD~1', (sha: string) => `v1.2.0@sha1:${sha}`],
-    ['a range of versions', { semver: '1.x' }, 'HEAD~1', (sha: string) => `v1.2.0@sha1:${sha}`],
-    ['a range with pre-releases', { semver: '>=1.0.0-0' }, 'HEAD', (sha: string) => `v2.0.0-rc.1@sha1:${sha}`],
-    ['a full name', { name: 'refs/pull/7/head' }, 'HEAD~1', (sha: string) => `refs/pull/7/head@sha1:${sha}`],
+    ['a tag', { tag: 'v1.2.0' }, 'v1.2.0^{}', (sha: string) => `v1.2.0@sha1:${sha}`],
+    ['a range of versions', { semver: '1.x' }, 'v1.2.0^{}', (sha: string) => `v1.2.0@sha1:${sha}`],
+    ['a range with pre-releases', { semver: '>=1.0.0-0' }, 'v2.0.0-rc.1', (sha: string) => `v2.0.0-rc.1@sha1:${sha}`],
+    ['a full name', { name: 'refs/pull/7/head' }, 'v1.2.0^{}', (sha: string) => `refs/pull/7/head@sha1:${sha}`],
   ])('is %s', async (_what, ref, commit, revision) => {
     const source = await open(remote.url('refs'), { access });
     const sha = await repository.git('rev-parse', commit);
@@ -78,7 +78,7 @@ describe('a ref of a remote', () => {
 
   it('is a commit, alone or on a branch, though it is not the newest', async () => {
     const source = await open(remote.url('refs'), { access });
-    const sha = await repository.git('rev-parse', 'HEAD~2');
+    const sha = await repository.git('rev-parse', 'v1.0.0');
     expect((await source.resolve({ commit: sha }, { signal })).revision).toBe(`sha1:${sha}`);
     expect((await source.resolve({ commit: sha, branch: 'main' }, { signal })).revision).toBe(`main@sha1:${sha}`);
     await source.close();
