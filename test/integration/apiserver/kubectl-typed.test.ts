@@ -210,57 +210,53 @@ describe('protobuf bodies', () => {
 
 const recordings = '../shared/reference/wire/kubectl/protobuf-bodies.jsonl';
 
-describe.skipIf(!existsSync(recordings))(
-  'bodies that kubectl sent to the real server (skipped without the recordings)',
-  { shuffle: false },
-  () => {
-    interface Recorded {
-      readonly method: string;
-      readonly path: string;
-      readonly query?: string;
-      readonly bodyBase64: string;
-      readonly status: number;
-      readonly jsonAnswer: { readonly kind: string; readonly note?: string };
-    }
-    const recorded = existsSync(recordings)
-      ? readFileSync(recordings, 'utf8')
-          .trim()
-          .split('\n')
-          .map((line) => JSON.parse(line) as Recorded)
-      : [];
-    const served = recorded.filter(({ method, path, jsonAnswer }) => {
-      const target = parseTarget(path);
-      // An answer that is not kept says nothing, and these depend on who asks.
-      if (['SelfSubjectReview', 'SelfSubjectRulesReview'].includes(jsonAnswer.kind)) return false;
-      return method === 'POST' && target.type === 'resource' && jsonAnswer.note === undefined && isServed(target.resource, target.group);
-    });
-    let cluster: TestApiServer;
+describe.skipIf(!existsSync(recordings))('bodies that kubectl sent to the real server (skipped without the recordings)', () => {
+  interface Recorded {
+    readonly method: string;
+    readonly path: string;
+    readonly query?: string;
+    readonly bodyBase64: string;
+    readonly status: number;
+    readonly jsonAnswer: { readonly kind: string; readonly note?: string };
+  }
+  const recorded = existsSync(recordings)
+    ? readFileSync(recordings, 'utf8')
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line) as Recorded)
+    : [];
+  const served = recorded.filter(({ method, path, jsonAnswer }) => {
+    const target = parseTarget(path);
+    // An answer that is not kept says nothing, and these depend on who asks.
+    if (['SelfSubjectReview', 'SelfSubjectRulesReview'].includes(jsonAnswer.kind)) return false;
+    return method === 'POST' && target.type === 'resource' && jsonAnswer.note === undefined && isServed(target.resource, target.group);
+  });
+  let cluster: TestApiServer;
 
-    beforeAll(async () => {
-      cluster = await startTestApiServer();
-      await cluster.fetch('/api/v1/namespaces', {
+  beforeAll(async () => {
+    cluster = await startTestApiServer();
+    await cluster.fetch('/api/v1/namespaces', {
+      method: 'POST',
+      body: { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'jo' } },
+    });
+    await addDefaultAccount(cluster, 'jo');
+  });
+  afterAll(() => cluster.stop());
+
+  it.each(served.map((each, index) => [`${each.jsonAnswer.kind} ${index}`, each] as const))(
+    'store what it stored: %s',
+    async (_name, each) => {
+      const { status, json } = await cluster.fetch(`${each.path}?${each.query ?? ''}`, {
         method: 'POST',
-        body: { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'jo' } },
+        headers: { 'content-type': 'application/vnd.kubernetes.protobuf' },
+        body: Buffer.from(each.bodyBase64, 'base64'),
       });
-      await addDefaultAccount(cluster, 'jo');
-    });
-    afterAll(() => cluster.stop());
-
-    it.each(served.map((each, index) => [`${each.jsonAnswer.kind} ${index}`, each] as const))(
-      'store what it stored: %s',
-      async (_name, each) => {
-        const { status, json } = await cluster.fetch(`${each.path}?${each.query ?? ''}`, {
-          method: 'POST',
-          headers: { 'content-type': 'application/vnd.kubernetes.protobuf' },
-          body: Buffer.from(each.bodyBase64, 'base64'),
-        });
-        expect({ status, json: normalized(json) }).toEqual({ status: each.status, json: normalized(each.jsonAnswer) });
-        // The same name comes again, in another version.
-        if (json.kind === 'HorizontalPodAutoscaler') await cluster.fetch(`${each.path}/${json.metadata.name}`, { method: 'DELETE' });
-      },
-    );
-  },
-);
+      expect({ status, json: normalized(json) }).toEqual({ status: each.status, json: normalized(each.jsonAnswer) });
+      // The same name comes again, in another version.
+      if (json.kind === 'HorizontalPodAutoscaler') await cluster.fetch(`${each.path}/${json.metadata.name}`, { method: 'DELETE' });
+    },
+  );
+});
 
 /** Without what differs from run to run: ids, times, versions, allocated addresses. */
 function normalized(object: object): unknown {
