@@ -78,6 +78,8 @@ const maxOutputBytes = 10 * 1024 * 1024;
 const maxErrorBytes = 64 * 1024;
 const maxReasonCharacters = 2_000;
 const maxValuesBytes = 10 * 1024 * 1024;
+/** The system takes some megabytes, and no zero bytes. */
+const maxFlagsCharacters = 64 * 1024;
 /** One uses a processor and some hundred megabytes; more at a time only take longer. */
 const concurrency = 2;
 /** Between two looks at the memory in use. */
@@ -116,13 +118,18 @@ export function createHelm({ command, repositories, environment, clock, limits: 
   return {
     identity: async () => (await find())?.identity,
     async template(request) {
-      const { chart, releaseName, signal = new AbortController().signal } = request;
+      const { chart, flags, releaseName, signal = new AbortController().signal } = request;
       if (releaseName !== '' && (releaseName.length > maxReleaseName || !releaseNamePattern.test(releaseName))) {
         throw new HelmError(`invalid releaseName ${JSON.stringify(releaseName)}`, {
           hint: `Use lower case letters, digits, dots and dashes, at most ${maxReleaseName} characters.`,
         });
       }
-      if (!('files' in chart)) addressOf(chart);
+      if (flags.some((flag) => flag.includes('\0')) || flags.join(' ').length > maxFlagsCharacters) {
+        throw new HelmError('fields of the chart cannot be given to helm', {
+          hint: `They must not hold zero bytes, nor more than ${maxFlagsCharacters} characters together.`,
+        });
+      }
+      const provide = 'files' in chart ? ({ directory }: Workplace) => unpack(chart, directory) : fetching(chart);
       const program = await find();
       if (program === undefined) throw notInstalled(command);
       return inTurn(async () => {
@@ -130,8 +137,7 @@ export function createHelm({ command, repositories, environment, clock, limits: 
         return inDirectory(async (directory) => {
           const run: Run = (options) => runHelm({ ...options, program, directory, signal });
           await accept(program, run);
-          const root = 'files' in chart ? await unpack(chart, directory) : await pull(chart, { directory, run });
-          return template(request, { root, directory, run });
+          return template(request, { root: await provide({ directory, run }), directory, run });
         });
       });
     },
@@ -171,13 +177,16 @@ export function createHelm({ command, repositories, environment, clock, limits: 
     return run({ args, timeoutMs: limits.templateMs });
   }
 
-  async function pull(chart: RemoteChart, { directory, run }: Workplace): Promise<string> {
+  /** Fetches a chart, and gives its directory. @throws HelmError at once when it may not be fetched */
+  function fetching(chart: RemoteChart): (place: Workplace) => Promise<string> {
     const { name, version } = chart;
     const address = addressOf(chart);
     const from = address.startsWith('oci:') ? ['--', `${address}/${name}`] : [`--repo=${address}`, '--', name];
     const args = ['pull', '--untar', '--untardir=pulled', `--version=${version}`, ...from];
-    await run({ args, timeoutMs: limits.pullMs, network: true });
-    return join(directory, 'pulled', name);
+    return async ({ directory, run }) => {
+      await run({ args, timeoutMs: limits.pullMs, network: true });
+      return join(directory, 'pulled', name);
+    };
   }
 
   /** The address as it is parsed here, so that what is compared is what helm is given. @throws HelmError */
@@ -408,7 +417,8 @@ function tryKill(pid: number | undefined): void {
   try {
     process.kill(-pid, 'SIGKILL');
   } catch (err) {
-    // It ended by itself meanwhile.
-    if ((err as NodeJS.ErrnoException).code !== 'ESRCH') throw err;
+    // It ended by itself meanwhile; some systems say EPERM of a group that has only ended processes.
+    const { code } = err as NodeJS.ErrnoException;
+    if (code !== 'ESRCH' && code !== 'EPERM') throw err;
   }
 }

@@ -321,7 +321,7 @@ describe('charts of hostile trees', () => {
     expect(await errorsIn(app('', `helmGlobals:\n  ${field}\n`))).toEqual([expect.stringContaining(message)]);
   });
 
-  it.each([
+  const refused: readonly (readonly [field: string, message: string])[] = [
     ['valuesFile: ../../../etc/passwd', "security; file '../../../etc/passwd' is not in or below 'web'"],
     ['valuesFile: /etc/passwd', "security; file '/etc/passwd' is not in or below 'web'"],
     ['valuesFile: https://example.com/values.yaml', 'not supported: remote resource https://example.com/values.yaml'],
@@ -333,10 +333,20 @@ describe('charts of hostile trees', () => {
     ['repo: oci://registry.example.com\n  version: 1.2.3', 'charts of oci://registry.example.com are not fetched'],
     ['repo: https://charts.example.com\n  version: ../../..', 'helmCharts[0]: version "../../.." is not exact'],
     ['valuesInline: {a: {b: 1}}', 'could not merge values'],
-  ])('%s is refused', async (field, message) => {
+    ['namespace: "a\\0b"', 'fields of the chart cannot be given to helm'],
+    ['nameTemplate: "{{ env `A\\0` }}"', 'fields of the chart cannot be given to helm'],
+    [`apiVersions: [${'example.com/v1, '.repeat(5_000)}]`, 'fields of the chart cannot be given to helm'],
+    [`additionalValuesFiles: [${'large.yaml, '.repeat(5)}]`, 'additionalValuesFiles are larger than 33554432 bytes together'],
+  ];
+
+  it.each(refused.map(([field, message]) => [field.slice(0, 60), field, message] as const))('%s is refused', async (_, field, message) => {
     const [releaseName] = field.startsWith('releaseName') ? [''] : ['  releaseName: r\n'];
     const files = { 'web/kustomization.yaml': `helmCharts:\n- name: app\n${releaseName}  ${field}\n`, 'other.yaml': 'a: 1\n' };
-    const errors = await errorsIn(files, (root) => symlink('/etc/passwd', join(root, 'web/link.yaml')));
+    const prepare = async (root: string): Promise<void> => {
+      await symlink('/etc/passwd', join(root, 'web/link.yaml'));
+      if (field.includes('large')) await writeFile(join(root, 'web/large.yaml'), `# ${'a'.repeat(8_000_000)}`);
+    };
+    const errors = await errorsIn(files, prepare);
     expect(errors).toEqual([expect.stringContaining(message)]);
     expect(errors[0]).toMatch(/^web\/kustomization\.yaml:\d /);
   });

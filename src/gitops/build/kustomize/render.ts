@@ -107,6 +107,9 @@ const maxObjects = 100_000;
 const concurrency = 16;
 /** Of the text of files whose objects are kept; the least recently used go first. */
 const maxCachedCharacters = 64 * 1024 * 1024;
+/** Charts of one build, each of which is a run of helm, and bytes of the additional values files of one chart. */
+const maxCharts = 250;
+const maxAdditionalBytes = 32 * 1024 * 1024;
 /** Kustomizations that one build reads: two that each list two, and so on, would soon be more than there is time for. */
 const maxKustomizations = 10_000;
 
@@ -168,6 +171,7 @@ class Build {
   readonly #parsed: ParsedFiles;
   #objects = 0;
   #kustomizations = 0;
+  #charts = 0;
 
   constructor(options: RenderOptions, parsed: ParsedFiles) {
     this.#options = options;
@@ -435,8 +439,20 @@ class Build {
       });
     }
     const read = async (path: string): Promise<Uint8Array> => (await this.#readFile(path, from)).node.read();
+    this.#charts += 1;
+    if (this.#charts > maxCharts) {
+      throw problemAt(from, { message: `the build has more than ${maxCharts} charts`, hint: 'Split it into several apps.' });
+    }
     const additional: Uint8Array[] = [];
-    for (const path of rule.additionalValuesFiles) additional.push(await read(path));
+    let additionalBytes = 0;
+    for (const path of rule.additionalValuesFiles) {
+      const content = await read(path);
+      additionalBytes += content.length;
+      if (additionalBytes > maxAdditionalBytes) {
+        throw problemAt(from, { message: `additionalValuesFiles are larger than ${maxAdditionalBytes} bytes together` });
+      }
+      additional.push(content);
+    }
     const path = `${from.loaded.spec.chartHome}/${chartPathOf(rule)}`;
     const directory = await this.#findChart(path, rule, from);
     const needsFile = needsValuesFile(rule);
