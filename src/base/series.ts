@@ -10,6 +10,8 @@ export interface Counter<L extends string = string> {
   inc(labels: LabelsOf<L>, by?: number): void;
   /** The series with these labels; it exists from then on. */
   labels(labels: LabelsOf<L>): BoundCounter;
+  /** What they counted is gone: ends all series with these labels, which are the first ones of the family. */
+  end(labels: LabelsOf<L>): void;
 }
 
 export interface BoundCounter {
@@ -23,6 +25,8 @@ export interface Histogram<L extends string = string> {
   labels(labels: LabelsOf<L>): BoundHistogram;
   /** Makes the series with these labels exist. */
   zero(labels: LabelsOf<L>): void;
+  /** As of a counter. */
+  end(labels: LabelsOf<L>): void;
 }
 
 export interface BoundHistogram {
@@ -84,6 +88,7 @@ export function counterFamily<L extends string>({ name, help, labelNames = [] }:
         else (bare ?? seriesOf({})).inc(first);
       },
       labels: seriesOf,
+      end: (labels) => endSeries(series, labelText(labelNames, labels)),
     },
     *lines() {
       yield head(name, help, 'counter');
@@ -144,6 +149,7 @@ export function histogramFamily<L extends string>({ name, help, labelNames = [],
         };
       },
       zero: (labels) => void seriesOf(labels),
+      end: (labels) => endSeries(series, labelText(labelNames, labels)),
     },
     *lines() {
       yield head(name, help, 'histogram');
@@ -158,6 +164,10 @@ export function histogramFamily<L extends string>({ name, help, labelNames = [],
       }
     },
   };
+}
+
+function endSeries(series: Map<string, unknown>, first: string): void {
+  for (const key of series.keys()) if (key === first || key.startsWith(`${first},`)) series.delete(key);
 }
 
 /** A label value as the text format wants it. */

@@ -29,7 +29,7 @@ import { createExpressions } from './expressions.ts';
 import { fieldManager } from './fields.ts';
 import type { AppMetricsState, GitOpsMetrics } from './gitops-metrics.ts';
 import { heldRevision } from './held-revision.ts';
-import { addToHistory, isRollback, revertedBy } from './history.ts';
+import { addToHistory, isRollback, replaceInHistory, revertedBy } from './history.ts';
 import { createInventory } from './inventory.ts';
 import { idOf, type ObjectId } from './object-id.ts';
 import { createAppBuilder } from './post-build.ts';
@@ -182,6 +182,8 @@ export function createAppController(options: AppControllerOptions): AppControlle
     if (cached === undefined) {
       forget(key);
       targets.release(key);
+      const { namespace = '', name } = refOf(key);
+      gitops.appGone(namespace, name);
       return undefined;
     }
     const reached = await targets.of(cached);
@@ -571,7 +573,20 @@ export function createAppController(options: AppControllerOptions): AppControlle
       ...(revertOf === undefined ? {} : { revertOf }),
       changes,
     });
-    // What is in force does not depend on the record of it.
+    await writeHistory(state, app);
+  }
+
+  /** What a revision took away is part of what it changed, though it comes last. */
+  async function rememberPruned(state: AppState, app: Kustomization, changes: readonly ObjectChange[]): Promise<void> {
+    const inForce = state.history.findLastIndex(({ result, digest }) => result === 'applied' && digest === state.digest);
+    const entry = state.history[inForce];
+    if (entry === undefined) return;
+    state.history = replaceInHistory(state.history, inForce, { ...entry, changes: [...entry.changes, ...changes] });
+    await writeHistory(state, app);
+  }
+
+  /** What is in force does not depend on the record of it. */
+  async function writeHistory(state: AppState, app: Kustomization): Promise<void> {
     await inventory
       .writeHistory(app, state.history)
       .catch((err: unknown) => log.error({ kustomization: state.key, err }, 'Could not write history'));
@@ -648,6 +663,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
         }
         if (changes.length > 0) {
           gitops.applied(labelsOf(app), 'pruned', changes.length);
+          await rememberPruned(state, app, changes);
           feed.add({
             type: 'applied',
             at: clock.now(),
@@ -726,7 +742,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
   function* follow(pass: Pass, from: KustomizationState, health: Health): Iterable<KustomizationEvent> {
     const { app, state, learned, finding } = pass;
     yield* learned;
-    if (state.rollout !== undefined) return;
+    if (state.rollout !== undefined || learned.some(({ type }) => type === 'SYNC_FAILED')) return;
     if (state.attempt?.current === 'health' && (health.status === 'Healthy' || state.applied.size === 0)) {
       state.attempt.end();
       tellPhase(pass, reasons.succeeded);

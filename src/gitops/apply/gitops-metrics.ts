@@ -46,6 +46,7 @@ export interface SourceMetricsState {
 /** The `gitops_*` families of the design. State is text written at the scrape; counters of an app start at 0 when it is first seen. */
 export interface GitOpsMetrics {
   appSeen(namespace: string, app: string): void;
+  appGone(namespace: string, app: string): void;
   synced(app: AppLabels, trigger: SyncTrigger, result: SyncResult, durationMs: number): void;
   applied(app: AppLabels, action: 'created' | 'configured' | 'pruned' | 'unchanged' | 'failed', count?: number): void;
   driftDetected(app: AppLabels): void;
@@ -58,6 +59,7 @@ export interface GitOpsMetrics {
   restored(app: AppLabels, ms: number): void;
   superseded(app: AppLabels): void;
   fetched(source: string, result: 'changed' | 'unchanged' | 'error', durationMs: number): void;
+  sourceGone(source: string): void;
 }
 
 export interface AppLabels {
@@ -159,6 +161,11 @@ export function createGitOpsMetrics({ metrics, clock, commitsAfter, apps, source
       superseded.inc(labels, 0);
       for (const histogram of [durations, appliedIn, healthyIn, restores]) histogram.zero(labels);
     },
+    appGone(namespace, name) {
+      knownApps.delete(`${namespace}/${name}`);
+      for (const family of [syncs, objects, drifts, rollbacks, driftsSeen, superseded, durations, appliedIn, healthyIn, restores])
+        family.end({ namespace, app: name });
+    },
     synced(labels, trigger, result, durationMs) {
       syncs.inc({ ...labels, trigger, result });
       if (result !== 'noop') durations.observe({ ...labels }, durationMs / 1_000);
@@ -179,6 +186,11 @@ export function createGitOpsMetrics({ metrics, clock, commitsAfter, apps, source
       }
       fetches.inc({ source, result });
       fetchDurations.observe({ source }, durationMs / 1_000);
+    },
+    sourceGone(source) {
+      knownSources.delete(source);
+      fetches.end({ source });
+      fetchDurations.end({ source });
     },
   };
 }

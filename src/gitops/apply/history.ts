@@ -47,9 +47,14 @@ export function addToHistory(history: readonly HistoryEntry[], entry: HistoryEnt
   return bounded([...kept, shortened(entry)].slice(-maxEntries));
 }
 
+/** Puts another entry in the place of one. */
+export function replaceInHistory(history: readonly HistoryEntry[], index: number, entry: HistoryEntry): readonly HistoryEntry[] {
+  return bounded(history.with(index, shortened(entry)));
+}
+
 function shortened(entry: HistoryEntry): HistoryEntry {
   const cut = (text: string): string => (text.length > maxTextLength ? `${text.slice(0, maxTextLength - 1)}…` : text);
-  const more = entry.changes.length - maxChanges;
+  const more = entry.changes.length - maxChanges + (entry.moreChanges ?? 0);
   return {
     ...entry,
     author: cut(entry.author),

@@ -120,6 +120,7 @@ export function createRepositoryController(options: RepositoryControllerOptions)
       revisions.delete(key);
       failures.delete(key);
       told.delete(key);
+      gitops.sourceGone(key);
       return undefined;
     }
     const outcome = await resolve(key, repository, signal);

@@ -214,6 +214,22 @@ describeOnTargets('orders', ({ project }) => {
       expect(await p.dataOf('a')).toBeUndefined();
     });
 
+    it('a hook that fails at a later revision is said, although what is in force is well', async (context) => {
+      const hook = job('pre', { 'argocd.argoproj.io/hook': 'PreSync' });
+      const p = await project({ 'web/pre.yaml': hook, 'web/a.yaml': configMap('a') });
+      if (!p.isBare) return context.skip('a Job controller is at work there');
+      await p.app('web', { retryInterval: '1h' });
+      await waitsFor(p, 'pre runs');
+      await endJob(p, 'pre', 'Complete');
+      await p.applied('web');
+      const first = (await jobOf(p, 'pre'))?.metadata.uid;
+      await p.repository.commit('next', { 'web/a.yaml': configMap('a', '2') });
+      await until(async () => ![undefined, first].includes((await jobOf(p, 'pre'))?.metadata.uid), { what: 'pre runs again' });
+      await waitsFor(p, 'pre runs');
+      await endJob(p, 'pre', 'Failed');
+      await p.conditionIs('web', 'Ready', ({ status, message }) => status === 'False' && message.includes('Job pre failed'));
+    });
+
     it('stops at a hook that fails, runs those for failure, and tries again', async (context) => {
       const p = await project({
         'web/pre.yaml': job('pre', { 'argocd.argoproj.io/hook': 'PreSync' }),

@@ -41,6 +41,21 @@ function metricsOf(apps: readonly AppMetricsState[], seen: readonly string[]) {
 }
 
 describe('gitops metrics', () => {
+  it('end with the app or the source that they are of', async () => {
+    const { gitops, lines } = metricsOf([], []);
+    for (const name of ['web', 'web2']) gitops.appSeen('flux-system', name);
+    gitops.fetched('flux-system/old', 'changed', 5);
+    const counts = async (): Promise<readonly string[]> => (await lines()).filter((line) => /app="web"|flux-system\/old/.test(line));
+    expect((await counts()).length).toBeGreaterThan(30);
+    gitops.appGone('flux-system', 'web');
+    gitops.sourceGone('flux-system/old');
+    expect(await counts()).toEqual([]);
+    expect((await lines()).filter((line) => line.includes('app="web2"')).length).toBeGreaterThan(30);
+    // Made anew, it starts where a new one does.
+    gitops.appSeen('flux-system', 'web');
+    expect(await counts()).toContain('gitops_rollbacks_total{namespace="flux-system",app="web"} 0');
+  });
+
   it('say how far the apps of a source are behind it, and for how long', async () => {
     const seen = ['main@sha1:a', 'main@sha1:b', 'main@sha1:c', 'main@sha1:d'];
     const caughtUp = app('new', { followsAt: 'main@sha1:d' });
