@@ -147,6 +147,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
       if (state !== undefined) {
         state.generation = -1;
         state.attempted = undefined;
+        state.valuesChanged = true;
       }
       claims.invalidate();
       controller.enqueue(key);
@@ -405,6 +406,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
         ? state.attempt
         : startAttempt(revision, clock, gitops.phase);
     state.abortSync = abort;
+    state.valuesChanged = false;
     try {
       await addFinalizer(app);
       if (!state.loaded) await inventory.load(app, state);
@@ -428,7 +430,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
       state.revision = revision.commit.revision;
       state.tree = revision.commit.tree;
       state.digest = outcome.digest;
-      state.generation = app.metadata.generation ?? 0;
+      state.generation = generationSeen(app, state);
       state.handledRequest = app.metadata.annotations?.[annotations.reconcileRequestedAt];
       if (changed || isNewTree) {
         state.seenAt = revision.seenAt;
@@ -516,7 +518,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
     const retryMs = retryDelayMs(app, failures) * (1 + jitter * random());
     state.attempted = {
       revision: revision.commit.revision,
-      generation: app.metadata.generation ?? 0,
+      generation: generationSeen(app, state),
       failedAt: clock.monotonicMs(),
       failures,
       retryMs,
@@ -815,6 +817,11 @@ export function createAppController(options: AppControllerOptions): AppControlle
     const waits = [target.drift.retryAfterMs(state), appHealth.announceAgainAfterMs(state), graceMs, suspensionEndMs(state)];
     const soonest = Math.min(...waits.map((ms) => ms ?? Number.POSITIVE_INFINITY));
     return Number.isFinite(soonest) ? { requeueAfterMs: soonest } : undefined;
+  }
+
+  /** What a sync was made of; none that the app can have when a variable has another value than the sync read. */
+  function generationSeen({ metadata }: Kustomization, { valuesChanged }: AppState): number {
+    return valuesChanged ? -1 : (metadata.generation ?? 0);
   }
 
   function isOutOfDate(app: Kustomization, state: AppState, { commit }: KnownRevision): boolean {

@@ -124,6 +124,8 @@ export interface AppState {
   sha: string;
   digest: string;
   generation: number;
+  /** A variable's source changed since the sync that is under way, or the last one, began: it may have read the old value. */
+  valuesChanged: boolean;
   /** `reconcile.fluxcd.io/requestedAt` that was served. */
   handledRequest: string | undefined;
   readonly doomed: Map<ObjectId, DoomedObject>;
@@ -198,6 +200,7 @@ export function newAppState(key: string): AppState {
     sha: '',
     digest: '',
     generation: 0,
+    valuesChanged: false,
     handledRequest: undefined,
     doomed: new Map(),
     pending: new Map(),
