@@ -26,7 +26,8 @@ export interface HttpClientOptions {
   /** The name the server's certificate must be for, when it is not that of the URL. */
   readonly serverName?: string;
   readonly clientCertificate?: { readonly certificate: string; readonly key: string };
-  readonly token?: string;
+  /** Or where to look for it at each request: tokens of service accounts are renewed every hour. */
+  readonly token?: string | (() => string);
   readonly userAgent: string;
   readonly clock?: Clock;
   readonly random?: () => number;
@@ -165,7 +166,8 @@ interface Answer {
 /** Owns the sockets. Watches have a pool of their own, so that they cannot starve requests. */
 class Connection {
   readonly #base: URL;
-  readonly #headers: Readonly<Record<string, string>>;
+  readonly #userAgent: string;
+  readonly #token: () => string | undefined;
   readonly #agent: Agent;
   readonly #watchAgent: Agent;
 
@@ -180,7 +182,8 @@ class Connection {
     };
     this.#agent = new Agent({ ...tls, keepAlive: true, maxSockets: maxConnections, maxFreeSockets: maxConnections, scheduling: 'lifo' });
     this.#watchAgent = new Agent({ ...tls, keepAlive: true, maxSockets: maxWatches, maxFreeSockets: 0 });
-    this.#headers = { 'user-agent': userAgent, ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) };
+    this.#userAgent = userAgent;
+    this.#token = typeof token === 'function' ? token : () => token;
   }
 
   close(): void {
@@ -276,6 +279,7 @@ class Connection {
     body?: Buffer,
   ): ClientRequest {
     const search = query === undefined || query.size === 0 ? '' : `?${query}`;
+    const token = this.#token();
     return httpsRequest({
       protocol: this.#base.protocol,
       // Brackets of an IPv6 address belong to the URL, not to the address.
@@ -286,7 +290,8 @@ class Connection {
       agent,
       // Node frames the body of a DELETE only when it is told its length.
       headers: {
-        ...this.#headers,
+        'user-agent': this.#userAgent,
+        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
         accept,
         ...(body === undefined ? {} : { 'content-type': contentType, 'content-length': body.length }),
       },

@@ -1,5 +1,7 @@
+import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
+import { type Clock, systemClock } from '../base/clock.ts';
 import { formatYaml, parseYamlDocuments } from '../machinery/yaml.ts';
 import type { HttpClientOptions } from './http-client.ts';
 
@@ -33,14 +35,14 @@ type Fields = Readonly<Record<string, unknown>>;
  *
  * Ways of authentication that run programs or need an interactive login are refused by name, and so is `insecure-skip-tls-verify`.
  */
-export async function loadKubeconfig(path: string, context?: string): Promise<KubeconfigConnection> {
+export async function loadKubeconfig(path: string, context?: string, clock: Clock = systemClock): Promise<KubeconfigConnection> {
   let text: string;
   try {
     text = await readFile(path, 'utf8');
   } catch (cause) {
     throw new KubeconfigError(`read kubeconfig ${path}: ${(cause as Error).message}`, 'give the path of a kubeconfig file', cause);
   }
-  return connectionOf({ path, directory: dirname(path), text, context });
+  return connectionOf({ path, directory: dirname(path), text, context, clock });
 }
 
 /**
@@ -48,7 +50,7 @@ export async function loadKubeconfig(path: string, context?: string): Promise<Ku
  * refers to one is refused.
  */
 export function parseKubeconfig(text: string, name: string): Promise<KubeconfigConnection> {
-  return connectionOf({ path: name, directory: undefined, text, context: undefined });
+  return connectionOf({ path: name, directory: undefined, text, context: undefined, clock: systemClock });
 }
 
 interface KubeconfigText {
@@ -57,9 +59,11 @@ interface KubeconfigText {
   readonly directory: string | undefined;
   readonly text: string;
   readonly context: string | undefined;
+  /** By which a token in a file is read again. */
+  readonly clock: Clock;
 }
 
-async function connectionOf({ path, directory, text, context }: KubeconfigText): Promise<KubeconfigConnection> {
+async function connectionOf({ path, directory, text, context, clock }: KubeconfigText): Promise<KubeconfigConnection> {
   const config = readConfig(path, text);
   const contextName = context ?? config['current-context'];
   if (typeof contextName !== 'string' || contextName === '') {
@@ -69,7 +73,9 @@ async function connectionOf({ path, directory, text, context }: KubeconfigText):
   if (typeof cluster !== 'string') throw new KubeconfigError(`context ${contextName} of ${path} names no cluster`, 'set its cluster');
   return {
     ...(await clusterOf(path, directory, entryOf(path, config, 'clusters', cluster, 'cluster'))),
-    ...(typeof user === 'string' && user !== '' ? await userOf(path, directory, entryOf(path, config, 'users', user, 'user')) : {}),
+    ...(typeof user === 'string' && user !== ''
+      ? await userOf({ path, directory, clock }, entryOf(path, config, 'users', user, 'user'))
+      : {}),
     namespace: typeof namespace === 'string' && namespace !== '' ? namespace : 'default',
   };
 }
@@ -119,8 +125,7 @@ async function clusterOf(
 }
 
 async function userOf(
-  path: string,
-  directory: string | undefined,
+  { path, directory, clock }: Pick<KubeconfigText, 'path' | 'directory' | 'clock'>,
   user: Fields,
 ): Promise<Pick<KubeconfigConnection, 'clientCertificate' | 'token'>> {
   for (const field of ['exec', 'auth-provider', 'username', 'as']) {
@@ -130,11 +135,34 @@ async function userOf(
   }
   const certificate = await pemOf(path, directory, user, 'client-certificate');
   const key = await pemOf(path, directory, user, 'client-key');
-  const tokenFile = user.tokenFile;
-  const token = typeof tokenFile === 'string' ? (await readNamed(path, directory, tokenFile)).trim() : user.token;
+  const { tokenFile } = user;
+  const token =
+    typeof tokenFile === 'string' ? await followToken({ path, directory, clock }, tokenFile) : (user.token as string | undefined);
   return {
     ...(certificate === undefined || key === undefined ? {} : { clientCertificate: { certificate, key } }),
-    ...(typeof token === 'string' && token !== '' ? { token } : {}),
+    ...(typeof token === 'function' || (typeof token === 'string' && token !== '') ? { token } : {}),
+  };
+}
+
+/** Whoever renews the token writes another file in time; client-go looks as often. */
+const tokenPeriodMs = 60_000;
+
+/** Gives what the file holds, read again once a minute; what was there before while it cannot be read. */
+async function followToken(
+  { path, directory, clock }: Pick<KubeconfigText, 'path' | 'directory' | 'clock'>,
+  file: string,
+): Promise<() => string> {
+  let token = (await readNamed(path, directory, file)).trim();
+  let readAt = clock.monotonicMs();
+  return () => {
+    if (clock.monotonicMs() - readAt < tokenPeriodMs) return token;
+    readAt = clock.monotonicMs();
+    try {
+      token = readFileSync(resolve(directory ?? '', file), 'utf8').trim() || token;
+    } catch {
+      // It is being replaced: the server says when the old one is good no more.
+    }
+    return token;
   };
 }
 

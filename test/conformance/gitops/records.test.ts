@@ -80,19 +80,19 @@ describeOnTargets('says what it did', ({ project }) => {
     const p = await project({ 'web/a.yaml': configMap('a') });
     await p.app('web');
     await p.applied('web');
-    const valueOf = async (name: string, more = ''): Promise<number> => {
+    const numberOf = async (name: string, more = ''): Promise<number> => {
       const line = (await p.metrics()).split('\n').find((each) => each.startsWith(`${name}{namespace="${p.home}",app="web"${more}}`));
       return Number(line?.split(' ').at(-1));
     };
-    const before = await valueOf('gitops_commit_applied_seconds_count');
+    const before = await numberOf('gitops_commit_applied_seconds_count');
     await p.repository.commit('two', { 'web/a.yaml': configMap('a', '2'), 'web/b.yaml': configMap('b') });
     await p.applied('web');
-    expect((await valueOf('gitops_commit_applied_seconds_count')) - before).toBe(1);
-    await until(async () => (await valueOf('gitops_commit_healthy_seconds_count')) >= 2, { what: 'both were healthy' });
-    expect(await valueOf('gitops_apply_objects_total', ',action="created"')).toBe(2);
-    expect(await valueOf('gitops_apply_objects_total', ',action="configured"')).toBe(1);
-    expect(await valueOf('gitops_sync_total', ',trigger="commit",result="succeeded"')).toBe(2);
-    expect(await valueOf('gitops_app_sync_status', ',status="Synced"')).toBe(1);
+    expect((await numberOf('gitops_commit_applied_seconds_count')) - before).toBe(1);
+    await until(async () => (await numberOf('gitops_commit_healthy_seconds_count')) >= 2, { what: 'both were healthy' });
+    expect(await numberOf('gitops_apply_objects_total', ',action="created"')).toBe(2);
+    expect(await numberOf('gitops_apply_objects_total', ',action="configured"')).toBe(1);
+    expect(await numberOf('gitops_sync_total', ',trigger="commit",result="succeeded"')).toBe(2);
+    expect(await numberOf('gitops_app_sync_status', ',status="Synced"')).toBe(1);
   });
 
   it('28 history rewrite: a force-push is followed with a word, or halts until a person agrees', async () => {

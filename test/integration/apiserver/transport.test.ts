@@ -11,6 +11,7 @@ import { createHttpClient } from '../../../src/client/http-client.ts';
 import { loadKubeconfig } from '../../../src/client/kubeconfig.ts';
 import { isForbidden, isStatusError } from '../../../src/machinery/status-error.ts';
 import { startTestApiServer, type TestApiServer } from '../../support/api-server.ts';
+import { createManualClock } from '../../support/manual-clock.ts';
 import { until } from '../../support/until.ts';
 
 const cm = '/api/v1/namespaces/default/configmaps';
@@ -193,9 +194,20 @@ contexts: [{name: a, context: {cluster: c, user: u, namespace: team}}, {name: b,
 current-context: a
 `,
     );
-    const files = await loadKubeconfig(path);
-    expect(files).toMatchObject({ namespace: 'team', token: cluster.aliceToken });
+    const clock = createManualClock();
+    const files = await loadKubeconfig(path, undefined, clock);
+    expect(files.namespace).toBe('team');
     expect(await statusOf(files)).toBe(403);
+    // A token that is renewed beside it is taken within a minute; one that is just being written is none.
+    for (const [text, code] of [
+      ['nobody', 401],
+      ['', 401],
+      [cluster.aliceToken, 403],
+    ] as const) {
+      await writeFile(join(cluster.directory, 'token'), text);
+      clock.advance(60_000);
+      expect(await statusOf(files)).toBe(code);
+    }
     await expect(loadKubeconfig(path, 'b')).rejects.toThrow('exec of a user of');
     await expect(loadKubeconfig(path, 'nope')).rejects.toThrow('has no context "nope"');
     await expect(loadKubeconfig(join(cluster.directory, 'none'))).rejects.toThrow('read kubeconfig');
