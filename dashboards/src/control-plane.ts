@@ -25,7 +25,7 @@ export const controlPlane: DashboardSource = {
           4,
           stat(
             'Errors',
-            '(sum(rate(apiserver_request_total{code=~"5.."}[$__range])) or vector(0)) / (sum(rate(apiserver_request_total[$__range])) > 0)',
+            '(sum(rate(apiserver_request_total{code=~"5.."}[$__range])) or vector(0)) / clamp_min(sum(rate(apiserver_request_total[$__range])) or vector(0), 0.000001)',
             {
               description: 'Share of API requests of the time range that ended with a 5xx code.',
               unit: 'percentunit',
