@@ -129,12 +129,10 @@ export function createPruner({ client, mapper, owned, claims, onHandover }: Prun
           let there: DynamicObject | undefined = live;
           for (let tries = 0; tries < maxDeleteTries && there !== undefined; tries += 1) {
             if (there.metadata.uid !== live.metadata.uid || !mayDelete(app, there)) break;
-            if (await deleteAsSeen(resource, ref, there)) {
-              changes.push({ action: 'pruned', object: describe(kind, ref), fields: [] });
-              there = await find(resource, ref);
-              break;
-            }
+            const isDeleted = await deleteAsSeen(resource, ref, there);
+            if (isDeleted) changes.push({ action: 'pruned', object: describe(kind, ref), fields: [] });
             there = await find(resource, ref);
+            if (isDeleted) break;
           }
           if (there?.metadata.uid !== live.metadata.uid) forget(id, { resource, ref });
         });

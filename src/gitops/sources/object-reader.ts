@@ -54,12 +54,14 @@ export function createObjectReader(options: ObjectReaderOptions): ObjectReader {
   let idle: NodeJS.Timeout | undefined;
   const close = (): void => {
     clearTimeout(idle);
+    idle = undefined;
     catFile?.end();
     catFile = undefined;
   };
   return {
     async read(oid, maxBytes) {
-      clearTimeout(idle);
+      // What asks between two builds puts the end off, and does not call it off.
+      idle?.refresh();
       if (catFile === undefined) {
         for (const directory of directories) {
           const found = await readLoose(join(directory, oid.slice(0, 2), oid.slice(2)), maxBytes);
