@@ -54,6 +54,8 @@ export interface AppliedObject {
   readonly resourceVersion: number;
   /** It was not written: its annotations say that it is left alone for now, or that it is only to be there. */
   readonly skipped?: 'suspended' | 'exists';
+  /** A later write was not answered with success: the server may hold what that one said, and its event is one of our own. */
+  readonly inDoubt?: true;
 }
 
 /** An object of the inventory that the newest revision no longer names. */
@@ -180,6 +182,12 @@ export interface AppState {
   /** Deletions that were refused one after the other. */
   pruneFailures: number;
   trigger: SyncTrigger;
+}
+
+/** A write of the object ended without an answer that says what is there now. */
+export function doubt({ applied }: AppState, id: ObjectId): void {
+  const known = applied.get(id);
+  if (known !== undefined) applied.set(id, { ...known, inDoubt: true });
 }
 
 /** Objects came to the app or left it. */

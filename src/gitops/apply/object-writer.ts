@@ -6,7 +6,7 @@ import type { Client } from '../../client/client.ts';
 import { type DynamicObject, deepEqual } from '../../machinery/object.ts';
 import { isConflict, isInvalid, isNotFound, isStatusError, type StatusError } from '../../machinery/status-error.ts';
 import type { EventRecorder } from '../../reconcile/event-recorder.ts';
-import type { ApplyMode, AppState } from './app-state.ts';
+import { type ApplyMode, type AppState, doubt } from './app-state.ts';
 import { changesBetween, fieldManager, ownFieldsOf } from './fields.ts';
 import { type IgnoredFields, withoutForeign } from './ignored-fields.ts';
 import { isImmutable } from './object-errors.ts';
@@ -112,6 +112,9 @@ export function createObjectWriter({ client, owned, recorder, ignored, clock, re
         return before === undefined || before.metadata.uid !== uid
           ? { action: 'created', object, fields: [] }
           : { action: 'configured', object, fields: changesBetween(before, desired.object) };
+      } catch (err) {
+        doubt(state, id);
+        throw err;
       } finally {
         state.writing.delete(id);
         recheck(state, id);

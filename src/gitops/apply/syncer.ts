@@ -224,11 +224,11 @@ export function createSyncer(options: SyncerOptions): Syncer {
   /** What is not in force as it is planned. A drift that is only to be reported stays as it is. */
   function changedIn(plan: Plan, app: Kustomization, state: AppState): readonly DesiredObject[] {
     const policy = app.metadata.annotations?.[annotations.drift] ?? 'correct';
-    return [...plan.objects.values()].filter(
-      (desired) =>
-        state.applied.get(desired.id)?.desired.object !== desired.object ||
-        (state.drifts.has(desired.id) && (desired.policy.drift ?? policy) === 'correct'),
-    );
+    return [...plan.objects.values()].filter((desired) => {
+      const known = state.applied.get(desired.id);
+      if (known?.desired.object !== desired.object || known.inDoubt === true) return true;
+      return state.drifts.has(desired.id) && (desired.policy.drift ?? policy) === 'correct';
+    });
   }
 
   function claimErrors(app: string, plan: Plan, claimOf: (id: ObjectId) => Claim | undefined): readonly BuildError[] {

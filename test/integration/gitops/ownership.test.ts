@@ -6,7 +6,7 @@ import { gitRepositories } from '../../../src/api/source/v1/git-repository.ts';
 import type { Client, WatchEvent } from '../../../src/client/client.ts';
 import { isConditionTrue } from '../../../src/machinery/conditions.ts';
 import type { DynamicObject } from '../../../src/machinery/object.ts';
-import { expired, isNotFound } from '../../../src/machinery/status-error.ts';
+import { expired, isNotFound, StatusError } from '../../../src/machinery/status-error.ts';
 import { startTestApi } from '../../support/api.ts';
 import { startEngine } from '../../support/engine.ts';
 import { createMemoryRepository } from '../../support/memory-repository.ts';
@@ -15,7 +15,8 @@ import { until } from '../../support/until.ts';
 const home = 'flux-system';
 const namespace = 'web';
 const ref = { namespace, name: 'moves' };
-const manifest = (name: string): string => `apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ${name}}\ndata: {a: "1"}\n`;
+const manifest = (name: string, value = '1'): string =>
+  `apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ${name}}\ndata: {a: "${value}"}\n`;
 
 const stops: (() => Promise<void>)[] = [];
 afterEach(async () => {
@@ -194,5 +195,30 @@ describe('an object of an app', () => {
     }));
     await applied('one');
     await until(async () => (await live()) !== undefined, { what: 'it is put back' });
+  });
+
+  it('is what the newest commit says also when the write before was done, not answered, and taken back by that commit', async () => {
+    let isLost = false;
+    let goBack: () => void = () => undefined;
+    const { applied, commit, live } = await start({ 'one/moves.yaml': manifest('moves') }, (client) => ({
+      ...client,
+      async patch<T>(...args: Parameters<Client['patch']>): Promise<T> {
+        const result = await client.patch(...args);
+        const [resource, at, { type }, options] = args;
+        if (isOurs(resource, at.name) && type === 'apply' && options?.dryRun !== true && isLost) {
+          isLost = false;
+          goBack();
+          throw new StatusError({ code: 503, reason: 'ServiceUnavailable', message: 'connection lost' });
+        }
+        return result as T;
+      },
+    }));
+    await applied('one');
+    isLost = true;
+    goBack = () => void commit({ 'one/moves.yaml': manifest('moves') });
+    commit({ 'one/moves.yaml': manifest('moves', '2') });
+    await until(() => !isLost, { what: 'the write is lost' });
+    await applied('one');
+    expect((await live())?.data).toEqual({ a: '1' });
   });
 });
