@@ -1,4 +1,5 @@
-// The GitOps engine: a commit that is nothing to 1,000 apps, and a commit of one file in repositories from 100 to 50,000 files.
+// The GitOps engine: a commit that is nothing to 1,000 apps, a commit of one file in repositories from 100 to 50,000 files, changes by hand that
+// are put back, and a revert that comes while the commit that it takes back is being applied.
 import { spawn } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -107,9 +108,7 @@ async function oneFileIn(size) {
       startedAt,
       fits: ({ data }) => data.value === `changed ${round}`,
     });
-    const pushing = new Promise((resolve) =>
-      spawn('git', ['push', '--quiet', 'origin', 'main'], { cwd: directory, stdio: 'ignore' }).once('exit', resolve),
-    );
+    const pushing = pushOf(directory);
     samples.push(await applied);
     await pushing;
   }
@@ -119,12 +118,112 @@ async function oneFileIn(size) {
   return { samples, peak };
 }
 
+const pushOf = (directory, revision = 'main') =>
+  new Promise((resolve) =>
+    spawn('git', ['push', '--quiet', 'origin', `${revision}:main`], { cwd: directory, stdio: 'ignore' }).once('exit', resolve),
+  );
+
+/** From the request that changes an object by hand, which is part of it, to the object as Git has it. */
+async function driftCorrected() {
+  const cluster = await startCluster('up', ['--runtime', 'simulated', '--path', './app']);
+  const count = 40;
+  const directory = clone(
+    cluster,
+    Array.from({ length: count }, (_, index) => [`app/c${index}.yaml`, configMap(`c${index}`, '1')]),
+  );
+  git(directory, 'push', '--quiet', 'origin', 'main');
+  await allReady(cluster.client, git(directory, 'rev-parse', 'HEAD'), 1);
+  const samples = [];
+  for (let round = 0; round < count; round += 1) {
+    const ref = { namespace: 'default', name: `c${round}` };
+    const { resourceVersion } = (await cluster.client.get(configMaps, ref)).metadata;
+    let isChanged = false;
+    const restored = watchUntil(cluster.client, configMaps, {
+      ...ref,
+      resourceVersion,
+      fits({ data }) {
+        isChanged ||= data.value === 'by hand';
+        return isChanged && data.value === '1';
+      },
+    });
+    await cluster.client.patch(configMaps, ref, { type: 'merge', body: { data: { value: 'by hand' } } }, { fieldManager: 'bench' });
+    samples.push(await restored);
+  }
+  await cluster.stop();
+  rmSync(directory, { recursive: true, force: true });
+  return samples;
+}
+
+/** From the start of the push of a revert, while the commit before is being applied to 2,000 objects, to the last write of either. */
+async function revertUnderWay() {
+  const cluster = await startCluster('up', ['--runtime', 'simulated', '--path', './app']);
+  const count = 2_000;
+  const filesOf = (value) => Array.from({ length: count }, (_, index) => [`app/c${index}.yaml`, configMap(`c${index}`, value)]);
+  const directory = clone(cluster, filesOf('1'));
+  git(directory, 'push', '--quiet', 'origin', 'main');
+  await allReady(cluster.client, git(directory, 'rev-parse', 'HEAD'), 1);
+  const samples = [];
+  const begun = [];
+  for (let round = 0; round < 7; round += 1) {
+    for (const [name, text] of filesOf(`bad ${round}`)) writeFileSync(join(directory, name), text);
+    git(directory, 'commit', '--quiet', '--all', '-m', 'bad');
+    git(directory, 'revert', '--no-edit', 'HEAD');
+    const { resourceVersion } = (await cluster.client.list(configMaps, { namespace: 'default', limit: 1 })).metadata;
+    const abort = new AbortController();
+    const bad = new Set();
+    let touched = 0;
+    let startedAt;
+    let lastWrite;
+    let reverting;
+    const watching = cluster.client
+      .watch(configMaps, {
+        namespace: 'default',
+        resourceVersion,
+        signal: abort.signal,
+        onEvents(events) {
+          for (const { type, object } of events) {
+            if (type === 'BOOKMARK') continue;
+            lastWrite = performance.now();
+            if (object.data.value === '1') bad.delete(object.metadata.name);
+            else {
+              bad.add(object.metadata.name);
+              touched += 1;
+            }
+          }
+          if (reverting !== undefined || bad.size === 0) return;
+          startedAt = performance.now();
+          reverting = pushOf(directory);
+        },
+      })
+      .catch((err) => {
+        if (!abort.signal.aborted) throw err;
+      });
+    await pushOf(directory, 'main~1');
+    while (reverting === undefined) await new Promise((resolve) => setTimeout(resolve, 5));
+    await reverting;
+    await allReady(cluster.client, git(directory, 'rev-parse', 'HEAD'), 1);
+    while (bad.size > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    abort.abort();
+    await watching;
+    samples.push(lastWrite - startedAt);
+    begun.push(touched);
+  }
+  await cluster.stop();
+  rmSync(directory, { recursive: true, force: true });
+  return { samples, begun };
+}
+
 export async function gitops() {
+  const drift = await driftCorrected();
+  const revert = await revertUnderWay();
   const noop = await noopOverApps();
   const rows = [
     { name: 'commit that is nothing to 1,000 apps: processor time', unit: 'ms', samples: noop.cpu },
     { name: 'commit that is nothing to 1,000 apps: objects written', unit: 'objects', samples: noop.writes },
     { name: 'peak resident memory with 1,000 apps', unit: 'MiB', samples: [noop.peak] },
+    { name: 'change by hand to put back', unit: 'ms', samples: drift },
+    { name: 'push of a revert amid 2,000 writes, to the last write', unit: 'ms', samples: revert.samples },
+    { name: 'objects that the reverted commit had come to', unit: 'objects', samples: revert.begun },
   ];
   for (const size of [100, 1_000, 10_000, 50_000]) {
     const { samples, peak } = await oneFileIn(size);
