@@ -784,6 +784,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
   }
 
   async function writeStatusOf(state: AppState, status: KustomizationStatus): Promise<void> {
+    state.statusInDoubt = true;
     try {
       state.written = await client.patch(
         kustomizations,
@@ -794,6 +795,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
     } catch (err) {
       if (!isNotFound(err)) throw err;
     }
+    state.statusInDoubt = false;
   }
 
   function nextLook({ app, state, target, deleting, superseded }: Pass, value: KustomizationState): Result | undefined {

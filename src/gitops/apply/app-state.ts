@@ -114,6 +114,8 @@ export interface AppState {
   readonly key: string;
   /** The app as our last status write left it, until the cache has it, too. */
   written: Kustomization | undefined;
+  /** A status write was not answered: what the status says is not known until the next one, whatever the cache holds. */
+  statusInDoubt: boolean;
   /** False until the inventory was read after a start. */
   loaded: boolean;
   /** The build that is in force as a whole. */
@@ -200,6 +202,7 @@ export function newAppState(key: string): AppState {
   return {
     key,
     written: undefined,
+    statusInDoubt: false,
     loaded: false,
     build: undefined,
     applied: new Map(),

@@ -53,7 +53,7 @@ export function statusChange({ app, state, value, finding, health, attempted, ho
     ...(attempted === undefined || !settled || value === 'Waiting' ? {} : { lastAttemptedRevision: attempted }),
     ...(state.handledRequest === undefined ? {} : { lastHandledReconcileAt: state.handledRequest }),
   };
-  return deepEqual({ ...app.status, ...next }, app.status ?? {}) ? undefined : next;
+  return !state.statusInDoubt && deepEqual({ ...app.status, ...next }, app.status ?? {}) ? undefined : next;
 }
 
 /** Drifts that the status names. */

@@ -64,13 +64,16 @@ export function createInventory({ client }: { readonly client: Client }): Invent
         ...(state.autoReverted === '' ? {} : { autoReverted: state.autoReverted }),
       };
       const text = JSON.stringify([sorted, more]);
-      if (text !== state.writtenInventory)
+      if (text !== state.writtenInventory) {
+        // Until it is answered either one may be there.
+        state.writtenInventory = '';
         await writeRecord(client, {
           ref: inventoryRef(app),
           owner: app,
           value: { revision, entries: sorted, ...more } satisfies InventoryRecord,
         });
-      state.writtenInventory = text;
+        state.writtenInventory = text;
+      }
       state.inventoryDirty = intended.size > 0;
     },
     writeHistory: (app, history) => writeRecord(client, { ref: historyRef(app), owner: app, value: history }),

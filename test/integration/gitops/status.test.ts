@@ -1,0 +1,104 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { type Deployment, deployments } from '../../../src/api/apps/v1/deployment.ts';
+import { type Kustomization, kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
+import type { Client, WatchEvent } from '../../../src/client/client.ts';
+import { conditionOf } from '../../../src/machinery/conditions.ts';
+import { StatusError } from '../../../src/machinery/status-error.ts';
+import { startTestApi } from '../../support/api.ts';
+import { createWebApp, startEngine } from '../../support/engine.ts';
+import { createMemoryRepository } from '../../support/memory-repository.ts';
+import { until } from '../../support/until.ts';
+
+const deployment = `apiVersion: apps/v1
+kind: Deployment
+metadata: {name: site}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: site}}
+  template: {metadata: {labels: {app: site}}, spec: {containers: [{name: c, image: x}]}}
+`;
+
+const stops: (() => Promise<void>)[] = [];
+afterEach(async () => {
+  for (const stop of stops.splice(0)) await stop();
+});
+
+describe('the status of an app', () => {
+  it('is what is so also when the write before was done and not answered, and the watch has not told of it yet', async () => {
+    const api = await startTestApi();
+    const people = api.clientFor(undefined, 'kubectl/test');
+    const url = 'https://example.com/status.git';
+    const repository = createMemoryRepository(url);
+    repository.commit('first', new Map([['web/site.yaml', deployment]]));
+    await createWebApp(people, url);
+
+    let onProgressing: (() => Promise<void>) | undefined;
+    let heard: (healthy: boolean) => void = () => undefined;
+    const held: (() => void)[] = [];
+    let isBehind = false;
+    const client: Client = api.clientFor({ name: 'system:midship:gitops', groups: [] }, 'midship/test');
+    const unreliable: Client = {
+      ...client,
+      async patch<T>(...args: Parameters<Client['patch']>): Promise<T> {
+        const result = (await client.patch(...args)) as Kustomization;
+        if (args[0].resource !== kustomizations.resource || healthOf(result) !== 'Unknown' || onProgressing === undefined)
+          return result as T;
+        const intervene = onProgressing;
+        onProgressing = undefined;
+        await intervene();
+        throw new StatusError({ code: 503, reason: 'ServiceUnavailable', message: 'connection lost' });
+      },
+      watch: (resource, options) =>
+        client.watch(resource, {
+          ...options,
+          onEvents(events) {
+            if (resource.resource === kustomizations.resource && isBehind) {
+              held.push(() => options.onEvents(events));
+              return;
+            }
+            options.onEvents(events);
+            if (resource.resource === deployments.resource)
+              for (const { object } of events as readonly WatchEvent[]) heard((object as Deployment).status?.availableReplicas === 1);
+          },
+        }),
+    };
+    const engine = await startEngine({ client: unreliable, openSource: async () => repository.source });
+    stops.push(async () => {
+      await engine.stop();
+      await api.stop();
+    });
+
+    const ref = { namespace: 'web', name: 'site' };
+    const setAvailable = async (availableReplicas: number): Promise<void> => {
+      const body = {
+        status: { observedGeneration: 1, replicas: 1, updatedReplicas: 1, readyReplicas: availableReplicas, availableReplicas },
+      };
+      await people.patch(deployments, ref, { type: 'merge', body }, { subresource: 'status' });
+    };
+    const appHealth = async (): Promise<string | undefined> =>
+      healthOf(await people.get(kustomizations, { namespace: 'flux-system', name: 'web' }));
+    const healthIs = (status: string): Promise<unknown> =>
+      until(async () => (await appHealth()) === status, { what: async () => `Healthy ${status}, not ${await appHealth()}` });
+
+    await until(async () => people.get(deployments, ref).then(Boolean, () => false), { what: 'the Deployment is there' });
+    await setAvailable(1);
+    await healthIs('True');
+    onProgressing = async () => {
+      const isWell = new Promise<void>((resolve) => {
+        heard = (isAvailable) => isAvailable && resolve();
+      });
+      await setAvailable(1);
+      await isWell;
+    };
+    isBehind = true;
+    await setAvailable(0);
+    await until(() => onProgressing === undefined, { what: 'the status write is lost' });
+    expect(held.length).toBeGreaterThan(0);
+    await healthIs('True');
+    isBehind = false;
+    for (const tell of held) tell();
+    await healthIs('True');
+  });
+});
+
+const healthOf = ({ status }: Kustomization): string | undefined => conditionOf(status?.conditions, 'Healthy')?.status;
