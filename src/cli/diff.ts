@@ -112,7 +112,7 @@ async function diffs(
   const root = clone?.root;
   const placed = apps.map((each) => (options.path === undefined ? each : atPath(each, root, options)));
   const shown = app === undefined ? await existing(placed, tree) : placed;
-  return diffAgainstLive({ client, lookup, mapper, builder, trees, apps: shown, tree, signal });
+  return diffAgainstLive({ client, lookup, mapper, builder, trees, apps: shown, tree, clock: systemClock, signal });
 }
 
 /** An app as if its path were `--path`. */
@@ -186,7 +186,12 @@ function textOf(apps: readonly AppDiff[]): string {
     .join('\n');
 }
 
-const signs: Readonly<Record<ObjectDiff['action'], string>> = { create: pc.green('+'), change: pc.yellow('~'), prune: pc.red('-') };
+const signs: Readonly<Record<ObjectDiff['action'], string>> = {
+  create: pc.green('+'),
+  change: pc.yellow('~'),
+  replace: pc.red('±'),
+  prune: pc.red('-'),
+};
 
 function objectText({ action, object, file, diff }: ObjectDiff): string {
   const lines = diff

@@ -31,7 +31,7 @@ import type { AppMetricsState, GitOpsMetrics } from './gitops-metrics.ts';
 import { heldRevision } from './held-revision.ts';
 import { addToHistory, isRollback, replaceInHistory, revertedBy } from './history.ts';
 import { createInventory } from './inventory.ts';
-import { idOf, type ObjectId } from './object-id.ts';
+import { describe, idOf, type ObjectId } from './object-id.ts';
 import { createAppBuilder } from './post-build.ts';
 import type { KnownRevision, RevisionStore } from './repository-controller.ts';
 import { watchSubstitutes } from './substitutes.ts';
@@ -65,6 +65,8 @@ const maxRetryMs = 5 * 60_000;
 const recheckDeletionMs = 1_000;
 /** Errors of one revision that the status shows. */
 const maxErrorsShown = 20;
+/** A kind that a health check names and the cluster does not have is looked for this often: nothing tells of it. */
+const recheckKindMs = 5_000;
 /** An app whose cluster is away is looked at this often, beside being woken when the cluster is back: its kubeconfig may be another. */
 const recheckClusterMs = 30_000;
 /** One go at a revision; what takes longer is given up and tried again. */
@@ -200,6 +202,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
     gitops.appSeen(labelsOf(app).namespace, app.metadata.name);
     if (await resumeWhenDue(app)) return undefined;
     const pass = await newPass({ app, state, target, signal });
+    if (app.metadata.deletionTimestamp === undefined) pass.checksUnknown = await target.checks.follow(app, state);
 
     if (app.spec.suspend === true && app.metadata.deletionTimestamp === undefined) await surveySuspended(pass);
 
@@ -240,6 +243,8 @@ export function createAppController(options: AppControllerOptions): AppControlle
     finished: boolean;
     superseded: boolean;
     deleting: number;
+    /** A health check names a kind that the cluster does not have yet. */
+    checksUnknown: boolean;
   }
 
   async function newPass(of: Pick<Pass, 'app' | 'state' | 'target' | 'signal'>): Promise<Pass> {
@@ -262,7 +267,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
         finding = { reason: reasons.artifactFailed, message: `pinned revision ${hold?.pinned ?? ''} cannot be read: ${messageOf(err)}` };
       }
     } else finding = { reason: reasons.artifactFailed, message: `Source artifact not found, retrying: ${sourceKeyOf(app)}` };
-    return { ...of, revision, newest, hold, finding, learned: [], finished: false, superseded: false, deleting: 0 };
+    return { ...of, revision, newest, hold, finding, learned: [], finished: false, superseded: false, deleting: 0, checksUnknown: false };
   }
 
   /** A hold has done its work: a commit came that changes the app. */
@@ -685,7 +690,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
         pass.deleting = blocked === '' ? remaining : 0;
       } else {
         for (const [id, { resource, ref }] of state.doomed) {
-          if (resource !== undefined && ref !== undefined) pass.target.owned.disown(state.key, resource, ref);
+          if (resource !== undefined && ref !== undefined && !state.checks.has(id)) pass.target.owned.disown(state.key, resource, ref);
           state.doomed.delete(id);
           touchInventory(state);
         }
@@ -716,6 +721,8 @@ export function createAppController(options: AppControllerOptions): AppControlle
       state.pending.clear();
       state.hookObjects.clear();
       state.applied.clear();
+      // It goes by letting go: waited for, it would never.
+      if (app.spec.kubeConfig === undefined) state.doomed.delete(idOf(app));
       touchInventory(state);
       const { remaining } = await pass.target.pruner.prune(app, state, { revision: state.revision, guarded: false, signal });
       pass.deleting = remaining;
@@ -750,7 +757,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
       tellPhase(pass, reasons.succeeded);
     }
     const applied = learned.some(({ type }) => type === 'APPLIED');
-    const ready = readiness(app, state, health);
+    const ready = readiness(state, health);
     const isWaiting = from === 'Progressing' || (applied && waits(app));
     if (!isWaiting && !(from === 'Failed' && failedOnHealth(app) && state.errors.length === 0)) return;
     if (ready.status === 'Healthy') {
@@ -798,7 +805,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
     state.statusInDoubt = false;
   }
 
-  function nextLook({ app, state, target, deleting, superseded }: Pass, value: KustomizationState): Result | undefined {
+  function nextLook({ app, state, target, deleting, superseded, checksUnknown }: Pass, value: KustomizationState): Result | undefined {
     if (superseded) return undefined;
     const suspendedMs = suspendedForMs(app);
     if (suspendedMs !== undefined) return { requeueAfterMs: suspendedMs };
@@ -810,13 +817,19 @@ export function createAppController(options: AppControllerOptions): AppControlle
     const graceMs = revertGraceLeftMs(app, state);
     if (value === 'Progressing' && state.appliedAt > 0) {
       const left = Math.max(1_000, timeoutMsOf(app) - (clock.now() - state.appliedAt) + 100);
-      return { requeueAfterMs: Math.min(left, graceMs ?? left) };
+      return { requeueAfterMs: Math.min(left, graceMs ?? left, checksUnknown ? recheckKindMs : left) };
     }
     if (state.attempted !== undefined && value !== 'Suspended' && value !== 'Deleting') {
       const waited = clock.monotonicMs() - state.attempted.failedAt;
       return { requeueAfterMs: Math.max(0, state.attempted.retryMs - waited) };
     }
-    const waits = [target.drift.retryAfterMs(state), appHealth.announceAgainAfterMs(state), graceMs, suspensionEndMs(state)];
+    const waits = [
+      target.drift.retryAfterMs(state),
+      appHealth.announceAgainAfterMs(state),
+      graceMs,
+      suspensionEndMs(state),
+      checksUnknown ? recheckKindMs : undefined,
+    ];
     const soonest = Math.min(...waits.map((ms) => ms ?? Number.POSITIVE_INFINITY));
     return Number.isFinite(soonest) ? { requeueAfterMs: soonest } : undefined;
   }
@@ -946,7 +959,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
     const state = states.get(key);
     if (state === undefined) return;
     const known = [...[...state.applied.values()].map(({ desired }) => desired), ...state.pending.values(), ...state.hookObjects.values()];
-    for (const { resource, ref } of [...known, ...state.doomed.values()]) {
+    for (const { resource, ref } of [...known, ...state.doomed.values(), ...state.checks.values()]) {
       if (resource !== undefined && ref !== undefined) bound.get(key)?.owned.disown(key, resource, ref);
     }
     bound.delete(key);
@@ -976,18 +989,14 @@ function newerOf(cached: Kustomization, state: AppState): Kustomization {
   return isBehind ? written : cached;
 }
 
-/** The health that readiness depends on: of the objects that `spec.healthChecks` names, unless the app waits for all of them. */
-function readiness({ spec, metadata }: Kustomization, state: AppState, health: Health): Health {
-  const checks = spec.healthChecks ?? [];
-  if (spec.wait === true || checks.length === 0) return health;
-  const named = new Set(
-    checks.flatMap(({ apiVersion = 'v1', kind, name, namespace }) =>
-      [namespace ?? metadata.namespace, undefined].map((each) =>
-        idOf({ apiVersion, kind, metadata: { name, ...(each === undefined ? {} : { namespace: each }) } }),
-      ),
+/** The health that readiness depends on: of the objects that `spec.healthChecks` names, unless the app waits for all of its own. */
+function readiness({ checks, health: known }: AppState, health: Health): Health {
+  if (checks.size === 0) return health;
+  return worstOf(
+    [...checks].map(
+      ([id, { kind, ref }]) => known.get(id) ?? { status: 'Unknown', reason: `${describe(kind, ref)} was not looked at yet` },
     ),
   );
-  return worstOf([...state.health].filter(([id]) => named.has(id)).map(([, each]) => each));
 }
 
 const waits = ({ spec }: Kustomization): boolean => spec.wait === true || (spec.healthChecks?.length ?? 0) > 0;

@@ -1,10 +1,14 @@
 import { type Kustomization, kustomizations } from '../../api/kustomize/v1/kustomization.ts';
 import type { ActivityFeed } from '../../base/activity.ts';
 import type { Clock } from '../../base/clock.ts';
-import { type Health, worstOf } from '../../lifecycle/reasons.ts';
+import { type Health, healthy, worstOf } from '../../lifecycle/reasons.ts';
+import type { DynamicObject, ObjectRef } from '../../machinery/object.ts';
+import type { Resource } from '../../machinery/resource.ts';
 import { labelsOf } from './app-spec.ts';
-import type { AppState } from './app-state.ts';
+import type { AppliedObject, AppState } from './app-state.ts';
 import type { GitOpsMetrics } from './gitops-metrics.ts';
+import type { CheckedObject } from './health-checks.ts';
+import { describe } from './object-id.ts';
 import type { Target } from './target.ts';
 
 export interface AppHealthOptions {
@@ -15,7 +19,7 @@ export interface AppHealthOptions {
 
 /** Health of apps: a state that follows the watched objects, so that nothing waits for it. */
 export interface AppHealth {
-  /** The worst of the app's objects; only those that changed since the last call are judged anew. */
+  /** The worst of the app's objects and of those that its checks name; only what changed since the last call is judged anew. */
   current(app: Kustomization, state: AppState, target: Target): Health;
   /** Tells, once each, that an app became healthy after a commit or that it has a problem that lasts. */
   announce(app: Kustomization, state: AppState, told: { readonly health: Health; readonly target: Target }): void;
@@ -43,27 +47,33 @@ export function createAppHealth({ clock, feed, gitops }: AppHealthOptions): AppH
   return {
     current(app, state, { owned, rulesOf }) {
       const rules = rulesOf(app);
+      const healthOfLive = (resource: Resource<DynamicObject>, ref: ObjectRef, kind: string): Health => {
+        const live = owned.live(resource, ref);
+        if (live !== undefined) return rules.healthOf(live);
+        return owned.isSynced(resource)
+          ? { status: 'Missing', reason: `${describe(kind, ref)} does not exist` }
+          : { status: 'Unknown', reason: '' };
+      };
+      const healthOfApplied = ({ desired: { resource, ref, object }, skipped }: AppliedObject, isAwaited: boolean): Health => {
+        // What is left alone may be anything, and may be away.
+        if (skipped === 'suspended') return healthy;
+        return isAwaited
+          ? { status: 'Progressing', reason: `${object.kind} ${ref.name} was changed just now` }
+          : healthOfLive(resource, ref, object.kind);
+      };
+      const healthOfChecked = ({ resource, ref, kind }: CheckedObject): Health =>
+        resource === undefined
+          ? { status: 'Missing', reason: `${describe(kind, ref)} is of a kind that the cluster does not have` }
+          : healthOfLive(resource, ref, kind);
       for (const id of state.healthDirty) {
         const applied = state.applied.get(id);
-        if (applied === undefined) {
-          state.health.delete(id);
-          continue;
-        }
-        const { resource, ref, object } = applied.desired;
-        const live = owned.live(resource, ref);
-        state.health.set(
-          id,
-          state.awaited.has(id)
-            ? { status: 'Progressing', reason: `${object.kind} ${ref.name} was changed just now` }
-            : live !== undefined
-              ? rules.healthOf(live)
-              : owned.isSynced(resource)
-                ? { status: 'Missing', reason: `${object.kind} ${ref.name} does not exist` }
-                : { status: 'Unknown', reason: '' },
-        );
+        const checked = state.checks.get(id);
+        if (applied !== undefined) state.health.set(id, healthOfApplied(applied, state.awaited.has(id)));
+        else if (checked !== undefined) state.health.set(id, healthOfChecked(checked));
+        else state.health.delete(id);
       }
       state.healthDirty.clear();
-      return state.applied.size === 0 ? { status: 'Unknown', reason: '' } : worstOf(state.health.values());
+      return state.applied.size + state.checks.size === 0 ? { status: 'Unknown', reason: '' } : worstOf(state.health.values());
     },
     announce(app, state, { health, target }) {
       const before = state.lastHealth;

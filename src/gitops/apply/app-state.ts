@@ -9,6 +9,7 @@ import type { Commit } from '../sources/git-source.ts';
 import type { AttemptRecord } from './attempt.ts';
 import type { FieldTree } from './fields.ts';
 import type { SyncTrigger } from './gitops-metrics.ts';
+import type { CheckedObject } from './health-checks.ts';
 import type { HistoryEntry } from './history.ts';
 import type { ObjectId } from './object-id.ts';
 import type { DesiredObject, Plan } from './plan.ts';
@@ -157,6 +158,9 @@ export interface AppState {
   readonly corrections: Map<string, number[]>;
   readonly health: Map<ObjectId, Health>;
   readonly healthDirty: Set<ObjectId>;
+  /** What `spec.healthChecks` names, and the list that it was made of; undefined while a kind of it is not known. */
+  checks: ReadonlyMap<ObjectId, CheckedObject>;
+  checkedFor: Kustomization['spec']['healthChecks'];
   /** Aborts the sync under way when a newer revision is there. */
   abortSync: AbortController | undefined;
   /** Revision whose sync is under way or failed; a failed one is tried again with a back-off, not at each wake-up. */
@@ -228,6 +232,8 @@ export function newAppState(key: string): AppState {
     corrections: new Map(),
     health: new Map(),
     healthDirty: new Set(),
+    checks: new Map(),
+    checkedFor: undefined,
     abortSync: undefined,
     attempted: undefined,
     errors: [],

@@ -47,8 +47,10 @@ export function createDriftWatch({ clock, recorder, owned, ignoredOf, onDrift }:
     const applied = state.applied.get(id);
     if (applied === undefined || state.writing.has(id)) return;
     if (object === undefined) {
+      // What Git says to leave alone is not made either.
+      if (isSuspended(applied.desired.policy, clock.now())) return;
       if (!owned.isGoneSince(applied.desired.resource, applied.desired.ref, applied.resourceVersion)) return;
-      found(state, { id, change: 'deleted', by: '', detectedAt: clock.now() });
+      found(state, { id, change: applied.uid === undefined ? 'resumed' : 'deleted', by: '', detectedAt: clock.now() });
       return;
     }
     // What is being deleted cannot be put back before it is gone.
@@ -91,7 +93,8 @@ export function createDriftWatch({ clock, recorder, owned, ignoredOf, onDrift }:
   return {
     observe,
     taken(state, id, by) {
-      if (state.applied.has(id) && !state.writing.has(id))
+      const applied = state.applied.get(id);
+      if (applied !== undefined && applied.skipped !== 'suspended' && !state.writing.has(id))
         found(state, { id, change: `applied by app ${by}`, by: '', detectedAt: clock.now() });
     },
     recheck(state, id) {

@@ -72,6 +72,12 @@ export function policyOf(object: KubeObject): ObjectPolicy {
 
 export const isSuspended = ({ suspendedUntil }: ObjectPolicy, now: number): boolean => suspendedUntil !== undefined && now < suspendedUntil;
 
+/** Why a live object is not touched, or one that is not there is not made; undefined when it is. */
+export function leftAlone(policy: ObjectPolicy, live: KubeObject | undefined, now: number): 'suspended' | 'exists' | undefined {
+  if (isSuspended(policy, now) || (live !== undefined && isSuspended(policyOf(live), now))) return 'suspended';
+  return policy.createsOnly && live !== undefined ? 'exists' : undefined;
+}
+
 function read(notes: Readonly<Record<string, string>>, labels: Readonly<Record<string, string>>): ObjectPolicy {
   const says = (key: string, value: string): boolean => [notes[key], labels[key]].some((text) => text?.toLowerCase() === value);
   const options = listOf(notes[argo.syncOptions]);

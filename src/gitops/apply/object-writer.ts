@@ -1,17 +1,17 @@
 import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
-import { annotations } from '../../api/well-known.ts';
+import { annotations, labels } from '../../api/well-known.ts';
 import type { ObjectChange } from '../../base/activity.ts';
 import { type Clock, sleep } from '../../base/clock.ts';
 import type { Client } from '../../client/client.ts';
 import { type DynamicObject, deepEqual } from '../../machinery/object.ts';
 import { isConflict, isInvalid, isNotFound, isStatusError, type StatusError } from '../../machinery/status-error.ts';
 import type { EventRecorder } from '../../reconcile/event-recorder.ts';
-import { type ApplyMode, type AppState, doubt } from './app-state.ts';
+import { type AppliedObject, type ApplyMode, type AppState, doubt } from './app-state.ts';
 import { changesBetween, fieldManager, ownFieldsOf } from './fields.ts';
 import { type IgnoredFields, withoutForeign } from './ignored-fields.ts';
 import { isImmutable } from './object-errors.ts';
 import { describeObject, type ObjectId } from './object-id.ts';
-import { isSuspended, policyOf } from './object-policy.ts';
+import { isSuspended, leftAlone, policyOf } from './object-policy.ts';
 import type { OwnedObjects } from './owned-objects.ts';
 import type { DesiredObject } from './plan.ts';
 
@@ -82,9 +82,11 @@ export function createObjectWriter({ client, owned, recorder, ignored, clock, re
       const { app, state, desired, mode, signal } = write;
       const { id, resource, ref } = desired;
       const { before, skipped } = await standing(write);
-      if (skipped !== undefined && before !== undefined) {
-        const { uid, resourceVersion } = before.metadata;
-        state.applied.set(id, { desired, ownFields: ownFieldsOf(before), uid, resourceVersion: Number(resourceVersion ?? 0), skipped });
+      if (skipped !== undefined) {
+        if (skipped === 'exists' && mode === 'force' && before !== undefined) await takeOver(write, before);
+        const { uid, resourceVersion } = before?.metadata ?? {};
+        const ownFields = before === undefined ? undefined : ownFieldsOf(before);
+        state.applied.set(id, { desired, ownFields, uid, resourceVersion: Number(resourceVersion ?? 0), skipped });
         state.pending.delete(id);
         state.drifts.delete(id);
         state.healthDirty.add(id);
@@ -126,11 +128,13 @@ export function createObjectWriter({ client, owned, recorder, ignored, clock, re
       const live = owned.live(resource, ref);
       const { uid, resourceVersion } = live?.metadata ?? {};
       const ownFields = live === undefined ? undefined : ownFieldsOf(live);
-      state.applied.set(id, { desired, ownFields, uid, resourceVersion: Number(resourceVersion ?? 0) });
+      const skipped = leftAlone(desired.policy, live, clock.now());
+      const seen = { desired, ownFields, uid, resourceVersion: Number(resourceVersion ?? 0) };
+      state.applied.set(id, skipped === undefined ? seen : { ...seen, skipped });
       state.healthDirty.add(id);
       const drift = (change: string): void => void state.drifts.set(id, { id, change, by: '', detectedAt: clock.now() });
+      if (skipped !== undefined) return;
       if (live === undefined) return drift('deleted');
-      if (leftAlone(write, live) !== undefined) return;
       try {
         const result = await send(write, { dryRun: true, force: true });
         const [first, ...more] = changesBetween(live, result);
@@ -145,28 +149,32 @@ export function createObjectWriter({ client, owned, recorder, ignored, clock, re
   /** The live object, and why it is not touched. Where a cache that is behind would have us write over it, the server is asked. */
   async function standing(
     write: Write,
-  ): Promise<{ readonly before: DynamicObject | undefined; readonly skipped: ReturnType<typeof leftAlone> }> {
+  ): Promise<{ readonly before: DynamicObject | undefined; readonly skipped: AppliedObject['skipped'] }> {
     const { desired } = write;
-    const cached = owned.live(desired.resource, desired.ref);
-    const skipped = leftAlone(write, cached);
+    const { resource, ref, policy } = desired;
+    const cached = owned.live(resource, ref);
+    const skipped = leftAlone(policy, cached, clock.now());
     if (skipped !== undefined && cached !== undefined) return { before: cached, skipped };
-    const { policy } = desired;
     const isInDoubt = suspendedLive.has(desired) || (cached === undefined && (policy.createsOnly || isSuspended(policy, clock.now())));
     if (!isInDoubt) return { before: cached, skipped };
     const before = await find(write);
-    return { before, skipped: leftAlone(write, before) };
+    return { before, skipped: leftAlone(policy, before, clock.now()) };
+  }
+
+  /** An object that is made once goes from app to app as it is: all that changes is whose it is. */
+  async function takeOver({ desired: { resource, ref, object } }: Write, { metadata }: DynamicObject): Promise<void> {
+    const names = [labels.fluxKustomizeName, labels.fluxKustomizeNamespace];
+    const [before, after] = [metadata, object.metadata].map((each) => names.map((name) => [name, each.labels?.[name]] as const));
+    // What no app made is nobody's to delete.
+    if (before === undefined || after === undefined || before.some(([, value]) => value === undefined) || deepEqual(before, after)) return;
+    const body = { metadata: { uid: metadata.uid, labels: Object.fromEntries(after) } };
+    await client.patch(resource, ref, { type: 'merge', body }, { fieldManager });
   }
 
   /** A dry run. */
   async function ask(write: Write, { force }: { readonly force: boolean }): Promise<void> {
     const answer = await send(write, { dryRun: true, force });
     if (isSuspended(policyOf(answer), clock.now())) suspendedLive.add(write.desired);
-  }
-
-  /** Why a live object is not touched; undefined when it is. */
-  function leftAlone({ desired: { policy } }: Write, live: DynamicObject | undefined): 'suspended' | 'exists' | undefined {
-    if (isSuspended(policy, clock.now()) || (live !== undefined && isSuspended(policyOf(live), clock.now()))) return 'suspended';
-    return policy.createsOnly && live !== undefined ? 'exists' : undefined;
   }
 
   /** Fields that a person set with kubectl are taken silently, those of other programs with a warning, unless conflicts are to fail. */
@@ -239,5 +247,5 @@ export function createObjectWriter({ client, owned, recorder, ignored, clock, re
 const isFieldConflict = (err: StatusError): boolean =>
   isConflict(err) && (err.details?.causes ?? []).some(({ reason }) => reason === 'FieldManagerConflict');
 
-const mayRecreate = (app: Kustomization, { policy }: DesiredObject, err: unknown): boolean =>
+export const mayRecreate = (app: Kustomization, { policy }: DesiredObject, err: unknown): boolean =>
   isInvalid(err) && isImmutable(err) && (app.spec.force === true || policy.recreates);

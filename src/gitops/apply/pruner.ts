@@ -74,7 +74,8 @@ export function createPruner({ client, mapper, owned, claims, onHandover }: Prun
         state.hookObjects.delete(id);
         state.health.delete(id);
         state.drifts.delete(id);
-        if (resource !== undefined && ref !== undefined) owned.disown(state.key, resource, ref);
+        if (state.checks.has(id)) state.healthDirty.add(id);
+        else if (resource !== undefined && ref !== undefined) owned.disown(state.key, resource, ref);
       };
       const claimOf = await claims.othersThan(app, signal);
       const candidates: Candidate[] = [];
@@ -239,7 +240,8 @@ const passingKinds: readonly string[] = ['Event', 'Lease', 'EndpointSlice', 'End
 const isSame = ({ uid }: DoomedObject, live: DynamicObject): boolean =>
   uid === undefined || live.metadata.uid === uid || ownFieldsOf(live) !== undefined;
 
-function mayDelete(app: Kustomization, live: DynamicObject): boolean {
+/** Whether a live object is the app's, and neither it nor anybody says to keep it. */
+export function mayDelete(app: Kustomization, live: DynamicObject): boolean {
   const { metadata } = live;
   const isOurs =
     metadata.labels?.[labels.fluxKustomizeName] === app.metadata.name &&

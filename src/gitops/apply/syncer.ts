@@ -442,6 +442,7 @@ export function createSyncer(options: SyncerOptions): Syncer {
 
   function unsettledIn(state: AppState, objects: readonly DesiredObject[], rules: HealthRules): readonly string[] {
     return objects.flatMap(({ id, resource, ref, object }) => {
+      if (state.applied.get(id)?.skipped === 'suspended') return [];
       const live = state.awaited.has(id) ? undefined : owned.live(resource, ref);
       if (live === undefined) return [describeObject(object)];
       const { status, reason } = rules.healthOf(live);

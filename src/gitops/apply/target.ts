@@ -1,8 +1,9 @@
-import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
+import { type Kustomization, kustomizations } from '../../api/kustomize/v1/kustomization.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Client } from '../../client/client.ts';
 import type { InformerSet } from '../../client/informer.ts';
-import type { DynamicObject } from '../../machinery/object.ts';
+import { healthy } from '../../lifecycle/reasons.ts';
+import type { DynamicObject, KubeObject } from '../../machinery/object.ts';
 import type { EventRecorder } from '../../reconcile/event-recorder.ts';
 import { SelectorError } from '../build/kustomize/selector.ts';
 import type { AppState } from './app-state.ts';
@@ -10,6 +11,7 @@ import type { Claims } from './claims.ts';
 import { createDriftWatch, type DriftWatch } from './drift.ts';
 import type { Expressions } from './expressions.ts';
 import { type HealthRules, healthOf } from './health.ts';
+import { createHealthChecks, type HealthChecks } from './health-checks.ts';
 import { createHooks } from './hooks.ts';
 import { createIgnoredFields } from './ignored-fields.ts';
 import type { Inventory } from './inventory.ts';
@@ -26,6 +28,7 @@ export interface Target {
   readonly drift: DriftWatch;
   readonly syncer: Syncer;
   readonly pruner: Pruner;
+  readonly checks: HealthChecks;
   rulesOf(app: Kustomization): HealthRules;
 }
 
@@ -48,6 +51,9 @@ export interface TargetDependencies {
 /** Changes with what an object is to be, not with how it does. */
 export const versionOf = (object: DynamicObject | undefined): string =>
   object === undefined ? '' : `${object.metadata.uid} ${object.metadata.generation}`;
+
+const isSelf = ({ metadata, spec }: Kustomization, object: KubeObject): boolean =>
+  object.metadata.uid === metadata.uid && object.kind === kustomizations.kind && spec.kubeConfig === undefined;
 
 export function createTarget(
   { client, informers }: { readonly client: Client; readonly informers: InformerSet },
@@ -93,7 +99,8 @@ export function createTarget(
     },
   });
   const rulesOf = (app: Kustomization): HealthRules => ({
-    healthOf: (object) => expressions.healthOf(app, object) ?? healthOf(object, owned),
+    // An app that holds its own Kustomization, as Flux's bootstrap makes them, would wait for itself.
+    healthOf: (object) => (isSelf(app, object) ? healthy : (expressions.healthOf(app, object) ?? healthOf(object, owned))),
   });
   const pruner = createPruner({
     client,
@@ -122,5 +129,5 @@ export function createTarget(
         ? await pruner.prune(app, state, { revision, guarded: true, before: true, signal })
         : { changes: [], blocked: '', remaining: 0 },
   });
-  return { owned, drift, syncer, pruner, rulesOf };
+  return { owned, drift, syncer, pruner, checks: createHealthChecks({ mapper, owned }), rulesOf };
 }

@@ -1,4 +1,5 @@
 import { type Kustomization, kustomizations } from '../../api/kustomize/v1/kustomization.ts';
+import type { Clock } from '../../base/clock.ts';
 import { mapBounded } from '../../base/concurrency.ts';
 import type { Client } from '../../client/client.ts';
 import { tryGet } from '../../client/try-get.ts';
@@ -9,8 +10,11 @@ import { isNotFound, isStatusError } from '../../machinery/status-error.ts';
 import { fieldManager } from '../apply/fields.ts';
 import { errorsOf } from '../apply/object-errors.ts';
 import { describe, describeObject, idOf, type ObjectId, tryParseId } from '../apply/object-id.ts';
+import { leftAlone } from '../apply/object-policy.ts';
+import { mayRecreate } from '../apply/object-writer.ts';
 import { type DesiredObject, planObjects } from '../apply/plan.ts';
 import type { AppBuilder } from '../apply/post-build.ts';
+import { mayDelete } from '../apply/pruner.ts';
 import type { KnownRevision } from '../apply/repository-controller.ts';
 import type { ResourceMapper } from '../apply/resource-mapper.ts';
 import type { BuildError, Manifest } from '../build/manifest.ts';
@@ -28,7 +32,8 @@ export interface AppDiff {
 }
 
 export interface ObjectDiff {
-  readonly action: 'create' | 'change' | 'prune';
+  /** `replace`: what cannot be changed is deleted and made anew, where the app or the object allows it. */
+  readonly action: 'create' | 'change' | 'replace' | 'prune';
   /** `Deployment web/storefront` */
   readonly object: string;
   /** `apps/web/deployment.yaml:1`; empty for what no file names any more. */
@@ -77,6 +82,7 @@ export interface LiveDiffOptions {
   /** Those that are applied to other clusters are left out. */
   readonly apps: readonly Kustomization[];
   readonly tree: Tree;
+  readonly clock: Clock;
   readonly signal: AbortSignal;
 }
 
@@ -107,7 +113,7 @@ export async function diffAgainstLive(options: LiveDiffOptions): Promise<readonl
     const diffs = await mapBounded([...objects.values()], concurrency, async (desired): Promise<ObjectDiff | undefined> => {
       signal.throwIfAborted();
       try {
-        return await objectDiff(options.client, desired, newNamespaces);
+        return await objectDiff(options, app, desired, newNamespaces);
       } catch (err) {
         if (!isStatusError(err)) throw err;
         result.errors.push(...(await errorsOf(desired, err, tree)));
@@ -154,9 +160,16 @@ const createdDiff = (manifest: Manifest): ObjectDiff => ({
   diff: diffOf(undefined, manifest.object as DynamicObject),
 });
 
-async function objectDiff(client: Client, desired: DesiredObject, newNamespaces: ReadonlySet<string>): Promise<ObjectDiff | undefined> {
-  const { resource, ref, object, manifest } = desired;
+async function objectDiff(
+  { client, clock }: LiveDiffOptions,
+  app: Kustomization,
+  desired: DesiredObject,
+  newNamespaces: ReadonlySet<string>,
+): Promise<ObjectDiff | undefined> {
+  const { resource, ref, object, policy, manifest } = desired;
   const live = await tryGet(client, resource, ref);
+  if (leftAlone(policy, live, clock.now()) !== undefined) return undefined;
+  let isReplaced = false;
   const after = await client
     .patch<DynamicObject>(
       resource,
@@ -165,13 +178,16 @@ async function objectDiff(client: Client, desired: DesiredObject, newNamespaces:
       { fieldManager, force: true, dryRun: true, fieldValidation: 'Strict' },
     )
     .catch((err: unknown) => {
+      isReplaced = mayRecreate(app, desired, err);
+      if (isReplaced) return object;
       // Its namespace comes with the same tree.
       if (isNotFound(err) && err.details?.kind === 'namespaces' && newNamespaces.has(err.details.name ?? '')) return object;
       throw err;
     });
   const diff = diffOf(live, after);
   if (diff === '') return undefined;
-  return { action: live === undefined ? 'create' : 'change', object: describeObject(object), file: placeOf(manifest), diff };
+  const action = isReplaced ? 'replace' : live === undefined ? 'create' : 'change';
+  return { action, object: describeObject(object), file: placeOf(manifest), diff };
 }
 
 /** What the app has now and no app of the tree names. */
@@ -186,7 +202,7 @@ async function prunedBy(
     const resource = parsed === undefined ? undefined : await lookup.kindOf(parsed.group, parsed.kind);
     if (parsed === undefined || resource === undefined) return undefined;
     const live = await tryGet(client, resource as unknown as Resource<DynamicObject>, parsed.ref);
-    return live === undefined
+    return live === undefined || !mayDelete(app, live)
       ? undefined
       : { action: 'prune', object: describe(parsed.kind, parsed.ref), file: '', diff: diffOf(live, undefined) };
   });

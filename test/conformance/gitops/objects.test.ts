@@ -186,10 +186,14 @@ spec: {minReplicas: 1, maxReplicas: 10, scaleTargetRef: {apiVersion: apps/v1, ki
       const p = await project({
         'web/once.yaml': configMap('once', '1', { 'kustomize.toolkit.fluxcd.io/ssa': 'IfNotPresent' }),
         'web/live.yaml': configMap('live'),
+        'web/never.yaml': configMap('never', '1', { 'kustomize.toolkit.fluxcd.io/ssa': 'Ignore' }),
         'web/idle.yaml': configMap('idle', '1', { 'kustomize.toolkit.fluxcd.io/reconcile': 'disabled' }),
       });
-      await p.app('web');
+      await p.app('web', { wait: true });
       await p.applied('web');
+      // As in Flux, what Git says to leave alone is not made either.
+      expect(await Promise.all(['idle', 'never'].map((name) => p.dataOf(name)))).toEqual([undefined, undefined]);
+      await p.client.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'idle', namespace: p.namespace } });
       await set(p, 'live', { metadata: { annotations: { 'kustomize.toolkit.fluxcd.io/reconcile': 'Disabled' } } });
       for (const name of ['once', 'live', 'idle']) await set(p, name, { data: { a: 'theirs' } });
       await p.repository.commit('next', {
@@ -199,6 +203,10 @@ spec: {minReplicas: 1, maxReplicas: 10, scaleTargetRef: {apiVersion: apps/v1, ki
       });
       await p.applied('web');
       expect(await Promise.all(['once', 'live', 'idle'].map((name) => p.dataOf(name)))).toEqual(['theirs', 'theirs', 'theirs']);
+      expect(await p.dataOf('never')).toBeUndefined();
+      await p.repository.commit('now', { 'web/never.yaml': configMap('never', '3') });
+      await p.applied('web');
+      expect(await p.dataOf('never')).toBe('3');
       await set(p, 'live', { metadata: { annotations: { 'kustomize.toolkit.fluxcd.io/reconcile': null } } });
       await until(async () => (await p.dataOf('live')) === '2', { what: 'live is applied again' });
       await p.repository.commit('gone', { 'web/idle.yaml': null, 'web/once.yaml': null });

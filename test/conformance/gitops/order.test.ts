@@ -340,6 +340,54 @@ describeOnTargets('orders', ({ project }) => {
       expect(await p.condition('web', 'Healthy')).toMatchObject({ reason: 'Progressing', message: 'Ingress h has no address yet' });
     });
 
+    it('counts what health checks name although it is not of the app: what is not there is not healthy', async () => {
+      const p = await project({ 'web/a.yaml': configMap('a'), 'other/g.yaml': gate('g') });
+      const check = { apiVersion: 'networking.k8s.io/v1', kind: 'Ingress', name: 'g', namespace: p.namespace };
+      await p.app('web', { healthChecks: [check], timeout: '1m' });
+      const missing = `Ingress ${p.namespace}/g does not exist`;
+      await p.conditionIs(
+        'web',
+        'Healthy',
+        ({ status, reason, message }) => status === 'False' && reason === 'Missing' && message === missing,
+      );
+      expect(await p.condition('web', 'Ready')).toMatchObject({ status: 'Unknown' });
+      await p.app('other');
+      await p.conditionIs('web', 'Healthy', ({ message }) => message === 'Ingress g has no address yet');
+      await openGate(p, 'g');
+      await p.applied('web');
+      expect(await p.condition('web', 'Healthy')).toMatchObject({ reason: 'Healthy' });
+      // What is asked for may be of a kind that comes later.
+      await p.change('web', { spec: { timeout: '1s', healthChecks: [{ apiVersion: 'example.com/v1', kind: 'Boat', name: 'b' }] } });
+      const failed = await p.conditionIs('web', 'Ready', ({ reason }) => reason === 'HealthCheckFailed');
+      expect(failed.message).toBe(`Boat ${p.home}/b is of a kind that the cluster does not have`);
+      await p.change('web', { spec: { healthChecks: null } });
+      await p.applied('web');
+    });
+
+    it('does not wait for itself in an app that holds its own Kustomization, neither to be ready nor to be gone', async () => {
+      const p = await project({ 'web/a.yaml': configMap('a') });
+      await p.app('web', { wait: true, timeout: '1m' });
+      await p.applied('web');
+      // Flux's bootstrap commits such a file.
+      const { apiVersion, kind, metadata, spec } = await p.read('web');
+      const { targetNamespace, ...rest } = spec;
+      const namespace = `namespace: ${targetNamespace}`;
+      await p.repository.commit('namespace', { 'web/a.yaml': configMap('a').replace('name: a', `name: a\n  ${namespace}`) });
+      await p.applied('web');
+      await p.change('web', { spec: { targetNamespace: null } });
+      await p.applied('web');
+      const sha = await p.repository.commit('itself', {
+        'web/self.yaml': JSON.stringify({ apiVersion, kind, metadata: { name: metadata.name, namespace: p.home }, spec: rest }),
+        'web/g.yaml': gate('g').replace('name: g', `name: g\n  ${namespace}`),
+      });
+      await p.conditionIs('web', 'Ready', ({ message }) => message === `Applied revision: main@sha1:${sha}, waiting for health`);
+      await openGate(p, 'g');
+      await p.applied('web');
+      await p.client.delete(kustomizations, { namespace: p.home, name: 'web' });
+      await until(async () => (await p.client.list(kustomizations, { namespace: p.home })).items.length === 0, { what: 'the app is gone' });
+      expect((await p.client.list(ingresses, { namespace: p.namespace })).items).toEqual([]);
+    });
+
     it('is what the expressions of an app say of a kind', async () => {
       const p = await project({ 'web/a.yaml': configMap('a', 'starting') });
       const checks = {

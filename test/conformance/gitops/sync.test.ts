@@ -213,6 +213,25 @@ describeOnTargets('syncs', ({ project }) => {
       expect(moved.metadata.labels?.['kustomize.toolkit.fluxcd.io/name']).toBe('two');
     });
 
+    it('hands over an object that is made once, as it is and without a fight', async () => {
+      const once = (value: string) => configMap('a', value, { 'kustomize.toolkit.fluxcd.io/ssa': 'IfNotPresent' });
+      const p = await project({ 'one/a.yaml': once('1'), 'one/k.yaml': configMap('k'), 'two/b.yaml': configMap('b') });
+      await p.app('one');
+      await p.app('two');
+      await p.applied('one');
+      await p.applied('two');
+      await p.repository.commit('move', { 'one/a.yaml': null, 'two/a.yaml': once('2') });
+      await p.applied('two');
+      await until(async () => !JSON.stringify((await p.read('one')).status?.inventory).includes('_a_'), {
+        what: 'app one has let go of it',
+      });
+      const moved = await p.client.get(configMaps, { namespace: p.namespace, name: 'a' });
+      expect([moved.data?.a, moved.metadata.labels?.['kustomize.toolkit.fluxcd.io/name']]).toEqual(['1', 'two']);
+      await until(async () => (await p.condition('two', 'Drifted')) === undefined, { what: 'nothing differs' });
+      await p.repository.commit('gone', { 'two/a.yaml': null });
+      await until(async () => (await p.dataOf('a')) === undefined, { what: 'app two has deleted it' });
+    });
+
     it('takes an object back when the commit that gave it to another app is undone before the first one looked', async () => {
       const p = await project({ 'one/a.yaml': configMap('a'), 'one/k.yaml': configMap('k'), 'two/b.yaml': configMap('b') });
       await p.app('one');

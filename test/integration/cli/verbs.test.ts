@@ -161,6 +161,26 @@ describe('midship diff', () => {
     expect(broken.text).toContain('✗ diff/c.yaml:4:1 ConfigMap web/diff-c: unknown field "date"');
   });
 
+  it('shows what a sync would do: nothing of what is left alone, and anew what cannot be changed', async () => {
+    const flux = (name: string, value: string, type = 'Opaque'): string =>
+      `apiVersion: v1\nkind: Secret\nmetadata: {name: ${name}, namespace: web, annotations: {kustomize.toolkit.fluxcd.io/${value}}}\ntype: ${type}\n`;
+    await startApp('left', {
+      'once.yaml': flux('left-once', 'ssa: IfNotPresent'),
+      'never.yaml': flux('left-never', 'ssa: Ignore'),
+      'keep.yaml': flux('left-keep', 'prune: disabled'),
+      'force.yaml': flux('left-force', 'force: enabled'),
+    });
+    const work = await clone('left');
+    await writeFile(join(work.directory, 'left/once.yaml'), flux('left-once', 'ssa: IfNotPresent', 'a/b'));
+    await writeFile(join(work.directory, 'left/force.yaml'), flux('left-force', 'force: enabled', 'a/b'));
+    await work.git('rm', '--quiet', 'left/keep.yaml');
+    const options = { names: ['left'], revision: undefined, path: undefined, directory: work.directory, format: 'json' as const };
+    const { code, json } = await run(showDiff, options);
+    expect(code).toBe(1);
+    expect(json.apps[0].errors).toEqual([]);
+    expect(json.apps[0].objects).toMatchObject([{ action: 'replace', object: 'Secret web/left-force' }]);
+  });
+
   it('compares what two commits make of an app, and a directory without any cluster', async () => {
     const before = await startApp('revs', { 'a.yaml': configMap('revs-a', '1') });
     const after = await world.repository.commit('more', { 'revs/a.yaml': configMap('revs-a', '2'), 'other.txt': 'x' });

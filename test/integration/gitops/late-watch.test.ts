@@ -75,6 +75,8 @@ describe('an engine that hears of changes late', () => {
         { timeoutMs: 15_000, what: async () => JSON.stringify((await people.list(kustomizations)).items.map(({ status }) => status)) },
       );
     await applied();
+    // What Git says to leave alone is not made.
+    await people.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'idle', namespace } });
     const all = ['once', 'idle', 'live', 'ignored', 'plain'];
     for (const name of all) {
       const metadata = name === 'live' ? { annotations: { 'kustomize.toolkit.fluxcd.io/reconcile': 'disabled' } } : {};
