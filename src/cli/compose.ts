@@ -34,6 +34,7 @@ import type { Client } from '../client/client.ts';
 import type { InformerSet } from '../client/informer.ts';
 import { createInformerSet } from '../client/informer-set.ts';
 import { formatKubeconfig } from '../client/kubeconfig.ts';
+import { tryGet } from '../client/try-get.ts';
 import { untilAccepted } from '../client/until-accepted.ts';
 import { createBootstrapTokenCleaner } from '../controllers/bootstrap-token-cleaner.ts';
 import { createCertificateApprovingController } from '../controllers/certificates/approving-controller.ts';
@@ -654,7 +655,9 @@ async function openRepositories(configuration: Configuration, log: Log): Promise
     const directory = await findGitDirectory(local.directory);
     // A branch that is missing here and now is a slip of the command line: said at once, not as a condition.
     const source = await openLocalSource({ directory, url: local.directory });
-    await source.resolve({ branch: configuration.branch }, { signal: AbortSignal.timeout(10_000) }).finally(() => source.close());
+    await source
+      .resolve({ branch: configuration.branch ?? defaultBranch }, { signal: AbortSignal.timeout(10_000) })
+      .finally(() => source.close());
     repositories.set(local.path, { gitdir: directory, writable: false });
   }
   return repositories;
@@ -694,6 +697,12 @@ async function followRepository({
   const metadata = { name: 'cluster', namespace: gitOpsNamespace };
   const write = { fieldManager: 'midship-up', force: true };
   const { repositoryCredentials } = configuration;
+  // A start without the flags goes on as the one before: another path of the same repository is another set of objects.
+  const repository = await tryGet(client, gitRepositories, metadata);
+  const isSame = repository !== undefined && addressOf(repository.spec.url) === addressOf(url);
+  const before = isSame ? await tryGet(client, kustomizations, metadata) : undefined;
+  const branch = configuration.branch ?? (isSame ? repository.spec.ref?.branch : undefined) ?? defaultBranch;
+  const path = configuration.path ?? before?.spec.path ?? './';
   const secretRef = { name: 'cluster-git-credentials' };
   if (repositoryCredentials !== undefined) {
     await client.patch(
@@ -725,7 +734,7 @@ async function followRepository({
           url,
           interval: '10s',
           timeout: '60s',
-          ref: { branch: configuration.branch },
+          ref: { branch },
           ...(repositoryCredentials === undefined ? {} : { secretRef }),
         },
       },
@@ -741,11 +750,19 @@ async function followRepository({
         apiVersion: 'kustomize.toolkit.fluxcd.io/v1',
         kind: 'Kustomization',
         metadata,
-        spec: { interval: '10m', path: configuration.path, prune: true, sourceRef: { kind: 'GitRepository', name: 'cluster' } },
+        spec: { interval: '10m', path, prune: true, sourceRef: { kind: 'GitRepository', name: 'cluster' } },
       },
     },
     write,
   );
+}
+
+const defaultBranch = 'main';
+
+/** Of a repository, whatever port the built-in remote has this time. */
+function addressOf(url: string): string {
+  const { protocol, hostname, pathname } = new URL(url);
+  return `${protocol}//${hostname}${pathname}`;
 }
 
 function nodesText({ runtime, simulatedNodes }: Configuration): string {

@@ -15,8 +15,9 @@ export interface Configuration {
   readonly repository?: string;
   /** For a repository behind https; becomes a Secret that the GitRepository refers to. */
   readonly repositoryCredentials?: { readonly username: string; readonly password: string };
-  readonly branch: string;
-  readonly path: string;
+  /** Absent: as at the start before, of the same repository. */
+  readonly branch?: string;
+  readonly path?: string;
   readonly seedDirectory?: string;
   /** Whether a push to the built-in remote is tried before its refs move. */
   readonly preReceive: 'off' | 'warn' | 'enforce';

@@ -31,8 +31,8 @@ interface UpFlags extends AccessFlags, HelmFlags {
   readonly simulateNodes: number;
   readonly runtime: string;
   readonly repo?: string;
-  readonly branch: string;
-  readonly path: string;
+  readonly branch?: string;
+  readonly path?: string;
   readonly preReceive: 'off' | 'warn' | 'enforce';
   readonly tlsSan: readonly string[];
   readonly writeKubeconfigMode: number;
@@ -121,8 +121,8 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
       '--repo <url-or-dir>',
       'https:// address (token in it or in MIDSHIP_GIT_TOKEN) or a directory of this machine; default: the built-in remote',
     )
-    .option('--branch <branch>', 'branch to follow', 'main')
-    .option('--path <dir>', 'directory of the repository to apply', './')
+    .option('--branch <branch>', 'branch to follow; default: as at the start before, or main')
+    .option('--path <dir>', 'directory of the repository to apply; default: as at the start before, or its root')
     .action((flags: UpFlags) => run(flags, undefined));
   withHelmFlags(withDataDirectory(program.command('gitops').description('run only the GitOps engine, on the cluster of a kubeconfig')))
     .requiredOption('--kubeconfig <file>', 'of the cluster', environment.KUBECONFIG || undefined)
@@ -258,8 +258,8 @@ function configurationOf(flags: UpFlags, environment: NodeJS.ProcessEnv, seedDir
     simulatedNodes: flags.simulateNodes,
     runtime: flags.runtime === 'simulated' ? 'simulated' : 'process',
     ...repositoryOf(flags.repo, environment.MIDSHIP_GIT_TOKEN),
-    branch: flags.branch,
-    path: flags.path,
+    ...(flags.branch === undefined ? {} : { branch: flags.branch }),
+    ...(flags.path === undefined ? {} : { path: flags.path }),
     ...(seedDirectory === undefined ? {} : { seedDirectory }),
     preReceive: flags.preReceive,
     tlsNames: flags.tlsSan,

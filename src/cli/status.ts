@@ -53,6 +53,12 @@ function wordsOf({ sync, health, pinned }: AppOverview): { readonly glyph: strin
   return { glyph: '○', word: 'Unknown' };
 }
 
+/** One line an app: of many errors the first, and how many more `why` has. */
+function shortened(reason: string): string {
+  const [first = '', ...more] = reason.split('\n');
+  return more.length === 0 ? first : `${first} (and ${more.length} more)`;
+}
+
 function formatStatus({ verdict, revision, apps }: Overview): string {
   const rows = apps.map((app) => {
     const { glyph, word } = wordsOf(app);
@@ -60,7 +66,7 @@ function formatStatus({ verdict, revision, apps }: Overview): string {
   });
   const widths = [0, 1, 2, 3].map((column) => Math.max(0, ...rows.map(({ cells }) => (cells[column] ?? '').length)));
   const lines = rows.map(({ glyph, cells, reason }) =>
-    `  ${glyph} ${cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')}  ${plain(reason)}`.trimEnd(),
+    `  ${glyph} ${cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')}  ${plain(shortened(reason))}`.trimEnd(),
   );
   const bad = apps.find((app) => !isGood(app));
   const name = bad === undefined ? '' : nameOfApp(bad);

@@ -92,6 +92,32 @@ describe('what a person gets wrong', () => {
     await until(async () => (await running?.midship('status', '--exit-code'))?.code === 0, { what: () => running?.output() ?? '' });
   });
 
+  it('a start without the flags of the one before', async () => {
+    const dataDirectory = await temporaryDirectory('again');
+    const spec = async (): Promise<string> =>
+      (
+        await running?.kubectl(
+          'get',
+          'kustomizations,gitrepositories',
+          '-A',
+          '-o',
+          'jsonpath={.items[*].spec.path} {.items[*].spec.ref.branch}',
+        )
+      )?.stdout ?? '';
+    const start = async (...args: string[]): Promise<string> => {
+      running = await startCluster({ command: 'up', dataDirectory, args: ['--runtime', 'simulated', ...args] });
+      const found = await spec();
+      await running.stop();
+      running = undefined;
+      return found;
+    };
+    expect(await start('--path', './clusters/home', '--branch', 'live')).toBe('./clusters/home live');
+    expect(await start()).toBe('./clusters/home live');
+    expect(await start('--path', './')).toBe('./ live');
+    // Of another repository nothing is known.
+    expect(await start('--repo', 'http://127.0.0.1:1/site.git')).toBe('./ main');
+  });
+
   it('a data directory of a newer version', async () => {
     const dataDirectory = await temporaryDirectory('newer');
     running = await startCluster({ command: 'up', dataDirectory, args: ['--runtime', 'simulated'] });

@@ -51,13 +51,20 @@ export function tagInRange(url: string, range: string, names: readonly string[])
 
 const listOf = (names: readonly string[]): string => `${names.slice(0, 5).join(', ')}${names.length > 5 ? ', …' : ''}`;
 
-export const branchNotFound = (url: string, ref: string, known: readonly string[]): SourceError =>
-  new SourceError('BranchNotFound', `${ref.replace(/^refs\/(heads|tags)\//, '')} does not exist in ${url}`, {
-    hint:
-      known.length === 0
-        ? 'The repository has no commits yet: push one.'
-        : `Branches there: ${listOf(known)}. Set spec.ref.branch (or --branch) to one of them.`,
-  });
+/** Whether what `branchNotFound` is to list beside a ref that is not there are tags. */
+export const isTag = (ref: string): boolean => ref.startsWith('refs/tags/');
+
+/** @param known short names of the branches there are, or of the tags for a tag */
+export function branchNotFound(url: string, ref: string, known: readonly string[]): SourceError {
+  const hint = isTag(ref)
+    ? known.length === 0
+      ? 'The repository has no tags.'
+      : `Tags there: ${listOf(known)}. Set spec.ref.tag to one of them, or push the tag.`
+    : known.length === 0
+      ? 'The repository has no commits yet: push one.'
+      : `Branches there: ${listOf(known)}. Set spec.ref.branch (or --branch) to one of them.`;
+  return new SourceError('BranchNotFound', `${ref.replace(/^refs\/(heads|tags)\//, '')} does not exist in ${url}`, { hint });
+}
 
 export interface ResolvedRef {
   readonly oid: string;
@@ -87,7 +94,8 @@ export async function resolveLocalRef({
   try {
     oid = await git.resolveRef({ fs, gitdir, ref: name });
   } catch {
-    throw branchNotFound(url, name, await git.listBranches({ fs, gitdir }).catch(() => []));
+    const known = isTag(name) ? git.listTags({ fs, gitdir }) : git.listBranches({ fs, gitdir });
+    throw branchNotFound(url, name, await known.catch(() => []));
   }
   // A branch names a commit; only tags have objects of their own.
   return { oid: name.startsWith('refs/heads/') ? oid : await objects.peel(oid), shortName };

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import git from 'isomorphic-git';
 import { readGitEnvironment, runGit } from './git-command.ts';
 import { createGitObjects } from './git-objects.ts';
-import { branchNotFound, type RefQuery, type ResolvedRef, refQueryOf, tagInRange } from './git-refs.ts';
+import { branchNotFound, isTag, type RefQuery, type ResolvedRef, refQueryOf, tagInRange } from './git-refs.ts';
 import { type Commit, type GitSource, type ResolveOptions, SourceError } from './git-source.ts';
 import type { GitThread } from './git-thread.ts';
 import { compareHistory } from './history.ts';
@@ -123,11 +123,12 @@ export async function openRemoteSource(options: RemoteSourceOptions): Promise<Gi
     }
     const found = (await transport.listRefs(query.name, signal)).find(({ name }) => name === query.name);
     if (found !== undefined) return { oid: found.oid, shortName: query.shortName, ref: query.name };
-    const heads = await transport.listRefs('refs/heads/', signal);
+    const prefix = isTag(query.name) ? 'refs/tags/' : 'refs/heads/';
+    const known = await transport.listRefs(prefix, signal);
     throw branchNotFound(
       url,
       query.name,
-      heads.map(({ name }) => name.slice('refs/heads/'.length)),
+      known.map(({ name }) => name.slice(prefix.length)),
     );
   }
 }

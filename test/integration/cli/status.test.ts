@@ -10,7 +10,7 @@ import { status } from '../../../src/cli/status.ts';
 import { temporaryDirectory } from '../../support/git.ts';
 
 describe('midship status', () => {
-  it('lets no control character of a file name or a message reach the terminal', async () => {
+  it('gives one line an app, and lets no control character of a file name or a message reach the terminal', async () => {
     const overview: Overview = {
       verdict: '1 of 1 apps is not what Git says.',
       revision: 'a'.repeat(40),
@@ -21,7 +21,7 @@ describe('midship status', () => {
           sync: 'Failed',
           health: 'Unknown',
           revision: '',
-          reason: 'web/a\n\u001b[2J\u001b]0;title\u0007.yaml is not UTF-8 text',
+          reason: 'web/a\r\u001b[2J\u001b]0;title\u0007.yaml is not UTF-8 text\nweb/b.yaml:1 next\nweb/c.yaml:1 last',
           pinned: '',
           why: { verdict: '', blocking: '', commit: undefined, phases: [], nextRetryAt: undefined, tries: 0, fix: '' },
         },
@@ -38,6 +38,6 @@ describe('midship status', () => {
     output.end();
     server.close();
     const line = (await text(output)).split('\n').find((candidate) => candidate.includes('web/a'));
-    expect(line).toMatch(/web\/a {2}\[2J \]0;title \.yaml is not UTF-8 text$/);
+    expect(line).toMatch(/web\/a {2}\[2J \]0;title \.yaml is not UTF-8 text \(and 2 more\)$/);
   });
 });

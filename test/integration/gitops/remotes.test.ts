@@ -4,7 +4,7 @@ import { inspect } from 'node:util';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../../src/base/clock.ts';
 import { openPki, type Pki } from '../../../src/base/pki.ts';
-import type { GitSource } from '../../../src/gitops/sources/git-source.ts';
+import type { GitRef, GitSource } from '../../../src/gitops/sources/git-source.ts';
 import { createSourceOpener, type SourceOptions } from '../../../src/gitops/sources/open-source.ts';
 import { openRemoteSource } from '../../../src/gitops/sources/remote-source.ts';
 import { listRefs } from '../../../src/gitops/sources/server-refs.ts';
@@ -99,6 +99,18 @@ describe('a ref of a remote', () => {
       reason: 'BranchNotFound',
       message: expect.stringMatching(message),
     });
+    await source.close();
+  });
+
+  it('lists, beside one that is not there, what there is of its kind', async () => {
+    const source = await open(remote.url('refs'), { access });
+    const hintOf = (ref: GitRef): Promise<string> =>
+      source.resolve(ref, { signal }).then(
+        () => '',
+        ({ hint }) => hint,
+      );
+    expect(await hintOf({ tag: 'v9' })).toMatch(/^Tags there: .*v1\.0\.0.* Set spec\.ref\.tag/);
+    expect(await hintOf({ branch: 'mian' })).toMatch(/^Branches there: .*main.* Set spec\.ref\.branch/);
     await source.close();
   });
 
