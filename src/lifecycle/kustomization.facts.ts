@@ -17,6 +17,7 @@ export const kustomizationReasons = {
   pruneFailed: 'PruneFailed',
   progressing: 'Progressing',
   notSupported: 'NotSupported',
+  invalidExpression: 'InvalidCELExpression',
 } as const;
 
 const waitingReasons: readonly string[] = [kustomizationReasons.artifactFailed, kustomizationReasons.dependencyNotReady];

@@ -60,6 +60,7 @@ export interface AppController extends Controller {
 
 const bySource = 'gitops-source';
 const byDependency = 'gitops-dependency';
+const minRetryMs = 1_000;
 const maxRetryMs = 5 * 60_000;
 /** Deletions that wait for finalizers are looked at this often, beside the event of their end. */
 const recheckDeletionMs = 1_000;
@@ -81,6 +82,8 @@ export function createAppController(options: AppControllerOptions): AppControlle
   const { client, informers, clock, log, recorder, metrics, steps, builder, revisions, feed, gitops, random, openCluster, labelSelector } =
     options;
   const apps: Informer<Kustomization> = informers.get(kustomizations, labelSelector === undefined ? {} : { labelSelector });
+  /** What is there but without the label is not seen. */
+  const unlabelled = labelSelector === undefined ? '' : `, or not with the label ${labelSelector}`;
   apps.addIndex(bySource, sourceIndex);
   apps.addIndex(byDependency, dependencyIndex);
   const states = new Map<string, AppState>();
@@ -266,7 +269,13 @@ export function createAppController(options: AppControllerOptions): AppControlle
         hold = holdOf(app);
         finding = { reason: reasons.artifactFailed, message: `pinned revision ${hold?.pinned ?? ''} cannot be read: ${messageOf(err)}` };
       }
-    } else finding = { reason: reasons.artifactFailed, message: `Source artifact not found, retrying: ${sourceKeyOf(app)}` };
+    } else {
+      const key = sourceKeyOf(app);
+      const message = revisions.isKnown(key)
+        ? `Source artifact not found, retrying: ${key}`
+        : `Source not found: GitRepository ${key} does not exist${unlabelled}`;
+      finding = { reason: reasons.artifactFailed, message };
+    }
     return { ...of, revision, newest, hold, finding, learned: [], finished: false, superseded: false, deleting: 0, checksUnknown: false };
   }
 
@@ -362,13 +371,9 @@ export function createAppController(options: AppControllerOptions): AppControlle
       return;
     }
     yield { type: 'RESUMED' };
-    const unsupported = unsupportedIn(app);
-    const cycle = unsupported === undefined ? dependencyCycle(app, (key) => apps.getByKey(key)) : undefined;
-    if (unsupported !== undefined || cycle !== undefined) {
-      pass.finding =
-        unsupported !== undefined
-          ? { reason: reasons.notSupported, message: `not supported: ${unsupported}` }
-          : { reason: 'DependencyCycle', message: `dependsOn goes in a circle: ${cycle?.join(' → ')}` };
+    const rejection = rejectionOf(app);
+    if (rejection !== undefined) {
+      pass.finding = rejection;
       yield { type: 'SPEC_REJECTED' };
       return;
     }
@@ -387,6 +392,16 @@ export function createAppController(options: AppControllerOptions): AppControlle
     }
     if (isOutOfDate(app, state, revision)) yield { type: 'OUT_OF_DATE' };
     else if (state.drifts.size > 0) yield { type: 'DRIFTED' };
+  }
+
+  /** What a person has to change in the spec before anything can come of it. */
+  function rejectionOf(app: Kustomization): Finding | undefined {
+    const unsupported = unsupportedIn(app);
+    if (unsupported !== undefined) return { reason: reasons.notSupported, message: `not supported: ${unsupported}` };
+    const expression = expressions.problemIn(app);
+    if (expression !== undefined) return { reason: reasons.invalidExpression, message: `invalid expression: ${expression}` };
+    const cycle = dependencyCycle(app, (key) => apps.getByKey(key));
+    return cycle === undefined ? undefined : { reason: 'DependencyCycle', message: `dependsOn goes in a circle: ${cycle.join(' → ')}` };
   }
 
   function effectsOf(pass: Pass) {
@@ -870,7 +885,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
         return expressions.isReady(readyExpr, { self: app, dep: dependency });
       };
       try {
-        if (!isReady()) return `dependency '${key}' is not ready`;
+        if (!isReady()) return `dependency '${key}' ${dependency === undefined ? `does not exist${unlabelled}` : 'is not ready'}`;
       } catch (err) {
         return `dependency '${key}' is not ready: readyExpr: ${messageOf(err)}`;
       }
@@ -1006,8 +1021,8 @@ const maxWaitsShown = 5;
 
 function retryDelayMs({ spec }: Kustomization, failures: number): number {
   return spec.retryInterval === undefined
-    ? Math.min(maxRetryMs, 1_000 * 2 ** Math.min(failures - 1, 20))
-    : parseDuration(spec.retryInterval);
+    ? Math.min(maxRetryMs, minRetryMs * 2 ** Math.min(failures - 1, 20))
+    : Math.max(minRetryMs, parseDuration(spec.retryInterval));
 }
 
 function summaryOf(changes: readonly ObjectChange[], revision: string): string {

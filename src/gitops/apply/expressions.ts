@@ -16,12 +16,16 @@ export interface Expressions {
    * @throws Error that says what is wrong with the expression
    */
   isReady(expression: string, values: { readonly self: Kustomization; readonly dep: Kustomization }): boolean;
+  /** The first expression of an app that can never say anything, with what is wrong; undefined when there is none. */
+  problemIn(app: Kustomization): string | undefined;
 }
 
 /** Compiled ones that are kept, with those that do not compile. */
 const maxPrograms = 1_000;
 /** Fields that an expression may name also when the object does not have them yet. */
 const usualFields = ['apiVersion', 'kind', 'metadata', 'spec', 'status', 'data'];
+
+const dependencyNames = ['dep', 'self'];
 
 export function createExpressions(): Expressions {
   const programs = createLru<CelProgram | Error>(maxPrograms);
@@ -67,7 +71,29 @@ export function createExpressions(): Expressions {
         return { status: 'Progressing', reason: `${what}: health expression: ${err instanceof Error ? err.message : String(err)}` };
       }
     },
-    isReady: (expression, values) => programOf(expression, ['dep', 'self']).evaluate(values) === true,
+    isReady: (expression, values) => programOf(expression, dependencyNames).evaluate(values) === true,
+    problemIn({ spec }) {
+      const usual = [...usualFields].sort();
+      const all = [
+        ...(spec.healthCheckExprs ?? []).flatMap((checks, index) =>
+          (['inProgress', 'failed', 'current'] as const).map(
+            (name) => [`healthCheckExprs[${index}].${name}`, checks[name], usual] as const,
+          ),
+        ),
+        ...(spec.dependsOn ?? []).map(({ readyExpr }, index) => [`dependsOn[${index}].readyExpr`, readyExpr, dependencyNames] as const),
+      ];
+      for (const [field, expression, names] of all) {
+        if (expression === undefined) continue;
+        try {
+          programOf(expression, names);
+        } catch (err) {
+          const [message = ''] = (err instanceof Error ? err.message : String(err)).split('\n');
+          // An object may have fields beside the usual ones.
+          if (names !== usual || !message.includes('undeclared reference')) return `spec.${field}: ${message}`;
+        }
+      }
+      return undefined;
+    },
   };
 }
 

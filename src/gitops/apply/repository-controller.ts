@@ -25,6 +25,8 @@ import { checkRewrite, mayHalt } from './repository-history.ts';
 /** The newest commit of each repository that could be read; what apps are built from. */
 export interface RevisionStore {
   get(key: string): KnownRevision | undefined;
+  /** Whether there is such a repository, read or not. */
+  isKnown(key: string): boolean;
   all(): Iterable<readonly [string, KnownRevision]>;
 }
 
@@ -58,6 +60,8 @@ export interface RepositoryControllerOptions extends ControllerDependencies {
 const unsupportedFields = ['verify', 'serviceAccountName'] as const satisfies readonly (keyof GitRepository['spec'])[];
 
 const defaultTimeoutMs = 60_000;
+/** No server is asked more often, whatever an interval says. */
+const minIntervalMs = 1_000;
 /** Retries after a failure come no later than this, whatever the interval. */
 const maxRetryMs = 5 * 60_000;
 /** Up to this share of the interval is added, so that many repositories of one server are not asked at once. */
@@ -93,7 +97,10 @@ export function createRepositoryController(options: RepositoryControllerOptions)
   repositories.addHandler(({ before, after }) => {
     const object = after ?? before;
     // Our own status writes are not news.
-    if (object !== undefined && (before === undefined || after === undefined || isNews(before, after))) controller.enqueue(keyOf(object));
+    if (object === undefined || (before !== undefined && after !== undefined && !isNews(before, after))) return;
+    controller.enqueue(keyOf(object));
+    // Its apps said that it is not there.
+    if (before === undefined) onRevision(keyOf(object));
   });
 
   return {
@@ -104,7 +111,7 @@ export function createRepositoryController(options: RepositoryControllerOptions)
     get active() {
       return controller.active;
     },
-    revisions: { get: (key) => revisions.get(key), all: () => revisions },
+    revisions: { get: (key) => revisions.get(key), isKnown: (key) => repositories.getByKey(key) !== undefined, all: () => revisions },
     async stop() {
       await controller.stop();
       await Promise.all([...open.keys()].map(closeRepository));
@@ -127,7 +134,7 @@ export function createRepositoryController(options: RepositoryControllerOptions)
     const finding = outcome.finding;
     await writeStatus(repository, outcome);
     if (repository.spec.suspend === true || finding.reason === 'NotSupported') return undefined;
-    const intervalMs = parseDuration(repository.spec.interval);
+    const intervalMs = Math.max(minIntervalMs, parseDuration(repository.spec.interval));
     const failed = failures.get(key) ?? 0;
     const delay = failed === 0 ? intervalMs : Math.min(intervalMs, maxRetryMs, 1_000 * 2 ** Math.min(failed - 1, 10));
     return { requeueAfterMs: delay * (1 + jitter * random()) };

@@ -338,17 +338,24 @@ describeOnTargets('syncs', ({ project }) => {
         'Ready',
         ({ reason, message }) => reason === 'DependencyNotReady' && /readyExpr: no such key/.test(message),
       );
-      await p.conditionIs(
-        'three',
-        'Ready',
-        ({ reason, message }) => reason === 'DependencyNotReady' && /readyExpr: .*Syntax error/s.test(message),
-      );
+      const stalled = await p.conditionIs('three', 'Stalled', ({ reason }) => reason === 'InvalidCELExpression');
+      expect(stalled.message).toMatch(/^invalid expression: spec\.dependsOn\[0\]\.readyExpr: .*Syntax error/);
       await p.change('one', { metadata: { annotations: { stage: 'open' } } });
       await p.applied('two');
     });
   });
 
   describe('9 finite deadlines, endless retry', () => {
+    it('tries no more than once a second, whatever the interval', async () => {
+      const p = await project({ 'web/a.yaml': 'kind: Nothing\n' });
+      await p.app('web', { retryInterval: '0s' });
+      const tries = async (): Promise<number> => (await p.read('web')).status?.history?.[0]?.totalReconciliations ?? 0;
+      await until(async () => (await tries()) >= 1, { what: 'a first try' });
+      const [before, startedAt] = [await tries(), performance.now()];
+      await until(async () => (await tries()) >= before + 2, { what: 'more tries' });
+      expect(performance.now() - startedAt).toBeGreaterThan(900);
+    });
+
     it('fails when health does not come in time, and is ready when it comes later', async () => {
       const p = await project({ 'web/g.yaml': gate('g') });
       await p.app('web', { wait: true, timeout: '1s' });
@@ -415,6 +422,30 @@ describeOnTargets('syncs', ({ project }) => {
       await p.app('web', { serviceAccountName: 'tenant' });
       await p.conditionIs('web', 'Stalled', ({ message }) => message === 'not supported: spec.serviceAccountName');
       expect(await p.dataOf('a')).toBeUndefined();
+    });
+
+    it('neither is an expression that can say nothing; one that names a field of its kind may', async () => {
+      const p = await project({ 'web/a.yaml': configMap('a') });
+      const check = { apiVersion: 'v1', kind: 'ConfigMap' };
+      await p.app('web', {
+        healthCheckExprs: [
+          { ...check, current: 'immutable == true' },
+          { ...check, current: 'data.(' },
+        ],
+      });
+      const stalled = await p.conditionIs('web', 'Stalled', ({ reason }) => reason === 'InvalidCELExpression');
+      expect(stalled.message).toMatch(/^invalid expression: spec\.healthCheckExprs\[1\]\.current: [^\n]*Syntax error[^\n]*$/);
+      expect(await p.dataOf('a')).toBeUndefined();
+    });
+
+    it('says what an app refers to that is not there', async () => {
+      const p = await project({ 'web/a.yaml': configMap('a') });
+      await p.app('web', { sourceRef: { kind: 'GitRepository', name: 'gone' } });
+      await p.app('two', { path: './web', dependsOn: [{ name: 'gone' }] });
+      await p.conditionIs('web', 'Ready', ({ message }) =>
+        message.startsWith(`Source not found: GitRepository ${p.home}/gone does not exist`),
+      );
+      await p.conditionIs('two', 'Ready', ({ message }) => message.startsWith(`dependency '${p.home}/gone' does not exist`));
     });
   });
 

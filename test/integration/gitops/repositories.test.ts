@@ -171,6 +171,26 @@ describe('a GitRepository', () => {
     });
   });
 
+  it('asks a server no more than once a second, and tells the apps that waited for it that it is there', async () => {
+    await app('often', './app');
+    const said = async (): Promise<string> => {
+      const { status } = await client.get(kustomizations, ref('often'));
+      return status?.conditions?.find(({ type }) => type === 'Ready')?.message ?? '';
+    };
+    await until(async () => (await said()) === `Source not found: GitRepository ${namespace}/often does not exist`, { what: said });
+    await follow('often', { url: 'https://127.0.0.1:1/often.git', interval: '0s' });
+    await until(async () => (await said()) === `Source artifact not found, retrying: ${namespace}/often`, { what: said });
+    const looks = async (): Promise<number> => {
+      const line = /^gitops_source_fetch_total\{source="flux-system\/often",result="error"\} (\d+)/m.exec(await engine.metrics());
+      return Number(line?.[1] ?? 0);
+    };
+    await until(async () => (await looks()) >= 1, { what: engine.metrics });
+    const [before, startedAt] = [await looks(), performance.now()];
+    await until(async () => (await looks()) >= before + 2, { what: engine.metrics });
+    expect(performance.now() - startedAt).toBeGreaterThan(900);
+    await client.delete(gitRepositories, ref('often'));
+  });
+
   it('follows the newest tag of a range', async () => {
     await tree('versions').git('tag', 'v1.0.0');
     await follow('versions', { ref: { semver: '1.x' } });
