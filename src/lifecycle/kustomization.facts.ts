@@ -53,9 +53,14 @@ export function conditionsOf({ state, ...facts }: ConditionFacts & { readonly st
       return set(set(without('Stalled'), 'Reconciling', 'True'), 'Ready', 'Unknown');
     case 'Stalled':
       return set(set(without('Reconciling'), 'Stalled', 'True'), 'Ready', 'False');
+    case 'Deleting':
+      return set(
+        without('Stalled', 'Reconciling'),
+        'Ready',
+        facts.finding.reason === kustomizationReasons.pruneFailed ? 'False' : 'Unknown',
+      );
     case 'New':
     case 'Suspended':
-    case 'Deleting':
       return facts.before;
     default:
       return state satisfies never;

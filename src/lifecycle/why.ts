@@ -147,8 +147,12 @@ function describeSuspension({ metadata, status }: Kustomization): string {
 function blockOf(app: Kustomization, phases: readonly WhyPhase[]): Pick<Why, 'blocking' | 'fix'> {
   const name = nameOfApp(app.metadata);
   if (app.spec.suspend === true) return { blocking: describeSuspension(app), fix: `midship resume ${name}` };
-  const failed = phases.find(({ result }) => result === 'failed');
   const ready = conditionOf(app.status?.conditions, 'Ready');
+  if (stateOf(app) === 'Deleting' && ready?.status !== 'True') {
+    const fix = ready?.reason === kustomizationReasons.pruneFailed ? 'allow the deletion' : 'take away what holds the objects';
+    return { blocking: firstLine(ready?.message), fix: `${fix}, or keep them: set spec.deletionPolicy of ${name} to Orphan` };
+  }
+  const failed = phases.find(({ result }) => result === 'failed');
   if (failed === undefined) {
     if (ready?.reason === kustomizationReasons.dependencyNotReady) {
       const dependency = /'([^']*)'/.exec(ready.message)?.[1];

@@ -31,7 +31,7 @@ import type { AppMetricsState, GitOpsMetrics } from './gitops-metrics.ts';
 import { heldRevision } from './held-revision.ts';
 import { addToHistory, isRollback, replaceInHistory, revertedBy } from './history.ts';
 import { createInventory } from './inventory.ts';
-import { describe, idOf, type ObjectId } from './object-id.ts';
+import { describe, describeId, idOf, type ObjectId } from './object-id.ts';
 import { createAppBuilder } from './post-build.ts';
 import type { KnownRevision, RevisionStore } from './repository-controller.ts';
 import { watchSubstitutes } from './substitutes.ts';
@@ -739,12 +739,49 @@ export function createAppController(options: AppControllerOptions): AppControlle
       // It goes by letting go: waited for, it would never.
       if (app.spec.kubeConfig === undefined) state.doomed.delete(idOf(app));
       touchInventory(state);
-      const { remaining } = await pass.target.pruner.prune(app, state, { revision: state.revision, guarded: false, signal });
-      pass.deleting = remaining;
-      if (remaining > 0) return;
+      pass.deleting = await deleteOwned(pass);
+      if (pass.deleting > 0) return;
     }
     pass.finished = true;
     await letGo(app);
+  }
+
+  /**
+   * How many objects the app still waits for. Those that do not go in `spec.timeout` are left to whoever keeps them, as in Flux; a deletion that
+   * is refused is told and tried again.
+   */
+  async function deleteOwned(pass: Pass): Promise<number> {
+    const { app, state, target, signal } = pass;
+    try {
+      const { remaining } = await target.pruner.prune(app, state, { revision: state.revision, guarded: false, signal });
+      state.pruneFailures = 0;
+      if (remaining === 0) return 0;
+      pass.finding = { reason: reasons.progressing, message: `Deleting, waiting for: ${lingering(pass)}` };
+      if (clock.now() - Date.parse(app.metadata.deletionTimestamp ?? '') <= timeoutMsOf(app)) return remaining;
+      recorder.record(app, {
+        type: 'Warning',
+        reason: reasons.pruneFailed,
+        message: `timeout waiting for deletion of: ${lingering(pass)}`,
+      });
+      return 0;
+    } catch (err) {
+      if (signal.aborted || !isStatusError(err)) throw err;
+      state.pruneFailures += 1;
+      pass.finding = { reason: reasons.pruneFailed, message: `prune failed: ${err.message}` };
+      if (state.pruneFailures === 1) recorder.record(app, { type: 'Warning', ...pass.finding });
+      return state.doomed.size;
+    }
+  }
+
+  /** What is not deleted yet, with what holds it. */
+  function lingering({ state, target }: Pass): string {
+    const texts = [...state.doomed].slice(0, maxWaitsShown).map(([id, { resource, ref }]) => {
+      const live = resource === undefined || ref === undefined ? undefined : target.owned.live(resource, ref);
+      const held = live?.metadata.finalizers ?? [];
+      return `${describeId(id)}${held.length === 0 ? '' : ` (finalizer ${held.join(', ')})`}`;
+    });
+    const more = state.doomed.size - texts.length;
+    return [...texts, ...(more > 0 ? [`${more} more`] : [])].join('; ');
   }
 
   async function letGo(app: Kustomization): Promise<void> {
@@ -824,7 +861,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
     if (superseded) return undefined;
     const suspendedMs = suspendedForMs(app);
     if (suspendedMs !== undefined) return { requeueAfterMs: suspendedMs };
-    if (deleting > 0) return { requeueAfterMs: recheckDeletionMs };
+    if (deleting > 0) return { requeueAfterMs: state.pruneFailures > 0 ? retryDelayMs(app, state.pruneFailures) : recheckDeletionMs };
     if (state.rollout !== undefined) {
       const left = timeoutMsOf(app) - (clock.monotonicMs() - state.rollout.startedAt);
       return { requeueAfterMs: Math.max(100, Math.min(state.rollout.recheckMs ?? left + 100, left + 100)) };

@@ -46,7 +46,7 @@ export function statusChange({ app, state, value, finding, health, attempted, ho
   const settled = value !== 'Suspended' && value !== 'Deleting';
   const next: KustomizationStatus = {
     ...(settled ? { observedGeneration: generation } : {}),
-    ...(value === 'Deleting' ? {} : { conditions }),
+    conditions,
     ...(state.loaded ? { inventory: { entries: entriesOf(app, state) } } : {}),
     ...(state.snapshots === undefined ? {} : { history: state.snapshots }),
     ...(state.revision === '' ? {} : { lastAppliedRevision: state.revision }),

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { deployments } from '../../../src/api/apps/v1/deployment.ts';
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
+import { events } from '../../../src/api/core/v1/event.ts';
 import { namespaces } from '../../../src/api/core/v1/namespace.ts';
 import { secrets } from '../../../src/api/core/v1/secret.ts';
 import { kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
@@ -460,6 +461,27 @@ describeOnTargets('syncs', ({ project }) => {
       for (const name of ['one', 'two', 'three']) await p.client.delete(kustomizations, { namespace: p.home, name });
       await until(async () => (await p.client.list(kustomizations, { namespace: p.home })).items.length === 0, { what: 'apps are gone' });
       expect([await p.dataOf('a'), await p.dataOf('b'), await p.dataOf('c')]).toEqual([undefined, '1', '1']);
+    });
+
+    it('says what it waits for, and lets go after the timeout of what others keep', async () => {
+      const held = configMap('held').replace('metadata:', 'metadata:\n  finalizers: [example.com/stuck]');
+      const p = await project({ 'one/a.yaml': configMap('a'), 'one/held.yaml': held });
+      await p.app('one', { timeout: '3s' });
+      await p.applied('one');
+      await p.client.delete(kustomizations, { namespace: p.home, name: 'one' });
+      const waiting = await p.conditionIs('one', 'Ready', ({ status }) => status === 'Unknown');
+      expect(waiting.message).toBe(`Deleting, waiting for: ConfigMap ${p.namespace}/held (finalizer example.com/stuck)`);
+      expect(await p.dataOf('a')).toBeUndefined();
+      await until(async () => (await p.client.list(kustomizations, { namespace: p.home })).items.length === 0, { what: 'the app is gone' });
+      const { items } = await p.client.list(events, { namespace: p.home });
+      expect(items.map(({ reason, message }) => `${reason} ${message}`)).toContain(
+        `PruneFailed timeout waiting for deletion of: ConfigMap ${p.namespace}/held (finalizer example.com/stuck)`,
+      );
+      await p.client.patch(
+        configMaps,
+        { namespace: p.namespace, name: 'held' },
+        { type: 'merge', body: { metadata: { finalizers: null } } },
+      );
     });
   });
 });
