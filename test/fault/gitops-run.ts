@@ -143,9 +143,10 @@ export async function runOnce(seed: number, counts: FaultCounts): Promise<void> 
         faults.refused = random() * 0.4;
         faults.unanswered = random() * 0.3;
         faults.slow = random() * 0.3;
+        faults.lateEvents = random() * 0.5;
       },
     },
-    'API well': { weight: 2, act: () => void Object.assign(faults, { refused: 0, unanswered: 0, slow: 0 }) },
+    'API well': { weight: 2, act: () => void Object.assign(faults, { refused: 0, unanswered: 0, slow: 0, lateEvents: 0 }) },
     'deletes denied': { weight: 1, act: () => void Object.assign(faults, { deletesDenied: !faults.deletesDenied }) },
     'Git trouble': {
       weight: 2,

@@ -15,17 +15,19 @@ export interface Faults {
   /** Writes that are done and answered with an error. */
   unanswered: number;
   slow: number;
+  /** Deliveries of a watch that come late, and all after them with them. */
+  lateEvents: number;
   deletesDenied: boolean;
   gitBroken: number;
   gitHangs: number;
 }
 
 export function createFaults(random: () => number, counts: FaultCounts): Faults {
-  return { random, counts, refused: 0, unanswered: 0, slow: 0, deletesDenied: false, gitBroken: 0, gitHangs: 0 };
+  return { random, counts, refused: 0, unanswered: 0, slow: 0, lateEvents: 0, deletesDenied: false, gitBroken: 0, gitHangs: 0 };
 }
 
 export function endFaults(faults: Faults): void {
-  Object.assign(faults, { refused: 0, unanswered: 0, slow: 0, deletesDenied: false, gitBroken: 0, gitHangs: 0 });
+  Object.assign(faults, { refused: 0, unanswered: 0, slow: 0, lateEvents: 0, deletesDenied: false, gitBroken: 0, gitHangs: 0 });
 }
 
 const count = ({ counts }: Faults, name: string): void => void counts.set(name, (counts.get(name) ?? 0) + 1);
@@ -65,6 +67,9 @@ export function createLife(): Life {
     },
   };
 }
+
+/** Of the real clock. */
+const maxLateMs = 100;
 
 const never = <T>(): Promise<T> => new Promise(() => undefined);
 
@@ -123,14 +128,34 @@ export function withFaults(client: Client, faults: Faults, life: Life): Client {
       // A connection that breaks now and then: the watch ends without a word.
       const timer = faults.random() < faults.refused ? setTimeout(() => cut.abort(), faults.random() * 30) : undefined;
       if (timer !== undefined) count(faults, 'watch cut');
+      const signal = AbortSignal.any([options.signal, cut.signal]);
+      // Events keep their order; those that are on their way when the connection breaks are lost with it.
+      let line: Promise<void> = Promise.resolve();
+      let waiting = 0;
+      const deliver = (events: Parameters<typeof options.onEvents>[0]): void => {
+        if (!life.isOver && !signal.aborted) options.onEvents(events);
+      };
       try {
         await client.watch(resource, {
           ...options,
-          signal: AbortSignal.any([options.signal, cut.signal]),
+          signal,
           onEvents: (events) => {
-            if (!life.isOver) options.onEvents(events);
+            const isLate = faults.random() < faults.lateEvents;
+            if (!isLate && waiting === 0) {
+              deliver(events);
+              return;
+            }
+            if (isLate) count(faults, 'watch event late');
+            waiting += 1;
+            const delayMs = isLate ? faults.random() * maxLateMs : 0;
+            line = line.then(async () => {
+              await new Promise((resolve) => setTimeout(resolve, delayMs));
+              waiting -= 1;
+              deliver(events);
+            });
           },
         });
+        await line;
       } finally {
         clearTimeout(timer);
       }
