@@ -716,7 +716,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
 
   /** Deletes what the app owns, unless it keeps it, then lets the object go. */
   async function finalizeApp(pass: Pass): Promise<void> {
-    const { app, state, signal } = pass;
+    const { app, state } = pass;
     const left = app.metadata.finalizers ?? [];
     if (!left.includes(finalizers.flux)) {
       pass.finished = true;

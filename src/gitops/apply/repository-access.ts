@@ -15,7 +15,8 @@ export interface AccessSecrets {
 /** @throws SourceError `AuthenticationFailed` when a Secret is not there or lacks what is needed */
 export async function readAccess(client: Client, repository: GitRepository): Promise<AccessSecrets> {
   const { url, secretRef, proxySecretRef } = repository.spec;
-  const secret = await secretOf(client, repository, secretRef?.name, 'Create it with the keys username and password, or bearerToken.');
+  const keys = url.startsWith('ssh:') ? 'identity and known_hosts' : 'username and password, or bearerToken';
+  const secret = await secretOf(client, repository, secretRef?.name, `Create it with the keys ${keys}.`);
   const proxySecret = await secretOf(client, repository, proxySecretRef?.name, 'Create it with the key address.');
   const access = secret === undefined ? {} : url.startsWith('ssh:') ? sshAccessOf(secret) : httpAccessOf(secret);
   return {

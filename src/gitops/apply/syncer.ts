@@ -8,7 +8,7 @@ import { parseApiVersion, type Resource } from '../../machinery/resource.ts';
 import { isNotFound, isStatusError } from '../../machinery/status-error.ts';
 import { SelectorError } from '../build/kustomize/selector.ts';
 import type { BuildError, BuildResult } from '../build/manifest.ts';
-import { timeoutMsOf } from './app-spec.ts';
+import { sourceKeyOf, timeoutMsOf } from './app-spec.ts';
 import { type ApplyMode, type AppState, type Rollout, touchInventory } from './app-state.ts';
 import type { AttemptRecord } from './attempt.ts';
 import type { Claim, Claims } from './claims.ts';
@@ -216,8 +216,9 @@ export function createSyncer(options: SyncerOptions): Syncer {
       mapper,
       before: new Map([...state.applied].map(([id, { desired }]) => [id, desired])),
     });
-    const errors = [...plan.errors, ...claimErrors(state.key, plan, await claims.othersThan(app, signal))];
-    if (errors.length > 0) throw new SyncFailure('BuildFailed', errors);
+    const taken = claimErrors(app, plan, await claims.othersThan(app, signal));
+    const errors = [...plan.errors, ...taken.values()];
+    if (errors.length > 0) throw new SyncFailure('BuildFailed', errors, new Set(taken.keys()));
     return plan;
   }
 
@@ -231,15 +232,16 @@ export function createSyncer(options: SyncerOptions): Syncer {
     });
   }
 
-  function claimErrors(app: string, plan: Plan, claimOf: (id: ObjectId) => Claim | undefined): readonly BuildError[] {
-    const errors: BuildError[] = [];
+  function claimErrors(app: Kustomization, plan: Plan, claimOf: (id: ObjectId) => Claim | undefined): ReadonlyMap<ObjectId, BuildError> {
+    const errors = new Map<ObjectId, BuildError>();
     for (const [id, { object, manifest }] of [...plan.objects, ...plan.hooks]) {
       const other = claimOf(id);
-      if (other === undefined || other.app === app) continue;
-      errors.push({
+      if (other === undefined || claims.isFirst(app, other, id)) continue;
+      const where = `${other.file === '' ? 'has' : `defines in ${other.file}`}${other.source === sourceKeyOf(app) ? '' : ` of GitRepository ${other.source}`}`;
+      errors.set(id, {
         file: manifest.file,
         line: manifest.line,
-        message: `defines ${describeObject(object)}, which app ${other.app} defines in ${other.file}`,
+        message: `defines ${describeObject(object)}, which app ${other.app} ${where}`,
         hint: 'An object belongs to one app: remove it from the other one first.',
       });
     }

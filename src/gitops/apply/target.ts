@@ -110,7 +110,13 @@ export function createTarget(
     onHandover(app, claimant, id) {
       // It may think that it has the object, from before a commit that was taken back gave it to this app.
       const state = stateOf(claimant);
-      if (state !== undefined) drift.taken(state, id, app);
+      if (state === undefined) return;
+      drift.taken(state, id, app);
+      // It was refused the object as long as this app named it.
+      if (state.attempted === undefined || !state.failing.has(id)) return;
+      state.failing = new Map([...state.failing].filter(([each]) => each !== id));
+      state.attempted = { ...state.attempted, failedAt: Number.NEGATIVE_INFINITY };
+      wake(claimant);
     },
   });
   const syncer = createSyncer({

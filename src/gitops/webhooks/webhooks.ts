@@ -41,6 +41,7 @@ const replayWindowMs = 10 * 60_000;
 const maxRemembered = 10_000;
 const byPath = 'webhook-path';
 const defaultIntervalMs = 10 * 60_000;
+const minIntervalMs = 1_000;
 /** A Secret that is not there is likely to come. */
 const missingIntervalMs = 5_000;
 /** What an answer's code means, for the metric; other codes are `refused`, too. */
@@ -253,7 +254,7 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
       }
     }
     if (unsupported !== undefined) return undefined;
-    const intervalMs = spec.interval === undefined ? defaultIntervalMs : parseDuration(spec.interval);
+    const intervalMs = spec.interval === undefined ? defaultIntervalMs : Math.max(minIntervalMs, parseDuration(spec.interval));
     return { requeueAfterMs: path === undefined ? Math.min(intervalMs, missingIntervalMs) : intervalMs };
   }
 }

@@ -473,15 +473,14 @@ describeOnTargets('syncs', ({ project }) => {
       expect(waiting.message).toBe(`Deleting, waiting for: ConfigMap ${p.namespace}/held (finalizer example.com/stuck)`);
       expect(await p.dataOf('a')).toBeUndefined();
       await until(async () => (await p.client.list(kustomizations, { namespace: p.home })).items.length === 0, { what: 'the app is gone' });
-      const { items } = await p.client.list(events, { namespace: p.home });
-      expect(items.map(({ reason, message }) => `${reason} ${message}`)).toContain(
-        `PruneFailed timeout waiting for deletion of: ConfigMap ${p.namespace}/held (finalizer example.com/stuck)`,
-      );
-      await p.client.patch(
-        configMaps,
-        { namespace: p.namespace, name: 'held' },
-        { type: 'merge', body: { metadata: { finalizers: null } } },
-      );
+      const left = `timeout waiting for deletion of: ConfigMap ${p.namespace}/held (finalizer example.com/stuck)`;
+      const isTold = async (): Promise<boolean> =>
+        (await p.client.list(events, { namespace: p.home })).items.some(
+          ({ reason, message }) => reason === 'PruneFailed' && message === left,
+        );
+      await until(isTold, { what: 'what is left is told' });
+      const ref = { namespace: p.namespace, name: 'held' };
+      await p.client.patch(configMaps, ref, { type: 'merge', body: { metadata: { finalizers: null } } });
     });
   });
 });

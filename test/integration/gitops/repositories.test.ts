@@ -142,6 +142,62 @@ describe('a GitRepository', () => {
     expect((await get('main')).status?.includedArtifacts).toMatchObject([{ revision: (await get('library')).status?.artifact?.revision }]);
   });
 
+  it('holds up no app of another: an object stays with the app that has it, and goes over when that lets go', async () => {
+    const readyOf = async (name: string) => {
+      const { status } = await client.get(kustomizations, ref(name));
+      return status?.conditions?.find(({ type }) => type === 'Ready');
+    };
+    const shared = () => client.get(configMaps, { namespace: 'web', name: 'shared' });
+    await tree('main').commit('mine', { 'shared/s.yaml': configMap('shared'), 'shared/k.yaml': configMap('kept') });
+    await tree('library').commit('theirs', { 'shared/s.yaml': configMap('shared', '2') });
+    await follow('mine', { url: remote.url('main'), interval: '1s' });
+    await app('mine', './shared');
+    await until(async () => (await readyOf('mine'))?.status === 'True', { what: 'mine is ready' });
+    const { uid } = (await shared()).metadata;
+
+    await follow('theirs', { url: remote.url('library'), interval: '1s' });
+    await app('theirs', './shared');
+    const refused = await until(
+      async () => {
+        const ready = await readyOf('theirs');
+        return ready?.reason === 'BuildFailed' && ready;
+      },
+      { what: 'theirs is refused' },
+    );
+    const claim = `shared/s.yaml:1 defines ConfigMap web/shared, which app ${namespace}/mine defines in shared/s.yaml of GitRepository ${namespace}/mine`;
+    expect(refused.message).toContain(claim);
+    await tree('main').commit('goes on', { 'shared/s.yaml': configMap('shared', '3') });
+    await until(async () => (await shared()).data?.a === '3', { what: async () => JSON.stringify(await readyOf('mine')) });
+
+    // As after a start, when the other repository is read first.
+    await client.delete(gitRepositories, ref('mine'));
+    await until(async () => (await engine.metrics()).includes('gitops_source_fetch_total{source="flux-system/mine"') === false, {
+      what: 'mine is not followed',
+    });
+    const body = { metadata: { annotations: { [annotations.reconcileRequestedAt]: 'now' } } };
+    await client.patch(kustomizations, ref('theirs'), { type: 'merge', body });
+    const has = `defines ConfigMap web/shared, which app ${namespace}/mine has of GitRepository ${namespace}/mine`;
+    await until(async () => (await readyOf('theirs'))?.message.includes(has), {
+      what: async () => JSON.stringify(await readyOf('theirs')),
+    });
+    expect((await shared()).data?.a).toBe('3');
+    await follow('mine', { url: remote.url('main'), interval: '1s' });
+
+    await tree('main').commit('lets go', { 'shared/s.yaml': null });
+    await until(async () => (await shared()).data?.a === '2', { what: async () => JSON.stringify(await readyOf('theirs')) });
+    const moved = (await shared()).metadata;
+    expect([moved.uid, moved.labels?.['kustomize.toolkit.fluxcd.io/name']]).toEqual([uid, 'theirs']);
+    for (const name of ['mine', 'theirs']) await until(async () => (await readyOf(name))?.status === 'True', { what: `${name} is ready` });
+    for (const name of ['mine', 'theirs']) await client.delete(kustomizations, ref(name));
+    await until(
+      async () => (await client.list(configMaps, { namespace: 'web' })).items.every(({ metadata }) => metadata.name !== 'shared'),
+      {
+        what: 'the object went with its last app',
+      },
+    );
+    for (const name of ['mine', 'theirs']) await client.delete(gitRepositories, ref(name));
+  });
+
   it('leaves out what spec.ignore and .sourceignore say', async () => {
     await tree('ignoring').commit('ignore', {
       'app/b.yaml': configMap('ignored-b'),
@@ -276,7 +332,18 @@ describe('a GitRepository', () => {
   });
 
   it.each([
-    ['a Secret that is not there', { secretRef: { name: 'gone' } }, 'AuthenticationFailed', /secret flux-system\/gone does not exist/],
+    [
+      'a Secret that is not there',
+      { secretRef: { name: 'gone' } },
+      'AuthenticationFailed',
+      /gone does not exist\. .* username and password/,
+    ],
+    [
+      'a Secret for ssh that is not there',
+      { url: 'ssh://git@example.com/x.git', secretRef: { name: 'gone' } },
+      'AuthenticationFailed',
+      /gone does not exist\. .* identity and known_hosts/,
+    ],
     ['a proxy that is none', { proxySecretRef: { name: 'token' } }, 'AuthenticationFailed', /has no http or https address of a proxy/],
     ['ssh without a key', { url: 'ssh://git@127.0.0.1/x', secretRef: { name: 'token' } }, 'AuthenticationFailed', /has no key identity/],
     ['signatures', { verify: { secretRef: { name: 'x' } } }, 'NotSupported', /^not supported: spec\.verify$/],
