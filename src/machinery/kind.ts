@@ -26,6 +26,8 @@ export interface KindDefinition<T extends KubeObject = KubeObject> extends Resou
   readonly hasGeneration: boolean;
   /** It also rises when annotations change: what a Deployment's controller copies is a wish, too. */
   readonly countsAnnotations?: true;
+  /** What a write to `status` does not change of the metadata; absent: labels, annotations, finalizers and owners go that way, too. */
+  readonly statusKeeps?: 'metadata' | readonly ('labels' | 'ownerReferences')[];
   /** Labels that an object without any takes from its template: they are checked there. */
   readonly labelsFromTemplate?: true;
   readonly nameRule: 'subdomain' | 'label' | 'path-segment';

@@ -3,6 +3,7 @@ import { configMaps as configMapResource } from '../../src/api/core/v1/config-ma
 import { namespaces } from '../../src/api/core/v1/namespace.ts';
 import { parseYamlDocuments } from '../../src/machinery/yaml.ts';
 import { startTestApiServer, type TestApiServer } from '../support/api-server.ts';
+import { until } from '../support/until.ts';
 
 const configMaps = '/api/v1/namespaces/default/configmaps';
 const pods = '/api/v1/namespaces/default/pods';
@@ -299,6 +300,84 @@ describe('verbs over HTTP', () => {
     expect((await cluster.fetch(`${pods}/old-way`)).json.spec.nodeName).toBe('n1');
     expect((await post(bindings, { metadata: { name: 'old-way' }, target })).status).toBe(409);
     expect((await cluster.fetch(bindings)).status).toBe(405);
+  });
+
+  it('changes with the status what the real server does of the metadata, kind by kind', async () => {
+    const template = { metadata: { labels: { a: 'b' } }, spec: { containers: [{ name: 'c', image: 'host/sh' }] } };
+    const workload = { replicas: 0, selector: { matchLabels: { a: 'b' } }, template };
+    const widgets = {
+      group: 'widgets.example',
+      scope: 'Cluster',
+      names: { plural: 'widgets', singular: 'widget', kind: 'Widget', listKind: 'WidgetList' },
+      versions: [
+        { name: 'v1', served: true, storage: true, subresources: { status: {} }, schema: { openAPIV3Schema: { type: 'object' } } },
+      ],
+    };
+    const flow = { priorityLevelConfiguration: { name: 'exempt' } };
+    const all = { labels: true, annotations: true, finalizers: true, ownerReferences: true };
+    const none = { labels: false, annotations: false, finalizers: false, ownerReferences: false };
+    const kinds: readonly (readonly [path: string, spec: object, changed: object])[] = [
+      ['/api/v1/nodes', {}, all],
+      ['/api/v1/namespaces/default/services', { ports: [{ port: 80 }] }, all],
+      ['/api/v1/namespaces/default/pods', template.spec, { ...all, ownerReferences: false }],
+      ['/apis/apps/v1/namespaces/default/replicasets', workload, all],
+      ['/apis/apps/v1/namespaces/default/deployments', workload, { ...all, labels: false }],
+      ['/apis/apiextensions.k8s.io/v1/customresourcedefinitions', widgets, all],
+      ['/apis/widgets.example/v1/widgets', {}, none],
+      ['/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas', flow, none],
+      ['/apis/storage.k8s.io/v1/volumeattachments', { attacher: 'a', nodeName: 'n', source: { persistentVolumeName: 'v' } }, none],
+    ];
+    const seen: Record<string, object> = {};
+    for (const [path, spec] of kinds) {
+      const name = path.endsWith('definitions') ? 'widgets.widgets.example' : 'with-status';
+      const created = await until(
+        async () => {
+          const answer = await post(path, {
+            ...(path === '/apis/widgets.example/v1/widgets' ? { apiVersion: 'widgets.example/v1', kind: 'Widget' } : {}),
+            metadata: { name, labels: { l: '1' } },
+            spec,
+          });
+          return answer.status === 201 && answer.json;
+        },
+        { what: async () => `${path}: ${(await post(path, { metadata: { name }, spec })).text}` },
+      );
+      const wanted = {
+        labels: { a: 'by-status' },
+        annotations: { a: 'by-status' },
+        finalizers: ['example.com/by-status'],
+        ownerReferences: [{ apiVersion: 'v1', kind: 'ConfigMap', name: 'by-status', uid: 'u' }],
+      };
+      const { status, json, text } = await cluster.fetch(`${path}/${name}/status?fieldManager=s`, {
+        method: 'PATCH',
+        headers: { 'content-type': 'application/merge-patch+json' },
+        body: { metadata: wanted },
+      });
+      expect([path, status, status === 200 ? '' : text]).toEqual([path, 200, '']);
+      const { metadata } = json;
+      const changed = Object.keys(wanted).map((field) => [field, JSON.stringify(metadata[field] ?? '').includes('by-status')]);
+      seen[path] = Object.fromEntries(changed);
+      expect(metadata.generation).toBe(created.metadata.generation);
+      const owned = metadata.managedFields.find(({ manager }: { manager: string }) => manager === 's')?.fieldsV1['f:metadata'] ?? {};
+      expect([path, Object.fromEntries(Object.keys(wanted).map((field) => [field, `f:${field}` in owned]))]).toEqual([path, seen[path]]);
+    }
+    expect(seen).toEqual(Object.fromEntries(kinds.map(([path, , changed]) => [path, changed])));
+    // A server-side apply owns as much.
+    const apply = await cluster.fetch('/apis/apps/v1/namespaces/default/deployments/with-status/status?fieldManager=applier', {
+      method: 'PATCH',
+      headers: { 'content-type': 'application/apply-patch+yaml' },
+      body: {
+        apiVersion: 'apps/v1',
+        kind: 'Deployment',
+        metadata: { name: 'with-status', labels: { applied: '1' }, annotations: { applied: '1' } },
+        status: { observedGeneration: 1 },
+      },
+    });
+    const applied = apply.json.metadata.managedFields.find(({ manager }: { manager: string }) => manager === 'applier');
+    expect(applied.fieldsV1).toEqual({
+      'f:metadata': { 'f:annotations': { 'f:applied': {} } },
+      'f:status': { 'f:observedGeneration': {} },
+    });
+    expect([apply.json.metadata.labels, apply.json.metadata.annotations.applied]).toEqual([{ l: '1' }, '1']);
   });
 
   it('lets containers join a pod, and no other way than their own', async () => {

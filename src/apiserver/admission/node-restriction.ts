@@ -1,4 +1,5 @@
 import { type Node, nodes } from '../../api/core/v1/node.ts';
+import { pods } from '../../api/core/v1/pod.ts';
 import { labels as known, taints } from '../../api/well-known.ts';
 import { deepEqual } from '../../machinery/object.ts';
 import { forbidden } from '../../machinery/status-error.ts';
@@ -33,12 +34,21 @@ const nodePrefix = 'system:node:';
 export function nodeRestriction(): AdmissionStep {
   return {
     name: 'NodeRestriction',
-    appliesTo: ({ group, resource }, operation) =>
-      group === nodes.group && resource === nodes.resource && (operation === 'create' || operation === 'update'),
+    subresources: ['status'],
+    appliesTo: ({ group, resource }, operation, subresource) =>
+      group === '' &&
+      ((resource === nodes.resource && (operation === 'create' || operation === 'update')) ||
+        (resource === pods.resource && operation === 'update' && subresource === 'status')),
     admit({ kind, name, object, before, user }) {
       const own = nodeOf(user);
       if (own === undefined) return object;
       const refuse = (why: string): Error => forbidden(kind, name, `node ${JSON.stringify(own)} ${why}`);
+      if (kind.resource === pods.resource) {
+        // By its labels a pod is taken for the one of a Service or a controller.
+        const changed = changedLabels(object.metadata.labels, before?.metadata.labels);
+        if (changed.length > 0) throw refuse('cannot update labels through pod status');
+        return object;
+      }
       if (name !== own) throw refuse(`is not allowed to modify node ${JSON.stringify(name)}`);
       const { metadata, spec } = object as Node;
       const old = before as Node | undefined;

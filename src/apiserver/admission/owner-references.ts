@@ -48,16 +48,17 @@ export function ownerReferencesPermission({ authorizer, kinds }: OwnerReferences
   return {
     name: 'OwnerReferencesPermissionEnforcement',
     phase: 'validating',
+    subresources: ['status'],
     appliesTo: (_kind, operation) => operation === 'create' || operation === 'update',
     admit(request) {
-      const { kind, operation, object, before, namespace, name, user } = request;
+      const { kind, subresource, operation, object, before, namespace, name, user } = request;
       const owners = object.metadata.ownerReferences ?? none;
       const old = before?.metadata.ownerReferences ?? none;
       if (owners === old || (owners.length === 0 && old.length === 0)) return object;
       if (authorizer.isPrivileged(user) || deepEqual(owners, old)) return object;
       if (operation === 'update') {
         const { group, version, resource } = kind;
-        const { allowed, reason } = authorizer.decide(user, { verb: 'delete', group, version, resource, namespace, name });
+        const { allowed, reason } = authorizer.decide(user, { verb: 'delete', group, version, resource, subresource, namespace, name });
         if (!allowed) throw forbidden(kind, name, `cannot set an ownerRef on a resource you can't delete: ${reason}, <nil>`);
       }
       const blocking = owners.filter((owner) => blocks(owner) && !old.some((known) => known.uid === owner.uid && blocks(known)));

@@ -96,6 +96,7 @@ function kindOf(
     schemas: { [schemaName]: publishedSchema(schema, { group, version: version.name, kind: names.kind }, selectablePaths) },
     verbs,
     hasGeneration: true,
+    statusKeeps: 'metadata',
     nameRule: 'subdomain',
     ...(version.deprecated === true ? { deprecation: version.deprecationWarning ?? `${apiVersion} ${names.kind} is deprecated` } : {}),
     subresources,

@@ -93,12 +93,15 @@ function managerOf({ fieldManager, userAgent }: WriteRequest): string {
 }
 
 const statusFields = Object.freeze({ 'f:status': Object.freeze({}) });
-const allButStatus = Object.freeze({ 'f:metadata': Object.freeze({}), 'f:spec': Object.freeze({}) });
 
 /** Fields that a write through this door does not reach, and so does not own. */
-function resetFieldsOf(kind: KindDefinition, subresource: string | undefined): object | undefined {
-  if (subresource === 'status') return allButStatus;
-  return subresource === undefined && kind.subresources.some(({ name }) => name === 'status') ? statusFields : undefined;
+function resetFieldsOf({ subresources, statusKeeps = [] }: KindDefinition, subresource: string | undefined): object | undefined {
+  if (subresource === undefined) return subresources.some(({ name }) => name === 'status') ? statusFields : undefined;
+  if (subresource !== 'status') return undefined;
+  if (statusKeeps === 'metadata') return { 'f:spec': {}, 'f:metadata': {} };
+  // An empty set of fields would be all of the metadata.
+  if (statusKeeps.length === 0) return { 'f:spec': {} };
+  return { 'f:spec': {}, 'f:metadata': Object.fromEntries(statusKeeps.map((field) => [`f:${field}`, {}])) };
 }
 
 /** Whether two lists of owners say the same but for when. */

@@ -3,7 +3,15 @@ import { validateObjectMeta } from '../../api/object-meta.ts';
 import { type Clock, timestampOf } from '../../base/clock.ts';
 import type { DeleteOptions } from '../../client/client.ts';
 import type { KindDefinition } from '../../machinery/kind.ts';
-import { type DynamicObject, deepEqual, deepFreeze, type KubeObject, keyOf, type ObjectRef } from '../../machinery/object.ts';
+import {
+  type DynamicObject,
+  deepEqual,
+  deepFreeze,
+  type KubeObject,
+  keyOf,
+  type ObjectMeta,
+  type ObjectRef,
+} from '../../machinery/object.ts';
 import {
   alreadyExists,
   badRequest,
@@ -301,13 +309,11 @@ export function createWriter({
         warn(request, kind, next, before);
         break;
       case 'status': {
-        next = statusUpdate(kind, before, decoder.decode(request, kind, wanted, before, refuse), operation === 'apply');
+        next = statusUpdate(kind, before, decoder.decode(request, kind, wanted, before, refuse));
         mutated = pass('mutating', request, kind, 'update', seen(next));
-        if (mutated !== next) {
-          next = statusUpdate(kind, before, mutated instanceof Promise ? await mutated : mutated, operation === 'apply');
-        }
+        if (mutated !== next) next = statusUpdate(kind, before, mutated instanceof Promise ? await mutated : mutated);
         next = kind.prepareForStatus?.(next, before, { subresource, now: now(), user: request.user }) ?? next;
-        const errors = kind.validateStatus?.(next, before, subresource) ?? [];
+        const errors = [...validateObjectMeta(kind, next, before), ...(kind.validateStatus?.(next, before, subresource) ?? [])];
         if (errors.length > 0) throw invalid(kind, name, errors);
         break;
       }
@@ -369,14 +375,11 @@ export function createWriter({
     return kind.prepareForUpdate?.(object, before) ?? object;
   }
 
-  function statusUpdate(kind: KindDefinition, before: KubeObject, wanted: KubeObject, withOwners: boolean): KubeObject {
+  /** The stored object with the client's status, and with what a status may change of the metadata of such objects. */
+  function statusUpdate(kind: KindDefinition, before: KubeObject, wanted: KubeObject): KubeObject {
     const { status } = wanted as DynamicObject;
     const { status: _, ...rest } = withoutRevision(before) as DynamicObject;
-    const { managedFields, annotations } = wanted.metadata;
-    let { metadata } = rest;
-    if (withOwners && managedFields !== undefined) metadata = { ...metadata, managedFields };
-    // Where annotations count for the generation, the kind's controller writes its own with the status, which does not.
-    if (kind.countsAnnotations === true && annotations !== undefined) metadata = { ...metadata, annotations };
+    const metadata = updatedMetadata(before.metadata, metadataForStatus(kind, before.metadata, wanted.metadata));
     return (status === undefined ? { ...rest, metadata } : { ...rest, metadata, status }) as DynamicObject;
   }
 
@@ -607,6 +610,11 @@ function shared(before: KubeObject, next: KubeObject): DynamicObject {
     copy[field] = old[field];
   }
   return (copy ?? fresh) as DynamicObject;
+}
+
+function metadataForStatus({ statusKeeps = [] }: KindDefinition, stored: ObjectMeta, given: ObjectMeta): ObjectMeta {
+  if (statusKeeps === 'metadata') return given.managedFields === undefined ? stored : { ...stored, managedFields: given.managedFields };
+  return statusKeeps.length === 0 ? given : { ...given, ...Object.fromEntries(statusKeeps.map((field) => [field, stored[field]])) };
 }
 
 function withGeneration(kind: KindDefinition, before: KubeObject, next: DynamicObject): KubeObject {

@@ -35,6 +35,7 @@ export const validatingAdmissionPolicies: KindDefinition<ValidatingAdmissionPoli
   singular: 'validatingadmissionpolicy',
   schemaName: 'io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicy',
   subresources: [{ name: 'status', verbs: ['get', 'patch', 'update'] }],
+  statusKeeps: 'metadata',
   columns: [
     nameColumn,
     { name: 'Validations', type: 'integer', description: 'Number of expressions.', cell: ({ spec }) => spec?.validations?.length ?? 0 },

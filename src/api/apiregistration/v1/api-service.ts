@@ -18,6 +18,7 @@ export const apiServices: KindDefinition<APIService> = {
   schemaName: 'io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIService',
   verbs: allVerbs,
   hasGeneration: false,
+  statusKeeps: 'metadata',
   nameRule: 'path-segment',
   subresources: [{ name: 'status', verbs: ['get', 'patch', 'update'] }],
   columns: [

@@ -29,6 +29,7 @@ export const deployments: KindDefinition<Deployment> = {
   schemaName: 'io.k8s.api.apps.v1.Deployment',
   verbs: allVerbs,
   hasGeneration: true,
+  statusKeeps: ['labels'],
   countsAnnotations: true,
   nameRule: 'subdomain',
   subresources: [

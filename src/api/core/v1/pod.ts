@@ -42,6 +42,7 @@ export const pods: KindDefinition<Pod> = {
   schemaName: 'io.k8s.api.core.v1.Pod',
   verbs: allVerbs,
   hasGeneration: true,
+  statusKeeps: ['ownerReferences'],
   nameRule: 'subdomain',
   subresources: [
     { name: 'status', verbs: ['get', 'patch', 'update'] },

@@ -19,6 +19,7 @@ export const flowSchemas: KindDefinition<FlowSchema> = {
   schemaName: 'io.k8s.api.flowcontrol.v1.FlowSchema',
   verbs: allVerbs,
   hasGeneration: true,
+  statusKeeps: 'metadata',
   nameRule: 'subdomain',
   subresources: [{ name: 'status', verbs: ['get', 'patch', 'update'] }],
   columns: [

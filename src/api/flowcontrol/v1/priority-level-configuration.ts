@@ -21,6 +21,7 @@ export const priorityLevelConfigurations: KindDefinition<PriorityLevelConfigurat
   schemaName: 'io.k8s.api.flowcontrol.v1.PriorityLevelConfiguration',
   verbs: allVerbs,
   hasGeneration: true,
+  statusKeeps: 'metadata',
   nameRule: 'subdomain',
   subresources: [{ name: 'status', verbs: ['get', 'patch', 'update'] }],
   columns: [

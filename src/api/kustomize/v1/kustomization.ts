@@ -33,6 +33,7 @@ export const kustomizations: KindDefinition<Kustomization> = {
   schemas: { [schemaName]: kustomizationSchema },
   verbs: allVerbs,
   hasGeneration: true,
+  statusKeeps: 'metadata',
   nameRule: 'subdomain',
   subresources: [{ name: 'status', verbs: ['get', 'patch', 'update'] }],
   columns: [nameColumn, ...statusColumns],

@@ -18,6 +18,7 @@ export const serviceCidrs: KindDefinition<ServiceCIDR> = {
   schemaName: 'io.k8s.api.networking.v1.ServiceCIDR',
   verbs: allVerbs,
   hasGeneration: false,
+  statusKeeps: 'metadata',
   nameRule: 'subdomain',
   subresources: [{ name: 'status', verbs: ['get', 'patch', 'update'] }],
   columns: [

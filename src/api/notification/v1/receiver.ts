@@ -33,6 +33,7 @@ export const receivers: KindDefinition<Receiver> = {
   schemas: { [schemaName]: receiverSchema },
   verbs: allVerbs,
   hasGeneration: true,
+  statusKeeps: 'metadata',
   nameRule: 'subdomain',
   subresources: [{ name: 'status', verbs: ['get', 'patch', 'update'] }],
   columns: [nameColumn, ...statusColumns],

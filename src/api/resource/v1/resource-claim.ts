@@ -20,6 +20,7 @@ export const resourceClaims: KindDefinition<ResourceClaim> = {
   hasGeneration: false,
   nameRule: 'subdomain',
   subresources: [{ name: 'status', verbs: ['get', 'patch', 'update'] }],
+  statusKeeps: 'metadata',
   columns: [
     nameColumn,
     { name: 'State', type: 'string', description: 'Whether devices are given and in use.', cell: stateText },

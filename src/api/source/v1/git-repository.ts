@@ -32,6 +32,7 @@ export const gitRepositories: KindDefinition<GitRepository> = {
   schemas: { [schemaName]: gitRepositorySchema },
   verbs: allVerbs,
   hasGeneration: true,
+  statusKeeps: 'metadata',
   nameRule: 'subdomain',
   subresources: [{ name: 'status', verbs: ['get', 'patch', 'update'] }],
   columns: [nameColumn, { name: 'URL', type: 'string', description: '', cell: ({ spec }) => spec.url }, ...statusColumns],

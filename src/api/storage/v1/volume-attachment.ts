@@ -21,6 +21,7 @@ export const volumeAttachments: KindDefinition<VolumeAttachment> = {
   schemaName: 'io.k8s.api.storage.v1.VolumeAttachment',
   verbs: allVerbs,
   hasGeneration: false,
+  statusKeeps: 'metadata',
   nameRule: 'subdomain',
   subresources: [{ name: 'status', verbs: ['get', 'patch', 'update'] }],
   columns: [

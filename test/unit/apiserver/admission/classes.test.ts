@@ -205,6 +205,21 @@ describe('owners', () => {
     expect(await refusalOf(patch({ ownerReferences: null }))).toBe("cannot set an ownerRef on a resource you can't delete: , <nil>");
   });
 
+  test('are not changed by way of the status either', async () => {
+    await client.create(ingresses, {
+      apiVersion: 'networking.k8s.io/v1',
+      kind: 'Ingress',
+      metadata: { namespace, name: 'i' },
+      spec: { defaultBackend: { service: { name: 's', port: { number: 80 } } } },
+    });
+    const alice = await someone([{ apiGroups: ['networking.k8s.io'], resources: ['ingresses/status'], verbs: ['patch'] }]);
+    const { ownerReferences } = map('a', false).metadata;
+    const body = { metadata: { ownerReferences } };
+    expect(await refusalOf(alice.patch(ingresses, { namespace, name: 'i' }, { type: 'merge', body }, { subresource: 'status' }))).toBe(
+      "cannot set an ownerRef on a resource you can't delete: , <nil>",
+    );
+  });
+
   test('of a kind that is not there cannot be held up', async () => {
     const alice = await someone([{ apiGroups: [''], resources: ['configmaps'], verbs: ['create'] }]);
     const object = map('a', true);
@@ -234,5 +249,23 @@ describe('an agent', () => {
     expect(await refusalOf(patch({ metadata: { ownerReferences: [{ apiVersion: 'v1', kind: 'Node', name: 'n', uid: 'u' }] } }))).toBe(
       'node "n" is not allowed to modify ownerReferences',
     );
+  });
+
+  test('does not get around that through the status of its node or of its pods', async () => {
+    await agent().create(nodes, node({ 'kubernetes.io/hostname': 'n' }));
+    const throughStatus = (body: object) => agent().patch(nodes, { name: 'n' }, { type: 'merge', body }, { subresource: 'status' });
+    const { metadata } = await throughStatus({ metadata: { labels: { 'topology.kubernetes.io/zone': 'z' } } });
+    expect(metadata.labels).toMatchObject({ 'topology.kubernetes.io/zone': 'z' });
+    expect(await refusalOf(throughStatus({ metadata: { labels: { 'x.node-restriction.kubernetes.io/pci': 'yes' } } }))).toBe(
+      'node "n" is not allowed to modify labels: x.node-restriction.kubernetes.io/pci',
+    );
+    const { name } = (await client.create(pods, pod({ nodeName: 'n' }))).metadata;
+    const label = agent().patch(
+      pods,
+      { namespace, name },
+      { type: 'merge', body: { metadata: { labels: { app: 'web' } } } },
+      { subresource: 'status' },
+    );
+    expect(await refusalOf(label)).toBe('node "n" cannot update labels through pod status');
   });
 });
