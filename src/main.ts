@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import pc from 'picocolors';
-import { Failure, formatFailure } from './cli/failure.ts';
+import { Failure, formatFailure, tryExplainSystemError } from './cli/failure.ts';
 import { createProgram } from './cli/program.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { readonly version: string };
@@ -10,9 +10,10 @@ try {
   const program = createProgram({ environment: process.env, stdout: process.stdout, stderr: process.stderr, version });
   process.exitCode = await program.run(process.argv.slice(2));
 } catch (err) {
-  if (err instanceof Failure) {
-    process.stderr.write(formatFailure(err));
-    process.exitCode = err.exitCode;
+  const failure = err instanceof Failure ? err : tryExplainSystemError(err);
+  if (failure !== undefined) {
+    process.stderr.write(formatFailure(failure));
+    process.exitCode = failure.exitCode;
   } else {
     const text =
       err instanceof Error ? (process.env.MIDSHIP_VERBOSE === undefined ? err.message : (err.stack ?? err.message)) : String(err);

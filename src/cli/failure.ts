@@ -27,3 +27,22 @@ export class Failure extends Error {
 export function formatFailure(failure: Failure): string {
   return `${pc.red('✗')} ${failure.message}\n  ${failure.why}\n  ${failure.fix}\n`;
 }
+
+/** What the machine itself refuses is no defect of the program, and a person can mend it. */
+const refusals: Readonly<Record<string, { readonly why: string; readonly fix: string }>> = {
+  EACCES: { why: 'This user may not read or write it.', fix: 'Change its permissions, or name another place.' },
+  EPERM: { why: 'This user may not do that.', fix: 'Change its permissions, or name another place.' },
+  EROFS: { why: 'The file system is mounted for reading only.', fix: 'Name a place that can be written: --data-dir DIR.' },
+  ENOSPC: { why: 'The disk is full.', fix: 'Make room, and run it again: nothing that was acknowledged is lost.' },
+  EMFILE: { why: 'Too many files are open.', fix: 'Raise the limit (ulimit -n), and run it again.' },
+};
+
+/** An error of the operating system in three lines; undefined for everything else. */
+export function tryExplainSystemError(err: unknown): Failure | undefined {
+  if (!(err instanceof Error)) return undefined;
+  const { code = '', path, message } = err as NodeJS.ErrnoException;
+  const refusal = refusals[code];
+  return refusal === undefined
+    ? undefined
+    : new Failure(path === undefined ? message : `${path} cannot be used (${code})`, { ...refusal, cause: err });
+}

@@ -22,7 +22,7 @@ import {
 } from '../gitops/verbs/revert.ts';
 import { type AppCommand, fieldManager, findApp, tryApp, whoAmI, withClient } from './connect.ts';
 import { type ExitCode, Failure } from './failure.ts';
-import { writeResult } from './output.ts';
+import { shortSha, writeResult } from './output.ts';
 import { plain } from './terminal.ts';
 
 export interface RevertOptions extends AppCommand {
@@ -90,6 +90,15 @@ async function revisionIn(clone: Clone | undefined, to: string): Promise<string>
   return /^[0-9a-f]{4,64}$/.test(sha) ? sha : ((to === '' ? undefined : await clone?.find(to)) ?? to);
 }
 
+/** A commit that changed nothing of the app is none of its revisions. */
+function otherRevisions([newest, ...earlier]: Awaited<ReturnType<typeof historyOf>>): string {
+  const applied = earlier.filter(({ result, revision }) => result === 'applied' && revision !== newest?.revision);
+  const shown = [...new Set(applied.map(({ revision }) => shortSha(revision)))].slice(0, 5);
+  return shown.length === 0
+    ? 'Its history has no other revision that was applied.'
+    : `Only commits that changed it count, the newest being ${shown.join(', ')}.`;
+}
+
 async function decideApp(client: Client, clone: Clone | undefined, app: Kustomization, options: RevertOptions): Promise<Outcome> {
   const history = await historyOf(client, app);
   const to = options.to === undefined ? undefined : await revisionIn(clone, options.to);
@@ -99,7 +108,7 @@ async function decideApp(client: Client, clone: Clone | undefined, app: Kustomiz
     throw new Failure(
       options.to === undefined ? `${name} has nothing to go back to` : `${JSON.stringify(options.to)} is no earlier revision of ${name}`,
       {
-        why: history.length === 0 ? 'It has no history yet.' : 'Its history has no other revision that was applied.',
+        why: history.length === 0 ? 'It has no history yet.' : otherRevisions(history),
         fix: `See: midship history ${name}`,
         exitCode: 1,
       },

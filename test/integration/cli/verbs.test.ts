@@ -529,6 +529,10 @@ describe('midship revert', () => {
     const options = { target: 'only', to: undefined, push: false, hold: true, directory: '.', now: now() };
     expect(await failureOf(run(revert, options))).toMatchObject({ exitCode: 1, message: 'only has nothing to go back to' });
     expect((await failureOf(run(revert, { ...options, to: '1234567' }))).message).toBe('"1234567" is no earlier revision of only');
+    const before = await world.repository.git('rev-parse', '--short=7', 'HEAD');
+    await settled('only', await world.repository.commit('only: more', { 'only/a.yaml': configMap('only-a', '2') }));
+    const { why } = await failureOf(run(revert, { ...options, to: '1234567' }));
+    expect(why).toBe(`Only commits that changed it count, the newest being ${before}.`);
   });
 });
 

@@ -1,0 +1,17 @@
+import { readFile } from 'node:fs/promises';
+import { describe, expect, it } from 'vitest';
+import { tryExplainSystemError } from '../../../src/cli/failure.ts';
+
+describe('an error of the operating system', () => {
+  it('that a person can mend is no defect of the program', () => {
+    const err = Object.assign(new Error("EACCES: permission denied, open '/x'"), { code: 'EACCES', path: '/x' });
+    expect(tryExplainSystemError(err)).toMatchObject({ message: '/x cannot be used (EACCES)', exitCode: 2 });
+    const full = Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' });
+    expect(tryExplainSystemError(full)).toMatchObject({ message: full.message, why: 'The disk is full.' });
+  });
+
+  it('that says something about the program is one', async () => {
+    const missing = await readFile('/nonexistent').catch((err: unknown) => err);
+    for (const err of [missing, new Error('x'), 'x']) expect(tryExplainSystemError(err)).toBeUndefined();
+  });
+});
