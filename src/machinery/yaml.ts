@@ -400,25 +400,64 @@ function placeOf(text: string, offset: number): { readonly line: number; readonl
   return { line: new LineCounter(text).lineOf(offset), column: offset - (text.lastIndexOf('\n', offset - 1) + 1) + 1 };
 }
 
+interface Place {
+  readonly line: number;
+  readonly column: number;
+}
+
 /**
  * Where a field stands in a document, for error messages: the place of its key, or of the nearest part of the path that is there.
  *
  * @param path  as in field errors: `spec.containers[0].image`, `metadata.labels[a/b]`; empty for the document itself
  * @param documentLine  the document's `line`
  */
-export function locate(text: string, path: string, documentLine: number): { readonly line: number; readonly column: number } {
-  let node = nodesOf(text, eventsOf(text, Number.MAX_SAFE_INTEGER, '')).find(({ offset }) => placeOf(text, offset).line === documentLine);
-  if (node === undefined) return { line: documentLine, column: 1 };
-  let { offset } = node;
-  let rest = path;
-  while (rest !== '' && node !== undefined) {
-    const step = stepInto(node, rest);
-    if (step === undefined) break;
-    offset = step.offset;
-    node = step.node;
-    rest = step.rest;
+export function locate(text: string, path: string, documentLine: number): Place {
+  return createLocators(text)(documentLine)(path);
+}
+
+/** Locates many fields: each document is read once, when it is asked for, and nothing of the text around it. */
+export function createLocators(text: string): (documentLine: number) => (path: string) => Place {
+  const lines = [0];
+  for (let at = text.indexOf('\n'); at !== -1; at = text.indexOf('\n', at + 1)) lines.push(at + 1);
+  return (documentLine) => {
+    const start = lines[documentLine - 1] ?? text.length;
+    const document = text.slice(start, endOfDocument(text, start));
+    const [root] = nodesOf(document, eventsOf(document, Number.MAX_SAFE_INTEGER, ''));
+    return (path) => {
+      if (root === undefined) return { line: documentLine, column: 1 };
+      let node: Node | undefined = root;
+      let { offset } = root;
+      let rest = path;
+      while (rest !== '' && node !== undefined) {
+        const step = stepInto(node, rest);
+        if (step === undefined) break;
+        offset = step.offset;
+        node = step.node;
+        rest = step.rest;
+      }
+      const index = lastAtMost(lines, start + offset);
+      return { line: index + 1, column: start + offset - (lines[index] ?? 0) + 1 };
+    };
+  };
+}
+
+/** Where the next document begins: a line that starts with three dashes ends one, whatever it stands in. */
+function endOfDocument(text: string, start: number): number {
+  const marker = /\n---(?=\s|$)/g;
+  marker.lastIndex = start;
+  return (marker.exec(text)?.index ?? text.length - 1) + 1;
+}
+
+/** The index of the last of some rising numbers that is no larger than `limit`. */
+function lastAtMost(numbers: readonly number[], limit: number): number {
+  let low = 0;
+  let high = numbers.length - 1;
+  while (low < high) {
+    const middle = Math.ceil((low + high) / 2);
+    if ((numbers[middle] ?? 0) <= limit) low = middle;
+    else high = middle - 1;
   }
-  return placeOf(text, offset);
+  return low;
 }
 
 interface Node {

@@ -1,7 +1,7 @@
 import { annotations } from '../../api/well-known.ts';
 import type { DynamicObject } from '../../machinery/object.ts';
 import type { StatusError } from '../../machinery/status-error.ts';
-import { locate } from '../../machinery/yaml.ts';
+import { createLocators } from '../../machinery/yaml.ts';
 import { maxFileBytes } from '../build/documents.ts';
 import type { BuildError } from '../build/manifest.ts';
 import { describeObject } from './object-id.ts';
@@ -33,15 +33,25 @@ export async function errorsOf(
   const base = { file: manifest.file, line: manifest.line, ...(hint === undefined ? {} : { hint }) };
   const who = describeObject(object);
   if (found.length === 0) return [{ ...base, message: `${who}: ${err.message}` }];
-  const text = await revision.source.readBlob(manifest.blob, maxFileBytes).then(
-    (bytes) => Buffer.from(bytes).toString('utf8'),
-    // The place is a help, not the message: without the file the document's own line has to do.
-    () => undefined,
-  );
-  return found.map(({ field, message }) => {
-    const place = text === undefined ? undefined : locate(text, field, manifest.line);
-    return { ...base, ...place, message: `${who}: ${message}` };
-  });
+  const locators = await locatorsOf(manifest.blob, revision);
+  const locate = locators?.(manifest.line);
+  return found.map(({ field, message }) => ({ ...base, ...locate?.(field), message: `${who}: ${message}` }));
+}
+
+/** Of the file that was asked for last: a generator that makes one mistake makes it in all of the thousand objects of its file. */
+let last: { readonly blob: string; readonly locators: WeakRef<ReturnType<typeof createLocators>> } | undefined;
+
+/** The place is a help, not the message: without the file, undefined, the document's own line has to do. */
+async function locatorsOf(blob: string, { source }: Pick<KnownRevision, 'source'>): Promise<ReturnType<typeof createLocators> | undefined> {
+  const known = last?.blob === blob ? last.locators.deref() : undefined;
+  if (known !== undefined) return known;
+  try {
+    const locators = createLocators(Buffer.from(await source.readBlob(blob, maxFileBytes)).toString('utf8'));
+    last = { blob, locators: new WeakRef(locators) };
+    return locators;
+  } catch {
+    return undefined;
+  }
 }
 
 /** `spec.containers[name="web"].foo`, as server-side apply names a field, with the item's place instead of its key: `spec.containers[0].foo`. */

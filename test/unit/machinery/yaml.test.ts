@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { formatYaml, locate, parseYamlDocuments, YamlError } from '../../../src/machinery/yaml.ts';
+import { createLocators, formatYaml, locate, parseYamlDocuments, YamlError } from '../../../src/machinery/yaml.ts';
 
 const limits = { maxBytes: 100_000, maxDepth: 20, maxAliases: 50, maxDocuments: 10 };
 const read = (text: string): unknown => parseYamlDocuments(text, limits)[0]?.value;
@@ -215,6 +215,22 @@ spec:
 
   it('points at the first document when asked for it', () => {
     expect(locate(text, 'a', 2)).toEqual({ line: 2, column: 1 });
+  });
+
+  it('looks at the document that is meant alone, so that thousands of errors in one file are told in time', () => {
+    const documents = 5_000;
+    const locators = createLocators('kind: A\nb:\n  c: [1, 2]\n---\n'.repeat(documents));
+    const places = Array.from({ length: documents }, (_, index) => locators(1 + 4 * index)('b.c[1]'));
+    expect(places).toEqual(Array.from({ length: documents }, (_, index) => ({ line: 3 + 4 * index, column: 10 })));
+  }, 20_000);
+
+  it('ends a document at dashes that begin a line, though it is in the middle of a text', () => {
+    const block = 'a: |\n  one\n  ---\n  two\nb: {c: 1}\n--- {d: 2}\n---\ne: 3\n';
+    expect([locate(block, 'b.c', 1), locate(block, 'd', 6), locate(block, 'e', 8)]).toEqual([
+      { line: 5, column: 5 },
+      { line: 6, column: 6 },
+      { line: 8, column: 1 },
+    ]);
   });
 });
 

@@ -1,4 +1,5 @@
 import { assignMember, currentId, isMap, isSelected, type JsonMap, type Resource, setOwn } from './resource.ts';
+import { spend } from './work.ts';
 
 /** A field of some kinds. `path` parts stand for map members; lists on the way mean all of their items. */
 export interface FieldSpec {
@@ -44,6 +45,7 @@ class Walk {
   }
 
   step(value: unknown, depth: number, replace: (value: unknown) => void): void {
+    spend(1);
     const part = this.#parts[depth];
     if (part === undefined) this.#visit(value, replace);
     else if (value === null || value === undefined) return;

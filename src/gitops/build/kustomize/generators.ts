@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { GeneratorRule } from './kustomization.ts';
-import { currentId, describeId, idKey, isMap, type JsonMap, metadataOf, previousIds, type Resource, setOwn } from './resource.ts';
+import { currentId, describeId, isMap, type JsonMap, metadataOf, type Resource, setOwn, withId } from './resource.ts';
 
 export class GeneratorError extends Error {}
 
@@ -103,8 +103,7 @@ function secretData(pairs: ReadonlyMap<string, Uint8Array>): JsonMap {
 /** Adds a generated object, or merges it into or puts it in place of the one of the same name, as its `behavior` says. */
 export function absorb(resources: Resource[], generated: Resource): void {
   const id = currentId(generated);
-  const key = idKey(id);
-  const matches = resources.filter((resource) => [currentId(resource), ...previousIds(resource)].some((other) => idKey(other) === key));
+  const matches = withId(resources, id);
   const [existing] = matches;
   const { behavior } = generated;
   if (matches.length > 1) throw new GeneratorError(`found multiple objects that could accept merge of ${describeId(id)}`);

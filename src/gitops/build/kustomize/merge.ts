@@ -1,6 +1,7 @@
 import { loadSchemas } from '../../../api/schemas.ts';
 import { resolveSchema, type Schema, type SchemaSet } from '../../../machinery/schema.ts';
 import { assignMember, cloneJson, isMap, type JsonMap, setOwn } from './resource.ts';
+import { spend } from './work.ts';
 
 /**
  * Strategic merge as kustomize does it, which is not the API server's: lists are keyed by all of `x-kubernetes-list-map-keys`, new items
@@ -54,6 +55,7 @@ class Merger {
   }
 
   merge(target: unknown, patch: unknown, schema: Schema | undefined, path: string): unknown {
+    spend(1);
     const shape = target === undefined || target === null ? patch : target;
     for (const value of [target, patch]) {
       if (value !== undefined && value !== null && shapeOf(value) !== shapeOf(shape)) {
@@ -202,6 +204,7 @@ function tuplesOf(items: List, keys: readonly string[]): string[][] {
 
 /** An item that leaves a key out means the item that agrees with it in the others: `containerPort: 80` is `80/TCP`. */
 function unify(tuples: string[][]): string[][] {
+  spend(tuples.length ** 2);
   const result = [...tuples];
   for (let i = 0; i < result.length; i += 1) {
     for (let j = 0; j < result.length; j += 1) {
@@ -232,11 +235,13 @@ interface Match {
 }
 
 function find(items: List, { keys, values }: Match): JsonMap | undefined {
+  spend(items.length);
   return items.find((item): item is JsonMap => isMap(item) && keys.every((key, index) => keyText(item[key]) === values[index]));
 }
 
 /** Puts an item in the place of all that match, or behind the others; without an item what matches goes. */
 function setItem(list: List, item: JsonMap | undefined, { keys, values }: Match): List {
+  spend(list.length);
   const result: List = [];
   let found = false;
   for (const other of list) {

@@ -5,16 +5,14 @@ import {
   cloneJson,
   currentId,
   describeId,
-  idKey,
   isMap,
   type JsonMap,
   metadataOf,
   newResource,
   originalId,
-  previousIds,
   type Resource,
-  type ResourceId,
   rememberId,
+  withId,
 } from './resource.ts';
 import { select, type TargetSelector } from './selector.ts';
 
@@ -53,16 +51,13 @@ export function applyPatch(resources: Resource[], patch: ParsedPatch, options: P
 
 function targetOf(resources: readonly Resource[], patch: JsonMap): Resource {
   const id = originalId(newResource(patch, { file: '', line: 0, blob: '' }));
-  const key = idKey(id);
-  const matches = resources.filter((resource) => idsOf(resource).some((other) => idKey(other) === key));
+  const matches = withId(resources, id);
   const [only] = matches;
   if (only !== undefined && matches.length === 1) return only;
   throw new PatchError(
     `no resource matches strategic merge patch "${describeId(id)}": ${matches.length === 0 ? 'no' : 'multiple'} matches for Id ${describeId(id)}; failed to find unique target for patch ${describeId(id)}`,
   );
 }
-
-const idsOf = (resource: Resource): readonly ResourceId[] => [...previousIds(resource), currentId(resource)];
 
 /** Kind, name and namespace stay what they were unless the options say otherwise. */
 function merge(resources: Resource[], resource: Resource, patch: JsonMap, options: PatchOptions): void {

@@ -13,6 +13,7 @@ import {
   type Resource,
   type ResourceId,
 } from './resource.ts';
+import { spend } from './work.ts';
 
 /**
  * Gives every reference the present name of the object it meant: prefixes, suffixes, hashes and namespaces change names, and each
@@ -117,7 +118,9 @@ class Fixer {
 
   #find(name: string, namespace: string | undefined, identity: (id: ResourceId) => string): Resource | undefined {
     const { referrer, target, byOldName } = this.#options;
-    let candidates = (byOldName.get(name) ?? []).filter(
+    const named = byOldName.get(name) ?? [];
+    spend(named.length);
+    let candidates = named.filter(
       (resource) =>
         this.#isReachable(resource) &&
         previousIds(resource).some((id) => id.name === name) &&

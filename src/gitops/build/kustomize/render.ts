@@ -1,6 +1,6 @@
 import { mapBounded } from '../../../base/concurrency.ts';
 import { isStatusError } from '../../../machinery/status-error.ts';
-import { locate, parseYamlDocuments, YamlError } from '../../../machinery/yaml.ts';
+import { createLocators, parseYamlDocuments, YamlError } from '../../../machinery/yaml.ts';
 import { type Helm, HelmError } from '../helm.ts';
 import { ChartError, chartPathOf, chartValues, needsValuesFile, readChart, templateFlagsOf } from './charts.ts';
 import { FieldError } from './field-spec.ts';
@@ -56,6 +56,7 @@ import {
   TransformError,
 } from './transform.ts';
 import { addVariables, assignVariable, resolveVariables, VariableError } from './variables.ts';
+import { type Allowance, allowanceOfBuild, atCostOf, spendText, TooMuchWork } from './work.ts';
 
 export interface RenderOptions {
   readonly tree: FileTree;
@@ -112,6 +113,8 @@ const maxCharts = 250;
 const maxAdditionalBytes = 32 * 1024 * 1024;
 /** Kustomizations that one build reads: two that each list two, and so on, would soon be more than there is time for. */
 const maxKustomizations = 10_000;
+/** Longest stretch of steps in one turn of the event loop, unless one step takes longer. */
+const sliceMs = 10;
 
 /** Objects of a file with the lines they start on. Frozen by agreement: each use makes copies. */
 type ParsedFile = readonly { readonly value: JsonMap; readonly line: number }[];
@@ -142,12 +145,18 @@ class ParsedFiles {
   }
 }
 
-export function createRenderer(): Renderer {
+/** @param allowance  units of work that one build may take, see `work.ts` */
+export function createRenderer(allowance = allowanceOfBuild): Renderer {
   const parsed = new ParsedFiles();
   return {
     async render(options) {
-      const build = new Build(options, parsed);
-      return build.run();
+      const build = new Build(options, parsed, allowance);
+      try {
+        return await build.run();
+      } catch (err) {
+        if (err instanceof TooMuchWork) throw new KustomizeError({ file: options.path || '.', ...tooMuchWork(err) });
+        throw err;
+      }
     },
   };
 }
@@ -158,11 +167,14 @@ interface Accumulator {
   readonly variables: Map<string, Kustomization['vars'][number]>;
 }
 
+type PlaceOf = (field: string) => { readonly line?: number; readonly column?: number };
+
 interface LoadedKustomization {
   readonly directory: string;
   readonly file: string;
   readonly blob: string;
-  readonly text: string;
+  /** Line and column of a field; nothing where the file does not have it. */
+  readonly placeOf: PlaceOf;
   readonly spec: Kustomization;
 }
 
@@ -172,8 +184,12 @@ class Build {
   #objects = 0;
   #kustomizations = 0;
   #charts = 0;
+  readonly #allowance: Allowance;
+  #pausedAt = performance.now();
+  readonly #loaded = new Map<string, Promise<LoadedKustomization>>();
 
-  constructor(options: RenderOptions, parsed: ParsedFiles) {
+  constructor(options: RenderOptions, parsed: ParsedFiles, allowance: number) {
+    this.#allowance = { left: allowance };
     this.#options = options;
     this.#parsed = parsed;
   }
@@ -190,14 +206,17 @@ class Build {
         rename(resource, (name) => `${name}-${hash}`);
       }
     }
-    fixReferences(resources, (resource, err) => {
-      throw new KustomizeError({
-        file: resource.origin.file,
-        line: resource.origin.line,
-        message: `${describeId(currentId(resource))}: ${err.message}`,
-      });
-    });
-    at(top, 'vars', () => resolveVariables(resources, accumulated.variables));
+    await this.#pause();
+    atCostOf(this.#allowance, () =>
+      fixReferences(resources, (resource, err) => {
+        throw new KustomizeError({
+          file: resource.origin.file,
+          line: resource.origin.line,
+          message: `${describeId(currentId(resource))}: ${err.message}`,
+        });
+      }),
+    );
+    this.#at(top, 'vars', () => resolveVariables(resources, accumulated.variables));
     resources = resources.filter(isNotLocal);
     const sorted = sortResources(resources, top.spec.sortOptions);
     for (const resource of sorted) finishAnnotations(resource);
@@ -210,16 +229,32 @@ class Build {
     const loaded =
       resources === undefined
         ? await this.#load(path, undefined)
-        : { directory: path, file: path || '.', blob: '', text: '', spec: { ...parseKustomization({ resources: ['.'] }), resources } };
+        : {
+            directory: path,
+            file: path || '.',
+            blob: '',
+            placeOf: nowhere,
+            spec: { ...parseKustomization({ resources: ['.'] }), resources },
+          };
     return overlay === undefined ? loaded : { ...loaded, spec: withOverlay(loaded.spec, overlay) };
   }
 
+  /** A base that many list is read once, and counted each time. */
   async #load(directory: string, from: Reference | undefined): Promise<LoadedKustomization> {
     this.#options.signal?.throwIfAborted();
     this.#kustomizations += 1;
     if (this.#kustomizations > maxKustomizations) {
       throw problemAt(from, { message: `the build reads more than ${maxKustomizations} kustomizations`, hint: 'List each base once.' });
     }
+    let loading = this.#loaded.get(directory);
+    if (loading === undefined) {
+      loading = this.#read(directory, from);
+      this.#loaded.set(directory, loading);
+    }
+    return loading;
+  }
+
+  async #read(directory: string, from: Reference | undefined): Promise<LoadedKustomization> {
     const found: { readonly file: string; readonly node: FileNode }[] = [];
     for (const name of kustomizationFiles) {
       const file = directory === '' ? name : `${directory}/${name}`;
@@ -239,13 +274,14 @@ class Build {
     }
     const text = decode(await only.node.read(), only.file);
     const { file, node } = only;
-    const documents = parse(text, file, {});
+    const [document] = parse(text, file, {});
+    const placeOf = document === undefined ? nowhere : placesIn(text, document.line);
     try {
-      const spec = parseKustomization(documents[0]?.value ?? {});
-      return { directory, file, blob: node.id, text, spec };
+      const spec = parseKustomization(document?.value ?? {});
+      return { directory, file, blob: node.id, placeOf, spec };
     } catch (err) {
       if (!(err instanceof FieldProblem)) throw err;
-      throw new KustomizeError({ file, ...placeOf(text, err.field), message: err.message, hint: err.hint });
+      throw new KustomizeError({ file, ...placeOf(err.field), message: err.message, hint: err.hint });
     }
   }
 
@@ -276,7 +312,7 @@ class Build {
       await this.#accumulate(component, into, [...above, directory]);
     }
     await this.#transform(loaded, into);
-    at(loaded, 'vars', () => {
+    this.#at(loaded, 'vars', () => {
       for (const rule of spec.vars) assignVariable(into.resources, rule);
       addVariables(into.variables, spec.vars);
     });
@@ -303,7 +339,7 @@ class Build {
         seen.set(idKey(id), resource);
         into.resources.push(resource);
       }
-      at(loaded, 'vars', () => addVariables(into.variables, part.variables.values()));
+      this.#at(loaded, 'vars', () => addVariables(into.variables, part.variables.values()));
     }
     if (into.resources.length > maxObjects)
       throw new KustomizeError({ file: loaded.file, message: `builds more than ${maxObjects} objects` });
@@ -318,7 +354,12 @@ class Build {
       const file = this.#fileOf(path, from);
       for (const { value, line } of await this.#parseObjects(node, file)) {
         this.#countObject(from);
-        accumulated.resources.push(newResource(cloneJson(value), { file, line, blob: node.id }));
+        accumulated.resources.push(
+          newResource(
+            this.#at(from.loaded, from.field, () => cloneJson(value)),
+            { file, line, blob: node.id },
+          ),
+        );
       }
       return accumulated;
     }
@@ -387,15 +428,20 @@ class Build {
     const generate = async (kind: GeneratedKind, field: string, rules: readonly GeneratorRule[]): Promise<void> => {
       for (const [index, rule] of rules.entries()) {
         const from: Reference = { loaded, field: `${field}[${index}]` };
-        const load = async (path: string): Promise<Uint8Array> => (await this.#readFile(path, from)).node.read();
+        const load = async (path: string): Promise<Uint8Array> => {
+          const bytes = await (await this.#readFile(path, from)).node.read();
+          this.#at(loaded, from.field, () => spendText(bytes.byteLength));
+          return bytes;
+        };
         try {
           const object = await generateObject(kind, rule, load);
-          const { line = 1 } = placeOf(loaded.text, from.field);
+          await this.#pause();
+          const { line = 1 } = loaded.placeOf(from.field);
           const origin = { file: loaded.file, line, blob: loaded.blob, generator: `${kind}Generator` };
           const resource = newResource(object, origin);
           resource.needsHash = !rule.options.disableNameSuffixHash;
           resource.behavior = rule.behavior;
-          absorb(into.resources, resource);
+          this.#at(loaded, from.field, () => absorb(into.resources, resource));
         } catch (err) {
           if (!(err instanceof GeneratorError)) throw err;
           throw problemAt(from, { message: err.message });
@@ -411,7 +457,7 @@ class Build {
     const seen = new Set(into.resources.flatMap((resource) => [currentId(resource), ...previousIds(resource)]).map(idKey));
     for (const rule of loaded.spec.helmCharts) {
       const from = { loaded, field: rule.field };
-      const { line = 1 } = placeOf(loaded.text, rule.field);
+      const { line = 1 } = loaded.placeOf(rule.field);
       const origin = { file: loaded.file, line, blob: loaded.blob, generator: 'HelmChartInflationGenerator' };
       for (const { value } of objectsOfChart(await this.#inflate(rule, from), from)) {
         this.#countObject(from);
@@ -499,6 +545,27 @@ class Build {
     });
   }
 
+  /** Runs a step and says of what goes wrong in which field it was asked for. */
+  #at<T>(loaded: Reference['loaded'], field: string, step: () => T): T {
+    try {
+      return atCostOf(this.#allowance, step);
+    } catch (err) {
+      if (err instanceof TooMuchWork) throw problemAt({ loaded, field }, tooMuchWork(err));
+      if (expected.some((type) => err instanceof type) || isStatusError(err)) {
+        throw problemAt({ loaded, field }, { message: err instanceof Error ? err.message : String(err) });
+      }
+      throw err;
+    }
+  }
+
+  /** Lets others have their turn after a while, and ends a build that nobody waits for any more. */
+  async #pause(): Promise<void> {
+    if (performance.now() - this.#pausedAt < sliceMs) return;
+    await new Promise((resolve) => setImmediate(resolve));
+    this.#pausedAt = performance.now();
+    this.#options.signal?.throwIfAborted();
+  }
+
   #countObject(from: Reference): void {
     this.#objects += 1;
     if (this.#objects > maxObjects * 4) throw problemAt(from, { message: `builds more than ${maxObjects} objects` });
@@ -512,30 +579,43 @@ class Build {
     for (const [index, text] of spec.patchesStrategicMerge.entries()) {
       const field = `patchesStrategicMerge[${index}]`;
       const patch = await this.#readPatch(await this.#inlineOrFile(text, { loaded, field }), { loaded, field });
-      at(loaded, field, () => applyPatch(resources, patch, plain));
+      await this.#pause();
+      this.#at(loaded, field, () => applyPatch(resources, patch, plain));
     }
     for (const [index, rule] of spec.patches.entries()) {
       const field = `patches[${index}]`;
       const patch = await this.#readPatch(rule, { loaded, field });
-      at(loaded, field, () => applyPatch(resources, patch, { ...rule, remembersNames: true }));
+      await this.#pause();
+      this.#at(loaded, field, () => applyPatch(resources, patch, { ...rule, remembersNames: true }));
     }
-    if (spec.namespace !== '') at(loaded, 'namespace', () => setNamespace(resources, spec.namespace));
-    if (spec.namePrefix !== '') at(loaded, 'namePrefix', () => addPrefix(resources, spec.namePrefix));
-    if (spec.nameSuffix !== '') at(loaded, 'nameSuffix', () => addSuffix(resources, spec.nameSuffix));
-    for (const [index, rule] of spec.labels.entries()) at(loaded, `labels[${index}]`, () => addLabels(resources, rule));
-    at(loaded, 'commonLabels', () => addCommonLabels(resources, spec.commonLabels));
-    at(loaded, 'commonAnnotations', () => addCommonAnnotations(resources, spec.commonAnnotations));
+    await this.#pause();
+    if (spec.namespace !== '') this.#at(loaded, 'namespace', () => setNamespace(resources, spec.namespace));
+    if (spec.namePrefix !== '') this.#at(loaded, 'namePrefix', () => addPrefix(resources, spec.namePrefix));
+    if (spec.nameSuffix !== '') this.#at(loaded, 'nameSuffix', () => addSuffix(resources, spec.nameSuffix));
+    for (const [index, rule] of spec.labels.entries()) this.#at(loaded, `labels[${index}]`, () => addLabels(resources, rule));
+    this.#at(loaded, 'commonLabels', () => addCommonLabels(resources, spec.commonLabels));
+    this.#at(loaded, 'commonAnnotations', () => addCommonAnnotations(resources, spec.commonAnnotations));
     for (const [index, rule] of spec.patchesJson6902.entries()) {
       const field = `patchesJson6902[${index}]`;
       const patch = await this.#readPatch(rule, { loaded, field });
-      at(loaded, field, () => applyPatch(resources, patch, { ...rule, remembersNames: false }));
+      await this.#pause();
+      this.#at(loaded, field, () => applyPatch(resources, patch, { ...rule, remembersNames: false }));
     }
-    for (const [index, rule] of spec.replicas.entries()) at(loaded, `replicas[${index}]`, () => setReplicas(resources, rule));
-    for (const [index, rule] of spec.images.entries()) at(loaded, `images[${index}]`, () => setImage(resources, rule));
+    for (const [index, rule] of spec.replicas.entries()) {
+      await this.#pause();
+      this.#at(loaded, `replicas[${index}]`, () => setReplicas(resources, rule));
+    }
+    for (const [index, rule] of spec.images.entries()) {
+      await this.#pause();
+      this.#at(loaded, `images[${index}]`, () => setImage(resources, rule));
+    }
     for (const [index, rule] of spec.replacements.entries()) {
       const field = `replacements[${index}]`;
       const rules = 'path' in rule ? await this.#readReplacements(rule.path, { loaded, field }) : [rule];
-      for (const replacement of rules) at(loaded, field, () => applyReplacement(resources, replacement));
+      for (const replacement of rules) {
+        await this.#pause();
+        this.#at(loaded, field, () => applyReplacement(resources, replacement));
+      }
     }
   }
 
@@ -596,7 +676,7 @@ const symlinkProblem = { message: 'is a symbolic link, which is not followed', h
 
 /** A field of a kustomization that refers to something. */
 interface Reference {
-  readonly loaded: Pick<LoadedKustomization, 'directory' | 'file' | 'text'>;
+  readonly loaded: Pick<LoadedKustomization, 'directory' | 'file' | 'placeOf'>;
   readonly field: string;
 }
 
@@ -606,29 +686,23 @@ function problemAt(
 ): KustomizeError {
   if (from === undefined) return new KustomizeError({ file: '.', message, ...more });
   const { loaded, field } = from;
-  return new KustomizeError({ file: loaded.file, ...placeOf(loaded.text, field), message: `${field}: ${message}`, ...more });
+  return new KustomizeError({ file: loaded.file, ...loaded.placeOf(field), message: `${field}: ${message}`, ...more });
 }
 
-/** Line and column of a field; nothing where the text does not have it. */
-function placeOf(text: string, field: string): { readonly line?: number; readonly column?: number } {
-  if (text === '') return {};
-  const [document] = parseYamlDocuments(text, limits);
-  return document === undefined ? {} : locate(text, field, document.line);
+const nowhere: PlaceOf = () => ({});
+
+/** The file is read for it when the first place is asked for, and once. */
+function placesIn(text: string, line: number): PlaceOf {
+  let locateField: PlaceOf | undefined;
+  return (field) => {
+    locateField ??= createLocators(text)(line);
+    return locateField(field);
+  };
 }
 
 const expected = [FieldError, GeneratorError, PatchError, ReplacementError, SelectorError, TransformError, VariableError];
 
-/** Runs a step and says of what goes wrong in which field it was asked for. */
-function at<T>(loaded: Reference['loaded'], field: string, step: () => T): T {
-  try {
-    return step();
-  } catch (err) {
-    if (expected.some((type) => err instanceof type) || isStatusError(err)) {
-      throw problemAt({ loaded, field }, { message: err instanceof Error ? err.message : String(err) });
-    }
-    throw err;
-  }
-}
+const tooMuchWork = ({ message }: TooMuchWork) => ({ message, hint: 'Split it into several apps, or into smaller lists and files.' });
 
 function refuseRemote(path: string, from: Reference): void {
   if (!/^[a-z][a-z0-9+.-]*:\/\/|^git::|^[\w.-]+@[\w.-]+:|\?ref=|^(github|gitlab)\.com[/:]|\.git(\/|$)/i.test(path)) return;
@@ -675,12 +749,13 @@ function parse(
 
 function objectsIn(text: string, file: string): ParsedFile {
   const objects: { value: JsonMap; line: number }[] = [];
+  const places = placesOf(text);
   for (const { value, line } of parse(text, file, { booleans: 'true-false' })) {
     if (value === null || (isMap(value) && Object.keys(value).length === 0)) continue;
     for (const object of expandLists(value)) {
       const problem = problemOfObject(object);
       if (problem !== undefined) throw new KustomizeError({ file, line, message: problem });
-      quoteAnnotations(object, text, line);
+      quoteAnnotations(object, places, line);
       objects.push({ value: object, line });
     }
   }
@@ -701,15 +776,37 @@ function objectsOfChart(text: string, from: Reference): ParsedFile {
  * Annotations are strings to kustomize whatever they look like: `version: 1.10` is the text `1.10`, which the number no longer tells, so
  * that it is read again.
  */
-function quoteAnnotations({ metadata }: JsonMap, text: string, line: number): void {
+function quoteAnnotations({ metadata }: JsonMap, places: Places, line: number): void {
   const annotations = isMap(metadata) && isMap(metadata.annotations) ? metadata.annotations : {};
-  for (const [key, value] of Object.entries(annotations)) {
-    if (typeof value !== 'number') continue;
-    const place = locate(text, `metadata.annotations[${key}]`, line);
-    const rest = text.split('\n', place.line)[place.line - 1]?.slice(place.column - 1) ?? '';
-    const written = /^(?:"[^"]*"|'[^']*'|[^:]+):\s+([^\s,}#]+)/.exec(rest)?.[1] ?? '';
+  const numbers = Object.entries(annotations).filter(([, value]) => typeof value === 'number');
+  if (numbers.length === 0) return;
+  const locateField = places.in(line);
+  for (const [key, value] of numbers) {
+    const written = /^(?:"[^"]*"|'[^']*'|[^:]+):\s+([^\s,}#]+)/.exec(places.textAt(locateField(`metadata.annotations[${key}]`)))?.[1] ?? '';
     setOwn(annotations, key, Number(written.replaceAll('_', '')) === value ? written : String(value));
   }
+}
+
+/** Where things stand in a file, found out when it is asked for the first time. */
+interface Places {
+  in(documentLine: number): (path: string) => { readonly line: number; readonly column: number };
+  /** The rest of the line. */
+  textAt(place: { readonly line: number; readonly column: number }): string;
+}
+
+function placesOf(text: string): Places {
+  let locators: ReturnType<typeof createLocators> | undefined;
+  let lines: readonly string[] | undefined;
+  return {
+    in(documentLine) {
+      locators ??= createLocators(text);
+      return locators(documentLine);
+    },
+    textAt({ line, column }) {
+      lines ??= text.split('\n');
+      return lines[line - 1]?.slice(column - 1) ?? '';
+    },
+  };
 }
 
 /** Annotations that came about otherwise, by a patch or a replacement, become strings in the end. */

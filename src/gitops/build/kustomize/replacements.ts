@@ -15,6 +15,7 @@ import {
 } from './resource.ts';
 import { resolveScalar, textOfScalar } from './scalar.ts';
 import { metadataMatcher, safePattern } from './selector.ts';
+import { spend, spendText } from './work.ts';
 
 export class ReplacementError extends Error {}
 
@@ -28,6 +29,7 @@ export function applyReplacement(resources: readonly Resource[], { source, targe
       byId: !isEmptySelector(selector),
       matches: selector.labelSelector || selector.annotationSelector ? metadataMatcher(selector) : () => false,
     }));
+    spend(resources.length * (1 + rejects.length));
     for (const resource of resources) {
       const ids = [currentId(resource), ...previousIds(resource)];
       if (!matches(resource) || rejects.some((rejected) => rejected.matches(resource))) continue;
@@ -53,6 +55,7 @@ const describe = ({ group, version, kind, name, namespace }: ObjectSelector): st
   [kind, [group, version].filter(Boolean).join('/'), namespace, name].filter(Boolean).join(' ') || 'anything';
 
 function readSource(resources: readonly Resource[], source: ReplacementRule['source']): unknown {
+  spend(resources.length);
   const matches = resources.filter((resource) => [currentId(resource), ...previousIds(resource)].some((id) => isMeant(id, source)));
   const [only, second] = matches;
   if (second !== undefined) throw new ReplacementError(`multiple matches for selector ${describe(source)}`);
@@ -118,6 +121,8 @@ function valueFor(place: Place, value: unknown, { delimiter, index }: FieldOptio
     if (index < 0) parts.unshift(textOfScalar(value));
     else if (index >= parts.length) parts.push(textOfScalar(value));
     else parts[index] = textOfScalar(value);
+    // Before it is made: a value that holds the delimiter doubles each time that it is put into its own field.
+    spendText(parts.reduce((sum, part) => sum + part.length + delimiter.length, 0));
     next = parts.join(delimiter);
   }
   if (typeof place.value === 'object' && place.value !== null) return cloneJson(next);
@@ -141,6 +146,7 @@ interface Place {
 function findPlaces(root: unknown, path: readonly string[], leaf: unknown): readonly Place[] {
   const places: Place[] = [];
   const step = (place: Place, depth: number): void => {
+    spend(1);
     const part = path[depth];
     const { value } = place;
     if (part === undefined) places.push(place);
@@ -191,6 +197,7 @@ function listOf(value: unknown, part: string): unknown[] {
 
 function matchingItems(list: readonly unknown[], key: string, pattern: string): number[] {
   const regex = safePattern(pattern);
+  spend(list.length);
   return [...list.keys()].filter((index) => {
     const item = list[index];
     const value = key === '' ? item : isMap(item) ? item[key] : undefined;

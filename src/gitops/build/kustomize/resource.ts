@@ -1,4 +1,5 @@
 import { parseApiVersion } from '../../../machinery/resource.ts';
+import { spend } from './work.ts';
 
 /** Objects under work are changed in place; each render makes its own copies. */
 export type JsonMap = Record<string, unknown>;
@@ -84,6 +85,18 @@ export function originalId(resource: Resource): ResourceId {
   return { ...current, ...resource.previous[0] };
 }
 
+/** The objects that have this id or had it before. Most are told from it by their names alone. */
+export function withId(resources: readonly Resource[], id: ResourceId): readonly Resource[] {
+  spend(resources.length);
+  const key = idKey(id);
+  return resources.filter(
+    (resource) =>
+      ((isMap(resource.object.metadata) && resource.object.metadata.name === id.name) ||
+        resource.previous.some(({ name }) => name === id.name)) &&
+      [currentId(resource), ...previousIds(resource)].some((other) => idKey(other) === key),
+  );
+}
+
 /** To be called before kind, name or namespace of an object change. */
 export function rememberId(resource: Resource): void {
   const id = currentId(resource);
@@ -130,6 +143,7 @@ export const isSelected = (id: { readonly group: string; readonly version: strin
   (!by.group || by.group === id.group) && (!by.version || by.version === id.version) && (!by.kind || by.kind === id.kind);
 
 export function cloneJson<T>(value: T): T {
+  spend(1);
   if (typeof value !== 'object' || value === null) return value;
   if (Array.isArray(value)) return value.map(cloneJson) as T;
   const copy: JsonMap = {};

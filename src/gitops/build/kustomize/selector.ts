@@ -1,6 +1,7 @@
 import { compilePattern, type Pattern, PatternError } from '../../../machinery/pattern.ts';
 import { parseLabelSelector } from '../../../machinery/selector.ts';
 import { currentId, effectiveNamespace, isMap, originalId, type Resource } from './resource.ts';
+import { spend } from './work.ts';
 
 /** Which objects a patch or replacement means. Its texts are whole-match regular expressions. */
 export interface TargetSelector {
@@ -38,6 +39,7 @@ export function safePattern(pattern: string): { test(text: string): boolean } {
   return {
     test(text) {
       if (text.length > maxTextLength) throw new SelectorError(`a text of ${text.length} characters is too long for pattern ${pattern}`);
+      spend(text.length);
       return compiled.test(text);
     },
   };
@@ -57,6 +59,7 @@ export function select(resources: readonly Resource[], selector: TargetSelector)
   const name = anchored(selector.name);
   const namespace = anchored(selector.namespace);
   const matchesMetadata = metadataMatcher(selector);
+  spend(resources.length);
   return resources.filter((resource) => {
     const current = currentId(resource);
     const original = originalId(resource);

@@ -25,6 +25,7 @@ import {
   rememberId,
 } from './resource.ts';
 import { safePattern } from './selector.ts';
+import { spend } from './work.ts';
 
 export class TransformError extends Error {}
 
@@ -110,6 +111,7 @@ function mergeSpecs(specs: readonly FieldSpec[], more: readonly FieldSpec[]): re
 
 function setEntries(resources: readonly Resource[], pairs: Readonly<Record<string, string>>, specs: readonly FieldSpec[]): void {
   const entries = Object.entries(pairs);
+  spend(resources.length * specs.length);
   for (const resource of resources) {
     const id = currentId(resource);
     const selected = specs.filter((spec) => isSelected(id, spec));
@@ -123,6 +125,7 @@ function setEntries(resources: readonly Resource[], pairs: Readonly<Record<strin
 
 export function setReplicas(resources: readonly Resource[], { name, count }: { readonly name: string; readonly count: number }): void {
   let found = false;
+  spend(replicaFields.length * resources.length);
   for (const field of replicaFields) {
     for (const resource of resources) {
       const ids = [...previousIds(resource), currentId(resource)];
@@ -146,6 +149,7 @@ export function setImage(resources: readonly Resource[], rule: ImageRule): void 
 }
 
 function setImages(value: unknown, change: (image: string) => string): void {
+  spend(1);
   if (Array.isArray(value)) for (const item of value) setImages(item, change);
   else if (isMap(value)) {
     for (const [key, child] of Object.entries(value)) {

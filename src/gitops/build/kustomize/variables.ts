@@ -3,6 +3,7 @@ import { variableFields } from './field-specs.ts';
 import type { VariableRule } from './kustomization.ts';
 import { splitFieldPath } from './replacements.ts';
 import { currentId, idKey, isClusterScoped, isMap, previousIds, type Resource, type ResourceId } from './resource.ts';
+import { spend, spendText } from './work.ts';
 
 export class VariableError extends Error {}
 
@@ -14,6 +15,7 @@ export function assignVariable(resources: readonly Resource[], rule: VariableRul
     anyNamespace
       ? id.name === wanted.name && id.kind === wanted.kind && id.group === wanted.group && id.version === wanted.version
       : idKey(id) === idKey(wanted);
+  spend(resources.length);
   const matches = resources.filter((resource) => [...previousIds(resource), currentId(resource)].some(fits));
   if (matches.length > 1) {
     throw new VariableError(`found ${matches.length} resId matches for var ${rule.name} (unable to disambiguate)`);
@@ -55,6 +57,7 @@ export function resolveVariables(resources: readonly Resource[], variables: Read
 }
 
 function valueFor(resources: readonly Resource[], { name, fieldPath }: VariableRule): unknown {
+  spend(resources.length);
   const resource = resources.find(({ variables }) => variables.includes(name));
   if (resource === undefined) throw new VariableError(`var '${name}' cannot be mapped to a field in the set of known resources`);
   let value: unknown = resource.object;
@@ -75,7 +78,10 @@ function expandText(text: string, values: ReadonlyMap<string, unknown>): unknown
   return text.replace(/\$(?:\$|\(([^)]*)\))/g, (match, name: string | undefined) => {
     if (name === undefined) return '$';
     const value = values.get(name);
-    return isPlain(value) ? String(value) : match;
+    if (!isPlain(value)) return match;
+    const expanded = String(value);
+    spendText(expanded.length);
+    return expanded;
   });
 }
 

@@ -69,6 +69,67 @@ describe('renderer', () => {
     await expect(started).rejects.toThrow('the build reads more than 10000 kustomizations');
   });
 
+  describe('ends a build that asks for more work or text than it may, and says at which field', () => {
+    const variablesOf = (name: string): string => Array.from({ length: 300 }, (_, index) => `{name: ${name}${index}, value: x}`).join(', ');
+    const deployment = (name: string): string =>
+      `apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec: {template: {spec: {containers: [{name: c, env: [${variablesOf(name)}]}]}}}\n`;
+    const many = (count: number, write: (index: number) => string, separator = ''): string =>
+      Array.from({ length: count }, (_, index) => write(index)).join(separator);
+    const patch = (index: number): string => `- target: {kind: ConfigMap}\n  patch: '[{"op": "add", "path": "/x${index}", "value": 1}]'\n`;
+
+    it.each([
+      [
+        // A value with a slash in it, put into its own first part, is twice as long each time.
+        'replacements that double a text',
+        `replacements:\n${many(45, () => '- source: {kind: ConfigMap, name: a, fieldPath: data.x}\n  targets: [{select: {kind: ConfigMap}, fieldPaths: [data.x], options: {delimiter: /, index: 0}}]\n')}`,
+        `${configMap('a')}data: {x: a/a}\n`,
+        /replacements\[\d+\]/,
+      ],
+      [
+        'variables with long values',
+        'vars: [{name: A, objref: {apiVersion: v1, kind: ConfigMap, name: a}, fieldref: {fieldpath: data.x}}]\n',
+        `${configMap('a')}data: {x: "${'v'.repeat(2_000)}"}\n---\napiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, args: ["${'$(A)'.repeat(200)}"]}]}\n`,
+        /vars/,
+      ],
+      [
+        'generators that read one file again and again',
+        `configMapGenerator: [{name: g, files: [${many(100, (index) => `k${index}=a.yaml`, ', ')}]}]\n`,
+        `# ${'c'.repeat(5_000)}\n${configMap('a')}`,
+        /configMapGenerator\[0\]/,
+      ],
+      ['merges of long lists', `patches: [{path: p.yaml}]\n`, deployment('a'), /patches\[0\]/],
+      [
+        'many patches of many objects',
+        `patches:\n${many(100, patch)}`,
+        many(100, (index) => configMap(`c${index}`), '---\n'),
+        /patches\[\d+\]/,
+      ],
+    ])('%s', async (_, fields, objects, field) => {
+      const files = { 'kustomization.yaml': `resources: [a.yaml]\n${fields}`, 'a.yaml': objects, 'p.yaml': deployment('b') };
+      const started = createRenderer(50_000).render({ tree: treeOf(files), path: '' });
+      const err = await started.catch((thrown: unknown) => thrown);
+      expect(err).toMatchObject({ file: 'kustomization.yaml', line: expect.any(Number), message: expect.stringMatching(field) });
+      expect(err).toMatchObject({ message: expect.stringContaining('this is more work than one build may be') });
+    });
+
+    it('with the allowance that builds have, before a text is longer than a string can be', async () => {
+      const rules = many(
+        45,
+        () =>
+          '- source: {kind: ConfigMap, name: a, fieldPath: data.x}\n  targets: [{select: {kind: ConfigMap}, fieldPaths: [data.x], options: {delimiter: /, index: 0}}]\n',
+      );
+      const files = { 'kustomization.yaml': `resources: [a.yaml]\nreplacements:\n${rules}`, 'a.yaml': `${configMap('a')}data: {x: a/a}\n` };
+      expect(await problemOf(files)).toContain('more work than one build may be');
+    }, 30_000);
+  });
+
+  it('finds the places of many generators in one look at their file', async () => {
+    const rules = Array.from({ length: 2_000 }, (_, index) => `- name: g${index}\n  literals: [a=1]\n`).join('');
+    const rendered = await render({ 'kustomization.yaml': `configMapGenerator:\n${rules}` });
+    const lines = rendered.map(({ origin }) => origin.line).sort((a, b) => a - b);
+    expect(lines).toEqual(Array.from({ length: 2_000 }, (_, index) => 2 + 2 * index));
+  }, 20_000);
+
   it('tries patterns in time that the text bounds', async () => {
     const target = async (name: string, pattern: string): Promise<string> => {
       const patch = `patches:\n- target: {name: "${pattern}"}\n  patch: '[{"op": "add", "path": "/data", "value": {"patched": "yes"}}]'\n`;
