@@ -34,11 +34,11 @@ import { createInventory } from './inventory.ts';
 import { describe, describeId, idOf, type ObjectId } from './object-id.ts';
 import { createAppBuilder } from './post-build.ts';
 import type { KnownRevision, RevisionStore } from './repository-controller.ts';
-import { watchSubstitutes } from './substitutes.ts';
 import { formatBuildError, Superseded, SyncFailure } from './sync-failure.ts';
 import type { SyncOutcome } from './syncer.ts';
 import { createTarget, type Target, versionOf } from './target.ts';
 import { createTargets, type OpenCluster, type TargetState } from './targets.ts';
+import { watchValues } from './watched-values.ts';
 
 export interface AppControllerOptions extends ControllerDependencies {
   readonly builder: Builder;
@@ -143,10 +143,12 @@ export function createAppController(options: AppControllerOptions): AppControlle
     for (const dependent of apps.byIndex(byDependency, key)) controller.enqueue(keyOf(dependent));
   });
 
-  watchSubstitutes({
-    apps,
+  watchValues({
+    owners: apps,
     informers,
-    onChange(key) {
+    refsOf: ({ spec }) => spec.postBuild?.substituteFrom ?? [],
+    onChange(app) {
+      const key = keyOf(app);
       const state = states.get(key);
       // The variables are part of what the spec says: a change counts as one of the spec.
       if (state !== undefined) {

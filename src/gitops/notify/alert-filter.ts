@@ -3,21 +3,21 @@ import type { KubeObject } from '../../machinery/object.ts';
 import { compilePattern, PatternError } from '../../machinery/pattern.ts';
 import type { Notice } from './notice.ts';
 
-/** Whether an alert is about an object. */
+/** Whether an alert is about an object. As with Flux, labels count beside a name, too. */
 export function isAbout({ metadata, spec }: Alert, object: KubeObject): boolean {
   return spec.eventSources.some(({ kind, name, namespace = metadata.namespace, matchLabels }) => {
     if (kind !== object.kind || namespace !== object.metadata.namespace) return false;
-    if (name !== '*') return name === object.metadata.name;
+    if (name !== '*' && name !== object.metadata.name) return false;
     return Object.entries(matchLabels ?? {}).every(([label, value]) => object.metadata.labels?.[label] === value);
   });
 }
 
-/** Whether an alert wants to hear of a notice. A pattern that cannot be read matches nothing, as with Flux. */
-export function wants({ spec }: Alert, notice: Notice): boolean {
-  if (spec.eventSeverity === 'error' && notice.state !== 'failure') return false;
+/** Whether an alert wants to hear of a notice with this text. A pattern that cannot be read matches nothing, as with Flux. */
+export function wants({ spec }: Alert, { state }: Notice, text: string): boolean {
+  if (spec.eventSeverity === 'error' && state !== 'failure') return false;
   const { inclusionList = [], exclusionList = [] } = spec;
-  if (inclusionList.length > 0 && !inclusionList.some((pattern) => matches(pattern, notice.message))) return false;
-  return !exclusionList.some((pattern) => matches(pattern, notice.message));
+  if (inclusionList.length > 0 && !inclusionList.some((pattern) => matches(pattern, text))) return false;
+  return !exclusionList.some((pattern) => matches(pattern, text));
 }
 
 function matches(pattern: string, text: string): boolean {

@@ -1,16 +1,17 @@
 import { lookup as resolveName } from 'node:dns';
-import { request as httpRequest, type IncomingMessage } from 'node:http';
-import { request as httpsRequest } from 'node:https';
+import type { IncomingMessage } from 'node:http';
 import { BlockList, isIP, type LookupFunction } from 'node:net';
+import { ProxyRefusal, wayTo } from '../sources/git-http-client.ts';
+import type { RemoteAccess } from '../sources/remote-access.ts';
 import type { Message } from './message.ts';
+
+export type Access = Pick<RemoteAccess, 'ca' | 'clientCertificate' | 'proxy'>;
 
 export interface PostOptions {
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
-  /** PEM. */
-  readonly ca?: string | undefined;
-  readonly certificate?: string | undefined;
-  readonly key?: string | undefined;
+  /** Whom to trust, whom to be, and by which proxy. */
+  readonly access?: Access;
 }
 
 /** A message that was not taken. `retryAfterMs` is the receiver's wish; `isFinal` when trying again would change nothing. */
@@ -62,39 +63,36 @@ export function isForbidden(address: string): boolean {
  *
  * @throws PostError
  */
-export async function post(message: Message, { timeoutMs, signal, ca, certificate, key }: PostOptions): Promise<void> {
+export async function post(message: Message, { timeoutMs, signal, access = {} }: PostOptions): Promise<void> {
   const url = new URL(message.url);
-  const host = url.hostname.replace(/^\[|\]$/g, '');
-  if (isIP(host) !== 0 && isForbidden(host)) throw new PostError(`${host} is an address that nothing is sent to`, { isFinal: true });
+  for (const { hostname } of [url, ...(access.proxy === undefined ? [] : [new URL(access.proxy.address)])]) {
+    const host = hostname.replace(/^\[|\]$/g, '');
+    if (isIP(host) !== 0 && isForbidden(host)) throw new PostError(`${host} is an address that nothing is sent to`, { isFinal: true });
+  }
   const limit = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
   const answer = await new Promise<{ readonly code: number; readonly text: string; readonly retryAfter: string | undefined }>(
     (resolve, reject) => {
-      const send = url.protocol === 'https:' ? httpsRequest : httpRequest;
-      const request = send(
-        url,
-        {
-          method: 'POST',
-          signal: limit,
-          agent: false,
-          lookup: checkedLookup,
-          headers: { ...message.headers, 'User-Agent': 'midship', 'Content-Length': Buffer.byteLength(message.body) },
-          ...(ca === undefined ? {} : { ca }),
-          ...(certificate === undefined || key === undefined ? {} : { cert: certificate, key }),
-        },
-        (response) => {
+      const headers = { ...message.headers, 'User-Agent': 'midship', 'Content-Length': Buffer.byteLength(message.body) };
+      wayTo(url, { access, signal: limit, idleTimeoutMs: timeoutMs, lookup: checkedLookup }).then((open) => {
+        const request = open({ method: 'POST', signal: limit, agent: false, headers }, (response) => {
           readAnswer(response).then(
             (text) => resolve({ code: response.statusCode ?? 0, text, retryAfter: response.headers['retry-after'] }),
             reject,
           );
-        },
-      );
-      request.on('error', reject);
-      request.end(message.body);
+        });
+        request.on('error', reject);
+        request.end(message.body);
+      }, reject);
     },
   ).catch((cause: unknown) => {
     if (signal.aborted) throw signal.reason;
     if (cause instanceof PostError) throw cause;
-    const why = limit.aborted ? `did not answer within ${timeoutMs} ms` : `cannot be reached: ${codeOf(cause)}`;
+    const why =
+      cause instanceof ProxyRefusal
+        ? cause.message
+        : limit.aborted
+          ? `did not answer within ${timeoutMs} ms`
+          : `cannot be reached: ${codeOf(cause)}`;
     throw new PostError(`${url.host} ${why}`, { cause });
   });
   judge(message, url.host, answer);
@@ -144,7 +142,12 @@ function judge(
   }
   if (message.isDone?.(code, text) === true) return;
   if (code >= 300 && code < 400) throw new PostError(`${host} answered ${code}: redirects are not followed`, { isFinal: true });
-  const seconds = Number(retryAfter);
-  const retryAfterMs = retryAfter !== undefined && seconds >= 0 ? Math.min(seconds * 1_000, maxRetryAfterMs) : undefined;
-  throw new PostError(`${host} answered ${code}`, { retryAfterMs, isFinal: lastingCodes.includes(code) });
+  throw new PostError(`${host} answered ${code}`, { retryAfterMs: waitMsOf(retryAfter), isFinal: lastingCodes.includes(code) });
+}
+
+/** Seconds, or a date. @see RFC 9110, 10.2.3 Retry-After */
+function waitMsOf(retryAfter: string | undefined): number | undefined {
+  if (retryAfter === undefined) return undefined;
+  const waitMs = /^\s*\d+\s*$/.test(retryAfter) ? Number(retryAfter) * 1_000 : Date.parse(retryAfter) - Date.now();
+  return Number.isNaN(waitMs) ? undefined : Math.min(Math.max(waitMs, 0), maxRetryAfterMs);
 }

@@ -2,6 +2,8 @@ import { createHmac } from 'node:crypto';
 import type { Alert } from '../../api/notification/v1beta3/alert.ts';
 import type { Provider } from '../../api/notification/v1beta3/provider.ts';
 import { timestampOf } from '../../base/clock.ts';
+import { compileCel } from '../../machinery/cel/cel.ts';
+import { dynType } from '../../machinery/cel/types.ts';
 import type { KubeObject } from '../../machinery/object.ts';
 import type { Notice } from './notice.ts';
 
@@ -52,22 +54,21 @@ type SupportedType = (typeof supportedTypes)[number];
 const commitStatusTypes: readonly string[] = ['github', 'gitlab', 'gitea'];
 
 /** A status on a commit has one pending; a message to people has none. */
-export const tellsPending = ({ spec }: Provider): boolean => commitStatusTypes.includes(spec.type);
+export const setsCommitStatus = ({ spec }: Provider): boolean => commitStatusTypes.includes(spec.type);
 
 const controllers: Readonly<Record<string, string>> = { Kustomization: 'kustomize-controller', GitRepository: 'source-controller' };
 /** A failure of a thousand files is told by its beginning. */
 const maxMessageLength = 8_000;
 const maxDescriptionLength = 140;
+const maxContextLength = 255;
 
 /** @throws ProviderProblem */
 export function messageTo(letter: Letter): Message | undefined {
   const { provider } = letter;
   const type = supportedTypes.find((each) => each === provider.spec.type);
   if (type === undefined) throw new ProviderProblem('NotSupported', `not supported: spec.type ${provider.spec.type}`);
-  for (const field of ['proxy', 'proxySecretRef', 'serviceAccountName', 'commitStatusExpr'] as const) {
-    if (provider.spec[field] !== undefined && provider.spec[field] !== '') {
-      throw new ProviderProblem('NotSupported', `not supported: spec.${field}`);
-    }
+  if (provider.spec.serviceAccountName !== undefined && provider.spec.serviceAccountName !== '') {
+    throw new ProviderProblem('NotSupported', 'not supported: spec.serviceAccountName');
   }
   return builders[type](letter);
 }
@@ -95,9 +96,14 @@ function tokenOf({ credentials, provider }: Letter): string {
 
 const cut = (text: string, length: number): string => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
 
-/** What an event says beside its message; the event's own keys win over those of the alert. */
-function metadataOf({ alert, notice, author }: Letter): Readonly<Record<string, string>> {
+/** Annotations of an app or repository that are told along with each of its events. @see Flux RFC 0008 */
+const eventAnnotation = 'event.toolkit.fluxcd.io/';
+
+/** What an event says beside its message; the event's own keys win over those of the alert, and these over those of the object. */
+function metadataOf({ alert, subject, notice, author }: Letter): Readonly<Record<string, string>> {
+  const annotated = Object.entries(subject.metadata.annotations ?? {}).filter(([name]) => name.startsWith(eventAnnotation));
   return {
+    ...Object.fromEntries(annotated.map(([name, value]) => [name.slice(eventAnnotation.length), value])),
     ...alert.spec.eventMetadata,
     ...(alert.spec.summary === undefined || alert.spec.summary === '' ? {} : { summary: alert.spec.summary }),
     ...(author === '' ? {} : { author }),
@@ -105,15 +111,16 @@ function metadataOf({ alert, notice, author }: Letter): Readonly<Record<string, 
   };
 }
 
-function textOf({ notice, details }: Letter): string {
+/** What a notice says to people; the filters of an alert are tried on it. */
+export function textOf({ notice, details }: Pick<Letter, 'notice' | 'details'>): string {
   return cut(details === '' ? notice.message : `${details}\n${notice.message}`, maxMessageLength);
 }
 
 /** Flux's Event, as its notification-controller forwards it. */
-function eventOf(letter: Letter): string {
+function eventOf(letter: Letter) {
   const { subject, notice, now } = letter;
   const { kind, apiVersion, metadata } = subject;
-  return JSON.stringify({
+  return {
     involvedObject: {
       kind,
       namespace: metadata.namespace,
@@ -129,7 +136,7 @@ function eventOf(letter: Letter): string {
     metadata: metadataOf(letter),
     reportingController: controllers[kind] ?? 'midship',
     reportingInstance: 'midship',
-  });
+  };
 }
 
 function genericMessage(letter: Letter): Message {
@@ -140,7 +147,7 @@ function genericMessage(letter: Letter): Message {
       'Content-Type': 'application/json',
       'Gotk-Component': controllers[letter.subject.kind] ?? 'midship',
     },
-    body: eventOf(letter),
+    body: JSON.stringify(eventOf(letter)),
   };
 }
 
@@ -206,7 +213,7 @@ interface Status {
 
 /** A status on the commit that the notice is about. A notice without a commit has none. */
 function commitStatus(letter: Letter, build: (status: Status) => Message): Message | undefined {
-  const { provider, subject, notice } = letter;
+  const { notice } = letter;
   const token = tokenOf(letter);
   const { host, repository } = parseRepository(
     addressOf({ ...letter, credentials: { ...letter.credentials, address: httpAddress(letter) } }),
@@ -219,9 +226,24 @@ function commitStatus(letter: Letter, build: (status: Status) => Message): Messa
     sha,
     token,
     state: notice.state,
-    context: `${subject.kind.toLowerCase()}/${subject.metadata.name}/${(provider.metadata.uid ?? '').slice(0, 8)}`,
+    context: contextOf(letter),
     description: cut(words(notice.reason), maxDescriptionLength),
   });
+}
+
+/** The name of the status: by default one for each object and provider, so that clusters do not write over each other's. */
+function contextOf(letter: Letter): string {
+  const { provider, alert, subject } = letter;
+  const { commitStatusExpr } = provider.spec;
+  if (commitStatusExpr === undefined || commitStatusExpr === '') {
+    return `${subject.kind.toLowerCase()}/${subject.metadata.name}/${(provider.metadata.uid ?? '').slice(0, 8)}`;
+  }
+  try {
+    const program = compileCel(commitStatusExpr, { variables: { event: dynType, alert: dynType, provider: dynType }, result: 'string' });
+    return cut(String(program.evaluate({ event: eventOf(letter), alert, provider })), maxContextLength);
+  } catch (err) {
+    throw new ProviderProblem('InvalidProvider', `spec.commitStatusExpr: ${err instanceof Error ? err.message : String(err)}`);
+  }
 }
 
 /** `ssh://git@host/x` and `git@host:x` name the server whose API is asked over https. */

@@ -1,4 +1,5 @@
-import { type Secret, secrets } from '../../api/core/v1/secret.ts';
+import { unescape as unescaped } from 'node:querystring';
+import { secrets } from '../../api/core/v1/secret.ts';
 import { parseDuration } from '../../api/flux.ts';
 import { attemptsOf } from '../../api/kustomize/v1/attempt.ts';
 import { type Kustomization, kustomizations } from '../../api/kustomize/v1/kustomization.ts';
@@ -16,9 +17,11 @@ import { parseYamlDocuments, YamlError } from '../../machinery/yaml.ts';
 import { type Controller, createController, type Result } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { readHistory } from '../apply/history.ts';
+import { type ValuesRef, watchValues } from '../apply/watched-values.ts';
+import type { ProxyAccess, RemoteAccess } from '../sources/remote-access.ts';
 import { badPattern, isAbout, wants } from './alert-filter.ts';
-import { PostError, type PostOptions, post } from './http-post.ts';
-import { type Credentials, messageTo, ProviderProblem, tellsPending } from './message.ts';
+import { type Access, PostError, post } from './http-post.ts';
+import { type Credentials, messageTo, ProviderProblem, setsCommitStatus, textOf } from './message.ts';
 import { isNews, type Notice, nameOfNotice, noticeOfApp, noticeOfRepository, type Verdict } from './notice.ts';
 import { createSendRate } from './send-rate.ts';
 import { createToldRecords } from './told.ts';
@@ -38,6 +41,8 @@ const maxTries = 12;
 const minRetryMs = 1_000;
 const maxRetryMs = 5 * 60_000;
 const jitter = 0.2;
+/** Messages under way at the same time, of all providers. */
+const workers = 32;
 /** Changes of a commit that a message lists. */
 const maxDetails = 20;
 /** A server without Flux's definitions may get them later. */
@@ -101,6 +106,7 @@ export function createNotifier(options: NotifierOptions): Component {
         name: 'notification',
         clock,
         log,
+        workers,
         minBackoffMs: minRetryMs,
         maxBackoffMs: maxRetryMs,
         reconcile,
@@ -156,22 +162,32 @@ export function createNotifier(options: NotifierOptions): Component {
     all.repositories.addHandler(subjectChanged);
     all.alerts.addHandler(({ before, after }) => {
       if (after === undefined) {
-        if (before !== undefined) told.forget(keyOf(before));
+        if (before !== undefined) {
+          told.forget(keyOf(before));
+          forgetTries(before);
+        }
         return;
       }
       const problem = before?.spec === after.spec ? undefined : badPattern(after);
       if (problem !== undefined) recorder.record(after, { type: 'Warning', reason: 'InvalidAlert', message: problem });
       alertChanged(after);
     });
-    all.providers.addHandler(({ after }) => {
-      if (after === undefined) return;
-      for (const alert of all.alerts.list({ namespace: after.metadata.namespace })) {
-        if (alert.spec.providerRef.name !== after.metadata.name) continue;
-        // What was given up because of the provider is tried again.
-        for (const key of [...tries.keys()]) if (key.startsWith(`${keyOf(alert)}|`)) tries.delete(key);
+    const providerChanged = ({ metadata }: Provider): void => {
+      for (const alert of all.alerts.list({ namespace: metadata.namespace })) {
+        if (alert.spec.providerRef.name !== metadata.name) continue;
+        // What waits because of the provider is tried at once.
+        forgetTries(alert);
         alertChanged(alert);
       }
+    };
+    all.providers.addHandler(({ after }) => {
+      if (after !== undefined) providerChanged(after);
     });
+    watchValues({ owners: all.providers, informers, refsOf: secretsOf, onChange: providerChanged });
+  }
+
+  function forgetTries(alert: Alert): void {
+    for (const key of [...tries.keys()]) if (key.startsWith(`${keyOf(alert)}|`)) tries.delete(key);
   }
 
   async function reconcile(key: string, { signal }: { readonly signal: AbortSignal }): Promise<Result | undefined> {
@@ -201,18 +217,20 @@ export function createNotifier(options: NotifierOptions): Component {
       return undefined;
     }
     if (alert.spec.suspend === true || provider.spec.suspend === true) return undefined;
-    if (notice.state === 'pending' && !tellsPending(provider)) return undefined;
+    if (notice.state === 'pending' && !setsCommitStatus(provider)) return undefined;
     const known = tries.get(key);
     const isAgain = known?.name === nameOfNotice(notice);
-    if (isAgain && known.notBefore > clock.monotonicMs()) return { requeueAfterMs: known.notBefore - clock.monotonicMs() };
-    if (!wants(alert, notice)) {
+    const waitForMs = isAgain ? known.notBefore - clock.monotonicMs() : 0;
+    if (waitForMs > 0) return Number.isFinite(waitForMs) ? { requeueAfterMs: waitForMs } : undefined;
+    const happened = await whatHappened(subject, notice);
+    if (!wants(alert, notice, textOf({ notice, ...happened }))) {
       record.set(name, nameOfNotice(notice));
       return undefined;
     }
-    const waitMs = rate.take(keyOf(provider));
+    const waitMs = rate.take(keyOf(provider), key);
     if (waitMs > 0) return { requeueAfterMs: waitMs };
     try {
-      await send({ ...pair, provider, notice, signal });
+      await send({ ...pair, ...happened, provider, notice, signal }).finally(() => rate.done(keyOf(provider)));
       sent.inc({ type: provider.spec.type, result: 'sent' });
     } catch (err) {
       if (signal.aborted) throw err;
@@ -266,26 +284,22 @@ export function createNotifier(options: NotifierOptions): Component {
     readonly notice: Notice;
   }
 
-  async function send({ alert, subject, provider, notice, signal }: Sending & { readonly signal: AbortSignal }): Promise<void> {
-    const message = messageTo({
-      provider,
-      credentials: await credentialsOf(provider),
-      alert,
-      subject,
-      notice,
-      ...(await whatHappened(subject, notice)),
-      now: clock.now(),
-    });
+  async function send({ signal, ...sending }: Sending & Happened & { readonly signal: AbortSignal }): Promise<void> {
+    const { provider } = sending;
+    const { credentials, access } = await accessOf(provider);
+    const message = messageTo({ ...sending, credentials, now: clock.now() });
     // A status needs a commit to stand on.
     if (message === undefined) return;
-    await post(message, { ...(await tlsOf(provider)), timeoutMs: timeoutMsOf(provider), signal });
+    await post(message, { access, timeoutMs: timeoutMsOf(provider), signal });
+  }
+
+  interface Happened {
+    readonly details: string;
+    readonly author: string;
   }
 
   /** What the commit did to which object, and who made it. */
-  async function whatHappened(
-    subject: Kustomization | GitRepository,
-    { revision, state }: Notice,
-  ): Promise<{ readonly details: string; readonly author: string }> {
+  async function whatHappened(subject: Kustomization | GitRepository, { revision, state }: Notice): Promise<Happened> {
     if (!isApp(subject)) return { details: '', author: '' };
     const author = attemptsOf(subject).find((attempt) => attempt.revision === revision)?.author ?? '';
     if (state !== 'success') return { details: '', author };
@@ -297,41 +311,41 @@ export function createNotifier(options: NotifierOptions): Component {
     return { details: [...lines.slice(0, maxDetails), ...(more > 0 ? [`… and ${more} more`] : [])].join('\n'), author };
   }
 
-  async function secretOf({ metadata }: Provider, name: string): Promise<Secret> {
+  async function dataOf({ metadata }: Provider, ref: { readonly name: string } | undefined): Promise<SecretData> {
+    if (ref === undefined) return {};
     try {
-      return await client.get(secrets, { namespace: metadata.namespace, name });
+      return (await client.get(secrets, { namespace: metadata.namespace, name: ref.name })).data ?? {};
     } catch (err) {
-      if (isNotFound(err)) throw new ProviderProblem('InvalidProvider', `secret ${metadata.namespace}/${name} does not exist`);
+      if (isNotFound(err)) throw new ProviderProblem('InvalidProvider', `secret ${metadata.namespace}/${ref.name} does not exist`);
       throw err;
     }
   }
 
-  async function credentialsOf(provider: Provider): Promise<Credentials> {
-    const { secretRef } = provider.spec;
-    if (secretRef === undefined) return {};
-    const data = (await secretOf(provider, secretRef.name)).data ?? {};
+  /** What the Secrets of a provider say; a token that was rotated counts with the next message. */
+  async function accessOf(provider: Provider): Promise<{ readonly credentials: Credentials; readonly access: Access }> {
+    const { secretRef, certSecretRef, proxySecretRef, proxy: plainProxy } = provider.spec;
+    const data = await dataOf(provider, secretRef);
     const headers = textIn(data, 'headers');
-    return {
-      address: textIn(data, 'address')?.trim(),
-      token: textIn(data, 'token')?.trim(),
-      username: textIn(data, 'username')?.trim(),
+    const credentials = {
+      address: lineIn(data, 'address'),
+      token: lineIn(data, 'token'),
+      username: lineIn(data, 'username'),
       headers: headers === undefined ? undefined : parseHeaders(headers),
     };
-  }
-
-  async function tlsOf(provider: Provider): Promise<Pick<PostOptions, 'ca' | 'certificate' | 'key'>> {
-    const { certSecretRef } = provider.spec;
-    if (certSecretRef === undefined) return {};
-    const data = (await secretOf(provider, certSecretRef.name)).data ?? {};
-    const found = {
-      ca: textIn(data, 'ca.crt') ?? textIn(data, 'caFile'),
-      certificate: textIn(data, 'tls.crt') ?? textIn(data, 'certFile'),
-      key: textIn(data, 'tls.key') ?? textIn(data, 'keyFile'),
-    };
-    if (found.ca === undefined && (found.certificate === undefined || found.key === undefined)) {
+    const tls = tlsIn(await dataOf(provider, certSecretRef));
+    if (certSecretRef !== undefined && tls === undefined) {
       throw new ProviderProblem('InvalidProvider', `secret ${certSecretRef.name} has neither ca.crt nor tls.crt and tls.key`);
     }
-    return found;
+    const proxyData = await dataOf(provider, proxySecretRef);
+    const proxy = proxySecretRef === undefined ? (plainProxy ?? lineIn(data, 'proxy')) : (lineIn(proxyData, 'address') ?? '');
+    return {
+      credentials,
+      access: {
+        // As with Flux, the Secret with the token of a Git server may hold its authority, too.
+        ...(tls ?? (setsCommitStatus(provider) ? tlsIn(data) : undefined)),
+        ...(proxy === undefined || (proxy === '' && proxySecretRef === undefined) ? {} : { proxy: proxyAt(proxy, proxyData) }),
+      },
+    };
   }
 
   interface Failing extends Sending {
@@ -346,10 +360,10 @@ export function createNotifier(options: NotifierOptions): Component {
     const name = nameOfNotice(notice);
     const { type } = provider.spec;
     if (err instanceof ProviderProblem) {
-      // Until the provider, or its Secret, is changed; the first is seen, the second is looked at again.
-      tries.set(key, { name, count, notBefore: clock.monotonicMs() + maxRetryMs });
+      // Until the provider, or a Secret that it names, is changed: both are seen.
+      tries.set(key, { name, count, notBefore: Number.POSITIVE_INFINITY });
       recorder.record(alert, { type: 'Warning', reason: err.reason, message: `provider ${provider.metadata.name}: ${err.message}` });
-      return err.reason === 'NotSupported' ? undefined : { requeueAfterMs: maxRetryMs };
+      return undefined;
     }
     if (!(err instanceof PostError)) throw err;
     sent.inc({ type, result: 'failed' });
@@ -364,6 +378,8 @@ export function createNotifier(options: NotifierOptions): Component {
     }
     if (count === 1) recorder.record(alert, { type: 'Warning', reason: 'NotificationFailed', message: `${message}; tried again` });
     const backoffMs = Math.min(maxRetryMs, minRetryMs * 2 ** (count - 1)) * (1 + jitter * random());
+    // It is the receiver that is asked too often, whatever the messages are about.
+    if (err.retryAfterMs !== undefined) rate.pause(keyOf(provider), err.retryAfterMs);
     const delayMs = Math.max(err.retryAfterMs ?? 0, backoffMs);
     tries.set(key, { name, count, notBefore: clock.monotonicMs() + delayMs });
     return { requeueAfterMs: delayMs };
@@ -377,9 +393,40 @@ const keyFor = (alert: Alert, subject: KubeObject): string => `${keyOf(alert)}|$
 const timeoutMsOf = ({ spec }: Provider): number =>
   Math.min(maxTimeoutMs, spec.timeout === undefined ? defaultTimeoutMs : parseDuration(spec.timeout));
 
-function textIn(data: Readonly<Record<string, string>>, name: string): string | undefined {
+/** The Secrets that a provider names. */
+const secretsOf = ({ spec }: Provider): readonly ValuesRef[] =>
+  [spec.secretRef, spec.certSecretRef, spec.proxySecretRef].flatMap((ref) =>
+    ref === undefined ? [] : [{ kind: 'Secret', name: ref.name } as const],
+  );
+
+type SecretData = Readonly<Record<string, string>>;
+
+function textIn(data: SecretData, name: string): string | undefined {
   const value = data[name];
   return value === undefined ? undefined : Buffer.from(value, 'base64').toString('utf8');
+}
+
+const lineIn = (data: SecretData, name: string): string | undefined => textIn(data, name)?.trim();
+
+/** Undefined when there is nothing that would be of use. */
+function tlsIn(data: SecretData): Pick<RemoteAccess, 'ca' | 'clientCertificate'> | undefined {
+  const ca = textIn(data, 'ca.crt') ?? textIn(data, 'caFile');
+  const certificate = textIn(data, 'tls.crt') ?? textIn(data, 'certFile');
+  const key = textIn(data, 'tls.key') ?? textIn(data, 'keyFile');
+  const clientCertificate = certificate === undefined || key === undefined ? undefined : { certificate, key };
+  if (ca === undefined && clientCertificate === undefined) return undefined;
+  return { ...(ca === undefined ? {} : { ca }), ...(clientCertificate === undefined ? {} : { clientCertificate }) };
+}
+
+/** A proxy by its address, with the credentials of its Secret or, as it used to be, of the address itself. */
+function proxyAt(address: string, data: SecretData): ProxyAccess {
+  const url = URL.canParse(address) ? new URL(address) : undefined;
+  if (url === undefined || !/^https?:$/.test(url.protocol)) {
+    throw new ProviderProblem('InvalidProvider', 'the proxy has no http:// or https:// address');
+  }
+  const username = lineIn(data, 'username') ?? unescaped(url.username);
+  const password = lineIn(data, 'password') ?? unescaped(url.password);
+  return { address: url.origin, ...(username === '' ? {} : { username, password }) };
 }
 
 const headerLimits = { maxBytes: 64 * 1024, maxDepth: 5, maxAliases: 0, maxDocuments: 1 };

@@ -1,30 +1,84 @@
 import type { Clock } from '../../base/clock.ts';
 
-/** How many messages a provider gets: a burst, then a steady rate, so that one push of a thousand apps is no flood. */
+/**
+ * When a provider gets its next message: a burst, then a steady rate, so that one push of a thousand apps is no flood; not before it wants
+ * to hear of us again; and few at a time, so that one that never answers keeps no other waiting.
+ */
 export interface SendRate {
-  /** 0 when one may be sent now, which then counts; else the time to wait. */
-  take(provider: string): number;
+  /**
+   * 0 when the message may be sent now, which then counts, until `done`; else the time until its turn, which is kept for it: who asks again
+   * earlier waits for the rest.
+   */
+  take(provider: string, message: string): number;
+  /** A message that was taken is sent, or is not. */
+  done(provider: string): void;
+  /** Nothing is sent for so long. */
+  pause(provider: string, ms: number): void;
 }
 
 const burst = 20;
-const perSecond = 5;
+const intervalMs = 200;
+const maxAtOnce = 2;
 const maxProviders = 1_000;
+/** A turn that nobody comes for: the message was overtaken by another, or has nobody to go to any more. */
+const keptTurnMs = 60_000;
+
+interface Queue {
+  /** Turn of the next message that asks; up to a burst in the past when none did for long. */
+  next: number;
+  readonly turns: Map<string, number>;
+  atOnce: number;
+  pausedUntil: number;
+}
 
 export function createSendRate(clock: Clock): SendRate {
-  const buckets = new Map<string, { tokens: number; at: number }>();
+  const queues = new Map<string, Queue>();
+
+  function queueOf(provider: string): Queue {
+    const queue = queues.get(provider) ?? {
+      next: Number.NEGATIVE_INFINITY,
+      turns: new Map(),
+      atOnce: 0,
+      pausedUntil: Number.NEGATIVE_INFINITY,
+    };
+    queues.delete(provider);
+    queues.set(provider, queue);
+    // One that was not used for long has all of its burst again, and may be forgotten.
+    if (queues.size > maxProviders) queues.delete(queues.keys().next().value ?? '');
+    return queue;
+  }
+
   return {
-    take(provider) {
+    take(provider, message) {
       const now = clock.monotonicMs();
-      const bucket = buckets.get(provider) ?? { tokens: burst, at: now };
-      bucket.tokens = Math.min(burst, bucket.tokens + ((now - bucket.at) / 1_000) * perSecond);
-      bucket.at = now;
-      buckets.delete(provider);
-      buckets.set(provider, bucket);
-      // One that was not used for long is full again, and may be forgotten.
-      if (buckets.size > maxProviders) buckets.delete(buckets.keys().next().value ?? '');
-      if (bucket.tokens < 1) return ((1 - bucket.tokens) / perSecond) * 1_000;
-      bucket.tokens -= 1;
+      const queue = queueOf(provider);
+      for (const [other, at] of queue.turns) {
+        if (at > now - keptTurnMs) break;
+        queue.turns.delete(other);
+      }
+      const turn = queue.turns.get(message);
+      if (turn !== undefined && turn > now) return turn - now;
+      queue.turns.delete(message);
+      const isBusy = queue.atOnce >= maxAtOnce || queue.pausedUntil > now;
+      if (turn === undefined || isBusy) {
+        const at = Math.max(queue.next, now - (burst - 1) * intervalMs, queue.pausedUntil);
+        queue.next = at + intervalMs;
+        if (at > now || isBusy) {
+          const later = at > now ? at : now + intervalMs;
+          queue.turns.set(message, later);
+          return later - now;
+        }
+      }
+      queue.atOnce += 1;
       return 0;
+    },
+    done(provider) {
+      const queue = queues.get(provider);
+      if (queue !== undefined) queue.atOnce = Math.max(0, queue.atOnce - 1);
+    },
+    pause(provider, ms) {
+      const queue = queueOf(provider);
+      queue.pausedUntil = Math.max(queue.pausedUntil, clock.monotonicMs() + ms);
     },
   };
 }

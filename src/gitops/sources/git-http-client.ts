@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import http from 'node:http';
 import https from 'node:https';
-import { isIP, type Socket } from 'node:net';
+import { isIP, type LookupFunction, type Socket } from 'node:net';
 import tls from 'node:tls';
 import type { GitHttpRequest, GitHttpResponse, HttpClient } from 'isomorphic-git';
 import type { ProxyAccess, RemoteAccess } from './remote-access.ts';
@@ -57,24 +57,28 @@ export class Redirected extends Error {
 
 const silence = (idleTimeoutMs: number): Error => new Error(`no answer within ${idleTimeoutMs / 1_000} s`);
 
-type OpenRequest = (options: http.RequestOptions, onResponse: (response: IncomingMessage) => void) => http.ClientRequest;
+export type OpenRequest = (options: http.RequestOptions, onResponse: (response: IncomingMessage) => void) => http.ClientRequest;
 
-interface Way {
+export interface Way {
   readonly access: RemoteAccess;
   readonly signal: AbortSignal;
   readonly idleTimeoutMs: number;
+  /** Finds the address of a name that is connected to: of the server, or of the proxy. */
+  readonly lookup?: LookupFunction;
 }
 
-async function wayTo(target: URL, { access, signal, idleTimeoutMs }: Way): Promise<OpenRequest> {
+/** How to send requests to a server: at once, or by a proxy that forwards or tunnels. */
+export async function wayTo(target: URL, { access, signal, idleTimeoutMs, lookup }: Way): Promise<OpenRequest> {
   const { ca, clientCertificate, proxy } = access;
+  const connect = lookup === undefined ? {} : { lookup };
   const secure = {
     ...(ca === undefined ? {} : { ca }),
     ...(clientCertificate === undefined ? {} : { cert: clientCertificate.certificate, key: clientCertificate.key }),
   };
   if (proxy === undefined) {
     return target.protocol === 'https:'
-      ? (options, onResponse) => https.request(target, { ...options, ...secure }, onResponse)
-      : (options, onResponse) => http.request(target, options, onResponse);
+      ? (options, onResponse) => https.request(target, { ...options, ...connect, ...secure }, onResponse)
+      : (options, onResponse) => http.request(target, { ...options, ...connect }, onResponse);
   }
   const through = new URL(proxy.address);
   const client = through.protocol === 'https:' ? https : http;
@@ -84,12 +88,25 @@ async function wayTo(target: URL, { access, signal, idleTimeoutMs }: Way): Promi
     return ({ headers, ...options }, onResponse) =>
       client.request(
         through,
-        { ...options, path: target.href, headers: { ...(headers as http.OutgoingHttpHeaders), host: target.host, ...authorization } },
+        {
+          ...options,
+          ...connect,
+          path: target.href,
+          headers: { ...(headers as http.OutgoingHttpHeaders), host: target.host, ...authorization },
+        },
         onResponse,
       );
   }
   const port = target.port === '' ? '443' : target.port;
-  const socket = await tunnel({ client, through, to: `${target.hostname}:${port}`, headers: authorization, signal, idleTimeoutMs });
+  const socket = await tunnel({
+    client,
+    through,
+    to: `${target.hostname}:${port}`,
+    headers: authorization,
+    signal,
+    idleTimeoutMs,
+    connect,
+  });
   return (options, onResponse) =>
     https.request(
       target,
@@ -115,12 +132,20 @@ interface Tunnel {
   readonly headers: Record<string, string>;
   readonly signal: AbortSignal;
   readonly idleTimeoutMs: number;
+  readonly connect: { readonly lookup?: LookupFunction };
 }
 
 /** A connection through a proxy, which then sees no more than where it goes. @see RFC 9110, 9.3.6 CONNECT */
-function tunnel({ client, through, to, headers, signal, idleTimeoutMs }: Tunnel): Promise<Socket> {
+function tunnel({ client, through, to, headers, signal, idleTimeoutMs, connect }: Tunnel): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const request = client.request(through, { method: 'CONNECT', path: to, headers: { host: to, ...headers }, signal, agent: false });
+    const request = client.request(through, {
+      ...connect,
+      method: 'CONNECT',
+      path: to,
+      headers: { host: to, ...headers },
+      signal,
+      agent: false,
+    });
     request.setTimeout(idleTimeoutMs, () => request.destroy(silence(idleTimeoutMs)));
     request.on('error', reject);
     request.on('response', (response) => {

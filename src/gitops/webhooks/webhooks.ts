@@ -17,6 +17,7 @@ import { deepEqual, type KubeObject, keyOf, type ObjectRef, refOf } from '../../
 import { isNotFound } from '../../machinery/status-error.ts';
 import { createController } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
+import { watchValues } from '../apply/watched-values.ts';
 import { createRecentSet } from './recent-set.ts';
 import { isSame, supportedReceiverTypes, verifierOf, webhookPathOf } from './verification.ts';
 
@@ -42,8 +43,6 @@ const maxRemembered = 10_000;
 const byPath = 'webhook-path';
 const defaultIntervalMs = 10 * 60_000;
 const minIntervalMs = 1_000;
-/** A Secret that is not there is likely to come. */
-const missingIntervalMs = 5_000;
 /** What an answer's code means, for the metric; other codes are `refused`, too. */
 const results: Readonly<Record<number, string>> = { 200: 'accepted', 400: 'refused', 404: 'not_found', 500: 'failed', 503: 'unavailable' };
 
@@ -79,6 +78,13 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
   known.addHandler(({ before, after }) => {
     const object = after ?? before;
     if (object !== undefined && (before === undefined || after === undefined || isNews(before, after))) controller.enqueue(keyOf(object));
+  });
+
+  watchValues({
+    owners: known,
+    informers,
+    refsOf: ({ spec }) => [{ kind: 'Secret', name: spec.secretRef.name }],
+    onChange: (receiver) => controller.enqueue(keyOf(receiver)),
   });
 
   return {
@@ -172,6 +178,12 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
     const write = { fieldManager: 'midship-webhook' };
     let isDone = true;
     for (const resource of receiver.spec.resources) {
+      if (resource.name === '*' && resource.matchLabels === undefined) {
+        // As with Flux: all objects of a namespace are meant by nobody who forgot to say which.
+        isDone = false;
+        log.warn({ receiver: keyOf(receiver), kind: resource.kind }, 'Could not request a look: name * needs matchLabels');
+        continue;
+      }
       for (const ref of refsOf(resource, receiver)) {
         try {
           if (resource.kind === 'Kustomization') await client.patch(kustomizations, ref, { type: 'merge', body }, write);
@@ -255,7 +267,7 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
     }
     if (unsupported !== undefined) return undefined;
     const intervalMs = spec.interval === undefined ? defaultIntervalMs : Math.max(minIntervalMs, parseDuration(spec.interval));
-    return { requeueAfterMs: path === undefined ? Math.min(intervalMs, missingIntervalMs) : intervalMs };
+    return { requeueAfterMs: intervalMs };
   }
 }
 

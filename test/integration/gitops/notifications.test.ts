@@ -13,6 +13,7 @@ import { openPki } from '../../../src/base/pki.ts';
 import { isForbidden, type PostError, post } from '../../../src/gitops/notify/http-post.ts';
 import { type EngineWorld, startEngineWorld } from '../../support/engine.ts';
 import { temporaryDirectory } from '../../support/git.ts';
+import { serveProxy } from '../../support/git-remote.ts';
 import { until } from '../../support/until.ts';
 
 const cleanups: (() => Promise<void> | void)[] = [];
@@ -350,6 +351,107 @@ describe('notifications', () => {
     await messages(receiver, 1);
   });
 
+  it('go out the moment that a Secret of the provider comes, or is mended', async () => {
+    const world = await startWorld();
+    const receiver = await startReceiver();
+    await addProvider(world, { type: 'generic-hmac', secretRef: { name: 'late' } });
+    await addAlert(world);
+    await addApp(world);
+    const problem = (text: string) =>
+      until(async () => (await eventsAbout(world, 'Alert')).find(({ message }) => message?.includes(text)), { what: text });
+    await problem('secret flux-system/late does not exist');
+    await addSecret(world, { address: receiver.url }, 'late');
+    await problem('needs a Secret with the key token');
+    await world.client.patch(secrets, { namespace, name: 'late' }, { type: 'merge', body: { stringData: { token: 't0ken' } } });
+    const [message] = await messages(receiver, 1);
+    expect(message?.headers['x-signature']).toBe(
+      `sha256=${createHmac('sha256', 't0ken')
+        .update(message?.text ?? '')
+        .digest('hex')}`,
+    );
+  });
+
+  it('reach one receiver while many to another are never answered', async () => {
+    const world = await startWorld();
+    const silent = await startReceiver(() => undefined);
+    const receiver = await startReceiver();
+    await addProvider(world, { type: 'generic', address: silent.url, timeout: '60s' }, 'silent');
+    await addProvider(world, { type: 'generic', address: receiver.url });
+    for (let index = 0; index < 8; index += 1) {
+      await world.client.create(alerts, {
+        apiVersion,
+        kind: 'Alert',
+        metadata: { name: `silent${index}`, namespace },
+        spec: {
+          providerRef: { name: 'silent' },
+          eventSources: [
+            { kind: 'Kustomization', name: '*' },
+            { kind: 'GitRepository', name: '*' },
+          ],
+        },
+      });
+    }
+    await addApp(world);
+    await messages(silent, 2);
+    await addAlert(world);
+    const sha = await world.repository.commit('two', { 'web/a.yaml': configMap('a', '2') });
+    await until(() => receiver.received.some(({ text }) => text.includes(sha)), { what: 'the other receiver hears of it' });
+    expect(silent.received.length).toBe(2);
+  });
+
+  it('go by the proxy of a Secret, which is asked with its password', async () => {
+    const world = await startWorld();
+    const receiver = await startReceiver();
+    const proxy = await serveProxy('swordfish');
+    cleanups.push(() => proxy.stop());
+    await addSecret(world, { address: proxy.address, username: 'midship', password: 'guess' }, 'way');
+    await addProvider(world, { type: 'generic', address: `${receiver.url}/hook`, proxySecretRef: { name: 'way' } });
+    await addAlert(world);
+    await addApp(world);
+    await until(() => proxy.requests.length > 0, { what: 'the proxy is asked' });
+    expect(receiver.received).toEqual([]);
+    await world.client.patch(secrets, { namespace, name: 'way' }, { type: 'merge', body: { stringData: { password: 'swordfish' } } });
+    await messages(receiver, 1);
+    expect(new Set(proxy.requests)).toEqual(new Set([`POST ${receiver.url}/hook`]));
+    expect(receiver.received[0]?.headers).not.toHaveProperty('proxy-authorization');
+  });
+
+  it('carry what the app’s annotations say, and are filtered by all that they say', async () => {
+    const world = await startWorld();
+    const receiver = await startReceiver();
+    await addProvider(world, { type: 'generic', address: receiver.url });
+    await addAlert(world, { inclusionList: ['ConfigMap web/wanted created'], eventMetadata: { team: 'alert' } });
+    const app = await addApp(world);
+    const annotated = { 'event.toolkit.fluxcd.io/team': 'app', 'event.toolkit.fluxcd.io/change': '42', other: 'x' };
+    await world.client.patch(
+      kustomizations,
+      { namespace, name: app.metadata.name },
+      { type: 'merge', body: { metadata: { annotations: annotated } } },
+    );
+    await settled(world, await world.repository.commit('not this', { 'web/b.yaml': configMap('b', '1') }));
+    const sha = await world.repository.commit('this', { 'web/c.yaml': configMap('wanted', '1') });
+    const [message] = await messages(receiver, 1);
+    expect(message?.json.metadata).toEqual({ team: 'alert', change: '42', author: 'Mara', revision: `main@sha1:${sha}` });
+    expect(receiver.received).toHaveLength(1);
+  });
+
+  it('name a commit status as an expression says, and say what is wrong with it', async () => {
+    const world = await startWorld();
+    const receiver = await startReceiver();
+    await addSecret(world, { token: 't0ken' });
+    const address = `${receiver.url}/me/infra`;
+    const expression = "alert.metadata.name + '/' + event.involvedObject.name + '/' + provider.metadata.name";
+    await addProvider(world, { type: 'gitea', address, secretRef: { name: 'token' }, commitStatusExpr: `${expression} + 1` });
+    await addAlert(world);
+    await addApp(world);
+    await until(async () => (await eventsAbout(world, 'Alert')).find(({ message }) => message?.includes('spec.commitStatusExpr')), {
+      what: 'the Event that says so',
+    });
+    await world.client.patch(providers, { namespace, name: 'p' }, { type: 'merge', body: { spec: { commitStatusExpr: expression } } });
+    const [status] = await messages(receiver, 1);
+    expect(status?.json).toMatchObject({ context: 'a/web/p' });
+  });
+
   it('stop while the alert or its provider is suspended, and then tell how it is', async () => {
     const world = await startWorld();
     const receiver = await startReceiver();
@@ -401,8 +503,16 @@ describe('a message', () => {
   });
 
   it('says when the receiver wants to hear of it again, within bounds, and what will never be taken', async () => {
-    const codes = [429, 503, 503, 422, 401];
-    const waits = ['7', '100000', 'tomorrow', undefined, undefined];
+    const codes = [429, 503, 503, 422, 401, 429, 429];
+    const waits = [
+      '7',
+      '100000',
+      'tomorrow',
+      undefined,
+      undefined,
+      new Date(0).toUTCString(),
+      new Date(Date.now() + 86_400_000).toUTCString(),
+    ];
     const receiver = await startReceiver((response, _message, index) => {
       const wait = waits[index];
       response.writeHead(codes[index] ?? 200, wait === undefined ? {} : { 'Retry-After': wait }).end();
@@ -418,6 +528,8 @@ describe('a message', () => {
       [undefined, false],
       [undefined, true],
       [undefined, false],
+      [0, false],
+      [600_000, false],
     ]);
   });
 

@@ -114,39 +114,67 @@ describe('an alert', () => {
     expect(isAbout(sources({ kind: 'Kustomization', name: '*', namespace: 'other' }), subject)).toBe(false);
     expect(isAbout(sources({ kind: 'Kustomization', name: '*', matchLabels: { team: 'a' } }), subject)).toBe(true);
     expect(isAbout(sources({ kind: 'Kustomization', name: '*', matchLabels: { team: 'b' } }), subject)).toBe(false);
+    expect(isAbout(sources({ kind: 'Kustomization', name: 'web', matchLabels: { team: 'b' } }), subject)).toBe(false);
     expect(isAbout(sources({ kind: 'GitRepository', name: 'x' }, { kind: 'Kustomization', name: 'web' }), subject)).toBe(true);
   });
 
   it('wants messages by severity and by what they say', () => {
-    expect(wants(alert({ eventSeverity: 'error' }), notice('m'))).toBe(false);
-    expect(wants(alert({ eventSeverity: 'error' }), notice('m', 'failure'))).toBe(true);
-    expect(wants(alert({ inclusionList: ['^never', 'de.loyed'] }), notice('was deployed'))).toBe(true);
-    expect(wants(alert({ inclusionList: ['^never'] }), notice('was deployed'))).toBe(false);
-    expect(wants(alert({ exclusionList: ['waiting'] }), notice('waiting for health'))).toBe(false);
+    expect(wants(alert({ eventSeverity: 'error' }), notice('m'), 'm')).toBe(false);
+    expect(wants(alert({ eventSeverity: 'error' }), notice('m', 'failure'), 'm')).toBe(true);
+    expect(wants(alert({ inclusionList: ['^never', 'de.loyed'] }), notice('m'), 'was deployed')).toBe(true);
+    expect(wants(alert({ inclusionList: ['^never'] }), notice('m'), 'was deployed')).toBe(false);
+    expect(wants(alert({ exclusionList: ['waiting'] }), notice('m'), 'waiting for health')).toBe(false);
     // With Flux, too, what cannot be read matches nothing.
-    expect(wants(alert({ inclusionList: ['('] }), notice('('))).toBe(false);
-    expect(wants(alert({ exclusionList: ['('] }), notice('('))).toBe(true);
+    expect(wants(alert({ inclusionList: ['('] }), notice('m'), '(')).toBe(false);
+    expect(wants(alert({ exclusionList: ['('] }), notice('m'), '(')).toBe(true);
     expect(badPattern(alert({ inclusionList: ['ok'], exclusionList: ['ok', '('] }))).toMatch(/^spec\.exclusionList\[1\]: /);
   });
 
   it('is not stalled by a pattern that other engines take for ever with', () => {
     const startedAt = performance.now();
-    expect(wants(alert({ exclusionList: ['(a+)+$'] }), notice(`${'a'.repeat(5_000)}!`))).toBe(true);
+    expect(wants(alert({ exclusionList: ['(a+)+$'] }), notice('m'), `${'a'.repeat(5_000)}!`)).toBe(true);
     expect(performance.now() - startedAt).toBeLessThan(2_000);
   });
 });
 
-it('sends a burst to a provider and then a steady rate, each provider by itself', () => {
-  const clock = createManualClock();
-  const rate = createSendRate(clock);
-  const takeAll = (provider: string): number => {
-    let count = 0;
-    while (count < 100 && rate.take(provider) === 0) count += 1;
-    return count;
+describe('a provider', () => {
+  const start = () => {
+    const clock = createManualClock();
+    return { clock, rate: createSendRate(clock) };
   };
-  expect(takeAll('a')).toBe(20);
-  expect(rate.take('a')).toBeCloseTo(200);
-  expect(takeAll('b')).toBe(20);
-  clock.advance(1_000);
-  expect(takeAll('a')).toBe(5);
+
+  it('gets a burst of messages, and then each its turn, however often they ask', () => {
+    const { clock, rate } = start();
+    const send = (provider: string, message: string): number => {
+      const wait = rate.take(provider, message);
+      if (wait === 0) rate.done(provider);
+      return wait;
+    };
+    const first = Array.from({ length: 23 }, (_, index) => send('a', `m${index}`));
+    expect(first).toEqual([...Array.from({ length: 20 }, () => 0), 200, 400, 600]);
+    expect(send('b', 'm20')).toBe(0);
+    clock.advance(250);
+    expect(['m22', 'm20', 'm21'].map((message) => send('a', message))).toEqual([350, 0, 150]);
+    // The turn of a message that nobody sends any more holds up nobody for long.
+    clock.advance(120_000);
+    expect(send('a', 'm22')).toBe(0);
+  });
+
+  it('that does not answer gets two messages at a time, and the others another turn each', () => {
+    const { clock, rate } = start();
+    expect(['a', 'b', 'c', 'd'].map((message) => rate.take('p', message))).toEqual([0, 0, 200, expect.any(Number)]);
+    expect(rate.take('other', 'a')).toBe(0);
+    rate.done('p');
+    clock.advance(1_000);
+    expect(rate.take('p', 'c')).toBe(0);
+    expect(rate.take('p', 'd')).toBeGreaterThan(0);
+  });
+
+  it('that wants to be left alone gets nothing until then, whatever the message', () => {
+    const { clock, rate } = start();
+    rate.pause('p', 5_000);
+    expect([rate.take('p', 'a'), rate.take('p', 'b')]).toEqual([5_000, 5_200]);
+    clock.advance(5_000);
+    expect([rate.take('p', 'a'), rate.take('p', 'b')]).toEqual([0, 200]);
+  });
 });
