@@ -2,9 +2,11 @@ import type { KubeObject } from '../../machinery/object.ts';
 
 /**
  * Encodes stored objects, and remembers the texts of those asked for lately: reads of the same objects by several clients then cost one
- * `JSON.stringify`. Objects are frozen, so a text is good for as long as its object lives.
+ * `JSON.stringify`.
  *
- * The memory is bounded by the sum of text lengths: two generations, of which the older is dropped when the younger is half full.
+ * Of each object there is one text, that of the version asked for last: a client that lists what changes all the time would otherwise fill
+ * the memory with texts that nobody asks for again. What is kept is bounded by the sum of text lengths: two generations, of which the older
+ * is dropped when the younger is half full.
  */
 export interface ObjectEncoder {
   /** The whole object. */
@@ -13,14 +15,21 @@ export interface ObjectEncoder {
   itemJson(object: KubeObject): string;
 }
 
+interface Encoded {
+  readonly object: KubeObject;
+  readonly text: string;
+}
+
 export function createObjectEncoder({ maxCachedLength }: { readonly maxCachedLength: number }): ObjectEncoder {
-  let young = new Map<KubeObject, string>();
-  let old = new Map<KubeObject, string>();
+  /** By uid. Frozen objects do not change, so a text is that of its object for good. */
+  let young = new Map<string, Encoded>();
+  let old = new Map<string, Encoded>();
   let youngLength = 0;
 
-  const remember = (object: KubeObject, text: string): void => {
-    young.set(object, text);
-    youngLength += text.length;
+  const remember = (uid: string, encoded: Encoded): void => {
+    youngLength += encoded.text.length - (young.get(uid)?.text.length ?? 0);
+    young.set(uid, encoded);
+    old.delete(uid);
     if (youngLength > maxCachedLength / 2) {
       old = young;
       young = new Map();
@@ -29,12 +38,14 @@ export function createObjectEncoder({ maxCachedLength }: { readonly maxCachedLen
   };
 
   const itemJson = (object: KubeObject): string => {
-    const known = young.get(object);
-    if (known !== undefined) return known;
-    const aged = old.get(object);
-    const text = aged ?? encodeItem(object);
-    // What may still change must not be remembered.
-    if (Object.isFrozen(object)) remember(object, text);
+    const { uid } = object.metadata;
+    // What may still change must not be remembered, nor what is not stored.
+    if (uid === undefined || !Object.isFrozen(object)) return encodeItem(object);
+    const known = young.get(uid);
+    if (known?.object === object) return known.text;
+    const aged = old.get(uid);
+    const text = aged?.object === object ? aged.text : encodeItem(object);
+    remember(uid, { object, text });
     return text;
   };
 
