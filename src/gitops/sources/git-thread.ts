@@ -31,8 +31,11 @@ const batchFiles = 32;
 const maxBatches = 4;
 /** Files that wait for a place; the builder reads some hundreds at a time. */
 const maxQueuedFiles = 20_000;
-const idleMs = 30_000;
+/** It holds some 25 MiB, and starts anew in 50 ms beside what goes on. */
+const idleMs = 3_000;
 const defaultMaxHeapMiB = 512;
+/** What it makes is garbage soon: a larger young generation than this was no quicker. */
+const maxYoungHeapMiB = 12;
 
 interface Waiting {
   readonly place: ObjectPlace;
@@ -131,7 +134,7 @@ export function createGitThread({ clock, log, entry, maxHeapMiB = defaultMaxHeap
     setFlagsFromString('--max-old-space-size=0');
     const started = new Worker(program, {
       name: 'midship-git',
-      resourceLimits: { maxOldGenerationSizeMb: maxHeapMiB },
+      resourceLimits: { maxOldGenerationSizeMb: maxHeapMiB, maxYoungGenerationSizeMb: maxYoungHeapMiB },
       // The thread has no use for what was said on the command line.
       argv: [],
     });
