@@ -120,7 +120,6 @@ function appOverview(app: Kustomization, source: GitRepository | undefined): App
   const sync = syncOf(app, source);
   const hold = holdOf(app);
   const pinned = hold === undefined ? '' : describeHold(hold);
-  const why = whyNow(app, source);
   const healthStatus = suspended ? 'Suspended' : ((health?.reason as HealthStatus | undefined) ?? 'Unknown');
   const reason =
     sync === 'Failed' || (sync === 'Progressing' && ready?.status === 'False')
@@ -128,7 +127,7 @@ function appOverview(app: Kustomization, source: GitRepository | undefined): App
       : blocked?.status === 'True'
         ? `Prune blocked: ${blocked.message}`
         : suspended
-          ? why.blocking
+          ? whyNow(app, source).blocking
           : healthStatus === 'Healthy'
             ? pinned
             : (health?.message ?? '');
@@ -140,7 +139,10 @@ function appOverview(app: Kustomization, source: GitRepository | undefined): App
     revision: shaOf(lastAppliedRevision),
     reason,
     pinned,
-    why,
+    // Who waits for a thousand apps to be well looks at all of them again and again, and reads the story of none.
+    get why() {
+      return whyNow(app, source);
+    },
   };
 }
 

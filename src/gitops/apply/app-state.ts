@@ -179,7 +179,7 @@ export interface AppState {
   degradedSince: number;
   lastHealth: Health;
   isRollback: boolean;
-  /** The inventory Secret may not be what `applied` and `doomed` say; what it holds, so that it is written only when it changes. */
+  /** The inventory Secret may not be what `applied` and `doomed` say; a digest of what it holds, so that it is written only when it changes. */
   inventoryDirty: boolean;
   writtenInventory: string;
   /** The inventory as the status has it; undefined when it has to be made anew. */

@@ -71,26 +71,25 @@ export function createClaims({ apps, builder, revisions, bySource }: ClaimsOptio
   }
 
   async function makeTable(source: string, signal: AbortSignal): Promise<Table> {
-    const table = new Map<ObjectId, Claim[]>();
+    const table = new Map<ObjectId, readonly Claim[]>();
     const revision = revisions.get(source);
     for (const app of apps.byIndex(bySource, source)) {
       if (app.metadata.deletionTimestamp !== undefined) continue;
+      const own = { app: keyOf(app), source, target: targetKeyOf(app) };
       if (revision === undefined) {
         // Of a source that cannot be read, not yet after a start, its apps keep what they have.
-        for (const { id } of app.status?.inventory?.entries ?? [])
-          table.set(id, [...(table.get(id) ?? []), { app: keyOf(app), file: '', source, target: targetKeyOf(app) }]);
+        for (const { id } of app.status?.inventory?.entries ?? []) table.set(id, [...(table.get(id) ?? []), { ...own, file: '' }]);
         continue;
       }
       const { manifests } = await builder.build(app, revision, signal);
       for (const { object, file } of manifests) {
-        const claim = { app: keyOf(app), file, source, target: targetKeyOf(app) };
+        const claim: readonly Claim[] = [{ ...own, file }];
         // Whether a kind has a namespace is the server's to say; both spellings cost less than asking.
         const namespace = app.spec.targetNamespace ?? object.metadata.namespace ?? 'default';
         const { namespace: _, ...clusterScoped } = object.metadata;
         for (const id of [idOf({ ...object, metadata: clusterScoped }), idOf({ ...object, metadata: { ...object.metadata, namespace } })]) {
-          const claims = table.get(id);
-          if (claims === undefined) table.set(id, [claim]);
-          else claims.push(claim);
+          const others = table.get(id);
+          table.set(id, others === undefined ? claim : [...others, ...claim]);
         }
       }
     }

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
 import type { Client } from '../../client/client.ts';
 import type { ObjectRef } from '../../machinery/object.ts';
@@ -63,8 +64,10 @@ export function createInventory({ client }: { readonly client: Client }): Invent
         ...(state.healthy === undefined ? {} : { healthy: state.healthy }),
         ...(state.autoReverted === '' ? {} : { autoReverted: state.autoReverted }),
       };
-      const text = JSON.stringify([sorted, more]);
-      if (text !== state.writtenInventory) {
+      const written = createHash('sha256')
+        .update(JSON.stringify([sorted, more]))
+        .digest('base64');
+      if (written !== state.writtenInventory) {
         // Until it is answered either one may be there.
         state.writtenInventory = '';
         await writeRecord(client, {
@@ -72,7 +75,7 @@ export function createInventory({ client }: { readonly client: Client }): Invent
           owner: app,
           value: { revision, entries: sorted, ...more } satisfies InventoryRecord,
         });
-        state.writtenInventory = text;
+        state.writtenInventory = written;
       }
       state.inventoryDirty = intended.size > 0;
     },

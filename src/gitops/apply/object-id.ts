@@ -9,9 +9,11 @@ import { parseApiVersion, type Resource } from '../../machinery/resource.ts';
  */
 export type ObjectId = string;
 
+/** Joined, not written as a template: many maps keep ids, and the engine would keep each as the tree of its pieces. */
+
 export function idOf(object: KubeObject): ObjectId {
   const { namespace = '', name } = object.metadata;
-  return `${namespace}_${name.replaceAll(':', '__')}_${parseApiVersion(object.apiVersion).group}_${object.kind}`;
+  return [namespace, name.replaceAll(':', '__'), parseApiVersion(object.apiVersion).group, object.kind].join('_');
 }
 
 export interface ParsedId {
@@ -45,7 +47,7 @@ export function describeId(id: ObjectId): string {
 
 /** Where an object lives in the API; informers and the index of owned objects go by it. */
 export function addressOf(resource: Resource, { namespace = '', name }: ObjectRef): string {
-  return `${resource.group}/${resource.resource}/${namespace}/${name}`;
+  return [resource.group, resource.resource, namespace, name].join('/');
 }
 
 export function inventoryEntriesOf(entries: ReadonlyMap<ObjectId, { readonly version: string }>): readonly InventoryEntry[] {

@@ -1,5 +1,5 @@
 import { annotations } from '../../api/well-known.ts';
-import type { KubeObject } from '../../machinery/object.ts';
+import { deepEqual, type KubeObject } from '../../machinery/object.ts';
 
 /** When a hook runs, in Argo CD's words. */
 export type HookPhase = 'PreSync' | 'Sync' | 'PostSync' | 'SyncFail';
@@ -51,7 +51,7 @@ const plain: ObjectPolicy = {
   failsOnConflict: undefined,
   wave: 0,
   hooks: [],
-  hookDeletion: [],
+  hookDeletion: ['BeforeHookCreation'],
   isSkipped: false,
 };
 
@@ -65,6 +65,8 @@ export function policyOf(object: KubeObject): ObjectPolicy {
   let policy = known.get(object);
   if (policy === undefined) {
     policy = read(notes ?? {}, labels ?? {});
+    // Nearly every object: it has labels, and they ask for nothing.
+    if (deepEqual(policy, plain)) policy = plain;
     known.set(object, policy);
   }
   return policy;

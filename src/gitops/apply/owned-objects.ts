@@ -67,7 +67,8 @@ export function createOwnedObjects({
   const owned = new Map<string, Owned>();
   /** Owned workloads by uid, so that a pod's change finds its app. */
   const workloads = new Map<string, Owned>();
-  const followed = new Set<string>();
+  /** Kinds that are followed, each as the one text that all its objects have. */
+  const followed = new Map<string, string>();
   const podInformer = informers.get(pods);
   const setInformer = informers.get(replicaSets);
   podInformer.addIndex(byController, controllerUid);
@@ -86,10 +87,12 @@ export function createOwnedObjects({
     for (const owner of found?.owners ?? []) onChange({ ...owner, object: undefined, direct: false });
   }
 
-  function follow(resource: Resource<DynamicObject>): void {
+  /** Gives the kind. */
+  function follow(resource: Resource<DynamicObject>): string {
     const key = kindOf(resource);
-    if (followed.has(key)) return;
-    followed.add(key);
+    const known = followed.get(key);
+    if (known !== undefined) return known;
+    followed.set(key, key);
     const informer = informers.get(resource);
     informer.addHandler(({ before, after }) => {
       const object = after ?? before;
@@ -106,15 +109,16 @@ export function createOwnedObjects({
         for (const owner of owners) onChange({ ...owner, object: undefined, direct: true });
       }
     });
+    return key;
   }
 
   return {
     own(app, id, resource, ref) {
       const address = addressOf(resource, ref);
-      const found: Owned = owned.get(address) ?? { kind: kindOf(resource), ref, owners: [] };
+      const kind = follow(resource);
+      const found: Owned = owned.get(address) ?? { kind, ref, owners: [] };
       owned.set(address, found);
       if (!found.owners.some((owner) => owner.app === app)) found.owners = [...found.owners, { app, id }];
-      follow(resource);
       const uid = informers.get(resource).get(ref)?.metadata.uid;
       if (uid !== undefined) workloads.set(uid, found);
     },

@@ -64,10 +64,11 @@ function keep(key: string, node: FieldSet): void {
   young.set(key, node);
 }
 
+/** Joined, not added piece by piece: that is quicker, and what a map keeps is then the text and not the tree of its pieces. */
 function keyOf(isMember: boolean, children: readonly [string, FieldSet][]): string {
-  let key = isMember ? self : '';
-  for (const [element, child] of children) key += child === leaf ? `${element}\u0001` : `${element}\u0002${ids.get(child) ?? 0}\u0001`;
-  return key;
+  const parts = isMember ? [self] : [];
+  for (const [element, child] of children) parts.push(child === leaf ? element : `${element}\u0002${ids.get(child) ?? 0}`);
+  return parts.join('\u0001');
 }
 
 function created(isMember: boolean, children: readonly [string, FieldSet][]): FieldSet {

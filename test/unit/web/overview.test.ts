@@ -110,6 +110,19 @@ describe('overview', () => {
     expect(overview([app], { repositories: [] }).apps[0]?.why.blocking).toBe('GitRepository flux-system/cluster does not exist');
   });
 
+  it('does not work out why for who asks only whether', () => {
+    const app = appOf('a', good);
+    const status = {
+      ...app.status,
+      get history(): never {
+        throw new Error('read the history');
+      },
+    };
+    const seen = overview([{ ...app, status }]);
+    expect(seen.verdict).toBe('1 app matches Git.');
+    expect(() => JSON.stringify(seen)).toThrow('read the history');
+  });
+
   it('says that all is well', () => {
     expect(overview([appOf('b', good), appOf('a', good)])).toMatchObject({
       verdict: '2 apps match Git.',

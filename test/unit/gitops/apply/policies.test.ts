@@ -31,6 +31,7 @@ describe('what an object asks for', () => {
   });
 
   it('is read from the keys of Flux, in labels too and in any case', () => {
+    expect(policyOf(object({ team: 'a' }))).toBe(policyOf(object({}, { app: 'b' })));
     const flux = (name: string, value: string) => policyOf(object({ [`kustomize.toolkit.fluxcd.io/${name}`]: value }));
     expect(flux('prune', 'Disabled').prune).toBe('never');
     expect(policyOf(object({}, { 'kustomize.toolkit.fluxcd.io/prune': 'disabled' })).prune).toBe('never');
