@@ -15,8 +15,8 @@ const { rolldown } = await import('rolldown');
 const bundle = await rolldown({
   input: join(root, 'dist/main.js'),
   platform: 'node',
-  // Native.
-  external: ['sqlite3'],
+  // Native; and what fastify would load for routes with schemas and for requests that are not from the network.
+  external: ['sqlite3', '@fastify/ajv-compiler', '@fastify/fast-json-stringify-compiler', 'light-my-request'],
   plugins: [
     {
       name: 'place of a module',

@@ -12,6 +12,7 @@ import type { Component } from '../base/component.ts';
 import type { Log } from '../base/log.ts';
 import type { Metrics } from '../base/metrics.ts';
 import type { KeyPair } from '../base/pki.ts';
+import { withoutSchemas } from '../base/without-schemas.ts';
 import type { KindDefinition } from '../machinery/kind.ts';
 import { badRequest, isStatusError, methodNotAllowed, StatusError } from '../machinery/status-error.ts';
 import type { Aggregator } from './aggregation/aggregator.ts';
@@ -206,6 +207,7 @@ class HttpApiServer implements ApiServer {
   async #createApp(): Promise<FastifyInstance<Server>> {
     const { tls } = this.#options;
     const app = fastify({
+      ...withoutSchemas,
       https: {
         ...(await this.#secureContext()),
         ca: tls.caCertificate,

@@ -7,6 +7,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Component } from '../base/component.ts';
 import type { HttpMount } from '../base/http-mount.ts';
 import type { Log } from '../base/log.ts';
+import { withoutSchemas } from '../base/without-schemas.ts';
 import type { InformerSet } from '../client/informer.ts';
 import type { StepLog } from '../reconcile/step-log.ts';
 import { contentTypes, pack, sendPacked, sendText } from './answers.ts';
@@ -112,6 +113,7 @@ class HttpWeb implements Web {
     const { informers, activity, steps, mounts, metrics, log, clock, token, ready } = this.#options;
     const model = createPageModel({ informers, activity, steps });
     const app = fastify({
+      ...withoutSchemas,
       logger: false,
       requestTimeout: requestTimeoutMs,
       forceCloseConnections: 'idle',

@@ -1,4 +1,5 @@
 import { writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { connect as tlsConnect } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -39,6 +40,12 @@ describe('the API server on the wire', () => {
       client.close();
     }
   };
+
+  it('loads no compiler of schemas, since no route has one', () => {
+    const loaded = Object.keys(createRequire(import.meta.url).cache);
+    expect(loaded.filter((path) => path.includes('/node_modules/fastify/'))).not.toEqual([]);
+    expect(loaded.filter((path) => /node_modules.(ajv|fast-uri|light-my-request)\b|fast-json-stringify.index/.test(path))).toEqual([]);
+  });
 
   it('knows users by certificate and by token, and nobody without either', async () => {
     expect(await statusOf({ clientCertificate: cluster.adminCertificate })).toBe(200);

@@ -1,5 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import { request as httpRequest, type IncomingHttpHeaders } from 'node:http';
+import { createRequire } from 'node:module';
 import { createServer } from 'node:net';
 import { gunzipSync } from 'node:zlib';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -69,6 +70,14 @@ function ask(port: number, path: string, headers: Record<string, string> = {}, m
 }
 
 describe('web', () => {
+  it('loads no compiler of schemas, since no route has one', async () => {
+    await startWeb();
+    const { cache } = createRequire(import.meta.url);
+    const loaded = Object.keys(cache);
+    expect(loaded.filter((path) => path.includes('/node_modules/fastify/'))).not.toEqual([]);
+    expect(loaded.filter((path) => /node_modules.(ajv|fast-uri|light-my-request)\b|fast-json-stringify.index/.test(path))).toEqual([]);
+  });
+
   it('answers health, readiness and the status document', async () => {
     let isReady = false;
     const { port } = await startWeb({ ready: () => isReady });
