@@ -23,6 +23,8 @@ export interface PodGcOptions extends ControllerDependencies {
 /** The one key of the queue: a pass over all pods. */
 const pass = 'all';
 
+const createdAt = ({ metadata }: Pod): number => Date.parse(metadata.creationTimestamp ?? '') || 0;
+
 /**
  * Removes pods that nobody else will: on nodes that are gone, deleted before they had a node, deleted on a node that was declared out of
  * service, and finished ones beyond a bound.
@@ -73,7 +75,7 @@ export function createPodGcController(options: PodGcOptions): Controller {
 
     for (const pod of stranded) await remove(pod, signal);
     await removeOrphans(named, signal);
-    finished.sort((a, b) => (a.metadata.creationTimestamp ?? '').localeCompare(b.metadata.creationTimestamp ?? ''));
+    finished.sort((a, b) => createdAt(a) - createdAt(b));
     for (const pod of finished.slice(0, Math.max(0, finished.length - terminatedPodThreshold))) await remove(pod, signal);
     return { requeueAfterMs: periodMs };
   }

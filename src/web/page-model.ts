@@ -13,6 +13,7 @@ import { milliValueOf } from '../machinery/quantity.ts';
 import type { StepLog } from '../reconcile/step-log.ts';
 import { type AppObject, createAppObjects, type PodSquare, squareState, squaresOf } from './app-objects.ts';
 import { commitLine, type LineMark } from './commit-line.ts';
+import { compareNaturally } from './natural-order.ts';
 import { createOverviewSource, podsByNode } from './overview.ts';
 import { createRecentEvents, lastSeenMs } from './recent-events.ts';
 import { type Shown, type State, shownOf, states } from './state.ts';
@@ -123,8 +124,6 @@ export interface PageModelOptions {
   readonly steps?: Pick<StepLog, 'recent'> | undefined;
 }
 
-/** `sim-2` before `sim-10`. */
-const naturally = new Intl.Collator('en', { numeric: true });
 const maxHomeEvents = 20;
 const maxHistory = 50;
 
@@ -192,7 +191,7 @@ export function createPageModel({ informers, activity, steps }: PageModelOptions
         nodes: overview.nodes
           .map(cardOf)
           .sort(
-            (a, b) => Number(a.ready) - Number(b.ready) || Number(a.simulated) - Number(b.simulated) || naturally.compare(a.name, b.name),
+            (a, b) => Number(a.ready) - Number(b.ready) || Number(a.simulated) - Number(b.simulated) || compareNaturally(a.name, b.name),
           ),
         events: eventRows(maxHomeEvents),
       };
