@@ -457,6 +457,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
       if (changed || isNewTree) {
         state.seenAt = revision.seenAt;
         state.appliedAt = clock.now();
+        state.waitsSince = state.appliedAt;
         state.announcedHealthy = false;
         gitops.commitApplied(labelsOf(app), clock.now() - revision.seenAt);
       }
@@ -814,10 +815,12 @@ export function createAppController(options: AppControllerOptions): AppControlle
     const ready = readiness(state, health);
     const isWaiting = from === 'Progressing' || (applied && waits(app));
     if (!isWaiting && !(from === 'Failed' && failedOnHealth(app) && state.errors.length === 0)) return;
+    // After a start, and when only the spec changed, nothing was applied that the time could count from.
+    if (state.waitsSince === 0 || (applied && stateOf(app) !== 'Progressing')) state.waitsSince = clock.now();
     if (ready.status === 'Healthy') {
       Object.assign(finding, { reason: reasons.succeeded, message: `Applied revision: ${state.revision}` });
       yield { type: 'BECAME_HEALTHY' };
-    } else if (from === 'Progressing' && state.appliedAt > 0 && clock.now() - state.appliedAt > timeoutMsOf(app)) {
+    } else if (from === 'Progressing' && clock.now() - state.waitsSince > timeoutMsOf(app)) {
       Object.assign(finding, { reason: reasons.healthCheckFailed, message: ready.reason });
       state.attempt?.end('failed');
       tellPhase(pass, reasons.healthCheckFailed);
@@ -869,8 +872,8 @@ export function createAppController(options: AppControllerOptions): AppControlle
       return { requeueAfterMs: Math.max(100, Math.min(state.rollout.recheckMs ?? left + 100, left + 100)) };
     }
     const graceMs = revertGraceLeftMs(app, state);
-    if (value === 'Progressing' && state.appliedAt > 0) {
-      const left = Math.max(1_000, timeoutMsOf(app) - (clock.now() - state.appliedAt) + 100);
+    if (value === 'Progressing' && state.waitsSince > 0) {
+      const left = Math.max(1_000, timeoutMsOf(app) - (clock.now() - state.waitsSince) + 100);
       return { requeueAfterMs: Math.min(left, graceMs ?? left, checksUnknown ? recheckKindMs : left) };
     }
     if (state.attempted !== undefined && value !== 'Suspended' && value !== 'Deleting') {

@@ -173,6 +173,8 @@ export interface AppState {
   /** When the revision in force was seen and applied; milliseconds since the epoch. 0: not in this process. */
   seenAt: number;
   appliedAt: number;
+  /** When what is in force began to be waited for; 0 before. */
+  waitsSince: number;
   announcedHealthy: boolean;
   /** The problem that was told last, so that it is told once. */
   announcedProblem: string;
@@ -242,6 +244,7 @@ export function newAppState(key: string): AppState {
     snapshots: undefined,
     seenAt: 0,
     appliedAt: 0,
+    waitsSince: 0,
     announcedHealthy: false,
     announcedProblem: '',
     degradedSince: 0,

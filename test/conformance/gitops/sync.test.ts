@@ -369,6 +369,21 @@ describeOnTargets('syncs', ({ project }) => {
       await p.applied('web');
     });
 
+    it('fails in time also when the engine is started anew meanwhile, and counts from what changed last', async () => {
+      const p = await project({ 'web/g.yaml': gate('g') });
+      await p.app('web', { wait: true, timeout: '2s' });
+      await p.conditionIs('web', 'Ready', ({ message }) => /waiting for health/.test(message));
+      await p.restartEngine(async () => undefined);
+      await p.conditionIs('web', 'Ready', ({ reason }) => reason === 'HealthCheckFailed');
+      await openGate(p, 'g');
+      await p.applied('web');
+      // Longer ago than the timeout.
+      const startedAt = performance.now();
+      await p.change('web', { spec: { wait: false, healthChecks: [{ apiVersion: 'v1', kind: 'ConfigMap', name: 'gone' }] } });
+      await p.conditionIs('web', 'Ready', ({ reason, message }) => reason === 'HealthCheckFailed' && /gone does not exist/.test(message));
+      expect(performance.now() - startedAt).toBeGreaterThan(1_900);
+    });
+
     it('tries again at once when the object changes that was in the way', async () => {
       const p = await project({ 'web/s.yaml': 'apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ntype: a/one\n' });
       await p.app('web', { retryInterval: '1h' });
