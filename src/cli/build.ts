@@ -4,6 +4,7 @@ import type { Helm } from '../gitops/build/helm.ts';
 import { directoryTree } from '../gitops/build/kustomize/directory-tree.ts';
 import { KustomizeError } from '../gitops/build/kustomize/file-tree.ts';
 import { createRenderer, kustomizationFiles } from '../gitops/build/kustomize/render.ts';
+import { readName } from '../gitops/sources/object-format.ts';
 import { formatYaml } from '../machinery/yaml.ts';
 import { type ExitCode, Failure } from './failure.ts';
 
@@ -13,6 +14,8 @@ export interface BuildCommandOptions {
   readonly helm?: Helm | undefined;
   readonly output: NodeJS.WritableStream;
 }
+
+const isManifest = (name: string): boolean => /\.ya?ml$/i.test(name);
 
 /** Files that a plain directory may hold. */
 const maxFiles = 100_000;
@@ -50,12 +53,15 @@ async function realDirectory(path: string): Promise<string> {
 async function plainResources(directory: string): Promise<readonly string[] | undefined> {
   const found: string[] = [];
   const walk = async (relative: string): Promise<boolean> => {
-    const entries = await readdir(join(directory, relative), { withFileTypes: true });
+    const all = await readdir(join(directory, relative), { withFileTypes: true, encoding: 'buffer' });
+    const entries = all.map((entry) => ({ ...readName(entry.name), isDirectory: entry.isDirectory() }));
     if (entries.some(({ name }) => kustomizationFiles.includes(name))) return true;
     for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
       if (entry.name.startsWith('.')) continue;
       const name = relative === '' ? entry.name : `${relative}/${entry.name}`;
-      if (entry.isDirectory() ? await walk(name) : /\.ya?ml$/i.test(entry.name)) found.push(name);
+      if (entry.problem !== undefined && (entry.isDirectory || isManifest(entry.name)))
+        throw new Failure(`${name} ${entry.problem}`, { why: 'Nothing can refer to it.', fix: 'Rename it.', exitCode: 1 });
+      if (entry.isDirectory ? await walk(name) : isManifest(entry.name)) found.push(name);
       if (found.length > maxFiles) {
         throw new Failure(`${directory} holds more than ${maxFiles} manifests`, {
           why: 'That many are not built at once.',

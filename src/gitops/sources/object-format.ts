@@ -77,18 +77,21 @@ export function parseTree(content: Uint8Array): readonly TreeEntry[] {
     const zero = bytes.indexOf(0x00, space);
     if (space === -1 || zero === -1 || zero + 21 > bytes.byteLength) throw new Error('it is cut short');
     const mode = bytes.toString('latin1', at, space);
-    const raw = bytes.subarray(space + 1, zero);
-    const name = raw.toString('utf8');
-    const problem = problemOf(name, raw);
     entries.push({
-      name: problem === undefined ? name : escaped(raw),
+      ...readName(bytes.subarray(space + 1, zero)),
       oid: bytes.toString('hex', zero + 1, zero + 21),
       type: typeOf(mode),
-      ...(problem === undefined ? {} : { problem }),
     });
     at = zero + 21;
   }
   return entries;
+}
+
+/** The name of an entry, or what is wrong with it and the bytes that it has. */
+export function readName(raw: Buffer): Pick<TreeEntry, 'name' | 'problem'> {
+  const name = raw.toString('utf8');
+  const problem = problemOf(name, raw);
+  return problem === undefined ? { name } : { name: escaped(raw), problem };
 }
 
 function problemOf(name: string, raw: Buffer): string | undefined {

@@ -2,6 +2,7 @@ import { lstat, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type FileContent, maxFileBytes, readDocuments } from '../build/documents.ts';
 import { type Commit, SourceError, type TreeEntry } from '../sources/git-source.ts';
+import { readName } from '../sources/object-format.ts';
 import type { Tree } from './diff.ts';
 
 /**
@@ -17,14 +18,15 @@ export function openDirectorySource(root: string, ignored: ReadonlySet<string> =
       return workTreeCommit;
     },
     async readTree(oid: string): Promise<readonly TreeEntry[]> {
-      const entries = await readdir(join(root, oid), { withFileTypes: true });
+      const entries = await readdir(join(root, oid), { withFileTypes: true, encoding: 'buffer' });
       return entries
         .flatMap((entry): TreeEntry[] => {
-          const path = oid === rootId ? entry.name : `${oid}/${entry.name}`;
+          const named = readName(entry.name);
+          const path = oid === rootId ? named.name : `${oid}/${named.name}`;
           if (ignored.has(path)) return [];
-          if (entry.isSymbolicLink()) return [{ name: entry.name, type: 'symlink', oid: path }];
-          if (entry.isDirectory()) return entry.name === '.git' ? [] : [{ name: entry.name, type: 'tree', oid: path }];
-          return entry.isFile() ? [{ name: entry.name, type: 'blob', oid: path }] : [];
+          if (entry.isSymbolicLink()) return [{ ...named, type: 'symlink', oid: path }];
+          if (entry.isDirectory()) return named.name === '.git' ? [] : [{ ...named, type: 'tree', oid: path }];
+          return entry.isFile() ? [{ ...named, type: 'blob', oid: path }] : [];
         })
         .sort((a, b) => (a.name < b.name ? -1 : 1));
     },

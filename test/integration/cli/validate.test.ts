@@ -1,6 +1,8 @@
+import { writeFile } from 'node:fs/promises';
 import { relative, resolve } from 'node:path';
 import { Writable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
+import { build } from '../../../src/cli/build.ts';
 import { openEmptyApi } from '../../../src/cli/compose.ts';
 import { Failure } from '../../../src/cli/failure.ts';
 import { validate } from '../../../src/cli/validate.ts';
@@ -48,6 +50,19 @@ const deployment = (more = ''): string =>
   `apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, namespace: web}\nspec:\n  replicas: 1\n  selector: {matchLabels: {app: web}}\n  template:\n    metadata: {labels: {app: web}}\n    spec:\n      containers:\n      - {name: web, image: host/node}\n${more}`;
 
 describe('midship validate', () => {
+  it('names a file whose name is not UTF-8, as the engine does', async () => {
+    const root = await temporaryDirectory('names');
+    await writeFile(Buffer.concat([Buffer.from(`${root}/caf`), Buffer.from([0xe9]), Buffer.from('.yaml')]), 'kind: x\n');
+    const chunks: string[] = [];
+    const output = new Writable({ write: (chunk, _, done) => done(void chunks.push(String(chunk))) });
+    expect(await validate({ path: root, root, strict: false, output, format: 'text', openApi: openEmptyApi })).toBe(1);
+    expect(chunks.join('')).toContain('caf\\xe9.yaml has a name that is not UTF-8');
+    await expect(build({ path: root, output })).rejects.toMatchObject({
+      message: 'caf\\xe9.yaml has a name that is not UTF-8',
+      exitCode: 1,
+    });
+  });
+
   it('accepts a directory, the apps that it lists, and objects whose namespace comes with them', async () => {
     const files = {
       'clusters/home/apps.yaml': `${app('web', './apps/web')}---\n${app('db', './apps/db', '  dependsOn: [{name: web}]\n')}`,
