@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -29,6 +30,13 @@ afterEach(async () => {
   await running?.stop();
   running = undefined;
   server?.close();
+});
+
+describe('the program', () => {
+  it('has lines, of which Node prints the one that an error was not caught in', async () => {
+    const lines = (await readFile(program, 'utf8')).split('\n');
+    expect(Math.max(...lines.map(({ length }) => length))).toBeLessThan(20_000);
+  });
 });
 
 describe('what a person gets wrong', () => {
