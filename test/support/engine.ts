@@ -1,7 +1,7 @@
 import { setMaxListeners } from 'node:events';
 import { pino } from 'pino';
 import { namespaces } from '../../src/api/core/v1/namespace.ts';
-import { kustomizations } from '../../src/api/kustomize/v1/kustomization.ts';
+import { type Kustomization, kustomizations } from '../../src/api/kustomize/v1/kustomization.ts';
 import { gitRepositories } from '../../src/api/source/v1/git-repository.ts';
 import { type Activity, type ActivityFeed, createActivityFeed } from '../../src/base/activity.ts';
 import { type Clock, systemClock } from '../../src/base/clock.ts';
@@ -74,27 +74,38 @@ export async function startEngine(options: StartEngineOptions): Promise<RunningE
   };
 }
 
-/** App `web` of the directory `web` of the repository at `url`, in `flux-system`, with both namespaces; its objects go into namespace `web`. */
-export async function createWebApp(client: Client, url: string): Promise<void> {
-  for (const name of ['flux-system', 'web']) await client.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name } });
+/** Where apps and their source are, and where their objects go. */
+export const home = 'flux-system';
+export const namespace = 'web';
+
+/** Apps that follow the repository at `url`, each the directory of its name, with both namespaces. What `apps` says of one goes into its spec. */
+export async function createApps(
+  client: Client,
+  url: string,
+  apps: Readonly<Record<string, Partial<Kustomization['spec']>>> = { web: {} },
+): Promise<void> {
+  for (const name of [home, namespace]) await client.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name } });
   await client.create(gitRepositories, {
     apiVersion: 'source.toolkit.fluxcd.io/v1',
     kind: 'GitRepository',
-    metadata: { name: 'cluster', namespace: 'flux-system' },
+    metadata: { name: 'cluster', namespace: home },
     spec: { url, interval: '1s', ref: { branch: 'main' } },
   });
-  await client.create(kustomizations, {
-    apiVersion: 'kustomize.toolkit.fluxcd.io/v1',
-    kind: 'Kustomization',
-    metadata: { name: 'web', namespace: 'flux-system' },
-    spec: {
-      interval: '1m',
-      prune: true,
-      path: './web',
-      targetNamespace: 'web',
-      sourceRef: { kind: 'GitRepository', name: 'cluster' },
-    },
-  });
+  for (const [name, spec] of Object.entries(apps)) {
+    await client.create(kustomizations, {
+      apiVersion: 'kustomize.toolkit.fluxcd.io/v1',
+      kind: 'Kustomization',
+      metadata: { name, namespace: home },
+      spec: {
+        interval: '1m',
+        prune: true,
+        path: `./${name}`,
+        targetNamespace: namespace,
+        sourceRef: { kind: 'GitRepository', name: 'cluster' },
+        ...spec,
+      },
+    });
+  }
 }
 
 /** The controller that lets deleted namespaces go; without it none is ever gone. */

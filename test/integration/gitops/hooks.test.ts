@@ -3,7 +3,7 @@ import { jobs } from '../../../src/api/batch/v1/job.ts';
 import { kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
 import type { Client } from '../../../src/client/client.ts';
 import { startTestApi } from '../../support/api.ts';
-import { createWebApp, startEngine } from '../../support/engine.ts';
+import { createApps, startEngine } from '../../support/engine.ts';
 import { createFaults, createLife, withFaults, withGitFaults } from '../../support/faults.ts';
 import { createMemoryRepository } from '../../support/memory-repository.ts';
 import { until } from '../../support/until.ts';
@@ -41,7 +41,7 @@ describe('a hook with a name of its revision', () => {
       },
     };
     await startEngine({ client: withFaults(dies, faults, life), openSource: async () => withGitFaults(repository.source, faults, life) });
-    await createWebApp(people, 'https://example.com/hooks.git');
+    await createApps(people, 'https://example.com/hooks.git');
     await until(() => life.isOver, { what: 'the hook is made, and the engine dead' });
     const names = async () => (await people.list(jobs, { namespace })).items.map(({ metadata }) => metadata.name);
     expect(await names()).toHaveLength(1);

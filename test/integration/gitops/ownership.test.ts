@@ -1,77 +1,23 @@
-import { afterEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
-import { namespaces } from '../../../src/api/core/v1/namespace.ts';
-import { kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
-import { gitRepositories } from '../../../src/api/source/v1/git-repository.ts';
 import type { Client, WatchEvent } from '../../../src/client/client.ts';
-import { isConditionTrue } from '../../../src/machinery/conditions.ts';
+import { tryGet } from '../../../src/client/try-get.ts';
 import type { DynamicObject } from '../../../src/machinery/object.ts';
-import { expired, isNotFound, StatusError } from '../../../src/machinery/status-error.ts';
-import { startTestApi } from '../../support/api.ts';
-import { startEngine } from '../../support/engine.ts';
-import { createMemoryRepository } from '../../support/memory-repository.ts';
+import { expired, StatusError } from '../../../src/machinery/status-error.ts';
+import { namespace } from '../../support/engine.ts';
+import { startMemoryProject } from '../../support/memory-project.ts';
 import { until } from '../../support/until.ts';
 
-const home = 'flux-system';
-const namespace = 'web';
 const ref = { namespace, name: 'moves' };
 const manifest = (name: string, value = '1'): string =>
   `apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ${name}}\ndata: {a: "${value}"}\n`;
 
-const stops: (() => Promise<void>)[] = [];
-afterEach(async () => {
-  for (const stop of stops.splice(0)) await stop();
-});
-
 /** Apps `one` and `two` of a repository; `wrap` stands between the engine and the API. */
 async function start(files: Readonly<Record<string, string>>, wrap: (client: Client, people: Client) => Client) {
-  const api = await startTestApi();
-  const people = api.clientFor(undefined, 'kubectl/test');
-  const repository = createMemoryRepository('https://example.com/owners.git');
-  for (const name of [home, namespace]) await people.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name } });
-  const commit = (next: Readonly<Record<string, string>>): string =>
-    repository.commit('change', new Map(Object.entries({ 'one/k.yaml': manifest('k1'), 'two/k.yaml': manifest('k2'), ...next })));
-  commit(files);
-  await people.create(gitRepositories, {
-    apiVersion: 'source.toolkit.fluxcd.io/v1',
-    kind: 'GitRepository',
-    metadata: { name: 'cluster', namespace: home },
-    spec: { url: 'https://example.com/owners.git', interval: '1s', ref: { branch: 'main' } },
-  });
-  for (const name of ['one', 'two']) {
-    await people.create(kustomizations, {
-      apiVersion: 'kustomize.toolkit.fluxcd.io/v1',
-      kind: 'Kustomization',
-      metadata: { name, namespace: home },
-      spec: {
-        interval: '1m',
-        prune: true,
-        path: `./${name}`,
-        targetNamespace: namespace,
-        sourceRef: { kind: 'GitRepository', name: 'cluster' },
-      },
-    });
-  }
-  const client = wrap(api.clientFor({ name: 'system:midship:gitops', groups: [] }, 'midship/test'), people);
-  const engine = await startEngine({ client, openSource: async () => repository.source });
-  stops.push(async () => {
-    await engine.stop();
-    await api.stop();
-  });
-  const applied = (name: string): Promise<unknown> =>
-    until(
-      async () => {
-        const { status } = await people.get(kustomizations, { namespace: home, name });
-        return status?.lastAppliedRevision === `main@sha1:${repository.head}` && isConditionTrue(status.conditions, 'Ready');
-      },
-      { what: async () => JSON.stringify((await people.list(kustomizations)).items.map(({ status }) => status)), timeoutMs: 8000 },
-    );
-  const live = async (): Promise<DynamicObject | undefined> =>
-    people.get(configMaps, ref).catch((err: unknown) => {
-      if (isNotFound(err)) return undefined;
-      throw err;
-    }) as Promise<DynamicObject | undefined>;
-  return { people, commit, applied, live };
+  const both = { 'one/k.yaml': manifest('k1'), 'two/k.yaml': manifest('k2') };
+  const project = await startMemoryProject({ files: { ...both, ...files }, apps: { one: {}, two: {} }, wrap });
+  const live = async (): Promise<DynamicObject | undefined> => (await tryGet(project.people, configMaps, ref)) as DynamicObject | undefined;
+  return { ...project, commit: (next: Readonly<Record<string, string>>) => project.commit({ ...both, ...next }), live };
 }
 
 const isOurs = ({ resource }: { readonly resource: string }, name: string | undefined): boolean =>

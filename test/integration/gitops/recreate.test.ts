@@ -5,7 +5,7 @@ import { serviceAccounts } from '../../../src/api/core/v1/service-account.ts';
 import { kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
 import { createGarbageCollector } from '../../../src/controllers/garbage-collector/garbage-collector.ts';
 import { startControlPlane } from '../../support/control-plane.ts';
-import { createWebApp, startEngine } from '../../support/engine.ts';
+import { createApps, startEngine } from '../../support/engine.ts';
 import { createMemoryRepository } from '../../support/memory-repository.ts';
 import { until } from '../../support/until.ts';
 
@@ -39,7 +39,7 @@ describe('a StatefulSet that is made anew because a fixed field changed', () => 
     commit({ 'web/db.yaml': database('one') });
     const engine = await startEngine({ client, openSource: async () => repository.source });
     stops.push(() => engine.stop());
-    await createWebApp(client, 'https://example.com/recreate.git');
+    await createApps(client, 'https://example.com/recreate.git');
     await client.create(serviceAccounts, { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default', namespace } });
     const applied = (sha: string): Promise<unknown> =>
       until(

@@ -1,12 +1,11 @@
-import { afterEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { type Deployment, deployments } from '../../../src/api/apps/v1/deployment.ts';
 import { type Kustomization, kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
 import type { Client, WatchEvent } from '../../../src/client/client.ts';
 import { conditionOf } from '../../../src/machinery/conditions.ts';
 import { StatusError } from '../../../src/machinery/status-error.ts';
-import { startTestApi } from '../../support/api.ts';
-import { createWebApp, startEngine } from '../../support/engine.ts';
-import { createMemoryRepository } from '../../support/memory-repository.ts';
+import { home, namespace } from '../../support/engine.ts';
+import { startMemoryProject } from '../../support/memory-project.ts';
 import { until } from '../../support/until.ts';
 
 const deployment = `apiVersion: apps/v1
@@ -18,26 +17,13 @@ spec:
   template: {metadata: {labels: {app: site}}, spec: {containers: [{name: c, image: x}]}}
 `;
 
-const stops: (() => Promise<void>)[] = [];
-afterEach(async () => {
-  for (const stop of stops.splice(0)) await stop();
-});
-
 describe('the status of an app', () => {
   it('is what is so also when the write before was done and not answered, and the watch has not told of it yet', async () => {
-    const api = await startTestApi();
-    const people = api.clientFor(undefined, 'kubectl/test');
-    const url = 'https://example.com/status.git';
-    const repository = createMemoryRepository(url);
-    repository.commit('first', new Map([['web/site.yaml', deployment]]));
-    await createWebApp(people, url);
-
     let onProgressing: (() => Promise<void>) | undefined;
     let heard: (healthy: boolean) => void = () => undefined;
     const held: (() => void)[] = [];
     let isBehind = false;
-    const client: Client = api.clientFor({ name: 'system:midship:gitops', groups: [] }, 'midship/test');
-    const unreliable: Client = {
+    const unreliable = (client: Client): Client => ({
       ...client,
       async patch<T>(...args: Parameters<Client['patch']>): Promise<T> {
         const result = (await client.patch(...args)) as Kustomization;
@@ -61,22 +47,17 @@ describe('the status of an app', () => {
               for (const { object } of events as readonly WatchEvent[]) heard((object as Deployment).status?.availableReplicas === 1);
           },
         }),
-    };
-    const engine = await startEngine({ client: unreliable, openSource: async () => repository.source });
-    stops.push(async () => {
-      await engine.stop();
-      await api.stop();
     });
+    const { people } = await startMemoryProject({ files: { 'web/site.yaml': deployment }, wrap: unreliable });
 
-    const ref = { namespace: 'web', name: 'site' };
+    const ref = { namespace, name: 'site' };
     const setAvailable = async (availableReplicas: number): Promise<void> => {
       const body = {
         status: { observedGeneration: 1, replicas: 1, updatedReplicas: 1, readyReplicas: availableReplicas, availableReplicas },
       };
       await people.patch(deployments, ref, { type: 'merge', body }, { subresource: 'status' });
     };
-    const appHealth = async (): Promise<string | undefined> =>
-      healthOf(await people.get(kustomizations, { namespace: 'flux-system', name: 'web' }));
+    const appHealth = async (): Promise<string | undefined> => healthOf(await people.get(kustomizations, { namespace: home, name: 'web' }));
     const healthIs = (status: string): Promise<unknown> =>
       until(async () => (await appHealth()) === status, { what: async () => `Healthy ${status}, not ${await appHealth()}` });
 
