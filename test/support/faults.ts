@@ -164,6 +164,38 @@ export function withFaults(client: Client, faults: Faults, life: Life): Client {
   };
 }
 
+/**
+ * A client whose watches tell each event late, by up to `maxDelayMs` each time anew: an API server far away, or one that is busy. Within a
+ * watch the order stays, and what was told before its end comes before its end.
+ */
+export function withLateWatches<C extends Client>(
+  client: C,
+  { maxDelayMs, random }: { readonly maxDelayMs: number; readonly random: () => number },
+): C {
+  return {
+    ...client,
+    async watch(resource, options) {
+      let told = Promise.resolve();
+      const tell = async (before: Promise<void>, events: Parameters<typeof options.onEvents>[0], dueAt: number): Promise<void> => {
+        await before;
+        const leftMs = dueAt - performance.now();
+        if (leftMs > 0) await new Promise((resolve) => setTimeout(resolve, leftMs));
+        if (!options.signal.aborted) options.onEvents(events);
+      };
+      try {
+        await client.watch(resource, {
+          ...options,
+          onEvents(events) {
+            for (const event of events) told = tell(told, [event], performance.now() + random() * maxDelayMs);
+          },
+        });
+      } finally {
+        await told;
+      }
+    },
+  };
+}
+
 /** A repository whose remote is away or does not answer now and then. */
 export function withGitFaults(source: GitSource, faults: Faults, life: Life): GitSource {
   async function read<T>(act: () => Promise<T>, signal?: AbortSignal): Promise<T> {

@@ -17,6 +17,7 @@ import { isNotFound } from '../../src/machinery/status-error.ts';
 import { startTestApi } from './api.ts';
 import { startTestApiServer } from './api-server.ts';
 import { type RunningEngine, startEngine, startNamespaces } from './engine.ts';
+import { withLateWatches } from './faults.ts';
 import { newRepository, type WorkTree } from './git.ts';
 import { until } from './until.ts';
 
@@ -30,23 +31,18 @@ export interface GitOpsTarget {
   stop(): Promise<void>;
 }
 
+/** How late the engine may hear of a change on the target that is late; milliseconds. */
+const watchDelayMs = Number(process.env.MIDSHIP_CONFORMANCE_WATCH_DELAY_MS ?? 300);
+
 /**
- * Where the suite runs: in process, over HTTP, and, when `MIDSHIP_CONFORMANCE_KUBECONFIG` names one, on any cluster; with
+ * Where the suite runs: in process, there with watches that are late, over HTTP, and, when `MIDSHIP_CONFORMANCE_KUBECONFIG` names one, on any cluster; with
  * `MIDSHIP_CONFORMANCE_BARE=true` on one that has an API server and no controllers.
  */
 const targets: Readonly<Record<string, () => Promise<GitOpsTarget>>> = {
-  async 'in process'() {
-    const api = await startTestApi();
-    const stopNamespaces = await startNamespaces(api.clientFor());
-    return {
-      client: api.clientFor(undefined, 'kubectl/test'),
-      engineClient: api.clientFor({ name: 'system:midship:gitops', groups: [] }, 'midship/test'),
-      isBare: true,
-      async stop() {
-        await stopNamespaces();
-        await api.stop();
-      },
-    };
+  'in process': startInProcess,
+  async 'in process, heard of late'() {
+    const target = await startInProcess();
+    return { ...target, engineClient: withLateWatches(target.engineClient, { maxDelayMs: watchDelayMs, random: Math.random }) };
   },
   async 'over HTTP'() {
     const server = await startTestApiServer();
@@ -67,6 +63,20 @@ const targets: Readonly<Record<string, () => Promise<GitOpsTarget>>> = {
     ? {}
     : { 'the cluster of MIDSHIP_CONFORMANCE_KUBECONFIG': () => openCluster(process.env.MIDSHIP_CONFORMANCE_KUBECONFIG ?? '') }),
 };
+
+async function startInProcess(): Promise<GitOpsTarget> {
+  const api = await startTestApi();
+  const stopNamespaces = await startNamespaces(api.clientFor());
+  return {
+    client: api.clientFor(undefined, 'kubectl/test'),
+    engineClient: api.clientFor({ name: 'system:midship:gitops', groups: [] }, 'midship/test'),
+    isBare: true,
+    async stop() {
+      await stopNamespaces();
+      await api.stop();
+    },
+  };
+}
 
 async function openCluster(path: string): Promise<GitOpsTarget> {
   const connection = await loadKubeconfig(path);

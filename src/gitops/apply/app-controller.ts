@@ -14,7 +14,7 @@ import { type KustomizationEvent, kustomizationMachine } from '../../lifecycle/k
 import { type Health, worstOf } from '../../lifecycle/reasons.ts';
 import { conditionOf } from '../../machinery/conditions.ts';
 import { type DynamicObject, deepEqual, keyOf, refOf } from '../../machinery/object.ts';
-import { isNotFound, isStatusError } from '../../machinery/status-error.ts';
+import { isConflict, isNotFound, isStatusError } from '../../machinery/status-error.ts';
 import { type Controller, createController, type Result } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { advance } from '../../reconcile/effects.ts';
@@ -31,12 +31,13 @@ import type { AppMetricsState, GitOpsMetrics } from './gitops-metrics.ts';
 import { heldRevision } from './held-revision.ts';
 import { addToHistory, isRollback, replaceInHistory, revertedBy } from './history.ts';
 import { createInventory } from './inventory.ts';
+import { newerOf } from './newer.ts';
 import { describe, describeId, idOf, type ObjectId } from './object-id.ts';
 import { createAppBuilder } from './post-build.ts';
 import type { KnownRevision, RevisionStore } from './repository-controller.ts';
 import { formatBuildError, Superseded, SyncFailure } from './sync-failure.ts';
 import type { SyncOutcome } from './syncer.ts';
-import { createTarget, type Target, versionOf } from './target.ts';
+import { contentOf, createTarget, type Target } from './target.ts';
 import { createTargets, type OpenCluster, type TargetState } from './targets.ts';
 import { watchValues } from './watched-values.ts';
 
@@ -62,6 +63,8 @@ const bySource = 'gitops-source';
 const byDependency = 'gitops-dependency';
 const minRetryMs = 1_000;
 const maxRetryMs = 5 * 60_000;
+/** Someone else writes the app at the same time now and then, not again and again. */
+const maxFinalizerTries = 5;
 /** Deletions that wait for finalizers are looked at this often, beside the event of their end. */
 const recheckDeletionMs = 1_000;
 /** Errors of one revision that the status shows. */
@@ -181,7 +184,10 @@ export function createAppController(options: AppControllerOptions): AppControlle
       targets.stop();
     },
     *metricsStates() {
-      for (const app of apps.list()) yield metricsStateOf(app, states.get(keyOf(app)), bound.get(keyOf(app))?.owned);
+      for (const cached of apps.list()) {
+        const state = states.get(keyOf(cached));
+        yield metricsStateOf(newerOf(cached, state?.written), state, bound.get(keyOf(cached))?.owned);
+      }
     },
   };
 
@@ -200,7 +206,8 @@ export function createAppController(options: AppControllerOptions): AppControlle
     if (reached.state === 'ready' && bound.get(key) !== reached.target) forget(key);
     const state = states.get(key) ?? newAppState(key);
     states.set(key, state);
-    const app = newerOf(cached, state);
+    const app = newerOf(cached, state.written);
+    if (app === cached) state.written = undefined;
     if (reached.state !== 'ready') return unreachable(app, state, reached);
     const { target } = reached;
     bound.set(key, target);
@@ -356,10 +363,17 @@ export function createAppController(options: AppControllerOptions): AppControlle
 
   async function patchApp(app: Kustomization, body: Readonly<Record<string, unknown>>): Promise<void> {
     try {
-      await client.patch(kustomizations, refOf(keyOf(app)), { type: 'merge', body }, { fieldManager });
+      await changeApp(app, body);
     } catch (err) {
       if (!isNotFound(err)) throw err;
     }
+  }
+
+  async function changeApp(app: Kustomization, body: Readonly<Record<string, unknown>>): Promise<void> {
+    const key = keyOf(app);
+    const written = await client.patch(kustomizations, refOf(key), { type: 'merge', body }, { fieldManager });
+    const state = states.get(key);
+    if (state !== undefined) state.written = written;
   }
 
   function* observe(pass: Pass): Iterable<KustomizationEvent> {
@@ -535,7 +549,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
     pass.finding = { reason: failure.reason, message: shown.join('\n') };
     pass.learned.push({ type: 'SYNC_FAILED' });
     state.errors = failure.errors;
-    state.failing = new Map([...failure.objects].map((id) => [id, versionOf(liveOf(pass, id))]));
+    state.failing = new Map([...failure.objects].map((id) => [id, contentOf(liveOf(pass, id))]));
     state.rollout = undefined;
     const failures = isRepeated ? (state.attempted?.failures ?? 0) + 1 : 1;
     const retryMs = retryDelayMs(app, failures) * (1 + jitter * random());
@@ -631,7 +645,8 @@ export function createAppController(options: AppControllerOptions): AppControlle
       const object = `${kind} ${applied.desired.ref.namespace === undefined ? '' : `${applied.desired.ref.namespace}/`}${applied.desired.ref.name}`;
       const entry = { type: 'drift' as const, app: app.metadata.name, object, change: found.change, by: found.by };
       try {
-        await syncer.heal(app, state, applied.desired, signal);
+        // An autoscaler may have come of which the cache knew nothing when it told of the change.
+        if ((await syncer.heal(app, state, applied.desired, signal)) === undefined) continue;
         gitops.driftCorrected(labelsOf(app), kind);
         gitops.synced(labelsOf(app), 'drift', 'succeeded', clock.now() - startedAt);
         recorder.record(app, {
@@ -788,19 +803,29 @@ export function createAppController(options: AppControllerOptions): AppControlle
   }
 
   async function letGo(app: Kustomization): Promise<void> {
-    const left = (app.metadata.finalizers ?? []).filter((name) => name !== finalizers.flux);
-    await patchApp(app, { metadata: { resourceVersion: app.metadata.resourceVersion, finalizers: left } });
+    await changeFinalizers(app, (present) => present.filter((name) => name !== finalizers.flux)).catch((err: unknown) => {
+      if (!isNotFound(err)) throw err;
+    });
   }
 
   async function addFinalizer(app: Kustomization): Promise<void> {
-    const present = app.metadata.finalizers ?? [];
-    if (present.includes(finalizers.flux)) return;
-    await client.patch(
-      kustomizations,
-      refOf(keyOf(app)),
-      { type: 'merge', body: { metadata: { uid: app.metadata.uid, finalizers: [...present, finalizers.flux] } } },
-      { fieldManager },
-    );
+    if (app.metadata.finalizers?.includes(finalizers.flux) === true) return;
+    await changeFinalizers(app, (present) => [...present.filter((name) => name !== finalizers.flux), finalizers.flux]);
+  }
+
+  /** The list is written as a whole: one that someone else put into it since the cache heard of the app has to stay. */
+  async function changeFinalizers(app: Kustomization, change: (present: readonly string[]) => readonly string[]): Promise<void> {
+    const { uid } = app.metadata;
+    let current = app;
+    for (let tries = 1; ; tries += 1) {
+      const { resourceVersion, finalizers: present = [] } = current.metadata;
+      try {
+        return await changeApp(app, { metadata: { uid, resourceVersion, finalizers: change(present) } });
+      } catch (err) {
+        if (!isConflict(err) || tries === maxFinalizerTries) throw err;
+      }
+      current = await client.get(kustomizations, refOf(keyOf(app)));
+    }
   }
 
   function* follow(pass: Pass, from: KustomizationState, health: Health): Iterable<KustomizationEvent> {
@@ -1031,19 +1056,6 @@ export function createAppController(options: AppControllerOptions): AppControlle
     }
     if (unchanged > 0) gitops.applied(labels, 'unchanged', unchanged);
   }
-}
-
-/**
- * What the cache holds, or what we wrote last when the cache has not heard of it yet: over HTTP it may be a pass behind, and a status that
- * is compared with an older one would not be written.
- */
-function newerOf(cached: Kustomization, state: AppState): Kustomization {
-  const { written } = state;
-  if (written === undefined) return cached;
-  const isBehind =
-    written.metadata.uid === cached.metadata.uid && Number(written.metadata.resourceVersion) > Number(cached.metadata.resourceVersion);
-  if (!isBehind) state.written = undefined;
-  return isBehind ? written : cached;
 }
 
 /** The health that readiness depends on: of the objects that `spec.healthChecks` names, unless the app waits for all of its own. */

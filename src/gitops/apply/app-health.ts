@@ -54,13 +54,9 @@ export function createAppHealth({ clock, feed, gitops }: AppHealthOptions): AppH
           ? { status: 'Missing', reason: `${describe(kind, ref)} does not exist` }
           : { status: 'Unknown', reason: '' };
       };
-      const healthOfApplied = ({ desired: { resource, ref, object }, skipped }: AppliedObject, isAwaited: boolean): Health => {
+      const healthOfApplied = ({ desired: { resource, ref, object }, skipped }: AppliedObject): Health =>
         // What is left alone may be anything, and may be away.
-        if (skipped === 'suspended') return healthy;
-        return isAwaited
-          ? { status: 'Progressing', reason: `${object.kind} ${ref.name} was changed just now` }
-          : healthOfLive(resource, ref, object.kind);
-      };
+        skipped === 'suspended' ? healthy : healthOfLive(resource, ref, object.kind);
       const healthOfChecked = ({ resource, ref, kind }: CheckedObject): Health =>
         resource === undefined
           ? { status: 'Missing', reason: `${describe(kind, ref)} is of a kind that the cluster does not have` }
@@ -68,7 +64,7 @@ export function createAppHealth({ clock, feed, gitops }: AppHealthOptions): AppH
       for (const id of state.healthDirty) {
         const applied = state.applied.get(id);
         const checked = state.checks.get(id);
-        if (applied !== undefined) state.health.set(id, healthOfApplied(applied, state.awaited.has(id)));
+        if (applied !== undefined) state.health.set(id, healthOfApplied(applied));
         else if (checked !== undefined) state.health.set(id, healthOfChecked(checked));
         else state.health.delete(id);
       }

@@ -113,7 +113,7 @@ export interface Drift {
  */
 export interface AppState {
   readonly key: string;
-  /** The app as our last status write left it, until the cache has it, too. */
+  /** The app as our last write left it, until the cache has it, too. */
   written: Kustomization | undefined;
   /** A status write was not answered: what the status says is not known until the next one, whatever the cache holds. */
   statusInDoubt: boolean;
@@ -136,8 +136,8 @@ export interface AppState {
   readonly doomed: Map<ObjectId, DoomedObject>;
   /** Objects that were to be applied and of which no answer came that they are: they may be there all the same. */
   readonly pending: Map<ObjectId, DesiredObject>;
-  /** Objects of which the cache has not seen our own write yet. */
-  readonly awaited: Set<ObjectId>;
+  /** Workloads that autoscalers of the newest plan scale, whether those are on the server yet or not. */
+  scaled: ReadonlySet<string>;
   hooks: HookRecord;
   /** Objects that the inventory lists because a hook made them. */
   readonly hookObjects: Map<ObjectId, DesiredObject>;
@@ -221,7 +221,7 @@ export function newAppState(key: string): AppState {
     handledRequest: undefined,
     doomed: new Map(),
     pending: new Map(),
-    awaited: new Set(),
+    scaled: new Set(),
     hooks: { digest: '', complete: false, succeeded: new Set(), cleaning: new Map() },
     hookObjects: new Map(),
     rollout: undefined,

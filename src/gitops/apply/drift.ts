@@ -1,11 +1,24 @@
 import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
+import { labels } from '../../api/well-known.ts';
 import type { Clock } from '../../base/clock.ts';
 import { type DynamicObject, deepEqual } from '../../machinery/object.ts';
 import type { EventRecorder } from '../../reconcile/event-recorder.ts';
-import type { AppState, Drift } from './app-state.ts';
-import { formatPath, formatValue, lostFields, managerOf, ownFieldsOf, valueAt } from './fields.ts';
+import type { AppliedObject, AppState, Drift } from './app-state.ts';
+import {
+  changedFields,
+  type FieldPath,
+  type FieldTree,
+  fieldManager,
+  formatPath,
+  formatValue,
+  lostFields,
+  managerOf,
+  ownFieldsOf,
+  owns,
+  valueAt,
+} from './fields.ts';
 import { isIgnored, type Pointer } from './ignored-fields.ts';
-import { describeObject, type ObjectId } from './object-id.ts';
+import { describeObject, type ObjectId, ownerOf, versionOf } from './object-id.ts';
 import { isSuspended, policyOf } from './object-policy.ts';
 import type { OwnedObjects } from './owned-objects.ts';
 
@@ -25,25 +38,27 @@ export interface DriftWatchOptions {
  * That is exact whatever the server defaulted or normalized, and costs a comparison of references as long as nothing happened.
  */
 export interface DriftWatch {
-  /** An owned object changed; `object` is absent when it was deleted. */
-  observe(state: AppState, id: ObjectId, object: DynamicObject | undefined): void;
+  /** An owned object changed; `object` is absent when it was deleted, `before` is the one that was known until now. */
+  observe(state: AppState, id: ObjectId, object: DynamicObject | undefined, before?: DynamicObject): void;
   /** Another app has the object that this one is to have: what it applied is not in force, though none of its fields is anybody else's. */
   taken(state: AppState, id: ObjectId, by: string): void;
-  /** Compares again what was skipped while our own write was under way. */
-  recheck(state: AppState, id: ObjectId): void;
+  /** Compares again what was skipped while our own write was under way; `answer` is what the server said to it. */
+  recheck(state: AppState, id: ObjectId, answer: DynamicObject | undefined): void;
   /** True when the same field was put back too often within a minute: then the app backs off and says who it is fighting with. */
   isFight(app: Kustomization, state: AppState, drift: Drift): boolean;
   /** When a fight is over and the field may be put back again; undefined when there is none. */
   retryAfterMs(state: AppState): number | undefined;
 }
 
+/** By a label an object says whose it is. */
+const ownerLabel: FieldPath = ['f:metadata', 'f:labels', `f:${labels.fluxKustomizeName}`];
 const fightWindowMs = 60_000;
 const maxCorrections = 3;
 /** Fields whose corrections are remembered, for each app. */
 const maxRemembered = 1_000;
 
 export function createDriftWatch({ clock, recorder, owned, ignoredOf, onDrift }: DriftWatchOptions): DriftWatch {
-  function observe(state: AppState, id: ObjectId, object: DynamicObject | undefined): void {
+  function observe(state: AppState, id: ObjectId, object: DynamicObject | undefined, before?: DynamicObject): void {
     const applied = state.applied.get(id);
     if (applied === undefined || state.writing.has(id)) return;
     if (object === undefined) {
@@ -53,6 +68,8 @@ export function createDriftWatch({ clock, recorder, owned, ignoredOf, onDrift }:
       found(state, { id, change: applied.uid === undefined ? 'resumed' : 'deleted', by: '', detectedAt: clock.now() });
       return;
     }
+    // A cache that is behind our own write tells what that has changed since.
+    if (versionOf(object) < applied.resourceVersion) return;
     // What is being deleted cannot be put back before it is gone.
     if (object.metadata.deletionTimestamp !== undefined) return;
     const isHeldBack = [policyOf(object), applied.desired.policy].some((policy) => isSuspended(policy, clock.now()));
@@ -64,9 +81,15 @@ export function createDriftWatch({ clock, recorder, owned, ignoredOf, onDrift }:
       return;
     }
     const own = ownFieldsOf(object);
-    if (own === applied.ownFields || deepEqual(own, applied.ownFields)) return;
+    const isOurs = own === applied.ownFields || deepEqual(own, applied.ownFields);
+    // Another app of ours has it now, which is for the claims of both to settle.
+    if (own !== undefined && owns(own, ownerLabel) && ownerOf(object) !== state.key) return;
+    const changed = isOurs
+      ? overwritten(applied, { before, object })
+      : [...lostFields(applied.ownFields ?? {}, own), ...gainedFields(applied, own)];
+    if (isOurs && changed.length === 0) return;
     const ignored = ignoredOf(state.key, applied.desired.object);
-    const lost = lostFields(applied.ownFields ?? {}, own).filter((path) => !isIgnored(applied.desired.object, path, ignored));
+    const lost = changed.filter((path) => !isIgnored(applied.desired.object, path, ignored));
     const [first] = lost;
     if (first === undefined) {
       state.applied.set(id, { ...applied, ownFields: own });
@@ -79,9 +102,27 @@ export function createDriftWatch({ clock, recorder, owned, ignoredOf, onDrift }:
     found(state, {
       id,
       change: `${formatPath(first)} ${expected} → ${actual}${more}`,
-      by: managerOf(object, first) ?? '',
+      by: (isOurs ? undefined : managerOf(object, first)) ?? (own !== undefined && owns(own, first) ? fieldManager : ''),
       detectedAt: clock.now(),
     });
+  }
+
+  /**
+   * Fields that have another value than before although all of them are ours still: someone wrote under our name, an earlier process whose
+   * request came late, for one. What was there before has our values, as the answer to our last write had them.
+   */
+  function overwritten(
+    { ownFields, resourceVersion, inDoubt }: AppliedObject,
+    { before, object }: { readonly before: DynamicObject | undefined; readonly object: DynamicObject },
+  ): readonly FieldPath[] {
+    if (before === undefined || ownFields === undefined || inDoubt === true) return [];
+    if (versionOf(before) < resourceVersion || before.metadata.uid !== object.metadata.uid) return [];
+    return changedFields(ownFields, before, object);
+  }
+
+  /** Fields that someone made ours: nobody else can write them under our name. */
+  function gainedFields({ ownFields, inDoubt }: AppliedObject, own: FieldTree | undefined): readonly FieldPath[] {
+    return ownFields === undefined || own === undefined || inDoubt === true ? [] : lostFields(own, ownFields);
   }
 
   function found(state: AppState, drift: Drift): void {
@@ -97,12 +138,12 @@ export function createDriftWatch({ clock, recorder, owned, ignoredOf, onDrift }:
       if (applied !== undefined && applied.skipped !== 'suspended' && !state.writing.has(id))
         found(state, { id, change: `applied by app ${by}`, by: '', detectedAt: clock.now() });
     },
-    recheck(state, id) {
+    recheck(state, id, answer) {
       const applied = state.applied.get(id);
       if (applied === undefined) return;
       const object = owned.live(applied.desired.resource, applied.desired.ref);
       // The cache may be behind our own write; its event is still to come then. What is newer was written by someone else.
-      if (object === undefined || Number(object.metadata.resourceVersion ?? 0) > applied.resourceVersion) observe(state, id, object);
+      if (object === undefined || versionOf(object) > applied.resourceVersion) observe(state, id, object, answer);
     },
     isFight(app, state, { id, change, by }) {
       const key = `${id} ${change.split(' ')[0]}`;

@@ -27,8 +27,7 @@ export function lostFields(before: FieldTree, after: FieldTree | undefined, limi
       if (lost.length >= limit) return;
       const other = right?.[segment] as FieldTree | undefined;
       const children = below as FieldTree;
-      const isLeaf = Object.keys(children).every((key) => key === '.');
-      if (isLeaf) {
+      if (isLeaf(children)) {
         if (other === undefined && segment !== '.') lost.push([...path, segment]);
       } else visit(children, other, [...path, segment]);
     }
@@ -37,13 +36,34 @@ export function lostFields(before: FieldTree, after: FieldTree | undefined, limi
   return lost;
 }
 
+/** Leaves of `tree` whose values differ between two versions of an object, at most `limit`. */
+export function changedFields(tree: FieldTree, before: unknown, after: unknown, limit = 5): readonly FieldPath[] {
+  const changed: FieldPath[] = [];
+  const visit = (node: FieldTree, left: unknown, right: unknown, path: FieldPath): void => {
+    // What is the same as a whole, as nearly all of it is, need not be taken apart: the keys of list items are JSON.
+    if (deepEqual(left, right)) return;
+    for (const [segment, below] of Object.entries(node)) {
+      if (changed.length >= limit) return;
+      if (segment === '.') continue;
+      const values = [valueAt(left, [segment]), valueAt(right, [segment])] as const;
+      if (!isLeaf(below as FieldTree)) visit(below as FieldTree, ...values, [...path, segment]);
+      else if (!deepEqual(...values)) changed.push([...path, segment]);
+    }
+  };
+  visit(tree, before, after, []);
+  return changed;
+}
+
+const isLeaf = (node: FieldTree): boolean => Object.keys(node).every((key) => key === '.');
+
 /** The manager that owns `path` now, the newest when there are several. */
 export function managerOf(object: DynamicObject, path: FieldPath): string | undefined {
   const owners = (object.metadata.managedFields ?? []).filter((entry) => entry.manager !== fieldManager && owns(entry.fieldsV1, path));
   return owners.sort((a, b) => ((a.time ?? '') < (b.time ?? '') ? 1 : -1))[0]?.manager;
 }
 
-function owns(tree: FieldTree | undefined, path: FieldPath): boolean {
+/** Whether a field is in a tree. */
+export function owns(tree: FieldTree | undefined, path: FieldPath): boolean {
   let node: FieldTree | undefined = tree;
   for (const segment of path) node = node?.[segment] as FieldTree | undefined;
   return node !== undefined;

@@ -1,6 +1,7 @@
 import { type HorizontalPodAutoscaler, horizontalPodAutoscalers } from '../../api/autoscaling/v2/horizontal-pod-autoscaler.ts';
 import type { Kustomization, PatchTarget } from '../../api/kustomize/v1/kustomization.ts';
 import { untilAborted } from '../../base/concurrency.ts';
+import type { Client } from '../../client/client.ts';
 import type { InformerSet } from '../../client/informer.ts';
 import { type DynamicObject, deepEqual, type KubeObject } from '../../machinery/object.ts';
 import { parseApiVersion } from '../../machinery/resource.ts';
@@ -18,30 +19,70 @@ export type Pointer = string;
 export interface IgnoredFields {
   /** @throws SelectorError for a pattern or selector of a rule that cannot be read */
   pointersOf(app: Kustomization, object: KubeObject): readonly Pointer[];
+  /**
+   * The same, also by autoscalers that the cache has not heard of yet, and by those of the app's own plan, whose workload `scaled` names as
+   * `scaleTargetsOf` does. Asks the server where that matters.
+   */
+  pointersNow(app: Kustomization, object: KubeObject, scaled: ReadonlySet<string>): Promise<readonly Pointer[]>;
   /** Resolves when the autoscalers of the cluster are known. */
   waitForSync(signal: AbortSignal): Promise<void>;
 }
 
+/** Autoscalers asked for in one list call. */
+const pageSize = 500;
 const byTarget = 'gitops-scale-target';
 const scalableKinds: readonly string[] = ['Deployment', 'ReplicaSet', 'StatefulSet', 'ReplicationController'];
 const replicas: readonly Pointer[] = ['/spec/replicas'];
 
 export const isScalable = ({ kind }: { readonly kind: string }): boolean => scalableKinds.includes(kind);
 
-export function createIgnoredFields({ informers }: { readonly informers: InformerSet }): IgnoredFields {
+export function createIgnoredFields({ client, informers }: { readonly client: Client; readonly informers: InformerSet }): IgnoredFields {
   const autoscalers = informers.get(horizontalPodAutoscalers);
   autoscalers.addIndex(byTarget, scaleTargets);
+
+  const named = (app: Kustomization, object: KubeObject): readonly Pointer[] =>
+    (app.spec.driftIgnoreRules ?? []).flatMap(({ paths, target }) => (target === undefined || matches(target, object) ? paths : []));
+  const isScaled = (object: KubeObject): boolean => isScalable(object) && autoscalers.byIndex(byTarget, targetOf(object)).length > 0;
+
+  async function isScaledNow(object: KubeObject): Promise<boolean> {
+    const { namespace } = object.metadata;
+    let page = await client.list(horizontalPodAutoscalers, { namespace, limit: pageSize });
+    for (;;) {
+      if (page.items.some((autoscaler) => scaleTargets(autoscaler).includes(targetOf(object)))) return true;
+      const next = page.metadata.continue;
+      if (next === undefined || next === '') return false;
+      page = await client.list(horizontalPodAutoscalers, { namespace, limit: pageSize, continue: next });
+    }
+  }
+
   return {
-    pointersOf(app, object) {
-      const rules = app.spec.driftIgnoreRules ?? [];
-      const named = rules.flatMap(({ paths, target }) => (target === undefined || matches(target, object) ? paths : []));
-      const { namespace, name } = object.metadata;
-      const scaled = isScalable(object) && autoscalers.byIndex(byTarget, `${namespace}/${object.kind}/${name}`).length > 0;
-      return scaled ? [...named, ...replicas] : named;
+    pointersOf: (app, object) => (isScaled(object) ? [...named(app, object), ...replicas] : named(app, object)),
+    async pointersNow(app, object, scaled) {
+      const asksForReplicas = isScalable(object) && (object as Scalable).spec?.replicas !== undefined;
+      if (asksForReplicas && (isScaled(object) || scaled.has(targetOf(object)) || (await isScaledNow(object))))
+        return [...named(app, object), ...replicas];
+      return named(app, object);
     },
     waitForSync: (signal) => untilAborted(autoscalers.whenSynced, signal),
   };
 }
+
+interface Scalable extends KubeObject {
+  readonly spec?: { readonly replicas?: unknown };
+}
+
+/** What the autoscalers among some objects scale: `namespace/Kind/name`. */
+export function scaleTargetsOf(objects: Iterable<{ readonly object: DynamicObject }>): ReadonlySet<string> {
+  const targets: string[] = [];
+  for (const { object } of objects) {
+    const isAutoscaler =
+      object.kind === horizontalPodAutoscalers.kind && object.apiVersion.startsWith(`${horizontalPodAutoscalers.group}/`);
+    if (isAutoscaler) targets.push(...scaleTargets(object as unknown as HorizontalPodAutoscaler));
+  }
+  return new Set(targets);
+}
+
+const targetOf = ({ kind, metadata }: KubeObject): string => `${metadata.namespace}/${kind}/${metadata.name}`;
 
 function scaleTargets({ metadata, spec }: HorizontalPodAutoscaler): readonly string[] {
   const { kind, name } = spec?.scaleTargetRef ?? {};

@@ -1,4 +1,5 @@
 import type { InventoryEntry } from '../../api/kustomize/v1/kustomization.ts';
+import { labels } from '../../api/well-known.ts';
 import type { KubeObject, ObjectRef } from '../../machinery/object.ts';
 import { parseApiVersion, type Resource } from '../../machinery/resource.ts';
 
@@ -44,6 +45,13 @@ export function describeId(id: ObjectId): string {
   const parsed = tryParseId(id);
   return parsed === undefined ? id : describe(parsed.kind, parsed.ref);
 }
+
+/** Of whose writing the object is: the key of the app that its labels name. */
+export const ownerOf = ({ metadata: { labels: all } }: KubeObject): string =>
+  `${all?.[labels.fluxKustomizeNamespace]}/${all?.[labels.fluxKustomizeName]}`;
+
+/** `metadata.resourceVersion`, which grows with each write. */
+export const versionOf = ({ metadata }: KubeObject): number => Number(metadata.resourceVersion ?? 0);
 
 /** Where an object lives in the API; informers and the index of owned objects go by it. */
 export function addressOf(resource: Resource, { namespace = '', name }: ObjectRef): string {

@@ -21,8 +21,8 @@ export interface ObjectWriterOptions {
   readonly recorder: EventRecorder;
   readonly ignored: IgnoredFields;
   readonly clock: Clock;
-  /** Looks for drift again once our own write is known. */
-  recheck(state: AppState, id: ObjectId): void;
+  /** Looks for drift again once our own write is known; `answer` is what the server said to it. */
+  recheck(state: AppState, id: ObjectId, answer: DynamicObject | undefined): void;
 }
 
 export interface Write {
@@ -80,7 +80,7 @@ export function createObjectWriter({ client, owned, recorder, ignored, clock, re
     },
     async apply(write) {
       const { app, state, desired, mode, signal } = write;
-      const { id, resource, ref } = desired;
+      const { id, resource } = desired;
       const { before, skipped } = await standing(write);
       if (skipped !== undefined) {
         if (skipped === 'exists' && mode === 'force' && before !== undefined) await takeOver(write, before);
@@ -93,22 +93,21 @@ export function createObjectWriter({ client, owned, recorder, ignored, clock, re
         return undefined;
       }
       state.writing.add(id);
+      let answer: DynamicObject | undefined;
       try {
         if (mode === 'recreate') await remove(write);
-        const result = await send(write, { dryRun: false, force: mode === 'force' }).catch((err: unknown) => {
+        answer = await send(write, { dryRun: false, force: mode === 'force' }).catch((err: unknown) => {
           // Someone took a field between dry run and apply.
           if (!isStatusError(err) || !isFieldConflict(err) || !mayTake(app, desired, err)) throw err;
           signal.throwIfAborted();
           return send(write, { dryRun: false, force: true });
         });
-        const { uid, resourceVersion } = result.metadata;
-        state.applied.set(id, { desired, ownFields: ownFieldsOf(result), uid, resourceVersion: Number(resourceVersion ?? 0) });
+        const { uid, resourceVersion } = answer.metadata;
+        owned.wrote(resource, answer);
+        state.applied.set(id, { desired, ownFields: ownFieldsOf(answer), uid, resourceVersion: Number(resourceVersion ?? 0) });
         state.pending.delete(id);
         state.drifts.delete(id);
         state.healthDirty.add(id);
-        const seen = owned.live(resource, ref);
-        // Over HTTP the cache hears of the write later than we do; what it holds until then says nothing of the object's health.
-        if (seen?.metadata.uid !== uid || Number(seen?.metadata.resourceVersion ?? 0) < Number(resourceVersion ?? 0)) state.awaited.add(id);
         if (before?.metadata.uid === uid && before?.metadata.resourceVersion === resourceVersion) return undefined;
         const object = describeObject(desired.object);
         return before === undefined || before.metadata.uid !== uid
@@ -119,7 +118,7 @@ export function createObjectWriter({ client, owned, recorder, ignored, clock, re
         throw err;
       } finally {
         state.writing.delete(id);
-        recheck(state, id);
+        recheck(state, id, answer);
       }
     },
     async survey(write) {
@@ -194,7 +193,6 @@ export function createObjectWriter({ client, owned, recorder, ignored, clock, re
   async function send(write: Write, { dryRun, force }: { readonly dryRun: boolean; readonly force: boolean }): Promise<DynamicObject> {
     const { app, desired, signal } = write;
     const { resource, ref, object } = desired;
-    const pointers = ignored.pointersOf(app, object);
     const apply = (body: DynamicObject): Promise<DynamicObject> =>
       client.patch<DynamicObject>(
         resource,
@@ -203,18 +201,25 @@ export function createObjectWriter({ client, owned, recorder, ignored, clock, re
         // A write that was begun is finished, so that its outcome is known; a question may be dropped.
         { fieldManager, force, dryRun, fieldValidation: 'Strict', ...(dryRun ? { signal } : {}) },
       );
-    // Force takes what it names: whose the ignored fields are must not be known from a cache that may be behind.
-    if (force && pointers.length > 0) return apply(withoutForeign(object, await find(write), pointers));
-    const body = withoutForeign(object, owned.live(resource, ref), pointers);
+    // Force takes what it names: what is ignored, and whose that is, must not be known from a cache that may be behind.
+    if (force) return apply(await bodyNow(write));
+    const body = withoutForeign(object, owned.live(resource, ref), ignored.pointersOf(app, object));
     try {
       return await apply(body);
     } catch (err) {
-      if (pointers.length === 0 || !isStatusError(err) || !isFieldConflict(err)) throw err;
+      if (!isStatusError(err) || !isFieldConflict(err)) throw err;
       signal.throwIfAborted();
-      const newer = withoutForeign(object, await find(write), pointers);
+      const newer = await bodyNow(write);
       if (deepEqual(newer, body)) throw err;
       return apply(newer);
     }
+  }
+
+  /** The object without the ignored fields that someone else has, as the server knows it now. */
+  async function bodyNow(write: Write): Promise<DynamicObject> {
+    const { app, state, desired } = write;
+    const pointers = await ignored.pointersNow(app, desired.object, state.scaled);
+    return pointers.length === 0 ? desired.object : withoutForeign(desired.object, await find(write), pointers);
   }
 
   function find({ desired: { resource, ref } }: Write): Promise<DynamicObject | undefined> {

@@ -1,11 +1,11 @@
 import { replicaSets } from '../../api/apps/v1/replica-set.ts';
 import { type Pod, pods } from '../../api/core/v1/pod.ts';
 import { untilAborted } from '../../base/concurrency.ts';
-import type { InformerSet } from '../../client/informer.ts';
+import type { Informer, InformerSet } from '../../client/informer.ts';
 import { controllerOf, type DynamicObject, type KubeObject } from '../../machinery/object.ts';
 import type { Resource } from '../../machinery/resource.ts';
 import type { HealthView } from './health.ts';
-import { addressOf, type ObjectId } from './object-id.ts';
+import { addressOf, type ObjectId, versionOf } from './object-id.ts';
 
 /** An object of an app changed, or something its health depends on. */
 export interface OwnedChange {
@@ -13,6 +13,8 @@ export interface OwnedChange {
   readonly id: ObjectId;
   /** Absent when it was deleted. */
   readonly object: DynamicObject | undefined;
+  /** What `live` said until now. */
+  readonly before: DynamicObject | undefined;
   /** The object itself changed, not only its pods. */
   readonly direct: boolean;
 }
@@ -30,8 +32,10 @@ export interface OwnedObjects extends HealthView {
   /** From now on `app` hears of the object. While it goes from one app to another, both do. */
   own(app: string, id: ObjectId, resource: Resource<DynamicObject>, ref: OwnedRef): void;
   disown(app: string, resource: Resource<DynamicObject>, ref: OwnedRef): void;
-  /** From the cache; undefined when it does not exist or the cache is not there yet. */
+  /** From the cache, or what `wrote` said when that is newer; undefined when it does not exist or the cache is not there yet. */
   live(resource: Resource<DynamicObject>, ref: OwnedRef): DynamicObject | undefined;
+  /** The server's answer to a write of ours. Over HTTP the cache hears of it later than we do, and knows less until then. */
+  wrote(resource: Resource<DynamicObject>, answer: DynamicObject): void;
   /** Whether what was written at this version is not in the cache because it is gone, rather than not come yet. */
   isGoneSince(resource: Resource<DynamicObject>, ref: OwnedRef, resourceVersion: number): boolean;
   /** True when `live` can be believed for this kind. */
@@ -69,6 +73,8 @@ export function createOwnedObjects({
   const workloads = new Map<string, Owned>();
   /** Kinds that are followed, each as the one text that all its objects have. */
   const followed = new Map<string, string>();
+  /** Answers that are newer than the cache, by address. */
+  const answers = new Map<string, DynamicObject>();
   const podInformer = informers.get(pods);
   const setInformer = informers.get(replicaSets);
   podInformer.addIndex(byController, controllerUid);
@@ -84,7 +90,7 @@ export function createOwnedObjects({
       const above = set === undefined ? undefined : controllerOf(set);
       if (above !== undefined) found = workloads.get(above.uid);
     }
-    for (const owner of found?.owners ?? []) onChange({ ...owner, object: undefined, direct: false });
+    for (const owner of found?.owners ?? []) onChange({ ...owner, object: undefined, before: undefined, direct: false });
   }
 
   /** Gives the kind. */
@@ -100,16 +106,28 @@ export function createOwnedObjects({
       if (found === undefined) return;
       if (before?.metadata.uid !== undefined && before.metadata.uid !== after?.metadata.uid) workloads.delete(before.metadata.uid);
       if (after?.metadata.uid !== undefined) workloads.set(after.metadata.uid, found);
-      for (const owner of found.owners) onChange({ ...owner, object: after, direct: true });
+      const answer = answers.get(addressOf(resource, found.ref));
+      const known = answer !== undefined && (before === undefined || versionOf(answer) > versionOf(before)) ? answer : before;
+      forgetAnswer(informer, found.ref);
+      for (const owner of found.owners) onChange({ ...owner, object: after, before: known, direct: true });
     });
     // What was made and deleted between the end of a watch and this list was in the cache at no time.
     informer.onReplaced(() => {
       for (const { kind, ref, owners } of owned.values()) {
-        if (kind !== key || informer.get(ref) !== undefined) continue;
-        for (const owner of owners) onChange({ ...owner, object: undefined, direct: true });
+        if (kind !== key) continue;
+        forgetAnswer(informer, ref);
+        if (informer.get(ref) !== undefined) continue;
+        for (const owner of owners) onChange({ ...owner, object: undefined, before: undefined, direct: true });
       }
     });
     return key;
+  }
+
+  /** The cache has come as far as the answer: it knows as much, or more. */
+  function forgetAnswer({ resource, resourceVersion }: Informer<DynamicObject>, ref: OwnedRef): void {
+    const address = addressOf(resource, ref);
+    const answer = answers.get(address);
+    if (answer !== undefined && versionOf(answer) <= resourceVersion) answers.delete(address);
   }
 
   return {
@@ -129,10 +147,18 @@ export function createOwnedObjects({
       found.owners = found.owners.filter((owner) => owner.app !== app);
       if (found.owners.length > 0) return;
       owned.delete(address);
+      answers.delete(address);
       const uid = informers.get(resource).get(ref)?.metadata.uid;
       if (uid !== undefined) workloads.delete(uid);
     },
-    live: (resource, ref) => informers.get(resource).get(ref),
+    live(resource, ref) {
+      const informer = informers.get(resource);
+      const answer = answers.get(addressOf(resource, ref));
+      return answer !== undefined && versionOf(answer) > informer.resourceVersion ? answer : informer.get(ref);
+    },
+    wrote(resource, answer) {
+      if (versionOf(answer) > informers.get(resource).resourceVersion) answers.set(addressOf(resource, answer.metadata), answer);
+    },
     isGoneSince(resource, ref, resourceVersion) {
       const informer = informers.get(resource);
       return informer.get(ref) === undefined && informer.resourceVersion >= resourceVersion;

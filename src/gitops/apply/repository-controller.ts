@@ -5,6 +5,7 @@ import type { ActivityFeed } from '../../base/activity.ts';
 import { timestampOf } from '../../base/clock.ts';
 import { untilAborted } from '../../base/concurrency.ts';
 import { redactUrl } from '../../base/log.ts';
+import { tryGet } from '../../client/try-get.ts';
 import type { Finding } from '../../lifecycle/flux-conditions.ts';
 import { conditionsOf, type FailedCondition, stateOf } from '../../lifecycle/git-repository.facts.ts';
 import { type GitRepositoryEvent, gitRepositoryMachine } from '../../lifecycle/git-repository.machine.ts';
@@ -19,6 +20,7 @@ import { clusterUser } from '../sources/git-users.ts';
 import type { OpenSource } from '../sources/open-source.ts';
 import { createTreeView, type IncludedTree } from '../sources/tree-view.ts';
 import type { GitOpsMetrics } from './gitops-metrics.ts';
+import { newerOf } from './newer.ts';
 import { readAccess } from './repository-access.ts';
 import { checkRewrite, mayHalt } from './repository-history.ts';
 
@@ -84,6 +86,9 @@ export function createRepositoryController(options: RepositoryControllerOptions)
   /** The failure that was told last, so that a repository that stays away is told of once. */
   const told = new Map<string, string>();
 
+  /** Repositories as our last status write left them, until the cache has that, too. */
+  const written = new Map<string, GitRepository>();
+
   const controller = createController({
     name: 'git-repository',
     clock,
@@ -119,17 +124,20 @@ export function createRepositoryController(options: RepositoryControllerOptions)
   };
 
   async function reconcile(key: string, { signal }: { readonly signal: AbortSignal }) {
-    const repository = repositories.getByKey(key);
-    if (repository === undefined) {
+    const cached = repositories.getByKey(key);
+    if (cached === undefined) {
       const source = open.get(key)?.source;
       await closeRepository(key);
       await source?.forget?.();
       revisions.delete(key);
       failures.delete(key);
       told.delete(key);
+      written.delete(key);
       gitops.sourceGone(key);
       return undefined;
     }
+    const repository = newerOf(cached, written.get(key));
+    if (repository === cached) written.delete(key);
     const outcome = await resolve(key, repository, signal);
     const finding = outcome.finding;
     await writeStatus(repository, outcome);
@@ -226,14 +234,17 @@ export function createRepositoryController(options: RepositoryControllerOptions)
     const lastRevision = repository.status?.artifact?.revision ?? '';
     const lastSha = lastRevision.split('sha1:')[1];
     let commit: Commit;
+    let current = repository;
     let rewrite: Promise<string | undefined> | undefined;
     const check = (): Promise<string | undefined> => {
-      rewrite ??= checkRewrite({ repository, before: before?.commit, commit, source, signal: limit });
+      rewrite ??= checkRewrite({ repository: current, before: before?.commit, commit, source, signal: limit });
       return rewrite;
     };
     try {
       commit = await source.resolve(repository.spec.ref ?? {}, { signal: limit, inForce: before?.commit.sha ?? lastSha });
-      if (mayHalt(repository)) await check();
+      // Whoever asked to halt a moment ago and rewrites now is not to be taken by a cache that is behind.
+      if (before?.commit.sha !== commit.sha) current = (await tryGet(client, gitRepositories, refOf(key))) ?? repository;
+      if (mayHalt(current)) await check();
     } catch (err) {
       // After a restart the last good commit is enforced even while the remote cannot be reached, or its newest is not agreed to.
       if (before === undefined && lastSha !== undefined && isKeptOver(err)) {
@@ -366,12 +377,13 @@ export function createRepositoryController(options: RepositoryControllerOptions)
     };
     if (deepEqual(withoutAbsent({ ...status, ...next }), withoutAbsent(status ?? {}))) return;
     try {
-      await client.patch(
+      const answer = await client.patch(
         gitRepositories,
-        refOf(keyOf(repository)),
+        refOf(key),
         { type: 'merge', body: { status: withNulls(next, status ?? {}) } },
         { subresource: 'status', fieldManager: 'midship' },
       );
+      written.set(key, answer);
     } catch (err) {
       if (!isNotFound(err)) throw err;
     }

@@ -15,7 +15,7 @@ import type { Claim, Claims } from './claims.ts';
 import type { HealthRules } from './health.ts';
 import type { Hooks } from './hooks.ts';
 import type { IgnoredFields } from './ignored-fields.ts';
-import { isScalable } from './ignored-fields.ts';
+import { isScalable, scaleTargetsOf } from './ignored-fields.ts';
 import type { Inventory } from './inventory.ts';
 import { errorsOf } from './object-errors.ts';
 import { describeObject, type ObjectId } from './object-id.ts';
@@ -67,8 +67,8 @@ export interface Syncer {
    * @throws Superseded when `signal` is aborted between two objects
    */
   sync(app: Kustomization, state: AppState, attempt: AttemptRecord, signal: AbortSignal): Promise<SyncOutcome>;
-  /** Applies one object again and takes its fields back, whoever has them. */
-  heal(app: Kustomization, state: AppState, desired: DesiredObject, signal: AbortSignal): Promise<void>;
+  /** Applies one object again and takes its fields back, whoever has them; undefined when nothing had to be put back. */
+  heal(app: Kustomization, state: AppState, desired: DesiredObject, signal: AbortSignal): Promise<ObjectChange | undefined>;
   /** Compares the cluster with a revision that is in force, and writes nothing: for an app that is suspended when the engine starts. */
   survey(app: Kustomization, state: AppState, revision: KnownRevision, signal: AbortSignal): Promise<void>;
 }
@@ -171,9 +171,7 @@ export function createSyncer(options: SyncerOptions): Syncer {
       const { changes } = rollout;
       return { changes, digest: build.digest, unchanged: plan.objects.size - changes.length, waitsFor: [] };
     },
-    async heal(app, state, desired, signal) {
-      await writer.apply({ app, state, desired, mode: 'force', signal });
-    },
+    heal: (app, state, desired, signal) => writer.apply({ app, state, desired, mode: 'force', signal }),
     async survey(app, state, revision, signal) {
       const build = await builder.build(app, revision, signal);
       if (build.errors.length > 0) throw new SyncFailure('BuildFailed', build.errors);
@@ -219,6 +217,7 @@ export function createSyncer(options: SyncerOptions): Syncer {
     const taken = claimErrors(app, plan, await claims.othersThan(app, signal));
     const errors = [...plan.errors, ...taken.values()];
     if (errors.length > 0) throw new SyncFailure('BuildFailed', errors, new Set(taken.keys()));
+    state.scaled = scaleTargetsOf(plan.objects.values());
     return plan;
   }
 
@@ -445,7 +444,7 @@ export function createSyncer(options: SyncerOptions): Syncer {
   function unsettledIn(state: AppState, objects: readonly DesiredObject[], rules: HealthRules): readonly string[] {
     return objects.flatMap(({ id, resource, ref, object }) => {
       if (state.applied.get(id)?.skipped === 'suspended') return [];
-      const live = state.awaited.has(id) ? undefined : owned.live(resource, ref);
+      const live = owned.live(resource, ref);
       if (live === undefined) return [describeObject(object)];
       const { status, reason } = rules.healthOf(live);
       return status === 'Healthy' || status === 'Suspended' ? [] : [reason];

@@ -49,7 +49,7 @@ export interface TargetDependencies {
 }
 
 /** Changes with what an object is to be, not with how it does. */
-export const versionOf = (object: DynamicObject | undefined): string =>
+export const contentOf = (object: DynamicObject | undefined): string =>
   object === undefined ? '' : `${object.metadata.uid} ${object.metadata.generation}`;
 
 const isSelf = ({ metadata, spec }: Kustomization, object: KubeObject): boolean =>
@@ -60,21 +60,19 @@ export function createTarget(
   { builder, inventory, claims, expressions, recorder, clock, appOf, stateOf, wake, drifted }: TargetDependencies,
 ): Target {
   const mapper = createResourceMapper({ client, clock });
-  const ignored = createIgnoredFields({ informers });
+  const ignored = createIgnoredFields({ client, informers });
   const owned = createOwnedObjects({
     informers,
-    onChange({ app, id, object, direct }) {
+    onChange({ app, id, object, before, direct }) {
       const state = stateOf(app);
       if (state === undefined) return;
       state.healthDirty.add(id);
       if (direct) {
-        const known = state.applied.get(id);
-        if (known === undefined || Number(object?.metadata.resourceVersion ?? 0) >= known.resourceVersion) state.awaited.delete(id);
         // What could not be written has changed: another try may succeed, and need not wait for its turn.
         const failed = state.failing.get(id);
-        if (state.attempted !== undefined && failed !== undefined && failed !== versionOf(object))
+        if (state.attempted !== undefined && failed !== undefined && failed !== contentOf(object))
           state.attempted = { ...state.attempted, failedAt: Number.NEGATIVE_INFINITY };
-        drift.observe(state, id, object);
+        drift.observe(state, id, object, before);
       }
       wake(app);
     },

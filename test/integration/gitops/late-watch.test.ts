@@ -1,9 +1,22 @@
 import { describe, expect, it } from 'vitest';
+import { deployments } from '../../../src/api/apps/v1/deployment.ts';
+import { horizontalPodAutoscalers } from '../../../src/api/autoscaling/v2/horizontal-pod-autoscaler.ts';
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
+import { events } from '../../../src/api/core/v1/event.ts';
+import { gitRepositories } from '../../../src/api/source/v1/git-repository.ts';
 import type { Client } from '../../../src/client/client.ts';
 import type { Resource } from '../../../src/machinery/resource.ts';
-import { namespace } from '../../support/engine.ts';
+import { home, namespace } from '../../support/engine.ts';
+import { deployment } from '../../support/gitops-project.ts';
 import { startMemoryProject } from '../../support/memory-project.ts';
+import { until } from '../../support/until.ts';
+
+const web = { namespace, name: 'web' };
+const autoscaler = `apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: web}
+spec: {maxReplicas: 10, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}}
+`;
 
 const manifest = (name: string, value: string, annotation = 'note: none'): string =>
   `apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: ${name}\n  annotations: {${annotation}}\ndata: {a: "${value}"}\n`;
@@ -49,5 +62,102 @@ describe('an engine that hears of changes late', () => {
     await applied('web');
     const values = await Promise.all(all.map(async (name) => (await people.get(configMaps, { namespace, name })).data?.a));
     expect(values).toEqual(['theirs', 'theirs', 'theirs', 'theirs', '2']);
+  });
+
+  it('leaves replicas to an autoscaler that it has not heard of, and says nothing of a change that it does not put back', async () => {
+    const { people, commit, applied, metrics } = await startMemoryProject({
+      files: { 'web/deploy.yaml': deployment(3) },
+      wrap: deafTo(horizontalPodAutoscalers),
+    });
+    await applied('web');
+    await people.create(horizontalPodAutoscalers, {
+      apiVersion: 'autoscaling/v2',
+      kind: 'HorizontalPodAutoscaler',
+      metadata: { name: 'web', namespace },
+      spec: { maxReplicas: 10, scaleTargetRef: { apiVersion: 'apps/v1', kind: 'Deployment', name: 'web' } },
+    });
+    const scaled = { type: 'merge', body: { spec: { replicas: 7 } } } as const;
+    await people.patch(deployments, web, scaled, { fieldManager: 'horizontal-pod-autoscaler' });
+    await until(async () => /gitops_drift_detected_total\{[^}]*app="web"[^}]*\} 1/.test(await metrics()), {
+      what: 'the change is heard of',
+    });
+    commit({ 'web/deploy.yaml': deployment(3).replace('selector:', 'minReadySeconds: 5\n  selector:') });
+    await applied('web');
+    const { spec } = await people.get(deployments, web);
+    expect([spec.replicas, spec.minReadySeconds]).toEqual([7, 5]);
+    expect((await people.list(events, { namespace: home })).items.map(({ reason }) => reason)).not.toContain('DriftCorrected');
+    expect(await metrics()).not.toMatch(/gitops_drift_corrections_total\{[^}]*app="web"[^}]*\} [1-9]/);
+  });
+
+  it('leaves replicas to the autoscaler of the same commit, which comes after the workload', async () => {
+    const { people, applied } = await startMemoryProject({
+      files: { 'web/deploy.yaml': deployment(3), 'web/hpa.yaml': autoscaler },
+      prepare: (client) =>
+        client.create(
+          deployments,
+          {
+            apiVersion: 'apps/v1',
+            kind: 'Deployment',
+            metadata: web,
+            spec: {
+              replicas: 7,
+              selector: { matchLabels: { app: 'web' } },
+              template: { metadata: { labels: { app: 'web' } }, spec: { containers: [{ name: 'web', image: 'host/node' }] } },
+            },
+          },
+          { fieldManager: 'helm' },
+        ),
+    });
+    await applied('web');
+    expect((await people.get(deployments, web)).spec.replicas).toBe(7);
+  });
+
+  it('does not take for drift what it changed itself since', async () => {
+    const held: (() => void)[] = [];
+    let holds = true;
+    const { commit, applied, metrics } = await startMemoryProject({
+      files: { 'web/a.yaml': manifest('a', '1') },
+      wrap: (client) => ({
+        ...client,
+        watch: (resource, options) =>
+          client.watch(resource, {
+            ...options,
+            onEvents(told) {
+              if (holds && resource.resource === configMaps.resource) held.push(() => options.onEvents(told));
+              else options.onEvents(told);
+            },
+          }),
+      }),
+    });
+    await applied('web');
+    commit({ 'web/a.yaml': `${manifest('a', '1')}  b: "2"\n`.replace('data: {a: "1"}', 'data:\n  a: "1"') });
+    await applied('web');
+    expect(held.length).toBeGreaterThan(1);
+    holds = false;
+    for (const tell of held) tell();
+    expect(await metrics()).not.toMatch(/gitops_drift_detected_total\{[^}]*app="web"[^}]*\} [1-9]/);
+  });
+
+  it('says in the status of a source where it is, also when it is where it was before', async () => {
+    let isDeaf = false;
+    const { people, commit, moveTo, applied } = await startMemoryProject({
+      files: { 'web/a.yaml': manifest('a', '1') },
+      wrap: (client) => ({
+        ...client,
+        watch: (resource, options) =>
+          client.watch(resource, {
+            ...options,
+            onEvents: (told) => (isDeaf && resource.resource === gitRepositories.resource ? undefined : options.onEvents(told)),
+          }),
+      }),
+    });
+    await applied('web');
+    const revision = async () => (await people.get(gitRepositories, { namespace: home, name: 'cluster' })).status?.artifact?.revision;
+    const first = await until(revision, { what: 'the source is read' });
+    isDeaf = true;
+    const second = commit({ 'web/a.yaml': manifest('a', '2') });
+    await until(async () => (await revision()) === `main@sha1:${second}`, { what: 'the second commit' });
+    moveTo(first.replace('main@sha1:', ''));
+    await until(async () => (await revision()) === first, { timeoutMs: 5_000, what: 'the first commit again' });
   });
 });

@@ -1,10 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
+import { events } from '../../../src/api/core/v1/event.ts';
+import { kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
 import type { Client, WatchEvent } from '../../../src/client/client.ts';
 import { tryGet } from '../../../src/client/try-get.ts';
 import type { DynamicObject } from '../../../src/machinery/object.ts';
 import { expired, StatusError } from '../../../src/machinery/status-error.ts';
-import { namespace } from '../../support/engine.ts';
+import { home, namespace } from '../../support/engine.ts';
 import { startMemoryProject } from '../../support/memory-project.ts';
 import { until } from '../../support/until.ts';
 
@@ -166,5 +168,83 @@ describe('an object of an app', () => {
     await until(() => !isLost, { what: 'the write is lost' });
     await applied('one');
     expect((await live())?.data).toEqual({ a: '1' });
+  });
+
+  it('is put back when someone writes another value, or one field more, under the name of the engine', async () => {
+    const { people, applied, live } = await start({ 'one/moves.yaml': manifest('moves') }, (client) => client);
+    await applied('one');
+    const { labels } = (await live())?.metadata ?? {};
+    const write = (data: unknown) =>
+      people.patch(
+        configMaps,
+        ref,
+        { type: 'apply', body: { apiVersion: 'v1', kind: 'ConfigMap', metadata: { ...ref, labels }, data } },
+        { fieldManager: 'midship', force: true },
+      );
+    for (const data of [{ a: 'other' }, { a: '1', more: 'x' }]) {
+      await write(data);
+      await until(async () => JSON.stringify((await live())?.data) === '{"a":"1"}', { what: async () => JSON.stringify(await live()) });
+    }
+    const told = await until(
+      async () => {
+        const messages = (await people.list(events, { namespace: home })).items.map(({ message = '' }) => message);
+        return messages.filter((message) => message.includes('put back')).length === 2 && messages;
+      },
+      { what: 'both are told' },
+    );
+    expect(told).toEqual(
+      expect.arrayContaining([
+        'ConfigMap web/moves: data.a 1 → other by midship, put back',
+        'ConfigMap web/moves: data.more absent → x by midship, put back',
+      ]),
+    );
+  });
+
+  it('is what the newest commit says also when a request of before comes through at last', async () => {
+    let late: (() => Promise<unknown>) | undefined;
+    const { applied, commit, live } = await start({ 'one/moves.yaml': manifest('moves') }, (client) => ({
+      ...client,
+      async patch<T>(...args: Parameters<Client['patch']>): Promise<T> {
+        const [resource, at, { body }, options] = args;
+        if (late === undefined && isOurs(resource, at.name) && options?.dryRun !== true && JSON.stringify(body).includes('"a":"2"')) {
+          late = () => client.patch(...args);
+          throw new StatusError({ code: 504, reason: 'Timeout', message: 'no answer' });
+        }
+        return (await client.patch(...args)) as T;
+      },
+    }));
+    await applied('one');
+    commit({ 'one/moves.yaml': manifest('moves', '2') });
+    await until(() => late !== undefined, { what: 'the request is under way' });
+    commit({ 'one/moves.yaml': manifest('moves', '3') });
+    await applied('one');
+    await late?.();
+    await until(async () => JSON.stringify((await live())?.data) === '{"a":"3"}', { what: async () => JSON.stringify(await live()) });
+  });
+});
+
+describe('an app', () => {
+  it('has the finalizers that others gave it, or took from it, just before the engine changes its own', async () => {
+    const app = { namespace: home, name: 'one' };
+    const ours = 'finalizers.fluxcd.io';
+    let theirs: readonly string[] | undefined = ['example.com/theirs'];
+    const { people, applied } = await start({}, (client, others) => ({
+      ...client,
+      async patch<T>(...args: Parameters<Client['patch']>): Promise<T> {
+        const [, at, { body }] = args;
+        const { metadata } = body as { readonly metadata?: { readonly finalizers?: unknown } };
+        const finalizers = theirs;
+        if (finalizers !== undefined && at.name === app.name && metadata?.finalizers !== undefined) {
+          theirs = undefined;
+          await others.patch(kustomizations, app, { type: 'merge', body: { metadata: { finalizers } } });
+        }
+        return (await client.patch(...args)) as T;
+      },
+    }));
+    await applied('one');
+    expect((await people.get(kustomizations, app)).metadata.finalizers).toEqual(['example.com/theirs', ours]);
+    theirs = [ours];
+    await people.delete(kustomizations, app);
+    await until(async () => (await tryGet(people, kustomizations, app)) === undefined, { what: 'the app is gone' });
   });
 });
