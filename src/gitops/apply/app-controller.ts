@@ -64,7 +64,7 @@ const byDependency = 'gitops-dependency';
 const minRetryMs = 1_000;
 const maxRetryMs = 5 * 60_000;
 /** Someone else writes the app at the same time now and then, not again and again. */
-const maxFinalizerTries = 5;
+const maxChangeTries = 5;
 /** Deletions that wait for finalizers are looked at this often, beside the event of their end. */
 const recheckDeletionMs = 1_000;
 /** Errors of one revision that the status shows. */
@@ -271,7 +271,8 @@ export function createAppController(options: AppControllerOptions): AppControlle
       try {
         const held = await heldRevision(app, state, newest, { builder: appBuilder, inventory, signal });
         ({ revision, hold } = held);
-        if (held.isReleased) await release(app, newest);
+        // Someone held it anew meanwhile.
+        if (held.isReleased && !(await release(app, newest))) return newPass({ ...of, app: newerOf(app, state.written) });
       } catch (err) {
         if (signal.aborted) throw err;
         revision = undefined;
@@ -288,13 +289,17 @@ export function createAppController(options: AppControllerOptions): AppControlle
     return { ...of, revision, newest, hold, finding, learned: [], finished: false, superseded: false, deleting: 0, checksUnknown: false };
   }
 
-  /** A hold has done its work: a commit came that changes the app. */
-  async function release(app: Kustomization, { commit }: KnownRevision): Promise<void> {
+  /** A hold has done its work: a commit came that changes the app. False when that is not the hold any more. */
+  async function release(app: Kustomization, { commit }: KnownRevision): Promise<boolean> {
     const none = Object.fromEntries(
       [annotations.hold, annotations.pin, annotations.heldBy, annotations.heldAt].map((name) => [name, null]),
     );
-    await patchApp(app, { metadata: { annotations: none } });
-    recorder.record(app, { type: 'Normal', reason: 'HoldReleased', message: `${commit.revision} changes the app and is followed again` });
+    const isReleased = await unlessGone(
+      changeApp(app, (now) => (deepEqual(holdOf(now), holdOf(app)) ? { metadata: { annotations: none } } : undefined)),
+    );
+    if (isReleased)
+      recorder.record(app, { type: 'Normal', reason: 'HoldReleased', message: `${commit.revision} changes the app and is followed again` });
+    return isReleased;
   }
 
   /** The app's own cluster does not answer: nothing can be found out or done there until it does, which brings the next pass. */
@@ -345,12 +350,13 @@ export function createAppController(options: AppControllerOptions): AppControlle
 
   /** True when a suspension is over and was taken away; the change of the object brings the next pass. */
   async function resumeWhenDue(app: Kustomization): Promise<boolean> {
-    const left = suspendedForMs(app);
-    if (left === undefined || left > 0) return false;
-    await patchApp(app, {
+    const isDue = (now: Kustomization): boolean => (suspendedForMs(now) ?? 1) <= 0;
+    if (!isDue(app)) return false;
+    const over = {
       metadata: { annotations: { [annotations.suspendUntil]: null, [annotations.suspendReason]: null, [annotations.suspendedBy]: null } },
       spec: { suspend: null },
-    });
+    };
+    if (!(await unlessGone(changeApp(app, (now) => (isDue(now) ? over : undefined))))) return false;
     recorder.record(app, { type: 'Normal', reason: 'Resumed', message: 'the suspension is over' });
     return true;
   }
@@ -361,19 +367,37 @@ export function createAppController(options: AppControllerOptions): AppControlle
     return spec.suspend !== true || Number.isNaN(until) || metadata.deletionTimestamp !== undefined ? undefined : until - clock.now();
   }
 
-  async function patchApp(app: Kustomization, body: Readonly<Record<string, unknown>>): Promise<void> {
-    try {
-      await changeApp(app, body);
-    } catch (err) {
-      if (!isNotFound(err)) throw err;
-    }
+  interface AppPatch {
+    readonly metadata?: { readonly annotations?: Readonly<Record<string, string | null>>; readonly finalizers?: readonly string[] };
+    readonly spec?: Readonly<Record<string, unknown>>;
   }
 
-  async function changeApp(app: Kustomization, body: Readonly<Record<string, unknown>>): Promise<void> {
+  /**
+   * Changes an app as it is now: a cache that is behind must not undo what someone else wrote since. `patchFor` says what is merged into
+   * it; undefined when there is nothing to do any more, which gives false.
+   */
+  async function changeApp(app: Kustomization, patchFor: (now: Kustomization) => AppPatch | undefined): Promise<boolean> {
     const key = keyOf(app);
-    const written = await client.patch(kustomizations, refOf(key), { type: 'merge', body }, { fieldManager });
-    const state = states.get(key);
-    if (state !== undefined) state.written = written;
+    const { uid } = app.metadata;
+    const learn = (answer: Kustomization): Kustomization => {
+      const state = states.get(key);
+      if (state !== undefined) state.written = answer;
+      return answer;
+    };
+    let now = app;
+    for (let tries = 1; ; tries += 1) {
+      const patch = patchFor(now);
+      if (patch === undefined) return false;
+      const { resourceVersion } = now.metadata;
+      const body = { ...patch, metadata: { ...patch.metadata, uid, resourceVersion } };
+      try {
+        learn(await client.patch(kustomizations, refOf(key), { type: 'merge', body }, { fieldManager }));
+        return true;
+      } catch (err) {
+        if (!isConflict(err) || tries === maxChangeTries) throw err;
+      }
+      now = learn(await client.get(kustomizations, refOf(key)));
+    }
   }
 
   function* observe(pass: Pass): Iterable<KustomizationEvent> {
@@ -803,29 +827,12 @@ export function createAppController(options: AppControllerOptions): AppControlle
   }
 
   async function letGo(app: Kustomization): Promise<void> {
-    await changeFinalizers(app, (present) => present.filter((name) => name !== finalizers.flux)).catch((err: unknown) => {
-      if (!isNotFound(err)) throw err;
-    });
+    await unlessGone(changeApp(app, ({ metadata }) => ({ metadata: { finalizers: othersOf(metadata.finalizers) } })));
   }
 
   async function addFinalizer(app: Kustomization): Promise<void> {
     if (app.metadata.finalizers?.includes(finalizers.flux) === true) return;
-    await changeFinalizers(app, (present) => [...present.filter((name) => name !== finalizers.flux), finalizers.flux]);
-  }
-
-  /** The list is written as a whole: one that someone else put into it since the cache heard of the app has to stay. */
-  async function changeFinalizers(app: Kustomization, change: (present: readonly string[]) => readonly string[]): Promise<void> {
-    const { uid } = app.metadata;
-    let current = app;
-    for (let tries = 1; ; tries += 1) {
-      const { resourceVersion, finalizers: present = [] } = current.metadata;
-      try {
-        return await changeApp(app, { metadata: { uid, resourceVersion, finalizers: change(present) } });
-      } catch (err) {
-        if (!isConflict(err) || tries === maxFinalizerTries) throw err;
-      }
-      current = await client.get(kustomizations, refOf(keyOf(app)));
-    }
+    await changeApp(app, ({ metadata }) => ({ metadata: { finalizers: [...othersOf(metadata.finalizers), finalizers.flux] } }));
   }
 
   function* follow(pass: Pass, from: KustomizationState, health: Health): Iterable<KustomizationEvent> {
@@ -996,9 +1003,16 @@ export function createAppController(options: AppControllerOptions): AppControlle
     await inventory.write(app, state, { revision: state.revision });
     const why = health.reason || pass.finding.message;
     const at = timestampOf(clock.now());
-    await patchApp(app, {
+    const annotated = {
       metadata: { annotations: holdAnnotations({ held: revision.commit.sha, pinned: healthy.sha, by: fieldManager, at }) },
+    };
+    const isHeld = await unlessGone(changeApp(app, (now) => (holdOf(now) === undefined ? annotated : undefined))).catch((err: unknown) => {
+      // It is not done, and has to be tried again.
+      state.autoReverted = '';
+      touchInventory(state);
+      throw err;
     });
+    if (!isHeld) return;
     recorder.record(app, {
       type: 'Warning',
       reason: 'AutoReverted',
@@ -1069,6 +1083,15 @@ function readiness({ checks, health: known }: AppState, health: Health): Health 
 }
 
 const waits = ({ spec }: Kustomization): boolean => spec.wait === true || (spec.healthChecks?.length ?? 0) > 0;
+
+/** What an app that is gone was to say it need not say. */
+const unlessGone = (change: Promise<boolean>): Promise<boolean> =>
+  change.catch((err: unknown) => {
+    if (!isNotFound(err)) throw err;
+    return true;
+  });
+
+const othersOf = (present: readonly string[] = []): readonly string[] => present.filter((name) => name !== finalizers.flux);
 
 /** Names of objects that a wave waits for. */
 const maxWaitsShown = 5;

@@ -17,7 +17,7 @@ import {
   owns,
   valueAt,
 } from './fields.ts';
-import { isIgnored, type Pointer } from './ignored-fields.ts';
+import { isIgnored, type Pointer, replicasPath } from './ignored-fields.ts';
 import { describeObject, type ObjectId, ownerOf, versionOf } from './object-id.ts';
 import { isSuspended, policyOf } from './object-policy.ts';
 import type { OwnedObjects } from './owned-objects.ts';
@@ -27,7 +27,7 @@ export interface DriftWatchOptions {
   readonly recorder: EventRecorder;
   readonly owned: Pick<OwnedObjects, 'live' | 'isGoneSince'>;
   /** Fields of an app's object that others may have. */
-  ignoredOf(app: string, object: DynamicObject): readonly Pointer[];
+  ignoredOf(state: AppState, object: DynamicObject): readonly Pointer[];
   onDrift(app: string): void;
 }
 
@@ -42,6 +42,8 @@ export interface DriftWatch {
   observe(state: AppState, id: ObjectId, object: DynamicObject | undefined, before?: DynamicObject): void;
   /** Another app has the object that this one is to have: what it applied is not in force, though none of its fields is anybody else's. */
   taken(state: AppState, id: ObjectId, by: string): void;
+  /** An autoscaler begins or ends to scale the object: whether its replicas may be anybody's is another thing than before. */
+  scaleChanged(state: AppState, id: ObjectId): void;
   /** Compares again what was skipped while our own write was under way; `answer` is what the server said to it. */
   recheck(state: AppState, id: ObjectId, answer: DynamicObject | undefined): void;
   /** True when the same field was put back too often within a minute: then the app backs off and says who it is fighting with. */
@@ -88,20 +90,16 @@ export function createDriftWatch({ clock, recorder, owned, ignoredOf, onDrift }:
       ? overwritten(applied, { before, object })
       : [...lostFields(applied.ownFields ?? {}, own), ...gainedFields(applied, own)];
     if (isOurs && changed.length === 0) return;
-    const ignored = ignoredOf(state.key, applied.desired.object);
+    const ignored = ignoredOf(state, applied.desired.object);
     const lost = changed.filter((path) => !isIgnored(applied.desired.object, path, ignored));
     const [first] = lost;
     if (first === undefined) {
       state.applied.set(id, { ...applied, ownFields: own });
       return;
     }
-    const { kind } = object;
-    const expected = formatValue(kind, first, valueAt(applied.desired.object, first));
-    const actual = formatValue(kind, first, valueAt(object, first));
-    const more = lost.length > 1 ? ` and ${lost.length - 1} more` : '';
     found(state, {
       id,
-      change: `${formatPath(first)} ${expected} → ${actual}${more}`,
+      change: `${changeOf(applied.desired.object, object, first)}${lost.length > 1 ? ` and ${lost.length - 1} more` : ''}`,
       by: (isOurs ? undefined : managerOf(object, first)) ?? (own !== undefined && owns(own, first) ? fieldManager : ''),
       detectedAt: clock.now(),
     });
@@ -137,6 +135,25 @@ export function createDriftWatch({ clock, recorder, owned, ignoredOf, onDrift }:
       const applied = state.applied.get(id);
       if (applied !== undefined && applied.skipped !== 'suspended' && !state.writing.has(id))
         found(state, { id, change: `applied by app ${by}`, by: '', detectedAt: clock.now() });
+    },
+    scaleChanged(state, id) {
+      const applied = state.applied.get(id);
+      if (applied === undefined || applied.skipped !== undefined || state.writing.has(id)) return;
+      const { desired, ownFields = {} } = applied;
+      const object = owned.live(desired.resource, desired.ref);
+      const own = object === undefined ? undefined : ownFieldsOf(object);
+      if (object === undefined || own === undefined || isSuspended(policyOf(object), clock.now())) return;
+      if (owns(own, replicasPath) || valueAt(desired.object, replicasPath) === undefined) return;
+      const ignored = ignoredOf(state, desired.object);
+      if (!isIgnored(desired.object, replicasPath, ignored)) {
+        // What the autoscaler left behind is nobody's any more.
+        const change = changeOf(desired.object, object, replicasPath);
+        found(state, { id, change, by: managerOf(object, replicasPath) ?? '', detectedAt: clock.now() });
+      } else if (lostFields(ownFields, own).every((path) => isIgnored(desired.object, path, ignored))) {
+        // Its work was taken for drift before it was heard of.
+        state.drifts.delete(id);
+        state.applied.set(id, { ...applied, ownFields: own });
+      }
     },
     recheck(state, id, answer) {
       const applied = state.applied.get(id);
@@ -176,4 +193,10 @@ export function createDriftWatch({ clock, recorder, owned, ignoredOf, onDrift }:
       return earliest === undefined ? undefined : Math.max(earliest, 100);
     },
   };
+}
+
+/** `spec.replicas 3 → 9` */
+function changeOf(desired: DynamicObject, live: DynamicObject, path: FieldPath): string {
+  const [expected, actual] = [desired, live].map((object) => formatValue(live.kind, path, valueAt(object, path)));
+  return `${formatPath(path)} ${expected} → ${actual}`;
 }

@@ -1,13 +1,18 @@
+import { deployments } from '../../api/apps/v1/deployment.ts';
+import { replicaSets } from '../../api/apps/v1/replica-set.ts';
+import { statefulSets } from '../../api/apps/v1/stateful-set.ts';
 import { type HorizontalPodAutoscaler, horizontalPodAutoscalers } from '../../api/autoscaling/v2/horizontal-pod-autoscaler.ts';
+import { replicationControllers } from '../../api/core/v1/replication-controller.ts';
 import type { Kustomization, PatchTarget } from '../../api/kustomize/v1/kustomization.ts';
 import { untilAborted } from '../../base/concurrency.ts';
 import type { Client } from '../../client/client.ts';
 import type { InformerSet } from '../../client/informer.ts';
 import { type DynamicObject, deepEqual, type KubeObject } from '../../machinery/object.ts';
-import { parseApiVersion } from '../../machinery/resource.ts';
+import { parseApiVersion, type Resource } from '../../machinery/resource.ts';
 import { parseLabelSelector } from '../../machinery/selector.ts';
 import { SelectorError, safePattern } from '../build/kustomize/selector.ts';
 import { type FieldPath, type FieldTree, fieldManager } from './fields.ts';
+import { addressOf } from './object-id.ts';
 
 /** A JSON pointer, RFC 6901: `/spec/replicas`. */
 export type Pointer = string;
@@ -17,13 +22,15 @@ export type Pointer = string;
  * are set when the object is made; afterwards whoever changes one has it, and the engine neither sends nor puts it back.
  */
 export interface IgnoredFields {
-  /** @throws SelectorError for a pattern or selector of a rule that cannot be read */
-  pointersOf(app: Kustomization, object: KubeObject): readonly Pointer[];
   /**
-   * The same, also by autoscalers that the cache has not heard of yet, and by those of the app's own plan, whose workload `scaled` names as
-   * `scaleTargetsOf` does. Asks the server where that matters.
+   * @param scaled  what the app's own plan scales, by `scaleTargetsOf`: its autoscalers may be on the server yet or not
+   * @throws SelectorError for a pattern or selector of a rule that cannot be read
    */
+  pointersOf(app: Kustomization, object: KubeObject, scaled: ReadonlySet<string>): readonly Pointer[];
+  /** The same, also by autoscalers that the cache has not heard of yet. Asks the server where that matters. */
   pointersNow(app: Kustomization, object: KubeObject, scaled: ReadonlySet<string>): Promise<readonly Pointer[]>;
+  /** Calls `listener` with the address of a workload when an autoscaler begins or ends to scale it. */
+  onScaleTarget(listener: (address: string) => void): void;
   /** Resolves when the autoscalers of the cluster are known. */
   waitForSync(signal: AbortSignal): Promise<void>;
 }
@@ -31,10 +38,14 @@ export interface IgnoredFields {
 /** Autoscalers asked for in one list call. */
 const pageSize = 500;
 const byTarget = 'gitops-scale-target';
-const scalableKinds: readonly string[] = ['Deployment', 'ReplicaSet', 'StatefulSet', 'ReplicationController'];
+const scalableKinds: ReadonlyMap<string, Resource> = new Map(
+  [deployments, replicaSets, statefulSets, replicationControllers].map((resource) => [resource.kind, resource as Resource]),
+);
 const replicas: readonly Pointer[] = ['/spec/replicas'];
+/** The same as a path of `fieldsV1`. */
+export const replicasPath: FieldPath = ['f:spec', 'f:replicas'];
 
-export const isScalable = ({ kind }: { readonly kind: string }): boolean => scalableKinds.includes(kind);
+export const isScalable = ({ kind }: { readonly kind: string }): boolean => scalableKinds.has(kind);
 
 export function createIgnoredFields({ client, informers }: { readonly client: Client; readonly informers: InformerSet }): IgnoredFields {
   const autoscalers = informers.get(horizontalPodAutoscalers);
@@ -42,7 +53,8 @@ export function createIgnoredFields({ client, informers }: { readonly client: Cl
 
   const named = (app: Kustomization, object: KubeObject): readonly Pointer[] =>
     (app.spec.driftIgnoreRules ?? []).flatMap(({ paths, target }) => (target === undefined || matches(target, object) ? paths : []));
-  const isScaled = (object: KubeObject): boolean => isScalable(object) && autoscalers.byIndex(byTarget, targetOf(object)).length > 0;
+  const isScaled = (object: KubeObject, scaled: ReadonlySet<string>): boolean =>
+    isScalable(object) && (scaled.has(targetOf(object)) || autoscalers.byIndex(byTarget, targetOf(object)).length > 0);
 
   async function isScaledNow(object: KubeObject): Promise<boolean> {
     const { namespace } = object.metadata;
@@ -56,12 +68,22 @@ export function createIgnoredFields({ client, informers }: { readonly client: Cl
   }
 
   return {
-    pointersOf: (app, object) => (isScaled(object) ? [...named(app, object), ...replicas] : named(app, object)),
+    pointersOf: (app, object, scaled) => (isScaled(object, scaled) ? [...named(app, object), ...replicas] : named(app, object)),
     async pointersNow(app, object, scaled) {
       const asksForReplicas = isScalable(object) && (object as Scalable).spec?.replicas !== undefined;
-      if (asksForReplicas && (isScaled(object) || scaled.has(targetOf(object)) || (await isScaledNow(object))))
-        return [...named(app, object), ...replicas];
+      if (asksForReplicas && (isScaled(object, scaled) || (await isScaledNow(object)))) return [...named(app, object), ...replicas];
       return named(app, object);
+    },
+    onScaleTarget(listener) {
+      autoscalers.addHandler(({ before, after }) => {
+        const [left, entered] = [before, after].map((each) => (each === undefined ? [] : scaleTargets(each)));
+        for (const target of new Set([...(left ?? []), ...(entered ?? [])])) {
+          if (left?.includes(target) === entered?.includes(target)) continue;
+          const [namespace = '', kind = '', name = ''] = target.split('/');
+          const resource = scalableKinds.get(kind);
+          if (resource !== undefined) listener(addressOf(resource, { namespace, name }));
+        }
+      });
     },
     waitForSync: (signal) => untilAborted(autoscalers.whenSynced, signal),
   };

@@ -191,7 +191,7 @@ export function createObjectWriter({ client, owned, recorder, ignored, clock, re
   }
 
   async function send(write: Write, { dryRun, force }: { readonly dryRun: boolean; readonly force: boolean }): Promise<DynamicObject> {
-    const { app, desired, signal } = write;
+    const { app, state, desired, signal } = write;
     const { resource, ref, object } = desired;
     const apply = (body: DynamicObject): Promise<DynamicObject> =>
       client.patch<DynamicObject>(
@@ -203,7 +203,7 @@ export function createObjectWriter({ client, owned, recorder, ignored, clock, re
       );
     // Force takes what it names: what is ignored, and whose that is, must not be known from a cache that may be behind.
     if (force) return apply(await bodyNow(write));
-    const body = withoutForeign(object, owned.live(resource, ref), ignored.pointersOf(app, object));
+    const body = withoutForeign(object, owned.live(resource, ref), ignored.pointersOf(app, object, state.scaled));
     try {
       return await apply(body);
     } catch (err) {

@@ -31,6 +31,8 @@ interface OwnedRef {
 export interface OwnedObjects extends HealthView {
   /** From now on `app` hears of the object. While it goes from one app to another, both do. */
   own(app: string, id: ObjectId, resource: Resource<DynamicObject>, ref: OwnedRef): void;
+  /** The apps that have what is at an address, and the object's id in each. */
+  ownersOf(address: string): readonly { readonly app: string; readonly id: ObjectId }[];
   disown(app: string, resource: Resource<DynamicObject>, ref: OwnedRef): void;
   /** From the cache, or what `wrote` said when that is newer; undefined when it does not exist or the cache is not there yet. */
   live(resource: Resource<DynamicObject>, ref: OwnedRef): DynamicObject | undefined;
@@ -140,6 +142,7 @@ export function createOwnedObjects({
       const uid = informers.get(resource).get(ref)?.metadata.uid;
       if (uid !== undefined) workloads.set(uid, found);
     },
+    ownersOf: (address) => owned.get(address)?.owners ?? [],
     disown(app, resource, ref) {
       const address = addressOf(resource, ref);
       const found = owned.get(address);

@@ -81,10 +81,10 @@ export function createTarget(
     clock,
     recorder,
     owned,
-    ignoredOf(key, object) {
+    ignoredOf({ key, scaled }, object) {
       const app = appOf(key);
       try {
-        return app === undefined ? [] : ignored.pointersOf(app, object);
+        return app === undefined ? [] : ignored.pointersOf(app, object, scaled);
       } catch (err) {
         // A rule that cannot be read is told when the app is synced.
         if (err instanceof SelectorError) return [];
@@ -95,6 +95,14 @@ export function createTarget(
       drifted(app);
       wake(app);
     },
+  });
+  ignored.onScaleTarget((address) => {
+    for (const { app, id } of owned.ownersOf(address)) {
+      const state = stateOf(app);
+      if (state === undefined) continue;
+      drift.scaleChanged(state, id);
+      wake(app);
+    }
   });
   const rulesOf = (app: Kustomization): HealthRules => ({
     // An app that holds its own Kustomization, as Flux's bootstrap makes them, would wait for itself.

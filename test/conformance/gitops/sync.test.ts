@@ -98,6 +98,26 @@ describeOnTargets('syncs', ({ project }) => {
       expect(p.activities().findLast(({ type }) => type === 'applied')).toMatchObject({ rollback: true });
     });
 
+    it('gives replicas back to Git with the autoscaler that the commit added', async () => {
+      const p = await project({ 'web/deploy.yaml': deployment(3) });
+      await p.app('web');
+      await p.applied('web');
+      const ref = { namespace: p.namespace, name: 'web' };
+      await p.repository.commit('scale', {
+        'web/hpa.yaml':
+          'apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: web}\nspec: {maxReplicas: 10, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}}\n',
+      });
+      await p.applied('web');
+      const scaled = { type: 'merge', body: { spec: { replicas: 7 } } } as const;
+      await p.client.patch(deployments, ref, scaled, { fieldManager: 'horizontal-pod-autoscaler' });
+      await p.repository.commit('other', { 'web/a.yaml': configMap('a') });
+      await p.applied('web');
+      expect((await p.client.get(deployments, ref)).spec.replicas).toBe(7);
+      await p.repository.git('revert', '--no-edit', 'HEAD~1');
+      await p.applied('web');
+      await until(async () => (await p.client.get(deployments, ref)).spec.replicas === 3, { what: 'replicas are what Git says' });
+    });
+
     it('is ready again when a force-push takes a bad commit back', async () => {
       const p = await project({ 'web/a.yaml': configMap('a') });
       await p.app('web');

@@ -3,8 +3,10 @@ import { deployments } from '../../../src/api/apps/v1/deployment.ts';
 import { horizontalPodAutoscalers } from '../../../src/api/autoscaling/v2/horizontal-pod-autoscaler.ts';
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
 import { events } from '../../../src/api/core/v1/event.ts';
+import { kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
 import { gitRepositories } from '../../../src/api/source/v1/git-repository.ts';
 import type { Client } from '../../../src/client/client.ts';
+import { conditionOf } from '../../../src/machinery/conditions.ts';
 import type { Resource } from '../../../src/machinery/resource.ts';
 import { home, namespace } from '../../support/engine.ts';
 import { deployment } from '../../support/gitops-project.ts';
@@ -12,6 +14,13 @@ import { startMemoryProject } from '../../support/memory-project.ts';
 import { until } from '../../support/until.ts';
 
 const web = { namespace, name: 'web' };
+const scaler = {
+  apiVersion: 'autoscaling/v2',
+  kind: 'HorizontalPodAutoscaler',
+  metadata: { name: 'web', namespace },
+  spec: { maxReplicas: 10, scaleTargetRef: { apiVersion: 'apps/v1', kind: 'Deployment', name: 'web' } },
+} as const;
+const scaled = { type: 'merge', body: { spec: { replicas: 7 } } } as const;
 const autoscaler = `apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler
 metadata: {name: web}
@@ -70,13 +79,7 @@ describe('an engine that hears of changes late', () => {
       wrap: deafTo(horizontalPodAutoscalers),
     });
     await applied('web');
-    await people.create(horizontalPodAutoscalers, {
-      apiVersion: 'autoscaling/v2',
-      kind: 'HorizontalPodAutoscaler',
-      metadata: { name: 'web', namespace },
-      spec: { maxReplicas: 10, scaleTargetRef: { apiVersion: 'apps/v1', kind: 'Deployment', name: 'web' } },
-    });
-    const scaled = { type: 'merge', body: { spec: { replicas: 7 } } } as const;
+    await people.create(horizontalPodAutoscalers, scaler);
     await people.patch(deployments, web, scaled, { fieldManager: 'horizontal-pod-autoscaler' });
     await until(async () => /gitops_drift_detected_total\{[^}]*app="web"[^}]*\} 1/.test(await metrics()), {
       what: 'the change is heard of',
@@ -110,6 +113,34 @@ describe('an engine that hears of changes late', () => {
     });
     await applied('web');
     expect((await people.get(deployments, web)).spec.replicas).toBe(7);
+  });
+
+  it('takes back what it said of drift when it hears of the autoscaler whose work that was', async () => {
+    const held: (() => void)[] = [];
+    let holds = true;
+    const { people, applied } = await startMemoryProject({
+      files: { 'web/deploy.yaml': deployment(3).replace('{name: web}', '{name: web, annotations: {midship.dev/drift: detect}}') },
+      wrap: (client) => ({
+        ...client,
+        watch: (resource, options) =>
+          client.watch(resource, {
+            ...options,
+            onEvents(told) {
+              if (holds && resource.resource === horizontalPodAutoscalers.resource) held.push(() => options.onEvents(told));
+              else options.onEvents(told);
+            },
+          }),
+      }),
+    });
+    await applied('web');
+    await people.create(horizontalPodAutoscalers, scaler);
+    await people.patch(deployments, web, scaled, { fieldManager: 'horizontal-pod-autoscaler' });
+    const drifted = async () =>
+      conditionOf((await people.get(kustomizations, { namespace: home, name: 'web' })).status?.conditions, 'Drifted')?.message;
+    await until(async () => (await drifted())?.includes('spec.replicas 3 → 7') === true, { what: drifted as () => Promise<string> });
+    holds = false;
+    for (const tell of held) tell();
+    await until(async () => (await drifted()) === undefined, { what: drifted as () => Promise<string> });
   });
 
   it('does not take for drift what it changed itself since', async () => {

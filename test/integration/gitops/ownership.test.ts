@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
 import { events } from '../../../src/api/core/v1/event.ts';
 import { kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
+import { annotations } from '../../../src/api/well-known.ts';
 import type { Client, WatchEvent } from '../../../src/client/client.ts';
 import { tryGet } from '../../../src/client/try-get.ts';
 import type { DynamicObject } from '../../../src/machinery/object.ts';
@@ -246,5 +247,73 @@ describe('an app', () => {
     theirs = [ours];
     await people.delete(kustomizations, app);
     await until(async () => (await tryGet(people, kustomizations, app)) === undefined, { what: 'the app is gone' });
+  });
+
+  it('stays where someone held it just before the engine took an earlier hold away', async () => {
+    let holdAnew: (() => Promise<unknown>) | undefined;
+    let isTried = false;
+    const { people, applied, commit, live } = await start({ 'one/moves.yaml': manifest('moves') }, (client) => ({
+      ...client,
+      async patch<T>(...args: Parameters<Client['patch']>): Promise<T> {
+        const isRelease = JSON.stringify(args[2].body).includes('"midship.dev/hold":null');
+        if (isRelease) await holdAnew?.();
+        return (await client.patch(...args).finally(() => {
+          isTried ||= isRelease;
+        })) as T;
+      },
+    }));
+    await applied('one');
+    const first = await until(
+      async () => (await people.get(kustomizations, { namespace: home, name: 'one' })).status?.lastAppliedRevision?.split('sha1:')[1],
+      { what: 'the first commit' },
+    );
+    const hold = (sha: string) =>
+      people.patch(
+        kustomizations,
+        { namespace: home, name: 'one' },
+        { type: 'merge', body: { metadata: { annotations: { [annotations.hold]: sha, [annotations.pin]: first } } } },
+      );
+    const second = commit({ 'one/moves.yaml': manifest('moves', '2') });
+    await applied('one');
+    await hold(second);
+    await until(async () => JSON.stringify((await live())?.data) === '{"a":"1"}', { what: 'the first commit is pinned' });
+    let third = '';
+    holdAnew = async () => {
+      holdAnew = undefined;
+      await hold(third);
+    };
+    third = commit({ 'one/moves.yaml': manifest('moves', '3') });
+    await until(() => isTried, { what: 'the hold is to go' });
+    await applied('two');
+    const app = await people.get(kustomizations, { namespace: home, name: 'one' });
+    expect([app.metadata.annotations?.[annotations.hold], (await live())?.data]).toEqual([third, { a: '1' }]);
+  });
+
+  it('stays suspended when someone gave it more time just before the engine resumed it', async () => {
+    const app = { namespace: home, name: 'one' };
+    const suspend = (client: Client, until: string) =>
+      client.patch(kustomizations, app, {
+        type: 'merge',
+        body: { metadata: { annotations: { [annotations.suspendUntil]: until } }, spec: { suspend: true } },
+      });
+    let isTold = false;
+    let isTried = false;
+    const { people, applied } = await start({}, (client, others) => ({
+      ...client,
+      async patch<T>(...args: Parameters<Client['patch']>): Promise<T> {
+        if (!isTold && JSON.stringify(args[2].body).includes('"suspend":null')) {
+          isTold = true;
+          await suspend(others, '2999-01-01T00:00:00Z');
+        }
+        return (await client.patch(...args).finally(() => {
+          isTried ||= isTold;
+        })) as T;
+      },
+    }));
+    await applied('one');
+    await suspend(people, '2020-01-01T00:00:00Z');
+    await until(() => isTried, { what: 'the suspension is over' });
+    const { spec, metadata } = await people.get(kustomizations, app);
+    expect([spec.suspend, metadata.annotations?.[annotations.suspendUntil]]).toEqual([true, '2999-01-01T00:00:00Z']);
   });
 });
