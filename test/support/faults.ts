@@ -71,6 +71,34 @@ export function createLife(): Life {
 /** Of the real clock. */
 const maxLateMs = 100;
 
+/** What is sent arrives late, and in order. */
+interface Line<T> {
+  /** Arrives no sooner than after `delayMs` of the real clock; at once when that is 0 and nothing is on its way. */
+  send(what: T, delayMs: number): void;
+  /** Resolves when all has arrived. */
+  empty(): Promise<void>;
+}
+
+function createLine<T>(arrive: (what: T) => void): Line<T> {
+  let last: Promise<void> = Promise.resolve();
+  let waiting = 0;
+  async function carry(before: Promise<void>, what: T, dueAt: number): Promise<void> {
+    await before;
+    const leftMs = dueAt - performance.now();
+    if (leftMs > 0) await new Promise((resolve) => setTimeout(resolve, leftMs));
+    waiting -= 1;
+    arrive(what);
+  }
+  return {
+    send(what, delayMs) {
+      if (waiting === 0 && delayMs === 0) return arrive(what);
+      waiting += 1;
+      last = carry(last, what, performance.now() + delayMs);
+    },
+    empty: () => last,
+  };
+}
+
 const never = <T>(): Promise<T> => new Promise(() => undefined);
 
 const refusals = [
@@ -129,33 +157,21 @@ export function withFaults(client: Client, faults: Faults, life: Life): Client {
       const timer = faults.random() < faults.refused ? setTimeout(() => cut.abort(), faults.random() * 30) : undefined;
       if (timer !== undefined) count(faults, 'watch cut');
       const signal = AbortSignal.any([options.signal, cut.signal]);
-      // Events keep their order; those that are on their way when the connection breaks are lost with it.
-      let line: Promise<void> = Promise.resolve();
-      let waiting = 0;
-      const deliver = (events: Parameters<typeof options.onEvents>[0]): void => {
+      // Those that are on their way when the connection breaks are lost with it.
+      const line = createLine<Parameters<typeof options.onEvents>[0]>((events) => {
         if (!life.isOver && !signal.aborted) options.onEvents(events);
-      };
+      });
       try {
         await client.watch(resource, {
           ...options,
           signal,
           onEvents: (events) => {
             const isLate = faults.random() < faults.lateEvents;
-            if (!isLate && waiting === 0) {
-              deliver(events);
-              return;
-            }
             if (isLate) count(faults, 'watch event late');
-            waiting += 1;
-            const delayMs = isLate ? faults.random() * maxLateMs : 0;
-            line = line.then(async () => {
-              await new Promise((resolve) => setTimeout(resolve, delayMs));
-              waiting -= 1;
-              deliver(events);
-            });
+            line.send(events, isLate ? faults.random() * maxLateMs : 0);
           },
         });
-        await line;
+        await line.empty();
       } finally {
         clearTimeout(timer);
       }
@@ -175,22 +191,18 @@ export function withLateWatches<C extends Client>(
   return {
     ...client,
     async watch(resource, options) {
-      let told = Promise.resolve();
-      const tell = async (before: Promise<void>, events: Parameters<typeof options.onEvents>[0], dueAt: number): Promise<void> => {
-        await before;
-        const leftMs = dueAt - performance.now();
-        if (leftMs > 0) await new Promise((resolve) => setTimeout(resolve, leftMs));
+      const line = createLine<Parameters<typeof options.onEvents>[0]>((events) => {
         if (!options.signal.aborted) options.onEvents(events);
-      };
+      });
       try {
         await client.watch(resource, {
           ...options,
           onEvents(events) {
-            for (const event of events) told = tell(told, [event], performance.now() + random() * maxDelayMs);
+            for (const event of events) line.send([event], random() * maxDelayMs);
           },
         });
       } finally {
-        await told;
+        await line.empty();
       }
     },
   };
