@@ -156,7 +156,7 @@ export function createOwnedObjects({
     },
     live(resource, ref) {
       const informer = informers.get(resource);
-      const answer = answers.get(addressOf(resource, ref));
+      const answer = answers.size === 0 ? undefined : answers.get(addressOf(resource, ref));
       return answer !== undefined && versionOf(answer) > informer.resourceVersion ? answer : informer.get(ref);
     },
     wrote(resource, answer) {
