@@ -28,7 +28,10 @@ export async function errorsOf(
     const field = indexPath(object, path);
     return { field, message: `unknown field "${field}"` };
   });
-  const causes = (err.details?.causes ?? []).map(({ field = '', message = '' }) => ({ field, message: `${field}: ${message}` }));
+  const causes = (err.details?.causes ?? []).map(({ field = '', message = '' }) => ({
+    field,
+    message: `${field}: ${withoutLongValue(message)}`,
+  }));
   const found = unknown.length > 0 ? unknown : undeclared.length > 0 ? undeclared : causes;
   const base = { file: manifest.file, line: manifest.line, ...(hint === undefined ? {} : { hint }) };
   const who = describeObject(object);
@@ -37,6 +40,13 @@ export async function errorsOf(
   const locate = locators?.(manifest.line);
   return found.map(({ field, message }) => ({ ...base, ...locate?.(field), message: `${who}: ${message}` }));
 }
+
+/** A longer value says nothing that the file does not say better. */
+const maxValueLength = 200;
+
+/** Without the object or list that an error quotes, when that is long: a pod template has thousands of characters. */
+const withoutLongValue = (message: string): string =>
+  message.replace(/^Invalid value: ([{[].*[}\]]): /s, (quoted, value: string) => (value.length > maxValueLength ? '' : quoted));
 
 /** Of the file that was asked for last: a generator that makes one mistake makes it in all of the thousand objects of its file. */
 let last: { readonly blob: string; readonly locators: WeakRef<ReturnType<typeof createLocators>> } | undefined;

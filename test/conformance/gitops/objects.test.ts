@@ -260,6 +260,15 @@ spec: {minReplicas: 1, maxReplicas: 10, scaleTargetRef: {apiVersion: apps/v1, ki
       expect(after.metadata.uid).not.toBe(uid);
     });
 
+    it('are named without the thousands of characters that a pod template has', async () => {
+      const p = await project({ 'web/j.yaml': job('one') });
+      await p.app('web');
+      await p.applied('web');
+      await p.repository.commit('image', { 'web/j.yaml': job('two') });
+      const { message } = await p.conditionIs('web', 'Ready', ({ status }) => status === 'False');
+      expect(message).toMatch(new RegExp(`^web/j\\.yaml:\\d+:\\d+ Job ${p.namespace}/j: spec\\.template: field is immutable\\. It cannot`));
+    });
+
     it('of a Job named by a hash of its spec make another Job', async () => {
       const note = 'midship.dev/recreate: name-hash';
       const p = await project({ 'web/j.yaml': job('one', note) });
