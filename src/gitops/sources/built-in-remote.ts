@@ -4,7 +4,7 @@ import { type Duplex, type Readable, Transform, type Writable } from 'node:strea
 import { pipeline } from 'node:stream/promises';
 import type { HttpMount } from '../../base/http-mount.ts';
 import type { Log } from '../../base/log.ts';
-import { gitConfig, isolatedEnvironment } from './git-command.ts';
+import { frugalSettings, gitConfig, isolatedEnvironment } from './git-command.ts';
 import { type FindGitUser, type GitUser, identify } from './git-users.ts';
 import type { PushNotice } from './local-source.ts';
 import { answerHook, type CheckPush, type PreReceivePolicy, parseRefUpdate } from './pre-receive.ts';
@@ -140,6 +140,7 @@ async function serve(options: ServeOptions): Promise<readonly string[] | undefin
       ...isolatedEnvironment,
       ...gitConfig({
         'safe.directory': '*',
+        ...frugalSettings,
         'http.receivepack': String(repository.writable),
         'receive.maxInputSize': String(maxPushBytes),
         'transfer.fsckObjects': 'true',

@@ -75,7 +75,12 @@ export const isolatedEnvironment: Readonly<Record<string, string>> = {
   // An id stands for its content and nothing else: no replacement refs, nothing fetched behind our back.
   GIT_NO_REPLACE_OBJECTS: '1',
   GIT_NO_LAZY_FETCH: '1',
+  // A few bytes of a pack can stand for gigabytes that git would hold at once, and a line that never ends for all memory there is.
+  GIT_ALLOC_LIMIT: '256m',
 };
+
+/** What keeps a git on others' objects below that: large ones are streamed and take part in no deltas. */
+export const frugalSettings: Readonly<Record<string, string>> = { 'core.bigFileThreshold': '16m', 'pack.threads': '1' };
 
 export interface ReadGitEnvironment {
   /** Directory of objects that a push brought and that are not accepted yet. */
@@ -86,7 +91,7 @@ export interface ReadGitEnvironment {
 export function readGitEnvironment({ quarantine }: ReadGitEnvironment = {}): Record<string, string> {
   return {
     ...isolatedEnvironment,
-    ...gitConfig({ 'safe.directory': '*' }),
+    ...gitConfig({ 'safe.directory': '*', ...frugalSettings }),
     // Quoted, because a colon would begin another directory.
     ...(quarantine === undefined ? {} : { GIT_ALTERNATE_OBJECT_DIRECTORIES: JSON.stringify(quarantine) }),
   };

@@ -1,7 +1,7 @@
 import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { shellWord } from '../../base/shell-word.ts';
-import { gitConfig, isolatedEnvironment, runGit } from './git-command.ts';
+import { frugalSettings, gitConfig, isolatedEnvironment, runGit } from './git-command.ts';
 import { SourceError } from './git-source.ts';
 import type { RemoteAccess } from './remote-access.ts';
 import type { FetchRequest } from './remote-source.ts';
@@ -71,8 +71,7 @@ export function createSystemGit({ access, url: ownUrl, temporaryDirectory }: Sys
       'core.hooksPath': '/dev/null',
       'credential.helper': '',
       'protocol.version': '2',
-      // Larger ones are written to the disk as they come, and never held.
-      'core.bigFileThreshold': '16m',
+      ...frugalSettings,
     };
     const env: Record<string, string> = { GIT_ALLOW_PROTOCOL: 'http:https:ssh', GIT_ASKPASS: '/bin/false', SSH_ASKPASS: '/bin/false' };
     const { ssh, ca, clientCertificate, proxy } = access;
@@ -209,6 +208,12 @@ function explain(err: unknown, url: string, signal: AbortSignal): SourceError {
       cause: err,
     });
   }
+  if (/over limit \d+|out of memory/i.test(message)) {
+    return new SourceError('TooLarge', `${url} sends something that takes more memory than a fetch may`, {
+      hint: 'Keep files of hundreds of megabytes out of the repository.',
+      cause: err,
+    });
+  }
   if (/fsck error|error in object/i.test(message)) {
     return new SourceError(
       'CorruptObject',
@@ -222,10 +227,10 @@ function explain(err: unknown, url: string, signal: AbortSignal): SourceError {
   return unreachable(url, new Error(lastLineOf(message), { cause: err }));
 }
 
-/** git says much; the line that names the cause is the first of its own. */
+/** git says much, progress included; the line that names the cause is the first of its own. */
 const lastLineOf = (message: string): string =>
   message
-    .split('\n')
+    .split(/[\r\n]+/)
     .find((line) => /fatal:|error:/.test(line))
     ?.replace(/^.*?(fatal|error): /, '') ??
   message.split('\n').at(-1) ??

@@ -11,6 +11,7 @@ import { openLocalSource } from '../../../src/gitops/sources/local-source.ts';
 import { createSourceOpener } from '../../../src/gitops/sources/open-source.ts';
 import { newRepository, temporaryDirectory, type WorkTree } from '../../support/git.ts';
 import { type ServedRemote, serveRemote } from '../../support/git-remote.ts';
+import { type HostileGit, serveHostileGit } from '../../support/hostile-git.ts';
 
 /** One for each test, so that none uses up the time of another. */
 let signal: AbortSignal;
@@ -189,6 +190,33 @@ describe('a remote that sends too much', () => {
     const errors = await errorsOf(source, 'app');
     expect(errors).toMatchObject([{ file: 'app/zeros.yaml', message: expect.stringContaining('209715200 bytes, more than') }]);
     expect(process.memoryUsage().rss - before).toBeLessThan(150 * 1024 * 1024);
+    await source.close();
+  });
+});
+
+describe('a server that answers with', () => {
+  let server: HostileGit;
+  beforeAll(async () => {
+    server = await serveHostileGit();
+  });
+  afterAll(() => server.stop());
+
+  it.each([
+    ['deltas that stand for gigabytes', 'TooLarge', /takes more memory than a fetch may/],
+    ['a line of progress without end', 'TooLarge', /takes more memory than a fetch may/],
+    ['a delta of nothing', 'Unreachable', /cannot be reached: pack has 1 unresolved delta$/],
+    ['more objects than it sends', 'Unreachable', /cannot be reached: \w/],
+  ] as const)('%s is told of and costs no memory', async (hostility, reason, message) => {
+    const opener = createSourceOpener({
+      builtInUrl: () => 'http://nowhere/',
+      builtIn: new Map(),
+      cacheDirectory: await temporaryDirectory('cache'),
+    });
+    const source = await opener.open(server.url(hostility));
+    await expect(source.resolve({ branch: 'main' }, { signal })).rejects.toMatchObject({
+      reason,
+      message: expect.stringMatching(message),
+    });
     await source.close();
   });
 });
