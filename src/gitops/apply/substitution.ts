@@ -10,6 +10,8 @@ export class SubstitutionError extends Error {}
 const maxDepth = 50;
 const maxPatternLength = 200;
 const maxTrimmedLength = 2_000;
+/** Of all that the variables of a text stand for: no object that a server takes is as large. */
+const maxValueLength = 10 * 1024 * 1024;
 
 /**
  * The text with its variables replaced, as Flux does it after a build: `${name}`, with defaults (`:-`, `:=`, `=`), substrings (`:position`,
@@ -27,6 +29,7 @@ class Parser {
   readonly #lookup: Lookup;
   #at = 0;
   #depth = 0;
+  #length = 0;
 
   constructor(text: string, lookup: Lookup) {
     this.#text = text;
@@ -54,12 +57,18 @@ class Parser {
   #expression(): string {
     this.#depth += 1;
     if (this.#depth > maxDepth) throw new SubstitutionError(`variables are nested more than ${maxDepth} deep`);
-    const value = this.#takes('#') ? this.#length() : this.#operation(this.#name());
+    const value = this.#takes('#') ? this.#sizeOf() : this.#operation(this.#name());
     this.#depth -= 1;
+    this.#count(value.length);
     return value;
   }
 
-  #length(): string {
+  #count(length: number): void {
+    this.#length += length;
+    if (this.#length > maxValueLength) throw new SubstitutionError(`variables stand for more than ${maxValueLength} characters`);
+  }
+
+  #sizeOf(): string {
     const value = this.#lookup(this.#name()) ?? '';
     this.#close();
     return String(Buffer.byteLength(value));
@@ -102,7 +111,13 @@ class Parser {
     if (!this.#takes('/')) throw new SubstitutionError('bad substitution: a replacement is missing');
     const replacement = this.#argument('}', true);
     this.#close();
-    if (operator === '//') return wanted === '' ? value : value.split(wanted).join(replacement);
+    if (operator === '//') {
+      if (wanted === '') return value;
+      const parts = value.split(wanted);
+      // Before it is made: a value in place of each of its own characters, some levels deep, is longer than any string can be.
+      this.#count((parts.length - 1) * replacement.length);
+      return parts.join(replacement);
+    }
     if (operator === '/#') return value.startsWith(wanted) ? replacement + value.slice(wanted.length) : value;
     if (operator === '/%') return value.endsWith(wanted) ? value.slice(0, value.length - wanted.length) + replacement : value;
     const at = value.indexOf(wanted);

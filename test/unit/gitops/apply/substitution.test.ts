@@ -75,4 +75,14 @@ describe('substitute', () => {
     expect(() => expand('${absent:='.repeat(100) + '}'.repeat(100))).toThrow(SubstitutionError);
     expect(() => substitute('${long#*a*b}', () => 'x'.repeat(10_000))).toThrow(SubstitutionError);
   });
+
+  it('bounds what the variables of a text stand for', () => {
+    const tooLong = 'variables stand for more than';
+    expect(() => substitute('${a}'.repeat(20_000), () => 'x'.repeat(10_000))).toThrow(tooLong);
+    // Each level puts the whole value in place of each of its characters.
+    let nested = '${a}';
+    for (let level = 0; level < 6; level += 1) nested = `\${a//a/${nested}}`;
+    expect(() => substitute(nested, () => 'a'.repeat(100))).toThrow(tooLong);
+    expect(substitute('${a//a/bb}', () => 'a'.repeat(100))).toBe('b'.repeat(200));
+  });
 });
