@@ -41,6 +41,8 @@ const maxTreeBytes = 16 * 1024 * 1024;
 const maxTagDepth = 5;
 /** Files that one build reads in this thread: as long as another thread takes to answer, this one parses some dozens. */
 const maxFilesHere = 64;
+/** Of one file: what is larger would hold up this thread for longer than 50 ms. */
+const maxBytesHere = 256 * 1024;
 
 export function createGitObjects({ gitdir, url, thread, quarantine, submodules = false }: GitObjectsOptions): GitObjects {
   const reader: ObjectReader = createObjectReader({ gitdir, quarantine });
@@ -117,7 +119,10 @@ export function createGitObjects({ gitdir, url, thread, quarantine, submodules =
     readBlob: (oid, maxBytes) => read(oid, 'blob', maxBytes),
     async readDocuments(oid) {
       filesRead += 1;
-      if (thread === undefined || filesRead <= maxFilesHere) return readDocuments(await objects.readBlob(oid, maxFileBytes));
+      if (thread === undefined || filesRead <= maxFilesHere) {
+        const bytes = await objects.readBlob(oid, maxFileBytes);
+        if (thread === undefined || bytes.byteLength <= maxBytesHere) return readDocuments(bytes);
+      }
       return thread.readDocuments({ gitdir, url, quarantine }, oid);
     },
     async has(oid) {

@@ -4,9 +4,10 @@ import { pino } from 'pino';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../../src/base/clock.ts';
 import { createBuilder } from '../../../src/gitops/build/builder.ts';
+import { readDocuments } from '../../../src/gitops/build/documents.ts';
 import type { BuildError } from '../../../src/gitops/build/manifest.ts';
 import type { GitSource } from '../../../src/gitops/sources/git-source.ts';
-import { createGitThread } from '../../../src/gitops/sources/git-thread.ts';
+import { createGitThread, type GitThread } from '../../../src/gitops/sources/git-thread.ts';
 import { openLocalSource } from '../../../src/gitops/sources/local-source.ts';
 import { createSourceOpener } from '../../../src/gitops/sources/open-source.ts';
 import { newRepository, temporaryDirectory, type WorkTree } from '../../support/git.ts';
@@ -259,6 +260,22 @@ describe('the thread that parses large repositories', () => {
     expect(there).toEqual(here);
     expect(there.errors).toMatchObject([{ file: 'bad/a.yaml' }]);
     expect(there.manifests.every(({ object }) => Object.isFrozen(object) && Object.isFrozen(object.metadata))).toBe(true);
+  });
+
+  it('is given the large files of small repositories, too', async () => {
+    const large = `${configMap('large')}data: {a: "${'x'.repeat(300_000)}"}\n`;
+    const repository = await newRepository('large', { 'large.yaml': large, 'small.yaml': configMap('small') });
+    const asked: string[] = [];
+    const thread: GitThread = {
+      async readDocuments(_place, oid) {
+        asked.push(oid);
+        return readDocuments(Buffer.from(large));
+      },
+    };
+    const source = await openLocalSource({ directory: repository.directory, url: 'large', thread });
+    expect(await errorsOf(source)).toEqual([]);
+    expect(asked).toEqual([await repository.git('rev-parse', 'HEAD:large.yaml')]);
+    await source.close();
   });
 
   it('that needs more memory than it may have fails what it did, says so, and works again', async () => {

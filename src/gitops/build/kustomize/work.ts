@@ -5,13 +5,13 @@ export class TooMuchWork extends Error {
   }
 }
 
-/** How much of its allowance a build has left. A unit is about a node of an object that is looked at, some 100 ns. */
+/** How much of its allowance a build has left. A unit is about a node of an object that is looked at, 100 to 500 ns. */
 export interface Allowance {
   left: number;
 }
 
-/** Some seconds of a processor. 10,000 objects of 50 fields and a patch of each of them take a thirtieth of it. */
-export const allowanceOfBuild = 30_000_000;
+/** Some seconds of a processor. 10,000 objects of 50 fields and a patch of each of them take a twentieth of it. */
+export const allowanceOfBuild = 20_000_000;
 
 /** Of the build whose step runs now: steps do not wait, so there is one at a time. */
 let current: Allowance | undefined;
@@ -34,5 +34,5 @@ export function spend(units: number): void {
   if (current.left < 0) throw new TooMuchWork();
 }
 
-/** Says that text of so many characters is made next, all of which is in memory until the build ends: 60 million at most. */
+/** Says that text of so many characters is made next, all of which is in memory until the build ends: 40 million at most. */
 export const spendText = (characters: number): void => spend(characters / 2);
