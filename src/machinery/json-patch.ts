@@ -20,7 +20,7 @@ type Container = Record<string, unknown> | unknown[];
  * @throws StatusError `BadRequest` when the patch is no list of operations, 413 for more than 10,000, `Invalid` when one cannot be
  *   applied, without saying which, as the real server does; its `cause` tells
  */
-export function applyJsonPatch(object: object, patch: unknown): unknown {
+export function applyJsonPatch(object: object, patch: unknown, { replaces = 'anything' }: JsonPatchOptions = {}): unknown {
   if (!Array.isArray(patch)) {
     throw badRequest(`error decoding patch: json: cannot unmarshal ${jsonTypeOf(patch)} into Go value of type []handlers.jsonPatchOp`);
   }
@@ -31,7 +31,7 @@ export function applyJsonPatch(object: object, patch: unknown): unknown {
       message: `Request entity is too large: The allowed maximum operations in a JSON patch is ${maxOperations}, got ${patch.length}`,
     });
   }
-  const draft = new Draft(object);
+  const draft = new Draft(object, replaces);
   for (const [index, operation] of patch.entries()) {
     try {
       draft.apply(operation);
@@ -49,16 +49,23 @@ export function applyJsonPatch(object: object, patch: unknown): unknown {
   return draft.root;
 }
 
+export interface JsonPatchOptions {
+  /** `what is there`: a member that is missing cannot be replaced, as RFC 6902 and kustomize have it. */
+  readonly replaces?: 'anything' | 'what is there';
+}
+
 class OperationError extends Error {}
 
 /** The document under work. Containers it made itself are changed in place, so that many operations on one list stay cheap. */
 class Draft {
   root: unknown;
   readonly #own = new Set<Container>();
+  readonly #replaces: 'anything' | 'what is there';
   #copiedSize = 0;
 
-  constructor(root: object) {
+  constructor(root: object, replaces: 'anything' | 'what is there') {
     this.root = root;
+    this.#replaces = replaces;
   }
 
   apply(operation: unknown): void {
@@ -115,6 +122,7 @@ class Draft {
     }
     const { container, key } = this.#target(path);
     if (Array.isArray(container)) container[indexOf(key, container.length)] = value;
+    else if (this.#replaces === 'what is there' && !Object.hasOwn(container, key)) throw new OperationError(`missing key: ${key}`);
     else setOwn(container, key, value);
   }
 

@@ -30,6 +30,17 @@ export interface YamlLimits {
   readonly onDuplicateKey?: (key: string, line: number) => void;
   /** `true-false`: `yes`, `on` and their like are strings, as kustomize reads them. */
   readonly booleans?: 'true-false';
+  /** `times`: dates become the times (RFC 3339) that kustomize makes of them. Absent: they are strings as they are written. */
+  readonly dates?: 'times';
+  /** `strings`: numbers and booleans cannot be keys. Absent: they are strings. */
+  readonly keys?: 'strings';
+  /** Maps whose scalars are the text that is written, whatever it looks like. */
+  readonly texts?: {
+    /** Where the maps are; undefined stands for an item of a list. */
+    readonly maps: readonly (readonly (string | undefined)[])[];
+    /** Null is null all the same. */
+    readonly butNull?: boolean;
+  };
 }
 
 export interface YamlDocument {
@@ -185,6 +196,7 @@ class Composer {
   }
 
   #valueOf({ source, tag, plain, offset }: { source: string; tag: string; plain: boolean; offset: number }): unknown {
+    if ((plain || tag !== '') && this.#isText(source)) return source;
     switch (tag) {
       case '':
         return plain ? this.#plainValueOf(source, offset) : source;
@@ -201,14 +213,26 @@ class Composer {
         if (!fits) this.#fail(offset, `cannot decode !!${type} \`${source}\` as a !!${tag}`);
         return value;
       }
+      case 'timestamp':
+        return this.#limits.dates === 'times' ? (timeOf(source) ?? source) : source;
       default:
         return source;
     }
   }
 
+  /** Whether the scalar that comes is a value in a map of texts. */
+  #isText(source: string): boolean {
+    const frames = this.#frames;
+    const { texts } = this.#limits;
+    if (texts === undefined || frames[frames.length - 1]?.key === undefined) return false;
+    if (texts.butNull === true && words.get(source) === null) return false;
+    return texts.maps.some((path) => path.length === frames.length - 1 && path.every((key, depth) => frames[depth]?.key === key));
+  }
+
   #plainValueOf(source: string, offset: number): unknown {
     const value = resolvePlain(source);
     if (typeof value === 'boolean' && this.#limits.booleans === 'true-false' && !/^(true|false)$/i.test(source)) return source;
+    if (typeof value === 'string' && this.#limits.dates === 'times') return timeOf(source) ?? value;
     if (typeof value === 'number' && !Number.isFinite(value)) this.#fail(offset, `unsupported value: ${source}`);
     if (typeof value === 'number' && Number.isInteger(value) && !Number.isSafeInteger(value) && !/[.eE]/.test(source)) {
       this.#fail(offset, `number ${source} cannot be held exactly: integers are supported from -(2^53-1) to 2^53-1`);
@@ -295,6 +319,7 @@ class Composer {
 
   #keyOf(value: unknown, offset: number): string {
     if (typeof value === 'string') return value;
+    if (this.#limits.keys === 'strings') this.#fail(offset, `unsupported map key: ${String(value)} is not a string; put it in quotes`);
     if (typeof value === 'number' || typeof value === 'boolean') return String(value);
     return this.#fail(offset, 'unsupported map key: only strings, numbers and booleans can be keys');
   }
@@ -375,6 +400,24 @@ function resolvePlain(source: string): unknown {
   if (!float.test(digits)) return source;
   const value = Number(digits);
   return Number.isFinite(value) ? value : source;
+}
+
+const time =
+  /^([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})(?:(?:[Tt]| (?!.*[Z+-]))([0-9]{1,2}):([0-9]{1,2}):([0-9]{1,2})(?:\.([0-9]+))?(Z|[+-][0-9]{2}:[0-9]{2})?)?$/;
+
+/** The time that an unquoted scalar means, as Go writes it in JSON; undefined when it means none. */
+function timeOf(source: string): string | undefined {
+  const match = time.exec(source);
+  if (match === null) return undefined;
+  const [, year = '', month = '', day = '', hour = '0', minute = '0', second = '0', fraction = '', zone = 'Z'] = match;
+  // With `T` the zone is a must, without a time there is none.
+  if (/[Tt]/.test(source) && match[8] === undefined) return undefined;
+  const daysOfMonth = new Date(Date.UTC(Number(year), Number(month), 0)).getUTCDate();
+  const isDate = Number(month) >= 1 && Number(month) <= 12 && Number(day) >= 1 && Number(day) <= daysOfMonth;
+  if (!isDate || Number(hour) > 23 || Number(minute) > 59 || Number(second) > 59) return undefined;
+  const [m, d, h, min, s] = [month, day, hour, minute, second].map((part) => part.padStart(2, '0'));
+  const rest = fraction.slice(0, 9).replace(/0+$/, '');
+  return `${year}-${m}-${d}T${h}:${min}:${s}${rest === '' ? '' : `.${rest}`}${zone === '+00:00' ? 'Z' : zone}`;
 }
 
 /** Lines of growing offsets, without counting twice. */

@@ -149,6 +149,12 @@ describe('JSON patch', () => {
     expect(() => apply({ op: 'add', path: '/constructor/prototype/x', value: 1 })).toThrow(expect.objectContaining({ code: 422 }));
   });
 
+  it('replaces nothing that is missing where that is asked for', () => {
+    const patch = [{ op: 'replace', path: '/a', value: 1 }];
+    expect(applyJsonPatch({ a: 0 }, patch, { replaces: 'what is there' })).toEqual({ a: 1 });
+    expect(() => applyJsonPatch({}, patch, { replaces: 'what is there' })).toThrow(expect.objectContaining({ code: 422 }));
+  });
+
   it('undoes an addition by a removal', () => {
     fc.assert(
       fc.property(fc.dictionary(fc.string(), fc.jsonValue()), fc.string(), fc.jsonValue(), (map, key, value) => {

@@ -14,6 +14,38 @@ const errorOf = (text: string, extra: object = {}): YamlError => {
   throw new Error(`read without an error: ${text}`);
 };
 
+describe('texts as kustomize reads them', () => {
+  it.each([
+    ['2020-01-01', '2020-01-01T00:00:00Z'],
+    ['2020-1-2', '2020-01-02T00:00:00Z'],
+    ['2001-12-14t21:59:43.10-05:00', '2001-12-14T21:59:43.1-05:00'],
+    ['2020-01-01 10:00:00', '2020-01-01T10:00:00Z'],
+    ['2020-02-30', '2020-02-30'],
+    ['2020-01-01T10:00:00', '2020-01-01T10:00:00'],
+    ['"2020-01-01"', '2020-01-01'],
+  ])('has the time %s', (text, value) => {
+    expect(parseYamlDocuments(`v: ${text}\n`, { ...limits, dates: 'times' })[0]?.value).toEqual({ v: value });
+  });
+
+  it('leaves values of a map of texts as they are written', () => {
+    const texts = { maps: [['m', undefined, 't']] };
+    const text = 'm: [{t: {a: 1.10, b: ~, c: 0644, 5: .inf}}]\nt: {a: 1.10}\n';
+    const value = { m: [{ t: { a: '1.10', b: '~', c: '0644', '5': '.inf' } }], t: { a: 1.1 } };
+    expect(parseYamlDocuments(text, { ...limits, texts })[0]?.value).toEqual(value);
+    expect(parseYamlDocuments('m: [{t: {b: ~, c: 1}}]\n', { ...limits, texts: { ...texts, butNull: true } })[0]?.value).toEqual({
+      m: [{ t: { b: null, c: '1' } }],
+    });
+  });
+
+  it('refuses keys that are no strings', () => {
+    expect(errorOf('a: {1: b}\n', { keys: 'strings' })).toMatchObject({
+      line: 1,
+      column: 5,
+      reason: expect.stringContaining('1 is not a string'),
+    });
+  });
+});
+
 describe('scalars', () => {
   // What sigs.k8s.io/yaml, which kubectl reads with, makes of the same texts.
   it.each([

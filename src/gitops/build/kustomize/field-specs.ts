@@ -100,6 +100,13 @@ export const replicaFields: readonly FieldSpec[] = ['Deployment', 'ReplicationCo
   create: true,
 }));
 
+/** Images of any kind, beside those of all lists of containers. */
+export const imageFields: readonly FieldSpec[] = ['spec', 'spec/template/spec'].flatMap((path) =>
+  inContainers('image')
+    .map((rest) => rest.replace('/', '[]/'))
+    .map((rest) => ({ path: `${path}/${rest}`, create: true })),
+);
+
 /** Kinds whose name no prefix or suffix changes. */
 export const fixedNames: readonly { readonly group?: string; readonly kind: string }[] = [
   { kind: 'CustomResourceDefinition' },

@@ -29,6 +29,7 @@ export async function generateObject(kind: GeneratedKind, rule: GeneratorRule, l
 async function pairsOf(rule: GeneratorRule, load: LoadFile): Promise<ReadonlyMap<string, Uint8Array>> {
   const pairs = new Map<string, Uint8Array>();
   const add = (key: string, value: Uint8Array): void => {
+    if (key === '') return;
     if (pairs.has(key)) throw new GeneratorError(`configmap ${rule.name} illegally repeats the key \`${key}\``);
     pairs.set(key, value);
   };
@@ -65,7 +66,7 @@ function* envPairs(bytes: Uint8Array, path: string): Iterable<readonly [string, 
 
 function fileSourceOf(source: string): { readonly key: string; readonly path: string } {
   const [first = '', second, ...rest] = source.split('=');
-  if (second === undefined) return { key: source.slice(source.lastIndexOf('/') + 1), path: source };
+  if (second === undefined) return { key: /([^/]*)\/*$/.exec(source)?.[1] ?? '', path: source };
   if (rest.length > 0) throw new GeneratorError(`source "${source}" key name or file path contains '='`);
   if (first === '') throw new GeneratorError(`missing key name for file path "${second}" in source "${source}"`);
   if (second === '') throw new GeneratorError(`missing file path for key name "${first}" in source "${source}"`);
@@ -85,7 +86,7 @@ function configMapData(pairs: ReadonlyMap<string, Uint8Array>): JsonMap {
     try {
       setOwn(data, key, new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes));
     } catch {
-      setOwn(binaryData, key, Buffer.from(bytes).toString('base64'));
+      setOwn(binaryData, key, encoded(bytes));
     }
   }
   return {
@@ -96,8 +97,14 @@ function configMapData(pairs: ReadonlyMap<string, Uint8Array>): JsonMap {
 
 function secretData(pairs: ReadonlyMap<string, Uint8Array>): JsonMap {
   const data: JsonMap = {};
-  for (const [key, bytes] of pairs) setOwn(data, key, Buffer.from(bytes).toString('base64'));
+  for (const [key, bytes] of pairs) setOwn(data, key, encoded(bytes));
   return data;
+}
+
+/** Base64 in lines of 70 characters, as kustomize writes it: what stands in the object decides about the hash in its name. */
+function encoded(bytes: Uint8Array): string {
+  const text = Buffer.from(bytes).toString('base64');
+  return text.length <= 70 ? text : text.replace(/.{1,70}/g, '$&\n');
 }
 
 /** Adds a generated object, or merges it into or puts it in place of the one of the same name, as its `behavior` says. */
@@ -121,7 +128,7 @@ export function absorb(resources: Resource[], generated: Resource): void {
   if (behavior === 'merge') {
     generated.origin = existing.origin;
     for (const field of ['data', 'binaryData']) {
-      const merged = { ...mapOf(existing.object[field]), ...mapOf(generated.object[field]) };
+      const merged = { ...textsOf(existing.object[field]), ...mapOf(generated.object[field]) };
       if (Object.keys(merged).length > 0) generated.object[field] = merged;
       else delete generated.object[field];
     }
@@ -149,6 +156,12 @@ function takeOver(generated: Resource, existing: Resource): void {
 }
 
 const mapOf = (value: unknown): JsonMap => (isMap(value) ? value : {});
+
+/** Of data that is merged all values become texts. */
+const textsOf = (value: unknown): JsonMap =>
+  Object.fromEntries(
+    Object.entries(mapOf(value)).map(([key, entry]) => [key, entry === null ? '' : typeof entry === 'object' ? '' : String(entry)]),
+  );
 
 /** Ten characters that stand for the content of a generated object; equal to kustomize's, so that names stay when one changes to the other. */
 export function contentHash({ object }: Resource): string {

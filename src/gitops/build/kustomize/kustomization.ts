@@ -153,7 +153,7 @@ export class FieldProblem extends Error {
 
 /** @throws FieldProblem */
 export function parseKustomization(value: unknown): Kustomization {
-  const root = new Reader(value, '');
+  const root = new Reader(value, { path: '' });
   const kind = root.text('kind') || 'Kustomization';
   if (kind !== 'Kustomization' && kind !== 'Component') throw new FieldProblem('kind', 'kind should be Kustomization or Component');
   const isComponent = kind === 'Component';
@@ -181,7 +181,11 @@ export function parseKustomization(value: unknown): Kustomization {
     commonLabels: root.textMap('commonLabels'),
     commonAnnotations: root.textMap('commonAnnotations'),
     patchesStrategicMerge: root.texts('patchesStrategicMerge'),
-    patchesJson6902: root.children('patchesJson6902').map(patchRuleOf),
+    patchesJson6902: root.children('patchesJson6902').map((item) => {
+      const rule = patchRuleOf(item);
+      if (rule.target !== undefined && !rule.target.name) throw new FieldProblem(`${item.path}.target`, 'must specify the target name');
+      return rule;
+    }),
     patches: root.children('patches').map(patchRuleOf),
     images: [...root.children('images'), ...root.children('imageTags')].map(imageRuleOf),
     replicas: root.children('replicas').map((item) => {
@@ -196,8 +200,8 @@ export function parseKustomization(value: unknown): Kustomization {
       return { path };
     }),
     vars: root.children('vars').map(variableRuleOf),
-    configMapGenerator: root.children('configMapGenerator').map((item) => generatorRuleOf(item, generatorOptions)),
-    secretGenerator: root.children('secretGenerator').map((item) => generatorRuleOf(item, generatorOptions)),
+    configMapGenerator: root.children('configMapGenerator').map((item) => generatorRuleOf(item, generatorOptions, '')),
+    secretGenerator: root.children('secretGenerator').map((item) => generatorRuleOf(item, generatorOptions, item.text('type'))),
     ...charts,
     buildMetadata: buildMetadataOf(root),
     sortOptions: sortOptionsOf(root.child('sortOptions')),
@@ -206,10 +210,12 @@ export function parseKustomization(value: unknown): Kustomization {
   return kustomization;
 }
 
-/** A file of `replacements[].path`: one replacement, or a list of them. */
+/** A file of `replacements[].path`: one replacement, or a list of them. Unlike the kustomization it may have fields that mean nothing. */
 export function parseReplacements(value: unknown): readonly ReplacementRule[] {
+  if (!Array.isArray(value) && !isMap(value))
+    throw new FieldProblem('', 'has no replacement', 'Write a source and targets, or a list of them.');
   return (Array.isArray(value) ? value : [value]).map((item, index) =>
-    replacementRuleOf(new Reader(item, Array.isArray(value) ? `[${index}]` : '')),
+    replacementRuleOf(new Reader(item, { path: Array.isArray(value) ? `[${index}]` : '', isLax: true })),
   );
 }
 
@@ -359,14 +365,15 @@ function optionsOf(item: Reader | undefined): GeneratorOptions {
   return options;
 }
 
-function generatorRuleOf(item: Reader, common: GeneratorOptions): GeneratorRule {
+/** Of secrets alone there are types. */
+function generatorRuleOf(item: Reader, common: GeneratorOptions, type: string): GeneratorRule {
   const own = optionsOf(item.child('options'));
   const env = item.text('env');
   const rule: GeneratorRule = {
     name: item.text('name'),
     namespace: item.text('namespace'),
     behavior: item.text('behavior'),
-    type: item.text('type'),
+    type,
     literals: item.texts('literals'),
     files: item.texts('files'),
     envs: [...item.texts('envs'), ...(env === '' ? [] : [env])],
@@ -502,12 +509,14 @@ function sortOptionsOf(item: Reader | undefined): SortOptions | undefined {
 class Reader {
   readonly map: JsonMap;
   readonly path: string;
+  readonly #isLax: boolean;
   readonly #read = new Set<string>();
 
-  constructor(value: unknown, path: string) {
+  constructor(value: unknown, { path, isLax = false }: { readonly path: string; readonly isLax?: boolean }) {
     if (!isMap(value)) throw new FieldProblem(path, 'must be a map');
     this.map = value;
     this.path = path;
+    this.#isLax = isLax;
   }
 
   text(name: string): string {
@@ -542,7 +551,7 @@ class Reader {
 
   child(name: string): Reader | undefined {
     const value = this.#value<JsonMap | undefined>(name, undefined, isMap, 'a map');
-    return value === undefined ? undefined : new Reader(value, this.#pathOf(name));
+    return value === undefined ? undefined : new Reader(value, { path: this.#pathOf(name), isLax: this.#isLax });
   }
 
   /** A map of anything. */
@@ -552,7 +561,7 @@ class Reader {
 
   children(name: string): readonly Reader[] {
     const list = this.#value<readonly unknown[]>(name, [], Array.isArray, 'a list');
-    return list.map((item, index) => new Reader(item, `${this.#pathOf(name)}[${index}]`));
+    return list.map((item, index) => new Reader(item, { path: `${this.#pathOf(name)}[${index}]`, isLax: this.#isLax }));
   }
 
   isEmpty(name: string): boolean {
@@ -565,6 +574,7 @@ class Reader {
   }
 
   end(): void {
+    if (this.#isLax) return;
     for (const name of Object.keys(this.map)) {
       if (!this.#read.has(name)) throw new FieldProblem(this.#pathOf(name), `unknown field "${name}"`, 'Is it spelled right?');
     }

@@ -63,6 +63,8 @@ function targetOf(resources: readonly Resource[], patch: JsonMap): Resource {
 function merge(resources: Resource[], resource: Resource, patch: JsonMap, options: PatchOptions): void {
   const { kind, name, namespace } = currentId(resource);
   if (options.allowKindChange || options.allowNameChange) rememberId(resource);
+  // Of a whole object it does nothing.
+  if (patch.$patch === 'replace') return;
   let merged: JsonMap | undefined;
   try {
     // A patch with a target need not name the target's version.
@@ -87,7 +89,7 @@ function patchWithOperations(resource: Resource, operations: readonly unknown[],
   if (remembersNames) rememberId(resource);
   try {
     // Copied, because a patch may put one value in two places and objects are changed in place later on.
-    const patched = cloneJson(applyJsonPatch(resource.object, operations));
+    const patched = cloneJson(applyJsonPatch(resource.object, operations, { replaces: 'what is there' }));
     if (!isMap(patched)) throw new PatchError(`${describeId(currentId(resource))}: the patch leaves no object`);
     resource.object = patched;
   } catch (err) {

@@ -1,6 +1,6 @@
 import { mapBounded } from '../../../base/concurrency.ts';
 import { isStatusError } from '../../../machinery/status-error.ts';
-import { createLocators, parseYamlDocuments, YamlError } from '../../../machinery/yaml.ts';
+import { createLocators, parseYamlDocuments, YamlError, type YamlLimits } from '../../../machinery/yaml.ts';
 import { type Helm, HelmError } from '../helm.ts';
 import { ChartError, chartPathOf, chartValues, needsValuesFile, readChart, templateFlagsOf } from './charts.ts';
 import { FieldError } from './field-spec.ts';
@@ -88,9 +88,11 @@ export interface RenderedObject {
 }
 
 /**
- * Builds kustomizations as `kustomize build` (5.6) does; what it parsed is kept by the files' ids. Known differences: dates without
- * quotation marks stay as they are written, where kustomize makes times of them; and a number that a replacement created stays one when a
- * patch follows, where kustomize makes it a string. Of charts decisions/0011 tells.
+ * Builds kustomizations as `kustomize build` (5.6) does; what it parsed is kept by the files' ids. Known differences: an object without
+ * an apiVersion and a whole number that JavaScript cannot hold are refused with their place, since nothing could apply them as they are;
+ * texts that YAML 1.2 allows and kustomize's parser does not (directives, `--- {}`, keys of generated data that look like numbers) are
+ * read; dates with a time within braces become times like others; and a number that a replacement created stays one when a patch follows,
+ * where kustomize makes it a string. Of charts decisions/0011 tells.
  */
 export interface Renderer {
   /** Objects in the order in which kustomize writes them; each is a copy of its own. @throws KustomizeError */
@@ -217,6 +219,10 @@ class Build {
       }),
     );
     this.#at(top, 'vars', () => resolveVariables(resources, accumulated.variables));
+    for (const { object, origin } of resources) {
+      const problem = problemOfNamed(object);
+      if (problem !== undefined) throw new KustomizeError({ file: origin.file, line: origin.line, message: `built from this: ${problem}` });
+    }
     resources = resources.filter(isNotLocal);
     const sorted = sortResources(resources, top.spec.sortOptions);
     for (const resource of sorted) finishAnnotations(resource);
@@ -274,7 +280,8 @@ class Build {
     }
     const text = decode(await only.node.read(), only.file);
     const { file, node } = only;
-    const [document] = parse(text, file, {});
+    // As for kustomize, a field that stands twice has its last value.
+    const [document] = parse(text, file, { onDuplicateKey: () => undefined });
     const placeOf = document === undefined ? nowhere : placesIn(text, document.line);
     try {
       const spec = parseKustomization(document?.value ?? {});
@@ -626,7 +633,11 @@ class Build {
     return node === undefined && (text.includes('\n') || text.includes(':')) ? { patch: text, path: '' } : { patch: '', path: text };
   }
 
-  async #readPatch({ patch, path }: { readonly patch: string; readonly path: string }, from: Reference): Promise<ParsedPatch> {
+  async #readPatch(
+    { patch, path, target }: { readonly patch: string; readonly path: string; readonly target?: PatchRule['target'] },
+    from: Reference,
+  ): Promise<ParsedPatch> {
+    const isCopied = target !== undefined || from.field.startsWith('patchesStrategicMerge');
     let text = patch;
     let file = from.loaded.file;
     if (path !== '') {
@@ -636,29 +647,37 @@ class Build {
     }
     let documents: readonly { readonly value: unknown; readonly line: number }[];
     try {
-      documents = parse(text, file, {});
+      documents = parse(text, file, isJsonPatch(text) ? {} : isCopied ? copiedPatchReading : patchReading);
     } catch (err) {
       if (!(err instanceof KustomizeError) || path !== '') throw err;
       throw problemAt(from, { message: `unable to parse SM or JSON patch: ${err.message}` });
     }
     const [first] = documents;
-    if (first !== undefined && Array.isArray(first.value)) return { type: 'json', operations: first.value };
-    const problem = documents.map(({ value }) => problemOfObject(value)).find((text) => text !== undefined);
-    if (first !== undefined && problem === undefined)
-      return { type: 'merge', objects: documents.flatMap(({ value }) => expandLists(value)) };
-    const what = problem ?? 'it is empty';
-    if (path === '') throw problemAt(from, { message: `unable to parse SM or JSON patch: ${what}` });
-    throw new KustomizeError({ file, line: first?.line, message: `unable to parse SM or JSON patch: ${what}` });
+    const { value } = first ?? {};
+    const problem = Array.isArray(value)
+      ? problemOfOperations(value, text)
+      : problemOfPatches(documents, text === '' && target !== undefined);
+    if (problem === undefined) {
+      if (Array.isArray(value)) return { type: 'json', operations: value };
+      const objects = documents.flatMap((document) => expandLists(document.value));
+      return { type: 'merge', objects: isCopied ? objects.map(withoutEmptyMetadata) : objects };
+    }
+    const message = `unable to parse SM or JSON patch: ${problem}`;
+    if (path === '') throw problemAt(from, { message });
+    throw new KustomizeError({ file, line: first?.line, message });
   }
 
   async #readReplacements(path: string, from: Reference): Promise<ReturnType<typeof parseReplacements>> {
     const { file, node } = await this.#readFile(path, from);
     const text = decode(await node.read(), file);
+    // More documents than the first are not read.
+    const [document] = parse(text, file, {});
     try {
-      return parse(text, file, {}).flatMap(({ value }) => parseReplacements(value));
+      return parseReplacements(document?.value);
     } catch (err) {
       if (!(err instanceof FieldProblem)) throw err;
-      throw new KustomizeError({ file, message: err.message });
+      const place = document === undefined ? {} : placesIn(text, document.line)(err.field);
+      throw new KustomizeError({ file, ...place, message: err.message, hint: err.hint });
     }
   }
 
@@ -734,11 +753,34 @@ function decode(bytes: Uint8Array, file: string): string {
   }
 }
 
-function parse(
-  text: string,
-  file: string,
-  more: { readonly booleans?: 'true-false' },
-): readonly { readonly value: unknown; readonly line: number }[] {
+/** How kustomize reads objects: annotations are texts whatever they look like, `version: 1.10` is `1.10`. */
+const objectReading = {
+  booleans: 'true-false',
+  dates: 'times',
+  keys: 'strings',
+  texts: {
+    maps: [
+      ['metadata', 'annotations'],
+      ['items', undefined, 'metadata', 'annotations'],
+    ],
+  },
+} as const satisfies Partial<YamlLimits>;
+
+/** And patches of them, whose nulls take away. */
+const patchReading = { ...objectReading, texts: { ...objectReading.texts, butNull: true } } as const satisfies Partial<YamlLimits>;
+
+/** But kustomize copies labels and annotations of a patch before it applies it to what it has selected: all of them are texts then. */
+const copiedPatchReading = {
+  ...objectReading,
+  texts: {
+    maps: [
+      ['metadata', 'annotations'],
+      ['metadata', 'labels'],
+    ],
+  },
+} as const satisfies Partial<YamlLimits>;
+
+function parse(text: string, file: string, more: Partial<YamlLimits>): readonly { readonly value: unknown; readonly line: number }[] {
   try {
     return parseYamlDocuments(text, { ...limits, ...more });
   } catch (err) {
@@ -749,13 +791,11 @@ function parse(
 
 function objectsIn(text: string, file: string): ParsedFile {
   const objects: { value: JsonMap; line: number }[] = [];
-  const places = placesOf(text);
-  for (const { value, line } of parse(text, file, { booleans: 'true-false' })) {
+  for (const { value, line } of parse(text, file, objectReading)) {
     if (value === null || (isMap(value) && Object.keys(value).length === 0)) continue;
     for (const object of expandLists(value)) {
       const problem = problemOfObject(object);
       if (problem !== undefined) throw new KustomizeError({ file, line, message: problem });
-      quoteAnnotations(object, places, line);
       objects.push({ value: object, line });
     }
   }
@@ -772,68 +812,99 @@ function objectsOfChart(text: string, from: Reference): ParsedFile {
   }
 }
 
-/**
- * Annotations are strings to kustomize whatever they look like: `version: 1.10` is the text `1.10`, which the number no longer tells, so
- * that it is read again.
- */
-function quoteAnnotations({ metadata }: JsonMap, places: Places, line: number): void {
-  const annotations = isMap(metadata) && isMap(metadata.annotations) ? metadata.annotations : {};
-  const numbers = Object.entries(annotations).filter(([, value]) => typeof value === 'number');
-  if (numbers.length === 0) return;
-  const locateField = places.in(line);
-  for (const [key, value] of numbers) {
-    const written = /^(?:"[^"]*"|'[^']*'|[^:]+):\s+([^\s,}#]+)/.exec(places.textAt(locateField(`metadata.annotations[${key}]`)))?.[1] ?? '';
-    setOwn(annotations, key, Number(written.replaceAll('_', '')) === value ? written : String(value));
-  }
-}
-
-/** Where things stand in a file, found out when it is asked for the first time. */
-interface Places {
-  in(documentLine: number): (path: string) => { readonly line: number; readonly column: number };
-  /** The rest of the line. */
-  textAt(place: { readonly line: number; readonly column: number }): string;
-}
-
-function placesOf(text: string): Places {
-  let locators: ReturnType<typeof createLocators> | undefined;
-  let lines: readonly string[] | undefined;
-  return {
-    in(documentLine) {
-      locators ??= createLocators(text);
-      return locators(documentLine);
-    },
-    textAt({ line, column }) {
-      lines ??= text.split('\n');
-      return lines[line - 1]?.slice(column - 1) ?? '';
-    },
-  };
-}
-
-/** Annotations that came about otherwise, by a patch or a replacement, become strings in the end. */
+/** Annotations are strings in the end, however they came about, and an empty map of them goes. */
 function finishAnnotations({ object }: Resource): void {
-  const annotations = isMap(object.metadata) && isMap(object.metadata.annotations) ? object.metadata.annotations : {};
-  for (const [key, value] of Object.entries(annotations)) {
-    if (typeof value !== 'string' && typeof value !== 'object') setOwn(annotations, key, String(value));
-    else if (value === null) setOwn(annotations, key, 'null');
+  if (!isMap(object.metadata)) return;
+  const { annotations } = object.metadata;
+  if (isMap(annotations)) {
+    for (const key of internalAnnotations) delete annotations[key];
+    for (const [key, value] of Object.entries(annotations)) {
+      if (typeof value === 'object') setOwn(annotations, key, value === null ? 'null' : '');
+      else if (typeof value !== 'string') setOwn(annotations, key, String(value));
+    }
   }
+  if (annotations === null || (isMap(annotations) && Object.keys(annotations).length === 0)) delete object.metadata.annotations;
 }
+
+/** What kustomize and its like note on objects for themselves, and take away in the end. */
+const internalAnnotations = [
+  'config.k8s.io/id',
+  'alpha.config.kubernetes.io/transformations',
+  ...['path', 'index', 'origin'].map((name) => `config.kubernetes.io/${name}`),
+  ...['path', 'index', 'id', 'seqindent', 'annotations-migration-resource-id'].map((name) => `internal.config.kubernetes.io/${name}`),
+  ...['previousKinds', 'previousNames', 'previousNamespaces', 'prefixes', 'suffixes'].map(
+    (name) => `internal.config.kubernetes.io/${name}`,
+  ),
+  ...['refBy', 'generatorBehavior', 'needsHashSuffix', 'allowNameChange', 'allowKindChange'].map(
+    (name) => `internal.config.kubernetes.io/${name}`,
+  ),
+];
 
 /** The items of kinds that are lists, and all else as it is. */
 function expandLists(value: unknown): readonly JsonMap[] {
-  if (isMap(value) && typeof value.kind === 'string' && value.kind.endsWith('List') && Object.hasOwn(value, 'items')) {
-    return Array.isArray(value.items) ? value.items.flatMap(expandLists) : [];
+  if (isMap(value) && typeof value.kind === 'string' && value.kind.endsWith('List')) {
+    if (value.items === null) return [];
+    if (Array.isArray(value.items)) return value.items.flatMap(expandLists);
   }
   return [value as JsonMap];
 }
 
 function problemOfObject(value: unknown): string | undefined {
+  const problem = problemOfNamed(value);
+  if (problem !== undefined || !isMap(value)) return problem;
+  const { apiVersion, kind } = value;
+  return typeof apiVersion === 'string' && apiVersion !== '' ? undefined : `${String(kind)} has no apiVersion`;
+}
+
+/** Patches need not name a version. */
+function problemOfNamed(value: unknown): string | undefined {
   if (!isMap(value)) return 'is not an object';
-  const { apiVersion, kind, metadata } = value;
+  const { kind, metadata, items } = value;
   if (typeof kind !== 'string' || kind === '') return 'missing kind in object';
-  if (typeof apiVersion !== 'string' || apiVersion === '') return `${kind} has no apiVersion`;
-  if (kind.endsWith('List') && Object.hasOwn(value, 'items')) return undefined;
+  if (kind.endsWith('List') && Object.hasOwn(value, 'items')) {
+    return items === null || Array.isArray(items) ? undefined : `items of ${kind} are not a list`;
+  }
   const name = isMap(metadata) ? metadata.name : undefined;
-  return typeof name === 'string' && name !== '' ? undefined : `missing metadata.name in object ${kind}`;
+  return name !== null && name !== undefined && name !== '' && typeof name !== 'object'
+    ? undefined
+    : `missing metadata.name in object ${kind}`;
+}
+
+/** Whether a text is a list: operations are read as the API server reads YAML, and objects as kustomize does. */
+const isJsonPatch = (text: string): boolean => /^(?:\s|#.*\n|---\s)*(?:-\s|\[)/.test(text);
+
+function problemOfOperations(operations: readonly unknown[], text: string): string | undefined {
+  if (operations.length === 0) return 'it has no operations';
+  if (text.startsWith('[') && !isJson(text)) return 'what begins with [ is read as JSON; put its names and texts in double quotes';
+  for (const [index, operation] of operations.entries()) {
+    if (!isMap(operation)) return `operation ${index} is not a map`;
+    if ((operation.op === 'add' || operation.op === 'replace') && !Object.hasOwn(operation, 'value'))
+      return `operation ${index} has no value`;
+  }
+  return undefined;
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** A file without a character patches nothing, if it says what. */
+function problemOfPatches(documents: readonly { readonly value: unknown }[], mayBeEmpty: boolean): string | undefined {
+  if (documents.length === 0) return mayBeEmpty ? undefined : 'it is empty';
+  return documents.map(({ value }) => problemOfNamed(value)).find((problem) => problem !== undefined);
+}
+
+function withoutEmptyMetadata(object: JsonMap): JsonMap {
+  const metadata = { ...(object.metadata as JsonMap) };
+  for (const field of ['labels', 'annotations']) {
+    if (!isMap(metadata[field]) || Object.keys(metadata[field]).length === 0) delete metadata[field];
+  }
+  return { ...object, metadata };
 }
 
 /** Objects that are only there for other tools. */

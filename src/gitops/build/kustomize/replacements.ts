@@ -61,7 +61,7 @@ function readSource(resources: readonly Resource[], source: ReplacementRule['sou
   if (second !== undefined) throw new ReplacementError(`multiple matches for selector ${describe(source)}`);
   if (only === undefined) throw new ReplacementError(`nothing selected by ${describe(source)}`);
   const value = readPath(only.object, splitFieldPath(source.fieldPath));
-  if (value === undefined || value === null || value === '' || (typeof value === 'object' && Object.keys(value).length === 0)) {
+  if (value === undefined || value === null || (typeof value === 'object' && Object.keys(value).length === 0)) {
     throw new ReplacementError(`fieldPath \`${source.fieldPath}\` is missing for replacement source ${describe(source)}`);
   }
   return value;
@@ -127,13 +127,21 @@ function valueFor(place: Place, value: unknown, { delimiter, index }: FieldOptio
   }
   if (typeof place.value === 'object' && place.value !== null) return cloneJson(next);
   if (typeof next === 'object' && place.created) return cloneJson(next);
+  // Of a null only the text is exchanged, too, and must go on to mean null.
+  if (place.value === null && typeof next === 'object') return null;
   const text = typeof next === 'object' ? '' : textOfScalar(next);
   if (typeof place.value === 'string' && !place.created) return text;
   const resolved = resolveScalar(text);
-  if (!place.created && place.value !== null && typeof resolved !== typeof place.value) {
+  if (!place.created && !isOfType(resolved, place.value)) {
     throw new ReplacementError(`cannot put "${text}" in place of the ${typeof place.value} ${String(place.value)}`);
   }
   return resolved;
+}
+
+/** Where there is a whole number, another number is none. */
+function isOfType(value: unknown, other: unknown): boolean {
+  if (other === null || value === null) return other === value;
+  return typeof value === typeof other && (!Number.isInteger(other) || Number.isInteger(value));
 }
 
 interface Place {
@@ -159,7 +167,9 @@ function findPlaces(root: unknown, path: readonly string[], leaf: unknown): read
       step(placeIn(list, index, created), depth + 1);
     } else if (part.startsWith('[') && part.endsWith(']')) {
       const list = listOf(value, part);
-      const [, key = '', pattern = ''] = /^\[([^=]*)=(.*)\]$/s.exec(part) ?? [];
+      const match = /^\[([^=]*)=(.*)\]$/s.exec(part);
+      if (match === null) throw new ReplacementError(`${part} must contain fieldName=fieldValue for an element to match`);
+      const [, key = '', pattern = ''] = match;
       const matching = matchingItems(list, key, pattern);
       if (matching.length === 0 && leaf !== undefined) {
         list.push(key === '' ? resolveScalar(pattern) : { [key]: resolveScalar(pattern) });
@@ -169,6 +179,7 @@ function findPlaces(root: unknown, path: readonly string[], leaf: unknown): read
     } else if (part === '*') {
       for (const index of listOf(value, part).keys()) step(placeIn(value as unknown[], index, false), depth + 1);
     } else if (value !== null && value !== undefined) {
+      if (part === '' && leaf !== undefined) throw new ReplacementError(`field path "${path.join('.')}" has an empty part`);
       if (!isMap(value)) throw new ReplacementError(`expected a map at ${path.slice(0, depth).join('.')}`);
       const created = !Object.hasOwn(value, part);
       if (created && leaf === undefined) return;

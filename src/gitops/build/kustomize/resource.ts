@@ -65,7 +65,8 @@ export function metadataOf({ object }: Resource): JsonMap {
   return object.metadata as JsonMap;
 }
 
-const textOf = (value: unknown): string => (typeof value === 'string' ? value : '');
+/** Also of a number, which a prefix makes a good name of. */
+const textOf = (value: unknown): string => (value === null || value === undefined || typeof value === 'object' ? '' : String(value));
 
 export function currentId(resource: Resource): ResourceId {
   const { object } = resource;

@@ -2,6 +2,7 @@ import { type FieldSpec, setEntry, setScalar, visitField } from './field-spec.ts
 import {
   commonAnnotations,
   fixedNames,
+  imageFields,
   metadataLabels,
   namespaceFields,
   replicaFields,
@@ -140,11 +141,20 @@ export function setReplicas(resources: readonly Resource[], { name, count }: { r
   }
 }
 
-/** Images of every list `containers` and `initContainers`, wherever in an object it stands. */
+/**
+ * Images of every list `containers` and `initContainers`, wherever in an object it stands; and then those of pods and templates once
+ * more, as kustomize does, which shows with a suffix.
+ */
 export function setImage(resources: readonly Resource[], rule: ImageRule): void {
   const pattern = safePattern(`^${rule.name}(:[a-zA-Z0-9_.{}-]*)?(@sha256:[a-zA-Z0-9_.{}-]*)?$`);
-  for (const { object } of resources) {
-    if (object.kind !== 'CustomResourceDefinition') setImages(object, (image) => (pattern.test(image) ? changedImage(image, rule) : image));
+  const change = (image: string): string => (pattern.test(image) ? changedImage(image, rule) : image);
+  const isWanted = ({ object }: Resource): boolean => object.kind !== 'CustomResourceDefinition';
+  for (const resource of resources.filter(isWanted)) {
+    setImages(resource.object, change);
+    if (rule.tagSuffix === '') continue;
+    for (const field of imageFields) {
+      visitField(resource, field, { visit: (value, replace) => (typeof value === 'string' ? replace(change(value)) : undefined) });
+    }
   }
 }
 
