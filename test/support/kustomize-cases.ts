@@ -143,6 +143,9 @@ export const comparedCases: readonly (readonly [name: string, files: Files])[] =
     'object-number-as-key',
     { 'kustomization.yaml': 'resources: [a.yaml]\n', 'a.yaml': 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {1: a}\n' },
   ],
+  ['kustomization-metadata', with_('metadata: {name: x, labels: {a: b}}\n')],
+  ['kustomization-metadata-more', with_('metadata: {more: x}\n')],
+  ['kustomization-null-label', with_('commonLabels: {a: null}\n')],
   ['kustomization-field-twice', with_('namePrefix: a-\nnamePrefix: b-\nreplicas: [{name: nobody, count: 1}]\nreplicas: []\n')],
   ...Object.entries(sources).flatMap(([from, source]) =>
     Object.entries(targets).map(

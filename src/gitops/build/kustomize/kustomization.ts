@@ -160,7 +160,10 @@ export function parseKustomization(value: unknown): Kustomization {
   const wanted = `kustomize.config.k8s.io/${isComponent ? 'v1alpha1' : 'v1beta1'}`;
   const apiVersion = root.text('apiVersion');
   if (apiVersion !== '' && apiVersion !== wanted) throw new FieldProblem('apiVersion', `apiVersion for ${kind} should be ${wanted}`);
-  root.ignore('metadata');
+  const metadata = root.child('metadata');
+  for (const name of ['name', 'namespace']) metadata?.text(name);
+  for (const name of ['labels', 'annotations']) metadata?.textMap(name);
+  metadata?.end();
   if (Object.keys(root.map).every((key) => key === 'kind' || key === 'apiVersion' || root.map[key] === null)) {
     throw new FieldProblem('', 'kustomization.yaml is empty', 'Name what it builds: resources: [deployment.yaml].');
   }
@@ -541,12 +544,13 @@ class Reader {
   }
 
   textMap(name: string): Readonly<Record<string, string>> {
-    return this.#value<Readonly<Record<string, string>>>(
+    const map = this.#value<Readonly<Record<string, string | null>>>(
       name,
       {},
-      (value) => isMap(value) && Object.values(value).every((item) => typeof item === 'string'),
+      (value) => isMap(value) && Object.values(value).every((item) => item === null || typeof item === 'string'),
       'a map of strings',
     );
+    return Object.fromEntries(Object.entries(map).map(([key, value]) => [key, value ?? '']));
   }
 
   child(name: string): Reader | undefined {

@@ -91,7 +91,8 @@ export interface RenderedObject {
  * Builds kustomizations as `kustomize build` (5.6) does; what it parsed is kept by the files' ids. Known differences: an object without
  * an apiVersion and a whole number that JavaScript cannot hold are refused with their place, since nothing could apply them as they are;
  * texts that YAML 1.2 allows and kustomize's parser does not (directives, `--- {}`, keys of generated data that look like numbers) are
- * read; dates with a time within braces become times like others; and a number that a replacement created stays one when a patch follows,
+ * read; dates with a time within braces become times like others; the text of an
+ * annotation that looks like a number survives a JSON patch; and a number that a replacement created stays one when a patch follows,
  * where kustomize makes it a string. Of charts decisions/0011 tells.
  */
 export interface Renderer {

@@ -131,6 +131,7 @@ function valueFor(place: Place, value: unknown, { delimiter, index }: FieldOptio
   if (place.value === null && typeof next === 'object') return null;
   const text = typeof next === 'object' ? '' : textOfScalar(next);
   if (typeof place.value === 'string' && !place.created) return text;
+  if (place.isText) return text;
   const resolved = resolveScalar(text);
   if (!place.created && !isOfType(resolved, place.value)) {
     throw new ReplacementError(`cannot put "${text}" in place of the ${typeof place.value} ${String(place.value)}`);
@@ -147,6 +148,8 @@ function isOfType(value: unknown, other: unknown): boolean {
 interface Place {
   readonly value: unknown;
   readonly created: boolean;
+  /** Annotations are texts. */
+  readonly isText?: boolean;
   replace(value: unknown): void;
 }
 
@@ -157,7 +160,7 @@ function findPlaces(root: unknown, path: readonly string[], leaf: unknown): read
     spend(1);
     const part = path[depth];
     const { value } = place;
-    if (part === undefined) places.push(place);
+    if (part === undefined) places.push({ ...place, isText: path[0] === 'metadata' && path[1] === 'annotations' && path.length === 3 });
     else if (/^[0-9]+$/.test(part)) {
       const list = listOf(value, part);
       const index = Number(part);
