@@ -6,6 +6,7 @@ import { alerts } from '../api/notification/v1beta3/alert.ts';
 import { providers } from '../api/notification/v1beta3/provider.ts';
 import { gitRepositories } from '../api/source/v1/git-repository.ts';
 import { type Clock, sleep } from '../base/clock.ts';
+import { timeLimit } from '../base/time-limit.ts';
 import type { Client } from '../client/client.ts';
 import { isConditionTrue } from '../machinery/conditions.ts';
 import type { KindDefinition } from '../machinery/kind.ts';
@@ -42,7 +43,7 @@ export async function installFluxDefinitions({
       { fieldManager: 'midship-gitops', force: true },
     );
   }
-  const limit = AbortSignal.any([signal, AbortSignal.timeout(establishedTimeoutMs)]);
+  const limit = timeLimit(signal, establishedTimeoutMs);
   for (const { metadata } of definitions) {
     for (;;) {
       const { status } = await client.get(customResourceDefinitions, { name: metadata.name });

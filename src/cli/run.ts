@@ -7,6 +7,7 @@ import type { Activity } from '../base/activity.ts';
 import { createLog } from '../base/log.ts';
 import { openLogFile } from '../base/log-file.ts';
 import { shellWord } from '../base/shell-word.ts';
+import { timeLimit } from '../base/time-limit.ts';
 import { type Cluster, startCluster } from './compose.ts';
 import { type Configuration, filesOf } from './configuration.ts';
 import { ensureDataDirectory, writePrivateFile } from './data-directory.ts';
@@ -106,7 +107,7 @@ async function waitForApps(
   terminal: Terminal,
   { startedAt, signal }: { readonly startedAt: number; readonly signal: AbortSignal },
 ): Promise<void> {
-  const deadline = AbortSignal.any([signal, AbortSignal.timeout(appsDeadlineMs)]);
+  const deadline = timeLimit(signal, appsDeadlineMs);
   const trouble = (activity: Activity): void => {
     if (activity.type === 'failed' || activity.type === 'degraded') terminal.activity(activity);
   };

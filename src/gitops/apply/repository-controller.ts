@@ -5,6 +5,7 @@ import type { ActivityFeed } from '../../base/activity.ts';
 import { timestampOf } from '../../base/clock.ts';
 import { untilAborted } from '../../base/concurrency.ts';
 import { redactUrl } from '../../base/log.ts';
+import { timeLimit } from '../../base/time-limit.ts';
 import { tryGet } from '../../client/try-get.ts';
 import type { Finding } from '../../lifecycle/flux-conditions.ts';
 import { conditionsOf, type FailedCondition, stateOf } from '../../lifecycle/git-repository.facts.ts';
@@ -227,7 +228,7 @@ export function createRepositoryController(options: RepositoryControllerOptions)
   async function lookAt(key: string, repository: GitRepository, signal: AbortSignal): Promise<Look> {
     const timeoutMs = repository.spec.timeout === undefined ? defaultTimeoutMs : parseDuration(repository.spec.timeout);
     const startedAt = clock.monotonicMs();
-    const limit = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
+    const limit = timeLimit(signal, timeoutMs);
     const includes = includesOf(repository);
     const { source } = await openRepository(key, repository);
     const before = revisions.get(key);

@@ -1,6 +1,7 @@
 import { lookup as resolveName } from 'node:dns';
 import type { IncomingMessage } from 'node:http';
 import { BlockList, isIP, type LookupFunction } from 'node:net';
+import { timeLimit } from '../../base/time-limit.ts';
 import { ProxyRefusal, wayTo } from '../sources/git-http-client.ts';
 import type { RemoteAccess } from '../sources/remote-access.ts';
 import type { Message } from './message.ts';
@@ -69,7 +70,7 @@ export async function post(message: Message, { timeoutMs, signal, access = {} }:
     const host = hostname.replace(/^\[|\]$/g, '');
     if (isIP(host) !== 0 && isForbidden(host)) throw new PostError(`${host} is an address that nothing is sent to`, { isFinal: true });
   }
-  const limit = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
+  const limit = timeLimit(signal, timeoutMs);
   const answer = await new Promise<{ readonly code: number; readonly text: string; readonly retryAfter: string | undefined }>(
     (resolve, reject) => {
       const headers = { ...message.headers, 'User-Agent': 'midship', 'Content-Length': Buffer.byteLength(message.body) };

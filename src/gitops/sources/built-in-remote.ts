@@ -36,6 +36,7 @@ export interface PreReceive {
   /** With the hook that `writeHooks` wrote. */
   readonly hooksDirectory: string;
   readonly check: CheckPush;
+  readonly checkTimeoutMs?: number;
 }
 
 /** Largest push; the same bound is given to git as `receive.maxInputSize`. */
@@ -185,7 +186,7 @@ async function serve(options: ServeOptions): Promise<readonly string[] | undefin
     const conversation =
       hook === undefined || socket === null || socket === undefined
         ? undefined
-        : answerHook({ socket, gitdir: repository.gitdir, policy: hook.policy, check: hook.check, signal, log });
+        : answerHook({ ...hook, socket, gitdir: repository.gitdir, signal, log });
     const [, , , verdict] = await Promise.all([input, relay(child.stdout, response), exited, conversation]);
     return action === 'git-receive-pack' && verdict !== 'refused' ? commands.shas() : undefined;
   } finally {

@@ -1,7 +1,9 @@
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
+import { untilAborted } from '../../base/concurrency.ts';
 import type { Log } from '../../base/log.ts';
+import { timeLimit } from '../../base/time-limit.ts';
 
 /** A ref that a push moves; ids are 40 digits, all zeros where it is created or deleted. */
 export interface RefUpdate {
@@ -57,6 +59,8 @@ export interface HookConversation {
   readonly gitdir: string;
   readonly policy: PreReceivePolicy;
   readonly check: CheckPush;
+  /** A check that takes longer, 30 s by default, counts as one that found something, whether it hears of its end or not. */
+  readonly checkTimeoutMs?: number | undefined;
   readonly signal: AbortSignal;
   readonly log: Log;
 }
@@ -64,12 +68,12 @@ export interface HookConversation {
 const maxRequestBytes = 1024 * 1024;
 const maxUpdates = 1_000;
 const maxLines = 20;
-/** A check that takes longer counts as one that found something. */
-const checkTimeoutMs = 30_000;
+const defaultCheckTimeoutMs = 30_000;
 
 /** Answers one run of the hook; undefined when there was none, because git itself refused the push. */
 export async function answerHook(conversation: HookConversation): Promise<'taken' | 'refused' | undefined> {
-  const { socket, gitdir, policy, check, signal, log } = conversation;
+  const { socket, gitdir, policy, check, checkTimeoutMs = defaultCheckTimeoutMs, log } = conversation;
+  const signal = timeLimit(conversation.signal, checkTimeoutMs);
   const request = await readRequest(socket);
   if (request === undefined) return undefined;
   const [quarantine = '', ...commands] = request;
@@ -78,13 +82,15 @@ export async function answerHook(conversation: HookConversation): Promise<'taken
   try {
     if (commands.length > maxUpdates) throw new Error(`it moves more than ${maxUpdates} refs`);
     const updates = commands.map(parseRefUpdate).filter((update) => update !== undefined);
-    const found = await check({ gitdir, quarantine, updates, signal: AbortSignal.any([signal, AbortSignal.timeout(checkTimeoutMs)]) });
+    const found = await untilAborted(check({ gitdir, quarantine, updates, signal }), signal);
     isGood = found.length === 0;
     lines.push(...found.slice(0, maxLines).map((line) => `✗ ${line}`));
     if (found.length > maxLines) lines.push(`… and ${found.length - maxLines} more`);
   } catch (err) {
     log.warn({ err }, 'Could not check push');
-    lines.push('✗ The push could not be checked; see the log.');
+    lines.push(
+      signal.aborted ? `✗ The push was not checked within ${checkTimeoutMs / 1_000} s.` : '✗ The push could not be checked; see the log.',
+    );
   }
   const isTaken = isGood || policy === 'warn';
   if (!isGood)

@@ -2,6 +2,7 @@ import type { Duplex } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { WebSocket } from 'ws';
 import { pauseUntilDrained, sendMessage } from '../../base/message-socket.ts';
+import { timeLimit } from '../../base/time-limit.ts';
 import { type SpdyStream, serveSpdy } from './spdy.ts';
 
 /** Connections to ports of one pod, over SPDY or WebSocket. */
@@ -126,7 +127,7 @@ export async function servePortForwardChannels(forward: PortForward, ports: read
   await Promise.all(
     ports.map(async (port, index) => {
       try {
-        const target = await forward.connect(port, AbortSignal.any([gone.signal, AbortSignal.timeout(connectTimeoutMs)]));
+        const target = await forward.connect(port, timeLimit(gone.signal, connectTimeoutMs));
         target.on('error', (err) => failures.set(index, failure(forward, String(port), err)));
         targets.set(2 * index, target);
       } catch (err) {

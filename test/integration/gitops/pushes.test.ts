@@ -34,9 +34,10 @@ interface RemoteOptions {
   readonly findUser?: FindGitUser;
   readonly policy?: PreReceivePolicy;
   readonly check?: CheckPush;
+  readonly checkTimeoutMs?: number;
 }
 
-async function startRemote({ findUser, policy = 'off', check = async () => [] }: RemoteOptions): Promise<Remote> {
+async function startRemote({ findUser, policy = 'off', check = async () => [], ...more }: RemoteOptions): Promise<Remote> {
   const data = await temporaryDirectory('pushes');
   const gitdir = join(data, 'cluster.git');
   const hooksDirectory = join(data, "it's a directory");
@@ -47,7 +48,7 @@ async function startRemote({ findUser, policy = 'off', check = async () => [] }:
     repositories: new Map([['cluster.git', { gitdir, writable: true, onPush: (push: PushNotice) => pushes.push(push) }]]),
     token,
     ...(findUser === undefined ? {} : { findUser }),
-    preReceive: { policy, hooksDirectory, check },
+    preReceive: { policy, hooksDirectory, check, ...more },
     log: pino({ level: 'silent' }),
   });
   server = createServer((request, response) => void remote.handle(request, response));
@@ -185,6 +186,16 @@ describe('the check before a push is taken', () => {
     const other = await clone(off);
     await other.commit('bad', { 'a.yaml': 'a' });
     expect((await push(other)).taken).toBe(true);
+  });
+
+  it('refuses when it does not come to an end, though the check does not hear that it should', async () => {
+    const remote = await startRemote({ policy: 'enforce', checkTimeoutMs: 300, check: () => new Promise(() => undefined) });
+    const tree = await clone(remote);
+    await tree.commit('any', { 'a.yaml': 'a' });
+    const late = await push(tree);
+    expect(late.taken).toBe(false);
+    expect(late.text).toContain('✗ The push was not checked within 0.3 s.');
+    expect(await remote.head()).toBe('');
   });
 
   it('refuses when it fails', async () => {
