@@ -68,3 +68,9 @@ export function setUp() {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) setUp();
+
+/**
+ * What the program is started with. The reading of its own file, freed, teaches the allocator of glibc to keep blocks of megabytes, and 7 MiB
+ * of what a start needed stay resident; a threshold of its own, the usual one, makes it give them back. It costs no processor time.
+ */
+export const programEnvironment = { MALLOC_TRIM_THRESHOLD_: '131072', ...process.env };

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createHttpClient } from '../../dist/client/http-client.js';
 import { loadKubeconfig } from '../../dist/client/kubeconfig.js';
+import { programEnvironment } from '../../scripts/setup.mjs';
 
 export const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -18,7 +19,8 @@ export async function startCluster(command, args, dataDirectory = temporary('dat
     [join(root, 'dist/main.js'), command, '--data-dir', dataDirectory, '--api-port', '0', '--http-port', '0', ...args],
     {
       stdio: ['ignore', 'pipe', 'inherit'],
-      env: { ...process.env, NO_COLOR: '1' },
+      // As npm start starts it.
+      env: { ...programEnvironment, NO_COLOR: '1' },
     },
   );
   let text = '';
