@@ -1,7 +1,7 @@
 import { deployments } from '../../api/apps/v1/deployment.ts';
 import { replicaSets } from '../../api/apps/v1/replica-set.ts';
 import { statefulSets } from '../../api/apps/v1/stateful-set.ts';
-import { type HorizontalPodAutoscaler, horizontalPodAutoscalers } from '../../api/autoscaling/v2/horizontal-pod-autoscaler.ts';
+import { type HorizontalPodAutoscalerV1, horizontalPodAutoscalersV1 } from '../../api/autoscaling/v1/horizontal-pod-autoscaler.ts';
 import { replicationControllers } from '../../api/core/v1/replication-controller.ts';
 import type { Kustomization, PatchTarget } from '../../api/kustomize/v1/kustomization.ts';
 import { untilAborted } from '../../base/concurrency.ts';
@@ -48,7 +48,8 @@ export const replicasPath: FieldPath = ['f:spec', 'f:replicas'];
 export const isScalable = ({ kind }: { readonly kind: string }): boolean => scalableKinds.has(kind);
 
 export function createIgnoredFields({ client, informers }: { readonly client: Client; readonly informers: InformerSet }): IgnoredFields {
-  const autoscalers = informers.get(horizontalPodAutoscalers);
+  // Of all versions the one that every cluster serves; what is read of it is the same in each.
+  const autoscalers = informers.get(horizontalPodAutoscalersV1);
   autoscalers.addIndex(byTarget, scaleTargets);
 
   const named = (app: Kustomization, object: KubeObject): readonly Pointer[] =>
@@ -58,12 +59,12 @@ export function createIgnoredFields({ client, informers }: { readonly client: Cl
 
   async function isScaledNow(object: KubeObject): Promise<boolean> {
     const { namespace } = object.metadata;
-    let page = await client.list(horizontalPodAutoscalers, { namespace, limit: pageSize });
+    let page = await client.list(horizontalPodAutoscalersV1, { namespace, limit: pageSize });
     for (;;) {
       if (page.items.some((autoscaler) => scaleTargets(autoscaler).includes(targetOf(object)))) return true;
       const next = page.metadata.continue;
       if (next === undefined || next === '') return false;
-      page = await client.list(horizontalPodAutoscalers, { namespace, limit: pageSize, continue: next });
+      page = await client.list(horizontalPodAutoscalersV1, { namespace, limit: pageSize, continue: next });
     }
   }
 
@@ -98,15 +99,15 @@ export function scaleTargetsOf(objects: Iterable<{ readonly object: DynamicObjec
   const targets: string[] = [];
   for (const { object } of objects) {
     const isAutoscaler =
-      object.kind === horizontalPodAutoscalers.kind && object.apiVersion.startsWith(`${horizontalPodAutoscalers.group}/`);
-    if (isAutoscaler) targets.push(...scaleTargets(object as unknown as HorizontalPodAutoscaler));
+      object.kind === horizontalPodAutoscalersV1.kind && object.apiVersion.startsWith(`${horizontalPodAutoscalersV1.group}/`);
+    if (isAutoscaler) targets.push(...scaleTargets(object as unknown as HorizontalPodAutoscalerV1));
   }
   return new Set(targets);
 }
 
 const targetOf = ({ kind, metadata }: KubeObject): string => `${metadata.namespace}/${kind}/${metadata.name}`;
 
-function scaleTargets({ metadata, spec }: HorizontalPodAutoscaler): readonly string[] {
+function scaleTargets({ metadata, spec }: HorizontalPodAutoscalerV1): readonly string[] {
   const { kind, name } = spec?.scaleTargetRef ?? {};
   return kind === undefined ? [] : [`${metadata.namespace}/${kind}/${name}`];
 }

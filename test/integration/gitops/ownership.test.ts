@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { deployments } from '../../../src/api/apps/v1/deployment.ts';
+import { horizontalPodAutoscalersV1 } from '../../../src/api/autoscaling/v1/horizontal-pod-autoscaler.ts';
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
 import { events } from '../../../src/api/core/v1/event.ts';
 import { kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
@@ -8,6 +10,7 @@ import { tryGet } from '../../../src/client/try-get.ts';
 import type { DynamicObject } from '../../../src/machinery/object.ts';
 import { expired, StatusError } from '../../../src/machinery/status-error.ts';
 import { home, namespace } from '../../support/engine.ts';
+import { deployment } from '../../support/gitops-project.ts';
 import { startMemoryProject } from '../../support/memory-project.ts';
 import { until } from '../../support/until.ts';
 
@@ -315,5 +318,36 @@ describe('an app', () => {
     await until(() => isTried, { what: 'the suspension is over' });
     const { spec, metadata } = await people.get(kustomizations, app);
     expect([spec.suspend, metadata.annotations?.[annotations.suspendUntil]]).toEqual([true, '2999-01-01T00:00:00Z']);
+  });
+
+  it('has its replicas left to its autoscaler on a cluster that is too old for their second version', async () => {
+    const gone = ({ group, version }: { readonly group: string; readonly version: string }): void => {
+      if (group === 'autoscaling' && version === 'v2') {
+        throw new StatusError({ code: 404, reason: 'NotFound', message: 'the server could not find the requested resource' });
+      }
+    };
+    const { people, applied, commit } = await start({ 'one/deploy.yaml': deployment(2) }, (client) => ({
+      ...client,
+      async list(resource, options) {
+        gone(resource);
+        return client.list(resource, options);
+      },
+      async watch(resource, options) {
+        gone(resource);
+        return client.watch(resource, options);
+      },
+    }));
+    await applied('one');
+    await people.create(horizontalPodAutoscalersV1, {
+      apiVersion: 'autoscaling/v1',
+      kind: 'HorizontalPodAutoscaler',
+      metadata: { name: 'web', namespace },
+      spec: { maxReplicas: 9, scaleTargetRef: { apiVersion: 'apps/v1', kind: 'Deployment', name: 'web' } },
+    });
+    const web = { name: 'web', namespace };
+    await people.patch(deployments, web, { type: 'merge', body: { spec: { replicas: 7 } } }, { fieldManager: 'autoscaler' });
+    commit({ 'one/deploy.yaml': deployment(2).replace('selector:', 'minReadySeconds: 3\n  selector:') });
+    await applied('one');
+    expect((await people.get(deployments, web)).spec).toMatchObject({ replicas: 7, minReadySeconds: 3 });
   });
 });
