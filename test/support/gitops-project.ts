@@ -9,6 +9,8 @@ import { type Kustomization, kustomizations } from '../../src/api/kustomize/v1/k
 import { ingresses } from '../../src/api/networking/v1/ingress.ts';
 import { gitRepositories } from '../../src/api/source/v1/git-repository.ts';
 import { type Activity, createActivityFeed } from '../../src/base/activity.ts';
+import { systemClock } from '../../src/base/clock.ts';
+import { installFluxDefinitions } from '../../src/cli/flux-definitions.ts';
 import type { Client } from '../../src/client/client.ts';
 import { createHttpClient } from '../../src/client/http-client.ts';
 import { loadKubeconfig } from '../../src/client/kubeconfig.ts';
@@ -36,7 +38,8 @@ const watchDelayMs = Number(process.env.MIDSHIP_CONFORMANCE_WATCH_DELAY_MS ?? 30
 
 /**
  * Where the suite runs: in process, there with watches that are late, over HTTP, and, when `MIDSHIP_CONFORMANCE_KUBECONFIG` names one, on any cluster; with
- * `MIDSHIP_CONFORMANCE_BARE=true` on one that has an API server and no controllers.
+ * `MIDSHIP_CONFORMANCE_BARE=true` on one that has an API server and no controllers. There one file must run after another
+ * (`--no-file-parallelism`): the engine of each looks after all apps of the cluster.
  */
 const targets: Readonly<Record<string, () => Promise<GitOpsTarget>>> = {
   'in process': startInProcess,
@@ -82,6 +85,7 @@ async function openCluster(path: string): Promise<GitOpsTarget> {
   const connection = await loadKubeconfig(path);
   const client = createHttpClient({ ...connection, userAgent: 'kubectl/test' });
   const engineClient = createHttpClient({ ...connection, userAgent: 'midship/test' });
+  await installFluxDefinitions({ client, clock: systemClock, signal: AbortSignal.timeout(60_000) });
   return {
     client,
     engineClient,

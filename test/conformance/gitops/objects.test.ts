@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { deployments } from '../../../src/api/apps/v1/deployment.ts';
-import { horizontalPodAutoscalers } from '../../../src/api/autoscaling/v2/horizontal-pod-autoscaler.ts';
+import { horizontalPodAutoscalersV1 } from '../../../src/api/autoscaling/v1/horizontal-pod-autoscaler.ts';
 import { jobs } from '../../../src/api/batch/v1/job.ts';
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
 import { events } from '../../../src/api/core/v1/event.ts';
@@ -142,7 +142,7 @@ describeOnTargets('owns objects', ({ project }) => {
     });
 
     it('leaves replicas to an autoscaler, and ignored fields to whoever changed them', async () => {
-      const hpa = `apiVersion: autoscaling/v2
+      const hpa = `apiVersion: autoscaling/v1
 kind: HorizontalPodAutoscaler
 metadata: {name: web}
 spec: {minReplicas: 1, maxReplicas: 10, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}}
@@ -151,7 +151,7 @@ spec: {minReplicas: 1, maxReplicas: 10, scaleTargetRef: {apiVersion: apps/v1, ki
       await p.app('web', { driftIgnoreRules: [{ paths: ['/data/a'], target: { kind: 'ConfigMap' } }] });
       await p.applied('web');
       expect([await replicasOf(p), await p.dataOf('a')]).toEqual([3, '1']);
-      await p.client.get(horizontalPodAutoscalers, ofWeb(p));
+      await p.client.get(horizontalPodAutoscalersV1, ofWeb(p));
       await scale(p, 7, 'horizontal-pod-autoscaler');
       await set(p, 'a', { data: { a: 'theirs' } }, 'other-operator');
       await p.repository.commit('next', {

@@ -140,7 +140,8 @@ describeOnTargets('reconciles whole repositories', ({ project }) => {
 
   describe('16 order', () => {
     it('applies a definition and objects of its kind from one commit, and refuses the objects that do not fit it', async () => {
-      const p = await project({ 'web/a.yaml': configMap('a') });
+      // An engine may see the first commit before it hears of the second.
+      const p = await project({ 'README.md': 'x' });
       const group = `${p.namespace}.example.com`;
       const definition = `apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
@@ -160,7 +161,7 @@ spec:
 `;
       const widget = (size: string): string => `apiVersion: ${group}/v1\nkind: Widget\nmetadata: {name: w}\nspec: {size: ${size}}\n`;
       const widgets = { group, version: 'v1', resource: 'widgets', kind: 'Widget', namespaced: true } as unknown as Resource<never>;
-      await p.repository.commit('definition', { 'web/crd.yaml': definition, 'web/w.yaml': widget('big') });
+      await p.repository.commit('definition', { 'web/a.yaml': configMap('a'), 'web/crd.yaml': definition, 'web/w.yaml': widget('big') });
       await p.app('web');
       // An engine may hear of the app before it hears of its source.
       const refused = await p.conditionIs('web', 'Ready', ({ status, reason }) => status === 'False' && reason !== 'ArtifactFailed');
