@@ -50,7 +50,8 @@ export function createAuthenticator({ tokens, clock }: AuthenticatorOptions): Au
       const certificate = request.socket instanceof TLSSocket ? certificateUserOf(request.socket) : 'none';
       if (typeof certificate === 'object') return certificate.user;
       const { authorization } = request.headers;
-      const token = authorization === undefined ? undefined : /^bearer +(\S+) *$/i.exec(authorization)?.[1];
+      // Up to the next space, as upstream: what stands after it is not looked at, and two spaces begin no token.
+      const token = authorization === undefined ? undefined : /^bearer ([^ ]+)/i.exec(authorization)?.[1];
       if (token !== undefined) {
         const found = tokens.authenticate(token);
         return found instanceof Promise ? found.then(userOf) : userOf(found);

@@ -44,6 +44,32 @@ const claimsOf = (token: string) => JSON.parse(Buffer.from(token.split('.')[1] ?
 const review = async (token: string, audiences?: readonly string[]) =>
   (await post('/apis/authentication.k8s.io/v1/tokenreviews', { spec: { token, ...(audiences === undefined ? {} : { audiences }) } })).json;
 
+it('reads the header of a bearer as the real server does', async () => {
+  const whoIs = async (authorization: string) => {
+    const { status, json } = await post('/apis/authentication.k8s.io/v1/selfsubjectreviews', {}, { authorization });
+    return status === 401 ? '401' : (/User "([^"]*)"/.exec(json.message ?? '')?.[1] ?? json.status.userInfo.username);
+  };
+  const { aliceToken } = cluster;
+  const headers = [
+    `Bearer ${aliceToken}`,
+    `bearer ${aliceToken} b`,
+    'Bearer a b',
+    'Bearer a',
+    `Bearer  ${aliceToken}`,
+    'Bearer',
+    'Basic YTpi',
+  ];
+  expect(await Promise.all(headers.map(whoIs))).toEqual([
+    'alice',
+    'alice',
+    '401',
+    '401',
+    'system:anonymous',
+    'system:anonymous',
+    'system:anonymous',
+  ]);
+});
+
 describe('tokens of service accounts', () => {
   it('are issued with the claims that Kubernetes has, and tell who bears them', async () => {
     const answer = await post(tokenPath('robot'), { spec: { expirationSeconds: 600, audiences: ['x', issuer] } });
