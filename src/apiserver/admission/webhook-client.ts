@@ -3,6 +3,7 @@ import { isIP } from 'node:net';
 import type { Webhook } from '../../api/admissionregistration/v1/webhook-configuration.ts';
 import { type Service, services } from '../../api/core/v1/service.ts';
 import { networkErrorText } from '../../base/network-error.ts';
+import { timeLimit } from '../../base/time-limit.ts';
 import type { Registry } from '../registry/registry.ts';
 
 /** Asks webhooks. */
@@ -109,7 +110,7 @@ interface ExchangeOptions {
 function exchange({ agent, webhook, target, address, path, body, seconds, signal }: ExchangeOptions): Promise<string> {
   const { caBundle } = webhook.clientConfig;
   const bytes = Buffer.from(body);
-  const time = AbortSignal.timeout(seconds * 1000);
+  const timeMs = seconds * 1000;
   const options: RequestOptions = {
     agent,
     host: address ?? target.host,
@@ -127,7 +128,7 @@ function exchange({ agent, webhook, target, address, path, body, seconds, signal
       'user-agent': 'kube-apiserver-admission',
       'content-length': bytes.length,
     },
-    signal: signal === undefined ? time : AbortSignal.any([time, signal]),
+    signal: signal === undefined ? AbortSignal.timeout(timeMs) : timeLimit(signal, timeMs),
   };
   return new Promise((resolve, reject) => {
     const request = httpsRequest(options, (response) => {
