@@ -45,25 +45,48 @@ export const defaultIgnorePatterns: readonly IgnorePattern[] = [
   ...['codeship-services.yml', 'codeship-steps.yml', '**/.goreleaser.yml', '**/.sops.yaml', '**/.flux.yaml'],
 ].map((line) => patternOf(line, []));
 
-/** Whether `path` is left out. */
-export function isIgnored(patterns: readonly IgnorePattern[], path: readonly string[], isDirectory: boolean): boolean {
+/** Comparisons of characters that may still be made. */
+export interface Comparisons {
+  left: number;
+}
+
+/** Whether `path` is left out. @throws Error when there are no comparisons left */
+export function isIgnored(
+  patterns: readonly IgnorePattern[],
+  path: readonly string[],
+  isDirectory: boolean,
+  comparisons?: Comparisons,
+): boolean {
   for (let index = patterns.length - 1; index >= 0; index -= 1) {
     const pattern = patterns[index];
-    if (pattern !== undefined && matches(pattern, path, isDirectory)) return !pattern.isNegated;
+    if (pattern !== undefined && matches(pattern, path, isDirectory, comparisons)) return !pattern.isNegated;
   }
   return false;
 }
 
-function matches({ domain, directoryOnly, globs, isPath }: IgnorePattern, path: readonly string[], isDirectory: boolean): boolean {
+function matches(
+  { domain, directoryOnly, globs, isPath }: IgnorePattern,
+  path: readonly string[],
+  isDirectory: boolean,
+  comparisons: Comparisons | undefined,
+): boolean {
   if (path.length <= domain.length || domain.some((segment, index) => path[index] !== segment)) return false;
   const inside = domain.length === 0 ? path : path.slice(domain.length);
-  if (isPath) return matchesPath(globs, directoryOnly, inside, isDirectory);
+  if (isPath) return matchesPath({ globs, directoryOnly, path: inside, isDirectory, comparisons });
   const [glob = ''] = globs;
-  const at = inside.findIndex((segment) => matchesGlob(glob, segment));
+  const at = inside.findIndex((segment) => matchesGlob(glob, segment, comparisons));
   return at !== -1 && !(directoryOnly && !isDirectory && at === inside.length - 1);
 }
 
-function matchesPath(globs: readonly string[], directoryOnly: boolean, path: readonly string[], isDirectory: boolean): boolean {
+interface PathMatch {
+  readonly globs: readonly string[];
+  readonly directoryOnly: boolean;
+  readonly path: readonly string[];
+  readonly isDirectory: boolean;
+  readonly comparisons: Comparisons | undefined;
+}
+
+function matchesPath({ globs, directoryOnly, path, isDirectory, comparisons }: PathMatch): boolean {
   let at = 0;
   let matched = false;
   let anywhere = false;
@@ -81,11 +104,11 @@ function matchesPath(globs: readonly string[], directoryOnly: boolean, path: rea
     if (glob.includes('**') || at >= path.length) return false;
     if (anywhere) {
       anywhere = false;
-      const offset = path.slice(at).findIndex((segment) => matchesGlob(glob, segment));
+      const offset = path.slice(at).findIndex((segment) => matchesGlob(glob, segment, comparisons));
       matched = offset !== -1;
       at = matched ? at + offset + 1 : path.length;
     } else {
-      if (!matchesGlob(glob, path[at] ?? '')) return false;
+      if (!matchesGlob(glob, path[at] ?? '', comparisons)) return false;
       at += 1;
       matched = at < path.length || isLast;
     }
@@ -97,12 +120,16 @@ function matchesPath(globs: readonly string[], directoryOnly: boolean, path: rea
  * `*`, `?`, `[a-z]`, `[^a]` and `\` within one segment. Goes back to the last star only, so a hostile pattern costs the product of both
  * lengths and no more.
  */
-export function matchesGlob(glob: string, text: string): boolean {
+export function matchesGlob(glob: string, text: string, comparisons?: Comparisons): boolean {
   let at = 0;
   let position = 0;
   let star = -1;
   let starPosition = 0;
   while (position < text.length) {
+    if (comparisons !== undefined) {
+      comparisons.left -= 1;
+      if (comparisons.left < 0) throw new Error('its patterns take too long for the names of a directory');
+    }
     if (glob[at] === '*') {
       star = at;
       starPosition = position;

@@ -54,3 +54,13 @@ describe('patterns of paths to leave out', () => {
     expect(() => parseIgnorePatterns('a\n'.repeat(1_001))).toThrow('more than 1000 patterns');
   });
 });
+
+it('ends when patterns with many stars meet many long names', () => {
+  const patterns = parseIgnorePatterns('*a*a*a*a*a*a*b\n'.repeat(1_000));
+  const comparisons = { left: 1_000_000 };
+  const judge = (): void => {
+    for (let index = 0; index < 50_000; index += 1) isIgnored(patterns, [`${'a'.repeat(240)}${index}`], false, comparisons);
+  };
+  expect(judge).toThrow('its patterns take too long for the names of a directory');
+  expect(isIgnored(patterns, ['aaaaaaab'], false, { left: 1_000_000 })).toBe(true);
+});
