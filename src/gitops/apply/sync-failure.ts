@@ -26,3 +26,11 @@ export function formatBuildError({ file, line, column, message, hint }: BuildErr
   const place = [file, line, column].filter((part) => part !== undefined && part !== '').join(':');
   return `${place} ${message}${hint === undefined ? '' : `. ${hint}`}`.trim();
 }
+
+/** The chain of causes, which reads like a path. */
+export function messageOf(err: unknown): string {
+  if (!(err instanceof Error)) return String(err);
+  const parts: string[] = [];
+  for (let cause: unknown = err; cause instanceof Error && parts.length < 5; cause = cause.cause) parts.push(cause.message);
+  return parts.join(': ');
+}
