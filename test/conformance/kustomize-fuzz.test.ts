@@ -59,6 +59,89 @@ const deployment = (spec: unknown): Record<string, unknown> => ({
   spec: { selector: { matchLabels: { app: 'web' } }, template: { metadata: { labels: { app: 'web' } }, spec } },
 });
 
+/** Those whose text is what their value is written as. */
+const sourceScalar = fc.constantFrom(...'a 5 yes off true "7" "x" -1 a:b'.split(' '));
+/** What is easily read otherwise than kustomize reads it, as it may stand in a file. */
+const scalar = fc.constantFrom(
+  ...`a 5 1.50 0644 yes off True ~ null 2020-01-01 1e3 0x1f 1_000 "7" "" .5 1:30 -1 007 'null' a:b`.split(' '),
+);
+/** Without those whose text would have to outlive the quotation marks of what they replace. */
+const patchScalar = fc.constantFrom(...'a 5 yes off true null "7" "" -1 a:b'.split(' '));
+const scalarMap = (keys: readonly string[], value = scalar) =>
+  fc.dictionary(fc.constantFrom(...keys), value).map((map) => `{${Object.entries(map).map(([key, value]) => `"${key}": ${value}`)}}`);
+/** A JSON patch makes `true` of an annotation `True` that nothing touched before; so none of those. */
+const annotations = fc
+  .dictionary(fc.constantFrom('p', 'q'), fc.constantFrom('a', '5', 'true', '"yes"', '"1.50"', '""', '"a,b:c"'))
+  .map((map) => `{${Object.entries(map).map(([key, value]) => `"${key}": ${value}`)}}`);
+const member = fc.constantFrom('a', 'b', 'map', 'list', 'other');
+const gadgetOf = (name: string, value = scalar) =>
+  fc
+    .record({
+      labels: scalarMap(['l', 'm'], value),
+      annotations,
+      a: value,
+      map: scalarMap(['x', 'y', 'z'], value),
+      list: fc.array(value, { maxLength: 3 }),
+    })
+    .map(
+      ({ labels, annotations, a, map, list }) =>
+        `apiVersion: example.com/v1\nkind: Gadget\nmetadata: {name: ${name}, labels: ${labels}, annotations: ${annotations}}\nspec: {a: ${a}, map: ${map}, list: [${list}], items: [{name: i, v: ${a}}, {name: j}]}\n`,
+    );
+const gadgetPatch = fc
+  .record({
+    metadata: fc.constantFrom('', ', labels: {l: null, n: 5}', ', annotations: {p: null, r: 5}', ', labels: {}', ', annotations: null'),
+    key: member,
+    value: fc.oneof(
+      patchScalar,
+      scalarMap(['x', 'w'], patchScalar),
+      fc.constantFrom('[]', '[q]', '{$patch: replace, w: 1}', '{$patch: delete}', 'null'),
+    ),
+    directive: fc.constantFrom('', '', '', '', '$patch: delete\n', '$patch: replace\n'),
+  })
+  .map(
+    ({ metadata, key, value, directive }) =>
+      `${directive}apiVersion: example.com/v1\nkind: Gadget\nmetadata: {name: one${metadata}}\nspec: {${key}: ${value}}\n`,
+  );
+const operation = fc
+  .record({
+    op: fc.constantFrom('add', 'replace', 'remove', 'test'),
+    path: fc.constantFrom(
+      '/spec/a',
+      '/spec/map/x',
+      '/spec/list/0',
+      '/spec/list/-',
+      '/spec/other',
+      '/metadata/labels/l',
+      '/metadata/labels',
+    ),
+    value: scalar,
+  })
+  .map(({ op, path, value }) => `- {op: ${op}, path: ${path}, value: ${value}}\n`);
+const fieldPath = fc.constantFrom(
+  ...['metadata.name', 'metadata.labels.l', 'metadata.annotations.p', 'metadata.annotations.made', 'spec.a', 'spec.map', 'spec.map.x'],
+  ...['spec.list.0', 'spec.list.*', 'spec.items.[name=i].v', 'spec.items.*.name', 'spec.items.[name=k].v', 'spec.made.b'],
+);
+const replacement = fc
+  .record({
+    from: fc.constantFrom('one', 'two'),
+    source: fieldPath,
+    sourceDelimiter: fc.constantFrom('', '', ', options: {delimiter: ":", index: 0}', ', options: {delimiter: ",", index: 1}'),
+    select: fc.constantFrom('kind: Gadget', 'name: two', 'labelSelector: l', 'group: example.com, version: v1', 'namespace: default'),
+    reject: fc.constantFrom('', ', reject: [{name: one}]', ', reject: [{labelSelector: l}, {name: three}]'),
+    target: fieldPath,
+    options: fc.constantFrom(
+      '',
+      ', options: {create: true}',
+      ', options: {delimiter: ":", index: 1}',
+      ', options: {delimiter: "a", index: -1}',
+    ),
+  })
+  .map(
+    ({ from, source, sourceDelimiter, select, reject, target, options }) =>
+      `- source: {kind: Gadget, name: ${from}, fieldPath: "${source}"${sourceDelimiter}}\n  targets: [{select: {${select}}${options.includes('delimiter') ? `, reject: [{name: ${from}}]` : reject}, fieldPaths: ["${target}"]${options}}]\n`,
+  );
+const indented = (text: string): string => text.trimEnd().replace(/^/gm, '    ');
+
 describe.skipIf(!hasKustomize)('kustomize build, fuzzed (skipped where the program is not installed: apt-get install kustomize)', () => {
   let root: string;
   let count = 0;
@@ -78,6 +161,49 @@ describe.skipIf(!hasKustomize)('kustomize build, fuzzed (skipped where the progr
     if ('error' in real) expect(ours).toHaveProperty('error');
     else expect(ours).toEqual(real);
   }
+
+  const gadgets = fc.tuple(gadgetOf('one'), gadgetOf('two'));
+
+  it('agrees on patches of odd values', { timeout: 1_200_000 }, () =>
+    fc.assert(
+      fc.asyncProperty(
+        gadgets,
+        gadgetPatch,
+        fc.array(operation, { minLength: 1, maxLength: 2 }),
+        fc.constantFrom('merge', 'target', 'strategic', 'json', 'both'),
+        fc.constantFrom('', 'namePrefix: p-\n', 'commonLabels: {l: x}\n', 'commonAnnotations: {p: x}\n'),
+        (objects, patch, operations, how, more) => {
+          const merge = `patches:\n- patch: |-\n${indented(patch)}\n`;
+          const json = `- target: {kind: Gadget}\n  patch: |-\n${indented(operations.join(''))}\n`;
+          const ways = {
+            merge,
+            target: `${merge}  target: {kind: Gadget}\n`,
+            strategic: `patchesStrategicMerge:\n- |-\n${indented(patch)}\n`,
+            json: `patches:\n${json}`,
+            both: merge + json,
+          };
+          const text = `resources: [gadgets.yaml]\n${more}${ways[how as keyof typeof ways]}`;
+          return compare({ 'kustomization.yaml': text, 'gadgets.yaml': objects.join('---\n') }, '');
+        },
+      ),
+      { numRuns, endOnFailure: process.env.MIDSHIP_FUZZ_RUNS === undefined },
+    ),
+  );
+
+  it('agrees on replacements', { timeout: 1_200_000 }, () =>
+    fc.assert(
+      fc.asyncProperty(fc.tuple(gadgetOf('one', sourceScalar), gadgetOf('two', sourceScalar)), replacement, (objects, rule) =>
+        compare(
+          {
+            'kustomization.yaml': `resources: [gadgets.yaml]\nreplacements:\n${rule}`,
+            'gadgets.yaml': objects.join('---\n'),
+          },
+          '',
+        ),
+      ),
+      { numRuns, endOnFailure: process.env.MIDSHIP_FUZZ_RUNS === undefined },
+    ),
+  );
 
   it('agrees on overlays over overlays over a base', { timeout: 1_200_000 }, () =>
     fc.assert(

@@ -90,6 +90,7 @@ const patches: Readonly<Record<string, string>> = {
   annotations:
     'apiVersion: v1\nkind: Service\nmetadata: {name: web, annotations: {note: null, q: 1.10, r: yes, s: 0644}, labels: {app: null, f: 1.50}}',
   noMetadata: 'apiVersion: v1\nkind: Service\nmetadata: {name: web, annotations: null, labels: {}}\nspec: {type: NodePort}',
+  overQuoted: 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: conf}\ndata: {port: 8080, flag: false}',
   replaceAll: '$patch: replace\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: conf}\ndata: {only: x}',
   noVersion: 'kind: ConfigMap\nmetadata: {name: conf}\ndata: {level: debug}',
 };
@@ -172,6 +173,12 @@ export const comparedCases: readonly (readonly [name: string, files: Files])[] =
       [`patch-${name}-strategic`, with_(`patchesStrategicMerge:\n- |-\n${indented(text)}\n`)],
     ] as const;
   }),
+  [
+    'patch-makes-two-one',
+    with_(
+      'patches: [{target: {kind: Gadget}, patch: "- {op: replace, path: /kind, value: ConfigMap}\\n- {op: replace, path: /apiVersion, value: v1}\\n- {op: replace, path: /metadata/name, value: conf}"}]\n',
+    ),
+  ],
   ['patch-empty-file', with_('patches: [{path: p.yaml}]\n', { 'p.yaml': '' })],
   ['patch-empty-file-target', with_('patches: [{path: p.yaml, target: {kind: Gadget}}]\n', { 'p.yaml': '' })],
   ['patch-comment-target', with_('patches: [{patch: "# nothing", target: {kind: Gadget}}]\n')],

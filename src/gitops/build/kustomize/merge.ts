@@ -1,6 +1,7 @@
 import { loadSchemas } from '../../../api/schemas.ts';
 import { resolveSchema, type Schema, type SchemaSet } from '../../../machinery/schema.ts';
 import { assignMember, cloneJson, isMap, type JsonMap, setOwn } from './resource.ts';
+import { resolveScalar } from './scalar.ts';
 import { spend } from './work.ts';
 
 /**
@@ -65,7 +66,10 @@ class Merger {
     if (Array.isArray(shape)) return this.#mergeList(target as List | undefined | null, patch as List | undefined | null, schema, path);
     if (isMap(shape)) return this.#mergeMap(target as JsonMap | undefined | null, patch as JsonMap | undefined | null, schema, path);
     if (patch === undefined) return target;
-    return patch === null ? undefined : patch;
+    if (patch === null) return undefined;
+    // The quotation marks of the object stay around what the patch brings; a text that would mean something else without them has some.
+    if (typeof target === 'string' && typeof patch !== 'string' && resolveScalar(target) !== target) return String(patch);
+    return patch;
   }
 
   #mergeMap(target: JsonMap | undefined | null, patch: JsonMap | undefined | null, schema: Schema | undefined, path: string): unknown {

@@ -220,10 +220,7 @@ class Build {
       }),
     );
     this.#at(top, 'vars', () => resolveVariables(resources, accumulated.variables));
-    for (const { object, origin } of resources) {
-      const problem = problemOfNamed(object);
-      if (problem !== undefined) throw new KustomizeError({ file: origin.file, line: origin.line, message: `built from this: ${problem}` });
-    }
+    checkIds(resources);
     resources = resources.filter(isNotLocal);
     const sorted = sortResources(resources, top.spec.sortOptions);
     for (const resource of sorted) finishAnnotations(resource);
@@ -855,6 +852,22 @@ function problemOfObject(value: unknown): string | undefined {
   if (problem !== undefined || !isMap(value)) return problem;
   const { apiVersion, kind } = value;
   return typeof apiVersion === 'string' && apiVersion !== '' ? undefined : `${String(kind)} has no apiVersion`;
+}
+
+/** Patches and replacements may take names away, or make two objects one. */
+function checkIds(resources: readonly Resource[]): void {
+  const seen = new Map<string, Resource>();
+  for (const resource of resources) {
+    const { object, origin } = resource;
+    const id = currentId(resource);
+    const twin = seen.get(idKey(id));
+    const problem =
+      twin === undefined
+        ? problemOfNamed(object)
+        : `may not add resource with an already registered id: ${describeId(id)} (${placeText(twin.origin)} and ${placeText(origin)})`;
+    if (problem !== undefined) throw new KustomizeError({ file: origin.file, line: origin.line, message: `built from this: ${problem}` });
+    seen.set(idKey(id), resource);
+  }
 }
 
 /** Patches need not name a version. */

@@ -93,7 +93,8 @@ function refine(value: unknown, { delimiter, index }: FieldOptions): unknown {
   if (index < 0 || part === undefined) {
     throw new ReplacementError(`options.index ${index} is out of bounds for value ${textOfScalar(value)}`);
   }
-  return part;
+  // The part of a number is a number still.
+  return typeof value === 'string' ? part : resolveScalar(part);
 }
 
 interface Write {
