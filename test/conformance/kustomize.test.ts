@@ -6,6 +6,7 @@ import { mapBounded } from '../../src/base/concurrency.ts';
 import { buildHere, buildWithKustomize, type Files, hasKustomize, type Outcome, writeFiles } from '../support/kustomize.ts';
 import { comparedCases } from '../support/kustomize-cases.ts';
 import { corpusFields, corpusFiles, corpusResources, createdNumber, mergeFields } from '../support/kustomize-corpus.ts';
+import { fieldCases } from '../support/kustomize-field-cases.ts';
 
 const one = 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\ndata: {a: "1"}\n';
 
@@ -322,6 +323,11 @@ describe.skipIf(!hasKustomize)('kustomize build (skipped where the program is no
   it('agrees on odd values and texts', { timeout: 120_000 }, async () => {
     const cases = comparedCases.map(([name, files]) => ({ name, files }));
     // A third of these are mistakes.
+    expect(await differences(cases, { leastBuilt: 0.6 })).toEqual([]);
+  });
+
+  it('agrees on what the files of a kustomization say of custom kinds', { timeout: 120_000 }, async () => {
+    const cases = fieldCases.map(([name, files]) => ({ name, files }));
     expect(await differences(cases, { leastBuilt: 0.6 })).toEqual([]);
   });
 

@@ -340,6 +340,32 @@ targets:
 - select: {kind: Gadget}
   fieldPaths: [spec.configRef]
 `,
+  'fields.yaml': `nameReference:
+- {kind: ConfigMap, version: v1, fieldSpecs: [{kind: Gadget, path: spec/configRef}]}
+namePrefix: [{kind: Gadget, path: spec/list/name}]
+commonLabels: [{kind: Gadget, path: spec/selector, create: true}]
+commonAnnotations: [{kind: Gadget, path: spec/notes, create: true}]
+namespace: [{kind: Gadget, path: spec/place, create: true}]
+replicas: [{kind: Gadget, path: spec/size}]
+varReference: [{kind: Gadget, path: spec/made/port}]
+`,
+  'definitions.yaml': `example.com/v1.Gadget:
+  Schema: {properties: {kind: {}, apiVersion: {}, metadata: {}, spec: {$ref: example.com/v1.GadgetSpec}}}
+example.com/v1.GadgetSpec:
+  Schema:
+    properties:
+      selector: {x-kubernetes-label-selector: ""}
+      notes: {x-kubernetes-annotation: ""}
+      configRef: {x-kubernetes-object-ref-api-version: v1, x-kubernetes-object-ref-kind: ConfigMap}
+`,
+  'schema.yaml': `definitions:
+  com.example.v1.Gadget:
+    x-kubernetes-group-version-kind: [{group: example.com, version: v1, kind: Gadget}]
+    properties:
+      spec:
+        properties:
+          list: {type: array, items: {type: object}, x-kubernetes-patch-strategy: merge, x-kubernetes-patch-merge-key: name}
+`,
 };
 
 export const corpusResources = 'resources: [workloads.yaml, config.yaml, network.yaml, access.yaml, cluster.yaml]\n';
@@ -389,6 +415,9 @@ export const corpusFields: Readonly<Record<string, string>> = {
     'replacements:\n- source: {kind: Service, name: web, fieldPath: spec.ports.0.port}\n  targets:\n  - select: {kind: Deployment, name: web}\n    fieldPaths: ["spec.template.spec.containers.[name=web].env.[name=SERVICE].value", spec.replicas]\n- source: {kind: Service, name: web, fieldPath: spec.ports.0.name}\n  targets:\n  - select: {kind: Gadget}\n    fieldPaths: [spec.made.port]\n    options: {create: true}\n- source: {kind: ConfigMap, name: config, fieldPath: data.level}\n  targets:\n  - select: {kind: Deployment}\n    fieldPaths: [spec.template.spec.containers.*.image]\n    options: {delimiter: ":", index: 1}\n    reject: [{name: nobody}]\n  - select: {kind: Ingress}\n    fieldPaths: ["metadata.annotations.[nginx.ingress.kubernetes.io/auth-secret]"]\n- path: replacement.yaml\n',
   vars: 'vars:\n- name: SERVICE\n  objref: {kind: Service, name: web, apiVersion: v1}\n- name: UNUSED\n  objref: {kind: ConfigMap, name: config, apiVersion: v1}\n  fieldref: {fieldpath: data.level}\n',
   originAnnotations: 'buildMetadata: [originAnnotations]\n',
+  configurations: 'configurations: [fields.yaml]\n',
+  crds: 'crds: [definitions.yaml]\n',
+  openapi: 'openapi: {path: schema.yaml}\n',
   managedByLabel: 'buildMetadata: [managedByLabel]\n',
   sortFifo: 'sortOptions: {order: fifo}\n',
   sortLegacy: 'sortOptions: {order: legacy, legacySortOptions: {orderFirst: [Secret, Namespace], orderLast: [Deployment]}}\n',

@@ -26,6 +26,11 @@ export interface Kustomization {
   readonly helmCharts: readonly HelmChartRule[];
   /** Directory with a directory for each chart. */
   readonly chartHome: string;
+  /** Files that name fields of custom kinds, see `field-config.ts`. */
+  readonly configurations: readonly string[];
+  readonly crds: readonly string[];
+  /** File with the schemas that strategic merges go by in place of the built-in ones; empty when those count. */
+  readonly openapi: string;
   readonly buildMetadata: readonly string[];
   readonly sortOptions: SortOptions | undefined;
 }
@@ -206,6 +211,9 @@ export function parseKustomization(value: unknown): Kustomization {
     configMapGenerator: root.children('configMapGenerator').map((item) => generatorRuleOf(item, generatorOptions, '')),
     secretGenerator: root.children('secretGenerator').map((item) => generatorRuleOf(item, generatorOptions, item.text('type'))),
     ...charts,
+    configurations: root.texts('configurations'),
+    crds: root.texts('crds'),
+    openapi: openapiOf(root),
     buildMetadata: buildMetadataOf(root),
     sortOptions: sortOptionsOf(root.child('sortOptions')),
   };
@@ -227,20 +235,22 @@ function labelRuleOf(item: Reader): LabelRule {
     pairs: item.textMap('pairs'),
     includeSelectors: item.flag('includeSelectors'),
     includeTemplates: item.flag('includeTemplates'),
-    fields: item.children('fields').map((field) => {
-      const spec = {
-        group: field.text('group'),
-        version: field.text('version'),
-        kind: field.text('kind'),
-        path: field.text('path'),
-        create: field.flag('create'),
-      };
-      field.end();
-      return spec;
-    }),
+    fields: item.children('fields').map(customFieldOf),
   };
   item.end();
   return rule;
+}
+
+export function customFieldOf(field: Reader): CustomField {
+  const spec = {
+    group: field.text('group'),
+    version: field.text('version'),
+    kind: field.text('kind'),
+    path: field.text('path'),
+    create: field.flag('create'),
+  };
+  field.end();
+  return spec;
 }
 
 function patchRuleOf(item: Reader): PatchRule {
@@ -481,6 +491,22 @@ function valuesMergeOf(item: Reader): HelmChartRule['valuesMerge'] {
   throw new FieldProblem(`${item.path}.valuesMerge`, 'valuesMerge must be one of [merge override replace]');
 }
 
+/** The only version of the built-in schemas that kustomize 5.6 has. */
+const openapiVersion = 'v1.21.2';
+
+function openapiOf(root: Reader): string {
+  const { path = '', version = '' } = root.textMap('openapi');
+  if (path !== '' && version !== '')
+    throw new FieldProblem('openapi', 'builtin version and custom schema provided, cannot use both', 'Leave out one of them.');
+  if (version !== '' && version !== openapiVersion)
+    throw new FieldProblem(
+      'openapi.version',
+      'the specified OpenAPI version is not built in',
+      `There is ${openapiVersion}; or name a file under path.`,
+    );
+  return path;
+}
+
 function buildMetadataOf(root: Reader): readonly string[] {
   const options = root.texts('buildMetadata');
   if (options.includes('transformerAnnotations')) {
@@ -509,7 +535,7 @@ function sortOptionsOf(item: Reader | undefined): SortOptions | undefined {
 }
 
 /** Reads a map's fields and knows in the end which were not asked for. Upper and lower case are one, as for kustomize. */
-class Reader {
+export class Reader {
   readonly map: JsonMap;
   readonly path: string;
   readonly #isLax: boolean;

@@ -1,5 +1,5 @@
 import { loadSchemas } from '../../../api/schemas.ts';
-import { resolveSchema, type Schema, type SchemaSet } from '../../../machinery/schema.ts';
+import { nameOfRef, type Schema, type SchemaSet } from '../../../machinery/schema.ts';
 import { assignMember, cloneJson, isMap, type JsonMap, setOwn } from './resource.ts';
 import { resolveScalar } from './scalar.ts';
 import { spend } from './work.ts';
@@ -12,8 +12,8 @@ import { spend } from './work.ts';
  *
  * @throws MergeError for an unknown `$patch` directive and where types of the two differ
  */
-export function mergeStrategic(target: JsonMap, patch: JsonMap): JsonMap | undefined {
-  const { set, byKind } = schemas();
+export function mergeStrategic(target: JsonMap, patch: JsonMap, schemas?: MergeSchemas): JsonMap | undefined {
+  const { set, byKind } = schemas ?? builtInSchemas();
   const merged = new Merger(set).merge(target, cloneJson(patch), byKind.get(kindKey(target)) ?? byKind.get(kindKey(patch)), '');
   return isMap(merged) ? merged : undefined;
 }
@@ -22,28 +22,70 @@ export class MergeError extends Error {}
 
 const directive = '$patch';
 
-interface KnownSchemas {
+/** Schemas that say by what the items of lists are told apart. */
+export interface MergeSchemas {
   readonly set: SchemaSet;
   readonly byKind: ReadonlyMap<string, Schema>;
 }
 
-let known: KnownSchemas | undefined;
+let known: MergeSchemas | undefined;
 
-function schemas(): KnownSchemas {
-  if (known === undefined) {
-    const set = loadSchemas();
-    const byKind = new Map<string, Schema>();
-    for (const schema of Object.values(set)) {
-      for (const { group, version, kind } of schema['x-kubernetes-group-version-kind'] ?? []) {
-        byKind.set(`${group === '' ? '' : `${group}/`}${version}|${kind}`, schema);
-      }
-    }
-    known = { set, byKind };
-  }
+function builtInSchemas(): MergeSchemas {
+  known ??= indexed(loadSchemas());
   return known;
 }
 
+function indexed(set: SchemaSet): MergeSchemas {
+  const byKind = new Map<string, Schema>();
+  for (const schema of Object.values(set)) {
+    for (const { group, version, kind } of schema['x-kubernetes-group-version-kind'] ?? []) {
+      byKind.set(`${group === '' ? '' : `${group}/`}${version}|${kind}`, schema);
+    }
+  }
+  return { set, byKind };
+}
+
+/** The `definitions` of an OpenAPI document. Whoever may write the tree has written it: all that is not as it should be says nothing. */
+export function mergeSchemasIn(document: unknown): MergeSchemas {
+  const definitions = isMap(document) && isMap(document.definitions) ? document.definitions : {};
+  return indexed(Object.fromEntries(Object.entries(definitions).map(([name, value]) => [name, schemaOf(value)])));
+}
+
+function schemaOf(value: unknown): Schema {
+  if (!isMap(value)) return {};
+  spend(1);
+  const text = (key: string): Schema => (typeof value[key] === 'string' ? { [key]: value[key] } : {});
+  const below = (key: string): Schema => (isMap(value[key]) ? { [key]: schemaOf(value[key]) } : {});
+  const kinds = value['x-kubernetes-group-version-kind'];
+  const keys = value['x-kubernetes-list-map-keys'];
+  return {
+    ...(typeof value.$ref === 'string' ? { $ref: value.$ref.replace('#/definitions/', '#/components/schemas/') } : {}),
+    ...text('x-kubernetes-patch-strategy'),
+    ...text('x-kubernetes-patch-merge-key'),
+    ...below('items'),
+    ...below('additionalProperties'),
+    ...(isMap(value.properties)
+      ? { properties: Object.fromEntries(Object.entries(value.properties).map(([name, property]) => [name, schemaOf(property)])) }
+      : {}),
+    ...(Array.isArray(keys) ? { 'x-kubernetes-list-map-keys': keys.map(String) } : {}),
+    ...(Array.isArray(kinds)
+      ? {
+          'x-kubernetes-group-version-kind': kinds.filter(isMap).map(({ group = '', version = '', kind = '' }) => ({
+            group: String(group),
+            version: String(version),
+            kind: String(kind),
+          })),
+        }
+      : {}),
+  };
+}
+
 const kindKey = ({ apiVersion, kind }: JsonMap): string => `${String(apiVersion)}|${String(kind)}`;
+
+function ownSchema(set: SchemaSet, ref: string): Schema | undefined {
+  const name = nameOfRef(ref);
+  return Object.hasOwn(set, name) ? set[name] : undefined;
+}
 
 type List = unknown[];
 
@@ -53,6 +95,11 @@ class Merger {
 
   constructor(set: SchemaSet) {
     this.#set = set;
+  }
+
+  /** What a reference to nothing stands for says nothing. */
+  #resolve(schema: Schema): Schema {
+    return schema.$ref === undefined ? schema : (ownSchema(this.#set, schema.$ref) ?? {});
   }
 
   merge(target: unknown, patch: unknown, schema: Schema | undefined, path: string): unknown {
@@ -82,10 +129,10 @@ class Merger {
     if (order === 'delete') return undefined;
     // Where the object has nothing the patch is merged with itself, so that nulls and directives further down are obeyed.
     const result = order === 'replace' || target === undefined || target === null ? patch : target;
-    const resolved = schema === undefined ? undefined : resolveSchema(this.#set, schema);
+    const resolved = schema === undefined ? undefined : this.#resolve(schema);
     if (result !== patch) this.#revisit(result, { schema, path, except: patch });
     for (const key of Object.keys(patch).sort()) {
-      const field = resolved?.properties?.[key] ?? resolved?.additionalProperties;
+      const field = resolved === undefined ? undefined : fieldOf(resolved, key);
       const before = Object.hasOwn(result, key) ? result[key] : undefined;
       const merged = this.merge(before, patch[key], field, path === '' ? key : `${path}.${key}`);
       if (merged === undefined) delete result[key];
@@ -98,10 +145,10 @@ class Merger {
   /** What a patch does not name stays, but its lists are put in order as well: items that are one by their keys become one. */
   #revisit(target: JsonMap, { schema, path, except = {} }: { schema: Schema | undefined; path: string; except?: JsonMap }): void {
     if (schema === undefined) return;
-    const { properties, additionalProperties } = resolveSchema(this.#set, schema);
+    const resolved = this.#resolve(schema);
     for (const [key, value] of Object.entries(target)) {
       if (typeof value !== 'object' || value === null || Object.hasOwn(except, key)) continue;
-      const field = properties?.[key] ?? additionalProperties;
+      const field = fieldOf(resolved, key);
       if (field !== undefined) setOwn(target, key, this.merge(value, undefined, field, `${path}.${key}`));
     }
   }
@@ -150,7 +197,7 @@ class Merger {
 
   #strategyOf(schema: Schema | undefined): Strategy | undefined {
     if (schema === undefined) return undefined;
-    const resolved = resolveSchema(this.#set, schema);
+    const resolved = this.#resolve(schema);
     const of = <K extends keyof Schema>(key: K): Schema[K] | undefined => schema[key] ?? resolved[key];
     if (!(of('x-kubernetes-patch-strategy') ?? '').split(',').includes('merge')) return undefined;
     const mergeKey = of('x-kubernetes-patch-merge-key');
@@ -158,6 +205,9 @@ class Merger {
     return { keys, items: resolved.items };
   }
 }
+
+const fieldOf = ({ properties, additionalProperties }: Schema, key: string): Schema | undefined =>
+  properties !== undefined && Object.hasOwn(properties, key) ? properties[key] : additionalProperties;
 
 interface Strategy {
   readonly keys: readonly string[];
@@ -189,6 +239,9 @@ function directiveOf(value: unknown, path: string): 'merge' | 'replace' | 'delet
 }
 
 function mergeScalars(target: List, patch: List): List {
+  if ([...patch, ...target].some((item) => typeof item === 'object' && item !== null)) {
+    throw new MergeError('a list that is merged without a merge key has items that are no scalars');
+  }
   return [...new Set([...patch, ...target])];
 }
 

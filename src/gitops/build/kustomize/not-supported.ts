@@ -3,7 +3,4 @@ export const notSupportedYet: Readonly<Record<string, string>> = {
   generators: 'Plugins are not run; commit what the generator makes.',
   transformers: 'Plugins are not run; use the fields of the kustomization (labels, patches, replacements).',
   validators: 'Plugins are not run; validate before you commit.',
-  configurations: 'Use labels[].fields, replacements or patches for fields of custom resources.',
-  crds: 'Use replacements for names in custom resources.',
-  openapi: 'Lists of custom resources are replaced by patches; use a JSON 6902 patch to change one item.',
 };

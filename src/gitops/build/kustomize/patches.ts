@@ -1,6 +1,6 @@
 import { applyJsonPatch } from '../../../machinery/json-patch.ts';
 import { isStatusError } from '../../../machinery/status-error.ts';
-import { MergeError, mergeStrategic } from './merge.ts';
+import { MergeError, type MergeSchemas, mergeStrategic } from './merge.ts';
 import {
   cloneJson,
   currentId,
@@ -29,6 +29,8 @@ export interface PatchOptions {
   readonly allowKindChange: boolean;
   /** Whether the names an object has before a JSON patch may still be used to refer to it. */
   readonly remembersNames: boolean;
+  /** What tells the items of lists apart, in place of the schemas of the built-in kinds. */
+  readonly schemas: MergeSchemas | undefined;
 }
 
 /** Applies a patch to the objects it means; objects that it deletes leave the list. @throws PatchError */
@@ -68,7 +70,8 @@ function merge(resources: Resource[], resource: Resource, patch: JsonMap, option
   let merged: JsonMap | undefined;
   try {
     // A patch with a target need not name the target's version.
-    merged = mergeStrategic(resource.object, options.target === undefined ? patch : { ...patch, apiVersion: resource.object.apiVersion });
+    const named = options.target === undefined ? patch : { ...patch, apiVersion: resource.object.apiVersion };
+    merged = mergeStrategic(resource.object, named, options.schemas);
   } catch (err) {
     if (!(err instanceof MergeError)) throw err;
     throw new PatchError(`${describeId(currentId(resource))}: ${err.message}`);

@@ -21,10 +21,15 @@ import { spend } from './work.ts';
  *
  * @throws FieldError when a name could mean several objects
  */
-export function fixReferences(resources: readonly Resource[], onError: (resource: Resource, err: FieldError) => never): void {
+export function fixReferences(
+  resources: readonly Resource[],
+  references: readonly NameReference[],
+  onError: (resource: Resource, err: FieldError) => never,
+): void {
+  const fieldsByKind = references === nameReferences ? builtInFields() : indexByKind(references);
   const byOldName = indexByOldName(resources);
   for (const referrer of resources) {
-    for (const { target, field } of fieldsOfKind(originalId(referrer).kind)) {
+    for (const { target, field } of [...(fieldsByKind.get(originalId(referrer).kind) ?? []), ...(fieldsByKind.get('') ?? [])]) {
       if (!isSelected(originalId(referrer), field)) continue;
       const fixer = new Fixer({ referrer, target, field, byOldName });
       try {
@@ -55,21 +60,26 @@ interface ReferenceField {
   readonly field: FieldSpec;
 }
 
-let fieldsByKind: ReadonlyMap<string, readonly ReferenceField[]> | undefined;
+/** Fields by the kind that has them; those of any kind by the empty one. */
+type FieldsByKind = ReadonlyMap<string, readonly ReferenceField[]>;
 
-function fieldsOfKind(kind: string): readonly ReferenceField[] {
-  if (fieldsByKind === undefined) {
-    const index = new Map<string, ReferenceField[]>();
-    for (const target of nameReferences) {
-      for (const field of target.fields) {
-        const list = index.get(field.kind ?? '');
-        if (list === undefined) index.set(field.kind ?? '', [{ target, field }]);
-        else list.push({ target, field });
-      }
+let builtIn: FieldsByKind | undefined;
+
+function builtInFields(): FieldsByKind {
+  builtIn ??= indexByKind(nameReferences);
+  return builtIn;
+}
+
+function indexByKind(references: readonly NameReference[]): FieldsByKind {
+  const index = new Map<string, ReferenceField[]>();
+  for (const target of references) {
+    for (const field of target.fields) {
+      const list = index.get(field.kind ?? '');
+      if (list === undefined) index.set(field.kind ?? '', [{ target, field }]);
+      else list.push({ target, field });
     }
-    fieldsByKind = index;
   }
-  return fieldsByKind.get(kind) ?? [];
+  return index;
 }
 
 interface FixerOptions extends ReferenceField {

@@ -3,6 +3,7 @@ import { isStatusError } from '../../../machinery/status-error.ts';
 import { createLocators, parseYamlDocuments, YamlError, type YamlLimits } from '../../../machinery/yaml.ts';
 import { type Helm, HelmError } from '../helm.ts';
 import { ChartError, chartPathOf, chartValues, needsValuesFile, readChart, templateFlagsOf } from './charts.ts';
+import { builtInFields, type FieldConfig, fieldsOfDefinitions, mergeFields, parseConfiguration, TransformError } from './field-config.ts';
 import { FieldError } from './field-spec.ts';
 import {
   type DirectoryNode,
@@ -24,6 +25,7 @@ import {
   parseKustomization,
   parseReplacements,
 } from './kustomization.ts';
+import { type MergeSchemas, mergeSchemasIn } from './merge.ts';
 import { applyPatch, type ParsedPatch, PatchError } from './patches.ts';
 import { fixReferences } from './references.ts';
 import { applyReplacement, ReplacementError } from './replacements.ts';
@@ -42,19 +44,7 @@ import {
 } from './resource.ts';
 import { SelectorError } from './selector.ts';
 import { sortResources } from './sort.ts';
-import {
-  addCommonAnnotations,
-  addCommonLabels,
-  addLabels,
-  addPrefix,
-  addSuffix,
-  rename,
-  setImage,
-  setNamespace,
-  setOwnLabel,
-  setReplicas,
-  TransformError,
-} from './transform.ts';
+import { addLabels, addPrefix, addSuffix, rename, setEntries, setImage, setNamespace, setOwnLabel, setReplicas } from './transform.ts';
 import { addVariables, assignVariable, resolveVariables, VariableError } from './variables.ts';
 import { type Allowance, allowanceOfBuild, atCostOf, spendText, TooMuchWork } from './work.ts';
 
@@ -93,7 +83,8 @@ export interface RenderedObject {
  * texts that YAML 1.2 allows and kustomize's parser does not (directives, `--- {}`, keys of generated data that look like numbers) are
  * read; dates with a time within braces become times like others; the text of an
  * annotation that looks like a number survives a JSON patch; and a number that a replacement created stays one when a patch follows,
- * where kustomize makes it a string. Of charts decisions/0011 tells.
+ * where kustomize makes it a string. The `openapi` file of a base counts for it and for what lists it, not for the bases behind it.
+ * Of charts decisions/0011 tells.
  */
 export interface Renderer {
   /** Objects in the order in which kustomize writes them; each is a copy of its own. @throws KustomizeError */
@@ -167,6 +158,10 @@ export function createRenderer(allowance = allowanceOfBuild): Renderer {
 /** Objects and variables of one kustomization and all below it. */
 interface Accumulator {
   resources: Resource[];
+  /** Undefined until a kustomization has said which there are. */
+  fields: FieldConfig | undefined;
+  /** What strategic merges go by; one kustomization's for all. */
+  schemas: MergeSchemas | undefined;
   readonly variables: Map<string, Kustomization['vars'][number]>;
 }
 
@@ -202,6 +197,7 @@ class Build {
     const accumulated = newAccumulator();
     await this.#accumulate(top, accumulated, [top.directory]);
     // Last, and for all at once: names are final only now.
+    const { fields = builtInFields } = accumulated;
     let { resources } = accumulated;
     for (const resource of resources) {
       if (resource.needsHash) {
@@ -211,7 +207,7 @@ class Build {
     }
     await this.#pause();
     atCostOf(this.#allowance, () =>
-      fixReferences(resources, (resource, err) => {
+      fixReferences(resources, fields.nameReference, (resource, err) => {
         throw new KustomizeError({
           file: resource.origin.file,
           line: resource.origin.line,
@@ -219,7 +215,7 @@ class Build {
         });
       }),
     );
-    this.#at(top, 'vars', () => resolveVariables(resources, accumulated.variables));
+    this.#at(top, 'vars', () => resolveVariables(resources, accumulated.variables, fields.varReference));
     checkIds(resources);
     resources = resources.filter(isNotLocal);
     const sorted = sortResources(resources, top.spec.sortOptions);
@@ -296,7 +292,13 @@ class Build {
     if (above.length > maxDepth)
       throw new KustomizeError({ file: loaded.file, message: `kustomizations are nested more than ${maxDepth} deep` });
     const { spec } = loaded;
+    if (into.schemas === undefined && spec.openapi !== '') {
+      const from = { loaded, field: 'openapi.path' };
+      const { document } = await this.#readDocument(spec.openapi, from);
+      into.schemas = this.#at(loaded, from.field, () => mergeSchemasIn(document));
+    }
     await this.#addResources(loaded, into, above);
+    await this.#addFields(loaded, into);
     await this.#addGenerated(loaded, into);
     if (spec.helmCharts.length > 0) await this.#addCharts(loaded, into);
     for (const [index, path] of spec.components.entries()) {
@@ -325,7 +327,7 @@ class Build {
 
   async #addResources(loaded: LoadedKustomization, into: Accumulator, above: readonly string[]): Promise<void> {
     const parts = await mapBounded([...loaded.spec.resources.entries()], concurrency, ([index, path]) =>
-      this.#readResource(path, { loaded, field: `resources[${index}]` }, above),
+      this.#readResource(path, { loaded, field: `resources[${index}]` }, above, into.schemas),
     );
     const seen = new Map<string, Resource>(into.resources.map((resource) => [idKey(currentId(resource)), resource]));
     for (const [index, part] of parts.entries()) {
@@ -345,16 +347,60 @@ class Build {
         into.resources.push(resource);
       }
       this.#at(loaded, 'vars', () => addVariables(into.variables, part.variables.values()));
+      this.#at(loaded, `resources[${index}]`, () => {
+        if (part.fields !== undefined) into.fields = mergeFields(into.fields, part.fields);
+      });
+      into.schemas ??= part.schemas;
     }
     if (into.resources.length > maxObjects)
       throw new KustomizeError({ file: loaded.file, message: `builds more than ${maxObjects} objects` });
   }
 
-  async #readResource(path: string, from: Reference, above: readonly string[]): Promise<Accumulator> {
+  /** Fields that the kustomization's files name; they count for it and for all that list it. */
+  async #addFields(loaded: LoadedKustomization, into: Accumulator): Promise<void> {
+    const read = async (
+      kind: 'configurations' | 'crds',
+      before: FieldConfig | undefined,
+      parseFields: (value: unknown) => FieldConfig,
+    ): Promise<FieldConfig | undefined> => {
+      let fields = before;
+      for (const [index, path] of loaded.spec[kind].entries()) {
+        const from = { loaded, field: `${kind}[${index}]` };
+        const { document, file, placeOf } = await this.#readDocument(path, from);
+        this.#at(loaded, from.field, () => {
+          try {
+            fields = mergeFields(fields, parseFields(document));
+          } catch (err) {
+            if (!(err instanceof FieldProblem)) throw err;
+            throw new KustomizeError({ file, ...placeOf(err.field), message: err.message, hint: err.hint });
+          }
+        });
+      }
+      return fields;
+    };
+    const own = await read('configurations', undefined, parseConfiguration);
+    this.#at(loaded, 'configurations', () => {
+      into.fields = mergeFields(into.fields, mergeFields(own, builtInFields));
+    });
+    into.fields = await read('crds', into.fields, fieldsOfDefinitions);
+  }
+
+  /** The first document of a file, YAML or JSON. */
+  async #readDocument(
+    path: string,
+    from: Reference,
+  ): Promise<{ readonly document: unknown; readonly file: string; readonly placeOf: PlaceOf }> {
+    const { file, node } = await this.#readFile(path, from);
+    const text = decode(await node.read(), file);
+    const [document] = parse(text, file, {});
+    return { document: document?.value, file, placeOf: document === undefined ? nowhere : placesIn(text, document.line) };
+  }
+
+  async #readResource(path: string, from: Reference, above: readonly string[], schemas: MergeSchemas | undefined): Promise<Accumulator> {
     refuseRemote(path, from);
     const whole = joinPath(from.loaded.directory, path);
     const node = whole === undefined ? undefined : await this.#options.tree.find(whole);
-    const accumulated = newAccumulator();
+    const accumulated = newAccumulator(schemas);
     if (node?.type === 'file') {
       const file = this.#fileOf(path, from);
       for (const { value, line } of await this.#parseObjects(node, file)) {
@@ -579,8 +625,8 @@ class Build {
   /** The transformers in the order in which kustomize runs them. */
   async #transform(loaded: LoadedKustomization, into: Accumulator): Promise<void> {
     const { spec } = loaded;
-    const { resources } = into;
-    const plain = { target: undefined, allowNameChange: false, allowKindChange: false, remembersNames: true };
+    const { resources, fields = builtInFields, schemas } = into;
+    const plain = { target: undefined, allowNameChange: false, allowKindChange: false, remembersNames: true, schemas };
     for (const [index, text] of spec.patchesStrategicMerge.entries()) {
       const field = `patchesStrategicMerge[${index}]`;
       const patch = await this.#readPatch(await this.#inlineOrFile(text, { loaded, field }), { loaded, field });
@@ -591,28 +637,28 @@ class Build {
       const field = `patches[${index}]`;
       const patch = await this.#readPatch(rule, { loaded, field });
       await this.#pause();
-      this.#at(loaded, field, () => applyPatch(resources, patch, { ...rule, remembersNames: true }));
+      this.#at(loaded, field, () => applyPatch(resources, patch, { ...rule, remembersNames: true, schemas }));
     }
     await this.#pause();
-    if (spec.namespace !== '') this.#at(loaded, 'namespace', () => setNamespace(resources, spec.namespace));
-    if (spec.namePrefix !== '') this.#at(loaded, 'namePrefix', () => addPrefix(resources, spec.namePrefix));
-    if (spec.nameSuffix !== '') this.#at(loaded, 'nameSuffix', () => addSuffix(resources, spec.nameSuffix));
-    for (const [index, rule] of spec.labels.entries()) this.#at(loaded, `labels[${index}]`, () => addLabels(resources, rule));
-    this.#at(loaded, 'commonLabels', () => addCommonLabels(resources, spec.commonLabels));
-    this.#at(loaded, 'commonAnnotations', () => addCommonAnnotations(resources, spec.commonAnnotations));
+    if (spec.namespace !== '') this.#at(loaded, 'namespace', () => setNamespace(resources, spec.namespace, fields.namespace));
+    if (spec.namePrefix !== '') this.#at(loaded, 'namePrefix', () => addPrefix(resources, spec.namePrefix, fields.namePrefix));
+    if (spec.nameSuffix !== '') this.#at(loaded, 'nameSuffix', () => addSuffix(resources, spec.nameSuffix, fields.nameSuffix));
+    for (const [index, rule] of spec.labels.entries()) this.#at(loaded, `labels[${index}]`, () => addLabels(resources, rule, fields));
+    this.#at(loaded, 'commonLabels', () => setEntries(resources, spec.commonLabels, fields.commonLabels));
+    this.#at(loaded, 'commonAnnotations', () => setEntries(resources, spec.commonAnnotations, fields.commonAnnotations));
     for (const [index, rule] of spec.patchesJson6902.entries()) {
       const field = `patchesJson6902[${index}]`;
       const patch = await this.#readPatch(rule, { loaded, field });
       await this.#pause();
-      this.#at(loaded, field, () => applyPatch(resources, patch, { ...rule, remembersNames: false }));
+      this.#at(loaded, field, () => applyPatch(resources, patch, { ...rule, remembersNames: false, schemas }));
     }
     for (const [index, rule] of spec.replicas.entries()) {
       await this.#pause();
-      this.#at(loaded, `replicas[${index}]`, () => setReplicas(resources, rule));
+      this.#at(loaded, `replicas[${index}]`, () => setReplicas(resources, rule, fields.replicas));
     }
     for (const [index, rule] of spec.images.entries()) {
       await this.#pause();
-      this.#at(loaded, `images[${index}]`, () => setImage(resources, rule));
+      this.#at(loaded, `images[${index}]`, () => setImage(resources, rule, fields.images));
     }
     for (const [index, rule] of spec.replacements.entries()) {
       const field = `replacements[${index}]`;
@@ -666,16 +712,13 @@ class Build {
   }
 
   async #readReplacements(path: string, from: Reference): Promise<ReturnType<typeof parseReplacements>> {
-    const { file, node } = await this.#readFile(path, from);
-    const text = decode(await node.read(), file);
     // More documents than the first are not read.
-    const [document] = parse(text, file, {});
+    const { document, file, placeOf } = await this.#readDocument(path, from);
     try {
-      return parseReplacements(document?.value);
+      return parseReplacements(document);
     } catch (err) {
       if (!(err instanceof FieldProblem)) throw err;
-      const place = document === undefined ? {} : placesIn(text, document.line)(err.field);
-      throw new KustomizeError({ file, ...place, message: err.message, hint: err.hint });
+      throw new KustomizeError({ file, ...placeOf(err.field), message: err.message, hint: err.hint });
     }
   }
 
@@ -687,7 +730,7 @@ class Build {
   }
 }
 
-const newAccumulator = (): Accumulator => ({ resources: [], variables: new Map() });
+const newAccumulator = (schemas?: MergeSchemas): Accumulator => ({ resources: [], fields: undefined, schemas, variables: new Map() });
 
 const symlinkProblem = { message: 'is a symbolic link, which is not followed', hint: 'Put the file itself here.' };
 

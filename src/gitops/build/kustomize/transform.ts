@@ -1,14 +1,6 @@
+import { type FieldConfig, mergeSpecs, TransformError } from './field-config.ts';
 import { type FieldSpec, setEntry, setScalar, visitField } from './field-spec.ts';
-import {
-  commonAnnotations,
-  fixedNames,
-  imageFields,
-  metadataLabels,
-  namespaceFields,
-  replicaFields,
-  selectorLabels,
-  templateLabels,
-} from './field-specs.ts';
+import { fixedNames, imageFields } from './field-specs.ts';
 import type { ImageRule, LabelRule } from './kustomization.ts';
 import {
   currentId,
@@ -28,11 +20,9 @@ import {
 import { safePattern } from './selector.ts';
 import { spend } from './work.ts';
 
-export class TransformError extends Error {}
-
 /** The fields `namespace`, `namePrefix`, `labels`, … of a kustomization, each on all objects of it. Objects are changed in place. */
 
-export function setNamespace(resources: readonly Resource[], namespace: string): void {
+export function setNamespace(resources: readonly Resource[], namespace: string, fields: readonly FieldSpec[]): void {
   for (const resource of resources) {
     rememberId(resource);
     const metadata = metadataOf(resource);
@@ -41,7 +31,9 @@ export function setNamespace(resources: readonly Resource[], namespace: string):
     // The Namespace itself is renamed along; `v1` alone has that kind.
     if (id.kind === 'Namespace' && resource.object.apiVersion === 'v1') metadata.name = namespace;
     if (id.kind === 'RoleBinding' || id.kind === 'ClusterRoleBinding') moveDefaultAccounts(resource, namespace);
-    for (const field of namespaceFields) visitField(resource, field, { make: 'scalar', visit: setScalar(namespace) });
+    for (const field of fields) {
+      if (field.path !== 'metadata/namespace') visitField(resource, field, { make: 'scalar', visit: setScalar(namespace) });
+    }
   }
   const seen = new Set<string>();
   for (const resource of resources) {
@@ -57,17 +49,32 @@ function moveDefaultAccounts({ object }: Resource, namespace: string): void {
   for (const subject of object.subjects) if (isMap(subject) && subject.name === 'default') subject.namespace = namespace;
 }
 
-export function addPrefix(resources: readonly Resource[], prefix: string): void {
-  for (const resource of nameable(resources)) {
-    resource.prefixes.push(prefix);
-    rename(resource, (name) => prefix + name);
-  }
+export function addPrefix(resources: readonly Resource[], prefix: string, fields: readonly FieldSpec[]): void {
+  changeNames(resources, fields, { note: ({ prefixes }) => void prefixes.push(prefix), change: (text) => prefix + text });
 }
 
-export function addSuffix(resources: readonly Resource[], suffix: string): void {
+export function addSuffix(resources: readonly Resource[], suffix: string, fields: readonly FieldSpec[]): void {
+  changeNames(resources, fields, { note: ({ suffixes }) => void suffixes.push(suffix), change: (text) => text + suffix });
+}
+
+function changeNames(
+  resources: readonly Resource[],
+  fields: readonly FieldSpec[],
+  { note, change }: { note(resource: Resource): void; change(text: string): string },
+): void {
   for (const resource of nameable(resources)) {
-    resource.suffixes.push(suffix);
-    rename(resource, (name) => name + suffix);
+    for (const field of fields) {
+      if (!isSelected(currentId(resource), field)) continue;
+      if (field.path === 'metadata/name') {
+        note(resource);
+        rename(resource, change);
+      } else {
+        visitField(resource, field, {
+          make: 'scalar',
+          visit: (value, replace) => setScalar(change(typeof value === 'object' ? '' : String(value)))(value, replace),
+        });
+      }
+    }
   }
 }
 
@@ -79,38 +86,21 @@ export function rename(resource: Resource, change: (name: string) => string): vo
   metadataOf(resource).name = change(currentId(resource).name);
 }
 
-export function addLabels(resources: readonly Resource[], { pairs, includeSelectors, includeTemplates, fields }: LabelRule): void {
+export function addLabels(
+  resources: readonly Resource[],
+  { pairs, includeSelectors, includeTemplates, fields }: LabelRule,
+  config: Pick<FieldConfig, 'commonLabels' | 'templateLabels' | 'labels'>,
+): void {
   let specs: readonly FieldSpec[] = fields;
-  if (includeSelectors) specs = mergeSpecs(specs, selectorLabels);
-  else specs = mergeSpecs(includeTemplates ? mergeSpecs(specs, templateLabels) : specs, [metadataLabels]);
+  if (includeSelectors) specs = mergeSpecs(specs, config.commonLabels);
+  else specs = mergeSpecs(includeTemplates ? mergeSpecs(specs, config.templateLabels) : specs, config.labels);
   setEntries(resources, pairs, specs);
 }
 
-export function addCommonLabels(resources: readonly Resource[], pairs: Readonly<Record<string, string>>): void {
-  setEntries(resources, pairs, selectorLabels);
-}
+type Pairs = Readonly<Record<string, string>>;
 
-export function addCommonAnnotations(resources: readonly Resource[], pairs: Readonly<Record<string, string>>): void {
-  setEntries(resources, pairs, commonAnnotations);
-}
-
-function mergeSpecs(specs: readonly FieldSpec[], more: readonly FieldSpec[]): readonly FieldSpec[] {
-  const merged = [...specs];
-  for (const spec of more) {
-    const same = merged.find(
-      (other) =>
-        other.path === spec.path &&
-        (other.kind ?? '') === (spec.kind ?? '') &&
-        (other.group ?? '') === (spec.group ?? '') &&
-        (other.version ?? '') === (spec.version ?? ''),
-    );
-    if (same === undefined) merged.push(spec);
-    else if ((same.create ?? false) !== (spec.create ?? false)) throw new TransformError('conflicting fieldspecs');
-  }
-  return merged;
-}
-
-function setEntries(resources: readonly Resource[], pairs: Readonly<Record<string, string>>, specs: readonly FieldSpec[]): void {
+/** Labels or annotations. */
+export function setEntries(resources: readonly Resource[], pairs: Pairs, specs: readonly FieldSpec[]): void {
   const entries = Object.entries(pairs);
   spend(resources.length * specs.length);
   for (const resource of resources) {
@@ -124,10 +114,14 @@ function setEntries(resources: readonly Resource[], pairs: Readonly<Record<strin
   }
 }
 
-export function setReplicas(resources: readonly Resource[], { name, count }: { readonly name: string; readonly count: number }): void {
+export function setReplicas(
+  resources: readonly Resource[],
+  { name, count }: { readonly name: string; readonly count: number },
+  fields: readonly FieldSpec[],
+): void {
   let found = false;
-  spend(replicaFields.length * resources.length);
-  for (const field of replicaFields) {
+  spend(fields.length * resources.length);
+  for (const field of fields) {
     for (const resource of resources) {
       const ids = [...previousIds(resource), currentId(resource)];
       if (!ids.some((id) => id.name === name && isSelected(id, field))) continue;
@@ -136,7 +130,7 @@ export function setReplicas(resources: readonly Resource[], { name, count }: { r
     }
   }
   if (!found) {
-    const kinds = replicaFields.map(({ kind }) => `${kind}.[noVer].[noGrp]`).join(' ');
+    const kinds = fields.map(({ kind }) => `${kind}.[noVer].[noGrp]`).join(' ');
     throw new TransformError(`resource with name ${name} does not match a config with the following GVK [${kinds}]`);
   }
 }
@@ -145,14 +139,14 @@ export function setReplicas(resources: readonly Resource[], { name, count }: { r
  * Images of every list `containers` and `initContainers`, wherever in an object it stands; and then those of pods and templates once
  * more, as kustomize does, which shows with a suffix.
  */
-export function setImage(resources: readonly Resource[], rule: ImageRule): void {
+export function setImage(resources: readonly Resource[], rule: ImageRule, fields: readonly FieldSpec[]): void {
   const pattern = safePattern(`^${rule.name}(:[a-zA-Z0-9_.{}-]*)?(@sha256:[a-zA-Z0-9_.{}-]*)?$`);
   const change = (image: string): string => (pattern.test(image) ? changedImage(image, rule) : image);
   const isWanted = ({ object }: Resource): boolean => object.kind !== 'CustomResourceDefinition';
   for (const resource of resources.filter(isWanted)) {
     setImages(resource.object, change);
-    if (rule.tagSuffix === '') continue;
-    for (const field of imageFields) {
+    for (const field of fields) {
+      if (rule.tagSuffix === '' && imageFields.includes(field)) continue;
       visitField(resource, field, { visit: (value, replace) => (typeof value === 'string' ? replace(change(value)) : undefined) });
     }
   }

@@ -1,5 +1,4 @@
-import { FieldError, visitField } from './field-spec.ts';
-import { variableFields } from './field-specs.ts';
+import { FieldError, type FieldSpec, visitField } from './field-spec.ts';
 import type { VariableRule } from './kustomization.ts';
 import { splitFieldPath } from './replacements.ts';
 import { currentId, idKey, isClusterScoped, isMap, previousIds, type Resource, type ResourceId } from './resource.ts';
@@ -32,13 +31,17 @@ export function addVariables(variables: Map<string, VariableRule>, rules: Iterab
 }
 
 /** Puts the values in place of `$(NAME)`. */
-export function resolveVariables(resources: readonly Resource[], variables: ReadonlyMap<string, VariableRule>): void {
+export function resolveVariables(
+  resources: readonly Resource[],
+  variables: ReadonlyMap<string, VariableRule>,
+  fields: readonly FieldSpec[],
+): void {
   if (variables.size === 0) return;
   const values = new Map<string, unknown>();
   for (const [name, rule] of variables) values.set(name, valueFor(resources, rule));
   const expand = (text: string): unknown => expandText(text, values);
   for (const resource of resources) {
-    for (const field of variableFields) {
+    for (const field of fields) {
       visitField(resource, field, {
         visit(value, replace) {
           if (typeof value === 'string') replace(expand(value));

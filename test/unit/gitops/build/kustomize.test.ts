@@ -69,6 +69,15 @@ describe('renderer', () => {
     await expect(started).rejects.toThrow('the build reads more than 10000 kustomizations');
   });
 
+  it('ends with definitions that are made of themselves', async () => {
+    const own = '{$ref: example.com/v1.T, x-kubernetes-annotation: ""}';
+    const files = {
+      'kustomization.yaml': 'resources: []\ncrds: [crd.yaml]\n',
+      'crd.yaml': `example.com/v1.T: {Schema: {properties: {kind: {}, apiVersion: {}, metadata: {}, a: ${own}, b: ${own}}}}\n`,
+    };
+    expect(await problemOf(files)).toMatch(/^kustomization\.yaml:2 crds\[0\]: this is more work/);
+  });
+
   describe('ends a build that asks for more work or text than it may, and says at which field', () => {
     const variablesOf = (name: string): string => Array.from({ length: 300 }, (_, index) => `{name: ${name}${index}, value: x}`).join(', ');
     const deployment = (name: string): string =>
