@@ -2,11 +2,11 @@ import { resolve } from 'node:path';
 import { Argument, type Command, InvalidArgumentError, Option } from 'commander';
 import { isDuration, parseDuration } from '../api/flux.ts';
 import { getApps, getSources, type ListFormat, listFormats, resumeApp, suspendApp, syncApp, waitForApp } from './apps.ts';
+import { type BuildFlags, toolsOf, withBuildFlags } from './build-flags.ts';
 import type { AppCommand } from './connect.ts';
 import { showDiff } from './diff.ts';
 import { showEvents } from './events.ts';
 import type { ExitCode } from './failure.ts';
-import { type HelmFlags, helmOf, withHelmFlags } from './helm-flags.ts';
 import { showHistory } from './history.ts';
 import { type Format, formats } from './output.ts';
 import { revert } from './revert.ts';
@@ -92,15 +92,15 @@ export function addAppCommands(program: Command, context: AppCommandContext): vo
       }
     });
 
-  withHelmFlags(verb('diff', 'what the work tree would change in the cluster; exits with 0 for nothing, 1 for something, 2 for an error'))
+  withBuildFlags(verb('diff', 'what the work tree would change in the cluster; exits with 0 for nothing, 1 for something, 2 for an error'))
     .argument('[names...]', 'APP; or REV1 REV2 to compare what two commits make of the apps; or APP REV1 REV2')
     .option('--revision <rev>', 'a commit of the clone in place of the work tree')
     .option('--path <dir>', 'directory with the manifests, in place of the app’s')
     .addOption(repoOption())
-    .action(async (names: readonly string[], flags: ClusterFlags & DiffFlags & HelmFlags) => {
+    .action(async (names: readonly string[], flags: ClusterFlags & DiffFlags & BuildFlags) => {
       if (names.length > 3) throw new InvalidArgumentError('At most APP REV1 REV2.');
       const { revision, path, repo } = flags;
-      done(await showDiff({ ...commandOf(flags), names, revision, path, directory: resolve(repo), helm: helmOf(flags, environment) }));
+      done(await showDiff({ ...commandOf(flags), names, revision, path, directory: resolve(repo), tools: toolsOf(flags, environment) }));
     });
 
   verb('sync', 'look at the repository and put an app in force now')
@@ -126,14 +126,14 @@ export function addAppCommands(program: Command, context: AppCommandContext): vo
       done(await showHistory({ ...commandOf(flags), app, changes: flags.changes, now: Date.now() })),
     );
 
-  withHelmFlags(verb('revert', 'take back the last change of an app: a revert commit in a clone, or a pin in the cluster'))
+  withBuildFlags(verb('revert', 'take back the last change of an app: a revert commit in a clone, or a pin in the cluster'))
     .alias('rollback')
     .argument('<target>', 'APP, or a commit')
     .option('--to <rev>', 'go back to this revision of the app’s history')
     .option('--push', 'push the commit', false)
     .option('--hold', 'pin the app in the cluster and leave Git alone', false)
     .addOption(repoOption())
-    .action(async (target: string, flags: ClusterFlags & RevertFlags & HelmFlags) =>
+    .action(async (target: string, flags: ClusterFlags & RevertFlags & BuildFlags) =>
       done(
         await revert({
           ...commandOf(flags),
@@ -142,7 +142,7 @@ export function addAppCommands(program: Command, context: AppCommandContext): vo
           push: flags.push,
           hold: flags.hold,
           directory: resolve(flags.repo),
-          helm: helmOf(flags, environment),
+          tools: toolsOf(flags, environment),
           now: Date.now(),
         }),
       ),

@@ -1,17 +1,16 @@
 import { readdir, realpath, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import type { Helm } from '../gitops/build/helm.ts';
 import { directoryTree } from '../gitops/build/kustomize/directory-tree.ts';
 import { KustomizeError } from '../gitops/build/kustomize/file-tree.ts';
 import { createRenderer, kustomizationFiles } from '../gitops/build/kustomize/render.ts';
+import type { BuildTools } from '../gitops/build/tools.ts';
 import { readName } from '../gitops/sources/object-format.ts';
 import { formatYaml } from '../machinery/yaml.ts';
 import { type ExitCode, Failure } from './failure.ts';
 
 export interface BuildCommandOptions {
   readonly path: string;
-  /** Absent: kustomizations with charts are refused. */
-  readonly helm?: Helm | undefined;
+  readonly tools?: BuildTools | undefined;
   readonly output: NodeJS.WritableStream;
 }
 
@@ -24,12 +23,12 @@ const maxFiles = 100_000;
  * Prints what a directory stands for, as `kustomize build` does; without a kustomization file, as an app of that path is built. Nothing
  * is printed when anything is wrong.
  */
-export async function build({ path, helm, output }: BuildCommandOptions): Promise<ExitCode> {
+export async function build({ path, tools, output }: BuildCommandOptions): Promise<ExitCode> {
   const directory = await realDirectory(path);
   const resources = await plainResources(directory);
   try {
     // The tree is the whole machine, so that a base may lie beside the directory; messages name files from here.
-    const rendered = await createRenderer().render({ tree: directoryTree('/'), path: directory.slice(1), resources, helm });
+    const rendered = await createRenderer().render({ tree: directoryTree('/'), path: directory.slice(1), resources, ...tools });
     output.write(rendered.map(({ object }) => formatYaml(sorted(object))).join('---\n'));
     return 0;
   } catch (err) {

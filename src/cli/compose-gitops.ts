@@ -10,7 +10,7 @@ import type { Client } from '../client/client.ts';
 import { createHttpClient, type HttpClientOptions } from '../client/http-client.ts';
 import { createInformerSet } from '../client/informer-set.ts';
 import { createBuilder } from '../gitops/build/builder.ts';
-import type { Helm } from '../gitops/build/helm.ts';
+import type { BuildTools } from '../gitops/build/tools.ts';
 import { createEngine } from '../gitops/engine.ts';
 import { createGitThread } from '../gitops/sources/git-thread.ts';
 import { createSourceOpener } from '../gitops/sources/open-source.ts';
@@ -51,8 +51,7 @@ export interface ForeignEngineOptions {
   readonly httpPort: number;
   /** Where fetched repositories are kept. */
   readonly cacheDirectory: string;
-  /** Absent: kustomizations with charts are refused. */
-  readonly helm?: Helm | undefined;
+  readonly tools?: BuildTools | undefined;
   readonly log: Log;
   readonly version: string;
   /** Undefined: whoever starts it sees to it that it is the only one. */
@@ -87,7 +86,7 @@ const rivals: readonly string[] = ['source-controller', 'kustomize-controller'];
  * @throws Failure when Flux's controllers run there
  */
 export async function startForeignEngine(options: ForeignEngineOptions): Promise<ForeignEngine> {
-  const { connection, clusterName, httpPort, cacheDirectory, helm, log, version, election, signal } = options;
+  const { connection, clusterName, httpPort, cacheDirectory, tools, log, version, election, signal } = options;
   const clock = systemClock;
   const random = Math.random;
   const userAgent = `midship-gitops/${version}`;
@@ -164,7 +163,7 @@ export async function startForeignEngine(options: ForeignEngineOptions): Promise
       feed: activity,
       gitopsMetrics,
       random,
-      builder: createBuilder({ helm }),
+      builder: createBuilder(tools),
       labelSelector: managedSelector,
       userAgent,
       guard,

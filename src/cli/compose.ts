@@ -401,7 +401,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
       onPush: () => opener.notifyPush(path),
     });
   }
-  const builder = createBuilder({ helm: configuration.helm });
+  const builder = createBuilder(configuration.tools);
   const checkPush = createPushCheck({ client: gitOpsClient, informers, clock, builder });
   await writeHooks(files.gitHooks);
   const builtInRemote = createBuiltInRemote({

@@ -1,5 +1,5 @@
 import { join, resolve } from 'node:path';
-import type { Helm } from '../gitops/build/helm.ts';
+import type { BuildTools } from '../gitops/build/tools.ts';
 import type { OidcSettings } from './access-flags.ts';
 
 /** What `up` and `demo` were asked for: flags over environment (`MIDSHIP_*`) over defaults, with units in the names. */
@@ -29,8 +29,7 @@ export interface Configuration {
   readonly auditPolicyFile?: string;
   /** Absent: no ID tokens. */
   readonly oidc?: OidcSettings;
-  /** Absent: kustomizations with charts are refused. */
-  readonly helm?: Helm;
+  readonly tools?: BuildTools;
   readonly logLevel: string;
 }
 

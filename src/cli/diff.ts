@@ -4,7 +4,7 @@ import pc from 'picocolors';
 import { type Kustomization, kustomizations } from '../api/kustomize/v1/kustomization.ts';
 import { systemClock } from '../base/clock.ts';
 import type { Client } from '../client/client.ts';
-import type { Helm } from '../gitops/build/helm.ts';
+import type { BuildTools } from '../gitops/build/tools.ts';
 import { type Clone, openClone } from '../gitops/verbs/clone.ts';
 import { createVerbContext, offlineContext } from '../gitops/verbs/context.ts';
 import { type AppDiff, appOfPath, diffAgainstLive, diffRendered, type ObjectDiff, type Tree } from '../gitops/verbs/diff.ts';
@@ -23,8 +23,7 @@ export interface DiffOptions extends AppCommand {
   readonly path: string | undefined;
   /** Directory of the clone. */
   readonly directory: string;
-  /** Absent: kustomizations with charts are refused. */
-  readonly helm?: Helm | undefined;
+  readonly tools?: BuildTools | undefined;
 }
 
 interface Question {
@@ -77,7 +76,7 @@ async function diffs(
   { app, revisions }: Question,
   options: DiffOptions,
 ): Promise<readonly AppDiff[]> {
-  const { builder, lookup, mapper, trees } = createVerbContext({ client, clock: systemClock, helm: options.helm });
+  const { builder, lookup, mapper, trees } = createVerbContext({ client, clock: systemClock, tools: options.tools });
   const { namespace } = options;
   const signal = new AbortController().signal;
   const apps = (
@@ -143,7 +142,7 @@ async function hasDirectory({ source, commit }: Tree, path: string): Promise<boo
 async function renderedOfPath(clone: Clone, revisions: readonly [string, string], options: DiffOptions): Promise<readonly AppDiff[]> {
   const [before, after] = [await treeAt(clone, revisions[0]), await treeAt(clone, revisions[1])];
   const app = appOfPath(relative(clone.root, resolve(options.path ?? '.')));
-  return diffRendered({ ...offlineContext(options.helm), apps: [app], before, after, signal: new AbortController().signal });
+  return diffRendered({ ...offlineContext(options.tools), apps: [app], before, after, signal: new AbortController().signal });
 }
 
 function needClone(clone: Clone | undefined, { directory }: DiffOptions): Clone {

@@ -6,7 +6,7 @@ import { systemClock } from '../base/clock.ts';
 import { createLog } from '../base/log.ts';
 import { openLogFile } from '../base/log-file.ts';
 import { loadKubeconfig } from '../client/kubeconfig.ts';
-import type { Helm } from '../gitops/build/helm.ts';
+import type { BuildTools } from '../gitops/build/tools.ts';
 import { isStatusError } from '../machinery/status-error.ts';
 import { engineLease, lostLease, managedSelector, startForeignEngine } from './compose-gitops.ts';
 import { filesOf } from './configuration.ts';
@@ -21,8 +21,7 @@ export interface GitOpsOptions {
   readonly httpPort: number;
   /** Several engines may run on one cluster: one works, the others stand by. */
   readonly leaderElect: boolean;
-  /** Absent: kustomizations with charts are refused. */
-  readonly helm?: Helm | undefined;
+  readonly tools?: BuildTools | undefined;
   readonly logLevel: string;
   readonly output: NodeJS.WritableStream;
   readonly version: string;
@@ -34,7 +33,7 @@ export interface GitOpsOptions {
  * @throws Failure when another engine took over
  */
 export async function runGitOps(options: GitOpsOptions): Promise<ExitCode> {
-  const { kubeconfig, context, dataDirectory, httpPort, leaderElect, helm, logLevel, output, version } = options;
+  const { kubeconfig, context, dataDirectory, httpPort, leaderElect, tools, logLevel, output, version } = options;
   const { namespace: _, ...connection } = await loadKubeconfig(kubeconfig, context).catch(explainKubeconfig);
   const files = filesOf(dataDirectory);
   await ensureDataDirectory(dataDirectory);
@@ -61,7 +60,7 @@ export async function runGitOps(options: GitOpsOptions): Promise<ExitCode> {
       clusterName: new URL(connection.server).hostname,
       httpPort,
       cacheDirectory: files.gitCache,
-      helm,
+      tools,
       log,
       version,
       election: leaderElect ? { identity: `${hostname()}_${randomUUID()}`, clock: systemClock, onStandby } : undefined,

@@ -3,13 +3,13 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { type AccessFlags, oidcSettingsOf, withAccessFlags } from './access-flags.ts';
 import { addAppCommands } from './app-commands.ts';
 import { build } from './build.ts';
+import { type BuildFlags, toolsOf, withBuildFlags } from './build-flags.ts';
 import { openEmptyApi } from './compose.ts';
 import { type Configuration, defaultDataDirectory } from './configuration.ts';
 import { down } from './down.ts';
 import { Failure } from './failure.ts';
 import { gitUrl } from './git-url.ts';
 import { runGitOps } from './gitops.ts';
-import { type HelmFlags, helmOf, withHelmFlags } from './helm-flags.ts';
 import { kubeconfig } from './kubeconfig.ts';
 import { type Format, formats } from './output.ts';
 import { exampleRepository, runCluster } from './run.ts';
@@ -23,7 +23,7 @@ export interface ProgramContext {
   readonly version: string;
 }
 
-interface UpFlags extends AccessFlags, HelmFlags {
+interface UpFlags extends AccessFlags, BuildFlags {
   readonly dataDir: string;
   readonly bindAddress: string;
   readonly apiPort: number;
@@ -38,7 +38,7 @@ interface UpFlags extends AccessFlags, HelmFlags {
   readonly writeKubeconfigMode: number;
 }
 
-interface GitOpsFlags extends HelmFlags {
+interface GitOpsFlags extends BuildFlags {
   readonly dataDir: string;
   readonly kubeconfig: string;
   readonly context?: string;
@@ -78,7 +78,7 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
     );
 
   const withUpFlags = (command: Command): Command =>
-    withHelmFlags(withAccessFlags(withDataDirectory(command)))
+    withBuildFlags(withAccessFlags(withDataDirectory(command)))
       .addOption(
         new Option('--api-port <port>', 'port of the Kubernetes API; 0: any free')
           .argParser(parsePort)
@@ -124,7 +124,7 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
     .option('--branch <branch>', 'branch to follow; default: as at the start before, or main')
     .option('--path <dir>', 'directory of the repository to apply; default: as at the start before, or its root')
     .action((flags: UpFlags) => run(flags, undefined));
-  withHelmFlags(withDataDirectory(program.command('gitops').description('run only the GitOps engine, on the cluster of a kubeconfig')))
+  withBuildFlags(withDataDirectory(program.command('gitops').description('run only the GitOps engine, on the cluster of a kubeconfig')))
     .requiredOption('--kubeconfig <file>', 'of the cluster', environment.KUBECONFIG || undefined)
     .option('--context <name>', 'context of the kubeconfig')
     .addOption(
@@ -145,7 +145,7 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
         dataDirectory: resolve(flags.dataDir),
         httpPort: flags.httpPort,
         leaderElect: flags.leaderElect === 'true',
-        helm: helmOf(flags, environment),
+        tools: toolsOf(flags, environment),
         logLevel: environment.MIDSHIP_LOG_LEVEL ?? 'info',
         output: context.stdout,
         version: context.version,
@@ -188,22 +188,22 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
     },
   });
 
-  withHelmFlags(program.command('build').description('print the objects that a kustomization or a directory of manifests stands for'))
+  withBuildFlags(program.command('build').description('print the objects that a kustomization or a directory of manifests stands for'))
     .argument('[path]', 'directory', '.')
-    .action(async (path: string, flags: HelmFlags) => {
-      exitCode = await build({ path, helm: helmOf(flags, environment), output: context.stdout });
+    .action(async (path: string, flags: BuildFlags) => {
+      exitCode = await build({ path, tools: toolsOf(flags, environment), output: context.stdout });
     });
-  withHelmFlags(program.command('validate').description('check manifests without a cluster, for CI and before a push'))
+  withBuildFlags(program.command('validate').description('check manifests without a cluster, for CI and before a push'))
     .argument('[path]', 'directory', '.')
     .addOption(new Option('-o, --output <format>', 'output format').choices(formats).default('text'))
     .option('--root <dir>', 'root of the repository, when it is not that of the clone')
     .option('--strict', 'warnings are errors', false)
-    .action(async (path: string, flags: HelmFlags & { readonly output: Format; readonly root?: string; readonly strict: boolean }) => {
+    .action(async (path: string, flags: BuildFlags & { readonly output: Format; readonly root?: string; readonly strict: boolean }) => {
       exitCode = await validate({
         path,
         root: flags.root,
         strict: flags.strict,
-        helm: helmOf(flags, environment),
+        tools: toolsOf(flags, environment),
         output: context.stdout,
         format: flags.output,
         openApi: openEmptyApi,
@@ -243,7 +243,7 @@ function usage(err: CommanderError): Failure {
 
 function configurationOf(flags: UpFlags, environment: NodeJS.ProcessEnv, seedDirectory: string | undefined): Configuration {
   const oidc = oidcSettingsOf(flags);
-  const helm = helmOf(flags, environment);
+  const tools = toolsOf(flags, environment);
   if (flags.runtime === 'containerd') {
     throw new Failure('not supported: --runtime containerd', {
       why: 'This version runs pods as processes of this machine or simulates them.',
@@ -267,7 +267,7 @@ function configurationOf(flags: UpFlags, environment: NodeJS.ProcessEnv, seedDir
     ...(flags.tokenAuthFile === undefined ? {} : { tokenFile: resolve(flags.tokenAuthFile) }),
     ...(flags.auditPolicyFile === undefined ? {} : { auditPolicyFile: resolve(flags.auditPolicyFile) }),
     ...(oidc === undefined ? {} : { oidc }),
-    ...(helm === undefined ? {} : { helm }),
+    tools,
     logLevel: environment.MIDSHIP_LOG_LEVEL ?? 'info',
   };
 }

@@ -6,7 +6,7 @@ import { gitRepositories } from '../api/source/v1/git-repository.ts';
 import { systemClock, timestampOf } from '../base/clock.ts';
 import { shellWord } from '../base/shell-word.ts';
 import type { Client } from '../client/client.ts';
-import type { Helm } from '../gitops/build/helm.ts';
+import type { BuildTools } from '../gitops/build/tools.ts';
 import { refQueryOf } from '../gitops/sources/git-refs.ts';
 import { type Clone, openClone } from '../gitops/verbs/clone.ts';
 import { createVerbContext } from '../gitops/verbs/context.ts';
@@ -35,8 +35,7 @@ export interface RevertOptions extends AppCommand {
   readonly hold: boolean;
   /** Directory of the clone. */
   readonly directory: string;
-  /** Absent: kustomizations with charts are refused. */
-  readonly helm?: Helm | undefined;
+  readonly tools?: BuildTools | undefined;
   /** Milliseconds since the epoch. */
   readonly now: number;
 }
@@ -116,7 +115,7 @@ async function decideApp(client: Client, clone: Clone | undefined, app: Kustomiz
   }
   if (clone === undefined || !(await hasBoth(clone, plan))) return pin(client, app, plan, options);
   const branch = await branchOf(client, app);
-  const { builder, trees } = createVerbContext({ client, clock: systemClock, helm: options.helm });
+  const { builder, trees } = createVerbContext({ client, clock: systemClock, tools: options.tools });
   const commit = await makeRevertCommit({ clone, app, builder, trees, branch, plan, signal: new AbortController().signal });
   return finish(clone, commit, branch, options);
 }

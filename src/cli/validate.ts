@@ -3,7 +3,7 @@ import { relative, resolve } from 'node:path';
 import pc from 'picocolors';
 import { systemClock } from '../base/clock.ts';
 import type { Client } from '../client/client.ts';
-import type { Helm } from '../gitops/build/helm.ts';
+import type { BuildTools } from '../gitops/build/tools.ts';
 import { openClone } from '../gitops/verbs/clone.ts';
 import { openDirectorySource } from '../gitops/verbs/directory-source.ts';
 import { type Validation, validateTree } from '../gitops/verbs/validate.ts';
@@ -17,8 +17,7 @@ export interface ValidateCommandOptions {
   readonly root: string | undefined;
   /** Warnings count as errors. */
   readonly strict: boolean;
-  /** Absent: kustomizations with charts are refused. */
-  readonly helm?: Helm | undefined;
+  readonly tools?: BuildTools | undefined;
   readonly output: NodeJS.WritableStream;
   readonly format: Format;
   /** An API of its own without anything in it, and how to end it. */
@@ -43,7 +42,7 @@ export async function validate(options: ValidateCommandOptions): Promise<ExitCod
       path: relative(root, directory),
       client: api.client,
       clock: systemClock,
-      helm: options.helm,
+      tools: options.tools,
       signal: new AbortController().signal,
     });
     const shown = fromHere(result, root);

@@ -1,16 +1,15 @@
 import { createHash } from 'node:crypto';
-import type { Logger } from 'pino';
 import { parseDuration } from '../../api/flux.ts';
 import { withAttempt } from '../../api/kustomize/v1/attempt.ts';
 import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
 import { annotations, finalizers } from '../../api/well-known.ts';
 import type { ActivityFeed, ObjectChange } from '../../base/activity.ts';
-import { type Clock, timestampOf } from '../../base/clock.ts';
+import { timestampOf } from '../../base/clock.ts';
 import { kustomizationReasons as reasons } from '../../lifecycle/kustomization.facts.ts';
 import type { KustomizationEvent } from '../../lifecycle/kustomization.machine.ts';
 import type { DynamicObject } from '../../machinery/object.ts';
 import { isStatusError } from '../../machinery/status-error.ts';
-import type { EventRecorder } from '../../reconcile/event-recorder.ts';
+import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import type { AppObject } from './app-object.ts';
 import { generationSeen, type Pass, waits } from './app-pass.ts';
 import { labelsOf, timeoutMsOf } from './app-spec.ts';
@@ -24,12 +23,9 @@ import { formatBuildError, messageOf, Superseded, SyncFailure } from './sync-fai
 import type { SyncOutcome } from './syncer.ts';
 import { contentOf } from './target.ts';
 
-export interface AppActsOptions {
+export interface AppActsOptions extends Pick<ControllerDependencies, 'clock' | 'log' | 'recorder'> {
   readonly inventory: Inventory;
   readonly object: AppObject;
-  readonly clock: Clock;
-  readonly log: Logger;
-  readonly recorder: EventRecorder;
   readonly feed: ActivityFeed;
   readonly gitops: GitOpsMetrics;
   readonly random: () => number;

@@ -2,13 +2,13 @@ import { createHash } from 'node:crypto';
 import { mapBounded } from '../../base/concurrency.ts';
 import { type Commit, type GitSource, SourceError, type TreeEntry } from '../sources/git-source.ts';
 import type { FileContent } from './documents.ts';
-import type { Helm } from './helm.ts';
 import { nameHooks } from './hook-names.ts';
 import type { Overlay } from './kustomize/render.ts';
 import { kustomizationFiles } from './kustomize/render.ts';
 import { createLru } from './lru.ts';
 import type { BuildError, BuildResult, Manifest } from './manifest.ts';
 import { createRenderCache, type Rendering } from './render-cache.ts';
+import type { BuildTools } from './tools.ts';
 
 export interface BuildOptions {
   readonly source: GitSource;
@@ -47,19 +47,14 @@ interface TreeContent {
   readonly kustomizations: readonly string[];
 }
 
-export interface BuilderOptions {
-  /** Inflates the charts of kustomizations; absent: they are refused. */
-  readonly helm?: Helm | undefined;
-}
-
-export function createBuilder({ helm }: BuilderOptions = {}): Builder {
+export function createBuilder(tools: BuildTools = {}): Builder {
   const trees = createLru<TreeContent>(maxCachedTrees);
   /** Directories by tree: a thousand apps look for theirs in the same few trees of each commit. */
   const directories = createLru<ReadonlyMap<string, string>>(maxCachedDirectories);
   const files = createLru<FileContent>(maxCachedFiles);
   const results = new WeakMap<TreeContent, BuildResult>();
   const combined = new WeakMap<TreeContent, { readonly renderings: readonly Rendering[]; readonly result: BuildResult }>();
-  const renderCache = createRenderCache(helm);
+  const renderCache = createRenderCache(tools);
 
   return {
     async build({ source, commit, path, overlay, signal }) {

@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto';
 import { deepEqual, deepFreeze, type KubeObject } from '../../machinery/object.ts';
-import { type Commit, type GitSource, SourceError, type TreeEntry } from '../sources/git-source.ts';
-import { maxFileBytes } from './documents.ts';
+import type { Commit, GitSource } from '../sources/git-source.ts';
+import { createGitTrees } from './git-tree.ts';
 import type { Helm } from './helm.ts';
 import { type FileTree, KustomizeError, type TreeNode } from './kustomize/file-tree.ts';
 import { createRenderer, type Overlay } from './kustomize/render.ts';
 import { createLru } from './lru.ts';
 import type { BuildResult, Manifest } from './manifest.ts';
+import type { BuildTools } from './tools.ts';
 
 export interface RenderRequest {
   readonly source: GitSource;
@@ -27,9 +28,8 @@ export interface RenderCache {
   render(request: RenderRequest): Promise<Rendering>;
 }
 
-/** Remembered renderings, trees, and files that one rendering may look up. */
+/** Remembered renderings. */
 const maxRenderings = 5_000;
-const maxTrees = 20_000;
 
 interface Entry {
   /** Root tree at which it was last found to hold. */
@@ -45,13 +45,12 @@ interface Entry {
  * Builds kustomizations of commits. A rendering is kept together with every path it looked up, and holds at any commit at which all of
  * these are what they were: a commit elsewhere in a large repository costs a look at these paths. Of a chart that is the tree of its
  * directory, and the program that inflated it must be the same, too.
- *
- * @param helm  undefined: kustomizations with charts are refused
+ * A base in another repository is at a tag or commit, and taken for what it was.
  */
-export function createRenderCache(helm: Helm | undefined): RenderCache {
+export function createRenderCache({ helm, remoteBases }: BuildTools): RenderCache {
   const renderer = createRenderer();
   const entries = createLru<Entry>(maxRenderings);
-  const trees = createLru<ReadonlyMap<string, TreeEntry>>(maxTrees);
+  const gitTree = createGitTrees();
 
   return {
     async render(request) {
@@ -86,7 +85,13 @@ export function createRenderCache(helm: Helm | undefined): RenderCache {
           return helm.template(wanted);
         },
       };
-      const { rendering, temporary } = await renderNow({ ...request, tree: recorded, helm: recordedHelm, before: known?.rendering });
+      const { rendering, temporary } = await renderNow({
+        ...request,
+        tree: recorded,
+        helm: recordedHelm,
+        remoteBases,
+        before: known?.rendering,
+      });
       signal.throwIfAborted();
       if (!temporary) entries.set(key, { root: commit.tree, lookups, helm: usedHelm, rendering });
       return rendering;
@@ -112,6 +117,7 @@ export function createRenderCache(helm: Helm | undefined): RenderCache {
   interface RenderingTask extends RenderRequest {
     readonly tree: FileTree;
     readonly helm: Helm | undefined;
+    readonly remoteBases: BuildTools['remoteBases'];
     readonly before: Rendering | undefined;
   }
 
@@ -137,68 +143,6 @@ export function createRenderCache(helm: Helm | undefined): RenderCache {
       const error = { file, ...place, message, ...(hint === undefined ? {} : { hint }) };
       return { rendering: { digest: '', manifests: [], errors: [error] }, temporary };
     }
-  }
-
-  function gitTree(source: GitSource, root: string): FileTree {
-    return {
-      async find(path) {
-        let entry: TreeEntry = { name: '', type: 'tree', oid: root };
-        for (const segment of path === '' ? [] : path.split('/')) {
-          if (entry.type !== 'tree') return undefined;
-          const next: TreeEntry | undefined = (await entriesOf(source, entry.oid)).get(segment);
-          if (next === undefined) return undefined;
-          entry = next;
-        }
-        return nodeOf(source, path, entry);
-      },
-    };
-  }
-
-  function nodeOf(source: GitSource, path: string, { type, oid, problem }: TreeEntry): TreeNode {
-    if (problem !== undefined) throw new KustomizeError({ file: path, message: problem, hint: 'Rename it.' });
-    switch (type) {
-      case 'tree':
-        return {
-          type: 'directory',
-          id: oid,
-          async list() {
-            const entries = [...(await entriesOf(source, oid)).values()];
-            return new Map(entries.map((entry) => [entry.name, nodeOf(source, path === '' ? entry.name : `${path}/${entry.name}`, entry)]));
-          },
-        };
-      case 'symlink':
-        return { type: 'symlink' };
-      case 'submodule':
-        throw new KustomizeError({
-          file: path,
-          message: 'is a submodule, which is not read',
-          hint: 'Copy what is needed into the repository.',
-        });
-      case 'blob':
-        return {
-          type: 'file',
-          id: oid,
-          async read() {
-            try {
-              return await source.readBlob(oid, maxFileBytes);
-            } catch (err) {
-              if (!(err instanceof SourceError) || err.reason !== 'TooLarge') throw err;
-              throw new KustomizeError({ file: path, message: err.message, hint: err.hint });
-            }
-          },
-        };
-      default:
-        return type satisfies never;
-    }
-  }
-
-  async function entriesOf(source: GitSource, oid: string): Promise<ReadonlyMap<string, TreeEntry>> {
-    let known = trees.get(oid);
-    if (known === undefined) {
-      known = new Map((await source.readTree(oid)).map((entry) => [entry.name, entry]));
-      trees.set(oid, known);
-    }
-    return known;
   }
 }
 

@@ -4,7 +4,7 @@ import { overlayOf } from '../apply/app-spec.ts';
 import { type AppBuilder, createAppBuilder } from '../apply/post-build.ts';
 import { createResourceMapper, type ResourceMapper } from '../apply/resource-mapper.ts';
 import { createBuilder } from '../build/builder.ts';
-import type { Helm } from '../build/helm.ts';
+import type { BuildTools } from '../build/tools.ts';
 import { createAppTrees, viewOfTree } from './app-tree.ts';
 import type { AppTrees } from './diff.ts';
 import { createLookup, type Lookup } from './lookup.ts';
@@ -21,23 +21,22 @@ export interface VerbContext {
 export interface VerbContextOptions {
   readonly client: Client;
   readonly clock: Clock;
-  /** Absent: kustomizations with charts are refused. */
-  readonly helm?: Helm | undefined;
+  readonly tools?: BuildTools | undefined;
 }
 
-export function createVerbContext({ client, clock, helm }: VerbContextOptions): VerbContext {
+export function createVerbContext({ client, clock, tools }: VerbContextOptions): VerbContext {
   return {
     client,
     lookup: createLookup(client),
     mapper: createResourceMapper({ client, clock }),
-    builder: createAppBuilder({ client, builder: createBuilder({ helm }) }),
+    builder: createAppBuilder({ client, builder: createBuilder(tools) }),
     trees: createAppTrees(client),
   };
 }
 
 /** Builds what needs no cluster: a directory, with no variables of ConfigMaps or Secrets. */
-export function offlineContext(helm: Helm | undefined): Pick<VerbContext, 'builder' | 'trees'> {
-  const builder = createBuilder({ helm });
+export function offlineContext(tools: BuildTools | undefined): Pick<VerbContext, 'builder' | 'trees'> {
+  const builder = createBuilder(tools);
   return {
     builder: {
       build: (app, { source, commit }, signal) =>

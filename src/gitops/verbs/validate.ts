@@ -15,9 +15,9 @@ import { planObjects } from '../apply/plan.ts';
 import { createAppBuilder } from '../apply/post-build.ts';
 import { createResourceMapper } from '../apply/resource-mapper.ts';
 import { createBuilder } from '../build/builder.ts';
-import type { Helm } from '../build/helm.ts';
 import { isWithin } from '../build/kustomize/file-tree.ts';
 import type { BuildError, BuildResult, Manifest } from '../build/manifest.ts';
+import type { BuildTools } from '../build/tools.ts';
 import { viewOfTree } from './app-tree.ts';
 import { circles, claimedTwice, nameOf, type PlannedApp } from './between-apps.ts';
 import { appOfPath, plainWords, type Tree } from './diff.ts';
@@ -38,8 +38,7 @@ export interface ValidateOptions {
   /** Of an API without anything in it, which is written to. */
   readonly client: Client;
   readonly clock: Clock;
-  /** Absent: kustomizations with charts are refused. */
-  readonly helm?: Helm | undefined;
+  readonly tools?: BuildTools | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -92,12 +91,12 @@ export async function validateTree(options: ValidateOptions): Promise<Validation
 const labelled = { name: 'app', namespace: 'default' };
 
 async function collectApps(
-  { tree, client, helm, signal }: ValidateOptions,
+  { tree, client, tools, signal }: ValidateOptions,
   root: Kustomization,
   errors: BuildError[],
   warnings: BuildError[],
 ): Promise<readonly ValidatedApp[]> {
-  const builder = createAppBuilder({ client, builder: createBuilder({ helm }) });
+  const builder = createAppBuilder({ client, builder: createBuilder(tools) });
   const found: ValidatedApp[] = [];
   const revision = await viewOfTree(tree);
   const seen = new Set<string>();

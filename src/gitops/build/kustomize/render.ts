@@ -28,6 +28,15 @@ import {
 import { type MergeSchemas, mergeSchemasIn } from './merge.ts';
 import { applyPatch, type ParsedPatch, PatchError } from './patches.ts';
 import { fixReferences } from './references.ts';
+import {
+  isRemote,
+  MountedTree,
+  mountOf,
+  parseRemoteAddress,
+  type RemoteAddress,
+  RemoteBaseError,
+  type RemoteBases,
+} from './remote-bases.ts';
 import { applyReplacement, ReplacementError } from './replacements.ts';
 import {
   cloneJson,
@@ -58,6 +67,8 @@ export interface RenderOptions {
   readonly resources?: readonly string[] | undefined;
   /** Inflates charts; absent: a kustomization with charts is refused. */
   readonly helm?: Helm | undefined;
+  /** Fetches bases of other repositories; absent: a kustomization with one is refused. */
+  readonly remoteBases?: RemoteBases | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -84,7 +95,7 @@ export interface RenderedObject {
  * read; dates with a time within braces become times like others; the text of an
  * annotation that looks like a number survives a JSON patch; and a number that a replacement created stays one when a patch follows,
  * where kustomize makes it a string. The `openapi` file of a base counts for it and for what lists it, not for the bases behind it.
- * Of charts decisions/0011 tells.
+ * Of charts decisions/0011 tells, of other repositories 0013.
  */
 export interface Renderer {
   /** Objects in the order in which kustomize writes them; each is a copy of its own. @throws KustomizeError */
@@ -178,6 +189,7 @@ interface LoadedKustomization {
 
 class Build {
   readonly #options: RenderOptions;
+  readonly #tree: MountedTree;
   readonly #parsed: ParsedFiles;
   #objects = 0;
   #kustomizations = 0;
@@ -189,6 +201,7 @@ class Build {
   constructor(options: RenderOptions, parsed: ParsedFiles, allowance: number) {
     this.#allowance = { left: allowance };
     this.#options = options;
+    this.#tree = new MountedTree(options.tree);
     this.#parsed = parsed;
   }
 
@@ -258,7 +271,7 @@ class Build {
     const found: { readonly file: string; readonly node: FileNode }[] = [];
     for (const name of kustomizationFiles) {
       const file = directory === '' ? name : `${directory}/${name}`;
-      const node = await this.#options.tree.find(file);
+      const node = await this.#tree.find(file);
       if (node?.type === 'symlink') throw new KustomizeError({ file, ...symlinkProblem });
       if (node?.type === 'file') found.push({ file, node });
     }
@@ -303,8 +316,9 @@ class Build {
     if (spec.helmCharts.length > 0) await this.#addCharts(loaded, into);
     for (const [index, path] of spec.components.entries()) {
       const from: Reference = { loaded, field: `components[${index}]` };
-      const directory = this.#directoryOf(path, from, above);
-      const node = await this.#options.tree.find(directory);
+      const whole = isRemote(path) ? await this.#mount(path, from) : joinWithin(loaded.directory, path);
+      const directory = this.#directoryAt(whole, path, { from, above });
+      const node = await this.#tree.find(directory);
       if (node?.type !== 'directory') {
         if (this.#options.overlay?.ignoreMissingComponents === true && above.length === 1) continue;
         throw problemAt(from, {
@@ -397,11 +411,10 @@ class Build {
   }
 
   async #readResource(path: string, from: Reference, above: readonly string[], schemas: MergeSchemas | undefined): Promise<Accumulator> {
-    refuseRemote(path, from);
-    const whole = joinPath(from.loaded.directory, path);
-    const node = whole === undefined ? undefined : await this.#options.tree.find(whole);
+    const whole = isRemote(path) ? await this.#mount(path, from) : joinWithin(from.loaded.directory, path);
+    const node = whole === undefined ? undefined : await this.#tree.find(whole);
     const accumulated = newAccumulator(schemas);
-    if (node?.type === 'file') {
+    if (node?.type === 'file' && !isRemote(path)) {
       const file = this.#fileOf(path, from);
       for (const { value, line } of await this.#parseObjects(node, file)) {
         this.#countObject(from);
@@ -414,12 +427,15 @@ class Build {
       }
       return accumulated;
     }
-    const directory = this.#directoryOf(path, from, above);
+    const directory = this.#directoryAt(whole, path, { from, above });
     if (node?.type !== 'directory') {
-      throw problemAt(from, {
-        message: node === undefined ? `'${path}' doesn't exist` : `'${path}' ${symlinkProblem.message}`,
-        hint: node === undefined ? 'Commit the file, or take it out of the list.' : symlinkProblem.hint,
-      });
+      const [message, hint] =
+        node === undefined
+          ? ["doesn't exist", 'Commit the file, or take it out of the list.']
+          : node.type === 'file'
+            ? ['is a file', 'Only directories are taken from other repositories; copy the file into this one.']
+            : [symlinkProblem.message, symlinkProblem.hint];
+      throw problemAt(from, { message: `'${path}' ${message}`, hint });
     }
     const base = await this.#load(directory, from);
     if (base.spec.isComponent)
@@ -428,11 +444,29 @@ class Build {
     return accumulated;
   }
 
+  /** Fetches the repository of a base. Gives the path at which the base then stands in the tree. */
+  async #mount(path: string, from: Reference): Promise<string> {
+    const { remoteBases, signal } = this.#options;
+    if (remoteBases === undefined) refuseRemote(path, from);
+    try {
+      const address = parseRemoteAddress(path);
+      const base = joinPath('', address.path);
+      if (base === undefined) throw new RemoteBaseError(`'${path}' leads out of its repository`, { hint: 'Name a directory in it.' });
+      return this.#tree.mount({ ...address, path: base }, await remoteBases.open(address, { signal }));
+    } catch (err) {
+      if (!(err instanceof RemoteBaseError)) throw err;
+      signal?.throwIfAborted();
+      throw problemAt(from, { message: err.message, hint: err.hint, temporary: err.temporary });
+    }
+  }
+
   /** The directory a reference names; one that holds what refers to it would never end. */
-  #directoryOf(path: string, from: Reference, above: readonly string[]): string {
-    refuseRemote(path, from);
-    const directory = path.startsWith('/') ? undefined : joinPath(from.loaded.directory, path);
-    if (directory === undefined)
+  #directoryAt(
+    directory: string | undefined,
+    path: string,
+    { from, above }: { readonly from: Reference; readonly above: readonly string[] },
+  ): string {
+    if (directory === undefined || (path.startsWith('/') && !isRemote(path)))
       throw problemAt(from, { message: `'${path}' leads out of the repository`, hint: 'Only files of the repository are read.' });
     const visited = above.find((other) => isWithin(other, directory));
     if (visited !== undefined) {
@@ -443,7 +477,7 @@ class Build {
 
   /** A file must lie beside or below the kustomization that names it. */
   #fileOf(path: string, { loaded, field }: Reference): string {
-    const file = path.startsWith('/') ? undefined : joinPath(loaded.directory, path);
+    const file = path.startsWith('/') ? undefined : joinWithin(loaded.directory, path);
     if (file === undefined || !isWithin(file, loaded.directory)) {
       throw problemAt(
         { loaded, field },
@@ -457,9 +491,9 @@ class Build {
   }
 
   async #readFile(path: string, from: Reference): Promise<{ readonly file: string; readonly node: FileNode }> {
-    refuseRemote(path, from);
+    if (isRemote(path)) refuseRemote(path, from);
     const file = this.#fileOf(path, from);
-    const node = await this.#options.tree.find(file);
+    const node = await this.#tree.find(file);
     if (node?.type === 'file') return { file, node };
     throw problemAt(from, {
       message: `'${path}' ${node === undefined ? "doesn't exist" : node.type === 'symlink' ? symlinkProblem.message : 'is a directory'}`,
@@ -582,11 +616,11 @@ class Build {
 
   /** The chart's directory; undefined when it is to be fetched. */
   async #findChart(path: string, { repo }: HelmChartRule, from: Reference): Promise<DirectoryNode | undefined> {
-    const whole = path.startsWith('/') ? undefined : joinPath(from.loaded.directory, path);
+    const whole = path.startsWith('/') ? undefined : joinWithin(from.loaded.directory, path);
     if (whole === undefined) {
       throw problemAt(from, { message: `'${path}' leads out of the repository`, hint: 'Only files of the repository are read.' });
     }
-    const node = await this.#options.tree.find(whole);
+    const node = await this.#tree.find(whole);
     if (node?.type === 'directory') return node;
     if (node?.type === 'symlink') throw problemAt(from, { message: `'${path}' ${symlinkProblem.message}`, hint: symlinkProblem.hint });
     if (repo !== '') return undefined;
@@ -672,8 +706,8 @@ class Build {
 
   /** An entry of `patchesStrategicMerge` is a patch or the name of a file with one. */
   async #inlineOrFile(text: string, from: Reference): Promise<{ readonly patch: string; readonly path: string }> {
-    const file = text.includes('\n') ? undefined : joinPath(from.loaded.directory, text);
-    const node = file === undefined ? undefined : await this.#options.tree.find(file);
+    const file = text.includes('\n') ? undefined : joinWithin(from.loaded.directory, text);
+    const node = file === undefined ? undefined : await this.#tree.find(file);
     return node === undefined && (text.includes('\n') || text.includes(':')) ? { patch: text, path: '' } : { patch: '', path: text };
   }
 
@@ -725,7 +759,7 @@ class Build {
   #addBuildMetadata(resources: readonly Resource[], wanted: readonly string[]): void {
     for (const resource of resources) {
       if (wanted.includes('managedByLabel')) setOwnLabel(resource, 'app.kubernetes.io/managed-by', 'kustomize-v5.6.0');
-      if (wanted.includes('originAnnotations')) addOrigin(resource, this.#options.path);
+      if (wanted.includes('originAnnotations')) addOrigin(resource, this.#options.path, this.#tree.origin(resource.origin.file));
     }
   }
 }
@@ -764,12 +798,17 @@ const expected = [FieldError, GeneratorError, PatchError, ReplacementError, Sele
 
 const tooMuchWork = ({ message }: TooMuchWork) => ({ message, hint: 'Split it into several apps, or into smaller lists and files.' });
 
-function refuseRemote(path: string, from: Reference): void {
-  if (!/^[a-z][a-z0-9+.-]*:\/\/|^git::|^[\w.-]+@[\w.-]+:|\?ref=|^(github|gitlab)\.com[/:]|\.git(\/|$)/i.test(path)) return;
+function refuseRemote(path: string, from: Reference): never {
   throw problemAt(from, {
     message: `not supported: remote resource ${path.replace(/\/\/[^/@]*@/, '//')}`,
-    hint: 'Copy it into the repository, or follow that repository with an app of its own.',
+    hint: 'Copy it into the repository, follow that repository with an app of its own, or allow bases of it with --remote-base.',
   });
+}
+
+/** A path that begins in one repository and leads into another leads out of the first. */
+function joinWithin(directory: string, path: string): string | undefined {
+  const whole = joinPath(directory, path);
+  return whole === undefined || mountOf(whole) !== mountOf(directory) ? undefined : whole;
 }
 
 function withOverlay(spec: Kustomization, overlay: Overlay): Kustomization {
@@ -971,13 +1010,14 @@ function isNotLocal({ object }: Resource): boolean {
   return local === undefined || local === 'false';
 }
 
-function addOrigin({ object, origin }: Resource, path: string): void {
+function addOrigin({ object, origin }: Resource, path: string, remote: RemoteAddress | undefined): void {
   const metadata = object.metadata as JsonMap;
-  const file = relativePath(path, origin.file);
+  const file = remote === undefined ? relativePath(path, origin.file) : remote.path;
+  const from = remote === undefined ? '' : `repo: ${remote.repository}\nref: ${remote.ref}\n`;
   const text =
     origin.generator === undefined
-      ? `path: ${file}\n`
-      : `configuredIn: ${file}\nconfiguredBy:\n  apiVersion: builtin\n  kind: ${origin.generator}\n`;
+      ? `path: ${file}\n${from}`
+      : `${from}configuredIn: ${file}\nconfiguredBy:\n  apiVersion: builtin\n  kind: ${origin.generator}\n`;
   metadata.annotations = { ...(isMap(metadata.annotations) ? metadata.annotations : {}), 'config.kubernetes.io/origin': text };
 }
 
