@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { Agent, request as httpsRequest } from 'node:https';
 import { type Clock, sleep, systemClock } from '../base/clock.ts';
@@ -280,6 +281,8 @@ class Connection {
   ): ClientRequest {
     const search = query === undefined || query.size === 0 ? '' : `?${query}`;
     const token = this.#token();
+    // Many requests may be under way for one caller; each takes its listener away when it ends.
+    if (signal !== undefined) setMaxListeners(0, signal);
     return httpsRequest({
       protocol: this.#base.protocol,
       // Brackets of an IPv6 address belong to the URL, not to the address.

@@ -254,6 +254,17 @@ describe.each(targets)('client $name', ({ start }) => {
       });
     });
 
+    test('asks many things at once under one signal, of which nobody has to be warned', async () => {
+      const warnings: string[] = [];
+      const note = ({ message }: Error): void => void warnings.push(message);
+      process.on('warning', note);
+      const { signal } = new AbortController();
+      await Promise.all(Array.from({ length: 20 }, () => client.list(configMaps, { signal })));
+      await new Promise((resolve) => setImmediate(resolve));
+      process.off('warning', note);
+      expect(warnings).toEqual([]);
+    });
+
     test('refuses a call whose signal is aborted', async () => {
       const signal = AbortSignal.abort();
       await expect(client.list(configMaps, { signal })).rejects.toThrow();

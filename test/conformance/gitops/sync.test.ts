@@ -225,6 +225,8 @@ describeOnTargets('syncs', ({ project }) => {
       await p.app('one');
       await p.app('two');
       await p.applied('one');
+      // An app that nobody has heard of yet claims nothing.
+      await p.applied('two');
       const { uid } = (await p.client.get(configMaps, { namespace: p.namespace, name: 'a' })).metadata;
       await p.repository.commit('move', { 'one/a.yaml': null, 'two/a.yaml': configMap('a') });
       await p.applied('one');
