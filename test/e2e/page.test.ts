@@ -129,9 +129,21 @@ describe.skipIf(!hasNamespaces || !existsSync(executablePath))(
       const focused = (): Promise<string | undefined> => page.evaluate(() => document.activeElement?.textContent ?? undefined);
       const before = await focused();
       expect(before).toBe('cache');
-      expect((await cluster.kubectl('-n', 'web', 'delete', 'pod', '--all', '--wait=false')).stderr).toBe('');
-      await page.waitForFunction(() => document.querySelector('.app.progressing') !== null, undefined, { timeout: 10_000, polling: 20 });
+      // A row that is another one for as long as it is looked at: a rollout may be over before a frame shows it.
+      const suspend = (isSuspended: boolean): string[] => [
+        '-n',
+        'flux-system',
+        'patch',
+        'kustomization',
+        'storefront',
+        '--type=merge',
+        '-p',
+        `{"spec":{"suspend":${isSuspended}}}`,
+      ];
+      expect((await cluster.kubectl(...suspend(true))).stderr).toBe('');
+      await page.waitForFunction(() => document.querySelector('.app.paused') !== null, undefined, { timeout: 10_000 });
       expect(await focused()).toBe(before);
+      expect((await cluster.kubectl(...suspend(false))).stderr).toBe('');
       await waitForVerdict('4 apps match Git.');
       await page.close();
     });
