@@ -2,8 +2,9 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { systemClock } from '../base/clock.ts';
+import { tryParseAddress } from '../gitops/build/address.ts';
 import { createGitBases } from '../gitops/build/git-bases.ts';
-import { createHelm, type Helm, tryParseAddress } from '../gitops/build/helm.ts';
+import { createHelm, type Helm } from '../gitops/build/helm.ts';
 import type { BuildTools } from '../gitops/build/tools.ts';
 import { createSourceOpener } from '../gitops/sources/open-source.ts';
 
@@ -57,9 +58,8 @@ function parseRepository(value: string): string {
 }
 
 function parseBase(value: string): string {
-  const url = URL.canParse(value) ? new URL(value) : undefined;
-  const isPlain = url !== undefined && url.username === '' && url.password === '' && url.search === '' && url.hash === '';
-  if (!isPlain || !/^https?:$/.test(url.protocol))
+  const address = tryParseAddress(value);
+  if (address === undefined || address.startsWith('oci:'))
     throw new InvalidArgumentError('An address such as https://HOST/PATH, without user and query.');
-  return url.href.replace(/\/+$/, '');
+  return address;
 }

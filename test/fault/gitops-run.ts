@@ -1,14 +1,12 @@
 import { configMaps } from '../../src/api/core/v1/config-map.ts';
-import { namespaces } from '../../src/api/core/v1/namespace.ts';
 import { secrets } from '../../src/api/core/v1/secret.ts';
 import { kustomizations } from '../../src/api/kustomize/v1/kustomization.ts';
-import { gitRepositories } from '../../src/api/source/v1/git-repository.ts';
 import type { Client } from '../../src/client/client.ts';
 import { readRecord } from '../../src/gitops/apply/secret-record.ts';
 import { isConflict, isNotFound } from '../../src/machinery/status-error.ts';
 import { openMemoryStorage } from '../../src/storage/memory/storage.ts';
 import { startTestApi, type TestApi } from '../support/api.ts';
-import { startEngine } from '../support/engine.ts';
+import { createApps, home, namespace, startEngine } from '../support/engine.ts';
 import {
   createFaults,
   createLife,
@@ -23,8 +21,6 @@ import { createMemoryRepository, type Files } from '../support/memory-repository
 import { createRandom } from '../support/random.ts';
 import { until } from '../support/until.ts';
 
-const home = 'flux-system';
-const namespace = 'web';
 /** Of the engine's clock: what waits a second waits 50 ms. */
 const speed = 20;
 const appNames = ['a', 'b', 'c'] as const;
@@ -163,36 +159,13 @@ export async function runOnce(seed: number, counts: FaultCounts): Promise<void> 
   const weighted = Object.entries(acts).flatMap(([name, { weight }]) => new Array<string>(weight).fill(name));
 
   try {
-    for (const name of [home, namespace]) {
-      await people.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name } });
-    }
+    commit('first', firstFiles(pick, random));
+    const apps = { a: {}, b: { wait: true }, c: { dependsOn: [{ name: 'a' }] } };
+    await createApps(people, 'https://example.com/fault.git', apps, { interval: '2s', timeout: '100ms' });
     for (const name of strangerNames) {
       await people.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { namespace, name }, data: { a: 'stranger' } });
     }
     const strangers = await strangersOf(people);
-    commit('first', firstFiles(pick, random));
-    await people.create(gitRepositories, {
-      apiVersion: 'source.toolkit.fluxcd.io/v1',
-      kind: 'GitRepository',
-      metadata: { name: 'cluster', namespace: home },
-      spec: { url: 'https://example.com/fault.git', interval: '2s', timeout: '100ms', ref: { branch: 'main' } },
-    });
-    for (const name of appNames) {
-      await people.create(kustomizations, {
-        apiVersion: 'kustomize.toolkit.fluxcd.io/v1',
-        kind: 'Kustomization',
-        metadata: { name, namespace: home },
-        spec: {
-          interval: '1m',
-          prune: true,
-          path: `./${name}`,
-          targetNamespace: namespace,
-          sourceRef: { kind: 'GitRepository', name: 'cluster' },
-          ...(name === 'b' ? { wait: true } : {}),
-          ...(name === 'c' ? { dependsOn: [{ name: 'a' }] } : {}),
-        },
-      });
-    }
     await startLife();
 
     const steps = 5 + Math.floor(random() * 15);

@@ -2,7 +2,7 @@ import { setMaxListeners } from 'node:events';
 import { pino } from 'pino';
 import { namespaces } from '../../src/api/core/v1/namespace.ts';
 import { type Kustomization, kustomizations } from '../../src/api/kustomize/v1/kustomization.ts';
-import { gitRepositories } from '../../src/api/source/v1/git-repository.ts';
+import { type GitRepository, gitRepositories } from '../../src/api/source/v1/git-repository.ts';
 import { type Activity, type ActivityFeed, createActivityFeed } from '../../src/base/activity.ts';
 import { type Clock, systemClock } from '../../src/base/clock.ts';
 import type { Component } from '../../src/base/component.ts';
@@ -78,18 +78,19 @@ export async function startEngine(options: StartEngineOptions): Promise<RunningE
 export const home = 'flux-system';
 export const namespace = 'web';
 
-/** Apps that follow the repository at `url`, each the directory of its name, with both namespaces. What `apps` says of one goes into its spec. */
+/** Apps that follow the repository at `url`, each the directory of its name, with both namespaces. What `apps` says of one goes into its spec, `source` into the repository's. */
 export async function createApps(
   client: Client,
   url: string,
   apps: Readonly<Record<string, Partial<Kustomization['spec']>>> = { web: {} },
+  source: Partial<GitRepository['spec']> = {},
 ): Promise<void> {
   for (const name of [home, namespace]) await client.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name } });
   await client.create(gitRepositories, {
     apiVersion: 'source.toolkit.fluxcd.io/v1',
     kind: 'GitRepository',
     metadata: { name: 'cluster', namespace: home },
-    spec: { url, interval: '1s', ref: { branch: 'main' } },
+    spec: { url, interval: '1s', ref: { branch: 'main' }, ...source },
   });
   for (const [name, spec] of Object.entries(apps)) {
     await client.create(kustomizations, {

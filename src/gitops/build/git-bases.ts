@@ -1,5 +1,6 @@
 import { timeLimit } from '../../base/time-limit.ts';
 import { type GitSource, SourceError } from '../sources/git-source.ts';
+import { isBelow } from './address.ts';
 import { createGitTrees } from './git-tree.ts';
 import type { FileTree } from './kustomize/file-tree.ts';
 import { type RemoteAddress, RemoteBaseError, type RemoteBases } from './kustomize/remote-bases.ts';
@@ -41,7 +42,7 @@ export function createGitBases({ allowed, openSource }: GitBasesOptions): Remote
   return {
     open(address, { signal = new AbortController().signal }) {
       const { repository, ref } = address;
-      if (!allowed.some((prefix) => isBelow(repository, prefix))) {
+      if (!allowed.some((prefix) => isAllowed(repository, prefix))) {
         throw new RemoteBaseError(`bases of ${repository} are not allowed`, {
           hint: 'Whoever runs this program allows them with --remote-base; or copy it into the repository.',
         });
@@ -62,9 +63,7 @@ export function createGitBases({ allowed, openSource }: GitBasesOptions): Remote
 }
 
 /** `https://host/a` allows `https://host/a/b` and `https://host/a.git`, and not `https://host/ab`. */
-function isBelow(repository: string, prefix: string): boolean {
+function isAllowed(repository: string, prefix: string): boolean {
   const start = prefix.replace(/\/+$/, '');
-  if (!repository.startsWith(start)) return false;
-  const rest = repository.slice(start.length);
-  return rest === '' || rest === '.git' || rest.startsWith('/');
+  return isBelow(repository, start) || repository === `${start}.git`;
 }

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import type { Clock } from '../../base/clock.ts';
 import { createLimit, mapBounded } from '../../base/concurrency.ts';
+import { isBelow, tryParseAddress } from './address.ts';
 
 /**
  * The `helm` program (3 or 4), which makes objects of charts. A chart is somebody else's program text, so each run gets a directory of its
@@ -395,20 +396,6 @@ function parseAddress(text: string): string {
     throw new Error(`${withoutUser(text)} is not an address of a chart repository: https://HOST/PATH or oci://HOST/PATH`);
   return url;
 }
-
-/**
- * In its one spelling: no user, no dots in the path, no slash at the end. Of characters only those that are the same everywhere, because an
- * address stands in a command that people are told to run. http only counts when the operator allowed just that.
- */
-export function tryParseAddress(text: string): string | undefined {
-  if (!URL.canParse(text)) return undefined;
-  const url = new URL(text);
-  if (!['https:', 'http:', 'oci:'].includes(url.protocol) || url.hostname === '') return undefined;
-  if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '') return undefined;
-  return /^[\w:/.~%+-]+$/.test(url.href) ? url.href.replace(/\/+$/, '') : undefined;
-}
-
-const isBelow = (url: string, prefix: string): boolean => url === prefix || url.startsWith(`${prefix}/`);
 
 const withoutUser = (address: string): string => address.replace(/\/\/[^/@]*@/, '//');
 

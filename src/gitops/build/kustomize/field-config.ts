@@ -17,20 +17,29 @@ import { spend, spendText } from './work.ts';
 
 export class TransformError extends Error {}
 
+const transformers = [
+  'namePrefix',
+  'nameSuffix',
+  'namespace',
+  'commonLabels',
+  'labels',
+  'templateLabels',
+  'commonAnnotations',
+  'images',
+  'replicas',
+  'varReference',
+] as const;
+
+type Transformer = (typeof transformers)[number];
+type FieldLists = Readonly<Record<Transformer, readonly FieldSpec[]>>;
+
 /** Which fields each transformer changes: those of the built-in kinds, and what the files of a kustomization add. */
-export interface FieldConfig {
-  readonly namePrefix: readonly FieldSpec[];
-  readonly nameSuffix: readonly FieldSpec[];
-  readonly namespace: readonly FieldSpec[];
-  readonly commonLabels: readonly FieldSpec[];
-  readonly labels: readonly FieldSpec[];
-  readonly templateLabels: readonly FieldSpec[];
-  readonly commonAnnotations: readonly FieldSpec[];
-  readonly images: readonly FieldSpec[];
-  readonly replicas: readonly FieldSpec[];
-  readonly varReference: readonly FieldSpec[];
+export interface FieldConfig extends FieldLists {
   readonly nameReference: readonly NameReference[];
 }
+
+const listsOf = (fieldsOf: (transformer: Transformer) => readonly FieldSpec[]): FieldLists =>
+  Object.fromEntries(transformers.map((transformer) => [transformer, fieldsOf(transformer)])) as unknown as FieldLists;
 
 export const builtInFields: FieldConfig = {
   namePrefix: [{ path: 'metadata/name' }],
@@ -49,18 +58,8 @@ export const builtInFields: FieldConfig = {
 /** @throws TransformError where one says to make a field that the other says not to */
 export function mergeFields(a: FieldConfig | undefined, b: FieldConfig): FieldConfig {
   if (a === undefined || a === b) return b;
-  const both = (key: Exclude<keyof FieldConfig, 'nameReference'>): readonly FieldSpec[] => mergeSpecs(a[key], b[key]);
   return {
-    namePrefix: both('namePrefix'),
-    nameSuffix: both('nameSuffix'),
-    namespace: both('namespace'),
-    commonLabels: both('commonLabels'),
-    labels: both('labels'),
-    templateLabels: both('templateLabels'),
-    commonAnnotations: both('commonAnnotations'),
-    images: both('images'),
-    replicas: both('replicas'),
-    varReference: both('varReference'),
+    ...listsOf((transformer) => mergeSpecs(a[transformer], b[transformer])),
     nameReference: mergeReferences(a.nameReference, b.nameReference),
   };
 }
@@ -93,18 +92,8 @@ function mergeReferences(references: readonly NameReference[], more: readonly Na
 /** A file of `configurations`. @throws FieldProblem */
 export function parseConfiguration(value: unknown): FieldConfig {
   const root = new Reader(value ?? {}, { path: '' });
-  const fields = (name: string): readonly FieldSpec[] => root.children(name).map(customFieldOf);
   const config = {
-    namePrefix: fields('namePrefix'),
-    nameSuffix: fields('nameSuffix'),
-    namespace: fields('namespace'),
-    commonLabels: fields('commonLabels'),
-    labels: fields('labels'),
-    templateLabels: fields('templateLabels'),
-    commonAnnotations: fields('commonAnnotations'),
-    images: fields('images'),
-    replicas: fields('replicas'),
-    varReference: fields('varReference'),
+    ...listsOf((transformer) => root.children(transformer).map(customFieldOf)),
     nameReference: root.children('nameReference').map((target) => {
       const reference = {
         group: target.text('group'),

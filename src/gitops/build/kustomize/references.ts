@@ -26,7 +26,7 @@ export function fixReferences(
   references: readonly NameReference[],
   onError: (resource: Resource, err: FieldError) => never,
 ): void {
-  const fieldsByKind = references === nameReferences ? builtInFields() : indexByKind(references);
+  const fieldsByKind = references === nameReferences ? builtInIndex() : indexByKind(references);
   const byOldName = indexByOldName(resources);
   for (const referrer of resources) {
     for (const { target, field } of [...(fieldsByKind.get(originalId(referrer).kind) ?? []), ...(fieldsByKind.get('') ?? [])]) {
@@ -65,7 +65,7 @@ type FieldsByKind = ReadonlyMap<string, readonly ReferenceField[]>;
 
 let builtIn: FieldsByKind | undefined;
 
-function builtInFields(): FieldsByKind {
+function builtInIndex(): FieldsByKind {
   builtIn ??= indexByKind(nameReferences);
   return builtIn;
 }

@@ -316,7 +316,7 @@ class Build {
     if (spec.helmCharts.length > 0) await this.#addCharts(loaded, into);
     for (const [index, path] of spec.components.entries()) {
       const from: Reference = { loaded, field: `components[${index}]` };
-      const whole = isRemote(path) ? await this.#mount(path, from) : joinWithin(loaded.directory, path);
+      const whole = await this.#locate(path, from);
       const directory = this.#directoryAt(whole, path, { from, above });
       const node = await this.#tree.find(directory);
       if (node?.type !== 'directory') {
@@ -411,7 +411,7 @@ class Build {
   }
 
   async #readResource(path: string, from: Reference, above: readonly string[], schemas: MergeSchemas | undefined): Promise<Accumulator> {
-    const whole = isRemote(path) ? await this.#mount(path, from) : joinWithin(from.loaded.directory, path);
+    const whole = await this.#locate(path, from);
     const node = whole === undefined ? undefined : await this.#tree.find(whole);
     const accumulated = newAccumulator(schemas);
     if (node?.type === 'file' && !isRemote(path)) {
@@ -442,6 +442,11 @@ class Build {
       throw problemAt(from, { message: `expected kind != 'Component' for path '${path}'`, hint: 'List it under components.' });
     await this.#accumulate(base, accumulated, [...above, directory]);
     return accumulated;
+  }
+
+  /** Where a resource or component stands in the tree; undefined when its path leads out of it. */
+  async #locate(path: string, from: Reference): Promise<string | undefined> {
+    return isRemote(path) ? this.#mount(path, from) : joinWithin(from.loaded.directory, path);
   }
 
   /** Fetches the repository of a base. Gives the path at which the base then stands in the tree. */
