@@ -8,11 +8,12 @@ import {
   webcrypto,
   X509Certificate,
 } from 'node:crypto';
-import { chmod, mkdir, open, readFile, rename } from 'node:fs/promises';
+import { chmod, mkdir, readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Clock } from './clock.ts';
+import { writeDurableFile } from './durable-file.ts';
 import type { CertificateRequest } from './pki/certificate-request.ts';
 import { extendedKeyUsages, keyUsages } from './pki/usages.ts';
 import { loadX509 } from './pki/x509-library.ts';
@@ -93,7 +94,6 @@ const backdateMs = 3_600_000;
 /** The same for what is signed on request, some of which lives for minutes only. */
 const requestBackdateMs = 300_000;
 const shortLifetimeMs = 8 * 3_600_000;
-const fileMode = 0o600;
 
 const signing = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 
@@ -134,7 +134,7 @@ async function openSigningKey(path: string): Promise<SigningKey> {
   if (pem === undefined) {
     const { privateKey } = await promisify(generateKeyPair)('ec', { namedCurve: 'P-256' });
     pem = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
-    await writePrivateFile(path, pem);
+    await writeDurableFile(path, pem);
   }
   const privateKey = createPrivateKey(pem);
   const publicKey = createPublicKey(privateKey);
@@ -301,21 +301,6 @@ async function tryRead(path: string): Promise<string | undefined> {
 }
 
 async function writeKeyPair(directory: string, name: string, { certificate, key }: KeyPair): Promise<void> {
-  await writePrivateFile(join(directory, `${name}.key`), key);
-  await writePrivateFile(join(directory, `${name}.crt`), certificate);
-}
-
-/** Whole or not at all, on disk when it resolves, readable by this user only. */
-async function writePrivateFile(path: string, text: string): Promise<void> {
-  const temporary = `${path}.${process.pid}.tmp`;
-  const file = await open(temporary, 'w', fileMode);
-  try {
-    // One that a crash left behind may have been opened by others.
-    await file.chmod(fileMode);
-    await file.writeFile(text);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await rename(temporary, path);
+  await writeDurableFile(join(directory, `${name}.key`), key);
+  await writeDurableFile(join(directory, `${name}.crt`), certificate);
 }

@@ -25,6 +25,7 @@ import { apiServerUser } from '../apiserver/user.ts';
 import { type ActivityFeed, createActivityFeed } from '../base/activity.ts';
 import { type Clock, systemClock } from '../base/clock.ts';
 import type { Component } from '../base/component.ts';
+import { writeDurableFile } from '../base/durable-file.ts';
 import { createLog, type Log } from '../base/log.ts';
 import { addProcessMetrics, createMetrics, type Metrics, partsOf } from '../base/metrics.ts';
 import type { Overview } from '../base/overview.ts';
@@ -95,7 +96,7 @@ import { createWeb } from '../web/server.ts';
 import { createStateCollector } from '../web/state-metrics.ts';
 import { readAuthorities } from './access-flags.ts';
 import { type Configuration, filesOf } from './configuration.ts';
-import { claimNetwork, type Endpoints, ensureToken, type Network, writePrivateFile } from './data-directory.ts';
+import { claimNetwork, type Endpoints, ensureToken, type Network } from './data-directory.ts';
 import { explainStartFailure } from './explain.ts';
 import { Failure } from './failure.ts';
 import { readTokenFile } from './token-file.ts';
@@ -780,7 +781,7 @@ async function writeKubeconfig(options: {
   const path = filesOf(configuration.dataDirectory).kubeconfig;
   const admin = await pki.clientCertificate({ name: 'admin', commonName: 'admin', organizations: ['system:masters'] });
   const text = formatKubeconfig({ name: 'midship', server, caCertificate: pki.caCertificate, clientCertificate: admin });
-  await writePrivateFile(path, text, configuration.kubeconfigMode);
+  await writeDurableFile(path, text, { mode: configuration.kubeconfigMode });
   return path;
 }
 

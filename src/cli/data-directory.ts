@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { chmod, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { chmod, readFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
+import { makeDurableDirectory, writeDurableFile } from '../base/durable-file.ts';
 import { filesOf } from './configuration.ts';
 import { Failure } from './failure.ts';
 
@@ -8,9 +9,9 @@ import { Failure } from './failure.ts';
 export async function ensureDataDirectory(dataDirectory: string): Promise<void> {
   const { pods, logs } = filesOf(dataDirectory);
   try {
-    await mkdir(dataDirectory, { recursive: true, mode: 0o700 });
+    await makeDurableDirectory(dataDirectory);
     await chmod(dataDirectory, 0o700);
-    for (const directory of [pods, logs]) await mkdir(directory, { recursive: true, mode: 0o700 });
+    for (const directory of [pods, logs]) await makeDurableDirectory(directory);
   } catch (cause) {
     throw new Failure(`${dataDirectory} cannot be used`, {
       why: cause instanceof Error ? cause.message : String(cause),
@@ -18,14 +19,6 @@ export async function ensureDataDirectory(dataDirectory: string): Promise<void> 
       cause,
     });
   }
-}
-
-/** Writes a file of secrets so that readers see the old or the new content, never half of it. */
-export async function writePrivateFile(path: string, content: string, mode = 0o600): Promise<void> {
-  const temporary = `${path}.${process.pid}.tmp`;
-  await writeFile(temporary, content, { mode });
-  await chmod(temporary, mode);
-  await rename(temporary, path);
 }
 
 /** The token of the built-in remote; made at first start. */
@@ -37,7 +30,7 @@ export async function ensureToken(path: string): Promise<string> {
     if ((err as NodeJS.ErrnoException).code !== 'ENOENT') throw err;
   }
   const token = randomBytes(20).toString('hex');
-  await writePrivateFile(path, `${token}\n`);
+  await writeDurableFile(path, `${token}\n`);
   return token;
 }
 
@@ -88,7 +81,7 @@ export async function claimNetwork(dataDirectory: string): Promise<{ readonly ne
     if (busy.has(n)) continue;
     const server = await bind(n);
     if (server === undefined) continue;
-    await writePrivateFile(path, `${JSON.stringify({ network: n })}\n`);
+    await writeDurableFile(path, `${JSON.stringify({ network: n })}\n`);
     return claimed(n, server);
   }
   throw new Failure('no free network is left in 127.64.0.0 to 127.254.0.0', {

@@ -4,13 +4,14 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Activity } from '../base/activity.ts';
+import { writeDurableFile } from '../base/durable-file.ts';
 import { createLog } from '../base/log.ts';
 import { openLogFile } from '../base/log-file.ts';
 import { shellWord } from '../base/shell-word.ts';
 import { timeLimit } from '../base/time-limit.ts';
 import { type Cluster, startCluster } from './compose.ts';
 import { type Configuration, filesOf } from './configuration.ts';
-import { ensureDataDirectory, writePrivateFile } from './data-directory.ts';
+import { ensureDataDirectory } from './data-directory.ts';
 import type { ProgramContext } from './program.ts';
 import { createTerminal, type Terminal } from './terminal.ts';
 
@@ -39,7 +40,7 @@ export async function runCluster(configuration: Configuration, { stdout, stderr,
   let cluster: Cluster | undefined;
   try {
     cluster = await startCluster({ configuration, log, version, signal: abort.signal, onStep: terminal.step });
-    await writePrivateFile(files.endpoints, `${JSON.stringify(cluster.endpoints, undefined, 2)}\n`);
+    await writeDurableFile(files.endpoints, `${JSON.stringify(cluster.endpoints, undefined, 2)}\n`);
     await waitForApps(cluster, terminal, { startedAt, signal: abort.signal });
     cluster.activity.onAdded(terminal.activity);
     printNextSteps(cluster, configuration, terminal);
