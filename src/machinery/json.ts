@@ -98,8 +98,9 @@ function hasExponent(text: string, start: number, end: number): boolean {
 
 function checkNumber(literal: string): void {
   const value = Number(literal);
+  // The number is not repeated: it may be a value of a Secret.
   const exact = /[.eE]/.test(literal) ? Number.isFinite(value) : Number.isSafeInteger(value);
-  if (!exact) throw new JsonError(`number ${literal} cannot be held exactly: integers are supported from -(2^53-1) to 2^53-1`);
+  if (!exact) throw new JsonError('a number cannot be held exactly: integers are supported from -(2^53-1) to 2^53-1');
 }
 
 function countKeys(value: unknown): number {

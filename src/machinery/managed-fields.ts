@@ -367,7 +367,7 @@ function checkedPatch(patch: unknown, { apiVersion, kind }: { readonly apiVersio
   }
   const metadata = isMap(patch.metadata) ? patch.metadata : {};
   if (metadata.managedFields !== undefined && metadata.managedFields !== null) throw badRequest('metadata.managedFields must be nil');
-  const errors = typeErrors(patch, type);
+  const errors = typeErrors(patch, type, apiVersion === 'v1' && kind === 'Secret');
   if (errors.length > 0) {
     const [first = ''] = errors;
     const texts = errors.length === 1 ? first.replace(/^: /, '') : `errors:${errors.map((error) => `\n  ${error}`).join('')}`;

@@ -50,7 +50,12 @@ export interface YamlDocument {
   readonly line: number;
 }
 
-/** The text is not YAML, or more of it than is read. Line and column are counted from 1. */
+/**
+ * The text is not YAML, or more of it than is read. Line and column are counted from 1.
+ *
+ * The reason may name a key and never repeats a value: the text may be that of a Secret, and a password such as `*word` is easily written
+ * without quotation marks.
+ */
 export class YamlError extends Error {
   readonly file: string;
   readonly line: number;
@@ -92,9 +97,13 @@ function eventsOf(text: string, maxDepth: number, file: string): readonly Event[
   } catch (err) {
     if (!(err instanceof YAMLException)) throw err;
     const { mark } = err;
-    throw new YamlError({ file, line: (mark?.line ?? 0) + 1, column: (mark?.column ?? 0) + 1, reason: err.reason });
+    throw new YamlError({ file, line: (mark?.line ?? 0) + 1, column: (mark?.column ?? 0) + 1, reason: withoutQuoted(err.reason) });
   }
 }
+
+/** Without the text that the parser repeats behind a colon or in quotation marks. */
+const withoutQuoted = (reason: string): string =>
+  reason.replace(/(such characters): .*$/s, '$1').replace(/^((?:undeclared tag handle|unidentified alias)) ".*"/s, '$1');
 
 interface Anchor {
   readonly value: unknown;
@@ -210,7 +219,7 @@ class Composer {
         const value = this.#plainValueOf(source, offset);
         const type = value === null ? 'null' : typeof value === 'boolean' ? 'bool' : typeof value === 'number' ? 'number' : 'str';
         const fits = tag === 'float' ? type === 'number' : tag === 'int' ? Number.isInteger(value) : type === tag;
-        if (!fits) this.#fail(offset, `cannot decode !!${type} \`${source}\` as a !!${tag}`);
+        if (!fits) this.#fail(offset, `cannot decode !!${type} as a !!${tag}`);
         return value;
       }
       case 'timestamp':
@@ -233,9 +242,10 @@ class Composer {
     const value = resolvePlain(source);
     if (typeof value === 'boolean' && this.#limits.booleans === 'true-false' && !/^(true|false)$/i.test(source)) return source;
     if (typeof value === 'string' && this.#limits.dates === 'times') return timeOf(source) ?? value;
-    if (typeof value === 'number' && !Number.isFinite(value)) this.#fail(offset, `unsupported value: ${source}`);
+    if (typeof value === 'number' && !Number.isFinite(value))
+      this.#fail(offset, 'unsupported value: infinity and not-a-number have no JSON');
     if (typeof value === 'number' && Number.isInteger(value) && !Number.isSafeInteger(value) && !/[.eE]/.test(source)) {
-      this.#fail(offset, `number ${source} cannot be held exactly: integers are supported from -(2^53-1) to 2^53-1`);
+      this.#fail(offset, 'a number cannot be held exactly: integers are supported from -(2^53-1) to 2^53-1');
     }
     return value;
   }
@@ -243,8 +253,8 @@ class Composer {
   #alias(event: Event & { type: typeof EVENT_ID.ALIAS }): void {
     const name = this.#text.slice(event.anchorStart, event.anchorEnd);
     const anchor = this.#anchors.get(name);
-    if (anchor === undefined) this.#fail(event.anchorStart, `unknown anchor '${name}' referenced`);
-    if (anchor === 'open') this.#fail(event.anchorStart, `anchor '${name}' value contains itself`);
+    if (anchor === undefined) this.#fail(event.anchorStart, 'unknown anchor referenced: a text that begins with * needs quotation marks');
+    if (anchor === 'open') this.#fail(event.anchorStart, 'anchor value contains itself');
     this.#aliases += 1;
     this.#aliasedNodes += anchor.nodes;
     if (this.#aliases > this.#limits.maxAliases) this.#fail(event.anchorStart, `has more than ${this.#limits.maxAliases} aliases`);

@@ -5,36 +5,40 @@ import { type ListType, type MapType, memberType, type Type } from './type.ts';
 /**
  * What is wrong with a value that is to be applied, one text each with its path, worded as upstream does: fields without a type, values
  * of another type, items that cannot be told apart.
+ *
+ * @param isConfidential  the texts name types in place of values: errors are recorded and shown to more people than may read the object
  */
-export function typeErrors(value: unknown, type: Type): readonly string[] {
+export function typeErrors(value: unknown, type: Type, isConfidential = false): readonly string[] {
+  const shown = (given: unknown): string => (isConfidential ? goTypeOf(given) : String(given));
   if (value === null || value === undefined) return [];
   if (Array.isArray(value)) {
-    if (type.list !== undefined) return listErrors(value, type.list);
-    return [expectedOf(type, value)];
+    if (type.list !== undefined) return listErrors(value, type.list, isConfidential);
+    return [expectedOf(type, value, shown)];
   }
   if (isMap(value)) {
-    if (type.map !== undefined) return mapErrors(value, type.map);
-    return [expectedOf(type, value)];
+    if (type.map !== undefined) return mapErrors(value, type.map, isConfidential);
+    return [expectedOf(type, value, shown)];
   }
   switch (type.scalar) {
     case undefined:
-      return [expectedOf(type, value)];
+      return [expectedOf(type, value, shown)];
     case 'untyped':
       return [];
     case 'string':
-      return typeof value === 'string' ? [] : [`: expected string, got &value.valueUnstructured{Value:${String(value)}}`];
+      if (typeof value === 'string') return [];
+      return [`: expected string, got ${isConfidential ? goTypeOf(value) : `&value.valueUnstructured{Value:${String(value)}}`}`];
     case 'numeric':
       return typeof value === 'number' ? [] : [`: expected numeric (int or float), got ${goTypeOf(value)}`];
     case 'boolean':
-      return typeof value === 'boolean' ? [] : [`: expected boolean, got &{${String(value)}}`];
+      return typeof value === 'boolean' ? [] : [`: expected boolean, got &{${shown(value)}}`];
     default:
       return type.scalar satisfies never;
   }
 }
 
-function expectedOf(type: Type, value: unknown): string {
-  if (type.map !== undefined) return `: expected map, got &{${String(value)}}`;
-  if (type.list !== undefined) return `: expected list, got &{${String(value)}}`;
+function expectedOf(type: Type, value: unknown, shown: (value: unknown) => string): string {
+  if (type.map !== undefined) return `: expected map, got &{${shown(value)}}`;
+  if (type.list !== undefined) return `: expected list, got &{${shown(value)}}`;
   if (type.scalar === 'numeric') return `: expected numeric (int or float), got ${goTypeOf(value)}`;
   return `: expected ${type.scalar ?? 'nothing'}, got ${goTypeOf(value)}`;
 }
@@ -46,20 +50,22 @@ const goTypeOf = (value: unknown): string =>
       ? 'map[string]interface {}'
       : typeof value === 'boolean'
         ? 'bool'
-        : 'string';
+        : typeof value === 'number'
+          ? 'number'
+          : 'string';
 
-function mapErrors(value: JsonMap, map: MapType): readonly string[] {
+function mapErrors(value: JsonMap, map: MapType, isConfidential: boolean): readonly string[] {
   const errors: string[] = [];
   for (const [name, member] of Object.entries(value)) {
     if (member === undefined) continue;
     const type = memberType(map, name);
     if (type === undefined) errors.push(`.${name}: field not declared in schema`);
-    else for (const error of typeErrors(member, type)) errors.push(`.${name}${error}`);
+    else for (const error of typeErrors(member, type, isConfidential)) errors.push(`.${name}${error}`);
   }
   return errors;
 }
 
-function listErrors(value: readonly unknown[], list: ListType): readonly string[] {
+function listErrors(value: readonly unknown[], list: ListType, isConfidential: boolean): readonly string[] {
   const errors: string[] = [];
   const seen = new Set<string>();
   for (const [index, item] of value.entries()) {
@@ -75,7 +81,7 @@ function listErrors(value: readonly unknown[], list: ListType): readonly string[
       if (seen.has(element)) errors.push(`: duplicate entries for key ${textOf(element)}`);
       seen.add(element);
     }
-    for (const error of typeErrors(item, list.element)) errors.push(`${textOf(element)}${error}`);
+    for (const error of typeErrors(item, list.element, isConfidential)) errors.push(`${textOf(element)}${error}`);
   }
   return errors;
 }

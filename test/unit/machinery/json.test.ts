@@ -51,7 +51,7 @@ describe('parseJson', () => {
       9007199254740991, -9007199254740991, 1000, 0.1, 1234567890.123456,
     ]);
     for (const number of ['9007199254740993', '-9007199254740993', '123456789012345678901', '1e400', '-1E999']) {
-      expect(messageOf(`{"a":${number}}`)).toContain(`number ${number} cannot be held exactly`);
+      expect(messageOf(`{"a":${number}}`)).toContain('a number cannot be held exactly');
     }
   });
 

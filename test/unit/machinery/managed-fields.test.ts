@@ -380,6 +380,30 @@ describe('server-side apply', () => {
     expect(() => apply(deployment, undefined, patch as object)).toThrow(expect.objectContaining({ code, message }));
   });
 
+  it('names types in place of values in what it says of a Secret', () => {
+    const secret = { ...configMap, kind: 'Secret', schema: refOf('io.k8s.api.core.v1.Secret') };
+    const patch = {
+      apiVersion: 'v1',
+      kind: 'Secret',
+      metadata: { name: 's' },
+      stringData: { password: 99551199, list: ['99551199'] },
+      data: { flag: true },
+      immutable: '99551199',
+    };
+    expect(() => apply(secret, undefined, patch)).toThrow(
+      expect.objectContaining({
+        message: [
+          'failed to create typed patch object (/s; /v1, Kind=Secret): errors:',
+          '  .stringData.password: expected string, got number',
+          '  .stringData.list: expected string, got []interface {}',
+          '  .data.flag: expected string, got bool',
+          '  .immutable: expected boolean, got &{string}',
+        ].join('\n'),
+      }),
+    );
+    expect(() => apply(configMap, undefined, { ...cm({}), data: { a: 1 } })).toThrow('got &value.valueUnstructured{Value:1}');
+  });
+
   it('refuses items without a key that has no default', () => {
     const item = { type: 'object', properties: { id: { type: 'string' } } } as const;
     const list = { type: 'array', items: item, 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['id'] } as const;

@@ -11,7 +11,7 @@ export type GeneratedKind = 'ConfigMap' | 'Secret';
 
 /** The object of one `configMapGenerator` or `secretGenerator` entry. @throws GeneratorError */
 export async function generateObject(kind: GeneratedKind, rule: GeneratorRule, load: LoadFile): Promise<JsonMap> {
-  const pairs = await pairsOf(rule, load);
+  const pairs = await pairsOf(kind, rule, load);
   const { labels, annotations, immutable } = rule.options;
   const metadata: JsonMap = { name: rule.name };
   if (rule.namespace !== '') metadata.namespace = rule.namespace;
@@ -26,7 +26,7 @@ export async function generateObject(kind: GeneratedKind, rule: GeneratorRule, l
   };
 }
 
-async function pairsOf(rule: GeneratorRule, load: LoadFile): Promise<ReadonlyMap<string, Uint8Array>> {
+async function pairsOf(kind: GeneratedKind, rule: GeneratorRule, load: LoadFile): Promise<ReadonlyMap<string, Uint8Array>> {
   const pairs = new Map<string, Uint8Array>();
   const add = (key: string, value: Uint8Array): void => {
     if (key === '') return;
@@ -36,9 +36,11 @@ async function pairsOf(rule: GeneratorRule, load: LoadFile): Promise<ReadonlyMap
   for (const path of rule.envs) {
     for (const [key, value] of envPairs(await load(path), path)) add(key, Buffer.from(value));
   }
-  for (const literal of rule.literals) {
+  for (const [index, literal] of rule.literals.entries()) {
     const at = literal.indexOf('=');
-    if (at <= 0) throw new GeneratorError(`invalid literal source ${literal}, expected key=value`);
+    // The whole literal may be a password.
+    if (at <= 0)
+      throw new GeneratorError(`invalid literal source ${kind === 'Secret' ? `literals[${index}]` : literal}, expected key=value`);
     add(literal.slice(0, at), Buffer.from(unquoted(literal.slice(at + 1))));
   }
   for (const source of rule.files) {
