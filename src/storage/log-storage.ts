@@ -66,7 +66,12 @@ interface Watcher {
   after: number;
 }
 
-export async function openLogStorage({ driver, clock, metrics }: LogStorageOptions): Promise<Storage> {
+export interface LogStorage extends Storage {
+  /** Runs `work` when no commit, compaction or other work of the driver is under way; they wait for its end. */
+  inLane(work: () => Promise<void>): Promise<void>;
+}
+
+export async function openLogStorage({ driver, clock, metrics }: LogStorageOptions): Promise<LogStorage> {
   const durations = metrics?.histogram({
     name: 'store_txn_duration_seconds',
     help: 'Duration of a transaction of the store.',
@@ -276,6 +281,7 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
 
   /** One task in the driver's lane, between commits. */
   function inLane(work: () => Promise<void>): Promise<void> {
+    if (closing !== undefined) return Promise.reject(new Error('the store is closed'));
     return new Promise((resolve, reject) => {
       tasks.push(() => work().then(resolve, reject));
       schedulePump();
@@ -443,6 +449,7 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
         : stage(key, value, expectedRevision),
     delete: (key, expectedRevision) => stage(key, undefined, expectedRevision),
     watch,
+    inLane,
     compact(revision) {
       const target = Math.min(revision, currentRevision);
       const next = compaction.then(() => compactTo(target));

@@ -1,4 +1,5 @@
 import { statSync } from 'node:fs';
+import { open as openFile, rm } from 'node:fs/promises';
 import type { LogDriver, LogRow } from '../log-driver.ts';
 import { StorageError } from '../storage-error.ts';
 import { type Database, openDatabase, type Parameter, type Statement } from './database.ts';
@@ -26,7 +27,12 @@ const readChunkRows = 500;
 /** Reading rows one by one costs more than a scan from here on. */
 const scanFromRows = 2000;
 
-export async function openSqliteDriver(path: string): Promise<LogDriver> {
+export interface SqliteDriver extends LogDriver {
+  /** Writes a consistent copy to the new file `target`. */
+  backup(target: string): Promise<void>;
+}
+
+export async function openSqliteDriver(path: string): Promise<SqliteDriver> {
   refuseLoneLog(path);
   const database = await open(path);
   const files = fileGuard([path, `${path}-wal`]);
@@ -131,12 +137,32 @@ export async function openSqliteDriver(path: string): Promise<LogDriver> {
       }
       return moment === 'idle' && vacuumDue ? vacuumSlice : undefined;
     },
+    async backup(target) {
+      await createEmpty(target);
+      try {
+        await database.all('VACUUM INTO ?', [target]);
+        const copy = await openFile(target, 'r');
+        await copy.sync().finally(() => copy.close());
+      } catch (cause) {
+        await rm(target, { force: true });
+        throw writeError(target, cause);
+      }
+    },
     async close() {
       for (const statement of inserts.values()) await statement.finalize();
       inserts.clear();
       await database.close();
     },
   };
+}
+
+/** The copy holds Secrets, so nobody else may read it from its first byte on; SQLite writes into an empty file. */
+async function createEmpty(target: string): Promise<void> {
+  try {
+    await (await openFile(target, 'wx', 0o600)).close();
+  } catch (cause) {
+    throw new StorageError(`create ${target}`, { hint: 'Name a file that does not exist, in a directory you may write to.', cause });
+  }
 }
 
 /** SQLite takes an absent or empty file as a new database, and throws the log beside it away with the writes that are in it. */

@@ -12,12 +12,21 @@ export interface SqliteStorageOptions {
   readonly metrics?: Metrics;
 }
 
+export interface SqliteStorage extends Storage {
+  /**
+   * Writes a consistent copy of the store to a new file, synced, without free pages and without a log beside it. Commits wait meanwhile.
+   *
+   * @throws StorageError when the file exists or cannot be written; nothing is left of it then
+   */
+  backup(path: string): Promise<void>;
+}
+
 /**
  * The embedded store: an acknowledged write is on disk. One process a file, which is locked while it is open.
  *
  * @throws StorageError when the file is in use, damaged, or of a newer version
  */
-export async function openSqliteStorage({ path, clock = systemClock, metrics }: SqliteStorageOptions): Promise<Storage> {
+export async function openSqliteStorage({ path, clock = systemClock, metrics }: SqliteStorageOptions): Promise<SqliteStorage> {
   const driver = await openSqliteDriver(path);
   metrics?.gauge({
     name: 'apiserver_storage_size_bytes',
@@ -29,7 +38,8 @@ export async function openSqliteStorage({ path, clock = systemClock, metrics }: 
     },
   });
   try {
-    return await openLogStorage({ driver, clock, metrics });
+    const storage = await openLogStorage({ driver, clock, metrics });
+    return Object.assign(storage, { backup: (target: string) => storage.inLane(() => driver.backup(target)) });
   } catch (err) {
     await driver.close();
     throw err;

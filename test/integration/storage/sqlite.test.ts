@@ -1,4 +1,4 @@
-import { copyFile, mkdtemp, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { copyFile, mkdtemp, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sqlite3 from 'sqlite3';
@@ -121,6 +121,34 @@ test('gives space back after compaction', async () => {
   await until(async () => (await stat(path)).size < 20_000_000, { what: 'the smaller file', timeoutMs: 20_000 });
   expect((await storage.range({ prefix: '' })).entries).toHaveLength(100);
   await storage.close();
+});
+
+describe('a backup', () => {
+  test('holds every write that was acknowledged before it, while writes go on', async () => {
+    const storage = await openSqliteStorage({ path });
+    for (let n = 0; n < 50; n += 1) await storage.create(`before${n}`, { text: `text ${n}` });
+    const copy = join(directory, 'copy.db');
+    const during = Array.from({ length: 200 }, (_, n) => storage.create(`during${n}`, { text: 'x' }));
+    await Promise.all([storage.backup(copy), ...during]);
+    const { entries } = await storage.range({ prefix: 'before' });
+    await storage.close();
+    expect((await stat(copy)).mode & 0o777).toBe(0o600);
+    const restored = await openSqliteStorage({ path: copy });
+    expect((await restored.range({ prefix: 'before' })).entries).toEqual(entries);
+    // What it has of the writes beside it is a beginning of them, without a gap.
+    const seen = (await restored.range({ prefix: 'during' })).entries.map(({ revision }) => revision).sort((a, b) => a - b);
+    expect(seen).toEqual(seen.map((_, at) => 51 + at));
+    await restored.close();
+  });
+
+  test('never overwrites a file', async () => {
+    const storage = await openSqliteStorage({ path });
+    const target = join(directory, 'precious');
+    await writeFile(target, 'mine');
+    await expect(storage.backup(target)).rejects.toThrow(`create ${target}`);
+    expect(await readFile(target, 'utf8')).toBe('mine');
+    await storage.close();
+  });
 });
 
 test('measures its transactions and its size', async () => {
