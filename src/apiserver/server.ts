@@ -11,7 +11,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Component } from '../base/component.ts';
 import type { Log } from '../base/log.ts';
 import type { Metrics } from '../base/metrics.ts';
-import type { KeyPair } from '../base/pki.ts';
+import type { LiveKeyPair } from '../base/pki.ts';
 import { withoutSchemas } from '../base/without-schemas.ts';
 import type { KindDefinition } from '../machinery/kind.ts';
 import { badRequest, isStatusError, methodNotAllowed, StatusError } from '../machinery/status-error.ts';
@@ -52,8 +52,7 @@ export interface ApiServerOptions {
   readonly service: ApiService;
   readonly tls: {
     readonly caCertificate: string;
-    /** Asked at start and once a day, so that a certificate near its end is replaced without a restart. */
-    certificate(): Promise<KeyPair>;
+    readonly certificate: LiveKeyPair;
   };
   readonly address: string;
   /** 0: any free one. */
@@ -94,7 +93,6 @@ const requestTimeoutMs = 60_000;
 const headersTimeoutMs = 20_000;
 const handshakeTimeoutMs = 10_000;
 const keepAliveTimeoutMs = 120_000;
-const renewalIntervalMs = 86_400_000;
 const drainMs = 10_000;
 const metricsMaxAgeMs = 1_000;
 /** Of a turn of the event loop, for writing to watches. */
@@ -150,7 +148,6 @@ class HttpApiServer implements ApiServer {
   readonly #upgrades = new WeakMap<IncomingMessage, Upgrade>();
   #app: FastifyInstance<Server> | undefined;
   #url = '';
-  #cancelRenewal: () => void = () => undefined;
   #metricsText: { readonly text: Promise<string>; readonly at: number } | undefined;
   #active = 0;
   #onIdle: () => void = () => undefined;
@@ -180,12 +177,12 @@ class HttpApiServer implements ApiServer {
 
   async start(): Promise<void> {
     const { address, port, log } = this.#options;
-    const app = await this.#createApp();
+    const app = this.#createApp();
     this.#app = app;
     await app.listen({ host: address, port });
     const { port: actualPort } = app.server.address() as AddressInfo;
     this.#url = `https://${urlHostOf(address)}:${actualPort}`;
-    this.#scheduleRenewal();
+    this.#options.tls.certificate.onRenewed(() => this.#app?.server.setSecureContext(this.#secureContext()));
     log.info({ url: this.#url }, 'Started API server');
   }
 
@@ -193,7 +190,6 @@ class HttpApiServer implements ApiServer {
     const app = this.#app;
     if (app === undefined) return;
     this.#app = undefined;
-    this.#cancelRenewal();
     // In this order: no new connections, readiness gone, watches ended, running requests answered, the rest cut.
     const closed = new Promise<void>((resolve) => app.server.close(() => resolve()));
     this.#stopping.abort();
@@ -204,17 +200,14 @@ class HttpApiServer implements ApiServer {
     this.#kubelet?.close();
   }
 
-  async #createApp(): Promise<FastifyInstance<Server>> {
-    const { tls } = this.#options;
+  #createApp(): FastifyInstance<Server> {
     const app = fastify({
       ...withoutSchemas,
       https: {
-        ...(await this.#secureContext()),
-        ca: tls.caCertificate,
+        ...this.#secureContext(),
         // A certificate is welcome and not needed; what it is worth is decided by the authenticator.
         requestCert: true,
         rejectUnauthorized: false,
-        minVersion: 'TLSv1.2',
         ALPNProtocols: ['http/1.1'],
         handshakeTimeout: handshakeTimeoutMs,
         keepAlive: true,
@@ -243,19 +236,9 @@ class HttpApiServer implements ApiServer {
     return app;
   }
 
-  async #secureContext(): Promise<{ readonly cert: string; readonly key: string }> {
-    const { certificate, key } = await this.#options.tls.certificate();
-    return { cert: certificate, key };
-  }
-
-  #scheduleRenewal(): void {
-    const { clock, log, tls } = this.#options;
-    this.#cancelRenewal = clock.after(renewalIntervalMs, () => {
-      this.#secureContext()
-        .then((context) => this.#app?.server.setSecureContext({ ...context, ca: tls.caCertificate, minVersion: 'TLSv1.2' }))
-        .catch((err) => log.error({ err }, 'Could not renew serving certificate'))
-        .finally(() => this.#scheduleRenewal());
-    });
+  #secureContext() {
+    const { caCertificate, certificate } = this.#options.tls;
+    return { cert: certificate.certificate, key: certificate.key, ca: caCertificate, minVersion: 'TLSv1.2' as const };
   }
 
   /** A request for another protocol goes the way of all requests, so that it is authenticated and refused as they are. */

@@ -53,7 +53,7 @@ export async function makeDurableDirectory(path: string, { mode = 0o700 }: Durab
 }
 
 /** Makes creations, renames and removals in a directory survive a power cut. */
-async function syncDirectory(path: string): Promise<void> {
+export async function syncDirectory(path: string): Promise<void> {
   const directory = await open(path, 'r');
   try {
     await directory.sync();

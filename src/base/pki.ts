@@ -1,35 +1,37 @@
-import {
-  createHash,
-  createPrivateKey,
-  createPublicKey,
-  generateKeyPair,
-  KeyObject,
-  randomBytes,
-  webcrypto,
-  X509Certificate,
-} from 'node:crypto';
-import { chmod, mkdir, readFile } from 'node:fs/promises';
+import { createHash, createPrivateKey, createPublicKey, generateKeyPair, type KeyObject, webcrypto, X509Certificate } from 'node:crypto';
+import { chmod, mkdir } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Clock } from './clock.ts';
 import { writeDurableFile } from './durable-file.ts';
+import { backdateMs, createAuthority, dayMs, importSigningKey, pemOf, serialNumber, signing, tryReadAuthority } from './pki/authority.ts';
 import type { CertificateRequest } from './pki/certificate-request.ts';
+import { type KeyPair, tryReadKeyPair, tryReadText, writeKeyPair } from './pki/key-pair.ts';
 import { extendedKeyUsages, keyUsages } from './pki/usages.ts';
 import { loadX509 } from './pki/x509-library.ts';
 
 /**
  * The cluster's own certificate authority and what it issues, kept as PEM files in one directory (0700, files 0600).
  *
- * A certificate is issued once and used again as long as it fits what is asked and is not near its end, so that a restart costs three
- * file reads and does not load the X.509 library.
+ * A certificate is issued once and used again until two thirds of its life are over, so that a restart costs three file reads and does
+ * not load the X.509 library. A process that runs longer than that calls `renew`.
  */
 export interface Pki {
+  /** PEM: the authority that signs, and after it those that it replaced and that are still trusted. */
   readonly caCertificate: string;
   /** For a TLS server that is reached under `hosts` (names and addresses). Stored as `NAME.crt` and `NAME.key`. */
-  serverCertificate(options: ServerCertificateOptions): Promise<KeyPair>;
+  serverCertificate(options: ServerCertificateOptions): Promise<LiveKeyPair>;
   /** For a client that the API server shall know as user `commonName` in groups `organizations`. */
-  clientCertificate(options: ClientCertificateOptions): Promise<KeyPair>;
+  clientCertificate(options: ClientCertificateOptions): Promise<LiveKeyPair>;
+  /**
+   * Replaces each certificate of this process that is past two thirds of its life or not valid by the clock, and hands the new ones to
+   * those who use them. Cheap when there is nothing to do.
+   *
+   * @returns names of what was replaced
+   * @throws AggregateError when something could not be replaced or handed over; the next call tries that again
+   */
+  renew(): Promise<readonly string[]>;
   /**
    * Signs what `request` asks for: its subject, names and key, and nothing else of it, for these usages.
    *
@@ -44,6 +46,12 @@ export interface Pki {
   signingKey(): Promise<SigningKey>;
 }
 
+/** A key pair that `renew` replaces while it is in use: its fields give the newest one. */
+export interface LiveKeyPair extends KeyPair {
+  /** Calls `apply` after each replacement. When it fails, the next `renew` calls it again. */
+  onRenewed(apply: () => void | Promise<void>): void;
+}
+
 export interface SigningKey {
   readonly algorithm: 'ES256';
   /** RFC 7638 thumbprint, the same as long as the key is. */
@@ -51,12 +59,6 @@ export interface SigningKey {
   readonly privateKey: KeyObject;
   readonly publicKey: KeyObject;
   readonly publicJwk: Readonly<Record<'kty' | 'crv' | 'x' | 'y', string>>;
-}
-
-/** PEM texts. */
-export interface KeyPair {
-  readonly certificate: string;
-  readonly key: string;
 }
 
 export interface SignOptions {
@@ -84,53 +86,117 @@ export interface PkiOptions {
   readonly clock: Clock;
 }
 
-const dayMs = 86_400_000;
-const caLifetimeMs = 3_650 * dayMs;
 const leafLifetimeMs = 365 * dayMs;
-/** A leaf with less than this left is issued anew; well above the time between two looks at it, see `server.ts`. */
-const renewBeforeMs = 90 * dayMs;
-/** Certificates begin in the past, so that a peer whose clock is behind accepts them. */
-const backdateMs = 3_600_000;
-/** The same for what is signed on request, some of which lives for minutes only. */
+/** What is signed on request begins less early than own certificates: some of it lives for minutes only. */
 const requestBackdateMs = 300_000;
 const shortLifetimeMs = 8 * 3_600_000;
-
-const signing = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 
 /** Opens the directory; makes it and the authority at the first start. */
 export async function openPki({ directory, authorityName = 'midship-ca', clock }: PkiOptions): Promise<Pki> {
   await mkdir(directory, { recursive: true, mode: 0o700 });
   await chmod(directory, 0o700);
-  const ca = (await readKeyPair(directory, 'ca')) ?? (await createAuthority({ directory, authorityName, clock }));
-  const caCertificate = new X509Certificate(ca.certificate);
+  const authority =
+    (await tryReadAuthority(directory, clock.now())) ?? (await createAuthority({ directory, name: authorityName, now: clock.now() }));
+  const ca = authority.current;
+  const caKey = new X509Certificate(ca.certificate).publicKey;
+  const held = new Map<string, HeldKeyPair>();
 
-  const reuse = async (name: string, fits: (certificate: X509Certificate) => boolean): Promise<KeyPair | undefined> => {
-    const stored = await readKeyPair(directory, name);
-    if (stored === undefined) return undefined;
-    const certificate = new X509Certificate(stored.certificate);
-    const fresh = Date.parse(certificate.validTo) - clock.now() > renewBeforeMs && Date.parse(certificate.validFrom) <= clock.now();
-    return fresh && certificate.verify(caCertificate.publicKey) && fits(certificate) ? stored : undefined;
+  /** The stored key pair when it is good for as long as it has to be, or a new one. */
+  const obtain = async (request: IssueRequest, fits: (certificate: X509Certificate) => boolean): Promise<KeyPair> => {
+    const stored = await tryReadKeyPair(directory, request.name);
+    if (stored !== undefined && !isDue(stored.certificate, clock.now())) {
+      const certificate = new X509Certificate(stored.certificate);
+      if (certificate.verify(caKey) && fits(certificate)) return stored;
+    }
+    return issue({ directory, clock, ca, ...request });
+  };
+
+  const hold = async (request: IssueRequest, fits: (certificate: X509Certificate) => boolean): Promise<LiveKeyPair> => {
+    const pair: HeldKeyPair = { current: await obtain(request, fits), request, users: [], pending: new Set() };
+    held.set(request.name, pair);
+    const isServer = request.hosts.length > 0;
+    return {
+      get certificate() {
+        return isServer ? pair.current.certificate + authority.links : pair.current.certificate;
+      },
+      get key() {
+        return pair.current.key;
+      },
+      onRenewed: (apply) => void pair.users.push(apply),
+    };
+  };
+
+  const renewOne = async (pair: HeldKeyPair): Promise<boolean> => {
+    const isRenewed = isDue(pair.current.certificate, clock.now());
+    if (isRenewed) {
+      pair.current = await issue({ directory, clock, ca, ...pair.request });
+      for (const apply of pair.users) pair.pending.add(apply);
+    }
+    for (const apply of pair.pending) {
+      await apply();
+      pair.pending.delete(apply);
+    }
+    return isRenewed;
   };
 
   return {
-    caCertificate: ca.certificate,
-    async serverCertificate({ name, commonName, hosts }) {
+    caCertificate: authority.trusted,
+    serverCertificate({ name, commonName, hosts }) {
       const wanted = [...new Set(hosts)].sort();
-      const stored = await reuse(name, (certificate) => sameHosts(certificate, wanted));
-      return stored ?? issue({ directory, clock, ca, name, commonName, organizations: [], hosts: wanted });
+      return hold({ name, commonName, organizations: [], hosts: wanted }, (certificate) => sameHosts(certificate, wanted));
     },
-    async clientCertificate({ name, commonName, organizations = [] }) {
+    clientCertificate({ name, commonName, organizations = [] }) {
       const subject = subjectLines(commonName, organizations);
-      const stored = await reuse(name, (certificate) => certificate.subject === subject && isClientCertificate(certificate));
-      return stored ?? issue({ directory, clock, ca, name, commonName, organizations, hosts: [] });
+      return hold(
+        { name, commonName, organizations, hosts: [] },
+        (certificate) => certificate.subject === subject && isClientCertificate(certificate),
+      );
+    },
+    async renew() {
+      const renewed: string[] = [];
+      const errors: unknown[] = [];
+      for (const [name, pair] of held) {
+        try {
+          if (await renewOne(pair)) renewed.push(name);
+        } catch (cause) {
+          errors.push(new Error(`renew certificate ${name}`, { cause }));
+        }
+      }
+      if (errors.length > 0) throw new AggregateError(errors, `${errors.length} certificates could not be renewed`);
+      return renewed;
     },
     signRequest: (request, options) => signRequest({ ca, clock, request, options }),
     signingKey: () => openSigningKey(join(directory, 'sa.key')),
   };
 }
 
+interface IssueRequest {
+  /** File name without ending. */
+  readonly name: string;
+  readonly commonName: string;
+  readonly organizations: readonly string[];
+  /** Empty for a client certificate. */
+  readonly hosts: readonly string[];
+}
+
+interface HeldKeyPair {
+  current: KeyPair;
+  readonly request: IssueRequest;
+  readonly users: (() => void | Promise<void>)[];
+  /** Those of them that do not use the current one yet. */
+  readonly pending: Set<() => void | Promise<void>>;
+}
+
+/** True when two thirds of its life are over, or when it is not valid by the clock. */
+function isDue(certificate: string, now: number): boolean {
+  const { validFrom, validTo } = new X509Certificate(certificate);
+  const from = Date.parse(validFrom);
+  const to = Date.parse(validTo);
+  return now < from || now > to - (to - from) / 3;
+}
+
 async function openSigningKey(path: string): Promise<SigningKey> {
-  let pem = await tryRead(path);
+  let pem = await tryReadText(path);
   if (pem === undefined) {
     const { privateKey } = await promisify(generateKeyPair)('ec', { namedCurve: 'P-256' });
     pem = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
@@ -159,43 +225,16 @@ function sameHosts(certificate: X509Certificate, wanted: readonly string[]): boo
   );
 }
 
-async function createAuthority({ directory, authorityName, clock }: Required<PkiOptions>): Promise<KeyPair> {
-  const x509 = await loadX509();
-  const keys = await webcrypto.subtle.generateKey(signing, true, ['sign', 'verify']);
-  const certificate = await x509.X509CertificateGenerator.createSelfSigned({
-    serialNumber: serialNumber(),
-    // The number tells two clusters' authorities apart in a kubeconfig that knows both.
-    name: [{ CN: [`${authorityName}@${Math.floor(clock.now() / 1_000)}`] }],
-    notBefore: new Date(clock.now() - backdateMs),
-    notAfter: new Date(clock.now() + caLifetimeMs),
-    signingAlgorithm: signing,
-    keys,
-    extensions: [
-      new x509.BasicConstraintsExtension(true, undefined, true),
-      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign | x509.KeyUsageFlags.digitalSignature, true),
-      await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
-    ],
-  });
-  const pair = { certificate: `${certificate.toString('pem')}\n`, key: pemOf(keys.privateKey) };
-  await writeKeyPair(directory, 'ca', pair);
-  return pair;
-}
-
-interface IssueOptions {
+interface IssueOptions extends IssueRequest {
   readonly directory: string;
   readonly clock: Clock;
   readonly ca: KeyPair;
-  readonly name: string;
-  readonly commonName: string;
-  readonly organizations: readonly string[];
-  /** Empty for a client certificate. */
-  readonly hosts: readonly string[];
 }
 
 async function issue({ directory, clock, ca, name, commonName, organizations, hosts }: IssueOptions): Promise<KeyPair> {
   const x509 = await loadX509();
   const authority = new x509.X509Certificate(ca.certificate);
-  const authorityKey = await importAuthorityKey(ca);
+  const authorityKey = await importSigningKey(ca);
   const keys = await webcrypto.subtle.generateKey(signing, true, ['sign', 'verify']);
   const isServer = hosts.length > 0;
   const certificate = await x509.X509CertificateGenerator.create({
@@ -226,9 +265,6 @@ async function issue({ directory, clock, ca, name, commonName, organizations, ho
   return pair;
 }
 
-const importAuthorityKey = ({ key }: KeyPair): Promise<webcrypto.CryptoKey> =>
-  webcrypto.subtle.importKey('pkcs8', createPrivateKey(key).export({ type: 'pkcs8', format: 'der' }), signing, false, ['sign']);
-
 interface SignRequestOptions {
   readonly ca: KeyPair;
   readonly clock: Clock;
@@ -258,7 +294,7 @@ async function signRequest({ ca, clock, request, options: { usages, lifetimeMs }
     notAfter: new Date(Math.min(notAfter, authority.notAfter.getTime())),
     signingAlgorithm: signing,
     publicKey: parsed.publicKey,
-    signingKey: await importAuthorityKey(ca),
+    signingKey: await importSigningKey(ca),
     extensions: [
       ...(flags === 0 ? [] : [new x509.KeyUsagesExtension(flags, true)]),
       ...(purposes.length === 0 ? [] : [new x509.ExtendedKeyUsageExtension([...purposes])]),
@@ -268,39 +304,4 @@ async function signRequest({ ca, clock, request, options: { usages, lifetimeMs }
     ],
   });
   return `${certificate.toString('pem')}\n`;
-}
-
-const pemOf = (key: webcrypto.CryptoKey): string => KeyObject.from(key).export({ type: 'pkcs8', format: 'pem' }).toString();
-
-/** Positive, so the highest bit is clear. */
-const serialNumber = (): string => {
-  const bytes = randomBytes(16);
-  bytes.writeUInt8((bytes.readUInt8(0) & 0x7f) | 0x01, 0);
-  return bytes.toString('hex');
-};
-
-/** Undefined when it is not there or was left incomplete by a crash; the certificate is written last. */
-async function readKeyPair(directory: string, name: string): Promise<KeyPair | undefined> {
-  const certificate = await tryRead(join(directory, `${name}.crt`));
-  const key = await tryRead(join(directory, `${name}.key`));
-  if (certificate === undefined || key === undefined) return undefined;
-  const matches = createPublicKey(createPrivateKey(key)).equals(new X509Certificate(certificate).publicKey);
-  if (matches) return { certificate, key };
-  // An authority that was replaced by half would make every certificate out there worthless: a person must look.
-  if (name === 'ca') throw new Error(`${join(directory, 'ca.crt')} does not belong to ca.key beside it`);
-  return undefined;
-}
-
-async function tryRead(path: string): Promise<string | undefined> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (err) {
-    if ((err as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw new Error(`read ${path}`, { cause: err });
-  }
-}
-
-async function writeKeyPair(directory: string, name: string, { certificate, key }: KeyPair): Promise<void> {
-  await writeDurableFile(join(directory, `${name}.key`), key);
-  await writeDurableFile(join(directory, `${name}.crt`), certificate);
 }

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { basename, join, resolve } from 'node:path';
 import { secrets } from '../api/core/v1/secret.ts';
+import { services } from '../api/core/v1/service.ts';
 import { builtInKinds } from '../api/kinds.ts';
 import { kustomizations } from '../api/kustomize/v1/kustomization.ts';
 import { loadSchemas } from '../api/schemas.ts';
@@ -29,6 +30,7 @@ import { writeDurableFile } from '../base/durable-file.ts';
 import { createLog, type Log } from '../base/log.ts';
 import { addProcessMetrics, createMetrics, type Metrics, partsOf } from '../base/metrics.ts';
 import type { Overview } from '../base/overview.ts';
+import { createCertificateKeeper } from '../base/pki/certificate-keeper.ts';
 import { openPki, type Pki } from '../base/pki.ts';
 import { startAll } from '../base/shutdown.ts';
 import type { Client } from '../client/client.ts';
@@ -119,6 +121,8 @@ export interface StartClusterOptions {
   /** Abandons the start. */
   readonly signal: AbortSignal;
   onStep(name: string, text: string, detail?: string): void;
+  /** Something that runs, and that a person has to attend to; also later than the start. */
+  onWarning(text: string): void;
 }
 
 /** Real nodes of `up` and `demo`. */
@@ -172,7 +176,7 @@ interface ComposeOptions extends StartClusterOptions {
 }
 
 async function compose(options: ComposeOptions): Promise<Cluster> {
-  const { configuration, log, version, signal, onStep, clock, onClose, stop } = options;
+  const { configuration, log, version, signal, onStep, onWarning, clock, onClose, stop } = options;
   const files = filesOf(configuration.dataDirectory);
   const random = Math.random;
   const metrics = metricsPaths();
@@ -255,8 +259,11 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     aggregator,
     tls: {
       caCertificate: pki.caCertificate,
-      certificate: () =>
-        pki.serverCertificate({ name: 'apiserver', commonName: 'kube-apiserver', hosts: apiHosts(configuration, network) }),
+      certificate: await pki.serverCertificate({
+        name: 'apiserver',
+        commonName: 'kube-apiserver',
+        hosts: apiHosts(configuration, network),
+      }),
     },
     address: configuration.bindAddress,
     port: configuration.apiPort,
@@ -455,7 +462,22 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   ]);
   onStep('Git', redactedSource(configuration, web.url), configuration.seedDirectory === undefined ? undefined : 'with the examples');
 
-  const kubeconfig = await writeKubeconfig({ configuration, pki, server: apiServer.url });
+  // Last, when everything has the certificates that it needs.
+  const kubeconfig = await keepKubeconfig({ configuration, pki, server: apiServer.url });
+  const apiEvents = events.recorder('kube-apiserver');
+  const apiServerService = await ownClient.get(services, { namespace: 'default', name: 'kubernetes' });
+  await start([
+    createCertificateKeeper({
+      authorities: { cluster: pki, 'front proxy': frontProxy },
+      onTrouble(message) {
+        onWarning(message);
+        log.warn({ problem: message }, 'Found certificate authority that needs to be replaced');
+        apiEvents.record(apiServerService, { type: 'Warning', reason: 'CertificateExpirationWarning', message });
+      },
+      clock,
+      log: log.child({ component: 'certificate-keeper' }),
+    }),
+  ]);
   const git = new URL(`${web.url}/git/cluster.git`);
   git.username = 'midship';
   git.password = token;
@@ -772,7 +794,8 @@ function nodesText({ runtime, simulatedNodes }: Configuration): string {
   return [real, simulated].filter((text) => text !== '').join(', ') || 'none';
 }
 
-async function writeKubeconfig(options: {
+/** Writes the kubeconfig, and again when its certificate was renewed. */
+async function keepKubeconfig(options: {
   readonly configuration: Configuration;
   readonly pki: Pki;
   readonly server: string;
@@ -780,8 +803,12 @@ async function writeKubeconfig(options: {
   const { configuration, pki, server } = options;
   const path = filesOf(configuration.dataDirectory).kubeconfig;
   const admin = await pki.clientCertificate({ name: 'admin', commonName: 'admin', organizations: ['system:masters'] });
-  const text = formatKubeconfig({ name: 'midship', server, caCertificate: pki.caCertificate, clientCertificate: admin });
-  await writeDurableFile(path, text, { mode: configuration.kubeconfigMode });
+  const write = (): Promise<void> => {
+    const text = formatKubeconfig({ name: 'midship', server, caCertificate: pki.caCertificate, clientCertificate: admin });
+    return writeDurableFile(path, text, { mode: configuration.kubeconfigMode });
+  };
+  await write();
+  admin.onRenewed(write);
   return path;
 }
 

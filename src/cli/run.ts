@@ -39,7 +39,7 @@ export async function runCluster(configuration: Configuration, { stdout, stderr,
   const startedAt = performance.now();
   let cluster: Cluster | undefined;
   try {
-    cluster = await startCluster({ configuration, log, version, signal: abort.signal, onStep: terminal.step });
+    cluster = await startCluster({ configuration, log, version, signal: abort.signal, onStep: terminal.step, onWarning: terminal.warning });
     await writeDurableFile(files.endpoints, `${JSON.stringify(cluster.endpoints, undefined, 2)}\n`);
     await waitForApps(cluster, terminal, { startedAt, signal: abort.signal });
     cluster.activity.onAdded(terminal.activity);

@@ -5,6 +5,8 @@ import type { Activity } from '../base/activity.ts';
 export interface Terminal {
   step(name: string, text: string, detail?: string): void;
   line(text: string): void;
+  /** What a person has to attend to. */
+  warning(text: string): void;
   activity(activity: Activity): void;
 }
 
@@ -27,6 +29,9 @@ export function createTerminal(output: NodeJS.WritableStream): Terminal {
     line,
     step(name, text, detail) {
       line(`  ${pc.green('✓')} ${name.padEnd(13)} ${text}${detail === undefined ? '' : `   ${pc.dim(`(${detail})`)}`}`);
+    },
+    warning(text) {
+      line(`  ${pc.yellow('▲')} ${plain(text)}`);
     },
     activity(activity) {
       const lines = linesOf(activity);

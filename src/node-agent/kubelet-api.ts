@@ -7,6 +7,7 @@ import type { TLSSocket } from 'node:tls';
 import type { Clock } from '../base/clock.ts';
 import type { Component } from '../base/component.ts';
 import type { Log } from '../base/log.ts';
+import type { LiveKeyPair } from '../base/pki.ts';
 import type { NodeAgent } from './agent.ts';
 import { type LogOptions, readLog } from './container-log.ts';
 import { containerHeader, containerLines, countsOf, nodeCountLines, resourceLines } from './container-metrics.ts';
@@ -23,8 +24,8 @@ export interface KubeletApiOptions {
   readonly address: string;
   /** 10250 as everywhere; 0 takes a free one. */
   readonly port: number;
-  /** PEM, for `address`. */
-  readonly tls: { readonly certificate: string; readonly key: string };
+  /** For `address`. */
+  readonly tls: LiveKeyPair;
   /** PEM: who calls must have a certificate of this authority that names `system:masters`. */
   readonly caCertificate: string;
   /** `/metrics` beyond what is known here, and `/metrics/probes`. */
@@ -53,6 +54,7 @@ export function createKubeletApi(options: KubeletApiOptions): KubeletApi {
   const abort = new AbortController();
   let server: Server | undefined;
   let url = '';
+  const secureContext = () => ({ key: tls.key, cert: tls.certificate, ca: caCertificate, minVersion: 'TLSv1.2' as const });
   const streaming = createStreamingServer({ agent, runtime, clock, log, authorize });
 
   const routes: readonly (readonly [RegExp, (request: Request) => Promise<void>])[] = [
@@ -171,18 +173,16 @@ export function createKubeletApi(options: KubeletApiOptions): KubeletApi {
     async start() {
       const created = createServer(
         {
-          key: tls.key,
-          cert: tls.certificate,
-          ca: caCertificate,
+          ...secureContext(),
           requestCert: true,
           rejectUnauthorized: true,
-          minVersion: 'TLSv1.2',
           maxHeaderSize: maxHeaderBytes,
           headersTimeout: headersTimeoutMs,
         },
         (request, response) => void handle(request, response),
       );
       server = created;
+      tls.onRenewed(() => server?.setSecureContext(secureContext()));
       created.on('upgrade', streaming.handleUpgrade);
       // A caller without our certificate, or one that hangs up: its own matter.
       created.on('tlsClientError', (err) => log.debug({ err }, 'Refused connection'));

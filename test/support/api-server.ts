@@ -17,7 +17,8 @@ import { apiServerUser } from '../../src/apiserver/user.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { createLog } from '../../src/base/log.ts';
 import { createMetrics, type Metrics } from '../../src/base/metrics.ts';
-import { type KeyPair, openPki, type Pki } from '../../src/base/pki.ts';
+import type { KeyPair } from '../../src/base/pki/key-pair.ts';
+import { openPki, type Pki } from '../../src/base/pki.ts';
 import { createHttpClient, type HttpClient } from '../../src/client/http-client.ts';
 import { createInformerSet } from '../../src/client/informer-set.ts';
 import { formatKubeconfig } from '../../src/client/kubeconfig.ts';
@@ -133,7 +134,7 @@ export async function serveTestApi(api: TestApi, overrides: Partial<ApiServerOpt
     service: api.service,
     tls: {
       caCertificate: pki.caCertificate,
-      certificate: () => pki.serverCertificate({ name: 'apiserver', commonName: 'kube-apiserver', hosts: ['localhost', '127.0.0.1'] }),
+      certificate: await pki.serverCertificate({ name: 'apiserver', commonName: 'kube-apiserver', hosts: ['localhost', '127.0.0.1'] }),
     },
     address: '127.0.0.1',
     port: 0,

@@ -2,7 +2,7 @@ import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { exportJWK, SignJWT } from 'jose';
-import type { KeyPair } from '../../src/base/pki.ts';
+import type { KeyPair } from '../../src/base/pki/key-pair.ts';
 
 /** An OpenID Connect issuer on a free port of this machine, with TLS. */
 export interface OidcIssuer {

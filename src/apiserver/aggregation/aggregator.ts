@@ -8,7 +8,7 @@ import type { Component } from '../../base/component.ts';
 import type { Log } from '../../base/log.ts';
 import type { Metrics } from '../../base/metrics.ts';
 import { networkErrorText } from '../../base/network-error.ts';
-import type { KeyPair } from '../../base/pki.ts';
+import type { KeyPair } from '../../base/pki/key-pair.ts';
 import { escapeLabel } from '../../base/series.ts';
 import type { Client } from '../../client/client.ts';
 import type { Informer, InformerSet } from '../../client/informer.ts';

@@ -3,7 +3,7 @@ import { Agent, request as httpsRequest } from 'node:https';
 import type { Duplex } from 'node:stream';
 import type { APIService } from '../../api/apiregistration/v1/api-service.ts';
 import type { Clock } from '../../base/clock.ts';
-import type { KeyPair } from '../../base/pki.ts';
+import type { KeyPair } from '../../base/pki/key-pair.ts';
 import type { UserInfo } from '../user.ts';
 import type { RemoteEndpoint } from './remote-endpoint.ts';
 
@@ -46,7 +46,7 @@ const maxRequests = 1_000;
 
 export function createRemoteTransport({ frontProxy, clock }: { readonly frontProxy: KeyPair; readonly clock: Clock }): RemoteTransport {
   // Connections are not kept: one that the server closes meanwhile would lose a write that nobody may repeat. Sessions are.
-  const agent = new Agent({ keepAlive: false, cert: frontProxy.certificate, key: frontProxy.key });
+  const agent = new Agent({ keepAlive: false });
   const cuts = new Set<() => void>();
   return {
     send({ apiService, endpoint }, { method, path, user, headers, body, timeoutMs, signal }) {
@@ -58,6 +58,9 @@ export function createRemoteTransport({ frontProxy, clock }: { readonly frontPro
           servername: endpoint.serverName,
           ...trustOf(apiService),
           agent,
+          // Read for each connection, so that a renewed certificate is used at once.
+          cert: frontProxy.certificate,
+          key: frontProxy.key,
           method,
           path,
           headers: { ...headers, ...identityHeaders(user), host: `${endpoint.address}:${endpoint.port}` },

@@ -5,7 +5,7 @@ import { WebSocket } from 'ws';
 import type { Node } from '../../api/core/v1/node.ts';
 import { labels } from '../../api/well-known.ts';
 import { networkErrorText } from '../../base/network-error.ts';
-import type { KeyPair } from '../../base/pki.ts';
+import type { KeyPair } from '../../base/pki/key-pair.ts';
 import { notImplemented, StatusError } from '../../machinery/status-error.ts';
 
 /** Reaches the agents of nodes on their kubelet port, with a client certificate that they know. */
@@ -59,6 +59,7 @@ export class KubeletRefusal extends Error {
 export interface KubeletClientOptions {
   /** Signed the agents' serving certificates. */
   readonly caCertificate: string;
+  /** Read for each connection, so that a renewed one is used at once. */
   readonly clientCertificate: KeyPair;
 }
 
@@ -70,7 +71,7 @@ const maxStreams = 1_000;
 const maxMessageBytes = 1024 * 1024;
 
 export function createKubeletClient({ caCertificate, clientCertificate }: KubeletClientOptions): KubeletClient {
-  const credentials = { ca: caCertificate, cert: clientCertificate.certificate, key: clientCertificate.key };
+  const credentials = () => ({ ca: caCertificate, cert: clientCertificate.certificate, key: clientCertificate.key });
   const cuts = new Set<() => void>();
   /** Counts a stream until it is closed. */
   const track = (stream: { once(event: 'close', listener: () => void): unknown }, cut: () => void): void => {
@@ -82,12 +83,13 @@ export function createKubeletClient({ caCertificate, clientCertificate }: Kubele
     const message = `${maxStreams} streams are open already, please try again later.`;
     throw new StatusError({ code: 429, reason: 'TooManyRequests', message, details: { retryAfterSeconds: 1 } });
   };
-  const agent = new Agent({ keepAlive: true, maxSockets: 256, maxFreeSockets: 4, ...credentials });
+  // The credentials are part of what makes two connections alike, so a kept one with an older certificate is not used again.
+  const agent = new Agent({ keepAlive: true, maxSockets: 256, maxFreeSockets: 4 });
   return {
     async request(node, { method = 'GET', path, headers = {}, body, signal }) {
       const { host, port } = addressOf(node);
       return new Promise((resolve, reject) => {
-        const request = httpsRequest({ host, port, path, method, headers, agent, signal });
+        const request = httpsRequest({ host, port, path, method, headers, agent, signal, ...credentials() });
         // Only until the head is there: a followed log may be silent for hours.
         request.setTimeout(connectTimeoutMs, () => request.destroy(new Error('i/o timeout')));
         request.once('response', (response) => {
@@ -104,7 +106,7 @@ export function createKubeletClient({ caCertificate, clientCertificate }: Kubele
       const { host, port } = addressOf(node);
       return new Promise((resolve, reject) => {
         const socket = new WebSocket(`wss://${host}:${port}${path}`, [...protocols], {
-          ...credentials,
+          ...credentials(),
           agent: false,
           handshakeTimeout: connectTimeoutMs,
           maxPayload: maxMessageBytes,
@@ -133,7 +135,7 @@ export function createKubeletClient({ caCertificate, clientCertificate }: Kubele
       const { host, port } = addressOf(node);
       const headers = { connection: 'Upgrade', upgrade: 'SPDY/3.1', 'x-stream-protocol-version': 'portforward.k8s.io' };
       return new Promise((resolve, reject) => {
-        const request = httpsRequest({ host, port, path, method: 'POST', headers, agent: false, ...credentials, signal });
+        const request = httpsRequest({ host, port, path, method: 'POST', headers, agent: false, ...credentials(), signal });
         request.setTimeout(connectTimeoutMs, () => request.destroy(new Error('i/o timeout')));
         request.once('upgrade', (_answer, socket, head) => {
           socket.setTimeout(0);

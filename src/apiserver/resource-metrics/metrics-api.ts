@@ -6,7 +6,7 @@ import { nodes } from '../../api/core/v1/node.ts';
 import { pods } from '../../api/core/v1/pod.ts';
 import { type Clock, timestampOf } from '../../base/clock.ts';
 import type { Component } from '../../base/component.ts';
-import type { KeyPair } from '../../base/pki.ts';
+import type { LiveKeyPair } from '../../base/pki.ts';
 import type { InformerSet } from '../../client/informer.ts';
 import type { KubeObject } from '../../machinery/object.ts';
 import { parseLabelSelector } from '../../machinery/selector.ts';
@@ -26,7 +26,7 @@ export interface MetricsApiOptions {
   readonly collector: Pick<UsageCollector, 'usage'>;
   readonly informers: InformerSet;
   readonly address: string;
-  readonly tls: KeyPair;
+  readonly tls: LiveKeyPair;
   /** Who calls has a certificate of this authority and this name: whom it passes on it has authorized. */
   readonly frontProxyCa: string;
   readonly frontProxyName: string;
@@ -49,7 +49,7 @@ const resourceList = {
 };
 
 export function createMetricsApi(options: MetricsApiOptions): MetricsApi {
-  const { collector, informers, address, tls, frontProxyCa, frontProxyName } = options;
+  const { collector, informers, address, tls, frontProxyName } = options;
   const nodeInformer = informers.get(nodes);
   const podInformer = informers.get(pods);
   let server: Server | undefined;
@@ -117,7 +117,8 @@ export function createMetricsApi(options: MetricsApiOptions): MetricsApi {
       return port;
     },
     async start() {
-      const created = createServer({ ...tlsOf(tls), ca: frontProxyCa, requestCert: true, rejectUnauthorized: true }, handle);
+      const created = createServer({ ...contextOf(options), headersTimeout: 10_000, requestCert: true, rejectUnauthorized: true }, handle);
+      tls.onRenewed(() => server?.setSecureContext(contextOf(options)));
       server = created;
       created.on('tlsClientError', () => undefined);
       await new Promise<void>((resolve, reject) => {
@@ -141,7 +142,12 @@ export function createMetricsApi(options: MetricsApiOptions): MetricsApi {
   };
 }
 
-const tlsOf = ({ certificate, key }: KeyPair) => ({ cert: certificate, key, minVersion: 'TLSv1.2' as const, headersTimeout: 10_000 });
+const contextOf = ({ tls, frontProxyCa }: Pick<MetricsApiOptions, 'tls' | 'frontProxyCa'>) => ({
+  cert: tls.certificate,
+  key: tls.key,
+  ca: frontProxyCa,
+  minVersion: 'TLSv1.2' as const,
+});
 
 interface Item {
   readonly metadata: { readonly name: string; readonly labels?: Readonly<Record<string, string>> };
