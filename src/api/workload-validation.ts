@@ -14,6 +14,7 @@ export function checkSelectorAndTemplate(
   errors: FieldError[],
   { selector, template }: { readonly selector?: LabelSelectorObject; readonly template?: PodTemplateSpec },
   words: { readonly selector: string; readonly kind: string } = { selector: 'deployment', kind: 'ReplicaSet' },
+  claims: readonly string[] = [],
 ): void {
   if (isAbsent(selector)) errors.push(required('spec.selector'));
   else {
@@ -34,7 +35,7 @@ export function checkSelectorAndTemplate(
   if (!compiled.matches(labels)) {
     errors.push(invalidValue('spec.template.metadata.labels', labels, '`selector` does not match template `labels`'));
   }
-  checkPodTemplate(errors, 'spec.template', template);
+  checkPodTemplate(errors, 'spec.template', template, claims);
   const { restartPolicy, activeDeadlineSeconds } = template.spec ?? {};
   if (restartPolicy !== 'Always') errors.push(notSupported('spec.template.spec.restartPolicy', restartPolicy ?? '', ['Always']));
   if (!isAbsent(activeDeadlineSeconds)) {

@@ -131,7 +131,10 @@ function checkSpec(errors: FieldError[], spec: StatefulSetSpec): void {
   checkNonNegative(errors, 'spec.minReadySeconds', minReadySeconds);
   checkNonNegative(errors, 'spec.revisionHistoryLimit', revisionHistoryLimit);
   checkNonNegative(errors, 'spec.ordinals.start', ordinals?.start);
-  checkSelectorAndTemplate(errors, spec as { readonly template?: PodTemplateSpec }, { selector: 'statefulset', kind: 'StatefulSet' });
+  // Each pod gets a volume of the same name for every claim template, so containers may mount them.
+  const claims = (spec.volumeClaimTemplates ?? []).flatMap(({ metadata }) => metadata?.name ?? []);
+  const words = { selector: 'statefulset', kind: 'StatefulSet' };
+  checkSelectorAndTemplate(errors, spec as { readonly template?: PodTemplateSpec }, words, claims);
 }
 
 function checkStrategy(errors: FieldError[], strategy: StatefulSetSpec['updateStrategy']): void {

@@ -25,13 +25,17 @@ const maxInt32 = 2147483647;
 /** Specs known to be valid, all frozen: a workload's template is checked again only when it changes. */
 const validSpecs = new WeakSet<PodSpec>();
 
-/** The pod template of a workload, in the order of upstream's checks. */
-export function checkPodTemplate(errors: FieldError[], field: string, template: PodTemplateSpec): void {
+/**
+ * The pod template of a workload, in the order of upstream's checks.
+ *
+ * @param claims  names of volumes that the workload adds to each of its pods: the claim templates of a StatefulSet
+ */
+export function checkPodTemplate(errors: FieldError[], field: string, template: PodTemplateSpec, claims: readonly string[] = []): void {
   checkLabels(errors, `${field}.labels`, template.metadata?.labels);
   checkAnnotations(errors, `${field}.annotations`, template.metadata?.annotations);
   const { spec = { containers: [] } } = template;
   checkPodAnnotations(errors, `${field}.annotations`, template.metadata?.annotations, spec);
-  checkPodSpec(errors, `${field}.spec`, spec);
+  checkPodSpec(errors, `${field}.spec`, spec, claims);
   if ((spec.ephemeralContainers ?? []).length > 0) {
     errors.push(forbidden(`${field}.spec.ephemeralContainers`, 'ephemeral containers not allowed in pod template'));
   }
@@ -60,10 +64,10 @@ export function checkPodAnnotations(
 }
 
 /** All rules of a pod's spec but those that depend on an update. */
-export function checkPodSpec(errors: FieldError[], field: string, spec: PodSpec): void {
+export function checkPodSpec(errors: FieldError[], field: string, spec: PodSpec, claims: readonly string[] = []): void {
   if (validSpecs.has(spec)) return;
   const before = errors.length;
-  const volumes = checkVolumes(errors, `${field}.volumes`, spec.volumes ?? []);
+  const volumes = new Set([...checkVolumes(errors, `${field}.volumes`, spec.volumes ?? []), ...claims]);
   const containers = spec.containers ?? [];
   const context = {
     volumes,
@@ -113,7 +117,8 @@ export function checkPodSpec(errors: FieldError[], field: string, spec: PodSpec)
   }
   if (!isAbsent(spec.overhead)) checkResources(errors, `${field}.overhead`, { limits: spec.overhead });
   checkOperatingSystem(errors, field, spec);
-  if (errors.length === before && Object.isFrozen(spec)) validSpecs.add(spec);
+  // Valid with claims is not valid in itself: another workload may hold the same spec without them.
+  if (errors.length === before && claims.length === 0 && Object.isFrozen(spec)) validSpecs.add(spec);
 }
 
 function checkSchedulingGates(errors: FieldError[], field: string, gates: NonNullable<PodSpec['schedulingGates']>): void {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { type Deployment, type DeploymentSpec, type DeploymentStatus, deployments } from '../../../../../src/api/apps/v1/deployment.ts';
 import { type ReplicaSet, replicaSets } from '../../../../../src/api/apps/v1/replica-set.ts';
+import { type StatefulSet, type StatefulSetSpec, statefulSets } from '../../../../../src/api/apps/v1/stateful-set.ts';
 import { deepFreeze } from '../../../../../src/machinery/object.ts';
 
 const metadata = { name: 'x', namespace: 'd' };
@@ -75,5 +76,31 @@ describe('a replica set', () => {
     const dotted = { ...stored, metadata: { ...metadata, name: 'a.b' } };
     expect(replicaSets.warnings?.(dotted)).toHaveLength(1);
     expect(replicaSets.warnings?.(dotted, dotted)).toEqual([]);
+  });
+});
+
+describe('a stateful set', () => {
+  const statefulSet = (mounted: string, claims: readonly string[]): StatefulSet => {
+    const containers = [{ name: 'c', image: 'host/x:1', volumeMounts: [{ name: mounted, mountPath: '/data' }] }];
+    const volumeClaimTemplates = claims.map((name) => ({
+      metadata: { name },
+      spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } },
+    }));
+    const spec = { serviceName: 'x', selector, template: { ...template, spec: { containers } }, volumeClaimTemplates } as StatefulSetSpec;
+    const object = { apiVersion: 'apps/v1', kind: 'StatefulSet', metadata, spec };
+    return deepFreeze(statefulSets.defaults?.(object) ?? object);
+  };
+  const errorsOf = (object: StatefulSet) =>
+    (statefulSets.validate?.(object, undefined) ?? []).map(({ field, message }) => `${field}: ${message}`);
+
+  it('may mount a claim of its own templates', () => {
+    expect(errorsOf(statefulSet('www', ['www']))).toEqual([]);
+  });
+
+  it('may not mount a claim that another set with the same template has', () => {
+    const { spec } = statefulSet('www', ['www']);
+    const field = 'spec.template.spec.containers[0].volumeMounts[0].name';
+    const without = { ...statefulSet('www', []), spec: { ...spec, volumeClaimTemplates: [] } };
+    expect(errorsOf(without)).toEqual([`${field}: Not found: "www"`]);
   });
 });
