@@ -13,6 +13,7 @@ import { type Clock, systemClock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Metrics } from '../base/metrics.ts';
 import type { SigningKey } from '../base/pki.ts';
+import { createTurnGate, type TurnGate } from '../base/turn-gate.ts';
 import type { DeleteOptions, Patch } from '../client/client.ts';
 import type { KindDefinition } from '../machinery/kind.ts';
 import { type KubeObject, keyOf, type ObjectRef } from '../machinery/object.ts';
@@ -64,6 +65,8 @@ export interface ApiServiceOptions {
   readonly log: Log;
   readonly clock?: Clock;
   readonly metrics?: Metrics;
+  /** Of this event loop; absent: nothing else runs long in it. */
+  readonly gate?: TurnGate;
   /** [0, 1); for generated names and addresses. */
   readonly random?: () => number;
   readonly newUid?: () => string;
@@ -267,7 +270,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
     },
     tokens,
     tokenAuthenticator,
-    flowControl: createFlowControl({ registry, served: kinds, clock, metrics }),
+    flowControl: createFlowControl({ registry, served: kinds, clock, gate: options.gate ?? createTurnGate({ clock }), metrics }),
     authorize,
     decide: authorizer.decide,
     async get(request, kind, ref) {

@@ -35,7 +35,7 @@ import { booleanOf } from './http/options.ts';
 import { maxBodyBytes } from './http/request-body.ts';
 import { createRequestMetrics } from './http/request-metrics.ts';
 import { parseTarget, type RequestTarget, type ResourceTarget } from './http/request-target.ts';
-import { sendError, sendPageNotFound, sendPlain, sendText, sendValue, setWarnings, statusErrorOf } from './http/respond.ts';
+import { limitRest, sendError, sendPageNotFound, sendPlain, sendText, sendValue, setWarnings, statusErrorOf } from './http/respond.ts';
 import { createTurnQueue } from './http/turn-queue.ts';
 import type { Upgrade } from './http/upgrade.ts';
 import type { ApiService, RequestAttributes } from './service.ts';
@@ -122,7 +122,7 @@ interface RequestState {
   finish(answer: { readonly code: number; readonly bytes: number }): void;
   readonly bytesBefore: number;
   audit: RequestAudit | undefined;
-  /** Its place among the requests that are worked on; absent as long as it waits, and for what lasts. */
+  /** Its place among the requests that are worked on; absent as long as it waits, and for streams. */
   seat: Seat | undefined;
 }
 
@@ -165,6 +165,7 @@ class HttpApiServer implements ApiServer {
       encoder: createObjectEncoder({ maxCachedLength: maxEncodedLength }),
       metrics: createRequestMetrics(metrics, clock),
       turns: createTurnQueue({ clock, sliceMs: streamSliceMs }),
+      slices: options.flowControl.slices,
       stopping: this.#stopping.signal,
     };
     this.#discovery = createDiscovery(service.kinds, options.aggregator);
@@ -310,7 +311,8 @@ class HttpApiServer implements ApiServer {
         this.#startAudit(state, raw, reply.raw, isLong);
         // Nobody's body is not even read.
         if (isAnonymous(user) && target.type === 'resource') service.authorize(user, attributesOf(method, target, query));
-        return isLong ? undefined : this.#enter(state, reply.raw);
+        // A watch of much that is there begins as a list does.
+        return isLong && labels.verb !== 'WATCH' ? undefined : this.#enter(state, reply.raw);
       };
       const user = authenticator.authenticate(raw);
       if (user instanceof Promise) {
@@ -341,7 +343,8 @@ class HttpApiServer implements ApiServer {
       const { inFlight } = this.#context.metrics;
       if (inFlight.readOnly > maxInFlight.readOnly || inFlight.mutating > maxInFlight.mutating) throw tooManyRequests();
     }
-    const isList = !flow.isExempt && method === 'GET' && target.type === 'resource' && target.name === undefined && kind !== undefined;
+    const isList =
+      method === 'GET' && target.type === 'resource' && target.name === undefined && kind !== undefined && !isResuming(target, query);
     const seats = isList ? flowControl.seatsOfList(kind, target.namespace, Number(query.get('limit')) || 0) : 1;
     const seat = flow.enter(seats, (giveUp) => response.once('close', giveUp));
     if (!(seat instanceof Promise)) {
@@ -425,6 +428,9 @@ class HttpApiServer implements ApiServer {
       if (state === undefined || user === undefined) throw new Error('handler of a request that was not authenticated');
       if (state.target.type === 'resource') await this.#handleResource(request, response, { ...state, user }, state.target);
       else await this.#handlePath(raw, response, { ...state, user });
+      // What is left is the client's to read, for which nobody has to wait.
+      state.seat?.leave();
+      limitRest(response, this.#options.clock);
     } catch (err) {
       const error = statusErrorOf(err);
       if (!isStatusError(err)) {
@@ -474,6 +480,7 @@ class HttpApiServer implements ApiServer {
       query,
       upgrade: this.#upgrades.get(raw),
       body: body instanceof Buffer ? body : undefined,
+      seat: state.seat,
       signal: signalOf(response),
       annotate: (key: string, value: string) => {
         if (state.audit === undefined) return;
@@ -744,6 +751,12 @@ const entryOf = (
 
 const attributesOfState = ({ method, target, query, path }: RequestState): RequestAttributes =>
   target.type === 'resource' ? attributesOf(method, target, query) : { verb: method.toLowerCase(), path };
+
+/** A watch that goes on where another one broke off begins with nothing. */
+const isResuming = (target: ResourceTarget, query: URLSearchParams): boolean =>
+  !['', '0'].includes(query.get('resourceVersion') ?? '') &&
+  query.get('sendInitialEvents') !== 'true' &&
+  attributesOf('GET', target, query).verb === 'watch';
 
 function errorEncodingOf({ headers }: IncomingMessage): Representation['encoding'] {
   try {

@@ -33,6 +33,7 @@ import type { Overview } from '../base/overview.ts';
 import { createCertificateKeeper } from '../base/pki/certificate-keeper.ts';
 import { openPki, type Pki } from '../base/pki.ts';
 import { startAll } from '../base/shutdown.ts';
+import { createTurnGate } from '../base/turn-gate.ts';
 import type { Client } from '../client/client.ts';
 import type { InformerSet } from '../client/informer.ts';
 import { createInformerSet } from '../client/informer-set.ts';
@@ -200,6 +201,8 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   const kinds = builtInKinds;
   const schemas = loadSchemas(kinds.map((kind) => kind.schemas));
   const { serviceCidr, clusterCidr } = network;
+  // All that runs long in this event loop passes it.
+  const gate = createTurnGate({ clock });
   const service = await createApiService({
     storage,
     kinds,
@@ -215,6 +218,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     log,
     clock,
     metrics: metrics.apiserver,
+    gate,
     random,
     onFailure(err) {
       // What this process holds in memory is no longer what is on disk: ending is the only honest answer, and loses nothing.

@@ -1,5 +1,5 @@
 import type { Clock } from '../../base/clock.ts';
-import type { TurnGate } from './turn-gate.ts';
+import type { TurnGate } from '../../base/turn-gate.ts';
 
 /** Room for requests that are worked on at the same time, given to flows in turn. */
 export interface FairQueue {
@@ -21,12 +21,18 @@ export interface FairQueue {
 
 export interface QueueLimits {
   readonly seats: number;
+  /** Of them, those that one flow may take. */
+  readonly seatsOfFlow: number;
   /** Requests of one flow that may wait; 0: nobody waits. */
   readonly maxWaitingOfFlow: number;
   readonly maxWaiting: number;
 }
 
 export interface Seat {
+  /** Lets others have the place while nothing is done for the request, because its client does not read. */
+  pause(): void;
+  /** Takes the place again, without a wait: for as long as others have it there are more requests than seats. */
+  resume(): void;
   /** More than once is once. */
   leave(): void;
 }
@@ -62,11 +68,15 @@ interface Flow {
 
 const sweepEveryMs = 1_000;
 
-/** The flow that was given least is next; the first of it goes when it fits, and nobody passes it meanwhile. */
+/**
+ * The flow that was given least is next, of those that may take more; the first of it goes when it fits, and nobody passes it meanwhile.
+ */
 export function createFairQueue(options: FairQueueOptions): FairQueue {
   const { maxWaitMs, clock, gate } = options;
   const flows = new Map<string, Flow>();
   let { limits } = options;
+  /** Seats that each flow has taken. */
+  const takenBy = new Map<string, number>();
   let executing = 0;
   let taken = 0;
   let waiting = 0;
@@ -75,25 +85,49 @@ export function createFairQueue(options: FairQueueOptions): FairQueue {
 
   const fits = (seats: number): boolean => executing === 0 || taken + seats <= limits.seats;
 
-  function take(wanted: number): Seat {
+  /** A flow has one request at least, however many seats that takes. */
+  function isAllowed(flow: string, seats: number): boolean {
+    const own = takenBy.get(flow);
+    return own === undefined || own + seats <= limits.seatsOfFlow;
+  }
+
+  function take(flow: string, wanted: number): Seat {
     const seats = Math.min(wanted, limits.seats);
-    executing += 1;
-    taken += seats;
-    let left = false;
-    return {
-      leave() {
-        if (left) return;
-        left = true;
+    let state: 'taken' | 'paused' | 'left' = 'left';
+    const sit = (): void => {
+      state = 'taken';
+      executing += 1;
+      taken += seats;
+      takenBy.set(flow, (takenBy.get(flow) ?? 0) + seats);
+    };
+    const rise = (next: 'paused' | 'left'): void => {
+      if (state === 'taken') {
         executing -= 1;
         taken -= seats;
+        const rest = (takenBy.get(flow) ?? 0) - seats;
+        if (rest > 0) takenBy.set(flow, rest);
+        else takenBy.delete(flow);
         askGate();
+      }
+      if (state !== 'left') state = next;
+    };
+    sit();
+    return {
+      pause: () => rise('paused'),
+      resume() {
+        if (state === 'paused') sit();
       },
+      leave: () => rise('left'),
     };
   }
 
   function nextFlow(): [name: string, flow: Flow] | undefined {
     let next: [string, Flow] | undefined;
-    for (const entry of flows) if (next === undefined || entry[1].served < next[1].served) next = entry;
+    for (const entry of flows) {
+      const [name, { served, waiters }] = entry;
+      if (next !== undefined && next[1].served <= served) continue;
+      if (isAllowed(name, waiters[0]?.seats ?? 0)) next = entry;
+    }
     return next;
   }
 
@@ -108,7 +142,7 @@ export function createFairQueue(options: FairQueueOptions): FairQueue {
     leastServed = flow.served;
     flow.served += first.seats;
     if (flow.waiters.length === 0) flows.delete(name);
-    first.admit(take(first.seats));
+    first.admit(take(name, first.seats));
     return true;
   }
 
@@ -120,7 +154,7 @@ export function createFairQueue(options: FairQueueOptions): FairQueue {
     const flow = flows.get(name) ?? { served: leastServed, waiters: [] };
     // Those for whom there is room wait for a turn only.
     const free = Math.max(0, limits.seats - taken);
-    if (limits.maxWaiting === 0 && waiting >= free) throw new QueueFull('concurrency-limit');
+    if (limits.maxWaiting === 0 && (waiting >= free || !isAllowed(name, seats))) throw new QueueFull('concurrency-limit');
     if (flow.waiters.length >= limits.maxWaitingOfFlow + free || waiting >= limits.maxWaiting + free) throw new QueueFull('queue-full');
     flows.set(name, flow);
     waiting += 1;
@@ -157,7 +191,7 @@ export function createFairQueue(options: FairQueueOptions): FairQueue {
 
   return {
     enter(flow, seats, onGone) {
-      if (waiting === 0 && fits(seats) && gate.isOpen()) return take(seats);
+      if (waiting === 0 && fits(seats) && isAllowed(flow, seats) && gate.isOpen()) return take(flow, seats);
       return wait(flow, seats, onGone);
     },
     resize(wanted) {

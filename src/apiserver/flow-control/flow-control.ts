@@ -2,6 +2,8 @@ import { type FlowSchema, flowSchemas } from '../../api/flowcontrol/v1/flow-sche
 import { type PriorityLevelConfiguration, priorityLevelConfigurations } from '../../api/flowcontrol/v1/priority-level-configuration.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Metrics } from '../../base/metrics.ts';
+import type { TurnGate } from '../../base/turn-gate.ts';
+import { createTurns, type Turns } from '../../base/turns.ts';
 import type { KindDefinition } from '../../machinery/kind.ts';
 import { StatusError } from '../../machinery/status-error.ts';
 import { followObjects } from '../registry/follow.ts';
@@ -11,12 +13,11 @@ import type { UserInfo } from '../user.ts';
 import { type Classifier, createClassifier } from './classification.ts';
 import { mandatoryLevels, mandatorySchemas } from './configuration.ts';
 import { createFairQueue, type FairQueue, QueueFull, type QueueLimits, type Seat } from './fair-queue.ts';
-import { createTurnGate } from './turn-gate.ts';
 
 /**
  * API priority and fairness: each request belongs to a flow, flows of one priority level take turns, and no level takes the room of
- * another. What lasts as long as its client likes (watches, streams) is not asked, nor are the components of this process, which do not
- * come over HTTP.
+ * another. Levels that are exempt have no end of seats and take their turns like the others. A watch has a seat until it has begun; streams
+ * and the components of this process, which do not come over HTTP, are not asked.
  *
  * Of upstream's scheme, levels neither lend nor borrow seats (`lendablePercent` and `borrowingLimitPercent` change nothing), and a flow
  * has a queue of its own that holds as much as its hand of queues would.
@@ -25,13 +26,15 @@ export interface FlowControl {
   classify(user: UserInfo, attributes: () => RequestAttributes): RequestFlow;
   /** Seats of a request that reads a collection: more objects are more work. `limit` 0: all. */
   seatsOfList(kind: KindDefinition, namespace: string | undefined, limit: number): number;
+  /** Turns of the event loop for the parts of long answers. */
+  readonly slices: Turns;
 }
 
 export interface RequestFlow {
   /** For the headers `X-Kubernetes-PF-*`; empty for a mandatory object that nobody stored. */
   readonly schemaUid: string;
   readonly levelUid: string;
-  /** Nothing of it waits or is refused. */
+  /** Nothing of it is refused. */
   readonly isExempt: boolean;
   /**
    * At once where there is room, or when its turn comes.
@@ -47,6 +50,8 @@ export interface FlowControlOptions {
   /** Kinds of the server; without those of flow control only the mandatory objects count. */
   readonly served: readonly KindDefinition[];
   readonly clock: Clock;
+  /** Shared with everything else that runs long in this event loop. */
+  readonly gate: TurnGate;
   readonly metrics?: Metrics | undefined;
   /** Requests of all limited levels that may be worked on at once. */
   readonly totalSeats?: number;
@@ -56,28 +61,28 @@ export interface FlowControlOptions {
 const defaultTotalSeats = 600;
 /** A quarter of the time in which a request has to arrive. */
 const maxWaitMs = 15_000;
-/** Of a turn of the event loop, for requests in the order in which they come. */
-const turnMs = 2;
 const objectsOfSeat = 100;
 const maxSeatsOfList = 10;
 const defaultQueuing = { queues: 64, handSize: 8, queueLengthLimit: 50 } as const;
 const maxWaitingOfLevel = 10_000;
+/** More answers cannot be under way than there are connections. */
+const maxWaitingSlices = 20_000;
 
 interface Level {
   readonly name: string;
   uid: string;
-  /** Absent: exempt. */
-  queue: FairQueue | undefined;
+  isExempt: boolean;
+  queue: FairQueue;
   dispatched: number;
   readonly rejected: Map<QueueFull['reason'], number>;
 }
 
 export function createFlowControl(options: FlowControlOptions): FlowControl {
-  const { registry, served, clock, metrics, totalSeats = defaultTotalSeats } = options;
+  const { registry, served, clock, gate, metrics, totalSeats = defaultTotalSeats } = options;
   const storedSchemas = new Map<string, FlowSchema>();
   const storedLevels = new Map<string, PriorityLevelConfiguration>();
   const levels = new Map<string, Level>();
-  const gate = createTurnGate({ clock, schedule: setImmediate, sliceMs: turnMs });
+  const slices = createTurns({ gate, maxWaiting: maxWaitingSlices });
   let classifier: Classifier | undefined;
 
   const follow = <T extends FlowSchema | PriorityLevelConfiguration>(kind: KindDefinition<T>, into: Map<string, T>): void => {
@@ -97,15 +102,17 @@ export function createFlowControl(options: FlowControlOptions): FlowControl {
     let shares = 0;
     for (const { spec } of wanted.values()) shares += spec?.limited?.nominalConcurrencyShares ?? 0;
     for (const [name, level] of wanted) {
-      const limits = limitsOf(level, totalSeats, shares);
+      const uid = level.metadata.uid ?? '';
+      const isExempt = level.spec?.type === 'Exempt';
+      const limits = isExempt ? exemptLimits : limitsOf(level, totalSeats, shares);
       const known = levels.get(name);
-      const queue = limits === undefined ? undefined : (known?.queue ?? createFairQueue({ limits, maxWaitMs, clock, gate }));
-      if (known === undefined) levels.set(name, { name, uid: level.metadata.uid ?? '', queue, dispatched: 0, rejected: new Map() });
-      else {
-        known.uid = level.metadata.uid ?? '';
-        known.queue = queue;
+      if (known !== undefined && known.isExempt === isExempt) {
+        known.uid = uid;
+        known.queue.resize(limits);
+        continue;
       }
-      if (limits !== undefined) queue?.resize(limits);
+      const queue = createFairQueue({ limits, maxWaitMs: isExempt ? Number.POSITIVE_INFINITY : maxWaitMs, clock, gate });
+      levels.set(name, { name, uid, isExempt, queue, dispatched: known?.dispatched ?? 0, rejected: known?.rejected ?? new Map() });
     }
     // Those who wait in a level that is gone keep their place in its queue, which nobody else enters.
     for (const name of levels.keys()) if (!wanted.has(name)) levels.delete(name);
@@ -120,14 +127,16 @@ export function createFlowControl(options: FlowControlOptions): FlowControl {
       const found = classifier.classify(user, attributes);
       const level = levels.get(found?.level ?? 'catch-all');
       if (level === undefined) throw new Error('a mandatory priority level is missing');
-      const flow = found?.flow ?? `catch-all/${user.name}`;
+      // Nobody is refused in a level that is exempt, so its users must not wait for each other's requests.
+      const flow = found === undefined ? `catch-all/${user.name}` : level.isExempt ? `${found.flow}${user.name}` : found.flow;
       return {
         schemaUid: found?.schema.metadata.uid ?? '',
         levelUid: level.uid,
-        isExempt: level.queue === undefined,
+        isExempt: level.isExempt,
         enter: (seats, onGone) => enter(level, flow, seats, onGone),
       };
     },
+    slices,
     seatsOfList(kind, namespace, limit) {
       if (kind.transient === true) return 1;
       const { size } = registry
@@ -139,8 +148,6 @@ export function createFlowControl(options: FlowControlOptions): FlowControl {
   };
 }
 
-const freeSeat: Seat = { leave: () => undefined };
-
 function enter(level: Level, flow: string, seats: number, onGone: (giveUp: () => void) => void): Seat | Promise<Seat> {
   const refuse = (err: unknown): never => {
     if (!(err instanceof QueueFull)) throw err;
@@ -151,7 +158,6 @@ function enter(level: Level, flow: string, seats: number, onGone: (giveUp: () =>
     level.dispatched += 1;
     return seat;
   };
-  if (level.queue === undefined) return letIn(freeSeat);
   try {
     const seat = level.queue.enter(flow, seats, onGone);
     return seat instanceof Promise ? seat.then(letIn, refuse) : letIn(seat);
@@ -175,15 +181,23 @@ function withMandatory<T extends FlowSchema | PriorityLevelConfiguration>(
   return new Map([...mandatory.map((object) => [object.metadata.name, object] as const), ...stored]);
 }
 
-/** Undefined: exempt. */
-function limitsOf({ spec }: PriorityLevelConfiguration, totalSeats: number, shares: number): QueueLimits | undefined {
-  if (spec?.type === 'Exempt') return undefined;
+const exemptLimits: QueueLimits = {
+  seats: Number.POSITIVE_INFINITY,
+  seatsOfFlow: Number.POSITIVE_INFINITY,
+  maxWaitingOfFlow: maxWaitingOfLevel,
+  maxWaiting: maxWaitingOfLevel,
+};
+
+function limitsOf({ spec }: PriorityLevelConfiguration, totalSeats: number, shares: number): QueueLimits {
   const { nominalConcurrencyShares = 30, limitResponse } = spec?.limited ?? {};
   const seats = Math.max(1, Math.ceil((totalSeats * nominalConcurrencyShares) / Math.max(shares, 1)));
-  if (limitResponse?.type !== 'Queue') return { seats, maxWaitingOfFlow: 0, maxWaiting: 0 };
+  // One account whose answers nobody reads must not be able to take all of them.
+  const seatsOfFlow = Math.ceil(seats / 2);
+  if (limitResponse?.type !== 'Queue') return { seats, seatsOfFlow, maxWaitingOfFlow: 0, maxWaiting: 0 };
   const { queues, handSize, queueLengthLimit } = { ...defaultQueuing, ...limitResponse.queuing };
   return {
     seats,
+    seatsOfFlow,
     maxWaitingOfFlow: Math.min(handSize * queueLengthLimit, maxWaitingOfLevel),
     maxWaiting: Math.min(queues * queueLengthLimit, maxWaitingOfLevel),
   };
@@ -202,8 +216,8 @@ function* textOf(levels: Iterable<Level>): Iterable<string> {
   yield* family('rejected_requests_total', 'Requests that were told to come back.', 'counter', ({ rejected }) =>
     [...rejected].map(([reason, count]) => [`,reason="${reason}"`, count] as const),
   );
-  yield* family('current_inqueue_requests', 'Requests that wait for their turn.', 'gauge', ({ queue }) => [['', queue?.waiting ?? 0]]);
-  yield* family('current_executing_requests', 'Requests that are worked on.', 'gauge', ({ queue }) => [['', queue?.executing ?? 0]]);
-  yield* family('current_executing_seats', 'Seats that are taken.', 'gauge', ({ queue }) => [['', queue?.takenSeats ?? 0]]);
-  yield* family('nominal_limit_seats', 'Seats of the level.', 'gauge', ({ queue }) => [['', queue?.limits.seats ?? 0]]);
+  yield* family('current_inqueue_requests', 'Requests that wait for their turn.', 'gauge', ({ queue }) => [['', queue.waiting]]);
+  yield* family('current_executing_requests', 'Requests that are worked on.', 'gauge', ({ queue }) => [['', queue.executing]]);
+  yield* family('current_executing_seats', 'Seats that are taken.', 'gauge', ({ queue }) => [['', queue.takenSeats]]);
+  yield* family('nominal_limit_seats', 'Seats of the level.', 'gauge', ({ isExempt, queue }) => [['', isExempt ? 0 : queue.limits.seats]]);
 }

@@ -1,9 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Clock } from '../../base/clock.ts';
 import type { Log } from '../../base/log.ts';
+import type { Turns } from '../../base/turns.ts';
 import type { KindDefinition } from '../../machinery/kind.ts';
 import type { ObjectRef } from '../../machinery/object.ts';
 import { methodNotAllowed, StatusError } from '../../machinery/status-error.ts';
+import type { Seat } from '../flow-control/fair-queue.ts';
 import type { ApiService, RequestInfo } from '../service.ts';
 import type { UserInfo } from '../user.ts';
 import { negotiate, type Representation } from './content-negotiation.ts';
@@ -21,6 +23,8 @@ export interface HandlerContext {
   readonly metrics: RequestMetrics;
   /** Where streams wait for their turn to write. */
   readonly turns: TurnQueue;
+  /** Turns for the parts of an answer, by user. */
+  readonly slices: Turns;
   readonly clock: Clock;
   readonly random: () => number;
   readonly log: Log;
@@ -42,6 +46,8 @@ export interface ApiRequest {
   readonly upgrade?: Upgrade | undefined;
   /** Undefined when there was none. */
   readonly body: Buffer | undefined;
+  /** Its place among the requests that are worked on; absent for what lasts as long as its client likes. */
+  readonly seat: Seat | undefined;
   /** Aborted when the client goes away. */
   readonly signal: AbortSignal;
   /** Adds to the entry of the request in the audit log. */
@@ -57,6 +63,10 @@ export const requestInfoOf = ({ user, userAgent, target, signal, annotate }: Api
   signal,
   onAuditAnnotation: annotate,
 });
+
+/** The turn for the next part of a long answer: all answers to one user get as many as the single one of another. */
+export const nextSlice = ({ user }: ApiRequest, { slices }: HandlerContext): Promise<void> =>
+  slices.take(user.name) ?? new Promise((resolve) => setImmediate(resolve));
 
 /** @throws StatusError when the path names no object */
 export function refOf({ target, kind }: ApiRequest): ObjectRef {

@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http';
 import type { Clock } from '../../base/clock.ts';
 import { internalError, isStatusError, type StatusError } from '../../machinery/status-error.ts';
 import { formatYaml } from '../../machinery/yaml.ts';
+import type { Seat } from '../flow-control/fair-queue.ts';
 import type { Representation } from './content-negotiation.ts';
 
 /** Writing answers: whole ones, long ones in slices, errors as `Status`. */
@@ -78,11 +79,11 @@ export async function withWarnings<T>(response: ServerResponse, write: (onWarnin
   }
 }
 
-/** A turn of the event loop that this module may take, and the size of a chunk. */
+/** Of a turn of the event loop, for one part of an answer. */
 const sliceMs = 3;
 const chunkLength = 65_536;
-/** How long a client may take to read one chunk of an answer. */
-const stalledMs = 60_000;
+/** How long a client may take to read an answer, from its first byte to its last. */
+const maxReadingMs = 60_000;
 
 export interface StreamOptions {
   readonly response: ServerResponse;
@@ -90,13 +91,19 @@ export interface StreamOptions {
   readonly parts: Iterable<string>;
   readonly clock: Clock;
   readonly signal: AbortSignal;
+  /** Given back while the client does not read. */
+  readonly seat: Pick<Seat, 'pause' | 'resume'> | undefined;
+  /** Resolves when the next part may be made. */
+  nextTurn(): Promise<void>;
 }
 
 /**
  * Writes an answer whose parts are made as they are needed, in slices of some milliseconds, so that a list of any length holds up
  * neither the event loop nor more memory than a chunk. One slice is sent whole, with its length.
+ *
+ * A client that has not read all of it after a minute is cut off: the objects of its list are kept for as long as it lasts.
  */
-export async function sendParts({ response, contentType, parts, clock, signal }: StreamOptions): Promise<void> {
+export async function sendParts({ response, contentType, parts, clock, signal, seat, nextTurn }: StreamOptions): Promise<void> {
   let text = '';
   let started = false;
   let sliceStart = clock.monotonicMs();
@@ -106,16 +113,19 @@ export async function sendParts({ response, contentType, parts, clock, signal }:
     if (text.length < chunkLength && !sliceOver) continue;
     if (!started) {
       response.writeHead(200, { 'content-type': contentTypes[contentType] });
+      limitReading(response, clock);
       started = true;
     }
     const chunk = text;
     text = '';
-    // A client that stops reading would keep the list in memory for ever.
-    const cancel = clock.after(stalledMs, () => response.destroy());
-    await writeChunk(response, chunk, signal);
-    cancel();
+    const reading = writeChunk(response, chunk, signal);
+    if (reading !== undefined) {
+      seat?.pause();
+      await reading;
+      seat?.resume();
+    }
     if (signal.aborted) return;
-    if (sliceOver) await new Promise((resolve) => setImmediate(resolve));
+    if (sliceOver) await nextTurn();
     if (signal.aborted) return;
     sliceStart = clock.monotonicMs();
   }
@@ -123,10 +133,24 @@ export async function sendParts({ response, contentType, parts, clock, signal }:
   else sendText(response, 200, contentTypes[contentType], text);
 }
 
-/** Resolves when more may be written, or when `signal` ends the answer. */
-export async function writeChunk(response: ServerResponse, chunk: string, signal: AbortSignal): Promise<void> {
-  if (response.write(chunk) || signal.aborted) return;
-  await new Promise<void>((resolve) => {
+/** Cuts the connection when the client has not read the answer in time. */
+function limitReading(response: ServerResponse, clock: Clock): void {
+  const cancel = clock.after(maxReadingMs, () => response.destroy());
+  response.once('close', cancel);
+}
+
+/**
+ * What is left of an answer when its handler is done is the client's to read, within a minute. A small one is in the hands of the
+ * operating system by then.
+ */
+export function limitRest(response: ServerResponse, clock: Clock): void {
+  if (response.writableLength > chunkLength && !response.closed) limitReading(response, clock);
+}
+
+/** A promise when the client has to read before more may be written; it resolves then, or when `signal` ends the answer. */
+export function writeChunk(response: ServerResponse, chunk: string, signal: AbortSignal): Promise<void> | undefined {
+  if (response.write(chunk) || signal.aborted) return undefined;
+  return new Promise<void>((resolve) => {
     const done = (): void => {
       response.off('drain', done);
       signal.removeEventListener('abort', done);

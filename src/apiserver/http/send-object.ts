@@ -3,7 +3,7 @@ import type { KubeObject } from '../../machinery/object.ts';
 import { apiVersionOf } from '../../machinery/resource.ts';
 import { formatYaml } from '../../machinery/yaml.ts';
 import type { ListPage } from '../service.ts';
-import { type ApiRequest, type HandlerContext, isCustomKind, representationOf } from './api-request.ts';
+import { type ApiRequest, type HandlerContext, isCustomKind, nextSlice, representationOf } from './api-request.ts';
 import type { Representation } from './content-negotiation.ts';
 import { sendJson, sendParts, sendValue } from './respond.ts';
 import { columnDefinitionsOf, includeObjectOf, partialMetadataOf, type RowOptions, rowOf } from './table.ts';
@@ -50,6 +50,8 @@ export async function sendList(request: ApiRequest, context: HandlerContext, pag
         : jsonParts(request, context, page, representation),
     clock: context.clock,
     signal: request.signal,
+    seat: request.seat,
+    nextTurn: () => nextSlice(request, context),
   });
 }
 

@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http';
 import type { KubeObject } from '../../machinery/object.ts';
 import { expired, isExpired } from '../../machinery/status-error.ts';
 import type { WatchRecord } from '../service.ts';
-import { type ApiRequest, type HandlerContext, requestInfoOf } from './api-request.ts';
+import { type ApiRequest, type HandlerContext, nextSlice, requestInfoOf } from './api-request.ts';
 import { negotiate, type Representation } from './content-negotiation.ts';
 import { watchQueryOf } from './options.ts';
 import { statusErrorOf, writeChunk } from './respond.ts';
@@ -30,7 +30,14 @@ export async function handleWatch(request: ApiRequest, context: HandlerContext):
   const { timeoutSeconds, ...options } = watchQueryOf(request.query);
   const encode = eventEncoder(request, context, representation);
   const watching = new AbortController();
-  const stream = new WatchStream({ response, encode, context, signal, onSent: (count) => context.metrics.watchEvents(kind, count) });
+  const stream = new WatchStream({
+    response,
+    encode,
+    context,
+    signal,
+    nextTurn: () => nextSlice(request, context),
+    onSent: (count) => context.metrics.watchEvents(kind, count),
+  });
 
   const stop = (): void => {
     watching.abort();
@@ -53,6 +60,8 @@ export async function handleWatch(request: ApiRequest, context: HandlerContext):
       onEnd: (err) => stream.end(err),
     });
     stream.open();
+    // It has begun; from here on it waits for events.
+    request.seat?.leave();
     const remainingMs = seconds * 1_000 - (context.clock.monotonicMs() - started);
     for (const beforeEndMs of bookmarksBeforeEndMs) {
       if (remainingMs > beforeEndMs) cancelTimers.push(context.clock.after(remainingMs - beforeEndMs, () => watch.bookmark()));
@@ -61,6 +70,7 @@ export async function handleWatch(request: ApiRequest, context: HandlerContext):
     await stream.closed;
   } catch (err) {
     if (!isExpired(err)) throw err;
+    request.seat?.leave();
     stream.open();
     stream.end(err);
     await stream.closed;
@@ -81,6 +91,8 @@ interface WatchStreamOptions {
   readonly context: HandlerContext;
   readonly signal: AbortSignal;
   readonly onSent: (count: number) => void;
+  /** Resolves when the next part of many events may be written. */
+  nextTurn(): Promise<void>;
 }
 
 /** Owns the answer of one watch: what waits to be written, and how it ends. */
@@ -147,7 +159,7 @@ class WatchStream {
   }
 
   async #pump(): Promise<void> {
-    const { response, signal, encode, onSent, context } = this.#options;
+    const { response, signal, encode, onSent, nextTurn, context } = this.#options;
     while (this.#queue.length > 0 && !signal.aborted) {
       const batch = this.#queue;
       this.#queue = [];
@@ -163,7 +175,7 @@ class WatchStream {
         }
         onSent(next - first);
         await writeChunk(response, text, signal);
-        if (next < batch.length) await new Promise((resolve) => setImmediate(resolve));
+        if (next < batch.length) await nextTurn();
       }
       this.#initial = 0;
     }

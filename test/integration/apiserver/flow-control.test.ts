@@ -1,4 +1,4 @@
-import type { ClientRequest } from 'node:http';
+import type { ClientRequest, IncomingMessage } from 'node:http';
 import { Agent, request as httpsRequest } from 'node:https';
 import { Worker } from 'node:worker_threads';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -112,7 +112,7 @@ const gauge = async (name: string, level: string): Promise<number> =>
 const becomes = (name: string, level: string, value: number) =>
   until(async () => (await gauge(name, level)) === value, { what: `${name} of ${level} is ${value}` });
 
-/** A level with three seats, for one user. */
+/** A level with three seats, for the user of its name and one more; two seats at most are one user's. */
 async function makeLevel(name: string, queueLengthLimit?: number): Promise<void> {
   const apiVersion = 'flowcontrol.apiserver.k8s.io/v1';
   await cluster.client.create(priorityLevelConfigurations, {
@@ -138,7 +138,7 @@ async function makeLevel(name: string, queueLengthLimit?: number): Promise<void>
       distinguisherMethod: { type: 'ByUser' },
       rules: [
         {
-          subjects: [{ kind: 'User', user: { name } }],
+          subjects: [name, `${name}-too`].map((user) => ({ kind: 'User', user: { name: user } })),
           resourceRules: [{ verbs: ['*'], apiGroups: ['*'], resources: ['*'], namespaces: ['*'], clusterScope: true }],
         },
       ],
@@ -166,7 +166,7 @@ describe('a greedy client', () => {
 describe('a level that is full', () => {
   it('refuses what may not wait, and says when to come back', async () => {
     await makeLevel('rejected');
-    const held = [hold('rejected'), hold('rejected'), hold('rejected')];
+    const held = [hold('rejected'), hold('rejected'), hold('rejected-too')];
     await becomes('current_executing_requests', 'rejected', 3);
     const answer = await cluster.fetch('/api/v1/namespaces/shop/configmaps/c0', {
       headers: { 'impersonate-user': 'rejected', 'impersonate-group': 'devs' },
@@ -185,7 +185,7 @@ describe('a level that is full', () => {
 
   it('lets wait as many as it says, forgets those who go, and lets in who is left', async () => {
     await makeLevel('queued', 2);
-    const held = [hold('queued'), hold('queued'), hold('queued')];
+    const held = [hold('queued'), hold('queued'), hold('queued-too')];
     await becomes('current_executing_requests', 'queued', 3);
     const gone = hold('queued');
     const waiting = statusOf('queued', '/api/v1/namespaces/shop/configmaps/c0');
@@ -219,6 +219,37 @@ describe('a level that is full', () => {
   });
 });
 
+describe('a list that nobody reads', () => {
+  /** Asks, and never takes a byte of the answer out of the connection. */
+  const leaveUnread = (user: string, path: string): Promise<IncomingMessage> =>
+    new Promise((resolve) => {
+      const request = open(user, path);
+      request.once('response', (response) => resolve(response.pause()));
+      request.end();
+    });
+
+  it('gives its seats back to others while it waits for its client', async () => {
+    await makeLevel('unread', 50);
+    const large = 'v'.repeat(200_000);
+    const client = cluster.api.clientFor();
+    await client.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'large' } });
+    for (let index = 0; index < 40; index += 1) {
+      const metadata = { name: `c${index}`, namespace: 'large' };
+      await client.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { large } });
+    }
+    const lists = await Promise.all(Array.from({ length: 12 }, () => leaveUnread('unread', '/api/v1/namespaces/large/configmaps')));
+    await becomes('current_executing_seats', 'unread', 0);
+    expect(await statusOf('unread', '/api/v1/namespaces/shop/configmaps/c0')).toBe(200);
+    expect(await statusOf('unread-too', '/api/v1/namespaces/shop/configmaps')).toBe(200);
+    // A client that reads after all gets all of it.
+    const [first, ...rest] = lists;
+    for (const list of rest) list.destroy();
+    let text = '';
+    for await (const chunk of first ?? []) text += chunk;
+    expect(JSON.parse(text).items).toHaveLength(40);
+  });
+});
+
 describe('flow schemas and priority levels', () => {
   it('are there from the start, and every answer names its own', async () => {
     const [schemas, levels] = await Promise.all([cluster.client.list(flowSchemas), cluster.client.list(priorityLevelConfigurations)]);
@@ -231,7 +262,7 @@ describe('flow schemas and priority levels', () => {
     expect(schemas.items.map(({ metadata }) => metadata.name)).toEqual(
       expect.arrayContaining(['exempt', 'probes', 'catch-all', 'service-accounts']),
     );
-    expect(levels.items).toHaveLength(8 + 3);
+    expect(levels.items).toHaveLength(8 + 4);
   });
 
   it('count as soon as they are written, and go back to the rest when they are deleted', async () => {

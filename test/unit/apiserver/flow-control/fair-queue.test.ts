@@ -1,6 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { createFairQueue, type FairQueue, type QueueLimits, type Seat } from '../../../../src/apiserver/flow-control/fair-queue.ts';
-import { createTurnGate, type TurnGate } from '../../../../src/apiserver/flow-control/turn-gate.ts';
+import {
+  createFairQueue,
+  type FairQueue,
+  QueueFull,
+  type QueueLimits,
+  type Seat,
+} from '../../../../src/apiserver/flow-control/fair-queue.ts';
+import { createTurnGate, type TurnGate } from '../../../../src/base/turn-gate.ts';
 import { createManualClock } from '../../../support/manual-clock.ts';
 
 const open: TurnGate = {
@@ -10,7 +16,12 @@ const open: TurnGate = {
   },
 };
 const queueOf = (limits: Partial<QueueLimits> = {}, clock = createManualClock()): FairQueue =>
-  createFairQueue({ limits: { seats: 2, maxWaitingOfFlow: 10, maxWaiting: 20, ...limits }, maxWaitMs: 15_000, clock, gate: open });
+  createFairQueue({
+    limits: { seats: 2, seatsOfFlow: Number.POSITIVE_INFINITY, maxWaitingOfFlow: 10, maxWaiting: 20, ...limits },
+    maxWaitMs: 15_000,
+    clock,
+    gate: open,
+  });
 const never = (): void => undefined;
 const settled = async (): Promise<void> => {
   for (let turn = 0; turn < 5; turn += 1) await Promise.resolve();
@@ -154,12 +165,63 @@ describe('a fair queue', () => {
   });
 });
 
+describe('seats', () => {
+  it('are never all of one flow, and its next request does not hold up another flow', async () => {
+    const queue = queueOf({ seats: 4, seatsOfFlow: 2 });
+    const { enter, order, leaveFirst } = player(queue);
+    for (let request = 0; request < 5; request += 1) enter('unread');
+    expect(queue).toMatchObject({ takenSeats: 2, waiting: 3 });
+    enter('modest');
+    await settled();
+    expect(order).toEqual(['unread', 'unread', 'modest']);
+    leaveFirst();
+    await settled();
+    expect(order).toEqual(['unread', 'unread', 'modest', 'unread']);
+    expect(queue).toMatchObject({ takenSeats: 3, waiting: 2 });
+  });
+
+  it('are refused at once to a flow that has its part, where nobody may wait', () => {
+    const queue = queueOf({ seats: 4, seatsOfFlow: 2, maxWaitingOfFlow: 0, maxWaiting: 0 });
+    const { enter } = player(queue);
+    enter('unread');
+    enter('unread');
+    expect(() => queue.enter('unread', 1, never)).toThrow(QueueFull);
+    expect(queue.enter('modest', 1, never)).not.toBeInstanceOf(Promise);
+  });
+
+  it("are others' while their request waits for its client, and are taken back without a wait", async () => {
+    const queue = queueOf({ seats: 1 });
+    const first = queue.enter('slow', 1, never) as Seat;
+    const second = queue.enter('next', 1, never);
+    expect(queue).toMatchObject({ takenSeats: 1, waiting: 1 });
+    first.pause();
+    first.pause();
+    const next = await second;
+    expect(queue).toMatchObject({ takenSeats: 1, waiting: 0 });
+    first.resume();
+    expect(queue).toMatchObject({ takenSeats: 2 });
+    next.leave();
+    first.leave();
+    first.resume();
+    expect(queue).toMatchObject({ takenSeats: 0, executing: 0 });
+  });
+
+  it('stay free when a paused request ends', () => {
+    const queue = queueOf({ seats: 1 });
+    const seat = queue.enter('slow', 1, never) as Seat;
+    seat.pause();
+    seat.leave();
+    seat.resume();
+    expect(queue).toMatchObject({ takenSeats: 0, executing: 0 });
+  });
+});
+
 describe('turns of the event loop', () => {
   it('are shared by flows, not by connections, once one has lasted', async () => {
     const clock = createManualClock();
     let scheduled: (() => void)[] = [];
     const gate = createTurnGate({ clock, schedule: (action) => scheduled.push(action), sliceMs: 2 });
-    const limits = { seats: 100, maxWaitingOfFlow: 100, maxWaiting: 200 };
+    const limits = { seats: 100, seatsOfFlow: 100, maxWaitingOfFlow: 100, maxWaiting: 200 };
     const { enter, order } = player(createFairQueue({ limits, maxWaitMs: 15_000, clock, gate }));
     /** Each request that is let in takes a millisecond. */
     const turn = async (): Promise<void> => {

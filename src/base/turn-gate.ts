@@ -17,14 +17,15 @@ export interface TurnGateOptions {
    * Calls `action` when everything that has arrived was looked at, and what an action has set off is done before the next one is called:
    * `setImmediate`.
    */
-  readonly schedule: (action: () => void) => unknown;
-  readonly sliceMs: number;
+  readonly schedule?: (action: () => void) => unknown;
+  /** Of a turn of the event loop, for requests in the order in which they come. */
+  readonly sliceMs?: number;
 }
 
 /** Let in at most in one turn. */
 const stepsOfTurn = 16;
 
-export function createTurnGate({ clock, schedule, sliceMs }: TurnGateOptions): TurnGate {
+export function createTurnGate({ clock, schedule = setImmediate, sliceMs = 2 }: TurnGateOptions): TurnGate {
   let turnBegan: number | undefined;
   let roundBegan: number | undefined;
   let isScheduled = false;
