@@ -17,7 +17,7 @@ import { createSourceOpener } from '../gitops/sources/open-source.ts';
 import { createWebhooks } from '../gitops/webhooks/webhooks.ts';
 import { isAlreadyExists, isNotFound } from '../machinery/status-error.ts';
 import { createControllerMetrics } from '../reconcile/controller-metrics.ts';
-import { createEventQueue } from '../reconcile/event-recorder.ts';
+import { createEventQueue, type EventRecorder } from '../reconcile/event-recorder.ts';
 import {
   createLeaderElectionMetrics,
   createLeaderElector,
@@ -26,6 +26,7 @@ import {
   type Leadership,
   LeadershipLost,
 } from '../reconcile/leader-election.ts';
+import { createSkipReporter } from '../reconcile/skipped-objects.ts';
 import { createStepLog } from '../reconcile/step-log.ts';
 import { createWeb } from '../web/server.ts';
 import { Failure } from './failure.ts';
@@ -105,7 +106,19 @@ export async function startForeignEngine(options: ForeignEngineOptions): Promise
     const controllerManager = createMetrics();
     const gitopsMetrics = createMetrics();
     const processMetrics = addProcessMetrics();
-    const informers = createInformerSet({ client, clock, log, random });
+    let recorder: EventRecorder | undefined;
+    const informers = createInformerSet({
+      client,
+      clock,
+      log,
+      random,
+      onSkipped: createSkipReporter({
+        log,
+        metrics: controllerManager,
+        // An engine that stands by writes nothing to the cluster.
+        recorder: { record: (about, event) => recorder?.record(about, event) },
+      }),
+    });
     const steps = createStepLog({ clock, log, metrics: controllerManager });
     const activity = createActivityFeed();
     const thread = createGitThread({ clock, log: log.child({ component: 'git-thread' }) });
@@ -155,10 +168,11 @@ export async function startForeignEngine(options: ForeignEngineOptions): Promise
     const guard = (each: Client): Client => (leadership === undefined ? each : guardedByLeadership(each, leadership));
     const writer = guard(client);
     const events = createEventQueue({ client: writer, clock, log, metrics: controllerManager });
+    recorder = events.recorder('midship');
     const engine = createEngine({
       ...parts,
       client: writer,
-      recorder: events.recorder('midship'),
+      recorder,
       openSource: opener.open,
       feed: activity,
       gitopsMetrics,

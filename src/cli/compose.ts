@@ -90,6 +90,7 @@ import { createServiceProxy } from '../proxy/service-proxy.ts';
 import { createControllerMetrics } from '../reconcile/controller-metrics.ts';
 import type { ControllerDependencies } from '../reconcile/dependencies.ts';
 import { createEventQueue, type EventQueue } from '../reconcile/event-recorder.ts';
+import { createSkipReporter } from '../reconcile/skipped-objects.ts';
 import { createStepLog, type StepLog } from '../reconcile/step-log.ts';
 import { createScheduler } from '../scheduler/scheduler.ts';
 import { openMemoryStorage } from '../storage/memory/storage.ts';
@@ -240,7 +241,13 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   });
   const ownClient = createLocalClient({ service, user: apiServerUser, userAgent: `kube-apiserver/${version}` });
   const frontProxy = await openPki({ directory: join(files.pki, 'front-proxy'), authorityName: 'midship-front-proxy-ca', clock });
-  const informers = createInformerSet({ client: clientFor('system:midship:informers'), clock, log });
+  const events = createEventQueue({ client: clientFor('system:midship:events'), clock, log, metrics: metrics.controllerManager });
+  const informers = createInformerSet({
+    client: clientFor('system:midship:informers'),
+    clock,
+    log,
+    onSkipped: createSkipReporter({ log, metrics: metrics.controllerManager, recorder: events.recorder('midship') }),
+  });
   const aggregator = createAggregator({
     client: ownClient,
     informers,
@@ -307,7 +314,6 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   onStep('API server', apiServer.url, 'Kubernetes 1.36 API');
 
   // 3. What the components share: caches, events, counters.
-  const events = createEventQueue({ client: clientFor('system:midship:events'), clock, log, metrics: metrics.controllerManager });
   const steps = createStepLog({ clock, log, metrics: metrics.controllerManager });
   const controllerMetrics = createControllerMetrics({ metrics: metrics.controllerManager, clock });
   const caches: Component = {

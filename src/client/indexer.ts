@@ -22,9 +22,14 @@ export interface Indexer<T extends KubeObject> {
 
 export const keyOfRef = ({ namespace, name }: ObjectRef): string => (namespace === undefined ? name : `${namespace}/${name}`);
 
-export function createIndexer<T extends KubeObject>(): Indexer<T> {
+/**
+ * @param onSkipped  hears of an object that the function of an index could not read: that index leaves it out, and all others have it
+ */
+export function createIndexer<T extends KubeObject>(
+  onSkipped: (object: T, index: string, err: unknown) => void = () => undefined,
+): Indexer<T> {
   const objects = new Map<string, T>();
-  const namespaces = createIndex<T>(namespaceOf);
+  const namespaces = createIndex<T>(namespaceOf, () => undefined);
   const indexes = new Map<string, Index<T>>();
 
   return {
@@ -46,7 +51,7 @@ export function createIndexer<T extends KubeObject>(): Indexer<T> {
         if (defined.valuesOf === valuesOf) return;
         throw new Error(`index ${name} is defined by another function`);
       }
-      const index = createIndex(valuesOf);
+      const index = createIndex(valuesOf, (object, err) => onSkipped(object, name, err));
       for (const [key, object] of objects) index.change(key, undefined, object);
       indexes.set(name, index);
     },
@@ -85,13 +90,32 @@ interface Bucket<T> {
 
 const none: readonly string[] = [];
 
-function createIndex<T>(valuesOf: (object: T) => readonly string[]): Index<T> {
+function createIndex<T>(valuesOf: (object: T) => readonly string[], onSkipped: (object: T, err: unknown) => void): Index<T> {
   const buckets = new Map<string, Bucket<T>>();
+
+  function enteredBy(object: T): readonly string[] {
+    try {
+      return valuesOf(object);
+    } catch (err) {
+      onSkipped(object, err);
+      return none;
+    }
+  }
+
+  /** The function is pure: where it throws now it threw when the object came in, and the object is in no bucket. */
+  function leftBy(object: T): readonly string[] {
+    try {
+      return valuesOf(object);
+    } catch {
+      return none;
+    }
+  }
+
   return {
     valuesOf,
     change(key, before, after) {
-      const left = before === undefined ? none : valuesOf(before);
-      const entered = after === undefined ? none : valuesOf(after);
+      const left = before === undefined ? none : leftBy(before);
+      const entered = after === undefined ? none : enteredBy(after);
       for (const value of left) {
         if (entered.includes(value)) continue;
         const bucket = buckets.get(value);

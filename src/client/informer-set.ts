@@ -5,7 +5,7 @@ import { apiVersionOf, type Resource } from '../machinery/resource.ts';
 import type { Labels } from '../machinery/selector.ts';
 import type { Client } from './client.ts';
 import { createIndexer, keyOfRef, sameIdentity } from './indexer.ts';
-import type { Informer, InformerHandler, InformerScope, InformerSet } from './informer.ts';
+import type { Informer, InformerHandler, InformerScope, InformerSet, ReportSkipped } from './informer.ts';
 import { type ReflectorTarget, reflect } from './reflector.ts';
 
 export interface InformerSetOptions {
@@ -14,10 +14,19 @@ export interface InformerSetOptions {
   readonly log: Log;
   /** Jitter of retries, [0, 1). */
   readonly random?: () => number;
+  /** Default: each is logged. */
+  readonly onSkipped?: ReportSkipped;
 }
 
 /** Informers shared by all who ask for the same resource and scope: each is listed and watched once. */
-export function createInformerSet({ client, clock, log, random = Math.random }: InformerSetOptions): InformerSet {
+export function createInformerSet({
+  client,
+  clock,
+  log,
+  random = Math.random,
+  onSkipped = ({ resource, object, part, err }) =>
+    log.error({ resource: resource.resource, key: keyOf(object), part, err }, 'Skipped object'),
+}: InformerSetOptions): InformerSet {
   const informers = new Map<string, SharedInformer<KubeObject>>();
   let running: AbortSignal | undefined;
 
@@ -34,7 +43,7 @@ export function createInformerSet({ client, clock, log, random = Math.random }: 
       const id = [apiVersionOf(resource), resource.resource, scope.namespace, scope.labelSelector, scope.fieldSelector].join('|');
       let informer = informers.get(id);
       if (informer === undefined) {
-        informer = createSharedInformer<KubeObject>(resource as Resource, scope, log);
+        informer = createSharedInformer<KubeObject>(resource as Resource, { scope, log, onSkipped });
         informers.set(id, informer);
         follow(informer);
       }
@@ -67,8 +76,12 @@ interface SharedInformer<T extends KubeObject> {
   readonly target: ReflectorTarget<T>;
 }
 
-function createSharedInformer<T extends KubeObject>(resource: Resource<T>, scope: InformerScope, log: Log): SharedInformer<T> {
-  const cache = createIndexer<T>();
+function createSharedInformer<T extends KubeObject>(
+  resource: Resource<T>,
+  { scope, log, onSkipped }: { readonly scope: InformerScope; readonly log: Log; readonly onSkipped: ReportSkipped },
+): SharedInformer<T> {
+  const skipped = (object: T, part: string, err: unknown): void => onSkipped({ resource: resource as Resource, object, part, err });
+  const cache = createIndexer<T>((object, index, err) => skipped(object, `index ${index}`, err));
   const handlers = new Set<InformerHandler<T>>();
   const replacements: (() => void)[] = [];
   let synced = false;
@@ -82,8 +95,9 @@ function createSharedInformer<T extends KubeObject>(resource: Resource<T>, scope
     try {
       handler(change);
     } catch (err) {
-      // A handler that breaks must not keep the change from the others; what it lost it never hears of, hence an error.
-      log.error({ resource: resource.resource, err }, 'Informer handler failed');
+      // A handler that breaks must not keep the change from the others.
+      const object = change.after ?? change.before;
+      if (object !== undefined) skipped(object, 'handler', err);
     }
   }
 
@@ -116,7 +130,14 @@ function createSharedInformer<T extends KubeObject>(resource: Resource<T>, scope
       }
       synced = true;
       markSynced();
-      for (const listener of replacements) listener();
+      for (const listener of replacements) {
+        try {
+          listener();
+        } catch (err) {
+          // The cache is whole all the same; passed on, it would be listed again and again.
+          log.error({ resource: resource.resource, err }, 'Informer listener failed');
+        }
+      }
     },
     apply(events, resourceVersion) {
       for (const { type, object } of events) {

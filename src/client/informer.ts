@@ -6,7 +6,8 @@ import type { LabelSelector } from '../machinery/selector.ts';
  * A cache of one resource that follows the server by list and watch. Shared: components take it from an `InformerSet`, so that each
  * resource is listed once a process.
  *
- * Handlers run inside the delivery of a batch and must only note a key. Objects are frozen.
+ * Handlers run inside the delivery of a batch and must only note a key. Objects are frozen. An index function or a handler that throws
+ * skips the object it was given: the cache has it, every other reader sees it, and `ReportSkipped` hears of it.
  */
 export interface Informer<T extends KubeObject> {
   readonly resource: Resource<T>;
@@ -34,6 +35,17 @@ export interface Informer<T extends KubeObject> {
 
 /** `before` is absent when added, `after` when deleted. A relist reports only what differs. */
 export type InformerHandler<T extends KubeObject> = (change: { readonly before?: T; readonly after?: T }) => void;
+
+/** Hears of an object that an index function or a handler could not work with. Called for each failure, so it has to bound what it writes. */
+export type ReportSkipped = (skipped: SkippedObject) => void;
+
+export interface SkippedObject {
+  readonly resource: Resource;
+  readonly object: KubeObject;
+  /** `index NAME` or `handler`. */
+  readonly part: string;
+  readonly err: unknown;
+}
 
 /** The informers of one process or component, by resource and scope; started together. */
 export interface InformerSet {

@@ -2,6 +2,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { pino } from 'pino';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Client, ListOptions, WatchEvent, WatchOptions } from '../../../src/client/client.ts';
+import type { ReportSkipped } from '../../../src/client/informer.ts';
 import { createInformerSet } from '../../../src/client/informer-set.ts';
 import type { KubeObject, List } from '../../../src/machinery/object.ts';
 import type { Resource } from '../../../src/machinery/resource.ts';
@@ -73,9 +74,10 @@ afterEach(() => {
   for (const controller of stop.splice(0)) controller.abort();
 });
 
-function startSet(client: Client) {
+function startSet(client: Client, onSkipped?: ReportSkipped) {
   const clock = createManualClock();
-  const informers = createInformerSet({ client, clock, log: pino({ level: 'silent' }), random: () => 0.5 });
+  const log = pino({ level: 'silent' });
+  const informers = createInformerSet({ client, clock, log, random: () => 0.5, ...(onSkipped === undefined ? {} : { onSkipped }) });
   const controller = new AbortController();
   stop.push(controller);
   const informer = informers.get(widgets);
@@ -250,6 +252,52 @@ describe('indexes', () => {
     expect(informer.byIndex('name', 'b')).toHaveLength(1);
     informer.addIndex('color', byColor);
     expect(() => informer.addIndex('color', () => [])).toThrow('defined by another function');
+  });
+
+  it('leaves an object out of the index that cannot read it, tells of it, and has it everywhere else', async () => {
+    const server = createServer();
+    server.set([widget('odd', 1), widget('a', 2)], 5);
+    const skipped: string[] = [];
+    const { informers, informer, changes, watch, start, signal } = startSet(server.client, ({ object, part, err }) =>
+      skipped.push(`${object.metadata.name} ${part} ${(err as Error).message}`),
+    );
+    const namesOf = ({ metadata }: KubeObject): readonly string[] => {
+      if (metadata.name === 'odd') throw new Error('no spec');
+      return ['all'];
+    };
+    informer.addIndex('before', namesOf);
+    informer.addHandler(({ after }) => {
+      if (after?.metadata.name === 'odd') throw new Error('no spec');
+    });
+    watch();
+    start();
+    await informers.waitForSync({ signal });
+    // What is defined after the list is in the cache goes over all of it.
+    informer.addIndex('after', namesOf);
+    expect(informer.byIndex('before', 'all').map(({ metadata }) => metadata.name)).toEqual(['a']);
+    expect(informer.byIndex('after', 'all').map(({ metadata }) => metadata.name)).toEqual(['a']);
+    expect(informer.get({ namespace: 'default', name: 'odd' })).toBeDefined();
+    expect(changes).toEqual(['add odd', 'add a']);
+    expect(skipped).toEqual(['odd index before no spec', 'odd handler no spec', 'odd index after no spec']);
+    server.send({ type: 'DELETED', object: widget('odd', 6) }, { type: 'ADDED', object: widget('b', 7) });
+    expect(informer.byIndex('before', 'all').map(({ metadata }) => metadata.name)).toEqual(['a', 'b']);
+    expect(changes.slice(2)).toEqual(['delete odd', 'add b']);
+  });
+
+  it('is synced although a listener of replacements throws, and calls the others', async () => {
+    const server = createServer();
+    server.set([widget('a', 1)], 5);
+    const { informers, informer, start, signal } = startSet(server.client);
+    let calls = 0;
+    informer.onReplaced(() => {
+      throw new Error('broken');
+    });
+    informer.onReplaced(() => (calls += 1));
+    start();
+    await informers.waitForSync({ signal });
+    expect(calls).toBe(1);
+    expect(server.calls.list).toBe(1);
+    expect(server.watchedFrom).toBe('5');
   });
 
   it('select by namespace and label', async () => {
