@@ -1,6 +1,6 @@
 import { createHash, createHmac, type Hmac, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
-import type { Receiver } from '../../api/notification/v1/receiver.ts';
+import type { Receiver, ReceiverSpec } from '../../api/notification/v1/receiver.ts';
 
 /** How a request shows that its sender knows the token: checked over the bytes of its body as they come, so that none is kept. */
 export interface Verifier {
@@ -14,7 +14,7 @@ export interface Verifier {
 }
 
 /** Types of Receiver that can be verified here. */
-export const supportedReceiverTypes: readonly Receiver['spec']['type'][] = ['generic', 'generic-hmac', 'github', 'gitlab', 'gitea'];
+export const supportedReceiverTypes: readonly ReceiverSpec['type'][] = ['generic', 'generic-hmac', 'github', 'gitlab', 'gitea'];
 
 const headerOf = (headers: IncomingHttpHeaders, ...names: readonly string[]): string | undefined => {
   for (const name of names) {
@@ -25,7 +25,7 @@ const headerOf = (headers: IncomingHttpHeaders, ...names: readonly string[]): st
 };
 
 /** Begins to verify a request. Undefined for a type that is not supported. */
-export function verifierOf(type: Receiver['spec']['type'], secret: string, headers: IncomingHttpHeaders): Verifier | undefined {
+export function verifierOf(type: ReceiverSpec['type'], secret: string, headers: IncomingHttpHeaders): Verifier | undefined {
   // `echo` and editors end a file with a newline; no Git host takes it for a part of the token, and no header can hold it.
   const token = secret.replace(/[\r\n]+$/, '');
   switch (type) {

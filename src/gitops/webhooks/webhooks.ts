@@ -75,21 +75,12 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
     waitForSync: ({ signal }) => untilAborted(known.whenSynced, signal),
     observer: metrics.observerOf('receiver'),
   });
-  known.addHandler(({ before, after }) => {
-    const object = after ?? before;
-    if (object !== undefined && (before === undefined || after === undefined || isNews(before, after))) controller.enqueue(keyOf(object));
-  });
-
-  watchValues({
-    owners: known,
-    informers,
-    refsOf: ({ spec }) => [{ kind: 'Secret', name: spec.secretRef.name }],
-    onChange: (receiver) => controller.enqueue(keyOf(receiver)),
-  });
-
   return {
     name: 'webhooks',
-    start: (startOptions) => controller.start(startOptions),
+    async start({ signal }) {
+      followReceivers();
+      await controller.start({ signal });
+    },
     async stop() {
       for (const { cancel } of acts.values()) cancel?.();
       acts.clear();
@@ -104,8 +95,8 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
         const status =
           reading >= maxRequests
             ? 503
-            : await answer(request, (receiver) => {
-                provider = receiver.spec.type;
+            : await answer(request, (type) => {
+                provider = type;
               });
         requests.inc({ provider, result: results[status] ?? 'refused' });
         response.writeHead(status, { Connection: 'close' }).end();
@@ -113,18 +104,33 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
     },
   };
 
-  /** @param onFound  hears of the Receiver that is meant, once its path was found to be right */
-  async function answer(request: IncomingMessage, onFound: (receiver: Receiver) => void): Promise<number> {
+  function followReceivers(): void {
+    known.addHandler(({ before, after }) => {
+      const object = after ?? before;
+      if (object !== undefined && (before === undefined || after === undefined || isNews(before, after))) controller.enqueue(keyOf(object));
+    });
+
+    watchValues({
+      owners: known,
+      informers,
+      refsOf: ({ spec }) => (spec === undefined ? [] : [{ kind: 'Secret', name: spec.secretRef.name }]),
+      onChange: (receiver) => controller.enqueue(keyOf(receiver)),
+    });
+  }
+
+  /** @param onFound  hears of the type of the Receiver that is meant, once its path was found to be right */
+  async function answer(request: IncomingMessage, onFound: (type: string) => void): Promise<number> {
     const path = (request.url ?? '').split('?', 1)[0] ?? '';
     const [receiver] = request.method === 'POST' ? known.byIndex(byPath, path) : [];
-    if (receiver === undefined) return 404;
+    const spec = receiver?.spec;
+    if (receiver === undefined || spec === undefined) return 404;
     const key = keyOf(receiver);
     const token = await tokenOf(receiver);
     // The status may be behind a token that was changed.
     if (token === undefined || token === '' || !isSame(path, webhookPathOf(token, receiver))) return 404;
-    onFound(receiver);
-    if (receiver.spec.suspend === true || unsupportedIn(receiver) !== undefined) return 503;
-    const verifier = verifierOf(receiver.spec.type, token, request.headers);
+    onFound(spec.type);
+    if (spec.suspend === true || unsupportedIn(receiver) !== undefined) return 503;
+    const verifier = verifierOf(spec.type, token, request.headers);
     if (verifier === undefined) return 503;
     reading += 1;
     try {
@@ -133,7 +139,7 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
     } finally {
       reading -= 1;
     }
-    const { events = [] } = receiver.spec;
+    const { events = [] } = spec;
     const refusal =
       verifier.finish() ??
       (verifier.event !== undefined && events.length > 0 && !events.some((name) => name.toLowerCase() === verifier.event?.toLowerCase())
@@ -177,7 +183,7 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
     const body = { metadata: { annotations: { [annotations.reconcileRequestedAt]: new Date(clock.now()).toISOString() } } };
     const write = { fieldManager: 'midship-webhook' };
     let isDone = true;
-    for (const resource of receiver.spec.resources) {
+    for (const resource of receiver.spec?.resources ?? []) {
       if (resource.name === '*' && resource.matchLabels === undefined) {
         // As with Flux: all objects of a namespace are meant by nobody who forgot to say which.
         isDone = false;
@@ -211,6 +217,7 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
   }
 
   async function tokenOf({ metadata, spec }: Receiver): Promise<string | undefined> {
+    if (spec === undefined) return undefined;
     const secret = await tryGet(client, secrets, { namespace: metadata.namespace, name: spec.secretRef.name });
     return secret?.data?.token === undefined ? undefined : Buffer.from(secret.data.token, 'base64').toString('utf8');
   }
@@ -224,11 +231,11 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
       return undefined;
     }
     const { metadata, spec, status } = receiver;
-    if (spec.suspend === true) return undefined;
+    if (spec?.suspend === true) return undefined;
     const token = await tokenOf(receiver);
     const unsupported = unsupportedIn(receiver);
     const path = token === undefined || token === '' || unsupported !== undefined ? undefined : webhookPathOf(token, receiver);
-    const secret = `secret '${metadata.namespace}/${spec.secretRef.name}'`;
+    const secret = `secret '${metadata.namespace}/${spec?.secretRef.name}'`;
     const finding =
       unsupported !== undefined
         ? { reason: 'NotSupported', message: `not supported: ${unsupported}` }
@@ -266,7 +273,7 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
       }
     }
     if (unsupported !== undefined) return undefined;
-    const intervalMs = spec.interval === undefined ? defaultIntervalMs : Math.max(minIntervalMs, parseDuration(spec.interval));
+    const intervalMs = spec?.interval === undefined ? defaultIntervalMs : Math.max(minIntervalMs, parseDuration(spec.interval));
     return { requeueAfterMs: intervalMs };
   }
 }
@@ -279,6 +286,7 @@ const isNews = (before: Receiver, after: Receiver): boolean =>
 const pathIndex = ({ status }: Receiver): readonly string[] => (status?.webhookPath === undefined ? [] : [status.webhookPath]);
 
 function unsupportedIn({ spec }: Receiver): string | undefined {
+  if (spec === undefined) return 'a Receiver without spec';
   if (!supportedReceiverTypes.includes(spec.type)) return `spec.type ${spec.type}`;
   if (spec.resourceFilter !== undefined) return 'spec.resourceFilter';
   const other = spec.resources.find(({ kind }) => kind !== 'GitRepository' && kind !== 'Kustomization');

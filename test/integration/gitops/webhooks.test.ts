@@ -101,6 +101,25 @@ const readyOf = async (name: string) =>
   (await plane.client.get(receivers, { namespace, name })).status?.conditions?.find(({ type }) => type === 'Ready');
 
 describe('a Receiver', () => {
+  it('without a spec says so, and no request reaches it', async () => {
+    const { client } = plane;
+    await client.create(receivers, {
+      apiVersion: 'notification.toolkit.fluxcd.io/v1',
+      kind: 'Receiver',
+      metadata: { name: 'bare', namespace },
+    });
+    await until(async () => (await readyOf('bare'))?.status === 'False', { what: 'a condition' });
+    expect(await readyOf('bare')).toMatchObject({ reason: 'NotSupported', message: 'not supported: a Receiver without spec' });
+    // A path that somebody wrote into the status opens nothing.
+    await client.patch(
+      receivers,
+      { namespace, name: 'bare' },
+      { type: 'merge', body: { status: { webhookPath: '/hook/x' } } },
+      { subresource: 'status' },
+    );
+    expect(await post('/hook/x')).toBe(404);
+  });
+
   it('has the path that Flux gives it, and annotates what it names', async () => {
     const path = await receiver('generic', { type: 'generic' });
     expect(path).toBe(`/hook/${createHash('sha256').update(`${token}generic${namespace}`).digest('hex')}`);

@@ -85,7 +85,7 @@ describe('a Kustomization', () => {
 
   it('keeps its identity when it lacks nothing', () => {
     const stored = kustomizations.defaults?.(kustomization({})) ?? kustomization({});
-    expect(stored.spec.force).toBe(false);
+    expect(stored.spec?.force).toBe(false);
     expect(kustomizations.defaults?.(stored)).toBe(stored);
   });
 });
@@ -100,7 +100,7 @@ describe('a Receiver', () => {
 
   it('has the interval and the first status that Flux gives it', () => {
     const stored = receivers.defaults?.(receiver({})) ?? receiver({});
-    expect(stored.spec.interval).toBe('10m');
+    expect(stored.spec?.interval).toBe('10m');
     expect(receivers.defaults?.(stored)).toBe(stored);
     expect(receivers.prepareForCreate?.(stored, writeContext).status).toEqual({ observedGeneration: -1 });
     expect(receivers.columns.map(({ name }) => name)).toEqual(['Name', 'Age', 'Ready', 'Status']);

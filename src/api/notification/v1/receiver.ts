@@ -62,7 +62,8 @@ function validateSpec(spec: ReceiverSpec | undefined): readonly FieldError[] {
 }
 
 export interface Receiver extends KubeObject {
-  readonly spec: ReceiverSpec;
+  /** Flux's definition lets a Receiver in that has none. */
+  readonly spec?: ReceiverSpec;
   readonly status?: ReceiverStatus;
 }
 
