@@ -133,35 +133,6 @@ export function createAppController(options: AppControllerOptions): AppControlle
     enqueue: (key) => controller.enqueue(key),
   });
 
-  apps.addHandler(({ before, after }) => {
-    const object = after ?? before;
-    if (object === undefined) return;
-    const key = keyOf(object);
-    if (before === undefined || after === undefined || isNews(before, after)) {
-      claims.invalidate();
-      controller.enqueue(key);
-    }
-    for (const dependent of apps.byIndex(byDependency, key)) controller.enqueue(keyOf(dependent));
-  });
-
-  watchValues({
-    owners: apps,
-    informers,
-    refsOf: ({ spec }) => spec.postBuild?.substituteFrom ?? [],
-    onChange(app) {
-      const key = keyOf(app);
-      const state = states.get(key);
-      // The variables are part of what the spec says: a change counts as one of the spec.
-      if (state !== undefined) {
-        state.generation = -1;
-        state.attempted = undefined;
-        state.valuesChanged = true;
-      }
-      claims.invalidate();
-      controller.enqueue(key);
-    },
-  });
-
   return {
     ...controller,
     get depth() {
@@ -169,6 +140,10 @@ export function createAppController(options: AppControllerOptions): AppControlle
     },
     get active() {
       return controller.active;
+    },
+    async start({ signal }) {
+      followApps();
+      await controller.start({ signal });
     },
     revisionChanged(sourceKey) {
       for (const app of apps.byIndex(bySource, sourceKey)) {
@@ -188,6 +163,38 @@ export function createAppController(options: AppControllerOptions): AppControlle
       }
     },
   };
+
+  /** Not in the constructor: a cache that is full already tells of all it has at once. */
+  function followApps(): void {
+    apps.addHandler(({ before, after }) => {
+      const object = after ?? before;
+      if (object === undefined) return;
+      const key = keyOf(object);
+      if (before === undefined || after === undefined || isNews(before, after)) {
+        claims.invalidate();
+        controller.enqueue(key);
+      }
+      for (const dependent of apps.byIndex(byDependency, key)) controller.enqueue(keyOf(dependent));
+    });
+
+    watchValues({
+      owners: apps,
+      informers,
+      refsOf: ({ spec }) => spec.postBuild?.substituteFrom ?? [],
+      onChange(app) {
+        const key = keyOf(app);
+        const state = states.get(key);
+        // The variables are part of what the spec says: a change counts as one of the spec.
+        if (state !== undefined) {
+          state.generation = -1;
+          state.attempted = undefined;
+          state.valuesChanged = true;
+        }
+        claims.invalidate();
+        controller.enqueue(key);
+      },
+    });
+  }
 
   async function reconcile(key: string, { signal }: { readonly signal: AbortSignal }): Promise<Result | undefined> {
     const cached = apps.getByKey(key);

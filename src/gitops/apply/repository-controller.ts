@@ -100,14 +100,6 @@ export function createRepositoryController(options: RepositoryControllerOptions)
     observer: metrics.observerOf('git-repository'),
   });
   repositories.addIndex(byInclude, includeIndex);
-  repositories.addHandler(({ before, after }) => {
-    const object = after ?? before;
-    // Our own status writes are not news.
-    if (object === undefined || (before !== undefined && after !== undefined && !isNews(before, after))) return;
-    controller.enqueue(keyOf(object));
-    // Its apps said that it is not there.
-    if (before === undefined) onRevision(keyOf(object));
-  });
 
   return {
     ...controller,
@@ -117,12 +109,28 @@ export function createRepositoryController(options: RepositoryControllerOptions)
     get active() {
       return controller.active;
     },
+    // Not before: a cache that is full already tells of all it has at once, and `onRevision` needs what is made after this controller.
+    async start({ signal }) {
+      follow();
+      await controller.start({ signal });
+    },
     revisions: { get: (key) => revisions.get(key), isKnown: (key) => repositories.getByKey(key) !== undefined, all: () => revisions },
     async stop() {
       await controller.stop();
       await Promise.all([...open.keys()].map(closeRepository));
     },
   };
+
+  function follow(): void {
+    repositories.addHandler(({ before, after }) => {
+      const object = after ?? before;
+      // Our own status writes are not news.
+      if (object === undefined || (before !== undefined && after !== undefined && !isNews(before, after))) return;
+      controller.enqueue(keyOf(object));
+      // Its apps said that it is not there.
+      if (before === undefined) onRevision(keyOf(object));
+    });
+  }
 
   async function reconcile(key: string, { signal }: { readonly signal: AbortSignal }) {
     const cached = repositories.getByKey(key);
