@@ -418,7 +418,9 @@ function applied(state: ApplyState, force: boolean): DynamicObject {
   const when = isNew ? time : last?.entry.time;
   const isKept = last !== undefined && when === last.entry.time && apiVersion === last.entry.apiVersion && isSameSet(own, last.set);
   const owners = own === undefined ? kept : [...kept, isKept ? last : managedBy({ ...owner, time: when }, own)];
-  return withEntries(result as DynamicObject, arrayOf(owners, live));
+  // A patch for an object that is not there may have no metadata.
+  const whole = { ...(result as DynamicObject), metadata: (result as DynamicObject).metadata ?? {} };
+  return withEntries(live === undefined ? whole : (result as DynamicObject), arrayOf(owners, live));
 }
 
 /** Whether two objects are equal but for their owners. */

@@ -162,6 +162,30 @@ describe('every verb', () => {
     expectWrong(elsewhere, { code: 404, reason: 'NotFound', message: 'namespaces "gone" not found' }, 'create in no namespace');
   });
 
+  it('names what an apply or an endpoint lacks', async () => {
+    const bare = { apiVersion: 'v1', kind: 'ConfigMap' };
+    const why = 'the name of the object (gone based on URL) was undeterminable: name must be provided';
+    for (const body of [bare, { ...bare, metadata: null }, { ...bare, metadata: {} }]) {
+      const apply = { method: 'PATCH', path: `${configMaps}/gone?fieldManager=t`, type: applyPatch, body };
+      expectWrong(await send(apply), { code: 400, reason: 'BadRequest', message: why }, 'apply without a name');
+    }
+    const present = await send({ method: 'PATCH', path: `${configMaps}/c?fieldManager=t`, type: applyPatch, body: bare });
+    expect(present.status, present.text).toBe(200);
+    const status = { method: 'PATCH', path: `${deployments}/gone/status?fieldManager=t`, type: applyPatch };
+    const named = { apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'gone' }, status: { replicas: 0 } };
+    expectWrong(await send({ ...status, body: named }), { code: 404, reason: 'NotFound' }, 'apply of the status of what is not there');
+    const slices = '/apis/discovery.k8s.io/v1/namespaces/default/endpointslices';
+    for (const endpoints of [[{}], [{ addresses: null }], [null]]) {
+      const body = { metadata: { name: 's' }, addressType: 'IPv4', endpoints };
+      const result = await send({ method: 'POST', path: slices, type: json, body });
+      expectWrong(
+        result,
+        { code: 422, reason: 'Invalid', message: /endpoints\[0\]\.addresses: Required value/ },
+        JSON.stringify(endpoints),
+      );
+    }
+  });
+
   it('is refused where it has no place', async () => {
     const why = { code: 405, reason: 'MethodNotAllowed', message: 'the server does not allow this method on the requested resource' };
     for (const [method, path] of [

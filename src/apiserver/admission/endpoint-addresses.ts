@@ -43,7 +43,8 @@ interface Addressed {
 function addressesOfSlice(object: KubeObject, before: KubeObject | undefined): readonly Addressed[] {
   const { endpoints } = object as EndpointSlice;
   if (endpoints === (before as EndpointSlice | undefined)?.endpoints) return [];
-  return (endpoints ?? []).flatMap(({ addresses }, at) =>
+  // An endpoint without addresses is for validation, which names it.
+  return (endpoints ?? []).flatMap(({ addresses = [] }, at) =>
     addresses.map((address, index) => ({ address, field: `endpoints[${at}].addresses[${index}]` })),
   );
 }

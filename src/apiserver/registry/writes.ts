@@ -245,6 +245,7 @@ export function createWriter({
         const wanted = owners.applied(request, kind, { live, patch, time: now() });
         if (live === undefined) {
           if (application.part !== 'main' || (application.subresource ?? '') !== '') throw notFound(kind, ref.name);
+          checkNewName(wanted, ref.name);
           checkAppliedUid(kind, ref.name, wanted);
           created = true;
           return {
@@ -572,6 +573,11 @@ function checkAppliedName(patch: unknown, name: string): void {
   const given = metadata?.name;
   if (typeof given !== 'string' || given === '' || given === name) return;
   throw badRequest(`the name of the object (${given}) does not match the name on the URL (${name})`);
+}
+
+function checkNewName({ metadata }: KubeObject, name: string): void {
+  if ((metadata.name ?? '') !== '') return;
+  throw badRequest(`the name of the object (${name} based on URL) was undeterminable: name must be provided`);
 }
 
 function checkAppliedUid(kind: KindDefinition, name: string, { metadata }: KubeObject): void {
