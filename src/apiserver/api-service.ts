@@ -29,6 +29,7 @@ import { anyOf, type TokenAuthenticator } from './authentication/token-authentic
 import { createAuthorizer } from './authorizer.ts';
 import { createCertificateChecks, isCertificateRequest } from './certificate-checks.ts';
 import { createComponentStatuses } from './component-statuses.ts';
+import { createEncryptedStorage, type EncryptedStorageOptions, type Unreadable } from './encryption/encrypted-storage.ts';
 import { createEvictor } from './eviction.ts';
 import { createFlowControl, type FlowControl } from './flow-control/flow-control.ts';
 import { createKindTable } from './kind-table.ts';
@@ -51,6 +52,8 @@ import { withVersions } from './versions.ts';
 
 export interface ApiServiceOptions {
   readonly storage: Storage;
+  /** Which resources are encrypted in the store; absent: none. */
+  readonly encryption?: Pick<EncryptedStorageOptions, 'configuration' | 'purge'> | undefined;
   readonly kinds: readonly KindDefinition[];
   /** Types of all kinds: `loadSchemas(kinds.map(({ schemas }) => schemas))`. */
   readonly schemas: SchemaSet;
@@ -85,15 +88,29 @@ export interface RunningApiService extends ApiService {
   readonly flowControl: FlowControl;
   /** All that bearer tokens can be, for whoever authenticates requests. */
   readonly tokenAuthenticator: TokenAuthenticator;
+  /** Objects of the store that cannot be decrypted, by store key. */
+  readonly unreadable: ReadonlyMap<string, Unreadable>;
   /** Ends all watches. The store is the caller's to close, afterwards. */
   stop(): void;
 }
 
 /** Reads the store into memory and serves it. */
 export async function createApiService(options: ApiServiceOptions): Promise<RunningApiService> {
-  const { storage, kinds, schemas, serviceCidr, loopbackCidr, log, clock = systemClock, metrics, random = Math.random } = options;
+  const { kinds, schemas, serviceCidr, loopbackCidr, log, clock = systemClock, metrics, random = Math.random } = options;
+  const encrypted =
+    options.encryption === undefined
+      ? undefined
+      : createEncryptedStorage({
+          ...options.encryption,
+          storage: options.storage,
+          clock,
+          log: log.child({ component: 'encryption' }),
+          metrics,
+        });
+  const storage: Storage = encrypted ?? options.storage;
   const registry = await startRegistry({
     storage,
+    unreadable: encrypted?.unreadable,
     kinds: kinds.filter(({ transient, storedAs }) => transient !== true && storedAs === undefined),
     clock,
     metrics,
@@ -103,6 +120,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
     },
   });
   const compaction = startCompaction({ registry, clock, log });
+  const sealing = encrypted?.startSealing();
   const ruleIndex = createRuleIndex(registry, kinds);
   const authorizer = createAuthorizer(registry, ruleIndex);
   const { authorize } = authorizer;
@@ -268,6 +286,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
     get revision() {
       return registry.revision;
     },
+    unreadable: registry.unreadable,
     tokens,
     tokenAuthenticator,
     flowControl: createFlowControl({ registry, served: kinds, clock, gate: options.gate ?? createTurnGate({ clock }), metrics }),
@@ -366,6 +385,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
       customResources?.stop();
       policyStatus?.stop();
       compaction.stop();
+      sealing?.stop();
       expiry.stop();
       webhookClient.close();
       registry.stop();

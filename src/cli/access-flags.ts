@@ -8,6 +8,7 @@ import { Failure } from './failure.ts';
 export interface AccessFlags {
   readonly tokenAuthFile?: string;
   readonly auditPolicyFile?: string;
+  readonly encryptionProviderConfig?: string;
   readonly oidcIssuerUrl?: string;
   readonly oidcClientId?: string;
   readonly oidcUsernameClaim?: string;
@@ -41,6 +42,12 @@ export const withAccessFlags = (command: Command): Command =>
     .addOption(new Option('--token-auth-file <file>', 'users of the API by bearer token: lines of token,user,uid,"group,group"'))
     .addOption(
       new Option('--audit-policy-file <file>', 'what logs/audit.log tells of requests (audit.k8s.io/v1 Policy); default: their outcome'),
+    )
+    .addOption(
+      new Option(
+        '--encryption-provider-config <file>',
+        'what is encrypted in the store, and how (EncryptionConfiguration); default: Secrets, by aesgcm with the key in pki/',
+      ),
     )
     .addOption(new Option('--oidc-issuer-url <url>', 'OpenID Connect issuer (https) whose ID tokens are taken').argParser(parseIssuer))
     .addOption(new Option('--oidc-client-id <id>', 'audience that ID tokens must be for'))

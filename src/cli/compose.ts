@@ -14,6 +14,9 @@ import { createAuditLog } from '../apiserver/audit.ts';
 import { createOidcTokens } from '../apiserver/authentication/oidc.ts';
 import { createStaticTokens } from '../apiserver/authentication/token-authenticator.ts';
 import { bootstrap, bootstrapAccess, frontProxyName } from '../apiserver/bootstrap.ts';
+import { ensureEncryptionConfiguration, parseEncryptionConfiguration } from '../apiserver/encryption/configuration.ts';
+import type { EncryptedStorageOptions } from '../apiserver/encryption/encrypted-storage.ts';
+import { unreadableObjects } from '../apiserver/encryption/unreadable-objects.ts';
 import { createAuthenticator } from '../apiserver/http/authentication.ts';
 import { createKubeletClient } from '../apiserver/http/kubelet-client.ts';
 import { createLocalClient } from '../apiserver/local-client.ts';
@@ -199,6 +202,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   const { network, release } = await claimNetwork(configuration.dataDirectory);
   onClose(release);
   const pki = await openPki({ directory: files.pki, clock });
+  const encryption = await openEncryption(configuration, storage.currentRevision > 0);
   const kinds = builtInKinds;
   const schemas = loadSchemas(kinds.map((kind) => kind.schemas));
   const { serviceCidr, clusterCidr } = network;
@@ -206,6 +210,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   const gate = createTurnGate({ clock });
   const service = await createApiService({
     storage,
+    encryption,
     kinds,
     schemas,
     serviceCidr,
@@ -326,6 +331,9 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     stop: async () => undefined,
   };
   await start([caches, events, aggregator]);
+  const ownEvents = events.recorder('kube-apiserver');
+  for (const { object, message } of unreadableObjects(service))
+    ownEvents.record(object, { type: 'Warning', reason: 'Unreadable', message });
   const dependencies = (component: string): ControllerDependencies => ({
     client: clientFor('system:kube-controller-manager'),
     informers,
@@ -498,6 +506,25 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     waitFor: (fits, until) => waitForOverview(overview, fits, { clock, signal: until }),
     stop,
   };
+}
+
+/** How the store is encrypted. A key that was made just now says that what is in the store already, is not. */
+async function openEncryption(
+  { dataDirectory, encryptionFile }: Configuration,
+  hasData: boolean,
+): Promise<Pick<EncryptedStorageOptions, 'configuration' | 'purge'>> {
+  const path = encryptionFile ?? filesOf(dataDirectory).encryption;
+  try {
+    if (encryptionFile !== undefined) return { configuration: parseEncryptionConfiguration(await readFile(path, 'utf8')) };
+    const { configuration, isNew } = await ensureEncryptionConfiguration(path);
+    return { configuration, purge: isNew && hasData };
+  } catch (cause) {
+    throw new Failure(`${path} does not say how to encrypt the store`, {
+      why: cause instanceof Error ? cause.message : String(cause),
+      fix: 'Name an EncryptionConfiguration of apiserver.config.k8s.io/v1, or put back the file of a backup. Secrets are lost without their key.',
+      cause,
+    });
+  }
 }
 
 async function readAuditPolicy(path: string): Promise<AuditPolicy> {

@@ -27,6 +27,8 @@ export interface Configuration {
   readonly tokenFile?: string;
   /** Absent: the outcome of requests is told. */
   readonly auditPolicyFile?: string;
+  /** Absent: Secrets are encrypted with a key of the data directory. */
+  readonly encryptionFile?: string;
   /** Absent: no ID tokens. */
   readonly oidc?: OidcSettings;
   readonly tools?: BuildTools;
@@ -37,6 +39,7 @@ export interface Configuration {
 export const filesOf = (dataDirectory: string) => ({
   database: join(dataDirectory, 'state.db'),
   pki: join(dataDirectory, 'pki'),
+  encryption: join(dataDirectory, 'pki', 'encryption.yaml'),
   kubeconfig: join(dataDirectory, 'kubeconfig'),
   endpoints: join(dataDirectory, 'endpoints.json'),
   network: join(dataDirectory, 'network.json'),

@@ -266,6 +266,7 @@ function configurationOf(flags: UpFlags, environment: NodeJS.ProcessEnv, seedDir
     kubeconfigMode: flags.writeKubeconfigMode,
     ...(flags.tokenAuthFile === undefined ? {} : { tokenFile: resolve(flags.tokenAuthFile) }),
     ...(flags.auditPolicyFile === undefined ? {} : { auditPolicyFile: resolve(flags.auditPolicyFile) }),
+    ...(flags.encryptionProviderConfig === undefined ? {} : { encryptionFile: resolve(flags.encryptionProviderConfig) }),
     ...(oidc === undefined ? {} : { oidc }),
     tools,
     logLevel: environment.MIDSHIP_LOG_LEVEL ?? 'info',

@@ -1,6 +1,6 @@
 /**
  * Where a `LogStorage` keeps its rows: an append-only log in which the newest row of a key is its value. A driver knows nothing of
- * revisions' meaning, staging or watches; calls that write (`append`, `remove`, `setCompacted`, `tidy`) are never made while another
+ * revisions' meaning, staging or watches; calls that write (`append`, `remove`, `setCompacted`, `rewrite`, `tidy`) are never made while another
  * of them is under way.
  */
 export interface LogDriver {
@@ -23,6 +23,9 @@ export interface LogDriver {
   setCompacted(revision: number): Promise<void>;
 
   remove(revisions: readonly number[]): Promise<void>;
+
+  /** Makes files of what is there alone: bytes of removed rows are nowhere any more. */
+  rewrite(): Promise<void>;
 
   /** Housekeeping that is due, to be run when no other call is under way, or undefined; `idle` when no write came for a while. */
   tidy(moment: 'idle' | 'busy'): (() => Promise<void>) | undefined;

@@ -457,6 +457,14 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
       compaction = next.catch(() => undefined);
       return next;
     },
+    purge() {
+      const next = compaction.then(async () => {
+        await compactTo(currentRevision);
+        await inLane(() => timed('purge', driver.rewrite()));
+      });
+      compaction = next.catch(() => undefined);
+      return next;
+    },
     close() {
       closing ??= (async () => {
         cancelIdle?.();

@@ -42,6 +42,12 @@ export interface Storage {
   /** Forgets superseded values up to `revision`, in slices that do not hold up writers for long. */
   compact(revision: number): Promise<void>;
 
+  /**
+   * Forgets every superseded value and leaves nothing of removed ones in files of the backend: for values that must not lie there any
+   * more. Costs a copy of the store and holds up writers for as long as that takes.
+   */
+  purge(): Promise<void>;
+
   /** Waits for what is staged, then closes. Further calls reject. */
   close(): Promise<void>;
 }

@@ -3,6 +3,10 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { createEncryptedStorage } from '../../src/apiserver/encryption/encrypted-storage.ts';
+import { aesGcmProvider } from '../../src/apiserver/encryption/providers.ts';
+import { systemClock } from '../../src/base/clock.ts';
+import { createLog } from '../../src/base/log.ts';
 import { isExpired } from '../../src/machinery/status-error.ts';
 import { openMemoryStorage } from '../../src/storage/memory/storage.ts';
 import { openSqliteStorage } from '../../src/storage/sqlite/storage.ts';
@@ -19,6 +23,17 @@ interface Backend {
 const backends: readonly Backend[] = [
   { name: 'memory', open: () => openMemoryStorage(), durable: false },
   { name: 'sqlite', open: (directory) => openSqliteStorage({ path: join(directory, 'state.db') }), durable: true },
+  {
+    name: 'encrypted',
+    open: async (directory) =>
+      createEncryptedStorage({
+        storage: await openSqliteStorage({ path: join(directory, 'state.db') }),
+        configuration: { providersOf: () => [aesGcmProvider({ name: 'one', secret: Buffer.alloc(32, 1) })] },
+        clock: systemClock,
+        log: createLog({ level: 'silent' }),
+      }),
+    durable: true,
+  },
 ];
 
 const deadlineMs = 10_000;
@@ -314,6 +329,23 @@ describe.each(backends)('storage $name', ({ open, durable }) => {
       const { entries } = await storage.range({ prefix: '' });
       expect(entries.map(({ key }) => key)).toEqual(['k1', 'k2', 'k3', 'k4', 'k5', 'k6', 'old']);
       expect(entries.at(-1)?.text).toBe('kept');
+    });
+
+    test('a purge forgets all that was superseded, keeps what is there, and lets writes go on', async () => {
+      await put('a', '1');
+      await put('a', '2');
+      await storage.delete('b', await put('b', '1'));
+      const writes = Array.from({ length: 20 }, (_, index) => put(`c${index}`, 'x'));
+      await storage.purge();
+      await Promise.all(writes);
+      expect(storage.compactedRevision).toBeGreaterThanOrEqual(4);
+      expect((await storage.get('a'))?.text).toBe('2');
+      expect(await storage.get('b')).toBeUndefined();
+      expect((await storage.range({ prefix: 'c' })).entries).toHaveLength(20);
+      if (durable) {
+        await reopen();
+        expect((await storage.get('a'))?.text).toBe('2');
+      }
     });
 
     test('a deletion after the compacted revision is still seen by a watch from there', async () => {

@@ -3,8 +3,9 @@ import type { Metrics } from '../../base/metrics.ts';
 import type { KindDefinition } from '../../machinery/kind.ts';
 import type { KubeObject } from '../../machinery/object.ts';
 import type { Storage, StorageEvent } from '../../storage/storage.ts';
+import { type Unreadable, unreadableError } from '../encryption/encrypted-storage.ts';
 import { atRevision, decode } from './encoding.ts';
-import { resourcePrefixOf, splitStoreKey } from './keys.ts';
+import { resourcePrefixOf, splitStoreKey, storeKeyOf } from './keys.ts';
 import { ResourceState } from './resource-state.ts';
 import { bookmarkOf, type RegistryCounters, SharedChange } from './watch-record.ts';
 
@@ -25,7 +26,10 @@ export interface Registry {
   serve(kind: KindDefinition): Promise<void>;
   /** Forgets a kind and ends its watches. */
   withdraw(kind: KindDefinition): void;
+  /** @throws StatusError `InternalError` for an object that is there and cannot be decrypted */
   get(kind: KindDefinition, key: string): KubeObject | undefined;
+  /** Values that cannot be decrypted, by store key: lists leave them out, and all that can be done with one is to delete it. */
+  readonly unreadable: ReadonlyMap<string, Unreadable>;
   /** Resolves with true once `revision` is in memory, with false when that takes longer than `timeoutMs`. */
   waitFor(revision: number, timeoutMs: number): Promise<boolean>;
   /** Ends all watches and stops following the store. */
@@ -34,6 +38,7 @@ export interface Registry {
 
 export interface RegistryOptions {
   readonly storage: Storage;
+  readonly unreadable?: ReadonlyMap<string, Unreadable> | undefined;
   readonly kinds: readonly KindDefinition[];
   readonly clock: Clock;
   readonly metrics?: Metrics | undefined;
@@ -46,7 +51,8 @@ const loadSlice = 200;
 const bookmarkEveryMs = 60_000;
 const arrivalMs = 3_000;
 
-export async function startRegistry({ storage, kinds, clock, metrics, onFailure }: RegistryOptions): Promise<Registry> {
+export async function startRegistry(options: RegistryOptions): Promise<Registry> {
+  const { storage, unreadable = new Map<string, Unreadable>(), kinds, clock, metrics, onFailure } = options;
   const abort = new AbortController();
   const counters: RegistryCounters = { encodes: 0, noopWrites: 0, watchPredicateCalls: 0 };
   const waiters = new Set<{ readonly revision: number; readonly done: () => void }>();
@@ -181,7 +187,14 @@ export async function startRegistry({ storage, kinds, clock, metrics, onFailure 
       if (state === undefined) throw new Error(`resource ${resourcePrefixOf(kind)} is not served`);
       return state;
     },
-    get: (kind, key) => states.get(resourcePrefixOf(kind))?.get(key),
+    get(kind, key) {
+      const object = states.get(resourcePrefixOf(kind))?.get(key);
+      if (object !== undefined || unreadable.size === 0) return object;
+      const found = unreadable.get(storeKeyOf(kind, key));
+      if (found !== undefined) throw unreadableError(storeKeyOf(kind, key), found);
+      return undefined;
+    },
+    unreadable,
     serve,
     withdraw(kind) {
       const prefix = resourcePrefixOf(kind);

@@ -24,6 +24,7 @@ import {
 } from '../../machinery/status-error.ts';
 import type { WriteResult } from '../../storage/storage.ts';
 import type { AdmissionChain, AdmissionPhase, Operation } from '../admission/admission.ts';
+import { unreadableError } from '../encryption/encrypted-storage.ts';
 import type { DeleteOutcome, WriteRequest } from '../service.ts';
 import type { BodyDecoder } from './decoding.ts';
 import { checkDeleteOptions, deletionOf, isReleased, warningOfOrphans } from './deletion.ts';
@@ -398,6 +399,7 @@ export function createWriter({
     const key = keyOfName(kind.namespaced ? ref.namespace : undefined, name);
     const storeKey = storeKeyOf(kind, key);
     return lock.run(storeKey, async () => {
+      if (registry.unreadable.has(storeKey)) return removeUnreadable(request, kind, ref, { storeKey, options });
       for (let attempt = 1; ; attempt += 1) {
         const before = registry.get(kind, key);
         if (before === undefined) throw notFound(kind, name);
@@ -424,6 +426,23 @@ export function createWriter({
         await registry.waitFor(result.currentRevision, catchUpMs);
       }
     });
+  }
+
+  /** Admission has no object to look at, and nothing says which finalizers there are. Conditions on the object cannot be met. */
+  async function removeUnreadable(
+    request: WriteRequest,
+    kind: KindDefinition,
+    { namespace, name }: ObjectRef,
+    { storeKey, options }: { readonly storeKey: string; readonly options: DeleteOptions },
+  ): Promise<DeleteOutcome> {
+    const found = registry.unreadable.get(storeKey);
+    if (found === undefined) throw notFound(kind, name);
+    if (options.preconditions !== undefined) throw unreadableError(storeKey, found);
+    if (request.dryRun !== true && options.dryRun !== true) {
+      const result = await stored(storage.delete(storeKey, found.revision));
+      if (!result.ok) throw conflict(kind, name);
+    }
+    return { type: 'status', ref: { name, namespace: kind.namespaced ? namespace : undefined }, uid: '' };
   }
 
   // ------------------------------------------------------------------------------------------------------------------------- parts

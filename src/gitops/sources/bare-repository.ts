@@ -10,8 +10,10 @@ const own = (options: { readonly args: readonly string[]; readonly env?: Readonl
 /** Makes the bare repository of the built-in remote unless it is there. Its branch is `main`. */
 export async function ensureBareRepository(gitdir: string): Promise<void> {
   if (existsSync(join(gitdir, 'HEAD'))) return;
-  await mkdir(dirname(gitdir), { recursive: true });
+  await mkdir(dirname(gitdir), { recursive: true, mode: 0o700 });
   await own({ args: ['init', '--quiet', '--bare', '--initial-branch=main', gitdir] });
+  // What a push writes is for the owner alone, whatever the umask is. As an option of `init` it would forbid force pushes as well.
+  await own({ args: ['--git-dir', gitdir, 'config', 'core.sharedRepository', '0600'] });
 }
 
 /** True when the branch `main` has no commit yet. */

@@ -95,7 +95,7 @@ export function createSourceOpener({ builtInUrl, builtIn, cacheDirectory, thread
         hint: 'Set spec.secretRef to a Secret with both; "ssh-keyscan HOST" prints the lines of known_hosts.',
       });
     }
-    await mkdir(cacheDirectory, { recursive: true });
+    await mkdir(cacheDirectory, { recursive: true, mode: 0o700 });
     /** Where the repository is now: servers redirect for one that was renamed. */
     let at = url;
     const system = createSystemGit({ access, url, temporaryDirectory: cacheDirectory });

@@ -50,7 +50,7 @@ const historyDepths = [50, 500];
 export async function openRemoteSource(options: RemoteSourceOptions): Promise<GitSource> {
   const { url, owner = '', transport, cacheDirectory, thread, keptCommits = defaultKeptCommits } = options;
   const gitdir = join(cacheDirectory, `${createHash('sha256').update(`${owner}\0${url}`).digest('hex').slice(0, 16)}.git`);
-  await mkdir(gitdir, { recursive: true });
+  await mkdir(gitdir, { recursive: true, mode: 0o700 });
   await git.init({ fs, gitdir, bare: true, defaultBranch: 'main' });
   const objects = createGitObjects({ gitdir, url, thread, submodules: transport.fetchSubmodules !== undefined });
   /** The ref that was fetched last: what is deepened to look at its history. */

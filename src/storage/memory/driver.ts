@@ -34,6 +34,7 @@ export function createMemoryDriver(): LogDriver {
       for (const revision of revisions) rows.delete(revision);
       return Promise.resolve();
     },
+    rewrite: () => Promise.resolve(),
     tidy: () => undefined,
     close: () => Promise.resolve(),
   };

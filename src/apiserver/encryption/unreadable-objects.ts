@@ -1,0 +1,23 @@
+import type { KubeObject } from '../../machinery/object.ts';
+import { apiVersionOf } from '../../machinery/resource.ts';
+import type { RunningApiService } from '../api-service.ts';
+import { resourcePrefixOf, splitStoreKey } from '../registry/keys.ts';
+
+/** As many as are told of one by one; the log has all. */
+const maxTold = 100;
+
+/** What stands for the objects that cannot be decrypted, with the reason: only their names are known. */
+export function unreadableObjects({
+  unreadable,
+  kinds,
+}: Pick<RunningApiService, 'unreadable' | 'kinds'>): readonly { readonly object: KubeObject; readonly message: string }[] {
+  return [...unreadable].slice(0, maxTold).flatMap(([storeKey, { reason }]) => {
+    const { prefix, key } = splitStoreKey(storeKey);
+    const kind = kinds.all().find((known) => resourcePrefixOf(known) === prefix);
+    if (kind === undefined) return [];
+    const [namespace, name] = kind.namespaced ? key.split('/', 2) : [undefined, key];
+    const metadata = { name: name ?? '', ...(namespace === undefined ? {} : { namespace }) };
+    const message = `cannot be decrypted: ${reason}; it is left out of lists until its key is back in the encryption configuration, or it is deleted`;
+    return [{ object: { apiVersion: apiVersionOf(kind), kind: kind.kind, metadata }, message }];
+  });
+}
