@@ -102,7 +102,7 @@ import { createOverviewSource } from '../web/overview.ts';
 import { createWeb } from '../web/server.ts';
 import { createStateCollector } from '../web/state-metrics.ts';
 import { readAuthorities } from './access-flags.ts';
-import { type Configuration, filesOf } from './configuration.ts';
+import { authoritiesOf, type Configuration, filesOf } from './configuration.ts';
 import { claimNetwork, type Endpoints, ensureToken, type Network } from './data-directory.ts';
 import { explainStartFailure } from './explain.ts';
 import { Failure } from './failure.ts';
@@ -201,7 +201,8 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   onClose(() => storage.close());
   const { network, release } = await claimNetwork(configuration.dataDirectory);
   onClose(release);
-  const pki = await openPki({ directory: files.pki, clock });
+  const authorities = authoritiesOf(configuration.dataDirectory);
+  const pki = await openPki({ ...authorities.cluster, clock });
   const encryption = await openEncryption(configuration, storage.currentRevision > 0);
   const kinds = builtInKinds;
   const schemas = loadSchemas(kinds.map((kind) => kind.schemas));
@@ -245,7 +246,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     metrics: metrics.apiserver,
   });
   const ownClient = createLocalClient({ service, user: apiServerUser, userAgent: `kube-apiserver/${version}` });
-  const frontProxy = await openPki({ directory: join(files.pki, 'front-proxy'), authorityName: 'midship-front-proxy-ca', clock });
+  const frontProxy = await openPki({ ...authorities.frontProxy, clock });
   const events = createEventQueue({ client: clientFor('system:midship:events'), clock, log, metrics: metrics.controllerManager });
   const informers = createInformerSet({
     client: clientFor('system:midship:informers'),

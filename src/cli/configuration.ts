@@ -52,4 +52,13 @@ export const filesOf = (dataDirectory: string) => ({
   auditLog: join(dataDirectory, 'logs', 'audit.log'),
 });
 
+/** The two authorities of a data directory: where their files are, and how their names begin. */
+export const authoritiesOf = (dataDirectory: string) => {
+  const { pki } = filesOf(dataDirectory);
+  return {
+    cluster: { directory: pki, authorityName: 'midship-ca' },
+    frontProxy: { directory: join(pki, 'front-proxy'), authorityName: 'midship-front-proxy-ca' },
+  };
+};
+
 export const defaultDataDirectory = (environment: NodeJS.ProcessEnv): string => resolve(environment.MIDSHIP_DATA_DIR ?? '.midship');

@@ -90,6 +90,26 @@ export async function claimNetwork(dataDirectory: string): Promise<{ readonly ne
   });
 }
 
+/**
+ * Keeps a stopped cluster stopped until the function that is given is called: no process can start on the directory meanwhile.
+ *
+ * @throws Failure when one runs, or when the directory is none of a cluster
+ */
+export async function claimStopped(dataDirectory: string): Promise<() => Promise<void>> {
+  const kept = await readNetwork(filesOf(dataDirectory).network);
+  if (kept === undefined) {
+    throw new Failure(`${dataDirectory} is not a data directory of Midship`, { why: 'It has no network.json.', fix: 'Check --data-dir.' });
+  }
+  const server = await bind(kept);
+  if (server === undefined) {
+    throw new Failure(`the cluster of ${dataDirectory} is running`, {
+      why: `Its addresses, 127.${kept}.0.0/16, are in use.`,
+      fix: `Stop it first: midship down --data-dir ${dataDirectory}`,
+    });
+  }
+  return claimed(kept, server).release;
+}
+
 function claimed(n: number, server: Server): { readonly network: Network; release(): Promise<void> } {
   server.unref();
   return { network: networkOf(n), release: () => new Promise((resolve) => server.close(() => resolve())) };

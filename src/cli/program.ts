@@ -4,6 +4,7 @@ import { type AccessFlags, oidcSettingsOf, withAccessFlags } from './access-flag
 import { addAppCommands } from './app-commands.ts';
 import { build } from './build.ts';
 import { type BuildFlags, toolsOf, withBuildFlags } from './build-flags.ts';
+import { checkCertificates, rotateCertificates } from './certs.ts';
 import { openEmptyApi } from './compose.ts';
 import { type Configuration, defaultDataDirectory } from './configuration.ts';
 import { down } from './down.ts';
@@ -177,6 +178,35 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
       exitCode = await gitUrl({ dataDirectory: resolve(flags.dataDir), output: context.stdout });
     },
   );
+
+  const certs = program.command('certs').description('the certificates of a cluster');
+  withDataDirectory(certs.command('check').description('list them with the days they have left; 1 when one needs attention'))
+    .addOption(new Option('-o, --output <format>', 'output format').choices(['text', 'json']).default('text'))
+    .action(async (flags: { readonly dataDir: string; readonly output: 'text' | 'json' }) => {
+      const dataDirectory = resolve(flags.dataDir);
+      exitCode = await checkCertificates({ dataDirectory, format: flags.output, output: context.stdout, now: Date.now() });
+    });
+  withDataDirectory(certs.command('rotate').description('replace them, of a stopped cluster'))
+    .option('--ca', 'replace the authorities too; the former ones stay trusted until they end', false)
+    .option('--distrust-former', 'trust only the current authorities: copies of an older kubeconfig stop working', false)
+    .option('--service-account-key', 'replace the key that signs service account tokens too', false)
+    .action(
+      async (flags: {
+        readonly dataDir: string;
+        readonly ca: boolean;
+        readonly distrustFormer: boolean;
+        readonly serviceAccountKey: boolean;
+      }) => {
+        exitCode = await rotateCertificates({
+          dataDirectory: resolve(flags.dataDir),
+          authorities: flags.ca,
+          distrustFormer: flags.distrustFormer,
+          serviceAccountKey: flags.serviceAccountKey,
+          output: context.stdout,
+          now: Date.now(),
+        });
+      },
+    );
 
   addAppCommands(program, {
     environment,

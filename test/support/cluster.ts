@@ -41,6 +41,8 @@ export interface StartOptions {
   /** A directory of an earlier start; a new one when absent. */
   readonly dataDirectory?: string;
   readonly timeoutMs?: number;
+  /** Of the program and of `midship`, beside that of the tests; kubectl does not get it. */
+  readonly environment?: Readonly<Record<string, string>>;
 }
 
 export async function startCluster({
@@ -48,11 +50,12 @@ export async function startCluster({
   args = [],
   dataDirectory,
   timeoutMs = 60_000,
+  environment: more = {},
 }: StartOptions = {}): Promise<RunningCluster> {
   const data = dataDirectory ?? (await temporaryDirectory('data'));
   const child = spawn(process.execPath, [program, command, '--data-dir', data, '--api-port', '0', '--http-port', '0', ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, NO_COLOR: '1' },
+    env: { ...process.env, ...more, NO_COLOR: '1' },
   });
   let text = '';
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
@@ -72,7 +75,7 @@ export async function startCluster({
     endpoints,
     output: () => text,
     kubectl: (...commandArgs) => run('kubectl', commandArgs, environment),
-    midship: (...commandArgs) => run(process.execPath, [program, ...commandArgs, '--data-dir', data], environment),
+    midship: (...commandArgs) => run(process.execPath, [program, ...commandArgs, '--data-dir', data], { ...environment, ...more }),
     async stop() {
       end(child, 'SIGINT');
       return exited;

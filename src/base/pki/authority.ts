@@ -29,29 +29,35 @@ export const backdateMs = 86_400_000;
 
 export const signing = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 
-const files = { certificate: 'ca.crt', key: 'ca.key', next: 'ca-next.crt', former: 'ca-former.crt', links: 'ca-links.crt' } as const;
+export const authorityFiles = {
+  certificate: 'ca.crt',
+  key: 'ca.key',
+  next: 'ca-next.crt',
+  former: 'ca-former.crt',
+  links: 'ca-links.crt',
+} as const;
 /** Undefined when there is none yet. */
 export async function tryReadAuthority(directory: string, now: number): Promise<Authority | undefined> {
-  const key = await tryReadText(join(directory, files.key));
-  let certificate = await tryReadText(join(directory, files.certificate));
+  const key = await tryReadText(join(directory, authorityFiles.key));
+  let certificate = await tryReadText(join(directory, authorityFiles.certificate));
   if (key === undefined) return undefined;
   if (certificate === undefined || !isPair(certificate, key)) {
     // The key of a rotation is in place, and its certificate was written before it.
-    const next = await tryReadText(join(directory, files.next));
+    const next = await tryReadText(join(directory, authorityFiles.next));
     if (next !== undefined && isPair(next, key)) {
-      await rename(join(directory, files.next), join(directory, files.certificate));
+      await rename(join(directory, authorityFiles.next), join(directory, authorityFiles.certificate));
       await syncDirectory(directory);
       certificate = next;
     } else if (certificate === undefined) return undefined;
     // An authority that was replaced by half would make every certificate out there worthless: a person must look.
-    else throw new Error(`${join(directory, files.certificate)} does not belong to ${files.key} beside it`);
+    else throw new Error(`${join(directory, authorityFiles.certificate)} does not belong to ${authorityFiles.key} beside it`);
   }
   const readUnended = async (file: string): Promise<readonly string[]> =>
     certificatesIn((await tryReadText(join(directory, file))) ?? '').filter((pem) => now < Date.parse(new X509Certificate(pem).validTo));
   return {
     current: { certificate, key },
-    trusted: [certificate, ...(await readUnended(files.former))].join(''),
-    links: (await readUnended(files.links)).join(''),
+    trusted: [certificate, ...(await readUnended(authorityFiles.former))].join(''),
+    links: (await readUnended(authorityFiles.links)).join(''),
   };
 }
 
@@ -62,10 +68,10 @@ export async function createAuthority({ directory, name, now }: AuthorityOptions
 }
 
 /** Each certificate of a PEM text, with a line break at its end. */
-const certificatesIn = (pem: string): readonly string[] =>
+export const certificatesIn = (pem: string): readonly string[] =>
   (pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []).map((block) => `${block}\n`);
 
-async function selfSigned(name: string, now: number): Promise<{ readonly pair: KeyPair; readonly keys: webcrypto.CryptoKeyPair }> {
+export async function selfSigned(name: string, now: number): Promise<{ readonly pair: KeyPair; readonly keys: webcrypto.CryptoKeyPair }> {
   const x509 = await loadX509();
   const keys = await webcrypto.subtle.generateKey(signing, true, ['sign', 'verify']);
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
