@@ -6,6 +6,11 @@ export interface DurableFileOptions {
   readonly mode?: number;
 }
 
+interface WriteOptions extends DurableFileOptions {
+  /** False: a power cut may bring back the file of before, or its absence, but never a part of a file. Default: true. */
+  readonly syncEntry?: boolean;
+}
+
 /**
  * Writes a file so that readers see the old or the new content, never a part, and so that the content survives a power cut once the
  * promise resolves.
@@ -19,7 +24,7 @@ export interface DurableFileOptions {
 export async function writeDurableFile(
   path: string,
   content: string | Uint8Array,
-  { mode = 0o600 }: DurableFileOptions = {},
+  { mode = 0o600, syncEntry = true }: WriteOptions = {},
 ): Promise<void> {
   const temporary = `${path}.${process.pid}.tmp`;
   try {
@@ -37,7 +42,7 @@ export async function writeDurableFile(
     await rm(temporary, { force: true });
     throw err;
   }
-  await syncDirectory(dirname(path));
+  if (syncEntry) await syncDirectory(dirname(path));
 }
 
 /** Makes a directory and its missing parents, which survive a power cut once the promise resolves. */

@@ -157,13 +157,23 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     options.metrics.relisted(performance.now() - startedAt);
     for (const sandbox of sandboxes) {
       if (workers.has(sandbox.uid)) continue;
-      log.info({ pod: `${sandbox.namespace}/${sandbox.name}`, uid: sandbox.uid }, 'Removed pod that is not in the API');
-      const running = sandbox.containers.filter(({ state }) => state === 'running');
-      await Promise.all(running.map(({ id }) => runtime.stopContainer(id, orphanGraceMs)));
-      await runtime.removePodSandbox(sandbox.id);
+      const pod = `${sandbox.namespace}/${sandbox.name}`;
+      try {
+        const running = sandbox.containers.filter(({ state }) => state === 'running');
+        await Promise.all(running.map(({ id }) => runtime.stopContainer(id, orphanGraceMs)));
+        await runtime.removePodSandbox(sandbox.id);
+        log.info({ pod, uid: sandbox.uid }, 'Removed pod that is not in the API');
+      } catch (err) {
+        log.warn({ err, pod, uid: sandbox.uid }, 'Could not remove pod that is not in the API');
+      }
     }
     if (!runtime.runsPrograms) return;
-    for (const uid of await volumes.list()) if (!workers.has(uid)) await volumes.remove(uid);
+    for (const uid of await volumes.list()) {
+      if (workers.has(uid)) continue;
+      await volumes
+        .remove(uid)
+        .catch((err: unknown) => log.warn({ err, uid }, 'Could not remove the volumes of a pod that is not in the API'));
+    }
   }
 
   let measurement: Measurement = { stats: [], at: 0 };

@@ -38,6 +38,9 @@ export interface ContainerRuntime {
   /** Everything this runtime holds for this node, also from before a restart; of one pod when `podUid` is given. */
   list(options?: { readonly podUid?: string }): Promise<readonly SandboxStatus[]>;
 
+  /** What was found damaged of a pod at the start and could not be recovered, in words for its user; each is given once. */
+  takeProblems(podUid: string): readonly string[];
+
   /** Runs a command in the container. Output is bounded by `limitBytes` a stream. */
   exec(container: ContainerId, command: readonly string[], options: ExecOptions): Promise<ExecResult>;
 
@@ -153,7 +156,7 @@ export interface ContainerStatus {
   readonly startedAt?: number;
   readonly finishedAt?: number;
   readonly exitCode?: number;
-  /** `Completed`, `Error`, `OOMKilled`, `StartError`, … */
+  /** `Completed`, `Error`, `OOMKilled`, `StartError`, `Unknown`, … */
   readonly reason?: string;
   readonly message?: string;
 }

@@ -229,6 +229,7 @@ export class PodWorker {
   }
 
   async #observe(): Promise<void> {
+    for (const problem of this.#context.runtime.takeProblems(this.uid)) this.#record('Warning', 'RecordDamaged', problem);
     this.#sandboxes = await this.#context.runtime.list({ podUid: this.uid });
     this.#sandbox = this.#sandboxes.reduce<SandboxStatus | undefined>(
       (newest, sandbox) => (newest === undefined || sandbox.attempt > newest.attempt ? sandbox : newest),

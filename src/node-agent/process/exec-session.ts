@@ -1,10 +1,10 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
 import { readlink } from 'node:fs/promises';
 import type { Readable, Writable } from 'node:stream';
 import type { Clock } from '../../base/clock.ts';
 import { shellWord } from '../../base/shell-word.ts';
 import { type ExecSession, type StartExecOptions, type TerminalSize, UnsupportedError } from '../container-runtime.ts';
-import { type ExecPlan, enterCommand, killGroup } from './exec.ts';
+import { type ExecPlan, enterCommand, enterEnvironment, giveEnvironment, killGroup } from './exec.ts';
 import type { TerminalTools } from './isolation.ts';
 import { allProcesses, descendantsOf } from './proc.ts';
 
@@ -40,12 +40,16 @@ export async function startExecSession(plan: ExecPlan, options: ExecSessionOptio
 function start(
   program: string,
   args: readonly string[],
-  env: Readonly<Record<string, string>>,
+  environment: Readonly<Record<string, string>>,
   { stdin }: StartExecOptions,
 ): Promise<ChildProcess> {
   return new Promise((resolve, reject) => {
-    const child = spawn(program, args, { detached: true, stdio: [stdin ? 'pipe' : 'ignore', 'pipe', 'pipe'], env, cwd: '/' });
-    child.once('spawn', () => resolve(child));
+    const stdio: StdioOptions = [stdin ? 'pipe' : 'ignore', 'pipe', 'pipe', 'pipe'];
+    const child = spawn(program, args, { detached: true, stdio, env: enterEnvironment, cwd: '/' });
+    child.once('spawn', () => {
+      giveEnvironment(child, environment);
+      resolve(child);
+    });
     child.once('error', (err) => reject(new Error(`start ${program}`, { cause: err })));
   });
 }

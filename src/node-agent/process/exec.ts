@@ -1,7 +1,9 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
+import type { Readable, Writable } from 'node:stream';
 import type { Clock } from '../../base/clock.ts';
 import type { ExecOptions, ExecResult } from '../container-runtime.ts';
 import type { Isolation } from './isolation.ts';
+import { exportsText, readExports } from './shell-environment.ts';
 
 export interface ExecPlan {
   readonly isolation: Isolation;
@@ -16,13 +18,23 @@ export interface ExecPlan {
 /** How long output is waited for after the command has ended: a background child may hold the pipe for ever. */
 const drainMs = 100;
 
-/** The program and arguments that run `command` where the container's first process is. */
+/** The program and arguments that run `command` where the container's first process is. It waits for `giveEnvironment` on descriptor 3. */
 export function enterCommand({ isolation, pid, command, workingDir }: ExecPlan): readonly [program: string, ...args: string[]] {
   // The directory may be gone by now; the command then runs in /.
-  const shell = ['-c', 'cd "$0" 2>/dev/null; exec "$@"', workingDir, ...command];
+  const shell = ['-c', `${readExports}; cd "$0" 2>/dev/null; exec "$@"`, workingDir, ...command];
   if (isolation.mode === 'plain') return ['/bin/sh', ...shell];
   const user = isolation.user ? ['--user', '--preserve-credentials'] : [];
   return [isolation.tools.nsenter, `--target=${pid}`, ...user, '--mount', '--pid', '--uts', '--ipc', '--', '/bin/sh', ...shell];
+}
+
+/** Of the programs that enter the container; the command's own comes by descriptor 3. */
+export const enterEnvironment = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' };
+
+export function giveEnvironment(child: ChildProcess, environment: Readonly<Record<string, string>>): void {
+  const stream = child.stdio[3] as Writable | null;
+  // A command that could not be started reads nothing.
+  stream?.on('error', () => undefined);
+  stream?.end(exportsText(environment));
 }
 
 /** Exit codes are those of a shell: 127 when the program is not found, 128 + signal when it was killed. */
@@ -31,9 +43,11 @@ export function execInContainer(plan: ExecPlan, { timeoutMs, limitBytes }: ExecO
   const [program, ...args] = enterCommand(plan);
   return new Promise((resolve, reject) => {
     // A group of its own, so that the deadline ends what the command has started too.
-    const child = spawn(program, args, { detached: true, stdio: ['ignore', 'pipe', 'pipe'], env: environment, cwd: '/' });
-    const stdout = collect(child.stdout, limitBytes);
-    const stderr = collect(child.stderr, limitBytes);
+    const child = spawn(program, args, { detached: true, stdio: ['ignore', 'pipe', 'pipe', 'pipe'], env: enterEnvironment, cwd: '/' });
+    giveEnvironment(child, environment);
+    const [output, errors] = [child.stdout as Readable, child.stderr as Readable];
+    const stdout = collect(output, limitBytes);
+    const stderr = collect(errors, limitBytes);
     let timedOut = false;
     let settled = false;
     const cancelTimeout = clock.after(timeoutMs, () => {
@@ -51,8 +65,8 @@ export function execInContainer(plan: ExecPlan, { timeoutMs, limitBytes }: ExecO
         if (settled) return;
         settled = true;
         cancelDrain();
-        child.stdout.destroy();
-        child.stderr.destroy();
+        output.destroy();
+        errors.destroy();
         resolve({ exitCode: signal === null ? (code ?? 0) : 137, timedOut, stdout: stdout(), stderr: stderr() });
       };
       const cancelDrain = clock.after(drainMs, finish);

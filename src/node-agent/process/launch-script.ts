@@ -1,13 +1,15 @@
 import { posix } from 'node:path';
 import { shellWord } from '../../base/shell-word.ts';
 import { type HostLayout, isWithin, resolveContainerPath, type Tools } from './isolation.ts';
+import { type Environment, exportCommands } from './shell-environment.ts';
 
 /**
  * The POSIX shell script that is a container's first process. It tells its pid, sets up the container's file system where namespaces are
- * used, runs the program, passes SIGTERM on to it, and leaves the exit code in a file, so that all of it outlives the agent.
+ * used, runs the program, passes SIGTERM on to it, and ends with its exit code, which the waiter (`waiter.ts`) writes down.
  *
- * Files in the state directory: `pid` holds the script's /proc/PID/stat line as the host sees it; `exit` ends in a newline once the program
- * has ended and holds `CODE`, or `128 MESSAGE` when it could not be started. Descriptor 3 gets the word `started`.
+ * Files in the state directory: `pid` holds the script's /proc/PID/stat line as the host sees it; `failure` says why the program could not
+ * be started. Descriptor 3 gets the word `started`. No file of the state directory is open any more when the program runs, the script itself
+ * included, since its processes can reach every descriptor of the first one through /proc.
  *
  * A shell and not a Node process, because that costs 2 MB a container instead of 40.
  */
@@ -16,6 +18,8 @@ export interface LaunchPlan {
   readonly workingDir: string;
   /** Program and arguments; a name without a slash is looked up in the container's PATH. */
   readonly command: readonly string[];
+  /** Names must be ones that a shell can hold. They are set last: a variable such as LD_PRELOAD must not change what sets up. */
+  readonly environment: Environment;
   /**
    * The program reads the named pipe `stdin` of the state directory, which this script holds open so that it outlives who writes;
    * with `once` SIGUSR1 lets go of it.
@@ -55,19 +59,23 @@ export function launchScript(plan: LaunchPlan): string {
   const { stateDirectory, fileSystem, stdin } = plan;
   const [program = ''] = plan.command;
   return `${[
+    // One command, which the shell has read to its end before it runs it: it comes by the standard input, and that is closed first.
+    '{ exec </dev/null',
     '_ms_stopped=',
     `trap '_ms_stopped=1; if [ -n "$!" ]; then kill -TERM "$!" 2>/dev/null; else exit 143; fi' TERM`,
-    `exec 9>${shellWord(`${stateDirectory}/exit`)} || exit 125`,
+    `exec 9>${shellWord(`${stateDirectory}/failure`)} || exit 125`,
     `read -r _ms_stat </proc/self/stat && printf '%s\\n' "$_ms_stat" >${shellWord(`${stateDirectory}/pid`)} || exit 125`,
     ...(stdin === undefined ? [] : stdinSteps(`${stateDirectory}/stdin`, stdin)),
-    `_ms_fail() { printf '128 %s\\n' "$1" >&9; exit 128; }`,
+    `_ms_fail() { printf '%s\\n' "$1" >&9; exit 128; }`,
     ...(fileSystem === undefined ? [] : fileSystemSteps(`${stateDirectory}/root`, fileSystem, plan.workingDir)),
+    ...exportCommands(plan.environment),
     `cd ${shellWord(plan.workingDir)} || _ms_fail ${shellWord(`working directory ${plan.workingDir} cannot be entered`)}`,
     `command -v ${shellWord(program)} >/dev/null || _ms_fail ${shellWord(notFound(program))}`,
+    'exec 9>&-',
     // Told by the subshell, not by this script: a signal that reached it before it has let go of this script's trap would be lost, and
     // nobody sends one before the word. The agent may be gone, and a broken pipe must not end it.
     `( trap '' PIPE; printf started >&3 2>/dev/null; trap - PIPE`,
-    `exec ${plan.command.map(shellWord).join(' ')} 3>&- ) ${stdin === undefined ? '' : '<&7 7<&- 8>&- '}9>&- &`,
+    `exec ${plan.command.map(shellWord).join(' ')} 3>&- ) ${stdin === undefined ? '' : '<&7 7<&- 8>&- '}&`,
     ...(stdin === undefined ? [] : ['exec 7<&-']),
     'exec 3>&-',
     'wait "$!"; _ms_code=$?',
@@ -77,8 +85,7 @@ export function launchScript(plan: LaunchPlan): string {
     '  wait "$!"; _ms_again=$?',
     '  if [ "$_ms_again" != 127 ]; then _ms_code=$_ms_again; fi',
     'done',
-    `printf '%s\\n' "$_ms_code" >&9`,
-    'exit "$_ms_code"',
+    'exit "$_ms_code"; }',
   ].join('\n')}\n`;
 }
 

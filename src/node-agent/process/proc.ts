@@ -1,54 +1,10 @@
-import { open, readdir, readlink } from 'node:fs/promises';
+import { readdir, readlink } from 'node:fs/promises';
+import { isGone, type ProcessStat, processStat, readProcOptional } from '../../base/process-identity.ts';
 import type { ListeningAddress } from '../container-runtime.ts';
-
-/** What /proc/PID/stat tells of a process. */
-export interface ProcessStat {
-  readonly pid: number;
-  readonly state: string;
-  readonly parentPid: number;
-  /** Own and waited-for children's time, user and system, in clock ticks. */
-  readonly cpuTicks: number;
-  /** Clock ticks since boot; with the pid it names a process for good. */
-  readonly startTime: number;
-  readonly rssPages: number;
-}
 
 /** Linux has told user space 100 since 2.6, whatever the kernel's own rate is. */
 export const ticksPerSecond = 100;
 export const pageSizeBytes = 4096;
-
-/** @throws Error when `text` is not a line of /proc/PID/stat */
-export function parseProcessStat(text: string): ProcessStat {
-  // The command's name is in parentheses and may hold spaces and parentheses itself.
-  const open = text.indexOf('(');
-  const close = text.lastIndexOf(')');
-  const fields = text.slice(close + 2).split(' ');
-  const number = (index: number): number => Number(fields[index]);
-  const stat = {
-    pid: Number(text.slice(0, open)),
-    state: fields[0] ?? '',
-    parentPid: number(1),
-    cpuTicks: number(11) + number(12) + number(13) + number(14),
-    startTime: number(19),
-    rssPages: number(21),
-  };
-  if (open < 1 || close < open || !Number.isInteger(stat.pid) || !Number.isFinite(stat.startTime)) {
-    throw new Error(`not a process stat line: ${text.slice(0, 80)}`);
-  }
-  return stat;
-}
-
-/** Undefined when there is no such process; a zombie counts as none, since its program has ended. */
-async function processStat(pid: number): Promise<ProcessStat | undefined> {
-  const text = await readOptional(`/proc/${pid}/stat`);
-  if (text === undefined) return undefined;
-  const stat = parseProcessStat(text);
-  return stat.state === 'Z' || stat.state === 'X' ? undefined : stat;
-}
-
-export async function isSameProcess(pid: number, startTime: number): Promise<boolean> {
-  return (await processStat(pid))?.startTime === startTime;
-}
 
 export async function allProcesses(): Promise<readonly ProcessStat[]> {
   const found: ProcessStat[] = [];
@@ -89,8 +45,20 @@ export async function processesWithEnvironment(entry: string): Promise<readonly 
   for (const name of await readdir('/proc')) {
     const pid = Number(name);
     if (!Number.isInteger(pid)) continue;
-    const environment = await readOptional(`/proc/${pid}/environ`);
+    const environment = await readProcOptional(`/proc/${pid}/environ`);
     if (environment?.split('\0').includes(entry) && (await processStat(pid)) !== undefined) found.push(pid);
+  }
+  return found;
+}
+
+/** Processes whose arguments, the program's name included, are accepted. */
+export async function processesWithArguments(accepts: (args: readonly string[]) => boolean): Promise<readonly number[]> {
+  const found: number[] = [];
+  for (const name of await readdir('/proc')) {
+    const pid = Number(name);
+    if (!Number.isInteger(pid)) continue;
+    const line = await readProcOptional(`/proc/${pid}/cmdline`);
+    if (line !== undefined && accepts(line.split('\0'))) found.push(pid);
   }
   return found;
 }
@@ -106,7 +74,7 @@ export async function listenersOf(pids: readonly number[]): Promise<readonly Lis
     }
   }
   if (inodes.size === 0) return [];
-  const tables = await Promise.all(['/proc/net/tcp', '/proc/net/tcp6'].map(readOptional));
+  const tables = await Promise.all(['/proc/net/tcp', '/proc/net/tcp6'].map((path) => readProcOptional(path)));
   return tables.flatMap((table) => parseListeners(table ?? '', inodes));
 }
 
@@ -139,44 +107,6 @@ function ipv6Of(hex: string): string {
     return [`${bytes[0]}${bytes[1]}`, `${bytes[2]}${bytes[3]}`];
   });
   return words.map((word) => Number.parseInt(word, 16).toString(16)).join(':');
-}
-
-/** Names the running kernel: pids and start times mean nothing after a reboot. */
-export async function bootId(): Promise<string> {
-  return (await readOptional('/proc/sys/kernel/random/boot_id'))?.trim() ?? '';
-}
-
-/** Processes end while they are looked at, and those of other users are closed to us: both read as nothing there. */
-const gone = new Set(['ENOENT', 'ESRCH', 'EACCES', 'EPERM']);
-const isGone = (err: unknown): boolean => gone.has((err as NodeJS.ErrnoException).code ?? '');
-
-async function readOptional(path: string): Promise<string | undefined> {
-  try {
-    return await readKernelFile(path);
-  } catch (err) {
-    if (isGone(err)) return undefined;
-    throw err;
-  }
-}
-
-/**
- * Files of /proc have no size, and for those `readFile` takes 64 KiB each: looks at every process of the machine, some times a minute for each
- * node, left 20 MB of garbage in an idle cluster. Most have a line of 300 bytes.
- */
-async function readKernelFile(path: string): Promise<string> {
-  const file = await open(path);
-  try {
-    let buffer = Buffer.allocUnsafe(1_024);
-    let length = 0;
-    for (;;) {
-      const { bytesRead } = await file.read(buffer, length, buffer.length - length);
-      if (bytesRead === 0) return buffer.toString('utf8', 0, length);
-      length += bytesRead;
-      if (length === buffer.length) buffer = Buffer.concat([buffer], 2 * length);
-    }
-  } finally {
-    await file.close();
-  }
 }
 
 async function readdirOptional(path: string): Promise<readonly string[]> {

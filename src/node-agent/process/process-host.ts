@@ -1,6 +1,7 @@
 import { availableParallelism, homedir } from 'node:os';
 import { dirname } from 'node:path';
 import { createLimit } from '../../base/concurrency.ts';
+import { bootId } from '../../base/process-identity.ts';
 import {
   findTerminalTools,
   type HostLayout,
@@ -10,7 +11,6 @@ import {
   readHostLayout,
   type TerminalTools,
 } from './isolation.ts';
-import { bootId } from './proc.ts';
 
 /** What the process runtimes of this machine share: found once, handed to each. */
 export interface ProcessHost {

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { constants, existsSync, open as openCallback, statSync } from 'node:fs';
-import { mkdir, open, readdir, readFile, rm, rmdir, stat, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, rm, rmdir, stat, writeFile } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
@@ -9,6 +9,7 @@ import { promisify } from 'node:util';
 import { serviceAccountDirectory } from '../../api/well-known.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Log } from '../../base/log.ts';
+import { isSameProcess } from '../../base/process-identity.ts';
 import {
   ContainerError,
   type ContainerId,
@@ -27,12 +28,16 @@ import {
   type ContainerRecord,
   containerDirectory,
   type ExitRecord,
+  ensureSandboxes,
+  type FoundSandbox,
   type ProcessIdentity,
   readExit,
   readIdentity,
   readRecords,
+  readTerminationMessage,
   type SandboxRecord,
   sandboxDirectory,
+  Unreadable,
   writeExit,
   writeRecord,
 } from './container-state.ts';
@@ -40,16 +45,11 @@ import { type ExecPlan, execInContainer } from './exec.ts';
 import { startExecSession } from './exec-session.ts';
 import { directoriesToLink, type LaunchPlan, launchScript, planMounts } from './launch-script.ts';
 import { type LogTimes, recordLogTimes } from './log-times.ts';
-import {
-  allProcesses,
-  descendantsOf,
-  isSameProcess,
-  listenersOf,
-  pageSizeBytes,
-  processesWithEnvironment,
-  ticksPerSecond,
-} from './proc.ts';
+import { allProcesses, descendantsOf, listenersOf, pageSizeBytes, ticksPerSecond } from './proc.ts';
 import type { ProcessHost } from './process-host.ts';
+import { splitEnvironment } from './shell-environment.ts';
+import { endByDirectory, endMarked, environmentMarker, sendSignal } from './stray-processes.ts';
+import { waiterCommand } from './waiter.ts';
 
 export interface ProcessRuntimeOptions {
   readonly host: ProcessHost;
@@ -71,6 +71,8 @@ interface Container {
   readonly record: ContainerRecord;
   readonly directory: string;
   identity: ProcessIdentity | undefined;
+  /** What ends last; absent for containers that this process started, and for those of an older version. */
+  waiter: ProcessIdentity | undefined;
   startedAt: number | undefined;
   exit: ExitRecord | undefined;
   terminationMessage: string | undefined;
@@ -80,11 +82,13 @@ interface Container {
   readonly exitListeners: (() => void)[];
 }
 
-const environmentMarker = 'MIDSHIP_CONTAINER_ID';
 const adoptedPollMs = 500;
-const plainKillTries = 20;
-const plainKillPauseMs = 10;
-const maxTerminationMessageBytes = 4096;
+const killTries = 50;
+const killPauseMs = 10;
+/** As container runtimes say it of a container whose end they cannot know. */
+const unknownExitCode = 255;
+/** Of what starts a container, whose own environment comes last: a variable such as LD_PRELOAD must have no effect on the host. */
+const startEnvironment = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' };
 
 /**
  * Runs containers as processes of this machine. Images are names only (`host/ANYTHING`): programs are those of the host.
@@ -99,6 +103,8 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
   const sandboxes = new Map<SandboxId, Sandbox>();
   const containers = new Map<ContainerId, Container>();
   const listeners = new Set<(podUid: string) => void>();
+  /** What was found damaged, by pod. */
+  const problems = new Map<string, readonly string[]>();
   let closed = false;
   let cancelPoll: (() => void) | undefined;
 
@@ -123,10 +129,13 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
     container.logTimes ??= recordLogTimes({ log: logOf(container), clock, logger: log });
   };
 
-  /** The container's first process is gone; the exit code is read, or known to be that of a kill. */
-  async function settle(container: Container, fallbackCode: number): Promise<void> {
+  /** The container has ended; its exit code is read, or is `fallback` where the waiter could not write it. */
+  async function settle(container: Container, fallback: Omit<ExitRecord, 'finishedAt'>): Promise<void> {
     if (container.exit !== undefined || closed) return;
-    const exit = (await readExit(container.directory)) ?? (await noteExit(container, fallbackCode));
+    await endFirstProcess(container);
+    const noted = await readExit(container.directory);
+    if (noted instanceof Unreadable) log.warn({ container: container.record.id, why: noted.why }, 'Could not read the end of a container');
+    const exit = noted === undefined || noted instanceof Unreadable ? await noteExit(container, fallback) : noted;
     if (isolation.mode === 'plain') await killMarked(container.record.id);
     container.terminationMessage = await readTerminationMessage(container.directory);
     const { logTimes } = container;
@@ -139,25 +148,36 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
     for (const listener of listeners) listener(podOf(container).uid);
   }
 
-  /** A full disk must not keep a container that is gone among the running: then the exit code is known to this process alone. */
-  async function noteExit({ record, directory: state }: Container, exitCode: number): Promise<ExitRecord> {
-    try {
-      return await writeExit(state, exitCode);
-    } catch (err) {
-      log.warn({ err, container: record.id }, 'Could not write down the end of a container');
-      return { exitCode, message: undefined, finishedAt: clock.now() };
+  /** A waiter that was killed leaves the container running, with nobody to wait for it. */
+  async function endFirstProcess({ identity, record }: Container): Promise<void> {
+    if (identity === undefined || record.bootId !== host.bootId) return;
+    for (let tries = 0; await isSameProcess(identity.pid, identity.startTime); tries += 1) {
+      if (tries === killTries) {
+        log.warn({ container: record.id, pid: identity.pid }, 'The first process of a container outlived its kill');
+        return;
+      }
+      sendSignal(identity.pid, 'SIGKILL');
+      await new Promise<void>((resolve) => clock.after(killPauseMs, resolve));
     }
   }
 
-  /** Ends processes that left the container's group, by the mark in their environment. */
-  async function killMarked(id: ContainerId): Promise<void> {
-    for (let tries = 0; tries < plainKillTries; tries += 1) {
-      const pids = await processesWithEnvironment(`${environmentMarker}=${id}`);
-      if (pids.length === 0) return;
-      for (const pid of pids) signal(pid, 'SIGKILL');
-      await new Promise<void>((resolve) => clock.after(plainKillPauseMs, resolve));
+  /** A full disk must not keep a container that is gone among the running: then the exit code is known to this process alone. */
+  async function noteExit({ record, directory: state }: Container, exit: Omit<ExitRecord, 'finishedAt'>): Promise<ExitRecord> {
+    try {
+      await writeExit(state, exit);
+    } catch (err) {
+      log.warn({ err, container: record.id }, 'Could not write down the end of a container');
     }
-    log.warn({ container: id }, 'Processes of a container outlived their kill');
+    return { ...exit, finishedAt: clock.now() };
+  }
+
+  async function killMarked(id: ContainerId): Promise<void> {
+    if (!(await endMarked(id, clock))) log.warn({ container: id }, 'Processes of a container outlived their kill');
+  }
+
+  async function isAlive({ identity, waiter }: Container): Promise<boolean> {
+    const last = waiter ?? identity;
+    return last !== undefined && (await isSameProcess(last.pid, last.startTime));
   }
 
   // Processes of another parent send no SIGCHLD.
@@ -169,8 +189,7 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
       cancelPoll = undefined;
       Promise.all(
         adopted.map(async (container) => {
-          const { identity } = container;
-          if (identity !== undefined && !(await isSameProcess(identity.pid, identity.startTime))) await settle(container, 137);
+          if (!(await isAlive(container))) await settle(container, killed);
         }),
       )
         .catch((err: unknown) => log.error({ err }, 'Could not look at adopted containers'))
@@ -178,47 +197,116 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
     });
   }
 
+  /** Every sandbox and container for itself: a record that cannot be read is the trouble of its pod, and the others run on. */
   async function adopt(): Promise<void> {
-    const { sandboxes: records, broken } = await readRecords(directory);
-    for (const path of broken) await rm(path, { recursive: true, force: true });
-    for (const { record, containers: containerRecords } of records) {
-      const sandbox: Sandbox = { record, containers: new Map() };
-      sandboxes.set(record.id, sandbox);
-      if (record.ready && !record.config.hostNetwork) pool.reserve(record.ip);
-      for (const containerRecord of containerRecords) {
-        const container = newContainer(containerRecord);
-        sandbox.containers.set(containerRecord.id, container);
-        containers.set(containerRecord.id, container);
-        await recover(container);
+    for (const found of await readRecords(directory)) {
+      try {
+        if (found.record instanceof Unreadable) await discardSandbox(found, found.record.why);
+        else await adoptSandbox(found, found.record);
+      } catch (err) {
+        // Whatever it is that this code does not expect: without the sandbox the pod starts again.
+        log.error({ err, sandbox: found.id }, 'Could not recover sandbox');
+        await discardSandbox(found, err instanceof Error ? err.message : String(err));
       }
     }
     pollAdopted();
   }
 
+  async function adoptSandbox({ containers: found }: FoundSandbox, kept: SandboxRecord): Promise<void> {
+    const boots =
+      kept.bootId === undefined ? found.map(({ record }) => (record instanceof Unreadable ? '' : record.bootId)) : [kept.bootId];
+    // After another boot nothing of it can run, and its pod gets a new sandbox.
+    const record = { ...kept, ready: kept.ready && boots.every((boot) => boot === '' || boot === host.bootId) };
+    const sandbox: Sandbox = { record, containers: new Map() };
+    sandboxes.set(record.id, sandbox);
+    if (record.ready && !record.config.hostNetwork) pool.reserve(record.ip);
+    for (const { id, directory: place, record: containerRecord } of found) {
+      if (containerRecord instanceof Unreadable) {
+        await discardContainer(place, id);
+        report(record.config.uid, `a container of this pod was ended, because its record is damaged: ${containerRecord.why}`);
+        continue;
+      }
+      const container = newContainer(containerRecord);
+      sandbox.containers.set(id, container);
+      containers.set(id, container);
+      await recover(container);
+    }
+  }
+
+  /** Nobody can say what is in it: its processes are ended, and its pod, when there still is one, starts again. */
+  async function discardSandbox(found: FoundSandbox, why: string): Promise<void> {
+    const sandbox = sandboxes.get(found.id);
+    if (sandbox?.record.ready === true && !sandbox.record.config.hostNetwork) pool.release(sandbox.record.ip);
+    sandboxes.delete(found.id);
+    for (const { id, directory: place } of found.containers) {
+      containers.delete(id);
+      await discardContainer(place, id);
+    }
+    if (found.podUid !== undefined) report(found.podUid, `the sandbox of this pod was ended, because its record is damaged: ${why}`);
+    await removeFiles(found.directory);
+  }
+
+  async function discardContainer(place: string, id: ContainerId): Promise<void> {
+    if (!(await endByDirectory(place, id, clock))) log.warn({ container: id }, 'Processes of a container outlived their kill');
+    await removeFiles(place);
+  }
+
+  async function removeFiles(place: string): Promise<void> {
+    await rm(place, { recursive: true, force: true }).catch((err: unknown) =>
+      log.warn({ err, path: place }, 'Could not remove damaged files'),
+    );
+  }
+
+  function report(podUid: string, problem: string): void {
+    log.warn({ uid: podUid, problem }, 'Found damaged records of a pod');
+    problems.set(podUid, [...(problems.get(podUid) ?? []), problem]);
+  }
+
   async function recover(container: Container): Promise<void> {
-    const identity = await readIdentity(container.directory);
-    // Created and never started, as far as can be seen: the agent removes it, and with its directory gone a start that is under way fails.
-    if (identity === undefined) return;
-    container.identity = { pid: identity.pid, startTime: identity.startTime };
-    container.startedAt = identity.startedAt;
-    const alive = container.record.bootId === host.bootId && (await isSameProcess(identity.pid, identity.startTime));
-    if (alive) {
-      watchLog(container);
-      log.info(
-        { pod: podKeyOf(podOf(container)), container: container.record.config.name, pid: identity.pid },
-        'Adopted running container',
-      );
+    const { record, directory: state } = container;
+    // Pids of another boot are those of strangers.
+    const sameBoot = record.bootId === host.bootId;
+    const identity = await readIdentity(state, 'pid');
+    const waiter = await readIdentity(state, 'waiter');
+    const damage = [identity, waiter].find((found) => found instanceof Unreadable);
+    if (damage instanceof Unreadable) {
+      if (sameBoot) await endByDirectory(state, record.id, clock);
+      await conclude(container, unknownExit(damage.why));
       return;
     }
-    container.exit = (await readExit(container.directory)) ?? (await noteExit(container, 137));
-    if (isolation.mode === 'plain') await killMarked(container.record.id);
-    container.terminationMessage = await readTerminationMessage(container.directory);
+    if (identity === undefined || identity instanceof Unreadable || waiter instanceof Unreadable) {
+      // Created and not started, or on the way there when the agent ended: the agent removes it.
+      if (sameBoot && waiter !== undefined) await endByDirectory(state, record.id, clock);
+      return;
+    }
+    container.identity = { pid: identity.pid, startTime: identity.startTime };
+    container.waiter = waiter;
+    container.startedAt = identity.startedAt;
+    if (sameBoot && (await isAlive(container))) {
+      watchLog(container);
+      log.info({ pod: podKeyOf(podOf(container)), container: record.config.name, pid: identity.pid }, 'Adopted running container');
+      return;
+    }
+    await endFirstProcess(container);
+    const exit = await readExit(state);
+    if (exit instanceof Unreadable) await conclude(container, unknownExit(exit.why));
+    else await conclude(container, killed, exit);
+  }
+
+  async function conclude(container: Container, fallback: Omit<ExitRecord, 'finishedAt'>, noted?: ExitRecord): Promise<void> {
+    const { record, directory: state } = container;
+    container.exit = noted ?? (await noteExit(container, fallback));
+    if (container.exit.exitCode === unknownExitCode && container.exit.message !== undefined)
+      report(podOf(container).uid, `container ${record.config.name}: ${container.exit.message}`);
+    if (isolation.mode === 'plain' && record.bootId === host.bootId) await killMarked(record.id);
+    container.terminationMessage = await readTerminationMessage(state);
   }
 
   const newContainer = (record: ContainerRecord): Container => ({
     record,
     directory: containerDirectory(directory, record.sandbox, record.id),
     identity: undefined,
+    waiter: undefined,
     startedAt: undefined,
     exit: undefined,
     terminationMessage: undefined,
@@ -248,9 +336,11 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
   async function launchPlanOf(container: Container): Promise<LaunchPlan> {
     const { config } = container.record;
     const { config: pod } = sandboxOf(container.record.sandbox).record;
-    // A shell passes only names that it could have itself; the others are set by env.
-    const odd = config.env.filter(({ name }) => !/^[A-Za-z_]\w*$/.test(name)).map(({ name, value }) => `${name}=${value}`);
+    // Names that a shell cannot hold are set by env.
+    const [environment, others] = splitEnvironment(environmentOf(container));
+    const odd = Object.entries(others).map(([name, value]) => `${name}=${value}`);
     const plan = {
+      environment,
       stateDirectory: container.directory,
       workingDir: workingDirOf(container),
       command: [...(odd.length === 0 ? [] : ['/usr/bin/env', ...odd]), ...config.command, ...config.args],
@@ -281,12 +371,15 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
     await writeFile(script, launchScript(await launchPlanOf(container)), { mode: 0o600 });
     const output = await open(container.record.logPath, 'a', 0o640);
     try {
-      const [command = '', ...args] = [...(isolation.mode === 'plain' ? [] : isolation.unshare), '/bin/sh', script];
+      const [command, ...args] = waiterCommand(container.directory, '', [
+        ...(isolation.mode === 'plain' ? [] : isolation.unshare),
+        '/bin/sh',
+      ]);
       const child = spawn(command, args, {
         // A session of its own: signals from the agent's terminal do not reach it.
         detached: true,
         stdio: ['ignore', output.fd, output.fd, 'pipe'],
-        env: environmentOf(container),
+        env: isolation.mode === 'plain' ? { ...startEnvironment, [environmentMarker]: container.record.id } : startEnvironment,
         cwd: '/',
       });
       container.child = child;
@@ -294,18 +387,21 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
         child.once('error', (err) => reject(new ContainerError('RunContainerError', `start ${command}`, { cause: err })));
         child.once('exit', (code, signalName) => {
           resolve();
-          settle(container, signalName === null ? (code ?? 137) : 137).catch((err: unknown) =>
+          settle(container, { ...killed, exitCode: signalName === null ? (code ?? 137) : 137 }).catch((err: unknown) =>
             log.error({ err, container: container.record.id }, 'Could not note the end of a container'),
           );
         });
       });
-      await Promise.race([exited, wordFrom(child.stdio[3] as Readable)]);
+      const words = child.stdio[3] as Readable;
+      await Promise.race([exited, wordFrom(words)]);
       exited.catch(() => undefined);
+      words.destroy();
     } finally {
       await output.close();
     }
-    const identity = await readIdentity(container.directory);
-    if (identity === undefined) throw new ContainerError('RunContainerError', 'the first process of the container ended before it began');
+    const identity = await readIdentity(container.directory, 'pid');
+    if (identity === undefined || identity instanceof Unreadable)
+      throw new ContainerError('RunContainerError', 'the first process of the container ended before it began');
     container.startedAt = identity.startedAt;
     container.identity = { pid: identity.pid, startTime: identity.startTime };
     watchLog(container);
@@ -320,7 +416,7 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
     const exited = exitOf(container);
     // Between here and the call the kernel could give the pid to another; the start time is compared just before.
     const send = async (name: NodeJS.Signals): Promise<void> => {
-      if (await isSameProcess(identity.pid, identity.startTime)) signal(identity.pid, name);
+      if (await isSameProcess(identity.pid, identity.startTime)) sendSignal(identity.pid, name);
     };
     if (gracePeriodMs > 0) await send('SIGTERM');
     let cancel: () => void = () => undefined;
@@ -354,7 +450,7 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
     await removeIfEmpty(dirname(path));
   }
 
-  await mkdir(join(directory, 'sandboxes'), { recursive: true, mode: 0o700 });
+  await ensureSandboxes(directory);
   await adopt();
 
   return {
@@ -367,7 +463,7 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
       if (existing?.record.ready) return id;
       const ip = config.hostNetwork ? pool.nodeAddress : pool.take();
       if (ip === undefined) throw new Error(`no address is free in ${options.podCidr}`);
-      const record: SandboxRecord = { id, config, ip, createdAt: clock.now(), ready: true };
+      const record: SandboxRecord = { id, config, ip, createdAt: clock.now(), ready: true, bootId: host.bootId };
       const path = sandboxDirectory(directory, id);
       await mkdir(path, { recursive: true, mode: 0o700 });
       await writeFile(join(path, 'hosts'), hostsFile(config, ip), { mode: 0o644 });
@@ -461,6 +557,12 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
       return Promise.resolve(found.map(sandboxStatusOf));
     },
 
+    takeProblems(podUid) {
+      const found = problems.get(podUid) ?? [];
+      problems.delete(podUid);
+      return found;
+    },
+
     async exec(id, command, execOptions) {
       return execInContainer(execPlanOf(containerOf(id), command), execOptions);
     },
@@ -480,7 +582,7 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
         writer.once('close', () => {
           isSameProcess(identity.pid, identity.startTime)
             .then((same) => {
-              if (same) signal(identity.pid, 'SIGUSR1');
+              if (same) sendSignal(identity.pid, 'SIGUSR1');
             })
             .catch((err: unknown) => log.warn({ err, container: id }, 'Could not end the input of a container'));
         });
@@ -570,13 +672,25 @@ function containerStatusOf({ record, identity, startedAt, exit, terminationMessa
       startedAt: startedAt ?? record.createdAt,
       finishedAt: exit.finishedAt,
       exitCode: exit.exitCode,
-      reason: exit.exitCode === 0 ? 'Completed' : exit.message === undefined ? 'Error' : 'StartError',
+      reason: reasonOf(exit),
       ...(message === undefined ? {} : { message }),
     };
   }
   if (identity === undefined) return { ...common, state: 'created' };
   return { ...common, state: 'running', startedAt: startedAt ?? record.createdAt };
 }
+
+function reasonOf({ exitCode, message }: ExitRecord): string {
+  if (exitCode === 0) return 'Completed';
+  if (message === undefined) return 'Error';
+  return exitCode === unknownExitCode ? 'Unknown' : 'StartError';
+}
+
+const killed = { exitCode: 137, message: undefined };
+const unknownExit = (why: string): Omit<ExitRecord, 'finishedAt'> => ({
+  exitCode: unknownExitCode,
+  message: `how it ended is not known, its record is damaged: ${why}`,
+});
 
 /** Never waits in a thread: the pipe has a reader, and a full one is waited for by the event loop. */
 async function openPipe(path: string): Promise<Socket> {
@@ -609,14 +723,6 @@ function hostsFile({ hostname, hostAliases }: PodSandboxConfig, ip: string): str
   return `# Written by the node agent.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n${ip}\t${hostname}\n${aliases}`;
 }
 
-function signal(pid: number, name: NodeJS.Signals): void {
-  try {
-    process.kill(pid, name);
-  } catch (err) {
-    if ((err as NodeJS.ErrnoException).code !== 'ESRCH') throw err;
-  }
-}
-
 function existsAs(path: string, isDirectory: boolean): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isDirectory() === isDirectory;
 }
@@ -628,16 +734,6 @@ function wordFrom(stream: Readable): Promise<void> {
     stream.once('close', resolve);
     stream.once('error', () => resolve());
   });
-}
-
-async function readTerminationMessage(directory: string): Promise<string | undefined> {
-  try {
-    const text = (await readFile(join(directory, 'termination-log'))).subarray(0, maxTerminationMessageBytes).toString('utf8');
-    return text === '' ? undefined : text;
-  } catch (err) {
-    if ((err as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw err;
-  }
 }
 
 async function removeIfEmpty(directory: string): Promise<void> {

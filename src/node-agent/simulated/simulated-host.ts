@@ -157,6 +157,8 @@ export function createSimulatedHost(options: SimulatedHostOptions): SimulatedHos
           containers.delete(id);
         },
 
+        takeProblems: () => [],
+
         async list({ podUid } = {}) {
           const found = podUid === undefined ? [...sandboxes.values()] : (byPod.get(podUid) ?? []);
           return found.map(sandboxStatusOf);

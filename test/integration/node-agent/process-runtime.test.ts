@@ -1,142 +1,16 @@
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { systemClock } from '../../../src/base/clock.ts';
-import { createLog } from '../../../src/base/log.ts';
-import type { ContainerConfig, ContainerRuntime, ContainerStatus, PodSandboxConfig } from '../../../src/node-agent/container-runtime.ts';
-import { openProcessHost, type ProcessHost } from '../../../src/node-agent/process/process-host.ts';
-import { openProcessRuntime } from '../../../src/node-agent/process/process-runtime.ts';
-
-const log = createLog({ level: 'silent' });
-const searchPath = process.env.PATH ?? '';
-
-const hosts = {
-  namespaces: await openProcessHost({ nodePath: process.execPath, searchPath }),
-  plain: await openProcessHost({ nodePath: process.execPath, searchPath, plain: true }),
-};
-const isolated = hosts.namespaces.isolation.mode === 'namespaces';
-
-async function until<T>(what: string, poll: () => Promise<T | undefined>, deadlineMs = 10_000): Promise<T> {
-  const end = Date.now() + deadlineMs;
-  for (;;) {
-    const value = await poll();
-    if (value !== undefined) return value;
-    if (Date.now() > end) throw new Error(`${what} did not happen in ${deadlineMs} ms`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
-
-/** An argument of sleep that no other process of this machine has. */
-const sleepLike = (seconds: number): string => `${seconds}.${process.pid}5`;
-
-let sequence = 0;
-
-class Fixture {
-  readonly directory: string;
-  readonly host: ProcessHost;
-  runtime: ContainerRuntime;
-
-  private constructor(directory: string, host: ProcessHost, runtime: ContainerRuntime) {
-    this.directory = directory;
-    this.host = host;
-    this.runtime = runtime;
-  }
-
-  static async create(host: ProcessHost): Promise<Fixture> {
-    const directory = await mkdtemp(join(tmpdir(), 'midship-runtime-'));
-    return new Fixture(directory, host, await Fixture.open(directory, host));
-  }
-
-  static open(directory: string, host: ProcessHost): Promise<ContainerRuntime> {
-    return openProcessRuntime({
-      host,
-      directory: join(directory, 'run'),
-      podCidr: '127.200.16.0/24',
-      version: '0',
-      clock: systemClock,
-      log,
-    });
-  }
-
-  async reopen(): Promise<void> {
-    await this.runtime.close();
-    this.runtime = await Fixture.open(this.directory, this.host);
-  }
-
-  sandbox(changes: Partial<PodSandboxConfig> = {}): Promise<string> {
-    sequence += 1;
-    const uid = `uid-${sequence}`;
-    return this.runtime.runPodSandbox({
-      namespace: 'default',
-      name: `pod-${sequence}`,
-      uid,
-      attempt: 0,
-      hostname: `pod-${sequence}`,
-      hostNetwork: false,
-      hostAliases: [],
-      logDirectory: join(this.directory, 'logs', uid),
-      ...changes,
-    });
-  }
-
-  async run(sandbox: string, script: string, changes: Partial<ContainerConfig> = {}): Promise<string> {
-    const id = await this.runtime.createContainer(sandbox, {
-      name: 'main',
-      attempt: 0,
-      image: 'host/sh',
-      command: ['/bin/sh', '-c'],
-      args: [script],
-      workingDir: undefined,
-      env: [],
-      mounts: [],
-      configHash: 'h',
-      terminationMessagePath: '/dev/termination-log',
-      ...changes,
-    });
-    await this.runtime.startContainer(id);
-    return id;
-  }
-
-  async status(id: string): Promise<ContainerStatus> {
-    const all = await this.runtime.list();
-    const found = all.flatMap((sandbox) => sandbox.containers).find((container) => container.id === id);
-    if (found === undefined) throw new Error(`no container ${id}`);
-    return found;
-  }
-
-  exited(id: string): Promise<ContainerStatus> {
-    return until('exit', async () => {
-      const status = await this.status(id);
-      return status.state === 'exited' ? status : undefined;
-    });
-  }
-
-  output(id: string): Promise<string> {
-    return readFile(this.runtime.logOf(id)?.path ?? '', 'utf8');
-  }
-
-  printed(id: string, text: string): Promise<string> {
-    return until(`output of ${text}`, async () => {
-      const output = await this.output(id);
-      return output.includes(text) ? output : undefined;
-    });
-  }
-
-  async end(): Promise<void> {
-    for (const { id } of await this.runtime.list()) await this.runtime.removePodSandbox(id);
-    await this.runtime.close();
-    await rm(this.directory, { recursive: true, force: true });
-  }
-}
+import type { ContainerConfig } from '../../../src/node-agent/container-runtime.ts';
+import { commandLines, eventually, hosts, isolated, killByCommandLine, RuntimeFixture, sleepLike } from '../../support/process-runtime.ts';
 
 describe.each(['namespaces', 'plain'] as const)('process runtime, %s', (mode) => {
   const skip = mode === 'namespaces' && !isolated;
-  let fixture: Fixture;
+  let fixture: RuntimeFixture;
   beforeEach(async (context) => {
     if (skip) context.skip('this machine gives no namespaces');
-    fixture = await Fixture.create(hosts[mode]);
+    fixture = await RuntimeFixture.create(hosts[mode]);
   });
   afterEach(() => (skip ? undefined : fixture.end()));
 
@@ -235,8 +109,10 @@ describe.each(['namespaces', 'plain'] as const)('process runtime, %s', (mode) =>
     const before = await fixture.status(running);
     // A crash runs no clean-up: the first runtime is only forgotten.
     await fixture.runtime.close();
-    await until('end of the second program', async () => ((await commandLines()).some((line) => line.includes(ending)) ? undefined : true));
-    fixture.runtime = await Fixture.open(fixture.directory, fixture.host);
+    await eventually('end of the second program', async () =>
+      (await commandLines()).some((line) => line.includes(ending)) ? undefined : true,
+    );
+    fixture.runtime = await RuntimeFixture.open(fixture.directory, fixture.host);
     expect(await fixture.status(ending)).toMatchObject({ state: 'exited', exitCode: 5 });
     expect(await fixture.status(running)).toEqual(before);
     await fixture.runtime.stopContainer(running, 2_000);
@@ -298,10 +174,10 @@ describe.each(['namespaces', 'plain'] as const)('process runtime, %s', (mode) =>
 });
 
 describe.skipIf(!isolated)('a container with its own file system', () => {
-  let fixture: Fixture;
+  let fixture: RuntimeFixture;
   let volume: string;
   beforeAll(async () => {
-    fixture = await Fixture.create(hosts.namespaces);
+    fixture = await RuntimeFixture.create(hosts.namespaces);
     volume = join(fixture.directory, 'volume');
     await mkdir(volume);
     await writeFile(join(volume, 'key'), 'value\n');
@@ -356,7 +232,7 @@ describe.skipIf(!isolated)('a container with its own file system', () => {
 });
 
 it('refuses volumes where there are no mount namespaces, and says why', async () => {
-  const fixture = await Fixture.create(hosts.plain);
+  const fixture = await RuntimeFixture.create(hosts.plain);
   const sandbox = await fixture.sandbox();
   const mounts = [{ hostPath: '/tmp', containerPath: '/data', readOnly: true }];
   await expect(fixture.run(sandbox, 'true', { mounts })).rejects.toMatchObject({
@@ -365,20 +241,3 @@ it('refuses volumes where there are no mount namespaces, and says why', async ()
   });
   await fixture.end();
 });
-
-async function commandLines(): Promise<string[]> {
-  const lines: string[] = [];
-  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
-    try {
-      lines.push(`${pid} ${await readFile(`/proc/${pid}/cmdline`, 'utf8')}`);
-    } catch {
-      // Ended while it was looked at.
-    }
-  }
-  return lines;
-}
-
-async function killByCommandLine(text: string): Promise<void> {
-  const line = await until(`process ${text}`, async () => (await commandLines()).find((candidate) => candidate.includes(` ${text}`)));
-  process.kill(Number(line.split(' ')[0]), 'SIGKILL');
-}

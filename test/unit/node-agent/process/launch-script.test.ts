@@ -58,6 +58,7 @@ describe('the script of a container', () => {
       stateDirectory: "/state/it's",
       workingDir: '/work dir',
       command: ['sh', '-c', 'echo "$A"\nexit 3', "'"],
+      environment: { A: "it's $HOME\n" },
       fileSystem: {
         tools,
         layout: { ...layout, files: ['/run/resolve/resolv.conf'] },

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { descendantsOf, type ProcessStat, parseListeners, parseProcessStat } from '../../../../src/node-agent/process/proc.ts';
+import { type ProcessStat, parseProcessStat } from '../../../../src/base/process-identity.ts';
+import { descendantsOf, parseListeners } from '../../../../src/node-agent/process/proc.ts';
 
 describe('a /proc/PID/stat line', () => {
   it('is read also when the command has spaces and parentheses in its name', () => {

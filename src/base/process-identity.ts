@@ -1,0 +1,91 @@
+import { open } from 'node:fs/promises';
+
+/** What /proc/PID/stat tells of a process. */
+export interface ProcessStat {
+  readonly pid: number;
+  readonly state: string;
+  readonly parentPid: number;
+  /** Own and waited-for children's time, user and system, in clock ticks. */
+  readonly cpuTicks: number;
+  /** Clock ticks since boot; with the pid it names a process for good. */
+  readonly startTime: number;
+  readonly rssPages: number;
+}
+
+/** The kernel lets arguments and environment have 6 MiB together; tables of sockets have 150 bytes a line. */
+const maxProcBytes = 8 * 1024 * 1024;
+
+/** @throws Error when `text` is not a line of /proc/PID/stat */
+export function parseProcessStat(text: string): ProcessStat {
+  // The command's name is in parentheses and may hold spaces and parentheses itself.
+  const open = text.indexOf('(');
+  const close = text.lastIndexOf(')');
+  const fields = text.slice(close + 2).split(' ');
+  const number = (index: number): number => Number(fields[index]);
+  const stat = {
+    pid: Number(text.slice(0, open)),
+    state: fields[0] ?? '',
+    parentPid: number(1),
+    cpuTicks: number(11) + number(12) + number(13) + number(14),
+    startTime: number(19),
+    rssPages: number(21),
+  };
+  if (open < 1 || close < open || !Number.isInteger(stat.pid) || !Number.isFinite(stat.startTime)) {
+    throw new Error(`not a process stat line: ${text.slice(0, 80)}`);
+  }
+  return stat;
+}
+
+/** Undefined when there is no such process; a zombie counts as none, since its program has ended. */
+export async function processStat(pid: number): Promise<ProcessStat | undefined> {
+  const text = await readProcOptional(`/proc/${pid}/stat`);
+  if (text === undefined) return undefined;
+  const stat = parseProcessStat(text);
+  return stat.state === 'Z' || stat.state === 'X' ? undefined : stat;
+}
+
+export async function isSameProcess(pid: number, startTime: number): Promise<boolean> {
+  return (await processStat(pid))?.startTime === startTime;
+}
+
+/** Names the running kernel: pids and start times mean nothing after a reboot. */
+export async function bootId(): Promise<string> {
+  return (await readProcOptional('/proc/sys/kernel/random/boot_id'))?.trim() ?? '';
+}
+
+/** Processes end while they are looked at, and those of other users are closed to us: both read as nothing there. */
+const gone = new Set(['ENOENT', 'ESRCH', 'EACCES', 'EPERM']);
+export const isGone = (err: unknown): boolean => gone.has((err as NodeJS.ErrnoException).code ?? '');
+
+/** A file of /proc; undefined when the process is gone or closed to us. */
+export async function readProcOptional(path: string): Promise<string | undefined> {
+  try {
+    return await readKernelFile(path);
+  } catch (err) {
+    if (isGone(err)) return undefined;
+    throw err;
+  }
+}
+
+/**
+ * Files of /proc have no size, and for those `readFile` takes 64 KiB each: looks at every process of the machine, some times a minute for each
+ * node, left 20 MB of garbage in an idle cluster. Most have a line of 300 bytes.
+ *
+ * A process can point the kernel at any part of its memory as its arguments and environment (prctl PR_SET_MM), so the read is bounded.
+ */
+async function readKernelFile(path: string): Promise<string> {
+  const file = await open(path);
+  try {
+    let buffer = Buffer.allocUnsafe(1_024);
+    let length = 0;
+    for (;;) {
+      const { bytesRead } = await file.read(buffer, length, buffer.length - length);
+      if (bytesRead === 0) return buffer.toString('utf8', 0, length);
+      length += bytesRead;
+      if (length >= maxProcBytes) return buffer.toString('utf8', 0, length);
+      if (length === buffer.length) buffer = Buffer.concat([buffer], 2 * length);
+    }
+  } finally {
+    await file.close();
+  }
+}

@@ -1,0 +1,46 @@
+import type { Clock } from '../../base/clock.ts';
+import { allProcesses, descendantsOf, processesWithArguments, processesWithEnvironment } from './proc.ts';
+import { isOfContainer } from './waiter.ts';
+
+export const environmentMarker = 'MIDSHIP_CONTAINER_ID';
+
+const tries = 20;
+const pauseMs = 10;
+
+/**
+ * Ends processes of a container that no record names any more: those that left the group of its first process, by the mark in their
+ * environment, which only containers without namespaces have.
+ *
+ * @returns whether none is left
+ */
+export const endMarked = (containerId: string, clock: Clock): Promise<boolean> =>
+  endAll(() => processesWithEnvironment(`${environmentMarker}=${containerId}`), clock);
+
+/** Ends all processes of a container whose records cannot be read: what started them has the state directory among its arguments. */
+export const endByDirectory = (stateDirectory: string, containerId: string, clock: Clock): Promise<boolean> =>
+  endAll(async () => {
+    const starters = await processesWithArguments((args) => isOfContainer(args, stateDirectory));
+    const processes = starters.length === 0 ? [] : await allProcesses();
+    const below = starters.flatMap((pid) => descendantsOf(pid, processes).map((process) => process.pid));
+    return [...starters, ...below, ...(await processesWithEnvironment(`${environmentMarker}=${containerId}`))];
+  }, clock);
+
+async function endAll(find: () => Promise<readonly number[]>, clock: Clock): Promise<boolean> {
+  for (let count = 0; count < tries; count += 1) {
+    const pids = new Set(await find());
+    pids.delete(process.pid);
+    if (pids.size === 0) return true;
+    for (const pid of pids) sendSignal(pid, 'SIGKILL');
+    await new Promise<void>((resolve) => clock.after(pauseMs, resolve));
+  }
+  return false;
+}
+
+/** A process that is gone needs no signal. */
+export function sendSignal(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name);
+  } catch (err) {
+    if ((err as NodeJS.ErrnoException).code !== 'ESRCH') throw err;
+  }
+}
