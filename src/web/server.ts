@@ -13,6 +13,7 @@ import type { StepLog } from '../reconcile/step-log.ts';
 import { contentTypes, pack, sendPacked, sendText } from './answers.ts';
 import { type Assets, readAssets } from './assets.ts';
 import { badgeOf } from './badge.ts';
+import { boundConnections } from './connections.ts';
 import { createLive, type Live } from './live.ts';
 import { createPageModel, type PageModel } from './page-model.ts';
 import { renderDocument, renderRegions, titleOf } from './pages/document.tsx';
@@ -49,7 +50,10 @@ export interface Web extends Component {
 }
 
 const maxConnections = 1_000;
-const headersTimeoutMs = 20_000;
+const maxConnectionsOfAddress = 256;
+const headersTimeoutMs = 10_000;
+/** How often connections are looked through for those whose headers do not come. */
+const checkConnectionsMs = 5_000;
 /** A push may be slow; its handler has a bound of its own. */
 const requestTimeoutMs = 300_000;
 const metricsMaxAgeMs = 1_000;
@@ -118,9 +122,13 @@ class HttpWeb implements Web {
       requestTimeout: requestTimeoutMs,
       forceCloseConnections: 'idle',
       return503OnClosing: true,
-      http: { headersTimeout: headersTimeoutMs, requireHostHeader: true },
+      http: { headersTimeout: headersTimeoutMs, connectionsCheckingInterval: checkConnectionsMs, requireHostHeader: true },
     }) as unknown as FastifyInstance<Server>;
-    app.server.maxConnections = maxConnections;
+    boundConnections(app.server, {
+      max: maxConnections,
+      maxOfAddress: maxConnectionsOfAddress,
+      isKept: ({ url = '' }) => mounts.some(({ prefix }) => url.startsWith(prefix)),
+    });
     // Nothing here reads a body but the mounts, and those read the stream themselves.
     app.removeAllContentTypeParsers();
     app.addContentTypeParser('*', (_request, _payload, done) => done(null));

@@ -1,0 +1,89 @@
+import type { IncomingMessage, Server } from 'node:http';
+import type { Socket } from 'node:net';
+
+export interface ConnectionBounds {
+  readonly max: number;
+  /** Of one remote address. */
+  readonly maxOfAddress: number;
+  /** Requests that end by themselves and are never cut off: their handlers know the client and bound what they do for it. */
+  isKept(request: IncomingMessage): boolean;
+}
+
+interface Connection {
+  readonly socket: Socket;
+  requests: number;
+  /** Of the requests under way. */
+  kept: number;
+  /** A request that is kept was answered well: the client may send the next part of its conversation. */
+  isKnown: boolean;
+}
+
+/**
+ * Bounds the connections of a server without ever turning a new one away: when an address has too many, or all together are too many,
+ * the address that has most loses one, so that idle connections of anybody keep nobody out. Idle ones go first, the longest idle before
+ * the others, then those that read an answer.
+ */
+export function boundConnections(server: Server, { max, maxOfAddress, isKept }: ConnectionBounds): void {
+  /** By address, the longest idle first. */
+  const byAddress = new Map<string, Set<Connection>>();
+  const bySocket = new Map<Socket, Connection>();
+  // Sockets that were destroyed count until the turn of the event loop is over.
+  server.maxConnections = 2 * max;
+
+  server.on('connection', (socket: Socket) => {
+    const address = socket.remoteAddress ?? '';
+    const connection: Connection = { socket, requests: 0, kept: 0, isKnown: false };
+    const ofAddress = byAddress.get(address) ?? new Set();
+    byAddress.set(address, ofAddress.add(connection));
+    bySocket.set(socket, connection);
+    socket.once('close', () => remove(connection, address));
+    if (ofAddress.size > maxOfAddress) drop(ofAddress, connection, address);
+    else if (bySocket.size > max) {
+      const [crowded, connections] = mostCrowded();
+      drop(connections, connection, crowded);
+    }
+  });
+
+  server.on('request', (request, response) => {
+    const connection = bySocket.get(request.socket);
+    if (connection === undefined) return;
+    const kept = isKept(request);
+    connection.requests += 1;
+    if (kept) connection.kept += 1;
+    response.once('close', () => {
+      connection.requests -= 1;
+      if (kept) connection.kept -= 1;
+      if (kept && response.statusCode < 400) connection.isKnown = true;
+      // To the end of the line.
+      const ofAddress = byAddress.get(request.socket.remoteAddress ?? '');
+      if (ofAddress?.delete(connection) === true) ofAddress.add(connection);
+    });
+  });
+
+  function mostCrowded(): [string, Set<Connection>] {
+    let most: [string, Set<Connection>] = ['', new Set()];
+    for (const entry of byAddress) if (entry[1].size > most[1].size) most = entry;
+    return most;
+  }
+
+  function drop(connections: ReadonlySet<Connection>, newest: Connection, address: string): void {
+    const victim =
+      find(connections, (each) => each !== newest && each.requests === 0 && !each.isKnown) ??
+      find(connections, (each) => each !== newest && each.kept === 0) ??
+      newest;
+    remove(victim, address);
+    victim.socket.destroy();
+  }
+
+  function remove(connection: Connection, address: string): void {
+    bySocket.delete(connection.socket);
+    const ofAddress = byAddress.get(address);
+    ofAddress?.delete(connection);
+    if (ofAddress?.size === 0) byAddress.delete(address);
+  }
+}
+
+function find(connections: Iterable<Connection>, fits: (connection: Connection) => boolean): Connection | undefined {
+  for (const connection of connections) if (fits(connection)) return connection;
+  return undefined;
+}
