@@ -6,6 +6,7 @@ import { type Clock, systemClock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import { addProcessMetrics, createMetrics, partsOf } from '../base/metrics.ts';
 import { startAll } from '../base/shutdown.ts';
+import { createTurnGate } from '../base/turn-gate.ts';
 import type { Client } from '../client/client.ts';
 import { createHttpClient, type HttpClientOptions } from '../client/http-client.ts';
 import { createInformerSet } from '../client/informer-set.ts';
@@ -139,6 +140,7 @@ export async function startForeignEngine(options: ForeignEngineOptions): Promise
         '/metrics/controller-manager': () => partsOf(controllerManager, processMetrics),
       },
       ready: () => true,
+      gate: createTurnGate({ clock }),
       clock,
       log: log.child({ component: 'web' }),
       clusterName,

@@ -451,6 +451,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     mounts: [builtInRemote, webhooks.mount],
     metrics: metrics.texts(),
     ready: () => true,
+    gate,
     clock,
     log: log.child({ component: 'web' }),
     clusterName: basename(resolve(configuration.dataDirectory, '..')),

@@ -19,12 +19,24 @@ export const contentTypes = {
 } as const;
 
 /** Sends text, compressed off the main thread when the client takes it. Not cached unless the route says so. */
-export async function sendText(request: FastifyRequest, reply: FastifyReply, type: string, text: string): Promise<FastifyReply> {
-  reply.header('Content-Type', type).header('Vary', 'Accept-Encoding, Cookie');
+export const sendText = (request: FastifyRequest, reply: FastifyReply, type: string, text: string): Promise<FastifyReply> =>
+  sendShared(request, reply, sharedText(type, text));
+
+/** A text that is sent to several clients, compressed once. */
+export interface SharedText {
+  readonly type: string;
+  readonly bytes: Buffer;
+  packed?: Promise<Buffer>;
+}
+
+export const sharedText = (type: string, text: string): SharedText => ({ type, bytes: Buffer.from(text) });
+
+export async function sendShared(request: FastifyRequest, reply: FastifyReply, text: SharedText): Promise<FastifyReply> {
+  reply.header('Content-Type', text.type).header('Vary', 'Accept-Encoding, Cookie');
   if (!reply.hasHeader('Cache-Control')) reply.header('Cache-Control', 'no-store');
-  const bytes = Buffer.from(text);
-  if (bytes.length < compressFromBytes || !acceptsGzip(request.headers['accept-encoding'])) return reply.send(bytes);
-  return reply.header('Content-Encoding', 'gzip').send(await compress(bytes, { level: 1 }));
+  if (text.bytes.length < compressFromBytes || !acceptsGzip(request.headers['accept-encoding'])) return reply.send(text.bytes);
+  text.packed ??= compress(text.bytes, { level: 1 });
+  return reply.header('Content-Encoding', 'gzip').send(await text.packed);
 }
 
 /** Compresses a text while it is made: no more than a part of it is ever held. */

@@ -9,8 +9,8 @@ export interface Rendering {
 }
 
 export interface LiveOptions {
-  /** Undefined when there is no such page, or it is gone. */
-  render(path: string): Rendering | undefined;
+  /** Made after the call. Undefined when there is no such page, or it is gone; rejects with Busy when there is no time for it. */
+  render(path: string): Promise<Rendering | undefined>;
   onChange(listener: () => void): () => void;
   readonly clock: Clock;
   /** Tells this server's event ids from those of the one before. */
@@ -19,16 +19,30 @@ export interface LiveOptions {
 
 /** Keeps open pages up to date by server-sent events. */
 export interface Live {
-  /** Answers the request; false when there is no such page or no room, and nothing was written. */
-  connect(options: { readonly path: string; readonly lastEventId: string | undefined; readonly response: ServerResponse }): boolean;
+  /**
+   * Answers the request; false when there is no such page, and nothing was written. Where an address or all together have too many streams,
+   * the oldest one ends: its browser comes back for what it missed.
+   *
+   * @throws Busy when the page cannot be made now
+   */
+  connect(options: Connect): Promise<boolean>;
   close(): void;
 }
 
+export interface Connect {
+  readonly path: string;
+  readonly lastEventId: string | undefined;
+  readonly response: ServerResponse;
+  /** Of the client. */
+  readonly address: string;
+}
+
 const minIntervalMs = 200;
-/** Rendering takes at most a tenth of the time. */
-const renderShare = 10;
+/** After a rendering that failed. */
+const retryMs = 1_000;
 const heartbeatMs = 15_000;
 const maxClients = 256;
+const maxClientsOfAddress = 128;
 const maxChannels = 64;
 /** A viewer that is further behind than this is cut off, and comes back for a snapshot. */
 const maxBufferedBytes = 1024 * 1024;
@@ -40,7 +54,8 @@ const maxBufferedBytes = 1024 * 1024;
 export function createLive({ render, onChange, clock, bootId }: LiveOptions): Live {
   const channels = new Map<string, Channel>();
   let channelCount = 0;
-  let clients = 0;
+  /** Oldest first, with the address of the client. */
+  const streams = new Map<ServerResponse, string>();
   let stopListening: (() => void) | undefined;
   let stopHeartbeat: () => void = () => undefined;
 
@@ -57,6 +72,21 @@ export function createLive({ render, onChange, clock, bootId }: LiveOptions): Li
     stopHeartbeat = clock.after(heartbeatMs, beat);
   }
 
+  function channelOf(path: string): Channel {
+    const known = channels.get(path);
+    if (known !== undefined) return known;
+    const [oldest] = channels;
+    if (oldest !== undefined && channels.size >= maxChannels) {
+      channels.delete(oldest[0]);
+      oldest[1].close();
+    }
+    channelCount += 1;
+    const channel = new Channel({ id: `${bootId}-${channelCount}`, render: () => render(path), clock });
+    channels.set(path, channel);
+    listen();
+    return channel;
+  }
+
   function removeIfEmpty(path: string, channel: Channel): void {
     if (channel.clients > 0 || channels.get(path) !== channel) return;
     channel.close();
@@ -67,27 +97,37 @@ export function createLive({ render, onChange, clock, bootId }: LiveOptions): Li
     stopHeartbeat();
   }
 
+  function makeRoom(address: string): void {
+    const ofAddress = [...streams].filter(([, each]) => each === address);
+    const [oldest] = ofAddress.length >= maxClientsOfAddress ? ofAddress : streams.size >= maxClients ? streams : [];
+    // Its `close` takes it off the list, here and in its channel.
+    oldest?.[0].destroy();
+  }
+
   return {
-    connect({ path, lastEventId, response }) {
-      if (clients >= maxClients) return false;
-      let channel = channels.get(path);
-      if (channel === undefined) {
-        if (channels.size >= maxChannels || render(path) === undefined) return false;
-        channelCount += 1;
-        channel = new Channel({ id: `${bootId}-${channelCount}`, render: () => render(path), clock });
-        channels.set(path, channel);
-        listen();
+    async connect({ path, lastEventId, response, address }) {
+      makeRoom(address);
+      const channel = channelOf(path);
+      streams.set(response, address);
+      channel.enter(response);
+      const leave = (): void => {
+        if (!streams.delete(response)) return;
+        channel.leave(response);
+        removeIfEmpty(path, channel);
+      };
+      response.on('close', leave);
+      let exists = false;
+      try {
+        exists = await channel.bringUpToDate();
+      } finally {
+        if (!exists) leave();
       }
-      const joined = channel;
-      clients += 1;
-      response.on('close', () => {
-        clients -= 1;
-        joined.leave(response);
-        removeIfEmpty(path, joined);
-      });
+      if (!exists) return false;
+      // The client may have gone meanwhile.
+      if (!streams.has(response)) return true;
       response.writeHead(200, { 'Content-Type': contentTypes.events, 'Cache-Control': 'no-store', 'X-Accel-Buffering': 'no' });
       response.write('retry: 1000\n\n');
-      joined.join(response, lastEventId);
+      channel.join(response, lastEventId);
       return true;
     },
     close() {
@@ -100,15 +140,17 @@ export function createLive({ render, onChange, clock, bootId }: LiveOptions): Li
 
 interface ChannelOptions {
   readonly id: string;
-  render(): Rendering | undefined;
+  render(): Promise<Rendering | undefined>;
   readonly clock: Clock;
 }
 
 class Channel {
   readonly #id: string;
-  readonly #render: () => Rendering | undefined;
+  readonly #render: () => Promise<Rendering | undefined>;
   readonly #clock: Clock;
   readonly #regions = new Map<string, { readonly html: string; readonly version: number }>();
+  /** Viewers, those included that wait for the first rendering. */
+  readonly #entered = new Set<ServerResponse>();
   readonly #responses = new Set<ServerResponse>();
   #title = '';
   #version = 0;
@@ -122,14 +164,23 @@ class Channel {
   }
 
   get clients(): number {
-    return this.#responses.size;
+    return this.#entered.size;
   }
 
+  enter(response: ServerResponse): void {
+    this.#entered.add(response);
+  }
+
+  /** Renders once more and sends what has changed; false when there is no such page. */
+  async bringUpToDate(): Promise<boolean> {
+    const rendering = await this.#render();
+    this.#nextAt = this.#clock.monotonicMs() + minIntervalMs;
+    if (rendering !== undefined) this.#update(rendering);
+    return rendering !== undefined;
+  }
+
+  /** After `bringUpToDate`: all viewers of a channel are at the same version. */
   join(response: ServerResponse, lastEventId: string | undefined): void {
-    // Everyone is brought to the newest version first, so that all viewers of a channel are at the same one.
-    this.#cancel?.();
-    this.#cancel = undefined;
-    this.#update();
     this.#responses.add(response);
     const seen = this.#versionOf(lastEventId);
     if (seen === undefined) write(response, this.#message('snapshot', 0));
@@ -137,6 +188,7 @@ class Channel {
   }
 
   leave(response: ServerResponse): void {
+    this.#entered.delete(response);
     this.#responses.delete(response);
   }
 
@@ -145,8 +197,18 @@ class Channel {
     const wait = Math.max(0, this.#nextAt - this.#clock.monotonicMs());
     this.#cancel = this.#clock.after(wait, () => {
       this.#cancel = undefined;
-      this.#update();
+      void this.#follow();
     });
+  }
+
+  async #follow(): Promise<void> {
+    try {
+      if (!(await this.bringUpToDate())) this.send('event: gone\ndata: {}\n\n');
+    } catch {
+      // There was no time, or the page cannot be made of the objects as they are: the next attempt shows what this one would have.
+      this.#nextAt = this.#clock.monotonicMs() + retryMs;
+      if (this.clients > 0) this.changed();
+    }
   }
 
   send(text: string): void {
@@ -155,18 +217,13 @@ class Channel {
 
   close(): void {
     this.#cancel?.();
-    for (const response of this.#responses) response.end();
+    for (const response of this.#entered) {
+      if (this.#responses.has(response)) response.end();
+      else response.destroy();
+    }
   }
 
-  #update(): void {
-    const startedAt = this.#clock.monotonicMs();
-    const rendering = this.#render();
-    const tookMs = this.#clock.monotonicMs() - startedAt;
-    this.#nextAt = startedAt + tookMs + Math.max(minIntervalMs, tookMs * renderShare);
-    if (rendering === undefined) {
-      this.send('event: gone\ndata: {}\n\n');
-      return;
-    }
+  #update(rendering: Rendering): void {
     const { title, regions } = rendering;
     const before = this.#version;
     const next = before + 1;

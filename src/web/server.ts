@@ -1,4 +1,4 @@
-import { randomUUID, timingSafeEqual } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
@@ -7,17 +7,21 @@ import type { Clock } from '../base/clock.ts';
 import type { Component } from '../base/component.ts';
 import type { HttpMount } from '../base/http-mount.ts';
 import type { Log } from '../base/log.ts';
+import type { TurnGate } from '../base/turn-gate.ts';
+import { createTurns } from '../base/turns.ts';
 import { withoutSchemas } from '../base/without-schemas.ts';
 import type { InformerSet } from '../client/informer.ts';
 import type { StepLog } from '../reconcile/step-log.ts';
-import { contentTypes, pack, sendPacked, sendText } from './answers.ts';
+import { contentTypes, pack, type SharedText, sendPacked, sendShared, sendText, sharedText } from './answers.ts';
 import { type Assets, readAssets } from './assets.ts';
 import { badgeOf } from './badge.ts';
 import { boundConnections } from './connections.ts';
-import { createLive, type Live } from './live.ts';
+import { createLive, type Live, type Rendering } from './live.ts';
+import { Busy, createPace, type Pace } from './pace.ts';
 import { createPageModel, type PageModel } from './page-model.ts';
 import { renderDocument, renderRegions, titleOf } from './pages/document.tsx';
-import { viewOf } from './pages/router.ts';
+import { targetOf, viewOf } from './pages/router.ts';
+import { createRenderings } from './renderings.ts';
 import { refusalOf } from './request-guard.ts';
 
 export interface WebOptions {
@@ -39,13 +43,13 @@ export interface WebOptions {
   readonly clusterName: string;
   /** Of the program: `0.1.0`. */
   readonly version: string;
-  /** Needed to serve on anything but loopback: sent as a bearer token or as the password of basic authentication. */
-  readonly token?: string;
+  /** Shared with everything else that runs long in this event loop. */
+  readonly gate: TurnGate;
 }
 
 /** The status page, its data, metrics and what other components mount, on plain HTTP. */
 export interface Web extends Component {
-  /** `http://HOST:PORT`; known once started. */
+  /** `http://HOST:PORT`, reachable on this machine; known once started. */
   readonly url: string;
 }
 
@@ -85,11 +89,9 @@ class HttpWeb implements Web {
   }
 
   async start({ signal }: { readonly signal: AbortSignal }): Promise<void> {
-    const { address, port, token } = this.#options;
-    if (token === undefined && !isLoopback(address)) {
-      throw Object.assign(new Error(`serve the status page on ${address} without a token`), {
-        hint: 'Serve it on 127.0.0.1, or set a token.',
-      });
+    const { address, port } = this.#options;
+    if (!isLoopback(address)) {
+      throw Object.assign(new Error(`serve the status page on ${address} without a login`), { hint: 'Serve it on 127.0.0.1.' });
     }
     const app = this.#createApp(await readAssets());
     this.#app = app;
@@ -114,7 +116,9 @@ class HttpWeb implements Web {
   }
 
   #createApp(assets: Assets): FastifyInstance<Server> {
-    const { informers, activity, steps, mounts, metrics, log, clock, token, ready } = this.#options;
+    const { informers, activity, steps, mounts, metrics, log, clock, ready, gate } = this.#options;
+    const turns = createTurns({ gate, maxWaiting: 2 * maxConnections });
+    const takeTurn = (flow: string): Promise<void> => turns.take(flow) ?? Promise.reject(new Busy());
     const model = createPageModel({ informers, activity, steps });
     const app = fastify({
       ...withoutSchemas,
@@ -133,15 +137,30 @@ class HttpWeb implements Web {
     app.removeAllContentTypeParsers();
     app.addContentTypeParser('*', (_request, _payload, done) => done(null));
 
+    const mountByRoute = new Map(mounts.map((mount) => [`${mount.prefix}*`, mount]));
     app.addHook('onRequest', async (request, reply) => {
       setSecurityHeaders(reply);
-      const acceptsAnyHost = mountOf(request.url, mounts)?.acceptsAnyHost === true;
-      const refusal = acceptsAnyHost ? undefined : refusalOf({ headers: request.headers, localAddress: request.raw.socket.localAddress });
+      const route = request.routeOptions.url ?? '';
+      const refusal =
+        mountByRoute.get(route)?.acceptsAnyHost === true
+          ? undefined
+          : refusalOf({ headers: request.headers, localAddress: request.raw.socket.localAddress });
       if (refusal !== undefined) return refuse(request, reply, 403, refusal);
-      if (token === undefined || isOpen(request.url, mounts) || hasToken(request, token)) return undefined;
-      reply.header('WWW-Authenticate', 'Basic realm="midship"');
-      return refuse(request, reply, 401, 'The status page needs its token.');
+      const isWaiting = !mountByRoute.has(route) && !healthRoutes.includes(route) && (turns.waiting > 0 || !gate.isOpen());
+      if (isWaiting) await takeTurn(request.ip);
+      return undefined;
     });
+
+    const pace = createPace({ clock, takeTurn: () => takeTurn('pages') });
+    const texts = createRenderings<SharedText | undefined>({ pace, clock });
+    const send = async (
+      request: FastifyRequest,
+      reply: FastifyReply,
+      { key, make }: { readonly key: string; readonly make: () => SharedText | undefined },
+    ): Promise<unknown> => {
+      const text = await texts.get(key, make);
+      return text === undefined ? reply.callNotFound() : sendShared(request, reply, text);
+    };
 
     app.get('/healthz', (request, reply) => sendText(request, reply, contentTypes.text, 'ok'));
     app.get('/livez', (request, reply) => sendText(request, reply, contentTypes.text, 'ok'));
@@ -149,14 +168,19 @@ class HttpWeb implements Web {
       const isReady = ready();
       return sendText(request, reply.code(isReady ? 200 : 503), contentTypes.text, isReady ? 'ok' : 'starting');
     });
-    app.get('/status.json', (request, reply) => sendText(request, reply, contentTypes.json, `${JSON.stringify(model.overview())}\n`));
+    app.get('/status.json', (request, reply) =>
+      send(request, reply, {
+        key: '/status.json',
+        make: () => sharedText(contentTypes.json, `${JSON.stringify(model.overview())}\n`),
+      }),
+    );
     for (const [path, parts] of Object.entries(metrics)) {
-      const cached = cachedFor(metricsMaxAgeMs, clock, parts);
-      app.get(path, async (request, reply) => sendPacked(request, reply, contentTypes.metrics, await cached()));
+      const scrape = sharedScrape({ clock, takeTurn: () => takeTurn(path), parts });
+      app.get(path, async (request, reply) => sendPacked(request, reply, contentTypes.metrics, await scrape()));
     }
-    this.#addPages(app, model, assets);
-    for (const mount of mounts) {
-      app.all(`${mount.prefix}*`, (request, reply) => {
+    this.#addPages({ app, model, assets, pace, send });
+    for (const [route, mount] of mountByRoute) {
+      app.all(route, (request, reply) => {
         reply.hijack();
         return serveMount(mount, request, reply, log);
       });
@@ -164,24 +188,23 @@ class HttpWeb implements Web {
     app.setNotFoundHandler((request, reply) => sendText(request, reply.code(404), contentTypes.text, 'There is no such page.\n'));
     app.setErrorHandler((err: FastifyError, request, reply) => {
       const code = err.statusCode ?? 500;
-      if (code >= 500) log.error({ err, path: pathOf(request.url) }, 'Could not answer request');
-      return sendText(
-        request,
-        reply.code(code),
-        contentTypes.text,
-        code >= 500 ? 'The request failed; see the log.\n' : `${err.message}\n`,
-      );
+      if (err instanceof Busy) reply.header('Retry-After', String(err.retryAfterSeconds));
+      else if (code >= 500) log.error({ err, path: pathOf(request.url) }, 'Could not answer request');
+      const text = code >= 500 && !(err instanceof Busy) ? 'The request failed; see the log.' : err.message;
+      return sendText(request, reply.code(code), contentTypes.text, `${text}\n`);
     });
     return app;
   }
 
-  #addPages(app: FastifyInstance<Server>, model: PageModel, assets: Assets): void {
+  #addPages({ app, model, assets, pace, send }: PagesOptions): void {
     const { clock, clusterName, version } = this.#options;
+    const regions = createRenderings<Rendering | undefined>({ pace, clock });
     const live = createLive({
-      render(path) {
-        const view = viewOf(model, path);
-        return view === undefined ? undefined : { title: titleOf(view, clusterName), regions: renderRegions(view, model.source()) };
-      },
+      render: (path) =>
+        regions.renew(path, () => {
+          const view = viewOf(model, path);
+          return view === undefined ? undefined : { title: titleOf(view, clusterName), regions: renderRegions(view, model.source()) };
+        }),
       onChange: (listener) => model.onChange(listener),
       clock,
       bootId: randomUUID().slice(0, 8),
@@ -189,31 +212,48 @@ class HttpWeb implements Web {
     this.#live = live;
     for (const path of ['/', '/events', '/steps', '/apps/:namespace/:name', '/nodes/:name']) {
       app.get(path, (request, reply) => {
-        const view = viewOf(model, request.url);
-        if (view === undefined) return reply.callNotFound();
+        const target = tryTarget(request.url);
+        if (target === undefined) return reply.callNotFound();
         const theme = themeOf(request.headers.cookie);
-        const html = renderDocument({ view, source: model.source(), clusterName, version, now: clock.now(), theme, assets });
-        return sendText(request, reply, contentTypes.html, html);
+        return send(request, reply, {
+          key: `${theme} ${target}`,
+          make() {
+            const view = viewOf(model, target);
+            if (view === undefined) return undefined;
+            const html = renderDocument({ view, source: model.source(), clusterName, version, now: clock.now(), theme, assets });
+            return sharedText(contentTypes.html, html);
+          },
+        });
       });
     }
     // HEAD would hold a place and never be answered.
-    app.get<{ Querystring: { path?: unknown } }>('/events/stream', { exposeHeadRoute: false }, (request, reply) => {
+    app.get<{ Querystring: { path?: unknown } }>('/events/stream', { exposeHeadRoute: false }, async (request, reply) => {
       const { path } = request.query;
       const lastEventId = request.headers['last-event-id'];
+      const target = typeof path === 'string' ? tryTarget(path) : undefined;
       const isConnected =
-        typeof path === 'string' &&
-        path.length <= maxPathLength &&
-        live.connect({ path, lastEventId: typeof lastEventId === 'string' ? lastEventId : undefined, response: reply.raw });
-      if (!isConnected) return refuse(request, reply, 404, 'There is no such page, or too many are open.');
+        target !== undefined &&
+        (await live.connect({
+          path: target,
+          lastEventId: typeof lastEventId === 'string' ? lastEventId : undefined,
+          response: reply.raw,
+          address: request.ip,
+        }));
+      if (!isConnected) return refuse(request, reply, 404, 'There is no such page.');
       return reply.hijack();
     });
     app.get<{ Params: { namespace: string; file: string } }>('/badge/:namespace/:file', (request, reply) => {
       const { namespace, file } = request.params;
-      const shown = file.endsWith('.svg') ? model.app(namespace, file.slice(0, -'.svg'.length)) : undefined;
-      if (shown === undefined) return reply.callNotFound();
+      if (!file.endsWith('.svg') || file.length > maxPathLength) return reply.callNotFound();
       // A README on another site may show it.
       reply.header('Cross-Origin-Resource-Policy', 'cross-origin');
-      return sendText(request, reply, contentTypes.svg, badgeOf(shown.overview));
+      return send(request, reply, {
+        key: `/badge/${namespace}/${file}`,
+        make() {
+          const shown = model.app(namespace, file.slice(0, -'.svg'.length));
+          return shown === undefined ? undefined : sharedText(contentTypes.svg, badgeOf(shown.overview));
+        },
+      });
     });
     app.get('/assets/:file', (request, reply) => {
       const asset = assets.byPath.get(pathOf(request.url));
@@ -224,34 +264,27 @@ class HttpWeb implements Web {
   }
 }
 
-const isLoopback = (address: string): boolean => address === 'localhost' || address === '::1' || /^127\.\d+\.\d+\.\d+$/.test(address);
-
-/** Health, and mounts, which authenticate by themselves, need no token. */
-function isOpen(url: string, mounts: readonly HttpMount[]): boolean {
-  const path = pathOf(url);
-  return path === '/healthz' || path === '/livez' || path === '/readyz' || mountOf(url, mounts) !== undefined;
+interface PagesOptions {
+  readonly app: FastifyInstance<Server>;
+  readonly model: PageModel;
+  readonly assets: Assets;
+  readonly pace: Pace;
+  send(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    text: { readonly key: string; readonly make: () => SharedText | undefined },
+  ): Promise<unknown>;
 }
 
-const mountOf = (url: string, mounts: readonly HttpMount[]): HttpMount | undefined =>
-  mounts.find(({ prefix }) => pathOf(url).startsWith(prefix));
+const healthRoutes: readonly string[] = ['/healthz', '/livez', '/readyz'];
+
+const isLoopback = (address: string): boolean => address === 'localhost' || address === '::1' || /^127\.\d+\.\d+\.\d+$/.test(address);
 
 const pathOf = (url: string): string => url.split('?', 1)[0] ?? '/';
 
 function themeOf(cookie: string | undefined): 'light' | 'dark' | undefined {
   const value = /(?:^|;\s*)theme=(light|dark)(?:;|$)/.exec(cookie ?? '')?.[1];
   return value === 'light' || value === 'dark' ? value : undefined;
-}
-
-function hasToken({ headers }: FastifyRequest, token: string): boolean {
-  const [scheme = '', value = ''] = (headers.authorization ?? '').split(' ');
-  let given = '';
-  if (/^bearer$/i.test(scheme)) given = value;
-  if (/^basic$/i.test(scheme))
-    given = Buffer.from(value, 'base64')
-      .toString()
-      .replace(/^[^:]*:/, '');
-  const [a, b] = [Buffer.from(given), Buffer.from(token)];
-  return a.length === b.length && timingSafeEqual(a, b);
 }
 
 function setSecurityHeaders(reply: FastifyReply): void {
@@ -264,6 +297,8 @@ function setSecurityHeaders(reply: FastifyReply): void {
     'Cross-Origin-Opener-Policy': 'same-origin',
   });
 }
+
+const tryTarget = (url: string): string | undefined => (url.length > maxPathLength ? undefined : targetOf(url));
 
 const refuse = (request: FastifyRequest, reply: FastifyReply, code: number, text: string): Promise<FastifyReply> =>
   sendText(request, reply.code(code), contentTypes.text, `${text}\n`);
@@ -279,20 +314,37 @@ async function serveMount(mount: HttpMount, request: FastifyRequest, reply: Fast
   }
 }
 
-/** Two Prometheus servers cost one. Kept compressed: the text of 5,000 pods is 18 MB, that of 1,000 apps 10 MB. */
-function cachedFor(maxAgeMs: number, clock: Clock, parts: () => AsyncIterable<string>): () => Promise<Buffer> {
-  let last: { readonly packed: Promise<Buffer>; readonly at: number } | undefined;
+/**
+ * Two Prometheus servers cost one: a text is shared while it is made, and for a second or as long as making it took, so that scrapes take
+ * half of the time at most. Kept compressed: the text of 5,000 pods is 18 MB, that of 1,000 apps 10 MB.
+ */
+function sharedScrape({ clock, takeTurn, parts }: ScrapeOptions): () => Promise<Buffer> {
+  let last: Promise<Buffer> | undefined;
   return () => {
-    const now = clock.monotonicMs();
-    if (last === undefined || now - last.at > maxAgeMs) {
-      const next = { packed: pack(parts()), at: now };
-      const forget = (): void => {
-        if (last === next) last = undefined;
-      };
-      // It goes when it is old, not when the next one is asked for. A failed collection is passed on to who asked, and not kept at all.
-      next.packed.then(() => clock.after(maxAgeMs, forget), forget);
-      last = next;
-    }
-    return last.packed;
+    if (last !== undefined) return last;
+    const startedAt = clock.monotonicMs();
+    const next = pack(inTurns(parts(), takeTurn));
+    const forget = (): void => {
+      last = undefined;
+    };
+    // A failed collection is passed on to who asked, and not kept.
+    next.then(() => clock.after(Math.max(metricsMaxAgeMs, clock.monotonicMs() - startedAt), forget), forget);
+    last = next;
+    return next;
   };
+}
+
+interface ScrapeOptions {
+  readonly clock: Clock;
+  takeTurn(): Promise<void>;
+  parts(): AsyncIterable<string>;
+}
+
+/** Each part is made in a turn of its own. */
+async function* inTurns(parts: AsyncIterable<string>, takeTurn: () => Promise<void>): AsyncIterable<string> {
+  await takeTurn();
+  for await (const part of parts) {
+    yield part;
+    await takeTurn();
+  }
 }

@@ -4,6 +4,7 @@ import { connect, type Socket } from 'node:net';
 import { createActivityFeed } from '../../src/base/activity.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { createLog } from '../../src/base/log.ts';
+import { createTurnGate } from '../../src/base/turn-gate.ts';
 import { createInformerSet } from '../../src/client/informer-set.ts';
 import { createWeb, type Web, type WebOptions } from '../../src/web/server.ts';
 import { startTestApi } from './api.ts';
@@ -31,6 +32,7 @@ export async function startWeb(options: Partial<WebOptions> = {}): Promise<Runni
     mounts: [],
     metrics: {},
     ready: () => true,
+    gate: createTurnGate({ clock: systemClock }),
     clock: systemClock,
     log,
     clusterName: 'test',

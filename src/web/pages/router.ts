@@ -3,6 +3,15 @@ import { appView, eventsView, nodeView, stepsView } from './details.tsx';
 import { homeView } from './home.tsx';
 import type { View } from './parts.tsx';
 
+/** Of an address what decides about the page: its path, and of the overview what it is filtered by. */
+export function targetOf(url: string): string {
+  const mark = url.indexOf('?');
+  if (mark === -1) return url;
+  const path = url.slice(0, mark);
+  const filter = path === '/' ? (new URLSearchParams(url.slice(mark)).get('q') ?? '') : '';
+  return filter === '' ? path : `${path}?${new URLSearchParams({ q: filter })}`;
+}
+
 /** The page at a path with its query; undefined when there is none, or what it showed is gone. */
 export function viewOf(model: PageModel, target: string): View | undefined {
   const mark = target.indexOf('?');

@@ -11,6 +11,7 @@ import { annotations } from '../../../src/api/well-known.ts';
 import { createActivityFeed } from '../../../src/base/activity.ts';
 import { systemClock } from '../../../src/base/clock.ts';
 import { createMetrics } from '../../../src/base/metrics.ts';
+import { createTurnGate } from '../../../src/base/turn-gate.ts';
 import { createWebhooks, type Webhooks } from '../../../src/gitops/webhooks/webhooks.ts';
 import { createWeb, type Web } from '../../../src/web/server.ts';
 import { type ControlPlane, startControlPlane } from '../../support/control-plane.ts';
@@ -44,11 +45,11 @@ beforeAll(async () => {
     mounts: webhooks === undefined ? [] : [webhooks.mount],
     metrics: {},
     ready: () => true,
+    gate: createTurnGate({ clock: systemClock }),
     clock: systemClock,
     log: pino({ level: 'silent' }),
     clusterName: 'test',
     version: '0.0.0',
-    token: 'of the page',
   });
   await web.start({ signal: AbortSignal.timeout(30_000) });
 });

@@ -6,6 +6,7 @@ import { kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
 import { createActivityFeed } from '../../../src/base/activity.ts';
 import { systemClock } from '../../../src/base/clock.ts';
 import { createLog } from '../../../src/base/log.ts';
+import { createTurnGate } from '../../../src/base/turn-gate.ts';
 import type { Client } from '../../../src/client/client.ts';
 import { createInformerSet } from '../../../src/client/informer-set.ts';
 import { createWeb } from '../../../src/web/server.ts';
@@ -38,6 +39,7 @@ async function start() {
     mounts: [],
     metrics: {},
     ready: () => true,
+    gate: createTurnGate({ clock: systemClock }),
     clock: systemClock,
     log,
     clusterName: 'home <lab>',

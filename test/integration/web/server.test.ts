@@ -1,72 +1,50 @@
-import { setMaxListeners } from 'node:events';
-import { request as httpRequest, type IncomingHttpHeaders } from 'node:http';
 import { createRequire } from 'node:module';
 import { createServer } from 'node:net';
 import { gunzipSync } from 'node:zlib';
 import { afterEach, describe, expect, it } from 'vitest';
-import { createActivityFeed } from '../../../src/base/activity.ts';
-import { systemClock } from '../../../src/base/clock.ts';
-import { createLog } from '../../../src/base/log.ts';
 import type { Overview } from '../../../src/base/overview.ts';
-import { createInformerSet } from '../../../src/client/informer-set.ts';
-import { createWeb, type WebOptions } from '../../../src/web/server.ts';
-import { startTestApi } from '../../support/api.ts';
+import type { WebOptions } from '../../../src/web/server.ts';
+import { until } from '../../support/until.ts';
+import { ask as send, startWeb as startServer } from '../../support/web.ts';
 
-const log = createLog({ level: 'silent' });
 const cleanups: (() => Promise<void> | void)[] = [];
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
 async function startWeb(options: Partial<WebOptions> = {}) {
-  const api = await startTestApi();
-  const running = new AbortController();
-  // Every informer listens.
-  setMaxListeners(0, running.signal);
-  const { signal } = running;
-  const informers = createInformerSet({ client: api.clientFor(), clock: systemClock, log });
-  const web = createWeb({
-    address: '127.0.0.1',
-    port: 0,
-    informers,
-    activity: createActivityFeed(),
-    mounts: [],
-    metrics: {},
-    ready: () => true,
-    clock: systemClock,
-    log,
-    clusterName: 'test',
-    version: '0.0.0',
-    ...options,
-  });
-  cleanups.push(async () => {
-    await web.stop();
-    running.abort();
-    await api.stop();
-  });
-  await web.start({ signal });
-  informers.start({ signal });
-  await informers.waitForSync({ signal });
-  return { web, port: Number(new URL(web.url).port) };
+  const running = await startServer(options);
+  cleanups.push(running.stop);
+  return running;
 }
 
-interface Answer {
-  readonly code: number;
-  readonly headers: IncomingHttpHeaders;
-  readonly body: Buffer;
-}
+const ask = (port: number, path: string, headers: Record<string, string> = {}, method = 'GET', body = '') =>
+  send(port, path, { headers, method, body });
 
-/** Sends exactly these headers, unlike `fetch`, which sets Host itself. */
-function ask(port: number, path: string, headers: Record<string, string> = {}, method = 'GET', body = ''): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const request = httpRequest({ host: '127.0.0.1', port, path, method, headers, agent: false }, (response) => {
-      const chunks: Buffer[] = [];
-      response.on('data', (chunk: Buffer) => chunks.push(chunk));
-      response.on('end', () => resolve({ code: response.statusCode ?? 0, headers: response.headers, body: Buffer.concat(chunks) }));
-    });
-    request.on('error', reject);
-    request.end(body);
-  });
+/** A gate that lets in at once, or one at a time when the test says so. */
+function createHeldGate() {
+  const asking = new Set<() => boolean>();
+  const gate = {
+    isHeld: false,
+    turns: 0,
+    isOpen: () => !gate.isHeld,
+    ask(admitNext: () => boolean) {
+      asking.add(admitNext);
+      if (!gate.isHeld) while (gate.admit());
+    },
+    /** False when nobody waits. */
+    admit(): boolean {
+      for (const admitNext of asking) {
+        if (admitNext()) {
+          gate.turns += 1;
+          return true;
+        }
+        asking.delete(admitNext);
+      }
+      return false;
+    },
+  };
+  return gate;
 }
 
 describe('web', () => {
@@ -148,18 +126,74 @@ describe('web', () => {
     expect(seen).toHaveLength(2);
   });
 
-  it('wants its token when it has one, but not for health', async () => {
-    const { port } = await startWeb({ token: 'swordfish' });
-    const basic = (password: string): string => `Basic ${Buffer.from(`any:${password}`).toString('base64')}`;
-    expect((await ask(port, '/status.json')).code).toBe(401);
-    expect((await ask(port, '/status.json', { Authorization: basic('sword') })).code).toBe(401);
-    expect((await ask(port, '/status.json', { Authorization: basic('swordfish') })).code).toBe(200);
-    expect((await ask(port, '/status.json', { Authorization: 'Bearer swordfish' })).code).toBe(200);
-    expect((await ask(port, '/healthz')).code).toBe(200);
+  it('makes each page once for all who ask for it within 200 ms, whatever else their address says', async () => {
+    const gate = createHeldGate();
+    const { port } = await startWeb({ gate });
+    const answers = await Promise.all(Array.from({ length: 50 }, (_, index) => ask(port, `/?odd=${index}`)));
+    expect(new Set(answers.map(({ code, body }) => `${code} ${body}`)).size).toBe(1);
+    expect(answers[0]?.code).toBe(200);
+    expect(gate.turns).toBeGreaterThanOrEqual(1);
+    expect(gate.turns).toBeLessThanOrEqual(2);
   });
 
-  it('does not leave loopback without a token', async () => {
-    await expect(startWeb({ address: '0.0.0.0' })).rejects.toThrow('without a token');
+  it('waits for a turn of the event loop before each request, rendering and part of a scrape, and never for health', async () => {
+    const gate = createHeldGate();
+    const { port } = await startWeb({
+      gate,
+      metrics: {
+        async *'/metrics'() {
+          yield 'a 1\n';
+          yield 'b 2\n';
+        },
+      },
+    });
+    gate.isHeld = true;
+    let answered = 0;
+    const paths = ['/', '/status.json', '/metrics', '/events'];
+    const answers = paths.map((path) => ask(port, path).finally(() => (answered += 1)));
+    expect((await ask(port, '/healthz')).code).toBe(200);
+    expect((await ask(port, '/readyz')).code).toBe(200);
+    let turns = 0;
+    await until(
+      () => {
+        expect(answered).toBeLessThanOrEqual(turns);
+        if (gate.admit()) turns += 1;
+        return answered === paths.length;
+      },
+      { intervalMs: 1, what: () => `all are answered; ${answered} are after ${turns} turns` },
+    );
+    expect((await Promise.all(answers)).map(({ code }) => code)).toEqual([200, 200, 200, 200]);
+    // Four requests, three renderings, and a scrape before, between and after its parts.
+    expect(turns).toBe(4 + 3 + 3);
+  });
+
+  it('answers 503 and when to come back while more different pages are asked for than there is time for', async () => {
+    const gate = createHeldGate();
+    const { port } = await startWeb({ gate });
+    gate.isHeld = true;
+    let refused = 0;
+    const answers = Array.from({ length: 100 }, async (_, index) => {
+      const { code, headers } = await ask(port, `/?q=${index}`);
+      if (code === 503) refused += 1;
+      return `${code} ${headers['retry-after']}`;
+    });
+    // Each request takes a turn; the one that makes the pages does not get its turn before too many wait.
+    let admitted = 0;
+    await until(
+      () => {
+        while (admitted < 100 && gate.admit()) admitted += 1;
+        return refused > 30;
+      },
+      { intervalMs: 1, what: () => `some are refused; ${admitted} were let in, ${refused} refused` },
+    );
+    gate.isHeld = false;
+    while (gate.admit());
+    const codes = await Promise.all(answers);
+    expect(new Set(codes)).toEqual(new Set(['200 undefined', '503 1']));
+  });
+
+  it('does not leave loopback without a login', async () => {
+    await expect(startWeb({ address: '0.0.0.0' })).rejects.toThrow('without a login');
   });
 
   it('rejects start with the error of the system when the port is taken', async () => {
