@@ -96,6 +96,7 @@ import { createEventQueue, type EventQueue } from '../reconcile/event-recorder.t
 import { createSkipReporter } from '../reconcile/skipped-objects.ts';
 import { createStepLog, type StepLog } from '../reconcile/step-log.ts';
 import { createScheduler } from '../scheduler/scheduler.ts';
+import { describeDamage } from '../storage/damage-report.ts';
 import { openMemoryStorage } from '../storage/memory/storage.ts';
 import { openSqliteStorage } from '../storage/sqlite/storage.ts';
 import { createOverviewSource } from '../web/overview.ts';
@@ -137,6 +138,8 @@ const gitOpsNamespace = 'flux-system';
 const kubeletPort = 10_250;
 /** How long pods may take to end when the cluster is stopped. */
 const maxStopGraceMs = 20_000;
+/** Damaged rows of the store that the terminal names. */
+const shownDamage = 10;
 
 /** Starts every part in order. When one cannot start, those before it are stopped again. */
 export async function startCluster(options: StartClusterOptions): Promise<Cluster> {
@@ -199,6 +202,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   // 1. The store, which is also the lock of the data directory; the addresses; the API over both.
   const storage = await openSqliteStorage({ path: files.database, clock, metrics: metrics.apiserver });
   onClose(() => storage.close());
+  for (const damage of storage.damage) log.warn({ damage }, 'Found damage in the store');
   const { network, release } = await claimNetwork(configuration.dataDirectory);
   onClose(release);
   const authorities = authoritiesOf(configuration.dataDirectory);
@@ -486,6 +490,12 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   const kubeconfig = await keepKubeconfig({ configuration, pki, server: apiServer.url });
   const apiEvents = events.recorder('kube-apiserver');
   const apiServerService = await ownClient.get(services, { namespace: 'default', name: 'kubernetes' });
+  for (const [at, { reason, message }] of storage.damage.map(describeDamage).entries()) {
+    if (at < shownDamage) onWarning(message);
+    if (at === shownDamage) onWarning(`${storage.damage.length - at} more damaged rows of the store are named in the log.`);
+    apiEvents.record(apiServerService, { type: reason === 'StoreRestored' ? 'Normal' : 'Warning', reason, message });
+  }
+  if (storage.failure !== undefined) onWarning(storage.failure.message);
   await start([
     createCertificateKeeper({
       authorities: { cluster: pki, 'front proxy': frontProxy },

@@ -24,6 +24,7 @@ export type StatusReason =
   | 'NotImplemented'
   | 'ServiceUnavailable'
   | 'Timeout'
+  | 'InsufficientStorage'
   | '';
 
 export interface StatusCause {
@@ -130,6 +131,9 @@ export const forbidden = (what: ResourceName, name: string, why: string): Status
     details: detailsOf(what, name),
   });
 
+/** There is no room for what is to be written. */
+export const insufficientStorage = (message: string): StatusError => new StatusError({ code: 507, reason: 'InsufficientStorage', message });
+
 export const notFound = (what: ResourceName, name: string): StatusError =>
   new StatusError({ code: 404, reason: 'NotFound', message: `${qualified(what)} "${name}" not found`, details: detailsOf(what, name) });
 
@@ -227,6 +231,7 @@ const hasReason = (err: unknown, reason: StatusReason): err is StatusError => is
 export const isNotFound = (err: unknown): err is StatusError => hasReason(err, 'NotFound');
 /** Not an object that is missing: the server does not know the resource, or this version of it. */
 export const isUnknownResource = (err: unknown): boolean => isNotFound(err) && err.details?.name === undefined;
+export const isInsufficientStorage = (err: unknown): err is StatusError => hasReason(err, 'InsufficientStorage');
 export const isConflict = (err: unknown): err is StatusError => hasReason(err, 'Conflict');
 export const isAlreadyExists = (err: unknown): err is StatusError => hasReason(err, 'AlreadyExists');
 export const isInvalid = (err: unknown): err is StatusError => hasReason(err, 'Invalid');

@@ -7,16 +7,22 @@ export interface LogDriver {
   /** Names the backend in metrics. */
   readonly name: string;
 
-  /** Reads what an earlier process left, in revision order; called once, before anything else. */
-  load(onRow: (revision: number, key: string, deleted: boolean) => void): Promise<{ readonly compactedRevision: number }>;
+  /** Reads what an earlier process left, in revision order; called once, before anything else. Damaged rows are left out of `onRow`. */
+  load(onRow: (row: LoadedRow) => void): Promise<LoadedLog>;
 
-  /** Writes all rows or none; durable when it resolves. */
-  append(rows: readonly LogRow[]): Promise<void>;
+  /** Writes down, in one step, what was decided about damage that `load` found: it is not found again. */
+  repair(decision: Repair): Promise<void>;
 
-  /** Texts of the rows `revisions`, which exist and are no deletions. */
+  /** Writes all rows or none; durable when it resolves. A full disk rejects with a `StorageError` that says so. */
+  append(rows: readonly LogRow[], options: { readonly mayUseReserve: boolean }): Promise<void>;
+
+  /** Why rows that need room are better not written now; undefined: there is room. Cheap. */
+  refusal(): string | undefined;
+
+  /** Texts of the rows `revisions`, which exist and are no deletions. Rejects when one of them is damaged. */
   read(revisions: readonly number[]): Promise<ReadonlyMap<number, string>>;
 
-  /** At most `limit` rows after `revision`, in order. */
+  /** At most `limit` rows after `revision`, in order; fewer when they are large, none only when there are none. */
   readAfter(revision: number, limit: number): Promise<readonly LogRow[]>;
 
   /** Remembers over restarts that history up to `revision` may be incomplete. */
@@ -38,4 +44,37 @@ export interface LogRow {
   readonly key: string;
   /** Null: the key was deleted. */
   readonly text: string | null;
+}
+
+export interface LoadedRow {
+  readonly revision: number;
+  readonly key: string;
+  /** Length of the text; 0 for a deletion. */
+  readonly size: number;
+  readonly deleted: boolean;
+}
+
+export interface LoadedLog {
+  readonly compactedRevision: number;
+  /** The newest revision that is known to be acknowledged, from outside of the log; undefined when that is not known. */
+  readonly acknowledgedRevision: number | undefined;
+  /** Rows whose checksum does not fit, in order of revision. */
+  readonly damagedRows: readonly DamagedRow[];
+  /** Damage of what lies beside the rows, one sentence each. */
+  readonly otherDamage: readonly string[];
+  /** The log may lack acknowledged writes without being damaged: it is a copy of an earlier moment. */
+  readonly isCopy: boolean;
+}
+
+export interface DamagedRow {
+  readonly revision: number;
+  readonly key: string;
+  /** Whether `key` belongs to row `candidate`, as far as the damaged row still says; for finding whose row it was. */
+  belongsTo(candidate: string): boolean;
+}
+
+export interface Repair {
+  /** Deletions to add. */
+  readonly rows: readonly LogRow[];
+  readonly compactedRevision: number;
 }

@@ -1,8 +1,9 @@
 import type { Clock } from '../base/clock.ts';
 import { buckets, type Metrics } from '../base/metrics.ts';
-import { expired } from '../machinery/status-error.ts';
-import type { LogDriver, LogRow } from './log-driver.ts';
-import type { RangeOptions, RangeResult, Storage, StorageEvent, StoredEntry, Value, WatchOptions, WriteResult } from './storage.ts';
+import { expired, insufficientStorage } from '../machinery/status-error.ts';
+import type { DamagedRow, LoadedLog, LogDriver, LogRow } from './log-driver.ts';
+import type { Damage, RangeOptions, RangeResult, Storage, StorageEvent, StoredEntry, Value, WatchOptions, WriteResult } from './storage.ts';
+import { StorageError } from './storage-error.ts';
 
 /**
  * `Storage` over a log of rows: the part that all embedded backends share, so that they cannot differ in what they promise.
@@ -26,6 +27,23 @@ const maxCommitRows = 128;
 const maxCommitChars = 512 * 1024;
 /** Rows removed by one slice of a compaction; 1.5 ms on SQLite. */
 const compactionSliceRows = 500;
+/** Pages of large rows are given back one by one. */
+const compactionSliceBytes = 4 * 1024 * 1024;
+/** What a row takes beside key and text. */
+const rowOverheadBytes = 50;
+/** Values read from the driver at once. */
+const readRows = 500;
+const readBytes = 8 * 1024 * 1024;
+/** An update that grows by no more is no growth: counters and names in it change their length. */
+const toleratedGrowth = 128;
+/**
+ * Revisions go on so far above those of a log that lacks some, as those of a restored etcd do: no client has seen a higher one.
+ *
+ * @see etcdutl snapshot restore --bump-revision
+ */
+const revisionJump = 1_000_000_000;
+/** Rows with a damaged key whose owner is looked for: each costs a look at all keys. */
+const maxOwnerSearches = 16;
 /** Commits between two slices of housekeeping when writes never pause. */
 const commitsBetweenTasks = 4;
 /** Rows read at once for a watch that starts in the past. */
@@ -38,6 +56,10 @@ interface IndexEntry {
   committed: number;
   /** Revision of the newest staged value; 0 when the newest staged write deletes the key. */
   staged: number;
+  /** Length of the committed value. */
+  size: number;
+  /** Length of the newest staged value. */
+  stagedSize: number;
   /** Writes on their way. The entry leaves the index with the last of them, when there is no value then. */
   pending: number;
 }
@@ -49,6 +71,10 @@ interface StagedWrite {
   readonly revision: number;
   /** Revision of the value this one replaces; 0 when it creates the key. */
   readonly replaces: number;
+  /** Length of that value. */
+  readonly replacesSize: number;
+  /** Refused when the disk is nearly full. */
+  readonly needsRoom: boolean;
   readonly entry: IndexEntry;
   readonly resolve: (result: WriteResult) => void;
   readonly reject: (err: unknown) => void;
@@ -58,6 +84,8 @@ interface StagedWrite {
 interface SupersededRow {
   readonly revision: number;
   readonly since: number;
+  /** What it takes on disk, about. */
+  readonly bytes: number;
 }
 
 interface Watcher {
@@ -93,12 +121,15 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
   // In order of `since`. What lies before `supersededHead` is gone; the array is cut when half of it is.
   let superseded: SupersededRow[] = [];
   let supersededHead = 0;
+  let supersededBytes = 0;
   let nextRevision = 1;
   let currentRevision = 0;
   let compactedRevision = 0;
   let failure: Error | undefined;
 
   let queue: StagedWrite[] = [];
+  /** The commit that comes was cut down to what may use the reserve of the disk. */
+  let mayUseReserve = false;
   const unacknowledged: StagedWrite[] = [];
   const tasks: (() => Promise<void>)[] = [];
   let commitsSinceTask = 0;
@@ -118,18 +149,26 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
     durations?.observe({ op }, (clock.monotonicMs() - startedAt) / 1000);
   };
 
+  const supersede = (revision: number, since: number, key: string, size: number): void => {
+    const bytes = key.length + size + rowOverheadBytes;
+    superseded.push({ revision, since, bytes });
+    supersededBytes += bytes;
+  };
+
   const startedAt = clock.monotonicMs();
-  const loaded = await driver.load((revision, key, deleted) => {
+  const loaded = await driver.load(({ revision, key, size, deleted }) => {
     const before = index.get(key);
-    if (before !== undefined) superseded.push({ revision: before.committed, since: revision });
+    if (before !== undefined) supersede(before.committed, revision, key, before.size);
     if (deleted) {
-      superseded.push({ revision, since: revision });
+      supersede(revision, revision, key, 0);
       index.delete(key);
     } else if (before === undefined) {
-      index.set(key, { committed: revision, staged: revision, pending: 0 });
+      index.set(key, { committed: revision, staged: revision, size, stagedSize: size, pending: 0 });
     } else {
       before.committed = revision;
       before.staged = revision;
+      before.size = size;
+      before.stagedSize = size;
     }
     currentRevision = revision;
   });
@@ -137,7 +176,51 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
   compactedRevision = loaded.compactedRevision;
   // The newest row may have been a deletion that compaction removed: the sequence must not go back.
   currentRevision = Math.max(currentRevision, compactedRevision);
+  const damage = await dealWithDamage(loaded);
   nextRevision = currentRevision + 1;
+  countDamage(metrics, damage);
+
+  /**
+   * Decides what damage means before anybody reads. Keys whose newest row is damaged are deleted for good, so that a later start does not
+   * take an older row of theirs for the newest; revisions jump, and history before the jump is given up, so that no client goes on from
+   * something that this log no longer has.
+   */
+  async function dealWithDamage({ damagedRows, acknowledgedRevision, otherDamage, isCopy }: LoadedLog): Promise<readonly Damage[]> {
+    const found: Damage[] = otherDamage.map((message) => ({ type: 'other', message }));
+    if (isCopy) found.push({ type: 'restored' });
+    const acknowledged = acknowledgedRevision ?? 0;
+    // The revision of a damaged row is one of its damaged parts, perhaps.
+    const newest = Math.max(currentRevision, ...damagedRows.map(({ revision }) => revision).filter((revision) => revision <= acknowledged));
+    const absent = new Set<string>();
+    for (const [at, row] of damagedRows.entries()) {
+      const key = ownerOf(row, at < maxOwnerSearches);
+      const isNewest = (index.get(key)?.committed ?? 0) < row.revision;
+      if (isNewest && index.has(key)) absent.add(key);
+      found.push({ type: 'row', key, revision: row.revision, effect: isNewest ? 'keyAbsent' : 'historyLost' });
+    }
+    if (acknowledged > newest) found.push({ type: 'missing', after: newest, upTo: acknowledged });
+    if (found.length === 0) return found;
+    let revision = Math.max(newest, acknowledged) + revisionJump;
+    const rows: LogRow[] = [];
+    for (const key of absent) {
+      revision += 1;
+      rows.push({ revision, key, text: null });
+      const { committed = 0, size = 0 } = index.get(key) ?? {};
+      supersede(committed, revision, key, size);
+      supersede(revision, revision, key, 0);
+      index.delete(key);
+    }
+    await driver.repair({ rows, compactedRevision: revision });
+    currentRevision = revision;
+    compactedRevision = revision;
+    return found;
+  }
+
+  /** Whose row it was: when its key is damaged, the one key that its checksum fits. */
+  function ownerOf(row: DamagedRow, searches: boolean): string {
+    if (searches && !row.belongsTo(row.key)) for (const key of index.keys()) if (row.belongsTo(key)) return key;
+    return row.key;
+  }
 
   /** Starts the next commit or housekeeping task when the driver is free. */
   function pump(): void {
@@ -182,7 +265,7 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
     commitsSinceTask += 1;
     commitRows?.observe(batch.length);
     const rows: LogRow[] = batch.map(({ revision, key, value }) => ({ revision, key, text: value?.text ?? null }));
-    timed('commit', driver.append(rows)).then(
+    timed('commit', driver.append(rows, { mayUseReserve })).then(
       () => onCommitted(batch),
       (err) => onFailed(batch, err),
     );
@@ -190,6 +273,7 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
 
   function onCommitted(batch: readonly StagedWrite[]): void {
     failure = undefined;
+    mayUseReserve = false;
     // State first, then the next batch goes to the driver, and only then is anybody told: the disk does not wait for watchers.
     const events = batch.map(applyCommitted);
     busy = false;
@@ -207,13 +291,14 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
     if (unacknowledged.length > 0) setImmediate(acknowledge);
   }
 
-  function applyCommitted({ key, value, revision, replaces, entry }: StagedWrite): StorageEvent {
-    if (replaces !== 0) superseded.push({ revision: replaces, since: revision });
+  function applyCommitted({ key, value, revision, replaces, replacesSize, entry }: StagedWrite): StorageEvent {
+    if (replaces !== 0) supersede(replaces, revision, key, replacesSize);
     currentRevision = revision;
     entry.committed = value === undefined ? 0 : revision;
+    entry.size = value?.text.length ?? 0;
     settle(key, entry);
     if (value === undefined) {
-      superseded.push({ revision, since: revision });
+      supersede(revision, revision, key, 0);
       return { type: 'delete', key, revision };
     }
     return { type: 'put', key, revision, created: replaces === 0, value };
@@ -226,16 +311,32 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
 
   /** Whatever was staged on top of the failed writes fails with them: it was decided on values that never came to be. */
   function onFailed(batch: readonly StagedWrite[], err: unknown): void {
-    failure = err instanceof Error ? err : new Error(String(err));
-    const failed = [...batch, ...queue];
+    const noRoom = err instanceof StorageError && err.isFull;
+    const reason = noRoom ? insufficientStorage(fullText(driver.refusal() ?? err.message)) : err;
+    // The driver says itself how long a full disk is one.
+    if (!noRoom) failure = err instanceof Error ? err : new Error(String(err));
+    const writes = [...batch, ...queue];
+    // On a full disk what needs room fails alone, once; the rest is what makes room.
+    const isFull = noRoom && !mayUseReserve;
+    const failedKeys = new Set<string>();
+    const failed: StagedWrite[] = [];
     queue = [];
-    for (const { key, entry } of failed) {
-      entry.staged = entry.committed;
-      settle(key, entry);
+    for (const write of writes) {
+      if (isFull && !write.needsRoom && !failedKeys.has(write.key)) {
+        queue.push(write);
+        continue;
+      }
+      failed.push(write);
+      if (failedKeys.has(write.key)) continue;
+      failedKeys.add(write.key);
+      write.entry.staged = write.replaces;
+      write.entry.stagedSize = write.replacesSize;
     }
+    for (const { key, entry } of failed) settle(key, entry);
+    mayUseReserve = isFull && queue.length > 0;
     busy = false;
     pump();
-    for (const { reject } of failed) reject(err);
+    for (const { reject } of failed) reject(reason);
   }
 
   function notify(watcher: Watcher, events: readonly StorageEvent[]): void {
@@ -304,19 +405,25 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
     const staged = entry?.staged ?? 0;
     if (staged !== expected) return Promise.resolve({ ok: false, currentRevision: staged });
     if (value === undefined && staged === 0) return Promise.resolve({ ok: false, currentRevision: 0 });
+    const replacesSize = entry?.stagedSize ?? 0;
+    const size = value?.text.length ?? 0;
+    const needsRoom = value !== undefined && value.always !== true && (staged === 0 || size > replacesSize + toleratedGrowth);
+    const refusal = needsRoom ? driver.refusal() : undefined;
+    if (refusal !== undefined) return Promise.reject(insufficientStorage(fullText(refusal)));
     if (entry === undefined) {
-      entry = { committed: 0, staged: 0, pending: 0 };
+      entry = { committed: 0, staged: 0, size: 0, stagedSize: 0, pending: 0 };
       index.set(key, entry);
     }
     const revision = nextRevision;
     nextRevision += 1;
     entry.staged = value === undefined ? 0 : revision;
+    entry.stagedSize = size;
     entry.pending += 1;
     cancelIdle?.();
     cancelIdle = undefined;
     const target = entry;
     return new Promise((resolve, reject) => {
-      queue.push({ key, value, revision, replaces: staged, entry: target, resolve, reject });
+      queue.push({ key, value, revision, replaces: staged, replacesSize, needsRoom, entry: target, resolve, reject });
       schedulePump();
     });
   }
@@ -340,14 +447,32 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
     }
     found.sort(([a], [b]) => (a < b ? -1 : 1));
     const page = found.length > limit ? found.slice(0, limit) : found;
-    const texts = await driver.read(page.map(([, committed]) => committed));
     const entries: StoredEntry[] = [];
-    for (const [key, committed] of page) {
-      const text = texts.get(committed);
-      if (text === undefined) throw new Error(`row ${committed} of ${key} is missing from the log`);
-      entries.push({ key, text, revision: committed });
+    for (const part of partsOf(page)) {
+      const texts = await driver.read(part.map(([, committed]) => committed));
+      for (const [key, committed] of part) {
+        const text = texts.get(committed);
+        if (text === undefined) throw new Error(`row ${committed} of ${key} is missing from the log`);
+        entries.push({ key, text, revision: committed });
+      }
     }
     return { entries, revision, more: page.length < found.length };
+  }
+
+  /** Cut so that what one read of the driver gives is bounded. */
+  function* partsOf(page: readonly (readonly [string, number])[]): Iterable<readonly (readonly [string, number])[]> {
+    let from = 0;
+    let bytes = 0;
+    for (const [at, [key]] of page.entries()) {
+      const size = index.get(key)?.size ?? 0;
+      if (at > from && (at - from === readRows || bytes + size > readBytes)) {
+        yield page.slice(from, at);
+        from = at;
+        bytes = 0;
+      }
+      bytes += size;
+    }
+    if (from < page.length) yield page.slice(from);
   }
 
   /** A put of revision r created its key when no older value was replaced by it; see `superseded`. */
@@ -370,7 +495,7 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
       const rows = await driver.readAfter(watcher.after, historyPageRows);
       if (options.signal.aborted) return;
       if (watcher.after < compactedRevision) throw tooOld(watcher.after);
-      const last = rows.length === historyPageRows ? rows.at(-1) : undefined;
+      const last = rows.at(-1);
       const events = rows
         .filter(({ revision }) => revision <= upTo)
         .map(
@@ -406,14 +531,17 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
       await inLane(async () => {
         if (reads > 0) return;
         const slice: number[] = [];
+        let bytes = 0;
         let head = supersededHead;
-        for (; slice.length < compactionSliceRows; head += 1) {
+        for (; slice.length < compactionSliceRows && bytes < compactionSliceBytes; head += 1) {
           const row = superseded[head];
           if (row === undefined || row.since > target) break;
           slice.push(row.revision);
+          bytes += row.bytes;
         }
         await timed('compact', driver.remove(slice));
         supersededHead = head;
+        supersededBytes -= bytes;
         if (supersededHead * 2 > superseded.length) {
           superseded = superseded.slice(supersededHead);
           supersededHead = 0;
@@ -424,6 +552,8 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
     }
   }
 
+  scheduleIdle();
+
   return {
     get currentRevision() {
       return currentRevision;
@@ -432,8 +562,11 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
       return compactedRevision;
     },
     get failure() {
-      return failure;
+      if (failure !== undefined) return failure;
+      const refusal = driver.refusal();
+      return refusal === undefined ? undefined : insufficientStorage(fullText(refusal));
     },
+    damage,
     get: (key) =>
       reading(async () => {
         const revision = index.get(key)?.committed ?? 0;
@@ -449,6 +582,17 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
         : stage(key, value, expectedRevision),
     delete: (key, expectedRevision) => stage(key, undefined, expectedRevision),
     watch,
+    revisionKeeping(bytes) {
+      let left = supersededBytes;
+      let revision = compactedRevision;
+      for (let at = supersededHead; left > bytes; at += 1) {
+        const row = superseded[at];
+        if (row === undefined) break;
+        left -= row.bytes;
+        revision = row.since;
+      }
+      return revision;
+    },
     inLane,
     compact(revision) {
       const target = Math.min(revision, currentRevision);
@@ -482,4 +626,22 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
       return closing;
     },
   };
+}
+
+const fullText = (why: string): string =>
+  `${why}: deletions and changes that need no room are accepted, all else is refused. Free some room; writes work again by themselves then.`;
+
+function countDamage(metrics: Metrics | undefined, damage: readonly Damage[]): void {
+  const rows = metrics?.counter({
+    name: 'store_damaged_rows_total',
+    help: 'Rows of the store that were set aside because they were damaged.',
+  });
+  const missing = metrics?.counter({
+    name: 'store_missing_revisions_total',
+    help: 'Revisions that were acknowledged once and that the store lacks.',
+  });
+  for (const each of damage) {
+    if (each.type === 'row') rows?.inc();
+    if (each.type === 'missing') missing?.inc(each.upTo - each.after);
+  }
 }

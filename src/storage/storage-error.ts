@@ -2,9 +2,12 @@
 export class StorageError extends Error {
   override readonly name = 'StorageError';
   readonly hint: string;
+  /** The disk has no room for what was to be written. */
+  readonly isFull: boolean;
 
-  constructor(message: string, options: { readonly hint: string; readonly cause?: unknown }) {
+  constructor(message: string, options: { readonly hint: string; readonly isFull?: boolean; readonly cause?: unknown }) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.hint = options.hint;
+    this.isFull = options.isFull ?? false;
   }
 }

@@ -13,15 +13,25 @@ export interface Storage {
   readonly currentRevision: number;
   /** Watches must start at or after it; 0 when nothing was compacted. */
   readonly compactedRevision: number;
-  /** Why the newest commit failed; undefined again as soon as one succeeds. Reads go on meanwhile. */
+  /** Why writes fail: the newest commit did, until one succeeds, or the disk is nearly full. Reads go on meanwhile. */
   readonly failure: Error | undefined;
+  /**
+   * What an earlier process wrote and this one could not read; found at the start and the same from then on. A key whose newest row is
+   * damaged is absent: an older value is never given out as the current one. Revisions go on far above all earlier ones then, and a watch
+   * that started before has to start again.
+   */
+  readonly damage: readonly Damage[];
 
   get(key: string): Promise<StoredEntry | undefined>;
 
   /** Committed entries whose key starts with `prefix`, in key order, at most `limit` (default: all), keys after `after`. */
   range(options: RangeOptions): Promise<RangeResult>;
 
-  /** Succeeds when the key does not exist. */
+  /**
+   * Succeeds when the key does not exist.
+   *
+   * @throws StatusError `InsufficientStorage` (507) when the disk is nearly full; so do updates that grow
+   */
   create(key: string, value: Value): Promise<WriteResult>;
 
   /** Succeeds when the key's newest revision is `expectedRevision`. */
@@ -39,6 +49,9 @@ export interface Storage {
    */
   watch(options: WatchOptions): Promise<void>;
 
+  /** The lowest revision to compact to so that superseded values take at most `bytes`, about; `compactedRevision` when they take less. */
+  revisionKeeping(bytes: number): number;
+
   /** Forgets superseded values up to `revision`, in slices that do not hold up writers for long. */
   compact(revision: number): Promise<void>;
 
@@ -52,12 +65,23 @@ export interface Storage {
   close(): Promise<void>;
 }
 
+export type Damage =
+  /** The row was set aside. `key` is as certain as the row still says. */
+  | { readonly type: 'row'; readonly key: string; readonly revision: number; readonly effect: 'keyAbsent' | 'historyLost' }
+  /** Acknowledged revisions after `after`, up to `upTo`, which the log no longer has; some may never have been acknowledged. */
+  | { readonly type: 'missing'; readonly after: number; readonly upTo: number }
+  /** A copy of an earlier moment was put in place, on purpose. */
+  | { readonly type: 'restored' }
+  | { readonly type: 'other'; readonly message: string };
+
 /**
  * `text` is what is stored. `decoded` is an optional, opaque companion (the frozen object that the text encodes): a backend in the same
  * process hands it to watchers so that nobody parses its own writes; it is absent after a restart or from another process.
  */
 export interface Value {
   readonly text: string;
+  /** Written also while growth is refused, because it lets go of room or says how things are: an object on its way out, a status. */
+  readonly always?: boolean;
   readonly decoded?: unknown;
 }
 

@@ -109,6 +109,8 @@ describe.each(backends)('storage $name', ({ open, durable }) => {
     test('a new store has revision 0 and no keys', async () => {
       expect(storage.currentRevision).toBe(0);
       expect(storage.compactedRevision).toBe(0);
+      expect(storage.damage).toEqual([]);
+      expect(storage.failure).toBeUndefined();
       expect(await storage.get('a')).toBeUndefined();
       expect(await storage.range({ prefix: '' })).toEqual({ entries: [], revision: 0, more: false });
     });
@@ -309,6 +311,22 @@ describe.each(backends)('storage $name', ({ open, durable }) => {
   });
 
   describe('compaction', () => {
+    test('says how far to go so that superseded values take so many bytes', async () => {
+      const text = 'x'.repeat(10_000);
+      for (let n = 0; n < 20; n += 1) await put('a', text);
+      expect(storage.revisionKeeping(1_000_000)).toBe(0);
+      const target = storage.revisionKeeping(101_000);
+      // A sealed value is a third longer.
+      expect(target).toBeGreaterThanOrEqual(10);
+      expect(target).toBeLessThan(15);
+      await storage.compact(target);
+      expect(storage.revisionKeeping(101_000)).toBe(target);
+      expect((await watchFrom(target)).events).toHaveLength(20 - target);
+      await storage.compact(storage.revisionKeeping(0));
+      expect(storage.compactedRevision).toBe(20);
+      expect((await storage.get('a'))?.text).toBe(text);
+    });
+
     test('refuses watches from before it, allows them from it on', async () => {
       for (let n = 0; n < 10; n += 1) await put('a', `${n}`);
       await storage.compact(5);

@@ -88,7 +88,7 @@ export function createEncryptedStorage(options: EncryptedStorageOptions): Encryp
     if (first === undefined || first === identityProvider) return value;
     const text = first.seal(key, value.text);
     operations?.inc({ transformation_type: 'to_storage', transformer_prefix: first.prefix, status: 'OK' });
-    return { text, decoded: new Opened(value) };
+    return { text, decoded: new Opened(value), ...(value.always === true ? { always: true } : {}) };
   }
 
   /** Undefined when it cannot be opened, which is noted. */
@@ -177,6 +177,7 @@ export function createEncryptedStorage(options: EncryptedStorageOptions): Encryp
     get failure() {
       return storage.failure;
     },
+    damage: storage.damage,
     unreadable,
     async get(key) {
       const entry = await storage.get(key);
@@ -206,6 +207,7 @@ export function createEncryptedStorage(options: EncryptedStorageOptions): Encryp
         ...watch,
         onEvents: (events) => watch.onEvents(openedEvents(events)),
       }),
+    revisionKeeping: (bytes) => storage.revisionKeeping(bytes),
     compact: (revision) => storage.compact(revision),
     purge: () => storage.purge(),
     close: () => storage.close(),

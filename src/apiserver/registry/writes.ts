@@ -22,7 +22,7 @@ import {
   notFound,
   StatusError,
 } from '../../machinery/status-error.ts';
-import type { WriteResult } from '../../storage/storage.ts';
+import type { Value, WriteResult } from '../../storage/storage.ts';
 import type { AdmissionChain, AdmissionPhase, Operation } from '../admission/admission.ts';
 import { unreadableError } from '../encryption/encrypted-storage.ts';
 import type { DeleteOutcome, WriteRequest } from '../service.ts';
@@ -349,7 +349,7 @@ export function createWriter({
       return { ok: true, object: before };
     }
     if (request.dryRun === true) return { ok: true, object: atRevision(next, expected) };
-    const result = await stored(storage.update(storeKeyOf(kind, key), toValue(next), expected));
+    const result = await stored(storage.update(storeKeyOf(kind, key), toValue(next, part), expected));
     return result.ok ? { ok: true, object: committed(kind, key, next, result.revision) } : result;
   }
 
@@ -508,9 +508,11 @@ export function createWriter({
     return object;
   }
 
-  function toValue(object: KubeObject): { readonly text: string; readonly decoded: KubeObject } {
+  function toValue(object: KubeObject, part: Modification['part'] = 'main'): Value {
     counters.encodes += 1;
-    return { text: encode(object), decoded: object };
+    // An object on its way out makes room, and a status says how things are: both are written while growth is refused.
+    const always = part === 'status' || part === 'finalize' || object.metadata.deletionTimestamp !== undefined;
+    return { text: encode(object), decoded: object, always };
   }
 
   /** The object at its revision; it is in the registry by now, unless another process replaced it at once. */
@@ -558,6 +560,7 @@ async function stored(write: Promise<WriteResult>): Promise<WriteResult> {
   try {
     return await write;
   } catch (cause) {
+    if (cause instanceof StatusError) throw cause;
     throw internalError(cause instanceof Error ? cause.message : 'the store failed', cause);
   }
 }

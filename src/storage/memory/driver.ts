@@ -5,7 +5,9 @@ export function createMemoryDriver(): LogDriver {
   const rows = new Map<number, LogRow>();
   return {
     name: 'memory',
-    load: () => Promise.resolve({ compactedRevision: 0 }),
+    load: () => Promise.resolve({ compactedRevision: 0, acknowledgedRevision: undefined, damagedRows: [], otherDamage: [], isCopy: false }),
+    repair: () => Promise.resolve(),
+    refusal: () => undefined,
     append: (batch) =>
       new Promise((resolve) => {
         setImmediate(() => {

@@ -8,8 +8,6 @@ import sqlite3 from 'sqlite3';
 export interface Database {
   exec(sql: string): Promise<void>;
   all<Row>(sql: string, parameters?: readonly Parameter[]): Promise<readonly Row[]>;
-  /** Calls `onRow` for each row without holding all of them. */
-  each<Row>(sql: string, onRow: (row: Row) => void): Promise<void>;
   prepare(sql: string): Promise<Statement>;
   /** Every statement must be finalized before. */
   close(): Promise<void>;
@@ -37,16 +35,6 @@ function wrap(database: sqlite3.Database): Database {
     all: <Row>(sql: string, parameters: readonly Parameter[] = []) =>
       new Promise<readonly Row[]>((resolve, reject) => {
         database.all<Row>(sql, [...parameters], (err, rows) => (err === null ? resolve(rows) : reject(err)));
-      }),
-    each: <Row>(sql: string, onRow: (row: Row) => void) =>
-      new Promise<void>((resolve, reject) => {
-        database.each<Row>(
-          sql,
-          (err, row) => {
-            if (err === null) onRow(row);
-          },
-          (err) => (err === null ? resolve() : reject(err)),
-        );
       }),
     prepare: (sql) =>
       new Promise<Statement>((resolve, reject) => {

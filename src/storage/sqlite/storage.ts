@@ -27,7 +27,7 @@ export interface SqliteStorage extends Storage {
  * @throws StorageError when the file is in use, damaged, or of a newer version
  */
 export async function openSqliteStorage({ path, clock = systemClock, metrics }: SqliteStorageOptions): Promise<SqliteStorage> {
-  const driver = await openSqliteDriver(path);
+  const driver = await openSqliteDriver({ path, clock });
   metrics?.gauge({
     name: 'apiserver_storage_size_bytes',
     help: 'Size of the database file with its log.',

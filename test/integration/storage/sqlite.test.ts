@@ -37,7 +37,7 @@ describe('what cannot be opened says why and what to do', () => {
   test('data of a newer version', async () => {
     await run('PRAGMA user_version = 7');
     const err = await openFailure();
-    expect(err.message).toBe(`${path} has data of version 7; this program reads up to version 1`);
+    expect(err.message).toBe(`${path} has data of version 7; this program reads up to version 2`);
     expect(err.hint).toContain('newer program');
   });
 

@@ -1,25 +1,30 @@
 import { describe, expect, test } from 'vitest';
 import { createMetrics } from '../../../src/base/metrics.ts';
+import type { StatusError } from '../../../src/machinery/status-error.ts';
 import type { LogDriver, LogRow } from '../../../src/storage/log-driver.ts';
 import { openLogStorage } from '../../../src/storage/log-storage.ts';
 import { createMemoryDriver } from '../../../src/storage/memory/driver.ts';
 import type { StorageEvent } from '../../../src/storage/storage.ts';
+import { StorageError } from '../../../src/storage/storage-error.ts';
 import { createManualClock } from '../../support/manual-clock.ts';
 
 /** A disk whose commits the test lets through or fails. */
 function createSteeredDriver() {
   const inner = createMemoryDriver();
   const calls: string[] = [];
-  const commits: { readonly rows: readonly LogRow[]; finish(err?: Error): void }[] = [];
+  const commits: { readonly rows: readonly LogRow[]; readonly mayUseReserve: boolean; finish(err?: Error): void }[] = [];
+  let refusal: string | undefined;
   let due: 'idle' | 'busy' | undefined;
   const driver: LogDriver = {
     ...inner,
-    append: (rows) =>
+    refusal: () => refusal,
+    append: (rows, options) =>
       new Promise((resolve, reject) => {
         calls.push(`append ${rows.length}`);
         commits.push({
           rows,
-          finish: (err) => (err === undefined ? inner.append(rows).then(resolve, reject) : reject(err)),
+          ...options,
+          finish: (err) => (err === undefined ? inner.append(rows, options).then(resolve, reject) : reject(err)),
         });
       }),
     remove(revisions) {
@@ -38,6 +43,9 @@ function createSteeredDriver() {
     driver,
     calls,
     commits,
+    refuse(why: string | undefined) {
+      refusal = why;
+    },
     makeDue(moment: 'idle' | 'busy') {
       due = moment;
     },
@@ -50,9 +58,9 @@ const turns = async (count = 4): Promise<void> => {
 
 async function openSteered() {
   const clock = createManualClock();
-  const { driver, calls, commits, makeDue } = createSteeredDriver();
+  const { driver, calls, commits, makeDue, refuse } = createSteeredDriver();
   const metrics = createMetrics();
-  return { calls, commits, makeDue, clock, metrics, storage: await openLogStorage({ driver, clock, metrics }) };
+  return { calls, commits, makeDue, refuse, clock, metrics, storage: await openLogStorage({ driver, clock, metrics }) };
 }
 
 describe('group commit', () => {
@@ -190,6 +198,102 @@ describe('a failed commit', () => {
   });
 });
 
+describe('a disk that is nearly full', () => {
+  const open = async () => {
+    const steered = await openSteered();
+    const { storage, commits } = steered;
+    let done = 0;
+    /** Lets every commit through until `write` is settled. */
+    const through = async <T>(write: Promise<T>): Promise<T> => {
+      let settled = false;
+      const watched = write.finally(() => {
+        settled = true;
+      });
+      watched.catch(() => undefined);
+      while (!settled) {
+        await turns(1);
+        if (commits.length > done) commits[done++]?.finish();
+      }
+      return watched;
+    };
+    for (const key of ['a', 'b', 'c']) await through(storage.create(key, { text: 'x'.repeat(1000) }));
+    return { ...steered, through };
+  };
+
+  test('takes deletions and what does not grow, and refuses the rest with 507', async () => {
+    const { storage, refuse, through } = await open();
+    refuse('the disk is 96 % full');
+    const refused = { code: 507, reason: 'InsufficientStorage', message: expect.stringContaining('the disk is 96 % full: deletions') };
+    await expect(storage.create('d', { text: '' })).rejects.toMatchObject(refused);
+    await expect(storage.update('a', { text: 'x'.repeat(1200) }, 1)).rejects.toMatchObject(refused);
+    expect(storage.failure).toMatchObject(refused);
+    expect(await through(storage.update('a', { text: 'y'.repeat(1000) }, 1))).toEqual({ ok: true, revision: 4 });
+    expect(await through(storage.update('a', { text: 'y'.repeat(500) }, 4))).toEqual({ ok: true, revision: 5 });
+    expect(await through(storage.update('b', { text: 'x'.repeat(1200), always: true }, 2))).toEqual({ ok: true, revision: 6 });
+    expect(await through(storage.delete('c', 3))).toEqual({ ok: true, revision: 7 });
+    refuse(undefined);
+    expect(storage.failure).toBeUndefined();
+    expect(await through(storage.create('d', { text: '' }))).toEqual({ ok: true, revision: 8 });
+  });
+
+  test('a lost compare-and-set is one, too', async () => {
+    const { storage, refuse } = await open();
+    refuse('the disk is 96 % full');
+    expect(await storage.create('a', { text: '' })).toEqual({ ok: false, currentRevision: 1 });
+  });
+
+  test('a commit that found no room is tried again without what needs it', async () => {
+    const { storage, commits } = await open();
+    const writes = [
+      storage.delete('a', 1),
+      storage.create('d', { text: 'new' }),
+      storage.update('b', { text: 'less' }, 2),
+      storage.update('c', { text: 'x'.repeat(5000) }, 3),
+    ];
+    await turns();
+    const settled = Promise.allSettled([...writes, storage.delete('c', 7)]);
+    commits[3]?.finish(new StorageError('no space left', { hint: '', isFull: true }));
+    await turns();
+    expect(commits[4]).toMatchObject({
+      mayUseReserve: true,
+      rows: [
+        { key: 'a', text: null },
+        { key: 'b', text: 'less' },
+      ],
+    });
+    commits[4]?.finish();
+    const outcomes = await settled;
+    expect(outcomes.map((outcome) => (outcome.status === 'fulfilled' ? outcome.value : (outcome.reason as StatusError).code))).toEqual([
+      { ok: true, revision: 4 },
+      507,
+      { ok: true, revision: 6 },
+      507,
+      507,
+    ]);
+    expect((await storage.range({ prefix: '' })).entries.map(({ key, revision }) => [key, revision])).toEqual([
+      ['b', 6],
+      ['c', 3],
+    ]);
+    // What failed can be written again.
+    const again = storage.delete('c', 3);
+    await turns();
+    expect(commits[5]?.mayUseReserve).toBe(false);
+    commits[5]?.finish();
+    expect(await again).toMatchObject({ ok: true });
+  });
+
+  test('a commit that finds no room in the reserve either fails', async () => {
+    const { storage, commits } = await open();
+    const write = storage.delete('a', 1);
+    await turns();
+    commits[3]?.finish(new StorageError('no space left', { hint: '', isFull: true }));
+    await turns();
+    commits[4]?.finish(new StorageError('no space left', { hint: '', isFull: true }));
+    await expect(write).rejects.toMatchObject({ code: 507 });
+    expect((await storage.get('a'))?.revision).toBe(1);
+  });
+});
+
 describe('housekeeping', () => {
   test('runs when no write came for a while', async () => {
     const { storage, commits, calls, clock, makeDue } = await openSteered();
@@ -208,24 +312,27 @@ describe('housekeeping', () => {
 
   test('says why writes fail for as long as they do', async () => {
     const inner = createMemoryDriver();
-    let isFull = true;
-    const driver: LogDriver = { ...inner, append: (rows) => (isFull ? Promise.reject(new Error('no space left')) : inner.append(rows)) };
+    let isBroken = true;
+    const driver: LogDriver = {
+      ...inner,
+      append: (rows, options) => (isBroken ? Promise.reject(new Error('input/output error')) : inner.append(rows, options)),
+    };
     const storage = await openLogStorage({ driver, clock: createManualClock() });
     expect(storage.failure).toBeUndefined();
-    await expect(storage.create('a', { text: '1' })).rejects.toThrow('no space left');
-    expect(storage.failure?.message).toBe('no space left');
-    isFull = false;
+    await expect(storage.create('a', { text: '1' })).rejects.toThrow('input/output error');
+    expect(storage.failure?.message).toBe('input/output error');
+    isBroken = false;
     await storage.create('a', { text: '1' });
     expect(storage.failure).toBeUndefined();
   });
 
   test('compaction goes on after a full disk refused it once', async () => {
     const inner = createMemoryDriver();
-    let isFull = false;
+    let isBroken = false;
     const removed: number[] = [];
     const driver: LogDriver = {
       ...inner,
-      setCompacted: (revision) => (isFull ? Promise.reject(new Error('no space left')) : inner.setCompacted(revision)),
+      setCompacted: (revision) => (isBroken ? Promise.reject(new Error('no space left')) : inner.setCompacted(revision)),
       remove(revisions) {
         removed.push(...revisions);
         return inner.remove(revisions);
@@ -235,9 +342,9 @@ describe('housekeeping', () => {
     await storage.create('a', { text: '1' });
     await storage.update('a', { text: '2' }, 1);
     await storage.update('a', { text: '3' }, 2);
-    isFull = true;
+    isBroken = true;
     await expect(storage.compact(2)).rejects.toThrow('no space left');
-    isFull = false;
+    isBroken = false;
     await storage.compact(3);
     expect(removed).toEqual([1, 2]);
   });

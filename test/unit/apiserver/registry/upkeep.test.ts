@@ -1,7 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { configMaps } from '../../../../src/api/core/v1/config-map.ts';
 import { type Event, events } from '../../../../src/api/core/v1/event.ts';
+import { startCompaction } from '../../../../src/apiserver/registry/compaction.ts';
 import { expiredEvents } from '../../../../src/apiserver/registry/event-expiry.ts';
+import { createLog } from '../../../../src/base/log.ts';
 import { openMemoryStorage } from '../../../../src/storage/memory/storage.ts';
 import { startSeededApi } from '../../../support/api.ts';
 import { createManualClock } from '../../../support/manual-clock.ts';
@@ -55,6 +57,36 @@ describe('Events', () => {
 });
 
 describe('the store', () => {
+  test('forgets superseded values above 128 MiB, down to the newest 64 MiB', async () => {
+    const clock = createManualClock(start);
+    const storage = await openMemoryStorage();
+    const compaction = startCompaction({
+      registry: {
+        storage,
+        get revision() {
+          return storage.currentRevision;
+        },
+      },
+      clock,
+      log: createLog({ level: 'silent' }),
+    });
+    const text = 'x'.repeat(1_000_000);
+    await storage.create('large', { text });
+    const write = async (times: number): Promise<void> => {
+      for (let n = 0; n < times; n += 1) await storage.update('large', { text }, storage.currentRevision);
+    };
+    await write(130);
+    clock.advance(1_000);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(storage.compactedRevision).toBe(0);
+    await write(10);
+    clock.advance(1_000);
+    await until(() => storage.compactedRevision > 0, { what: 'the compaction', intervalMs: 2 });
+    expect(storage.compactedRevision).toBe(141 - 67);
+    compaction.stop();
+    await storage.close();
+  });
+
   test('forgets revisions that are five minutes old', async () => {
     const clock = createManualClock(start);
     const storage = await openMemoryStorage();

@@ -1,0 +1,152 @@
+import { randomFillSync } from 'node:crypto';
+import { statfsSync, statSync, truncateSync } from 'node:fs';
+import { open } from 'node:fs/promises';
+import type { Clock } from '../../base/clock.ts';
+
+/**
+ * Room on the disk of the store. What needs room is refused before the disk is full, and a file of some MB is kept in reserve: it is given
+ * up piece by piece when the disk is full all the same, so that deletions, changes without growth and compaction go through, which is how
+ * room comes back.
+ */
+export interface DiskRoom {
+  /** Why writes that need room are refused now; undefined: there is room. Looks at the disk once a second at most. */
+  refusal(): string | undefined;
+  /** A write failed for lack of room: growth is refused until the next look. */
+  noteFull(): void;
+  /** Runs `work`, and again after giving up a piece of the reserve each time that it fails for lack of room. */
+  withReserve<T>(work: () => Promise<T>): Promise<T>;
+  close(): Promise<void>;
+}
+
+export interface DiskRoomOptions {
+  readonly directory: string;
+  /** The reserve file. */
+  readonly reserve: string;
+  readonly clock: Clock;
+  readonly isFull: (err: unknown) => boolean;
+}
+
+/** Growth is refused from here on, but on large disks not while this much is left. */
+const fullFrom = 0.95;
+const enoughBytes = 1024 * 1024 * 1024;
+const lookEveryMs = 1000;
+/** About 1,000 commits of deletions with their checkpoint; a twentieth of a disk that is smaller than 320 MiB. */
+const reserveBytes = 16 * 1024 * 1024;
+const pieceBytes = 1024 * 1024;
+/** Files that every start writes fit in here, so a full disk does not keep the program from starting. */
+const startBytes = 1024 * 1024;
+/** The reserve is made, and made whole again, when a start is over and then from time to time. */
+const fillAfterMs = 2_000;
+const fillAgainAfterMs = 10_000;
+
+export function openDiskRoom({ directory, reserve, clock, isFull }: DiskRoomOptions): DiskRoom {
+  let lookedAt = Number.NEGATIVE_INFINITY;
+  let why: string | undefined;
+  let held = sizeOf(reserve);
+  let wanted = held;
+  let cancelFill: (() => void) | undefined;
+  let filling: Promise<void> = Promise.resolve();
+  let closed = false;
+
+  const first = measure(directory);
+  wanted = Math.floor(Math.min(reserveBytes, first.totalBytes / 20) / pieceBytes) * pieceBytes;
+  if (first.freeBytes < startBytes) giveUp();
+  scheduleFill(fillAfterMs);
+
+  function refusal(): string | undefined {
+    const now = clock.monotonicMs();
+    if (now - lookedAt >= lookEveryMs) {
+      lookedAt = now;
+      why = look();
+    }
+    return why;
+  }
+
+  function noteFull(): void {
+    lookedAt = clock.monotonicMs();
+    why = `the disk of ${directory} is full`;
+  }
+
+  function look(): string | undefined {
+    const { freeBytes, totalBytes } = measure(directory);
+    // A reserve that was given up is owed to the disk.
+    const left = Math.max(0, freeBytes - Math.max(0, wanted - held));
+    const used = totalBytes === 0 ? 0 : 1 - left / totalBytes;
+    if (used < fullFrom || left >= enoughBytes) return undefined;
+    return `the disk of ${directory} is ${Math.floor(used * 100)} % full (${Math.floor(left / 1024 / 1024)} MiB free)`;
+  }
+
+  /** Gives a piece of the reserve back to the disk; false when nothing is left of it. */
+  function giveUp(): boolean {
+    if (held === 0) return false;
+    held = Math.max(0, held - pieceBytes);
+    truncateSync(reserve, held);
+    scheduleFill(fillAgainAfterMs);
+    return true;
+  }
+
+  function scheduleFill(delayMs: number): void {
+    if (closed || cancelFill !== undefined || held >= wanted) return;
+    cancelFill = clock.after(delayMs, () => {
+      cancelFill = undefined;
+      filling = fill()
+        // The disk is full, or cannot be written: the next attempt sees.
+        .catch(() => undefined)
+        .then(() => scheduleFill(fillAgainAfterMs));
+    });
+  }
+
+  async function fill(): Promise<void> {
+    lookedAt = Number.NEGATIVE_INFINITY;
+    if (refusal() !== undefined) return;
+    const file = await open(reserve, 'a', 0o600);
+    try {
+      // Zeros would take no room on file systems that compress.
+      const piece = randomFillSync(Buffer.alloc(pieceBytes));
+      while (held < wanted && !closed) {
+        const at = held;
+        await file.appendFile(piece);
+        // Not while it was given up meanwhile.
+        if (held === at) held += pieceBytes;
+      }
+      await file.sync();
+    } finally {
+      await file.close();
+      held = sizeOf(reserve);
+    }
+  }
+
+  return {
+    refusal,
+    noteFull,
+    async withReserve(work) {
+      for (;;) {
+        try {
+          return await work();
+        } catch (err) {
+          if (!isFull(err)) throw err;
+          noteFull();
+          if (!giveUp()) throw err;
+        }
+      }
+    },
+    async close() {
+      closed = true;
+      cancelFill?.();
+      await filling;
+    },
+  };
+}
+
+function measure(directory: string): { readonly freeBytes: number; readonly totalBytes: number } {
+  try {
+    const { bsize, blocks, bfree, bavail } = statfsSync(directory);
+    // As df counts: blocks that only root may take are neither used nor free.
+    return { freeBytes: bavail * bsize, totalBytes: (blocks - bfree + bavail) * bsize };
+  } catch {
+    // Without a directory the database itself fails, and says so better.
+    return { freeBytes: Number.POSITIVE_INFINITY, totalBytes: 0 };
+  }
+}
+
+const sizeOf = (path: string): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
