@@ -2,13 +2,20 @@
 import { readFileSync } from 'node:fs';
 import pc from 'picocolors';
 import { Failure, formatFailure, tryExplainSystemError } from './cli/failure.ts';
-import { createProgram } from './cli/program.ts';
+import { runWithHeap } from './cli/heap.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { readonly version: string };
 
+async function run(argv: readonly string[]): Promise<number> {
+  const { createProgram } = await import('./cli/program.ts');
+  return createProgram({ environment: process.env, stdout: process.stdout, stderr: process.stderr, version }).run(argv);
+}
+
 try {
-  const program = createProgram({ environment: process.env, stdout: process.stdout, stderr: process.stderr, version });
-  process.exitCode = await program.run(process.argv.slice(2));
+  const argv = process.argv.slice(2);
+  // What only waits for another process does not load the program.
+  const exitCode = runWithHeap(argv) ?? run(argv);
+  process.exitCode = await exitCode;
 } catch (err) {
   const failure = err instanceof Failure ? err : tryExplainSystemError(err);
   if (failure !== undefined) {

@@ -11,6 +11,7 @@ import { serviceAccounts } from '../api/core/v1/service-account.ts';
 import type { Eviction } from '../api/policy/v1/eviction.ts';
 import { type Clock, systemClock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
+import { type MemoryBudget, shareMemory } from '../base/memory-budget.ts';
 import type { Metrics } from '../base/metrics.ts';
 import type { SigningKey } from '../base/pki.ts';
 import { createTurnGate, type TurnGate } from '../base/turn-gate.ts';
@@ -68,6 +69,8 @@ export interface ApiServiceOptions {
   readonly log: Log;
   readonly clock?: Clock;
   readonly metrics?: Metrics;
+  /** Absent: shares of what Node takes. */
+  readonly memory?: MemoryBudget | undefined;
   /** Of this event loop; absent: nothing else runs long in it. */
   readonly gate?: TurnGate;
   /** [0, 1); for generated names and addresses. */
@@ -113,6 +116,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
     unreadable: encrypted?.unreadable,
     kinds: kinds.filter(({ transient, storedAs }) => transient !== true && storedAs === undefined),
     clock,
+    memory: options.memory ?? shareMemory(),
     metrics,
     onFailure(err) {
       log.error({ err }, 'Lost the store');

@@ -230,6 +230,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     clock,
     metrics: metrics.apiserver,
     gate,
+    memory: configuration.memory,
     random,
     onFailure(err) {
       // What this process holds in memory is no longer what is on disk: ending is the only honest answer, and loses nothing.

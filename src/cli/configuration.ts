@@ -1,4 +1,5 @@
 import { join, resolve } from 'node:path';
+import type { MemoryBudget } from '../base/memory-budget.ts';
 import type { BuildTools } from '../gitops/build/tools.ts';
 import type { OidcSettings } from './access-flags.ts';
 
@@ -32,6 +33,8 @@ export interface Configuration {
   /** Absent: no ID tokens. */
   readonly oidc?: OidcSettings;
   readonly tools?: BuildTools;
+  /** Absent: shares of what Node takes. */
+  readonly memory?: MemoryBudget;
   readonly logLevel: string;
 }
 

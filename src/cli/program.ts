@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { type MemoryBudget, maxObjectBytes, minMemoryBytes, shareMemory } from '../base/memory-budget.ts';
 import { type AccessFlags, oidcSettingsOf, withAccessFlags } from './access-flags.ts';
 import { addAppCommands } from './app-commands.ts';
 import { build } from './build.ts';
@@ -11,6 +12,7 @@ import { down } from './down.ts';
 import { Failure } from './failure.ts';
 import { gitUrl } from './git-url.ts';
 import { runGitOps } from './gitops.ts';
+import { tryMemorySize, trySize } from './heap.ts';
 import { kubeconfig } from './kubeconfig.ts';
 import { type Format, formats } from './output.ts';
 import { exampleRepository, runCluster } from './run.ts';
@@ -37,6 +39,8 @@ interface UpFlags extends AccessFlags, BuildFlags {
   readonly preReceive: 'off' | 'warn' | 'enforce';
   readonly tlsSan: readonly string[];
   readonly writeKubeconfigMode: number;
+  readonly memoryBudget?: number;
+  readonly storageQuota?: number;
 }
 
 interface GitOpsFlags extends BuildFlags {
@@ -104,6 +108,18 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
         )
           .choices(['off', 'warn', 'enforce'])
           .default('off'),
+      )
+      .addOption(
+        new Option(
+          '--memory-budget <size>',
+          'memory of this process, for example 512Mi; default: a third of the memory of the machine or its control group, at most 5.4Gi',
+        ).argParser(parseMemory),
+      )
+      .addOption(
+        new Option(
+          '--storage-quota <size>',
+          'what all stored objects may take; creates and growth beyond it are refused; default: a third of the memory budget',
+        ).argParser(parseSize),
       )
       .addOption(new Option('--simulate-nodes <n>', 'simulated nodes beside the real ones').argParser(parseCount).default(0))
       .addOption(
@@ -299,8 +315,33 @@ function configurationOf(flags: UpFlags, environment: NodeJS.ProcessEnv, seedDir
     ...(flags.encryptionProviderConfig === undefined ? {} : { encryptionFile: resolve(flags.encryptionProviderConfig) }),
     ...(oidc === undefined ? {} : { oidc }),
     tools,
+    memory: memoryOf(flags),
     logLevel: environment.MIDSHIP_LOG_LEVEL ?? 'info',
   };
+}
+
+function memoryOf({ memoryBudget: totalBytes, storageQuota: objectBytes }: UpFlags): MemoryBudget {
+  const memory = shareMemory({ totalBytes, objectBytes });
+  const largest = maxObjectBytes(memory);
+  if (memory.objectBytes <= largest) return memory;
+  throw new Failure(`--storage-quota is more than a memory budget of ${inMiB(memory.totalBytes)} has room for`, {
+    why: `All stored objects are kept in memory; of this budget they may take ${inMiB(largest)}.`,
+    fix: 'Name a smaller --storage-quota or a larger --memory-budget.',
+  });
+}
+
+const inMiB = (bytes: number): string => `${Math.floor(bytes / 1024 ** 2)}Mi`;
+
+function parseMemory(value: string): number {
+  const bytes = tryMemorySize(value);
+  if (bytes === undefined) throw new InvalidArgumentError(`A size from ${inMiB(minMemoryBytes)}, for example 512Mi or 2Gi.`);
+  return bytes;
+}
+
+function parseSize(value: string): number {
+  const bytes = trySize(value);
+  if (bytes === undefined) throw new InvalidArgumentError('A size, for example 200Mi or 1Gi.');
+  return bytes;
 }
 
 /** A token may stand in the address, as with git, or in the environment; it is never stored in a `spec.url`. */

@@ -178,6 +178,10 @@ export const internalError = (message: string, cause?: unknown): StatusError =>
     cause,
   });
 
+/** 413 for an object that is larger than any may be, worded as the real server words it. */
+export const tooLarge = (limitBytes: number): StatusError =>
+  new StatusError({ code: 413, reason: 'RequestEntityTooLarge', message: `Request entity too large: limit is ${limitBytes}` });
+
 /** Something the real API has and Midship does not: said plainly, never pretended. */
 export const notImplemented = (what: string): StatusError =>
   new StatusError({ code: 501, reason: 'NotImplemented', message: `not supported: ${what}` });

@@ -3,18 +3,28 @@ import type { KubeObject } from '../../machinery/object.ts';
 /** Objects by key with a lazily kept key order, so that writes pay nothing for lists that nobody asks for. */
 export class Bucket {
   readonly objects = new Map<string, KubeObject>();
+  /** Memory of all of them. */
+  #bytes = 0;
   // Keys in order as of the last list; what came and went since is merged in at the next one.
   #sorted: string[] | undefined;
   #added: string[] = [];
   #removed = false;
 
-  set(key: string, object: KubeObject): void {
-    if (this.#sorted !== undefined && !this.objects.has(key)) this.#added.push(key);
-    this.objects.set(key, object);
+  get bytes(): number {
+    return this.#bytes;
   }
 
-  delete(key: string): void {
-    if (this.objects.delete(key)) this.#removed = true;
+  /** `before` is the memory of the object that it replaces, 0 when there is none in this bucket. */
+  set(key: string, object: KubeObject, bytes: number, before: number): void {
+    if (this.#sorted !== undefined && !this.objects.has(key)) this.#added.push(key);
+    this.objects.set(key, object);
+    this.#bytes += bytes - before;
+  }
+
+  delete(key: string, bytes: number): void {
+    if (!this.objects.delete(key)) return;
+    this.#removed = true;
+    this.#bytes -= bytes;
   }
 
   /** All keys in byte order. The array is replaced, never changed, when keys come or go. */

@@ -74,6 +74,18 @@ function sharedText(texts: Texts, name: string, value: unknown, head: string): s
   return text;
 }
 
+/** Of an object beside its text: its place in the indexes, and its metadata at its revision. */
+const objectBytes = 512;
+
+/**
+ * Memory of a stored object, by its text. A text with a single letter that is not ASCII takes two bytes a letter, and so may what it is
+ * decoded to.
+ */
+export function memoryOf(text: string): number {
+  const bytes = Buffer.byteLength(text);
+  return objectBytes + (bytes === text.length ? bytes : Math.max(bytes, text.length * 2));
+}
+
 /** JSON of the object at its revision, made from the text that was stored. */
 export function spliceRevision(text: string, revision: number): string {
   const at = text.indexOf(metadataStart) + metadataStart.length;

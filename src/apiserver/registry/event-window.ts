@@ -7,23 +7,67 @@ export interface Change {
   readonly key: string;
   readonly before: KubeObject | undefined;
   readonly after: KubeObject | undefined;
+  /** Memory of `before` and of `after`; 0 for what is absent. */
+  readonly beforeBytes: number;
+  readonly afterBytes: number;
 }
 
-/** Changes remembered for each resource: enough for minutes of an ordinary cluster, some seconds of a burst. */
-const maxChanges = 8192;
+/** What a change takes beside the object that it replaces. */
+const changeBytes = 256;
+
+/**
+ * The memory that the windows of all resources share. When it is full the oldest change of all is forgotten, of whatever resource it is: a
+ * resource that rests keeps its history for as long as there is room for it.
+ */
+export class WindowMemory {
+  readonly #maxBytes: number;
+  #bytes = 0;
+  /** The window of each change that is remembered, in the order in which they came; what lies before the head is gone. */
+  #order: EventWindow[] = [];
+  #head = 0;
+
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  took(window: EventWindow, bytes: number): void {
+    this.#bytes += bytes;
+    this.#order.push(window);
+    while (this.#bytes > this.#maxBytes && this.#head < this.#order.length) this.#forgetOldest();
+  }
+
+  gave(bytes: number): void {
+    this.#bytes -= bytes;
+  }
+
+  #forgetOldest(): void {
+    const oldest = this.#order[this.#head];
+    this.#head += 1;
+    oldest?.forgetOldest();
+    if (this.#head * 2 <= this.#order.length) return;
+    this.#order = this.#order.slice(this.#head);
+    this.#head = 0;
+  }
+}
 
 /**
  * The recent changes of one resource. They let a watch resume where it broke off and a list be read as of an earlier revision; beyond
- * the window both are told `Expired`.
+ * the window both get `Expired`.
  */
 export class EventWindow {
+  readonly #memory: WindowMemory;
   #changes: Change[] = [];
   #head = 0;
   /** Changes after this revision are all in the window. */
   #completeAfter: number;
 
-  constructor(completeAfter: number) {
+  constructor(completeAfter: number, memory: WindowMemory) {
     this.#completeAfter = completeAfter;
+    this.#memory = memory;
   }
 
   get completeAfter(): number {
@@ -32,13 +76,24 @@ export class EventWindow {
 
   add(change: Change): void {
     this.#changes.push(change);
-    if (this.#changes.length - this.#head <= maxChanges) return;
-    this.#completeAfter = this.#changes[this.#head]?.revision ?? this.#completeAfter;
+    this.#memory.took(this, bytesOf(change));
+  }
+
+  forgetOldest(): void {
+    const oldest = this.#changes[this.#head];
+    // The window was closed after the change came.
+    if (oldest === undefined) return;
+    this.#completeAfter = oldest.revision;
+    this.#memory.gave(bytesOf(oldest));
     this.#head += 1;
-    if (this.#head >= maxChanges) {
-      this.#changes = this.#changes.slice(this.#head);
-      this.#head = 0;
-    }
+    if (this.#head * 2 <= this.#changes.length) return;
+    this.#changes = this.#changes.slice(this.#head);
+    this.#head = 0;
+  }
+
+  /** Forgets everything; the resource is no longer served. */
+  close(): void {
+    while (this.#changes.length > this.#head) this.forgetOldest();
   }
 
   /** Changes after `revision`, oldest first; undefined when some of them are forgotten. */
@@ -54,3 +109,6 @@ export class EventWindow {
     return this.#changes.slice(low);
   }
 }
+
+/** What a change made of the object is the current one, or what the next change of it replaces: it counts there. */
+const bytesOf = ({ beforeBytes }: Change): number => beforeBytes + changeBytes;

@@ -1,12 +1,15 @@
 import type { Clock } from '../../base/clock.ts';
+import type { MemoryBudget } from '../../base/memory-budget.ts';
 import type { Metrics } from '../../base/metrics.ts';
 import type { KindDefinition } from '../../machinery/kind.ts';
 import type { KubeObject } from '../../machinery/object.ts';
-import type { Storage, StorageEvent } from '../../storage/storage.ts';
+import type { Storage, StorageEvent, StoredEntry } from '../../storage/storage.ts';
 import { type Unreadable, unreadableError } from '../encryption/encrypted-storage.ts';
-import { atRevision, decode } from './encoding.ts';
+import { atRevision, decode, memoryOf } from './encoding.ts';
+import { WindowMemory } from './event-window.ts';
 import { resourcePrefixOf, splitStoreKey, storeKeyOf } from './keys.ts';
-import { ResourceState } from './resource-state.ts';
+import { ObjectQuota } from './object-quota.ts';
+import { type RegistryMemory, ResourceState } from './resource-state.ts';
 import { bookmarkOf, type RegistryCounters, SharedChange } from './watch-record.ts';
 
 /**
@@ -18,6 +21,7 @@ export interface Registry {
   readonly revision: number;
   readonly counters: RegistryCounters;
   readonly storage: Storage;
+  readonly quota: ObjectQuota;
   stateOf(kind: KindDefinition): ResourceState;
   /**
    * Takes in a kind that came later, or another definition of one that is there: its objects are read from the store, or taken over. Who
@@ -41,6 +45,7 @@ export interface RegistryOptions {
   readonly unreadable?: ReadonlyMap<string, Unreadable> | undefined;
   readonly kinds: readonly KindDefinition[];
   readonly clock: Clock;
+  readonly memory: Pick<MemoryBudget, 'objectBytes' | 'windowBytes'>;
   readonly metrics?: Metrics | undefined;
   /** The store ended the watch: nothing that happens from now on is seen. */
   readonly onFailure: (err: Error) => void;
@@ -52,8 +57,9 @@ const bookmarkEveryMs = 60_000;
 const arrivalMs = 3_000;
 
 export async function startRegistry(options: RegistryOptions): Promise<Registry> {
-  const { storage, unreadable = new Map<string, Unreadable>(), kinds, clock, metrics, onFailure } = options;
+  const { storage, unreadable = new Map<string, Unreadable>(), kinds, clock, memory: budget, metrics, onFailure } = options;
   const abort = new AbortController();
+  const memory: RegistryMemory = { windows: new WindowMemory(budget.windowBytes), objects: new ObjectQuota(budget.objectBytes) };
   const counters: RegistryCounters = { encodes: 0, noopWrites: 0, watchPredicateCalls: 0 };
   const waiters = new Set<{ readonly revision: number; readonly done: () => void }>();
   const states = new Map<string, ResourceState>();
@@ -62,16 +68,16 @@ export async function startRegistry(options: RegistryOptions): Promise<Registry>
   let revision = 0;
   let cancelBookmarks: (() => void) | undefined;
 
-  const snapshot = await storage.range({ prefix: '' });
-  revision = snapshot.revision;
+  const { entries, revision: loadedRevision } = await storage.range({ prefix: '' });
+  revision = loadedRevision;
   for (const kind of kinds) {
     const prefix = resourcePrefixOf(kind);
-    if (!states.has(prefix)) states.set(prefix, new ResourceState(kind, revision, counters));
+    if (!states.has(prefix)) states.set(prefix, new ResourceState(kind, revision, { counters, memory }));
   }
   let decoded = 0;
-  for (const entry of snapshot.entries) {
-    const { prefix, key } = splitStoreKey(entry.key);
-    states.get(prefix)?.load(key, decode(entry.text, entry.revision));
+  for (const { key: storeKey, text, revision: at } of drained(entries)) {
+    const { prefix, key } = splitStoreKey(storeKey);
+    states.get(prefix)?.load(key, decode(text, at), memoryOf(text));
     decoded += 1;
     if (decoded % loadSlice === 0) await new Promise((resolve) => setImmediate(resolve));
   }
@@ -101,7 +107,7 @@ export async function startRegistry(options: RegistryOptions): Promise<Registry>
     const before = state.get(key);
     if (event.type === 'delete') {
       if (before === undefined) return;
-      const change = { revision: event.revision, key, before, after: undefined };
+      const change = { revision: event.revision, key, before, after: undefined, beforeBytes: state.bytesOf(key), afterBytes: 0 };
       state.apply(change);
       state.hub.dispatch(new SharedChange(change, counters));
       return;
@@ -109,7 +115,7 @@ export async function startRegistry(options: RegistryOptions): Promise<Registry>
     const { decoded: companion, text } = event.value;
     const stored = companion === undefined ? decode(text, event.revision) : atRevision(companion as KubeObject, event.revision);
     const after = companion === undefined ? state.seen(stored) : stored;
-    const change = { revision: event.revision, key, before, after };
+    const change = { revision: event.revision, key, before, after, beforeBytes: state.bytesOf(key), afterBytes: memoryOf(text) };
     state.apply(change);
     state.hub.dispatch(after === stored ? new SharedChange(change, counters, text) : new SharedChange(change, counters));
   }
@@ -126,10 +132,12 @@ export async function startRegistry(options: RegistryOptions): Promise<Registry>
     arriving.set(prefix, events);
     try {
       const { entries, revision: at } = await storage.range({ prefix: `${prefix}/` });
-      const state = new ResourceState(kind, at, counters);
-      for (const [index, entry] of entries.entries()) {
-        state.load(splitStoreKey(entry.key).key, state.seen(decode(entry.text, entry.revision)));
-        if (index % loadSlice === loadSlice - 1) await new Promise((resolve) => setImmediate(resolve));
+      const state = new ResourceState(kind, at, { counters, memory });
+      let count = 0;
+      for (const { key, text, revision: written } of drained(entries)) {
+        state.load(splitStoreKey(key).key, state.seen(decode(text, written)), memoryOf(text));
+        count += 1;
+        if (count % loadSlice === 0) await new Promise((resolve) => setImmediate(resolve));
       }
       // Whoever reads it must not see more than the rest of the memory.
       await waitFor(at, arrivalMs);
@@ -167,6 +175,8 @@ export async function startRegistry(options: RegistryOptions): Promise<Registry>
   }
 
   metrics?.addCollector(function* () {
+    yield* gaugeLines('stored_object_bytes', 'Memory of all stored objects, which the storage quota limits.', memory.objects.bytes);
+    yield* gaugeLines('event_window_bytes', 'Memory of the changes that watches may start after.', memory.windows.bytes);
     yield* counterLines('encodes_total', 'Objects encoded to JSON, for the store or a watch.', counters.encodes);
     yield* counterLines('noop_writes_total', 'Writes that changed nothing and were not made.', counters.noopWrites);
     yield* counterLines(
@@ -182,6 +192,7 @@ export async function startRegistry(options: RegistryOptions): Promise<Registry>
     },
     counters,
     storage,
+    quota: memory.objects,
     stateOf(kind) {
       const state = states.get(resourcePrefixOf(kind));
       if (state === undefined) throw new Error(`resource ${resourcePrefixOf(kind)} is not served`);
@@ -200,6 +211,7 @@ export async function startRegistry(options: RegistryOptions): Promise<Registry>
       const prefix = resourcePrefixOf(kind);
       const state = states.get(prefix);
       states.delete(prefix);
+      state?.close();
       state?.hub.end();
     },
     waitFor,
@@ -213,4 +225,15 @@ export async function startRegistry(options: RegistryOptions): Promise<Registry>
 
 function* counterLines(name: string, help: string, value: number): Iterable<string> {
   yield `# HELP ${name} ${help}\n# TYPE ${name} counter\n${name} ${value}\n`;
+}
+
+function* gaugeLines(name: string, help: string, value: number): Iterable<string> {
+  yield `# HELP ${name} ${help}\n# TYPE ${name} gauge\n${name} ${value}\n`;
+}
+
+/** The entries in their order, each let go of as it is taken: all texts beside all objects would be twice the memory. */
+function* drained(entries: readonly StoredEntry[]): Iterable<StoredEntry> {
+  const left = entries as StoredEntry[];
+  left.reverse();
+  for (let entry = left.pop(); entry !== undefined; entry = left.pop()) yield entry;
 }

@@ -1,12 +1,25 @@
 import type { KindDefinition } from '../../machinery/kind.ts';
 import { deepFreeze, type KubeObject } from '../../machinery/object.ts';
 import { Bucket } from './bucket.ts';
-import { type Change, EventWindow } from './event-window.ts';
+import { type Change, EventWindow, type WindowMemory } from './event-window.ts';
 import { exactKeyOf, type Filter, fieldValueOf, indexedField } from './filter.ts';
+import type { ObjectQuota } from './object-quota.ts';
 import { WatchHub } from './watch-hub.ts';
 import type { RegistryCounters } from './watch-record.ts';
 
 const noObjects = new Bucket();
+
+/** What all resources share. */
+export interface RegistryMemory {
+  readonly windows: WindowMemory;
+  readonly objects: ObjectQuota;
+}
+
+interface ResourceStateOptions {
+  readonly counters: RegistryCounters;
+  readonly memory: RegistryMemory;
+  readonly window?: EventWindow;
+}
 
 /** All that is known of one resource: its objects by key, namespace and node, its recent changes, and who watches. */
 export class ResourceState {
@@ -14,6 +27,8 @@ export class ResourceState {
   readonly hub: WatchHub;
   readonly window: EventWindow;
   readonly all = new Bucket();
+  /** Memory of each object. */
+  readonly #bytes = new Map<string, number>();
   readonly #namespaces = new Map<string, Bucket>();
   readonly #indexed: Map<string, Bucket> | undefined;
 
@@ -21,13 +36,16 @@ export class ResourceState {
   readonly since: number;
   readonly #counters: RegistryCounters;
 
-  /** @param window  that of the same resource before it was defined anew */
-  constructor(kind: KindDefinition, since: number, counters: RegistryCounters, window = new EventWindow(since)) {
+  readonly #memory: RegistryMemory;
+
+  /** @param window  that of the same resource before it had another definition */
+  constructor(kind: KindDefinition, since: number, { counters, memory, window }: ResourceStateOptions) {
     this.kind = kind;
     this.since = since;
     this.hub = new WatchHub(kind, counters);
-    this.window = window;
+    this.window = window ?? new EventWindow(since, memory.windows);
     this.#counters = counters;
+    this.#memory = memory;
     this.#indexed = Object.hasOwn(kind.selectableFields, indexedField) ? new Map() : undefined;
   }
 
@@ -39,34 +57,53 @@ export class ResourceState {
 
   /** The same objects under another definition. */
   redefined(kind: KindDefinition): ResourceState {
-    const next = new ResourceState(kind, this.since, this.#counters, this.window);
-    for (const [key, object] of this.all.objects) next.load(key, next.seen(object));
+    const next = new ResourceState(kind, this.since, { counters: this.#counters, memory: this.#memory, window: this.window });
+    for (const [key, object] of this.all.objects) next.load(key, next.seen(object), this.bytesOf(key));
+    this.#memory.objects.count(-this.all.bytes);
     return next;
+  }
+
+  /** Forgets all objects and changes. */
+  close(): void {
+    this.#memory.objects.count(-this.all.bytes);
+    this.window.close();
   }
 
   get(key: string): KubeObject | undefined {
     return this.all.objects.get(key);
   }
 
+  /** Memory of an object; 0 when it is not there. */
+  bytesOf(key: string): number {
+    return this.#bytes.get(key) ?? 0;
+  }
+
   /** Puts in what the store held at start; it is no change that anyone watches. */
-  load(key: string, object: KubeObject): void {
-    this.#place(key, undefined, object);
+  load(key: string, object: KubeObject, bytes: number): void {
+    this.#place({ key, before: undefined, after: object, beforeBytes: 0, afterBytes: bytes });
   }
 
   apply(change: Change): void {
-    this.#place(change.key, change.before, change.after);
+    this.#place(change);
     this.window.add(change);
   }
 
-  #place(key: string, before: KubeObject | undefined, after: KubeObject | undefined): void {
+  #place(change: Omit<Change, 'revision'>): void {
+    const { key, before, after, beforeBytes, afterBytes } = change;
     const namespace = (after ?? before)?.metadata.namespace;
-    if (after === undefined) this.all.delete(key);
-    else this.all.set(key, after);
-    if (namespace !== undefined) move(this.#namespaces, key, namespace, after === undefined ? undefined : namespace, after);
+    if (after === undefined) {
+      this.all.delete(key, beforeBytes);
+      this.#bytes.delete(key);
+    } else {
+      this.all.set(key, after, afterBytes, beforeBytes);
+      this.#bytes.set(key, afterBytes);
+    }
+    this.#memory.objects.count(afterBytes - beforeBytes);
+    if (namespace !== undefined) move(this.#namespaces, namespace, after === undefined ? undefined : namespace, change);
     if (this.#indexed !== undefined) {
       const from = before === undefined ? undefined : fieldValueOf(this.kind, before, indexedField);
       const to = after === undefined ? undefined : fieldValueOf(this.kind, after, indexedField);
-      move(this.#indexed, key, from, to, after);
+      move(this.#indexed, from, to, change);
     }
   }
 
@@ -77,7 +114,7 @@ export class ResourceState {
       const object = this.get(key);
       if (object === undefined) return noObjects;
       const only = new Bucket();
-      only.set(key, object);
+      only.set(key, object, this.bytesOf(key), 0);
       return only;
     }
     if (filter.indexed !== undefined && this.#indexed !== undefined) return this.#indexed.get(filter.indexed) ?? noObjects;
@@ -88,21 +125,20 @@ export class ResourceState {
 
 function move(
   buckets: Map<string, Bucket>,
-  key: string,
   from: string | undefined,
   to: string | undefined,
-  object: KubeObject | undefined,
+  { key, before, after, beforeBytes, afterBytes }: Omit<Change, 'revision'>,
 ): void {
-  if (from !== undefined && from !== to) {
+  if (before !== undefined && from !== undefined && from !== to) {
     const bucket = buckets.get(from);
-    bucket?.delete(key);
+    bucket?.delete(key, beforeBytes);
     if (bucket?.objects.size === 0) buckets.delete(from);
   }
-  if (to === undefined || object === undefined) return;
+  if (to === undefined || after === undefined) return;
   let bucket = buckets.get(to);
   if (bucket === undefined) {
     bucket = new Bucket();
     buckets.set(to, bucket);
   }
-  bucket.set(key, object);
+  bucket.set(key, after, afterBytes, before !== undefined && from === to ? beforeBytes : 0);
 }

@@ -116,7 +116,7 @@ export function createWriter({
   newUid = randomUUID,
 }: WriterOptions): Writer {
   const lock = new KeyLock();
-  const { storage, counters } = registry;
+  const { storage, counters, quota } = registry;
 
   const now = (): string => timestampOf(clock.now());
 
@@ -209,7 +209,8 @@ export function createWriter({
       const validated = pass('validating', request, kind, 'create', { namespace, name, isGenerated, object, before: undefined, onSettled });
       if (validated instanceof Promise) await validated;
       if (request.dryRun === true) return object;
-      const result = await stored(storage.create(storeKeyOf(kind, key), toValue(object)));
+      const value = toValue(object);
+      const result = await withRoom(request, value, 0, () => storage.create(storeKeyOf(kind, key), value));
       if (!result.ok) throw alreadyExists(kind, name);
       return committed(kind, key, object, result.revision);
     });
@@ -349,7 +350,10 @@ export function createWriter({
       return { ok: true, object: before };
     }
     if (request.dryRun === true) return { ok: true, object: atRevision(next, expected) };
-    const result = await stored(storage.update(storeKeyOf(kind, key), toValue(next, part), expected));
+    const value = toValue(next, part);
+    const result = await withRoom(request, value, registry.stateOf(kind).bytesOf(key), () =>
+      storage.update(storeKeyOf(kind, key), value, expected),
+    );
     return result.ok ? { ok: true, object: committed(kind, key, next, result.revision) } : result;
   }
 
@@ -506,6 +510,21 @@ export function createWriter({
     const object = await pass('mutating', request, kind, operation, admitted);
     await pass('validating', request, kind, operation, { ...admitted, object: deepFreeze(object) });
     return object;
+  }
+
+  /** Makes a write that may need more memory than the object of before took. A full cluster goes on working and deleting, within a bound. */
+  async function withRoom(
+    { user }: WriteRequest,
+    { text, always = false }: Value,
+    before: number,
+    write: () => Promise<WriteResult>,
+  ): Promise<WriteResult> {
+    const held = quota.hold(text, before, always || user.isLocal === true);
+    try {
+      return await stored(write());
+    } finally {
+      quota.release(held);
+    }
   }
 
   function toValue(object: KubeObject, part: Modification['part'] = 'main'): Value {

@@ -1,0 +1,59 @@
+import { insufficientStorage, tooLarge } from '../../machinery/status-error.ts';
+import { memoryOf } from './encoding.ts';
+
+/** Of one object as it is stored: what etcd takes in one request, so that what fits there fits here. */
+const maxObjectBytes = 1.5 * 1024 * 1024;
+/** Beyond the quota, for what a full cluster needs to go on working and deleting. */
+const neededShare = 1 / 8;
+
+/**
+ * The memory that all stored objects take together, and its limit. A write holds the room that it needs more of from when it is decided
+ * until it is made, so that writes under way cannot pass the limit together.
+ */
+export class ObjectQuota {
+  readonly #maxBytes: number;
+  #bytes = 0;
+  #held = 0;
+
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** An object came, changed its size or went. */
+  count(growth: number): void {
+    this.#bytes += growth;
+  }
+
+  /**
+   * Holds room for an object in place of one that takes `before`; give it back with `release` once the write has settled.
+   *
+   * @param text  of the object as it will be stored
+   * @param isNeeded  written by a part of this process, or to an object on its way out
+   * @throws StatusError 413 for an object that is too large, 507 when all objects together would be; never when the object shrinks
+   */
+  hold(text: string, before: number, isNeeded: boolean): number {
+    const bytes = memoryOf(text);
+    const growth = bytes - before;
+    if (growth <= 0) return 0;
+    if (bytes > maxObjectBytes && Buffer.byteLength(text) > maxObjectBytes) throw tooLarge(maxObjectBytes);
+    const limit = isNeeded ? this.#maxBytes * (1 + neededShare) : this.#maxBytes;
+    if (this.#bytes + this.#held + growth > limit) {
+      throw insufficientStorage(
+        `all objects together take ${inMiB(this.#bytes)} of the ${inMiB(this.#maxBytes)} of --storage-quota: deletions and what makes objects ` +
+          'smaller are accepted, growth is refused. Delete objects, or start with a larger --storage-quota or --memory-budget.',
+      );
+    }
+    this.#held += growth;
+    return growth;
+  }
+
+  release(held: number): void {
+    this.#held -= held;
+  }
+}
+
+const inMiB = (bytes: number): string => `${(bytes / 1024 ** 2).toFixed(1)} MiB`;

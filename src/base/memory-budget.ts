@@ -1,0 +1,54 @@
+import { getHeapStatistics } from 'node:v8';
+
+/** How much memory the process may take, and for what. All parts full at once fit into the heap. */
+export interface MemoryBudget {
+  readonly totalBytes: number;
+  /** Of them, for the heap of V8; the rest is for the program itself and for what is on its way through sockets and files. */
+  readonly heapBytes: number;
+  /** Stored objects, as they are kept in memory. */
+  readonly objectBytes: number;
+  /** Former versions of objects, for watches that resume and lists of a past revision. */
+  readonly windowBytes: number;
+  /** Events that wait for the clients of watches. */
+  readonly watchBytes: number;
+  /** Requests and answers that are on their way. */
+  readonly answerBytes: number;
+}
+
+const mebi = 1024 ** 2;
+/** Taken by the program and an empty cluster. */
+const programHeapBytes = 56 * mebi;
+const heapShare = 0.75;
+/** A heap of less has no room for the parts. */
+export const minMemoryBytes = 128 * mebi;
+const maxWindowBytes = 64 * mebi;
+/** The largest part of the heap that objects may be allowed; beyond it nothing else has room. */
+const maxObjectShare = 0.6;
+
+/** What V8 may take unless it is told otherwise: a quarter of the memory of the machine or the control group, 4 GiB at most. */
+const nodeHeapBytes = (): number => getHeapStatistics().heap_size_limit;
+
+/**
+ * @param totalBytes  default: such that the heap is the one that Node has
+ * @param objectBytes  default: a third of the budget, somewhat less of a small one
+ */
+export function shareMemory({ totalBytes = nodeHeapBytes() / heapShare, objectBytes }: MemoryWishes = {}): MemoryBudget {
+  const heapBytes = totalBytes * heapShare;
+  const free = Math.max(heapBytes - programHeapBytes, 0);
+  return {
+    totalBytes,
+    heapBytes,
+    objectBytes: objectBytes ?? free * 0.45,
+    windowBytes: Math.min(free / 8, maxWindowBytes),
+    watchBytes: free / 8,
+    answerBytes: free / 8,
+  };
+}
+
+export interface MemoryWishes {
+  readonly totalBytes?: number | undefined;
+  readonly objectBytes?: number | undefined;
+}
+
+/** The largest quota for objects that leaves room for the rest. */
+export const maxObjectBytes = ({ heapBytes }: MemoryBudget): number => Math.max(heapBytes - programHeapBytes, 0) * maxObjectShare;
