@@ -48,6 +48,24 @@ export async function isSameProcess(pid: number, startTime: number): Promise<boo
   return (await processStat(pid))?.startTime === startTime;
 }
 
+/** What names a process for good, on this machine and through its restarts. */
+export interface KnownProcess {
+  readonly pid: number;
+  readonly startTime: number;
+  readonly bootId: string;
+}
+
+export async function thisProcess(): Promise<KnownProcess> {
+  const { startTime } = parseProcessStat(await readKernelFile('/proc/self/stat'));
+  return { pid: process.pid, startTime, bootId: await bootId() };
+}
+
+/** False also for one that was written down with less than all of its parts: a pid alone may be that of a stranger by now. */
+export async function isRunning({ pid, startTime, bootId: boot }: Partial<KnownProcess>): Promise<boolean> {
+  if (pid === undefined || startTime === undefined || boot === undefined || boot !== (await bootId())) return false;
+  return isSameProcess(pid, startTime);
+}
+
 /** Names the running kernel: pids and start times mean nothing after a reboot. */
 export async function bootId(): Promise<string> {
   return (await readProcOptional('/proc/sys/kernel/random/boot_id'))?.trim() ?? '';

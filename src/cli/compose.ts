@@ -35,6 +35,7 @@ import { addProcessMetrics, createMetrics, type Metrics, partsOf } from '../base
 import type { Overview } from '../base/overview.ts';
 import { createCertificateKeeper } from '../base/pki/certificate-keeper.ts';
 import { openPki, type Pki } from '../base/pki.ts';
+import { thisProcess } from '../base/process-identity.ts';
 import { startAll } from '../base/shutdown.ts';
 import { createTurnGate } from '../base/turn-gate.ts';
 import type { Client } from '../client/client.ts';
@@ -86,6 +87,7 @@ import { readMachineFacts } from '../node-agent/machine-facts.ts';
 import { capacityOf } from '../node-agent/node-object.ts';
 import { createPodQueue } from '../node-agent/pod-queue.ts';
 import { createSharedPodSources } from '../node-agent/pod-source.ts';
+import { type LeftoverPods, runtimeDirectory, stopLeftoverPods } from '../node-agent/process/leftover-pods.ts';
 import { openProcessHost } from '../node-agent/process/process-host.ts';
 import { openProcessRuntime } from '../node-agent/process/process-runtime.ts';
 import { createSimulatedHost } from '../node-agent/simulated/simulated-host.ts';
@@ -513,7 +515,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   git.username = 'midship';
   git.password = token;
   return {
-    endpoints: { api: apiServer.url, http: web.url, git: git.href, kubeconfig, pid: process.pid },
+    endpoints: { api: apiServer.url, http: web.url, git: git.href, kubeconfig, ...(await thisProcess()) },
     activity,
     status: overview.read,
     waitFor: (fits, until) => waitForOverview(overview, fits, { clock, signal: until }),
@@ -605,7 +607,7 @@ async function startNodes(options: NodesOptions): Promise<void> {
       const internalIP = network.nodeAddress(index);
       const runtime = await openProcessRuntime({
         host,
-        directory: join(files.pods, nodeName, 'runtime'),
+        directory: runtimeDirectory(files.pods, nodeName),
         podCidr: network.podCidr(index),
         version,
         clock,
@@ -646,6 +648,13 @@ async function startNodes(options: NodesOptions): Promise<void> {
   ];
   parts.push(createServiceProxy({ informers, nodeAddresses, clock, log, recorder: events.recorder('kube-proxy'), metrics }));
   await start(parts);
+}
+
+/** Ends the pods of a cluster that was killed. Only while the cluster does not run. */
+export async function endLeftoverPods(dataDirectory: string): Promise<LeftoverPods> {
+  const host = await openProcessHost({ nodePath: process.execPath, searchPath: process.env.PATH ?? '' });
+  const { pods: directory } = filesOf(dataDirectory);
+  return stopLeftoverPods({ directory, host, maxGraceMs: maxStopGraceMs, clock: systemClock, log: createLog({ level: 'silent' }) });
 }
 
 /** Stopping the cluster ends its pods; they stay in the API and run again at the next start. */

@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { chmod, readFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
 import { makeDurableDirectory, writeDurableFile } from '../base/durable-file.ts';
+import { isRunning, type KnownProcess } from '../base/process-identity.ts';
 import { filesOf } from './configuration.ts';
 import { Failure } from './failure.ts';
 
@@ -62,17 +63,8 @@ const networkOf = (n: number): Network => ({
  */
 export async function claimNetwork(dataDirectory: string): Promise<{ readonly network: Network; release(): Promise<void> }> {
   const { network: path } = filesOf(dataDirectory);
-  const kept = await readNetwork(path);
-  if (kept !== undefined) {
-    const server = await bind(kept);
-    if (server === undefined) {
-      throw new Failure(`the addresses 127.${kept}.0.0/16 are in use by another cluster on this machine`, {
-        why: `${path} says that this data directory owns them.`,
-        fix: 'Stop the other cluster (midship down --data-dir OTHER), or remove network.json after "midship down" to take new addresses.',
-      });
-    }
-    return claimed(kept, server);
-  }
+  const kept = await claimKeptNetwork(dataDirectory);
+  if (kept !== undefined) return kept;
   // Starting at a place that depends on the directory keeps the clusters of one machine apart also while some are stopped.
   const start = createHash('sha256').update(dataDirectory).digest().readUInt32BE(0) % (highest - lowest + 1);
   const busy = await networksInUse();
@@ -108,6 +100,26 @@ export async function claimStopped(dataDirectory: string): Promise<() => Promise
     });
   }
   return claimed(kept, server).release;
+}
+
+/** The cluster of the data directory runs, or another process has its addresses. */
+export class NetworkInUse extends Failure {}
+
+/** The network that the data directory has already; undefined when it has none. @throws NetworkInUse */
+export async function claimKeptNetwork(
+  dataDirectory: string,
+): Promise<{ readonly network: Network; release(): Promise<void> } | undefined> {
+  const { network: path } = filesOf(dataDirectory);
+  const kept = await readNetwork(path);
+  if (kept === undefined) return undefined;
+  const server = await bind(kept);
+  if (server === undefined) {
+    throw new NetworkInUse(`the addresses 127.${kept}.0.0/16 are in use by another cluster on this machine`, {
+      why: `${path} says that this data directory owns them.`,
+      fix: 'Stop the other cluster (midship down --data-dir OTHER), or remove network.json after "midship down" to take new addresses.',
+    });
+  }
+  return claimed(kept, server);
 }
 
 function claimed(n: number, server: Server): { readonly network: Network; release(): Promise<void> } {
@@ -152,13 +164,12 @@ async function networksInUse(): Promise<ReadonlySet<number>> {
 }
 
 /** What scripts read to find a running cluster. */
-export interface Endpoints {
+export interface Endpoints extends KnownProcess {
   readonly api: string;
   readonly http: string;
   /** Carries the push token. */
   readonly git: string;
   readonly kubeconfig: string;
-  readonly pid: number;
 }
 
 /** The running cluster of a data directory. */
@@ -168,7 +179,7 @@ export async function readEndpoints(dataDirectory: string): Promise<Endpoints> {
     (text) => JSON.parse(text) as Endpoints,
     () => undefined,
   );
-  if (endpoints === undefined || !isAlive(endpoints.pid)) {
+  if (endpoints === undefined || !(await isRunning(endpoints))) {
     throw new Failure('Midship is not running', {
       why: endpoints === undefined ? `There is no ${path}.` : `The process of ${path} (${endpoints.pid}) is gone.`,
       fix: 'Start it with "npm start" or "midship up"; give --data-dir DIR when its data is elsewhere.',
@@ -176,13 +187,4 @@ export async function readEndpoints(dataDirectory: string): Promise<Endpoints> {
     });
   }
   return endpoints;
-}
-
-export function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (err) {
-    return (err as NodeJS.ErrnoException).code === 'EPERM';
-  }
 }

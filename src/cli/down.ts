@@ -1,6 +1,8 @@
-import { readFile, rm } from 'node:fs/promises';
+import { access, rm } from 'node:fs/promises';
+import { isRunning } from '../base/process-identity.ts';
+import { endLeftoverPods } from './compose.ts';
 import { filesOf } from './configuration.ts';
-import { type Endpoints, isAlive, readEndpoints } from './data-directory.ts';
+import { claimKeptNetwork, type Endpoints, NetworkInUse, readEndpoints } from './data-directory.ts';
 import { type ExitCode, Failure } from './failure.ts';
 
 export interface DownOptions {
@@ -12,39 +14,71 @@ export interface DownOptions {
 /** Longest time the pods' grace periods may take. */
 const deadlineMs = 120_000;
 
-/** Asks the running cluster to stop its pods and itself, and waits until it has. */
+/** Asks the running cluster to stop its pods and itself, and waits until it has. Of one that was killed the pods are stopped from here. */
 export async function down({ dataDirectory, purge, output }: DownOptions): Promise<ExitCode> {
-  const endpoints = await readEndpoints(dataDirectory).catch((err: unknown) => {
-    if (purge && err instanceof Failure) return undefined;
+  const running = await readEndpoints(dataDirectory).catch((err: unknown) => {
+    if (err instanceof Failure) return err;
     throw err;
   });
-  if (endpoints !== undefined) await stop(endpoints, output);
-  if (purge) {
-    // Only a directory of ours is deleted, whatever --data-dir says.
-    const known = await readFile(filesOf(dataDirectory).network, 'utf8').catch(() => undefined);
-    if (known === undefined) {
-      throw new Failure(`${dataDirectory} is not a data directory of Midship`, {
-        why: 'It has no network.json.',
-        fix: 'Check --data-dir.',
-      });
-    }
-    await rm(dataDirectory, { recursive: true, force: true });
-    output.write('data deleted\n');
+  if (!(running instanceof Failure)) await stop(running, output);
+  // Only a directory of ours is looked into and deleted, whatever --data-dir says.
+  if (!(await isThere(filesOf(dataDirectory).network))) {
+    if (!purge) throw running;
+    throw new Failure(`${dataDirectory} is not a data directory of Midship`, {
+      why: 'It has no network.json.',
+      fix: 'Check --data-dir.',
+    });
+  }
+  // Nobody may start the cluster while its pods are ended and its data is deleted.
+  const claim = await claimKeptNetwork(dataDirectory).catch((err: unknown) => {
+    // A network.json that cannot be read is no reason to keep the data.
+    if (purge && err instanceof Failure && !(err instanceof NetworkInUse)) return undefined;
+    throw err;
+  });
+  try {
+    const stopped = await stopLeftovers(dataDirectory, output);
+    if (purge) {
+      await rm(dataDirectory, { recursive: true, force: true });
+      output.write('data deleted\n');
+    } else if (running instanceof Failure && stopped === 0) throw running;
+  } finally {
+    await claim?.release();
   }
   return 0;
 }
 
-async function stop({ pid }: Endpoints, output: NodeJS.WritableStream): Promise<void> {
+const isThere = (path: string): Promise<boolean> =>
+  access(path).then(
+    () => true,
+    () => false,
+  );
+
+async function stop(endpoints: Endpoints, output: NodeJS.WritableStream): Promise<void> {
+  const { pid } = endpoints;
   process.kill(pid, 'SIGTERM');
   const deadline = performance.now() + deadlineMs;
-  while (isAlive(pid)) {
+  while (await isRunning(endpoints)) {
     if (performance.now() > deadline) {
       throw new Failure(`process ${pid} does not stop`, {
         why: `It was asked ${deadlineMs / 1_000} s ago.`,
-        fix: `See its log; "kill -9 ${pid}" ends it and leaves the pods running.`,
+        fix: `See its log; "kill -9 ${pid}" ends it, and "midship down" then ends the pods.`,
       });
     }
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   output.write('stopped\n');
+}
+
+/** Gives the number of pods that were stopped. @throws Failure naming what could not be */
+async function stopLeftovers(dataDirectory: string, output: NodeJS.WritableStream): Promise<number> {
+  if (!(await isThere(filesOf(dataDirectory).pods))) return 0;
+  const { stopped, left } = await endLeftoverPods(dataDirectory);
+  if (stopped.length > 0) output.write(`stopped ${stopped.length} ${stopped.length === 1 ? 'pod' : 'pods'} that outlived a crash\n`);
+  if (left.length > 0) {
+    throw new Failure(`${left.join(', ')} cannot be stopped`, {
+      why: 'Processes of it were killed and are still there; they may wait for a device, or belong to another user.',
+      fix: 'End them (see "ps"), and run this again; the data is kept until then.',
+    });
+  }
+  return stopped.length;
 }

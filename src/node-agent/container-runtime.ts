@@ -106,6 +106,8 @@ export interface PodSandboxConfig {
   /** Lines of /etc/hosts besides those of localhost and the pod itself. */
   readonly hostAliases: readonly { readonly ip: string; readonly hostnames: readonly string[] }[];
   readonly logDirectory: string;
+  /** What its containers get to end in when nobody asks the API any more. */
+  readonly gracePeriodMs?: number;
 }
 
 export interface ContainerConfig {
@@ -141,6 +143,7 @@ export interface SandboxStatus {
   readonly ip: string | undefined;
   /** Milliseconds since the epoch. */
   readonly createdAt: number;
+  readonly gracePeriodMs?: number | undefined;
   readonly containers: readonly ContainerStatus[];
 }
 

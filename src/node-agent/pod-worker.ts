@@ -329,6 +329,7 @@ export class PodWorker {
           hostNetwork: spec.hostNetwork ?? false,
           hostAliases: (spec.hostAliases ?? []).map(({ ip, hostnames }) => ({ ip: ip ?? '', hostnames: hostnames ?? [] })),
           logDirectory: this.#logDirectory(logDirectory),
+          gracePeriodMs: this.#graceSeconds('Finished') * 1_000,
         }),
       );
     } catch (err) {

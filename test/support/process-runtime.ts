@@ -52,7 +52,7 @@ export class RuntimeFixture {
   static open(directory: string, host: ProcessHost): Promise<ContainerRuntime> {
     return openProcessRuntime({
       host,
-      directory: join(directory, 'run'),
+      directory: join(directory, 'pods', 'node-a', 'runtime'),
       podCidr: '127.200.16.0/24',
       version: '0',
       clock: systemClock,

@@ -647,7 +647,7 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
 }
 
 function sandboxStatusOf({ record, containers }: Sandbox): SandboxStatus {
-  const { namespace, name, uid, attempt } = record.config;
+  const { namespace, name, uid, attempt, gracePeriodMs } = record.config;
   return {
     id: record.id,
     namespace,
@@ -657,6 +657,7 @@ function sandboxStatusOf({ record, containers }: Sandbox): SandboxStatus {
     ready: record.ready,
     ip: record.ip,
     createdAt: record.createdAt,
+    gracePeriodMs,
     containers: [...containers.values()].map(containerStatusOf),
   };
 }

@@ -1,6 +1,6 @@
 import type { Clock } from '../../base/clock.ts';
 import { allProcesses, descendantsOf, processesWithArguments, processesWithEnvironment } from './proc.ts';
-import { isOfContainer } from './waiter.ts';
+import { stateDirectoryOf } from './waiter.ts';
 
 export const environmentMarker = 'MIDSHIP_CONTAINER_ID';
 
@@ -19,11 +19,23 @@ export const endMarked = (containerId: string, clock: Clock): Promise<boolean> =
 /** Ends all processes of a container whose records cannot be read: what started them has the state directory among its arguments. */
 export const endByDirectory = (stateDirectory: string, containerId: string, clock: Clock): Promise<boolean> =>
   endAll(async () => {
-    const starters = await processesWithArguments((args) => isOfContainer(args, stateDirectory));
-    const processes = starters.length === 0 ? [] : await allProcesses();
-    const below = starters.flatMap((pid) => descendantsOf(pid, processes).map((process) => process.pid));
-    return [...starters, ...below, ...(await processesWithEnvironment(`${environmentMarker}=${containerId}`))];
+    const ofContainer = await startedFrom((directory) => directory === stateDirectory);
+    return [...ofContainer, ...(await processesWithEnvironment(`${environmentMarker}=${containerId}`))];
   }, clock);
+
+/** Ends all containers whose state lies below a directory, whatever is left of it. */
+export const endBelow = (directory: string, clock: Clock): Promise<boolean> =>
+  endAll(() => startedFrom((stateDirectory) => stateDirectory.startsWith(`${directory}/`)), clock);
+
+/** The processes that start and hold containers of such state directories, and all below them. */
+async function startedFrom(accepts: (stateDirectory: string) => boolean): Promise<readonly number[]> {
+  const starters = await processesWithArguments((args) => {
+    const stateDirectory = stateDirectoryOf(args);
+    return stateDirectory !== undefined && accepts(stateDirectory);
+  });
+  const processes = starters.length === 0 ? [] : await allProcesses();
+  return [...starters, ...starters.flatMap((pid) => descendantsOf(pid, processes).map((process) => process.pid))];
+}
 
 async function endAll(find: () => Promise<readonly number[]>, clock: Clock): Promise<boolean> {
   for (let count = 0; count < tries; count += 1) {

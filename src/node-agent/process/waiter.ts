@@ -41,6 +41,8 @@ export const waiterCommand = (
   stateDirectory,
 ];
 
-/** Whether the arguments of a process are those of a waiter, or of what it starts, for the container of that state directory. */
-export const isOfContainer = (args: readonly string[], stateDirectory: string): boolean =>
-  args.some((arg, index) => arg === title && args[index + 1] === stateDirectory);
+/** The state directory of the container that a process with these arguments waits for or is the first one of. */
+export function stateDirectoryOf(args: readonly string[]): string | undefined {
+  const at = args.lastIndexOf(title);
+  return at === -1 ? undefined : args[at + 1];
+}

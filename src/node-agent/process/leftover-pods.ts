@@ -1,0 +1,87 @@
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Clock } from '../../base/clock.ts';
+import type { Log } from '../../base/log.ts';
+import type { ContainerRuntime, SandboxStatus } from '../container-runtime.ts';
+import type { ProcessHost } from './process-host.ts';
+import { openProcessRuntime } from './process-runtime.ts';
+import { endBelow } from './stray-processes.ts';
+
+export interface LeftoverPodsOptions {
+  /** Holds a directory for each node, with the runtime's in it. */
+  readonly directory: string;
+  readonly host: ProcessHost;
+  /** Longest time a pod gets to end in. */
+  readonly maxGraceMs: number;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** `namespace/name` of each. */
+export interface LeftoverPods {
+  readonly stopped: readonly string[];
+  /** Something of them still runs. */
+  readonly left: readonly string[];
+}
+
+/** Of a pod that an older version wrote down; the API's default. */
+const defaultGraceMs = 30_000;
+/** A process that is killed and still there after that waits for a device. */
+const afterKillMs = 5_000;
+
+/** The directory of a node's process runtime, below that of the pods. */
+export const runtimeDirectory = (pods: string, nodeName: string): string => join(pods, nodeName, 'runtime');
+
+/** Ends the pods that outlived their agents, each within its grace period. Only when no agent runs on `directory`. */
+export async function stopLeftoverPods(options: LeftoverPodsOptions): Promise<LeftoverPods> {
+  const { directory, host, clock, log } = options;
+  const results: LeftoverPods[] = [];
+  for (const entry of await readdir(directory, { withFileTypes: true })) {
+    if (!entry.isDirectory()) continue;
+    const runtime = await openProcessRuntime({
+      host,
+      directory: runtimeDirectory(directory, entry.name),
+      // No pod is started here, so no address is taken.
+      podCidr: '127.0.0.0/24',
+      version: '',
+      clock,
+      log,
+    });
+    try {
+      results.push(await stopPods(runtime, options));
+    } finally {
+      await runtime.close();
+    }
+  }
+  // Without a record, or with records that are damaged beyond a name.
+  const none = await endBelow(directory, clock);
+  const left = results.flatMap((result) => result.left);
+  return {
+    stopped: results.flatMap(({ stopped }) => stopped),
+    left: none || left.length > 0 ? left : [`processes of containers below ${directory}`],
+  };
+}
+
+async function stopPods(runtime: ContainerRuntime, options: LeftoverPodsOptions): Promise<LeftoverPods> {
+  const isRunning = ({ containers }: SandboxStatus): boolean => containers.some(({ state }) => state === 'running');
+  const running = (await runtime.list()).filter(isRunning);
+  await Promise.all(running.map((sandbox) => stopPod(runtime, sandbox, options)));
+  const still = new Set((await runtime.list()).filter(isRunning).map(({ id }) => id));
+  const named = (sandboxes: readonly SandboxStatus[]): readonly string[] => sandboxes.map(({ namespace, name }) => `${namespace}/${name}`);
+  return { stopped: named(running.filter(({ id }) => !still.has(id))), left: named(running.filter(({ id }) => still.has(id))) };
+}
+
+async function stopPod(
+  runtime: ContainerRuntime,
+  { containers, gracePeriodMs = defaultGraceMs }: SandboxStatus,
+  { maxGraceMs, clock }: LeftoverPodsOptions,
+): Promise<void> {
+  const graceMs = Math.min(gracePeriodMs, maxGraceMs);
+  const running = containers.filter(({ state }) => state === 'running');
+  let cancel: () => void = () => undefined;
+  const late = new Promise<void>((resolve) => {
+    cancel = clock.after(graceMs + afterKillMs, resolve);
+  });
+  await Promise.race([Promise.all(running.map(({ id }) => runtime.stopContainer(id, graceMs))), late]);
+  cancel();
+}

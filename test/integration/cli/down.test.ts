@@ -1,0 +1,112 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { Writable } from 'node:stream';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { bootId, parseProcessStat, thisProcess } from '../../../src/base/process-identity.ts';
+import { readEndpoints } from '../../../src/cli/data-directory.ts';
+import { down } from '../../../src/cli/down.ts';
+import { commandLines, eventually, hosts, isolated, RuntimeFixture, sleepLike } from '../../support/process-runtime.ts';
+
+let cluster: RuntimeFixture;
+let stranger: ChildProcess;
+let printed = '';
+const output = new Writable({
+  write(chunk, _, done) {
+    printed += String(chunk);
+    done();
+  },
+});
+
+beforeEach(async () => {
+  printed = '';
+  cluster = await RuntimeFixture.create(isolated ? hosts.namespaces : hosts.plain);
+  await mkdir(join(cluster.directory, 'pki'));
+  await writeFile(join(cluster.directory, 'network.json'), '{"network": 251}\n');
+  stranger = spawn('sleep', [sleepLike(601)], { stdio: 'ignore' });
+  await new Promise((resolve) => stranger.once('spawn', resolve));
+});
+afterEach(async () => {
+  stranger.kill('SIGKILL');
+  await cluster.reopen();
+  await cluster.end();
+});
+
+const runs = async (argument: string): Promise<boolean> => (await commandLines()).some((line) => line.includes(argument));
+const ask = (purge: boolean) => down({ dataDirectory: cluster.directory, purge, output });
+const startTimeOf = async (pid: number): Promise<number> => parseProcessStat(await readFile(`/proc/${pid}/stat`, 'utf8')).startTime;
+const noteEndpoints = (endpoints: object) =>
+  writeFile(join(cluster.directory, 'endpoints.json'), JSON.stringify({ api: '', http: '', git: '', kubeconfig: '', ...endpoints }));
+
+/** Two pods whose agent is gone: one ends when it is asked, one only when it is killed. */
+async function crash(): Promise<readonly [willing: string, stubborn: string]> {
+  const [willing, stubborn] = [sleepLike(602), sleepLike(603)];
+  const end = join(cluster.directory, 'asked');
+  await writeFile(end, '');
+  const mounts = isolated ? [{ hostPath: end, containerPath: '/asked', readOnly: false }] : [];
+  const script = `trap 'echo yes >${isolated ? '/asked' : end}; exit 0' TERM; echo ready; sleep ${willing} & wait`;
+  const id = await cluster.run(await cluster.sandbox({ gracePeriodMs: 10_000 }), script, { mounts });
+  await cluster.printed(id, 'ready');
+  await cluster.run(await cluster.sandbox({ gracePeriodMs: 300 }), `trap '' TERM; sleep ${stubborn}`);
+  await eventually('start of the second pod', async () => ((await runs(stubborn)) ? true : undefined));
+  await cluster.runtime.close();
+  return [willing, stubborn];
+}
+
+it('never signals a stranger that has the pid of a cluster which is gone', async () => {
+  const pid = stranger.pid ?? 0;
+  const known = { pid, startTime: await startTimeOf(pid), bootId: await bootId() };
+  for (const gone of [{ pid }, { ...known, startTime: known.startTime - 1 }, { ...known, bootId: 'another boot' }]) {
+    await noteEndpoints(gone);
+    await expect(readEndpoints(cluster.directory)).rejects.toThrow('not running');
+    await expect(ask(false)).rejects.toMatchObject({ message: 'Midship is not running', exitCode: 2 });
+  }
+  expect({ exitCode: stranger.exitCode, signal: stranger.signalCode }).toEqual({ exitCode: null, signal: null });
+  await noteEndpoints(await thisProcess());
+  await expect(readEndpoints(cluster.directory)).resolves.toMatchObject({ pid: process.pid });
+});
+
+it('stops the cluster that the file names, and waits for its end', async () => {
+  const pid = stranger.pid ?? 0;
+  await noteEndpoints({ pid, startTime: await startTimeOf(pid), bootId: await bootId() });
+  expect(await ask(false)).toBe(0);
+  expect(stranger.signalCode).toBe('SIGTERM');
+  expect(printed).toBe('stopped\n');
+});
+
+it('stops the pods that outlived a crash, each within its grace period, and says so', async () => {
+  const [willing, stubborn] = await crash();
+  expect(await ask(false)).toBe(0);
+  expect(printed).toBe('stopped 2 pods that outlived a crash\n');
+  expect([await runs(willing), await runs(stubborn)]).toEqual([false, false]);
+  expect(await readFile(join(cluster.directory, 'asked'), 'utf8')).toBe('yes\n');
+  await expect(ask(false)).rejects.toThrow('not running');
+});
+
+it('deletes no data while a pod runs on', async () => {
+  const [willing, stubborn] = await crash();
+  expect(await ask(true)).toBe(0);
+  expect(printed).toBe('stopped 2 pods that outlived a crash\ndata deleted\n');
+  expect([await runs(willing), await runs(stubborn), existsSync(cluster.directory)]).toEqual([false, false, false]);
+});
+
+it('ends also pods whose records are gone or damaged', async () => {
+  const [willing, stubborn] = await crash();
+  for (const { id } of await cluster.runtime.list()) {
+    await writeFile(join(cluster.directory, 'pods/node-a/runtime/sandboxes', id, 'sandbox.json'), '{');
+  }
+  expect(await ask(true)).toBe(0);
+  expect([await runs(willing), await runs(stubborn), existsSync(cluster.directory)]).toEqual([false, false, false]);
+});
+
+it('touches nothing while another process has the addresses of the cluster', async () => {
+  const [willing] = await crash();
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(10_255, '127.251.255.254', resolve));
+  await expect(ask(true)).rejects.toThrow('in use by another cluster');
+  server.close();
+  expect([await runs(willing), existsSync(cluster.directory)]).toEqual([true, true]);
+  await ask(true);
+});
