@@ -22,6 +22,7 @@ import type { SchemaSet } from '../machinery/schema.ts';
 import { invalid, isNotFound, methodNotAllowed, notFound, notImplemented, StatusError } from '../machinery/status-error.ts';
 import type { Storage } from '../storage/storage.ts';
 import { admissionOrder } from './admission/order.ts';
+import type { Level } from './admission/pod-security/policy.ts';
 import { startPolicyStatus } from './admission/policy-status.ts';
 import { createWebhookClient } from './admission/webhook-client.ts';
 import { CustomResources } from './apiextensions/custom-resources.ts';
@@ -66,6 +67,8 @@ export interface ApiServiceOptions {
   readonly signingKey?: SigningKey;
   /** Tokens beside those of service accounts and of joining machines, which are objects of the API. */
   readonly tokenAuthenticators?: readonly TokenAuthenticator[];
+  /** Pod Security level of namespaces without a label for it; absent: privileged, as upstream. */
+  readonly podSecurityDefault?: Level;
   readonly log: Log;
   readonly clock?: Clock;
   readonly metrics?: Metrics;
@@ -149,6 +152,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
         all: () => service.kinds.all(),
         findByKind: (group, version, kind) => service.kinds.findByKind(group, version, kind),
       },
+      podSecurityDefault: options.podSecurityDefault ?? 'privileged',
       clock,
       decoder,
       webhookClient,

@@ -19,6 +19,7 @@ import { nodePorts } from './node-port.ts';
 import { nodeRestriction } from './node-restriction.ts';
 import { ownerReferencesPermission } from './owner-references.ts';
 import { defaultTolerationSeconds, priority, serviceAccount, singleDefaultPriority } from './pod-defaults.ts';
+import type { Level } from './pod-security/policy.ts';
 import { podSecurity } from './pod-security/step.ts';
 import { type ResourceQuotaOptions, resourceQuota } from './resource-quota.ts';
 import { runtimeClass, runtimeClassOverhead } from './runtime-class.ts';
@@ -44,6 +45,8 @@ export interface AdmissionOptions {
   readonly webhookClient: WebhookClient;
   readonly newUid: () => string;
   readonly log: Log;
+  /** Enforced in namespaces whose labels do not say. */
+  readonly podSecurityDefault: Level;
   /** False: there are no tokens that pods could be given. */
   readonly issuesTokens: boolean;
 }
@@ -75,7 +78,7 @@ export function admissionOrder(options: AdmissionOptions): AdmissionChain {
     nodePorts({ registry, random }),
     // validating
     limitRangeCheck(registry),
-    podSecurity(registry),
+    podSecurity(registry, options.podSecurityDefault),
     singleDefaultPriority(registry),
     ownerReferencesPermission({ authorizer, kinds }),
     persistentVolumeClaimResize(registry),

@@ -22,7 +22,6 @@ export interface NamespacePolicy {
 
 const latest = Number.POSITIVE_INFINITY;
 const open: LevelVersion = { level: 'privileged', minor: latest };
-const unlabelled: NamespacePolicy = Object.freeze({ enforce: open, audit: open, warn: open, errors: [] });
 
 const prefix = 'pod-security.kubernetes.io/';
 const levels: readonly string[] = ['privileged', 'baseline', 'restricted'];
@@ -37,29 +36,37 @@ export const compareLevels = (a: Level, b: Level): number => levels.indexOf(a) -
 
 /**
  * Reads the labels `pod-security.kubernetes.io/…`. What cannot be read is an error and counts as the strictest where it is enforced, and as
- * nothing where it is only told, as upstream has it.
+ * nothing where it is only told, as upstream has it. A namespace without the label `enforce` enforces `enforceDefault`.
  */
-export function policyOf(labels: Readonly<Record<string, string>> | undefined): NamespacePolicy {
-  if (labels === undefined) return unlabelled;
-  let policy = known.get(labels);
-  if (policy === undefined) {
-    policy = readPolicy(labels);
-    if (Object.isFrozen(labels)) known.set(labels, policy);
-  }
-  return policy;
+export function createPolicyReader(enforceDefault: Level): (labels: Readonly<Record<string, string>> | undefined) => NamespacePolicy {
+  const unlabelled: NamespacePolicy = Object.freeze({
+    enforce: { level: enforceDefault, minor: latest },
+    audit: open,
+    warn: open,
+    errors: [],
+  });
+  /** By the frozen labels: every pod of a namespace asks. */
+  const known = new WeakMap<Readonly<Record<string, string>>, NamespacePolicy>();
+  return (labels) => {
+    if (labels === undefined) return unlabelled;
+    let policy = known.get(labels);
+    if (policy === undefined) {
+      policy = modes.some((mode) => `${prefix}${mode}` in labels || `${prefix}${mode}-version` in labels)
+        ? readPolicy(labels, enforceDefault)
+        : unlabelled;
+      if (Object.isFrozen(labels)) known.set(labels, policy);
+    }
+    return policy;
+  };
 }
 
-/** By the frozen labels: every pod of a namespace asks. */
-const known = new WeakMap<Readonly<Record<string, string>>, NamespacePolicy>();
-
-function readPolicy(labels: Readonly<Record<string, string>>): NamespacePolicy {
-  if (!modes.some((mode) => `${prefix}${mode}` in labels || `${prefix}${mode}-version` in labels)) return unlabelled;
+function readPolicy(labels: Readonly<Record<string, string>>, enforceDefault: Level): NamespacePolicy {
   const errors: FieldError[] = [];
   const [enforce = open, audit = open, warn = open] = modes.map((mode): LevelVersion => {
     const level = labels[`${prefix}${mode}`];
     const version = labels[`${prefix}${mode}-version`];
     return {
-      level: level === undefined ? open.level : readLevel(errors, mode, level),
+      level: level === undefined ? (mode === 'enforce' ? enforceDefault : open.level) : readLevel(errors, mode, level),
       minor: version === undefined ? latest : readVersion(errors, `${prefix}${mode}-version`, version),
     };
   });

@@ -7,7 +7,17 @@ import type { Registry } from '../../registry/registry.ts';
 import type { AdmissionRequest, AdmissionStep, Operation } from '../admission.ts';
 import { inNamespace } from '../in-namespace.ts';
 import { containersOf, type PodMetadata } from './checks.ts';
-import { compareLevels, describe, type LevelVersion, type NamespacePolicy, policyOf, sameLevel, textOf, violationsOf } from './policy.ts';
+import {
+  compareLevels,
+  createPolicyReader,
+  describe,
+  type Level,
+  type LevelVersion,
+  type NamespacePolicy,
+  sameLevel,
+  textOf,
+  violationsOf,
+} from './policy.ts';
 
 /** Existing pods that are looked at when a namespace becomes stricter; upstream's number. */
 const maxCheckedPods = 3_000;
@@ -35,7 +45,8 @@ const nameOf = ({ group, resource }: KindDefinition): string => (group === '' ? 
  *
  * @throws StatusError `Forbidden` for a pod, `Invalid` for a namespace
  */
-export function podSecurity(registry: Pick<Registry, 'get' | 'stateOf'>): AdmissionStep {
+export function podSecurity(registry: Pick<Registry, 'get' | 'stateOf'>, enforceDefault: Level): AdmissionStep {
+  const policyOf = createPolicyReader(enforceDefault);
   const isPod = ({ group, resource }: KindDefinition): boolean => group === pods.group && resource === pods.resource;
   const isNamespace = ({ group, resource }: KindDefinition): boolean => group === namespaces.group && resource === namespaces.resource;
 

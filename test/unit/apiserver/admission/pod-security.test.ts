@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Deployment, deployments } from '../../../../src/api/apps/v1/deployment.ts';
 import { namespaces } from '../../../../src/api/core/v1/namespace.ts';
 import { type Pod, type PodSpec, pods } from '../../../../src/api/core/v1/pod.ts';
-import { policyOf, describe as textOf, violationsOf } from '../../../../src/apiserver/admission/pod-security/policy.ts';
+import { createPolicyReader, describe as textOf, violationsOf } from '../../../../src/apiserver/admission/pod-security/policy.ts';
 import type { Client } from '../../../../src/client/client.ts';
 import { isStatusError } from '../../../../src/machinery/status-error.ts';
 import { startSeededApi, type TestApi } from '../../../support/api.ts';
@@ -164,7 +164,7 @@ describe('level restricted forbids', () => {
 
 describe('labels of a namespace', () => {
   test('that cannot be read are enforced as the strictest', () => {
-    const policy = policyOf({
+    const policy = createPolicyReader('privileged')({
       'pod-security.kubernetes.io/enforce': 'x',
       'pod-security.kubernetes.io/warn': 'y',
       'pod-security.kubernetes.io/warn-version': '2',
@@ -172,6 +172,22 @@ describe('labels of a namespace', () => {
     expect(policy).toMatchObject({ enforce: { level: 'restricted' }, warn: { level: 'privileged' }, audit: { level: 'privileged' } });
     expect(policy.errors).toHaveLength(3);
   });
+
+  test('that say nothing leave what is enforced to the default of the server', () => {
+    const policyOf = createPolicyReader('baseline');
+    expect(policyOf(undefined)).toMatchObject({ enforce: { level: 'baseline' }, warn: { level: 'privileged' } });
+    expect(policyOf({ team: 'a' }).enforce.level).toBe('baseline');
+    expect(policyOf({ 'pod-security.kubernetes.io/warn': 'restricted' }).enforce.level).toBe('baseline');
+    expect(policyOf({ 'pod-security.kubernetes.io/enforce': 'privileged' }).enforce.level).toBe('privileged');
+  });
+});
+
+test('the API server enforces its default where no label says another level', async () => {
+  const api = await startSeededApi(['shop'], { podSecurityDefault: 'baseline' });
+  const pod = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'p', namespace: 'shop' } };
+  const spec = { hostPID: true, containers: [{ name: 'c', image: 'host/sh' }] };
+  await expect(api.clientFor().create(pods, { ...pod, spec })).rejects.toThrow('violates PodSecurity "baseline:latest": host namespaces');
+  await api.stop();
 });
 
 describe('the API server', () => {
