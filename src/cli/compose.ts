@@ -81,6 +81,7 @@ import { createWebhooks } from '../gitops/webhooks/webhooks.ts';
 import { createNodeAgent, type NodeAgent, type NodeAgentOptions } from '../node-agent/agent.ts';
 import { createAgentGroup } from '../node-agent/agent-group.ts';
 import { createConfigSource } from '../node-agent/config-source.ts';
+import type { PodIsolation } from '../node-agent/container-runtime.ts';
 import { createKubeletApi } from '../node-agent/kubelet-api.ts';
 import { createKubeletMetrics } from '../node-agent/kubelet-metrics.ts';
 import { readMachineFacts } from '../node-agent/machine-facts.ts';
@@ -223,6 +224,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     serviceCidr,
     loopbackCidr: clusterCidr,
     signingKey: await pki.signingKey(),
+    podSecurityDefault: configuration.pods.securityDefault,
     runsComponents: true,
     tokenAuthenticators: [
       createStaticTokens(tokens),
@@ -389,7 +391,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   ]);
 
   // 5. Nodes, and the Services between their pods.
-  await startNodes({ ...options, network, pki, informers, events, steps, metrics: metrics.kubelet, clientFor, start });
+  const isolation = await startNodes({ ...options, network, pki, informers, events, steps, metrics: metrics.kubelet, clientFor, start });
   if (configuration.runtime === 'process') {
     const usage = createUsageCollector({
       informers,
@@ -410,7 +412,8 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     await start([usage, metricsApi]);
     await registerMetricsApi({ client: ownClient, address, port: metricsApi.port, caCertificate: pki.caCertificate });
   }
-  onStep('Nodes', nodesText(configuration));
+  onStep('Nodes', nodesText(configuration, isolation));
+  if (isolation !== undefined && !isolation.isolated) onWarning(isolation.message);
 
   // 6. The Git remote and the page on one port.
   const activity = createActivityFeed();
@@ -566,7 +569,7 @@ interface NodesOptions extends Pick<ComposeOptions, 'configuration' | 'log' | 'v
 }
 
 /** Nodes whose pods are processes of this machine, simulated ones, and the proxy that makes Services reachable for both. */
-async function startNodes(options: NodesOptions): Promise<void> {
+async function startNodes(options: NodesOptions): Promise<PodIsolation | undefined> {
   const { configuration, log, version, clock, network, pki, informers, events, steps, metrics, clientFor, start } = options;
   const files = filesOf(configuration.dataDirectory);
   const machine = await readMachineFacts();
@@ -592,9 +595,11 @@ async function startNodes(options: NodesOptions): Promise<void> {
       kubeletVersion: `v1.36.0+midship.${version}`,
       directory: join(files.pods, nodeName),
       logDirectory: join(files.logs, 'pods'),
+      hostPaths: { allowed: configuration.pods.allowedHostPaths, refused: [configuration.dataDirectory] },
     });
 
   const parts: Component[] = [queue];
+  let isolation: PodIsolation | undefined;
   if (configuration.runtime === 'process') {
     // The real nodes share one machine; each may promise its part only.
     const capacity = capacityOf({
@@ -602,7 +607,12 @@ async function startNodes(options: NodesOptions): Promise<void> {
       cpus: Math.max(1, Math.floor(machine.cpus / realNodes.length)),
       memoryKiB: Math.floor(machine.memoryKiB / realNodes.length),
     });
-    const host = await openProcessHost({ nodePath: process.execPath, searchPath: process.env.PATH ?? '' });
+    const host = await openProcessHost({
+      nodePath: process.execPath,
+      searchPath: process.env.PATH ?? '',
+      insecurePlainPods: configuration.pods.insecurePlainPods,
+      hidden: [configuration.dataDirectory],
+    });
     for (const [index, nodeName] of realNodes.entries()) {
       const internalIP = network.nodeAddress(index);
       const runtime = await openProcessRuntime({
@@ -613,6 +623,7 @@ async function startNodes(options: NodesOptions): Promise<void> {
         clock,
         log,
       });
+      isolation = runtime.isolation;
       const agent = agentFor(nodeName, { runtime, address: { internalIP, kubeletPort }, capacity });
       const tls = await pki.serverCertificate({
         name: `kubelet-${nodeName}`,
@@ -648,6 +659,7 @@ async function startNodes(options: NodesOptions): Promise<void> {
   ];
   parts.push(createServiceProxy({ informers, nodeAddresses, clock, log, recorder: events.recorder('kube-proxy'), metrics }));
   await start(parts);
+  return isolation;
 }
 
 /** Ends the pods of a cluster that was killed. Only while the cluster does not run. */
@@ -847,8 +859,8 @@ function addressOf(url: string): string {
   return `${protocol}//${hostname}${pathname}`;
 }
 
-function nodesText({ runtime, simulatedNodes }: Configuration): string {
-  const real = runtime === 'process' ? `${realNodes.join(', ')}   (processes on this machine)` : '';
+function nodesText({ simulatedNodes }: Configuration, isolation: PodIsolation | undefined): string {
+  const real = isolation === undefined ? '' : `${realNodes.join(', ')}   (processes on this machine, ${isolation.summary})`;
   const simulated = simulatedNodes === 0 ? '' : `${simulatedNodes} simulated`;
   return [real, simulated].filter((text) => text !== '').join(', ') || 'none';
 }

@@ -2,6 +2,7 @@ import { join, resolve } from 'node:path';
 import type { MemoryBudget } from '../base/memory-budget.ts';
 import type { BuildTools } from '../gitops/build/tools.ts';
 import type { OidcSettings } from './access-flags.ts';
+import type { PodSettings } from './pod-flags.ts';
 
 /** What `up` and `demo` were asked for: flags over environment (`MIDSHIP_*`) over defaults, with units in the names. */
 export interface Configuration {
@@ -12,6 +13,7 @@ export interface Configuration {
   readonly httpPort: number;
   readonly simulatedNodes: number;
   readonly runtime: 'process' | 'simulated';
+  readonly pods: PodSettings;
   /** Absent: the built-in remote. */
   readonly repository?: string;
   /** For a repository behind https; becomes a Secret that the GitRepository refers to. */

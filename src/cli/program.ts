@@ -15,6 +15,7 @@ import { runGitOps } from './gitops.ts';
 import { tryMemorySize, trySize } from './heap.ts';
 import { kubeconfig } from './kubeconfig.ts';
 import { type Format, formats } from './output.ts';
+import { type PodFlags, podSettingsOf, withPodFlags } from './pod-flags.ts';
 import { exampleRepository, runCluster } from './run.ts';
 import { status } from './status.ts';
 import { validate } from './validate.ts';
@@ -26,7 +27,7 @@ export interface ProgramContext {
   readonly version: string;
 }
 
-interface UpFlags extends AccessFlags, BuildFlags {
+interface UpFlags extends AccessFlags, BuildFlags, PodFlags {
   readonly dataDir: string;
   readonly bindAddress: string;
   readonly apiPort: number;
@@ -83,7 +84,7 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
     );
 
   const withUpFlags = (command: Command): Command =>
-    withBuildFlags(withAccessFlags(withDataDirectory(command)))
+    withBuildFlags(withPodFlags(withAccessFlags(withDataDirectory(command))))
       .addOption(
         new Option('--api-port <port>', 'port of the Kubernetes API; 0: any free')
           .argParser(parsePort)
@@ -303,6 +304,7 @@ function configurationOf(flags: UpFlags, environment: NodeJS.ProcessEnv, seedDir
     httpPort: flags.httpPort,
     simulatedNodes: flags.simulateNodes,
     runtime: flags.runtime === 'simulated' ? 'simulated' : 'process',
+    pods: podSettingsOf(flags),
     ...repositoryOf(flags.repo, environment.MIDSHIP_GIT_TOKEN),
     ...(flags.branch === undefined ? {} : { branch: flags.branch }),
     ...(flags.path === undefined ? {} : { path: flags.path }),

@@ -19,7 +19,7 @@ import type { PodQueue } from './pod-queue.ts';
 import type { PodSource } from './pod-source.ts';
 import { PodWorker } from './pod-worker.ts';
 import { createTokenSource } from './service-account-tokens.ts';
-import { createVolumes } from './volumes.ts';
+import { createVolumes, type HostPaths } from './volumes.ts';
 
 export interface NodeAgentOptions {
   readonly nodeName: string;
@@ -44,6 +44,8 @@ export interface NodeAgentOptions {
   readonly directory: string;
   /** Holds the pods' logs. */
   readonly logDirectory: string;
+  /** What of the machine pods may mount; nothing unless it is said. */
+  readonly hostPaths?: HostPaths;
   /** Defaults to the machine's. */
   readonly capacity?: Readonly<Record<string, string>>;
   readonly labels?: Readonly<Record<string, string>>;
@@ -81,7 +83,13 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
   const capacity = options.capacity ?? capacityOf(machine);
   const abort = new AbortController();
   const tokens = createTokenSource({ client: options.client, clock });
-  const volumes = createVolumes({ directory: join(options.directory, 'pods'), config, tokens });
+  const volumes = createVolumes({
+    directory: join(options.directory, 'pods'),
+    config,
+    tokens,
+    ownerOf: (uid) => runtime.hostIdOf(uid),
+    hostPaths: options.hostPaths ?? { allowed: [], refused: [] },
+  });
   const workers = new Map<string, PodWorker>();
   const unsubscribe: (() => void)[] = [];
   let cancelHousekeeping: (() => void) | undefined;
@@ -120,6 +128,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       machine,
       kubeletVersion: options.kubeletVersion,
       runtimeVersion: runtime.version,
+      isolation: runtime.isolation,
     }),
   });
 
@@ -252,6 +261,10 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       // Last: with the node in the API pods are assigned to it.
       const node = await heartbeat.start(signal);
       if (runtime.runsPrograms) options.recorder.record(node, { type: 'Normal', reason: 'Starting', message: 'Starting kubelet.' });
+      const { isolation } = runtime;
+      if (isolation !== undefined && !isolation.isolated) {
+        options.recorder.record(node, { type: 'Warning', reason: isolation.reason, message: isolation.message });
+      }
     },
 
     async stop() {

@@ -71,11 +71,27 @@ export interface ContainerRuntime {
   /** CPU and memory of running containers; absent values are not measured (never invented). */
   stats(): Promise<readonly ContainerStats[]>;
 
+  /** How pods are kept from the machine; absent when they are none of its processes. */
+  readonly isolation: PodIsolation | undefined;
+
+  /** The id on the machine that owns what the pod's programs write; undefined when that is this process's own. */
+  hostIdOf(podUid: string): number | undefined;
+
   /** Calls back when something may have changed (an exit): a wake-up only, `list` tells what. Returns a function that removes it. */
   onChange(listener: (podUid: string) => void): () => void;
 
   /** Lets go of pods without stopping them, so that the next start adopts them. */
   close(): Promise<void>;
+}
+
+/** For the node's condition, an Event, and the person who starts it. */
+export interface PodIsolation {
+  readonly isolated: boolean;
+  readonly reason: 'UserNamespaces' | 'OwnUserIds' | 'PlainProcesses' | 'PodsRefused';
+  /** Some words. */
+  readonly summary: string;
+  /** A sentence or two. */
+  readonly message: string;
 }
 
 export type SandboxId = string;
@@ -120,6 +136,10 @@ export interface ContainerConfig {
   readonly workingDir: string | undefined;
   readonly env: readonly { readonly name: string; readonly value: string }[];
   readonly mounts: readonly Mount[];
+  /** What programs see as their own ids; 0 and 0 when it is absent. */
+  readonly identity?: { readonly uid: number; readonly gid: number } | undefined;
+  /** The program writes to its volumes alone. */
+  readonly readOnlyRoot?: boolean;
   /** Changes with the container's spec: a running container with another hash is replaced. */
   readonly configHash: string;
   readonly terminationMessagePath: string;
@@ -128,7 +148,12 @@ export interface ContainerConfig {
 }
 
 export interface Mount {
+  /** A directory or file that no pod can replace. */
   readonly hostPath: string;
+  /** Below `hostPath`, and found inside of the container, since pods may write there; made as a directory when it is missing. */
+  readonly subPath?: string | undefined;
+  /** Where it is known: a mount point is made as what it will be. */
+  readonly subPathIsFile?: boolean | undefined;
   readonly containerPath: string;
   readonly readOnly: boolean;
 }

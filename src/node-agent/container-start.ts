@@ -3,11 +3,19 @@ import type { Container, Pod } from '../api/core/v1/pod.ts';
 import type { AgentContext } from './agent-context.ts';
 import { runHook } from './container-hooks.ts';
 import type { ContainerMemory, PlannedStart, StartFailure } from './container-plan.ts';
-import { ContainerError, type ContainerStatus, ImageError, type Mount, type SandboxStatus } from './container-runtime.ts';
+import {
+  type ContainerConfig,
+  ContainerError,
+  type ContainerStatus,
+  ImageError,
+  type Mount,
+  type SandboxStatus,
+} from './container-runtime.ts';
 import { nextBackoff, nextFailureDelay } from './crash-backoff.ts';
 import { resolveContainer } from './environment.ts';
 import { allContainers } from './pod-references.ts';
 import { type ContainerProbes, startProbes } from './probes.ts';
+import type { PreparedVolumes } from './volumes.ts';
 
 export interface StartOptions {
   readonly context: AgentContext;
@@ -16,7 +24,7 @@ export interface StartOptions {
   readonly start: PlannedStart;
   readonly memory: ContainerMemory;
   /** Directories of the pod's volumes, by name. */
-  readonly volumes: () => Promise<ReadonlyMap<string, string>>;
+  readonly volumes: () => Promise<PreparedVolumes>;
   /** Takes over the probes of the run. */
   readonly onStarted: (containerId: string, probes: ContainerProbes | undefined) => void;
   readonly wake: () => void;
@@ -105,6 +113,8 @@ async function createAndStart(options: StartOptions, event: RecordEvent): Promis
       ...resolved,
       workingDir: container.workingDir === '' ? undefined : container.workingDir,
       configHash: hashOfContainer(container),
+      identity: identityOf(pod, container),
+      readOnlyRoot: container.securityContext?.readOnlyRootFilesystem === true,
       terminationMessagePath: container.terminationMessagePath ?? defaultTerminationMessagePath,
       stdin: container.stdin === true ? (container.stdinOnce === true ? 'once' : 'open') : undefined,
     }),
@@ -137,13 +147,9 @@ async function resolveForProgram({ context, pod, sandbox, start, volumes }: Star
   return { ...resolved, mounts: await context.volumes.mountsOf(container, await volumes(), (name) => variables.get(name)) };
 }
 
-/**
- * What a pod asks for and programs of this machine do not get is said, and the container not started. Above all programs run as the user
- * of the agent, with all it may do inside of their namespaces: a pod that asks for less is not run with more.
- */
+/** What a pod asks for and programs of this machine do not get is said, and the container not started. */
 function checkSupported(pod: Pod, container: Container): void {
   const own = container.securityContext;
-  const shared = pod.spec.securityContext;
   const { hostPID, hostIPC, shareProcessNamespace, runtimeClassName } = pod.spec;
   const refuse = (what: string): never => {
     throw new ContainerError('CreateContainerConfigError', `not supported on this node: ${what}`);
@@ -155,23 +161,37 @@ function checkSupported(pod: Pod, container: Container): void {
   if (pod.spec.hostNetwork !== true && container.ports?.some(({ hostPort }) => hostPort !== undefined)) refuse('hostPort');
   const { stopSignal } = (container.lifecycle ?? {}) as { readonly stopSignal?: string };
   if (stopSignal !== undefined && stopSignal !== 'SIGTERM') refuse(`lifecycle.stopSignal ${stopSignal}`);
-  const uid = process.getuid?.() ?? 0;
-  const runAsUser = own?.runAsUser ?? shared?.runAsUser;
-  const runAsGroup = own?.runAsGroup ?? shared?.runAsGroup;
-  if (runAsUser !== undefined && runAsUser !== uid) refuse(`securityContext.runAsUser ${runAsUser} (programs run as user ${uid})`);
-  if (runAsGroup !== undefined && runAsGroup !== (process.getgid?.() ?? 0)) refuse(`securityContext.runAsGroup ${runAsGroup}`);
-  if ((own?.runAsNonRoot ?? shared?.runAsNonRoot) === true && uid === 0) {
+  if (own?.privileged === true) refuse('securityContext.privileged');
+  const added = own?.capabilities?.add ?? [];
+  if (added.length > 0) refuse(`securityContext.capabilities.add ${added.join(', ')} (programs have no capabilities here)`);
+  // No program gains a privilege, none has a capability, and none makes a user namespace: that is the runtime's default here.
+  const seccomp = own?.seccompProfile?.type ?? pod.spec.securityContext?.seccompProfile?.type;
+  if (seccomp !== undefined && seccomp !== 'Unconfined' && seccomp !== 'RuntimeDefault')
+    refuse(`securityContext.seccompProfile ${seccomp}`);
+}
+
+/** Of a pod that must not be root and does not say who it is; the number that images for this use have. */
+const nonRootId = 65_532;
+
+/**
+ * The ids that the program sees as its own. What they are on the machine is the runtime's business: any will do.
+ *
+ * @throws ContainerError `CreateContainerConfigError` when the pod asks for root and forbids it
+ */
+function identityOf(pod: Pod, container: Container): ContainerConfig['identity'] {
+  const own = container.securityContext;
+  const shared = pod.spec.securityContext;
+  const uid = own?.runAsUser ?? shared?.runAsUser;
+  const gid = own?.runAsGroup ?? shared?.runAsGroup;
+  const nonRoot = own?.runAsNonRoot ?? shared?.runAsNonRoot ?? false;
+  if (uid === 0 && nonRoot) {
     throw new ContainerError(
       'CreateContainerConfigError',
-      `container has runAsNonRoot and image will run as root (pod: "${pod.metadata.name}_${pod.metadata.namespace}(${pod.metadata.uid})", container: ${container.name})`,
+      `container's runAsUser breaks non-root policy (pod: "${pod.metadata.name}_${pod.metadata.namespace}(${pod.metadata.uid})", container: ${container.name})`,
     );
   }
-  if (own?.privileged === true) refuse('securityContext.privileged');
-  if (own?.readOnlyRootFilesystem === true) refuse('securityContext.readOnlyRootFilesystem');
-  if (own?.allowPrivilegeEscalation === false) refuse('securityContext.allowPrivilegeEscalation: false');
-  if ((own?.capabilities?.drop?.length ?? 0) > 0 || (own?.capabilities?.add?.length ?? 0) > 0) refuse('securityContext.capabilities');
-  const seccomp = own?.seccompProfile?.type ?? shared?.seccompProfile?.type;
-  if (seccomp !== undefined && seccomp !== 'Unconfined') refuse(`securityContext.seccompProfile ${seccomp}`);
+  if (uid === undefined && nonRoot) return { uid: nonRootId, gid: gid ?? nonRootId };
+  return uid === undefined && gid === undefined ? undefined : { uid: uid ?? 0, gid: gid ?? 0 };
 }
 
 async function afterStart(options: StartOptions, containerId: string, event: RecordEvent): Promise<void> {

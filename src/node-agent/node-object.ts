@@ -1,6 +1,7 @@
 import type { Node, NodeCondition, NodeStatus, Taint } from '../api/core/v1/node.ts';
 import { labels, taints } from '../api/well-known.ts';
 import { timestampOf } from '../base/clock.ts';
+import type { PodIsolation } from './container-runtime.ts';
 import type { MachineFacts } from './machine-facts.ts';
 
 export interface NodeDescription {
@@ -18,7 +19,12 @@ export interface NodeDescription {
   readonly machine: MachineFacts;
   readonly kubeletVersion: string;
   readonly runtimeVersion: string;
+  /** Absent: its pods are no processes of the machine. */
+  readonly isolation: PodIsolation | undefined;
 }
+
+/** Whether pods are kept apart from the machine, and how. */
+const isolationCondition = 'midship.dev/PodIsolation';
 
 /** `CAPACITY` of a machine when nobody says otherwise; 110 pods as upstream. */
 export function capacityOf({ cpus, memoryKiB }: MachineFacts): Readonly<Record<string, string>> {
@@ -43,12 +49,15 @@ export function nodeTaintsOf({ taints: own, simulated }: NodeDescription): reado
 
 /** The status as its agent reports it; conditions that others keep stay, and a condition that stays the same keeps its time. */
 export function nodeStatusOf(description: NodeDescription, before: NodeStatus | undefined, now: number): NodeStatus {
-  const { name, internalIP, kubeletPort, capacity, allocatable, machine, kubeletVersion, runtimeVersion } = description;
+  const { name, internalIP, kubeletPort, capacity, allocatable, machine, kubeletVersion, runtimeVersion, isolation } = description;
   const own = [
     conditionOf('MemoryPressure', 'False', 'KubeletHasSufficientMemory', 'kubelet has sufficient memory available'),
     conditionOf('DiskPressure', 'False', 'KubeletHasNoDiskPressure', 'kubelet has no disk pressure'),
     conditionOf('PIDPressure', 'False', 'KubeletHasSufficientPID', 'kubelet has sufficient PID available'),
     conditionOf('Ready', 'True', 'KubeletReady', 'kubelet is posting ready status'),
+    ...(isolation === undefined
+      ? []
+      : [conditionOf(isolationCondition, isolation.isolated ? 'True' : 'False', isolation.reason, isolation.message)]),
   ];
   const others = (before?.conditions ?? []).filter(({ type }) => !own.some((condition) => condition.type === type));
   return {

@@ -15,6 +15,7 @@ import { containerNamed, fieldPathOf, hashOfContainer, startContainer, watchCont
 import { allContainers, isSidecar, type PodReferences, referencesOf } from './pod-references.ts';
 import { failureIsNewsMs, podStatusOf, sameJson } from './pod-status.ts';
 import type { ContainerProbes } from './probes.ts';
+import type { PreparedVolumes } from './volumes.ts';
 
 export interface PodWorkerOptions {
   readonly context: AgentContext;
@@ -61,7 +62,7 @@ export class PodWorker {
   #sandboxes: readonly SandboxStatus[] = [];
   #plan: ContainerPlan | undefined;
   #references: PodReferences | undefined;
-  #volumePaths: ReadonlyMap<string, string> | undefined;
+  #volumePaths: PreparedVolumes | undefined;
   #volumesStale = false;
   #verdict: { readonly reason: string; readonly message: string } | undefined;
   #statusTail: Promise<void> = Promise.resolve();
@@ -496,7 +497,7 @@ export class PodWorker {
     return join(directory, `${namespace}_${name}_${this.uid}`);
   }
 
-  async #prepareVolumes(): Promise<ReadonlyMap<string, string>> {
+  async #prepareVolumes(): Promise<PreparedVolumes> {
     if (this.#volumePaths !== undefined && !this.#volumesStale) return this.#volumePaths;
     const { hostIP, allocatable, volumes } = this.#context;
     try {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { chmod, lstat, mkdir, mkdtemp, readdir, readlink, realpath, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { chmod, lchown, lstat, mkdir, mkdtemp, readdir, readlink, realpath, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Container, Pod, Volume } from '../api/core/v1/pod.ts';
 import type { ConfigSource } from './config-source.ts';
@@ -18,23 +18,39 @@ export interface Volumes {
    *
    * @throws ContainerError `CreateContainerConfigError`, naming the volume, for a reference to nothing or a source that is not supported
    */
-  prepare(facts: DownwardFacts): Promise<ReadonlyMap<string, string>>;
+  prepare(facts: DownwardFacts): Promise<PreparedVolumes>;
   /** The mounts of a container. `paths` is what `prepare` gave; `lookUp` expands `subPathExpr`. */
-  mountsOf(
-    container: Container,
-    paths: ReadonlyMap<string, string>,
-    lookUp: (name: string) => string | undefined,
-  ): Promise<readonly Mount[]>;
+  mountsOf(container: Container, paths: PreparedVolumes, lookUp: (name: string) => string | undefined): Promise<readonly Mount[]>;
   remove(podUid: string): Promise<void>;
   /** Pods that have volumes here; also of pods that are gone. */
   list(): Promise<readonly string[]>;
 }
+
+interface PreparedVolume {
+  readonly path: string;
+  /** Of ConfigMaps, Secrets and fields: always read-only. */
+  readonly projected: boolean;
+}
+
+/** By name. */
+export type PreparedVolumes = ReadonlyMap<string, PreparedVolume>;
 
 export interface VolumesOptions {
   readonly tokens: TokenSource;
   /** Holds one directory a pod. */
   readonly directory: string;
   readonly config: ConfigSource;
+  /** The id that the pod's programs have on this machine; undefined when that is this process's own. */
+  ownerOf(podUid: string): number | undefined;
+  readonly hostPaths: HostPaths;
+}
+
+/** What of the machine pods may mount. */
+export interface HostPaths {
+  /** Absolute paths; each with everything below it. */
+  readonly allowed: readonly string[];
+  /** Absolute paths which no pod mounts, nor what holds them. */
+  readonly refused: readonly string[];
 }
 
 /** One file of a projected volume. */
@@ -48,32 +64,31 @@ const defaultMode = 0o644;
 const maxProjectedBytes = 16 * 1024 * 1024;
 const dataLink = '..data';
 
-export function createVolumes({ directory, config, tokens }: VolumesOptions): Volumes {
-  const podDirectory = (uid: string): string => join(directory, uid, 'volumes');
-
-  async function prepareOne(volume: Volume, facts: DownwardFacts): Promise<string> {
+export function createVolumes({ directory, config, tokens, ownerOf, hostPaths }: VolumesOptions): Volumes {
+  async function prepareOne(volume: Volume, facts: DownwardFacts): Promise<PreparedVolume> {
     const { pod } = facts;
-    const path = join(podDirectory(pod.metadata.uid ?? ''), volume.name);
-    if (volume.emptyDir !== undefined) {
-      await mkdir(path, { recursive: true, mode: 0o777 });
-      // mkdir's mode is cut by the umask.
-      await chmod(path, 0o777);
-      return path;
+    const uid = pod.metadata.uid ?? '';
+    const owner = ownerOf(uid);
+    if (volume.emptyDir !== undefined)
+      return { path: await makeEmptyDirectory(join(directory, uid, 'volumes', volume.name), owner), projected: false };
+    if (volume.hostPath !== undefined) {
+      return { path: await prepareHostPath(volume.hostPath.path, volume.hostPath.type ?? '', hostPaths), projected: false };
     }
-    if (volume.hostPath !== undefined) return prepareHostPath(volume.hostPath.path, volume.hostPath.type ?? '');
     const files = projectedFiles(volume, facts, config);
     if (files !== undefined) await addTokens(files, volume, pod, tokens);
     if (files === undefined) {
       const source = Object.keys(volume).find((key) => key !== 'name') ?? 'of unknown source';
       throw new Error(`volumes of type ${source} are not supported`);
     }
-    await writeProjected(path, files);
-    return path;
+    // Apart from what pods write to, and read-only for them: no link here is a pod's.
+    const path = join(directory, uid, 'projected', volume.name);
+    await writeProjected(path, files, owner);
+    return { path, projected: true };
   }
 
   return {
     async prepare(facts) {
-      const paths = new Map<string, string>();
+      const paths = new Map<string, PreparedVolume>();
       for (const volume of facts.pod.spec.volumes ?? []) {
         try {
           paths.set(volume.name, await prepareOne(volume, facts));
@@ -97,8 +112,9 @@ export function createVolumes({ directory, config, tokens }: VolumesOptions): Vo
             `cannot find volume "${name}" to mount into container "${container.name}"`,
           );
         const inside = subPathExpr === undefined ? subPath : expand(subPathExpr, lookUp);
-        const hostPath = inside === undefined || inside === '' ? volume : await resolveSubPath(volume, inside);
-        mounts.push({ hostPath, containerPath: mountPath, readOnly: readOnly ?? false });
+        const { path: hostPath, projected } = volume;
+        const mount = { hostPath, containerPath: mountPath, readOnly: projected || (readOnly ?? false) };
+        mounts.push(inside === undefined || inside === '' ? mount : { ...mount, ...(await subPathOf(volume, inside)) });
       }
       return mounts;
     },
@@ -254,10 +270,10 @@ function checkedPath(path: string): string {
  * Writes the files into a directory of their own, points `..data` at it by a rename, and lets each name at the top be a link through
  * `..data`. Nothing is touched when the content is what is there already.
  */
-async function writeProjected(path: string, files: ReadonlyMap<string, ProjectedFile>): Promise<void> {
+async function writeProjected(path: string, files: ReadonlyMap<string, ProjectedFile>, owner: number | undefined): Promise<void> {
   const size = [...files.values()].reduce((sum, { content }) => sum + content.length, 0);
   if (size > maxProjectedBytes) throw new Error(`its content has ${size} bytes, more than ${maxProjectedBytes}`);
-  await mkdir(path, { recursive: true, mode: 0o755 });
+  await makeReadable(path);
   const digest = digestOf(files);
   const current = await readlinkOptional(join(path, dataLink));
   // The digest is in the directory's name, so the link alone tells what is there.
@@ -266,8 +282,13 @@ async function writeProjected(path: string, files: ReadonlyMap<string, Projected
   await chmod(versioned, 0o755);
   for (const [name, { content, mode }] of files) {
     const file = join(versioned, name);
-    await mkdir(dirname(file), { recursive: true, mode: 0o755 });
+    let holder = versioned;
+    for (const part of name.split('/').slice(0, -1)) {
+      holder = join(holder, part);
+      await makeReadable(holder);
+    }
     await writeFile(file, content);
+    if (owner !== undefined) await lchown(file, owner, owner);
     await chmod(file, mode);
   }
   // Before the rename: after it nothing may be missing, since the digest says that all is done.
@@ -293,33 +314,66 @@ function digestOf(files: ReadonlyMap<string, ProjectedFile>): string {
   return hash.digest('hex').slice(0, 20);
 }
 
-/** A path inside of a volume with all links resolved; made as a directory when it is not there. What leads out of the volume is refused. */
-async function resolveSubPath(volume: string, subPath: string): Promise<string> {
+/** Which path it is, is found inside of the container: whatever pods can write to may change at any time. */
+async function subPathOf({ path, projected }: PreparedVolume, subPath: string): Promise<Pick<Mount, 'subPath' | 'subPathIsFile'>> {
   const parts = subPath.split('/').filter((part) => part !== '' && part !== '.');
   if (subPath.startsWith('/') || parts.includes('..')) {
     throw new ContainerError('CreateContainerConfigError', `subPath "${subPath}" must stay inside of its volume`);
   }
-  const root = await realpath(volume);
-  let at = root;
-  for (const part of parts) {
-    const next = join(at, part);
-    try {
-      at = await realpath(next);
-    } catch (err) {
-      if (!isNoEntry(err)) throw err;
-      // A dangling link is there, but resolves to nothing.
-      if (await existsUnresolved(next)) throw new ContainerError('CreateContainerConfigError', `subPath "${subPath}" leads to nothing`);
-      await mkdir(next, { mode: 0o755 });
-      at = next;
-    }
-    if (at !== root && !at.startsWith(`${root}/`)) {
-      throw new ContainerError('CreateContainerConfigError', `subPath "${subPath}" leads out of its volume`);
-    }
-  }
-  return at;
+  if (parts.length === 0) return {};
+  const inside = parts.join('/');
+  return { subPath: inside, ...(projected && (await statOptional(join(path, inside)))?.isFile() ? { subPathIsFile: true } : {}) };
 }
 
-async function prepareHostPath(path: string, type: string): Promise<string> {
+/** Mode and owner are set before it has its name: from then on it is the pod's. */
+async function makeEmptyDirectory(path: string, owner: number | undefined): Promise<string> {
+  if ((await lstatOptional(path)) !== undefined) return path;
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  const unnamed = await mkdtemp(join(dirname(path), '.new-'));
+  if (owner !== undefined) await lchown(unnamed, owner, owner);
+  await chmod(unnamed, 0o777);
+  await rename(unnamed, path);
+  return path;
+}
+
+/** The umask is not asked: pods of other users read here. */
+async function makeReadable(path: string): Promise<void> {
+  await mkdir(path, { recursive: true });
+  await chmod(path, 0o755);
+}
+
+/** The path without links, of a kind that is asked for, and within what the machine's owner lets pods have. */
+async function prepareHostPath(path: string, type: string, { allowed, refused }: HostPaths): Promise<string> {
+  const refuse = (why: string): never => {
+    throw new Error(`hostPath ${path} is refused: ${why}`);
+  };
+  if (allowed.length === 0) refuse('pods of this node get nothing of the machine; --allow-host-path PREFIX allows some');
+  const prefixes = await Promise.all(allowed.map((prefix) => realpathOptional(prefix)));
+  const secrets = await Promise.all(refused.map(async (secret) => (await realpathOptional(secret)) ?? secret));
+  const check = (real: string): void => {
+    if (secrets.some((secret) => isWithin(real, secret) || isWithin(secret, real))) {
+      refuse('it holds the data directory of the cluster, or is a part of it');
+    }
+    if (!prefixes.some((prefix) => prefix !== undefined && isWithin(real, prefix))) {
+      refuse(`it lies in no directory that --allow-host-path names (${allowed.join(', ')})`);
+    }
+  };
+  // As far as it is there: what is missing is made only where it may be.
+  let existing = path;
+  while ((await lstatOptional(existing)) === undefined && existing !== '/') existing = dirname(existing);
+  const realExisting = await realpathOptional(existing);
+  if (realExisting === undefined) return refuse('a link on its way leads to nothing');
+  check(join(realExisting, path.slice(existing.length)));
+  await makeHostPath(path, type);
+  const real = await realpath(path);
+  check(real);
+  return real;
+}
+
+const isWithin = (path: string, directory: string): boolean =>
+  path === directory || path.startsWith(directory === '/' ? '/' : `${directory}/`);
+
+async function makeHostPath(path: string, type: string): Promise<void> {
   const info = await statOptional(path);
   const fail = (what: string): never => {
     throw new Error(`hostPath type check failed: ${path} is not ${what}`);
@@ -327,25 +381,30 @@ async function prepareHostPath(path: string, type: string): Promise<string> {
   switch (type) {
     case '':
       if (info === undefined) await mkdir(path, { recursive: true });
-      return path;
+      return;
     case 'DirectoryOrCreate':
       if (info === undefined) await mkdir(path, { recursive: true, mode: 0o755 });
       else if (!info.isDirectory()) fail('a directory');
-      return path;
+      return;
     case 'FileOrCreate':
       if (info === undefined) await writeFile(path, '', { mode: 0o644 });
       else if (!info.isFile()) fail('a file');
-      return path;
+      return;
     case 'Directory':
-      return info?.isDirectory() ? path : fail('a directory');
+      if (info?.isDirectory() !== true) fail('a directory');
+      return;
     case 'File':
-      return info?.isFile() ? path : fail('a file');
+      if (info?.isFile() !== true) fail('a file');
+      return;
     case 'Socket':
-      return info?.isSocket() ? path : fail('a socket');
+      if (info?.isSocket() !== true) fail('a socket');
+      return;
     case 'CharDevice':
-      return info?.isCharacterDevice() ? path : fail('a character device');
+      if (info?.isCharacterDevice() !== true) fail('a character device');
+      return;
     case 'BlockDevice':
-      return info?.isBlockDevice() ? path : fail('a block device');
+      if (info?.isBlockDevice() !== true) fail('a block device');
+      return;
     default:
       throw new Error(`hostPath type ${type} is not known`);
   }
@@ -362,12 +421,20 @@ async function statOptional(path: string): Promise<Awaited<ReturnType<typeof sta
   }
 }
 
-async function existsUnresolved(path: string): Promise<boolean> {
+async function lstatOptional(path: string): Promise<Awaited<ReturnType<typeof lstat>> | undefined> {
   try {
-    await lstat(path);
-    return true;
+    return await lstat(path);
   } catch (err) {
-    if (isNoEntry(err)) return false;
+    if (isNoEntry(err)) return undefined;
+    throw err;
+  }
+}
+
+async function realpathOptional(path: string): Promise<string | undefined> {
+  try {
+    return await realpath(path);
+  } catch (err) {
+    if (isNoEntry(err)) return undefined;
     throw err;
   }
 }

@@ -125,6 +125,7 @@ async function start(dataDirectory: string): Promise<{ readonly cluster: Cluster
       httpPort: 0,
       simulatedNodes: 1,
       runtime: 'simulated',
+      pods: { allowedHostPaths: [], insecurePlainPods: false, securityDefault: 'privileged' },
       preReceive: 'off',
       tlsNames: [],
       kubeconfigMode: 0o600,

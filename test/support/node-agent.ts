@@ -17,7 +17,7 @@ import { createKubeletMetrics } from '../../src/node-agent/kubelet-metrics.ts';
 import { readMachineFacts } from '../../src/node-agent/machine-facts.ts';
 import { createPodQueue } from '../../src/node-agent/pod-queue.ts';
 import { createSharedPodSources } from '../../src/node-agent/pod-source.ts';
-import { openProcessHost, type ProcessHost } from '../../src/node-agent/process/process-host.ts';
+import { openProcessHost, type ProcessHost, type ProcessHostOptions } from '../../src/node-agent/process/process-host.ts';
 import { openProcessRuntime } from '../../src/node-agent/process/process-runtime.ts';
 import { createEventQueue } from '../../src/reconcile/event-recorder.ts';
 import { createStepLog } from '../../src/reconcile/step-log.ts';
@@ -49,7 +49,11 @@ export const testNodeName = 'node-a';
 const log = createLog({ level: process.env.TEST_LOG_LEVEL ?? 'silent' });
 
 export async function startTestNode(
-  options: { readonly plain?: boolean; readonly agent?: Partial<NodeAgentOptions>; readonly api?: Partial<ApiServiceOptions> } = {},
+  options: {
+    readonly host?: Partial<ProcessHostOptions>;
+    readonly agent?: Partial<NodeAgentOptions>;
+    readonly api?: Partial<ApiServiceOptions>;
+  } = {},
 ): Promise<TestNode> {
   const directory = await mkdtemp(join(tmpdir(), 'midship-node-'));
   const api = await startSeededApi(['default', 'kube-node-lease', 'kube-system'], options.api);
@@ -57,7 +61,8 @@ export async function startTestNode(
   const host = await openProcessHost({
     nodePath: process.execPath,
     searchPath: process.env.PATH ?? '',
-    ...(options.plain === undefined ? {} : { plain: options.plain }),
+    hidden: [directory],
+    ...options.host,
   });
   let running = await startAgent(api, directory, host, options.agent);
 

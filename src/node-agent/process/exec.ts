@@ -2,29 +2,59 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import type { Readable, Writable } from 'node:stream';
 import type { Clock } from '../../base/clock.ts';
 import type { ExecOptions, ExecResult } from '../container-runtime.ts';
-import type { Isolation } from './isolation.ts';
+import { becomeCommand, dropCommand, type Tools } from './isolation.ts';
 import { exportsText, readExports } from './shell-environment.ts';
 
 export interface ExecPlan {
-  readonly isolation: Isolation;
-  /** The container's first process. */
-  readonly pid: number;
+  /** Absent where the container is plain processes of the host. */
+  readonly place: ContainerPlace | undefined;
+  /** Words that take privileges away where there is no place to enter. */
+  readonly drop: readonly string[];
   readonly command: readonly string[];
   readonly workingDir: string;
   readonly environment: Readonly<Record<string, string>>;
   readonly clock: Clock;
 }
 
+/** Where a container runs, as numbers of the host. */
+export interface ContainerPlace {
+  readonly tools: Tools;
+  /** The first process, in whose process numbers the container lives. */
+  readonly first: number;
+  /** A process of the program, which has the volumes and the program's user namespace. */
+  readonly program: number;
+  /** The pod's id on the host, where it has one of its own. */
+  readonly hostId: number | undefined;
+  /** Whether programs see themselves as user 0. */
+  readonly asRoot: boolean;
+}
+
 /** How long output is waited for after the command has ended: a background child may hold the pipe for ever. */
 const drainMs = 100;
 
-/** The program and arguments that run `command` where the container's first process is. It waits for `giveEnvironment` on descriptor 3. */
-export function enterCommand({ isolation, pid, command, workingDir }: ExecPlan): readonly [program: string, ...args: string[]] {
+/**
+ * The program and arguments that run `command` where the container's program is, with no more than that has. It waits for
+ * `giveEnvironment` on descriptor 3.
+ *
+ * Should the container end meanwhile and its numbers belong to processes of the host, then entering fails: the kernel lets no process
+ * enter the user namespace that it is in.
+ */
+export function enterCommand({ place, drop, command, workingDir }: ExecPlan): readonly [program: string, ...args: string[]] {
   // The directory may be gone by now; the command then runs in /.
-  const shell = ['-c', `${readExports}; cd "$0" 2>/dev/null; exec "$@"`, workingDir, ...command];
-  if (isolation.mode === 'plain') return ['/bin/sh', ...shell];
-  const user = isolation.user ? ['--user', '--preserve-credentials'] : [];
-  return [isolation.tools.nsenter, `--target=${pid}`, ...user, '--mount', '--pid', '--uts', '--ipc', '--', '/bin/sh', ...shell];
+  const script = `umask 022; ${readExports(3)}; cd "$0" 2>/dev/null; exec "$@"`;
+  const [program = '', ...args] = [...(place === undefined ? drop : enterPlace(place)), '/bin/sh', '-c', script, workingDir, ...command];
+  return [program, ...args];
+}
+
+function enterPlace({ tools, first, program, hostId, asRoot }: ContainerPlace): readonly string[] {
+  return [
+    // The kernel asks for a privilege over each namespace in turn: the first process's are of the agent, the program's of the pod.
+    ...[tools.nsenter, `--target=${first}`, ...(hostId === undefined ? ['--user', '--preserve-credentials'] : [])],
+    ...['--pid', '--uts', '--ipc', '--'],
+    ...becomeCommand(tools, hostId),
+    ...[tools.nsenter, `--target=${program}`, '--user', '--preserve-credentials', '--mount', '--'],
+    ...dropCommand(tools.setpriv, { withBounds: asRoot }),
+  ];
 }
 
 /** Of the programs that enter the container; the command's own comes by descriptor 3. */

@@ -1,7 +1,16 @@
 import { posix } from 'node:path';
 import { shellWord } from '../../base/shell-word.ts';
-import { type HostLayout, isWithin, resolveContainerPath, type Tools } from './isolation.ts';
-import { type Environment, exportCommands } from './shell-environment.ts';
+import {
+  becomeCommand,
+  dropCommand,
+  forbidUserNamespaces,
+  type HostLayout,
+  type Identity,
+  innerCommand,
+  isWithin,
+  type Tools,
+} from './isolation.ts';
+import { type Environment, exportsText, readExports } from './shell-environment.ts';
 
 /**
  * The POSIX shell script that is a container's first process. It tells its pid, sets up the container's file system where namespaces are
@@ -9,7 +18,13 @@ import { type Environment, exportCommands } from './shell-environment.ts';
  *
  * Files in the state directory: `pid` holds the script's /proc/PID/stat line as the host sees it; `failure` says why the program could not
  * be started. Descriptor 3 gets the word `started`. No file of the state directory is open any more when the program runs, the script itself
- * included, since its processes can reach every descriptor of the first one through /proc.
+ * included.
+ *
+ * Three shells, each with less than the one before (decisions/0015):
+ * 1. The first process makes a file system without anything that a pod wrote, enters it, and lets go of the host.
+ * 2. A child in a user namespace of its own, with the pod's id on the host, mounts the volumes at their paths. What a pod wrote is in
+ *    view from here on, and the host is not.
+ * 3. A shell without any privilege sets the variables, and becomes the program.
  *
  * A shell and not a Node process, because that costs 2 MB a container instead of 40.
  */
@@ -25,25 +40,38 @@ export interface LaunchPlan {
    * with `once` SIGUSR1 lets go of it.
    */
   readonly stdin?: 'open' | 'once' | undefined;
+  /** Words in front of the program where it gets no file system of its own. */
+  readonly drop?: readonly string[];
   /** Present when the container gets its own file system. */
   readonly fileSystem?: FileSystemPlan;
 }
 
 interface FileSystemPlan {
   readonly tools: Tools;
+  /** The pod's id on the host, where it has one of its own. */
+  readonly hostId: number | undefined;
+  readonly identity: Identity;
+  readonly readOnlyRoot: boolean;
   readonly layout: HostLayout;
   readonly hostname: string;
+  /** Shallow ones first. */
   readonly mounts: readonly PlannedMount[];
   /** Host directories that hold a mount point which the host lacks, with the names in them: they become directories of links. */
   readonly linked: ReadonlyMap<string, readonly string[]>;
 }
 
 export interface PlannedMount {
+  /** On the host, and the agent's own choice: no part of this path was written by a pod. */
   readonly hostPath: string;
-  /** Resolved with `resolveContainerPath`. */
+  /** Below `hostPath`; found inside of the container, since pods write there. */
+  readonly subPath?: string | undefined;
+  /** Absolute, without links of the host. */
   readonly containerPath: string;
   readonly readOnly: boolean;
+  /** Of `hostPath`. */
   readonly isDirectory: boolean;
+  /** Of what is mounted, as far as it is known; a `subPath` that is not there becomes a directory. */
+  readonly mountsDirectory: boolean;
 }
 
 /** The container's /, its /tmp included, lies in memory up to this; volumes do not. */
@@ -53,31 +81,40 @@ const terminals = 'newinstance,ptmxmode=0666,mode=0620';
 const devices = ['null', 'zero', 'full', 'random', 'urandom', 'tty'];
 /** Where the host's directories are when links stand in their place. */
 const hostPrefix = '/.host';
+/** Where the volumes are before they are mounted at their paths. Covered when the program starts. */
+const volumePrefix = '/.vol';
+const systemPath = 'PATH=/usr/sbin:/usr/bin:/sbin:/bin; export PATH';
+const failFunction = `_ms_fail() { printf '%s\\n' "$1" >&9; exit 128; }`;
 
 // Names start with _ms so that they hide no variable of the container.
 export function launchScript(plan: LaunchPlan): string {
-  const { stateDirectory, fileSystem, stdin } = plan;
-  const [program = ''] = plan.command;
+  const { stateDirectory, fileSystem, stdin, command, drop = [] } = plan;
+  const program = ['/bin/sh', '-c', programScript(plan), 'sh', ...command];
+  const inner =
+    fileSystem === undefined
+      ? [...drop, ...program]
+      : [
+          ...becomeCommand(fileSystem.tools, fileSystem.hostId),
+          ...innerCommand(fileSystem.tools, fileSystem.identity),
+          ...['/bin/sh', '-c', volumeScript(fileSystem), 'sh', ...program],
+        ];
   return `${[
     // One command, which the shell has read to its end before it runs it: it comes by the standard input, and that is closed first.
     '{ exec </dev/null',
+    // Before anything is open that a process which writes them would hold open, too.
+    `exec 4<<'_ms_end'\n${exportsText(plan.environment)}_ms_end`,
     '_ms_stopped=',
     `trap '_ms_stopped=1; if [ -n "$!" ]; then kill -TERM "$!" 2>/dev/null; else exit 143; fi' TERM`,
     `exec 9>${shellWord(`${stateDirectory}/failure`)} || exit 125`,
     `read -r _ms_stat </proc/self/stat && printf '%s\\n' "$_ms_stat" >${shellWord(`${stateDirectory}/pid`)} || exit 125`,
+    systemPath,
+    'umask 022',
     ...(stdin === undefined ? [] : stdinSteps(`${stateDirectory}/stdin`, stdin)),
-    `_ms_fail() { printf '%s\\n' "$1" >&9; exit 128; }`,
-    ...(fileSystem === undefined ? [] : fileSystemSteps(`${stateDirectory}/root`, fileSystem, plan.workingDir)),
-    ...exportCommands(plan.environment),
-    `cd ${shellWord(plan.workingDir)} || _ms_fail ${shellWord(`working directory ${plan.workingDir} cannot be entered`)}`,
-    `command -v ${shellWord(program)} >/dev/null || _ms_fail ${shellWord(notFound(program))}`,
-    'exec 9>&-',
-    // Told by the subshell, not by this script: a signal that reached it before it has let go of this script's trap would be lost, and
-    // nobody sends one before the word. The agent may be gone, and a broken pipe must not end it.
-    `( trap '' PIPE; printf started >&3 2>/dev/null; trap - PIPE`,
-    `exec ${plan.command.map(shellWord).join(' ')} 3>&- ) ${stdin === undefined ? '' : '<&7 7<&- 8>&- '}&`,
+    failFunction,
+    ...(fileSystem === undefined ? [] : fileSystemSteps(`${stateDirectory}/root`, fileSystem)),
+    `( exec ${inner.map(shellWord).join(' ')} ) ${stdin === undefined ? '' : '<&7 7<&- 8>&- '}&`,
     ...(stdin === undefined ? [] : ['exec 7<&-']),
-    'exec 3>&-',
+    'exec 3>&- 4<&- 9>&-',
     'wait "$!"; _ms_code=$?',
     // A trap ends the wait early and reports 143; the program may still run, or have a code of its own.
     'while [ -n "$_ms_stopped" ]; do',
@@ -89,9 +126,28 @@ export function launchScript(plan: LaunchPlan): string {
   ].join('\n')}\n`;
 }
 
+/** The last shell: the pod's own in all but name. */
+function programScript({ workingDir, command }: LaunchPlan): string {
+  const [program = ''] = command;
+  return [
+    systemPath,
+    'umask 022',
+    failFunction,
+    // Made when it is missing, as container runtimes do; when that fails the next line says so.
+    `[ -d ${shellWord(workingDir)} ] || mkdir -p -- ${shellWord(workingDir)} 2>/dev/null || :`,
+    `cd ${shellWord(workingDir)} || _ms_fail ${shellWord(`working directory ${workingDir} cannot be entered`)}`,
+    readExports(4),
+    `command -v ${shellWord(program)} >/dev/null || _ms_fail ${shellWord(notFound(program))}`,
+    // Said by the process that becomes the program, and not by the first one: a signal that came before this process had a mind of its own
+    // would be lost, and nobody sends one before the word. The agent may be gone, and a broken pipe must not end it.
+    `trap '' PIPE; printf started >&3 2>/dev/null; trap - PIPE`,
+    'exec "$@" 3>&- 9>&-',
+  ].join('\n');
+}
+
 /** Opened for reading and writing first, since a pipe without a writer would hold up whoever opens it to read. */
 const stdinSteps = (pipe: string, stdin: 'open' | 'once'): string[] => [
-  `PATH=/usr/bin:/bin mkfifo -m 600 ${shellWord(pipe)} && exec 8<>${shellWord(pipe)} 7<${shellWord(pipe)} || exit 125`,
+  `mkfifo -m 600 ${shellWord(pipe)} && exec 8<>${shellWord(pipe)} 7<${shellWord(pipe)} || exit 125`,
   // A signal ends the wait for the program early, as a stop does.
   ...(stdin === 'once' ? [`trap '_ms_stopped=1; exec 8>&-' USR1`] : []),
 ];
@@ -101,58 +157,66 @@ const notFound = (program: string): string =>
     ? `exec: "${program}": stat ${program}: no such file or directory`
     : `exec: "${program}": executable file not found in $PATH`;
 
-function fileSystemSteps(root: string, { tools, layout, hostname, mounts, linked }: FileSystemPlan, workingDir: string): string[] {
+function fileSystemSteps(root: string, { tools, hostId, layout, hostname, mounts, linked }: FileSystemPlan): string[] {
   const steps: string[] = [];
   const step = (what: string, ...command: readonly string[]): void => {
     steps.push(`${command.map(shellWord).join(' ')} || _ms_fail ${shellWord(`${what} failed, see the container's log`)}`);
   };
   const bind = (source: string, target: string, readOnly: boolean): void =>
-    step(`mount ${target.slice(root.length)}`, tools.mount, '--rbind', ...(readOnly ? ['-o', 'ro'] : []), '--', source, target);
+    step(`mount ${target.slice(root.length)}`, tools.mount, '--rbind', ...(readOnly ? ['-o', 'ro=recursive'] : []), '--', source, target);
   const placeOf = (directory: string): string => (linked.has(directory) ? `${root}${hostPrefix}${directory}` : `${root}${directory}`);
+  const owner = hostId === undefined ? '' : `,uid=${hostId},gid=${hostId}`;
 
-  // PATH is the container's; these few programs are looked up in the system's.
-  steps.push('_ms_path=$PATH; PATH=/usr/sbin:/usr/bin:/sbin:/bin');
-  step('mount /', tools.mount, '-t', 'tmpfs', '-o', `mode=755,size=${rootSizeMiB}m`, 'midship', root);
-  const directories = ['/proc', '/dev/pts', '/dev/shm', '/tmp', '/run', '/var/tmp', '/root', '/.old', ...linked.keys()].map(
-    (path) => `${root}${path}`,
-  );
+  step('mount /', tools.mount, '-t', 'tmpfs', '-o', `mode=755,size=${rootSizeMiB}m${owner}`, 'midship', root);
+  const volumes = mounts.map(({ hostPath, readOnly, subPath, isDirectory }, index) => ({
+    hostPath,
+    path: `${root}${volumePrefix}/${index}`,
+    // With a subPath the directory may have to be made first.
+    readOnly: readOnly && subPath === undefined,
+    isDirectory,
+  }));
+  const made = mountPointsToMake(mounts, linked);
+  const directories = [
+    ...['/proc', '/dev/pts', '/dev/shm', '/tmp', '/run', '/var/tmp', '/root', '/.old', volumePrefix],
+    ...(linked.size === 0 ? [] : [hostPrefix, ...linked.keys()]),
+    ...made.map(({ containerPath, mountsDirectory }) => (mountsDirectory ? containerPath : posix.dirname(containerPath))),
+    ...layout.files.map((path) => posix.dirname(path)),
+  ].map((path) => `${root}${path}`);
+  step('mkdir /', 'mkdir', '-p', '--', ...directories, ...volumes.filter(({ isDirectory }) => isDirectory).map(({ path }) => path));
   step(
-    'mkdir /',
-    'mkdir',
-    '-p',
-    ...directories,
-    ...layout.directories.map(placeOf),
-    ...layout.files.map((path) => `${root}${posix.dirname(path)}`),
+    'touch /',
+    'touch',
+    '--',
+    ...devices.map((name) => `${root}/dev/${name}`),
+    ...layout.files.map((path) => `${root}${path}`),
+    ...made.filter(({ mountsDirectory }) => !mountsDirectory).map(({ containerPath }) => `${root}${containerPath}`),
+    ...volumes.filter(({ isDirectory }) => !isDirectory).map(({ path }) => path),
   );
   step('chmod /tmp', 'chmod', '1777', `${root}/tmp`, `${root}/var/tmp`, `${root}/dev/shm`);
-  for (const { path, target } of layout.links) step(`link ${path}`, 'ln', '-s', target, `${root}${path}`);
-  step('touch /dev', 'touch', ...devices.map((name) => `${root}/dev/${name}`), ...layout.files.map((path) => `${root}${path}`));
-  for (const name of devices) bind(`/dev/${name}`, `${root}/dev/${name}`, false);
   step('link /dev/fd', 'ln', '-s', '/proc/self/fd', `${root}/dev/fd`);
-  // Where the kernel refuses it there are no terminals in this container, which whoever asks for one is told.
-  steps.push(`${[tools.mount, '-t', 'devpts', '-o', terminals, 'devpts', `${root}/dev/pts`].map(shellWord).join(' ')} 2>/dev/null || :`);
   step('link /dev/ptmx', 'ln', '-s', 'pts/ptmx', `${root}/dev/ptmx`);
-  for (const directory of layout.directories) bind(directory, placeOf(directory), true);
-  for (const path of layout.files) bind(path, `${root}${path}`, true);
   for (const [directory, names] of linked) {
-    // Relative, so that the links mean the same before and after the change of root.
     const up = '../'.repeat(directory.split('/').length - 1);
     const targets = names.filter((name) => !linked.has(`${directory}/${name}`)).map((name) => `${up}.host${directory}/${name}`);
     if (targets.length > 0) step(`link ${directory}`, 'ln', '-s', '--', ...targets, `${root}${directory}/`);
   }
-  step('mount /proc', tools.mount, '-t', 'proc', 'proc', `${root}/proc`);
-  for (const { hostPath, containerPath, readOnly, isDirectory } of mounts) {
-    const target = `${root}${containerPath}`;
-    if (isDirectory) step(`mkdir ${containerPath}`, 'mkdir', '-p', '--', target);
-    else {
-      step(`mkdir ${containerPath}`, 'mkdir', '-p', '--', posix.dirname(target));
-      // A file of the host's that is there already is only mounted over.
-      steps.push(
-        `[ -e ${shellWord(target)} ] || : >${shellWord(target)} || _ms_fail ${shellWord(`mount point ${containerPath} cannot be made`)}`,
-      );
-    }
-    bind(hostPath, target, readOnly);
+  if (hostId !== undefined) step('chown /', 'chown', '-hR', `${hostId}:${hostId}`, root);
+  // Mount points cannot be renamed, so that the pod, whose / this is, cannot put other programs where the host's are.
+  if (linked.size > 0) bind(`${root}${hostPrefix}`, `${root}${hostPrefix}`, false);
+  step('mkdir /', 'mkdir', '-p', '--', ...layout.directories.map(placeOf));
+  for (const directory of layout.directories) bind(directory, placeOf(directory), true);
+  for (const directory of linked.keys())
+    if (layout.directories.includes(directory)) bind(`${root}${directory}`, `${root}${directory}`, true);
+  for (const path of layout.files) bind(path, `${root}${path}`, true);
+  for (const path of layout.hidden) {
+    const top = layout.directories.find((directory) => isWithin(path, directory)) ?? '';
+    step(`mount ${path}`, tools.mount, '-t', 'tmpfs', '-o', 'ro,mode=555,size=4k', 'midship', `${placeOf(top)}${path.slice(top.length)}`);
   }
+  for (const name of devices) bind(`/dev/${name}`, `${root}/dev/${name}`, false);
+  // Where the kernel refuses it there are no terminals in this container, which whoever asks for one is told.
+  steps.push(`${[tools.mount, '-t', 'devpts', '-o', terminals, 'devpts', `${root}/dev/pts`].map(shellWord).join(' ')} 2>/dev/null || :`);
+  step('mount /proc', tools.mount, '-t', 'proc', 'proc', `${root}/proc`);
+  for (const { hostPath, path, readOnly } of volumes) bind(hostPath, path, readOnly);
   // Root may write the kernel's file, others need the program. Without either the name is only in HOSTNAME, which is what programs read.
   steps.push(
     `hostname ${shellWord(hostname)} 2>/dev/null || { printf '%s' ${shellWord(hostname)} >/proc/sys/kernel/hostname; } 2>/dev/null || :`,
@@ -160,34 +224,139 @@ function fileSystemSteps(root: string, { tools, layout, hostname, mounts, linked
   step('enter /', 'cd', root);
   step('change of root', tools.pivotRoot, '.', '.old');
   step('unmount of the host', tools.umount, '-l', '/.old');
-  // Made when it is missing, as container runtimes do; when that fails the program's start says so.
-  steps.push(`[ -d ${shellWord(workingDir)} ] || mkdir -p -- ${shellWord(workingDir)} 2>/dev/null || :`);
-  steps.push('rmdir /.old', 'PATH=$_ms_path; export PATH; unset _ms_path');
+  steps.push('cd /', 'rmdir /.old');
   return steps;
+}
+
+/** The mount points in directories of links, which are read-only afterwards; those inside of another volume are made there. */
+function mountPointsToMake(mounts: readonly PlannedMount[], linked: ReadonlyMap<string, unknown>): readonly PlannedMount[] {
+  return mounts.filter(
+    ({ containerPath }) =>
+      [...linked.keys()].some((directory) => isWithin(containerPath, directory)) &&
+      !mounts.some((other) => other.containerPath !== containerPath && isWithin(containerPath, other.containerPath)),
+  );
+}
+
+/**
+ * Mounts the volumes at their paths. Other containers of the pod may write to the same volumes meanwhile, so nothing is concluded from
+ * what a path was: each directory is entered, the kernel is asked where that is, and the mount goes onto the directory that was entered.
+ */
+const volumeFunctions = `
+# From / to the directory $1, one name at a time; what is missing is made.
+_ms_to() {
+  cd /
+  _ms_rest=\${1#/}
+  while [ -n "$_ms_rest" ]; do
+    _ms_name=\${_ms_rest%%/*}
+    case $_ms_rest in */*) _ms_rest=\${_ms_rest#*/} ;; *) _ms_rest= ;; esac
+    [ ! -L "./$_ms_name" ] || return 1
+    [ -d "./$_ms_name" ] || mkdir -- "./$_ms_name" || return 1
+    cd -P -- "./$_ms_name" || return 1
+  done
+  [ "$(pwd -P)" = "$1" ]
+}
+# Mounts $1 at $2.
+_ms_put() {
+  if [ -d "$1" ]; then
+    _ms_to "$2" && mount -c --rbind -- "$1" .
+  else
+    _ms_to "\${2%/*}" && _ms_put_file "$1" "$2" "\${2##*/}"
+  fi || _ms_fail "mount point $2 cannot be used: a part of its path is a link or of another type, or was changed meanwhile; see the container's log"
+  cd /
+}
+# The older system call follows the descriptor to what it is of; the newer one does not.
+_ms_put_file() {
+  [ -e "./$3" ] || [ -L "./$3" ] || ( set -C; : >"./$3" ) || return 1
+  [ -f "./$3" ] && [ ! -L "./$3" ] || return 1
+  { [ "$(readlink /proc/self/fd/5)" = "$2" ] && LIBMOUNT_FORCE_MOUNT2=always mount -c --rbind -- "$1" /proc/self/fd/5; } 5<"./$3"
+}
+# The path $2 below $1 becomes $1.sub; links may lead anywhere within $1. With $3 it is made read-only.
+_ms_sub() {
+  cd "$1" || return 1
+  _ms_rest=$2
+  _ms_file=
+  while [ -n "$_ms_rest" ]; do
+    _ms_name=\${_ms_rest%%/*}
+    case $_ms_rest in */*) _ms_rest=\${_ms_rest#*/} ;; *) _ms_rest= ;; esac
+    if [ -f "./$_ms_name" ] && [ -z "$_ms_rest" ]; then _ms_file=./$_ms_name; break; fi
+    [ -e "./$_ms_name" ] || [ -L "./$_ms_name" ] || mkdir -m 755 -- "./$_ms_name" || return 1
+    cd -P -- "./$_ms_name" || return 1
+    case $(pwd -P)/ in "$1"/*) ;; *) return 1 ;; esac
+  done
+  if [ -n "$_ms_file" ]; then
+    : >"$1.sub" && { case $(readlink /proc/self/fd/5) in "$1"/*) mount -c --rbind -- /proc/self/fd/5 "$1.sub" ;; *) false ;; esac; } 5<"$_ms_file"
+  else
+    mkdir -- "$1.sub" && mount -c --rbind -- . "$1.sub"
+  fi || return 1
+  cd /
+  [ -z "$3" ] || mount -o remount,bind,ro -- "$1.sub"
+}
+`;
+
+/** The second shell. Its arguments are the command of the third. */
+function volumeScript({ tools, mounts, readOnlyRoot }: FileSystemPlan): string {
+  const steps = mounts.flatMap(({ containerPath, subPath, readOnly }, index) => {
+    const source = `${volumePrefix}/${index}`;
+    if (subPath === undefined) return [`_ms_put ${source} ${shellWord(containerPath)}`];
+    return [
+      `_ms_sub ${source} ${shellWord(subPath)} ${readOnly ? 'ro' : "''"} || _ms_fail ${shellWord(`subPath "${subPath}" leads to nothing, or out of its volume; see the container's log`)}`,
+      `_ms_put ${source}.sub ${shellWord(containerPath)}`,
+    ];
+  });
+  return [
+    failFunction,
+    volumeFunctions,
+    ...steps,
+    `mount -t tmpfs -o ro,mode=555,size=4k midship ${volumePrefix} || _ms_fail ${shellWord(`mount ${volumePrefix} failed, see the container's log`)}`,
+    ...(readOnlyRoot ? [`mount -o remount,bind,ro / || _ms_fail 'the root could not be made read-only'`] : []),
+    `${forbidUserNamespaces} || _ms_fail 'user namespaces could not be switched off'`,
+    `exec ${dropCommand(tools.setpriv, { withBounds: true }).map(shellWord).join(' ')} "$@"`,
+  ].join('\n');
 }
 
 /** Host directories above `mounts` that must become directories of links, because the host lacks the mount point. Parents come first. */
 export function directoriesToLink(
-  mounts: readonly PlannedMount[],
+  mounts: readonly Pick<PlannedMount, 'containerPath' | 'mountsDirectory'>[],
   layout: HostLayout,
   exists: (path: string, isDirectory: boolean) => boolean,
 ): readonly string[] {
   const needed = new Set<string>();
-  for (const { containerPath, isDirectory } of mounts) {
+  for (const { containerPath, mountsDirectory } of mounts) {
     const top = layout.directories.find((directory) => isWithin(containerPath, directory));
-    if (top === undefined || exists(containerPath, isDirectory)) continue;
+    if (top === undefined || exists(containerPath, mountsDirectory)) continue;
     for (let at = posix.dirname(containerPath); isWithin(at, top); at = posix.dirname(at)) if (exists(at, true)) needed.add(at);
   }
   return [...needed].sort();
 }
 
+/** A container's path with `.` and `..` resolved; always absolute. */
+export const normalContainerPath = (path: string): string => posix.join('/', path).replace(/(?!^)\/+$/, '');
+
+/** Where the path lies once `linked` directories hold links: what the host has in them is elsewhere. */
+export function placeOfMount(path: string, linked: readonly string[], existsOnHost: (path: string) => boolean): string {
+  const holder = linked.filter((directory) => isWithin(path, directory) && path !== directory).at(-1);
+  if (holder === undefined) return path;
+  const [name = ''] = path.slice(holder.length + 1).split('/');
+  return existsOnHost(`${holder}/${name}`) ? `${hostPrefix}${path}` : path;
+}
+
 /** Shallow ones first, so that a mount inside another is made after it. */
-export function planMounts(
-  mounts: readonly (Omit<PlannedMount, 'containerPath'> & { readonly containerPath: string })[],
-  layout: HostLayout,
-): readonly PlannedMount[] {
-  const depth = (path: string): number => path.split('/').length;
-  return mounts
-    .map((mount) => ({ ...mount, containerPath: resolveContainerPath(mount.containerPath, layout) }))
-    .sort((a, b) => depth(a.containerPath) - depth(b.containerPath));
+export function outsideIn<T extends { readonly containerPath: string }>(mounts: readonly T[]): readonly T[] {
+  const depth = ({ containerPath }: T): number => containerPath.split('/').length;
+  return [...mounts].sort((a, b) => depth(a) - depth(b));
+}
+
+/** Where the programs and libraries are that set a container up, and enter it later. */
+const programDirectories = ['/bin', '/sbin', '/lib', '/lib32', '/lib64', '/libx32'].flatMap((path) => [path, `/usr${path}`]);
+const loaderFiles = ['/etc/ld.so.preload', '/etc/ld.so.cache', '/etc/ld.so.conf.d', '/usr/local/lib'];
+
+/** Why nothing may be mounted at the path; undefined when it may. */
+export function whyNotAt(path: string): string | undefined {
+  if (path === '/') return 'it is the root of the container';
+  if (['/proc', '/sys', hostPrefix, volumePrefix].some((directory) => isWithin(path, directory))) return 'it is kept for the system';
+  if (path === '/dev' || path === '/dev/pts') return "it holds the container's devices";
+  const covers = programDirectories.some((directory) => isWithin(path, directory) || isWithin(directory, path));
+  if (covers || loaderFiles.some((file) => isWithin(file, path)))
+    return 'it would cover programs of the machine that containers are started with';
+  return undefined;
 }

@@ -6,6 +6,15 @@ import type { ListeningAddress } from '../container-runtime.ts';
 export const ticksPerSecond = 100;
 export const pageSizeBytes = 4096;
 
+/** The oldest first; none when there is no such process. */
+export async function childrenOf(pid: number): Promise<readonly number[]> {
+  const text = (await readProcOptional(`/proc/${pid}/task/${pid}/children`)) ?? '';
+  return text
+    .split(' ')
+    .filter((word) => word !== '')
+    .map(Number);
+}
+
 export async function allProcesses(): Promise<readonly ProcessStat[]> {
   const found: ProcessStat[] = [];
   for (const entry of await readdir('/proc')) {

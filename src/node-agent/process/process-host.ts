@@ -2,7 +2,9 @@ import { availableParallelism, homedir } from 'node:os';
 import { dirname } from 'node:path';
 import { createLimit } from '../../base/concurrency.ts';
 import { bootId } from '../../base/process-identity.ts';
+import type { PodIsolation } from '../container-runtime.ts';
 import {
+  findSetpriv,
   findTerminalTools,
   type HostLayout,
   type Isolation,
@@ -15,6 +17,7 @@ import {
 /** What the process runtimes of this machine share: found once, handed to each. */
 export interface ProcessHost {
   readonly isolation: Isolation;
+  readonly insecurePlainPods: boolean;
   readonly layout: HostLayout;
   readonly bootId: string;
   /** PATH of containers that set none. The running Node is on it. */
@@ -32,23 +35,62 @@ export interface ProcessHostOptions {
   readonly nodePath: string;
   /** PATH of the agent, to find the tools of util-linux. */
   readonly searchPath: string;
-  /** Skips the probe: containers are plain host processes. */
+  /** Skips the probe: pods cannot be kept apart. */
   readonly plain?: boolean;
+  /** Where the machine cannot keep pods apart, runs them all the same, as plain processes of the agent's user. */
+  readonly insecurePlainPods?: boolean;
+  /** Directories that no pod sees, wherever they are: the agent's data. */
+  readonly hidden?: readonly string[];
 }
 
 const systemPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
-export async function openProcessHost({ nodePath, searchPath, plain = false }: ProcessHostOptions): Promise<ProcessHost> {
-  const isolation: Isolation = plain ? { mode: 'plain', why: 'isolation is switched off' } : await probeIsolation(searchPath);
+export async function openProcessHost(options: ProcessHostOptions): Promise<ProcessHost> {
+  const { nodePath, searchPath, plain = false, insecurePlainPods = false, hidden = [] } = options;
+  const isolation: Isolation = plain
+    ? { mode: 'plain', why: 'isolation is switched off', setpriv: await findSetpriv(searchPath) }
+    : await probeIsolation(searchPath);
   const nodeDirectory = dirname(nodePath);
   const onPath = systemPath.split(':').some((directory) => isWithin(nodeDirectory, directory));
   return {
     isolation,
-    layout: await readHostLayout(nodePath),
+    insecurePlainPods,
+    layout: await readHostLayout(nodePath, hidden),
     bootId: await bootId(),
     terminal: await findTerminalTools(searchPath),
     defaultPath: onPath ? systemPath : `${nodeDirectory}:${systemPath}`,
     limitStarts: createLimit(2 * availableParallelism()),
     home: isolation.mode === 'namespaces' ? '/root' : homedir(),
   };
+}
+
+export function describeIsolation({ isolation, insecurePlainPods }: Pick<ProcessHost, 'isolation' | 'insecurePlainPods'>): PodIsolation {
+  if (isolation.mode === 'namespaces') {
+    return isolation.ids === undefined
+      ? {
+          isolated: true,
+          reason: 'UserNamespaces',
+          summary: 'each in a user namespace',
+          message: 'Containers have user namespaces, and on the machine the id of the user who runs the agent.',
+        }
+      : {
+          isolated: true,
+          reason: 'OwnUserIds',
+          summary: 'each in a user namespace with an id of its own',
+          message: 'Containers have user namespaces, and each pod an id of its own on the machine.',
+        };
+  }
+  return insecurePlainPods
+    ? {
+        isolated: false,
+        reason: 'PlainProcesses',
+        summary: 'NOT isolated',
+        message: `Pods are plain processes that may do whatever the agent's user may (--insecure-plain-pods): ${isolation.why}.`,
+      }
+    : {
+        isolated: false,
+        reason: 'PodsRefused',
+        summary: 'no pods: they cannot be isolated',
+        message: `This machine cannot keep pods apart from itself, so none are run: ${isolation.why}. To run them all the same, as plain processes of the agent's user, start with --insecure-plain-pods.`,
+      };
 }

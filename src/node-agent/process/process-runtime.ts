@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { constants, existsSync, open as openCallback, statSync } from 'node:fs';
-import { mkdir, open, readdir, rm, rmdir, stat, writeFile } from 'node:fs/promises';
+import { constants, open as openCallback, realpathSync, statSync } from 'node:fs';
+import { chmod, chown, mkdir, open, readdir, rm, rmdir, stat, writeFile } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
@@ -18,6 +18,7 @@ import {
   type ContainerStats,
   type ContainerStatus,
   ImageError,
+  type Mount,
   type PodSandboxConfig,
   type SandboxId,
   type SandboxStatus,
@@ -41,12 +42,22 @@ import {
   writeExit,
   writeRecord,
 } from './container-state.ts';
-import { type ExecPlan, execInContainer } from './exec.ts';
+import { type ContainerPlace, type ExecPlan, execInContainer, killGroup } from './exec.ts';
 import { startExecSession } from './exec-session.ts';
-import { directoriesToLink, type LaunchPlan, launchScript, planMounts } from './launch-script.ts';
+import { dropCommand, type HostLayout, hostIdOf, type Identity, isWithin, outerCommand } from './isolation.ts';
+import {
+  directoriesToLink,
+  type LaunchPlan,
+  launchScript,
+  normalContainerPath,
+  outsideIn,
+  type PlannedMount,
+  placeOfMount,
+  whyNotAt,
+} from './launch-script.ts';
 import { type LogTimes, recordLogTimes } from './log-times.ts';
-import { allProcesses, descendantsOf, listenersOf, pageSizeBytes, ticksPerSecond } from './proc.ts';
-import type { ProcessHost } from './process-host.ts';
+import { allProcesses, childrenOf, descendantsOf, listenersOf, pageSizeBytes, ticksPerSecond } from './proc.ts';
+import { describeIsolation, type ProcessHost } from './process-host.ts';
 import { splitEnvironment } from './shell-environment.ts';
 import { endByDirectory, endMarked, environmentMarker, sendSignal } from './stray-processes.ts';
 import { waiterCommand } from './waiter.ts';
@@ -82,6 +93,8 @@ interface Container {
   readonly exitListeners: (() => void)[];
 }
 
+const rootIdentity: Identity = { uid: 0, gid: 0 };
+const launchTimeoutMs = 60_000;
 const adoptedPollMs = 500;
 const killTries = 50;
 const killPauseMs = 10;
@@ -326,16 +339,35 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
   const workingDirOf = ({ record, directory: state }: Container): string =>
     record.config.workingDir ?? (isolation.mode === 'plain' ? join(state, 'work') : '/');
 
-  function execPlanOf(container: Container, command: readonly string[]): ExecPlan {
+  /** The id that the pod has on the host; undefined when that is the agent's own. */
+  const hostIdFor = (podUid: string): number | undefined =>
+    isolation.mode === 'namespaces' && isolation.ids !== undefined ? hostIdOf(isolation.ids, podUid) : undefined;
+  const identityOf = ({ record }: Container): Identity => record.config.identity ?? rootIdentity;
+  /** Takes away what plain processes can be without. */
+  const plainDrop = (): readonly string[] =>
+    isolation.mode === 'namespaces' || isolation.setpriv === undefined
+      ? []
+      : dropCommand(isolation.setpriv, { withBounds: process.getuid?.() === 0 });
+
+  async function placeOf(container: Container, first: number): Promise<ContainerPlace | undefined> {
+    if (isolation.mode === 'plain') return undefined;
+    // Whatever has lost its parent in the container is a child of the first process, too, and was started by the program.
+    const [program] = await childrenOf(first);
+    if (program === undefined) throw new Error(`container ${container.record.config.name} is not running`);
+    return { tools: isolation.tools, first, program, hostId: hostIdFor(podOf(container).uid), asRoot: identityOf(container).uid === 0 };
+  }
+
+  async function execPlanOf(container: Container, command: readonly string[]): Promise<ExecPlan> {
     const { identity } = container;
     if (identity === undefined || !isRunning(container)) throw new Error(`container ${container.record.config.name} is not running`);
     const environment = environmentOf(container);
-    return { isolation, pid: identity.pid, command, workingDir: workingDirOf(container), environment, clock };
+    const place = await placeOf(container, identity.pid);
+    return { place, drop: plainDrop(), command, workingDir: workingDirOf(container), environment, clock };
   }
 
   async function launchPlanOf(container: Container): Promise<LaunchPlan> {
     const { config } = container.record;
-    const { config: pod } = sandboxOf(container.record.sandbox).record;
+    const pod = podOf(container);
     // Names that a shell cannot hold are set by env.
     const [environment, others] = splitEnvironment(environmentOf(container));
     const odd = Object.entries(others).map(([name, value]) => `${name}=${value}`);
@@ -343,26 +375,70 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
       environment,
       stateDirectory: container.directory,
       workingDir: workingDirOf(container),
-      command: [...(odd.length === 0 ? [] : ['/usr/bin/env', ...odd]), ...config.command, ...config.args],
+      command: [...(odd.length === 0 ? [] : ['/usr/bin/env', '--', ...odd]), ...config.command, ...config.args],
       stdin: config.stdin,
     };
-    if (isolation.mode === 'plain') return plan;
-    const sandbox = sandboxDirectory(directory, container.record.sandbox);
-    const own = [
-      { hostPath: join(sandbox, 'hosts'), containerPath: '/etc/hosts', readOnly: false },
-      { hostPath: join(sandbox, 'hostname'), containerPath: '/etc/hostname', readOnly: false },
-      { hostPath: join(container.directory, 'termination-log'), containerPath: config.terminationMessagePath, readOnly: false },
-    ].filter(({ containerPath }) => !config.mounts.some((mount) => mount.containerPath === containerPath));
-    const sources = await Promise.all(
-      [...own, ...config.mounts].map(async (mount) => ({ ...mount, isDirectory: (await stat(mount.hostPath)).isDirectory() })),
-    );
-    const mounts = planMounts(sources, host.layout).filter(
-      // The host has no such file to mount over, and a pod does not need it enough for a directory of links.
-      ({ containerPath }) => containerPath !== '/etc/hostname' || existsSync('/etc/hostname'),
-    );
-    const linked = directoriesToLink(mounts, host.layout, existsAs);
+    if (isolation.mode === 'plain') return { ...plan, drop: plainDrop() };
+    const { layout } = host;
+    const { mounts, linked } = await planMounts(container, layout);
     const names = await Promise.all(linked.map(async (path) => [path, await readdir(path)] as const));
-    return { ...plan, fileSystem: { tools: isolation.tools, layout: host.layout, hostname: pod.hostname, mounts, linked: new Map(names) } };
+    return {
+      ...plan,
+      fileSystem: {
+        tools: isolation.tools,
+        hostId: hostIdFor(pod.uid),
+        identity: identityOf(container),
+        readOnlyRoot: config.readOnlyRoot ?? false,
+        layout,
+        hostname: pod.hostname,
+        mounts,
+        linked: new Map(names),
+      },
+    };
+  }
+
+  async function planMounts(
+    container: Container,
+    layout: HostLayout,
+  ): Promise<{ readonly mounts: readonly PlannedMount[]; readonly linked: readonly string[] }> {
+    const { config } = container.record;
+    const sandbox = sandboxDirectory(directory, container.record.sandbox);
+    const own: readonly Mount[] = [
+      { hostPath: join(sandbox, 'hosts'), containerPath: '/etc/hosts', readOnly: true },
+      { hostPath: join(sandbox, 'hostname'), containerPath: '/etc/hostname', readOnly: true },
+      { hostPath: join(container.directory, 'termination-log'), containerPath: config.terminationMessagePath, readOnly: false },
+    ].filter(
+      ({ containerPath }) =>
+        !config.mounts.some((mount) => mount.containerPath === containerPath) &&
+        // The host has no such file to mount over, and a pod does not need it enough for a directory of links.
+        (containerPath !== '/etc/hostname' || existsAs('/etc/hostname', false)),
+    );
+    const planned = await Promise.all(
+      [...own, ...config.mounts].map(async ({ hostPath, containerPath, readOnly, subPath, subPathIsFile = false }) => {
+        const isDirectory = (await stat(hostPath)).isDirectory();
+        const path = containerPathOf(containerPath, layout);
+        const why = whyNotAt(path);
+        if (why !== undefined) {
+          throw new ContainerError('CreateContainerError', `mountPath ${containerPath} of container ${config.name} is refused: ${why}`);
+        }
+        return { hostPath, containerPath: path, readOnly, subPath, isDirectory, mountsDirectory: isDirectory && !subPathIsFile };
+      }),
+    );
+    const inside = (path: string): boolean => planned.some((other) => other.containerPath !== path && isWithin(path, other.containerPath));
+    const linked = directoriesToLink(
+      planned.filter(({ containerPath }) => !inside(containerPath)),
+      layout,
+      existsAs,
+    );
+    return {
+      linked,
+      mounts: outsideIn(
+        planned.map((mount) => ({
+          ...mount,
+          containerPath: placeOfMount(mount.containerPath, linked, (path) => statSync(path, { throwIfNoEntry: false }) !== undefined),
+        })),
+      ),
+    };
   }
 
   async function launch(container: Container): Promise<void> {
@@ -370,11 +446,13 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
     await mkdir(join(container.directory, isolation.mode === 'plain' ? 'work' : 'root'), { recursive: true });
     await writeFile(script, launchScript(await launchPlanOf(container)), { mode: 0o600 });
     const output = await open(container.record.logPath, 'a', 0o640);
+    let cancelDeadline: () => void = () => undefined;
     try {
-      const [command, ...args] = waiterCommand(container.directory, '', [
-        ...(isolation.mode === 'plain' ? [] : isolation.unshare),
-        '/bin/sh',
-      ]);
+      const hostId = hostIdFor(podOf(container).uid);
+      // Programs open /dev/stdout and the like again, by name.
+      if (hostId !== undefined) await output.chown(hostId, hostId);
+      const outer = isolation.mode === 'plain' ? [] : outerCommand(isolation.tools, isolation.ids);
+      const [command, ...args] = waiterCommand(container.directory, '', [...outer, '/bin/sh']);
       const child = spawn(command, args, {
         // A session of its own: signals from the agent's terminal do not reach it.
         detached: true,
@@ -383,6 +461,8 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
         cwd: '/',
       });
       container.child = child;
+      // A volume with a pipe in the way of a mount could hold up this start, and with it those of other pods.
+      cancelDeadline = clock.after(launchTimeoutMs, () => killGroup(child.pid));
       const exited = new Promise<void>((resolve, reject) => {
         child.once('error', (err) => reject(new ContainerError('RunContainerError', `start ${command}`, { cause: err })));
         child.once('exit', (code, signalName) => {
@@ -397,6 +477,7 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
       exited.catch(() => undefined);
       words.destroy();
     } finally {
+      cancelDeadline();
       await output.close();
     }
     const identity = await readIdentity(container.directory, 'pid');
@@ -466,8 +547,8 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
       const record: SandboxRecord = { id, config, ip, createdAt: clock.now(), ready: true, bootId: host.bootId };
       const path = sandboxDirectory(directory, id);
       await mkdir(path, { recursive: true, mode: 0o700 });
-      await writeFile(join(path, 'hosts'), hostsFile(config, ip), { mode: 0o644 });
-      await writeFile(join(path, 'hostname'), `${config.hostname}\n`, { mode: 0o644 });
+      await writeFileWithMode(join(path, 'hosts'), hostsFile(config, ip), 0o644);
+      await writeFileWithMode(join(path, 'hostname'), `${config.hostname}\n`, 0o644);
       await mkdir(config.logDirectory, { recursive: true, mode: 0o750 });
       await writeRecord(path, 'sandbox.json', record);
       sandboxes.set(id, { record, containers: existing?.containers ?? new Map() });
@@ -501,6 +582,16 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
 
     async createContainer(sandboxId, config) {
       const sandbox = sandboxOf(sandboxId);
+      const { reason: mode, message } = describeIsolation(host);
+      if (mode === 'PodsRefused') throw new ContainerError('CreateContainerError', message);
+      if (isolation.mode === 'plain') {
+        const own = process.getuid?.() ?? 0;
+        const { identity = { uid: own }, readOnlyRoot = false } = config;
+        const what = identity.uid !== own ? `user ${identity.uid} (programs run as user ${own} of the machine)` : 'a read-only root';
+        if (identity.uid !== own || readOnlyRoot) {
+          throw new ContainerError('CreateContainerConfigError', `plain processes cannot have ${what}`);
+        }
+      }
       // Every pod is offered access to the API, and most do not need it: what cannot be mounted is left out. Other volumes were asked for.
       if (isolation.mode === 'plain' && config.mounts.some(({ containerPath }) => containerPath !== serviceAccountDirectory)) {
         throw new ContainerError(
@@ -523,7 +614,10 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
       const container = newContainer(record);
       await mkdir(dirname(logPath), { recursive: true, mode: 0o750 });
       await mkdir(container.directory, { recursive: true, mode: 0o700 });
-      await writeFile(join(container.directory, 'termination-log'), '', { mode: 0o666 });
+      const terminationLog = join(container.directory, 'termination-log');
+      await writeFileWithMode(terminationLog, '', 0o600);
+      const hostId = hostIdFor(podOf(container).uid);
+      if (hostId !== undefined) await chown(terminationLog, hostId, hostId);
       await writeRecord(container.directory, 'container.json', record);
       sandbox.containers.set(id, container);
       containers.set(id, container);
@@ -564,11 +658,11 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
     },
 
     async exec(id, command, execOptions) {
-      return execInContainer(execPlanOf(containerOf(id), command), execOptions);
+      return execInContainer(await execPlanOf(containerOf(id), command), execOptions);
     },
 
     async startExec(id, command, execOptions) {
-      return startExecSession(execPlanOf(containerOf(id), command), { ...execOptions, terminal: host.terminal });
+      return startExecSession(await execPlanOf(containerOf(id), command), { ...execOptions, terminal: host.terminal });
     },
 
     async openStdin(id) {
@@ -625,6 +719,9 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
       }
       return found;
     },
+
+    isolation: describeIsolation(host),
+    hostIdOf: hostIdFor,
 
     onChange(listener) {
       listeners.add(listener);
@@ -722,6 +819,24 @@ const podKeyOf = ({ namespace, name }: PodSandboxConfig): string => `${namespace
 function hostsFile({ hostname, hostAliases }: PodSandboxConfig, ip: string): string {
   const aliases = hostAliases.map((alias) => `${alias.ip}\t${alias.hostnames.join('\t')}\n`).join('');
   return `# Written by the node agent.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n${ip}\t${hostname}\n${aliases}`;
+}
+
+/** The umask is not asked: programs of another user read or write these. */
+async function writeFileWithMode(path: string, text: string, mode: number): Promise<void> {
+  await writeFile(path, text);
+  await chmod(path, mode);
+}
+
+/** A container's path as it is in the layout: links of the host on the way are followed, as far as the host has the path. */
+function containerPathOf(path: string, { directories }: HostLayout): string {
+  const normal = normalContainerPath(path);
+  const top = directories.find((directory) => isWithin(normal, directory));
+  if (top === undefined) return normal;
+  let found = normal;
+  while (statSync(found, { throwIfNoEntry: false }) === undefined) found = dirname(found);
+  const real = realpathSync(found);
+  const realTop = realpathSync(top);
+  return `${isWithin(real, realTop) ? `${top}${real.slice(realTop.length)}` : real}${normal.slice(found.length)}`;
 }
 
 function existsAs(path: string, isDirectory: boolean): boolean {

@@ -24,16 +24,12 @@ export function splitEnvironment(environment: Environment): readonly [byShell: E
 const exportLines = (environment: Environment, newline: string): readonly string[] =>
   Object.entries(environment).map(([name, value]) => `export ${name}=${value.split('\n').map(shellWord).join(`"$${newline}"`)}`);
 
-/** Shell commands that set the variables. */
-export const exportCommands = (environment: Environment): readonly string[] =>
-  Object.entries(environment).map(([name, value]) => `export ${name}=${shellWord(value)}`);
-
 /**
- * Shell commands that take the variables from descriptor 3. By arguments every user of the machine could read them, and by the environment
- * they would have their effect on the programs that enter the container as well: LD_PRELOAD names a file of the host then.
+ * Shell commands that take the variables from a descriptor and close it. By arguments every user of the machine could read them, and by the
+ * environment they would have their effect on the programs in front as well: LD_PRELOAD names a file of the host then.
  */
-export const readExports = `_ms_n='
-'; while IFS= read -r _ms_line <&3; do eval "$_ms_line"; done; exec 3<&-; unset _ms_n _ms_line`;
+export const readExports = (descriptor: number): string => `_ms_n='
+'; while IFS= read -r _ms_line <&${descriptor}; do eval "$_ms_line"; done; exec ${descriptor}<&-; unset _ms_n _ms_line`;
 
 /** What `readExports` reads. */
 export const exportsText = (environment: Environment): string =>

@@ -178,6 +178,9 @@ export function createSimulatedHost(options: SimulatedHostOptions): SimulatedHos
           return [];
         },
 
+        isolation: undefined,
+        hostIdOf: () => undefined,
+
         onChange(listener) {
           listeners.add(listener);
           return () => listeners.delete(listener);

@@ -1,4 +1,6 @@
-import { readdir, readFile, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { leases } from '../../../src/api/coordination/v1/lease.ts';
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
@@ -9,10 +11,17 @@ import { startTestNode, type TestNode, testNodeName } from '../../support/node-a
 import { until } from '../../support/until.ts';
 
 let node: TestNode;
+/** A directory of the machine that pods may mount. */
+let machineDirectory: string;
 beforeAll(async () => {
-  node = await startTestNode();
+  machineDirectory = await mkdtemp(join(tmpdir(), 'midship-machine-'));
+  await chmod(machineDirectory, 0o777);
+  node = await startTestNode({ agent: { hostPaths: { allowed: [machineDirectory], refused: [] } } });
 });
-afterAll(() => node.stop());
+afterAll(async () => {
+  await node.stop();
+  await rm(machineDirectory, { recursive: true, force: true });
+});
 
 const sh = (script: string, changes: Partial<Pod['spec']['containers'][number]> = {}): Pod['spec']['containers'][number] => ({
   name: 'main',
@@ -38,6 +47,7 @@ it('registers its node and keeps it alive', async () => {
     'DiskPressure=False',
     'PIDPressure=False',
     'Ready=True',
+    `midship.dev/PodIsolation=${hasNamespaces ? 'True' : 'False'}`,
   ]);
   const lease = await node.client.get(leases, { namespace: 'kube-node-lease', name: testNodeName });
   expect(lease.spec).toMatchObject({ holderIdentity: testNodeName, leaseDurationSeconds: 40 });
@@ -155,13 +165,13 @@ describe(`a pod${hasNamespaces ? '' : ' (skipping what needs user namespaces)'}`
       ],
       volumes: [
         { name: 'shared', emptyDir: {} },
-        { name: 'out', hostPath: { path: `${node.directory}/out` } },
+        { name: 'out', hostPath: { path: `${machineDirectory}` } },
       ],
     });
     await node.pod('graceful', 'ready', isReady);
     await remove('graceful');
     await node.gone('graceful');
-    expect(await readFile(`${node.directory}/out/end`, 'utf8')).toBe('hook\n');
+    expect(await readFile(`${machineDirectory}/end`, 'utf8')).toBe('hook\n');
     expect(await node.messagesOf('graceful')).toContain('Killing: Stopping container main');
   });
 
@@ -221,7 +231,7 @@ describe(`a pod${hasNamespaces ? '' : ' (skipping what needs user namespaces)'}`
           volumeMounts: [{ name: 'shared', mountPath: '/shared' }],
         }),
       ],
-      volumes: [{ name: 'shared', hostPath: { path: `${node.directory}/probed` } }],
+      volumes: [{ name: 'shared', hostPath: { path: machineDirectory } }],
     });
     const unready = await node.pod('probed', 'running', (found) => main(found)?.state?.running !== undefined);
     expect(main(unready)).toMatchObject({ ready: false, started: true });
@@ -231,7 +241,7 @@ describe(`a pod${hasNamespaces ? '' : ' (skipping what needs user namespaces)'}`
       message: 'containers with unready status: [main]',
     });
     await node.pod('probed', 'ready', isReady);
-    await rm(`${node.directory}/probed/alive`);
+    await rm(join(machineDirectory, 'alive'));
     await node.pod('probed', 'restart', (found) => main(found)?.restartCount === 1 && isReady(found));
     const messages = await node.messagesOf('probed');
     expect(messages).toContain('Killing: Container main failed liveness probe, will be restarted');
@@ -240,12 +250,14 @@ describe(`a pod${hasNamespaces ? '' : ' (skipping what needs user namespaces)'}`
     await node.gone('probed');
   });
 
-  it('that asks for rights to be taken away is not run with all of them', async () => {
-    await node.run({ name: 'restricted', containers: [sh('true', { securityContext: { capabilities: { drop: ['ALL'] } } })] });
-    const pod = await node.pod('restricted', 'refusal', (found) => main(found)?.state?.waiting?.reason === 'CreateContainerConfigError');
-    expect(main(pod)?.state?.waiting?.message).toBe('not supported on this node: securityContext.capabilities');
-    await remove('restricted');
-    await node.gone('restricted');
+  it('that asks for capabilities is not run without them', async () => {
+    await node.run({ name: 'capable', containers: [sh('true', { securityContext: { capabilities: { add: ['NET_ADMIN'] } } })] });
+    const pod = await node.pod('capable', 'refusal', (found) => main(found)?.state?.waiting?.reason === 'CreateContainerConfigError');
+    expect(main(pod)?.state?.waiting?.message).toBe(
+      'not supported on this node: securityContext.capabilities.add NET_ADMIN (programs have no capabilities here)',
+    );
+    await remove('capable');
+    await node.gone('capable');
   });
 
   it.skipIf(!hasNamespaces)('works in a directory of its choice, and leaves the end of its output when it fails', async () => {

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { ContainerConfig } from '../../../src/node-agent/container-runtime.ts';
@@ -180,6 +180,8 @@ describe.skipIf(!isolated)('a container with its own file system', () => {
     fixture = await RuntimeFixture.create(hosts.namespaces);
     volume = join(fixture.directory, 'volume');
     await mkdir(volume);
+    // The pods of root are another user.
+    await chmod(volume, 0o777);
     await writeFile(join(volume, 'key'), 'value\n');
   });
   afterAll(() => fixture.end());

@@ -20,7 +20,7 @@ beforeAll(async () => {
 afterAll(() => rm(directory, { recursive: true, force: true }));
 
 async function startNode(plain: boolean): Promise<TestNode> {
-  const node = await startTestNode({ plain, api: { signingKey } });
+  const node = await startTestNode({ host: { plain, insecurePlainPods: plain }, api: { signingKey } });
   const metadata = { name: 'kube-root-ca.crt', namespace: 'default' };
   await node.client.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { 'ca.crt': 'certificate' } });
   return node;

@@ -1,21 +1,28 @@
-import { mkdir, mkdtemp, readdir, readFile, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readdir, readFile, readlink, realpath, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Pod, Volume } from '../../../src/api/core/v1/pod.ts';
 import type { ConfigSource } from '../../../src/node-agent/config-source.ts';
 import type { TokenSource } from '../../../src/node-agent/service-account-tokens.ts';
-import { createVolumes, type Volumes } from '../../../src/node-agent/volumes.ts';
+import { createVolumes, type HostPaths, type PreparedVolumes, type Volumes } from '../../../src/node-agent/volumes.ts';
 
 let directory: string;
+/** What pods may mount of the machine. */
+let machine: string;
 let volumes: Volumes;
 let data: Record<string, string>;
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'midship-volumes-'));
   data = { 'app.conf': 'one', other: 'two' };
-  volumes = createVolumes({ directory, config, tokens });
+  machine = await mkdtemp(join(tmpdir(), 'midship-machine-'));
+  volumes = volumesWith({ allowed: [machine], refused: [] });
 });
-afterEach(() => rm(directory, { recursive: true, force: true }));
+afterEach(async () => {
+  for (const path of [directory, machine]) await rm(path, { recursive: true, force: true });
+});
+const volumesWith = (hostPaths: HostPaths): Volumes => createVolumes({ directory, config, tokens, hostPaths, ownerOf: () => undefined });
 
 const object = (kind: string, name: string) => ({ apiVersion: 'v1', kind, metadata: { name, namespace: 'shop' } });
 const config: ConfigSource = {
@@ -36,13 +43,14 @@ const podWith = (...podVolumes: Volume[]): Pod => ({
   metadata: { name: 'web', namespace: 'shop', uid: 'u1', labels: { app: 'web' } },
   spec: { containers: [{ name: 'main' }], volumes: podVolumes },
 });
+const pathOf = async (source: Partial<Volume>): Promise<string> => (await prepare({ name: 'v', ...source })).get('v')?.path ?? '';
 const prepare = (...podVolumes: Volume[]) =>
   volumes.prepare({ pod: podWith(...podVolumes), podIP: '127.64.16.2', hostIP: '127.64.16.1', allocatable: { cpu: '2' } });
 const text = async (path: string | undefined, file: string): Promise<string> => readFile(join(path ?? '', file), 'utf8');
 
 describe('a volume', () => {
   it('of a ConfigMap has its keys as files, and is replaced in one step', async () => {
-    const path = (await prepare({ name: 'v', configMap: { name: 'settings' } })).get('v') ?? '';
+    const path = await pathOf({ configMap: { name: 'settings' } });
     expect(await text(path, 'app.conf')).toBe('one');
     expect([...(await readFile(join(path, 'bin')))]).toEqual([0, 255]);
     expect((await stat(join(path, 'app.conf'))).mode & 0o777).toBe(0o644);
@@ -62,33 +70,28 @@ describe('a volume', () => {
       { serviceAccountToken: { path: 'token' } },
       { configMap: { name: 'settings', items: [{ key: 'app.conf', path: 'ca.crt' }] } },
     ];
-    const path = (await prepare({ name: 'v', projected: { sources } })).get('v');
+    const path = await pathOf({ projected: { sources } });
     expect(await text(path, 'token')).toBe('token of web for the API');
     expect(await text(path, 'ca.crt')).toBe('one');
   });
 
   it('of a Secret has the files and modes that are asked for', async () => {
-    const path = (
-      await prepare({ name: 'v', secret: { secretName: 'keys', defaultMode: 0o400, items: [{ key: 'token', path: 'deep/er/token' }] } })
-    ).get('v');
+    const path = await pathOf({ secret: { secretName: 'keys', defaultMode: 0o400, items: [{ key: 'token', path: 'deep/er/token' }] } });
     expect(await text(path, 'deep/er/token')).toBe('s3');
-    expect((await stat(join(path ?? '', 'deep/er/token'))).mode & 0o777).toBe(0o400);
+    expect((await stat(join(path, 'deep/er/token'))).mode & 0o777).toBe(0o400);
   });
 
   it('projects several sources into one directory', async () => {
-    const path = (
-      await prepare({
-        name: 'v',
-        projected: {
-          sources: [
-            { configMap: { name: 'settings', items: [{ key: 'other', path: 'conf/other' }] } },
-            { secret: { name: 'keys' } },
-            { downwardAPI: { items: [{ path: 'labels', fieldRef: { fieldPath: 'metadata.labels' } }] } },
-            { configMap: { name: 'absent', optional: true } },
-          ],
-        },
-      })
-    ).get('v');
+    const path = await pathOf({
+      projected: {
+        sources: [
+          { configMap: { name: 'settings', items: [{ key: 'other', path: 'conf/other' }] } },
+          { secret: { name: 'keys' } },
+          { downwardAPI: { items: [{ path: 'labels', fieldRef: { fieldPath: 'metadata.labels' } }] } },
+          { configMap: { name: 'absent', optional: true } },
+        ],
+      },
+    });
     expect(await Promise.all(['conf/other', 'token', 'labels'].map((file) => text(path, file)))).toEqual(['two', 's3', 'app="web"']);
   });
 
@@ -110,12 +113,32 @@ describe('a volume', () => {
   });
 
   it('of the host is checked for its type', async () => {
-    const file = join(directory, 'file');
+    const file = join(machine, 'file');
     await writeFile(file, '');
-    await expect(prepare({ name: 'v', hostPath: { path: file, type: 'Directory' } })).rejects.toThrow(`${file} is not a directory`);
-    expect((await prepare({ name: 'v', hostPath: { path: join(directory, 'new'), type: 'DirectoryOrCreate' } })).get('v')).toBe(
-      join(directory, 'new'),
-    );
+    await expect(pathOf({ hostPath: { path: file, type: 'Directory' } })).rejects.toThrow(`${file} is not a directory`);
+    const made = join(machine, 'new');
+    expect(await pathOf({ hostPath: { path: made, type: 'DirectoryOrCreate' } })).toBe(await realpath(made));
+  });
+
+  it('of the host is refused where no flag allows it, by whatever name', async () => {
+    await symlink('/etc', join(machine, 'link'));
+    await symlink(directory, join(machine, 'data'));
+    await expect(pathOf({ hostPath: { path: '/etc' } })).rejects.toThrow(/hostPath \/etc is refused: .*--allow-host-path/);
+    await expect(pathOf({ hostPath: { path: join(machine, 'link') } })).rejects.toThrow('is refused');
+    await expect(pathOf({ hostPath: { path: join(machine, 'link/new'), type: 'DirectoryOrCreate' } })).rejects.toThrow('is refused');
+    await expect(pathOf({ hostPath: { path: `${machine}/../new`, type: 'DirectoryOrCreate' } })).rejects.toThrow('is refused');
+    expect(existsSync('/etc/new')).toBe(false);
+    volumes = volumesWith({ allowed: [], refused: [] });
+    await expect(pathOf({ hostPath: { path: machine } })).rejects.toThrow('--allow-host-path PREFIX allows some');
+  });
+
+  it('of the host never holds the data directory, and is no part of it', async () => {
+    volumes = volumesWith({ allowed: ['/'], refused: [directory] });
+    for (const path of [directory, tmpdir(), '/', join(directory, 'pki')]) {
+      await expect(pathOf({ hostPath: { path, type: 'DirectoryOrCreate' } })).rejects.toThrow('the data directory of the cluster');
+    }
+    expect(existsSync(join(directory, 'pki'))).toBe(false);
+    expect(await pathOf({ hostPath: { path: machine } })).toBe(await realpath(machine));
   });
 
   it('goes with its pod', async () => {
@@ -127,33 +150,28 @@ describe('a volume', () => {
 });
 
 describe('the mounts of a container', () => {
-  const mountsOf = (paths: ReadonlyMap<string, string>, mount: { subPath?: string; subPathExpr?: string; name?: string }) =>
+  const mountsOf = (paths: PreparedVolumes, mount: { subPath?: string; subPathExpr?: string; readOnly?: boolean }) =>
     volumes.mountsOf(
       { name: 'main', volumeMounts: [{ name: 'v', mountPath: '/data', ...mount }] },
       paths,
       (name) => ({ NAME: 'web' })[name],
     );
 
-  it('lead to the volume, or to a path in it that is made when it is missing', async () => {
+  it('lead to the volume, and name the path in it, which the container finds', async () => {
     const paths = await prepare({ name: 'v', emptyDir: {} });
-    const root = paths.get('v') ?? '';
-    expect(await mountsOf(paths, {})).toEqual([{ hostPath: root, containerPath: '/data', readOnly: false }]);
-    expect(await mountsOf(paths, { subPathExpr: 'logs/$(NAME)' })).toMatchObject([{ hostPath: join(root, 'logs/web') }]);
-    expect((await stat(join(root, 'logs/web'))).isDirectory()).toBe(true);
+    const hostPath = paths.get('v')?.path ?? '';
+    expect(await mountsOf(paths, {})).toEqual([{ hostPath, containerPath: '/data', readOnly: false }]);
+    expect(await mountsOf(paths, { subPathExpr: 'logs/$(NAME)' })).toMatchObject([{ hostPath, subPath: 'logs/web' }]);
   });
 
-  it('of one file of a ConfigMap lead to the file as it is now', async () => {
+  it('of a ConfigMap are read-only, whatever the pod says, and know files from directories', async () => {
     const paths = await prepare({ name: 'v', configMap: { name: 'settings' } });
-    const [mount] = await mountsOf(paths, { subPath: 'app.conf' });
-    expect(await readFile(mount?.hostPath ?? '', 'utf8')).toBe('one');
+    expect(await mountsOf(paths, { readOnly: false })).toMatchObject([{ readOnly: true }]);
+    expect(await mountsOf(paths, { subPath: 'app.conf' })).toMatchObject([{ readOnly: true, subPath: 'app.conf', subPathIsFile: true }]);
   });
 
-  it.each(['../other', '/etc', 'a/../../b', 'link', 'link/passwd', 'dangling'])('never lead out of the volume: %s', async (subPath) => {
+  it.each(['../other', '/etc', 'a/../../b'])('never lead out of the volume: %s', async (subPath) => {
     const paths = await prepare({ name: 'v', emptyDir: {} });
-    const root = paths.get('v') ?? '';
-    await mkdir(join(root, 'a'));
-    await symlink('/etc', join(root, 'link'));
-    await symlink('nowhere', join(root, 'dangling'));
     await expect(mountsOf(paths, { subPath })).rejects.toMatchObject({ reason: 'CreateContainerConfigError' });
   });
 

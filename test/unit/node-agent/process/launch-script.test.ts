@@ -1,12 +1,20 @@
 import { execFileSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
-import { type HostLayout, resolveContainerPath } from '../../../../src/node-agent/process/isolation.ts';
-import { directoriesToLink, launchScript, planMounts } from '../../../../src/node-agent/process/launch-script.ts';
+import type { HostLayout } from '../../../../src/node-agent/process/isolation.ts';
+import {
+  directoriesToLink,
+  launchScript,
+  normalContainerPath,
+  outsideIn,
+  placeOfMount,
+  whyNotAt,
+} from '../../../../src/node-agent/process/launch-script.ts';
 
-const layout: HostLayout = { links: [{ path: '/bin', target: 'usr/bin' }], directories: ['/usr', '/etc'], files: [] };
+const layout: HostLayout = { directories: ['/usr', '/etc'], files: [], hidden: [] };
 const tools = {
   unshare: '/usr/bin/unshare',
   nsenter: '/usr/bin/nsenter',
+  setpriv: '/usr/bin/setpriv',
   mount: '/usr/bin/mount',
   umount: '/usr/bin/umount',
   pivotRoot: '/usr/sbin/pivot_root',
@@ -17,27 +25,44 @@ describe('the paths of a container', () => {
     ['/data/', '/data'],
     ['data', '/data'],
     ['/a/../../etc/x', '/etc/x'],
-    ['/bin/tool', '/usr/bin/tool'],
-    ['/binary', '/binary'],
-  ])('%s is %s', (path, resolved) => {
-    expect(resolveContainerPath(path, layout)).toBe(resolved);
+    ['/..', '/'],
+    ['/', '/'],
+  ])('%s is %s', (path, normal) => {
+    expect(normalContainerPath(path)).toBe(normal);
   });
 
   it('are mounted from the outside in', () => {
-    const mount = (containerPath: string) => ({ hostPath: '/v', containerPath, readOnly: true, isDirectory: true });
-    expect(planMounts([mount('/a/b/c'), mount('/x'), mount('/a/b')], layout).map(({ containerPath }) => containerPath)).toEqual([
-      '/x',
-      '/a/b',
-      '/a/b/c',
-    ]);
+    const mounts = ['/a/b/c', '/x', '/a/b'].map((containerPath) => ({ containerPath }));
+    expect(outsideIn(mounts).map(({ containerPath }) => containerPath)).toEqual(['/x', '/a/b', '/a/b/c']);
   });
+
+  it('lie with the host where a directory of links leads there', () => {
+    const exists = (path: string): boolean => path === '/etc/ssl';
+    expect(placeOfMount('/etc/ssl/certs', ['/etc'], exists)).toBe('/.host/etc/ssl/certs');
+    expect(placeOfMount('/etc/app/conf', ['/etc'], exists)).toBe('/etc/app/conf');
+    expect(placeOfMount('/data', ['/etc'], exists)).toBe('/data');
+  });
+
+  it.each(['/', '/proc', '/proc/sys', '/usr', '/usr/bin', '/bin/tool', '/lib', '/usr/lib/x86_64-linux-gnu', '/etc', '/dev', '/.vol/0'])(
+    'may not cover the system: %s',
+    (path) => {
+      expect(whyNotAt(path)).toBeDefined();
+    },
+  );
+
+  it.each(['/data', '/etc/app', '/usr/share/nginx/html', '/opt/app', '/dev/shm', '/var/lib/data', '/tmp', '/libs', '/usr/local/share'])(
+    'may be %s',
+    (path) => {
+      expect(whyNotAt(path)).toBeUndefined();
+    },
+  );
 });
 
 describe('directories of the host with mount points in them', () => {
   const exists = (path: string): boolean => ['/usr', '/etc', '/etc/app', '/usr/share'].includes(path);
   const linked = (...paths: string[]) =>
     directoriesToLink(
-      paths.map((containerPath) => ({ hostPath: '/v', containerPath, readOnly: true, isDirectory: true })),
+      paths.map((containerPath) => ({ containerPath, mountsDirectory: true })),
       layout,
       exists,
     );
@@ -58,14 +83,17 @@ describe('the script of a container', () => {
       stateDirectory: "/state/it's",
       workingDir: '/work dir',
       command: ['sh', '-c', 'echo "$A"\nexit 3', "'"],
-      environment: { A: "it's $HOME\n" },
+      environment: { A: "it's $HOME\n", LD_PRELOAD: '/evil.so' },
       fileSystem: {
+        hostId: undefined,
+        identity: { uid: 0, gid: 0 },
+        readOnlyRoot: true,
         tools,
         layout: { ...layout, files: ['/run/resolve/resolv.conf'] },
         hostname: 'web',
         mounts: [
-          { hostPath: '/volumes/a b', containerPath: '/etc/app', readOnly: true, isDirectory: true },
-          { hostPath: '/volumes/file', containerPath: '/etc/app/one', readOnly: false, isDirectory: false },
+          { hostPath: '/volumes/a b', containerPath: '/etc/app', readOnly: true, isDirectory: true, mountsDirectory: true },
+          { hostPath: '/volumes/file', containerPath: '/etc/app/one', readOnly: false, isDirectory: false, mountsDirectory: false },
         ],
         linked: new Map([['/etc', ['passwd', 'strange name', '-rf']]]),
       },
