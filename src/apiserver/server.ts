@@ -10,6 +10,7 @@ import { type FastifyError, type FastifyInstance, type FastifyReply, type Fastif
 import type { Clock } from '../base/clock.ts';
 import type { Component } from '../base/component.ts';
 import type { Log } from '../base/log.ts';
+import { type MemoryBudget, shareMemory } from '../base/memory-budget.ts';
 import type { Metrics } from '../base/metrics.ts';
 import type { LiveKeyPair } from '../base/pki.ts';
 import { withoutSchemas } from '../base/without-schemas.ts';
@@ -38,6 +39,7 @@ import { parseTarget, type RequestTarget, type ResourceTarget } from './http/req
 import { limitRest, sendError, sendPageNotFound, sendPlain, sendText, sendValue, setWarnings, statusErrorOf } from './http/respond.ts';
 import { createTurnQueue } from './http/turn-queue.ts';
 import type { Upgrade } from './http/upgrade.ts';
+import { WatchMemory } from './http/watch-memory.ts';
 import type { ApiService, RequestAttributes } from './service.ts';
 import type { ServiceAccountTokens } from './service-account-tokens.ts';
 import type { UserInfo } from './user.ts';
@@ -75,6 +77,8 @@ export interface ApiServerOptions {
   /** The text of `/metrics` and `/metrics/apiserver`. */
   metricsText(): Promise<string>;
   readonly clock: Clock;
+  /** Absent: shares of what Node takes. */
+  readonly memory?: MemoryBudget | undefined;
   /** [0, 1) */
   readonly random: () => number;
   readonly log: Log;
@@ -154,7 +158,7 @@ class HttpApiServer implements ApiServer {
 
   constructor(options: ApiServerOptions) {
     this.#options = options;
-    const { service, clock, random, log, metrics, kubelet } = options;
+    const { service, clock, random, log, metrics, kubelet, memory = shareMemory() } = options;
     // Every watch listens.
     setMaxListeners(0, this.#stopping.signal);
     this.#context = {
@@ -166,6 +170,7 @@ class HttpApiServer implements ApiServer {
       metrics: createRequestMetrics(metrics, clock),
       turns: createTurnQueue({ clock, sliceMs: streamSliceMs }),
       slices: options.flowControl.slices,
+      watchMemory: new WatchMemory(memory.watchBytes),
       stopping: this.#stopping.signal,
     };
     this.#discovery = createDiscovery(service.kinds, options.aggregator);

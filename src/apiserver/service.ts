@@ -142,8 +142,17 @@ export interface Watching {
 export interface WatchRecord {
   readonly type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK';
   readonly object: KubeObject;
-  /** JSON of `object`, encoded once a revision and shared by all watchers; computed on first use. */
+  /** Absent for an object as it is, and for bookmarks. */
+  readonly retains?: Retained;
+  /** JSON of `object`, of a change encoded once and shared by all watchers; computed on first use. */
   json(): string;
+}
+
+/** What stays in memory for as long as a record waits: all records of one change keep it once. */
+export interface Retained {
+  readonly bytes: number;
+  /** Queues that hold it. */
+  holders: number;
 }
 
 export type DeleteOutcome =

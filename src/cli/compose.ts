@@ -295,6 +295,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     port: configuration.apiPort,
     authenticator: createAuthenticator({ tokens: service.tokenAuthenticator, clock }),
     flowControl: service.flowControl,
+    memory: configuration.memory,
     serviceAccounts: service.tokens,
     audit,
     kubelet,

@@ -15,6 +15,7 @@ import type { RequestMetrics } from './request-metrics.ts';
 import type { ResourceTarget } from './request-target.ts';
 import type { TurnQueue } from './turn-queue.ts';
 import type { Upgrade } from './upgrade.ts';
+import type { WatchMemory } from './watch-memory.ts';
 
 /** What the handlers of the verbs share. */
 export interface HandlerContext {
@@ -23,6 +24,8 @@ export interface HandlerContext {
   readonly metrics: RequestMetrics;
   /** Where streams wait for their turn to write. */
   readonly turns: TurnQueue;
+  /** Of events that wait for clients. */
+  readonly watchMemory: WatchMemory;
   /** Turns for the parts of an answer, by user. */
   readonly slices: Turns;
   readonly clock: Clock;

@@ -7,9 +7,14 @@ import { negotiate, type Representation } from './content-negotiation.ts';
 import { watchQueryOf } from './options.ts';
 import { statusErrorOf, writeChunk } from './respond.ts';
 import { bookmarkRowOf, columnDefinitionsOf, includeObjectOf, partialMetadataOf, type RowOptions, rowOf } from './table.ts';
+import type { QueuedWatch, WatchMemory } from './watch-memory.ts';
 
 /** Events that may wait for a client that reads slowly; the state a watch begins with does not count. */
 const maxQueuedEvents = 5_000;
+/** Of a record in the queue, beside what it retains. */
+const recordBytes = 64;
+/** How long a client may take to read one chunk. */
+const stalledMs = 60_000;
 /** How long a client may take to read the rest after the end. */
 const lingerMs = 10_000;
 /** When a client is told, before its watch times out, how far it has seen: as often as the real server does. */
@@ -96,13 +101,18 @@ interface WatchStreamOptions {
 }
 
 /** Owns the answer of one watch: what waits to be written, and how it ends. */
-class WatchStream {
+class WatchStream implements QueuedWatch {
   /** Resolves when the answer is over, one way or the other. */
   readonly closed: Promise<void>;
   readonly #options: WatchStreamOptions;
-  #queue: WatchRecord[] = [];
-  /** Length of the state the watch began with, as long as it may still be in the queue. */
+  readonly #memory: WatchMemory;
+  /** What lies before `#next` is written. */
+  #queue: (WatchRecord | undefined)[] = [];
+  #next = 0;
+  #queuedBytes = 0;
+  /** Records and bytes of the state the watch began with that are still in the queue. */
   #initial = 0;
+  #initialBytes = 0;
   #open = false;
   #pumping = false;
   #ending = false;
@@ -110,11 +120,26 @@ class WatchStream {
 
   constructor(options: WatchStreamOptions) {
     this.#options = options;
-    const { response } = options;
+    const { response, context } = options;
+    this.#memory = context.watchMemory;
+    this.#memory.join(this);
     this.closed = new Promise((resolve) => {
-      if (response.closed) resolve();
-      else response.once('close', () => resolve());
+      const close = (): void => {
+        this.#drop();
+        this.#memory.leave(this);
+        resolve();
+      };
+      if (response.closed) close();
+      else response.once('close', close);
     });
+  }
+
+  get queuedBytes(): number {
+    return this.#queuedBytes;
+  }
+
+  get #waiting(): number {
+    return this.#queue.length - this.#next;
   }
 
   /** Sends the head. What was pushed before is the state the watch begins with. */
@@ -130,16 +155,28 @@ class WatchStream {
   /** Notes events to be written. False: the client is too far behind, and the stream ends. */
   push(records: readonly WatchRecord[]): boolean {
     if (this.#ending) return false;
-    if (this.#open && this.#queue.length + records.length > maxQueuedEvents + this.#initial) {
-      this.#queue = [];
-      this.end(expired(`too old resource version: this watch is more than ${maxQueuedEvents} events behind`));
-      return false;
+    for (const record of records) this.#add(record);
+    if (!this.#open) {
+      this.#initial = this.#waiting;
+      this.#initialBytes = this.#queuedBytes;
+    } else if (this.#waiting - this.#initial > maxQueuedEvents || this.#queuedBytes - this.#initialBytes > this.#memory.maxBytesOfWatch) {
+      this.fallBehind();
     }
-    for (const record of records) this.#queue.push(record);
-    if (!this.#open) this.#initial = this.#queue.length;
+    this.#memory.makeRoom();
     this.#schedule();
-    return true;
+    return !this.#ending;
   }
+
+  fallBehind(): void {
+    const events = this.#waiting;
+    this.#drop();
+    this.end(expired(`too old resource version: this watch is ${events} events behind, more than are kept for it`));
+  }
+
+  cut(): void {
+    this.#options.response.destroy();
+  }
+
   /** Ends the answer after what is noted; an error becomes the last event. */
   end(err?: Error): void {
     if (this.#ending) return;
@@ -151,6 +188,40 @@ class WatchStream {
     this.#schedule();
   }
 
+  #add(record: WatchRecord): void {
+    this.#queue.push(record);
+    const { retains } = record;
+    if (retains !== undefined) this.#memory.hold(retains);
+    this.#memory.count(recordBytes);
+    this.#queuedBytes += recordBytes + (retains?.bytes ?? 0);
+  }
+
+  /** The next record, which nothing keeps any more once it is written. */
+  #take(): WatchRecord | undefined {
+    const record = this.#queue[this.#next];
+    if (record === undefined) return undefined;
+    this.#queue[this.#next] = undefined;
+    this.#next += 1;
+    if (this.#next * 2 > this.#queue.length) {
+      this.#queue = this.#queue.slice(this.#next);
+      this.#next = 0;
+    }
+    const { retains } = record;
+    if (retains !== undefined) this.#memory.release(retains);
+    this.#memory.count(-recordBytes);
+    const bytes = recordBytes + (retains?.bytes ?? 0);
+    this.#queuedBytes -= bytes;
+    if (this.#initial > 0) {
+      this.#initial -= 1;
+      this.#initialBytes -= bytes;
+    }
+    return record;
+  }
+
+  #drop(): void {
+    while (this.#take() !== undefined);
+  }
+
   /** Writing waits for the end of the turn: events of several commits then leave in one chunk. */
   #schedule(): void {
     if (!this.#open || this.#pumping) return;
@@ -160,28 +231,39 @@ class WatchStream {
 
   async #pump(): Promise<void> {
     const { response, signal, encode, onSent, nextTurn, context } = this.#options;
-    while (this.#queue.length > 0 && !signal.aborted) {
-      const batch = this.#queue;
-      this.#queue = [];
-      let next = 0;
-      while (next < batch.length && !signal.aborted) {
-        const sliceStart = context.clock.monotonicMs();
-        const first = next;
-        let text = '';
-        for (; next < batch.length && text.length < chunkLength; next += 1) {
-          const record = batch[next];
-          if (record === undefined || context.clock.monotonicMs() - sliceStart > sliceMs) break;
-          text += encode(record);
-        }
-        onSent(next - first);
-        await writeChunk(response, text, signal);
-        if (next < batch.length) await nextTurn();
+    while (this.#waiting > 0 && !signal.aborted) {
+      const sliceStart = context.clock.monotonicMs();
+      let sent = 0;
+      let text = '';
+      while (text.length < chunkLength && context.clock.monotonicMs() - sliceStart <= sliceMs) {
+        const record = this.#take();
+        if (record === undefined) break;
+        text += encode(record);
+        sent += 1;
       }
-      this.#initial = 0;
+      onSent(sent);
+      const reading = writeChunk(response, text, signal);
+      if (reading !== undefined) await this.#stalled(text.length, reading);
+      if (this.#waiting > 0) await nextTurn();
     }
     this.#pumping = false;
     if (signal.aborted || !this.#ending) return;
     response.end(this.#lastLine);
+  }
+
+  /** Counts what the client has not taken, and does not wait for it for ever. */
+  async #stalled(bytes: number, reading: Promise<void>): Promise<void> {
+    const { response, context } = this.#options;
+    const cancel = context.clock.after(stalledMs, () => response.destroy());
+    this.#memory.count(bytes);
+    this.#queuedBytes += bytes;
+    this.#initialBytes += bytes;
+    this.#memory.makeRoom();
+    await reading;
+    this.#memory.count(-bytes);
+    this.#queuedBytes -= bytes;
+    this.#initialBytes -= bytes;
+    cancel();
   }
 }
 

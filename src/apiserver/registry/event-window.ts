@@ -1,7 +1,8 @@
 import type { KubeObject } from '../../machinery/object.ts';
+import type { Retained } from '../service.ts';
 
 /** What one revision did to one object. `before` is absent on creation, `after` on deletion; both carry their resourceVersion. */
-export interface Change {
+export interface Change extends Retained {
   readonly revision: number;
   /** `namespace/name` or `name`. */
   readonly key: string;
@@ -10,6 +11,13 @@ export interface Change {
   /** Memory of `before` and of `after`; 0 for what is absent. */
   readonly beforeBytes: number;
   readonly afterBytes: number;
+}
+
+/** A change that no watch waits for yet. */
+export function changeOf(change: Omit<Change, keyof Retained>): Change {
+  const { revision, key, before, after, beforeBytes, afterBytes } = change;
+  // Beside both objects, the text that is written to watches.
+  return { revision, key, before, after, beforeBytes, afterBytes, bytes: beforeBytes + 2 * afterBytes, holders: 0 };
 }
 
 /** What a change takes beside the object that it replaces. */

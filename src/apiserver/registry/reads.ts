@@ -8,7 +8,7 @@ import { listVersionOf, watchStartOf } from './list-options.ts';
 import type { Registry } from './registry.ts';
 import type { ResourceState } from './resource-state.ts';
 import type { Watcher } from './watch-hub.ts';
-import { bookmarkOf, recordOf, SharedChange } from './watch-record.ts';
+import { bookmarkOf, FoundRecord, SharedChange } from './watch-record.ts';
 
 /** Lists and watches, answered from the registry's memory. */
 
@@ -150,7 +150,7 @@ function currentState(registry: Registry, state: ResourceState, filter: Filter):
   const candidates = state.candidates(filter);
   for (const key of candidates.keys()) {
     const object = candidates.objects.get(key);
-    if (object !== undefined && matches(state.kind, filter, object)) records.push(recordOf('ADDED', object, registry.counters));
+    if (object !== undefined && matches(state.kind, filter, object)) records.push(new FoundRecord(object, registry.counters));
   }
   return records;
 }

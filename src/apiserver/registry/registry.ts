@@ -6,7 +6,7 @@ import type { KubeObject } from '../../machinery/object.ts';
 import type { Storage, StorageEvent, StoredEntry } from '../../storage/storage.ts';
 import { type Unreadable, unreadableError } from '../encryption/encrypted-storage.ts';
 import { atRevision, decode, memoryOf } from './encoding.ts';
-import { WindowMemory } from './event-window.ts';
+import { changeOf, WindowMemory } from './event-window.ts';
 import { resourcePrefixOf, splitStoreKey, storeKeyOf } from './keys.ts';
 import { ObjectQuota } from './object-quota.ts';
 import { type RegistryMemory, ResourceState } from './resource-state.ts';
@@ -107,7 +107,7 @@ export async function startRegistry(options: RegistryOptions): Promise<Registry>
     const before = state.get(key);
     if (event.type === 'delete') {
       if (before === undefined) return;
-      const change = { revision: event.revision, key, before, after: undefined, beforeBytes: state.bytesOf(key), afterBytes: 0 };
+      const change = changeOf({ revision: event.revision, key, before, after: undefined, beforeBytes: state.bytesOf(key), afterBytes: 0 });
       state.apply(change);
       state.hub.dispatch(new SharedChange(change, counters));
       return;
@@ -115,7 +115,7 @@ export async function startRegistry(options: RegistryOptions): Promise<Registry>
     const { decoded: companion, text } = event.value;
     const stored = companion === undefined ? decode(text, event.revision) : atRevision(companion as KubeObject, event.revision);
     const after = companion === undefined ? state.seen(stored) : stored;
-    const change = { revision: event.revision, key, before, after, beforeBytes: state.bytesOf(key), afterBytes: memoryOf(text) };
+    const change = changeOf({ revision: event.revision, key, before, after, beforeBytes: state.bytesOf(key), afterBytes: memoryOf(text) });
     state.apply(change);
     state.hub.dispatch(after === stored ? new SharedChange(change, counters, text) : new SharedChange(change, counters));
   }

@@ -88,7 +88,7 @@ export class ResourceState {
     this.window.add(change);
   }
 
-  #place(change: Omit<Change, 'revision'>): void {
+  #place(change: Placement): void {
     const { key, before, after, beforeBytes, afterBytes } = change;
     const namespace = (after ?? before)?.metadata.namespace;
     if (after === undefined) {
@@ -123,11 +123,13 @@ export class ResourceState {
   }
 }
 
+type Placement = Pick<Change, 'key' | 'before' | 'after' | 'beforeBytes' | 'afterBytes'>;
+
 function move(
   buckets: Map<string, Bucket>,
   from: string | undefined,
   to: string | undefined,
-  { key, before, after, beforeBytes, afterBytes }: Omit<Change, 'revision'>,
+  { key, before, after, beforeBytes, afterBytes }: Placement,
 ): void {
   if (before !== undefined && from !== undefined && from !== to) {
     const bucket = buckets.get(from);

@@ -33,19 +33,19 @@ export class SharedChange {
   }
 
   added(after: KubeObject): WatchRecord {
-    this.#added ??= { type: 'ADDED', object: after, json: () => this.#jsonOf(after) };
+    this.#added ??= { type: 'ADDED', object: after, retains: this.change, json: () => this.#jsonOf(after) };
     return this.#added;
   }
 
   modified(after: KubeObject): WatchRecord {
-    this.#modified ??= { type: 'MODIFIED', object: after, json: () => this.#jsonOf(after) };
+    this.#modified ??= { type: 'MODIFIED', object: after, retains: this.change, json: () => this.#jsonOf(after) };
     return this.#modified;
   }
 
   /** The last state that was seen, at the revision at which it was left. */
   deleted(before: KubeObject): WatchRecord {
     if (this.#deleted === undefined) {
-      this.#deleted = recordOf('DELETED', atRevision(before, this.change.revision), this.#counters);
+      this.#deleted = deletionOf(this.change, before, this.#counters);
     }
     return this.#deleted;
   }
@@ -65,11 +65,13 @@ export class SharedChange {
 }
 
 /** A record whose JSON is made on first use and kept as long as the record. */
-export function recordOf(type: WatchRecord['type'], object: KubeObject, counters: RegistryCounters): WatchRecord {
+function deletionOf(change: Change, before: KubeObject, counters: RegistryCounters): WatchRecord {
+  const object = atRevision(before, change.revision);
   let json: string | undefined;
   return {
-    type,
+    type: 'DELETED',
     object,
+    retains: change,
     json() {
       if (json === undefined) {
         counters.encodes += 1;
@@ -78,6 +80,26 @@ export function recordOf(type: WatchRecord['type'], object: KubeObject, counters
       return json;
     },
   };
+}
+
+/**
+ * An object as a watch finds it. A watch begins with thousands, for a client that may not read them, so that they are small and their texts
+ * are not kept.
+ */
+export class FoundRecord implements WatchRecord {
+  readonly type = 'ADDED';
+  readonly object: KubeObject;
+  readonly #counters: RegistryCounters;
+
+  constructor(object: KubeObject, counters: RegistryCounters) {
+    this.object = object;
+    this.#counters = counters;
+  }
+
+  json(): string {
+    this.#counters.encodes += 1;
+    return JSON.stringify(this.object);
+  }
 }
 
 /** Tells a watcher how far it has seen, and, after initial events, that they are complete. */

@@ -1,16 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { type Change, EventWindow, WindowMemory } from '../../../../src/apiserver/registry/event-window.ts';
+import { type Change, changeOf, EventWindow, WindowMemory } from '../../../../src/apiserver/registry/event-window.ts';
 import type { KubeObject } from '../../../../src/machinery/object.ts';
 
 const object = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'a' } } as KubeObject;
-const change = (revision: number, beforeBytes: number, afterBytes = beforeBytes): Change => ({
-  revision,
-  key: 'a',
-  before: beforeBytes === 0 ? undefined : object,
-  after: object,
-  beforeBytes,
-  afterBytes,
-});
+const change = (revision: number, beforeBytes: number, afterBytes = beforeBytes): Change =>
+  changeOf({ revision, key: 'a', before: beforeBytes === 0 ? undefined : object, after: object, beforeBytes, afterBytes });
 const revisions = (changes: readonly Change[] | undefined): readonly number[] | undefined => changes?.map(({ revision }) => revision);
 
 describe('the windows of all resources', () => {
