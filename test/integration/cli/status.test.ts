@@ -6,6 +6,7 @@ import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { describe, expect, it } from 'vitest';
 import type { Overview } from '../../../src/base/overview.ts';
+import { thisProcess } from '../../../src/base/process-identity.ts';
 import { status } from '../../../src/cli/status.ts';
 import { temporaryDirectory } from '../../support/git.ts';
 
@@ -32,7 +33,7 @@ describe('midship status', () => {
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const dataDirectory = await temporaryDirectory('status');
     const http = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-    await writeFile(join(dataDirectory, 'endpoints.json'), JSON.stringify({ http, pid: process.pid }));
+    await writeFile(join(dataDirectory, 'endpoints.json'), JSON.stringify({ http, ...(await thisProcess()) }));
     const output = new PassThrough();
     await status({ dataDirectory, format: 'text', failOnDifference: false, output });
     output.end();
