@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
+import { networkInterfaces } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { secrets } from '../api/core/v1/secret.ts';
 import { services } from '../api/core/v1/service.ts';
@@ -103,7 +104,7 @@ import { describeDamage } from '../storage/damage-report.ts';
 import { openMemoryStorage } from '../storage/memory/storage.ts';
 import { openSqliteStorage } from '../storage/sqlite/storage.ts';
 import { createOverviewSource } from '../web/overview.ts';
-import { createWeb } from '../web/server.ts';
+import { createWeb, isLoopback } from '../web/server.ts';
 import { createStateCollector } from '../web/state-metrics.ts';
 import { readAuthorities } from './access-flags.ts';
 import { authoritiesOf, type Configuration, filesOf } from './configuration.ts';
@@ -115,6 +116,10 @@ import { readTokenFile } from './token-file.ts';
 /** A running cluster, everything in this process. */
 export interface Cluster {
   readonly endpoints: Endpoints;
+  /** Path behind the address of the page; where it asks for a login, one that logs in once. */
+  newPageLink(): string;
+  /** Follows the built-in remote, which had no commits at the start: nothing can be applied before the first push. */
+  readonly awaitsPush: boolean;
   readonly activity: ActivityFeed;
   status(): Overview;
   /** Resolves with the first status that fits; rejects when `signal` is aborted. */
@@ -195,6 +200,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
 
   // 0. What the command line names must be there.
   const repositories = await openRepositories(configuration, log);
+  const awaitsPush = configuration.repository === undefined && (await isEmptyRepository(files.repository));
   const tokens = configuration.tokenFile === undefined ? {} : await readTokenFile(configuration.tokenFile);
   const auditPolicy = configuration.auditPolicyFile === undefined ? undefined : await readAuditPolicy(configuration.auditPolicyFile);
   const oidc =
@@ -453,9 +459,13 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     },
     log: log.child({ component: 'git-remote' }),
   });
+  const asksForLogin = configuration.requireLogin || !isLoopback(configuration.httpAddress);
+  const pageToken = asksForLogin ? await ensureToken(files.pageToken) : undefined;
   const web = createWeb({
-    address: '127.0.0.1',
+    address: configuration.httpAddress,
     port: configuration.httpPort,
+    names: configuration.tlsNames,
+    ...(pageToken === undefined ? {} : { token: pageToken }),
     informers,
     activity,
     steps,
@@ -474,7 +484,8 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   // 7. GitOps: what Git says is put in force.
   // Before the engine looks: after a restart the addresses of an earlier one may be gone.
   const url = sourceUrl(configuration, web.url);
-  await untilAccepted(() => followRepository({ client: gitOpsClient, configuration, url }), {
+  const isBuiltIn = url.startsWith(`${web.url}/`);
+  await untilAccepted(() => followRepository({ client: gitOpsClient, configuration, url, isBuiltIn }), {
     clock,
     signal,
     onRefusal: (err) => log.warn({ err }, 'Could not write what the cluster follows'),
@@ -518,8 +529,19 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   const git = new URL(`${web.url}/git/cluster.git`);
   git.username = 'midship';
   git.password = token;
+  const { httpAddress, tlsNames } = configuration;
   return {
-    endpoints: { api: apiServer.url, http: web.url, git: git.href, kubeconfig, ...(await thisProcess()) },
+    endpoints: {
+      api: apiServer.url,
+      http: web.url,
+      ...(isWildcard(httpAddress) ? { page: `http://${outsideHost(tlsNames)}:${new URL(web.url).port}` } : {}),
+      ...(pageToken === undefined ? {} : { pageTokenFile: files.pageToken }),
+      git: git.href,
+      kubeconfig,
+      ...(await thisProcess()),
+    },
+    awaitsPush,
+    newPageLink: () => (pageToken === undefined ? '' : web.newLink()),
     activity,
     status: overview.read,
     waitFor: (fits, until) => waitForOverview(overview, fits, { clock, signal: until }),
@@ -544,6 +566,16 @@ async function openEncryption(
       cause,
     });
   }
+}
+
+const isWildcard = (address: string): boolean => address === '0.0.0.0' || address === '::';
+
+/** What other machines call this one by. */
+function outsideHost(names: readonly string[]): string {
+  const addresses = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
+  const outside = addresses.find(({ internal, family }) => !internal && family === 'IPv4')?.address;
+  const [name = outside ?? '127.0.0.1'] = names;
+  return name.includes(':') ? `[${name}]` : name;
 }
 
 async function readAuditPolicy(path: string): Promise<AuditPolicy> {
@@ -784,17 +816,19 @@ async function followRepository({
   client,
   configuration,
   url,
+  isBuiltIn,
 }: {
   readonly client: Client;
   readonly configuration: Configuration;
   readonly url: string;
+  readonly isBuiltIn: boolean;
 }): Promise<void> {
   const metadata = { name: 'cluster', namespace: gitOpsNamespace };
   const write = { fieldManager: 'midship-up', force: true };
   const { repositoryCredentials } = configuration;
   // A start without the flags goes on as the one before: another path of the same repository is another set of objects.
   const repository = await tryGet(client, gitRepositories, metadata);
-  const isSame = repository !== undefined && addressOf(repository.spec.url) === addressOf(url);
+  const isSame = repository !== undefined && addressOf(repository.spec.url, isBuiltIn) === addressOf(url, isBuiltIn);
   const before = isSame ? await tryGet(client, kustomizations, metadata) : undefined;
   const branch = configuration.branch ?? (isSame ? repository.spec.ref?.branch : undefined) ?? defaultBranch;
   const path = configuration.path ?? before?.spec.path ?? './';
@@ -854,10 +888,11 @@ async function followRepository({
 
 const defaultBranch = 'main';
 
-/** Of a repository, whatever port the built-in remote has this time. */
-function addressOf(url: string): string {
+/** Of a repository, whatever address and port the built-in remote has this time. */
+function addressOf(url: string, isBuiltIn: boolean): string {
   const { protocol, hostname, pathname } = new URL(url);
-  return `${protocol}//${hostname}${pathname}`;
+  const isOwn = isBuiltIn && protocol === 'http:' && isIP(hostname.replace(/^\[(.*)\]$/, '$1')) !== 0;
+  return `${protocol}//${isOwn ? '' : hostname}${pathname}`;
 }
 
 function nodesText({ simulatedNodes }: Configuration, isolation: PodIsolation | undefined): string {

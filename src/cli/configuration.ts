@@ -10,7 +10,11 @@ export interface Configuration {
   readonly bindAddress: string;
   /** 0: any free port. */
   readonly apiPort: number;
+  /** Of page, metrics, webhooks and Git remote. */
+  readonly httpAddress: string;
   readonly httpPort: number;
+  /** The page and the metrics ask for a login on loopback, too. */
+  readonly requireLogin: boolean;
   readonly simulatedNodes: number;
   readonly runtime: 'process' | 'simulated';
   readonly pods: PodSettings;
@@ -49,6 +53,7 @@ export const filesOf = (dataDirectory: string) => ({
   endpoints: join(dataDirectory, 'endpoints.json'),
   network: join(dataDirectory, 'network.json'),
   token: join(dataDirectory, 'git-token'),
+  pageToken: join(dataDirectory, 'page-token'),
   repository: join(dataDirectory, 'git', 'cluster.git'),
   gitCache: join(dataDirectory, 'git', 'cache'),
   gitHooks: join(dataDirectory, 'git', 'hooks'),

@@ -22,7 +22,7 @@ export async function ensureDataDirectory(dataDirectory: string): Promise<void> 
   }
 }
 
-/** The token of the built-in remote; made at first start. */
+/** The token of a file, made at first start. */
 export async function ensureToken(path: string): Promise<string> {
   try {
     const token = (await readFile(path, 'utf8')).trim();
@@ -166,7 +166,12 @@ async function networksInUse(): Promise<ReadonlySet<number>> {
 /** What scripts read to find a running cluster. */
 export interface Endpoints extends KnownProcess {
   readonly api: string;
+  /** Page, metrics and Git remote, for programs on this machine. */
   readonly http: string;
+  /** The same for people, where it differs. */
+  readonly page?: string;
+  /** File with the bearer token of page and metrics; absent when they ask for none. */
+  readonly pageTokenFile?: string;
   /** Carries the push token. */
   readonly git: string;
   readonly kubeconfig: string;

@@ -11,7 +11,14 @@ export interface StartContext {
 /** Turns what a part threw while starting into what, why and fix; other errors stay as they are. */
 export async function explainStartFailure(err: unknown, { apiPort, httpPort, dataDirectory }: StartContext): Promise<unknown> {
   if (err instanceof Failure) return err;
-  const { code, port } = (err ?? {}) as { readonly code?: unknown; readonly port?: unknown };
+  const { code, port, address } = (err ?? {}) as { readonly code?: unknown; readonly port?: unknown; readonly address?: unknown };
+  if (code === 'EADDRNOTAVAIL') {
+    return new Failure(`${address} is not an address of this machine`, {
+      why: 'Only its own addresses can be listened on.',
+      fix: 'Correct --bind-address or --http-bind-address; "ip address" lists those of this machine.',
+      cause: err,
+    });
+  }
   if (code === 'EADDRINUSE' || code === 'EACCES') {
     const number = Number(port);
     const flag = number === apiPort ? '--api-port' : number === httpPort ? '--http-port' : undefined;

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { type MemoryBudget, maxObjectBytes, minMemoryBytes, shareMemory } from '../base/memory-budget.ts';
@@ -15,6 +16,7 @@ import { runGitOps } from './gitops.ts';
 import { tryMemorySize, trySize } from './heap.ts';
 import { kubeconfig } from './kubeconfig.ts';
 import { type Format, formats } from './output.ts';
+import { pageUrl } from './page-url.ts';
 import { type PodFlags, podSettingsOf, withPodFlags } from './pod-flags.ts';
 import { exampleRepository, runCluster } from './run.ts';
 import { status } from './status.ts';
@@ -31,7 +33,9 @@ interface UpFlags extends AccessFlags, BuildFlags, PodFlags {
   readonly dataDir: string;
   readonly bindAddress: string;
   readonly apiPort: number;
+  readonly httpBindAddress: string;
   readonly httpPort: number;
+  readonly requireLogin: boolean;
   readonly simulateNodes: number;
   readonly runtime: string;
   readonly repo?: string;
@@ -97,7 +101,13 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
       )
       .addOption(new Option('--bind-address <address>', 'address the API listens on').default('127.0.0.1'))
       .addOption(
-        new Option('--tls-san <name>', 'further name or address in the API certificate')
+        new Option('--http-bind-address <address>', 'address of page, metrics and Git remote; beyond loopback the page asks for a login')
+          .argParser(parseAddress)
+          .default('127.0.0.1'),
+      )
+      .addOption(new Option('--require-login', 'page and metrics ask for a login on loopback, too').default(false))
+      .addOption(
+        new Option('--tls-san <name>', 'further name or address in the API certificate, and of the page')
           .default([])
           .argParser((value, all: readonly string[]) => [...all, value]),
       )
@@ -225,6 +235,12 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
       },
     );
 
+  withDataDirectory(
+    program.command('page-url').description('print the address of the status page; with a login one that is good for logging in once'),
+  ).action(async (flags: { readonly dataDir: string }) => {
+    exitCode = await pageUrl({ dataDirectory: resolve(flags.dataDir), output: context.stdout });
+  });
+
   addAppCommands(program, {
     environment,
     output: context.stdout,
@@ -301,7 +317,9 @@ function configurationOf(flags: UpFlags, environment: NodeJS.ProcessEnv, seedDir
     dataDirectory: resolve(flags.dataDir),
     bindAddress: flags.bindAddress,
     apiPort: flags.apiPort,
+    httpAddress: flags.httpBindAddress,
     httpPort: flags.httpPort,
+    requireLogin: flags.requireLogin,
     simulatedNodes: flags.simulateNodes,
     runtime: flags.runtime === 'simulated' ? 'simulated' : 'process',
     pods: podSettingsOf(flags),
@@ -362,6 +380,12 @@ function parsePort(value: string): number {
   const port = Number(value);
   if (!Number.isInteger(port) || port < 0 || port > 65_535) throw new InvalidArgumentError('A port is a number from 0 to 65535.');
   return port;
+}
+
+function parseAddress(value: string): string {
+  if (isIP(value) === 0 && value !== 'localhost')
+    throw new InvalidArgumentError('An IP address of this machine; 0.0.0.0 and :: are all of them.');
+  return value;
 }
 
 const portFrom = (value: string | undefined, fallback: number): number => (value === undefined ? fallback : parsePort(value));

@@ -11,7 +11,7 @@ import { shellWord } from '../base/shell-word.ts';
 import { timeLimit } from '../base/time-limit.ts';
 import { type Cluster, startCluster } from './compose.ts';
 import { type Configuration, filesOf } from './configuration.ts';
-import { ensureDataDirectory } from './data-directory.ts';
+import { type Endpoints, ensureDataDirectory } from './data-directory.ts';
 import type { ProgramContext } from './program.ts';
 import { createTerminal, type Terminal } from './terminal.ts';
 
@@ -23,6 +23,8 @@ const appsDeadlineMs = 60_000;
 
 /** Runs a cluster in the foreground until it is told to stop; gives the exit code. */
 export async function runCluster(configuration: Configuration, { stdout, stderr, version }: ProgramContext): Promise<number> {
+  // Every user of the machine can read the arguments of a program; the password of --repo is not for them.
+  if (configuration.repositoryCredentials !== undefined) process.title = 'midship';
   const files = filesOf(configuration.dataDirectory);
   await ensureDataDirectory(configuration.dataDirectory);
   const logFile = openLogFile({ path: join(files.logs, 'midship.log') });
@@ -41,10 +43,10 @@ export async function runCluster(configuration: Configuration, { stdout, stderr,
   try {
     cluster = await startCluster({ configuration, log, version, signal: abort.signal, onStep: terminal.step, onWarning: terminal.warning });
     await writeDurableFile(files.endpoints, `${JSON.stringify(cluster.endpoints, undefined, 2)}\n`);
-    await waitForApps(cluster, terminal, { startedAt, signal: abort.signal });
+    if (!cluster.awaitsPush) await waitForApps(cluster, terminal, { startedAt, signal: abort.signal });
     cluster.activity.onAdded(terminal.activity);
-    printNextSteps(cluster, configuration, terminal);
-    listenForKeys(cluster, stopped.request);
+    printNextSteps({ cluster, configuration, terminal, isTerminal: stdout.isTTY === true });
+    listenForKeys(cluster, terminal, stopped.request);
     const exitCode = await stopped.reason;
     terminal.line('\n  stopping the pods; data stays in the data directory');
     return exitCode;
@@ -133,24 +135,53 @@ async function waitForApps(
   }
 }
 
-function printNextSteps({ endpoints }: Cluster, { seedDirectory }: Configuration, terminal: Terminal): void {
-  terminal.line(`\n  Status page    ${endpoints.http}\n  kubectl        export KUBECONFIG=${shellWord(endpoints.kubeconfig)}\n`);
+interface NextSteps {
+  readonly cluster: Cluster;
+  readonly configuration: Configuration;
+  readonly terminal: Terminal;
+  readonly isTerminal: boolean;
+}
+
+/** Secrets go to a terminal only: anything else may be a journal, which keeps them for whoever reads it later. */
+function printNextSteps({ cluster, configuration: { seedDirectory }, terminal, isTerminal }: NextSteps): void {
+  const { endpoints } = cluster;
+  const kubeconfig = `  kubectl        export KUBECONFIG=${shellWord(endpoints.kubeconfig)}\n`;
+  terminal.line(`\n  Status page    ${pageAddress(cluster, isTerminal)}\n${kubeconfig}`);
+  const git = gitAddress(endpoints);
   if (seedDirectory !== undefined) {
     terminal.line(
       [
         '  Try this in a second terminal:',
-        `    git clone ${endpoints.git} demo && cd demo`,
+        `    git clone ${isTerminal ? git.href : '"$(midship git-url)"'} demo && cd demo`,
         "    sed -i 's/replicas: 3/replicas: 5/' apps/storefront/deployment.yaml",
         '    git commit -am "storefront: 5 replicas" && git push      # watch this terminal',
         '    git revert --no-edit HEAD && git push                    # and back',
         '',
       ].join('\n'),
     );
-  } else terminal.line(`  Push to        ${endpoints.git}\n`);
+  } else if (isTerminal) terminal.line(`  Push to        ${git.href}\n`);
+  else {
+    git.username = '';
+    git.password = '';
+    terminal.line(`  Push to        ${git.href}   (with its token: midship git-url)\n`);
+  }
   if (process.stdin.isTTY) terminal.line('  space opens the status page, q stops\n');
 }
 
-function listenForKeys({ endpoints }: Cluster, stop: (exitCode: number) => void): void {
+function pageAddress(cluster: Cluster, isTerminal: boolean): string {
+  const { page, http, pageTokenFile } = cluster.endpoints;
+  if (isTerminal) return `${page ?? http}${cluster.newPageLink()}`;
+  return `${page ?? http}${pageTokenFile === undefined ? '' : '   (log in by: midship page-url)'}`;
+}
+
+/** Of the built-in remote, by the name that other machines know too. */
+function gitAddress({ git, page }: Endpoints): URL {
+  const url = new URL(git);
+  if (page !== undefined) url.hostname = new URL(page).hostname;
+  return url;
+}
+
+function listenForKeys(cluster: Cluster, terminal: Terminal, stop: (exitCode: number) => void): void {
   if (!process.stdin.isTTY) return;
   process.stdin.setRawMode(true).resume();
   process.stdin.setEncoding('utf8').on('data', (key: string) => {
@@ -158,7 +189,13 @@ function listenForKeys({ endpoints }: Cluster, stop: (exitCode: number) => void)
     // Raw mode turns Ctrl-C into a character.
     if (key === '\u0003') stop(130);
     if (key === ' ') {
-      const opener = spawn(process.platform === 'darwin' ? 'open' : 'xdg-open', [endpoints.http], { stdio: 'ignore', detached: true });
+      const { http, page, pageTokenFile } = cluster.endpoints;
+      // Arguments of a program are shown to every user of the machine.
+      if (pageTokenFile !== undefined) {
+        terminal.line(`  Status page    ${pageAddress(cluster, true)}`);
+        return;
+      }
+      const opener = spawn(process.platform === 'darwin' ? 'open' : 'xdg-open', [page ?? http], { stdio: 'ignore', detached: true });
       // Without a desktop there is nothing to open; the address is on the screen.
       opener.on('error', () => undefined);
       opener.unref();

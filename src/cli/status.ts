@@ -2,7 +2,8 @@ import pc from 'picocolors';
 import { nameOfApp } from '../api/kustomize/v1/app-name.ts';
 import type { AppOverview, Overview } from '../base/overview.ts';
 import { readEndpoints } from './data-directory.ts';
-import { type ExitCode, Failure } from './failure.ts';
+import type { ExitCode } from './failure.ts';
+import { requestPage } from './page-request.ts';
 import { plain } from './terminal.ts';
 
 export interface StatusOptions {
@@ -13,30 +14,11 @@ export interface StatusOptions {
   readonly output: NodeJS.WritableStream;
 }
 
-const maxAnswerBytes = 16 * 1024 * 1024;
-
 /** The verdict in words, one line an app; `git status` for the cluster. */
 export async function status({ dataDirectory, format, failOnDifference, output }: StatusOptions): Promise<ExitCode> {
-  const { http } = await readEndpoints(dataDirectory);
-  const document = await fetchStatus(http);
+  const document = await requestPage<Overview>(await readEndpoints(dataDirectory), '/status.json');
   output.write(format === 'json' ? `${JSON.stringify(document, undefined, 2)}\n` : formatStatus(document));
   return failOnDifference && document.apps.some((app) => !isGood(app)) ? 1 : 0;
-}
-
-async function fetchStatus(http: string): Promise<Overview> {
-  try {
-    const response = await fetch(`${http}/status.json`, { signal: AbortSignal.timeout(10_000) });
-    if (!response.ok) throw new Error(`HTTP ${response.status}`);
-    const text = await response.text();
-    if (text.length > maxAnswerBytes) throw new Error(`an answer of ${text.length} characters`);
-    return JSON.parse(text) as Overview;
-  } catch (cause) {
-    throw new Failure(`${http} does not answer`, {
-      why: cause instanceof Error ? cause.message : String(cause),
-      fix: 'Is the cluster still starting? Try again, or look at its terminal.',
-      cause,
-    });
-  }
 }
 
 const isGood = ({ sync, health }: AppOverview): boolean => sync === 'Synced' && health === 'Healthy';

@@ -12,6 +12,7 @@ import { createTurns } from '../base/turns.ts';
 import { withoutSchemas } from '../base/without-schemas.ts';
 import type { InformerSet } from '../client/informer.ts';
 import type { StepLog } from '../reconcile/step-log.ts';
+import { type Access, cookieName, createAccess, sessionMs } from './access.ts';
 import { contentTypes, pack, type SharedText, sendPacked, sendShared, sendText, sharedText } from './answers.ts';
 import { type Assets, readAssets } from './assets.ts';
 import { badgeOf } from './badge.ts';
@@ -43,6 +44,10 @@ export interface WebOptions {
   readonly clusterName: string;
   /** Of the program: `0.1.0`. */
   readonly version: string;
+  /** Further names that clients may call this server by. */
+  readonly names?: readonly string[];
+  /** Asks for a login, or for this as a bearer token. Needed to serve on anything but loopback. */
+  readonly token?: string;
   /** Shared with everything else that runs long in this event loop. */
   readonly gate: TurnGate;
 }
@@ -51,6 +56,8 @@ export interface WebOptions {
 export interface Web extends Component {
   /** `http://HOST:PORT`, reachable on this machine; known once started. */
   readonly url: string;
+  /** Path of the page: with a login one that is good for logging in once. */
+  newLink(): string;
 }
 
 const maxConnections = 1_000;
@@ -65,6 +72,7 @@ const drainMs = 5_000;
 
 /** Of the path of a page; names of objects have at most 253 characters. */
 const maxPathLength = 1_024;
+const loginPath = '/login';
 
 const securityPolicy =
   "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
@@ -77,28 +85,36 @@ class HttpWeb implements Web {
   readonly name = 'web';
   readonly #options: WebOptions;
   #app: FastifyInstance<Server> | undefined;
+  readonly #access: Access | undefined;
   #url = '';
+  #port = 0;
   #live: Live | undefined;
 
   constructor(options: WebOptions) {
     this.#options = options;
+    const { token, clock } = options;
+    this.#access = token === undefined ? undefined : createAccess({ token, clock, port: () => this.#port });
   }
 
   get url(): string {
     return this.#url;
   }
 
+  newLink(): string {
+    return this.#access === undefined ? '/' : `${loginPath}?token=${this.#access.newLink()}`;
+  }
+
   async start({ signal }: { readonly signal: AbortSignal }): Promise<void> {
-    const { address, port } = this.#options;
-    if (!isLoopback(address)) {
+    const { address, port, token } = this.#options;
+    if (token === undefined && !isLoopback(address)) {
       throw Object.assign(new Error(`serve the status page on ${address} without a login`), { hint: 'Serve it on 127.0.0.1.' });
     }
     const app = this.#createApp(await readAssets());
     this.#app = app;
     signal.throwIfAborted();
     await app.listen({ host: address, port });
-    const { port: actualPort } = app.server.address() as AddressInfo;
-    this.#url = `http://${address.includes(':') ? `[${address}]` : address}:${actualPort}`;
+    this.#port = (app.server.address() as AddressInfo).port;
+    this.#url = httpAddress(localAddressOf(address), this.#port);
     this.#options.log.info({ url: this.#url }, 'Serving status page');
   }
 
@@ -116,7 +132,8 @@ class HttpWeb implements Web {
   }
 
   #createApp(assets: Assets): FastifyInstance<Server> {
-    const { informers, activity, steps, mounts, metrics, log, clock, ready, gate } = this.#options;
+    const { informers, activity, steps, mounts, metrics, log, clock, ready, address, names = [], gate } = this.#options;
+    const access = this.#access;
     const turns = createTurns({ gate, maxWaiting: 2 * maxConnections });
     const takeTurn = (flow: string): Promise<void> => turns.take(flow) ?? Promise.reject(new Busy());
     const model = createPageModel({ informers, activity, steps });
@@ -137,15 +154,23 @@ class HttpWeb implements Web {
     app.removeAllContentTypeParsers();
     app.addContentTypeParser('*', (_request, _payload, done) => done(null));
 
+    const ownNames = [address, ...names].filter((name) => name !== '0.0.0.0' && name !== '::').map((name) => name.toLowerCase());
     const mountByRoute = new Map(mounts.map((mount) => [`${mount.prefix}*`, mount]));
+    // By the route that answers, so that no spelling of an address gets past. What is not listed asks for a login.
+    const openRoutes = new Set([...healthRoutes, loginPath, '/assets/:file', ...mountByRoute.keys()]);
     app.addHook('onRequest', async (request, reply) => {
       setSecurityHeaders(reply);
       const route = request.routeOptions.url ?? '';
       const refusal =
         mountByRoute.get(route)?.acceptsAnyHost === true
           ? undefined
-          : refusalOf({ headers: request.headers, localAddress: request.raw.socket.localAddress });
+          : refusalOf({ headers: request.headers, localAddress: request.raw.socket.localAddress, names: ownNames });
       if (refusal !== undefined) return refuse(request, reply, 403, refusal);
+      if (access !== undefined && !openRoutes.has(route)) {
+        const { authorization, cookie } = request.headers;
+        const isWelcome = access.hasToken(authorization) || access.sessionEnd(cookie, request.ip) !== undefined;
+        if (!isWelcome) return refuseLogin(request, reply, access, { isAttempt: authorization !== undefined, log });
+      }
       const isWaiting = !mountByRoute.has(route) && !healthRoutes.includes(route) && (turns.waiting > 0 || !gate.isOpen());
       if (isWaiting) await takeTurn(request.ip);
       return undefined;
@@ -178,6 +203,7 @@ class HttpWeb implements Web {
       const scrape = sharedScrape({ clock, takeTurn: () => takeTurn(path), parts });
       app.get(path, async (request, reply) => sendPacked(request, reply, contentTypes.metrics, await scrape()));
     }
+    if (access !== undefined) this.#addLogin(app, access);
     this.#addPages({ app, model, assets, pace, send });
     for (const [route, mount] of mountByRoute) {
       app.all(route, (request, reply) => {
@@ -194,6 +220,28 @@ class HttpWeb implements Web {
       return sendText(request, reply.code(code), contentTypes.text, `${text}\n`);
     });
     return app;
+  }
+
+  #addLogin(app: FastifyInstance<Server>, access: Access): void {
+    const { log } = this.#options;
+    // HEAD, which a preview may send, would use up the link.
+    app.get<{ Querystring: { token?: unknown } }>(loginPath, { exposeHeadRoute: false }, (request, reply) => {
+      const { token } = request.query;
+      const session = typeof token === 'string' ? access.logIn(token, request.ip) : undefined;
+      const isLoggedIn = session !== undefined || access.sessionEnd(request.headers.cookie, request.ip) !== undefined;
+      if (!isLoggedIn) return refuseLogin(request, reply, access, { isAttempt: token !== undefined, log });
+      if (session !== undefined) {
+        const cookie = `${cookieName(this.#port)}=${session}; Path=/; Max-Age=${sessionMs / 1_000}; HttpOnly; SameSite=Strict`;
+        reply.header('Set-Cookie', cookie);
+      }
+      // Away from the address that carries the secret, and nowhere else than here.
+      return sendText(request, reply.code(303).header('Location', '/'), contentTypes.text, 'Logged in.\n');
+    });
+    app.post(`${loginPath}/links`, (request, reply) => {
+      // A session must not make more sessions: it would never end.
+      if (!access.hasToken(request.headers.authorization)) return refuse(request, reply, 403, 'Only the token of the page makes links.');
+      return sendText(request, reply.code(201), contentTypes.json, `${JSON.stringify({ path: this.newLink() })}\n`);
+    });
   }
 
   #addPages({ app, model, assets, pace, send }: PagesOptions): void {
@@ -240,6 +288,7 @@ class HttpWeb implements Web {
           address: request.ip,
         }));
       if (!isConnected) return refuse(request, reply, 404, 'There is no such page.');
+      this.#endWithSession(request, reply);
       return reply.hijack();
     });
     app.get<{ Params: { namespace: string; file: string } }>('/badge/:namespace/:file', (request, reply) => {
@@ -262,6 +311,15 @@ class HttpWeb implements Web {
       return sendText(request, reply, asset.type, asset.text);
     });
   }
+
+  /** A page that stays open is not read for longer than its session lasts. */
+  #endWithSession(request: FastifyRequest, reply: FastifyReply): void {
+    const { clock } = this.#options;
+    const endsAt = this.#access?.sessionEnd(request.headers.cookie, request.ip);
+    if (endsAt === undefined) return;
+    const cancel = clock.after(endsAt - clock.monotonicMs(), () => reply.raw.end());
+    reply.raw.once('close', cancel);
+  }
 }
 
 interface PagesOptions {
@@ -278,7 +336,17 @@ interface PagesOptions {
 
 const healthRoutes: readonly string[] = ['/healthz', '/livez', '/readyz'];
 
-const isLoopback = (address: string): boolean => address === 'localhost' || address === '::1' || /^127\.\d+\.\d+\.\d+$/.test(address);
+const httpAddress = (host: string, port: number): string => `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+
+/** Where this machine reaches what listens on `address`. */
+function localAddressOf(address: string): string {
+  if (address === '0.0.0.0') return '127.0.0.1';
+  return address === '::' ? '::1' : address;
+}
+
+/** Whether only this machine reaches what listens on `address`. */
+export const isLoopback = (address: string): boolean =>
+  address === 'localhost' || address === '::1' || /^127\.\d+\.\d+\.\d+$/.test(address);
 
 const pathOf = (url: string): string => url.split('?', 1)[0] ?? '/';
 
@@ -347,4 +415,24 @@ async function* inTurns(parts: AsyncIterable<string>, takeTurn: () => Promise<vo
     yield part;
     await takeTurn();
   }
+}
+
+/** Says how to log in; a wrong token or link is counted, and too many are too many. */
+function refuseLogin(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  access: Access,
+  { isAttempt, log }: { readonly isAttempt: boolean; readonly log: Log },
+): Promise<FastifyReply> {
+  if (isAttempt && access.failed(request.ip)) {
+    return refuse(request, reply.header('Retry-After', '60'), 429, 'Too many wrong tokens and links; try again in a minute.');
+  }
+  if (isAttempt) log.warn({ address: request.ip }, 'Refused login');
+  reply.header('WWW-Authenticate', 'Bearer realm="midship"');
+  return refuse(
+    request,
+    reply,
+    401,
+    'The page asks for a login: run "midship page-url" on its machine, and open the link that it prints.\nPrograms send the token of the file page-token in its data directory as a bearer token.',
+  );
 }

@@ -10,6 +10,7 @@ export const program = fileURLToPath(new URL('../../dist/main.js', import.meta.u
 export interface Endpoints {
   readonly api: string;
   readonly http: string;
+  readonly pageTokenFile?: string;
   readonly git: string;
   readonly kubeconfig: string;
   readonly pid: number;

@@ -87,6 +87,19 @@ export function ask(port: number, path: string, options: Ask = {}): Promise<Answ
   });
 }
 
+/** Sends bytes, and gives all that comes back until the server ends the connection or two seconds are over. */
+export function askRaw(port: number, text: string): Promise<string> {
+  return new Promise((resolve) => {
+    let answer = '';
+    const socket = connect({ port, host: '127.0.0.1' }, () => socket.write(text));
+    socket.setEncoding('latin1').on('data', (chunk: string) => (answer += chunk));
+    // A server that is not content may reset the connection.
+    socket.on('error', () => undefined);
+    socket.on('close', () => resolve(answer));
+    socket.setTimeout(2_000, () => socket.destroy());
+  });
+}
+
 /** A connection that sends nothing; it is remembered when it closes. */
 export function openIdle(port: number, from = '127.0.0.1'): Promise<Socket> {
   return new Promise((resolve, reject) => {
