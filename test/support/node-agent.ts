@@ -50,20 +50,28 @@ const log = createLog({ level: process.env.TEST_LOG_LEVEL ?? 'silent' });
 
 export async function startTestNode(
   options: {
+    /** Where its data directory is made. */
+    readonly parent?: string;
+    /** Pods have the id of this process on the machine, as they have for whoever is not root. */
+    readonly asUser?: boolean;
     readonly host?: Partial<ProcessHostOptions>;
     readonly agent?: Partial<NodeAgentOptions>;
     readonly api?: Partial<ApiServiceOptions>;
   } = {},
 ): Promise<TestNode> {
-  const directory = await mkdtemp(join(tmpdir(), 'midship-node-'));
+  const directory = await mkdtemp(join(options.parent ?? tmpdir(), 'midship-node-'));
   const api = await startSeededApi(['default', 'kube-node-lease', 'kube-system'], options.api);
   const client = api.clientFor();
-  const host = await openProcessHost({
+  const found = await openProcessHost({
     nodePath: process.execPath,
     searchPath: process.env.PATH ?? '',
     hidden: [directory],
     ...options.host,
   });
+  const host =
+    options.asUser === true && found.isolation.mode === 'namespaces'
+      ? { ...found, isolation: { ...found.isolation, ids: undefined } }
+      : found;
   let running = await startAgent(api, directory, host, options.agent);
 
   const get = async (name: string): Promise<Pod | undefined> => {
