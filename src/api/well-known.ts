@@ -104,3 +104,6 @@ export const serviceAccountDirectory = '/var/run/secrets/kubernetes.io/serviceac
 
 /** ConfigMap with the cluster's CA certificate (`ca.crt`), in every namespace. */
 export const rootCaConfigMap = 'kube-root-ca.crt';
+
+/** Not of Kubernetes: POST answers with a backup of the whole cluster, all keys included. */
+export const backupPath = '/midship.dev/v1/backup';

@@ -3,10 +3,12 @@ import { setMaxListeners } from 'node:events';
 import { type IncomingMessage, ServerResponse, STATUS_CODES } from 'node:http';
 import type { Server } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
-import type { Duplex } from 'node:stream';
+import type { Duplex, Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
+import { backupPath } from '../api/well-known.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Component } from '../base/component.ts';
 import type { Log } from '../base/log.ts';
@@ -71,6 +73,8 @@ export interface ApiServerOptions {
   readonly openApi: OpenApiDocuments;
   /** Absent: nothing is recorded. */
   readonly audit?: AuditLog;
+  /** Starts a copy of all data and keys of the cluster, and gives it as a stream. Absent: there is none. */
+  readonly backup?: (signal: AbortSignal) => Promise<Readable>;
   readonly healthChecks: readonly HealthCheck[];
   /** Registers the `apiserver_*` families. */
   readonly metrics: Metrics;
@@ -153,6 +157,7 @@ class HttpApiServer implements ApiServer {
   #app: FastifyInstance<Server> | undefined;
   #url = '';
   #metricsText: { readonly text: Promise<string>; readonly at: number } | undefined;
+  #isBackingUp = false;
   #active = 0;
   #onIdle: () => void = () => undefined;
 
@@ -525,6 +530,10 @@ class HttpApiServer implements ApiServer {
     const { service, version, clock } = this.#options;
     const { user, path, query, target } = state;
     service.authorize(user, attributesOfState(state));
+    if (path === backupPath && this.#options.backup !== undefined) {
+      await this.#sendBackup(raw, response, this.#options.backup);
+      return;
+    }
     if (raw.method !== 'GET') throw methodNotAllowed();
     const send = (value: unknown): void => sendValue(response, 200, value, this.#representationOf(raw, query));
     switch (target.type) {
@@ -656,6 +665,29 @@ class HttpApiServer implements ApiServer {
     const body = await compress(text, { level: 1 });
     response.writeHead(200, { 'content-type': contentType, 'content-encoding': 'gzip', 'content-length': body.length });
     response.end(body);
+  }
+
+  /**
+   * One at a time, since each needs as much disk as the store. By POST, because rights to GET every path are given to those who only look.
+   */
+  async #sendBackup(raw: IncomingMessage, response: ServerResponse, open: NonNullable<ApiServerOptions['backup']>): Promise<void> {
+    if (raw.method !== 'POST') throw methodNotAllowed();
+    if (this.#isBackingUp) {
+      const message = 'a backup is being made already, please try again later';
+      throw new StatusError({ code: 429, reason: 'TooManyRequests', message, details: { retryAfterSeconds: 10 } });
+    }
+    this.#isBackingUp = true;
+    const signal = signalOf(response);
+    try {
+      const archive = await open(AbortSignal.any([signal, this.#stopping.signal]));
+      response.writeHead(200, { 'content-type': 'application/x-tar', connection: 'close' });
+      await pipeline(archive, response);
+    } catch (err) {
+      // A client that went away has nobody to answer to.
+      if (!signal.aborted) throw err;
+    } finally {
+      this.#isBackingUp = false;
+    }
   }
 
   /** Two scrapers at once cost one. */

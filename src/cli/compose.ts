@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { basename, join, resolve } from 'node:path';
@@ -107,8 +107,10 @@ import { createOverviewSource } from '../web/overview.ts';
 import { createWeb, isLoopback } from '../web/server.ts';
 import { createStateCollector } from '../web/state-metrics.ts';
 import { readAuthorities } from './access-flags.ts';
+import type { StoppedBackup } from './backup.ts';
+import { openSnapshot } from './backup-snapshot.ts';
 import { authoritiesOf, type Configuration, filesOf } from './configuration.ts';
-import { claimNetwork, type Endpoints, ensureToken, type Network } from './data-directory.ts';
+import { claimNetwork, claimStopped, type Endpoints, ensureToken, type Network } from './data-directory.ts';
 import { explainStartFailure } from './explain.ts';
 import { Failure } from './failure.ts';
 import { readTokenFile } from './token-file.ts';
@@ -184,6 +186,24 @@ export async function openEmptyApi(): Promise<{ readonly client: Client; stop():
   };
 }
 
+/** A backup of a cluster that does not run, and cannot be started until it is closed. */
+export async function openStoppedBackup(options: { readonly dataDirectory: string; readonly version: string }): Promise<StoppedBackup> {
+  const { dataDirectory, version } = options;
+  const release = await claimStopped(dataDirectory);
+  try {
+    const storage = await openSqliteStorage({ path: filesOf(dataDirectory).database, clock: systemClock });
+    try {
+      const signal = new AbortController().signal;
+      return { stream: await openSnapshot({ dataDirectory, store: storage, version, now: systemClock.now(), signal }), close: release };
+    } finally {
+      await storage.close();
+    }
+  } catch (err) {
+    await release();
+    throw await explainStartFailure(err, { apiPort: 0, httpPort: 0, dataDirectory });
+  }
+}
+
 interface ComposeOptions extends StartClusterOptions {
   readonly clock: Clock;
   /** Closers run in reverse order. */
@@ -214,6 +234,8 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   for (const damage of storage.damage) log.warn({ damage }, 'Found damage in the store');
   const { network, release } = await claimNetwork(configuration.dataDirectory);
   onClose(release);
+  // Of a backup that a crash ended.
+  await rm(files.backup, { recursive: true, force: true });
   const authorities = authoritiesOf(configuration.dataDirectory);
   const pki = await openPki({ ...authorities.cluster, clock });
   const encryption = await openEncryption(configuration, storage.currentRevision > 0);
@@ -306,6 +328,8 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     audit,
     kubelet,
     openApi: createOpenApi(service.kinds, () => schemas),
+    backup: (until) =>
+      openSnapshot({ dataDirectory: configuration.dataDirectory, store: storage, version, now: clock.now(), signal: until }),
     healthChecks: [
       { name: 'etcd', liveness: true, check: async () => void (await storage.range({ prefix: 'core/namespaces/', limit: 1 })) },
       {

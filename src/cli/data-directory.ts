@@ -88,18 +88,16 @@ export async function claimNetwork(dataDirectory: string): Promise<{ readonly ne
  * @throws Failure when one runs, or when the directory is none of a cluster
  */
 export async function claimStopped(dataDirectory: string): Promise<() => Promise<void>> {
-  const kept = await readNetwork(filesOf(dataDirectory).network);
-  if (kept === undefined) {
-    throw new Failure(`${dataDirectory} is not a data directory of Midship`, { why: 'It has no network.json.', fix: 'Check --data-dir.' });
-  }
-  const server = await bind(kept);
-  if (server === undefined) {
+  const claim = await claimKeptNetwork(dataDirectory).catch((cause: unknown) => {
+    if (!(cause instanceof NetworkInUse)) throw cause;
     throw new Failure(`the cluster of ${dataDirectory} is running`, {
-      why: `Its addresses, 127.${kept}.0.0/16, are in use.`,
+      why: 'Its addresses are in use.',
       fix: `Stop it first: midship down --data-dir ${dataDirectory}`,
+      cause,
     });
-  }
-  return claimed(kept, server).release;
+  });
+  if (claim !== undefined) return claim.release;
+  throw new Failure(`${dataDirectory} is not a data directory of Midship`, { why: 'It has no network.json.', fix: 'Check --data-dir.' });
 }
 
 /** The cluster of the data directory runs, or another process has its addresses. */

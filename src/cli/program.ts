@@ -4,10 +4,11 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { type MemoryBudget, maxObjectBytes, minMemoryBytes, shareMemory } from '../base/memory-budget.ts';
 import { type AccessFlags, oidcSettingsOf, withAccessFlags } from './access-flags.ts';
 import { addAppCommands } from './app-commands.ts';
+import { backup } from './backup.ts';
 import { build } from './build.ts';
 import { type BuildFlags, toolsOf, withBuildFlags } from './build-flags.ts';
 import { checkCertificates, rotateCertificates } from './certs.ts';
-import { openEmptyApi } from './compose.ts';
+import { openEmptyApi, openStoppedBackup } from './compose.ts';
 import { type Configuration, defaultDataDirectory } from './configuration.ts';
 import { down } from './down.ts';
 import { Failure } from './failure.ts';
@@ -18,6 +19,7 @@ import { kubeconfig } from './kubeconfig.ts';
 import { type Format, formats } from './output.ts';
 import { pageUrl } from './page-url.ts';
 import { type PodFlags, podSettingsOf, withPodFlags } from './pod-flags.ts';
+import { restore } from './restore.ts';
 import { exampleRepository, runCluster } from './run.ts';
 import { status } from './status.ts';
 import { validate } from './validate.ts';
@@ -206,6 +208,24 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
     },
   );
 
+  withDataDirectory(program.command('backup').description('write everything that a cluster is into one file, while it runs or not'))
+    .argument('<file>', 'a new file; it holds all keys and Secrets')
+    .option('--force', 'replace a file of that name', false)
+    .action(async (file: string, flags: { readonly dataDir: string; readonly force: boolean }) => {
+      exitCode = await backup({
+        dataDirectory: resolve(flags.dataDir),
+        file: resolve(file),
+        force: flags.force,
+        output: context.stdout,
+        version: context.version,
+        openStopped: openStoppedBackup,
+      });
+    });
+  withDataDirectory(program.command('restore').description('make a data directory of a backup'))
+    .argument('<file>', 'what "midship backup" wrote')
+    .action(async (file: string, flags: { readonly dataDir: string }) => {
+      exitCode = await restore({ file: resolve(file), dataDirectory: resolve(flags.dataDir), output: context.stdout });
+    });
   const certs = program.command('certs').description('the certificates of a cluster');
   withDataDirectory(certs.command('check').description('list them with the days they have left; 1 when one needs attention'))
     .addOption(new Option('-o, --output <format>', 'output format').choices(['text', 'json']).default('text'))

@@ -40,6 +40,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   pino: ['base/log.ts', 'cli'],
   commander: ['cli'],
   picocolors: ['cli', 'main.ts'],
+  tar: ['cli'],
   preact: ['web'],
   'preact-render-to-string': ['web'],
   'kubernetes-types': ['api'],

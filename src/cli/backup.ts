@@ -1,0 +1,126 @@
+import { existsSync } from 'node:fs';
+import { open, rename, rm, stat } from 'node:fs/promises';
+import type { IncomingMessage } from 'node:http';
+import { request } from 'node:https';
+import { basename, dirname } from 'node:path';
+import type { Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import { backupPath } from '../api/well-known.ts';
+import { syncDirectory } from '../base/durable-file.ts';
+import { networkErrorText } from '../base/network-error.ts';
+import { type KubeconfigConnection, loadKubeconfig } from '../client/kubeconfig.ts';
+import { ArchiveError, readArchive } from './backup-archive.ts';
+import { readEndpoints } from './data-directory.ts';
+import { type ExitCode, Failure } from './failure.ts';
+
+export interface BackupOptions {
+  readonly dataDirectory: string;
+  /** A new file. */
+  readonly file: string;
+  /** Replace a file of that name. */
+  readonly force: boolean;
+  readonly output: NodeJS.WritableStream;
+  readonly version: string;
+  /** Of a cluster that does not run. */
+  openStopped(options: { readonly dataDirectory: string; readonly version: string }): Promise<StoppedBackup>;
+}
+
+export interface StoppedBackup {
+  readonly stream: Readable;
+  close(): Promise<void>;
+}
+
+/** Silence of the server that ends a backup; the copy of the store comes before the first byte. */
+const silenceMs = 600_000;
+
+/** Writes a backup of a cluster, which may be running, and reads it back before it gets its name. */
+export async function backup({ dataDirectory, file, force, output, version, openStopped }: BackupOptions): Promise<ExitCode> {
+  if (!force && existsSync(file)) {
+    throw new Failure(`${file} exists`, {
+      why: 'It may be the last good backup; nothing was written.',
+      fix: 'Name another file, or replace this one with --force.',
+    });
+  }
+  const temporary = `${file}.${process.pid}.tmp`;
+  try {
+    const endpoints = await readEndpoints(dataDirectory).catch((err: unknown) => {
+      if (err instanceof Failure) return undefined;
+      throw err;
+    });
+    if (endpoints === undefined) {
+      const stopped = await openStopped({ dataDirectory, version });
+      await writeStream(stopped.stream, temporary).finally(() => stopped.close());
+    } else await writeStream(await requestBackup(await loadKubeconfig(endpoints.kubeconfig)), temporary);
+    const { revision } = await readArchive(temporary).catch((err: unknown) => {
+      if (!(err instanceof ArchiveError)) throw err;
+      throw new Failure('the backup is not complete', { why: `${err.message}.`, fix: 'Run it again.', cause: err });
+    });
+    await rename(temporary, file);
+    await syncDirectory(dirname(file));
+    const { size } = await stat(file);
+    output.write(`${basename(file)}  ${(size / 1024 / 1024).toFixed(1)} MiB, revision ${revision}\n`);
+    output.write('It holds all keys and Secrets of the cluster: keep it where nobody else can read it.\n');
+    return 0;
+  } finally {
+    await rm(temporary, { force: true });
+  }
+}
+
+/** A new file that its owner alone can read, and that is on the disk when the promise resolves. */
+async function writeStream(from: Readable, path: string): Promise<void> {
+  const file = await open(path, 'wx', 0o600);
+  try {
+    for await (const chunk of from) await file.writeFile(chunk as Buffer);
+    await file.sync();
+  } catch (err) {
+    if ((err as NodeJS.ErrnoException).code !== 'ECONNRESET' && (err as NodeJS.ErrnoException).code !== 'ERR_STREAM_PREMATURE_CLOSE')
+      throw err;
+    throw new Failure('the backup broke off', {
+      why: 'The cluster closed the connection.',
+      fix: 'See its log, and run it again.',
+      cause: err,
+    });
+  } finally {
+    await file.close();
+  }
+}
+
+async function requestBackup({ server, caCertificate, clientCertificate }: KubeconfigConnection): Promise<IncomingMessage> {
+  const answer = await new Promise<IncomingMessage>((resolve, reject) => {
+    const sent = request(new URL(backupPath, server), {
+      method: 'POST',
+      agent: false,
+      headers: { 'content-length': 0 },
+      ...(caCertificate === undefined ? {} : { ca: caCertificate }),
+      ...(clientCertificate === undefined ? {} : { cert: clientCertificate.certificate, key: clientCertificate.key }),
+    });
+    sent.setTimeout(silenceMs, () => sent.destroy(new Error('i/o timeout')));
+    sent.once('response', resolve);
+    sent.once('error', (cause) =>
+      reject(
+        new Failure(`${server} does not answer`, {
+          why: networkErrorText(cause),
+          fix: 'Is the cluster running? See: midship status',
+          cause,
+        }),
+      ),
+    );
+    sent.end();
+  });
+  if (answer.statusCode === 200) return answer;
+  const body = await text(answer);
+  throw new Failure(`${server} makes no backup`, {
+    why: messageOf(body) ?? `It answered ${answer.statusCode}.`,
+    fix: answer.statusCode === 429 ? 'Wait until the other one is done.' : 'See its log, and run it again.',
+  });
+}
+
+function messageOf(body: string): string | undefined {
+  try {
+    const { message } = JSON.parse(body) as { readonly message?: unknown };
+    return typeof message === 'string' ? message : undefined;
+  } catch {
+    // An answer of something else than an API server.
+    return undefined;
+  }
+}
