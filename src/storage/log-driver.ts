@@ -25,6 +25,9 @@ export interface LogDriver {
   /** At most `limit` rows after `revision`, in order; fewer when they are large, none only when there are none. */
   readAfter(revision: number, limit: number): Promise<readonly LogRow[]>;
 
+  /** Keys of at most `limit` rows after `revision`, in order. */
+  keysAfter(revision: number, limit: number): Promise<readonly Pick<LogRow, 'revision' | 'key'>[]>;
+
   /** Remembers over restarts that history up to `revision` may be incomplete. */
   setCompacted(revision: number): Promise<void>;
 

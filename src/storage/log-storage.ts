@@ -2,7 +2,19 @@ import type { Clock } from '../base/clock.ts';
 import { buckets, type Metrics } from '../base/metrics.ts';
 import { expired, insufficientStorage } from '../machinery/status-error.ts';
 import type { DamagedRow, LoadedLog, LogDriver, LogRow } from './log-driver.ts';
-import type { Damage, RangeOptions, RangeResult, Storage, StorageEvent, StoredEntry, Value, WatchOptions, WriteResult } from './storage.ts';
+import type {
+  Damage,
+  HistoryOptions,
+  RangeOptions,
+  RangeResult,
+  Storage,
+  StorageEvent,
+  StoredChange,
+  StoredEntry,
+  Value,
+  WatchOptions,
+  WriteResult,
+} from './storage.ts';
 import { StorageError } from './storage-error.ts';
 
 /**
@@ -33,7 +45,7 @@ const compactionSliceBytes = 4 * 1024 * 1024;
 const rowOverheadBytes = 50;
 /** Values read from the driver at once. */
 const readRows = 500;
-const readBytes = 8 * 1024 * 1024;
+const readSize = 8 * 1024 * 1024;
 /** An update that grows by no more is no growth: counters and names in it change their length. */
 const toleratedGrowth = 128;
 /**
@@ -48,6 +60,7 @@ const maxOwnerSearches = 16;
 const commitsBetweenTasks = 4;
 /** Rows read at once for a watch that starts in the past. */
 const historyPageRows = 500;
+const historyKeysRows = 2_000;
 const idleAfterMs = 100;
 const acknowledgedAtOnce = 32;
 
@@ -448,9 +461,10 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
     found.sort(([a], [b]) => (a < b ? -1 : 1));
     const page = found.length > limit ? found.slice(0, limit) : found;
     const entries: StoredEntry[] = [];
-    for (const part of partsOf(page)) {
-      const texts = await driver.read(part.map(([, committed]) => committed));
-      for (const [key, committed] of part) {
+    const sized = page.map(([key, committed]) => ({ key, revision: committed, size: index.get(key)?.size ?? 0 }));
+    for (const part of partsOf(sized)) {
+      const texts = await driver.read(part.map(({ revision: committed }) => committed));
+      for (const { key, revision: committed } of part) {
         const text = texts.get(committed);
         if (text === undefined) throw new Error(`row ${committed} of ${key} is missing from the log`);
         entries.push({ key, text, revision: committed });
@@ -460,19 +474,72 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
   }
 
   /** Cut so that what one read of the driver gives is bounded. */
-  function* partsOf(page: readonly (readonly [string, number])[]): Iterable<readonly (readonly [string, number])[]> {
+  function* partsOf<Row extends { readonly size: number }>(rows: readonly Row[]): Iterable<readonly Row[]> {
     let from = 0;
-    let bytes = 0;
-    for (const [at, [key]] of page.entries()) {
-      const size = index.get(key)?.size ?? 0;
-      if (at > from && (at - from === readRows || bytes + size > readBytes)) {
-        yield page.slice(from, at);
+    let sum = 0;
+    for (const [at, { size }] of rows.entries()) {
+      if (at > from && (at - from === readRows || sum + size > readSize)) {
+        yield rows.slice(from, at);
         from = at;
-        bytes = 0;
+        sum = 0;
       }
-      bytes += size;
+      sum += size;
     }
-    if (from < page.length) yield page.slice(from);
+    if (from < rows.length) yield rows.slice(from);
+  }
+
+  async function history({ maxChanges, maxSize, onChanges }: HistoryOptions): Promise<void> {
+    const upTo = currentRevision;
+    const after = historyStart(maxChanges, maxSize);
+    for (let last = compactedRevision; last < after; ) {
+      const page = await driver.keysAfter(last, historyKeysRows);
+      const older = page.filter(({ revision }) => revision <= after);
+      if (older.length > 0) await onChanges(older.map(({ revision, key }) => ({ revision, key, values: undefined })));
+      last = page.length === older.length ? (page.at(-1)?.revision ?? after) : after;
+    }
+    // What the first change of each key replaced: later ones replaced what is told already.
+    const replaced = new Map<number, SupersededRow>();
+    for (const row of superseded) if (row.revision <= after && row.since > after && row.since <= upTo) replaced.set(row.since, row);
+    for (let last = after; last < upTo; ) {
+      const rows = (await driver.readAfter(last, historyPageRows)).filter(({ revision }) => revision <= upTo);
+      const befores = await textsOf(rows.flatMap(({ revision }) => replaced.get(revision) ?? []));
+      const changes = rows.map(({ revision, key, text }): StoredChange => {
+        const before = replaced.get(revision)?.revision;
+        const known = before === undefined ? undefined : befores.get(before);
+        return {
+          revision,
+          key,
+          values: {
+            before: before === undefined || known === undefined ? undefined : { revision: before, text: known },
+            after: text ?? undefined,
+          },
+        };
+      });
+      if (changes.length > 0) await onChanges(changes);
+      last = rows.at(-1)?.revision ?? upTo;
+    }
+  }
+
+  /** The revision after which the log holds at most so many changes and characters. */
+  function historyStart(maxChanges: number, maxSize: number): number {
+    const rows: { readonly revision: number; readonly size: number }[] = [];
+    for (const { revision, bytes } of superseded) if (revision > compactedRevision) rows.push({ revision, size: bytes });
+    for (const { committed, size } of index.values()) if (committed > compactedRevision) rows.push({ revision: committed, size });
+    rows.sort((a, b) => b.revision - a.revision);
+    let sum = 0;
+    for (const [at, { revision, size }] of rows.entries()) {
+      sum += size;
+      if (at === maxChanges || sum > maxSize) return revision;
+    }
+    return compactedRevision;
+  }
+
+  async function textsOf(rows: readonly SupersededRow[]): Promise<ReadonlyMap<number, string>> {
+    const texts = new Map<number, string>();
+    for (const part of partsOf(rows.map(({ revision, bytes }) => ({ revision, size: bytes })))) {
+      for (const [revision, text] of await driver.read(part.map(({ revision }) => revision))) texts.set(revision, text);
+    }
+    return texts;
   }
 
   /** A put of revision r created its key when no older value was replaced by it; see `superseded`. */
@@ -575,6 +642,7 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
         return text === undefined ? undefined : { key, text, revision };
       }),
     range: (options) => reading(() => range(options)),
+    history: (options) => reading(() => history(options)),
     create: (key, value) => stage(key, value, 0),
     update: (key, value, expectedRevision) =>
       expectedRevision === 0

@@ -49,6 +49,12 @@ export interface Storage {
    */
   watch(options: WatchOptions): Promise<void>;
 
+  /**
+   * What a watch that starts at `compactedRevision` would see, with what was there before each change, oldest first and in pages. The newest
+   * changes come with values, as many as the options allow; of older ones only the key is told.
+   */
+  history(options: HistoryOptions): Promise<void>;
+
   /** The lowest revision to compact to so that superseded values take at most `bytes`, about; `compactedRevision` when they take less. */
   revisionKeeping(bytes: number): number;
 
@@ -107,6 +113,26 @@ export interface RangeResult {
 
 /** A lost compare-and-set is an expected outcome, not an error. `currentRevision` is 0 when the key does not exist. */
 export type WriteResult = { readonly ok: true; readonly revision: number } | { readonly ok: false; readonly currentRevision: number };
+
+export interface HistoryOptions {
+  readonly maxChanges: number;
+  /** Characters of values, about. */
+  readonly maxSize: number;
+  onChanges(changes: readonly StoredChange[]): Promise<void>;
+}
+
+export interface StoredChange {
+  readonly revision: number;
+  readonly key: string;
+  readonly values: StoredValues | undefined;
+}
+
+export interface StoredValues {
+  /** What the change replaced, when that is not itself the `after` of a change with values. */
+  readonly before: { readonly text: string; readonly revision: number } | undefined;
+  /** Undefined: the key was deleted. */
+  readonly after: string | undefined;
+}
 
 export type StorageEvent =
   | { readonly type: 'put'; readonly key: string; readonly revision: number; readonly created: boolean; readonly value: Value }

@@ -126,7 +126,7 @@ describe('watches over HTTP', () => {
       await before.clientFor().create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name } });
     }
     before.service.stop();
-    // What happened before its start a server does not remember.
+    await storage.compact(storage.currentRevision);
     const restarted = await startTestApiServer({ storage });
     try {
       const { status, json } = await restarted.fetch('/api/v1/namespaces?watch=true&resourceVersion=1');

@@ -93,6 +93,7 @@ beforeAll(async () => {
   const storage = await openMemoryStorage();
   // An older server's revisions, which this one has forgotten.
   for (const name of ['a', 'b', 'c']) await storage.create(`history/${name}`, { text: '{}' });
+  await storage.compact(storage.currentRevision);
   cluster = await startTestApiServer({ storage });
   await send({ method: 'POST', path: configMaps, type: json, body: { metadata: { name: 'c' }, data: { a: '1' } } });
   await send({ method: 'POST', path: deployments, type: json, body: { metadata: { name: 'd' }, spec: deploymentSpec } });

@@ -10,7 +10,7 @@ import { createLog } from '../../src/base/log.ts';
 import { isExpired } from '../../src/machinery/status-error.ts';
 import { openMemoryStorage } from '../../src/storage/memory/storage.ts';
 import { openSqliteStorage } from '../../src/storage/sqlite/storage.ts';
-import type { Storage, StorageEvent } from '../../src/storage/storage.ts';
+import type { Storage, StorageEvent, StoredChange } from '../../src/storage/storage.ts';
 
 /** What every backend promises; see `src/storage/storage.ts` and etcd's watch guarantees, whose names the watch tests bear. */
 interface Backend {
@@ -307,6 +307,76 @@ describe.each(backends)('storage $name', ({ open, durable }) => {
       const seen = await watchFrom(0);
       await storage.close();
       expect(seen.errors).toHaveLength(1);
+    });
+  });
+
+  describe('history', () => {
+    const historyOf = async (
+      options: { readonly maxChanges?: number; readonly maxSize?: number } = {},
+    ): Promise<readonly StoredChange[]> => {
+      const changes: StoredChange[] = [];
+      await storage.history({
+        maxChanges: 1_000,
+        maxSize: 1_000_000,
+        ...options,
+        onChanges: async (page) => void changes.push(...page),
+      });
+      return changes;
+    };
+
+    test('tells every change with what was there before', async () => {
+      await put('a', '1');
+      await put('a', '2');
+      await put('b', '3');
+      await storage.delete('a', 2);
+      await put('a', '5');
+      expect(await historyOf()).toEqual([
+        { revision: 1, key: 'a', values: { before: undefined, after: '1' } },
+        { revision: 2, key: 'a', values: { before: undefined, after: '2' } },
+        { revision: 3, key: 'b', values: { before: undefined, after: '3' } },
+        { revision: 4, key: 'a', values: { before: undefined, after: undefined } },
+        { revision: 5, key: 'a', values: { before: undefined, after: '5' } },
+      ]);
+    });
+
+    test('gives the value before when it lies outside of what is told', async () => {
+      await put('a', '1');
+      await put('b', '2');
+      await put('a', '3');
+      await storage.delete('b', 2);
+      await put('a', '5');
+      const values = [
+        { revision: 3, key: 'a', values: { before: { revision: 1, text: '1' }, after: '3' } },
+        { revision: 4, key: 'b', values: { before: { revision: 2, text: '2' }, after: undefined } },
+        { revision: 5, key: 'a', values: { before: undefined, after: '5' } },
+      ];
+      expect(await historyOf({ maxChanges: 3 })).toEqual([
+        { revision: 1, key: 'a', values: undefined },
+        { revision: 2, key: 'b', values: undefined },
+        ...values,
+      ]);
+      await storage.compact(2);
+      expect(await historyOf()).toEqual(values);
+      await storage.compact(5);
+      expect(await historyOf()).toEqual([]);
+    });
+
+    test('is bounded by the size of values, whatever their number', async () => {
+      for (let n = 0; n < 10; n += 1) await put(`k${n}`, 'x'.repeat(10_000));
+      const withValues = (await historyOf({ maxSize: 55_000 })).filter(({ values }) => values !== undefined);
+      expect(withValues.length).toBeGreaterThan(2);
+      expect(withValues.length).toBeLessThan(6);
+      expect(withValues.at(-1)?.key).toBe('k9');
+      expect(await historyOf({ maxSize: 100 })).toHaveLength(10);
+    });
+
+    test('says in pages what is long', async () => {
+      for (let n = 0; n < 1200; n += 1) await put('a', `${n}`);
+      const changes = await historyOf({ maxChanges: 700 });
+      expect(changes.map(({ revision }) => revision)).toEqual(Array.from({ length: 1200 }, (_, n) => n + 1));
+      expect(changes.filter(({ values }) => values === undefined)).toHaveLength(500);
+      expect(changes.map(({ values }) => values?.before?.text).filter((text) => text !== undefined)).toEqual(['499']);
+      expect(changes.at(-1)?.values?.after).toBe('1199');
     });
   });
 

@@ -47,7 +47,7 @@ export async function startTestApi(options: Partial<ApiServiceOptions> = {}): Pr
   };
 }
 
-/** Like `startTestApi`, over a store in which an earlier server made these namespaces with their service accounts. */
+/** Like `startTestApi`, over a store in which an earlier server made these namespaces with their service accounts; it forgot their revisions. */
 export async function startSeededApi(names: readonly string[], options: Partial<ApiServiceOptions> = {}): Promise<TestApi> {
   const storage = options.storage ?? (await openMemoryStorage());
   const earlier = await startTestApi({ ...options, storage });
@@ -57,5 +57,6 @@ export async function startSeededApi(names: readonly string[], options: Partial<
     await client.create(serviceAccounts, { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default', namespace: name } });
   }
   earlier.service.stop();
+  await storage.compact(storage.currentRevision);
   return startTestApi({ ...options, storage });
 }

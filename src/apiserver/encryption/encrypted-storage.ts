@@ -2,7 +2,7 @@ import type { Clock } from '../../base/clock.ts';
 import type { Log } from '../../base/log.ts';
 import type { Metrics } from '../../base/metrics.ts';
 import { internalError } from '../../machinery/status-error.ts';
-import type { Storage, StorageEvent, StoredEntry, Value } from '../../storage/storage.ts';
+import type { Storage, StorageEvent, StoredChange, StoredEntry, Value } from '../../storage/storage.ts';
 import { splitStoreKey } from '../registry/keys.ts';
 import type { EncryptionConfiguration } from './configuration.ts';
 import { identityProvider, type Provider } from './providers.ts';
@@ -91,32 +91,65 @@ export function createEncryptedStorage(options: EncryptedStorageOptions): Encryp
     return { text, decoded: new Opened(value), ...(value.always === true ? { always: true } : {}) };
   }
 
-  /** Undefined when it cannot be opened, which is noted. */
-  function opened({ key, text, revision }: StoredEntry): string | undefined {
+  type Attempt =
+    | { readonly plain: string; readonly provider: Provider | undefined }
+    | { readonly plain: undefined; readonly provider: Provider | undefined; readonly reason: string };
+
+  /** Notes nothing: the value may be an older one. */
+  function tryOpen(key: string, text: string): Attempt {
     const usable = providersOf(key);
     const isSealed = text.startsWith(sealedMark);
-    if (usable.length === 0 && !isSealed) return text;
+    if (usable.length === 0 && !isSealed) return { plain: text, provider: undefined };
     const provider = usable.find(({ prefix }) => (prefix === '' ? !isSealed : text.startsWith(prefix)));
+    if (provider === undefined) {
+      return {
+        plain: undefined,
+        provider,
+        reason: isSealed ? `no key named ${JSON.stringify(keyNameOf(text))}` : 'plain values are not read',
+      };
+    }
     try {
-      if (provider === undefined)
-        throw new Error(isSealed ? `no key named ${JSON.stringify(keyNameOf(text))}` : 'plain values are not read');
       const plain = provider.open(key, text);
       if (isSealed) operations?.inc({ transformation_type: 'from_storage', transformer_prefix: provider.prefix, status: 'OK' });
-      if (provider === usable[0]) stale.delete(key);
+      return { plain, provider };
+    } catch {
+      // The library's words for a wrong tag say nothing of what to do.
+      return { plain: undefined, provider, reason: 'it was changed, moved, or sealed with another key of this name' };
+    }
+  }
+
+  /** Undefined when it cannot be opened, which is noted. */
+  function opened({ key, text, revision }: StoredEntry): string | undefined {
+    const attempt = tryOpen(key, text);
+    const { plain, provider } = attempt;
+    if (plain !== undefined) {
+      if (provider === undefined) return plain;
+      if (provider === providersOf(key)[0]) stale.delete(key);
       else stale.add(key);
       unreadable.delete(key);
       return plain;
-    } catch (err) {
-      // The library's words for a wrong tag say nothing of what to do.
-      const reason =
-        provider === undefined && err instanceof Error ? err.message : 'it was changed, moved, or sealed with another key of this name';
-      if (unreadable.get(key)?.revision !== revision)
-        log.error({ object: key, revision, reason }, 'Set aside value that could not be decrypted');
-      operations?.inc({ transformation_type: 'from_storage', transformer_prefix: provider?.prefix ?? 'unknown', status: 'Internal' });
-      unreadable.set(key, { revision, reason });
-      stale.delete(key);
-      return undefined;
     }
+    const { reason } = attempt;
+    if (unreadable.get(key)?.revision !== revision)
+      log.error({ object: key, revision, reason }, 'Set aside value that could not be decrypted');
+    operations?.inc({ transformation_type: 'from_storage', transformer_prefix: provider?.prefix ?? 'unknown', status: 'Internal' });
+    unreadable.set(key, { revision, reason });
+    stale.delete(key);
+    return undefined;
+  }
+
+  function openedChange(change: StoredChange): StoredChange {
+    const { key, values } = change;
+    if (values === undefined) return change;
+    const { before, after } = values;
+    const textBefore = before === undefined ? undefined : tryOpen(key, before.text).plain;
+    return {
+      ...change,
+      values: {
+        before: before === undefined || textBefore === undefined ? undefined : { ...before, text: textBefore },
+        after: after === undefined ? undefined : tryOpen(key, after).plain,
+      },
+    };
   }
 
   function openedEvents(events: readonly StorageEvent[]): readonly StorageEvent[] {
@@ -206,6 +239,11 @@ export function createEncryptedStorage(options: EncryptedStorageOptions): Encryp
       storage.watch({
         ...watch,
         onEvents: (events) => watch.onEvents(openedEvents(events)),
+      }),
+    history: (history) =>
+      storage.history({
+        ...history,
+        onChanges: (changes) => history.onChanges(changes.filter(({ key }) => key !== purgeKey).map(openedChange)),
       }),
     revisionKeeping: (bytes) => storage.revisionKeeping(bytes),
     compact: (revision) => storage.compact(revision),

@@ -82,6 +82,11 @@ export class EventWindow {
     return this.#completeAfter;
   }
 
+  /** For a window without changes: those after `revision` come now, or there are none. */
+  startAt(revision: number): void {
+    this.#completeAfter = revision;
+  }
+
   add(change: Change): void {
     this.#changes.push(change);
     this.#memory.took(this, bytesOf(change));

@@ -9,6 +9,7 @@ import { atRevision, decode, memoryOf } from './encoding.ts';
 import { changeOf, WindowMemory } from './event-window.ts';
 import { resourcePrefixOf, splitStoreKey, storeKeyOf } from './keys.ts';
 import { ObjectQuota } from './object-quota.ts';
+import { readPast } from './past.ts';
 import { type RegistryMemory, ResourceState } from './resource-state.ts';
 import { bookmarkOf, type RegistryCounters, SharedChange } from './watch-record.ts';
 
@@ -81,6 +82,7 @@ export async function startRegistry(options: RegistryOptions): Promise<Registry>
     decoded += 1;
     if (decoded % loadSlice === 0) await new Promise((resolve) => setImmediate(resolve));
   }
+  const past = await readPast({ storage, states, clock, windowBytes: budget.windowBytes });
   await storage.watch({ prefix: '', afterRevision: revision, signal: abort.signal, onEvents, onEnd });
   scheduleBookmarks();
 
@@ -90,6 +92,7 @@ export async function startRegistry(options: RegistryOptions): Promise<Registry>
       const { prefix, key } = splitStoreKey(event.key);
       const state = states.get(prefix);
       if (state === undefined) {
+        past.forget(prefix, event.revision);
         arriving.get(prefix)?.push(event);
         continue;
       }
@@ -141,6 +144,7 @@ export async function startRegistry(options: RegistryOptions): Promise<Registry>
       }
       // Whoever reads it must not see more than the rest of the memory.
       await waitFor(at, arrivalMs);
+      past.restore(prefix, state);
       for (const event of events) if (event.revision > at) apply(state, splitStoreKey(event.key).key, event);
       states.set(prefix, state);
     } finally {
@@ -217,6 +221,7 @@ export async function startRegistry(options: RegistryOptions): Promise<Registry>
     waitFor,
     stop() {
       abort.abort();
+      past.close();
       cancelBookmarks?.();
       for (const state of states.values()) state.hub.end();
     },

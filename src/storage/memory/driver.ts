@@ -3,6 +3,16 @@ import type { LogDriver, LogRow } from '../log-driver.ts';
 /** Rows in memory: for tests, and for clusters that need not outlive their process. Commits take a turn of the event loop, as on disk. */
 export function createMemoryDriver(): LogDriver {
   const rows = new Map<number, LogRow>();
+
+  function after(revision: number, limit: number): Promise<readonly LogRow[]> {
+    const found: LogRow[] = [];
+    for (const row of rows.values()) {
+      if (row.revision > revision) found.push(row);
+      if (found.length === limit) break;
+    }
+    return Promise.resolve(found);
+  }
+
   return {
     name: 'memory',
     load: () => Promise.resolve({ compactedRevision: 0, acknowledgedRevision: undefined, damagedRows: [], otherDamage: [], isCopy: false }),
@@ -23,14 +33,8 @@ export function createMemoryDriver(): LogDriver {
       }
       return Promise.resolve(texts);
     },
-    readAfter(revision, limit) {
-      const found: LogRow[] = [];
-      for (const row of rows.values()) {
-        if (row.revision > revision) found.push(row);
-        if (found.length === limit) break;
-      }
-      return Promise.resolve(found);
-    },
+    readAfter: after,
+    keysAfter: after,
     setCompacted: () => Promise.resolve(),
     remove(revisions) {
       for (const revision of revisions) rows.delete(revision);

@@ -196,6 +196,8 @@ export async function openSqliteDriver({ path, clock }: SqliteDriverOptions): Pr
       if (mark.found === 'none' && rows > 0 && foundVersion === schemaVersion && !isCopy) {
         otherDamage.push(`${mark.path} is gone, so nothing says whether acknowledged writes are missing`);
       }
+      // From layout 1, which had none; where it is missed, it is written with what is decided about that.
+      if (mark.found === 'none' && otherDamage.length === 0 && !isCopy) mark.raise(last);
       return {
         compactedRevision: compactedRevision ?? 0,
         acknowledgedRevision: typeof mark.found === 'number' ? mark.found : undefined,
@@ -253,6 +255,7 @@ export async function openSqliteDriver({ path, clock }: SqliteDriverOptions): Pr
     async readAfter(revision, limit) {
       return (await pageAfter(revision, limit)).map(checked).map(({ rev, key, val }) => ({ revision: rev, key, text: val }));
     },
+    keysAfter: (revision, limit) => read('SELECT rev AS revision, key FROM log WHERE rev > ? ORDER BY rev LIMIT ?', [revision, limit]),
     setCompacted: (revision) => room.withReserve(() => database.exec(setMeta('compacted', revision))),
     async remove(revisions) {
       if (revisions.length === 0) return;

@@ -308,6 +308,16 @@ describe('layout 1', () => {
       );
     });
 
+  test('is taken over once: the next start finds a mark', async () => {
+    await writeOld();
+    for (let start = 0; start < 2; start += 1) {
+      const storage = await openSqliteStorage({ path });
+      expect(storage.damage).toEqual([]);
+      expect(storage.currentRevision).toBe(6);
+      await storage.close();
+    }
+  });
+
   test('is taken over, and its rows get their checksums in a pause', async () => {
     await writeOld();
     const storage = await openSqliteStorage({ path });

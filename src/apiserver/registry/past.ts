@@ -1,0 +1,138 @@
+import type { Clock } from '../../base/clock.ts';
+import type { KubeObject } from '../../machinery/object.ts';
+import type { Storage, StoredChange } from '../../storage/storage.ts';
+import { decode, memoryOf } from './encoding.ts';
+import { changeOf } from './event-window.ts';
+import { splitStoreKey } from './keys.ts';
+import type { ResourceState } from './resource-state.ts';
+
+/**
+ * What the log says of the time before this process: windows are filled with it, so that watches which an earlier process served go on
+ * where they broke off instead of all listing anew.
+ */
+export interface Past {
+  /** Fills the window of a resource that is served later than at the start; called once the objects are those of `state.since`. */
+  restore(prefix: string, state: ResourceState): void;
+  /** An event of a resource that is not served yet: what the log said of it ends before now. */
+  forget(prefix: string, revision: number): void;
+  close(): void;
+}
+
+/** Read and decoded at a start: about 0.3 s of a processor. A resource whose changes lie further back than this has its window from there on. */
+const maxChanges = 20_000;
+const maxSize = 16 * 1024 * 1024;
+/** What a character of text counts as in memory, about; more than the windows hold need not be read. */
+const memoryPerChar = 2;
+/** Kinds that come from the store, custom ones, are served within the first seconds; what nobody asks for by then is dropped. */
+const keepForLaterMs = 60_000;
+
+interface ResourcePast {
+  /** Changes after it are all here. */
+  completeAfter: number;
+  changes: StoredChange[];
+}
+
+/** Of a resource that was served: what happened while it was is not here. */
+const nothing: ResourcePast = { completeAfter: Number.POSITIVE_INFINITY, changes: [] };
+
+export async function readPast({
+  storage,
+  states,
+  clock,
+  windowBytes,
+}: {
+  readonly storage: Storage;
+  /** With the objects of now. */
+  readonly states: ReadonlyMap<string, ResourceState>;
+  readonly clock: Clock;
+  /** What windows may take in memory. */
+  readonly windowBytes: number;
+}): Promise<Past> {
+  const start = storage.compactedRevision;
+  const later = new Map<string, ResourcePast>();
+  const latest = new Map<string, Version>();
+  let isKept = true;
+  for (const state of states.values()) state.window.startAt(start);
+
+  await storage.history({
+    maxChanges,
+    maxSize: Math.min(maxSize, windowBytes / memoryPerChar),
+    async onChanges(changes) {
+      for (const change of changes) {
+        const { prefix, key } = splitStoreKey(change.key);
+        const state = states.get(prefix);
+        if (state !== undefined) {
+          if (change.values === undefined) state.window.startAt(change.revision);
+          else addChange(state, key, change, latest);
+          continue;
+        }
+        const past = pastOf(prefix);
+        if (change.values === undefined) past.completeAfter = change.revision;
+        else past.changes.push(change);
+      }
+      await new Promise((resolve) => setImmediate(resolve));
+    },
+  });
+  latest.clear();
+  for (const prefix of states.keys()) later.set(prefix, nothing);
+
+  function pastOf(prefix: string): ResourcePast {
+    let past = later.get(prefix);
+    if (past === undefined) {
+      past = { completeAfter: start, changes: [] };
+      later.set(prefix, past);
+    }
+    return past;
+  }
+
+  const close = clock.after(keepForLaterMs, () => {
+    isKept = false;
+    later.clear();
+  });
+
+  return {
+    restore(prefix, state) {
+      if (!isKept) return;
+      const { completeAfter, changes } = pastOf(prefix);
+      if (completeAfter >= state.since) return;
+      state.window.startAt(completeAfter);
+      const latest = new Map<string, Version>();
+      for (const change of changes) addChange(state, splitStoreKey(change.key).key, change, latest);
+      later.set(prefix, nothing);
+    },
+    forget(prefix, revision) {
+      if (isKept && later.get(prefix) !== nothing) later.set(prefix, { completeAfter: revision, changes: [] });
+    },
+    close,
+  };
+}
+
+interface Version {
+  readonly object: KubeObject | undefined;
+  readonly bytes: number;
+}
+
+/** `latest` has what the last change of each key left. */
+function addChange(
+  state: ResourceState,
+  key: string,
+  { revision, key: storeKey, values }: StoredChange,
+  latest: Map<string, Version>,
+): void {
+  const current = state.get(key);
+  const versionOf = (text: string | undefined, at: number): Version => {
+    if (text === undefined) return { object: undefined, bytes: 0 };
+    return {
+      object: current?.metadata.resourceVersion === String(at) ? current : state.seen(decode(text, at)),
+      bytes: memoryOf(text),
+    };
+  };
+  const before = latest.get(storeKey) ?? versionOf(values?.before?.text, values?.before?.revision ?? 0);
+  const after = versionOf(values?.after, revision);
+  latest.set(storeKey, after);
+  // A value that could not be decrypted came or went: nobody saw it.
+  if (before.object === undefined && after.object === undefined) return;
+  state.window.add(
+    changeOf({ revision, key, before: before.object, after: after.object, beforeBytes: before.bytes, afterBytes: after.bytes }),
+  );
+}
