@@ -1,31 +1,119 @@
 import { existsSync } from 'node:fs';
-import { mkdir, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import { isolatedEnvironment, runGit } from './git-command.ts';
+import { mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { dirname, join, relative } from 'node:path';
+import { makeDurableDirectory, syncDirectory } from '../../base/durable-file.ts';
+import { syncAll, syncNames } from './durable-names.ts';
+import { durableSettings, gitConfig, isolatedEnvironment, runGit } from './git-command.ts';
 
 // The repository is the program's: no hook, filter, ignore file or object format of the user who started it has a say.
 const own = (options: { readonly args: readonly string[]; readonly env?: Readonly<Record<string, string>>; readonly cwd?: string }) =>
-  runGit({ ...options, env: { ...isolatedEnvironment, ...options.env }, isolated: true });
+  runGit({ ...options, env: { ...isolatedEnvironment, ...gitConfig(durableSettings), ...options.env }, isolated: true });
 
-/** Makes the bare repository of the built-in remote unless it is there. Its branch is `main`. */
-export async function ensureBareRepository(gitdir: string): Promise<void> {
-  if (existsSync(join(gitdir, 'HEAD'))) return;
-  await mkdir(dirname(gitdir), { recursive: true, mode: 0o700 });
-  await own({ args: ['init', '--quiet', '--bare', '--initial-branch=main', gitdir] });
-  // What a push writes is for the owner alone, whatever the umask is. As an option of `init` it would forbid force pushes as well.
-  await own({ args: ['--git-dir', gitdir, 'config', 'core.sharedRepository', '0600'] });
+/**
+ * Makes the bare repository of the built-in remote unless it is there; its branch is `main`. Of one that is there and damaged it makes
+ * again what says nothing, and sets aside what cannot be read; no object is touched.
+ *
+ * @returns what was put right, a sentence each
+ */
+export async function ensureBareRepository(gitdir: string): Promise<readonly string[]> {
+  if (existsSync(gitdir)) return repair(gitdir);
+  await makeDurableDirectory(dirname(gitdir));
+  // Made beside its place and moved there whole: a power cut leaves the repository or nothing.
+  const temporary = `${gitdir}.new`;
+  await rm(temporary, { recursive: true, force: true });
+  await init(temporary);
+  await rename(temporary, gitdir);
+  await syncDirectory(dirname(gitdir));
+  return [];
 }
 
-/** True when the branch `main` has no commit yet. */
-export async function isEmptyRepository(gitdir: string): Promise<boolean> {
-  return own({ args: ['--git-dir', gitdir, 'rev-parse', '--verify', '--quiet', 'refs/heads/main'] }).then(
+async function init(gitdir: string): Promise<void> {
+  await own({ args: ['init', '--quiet', '--bare', '--template=', '--initial-branch=main', gitdir] });
+  await syncAll(gitdir);
+}
+
+/** What HEAD and every other ref says: another ref, or a commit. */
+const refPattern = /^(ref: refs\/\S+|[0-9a-f]{40})\s*$/;
+
+async function repair(gitdir: string): Promise<readonly string[]> {
+  const done: string[] = [];
+  const broken = await brokenParts(gitdir);
+  for (const name of broken) {
+    await setAside(gitdir, join(gitdir, name));
+    done.push(`${join(gitdir, name)} was missing or could not be read, and was made again.`);
+  }
+  if (broken.length > 0) await init(gitdir);
+  // No git of this program runs before it has started; a lock is what a power cut left, and would refuse every push.
+  for (const name of await readdir(gitdir)) if (name.endsWith('.lock')) await rm(join(gitdir, name), { force: true });
+  for (const path of await filesBelow(join(gitdir, 'refs'))) {
+    if (path.endsWith('.lock')) await rm(path, { force: true });
+    else if (!refPattern.test((await tryRead(path)) ?? '')) {
+      await setAside(gitdir, path);
+      done.push(`${path} named no commit and was set aside; push the branch again.`);
+    }
+  }
+  return done;
+}
+
+/** Parts without which git does not take a directory for a bare repository. */
+export async function brokenParts(gitdir: string): Promise<readonly string[]> {
+  const parts = {
+    HEAD: refPattern.test((await tryRead(join(gitdir, 'HEAD'))) ?? ''),
+    config: await isBareConfig(gitdir),
+    objects: await isDirectory(join(gitdir, 'objects')),
+    refs: await isDirectory(join(gitdir, 'refs')),
+  };
+  return Object.entries(parts).flatMap(([name, isWhole]) => (isWhole ? [] : [name]));
+}
+
+const isDirectory = (path: string): Promise<boolean> =>
+  stat(path).then(
+    (found) => found.isDirectory(),
     () => false,
-    () => true,
+  );
+
+async function isBareConfig(gitdir: string): Promise<boolean> {
+  return own({ args: ['config', '--file', join(gitdir, 'config'), '--type=bool', 'core.bare'] }).then(
+    (value) => value === 'true',
+    () => false,
+  );
+}
+
+async function filesBelow(directory: string): Promise<readonly string[]> {
+  const entries = await readdir(directory, { withFileTypes: true, recursive: true });
+  return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+}
+
+const tryRead = (path: string): Promise<string | undefined> =>
+  readFile(path, 'latin1').then(
+    (text) => text.slice(0, 4_096),
+    () => undefined,
+  );
+
+/** What is not empty is kept, below `broken/`, for somebody who knows better. */
+async function setAside(gitdir: string, path: string): Promise<void> {
+  const content = await tryRead(path);
+  if (content === undefined || /^[\0\s]*$/.test(content)) {
+    await rm(path, { recursive: true, force: true });
+    return;
+  }
+  const aside = join(gitdir, 'broken', relative(gitdir, path));
+  await mkdir(dirname(aside), { recursive: true });
+  await rm(aside, { recursive: true, force: true });
+  await rename(path, aside);
+}
+
+/** True when there is no branch or tag yet. A repository that cannot be read is not empty. */
+export async function isEmptyRepository(gitdir: string): Promise<boolean> {
+  return own({ args: ['--git-dir', gitdir, 'for-each-ref', '--count=1'] }).then(
+    (refs) => refs === '',
+    () => false,
   );
 }
 
 /** Commits the content of `directory` as the first commit of `main`. */
 export async function seedRepository({ gitdir, directory }: { readonly gitdir: string; readonly directory: string }): Promise<void> {
+  const startedAt = Date.now();
   const index = join(gitdir, 'seed.index');
   const identity = { name: 'Midship', email: 'demo@midship.dev' };
   const env = {
@@ -37,12 +125,16 @@ export async function seedRepository({ gitdir, directory }: { readonly gitdir: s
     GIT_COMMITTER_NAME: identity.name,
     GIT_COMMITTER_EMAIL: identity.email,
   };
+  // Of a seed that a crash ended; git takes a half written index for a damaged one.
+  await rm(index, { force: true });
+  await rm(`${index}.lock`, { force: true });
   try {
     await own({ args: ['add', '--all', '.'], env, cwd: directory });
     const tree = await own({ args: ['write-tree'], env });
     const commit = await own({ args: ['commit-tree', tree, '-m', 'The demo cluster'], env });
     // The old value makes this a create: a push that came in between is not overwritten.
     await own({ args: ['update-ref', 'refs/heads/main', commit, '0000000000000000000000000000000000000000'], env });
+    await syncNames(gitdir, startedAt);
   } finally {
     await rm(index, { force: true });
   }

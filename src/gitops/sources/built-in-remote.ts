@@ -4,7 +4,8 @@ import { type Duplex, type Readable, Transform, type Writable } from 'node:strea
 import { pipeline } from 'node:stream/promises';
 import type { HttpMount } from '../../base/http-mount.ts';
 import type { Log } from '../../base/log.ts';
-import { frugalSettings, gitConfig, isolatedEnvironment } from './git-command.ts';
+import { syncNames } from './durable-names.ts';
+import { durableSettings, frugalSettings, gitConfig, isolatedEnvironment } from './git-command.ts';
 import { type FindGitUser, type GitUser, identify } from './git-users.ts';
 import type { PushNotice } from './local-source.ts';
 import { answerHook, type CheckPush, type PreReceivePolicy, parseRefUpdate } from './pre-receive.ts';
@@ -132,6 +133,7 @@ interface ServeOptions {
 /** @returns the commits that the refs of a push name; undefined when it was none, or refused */
 async function serve(options: ServeOptions): Promise<readonly string[] | undefined> {
   const { request, response, repository, action, query, user, preReceive, log } = options;
+  const startedAt = Date.now();
   const signal = AbortSignal.timeout(maxDurationMs);
   const hook = action === 'git-receive-pack' && preReceive?.policy !== 'off' ? preReceive : undefined;
   const spawnOptions: SpawnOptions = {
@@ -142,6 +144,7 @@ async function serve(options: ServeOptions): Promise<readonly string[] | undefin
       ...gitConfig({
         'safe.directory': '*',
         ...frugalSettings,
+        ...durableSettings,
         'http.receivepack': String(repository.writable),
         'receive.maxInputSize': String(maxPushBytes),
         'transfer.fsckObjects': 'true',
@@ -188,6 +191,9 @@ async function serve(options: ServeOptions): Promise<readonly string[] | undefin
         ? undefined
         : answerHook({ ...hook, socket, gitdir: repository.gitdir, signal, log });
     const [, , , verdict] = await Promise.all([input, relay(child.stdout, response), exited, conversation]);
+    // The client takes the push for done when the answer ends, so it ends once a power cut cannot undo the push.
+    if (action === 'git-receive-pack' && verdict !== 'refused') await syncNames(repository.gitdir, startedAt);
+    response.end();
     return action === 'git-receive-pack' && verdict !== 'refused' ? commands.shas() : undefined;
   } finally {
     end();
@@ -275,7 +281,6 @@ async function relay(output: Readable, response: ServerResponse): Promise<void> 
     response.writeHead(status);
     await write(response, head.subarray(end + 4));
   }
-  response.end();
 }
 
 async function write(response: ServerResponse, chunk: Buffer): Promise<void> {

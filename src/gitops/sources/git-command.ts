@@ -82,6 +82,12 @@ export const isolatedEnvironment: Readonly<Record<string, string>> = {
 /** What keeps a git on others' objects below that: large ones are streamed and take part in no deltas. */
 export const frugalSettings: Readonly<Record<string, string>> = { 'core.bigFileThreshold': '16m', 'pack.threads': '1' };
 
+/**
+ * What every git gets that writes into a repository of the data directory: objects and refs are on the disk before it says that they are
+ * there. It syncs files only; `syncNames` does the directories.
+ */
+export const durableSettings: Readonly<Record<string, string>> = { 'core.fsync': 'all', 'core.fsyncMethod': 'batch' };
+
 export interface ReadGitEnvironment {
   /** Directory of objects that a push brought and that are not accepted yet. */
   readonly quarantine?: string | undefined;

@@ -1,7 +1,7 @@
-import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { untilAborted } from '../../base/concurrency.ts';
+import { makeDurableDirectory, writeDurableFile } from '../../base/durable-file.ts';
 import type { Log } from '../../base/log.ts';
 import { timeLimit } from '../../base/time-limit.ts';
 
@@ -47,10 +47,8 @@ exit 1
 
 /** Writes the hook; the directory is for `core.hooksPath`. */
 export async function writeHooks(directory: string): Promise<void> {
-  await mkdir(directory, { recursive: true, mode: 0o700 });
-  const path = join(directory, 'pre-receive');
-  await writeFile(path, script, { mode: 0o700 });
-  await chmod(path, 0o700);
+  await makeDurableDirectory(directory);
+  await writeDurableFile(join(directory, 'pre-receive'), script, { mode: 0o700 });
 }
 
 export interface HookConversation {
