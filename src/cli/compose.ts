@@ -3,7 +3,7 @@ import { isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { secrets } from '../api/core/v1/secret.ts';
-import { services } from '../api/core/v1/service.ts';
+import { type Service, services } from '../api/core/v1/service.ts';
 import { builtInKinds } from '../api/kinds.ts';
 import { kustomizations } from '../api/kustomize/v1/kustomization.ts';
 import { loadSchemas } from '../api/schemas.ts';
@@ -103,6 +103,7 @@ import { createScheduler } from '../scheduler/scheduler.ts';
 import { describeDamage } from '../storage/damage-report.ts';
 import { openMemoryStorage } from '../storage/memory/storage.ts';
 import { openSqliteStorage } from '../storage/sqlite/storage.ts';
+import type { Storage } from '../storage/storage.ts';
 import { createOverviewSource } from '../web/overview.ts';
 import { createWeb, isLoopback } from '../web/server.ts';
 import { createStateCollector } from '../web/state-metrics.ts';
@@ -232,7 +233,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   const storage = await openSqliteStorage({ path: files.database, clock, metrics: metrics.apiserver });
   onClose(() => storage.close());
   for (const damage of storage.damage) log.warn({ damage }, 'Found damage in the store');
-  const { network, release } = await claimNetwork(configuration.dataDirectory);
+  const { network, release } = await claimNetwork(configuration.dataDirectory, () => serviceAddressIn(storage));
   onClose(release);
   // Of a backup that a crash ended.
   await rm(files.backup, { recursive: true, force: true });
@@ -602,6 +603,12 @@ function outsideHost(names: readonly string[]): string {
   return name.includes(':') ? `[${name}]` : name;
 }
 
+/** Of the Service `default/kubernetes`, as it is stored. */
+async function serviceAddressIn(storage: Storage): Promise<string | undefined> {
+  const entry = await storage.get('core/services/default/kubernetes');
+  return entry === undefined ? undefined : (JSON.parse(entry.text) as Service).spec.clusterIP;
+}
+
 async function readAuditPolicy(path: string): Promise<AuditPolicy> {
   try {
     return parseAuditPolicy(await readFile(path, 'utf8'));
@@ -795,7 +802,7 @@ interface RepositoryOnDisk {
 /** Repositories of the built-in remote by their path below `/git/`: the pushable one, and a directory that `--repo` names. */
 async function openRepositories(configuration: Configuration, log: Log): Promise<ReadonlyMap<string, RepositoryOnDisk>> {
   const { repository: gitdir } = filesOf(configuration.dataDirectory);
-  await ensureBareRepository(gitdir);
+  for (const repaired of await ensureBareRepository(gitdir)) log.warn({ repository: 'cluster.git', repaired }, 'Repaired repository');
   if (configuration.seedDirectory !== undefined && (await isEmptyRepository(gitdir))) {
     await seedRepository({ gitdir, directory: configuration.seedDirectory });
     log.info({ repository: 'cluster.git' }, 'Seeded repository');

@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { chmod, readFile } from 'node:fs/promises';
+import { chmod, readFile, rm } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
 import { makeDurableDirectory, writeDurableFile } from '../base/durable-file.ts';
 import { isRunning, type KnownProcess } from '../base/process-identity.ts';
@@ -26,7 +26,8 @@ export async function ensureDataDirectory(dataDirectory: string): Promise<void> 
 export async function ensureToken(path: string): Promise<string> {
   try {
     const token = (await readFile(path, 'utf8')).trim();
-    if (token !== '') return token;
+    // What a power cut left of it, such as zeros, is no token.
+    if (/^[\x21-\x7e]+$/.test(token)) return token;
   } catch (err) {
     if ((err as NodeJS.ErrnoException).code !== 'ENOENT') throw err;
   }
@@ -59,10 +60,17 @@ const networkOf = (n: number): Network => ({
 
 /**
  * Takes the cluster's network for the life of this process, so that two clusters on one machine never meet: a port of its last address
- * is bound, which no two processes can. The number is kept in `network.json`, because pods and Services live on it.
+ * is bound, which no two processes can. The number is kept in `network.json`, because pods and Services live on it. A damaged file is
+ * written again.
+ *
+ * @param storedServiceAddress  of the Service `default/kubernetes` in the store: it has the network that a damaged file named
  */
-export async function claimNetwork(dataDirectory: string): Promise<{ readonly network: Network; release(): Promise<void> }> {
+export async function claimNetwork(
+  dataDirectory: string,
+  storedServiceAddress: () => Promise<string | undefined> = async () => undefined,
+): Promise<{ readonly network: Network; release(): Promise<void> }> {
   const { network: path } = filesOf(dataDirectory);
+  await repairNetwork(path, storedServiceAddress);
   const kept = await claimKeptNetwork(dataDirectory);
   if (kept !== undefined) return kept;
   // Starting at a place that depends on the directory keeps the clusters of one machine apart also while some are stopped.
@@ -73,7 +81,7 @@ export async function claimNetwork(dataDirectory: string): Promise<{ readonly ne
     if (busy.has(n)) continue;
     const server = await bind(n);
     if (server === undefined) continue;
-    await writeDurableFile(path, `${JSON.stringify({ network: n })}\n`);
+    await writeNetwork(path, n);
     return claimed(n, server);
   }
   throw new Failure('no free network is left in 127.64.0.0 to 127.254.0.0', {
@@ -126,19 +134,44 @@ function claimed(n: number, server: Server): { readonly network: Network; releas
 }
 
 async function readNetwork(path: string): Promise<number | undefined> {
-  let text: string;
+  const network = await tryReadNetwork(path);
+  if (network !== 'damaged') return network;
+  throw new Failure(`${path} does not name a network`, {
+    why: `It should read {"network": N} with N from ${lowest} to ${highest}.`,
+    fix: 'Start the cluster once: it knows the network and writes the file again.',
+  });
+}
+
+async function repairNetwork(path: string, storedServiceAddress: () => Promise<string | undefined>): Promise<void> {
+  if ((await tryReadNetwork(path)) !== 'damaged') return;
+  const network = networkIn(Number(/^127\.(\d+)\./.exec((await storedServiceAddress()) ?? '')?.[1]));
+  if (network === undefined) await rm(path);
+  else await writeNetwork(path, network);
+}
+
+const writeNetwork = (path: string, n: number): Promise<void> => writeDurableFile(path, `${JSON.stringify({ network: n })}\n`);
+
+async function tryReadNetwork(path: string): Promise<number | 'damaged' | undefined> {
   try {
-    text = await readFile(path, 'utf8');
+    return networkIn(tryJson<{ readonly network?: unknown }>(await readFile(path, 'utf8'))?.network) ?? 'damaged';
   } catch (err) {
+    // There never was one, or somebody removed it to take new addresses.
     if ((err as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw err;
   }
-  const n: unknown = text.trim() === '' ? undefined : (JSON.parse(text) as { readonly network?: unknown }).network;
-  if (typeof n === 'number' && Number.isInteger(n) && n >= lowest && n <= highest) return n;
-  throw new Failure(`${path} does not name a network`, {
-    why: `It should read {"network": N} with N from ${lowest} to ${highest}.`,
-    fix: 'Mend the file, or remove it after "midship down" to take new addresses.',
-  });
+}
+
+const networkIn = (n: unknown): number | undefined =>
+  typeof n === 'number' && Number.isInteger(n) && n >= lowest && n <= highest ? n : undefined;
+
+/** Undefined for what is not JSON, and for null. */
+function tryJson<T>(text: string): T | undefined {
+  try {
+    return (JSON.parse(text) as T | null) ?? undefined;
+  } catch {
+    // A power cut of an older version, or an editor, left a part of the file.
+    return undefined;
+  }
 }
 
 function bind(n: number): Promise<Server | undefined> {
@@ -179,7 +212,7 @@ export interface Endpoints extends KnownProcess {
 export async function readEndpoints(dataDirectory: string): Promise<Endpoints> {
   const { endpoints: path } = filesOf(dataDirectory);
   const endpoints = await readFile(path, 'utf8').then(
-    (text) => JSON.parse(text) as Endpoints,
+    (text) => tryJson<Endpoints>(text),
     () => undefined,
   );
   if (endpoints === undefined || !(await isRunning(endpoints))) {
