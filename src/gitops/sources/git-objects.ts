@@ -126,7 +126,10 @@ export function createGitObjects({ gitdir, url, thread, quarantine, submodules =
       return thread.readDocuments({ gitdir, url, quarantine }, oid);
     },
     async has(oid) {
-      return (await reader.read(oid, 0)) !== undefined;
+      const object = await reader.read(oid, 0).catch((cause: unknown) => {
+        throw unreadable(oid, cause);
+      });
+      return object !== undefined;
     },
     trim() {
       filesRead = 0;

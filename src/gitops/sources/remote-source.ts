@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto';
-import fs from 'node:fs';
+import fs, { existsSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import git from 'isomorphic-git';
+import { brokenParts } from './bare-repository.ts';
 import { readGitEnvironment, runGit } from './git-command.ts';
-import { createGitObjects } from './git-objects.ts';
+import { createGitObjects, type GitObjects } from './git-objects.ts';
 import { branchNotFound, isTag, type RefQuery, type ResolvedRef, refQueryOf, tagInRange } from './git-refs.ts';
-import { type Commit, type GitSource, type ResolveOptions, SourceError } from './git-source.ts';
+import { type Commit, type GitRef, type GitSource, type ResolveOptions, SourceError } from './git-source.ts';
 import type { GitThread } from './git-thread.ts';
 import { compareHistory } from './history.ts';
 import type { ServerRef } from './server-refs.ts';
@@ -40,6 +41,8 @@ export interface RemoteSourceOptions {
   readonly keptCommits?: number;
 }
 
+const isOfDamage = (err: unknown): boolean => err instanceof SourceError && err.reason === 'CorruptObject';
+
 const defaultKeptCommits = 32;
 const keptRefs = 'refs/midship/kept';
 
@@ -50,34 +53,29 @@ const historyDepths = [50, 500];
 export async function openRemoteSource(options: RemoteSourceOptions): Promise<GitSource> {
   const { url, owner = '', transport, cacheDirectory, thread, keptCommits = defaultKeptCommits } = options;
   const gitdir = join(cacheDirectory, `${createHash('sha256').update(`${owner}\0${url}`).digest('hex').slice(0, 16)}.git`);
-  await mkdir(gitdir, { recursive: true, mode: 0o700 });
-  await git.init({ fs, gitdir, bare: true, defaultBranch: 'main' });
-  const objects = createGitObjects({ gitdir, url, thread, submodules: transport.fetchSubmodules !== undefined });
+  await init();
+  const openObjects = (): GitObjects => createGitObjects({ gitdir, url, thread, submodules: transport.fetchSubmodules !== undefined });
+  let objects = openObjects();
+  /** Something of the copy could not be read: it is thrown away before the next look, and fetched again. */
+  let isDamaged = false;
   /** The ref that was fetched last: what is deepened to look at its history. */
   let fetched: { readonly oid: string; readonly ref: string } | undefined;
 
   return {
     url,
-    async resolve(ref, { signal, inForce }) {
-      const query = refQueryOf(ref);
-      const found = await find(query, signal);
-      if (!(await objects.has(found.oid))) {
-        await transport.fetch({ gitdir, ref: found.ref, depth: 1 }, signal);
-        if (!(await objects.has(found.oid))) {
-          // The branch moved on between the two questions, or the server gives no commits that no ref names.
-          throw new SourceError('Unreachable', `${url} did not send commit ${found.oid}`, { hint: 'It is tried again.' });
-        }
-        // The commits of submodules are not reached from the commit that names them, and would be collected with what is old.
-        if (transport.fetchSubmodules === undefined) await keep(found.oid, { signal, inForce });
+    async resolve(ref, options) {
+      if (isDamaged) await renew();
+      try {
+        return await resolve(ref, options);
+      } catch (err) {
+        if (options.signal.aborted || !isOfDamage(err)) throw err;
+        await renew();
+        return resolve(ref, options);
       }
-      fetched = found;
-      const commit = await objects.readCommit(found.oid, found.shortName);
-      await transport.fetchSubmodules?.(gitdir, commit, signal);
-      return commit;
     },
-    readTree: objects.readTree,
-    readBlob: objects.readBlob,
-    readDocuments: objects.readDocuments,
+    readTree: (oid) => noting(objects.readTree(oid)),
+    readBlob: (oid, maxBytes) => noting(objects.readBlob(oid, maxBytes)),
+    readDocuments: (oid) => noting(objects.readDocuments(oid)),
     async compareHistory(before, after, { signal }) {
       let verdict = await compareHistory(objects, before, after);
       for (const depth of historyDepths) {
@@ -87,7 +85,7 @@ export async function openRemoteSource(options: RemoteSourceOptions): Promise<Gi
       }
       return verdict;
     },
-    trim: objects.trim,
+    trim: () => objects.trim(),
     async close() {
       objects.close();
     },
@@ -95,6 +93,49 @@ export async function openRemoteSource(options: RemoteSourceOptions): Promise<Gi
       await rm(gitdir, { recursive: true, force: true });
     },
   };
+
+  async function resolve(ref: GitRef, { signal, inForce }: ResolveOptions): Promise<Commit> {
+    const query = refQueryOf(ref);
+    const found = await find(query, signal);
+    if (!(await objects.has(found.oid))) {
+      await transport.fetch({ gitdir, ref: found.ref, depth: 1 }, signal);
+      if (!(await objects.has(found.oid))) {
+        // The branch moved on between the two questions, or the server gives no commits that no ref names.
+        throw new SourceError('Unreachable', `${url} did not send commit ${found.oid}`, { hint: 'It is tried again.' });
+      }
+      // The commits of submodules are not reached from the commit that names them, and would be collected with what is old.
+      if (transport.fetchSubmodules === undefined) await keep(found.oid, { signal, inForce });
+    }
+    fetched = found;
+    const commit = await objects.readCommit(found.oid, found.shortName);
+    await transport.fetchSubmodules?.(gitdir, commit, signal);
+    return commit;
+  }
+
+  async function init(): Promise<void> {
+    // A copy that is no repository any more, as after a power cut, holds nothing that the server does not have.
+    if (existsSync(gitdir) && (await brokenParts(gitdir)).length > 0) await rm(gitdir, { recursive: true, force: true });
+    await mkdir(gitdir, { recursive: true, mode: 0o700 });
+    await git.init({ fs, gitdir, bare: true, defaultBranch: 'main' });
+  }
+
+  async function renew(): Promise<void> {
+    objects.close();
+    await rm(gitdir, { recursive: true, force: true });
+    await init();
+    objects = openObjects();
+    fetched = undefined;
+    isDamaged = false;
+  }
+
+  async function noting<T>(read: Promise<T>): Promise<T> {
+    try {
+      return await read;
+    } catch (err) {
+      isDamaged ||= isOfDamage(err);
+      throw err;
+    }
+  }
 
   /** Names a commit, so that its objects are kept, and lets go of those that are long past. */
   async function keep(oid: string, { signal, inForce }: ResolveOptions): Promise<void> {
@@ -106,7 +147,13 @@ export async function openRemoteSource(options: RemoteSourceOptions): Promise<Gi
     await git.writeRef({ fs, gitdir, ref: `${keptRefs}/${String(last + 1).padStart(12, '0')}`, value: oid });
     if (names.length < 2 * keptCommits) return;
     for (const name of names.slice(0, -keptCommits)) await git.deleteRef({ fs, gitdir, ref: `${keptRefs}/${name}` });
-    await runGit({ args: ['gc', '--quiet', '--prune=now'], env: { ...readGitEnvironment(), GIT_DIR: gitdir }, isolated: true, signal });
+    try {
+      await runGit({ args: ['gc', '--quiet', '--prune=now'], env: { ...readGitEnvironment(), GIT_DIR: gitdir }, isolated: true, signal });
+    } catch (err) {
+      // It reads every object that is kept, and ends at the first that is damaged.
+      if (signal.aborted) throw err;
+      isDamaged = true;
+    }
   }
 
   async function find(query: RefQuery, signal: AbortSignal): Promise<ResolvedRef & { readonly ref: string }> {

@@ -1,7 +1,7 @@
 import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { shellWord } from '../../base/shell-word.ts';
-import { frugalSettings, gitConfig, isolatedEnvironment, runGit } from './git-command.ts';
+import { durableSettings, frugalSettings, gitConfig, isolatedEnvironment, runGit } from './git-command.ts';
 import { SourceError } from './git-source.ts';
 import type { RemoteAccess } from './remote-access.ts';
 import type { FetchRequest } from './remote-source.ts';
@@ -52,7 +52,7 @@ export function createSystemGit({ access, url: ownUrl, temporaryDirectory }: Sys
       };
       return await runGit({ args, env, isolated: true, cwd: directory, signal: AbortSignal.any([signal, abort.signal]) });
     } catch (err) {
-      throw explain(abort.signal.aborted ? abort.signal.reason : err, url, signal);
+      throw explain(abort.signal.aborted ? abort.signal.reason : err, { url, signal, gitdir });
     } finally {
       stopWatching?.();
       await rm(directory, { recursive: true, force: true });
@@ -72,6 +72,7 @@ export function createSystemGit({ access, url: ownUrl, temporaryDirectory }: Sys
       'credential.helper': '',
       'protocol.version': '2',
       ...frugalSettings,
+      ...durableSettings,
     };
     const env: Record<string, string> = { GIT_ALLOW_PROTOCOL: 'http:https:ssh', GIT_ASKPASS: '/bin/false', SSH_ASKPASS: '/bin/false' };
     const { ssh, ca, clientCertificate, proxy } = access;
@@ -187,9 +188,22 @@ function watchSize(gitdir: string, abort: AbortController): () => void {
   return () => clearInterval(timer);
 }
 
-function explain(err: unknown, url: string, signal: AbortSignal): SourceError {
+interface Failed {
+  readonly url: string;
+  readonly signal: AbortSignal;
+  readonly gitdir: string | undefined;
+}
+
+function explain(err: unknown, { url, signal, gitdir }: Failed): SourceError {
   if (signal.aborted) return timedOut(url, err);
   const message = err instanceof Error ? err.message : String(err);
+  // git names a file of ours when it is what it cannot read, unless the disk refuses.
+  if (gitdir !== undefined && message.includes(gitdir) && !/No space left|Permission denied|Read-only/.test(message)) {
+    return new SourceError('CorruptObject', `the copy of ${url} is damaged: ${lastLineOf(message)}`, {
+      hint: 'It is fetched again.',
+      cause: err,
+    });
+  }
   if (/Host key verification failed/.test(message)) {
     return new SourceError('AuthenticationFailed', `${url} has a host key that known_hosts of the Secret does not list`, {
       hint: 'Put what "ssh-keyscan HOST" prints, checked against the key its owner publishes, into the key known_hosts of the Secret.',

@@ -1,4 +1,4 @@
-import { mkdir, readdir, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -206,6 +206,46 @@ describe('a ref of a remote', () => {
     await source.close();
     await source.forget?.();
     expect(await readdir(cache)).toEqual([]);
+  });
+
+  it.each(['', '\0'.repeat(60), 'half'])('is fetched again, and its copy thrown away, when the copy is damaged (%j)', async (content) => {
+    const directory = await temporaryDirectory('damaged');
+    const openOne = (): Promise<GitSource> =>
+      createSourceOpener({ builtInUrl: () => 'http://nowhere/git/', builtIn: new Map(), cacheDirectory: directory }).open(
+        remote.url('refs'),
+        { access },
+      );
+    const first = await openOne();
+    const { sha, tree } = await first.resolve({ branch: 'main' }, { signal });
+    await first.close();
+    const damage = async (fits: (path: string) => boolean): Promise<void> => {
+      const files = (await readdir(directory, { recursive: true, withFileTypes: true }))
+        .filter((entry) => entry.isFile())
+        .map((entry) => join(entry.parentPath, entry.name))
+        .filter(fits);
+      expect(files.length).toBeGreaterThan(0);
+      for (const file of files) {
+        await chmod(file, 0o600);
+        await writeFile(file, content);
+      }
+    };
+
+    // The objects: found out by the next look, or by whoever reads a tree.
+    await damage((path) => path.includes('/objects/'));
+    const second = await openOne();
+    expect((await second.resolve({ branch: 'main' }, { signal })).sha).toBe(sha);
+    expect(await filesOf(second, tree)).toEqual(['a.yaml']);
+    await damage((path) => path.includes('/objects/'));
+    await expect(second.readTree(tree)).rejects.toThrow('cannot be read');
+    await second.resolve({ branch: 'main' }, { signal });
+    expect(await filesOf(second, tree)).toEqual(['a.yaml']);
+    await second.close();
+
+    // What makes the directory a repository.
+    await damage((path) => /\/(HEAD|config)$/.test(path));
+    const third = await openOne();
+    expect((await third.resolve({ branch: 'main' }, { signal })).sha).toBe(sha);
+    await third.close();
   });
 
   it('of one owner is not read by another who has no credentials', async () => {
