@@ -9,7 +9,6 @@ describe('files of the data directory that a power cut damaged', () => {
   beforeEach(async () => {
     data = await temporaryDirectory('data');
   });
-  const unknown = async (): Promise<undefined> => undefined;
 
   it.each(['', '\0\0\0\0', '{"netw', 'null', '{"network": 3}'])(
     'network.json that reads %j is written again with the network of the stored Service',
@@ -28,7 +27,7 @@ describe('files of the data directory that a power cut damaged', () => {
 
   it('network.json is made anew where the store does not know the network either, and kept from then on', async () => {
     await writeFile(join(data, 'network.json'), '');
-    const first = await claimNetwork(data, unknown);
+    const first = await claimNetwork(data);
     await first.release();
     const again = await claimNetwork(data, async () => '127.93.0.1');
     await again.release();
