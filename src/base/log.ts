@@ -9,6 +9,8 @@ export interface LogOptions {
   readonly level: string;
   /** Where lines go; standard error when absent. */
   readonly destination?: DestinationStream;
+  /** Takes values of Secrets out of a line. */
+  readonly redact?: (line: string) => string;
 }
 
 /** Takes `user:password@` and query strings out of a URL that is about to be shown. */
@@ -17,7 +19,7 @@ export function redactUrl(url: string): string {
 }
 
 /** The root logger: JSON lines. Child loggers carry `component`, `controller`, `reconcileId`. */
-export function createLog({ level, destination }: LogOptions): Log {
+export function createLog({ level, destination, redact }: LogOptions): Log {
   return pino(
     {
       level,
@@ -25,7 +27,22 @@ export function createLog({ level, destination }: LogOptions): Log {
       timestamp: pino.stdTimeFunctions.isoTime,
       redact: { paths: redactedKeys.flatMap((key) => [key, `*.${key}`, `*.*.${key}`]), censor: '[redacted]' },
       serializers: { err: pino.stdSerializers.err },
+      ...(redact === undefined ? {} : { hooks: { streamWrite: (line) => redactedLine(line, redact) } }),
     },
     destination ?? pino.destination({ dest: 2, sync: false }),
   );
+}
+
+/** Where a value stood without quotation marks, the line is no JSON any more: then its texts are looked at one by one. */
+function redactedLine(line: string, redact: (line: string) => string): string {
+  const redacted = redact(line);
+  if (redacted === line) return line;
+  try {
+    JSON.parse(redacted);
+    return redacted;
+  } catch {
+    const safe = (_: string, value: unknown): unknown =>
+      typeof value === 'string' || (typeof value === 'number' && redact(String(value)) !== String(value)) ? redact(String(value)) : value;
+    return `${JSON.stringify(JSON.parse(line), safe)}\n`;
+  }
 }

@@ -5,6 +5,7 @@ import { createActivityFeed } from '../base/activity.ts';
 import { type Clock, systemClock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import { addProcessMetrics, createMetrics, partsOf } from '../base/metrics.ts';
+import type { Redactor } from '../base/redactor.ts';
 import { startAll } from '../base/shutdown.ts';
 import { createTurnGate } from '../base/turn-gate.ts';
 import type { Client } from '../client/client.ts';
@@ -12,7 +13,7 @@ import { createHttpClient, type HttpClientOptions } from '../client/http-client.
 import { createInformerSet } from '../client/informer-set.ts';
 import { createBuilder } from '../gitops/build/builder.ts';
 import type { BuildTools } from '../gitops/build/tools.ts';
-import { createEngine } from '../gitops/engine.ts';
+import { createEngine, redactEvent } from '../gitops/engine.ts';
 import { createGitThread } from '../gitops/sources/git-thread.ts';
 import { createSourceOpener } from '../gitops/sources/open-source.ts';
 import { createWebhooks } from '../gitops/webhooks/webhooks.ts';
@@ -55,6 +56,8 @@ export interface ForeignEngineOptions {
   readonly cacheDirectory: string;
   readonly tools?: BuildTools | undefined;
   readonly log: Log;
+  /** Shared with who writes the log; is given the values that apps have from Secrets. */
+  readonly redactor: Redactor;
   readonly version: string;
   /** Undefined: whoever starts it sees to it that it is the only one. */
   readonly election: ForeignElection | undefined;
@@ -88,7 +91,7 @@ const rivals: readonly string[] = ['source-controller', 'kustomize-controller'];
  * @throws Failure when Flux's controllers run there
  */
 export async function startForeignEngine(options: ForeignEngineOptions): Promise<ForeignEngine> {
-  const { connection, clusterName, httpPort, cacheDirectory, tools, log, version, election, signal } = options;
+  const { connection, clusterName, httpPort, cacheDirectory, tools, log, redactor, version, election, signal } = options;
   const clock = systemClock;
   const random = Math.random;
   const userAgent = `midship-gitops/${version}`;
@@ -141,6 +144,7 @@ export async function startForeignEngine(options: ForeignEngineOptions): Promise
       },
       ready: () => true,
       gate: createTurnGate({ clock }),
+      redact: (text) => redactor.text(text),
       clock,
       log: log.child({ component: 'web' }),
       clusterName,
@@ -169,7 +173,7 @@ export async function startForeignEngine(options: ForeignEngineOptions): Promise
     if (leadership !== undefined) started.push(leadership.release);
     const guard = (each: Client): Client => (leadership === undefined ? each : guardedByLeadership(each, leadership));
     const writer = guard(client);
-    const events = createEventQueue({ client: writer, clock, log, metrics: controllerManager });
+    const events = createEventQueue({ client: writer, clock, log, metrics: controllerManager, redact: redactEvent(redactor) });
     recorder = events.recorder('midship');
     const engine = createEngine({
       ...parts,
@@ -177,6 +181,7 @@ export async function startForeignEngine(options: ForeignEngineOptions): Promise
       recorder,
       openSource: opener.open,
       feed: activity,
+      redactor,
       gitopsMetrics,
       random,
       builder: createBuilder(tools),

@@ -37,6 +37,7 @@ import type { Overview } from '../base/overview.ts';
 import { createCertificateKeeper } from '../base/pki/certificate-keeper.ts';
 import { openPki, type Pki } from '../base/pki.ts';
 import { thisProcess } from '../base/process-identity.ts';
+import { createRedactor, type Redactor } from '../base/redactor.ts';
 import { startAll } from '../base/shutdown.ts';
 import { createTurnGate } from '../base/turn-gate.ts';
 import type { Client } from '../client/client.ts';
@@ -70,7 +71,7 @@ import { createResourceQuotaController } from '../controllers/resource-quota/res
 import { createRootCaController } from '../controllers/root-ca.ts';
 import { createServiceAccountController } from '../controllers/service-account.ts';
 import { createBuilder } from '../gitops/build/builder.ts';
-import { createEngine } from '../gitops/engine.ts';
+import { createEngine, redactEvent } from '../gitops/engine.ts';
 import { createGitUsers, createPushCheck } from '../gitops/push-check.ts';
 import { ensureBareRepository, isEmptyRepository, seedRepository } from '../gitops/sources/bare-repository.ts';
 import { createBuiltInRemote, type ServedRepository } from '../gitops/sources/built-in-remote.ts';
@@ -134,6 +135,8 @@ export interface Cluster {
 export interface StartClusterOptions {
   readonly configuration: Configuration;
   readonly log: Log;
+  /** Shared with who writes the log; is given the values that apps have from Secrets. */
+  readonly redactor?: Redactor;
   readonly version: string;
   /** Abandons the start. */
   readonly signal: AbortSignal;
@@ -285,7 +288,14 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   });
   const ownClient = createLocalClient({ service, user: apiServerUser, userAgent: `kube-apiserver/${version}` });
   const frontProxy = await openPki({ ...authorities.frontProxy, clock });
-  const events = createEventQueue({ client: clientFor('system:midship:events'), clock, log, metrics: metrics.controllerManager });
+  const redactor = options.redactor ?? createRedactor();
+  const events = createEventQueue({
+    client: clientFor('system:midship:events'),
+    clock,
+    log,
+    metrics: metrics.controllerManager,
+    redact: redactEvent(redactor),
+  });
   const informers = createInformerSet({
     client: clientFor('system:midship:informers'),
     clock,
@@ -471,7 +481,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     });
   }
   const builder = createBuilder(configuration.tools);
-  const checkPush = createPushCheck({ client: gitOpsClient, informers, clock, builder });
+  const checkPush = createPushCheck({ client: gitOpsClient, informers, clock, builder, redactor });
   await writeHooks(files.gitHooks);
   const builtInRemote = createBuiltInRemote({
     repositories: served,
@@ -498,6 +508,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     metrics: metrics.texts(),
     ready: () => true,
     gate,
+    redact: (text) => redactor.text(text),
     clock,
     log: log.child({ component: 'web' }),
     clusterName: basename(resolve(configuration.dataDirectory, '..')),
@@ -521,6 +532,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
       client: gitOpsClient,
       openSource: opener.open,
       feed: activity,
+      redactor,
       gitopsMetrics: metrics.gitops,
       random,
       builder,

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { systemClock } from '../base/clock.ts';
 import { createLog } from '../base/log.ts';
 import { openLogFile } from '../base/log-file.ts';
+import { createRedactor } from '../base/redactor.ts';
 import { loadKubeconfig } from '../client/kubeconfig.ts';
 import type { BuildTools } from '../gitops/build/tools.ts';
 import { isStatusError } from '../machinery/status-error.ts';
@@ -39,7 +40,8 @@ export async function runGitOps(options: GitOpsOptions): Promise<ExitCode> {
   await ensureDataDirectory(dataDirectory);
   const logFile = openLogFile({ path: join(files.logs, 'gitops.log') });
   process.once('exit', logFile.flush);
-  const log = createLog({ level: logLevel, destination: logFile });
+  const redactor = createRedactor();
+  const log = createLog({ level: logLevel, destination: logFile, redact: (line) => redactor.text(line) });
   const abort = new AbortController();
   // Every part that starts waits on it.
   setMaxListeners(100, abort.signal);
@@ -62,6 +64,7 @@ export async function runGitOps(options: GitOpsOptions): Promise<ExitCode> {
       cacheDirectory: files.gitCache,
       tools,
       log,
+      redactor,
       version,
       election: leaderElect ? { identity: `${hostname()}_${randomUUID()}`, clock: systemClock, onStandby } : undefined,
       signal: abort.signal,

@@ -7,6 +7,7 @@ import type { Activity } from '../base/activity.ts';
 import { writeDurableFile } from '../base/durable-file.ts';
 import { createLog } from '../base/log.ts';
 import { openLogFile } from '../base/log-file.ts';
+import { createRedactor } from '../base/redactor.ts';
 import { shellWord } from '../base/shell-word.ts';
 import { timeLimit } from '../base/time-limit.ts';
 import { type Cluster, startCluster } from './compose.ts';
@@ -29,7 +30,8 @@ export async function runCluster(configuration: Configuration, { stdout, stderr,
   await ensureDataDirectory(configuration.dataDirectory);
   const logFile = openLogFile({ path: join(files.logs, 'midship.log') });
   process.once('exit', logFile.flush);
-  const log = createLog({ level: configuration.logLevel, destination: logFile });
+  const redactor = createRedactor();
+  const log = createLog({ level: configuration.logLevel, destination: logFile, redact: (line) => redactor.text(line) });
   // A reader that went away (`midship up | head`) must not take the cluster with it.
   stdout.on('error', (err) => log.debug({ err }, 'Lost the terminal'));
   const terminal = createTerminal(stdout);
@@ -41,7 +43,15 @@ export async function runCluster(configuration: Configuration, { stdout, stderr,
   const startedAt = performance.now();
   let cluster: Cluster | undefined;
   try {
-    cluster = await startCluster({ configuration, log, version, signal: abort.signal, onStep: terminal.step, onWarning: terminal.warning });
+    cluster = await startCluster({
+      configuration,
+      log,
+      redactor,
+      version,
+      signal: abort.signal,
+      onStep: terminal.step,
+      onWarning: terminal.warning,
+    });
     await writeDurableFile(files.endpoints, `${JSON.stringify(cluster.endpoints, undefined, 2)}\n`);
     if (!cluster.awaitsPush) await waitForApps(cluster, terminal, { startedAt, signal: abort.signal });
     cluster.activity.onAdded(terminal.activity);

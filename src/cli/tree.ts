@@ -23,7 +23,7 @@ export function showTree(options: TreeOptions): Promise<ExitCode> {
         fix: 'Look there: kubectl get all -l kustomize.toolkit.fluxcd.io/name=NAME --kubeconfig FILE',
       });
     }
-    const objects = await treeOf(client, createVerbContext({ client, clock: systemClock }).lookup, app);
+    const objects = await treeOf(createVerbContext({ client, clock: systemClock }), app);
     writeResult(options, { app: keyOf(app), objects }, () => textOf(nameOfApp(app.metadata), objects));
     return objects.some(isBad) ? 1 : 0;
   });

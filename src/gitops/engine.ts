@@ -1,9 +1,12 @@
+import { kustomizations } from '../api/kustomize/v1/kustomization.ts';
 import type { ActivityFeed } from '../base/activity.ts';
 import type { Component } from '../base/component.ts';
 import type { Metrics } from '../base/metrics.ts';
+import type { Redactor } from '../base/redactor.ts';
 import type { Client } from '../client/client.ts';
 import { createHttpClient } from '../client/http-client.ts';
 import { parseKubeconfig } from '../client/kubeconfig.ts';
+import { type KubeObject, keyOf } from '../machinery/object.ts';
 import type { ControllerDependencies } from '../reconcile/dependencies.ts';
 import { type AppController, createAppController } from './apply/app-controller.ts';
 import { createGitOpsMetrics } from './apply/gitops-metrics.ts';
@@ -16,6 +19,8 @@ import type { OpenSource } from './sources/open-source.ts';
 export interface EngineOptions extends ControllerDependencies {
   readonly openSource: OpenSource;
   readonly feed: ActivityFeed;
+  /** Is given what apps have from Secrets. */
+  readonly redactor: Redactor;
   /** Registry of `/metrics/gitops`. */
   readonly gitopsMetrics: Metrics;
   readonly random: () => number;
@@ -33,6 +38,12 @@ export interface EngineOptions extends ControllerDependencies {
  * The GitOps engine: repositories are followed, apps are kept what their commits say. It uses the public API alone, so it runs in this
  * process, over HTTP, or against any Kubernetes cluster.
  */
+/** For the recorder of Events: an app's own lose more than those of other objects. */
+export const redactEvent =
+  (redactor: Redactor) =>
+  (message: string, about: KubeObject): string =>
+    redactor.text(message, about.kind === kustomizations.kind ? keyOf(about) : undefined);
+
 export function createEngine(options: EngineOptions): Component {
   let apps: AppController | undefined;
   const seen = createSeenRevisions();

@@ -4,6 +4,7 @@ import { type GitRepository, gitRepositories } from '../api/source/v1/git-reposi
 import { labels } from '../api/well-known.ts';
 import type { Clock } from '../base/clock.ts';
 import { mapBounded } from '../base/concurrency.ts';
+import { createRedactor, type Redactor } from '../base/redactor.ts';
 import type { Client } from '../client/client.ts';
 import type { InformerSet } from '../client/informer.ts';
 import { tryGet } from '../client/try-get.ts';
@@ -16,6 +17,7 @@ import { errorsOf } from './apply/object-errors.ts';
 import { type DesiredObject, planObjects } from './apply/plan.ts';
 import { createAppBuilder } from './apply/post-build.ts';
 import { createResourceMapper } from './apply/resource-mapper.ts';
+import { redactionOf, withoutSecrets } from './apply/secret-values.ts';
 import { formatBuildError } from './apply/sync-failure.ts';
 import type { Builder } from './build/builder.ts';
 import type { BuildError, Manifest } from './build/manifest.ts';
@@ -34,6 +36,7 @@ export interface PushCheckOptions {
   readonly clock: Clock;
   /** The engine's: what is built for the check is not built again when the push is in. */
   readonly builder: Builder;
+  readonly redactor?: Redactor;
 }
 
 /** Deeper lists of apps in apps are taken for a circle. */
@@ -48,9 +51,9 @@ const concurrency = 16;
  *
  * @returns what cannot be applied, with file, line and column; empty when all can
  */
-export function createPushCheck({ client, informers, clock, builder }: PushCheckOptions) {
+export function createPushCheck({ client, informers, clock, builder, redactor = createRedactor() }: PushCheckOptions) {
   const mapper = createResourceMapper({ client, clock });
-  const appBuilder = createAppBuilder({ client, builder });
+  const appBuilder = createAppBuilder({ client, builder, redactor });
   const repositories = informers.get(gitRepositories);
   const apps = informers.get(kustomizations);
 
@@ -93,7 +96,8 @@ export function createPushCheck({ client, informers, clock, builder }: PushCheck
         await before?.source.close();
       }
     }
-    return [...new Set(errors.map(formatBuildError))];
+    // Errors between apps name objects of both.
+    return [...new Set(errors.map((error) => redactor.text(formatBuildError(error))))];
   };
 
   /** What an app was made of before the push. It is not tried again: it is in force, or was told of already. */
@@ -206,6 +210,7 @@ export function createPushCheck({ client, informers, clock, builder }: PushCheck
       app,
       changed.filter(({ object }) => !coming.kinds.has(`${parseApiVersion(object.apiVersion).group}/${object.kind}`)),
     );
+    const redaction = redactionOf(redactor, app);
     const found = await mapBounded([...plan.objects.values()], concurrency, async (desired): Promise<readonly BuildError[]> => {
       signal.throwIfAborted();
       const { resource, ref, object } = desired;
@@ -216,10 +221,10 @@ export function createPushCheck({ client, informers, clock, builder }: PushCheck
       } catch (err) {
         if (!isStatusError(err)) throw err;
         if (isNotFound(err) && err.details?.kind === 'namespaces' && coming.namespaces.has(err.details.name ?? '')) return [];
-        return errorsOf(desired, err, tree);
+        return errorsOf(desired, err, tree, redaction);
       }
     });
-    return { errors: [...plan.errors, ...found.flat()], objects: [...plan.objects.values()] };
+    return { errors: [...withoutSecrets(plan.errors, redaction), ...found.flat()], objects: [...plan.objects.values()] };
   }
 }
 

@@ -39,6 +39,8 @@ export interface EventQueueOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
+  /** Takes values of Secrets out of a message about an object. */
+  readonly redact?: (message: string, about: KubeObject) => string;
 }
 
 const flushIntervalMs = 20;
@@ -79,7 +81,7 @@ interface Source {
   readonly host: string | undefined;
 }
 
-export function createEventQueue({ client, clock, log, metrics }: EventQueueOptions): EventQueue {
+export function createEventQueue({ client, clock, log, metrics, redact = (message) => message }: EventQueueOptions): EventQueue {
   const groups = new Map<string, Group>();
   const pending = new Set<Entry>();
   const dropped = metrics.counter({
@@ -93,8 +95,10 @@ export function createEventQueue({ client, clock, log, metrics }: EventQueueOpti
   let stopped = false;
   let sequence = 0;
 
-  function record(source: Source, about: KubeObject, event: RecordedEvent): void {
+  function record(source: Source, about: KubeObject, given: RecordedEvent): void {
     if (stopped) return;
+    const message = redact(given.message, about);
+    const event = message === given.message ? given : { ...given, message };
     const now = clock.now();
     const entry = entryOf(source, about, event, now);
     entry.count += 1;

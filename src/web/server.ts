@@ -42,6 +42,8 @@ export interface WebOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly clusterName: string;
+  /** Takes values of Secrets out of what is shown: names of objects may be made of them, too. */
+  readonly redact?: (text: string) => string;
   /** Of the program: `0.1.0`. */
   readonly version: string;
   /** Further names that clients may call this server by. */
@@ -133,6 +135,7 @@ class HttpWeb implements Web {
 
   #createApp(assets: Assets): FastifyInstance<Server> {
     const { informers, activity, steps, mounts, metrics, log, clock, ready, address, names = [], gate } = this.#options;
+    const { redact = unchanged } = this.#options;
     const access = this.#access;
     const turns = createTurns({ gate, maxWaiting: 2 * maxConnections });
     const takeTurn = (flow: string): Promise<void> => turns.take(flow) ?? Promise.reject(new Busy());
@@ -196,11 +199,11 @@ class HttpWeb implements Web {
     app.get('/status.json', (request, reply) =>
       send(request, reply, {
         key: '/status.json',
-        make: () => sharedText(contentTypes.json, `${JSON.stringify(model.overview())}\n`),
+        make: () => sharedText(contentTypes.json, redact(`${JSON.stringify(model.overview())}\n`)),
       }),
     );
     for (const [path, parts] of Object.entries(metrics)) {
-      const scrape = sharedScrape({ clock, takeTurn: () => takeTurn(path), parts });
+      const scrape = sharedScrape({ clock, takeTurn: () => takeTurn(path), parts: () => redactedParts(parts(), redact) });
       app.get(path, async (request, reply) => sendPacked(request, reply, contentTypes.metrics, await scrape()));
     }
     if (access !== undefined) this.#addLogin(app, access);
@@ -245,13 +248,15 @@ class HttpWeb implements Web {
   }
 
   #addPages({ app, model, assets, pace, send }: PagesOptions): void {
-    const { clock, clusterName, version } = this.#options;
+    const { clock, clusterName, version, redact = unchanged } = this.#options;
     const regions = createRenderings<Rendering | undefined>({ pace, clock });
     const live = createLive({
       render: (path) =>
         regions.renew(path, () => {
           const view = viewOf(model, path);
-          return view === undefined ? undefined : { title: titleOf(view, clusterName), regions: renderRegions(view, model.source()) };
+          if (view === undefined) return undefined;
+          const rendered = [...renderRegions(view, model.source())].map(([name, html]) => [name, redact(html)] as const);
+          return { title: redact(titleOf(view, clusterName)), regions: new Map(rendered) };
         }),
       onChange: (listener) => model.onChange(listener),
       clock,
@@ -269,7 +274,7 @@ class HttpWeb implements Web {
             const view = viewOf(model, target);
             if (view === undefined) return undefined;
             const html = renderDocument({ view, source: model.source(), clusterName, version, now: clock.now(), theme, assets });
-            return sharedText(contentTypes.html, html);
+            return sharedText(contentTypes.html, redact(html));
           },
         });
       });
@@ -320,6 +325,12 @@ class HttpWeb implements Web {
     const cancel = clock.after(endsAt - clock.monotonicMs(), () => reply.raw.end());
     reply.raw.once('close', cancel);
   }
+}
+
+const unchanged = (text: string): string => text;
+
+async function* redactedParts(parts: AsyncIterable<string>, redact: (text: string) => string): AsyncIterable<string> {
+  for await (const part of parts) yield redact(part);
 }
 
 interface PagesOptions {

@@ -7,10 +7,11 @@ import { type Activity, type ActivityFeed, createActivityFeed } from '../../src/
 import { type Clock, systemClock } from '../../src/base/clock.ts';
 import type { Component } from '../../src/base/component.ts';
 import { createMetrics } from '../../src/base/metrics.ts';
+import { createRedactor } from '../../src/base/redactor.ts';
 import type { Client } from '../../src/client/client.ts';
 import { createInformerSet } from '../../src/client/informer-set.ts';
 import { createNamespaceController } from '../../src/controllers/namespace/namespace-controller.ts';
-import { createEngine, type EngineOptions } from '../../src/gitops/engine.ts';
+import { createEngine, type EngineOptions, redactEvent } from '../../src/gitops/engine.ts';
 import { openLocalSource } from '../../src/gitops/sources/local-source.ts';
 import type { OpenSource } from '../../src/gitops/sources/open-source.ts';
 import { createControllerMetrics } from '../../src/reconcile/controller-metrics.ts';
@@ -46,7 +47,8 @@ export async function startEngine(options: StartEngineOptions): Promise<RunningE
   const registry = createMetrics();
   const metrics = createMetrics();
   const informers = createInformerSet({ client, clock, log });
-  const queue = createEventQueue({ client, clock, log, metrics });
+  const redactor = createRedactor();
+  const queue = createEventQueue({ client, clock, log, metrics, redact: redactEvent(redactor) });
   const engine: Component = createEngine({
     client,
     informers,
@@ -57,6 +59,7 @@ export async function startEngine(options: StartEngineOptions): Promise<RunningE
     steps: createStepLog({ clock, log, metrics }),
     openSource,
     feed,
+    redactor,
     gitopsMetrics: registry,
     random,
     ...options.engine,

@@ -8,6 +8,7 @@ import { kustomizations } from '../../src/api/kustomize/v1/kustomization.ts';
 import { gitRepositories } from '../../src/api/source/v1/git-repository.ts';
 import type { ApiServerOptions } from '../../src/apiserver/server.ts';
 import { createLog } from '../../src/base/log.ts';
+import { createRedactor } from '../../src/base/redactor.ts';
 import { type ForeignElection, type ForeignEngine, startForeignEngine } from '../../src/cli/compose-gitops.ts';
 import type { Client } from '../../src/client/client.ts';
 import { loadKubeconfig } from '../../src/client/kubeconfig.ts';
@@ -50,6 +51,7 @@ export async function startForeign(server: TestApiServer, options: StartForeignO
     httpPort: 0,
     cacheDirectory,
     log: createLog({ level: process.env.MIDSHIP_TEST_LOG ?? 'silent' }),
+    redactor: createRedactor(),
     version,
     election,
     signal: new AbortController().signal,

@@ -3,8 +3,9 @@ import { parseDuration } from '../../api/flux.ts';
 import { withAttempt } from '../../api/kustomize/v1/attempt.ts';
 import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
 import { annotations, finalizers } from '../../api/well-known.ts';
-import type { ActivityFeed, ObjectChange } from '../../base/activity.ts';
+import type { ObjectChange } from '../../base/activity.ts';
 import { timestampOf } from '../../base/clock.ts';
+import type { Redactor } from '../../base/redactor.ts';
 import { kustomizationReasons as reasons } from '../../lifecycle/kustomization.facts.ts';
 import type { KustomizationEvent } from '../../lifecycle/kustomization.machine.ts';
 import type { DynamicObject } from '../../machinery/object.ts';
@@ -19,6 +20,7 @@ import type { GitOpsMetrics } from './gitops-metrics.ts';
 import { addToHistory, isRollback, replaceInHistory, revertedBy } from './history.ts';
 import type { Inventory } from './inventory.ts';
 import { describeId, idOf, type ObjectId } from './object-id.ts';
+import { type AppFeed, redactedChange } from './redacted-feed.ts';
 import { formatBuildError, messageOf, Superseded, SyncFailure } from './sync-failure.ts';
 import type { SyncOutcome } from './syncer.ts';
 import { contentOf } from './target.ts';
@@ -26,7 +28,8 @@ import { contentOf } from './target.ts';
 export interface AppActsOptions extends Pick<ControllerDependencies, 'clock' | 'log' | 'recorder'> {
   readonly inventory: Inventory;
   readonly object: AppObject;
-  readonly feed: ActivityFeed;
+  readonly feed: AppFeed;
+  readonly redactor: Redactor;
   readonly gitops: GitOpsMetrics;
   readonly random: () => number;
   /** The app is looked at again. */
@@ -53,7 +56,18 @@ const maxSyncMs = 10 * 60_000;
 /** Up to this share is added to the wait between tries, so that apps that failed together do not try together. */
 const jitter = 0.1;
 
-export function createAppActs({ inventory, object, clock, log, recorder, feed, gitops, random, enqueue }: AppActsOptions): AppActs {
+export function createAppActs({
+  inventory,
+  object,
+  clock,
+  log,
+  recorder,
+  feed,
+  gitops,
+  redactor,
+  random,
+  enqueue,
+}: AppActsOptions): AppActs {
   return { syncRevision, correctDrift, pruneObjects, finalizeApp, tellPhase };
 
   async function syncRevision(pass: Pass): Promise<void> {
@@ -104,7 +118,7 @@ export function createAppActs({ inventory, object, clock, log, recorder, feed, g
       }
       report(app, outcome.changes, outcome.unchanged);
       if (changed) {
-        feed.add({
+        feed.add(app, {
           type: 'applied',
           at: clock.now(),
           app: app.metadata.name,
@@ -168,7 +182,8 @@ export function createAppActs({ inventory, object, clock, log, recorder, feed, g
     const { attempt, trigger, durationMs } = go;
     const { revision } = attempt;
     const failure = err instanceof SyncFailure ? err : new SyncFailure(reasons.failed, [{ file: '', message: messageOf(err) }]);
-    const texts = failure.errors.map(formatBuildError);
+    // Its digest is shown, too: that of a short value would give it away.
+    const texts = failure.errors.map((error) => redactor.text(formatBuildError(error), state.key));
     const shown =
       texts.length > maxErrorsShown ? [...texts.slice(0, maxErrorsShown), `… and ${texts.length - maxErrorsShown} more`] : texts;
     const isRepeated = state.attempted?.revision === revision.commit.revision && state.attempted.generation === app.metadata.generation;
@@ -199,7 +214,7 @@ export function createAppActs({ inventory, object, clock, log, recorder, feed, g
     gitops.applied(labelsOf(app), 'failed', failure.errors.length);
     if (!(err instanceof SyncFailure)) log.error({ kustomization: state.key, err }, 'Could not sync app');
     if (!news) return;
-    feed.add({ type: 'failed', at: clock.now(), app: app.metadata.name, sha: revision.commit.sha, errors: shown });
+    feed.add(app, { type: 'failed', at: clock.now(), app: app.metadata.name, sha: revision.commit.sha, errors: shown });
     recorder.record(app, { type: 'Warning', ...pass.finding });
     await remember(pass, 'failed', '', [], durationMs);
   }
@@ -253,8 +268,12 @@ export function createAppActs({ inventory, object, clock, log, recorder, feed, g
 
   /** What is in force does not depend on the record of it. */
   async function writeHistory(state: AppState, app: Kustomization): Promise<void> {
+    const redact = (text: string): string => redactor.text(text, state.key);
     await inventory
-      .writeHistory(app, state.history)
+      .writeHistory(
+        app,
+        state.history.map((entry) => ({ ...entry, changes: entry.changes.map((change) => redactedChange(change, redact)) })),
+      )
       .catch((err: unknown) => log.error({ kustomization: state.key, err }, 'Could not write history'));
   }
 
@@ -281,11 +300,11 @@ export function createAppActs({ inventory, object, clock, log, recorder, feed, g
           reason: 'DriftCorrected',
           message: `${object}: ${found.change}${found.by === '' ? '' : ` by ${found.by}`}, put back`,
         });
-        feed.add({ ...entry, at: clock.now(), healed: true, durationMs: clock.now() - found.detectedAt });
+        feed.add(app, { ...entry, at: clock.now(), healed: true, durationMs: clock.now() - found.detectedAt });
       } catch (err) {
         if (signal.aborted) throw err;
         gitops.synced(labelsOf(app), 'drift', 'failed', clock.now() - startedAt);
-        feed.add({ ...entry, at: clock.now(), healed: false, durationMs: clock.now() - found.detectedAt });
+        feed.add(app, { ...entry, at: clock.now(), healed: false, durationMs: clock.now() - found.detectedAt });
         throw new Error(`put back ${object}`, { cause: err });
       }
     }
@@ -331,7 +350,7 @@ export function createAppActs({ inventory, object, clock, log, recorder, feed, g
         if (changes.length > 0) {
           gitops.applied(labelsOf(app), 'pruned', changes.length);
           await rememberPruned(state, app, changes);
-          feed.add({
+          feed.add(app, {
             type: 'applied',
             at: clock.now(),
             app: app.metadata.name,
@@ -344,7 +363,7 @@ export function createAppActs({ inventory, object, clock, log, recorder, feed, g
         }
         if (blocked !== '' && blocked !== state.pruneBlocked) {
           recorder.record(app, { type: 'Warning', reason: 'PruneBlocked', message: blocked });
-          feed.add({ type: 'failed', at: clock.now(), app: app.metadata.name, sha: state.sha, errors: [`prune blocked: ${blocked}`] });
+          feed.add(app, { type: 'failed', at: clock.now(), app: app.metadata.name, sha: state.sha, errors: [`prune blocked: ${blocked}`] });
         }
         state.pruneBlocked = blocked;
         pass.deleting = blocked === '' ? remaining : 0;

@@ -4,6 +4,7 @@ import { annotations } from '../../api/well-known.ts';
 import type { ActivityFeed } from '../../base/activity.ts';
 import { timestampOf } from '../../base/clock.ts';
 import { untilAborted } from '../../base/concurrency.ts';
+import type { Redactor } from '../../base/redactor.ts';
 import type { Informer } from '../../client/informer.ts';
 import type { Finding } from '../../lifecycle/flux-conditions.ts';
 import { failedOnHealth, type KustomizationState, kustomizationReasons as reasons, stateOf } from '../../lifecycle/kustomization.facts.ts';
@@ -32,6 +33,7 @@ import { createInventory } from './inventory.ts';
 import { newerOf } from './newer.ts';
 import { describe } from './object-id.ts';
 import { createAppBuilder } from './post-build.ts';
+import { redactedFeed } from './redacted-feed.ts';
 import type { KnownRevision, RevisionStore } from './repository-controller.ts';
 import { messageOf, Superseded } from './sync-failure.ts';
 import { createTarget, type Target } from './target.ts';
@@ -42,6 +44,8 @@ export interface AppControllerOptions extends ControllerDependencies {
   readonly builder: Builder;
   readonly revisions: RevisionStore;
   readonly feed: ActivityFeed;
+  /** Holds what apps have from Secrets, for everybody who shows messages. */
+  readonly redactor: Redactor;
   readonly gitops: GitOpsMetrics;
   readonly random: () => number;
   readonly openCluster: OpenCluster;
@@ -67,8 +71,22 @@ const recheckClusterMs = 30_000;
 
 /** Keeps apps what their commits say: one reconcile is observe, decide, act, health, status. */
 export function createAppController(options: AppControllerOptions): AppController {
-  const { client, informers, clock, log, recorder, metrics, steps, builder, revisions, feed, gitops, random, openCluster, labelSelector } =
-    options;
+  const {
+    client,
+    informers,
+    clock,
+    log,
+    recorder,
+    metrics,
+    steps,
+    builder,
+    revisions,
+    redactor,
+    gitops,
+    random,
+    openCluster,
+    labelSelector,
+  } = options;
   const apps: Informer<Kustomization> = informers.get(kustomizations, labelSelector === undefined ? {} : { labelSelector });
   /** What is there but without the label is not seen. */
   const absent = `does not exist${labelSelector === undefined ? '' : `, or not with the label ${labelSelector}`}`;
@@ -76,7 +94,12 @@ export function createAppController(options: AppControllerOptions): AppControlle
   apps.addIndex(byDependency, dependencyIndex);
   const states = new Map<string, AppState>();
   const inventory = createInventory({ client });
-  const appBuilder = createAppBuilder({ client, builder });
+  const appBuilder = createAppBuilder({ client, builder, redactor });
+  const redactFor =
+    (key: string) =>
+    (text: string): string =>
+      redactor.text(text, key);
+  const feed = redactedFeed(options.feed, redactor);
   const claims = createClaims({ apps, builder: appBuilder, revisions, bySource });
   const expressions = createExpressions();
 
@@ -129,6 +152,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
     recorder,
     feed,
     gitops,
+    redactor,
     random,
     enqueue: (key) => controller.enqueue(key),
   });
@@ -315,6 +339,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
       attempted: undefined,
       hold: holdOf(app),
       now: timestampOf(clock.now()),
+      redact: redactFor(state.key),
     });
     if (change !== undefined) await appObject.writeStatus(state, change);
     return { requeueAfterMs: recheckClusterMs };
@@ -446,6 +471,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
       attempted: (app.spec.suspend === true ? newest : revision)?.commit.revision,
       hold,
       now: timestampOf(clock.now()),
+      redact: redactFor(state.key),
     });
     if (status !== undefined) await appObject.writeStatus(state, status);
   }

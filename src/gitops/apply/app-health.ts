@@ -1,5 +1,4 @@
 import { type Kustomization, kustomizations } from '../../api/kustomize/v1/kustomization.ts';
-import type { ActivityFeed } from '../../base/activity.ts';
 import type { Clock } from '../../base/clock.ts';
 import { type Health, healthy, worstOf } from '../../lifecycle/reasons.ts';
 import type { DynamicObject, ObjectRef } from '../../machinery/object.ts';
@@ -9,11 +8,12 @@ import type { AppliedObject, AppState } from './app-state.ts';
 import type { GitOpsMetrics } from './gitops-metrics.ts';
 import type { CheckedObject } from './health-checks.ts';
 import { describe } from './object-id.ts';
+import type { AppFeed } from './redacted-feed.ts';
 import type { Target } from './target.ts';
 
 export interface AppHealthOptions {
   readonly clock: Clock;
-  readonly feed: ActivityFeed;
+  readonly feed: AppFeed;
   readonly gitops: GitOpsMetrics;
 }
 
@@ -81,13 +81,13 @@ export function createAppHealth({ clock, feed, gitops }: AppHealthOptions): AppH
       // A problem that is over in a moment is no news: an old pod's, while a revert takes it away.
       if (health.status === 'Degraded' && state.announcedProblem !== health.reason && before.reason === health.reason && speaks) {
         state.announcedProblem = health.reason;
-        feed.add({ type: 'degraded', ...entry, reason: health.reason });
+        feed.add(app, { type: 'degraded', ...entry, reason: health.reason });
       }
       if (health.status === 'Healthy' && state.appliedAt > 0) {
         if (!state.announcedHealthy) {
           const durationMs = clock.now() - state.seenAt;
           gitops.commitHealthy(labelsOf(app), durationMs);
-          if (speaks) feed.add({ type: 'healthy', ...entry, summary: podSummary(state, target), durationMs });
+          if (speaks) feed.add(app, { type: 'healthy', ...entry, summary: podSummary(state, target), durationMs });
           state.announcedHealthy = true;
         }
         if (state.degradedSince > 0) {

@@ -26,10 +26,22 @@ export interface StatusFacts {
   readonly hold: Hold | undefined;
   /** RFC 3339. */
   readonly now: string;
+  /** Takes values of Secrets out of a message. */
+  redact(text: string): string;
 }
 
 /** What has to be written to an app's status after a pass; undefined when it says so already. */
-export function statusChange({ app, state, value, finding, health, attempted, hold, now }: StatusFacts): KustomizationStatus | undefined {
+export function statusChange({
+  app,
+  state,
+  value,
+  finding,
+  health,
+  attempted,
+  hold,
+  now,
+  redact,
+}: StatusFacts): KustomizationStatus | undefined {
   const generation = app.metadata.generation ?? 0;
   let conditions = conditionsOf({ state: value, before: app.status?.conditions ?? [], finding, generation, now });
   if (state.applied.size > 0) conditions = setCondition(conditions, healthCondition(health, generation), now);
@@ -43,6 +55,10 @@ export function statusChange({ app, state, value, finding, health, attempted, ho
   note('Pinned', 'Held', hold === undefined ? '' : describeHold(hold));
   note('Drifted', 'DriftDetected', driftText(state));
   note('Suspended', 'Suspended', value === 'Suspended' ? suspensionText(app, attempted) : '');
+  conditions = conditions.map((condition) => {
+    const message = redact(condition.message ?? '');
+    return message === (condition.message ?? '') ? condition : { ...condition, message };
+  });
   const settled = value !== 'Suspended' && value !== 'Deleting';
   const next: KustomizationStatus = {
     ...(settled ? { observedGeneration: generation } : {}),

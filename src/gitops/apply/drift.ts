@@ -1,6 +1,7 @@
 import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
 import { labels } from '../../api/well-known.ts';
 import type { Clock } from '../../base/clock.ts';
+import type { Redactor } from '../../base/redactor.ts';
 import { type DynamicObject, deepEqual } from '../../machinery/object.ts';
 import type { EventRecorder } from '../../reconcile/event-recorder.ts';
 import type { AppliedObject, AppState, Drift } from './app-state.ts';
@@ -9,8 +10,8 @@ import {
   type FieldPath,
   type FieldTree,
   fieldManager,
+  formatChange,
   formatPath,
-  formatValue,
   lostFields,
   managerOf,
   ownFieldsOf,
@@ -25,6 +26,7 @@ import type { OwnedObjects } from './owned-objects.ts';
 export interface DriftWatchOptions {
   readonly clock: Clock;
   readonly recorder: EventRecorder;
+  readonly redactor: Redactor;
   readonly owned: Pick<OwnedObjects, 'live' | 'isGoneSince'>;
   /** Fields of an app's object that others may have. */
   ignoredOf(state: AppState, object: DynamicObject): readonly Pointer[];
@@ -59,7 +61,7 @@ const maxCorrections = 3;
 /** Fields whose corrections are remembered, for each app. */
 const maxRemembered = 1_000;
 
-export function createDriftWatch({ clock, recorder, owned, ignoredOf, onDrift }: DriftWatchOptions): DriftWatch {
+export function createDriftWatch({ clock, recorder, redactor, owned, ignoredOf, onDrift }: DriftWatchOptions): DriftWatch {
   function observe(state: AppState, id: ObjectId, object: DynamicObject | undefined, before?: DynamicObject): void {
     const applied = state.applied.get(id);
     if (applied === undefined || state.writing.has(id)) return;
@@ -99,7 +101,7 @@ export function createDriftWatch({ clock, recorder, owned, ignoredOf, onDrift }:
     }
     found(state, {
       id,
-      change: `${changeOf(applied.desired.object, object, first)}${lost.length > 1 ? ` and ${lost.length - 1} more` : ''}`,
+      change: `${changeOf(state, applied.desired.object, object, first)}${lost.length > 1 ? ` and ${lost.length - 1} more` : ''}`,
       by: (isOurs ? undefined : managerOf(object, first)) ?? (own !== undefined && owns(own, first) ? fieldManager : ''),
       detectedAt: clock.now(),
     });
@@ -129,6 +131,12 @@ export function createDriftWatch({ clock, recorder, owned, ignoredOf, onDrift }:
     onDrift(state.key);
   }
 
+  /** `spec.replicas 3 → 9` */
+  function changeOf({ key }: AppState, desired: DynamicObject, live: DynamicObject, path: FieldPath): string {
+    const redact = (text: string): string => redactor.quoted(text, key);
+    return `${redact(formatPath(path))} ${formatChange(live.kind, path, [valueAt(desired, path), valueAt(live, path)], redact)}`;
+  }
+
   return {
     observe,
     taken(state, id, by) {
@@ -147,7 +155,7 @@ export function createDriftWatch({ clock, recorder, owned, ignoredOf, onDrift }:
       const ignored = ignoredOf(state, desired.object);
       if (!isIgnored(desired.object, replicasPath, ignored)) {
         // What the autoscaler left behind is nobody's any more.
-        const change = changeOf(desired.object, object, replicasPath);
+        const change = changeOf(state, desired.object, object, replicasPath);
         found(state, { id, change, by: managerOf(object, replicasPath) ?? '', detectedAt: clock.now() });
       } else if (lostFields(ownFields, own).every((path) => isIgnored(desired.object, path, ignored))) {
         // Its work was taken for drift before it was heard of.
@@ -193,10 +201,4 @@ export function createDriftWatch({ clock, recorder, owned, ignoredOf, onDrift }:
       return earliest === undefined ? undefined : Math.max(earliest, 100);
     },
   };
-}
-
-/** `spec.replicas 3 → 9` */
-function changeOf(desired: DynamicObject, live: DynamicObject, path: FieldPath): string {
-  const [expected, actual] = [desired, live].map((object) => formatValue(live.kind, path, valueAt(object, path)));
-  return `${formatPath(path)} ${expected} → ${actual}`;
 }

@@ -106,11 +106,15 @@ export function formatPath(path: FieldPath): string {
 
 const longestValue = 40;
 
+/** Takes values of Secrets out of a text that repeats values. */
+export type Redact = (text: string) => string;
+
 /** A value in a line of text; Secrets' values are never shown. */
-export function formatValue(kind: string, path: FieldPath, value: unknown): string {
+function formatValue(kind: string, path: FieldPath, value: unknown, redact: Redact): string {
   if (value === undefined) return 'absent';
   if (kind === 'Secret' && (path[0] === 'f:data' || path[0] === 'f:stringData')) return '***';
-  const text = typeof value === 'string' ? value : JSON.stringify(value);
+  // Before it is cut: half of a value would not be known as one.
+  const text = redact(typeof value === 'string' ? value : JSON.stringify(value));
   return text.length > longestValue ? `${text.slice(0, longestValue - 1)}…` : text;
 }
 
@@ -118,7 +122,7 @@ export function formatValue(kind: string, path: FieldPath, value: unknown): stri
  * Fields of `desired` whose value in `before` is another one, as `spec.replicas 3 → 5`: what an apply changes. At most `limit`; lists are
  * compared item by item when their items have a name, else as a whole.
  */
-export function changesBetween(before: DynamicObject, desired: DynamicObject, limit = 4): readonly string[] {
+export function changesBetween(before: DynamicObject, desired: DynamicObject, redact: Redact, limit = 4): readonly string[] {
   const changes: string[] = [];
   const visit = (left: unknown, right: unknown, path: FieldPath): void => {
     if (changes.length >= limit || left === right) return;
@@ -138,7 +142,7 @@ export function changesBetween(before: DynamicObject, desired: DynamicObject, li
       return;
     }
     if (deepEqual(left, right)) return;
-    changes.push(`${formatPath(path)} ${formatValue(desired.kind, path, left)} → ${formatValue(desired.kind, path, right)}`);
+    changes.push(`${redact(formatPath(path))} ${formatChange(desired.kind, path, [left, right], redact)}`);
   };
   for (const [name, value] of Object.entries(desired)) {
     if (name === 'apiVersion' || name === 'kind' || name === 'status') continue;
@@ -149,6 +153,14 @@ export function changesBetween(before: DynamicObject, desired: DynamicObject, li
     }
   }
   return changes;
+}
+
+/** `3 → 5`. Where one side is from a Secret, the other one was or will be: the value before a rotation is still one. */
+export function formatChange(kind: string, path: FieldPath, values: readonly [unknown, unknown], redact: Redact): string {
+  const plain = values.map((value) => formatValue(kind, path, value, (text) => text));
+  const texts = values.map((value) => formatValue(kind, path, value, redact));
+  const isSecret = texts.some((text, index) => text !== plain[index]);
+  return texts.map((text, index) => (isSecret && text === plain[index] && text !== 'absent' ? '***' : text)).join(' → ');
 }
 
 const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>

@@ -7,35 +7,41 @@ import type { BuildError } from '../build/manifest.ts';
 import { describeObject } from './object-id.ts';
 import type { DesiredObject } from './plan.ts';
 import type { KnownRevision } from './repository-controller.ts';
+import type { Redaction } from './secret-values.ts';
 
 /** The server refuses to change a field of an object that is there. */
 export const isImmutable = (err: StatusError): boolean => /immutable|may not change|updates to .* forbidden/i.test(err.message);
 
-/** One error for each field the server named, with the line and column of the field in its file. */
+/**
+ * One error for each field the server named, with the line and column of the field in its file.
+ *
+ * Values of Secrets are in none of them, though the server repeats values.
+ */
 export async function errorsOf(
   { manifest, object }: DesiredObject,
   err: StatusError,
   revision: Pick<KnownRevision, 'source'>,
+  { text: named, quoted }: Redaction,
 ): Promise<readonly BuildError[]> {
   const hint = isImmutable(err)
     ? `It cannot be changed in place: give the object a new name, or annotate it with ${annotations.fluxForce}: enabled to have it deleted and created again`
     : undefined;
   const unknown = [...err.message.matchAll(/(unknown|duplicate) field "([^"]+)"/g)].map(([text, , field = '']) => ({
     field,
-    message: text,
+    message: quoted(text),
   }));
   const undeclared = [...err.message.matchAll(/\.(\S+): field not declared in schema/g)].map(([, path = '']) => {
     const field = indexPath(object, path);
-    return { field, message: `unknown field "${field}"` };
+    return { field, message: `unknown field "${named(field)}"` };
   });
   const causes = (err.details?.causes ?? []).map(({ field = '', message = '' }) => ({
     field,
-    message: `${field}: ${withoutLongValue(message)}`,
+    message: `${named(field)}: ${quoted(withoutLongValue(message))}`,
   }));
   const found = unknown.length > 0 ? unknown : undeclared.length > 0 ? undeclared : causes;
   const base = { file: manifest.file, line: manifest.line, ...(hint === undefined ? {} : { hint }) };
-  const who = describeObject(object);
-  if (found.length === 0) return [{ ...base, message: `${who}: ${err.message}` }];
+  const who = named(describeObject(object));
+  if (found.length === 0) return [{ ...base, message: `${who}: ${quoted(err.message)}` }];
   const locators = await locatorsOf(manifest.blob, revision);
   const locate = locators?.(manifest.line);
   return found.map(({ field, message }) => ({ ...base, ...locate?.(field), message: `${who}: ${message}` }));

@@ -2,12 +2,13 @@ import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
 import { annotations, labels } from '../../api/well-known.ts';
 import type { ObjectChange } from '../../base/activity.ts';
 import { type Clock, sleep } from '../../base/clock.ts';
+import type { Redactor } from '../../base/redactor.ts';
 import type { Client } from '../../client/client.ts';
-import { type DynamicObject, deepEqual } from '../../machinery/object.ts';
+import { type DynamicObject, deepEqual, keyOf } from '../../machinery/object.ts';
 import { isConflict, isInvalid, isNotFound, isStatusError, type StatusError } from '../../machinery/status-error.ts';
 import type { EventRecorder } from '../../reconcile/event-recorder.ts';
 import { type AppliedObject, type ApplyMode, type AppState, doubt } from './app-state.ts';
-import { changesBetween, fieldManager, ownFieldsOf } from './fields.ts';
+import { changesBetween, fieldManager, ownFieldsOf, type Redact } from './fields.ts';
 import { type IgnoredFields, withoutForeign } from './ignored-fields.ts';
 import { isImmutable } from './object-errors.ts';
 import { describeObject, type ObjectId } from './object-id.ts';
@@ -21,6 +22,7 @@ export interface ObjectWriterOptions {
   readonly recorder: EventRecorder;
   readonly ignored: IgnoredFields;
   readonly clock: Clock;
+  readonly redactor: Redactor;
   /** Looks for drift again once our own write is known; `answer` is what the server said to it. */
   recheck(state: AppState, id: ObjectId, answer: DynamicObject | undefined): void;
 }
@@ -50,7 +52,11 @@ export interface ObjectWriter {
 const maxRemovalMs = 5_000;
 const removalPollMs = 100;
 
-export function createObjectWriter({ client, owned, recorder, ignored, clock, recheck }: ObjectWriterOptions): ObjectWriter {
+export function createObjectWriter({ client, owned, recorder, ignored, clock, redactor, recheck }: ObjectWriterOptions): ObjectWriter {
+  const quoted =
+    (app: Kustomization): Redact =>
+    (text) =>
+      redactor.quoted(text, keyOf(app));
   /** What the answer to a dry run showed and the cache may not know yet: someone told us on the live object to leave it alone. */
   const suspendedLive = new WeakSet<DesiredObject>();
 
@@ -112,7 +118,7 @@ export function createObjectWriter({ client, owned, recorder, ignored, clock, re
         const object = describeObject(desired.object);
         return before === undefined || before.metadata.uid !== uid
           ? { action: 'created', object, fields: [] }
-          : { action: 'configured', object, fields: changesBetween(before, desired.object) };
+          : { action: 'configured', object, fields: changesBetween(before, desired.object, quoted(app)) };
       } catch (err) {
         doubt(state, id);
         throw err;
@@ -122,7 +128,7 @@ export function createObjectWriter({ client, owned, recorder, ignored, clock, re
       }
     },
     async survey(write) {
-      const { state, desired } = write;
+      const { app, state, desired } = write;
       const { id, resource, ref } = desired;
       const live = owned.live(resource, ref);
       const { uid, resourceVersion } = live?.metadata ?? {};
@@ -136,11 +142,11 @@ export function createObjectWriter({ client, owned, recorder, ignored, clock, re
       if (live === undefined) return drift('deleted');
       try {
         const result = await send(write, { dryRun: true, force: true });
-        const [first, ...more] = changesBetween(live, result);
+        const [first, ...more] = changesBetween(live, result, quoted(app));
         if (first !== undefined) drift(`${first}${more.length === 0 ? '' : ` and ${more.length} more`}`);
       } catch (err) {
         if (!isStatusError(err)) throw err;
-        drift(`cannot be compared: ${err.message}`);
+        drift(`cannot be compared: ${quoted(app)(err.message)}`);
       }
     },
   };

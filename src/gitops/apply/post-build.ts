@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { configMaps } from '../../api/core/v1/config-map.ts';
 import { secrets } from '../../api/core/v1/secret.ts';
 import type { Kustomization, SubstituteReference } from '../../api/kustomize/v1/kustomization.ts';
+import { createRedactor, type Redactor } from '../../base/redactor.ts';
 import type { Client } from '../../client/client.ts';
 import { type DynamicObject, deepFreeze, type KubeObject, keyOf } from '../../machinery/object.ts';
 import { isNotFound, isStatusError, type StatusError } from '../../machinery/status-error.ts';
@@ -10,6 +11,7 @@ import type { Builder } from '../build/builder.ts';
 import type { BuildError, BuildResult, Manifest } from '../build/manifest.ts';
 import { overlayOf } from './app-spec.ts';
 import type { KnownRevision } from './repository-controller.ts';
+import { formsOf, secretValuesIn } from './secret-values.ts';
 import { SubstitutionError, substitute } from './substitution.ts';
 
 /** What an app's spec makes of its path at a revision. */
@@ -17,13 +19,20 @@ export interface AppBuilder {
   /**
    * Build with what the spec adds to it, then variables, then common labels and annotations. Objects that come out as before are the same
    * references, and equal digests mean that nothing is to do.
+   * What the app has from Secrets is given to the redactor first, and its errors are without it.
    */
   build(app: Kustomization, revision: KnownRevision, signal: AbortSignal): Promise<BuildResult>;
+  /** Gives the redactor what the app has from Secrets, without a build. What cannot be read cannot be shown either. */
+  learn(app: Kustomization, signal: AbortSignal): Promise<void>;
+  /** Takes values of Secrets out of messages; their owner is the app's key. */
+  readonly redactor: Redactor;
 }
 
 export interface AppBuilderOptions {
   readonly client: Client;
   readonly builder: Builder;
+  /** Shared with whoever shows messages of the app. */
+  readonly redactor?: Redactor;
 }
 
 /** A label or annotation that keeps an object's dollar signs as they are. */
@@ -36,28 +45,56 @@ interface Finished extends Outcome {
 
 interface Outcome {
   readonly object: KubeObject;
+  /** Forms of what variables from Secrets came to in it. */
+  readonly secrets: readonly string[];
   readonly problem?: Pick<BuildError, 'message' | 'hint'>;
 }
 
 const limits = { maxBytes: 10 * 1024 * 1024, maxDepth: 100, maxAliases: 0, maxDocuments: 1 };
 
-export function createAppBuilder({ client, builder }: AppBuilderOptions): AppBuilder {
+interface Variables {
+  readonly values: ReadonlyMap<string, string>;
+  /** Names of those that a Secret brought. */
+  readonly secret: ReadonlySet<string>;
+}
+
+export function createAppBuilder({ client, builder, redactor = createRedactor() }: AppBuilderOptions): AppBuilder {
   /** By object of the build, then by app: what came of it, and of which variables and metadata. */
   const finished = new WeakMap<KubeObject, Map<string, Finished>>();
 
+  /** Builds whose Secrets the redactor has, with the app that it has them for. */
+  const looked = new WeakMap<BuildResult, string>();
+  /** Forms of the values of a Secret, by its `data`. */
+  const forms = new WeakMap<object, readonly string[]>();
+
   return {
-    async build(app, { source, commit }, signal) {
-      const built = await builder.build({ source, commit, path: app.spec.path ?? '', overlay: overlayOf(app), signal });
-      const { postBuild, commonMetadata } = app.spec;
-      if (built.errors.length > 0 || (postBuild === undefined && commonMetadata === undefined)) return built;
-      const { variables, errors } = await variablesOf(app, signal);
-      if (errors.length > 0) return { ...built, digest: '', errors };
-      return finish(app, built, variables);
+    redactor,
+    async learn(app, signal) {
+      await variablesOf(app, signal);
+    },
+    async build(app, revision, signal) {
+      const result = await buildWhole(app, revision, signal);
+      const owner = keyOf(app);
+      if (looked.get(result) !== owner) {
+        looked.set(result, owner);
+        for (const { object } of result.manifests) redactor.addQuoted(owner, secretValuesIn(object));
+      }
+      if (result.errors.length === 0) return result;
+      return { ...result, errors: result.errors.map((error) => ({ ...error, message: redactor.quoted(error.message, owner) })) };
     },
   };
 
-  function finish(app: Kustomization, built: BuildResult, variables: ReadonlyMap<string, string>): BuildResult {
-    const key = JSON.stringify([[...variables], app.spec.commonMetadata ?? null]);
+  async function buildWhole(app: Kustomization, { source, commit }: KnownRevision, signal: AbortSignal): Promise<BuildResult> {
+    const built = await builder.build({ source, commit, path: app.spec.path ?? '', overlay: overlayOf(app), signal });
+    const { postBuild, commonMetadata } = app.spec;
+    if (built.errors.length > 0 || (postBuild === undefined && commonMetadata === undefined)) return built;
+    const { variables, errors } = await variablesOf(app, signal);
+    if (errors.length > 0) return { ...built, digest: '', errors };
+    return finish(app, built, variables);
+  }
+
+  function finish(app: Kustomization, built: BuildResult, variables: Variables): BuildResult {
+    const key = JSON.stringify([[...variables.values], [...variables.secret], app.spec.commonMetadata ?? null]);
     const owner = keyOf(app);
     const hash = createHash('sha256');
     const manifests: Manifest[] = [];
@@ -71,6 +108,7 @@ export function createAppBuilder({ client, builder }: AppBuilderOptions): AppBui
         byApp.set(owner, known);
       }
       const { object, problem } = known;
+      redactor.add(owner, known.secrets);
       if (problem !== undefined) errors.push({ file: manifest.file, line: manifest.line, ...problem });
       hash.update(JSON.stringify(object));
       manifests.push(object === manifest.object ? manifest : { ...manifest, object });
@@ -82,23 +120,26 @@ export function createAppBuilder({ client, builder }: AppBuilderOptions): AppBui
   async function variablesOf(
     app: Kustomization,
     signal: AbortSignal,
-  ): Promise<{ readonly variables: ReadonlyMap<string, string>; readonly errors: readonly BuildError[] }> {
+  ): Promise<{ readonly variables: Variables; readonly errors: readonly BuildError[] }> {
     const variables = new Map<string, string>();
+    const secret = new Set<string>();
     const errors: BuildError[] = [];
-    const add = (field: string, values: Readonly<Record<string, string>>): void => {
+    const add = (field: string, values: Readonly<Record<string, string>>, isSecret = false): void => {
       for (const [name, value] of Object.entries(values)) {
         if (!variableName.test(name)) {
           errors.push({ file: '', message: `${field}: '${name}' var name is invalid, must match '^[_[:alpha:]][_[:alpha:][:digit:]]*$'` });
         }
         variables.set(name, value.replaceAll('\n', ''));
+        if (isSecret) secret.add(name);
+        else secret.delete(name);
       }
     };
     for (const [index, reference] of (app.spec.postBuild?.substituteFrom ?? []).entries()) {
       signal.throwIfAborted();
       const field = `spec.postBuild.substituteFrom[${index}]`;
-      const values = await readValues(reference, app.metadata.namespace);
+      const values = await readValues(reference, app);
       if (isStatusError(values)) errors.push({ file: '', message: `${field}: ${values.message}` });
-      else if (values !== undefined) add(field, values);
+      else if (values !== undefined) add(field, values, reference.kind === 'Secret');
       else if (reference.optional !== true) {
         errors.push({
           file: '',
@@ -108,17 +149,22 @@ export function createAppBuilder({ client, builder }: AppBuilderOptions): AppBui
       }
     }
     add('spec.postBuild.substitute', app.spec.postBuild?.substitute ?? {});
-    return { variables, errors };
+    return { variables: { values: variables, secret }, errors };
   }
 
   async function readValues(
     { kind, name }: SubstituteReference,
-    namespace: string | undefined,
+    app: Kustomization,
   ): Promise<Readonly<Record<string, string>> | StatusError | undefined> {
+    const { namespace } = app.metadata;
     try {
       if (kind === 'ConfigMap') return (await client.get(configMaps, { namespace, name })).data ?? {};
       const { data = {} } = await client.get(secrets, { namespace, name });
-      return Object.fromEntries(Object.entries(data).map(([key, value]) => [key, Buffer.from(value, 'base64').toString('utf8')]));
+      const values = Object.fromEntries(Object.entries(data).map(([key, value]) => [key, Buffer.from(value, 'base64').toString('utf8')]));
+      const known = forms.get(data) ?? Object.values(values).flatMap(formsOf);
+      forms.set(data, known);
+      redactor.add(keyOf(app), known);
+      return values;
     } catch (err) {
       if (isNotFound(err)) return undefined;
       // A value that may not be read is this app's trouble; thrown, it would stop every app of the source.
@@ -128,23 +174,21 @@ export function createAppBuilder({ client, builder }: AppBuilderOptions): AppBui
   }
 }
 
-function finishObject(
-  object: KubeObject,
-  variables: ReadonlyMap<string, string>,
-  metadata: Kustomization['spec']['commonMetadata'],
-): Outcome {
+function finishObject(object: KubeObject, variables: Variables, metadata: Kustomization['spec']['commonMetadata']): Outcome {
   let result = object;
+  const secrets: string[] = [];
   // Without any variable nothing is looked for: a shell script in a ConfigMap is full of dollar signs.
-  if (variables.size > 0 && mayHaveVariables(object)) {
+  if (variables.values.size > 0 && mayHaveVariables(object)) {
     const fail = (why: string): Outcome => ({
       object,
+      secrets,
       problem: {
         message: `${object.kind} ${object.metadata.name}: variable substitution: ${why}`,
         hint: `Write $\${ for a dollar sign that is meant, or label the object ${substituteKey}: disabled.`,
       },
     });
     try {
-      result = substituteIn(object, variables);
+      result = substituteIn(object, variables, secrets);
     } catch (err) {
       if (err instanceof SubstitutionError) return fail(err.message);
       if (err instanceof YamlError) return fail(`what it leaves is no YAML: ${err.reason}`);
@@ -152,9 +196,10 @@ function finishObject(
     }
     if (!isObject(result)) return fail('what it leaves is no object with a kind and a name');
   }
-  if (metadata === undefined) return { object: deepFreeze(result) };
+  if (metadata === undefined) return { object: deepFreeze(result), secrets };
   const { labels, annotations } = result.metadata;
   return {
+    secrets,
     object: deepFreeze({
       ...result,
       metadata: {
@@ -172,8 +217,11 @@ function mayHaveVariables({ metadata, ...rest }: KubeObject): boolean {
 }
 
 /** In the object's text, so that a value without quotation marks may become a number. */
-function substituteIn(object: KubeObject, variables: ReadonlyMap<string, string>): KubeObject {
-  const text = substitute(formatYaml(object), (name) => variables.get(name));
+function substituteIn(object: KubeObject, { values, secret }: Variables, secrets: string[]): KubeObject {
+  const text = substitute(formatYaml(object), (name) => values.get(name), {
+    isSecret: (name) => secret.has(name),
+    onSecret: (result) => void secrets.push(...formsOf(result)),
+  });
   return parseYamlDocuments(text, limits)[0]?.value as KubeObject;
 }
 

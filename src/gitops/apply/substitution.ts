@@ -3,6 +3,13 @@ import { Buffer } from 'node:buffer';
 /** Gives the value of a variable; undefined when there is none. */
 export type Lookup = (name: string) => string | undefined;
 
+export interface SubstitutionOptions {
+  /** Variables that must not be shown. */
+  isSecret(name: string): boolean;
+  /** Told of what an expression came to that took a value from one of them: a part of it, or another case. */
+  onSecret(result: string): void;
+}
+
 /** The text cannot be read as one with variables. */
 export class SubstitutionError extends Error {}
 
@@ -20,20 +27,24 @@ const maxValueLength = 10 * 1024 * 1024;
  *
  * @see https://fluxcd.io/flux/components/kustomize/kustomizations/ "Post build variable substitution"
  */
-export function substitute(text: string, lookup: Lookup): string {
-  return text.includes('$') ? new Parser(text, lookup).text() : text;
+export function substitute(text: string, lookup: Lookup, options?: SubstitutionOptions): string {
+  return text.includes('$') ? new Parser(text, lookup, options).text() : text;
 }
 
 class Parser {
   readonly #text: string;
   readonly #lookup: Lookup;
+  readonly #options: SubstitutionOptions | undefined;
   #at = 0;
   #depth = 0;
   #length = 0;
+  /** Whether the expression that is read took a secret value. */
+  #tookSecret = false;
 
-  constructor(text: string, lookup: Lookup) {
+  constructor(text: string, lookup: Lookup, options: SubstitutionOptions | undefined) {
     this.#text = text;
     this.#lookup = lookup;
+    this.#options = options;
   }
 
   text(): string {
@@ -57,8 +68,12 @@ class Parser {
   #expression(): string {
     this.#depth += 1;
     if (this.#depth > maxDepth) throw new SubstitutionError(`variables are nested more than ${maxDepth} deep`);
+    const outer = this.#tookSecret;
+    this.#tookSecret = false;
     const value = this.#takes('#') ? this.#sizeOf() : this.#operation(this.#name());
     this.#depth -= 1;
+    if (this.#tookSecret) this.#options?.onSecret(value);
+    this.#tookSecret ||= outer;
     this.#count(value.length);
     return value;
   }
@@ -76,6 +91,7 @@ class Parser {
 
   #operation(name: string): string {
     const value = this.#lookup(name) ?? '';
+    if (value !== '' && this.#options?.isSecret(name) === true) this.#tookSecret = true;
     if (this.#takes('}')) return value;
     for (const operator of [':=', ':-', ':?', ':+', '=']) if (this.#takes(operator)) return this.#default(value);
     if (this.#takes(':')) return this.#substring(value);

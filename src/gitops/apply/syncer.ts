@@ -28,6 +28,7 @@ import type { AppBuilder } from './post-build.ts';
 import type { PruneOutcome } from './pruner.ts';
 import type { KnownRevision } from './repository-controller.ts';
 import type { ResourceMapper } from './resource-mapper.ts';
+import { type Redaction, redactionOf } from './secret-values.ts';
 import { Superseded, SyncFailure } from './sync-failure.ts';
 
 export interface SyncerOptions {
@@ -80,6 +81,8 @@ const maxCacheWaitMs = 10_000;
 
 export function createSyncer(options: SyncerOptions): Syncer {
   const { builder, mapper, owned, writer, hooks, ignored, inventory, claims, clock, rulesOf, pruneBefore } = options;
+
+  const redaction = (app: Kustomization): Redaction => redactionOf(builder.redactor, app);
 
   return {
     async sync(app, state, attempt, signal) {
@@ -308,7 +311,7 @@ export function createSyncer(options: SyncerOptions): Syncer {
           modes.set(desired.id, 'apply');
           return;
         }
-        errors.set(desired.id, await errorsOf(desired, err, revision));
+        errors.set(desired.id, await errorsOf(desired, err, revision, redaction(app)));
       }
     });
     if (errors.size === 0) return;
@@ -362,7 +365,7 @@ export function createSyncer(options: SyncerOptions): Syncer {
           if (change !== undefined) rollout.changes.push(change);
         } catch (err) {
           if (!isStatusError(err)) throw err;
-          errors.set(desired.id, await errorsOf(desired, err, revision));
+          errors.set(desired.id, await errorsOf(desired, err, revision, redaction(app)));
         }
       });
       if (errors.size > 0 && !goesOn(app))
@@ -416,7 +419,7 @@ export function createSyncer(options: SyncerOptions): Syncer {
         return { hook, outcome: await hooks.run({ state, hook, phase, digest: build.digest, rules }) };
       } catch (err) {
         if (!isStatusError(err)) throw err;
-        throw new SyncFailure('ReconciliationFailed', await errorsOf(hook, err, revision));
+        throw new SyncFailure('ReconciliationFailed', await errorsOf(hook, err, revision, redaction(app)));
       }
     });
     const errors = outcomes.flatMap(({ hook: { manifest }, outcome }) =>

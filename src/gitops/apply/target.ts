@@ -81,6 +81,7 @@ export function createTarget(
     clock,
     recorder,
     owned,
+    redactor: builder.redactor,
     ignoredOf({ key, scaled }, object) {
       const app = appOf(key);
       try {
@@ -129,7 +130,7 @@ export function createTarget(
     builder,
     mapper,
     owned,
-    writer: createObjectWriter({ client, owned, recorder, ignored, clock, recheck: drift.recheck }),
+    writer: createObjectWriter({ client, owned, recorder, ignored, clock, redactor: builder.redactor, recheck: drift.recheck }),
     hooks: createHooks({ client, owned, clock }),
     ignored,
     inventory,

@@ -1,4 +1,5 @@
 import type { Clock } from '../../base/clock.ts';
+import { createRedactor } from '../../base/redactor.ts';
 import type { Client } from '../../client/client.ts';
 import { overlayOf } from '../apply/app-spec.ts';
 import { type AppBuilder, createAppBuilder } from '../apply/post-build.ts';
@@ -39,6 +40,8 @@ export function offlineContext(tools: BuildTools | undefined): Pick<VerbContext,
   const builder = createBuilder(tools);
   return {
     builder: {
+      redactor: createRedactor(),
+      learn: () => Promise.resolve(),
       build: (app, { source, commit }, signal) =>
         builder.build({ source, commit, path: app.spec.path ?? '', overlay: overlayOf(app), signal }),
     },

@@ -17,6 +17,7 @@ import type { AppBuilder } from '../apply/post-build.ts';
 import { mayDelete } from '../apply/pruner.ts';
 import type { KnownRevision } from '../apply/repository-controller.ts';
 import type { ResourceMapper } from '../apply/resource-mapper.ts';
+import { redactionOf, withoutSecrets } from '../apply/secret-values.ts';
 import type { BuildError, Manifest } from '../build/manifest.ts';
 import type { Commit, GitSource } from '../sources/git-source.ts';
 import type { Lookup } from './lookup.ts';
@@ -103,7 +104,12 @@ export async function diffAgainstLive(options: LiveDiffOptions): Promise<readonl
       mapper,
       before: new Map(),
     });
-    return { app, objects: plan.objects, unborn, errors: [...plainWords(errors), ...plan.errors] };
+    return {
+      app,
+      objects: plan.objects,
+      unborn,
+      errors: [...plainWords(errors), ...withoutSecrets(plan.errors, redactionOf(builder.redactor, app))],
+    };
   });
   const claimed = new Set(plans.flatMap(({ objects }) => [...objects.keys()]));
   return mapBounded(plans, 1, async ({ app, objects, unborn, errors }) => {
@@ -116,13 +122,17 @@ export async function diffAgainstLive(options: LiveDiffOptions): Promise<readonl
         return await objectDiff(options, app, desired, newNamespaces);
       } catch (err) {
         if (!isStatusError(err)) throw err;
-        result.errors.push(...(await errorsOf(desired, err, tree)));
+        result.errors.push(...(await errorsOf(desired, err, tree, redactionOf(builder.redactor, app))));
         return undefined;
       }
     });
     if (result.errors.length > 0) return result;
     const pruned = app.spec.prune ? await prunedBy(options, app, claimed) : [];
-    result.objects.push(...diffs.filter((diff) => diff !== undefined), ...unborn.map(createdDiff), ...pruned);
+    result.objects.push(
+      ...diffs.filter((diff) => diff !== undefined),
+      ...unborn.map((manifest) => createdDiff(manifest, redactIn(builder, app))),
+      ...pruned,
+    );
     return result;
   });
 }
@@ -153,15 +163,20 @@ export function definedKind(object: KubeObject): string | undefined {
 
 const placeOf = ({ file, line }: Manifest): string => `${file}:${line}`;
 
-const createdDiff = (manifest: Manifest): ObjectDiff => ({
+const redactIn =
+  ({ redactor }: AppBuilder, app: Kustomization) =>
+  (text: string): string =>
+    redactor.field(text, keyOf(app));
+
+const createdDiff = (manifest: Manifest, redact: (text: string) => string): ObjectDiff => ({
   action: 'create',
-  object: describeObject(manifest.object),
+  object: redact(describeObject(manifest.object)),
   file: placeOf(manifest),
-  diff: diffOf(undefined, manifest.object as DynamicObject),
+  diff: diffOf(undefined, manifest.object as DynamicObject, redact),
 });
 
 async function objectDiff(
-  { client, clock }: LiveDiffOptions,
+  { client, clock, builder }: LiveDiffOptions,
   app: Kustomization,
   desired: DesiredObject,
   newNamespaces: ReadonlySet<string>,
@@ -184,15 +199,15 @@ async function objectDiff(
       if (isNotFound(err) && err.details?.kind === 'namespaces' && newNamespaces.has(err.details.name ?? '')) return object;
       throw err;
     });
-  const diff = diffOf(live, after);
+  const diff = diffOf(live, after, redactIn(builder, app));
   if (diff === '') return undefined;
   const action = isReplaced ? 'replace' : live === undefined ? 'create' : 'change';
-  return { action, object: describeObject(object), file: placeOf(manifest), diff };
+  return { action, object: builder.redactor.text(describeObject(object), keyOf(app)), file: placeOf(manifest), diff };
 }
 
 /** What the app has now and no app of the tree names. */
 async function prunedBy(
-  { client, lookup }: LiveDiffOptions,
+  { client, lookup, builder }: LiveDiffOptions,
   app: Kustomization,
   claimed: ReadonlySet<ObjectId>,
 ): Promise<readonly ObjectDiff[]> {
@@ -204,7 +219,12 @@ async function prunedBy(
     const live = await tryGet(client, resource as unknown as Resource<DynamicObject>, parsed.ref);
     return live === undefined || !mayDelete(app, live)
       ? undefined
-      : { action: 'prune', object: describe(parsed.kind, parsed.ref), file: '', diff: diffOf(live, undefined) };
+      : {
+          action: 'prune',
+          object: redactIn(builder, app)(describe(parsed.kind, parsed.ref)),
+          file: '',
+          diff: diffOf(live, undefined, redactIn(builder, app)),
+        };
   });
   return diffs.filter((diff) => diff !== undefined);
 }
@@ -230,18 +250,18 @@ export async function diffRendered(options: {
       const id = idOf(manifest.object);
       const old = known.get(id);
       known.delete(id);
-      const diff = diffOf(old?.object as DynamicObject | undefined, manifest.object as DynamicObject);
+      const diff = diffOf(old?.object as DynamicObject | undefined, manifest.object as DynamicObject, redactIn(builder, app));
       if (diff === '') continue;
       objects.push({
         action: old === undefined ? 'create' : 'change',
-        object: describeObject(manifest.object),
+        object: redactIn(builder, app)(describeObject(manifest.object)),
         file: placeOf(manifest),
         diff,
       });
     }
     for (const manifest of known.values()) {
-      const diff = diffOf(manifest.object as DynamicObject, undefined);
-      objects.push({ action: 'prune', object: describeObject(manifest.object), file: placeOf(manifest), diff });
+      const diff = diffOf(manifest.object as DynamicObject, undefined, redactIn(builder, app));
+      objects.push({ action: 'prune', object: redactIn(builder, app)(describeObject(manifest.object)), file: placeOf(manifest), diff });
     }
     return { app: keyOf(app), objects, errors };
   });

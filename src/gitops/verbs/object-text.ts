@@ -6,9 +6,20 @@ import { formatYaml } from '../../machinery/yaml.ts';
 
 const serverFields: readonly string[] = ['managedFields', 'resourceVersion', 'generation', 'creationTimestamp', 'uid', 'selfLink'];
 
-/** The lines that differ, as a unified diff; empty when nothing does. Either side may be absent. */
-export function diffOf(before: DynamicObject | undefined, after: DynamicObject | undefined): string {
-  const [left, right] = maskSecrets(before && shown(before), after && shown(after));
+/**
+ * The lines that differ, as a unified diff; empty when nothing does. Either side may be absent.
+ *
+ * @param redact  takes what variables from Secrets brought out of a text
+ */
+export function diffOf(
+  before: DynamicObject | undefined,
+  after: DynamicObject | undefined,
+  redact = (text: string): string => text,
+): string {
+  const [left, right] = maskBoth(...maskSecrets(before && shown(before), after && shown(after)), redact) as readonly (
+    | DynamicObject
+    | undefined
+  )[];
   const [a, b] = [textOf(left), textOf(right)];
   if (a === b) return '';
   if (a === '' || b === '') return wholeOf(a, b);
@@ -57,6 +68,41 @@ function maskSecrets(
   };
   return [mask(before, after, 'before'), mask(after, before, 'after')];
 }
+
+/**
+ * Both sides without values from Secrets. Where one side has such a value the other one had or will have one as well: the value before a
+ * rotation is not known any more.
+ */
+function maskBoth(left: unknown, right: unknown, redact: (text: string) => string): readonly [unknown, unknown] {
+  if (isMap(left) || isMap(right)) {
+    const [a, b] = [isMap(left) ? left : {}, isMap(right) ? right : {}];
+    const names = [...new Set([...Object.keys(a), ...Object.keys(b)])];
+    const pairs = names.map((name) => [name, ...maskBoth(a[name], b[name], redact)] as const);
+    const side = (own: Readonly<Record<string, unknown>>, index: 1 | 2): unknown =>
+      Object.fromEntries(pairs.flatMap((pair) => (Object.hasOwn(own, pair[0]) ? [[redact(pair[0]), pair[index]]] : [])));
+    return [isMap(left) ? side(a, 1) : left, isMap(right) ? side(b, 2) : right];
+  }
+  if (Array.isArray(left) || Array.isArray(right)) {
+    const [a, b] = [Array.isArray(left) ? left : [], Array.isArray(right) ? right : []];
+    const pairs = Array.from({ length: Math.max(a.length, b.length) }, (_, index) => maskBoth(a[index], b[index], redact));
+    return [
+      Array.isArray(left) ? pairs.slice(0, a.length).map(([value]) => value) : left,
+      Array.isArray(right) ? pairs.slice(0, b.length).map(([, value]) => value) : right,
+    ];
+  }
+  const [a, b] = [left, right].map((value) => (isScalar(value) ? redact(String(value)) : undefined));
+  const isSecret = (isScalar(left) && a !== String(left)) || (isScalar(right) && b !== String(right));
+  if (!isSecret) return [left, right];
+  const shownLeft = a === String(left) ? '***' : a;
+  const shownRight = b === String(right) ? '***' : b;
+  if (!isScalar(left) || !isScalar(right)) return [isScalar(left) ? shownLeft : left, isScalar(right) ? shownRight : right];
+  if (left === right || shownLeft !== shownRight) return [shownLeft, shownRight];
+  return [`${shownLeft} (before)`, `${shownRight} (after)`];
+}
+
+const isMap = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+const isScalar = (value: unknown): value is string | number => typeof value === 'string' || typeof value === 'number';
 
 const lastApplied = 'kubectl.kubernetes.io/last-applied-configuration';
 

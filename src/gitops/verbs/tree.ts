@@ -3,11 +3,12 @@ import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
 import { mapBounded } from '../../base/concurrency.ts';
 import type { Client, DiscoveredResource } from '../../client/client.ts';
 import type { Health } from '../../lifecycle/reasons.ts';
-import type { DynamicObject, KubeObject } from '../../machinery/object.ts';
+import { type DynamicObject, type KubeObject, keyOf } from '../../machinery/object.ts';
 import type { Resource } from '../../machinery/resource.ts';
 import { isForbidden } from '../../machinery/status-error.ts';
 import { healthOf } from '../apply/health.ts';
 import { describe, tryParseId } from '../apply/object-id.ts';
+import type { VerbContext } from './context.ts';
 import type { Lookup } from './lookup.ts';
 
 /** An object of an app, or one that came of it, with how it does. */
@@ -27,8 +28,16 @@ const maxDepth = 10;
 /** Kinds that others write about objects; nobody looks for them in a tree. */
 const passingKinds: readonly string[] = ['Event', 'Lease'];
 
-/** The app's inventory, and below each object what names it as its owner. */
-export async function treeOf(client: Client, lookup: Lookup, app: Kustomization): Promise<readonly TreeNode[]> {
+/** The app's inventory, and below each object what names it as its owner; without what the app has from Secrets. */
+export async function treeOf({ client, lookup, builder }: VerbContext, app: Kustomization): Promise<readonly TreeNode[]> {
+  await builder.learn(app, new AbortController().signal);
+  const redact = (text: string): string => builder.redactor.text(text, keyOf(app));
+  const shown = (node: TreeNode): TreeNode => ({
+    ...node,
+    name: redact(node.name),
+    health: { ...node.health, reason: redact(node.health.reason) },
+    children: node.children.map(shown),
+  });
   const entries = (app.status?.inventory?.entries ?? []).flatMap(({ id }) => tryParseId(id) ?? []);
   const namespaces = new Set(entries.flatMap(({ ref }) => ref.namespace ?? []));
   const children = await childrenIn(client, lookup, namespaces);
@@ -46,13 +55,14 @@ export async function treeOf(client: Client, lookup: Lookup, app: Kustomization)
         ? []
         : (children.get(object.metadata.uid ?? '') ?? []).map((child) => nodeOf(child, depth + 1)).sort(byKindAndName),
   });
-  return mapBounded(entries, concurrency, async ({ group, kind, ref }): Promise<TreeNode> => {
+  const nodes = await mapBounded(entries, concurrency, async ({ group, kind, ref }): Promise<TreeNode> => {
     const resource = await lookup.kindOf(group, kind);
     const live = resource === undefined ? undefined : await lookup.get(resource, ref);
     if (live !== undefined) return nodeOf(live, 0);
     const health: Health = { status: 'Missing', reason: `${describe(kind, ref)} does not exist` };
     return { kind, namespace: ref.namespace ?? '', name: ref.name, health, children: [] };
   });
+  return nodes.map(shown);
 }
 
 const byKindAndName = (a: TreeNode, b: TreeNode): number => compare(a.kind, b.kind) || compare(a.name, b.name);

@@ -4,6 +4,7 @@ import { type Kustomization, kustomizations } from '../../api/kustomize/v1/kusto
 import { gitRepositories } from '../../api/source/v1/git-repository.ts';
 import type { Clock } from '../../base/clock.ts';
 import { mapBounded } from '../../base/concurrency.ts';
+import { createRedactor, type Redactor } from '../../base/redactor.ts';
 import type { Client } from '../../client/client.ts';
 import { type DynamicObject, type KubeObject, keyOf } from '../../machinery/object.ts';
 import { parseApiVersion, type Resource } from '../../machinery/resource.ts';
@@ -14,6 +15,7 @@ import { errorsOf } from '../apply/object-errors.ts';
 import { planObjects } from '../apply/plan.ts';
 import { createAppBuilder } from '../apply/post-build.ts';
 import { createResourceMapper } from '../apply/resource-mapper.ts';
+import { redactionOf } from '../apply/secret-values.ts';
 import { createBuilder } from '../build/builder.ts';
 import { isWithin } from '../build/kustomize/file-tree.ts';
 import type { BuildError, BuildResult, Manifest } from '../build/manifest.ts';
@@ -60,7 +62,9 @@ export async function validateTree(options: ValidateOptions): Promise<Validation
   const { client, clock, path } = options;
   const errors: BuildError[] = [];
   const warnings: BuildError[] = [];
-  const found = await collectApps(options, appOfPath(path), errors, warnings);
+  // Also what a Secret of the tree holds: this prints into the logs of CI.
+  const redactor = createRedactor();
+  const found = await collectApps({ ...options, redactor }, appOfPath(path), errors, warnings);
   await prepare(client, found);
   // Only now: kinds that the tree itself defines are there.
   const mapper = createResourceMapper({ client, clock });
@@ -77,7 +81,7 @@ export async function validateTree(options: ValidateOptions): Promise<Validation
     errors.push(...plan.errors);
     return { app, objects: [...plan.objects.values()] };
   });
-  errors.push(...claimedTwice(plans), ...(await tryObjects(options, plans)), ...circlesAmong(found));
+  errors.push(...claimedTwice(plans), ...(await tryObjects({ ...options, redactor }, plans)), ...circlesAmong(found));
   const all = plans.flatMap(({ objects }) => objects);
   warnings.push(...missingDependencies(found), ...missingReferences(all));
   return {
@@ -91,12 +95,12 @@ export async function validateTree(options: ValidateOptions): Promise<Validation
 const labelled = { name: 'app', namespace: 'default' };
 
 async function collectApps(
-  { tree, client, tools, signal }: ValidateOptions,
+  { tree, client, tools, signal, redactor }: ValidateOptions & { readonly redactor: Redactor },
   root: Kustomization,
   errors: BuildError[],
   warnings: BuildError[],
 ): Promise<readonly ValidatedApp[]> {
-  const builder = createAppBuilder({ client, builder: createBuilder(tools) });
+  const builder = createAppBuilder({ client, builder: createBuilder(tools), redactor });
   const found: ValidatedApp[] = [];
   const revision = await viewOfTree(tree);
   const seen = new Set<string>();
@@ -240,11 +244,14 @@ async function splitForeign(
   return { known, foreign };
 }
 
-async function tryObjects({ client, tree, signal }: ValidateOptions, plans: readonly PlannedApp[]): Promise<readonly BuildError[]> {
+async function tryObjects(
+  { client, tree, signal, redactor }: ValidateOptions & { readonly redactor: Redactor },
+  plans: readonly PlannedApp[],
+): Promise<readonly BuildError[]> {
   const errors = await mapBounded(
-    plans.flatMap(({ objects }) => objects),
+    plans.flatMap(({ app, objects }) => objects.map((desired) => ({ app, desired }))),
     concurrency,
-    async (desired): Promise<readonly BuildError[]> => {
+    async ({ app, desired }): Promise<readonly BuildError[]> => {
       signal.throwIfAborted();
       const { resource, ref, object } = desired;
       try {
@@ -257,7 +264,7 @@ async function tryObjects({ client, tree, signal }: ValidateOptions, plans: read
         return [];
       } catch (err) {
         if (!isStatusError(err)) throw err;
-        return errorsOf(desired, err, tree);
+        return errorsOf(desired, err, tree, redactionOf(redactor, app));
       }
     },
   );

@@ -7,7 +7,7 @@ import type { Client, DiscoveredResource } from '../../client/client.ts';
 import { tryGet } from '../../client/try-get.ts';
 import type { Health } from '../../lifecycle/reasons.ts';
 import { type Why, whyOf } from '../../lifecycle/why.ts';
-import type { DynamicObject, KubeObject, ObjectRef } from '../../machinery/object.ts';
+import { type DynamicObject, type KubeObject, keyOf, type ObjectRef } from '../../machinery/object.ts';
 import { healthOf } from '../apply/health.ts';
 import { describeObject, tryParseId } from '../apply/object-id.ts';
 import type { VerbContext } from './context.ts';
@@ -50,7 +50,7 @@ export interface ObjectQuestion {
 
 /** Undefined when there is no such object. */
 export async function explainObject(context: VerbContext, question: ObjectQuestion): Promise<ObjectWhy | 'unknown-kind' | undefined> {
-  const { client, lookup } = context;
+  const { client, lookup, builder } = context;
   const resource = await lookup.kind(question.kind);
   if (resource === undefined) return 'unknown-kind';
   const object = await findObject(context, resource, question);
@@ -58,11 +58,14 @@ export async function explainObject(context: VerbContext, question: ObjectQuesti
   const health = healthOf(object, { podsOf: await podsBelow(context, object) });
   const trace = await traceObject(client, lookup, object);
   const app = trace.app === undefined ? undefined : await client.get(kustomizations, trace.app);
+  if (app !== undefined) await builder.learn(app, new AbortController().signal);
+  const redact = (text: string): string => builder.redactor.text(text, app === undefined ? undefined : keyOf(app));
+  const withoutSecrets = <T extends { readonly message: string }>(each: T): T => ({ ...each, message: redact(each.message) });
   return {
-    object: describeObject(object),
-    health,
-    conditions: conditionsOf(object),
-    events: await eventsOf(client, object),
+    object: redact(describeObject(object)),
+    health: { ...health, reason: redact(health.reason) },
+    conditions: conditionsOf(object).map(withoutSecrets),
+    events: (await eventsOf(client, object)).map(withoutSecrets),
     trace,
     app: app === undefined ? undefined : await explainApp(client, app),
   };

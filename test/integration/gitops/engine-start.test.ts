@@ -4,6 +4,7 @@ import { gitRepositories } from '../../../src/api/source/v1/git-repository.ts';
 import { createActivityFeed } from '../../../src/base/activity.ts';
 import { systemClock } from '../../../src/base/clock.ts';
 import { createMetrics } from '../../../src/base/metrics.ts';
+import { createRedactor } from '../../../src/base/redactor.ts';
 import { createInformerSet } from '../../../src/client/informer-set.ts';
 import { createEngine } from '../../../src/gitops/engine.ts';
 import { openLocalSource } from '../../../src/gitops/sources/local-source.ts';
@@ -47,6 +48,7 @@ describe('the engine', () => {
       steps: createStepLog({ clock, log, metrics }),
       openSource: () => openLocalSource({ directory: repository.directory, url: 'test' }),
       feed: createActivityFeed(),
+      redactor: createRedactor(),
       gitopsMetrics: createMetrics(),
       random: Math.random,
     });

@@ -102,18 +102,24 @@ describe('fields', () => {
   });
 
   it('that an apply changes are told in words, Secrets without their values', () => {
-    expect(changesBetween(deployment(3, 'a'), deployment(5, 'b'))).toEqual([
+    const same = (text: string): string => text;
+    expect(changesBetween(deployment(3, 'a'), deployment(5, 'b'), same)).toEqual([
       'spec.replicas 3 → 5',
       'spec.template.spec.containers[web].image a → b',
     ]);
-    expect(changesBetween(deployment(3, 'a'), deployment(3, 'a'))).toEqual([]);
+    expect(changesBetween(deployment(3, 'a'), deployment(3, 'a'), same)).toEqual([]);
     const secret = (value: string): DynamicObject => ({
       apiVersion: 'v1',
       kind: 'Secret',
       metadata: { name: 's' },
       data: { password: value },
     });
-    expect(changesBetween(secret('b2xk'), secret('bmV3'))).toEqual(['data.password *** → ***']);
+    expect(changesBetween(secret('b2xk'), secret('bmV3'), same)).toEqual(['data.password *** → ***']);
+    // The value before was one of the Secret as well, though nobody knows it any more.
+    const redact = (text: string): string => text.replace('new-secret', '***');
+    expect(changesBetween(deployment(3, 'old-secret'), deployment(3, 'new-secret'), redact)).toEqual([
+      'spec.template.spec.containers[web].image *** → ***',
+    ]);
   });
 });
 
