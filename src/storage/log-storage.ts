@@ -48,6 +48,8 @@ const readRows = 500;
 const readSize = 8 * 1024 * 1024;
 /** An update that grows by no more is no growth: counters and names in it change their length. */
 const toleratedGrowth = 128;
+/** As much of a value that is always written may come out of the reserve. */
+const toleratedGrowthOfReserve = 4096;
 /**
  * Revisions go on so far above those of a log that lacks some, as those of a restored etcd do: no client has seen a higher one.
  *
@@ -86,8 +88,8 @@ interface StagedWrite {
   readonly replaces: number;
   /** Length of that value. */
   readonly replacesSize: number;
-  /** Refused when the disk is nearly full. */
-  readonly needsRoom: boolean;
+  /** Little or nothing of it needs room: it may take of the reserve when the disk is full. */
+  readonly mayUseReserve: boolean;
   readonly entry: IndexEntry;
   readonly resolve: (result: WriteResult) => void;
   readonly reject: (err: unknown) => void;
@@ -335,7 +337,7 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
     const failed: StagedWrite[] = [];
     queue = [];
     for (const write of writes) {
-      if (isFull && !write.needsRoom && !failedKeys.has(write.key)) {
+      if (isFull && write.mayUseReserve && !failedKeys.has(write.key)) {
         queue.push(write);
         continue;
       }
@@ -420,13 +422,15 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
     if (value === undefined && staged === 0) return Promise.resolve({ ok: false, currentRevision: 0 });
     const replacesSize = entry?.stagedSize ?? 0;
     const size = value?.text.length ?? 0;
-    const needsRoom = value !== undefined && value.always !== true && (staged === 0 || size > replacesSize + toleratedGrowth);
-    const refusal = needsRoom ? driver.refusal() : undefined;
+    const isAlways = value === undefined || value.always === true;
+    const growth = staged === 0 ? Number.POSITIVE_INFINITY : size - replacesSize;
+    const refusal = isAlways || growth <= toleratedGrowth ? undefined : driver.refusal();
     if (refusal !== undefined) return Promise.reject(insufficientStorage(fullText(refusal)));
     if (entry === undefined) {
       entry = { committed: 0, staged: 0, size: 0, stagedSize: 0, pending: 0 };
       index.set(key, entry);
     }
+    const takesReserve = value === undefined || growth <= (isAlways ? toleratedGrowthOfReserve : toleratedGrowth);
     const revision = nextRevision;
     nextRevision += 1;
     entry.staged = value === undefined ? 0 : revision;
@@ -436,7 +440,7 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
     cancelIdle = undefined;
     const target = entry;
     return new Promise((resolve, reject) => {
-      queue.push({ key, value, revision, replaces: staged, replacesSize, needsRoom, entry: target, resolve, reject });
+      queue.push({ key, value, revision, replaces: staged, replacesSize, mayUseReserve: takesReserve, entry: target, resolve, reject });
       schedulePump();
     });
   }

@@ -9,8 +9,12 @@ import type { Clock } from '../../base/clock.ts';
  * room comes back.
  */
 export interface DiskRoom {
-  /** Why writes that need room are refused now; undefined: there is room. Looks at the disk once a second at most. */
-  refusal(): string | undefined;
+  /**
+   * Why writes that need room are refused now; undefined: there is room. Looks at the disk once a second, or when 1 MiB came.
+   *
+   * @param pendingBytes  what lies in the log and needs as much room again in the database
+   */
+  refusal(pendingBytes: number): string | undefined;
   /** A write failed for lack of room: growth is refused until the next look. */
   noteFull(): void;
   /** Runs `work`, and again after giving up a piece of the reserve each time that it fails for lack of room. */
@@ -30,6 +34,7 @@ export interface DiskRoomOptions {
 const fullFrom = 0.95;
 const enoughBytes = 1024 * 1024 * 1024;
 const lookEveryMs = 1000;
+const lookEveryBytes = 1024 * 1024;
 /** About 1,000 commits of deletions with their checkpoint; a twentieth of a disk that is smaller than 320 MiB. */
 const reserveBytes = 16 * 1024 * 1024;
 const pieceBytes = 1024 * 1024;
@@ -41,6 +46,7 @@ const fillAgainAfterMs = 10_000;
 
 export function openDiskRoom({ directory, reserve, clock, isFull }: DiskRoomOptions): DiskRoom {
   let lookedAt = Number.NEGATIVE_INFINITY;
+  let pendingThen = 0;
   let why: string | undefined;
   let held = sizeOf(reserve);
   let wanted = held;
@@ -53,11 +59,12 @@ export function openDiskRoom({ directory, reserve, clock, isFull }: DiskRoomOpti
   if (first.freeBytes < startBytes) giveUp();
   scheduleFill(fillAfterMs);
 
-  function refusal(): string | undefined {
+  function refusal(pendingBytes: number): string | undefined {
     const now = clock.monotonicMs();
-    if (now - lookedAt >= lookEveryMs) {
+    if (now - lookedAt >= lookEveryMs || Math.abs(pendingBytes - pendingThen) >= lookEveryBytes) {
       lookedAt = now;
-      why = look();
+      pendingThen = pendingBytes;
+      why = look(pendingBytes);
     }
     return why;
   }
@@ -67,10 +74,10 @@ export function openDiskRoom({ directory, reserve, clock, isFull }: DiskRoomOpti
     why = `the disk of ${directory} is full`;
   }
 
-  function look(): string | undefined {
+  function look(pendingBytes: number): string | undefined {
     const { freeBytes, totalBytes } = measure(directory);
     // A reserve that was given up is owed to the disk.
-    const left = Math.max(0, freeBytes - Math.max(0, wanted - held));
+    const left = Math.max(0, freeBytes - Math.max(0, wanted - held) - pendingBytes);
     const used = totalBytes === 0 ? 0 : 1 - left / totalBytes;
     if (used < fullFrom || left >= enoughBytes) return undefined;
     return `the disk of ${directory} is ${Math.floor(used * 100)} % full (${Math.floor(left / 1024 / 1024)} MiB free)`;
@@ -97,8 +104,7 @@ export function openDiskRoom({ directory, reserve, clock, isFull }: DiskRoomOpti
   }
 
   async function fill(): Promise<void> {
-    lookedAt = Number.NEGATIVE_INFINITY;
-    if (refusal() !== undefined) return;
+    if (look(pendingThen) !== undefined) return;
     const file = await open(reserve, 'a', 0o600);
     try {
       // Zeros would take no room on file systems that compress.

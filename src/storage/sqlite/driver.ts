@@ -70,7 +70,8 @@ export async function openSqliteDriver({ path, clock }: SqliteDriverOptions): Pr
   files.check();
   const mark = await openRevisionMark(`${path.replace(/\.db$/, '')}.revision`, { clock });
   const inserts = new Map<number, Statement>();
-  let walBytes = 0;
+  // What the end of an earlier process left in the log is checkpointed in the first pause.
+  let walBytes = sizeOf(`${path}-wal`);
   let checkpointPending = false;
   let vacuumDue = false;
   /** Rows up to here may lack a checksum. */
@@ -100,7 +101,7 @@ export async function openSqliteDriver({ path, clock }: SqliteDriverOptions): Pr
     const [pages] = await database.all<{ page_count: number }>('PRAGMA page_count');
     const [free] = await database.all<{ freelist_count: number }>('PRAGMA freelist_count');
     const freePages = free?.freelist_count ?? 0;
-    vacuumDue = freePages > minFreePages && (freePages * 4 > (pages?.page_count ?? 0) || room.refusal() !== undefined);
+    vacuumDue = freePages > minFreePages && (freePages * 4 > (pages?.page_count ?? 0) || room.refusal(walBytes) !== undefined);
     if (vacuumDue) await room.withReserve(() => database.exec(`PRAGMA incremental_vacuum(${vacuumSlicePages})`));
     walBytes += vacuumDue ? vacuumSlicePages * 4096 : 0;
   }
@@ -270,7 +271,7 @@ export async function openSqliteDriver({ path, clock }: SqliteDriverOptions): Pr
       walBytes = 0;
       vacuumDue = false;
     },
-    refusal: room.refusal,
+    refusal: () => room.refusal(walBytes),
     tidy(moment) {
       if (checkpointPending) return undefined;
       if (walBytes > (moment === 'idle' ? 0 : busyCheckpointBytes)) {
@@ -370,8 +371,7 @@ function makePrivate(path: string): void {
 
 /** SQLite takes an absent or empty file as a new database, and throws the log beside it away with the writes that are in it. */
 function refuseLoneLog(path: string): void {
-  if ((statSync(path, { throwIfNoEntry: false })?.size ?? 0) > 0) return;
-  if ((statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0) === 0) return;
+  if (sizeOf(path) > 0 || sizeOf(`${path}-wal`) === 0) return;
   throw new StorageError(`${path} is empty, but ${path}-wal holds writes that belong to it`, {
     hint: 'Put back a copy of the data directory, or remove both files: what Git says is applied again.',
   });
@@ -423,8 +423,7 @@ async function openPrepared(
 
 async function prepare(database: Database, path: string, withReserve: WithReserve): Promise<number> {
   // Exclusive mode takes the lock with the first access and keeps it: it is what makes a second process fail here.
-  // auto_vacuum counts only before the first table is made.
-  await database.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA busy_timeout = 200; PRAGMA auto_vacuum = INCREMENTAL');
+  await database.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA busy_timeout = 200');
   const [version] = await database.all<{ user_version: number }>('PRAGMA user_version');
   const found = version?.user_version ?? 0;
   if (found > schemaVersion) {
@@ -432,6 +431,8 @@ async function prepare(database: Database, path: string, withReserve: WithReserv
       hint: 'Start the newer program that wrote it, or use another data directory.',
     });
   }
+  // It counts only before the first table is made, and writes, which a start on a full disk cannot.
+  if (found === 0) await database.exec('PRAGMA auto_vacuum = INCREMENTAL');
   // FAST zeroes what is removed from pages that are written anyway: compaction of 18,000 rows takes 0.1 s with and without, and 0.3 s with
   // ON, which writes pages for that alone.
   await database.exec(
@@ -468,6 +469,8 @@ async function migrate(database: Database, found: number): Promise<void> {
     CREATE TABLE IF NOT EXISTS damaged (id INTEGER PRIMARY KEY, rev INTEGER, key, val, sum, found TEXT);
     PRAGMA user_version = ${schemaVersion}`);
 }
+
+const sizeOf = (path: string): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 
 const codeOf = (err: unknown): unknown => (err instanceof Error ? (err as NodeJS.ErrnoException).code : undefined);
 
