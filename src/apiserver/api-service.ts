@@ -114,12 +114,13 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
           metrics,
         });
   const storage: Storage = encrypted ?? options.storage;
+  const memory = options.memory ?? shareMemory();
   const registry = await startRegistry({
     storage,
     unreadable: encrypted?.unreadable,
     kinds: kinds.filter(({ transient, storedAs }) => transient !== true && storedAs === undefined),
     clock,
-    memory: options.memory ?? shareMemory(),
+    memory,
     metrics,
     onFailure(err) {
       log.error({ err }, 'Lost the store');
@@ -297,7 +298,14 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
     unreadable: registry.unreadable,
     tokens,
     tokenAuthenticator,
-    flowControl: createFlowControl({ registry, served: kinds, clock, gate: options.gate ?? createTurnGate({ clock }), metrics }),
+    flowControl: createFlowControl({
+      registry,
+      served: kinds,
+      clock,
+      gate: options.gate ?? createTurnGate({ clock }),
+      answerBytes: memory.answerBytes,
+      metrics,
+    }),
     authorize,
     decide: authorizer.decide,
     async get(request, kind, ref) {

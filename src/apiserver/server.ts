@@ -108,6 +108,12 @@ const streamSliceMs = 3;
 /** Encoded objects that are kept for the next reader. */
 const maxEncodedLength = 16 * 1024 * 1024;
 
+/** A body as bytes, text, object and text of the store; an answer as text, bytes and encrypted bytes. */
+const copiesOfBody = 4;
+const copiesOfAnswer = 3;
+/** Of a body whose client does not say how long it will be. */
+const unknownBodyBytes = 1024 * 1024;
+
 const compress = promisify(gzip);
 
 export function createApiServer(options: ApiServerOptions): ApiServer {
@@ -127,11 +133,14 @@ interface RequestState {
   readonly query: URLSearchParams;
   readonly target: RequestTarget;
   readonly kind: KindDefinition | undefined;
+  readonly isWatch: boolean;
   finish(answer: { readonly code: number; readonly bytes: number }): void;
   readonly bytesBefore: number;
   audit: RequestAudit | undefined;
   /** Its place among the requests that are worked on; absent as long as it waits, and for streams. */
   seat: Seat | undefined;
+  /** Memory for its body and its answers. */
+  readonly memory: Seat[];
 }
 
 /** What the audit log will tell of the request beside its outcome. */
@@ -176,6 +185,7 @@ class HttpApiServer implements ApiServer {
       turns: createTurnQueue({ clock, sliceMs: streamSliceMs }),
       slices: options.flowControl.slices,
       watchMemory: new WatchMemory(memory.watchBytes),
+      isShortOfMemory: () => options.flowControl.isShortOfMemory,
       stopping: this.#stopping.signal,
     };
     this.#discovery = createDiscovery(service.kinds, options.aggregator);
@@ -306,10 +316,12 @@ class HttpApiServer implements ApiServer {
         query,
         target,
         kind,
+        isWatch: labels.verb === 'WATCH',
         finish: this.#context.metrics.started(labels),
         bytesBefore: raw.socket.bytesWritten,
         audit: undefined,
         seat: undefined,
+        memory: [],
       };
       this.#states.set(raw, state);
       // A change of protocol is long where another server makes it; here it is of those that are listed, or comes to nothing.
@@ -322,7 +334,7 @@ class HttpApiServer implements ApiServer {
         // Nobody's body is not even read.
         if (isAnonymous(user) && target.type === 'resource') service.authorize(user, attributesOf(method, target, query));
         // A watch of much that is there begins as a list does.
-        return isLong && labels.verb !== 'WATCH' ? undefined : this.#enter(state, reply.raw);
+        return isLong && !state.isWatch ? undefined : this.#enter(state, raw, reply.raw);
       };
       const user = authenticator.authenticate(raw);
       if (user instanceof Promise) {
@@ -338,9 +350,9 @@ class HttpApiServer implements ApiServer {
   }
 
   /** Waits until it is the request's turn; undefined when it is at once. */
-  #enter(state: RequestState, response: ServerResponse): Promise<void> | undefined {
+  #enter(state: RequestState, raw: IncomingMessage, response: ServerResponse): Promise<void> | undefined {
     const { flowControl } = this.#options;
-    const { user, target, kind, method, query } = state;
+    const { user } = state;
     if (user === undefined) throw new Error('a request takes its turn before it is authenticated');
     let attributes: RequestAttributes | undefined;
     const flow = flowControl.classify(user, () => {
@@ -353,17 +365,57 @@ class HttpApiServer implements ApiServer {
       const { inFlight } = this.#context.metrics;
       if (inFlight.readOnly > maxInFlight.readOnly || inFlight.mutating > maxInFlight.mutating) throw tooManyRequests();
     }
-    const isList =
-      method === 'GET' && target.type === 'resource' && target.name === undefined && kind !== undefined && !isResuming(target, query);
-    const seats = isList ? flowControl.seatsOfList(kind, target.namespace, Number(query.get('limit')) || 0) : 1;
-    const seat = flow.enter(seats, (giveUp) => response.once('close', giveUp));
-    if (!(seat instanceof Promise)) {
-      state.seat = seat;
+    const { seats, bytes } = this.#costOf(state, raw);
+    const onGone = (giveUp: () => void): void => void response.once('close', giveUp);
+    const takeSeat = (): Promise<void> | undefined => {
+      const seat = flow.enter(seats, onGone);
+      if (!(seat instanceof Promise)) {
+        state.seat = seat;
+        return undefined;
+      }
+      return seat.then((late) => {
+        state.seat = late;
+        // Gone between its turn and now.
+        if (response.closed) late.leave();
+      });
+    };
+    // Memory first: who waits for it must not keep a seat from others.
+    const held = this.#holdMemory(state, response, bytes);
+    return held === undefined ? takeSeat() : held.then(takeSeat);
+  }
+
+  /** What a request takes of seats, and of memory for its body and its answer. */
+  #costOf(
+    { method, target, kind, query, isWatch }: RequestState,
+    { headers }: IncomingMessage,
+  ): { readonly seats: number; readonly bytes: number } {
+    const { flowControl } = this.#options;
+    if (target.type !== 'resource' || kind === undefined) return { seats: 1, bytes: 0 };
+    if (method !== 'GET') {
+      const { 'content-length': length, 'transfer-encoding': encoding } = headers;
+      return { seats: 1, bytes: (encoding === undefined ? Number(length ?? 0) : unknownBodyBytes) * copiesOfBody };
+    }
+    if (target.name !== undefined) {
+      const bytes = target.subresource === undefined ? flowControl.bytesOf(kind, target.namespace, target.name) : 0;
+      return { seats: 1, bytes: bytes * copiesOfAnswer };
+    }
+    // A watch that goes on where another one broke off begins with nothing, and what waits for its client counts with the other watches.
+    const isResuming = isWatch && !['', '0'].includes(query.get('resourceVersion') ?? '') && query.get('sendInitialEvents') !== 'true';
+    if (isResuming) return { seats: 1, bytes: 0 };
+    const cost = flowControl.costOfList(kind, target.namespace, Number(query.get('limit')) || 0);
+    return isWatch ? { ...cost, bytes: 0 } : cost;
+  }
+
+  /** Undefined when there is memory at once. It is given back when the request has left. */
+  #holdMemory(state: RequestState, response: ServerResponse, bytes: number): Promise<void> | undefined {
+    if (state.user === undefined || bytes === 0) return undefined;
+    const held = this.#options.flowControl.holdMemory(state.user, bytes, (giveUp) => response.once('close', giveUp));
+    if (!(held instanceof Promise)) {
+      if (held !== undefined) state.memory.push(held);
       return undefined;
     }
-    return seat.then((late) => {
-      state.seat = late;
-      // Gone between its turn and now.
+    return held.then((late) => {
+      state.memory.push(late);
       if (response.closed) late.leave();
     });
   }
@@ -372,6 +424,7 @@ class HttpApiServer implements ApiServer {
     const state = this.#states.get(raw);
     state?.seat?.leave();
     if (state !== undefined) {
+      for (const held of state.memory) held.leave();
       state.finish({ code: response.statusCode, bytes: raw.socket.bytesWritten - state.bytesBefore });
       this.#audit(state, raw, response);
     }
@@ -591,7 +644,7 @@ class HttpApiServer implements ApiServer {
         return;
       case '/metrics':
       case '/metrics/apiserver':
-        await this.#sendMetrics(raw, response);
+        await this.#sendMetrics(raw, response, state);
         return;
       default:
     }
@@ -600,7 +653,10 @@ class HttpApiServer implements ApiServer {
       const [, group = '', documentVersion = ''] = remote ?? [];
       if (remote !== null && this.#isRemote({ group, version: documentVersion })) {
         await this.#proxy(raw, response, state, { group, version: documentVersion });
-      } else sendOpenApi(this.#openApi(), { raw, response, path: path.replace(/\/$/, ''), query, clock });
+      } else {
+        const holdMemory = (bytes: number): Promise<void> | undefined => this.#holdMemory(state, response, bytes * copiesOfAnswer);
+        await sendOpenApi(this.#openApi(), { raw, response, path: path.replace(/\/$/, ''), query, clock, holdMemory });
+      }
     } else sendPageNotFound(response);
   }
 
@@ -655,8 +711,9 @@ class HttpApiServer implements ApiServer {
     else sendText(response, 200, 'application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList', json);
   }
 
-  async #sendMetrics(raw: IncomingMessage, response: ServerResponse): Promise<void> {
+  async #sendMetrics(raw: IncomingMessage, response: ServerResponse, state: RequestState): Promise<void> {
     const text = await this.#freshMetrics();
+    await this.#holdMemory(state, response, text.length * copiesOfAnswer);
     const contentType = 'text/plain; version=0.0.4; charset=utf-8; escaping=underscores';
     if (!/\bgzip\b/.test(String(raw.headers['accept-encoding'] ?? ''))) {
       sendText(response, 200, contentType, text);
@@ -788,12 +845,6 @@ const entryOf = (
 
 const attributesOfState = ({ method, target, query, path }: RequestState): RequestAttributes =>
   target.type === 'resource' ? attributesOf(method, target, query) : { verb: method.toLowerCase(), path };
-
-/** A watch that goes on where another one broke off begins with nothing. */
-const isResuming = (target: ResourceTarget, query: URLSearchParams): boolean =>
-  !['', '0'].includes(query.get('resourceVersion') ?? '') &&
-  query.get('sendInitialEvents') !== 'true' &&
-  attributesOf('GET', target, query).verb === 'watch';
 
 function errorEncodingOf({ headers }: IncomingMessage): Representation['encoding'] {
   try {

@@ -19,8 +19,10 @@ const mebi = 1024 ** 2;
 /** Taken by the program and an empty cluster. */
 const programHeapBytes = 56 * mebi;
 const heapShare = 0.75;
+/** What is not in the heap: the store's cache, buffers, encrypted bytes on their way. */
+const minNativeBytes = 64 * mebi;
 /** A heap of less has no room for the parts. */
-export const minMemoryBytes = 128 * mebi;
+export const minMemoryBytes = 160 * mebi;
 const maxWindowBytes = 64 * mebi;
 /** The largest part of the heap that objects may be allowed; beyond it nothing else has room. */
 const maxObjectShare = 0.6;
@@ -33,7 +35,7 @@ const nodeHeapBytes = (): number => getHeapStatistics().heap_size_limit;
  * @param objectBytes  default: a third of the budget, somewhat less of a small one
  */
 export function shareMemory({ totalBytes = nodeHeapBytes() / heapShare, objectBytes }: MemoryWishes = {}): MemoryBudget {
-  const heapBytes = totalBytes * heapShare;
+  const heapBytes = Math.min(totalBytes * heapShare, totalBytes - minNativeBytes);
   const free = Math.max(heapBytes - programHeapBytes, 0);
   return {
     totalBytes,

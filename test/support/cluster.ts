@@ -66,7 +66,7 @@ export async function startCluster({
     () => {
       if (child.exitCode !== null) throw new Error(`the program ended with ${child.exitCode}:\n${text}`);
       const found = existsSync(endpointsFile) ? (JSON.parse(readFileSync(endpointsFile, 'utf8')) as Endpoints) : undefined;
-      return found?.pid === child.pid ? found : undefined;
+      return found !== undefined && isOf(found.pid, child.pid) ? found : undefined;
     },
     { timeoutMs, what: () => `the cluster is up; it printed:\n${text}` },
   );
@@ -86,6 +86,18 @@ export async function startCluster({
       await exited;
     },
   };
+}
+
+/** Whether it is the process that was started, or the one that it started with another heap. */
+function isOf(pid: number, started: number | undefined): boolean {
+  if (pid === started) return true;
+  const file = `/proc/${pid}/stat`;
+  return (
+    existsSync(file) &&
+    readFileSync(file, 'utf8')
+      .replace(/^.*\) /s, '')
+      .split(' ')[1] === String(started)
+  );
 }
 
 function end(child: ChildProcess, signal: NodeJS.Signals): void {

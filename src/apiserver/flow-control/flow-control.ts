@@ -24,8 +24,14 @@ import { createFairQueue, type FairQueue, QueueFull, type QueueLimits, type Seat
  */
 export interface FlowControl {
   classify(user: UserInfo, attributes: () => RequestAttributes): RequestFlow;
-  /** Seats of a request that reads a collection: more objects are more work. `limit` 0: all. */
-  seatsOfList(kind: KindDefinition, namespace: string | undefined, limit: number): number;
+  /** What a request takes that reads a collection: more objects are more work and more memory. `limit` 0: all. */
+  costOfList(kind: KindDefinition, namespace: string | undefined, limit: number): { readonly seats: number; readonly bytes: number };
+  /** Memory of an object; 0 when it is not there. */
+  bytesOf(kind: KindDefinition, namespace: string | undefined, name: string): number;
+  /** Memory for a body or an answer of `user`, which is given back when the request has left; undefined for what is too small to count. */
+  holdMemory(user: UserInfo, bytes: number, onGone: (giveUp: () => void) => void): Seat | Promise<Seat> | undefined;
+  /** Somebody waits for memory. */
+  readonly isShortOfMemory: boolean;
   /** Turns of the event loop for the parts of long answers. */
   readonly slices: Turns;
 }
@@ -52,6 +58,8 @@ export interface FlowControlOptions {
   readonly clock: Clock;
   /** Shared with everything else that runs long in this event loop. */
   readonly gate: TurnGate;
+  /** For bodies and answers that are under way. */
+  readonly answerBytes: number;
   readonly metrics?: Metrics | undefined;
   /** Requests of all limited levels that may be worked on at once. */
   readonly totalSeats?: number;
@@ -78,11 +86,13 @@ interface Level {
 }
 
 export function createFlowControl(options: FlowControlOptions): FlowControl {
-  const { registry, served, clock, gate, metrics, totalSeats = defaultTotalSeats } = options;
+  const { registry, served, clock, gate, answerBytes, metrics, totalSeats = defaultTotalSeats } = options;
   const storedSchemas = new Map<string, FlowSchema>();
   const storedLevels = new Map<string, PriorityLevelConfiguration>();
   const levels = new Map<string, Level>();
   const slices = createTurns({ gate, maxWaiting: maxWaitingSlices });
+  const memory = createFairQueue({ limits: memoryLimits(answerBytes), maxWaitMs, clock, gate: withoutTurns });
+  let refusedForMemory = 0;
   let classifier: Classifier | undefined;
 
   const follow = <T extends FlowSchema | PriorityLevelConfiguration>(kind: KindDefinition<T>, into: Map<string, T>): void => {
@@ -120,6 +130,10 @@ export function createFlowControl(options: FlowControlOptions): FlowControl {
   }
 
   metrics?.addCollector(() => textOf(levels.values()));
+  metrics?.addCollector(() => [
+    `# HELP answer_memory_bytes Memory of bodies and answers under way.\n# TYPE answer_memory_bytes gauge\nanswer_memory_bytes ${memory.takenSeats * 1024}\n`,
+    `# HELP answer_memory_refusals_total Requests that found no memory for their body or answer.\n# TYPE answer_memory_refusals_total counter\nanswer_memory_refusals_total ${refusedForMemory}\n`,
+  ]);
 
   return {
     classify(user, attributes) {
@@ -137,13 +151,35 @@ export function createFlowControl(options: FlowControlOptions): FlowControl {
       };
     },
     slices,
-    seatsOfList(kind, namespace, limit) {
-      if (kind.transient === true) return 1;
-      const { size } = registry
+    costOfList(kind, namespace, limit) {
+      if (kind.transient === true) return { seats: 1, bytes: 0 };
+      const { objects, bytes } = registry
         .stateOf(kind)
-        .candidates({ namespace, name: undefined, indexed: undefined, predicate: undefined, selective: false }).objects;
-      const objects = limit > 0 ? Math.min(size, limit) : size;
-      return Math.min(Math.max(Math.ceil(objects / objectsOfSeat), 1), maxSeatsOfList);
+        .candidates({ namespace, name: undefined, indexed: undefined, predicate: undefined, selective: false });
+      const count = limit > 0 ? Math.min(objects.size, limit) : objects.size;
+      return {
+        seats: Math.min(Math.max(Math.ceil(count / objectsOfSeat), 1), maxSeatsOfList),
+        bytes: objects.size === 0 ? 0 : (bytes * count) / objects.size,
+      };
+    },
+    bytesOf: (kind, namespace, name) =>
+      kind.transient === true ? 0 : registry.stateOf(kind).bytesOf(namespace === undefined ? name : `${namespace}/${name}`),
+    holdMemory(user, bytes, onGone) {
+      if (bytes < minCountedBytes) return undefined;
+      const refuse = (err: unknown): never => {
+        if (!(err instanceof QueueFull)) throw err;
+        refusedForMemory += 1;
+        throw tooManyRequests();
+      };
+      try {
+        const held = memory.enter(user.name, Math.ceil(bytes / 1024), onGone);
+        return held instanceof Promise ? held.catch(refuse) : held;
+      } catch (err) {
+        return refuse(err);
+      }
+    },
+    get isShortOfMemory() {
+      return memory.waiting > 0;
     },
   };
 }
@@ -180,6 +216,25 @@ function withMandatory<T extends FlowSchema | PriorityLevelConfiguration>(
 ): ReadonlyMap<string, T> {
   return new Map([...mandatory.map((object) => [object.metadata.name, object] as const), ...stored]);
 }
+
+/** Less is in the hands of the operating system at once. */
+const minCountedBytes = 64 * 1024;
+const maxWaitingForMemory = 1_000;
+/** Memory is no work: who has it still waits for a turn of the event loop. */
+const withoutTurns: TurnGate = {
+  isOpen: () => true,
+  ask(admitNext) {
+    while (admitNext());
+  },
+};
+
+/** A seat is a KiB. One user has half at most, but for an answer that is larger than that. */
+const memoryLimits = (bytes: number): QueueLimits => ({
+  seats: bytes / 1024,
+  seatsOfFlow: bytes / 2048,
+  maxWaitingOfFlow: maxWaitingForMemory / 2,
+  maxWaiting: maxWaitingForMemory,
+});
 
 const exemptLimits: QueueLimits = {
   seats: Number.POSITIVE_INFINITY,

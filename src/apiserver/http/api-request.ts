@@ -24,6 +24,8 @@ export interface HandlerContext {
   readonly metrics: RequestMetrics;
   /** Where streams wait for their turn to write. */
   readonly turns: TurnQueue;
+  /** Others wait for the memory of answers that are under way. */
+  isShortOfMemory(): boolean;
   /** Of events that wait for clients. */
   readonly watchMemory: WatchMemory;
   /** Turns for the parts of an answer, by user. */

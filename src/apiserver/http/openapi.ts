@@ -44,6 +44,8 @@ interface OpenApiRequest {
   readonly path: string;
   readonly query: URLSearchParams;
   readonly clock: Clock;
+  /** Undefined when there is memory for that many bytes at once. */
+  holdMemory(bytes: number): Promise<void> | undefined;
 }
 
 const version3 = '/openapi/v3';
@@ -51,7 +53,8 @@ const version2 = '/openapi/v2';
 const yearMs = 365 * 86_400_000;
 
 /** Answers with a document, in the form the client takes, or with nothing but a status: what is refused here is refused without words. */
-export function sendOpenApi(documents: OpenApiDocuments, { raw, response, path, query, clock }: OpenApiRequest): void {
+export async function sendOpenApi(documents: OpenApiDocuments, request: OpenApiRequest): Promise<void> {
+  const { raw, response, path, query, clock, holdMemory } = request;
   const isGroupVersion = path.startsWith(`${version3}/`);
   const document = isGroupVersion
     ? documents.groupVersion(path.slice(version3.length + 1))
@@ -84,8 +87,12 @@ export function sendOpenApi(documents: OpenApiDocuments, { raw, response, path, 
     response.setHeader('expires', new Date(clock.now() + yearMs).toUTCString());
     response.removeHeader('cache-control');
   }
-  if (raw.headers['if-none-match'] === etag) response.writeHead(304).end();
-  else if (form === 'json') sendText(response, 200, path === version3 ? 'text/plain; charset=utf-8' : 'application/json', document.json);
+  if (raw.headers['if-none-match'] === etag) {
+    response.writeHead(304).end();
+    return;
+  }
+  await holdMemory(form === 'json' ? document.json.length : document.protobuf.length);
+  if (form === 'json') sendText(response, 200, path === version3 ? 'text/plain; charset=utf-8' : 'application/json', document.json);
   else response.writeHead(200, { 'content-type': form, 'content-length': document.protobuf.length }).end(document.protobuf);
 }
 

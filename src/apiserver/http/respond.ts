@@ -82,6 +82,8 @@ export async function withWarnings<T>(response: ServerResponse, write: (onWarnin
 /** Of a turn of the event loop, for one part of an answer. */
 const sliceMs = 3;
 const chunkLength = 65_536;
+/** How long it may take to read one chunk while others wait for memory. */
+const maxStalledMs = 5_000;
 /** How long a client may take to read an answer, from its first byte to its last. */
 const maxReadingMs = 60_000;
 
@@ -93,6 +95,8 @@ export interface StreamOptions {
   readonly signal: AbortSignal;
   /** Given back while the client does not read. */
   readonly seat: Pick<Seat, 'pause' | 'resume'> | undefined;
+  /** Others wait for what this answer keeps. */
+  isShortOfMemory(): boolean;
   /** Resolves when the next part may be made. */
   nextTurn(): Promise<void>;
 }
@@ -103,7 +107,8 @@ export interface StreamOptions {
  *
  * A client that has not read all of it after a minute is cut off: the objects of its list are kept for as long as it lasts.
  */
-export async function sendParts({ response, contentType, parts, clock, signal, seat, nextTurn }: StreamOptions): Promise<void> {
+export async function sendParts(options: StreamOptions): Promise<void> {
+  const { response, contentType, parts, clock, signal, seat, nextTurn } = options;
   let text = '';
   let started = false;
   let sliceStart = clock.monotonicMs();
@@ -121,7 +126,7 @@ export async function sendParts({ response, contentType, parts, clock, signal, s
     const reading = writeChunk(response, chunk, signal);
     if (reading !== undefined) {
       seat?.pause();
-      await reading;
+      await whileStalled(options, reading);
       seat?.resume();
     }
     if (signal.aborted) return;
@@ -131,6 +136,18 @@ export async function sendParts({ response, contentType, parts, clock, signal, s
   }
   if (started) response.end(text);
   else sendText(response, 200, contentTypes[contentType], text);
+}
+
+/** An answer that nobody reads does not keep memory from others for longer than they would wait. */
+async function whileStalled({ response, clock, isShortOfMemory }: StreamOptions, reading: Promise<void>): Promise<void> {
+  let cancel: () => void;
+  const look = (): void => {
+    if (isShortOfMemory()) response.destroy();
+    else cancel = clock.after(maxStalledMs, look);
+  };
+  cancel = clock.after(maxStalledMs, look);
+  await reading;
+  cancel();
 }
 
 /** Cuts the connection when the client has not read the answer in time. */

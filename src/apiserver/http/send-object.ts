@@ -51,6 +51,7 @@ export async function sendList(request: ApiRequest, context: HandlerContext, pag
     clock: context.clock,
     signal: request.signal,
     seat: request.seat,
+    isShortOfMemory: context.isShortOfMemory,
     nextTurn: () => nextSlice(request, context),
   });
 }

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
 import { namespaces } from '../../../src/api/core/v1/namespace.ts';
 import { shareMemory } from '../../../src/base/memory-budget.ts';
+import { createMetrics } from '../../../src/base/metrics.ts';
 import { adminToken, startTestApiServer, type TestApiServer } from '../../support/api-server.ts';
 
 /** A server with room for few large objects, events and answers. */
@@ -11,9 +12,10 @@ const memory = shareMemory({ totalBytes: 192 * 1024 ** 2 });
 const large = 'x'.repeat(900_000);
 const namespace = 'large';
 const collection = `/api/v1/namespaces/${namespace}/configmaps`;
+const metrics = createMetrics();
 let cluster: TestApiServer;
 beforeAll(async () => {
-  cluster = await startTestApiServer({ memory }, { memory });
+  cluster = await startTestApiServer({ memory, metrics }, { memory });
   await cluster.client.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } });
   await cluster.client.create(configMaps, configMap('busy', '0'));
 });
@@ -57,7 +59,7 @@ describe('a watch whose client does not read', () => {
       signal: reading.signal,
       onEvents: (events) => seen.push(...events.map(({ object }) => object.metadata.resourceVersion ?? '')),
     });
-    const updates = 40;
+    const updates = 16;
     const written: string[] = [];
     for (let update = 0; update < updates; update += 1) {
       const { metadata } = await cluster.client.update(configMaps, configMap('busy', `${large}${update}`));
@@ -82,5 +84,22 @@ describe('a watch whose client does not read', () => {
     const before = String(Number(last) - 1);
     const [event] = await linesOf(await openUnread(`${collection}?watch=1&timeoutSeconds=1&resourceVersion=${before}`));
     expect(event).toMatchObject({ type: 'MODIFIED' });
+  });
+});
+
+describe('answers that nobody reads', () => {
+  it('keep no more memory than there is for them, and other users get theirs', async () => {
+    const metric = async (): Promise<number> => Number(/^answer_memory_bytes (\d+)$/m.exec(await metrics.text())?.[1]);
+    for (let index = 0; index < 8; index += 1) await cluster.client.create(configMaps, configMap(`c${index}`, large));
+    const unread = Array.from({ length: 20 }, () => openUnread(`${collection}/c0`));
+    await expect.poll(metric).toBeGreaterThan(memory.answerBytes / 4);
+    expect(await metric()).toBeLessThanOrEqual(memory.answerBytes);
+    const other = await cluster.fetch(`${collection}/c1`, {
+      headers: { 'impersonate-user': 'other', 'impersonate-group': 'system:masters' },
+    });
+    expect(other.status).toBe(200);
+    for (const response of unread) void response.then((answer) => answer.destroy());
+    await Promise.all(unread);
+    await expect.poll(metric).toBe(0);
   });
 });

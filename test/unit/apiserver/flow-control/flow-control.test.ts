@@ -9,12 +9,13 @@ const noAttributes = (): never => {
   throw new Error('asked');
 };
 /** Flow control without stored objects, behind a gate whose turn has lasted long enough. */
-function startClosed() {
+function startClosed(clock = createManualClock()) {
   const askers = new Set<() => boolean>();
   const flowControl = createFlowControl({
     registry: {} as Registry,
     served: [],
-    clock: createManualClock(),
+    clock,
+    answerBytes: 1024 ** 2,
     gate: { isOpen: () => false, ask: (admitNext) => askers.add(admitNext) },
   });
   return { flowControl, turn: () => [...askers].some((admitNext) => admitNext()) };
@@ -44,5 +45,48 @@ describe('requests of administrators', () => {
     const seats = Array.from({ length: 500 }, () => flowControl.classify(admin('root'), noAttributes).enter(10, never));
     while (turn());
     expect(await Promise.all(seats)).toHaveLength(500);
+  });
+});
+
+describe('memory for bodies and answers', () => {
+  const mebi = 1024 ** 2;
+  const user = (name: string) => ({ name, groups: ['system:authenticated'] });
+
+  it('is not asked for by what is small', () => {
+    expect(startClosed().flowControl.holdMemory(user('a'), 60_000, never)).toBeUndefined();
+  });
+
+  it('is half of one user at most, whatever that user leaves unread, and all of it comes back', async () => {
+    const { flowControl } = startClosed();
+    const first = flowControl.holdMemory(user('greedy'), 0.4 * mebi, never) as Seat;
+    const second = flowControl.holdMemory(user('greedy'), 0.4 * mebi, never);
+    expect(second).toBeInstanceOf(Promise);
+    expect(flowControl.isShortOfMemory).toBe(true);
+    const other = flowControl.holdMemory(user('modest'), 0.4 * mebi, never);
+    await expect(other).resolves.toBeDefined();
+    first.leave();
+    await expect(second).resolves.toBeDefined();
+    expect(flowControl.isShortOfMemory).toBe(false);
+  });
+
+  it('is there for one answer that is larger than all of it, and for no second one', async () => {
+    const { flowControl } = startClosed();
+    const large = flowControl.holdMemory(user('a'), 5 * mebi, never) as Seat;
+    expect(large).not.toBeInstanceOf(Promise);
+    const next = flowControl.holdMemory(user('b'), 0.1 * mebi, never);
+    expect(next).toBeInstanceOf(Promise);
+    large.leave();
+    await expect(next).resolves.toBeDefined();
+  });
+
+  it('that does not come in time is TooManyRequests, with a time to come back, for an administrator too', async () => {
+    const clock = createManualClock();
+    const { flowControl } = startClosed(clock);
+    const held = flowControl.holdMemory(user('a'), mebi, never);
+    expect(held).not.toBeInstanceOf(Promise);
+    const refused = flowControl.holdMemory(admin('root'), mebi, never) as Promise<Seat>;
+    const outcome = refused.catch((err: unknown) => err);
+    clock.advance(20_000);
+    expect(await outcome).toMatchObject({ code: 429, reason: 'TooManyRequests', details: { retryAfterSeconds: 1 } });
   });
 });
