@@ -129,6 +129,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       kubeletVersion: options.kubeletVersion,
       runtimeVersion: runtime.version,
       isolation: runtime.isolation,
+      conditions: runtime.conditions,
     }),
   });
 

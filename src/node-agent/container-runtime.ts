@@ -19,6 +19,9 @@ export interface ContainerRuntime {
    */
   readonly runsPrograms: boolean;
 
+  /** What the node says of how it runs pods, as conditions of the Node. */
+  readonly conditions: readonly NodeConditionReport[];
+
   /** Makes the pod's address and directories. Idempotent by pod uid and attempt. */
   runPodSandbox(config: PodSandboxConfig): Promise<SandboxId>;
   /** Kills what is left of the sandbox's containers and releases its address. */
@@ -145,6 +148,23 @@ export interface ContainerConfig {
   readonly terminationMessagePath: string;
   /** The program reads what is attached to it: until its end (`open`), or until the first that is attached lets go (`once`). */
   readonly stdin?: 'open' | 'once' | undefined;
+  /** Absent in containers of an older version. */
+  readonly limits?: ContainerLimits;
+}
+
+export interface ContainerLimits {
+  readonly memoryBytes?: number;
+  readonly cpuMilli?: number;
+  readonly cpuRequestMilli?: number;
+  /** 0 to 1000: how ready the kernel is to end the container when the machine is out of memory. */
+  readonly oomScoreAdjust: number;
+}
+
+export interface NodeConditionReport {
+  readonly type: string;
+  readonly status: 'True' | 'False';
+  readonly reason: string;
+  readonly message: string;
 }
 
 export interface Mount {

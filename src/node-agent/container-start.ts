@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Container, Pod } from '../api/core/v1/pod.ts';
 import type { AgentContext } from './agent-context.ts';
 import { runHook } from './container-hooks.ts';
+import { limitsOf } from './container-limits.ts';
 import type { ContainerMemory, PlannedStart, StartFailure } from './container-plan.ts';
 import {
   type ContainerConfig,
@@ -116,6 +117,7 @@ async function createAndStart(options: StartOptions, event: RecordEvent): Promis
       identity: identityOf(pod, container),
       readOnlyRoot: container.securityContext?.readOnlyRootFilesystem === true,
       terminationMessagePath: container.terminationMessagePath ?? defaultTerminationMessagePath,
+      limits: limitsOf(pod, container, context.allocatable.memory),
       stdin: container.stdin === true ? (container.stdinOnce === true ? 'once' : 'open') : undefined,
     }),
   );

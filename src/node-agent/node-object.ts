@@ -1,7 +1,7 @@
 import type { Node, NodeCondition, NodeStatus, Taint } from '../api/core/v1/node.ts';
 import { labels, taints } from '../api/well-known.ts';
 import { timestampOf } from '../base/clock.ts';
-import type { PodIsolation } from './container-runtime.ts';
+import type { NodeConditionReport, PodIsolation } from './container-runtime.ts';
 import type { MachineFacts } from './machine-facts.ts';
 
 export interface NodeDescription {
@@ -21,6 +21,8 @@ export interface NodeDescription {
   readonly runtimeVersion: string;
   /** Absent: its pods are no processes of the machine. */
   readonly isolation: PodIsolation | undefined;
+  /** What the runtime says of how it runs pods. */
+  readonly conditions: readonly NodeConditionReport[];
 }
 
 /** Whether pods are kept apart from the machine, and how. */
@@ -49,12 +51,14 @@ export function nodeTaintsOf({ taints: own, simulated }: NodeDescription): reado
 
 /** The status as its agent reports it; conditions that others keep stay, and a condition that stays the same keeps its time. */
 export function nodeStatusOf(description: NodeDescription, before: NodeStatus | undefined, now: number): NodeStatus {
-  const { name, internalIP, kubeletPort, capacity, allocatable, machine, kubeletVersion, runtimeVersion, isolation } = description;
+  const { name, internalIP, kubeletPort, capacity, allocatable, machine, kubeletVersion, runtimeVersion, isolation, conditions } =
+    description;
   const own = [
     conditionOf('MemoryPressure', 'False', 'KubeletHasSufficientMemory', 'kubelet has sufficient memory available'),
     conditionOf('DiskPressure', 'False', 'KubeletHasNoDiskPressure', 'kubelet has no disk pressure'),
     conditionOf('PIDPressure', 'False', 'KubeletHasSufficientPID', 'kubelet has sufficient PID available'),
     conditionOf('Ready', 'True', 'KubeletReady', 'kubelet is posting ready status'),
+    ...conditions.map(({ type, status, reason, message }) => conditionOf(type, status, reason, message)),
     ...(isolation === undefined
       ? []
       : [conditionOf(isolationCondition, isolation.isolated ? 'True' : 'False', isolation.reason, isolation.message)]),

@@ -14,6 +14,7 @@ const searchPath = process.env.PATH ?? '';
 export const hosts = {
   namespaces: await openProcessHost({ nodePath: process.execPath, searchPath }),
   plain: await openProcessHost({ nodePath: process.execPath, searchPath, plain: true, insecurePlainPods: true }),
+  withoutCgroups: await openProcessHost({ nodePath: process.execPath, searchPath, cgroupRoot: '/nowhere' }),
 };
 export const isolated = hosts.namespaces.isolation.mode === 'namespaces';
 

@@ -3,6 +3,7 @@ import type { Readable, Writable } from 'node:stream';
 import type { Clock } from '../../base/clock.ts';
 import type { ExecOptions, ExecResult } from '../container-runtime.ts';
 import { becomeCommand, dropCommand, type Tools } from './isolation.ts';
+import type { LimitCommands } from './resource-limits.ts';
 import { exportsText, readExports } from './shell-environment.ts';
 
 export interface ExecPlan {
@@ -10,6 +11,7 @@ export interface ExecPlan {
   readonly place: ContainerPlace | undefined;
   /** Words that take privileges away where there is no place to enter. */
   readonly drop: readonly string[];
+  readonly limits: LimitCommands;
   readonly command: readonly string[];
   readonly workingDir: string;
   readonly environment: Readonly<Record<string, string>>;
@@ -39,11 +41,12 @@ const drainMs = 100;
  * Should the container end meanwhile and its numbers belong to processes of the host, then entering fails: the kernel lets no process
  * enter the user namespace that it is in.
  */
-export function enterCommand({ place, drop, command, workingDir }: ExecPlan): readonly [program: string, ...args: string[]] {
+export function enterCommand({ place, drop, limits, command, workingDir }: ExecPlan): readonly [program: string, ...args: string[]] {
   // The directory may be gone by now; the command then runs in /.
-  const script = `umask 022; ${readExports(3)}; cd "$0" 2>/dev/null; exec "$@"`;
-  const [program = '', ...args] = [...(place === undefined ? drop : enterPlace(place)), '/bin/sh', '-c', script, workingDir, ...command];
-  return [program, ...args];
+  const script = `umask 022; ${limits.inside}; ${readExports(3)}; cd "$0" 2>/dev/null; exec "$@"`;
+  const enter = place === undefined ? drop : enterPlace(place);
+  const bounded = [...limits.words, ...enter, '/bin/sh', '-c', script, workingDir, ...command];
+  return ['/bin/sh', '-c', `${limits.outside}\nexec "$@"`, 'sh', ...bounded];
 }
 
 function enterPlace({ tools, first, program, hostId, asRoot }: ContainerPlace): readonly string[] {

@@ -35,6 +35,8 @@ export interface LaunchPlan {
   readonly command: readonly string[];
   /** Names must be ones that a shell can hold. They are set last: a variable such as LD_PRELOAD must not change what sets up. */
   readonly environment: Environment;
+  /** Shell commands that bound what is counted in the container's own namespaces. */
+  readonly limits: string;
   /**
    * The program reads the named pipe `stdin` of the state directory, which this script holds open so that it outlives who writes;
    * with `once` SIGUSR1 lets go of it.
@@ -127,12 +129,13 @@ export function launchScript(plan: LaunchPlan): string {
 }
 
 /** The last shell: the pod's own in all but name. */
-function programScript({ workingDir, command }: LaunchPlan): string {
+function programScript({ workingDir, limits, command }: LaunchPlan): string {
   const [program = ''] = command;
   return [
     systemPath,
     'umask 022',
     failFunction,
+    limits,
     // Made when it is missing, as container runtimes do; when that fails the next line says so.
     `[ -d ${shellWord(workingDir)} ] || mkdir -p -- ${shellWord(workingDir)} 2>/dev/null || :`,
     `cd ${shellWord(workingDir)} || _ms_fail ${shellWord(`working directory ${workingDir} cannot be entered`)}`,

@@ -1,8 +1,9 @@
 import { availableParallelism, homedir } from 'node:os';
 import { dirname } from 'node:path';
 import { createLimit } from '../../base/concurrency.ts';
-import { bootId } from '../../base/process-identity.ts';
+import { bootId, readProcOptional } from '../../base/process-identity.ts';
 import type { PodIsolation } from '../container-runtime.ts';
+import { type CgroupAccess, type NoCgroups, openCgroups } from './cgroups.ts';
 import {
   findSetpriv,
   findTerminalTools,
@@ -20,6 +21,7 @@ export interface ProcessHost {
   readonly insecurePlainPods: boolean;
   readonly layout: HostLayout;
   readonly bootId: string;
+  readonly cgroups: CgroupAccess | NoCgroups;
   /** PATH of containers that set none. The running Node is on it. */
   readonly defaultPath: string;
   /** HOME of containers that set none. */
@@ -41,12 +43,14 @@ export interface ProcessHostOptions {
   readonly insecurePlainPods?: boolean;
   /** Directories that no pod sees, wherever they are: the agent's data. */
   readonly hidden?: readonly string[];
+  /** Where control groups are mounted. */
+  readonly cgroupRoot?: string;
 }
 
 const systemPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 export async function openProcessHost(options: ProcessHostOptions): Promise<ProcessHost> {
-  const { nodePath, searchPath, plain = false, insecurePlainPods = false, hidden = [] } = options;
+  const { nodePath, searchPath, plain = false, insecurePlainPods = false, hidden = [], cgroupRoot = '/sys/fs/cgroup' } = options;
   const isolation: Isolation = plain
     ? { mode: 'plain', why: 'isolation is switched off', setpriv: await findSetpriv(searchPath) }
     : await probeIsolation(searchPath);
@@ -57,6 +61,11 @@ export async function openProcessHost(options: ProcessHostOptions): Promise<Proc
     insecurePlainPods,
     layout: await readHostLayout(nodePath, hidden),
     bootId: await bootId(),
+    cgroups: await openCgroups({
+      root: cgroupRoot,
+      ownGroups: (await readProcOptional('/proc/self/cgroup')) ?? '',
+      isRoot: process.getuid?.() === 0,
+    }),
     terminal: await findTerminalTools(searchPath),
     defaultPath: onPath ? systemPath : `${nodeDirectory}:${systemPath}`,
     limitStarts: createLimit(2 * availableParallelism()),

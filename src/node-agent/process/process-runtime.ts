@@ -58,6 +58,7 @@ import {
 import { type LogTimes, recordLogTimes } from './log-times.ts';
 import { allProcesses, childrenOf, descendantsOf, listenersOf, pageSizeBytes, ticksPerSecond } from './proc.ts';
 import { describeIsolation, type ProcessHost } from './process-host.ts';
+import { createResourceLimits, type LimitCommands } from './resource-limits.ts';
 import { splitEnvironment } from './shell-environment.ts';
 import { endByDirectory, endMarked, environmentMarker, sendSignal } from './stray-processes.ts';
 import { waiterCommand } from './waiter.ts';
@@ -87,6 +88,7 @@ interface Container {
   startedAt: number | undefined;
   exit: ExitRecord | undefined;
   terminationMessage: string | undefined;
+  ranOutOfMemory: boolean;
   /** Present for containers that this process started; adopted ones are polled. */
   child: ChildProcess | undefined;
   logTimes: LogTimes | undefined;
@@ -96,6 +98,8 @@ interface Container {
 const rootIdentity: Identity = { uid: 0, gid: 0 };
 const launchTimeoutMs = 60_000;
 const adoptedPollMs = 500;
+/** Of a container that nobody says more about: the first that the kernel ends. */
+const noLimits = { oomScoreAdjust: 1_000 };
 const killTries = 50;
 const killPauseMs = 10;
 /** As container runtimes say it of a container whose end they cannot know. */
@@ -112,6 +116,7 @@ const startEnvironment = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' };
 export async function openProcessRuntime(options: ProcessRuntimeOptions): Promise<ContainerRuntime> {
   const { host, directory, clock, log } = options;
   const { isolation } = host;
+  const limits = createResourceLimits({ cgroups: host.cgroups, isolation, directory, clock, log });
   const pool = createAddressPool(options.podCidr);
   const sandboxes = new Map<SandboxId, Sandbox>();
   const containers = new Map<ContainerId, Container>();
@@ -151,6 +156,7 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
     const exit = noted === undefined || noted instanceof Unreadable ? await noteExit(container, fallback) : noted;
     if (isolation.mode === 'plain') await killMarked(container.record.id);
     container.terminationMessage = await readTerminationMessage(container.directory);
+    container.ranOutOfMemory = await limits.ranOutOfMemory(container.record.sandbox, container.record.id);
     const { logTimes } = container;
     container.logTimes = undefined;
     await logTimes
@@ -222,6 +228,7 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
         await discardSandbox(found, err instanceof Error ? err.message : String(err));
       }
     }
+    await limits.removeOthers(new Set(sandboxes.keys()));
     pollAdopted();
   }
 
@@ -236,6 +243,7 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
     for (const { id, directory: place, record: containerRecord } of found) {
       if (containerRecord instanceof Unreadable) {
         await discardContainer(place, id);
+        await limits.remove(record.id, id);
         report(record.config.uid, `a container of this pod was ended, because its record is damaged: ${containerRecord.why}`);
         continue;
       }
@@ -255,6 +263,7 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
       containers.delete(id);
       await discardContainer(place, id);
     }
+    await limits.remove(found.id);
     if (found.podUid !== undefined) report(found.podUid, `the sandbox of this pod was ended, because its record is damaged: ${why}`);
     await removeFiles(found.directory);
   }
@@ -313,6 +322,7 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
       report(podOf(container).uid, `container ${record.config.name}: ${container.exit.message}`);
     if (isolation.mode === 'plain' && record.bootId === host.bootId) await killMarked(record.id);
     container.terminationMessage = await readTerminationMessage(state);
+    container.ranOutOfMemory = await limits.ranOutOfMemory(record.sandbox, record.id);
   }
 
   const newContainer = (record: ContainerRecord): Container => ({
@@ -323,6 +333,7 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
     startedAt: undefined,
     exit: undefined,
     terminationMessage: undefined,
+    ranOutOfMemory: false,
     child: undefined,
     logTimes: undefined,
     exitListeners: [],
@@ -338,6 +349,9 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
 
   const workingDirOf = ({ record, directory: state }: Container): string =>
     record.config.workingDir ?? (isolation.mode === 'plain' ? join(state, 'work') : '/');
+
+  const limitsOf = ({ record, directory: state }: Container): LimitCommands =>
+    limits.commandsOf(record.sandbox, record.id, record.config.limits ?? noLimits, join(state, 'failure'));
 
   /** The id that the pod has on the host; undefined when that is the agent's own. */
   const hostIdFor = (podUid: string): number | undefined =>
@@ -362,7 +376,7 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
     if (identity === undefined || !isRunning(container)) throw new Error(`container ${container.record.config.name} is not running`);
     const environment = environmentOf(container);
     const place = await placeOf(container, identity.pid);
-    return { place, drop: plainDrop(), command, workingDir: workingDirOf(container), environment, clock };
+    return { place, drop: plainDrop(), limits: limitsOf(container), command, workingDir: workingDirOf(container), environment, clock };
   }
 
   async function launchPlanOf(container: Container): Promise<LaunchPlan> {
@@ -377,6 +391,7 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
       workingDir: workingDirOf(container),
       command: [...(odd.length === 0 ? [] : ['/usr/bin/env', '--', ...odd]), ...config.command, ...config.args],
       stdin: config.stdin,
+      limits: limitsOf(container).inside,
     };
     if (isolation.mode === 'plain') return { ...plan, drop: plainDrop() };
     const { layout } = host;
@@ -442,7 +457,9 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
   }
 
   async function launch(container: Container): Promise<void> {
+    const { sandbox, id, config } = container.record;
     const script = join(container.directory, 'start.sh');
+    await limits.prepare(sandbox, id, config.limits ?? noLimits);
     await mkdir(join(container.directory, isolation.mode === 'plain' ? 'work' : 'root'), { recursive: true });
     await writeFile(script, launchScript(await launchPlanOf(container)), { mode: 0o600 });
     const output = await open(container.record.logPath, 'a', 0o640);
@@ -452,7 +469,8 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
       // Programs open /dev/stdout and the like again, by name.
       if (hostId !== undefined) await output.chown(hostId, hostId);
       const outer = isolation.mode === 'plain' ? [] : outerCommand(isolation.tools, isolation.ids);
-      const [command, ...args] = waiterCommand(container.directory, '', [...outer, '/bin/sh']);
+      const { outside, words } = limitsOf(container);
+      const [command, ...args] = waiterCommand(container.directory, outside, [...words, ...outer, '/bin/sh']);
       const child = spawn(command, args, {
         // A session of its own: signals from the agent's terminal do not reach it.
         detached: true,
@@ -472,10 +490,10 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
           );
         });
       });
-      const words = child.stdio[3] as Readable;
-      await Promise.race([exited, wordFrom(words)]);
+      const started = child.stdio[3] as Readable;
+      await Promise.race([exited, wordFrom(started)]);
       exited.catch(() => undefined);
-      words.destroy();
+      started.destroy();
     } finally {
       cancelDeadline();
       await output.close();
@@ -525,6 +543,7 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
 
   async function removeContainerFiles(container: Container): Promise<void> {
     await container.logTimes?.close();
+    await limits.remove(container.record.sandbox, container.record.id);
     await rm(container.directory, { recursive: true, force: true });
     const { path, timesPath } = logOf(container);
     for (const file of [path, timesPath]) for (const suffix of ['', '.1']) await rm(`${file}${suffix}`, { force: true });
@@ -537,6 +556,7 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
   return {
     version: `process://${options.version}`,
     runsPrograms: true,
+    conditions: [limits.condition],
 
     async runPodSandbox(config) {
       const id = `${config.uid}-${config.attempt}`;
@@ -565,6 +585,7 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
         await removeContainerFiles(container);
         containers.delete(container.record.id);
       }
+      await limits.remove(id);
       await rm(sandboxDirectory(directory, id), { recursive: true, force: true });
       sandboxes.delete(id);
       await removeIfEmpty(sandbox.record.config.logDirectory);
@@ -759,7 +780,7 @@ function sandboxStatusOf({ record, containers }: Sandbox): SandboxStatus {
   };
 }
 
-function containerStatusOf({ record, identity, startedAt, exit, terminationMessage }: Container): ContainerStatus {
+function containerStatusOf({ record, identity, startedAt, exit, terminationMessage, ranOutOfMemory }: Container): ContainerStatus {
   const { name, attempt, image, configHash } = record.config;
   const common = { id: record.id, name, attempt, image, imageRef: image, configHash, createdAt: record.createdAt };
   if (exit !== undefined) {
@@ -770,7 +791,7 @@ function containerStatusOf({ record, identity, startedAt, exit, terminationMessa
       startedAt: startedAt ?? record.createdAt,
       finishedAt: exit.finishedAt,
       exitCode: exit.exitCode,
-      reason: reasonOf(exit),
+      reason: ranOutOfMemory && exit.exitCode !== 0 ? 'OOMKilled' : reasonOf(exit),
       ...(message === undefined ? {} : { message }),
     };
   }

@@ -83,6 +83,7 @@ export function createSimulatedHost(options: SimulatedHostOptions): SimulatedHos
       return {
         version: `simulated://${version}`,
         runsPrograms: false,
+        conditions: [],
 
         async runPodSandbox(config) {
           const id = `${config.uid}-${config.attempt}`;

@@ -6,13 +6,14 @@ import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { bootId, parseProcessStat, thisProcess } from '../../../src/base/process-identity.ts';
-import { readEndpoints } from '../../../src/cli/data-directory.ts';
+import { claimNetwork, readEndpoints } from '../../../src/cli/data-directory.ts';
 import { down } from '../../../src/cli/down.ts';
 import { commandLines, eventually, hosts, isolated, RuntimeFixture, sleepLike } from '../../support/process-runtime.ts';
 
 let cluster: RuntimeFixture;
 let stranger: ChildProcess;
 let printed = '';
+let network = 0;
 const output = new Writable({
   write(chunk, _, done) {
     printed += String(chunk);
@@ -24,7 +25,9 @@ beforeEach(async () => {
   printed = '';
   cluster = await RuntimeFixture.create(isolated ? hosts.namespaces : hosts.plain);
   await mkdir(join(cluster.directory, 'pki'));
-  await writeFile(join(cluster.directory, 'network.json'), '{"network": 251}\n');
+  const claim = await claimNetwork(cluster.directory);
+  network = claim.network.n;
+  await claim.release();
   stranger = spawn('sleep', [sleepLike(601)], { stdio: 'ignore' });
   await new Promise((resolve) => stranger.once('spawn', resolve));
 });
@@ -41,18 +44,16 @@ const noteEndpoints = (endpoints: object) =>
   writeFile(join(cluster.directory, 'endpoints.json'), JSON.stringify({ api: '', http: '', git: '', kubeconfig: '', ...endpoints }));
 
 /** Two pods whose agent is gone: one ends when it is asked, one only when it is killed. */
-async function crash(): Promise<readonly [willing: string, stubborn: string]> {
+async function crash(): Promise<readonly [willing: string, stubborn: string, log: string]> {
   const [willing, stubborn] = [sleepLike(602), sleepLike(603)];
-  const end = join(cluster.directory, 'asked');
-  await writeFile(end, '');
-  const mounts = isolated ? [{ hostPath: end, containerPath: '/asked', readOnly: false }] : [];
-  const script = `trap 'echo yes >${isolated ? '/asked' : end}; exit 0' TERM; echo ready; sleep ${willing} & wait`;
-  const id = await cluster.run(await cluster.sandbox({ gracePeriodMs: 10_000 }), script, { mounts });
+  const script = `trap 'echo asked; exit 0' TERM; echo ready; sleep ${willing} & wait`;
+  const id = await cluster.run(await cluster.sandbox({ gracePeriodMs: 10_000 }), script);
   await cluster.printed(id, 'ready');
   await cluster.run(await cluster.sandbox({ gracePeriodMs: 300 }), `trap '' TERM; sleep ${stubborn}`);
   await eventually('start of the second pod', async () => ((await runs(stubborn)) ? true : undefined));
+  const { path = '' } = cluster.runtime.logOf(id) ?? {};
   await cluster.runtime.close();
-  return [willing, stubborn];
+  return [willing, stubborn, path];
 }
 
 it('never signals a stranger that has the pid of a cluster which is gone', async () => {
@@ -77,11 +78,11 @@ it('stops the cluster that the file names, and waits for its end', async () => {
 });
 
 it('stops the pods that outlived a crash, each within its grace period, and says so', async () => {
-  const [willing, stubborn] = await crash();
+  const [willing, stubborn, log] = await crash();
   expect(await ask(false)).toBe(0);
   expect(printed).toBe('stopped 2 pods that outlived a crash\n');
   expect([await runs(willing), await runs(stubborn)]).toEqual([false, false]);
-  expect(await readFile(join(cluster.directory, 'asked'), 'utf8')).toBe('yes\n');
+  expect(await readFile(log, 'utf8')).toBe('ready\nasked\n');
   await expect(ask(false)).rejects.toThrow('not running');
 });
 
@@ -104,7 +105,7 @@ it('ends also pods whose records are gone or damaged', async () => {
 it('touches nothing while another process has the addresses of the cluster', async () => {
   const [willing] = await crash();
   const server = createServer();
-  await new Promise<void>((resolve) => server.listen(10_255, '127.251.255.254', resolve));
+  await new Promise<void>((resolve) => server.listen(10_255, `127.${network}.255.254`, resolve));
   await expect(ask(true)).rejects.toThrow('in use by another cluster');
   server.close();
   expect([await runs(willing), existsSync(cluster.directory)]).toEqual([true, true]);

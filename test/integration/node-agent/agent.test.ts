@@ -47,6 +47,7 @@ it('registers its node and keeps it alive', async () => {
     'DiskPressure=False',
     'PIDPressure=False',
     'Ready=True',
+    `midship.dev/PodLimits=${node.host.cgroups.version === undefined ? 'False' : 'True'}`,
     `midship.dev/PodIsolation=${hasNamespaces ? 'True' : 'False'}`,
   ]);
   const lease = await node.client.get(leases, { namespace: 'kube-node-lease', name: testNodeName });

@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { chmod, mkdir, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -192,12 +192,16 @@ describe.each(['namespaces', 'plain'] as const)('damaged records, %s', (mode) =>
   });
 
   it('of another boot are those of pods that ended: no process with an old pid is touched', async () => {
-    const length = sleepLike(744);
     const sandbox = await fixture.sandbox();
-    const id = await fixture.run(sandbox, `exec sleep ${length}`);
+    const id = await fixture.run(sandbox, 'exit 0');
+    await fixture.exited(id);
     const container = await containerDirectoryOf(id);
-    const { pid, startTime } = parseProcessStat(await readFile(join(container, 'pid'), 'utf8'));
+    const stranger = spawn('sleep', [sleepLike(744)], { stdio: 'ignore' });
+    await new Promise((resolve) => stranger.once('spawn', resolve));
     await fixture.runtime.close();
+    const stat = await readFile(`/proc/${stranger.pid}/stat`, 'utf8');
+    for (const file of ['pid', 'waiter']) await writeFile(join(container, file), stat);
+    await writeFile(join(container, 'exit'), '');
     for (const path of [join(container, 'container.json'), join(container, '../../sandbox.json')]) {
       const record = JSON.parse(await readFile(path, 'utf8')) as object;
       await writeFile(path, JSON.stringify({ ...record, bootId: 'another boot' }));
@@ -205,12 +209,9 @@ describe.each(['namespaces', 'plain'] as const)('damaged records, %s', (mode) =>
     await fixture.reopen();
     const [found] = await fixture.runtime.list();
     expect(found).toMatchObject({ ready: false, containers: [{ state: 'exited', exitCode: 137 }] });
-    // Stands for the stranger that has the pid in the new boot.
-    expect(await isSameProcess(pid, startTime)).toBe(true);
     await fixture.runtime.removePodSandbox(sandbox);
+    const { pid, startTime } = parseProcessStat(stat);
     expect(await isSameProcess(pid, startTime)).toBe(true);
-    process.kill(pid, 'SIGKILL');
-    await eventually('end of the program', async () => ((await isSameProcess(pid, startTime)) ? undefined : true));
-    for (const line of await commandLines()) if (line.includes(`sleep\0${length}\0`)) process.kill(Number(line.split(' ')[0]), 'SIGKILL');
+    stranger.kill('SIGKILL');
   });
 });

@@ -83,6 +83,7 @@ describe('the script of a container', () => {
       stateDirectory: "/state/it's",
       workingDir: '/work dir',
       command: ['sh', '-c', 'echo "$A"\nexit 3', "'"],
+      limits: ':',
       environment: { A: "it's $HOME\n", LD_PRELOAD: '/evil.so' },
       fileSystem: {
         hostId: undefined,
