@@ -23,7 +23,8 @@ export async function down({ dataDirectory, purge, output }: DownOptions): Promi
   if (!(running instanceof Failure)) await stop(running, output);
   // Only a directory of ours is looked into and deleted, whatever --data-dir says.
   if (!(await isThere(filesOf(dataDirectory).network))) {
-    if (!purge) throw running;
+    if (!purge && running instanceof Failure) throw running;
+    if (!purge) return 0;
     throw new Failure(`${dataDirectory} is not a data directory of Midship`, {
       why: 'It has no network.json.',
       fix: 'Check --data-dir.',
