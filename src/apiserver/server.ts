@@ -741,7 +741,11 @@ class HttpApiServer implements ApiServer {
       await pipeline(archive, response);
     } catch (err) {
       // A client that went away has nobody to answer to.
-      if (!signal.aborted) throw err;
+      if (signal.aborted) return;
+      this.#options.log.error({ err }, 'Could not make backup');
+      // Who may have a backup may know what is wrong with the disk.
+      const message = `no backup could be made: ${err instanceof Error ? err.message : String(err)}`;
+      throw new StatusError({ code: 500, reason: 'InternalError', message, cause: err });
     } finally {
       this.#isBackingUp = false;
     }

@@ -40,10 +40,13 @@ const maxFiles = 1_000;
 /** Of extended headers, which the reader holds in memory. */
 const maxHeaderBytes = 64 * 1024;
 const chunkBytes = 256 * 1024;
-/** Everything a backup may write. No other path of an archive is ever joined to a directory. */
+/** Everything that is restored. No other path of an archive is ever joined to a directory. */
 const knownPath =
   /^(?:state\.db|network\.json|(?:git|page)-token|git\/cluster\.bundle|pki\/(?:front-proxy\/)?[A-Za-z0-9][A-Za-z0-9._-]{0,99})$/;
 const requiredPaths = ['state.db', 'network.json', 'pki/ca.crt', 'pki/ca.key'];
+
+/** Whether a backup has a place for this path below a data directory. */
+export const isBackedUp = (path: string): boolean => knownPath.test(path);
 
 /**
  * Streams the files `paths` of `directory`, which do not change meanwhile, behind a manifest of them. The reader sets the pace.
@@ -56,7 +59,7 @@ export async function packArchive(
 ): Promise<Readable> {
   const files: ManifestFile[] = [];
   for (const path of paths) {
-    if (!knownPath.test(path)) throw new Error(`a backup has no place for ${path}`);
+    if (!isBackedUp(path)) throw new Error(`a backup has no place for ${path}`);
     files.push({ path, ...(await digestOf(join(directory, path))) });
   }
   const manifest: Manifest = { format: 1, ...about, files };
@@ -215,7 +218,7 @@ function parseManifest(text: string): Manifest {
 
 function parseFile(value: unknown): ManifestFile {
   const { path, size, sha256 } = (value ?? {}) as Readonly<Record<string, unknown>>;
-  if (typeof path !== 'string' || !knownPath.test(path)) throw new ArchiveError(`A backup has no place for ${quoted(String(path))}`);
+  if (typeof path !== 'string' || !isBackedUp(path)) throw new ArchiveError(`A backup has no place for ${quoted(String(path))}`);
   if (!isCount(size) || typeof sha256 !== 'string' || !/^[0-9a-f]{64}$/.test(sha256)) {
     throw new ArchiveError(`Its manifest has no size or digest of ${path}`);
   }

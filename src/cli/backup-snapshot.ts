@@ -4,7 +4,7 @@ import { dirname, join, relative } from 'node:path';
 import type { Readable } from 'node:stream';
 import { timestampOf } from '../base/clock.ts';
 import { createBundle } from '../gitops/sources/bundle.ts';
-import { packArchive } from './backup-archive.ts';
+import { isBackedUp, packArchive } from './backup-archive.ts';
 import { authoritiesOf, filesOf } from './configuration.ts';
 
 export interface SnapshotOptions {
@@ -37,7 +37,10 @@ export async function openSnapshot({ dataDirectory, store, version, now, signal 
     await mkdir(dirname(bundle), { mode: 0o700 });
     const hasCommits = await createBundle({ gitdir: files.repository, file: bundle, signal });
     const copied: string[] = [];
-    for (const { directory } of Object.values(authoritiesOf(dataDirectory))) copied.push(...(await filesIn(directory)));
+    for (const { directory } of Object.values(authoritiesOf(dataDirectory))) {
+      // What somebody else put there is theirs to save, and must not keep a backup from being made.
+      copied.push(...(await filesIn(directory)).filter((path) => isBackedUp(relative(dataDirectory, path))));
+    }
     copied.push(...[files.network, files.token, files.pageToken].filter((path) => existsSync(path)));
     for (const path of copied) {
       await mkdir(dirname(place(path)), { recursive: true, mode: 0o700 });

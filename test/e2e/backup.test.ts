@@ -158,6 +158,7 @@ describe('backup and restore of the built program', () => {
     const directory = await temporaryDirectory('backup');
     const file = join(directory, 'stopped.tar');
     const { dataDirectory } = original;
+    await writeFile(join(dataDirectory, 'pki', 'my notes~'), 'of somebody else');
     expect(await midship('backup', file, '--data-dir', dataDirectory)).toMatchObject({ code: 0, stderr: '' });
     expect(await midship('restore', file, '--data-dir', join(directory, 'data'))).toMatchObject({ code: 0 });
     const refused = await midship('restore', file, '--data-dir', dataDirectory);

@@ -111,6 +111,18 @@ describe('the path that answers with a backup', () => {
     expect((await buffer(third)).toString()).toBe('whole');
   });
 
+  it('says to the administrator why there is none', async () => {
+    source = () => {
+      throw new Error('ENOSPC: no space left on device');
+    };
+    const answer = await post();
+    expect(answer.statusCode).toBe(500);
+    expect(JSON.parse((await buffer(answer)).toString())).toMatchObject({
+      reason: 'InternalError',
+      message: 'no backup could be made: ENOSPC: no space left on device',
+    });
+  });
+
   it('breaks off when the copy cannot be read to its end, so that no client takes it for whole', async () => {
     source = () =>
       Readable.from(
