@@ -21,9 +21,9 @@ import { type Environment, exportsText, readExports } from './shell-environment.
  * included.
  *
  * Three shells, each with less than the one before (decisions/0015):
- * 1. The first process makes a file system without anything that a pod wrote, enters it, and lets go of the host.
- * 2. A child in a user namespace of its own, with the pod's id on the host, mounts the volumes at their paths. What a pod wrote is in
- *    view from here on, and the host is not.
+ * 1. The first process makes a file system, on no path that a pod wrote, enters it, and lets go of the host.
+ * 2. A child in a user namespace of its own, with the pod's id on the host, mounts what lies in volumes or is mounted inside of them: paths
+ *    that pods may have written. The host is not in view any more.
  * 3. A shell without any privilege sets the variables, and becomes the program.
  *
  * A shell and not a Node process, because that costs 2 MB a container instead of 40.
@@ -74,7 +74,12 @@ export interface PlannedMount {
   readonly isDirectory: boolean;
   /** Of what is mounted, as far as it is known; a `subPath` that is not there becomes a directory. */
   readonly mountsDirectory: boolean;
+  /** Its path lies in another volume. */
+  readonly nested: boolean;
 }
+
+/** Whether a pod may have written a part of the way from the source to the mount point. */
+const isReachedThroughPods = ({ nested, subPath }: PlannedMount): boolean => nested || subPath !== undefined;
 
 /** The container's /, its /tmp included, lies in memory up to this; volumes do not. */
 const rootSizeMiB = 256;
@@ -89,7 +94,7 @@ const systemPath = 'PATH=/usr/sbin:/usr/bin:/sbin:/bin; export PATH';
 const failFunction = `_ms_fail() { printf '%s\\n' "$1" >&9; exit 128; }`;
 
 // Names start with _ms so that they hide no variable of the container.
-export function launchScript(plan: LaunchPlan): string {
+function launchScript(plan: LaunchPlan): string {
   const { stateDirectory, fileSystem, stdin, command, drop = [] } = plan;
   const program = ['/bin/sh', '-c', programScript(plan), 'sh', ...command];
   const inner =
@@ -113,7 +118,7 @@ export function launchScript(plan: LaunchPlan): string {
     'umask 022',
     ...(stdin === undefined ? [] : stdinSteps(`${stateDirectory}/stdin`, stdin)),
     failFunction,
-    ...(fileSystem === undefined ? [] : fileSystemSteps(`${stateDirectory}/root`, fileSystem)),
+    ...(fileSystem === undefined ? [] : fileSystemSteps(stateDirectory, fileSystem)),
     `( exec ${inner.map(shellWord).join(' ')} ) ${stdin === undefined ? '' : '<&7 7<&- 8>&- '}&`,
     ...(stdin === undefined ? [] : ['exec 7<&-']),
     'exec 3>&- 4<&- 9>&-',
@@ -160,84 +165,121 @@ const notFound = (program: string): string =>
     ? `exec: "${program}": stat ${program}: no such file or directory`
     : `exec: "${program}": executable file not found in $PATH`;
 
-function fileSystemSteps(root: string, { tools, hostId, layout, hostname, mounts, linked }: FileSystemPlan): string[] {
+/** The files of a container's start: the script, and in the form of fstab(5) what it mounts, which takes one program instead of 20. */
+export function launchFiles(plan: LaunchPlan): { readonly script: string; readonly mountTable: string } {
+  const { fileSystem, stateDirectory } = plan;
+  return { script: launchScript(plan), mountTable: fileSystem === undefined ? '' : mountTable(`${stateDirectory}/root`, fileSystem) };
+}
+
+export const mountTableFile = 'mounts';
+
+/** Where a directory of the host is in the new root. */
+const placeOf = (root: string, directory: string, linked: ReadonlyMap<string, unknown>): string =>
+  linked.has(directory) ? `${root}${hostPrefix}${directory}` : `${root}${directory}`;
+
+function mountTable(root: string, { layout, mounts, linked }: FileSystemPlan): string {
+  const lines: string[] = [];
+  const add = (...fields: readonly string[]): void => {
+    lines.push(`${fields.map(fstabField).join(' ')} 0 0\n`);
+  };
+  const bind = (source: string, target: string, readOnly: boolean): void =>
+    add(source, target, 'none', readOnly ? 'rbind,ro=recursive' : 'rbind');
+  // Mount points cannot be renamed, so that the pod, whose / this is, cannot put other programs where the host's are.
+  if (linked.size > 0) bind(`${root}${hostPrefix}`, `${root}${hostPrefix}`, false);
+  for (const directory of layout.directories) bind(directory, placeOf(root, directory, linked), true);
+  for (const directory of linked.keys()) {
+    if (layout.directories.includes(directory)) bind(`${root}${directory}`, `${root}${directory}`, true);
+  }
+  for (const path of layout.files) bind(path, `${root}${path}`, true);
+  for (const path of layout.hidden) {
+    const top = layout.directories.find((directory) => isWithin(path, directory)) ?? '';
+    add('midship', `${placeOf(root, top, linked)}${path.slice(top.length)}`, 'tmpfs', 'ro,mode=555,size=4k');
+  }
+  for (const name of devices) bind(`/dev/${name}`, `${root}/dev/${name}`, false);
+  add('proc', `${root}/proc`, 'proc', 'defaults');
+  mounts.forEach((mount, index) => {
+    const { hostPath, containerPath, readOnly, subPath } = mount;
+    // With a subPath the directory may have to be made first.
+    if (isReachedThroughPods(mount)) bind(hostPath, `${root}${volumePrefix}/${index}`, readOnly && subPath === undefined);
+    else bind(hostPath, `${root}${containerPath}`, readOnly);
+  });
+  return lines.join('');
+}
+
+const fstabField = (text: string): string =>
+  text.replace(/[\s\\#]/g, (character) => `\\${character.charCodeAt(0).toString(8).padStart(3, '0')}`);
+
+function fileSystemSteps(stateDirectory: string, { tools, hostId, layout, hostname, mounts, linked }: FileSystemPlan): string[] {
+  const root = `${stateDirectory}/root`;
   const steps: string[] = [];
   const step = (what: string, ...command: readonly string[]): void => {
     steps.push(`${command.map(shellWord).join(' ')} || _ms_fail ${shellWord(`${what} failed, see the container's log`)}`);
   };
-  const bind = (source: string, target: string, readOnly: boolean): void =>
-    step(`mount ${target.slice(root.length)}`, tools.mount, '--rbind', ...(readOnly ? ['-o', 'ro=recursive'] : []), '--', source, target);
-  const placeOf = (directory: string): string => (linked.has(directory) ? `${root}${hostPrefix}${directory}` : `${root}${directory}`);
   const owner = hostId === undefined ? '' : `,uid=${hostId},gid=${hostId}`;
 
-  step('mount /', tools.mount, '-t', 'tmpfs', '-o', `mode=755,size=${rootSizeMiB}m${owner}`, 'midship', root);
-  const volumes = mounts.map(({ hostPath, readOnly, subPath, isDirectory }, index) => ({
-    hostPath,
-    path: `${root}${volumePrefix}/${index}`,
-    // With a subPath the directory may have to be made first.
-    readOnly: readOnly && subPath === undefined,
-    isDirectory,
-  }));
-  const made = mountPointsToMake(mounts, linked);
+  step('mount of /', tools.mount, '-t', 'tmpfs', '-o', `mode=755,size=${rootSizeMiB}m${owner}`, 'midship', root);
+  const made = mountPointsToMake(mounts, layout, linked);
+  const waiting = mounts.flatMap((mount, index) =>
+    isReachedThroughPods(mount) ? [{ path: `${volumePrefix}/${index}`, isDirectory: mount.isDirectory }] : [],
+  );
   const directories = [
     ...['/proc', '/dev/pts', '/dev/shm', '/tmp', '/run', '/var/tmp', '/root', '/.old', volumePrefix],
     ...(linked.size === 0 ? [] : [hostPrefix, ...linked.keys()]),
     ...made.map(({ containerPath, mountsDirectory }) => (mountsDirectory ? containerPath : posix.dirname(containerPath))),
+    ...waiting.filter(({ isDirectory }) => isDirectory).map(({ path }) => path),
     ...layout.files.map((path) => posix.dirname(path)),
-  ].map((path) => `${root}${path}`);
-  step('mkdir /', 'mkdir', '-p', '--', ...directories, ...volumes.filter(({ isDirectory }) => isDirectory).map(({ path }) => path));
+  ];
+  const files = [
+    ...devices.map((name) => `/dev/${name}`),
+    ...layout.files,
+    ...made.filter(({ mountsDirectory }) => !mountsDirectory).map(({ containerPath }) => containerPath),
+    ...waiting.filter(({ isDirectory }) => !isDirectory).map(({ path }) => path),
+  ];
+  const inRoot = (path: string): string => `${root}${path}`;
   step(
-    'touch /',
-    'touch',
+    'making of directories',
+    'mkdir',
+    '-p',
     '--',
-    ...devices.map((name) => `${root}/dev/${name}`),
-    ...layout.files.map((path) => `${root}${path}`),
-    ...made.filter(({ mountsDirectory }) => !mountsDirectory).map(({ containerPath }) => `${root}${containerPath}`),
-    ...volumes.filter(({ isDirectory }) => !isDirectory).map(({ path }) => path),
+    ...directories.map(inRoot),
+    ...layout.directories.map((path) => placeOf(root, path, linked)),
   );
-  step('chmod /tmp', 'chmod', '1777', `${root}/tmp`, `${root}/var/tmp`, `${root}/dev/shm`);
-  step('link /dev/fd', 'ln', '-s', '/proc/self/fd', `${root}/dev/fd`);
-  step('link /dev/ptmx', 'ln', '-s', 'pts/ptmx', `${root}/dev/ptmx`);
+  step('making of files', 'touch', '--', ...files.map(inRoot));
+  step('change of modes', 'chmod', '1777', ...['/tmp', '/var/tmp', '/dev/shm'].map(inRoot));
+  step('link of /dev/fd', 'ln', '-s', '/proc/self/fd', inRoot('/dev/fd'));
+  step('link of /dev/ptmx', 'ln', '-s', 'pts/ptmx', inRoot('/dev/ptmx'));
   for (const [directory, names] of linked) {
     const up = '../'.repeat(directory.split('/').length - 1);
     const targets = names.filter((name) => !linked.has(`${directory}/${name}`)).map((name) => `${up}.host${directory}/${name}`);
-    if (targets.length > 0) step(`link ${directory}`, 'ln', '-s', '--', ...targets, `${root}${directory}/`);
+    if (targets.length > 0) step(`links of ${directory}`, 'ln', '-s', '--', ...targets, `${root}${directory}/`);
   }
-  if (hostId !== undefined) step('chown /', 'chown', '-hR', `${hostId}:${hostId}`, root);
-  // Mount points cannot be renamed, so that the pod, whose / this is, cannot put other programs where the host's are.
-  if (linked.size > 0) bind(`${root}${hostPrefix}`, `${root}${hostPrefix}`, false);
-  step('mkdir /', 'mkdir', '-p', '--', ...layout.directories.map(placeOf));
-  for (const directory of layout.directories) bind(directory, placeOf(directory), true);
-  for (const directory of linked.keys())
-    if (layout.directories.includes(directory)) bind(`${root}${directory}`, `${root}${directory}`, true);
-  for (const path of layout.files) bind(path, `${root}${path}`, true);
-  for (const path of layout.hidden) {
-    const top = layout.directories.find((directory) => isWithin(path, directory)) ?? '';
-    step(`mount ${path}`, tools.mount, '-t', 'tmpfs', '-o', 'ro,mode=555,size=4k', 'midship', `${placeOf(top)}${path.slice(top.length)}`);
-  }
-  for (const name of devices) bind(`/dev/${name}`, `${root}/dev/${name}`, false);
+  if (hostId !== undefined) step('change of owner', 'chown', '-hR', `${hostId}:${hostId}`, root);
+  step('mount of the container', tools.mount, '-a', '-T', `${stateDirectory}/${mountTableFile}`);
   // Where the kernel refuses it there are no terminals in this container, which whoever asks for one is told.
   steps.push(`${[tools.mount, '-t', 'devpts', '-o', terminals, 'devpts', `${root}/dev/pts`].map(shellWord).join(' ')} 2>/dev/null || :`);
-  step('mount /proc', tools.mount, '-t', 'proc', 'proc', `${root}/proc`);
-  for (const { hostPath, path, readOnly } of volumes) bind(hostPath, path, readOnly);
   // Root may write the kernel's file, others need the program. Without either the name is only in HOSTNAME, which is what programs read.
   steps.push(
     `hostname ${shellWord(hostname)} 2>/dev/null || { printf '%s' ${shellWord(hostname)} >/proc/sys/kernel/hostname; } 2>/dev/null || :`,
   );
-  step('enter /', 'cd', root);
+  step('change to /', 'cd', root);
   step('change of root', tools.pivotRoot, '.', '.old');
   step('unmount of the host', tools.umount, '-l', '/.old');
   steps.push('cd /', 'rmdir /.old');
   return steps;
 }
 
-/** The mount points in directories of links, which are read-only afterwards; those inside of another volume are made there. */
-function mountPointsToMake(mounts: readonly PlannedMount[], linked: ReadonlyMap<string, unknown>): readonly PlannedMount[] {
-  return mounts.filter(
-    ({ containerPath }) =>
-      [...linked.keys()].some((directory) => isWithin(containerPath, directory)) &&
-      !mounts.some((other) => other.containerPath !== containerPath && isWithin(containerPath, other.containerPath)),
-  );
+/** The mount points on the container's own file system. Those in other volumes are made there, and most of the host's directories have theirs. */
+function mountPointsToMake(
+  mounts: readonly PlannedMount[],
+  { directories }: HostLayout,
+  linked: ReadonlyMap<string, unknown>,
+): readonly PlannedMount[] {
+  return mounts.filter((mount) => {
+    const { containerPath, nested } = mount;
+    if ([...linked.keys()].some((directory) => isWithin(containerPath, directory))) return !nested;
+    const ofHost = isWithin(containerPath, hostPrefix) || directories.some((directory) => isWithin(containerPath, directory));
+    return !ofHost && !isReachedThroughPods(mount);
+  });
 }
 
 /**
@@ -298,7 +340,9 @@ _ms_sub() {
 
 /** The second shell. Its arguments are the command of the third. */
 function volumeScript({ tools, mounts, readOnlyRoot }: FileSystemPlan): string {
-  const steps = mounts.flatMap(({ containerPath, subPath, readOnly }, index) => {
+  const steps = mounts.flatMap((mount, index) => {
+    const { containerPath, subPath, readOnly } = mount;
+    if (!isReachedThroughPods(mount)) return [];
     const source = `${volumePrefix}/${index}`;
     if (subPath === undefined) return [`_ms_put ${source} ${shellWord(containerPath)}`];
     return [
@@ -308,9 +352,13 @@ function volumeScript({ tools, mounts, readOnlyRoot }: FileSystemPlan): string {
   });
   return [
     failFunction,
-    volumeFunctions,
-    ...steps,
-    `mount -t tmpfs -o ro,mode=555,size=4k midship ${volumePrefix} || _ms_fail ${shellWord(`mount ${volumePrefix} failed, see the container's log`)}`,
+    ...(steps.length === 0
+      ? []
+      : [
+          volumeFunctions,
+          ...steps,
+          `mount -t tmpfs -o ro,mode=555,size=4k midship ${volumePrefix} || _ms_fail ${shellWord(`mount of ${volumePrefix} failed, see the container's log`)}`,
+        ]),
     ...(readOnlyRoot ? [`mount -o remount,bind,ro / || _ms_fail 'the root could not be made read-only'`] : []),
     `${forbidUserNamespaces} || _ms_fail 'user namespaces could not be switched off'`,
     `exec ${dropCommand(tools.setpriv, { withBounds: true }).map(shellWord).join(' ')} "$@"`,

@@ -48,7 +48,8 @@ import { dropCommand, type HostLayout, hostIdOf, type Identity, isWithin, outerC
 import {
   directoriesToLink,
   type LaunchPlan,
-  launchScript,
+  launchFiles,
+  mountTableFile,
   normalContainerPath,
   outsideIn,
   type PlannedMount,
@@ -450,6 +451,7 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
       mounts: outsideIn(
         planned.map((mount) => ({
           ...mount,
+          nested: inside(mount.containerPath),
           containerPath: placeOfMount(mount.containerPath, linked, (path) => statSync(path, { throwIfNoEntry: false }) !== undefined),
         })),
       ),
@@ -461,7 +463,9 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
     const script = join(container.directory, 'start.sh');
     await limits.prepare(sandbox, id, config.limits ?? noLimits);
     await mkdir(join(container.directory, isolation.mode === 'plain' ? 'work' : 'root'), { recursive: true });
-    await writeFile(script, launchScript(await launchPlanOf(container)), { mode: 0o600 });
+    const files = launchFiles(await launchPlanOf(container));
+    await writeFile(script, files.script, { mode: 0o600 });
+    await writeFile(join(container.directory, mountTableFile), files.mountTable, { mode: 0o600 });
     const output = await open(container.record.logPath, 'a', 0o640);
     let cancelDeadline: () => void = () => undefined;
     try {

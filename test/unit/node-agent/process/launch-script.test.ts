@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { HostLayout } from '../../../../src/node-agent/process/isolation.ts';
 import {
   directoriesToLink,
-  launchScript,
+  launchFiles,
   normalContainerPath,
   outsideIn,
   placeOfMount,
@@ -79,7 +79,7 @@ describe('directories of the host with mount points in them', () => {
 
 describe('the script of a container', () => {
   it('is one that the shell reads, whatever the names in it', () => {
-    const script = launchScript({
+    const { script, mountTable } = launchFiles({
       stateDirectory: "/state/it's",
       workingDir: '/work dir',
       command: ['sh', '-c', 'echo "$A"\nexit 3', "'"],
@@ -93,14 +93,22 @@ describe('the script of a container', () => {
         layout: { ...layout, files: ['/run/resolve/resolv.conf'] },
         hostname: 'web',
         mounts: [
-          { hostPath: '/volumes/a b', containerPath: '/etc/app', readOnly: true, isDirectory: true, mountsDirectory: true },
-          { hostPath: '/volumes/file', containerPath: '/etc/app/one', readOnly: false, isDirectory: false, mountsDirectory: false },
+          { hostPath: '/volumes/a b', containerPath: '/etc/app', readOnly: true, isDirectory: true, mountsDirectory: true, nested: false },
+          {
+            hostPath: '/volumes/file',
+            containerPath: '/etc/app/one',
+            readOnly: false,
+            isDirectory: false,
+            mountsDirectory: false,
+            nested: true,
+          },
         ],
         linked: new Map([['/etc', ['passwd', 'strange name', '-rf']]]),
       },
     });
     expect(() => execFileSync('/bin/sh', ['-n'], { input: script })).not.toThrow();
     expect(script).toContain(`'../.host/etc/strange name'`);
-    expect(script).toContain('/.host/etc ');
+    expect(mountTable).toContain(" /state/it's/root/.host/etc none rbind,ro=recursive 0 0\n");
+    expect(mountTable).toContain("/volumes/a\\040b /state/it's/root/etc/app none rbind,ro=recursive 0 0\n");
   });
 });
