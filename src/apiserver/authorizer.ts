@@ -62,7 +62,8 @@ function nodeMay(registry: Pick<Registry, 'get' | 'stateOf'>, node: string, attr
   };
   switch (group === '' ? resource : `${resource}.${group}`) {
     case 'nodes':
-      if (reads) return subresource === '';
+      // As upstream since 1.34: a kubelet reads its own Node and no other.
+      if (reads) return subresource === '' && (verb === 'get' ? name : exactValueOf(fieldSelector, 'metadata.name')) === node;
       return name === node && (subresource === '' || subresource === 'status') && ['create', 'update', 'patch'].includes(verb);
     case 'leases.coordination.k8s.io':
       return namespace === 'kube-node-lease' && name === node && ['get', 'create', 'update', 'patch', 'delete'].includes(verb);

@@ -126,7 +126,8 @@ describe('a node', () => {
   const allowed: readonly RequestAttributes[] = [
     { verb: 'create', resource: 'nodes', name: 'n1' },
     { verb: 'patch', resource: 'nodes', name: 'n1', subresource: 'status' },
-    { verb: 'list', resource: 'nodes' },
+    { verb: 'get', resource: 'nodes', name: 'n1' },
+    { verb: 'watch', resource: 'nodes', fieldSelector: 'metadata.name=n1' },
     { verb: 'update', group: 'coordination.k8s.io', resource: 'leases', namespace: 'kube-node-lease', name: 'n1' },
     { verb: 'watch', resource: 'pods', fieldSelector: 'spec.nodeName=n1' },
     { verb: 'get', resource: 'pods', ...shop, name: 'mine' },
@@ -144,6 +145,11 @@ describe('a node', () => {
   });
 
   const denied: readonly RequestAttributes[] = [
+    { verb: 'get', resource: 'nodes', name: 'n2' },
+    { verb: 'get', resource: 'nodes', name: 'n1', subresource: 'proxy' },
+    { verb: 'list', resource: 'nodes' },
+    { verb: 'watch', resource: 'nodes', fieldSelector: 'metadata.name=n2' },
+    { verb: 'watch', resource: 'nodes', fieldSelector: 'metadata.name!=n1' },
     { verb: 'update', resource: 'nodes', name: 'n2' },
     { verb: 'delete', resource: 'nodes', name: 'n1' },
     { verb: 'update', group: 'coordination.k8s.io', resource: 'leases', namespace: 'kube-node-lease', name: 'n2' },
