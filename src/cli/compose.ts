@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { readFile, rm } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
@@ -22,6 +23,7 @@ import { createAuthenticator } from '../apiserver/http/authentication.ts';
 import { createKubeletClient } from '../apiserver/http/kubelet-client.ts';
 import { createLocalClient } from '../apiserver/local-client.ts';
 import { createOpenApi } from '../apiserver/openapi.ts';
+import { resourcePrefixOf } from '../apiserver/registry/keys.ts';
 import { createUsageCollector } from '../apiserver/resource-metrics/collector.ts';
 import { createMetricsApi } from '../apiserver/resource-metrics/metrics-api.ts';
 import { metricsServerName, registerMetricsApi } from '../apiserver/resource-metrics/registration.ts';
@@ -115,6 +117,7 @@ import { authoritiesOf, type Configuration, filesOf } from './configuration.ts';
 import { claimNetwork, claimStopped, type Endpoints, ensureToken, type Network } from './data-directory.ts';
 import { explainStartFailure } from './explain.ts';
 import { Failure } from './failure.ts';
+import type { StoppedStore } from './repair.ts';
 import { readTokenFile } from './token-file.ts';
 
 /** A running cluster, everything in this process. */
@@ -122,8 +125,8 @@ export interface Cluster {
   readonly endpoints: Endpoints;
   /** Path behind the address of the page; where it asks for a login, one that logs in once. */
   newPageLink(): string;
-  /** Follows the built-in remote, which had no commits at the start: nothing can be applied before the first push. */
-  readonly awaitsPush: boolean;
+  /** What Git says is being applied. Not when the built-in remote had no commits at the start, nor when GitOps is switched off. */
+  readonly awaitsApps: boolean;
   readonly activity: ActivityFeed;
   status(): Overview;
   /** Resolves with the first status that fits; rejects when `signal` is aborted. */
@@ -206,6 +209,27 @@ export async function openStoppedBackup(options: { readonly dataDirectory: strin
     await release();
     throw await explainStartFailure(err, { apiPort: 0, httpPort: 0, dataDirectory });
   }
+}
+
+/** The store of a cluster that does not run, and cannot be started until it is closed. */
+export async function openStoppedStore(dataDirectory: string): Promise<StoppedStore> {
+  const { database: path } = filesOf(dataDirectory);
+  if (!existsSync(path)) {
+    throw new Failure(`${dataDirectory} is not a data directory of Midship`, { why: `There is no ${path}.`, fix: 'Check --data-dir.' });
+  }
+  // The store is the lock of the directory: `network.json` may be what is damaged.
+  const storage = await openSqliteStorage({ path, clock: systemClock }).catch(async (err: unknown) => {
+    throw await explainStartFailure(err, { apiPort: 0, httpPort: 0, dataDirectory });
+  });
+  return {
+    revision: storage.currentRevision,
+    damage: storage.damage.map((damage) => describeDamage(damage).message),
+    kinds: builtInKinds.map((kind) => ({ prefix: resourcePrefixOf(kind), kind })),
+    range: (options) => storage.range(options),
+    get: (key) => storage.get(key),
+    delete: async (entry) => (await storage.delete(entry.key, entry.revision)).ok,
+    close: () => storage.close(),
+  };
 }
 
 interface ComposeOptions extends StartClusterOptions {
@@ -461,7 +485,10 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   const activity = createActivityFeed();
   const overview = createOverviewSource(informers);
   const gitOpsClient = clientFor('system:midship:gitops');
-  const webhooks = createWebhooks({ ...dependencies('midship'), client: gitOpsClient, gitopsMetrics: metrics.gitops });
+  const hasGitOps = configuration.disabled?.includes('gitops') !== true;
+  const webhooks = hasGitOps
+    ? createWebhooks({ ...dependencies('midship'), client: gitOpsClient, gitopsMetrics: metrics.gitops })
+    : undefined;
   const gitThread = createGitThread({ clock, log: log.child({ component: 'git-thread' }) });
   await start([gitThread]);
   const opener = createSourceOpener({
@@ -504,7 +531,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     informers,
     activity,
     steps,
-    mounts: [builtInRemote, webhooks.mount],
+    mounts: [builtInRemote, ...(webhooks === undefined ? [] : [webhooks.mount])],
     metrics: metrics.texts(),
     ready: () => true,
     gate,
@@ -518,28 +545,31 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   await start([web]);
 
   // 7. GitOps: what Git says is put in force.
-  // Before the engine looks: after a restart the addresses of an earlier one may be gone.
-  const url = sourceUrl(configuration, web.url);
-  const isBuiltIn = url.startsWith(`${web.url}/`);
-  await untilAccepted(() => followRepository({ client: gitOpsClient, configuration, url, isBuiltIn }), {
-    clock,
-    signal,
-    onRefusal: (err) => log.warn({ err }, 'Could not write what the cluster follows'),
-  });
-  await start([
-    createEngine({
-      ...dependencies('midship'),
-      client: gitOpsClient,
-      openSource: opener.open,
-      feed: activity,
-      redactor,
-      gitopsMetrics: metrics.gitops,
-      random,
-      builder,
-    }),
-    webhooks,
-  ]);
-  onStep('Git', redactedSource(configuration, web.url), configuration.seedDirectory === undefined ? undefined : 'with the examples');
+  if (webhooks !== undefined) {
+    // Before the engine looks: after a restart the addresses of an earlier one may be gone.
+    const url = sourceUrl(configuration, web.url);
+    const isBuiltIn = url.startsWith(`${web.url}/`);
+    await untilAccepted(() => followRepository({ client: gitOpsClient, configuration, url, isBuiltIn }), {
+      clock,
+      signal,
+      onRefusal: (err) => log.warn({ err }, 'Could not write what the cluster follows'),
+    });
+    await start([
+      createEngine({
+        ...dependencies('midship'),
+        client: gitOpsClient,
+        openSource: opener.open,
+        feed: activity,
+        redactor,
+        gitopsMetrics: metrics.gitops,
+        random,
+        builder,
+      }),
+      webhooks,
+    ]);
+  }
+  const seeded = configuration.seedDirectory === undefined ? undefined : 'with the examples';
+  onStep('Git', redactedSource(configuration, web.url), hasGitOps ? seeded : 'not applied: --disable gitops');
 
   // Last, when everything has the certificates that it needs.
   const kubeconfig = await keepKubeconfig({ configuration, pki, server: apiServer.url });
@@ -577,7 +607,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
       kubeconfig,
       ...(await thisProcess()),
     },
-    awaitsPush,
+    awaitsApps: hasGitOps && !awaitsPush,
     newPageLink: () => (pageToken === undefined ? '' : web.newLink()),
     activity,
     status: overview.read,

@@ -41,8 +41,14 @@ export interface Configuration {
   readonly tools?: BuildTools;
   /** Absent: shares of what Node takes. */
   readonly memory?: MemoryBudget;
+  /** Parts that are not started. */
+  readonly disabled?: readonly DisablePart[];
   readonly logLevel: string;
 }
+
+/** What `--disable` knows: parts without which a cluster can be repaired. */
+export const disableParts = ['gitops'] as const;
+export type DisablePart = (typeof disableParts)[number];
 
 /** The files of a data directory; the directory itself is 0700. */
 export const filesOf = (dataDirectory: string) => ({

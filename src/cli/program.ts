@@ -8,8 +8,8 @@ import { backup } from './backup.ts';
 import { build } from './build.ts';
 import { type BuildFlags, toolsOf, withBuildFlags } from './build-flags.ts';
 import { checkCertificates, rotateCertificates } from './certs.ts';
-import { openEmptyApi, openStoppedBackup } from './compose.ts';
-import { type Configuration, defaultDataDirectory } from './configuration.ts';
+import { openEmptyApi, openStoppedBackup, openStoppedStore } from './compose.ts';
+import { type Configuration, type DisablePart, defaultDataDirectory, disableParts } from './configuration.ts';
 import { down } from './down.ts';
 import { Failure } from './failure.ts';
 import { gitUrl } from './git-url.ts';
@@ -19,6 +19,7 @@ import { kubeconfig } from './kubeconfig.ts';
 import { type Format, formats } from './output.ts';
 import { pageUrl } from './page-url.ts';
 import { type PodFlags, podSettingsOf, withPodFlags } from './pod-flags.ts';
+import { type RepairContext, repairCheck, repairDelete, repairGet, repairList } from './repair.ts';
 import { restore } from './restore.ts';
 import { exampleRepository, runCluster } from './run.ts';
 import { status } from './status.ts';
@@ -46,6 +47,7 @@ interface UpFlags extends AccessFlags, BuildFlags, PodFlags {
   readonly preReceive: 'off' | 'warn' | 'enforce';
   readonly tlsSan: readonly string[];
   readonly writeKubeconfigMode: number;
+  readonly disable: readonly DisablePart[];
   readonly memoryBudget?: number;
   readonly storageQuota?: number;
 }
@@ -136,6 +138,11 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
       )
       .addOption(new Option('--simulate-nodes <n>', 'simulated nodes beside the real ones').argParser(parseCount).default(0))
       .addOption(
+        new Option('--disable <parts>', `parts that are not started, to repair what keeps them from working: ${disableParts.join(', ')}`)
+          .argParser(parseParts)
+          .default([], 'none'),
+      )
+      .addOption(
         new Option('--runtime <runtime>', 'what runs the pods').choices(['process', 'simulated', 'containerd']).default('process'),
       );
 
@@ -225,6 +232,34 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
     .argument('<file>', 'what "midship backup" wrote')
     .action(async (file: string, flags: { readonly dataDir: string }) => {
       exitCode = await restore({ file: resolve(file), dataDirectory: resolve(flags.dataDir), output: context.stdout });
+    });
+  const repair = program
+    .command('repair')
+    .description('look into a stopped cluster that does not start, and take out what keeps it from it');
+  const repairing = (flags: { readonly dataDir: string }): RepairContext => ({
+    dataDirectory: resolve(flags.dataDir),
+    openStore: openStoppedStore,
+    output: context.stdout,
+  });
+  withDataDirectory(repair.command('check').description('verify the store and the built-in repository; 1 when something is broken')).action(
+    async (flags: { readonly dataDir: string }) => {
+      exitCode = await repairCheck(repairing(flags));
+    },
+  );
+  withDataDirectory(repair.command('list').description('list the objects of the store'))
+    .argument('[kind]', 'only those of this kind')
+    .action(async (kind: string | undefined, flags: { readonly dataDir: string }) => {
+      exitCode = await repairList({ ...repairing(flags), kind });
+    });
+  withDataDirectory(repair.command('get').description('print an object as it is stored'))
+    .argument('<object>', 'KIND/NAMESPACE/NAME, or KIND/NAME')
+    .action(async (object: string, flags: { readonly dataDir: string }) => {
+      exitCode = await repairGet({ ...repairing(flags), object });
+    });
+  withDataDirectory(repair.command('delete').description('take an object out of the store, finalizers or not, and keep its text in a file'))
+    .argument('<object>', 'KIND/NAMESPACE/NAME, or KIND/NAME')
+    .action(async (object: string, flags: { readonly dataDir: string }) => {
+      exitCode = await repairDelete({ ...repairing(flags), object });
     });
   const certs = program.command('certs').description('the certificates of a cluster');
   withDataDirectory(certs.command('check').description('list them with the days they have left; 1 when one needs attention'))
@@ -356,6 +391,7 @@ function configurationOf(flags: UpFlags, environment: NodeJS.ProcessEnv, seedDir
     ...(oidc === undefined ? {} : { oidc }),
     tools,
     memory: memoryOf(flags),
+    disabled: flags.disable,
     logLevel: environment.MIDSHIP_LOG_LEVEL ?? 'info',
   };
 }
@@ -414,6 +450,14 @@ function parseCount(value: string): number {
   const count = Number(value);
   if (!Number.isInteger(count) || count < 0 || count > 5_000) throw new InvalidArgumentError('A number from 0 to 5000.');
   return count;
+}
+
+function parseParts(value: string, before: readonly DisablePart[] = []): readonly DisablePart[] {
+  const parts = value.split(',').map((part) => part.trim());
+  const unknown = parts.find((part) => !disableParts.some((known) => known === part));
+  if (unknown !== undefined)
+    throw new InvalidArgumentError(`There is no part ${JSON.stringify(unknown)}; known: ${disableParts.join(', ')}.`);
+  return [...new Set([...before, ...disableParts.filter((known) => parts.includes(known))])];
 }
 
 function parseMode(value: string): number {

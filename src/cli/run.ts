@@ -53,7 +53,7 @@ export async function runCluster(configuration: Configuration, { stdout, stderr,
       onWarning: terminal.warning,
     });
     await writeDurableFile(files.endpoints, `${JSON.stringify(cluster.endpoints, undefined, 2)}\n`);
-    if (!cluster.awaitsPush) await waitForApps(cluster, terminal, { startedAt, signal: abort.signal });
+    if (cluster.awaitsApps) await waitForApps(cluster, terminal, { startedAt, signal: abort.signal });
     cluster.activity.onAdded(terminal.activity);
     printNextSteps({ cluster, configuration, terminal, isTerminal: stdout.isTTY === true });
     listenForKeys(cluster, terminal, stopped.request);

@@ -1,13 +1,12 @@
 import { Agent, request } from 'node:https';
-import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
 import { builtInKinds } from '../../src/api/kinds.ts';
 import { loadSchemas } from '../../src/api/schemas.ts';
-import { type Cluster, startCluster } from '../../src/cli/compose.ts';
-import { ensureDataDirectory } from '../../src/cli/data-directory.ts';
+import type { Cluster } from '../../src/cli/compose.ts';
 import { loadKubeconfig } from '../../src/client/kubeconfig.ts';
 import type { KindDefinition } from '../../src/machinery/kind.ts';
 import { temporaryDirectory } from '../support/git.ts';
+import { startInProcess } from '../support/in-process-cluster.ts';
 import { bareObjects, createOddObjects, type Json, type OddObjects, plainObject, storedKinds } from '../support/odd-objects.ts';
 import { createRandom } from '../support/random.ts';
 
@@ -30,7 +29,7 @@ describe('objects that the API takes, whatever their shape', () => {
     async (round) => {
       const dataDirectory = await temporaryDirectory('odd');
       const random = createRandom(round);
-      const first = await start(dataDirectory);
+      const first = await startInProcess(dataDirectory);
       const counts = { taken: 0, refused: 0 };
       const broken: string[] = [];
       try {
@@ -51,7 +50,7 @@ describe('objects that the API takes, whatever their shape', () => {
       } finally {
         await first.cluster.stop();
       }
-      const again = await start(dataDirectory);
+      const again = await startInProcess(dataDirectory);
       try {
         const ask = await clientOf(again.cluster);
         expect(await ask('GET', '/readyz')).toMatchObject({ code: 200 });
@@ -112,34 +111,6 @@ function* requestsOf(
     yield ['PUT', `${path}/${subresource}`, odd.mutate(plain, kind), json];
     yield ['PATCH', `${path}/${subresource}?fieldManager=odd`, odd.mutate(plain, kind), 'application/apply-patch+yaml'];
   }
-}
-
-async function start(dataDirectory: string): Promise<{ readonly cluster: Cluster; readonly log: readonly string[] }> {
-  const log: string[] = [];
-  await ensureDataDirectory(dataDirectory);
-  const cluster = await startCluster({
-    configuration: {
-      dataDirectory,
-      bindAddress: '127.0.0.1',
-      apiPort: 0,
-      httpAddress: '127.0.0.1',
-      httpPort: 0,
-      requireLogin: false,
-      simulatedNodes: 1,
-      runtime: 'simulated',
-      pods: { allowedHostPaths: [], insecurePlainPods: false, securityDefault: 'privileged' },
-      preReceive: 'off',
-      tlsNames: [],
-      kubeconfigMode: 0o600,
-      logLevel: 'warn',
-    },
-    log: pino({ level: 'warn' }, { write: (line) => void log.push(line) }),
-    version: '0',
-    signal: AbortSignal.timeout(60_000),
-    onStep: () => undefined,
-    onWarning: () => undefined,
-  });
-  return { cluster, log };
 }
 
 async function clientOf({ endpoints }: Cluster): Promise<Ask> {

@@ -1,6 +1,8 @@
+import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
+import { promisify } from 'node:util';
 import { makeDurableDirectory, syncDirectory } from '../../base/durable-file.ts';
 import { syncAll, syncNames } from './durable-names.ts';
 import { durableSettings, gitConfig, isolatedEnvironment, runGit } from './git-command.ts';
@@ -32,6 +34,10 @@ async function init(gitdir: string): Promise<void> {
   await syncAll(gitdir);
 }
 
+/** Of a repository that lost everything: as much as a person reads. */
+const maxFindings = 50;
+const maxFindingBytes = 16 * 1024 * 1024;
+
 /** What HEAD and every other ref says: another ref, or a commit. */
 const refPattern = /^(ref: refs\/\S+|[0-9a-f]{40})\s*$/;
 
@@ -53,6 +59,26 @@ async function repair(gitdir: string): Promise<readonly string[]> {
     }
   }
   return done;
+}
+
+/** What git finds wrong in a repository, a line each, the first of them; empty when nothing is. */
+export async function checkRepository(gitdir: string): Promise<readonly string[]> {
+  const broken = await brokenParts(gitdir);
+  if (broken.length > 0) return broken.map((name) => `${join(gitdir, name)} is missing or cannot be read`);
+  const args = ['--git-dir', gitdir, 'fsck', '--full', '--no-dangling', '--no-progress'];
+  const env = { ...isolatedEnvironment, ...gitConfig({ 'safe.directory': '*' }) };
+  const found = await promisify(execFile)('git', args, { env, maxBuffer: maxFindingBytes }).then(
+    ({ stdout, stderr }) => ({ text: `${stderr}${stdout}`, code: 0 }),
+    (err: { readonly stdout?: string; readonly stderr?: string; readonly message: string }) => ({
+      text: err.stdout === undefined ? err.message : `${err.stderr}${err.stdout}`,
+      code: 1,
+    }),
+  );
+  const lines = found.text.split('\n').filter((line) => line !== '' && !line.startsWith('notice:'));
+  if (lines.length === 0 && found.code !== 0) return ['git fsck failed without a word'];
+  return lines.length <= maxFindings
+    ? lines
+    : [...lines.slice(0, maxFindings), `… and ${lines.length - maxFindings} more lines of git fsck`];
 }
 
 /** Parts without which git does not take a directory for a bare repository. */

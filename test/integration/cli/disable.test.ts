@@ -1,0 +1,45 @@
+import { describe, expect, it } from 'vitest';
+import { kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
+import { gitRepositories } from '../../../src/api/source/v1/git-repository.ts';
+import { createHttpClient } from '../../../src/client/http-client.ts';
+import { loadKubeconfig } from '../../../src/client/kubeconfig.ts';
+import { cloneRepository, newRepository, temporaryDirectory } from '../../support/git.ts';
+import { startInProcess } from '../../support/in-process-cluster.ts';
+import { until } from '../../support/until.ts';
+
+describe('--disable gitops', () => {
+  it('starts everything but what Git says, takes pushes, and leaves all to the next start', async () => {
+    const dataDirectory = await temporaryDirectory('disable');
+    const disabled = await startInProcess(dataDirectory, { disabled: ['gitops'] });
+    let commit: string;
+    try {
+      const { endpoints, awaitsApps } = disabled.cluster;
+      expect(awaitsApps).toBe(false);
+      const client = createHttpClient({ ...(await loadKubeconfig(endpoints.kubeconfig)), userAgent: 'test/0' });
+      expect((await client.list(gitRepositories)).items).toEqual([]);
+      // The repair of something bad in Git is a push.
+      const tree = await newRepository('disable', {
+        'a.yaml': 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: default}\n',
+      });
+      commit = await tree.git('rev-parse', 'HEAD');
+      await tree.git('push', '--quiet', endpoints.git, 'HEAD:refs/heads/main');
+      expect(await (await cloneRepository(endpoints.git, 'disable')).git('rev-parse', 'HEAD')).toBe(commit);
+      const hook = await fetch(`${endpoints.http}/hook/x`, { method: 'POST' });
+      expect(hook.status).toBe(404);
+      client.close();
+    } finally {
+      await disabled.cluster.stop();
+    }
+    const again = await startInProcess(dataDirectory);
+    try {
+      const client = createHttpClient({ ...(await loadKubeconfig(again.cluster.endpoints.kubeconfig)), userAgent: 'test/0' });
+      await until(
+        async () => (await client.list(kustomizations)).items.some(({ status }) => status?.lastAppliedRevision === `main@sha1:${commit}`),
+        { what: 'the commit is applied' },
+      );
+      client.close();
+    } finally {
+      await again.cluster.stop();
+    }
+  });
+});
