@@ -20,7 +20,7 @@ import { type Environment, exportsText, readExports } from './shell-environment.
  * be started. Descriptor 3 gets the word `started`. No file of the state directory is open any more when the program runs, the script itself
  * included.
  *
- * Three shells, each with less than the one before (decisions/0015):
+ * Three shells, each with less than the one before (decisions/0016):
  * 1. The first process makes a file system, on no path that a pod wrote, enters it, and lets go of the host.
  * 2. A child in a user namespace of its own, with the pod's id on the host, mounts what lies in volumes or is mounted inside of them: paths
  *    that pods may have written. The host is not in view any more.
