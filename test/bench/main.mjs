@@ -3,6 +3,7 @@
 import { cpus, release, totalmem } from 'node:os';
 import { api } from './api.mjs';
 import { apps, large } from './apps.mjs';
+import { floods } from './floods.mjs';
 import { gitops } from './gitops.mjs';
 import { kustomize } from './kustomize.mjs';
 import { pods } from './pods.mjs';
@@ -10,7 +11,7 @@ import { push } from './push.mjs';
 import { start } from './start.mjs';
 import { store } from './store.mjs';
 
-const suites = { start, store, api, pods, push, apps, large, gitops, kustomize };
+const suites = { start, store, api, pods, push, apps, large, gitops, kustomize, floods };
 
 const names = process.argv.slice(2);
 const unknown = names.filter((name) => !(name in suites));
