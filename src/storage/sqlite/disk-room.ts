@@ -10,7 +10,8 @@ import type { Clock } from '../../base/clock.ts';
  */
 export interface DiskRoom {
   /**
-   * Why writes that need room are refused now; undefined: there is room. Looks at the disk once a second, or when 1 MiB came.
+   * Why writes that need room are refused now; undefined: there is room. Looks at the disk once a second, when 1 MiB came, and before
+   * it refuses, so that writes work as soon as there is room.
    *
    * @param pendingBytes  what lies in the log and needs as much room again in the database
    */
@@ -48,6 +49,8 @@ export function openDiskRoom({ directory, reserve, clock, isFull }: DiskRoomOpti
   let lookedAt = Number.NEGATIVE_INFINITY;
   let pendingThen = 0;
   let why: string | undefined;
+  /** A write has failed since the last look, whatever the disk says: a quota, perhaps. */
+  let wasFull = false;
   let held = sizeOf(reserve);
   let wanted = held;
   let cancelFill: (() => void) | undefined;
@@ -61,10 +64,11 @@ export function openDiskRoom({ directory, reserve, clock, isFull }: DiskRoomOpti
 
   function refusal(pendingBytes: number): string | undefined {
     const now = clock.monotonicMs();
-    if (now - lookedAt >= lookEveryMs || Math.abs(pendingBytes - pendingThen) >= lookEveryBytes) {
+    if (now - lookedAt >= lookEveryMs || (why !== undefined && !wasFull) || Math.abs(pendingBytes - pendingThen) >= lookEveryBytes) {
       lookedAt = now;
       pendingThen = pendingBytes;
       why = look(pendingBytes);
+      wasFull = false;
     }
     return why;
   }
@@ -72,6 +76,7 @@ export function openDiskRoom({ directory, reserve, clock, isFull }: DiskRoomOpti
   function noteFull(): void {
     lookedAt = clock.monotonicMs();
     why = `the disk of ${directory} is full`;
+    wasFull = true;
   }
 
   function look(pendingBytes: number): string | undefined {
