@@ -10,6 +10,8 @@ export interface PopulatedStore {
   readonly content: ReadonlyMap<string, { readonly text: string; readonly revision: number }>;
   readonly history: readonly StorageEvent[];
   readonly compactedRevision: number;
+  /** Text of every revision that was ever written. */
+  readonly written: ReadonlyMap<number, string>;
 }
 
 export const storeFiles = ['state.db', 'state.db-wal', 'state.revision'] as const;
@@ -23,12 +25,15 @@ export async function populate(directory: string, random: () => number): Promise
   await Promise.all([mkdir(work), mkdir(stopped)]);
   const storage = await openSqliteStorage({ path: join(work, 'state.db') });
   const revisions = new Map<string, number>();
+  const written = new Map<number, string>();
   const put = async (n: number): Promise<void> => {
     const key = `core/configmaps/ns${n % 3}/name-${n}`;
     const known = revisions.get(key);
     const value = { text: textOf(random, key, 1 + Math.floor(random() * (n % 20 === 0 ? 600 : 20))) };
     const result = await (known === undefined ? storage.create(key, value) : storage.update(key, value, known));
-    if (result.ok) revisions.set(key, result.revision);
+    if (!result.ok) throw new Error(`lost the race for ${key}`);
+    revisions.set(key, result.revision);
+    written.set(result.revision, value.text);
   };
   const remove = async (n: number): Promise<void> => {
     const key = `core/configmaps/ns${n % 3}/name-${n}`;
@@ -48,7 +53,7 @@ export async function populate(directory: string, random: () => number): Promise
   const { content, history } = await contentOf(storage, storage.compactedRevision);
   const { compactedRevision } = storage;
   await storage.close();
-  return { directory: stopped, content, history, compactedRevision };
+  return { directory: stopped, content, history, compactedRevision, written };
 }
 
 async function contentOf(

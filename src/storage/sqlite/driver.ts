@@ -288,7 +288,7 @@ export async function openSqliteDriver({ path, clock }: SqliteDriverOptions): Pr
         await database.all('VACUUM INTO ?', [target]);
         // Who puts it in place goes back in time on purpose.
         const copy = await openDatabase(target);
-        await copy.exec(setMeta('copy', 1)).finally(() => copy.close());
+        await copy.exec(markAsCopy).finally(() => copy.close());
         const file = await openFile(target, 'r');
         await file.sync().finally(() => file.close());
       } catch (cause) {
@@ -310,6 +310,8 @@ const isFull = (err: unknown): boolean => codeOf(err) === 'SQLITE_FULL';
 
 const setMeta = (name: string, value: number): string =>
   `INSERT OR REPLACE INTO meta (name, value, sum) VALUES ('${name}', ${value}, '${metaSum(name, value)}');`;
+
+const markAsCopy = setMeta('copy', 1);
 
 /** Rows of layout 1 have no checksum: what is no JSON object is certainly damaged. */
 function isObjectText(text: string | null): boolean {
@@ -333,7 +335,7 @@ function refuseMuchDamage(path: string, damaged: readonly DamagedRow[], rows: nu
   );
 }
 
-const damagedHint = 'Put back a backup, or remove it: what Git says is applied again.';
+const damagedHint = 'Put back a backup (midship restore), or keep what is intact: midship repair salvage.';
 
 async function transaction(database: Database, work: () => Promise<void>): Promise<void> {
   await database.exec('BEGIN IMMEDIATE');
@@ -345,6 +347,14 @@ async function transaction(database: Database, work: () => Promise<void>): Promi
     await database.exec('ROLLBACK').catch(() => undefined);
     throw err;
   }
+}
+
+/** A file with the tables of a store and nothing in them; whoever opens it as a store learns that it is a copy of an earlier moment. */
+export async function createSqliteFile(path: string): Promise<Database> {
+  makePrivate(path);
+  const { database } = await openPrepared(path, (work) => work());
+  await database.exec(markAsCopy);
+  return database;
 }
 
 /** The copy holds Secrets, so nobody else may read it from its first byte on; SQLite writes into an empty file. */
@@ -483,7 +493,7 @@ function openError(path: string, cause: unknown): StorageError {
         cause,
       });
     case 'SQLITE_NOTADB':
-      return new StorageError(`${path} is not a database`, { hint: 'Move the file away, or use another data directory.', cause });
+      return new StorageError(`${path} is not a database`, { hint: damagedHint, cause });
     case 'SQLITE_CORRUPT':
       return new StorageError(`${path} is damaged: ${(cause as Error).message}`, { hint: damagedHint, cause });
     case 'SQLITE_FULL':
