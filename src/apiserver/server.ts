@@ -725,7 +725,7 @@ class HttpApiServer implements ApiServer {
   }
 
   /**
-   * One at a time, since each needs as much disk as the store. By POST, because rights to GET every path are given to those who only look.
+   * Makes one at a time, since each needs as much disk as the store. It is POST, because people who only look are given rights to GET every path.
    */
   async #sendBackup(raw: IncomingMessage, response: ServerResponse, open: NonNullable<ApiServerOptions['backup']>): Promise<void> {
     if (raw.method !== 'POST') throw methodNotAllowed();
@@ -743,7 +743,7 @@ class HttpApiServer implements ApiServer {
       // A client that went away has nobody to answer to.
       if (signal.aborted) return;
       this.#options.log.error({ err }, 'Could not make backup');
-      // Who may have a backup may know what is wrong with the disk.
+      // A client that may have a backup may know what is wrong with the disk.
       const message = `no backup could be made: ${err instanceof Error ? err.message : String(err)}`;
       throw new StatusError({ code: 500, reason: 'InternalError', message, cause: err });
     } finally {

@@ -87,7 +87,7 @@ export interface PkiOptions {
 }
 
 const leafLifetimeMs = 365 * dayMs;
-/** What is signed on request begins less early than own certificates: some of it lives for minutes only. */
+/** Certificates signed on request begin less early than own ones: some live for minutes only. */
 const requestBackdateMs = 300_000;
 const shortLifetimeMs = 8 * 3_600_000;
 

@@ -13,7 +13,7 @@ import { syncDirectory } from '../base/durable-file.ts';
  */
 export interface Manifest {
   readonly format: 1;
-  /** Of the program that made it. */
+  /** Version of the program that made it. */
   readonly version: string;
   /** The store is at this revision or a later one. */
   readonly revision: number;
@@ -37,7 +37,7 @@ export class ArchiveError extends Error {
 const manifestName = 'manifest.json';
 const maxManifestBytes = 1024 * 1024;
 const maxFiles = 1_000;
-/** Of extended headers, which the reader holds in memory. */
+/** Longest extended header; the reader holds them in memory. */
 const maxHeaderBytes = 64 * 1024;
 const chunkBytes = 256 * 1024;
 /** Everything that is restored. No other path of an archive is ever joined to a directory. */
@@ -45,7 +45,7 @@ const knownPath =
   /^(?:state\.db|network\.json|(?:git|page)-token|git\/cluster\.bundle|pki\/(?:front-proxy\/)?[A-Za-z0-9][A-Za-z0-9._-]{0,99})$/;
 const requiredPaths = ['state.db', 'network.json', 'pki/ca.crt', 'pki/ca.key'];
 
-/** Whether a backup has a place for this path below a data directory. */
+/** True when a backup has a place for this path below a data directory. */
 export const isBackedUp = (path: string): boolean => knownPath.test(path);
 
 /**

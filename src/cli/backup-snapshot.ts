@@ -38,7 +38,7 @@ export async function openSnapshot({ dataDirectory, store, version, now, signal 
     const hasCommits = await createBundle({ gitdir: files.repository, file: bundle, signal });
     const copied: string[] = [];
     for (const { directory } of Object.values(authoritiesOf(dataDirectory))) {
-      // What somebody else put there is theirs to save, and must not keep a backup from being made.
+      // A stranger's file is theirs to save, and must not keep a backup from being made.
       copied.push(...(await filesIn(directory)).filter((path) => isBackedUp(relative(dataDirectory, path))));
     }
     copied.push(...[files.network, files.token, files.pageToken].filter((path) => existsSync(path)));

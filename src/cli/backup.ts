@@ -21,7 +21,7 @@ export interface BackupOptions {
   readonly force: boolean;
   readonly output: NodeJS.WritableStream;
   readonly version: string;
-  /** Of a cluster that does not run. */
+  /** Opens the backup of a cluster that does not run. */
   openStopped(options: { readonly dataDirectory: string; readonly version: string }): Promise<StoppedBackup>;
 }
 

@@ -262,7 +262,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   for (const damage of storage.damage) log.warn({ damage }, 'Found damage in the store');
   const { network, release } = await claimNetwork(configuration.dataDirectory, () => serviceAddressIn(storage));
   onClose(release);
-  // Of a backup that a crash ended.
+  // A crash may have ended a backup.
   await rm(files.backup, { recursive: true, force: true });
   const authorities = authoritiesOf(configuration.dataDirectory);
   const pki = await openPki({ ...authorities.cluster, clock });

@@ -65,7 +65,7 @@ export const filesOf = (dataDirectory: string) => ({
   gitHooks: join(dataDirectory, 'git', 'hooks'),
   pods: join(dataDirectory, 'pods'),
   logs: join(dataDirectory, 'logs'),
-  /** Of a backup that is being made. */
+  /** Copies for a backup that is being made. */
   backup: join(dataDirectory, 'backup'),
   auditLog: join(dataDirectory, 'logs', 'audit.log'),
 });

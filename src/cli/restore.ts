@@ -77,7 +77,7 @@ const placeFailure = (dataDirectory: string, cause: Error): Failure =>
     cause,
   });
 
-/** What a restore that was killed left beside the directory. */
+/** Removes the files that a killed restore left beside the directory. */
 async function removeAbandoned(dataDirectory: string): Promise<void> {
   const prefix = `${basename(dataDirectory)}.restore-`;
   for (const name of await readdir(dirname(dataDirectory))) {

@@ -5,7 +5,7 @@ import type { Activity } from '../base/activity.ts';
 export interface Terminal {
   step(name: string, text: string, detail?: string): void;
   line(text: string): void;
-  /** What a person has to attend to. */
+  /** Something that a person has to attend to. */
   warning(text: string): void;
   activity(activity: Activity): void;
 }

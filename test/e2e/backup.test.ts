@@ -71,7 +71,7 @@ describe('backup and restore of the built program', () => {
       expect(again.code).toBe(2);
       expect(again.stderr).toContain('third.tar exists');
 
-      // What is compared object by object is a backup of a cluster in which nothing changes.
+      // The backup that is compared object by object is of a cluster in which nothing changes.
       const kinds =
         'namespaces,configmaps,secrets,serviceaccounts,deployments,kustomizations,gitrepositories,clusterroles,customresourcedefinitions';
       const objectsOf = async ({ kubectl }: Pick<RunningCluster, 'kubectl'>): Promise<readonly string[]> => {
@@ -82,7 +82,7 @@ describe('backup and restore of the built program', () => {
         };
         return (
           items
-            // What is done at each start or pass is no content of a backup.
+            // The engine writes these at each start or pass.
             .filter(({ metadata }) => !/^midship-(history|inventory)-/.test(String(metadata?.name)))
             .map(({ kind, metadata, data, rules }) =>
               JSON.stringify([kind, metadata?.namespace, metadata?.name, metadata?.uid, data ?? '', rules ?? '']),

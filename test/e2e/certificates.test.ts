@@ -115,7 +115,7 @@ describe.skipIf(!hasKubectl || !hasFakeTime)('certificates over the years (skipp
     );
   }, 240_000);
 
-  it('of an authority that ends soon are replaced while copies of the older kubeconfig go on', async () => {
+  it('survive a rotation of their authority, which ends soon, while copies of the older kubeconfig go on', async () => {
     await timeAt(-3_630);
     const { dataDirectory, endpoints } = await start();
     await cluster?.stop();

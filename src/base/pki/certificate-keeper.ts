@@ -25,7 +25,7 @@ const warnBeforeMs = 30 * dayMs;
 
 /** Renews the certificates of a running process, and says in time that an authority ends. */
 export function createCertificateKeeper({ authorities, onTrouble, clock, log }: CertificateKeeperOptions): Component {
-  const toldAt = new Map<string, number>();
+  const warnedAt = new Map<string, number>();
   let cancel: () => void = () => undefined;
   let stopped = false;
   let looking: Promise<void> = Promise.resolve();
@@ -33,7 +33,7 @@ export function createCertificateKeeper({ authorities, onTrouble, clock, log }: 
   async function look(): Promise<void> {
     let waitMs = lookIntervalMs;
     for (const [name, authority] of Object.entries(authorities)) {
-      tellTrouble(name, authority.caCertificate);
+      warn(name, authority.caCertificate);
       try {
         const certificates = await authority.renew();
         if (certificates.length > 0) log.info({ authority: name, certificates }, 'Renewed certificates');
@@ -49,12 +49,12 @@ export function createCertificateKeeper({ authorities, onTrouble, clock, log }: 
     looking = look();
   }
 
-  function tellTrouble(name: string, caCertificate: string): void {
+  function warn(name: string, caCertificate: string): void {
     const trouble = tryAuthorityTrouble(name, caCertificate, clock.now());
     // By the monotonic clock: one that is set back and forth must not repeat the message.
     const at = clock.monotonicMs();
-    if (trouble === undefined || at - (toldAt.get(name) ?? Number.NEGATIVE_INFINITY) < dayMs) return;
-    toldAt.set(name, at);
+    if (trouble === undefined || at - (warnedAt.get(name) ?? Number.NEGATIVE_INFINITY) < dayMs) return;
+    warnedAt.set(name, at);
     onTrouble(trouble);
   }
 
@@ -71,7 +71,7 @@ export function createCertificateKeeper({ authorities, onTrouble, clock, log }: 
   };
 }
 
-/** What is wrong, or will be within 30 days, with an authority's certificate, and what to do; undefined when nothing is. */
+/** Names what is wrong with an authority's certificate, or will be within 30 days, and what to do; undefined when nothing is. */
 export function tryAuthorityTrouble(name: string, caCertificate: string, now: number): string | undefined {
   const { validFrom, validTo } = new X509Certificate(caCertificate);
   const from = Date.parse(validFrom);

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { authorityFiles, certificatesIn } from './authority.ts';
 
 export interface CertificateEntry {
-  /** Of its file, without ending. */
+  /** Name of its file, without ending. */
   readonly name: string;
   readonly purpose: 'authority' | 'former authority' | 'server' | 'client';
   readonly commonName: string;
@@ -16,7 +16,7 @@ export interface CertificateEntry {
 /** Read at most; a directory of ours has fewer than ten. */
 const maxFiles = 1_000;
 
-/** What the certificate files of a directory hold, whether or not a process uses them. A file that is no certificate is an entry without a life. */
+/** Reads the certificate files of a directory, also while a process uses them. A file that is no certificate is an entry without a life. */
 export async function readCertificates(directory: string): Promise<readonly CertificateEntry[]> {
   const hidden: readonly string[] = [authorityFiles.next, authorityFiles.links];
   const names = (await readdir(directory))

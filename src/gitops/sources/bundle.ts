@@ -9,7 +9,7 @@ interface BundleOptions {
   readonly signal?: AbortSignal;
 }
 
-/** What is restored has to survive a power cut like the rest. */
+/** Restored objects have to survive a power cut like all others. */
 const synced = gitConfig({ 'core.fsync': 'all', 'core.fsyncMethod': 'fsync' });
 
 /** Writes the new file `file`; pushes may come in meanwhile. False, and no file, when the repository has no commit. */

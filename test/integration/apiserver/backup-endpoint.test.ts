@@ -64,7 +64,7 @@ describe('the path that answers with a backup', () => {
     expect((await buffer(answer)).equals(content)).toBe(true);
   });
 
-  it('is closed to who may read every path and every object, and to everybody unknown', async () => {
+  it('is closed to users who may read every path and every object, and to anonymous ones', async () => {
     signals = [];
     source = () => Readable.from(['secret']);
     const alice = { headers: { authorization: `Bearer ${cluster.aliceToken}` } };

@@ -18,7 +18,7 @@ const dayMs = 86_400_000;
 describe('midship certs', () => {
   let dataDirectory: string;
 
-  /** What a start makes. */
+  /** Makes the files that a start makes. */
   const open = async (): Promise<Pki> => {
     const { cluster, frontProxy } = authoritiesOf(dataDirectory);
     const pki = await openPki({ ...cluster, clock: systemClock });
@@ -108,7 +108,7 @@ describe('midship certs', () => {
     await rotate();
   });
 
-  it('rotate --ca trusts the former authority until it is distrusted; who trusts only the former one accepts the servers', async () => {
+  it('rotate --ca trusts the former authority until it is distrusted; clients that trust only the former one accept the servers', async () => {
     const old = await open();
     const oldAdmin = await old.clientCertificate({ name: 'admin', commonName: 'admin', organizations: ['system:masters'] });
     const former = { ca: old.caCertificate, cert: oldAdmin.certificate, key: oldAdmin.key };
@@ -148,7 +148,7 @@ describe('midship certs', () => {
   });
 });
 
-/** Whether client and server of a connection accept each other, the server being one of `pki`. */
+/** True when the client and a server of `pki` accept each other. */
 async function isAccepted(pki: Pki, client: { readonly ca: string; readonly cert: string; readonly key: string }): Promise<boolean> {
   const { certificate, key } = await pki.serverCertificate({ name: 'apiserver', commonName: 'kube-apiserver', hosts: ['127.0.0.1'] });
   const server: Server = createServer(

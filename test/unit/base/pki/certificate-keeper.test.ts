@@ -73,9 +73,9 @@ describe('certificate keeper', () => {
   it('warns of the end of an authority once a day from 30 days before', async () => {
     const clock = createManualClock();
     const { caCertificate } = await openPki({ directory, clock });
-    const told: string[] = [];
+    const warnings: string[] = [];
     const authorities = { cluster: { caCertificate, renew: async () => [] } };
-    const keeper = createCertificateKeeper({ authorities, onTrouble: (message) => void told.push(message), clock, log });
+    const keeper = createCertificateKeeper({ authorities, onTrouble: (message) => void warnings.push(message), clock, log });
     const passDays = async (days: number): Promise<void> => {
       for (let day = 0; day < days; day += 1) {
         clock.advance(dayMs);
@@ -86,13 +86,15 @@ describe('certificate keeper', () => {
     await keeper.start({ signal });
     // The look of a day comes ten seconds after it has begun.
     await passDays(1);
-    expect(told).toEqual([]);
+    expect(warnings).toEqual([]);
     await passDays(2);
-    expect(told).toHaveLength(2);
-    expect(told[0]).toMatch(/^the cluster authority ends on 2035-12-30, in 29 days\. Stop the cluster, run "midship certs rotate --ca"/);
+    expect(warnings).toHaveLength(2);
+    expect(warnings[0]).toMatch(
+      /^the cluster authority ends on 2035-12-30, in 29 days\. Stop the cluster, run "midship certs rotate --ca"/,
+    );
     await passDays(30);
-    expect(told).toHaveLength(32);
-    expect(told.at(-1)).toMatch(/^the cluster authority ended on 2035-12-30: clients refuse its certificates\. Stop the cluster/);
+    expect(warnings).toHaveLength(32);
+    expect(warnings.at(-1)).toMatch(/^the cluster authority ended on 2035-12-30: clients refuse its certificates\. Stop the cluster/);
     await keeper.stop();
   });
 
