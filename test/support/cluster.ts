@@ -65,7 +65,7 @@ export async function startCluster({
   const endpoints = await until(
     () => {
       if (child.exitCode !== null) throw new Error(`the program ended with ${child.exitCode}:\n${text}`);
-      const found = existsSync(endpointsFile) ? (JSON.parse(readFileSync(endpointsFile, 'utf8')) as Endpoints) : undefined;
+      const found = readEndpoints(endpointsFile);
       return found !== undefined && isOf(found.pid, child.pid) ? found : undefined;
     },
     { timeoutMs, what: () => `the cluster is up; it printed:\n${text}` },
@@ -98,6 +98,15 @@ function isOf(pid: number, started: number | undefined): boolean {
       .replace(/^.*\) /s, '')
       .split(' ')[1] === String(started)
   );
+}
+
+/** The file of an earlier start may be damaged; this one writes it whole. */
+function readEndpoints(path: string): Endpoints | undefined {
+  try {
+    return (JSON.parse(readFileSync(path, 'utf8')) as Endpoints | null) ?? undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function end(child: ChildProcess, signal: NodeJS.Signals): void {
