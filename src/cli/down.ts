@@ -1,5 +1,6 @@
-import { access, rm } from 'node:fs/promises';
+import { access } from 'node:fs/promises';
 import { isRunning } from '../base/process-identity.ts';
+import { removeTree } from '../base/remove-tree.ts';
 import { endLeftoverPods } from './compose.ts';
 import { filesOf } from './configuration.ts';
 import { claimKeptNetwork, type Endpoints, NetworkInUse, readEndpoints } from './data-directory.ts';
@@ -39,7 +40,7 @@ export async function down({ dataDirectory, purge, output }: DownOptions): Promi
   try {
     const stopped = await stopLeftovers(dataDirectory, output);
     if (purge) {
-      await rm(dataDirectory, { recursive: true, force: true });
+      await removeTree(dataDirectory);
       output.write('data deleted\n');
     } else if (running instanceof Failure && stopped === 0) throw running;
   } finally {
