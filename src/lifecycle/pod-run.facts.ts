@@ -60,6 +60,8 @@ export interface PodObservation {
   /** Set when no container will run again. */
   readonly outcome: 'succeeded' | 'failed' | undefined;
   readonly deadlineExceeded: boolean;
+  /** Its node ends it for what it uses. */
+  readonly evicted: boolean;
 }
 
 /** What leads from `state` to what is seen, in order. */
@@ -83,6 +85,10 @@ export function* eventsOf(state: PodRunState, seen: PodObservation): Iterable<Po
     case 'Running':
       if (seen.deadlineExceeded) {
         yield { type: 'DEADLINE_EXCEEDED' };
+        return;
+      }
+      if (seen.evicted) {
+        yield { type: 'EVICTED' };
         return;
       }
       if (seen.initialized && state === 'Pending') yield { type: 'INITIALIZED' };

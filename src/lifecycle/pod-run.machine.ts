@@ -9,12 +9,13 @@ export type PodRunEvent =
   | { readonly type: 'SUCCEEDED' }
   | { readonly type: 'FAILED' }
   | { readonly type: 'DEADLINE_EXCEEDED' }
+  | { readonly type: 'EVICTED' }
   | { readonly type: 'CONTAINERS_LEFT' }
   | { readonly type: 'SANDBOX_LEFT' }
   | { readonly type: 'CONTAINERS_STOPPED' }
   | { readonly type: 'DELETED' };
 
-export type PodStopReason = 'Deleted' | 'DeadlineExceeded' | 'Finished';
+export type PodStopReason = 'Deleted' | 'DeadlineExceeded' | 'Evicted' | 'Finished';
 
 /**
  * A pod on its node, from its assignment to its end: it gets a sandbox, its init containers run one by one, its containers run, and it
@@ -48,6 +49,7 @@ export const podRunMachine = setup({
         INITIALIZED: 'Starting',
         FAILED: 'Failed',
         DEADLINE_EXCEEDED: { target: 'Failed', actions: { type: 'stopContainers', params: { reason: 'DeadlineExceeded' } } },
+        EVICTED: { target: 'Failed', actions: { type: 'stopContainers', params: { reason: 'Evicted' } } },
       },
     },
     Starting: {
@@ -59,6 +61,7 @@ export const podRunMachine = setup({
         SUCCEEDED: 'Succeeded',
         FAILED: 'Failed',
         DEADLINE_EXCEEDED: { target: 'Failed', actions: { type: 'stopContainers', params: { reason: 'DeadlineExceeded' } } },
+        EVICTED: { target: 'Failed', actions: { type: 'stopContainers', params: { reason: 'Evicted' } } },
       },
     },
     Running: {
@@ -68,6 +71,7 @@ export const podRunMachine = setup({
         SUCCEEDED: 'Succeeded',
         FAILED: 'Failed',
         DEADLINE_EXCEEDED: { target: 'Failed', actions: { type: 'stopContainers', params: { reason: 'DeadlineExceeded' } } },
+        EVICTED: { target: 'Failed', actions: { type: 'stopContainers', params: { reason: 'Evicted' } } },
       },
     },
     // Someone else may have written the phase: then containers still run.

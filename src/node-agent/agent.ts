@@ -13,6 +13,7 @@ import { containerLines, countsOf, type Measurement, type PodOnNode } from './co
 import type { ContainerRuntime } from './container-runtime.ts';
 import { createHeartbeat } from './heartbeat.ts';
 import type { KubeletMetrics } from './kubelet-metrics.ts';
+import { findExcess, hasStorageBounds } from './local-storage.ts';
 import type { MachineFacts } from './machine-facts.ts';
 import { capacityOf } from './node-object.ts';
 import type { PodQueue } from './pod-queue.ts';
@@ -73,6 +74,8 @@ export interface NodeAgent extends Component {
 }
 
 const housekeepingMs = 60_000;
+/** Between two looks at the disk that pods use, as upstream. */
+const storageLookMs = 10_000;
 /** The API knows nothing of these pods any more, and so nothing of their grace period. */
 const orphanGraceMs = 2_000;
 const defaultLeadMs = 200;
@@ -93,6 +96,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
   const workers = new Map<string, PodWorker>();
   const unsubscribe: (() => void)[] = [];
   let cancelHousekeeping: (() => void) | undefined;
+  let cancelStorageLook: (() => void) | undefined;
 
   const context: AgentContext = {
     nodeName,
@@ -212,6 +216,29 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     }
   }
 
+  /** One pod after the other: what it costs to look is spread, and a look begins when the one before has ended. */
+  async function evictThoseOverStorage(): Promise<void> {
+    for (const worker of [...workers.values()]) {
+      if (abort.signal.aborted) return;
+      if (!hasStorageBounds(worker.pod)) continue;
+      try {
+        const excess = await findExcess(worker.pod, { volumes: volumes.emptyDirs(worker.uid), logs: worker.logs });
+        if (excess !== undefined) worker.evict(excess);
+      } catch (err) {
+        log.warn({ err, pod: worker.key }, 'Could not measure the disk that a pod uses');
+      }
+    }
+  }
+
+  function scheduleStorageLook(): void {
+    if (abort.signal.aborted || !runtime.runsPrograms) return;
+    cancelStorageLook = clock.after(storageLookMs, () => {
+      evictThoseOverStorage()
+        .catch((err: unknown) => log.warn({ err }, 'Could not look at the disk that pods use'))
+        .finally(scheduleStorageLook);
+    });
+  }
+
   function scheduleHousekeeping(): void {
     if (abort.signal.aborted) return;
     cancelHousekeeping = clock.after(housekeepingMs, () => {
@@ -259,6 +286,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       unsubscribe.push(options.pods.subscribe(onPod));
       await endOrphans();
       scheduleHousekeeping();
+      scheduleStorageLook();
       // Last: with the node in the API pods are assigned to it.
       const node = await heartbeat.start(signal);
       if (runtime.runsPrograms) options.recorder.record(node, { type: 'Normal', reason: 'Starting', message: 'Starting kubelet.' });
@@ -272,6 +300,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       if (abort.signal.aborted) return;
       abort.abort(new Error(`node agent ${nodeName} stops`));
       cancelHousekeeping?.();
+      cancelStorageLook?.();
       for (const remove of unsubscribe) remove();
       await heartbeat.stop();
       for (const { uid } of workers.values()) queue.remove(uid);

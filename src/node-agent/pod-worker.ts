@@ -37,6 +37,8 @@ const fallbackBytes = 2_048;
 /** What a container gets to end in when its preStop hook took all of the grace period. */
 const minimumGraceMs = 2_000;
 const defaultGraceSeconds = 30;
+/** As upstream: who is evicted for the disk it fills must not fill it for another half minute. */
+const evictionGraceSeconds = 1;
 /** A program has opened its port by then, or will not soon. */
 const listenCheckDelayMs = 1_500;
 
@@ -64,6 +66,7 @@ export class PodWorker {
   #references: PodReferences | undefined;
   #volumePaths: PreparedVolumes | undefined;
   #volumesStale = false;
+  #evicted: string | undefined;
   #verdict: { readonly reason: string; readonly message: string } | undefined;
   #statusTail: Promise<void> = Promise.resolve();
   /** On its way to the API; the watch may tell of it before the answer does. */
@@ -149,6 +152,19 @@ export class PodWorker {
     }
   }
 
+  /** Ends the pod for good, because of what it uses of the node. */
+  evict(message: string): void {
+    if (this.#evicted !== undefined || this.#deleted || this.#state === 'Succeeded' || this.#state === 'Failed') return;
+    this.#evicted = message;
+    this.#record('Warning', 'Evicted', message);
+    this.#wake();
+  }
+
+  /** Where its logs are. */
+  get logs(): string {
+    return this.#logDirectory(this.#context.logDirectory);
+  }
+
   /** Ends the pod's programs and nothing else: the pod stays in the API and is started again by the next agent. */
   async halt(maxGraceMs: number): Promise<void> {
     await this.#observe();
@@ -204,6 +220,7 @@ export class PodWorker {
           due: plan.starts.length > 0 || plan.stops.length > 0,
           outcome: plan.outcome,
           deadlineExceeded: this.#deadline() <= this.#context.clock.now(),
+          evicted: this.#evicted !== undefined,
         }),
         effects: this.#effects,
         steps: this.#context.steps,
@@ -390,6 +407,10 @@ export class PodWorker {
       this.#verdict = { reason: 'DeadlineExceeded', message: 'Pod was active on the node longer than the specified deadline' };
       this.#acted = true;
     }
+    if (reason === 'Evicted') {
+      this.#verdict = { reason: 'Evicted', message: this.#evicted ?? '' };
+      this.#acted = true;
+    }
     const running = this.#runningContainers();
     const sidecars = (this.#pod.spec.initContainers ?? []).filter(isSidecar).map(({ name }) => name);
     const main = running.filter(({ name }) => !sidecars.includes(name));
@@ -405,6 +426,7 @@ export class PodWorker {
 
   #graceSeconds(reason: PodStopReason): number {
     const { metadata, spec } = this.#pod;
+    if (reason === 'Evicted' || this.#evicted !== undefined) return evictionGraceSeconds;
     return (
       (reason === 'Deleted' ? metadata.deletionGracePeriodSeconds : undefined) ?? spec.terminationGracePeriodSeconds ?? defaultGraceSeconds
     );

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { chmod, lchown, lstat, mkdir, mkdtemp, readdir, readlink, realpath, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Container, Pod, Volume } from '../api/core/v1/pod.ts';
+import { removeTree } from '../base/remove-tree.ts';
 import type { ConfigSource } from './config-source.ts';
 import { ContainerError, type Mount } from './container-runtime.ts';
 import { type DownwardFacts, fieldText, resourceText } from './downward.ts';
@@ -21,6 +22,8 @@ export interface Volumes {
   prepare(facts: DownwardFacts): Promise<PreparedVolumes>;
   /** The mounts of a container. `paths` is what `prepare` gave; `lookUp` expands `subPathExpr`. */
   mountsOf(container: Container, paths: PreparedVolumes, lookUp: (name: string) => string | undefined): Promise<readonly Mount[]>;
+  /** Holds the emptyDirs of a pod, by name. */
+  emptyDirs(podUid: string): string;
   remove(podUid: string): Promise<void>;
   /** Pods that have volumes here; also of pods that are gone. */
   list(): Promise<readonly string[]>;
@@ -65,12 +68,14 @@ const maxProjectedBytes = 16 * 1024 * 1024;
 const dataLink = '..data';
 
 export function createVolumes({ directory, config, tokens, ownerOf, hostPaths }: VolumesOptions): Volumes {
+  const emptyDirs = (uid: string): string => join(directory, uid, 'volumes');
+
   async function prepareOne(volume: Volume, facts: DownwardFacts): Promise<PreparedVolume> {
     const { pod } = facts;
     const uid = pod.metadata.uid ?? '';
     const owner = ownerOf(uid);
     if (volume.emptyDir !== undefined)
-      return { path: await makeEmptyDirectory(join(directory, uid, 'volumes', volume.name), owner), projected: false };
+      return { path: await makeEmptyDirectory(join(emptyDirs(uid), volume.name), owner), projected: false };
     if (volume.hostPath !== undefined) {
       return { path: await prepareHostPath(volume.hostPath.path, volume.hostPath.type ?? '', hostPaths), projected: false };
     }
@@ -119,9 +124,11 @@ export function createVolumes({ directory, config, tokens, ownerOf, hostPaths }:
       return mounts;
     },
 
+    emptyDirs,
+
     async remove(podUid) {
       tokens.forget(podUid);
-      await rm(join(directory, podUid), { recursive: true, force: true });
+      await removeTree(join(directory, podUid));
     },
 
     async list() {

@@ -22,6 +22,7 @@ machineSuite({
     { type: 'SUCCEEDED' },
     { type: 'FAILED' },
     { type: 'DEADLINE_EXCEEDED' },
+    { type: 'EVICTED' },
     { type: 'CONTAINERS_LEFT' },
     { type: 'SANDBOX_LEFT' },
     { type: 'CONTAINERS_STOPPED' },
@@ -47,6 +48,7 @@ describe('events of a pod on its node', () => {
     due: false,
     outcome: undefined,
     deadlineExceeded: false,
+    evicted: false,
   };
   const types = (state: Parameters<typeof eventsOf>[0], changes: Partial<PodObservation>): string[] =>
     [...eventsOf(state, { ...seen, ...changes })].map(({ type }) => type);
@@ -64,6 +66,11 @@ describe('events of a pod on its node', () => {
 
   it('restores the sandbox of a running pod that lost it', () => {
     expect(types('Running', { sandboxReady: false, running: 0 })).toEqual(['SANDBOX_MISSING']);
+  });
+
+  it('ends a pod that its node evicts, once', () => {
+    expect(types('Running', { evicted: true })).toEqual(['EVICTED']);
+    expect(types('Failed', { evicted: true })).toEqual(['CONTAINERS_LEFT']);
   });
 
   it('ends what still runs in a pod that is deleted, and releases it after', () => {

@@ -1,0 +1,92 @@
+import { lstat, opendir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Pod } from '../api/core/v1/pod.ts';
+import { tryQuantity, wholeValueOf } from '../machinery/quantity.ts';
+
+export interface LocalStorageOptions {
+  /** Holds the pod's emptyDirs by name. */
+  readonly volumes: string;
+  /** Holds a directory of logs for each container. */
+  readonly logs: string;
+}
+
+/** Files and directories of one volume that are looked at; those beyond count as nothing. */
+const maxEntries = 100_000;
+const blockBytes = 512;
+
+/**
+ * Why a pod is evicted for the disk it uses, in the words of the kubelet; undefined while it keeps its bounds. The file system of a container
+ * itself lies in memory here and is bounded on its own, so what counts is emptyDirs and logs.
+ *
+ * @see Kubernetes documentation, "Local ephemeral storage", resource ephemeral-storage consumption management
+ */
+export async function findExcess(pod: Pod, { volumes, logs }: LocalStorageOptions): Promise<string | undefined> {
+  const { containers } = pod.spec;
+  const emptyDirs = (pod.spec.volumes ?? []).filter(({ emptyDir }) => emptyDir !== undefined);
+  let used = 0;
+  const limits = containers.map((container) => amountOf(container.resources?.limits?.['ephemeral-storage']));
+  const isBounded = limits.some((limit) => limit !== undefined);
+  for (const { name, emptyDir } of emptyDirs) {
+    const limit = amountOf(emptyDir?.sizeLimit);
+    if (limit === undefined && !isBounded) continue;
+    const size = await diskUsage(join(volumes, name));
+    used += size;
+    if (limit !== undefined && size > limit.bytes) return `Usage of EmptyDir volume "${name}" exceeds the limit "${limit.text}". `;
+  }
+  if (!isBounded) return undefined;
+  let allowed = 0;
+  for (const [index, container] of containers.entries()) {
+    const size = await diskUsage(join(logs, container.name));
+    const limit = limits[index];
+    used += size;
+    allowed += limit?.bytes ?? 0;
+    if (limit !== undefined && size > limit.bytes) {
+      return `Container ${container.name} exceeded its local ephemeral storage limit "${limit.text}". `;
+    }
+  }
+  // Containers without a limit add nothing to it, as upstream.
+  return used > allowed ? `Pod ephemeral local storage usage exceeds the total limit of containers ${textOf(allowed)}. ` : undefined;
+}
+
+/** Whether `findExcess` has anything to look at. */
+export const hasStorageBounds = ({ spec }: Pod): boolean =>
+  (spec.volumes ?? []).some(({ emptyDir }) => amountOf(emptyDir?.sizeLimit) !== undefined) ||
+  spec.containers.some(({ resources }) => amountOf(resources?.limits?.['ephemeral-storage']) !== undefined);
+
+function amountOf(value: unknown): { readonly bytes: number; readonly text: string } | undefined {
+  const quantity = tryQuantity(value);
+  if (quantity === undefined) return undefined;
+  const bytes = wholeValueOf(quantity);
+  return bytes > 0 ? { bytes, text: String(value) } : undefined;
+}
+
+function textOf(bytes: number): string {
+  const unit = (['Gi', 'Mi', 'Ki'] as const).find((_, index) => bytes % 1024 ** (3 - index) === 0);
+  return unit === undefined ? String(bytes) : `${bytes / 1024 ** { Gi: 3, Mi: 2, Ki: 1 }[unit]}${unit}`;
+}
+
+/**
+ * Bytes on the disk below `path`, as `du` counts them. Pods write there while it is looked at: links are not followed, nothing is opened
+ * but directories, and what is gone counts as nothing. A tree deeper than the kernel lets be named is one that wants to hide: it has no end.
+ */
+async function diskUsage(path: string): Promise<number> {
+  let bytes = 0;
+  let entries = 0;
+  const left = [path];
+  for (let directory = left.pop(); directory !== undefined; directory = left.pop()) {
+    try {
+      for await (const entry of await opendir(directory)) {
+        if (entries === maxEntries) return bytes;
+        entries += 1;
+        const place = join(directory, entry.name);
+        bytes += (await lstat(place)).blocks * blockBytes;
+        if (entry.isDirectory()) left.push(place);
+      }
+    } catch (err) {
+      const { code } = err as NodeJS.ErrnoException;
+      if (code === 'ENAMETOOLONG') return Number.POSITIVE_INFINITY;
+      if (code !== 'ENOENT' && code !== 'ENOTDIR' && code !== 'EACCES') throw err;
+    }
+  }
+  return bytes;
+}
