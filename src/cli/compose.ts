@@ -105,8 +105,10 @@ import { createStepLog, type StepLog } from '../reconcile/step-log.ts';
 import { createScheduler } from '../scheduler/scheduler.ts';
 import { describeDamage } from '../storage/damage-report.ts';
 import { openMemoryStorage } from '../storage/memory/storage.ts';
+import { type SalvageReport, salvageStore } from '../storage/sqlite/salvage.ts';
 import { openSqliteStorage } from '../storage/sqlite/storage.ts';
 import type { Storage } from '../storage/storage.ts';
+import { StorageError } from '../storage/storage-error.ts';
 import { createOverviewSource } from '../web/overview.ts';
 import { createWeb, isLoopback } from '../web/server.ts';
 import { createStateCollector } from '../web/state-metrics.ts';
@@ -200,6 +202,13 @@ export async function openStoppedBackup(options: { readonly dataDirectory: strin
   try {
     const storage = await openSqliteStorage({ path: filesOf(dataDirectory).database, clock: systemClock });
     try {
+      const [damage] = storage.damage;
+      if (damage !== undefined && damage.type !== 'restored') {
+        throw new Failure(`the store of ${dataDirectory} is damaged`, {
+          why: describeDamage(damage).message,
+          fix: 'Start the cluster once, so that Git is applied again, then back it up. "midship restore" puts an earlier backup in place.',
+        });
+      }
       const signal = new AbortController().signal;
       return { stream: await openSnapshot({ dataDirectory, store: storage, version, now: systemClock.now(), signal }), close: release };
     } finally {
@@ -230,6 +239,24 @@ export async function openStoppedStore(dataDirectory: string): Promise<StoppedSt
     delete: async (entry) => (await storage.delete(entry.key, entry.revision)).ok,
     close: () => storage.close(),
   };
+}
+
+/** Only where a start refuses the store as damaged: a start itself sets aside rows that are. */
+export async function salvageStoppedStore(dataDirectory: string): Promise<SalvageReport> {
+  const { database: path } = filesOf(dataDirectory);
+  try {
+    await (await openStoppedStore(dataDirectory)).close();
+  } catch (err) {
+    if (!(err instanceof Failure && err.cause instanceof StorageError && err.cause.isDamage)) throw err;
+    return salvageStore(path).catch(async (reason: unknown) => {
+      throw await explainStartFailure(reason, { apiPort: 0, httpPort: 0, dataDirectory });
+    });
+  }
+  throw new Failure(`${path} can be read`, {
+    why: 'There is nothing to salvage: single rows that are damaged are set aside by a start.',
+    fix: `Start it: midship up --data-dir ${dataDirectory}`,
+    exitCode: 1,
+  });
 }
 
 interface ComposeOptions extends StartClusterOptions {

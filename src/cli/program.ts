@@ -8,7 +8,7 @@ import { backup } from './backup.ts';
 import { build } from './build.ts';
 import { type BuildFlags, toolsOf, withBuildFlags } from './build-flags.ts';
 import { checkCertificates, rotateCertificates } from './certs.ts';
-import { openEmptyApi, openStoppedBackup, openStoppedStore } from './compose.ts';
+import { openEmptyApi, openStoppedBackup, openStoppedStore, salvageStoppedStore } from './compose.ts';
 import { type Configuration, type DisablePart, defaultDataDirectory, disableParts } from './configuration.ts';
 import { down } from './down.ts';
 import { Failure } from './failure.ts';
@@ -19,7 +19,7 @@ import { kubeconfig } from './kubeconfig.ts';
 import { type Format, formats } from './output.ts';
 import { pageUrl } from './page-url.ts';
 import { type PodFlags, podSettingsOf, withPodFlags } from './pod-flags.ts';
-import { type RepairContext, repairCheck, repairDelete, repairGet, repairList } from './repair.ts';
+import { type RepairContext, repairCheck, repairDelete, repairGet, repairList, repairSalvage } from './repair.ts';
 import { restore } from './restore.ts';
 import { exampleRepository, runCluster } from './run.ts';
 import { status } from './status.ts';
@@ -239,6 +239,7 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
   const repairing = (flags: { readonly dataDir: string }): RepairContext => ({
     dataDirectory: resolve(flags.dataDir),
     openStore: openStoppedStore,
+    salvageStore: salvageStoppedStore,
     output: context.stdout,
   });
   withDataDirectory(repair.command('check').description('verify the store and the built-in repository; 1 when something is broken')).action(
@@ -261,6 +262,11 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
     .action(async (object: string, flags: { readonly dataDir: string }) => {
       exitCode = await repairDelete({ ...repairing(flags), object });
     });
+  withDataDirectory(
+    repair.command('salvage').description('make a store of the intact rows of one that is damaged, and keep the damaged files'),
+  ).action(async (flags: { readonly dataDir: string }) => {
+    exitCode = await repairSalvage(repairing(flags));
+  });
   const certs = program.command('certs').description('the certificates of a cluster');
   withDataDirectory(certs.command('check').description('list them with the days they have left; 1 when one needs attention'))
     .addOption(new Option('-o, --output <format>', 'output format').choices(['text', 'json']).default('text'))

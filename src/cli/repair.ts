@@ -17,7 +17,15 @@ import { plain } from './terminal.ts';
 export interface RepairContext {
   readonly dataDirectory: string;
   openStore(dataDirectory: string): Promise<StoppedStore>;
+  salvageStore(dataDirectory: string): Promise<SalvagedStore>;
   readonly output: NodeJS.WritableStream;
+}
+
+interface SalvagedStore {
+  readonly rows: number;
+  readonly newestRevision: number;
+  readonly damaged: readonly { readonly revision: number; readonly key: string }[];
+  readonly keptAs: string;
 }
 
 interface StoredObject {
@@ -133,7 +141,27 @@ export function repairDelete(context: RepairContext & { readonly object: string 
   });
 }
 
+/** Takes what is intact out of a store that a start refuses as damaged. The damaged files are kept. */
+export async function repairSalvage({ dataDirectory, salvageStore, output }: RepairContext): Promise<ExitCode> {
+  await refuseRunning(dataDirectory);
+  const { rows, newestRevision, damaged, keptAs } = await salvageStore(dataDirectory);
+  output.write(`✓ store: ${rows} intact rows, up to revision ${newestRevision}; the damaged files are kept as ${keptAs}\n`);
+  for (const { key, revision } of damaged) output.write(`  lost: revision ${revision} of ${plain(key)}\n`);
+  output.write('  An object whose newest row is lost is as it was before, or absent; what Git says is applied by the next start.\n');
+  return 0;
+}
+
 async function withStore({ dataDirectory, openStore }: RepairContext, work: (store: StoppedStore) => Promise<ExitCode>): Promise<ExitCode> {
+  await refuseRunning(dataDirectory);
+  const store = await openStore(dataDirectory);
+  try {
+    return await work(store);
+  } finally {
+    await store.close();
+  }
+}
+
+async function refuseRunning(dataDirectory: string): Promise<void> {
   const running = await readEndpoints(dataDirectory).catch((err: unknown) => {
     if (err instanceof Failure) return undefined;
     throw err;
@@ -143,12 +171,6 @@ async function withStore({ dataDirectory, openStore }: RepairContext, work: (sto
       why: `Process ${running.pid} has its files; while it runs, kubectl changes its objects.`,
       fix: `Stop it first: midship down --data-dir ${dataDirectory}`,
     });
-  }
-  const store = await openStore(dataDirectory);
-  try {
-    return await work(store);
-  } finally {
-    await store.close();
   }
 }
 

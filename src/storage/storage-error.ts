@@ -4,10 +4,16 @@ export class StorageError extends Error {
   readonly hint: string;
   /** The disk has no room for what was to be written. */
   readonly isFull: boolean;
+  /** What was stored cannot be read any more. */
+  readonly isDamage: boolean;
 
-  constructor(message: string, options: { readonly hint: string; readonly isFull?: boolean; readonly cause?: unknown }) {
+  constructor(
+    message: string,
+    options: { readonly hint: string; readonly isFull?: boolean; readonly isDamage?: boolean; readonly cause?: unknown },
+  ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.hint = options.hint;
     this.isFull = options.isFull ?? false;
+    this.isDamage = options.isDamage ?? false;
   }
 }

@@ -331,7 +331,7 @@ function refuseMuchDamage(path: string, damaged: readonly DamagedRow[], rows: nu
   if (damaged.length <= maxDamagedRows && damaged.length <= rows * maxDamagedShare) return;
   throw new StorageError(
     `${path} is damaged: ${damaged.length} of ${rows} rows do not fit their checksums, the first is revision ${first.revision}, key ${quoted(first.key)}`,
-    { hint: damagedHint },
+    { hint: damagedHint, isDamage: true },
   );
 }
 
@@ -452,7 +452,7 @@ async function prepare(database: Database, path: string, withReserve: WithReserv
   await database.exec('BEGIN IMMEDIATE; COMMIT');
   const [check] = await database.all<{ quick_check: string }>('PRAGMA quick_check(1)');
   if (check?.quick_check !== 'ok') {
-    throw new StorageError(`${path} is damaged: ${check?.quick_check ?? 'no answer'}`, { hint: damagedHint });
+    throw new StorageError(`${path} is damaged: ${check?.quick_check ?? 'no answer'}`, { hint: damagedHint, isDamage: true });
   }
   if (found < schemaVersion) await withReserve(() => transaction(database, () => migrate(database, found)));
   return found;
@@ -493,9 +493,9 @@ function openError(path: string, cause: unknown): StorageError {
         cause,
       });
     case 'SQLITE_NOTADB':
-      return new StorageError(`${path} is not a database`, { hint: damagedHint, cause });
+      return new StorageError(`${path} is not a database`, { hint: damagedHint, isDamage: true, cause });
     case 'SQLITE_CORRUPT':
-      return new StorageError(`${path} is damaged: ${(cause as Error).message}`, { hint: damagedHint, cause });
+      return new StorageError(`${path} is damaged: ${(cause as Error).message}`, { hint: damagedHint, isDamage: true, cause });
     case 'SQLITE_FULL':
       return new StorageError(`no space left to open ${path}`, { hint: 'Free some disk space, then start again.', cause });
     default:

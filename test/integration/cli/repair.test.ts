@@ -4,8 +4,8 @@ import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { thisProcess } from '../../../src/base/process-identity.ts';
-import { openStoppedStore } from '../../../src/cli/compose.ts';
-import { repairCheck, repairDelete, repairGet, repairList } from '../../../src/cli/repair.ts';
+import { openStoppedStore, salvageStoppedStore } from '../../../src/cli/compose.ts';
+import { repairCheck, repairDelete, repairGet, repairList, repairSalvage } from '../../../src/cli/repair.ts';
 import { ensureBareRepository, seedRepository } from '../../../src/gitops/sources/bare-repository.ts';
 import { openSqliteStorage } from '../../../src/storage/sqlite/storage.ts';
 import { newRepository, temporaryDirectory } from '../../support/git.ts';
@@ -31,7 +31,7 @@ describe('midship repair', () => {
 
   const run = async <T extends object>(command: (options: T & Parameters<typeof repairCheck>[0]) => Promise<number>, options: T) => {
     const output = new PassThrough();
-    const code = await command({ dataDirectory, openStore: openStoppedStore, output, ...options });
+    const code = await command({ dataDirectory, openStore: openStoppedStore, salvageStore: salvageStoppedStore, output, ...options });
     output.end();
     return { code, printed: await text(output) };
   };
@@ -64,6 +64,22 @@ describe('midship repair', () => {
     expect({ code, printed }).toEqual({ code: 0, printed: `deleted Receiver/web/hook; its text is in ${kept}\n` });
     expect(await readFile(kept, 'utf8')).toBe(object('n/v1', 'Receiver', 'hook'));
     expect(await list()).toEqual(['Pod/web/a', 'Secret/web/s', 'widgets.example.com/web/w']);
+  });
+
+  it('salvages the intact rows of a store that a start refuses, and no other store', async () => {
+    const path = join(dataDirectory, 'state.db');
+    await expect(run(repairSalvage, {})).rejects.toMatchObject({ message: `${path} can be read`, exitCode: 1 });
+    const bytes = await readFile(path);
+    await writeFile(path, bytes.fill(0xa5, 0, 64));
+    await expect(list()).rejects.toMatchObject({
+      message: `${path} is not a database`,
+      fix: expect.stringContaining('midship repair salvage'),
+    });
+    const { code, printed } = await run(repairSalvage, {});
+    expect(code).toBe(0);
+    expect(printed).toContain(`✓ store: 4 intact rows, up to revision 4; the damaged files are kept as ${path}.damaged\n`);
+    expect(await readFile(`${path}.damaged`)).toEqual(bytes);
+    expect(await list()).toEqual(['Pod/web/a', 'Secret/web/s', 'widgets.example.com/web/w', 'Receiver/web/hook']);
   });
 
   it('check is content with what is whole, and names what is not', async () => {
