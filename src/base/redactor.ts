@@ -70,7 +70,7 @@ export function createRedactor(): Redactor {
     const start = value.slice(0, startLength);
     const bucket: Bucket = buckets.get(start) ?? { lengths: [], byLength: new Map(), longByPart: new Map() };
     buckets.set(start, bucket);
-    beginnings[hashOf(start, 0)] = 1;
+    beginnings[(start.charCodeAt(0) * 257 + start.charCodeAt(1)) & 0xffff] = 1;
     if (value.length >= longLength) {
       const part = value.slice(0, partLength);
       const alike = bucket.longByPart.get(part);
@@ -108,7 +108,6 @@ export function createRedactor(): Redactor {
 
   /** How much of the text from `at` on is a value; 0 when it is none. */
   function matchLength(text: string, at: number, concerns: (entry: Known) => boolean): number {
-    if (beginnings[hashOf(text, at)] === 0) return 0;
     const bucket = buckets.get(text.slice(at, at + startLength));
     if (bucket === undefined) return 0;
     const alike = bucket.longByPart.size === 0 ? undefined : bucket.longByPart.get(text.slice(at, at + partLength));
@@ -126,12 +125,19 @@ export function createRedactor(): Redactor {
   function redact(text: string, concerns: (entry: Known) => boolean): string {
     let result = '';
     let from = 0;
-    for (let at = 0; at + startLength <= text.length; at += 1) {
+    const end = text.length - startLength;
+    let code = text.charCodeAt(0);
+    for (let at = 0; at <= end; at += 1) {
+      const next = text.charCodeAt(at + 1);
+      const mayBegin = beginnings[(code * 257 + next) & 0xffff] !== 0;
+      code = next;
+      if (!mayBegin) continue;
       const length = matchLength(text, at, concerns);
       if (length === 0) continue;
       result += text.slice(from, at) + mask;
       from = at + length;
       at = from - 1;
+      code = text.charCodeAt(from);
     }
     return from === 0 ? text : result + text.slice(from);
   }
@@ -167,8 +173,6 @@ export function createRedactor(): Redactor {
     },
   };
 }
-
-const hashOf = (text: string, at: number): number => (text.charCodeAt(at) * 257 + text.charCodeAt(at + 1)) & 0xffff;
 
 /** The part that is known to be equal, and what follows as far as it is; all that follows when more of the value was not kept. */
 function equalLength(text: string, at: number, value: string): number {

@@ -8,6 +8,7 @@ import {
 import { deployments } from '../../../../src/api/apps/v1/deployment.ts';
 import { configMaps } from '../../../../src/api/core/v1/config-map.ts';
 import { namespaces } from '../../../../src/api/core/v1/namespace.ts';
+import { secrets } from '../../../../src/api/core/v1/secret.ts';
 import { roles } from '../../../../src/api/rbac/v1/role.ts';
 import { roleBindings } from '../../../../src/api/rbac/v1/role-binding.ts';
 import type { Client } from '../../../../src/client/client.ts';
@@ -126,6 +127,27 @@ describe('a policy', () => {
     expect(JSON.parse(notes['validation.policy.admission.k8s.io/validation_failure'] ?? '')).toEqual([
       { message: 'never', policy: 'p', binding: 'b', expressionIndex: 0, validationActions: ['Warn', 'Audit'] },
     ]);
+  });
+
+  test('notes no value of a Secret', async () => {
+    await makePolicy({
+      matchConstraints: { resourceRules: [{ apiGroups: [''], apiVersions: ['v1'], operations: ['CREATE'], resources: ['secrets'] }] },
+      validations: [{ expression: 'false', messageExpression: '"it is " + string(object.data.password)' }],
+      auditAnnotations: [{ key: 'value', valueExpression: 'string(object.data.password)' }],
+    });
+    await bind({ validationActions: ['Audit'] });
+    const notes: string[] = [];
+    const request = {
+      user: { name: 'u', groups: ['system:masters'] },
+      userAgent: 'test',
+      onAuditAnnotation: (key: string, value: string) => void notes.push(`${key}: ${value}`),
+    };
+    const password = Buffer.from('canary').toString('base64');
+    const secret = { apiVersion: 'v1', kind: 'Secret', metadata: { name: 's', namespace }, data: { password } };
+    await api.service.create(request, secrets, namespace, secret);
+    expect(notes.join('\n')).toContain('p/value: left out: the object is a Secret');
+    expect(notes.join('\n')).toContain('"message":"left out: the object is a Secret"');
+    expect(notes.join('\n')).not.toContain(password);
   });
 
   test('knows what changes, who asks and where', async () => {
