@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import pc from 'picocolors';
+import { plainLines } from './base/plain-text.ts';
 import { Failure, formatFailure, tryExplainSystemError } from './cli/failure.ts';
 import { runWithHeap } from './cli/heap.ts';
 
@@ -25,7 +26,7 @@ try {
     const text =
       err instanceof Error ? (process.env.MIDSHIP_VERBOSE === undefined ? err.message : (err.stack ?? err.message)) : String(err);
     process.stderr.write(
-      `${pc.red('✗')} unexpected: ${text}\n  This is a defect of Midship ${version}.\n  Run again with MIDSHIP_VERBOSE=1 and report what it prints.\n`,
+      `${pc.red('✗')} unexpected: ${plainLines(text)}\n  This is a defect of Midship ${version}.\n  Run again with MIDSHIP_VERBOSE=1 and report what it prints.\n`,
     );
     process.exitCode = 2;
   }

@@ -7,6 +7,7 @@ import { type GitRepository, type GitRepositoryRef, gitRepositories } from '../a
 import { annotations } from '../api/well-known.ts';
 import { timestampOf } from '../base/clock.ts';
 import { redactUrl } from '../base/log.ts';
+import { plain } from '../base/plain-text.ts';
 import type { Client } from '../client/client.ts';
 import { historyOf } from '../gitops/verbs/history.ts';
 import { explainApp } from '../gitops/verbs/why.ts';
@@ -16,7 +17,6 @@ import type { Resource } from '../machinery/resource.ts';
 import { type AppCommand, fieldManager, findApp, refOfSource, whoAmI, withClient } from './connect.ts';
 import { type ExitCode, Failure } from './failure.ts';
 import { ageText, type Format, firstLine, formats, shortSha, table, withoutManagedFields, writeResult } from './output.ts';
-import { plain } from './terminal.ts';
 
 /** The commands about apps: each talks to the running cluster through its public API, as kubectl would. */
 
@@ -66,7 +66,7 @@ async function list<T extends KubeObject>(options: ListOptions, resource: Resour
   );
   const items = 'items' in found ? found.items : [found];
   if (format === 'name') {
-    for (const { metadata } of items) output.write(`${resource.kind.toLowerCase()}.${resource.group}/${metadata.name}\n`);
+    for (const { metadata } of items) output.write(`${resource.kind.toLowerCase()}.${resource.group}/${plain(metadata.name)}\n`);
   } else if (format === 'json' || format === 'yaml') {
     const shown = 'items' in found ? { ...found, items: items.map(withoutManagedFields) } : withoutManagedFields(found);
     writeResult({ output, format }, shown, () => '');

@@ -3,6 +3,7 @@ import { relative, resolve } from 'node:path';
 import pc from 'picocolors';
 import { type Kustomization, kustomizations } from '../api/kustomize/v1/kustomization.ts';
 import { systemClock } from '../base/clock.ts';
+import { plain } from '../base/plain-text.ts';
 import type { Client } from '../client/client.ts';
 import type { BuildTools } from '../gitops/build/tools.ts';
 import { type Clone, openClone } from '../gitops/verbs/clone.ts';
@@ -12,7 +13,6 @@ import { openDirectorySource } from '../gitops/verbs/directory-source.ts';
 import { type AppCommand, findApp, withClient } from './connect.ts';
 import { type ExitCode, Failure } from './failure.ts';
 import { writeResult } from './output.ts';
-import { plain } from './terminal.ts';
 
 export interface DiffOptions extends AppCommand {
   /** `[APP]`, `REV1 REV2` or `APP REV1 REV2`. */

@@ -1,14 +1,14 @@
 import pc from 'picocolors';
 import { type Event, events } from '../api/core/v1/event.ts';
 import { systemClock } from '../base/clock.ts';
+import { plain, printable } from '../base/plain-text.ts';
 import type { Client } from '../client/client.ts';
 import { createVerbContext } from '../gitops/verbs/context.ts';
 import { createAppEvents, timeOfEvent } from '../gitops/verbs/events.ts';
 import { isExpired } from '../machinery/status-error.ts';
 import { type AppCommand, findApp, withClient } from './connect.ts';
 import type { ExitCode } from './failure.ts';
-import { writeResult } from './output.ts';
-import { plain } from './terminal.ts';
+import { formatJson, writeResult } from './output.ts';
 
 export interface EventsOptions extends AppCommand {
   /** Undefined: of the namespace, or of the whole cluster. */
@@ -104,9 +104,9 @@ async function follow({ client, isAbout, resourceVersion, options }: Following):
 }
 
 function writeOne(options: EventsOptions, event: Event): void {
-  if (options.format === 'text') options.output.write(lineOf(event));
+  if (options.format === 'text') options.output.write(printable(lineOf(event)));
   // One document an event, as a stream.
-  else if (options.format === 'json') options.output.write(`${JSON.stringify(event)}\n`);
+  else if (options.format === 'json') options.output.write(`${formatJson(event, 0)}\n`);
   else writeResult(options, [event], () => '');
 }
 

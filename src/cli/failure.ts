@@ -1,4 +1,5 @@
 import pc from 'picocolors';
+import { plainLines } from '../base/plain-text.ts';
 
 /** Exit codes: 0 yes or done, 1 an honest no, 2 an error, 130 interrupted. */
 export type ExitCode = 0 | 1 | 2 | 130;
@@ -25,7 +26,7 @@ export class Failure extends Error {
 
 /** `✗ what`, then why and fix, indented. */
 export function formatFailure(failure: Failure): string {
-  return `${pc.red('✗')} ${failure.message}\n  ${failure.why}\n  ${failure.fix}\n`;
+  return `${pc.red('✗')} ${plainLines(failure.message)}\n  ${plainLines(failure.why)}\n  ${plainLines(failure.fix)}\n`;
 }
 
 /** What the machine itself refuses is no defect of the program, and a person can mend it. */

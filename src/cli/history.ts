@@ -1,10 +1,10 @@
 import pc from 'picocolors';
+import { plain } from '../base/plain-text.ts';
 import { type HistoryEntry, historyOf } from '../gitops/verbs/history.ts';
 import { keyOf } from '../machinery/object.ts';
 import { type AppCommand, findApp, withClient } from './connect.ts';
 import type { ExitCode } from './failure.ts';
 import { ageText, durationText, shortSha, table, writeResult } from './output.ts';
-import { plain } from './terminal.ts';
 
 export interface HistoryOptions extends AppCommand {
   readonly app: string;

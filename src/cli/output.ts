@@ -1,7 +1,7 @@
 import pc from 'picocolors';
+import { plain, printable } from '../base/plain-text.ts';
 import type { KubeObject } from '../machinery/object.ts';
 import { formatYaml } from '../machinery/yaml.ts';
-import { plain } from './terminal.ts';
 
 export type Format = 'text' | 'json' | 'yaml';
 export const formats: readonly Format[] = ['text', 'json', 'yaml'];
@@ -12,9 +12,13 @@ export function writeResult<T>(
   result: T,
   asText: (result: T) => string,
 ): void {
-  if (format === 'text') output.write(asText(result));
-  else output.write(format === 'json' ? `${JSON.stringify(result, undefined, 2)}\n` : formatYaml(result));
+  if (format === 'text') output.write(printable(asText(result)));
+  else output.write(format === 'json' ? `${formatJson(result)}\n` : formatYaml(result));
 }
+
+/** JSON leaves the control characters above ASCII as they are; some terminals act on them. */
+export const formatJson = (value: unknown, indent = 2): string =>
+  JSON.stringify(value, undefined, indent).replace(/[\u007f-\u009f]/g, (character) => `\\u00${character.charCodeAt(0).toString(16)}`);
 
 /** As kubectl shows objects to programs: who wrote which field is left out. */
 export function withoutManagedFields<T extends KubeObject>(object: T): T {

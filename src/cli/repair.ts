@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { makeDurableDirectory, writeDurableFile } from '../base/durable-file.ts';
 import { nearest } from '../base/nearest.ts';
+import { plain } from '../base/plain-text.ts';
 import { checkRepository } from '../gitops/sources/bare-repository.ts';
 import type { KindDefinition } from '../machinery/kind.ts';
 import { formatYaml } from '../machinery/yaml.ts';
@@ -8,7 +9,6 @@ import { filesOf } from './configuration.ts';
 import { readEndpoints } from './data-directory.ts';
 import { type ExitCode, Failure } from './failure.ts';
 import { table } from './output.ts';
-import { plain } from './terminal.ts';
 
 /**
  * The last resort for a cluster that does not start: these commands work on its files, without its API. Objects are named

@@ -4,6 +4,7 @@ import { type Hold, holdAnnotations } from '../api/kustomize/v1/hold.ts';
 import { type Kustomization, kustomizations } from '../api/kustomize/v1/kustomization.ts';
 import { gitRepositories } from '../api/source/v1/git-repository.ts';
 import { systemClock, timestampOf } from '../base/clock.ts';
+import { plain } from '../base/plain-text.ts';
 import { shellWord } from '../base/shell-word.ts';
 import type { Client } from '../client/client.ts';
 import type { BuildTools } from '../gitops/build/tools.ts';
@@ -23,7 +24,6 @@ import {
 import { type AppCommand, fieldManager, findApp, tryApp, whoAmI, withClient } from './connect.ts';
 import { type ExitCode, Failure } from './failure.ts';
 import { shortSha, writeResult } from './output.ts';
-import { plain } from './terminal.ts';
 
 export interface RevertOptions extends AppCommand {
   /** An app, or a commit of the clone. */

@@ -7,6 +7,7 @@ import type { Activity } from '../base/activity.ts';
 import { writeDurableFile } from '../base/durable-file.ts';
 import { createLog } from '../base/log.ts';
 import { openLogFile } from '../base/log-file.ts';
+import { plain, plainLines } from '../base/plain-text.ts';
 import { createRedactor } from '../base/redactor.ts';
 import { shellWord } from '../base/shell-word.ts';
 import { timeLimit } from '../base/time-limit.ts';
@@ -68,7 +69,7 @@ export async function runCluster(configuration: Configuration, { stdout, stderr,
     if (cluster !== undefined) await rm(files.endpoints, { force: true });
     await cluster?.stop().catch((err: unknown) => {
       log.error({ err }, 'Could not stop cleanly');
-      stderr.write(`✗ could not stop cleanly: ${err instanceof Error ? err.message : String(err)}\n`);
+      stderr.write(`✗ could not stop cleanly: ${plainLines(err instanceof Error ? err.message : String(err))}\n`);
     });
     stopped.close();
     if (process.stdin.isTTY) process.stdin.setRawMode(false).pause();
@@ -138,8 +139,8 @@ async function waitForApps(
   } catch (err) {
     if (signal.aborted) throw err;
     const { apps, verdict } = cluster.status();
-    terminal.line(`  ▲ ${verdict}`);
-    for (const { name, reason, health } of apps) if (health !== 'Healthy') terminal.line(`    ${name}: ${reason || health}`);
+    terminal.line(`  ▲ ${plain(verdict)}`);
+    for (const { name, reason, health } of apps) if (health !== 'Healthy') terminal.line(`    ${plain(name)}: ${plain(reason || health)}`);
   } finally {
     stopTelling();
   }

@@ -1,10 +1,11 @@
 import pc from 'picocolors';
 import { nameOfApp } from '../api/kustomize/v1/app-name.ts';
 import type { AppOverview, Overview } from '../base/overview.ts';
+import { plain } from '../base/plain-text.ts';
 import { readEndpoints } from './data-directory.ts';
 import type { ExitCode } from './failure.ts';
+import { writeResult } from './output.ts';
 import { requestPage } from './page-request.ts';
-import { plain } from './terminal.ts';
 
 export interface StatusOptions {
   readonly dataDirectory: string;
@@ -17,7 +18,7 @@ export interface StatusOptions {
 /** The verdict in words, one line an app; `git status` for the cluster. */
 export async function status({ dataDirectory, format, failOnDifference, output }: StatusOptions): Promise<ExitCode> {
   const document = await requestPage<Overview>(await readEndpoints(dataDirectory), '/status.json');
-  output.write(format === 'json' ? `${JSON.stringify(document, undefined, 2)}\n` : formatStatus(document));
+  writeResult({ output, format }, document, formatStatus);
   return failOnDifference && document.apps.some((app) => !isGood(app)) ? 1 : 0;
 }
 
@@ -48,10 +49,10 @@ function formatStatus({ verdict, revision, apps }: Overview): string {
   });
   const widths = [0, 1, 2, 3].map((column) => Math.max(0, ...rows.map(({ cells }) => (cells[column] ?? '').length)));
   const lines = rows.map(({ glyph, cells, reason }) =>
-    `  ${glyph} ${cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')}  ${plain(shortened(reason))}`.trimEnd(),
+    `  ${glyph} ${cells.map((cell, column) => plain(cell).padEnd(widths[column] ?? 0)).join('  ')}  ${plain(shortened(reason))}`.trimEnd(),
   );
   const bad = apps.find((app) => !isGood(app));
   const name = bad === undefined ? '' : nameOfApp(bad);
   const hint = bad === undefined ? '' : `\n  why:    midship why ${name}        undo:   midship revert ${name}\n`;
-  return `${verdict}${revision === '' ? '' : `   main @ ${revision.slice(0, 7)}`}\n\n${lines.join('\n')}\n${hint}`;
+  return `${plain(verdict)}${revision === '' ? '' : `   main @ ${plain(revision.slice(0, 7))}`}\n\n${lines.join('\n')}\n${hint}`;
 }

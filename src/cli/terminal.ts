@@ -1,5 +1,6 @@
 import pc from 'picocolors';
 import type { Activity } from '../base/activity.ts';
+import { plain, printable } from '../base/plain-text.ts';
 
 /** What the terminal of `up` shows: steps of the start, then one line for each thing that happens. */
 export interface Terminal {
@@ -15,15 +16,12 @@ const timeOf = (at: number): string => {
   return [date.getHours(), date.getMinutes(), date.getSeconds()].map((part) => String(part).padStart(2, '0')).join(':');
 };
 const seconds = (ms: number): string => `${(ms / 1_000).toFixed(1)} s`;
-/** Texts come from Git: control characters must not reach the terminal. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is taken out
-export const plain = (text: string): string => text.replace(/[\u0000-\u001f\u007f-\u009f]/g, ' ');
 
 const maxLinesPerEntry = 12;
 
 export function createTerminal(output: NodeJS.WritableStream): Terminal {
   const line = (text: string): void => {
-    output.write(`${text}\n`);
+    output.write(`${printable(text)}\n`);
   };
   return {
     line,

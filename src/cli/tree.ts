@@ -1,13 +1,13 @@
 import pc from 'picocolors';
 import { nameOfApp } from '../api/kustomize/v1/app-name.ts';
 import { systemClock } from '../base/clock.ts';
+import { plain } from '../base/plain-text.ts';
 import { createVerbContext } from '../gitops/verbs/context.ts';
 import { type TreeNode, treeOf } from '../gitops/verbs/tree.ts';
 import { keyOf } from '../machinery/object.ts';
 import { type AppCommand, findApp, withClient } from './connect.ts';
 import { type ExitCode, Failure } from './failure.ts';
 import { writeResult } from './output.ts';
-import { plain } from './terminal.ts';
 
 export interface TreeOptions extends AppCommand {
   readonly app: string;

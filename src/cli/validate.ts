@@ -2,6 +2,7 @@ import { realpath, stat } from 'node:fs/promises';
 import { relative, resolve } from 'node:path';
 import pc from 'picocolors';
 import { systemClock } from '../base/clock.ts';
+import { plain } from '../base/plain-text.ts';
 import type { Client } from '../client/client.ts';
 import type { BuildTools } from '../gitops/build/tools.ts';
 import { openClone } from '../gitops/verbs/clone.ts';
@@ -9,7 +10,6 @@ import { openDirectorySource } from '../gitops/verbs/directory-source.ts';
 import { type Validation, validateTree } from '../gitops/verbs/validate.ts';
 import { type ExitCode, Failure } from './failure.ts';
 import { type Format, writeResult } from './output.ts';
-import { plain } from './terminal.ts';
 
 export interface ValidateCommandOptions {
   readonly path: string;

@@ -1,5 +1,6 @@
 import pc from 'picocolors';
 import { systemClock } from '../base/clock.ts';
+import { plain } from '../base/plain-text.ts';
 import type { Client } from '../client/client.ts';
 import { createVerbContext, type VerbContext } from '../gitops/verbs/context.ts';
 import { explainApp, explainObject, type ObjectWhy, type Why } from '../gitops/verbs/why.ts';
@@ -7,7 +8,6 @@ import { keyOf } from '../machinery/object.ts';
 import { type AppCommand, findApp, tryApp, withClient } from './connect.ts';
 import { type ExitCode, Failure } from './failure.ts';
 import { ageText, durationText, facts, writeResult } from './output.ts';
-import { plain } from './terminal.ts';
 
 export interface WhyOptions extends AppCommand {
   /** `APP`, `NAMESPACE/APP`, `KIND/NAME` or `APP/KIND/NAME`. */

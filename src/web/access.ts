@@ -1,9 +1,9 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { Clock } from '../base/clock.ts';
 
-/** Who may read the page and the metrics of a port that asks for a login. */
+/** Knows who may read the page and the metrics of a port that asks for a login. */
 export interface Access {
-  /** Whether the `Authorization` header carries the token. */
+  /** True when the `Authorization` header carries the token. */
   hasToken(authorization: string | undefined): boolean;
   /** A secret for the address `/login?token=…` that is good for one login. */
   newLink(): string;
@@ -29,7 +29,7 @@ export const cookieName = (port: number): string => `midship-session-${port}`;
 /**
  * Links and sessions are kept by their digest: how long a search takes says nothing about them. A session belongs to the address it was
  * opened from, since a browser shows its cookie to every other port of this host. A right token passes whatever an address did wrong
- * before: nobody locks out who shares an address with him.
+ * before: nobody locks out others at the same address.
  */
 export function createAccess({ token, clock, port }: { readonly token: string; readonly clock: Clock; port(): number }): Access {
   const wanted = sha256(token);

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 
 export interface ConnectionBounds {
   readonly max: number;
-  /** Of one remote address. */
+  /** Bound for one remote address. */
   readonly maxOfAddress: number;
   /** Requests that end by themselves and are never cut off: their handlers know the client and bound what they do for it. */
   isKept(request: IncomingMessage): boolean;
@@ -12,7 +12,7 @@ export interface ConnectionBounds {
 interface Connection {
   readonly socket: Socket;
   requests: number;
-  /** Of the requests under way. */
+  /** Those of the requests under way that are never cut off. */
   kept: number;
   /** A request that is kept was answered well: the client may send the next part of its conversation. */
   isKnown: boolean;

@@ -20,8 +20,8 @@ export interface LiveOptions {
 /** Keeps open pages up to date by server-sent events. */
 export interface Live {
   /**
-   * Answers the request; false when there is no such page, and nothing was written. Where an address or all together have too many streams,
-   * the oldest one ends: its browser comes back for what it missed.
+   * Answers the request; false when there is no such page, and nothing was written. When an address or all together have too many streams,
+   * the oldest stream ends, and its browser comes back for the changes since then.
    *
    * @throws Busy when the page cannot be made now
    */
@@ -33,7 +33,7 @@ export interface Connect {
   readonly path: string;
   readonly lastEventId: string | undefined;
   readonly response: ServerResponse;
-  /** Of the client. */
+  /** The client's. */
   readonly address: string;
 }
 

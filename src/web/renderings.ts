@@ -1,7 +1,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Pace } from './pace.ts';
 
-/** What is made of the caches for a path: once for all who ask for it. */
+/** Makes what belongs to a path from the caches, once for all who ask for it. */
 export interface Renderings<T> {
   /**
    * As it was at most 200 ms ago.
@@ -14,7 +14,7 @@ export interface Renderings<T> {
 }
 
 const maxAgeMs = 200;
-/** Of finished ones; the pace bounds those that wait. */
+/** Bounds the finished ones; the pace bounds those that wait. */
 const maxKept = 64;
 
 export function createRenderings<T>({ pace, clock }: { readonly pace: Pace; readonly clock: Clock }): Renderings<T> {
@@ -50,7 +50,7 @@ export function createRenderings<T>({ pace, clock }: { readonly pace: Pace; read
   return {
     async get(key, make) {
       const last = kept.get(key);
-      // What is not there (undefined) is kept, too.
+      // A path without a page (undefined) is kept, too.
       return last !== undefined || kept.has(key) ? (last as T) : renew(key, make);
     },
     renew,

@@ -159,7 +159,7 @@ class HttpWeb implements Web {
 
     const ownNames = [address, ...names].filter((name) => name !== '0.0.0.0' && name !== '::').map((name) => name.toLowerCase());
     const mountByRoute = new Map(mounts.map((mount) => [`${mount.prefix}*`, mount]));
-    // By the route that answers, so that no spelling of an address gets past. What is not listed asks for a login.
+    // The route that answers decides, so no spelling of an address gets past. Every route that is not listed asks for a login.
     const openRoutes = new Set([...healthRoutes, loginPath, '/assets/:file', ...mountByRoute.keys()]);
     app.addHook('onRequest', async (request, reply) => {
       setSecurityHeaders(reply);
@@ -349,13 +349,13 @@ const healthRoutes: readonly string[] = ['/healthz', '/livez', '/readyz'];
 
 const httpAddress = (host: string, port: number): string => `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
 
-/** Where this machine reaches what listens on `address`. */
+/** Gives the address at which this machine reaches a server that listens on `address`. */
 function localAddressOf(address: string): string {
   if (address === '0.0.0.0') return '127.0.0.1';
   return address === '::' ? '::1' : address;
 }
 
-/** Whether only this machine reaches what listens on `address`. */
+/** True when only this machine reaches a server that listens on `address`. */
 export const isLoopback = (address: string): boolean =>
   address === 'localhost' || address === '::1' || /^127\.\d+\.\d+\.\d+$/.test(address);
 

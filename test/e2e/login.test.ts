@@ -60,7 +60,7 @@ describe('a cluster whose page asks for a login', () => {
       const context = await browser.newContext();
       const page = await context.newPage();
       const complaints: string[] = [];
-      // Where there is no https, the browser says that it ignores this header.
+      // Without https the browser says that it ignores this header.
       page.on('console', (message) => {
         if (message.type() === 'error' && !message.text().includes('Cross-Origin-Opener-Policy')) complaints.push(message.text());
       });

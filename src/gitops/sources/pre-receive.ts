@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import { untilAborted } from '../../base/concurrency.ts';
 import { makeDurableDirectory, writeDurableFile } from '../../base/durable-file.ts';
 import type { Log } from '../../base/log.ts';
+import { plain } from '../../base/plain-text.ts';
 import { timeLimit } from '../../base/time-limit.ts';
 
 /** A ref that a push moves; ids are 40 digits, all zeros where it is created or deleted. */
@@ -96,14 +97,10 @@ export async function answerHook(conversation: HookConversation): Promise<'taken
       isTaken ? '! The push is taken all the same: what cannot be applied is not.' : '! The push is refused; nothing of it was taken.',
     );
   // One line each, whatever is in a message, so that none of them can be taken for the verdict.
-  const text = lines.flatMap((line) => line.split(/[\r\n]+/)).map((line) => `|${printable(line)}\n`);
+  const text = lines.flatMap((line) => line.split(/[\r\n]+/)).map((line) => `|${plain(line)}\n`);
   socket.write(`${text.join('')}${isTaken ? 'accept' : 'refuse'}\n`);
   return isTaken ? 'taken' : 'refused';
 }
-
-/** Names of files and fields are others' words: what would move a terminal's cursor is left out. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
-const printable = (line: string): string => line.replace(/[\u0000-\u001f\u007f-\u009f]/g, '');
 
 /** Lines up to an empty one; undefined when the hook was not run. */
 function readRequest(socket: Duplex): Promise<readonly string[] | undefined> {

@@ -1,5 +1,6 @@
 import type { VNode } from 'preact';
 import { renderToString } from 'preact-render-to-string';
+import { plainLines } from '../../base/plain-text.ts';
 import type { SourceModel } from '../page-model.ts';
 import { Glyph, Now, Sha, type View } from './parts.tsx';
 
@@ -16,16 +17,17 @@ export interface DocumentOptions {
 
 /** The whole page, complete without a script. */
 export function renderDocument(options: DocumentOptions): string {
-  return `<!doctype html>\n${renderToString(
+  const html = renderToString(
     <Now.Provider value={options.now}>
       <Document {...options} />
     </Now.Provider>,
-  )}\n`;
+  );
+  return `<!doctype html>\n${plainLines(html)}\n`;
 }
 
 /** The regions of a view by id, as an open page gets them. */
 export function renderRegions(view: View, source: SourceModel | undefined): ReadonlyMap<string, string> {
-  return new Map([...view.regions, sourceRegion(source)].map(({ id, content }) => [id, renderToString(content)]));
+  return new Map([...view.regions, sourceRegion(source)].map(({ id, content }) => [id, plainLines(renderToString(content))]));
 }
 
 const sourceRegion = (source: SourceModel | undefined): { readonly id: string; readonly content: VNode } => ({

@@ -71,7 +71,7 @@ describe('a port that asks for a login', () => {
     for (const method of ['HEAD', 'OPTIONS', 'POST', 'PUT', 'DELETE', 'TRACE', 'PROPFIND'])
       for (const path of ['/', '/status.json', '/metrics'])
         expect([400, 401, 404], `${method} ${path}`).toContain(await code(path, { method }));
-    // What is behind the prefix is the mount's, and only there.
+    // Everything behind the prefix belongs to the mount, and nothing else does.
     for (const path of ['/git/../status.json', 'http://localhost/git/../status.json'])
       expect((await ask(port, path)).body.toString()).toBe(`git ${path}`);
     expect(await code('/git')).toBe(401);
@@ -104,7 +104,7 @@ describe('a port that asks for a login', () => {
     for (const path of ['/', '/events', '/status.json', '/metrics']) expect(await code(path, { headers: { Cookie } }), path).toBe(200);
     // Used, and of use to nobody else.
     expect(await code(link)).toBe(401);
-    // Who is in already is led to the page.
+    // A browser that is logged in already is led to the page.
     expect(await code(link, { headers: { Cookie } })).toBe(303);
     expect((await ask(port, link, { headers: { Cookie } })).headers['set-cookie']).toBeUndefined();
   });

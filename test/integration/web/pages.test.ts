@@ -21,6 +21,8 @@ afterEach(async () => {
 
 const sha = '3f2a9c1'.padEnd(40, '0');
 const hostile = `<script>alert("1")</script> & 'quote'`;
+/** Clears a terminal, in two ways, and turns around what comes behind it. */
+const controls = 'a\u001b[2J\u009b2J\u202eb\u0000\u007f';
 
 async function start() {
   const api = await startSeededApi(['web', 'flux-system']);
@@ -109,6 +111,25 @@ describe('pages', () => {
     const policy = (await fetch(url)).headers.get('Content-Security-Policy');
     expect(policy).toMatch(/^default-src 'none'; script-src 'self'; style-src 'self';/);
     expect(policy).not.toContain('unsafe');
+  });
+
+  it('show no control character that people wrote', async () => {
+    const { url, client, activity } = await start();
+    await addApp(client, 'cache', { status: 'False', reason: 'Degraded', message: `marked ${controls}` });
+    activity.add({ type: 'commit', at: 0, branch: 'main', sha, author: controls, subject: controls });
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+    const forbidden = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e]|\\u00(1b|00|7f|9b)/;
+    for (const path of ['/', '/apps/flux-system/cache']) expect(await seen(`${url}${path}`, 'marked a [2J')).not.toMatch(forbidden);
+    const abort = new AbortController();
+    const stream = await fetch(`${url}/events/stream?path=%2F`, { signal: abort.signal });
+    let text = '';
+    for await (const chunk of stream.body ?? []) {
+      text += Buffer.from(chunk).toString();
+      if (text.includes('marked')) break;
+    }
+    abort.abort();
+    expect(text).toContain('a [2J');
+    expect(text).not.toMatch(forbidden);
   });
 
   it('have an address for each app and node, and for nothing else', async () => {

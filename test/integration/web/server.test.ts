@@ -126,7 +126,7 @@ describe('web', () => {
     expect(seen).toHaveLength(2);
   });
 
-  it('makes each page once for all who ask for it within 200 ms, whatever else their address says', async () => {
+  it('makes each page once for all who ask for it within 200 ms, also by addresses that only look different', async () => {
     const gate = createHeldGate();
     const { port } = await startWeb({ gate });
     const startedAt = performance.now();

@@ -178,7 +178,7 @@ describe('live pages', () => {
     expect(viewers.filter(({ destroyed }) => !destroyed)).toEqual(viewers.slice(44));
   });
 
-  it('of more paths than are kept leave the one that was opened first', async () => {
+  it('leave the path that was opened first when more are open than are kept', async () => {
     const { join } = setUp();
     const viewers = [];
     for (let index = 0; index < 65; index += 1) viewers.push(await join(undefined, `/page/${index}`));
