@@ -1,11 +1,14 @@
 // npm run fault -- [--runs N] [--seed S] [--kills] [--fuzz N] [--power-cuts N] [--damage N]: set-up, then seeded runs of the GitOps engine among faults;
 // with --kills also kill -9 of the real program, with --fuzz N rounds of odd objects and a restart, with --power-cuts N cuts of the power
 // (root only), with --damage N starts with a damaged file each. Prints the seed, and how often each fault fired.
+// npm run fault -- soak [--minutes M]: two hours of churn, and whether memory stays flat.
 import { parseArgs } from 'node:util';
 import { root, run, setUp } from './setup.mjs';
 
-const { values } = parseArgs({
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
   options: {
+    minutes: { type: 'string', default: '120' },
     runs: { type: 'string', default: '100' },
     seed: { type: 'string' },
     kills: { type: 'boolean', default: false },
@@ -20,6 +23,10 @@ if (values.fuzz !== undefined) process.env.MIDSHIP_FUZZ_ROUNDS = values.fuzz;
 if (values['power-cuts'] !== undefined) process.env.MIDSHIP_POWER_CUTS = values['power-cuts'];
 if (values.damage !== undefined) process.env.MIDSHIP_DAMAGED_FILES = values.damage;
 setUp();
+if (positionals[0] === 'soak') {
+  run(process.execPath, ['test/fault/soak.mjs', '--minutes', values.minutes], { cwd: root });
+  process.exit(0);
+}
 const files = [
   'test/fault/gitops.test.ts',
   ...(values.kills ? ['test/fault/kill.test.ts'] : []),
