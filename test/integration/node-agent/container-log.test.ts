@@ -1,4 +1,4 @@
-import { appendFile, copyFile, mkdtemp, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { appendFile, chmod, copyFile, mkdtemp, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -117,5 +117,35 @@ describe('the times of a log', () => {
     await appendFile(log.path, 'fresh\n');
     expect(await read()).toBe(`line\n${'y'.repeat(120)}\nfresh\n`);
     await again.close();
+  });
+
+  it('stay a small file, whatever a program trickles, and right for the lines at the end', async () => {
+    const notes = 60_000;
+    await writeFile(log.path, 'x\n'.repeat(notes));
+    await writeFile(
+      log.timesPath,
+      Array.from({ length: notes }, (_, index) => `${2 * (index + 1)} ${1_700_000_000_000 + 1_000 * index}\n`).join(''),
+    );
+    const times = recordLogTimes({ log, clock: systemClock, logger: createLog({ level: 'silent' }) });
+    await appendFile(log.path, 'end\n');
+    await times.close();
+    expect((await stat(log.timesPath)).size).toBeLessThan(256 * 1024);
+    const lines = (await read({ timestamps: true, tailLines: 40 })).split('\n').slice(0, -2);
+    for (const [index, line] of lines.entries()) {
+      const written = 1_700_000_000_000 + 1_000 * (notes - lines.length + index);
+      const late = Date.parse(line.slice(0, line.indexOf(' '))) - written;
+      expect(late).toBeGreaterThanOrEqual(0);
+    }
+  });
+
+  it('are noted of a log that its program has closed to its reader, or says to be larger than a disk', async () => {
+    await writeFile(log.path, 'line\n');
+    await chmod(log.path, 0o000);
+    const times = recordLogTimes({ log, clock: systemClock, logger: createLog({ level: 'silent' }), maxBytes: 100 });
+    await until(async () => ((await stat(log.path)).mode & 0o600) === 0o600, { what: 'the log is open again', intervalMs: 5 });
+    await truncate(log.path, 8 * 1024 ** 4);
+    await until(async () => (await stat(log.path)).size === 0, { what: 'the log is cut', intervalMs: 5 });
+    await times.close();
+    expect((await stat(`${log.path}.1`)).size).toBeLessThanOrEqual(200);
   });
 });
