@@ -7,7 +7,7 @@ import type { Clock } from './clock.ts';
 import { writeDurableFile } from './durable-file.ts';
 import { backdateMs, createAuthority, dayMs, importSigningKey, pemOf, serialNumber, signing, tryReadAuthority } from './pki/authority.ts';
 import type { CertificateRequest } from './pki/certificate-request.ts';
-import { type KeyPair, tryReadKeyPair, tryReadText, writeKeyPair } from './pki/key-pair.ts';
+import { type KeyPair, type Life, lifeOf, tryReadKeyPair, tryReadText, writeKeyPair } from './pki/key-pair.ts';
 import { extendedKeyUsages, keyUsages } from './pki/usages.ts';
 import { loadX509 } from './pki/x509-library.ts';
 
@@ -104,7 +104,7 @@ export async function openPki({ directory, authorityName = 'midship-ca', clock }
   /** The stored key pair when it is good for as long as it has to be, or a new one. */
   const obtain = async (request: IssueRequest, fits: (certificate: X509Certificate) => boolean): Promise<KeyPair> => {
     const stored = await tryReadKeyPair(directory, request.name);
-    if (stored !== undefined && !isDue(stored.certificate, clock.now())) {
+    if (stored !== undefined && !isDue(lifeOf(stored.certificate), clock.now())) {
       const certificate = new X509Certificate(stored.certificate);
       if (certificate.verify(caKey) && fits(certificate)) return stored;
     }
@@ -112,7 +112,8 @@ export async function openPki({ directory, authorityName = 'midship-ca', clock }
   };
 
   const hold = async (request: IssueRequest, fits: (certificate: X509Certificate) => boolean): Promise<LiveKeyPair> => {
-    const pair: HeldKeyPair = { current: await obtain(request, fits), request, users: [], pending: new Set() };
+    const current = await obtain(request, fits);
+    const pair: HeldKeyPair = { current, life: lifeOf(current.certificate), request, users: [], pending: new Set() };
     held.set(request.name, pair);
     const isServer = request.hosts.length > 0;
     return {
@@ -127,9 +128,10 @@ export async function openPki({ directory, authorityName = 'midship-ca', clock }
   };
 
   const renewOne = async (pair: HeldKeyPair): Promise<boolean> => {
-    const isRenewed = isDue(pair.current.certificate, clock.now());
+    const isRenewed = isDue(pair.life, clock.now());
     if (isRenewed) {
       pair.current = await issue({ directory, clock, ca, ...pair.request });
+      pair.life = lifeOf(pair.current.certificate);
       for (const apply of pair.users) pair.pending.add(apply);
     }
     for (const apply of pair.pending) {
@@ -181,19 +183,16 @@ interface IssueRequest {
 
 interface HeldKeyPair {
   current: KeyPair;
+  /** Kept, because reading it of the certificate takes 0.5 ms. */
+  life: Life;
   readonly request: IssueRequest;
   readonly users: (() => void | Promise<void>)[];
   /** Those of them that do not use the current one yet. */
   readonly pending: Set<() => void | Promise<void>>;
 }
 
-/** True when two thirds of its life are over, or when it is not valid by the clock. */
-function isDue(certificate: string, now: number): boolean {
-  const { validFrom, validTo } = new X509Certificate(certificate);
-  const from = Date.parse(validFrom);
-  const to = Date.parse(validTo);
-  return now < from || now > to - (to - from) / 3;
-}
+/** True when two thirds of it are over, or when the clock is outside of it. */
+const isDue = ({ from, to }: Life, now: number): boolean => now < from || now > to - (to - from) / 3;
 
 async function openSigningKey(path: string): Promise<SigningKey> {
   let pem = await tryReadText(path);

@@ -1,9 +1,9 @@
-import { X509Certificate } from 'node:crypto';
 import type { Clock } from '../clock.ts';
 import type { Component } from '../component.ts';
 import type { Log } from '../log.ts';
 import type { Pki } from '../pki.ts';
 import { dayMs } from './authority.ts';
+import { type Life, lifeOf } from './key-pair.ts';
 
 export interface CertificateKeeperOptions {
   /** By what they are called in messages. */
@@ -25,6 +25,7 @@ const warnBeforeMs = 30 * dayMs;
 
 /** Renews the certificates of a running process, and says in time that an authority ends. */
 export function createCertificateKeeper({ authorities, onTrouble, clock, log }: CertificateKeeperOptions): Component {
+  const lives = new Map(Object.entries(authorities).map(([name, { caCertificate }]) => [name, lifeOf(caCertificate)]));
   const warnedAt = new Map<string, number>();
   let cancel: () => void = () => undefined;
   let stopped = false;
@@ -32,8 +33,8 @@ export function createCertificateKeeper({ authorities, onTrouble, clock, log }: 
 
   async function look(): Promise<void> {
     let waitMs = lookIntervalMs;
+    for (const [name, life] of lives) warn(name, life);
     for (const [name, authority] of Object.entries(authorities)) {
-      warn(name, authority.caCertificate);
       try {
         const certificates = await authority.renew();
         if (certificates.length > 0) log.info({ authority: name, certificates }, 'Renewed certificates');
@@ -49,8 +50,8 @@ export function createCertificateKeeper({ authorities, onTrouble, clock, log }: 
     looking = look();
   }
 
-  function warn(name: string, caCertificate: string): void {
-    const trouble = tryAuthorityTrouble(name, caCertificate, clock.now());
+  function warn(name: string, life: Life): void {
+    const trouble = tryAuthorityTrouble(name, life, clock.now());
     // By the monotonic clock: one that is set back and forth must not repeat the message.
     const at = clock.monotonicMs();
     if (trouble === undefined || at - (warnedAt.get(name) ?? Number.NEGATIVE_INFINITY) < dayMs) return;
@@ -72,10 +73,7 @@ export function createCertificateKeeper({ authorities, onTrouble, clock, log }: 
 }
 
 /** Names what is wrong with an authority's certificate, or will be within 30 days, and what to do; undefined when nothing is. */
-export function tryAuthorityTrouble(name: string, caCertificate: string, now: number): string | undefined {
-  const { validFrom, validTo } = new X509Certificate(caCertificate);
-  const from = Date.parse(validFrom);
-  const to = Date.parse(validTo);
+export function tryAuthorityTrouble(name: string, { from, to }: Life, now: number): string | undefined {
   const day = (ms: number): string => new Date(ms).toISOString().slice(0, 10);
   const fix = 'Stop the cluster, run "midship certs rotate --ca", and start it again.';
   if (now < from) return `the ${name} authority is valid from ${day(from)} on: the clock of this machine is behind. Set the clock.`;

@@ -9,6 +9,17 @@ export interface KeyPair {
   readonly key: string;
 }
 
+/** When a certificate is valid, in milliseconds since the epoch. */
+export interface Life {
+  readonly from: number;
+  readonly to: number;
+}
+
+export function lifeOf(certificate: string): Life {
+  const { validFrom, validTo } = new X509Certificate(certificate);
+  return { from: Date.parse(validFrom), to: Date.parse(validTo) };
+}
+
 /** Undefined when it is not there, or is no pair because a crash or a disk left it incomplete. The certificate is written last. */
 export async function tryReadKeyPair(directory: string, name: string): Promise<KeyPair | undefined> {
   const certificate = await tryReadText(join(directory, `${name}.crt`));

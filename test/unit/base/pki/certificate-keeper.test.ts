@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createLog } from '../../../../src/base/log.ts';
 import { createCertificateKeeper, tryAuthorityTrouble } from '../../../../src/base/pki/certificate-keeper.ts';
+import { lifeOf } from '../../../../src/base/pki/key-pair.ts';
 import { openPki } from '../../../../src/base/pki.ts';
 import { createManualClock } from '../../../support/manual-clock.ts';
 import { until } from '../../../support/until.ts';
@@ -101,8 +102,8 @@ describe('certificate keeper', () => {
   it('names the clock when the authority is not valid yet', async () => {
     const clock = createManualClock();
     const { caCertificate } = await openPki({ directory, clock });
-    expect(tryAuthorityTrouble('cluster', caCertificate, clock.now())).toBeUndefined();
-    expect(tryAuthorityTrouble('cluster', caCertificate, 0)).toBe(
+    expect(tryAuthorityTrouble('cluster', lifeOf(caCertificate), clock.now())).toBeUndefined();
+    expect(tryAuthorityTrouble('cluster', lifeOf(caCertificate), 0)).toBe(
       'the cluster authority is valid from 2025-12-31 on: the clock of this machine is behind. Set the clock.',
     );
   });
