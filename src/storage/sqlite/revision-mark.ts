@@ -1,7 +1,8 @@
-import { writeSync } from 'node:fs';
+import { constants, writeSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
 import type { Clock } from '../../base/clock.ts';
+import { writeDurableFile } from '../../base/durable-file.ts';
 
 /**
  * The newest revision that was acknowledged, kept outside of the database: SQLite ends its log at the first frame that is damaged, and
@@ -64,8 +65,19 @@ async function openOrCreate(path: string): Promise<{ readonly file: FileHandle; 
     return { file, found: bytesRead === 0 ? 'none' : (tryParse(buffer.toString('latin1', 0, bytesRead)) ?? 'damaged') };
   } catch (err) {
     if ((err as NodeJS.ErrnoException).code !== 'ENOENT') throw err;
-    return { file: await open(path, 'wx+', 0o600), found: 'none' };
+    return { file: await create(path), found: 'none' };
   }
+}
+
+/** Durably, so that a power cut right after the first commits does not look like a mark that was removed. */
+async function create(path: string): Promise<FileHandle> {
+  try {
+    await writeDurableFile(path, recordOf(0));
+  } catch (err) {
+    // A full disk has room for a name, and the start needs no more.
+    if ((err as NodeJS.ErrnoException).code !== 'ENOSPC') throw err;
+  }
+  return open(path, constants.O_RDWR | constants.O_CREAT, 0o600);
 }
 
 /** One line of fixed length, for people too. */

@@ -260,6 +260,12 @@ describe('the mark of the newest revision', () => {
     await later.close();
   });
 
+  test('is there before the first write, so that a power cut does not look like a file that was removed', async () => {
+    const storage = await openSqliteStorage({ path });
+    expect(await readFile(join(directory, 'state.revision'), 'latin1')).toMatch(/^acknowledged 0 \d+ *\n$/);
+    await storage.close();
+  });
+
   test('is not ahead of what the end of the process leaves', async () => {
     for (let round = 0; round < 3; round += 1) {
       const storage = await openSqliteStorage({ path });
