@@ -122,6 +122,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
     clock,
     memory,
     metrics,
+    onSkipped: (object, err) => log.error({ kind: object.kind, key: keyOf(object), err }, 'Skipped object'),
     onFailure(err) {
       log.error({ err }, 'Lost the store');
       options.onFailure?.(err);

@@ -4,15 +4,23 @@ import type { Registry } from './registry.ts';
 
 /**
  * Calls `see` for every object of the kind that is there, and for every change from now on as soon as it is committed: what follows from
- * an object counts before its writer is told. `see` must only note.
+ * an object counts before its writer is told. `see` must only note. An object that it throws for is skipped and named; passed on, the
+ * error would end the start, or the following of all objects without a word.
  */
 export function followObjects(
-  registry: Pick<Registry, 'stateOf' | 'revision'>,
+  registry: Pick<Registry, 'stateOf' | 'revision' | 'onSkipped'>,
   kind: KindDefinition,
   see: (object: KubeObject, gone: boolean) => void,
 ): void {
   const state = registry.stateOf(kind);
-  for (const object of state.all.objects.values()) see(object, false);
+  const trySee = (object: KubeObject, gone: boolean): void => {
+    try {
+      see(object, gone);
+    } catch (err) {
+      registry.onSkipped?.(object, err);
+    }
+  };
+  for (const object of state.all.objects.values()) trySee(object, false);
   state.hub.add({
     filter: { namespace: undefined, name: undefined, indexed: undefined, predicate: undefined, selective: false },
     after: registry.revision,
@@ -20,7 +28,7 @@ export function followObjects(
     pending: [],
     consumer: {
       onEvents(records) {
-        for (const { type, object } of records) see(object, type === 'DELETED');
+        for (const { type, object } of records) trySee(object, type === 'DELETED');
       },
       // The server stops, or the process ends because its store is gone.
       onEnd: () => undefined,

@@ -37,6 +37,8 @@ export interface Registry {
   readonly unreadable: ReadonlyMap<string, Unreadable>;
   /** Resolves with true once `revision` is in memory, with false when that takes longer than `timeoutMs`. */
   waitFor(revision: number, timeoutMs: number): Promise<boolean>;
+  /** Hears of an object that a part of this server could not work with and leaves out. */
+  readonly onSkipped?: ((object: KubeObject, err: unknown) => void) | undefined;
   /** Ends all watches and stops following the store. */
   stop(): void;
 }
@@ -50,6 +52,7 @@ export interface RegistryOptions {
   readonly metrics?: Metrics | undefined;
   /** The store ended the watch: nothing that happens from now on is seen. */
   readonly onFailure: (err: Error) => void;
+  readonly onSkipped?: Registry['onSkipped'];
 }
 
 /** Objects decoded in one turn of the event loop at start. */
@@ -210,6 +213,7 @@ export async function startRegistry(options: RegistryOptions): Promise<Registry>
       return undefined;
     },
     unreadable,
+    onSkipped: options.onSkipped,
     serve,
     withdraw(kind) {
       const prefix = resourcePrefixOf(kind);
