@@ -30,7 +30,11 @@ export interface Volumes {
 }
 
 interface PreparedVolume {
+  /** No pod can replace it. */
   readonly path: string;
+  /** The volume is this path below `path`; pods may write on the way. */
+  readonly inside?: string;
+  readonly insideIsFile?: boolean;
   /** Of ConfigMaps, Secrets and fields: always read-only. */
   readonly projected: boolean;
 }
@@ -76,9 +80,7 @@ export function createVolumes({ directory, config, tokens, ownerOf, hostPaths }:
     const owner = ownerOf(uid);
     if (volume.emptyDir !== undefined)
       return { path: await makeEmptyDirectory(join(emptyDirs(uid), volume.name), owner), projected: false };
-    if (volume.hostPath !== undefined) {
-      return { path: await prepareHostPath(volume.hostPath.path, volume.hostPath.type ?? '', hostPaths), projected: false };
-    }
+    if (volume.hostPath !== undefined) return prepareHostPath(volume.hostPath.path, volume.hostPath.type ?? '', hostPaths);
     const files = projectedFiles(volume, facts, config);
     if (files !== undefined) await addTokens(files, volume, pod, tokens);
     if (files === undefined) {
@@ -119,7 +121,7 @@ export function createVolumes({ directory, config, tokens, ownerOf, hostPaths }:
         const inside = subPathExpr === undefined ? subPath : expand(subPathExpr, lookUp);
         const { path: hostPath, projected } = volume;
         const mount = { hostPath, containerPath: mountPath, readOnly: projected || (readOnly ?? false) };
-        mounts.push(inside === undefined || inside === '' ? mount : { ...mount, ...(await subPathOf(volume, inside)) });
+        mounts.push({ ...mount, ...(await subPathOf(volume, inside ?? '')) });
       }
       return mounts;
     },
@@ -322,14 +324,18 @@ function digestOf(files: ReadonlyMap<string, ProjectedFile>): string {
 }
 
 /** Which path it is, is found inside of the container: whatever pods can write to may change at any time. */
-async function subPathOf({ path, projected }: PreparedVolume, subPath: string): Promise<Pick<Mount, 'subPath' | 'subPathIsFile'>> {
+async function subPathOf(
+  { path, inside = '', insideIsFile = false, projected }: PreparedVolume,
+  subPath: string,
+): Promise<Pick<Mount, 'subPath' | 'subPathIsFile'>> {
   const parts = subPath.split('/').filter((part) => part !== '' && part !== '.');
   if (subPath.startsWith('/') || parts.includes('..')) {
     throw new ContainerError('CreateContainerConfigError', `subPath "${subPath}" must stay inside of its volume`);
   }
-  if (parts.length === 0) return {};
-  const inside = parts.join('/');
-  return { subPath: inside, ...(projected && (await statOptional(join(path, inside)))?.isFile() ? { subPathIsFile: true } : {}) };
+  const whole = [...(inside === '' ? [] : [inside]), ...parts].join('/');
+  if (whole === '') return {};
+  const isFile = projected ? (await statOptional(join(path, whole)))?.isFile() === true : insideIsFile && parts.length === 0;
+  return { subPath: whole, ...(isFile ? { subPathIsFile: true } : {}) };
 }
 
 /** Mode and owner are set before it has its name: from then on it is the pod's. */
@@ -349,69 +355,59 @@ async function makeReadable(path: string): Promise<void> {
   await chmod(path, 0o755);
 }
 
-/** The path without links, of a kind that is asked for, and within what the machine's owner lets pods have. */
-async function prepareHostPath(path: string, type: string, { allowed, refused }: HostPaths): Promise<string> {
+/**
+ * The directory that a flag allows, and the path in it: pods may write there, so whoever follows the path does it without the machine in view.
+ * What is looked at here says what is wrong early, and is relied on for nothing.
+ */
+async function prepareHostPath(path: string, type: string, { allowed, refused }: HostPaths): Promise<PreparedVolume> {
   const refuse = (why: string): never => {
     throw new Error(`hostPath ${path} is refused: ${why}`);
   };
   if (allowed.length === 0) refuse('pods of this node get nothing of the machine; --allow-host-path PREFIX allows some');
-  const prefixes = await Promise.all(allowed.map((prefix) => realpathOptional(prefix)));
-  const secrets = await Promise.all(refused.map(async (secret) => (await realpathOptional(secret)) ?? secret));
-  const check = (real: string): void => {
-    if (secrets.some((secret) => isWithin(real, secret) || isWithin(secret, real))) {
-      refuse('it holds the data directory of the cluster, or is a part of it');
-    }
-    if (!prefixes.some((prefix) => prefix !== undefined && isWithin(real, prefix))) {
-      refuse(`it lies in no directory that --allow-host-path names (${allowed.join(', ')})`);
-    }
-  };
-  // As far as it is there: what is missing is made only where it may be.
+  // As far as it is there.
   let existing = path;
   while ((await lstatOptional(existing)) === undefined && existing !== '/') existing = dirname(existing);
   const realExisting = await realpathOptional(existing);
   if (realExisting === undefined) return refuse('a link on its way leads to nothing');
-  check(join(realExisting, path.slice(existing.length)));
-  await makeHostPath(path, type);
-  const real = await realpath(path);
-  check(real);
-  return real;
+  const real = join(realExisting, path.slice(existing.length));
+  const secrets = await Promise.all(refused.map(async (secret) => (await realpathOptional(secret)) ?? secret));
+  if (secrets.some((secret) => isWithin(real, secret) || isWithin(secret, real))) {
+    refuse('it holds the data directory of the cluster, or is a part of it');
+  }
+  const prefixes = await Promise.all(allowed.map((prefix) => realpathOptional(prefix)));
+  const holders = prefixes.filter((prefix) => prefix !== undefined && isWithin(real, prefix)) as string[];
+  // The outermost: a pod may write in every other one, and so replace those further in.
+  const [holder = refuse(`it lies in no directory that --allow-host-path names (${allowed.join(', ')})`)] = holders.sort(
+    (one, other) => one.length - other.length,
+  );
+  await checkHostPathType(real, type);
+  const inside = real.slice(holder.length).replace(/^\//, '');
+  return { path: holder, inside, insideIsFile: type === 'FileOrCreate' || type === 'File', projected: false };
 }
 
 const isWithin = (path: string, directory: string): boolean =>
   path === directory || path.startsWith(directory === '/' ? '/' : `${directory}/`);
 
-async function makeHostPath(path: string, type: string): Promise<void> {
+async function checkHostPathType(path: string, type: string): Promise<void> {
   const info = await statOptional(path);
-  const fail = (what: string): never => {
-    throw new Error(`hostPath type check failed: ${path} is not ${what}`);
+  const check = (fits: boolean | undefined, what: string): void => {
+    if (fits !== true) throw new Error(`hostPath type check failed: ${path} is not ${what}`);
   };
   switch (type) {
     case '':
-      if (info === undefined) await mkdir(path, { recursive: true });
       return;
     case 'DirectoryOrCreate':
-      if (info === undefined) await mkdir(path, { recursive: true, mode: 0o755 });
-      else if (!info.isDirectory()) fail('a directory');
-      return;
+      return check(info?.isDirectory() ?? true, 'a directory');
     case 'FileOrCreate':
-      if (info === undefined) await writeFile(path, '', { mode: 0o644 });
-      else if (!info.isFile()) fail('a file');
-      return;
+      return check(info?.isFile() ?? true, 'a file');
     case 'Directory':
-      if (info?.isDirectory() !== true) fail('a directory');
-      return;
+      return check(info?.isDirectory(), 'a directory');
     case 'File':
-      if (info?.isFile() !== true) fail('a file');
-      return;
+      return check(info?.isFile(), 'a file');
     case 'Socket':
-      if (info?.isSocket() !== true) fail('a socket');
-      return;
     case 'CharDevice':
-      if (info?.isCharacterDevice() !== true) fail('a character device');
-      return;
     case 'BlockDevice':
-      if (info?.isBlockDevice() !== true) fail('a block device');
-      return;
+      throw new Error(`hostPath type ${type} is not supported: pods get directories and files of the machine`);
     default:
       throw new Error(`hostPath type ${type} is not known`);
   }

@@ -52,6 +52,8 @@ export async function startTestNode(
   options: {
     /** Where its data directory is made. */
     readonly parent?: string;
+    /** Directories of the machine that pods may mount. */
+    readonly allowedHostPaths?: readonly string[];
     /** Pods have the id of this process on the machine, as they have for whoever is not root. */
     readonly asUser?: boolean;
     readonly host?: Partial<ProcessHostOptions>;
@@ -72,7 +74,8 @@ export async function startTestNode(
     options.asUser === true && found.isolation.mode === 'namespaces'
       ? { ...found, isolation: { ...found.isolation, ids: undefined } }
       : found;
-  let running = await startAgent(api, directory, host, options.agent);
+  const agentOptions = { hostPaths: { allowed: options.allowedHostPaths ?? [], refused: [directory] }, ...options.agent };
+  let running = await startAgent(api, directory, host, agentOptions);
 
   const get = async (name: string): Promise<Pod | undefined> => {
     try {
@@ -122,7 +125,7 @@ export async function startTestNode(
     },
     async crash() {
       await running.abandon();
-      running = await startAgent(api, directory, host, options.agent);
+      running = await startAgent(api, directory, host, agentOptions);
     },
     async stop() {
       await running.agent.stop();

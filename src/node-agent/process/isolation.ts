@@ -44,6 +44,8 @@ export interface HostLayout {
   readonly files: readonly string[];
   /** Directories below `directories` that no container sees into, whatever it mounts. */
   readonly hidden: readonly string[];
+  /** The same directories, wherever the machine has them: a volume may be of a directory above. */
+  readonly hiddenOnHost: readonly string[];
 }
 
 const probeTimeoutMs = 5_000;
@@ -225,8 +227,10 @@ export async function readHostLayout(nodePath: string, hidden: readonly string[]
   if (resolver !== undefined && !isWithinAny(resolver, directories)) files.add(resolver);
   const mountInfo = await readFile('/proc/self/mountinfo', 'utf8');
   const seen = new Set<string>();
+  const places = new Set<string>();
   for (const path of hidden) {
     for (const place of placesOf((await realpathOptional(path)) ?? path, mountInfo)) {
+      places.add(place);
       // Through /lib and /usr/lib alike, where the one is a link to the other.
       for (const directory of directories) {
         const real = await realpath(directory);
@@ -234,7 +238,7 @@ export async function readHostLayout(nodePath: string, hidden: readonly string[]
       }
     }
   }
-  return { directories, files: [...files], hidden: [...seen] };
+  return { directories, files: [...files], hidden: [...seen], hiddenOnHost: [...places] };
 }
 
 /** Every path at which a directory, or a part of it, is seen: a mount may show a directory of another one again. */

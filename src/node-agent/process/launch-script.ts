@@ -184,6 +184,7 @@ function mountTable(root: string, { layout, mounts, linked }: FileSystemPlan): s
   };
   const bind = (source: string, target: string, readOnly: boolean): void =>
     add(source, target, 'none', readOnly ? 'rbind,ro=recursive' : 'rbind');
+  const cover = (target: string): void => add('midship', target, 'tmpfs', 'ro,mode=555,size=4k');
   // Mount points cannot be renamed, so that the pod, whose / this is, cannot put other programs where the host's are.
   if (linked.size > 0) bind(`${root}${hostPrefix}`, `${root}${hostPrefix}`, false);
   for (const directory of layout.directories) bind(directory, placeOf(root, directory, linked), true);
@@ -193,15 +194,18 @@ function mountTable(root: string, { layout, mounts, linked }: FileSystemPlan): s
   for (const path of layout.files) bind(path, `${root}${path}`, true);
   for (const path of layout.hidden) {
     const top = layout.directories.find((directory) => isWithin(path, directory)) ?? '';
-    add('midship', `${placeOf(root, top, linked)}${path.slice(top.length)}`, 'tmpfs', 'ro,mode=555,size=4k');
+    cover(`${placeOf(root, top, linked)}${path.slice(top.length)}`);
   }
   for (const name of devices) bind(`/dev/${name}`, `${root}/dev/${name}`, false);
   add('proc', `${root}/proc`, 'proc', 'defaults');
   mounts.forEach((mount, index) => {
     const { hostPath, containerPath, readOnly, subPath } = mount;
+    const target = isReachedThroughPods(mount) ? `${root}${volumePrefix}/${index}` : `${root}${containerPath}`;
     // With a subPath the directory may have to be made first.
-    if (isReachedThroughPods(mount)) bind(hostPath, `${root}${volumePrefix}/${index}`, readOnly && subPath === undefined);
-    else bind(hostPath, `${root}${containerPath}`, readOnly);
+    bind(hostPath, target, readOnly && subPath === undefined);
+    for (const path of layout.hiddenOnHost) {
+      if (path !== hostPath && isWithin(path, hostPath)) cover(posix.join(target, path.slice(hostPath === '/' ? 0 : hostPath.length)));
+    }
   });
   return lines.join('');
 }
@@ -315,7 +319,7 @@ _ms_put_file() {
   [ -f "./$3" ] && [ ! -L "./$3" ] || return 1
   { [ "$(readlink /proc/self/fd/5)" = "$2" ] && LIBMOUNT_FORCE_MOUNT2=always mount -c --rbind -- "$1" /proc/self/fd/5; } 5<"./$3"
 }
-# The path $2 below $1 becomes $1.sub; links may lead anywhere within $1. With $3 it is made read-only.
+# The path $2 below $1 becomes $1.sub; links may lead anywhere within $1. What is missing is made, in the end a file if $4. With $3 it is read-only.
 _ms_sub() {
   cd "$1" || return 1
   _ms_rest=$2
@@ -323,6 +327,7 @@ _ms_sub() {
   while [ -n "$_ms_rest" ]; do
     _ms_name=\${_ms_rest%%/*}
     case $_ms_rest in */*) _ms_rest=\${_ms_rest#*/} ;; *) _ms_rest= ;; esac
+    if [ -n "$4" ] && [ -z "$_ms_rest" ] && [ ! -e "./$_ms_name" ] && [ ! -L "./$_ms_name" ]; then ( set -C; : >"./$_ms_name" ) || return 1; fi
     if [ -f "./$_ms_name" ] && [ -z "$_ms_rest" ]; then _ms_file=./$_ms_name; break; fi
     [ -e "./$_ms_name" ] || [ -L "./$_ms_name" ] || mkdir -m 755 -- "./$_ms_name" || return 1
     cd -P -- "./$_ms_name" || return 1
@@ -341,12 +346,12 @@ _ms_sub() {
 /** The second shell. Its arguments are the command of the third. */
 function volumeScript({ tools, mounts, readOnlyRoot }: FileSystemPlan): string {
   const steps = mounts.flatMap((mount, index) => {
-    const { containerPath, subPath, readOnly } = mount;
+    const { containerPath, subPath, readOnly, mountsDirectory } = mount;
     if (!isReachedThroughPods(mount)) return [];
     const source = `${volumePrefix}/${index}`;
     if (subPath === undefined) return [`_ms_put ${source} ${shellWord(containerPath)}`];
     return [
-      `_ms_sub ${source} ${shellWord(subPath)} ${readOnly ? 'ro' : "''"} || _ms_fail ${shellWord(`subPath "${subPath}" leads to nothing, or out of its volume; see the container's log`)}`,
+      `_ms_sub ${source} ${shellWord(subPath)} ${readOnly ? 'ro' : "''"} ${mountsDirectory ? "''" : 'file'} || _ms_fail ${shellWord(`path "${subPath}" of a volume leads to nothing, or out of the volume; see the container's log`)}`,
       `_ms_put ${source}.sub ${shellWord(containerPath)}`,
     ];
   });

@@ -16,7 +16,7 @@ let machineDirectory: string;
 beforeAll(async () => {
   machineDirectory = await mkdtemp(join(tmpdir(), 'midship-machine-'));
   await chmod(machineDirectory, 0o777);
-  node = await startTestNode({ agent: { hostPaths: { allowed: [machineDirectory], refused: [] } } });
+  node = await startTestNode({ allowedHostPaths: [machineDirectory] });
 });
 afterAll(async () => {
   await node.stop();

@@ -1,7 +1,7 @@
 import { accessSync, constants } from 'node:fs';
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
 import { namespaces } from '../../../src/api/core/v1/namespace.ts';
@@ -48,10 +48,15 @@ describe.each(modes.filter(({ skip }) => !skip && hasNamespaces))('a pod of $mod
   let node: TestNode;
   /** On the machine, outside of the data directory, writable for everybody: a link that leads here leads out. */
   let outside: string;
+  /** What `--allow-host-path` names. */
+  let shared: string;
   let sequence = 0;
 
   beforeAll(async () => {
-    node = await startTestNode({ asUser, parent });
+    // With the data directory in it, which pods get neither whole nor in part.
+    shared = await mkdtemp(join(parent, 'midship-shared-'));
+    await chmod(shared, 0o777);
+    node = await startTestNode({ asUser, parent: shared, allowedHostPaths: [shared] });
     await mkdir(join(node.directory, 'pki'));
     await writeFile(join(node.directory, 'pki', 'ca.key'), `${secret}\n`);
     outside = await mkdtemp(join(tmpdir(), 'midship-outside-'));
@@ -59,7 +64,7 @@ describe.each(modes.filter(({ skip }) => !skip && hasNamespaces))('a pod of $mod
   });
   afterAll(async () => {
     await node.stop();
-    await rm(outside, { recursive: true, force: true });
+    for (const path of [outside, shared]) await rm(path, { recursive: true, force: true });
   });
 
   async function outputOf(name: string): Promise<string> {
@@ -202,7 +207,7 @@ describe.each(modes.filter(({ skip }) => !skip && hasNamespaces))('a pod of $mod
       initContainers: [sh(`ln -s ${node.directory} /e/s`, { name: 'plant', volumeMounts: [{ name: 'e', mountPath: '/e' }] })],
       containers: [sh('ls /sub', { volumeMounts: [{ name: 'e', mountPath: '/sub', subPath: 's' }] })],
     });
-    expect(said).toContain('subPath "s" leads to nothing, or out of its volume');
+    expect(said).toContain('path "s" of a volume leads to nothing, or out of the volume');
   });
 
   it('cannot write to its ConfigMap volume, and leads no file of the agent elsewhere', async () => {
@@ -319,7 +324,7 @@ describe.each(modes.filter(({ skip }) => !skip && hasNamespaces))('a pod of $mod
   });
 
   it('is refused a directory of the machine, the data directory above all', async () => {
-    for (const path of [node.directory, join(node.directory, 'pki'), '/etc', '/']) {
+    for (const path of [node.directory, join(node.directory, 'pki'), shared, '/etc', '/']) {
       const name = `host-${sequence++}`;
       await node.run({
         name,
@@ -327,10 +332,61 @@ describe.each(modes.filter(({ skip }) => !skip && hasNamespaces))('a pod of $mod
         containers: [sh('cat /h/ca.key /h/pki/ca.key', { volumeMounts: [{ name: 'h', mountPath: '/h' }] })],
       });
       const pod = await node.pod(name, 'refusal', (found) => main(found)?.state?.waiting?.reason === 'CreateContainerConfigError');
-      expect(main(pod)?.state?.waiting?.message).toContain('--allow-host-path');
+      expect(main(pod)?.state?.waiting?.message).toContain(`hostPath ${path} is refused: it`);
       expect(await outputOf(name)).not.toContain(secret);
       await node.client.delete(pods, { namespace: 'default', name }, { gracePeriodSeconds: 0 });
     }
+  });
+
+  it('gets a directory of the machine that is allowed, and nothing else through what pods write there', async () => {
+    const own = await mkdtemp(join(shared, 'own-'));
+    await chmod(own, 0o777);
+    const volumes = [
+      { name: 'own', hostPath: { path: own } },
+      { name: 'new', hostPath: { path: join(own, 'a/b'), type: 'DirectoryOrCreate' } },
+    ];
+    const written = await run({
+      volumes,
+      containers: [
+        sh('echo hello >/new/file', {
+          volumeMounts: [
+            { name: 'own', mountPath: '/own' },
+            { name: 'new', mountPath: '/new' },
+          ],
+        }),
+      ],
+    });
+    expect(written.pod.status?.phase).toBe('Succeeded');
+    expect(await readFile(join(own, 'a/b/file'), 'utf8')).toBe('hello\n');
+
+    const leads = [`../${basename(node.directory)}/pki`, outside];
+    await node.run({
+      name: 'hostswap',
+      restartPolicy: 'Never',
+      volumes: [
+        { name: 'own', hostPath: { path: own } },
+        { name: 'x', hostPath: { path: join(own, 'x') } },
+      ],
+      containers: [
+        sh(
+          `mkdir /own/x; ${leads.map((lead, index) => `ln -s ${lead} /own/link${index}`).join('; ')}; while :; do ${leads
+            .map(
+              (_, index) => `mv -T /own/x /own/dir; mv -T /own/link${index} /own/x; mv -T /own/x /own/link${index}; mv -T /own/dir /own/x`,
+            )
+            .join('; ')}; done 2>/dev/null`,
+          { volumeMounts: [{ name: 'own', mountPath: '/own' }] },
+        ),
+        ...Array.from({ length: victims }, (_, index) =>
+          sh('cat /x/ca.key; ls -A /x | sed "s/^/saw /"', { name: `victim-${index}`, volumeMounts: [{ name: 'x', mountPath: '/x' }] }),
+        ),
+      ],
+    });
+    await tried('hostswap');
+    const output = await outputOf('hostswap');
+    expect(output).not.toContain(secret);
+    expect(output).not.toContain('saw ');
+    await node.client.delete(pods, { namespace: 'default', name: 'hostswap' }, { gracePeriodSeconds: 0 });
+    await node.gone('hostswap');
   });
 
   it('is refused a mount over the programs that containers are started with', async () => {

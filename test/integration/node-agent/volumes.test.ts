@@ -117,7 +117,12 @@ describe('a volume', () => {
     await writeFile(file, '');
     await expect(pathOf({ hostPath: { path: file, type: 'Directory' } })).rejects.toThrow(`${file} is not a directory`);
     const made = join(machine, 'new');
-    expect(await pathOf({ hostPath: { path: made, type: 'DirectoryOrCreate' } })).toBe(await realpath(made));
+    // Made by the pod, which has the path in its own view.
+    expect((await prepare({ name: 'v', hostPath: { path: made, type: 'DirectoryOrCreate' } })).get('v')).toMatchObject({
+      path: await realpath(machine),
+      inside: 'new',
+    });
+    expect(existsSync(made)).toBe(false);
   });
 
   it('of the host is refused where no flag allows it, by whatever name', async () => {
@@ -138,7 +143,8 @@ describe('a volume', () => {
       await expect(pathOf({ hostPath: { path, type: 'DirectoryOrCreate' } })).rejects.toThrow('the data directory of the cluster');
     }
     expect(existsSync(join(directory, 'pki'))).toBe(false);
-    expect(await pathOf({ hostPath: { path: machine } })).toBe(await realpath(machine));
+    const found = (await prepare({ name: 'v', hostPath: { path: machine } })).get('v');
+    expect(`${found?.path}${found?.inside}`).toBe(await realpath(machine));
   });
 
   it('goes with its pod', async () => {

@@ -10,7 +10,7 @@ import {
   whyNotAt,
 } from '../../../../src/node-agent/process/launch-script.ts';
 
-const layout: HostLayout = { directories: ['/usr', '/etc'], files: [], hidden: [] };
+const layout: HostLayout = { directories: ['/usr', '/etc'], files: [], hidden: [], hiddenOnHost: [] };
 const tools = {
   unshare: '/usr/bin/unshare',
   nsenter: '/usr/bin/nsenter',
