@@ -82,8 +82,9 @@ describe(`a pod${hasNamespaces ? '' : ' (skipping what needs user namespaces)'}`
     const length = `86400.${process.pid}5`;
     await node.run({ name: 'killed', containers: [sh(`echo $$; exec sleep ${length}`)] });
     await node.pod('killed', 'ready', isReady);
+    // The pod is ready when its first program begins, a moment before that becomes the one that is looked for.
+    await until(() => killByCommandLine(`sleep\0${length}\0`), { what: 'the program' });
     const killedAt = Date.now();
-    await killByCommandLine(`sleep\0${length}\0`);
     const pod = await node.pod('killed', 'restarted', (found) => main(found)?.restartCount === 1 && isReady(found));
     expect(Date.now() - killedAt).toBeLessThan(2_000);
     expect(main(pod)).toMatchObject({ state: { running: {} }, lastState: { terminated: { exitCode: 137, reason: 'Error' } } });
@@ -341,9 +342,13 @@ describe('after a crash of the agent', () => {
   });
 });
 
-async function killByCommandLine(text: string): Promise<void> {
+async function killByCommandLine(text: string): Promise<boolean> {
+  let found = false;
   for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
     const line = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
-    if (line.startsWith(text)) process.kill(Number(pid), 'SIGKILL');
+    if (!line.startsWith(text)) continue;
+    process.kill(Number(pid), 'SIGKILL');
+    found = true;
   }
+  return found;
 }
