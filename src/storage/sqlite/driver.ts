@@ -156,12 +156,12 @@ export async function openSqliteDriver({ path, clock }: SqliteDriverOptions): Pr
     const last = rows.at(-1)?.rev ?? unchecked;
     await room.withReserve(() =>
       transaction(database, async () => {
-        for (const row of rows) {
-          if (row.sum !== null) continue;
-          const { rev, key, val } = checked(row);
-          await database.all('UPDATE log SET sum = ? WHERE rev = ?', [rowSum(rev, key, val), rev]);
-          walBytes += (val?.length ?? 0) + 4096;
-        }
+        const bare = rows.filter(({ sum }) => sum === null).map(checked);
+        for (const { val } of bare) walBytes += (val?.length ?? 0) + 4096;
+        // One call for all: each has to wait for its turn on another thread.
+        await database.exec(
+          bare.map(({ rev, key, val }) => `UPDATE log SET sum = '${rowSum(rev, key, val)}' WHERE rev = ${rev};`).join(''),
+        );
         if (last >= unchecked) await database.exec(setMeta('unchecked', 0));
       }),
     );
