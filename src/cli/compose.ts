@@ -85,7 +85,7 @@ import { createWebhooks } from '../gitops/webhooks/webhooks.ts';
 import { createNodeAgent, type NodeAgent, type NodeAgentOptions } from '../node-agent/agent.ts';
 import { createAgentGroup } from '../node-agent/agent-group.ts';
 import { createConfigSource } from '../node-agent/config-source.ts';
-import type { PodIsolation } from '../node-agent/container-runtime.ts';
+import type { ListeningAddress, PodIsolation } from '../node-agent/container-runtime.ts';
 import { createKubeletApi } from '../node-agent/kubelet-api.ts';
 import { createKubeletMetrics } from '../node-agent/kubelet-metrics.ts';
 import { readMachineFacts } from '../node-agent/machine-facts.ts';
@@ -95,6 +95,7 @@ import { createSharedPodSources } from '../node-agent/pod-source.ts';
 import { type LeftoverPods, runtimeDirectory, stopLeftoverPods } from '../node-agent/process/leftover-pods.ts';
 import { openProcessHost } from '../node-agent/process/process-host.ts';
 import { openProcessRuntime } from '../node-agent/process/process-runtime.ts';
+import { endListeners } from '../node-agent/process/stray-processes.ts';
 import { createSimulatedHost } from '../node-agent/simulated/simulated-host.ts';
 import { createServiceProxy } from '../proxy/service-proxy.ts';
 import { createControllerMetrics } from '../reconcile/controller-metrics.ts';
@@ -116,7 +117,7 @@ import { readAuthorities } from './access-flags.ts';
 import type { StoppedBackup } from './backup.ts';
 import { openSnapshot } from './backup-snapshot.ts';
 import { authoritiesOf, type Configuration, filesOf } from './configuration.ts';
-import { claimNetwork, claimStopped, type Endpoints, ensureToken, type Network } from './data-directory.ts';
+import { claimNetwork, claimPort, claimStopped, type Endpoints, ensureToken, isClaimAddress, type Network } from './data-directory.ts';
 import { explainStartFailure } from './explain.ts';
 import { Failure } from './failure.ts';
 import type { StoppedStore } from './repair.ts';
@@ -287,6 +288,8 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   const storage = await openSqliteStorage({ path: files.database, clock, metrics: metrics.apiserver });
   onClose(() => storage.close());
   for (const damage of storage.damage) log.warn({ damage }, 'Found damage in the store');
+  for (const { address, port } of await endSquatters(configuration))
+    log.warn({ address, port }, 'Ended a pod that had taken an address of the control plane');
   const { network, release } = await claimNetwork(configuration.dataDirectory, () => serviceAddressIn(storage));
   onClose(release);
   // A crash may have ended a backup.
@@ -793,6 +796,28 @@ async function startNodes(options: NodesOptions): Promise<PodIsolation | undefin
   parts.push(createServiceProxy({ informers, nodeAddresses, clock, log, recorder: events.recorder('kube-proxy'), metrics }));
   await start(parts);
   return isolation;
+}
+
+/**
+ * Ends pods that outlived a crash and listen where the control plane does: pods share its network, and one of them would keep it from
+ * starting. Only with the lock of the store, or when no cluster runs.
+ */
+export function endSquatters({
+  dataDirectory,
+  bindAddress,
+  apiPort,
+  httpAddress,
+  httpPort,
+}: Pick<Configuration, 'dataDirectory'> & Partial<Configuration>): Promise<readonly ListeningAddress[]> {
+  const isReserved = ({ address, port }: ListeningAddress): boolean => {
+    const onAll = address === '0.0.0.0' || address === '::';
+    if (port === claimPort) return onAll || isClaimAddress(address);
+    if (port === kubeletPort) return onAll || /^127\.\d+\.\d+\.1$/.test(address);
+    // Another address with the same port is the pod's own.
+    if (port === apiPort) return onAll || bindAddress === '0.0.0.0' || address === bindAddress;
+    return port === httpPort && (onAll || httpAddress === '0.0.0.0' || address === httpAddress);
+  };
+  return endListeners(filesOf(dataDirectory).pods, isReserved, systemClock);
 }
 
 /** Ends the pods of a cluster that was killed. Only while the cluster does not run. */

@@ -174,11 +174,15 @@ function tryJson<T>(text: string): T | undefined {
   }
 }
 
+/** Bound by the process that has a network; no two can. */
+export const claimPort = 10_255;
+export const isClaimAddress = (address: string): boolean => /^127\.\d+\.255\.254$/.test(address);
+
 function bind(n: number): Promise<Server | undefined> {
   return new Promise((resolve) => {
     const server = createServer((socket) => socket.destroy());
     server.once('error', () => resolve(undefined));
-    server.listen({ host: `127.${n}.255.254`, port: 10_255, exclusive: true }, () => resolve(server));
+    server.listen({ host: `127.${n}.255.254`, port: claimPort, exclusive: true }, () => resolve(server));
   });
 }
 

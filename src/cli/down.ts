@@ -1,7 +1,7 @@
 import { access } from 'node:fs/promises';
 import { isRunning } from '../base/process-identity.ts';
 import { removeTree } from '../base/remove-tree.ts';
-import { endLeftoverPods } from './compose.ts';
+import { endLeftoverPods, endSquatters } from './compose.ts';
 import { filesOf } from './configuration.ts';
 import { claimKeptNetwork, type Endpoints, NetworkInUse, readEndpoints } from './data-directory.ts';
 import { type ExitCode, Failure } from './failure.ts';
@@ -31,6 +31,7 @@ export async function down({ dataDirectory, purge, output }: DownOptions): Promi
       fix: 'Check --data-dir.',
     });
   }
+  if (running instanceof Failure) await endSquatters({ dataDirectory });
   // Nobody may start the cluster while its pods are ended and its data is deleted.
   const claim = await claimKeptNetwork(dataDirectory).catch((err: unknown) => {
     // A network.json that cannot be read is no reason to keep the data.

@@ -1,5 +1,6 @@
 import type { Clock } from '../../base/clock.ts';
-import { allProcesses, descendantsOf, processesWithArguments, processesWithEnvironment } from './proc.ts';
+import type { ListeningAddress } from '../container-runtime.ts';
+import { allProcesses, descendantsOf, listenersOf, processesWithArguments, processesWithEnvironment } from './proc.ts';
 import { stateDirectoryOf } from './waiter.ts';
 
 export const environmentMarker = 'MIDSHIP_CONTAINER_ID';
@@ -26,6 +27,34 @@ export const endByDirectory = (stateDirectory: string, containerId: string, cloc
 /** Ends all containers whose state lies below a directory, whatever is left of it. */
 export const endBelow = (directory: string, clock: Clock): Promise<boolean> =>
   endAll(() => startedFrom((stateDirectory) => stateDirectory.startsWith(`${directory}/`)), clock);
+
+/**
+ * Ends the containers below `directory` that listen on an address which is not theirs: a pod that outlived its control plane can take the
+ * addresses of the next one, and would keep it from starting.
+ *
+ * @returns what they listened on
+ */
+export async function endListeners(
+  directory: string,
+  isReserved: (listening: ListeningAddress) => boolean,
+  clock: Clock,
+): Promise<readonly ListeningAddress[]> {
+  const found: ListeningAddress[] = [];
+  const stateDirectories = new Set<string>();
+  await processesWithArguments((args) => {
+    const stateDirectory = stateDirectoryOf(args);
+    if (stateDirectory?.startsWith(`${directory}/`)) stateDirectories.add(stateDirectory);
+    return false;
+  });
+  for (const stateDirectory of stateDirectories) {
+    const own = (): Promise<readonly number[]> => startedFrom((candidate) => candidate === stateDirectory);
+    const reserved = (await listenersOf(await own())).filter(isReserved);
+    if (reserved.length === 0) continue;
+    found.push(...reserved);
+    await endAll(own, clock);
+  }
+  return found;
+}
 
 /** The processes that start and hold containers of such state directories, and all below them. */
 async function startedFrom(accepts: (stateDirectory: string) => boolean): Promise<readonly number[]> {

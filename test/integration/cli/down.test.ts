@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { bootId, parseProcessStat, thisProcess } from '../../../src/base/process-identity.ts';
+import { endSquatters } from '../../../src/cli/compose.ts';
 import { claimNetwork, readEndpoints } from '../../../src/cli/data-directory.ts';
 import { down } from '../../../src/cli/down.ts';
 import { commandLines, eventually, hosts, isolated, RuntimeFixture, sleepLike } from '../../support/process-runtime.ts';
@@ -100,6 +101,28 @@ it('ends also pods whose records are gone or damaged', async () => {
   }
   expect(await ask(true)).toBe(0);
   expect([await runs(willing), await runs(stubborn), existsSync(cluster.directory)]).toEqual([false, false, false]);
+});
+
+it('is not kept from it by a pod that took the addresses of the cluster, and neither is a start', async () => {
+  const [willing, stubborn] = await crash();
+  const squat = async (address: string, port: number): Promise<void> => {
+    const script = `require('net').createServer().listen(${port}, '${address}', () => console.log('listens'))`;
+    await cluster.reopen();
+    const id = await cluster.run(await cluster.sandbox(), '', { command: ['node', '-e', script], args: [] });
+    await cluster.printed(id, 'listens');
+    await cluster.runtime.close();
+  };
+  await squat(`127.${network}.255.254`, 10_255);
+  await expect(claimNetwork(cluster.directory)).rejects.toThrow('in use');
+  const configuration = { dataDirectory: cluster.directory, bindAddress: '127.0.0.1', apiPort: 45_301 };
+  expect(await endSquatters(configuration)).toEqual([{ address: `127.${network}.255.254`, port: 10_255 }]);
+  await (await claimNetwork(cluster.directory)).release();
+  await squat('0.0.0.0', 45_301);
+  expect(await endSquatters(configuration)).toEqual([{ address: '0.0.0.0', port: 45_301 }]);
+  await squat(`127.${network}.255.254`, 10_255);
+  expect([await runs(willing), await runs(stubborn)]).toEqual([true, true]);
+  expect(await ask(false)).toBe(0);
+  expect(printed).toBe('stopped 2 pods that outlived a crash\n');
 });
 
 it('touches nothing while another process has the addresses of the cluster', async () => {
