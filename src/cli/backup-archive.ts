@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto';
-import { once } from 'node:events';
 import { createReadStream } from 'node:fs';
 import { type FileHandle, mkdir, open, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -90,9 +89,14 @@ export async function readArchive(file: string, target?: string): Promise<Manife
   await refuseOtherFiles(file);
   const { Parser } = await import('tar');
   let manifest: Manifest | undefined;
+  let current: ReadEntry | undefined;
+  /** Aborted by the first failure: nothing is written after it. */
+  const over = new AbortController();
   const missing = new Map<string, ManifestFile>();
 
   async function take(entry: ReadEntry): Promise<void> {
+    over.signal.throwIfAborted();
+    current = entry;
     if (entry.type !== 'File') throw new ArchiveError(`${quoted(entry.path)} is a ${entry.type}, and a backup has only files`);
     if (manifest === undefined) {
       if (entry.path !== manifestName) throw new ArchiveError(`It begins with ${quoted(entry.path)} in place of ${manifestName}`);
@@ -108,9 +112,11 @@ export async function readArchive(file: string, target?: string): Promise<Manife
     const output = target === undefined ? undefined : await createBelow(target, expected.path);
     const hash = createHash('sha256');
     try {
+      over.signal.throwIfAborted();
       for await (const chunk of entry) {
         hash.update(chunk);
         await output?.writeFile(chunk);
+        over.signal.throwIfAborted();
       }
       await output?.sync();
     } finally {
@@ -121,12 +127,15 @@ export async function readArchive(file: string, target?: string): Promise<Manife
     missing.delete(expected.path);
   }
 
-  let fail: (err: unknown) => void = () => undefined;
   const failed = new Promise<never>((_, reject) => {
-    fail = reject;
+    over.signal.addEventListener('abort', () => reject(over.signal.reason), { once: true });
   });
   // Raced against below; it may also never be looked at.
   failed.catch(() => undefined);
+  const fail = (err: unknown): void => {
+    over.abort(err);
+    current?.destroy();
+  };
   let taking: Promise<void> = Promise.resolve();
   const parser = new Parser({
     strict: true,
@@ -142,18 +151,27 @@ export async function readArchive(file: string, target?: string): Promise<Manife
   parser.on('error', (cause: Error) => fail(new ArchiveError(`It is damaged: ${cause.message}`, { cause })));
   let onDrain: () => void = () => undefined;
   parser.on('drain', () => onDrain());
-  const ended = once(parser, 'end');
-  for await (const chunk of createReadStream(file, { highWaterMark: chunkBytes })) {
-    if (parser.write(chunk as Buffer)) continue;
-    const drained = new Promise<void>((resolve) => {
-      onDrain = resolve;
-    });
-    // The parser says nothing when an entry that it waits for was complete before.
-    await Promise.race([drained, taking, failed]);
+  // Not `once`: it would reject on an error, too, before anything waits for it.
+  const ended = new Promise<void>((resolve) => parser.on('end', resolve));
+  try {
+    for await (const chunk of createReadStream(file, { highWaterMark: chunkBytes })) {
+      if (parser.write(chunk as Buffer)) continue;
+      const drained = new Promise<void>((resolve) => {
+        onDrain = resolve;
+      });
+      // The parser says nothing when an entry that it waits for was complete before.
+      await Promise.race([drained, taking, failed]);
+    }
+    parser.end();
+    await Promise.race([ended, failed]);
+    await Promise.race([taking, failed]);
+  } catch (err) {
+    fail(err);
+    // A file that is being written is closed before the caller removes it.
+    await taking.catch(() => undefined);
+    // The first failure is the cause of what came after it.
+    throw over.signal.reason;
   }
-  parser.end();
-  await Promise.race([ended, failed]);
-  await Promise.race([taking, failed]);
   const [lost] = missing.keys();
   if (manifest === undefined) throw new ArchiveError('It is empty');
   if (lost !== undefined) throw new ArchiveError(`${lost} is missing: the file ends too early`);

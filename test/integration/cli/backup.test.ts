@@ -10,6 +10,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { packArchive, readArchive } from '../../../src/cli/backup-archive.ts';
 import { restore } from '../../../src/cli/restore.ts';
 import { temporaryDirectory } from '../../support/git.ts';
+import { createRandom } from '../../support/random.ts';
 import { type TarEntry, tarOf } from '../../support/tar.ts';
 
 const contents: Readonly<Record<string, string | Buffer>> = {
@@ -108,6 +109,36 @@ describe('restore', () => {
       await writeFile(file, damaged);
       await refuses(`^${path} is damaged`);
     }
+  });
+
+  it('refuses a flipped bit anywhere, or restores the same when it was in no content', async () => {
+    const files = { ...contents, 'state.db': Buffer.alloc(3_000, 'store ') };
+    await pack(files);
+    const good = await readFile(file);
+    const random = createRandom(20_260_101);
+    let refused = 0;
+    for (let flip = 0; flip < 200; flip += 1) {
+      const at = Math.floor(random() * good.length);
+      const damaged = Buffer.from(good);
+      damaged.writeUInt8(damaged.readUInt8(at) ^ (1 << Math.floor(random() * 8)), at);
+      await writeFile(file, damaged);
+      const dataDirectory = join(directory, `data-${flip}`);
+      const failure: unknown = await restoreIt(dataDirectory).then(
+        () => undefined,
+        (err: unknown) => err,
+      );
+      if (failure === undefined) {
+        for (const [path, content] of Object.entries(files)) {
+          expect((await readFile(join(dataDirectory, path))).equals(Buffer.from(content)), `bit of byte ${at}, ${path}`).toBe(true);
+        }
+      } else {
+        refused += 1;
+        expect(failure, `bit of byte ${at}`).toMatchObject({ message: `${file} cannot be restored` });
+        expect(await readdir(directory)).not.toContain(`data-${flip}`);
+      }
+    }
+    expect(refused).toBeGreaterThan(60);
+    expect((await readdir(directory)).filter((name) => name.includes('.restore-'))).toEqual([]);
   });
 
   it('refuses a file that was cut at any place', async () => {
