@@ -72,6 +72,7 @@ import { createReplicaSetController } from '../controllers/replica-set/replica-s
 import { createResourceQuotaController } from '../controllers/resource-quota/resource-quota-controller.ts';
 import { createRootCaController } from '../controllers/root-ca.ts';
 import { createServiceAccountController } from '../controllers/service-account.ts';
+import { learnSecrets } from '../gitops/apply/secret-values.ts';
 import { createBuilder } from '../gitops/build/builder.ts';
 import { createEngine, redactEvent } from '../gitops/engine.ts';
 import { createGitUsers, createPushCheck } from '../gitops/push-check.ts';
@@ -436,6 +437,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     },
     stop: async () => undefined,
   };
+  await learnSecrets({ client: ownClient, redactor, log });
   await start([caches, events, aggregator]);
   const ownEvents = events.recorder('kube-apiserver');
   for (const { object, message } of unreadableObjects(service))

@@ -323,6 +323,20 @@ describe.skipIf(!hasKubectl)('values of Secrets (with kubectl)', () => {
     expectNone('a notification', told);
   });
 
+  it('are in no Event that comes after a restart, before any app is built', async () => {
+    const pullsOf = async (): Promise<number> => {
+      const { stdout } = await cluster.kubectl('get', 'events', '-n', 'default', '-o', 'json');
+      expectNone('an Event after a restart', stdout);
+      const { items } = JSON.parse(stdout) as { readonly items: readonly { readonly message?: string; readonly count?: number }[] };
+      return items.filter(({ message = '' }) => message.includes('registry.invalid')).reduce((sum, { count = 1 }) => sum + count, 0);
+    };
+    const before = await pullsOf();
+    expect(before).toBeGreaterThan(0);
+    await cluster.stop();
+    cluster = await startCluster({ command: 'up', args: ['--path', './clusters'], dataDirectory: cluster.dataDirectory });
+    await until(async () => (await pullsOf()) > before, { timeoutMs: 60_000, what: 'the image to be asked for again' });
+  }, 150_000);
+
   it('are in no file of the data directory that is not Git or the root of a pod', async () => {
     const files: string[] = [];
     const walk = async (directory: string): Promise<void> => {

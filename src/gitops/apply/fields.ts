@@ -112,7 +112,9 @@ export type Redact = (text: string) => string;
 /** A value in a line of text; Secrets' values are never shown. */
 function formatValue(kind: string, path: FieldPath, value: unknown, redact: Redact): string {
   if (value === undefined) return 'absent';
-  if (kind === 'Secret' && (path[0] === 'f:data' || path[0] === 'f:stringData')) return '***';
+  // An annotation may hold the whole Secret, as `kubectl apply` leaves it.
+  const isHidden = path[0] === 'f:data' || path[0] === 'f:stringData' || path[1] === 'f:annotations';
+  if (kind === 'Secret' && isHidden) return '***';
   // Before it is cut: half of a value would not be known as one.
   const text = redact(typeof value === 'string' ? value : JSON.stringify(value));
   return text.length > longestValue ? `${text.slice(0, longestValue - 1)}…` : text;

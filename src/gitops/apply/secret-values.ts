@@ -1,5 +1,10 @@
+import { secrets } from '../../api/core/v1/secret.ts';
+import { kustomizations } from '../../api/kustomize/v1/kustomization.ts';
+import type { Log } from '../../base/log.ts';
 import type { Redactor } from '../../base/redactor.ts';
-import { type DynamicObject, type KubeObject, keyOf } from '../../machinery/object.ts';
+import type { Client } from '../../client/client.ts';
+import { tryGet } from '../../client/try-get.ts';
+import { type DynamicObject, type KubeObject, keyOf, type ObjectRef } from '../../machinery/object.ts';
 import { parseYamlDocuments, YamlError } from '../../machinery/yaml.ts';
 import type { BuildError } from '../build/manifest.ts';
 
@@ -82,6 +87,39 @@ function plainValuesOf({ data, stringData }: DynamicObject): readonly string[] {
   // What is no base64 was meant as the value itself.
   const raw = entriesOf(data).flatMap(([, value]) => (typeof value === 'string' ? [value] : []));
   return [...encoded, ...raw, ...entriesOf(stringData).map(([, value]) => String(value))];
+}
+
+/**
+ * Gives the redactor what apps have from Secrets before anything is told: after a restart pods and their Events come before the first
+ * build of an app.
+ */
+export async function learnSecrets({ client, redactor, log }: LearnOptions): Promise<void> {
+  const formsBySecret = new Map<string, readonly string[]>();
+  const formsIn = async (ref: ObjectRef): Promise<readonly string[]> => {
+    const secret = await tryGet(client, secrets, ref);
+    return secret === undefined ? [] : secretValuesIn(secret);
+  };
+  for (const app of (await client.list(kustomizations)).items) {
+    try {
+      for (const { kind, name } of app.spec.postBuild?.substituteFrom ?? []) {
+        if (kind !== 'Secret') continue;
+        const ref = { namespace: app.metadata.namespace, name };
+        const key = `${app.metadata.namespace}/${name}`;
+        const forms = formsBySecret.get(key) ?? (await formsIn(ref));
+        formsBySecret.set(key, forms);
+        redactor.add(keyOf(app), forms);
+      }
+    } catch (err) {
+      // What cannot be read here cannot be put into an object either.
+      log.warn({ kustomization: keyOf(app), err }, 'Could not read Secrets of app');
+    }
+  }
+}
+
+export interface LearnOptions {
+  readonly client: Client;
+  readonly redactor: Redactor;
+  readonly log: Log;
 }
 
 const entriesOf = (map: unknown): readonly (readonly [string, unknown])[] =>
