@@ -823,10 +823,10 @@ export function endSquatters({
 }
 
 /** Ends the pods of a cluster that was killed. Only while the cluster does not run. */
-export async function endLeftoverPods(dataDirectory: string): Promise<LeftoverPods> {
+export async function endLeftoverPods(dataDirectory: string, { forget }: { readonly forget: boolean }): Promise<LeftoverPods> {
   const host = await openProcessHost({ nodePath: process.execPath, searchPath: process.env.PATH ?? '' });
   const { pods: directory } = filesOf(dataDirectory);
-  return stopLeftoverPods({ directory, host, maxGraceMs: maxStopGraceMs, clock: systemClock, log: createLog({ level: 'silent' }) });
+  return stopLeftoverPods({ directory, host, forget, maxGraceMs: maxStopGraceMs, clock: systemClock, log: createLog({ level: 'silent' }) });
 }
 
 /** Stopping the cluster ends its pods; they stay in the API and run again at the next start. */

@@ -39,7 +39,7 @@ export async function down({ dataDirectory, purge, output }: DownOptions): Promi
     throw err;
   });
   try {
-    const stopped = await stopLeftovers(dataDirectory, output);
+    const stopped = await stopLeftovers(dataDirectory, { forget: purge, output });
     if (purge) {
       await removeTree(dataDirectory);
       output.write('data deleted\n');
@@ -73,9 +73,12 @@ async function stop(endpoints: Endpoints, output: NodeJS.WritableStream): Promis
 }
 
 /** Gives the number of pods that were stopped. @throws Failure naming what could not be */
-async function stopLeftovers(dataDirectory: string, output: NodeJS.WritableStream): Promise<number> {
+async function stopLeftovers(
+  dataDirectory: string,
+  { forget, output }: { readonly forget: boolean; readonly output: NodeJS.WritableStream },
+): Promise<number> {
   if (!(await isThere(filesOf(dataDirectory).pods))) return 0;
-  const { stopped, left } = await endLeftoverPods(dataDirectory);
+  const { stopped, left } = await endLeftoverPods(dataDirectory, { forget });
   if (stopped.length > 0) output.write(`stopped ${stopped.length} ${stopped.length === 1 ? 'pod' : 'pods'} that outlived a crash\n`);
   if (left.length > 0) {
     throw new Failure(`${left.join(', ')} cannot be stopped`, {

@@ -11,6 +11,8 @@ export interface LeftoverPodsOptions {
   /** Holds a directory for each node, with the runtime's in it. */
   readonly directory: string;
   readonly host: ProcessHost;
+  /** Removes what the pods leave behind as well: their files, logs and control groups. */
+  readonly forget: boolean;
   /** Longest time a pod gets to end in. */
   readonly maxGraceMs: number;
   readonly clock: Clock;
@@ -48,7 +50,9 @@ export async function stopLeftoverPods(options: LeftoverPodsOptions): Promise<Le
       log,
     });
     try {
-      results.push(await stopPods(runtime, options));
+      const result = await stopPods(runtime, options);
+      results.push(result);
+      if (options.forget && result.left.length === 0) for (const { id } of await runtime.list()) await runtime.removePodSandbox(id);
     } finally {
       await runtime.close();
     }

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
@@ -15,6 +15,7 @@ let cluster: RuntimeFixture;
 let stranger: ChildProcess;
 let printed = '';
 let network = 0;
+let own: readonly string[] = [];
 const output = new Writable({
   write(chunk, _, done) {
     printed += String(chunk);
@@ -44,6 +45,14 @@ const startTimeOf = async (pid: number): Promise<number> => parseProcessStat(awa
 const noteEndpoints = (endpoints: object) =>
   writeFile(join(cluster.directory, 'endpoints.json'), JSON.stringify({ api: '', http: '', git: '', kubeconfig: '', ...endpoints }));
 
+async function groupsOfThisTest(): Promise<readonly string[]> {
+  const { cgroups } = cluster.host;
+  if (cgroups.version === undefined) return [];
+  const roots = cgroups.version === 2 ? [cgroups.root] : Object.values(cgroups.roots);
+  const names = await Promise.all(roots.map((root) => readdir(root, { recursive: true }).catch(() => [])));
+  return names.flat().filter((name) => own.some((id) => name.endsWith(`/${id}`)));
+}
+
 /** Two pods whose agent is gone: one ends when it is asked, one only when it is killed. */
 async function crash(): Promise<readonly [willing: string, stubborn: string, log: string]> {
   const [willing, stubborn] = [sleepLike(602), sleepLike(603)];
@@ -53,6 +62,7 @@ async function crash(): Promise<readonly [willing: string, stubborn: string, log
   await cluster.run(await cluster.sandbox({ gracePeriodMs: 300 }), `trap '' TERM; sleep ${stubborn}`);
   await eventually('start of the second pod', async () => ((await runs(stubborn)) ? true : undefined));
   const { path = '' } = cluster.runtime.logOf(id) ?? {};
+  own = (await cluster.runtime.list()).map((sandbox) => sandbox.id);
   await cluster.runtime.close();
   return [willing, stubborn, path];
 }
@@ -92,6 +102,8 @@ it('deletes no data while a pod runs on', async () => {
   expect(await ask(true)).toBe(0);
   expect(printed).toBe('stopped 2 pods that outlived a crash\ndata deleted\n');
   expect([await runs(willing), await runs(stubborn), existsSync(cluster.directory)]).toEqual([false, false, false]);
+  // Control groups are not in the directory, and stay for ever when nobody removes them.
+  expect(await groupsOfThisTest()).toEqual([]);
 });
 
 it('ends also pods whose records are gone or damaged', async () => {
