@@ -55,11 +55,14 @@ describe.skipIf(reason !== undefined)('power cuts', () => {
           // The first life of a disk is cut while the cluster is made, and shortly after.
           const afterMs = life === 0 ? 300 + random() * 3_000 : random() * 2_500;
           const moment = life === 0 ? 'spawn' : 'start';
-          const finding = await live(disk, { tree, acknowledged, afterMs, moment, random });
+          const { finding, work } = await live(disk, { tree, acknowledged, afterMs, moment, random });
           if (finding !== undefined) findings.push(`cut ${done} (${moment} + ${afterMs.toFixed(0)} ms): ${finding}`);
+          // Writes and pushes are under way; what is answered until the end counts as done.
           disk = await disk.cutPower();
+          await work.end();
         }
-        const finding = await live(disk, { tree, acknowledged, afterMs: 0, moment: 'start', random });
+        const { finding, work } = await live(disk, { tree, acknowledged, afterMs: 0, moment: 'start', random });
+        await work.end();
         total.starts += 1;
         if (finding !== undefined) findings.push(`after cut ${done}: ${finding}`);
       } finally {
@@ -85,8 +88,21 @@ interface Life {
   readonly random: () => number;
 }
 
-/** Starts the program, looks whether all is there, and writes and pushes until it is time for the cut; gives what is wrong. */
-async function live(disk: Disk, { tree, acknowledged, afterMs, moment, random }: Life): Promise<string | undefined> {
+interface Lived {
+  /** What is wrong. */
+  readonly finding: string | undefined;
+  readonly work: Work;
+}
+
+/** Writes and pushes that go on until they are ended. */
+interface Work {
+  end(): Promise<void>;
+}
+
+const noWork: Work = { end: async () => undefined };
+
+/** Starts the program, looks whether all is there, and comes back when it is time for the cut, while it writes and pushes. */
+async function live(disk: Disk, { tree, acknowledged, afterMs, moment, random }: Life): Promise<Lived> {
   const data = join(disk.directory, 'data');
   let output = '';
   let ended: number | null | undefined;
@@ -103,20 +119,33 @@ async function live(disk: Disk, { tree, acknowledged, afterMs, moment, random }:
     },
     { timeoutMs: 60_000, intervalMs: 5, what: () => `the cluster is up; it printed:\n${output}` },
   );
-  if (endpoints === null) return ended === undefined ? undefined : `it did not start (${ended}):\n${output}`;
+  if (endpoints === null) return { finding: ended === undefined ? undefined : `it did not start (${ended}):\n${output}`, work: noWork };
   const client = createHttpClient({ ...(await loadKubeconfig(endpoints.kubeconfig)), userAgent: 'fault/0' });
-  try {
-    const missing = await missingIn(client, join(data, 'git', 'cluster.git'), acknowledged);
-    if (missing !== undefined) return missing;
-    const from = moment === 'spawn' ? spawnedAt : performance.now();
-    const isDone = (): boolean => isOver(from) || ended !== undefined;
-    // Half of the cuts come at once after a push, with nothing else written meanwhile that would take it to the disk.
-    if (random() < 0.5) await push(tree, endpoints.git, acknowledged, isDone);
-    else await Promise.all([write(client, acknowledged, isDone, random), push(tree, endpoints.git, acknowledged, isDone)]);
-    return ended === undefined ? undefined : `it ended by itself (${ended}):\n${output}`;
-  } finally {
-    client.close();
-  }
+  const missing = await missingIn(client, join(data, 'git', 'cluster.git'), acknowledged);
+  if (missing !== undefined) return { finding: missing, work: noWork };
+  const from = moment === 'spawn' ? spawnedAt : performance.now();
+  let isCut = false;
+  const failures: string[] = [];
+  const isDone = (): boolean => isCut || ended !== undefined;
+  // What fails because of the cut is what a cut is.
+  const note = (err: unknown): void => void (isCut || isOver(from) || failures.push(String(err)));
+  // In half of the lives nothing else is written that would take a push to the disk.
+  const loops = [
+    push(tree, endpoints.git, acknowledged, isDone).catch(note),
+    ...(random() < 0.5 ? [] : [write(client, acknowledged, isDone, random).catch(note)]),
+  ];
+  await until(() => isOver(from) || ended !== undefined || failures.length > 0, { intervalMs: 2, what: 'the moment of the cut' });
+  const finding = ended === undefined ? failures[0] : `it ended by itself (${ended}):\n${output}`;
+  return {
+    finding,
+    work: {
+      async end() {
+        isCut = true;
+        await Promise.all(loops);
+        client.close();
+      },
+    },
+  };
 }
 
 /** The file is there once all is up; one of the life before names another process. */
