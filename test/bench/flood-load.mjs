@@ -6,6 +6,7 @@
 // Prints one JSON document when `durationMs` is over. Every connection is closed by then, whatever the server did.
 import { Agent as HttpAgent, request as httpRequest } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+import { connect } from 'node:net';
 
 const { kind, ...options } = JSON.parse(process.argv[2]);
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -76,7 +77,10 @@ async function normal({ connection, namespace, durationMs }) {
   return { latencies, failures };
 }
 
-/** Each connection asks for the same over and over; those that do not read open another when the server cuts them. */
+/**
+ * Each connection asks for the same over and over, but for `{n}` in the path, which counts; those that do not read open another when the
+ * server cuts them.
+ */
 async function flood({ connection, connections, durationMs, reads = true, request }) {
   const { newAgent, open } = opener(connection);
   const statuses = {};
@@ -85,10 +89,12 @@ async function flood({ connection, connections, durationMs, reads = true, reques
   };
   const ending = sleep(durationMs).then(() => 'over');
   let over = false;
+  let count = 0;
   const client = async () => {
     const agent = newAgent();
     while (!over) {
-      const sent = open({ agent, ...request });
+      count += 1;
+      const sent = open({ agent, ...request, path: request.path.replace('{n}', count) });
       const answered = reads ? statusOf(sent) : untilCut(sent);
       const status = await Promise.race([answered, ending]);
       if (status === 'over') {
@@ -108,6 +114,32 @@ async function flood({ connection, connections, durationMs, reads = true, reques
   return { statuses };
 }
 
+/** Each connection sends nothing, and is opened again when the server closes it. */
+async function hold({ connection, connections, durationMs }) {
+  const { hostname, port } = new URL(connection.server);
+  const statuses = { opened: 0, closed: 0 };
+  const ending = sleep(durationMs);
+  let over = false;
+  const client = async () => {
+    while (!over) {
+      const socket = connect({ host: hostname, port: Number(port) }, () => {
+        statuses.opened += 1;
+      });
+      // A reset is an end, too.
+      socket.on('error', () => undefined);
+      const closed = new Promise((resolve) => socket.once('close', resolve));
+      await Promise.race([closed, ending]);
+      if (!over) statuses.closed += 1;
+      socket.destroy();
+    }
+  };
+  const clients = Array.from({ length: connections }, client);
+  await ending;
+  over = true;
+  await Promise.all(clients);
+  return { statuses };
+}
+
 const untilCut = (request) =>
   new Promise((resolve) => {
     request.once('error', () => resolve(0));
@@ -118,5 +150,5 @@ const untilCut = (request) =>
     });
   });
 
-const result = kind === 'normal' ? await normal(options) : await flood(options);
+const result = await { normal, flood, hold }[kind](options);
 process.stdout.write(JSON.stringify(result), () => process.exit(0));

@@ -2,6 +2,7 @@
 // flooded, in pairs. The two are different accounts. Aim: p99 under 200 ms.
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
+import { deployments } from '../../dist/api/apps/v1/deployment.js';
 import { configMaps } from '../../dist/api/core/v1/config-map.js';
 import { namespaces } from '../../dist/api/core/v1/namespace.js';
 import { serviceAccounts } from '../../dist/api/core/v1/service-account.js';
@@ -10,11 +11,12 @@ import { loadKubeconfig } from '../../dist/client/kubeconfig.js';
 import { root, startCluster } from './cluster.mjs';
 
 const namespace = 'bench';
-const connections = 200;
+const defaultConnections = 200;
 const durationMs = 6_000;
 /** The flood has begun when the other client is measured. */
 const warmUpMs = 1_500;
 const objects = 5_000;
+const deploymentsOf100 = 50;
 const collection = `/api/v1/namespaces/${namespace}/configmaps`;
 
 /**
@@ -41,7 +43,10 @@ const table = [
   { name: 'the OpenAPI document of all kinds', by: 'flooder', path: '/openapi/v2' },
   { name: 'scrapes of the API port', by: 'admin', path: '/metrics' },
   { name: 'the page', by: 'page', path: '/' },
+  { name: 'pages that differ', by: 'page', path: '/?q={n}' },
   { name: 'scrapes of the page port', by: 'page', path: '/metrics' },
+  { name: 'open pages', by: 'page', path: '/events/stream?path=%2F' },
+  { name: 'idle connections to the page port', by: 'page', kind: 'hold', connections: 1_100 },
 ];
 
 const policy = {
@@ -90,6 +95,7 @@ async function prepare({ client, endpoints }) {
   for (let from = 0; from < objects; from += 100) {
     await Promise.all(Array.from({ length: 100 }, (_, index) => client.create(configMaps, configMap(`c${from + index}`))));
   }
+  await rollOut(client);
   const connectionOf = { page: { server: endpoints.http }, admin: { server, ca, ...pemOf(clientCertificate) } };
   for (const name of ['normal', 'flooder']) {
     await client.create(serviceAccounts, { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name, namespace } });
@@ -111,21 +117,46 @@ async function prepare({ client, endpoints }) {
   return connectionOf;
 }
 
+/** 5,000 pods on simulated nodes, which the page shows and the metrics count. */
+async function rollOut(client) {
+  const labelsOf = (index) => ({ app: `many-${index}` });
+  for (let index = 0; index < deploymentsOf100; index += 1) {
+    await client.create(deployments, {
+      apiVersion: 'apps/v1',
+      kind: 'Deployment',
+      metadata: { name: `many-${index}`, namespace },
+      spec: {
+        replicas: 100,
+        selector: { matchLabels: labelsOf(index) },
+        template: {
+          metadata: { labels: labelsOf(index) },
+          spec: { tolerations: [{ key: 'midship.dev/simulated', operator: 'Exists' }], containers: [{ name: 'web', image: 'host/none' }] },
+        },
+      },
+    });
+  }
+  for (;;) {
+    const { items } = await client.list(deployments, { namespace });
+    if (items.filter(({ status }) => status?.readyReplicas === 100).length === deploymentsOf100) return;
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+}
+
 const pemOf = ({ certificate, key }) => ({ cert: certificate, key });
 
 export async function floods() {
-  const cluster = await startCluster('up', ['--runtime', 'simulated']);
+  const cluster = await startCluster('up', ['--runtime', 'simulated', '--simulate-nodes', '100']);
   const rows = [];
   try {
     const connectionOf = await prepare(cluster);
     const measure = () => load({ kind: 'normal', connection: connectionOf.normal, namespace, durationMs });
     // The compiler has its turn before the samples.
     await measure();
-    for (const { name, by, reads, ...request } of table) {
+    for (const { name, by, reads, kind = 'flood', connections = defaultConnections, ...request } of table) {
       if (!name.includes(process.env.FLOOD ?? '')) continue;
       const quiet = await measure();
       const flooding = load({
-        kind: 'flood',
+        kind,
         connection: connectionOf[by],
         connections,
         durationMs: warmUpMs + durationMs,
