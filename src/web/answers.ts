@@ -2,6 +2,7 @@ import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
 import { createGunzip, createGzip, gzip, type InputType } from 'node:zlib';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { Busy } from './pace.ts';
 
 const compress = promisify<InputType, { level: number }, Buffer>(gzip);
 /** Smaller answers are not worth the work. */
@@ -48,11 +49,25 @@ export async function pack(parts: AsyncIterable<string>): Promise<Buffer> {
   return Buffer.concat(packed);
 }
 
-/** Sends what `pack` gave: as it is, or unpacked on the way to a client that does not take it so. */
+/** Unpacking takes threads that the store needs, too; Prometheus takes texts as they are. */
+const maxUnpacking = 8;
+let unpacking = 0;
+
+/**
+ * Sends what `pack` gave: as it is, or unpacked on the way to a client that does not take it so.
+ *
+ * @throws Busy when too many are unpacked already
+ */
 export function sendPacked(request: FastifyRequest, reply: FastifyReply, type: string, packed: Buffer): FastifyReply {
+  const takesGzip = acceptsGzip(request.headers['accept-encoding']);
+  if (!takesGzip && unpacking >= maxUnpacking) throw new Busy();
   reply.header('Content-Type', type).header('Vary', 'Accept-Encoding, Cookie').header('Cache-Control', 'no-store');
-  if (acceptsGzip(request.headers['accept-encoding'])) return reply.header('Content-Encoding', 'gzip').send(packed);
+  if (takesGzip) return reply.header('Content-Encoding', 'gzip').send(packed);
   const text = createGunzip();
+  unpacking += 1;
+  text.once('close', () => {
+    unpacking -= 1;
+  });
   text.end(packed);
   return reply.send(text);
 }

@@ -75,6 +75,9 @@ const drainMs = 5_000;
 /** Of the path of a page; names of objects have at most 253 characters. */
 const maxPathLength = 1_024;
 const loginPath = '/login';
+const streamPath = '/events/stream';
+/** For a whole answer. Clients that do not read hold the text of their time in memory. */
+const maxAnswerMs = 20_000;
 
 const securityPolicy =
   "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
@@ -176,6 +179,7 @@ class HttpWeb implements Web {
       }
       const isWaiting = !mountByRoute.has(route) && !healthRoutes.includes(route) && (turns.waiting > 0 || !gate.isOpen());
       if (isWaiting) await takeTurn(request.ip);
+      if (!mountByRoute.has(route) && route !== streamPath) endUnread(reply, clock);
       return undefined;
     });
 
@@ -280,7 +284,7 @@ class HttpWeb implements Web {
       });
     }
     // HEAD would hold a place and never be answered.
-    app.get<{ Querystring: { path?: unknown } }>('/events/stream', { exposeHeadRoute: false }, async (request, reply) => {
+    app.get<{ Querystring: { path?: unknown } }>(streamPath, { exposeHeadRoute: false }, async (request, reply) => {
       const { path } = request.query;
       const lastEventId = request.headers['last-event-id'];
       const target = typeof path === 'string' ? tryTarget(path) : undefined;
@@ -426,6 +430,13 @@ async function* inTurns(parts: AsyncIterable<string>, takeTurn: () => Promise<vo
     yield part;
     await takeTurn();
   }
+}
+
+function endUnread({ raw }: FastifyReply, clock: Clock): void {
+  raw.once(
+    'close',
+    clock.after(maxAnswerMs, () => raw.destroy()),
+  );
 }
 
 /** Says how to log in; a wrong token or link is counted, and too many are too many. */

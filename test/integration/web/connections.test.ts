@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createLog } from '../../../src/base/log.ts';
@@ -93,17 +94,34 @@ describe('connections to the port', () => {
   });
 
   it('are not held by answers that nobody reads', async () => {
-    const line = `a{b="${'c'.repeat(1_000)}"} 1\n`;
+    // It does not get smaller.
+    const part = Array.from({ length: 100 }, () => `a{b="${randomBytes(500).toString('hex')}"} 1\n`).join('');
     const { port } = await start({
       async *'/metrics'() {
-        for (let part = 0; part < 20; part += 1) yield line.repeat(100);
+        for (let count = 0; count < 40; count += 1) yield part.slice(count);
       },
     });
     for (const address of ['127.0.0.2', '127.0.0.3', '127.0.0.4', '127.0.0.5', '127.0.0.6']) {
       const readers = await hold(port, 240, address);
-      for (const socket of readers) socket.pause().write('GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: identity\r\n\r\n');
+      for (const socket of readers) socket.pause().write('GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n\r\n');
     }
     expect((await ask(port, '/status.json')).code).toBe(200);
+  });
+
+  it('end when an answer is not read within 20 seconds, and unpack it for eight at once', { timeout: 60_000 }, async () => {
+    const part = Array.from({ length: 100 }, () => `a{b="${randomBytes(500).toString('hex')}"} 1\n`).join('');
+    const { port } = await start({
+      async *'/metrics'() {
+        for (let count = 0; count < 100; count += 1) yield part.slice(count);
+      },
+    });
+    const readers = await hold(port, 8);
+    for (const socket of readers) socket.pause().write('GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n');
+    await until(async () => (await ask(port, '/metrics')).code === 503, { what: 'all are unpacking' });
+    expect((await ask(port, '/metrics', { headers: { 'Accept-Encoding': 'gzip' } })).code).toBe(200);
+    await until(async () => (await ask(port, '/metrics')).code === 200, { what: 'the readers are cut off' });
+    for (const socket of readers) socket.resume();
+    await until(() => open(readers) === 0, { what: () => `${open(readers)} are open` });
   });
 
   it('end when headers do not come within 15 seconds, and when a body comes that nobody reads', { timeout: 60_000 }, async () => {

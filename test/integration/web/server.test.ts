@@ -84,6 +84,7 @@ describe('web', () => {
     const packed = await ask(port, '/metrics/state', { 'Accept-Encoding': 'gzip' });
     expect(packed.headers['content-encoding']).toBe('gzip');
     expect(gunzipSync(packed.body).toString()).toBe(text);
+    for (let count = 0; count < 10; count += 1) expect((await ask(port, '/metrics/state', {}, 'HEAD')).code).toBe(200);
     const plain = await ask(port, '/metrics/state', { 'Accept-Encoding': 'gzip;q=0' });
     expect(plain.body.toString()).toBe(text);
     expect(plain.headers['content-type']).toBe('text/plain; version=0.0.4; charset=utf-8');
