@@ -108,6 +108,8 @@ describe('client-node', () => {
     await client.delete(configMaps, { namespace, name: 'gone' });
     await make(meanwhile, 'new', '1');
     meanwhile.service.stop();
+    // The log would tell all of it to a watch that goes on.
+    await api.storage.compact(api.storage.currentRevision);
     const second = await startTestApi({ storage: api.storage });
     const server: ApiServer = createApiServer({
       ...cluster.serverOptions,
