@@ -288,7 +288,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   // 1. The store, which is also the lock of the data directory; the addresses; the API over both.
   const storage = await openSqliteStorage({ path: files.database, clock, metrics: metrics.apiserver });
   onClose(() => storage.close());
-  for (const damage of storage.damage) log.warn({ damage }, 'Found damage in the store');
+  for (const damage of storage.damage) log.warn({ problem: describeDamage(damage).message }, 'Found damage in the store');
   for (const { address, port } of await endSquatters(configuration))
     log.warn({ address, port }, 'Ended a pod that had taken an address of the control plane');
   const { network, release } = await claimNetwork(configuration.dataDirectory, () => serviceAddressIn(storage));
