@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { chmod, lchown, lstat, mkdir, mkdtemp, readdir, readlink, realpath, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname, join, posix } from 'node:path';
 import type { Container, Pod, Volume } from '../api/core/v1/pod.ts';
 import { removeTree } from '../base/remove-tree.ts';
 import type { ConfigSource } from './config-source.ts';
@@ -66,6 +66,16 @@ interface ProjectedFile {
   readonly mode: number;
 }
 
+interface ProjectedVolume {
+  readonly path: string;
+  readonly files: ReadonlyMap<string, ProjectedFile>;
+  readonly owner: number | undefined;
+  /** Below `path`. */
+  readonly mountPoints: readonly string[];
+}
+
+const topOf = (path: string): string => path.split('/')[0] ?? path;
+
 const defaultMode = 0o644;
 /** Of one volume; ConfigMaps and Secrets are bounded at 1 MiB each by the API. */
 const maxProjectedBytes = 16 * 1024 * 1024;
@@ -89,7 +99,7 @@ export function createVolumes({ directory, config, tokens, ownerOf, hostPaths }:
     }
     // Apart from what pods write to, and read-only for them: no link here is a pod's.
     const path = join(directory, uid, 'projected', volume.name);
-    await writeProjected(path, files, owner);
+    await writeProjected({ path, files, owner, mountPoints: mountPointsIn(volume.name, pod) });
     return { path, projected: true };
   }
 
@@ -276,13 +286,34 @@ function checkedPath(path: string): string {
 }
 
 /**
+ * Paths in the volume at which a container of the pod mounts another volume. The volume is read-only, so that only the agent can make these
+ * directories, as the kubelet does. Those below a name of the volume's own files are left out: there the mount finds what it needs, or fails.
+ */
+function mountPointsIn(volume: string, { spec }: Pod): readonly string[] {
+  const found: string[] = [];
+  for (const { volumeMounts = [] } of [...(spec.initContainers ?? []), ...spec.containers]) {
+    const paths = volumeMounts.map((mount) => ({ ...mount, path: posix.join('/', mount.mountPath).replace(/\/+$/, '') }));
+    for (const outer of paths.filter(
+      ({ name, subPath, subPathExpr }) => name === volume && subPath === undefined && subPathExpr === undefined,
+    )) {
+      for (const { path } of paths) if (path.startsWith(`${outer.path}/`)) found.push(path.slice(outer.path.length + 1));
+    }
+  }
+  return found;
+}
+
+/**
  * Writes the files into a directory of their own, points `..data` at it by a rename, and lets each name at the top be a link through
  * `..data`. Nothing is touched when the content is what is there already.
  */
-async function writeProjected(path: string, files: ReadonlyMap<string, ProjectedFile>, owner: number | undefined): Promise<void> {
+async function writeProjected({ path, files, owner, mountPoints }: ProjectedVolume): Promise<void> {
   const size = [...files.values()].reduce((sum, { content }) => sum + content.length, 0);
   if (size > maxProjectedBytes) throw new Error(`its content has ${size} bytes, more than ${maxProjectedBytes}`);
   await makeReadable(path);
+  const tops = new Set([...files.keys()].map(topOf));
+  const kept = mountPoints.filter((point) => !tops.has(topOf(point)) && !point.startsWith('..'));
+  for (const point of kept) await makeReadableBelow(path, point);
+  const keptTops = new Set(kept.map(topOf));
   const digest = digestOf(files);
   const current = await readlinkOptional(join(path, dataLink));
   // The digest is in the directory's name, so the link alone tells what is there.
@@ -291,17 +322,12 @@ async function writeProjected(path: string, files: ReadonlyMap<string, Projected
   await chmod(versioned, 0o755);
   for (const [name, { content, mode }] of files) {
     const file = join(versioned, name);
-    let holder = versioned;
-    for (const part of name.split('/').slice(0, -1)) {
-      holder = join(holder, part);
-      await makeReadable(holder);
-    }
+    await makeReadableBelow(versioned, posix.dirname(name));
     await writeFile(file, content);
     if (owner !== undefined) await lchown(file, owner, owner);
     await chmod(file, mode);
   }
   // Before the rename: after it nothing may be missing, since the digest says that all is done.
-  const tops = new Set([...files.keys()].map((name) => name.split('/')[0] ?? name));
   for (const top of tops) {
     if ((await readlinkOptional(join(path, top))) === undefined) await symlink(join(dataLink, top), join(path, top));
   }
@@ -311,7 +337,8 @@ async function writeProjected(path: string, files: ReadonlyMap<string, Projected
   await rename(link, join(path, dataLink));
   for (const entry of await readdir(path)) {
     const isOld = entry.startsWith('..') && entry !== dataLink && join(path, entry) !== versioned;
-    if (isOld || (!entry.startsWith('..') && !tops.has(entry))) await rm(join(path, entry), { recursive: true, force: true });
+    if (isOld || (!entry.startsWith('..') && !tops.has(entry) && !keptTops.has(entry)))
+      await rm(join(path, entry), { recursive: true, force: true });
   }
 }
 
@@ -347,6 +374,14 @@ async function makeEmptyDirectory(path: string, owner: number | undefined): Prom
   await chmod(unnamed, 0o777);
   await rename(unnamed, path);
   return path;
+}
+
+async function makeReadableBelow(directory: string, path: string): Promise<void> {
+  let at = directory;
+  for (const part of path.split('/').filter((name) => name !== '' && name !== '.')) {
+    at = join(at, part);
+    await makeReadable(at);
+  }
 }
 
 /** The umask is not asked: pods of other users read here. */

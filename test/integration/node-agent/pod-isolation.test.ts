@@ -389,6 +389,24 @@ describe.each(modes.filter(({ skip }) => !skip && hasNamespaces))('a pod of $mod
     await node.gone('hostswap');
   });
 
+  it('mounts a volume within one of a ConfigMap', async () => {
+    const { output } = await run({
+      volumes: [
+        { name: 'c', configMap: { name: 'keys' } },
+        { name: 'e', emptyDir: {} },
+      ],
+      containers: [
+        sh('cat /c/authorized_keys; echo cached >/c/cache/x && cat /c/cache/x', {
+          volumeMounts: [
+            { name: 'c', mountPath: '/c' },
+            { name: 'e', mountPath: '/c/cache' },
+          ],
+        }),
+      ],
+    });
+    expect(output).toBe('two\ncached\n');
+  });
+
   it('is refused a mount over the programs that containers are started with', async () => {
     await node.run({
       name: 'cover',

@@ -147,6 +147,23 @@ describe('a volume', () => {
     expect(`${found?.path}${found?.inside}`).toBe(await realpath(machine));
   });
 
+  it('of a ConfigMap has the directories at which others are mounted in it, also after a change', async () => {
+    const pod = podWith({ name: 'v', configMap: { name: 'settings' } });
+    const mounts = ['/etc/app', '/etc/app/cache/deep', '/etc/app/other', '/etc/application'].map((mountPath, index) => ({
+      name: index === 0 ? 'v' : 'e',
+      mountPath,
+    }));
+    const facts = { podIP: '', hostIP: '', allocatable: {} };
+    const prepared = { ...facts, pod: { ...pod, spec: { ...pod.spec, containers: [{ name: 'main', volumeMounts: mounts }] } } };
+    const path = (await volumes.prepare(prepared)).get('v')?.path ?? '';
+    const before = (await stat(join(path, 'cache/deep'))).ino;
+    data = { ...data, 'app.conf': 'changed' };
+    await volumes.prepare(prepared);
+    expect((await stat(join(path, 'cache/deep'))).ino).toBe(before);
+    expect(await readFile(join(path, 'other'), 'utf8')).toBe('two');
+    expect((await readdir(path)).filter((name) => !name.startsWith('..')).sort()).toEqual(['app.conf', 'bin', 'cache', 'other']);
+  });
+
   it('goes with its pod', async () => {
     await prepare({ name: 'v', emptyDir: {} });
     expect(await volumes.list()).toEqual(['u1']);
