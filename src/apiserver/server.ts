@@ -180,7 +180,7 @@ class HttpApiServer implements ApiServer {
       clock,
       random,
       log,
-      encoder: createObjectEncoder({ maxCachedLength: maxEncodedLength }),
+      encoder: createObjectEncoder({ maxCachedLength: Math.min(maxEncodedLength, memory.answerBytes / 4) }),
       metrics: createRequestMetrics(metrics, clock),
       turns: createTurnQueue({ clock, sliceMs: streamSliceMs }),
       slices: options.flowControl.slices,

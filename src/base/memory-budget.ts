@@ -25,7 +25,7 @@ const minNativeBytes = 64 * mebi;
 export const minMemoryBytes = 160 * mebi;
 const maxWindowBytes = 64 * mebi;
 /** The largest part of the heap that objects may be allowed; beyond it nothing else has room. */
-const maxObjectShare = 0.6;
+const maxObjectShare = 0.5;
 
 /** What V8 may take unless it is told otherwise: a quarter of the memory of the machine or the control group, 4 GiB at most. */
 const nodeHeapBytes = (): number => getHeapStatistics().heap_size_limit;
@@ -40,10 +40,10 @@ export function shareMemory({ totalBytes = nodeHeapBytes() / heapShare, objectBy
   return {
     totalBytes,
     heapBytes,
-    objectBytes: objectBytes ?? free * 0.45,
-    windowBytes: Math.min(free / 8, maxWindowBytes),
-    watchBytes: free / 8,
-    answerBytes: free / 8,
+    objectBytes: objectBytes ?? free * 0.4,
+    windowBytes: Math.min(free / 10, maxWindowBytes),
+    watchBytes: free / 10,
+    answerBytes: free / 10,
   };
 }
 

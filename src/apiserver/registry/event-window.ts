@@ -48,6 +48,12 @@ export class WindowMemory {
     while (this.#bytes > this.#maxBytes && this.#head < this.#order.length) this.#forgetOldest();
   }
 
+  /** Forgets half of what is remembered. */
+  halve(): void {
+    const aim = this.#bytes / 2;
+    while (this.#bytes > aim && this.#head < this.#order.length) this.#forgetOldest();
+  }
+
   gave(bytes: number): void {
     this.#bytes -= bytes;
   }

@@ -3,6 +3,8 @@ import { memoryOf } from './encoding.ts';
 
 /** Of one object as it is stored: what etcd takes in one request, so that what fits there fits here. */
 const maxObjectBytes = 1.5 * 1024 * 1024;
+/** Of an object, when the heap is full: a counter that gets a digit more is no reason to refuse it. */
+const toleratedGrowth = 1_024;
 /** Beyond the quota, for what a full cluster needs to go on working and deleting. */
 const neededShare = 1 / 8;
 
@@ -15,8 +17,12 @@ export class ObjectQuota {
   #bytes = 0;
   #held = 0;
 
-  constructor(maxBytes: number) {
+  readonly #isHeapFull: () => boolean;
+
+  /** @param isHeapFull  although the objects are within the quota: they take more than was counted */
+  constructor(maxBytes: number, isHeapFull: () => boolean) {
     this.#maxBytes = maxBytes;
+    this.#isHeapFull = isHeapFull;
   }
 
   get bytes(): number {
@@ -40,6 +46,12 @@ export class ObjectQuota {
     const growth = bytes - before;
     if (growth <= 0) return 0;
     if (bytes > maxObjectBytes && Buffer.byteLength(text) > maxObjectBytes) throw tooLarge(maxObjectBytes);
+    if (!isNeeded && (before === 0 || growth > toleratedGrowth) && this.#isHeapFull()) {
+      throw insufficientStorage(
+        'the memory of the process is nearly full: deletions and what makes objects smaller are accepted, growth is refused. ' +
+          'Delete objects, or start with a larger --memory-budget.',
+      );
+    }
     const limit = isNeeded ? this.#maxBytes * (1 + neededShare) : this.#maxBytes;
     if (this.#bytes + this.#held + growth > limit) {
       throw insufficientStorage(

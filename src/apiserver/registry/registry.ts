@@ -1,4 +1,5 @@
 import type { Clock } from '../../base/clock.ts';
+import { watchHeapPressure } from '../../base/heap-pressure.ts';
 import type { MemoryBudget } from '../../base/memory-budget.ts';
 import type { Metrics } from '../../base/metrics.ts';
 import type { KindDefinition } from '../../machinery/kind.ts';
@@ -48,7 +49,7 @@ export interface RegistryOptions {
   readonly unreadable?: ReadonlyMap<string, Unreadable> | undefined;
   readonly kinds: readonly KindDefinition[];
   readonly clock: Clock;
-  readonly memory: Pick<MemoryBudget, 'objectBytes' | 'windowBytes'>;
+  readonly memory: Pick<MemoryBudget, 'heapBytes' | 'objectBytes' | 'windowBytes'>;
   readonly metrics?: Metrics | undefined;
   /** The store ended the watch: nothing that happens from now on is seen. */
   readonly onFailure: (err: Error) => void;
@@ -63,7 +64,9 @@ const arrivalMs = 3_000;
 export async function startRegistry(options: RegistryOptions): Promise<Registry> {
   const { storage, unreadable = new Map<string, Unreadable>(), kinds, clock, memory: budget, metrics, onFailure } = options;
   const abort = new AbortController();
-  const memory: RegistryMemory = { windows: new WindowMemory(budget.windowBytes), objects: new ObjectQuota(budget.objectBytes) };
+  const windows = new WindowMemory(budget.windowBytes);
+  const pressure = watchHeapPressure({ heapBytes: budget.heapBytes, onHigh: () => windows.halve() });
+  const memory: RegistryMemory = { windows, objects: new ObjectQuota(budget.objectBytes, () => pressure.isHigh) };
   const counters: RegistryCounters = { encodes: 0, noopWrites: 0, watchPredicateCalls: 0 };
   const waiters = new Set<{ readonly revision: number; readonly done: () => void }>();
   const states = new Map<string, ResourceState>();
@@ -183,6 +186,11 @@ export async function startRegistry(options: RegistryOptions): Promise<Registry>
 
   metrics?.addCollector(function* () {
     yield* gaugeLines('stored_object_bytes', 'Memory of all stored objects, which the storage quota limits.', memory.objects.bytes);
+    yield* gaugeLines(
+      'heap_is_full',
+      'Whether writes that need memory are refused because the heap is nearly full.',
+      pressure.isHigh ? 1 : 0,
+    );
     yield* gaugeLines('event_window_bytes', 'Memory of the changes that watches may start after.', memory.windows.bytes);
     yield* counterLines('encodes_total', 'Objects encoded to JSON, for the store or a watch.', counters.encodes);
     yield* counterLines('noop_writes_total', 'Writes that changed nothing and were not made.', counters.noopWrites);
@@ -225,6 +233,7 @@ export async function startRegistry(options: RegistryOptions): Promise<Registry>
     waitFor,
     stop() {
       abort.abort();
+      pressure.stop();
       past.close();
       cancelBookmarks?.();
       for (const state of states.values()) state.hub.end();

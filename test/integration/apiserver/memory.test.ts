@@ -7,8 +7,8 @@ import { shareMemory } from '../../../src/base/memory-budget.ts';
 import { createMetrics } from '../../../src/base/metrics.ts';
 import { adminToken, startTestApiServer, type TestApiServer } from '../../support/api-server.ts';
 
-/** A server with room for few large objects, events and answers. */
-const memory = shareMemory({ totalBytes: 192 * 1024 ** 2 });
+/** A server with room for few large objects, events and answers; the heap is the one of the tests. */
+const memory = { ...shareMemory({ totalBytes: 192 * 1024 ** 2 }), heapBytes: shareMemory().heapBytes };
 const large = 'x'.repeat(900_000);
 const namespace = 'large';
 const collection = `/api/v1/namespaces/${namespace}/configmaps`;

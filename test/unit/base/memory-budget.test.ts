@@ -23,7 +23,7 @@ describe('a memory budget', () => {
   it('takes a wish for the objects, within what leaves room for the rest', () => {
     const memory = shareMemory({ totalBytes: 512 * mebi, objectBytes: 10 * mebi });
     expect(memory.objectBytes).toBe(10 * mebi);
-    expect(maxObjectBytes(memory)).toBeGreaterThan(memory.totalBytes / 3);
+    expect(maxObjectBytes(memory)).toBeGreaterThan(memory.totalBytes / 4);
     expect(maxObjectBytes(memory)).toBeLessThan(memory.heapBytes);
   });
 });

@@ -57,6 +57,15 @@ describe('the windows of all resources', () => {
     expect(rest.since(1)).toBeUndefined();
   });
 
+  it('forget the older half when memory is short', () => {
+    const memory = new WindowMemory(1_000_000);
+    const window = new EventWindow(0, memory);
+    for (let revision = 1; revision <= 10; revision += 1) window.add(change(revision, 10_000));
+    memory.halve();
+    expect(revisions(window.since(5))).toEqual([6, 7, 8, 9, 10]);
+    expect(window.since(4)).toBeUndefined();
+  });
+
   it('do not keep a change that is larger than all of them', () => {
     const memory = new WindowMemory(1_000);
     const window = new EventWindow(0, memory);

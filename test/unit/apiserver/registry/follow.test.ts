@@ -18,7 +18,7 @@ it('an object that a follower cannot work with is skipped and named, and all lat
     storage,
     kinds: [configMaps],
     clock: systemClock,
-    memory: { objectBytes: 1_000_000, windowBytes: 1_000_000 },
+    memory: { heapBytes: Number.POSITIVE_INFINITY, objectBytes: 1_000_000, windowBytes: 1_000_000 },
     onFailure: () => undefined,
     onSkipped: ({ metadata }, err) => skipped.push(`${metadata.name}: ${(err as Error).message}`),
   });

@@ -1,6 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { deployments } from '../../../../src/api/apps/v1/deployment.ts';
 import { configMaps } from '../../../../src/api/core/v1/config-map.ts';
+import { memoryOf } from '../../../../src/apiserver/registry/encoding.ts';
+import { ObjectQuota } from '../../../../src/apiserver/registry/object-quota.ts';
 import type { MemoryBudget } from '../../../../src/base/memory-budget.ts';
 import { shareMemory } from '../../../../src/base/memory-budget.ts';
 import { createMetrics, type Metrics } from '../../../../src/base/metrics.ts';
@@ -8,7 +10,7 @@ import { openMemoryStorage } from '../../../../src/storage/memory/storage.ts';
 import { startSeededApi, startTestApi, type TestApi } from '../../../support/api.ts';
 
 const mebi = 1024 ** 2;
-const memory: MemoryBudget = { ...shareMemory({ totalBytes: 512 * mebi }), objectBytes: 4 * mebi };
+const memory: MemoryBudget = { ...shareMemory(), objectBytes: 4 * mebi };
 let metrics: Metrics;
 let api: TestApi;
 beforeEach(async () => {
@@ -62,6 +64,35 @@ describe('an object', () => {
   it('counts by its bytes as it is stored, not by its letters', async () => {
     await expect(deploy('ü'.repeat(0.8 * mebi))).rejects.toMatchObject({ code: 413 });
     await deploy('ü'.repeat(0.7 * mebi));
+  });
+});
+
+describe('the memory of an object', () => {
+  const textOf = (fields: number, value = '') =>
+    JSON.stringify({ data: Object.fromEntries(Array.from({ length: fields }, (_, index) => [`key-${index}`, value])) });
+
+  it('is several times the text when it has many short fields, and the text when it has few', () => {
+    const many = textOf(10_000);
+    expect(memoryOf(many)).toBeGreaterThan(5 * many.length);
+    const few = JSON.stringify({ data: { text: 'x'.repeat(200_000) } });
+    expect(memoryOf(few)).toBeLessThan(1.01 * few.length);
+  });
+
+  it('does not count what looks like fields within a value', () => {
+    const text = JSON.stringify({ data: { dashboard: textOf(10_000) } });
+    expect(memoryOf(text)).toBeLessThan(1.01 * text.length);
+  });
+});
+
+describe('a heap that is full', () => {
+  it('refuses growth although the quota has room, and lets pass what shrinks and what the process itself needs', () => {
+    let isFull = false;
+    const quota = new ObjectQuota(10 * mebi, () => isFull);
+    expect(quota.hold('x'.repeat(1_000), 0, false)).toBeGreaterThan(0);
+    isFull = true;
+    expect(() => quota.hold('x'.repeat(1_000), 0, false)).toThrow(expect.objectContaining(noRoom));
+    expect(quota.hold('x'.repeat(1_000), 5_000, false)).toBe(0);
+    expect(quota.hold('x'.repeat(1_000), 0, true)).toBeGreaterThan(0);
   });
 });
 
