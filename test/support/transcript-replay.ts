@@ -34,8 +34,9 @@ const eventTimeoutMs = 2_000;
 /** Sends a conversation to a server of its own, one request after the other, and compares the answers. */
 export async function replayTranscript(transcript: Transcript, index: ObjectIndex): Promise<readonly Outcome[]> {
   const storage = await openMemoryStorage();
-  // The recorded server had been running for a while: its first revisions were forgotten.
+  // The recorded server had been running for a while, and its first revisions were forgotten.
   for (const name of ['a', 'b', 'c']) await storage.create(`history/${name}`, { text: '{}' });
+  await storage.compact(storage.currentRevision);
   const cluster = await startTestApiServer({ storage, kinds: transcriptKinds, serviceCidr: recordedServiceCidr });
   const translation = new Translation(() => storage.currentRevision);
   const request = { user: admin, userAgent: 'transcripts' };

@@ -107,7 +107,8 @@ it('objects are held to what every object is held to', async () => {
     `{"apiVersion":"example.com/v1","kind":"Open","metadata":{"name":"deep"},"spec":${nested(100_000)}}`,
   );
   expect(deep.status).toBe(400);
-  expect((await add('Open', { text: 'a'.repeat(2_500_000) })).status).toBe(201);
+  expect((await add('Open', { text: 'a'.repeat(1_500_000) })).status).toBe(201);
+  expect((await add('Open', { text: 'a'.repeat(1_600_000) })).status).toBe(413);
   expect((await add('Open', { text: 'a'.repeat(3_500_000) })).status).toBe(413);
   const odd = await post(
     pathOf('Open'),

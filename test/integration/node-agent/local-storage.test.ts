@@ -7,6 +7,7 @@ import { removeTree } from '../../../src/base/remove-tree.ts';
 import { findExcess, hasStorageBounds } from '../../../src/node-agent/local-storage.ts';
 import { hasNamespaces } from '../../support/isolation.ts';
 import { startTestNode, type TestNode } from '../../support/node-agent.ts';
+import { until } from '../../support/until.ts';
 
 const podOf = (spec: Partial<Pod['spec']>): Pod => ({
   apiVersion: 'v1',
@@ -111,7 +112,7 @@ describe.skipIf(!hasNamespaces)('a node', () => {
       50_000,
     );
     expect(pod.status).toMatchObject({ phase: 'Failed', reason: 'Evicted', message });
-    expect(await node.messagesOf('filler')).toContain(`Evicted: ${message}`);
+    await until(async () => (await node.messagesOf('filler')).includes(`Evicted: ${message}`), { what: 'the Event of the eviction' });
   });
 
   it('says on a pod that its records are damaged, and runs it again', { timeout: 60_000 }, async () => {
