@@ -14,7 +14,7 @@ async function run(argv: readonly string[]): Promise<number> {
 
 try {
   const argv = process.argv.slice(2);
-  // What only waits for another process does not load the program.
+  // A process that only waits for another one does not load the program.
   const exitCode = runWithHeap(argv) ?? run(argv);
   process.exitCode = await exitCode;
 } catch (err) {

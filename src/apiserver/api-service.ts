@@ -74,7 +74,7 @@ export interface ApiServiceOptions {
   readonly metrics?: Metrics;
   /** Absent: shares of what Node takes. */
   readonly memory?: MemoryBudget | undefined;
-  /** Of this event loop; absent: nothing else runs long in it. */
+  /** The gate of this event loop; absent: nothing else runs long in it. */
   readonly gate?: TurnGate;
   /** [0, 1); for generated names and addresses. */
   readonly random?: () => number;

@@ -111,7 +111,7 @@ const maxEncodedLength = 16 * 1024 * 1024;
 /** A body as bytes, text, object and text of the store; an answer as text, bytes and encrypted bytes. */
 const copiesOfBody = 4;
 const copiesOfAnswer = 3;
-/** Of a body whose client does not say how long it will be. */
+/** Assumed size of a body whose client does not say how long it will be. */
 const unknownBodyBytes = 1024 * 1024;
 
 const compress = promisify(gzip);
@@ -384,7 +384,7 @@ class HttpApiServer implements ApiServer {
     return held === undefined ? takeSeat() : held.then(takeSeat);
   }
 
-  /** What a request takes of seats, and of memory for its body and its answer. */
+  /** Counts the seats of a request, and the memory for its body and its answer. */
   #costOf(
     { method, target, kind, query, isWatch }: RequestState,
     { headers }: IncomingMessage,
@@ -491,7 +491,7 @@ class HttpApiServer implements ApiServer {
       if (state === undefined || user === undefined) throw new Error('handler of a request that was not authenticated');
       if (state.target.type === 'resource') await this.#handleResource(request, response, { ...state, user }, state.target);
       else await this.#handlePath(raw, response, { ...state, user });
-      // What is left is the client's to read, for which nobody has to wait.
+      // Only the client has to read the rest, and nobody has to wait for that.
       state.seat?.leave();
       limitRest(response, this.#options.clock);
     } catch (err) {

@@ -148,7 +148,7 @@ export interface WatchRecord {
   json(): string;
 }
 
-/** What stays in memory for as long as a record waits: all records of one change keep it once. */
+/** Bytes that stay in memory while a record waits: all records of one change keep them once. */
 export interface Retained {
   readonly bytes: number;
   /** Queues that hold it. */

@@ -2,8 +2,8 @@ import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 
 /**
- * Reads of files that somebody else may have written, or put another kind of file in the place of: never more than `maxBytes`, never
- * through a link, and never a wait for the other end of a pipe.
+ * Reads files that somebody else may have written, or replaced by another kind of file. A read takes at most `maxBytes`, follows no link,
+ * and never waits for the other end of a pipe.
  */
 
 /**
@@ -14,7 +14,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 export async function readBoundedFile(path: string, maxBytes: number): Promise<Buffer> {
   const file = await openRegular(path);
   try {
-    // One byte more than allowed: the size that `stat` tells may be old by the time of the read.
+    // One byte more than allowed: the size that `stat` gives may be old by the time of the read.
     const content = await readFrom(file, 0, maxBytes + 1);
     if (content.length > maxBytes) throw new Error(`${path} has more than ${maxBytes} bytes`);
     return content;

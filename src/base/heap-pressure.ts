@@ -2,8 +2,8 @@ import { constants, type PerformanceEntry, PerformanceObserver } from 'node:perf
 import { getHeapStatistics } from 'node:v8';
 
 /**
- * How full the heap is with what is in use, by what each full collection leaves: the figure at any other moment includes what the next
- * collection frees. It is what holds when the parts of the memory budget are counted too low.
+ * Measures how full the heap is, by what each full collection leaves: the figure at any other moment includes what the next collection
+ * frees. It still holds when the parts of the memory budget are counted too low.
  */
 export interface HeapPressure {
   readonly isHigh: boolean;

@@ -33,7 +33,7 @@ export function createLog({ level, destination, redact }: LogOptions): Log {
   );
 }
 
-/** Where a value stood without quotation marks, the line is no JSON any more: then its texts are looked at one by one. */
+/** Redacts a line whole. A value without quotation marks would leave no JSON: then each text of the line is redacted by itself. */
 function redactedLine(line: string, redact: (line: string) => string): string {
   const redacted = redact(line);
   if (redacted === line) return line;

@@ -3,7 +3,7 @@ import { getHeapStatistics } from 'node:v8';
 /** How much memory the process may take, and for what. All parts full at once fit into the heap. */
 export interface MemoryBudget {
   readonly totalBytes: number;
-  /** Of them, for the heap of V8; the rest is for the program itself and for what is on its way through sockets and files. */
+  /** The share for the heap of V8; the rest is for the program itself and for what is on its way through sockets and files. */
   readonly heapBytes: number;
   /** Stored objects, as they are kept in memory. */
   readonly objectBytes: number;
@@ -19,7 +19,7 @@ const mebi = 1024 ** 2;
 /** Taken by the program and an empty cluster. */
 const programHeapBytes = 56 * mebi;
 const heapShare = 0.75;
-/** What is not in the heap: the store's cache, buffers, encrypted bytes on their way. */
+/** Memory outside of the heap: the store's cache, buffers, encrypted bytes on their way. */
 const minNativeBytes = 64 * mebi;
 /** A heap of less has no room for the parts. */
 export const minMemoryBytes = 160 * mebi;
@@ -27,7 +27,7 @@ const maxWindowBytes = 64 * mebi;
 /** The largest part of the heap that objects may be allowed; beyond it nothing else has room. */
 const maxObjectShare = 0.5;
 
-/** What V8 may take unless it is told otherwise: a quarter of the memory of the machine or the control group, 4 GiB at most. */
+/** Heap that V8 may take without a flag: a quarter of the memory of the machine or the control group, 4 GiB at most. */
 const nodeHeapBytes = (): number => getHeapStatistics().heap_size_limit;
 
 /**

@@ -187,7 +187,7 @@ interface HeldKeyPair {
   life: Life;
   readonly request: IssueRequest;
   readonly users: (() => void | Promise<void>)[];
-  /** Those of them that do not use the current one yet. */
+  /** Users that do not use the current one yet. */
   readonly pending: Set<() => void | Promise<void>>;
 }
 

@@ -1,6 +1,6 @@
 import { open } from 'node:fs/promises';
 
-/** What /proc/PID/stat tells of a process. */
+/** A process as /proc/PID/stat shows it. */
 export interface ProcessStat {
   readonly pid: number;
   readonly state: string;
@@ -48,7 +48,7 @@ export async function isSameProcess(pid: number, startTime: number): Promise<boo
   return (await processStat(pid))?.startTime === startTime;
 }
 
-/** What names a process for good, on this machine and through its restarts. */
+/** Names a process for good, on this machine and through its restarts. */
 export interface KnownProcess {
   readonly pid: number;
   readonly startTime: number;
@@ -86,8 +86,8 @@ export async function readProcOptional(path: string): Promise<string | undefined
 }
 
 /**
- * Files of /proc have no size, and for those `readFile` takes 64 KiB each: looks at every process of the machine, some times a minute for each
- * node, left 20 MB of garbage in an idle cluster. Most have a line of 300 bytes.
+ * Files of /proc have no size, and for those `readFile` takes 64 KiB each. Nodes look at every process of the machine some times a minute;
+ * with `readFile` that left 20 MB of garbage in an idle cluster. Most files have a line of 300 bytes.
  *
  * A process can point the kernel at any part of its memory as its arguments and environment (prctl PR_SET_MM), so the read is bounded.
  */

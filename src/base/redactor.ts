@@ -1,7 +1,7 @@
 /**
  * Takes values that must not be shown out of texts that are recorded or shown to others.
  *
- * `owner` is whoever brought a value; its own texts lose more than those of others, since a short value may stand anywhere by chance.
+ * `owner` is whoever brought a value; its own texts lose more than those of others, since a short value may be anywhere by chance.
  */
 export interface Redactor {
   /** Values that are in no text: of the owner from 4 characters, of anybody else from 8. */
@@ -10,7 +10,7 @@ export interface Redactor {
   addQuoted(owner: string, values: Iterable<string>): void;
   /** A text of `owner`, or of somebody who brought no value. */
   text(text: string, owner?: string): string;
-  /** The value of a field of an object of `owner`: also without its short values, where they stand alone. */
+  /** The value of a field of an object of `owner`: also without its short values, where nothing is beside them. */
   field(text: string, owner: string): string;
   /** A text of `owner` that repeats values of fields: without short values and without those of `addQuoted`. */
   quoted(text: string, owner: string): string;
@@ -19,12 +19,12 @@ export interface Redactor {
 const startLength = 4;
 /** From here on a value is taken out of everybody's texts. */
 const lengthForAll = 8;
-/** A value of this length is long: texts that repeat it may have been cut, so that so much of its beginning counts as the value. */
+/** A value of this length is long. Texts that repeat it may have been cut, so a part of its beginning counts as the value. */
 const longLength = 64;
 const partLength = 32;
-/** Of a longer value this much is kept; a text that has it loses all that follows. */
+/** The redactor keeps this much of a longer value; a text that has it loses all that follows. */
 const maxLength = 4_096;
-/** Long values with the same beginning that are told apart; where there are more, a text loses all that follows. */
+/** Long values with the same beginning that are kept apart; where there are more, a text loses all that follows. */
 const maxAlike = 32;
 const maxValues = 20_000;
 const maxShort = 500;
@@ -38,7 +38,7 @@ interface Known {
 
 /** Values with the same first four characters. */
 interface Bucket {
-  /** Of those that are not long, the longest first: at most 60. */
+  /** Lengths of the values that are not long, the longest first: at most 60. */
   lengths: readonly number[];
   readonly byLength: Map<number, Map<string, Known>>;
   readonly longByPart: Map<string, Known[]>;
@@ -48,7 +48,7 @@ export function createRedactor(): Redactor {
   /** Oldest first: the bound drops those that were brought longest ago. */
   const known = new Map<string, Known>();
   const buckets = new Map<string, Bucket>();
-  /** Whether a value may begin with two characters, by a hash of both: a page has a million places to look at. */
+  /** Marks each pair of characters that a value may begin with, by a hash of both: a page has a million places to look at. */
   const beginnings = new Uint8Array(65_536);
   const short = new Map<string, Set<string>>();
 
@@ -174,7 +174,7 @@ export function createRedactor(): Redactor {
   };
 }
 
-/** The part that is known to be equal, and what follows as far as it is; all that follows when more of the value was not kept. */
+/** Counts the equal part and what follows as far as it is equal; all that follows when more of the value was not kept. */
 function equalLength(text: string, at: number, value: string): number {
   let length = partLength;
   while (length < value.length && text[at + length] === value[length]) length += 1;

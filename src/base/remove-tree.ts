@@ -5,8 +5,8 @@ import { rm } from 'node:fs/promises';
 const timeoutMs = 10 * 60_000;
 
 /**
- * Removes a file or directory with everything in it, also a tree that was made to stay: nested deeper than the kernel lets be named by a
- * path, or with directories that are closed to their own owner. Nothing behind links is touched.
+ * Removes a file or directory with everything in it, also a tree that was made to stay. Such a tree is nested deeper than any path the
+ * kernel takes, or has directories that are closed to their own owner. Nothing behind links is touched.
  *
  * @throws Error of the file system
  */

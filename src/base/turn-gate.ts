@@ -18,7 +18,7 @@ export interface TurnGateOptions {
    * `setImmediate`.
    */
   readonly schedule?: (action: () => void) => unknown;
-  /** Of a turn of the event loop, for requests in the order in which they come. */
+  /** Share of a turn of the event loop, for requests in the order in which they come. */
   readonly sliceMs?: number;
 }
 

@@ -7,7 +7,7 @@ import type { TurnGate } from './turn-gate.ts';
 export interface Turns {
   /**
    * Resolves when the turn of `flow` has come. The caller works at once, some milliseconds at most, and takes another turn for the rest.
-   * Who no longer wants the turn lets it pass.
+   * A caller that no longer wants the turn lets it pass.
    *
    * Undefined when too many wait already.
    */

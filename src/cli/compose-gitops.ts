@@ -119,7 +119,7 @@ export async function startForeignEngine(options: ForeignEngineOptions): Promise
       onSkipped: createSkipReporter({
         log,
         metrics: controllerManager,
-        // An engine that stands by writes nothing to the cluster.
+        // A standby engine writes nothing to the cluster.
         recorder: { record: (about, event) => recorder?.record(about, event) },
       }),
     });

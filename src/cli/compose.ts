@@ -669,7 +669,7 @@ async function openEncryption(
 
 const isWildcard = (address: string): boolean => address === '0.0.0.0' || address === '::';
 
-/** What other machines call this one by. */
+/** Gives the address or name by which other machines reach this one. */
 function outsideHost(names: readonly string[]): string {
   const addresses = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
   const outside = addresses.find(({ internal, family }) => !internal && family === 'IPv4')?.address;
@@ -677,7 +677,7 @@ function outsideHost(names: readonly string[]): string {
   return name.includes(':') ? `[${name}]` : name;
 }
 
-/** Of the Service `default/kubernetes`, as it is stored. */
+/** Reads the address of the Service `default/kubernetes` from the store. */
 async function serviceAddressIn(storage: Storage): Promise<string | undefined> {
   const entry = await storage.get('core/services/default/kubernetes');
   return entry === undefined ? undefined : (JSON.parse(entry.text) as Service).spec.clusterIP;
@@ -801,7 +801,7 @@ async function startNodes(options: NodesOptions): Promise<PodIsolation | undefin
 }
 
 /**
- * Ends pods that outlived a crash and listen where the control plane does: pods share its network, and one of them would keep it from
+ * Ends pods that outlived a crash and listen where the control plane does. Pods share its network, and one of them would keep it from
  * starting. Only with the lock of the store, or when no cluster runs.
  */
 export function endSquatters({
@@ -1015,7 +1015,7 @@ async function followRepository({
 
 const defaultBranch = 'main';
 
-/** Of a repository, whatever address and port the built-in remote has this time. */
+/** Names a repository the same, whatever address and port the built-in remote has this time. */
 function addressOf(url: string, isBuiltIn: boolean): string {
   const { protocol, hostname, pathname } = new URL(url);
   const isOwn = isBuiltIn && protocol === 'http:' && isIP(hostname.replace(/^\[(.*)\]$/, '$1')) !== 0;

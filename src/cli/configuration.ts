@@ -10,7 +10,7 @@ export interface Configuration {
   readonly bindAddress: string;
   /** 0: any free port. */
   readonly apiPort: number;
-  /** Of page, metrics, webhooks and Git remote. */
+  /** The address of page, metrics, webhooks and Git remote. */
   readonly httpAddress: string;
   readonly httpPort: number;
   /** The page and the metrics ask for a login on loopback, too. */

@@ -26,7 +26,7 @@ export async function ensureDataDirectory(dataDirectory: string): Promise<void> 
 export async function ensureToken(path: string): Promise<string> {
   try {
     const token = (await readFile(path, 'utf8')).trim();
-    // What a power cut left of it, such as zeros, is no token.
+    // A power cut may leave zeros or the like, which are no token.
     if (/^[\x21-\x7e]+$/.test(token)) return token;
   } catch (err) {
     if ((err as NodeJS.ErrnoException).code !== 'ENOENT') throw err;
@@ -59,9 +59,9 @@ const networkOf = (n: number): Network => ({
 });
 
 /**
- * Takes the cluster's network for the life of this process, so that two clusters on one machine never meet: a port of its last address
- * is bound, which no two processes can. The number is kept in `network.json`, because pods and Services live on it. A damaged file is
- * written again.
+ * Takes the cluster's network for the life of this process, so that two clusters on one machine never meet. It binds a port of the
+ * network's last address, which no two processes can. The number is kept in `network.json`, because pods and Services live on it.
+ * A damaged file is written again.
  *
  * @param storedServiceAddress  of the Service `default/kubernetes` in the store: it has the network that a damaged file named
  */

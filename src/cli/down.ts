@@ -15,7 +15,7 @@ export interface DownOptions {
 /** Longest time the pods' grace periods may take. */
 const deadlineMs = 120_000;
 
-/** Asks the running cluster to stop its pods and itself, and waits until it has. Of one that was killed the pods are stopped from here. */
+/** Asks the running cluster to stop its pods and itself, and waits until it has. If it was killed, stops its pods from here. */
 export async function down({ dataDirectory, purge, output }: DownOptions): Promise<ExitCode> {
   const running = await readEndpoints(dataDirectory).catch((err: unknown) => {
     if (err instanceof Failure) return err;

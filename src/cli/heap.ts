@@ -51,7 +51,7 @@ function heapArgumentOf(argv: readonly string[]): string | undefined {
   const given = argv[index];
   if (given === undefined) return undefined;
   const totalBytes = tryMemorySize(given === flag ? (argv[index + 1] ?? '') : given.slice(flag.length + 1));
-  // What is no size is refused by the command line's own reader.
+  // The command line's own reader refuses a text that is no size.
   if (totalBytes === undefined) return undefined;
   return `${heapFlag}=${Math.floor(shareMemory({ totalBytes }).heapBytes / 1024 ** 2)}`;
 }

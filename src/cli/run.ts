@@ -185,7 +185,7 @@ function pageAddress(cluster: Cluster, isTerminal: boolean): string {
   return `${page ?? http}${pageTokenFile === undefined ? '' : '   (log in by: midship page-url)'}`;
 }
 
-/** Of the built-in remote, by the name that other machines know too. */
+/** Gives the address of the built-in remote, by the name that other machines know too. */
 function gitAddress({ git, page }: Endpoints): URL {
   const url = new URL(git);
   if (page !== undefined) url.hostname = new URL(page).hostname;

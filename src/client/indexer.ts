@@ -23,7 +23,7 @@ export interface Indexer<T extends KubeObject> {
 export const keyOfRef = ({ namespace, name }: ObjectRef): string => (namespace === undefined ? name : `${namespace}/${name}`);
 
 /**
- * @param onSkipped  hears of an object that the function of an index could not read: that index leaves it out, and all others have it
+ * @param onSkipped  gets each object that the function of an index could not read: that index leaves it out, and all others have it
  */
 export function createIndexer<T extends KubeObject>(
   onSkipped: (object: T, index: string, err: unknown) => void = () => undefined,

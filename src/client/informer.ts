@@ -7,7 +7,7 @@ import type { LabelSelector } from '../machinery/selector.ts';
  * resource is listed once a process.
  *
  * Handlers run inside the delivery of a batch and must only note a key. Objects are frozen. An index function or a handler that throws
- * skips the object it was given: the cache has it, every other reader sees it, and `ReportSkipped` hears of it.
+ * skips the object it was given: the cache has it, every other reader sees it, and `ReportSkipped` gets it.
  */
 export interface Informer<T extends KubeObject> {
   readonly resource: Resource<T>;

@@ -45,7 +45,7 @@ export interface NodeAgentOptions {
   readonly directory: string;
   /** Holds the pods' logs. */
   readonly logDirectory: string;
-  /** What of the machine pods may mount; nothing unless it is said. */
+  /** Paths of the machine that pods may mount; absent: none. */
   readonly hostPaths?: HostPaths;
   /** Defaults to the machine's. */
   readonly capacity?: Readonly<Record<string, string>>;
@@ -216,7 +216,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     }
   }
 
-  /** One pod after the other: what it costs to look is spread, and a look begins when the one before has ended. */
+  /** Looks at one pod after the other, which spreads the cost: a look begins when the one before has ended. */
   async function evictThoseOverStorage(): Promise<void> {
     for (const worker of [...workers.values()]) {
       if (abort.signal.aborted) return;

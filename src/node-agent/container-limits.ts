@@ -23,7 +23,7 @@ export function oomScoreOf(qosClass: QosClass, requestBytes: number, capacityByt
   return lowestScore + 1 + Math.floor(upstream / 11);
 }
 
-/** What a container may use. Amounts are validated by the API; one that is none bounds nothing. */
+/** Reads what a container may use. The API validates amounts; a text that is no amount bounds nothing. */
 export function limitsOf(pod: Pod, { resources }: Container, capacity: string | undefined): ContainerLimits {
   const { limits = {}, requests = {} } = resources ?? {};
   const bytesOf = (amount: unknown): number | undefined => {

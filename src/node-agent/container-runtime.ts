@@ -19,7 +19,7 @@ export interface ContainerRuntime {
    */
   readonly runsPrograms: boolean;
 
-  /** What the node says of how it runs pods, as conditions of the Node. */
+  /** Says how the node runs pods, as conditions of the Node. */
   readonly conditions: readonly NodeConditionReport[];
 
   /** Makes the pod's address and directories. Idempotent by pod uid and attempt. */
@@ -41,7 +41,7 @@ export interface ContainerRuntime {
   /** Everything this runtime holds for this node, also from before a restart; of one pod when `podUid` is given. */
   list(options?: { readonly podUid?: string }): Promise<readonly SandboxStatus[]>;
 
-  /** What was found damaged of a pod at the start and could not be recovered, in words for its user; each is given once. */
+  /** Gives once each damage to a pod that was found at the start and could not be recovered, in words for its user. */
   takeProblems(podUid: string): readonly string[];
 
   /** Runs a command in the container. Output is bounded by `limitBytes` a stream. */
@@ -125,7 +125,7 @@ export interface PodSandboxConfig {
   /** Lines of /etc/hosts besides those of localhost and the pod itself. */
   readonly hostAliases: readonly { readonly ip: string; readonly hostnames: readonly string[] }[];
   readonly logDirectory: string;
-  /** What its containers get to end in when nobody asks the API any more. */
+  /** Time for its containers to end in when nobody asks the API any more. */
   readonly gracePeriodMs?: number;
 }
 
@@ -139,7 +139,7 @@ export interface ContainerConfig {
   readonly workingDir: string | undefined;
   readonly env: readonly { readonly name: string; readonly value: string }[];
   readonly mounts: readonly Mount[];
-  /** What programs see as their own ids; 0 and 0 when it is absent. */
+  /** The ids that programs see as their own; 0 and 0 when absent. */
   readonly identity?: { readonly uid: number; readonly gid: number } | undefined;
   /** The program writes to its volumes alone. */
   readonly readOnlyRoot?: boolean;
@@ -172,7 +172,7 @@ export interface Mount {
   readonly hostPath: string;
   /** Below `hostPath`, and found inside of the container, since pods may write there; made as a directory when it is missing. */
   readonly subPath?: string | undefined;
-  /** Where it is known: a mount point is made as what it will be. */
+  /** Absent when unknown. A mount point is made as the kind of file it will be. */
   readonly subPathIsFile?: boolean | undefined;
   readonly containerPath: string;
   readonly readOnly: boolean;

@@ -149,7 +149,7 @@ async function resolveForProgram({ context, pod, sandbox, start, volumes }: Star
   return { ...resolved, mounts: await context.volumes.mountsOf(container, await volumes(), (name) => variables.get(name)) };
 }
 
-/** What a pod asks for and programs of this machine do not get is said, and the container not started. */
+/** Refuses to start a container whose pod asks for what programs of this machine do not get, and says so. */
 function checkSupported(pod: Pod, container: Container): void {
   const own = container.securityContext;
   const { hostPID, hostIPC, shareProcessNamespace, runtimeClassName } = pod.spec;
@@ -172,11 +172,11 @@ function checkSupported(pod: Pod, container: Container): void {
     refuse(`securityContext.seccompProfile ${seccomp}`);
 }
 
-/** Of a pod that must not be root and does not say who it is; the number that images for this use have. */
+/** User of a pod that must not be root and does not say who it is; images for this use have this number. */
 const nonRootId = 65_532;
 
 /**
- * The ids that the program sees as its own. What they are on the machine is the runtime's business: any will do.
+ * Gives the ids that the program sees as its own. The runtime chooses the ids on the machine: any will do.
  *
  * @throws ContainerError `CreateContainerConfigError` when the pod asks for root and forbids it
  */

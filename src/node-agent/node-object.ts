@@ -21,11 +21,11 @@ export interface NodeDescription {
   readonly runtimeVersion: string;
   /** Absent: its pods are no processes of the machine. */
   readonly isolation: PodIsolation | undefined;
-  /** What the runtime says of how it runs pods. */
+  /** The conditions by which the runtime says how it runs pods. */
   readonly conditions: readonly NodeConditionReport[];
 }
 
-/** Whether pods are kept apart from the machine, and how. */
+/** Says whether and how pods are kept apart from the machine. */
 const isolationCondition = 'midship.dev/PodIsolation';
 
 /** `CAPACITY` of a machine when nobody says otherwise; 110 pods as upstream. */

@@ -160,7 +160,7 @@ export class PodWorker {
     this.#wake();
   }
 
-  /** Where its logs are. */
+  /** The directory of its logs. */
   get logs(): string {
     return this.#logDirectory(this.#context.logDirectory);
   }

@@ -52,7 +52,7 @@ export interface VolumesOptions {
   readonly hostPaths: HostPaths;
 }
 
-/** What of the machine pods may mount. */
+/** The paths of the machine that pods may mount. */
 export interface HostPaths {
   /** Absolute paths; each with everything below it. */
   readonly allowed: readonly string[];
@@ -287,7 +287,7 @@ function checkedPath(path: string): string {
 
 /**
  * Paths in the volume at which a container of the pod mounts another volume. The volume is read-only, so that only the agent can make these
- * directories, as the kubelet does. Those below a name of the volume's own files are left out: there the mount finds what it needs, or fails.
+ * directories, as the kubelet does. Paths below a name of the volume's own files are left out: there the mount finds what it needs, or fails.
  */
 function mountPointsIn(volume: string, { spec }: Pod): readonly string[] {
   const found: string[] = [];
@@ -392,7 +392,7 @@ async function makeReadable(path: string): Promise<void> {
 
 /**
  * The directory that a flag allows, and the path in it: pods may write there, so whoever follows the path does it without the machine in view.
- * What is looked at here says what is wrong early, and is relied on for nothing.
+ * This check only names a mistake early; nothing relies on it.
  */
 async function prepareHostPath(path: string, type: string, { allowed, refused }: HostPaths): Promise<PreparedVolume> {
   const refuse = (why: string): never => {

@@ -18,7 +18,7 @@ const maxReported = 1_000;
  * Names the objects that informers skip: a log line, a counter and a Warning Event on the object, once for each version of it and each part
  * that cannot work with it.
  *
- * Of a Secret, nothing of the error is passed on but its name: the words of an error may repeat a value.
+ * An error about a Secret is passed on by its name alone: its words may repeat a value.
  */
 export function createSkipReporter({ log, metrics, recorder }: SkipReporterOptions): ReportSkipped {
   const reported = new Set<string>();

@@ -1,7 +1,7 @@
 import type { Damage } from './storage.ts';
 
 export interface DamageReport {
-  /** Of an Event. */
+  /** The reason of an Event. */
   readonly reason: 'StoredObjectDamaged' | 'StoredWritesMissing' | 'StoreDamaged' | 'StoreRestored';
   readonly message: string;
 }

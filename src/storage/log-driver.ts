@@ -1,6 +1,6 @@
 /**
- * Where a `LogStorage` keeps its rows: an append-only log in which the newest row of a key is its value. A driver knows nothing of
- * revisions' meaning, staging or watches; calls that write (`append`, `remove`, `setCompacted`, `rewrite`, `tidy`) are never made while another
+ * Keeps the rows of a `LogStorage`: an append-only log in which the newest row of a key is its value. A driver knows nothing of
+ * revisions' meaning, staging or watches. Calls that write (`append`, `remove`, `setCompacted`, `rewrite`, `tidy`) are never made while another
  * of them is under way.
  */
 export interface LogDriver {

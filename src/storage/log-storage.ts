@@ -41,7 +41,7 @@ const maxCommitChars = 512 * 1024;
 const compactionSliceRows = 500;
 /** Pages of large rows are given back one by one. */
 const compactionSliceBytes = 4 * 1024 * 1024;
-/** What a row takes beside key and text. */
+/** Bytes a row takes beside key and text. */
 const rowOverheadBytes = 50;
 /** Values read from the driver at once. */
 const readRows = 500;
@@ -99,7 +99,7 @@ interface StagedWrite {
 interface SupersededRow {
   readonly revision: number;
   readonly since: number;
-  /** What it takes on disk, about. */
+  /** Bytes it takes on disk, about. */
   readonly bytes: number;
 }
 
@@ -197,7 +197,7 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
 
   /**
    * Decides what damage means before anybody reads. Keys whose newest row is damaged are deleted for good, so that a later start does not
-   * take an older row of theirs for the newest; revisions jump, and history before the jump is given up, so that no client goes on from
+   * take an older row of theirs for the newest. Revisions jump and history before the jump is given up, so that no client goes on from
    * something that this log no longer has.
    */
   async function dealWithDamage({ damagedRows, acknowledgedRevision, otherDamage, isCopy }: LoadedLog): Promise<readonly Damage[]> {
@@ -501,7 +501,7 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
       if (older.length > 0) await onChanges(older.map(({ revision, key }) => ({ revision, key, values: undefined })));
       last = page.length === older.length ? (page.at(-1)?.revision ?? after) : after;
     }
-    // What the first change of each key replaced: later ones replaced what is told already.
+    // The values that the first change of each key replaced: later ones replaced a value that is given already.
     const replaced = new Map<number, SupersededRow>();
     for (const row of superseded) if (row.revision <= after && row.since > after && row.since <= upTo) replaced.set(row.since, row);
     for (let last = after; last < upTo; ) {

@@ -4,7 +4,7 @@ export class StorageError extends Error {
   readonly hint: string;
   /** The disk has no room for what was to be written. */
   readonly isFull: boolean;
-  /** What was stored cannot be read any more. */
+  /** Stored data cannot be read any more. */
   readonly isDamage: boolean;
 
   constructor(

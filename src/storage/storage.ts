@@ -16,9 +16,9 @@ export interface Storage {
   /** Why writes fail: the newest commit did, until one succeeds, or the disk is nearly full. Reads go on meanwhile. */
   readonly failure: Error | undefined;
   /**
-   * What an earlier process wrote and this one could not read; found at the start and the same from then on. A key whose newest row is
-   * damaged is absent: an older value is never given out as the current one. Revisions go on far above all earlier ones then, and a watch
-   * that started before has to start again.
+   * Damage to what an earlier process wrote, so that this one cannot read it; found at the start and the same from then on. A key
+   * whose newest row is damaged is absent: an older value is never given out as the current one. Revisions go on far above all earlier
+   * ones then, and a watch that started before has to start again.
    */
   readonly damage: readonly Damage[];
 
@@ -50,8 +50,8 @@ export interface Storage {
   watch(options: WatchOptions): Promise<void>;
 
   /**
-   * What a watch that starts at `compactedRevision` would see, with what was there before each change, oldest first and in pages. The newest
-   * changes come with values, as many as the options allow; of older ones only the key is told.
+   * Gives what a watch from `compactedRevision` on would see, with what was there before each change, oldest first and in pages. The newest
+   * changes come with values, as many as the options allow; older ones come with the key alone.
    */
   history(options: HistoryOptions): Promise<void>;
 
@@ -128,7 +128,7 @@ export interface StoredChange {
 }
 
 export interface StoredValues {
-  /** What the change replaced, when that is not itself the `after` of a change with values. */
+  /** The value that the change replaced, when that is not itself the `after` of a change with values. */
   readonly before: { readonly text: string; readonly revision: number } | undefined;
   /** Undefined: the key was deleted. */
   readonly after: string | undefined;

@@ -12,15 +12,15 @@ export interface ConnectionBounds {
 interface Connection {
   readonly socket: Socket;
   requests: number;
-  /** Those of the requests under way that are never cut off. */
+  /** Requests under way that are never cut off. */
   kept: number;
   /** A request that is kept was answered well: the client may send the next part of its conversation. */
   isKnown: boolean;
 }
 
 /**
- * Bounds the connections of a server without ever turning a new one away: when an address has too many, or all together are too many,
- * the address that has most loses one, so that idle connections of anybody keep nobody out. Idle ones go first, the longest idle before
+ * Bounds the connections of a server without ever turning a new one away. When an address has too many, or all together are too many,
+ * the address that has most loses one, so that idle connections keep nobody out. Idle ones go first, the longest idle before
  * the others, then those that read an answer.
  */
 export function boundConnections(server: Server, { max, maxOfAddress, isKept }: ConnectionBounds): void {

@@ -102,7 +102,7 @@ async function flood({ connection, connections, durationMs, reads = true, reques
         break;
       }
       note(status);
-      // What is refused at once comes back at once; without a breath this process would measure itself.
+      // A request that is refused at once comes back at once; without a breath this process would measure itself.
       if (status !== 200) await sleep(20);
     }
     agent.destroy();

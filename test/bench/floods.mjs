@@ -68,7 +68,7 @@ const policyBinding = {
   spec: { policyName: 'costly', validationActions: ['Deny'] },
 };
 
-/** What the clients of another process measured; they have a bound of their own, and this one is for when they break it. */
+/** Gives what the clients of another process measured. They have a bound of their own; this one is for when they break it. */
 function load(task) {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [join(root, 'test/bench/flood-load.mjs'), JSON.stringify(task)], {

@@ -324,7 +324,7 @@ describe.each(backends)('storage $name', ({ open, durable }) => {
       return changes;
     };
 
-    test('tells every change with what was there before', async () => {
+    test('gives every change with what was there before', async () => {
       await put('a', '1');
       await put('a', '2');
       await put('b', '3');
@@ -339,7 +339,7 @@ describe.each(backends)('storage $name', ({ open, durable }) => {
       ]);
     });
 
-    test('gives the value before when it lies outside of what is told', async () => {
+    test('gives the value before when it lies outside of what is given', async () => {
       await put('a', '1');
       await put('b', '2');
       await put('a', '3');

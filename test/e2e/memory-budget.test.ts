@@ -41,7 +41,7 @@ async function openTenant(cluster: RunningCluster) {
       const bytes = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
       const headers = {
         authorization: `Bearer ${token.trim()}`,
-        // Of what was written the name is enough.
+        // The name of a written object is enough.
         accept: method === 'GET' ? 'application/json' : 'application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1',
         ...(bytes === undefined ? {} : { 'content-type': 'application/json', 'content-length': bytes.length }),
       };

@@ -29,7 +29,7 @@ const values = {
   onlyOnDisk: 'canary-only-in-a-secret-14',
 } as const;
 
-/** What would give a value away: the value, its base64, a part that a variable takes of it, and forms that messages escape. */
+/** Gives the texts that would give a value away: the value, its base64, a part that a variable takes of it, and forms that messages escape. */
 const formsOf = (value: string): readonly string[] => [
   value,
   Buffer.from(value).toString('base64').replace(/=+$/, ''),
@@ -138,7 +138,7 @@ const policy = {
   ],
 };
 
-/** Fails with the place and the line in which a value stands. */
+/** Fails with the place and the line in which a value is. */
 function expectNone(place: string, text: string): void {
   for (const form of forbidden) {
     const at = text.indexOf(form);
@@ -309,7 +309,7 @@ describe.skipIf(!hasKubectl)('values of Secrets (with kubectl)', () => {
     expectNone('midship validate', validated.stdout + validated.stderr);
     for (const name of ['literal', 'alias', 'generated']) {
       const built = await cluster.midship('build', join(tree.directory, 'apps', name));
-      // What is built is printed; what is wrong with it, is not.
+      // The output of a build has values; messages about what is wrong with it have none.
       expectNone(`midship build ${name}`, built.stderr);
     }
   });

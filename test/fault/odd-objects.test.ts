@@ -64,7 +64,7 @@ describe('objects that the API takes, whatever their shape', () => {
   );
 });
 
-/** What the real server answers with 500 as well: patches that do not fit the schema, and a webhook that does not answer. */
+/** True for what the real server answers with 500 as well: patches that do not fit the schema, and a webhook that does not answer. */
 const isAsUpstream = (text: string): boolean =>
   /failed to create typed patch object|failed to merge config|resourceVersion should not be set|declared merge key|types are not identical|failed calling webhook/.test(
     text,
@@ -86,7 +86,7 @@ function* requestsOf(
   const collection = collectionOf(kind);
   const path = `${collection}/${(plain.metadata as { readonly name: string }).name}`;
   const json = 'application/json';
-  // Where the odd one is refused, the plain one is what the other requests work on.
+  // If the odd one is refused, the other requests work on the plain one.
   yield ['POST', collection, odd.mutate(plain, kind), json];
   if (random() < 0.5) yield ['POST', collection, plain, json];
   yield ['PUT', path, odd.mutate(plain, kind), json];

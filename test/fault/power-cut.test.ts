@@ -30,7 +30,7 @@ spec:
 `;
 const file = (name: string): string => `apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ${name}, namespace: default}\n`;
 
-/** What the program said is done: it has to be there after every cut. */
+/** The program said that this is done: it has to be there after every cut. */
 interface Acknowledged {
   readonly objects: Map<string, string>;
   commit: string | undefined;
@@ -89,7 +89,7 @@ interface Life {
 }
 
 interface Lived {
-  /** What is wrong. */
+  /** Says what is wrong. */
   readonly finding: string | undefined;
   readonly work: Work;
 }
@@ -127,7 +127,7 @@ async function live(disk: Disk, { tree, acknowledged, afterMs, moment, random }:
   let isCut = false;
   const failures: string[] = [];
   const isDone = (): boolean => isCut || ended !== undefined;
-  // What fails because of the cut is what a cut is.
+  // A failure that the cut causes is no finding.
   const note = (err: unknown): void => void (isCut || isOver(from) || failures.push(String(err)));
   // In half of the lives nothing else is written that would take a push to the disk.
   const loops = [

@@ -42,7 +42,7 @@ export interface StartOptions {
   /** A directory of an earlier start; a new one when absent. */
   readonly dataDirectory?: string;
   readonly timeoutMs?: number;
-  /** Of the program and of `midship`, beside that of the tests; kubectl does not get it. */
+  /** For the program and for `midship`, beside that of the tests; kubectl does not get it. */
   readonly environment?: Readonly<Record<string, string>>;
 }
 
@@ -88,7 +88,7 @@ export async function startCluster({
   };
 }
 
-/** Whether it is the process that was started, or the one that it started with another heap. */
+/** True for the process that was started, and for the one that it started with another heap. */
 function isOf(pid: number, started: number | undefined): boolean {
   if (pid === started) return true;
   const file = `/proc/${pid}/stat`;

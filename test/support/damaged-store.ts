@@ -78,7 +78,7 @@ export type Outcome =
   | { readonly type: 'refused'; readonly message: string }
   | { readonly type: 'named'; readonly damage: readonly Damage[] }
   | { readonly type: 'harmless' }
-  /** What must not happen: another content, and no word of it. */
+  /** Must not happen: another content, and no word of it. */
   | { readonly type: 'silent'; readonly why: string; readonly damage: readonly Damage[] };
 
 /** Opens a copy of the stopped store with one bit of `file` changed. */
@@ -96,7 +96,7 @@ export async function openWithFlip(
   return judge(store, directory);
 }
 
-/** What a start makes of the files in `directory`, which were once those of `store`. */
+/** Says what a start makes of the files in `directory`, which were once those of `store`. */
 export async function judge(store: PopulatedStore, directory: string): Promise<Outcome> {
   const path = join(directory, 'state.db');
   let storage: Storage;

@@ -50,7 +50,7 @@ const log = createLog({ level: process.env.TEST_LOG_LEVEL ?? 'silent' });
 
 export async function startTestNode(
   options: {
-    /** Where its data directory is made. */
+    /** The directory in which its data directory is made. */
     readonly parent?: string;
     /** Directories of the machine that pods may mount. */
     readonly allowedHostPaths?: readonly string[];

@@ -349,7 +349,7 @@ export function createOddObjects(random: () => number, schemas: SchemaSet): OddO
 
   function mutateOnce(body: JsonMap, kind: KindDefinition): JsonMap {
     if (chance(0.45)) return withMore(body, kind);
-    // What a request needs to reach its kind stays, mostly: the rest is where the object differs.
+    // Fields that a request needs to reach its kind stay, mostly: the object differs in the rest.
     const places = [...placesIn(body)].filter(
       ({ path }) => chance(0.03) || !(path[0] === 'apiVersion' || path[0] === 'kind' || (path[0] === 'metadata' && path.length <= 2)),
     );

@@ -100,7 +100,7 @@ async function mountDisk(base: string, number: number): Promise<Disk> {
         { intervalMs: 1, what: 'a copy of the disk while nothing is written to it' },
       );
       await close();
-      // What a boot does: the journal is played back, and the file system checked. 1: something was put right.
+      // As at a boot: plays the journal back and checks the file system. 1: something was put right.
       const { code, stdout, stderr } = await run('e2fsck', ['-fy', next]);
       if (code > 1) throw new Error(`the copy is no file system (${code}):\n${stdout}${stderr}`);
       return mountDisk(base, number + 1);

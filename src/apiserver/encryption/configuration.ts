@@ -7,8 +7,8 @@ import { aesCbcProvider, aesGcmProvider, identityProvider, type Provider, type P
 /** Which resources are encrypted in the store, and how. */
 export interface EncryptionConfiguration {
   /**
-   * Providers of a resource (`core/secrets`), the first of which writes, and all of which read; undefined for one that no rule names,
-   * which is kept as it is.
+   * Providers of a resource (`core/secrets`): the first one writes, all of them read. Undefined for a resource that no rule names: it is
+   * kept as it is.
    */
   providersOf(resource: string): readonly Provider[] | undefined;
 }
@@ -23,7 +23,7 @@ const limits = { maxBytes: 1024 * 1024, maxDepth: 20, maxAliases: 0, maxDocument
 
 /**
  * An EncryptionConfiguration as kube-apiserver reads it (`apiserver.config.k8s.io/v1`), with the providers `aesgcm`, `aescbc` and `identity`.
- * Of several rules for a resource the first counts.
+ * If several rules name a resource, the first counts.
  *
  * @see Kubernetes, "Encrypting Confidential Data at Rest"
  * @throws Error that says what is wrong with the text, without any key
@@ -39,7 +39,7 @@ export function parseEncryptionConfiguration(text: string): EncryptionConfigurat
   return { providersOf: (resource) => rules.find(({ resources: names }) => names.some((name) => isNameOf(name, resource)))?.providers };
 }
 
-/** Whether a name of a configuration means the resource `group/plural`. */
+/** True when a name of a configuration means the resource `group/plural`. */
 function isNameOf(name: string, resource: string): boolean {
   const [group = '', plural = ''] = resource.split('/');
   const dot = name.indexOf('.');

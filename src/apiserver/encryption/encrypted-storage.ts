@@ -48,7 +48,7 @@ const sealAtOnce = 16;
 const sealEveryMs = 200;
 const retryMs = 60_000;
 
-/** What the companion of a value becomes: the backend hands it on, and the plain text with it. */
+/** Takes the place of the companion of a value: the backend hands it on, and the plain text with it. */
 class Opened {
   readonly text: string;
   readonly decoded: unknown;
@@ -62,7 +62,7 @@ export function createEncryptedStorage(options: EncryptedStorageOptions): Encryp
   const { storage, configuration, clock, log } = options;
   const providers = new Map<string, readonly Provider[]>();
   const unreadable = new Map<string, Unreadable>();
-  /** Values that are to be sealed anew: as many as there are objects of the encrypted resources at most. */
+  /** Values that are to be sealed again: as many as there are objects of the encrypted resources at most. */
   const stale = new Set<string>();
   let purgeDue = options.purge === true;
   let isMarked = false;
@@ -164,7 +164,7 @@ export function createEncryptedStorage(options: EncryptedStorageOptions): Encryp
         return event.type === 'delete' ? event : { ...event, value: event.value.decoded as Opened };
       }
       const text = opened({ key, text: event.value.text, revision });
-      // Who saw the value before must not take it for the present one.
+      // A reader that saw the value before must not take it for the present one.
       if (text === undefined) return { type: 'delete', key, revision };
       return text === event.value.text ? event : { ...event, value: { text } };
     });

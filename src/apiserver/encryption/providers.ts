@@ -2,7 +2,7 @@ import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 
 /** One way to keep a value, with one key. `key` is where the value lies in the store. */
 export interface Provider {
-  /** What its values begin with; empty for values that are kept as they are. */
+  /** The beginning of its values; empty for values that are kept as they are. */
   readonly prefix: string;
   /** `aesgcm`, `aescbc` or `identity`, for metrics. */
   readonly type: ProviderType;
@@ -54,7 +54,7 @@ export function aesGcmProvider({ name, secret }: ProviderKey): Provider {
   };
 }
 
-/** AES-CBC, as kube-apiserver's `aescbc`: for configurations that have it. It tells neither a changed value nor one that was moved. */
+/** AES-CBC, as kube-apiserver's `aescbc`: for configurations that have it. It detects neither a changed value nor one that was moved. */
 export function aesCbcProvider({ name, secret }: ProviderKey): Provider {
   const prefix = `k8s:enc:aescbc:v1:${name}:`;
   const algorithm = `aes-${secret.length * 8}-cbc`;

@@ -3,10 +3,10 @@ import { apiVersionOf } from '../../machinery/resource.ts';
 import type { RunningApiService } from '../api-service.ts';
 import { resourcePrefixOf, splitStoreKey } from '../registry/keys.ts';
 
-/** As many as are told of one by one; the log has all. */
+/** As many objects as this names one by one; the log names all. */
 const maxTold = 100;
 
-/** What stands for the objects that cannot be decrypted, with the reason: only their names are known. */
+/** Gives placeholders for the objects that cannot be decrypted, with the reason: only their names are known. */
 export function unreadableObjects({
   unreadable,
   kinds,

@@ -21,7 +21,7 @@ export interface FairQueue {
 
 export interface QueueLimits {
   readonly seats: number;
-  /** Of them, those that one flow may take. */
+  /** Seats that one flow may take. */
   readonly seatsOfFlow: number;
   /** Requests of one flow that may wait; 0: nobody waits. */
   readonly maxWaitingOfFlow: number;

@@ -24,7 +24,7 @@ import { createFairQueue, type FairQueue, QueueFull, type QueueLimits, type Seat
  */
 export interface FlowControl {
   classify(user: UserInfo, attributes: () => RequestAttributes): RequestFlow;
-  /** What a request takes that reads a collection: more objects are more work and more memory. `limit` 0: all. */
+  /** Seats and bytes for a request that reads a collection: more objects are more work and more memory. `limit` 0: all. */
   costOfList(kind: KindDefinition, namespace: string | undefined, limit: number): { readonly seats: number; readonly bytes: number };
   /** Memory of an object; 0 when it is not there. */
   bytesOf(kind: KindDefinition, namespace: string | undefined, name: string): number;

@@ -26,7 +26,7 @@ export interface HandlerContext {
   readonly turns: TurnQueue;
   /** Others wait for the memory of answers that are under way. */
   isShortOfMemory(): boolean;
-  /** Of events that wait for clients. */
+  /** Counts the memory of events that wait for clients. */
   readonly watchMemory: WatchMemory;
   /** Turns for the parts of an answer, by user. */
   readonly slices: Turns;

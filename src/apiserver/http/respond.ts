@@ -79,7 +79,7 @@ export async function withWarnings<T>(response: ServerResponse, write: (onWarnin
   }
 }
 
-/** Of a turn of the event loop, for one part of an answer. */
+/** Share of a turn of the event loop that one part of an answer gets. */
 const sliceMs = 3;
 const chunkLength = 65_536;
 /** How long it may take to read one chunk while others wait for memory. */
@@ -157,8 +157,8 @@ function limitReading(response: ServerResponse, clock: Clock): void {
 }
 
 /**
- * What is left of an answer when its handler is done is the client's to read, within a minute. A small one is in the hands of the
- * operating system by then.
+ * Gives the client a minute to read the rest of an answer whose handler is done. The operating system has all of a small answer by
+ * then.
  */
 export function limitRest(response: ServerResponse, clock: Clock): void {
   if (response.writableLength > chunkLength && !response.closed) limitReading(response, clock);

@@ -1,6 +1,6 @@
 import type { Retained } from '../service.ts';
 
-/** What waits to be written to one watch. */
+/** The events that wait to be written to one watch. */
 export interface QueuedWatch {
   /** Memory that would be free without it, events that others wait for included. */
   readonly queuedBytes: number;
@@ -27,7 +27,7 @@ export class WatchMemory {
     return this.#bytes;
   }
 
-  /** What may wait for one watch. */
+  /** Bytes that may wait for one watch. */
   get maxBytesOfWatch(): number {
     return this.#maxBytes / 2;
   }
@@ -62,7 +62,7 @@ export class WatchMemory {
       for (const watch of this.#watches) if (largest === undefined || watch.queuedBytes > largest.queuedBytes) largest = watch;
       if (largest === undefined) return;
       largest.fallBehind();
-      // What was given to the connection already stays until it is cut.
+      // The connection keeps the events it already got until it is cut.
       if (this.#bytes > this.#maxBytes) largest.cut();
       this.#watches.delete(largest);
     }

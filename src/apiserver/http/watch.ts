@@ -11,7 +11,7 @@ import type { QueuedWatch, WatchMemory } from './watch-memory.ts';
 
 /** Events that may wait for a client that reads slowly; the state a watch begins with does not count. */
 const maxQueuedEvents = 5_000;
-/** Of a record in the queue, beside what it retains. */
+/** Bytes a record takes in the queue, beside what it retains. */
 const recordBytes = 64;
 /** How long a client may take to read one chunk. */
 const stalledMs = 60_000;
@@ -106,7 +106,7 @@ class WatchStream implements QueuedWatch {
   readonly closed: Promise<void>;
   readonly #options: WatchStreamOptions;
   readonly #memory: WatchMemory;
-  /** What lies before `#next` is written. */
+  /** Records before `#next` are already written. */
   #queue: (WatchRecord | undefined)[] = [];
   #next = 0;
   #queuedBytes = 0;

@@ -74,10 +74,10 @@ function sharedText(texts: Texts, name: string, value: unknown, head: string): s
   return text;
 }
 
-/** Of an object beside its text: its place in the indexes, and its metadata at its revision. */
+/** Bytes an object takes beside its text, for its place in the indexes and its metadata at its revision. */
 const objectBytes = 512;
 
-/** Of a field beside its text: its name, its place and the object that its value may be. Measured: 63 to 66. */
+/** Bytes a field takes beside its text, for its name, its place and the object its value may be. Measured: 63 to 66. */
 const fieldBytes = 72;
 /** In smaller texts fields are not counted, because that would take longer than a write may. */
 const minCountedChars = 6 * 1024;

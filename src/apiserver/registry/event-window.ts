@@ -20,7 +20,7 @@ export function changeOf(change: Omit<Change, keyof Retained>): Change {
   return { revision, key, before, after, beforeBytes, afterBytes, bytes: beforeBytes + 2 * afterBytes, holders: 0 };
 }
 
-/** What a change takes beside the object that it replaces. */
+/** Bytes a change takes beside the object that it replaces. */
 const changeBytes = 256;
 
 /**
@@ -129,5 +129,5 @@ export class EventWindow {
   }
 }
 
-/** What a change made of the object is the current one, or what the next change of it replaces: it counts there. */
+/** Leaves out the object after the change: it is the current one, or the next change replaces it, and it counts there. */
 const bytesOf = ({ beforeBytes }: Change): number => beforeBytes + changeBytes;

@@ -4,7 +4,7 @@ import type { Registry } from './registry.ts';
 
 /**
  * Calls `see` for every object of the kind that is there, and for every change from now on as soon as it is committed: what follows from
- * an object counts before its writer is told. `see` must only note. An object that it throws for is skipped and named; passed on, the
+ * an object counts before its writer gets an answer. `see` must only note. An object that it throws for is skipped and named; passed on, the
  * error would end the start, or the following of all objects without a word.
  */
 export function followObjects(

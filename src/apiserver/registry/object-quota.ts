@@ -1,9 +1,9 @@
 import { insufficientStorage, tooLarge } from '../../machinery/status-error.ts';
 import { memoryOf } from './encoding.ts';
 
-/** Of one object as it is stored: what etcd takes in one request, so that what fits there fits here. */
+/** Largest stored size of one object. etcd takes as much in one request, so an object that fits there fits here. */
 const maxObjectBytes = 1.5 * 1024 * 1024;
-/** Of an object, when the heap is full: a counter that gets a digit more is no reason to refuse it. */
+/** Growth of an object that a full heap still allows: a counter that gets a digit more is no reason to refuse it. */
 const toleratedGrowth = 1_024;
 /** Beyond the quota, for what a full cluster needs to go on working and deleting. */
 const neededShare = 1 / 8;

@@ -7,8 +7,8 @@ import { splitStoreKey } from './keys.ts';
 import type { ResourceState } from './resource-state.ts';
 
 /**
- * What the log says of the time before this process: windows are filled with it, so that watches which an earlier process served go on
- * where they broke off instead of all listing anew.
+ * Fills windows with what the log says of the time before this process. Watches that an earlier process served then go on where they
+ * broke off, instead of all listing again.
  */
 export interface Past {
   /** Fills the window of a resource that is served later than at the start; called once the objects are those of `state.since`. */
@@ -21,7 +21,7 @@ export interface Past {
 /** Read and decoded at a start: about 0.3 s of a processor. A resource whose changes lie further back than this has its window from there on. */
 const maxChanges = 20_000;
 const maxSize = 16 * 1024 * 1024;
-/** What a character of text counts as in memory, about; more than the windows hold need not be read. */
+/** Bytes that a character of text counts for in memory, about; more than the windows hold need not be read. */
 const memoryPerChar = 2;
 /** Kinds that come from the store, custom ones, are served within the first seconds; what nobody asks for by then is dropped. */
 const keepForLaterMs = 60_000;
@@ -32,7 +32,7 @@ interface ResourcePast {
   changes: StoredChange[];
 }
 
-/** Of a resource that was served: what happened while it was is not here. */
+/** The past of a resource that was served already: its changes from that time are not here. */
 const nothing: ResourcePast = { completeAfter: Number.POSITIVE_INFINITY, changes: [] };
 
 export async function readPast({
@@ -45,7 +45,7 @@ export async function readPast({
   /** With the objects of now. */
   readonly states: ReadonlyMap<string, ResourceState>;
   readonly clock: Clock;
-  /** What windows may take in memory. */
+  /** Memory that windows may take. */
   readonly windowBytes: number;
 }): Promise<Past> {
   const start = storage.compactedRevision;

@@ -9,7 +9,7 @@ import type { RegistryCounters } from './watch-record.ts';
 
 const noObjects = new Bucket();
 
-/** What all resources share. */
+/** Memory that all resources share. */
 export interface RegistryMemory {
   readonly windows: WindowMemory;
   readonly objects: ObjectQuota;

@@ -76,7 +76,7 @@ export async function selfSigned(name: string, now: number): Promise<{ readonly 
   const keys = await webcrypto.subtle.generateKey(signing, true, ['sign', 'verify']);
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
     serialNumber: serialNumber(),
-    // The number tells two clusters' authorities apart in a kubeconfig that knows both.
+    // The number distinguishes two clusters' authorities in a kubeconfig that knows both.
     name: [{ CN: [`${name}@${Math.floor(now / 1_000)}`] }],
     notBefore: new Date(now - backdateMs),
     notAfter: new Date(now + lifetimeMs),

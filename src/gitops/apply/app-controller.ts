@@ -188,7 +188,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
     },
   };
 
-  /** Not in the constructor: a cache that is full already tells of all it has at once. */
+  /** Not in the constructor: a cache that is full already reports all it has at once. */
   function followApps(): void {
     apps.addHandler(({ before, after }) => {
       const object = after ?? before;

@@ -157,7 +157,7 @@ export function changesBetween(before: DynamicObject, desired: DynamicObject, re
   return changes;
 }
 
-/** `3 → 5`. Where one side is from a Secret, the other one was or will be: the value before a rotation is still one. */
+/** `3 → 5`. If one side is from a Secret, the other one was or will be: the value before a rotation is still one. */
 export function formatChange(kind: string, path: FieldPath, values: readonly [unknown, unknown], redact: Redact): string {
   const plain = values.map((value) => formatValue(kind, path, value, (text) => text));
   const texts = values.map((value) => formatValue(kind, path, value, redact));

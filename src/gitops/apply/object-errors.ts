@@ -15,7 +15,7 @@ export const isImmutable = (err: StatusError): boolean => /immutable|may not cha
 /**
  * One error for each field the server named, with the line and column of the field in its file.
  *
- * Values of Secrets are in none of them, though the server repeats values.
+ * No error holds a value of a Secret, though the server repeats values.
  */
 export async function errorsOf(
   { manifest, object }: DesiredObject,

@@ -19,10 +19,10 @@ export interface AppBuilder {
   /**
    * Build with what the spec adds to it, then variables, then common labels and annotations. Objects that come out as before are the same
    * references, and equal digests mean that nothing is to do.
-   * What the app has from Secrets is given to the redactor first, and its errors are without it.
+   * The redactor gets the app's values from Secrets first, and errors of the build are without them.
    */
   build(app: Kustomization, revision: KnownRevision, signal: AbortSignal): Promise<BuildResult>;
-  /** Gives the redactor what the app has from Secrets, without a build. What cannot be read cannot be shown either. */
+  /** Gives the redactor what the app has from Secrets, without a build. A value that cannot be read cannot be shown either. */
   learn(app: Kustomization, signal: AbortSignal): Promise<void>;
   /** Takes values of Secrets out of messages; their owner is the app's key. */
   readonly redactor: Redactor;

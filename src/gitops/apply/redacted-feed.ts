@@ -3,7 +3,7 @@ import type { Activity, ActivityFeed, ObjectChange } from '../../base/activity.t
 import type { Redactor } from '../../base/redactor.ts';
 import { keyOf } from '../../machinery/object.ts';
 
-/** Where what happens to apps is told, without what they have from Secrets. */
+/** Records what happens to apps, without what they have from Secrets. */
 export interface AppFeed {
   add(app: Kustomization, activity: Exclude<Activity, { type: 'commit' }>): void;
 }

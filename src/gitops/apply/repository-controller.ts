@@ -109,7 +109,7 @@ export function createRepositoryController(options: RepositoryControllerOptions)
     get active() {
       return controller.active;
     },
-    // Not before: a cache that is full already tells of all it has at once, and `onRevision` needs what is made after this controller.
+    // Not before: a cache that is full already reports all it has at once, and `onRevision` needs what is made after this controller.
     async start({ signal }) {
       follow();
       await controller.start({ signal });

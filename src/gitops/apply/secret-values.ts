@@ -8,14 +8,14 @@ import { type DynamicObject, type KubeObject, keyOf, type ObjectRef } from '../.
 import { parseYamlDocuments, YamlError } from '../../machinery/yaml.ts';
 import type { BuildError } from '../build/manifest.ts';
 
-/** Of a Secret with more keys the rest is not looked for. */
+/** Values of one Secret that are looked for; the rest of a larger one is not. */
 const maxValuesOfSecret = 500;
 /** Lines of a value that are looked for one by one, as in a key of several lines. */
 const maxLines = 100;
 const minLineLength = 8;
 const limits = { maxBytes: 1_000, maxDepth: 2, maxAliases: 0, maxDocuments: 1 };
 
-/** The forms in which a value may stand in a message: as it is, in base64, escaped, and as YAML reads it without quotation marks. */
+/** Gives the forms that a value may have in a message: as it is, in base64, escaped, and as YAML reads it without quotation marks. */
 export function formsOf(value: string): readonly string[] {
   const forms = new Set<string>();
   const add = (form: string): void => {
@@ -30,7 +30,7 @@ export function formsOf(value: string): readonly string[] {
   // As a variable has it.
   add(value.replaceAll('\n', ''));
   const base64 = Buffer.from(value).toString('base64').replace(/=+$/, '');
-  // Of less than three bytes it is a word of four letters, which may stand anywhere.
+  // Base64 of less than three bytes is a word of four letters, which may be anywhere.
   if (value.length >= 3) forms.add(base64);
   // Without halves of characters, which have no such form.
   add(encodeURIComponent(Buffer.from(value).toString('utf8')));
@@ -52,7 +52,7 @@ function numberOf(value: string): string | undefined {
   }
 }
 
-/** What the redactor does to messages of one app. */
+/** Takes values of Secrets out of messages of one app. */
 export interface Redaction {
   text(text: string): string;
   quoted(text: string): string;
@@ -84,13 +84,13 @@ function plainValuesOf({ data, stringData }: DynamicObject): readonly string[] {
   const encoded = entriesOf(data).map(([, value]) =>
     typeof value === 'string' ? Buffer.from(value, 'base64').toString('utf8') : String(value),
   );
-  // What is no base64 was meant as the value itself.
+  // A text that is no base64 was meant as the value itself.
   const raw = entriesOf(data).flatMap(([, value]) => (typeof value === 'string' ? [value] : []));
   return [...encoded, ...raw, ...entriesOf(stringData).map(([, value]) => String(value))];
 }
 
 /**
- * Gives the redactor what apps have from Secrets before anything is told: after a restart pods and their Events come before the first
+ * Gives the redactor what apps have from Secrets before any message leaves: after a restart pods and their Events come before the first
  * build of an app.
  */
 export async function learnSecrets({ client, redactor, log }: LearnOptions): Promise<void> {
@@ -110,7 +110,7 @@ export async function learnSecrets({ client, redactor, log }: LearnOptions): Pro
         redactor.add(keyOf(app), forms);
       }
     } catch (err) {
-      // What cannot be read here cannot be put into an object either.
+      // A value that cannot be read here cannot be put into an object either.
       log.warn({ kustomization: keyOf(app), err }, 'Could not read Secrets of app');
     }
   }

@@ -38,7 +38,7 @@ class Parser {
   #at = 0;
   #depth = 0;
   #length = 0;
-  /** Whether the expression that is read took a secret value. */
+  /** True when the expression that is read took a secret value. */
   #tookSecret = false;
 
   constructor(text: string, lookup: Lookup, options: SubstitutionOptions | undefined) {

@@ -12,8 +12,8 @@ const own = (options: { readonly args: readonly string[]; readonly env?: Readonl
   runGit({ ...options, env: { ...isolatedEnvironment, ...gitConfig(durableSettings), ...options.env }, isolated: true });
 
 /**
- * Makes the bare repository of the built-in remote unless it is there; its branch is `main`. Of one that is there and damaged it makes
- * again what says nothing, and sets aside what cannot be read; no object is touched.
+ * Makes the bare repository of the built-in remote unless it is there; its branch is `main`. In a damaged one it makes again
+ * what says nothing, and sets aside what cannot be read; it touches no object.
  *
  * @returns what was put right, a sentence each
  */
@@ -34,7 +34,7 @@ async function init(gitdir: string): Promise<void> {
   await syncAll(gitdir);
 }
 
-/** Of a repository that lost everything: as much as a person reads. */
+/** Findings about a repository that lost everything: as many as a person reads. */
 const maxFindings = 50;
 const maxFindingBytes = 16 * 1024 * 1024;
 
@@ -61,7 +61,7 @@ async function repair(gitdir: string): Promise<readonly string[]> {
   return done;
 }
 
-/** What git finds wrong in a repository, a line each, the first of them; empty when nothing is. */
+/** Asks git what is wrong in a repository: the first findings, a line each; empty when nothing is. */
 export async function checkRepository(gitdir: string): Promise<readonly string[]> {
   const broken = await brokenParts(gitdir);
   if (broken.length > 0) return broken.map((name) => `${join(gitdir, name)} is missing or cannot be read`);
@@ -116,7 +116,7 @@ const tryRead = (path: string): Promise<string | undefined> =>
     () => undefined,
   );
 
-/** What is not empty is kept, below `broken/`, for somebody who knows better. */
+/** Keeps a file or directory that is not empty, below `broken/`, for somebody who knows better. */
 async function setAside(gitdir: string, path: string): Promise<void> {
   const content = await tryRead(path);
   if (content === undefined || /^[\0\s]*$/.test(content)) {
@@ -151,7 +151,7 @@ export async function seedRepository({ gitdir, directory }: { readonly gitdir: s
     GIT_COMMITTER_NAME: identity.name,
     GIT_COMMITTER_EMAIL: identity.email,
   };
-  // Of a seed that a crash ended; git takes a half written index for a damaged one.
+  // A crash during the seed may have left it; git takes a half written index for a damaged one.
   await rm(index, { force: true });
   await rm(`${index}.lock`, { force: true });
   try {

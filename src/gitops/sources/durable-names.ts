@@ -38,7 +38,7 @@ async function syncFile(path: string): Promise<void> {
   }
 }
 
-/** Those in which a push can make a name. Read at once: some 260 calls of two microseconds, where promises would take ten times that. */
+/** Reads at once in which directories a push can make a name: some 260 calls of two microseconds. Promises would take ten times that. */
 function namedDirectories(gitdir: string): readonly string[] {
   const objects = join(gitdir, 'objects');
   const found = [gitdir, objects, ...subdirectories(objects)];

@@ -83,8 +83,8 @@ export const isolatedEnvironment: Readonly<Record<string, string>> = {
 export const frugalSettings: Readonly<Record<string, string>> = { 'core.bigFileThreshold': '16m', 'pack.threads': '1' };
 
 /**
- * What every git gets that writes into a repository of the data directory: objects and refs are on the disk before it says that they are
- * there. It syncs files only; `syncNames` does the directories.
+ * Settings for every git that writes into a repository of the data directory: objects and refs are on the disk before it says that they
+ * are there. It syncs files only; `syncNames` does the directories.
  */
 export const durableSettings: Readonly<Record<string, string>> = { 'core.fsync': 'all', 'core.fsyncMethod': 'batch' };
 

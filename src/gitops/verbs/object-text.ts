@@ -70,7 +70,7 @@ function maskSecrets(
 }
 
 /**
- * Both sides without values from Secrets. Where one side has such a value the other one had or will have one as well: the value before a
+ * Both sides without values from Secrets. If one side has such a value, the other one had or will have one as well: the value before a
  * rotation is not known any more.
  */
 function maskBoth(left: unknown, right: unknown, redact: (text: string) => string): readonly [unknown, unknown] {

@@ -118,7 +118,7 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
     });
   }
 
-  /** @param onFound  hears of the type of the Receiver that is meant, once its path was found to be right */
+  /** @param onFound  gets the type of the Receiver that is meant, once its path was found to be right */
   async function answer(request: IncomingMessage, onFound: (type: string) => void): Promise<number> {
     const path = (request.url ?? '').split('?', 1)[0] ?? '';
     const [receiver] = request.method === 'POST' ? known.byIndex(byPath, path) : [];

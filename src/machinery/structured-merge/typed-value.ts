@@ -3,8 +3,8 @@ import { elementOfItem, ItemError, isMap, type JsonMap } from './item.ts';
 import { type ListType, type MapType, memberType, type Type } from './type.ts';
 
 /**
- * What is wrong with a value that is to be applied, one text each with its path, worded as upstream does: fields without a type, values
- * of another type, items that cannot be told apart.
+ * Lists what is wrong with a value that is to be applied, one text each with its path, in upstream's words: fields without a type, values
+ * of another type, items that cannot be distinguished.
  *
  * @param isConfidential  the texts name types in place of values: errors are recorded and shown to more people than may read the object
  */

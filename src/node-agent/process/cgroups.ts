@@ -117,7 +117,7 @@ export interface PodCgroups {
   prepare(pod: string, container: string, limits: ContainerLimits): Promise<void>;
   /** The files to which a process writes `0` to be in the group. */
   entrances(pod: string, container: string): readonly string[];
-  /** Whether the kernel has ended a process of the container because its memory was used up. */
+  /** True when the kernel has ended a process of the container because its memory was used up. */
   ranOutOfMemory(pod: string, container: string): Promise<boolean>;
   /** Ends what is still in the group, and removes it. */
   remove(pod: string, container?: string): Promise<void>;

@@ -70,7 +70,7 @@ interface FoundContainer {
 
 export interface FoundSandbox {
   readonly id: SandboxId;
-  /** What the directory's name says, when it is one that a runtime makes. */
+  /** Read from the directory's name, when it is one that a runtime makes. */
   readonly podUid: string | undefined;
   readonly directory: string;
   readonly record: SandboxRecord | Unreadable;

@@ -18,7 +18,7 @@ export interface ExecPlan {
   readonly clock: Clock;
 }
 
-/** Where a container runs, as numbers of the host. */
+/** The place in which a container runs, as numbers of the host. */
 export interface ContainerPlace {
   readonly tools: Tools;
   /** The first process, in whose process numbers the container lives. */
@@ -27,7 +27,7 @@ export interface ContainerPlace {
   readonly program: number;
   /** The pod's id on the host, where it has one of its own. */
   readonly hostId: number | undefined;
-  /** Whether programs see themselves as user 0. */
+  /** True when programs see themselves as user 0. */
   readonly asRoot: boolean;
 }
 
@@ -35,11 +35,11 @@ export interface ContainerPlace {
 const drainMs = 100;
 
 /**
- * The program and arguments that run `command` where the container's program is, with no more than that has. It waits for
+ * Gives the program and arguments that run `command` where the container's program is, with no more privileges than that has. It waits for
  * `giveEnvironment` on descriptor 3.
  *
- * Should the container end meanwhile and its numbers belong to processes of the host, then entering fails: the kernel lets no process
- * enter the user namespace that it is in.
+ * The container may end meanwhile, and its numbers may then belong to processes of the host. Entering fails then: the
+ * kernel lets no process enter the user namespace that it is in.
  */
 export function enterCommand({ place, drop, limits, command, workingDir }: ExecPlan): readonly [program: string, ...args: string[]] {
   // The directory may be gone by now; the command then runs in /.
@@ -60,7 +60,7 @@ function enterPlace({ tools, first, program, hostId, asRoot }: ContainerPlace): 
   ];
 }
 
-/** Of the programs that enter the container; the command's own comes by descriptor 3. */
+/** For the programs that enter the container; the command's own environment comes by descriptor 3. */
 export const enterEnvironment = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' };
 
 export function giveEnvironment(child: ChildProcess, environment: Readonly<Record<string, string>>): void {

@@ -69,8 +69,8 @@ export const becomeCommand = ({ setpriv }: Tools, hostId: number | undefined): r
   hostId === undefined ? [] : [setpriv, `--reuid=${hostId}`, `--regid=${hostId}`, '--clear-groups', '--'];
 
 /**
- * The command that enters the user namespace of the container's program. What was mounted before is locked in it: nobody inside can
- * unmount it, make it writable, or see below it.
+ * The command that enters the user namespace of the container's program. Earlier mounts are locked in it: nobody inside can unmount
+ * them, make them writable, or see below them.
  */
 export const innerCommand = ({ unshare }: Tools, { uid, gid }: Identity): readonly string[] => [
   unshare,
@@ -89,7 +89,7 @@ export const dropCommand = (setpriv: string, { withBounds }: { readonly withBoun
   '--no-new-privs',
   '--inh-caps=-all',
   '--ambient-caps=-all',
-  // Only who has capabilities can lower the bound; who has none gains none, since nothing may.
+  // Only a process with capabilities can lower the bound; one without gains none, since nothing may.
   ...(withBounds ? ['--bounding-set=-all'] : []),
   '--',
 ];

@@ -13,7 +13,7 @@ import {
 import { type Environment, exportsText, readExports } from './shell-environment.ts';
 
 /**
- * The POSIX shell script that is a container's first process. It tells its pid, sets up the container's file system where namespaces are
+ * The POSIX shell script that is a container's first process. It writes its pid, sets up the container's file system where namespaces are
  * used, runs the program, passes SIGTERM on to it, and ends with its exit code, which the waiter (`waiter.ts`) writes down.
  *
  * Files in the state directory: `pid` holds the script's /proc/PID/stat line as the host sees it; `failure` says why the program could not
@@ -72,13 +72,13 @@ export interface PlannedMount {
   readonly readOnly: boolean;
   /** Of `hostPath`. */
   readonly isDirectory: boolean;
-  /** Of what is mounted, as far as it is known; a `subPath` that is not there becomes a directory. */
+  /** True when a directory is mounted, as far as is known; a `subPath` that is not there becomes one. */
   readonly mountsDirectory: boolean;
   /** Its path lies in another volume. */
   readonly nested: boolean;
 }
 
-/** Whether a pod may have written a part of the way from the source to the mount point. */
+/** True when a pod may have written a part of the way from the source to the mount point. */
 const isReachedThroughPods = ({ nested, subPath }: PlannedMount): boolean => nested || subPath !== undefined;
 
 /** The container's /, its /tmp included, lies in memory up to this; volumes do not. */
@@ -88,7 +88,7 @@ const terminals = 'newinstance,ptmxmode=0666,mode=0620';
 const devices = ['null', 'zero', 'full', 'random', 'urandom', 'tty'];
 /** Where the host's directories are when links stand in their place. */
 const hostPrefix = '/.host';
-/** Where the volumes are before they are mounted at their paths. Covered when the program starts. */
+/** The volumes are here before they are mounted at their paths. Covered when the program starts. */
 const volumePrefix = '/.vol';
 const systemPath = 'PATH=/usr/sbin:/usr/bin:/sbin:/bin; export PATH';
 const failFunction = `_ms_fail() { printf '%s\\n' "$1" >&9; exit 128; }`;
@@ -106,7 +106,7 @@ function launchScript(plan: LaunchPlan): string {
           ...['/bin/sh', '-c', volumeScript(fileSystem), 'sh', ...program],
         ];
   return `${[
-    // One command, which the shell has read to its end before it runs it: it comes by the standard input, and that is closed first.
+    // All in one command, so that the shell reads it to its end first: it comes by the standard input, which the command closes.
     '{ exec </dev/null',
     // Before anything is open that a process which writes them would hold open, too.
     `exec 4<<'_ms_end'\n${exportsText(plan.environment)}_ms_end`,
@@ -146,8 +146,8 @@ function programScript({ workingDir, limits, command }: LaunchPlan): string {
     `cd ${shellWord(workingDir)} || _ms_fail ${shellWord(`working directory ${workingDir} cannot be entered`)}`,
     readExports(4),
     `command -v ${shellWord(program)} >/dev/null || _ms_fail ${shellWord(notFound(program))}`,
-    // Said by the process that becomes the program, and not by the first one: a signal that came before this process had a mind of its own
-    // would be lost, and nobody sends one before the word. The agent may be gone, and a broken pipe must not end it.
+    // The process that becomes the program says this, and not the first one. A signal before this process runs on its own would be lost,
+    // and nobody sends one before the word. The agent may be gone, and a broken pipe must not end the process.
     `trap '' PIPE; printf started >&3 2>/dev/null; trap - PIPE`,
     'exec "$@" 3>&- 9>&-',
   ].join('\n');
@@ -173,7 +173,7 @@ export function launchFiles(plan: LaunchPlan): { readonly script: string; readon
 
 export const mountTableFile = 'mounts';
 
-/** Where a directory of the host is in the new root. */
+/** Gives the place of a directory of the host in the new root. */
 const placeOf = (root: string, directory: string, linked: ReadonlyMap<string, unknown>): string =>
   linked.has(directory) ? `${root}${hostPrefix}${directory}` : `${root}${directory}`;
 
@@ -259,7 +259,7 @@ function fileSystemSteps(stateDirectory: string, { tools, hostId, layout, hostna
   }
   if (hostId !== undefined) step('change of owner', 'chown', '-hR', `${hostId}:${hostId}`, root);
   step('mount of the container', tools.mount, '-a', '-T', `${stateDirectory}/${mountTableFile}`);
-  // Where the kernel refuses it there are no terminals in this container, which whoever asks for one is told.
+  // If the kernel refuses it, this container has no terminals, and a request for one says so.
   steps.push(`${[tools.mount, '-t', 'devpts', '-o', terminals, 'devpts', `${root}/dev/pts`].map(shellWord).join(' ')} 2>/dev/null || :`);
   // Root may write the kernel's file, others need the program. Without either the name is only in HOSTNAME, which is what programs read.
   steps.push(
@@ -272,7 +272,7 @@ function fileSystemSteps(stateDirectory: string, { tools, hostId, layout, hostna
   return steps;
 }
 
-/** The mount points on the container's own file system. Those in other volumes are made there, and most of the host's directories have theirs. */
+/** The mount points on the container's own file system. Mount points in other volumes are made there; most host directories have theirs. */
 function mountPointsToMake(
   mounts: readonly PlannedMount[],
   { directories }: HostLayout,
@@ -288,7 +288,7 @@ function mountPointsToMake(
 
 /**
  * Mounts the volumes at their paths. Other containers of the pod may write to the same volumes meanwhile, so nothing is concluded from
- * what a path was: each directory is entered, the kernel is asked where that is, and the mount goes onto the directory that was entered.
+ * what a path was. The script enters each directory, asks the kernel where that is, and mounts onto the directory that it entered.
  */
 const volumeFunctions = `
 # From / to the directory $1, one name at a time; what is missing is made.
@@ -388,7 +388,7 @@ export function directoriesToLink(
 /** A container's path with `.` and `..` resolved; always absolute. */
 export const normalContainerPath = (path: string): string => posix.join('/', path).replace(/(?!^)\/+$/, '');
 
-/** Where the path lies once `linked` directories hold links: what the host has in them is elsewhere. */
+/** Gives the place of the path once `linked` directories hold links: what the host has in them is elsewhere. */
 export function placeOfMount(path: string, linked: readonly string[], existsOnHost: (path: string) => boolean): string {
   const holder = linked.filter((directory) => isWithin(path, directory) && path !== directory).at(-1);
   if (holder === undefined) return path;
@@ -402,7 +402,7 @@ export function outsideIn<T extends { readonly containerPath: string }>(mounts: 
   return [...mounts].sort((a, b) => depth(a) - depth(b));
 }
 
-/** Where the programs and libraries are that set a container up, and enter it later. */
+/** Directories of the programs and libraries that set a container up, and enter it later. */
 const programDirectories = ['/bin', '/sbin', '/lib', '/lib32', '/lib64', '/libx32'].flatMap((path) => [path, `/usr${path}`]);
 const loaderFiles = ['/etc/ld.so.preload', '/etc/ld.so.cache', '/etc/ld.so.conf.d', '/usr/local/lib'];
 

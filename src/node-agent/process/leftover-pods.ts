@@ -26,7 +26,7 @@ export interface LeftoverPods {
   readonly left: readonly string[];
 }
 
-/** Of a pod that an older version wrote down; the API's default. */
+/** Grace of a pod that an older version wrote down; the API's default. */
 const defaultGraceMs = 30_000;
 /** A process that is killed and still there after that waits for a device. */
 const afterKillMs = 5_000;

@@ -39,11 +39,11 @@ export interface ProcessHostOptions {
   readonly searchPath: string;
   /** Skips the probe: pods cannot be kept apart. */
   readonly plain?: boolean;
-  /** Where the machine cannot keep pods apart, runs them all the same, as plain processes of the agent's user. */
+  /** Runs pods even if the machine cannot keep them apart, as plain processes of the agent's user. */
   readonly insecurePlainPods?: boolean;
   /** Directories that no pod sees, wherever they are: the agent's data. */
   readonly hidden?: readonly string[];
-  /** Where control groups are mounted. */
+  /** The directory at which control groups are mounted. */
   readonly cgroupRoot?: string;
 }
 

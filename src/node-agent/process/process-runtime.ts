@@ -84,7 +84,7 @@ interface Container {
   readonly record: ContainerRecord;
   readonly directory: string;
   identity: ProcessIdentity | undefined;
-  /** What ends last; absent for containers that this process started, and for those of an older version. */
+  /** The process that ends last; absent for containers that this process started, and for those of an older version. */
   waiter: ProcessIdentity | undefined;
   startedAt: number | undefined;
   exit: ExitRecord | undefined;
@@ -99,13 +99,13 @@ interface Container {
 const rootIdentity: Identity = { uid: 0, gid: 0 };
 const launchTimeoutMs = 60_000;
 const adoptedPollMs = 500;
-/** Of a container that nobody says more about: the first that the kernel ends. */
+/** Limits of a container that nobody says more about: the first that the kernel ends. */
 const noLimits = { oomScoreAdjust: 1_000 };
 const killTries = 50;
 const killPauseMs = 10;
 /** As container runtimes say it of a container whose end they cannot know. */
 const unknownExitCode = 255;
-/** Of what starts a container, whose own environment comes last: a variable such as LD_PRELOAD must have no effect on the host. */
+/** For the programs that start a container. The container's own comes last: its LD_PRELOAD, say, must have no effect on the host. */
 const startEnvironment = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' };
 
 /**
@@ -122,7 +122,7 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
   const sandboxes = new Map<SandboxId, Sandbox>();
   const containers = new Map<ContainerId, Container>();
   const listeners = new Set<(podUid: string) => void>();
-  /** What was found damaged, by pod. */
+  /** Damage that was found, by pod. */
   const problems = new Map<string, readonly string[]>();
   let closed = false;
   let cancelPoll: (() => void) | undefined;

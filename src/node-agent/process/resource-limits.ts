@@ -6,7 +6,7 @@ import type { ContainerLimits, NodeConditionReport } from '../container-runtime.
 import { type CgroupAccess, createPodCgroups, type NoCgroups } from './cgroups.ts';
 import type { Isolation } from './isolation.ts';
 
-/** What bounds a container, in words for a shell. */
+/** The commands that bound a container, in words for a shell. */
 export interface LimitCommands {
   /** For the shell that becomes the container: they hold for it and all that it starts. */
   readonly outside: string;
@@ -33,7 +33,7 @@ export interface ResourceLimits {
 export interface ResourceLimitsOptions {
   readonly cgroups: CgroupAccess | NoCgroups;
   readonly isolation: Isolation;
-  /** Of the runtime; tells the groups of this node from those of others. */
+  /** The runtime's directory; it distinguishes the groups of this node from those of others. */
   readonly directory: string;
   readonly clock: Clock;
   readonly log: Log;

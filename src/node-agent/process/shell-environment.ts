@@ -20,18 +20,18 @@ export function splitEnvironment(environment: Environment): readonly [byShell: E
   return [byShell, others];
 }
 
-/** A command of a POSIX shell for each variable, without a newline in it: `newline` stands for one, as `readExports` sets it. */
+/** A command of a POSIX shell for each variable, without a newline: the variable `newline` is one, as `readExports` sets it. */
 const exportLines = (environment: Environment, newline: string): readonly string[] =>
   Object.entries(environment).map(([name, value]) => `export ${name}=${value.split('\n').map(shellWord).join(`"$${newline}"`)}`);
 
 /**
- * Shell commands that take the variables from a descriptor and close it. By arguments every user of the machine could read them, and by the
- * environment they would have their effect on the programs in front as well: LD_PRELOAD names a file of the host then.
+ * Shell commands that take the variables from a descriptor and close it. As arguments every user of the machine could read them. In the
+ * environment they would affect the programs in front as well: LD_PRELOAD names a file of the host then.
  */
 export const readExports = (descriptor: number): string => `_ms_n='
 '; while IFS= read -r _ms_line <&${descriptor}; do eval "$_ms_line"; done; exec ${descriptor}<&-; unset _ms_n _ms_line`;
 
-/** What `readExports` reads. */
+/** The text that `readExports` reads. */
 export const exportsText = (environment: Environment): string =>
   exportLines(splitEnvironment(environment)[0], '_ms_n')
     .map((line) => `${line}\n`)

@@ -9,10 +9,10 @@ const tries = 20;
 const pauseMs = 10;
 
 /**
- * Ends processes of a container that no record names any more: those that left the group of its first process, by the mark in their
- * environment, which only containers without namespaces have.
+ * Ends processes of a container that no record names any more, because they left the group of its first process. The mark in their
+ * environment names them; only containers without namespaces have it.
  *
- * @returns whether none is left
+ * @returns true when none is left
  */
 export const endMarked = (containerId: string, clock: Clock): Promise<boolean> =>
   endAll(() => processesWithEnvironment(`${environmentMarker}=${containerId}`), clock);
@@ -29,7 +29,7 @@ export const endBelow = (directory: string, clock: Clock): Promise<boolean> =>
   endAll(() => startedFrom((stateDirectory) => stateDirectory.startsWith(`${directory}/`)), clock);
 
 /**
- * Ends the containers below `directory` that listen on an address which is not theirs: a pod that outlived its control plane can take the
+ * Ends the containers below `directory` that listen on an address which is not theirs. A pod that outlived its control plane can take the
  * addresses of the next one, and would keep it from starting.
  *
  * @returns what they listened on

@@ -1,7 +1,7 @@
 import { crc32 } from 'node:zlib';
 
 /**
- * What a row of the log has beside it: `head.whole`, two CRC-32 in decimal. `head` covers revision and key, `whole` these and the text, so
+ * The sum beside a row of the log: `head.whole`, two CRC-32 in decimal. `head` covers revision and key, `whole` these and the text, so
  * that a row with a damaged text still says with certainty whose it is. 2 µs for a row of 4 KB.
  */
 export function rowSum(revision: number, key: string, text: string | null): string {
@@ -12,7 +12,7 @@ export function rowSum(revision: number, key: string, text: string | null): stri
 /** A deletion differs from an empty text. */
 const wholeOf = (head: number, text: string | null): number => (text === null ? ~head >>> 0 : crc32(text, head));
 
-/** Whether a sum that does not fit its row still fits revision and key. */
+/** True when a sum that does not fit its row still fits revision and key. */
 export function headFits(sum: string | null, revision: number, key: string): boolean {
   return typeof sum === 'string' && sum.startsWith(`${crc32(`${revision}/${key}`)}.`);
 }

@@ -4,9 +4,9 @@ import { open } from 'node:fs/promises';
 import type { Clock } from '../../base/clock.ts';
 
 /**
- * Room on the disk of the store. What needs room is refused before the disk is full, and a file of some MB is kept in reserve: it is given
- * up piece by piece when the disk is full all the same, so that deletions, changes without growth and compaction go through, which is how
- * room comes back.
+ * Room on the disk of the store. Writes that need room are refused before the disk is full, and a file of some MB is kept in reserve. When
+ * the disk is full all the same, the reserve is given up piece by piece. Deletions, changes without growth and compaction then go through,
+ * which is how room comes back.
  */
 export interface DiskRoom {
   /**

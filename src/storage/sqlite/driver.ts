@@ -70,7 +70,7 @@ export async function openSqliteDriver({ path, clock }: SqliteDriverOptions): Pr
   files.check();
   const mark = await openRevisionMark(`${path.replace(/\.db$/, '')}.revision`, { clock });
   const inserts = new Map<number, Statement>();
-  // What the end of an earlier process left in the log is checkpointed in the first pause.
+  // The first pause checkpoints what the end of an earlier process left in the log.
   let walBytes = sizeOf(`${path}-wal`);
   let checkpointPending = false;
   let vacuumDue = false;
@@ -286,7 +286,7 @@ export async function openSqliteDriver({ path, clock }: SqliteDriverOptions): Pr
       await createEmpty(target);
       try {
         await database.all('VACUUM INTO ?', [target]);
-        // Who puts it in place goes back in time on purpose.
+        // A person who puts the copy in place goes back in time on purpose.
         const copy = await openDatabase(target);
         await copy.exec(markAsCopy).finally(() => copy.close());
         const file = await openFile(target, 'r');
@@ -349,7 +349,7 @@ async function transaction(database: Database, work: () => Promise<void>): Promi
   }
 }
 
-/** A file with the tables of a store and nothing in them; whoever opens it as a store learns that it is a copy of an earlier moment. */
+/** Makes a file with the empty tables of a store. A later start on it finds that it is a copy of an earlier moment. */
 export async function createSqliteFile(path: string): Promise<Database> {
   makePrivate(path);
   const { database } = await openPrepared(path, (work) => work());
@@ -375,7 +375,7 @@ function makePrivate(path: string): void {
       if ((mode & 0o077) !== 0) chmodSync(file, 0o600);
     }
   } catch {
-    // What cannot be made here cannot be opened either, or it is somebody else's file, which is theirs to keep private.
+    // A file that cannot be made here cannot be opened either. Somebody else's file is theirs to keep private.
   }
 }
 
@@ -443,8 +443,8 @@ async function prepare(database: Database, path: string, withReserve: WithReserv
   }
   // It counts only before the first table is made, and writes, which a start on a full disk cannot.
   if (found === 0) await database.exec('PRAGMA auto_vacuum = INCREMENTAL');
-  // FAST zeroes what is removed from pages that are written anyway: compaction of 18,000 rows takes 0.1 s with and without, and 0.3 s with
-  // ON, which writes pages for that alone.
+  // FAST zeroes what is removed from pages that are written anyway: compaction of 18,000 rows takes 0.1 s with and without. ON writes pages
+  // for that alone and takes 0.3 s.
   await database.exec(
     `PRAGMA secure_delete = FAST; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = ${journalSizeLimitBytes}`,
   );

@@ -16,7 +16,7 @@ export interface SalvageReport {
   readonly newestRevision: number;
   /** Rows that are there and do not fit their checksums; at most 100 are named. */
   readonly damaged: readonly { readonly revision: number; readonly key: string }[];
-  /** Where the damaged files are now. */
+  /** The place of the damaged files now. */
   readonly keptAs: string;
 }
 

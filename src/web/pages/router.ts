@@ -3,7 +3,7 @@ import { appView, eventsView, nodeView, stepsView } from './details.tsx';
 import { homeView } from './home.tsx';
 import type { View } from './parts.tsx';
 
-/** Of an address what decides about the page: its path, and of the overview what it is filtered by. */
+/** Keeps of an address what decides about the page: its path, and the filter of the overview. */
 export function targetOf(url: string): string {
   const mark = url.indexOf('?');
   if (mark === -1) return url;

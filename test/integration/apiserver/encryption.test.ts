@@ -114,7 +114,7 @@ describe('values of Secrets on the disk', () => {
     await seed({ kept: 'canary-kept-1f6b', changed: 'canary-before-8c22', deleted: 'canary-deleted-77aa' }, { configuration });
     const client = api?.clientFor();
     if (client === undefined) throw new Error('not started');
-    // What the test looks for would be found: a ConfigMap is not encrypted.
+    // The search would find a plain text: a ConfigMap is not encrypted.
     await client.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: refOf('open'), data: { a: 'canary-open-90d1' } });
     const seen: string[] = [];
     void client.watch(secrets, {
@@ -159,7 +159,7 @@ describe('values of Secrets on the disk', () => {
   test('leave it at the next start when the first one ended between sealing and removing', async () => {
     await seed({ kept: 'canary-kept-1f6b' });
     await stop();
-    // What a crash after the last value leaves: the mark, all values sealed, and the old texts in the files.
+    // A crash after the last value leaves the mark, all values sealed, and the old texts in the files.
     const configuration = configurationOf(`[${aesGcm('one')}, {identity: {}}]`);
     await raw(async (storage) => {
       await storage.create('midship/encryption/purge', { text: '{}' });
@@ -189,7 +189,7 @@ describe('values of Secrets on the disk', () => {
 });
 
 describe('keys', () => {
-  test('are replaced by a new one in front: old values are read, and sealed anew', async () => {
+  test('are replaced by a new one in front: old values are read, and sealed again', async () => {
     await seed({ a: 'canary-a', b: 'canary-b' }, { configuration: configurationOf(`[${aesGcm('one')}]`) });
     await stop();
     const lines: string[] = [];

@@ -25,7 +25,7 @@ describe('files of the data directory that a power cut damaged', () => {
     },
   );
 
-  it('network.json is made anew where the store does not know the network either, and kept from then on', async () => {
+  it('network.json is made again where the store does not know the network either, and kept from then on', async () => {
     await writeFile(join(data, 'network.json'), '');
     const first = await claimNetwork(data);
     await first.release();
@@ -34,7 +34,7 @@ describe('files of the data directory that a power cut damaged', () => {
     expect(again.network.n).toBe(first.network.n);
   });
 
-  it('git-token without a token in it is made anew, and only its owner reads it', async () => {
+  it('git-token without a token in it is made again, and only its owner reads it', async () => {
     const path = join(data, 'git-token');
     for (const content of ['', '\n', '\0'.repeat(41)]) {
       await writeFile(path, content, { mode: 0o644 });

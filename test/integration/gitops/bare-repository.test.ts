@@ -20,7 +20,7 @@ describe('the repository of the built-in remote', () => {
 
   it('is made whole or not at all', async () => {
     const other = join(await temporaryDirectory('bare'), 'cluster.git');
-    // What a power cut in the middle of an earlier start left.
+    // A power cut in the middle of an earlier start left this.
     await mkdir(`${other}.new/objects`, { recursive: true });
     await ensureBareRepository(other);
     expect(await isEmptyRepository(other)).toBe(true);

@@ -241,7 +241,7 @@ describe('a ref of a remote', () => {
     expect(await filesOf(second, tree)).toEqual(['a.yaml']);
     await second.close();
 
-    // What makes the directory a repository.
+    // These files make the directory a repository.
     await damage((path) => /\/(HEAD|config)$/.test(path));
     const third = await openOne();
     expect((await third.resolve({ branch: 'main' }, { signal })).sha).toBe(sha);

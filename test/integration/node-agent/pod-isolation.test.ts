@@ -441,7 +441,7 @@ describe('a machine that cannot isolate', () => {
     }
   });
 
-  it('runs them as plain processes when it is told to, without new privileges', async () => {
+  it('runs them as plain processes when a flag asks for it, without new privileges', async () => {
     const node = await start(true);
     try {
       await node.run({

@@ -111,7 +111,7 @@ describe.skipIf(!isolated)('a waiter', () => {
   });
 });
 
-/** What a power cut, a full disk or a hand may leave of a file. */
+/** Damage that a power cut, a full disk or a hand may do to a file. */
 const damages: Readonly<Record<string, (path: string) => Promise<void>>> = {
   empty: (path) => truncate(path, 0),
   half: async (path) => truncate(path, Math.floor((await readFile(path)).length / 2)),

@@ -74,7 +74,7 @@ describe.skipIf(!isolated || cgroups.version === undefined)('limits by control g
     expect(await groups()).toEqual(before);
   });
 
-  /** Of this fixture: the groups that have its pod's name. */
+  /** Lists the groups of this fixture, which have its pod's name. */
   async function groups(): Promise<readonly string[]> {
     if (cgroups.version === undefined) return [];
     const roots = cgroups.version === 2 ? [cgroups.root] : Object.values(cgroups.roots);

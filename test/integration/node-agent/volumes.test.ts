@@ -9,7 +9,7 @@ import type { TokenSource } from '../../../src/node-agent/service-account-tokens
 import { createVolumes, type HostPaths, type PreparedVolumes, type Volumes } from '../../../src/node-agent/volumes.ts';
 
 let directory: string;
-/** What pods may mount of the machine. */
+/** The directory of the machine that pods may mount. */
 let machine: string;
 let volumes: Volumes;
 let data: Record<string, string>;

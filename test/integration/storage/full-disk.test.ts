@@ -34,7 +34,7 @@ const open = async (): Promise<void> => {
 
 const freeBytes = (): number => statfsSync(disk).bavail * statfsSync(disk).bsize;
 
-/** What others do to the disk, pods for example. */
+/** Fills the disk as others do, pods for example. */
 function fillDisk(leaveBytes = 0): void {
   for (const size of [1024 * 1024, 4096]) {
     try {
@@ -112,7 +112,7 @@ describe.skipIf(!canMount)('a full disk', () => {
     for (const [key, revision] of [...revisions].slice(0, 300)) expect(await storage.delete(key, revision)).toMatchObject({ ok: true });
     await storage.compact(storage.currentRevision);
     expect((await storage.range({ prefix: '' })).entries).toHaveLength(100);
-    // What was deleted makes room for others, or is given back to the disk.
+    // Deleted rows make room for others, or their room goes back to the disk.
     await freeDisk();
     await until(() => storage.failure === undefined, { what: 'room', timeoutMs: 10_000 });
     expect(await storage.create('more', { text })).toMatchObject({ ok: true });

@@ -115,7 +115,7 @@ async function live(seed: number): Promise<readonly number[]> {
 
 type Seen = readonly (readonly [string, string, string])[];
 
-/** What a watch from `revision` gets at once; the text of the error when it is refused. */
+/** Gives what a watch from `revision` gets at once; the text of the error when it is refused. */
 async function resumed(resource: Resource<KubeObject>, revision: number, labelSelector?: string): Promise<Seen | string> {
   const seen: [string, string, string][] = [];
   const abort = new AbortController();

@@ -135,7 +135,7 @@ describe('a backup', () => {
     expect((await stat(copy)).mode & 0o777).toBe(0o600);
     const restored = await openSqliteStorage({ path: copy });
     expect((await restored.range({ prefix: 'before' })).entries).toEqual(entries);
-    // What it has of the writes beside it is a beginning of them, without a gap.
+    // The copy has a beginning of the writes beside it, without a gap.
     const seen = (await restored.range({ prefix: 'during' })).entries.map(({ revision }) => revision).sort((a, b) => a - b);
     expect(seen).toEqual(seen.map((_, at) => 51 + at));
     await restored.close();

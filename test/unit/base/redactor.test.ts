@@ -12,7 +12,7 @@ describe('a redactor', () => {
     expect(redactor.text('hunter2secret', 'apps/b')).toBe('***');
   });
 
-  it('takes short values where they stand alone, out of texts of the owner that repeat fields', () => {
+  it('takes short values where nothing is beside them, out of texts of the owner that repeat fields', () => {
     const redactor = createRedactor();
     redactor.add('apps/a', ['7', 'ab']);
     expect(redactor.quoted('Invalid value: 7: must be 7, not 77 or a7', 'apps/a')).toBe('Invalid value: ***: must be ***, not 77 or a7');
@@ -65,7 +65,7 @@ describe('a redactor', () => {
         redactor.add('apps/a', values);
         for (const each of values) {
           const text = redactor.text(left + each + right);
-          // What the mask and its neighbours make together was in no text.
+          // The mask and its neighbours may make a value together that was in no text.
           if (!each.includes('*')) expect(text.split('***').some((part) => part.includes(each))).toBe(false);
         }
       }),

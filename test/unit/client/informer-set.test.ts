@@ -254,7 +254,7 @@ describe('indexes', () => {
     expect(() => informer.addIndex('color', () => [])).toThrow('defined by another function');
   });
 
-  it('leaves an object out of the index that cannot read it, tells of it, and has it everywhere else', async () => {
+  it('leaves an object out of the index that cannot read it, reports it, and has it everywhere else', async () => {
     const server = createServer();
     server.set([widget('odd', 1), widget('a', 2)], 5);
     const skipped: string[] = [];
@@ -272,7 +272,7 @@ describe('indexes', () => {
     watch();
     start();
     await informers.waitForSync({ signal });
-    // What is defined after the list is in the cache goes over all of it.
+    // An index that is defined after the list is in the cache goes over all of it.
     informer.addIndex('after', namesOf);
     expect(informer.byIndex('before', 'all').map(({ metadata }) => metadata.name)).toEqual(['a']);
     expect(informer.byIndex('after', 'all').map(({ metadata }) => metadata.name)).toEqual(['a']);

@@ -274,7 +274,7 @@ describe('a disk that is nearly full', () => {
       ['b', 6],
       ['c', 3],
     ]);
-    // What failed can be written again.
+    // A write that failed can be made again.
     const again = storage.delete('c', 3);
     await turns();
     expect(commits[5]?.mayUseReserve).toBe(false);
