@@ -138,7 +138,7 @@ describe('what a person gets wrong', () => {
     await new Promise<void>((resolve) => database.close(() => resolve()));
     expectThreeLines(
       await midship('up', '--data-dir', dataDirectory, '--api-port', '0', '--http-port', '0'),
-      /data of version 9999; this program reads up to version 1/,
+      /data of version 9999; this program reads up to version 2/,
       /./,
     );
   });

@@ -128,9 +128,9 @@ describe.skipIf(!hasNamespaces || !hasKubectl)('a running cluster (needs user na
     process.stdout.write(`killed pod process runs again after ${Math.round(performance.now() - killedAt)} ms\n`);
   });
 
-  /** The program of a pod: the child of the script that starts it in its namespaces. Not any pod's: one that ends would not start again. */
+  /** The program of a pod: the child of the first process of its container. */
   async function programOf(podUid: string): Promise<number> {
-    const { stdout } = await run('pgrep', ['-f', `^/bin/sh ${cluster.dataDirectory}/pods/.*/${podUid}-.*start.sh`]);
+    const { stdout } = await run('pgrep', ['-f', `^/bin/sh -s midship-container ${cluster.dataDirectory}/pods/.*/${podUid}-`]);
     const { stdout: child } = await run('pgrep', ['-P', stdout.trim()]);
     const program = Number(child.trim());
     // Zero would kill the test's own process group.
