@@ -135,8 +135,8 @@ it('a rolling update loses no request that another pod sends through the Service
   const asked = async (): Promise<number> => Number(/asked (\d+)\n$/.exec(await output())?.[1] ?? 0);
   await until(async () => (await asked()) > 100, { what: 'requests' });
   for (let version = 2; version <= 7; version += 1) {
-    const { metadata } = await client.get(deployments, meta('web'));
-    await client.update(deployments, { ...deploymentOf(`v${version}`), metadata });
+    // A patch, since the controller may write the status between a read and an update.
+    await client.patch(deployments, meta('web'), { type: 'merge', body: { spec: deploymentOf(`v${version}`).spec } });
     await rolledOut(version);
   }
   await until(async () => (await asked()) > 2_000, { what: 'requests' });
