@@ -1,6 +1,6 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 
-/** One way to keep a value, with one key. `key` is where the value lies in the store. */
+/** Seals and opens values with one key. `key` is the place of the value in the store. */
 export interface Provider {
   /** The beginning of its values; empty for values that are kept as they are. */
   readonly prefix: string;

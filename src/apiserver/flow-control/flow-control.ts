@@ -246,7 +246,7 @@ const exemptLimits: QueueLimits = {
 function limitsOf({ spec }: PriorityLevelConfiguration, totalSeats: number, shares: number): QueueLimits {
   const { nominalConcurrencyShares = 30, limitResponse } = spec?.limited ?? {};
   const seats = Math.max(1, Math.ceil((totalSeats * nominalConcurrencyShares) / Math.max(shares, 1)));
-  // One account whose answers nobody reads must not be able to take all of them.
+  // An account that does not read its answers must not be able to take all seats.
   const seatsOfFlow = Math.ceil(seats / 2);
   if (limitResponse?.type !== 'Queue') return { seats, seatsOfFlow, maxWaitingOfFlow: 0, maxWaiting: 0 };
   const { queues, handSize, queueLengthLimit } = { ...defaultQueuing, ...limitResponse.queuing };
