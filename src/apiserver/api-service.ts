@@ -21,7 +21,7 @@ import { type KubeObject, keyOf, type ObjectRef } from '../machinery/object.ts';
 import type { SchemaSet } from '../machinery/schema.ts';
 import { invalid, isNotFound, methodNotAllowed, notFound, notImplemented, StatusError } from '../machinery/status-error.ts';
 import type { Storage } from '../storage/storage.ts';
-import { admissionOrder } from './admission/order.ts';
+import { admissionOrder, type OptionalAdmission } from './admission/order.ts';
 import type { Level } from './admission/pod-security/policy.ts';
 import { startPolicyStatus } from './admission/policy-status.ts';
 import { createWebhookClient } from './admission/webhook-client.ts';
@@ -69,6 +69,8 @@ export interface ApiServiceOptions {
   readonly tokenAuthenticators?: readonly TokenAuthenticator[];
   /** Pod Security level of namespaces without a label for it; absent: privileged, as upstream. */
   readonly podSecurityDefault?: Level;
+  /** Absent: none, as upstream. */
+  readonly optionalAdmission?: readonly OptionalAdmission[];
   readonly log: Log;
   readonly clock?: Clock;
   readonly metrics?: Metrics;
@@ -165,6 +167,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
       loopbackCidr,
       random,
       issuesTokens: tokens !== undefined,
+      enabled: options.optionalAdmission ?? [],
     }),
     decoder,
     owners: new FieldOwners(schemas),

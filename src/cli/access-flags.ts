@@ -6,6 +6,7 @@ import { Failure } from './failure.ts';
 
 /** Flags about who is let in, with the names and meanings that kube-apiserver gives them. */
 export interface AccessFlags {
+  readonly enableAdmissionPlugins?: readonly AdmissionPlugin[];
   readonly tokenAuthFile?: string;
   readonly auditPolicyFile?: string;
   readonly encryptionProviderConfig?: string;
@@ -34,11 +35,21 @@ export interface OidcSettings {
   readonly signingAlgorithms?: readonly string[] | undefined;
 }
 
+/** Steps of admission that are off unless they are named. */
+const admissionPlugins = ['OwnerReferencesPermissionEnforcement'] as const;
+export type AdmissionPlugin = (typeof admissionPlugins)[number];
+
 const algorithms: readonly string[] = ['RS256', 'RS384', 'RS512', 'ES256', 'ES384', 'ES512', 'PS256', 'PS384', 'PS512'];
 const maxCaBytes = 1024 * 1024;
 
 export const withAccessFlags = (command: Command): Command =>
   command
+    .addOption(
+      new Option(
+        '--enable-admission-plugins <list>',
+        `steps of admission that are off by default: ${admissionPlugins.join(', ')}`,
+      ).argParser(parsePlugins),
+    )
     .addOption(new Option('--token-auth-file <file>', 'users of the API by bearer token: lines of token,user,uid,"group,group"'))
     .addOption(
       new Option('--audit-policy-file <file>', 'what logs/audit.log tells of requests (audit.k8s.io/v1 Policy); default: their outcome'),
@@ -71,6 +82,14 @@ function parseClaim(value: string, all: Readonly<Record<string, string>> = {}): 
   const [, key = '', wanted = ''] = /^([^=]+)=(.*)$/.exec(value) ?? [];
   if (key === '') throw new InvalidArgumentError('A pair key=value.');
   return { ...all, [key]: wanted };
+}
+
+function parsePlugins(value: string): readonly AdmissionPlugin[] {
+  return value.split(',').map((name) => {
+    const known = admissionPlugins.find((plugin) => plugin === name.trim());
+    if (known === undefined) throw new InvalidArgumentError(`${name} is none of ${admissionPlugins.join(', ')}; the other plugins are on.`);
+    return known;
+  });
 }
 
 function parseAlgorithms(value: string): readonly string[] {

@@ -312,6 +312,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     loopbackCidr: clusterCidr,
     signingKey: await pki.signingKey(),
     podSecurityDefault: configuration.pods.securityDefault,
+    ...(configuration.admissionPlugins === undefined ? {} : { optionalAdmission: configuration.admissionPlugins }),
     runsComponents: true,
     tokenAuthenticators: [
       createStaticTokens(tokens),

@@ -1,7 +1,7 @@
 import { join, resolve } from 'node:path';
 import type { MemoryBudget } from '../base/memory-budget.ts';
 import type { BuildTools } from '../gitops/build/tools.ts';
-import type { OidcSettings } from './access-flags.ts';
+import type { AdmissionPlugin, OidcSettings } from './access-flags.ts';
 import type { PodSettings } from './pod-flags.ts';
 
 /** What `up` and `demo` were asked for: flags over environment (`MIDSHIP_*`) over defaults, with units in the names. */
@@ -30,6 +30,7 @@ export interface Configuration {
   readonly preReceive: 'off' | 'warn' | 'enforce';
   readonly tlsNames: readonly string[];
   readonly kubeconfigMode: number;
+  readonly admissionPlugins?: readonly AdmissionPlugin[];
   /** CSV of static bearer tokens. */
   readonly tokenFile?: string;
   /** Absent: the outcome of requests is told. */

@@ -391,6 +391,7 @@ function configurationOf(flags: UpFlags, environment: NodeJS.ProcessEnv, seedDir
     preReceive: flags.preReceive,
     tlsNames: flags.tlsSan,
     kubeconfigMode: flags.writeKubeconfigMode,
+    ...(flags.enableAdmissionPlugins === undefined ? {} : { admissionPlugins: flags.enableAdmissionPlugins }),
     ...(flags.tokenAuthFile === undefined ? {} : { tokenFile: resolve(flags.tokenAuthFile) }),
     ...(flags.auditPolicyFile === undefined ? {} : { auditPolicyFile: resolve(flags.auditPolicyFile) }),
     ...(flags.encryptionProviderConfig === undefined ? {} : { encryptionFile: resolve(flags.encryptionProviderConfig) }),

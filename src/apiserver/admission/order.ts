@@ -49,7 +49,11 @@ export interface AdmissionOptions {
   readonly podSecurityDefault: Level;
   /** False: there are no tokens that pods could be given. */
   readonly issuesTokens: boolean;
+  /** Steps that upstream has, and leaves off. */
+  readonly enabled: readonly OptionalAdmission[];
 }
+
+export type OptionalAdmission = 'OwnerReferencesPermissionEnforcement';
 
 /** Every step a write goes through, phase by phase in this order, which is upstream's. */
 export function admissionOrder(options: AdmissionOptions): AdmissionChain {
@@ -80,7 +84,7 @@ export function admissionOrder(options: AdmissionOptions): AdmissionChain {
     limitRangeCheck(registry),
     podSecurity(registry, options.podSecurityDefault),
     singleDefaultPriority(registry),
-    ownerReferencesPermission({ authorizer, kinds }),
+    ...(options.enabled.includes('OwnerReferencesPermissionEnforcement') ? [ownerReferencesPermission({ authorizer, kinds })] : []),
     persistentVolumeClaimResize(registry),
     runtimeClassOverhead(registry),
     expressionSyntax(),

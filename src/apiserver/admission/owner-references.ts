@@ -12,7 +12,7 @@ export interface OwnerReferencesOptions {
 
 /**
  * An owner decides over its dependents, so who changes owners of an object must be allowed to delete it, and who lets a dependent hold up
- * the deletion of its owner must be allowed to set finalizers on that one.
+ * the deletion of its owner must be allowed to set finalizers on that one. Off unless it is asked for: many operators lack these rights.
  *
  * @throws StatusError `Forbidden`
  * @see Kubernetes reference, "Admission Controllers", "OwnerReferencesPermissionEnforcement"

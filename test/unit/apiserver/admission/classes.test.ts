@@ -174,15 +174,29 @@ async function someone(rules: readonly PolicyRule[]): Promise<Client> {
   return api.clientFor({ name: 'alice', groups: ['system:authenticated'] });
 }
 
+const map = (name: string, blockOwnerDeletion: boolean) => ({
+  apiVersion: 'v1',
+  kind: 'ConfigMap',
+  metadata: {
+    name,
+    namespace,
+    ownerReferences: [{ apiVersion: 'apps/v1', kind: 'Deployment', name: 'd', uid: 'u', blockOwnerDeletion }],
+  },
+});
+
 describe('owners', () => {
-  const map = (name: string, blockOwnerDeletion: boolean) => ({
-    apiVersion: 'v1',
-    kind: 'ConfigMap',
-    metadata: {
-      name,
-      namespace,
-      ownerReferences: [{ apiVersion: 'apps/v1', kind: 'Deployment', name: 'd', uid: 'u', blockOwnerDeletion }],
-    },
+  test("are anybody's to name unless the check is switched on", async () => {
+    const alice = await someone([{ apiGroups: [''], resources: ['configmaps'], verbs: ['create', 'update', 'patch'] }]);
+    await alice.create(configMaps, map('held', true));
+    await alice.patch(configMaps, { namespace, name: 'held' }, { type: 'merge', body: { metadata: { ownerReferences: null } } });
+  });
+});
+
+describe('owners, with OwnerReferencesPermissionEnforcement', () => {
+  beforeEach(async () => {
+    await api.stop();
+    api = await startSeededApi([namespace], { optionalAdmission: ['OwnerReferencesPermissionEnforcement'] });
+    client = api.clientFor();
   });
 
   test('are held up only by who may set their finalizers', async () => {
