@@ -1,5 +1,6 @@
 import { type APIService, apiServices } from '../api/apiregistration/v1/api-service.ts';
 import { type ConfigMap, configMaps } from '../api/core/v1/config-map.ts';
+import { type Endpoints, endpoints } from '../api/core/v1/endpoints.ts';
 import { type Namespace, namespaces } from '../api/core/v1/namespace.ts';
 import { type Service, services } from '../api/core/v1/service.ts';
 import { type EndpointSlice, endpointSlices } from '../api/discovery/v1/endpoint-slice.ts';
@@ -67,7 +68,7 @@ async function bootstrapFlowControl(client: Client): Promise<void> {
 }
 
 /**
- * Makes what every cluster has from its first start, beside `bootstrapAccess`: the `kubernetes` Service with its EndpointSlice,
+ * Makes what every cluster has from its first start, beside `bootstrapAccess`: the `kubernetes` Service with its EndpointSlice and Endpoints,
  * priority classes, APIServices, and what extension servers need to know. Run at each start: what is there stays, and the Service follows the address.
  */
 export async function bootstrap({ client, serviceCidr, apiAddress, apiPort, authorities }: BootstrapOptions): Promise<void> {
@@ -86,7 +87,20 @@ export async function bootstrap({ client, serviceCidr, apiAddress, apiPort, auth
     },
     (stored) => (deepEqual(stored.spec.ports, ports) ? stored : { ...stored, spec: { ...stored.spec, ports } }),
   );
-  const endpoints = [{ addresses: [apiAddress], conditions: { ready: true } }];
+  const subsets = [{ addresses: [{ ip: apiAddress }], ports: [{ name: 'https', port: apiPort, protocol: 'TCP' }] }];
+  await ensure<Endpoints>(
+    client,
+    endpoints,
+    {
+      apiVersion: 'v1',
+      kind: 'Endpoints',
+      // Its slice is made here, too.
+      metadata: { name: 'kubernetes', namespace: 'default', labels: { [labels.endpointSliceSkipMirror]: 'true' } },
+      subsets,
+    },
+    (stored) => (deepEqual(stored.subsets, subsets) ? stored : { ...stored, subsets }),
+  );
+  const sliceEndpoints = [{ addresses: [apiAddress], conditions: { ready: true } }];
   const endpointPorts = [{ name: 'https', port: apiPort, protocol: 'TCP' }];
   await ensure<EndpointSlice>(
     client,
@@ -96,13 +110,13 @@ export async function bootstrap({ client, serviceCidr, apiAddress, apiPort, auth
       kind: 'EndpointSlice',
       metadata: { name: 'kubernetes', namespace: 'default', labels: { [labels.serviceName]: 'kubernetes' } },
       addressType: 'IPv4',
-      endpoints,
+      endpoints: sliceEndpoints,
       ports: endpointPorts,
     },
     (stored) =>
-      deepEqual(stored.endpoints, endpoints) && deepEqual(stored.ports, endpointPorts)
+      deepEqual(stored.endpoints, sliceEndpoints) && deepEqual(stored.ports, endpointPorts)
         ? stored
-        : { ...stored, endpoints, ports: endpointPorts },
+        : { ...stored, endpoints: sliceEndpoints, ports: endpointPorts },
   );
 }
 

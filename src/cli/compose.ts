@@ -56,6 +56,8 @@ import { createClusterRoleAggregationController } from '../controllers/cluster-r
 import { createDeploymentController } from '../controllers/deployment/deployment-controller.ts';
 import { createDisruptionController } from '../controllers/disruption/disruption-controller.ts';
 import { createEndpointSliceController } from '../controllers/endpoint-slice/endpoint-slice-controller.ts';
+import { createEndpointSliceMirroringController } from '../controllers/endpoint-slice/mirroring-controller.ts';
+import { createEndpointsController } from '../controllers/endpoints/endpoints-controller.ts';
 import { createFlowSchemaController } from '../controllers/flow-schema.ts';
 import { createGarbageCollector } from '../controllers/garbage-collector/garbage-collector.ts';
 import { createJobController } from '../controllers/job/job-controller.ts';
@@ -469,6 +471,8 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     createPodEvictionController(dependencies('taint-eviction-controller')),
     createPodGcController(dependencies('pod-garbage-collector')),
     createEndpointSliceController(dependencies('endpoint-slice-controller')),
+    createEndpointSliceMirroringController(dependencies('endpoint-slice-mirroring-controller')),
+    createEndpointsController(dependencies('endpoint-controller')),
     createReplicaSetController(dependencies('replicaset-controller')),
     createDeploymentController(dependencies('deployment-controller')),
     createJobController(dependencies('job-controller')),

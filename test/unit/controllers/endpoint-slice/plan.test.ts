@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest';
 import type { Pod } from '../../../../src/api/core/v1/pod.ts';
 import type { Service } from '../../../../src/api/core/v1/service.ts';
 import type { EndpointSlice } from '../../../../src/api/discovery/v1/endpoint-slice.ts';
-import { planSlices, type SlicePlan } from '../../../../src/controllers/endpoint-slice/plan.ts';
+import { planSlices } from '../../../../src/controllers/endpoint-slice/plan.ts';
+import type { SlicePlan } from '../../../../src/controllers/endpoint-slice/slice-set.ts';
 import { podOf } from '../../../support/cluster-objects.ts';
 
 const service = (spec: Partial<Service['spec']> = {}): Service => ({
