@@ -4,7 +4,7 @@ import type { DiscoveredResource } from '../../client/client.ts';
 import { type DynamicObject, deepFreeze, type KubeObject, type ObjectRef } from '../../machinery/object.ts';
 import { parseApiVersion, type Resource } from '../../machinery/resource.ts';
 import type { BuildError, Manifest } from '../build/manifest.ts';
-import { describeObject, idOf, type ObjectId } from './object-id.ts';
+import { describeObject, idOf, type ObjectId, tryParseId } from './object-id.ts';
 import { type ObjectPolicy, policyOf } from './object-policy.ts';
 import type { ResourceMapper } from './resource-mapper.ts';
 
@@ -120,6 +120,9 @@ interface DefinitionSpec {
 }
 
 export const definitionKind = 'CustomResourceDefinition';
+
+/** With a definition kinds come and go. */
+export const isDefinition = (id: ObjectId): boolean => tryParseId(id)?.kind === definitionKind;
 
 /** The name with a hash of the spec behind it: another spec, another object. */
 function hashedName(object: KubeObject): string {

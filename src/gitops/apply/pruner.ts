@@ -15,6 +15,7 @@ import { describe, describeId, type ObjectId, tryParseId } from './object-id.ts'
 import { policyOf } from './object-policy.ts';
 import { stagesOf } from './order.ts';
 import type { OwnedObjects } from './owned-objects.ts';
+import { isDefinition } from './plan.ts';
 import { isProtected, judgePrune } from './prune-guard.ts';
 import type { ResourceMapper } from './resource-mapper.ts';
 
@@ -67,6 +68,8 @@ export function createPruner({ client, mapper, owned, claims, onHandover }: Prun
   return {
     async prune(app, state, { revision, guarded, before = false, signal }) {
       const forget = (id: ObjectId, { resource, ref }: Partial<DoomedObject>): void => {
+        // Once it is not ours any more, its deletion is not heard of.
+        if (isDefinition(id)) mapper.forget();
         state.doomed.delete(id);
         touchInventory(state);
         state.applied.delete(id);

@@ -1,7 +1,10 @@
 import type { Clock } from '../../base/clock.ts';
 import type { Client, DiscoveredResource } from '../../client/client.ts';
 
-/** Finds the resource of a kind through discovery, which is asked again when a kind is not known: a CRD may have come meanwhile. */
+/**
+ * Finds the resource of a kind through discovery. What discovery said is remembered: it is asked again for a kind that is not known, and
+ * after `forget`, for a kind that is known may be gone.
+ */
 export interface ResourceMapper {
   /** In the named version; undefined when the server does not have it. */
   find(group: string, version: string, kind: string): Promise<DiscoveredResource | undefined>;
@@ -10,6 +13,8 @@ export interface ResourceMapper {
   /** In whatever version the server prefers. */
   findPreferred(group: string, kind: string): Promise<DiscoveredResource | undefined>;
   all(): Promise<readonly DiscoveredResource[]>;
+  /** A definition changed, or a request showed that a kind is gone: the next search asks the server. */
+  forget(): void;
 }
 
 /** An unknown kind is looked up again at most this often. */
@@ -48,5 +53,9 @@ export function createResourceMapper({ client, clock }: { readonly client: Clien
       search((resource) => resource.group === group && resource.version === version && resource.kind === kind, 0),
     findPreferred: (group, kind) => search((resource) => resource.group === group && resource.kind === kind),
     all: load,
+    forget() {
+      known = undefined;
+      refreshedAt = Number.NEGATIVE_INFINITY;
+    },
   };
 }

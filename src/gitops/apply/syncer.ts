@@ -5,7 +5,7 @@ import type { Clock } from '../../base/clock.ts';
 import { mapBounded } from '../../base/concurrency.ts';
 import { type DynamicObject, refOf } from '../../machinery/object.ts';
 import { parseApiVersion, type Resource } from '../../machinery/resource.ts';
-import { isNotFound, isStatusError } from '../../machinery/status-error.ts';
+import { isNotFound, isStatusError, isUnknownResource } from '../../machinery/status-error.ts';
 import { SelectorError } from '../build/kustomize/selector.ts';
 import type { BuildError, BuildResult } from '../build/manifest.ts';
 import { sourceKeyOf, timeoutMsOf } from './app-spec.ts';
@@ -86,100 +86,21 @@ export function createSyncer(options: SyncerOptions): Syncer {
 
   return {
     async sync(app, state, attempt, signal) {
-      const { revision } = attempt;
-      // 1. Build: the tree, read through caches.
-      attempt.begin('render');
-      const build = await builder.build(app, revision, signal);
-      if (build.errors.length > 0) throw new SyncFailure('BuildFailed', build.errors);
-      if (build.manifests.length === 0 && (state.applied.size > 0 || state.doomed.size > 0)) {
-        throw new SyncFailure('BuildFailed', [
-          {
-            file: app.spec.path ?? '.',
-            message: 'holds no manifest, though the app has objects; nothing was pruned',
-            hint: 'To remove an app, delete its Kustomization.',
-          },
-        ]);
-      }
-      const isInForce =
-        build === state.build &&
-        state.generation === app.metadata.generation &&
-        state.attempted === undefined &&
-        state.rollout === undefined;
-      if (isInForce && state.drifts.size === 0 && state.doomed.size === 0) {
-        return { changes: [], digest: build.digest, unchanged: state.applied.size, waitsFor: [] };
-      }
-
-      // 2. Plan: kinds, names, and who owns what.
-      attempt.begin('plan');
-      const plan = await planFor({ app, state, build, signal });
-      const changed = changedIn(plan, app, state);
-      for (const [id, { desired, uid }] of [...unconfirmed(state), ...state.applied]) {
-        if (!plan.objects.has(id) && !plan.hooks.has(id))
-          state.doomed.set(id, { version: desired.resource.version, uid, resource: desired.resource, ref: desired.ref });
-      }
-      // What is named again is not doomed any more. Until the inventory has it as intended, the note that it is doomed is the only one there is.
-      const isNamed = (id: ObjectId): boolean => plan.objects.has(id) || plan.hooks.has(id);
-      for (const id of state.doomed.keys()) if (isNamed(id) && state.applied.has(id)) state.doomed.delete(id);
-      const hooksDone = plan.hooks.size === 0 || (state.hooks.digest === build.digest && state.hooks.complete);
-      if (changed.length === 0 && state.doomed.size === 0 && hooksDone) {
-        state.build = build;
-        state.rollout = undefined;
-        return { changes: [], digest: build.digest, unchanged: plan.objects.size, waitsFor: [] };
-      }
-      touchInventory(state);
-
-      // 3. Dry run: every object that changed, so that a revision is refused as a whole.
-      const run: Run = { app, state, build, plan, revision, signal, failed: new Map(), rules: rulesOf(app) };
-      const rollout = await beginRollout(run, changed);
-
-      // 4. Write-ahead inventory: whatever happens from here on, every object is known to be ours.
-      attempt.begin('apply');
-      for (const [id, desired] of plan.objects) if (!state.applied.has(id)) state.pending.set(id, desired);
-      for (const [id, hook] of plan.hooks) state.hookObjects.set(id, hook);
-      for (const id of state.doomed.keys()) if (isNamed(id)) state.doomed.delete(id);
-      await inventory.write(app, state, { revision: revision.commit.revision, intended: new Map([...plan.objects, ...plan.hooks]) });
-
-      // 5. Apply, wave by wave.
       try {
-        rollout.waitsFor = await applyWaves(run, rollout);
+        return await syncOnce({ app, state, attempt, signal, gone: noKinds });
       } catch (err) {
-        if (err instanceof SyncFailure) await startFailureHooks(run);
-        throw err;
+        if (!(err instanceof KindsGone)) throw err;
+        mapper.forget();
+        state.rollout = undefined;
+        return await syncOnce({ app, state, attempt, signal, gone: err.kinds });
       }
-      if (rollout.waitsFor.length > 0 && clock.monotonicMs() - rollout.startedAt > timeoutMsOf(app)) {
-        throw new SyncFailure(
-          'HealthCheckFailed',
-          rollout.waitsFor.map((reason) => ({ file: '', message: `timeout waiting for: ${reason}` })),
-        );
-      }
-      if (run.failed.size > 0) throw new SyncFailure('ReconciliationFailed', [...run.failed.values()].flat(), new Set(run.failed.keys()));
-      if (rollout.waitsFor.length > 0) {
-        return { changes: rollout.changes, digest: build.digest, unchanged: 0, waitsFor: rollout.waitsFor };
-      }
-
-      for (const id of state.doomed.keys()) {
-        state.applied.delete(id);
-        state.hookObjects.delete(id);
-        state.pending.delete(id);
-        // What is to go has no say in whether the app is well: it may be the very thing that is not.
-        state.health.delete(id);
-      }
-      // A manifest that only moved to another line or file is in force as it is.
-      for (const [id, desired] of plan.objects) {
-        const known = state.applied.get(id);
-        if (known !== undefined && known.desired !== desired) state.applied.set(id, { ...known, desired });
-      }
-      state.build = build;
-      state.rollout = undefined;
-      const { changes } = rollout;
-      return { changes, digest: build.digest, unchanged: plan.objects.size - changes.length, waitsFor: [] };
     },
     heal: (app, state, desired, signal) => writer.apply({ app, state, desired, mode: 'force', signal }),
     async survey(app, state, revision, signal) {
       const build = await builder.build(app, revision, signal);
       if (build.errors.length > 0) throw new SyncFailure('BuildFailed', build.errors);
-      const plan = await planFor({ app, state, build, signal });
-      const run: Run = { app, state, build, plan, revision, signal, failed: new Map(), rules: rulesOf(app) };
+      const plan = await planFor({ app, state, build, gone: noKinds, signal });
+      const run: Run = { app, state, build, plan, revision, signal, failed: new Map(), rules: rulesOf(app), gone: noKinds };
       const known = [...plan.objects.values()].filter(({ id }) => !plan.undefinedYet.has(id));
       await follow(run, known);
       await mapBounded(known, concurrency, (desired) => writer.survey({ app, state, desired, signal }));
@@ -187,6 +108,102 @@ export function createSyncer(options: SyncerOptions): Syncer {
       touchInventory(state);
     },
   };
+
+  interface Go {
+    readonly app: Kustomization;
+    readonly state: AppState;
+    readonly attempt: AttemptRecord;
+    readonly signal: AbortSignal;
+    /** Kinds that the server turned out not to have any more: what was known of their objects does not count. */
+    readonly gone: ReadonlySet<string>;
+  }
+
+  async function syncOnce({ app, state, attempt, signal, gone }: Go): Promise<SyncOutcome> {
+    const { revision } = attempt;
+    // 1. Build: the tree, read through caches.
+    attempt.begin('render');
+    const build = await builder.build(app, revision, signal);
+    if (build.errors.length > 0) throw new SyncFailure('BuildFailed', build.errors);
+    if (build.manifests.length === 0 && (state.applied.size > 0 || state.doomed.size > 0)) {
+      throw new SyncFailure('BuildFailed', [
+        {
+          file: app.spec.path ?? '.',
+          message: 'holds no manifest, though the app has objects; nothing was pruned',
+          hint: 'To remove an app, delete its Kustomization.',
+        },
+      ]);
+    }
+    const isInForce =
+      build === state.build && state.generation === app.metadata.generation && state.attempted === undefined && state.rollout === undefined;
+    if (isInForce && state.drifts.size === 0 && state.doomed.size === 0) {
+      return { changes: [], digest: build.digest, unchanged: state.applied.size, waitsFor: [] };
+    }
+
+    // 2. Plan: kinds, names, and who owns what.
+    attempt.begin('plan');
+    const plan = await planFor({ app, state, build, gone, signal });
+    const changed = changedIn(plan, app, state);
+    for (const [id, { desired, uid }] of [...unconfirmed(state), ...state.applied]) {
+      if (!plan.objects.has(id) && !plan.hooks.has(id))
+        state.doomed.set(id, { version: desired.resource.version, uid, resource: desired.resource, ref: desired.ref });
+    }
+    // What is named again is not doomed any more. Until the inventory has it as intended, the note that it is doomed is the only one there is.
+    const isNamed = (id: ObjectId): boolean => plan.objects.has(id) || plan.hooks.has(id);
+    for (const id of state.doomed.keys()) if (isNamed(id) && state.applied.has(id)) state.doomed.delete(id);
+    const hooksDone = plan.hooks.size === 0 || (state.hooks.digest === build.digest && state.hooks.complete);
+    if (changed.length === 0 && state.doomed.size === 0 && hooksDone) {
+      state.build = build;
+      state.rollout = undefined;
+      return { changes: [], digest: build.digest, unchanged: plan.objects.size, waitsFor: [] };
+    }
+    touchInventory(state);
+
+    // 3. Dry run: every object that changed, so that a revision is refused as a whole.
+    const run: Run = { app, state, build, plan, revision, signal, failed: new Map(), rules: rulesOf(app), gone };
+    const rollout = await beginRollout(run, changed);
+
+    // 4. Write-ahead inventory: whatever happens from here on, every object is known to be ours.
+    attempt.begin('apply');
+    for (const [id, desired] of plan.objects) if (!state.applied.has(id)) state.pending.set(id, desired);
+    for (const [id, hook] of plan.hooks) state.hookObjects.set(id, hook);
+    for (const id of state.doomed.keys()) if (isNamed(id)) state.doomed.delete(id);
+    await inventory.write(app, state, { revision: revision.commit.revision, intended: new Map([...plan.objects, ...plan.hooks]) });
+
+    // 5. Apply, wave by wave.
+    try {
+      rollout.waitsFor = await applyWaves(run, rollout);
+    } catch (err) {
+      if (err instanceof SyncFailure) await startFailureHooks(run);
+      throw err;
+    }
+    if (rollout.waitsFor.length > 0 && clock.monotonicMs() - rollout.startedAt > timeoutMsOf(app)) {
+      throw new SyncFailure(
+        'HealthCheckFailed',
+        rollout.waitsFor.map((reason) => ({ file: '', message: `timeout waiting for: ${reason}` })),
+      );
+    }
+    if (run.failed.size > 0) throw new SyncFailure('ReconciliationFailed', [...run.failed.values()].flat(), new Set(run.failed.keys()));
+    if (rollout.waitsFor.length > 0) {
+      return { changes: rollout.changes, digest: build.digest, unchanged: 0, waitsFor: rollout.waitsFor };
+    }
+
+    for (const id of state.doomed.keys()) {
+      state.applied.delete(id);
+      state.hookObjects.delete(id);
+      state.pending.delete(id);
+      // What is to go has no say in whether the app is well: it may be the very thing that is not.
+      state.health.delete(id);
+    }
+    // A manifest that only moved to another line or file is in force as it is.
+    for (const [id, desired] of plan.objects) {
+      const known = state.applied.get(id);
+      if (known !== undefined && known.desired !== desired) state.applied.set(id, { ...known, desired });
+    }
+    state.build = build;
+    state.rollout = undefined;
+    const { changes } = rollout;
+    return { changes, digest: build.digest, unchanged: plan.objects.size - changes.length, waitsFor: [] };
+  }
 
   interface Run {
     readonly app: Kustomization;
@@ -198,15 +215,18 @@ export function createSyncer(options: SyncerOptions): Syncer {
     readonly rules: HealthRules;
     /** Errors by object, where the others go on without it. */
     readonly failed: Map<ObjectId, readonly BuildError[]>;
+    /** Kinds for which discovery was asked again already. */
+    readonly gone: ReadonlySet<string>;
   }
 
   async function planFor(planning: {
     readonly app: Kustomization;
     readonly state: AppState;
     readonly build: BuildResult;
+    readonly gone: ReadonlySet<string>;
     readonly signal: AbortSignal;
   }): Promise<Plan> {
-    const { app, state, build, signal } = planning;
+    const { app, state, build, gone, signal } = planning;
     const { rollout } = state;
     if (rollout?.build === build && rollout.generation === app.metadata.generation) return rollout.plan;
     state.rollout = undefined;
@@ -215,7 +235,7 @@ export function createSyncer(options: SyncerOptions): Syncer {
       manifests: build.manifests,
       targetNamespace: app.spec.targetNamespace,
       mapper,
-      before: new Map([...state.applied].map(([id, { desired }]) => [id, desired])),
+      before: new Map([...state.applied].flatMap(([id, { desired }]) => (gone.has(kindOf(desired)) ? [] : [[id, desired] as const]))),
     });
     const taken = claimErrors(app, plan, await claims.othersThan(app, signal));
     const errors = [...plan.errors, ...taken.values()];
@@ -285,6 +305,8 @@ export function createSyncer(options: SyncerOptions): Syncer {
       if (signal.aborted) throw new Superseded();
       if (!limit.signal.aborted) throw err;
       const behind = [...resources.values()].filter((resource) => !owned.isSynced(resource)).map(nameOf);
+      // A kind that has gone is never listed; the next go finds out.
+      mapper.forget();
       const what = behind.length === 0 ? 'horizontalpodautoscalers.autoscaling' : behind.join(', ');
       throw new SyncFailure('ReconciliationFailed', [{ file: '', message: `the cluster does not list ${what}; nothing was applied` }]);
     } finally {
@@ -294,6 +316,7 @@ export function createSyncer(options: SyncerOptions): Syncer {
 
   async function dryRun(run: Run, objects: readonly DesiredObject[], modes: Map<ObjectId, ApplyMode>): Promise<void> {
     const { app, state, plan, revision, signal, failed } = run;
+    const gone = new Set<string>();
     const newNamespaces = new Set(
       [...plan.objects.values()].filter(({ object }) => object.kind === 'Namespace').map(({ ref }) => ref.name),
     );
@@ -307,6 +330,10 @@ export function createSyncer(options: SyncerOptions): Syncer {
         if (err instanceof SelectorError)
           throw new SyncFailure('BuildFailed', [{ file: '', message: `spec.driftIgnoreRules: ${err.message}` }]);
         if (!isStatusError(err)) throw err;
+        if (isUnknownResource(err) && !run.gone.has(kindOf(desired))) {
+          gone.add(kindOf(desired));
+          return;
+        }
         if (isNotFound(err) && err.details?.kind === 'namespaces' && newNamespaces.has(err.details.name ?? '')) {
           modes.set(desired.id, 'apply');
           return;
@@ -314,6 +341,7 @@ export function createSyncer(options: SyncerOptions): Syncer {
         errors.set(desired.id, await errorsOf(desired, err, revision, redaction(app)));
       }
     });
+    if (gone.size > 0) throw new KindsGone(gone);
     if (errors.size === 0) return;
     if (!goesOn(app)) throw new SyncFailure('ReconciliationFailed', [...errors.values()].flat(), new Set(errors.keys()));
     for (const [id, found] of errors) failed.set(id, found);
@@ -466,6 +494,20 @@ const definitionIn = ({ objects }: Plan, resource: Resource<DynamicObject>): Des
 
 /** `widgets.example.com` */
 const nameOf = ({ group, resource }: Resource<DynamicObject>): string => (group === '' ? resource : `${resource}.${group}`);
+
+const kindOf = ({ resource }: DesiredObject): string => `${resource.version} ${nameOf(resource)}`;
+
+const noKinds: ReadonlySet<string> = new Set();
+
+/** Discovery was believed of kinds that the server does not have any more. */
+class KindsGone extends Error {
+  override readonly name = 'KindsGone';
+  readonly kinds: ReadonlySet<string>;
+  constructor(kinds: ReadonlySet<string>) {
+    super(`the server has no ${[...kinds].join(', ')} any more`);
+    this.kinds = kinds;
+  }
+}
 
 /** Whether objects without an error are applied when others have one. */
 const goesOn = ({ metadata }: Kustomization): boolean => metadata.annotations?.[annotations.planMode] === 'continue';

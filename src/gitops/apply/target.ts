@@ -17,6 +17,7 @@ import { createIgnoredFields } from './ignored-fields.ts';
 import type { Inventory } from './inventory.ts';
 import { createObjectWriter } from './object-writer.ts';
 import { createOwnedObjects, type OwnedObjects } from './owned-objects.ts';
+import { isDefinition } from './plan.ts';
 import type { AppBuilder } from './post-build.ts';
 import { createPruner, type Pruner } from './pruner.ts';
 import { createResourceMapper } from './resource-mapper.ts';
@@ -64,6 +65,7 @@ export function createTarget(
   const owned = createOwnedObjects({
     informers,
     onChange({ app, id, object, before, direct }) {
+      if (direct && isDefinition(id)) mapper.forget();
       const state = stateOf(app);
       if (state === undefined) return;
       state.healthDirty.add(id);

@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest';
 import { customResourceDefinitions } from '../../../src/api/apiextensions/v1/custom-resource-definition.ts';
+import { kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
 import type { DynamicObject } from '../../../src/machinery/object.ts';
 import type { Resource } from '../../../src/machinery/resource.ts';
 import { isNotFound } from '../../../src/machinery/status-error.ts';
@@ -44,6 +45,12 @@ const resourceOf = (resource: string, kind: string): Resource<DynamicObject> => 
   namespaced: true,
 });
 
+const isGone = (read: Promise<unknown>): Promise<boolean> =>
+  read.then(
+    () => false,
+    (err: unknown) => isNotFound(err),
+  );
+
 describeOnTargets('custom resources from Git', ({ project }) => {
   it('come with their definition in one commit, change with the next, and go with the last', async () => {
     const p = await project({ 'web/definition.yaml': definition('gears', 'Gear'), 'web/one.yaml': instance('Gear', 'one', 1) });
@@ -59,19 +66,41 @@ describeOnTargets('custom resources from Git', ({ project }) => {
 
     await p.repository.commit('one less', { 'web/one.yaml': null });
     await p.applied('web');
-    await until(
-      async () => {
-        try {
-          await p.client.get(gears, at);
-          return false;
-        } catch (err) {
-          return isNotFound(err);
-        }
-      },
-      { what: 'the instance is pruned' },
-    );
+    await until(() => isGone(p.client.get(gears, at)), { what: 'the instance is pruned' });
     // Definitions are not pruned by the way: their instances would go with them.
     await p.client.delete(customResourceDefinitions, { name: 'gears.gitops.example.com' });
+  });
+
+  it('come back with their definition after the app was away, without a new engine', async () => {
+    const p = await project({ 'web/definition.yaml': definition('zetas', 'Zeta'), 'web/one.yaml': instance('Zeta', 'one', 1) });
+    const zetas = resourceOf('zetas', 'Zeta');
+    const at = { namespace: p.namespace, name: 'one' };
+    for (const size of [1, 2]) {
+      await p.app('web');
+      await p.applied('web');
+      expect((await p.client.get(zetas, at)).spec).toMatchObject({ size });
+      await p.client.delete(kustomizations, { namespace: p.home, name: 'web' });
+      await until(() => isGone(p.client.get(customResourceDefinitions, { name: 'zetas.gitops.example.com' })), {
+        what: 'the definition goes with the app',
+      });
+      await until(() => isGone(p.client.get(kustomizations, { namespace: p.home, name: 'web' })), { what: 'the app is gone' });
+      if (size === 1) await p.repository.commit('larger', { 'web/one.yaml': instance('Zeta', 'one', 2) });
+    }
+  });
+
+  it('come back when Git brings the definition that someone had made by hand and deleted', async () => {
+    const p = await project({ 'web/one.yaml': instance('Spring', 'one', 1) });
+    const springs = resourceOf('springs', 'Spring');
+    await p.client.create(customResourceDefinitions, JSON.parse(definition('springs', 'Spring')));
+    await p.app('web');
+    await p.applied('web');
+    await p.client.delete(customResourceDefinitions, { name: 'springs.gitops.example.com' });
+    await until(() => isGone(p.client.get(customResourceDefinitions, { name: 'springs.gitops.example.com' })), {
+      what: 'the definition is gone',
+    });
+    await p.repository.commit('definition', { 'web/definition.yaml': definition('springs', 'Spring') });
+    await p.applied('web');
+    expect((await p.client.get(springs, { namespace: p.namespace, name: 'one' })).spec).toMatchObject({ size: 1 });
   });
 
   it('that break their schema are refused with their place', async () => {
