@@ -12,7 +12,7 @@ export interface AppOverview {
   readonly name: string;
   readonly namespace: string;
   readonly sync: 'Synced' | 'OutOfSync' | 'Progressing' | 'Failed' | 'Unknown';
-  readonly health: 'Healthy' | 'Progressing' | 'Degraded' | 'Suspended' | 'Missing' | 'Unknown';
+  readonly health: 'Healthy' | 'Progressing' | 'Degraded' | 'Suspended' | 'Missing' | 'NoController' | 'Unknown';
   /** SHA in force; empty before the first apply. */
   readonly revision: string;
   /** A sentence; empty when there is nothing to say. */

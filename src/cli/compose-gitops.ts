@@ -31,6 +31,7 @@ import {
 import { createSkipReporter } from '../reconcile/skipped-objects.ts';
 import { createStepLog } from '../reconcile/step-log.ts';
 import { createWeb } from '../web/server.ts';
+import { noControllerTextAt } from './connect.ts';
 import { Failure } from './failure.ts';
 import { installFluxDefinitions } from './flux-definitions.ts';
 
@@ -188,6 +189,7 @@ export async function startForeignEngine(options: ForeignEngineOptions): Promise
       labelSelector: managedSelector,
       userAgent,
       guard,
+      noControllerText: await noControllerTextAt(client),
     });
     const lost = leadership?.signal ?? new AbortController().signal;
     started.push(await startAll([events, engine, webhooks], { clock, log, signal: AbortSignal.any([signal, lost]) }));

@@ -6,6 +6,7 @@ import { basename, join, resolve } from 'node:path';
 import { secrets } from '../api/core/v1/secret.ts';
 import { type Service, services } from '../api/core/v1/service.ts';
 import { builtInKinds } from '../api/kinds.ts';
+import { noControllerText } from '../api/kinds-without-controller.ts';
 import { kustomizations } from '../api/kustomize/v1/kustomization.ts';
 import { loadSchemas } from '../api/schemas.ts';
 import { gitRepositories } from '../api/source/v1/git-repository.ts';
@@ -62,6 +63,7 @@ import { createFlowSchemaController } from '../controllers/flow-schema.ts';
 import { createGarbageCollector } from '../controllers/garbage-collector/garbage-collector.ts';
 import { createJobController } from '../controllers/job/job-controller.ts';
 import { createNamespaceController } from '../controllers/namespace/namespace-controller.ts';
+import { createNoControllerEvents } from '../controllers/no-controller-events.ts';
 import { createNodeLifecycleController } from '../controllers/node-lifecycle/node-lifecycle-controller.ts';
 import { createPodEvictionController } from '../controllers/node-lifecycle/pod-eviction-controller.ts';
 import { createPodGcController } from '../controllers/pod-gc.ts';
@@ -481,6 +483,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     createClaimProtectionController(dependencies('pvc-protection-controller')),
     createVolumeProtectionController(dependencies('pv-protection-controller')),
     createAttributesClassProtectionController(dependencies('vac-protection-controller')),
+    createNoControllerEvents(dependencies('midship')),
     createScheduler({
       client: clientFor('system:kube-scheduler'),
       informers,
@@ -601,6 +604,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
         gitopsMetrics: metrics.gitops,
         random,
         builder,
+        noControllerText,
       }),
       webhooks,
     ]);

@@ -1,14 +1,15 @@
 import { userInfo } from 'node:os';
 import { selfSubjectReviews } from '../api/authentication/v1/self-subject-review.ts';
+import { noControllerText } from '../api/kinds-without-controller.ts';
 import { defaultAppNamespace, nameOfApp } from '../api/kustomize/v1/app-name.ts';
 import { type Kustomization, kustomizations } from '../api/kustomize/v1/kustomization.ts';
 import { nearest } from '../base/nearest.ts';
 import type { Client } from '../client/client.ts';
-import { createHttpClient } from '../client/http-client.ts';
+import { createHttpClient, type HttpClient } from '../client/http-client.ts';
 import { loadKubeconfig } from '../client/kubeconfig.ts';
 import { tryGet } from '../client/try-get.ts';
 import { SourceError } from '../gitops/sources/git-source.ts';
-import { keyOf, type ObjectRef } from '../machinery/object.ts';
+import { type KubeObject, keyOf, type ObjectRef } from '../machinery/object.ts';
 import { isStatusError, type StatusError } from '../machinery/status-error.ts';
 import { readEndpoints } from './data-directory.ts';
 import { Failure } from './failure.ts';
@@ -30,7 +31,7 @@ export interface AppCommand {
 export const fieldManager = 'midship-cli';
 
 /** Runs `action` against the cluster; what goes wrong there is said as what, why and fix. */
-export async function withClient<T>(command: Omit<AppCommand, 'format'>, action: (client: Client) => Promise<T>): Promise<T> {
+export async function withClient<T>(command: Omit<AppCommand, 'format'>, action: (client: HttpClient) => Promise<T>): Promise<T> {
   const path = command.kubeconfig ?? (await readEndpoints(command.dataDirectory)).kubeconfig;
   const connection = await loadKubeconfig(path, command.context).catch(explainKubeconfig);
   const client = createHttpClient({ ...connection, userAgent: `midship/${command.version}` });
@@ -41,6 +42,12 @@ export async function withClient<T>(command: Omit<AppCommand, 'format'>, action:
   } finally {
     client.close();
   }
+}
+
+/** Says of objects that nothing acts on them; undefined on a cluster of somebody else, which has the controllers of Kubernetes. */
+export async function noControllerTextAt(client: HttpClient): Promise<((object: KubeObject) => string | undefined) | undefined> {
+  const { gitVersion } = await client.serverVersion();
+  return gitVersion.includes('+midship.') ? noControllerText : undefined;
 }
 
 function explainKubeconfig(err: unknown): never {

@@ -29,6 +29,7 @@ function wordsOf({ sync, health, pinned }: AppOverview): { readonly glyph: strin
   if (health === 'Suspended') return { glyph: pc.magenta('■'), word: 'Suspended' };
   if (sync === 'Failed') return { glyph: pc.red('▲'), word: 'Failed' };
   if (health === 'Degraded' || health === 'Missing') return { glyph: pc.red('▲'), word: health };
+  if (health === 'NoController') return { glyph: pc.yellow('◆'), word: 'No controller' };
   if (pinned !== '') return { glyph: pc.magenta('■'), word: 'Pinned' };
   if (sync === 'OutOfSync') return { glyph: pc.yellow('◆'), word: 'Out of sync' };
   if (sync === 'Progressing' || health === 'Progressing') return { glyph: pc.blue('◔'), word: 'Rolling out' };

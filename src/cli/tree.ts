@@ -5,7 +5,7 @@ import { plain } from '../base/plain-text.ts';
 import { createVerbContext } from '../gitops/verbs/context.ts';
 import { type TreeNode, treeOf } from '../gitops/verbs/tree.ts';
 import { keyOf } from '../machinery/object.ts';
-import { type AppCommand, findApp, withClient } from './connect.ts';
+import { type AppCommand, findApp, noControllerTextAt, withClient } from './connect.ts';
 import { type ExitCode, Failure } from './failure.ts';
 import { writeResult } from './output.ts';
 
@@ -13,7 +13,7 @@ export interface TreeOptions extends AppCommand {
   readonly app: string;
 }
 
-/** What an app applied and what came of it, with how each does. 1 when something is degraded or missing. */
+/** What an app applied and what came of it, with how each does. 1 when something is degraded, missing or without a controller. */
 export function showTree(options: TreeOptions): Promise<ExitCode> {
   return withClient(options, async (client): Promise<ExitCode> => {
     const app = await findApp(client, options.app, options.namespace);
@@ -23,20 +23,22 @@ export function showTree(options: TreeOptions): Promise<ExitCode> {
         fix: 'Look there: kubectl get all -l kustomize.toolkit.fluxcd.io/name=NAME --kubeconfig FILE',
       });
     }
-    const objects = await treeOf(createVerbContext({ client, clock: systemClock }), app);
+    const context = createVerbContext({ client, clock: systemClock, noControllerText: await noControllerTextAt(client) });
+    const objects = await treeOf(context, app);
     writeResult(options, { app: keyOf(app), objects }, () => textOf(nameOfApp(app.metadata), objects));
     return objects.some(isBad) ? 1 : 0;
   });
 }
 
 const isBad = ({ health, children }: TreeNode): boolean =>
-  health.status === 'Degraded' || health.status === 'Missing' || children.some(isBad);
+  health.status === 'Degraded' || health.status === 'Missing' || health.status === 'NoController' || children.some(isBad);
 
 const glyphs: Readonly<Record<TreeNode['health']['status'], string>> = {
   Healthy: pc.green('●'),
   Progressing: pc.blue('◔'),
   Degraded: pc.red('▲'),
   Missing: pc.red('▲'),
+  NoController: pc.yellow('◆'),
   Suspended: pc.magenta('■'),
   Unknown: '○',
 };

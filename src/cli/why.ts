@@ -5,7 +5,7 @@ import type { Client } from '../client/client.ts';
 import { createVerbContext, type VerbContext } from '../gitops/verbs/context.ts';
 import { explainApp, explainObject, type ObjectWhy, type Why } from '../gitops/verbs/why.ts';
 import { keyOf } from '../machinery/object.ts';
-import { type AppCommand, findApp, tryApp, withClient } from './connect.ts';
+import { type AppCommand, findApp, noControllerTextAt, tryApp, withClient } from './connect.ts';
 import { type ExitCode, Failure } from './failure.ts';
 import { ageText, durationText, facts, writeResult } from './output.ts';
 
@@ -19,7 +19,7 @@ export interface WhyOptions extends AppCommand {
 /** Why an app, or one object of it, is as it is: every step from the commit on, the one thing that blocks, and what to do. */
 export function showWhy(options: WhyOptions): Promise<ExitCode> {
   return withClient(options, async (client) => {
-    const context = createVerbContext({ client, clock: systemClock });
+    const context = createVerbContext({ client, clock: systemClock, noControllerText: await noControllerTextAt(client) });
     const parts = options.target.split('/');
     if (parts[0] === 'app' && parts.length === 2) return showApp(client, parts[1] ?? '', options);
     if (parts.length === 1 || (parts.length === 2 && (await tryApp(client, options.target)) !== undefined))

@@ -35,6 +35,8 @@ export interface HttpClientOptions {
 }
 
 export interface HttpClient extends Client {
+  /** What the server says of itself at `/version`. */
+  serverVersion(): Promise<{ readonly gitVersion: string }>;
   /** Ends what is under way and releases the connections. */
   close(): void;
 }
@@ -142,6 +144,11 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
         const { text, headers } = await call({ method: 'GET', path, accept });
         return { document: parse(text), contentType: headers['content-type'] ?? '' };
       }),
+
+    async serverVersion() {
+      const { text } = await call({ method: 'GET', path: '/version' });
+      return parse(text) as unknown as { readonly gitVersion: string };
+    },
 
     close: () => connection.close(),
   };

@@ -28,6 +28,8 @@ export interface EngineOptions extends ControllerDependencies {
   readonly builder?: Builder;
   /** Only apps and repositories with these labels are followed: for a cluster that has those of others, too. */
   readonly labelSelector?: string;
+  /** Says of an object that nothing in the engine's own cluster acts on it. Absent: the cluster has the controllers of Kubernetes. */
+  readonly noControllerText?: ((object: KubeObject) => string | undefined) | undefined;
   /** Name and version in the logs of other clusters. */
   readonly userAgent?: string;
   /** Put around the clients of other clusters, where `client` has it already: what ends all writes when another engine takes over. */
@@ -79,7 +81,7 @@ export function createEngine(options: EngineOptions): Component {
         clock: options.clock,
         random: options.random,
       });
-      return options.guard === undefined ? remote : { ...options.guard(remote), close: remote.close };
+      return options.guard === undefined ? remote : { ...remote, ...options.guard(remote) };
     },
   });
   apps = controller;

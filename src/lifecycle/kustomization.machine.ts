@@ -12,6 +12,8 @@ export type KustomizationEvent =
   | { readonly type: 'SYNC_FAILED' }
   | { readonly type: 'BECAME_HEALTHY' }
   | { readonly type: 'HEALTH_DEADLINE_PASSED' }
+  /** What is left is not acted on by anything: waiting changes nothing. */
+  | { readonly type: 'CANNOT_BECOME_HEALTHY' }
   | { readonly type: 'SPEC_REJECTED' }
   | { readonly type: 'SUSPENDED' }
   | { readonly type: 'RESUMED' }
@@ -55,7 +57,11 @@ export const kustomizationMachine = setup({
     New: {},
     Waiting: {},
     Progressing: {
-      on: { BECAME_HEALTHY: { target: 'Ready', actions: 'pruneObjects' }, HEALTH_DEADLINE_PASSED: 'Failed' },
+      on: {
+        BECAME_HEALTHY: { target: 'Ready', actions: 'pruneObjects' },
+        HEALTH_DEADLINE_PASSED: 'Failed',
+        CANNOT_BECOME_HEALTHY: { target: 'Failed', actions: 'pruneObjects' },
+      },
     },
     Ready: {},
     Failed: { on: { BECAME_HEALTHY: { target: 'Ready', actions: 'pruneObjects' } } },

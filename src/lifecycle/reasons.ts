@@ -1,8 +1,11 @@
 import type { Job } from '../api/batch/v1/job.ts';
 import type { ContainerStatus, Pod } from '../api/core/v1/pod.ts';
 
-/** How an object or an app does, in the words of the status page and of `status.json`. */
-export type HealthStatus = 'Healthy' | 'Progressing' | 'Degraded' | 'Suspended' | 'Missing' | 'Unknown';
+/**
+ * How an object or an app does, in the words of the status page and of `status.json`. `NoController`: it is stored, nothing acts on it, and
+ * waiting changes nothing.
+ */
+export type HealthStatus = 'Healthy' | 'Progressing' | 'Degraded' | 'Suspended' | 'Missing' | 'NoController' | 'Unknown';
 
 /** `reason` is one sentence for a person; empty when there is nothing to say. */
 export interface Health {
@@ -13,7 +16,7 @@ export interface Health {
 export const healthy: Health = { status: 'Healthy', reason: '' };
 
 /** Worst first: what an app is when its objects differ. */
-const severity: readonly HealthStatus[] = ['Degraded', 'Missing', 'Progressing', 'Unknown', 'Suspended', 'Healthy'];
+const severity: readonly HealthStatus[] = ['Degraded', 'Missing', 'Progressing', 'Unknown', 'NoController', 'Suspended', 'Healthy'];
 
 /** The worst of many, with its reason; the first one when several are equally bad. */
 export function worstOf(all: Iterable<Health>): Health {

@@ -172,6 +172,8 @@ function blockOf(app: Kustomization, phases: readonly WhyPhase[]): Pick<Why, 'bl
     case 'apply':
       return { blocking: failed.detail, fix: `correct it and push, or undo it: midship revert ${name}` };
     case 'health':
+      if (conditionOf(app.status?.conditions, 'Healthy')?.reason === 'NoController')
+        return { blocking: failed.detail, fix: 'take the object out of Git, or run what acts on it: a controller that writes its status' };
       return { blocking: failed.detail, fix: `midship events ${name}, or undo it: midship revert ${name}` };
     case 'prune':
       return { blocking: failed.detail, fix: 'read what would be deleted, then approve it or take the commit back' };

@@ -178,7 +178,8 @@ function verdictOf(apps: readonly AppOverview[], total: number, repositories: re
   if (total === 0) return 'No app is defined yet.';
   const bad = apps.filter((app) => !isGood(app));
   const moving = bad.filter(
-    ({ sync, health }) => sync !== 'Failed' && health !== 'Degraded' && health !== 'Missing' && sync !== 'OutOfSync',
+    ({ sync, health }) =>
+      sync !== 'Failed' && health !== 'Degraded' && health !== 'Missing' && health !== 'NoController' && sync !== 'OutOfSync',
   );
   const count = apps.length === 1 ? '1 app' : `${apps.length} apps`;
   if (bad.length === 0) return `${count} ${apps.length === 1 ? 'matches' : 'match'} Git.`;

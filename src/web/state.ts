@@ -16,6 +16,7 @@ export function shownOf({ sync, health, pinned = '' }: Pick<AppOverview, 'sync' 
   if (health === 'Suspended') return { state: 'paused', word: 'Suspended' };
   if (sync === 'Failed') return { state: 'failed', word: 'Failed' };
   if (health === 'Degraded' || health === 'Missing') return { state: 'failed', word: health };
+  if (health === 'NoController') return { state: 'drift', word: 'No controller' };
   if (pinned !== '') return { state: 'paused', word: 'Pinned' };
   if (sync === 'OutOfSync') return { state: 'drift', word: 'Out of sync' };
   if (sync === 'Progressing' || health === 'Progressing') return { state: 'progressing', word: 'Rolling out' };

@@ -28,6 +28,7 @@ import { createAutoRevert } from './auto-revert.ts';
 import { createClaims } from './claims.ts';
 import { createExpressions } from './expressions.ts';
 import type { AppMetricsState, GitOpsMetrics } from './gitops-metrics.ts';
+import type { HealthView } from './health.ts';
 import { heldRevision } from './held-revision.ts';
 import { createInventory } from './inventory.ts';
 import { newerOf } from './newer.ts';
@@ -51,6 +52,8 @@ export interface AppControllerOptions extends ControllerDependencies {
   readonly openCluster: OpenCluster;
   /** Apps that this engine is for; all of the cluster by default. */
   readonly labelSelector?: string | undefined;
+  /** Of objects of the engine's own cluster: `HealthView.noControllerText`. */
+  readonly noControllerText?: HealthView['noControllerText'];
 }
 
 export interface AppController extends Controller {
@@ -86,6 +89,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
     random,
     openCluster,
     labelSelector,
+    noControllerText,
   } = options;
   const apps: Informer<Kustomization> = informers.get(kustomizations, labelSelector === undefined ? {} : { labelSelector });
   /** What is there but without the label is not seen. */
@@ -130,7 +134,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
       if (app !== undefined) gitops.driftDetected(labelsOf(app));
     },
   };
-  const local = createTarget({ client, informers }, shared);
+  const local = createTarget({ client, informers, noControllerText }, shared);
   const targets = createTargets({
     local,
     client,
@@ -448,6 +452,11 @@ export function createAppController(options: AppControllerOptions): AppControlle
     if (ready.status === 'Healthy') {
       Object.assign(finding, { reason: reasons.succeeded, message: `Applied revision: ${state.revision}` });
       yield { type: 'BECAME_HEALTHY' };
+    } else if (isWaiting && ready.status === 'NoController') {
+      Object.assign(finding, { reason: reasons.healthCheckFailed, message: ready.reason });
+      state.attempt?.end('failed');
+      acts.tellPhase(pass, reasons.healthCheckFailed);
+      yield { type: 'CANNOT_BECOME_HEALTHY' };
     } else if (from === 'Progressing' && clock.now() - state.waitsSince > timeoutMsOf(app)) {
       Object.assign(finding, { reason: reasons.healthCheckFailed, message: ready.reason });
       state.attempt?.end('failed');

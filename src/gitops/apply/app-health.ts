@@ -76,10 +76,10 @@ export function createAppHealth({ clock, feed, gitops }: AppHealthOptions): AppH
       const entry = { at: clock.now(), app: app.metadata.name, sha: state.sha };
       // The apps of an app list speak for themselves.
       const speaks = !isAppList(state);
-      if (health.status !== 'Degraded') state.announcedProblem = '';
-      else if (state.degradedSince === 0) state.degradedSince = clock.now();
+      if (!isProblem(health)) state.announcedProblem = '';
+      else if (health.status === 'Degraded' && state.degradedSince === 0) state.degradedSince = clock.now();
       // A problem that is over in a moment is no news: an old pod's, while a revert takes it away.
-      if (health.status === 'Degraded' && state.announcedProblem !== health.reason && before.reason === health.reason && speaks) {
+      if (isProblem(health) && state.announcedProblem !== health.reason && before.reason === health.reason && speaks) {
         state.announcedProblem = health.reason;
         feed.add(app, { type: 'degraded', ...entry, reason: health.reason });
       }
@@ -98,9 +98,11 @@ export function createAppHealth({ clock, feed, gitops }: AppHealthOptions): AppH
       state.lastHealth = health;
     },
     announceAgainAfterMs: ({ lastHealth, announcedProblem }) =>
-      lastHealth.status === 'Degraded' && announcedProblem !== lastHealth.reason ? problemGraceMs : undefined,
+      isProblem(lastHealth) && announcedProblem !== lastHealth.reason ? problemGraceMs : undefined,
   };
 }
+
+const isProblem = ({ status }: Health): boolean => status === 'Degraded' || status === 'NoController';
 
 interface Workload {
   readonly kind: string;

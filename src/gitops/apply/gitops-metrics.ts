@@ -6,7 +6,7 @@ import type { HealthStatus } from '../../lifecycle/reasons.ts';
 
 export type SyncStatus = 'Synced' | 'OutOfSync' | 'Progressing' | 'Failed' | 'Unknown';
 const syncStatuses: readonly SyncStatus[] = ['Synced', 'OutOfSync', 'Progressing', 'Failed', 'Unknown'];
-const healthStatuses: readonly HealthStatus[] = ['Healthy', 'Progressing', 'Degraded', 'Suspended', 'Missing', 'Unknown'];
+const healthStatuses: readonly HealthStatus[] = ['Healthy', 'Progressing', 'Degraded', 'Suspended', 'Missing', 'NoController', 'Unknown'];
 
 export type SyncTrigger = 'commit' | 'drift' | 'manual' | 'retry';
 export type SyncResult = 'succeeded' | 'failed' | 'noop';

@@ -22,6 +22,8 @@ export interface HealthRules {
 export interface HealthView {
   /** Pods whose controller is the object, or a ReplicaSet of it. */
   podsOf(object: KubeObject): readonly Pod[];
+  /** Says that nothing in the object's cluster acts on it; undefined when something does. Absent: something acts on all objects. */
+  readonly noControllerText?: ((object: KubeObject) => string | undefined) | undefined;
 }
 
 /**
@@ -31,6 +33,8 @@ export interface HealthView {
  */
 export function healthOf(object: KubeObject, view: HealthView): Health {
   if (object.metadata.deletionTimestamp !== undefined) return progressing(`${object.kind} ${object.metadata.name} is being deleted`);
+  const noController = view.noControllerText?.(object);
+  if (noController !== undefined) return { status: 'NoController', reason: noController };
   switch (`${object.kind}.${object.apiVersion}`) {
     case 'Deployment.apps/v1':
       return deploymentHealth(object as Deployment, view);

@@ -478,7 +478,8 @@ export function createSyncer(options: SyncerOptions): Syncer {
       const live = owned.live(resource, ref);
       if (live === undefined) return [describeObject(object)];
       const { status, reason } = rules.healthOf(live);
-      return status === 'Healthy' || status === 'Suspended' ? [] : [reason];
+      // Nothing will ever act on an object without a controller, so no wave waits for it.
+      return status === 'Healthy' || status === 'Suspended' || status === 'NoController' ? [] : [reason];
     });
   }
 }

@@ -10,7 +10,7 @@ import type { AppState } from './app-state.ts';
 import type { Claims } from './claims.ts';
 import { createDriftWatch, type DriftWatch } from './drift.ts';
 import type { Expressions } from './expressions.ts';
-import { type HealthRules, healthOf } from './health.ts';
+import { type HealthRules, type HealthView, healthOf } from './health.ts';
 import { createHealthChecks, type HealthChecks } from './health-checks.ts';
 import { createHooks } from './hooks.ts';
 import { createIgnoredFields } from './ignored-fields.ts';
@@ -56,8 +56,13 @@ export const contentOf = (object: DynamicObject | undefined): string =>
 const isSelf = ({ metadata, spec }: Kustomization, object: KubeObject): boolean =>
   object.metadata.uid === metadata.uid && object.kind === kustomizations.kind && spec.kubeConfig === undefined;
 
+export interface TargetCluster extends Pick<HealthView, 'noControllerText'> {
+  readonly client: Client;
+  readonly informers: InformerSet;
+}
+
 export function createTarget(
-  { client, informers }: { readonly client: Client; readonly informers: InformerSet },
+  { client, informers, noControllerText }: TargetCluster,
   { builder, inventory, claims, expressions, recorder, clock, appOf, stateOf, wake, drifted }: TargetDependencies,
 ): Target {
   const mapper = createResourceMapper({ client, clock });
@@ -107,9 +112,10 @@ export function createTarget(
       wake(app);
     }
   });
+  const view: HealthView = { podsOf: owned.podsOf, noControllerText };
   const rulesOf = (app: Kustomization): HealthRules => ({
     // An app that holds its own Kustomization, as Flux's bootstrap makes them, would wait for itself.
-    healthOf: (object) => (isSelf(app, object) ? healthy : (expressions.healthOf(app, object) ?? healthOf(object, owned))),
+    healthOf: (object) => (isSelf(app, object) ? healthy : (expressions.healthOf(app, object) ?? healthOf(object, view))),
   });
   const pruner = createPruner({
     client,

@@ -2,6 +2,7 @@ import type { Clock } from '../../base/clock.ts';
 import { createRedactor } from '../../base/redactor.ts';
 import type { Client } from '../../client/client.ts';
 import { overlayOf } from '../apply/app-spec.ts';
+import type { HealthView } from '../apply/health.ts';
 import { type AppBuilder, createAppBuilder } from '../apply/post-build.ts';
 import { createResourceMapper, type ResourceMapper } from '../apply/resource-mapper.ts';
 import { createBuilder } from '../build/builder.ts';
@@ -17,21 +18,24 @@ export interface VerbContext {
   readonly mapper: ResourceMapper;
   readonly builder: AppBuilder;
   readonly trees: AppTrees;
+  /** For rules of health; the pods of an object are added by whoever has read them. */
+  readonly healthView: Omit<HealthView, 'podsOf'>;
 }
 
-export interface VerbContextOptions {
+export interface VerbContextOptions extends Pick<HealthView, 'noControllerText'> {
   readonly client: Client;
   readonly clock: Clock;
   readonly tools?: BuildTools | undefined;
 }
 
-export function createVerbContext({ client, clock, tools }: VerbContextOptions): VerbContext {
+export function createVerbContext({ client, clock, tools, noControllerText }: VerbContextOptions): VerbContext {
   return {
     client,
     lookup: createLookup(client),
     mapper: createResourceMapper({ client, clock }),
     builder: createAppBuilder({ client, builder: createBuilder(tools) }),
     trees: createAppTrees(client),
+    healthView: { noControllerText },
   };
 }
 

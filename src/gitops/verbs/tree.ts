@@ -6,7 +6,7 @@ import type { Health } from '../../lifecycle/reasons.ts';
 import { type DynamicObject, type KubeObject, keyOf } from '../../machinery/object.ts';
 import type { Resource } from '../../machinery/resource.ts';
 import { isForbidden } from '../../machinery/status-error.ts';
-import { healthOf } from '../apply/health.ts';
+import { type HealthView, healthOf } from '../apply/health.ts';
 import { describe, tryParseId } from '../apply/object-id.ts';
 import type { VerbContext } from './context.ts';
 import type { Lookup } from './lookup.ts';
@@ -29,7 +29,7 @@ const maxDepth = 10;
 const passingKinds: readonly string[] = ['Event', 'Lease'];
 
 /** The app's inventory, and below each object what names it as its owner; without what the app has from Secrets. */
-export async function treeOf({ client, lookup, builder }: VerbContext, app: Kustomization): Promise<readonly TreeNode[]> {
+export async function treeOf({ client, lookup, builder, healthView }: VerbContext, app: Kustomization): Promise<readonly TreeNode[]> {
   await builder.learn(app, new AbortController().signal);
   const redact = (text: string): string => builder.redactor.text(text, keyOf(app));
   const shown = (node: TreeNode): TreeNode => ({
@@ -41,7 +41,8 @@ export async function treeOf({ client, lookup, builder }: VerbContext, app: Kust
   const entries = (app.status?.inventory?.entries ?? []).flatMap(({ id }) => tryParseId(id) ?? []);
   const namespaces = new Set(entries.flatMap(({ ref }) => ref.namespace ?? []));
   const children = await childrenIn(client, lookup, namespaces);
-  const view = {
+  const view: HealthView = {
+    ...healthView,
     podsOf: (object: KubeObject): readonly Pod[] =>
       below(children, object).filter((each): each is KubeObject & Pod => each.kind === 'Pod' && each.apiVersion === 'v1'),
   };

@@ -1,5 +1,6 @@
 import { posix } from 'node:path';
 import { namespaces } from '../../api/core/v1/namespace.ts';
+import { noControllerText } from '../../api/kinds-without-controller.ts';
 import { type Kustomization, kustomizations } from '../../api/kustomize/v1/kustomization.ts';
 import { gitRepositories } from '../../api/source/v1/git-repository.ts';
 import type { Clock } from '../../base/clock.ts';
@@ -12,7 +13,7 @@ import { isAlreadyExists, isStatusError } from '../../machinery/status-error.ts'
 import { dependencyKeys } from '../apply/app-spec.ts';
 import { fieldManager } from '../apply/fields.ts';
 import { errorsOf } from '../apply/object-errors.ts';
-import { planObjects } from '../apply/plan.ts';
+import { type DesiredObject, planObjects } from '../apply/plan.ts';
 import { createAppBuilder } from '../apply/post-build.ts';
 import { createResourceMapper } from '../apply/resource-mapper.ts';
 import { redactionOf } from '../apply/secret-values.ts';
@@ -83,7 +84,7 @@ export async function validateTree(options: ValidateOptions): Promise<Validation
   });
   errors.push(...claimedTwice(plans), ...(await tryObjects({ ...options, redactor }, plans)), ...circlesAmong(found));
   const all = plans.flatMap(({ objects }) => objects);
-  warnings.push(...missingDependencies(found), ...missingReferences(all));
+  warnings.push(...missingDependencies(found), ...missingReferences(all), ...withoutController(all));
   return {
     apps: plans.map(({ app, objects }) => ({ app: nameOf(app), path: app.spec.path ?? '', objects: objects.length })),
     errors: unique(errors),
@@ -270,6 +271,13 @@ async function tryObjects(
   );
   return errors.flat();
 }
+
+/** Objects that Midship's own API would store and that nothing would act on; another cluster may have a controller for them. */
+const withoutController = (objects: readonly DesiredObject[]): readonly BuildError[] =>
+  objects.flatMap(({ object, manifest: { file, line } }) => {
+    const message = noControllerText(object);
+    return message === undefined ? [] : [{ file, line, message }];
+  });
 
 function circlesAmong(apps: readonly ValidatedApp[]): readonly BuildError[] {
   const byKey = new Map(apps.map(({ app }) => [nameOf(app), app]));

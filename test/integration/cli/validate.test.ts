@@ -146,6 +146,18 @@ describe('midship validate', () => {
     expect((await check(files, '', true)).code).toBe(1);
   });
 
+  it('warns of objects that nothing would act on', async () => {
+    const claim = 'apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data, namespace: web}\n';
+    const spec = 'spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}\n';
+    expect(await check({ 'a.yaml': configMap('a'), 'claim.yaml': `${claim}${spec}` })).toMatchObject({
+      code: 0,
+      errors: [],
+      warnings: [
+        'claim.yaml:1 PersistentVolumeClaim data is stored, but this version has no controller for PersistentVolumeClaim: it gets no volume',
+      ],
+    });
+  });
+
   it('checks custom resources against the definition among the files', async () => {
     const definition = {
       apiVersion: 'apiextensions.k8s.io/v1',

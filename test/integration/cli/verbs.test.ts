@@ -352,6 +352,16 @@ describe('midship history, why, trace, tree and events', () => {
     );
   });
 
+  it('say which objects nothing acts on, on a cluster that Midship runs', async () => {
+    const ingress = `apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: idle, namespace: web}\nspec: {defaultBackend: {service: {name: a, port: {number: 80}}}}\n`;
+    await startApp('idle', { 'i.yaml': ingress });
+    const reason = 'Ingress idle is stored, but this version has no controller for Ingress: it routes no requests';
+    const tree = await run(showTree, { app: 'idle' });
+    expect(tree).toMatchObject({ code: 1, text: `idle\n└─ ◆ Ingress web/idle  NoController: ${reason}\n` });
+    const why = await run(showWhy, { target: 'idle/Ingress/idle', now: now(), format: 'json' });
+    expect(why.json.health).toEqual({ status: 'NoController', reason });
+  });
+
   it('show the events of an app and no others, and go on with new ones until they are told to stop', async () => {
     await startApp('tell', { 'a.yaml': configMap('tell-a', '1') });
     await startApp('hide', { 'a.yaml': configMap('hide-a', '1') });

@@ -49,6 +49,7 @@ machineSuite({
     { type: 'SYNC_FAILED' },
     { type: 'BECAME_HEALTHY' },
     { type: 'HEALTH_DEADLINE_PASSED' },
+    { type: 'CANNOT_BECOME_HEALTHY' },
     { type: 'SPEC_REJECTED' },
     { type: 'SUSPENDED' },
     { type: 'RESUMED' },

@@ -1,0 +1,43 @@
+import type { KubeObject } from '../machinery/object.ts';
+import { parseApiVersion } from '../machinery/resource.ts';
+
+/**
+ * Kinds that this version stores, validates and serves although nothing in its process acts on them: `GROUP/KIND` and what that means
+ * for the user. A controller that arrives removes its line here and in the README's Limits; tests compare both, and the list with the
+ * controllers there are.
+ */
+export const kindsWithoutController: ReadonlyMap<string, string> = new Map([
+  ['apps/StatefulSet', 'it makes no pods'],
+  ['apps/DaemonSet', 'it makes no pods'],
+  ['/ReplicationController', 'it makes no pods'],
+  ['batch/CronJob', 'it starts no Job'],
+  ['autoscaling/HorizontalPodAutoscaler', 'it scales nothing'],
+  ['/PersistentVolumeClaim', 'it gets no volume'],
+  ['/PersistentVolume', 'no claim is bound to it'],
+  ['storage.k8s.io/StorageClass', 'it provides no volumes'],
+  ['storage.k8s.io/VolumeAttributesClass', 'it changes no volume'],
+  ['storage.k8s.io/VolumeAttachment', 'it attaches no volume'],
+  ['storage.k8s.io/CSIDriver', 'no driver is called'],
+  ['storage.k8s.io/CSINode', 'no driver is called'],
+  ['storage.k8s.io/CSIStorageCapacity', 'no driver is called'],
+  ['networking.k8s.io/Ingress', 'it routes no requests'],
+  ['networking.k8s.io/IngressClass', 'it routes no requests'],
+  ['networking.k8s.io/NetworkPolicy', 'it blocks no traffic'],
+  ['resource.k8s.io/DeviceClass', 'it allocates no device'],
+  ['resource.k8s.io/ResourceClaim', 'it gets no device'],
+  ['resource.k8s.io/ResourceClaimTemplate', 'it makes no claims'],
+  ['resource.k8s.io/ResourceSlice', 'none of its devices is allocated'],
+  ['admissionregistration.k8s.io/MutatingAdmissionPolicy', 'it changes no request'],
+  ['admissionregistration.k8s.io/MutatingAdmissionPolicyBinding', 'it changes no request'],
+]);
+
+/**
+ * Says that nothing acts on an object; undefined when something does. A status that somebody wrote is proof that a controller of the
+ * user's own does.
+ */
+export function noControllerText(object: KubeObject): string | undefined {
+  const { apiVersion, kind, metadata } = object;
+  const meaning = kindsWithoutController.get(`${parseApiVersion(apiVersion).group}/${kind}`);
+  if (meaning === undefined || metadata.managedFields?.some(({ subresource }) => subresource === 'status') === true) return undefined;
+  return `${kind} ${metadata.name} is stored, but this version has no controller for ${kind}: ${meaning}`;
+}

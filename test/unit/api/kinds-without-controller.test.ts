@@ -1,0 +1,38 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import { builtInKinds } from '../../../src/api/kinds.ts';
+import { kindsWithoutController, noControllerText } from '../../../src/api/kinds-without-controller.ts';
+import type { KubeObject, ObjectMeta } from '../../../src/machinery/object.ts';
+
+const root = fileURLToPath(new URL('../../..', import.meta.url));
+const kindsOf = (names: Iterable<string>): readonly string[] => [...names].map((name) => name.slice(name.indexOf('/') + 1));
+
+describe('kinds without a controller', () => {
+  it('are served kinds, each named in the Limits of the README and no other', () => {
+    const served = new Set(builtInKinds.map(({ group, kind }) => `${group}/${kind}`));
+    expect([...kindsWithoutController.keys()].filter((name) => !served.has(name))).toEqual([]);
+    const limits = readFileSync(`${root}/README.md`, 'utf8').replaceAll(/\s+/g, ' ');
+    const [, named = ''] =
+      /\*\*Kinds without a controller\*\* are stored, validated and served, and nothing acts on them: ([^.]*)\./.exec(limits) ?? [];
+    expect(named.split(', ')).toEqual(kindsOf(kindsWithoutController.keys()));
+  });
+
+  it('have no controller among those there are', () => {
+    const controllers = readdirSync(`${root}/src/controllers`).map((name) => name.replace(/(-controller)?\.ts$/, '').replaceAll('-', ''));
+    expect(kindsOf(kindsWithoutController.keys()).filter((kind) => controllers.includes(kind.toLowerCase()))).toEqual([]);
+  });
+
+  it('are named with what does not happen, unless somebody writes the status of the object', () => {
+    const cronJob = (metadata: Partial<ObjectMeta> = {}): KubeObject => ({
+      apiVersion: 'batch/v1',
+      kind: 'CronJob',
+      metadata: { name: 'backup', ...metadata },
+    });
+    expect(noControllerText(cronJob())).toBe('CronJob backup is stored, but this version has no controller for CronJob: it starts no Job');
+    expect(noControllerText(cronJob({ managedFields: [{ manager: 'kubectl' }] }))).toBeDefined();
+    expect(noControllerText(cronJob({ managedFields: [{ manager: 'own', subresource: 'status' }] }))).toBeUndefined();
+    expect(noControllerText({ apiVersion: 'example.com/v1', kind: 'CronJob', metadata: { name: 'x' } })).toBeUndefined();
+    expect(noControllerText({ apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'x' } })).toBeUndefined();
+  });
+});
