@@ -20,6 +20,7 @@ export const labels = {
   legacyControllerUid: 'controller-uid',
   appName: 'app.kubernetes.io/name',
   managedBy: 'app.kubernetes.io/managed-by',
+  partOf: 'app.kubernetes.io/part-of',
   fluxKustomizeName: 'kustomize.toolkit.fluxcd.io/name',
   fluxKustomizeNamespace: 'kustomize.toolkit.fluxcd.io/namespace',
   midshipManaged: 'midship.dev/managed',
@@ -70,6 +71,8 @@ export const annotations = {
   historyRewrite: 'midship.dev/history-rewrite',
   /** In the metadata of an artifact: the user who pushed the commit to the built-in remote. */
   pushedBy: 'midship.dev/pushed-by',
+  /** On an app and a GitRepository of `midship up`: the name that an earlier version gave it. */
+  renamedFrom: 'midship.dev/renamed-from',
   suspendReason: 'midship.dev/suspend-reason',
   suspendedBy: 'midship.dev/suspended-by',
   suspendUntil: 'midship.dev/suspend-until',

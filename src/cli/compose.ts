@@ -3,13 +3,10 @@ import { readFile, rm } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { basename, join, resolve } from 'node:path';
-import { secrets } from '../api/core/v1/secret.ts';
 import { type Service, services } from '../api/core/v1/service.ts';
 import { builtInKinds } from '../api/kinds.ts';
 import { noControllerText } from '../api/kinds-without-controller.ts';
-import { kustomizations } from '../api/kustomize/v1/kustomization.ts';
 import { loadSchemas } from '../api/schemas.ts';
-import { gitRepositories } from '../api/source/v1/git-repository.ts';
 import { createAggregator } from '../apiserver/aggregation/aggregator.ts';
 import { createApiService } from '../apiserver/api-service.ts';
 import { type AuditPolicy, parseAuditPolicy } from '../apiserver/audit/policy.ts';
@@ -47,7 +44,6 @@ import type { Client } from '../client/client.ts';
 import type { InformerSet } from '../client/informer.ts';
 import { createInformerSet } from '../client/informer-set.ts';
 import { formatKubeconfig } from '../client/kubeconfig.ts';
-import { tryGet } from '../client/try-get.ts';
 import { untilAccepted } from '../client/until-accepted.ts';
 import { createBootstrapTokenCleaner } from '../controllers/bootstrap-token-cleaner.ts';
 import { createCertificateApprovingController } from '../controllers/certificates/approving-controller.ts';
@@ -80,6 +76,7 @@ import { learnSecrets } from '../gitops/apply/secret-values.ts';
 import { createBuilder } from '../gitops/build/builder.ts';
 import { createEngine, redactEvent } from '../gitops/engine.ts';
 import { createGitUsers, createPushCheck } from '../gitops/push-check.ts';
+import { defaultBranch, followRepository } from '../gitops/root-app.ts';
 import { ensureBareRepository, isEmptyRepository, seedRepository } from '../gitops/sources/bare-repository.ts';
 import { createBuiltInRemote, type ServedRepository } from '../gitops/sources/built-in-remote.ts';
 import { createGitThread } from '../gitops/sources/git-thread.ts';
@@ -158,7 +155,6 @@ export interface StartClusterOptions {
 
 /** Real nodes of `up` and `demo`. */
 const realNodes = ['node-a', 'node-b'] as const;
-const gitOpsNamespace = 'flux-system';
 /** Port of the kubelet API on each node's address, as everywhere. */
 const kubeletPort = 10_250;
 /** How long pods may take to end when the cluster is stopped. */
@@ -589,11 +585,16 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     // Before the engine looks: after a restart the addresses of an earlier one may be gone.
     const url = sourceUrl(configuration, web.url);
     const isBuiltIn = url.startsWith(`${web.url}/`);
-    await untilAccepted(() => followRepository({ client: gitOpsClient, configuration, url, isBuiltIn }), {
+    const { branch, path, repositoryCredentials: credentials } = configuration;
+    const notes = await untilAccepted(() => followRepository(gitOpsClient, { url, isBuiltIn, branch, path, credentials }), {
       clock,
       signal,
       onRefusal: (err) => log.warn({ err }, 'Could not write what the cluster follows'),
     });
+    for (const note of notes) {
+      log.info({ note }, 'Renamed app of midship up');
+      onStep('Renamed', note);
+    }
     await start([
       createEngine({
         ...dependencies('midship'),
@@ -946,90 +947,6 @@ function sourceUrl(configuration: Configuration, webUrl: string): string {
 
 const redactedSource = (configuration: Configuration, webUrl: string): string =>
   localRepository(configuration)?.directory ?? sourceUrl(configuration, webUrl).replace(/\/\/[^@/]*@/, '//');
-
-/** The GitRepository and the Kustomization `cluster`; what is there from an earlier start follows the flags of this one. */
-async function followRepository({
-  client,
-  configuration,
-  url,
-  isBuiltIn,
-}: {
-  readonly client: Client;
-  readonly configuration: Configuration;
-  readonly url: string;
-  readonly isBuiltIn: boolean;
-}): Promise<void> {
-  const metadata = { name: 'cluster', namespace: gitOpsNamespace };
-  const write = { fieldManager: 'midship-up', force: true };
-  const { repositoryCredentials } = configuration;
-  // A start without the flags goes on as the one before: another path of the same repository is another set of objects.
-  const repository = await tryGet(client, gitRepositories, metadata);
-  const isSame = repository !== undefined && addressOf(repository.spec.url, isBuiltIn) === addressOf(url, isBuiltIn);
-  const before = isSame ? await tryGet(client, kustomizations, metadata) : undefined;
-  const branch = configuration.branch ?? (isSame ? repository.spec.ref?.branch : undefined) ?? defaultBranch;
-  const path = configuration.path ?? before?.spec.path ?? './';
-  const secretRef = { name: 'cluster-git-credentials' };
-  if (repositoryCredentials !== undefined) {
-    await client.patch(
-      secrets,
-      { ...metadata, ...secretRef },
-      {
-        type: 'apply',
-        body: {
-          apiVersion: 'v1',
-          kind: 'Secret',
-          metadata: { ...metadata, ...secretRef },
-          type: 'Opaque',
-          stringData: repositoryCredentials,
-        },
-      },
-      write,
-    );
-  }
-  await client.patch(
-    gitRepositories,
-    metadata,
-    {
-      type: 'apply',
-      body: {
-        apiVersion: 'source.toolkit.fluxcd.io/v1',
-        kind: 'GitRepository',
-        metadata,
-        spec: {
-          url,
-          interval: '10s',
-          timeout: '60s',
-          ref: { branch },
-          ...(repositoryCredentials === undefined ? {} : { secretRef }),
-        },
-      },
-    },
-    write,
-  );
-  await client.patch(
-    kustomizations,
-    metadata,
-    {
-      type: 'apply',
-      body: {
-        apiVersion: 'kustomize.toolkit.fluxcd.io/v1',
-        kind: 'Kustomization',
-        metadata,
-        spec: { interval: '10m', path, prune: true, sourceRef: { kind: 'GitRepository', name: 'cluster' } },
-      },
-    },
-    write,
-  );
-}
-
-const defaultBranch = 'main';
-
-/** Names a repository the same, whatever address and port the built-in remote has this time. */
-function addressOf(url: string, isBuiltIn: boolean): string {
-  const { protocol, hostname, pathname } = new URL(url);
-  const isOwn = isBuiltIn && protocol === 'http:' && isIP(hostname.replace(/^\[(.*)\]$/, '$1')) !== 0;
-  return `${protocol}//${isOwn ? '' : hostname}${pathname}`;
-}
 
 function nodesText({ simulatedNodes }: Configuration, isolation: PodIsolation | undefined): string {
   const real = isolation === undefined ? '' : `${realNodes.join(', ')}   (processes on this machine, ${isolation.summary})`;

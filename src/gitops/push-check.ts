@@ -168,7 +168,7 @@ export function createPushCheck({ client, informers, clock, builder, redactor = 
   async function appsOf(repository: GitRepository, tree: Tree, signal: AbortSignal): Promise<readonly CheckedApp[]> {
     const found = new Map<string, CheckedApp>();
     let level: PlacedApp[] = [...apps.list()]
-      .filter((app) => isOurs(repository, app) && app.metadata.labels?.[labels.fluxKustomizeName] === undefined)
+      .filter((app) => isOurs(repository, app) && !isDefinedIn(repository, app))
       .map((app) => ({ app, place: { file: '' } }));
     for (let depth = 0; depth < maxDepth && level.length > 0; depth += 1) {
       const next: PlacedApp[] = [];
@@ -188,6 +188,13 @@ export function createPushCheck({ client, informers, clock, builder, redactor = 
       level = next;
     }
     return [...found.values()];
+  }
+
+  /** Whether an app of the repository defines the app. */
+  function isDefinedIn(repository: GitRepository, { metadata }: Kustomization): boolean {
+    const { [labels.fluxKustomizeNamespace]: namespace, [labels.fluxKustomizeName]: name } = metadata.labels ?? {};
+    const parent = apps.getByKey(`${namespace}/${name}`);
+    return name !== undefined && (parent === undefined || isOurs(repository, parent));
   }
 
   interface Trial {

@@ -12,6 +12,8 @@ export const kustomizationReasons = {
   failed: 'ReconciliationFailed',
   buildFailed: 'BuildFailed',
   artifactFailed: 'ArtifactFailed',
+  /** Not Flux's: it says `ArtifactFailed` of a source that comes in a moment and of one that nobody has made alike. */
+  sourceNotFound: 'SourceNotFound',
   dependencyNotReady: 'DependencyNotReady',
   healthCheckFailed: 'HealthCheckFailed',
   pruneFailed: 'PruneFailed',
@@ -20,7 +22,11 @@ export const kustomizationReasons = {
   invalidExpression: 'InvalidCELExpression',
 } as const;
 
-const waitingReasons: readonly string[] = [kustomizationReasons.artifactFailed, kustomizationReasons.dependencyNotReady];
+const waitingReasons: readonly string[] = [
+  kustomizationReasons.artifactFailed,
+  kustomizationReasons.sourceNotFound,
+  kustomizationReasons.dependencyNotReady,
+];
 
 export function stateOf(app: Kustomization): KustomizationState {
   if (app.metadata.deletionTimestamp !== undefined) return 'Deleting';

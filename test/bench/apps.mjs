@@ -44,7 +44,7 @@ async function thousandApps() {
     for (let object = 0; object < 4; object += 1) files.push([`apps/a${app}/c${object}.yaml`, configMap(`a${app}-c${object}`, '1')]);
     files.push([
       `clusters/a${app}.yaml`,
-      `apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: a${app}, namespace: flux-system}\nspec: {interval: 10m, path: ./apps/a${app}, prune: true, sourceRef: {kind: GitRepository, name: cluster}}\n`,
+      `apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: a${app}, namespace: flux-system}\nspec: {interval: 10m, path: ./apps/a${app}, prune: true, sourceRef: {kind: GitRepository, name: flux-system}}\n`,
     ]);
   }
   const directory = await repository(cluster, files);
@@ -67,7 +67,7 @@ async function noopPass() {
   const oneFile = [];
   const sumOf = (text) =>
     Number(/^controller_runtime_reconcile_time_seconds_sum\{controller="kustomization"\} (\S+)/m.exec(text)?.[1] ?? Number.NaN) * 1_000;
-  const ref = { namespace: 'flux-system', name: 'cluster' };
+  const ref = { namespace: 'flux-system', name: 'flux-system' };
   for (let round = 0; round < 20; round += 1) {
     const before = sumOf(await cluster.metrics());
     const { resourceVersion } = await cluster.client

@@ -62,7 +62,7 @@ async function noopOverApps() {
     for (let object = 0; object < 4; object += 1) files.push([`apps/a${app}/c${object}.yaml`, configMap(`a${app}-c${object}`, '1')]);
     files.push([
       `clusters/a${app}.yaml`,
-      `apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: a${app}, namespace: flux-system}\nspec: {interval: 10m, path: ./apps/a${app}, prune: true, sourceRef: {kind: GitRepository, name: cluster}}\n`,
+      `apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: a${app}, namespace: flux-system}\nspec: {interval: 10m, path: ./apps/a${app}, prune: true, sourceRef: {kind: GitRepository, name: flux-system}}\n`,
     ]);
   }
   const directory = clone(cluster, files);

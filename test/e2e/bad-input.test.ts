@@ -66,7 +66,7 @@ describe('what a person gets wrong', () => {
     running = await startCluster({ command: 'up', args: ['--runtime', 'simulated', '--repo', 'http://127.0.0.1:1/site.git'] });
     await until(() => running?.output().includes('cannot be reached'), { what: () => running?.output() ?? '' });
     const status = await running.midship('status', '--exit-code');
-    expect(status.stdout).toMatch(/Cannot read the Git repository cluster/);
+    expect(status.stdout).toMatch(/Cannot read the Git repository flux-system/);
     expect((await running.midship('status')).code).toBe(0);
     await running.stop();
 
@@ -91,7 +91,7 @@ describe('what a person gets wrong', () => {
       'c.yaml': manifest,
       'd.yaml': 'apiVersion: example.com/v1\nkind: Gone\nmetadata: {name: d}\n',
     });
-    await until(() => running?.output().includes('✗ cluster'), { what: () => running?.output() ?? '' });
+    await until(() => running?.output().includes('✗ flux-system'), { what: () => running?.output() ?? '' });
     expect(running.output()).toMatch(/b\.yaml:\d+:\d+ /);
     expect(running.output()).toMatch(/c\.yaml:1 defines ConfigMap default\/a, which a\.yaml:1 defines too/);
     const status = await running.midship('status', '--exit-code');

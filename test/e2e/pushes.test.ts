@@ -17,7 +17,7 @@ const configMap = (name: string, field = 'data'): string =>
 const app = (name: string): string => `apiVersion: kustomize.toolkit.fluxcd.io/v1
 kind: Kustomization
 metadata: {name: ${name}, namespace: flux-system}
-spec: {interval: 10m, path: ./${name}, prune: true, sourceRef: {kind: GitRepository, name: cluster}}
+spec: {interval: 10m, path: ./${name}, prune: true, sourceRef: {kind: GitRepository, name: flux-system}}
 `;
 const widgetDefinition = `apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
@@ -70,7 +70,7 @@ describe('a push to the built-in remote', () => {
       await until(async () => (await kubectl('get', 'configmap', 'a', 'b')).code === 0, { what: () => running?.output() ?? '' });
       const metadata = await until(
         async () => {
-          const repository = await kubectl('get', 'gitrepository', 'cluster', '-n', 'flux-system', '-o', 'json');
+          const repository = await kubectl('get', 'gitrepository', 'flux-system', '-n', 'flux-system', '-o', 'json');
           const { artifact } = JSON.parse(repository.stdout).status;
           return artifact?.revision === `main@sha1:${sha}` && artifact.metadata;
         },

@@ -102,7 +102,7 @@ spec:
   retryInterval: 2s
   path: ./apps/${name}
   prune: true
-  sourceRef: {kind: GitRepository, name: cluster}
+  sourceRef: {kind: GitRepository, name: flux-system}
   postBuild: {substituteFrom: [{kind: Secret, name: variables}]}
 `;
 

@@ -124,7 +124,7 @@ const paths = [
   '/steps',
   '/status.json',
   '/metrics',
-  '/apps/flux-system/cluster',
+  '/apps/flux-system/flux-system',
   '/nodes/sim-1',
   '/?q=soak',
   '/badge/flux-system/cluster.svg',

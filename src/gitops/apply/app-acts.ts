@@ -116,6 +116,7 @@ export function createAppActs({
         state.announcedHealthy = false;
         gitops.commitApplied(labelsOf(app), clock.now() - revision.seenAt);
       }
+      if (isNewTree) for (const message of state.build?.notes ?? []) recorder.record(app, { type: 'Normal', reason: 'LeftOut', message });
       report(app, outcome.changes, outcome.unchanged);
       if (changed) {
         feed.add(app, {

@@ -69,6 +69,10 @@ const byDependency = 'gitops-dependency';
 const recheckDeletionMs = 1_000;
 /** A kind that a health check names and the cluster does not have is looked for this often: nothing tells of it. */
 const recheckKindMs = 5_000;
+/** For so long an app may be there before its source is. */
+const maxSourceWaitMs = 5_000;
+/** Sources that are named when the one of an app is not there. */
+const maxSourcesShown = 5;
 /** An app whose cluster is away is looked at this often, beside being woken when the cluster is back: its kubeconfig may be another. */
 const recheckClusterMs = 30_000;
 
@@ -294,13 +298,33 @@ export function createAppController(options: AppControllerOptions): AppControlle
         finding = { reason: reasons.artifactFailed, message: `pinned revision ${hold?.pinned ?? ''} cannot be read: ${messageOf(err)}` };
       }
     } else {
-      const key = sourceKeyOf(app);
-      const message = revisions.isKnown(key)
-        ? `Source artifact not found, retrying: ${key}`
-        : `Source not found: GitRepository ${key} ${absent}`;
-      finding = { reason: reasons.artifactFailed, message };
+      finding = sourceTrouble(app);
+      const isFresh = finding.reason === reasons.sourceNotFound && ready?.reason !== finding.reason;
+      if (isFresh && app.spec.suspend !== true && app.metadata.deletionTimestamp === undefined) {
+        recorder.record(app, { type: 'Warning', ...finding });
+        feed.add(app, { type: 'failed', at: clock.now(), app: app.metadata.name, sha: '', errors: [finding.message] });
+      }
     }
     return { ...of, revision, newest, hold, finding, learned: [], finished: false, superseded: false, deleting: 0, checksUnknown: false };
+  }
+
+  /** Why an app has no revision. One that was made just now may be a moment older than its source, of the same commit. */
+  function sourceTrouble(app: Kustomization): Finding {
+    const key = sourceKeyOf(app);
+    if (revisions.isKnown(key)) return { reason: reasons.artifactFailed, message: `Source artifact not found, retrying: ${key}` };
+    const there = revisions.keys().slice(0, maxSourcesShown);
+    const hint =
+      there.length === 0 ? 'There is no GitRepository' : `There is ${there.join(', ')}: name it in spec.sourceRef, or add ${key}`;
+    return {
+      reason: sourceWaitMs(app) === undefined ? reasons.sourceNotFound : reasons.artifactFailed,
+      message: `Source not found: GitRepository ${key} ${absent}. ${hint}`,
+    };
+  }
+
+  /** How long an app may still wait for a source that nobody has made; undefined when it does not, or not any more. */
+  function sourceWaitMs(app: Kustomization): number | undefined {
+    const leftMs = Date.parse(app.metadata.creationTimestamp ?? '') + maxSourceWaitMs - clock.now();
+    return leftMs > 0 && !revisions.isKnown(sourceKeyOf(app)) ? leftMs : undefined;
   }
 
   /** A hold has done its work: a commit came that changes the app. False when that is not the hold any more. */
@@ -507,6 +531,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
       target.drift.retryAfterMs(state),
       appHealth.announceAgainAfterMs(state),
       graceMs,
+      sourceWaitMs(app),
       suspensionEndMs(state),
       checksUnknown ? recheckKindMs : undefined,
     ];

@@ -21,7 +21,8 @@ export interface Inventory {
   writeHistory(app: Kustomization, history: readonly HistoryEntry[]): Promise<void>;
 }
 
-const inventoryRef = ({ metadata }: Kustomization): ObjectRef => ({
+/** Where an app's inventory is kept. */
+export const inventoryRef = ({ metadata }: Kustomization): ObjectRef => ({
   namespace: metadata.namespace,
   name: `midship-inventory-${metadata.name}`,
 });

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { configMaps } from '../../api/core/v1/config-map.ts';
 import { secrets } from '../../api/core/v1/secret.ts';
 import type { Kustomization, SubstituteReference } from '../../api/kustomize/v1/kustomization.ts';
+import { annotations } from '../../api/well-known.ts';
 import { createRedactor, type Redactor } from '../../base/redactor.ts';
 import type { Client } from '../../client/client.ts';
 import { type DynamicObject, deepFreeze, type KubeObject, keyOf } from '../../machinery/object.ts';
@@ -9,7 +10,8 @@ import { isNotFound, isStatusError, type StatusError } from '../../machinery/sta
 import { formatYaml, parseYamlDocuments, YamlError } from '../../machinery/yaml.ts';
 import type { Builder } from '../build/builder.ts';
 import type { BuildError, BuildResult, Manifest } from '../build/manifest.ts';
-import { overlayOf } from './app-spec.ts';
+import { overlayOf, sourceKeyOf } from './app-spec.ts';
+import { withoutLeftOut } from './left-out.ts';
 import type { KnownRevision } from './repository-controller.ts';
 import { formsOf, secretValuesIn } from './secret-values.ts';
 import { SubstitutionError, substitute } from './substitution.ts';
@@ -62,6 +64,8 @@ export function createAppBuilder({ client, builder, redactor = createRedactor() 
   /** By object of the build, then by app: what came of it, and of which variables and metadata. */
   const finished = new WeakMap<KubeObject, Map<string, Finished>>();
 
+  /** Builds as their app applies them, with what that was decided by: who compares builds wants the same reference for the same build. */
+  const filtered = new WeakMap<BuildResult, { readonly key: string; readonly result: BuildResult }>();
   /** Builds whose Secrets the redactor has, with the app that it has them for. */
   const looked = new WeakMap<BuildResult, string>();
   /** Forms of the values of a Secret, by its `data`. */
@@ -85,12 +89,27 @@ export function createAppBuilder({ client, builder, redactor = createRedactor() 
   };
 
   async function buildWhole(app: Kustomization, { source, commit }: KnownRevision, signal: AbortSignal): Promise<BuildResult> {
-    const built = await builder.build({ source, commit, path: app.spec.path ?? '', overlay: overlayOf(app), signal });
+    const built = filter(app, await builder.build({ source, commit, path: app.spec.path ?? '', overlay: overlayOf(app), signal }));
     const { postBuild, commonMetadata } = app.spec;
     if (built.errors.length > 0 || (postBuild === undefined && commonMetadata === undefined)) return built;
     const { variables, errors } = await variablesOf(app, signal);
     if (errors.length > 0) return { ...built, digest: '', errors };
     return finish(app, built, variables);
+  }
+
+  function filter(app: Kustomization, built: BuildResult): BuildResult {
+    const { metadata, spec } = app;
+    const key = JSON.stringify([
+      keyOf(app),
+      sourceKeyOf(app),
+      metadata.annotations?.[annotations.fluxReconcile],
+      spec.kubeConfig === undefined,
+    ]);
+    const known = filtered.get(built);
+    if (known?.key === key) return known.result;
+    const result = withoutLeftOut(app, built);
+    filtered.set(built, { key, result });
+    return result;
   }
 
   function finish(app: Kustomization, built: BuildResult, variables: Variables): BuildResult {
@@ -113,7 +132,7 @@ export function createAppBuilder({ client, builder, redactor = createRedactor() 
       hash.update(JSON.stringify(object));
       manifests.push(object === manifest.object ? manifest : { ...manifest, object });
     }
-    return { digest: errors.length > 0 ? '' : hash.digest('hex'), manifests, errors };
+    return { ...built, digest: errors.length > 0 ? '' : hash.digest('hex'), manifests, errors };
   }
 
   /** `substitute` wins over `substituteFrom`, of which later ones win. */

@@ -11,6 +11,7 @@ import { isConflict, isNotFound, isStatusError, StatusError } from '../../machin
 import { type AppState, type DoomedObject, touchInventory } from './app-state.ts';
 import type { Claims } from './claims.ts';
 import { ownFieldsOf } from './fields.ts';
+import { leftOutReason } from './left-out.ts';
 import { describe, describeId, type ObjectId, tryParseId } from './object-id.ts';
 import { policyOf } from './object-policy.ts';
 import { stagesOf } from './order.ts';
@@ -249,5 +250,5 @@ export function mayDelete(app: Kustomization, live: DynamicObject): boolean {
   const isOurs =
     metadata.labels?.[labels.fluxKustomizeName] === app.metadata.name &&
     metadata.labels[labels.fluxKustomizeNamespace] === app.metadata.namespace;
-  return isOurs && policyOf(live).prune !== 'never';
+  return isOurs && policyOf(live).prune !== 'never' && leftOutReason(app, live) === undefined;
 }

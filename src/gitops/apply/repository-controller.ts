@@ -28,8 +28,10 @@ import { checkRewrite, mayHalt } from './repository-history.ts';
 /** The newest commit of each repository that could be read; what apps are built from. */
 export interface RevisionStore {
   get(key: string): KnownRevision | undefined;
-  /** Whether there is such a repository, read or not. */
+  /** Whether there is such a repository, read or not; true as long as it is not known which there are. */
   isKnown(key: string): boolean;
+  /** `namespace/name` of every repository, read or not. */
+  keys(): readonly string[];
   all(): Iterable<readonly [string, KnownRevision]>;
 }
 
@@ -114,7 +116,12 @@ export function createRepositoryController(options: RepositoryControllerOptions)
       follow();
       await controller.start({ signal });
     },
-    revisions: { get: (key) => revisions.get(key), isKnown: (key) => repositories.getByKey(key) !== undefined, all: () => revisions },
+    revisions: {
+      get: (key) => revisions.get(key),
+      isKnown: (key) => !repositories.synced || repositories.getByKey(key) !== undefined,
+      keys: () => [...repositories.list()].map(keyOf),
+      all: () => revisions,
+    },
     async stop() {
       await controller.stop();
       await Promise.all([...open.keys()].map(closeRepository));

@@ -28,4 +28,6 @@ export interface BuildResult {
   readonly digest: string;
   readonly manifests: readonly Manifest[];
   readonly errors: readonly BuildError[];
+  /** What a person should know of the result though nothing is wrong: objects that were left out, and why. Absent: nothing. */
+  readonly notes?: readonly string[];
 }

@@ -1,6 +1,7 @@
 import { posix } from 'node:path';
 import { namespaces } from '../../api/core/v1/namespace.ts';
 import { noControllerText } from '../../api/kinds-without-controller.ts';
+import { defaultAppNamespace, rootAppName } from '../../api/kustomize/v1/app-name.ts';
 import { type Kustomization, kustomizations } from '../../api/kustomize/v1/kustomization.ts';
 import { gitRepositories } from '../../api/source/v1/git-repository.ts';
 import type { Clock } from '../../base/clock.ts';
@@ -129,12 +130,16 @@ async function collectApps(
       }
       found.push({ app, manifests: result.manifests });
       for (const manifest of result.manifests) {
-        if (isKind(manifest.object, gitRepositories))
-          otherSources.add(`${manifest.object.metadata.namespace}/${manifest.object.metadata.name}`);
+        const { namespace, name } = manifest.object.metadata;
+        // What `flux bootstrap` commits of its own source is this tree.
+        const isTree = namespace === defaultAppNamespace && name === rootAppName;
+        if (isKind(manifest.object, gitRepositories) && !isTree) otherSources.add(`${namespace}/${name}`);
       }
       for (const manifest of result.manifests) {
         const child = appIn(manifest.object);
         if (child === undefined || seen.has(nameOf(child)) || isOfOtherSource(child, otherSources)) continue;
+        // The list of apps that lists itself is what is looked at already.
+        if (normalized(child.spec.path ?? '') === normalized(root.spec.path ?? '') && child.metadata.name === rootAppName) continue;
         seen.add(nameOf(child));
         next.push({ app: child, by: manifest });
       }

@@ -233,7 +233,9 @@ describe('a GitRepository', () => {
       const { status } = await client.get(kustomizations, ref('often'));
       return status?.conditions?.find(({ type }) => type === 'Ready')?.message ?? '';
     };
-    await until(async () => (await said()) === `Source not found: GitRepository ${namespace}/often does not exist`, { what: said });
+    await until(async () => (await said())?.startsWith(`Source not found: GitRepository ${namespace}/often does not exist`) === true, {
+      what: said,
+    });
     await follow('often', { url: 'https://127.0.0.1:1/often.git', interval: '0s' });
     await until(async () => (await said()) === `Source artifact not found, retrying: ${namespace}/often`, { what: said });
     const looks = async (): Promise<number> => {
