@@ -146,16 +146,14 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
   const certificates = createCertificateChecks(authorizer);
   const decoder = new BodyDecoder(schemas);
   const webhookClient = createWebhookClient(registry);
+  const kindTable = createKindTable(kinds);
   const writer = createWriter({
     registry,
     admission: admissionOrder({
       registry,
       authorizer,
       ruleIndex,
-      kinds: {
-        all: () => service.kinds.all(),
-        findByKind: (group, version, kind) => service.kinds.findByKind(group, version, kind),
-      },
+      kinds: kindTable,
       podSecurityDefault: options.podSecurityDefault ?? 'privileged',
       clock,
       decoder,
@@ -170,7 +168,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
       enabled: options.optionalAdmission ?? [],
     }),
     decoder,
-    owners: new FieldOwners(schemas),
+    owners: new FieldOwners(schemas, kindTable),
     clock,
     random,
     ...(options.newUid === undefined ? {} : { newUid: options.newUid }),
@@ -183,7 +181,6 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
   });
   const evict = createEvictor({ registry, writer, clock });
   const expiry = startEventExpiry({ registry, writer, clock, log });
-  const kindTable = createKindTable(kinds);
   const customResources = kinds.some(isDefinition) ? new CustomResources({ registry, kinds: kindTable, writer, clock, log }) : undefined;
   let policyStatus: { stop(): void } | undefined;
 
@@ -250,7 +247,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
     };
   }
 
-  function applicationOf({ subresource }: RequestInfo, kind: KindDefinition, { body }: Patch): Application {
+  function applicationOf({ subresource, servedAs }: RequestInfo, kind: KindDefinition, { body }: Patch): Application {
     if (subresource !== undefined && !kind.subresources.some(({ name }) => name === subresource)) throw noSuchSubresource();
     switch (subresource) {
       case undefined:
@@ -260,7 +257,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
       case 'scale': {
         const paths = scalePathsOf(kind);
         if (paths === undefined) throw noSuchSubresource();
-        return { part: 'main', subresource, view: scaleView(paths), patch: appliedScale(kind, body, paths) };
+        return { part: 'main', subresource, view: scaleView(paths), patch: appliedScale(servedAs?.kind ?? kind, body, paths) };
       }
       default:
         throw notImplemented(`apply to ${kind.resource}/${subresource}`);

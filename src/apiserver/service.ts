@@ -82,6 +82,10 @@ export interface ServedVersion {
   readonly kind: KindDefinition;
   /** Of a patch: what it makes of the stored object. */
   change?(stored: KubeObject): KubeObject;
+  /** Of an apply: the stored object in this version, */
+  show?(stored: KubeObject): KubeObject;
+  /** and what the apply made of it, read and checked by the rules of this version, as the stored kind has it. */
+  accept?(applied: KubeObject, shown: KubeObject | undefined): KubeObject;
 }
 
 /** The path of a field, or what the reader of YAML says of a key. */

@@ -5,7 +5,7 @@ import type { SchemaSet } from '../machinery/schema.ts';
 import { invalid, type StatusError } from '../machinery/status-error.ts';
 import type { BodyDecoder } from './registry/decoding.ts';
 import { invalidPatch, patched } from './registry/patching.ts';
-import type { ApiService, WatchRecord, WriteRequest } from './service.ts';
+import type { ApiService, ServedVersion, WatchRecord, WriteRequest } from './service.ts';
 
 export interface VersionsOptions {
   readonly decoder: BodyDecoder;
@@ -14,7 +14,7 @@ export interface VersionsOptions {
 
 /**
  * `service`, with kinds that are versions of a stored one: what clients send is read and completed in the version that they speak, goes
- * over to the stored one before anything else sees it, and comes back the same way. Field owners are recorded in the stored version.
+ * over to the stored one before anything else sees it, and comes back the same way.
  */
 export function withVersions<T extends ApiService>(service: T, { decoder, schemas }: VersionsOptions): T {
   /** A whole object of the version, read and checked by its rules, as the stored kind has it. */
@@ -68,14 +68,19 @@ export function withVersions<T extends ApiService>(service: T, { decoder, schema
     async patch(request, kind, ref, patch) {
       const { storedAs } = kind;
       if (storedAs === undefined) return service.patch(request, kind, ref, patch);
-      const body = patch.type === 'apply' ? storedAs.toStored(patch.body as KubeObject) : undefined;
       const change = (stored: KubeObject): KubeObject => {
         const before = shown(storedAs, stored);
         const wanted = patched(before, patch, schemas, kind.schemaName);
         return toStored(request, kind, storedAs, wanted, { before, refuse: (why) => invalidPatch(patch, why) });
       };
-      const inner = { ...readRequest(request), force: request.force === true, servedAs: { kind, change } };
-      const { object, created } = await service.patch(inner, storedAs.kind, ref, body === undefined ? patch : { ...patch, body });
+      const servedAs: ServedVersion = {
+        kind,
+        change,
+        show: (stored) => shown(storedAs, stored),
+        accept: (applied, before) => toStored(request, kind, storedAs, applied, before === undefined ? {} : { before }),
+      };
+      const inner = { ...readRequest(request), force: request.force === true, servedAs };
+      const { object, created } = await service.patch(inner, storedAs.kind, ref, patch);
       return { object: shown(storedAs, object), created };
     },
     async delete(request, kind, ref, deletion) {

@@ -2,7 +2,7 @@ import { goJsonOf } from './go-text.ts';
 import { type DynamicObject, deepEqual, type KubeObject, type ManagedFieldsEntry, type ObjectMeta } from './object.ts';
 import type { Schema, SchemaSet } from './schema.ts';
 import { badRequest, internalError, StatusError } from './status-error.ts';
-import { compareObjects } from './structured-merge/compare.ts';
+import { type Comparison, compareObjects } from './structured-merge/compare.ts';
 import {
   cut,
   difference,
@@ -28,17 +28,30 @@ import {
 } from './structured-merge/typed-value.ts';
 
 /**
- * Who owns which field (`metadata.managedFields`), and server-side apply, which rests on it. Behaves as upstream's field managers do,
- * with one difference: entries recorded under another version of the same kind are compared with the schema at hand, since each kind
- * has one version here.
+ * A version of a kind beside the one that is written. Objects go over to it and back; neither direction may drop a field that the other
+ * version does not know.
+ */
+export interface OtherVersion {
+  readonly schema: Schema;
+  /** Of built-in kinds the real server keeps what a manager applied in one version and leaves out when it next applies in another. */
+  readonly keepsAbandoned: boolean;
+  from(written: DynamicObject): DynamicObject;
+  back(object: DynamicObject): DynamicObject;
+}
+
+/**
+ * Who owns which field (`metadata.managedFields`), and server-side apply, which rests on it. Behaves as upstream's field managers do: an
+ * entry is compared in the version that it names, and one whose version is gone goes with the next write.
  *
  * @see https://kubernetes.io/docs/reference/using-api/server-side-apply/
  */
 interface WriteOptions {
   /** At most 128 characters; empty counts as `unknown`. */
   readonly manager: string;
-  /** Of the write: `apps/v1`. */
+  /** Of the write, and of the objects that it is about: `apps/v1`. */
   readonly apiVersion: string;
+  /** The kind in another version; undefined for one that is not there. Absent: there is no other. */
+  readonly otherVersion?: ((apiVersion: string) => OtherVersion | undefined) | undefined;
   /** RFC 3339, seconds. */
   readonly time: string;
   /** `status`, `scale`, …; undefined for the object itself. */
@@ -84,6 +97,63 @@ interface Managed {
   readonly set: MaybeFieldSet;
 }
 
+/** How objects of one version are compared, and how they are made from those of the write. */
+interface View {
+  readonly type: Type;
+  /** Absent for the version of the write itself. */
+  readonly other?: OtherVersion;
+}
+
+/** The view of each version of the kind; undefined for a version that is not there. */
+type Views = (apiVersion: string) => View | undefined;
+
+function viewsOf({ apiVersion: written, otherVersion, set }: WriteOptions, type: Type): Views {
+  const own: View = { type };
+  return (apiVersion) => {
+    if (apiVersion === written) return own;
+    const other = otherVersion?.(apiVersion);
+    return other === undefined ? undefined : { type: objectTypeOf(set, other.schema), other };
+  };
+}
+
+const shownIn = ({ other }: View, written: unknown): unknown =>
+  other === undefined || !isMap(written) ? written : other.from(written as DynamicObject);
+
+const broughtBack = ({ other }: View, shown: unknown): unknown =>
+  other === undefined || !isMap(shown) ? shown : other.back(shown as DynamicObject);
+
+interface Differing {
+  readonly before: JsonMap | undefined;
+  readonly after: unknown;
+  readonly views: Views;
+  readonly ignored: MaybeFieldSet;
+}
+
+/** What differs, by the version in which one looks; compared once for each version that is asked for. */
+function differencesOf({ before, after, views, ignored }: Differing): (apiVersion: string) => Comparison {
+  const known = new Map<string, Comparison>();
+  return (apiVersion) => {
+    const same = known.get(apiVersion);
+    if (same !== undefined) return same;
+    const view = views(apiVersion);
+    if (view === undefined) return { changed: undefined, removed: undefined };
+    const { changed, removed } = compareObjects(shownIn(view, before), shownIn(view, after), view.type);
+    const found = { changed: cut(changed, ignored), removed: cut(removed, ignored) };
+    known.set(apiVersion, found);
+    return found;
+  };
+}
+
+/** The fields that an owner loses when the write takes all that differs. */
+type Taken = (apiVersion: string) => MaybeFieldSet;
+
+const takenBy =
+  (differences: (apiVersion: string) => Comparison): Taken =>
+  (apiVersion) => {
+    const { changed, removed } = differences(apiVersion);
+    return union(changed, removed);
+  };
+
 /**
  * `after` with the owners of its fields brought up to date: what differs from `before` goes to `manager`. For every write but apply.
  * Parts that are one reference in both objects are not looked at, and when nothing changes hands `managedFields` stays the same
@@ -95,14 +165,18 @@ interface Managed {
 export function updateManagedFields<T extends KubeObject>(options: UpdateOptions<T>): T {
   const { before, after, schema, set, resetFields } = options;
   const type = objectTypeOf(set, schema);
-  const managed = ownersOf(options, type);
+  const views = viewsOf(options, type);
+  const managed = ownersOf(options, type, views);
   if (managed.length === 0 && before !== undefined) return withEntries(after, undefined);
-  const ignored = fieldSetFrom(resetFields);
-  const comparison = compareObjects(before ?? blankOf(after, options), after, type);
-  const changed = cut(comparison.changed, ignored);
-  const removed = cut(comparison.removed, ignored);
-  const taken = union(changed, removed);
-  const owners = changed === undefined ? withoutSet(managed, taken) : capped(withOwner({ managed, taken, changed, options }));
+  const differences = differencesOf({
+    before: (before as JsonMap | undefined) ?? blankOf(after, options),
+    after,
+    views,
+    ignored: fieldSetFrom(resetFields),
+  });
+  const taken = takenBy(differences);
+  const { changed } = differences(options.apiVersion);
+  const owners = changed === undefined ? withoutTaken(managed, taken) : capped(withOwner({ managed, taken, changed, options }));
   return withEntries(after, arrayOf(owners, before));
 }
 
@@ -113,22 +187,27 @@ function blankOf(object: KubeObject, { isNullBlank }: WriteOptions): JsonMap | u
 }
 
 /** The owners that a write starts from, with their sets. */
-function ownersOf<T extends KubeObject>({ before, after, subresource }: UpdateOptions<T>, type: Type): readonly Managed[] {
+function ownersOf<T extends KubeObject>({ before, after, subresource }: UpdateOptions<T>, type: Type, views: Views): readonly Managed[] {
   const stored = before?.metadata.managedFields;
   const given = after.metadata.managedFields;
   if (given !== stored && subresource === undefined && Array.isArray(given)) {
     if (given.length === 0 || (given.length === 1 && deepEqual(given[0], {}))) return [];
-    const managed = tryDecode(given, type);
-    if (managed !== undefined && managed.length > 0) return managed;
+    const managed = tryDecode(given, type, views);
+    // Entries whose fields nobody can read own nothing, and still take the place of those that are stored.
+    if (managed !== undefined && managed.length > 0) return managed.filter(({ set }) => set !== undefined);
   }
-  return tryDecode(stored, type) ?? [];
+  return tryDecode(stored, type, views) ?? [];
 }
 
 /** Owners by the array of entries they were read from, for each type; entries are shared by many objects. */
 const decoded = new WeakMap<Type, WeakMap<readonly ManagedFieldsEntry[], readonly Managed[]>>();
 
-/** Undefined when an entry is not one that the server could have written. */
-function tryDecode(entries: readonly ManagedFieldsEntry[] | undefined, type: Type): readonly Managed[] | undefined {
+/**
+ * Undefined when an entry is not one that the server could have written.
+ *
+ * @param type  of the write, whose schema changes with those of the other versions
+ */
+function tryDecode(entries: readonly ManagedFieldsEntry[] | undefined, type: Type, views: Views): readonly Managed[] | undefined {
   if (entries === undefined) return [];
   let known = decoded.get(type);
   if (known === undefined) {
@@ -142,8 +221,10 @@ function tryDecode(entries: readonly ManagedFieldsEntry[] | undefined, type: Typ
     const { operation, apiVersion, fieldsType, fieldsV1 } = entry;
     if ((operation !== 'Apply' && operation !== 'Update') || !apiVersion || fieldsType !== 'FieldsV1') return undefined;
     if (fieldsV1 !== undefined && !isMap(fieldsV1)) return undefined;
+    const view = views(apiVersion);
+    if (view === undefined) continue;
     const stored = fieldSetFrom(fieldsV1);
-    const set = stored === undefined ? undefined : fitted(stored, type);
+    const set = stored === undefined ? undefined : fitted(stored, view.type);
     // What no longer fits the schema gets a new entry, and an entry without fields goes with the next write.
     managed.push(set === undefined || set === stored ? { id: idOf(entry), entry, set } : managedBy(entry, set));
   }
@@ -168,12 +249,11 @@ function fitted(set: FieldSet, type: Type): MaybeFieldSet {
 }
 
 /** The owners that are left once these fields are taken from all of them; the same array when nobody loses any. */
-function withoutSet(managed: readonly Managed[], taken: MaybeFieldSet): readonly Managed[] {
-  if (taken === undefined) return managed;
+function withoutTaken(managed: readonly Managed[], taken: Taken): readonly Managed[] {
   const left: Managed[] = [];
   let isChanged = false;
   for (const owner of managed) {
-    const rest = difference(owner.set, taken);
+    const rest = difference(owner.set, taken(owner.entry.apiVersion ?? ''));
     if (rest === owner.set) {
       left.push(owner);
       continue;
@@ -186,7 +266,7 @@ function withoutSet(managed: readonly Managed[], taken: MaybeFieldSet): readonly
 
 interface Change {
   readonly managed: readonly Managed[];
-  readonly taken: MaybeFieldSet;
+  readonly taken: Taken;
   readonly changed: FieldSet;
   readonly options: WriteOptions;
 }
@@ -198,9 +278,9 @@ function withOwner({ managed, taken, changed, options }: Change): readonly Manag
   const id = idOf(owner);
   const previous = managed.find((candidate) => candidate.id === id);
   const others = previous === undefined ? managed : managed.filter((candidate) => candidate !== previous);
-  const set = union(difference(previous?.set, taken), changed) ?? changed;
+  const set = union(difference(previous?.set, taken(apiVersion)), changed) ?? changed;
   const isSame = previous !== undefined && previous.set === set && previous.entry.time === time;
-  return [...withoutSet(others, taken), isSame ? previous : managedBy(owner, set, id)];
+  return [...withoutTaken(others, taken), isSame ? previous : managedBy(owner, set, id)];
 }
 
 interface Owner {
@@ -341,8 +421,9 @@ export function applyPatch(options: ApplyOptions): DynamicObject {
   const ignored = fieldSetFrom(resetFields);
   const config = checkedPatch(patch, { apiVersion, kind }, type);
   const reachable = withoutFields(config, ignored, type);
-  const managed = appliersBase(options, type, ignored);
-  const state: ApplyState = { options, type, ignored, managed, config: isMap(reachable) ? reachable : {} };
+  const views = viewsOf(options, type);
+  const managed = appliersBase(options, { type, views, ignored });
+  const state: ApplyState = { options, type, views, ignored, managed, config: isMap(reachable) ? reachable : {} };
   try {
     const result = options.manager === 'kubectl' ? appliedByKubectl(state) : applied(state, options.force);
     return live !== undefined && isUnchanged(live, result) ? live : result;
@@ -355,6 +436,7 @@ export function applyPatch(options: ApplyOptions): DynamicObject {
 interface ApplyState {
   readonly options: ApplyOptions;
   readonly type: Type;
+  readonly views: Views;
   readonly ignored: MaybeFieldSet;
   readonly managed: readonly Managed[];
   readonly config: JsonMap;
@@ -385,19 +467,22 @@ function kindText(apiVersion: string, kind: string): string {
 }
 
 /** The owners before the apply. An object without any gets one for all that it has, so that the first applier has someone to conflict with. */
-function appliersBase({ live, ...options }: ApplyOptions, type: Type, ignored: MaybeFieldSet): readonly Managed[] {
+function appliersBase(
+  { live, ...options }: ApplyOptions,
+  { type, views, ignored }: Pick<ApplyState, 'type' | 'views' | 'ignored'>,
+): readonly Managed[] {
   if (live === undefined) return [];
-  const managed = tryDecode(live.metadata.managedFields, type);
+  const managed = tryDecode(live.metadata.managedFields, type, views);
   if (managed === undefined) throw internalError('failed to decode managed fields');
   if (managed.length > 0) return managed;
   const changed = cut(compareObjects(blankOf(live, options), live, type).changed, ignored);
   return changed === undefined
     ? []
-    : withOwner({ managed: [], taken: undefined, changed, options: { ...options, manager: beforeFirstApply } });
+    : withOwner({ managed: [], taken: () => undefined, changed, options: { ...options, manager: beforeFirstApply } });
 }
 
 function applied(state: ApplyState, force: boolean): DynamicObject {
-  const { options, type, ignored, managed, config } = state;
+  const { options, type, views, ignored, managed, config } = state;
   const { live, manager, apiVersion, subresource, time } = options;
   const owner: Owner = { manager, operation: 'Apply', apiVersion, time: undefined, subresource };
   const id = idOf(owner);
@@ -407,13 +492,13 @@ function applied(state: ApplyState, force: boolean): DynamicObject {
   const merged = mergeApplied(live ?? {}, config, type);
   // With the fields nobody can own, so that what they are in is not taken for abandoned.
   const named = cut(presentSetOf(config, type), ignored);
-  const owned = others.reduce<MaybeFieldSet>((all, { set }) => union(all, set), named);
-  const next = pruned({ merged, last: last?.set, owned, type });
-  const comparison = compareObjects(live, next, type);
-  const changed = cut(comparison.changed, ignored);
-  if (!force) checkConflicts(others, changed);
-  const kept = withoutSet(others, union(changed, cut(comparison.removed, ignored)));
-  const result = withoutEmptied(next, merged, { owned, type });
+  const owned = new Map([[apiVersion, named]]);
+  for (const { entry, set } of others) owned.set(entry.apiVersion ?? '', union(owned.get(entry.apiVersion ?? ''), set));
+  const next = pruned({ merged, last, owned, views });
+  const differences = differencesOf({ before: live, after: next, views, ignored });
+  if (!force) checkConflicts(others, differences);
+  const kept = withoutTaken(others, takenBy(differences));
+  const result = withoutEmptied(next, merged, { owned: owned.get(apiVersion), type });
   const isNew = live === undefined || !isSameBut(live, result);
   const when = isNew ? time : last?.entry.time;
   const isKept = last !== undefined && when === last.entry.time && apiVersion === last.entry.apiVersion && isSameSet(own, last.set);
@@ -439,26 +524,47 @@ const isUnchanged = (live: DynamicObject, result: DynamicObject): boolean =>
 
 interface Pruning {
   readonly merged: unknown;
-  readonly last: MaybeFieldSet;
-  /** By all appliers and updaters, with what is applied now. */
+  readonly last: Managed | undefined;
+  /** By all appliers and updaters, with what is applied now; by version. */
+  readonly owned: ReadonlyMap<string, MaybeFieldSet>;
+  readonly views: Views;
+}
+
+/** The merged object without what was applied the last time, is not now, and is owned by nobody. */
+function pruned({ merged, last, owned, views }: Pruning): unknown {
+  const lastVersion = last?.entry.apiVersion ?? '';
+  const view = views(lastVersion);
+  if (last?.set === undefined || view === undefined || view.other?.keepsAbandoned === true) return merged;
+  const { type } = view;
+  const shown = shownIn(view, merged);
+  const whole = withNamedFields(presentSetOf(shown, type), type);
+  const named = withNamedFields(last.set, type);
+  // What others own comes back, and with it what it is in.
+  let backed = withOwned({ whole: shown, bare: withoutFields(shown, named, type), owned: owned.get(lastVersion), type });
+  for (const [version, set] of owned) {
+    const other = version === lastVersion || set === undefined ? undefined : views(version);
+    if (other === undefined) continue;
+    const bare = shownIn(other, broughtBack(view, backed));
+    const there = withOwned({ whole: shownIn(other, merged), bare, owned: set, type: other.type });
+    backed = shownIn(view, broughtBack(other, there));
+  }
+  // So does what fell with its container and was never applied by this manager.
+  const gone = intersection(difference(whole, withNamedFields(presentSetOf(backed, type), type)), named);
+  return gone === undefined ? merged : broughtBack(view, withoutFields(shown, gone, type));
+}
+
+interface Backing {
+  readonly whole: unknown;
+  readonly bare: unknown;
   readonly owned: MaybeFieldSet;
   readonly type: Type;
 }
 
-/** The merged object without what was applied the last time, is not now, and is owned by nobody. */
-function pruned({ merged, last, owned, type }: Pruning): unknown {
-  if (last === undefined) return merged;
-  const whole = withNamedFields(presentSetOf(merged, type), type);
-  const named = withNamedFields(last, type);
-  const bare = withoutFields(merged, named, type);
-  // What others own comes back, and with it what it is in.
-  const backed = withoutFields(
-    merged,
-    difference(whole, union(withNamedFields(presentSetOf(bare, type), type), withNamedFields(owned, type))),
-    type,
-  );
-  // So does what fell with its container and was never applied by this manager.
-  return withoutFields(merged, intersection(difference(whole, withNamedFields(presentSetOf(backed, type), type)), named), type);
+/** What `bare` has of `whole`, with what is owned in it. */
+function withOwned({ whole, bare, owned, type }: Backing): unknown {
+  const all = withNamedFields(presentSetOf(whole, type), type);
+  const kept = union(withNamedFields(presentSetOf(bare, type), type), withNamedFields(owned, type));
+  return withoutFields(whole, difference(all, kept), type);
 }
 
 interface Conflict {
@@ -488,9 +594,9 @@ class ConflictError extends StatusError {
   }
 }
 
-function checkConflicts(others: readonly Managed[], changed: MaybeFieldSet): void {
+function checkConflicts(others: readonly Managed[], differences: (apiVersion: string) => Comparison): void {
   const conflicting = others
-    .map(({ id, entry, set }) => ({ id, entry, set: intersection(set, changed) }))
+    .map(({ id, entry, set }) => ({ id, entry, set: intersection(set, differences(entry.apiVersion ?? '').changed) }))
     .filter(({ set }) => set !== undefined)
     .sort((a, b) => compareText(a.id, b.id));
   if (conflicting.length === 0) return;

@@ -1,35 +1,42 @@
 import type { KindDefinition } from '../../machinery/kind.ts';
-import { applyPatch, updateManagedFields } from '../../machinery/managed-fields.ts';
+import { applyPatch, type OtherVersion, updateManagedFields } from '../../machinery/managed-fields.ts';
 import { type DynamicObject, deepEqual, type KubeObject, type ManagedFieldsEntry } from '../../machinery/object.ts';
 import { apiVersionOf } from '../../machinery/resource.ts';
 import type { Schema, SchemaSet } from '../../machinery/schema.ts';
-import type { WriteRequest } from '../service.ts';
+import type { KindTable, WriteRequest } from '../service.ts';
 
 /** `metadata.managedFields` as every write leaves them, and the apply that builds on them. */
 export class FieldOwners {
   readonly #schemas: SchemaSet;
+  readonly #kinds: Pick<KindTable, 'findByKind'>;
 
-  constructor(schemas: SchemaSet) {
+  constructor(schemas: SchemaSet, kinds: Pick<KindTable, 'findByKind'>) {
     this.#schemas = schemas;
+    this.#kinds = kinds;
   }
 
-  /** `after` with the fields that differ from `before` in the hands of the request's manager. */
+  /** `after` with the fields that differ from `before` in the hands of the request's manager. Both are in the stored version. */
   updated(request: WriteRequest, kind: KindDefinition, { before, after, time }: Change): KubeObject {
-    const schema = this.#schemaOf(kind);
+    const spoken = request.servedAs?.kind ?? kind;
+    const schema = this.#schemaOf(spoken);
     if (schema === undefined) return after;
     const { subresource } = request;
+    const { from } = crossing(kind, spoken);
+    const seen = from(after);
     const owned = updateManagedFields({
       manager: managerOf(request),
-      apiVersion: apiVersionOf(kind),
+      apiVersion: apiVersionOf(spoken),
+      otherVersion: this.#otherVersions(kind, spoken),
       time,
       subresource,
       schema,
       set: this.#schemas,
       resetFields: resetFieldsOf(kind, subresource),
       isNullBlank: kind.custom === undefined,
-      before,
-      after,
+      before: before === undefined ? undefined : from(before),
+      after: seen,
     });
+    if (spoken !== kind) return owned === seen ? after : withOwners(after, owned.metadata.managedFields);
     return kind.custom !== undefined && subresource === 'scale' ? withoutScaleOwners(owned) : owned;
   }
 
@@ -38,16 +45,41 @@ export class FieldOwners {
     return schemas?.[schemaName] ?? this.#schemas[schemaName];
   }
 
+  /** The versions of `kind` beside the one that is spoken, by apiVersion. */
+  #otherVersions(kind: KindDefinition, spoken: KindDefinition): (apiVersion: string) => OtherVersion | undefined {
+    return (apiVersion) => {
+      const other = apiVersion === apiVersionOf(kind) ? kind : this.#servedVersion(kind, apiVersion);
+      const schema = other === undefined ? undefined : this.#schemaOf(other);
+      if (other === undefined || schema === undefined) return undefined;
+      const spokenWay = crossing(kind, spoken);
+      const otherWay = crossing(kind, other);
+      return {
+        schema,
+        keepsAbandoned: kind.custom === undefined,
+        from: (written) => otherWay.from(spokenWay.back(written)) as DynamicObject,
+        back: (object) => spokenWay.from(otherWay.back(object)) as DynamicObject,
+      };
+    };
+  }
+
+  #servedVersion(kind: KindDefinition, apiVersion: string): KindDefinition | undefined {
+    const [version = '', group = ''] = apiVersion.split('/').reverse();
+    const found = this.#kinds.findByKind(group, version, kind.kind);
+    return found?.storedAs?.kind === kind && found.storedAs.isUnsupported !== true ? found : undefined;
+  }
+
   /**
-   * What applying `patch` makes of `live`; `live` itself when it changes nothing.
+   * What applying `patch` makes of `live`; `live` itself when it changes nothing. All three are in the version that the request speaks.
    *
    * @throws StatusError as `applyPatch`
    */
   applied(request: WriteRequest & { readonly force?: boolean }, kind: KindDefinition, { live, patch, time }: Application): KubeObject {
-    const schema = this.#schemaOf(kind) ?? {};
+    const spoken = request.servedAs?.kind ?? kind;
+    const schema = this.#schemaOf(spoken) ?? {};
     const result = applyPatch({
       manager: managerOf(request),
-      apiVersion: apiVersionOf(kind),
+      apiVersion: apiVersionOf(spoken),
+      otherVersion: this.#otherVersions(kind, spoken),
       time,
       subresource: request.subresource,
       schema,
@@ -64,6 +96,26 @@ export class FieldOwners {
       ? result
       : { ...result, metadata: { ...result.metadata, managedFields: [] } };
   }
+}
+
+interface Crossing {
+  from(stored: KubeObject): KubeObject;
+  back(object: KubeObject): KubeObject;
+}
+
+const staying: Crossing = { from: (object) => object, back: (object) => object };
+
+/** How objects go over from the stored version to another, with the fields that only one of both has. */
+function crossing(stored: KindDefinition, { storedAs, ...version }: KindDefinition): Crossing {
+  if (storedAs === undefined) return staying;
+  if (storedAs.hasOwnRules !== true) return { from: (object) => storedAs.fromStored(object), back: (object) => storedAs.toStored(object) };
+  const names = { from: apiVersionOf(version), back: apiVersionOf(stored) };
+  return { from: (object) => ({ ...object, apiVersion: names.from }), back: (object) => ({ ...object, apiVersion: names.back }) };
+}
+
+function withOwners(object: KubeObject, managedFields: readonly ManagedFieldsEntry[] | undefined): KubeObject {
+  const { managedFields: _, ...metadata } = object.metadata;
+  return { ...object, metadata: managedFields === undefined ? metadata : { ...metadata, managedFields } };
 }
 
 interface Change {

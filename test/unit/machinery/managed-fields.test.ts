@@ -217,6 +217,16 @@ describe('updates', () => {
     expect(broken.metadata.managedFields).toBe(created.metadata.managedFields);
     const through = update(configMap, created, cm({ a: '1' }, { managedFields: [given] }), { subresource: 'status' });
     expect(through.metadata.managedFields).toBe(created.metadata.managedFields);
+    const unreadable = { ...given, fieldsV1: { 'q:data': {} } };
+    expect(update(configMap, created, cm({ a: '1' }, { managedFields: [unreadable] })).metadata.managedFields).toBeUndefined();
+  });
+
+  it('drop an entry whose version is no longer there', () => {
+    const created = update(configMap, undefined, cm({ a: '1' }));
+    const [entry] = created.metadata.managedFields ?? [];
+    const managedFields = [entry ?? {}, { ...entry, manager: 'old', apiVersion: 'v0' }];
+    const updated = update(configMap, cm({ a: '1' }, { managedFields }), cm({ a: '1', b: '2' }, { managedFields }));
+    expect(Object.keys(ownersOf(updated))).toEqual(['tool Update']);
   });
 
   it('by more than ten managers merge the oldest', () => {
@@ -351,9 +361,11 @@ describe('server-side apply', () => {
     expect(ownersOf(applied)).toEqual({ 'm1 Apply': { 'f:spec': { 'f:replicas': {} } } });
   });
 
-  it('takes away with null', () => {
+  it('leaves a null to whoever reads the object as its kind', () => {
     const created = apply(configMap, undefined, cm({ a: '1', b: '1' }));
-    expect(apply(configMap, created, { ...cm({}), data: { a: '1', b: null } }).data).toEqual({ a: '1' });
+    const applied = apply(configMap, created, { ...cm({}), data: { a: '1', b: null } });
+    expect(applied.data).toEqual({ a: '1', b: null });
+    expect(ownersOf(applied)).toEqual({ 'm1 Apply': { 'f:data': { 'f:a': {}, 'f:b': {} } } });
   });
 
   it.each([

@@ -473,6 +473,91 @@ describe('custom resources', () => {
     expect(both.metadata.managedFields?.map(({ manager }) => manager)).toEqual(['one', 'two']);
   });
 
+  describe('applied in a served version that is not the stored one', () => {
+    const version = (name: string, spec: object) => ({
+      name,
+      served: true,
+      storage: name === 'v1',
+      schema: { openAPIV3Schema: { type: 'object', properties: { spec: { type: 'object', ...spec } } } },
+    });
+    const text = { type: 'string' };
+    const versions = [
+      version('v1', { properties: { a: text, n: { type: 'integer' } } }),
+      version('v2', {
+        required: ['n'],
+        properties: { a: { ...text, default: 'red' }, n: { type: 'integer', minimum: 5 }, newer: { type: 'integer' } },
+      }),
+    ];
+    const at = { name: 'a', namespace: 'default' };
+    const newer = { ...widgets, version: 'v2' };
+
+    async function startVersions() {
+      const { client } = await start();
+      await define(client, definition('widgets', 'Widget', { versions: versions as never }));
+      const apply = (kind: typeof widgets, manager: string, spec: object) =>
+        client.patch(
+          kind,
+          at,
+          { type: 'apply', body: { ...widget('a', spec), apiVersion: `example.com/${kind.version}` } },
+          { fieldManager: manager },
+        );
+      return { client, apply };
+    }
+
+    it('are checked and completed by the schema of that version', async () => {
+      const { apply } = await startVersions();
+      expect(await refusal(apply(newer, 'm', { n: 1 }))).toContain('spec.n in body should be greater than or equal to 5');
+      expect(await refusal(apply(newer, 'm', { a: 'x' }))).toContain('spec.n: Required value');
+      const made = await apply(newer, 'm', { n: 5, newer: 1 });
+      expect(made.apiVersion).toBe('example.com/v2');
+      expect(made.spec).toEqual({ n: 5, a: 'red' });
+      expect(await refusal(apply(widgets, 'm', { newer: 1 }))).toContain('.spec.newer: field not declared in schema');
+    });
+
+    it('are owned in it, and lose what their manager leaves out in another one', async () => {
+      const { client, apply } = await startVersions();
+      await apply(newer, 'm', { n: 5, a: 'x' });
+      expect(await refusal(apply(widgets, 'other', { n: 6 }))).toContain('conflict with "m": .spec.n');
+      const patched = await client.patch(newer, at, { type: 'merge', body: { spec: { n: 7 } } }, { fieldManager: 'p' });
+      expect(patched.metadata.managedFields?.map(({ manager, apiVersion, fieldsV1 }) => ({ manager, apiVersion, fieldsV1 }))).toEqual([
+        { manager: 'm', apiVersion: 'example.com/v2', fieldsV1: { 'f:spec': { 'f:a': {} } } },
+        { manager: 'p', apiVersion: 'example.com/v2', fieldsV1: { 'f:spec': { 'f:n': {} } } },
+      ]);
+      const left = await apply(widgets, 'm', { n: 7 });
+      expect(left.spec).toEqual({ n: 7 });
+      expect(left.metadata.managedFields?.map(({ manager, apiVersion }) => `${manager} ${apiVersion}`)).toEqual([
+        'm example.com/v1',
+        'p example.com/v2',
+      ]);
+    });
+  });
+
+  it('keep the null of a field that may be null, however they are written', async () => {
+    const { client } = await start();
+    const nullable = { type: 'string', nullable: true };
+    const openAPIV3Schema = {
+      type: 'object',
+      properties: { spec: { type: 'object', properties: { nul: nullable, map: { type: 'object', additionalProperties: nullable } } } },
+    };
+    const version = { name: 'v1', served: true, storage: true, schema: { openAPIV3Schema } } as Spec['versions'][number];
+    await define(client, definition('widgets', 'Widget', { versions: [version] }));
+    const spec = { nul: null, map: { x: null } };
+    const applied = await client.patch(
+      widgets,
+      { name: 'a', namespace: 'default' },
+      { type: 'apply', body: widget('a', spec) },
+      { fieldManager: 'm' },
+    );
+    expect(applied.spec).toEqual(spec);
+    const again = await client.patch(
+      widgets,
+      { name: 'a', namespace: 'default' },
+      { type: 'apply', body: widget('a', spec) },
+      { fieldManager: 'm' },
+    );
+    expect(again.metadata.resourceVersion).toBe(applied.metadata.resourceVersion);
+  });
+
   it('with hostile names of fields are data like any other', async () => {
     const { client } = await start();
     const open = { type: 'object', 'x-kubernetes-preserve-unknown-fields': true };
