@@ -244,10 +244,13 @@ export function createWriter({
       const object = await persevering(kind, ref.name, async () => {
         const live = registry.get(kind, key);
         checkAppliedName(patch, ref.name);
-        const wanted = owners.applied(request, kind, { live, patch, time: now() });
+        const { servedAs } = request;
+        const shown = live === undefined ? undefined : (servedAs?.show?.(live) ?? live);
+        const applied = owners.applied(request, kind, { live: shown, patch, time: now() });
+        if (live === undefined) checkNewName(applied, ref.name);
+        const wanted = live !== undefined && applied === shown ? live : (servedAs?.accept?.(applied, shown) ?? applied);
         if (live === undefined) {
           if (application.part !== 'main' || (application.subresource ?? '') !== '') throw notFound(kind, ref.name);
-          checkNewName(wanted, ref.name);
           checkAppliedUid(kind, ref.name, wanted);
           created = true;
           return {
@@ -304,7 +307,12 @@ export function createWriter({
         if (operation === 'update') next = ownedBy(request, kind, before, next);
         mutated = pass('mutating', request, kind, 'update', seen(next));
         // What the client may not change, a webhook may not either.
-        if (mutated !== next) next = mainUpdate(kind, before, mutated instanceof Promise ? await mutated : mutated);
+        if (mutated !== next) {
+          const hasOwners = next.metadata.managedFields !== undefined;
+          next = mainUpdate(kind, before, mutated instanceof Promise ? await mutated : mutated);
+          // Owners that were given up stay so: an object without any would get back those of before.
+          if (!hasOwners) next = withoutOwners(next);
+        }
         mutated = pass('allocation', request, kind, 'update', seen(next));
         next = mutated instanceof Promise ? await mutated : mutated;
         next = withGeneration(kind, before, shared(before, operation === 'apply' ? ownedAs(wanted, next) : next));
@@ -362,7 +370,10 @@ export function createWriter({
 
   /** An apply that leaves out all that anyone ever owned: a list of owners that is left out means those of before, so it is told by an empty one. */
   function ownedAs(applied: KubeObject, object: KubeObject): KubeObject {
-    if (applied.metadata.managedFields?.length !== 0) return object;
+    return applied.metadata.managedFields?.length === 0 ? withoutOwners(object) : object;
+  }
+
+  function withoutOwners(object: KubeObject): KubeObject {
     const { managedFields: _, ...metadata } = object.metadata;
     return { ...object, metadata };
   }

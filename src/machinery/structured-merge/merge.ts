@@ -11,41 +11,25 @@ import { type ListType, type MapType, memberType, type Type } from './type.ts';
  */
 export function mergeApplied(live: unknown, applied: unknown, type: Type): unknown {
   if (applied === undefined) return live;
-  if (live === undefined) return leafOf(undefined, applied, type);
+  if (live === undefined) return applied;
   if (Array.isArray(applied) || (applied === null && Array.isArray(live))) {
     const items = Array.isArray(applied) ? applied : [];
     const before = Array.isArray(live) ? live : [];
-    if (type.list === undefined || type.list.relation === 'atomic' || items.length + before.length === 0)
-      return leafOf(live, applied, type);
+    if (type.list === undefined || type.list.relation === 'atomic' || items.length + before.length === 0) return leafOf(live, applied);
     return mergeLists(before, items, type.list, live);
   }
   if (isMap(applied) || (applied === null && isMap(live))) {
     const members = isMap(applied) ? applied : {};
     const before = isMap(live) ? live : {};
     const isNothing = Object.keys(members).length + Object.keys(before).length === 0;
-    if (type.map === undefined || type.map.isAtomic || isNothing) return leafOf(live, applied, type);
+    if (type.map === undefined || type.map.isAtomic || isNothing) return leafOf(live, applied);
     return mergeMaps(before, members, type.map, live);
   }
-  return leafOf(live, applied, type);
+  return leafOf(live, applied);
 }
 
-/** Null takes the field away: typed objects do not hold it. Nulls inside a new value have no meaning either. */
-function leafOf(live: unknown, applied: unknown, type: Type): unknown {
-  if (applied === null) return undefined;
-  if (live !== undefined && deepEqual(live, applied)) return live;
-  if (isMap(applied) && type.map !== undefined && !type.map.isAtomic) return withoutNulls(applied, type.map);
-  return applied;
-}
-
-function withoutNulls(value: JsonMap, map: MapType): JsonMap {
-  return Object.fromEntries(
-    Object.entries(value).flatMap(([name, member]) => {
-      const type = memberType(map, name);
-      const kept = type === undefined ? member : leafOf(undefined, member, type);
-      return kept === undefined ? [] : [[name, kept]];
-    }),
-  );
-}
+/** Null is a value like any other: reading the object as its kind makes of it what the field has then. */
+const leafOf = (live: unknown, applied: unknown): unknown => (live !== undefined && deepEqual(live, applied) ? live : applied);
 
 function mergeMaps(before: JsonMap, applied: JsonMap, map: MapType, live: unknown): unknown {
   let result: Record<string, unknown> | undefined;
@@ -55,9 +39,8 @@ function mergeMaps(before: JsonMap, applied: JsonMap, map: MapType, live: unknow
     const merged = type === undefined ? value : mergeApplied(old, value, type);
     if (merged === old) continue;
     result ??= { ...before };
-    if (merged === undefined) delete result[name];
     // A computed member is an own one even for the name `__proto__`, which an assignment would not make.
-    else if (name === '__proto__') result = { ...result, [name]: merged };
+    if (name === '__proto__') result = { ...result, [name]: merged };
     else result[name] = merged;
   }
   return result ?? (isMap(live) ? live : before);

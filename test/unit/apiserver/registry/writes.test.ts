@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { mutatingWebhookConfigurations } from '../../../../src/api/admissionregistration/v1/webhook-configuration.ts';
 import { type Deployment, deployments } from '../../../../src/api/apps/v1/deployment.ts';
 import { jobs } from '../../../../src/api/batch/v1/job.ts';
 import { type ConfigMap, configMaps } from '../../../../src/api/core/v1/config-map.ts';
@@ -419,5 +420,37 @@ describe('who owns the fields', () => {
     expect(made.metadata.managedFields?.[0]?.fieldsV1).toEqual({
       'f:aggregationRule': { '.': {}, 'f:clusterRoleSelectors': {} },
     });
+  });
+});
+
+describe('owners of fields', () => {
+  test('are given up while a webhook is registered that nothing concerns', async () => {
+    await client.create(mutatingWebhookConfigurations, {
+      apiVersion: 'admissionregistration.k8s.io/v1',
+      kind: 'MutatingWebhookConfiguration',
+      metadata: { name: 'other' },
+      webhooks: [
+        {
+          name: 'other.example.com',
+          clientConfig: { url: 'https://127.0.0.1:1/' },
+          sideEffects: 'None',
+          admissionReviewVersions: ['v1'],
+          rules: [{ apiGroups: ['apps'], apiVersions: ['v1'], operations: ['*'], resources: ['deployments'] }],
+        },
+      ],
+    } as never);
+    const at = { name: 'owned', namespace: 'raw' };
+    await client.patch(configMaps, at, { type: 'apply', body: configMap({ name: 'owned' }, { a: '1' }) }, { fieldManager: 'm' });
+    const reset = await client.patch(configMaps, at, { type: 'merge', body: { metadata: { managedFields: [{}] } } });
+    expect(reset.metadata.managedFields).toBeUndefined();
+  });
+
+  test('of a null that is applied into a map of texts get the empty text', async () => {
+    const at = { name: 'nothing', namespace: 'raw' };
+    const body = { ...configMap({ name: 'nothing' }), data: { q: null } };
+    const applied = await client.patch(configMaps, at, { type: 'apply', body }, { fieldManager: 'm' });
+    expect(applied.data).toEqual({ q: '' });
+    const again = await client.patch(configMaps, at, { type: 'apply', body }, { fieldManager: 'm' });
+    expect(again.metadata.resourceVersion).toBe(applied.metadata.resourceVersion);
   });
 });
