@@ -1,4 +1,4 @@
-import { mkdir, open, rename, rm } from 'node:fs/promises';
+import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 
 export interface DurableFileOptions {
@@ -47,15 +47,28 @@ export async function writeDurableFile(
 
 /** Makes a directory and its missing parents, which survive a power cut once the promise resolves. */
 export async function makeDurableDirectory(path: string, { mode = 0o700 }: DurableFileOptions = {}): Promise<void> {
-  const first = await mkdir(path, { recursive: true, mode });
-  if (first === undefined) return;
-  // Each new directory is an entry of its parent.
-  const top = dirname(resolve(first));
-  for (let at = dirname(resolve(path)); at.length >= top.length; at = dirname(at)) {
-    await syncDirectory(at);
-    if (at === top) break;
+  // One after the other: the recursive mkdir of Node never ends where the kernel makes no directories, as in /proc.
+  const missing: string[] = [];
+  for (let at = resolve(path); !(await isThere(at)); at = dirname(at)) missing.unshift(at);
+  if (missing.length === 0 && !(await stat(path)).isDirectory()) await mkdir(path);
+  for (const directory of missing) {
+    await mkdir(directory, { mode }).catch((err: NodeJS.ErrnoException) => {
+      // Somebody else was faster.
+      if (err.code !== 'EEXIST') throw err;
+    });
+    // Each new directory is an entry of its parent.
+    await syncDirectory(dirname(directory));
   }
 }
+
+const isThere = (path: string): Promise<boolean> =>
+  stat(path).then(
+    () => true,
+    (err: NodeJS.ErrnoException) => {
+      if (err.code === 'ENOENT') return false;
+      throw err;
+    },
+  );
 
 /** Makes creations, renames and removals in a directory survive a power cut. */
 export async function syncDirectory(path: string): Promise<void> {

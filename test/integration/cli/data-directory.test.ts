@@ -1,8 +1,19 @@
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { claimNetwork, ensureToken, readEndpoints } from '../../../src/cli/data-directory.ts';
+import { claimNetwork, ensureDataDirectory, ensureToken, readEndpoints } from '../../../src/cli/data-directory.ts';
 import { temporaryDirectory } from '../../support/git.ts';
+
+it('a data directory where none can be made is refused, with the next step', async () => {
+  const file = join(await temporaryDirectory('data'), 'file');
+  await writeFile(file, '');
+  for (const path of ['/proc/midship/data', file, join(file, 'data')]) {
+    await expect(ensureDataDirectory(path)).rejects.toMatchObject({
+      message: `${path} cannot be used`,
+      fix: expect.stringContaining('--data-dir'),
+    });
+  }
+});
 
 describe('files of the data directory that a power cut damaged', () => {
   let data: string;
