@@ -5,6 +5,9 @@ export interface ProcessStat {
   readonly pid: number;
   readonly state: string;
   readonly parentPid: number;
+  readonly processGroup: number;
+  /** The process group in the foreground of its terminal; -1 without one. */
+  readonly foregroundGroup: number;
   /** Own and waited-for children's time, user and system, in clock ticks. */
   readonly cpuTicks: number;
   /** Clock ticks since boot; with the pid it names a process for good. */
@@ -26,6 +29,8 @@ export function parseProcessStat(text: string): ProcessStat {
     pid: Number(text.slice(0, open)),
     state: fields[0] ?? '',
     parentPid: number(1),
+    processGroup: number(2),
+    foregroundGroup: number(5),
     cpuTicks: number(11) + number(12) + number(13) + number(14),
     startTime: number(19),
     rssPages: number(21),
@@ -58,6 +63,12 @@ export interface KnownProcess {
 export async function thisProcess(): Promise<KnownProcess> {
   const { startTime } = parseProcessStat(await readKernelFile('/proc/self/stat'));
   return { pid: process.pid, startTime, bootId: await bootId() };
+}
+
+/** Whether this process may read from its terminal and change its mode: the kernel stops a background process that does (SIGTTIN, SIGTTOU). */
+export async function isInForeground(): Promise<boolean> {
+  const { processGroup, foregroundGroup } = parseProcessStat(await readKernelFile('/proc/self/stat'));
+  return processGroup === foregroundGroup;
 }
 
 /** False also for one that was written down with less than all of its parts: a pid alone may be that of a stranger by now. */

@@ -130,8 +130,8 @@ export interface Cluster {
   readonly endpoints: Endpoints;
   /** Path behind the address of the page; where it asks for a login, one that logs in once. */
   newPageLink(): string;
-  /** What Git says is being applied. Not when the built-in remote had no commits at the start, nor when GitOps is switched off. */
-  readonly awaitsApps: boolean;
+  /** What comes next: apps of the repository, the first push to the built-in remote, or nothing because GitOps is switched off. */
+  readonly awaits: 'apps' | 'push' | 'nothing';
   readonly activity: ActivityFeed;
   status(): Overview;
   /** Resolves with the first status that fits; rejects when `signal` is aborted. */
@@ -589,7 +589,10 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     const notes = await untilAccepted(() => followRepository(gitOpsClient, { url, isBuiltIn, branch, path, credentials }), {
       clock,
       signal,
-      onRefusal: (err) => log.warn({ err }, 'Could not write what the cluster follows'),
+      onRefusal(err) {
+        log.warn({ err }, 'Could not write what the cluster follows');
+        onWarning(`The API refuses what the cluster follows, and is asked again: ${err.message}`);
+      },
     });
     for (const note of notes) {
       log.info({ note }, 'Renamed app of midship up');
@@ -649,7 +652,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
       kubeconfig,
       ...(await thisProcess()),
     },
-    awaitsApps: hasGitOps && !awaitsPush,
+    awaits: !hasGitOps ? 'nothing' : awaitsPush ? 'push' : 'apps',
     newPageLink: () => (pageToken === undefined ? '' : web.newLink()),
     activity,
     status: overview.read,

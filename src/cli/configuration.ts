@@ -69,6 +69,9 @@ export const filesOf = (dataDirectory: string) => ({
   /** Copies for a backup that is being made. */
   backup: join(dataDirectory, 'backup'),
   auditLog: join(dataDirectory, 'logs', 'audit.log'),
+  /** What a cluster in the background prints, and how it ended when it failed. */
+  terminalLog: join(dataDirectory, 'logs', 'terminal.log'),
+  failureLog: join(dataDirectory, 'logs', 'failure.log'),
 });
 
 /** The two authorities of a data directory: where their files are, and how their names begin. */

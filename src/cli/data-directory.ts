@@ -212,19 +212,26 @@ export interface Endpoints extends KnownProcess {
   readonly kubeconfig: string;
 }
 
-/** The running cluster of a data directory. */
+/** The running cluster of a data directory; undefined when none runs. */
+export async function tryEndpoints(dataDirectory: string): Promise<Endpoints | undefined> {
+  const endpoints = await readEndpointsFile(dataDirectory);
+  return endpoints !== undefined && (await isRunning(endpoints)) ? endpoints : undefined;
+}
+
+/** The same. @throws Failure when none runs */
 export async function readEndpoints(dataDirectory: string): Promise<Endpoints> {
+  const running = await tryEndpoints(dataDirectory);
+  if (running !== undefined) return running;
   const { endpoints: path } = filesOf(dataDirectory);
-  const endpoints = await readFile(path, 'utf8').then(
+  const former = await readEndpointsFile(dataDirectory);
+  throw new Failure('Midship is not running', {
+    why: former === undefined ? `There is no ${path}.` : `The process of ${path} (${former.pid}) is gone.`,
+    fix: 'Start it with "npm start" or "midship up"; give --data-dir DIR when its data is elsewhere.',
+  });
+}
+
+const readEndpointsFile = (dataDirectory: string): Promise<Endpoints | undefined> =>
+  readFile(filesOf(dataDirectory).endpoints, 'utf8').then(
     (text) => tryJson<Endpoints>(text),
     () => undefined,
   );
-  if (endpoints === undefined || !(await isRunning(endpoints))) {
-    throw new Failure('Midship is not running', {
-      why: endpoints === undefined ? `There is no ${path}.` : `The process of ${path} (${endpoints.pid}) is gone.`,
-      fix: 'Start it with "npm start" or "midship up"; give --data-dir DIR when its data is elsewhere.',
-      exitCode: 2,
-    });
-  }
-  return endpoints;
-}

@@ -25,7 +25,7 @@ export function trySize(text: string): number | undefined {
 
 /** The process with the heap that the command line asks for, when it is another one: gives its exit code. */
 export function runWithHeap(argv: readonly string[]): Promise<number> | undefined {
-  const wanted = heapArgumentOf(argv);
+  const wanted = tryHeapArgument(argv);
   if (wanted === undefined) return undefined;
   if (process.execArgv.includes(wanted)) {
     stopWithParent();
@@ -46,7 +46,8 @@ export function runWithHeap(argv: readonly string[]): Promise<number> | undefine
   });
 }
 
-function heapArgumentOf(argv: readonly string[]): string | undefined {
+/** The argument for Node that makes a heap of the size which the command line asks for; undefined when it asks for none. */
+export function tryHeapArgument(argv: readonly string[]): string | undefined {
   const index = argv.findIndex((argument) => argument === flag || argument.startsWith(`${flag}=`));
   const given = argv[index];
   if (given === undefined) return undefined;

@@ -1,4 +1,5 @@
-import { readEndpoints } from './data-directory.ts';
+import { pageAddress } from './addresses.ts';
+import { type Endpoints, readEndpoints } from './data-directory.ts';
 import type { ExitCode } from './failure.ts';
 import { requestPage } from './page-request.ts';
 
@@ -11,11 +12,12 @@ export async function pageUrl({
   readonly output: NodeJS.WritableStream;
 }): Promise<ExitCode> {
   const endpoints = await readEndpoints(dataDirectory);
-  const page = endpoints.page ?? endpoints.http;
-  const path =
-    endpoints.pageTokenFile === undefined
-      ? ''
-      : (await requestPage<{ readonly path: string }>(endpoints, '/login/links', { method: 'POST' })).path;
-  output.write(`${page}${path}\n`);
+  output.write(`${pageAddress(endpoints, await pagePathOf(endpoints))}\n`);
   return 0;
+}
+
+/** Path behind the address of the page; where it asks for a login, a new one that logs in once. */
+export async function pagePathOf(endpoints: Endpoints): Promise<string> {
+  if (endpoints.pageTokenFile === undefined) return '';
+  return (await requestPage<{ readonly path: string }>(endpoints, '/login/links', { method: 'POST' })).path;
 }

@@ -10,6 +10,7 @@ import { type BuildFlags, toolsOf, withBuildFlags } from './build-flags.ts';
 import { checkCertificates, rotateCertificates } from './certs.ts';
 import { openEmptyApi, openStoppedBackup, openStoppedStore, salvageStoppedStore } from './compose.ts';
 import { type Configuration, type DisablePart, defaultDataDirectory, disableParts } from './configuration.ts';
+import { detachedFlag, startDetached } from './detach.ts';
 import { down } from './down.ts';
 import { Failure } from './failure.ts';
 import { gitUrl } from './git-url.ts';
@@ -20,6 +21,7 @@ import { type Format, formats } from './output.ts';
 import { pageUrl } from './page-url.ts';
 import { type PodFlags, podSettingsOf, withPodFlags } from './pod-flags.ts';
 import { type RepairContext, repairCheck, repairDelete, repairGet, repairList, repairSalvage } from './repair.ts';
+import { repositoryOf } from './repository-flag.ts';
 import { restore } from './restore.ts';
 import { exampleRepository, runCluster } from './run.ts';
 import { status } from './status.ts';
@@ -50,6 +52,8 @@ interface UpFlags extends AccessFlags, BuildFlags, PodFlags {
   readonly disable: readonly DisablePart[];
   readonly memoryBudget?: number;
   readonly storageQuota?: number;
+  readonly detach: boolean;
+  readonly detached: boolean;
 }
 
 interface GitOpsFlags extends BuildFlags {
@@ -93,6 +97,8 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
 
   const withUpFlags = (command: Command): Command =>
     withBuildFlags(withPodFlags(withAccessFlags(withDataDirectory(command))))
+      .option('-d, --detach', 'run in the background; ends when the addresses exist, and prints them', false)
+      .addOption(new Option(detachedFlag).default(false).hideHelp())
       .addOption(
         new Option('--api-port <port>', 'port of the Kubernetes API; 0: any free')
           .argParser(parsePort)
@@ -146,8 +152,13 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
         new Option('--runtime <runtime>', 'what runs the pods').choices(['process', 'simulated', 'containerd']).default('process'),
       );
 
+  let commandLine: readonly string[] = [];
   const run = async (flags: UpFlags, seedDirectory: string | undefined): Promise<void> => {
-    exitCode = await runCluster(configurationOf(flags, environment, seedDirectory), context);
+    const configuration = configurationOf(flags, environment, seedDirectory);
+    exitCode =
+      flags.detach && !flags.detached
+        ? await startDetached(commandLine, configuration, context)
+        : await runCluster(configuration, { ...context, isDetached: flags.detached });
   };
 
   withUpFlags(program.command('demo').description('run a cluster with the examples repository in a built-in Git remote')).action(
@@ -336,6 +347,7 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
 
   return {
     async run(argv) {
+      commandLine = argv;
       try {
         // Asked nothing, it says what can be asked, as kubectl does.
         await program.parseAsync(argv.length === 0 ? ['--help'] : [...argv], { from: 'user' });
@@ -425,18 +437,6 @@ function parseSize(value: string): number {
   const bytes = trySize(value);
   if (bytes === undefined) throw new InvalidArgumentError('A size, for example 200Mi or 1Gi.');
   return bytes;
-}
-
-/** A token may stand in the address, as with git, or in the environment; it is never stored in a `spec.url`. */
-function repositoryOf(repo: string | undefined, token: string | undefined): Pick<Configuration, 'repository' | 'repositoryCredentials'> {
-  if (repo === undefined) return {};
-  if (!/^https?:\/\//.test(repo)) return { repository: repo };
-  const url = new URL(repo);
-  const username = decodeURIComponent(url.username);
-  const password = decodeURIComponent(url.password) || token;
-  url.username = '';
-  url.password = '';
-  return { repository: url.href, ...(password === undefined ? {} : { repositoryCredentials: { username: username || 'git', password } }) };
 }
 
 function parsePort(value: string): number {

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { setMaxListeners } from 'node:events';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import type { Activity } from '../base/activity.ts';
 import { writeDurableFile } from '../base/durable-file.ts';
@@ -9,11 +10,12 @@ import { createLog } from '../base/log.ts';
 import { openLogFile } from '../base/log-file.ts';
 import { plain, plainLines } from '../base/plain-text.ts';
 import { createRedactor } from '../base/redactor.ts';
-import { shellWord } from '../base/shell-word.ts';
 import { timeLimit } from '../base/time-limit.ts';
+import { formatAddresses, formatTour, pageAddress } from './addresses.ts';
 import { type Cluster, startCluster } from './compose.ts';
 import { type Configuration, filesOf } from './configuration.ts';
-import { type Endpoints, ensureDataDirectory } from './data-directory.ts';
+import { ensureDataDirectory } from './data-directory.ts';
+import { listenForKeys } from './keys.ts';
 import type { ProgramContext } from './program.ts';
 import { createTerminal, type Terminal } from './terminal.ts';
 
@@ -23,8 +25,14 @@ export const exampleRepository = fileURLToPath(new URL('../../examples-repo', im
 /** How long the start waits for the apps before it says that they are still on their way. */
 const appsDeadlineMs = 60_000;
 
-/** Runs a cluster in the foreground until it is told to stop; gives the exit code. */
-export async function runCluster(configuration: Configuration, { stdout, stderr, version }: ProgramContext): Promise<number> {
+export interface RunOptions extends Pick<ProgramContext, 'stdout' | 'stderr' | 'version'> {
+  /** Another process started it and prints its addresses; its own lines go to a file of the data directory. */
+  readonly isDetached: boolean;
+}
+
+/** Runs a cluster until it is asked to stop; gives the exit code. */
+export async function runCluster(configuration: Configuration, options: RunOptions): Promise<number> {
+  const { stdout, stderr, version, isDetached } = options;
   // Every user of the machine can read the arguments of a program; the password of --repo is not for them.
   if (configuration.repositoryCredentials !== undefined) process.title = 'midship';
   const files = filesOf(configuration.dataDirectory);
@@ -34,8 +42,10 @@ export async function runCluster(configuration: Configuration, { stdout, stderr,
   const redactor = createRedactor();
   const log = createLog({ level: configuration.logLevel, destination: logFile, redact: (line) => redactor.text(line) });
   // A reader that went away (`midship up | head`) must not take the cluster with it.
-  stdout.on('error', (err) => log.debug({ err }, 'Lost the terminal'));
-  const terminal = createTerminal(stdout);
+  stdout.removeAllListeners('error').on('error', (err) => log.debug({ err }, 'Lost the terminal'));
+  const output = isDetached ? terminalLogOf(files.terminalLog) : stdout;
+  const isTerminal = output === stdout && stdout.isTTY === true;
+  const terminal = createTerminal(output);
   const abort = new AbortController();
   // Every part that starts waits on it.
   setMaxListeners(100, abort.signal);
@@ -43,6 +53,7 @@ export async function runCluster(configuration: Configuration, { stdout, stderr,
   terminal.line(`  midship ${version}   one process, no containers needed\n`);
   const startedAt = performance.now();
   let cluster: Cluster | undefined;
+  let releaseKeys: (() => Promise<void>) | undefined;
   try {
     cluster = await startCluster({
       configuration,
@@ -53,27 +64,48 @@ export async function runCluster(configuration: Configuration, { stdout, stderr,
       onStep: terminal.step,
       onWarning: terminal.warning,
     });
-    await writeDurableFile(files.endpoints, `${JSON.stringify(cluster.endpoints, undefined, 2)}\n`);
-    if (cluster.awaitsApps) await waitForApps(cluster, terminal, { startedAt, signal: abort.signal });
-    cluster.activity.onAdded(terminal.activity);
-    printNextSteps({ cluster, configuration, terminal, isTerminal: stdout.isTTY === true });
-    listenForKeys(cluster, terminal, stopped.request);
-    const exitCode = await stopped.reason;
-    terminal.line('\n  stopping the pods; data stays in the data directory');
-    return exitCode;
+    const { endpoints } = cluster;
+    await writeDurableFile(files.endpoints, `${JSON.stringify(endpoints, undefined, 2)}\n`);
+    // Before anything is waited for: a repository may have to be corrected, and a push needs its address.
+    terminal.line(formatAddresses({ endpoints, configuration, pagePath: cluster.newPageLink(), isTerminal }));
+    releaseKeys = await listenForKeys(keyHandler(cluster, terminal, stopped.request));
+    terminal.line(releaseKeys === undefined ? '  midship down stops it\n' : '  space opens the status page, q stops\n');
+    await showApps(cluster, terminal, { startedAt, signal: abort.signal });
+    if (configuration.seedDirectory !== undefined) terminal.line(`\n${formatTour(endpoints, isTerminal)}`);
+    await stopped.reason;
+    return stopped.exitCode();
   } catch (err) {
     if (abort.signal.aborted) return stopped.exitCode();
     throw err;
   } finally {
-    // What a client does with a half-stopped cluster cannot be right, so the addresses go first; those of another process are not ours.
-    if (cluster !== undefined) await rm(files.endpoints, { force: true });
-    await cluster?.stop().catch((err: unknown) => {
-      log.error({ err }, 'Could not stop cleanly');
-      stderr.write(`✗ could not stop cleanly: ${plainLines(err instanceof Error ? err.message : String(err))}\n`);
-    });
+    if (cluster !== undefined) {
+      terminal.line(`\n  stopping the pods; the data stays in ${configuration.dataDirectory}`);
+      // A client cannot do right by a half-stopped cluster, so the addresses go first; those of another process are not ours.
+      await rm(files.endpoints, { force: true });
+      const problem = await cluster.stop().then(
+        () => undefined,
+        (err: unknown) => err ?? new Error('unknown'),
+      );
+      if (problem === undefined) terminal.line('  stopped');
+      else {
+        log.error({ err: problem }, 'Could not stop cleanly');
+        stderr.write(`✗ could not stop cleanly: ${plainLines(problem instanceof Error ? problem.message : String(problem))}\n`);
+      }
+    }
     stopped.close();
-    if (process.stdin.isTTY) process.stdin.setRawMode(false).pause();
+    await releaseKeys?.();
   }
+}
+
+function terminalLogOf(path: string): Writable {
+  const file = openLogFile({ path });
+  process.once('exit', file.flush);
+  return new Writable({
+    write(chunk, _encoding, done) {
+      file.write(String(chunk));
+      done();
+    },
+  });
 }
 
 interface StopRequests {
@@ -116,14 +148,38 @@ function stopRequests(abort: AbortController): StopRequests {
   };
 }
 
+interface Waiting {
+  readonly startedAt: number;
+  readonly signal: AbortSignal;
+}
+
+/** Tells how the apps come up, then everything that happens. */
+async function showApps(cluster: Cluster, terminal: Terminal, waiting: Waiting): Promise<void> {
+  if (cluster.awaits === 'push') terminal.line('  waiting for the first push to branch main');
+  const show = (activity: Activity): void => {
+    // The line above says it.
+    if (activity.type === 'failed' && activity.app === ownApp && cluster.awaits === 'push' && !isPushed(cluster)) return;
+    terminal.activity(activity);
+    if (activity.type === 'failed' && activity.app === ownApp && activity.errors.some((error) => missingPath.test(error)))
+      terminal.line('            the flag --path names the directory: stop, and start with another one');
+  };
+  if (cluster.awaits === 'apps') await waitForApps(cluster, terminal, { ...waiting, show });
+  cluster.activity.onAdded(show);
+}
+
+/** The app that `up` makes for the path of `--path`. */
+const ownApp = 'cluster';
+const missingPath = /is not a directory of the repository at/;
+const isPushed = ({ activity }: Cluster): boolean => activity.recent().some(({ type }) => type === 'commit');
+
 async function waitForApps(
   cluster: Cluster,
   terminal: Terminal,
-  { startedAt, signal }: { readonly startedAt: number; readonly signal: AbortSignal },
+  { startedAt, signal, show }: Waiting & { show(activity: Activity): void },
 ): Promise<void> {
   const deadline = timeLimit(signal, appsDeadlineMs);
   const trouble = (activity: Activity): void => {
-    if (activity.type === 'failed' || activity.type === 'degraded') terminal.activity(activity);
+    if (activity.type === 'failed' || activity.type === 'degraded') show(activity);
   };
   for (const activity of cluster.activity.recent()) trouble(activity);
   const stopTelling = cluster.activity.onAdded(trouble);
@@ -146,70 +202,28 @@ async function waitForApps(
   }
 }
 
-interface NextSteps {
-  readonly cluster: Cluster;
-  readonly configuration: Configuration;
-  readonly terminal: Terminal;
-  readonly isTerminal: boolean;
-}
-
-/** Secrets go to a terminal only: anything else may be a journal, which keeps them for whoever reads it later. */
-function printNextSteps({ cluster, configuration: { seedDirectory }, terminal, isTerminal }: NextSteps): void {
-  const { endpoints } = cluster;
-  const kubeconfig = `  kubectl        export KUBECONFIG=${shellWord(endpoints.kubeconfig)}\n`;
-  terminal.line(`\n  Status page    ${pageAddress(cluster, isTerminal)}\n${kubeconfig}`);
-  const git = gitAddress(endpoints);
-  if (seedDirectory !== undefined) {
-    terminal.line(
-      [
-        '  Try this in a second terminal:',
-        `    git clone ${isTerminal ? git.href : '"$(midship git-url)"'} demo && cd demo`,
-        "    sed -i 's/replicas: 3/replicas: 5/' apps/storefront/deployment.yaml",
-        '    git commit -am "storefront: 5 replicas" && git push      # watch this terminal',
-        '    git revert --no-edit HEAD && git push                    # and back',
-        '',
-      ].join('\n'),
-    );
-  } else if (isTerminal) terminal.line(`  Push to        ${git.href}\n`);
-  else {
-    git.username = '';
-    git.password = '';
-    terminal.line(`  Push to        ${git.href}   (with its token: midship git-url)\n`);
-  }
-  if (process.stdin.isTTY) terminal.line('  space opens the status page, q stops\n');
-}
-
-function pageAddress(cluster: Cluster, isTerminal: boolean): string {
-  const { page, http, pageTokenFile } = cluster.endpoints;
-  if (isTerminal) return `${page ?? http}${cluster.newPageLink()}`;
-  return `${page ?? http}${pageTokenFile === undefined ? '' : '   (log in by: midship page-url)'}`;
-}
-
-/** Gives the address of the built-in remote, by the name that other machines know too. */
-function gitAddress({ git, page }: Endpoints): URL {
-  const url = new URL(git);
-  if (page !== undefined) url.hostname = new URL(page).hostname;
-  return url;
-}
-
-function listenForKeys(cluster: Cluster, terminal: Terminal, stop: (exitCode: number) => void): void {
-  if (!process.stdin.isTTY) return;
-  process.stdin.setRawMode(true).resume();
-  process.stdin.setEncoding('utf8').on('data', (key: string) => {
+function keyHandler(cluster: Cluster, terminal: Terminal, stop: (exitCode: number) => void): (key: string) => void {
+  return (key) => {
     if (key === 'q') stop(0);
     // Raw mode turns Ctrl-C into a character.
     if (key === '\u0003') stop(130);
-    if (key === ' ') {
-      const { http, page, pageTokenFile } = cluster.endpoints;
-      // Arguments of a program are shown to every user of the machine.
-      if (pageTokenFile !== undefined) {
-        terminal.line(`  Status page    ${pageAddress(cluster, true)}`);
-        return;
-      }
-      const opener = spawn(process.platform === 'darwin' ? 'open' : 'xdg-open', [page ?? http], { stdio: 'ignore', detached: true });
-      // Without a desktop there is nothing to open; the address is on the screen.
-      opener.on('error', () => undefined);
-      opener.unref();
-    }
+    if (key === ' ') openPage(cluster, terminal);
+  };
+}
+
+function openPage(cluster: Cluster, terminal: Terminal): void {
+  const { http, page, pageTokenFile } = cluster.endpoints;
+  const say = (): void => terminal.line(`  Status page    ${pageAddress(cluster.endpoints, cluster.newPageLink())}`);
+  // Arguments of a program are shown to every user of the machine.
+  if (pageTokenFile !== undefined) {
+    say();
+    return;
+  }
+  const opener = spawn(process.platform === 'darwin' ? 'open' : 'xdg-open', [page ?? http], { stdio: 'ignore', detached: true });
+  // Without a desktop there is nothing that opens it.
+  opener.on('error', say);
+  opener.on('exit', (code) => {
+    if (code !== 0) say();
   });
+  opener.unref();
 }

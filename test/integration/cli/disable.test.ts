@@ -13,8 +13,8 @@ describe('--disable gitops', () => {
     const disabled = await startInProcess(dataDirectory, { disabled: ['gitops'] });
     let commit: string;
     try {
-      const { endpoints, awaitsApps } = disabled.cluster;
-      expect(awaitsApps).toBe(false);
+      const { endpoints, awaits } = disabled.cluster;
+      expect(awaits).toBe('nothing');
       const client = createHttpClient({ ...(await loadKubeconfig(endpoints.kubeconfig)), userAgent: 'test/0' });
       expect((await client.list(gitRepositories)).items).toEqual([]);
       // The repair of something bad in Git is a push.

@@ -52,3 +52,13 @@ it('takes an empty KUBECONFIG for none', async () => {
   const { result } = await run(['gitops'], { KUBECONFIG: '' });
   expect(result).toMatchObject({ exitCode: 2, message: expect.stringContaining("'--kubeconfig <file>' not specified") });
 });
+
+it.each([
+  ['ftp://example.com/site.git', /ftp addresses are not followed/, /https:\/\/, or a directory/],
+  ['file:///srv/site', /is not followed/, /--repo \/srv\/site$/],
+  ['git@example.com:me/site.git', /is not a directory/, /--repo ssh:\/\/git@example\.com\/me\/site\.git$/],
+  ['https://', /is not an address/, /https:\/\/HOST/],
+])('refuses --repo %s before anything starts', async (repo, message, fix) => {
+  const { result } = await run(['up', '--repo', repo, '--data-dir', '/proc/none']);
+  expect(result).toMatchObject({ exitCode: 2, message: expect.stringMatching(message), fix: expect.stringMatching(fix) });
+});

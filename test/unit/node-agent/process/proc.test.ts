@@ -6,7 +6,16 @@ describe('a /proc/PID/stat line', () => {
   it('is read also when the command has spaces and parentheses in its name', () => {
     const line =
       '4242 (my (odd) cmd) S 17 4242 4242 0 -1 4194304 79 0 0 0 11 22 33 44 20 0 1 0 205114 3366912 449 18446744073709551615 1 2 3 4 5 6 7';
-    expect(parseProcessStat(line)).toEqual({ pid: 4242, state: 'S', parentPid: 17, cpuTicks: 110, startTime: 205114, rssPages: 449 });
+    expect(parseProcessStat(line)).toEqual({
+      pid: 4242,
+      state: 'S',
+      parentPid: 17,
+      processGroup: 4242,
+      foregroundGroup: -1,
+      cpuTicks: 110,
+      startTime: 205114,
+      rssPages: 449,
+    });
   });
 
   it('is refused when it is something else', () => {
@@ -15,7 +24,16 @@ describe('a /proc/PID/stat line', () => {
 });
 
 describe('the descendants of a process', () => {
-  const stat = (pid: number, parentPid: number): ProcessStat => ({ pid, parentPid, state: 'S', cpuTicks: 0, startTime: 0, rssPages: 0 });
+  const stat = (pid: number, parentPid: number): ProcessStat => ({
+    pid,
+    parentPid,
+    processGroup: pid,
+    foregroundGroup: -1,
+    state: 'S',
+    cpuTicks: 0,
+    startTime: 0,
+    rssPages: 0,
+  });
 
   it('are found at any depth, itself first, and nobody else', () => {
     const processes = [stat(5, 4), stat(1, 0), stat(2, 1), stat(3, 2), stat(4, 2), stat(9, 1)];

@@ -1,0 +1,59 @@
+import { shellWord } from '../base/shell-word.ts';
+import type { Configuration } from './configuration.ts';
+import type { Endpoints } from './data-directory.ts';
+
+export interface AddressesOptions {
+  readonly endpoints: Endpoints;
+  readonly configuration: Pick<Configuration, 'repository' | 'seedDirectory' | 'disabled'>;
+  /** Path behind the address of the page; where it asks for a login, one that logs in once. */
+  readonly pagePath: string;
+  /** Secrets go to a terminal only: anything else may be a journal, which keeps them for whoever reads it later. */
+  readonly isTerminal: boolean;
+}
+
+/** Where the page, the API and the Git remote are, for the person who started the cluster. */
+export function formatAddresses({ endpoints, configuration, pagePath, isTerminal }: AddressesOptions): string {
+  const lines = [
+    `  Status page    ${pageAddress(endpoints, isTerminal ? pagePath : undefined)}`,
+    `  kubectl        export KUBECONFIG=${shellWord(endpoints.kubeconfig)}`,
+  ];
+  if (isPushFollowed(configuration)) lines.push(`  Push to        ${pushAddress(endpoints, isTerminal)}`);
+  return `\n${lines.join('\n')}\n`;
+}
+
+/** The commands to try with the examples. */
+export function formatTour(endpoints: Endpoints, isTerminal: boolean): string {
+  return [
+    '  Try this in a second terminal:',
+    `    git clone ${isTerminal ? gitAddress(endpoints).href : '"$(midship git-url)"'} demo && cd demo`,
+    "    sed -i 's/replicas: 3/replicas: 5/' apps/storefront/deployment.yaml",
+    '    git commit -am "storefront: 5 replicas" && git push      # watch this terminal',
+    '    git revert --no-edit HEAD && git push                    # and back',
+    '',
+  ].join('\n');
+}
+
+/** @param path  behind the address; undefined when it may not be shown */
+export function pageAddress({ page, http, pageTokenFile }: Endpoints, path: string | undefined): string {
+  if (path !== undefined) return `${page ?? http}${path}`;
+  return `${page ?? http}${pageTokenFile === undefined ? '' : '   (log in by: midship page-url)'}`;
+}
+
+/** A push to the built-in remote changes nothing while the cluster follows another repository. */
+const isPushFollowed = ({ repository, seedDirectory, disabled }: AddressesOptions['configuration']): boolean =>
+  repository === undefined && seedDirectory === undefined && disabled?.includes('gitops') !== true;
+
+function pushAddress(endpoints: Endpoints, isTerminal: boolean): string {
+  const git = gitAddress(endpoints);
+  if (isTerminal) return git.href;
+  git.username = '';
+  git.password = '';
+  return `${git.href}   (with its token: midship git-url)`;
+}
+
+/** Gives the address of the built-in remote, by the name that other machines know too. */
+function gitAddress({ git, page }: Endpoints): URL {
+  const url = new URL(git);
+  if (page !== undefined) url.hostname = new URL(page).hostname;
+  return url;
+}
