@@ -1,5 +1,5 @@
 import { type Pod, type PodSpec, pods, type Toleration } from '../../api/core/v1/pod.ts';
-import { serviceAccounts } from '../../api/core/v1/service-account.ts';
+import { type ServiceAccount, serviceAccounts } from '../../api/core/v1/service-account.ts';
 import { type PriorityClass, priorityClasses } from '../../api/scheduling/v1/priority-class.ts';
 import { taints } from '../../api/well-known.ts';
 import type { KindDefinition } from '../../machinery/kind.ts';
@@ -14,43 +14,66 @@ const isPod = (kind: KindDefinition): boolean => kind.group === '' && kind.resou
  * A step that fills in a pod's spec on creation. What comes out is remembered by the frozen spec that went in, so that the pods of one
  * template share one spec, and the second of them costs a look-up.
  */
-function podSpecStep(name: string, fill: (spec: PodSpec) => PodSpec, check?: (pod: Pod, name: string) => void): AdmissionStep {
+function podSpecStep(name: string, fill: (spec: PodSpec) => PodSpec): AdmissionStep {
   const filled = new WeakMap<PodSpec, PodSpec>();
   return {
     name,
     appliesTo: (kind, operation) => operation === 'create' && isPod(kind),
-    admit({ object, name: podName }) {
+    admit({ object }) {
       const pod = object as Pod;
       const known = filled.get(pod.spec);
       const spec = known ?? fill(pod.spec);
       if (known === undefined && Object.isFrozen(pod.spec)) filled.set(pod.spec, deepFreeze(spec));
-      const next = spec === pod.spec ? pod : { ...pod, spec };
-      check?.(next, podName);
-      return next;
+      return spec === pod.spec ? pod : { ...pod, spec };
     },
   };
 }
 
-/** Every pod runs as a service account of its namespace, `default` unless it says otherwise; the account must be there. */
+/**
+ * Every pod runs as a service account of its namespace, `default` unless it says otherwise, and pulls its images with the account's
+ * Secrets unless it names its own.
+ *
+ * @throws StatusError `Forbidden` when the account is not there
+ */
 export function serviceAccount(registry: Pick<Registry, 'get'>): AdmissionStep {
-  return podSpecStep(
-    'ServiceAccount',
-    (spec) => {
-      const name = spec.serviceAccountName ?? '';
-      if (name !== '') return spec;
-      return { ...spec, serviceAccountName: 'default', serviceAccount: 'default' };
+  const filled = new WeakMap<ServiceAccount, WeakMap<PodSpec, PodSpec>>();
+  return {
+    name: 'ServiceAccount',
+    appliesTo: (kind, operation) => operation === 'create' && isPod(kind),
+    admit({ object, name }) {
+      const pod = object as Pod;
+      const { namespace = '' } = pod.metadata;
+      const accountName = named(pod.spec.serviceAccountName) ?? 'default';
+      const account = registry.get(serviceAccounts, `${namespace}/${accountName}`) as ServiceAccount | undefined;
+      if (account === undefined) {
+        const why = `serviceaccount ${JSON.stringify(accountName)} not found`;
+        throw forbidden(pods, name, `error looking up service account ${namespace}/${accountName}: ${why}`);
+      }
+      let known = filled.get(account);
+      if (known === undefined) {
+        known = new WeakMap();
+        filled.set(account, known);
+      }
+      let spec = known.get(pod.spec);
+      if (spec === undefined) {
+        spec = withAccount(pod.spec, account);
+        if (Object.isFrozen(pod.spec)) known.set(pod.spec, deepFreeze(spec));
+      }
+      return spec === pod.spec ? pod : { ...pod, spec };
     },
-    ({ metadata, spec }, name) => {
-      const { namespace = '' } = metadata;
-      const account = spec.serviceAccountName ?? '';
-      if (registry.get(serviceAccounts, `${namespace}/${account}`) !== undefined) return;
-      throw forbidden(
-        pods,
-        name,
-        `error looking up service account ${namespace}/${account}: serviceaccount ${JSON.stringify(account)} not found`,
-      );
-    },
-  );
+  };
+}
+
+const named = (name: string | undefined): string | undefined => (name === '' ? undefined : name);
+
+function withAccount(spec: PodSpec, { imagePullSecrets = [] }: ServiceAccount): PodSpec {
+  const pulls = (spec.imagePullSecrets ?? []).length === 0 && imagePullSecrets.length > 0;
+  if (named(spec.serviceAccountName) !== undefined && !pulls) return spec;
+  return {
+    ...spec,
+    ...(named(spec.serviceAccountName) === undefined ? { serviceAccountName: 'default', serviceAccount: 'default' } : {}),
+    ...(pulls ? { imagePullSecrets } : {}),
+  };
 }
 
 /**
