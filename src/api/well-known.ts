@@ -12,6 +12,7 @@ export const labels = {
   endpointSliceManagedBy: 'endpointslice.kubernetes.io/managed-by',
   endpointSliceSkipMirror: 'endpointslice.kubernetes.io/skip-mirror',
   endpointsManagedBy: 'endpoints.kubernetes.io/managed-by',
+  legacyTokenInvalidSince: 'kubernetes.io/legacy-token-invalid-since',
   headlessService: 'service.kubernetes.io/headless',
   podTemplateHash: 'pod-template-hash',
   jobName: 'batch.kubernetes.io/job-name',

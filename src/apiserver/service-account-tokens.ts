@@ -2,22 +2,25 @@ import { createHash, randomUUID } from 'node:crypto';
 import type { TokenRequest } from '../api/authentication/v1/token-request.ts';
 import { nodes } from '../api/core/v1/node.ts';
 import { type Pod, pods } from '../api/core/v1/pod.ts';
-import { secrets } from '../api/core/v1/secret.ts';
+import { type Secret, secrets } from '../api/core/v1/secret.ts';
 import { serviceAccounts } from '../api/core/v1/service-account.ts';
 import { invalidValue } from '../api/field-errors.ts';
+import { labels } from '../api/well-known.ts';
 import { type Clock, timestampOf } from '../base/clock.ts';
 import type { SigningKey } from '../base/pki.ts';
 import type { KindDefinition } from '../machinery/kind.ts';
 import type { KubeObject, ObjectRef } from '../machinery/object.ts';
 import { badRequest, conflict, type FieldError, forbidden, invalid, notFound } from '../machinery/status-error.ts';
-import { type AuthenticatedToken, ownAudiences, type TokenAuthenticator } from './authentication/token-authenticator.ts';
+import { type AuthenticatedToken, forOwnAudience, ownAudiences, type TokenAuthenticator } from './authentication/token-authenticator.ts';
 import type { Registry } from './registry/registry.ts';
 import type { UserInfo } from './user.ts';
 
-/** Signed tokens of service accounts: made on request, and good as long as all they name is still there. */
+/** Signed tokens of service accounts: made on request or for a Secret, and good as long as all they name is still there. */
 export interface ServiceAccountTokens extends TokenAuthenticator {
   /** @throws StatusError `NotFound`, `Invalid`, `Conflict` (the bound object is another one) */
   issue(account: ObjectRef, request: TokenRequest, options: { readonly dryRun: boolean }): Promise<TokenRequest>;
+  /** A token without an end, which is good as long as the Secret of that name holds it. */
+  issueForSecret(account: KubeObject, secretName: string): Promise<string>;
   /** Undefined also when its account or the object it is bound to is gone. */
   authenticate(token: string, audiences?: readonly string[]): Promise<AuthenticatedToken | undefined>;
   /** `/.well-known/openid-configuration` */
@@ -33,6 +36,10 @@ export interface ServiceAccountTokensOptions {
 }
 
 const [serviceAccountIssuer = ''] = ownAudiences;
+
+/** Of tokens that a Secret holds; everywhere the same. */
+const secretIssuer = 'kubernetes/serviceaccount';
+const claimPrefix = 'kubernetes.io/serviceaccount';
 
 const minLifetimeSeconds = 600;
 const maxLifetimeSeconds = 2 ** 32;
@@ -63,8 +70,15 @@ interface Named {
   readonly uid: string;
 }
 
+/** What a token says that a Secret holds. */
+interface SecretClaims {
+  readonly namespace: string;
+  readonly account: Named;
+  readonly secretName: string;
+}
+
 interface Verified {
-  readonly claims: Claims;
+  readonly claims: Claims | SecretClaims;
   /** One object a token, so that what is decided for it is remembered. */
   readonly user: UserInfo;
 }
@@ -84,6 +98,15 @@ export function createServiceAccountTokens({ key, registry, clock }: ServiceAcco
     );
   }
 
+  function isHeld({ namespace, account, secretName }: SecretClaims, token: string): boolean {
+    const secret = registry.get(secrets, `${namespace}/${secretName}`) as Secret | undefined;
+    const owner = registry.get(serviceAccounts, `${namespace}/${account.name}`)?.metadata;
+    if (secret === undefined || secret.metadata.deletionTimestamp !== undefined) return false;
+    if (secret.metadata.labels?.[labels.legacyTokenInvalidSince] !== undefined) return false;
+    if (owner === undefined || owner.deletionTimestamp !== undefined || owner.uid !== account.uid) return false;
+    return Buffer.from(secret.data?.token ?? '', 'base64').equals(Buffer.from(token));
+  }
+
   async function verify(token: string): Promise<Verified | undefined> {
     const digest = createHash('sha256').update(token).digest('base64');
     const known = verified.get(digest);
@@ -94,17 +117,15 @@ export function createServiceAccountTokens({ key, registry, clock }: ServiceAcco
     try {
       ({ payload } = await jwtVerify(token, key.publicKey, {
         algorithms: [key.algorithm],
-        issuer: serviceAccountIssuer,
+        issuer: [serviceAccountIssuer, secretIssuer],
         currentDate: new Date(clock.now()),
-        requiredClaims: ['exp', 'nbf', 'sub', 'aud'],
       }));
     } catch {
       // Whatever is wrong with it, the answer is the same: the bearer is not known.
       return undefined;
     }
-    const claims = tryClaims(payload);
-    if (claims === undefined) return undefined;
-    const fresh = { claims, user: userOf(claims) };
+    const fresh = tryVerified(payload as Readonly<Record<string, unknown>>);
+    if (fresh === undefined) return undefined;
     if (verified.size >= maxVerified) for (const oldest of [...verified.keys()].slice(0, 1)) verified.delete(oldest);
     verified.set(digest, fresh);
     return fresh;
@@ -149,10 +170,22 @@ export function createServiceAccountTokens({ key, registry, clock }: ServiceAcco
       const found = await verify(token);
       if (found === undefined) return undefined;
       const { claims, user } = found;
+      if ('secretName' in claims) return isHeld(claims, token) ? forOwnAudience(user, audiences) : undefined;
       const now = clock.now() / 1_000;
       const good = claims.aud.filter((audience) => audiences.includes(audience));
       if (good.length === 0 || now >= claims.exp || now < claims.nbf || !isAlive(claims)) return undefined;
       return { user, audiences: good };
+    },
+
+    issueForSecret({ metadata: { namespace = '', name, uid = '' } }, secretName) {
+      return sign(key, {
+        iss: secretIssuer,
+        sub: subjectOf(namespace, name),
+        [`${claimPrefix}/namespace`]: namespace,
+        [`${claimPrefix}/secret.name`]: secretName,
+        [`${claimPrefix}/service-account.name`]: name,
+        [`${claimPrefix}/service-account.uid`]: uid,
+      });
     },
 
     configuration: (serverUrl) => ({
@@ -171,11 +204,9 @@ const uidPart = ({ uid }: { readonly uid?: string }): { readonly uid?: string } 
 
 const subjectOf = (namespace: string, name: string): string => `system:serviceaccount:${namespace}:${name}`;
 
-async function sign(key: SigningKey, claims: Claims): Promise<string> {
+async function sign(key: SigningKey, claims: object): Promise<string> {
   const { SignJWT } = await import('jose');
-  return new SignJWT(claims as unknown as Record<string, unknown>)
-    .setProtectedHeader({ alg: key.algorithm, kid: key.id })
-    .sign(key.privateKey);
+  return new SignJWT(claims as Record<string, unknown>).setProtectedHeader({ alg: key.algorithm, kid: key.id }).sign(key.privateKey);
 }
 
 function checkName({ metadata }: TokenRequest, namespace: string, name: string): void {
@@ -239,8 +270,24 @@ function boundClaims(
 }
 
 /** A payload that this server signed; undefined for one of another shape, made by whoever else had the key. */
+function tryVerified(payload: Readonly<Record<string, unknown>>): Verified | undefined {
+  if (payload.iss === secretIssuer) {
+    const text = (name: string): string => String(payload[`${claimPrefix}/${name}`] ?? '');
+    const namespace = text('namespace');
+    const account = { name: text('service-account.name'), uid: text('service-account.uid') };
+    const secretName = text('secret.name');
+    if ([namespace, account.uid, secretName].includes('') || payload.sub !== subjectOf(namespace, account.name)) return undefined;
+    const { uid } = account;
+    const groups = [...serviceAccountGroups(namespace), 'system:authenticated'];
+    return { claims: { namespace, account, secretName }, user: { name: subjectOf(namespace, account.name), uid, groups } };
+  }
+  const claims = tryClaims(payload);
+  return claims === undefined ? undefined : { claims, user: userOf(claims) };
+}
+
 function tryClaims(payload: unknown): Claims | undefined {
   const claims = payload as Claims;
+  if (typeof claims.exp !== 'number' || typeof claims.nbf !== 'number' || claims.aud === undefined) return undefined;
   const own = claims['kubernetes.io'] as Claims['kubernetes.io'] | undefined;
   if (typeof own?.namespace !== 'string' || typeof own.serviceaccount?.name !== 'string') return undefined;
   if (claims.sub !== subjectOf(own.namespace, own.serviceaccount.name)) return undefined;

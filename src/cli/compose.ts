@@ -72,6 +72,7 @@ import { createReplicaSetController } from '../controllers/replica-set/replica-s
 import { createResourceQuotaController } from '../controllers/resource-quota/resource-quota-controller.ts';
 import { createRootCaController } from '../controllers/root-ca.ts';
 import { createServiceAccountController } from '../controllers/service-account.ts';
+import { createTokenSecretController } from '../controllers/token-secrets.ts';
 import { learnSecrets } from '../gitops/apply/secret-values.ts';
 import { createBuilder } from '../gitops/build/builder.ts';
 import { createEngine, redactEvent } from '../gitops/engine.ts';
@@ -454,10 +455,20 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   });
 
   // 4. Controllers and the scheduler.
+  const { tokens: accountTokens } = service;
   await start([
     createNamespaceController(dependencies('namespace-controller')),
     createServiceAccountController(dependencies('service-account-controller')),
     createClusterRoleAggregationController(dependencies('clusterrole-aggregation-controller')),
+    ...(accountTokens === undefined
+      ? []
+      : [
+          createTokenSecretController({
+            ...dependencies('tokens-controller'),
+            caCertificate: pki.caCertificate,
+            issueToken: (account, secretName) => accountTokens.issueForSecret(account, secretName),
+          }),
+        ]),
     createRootCaController({ ...dependencies('root-ca-certificate-publisher'), caCertificate: pki.caCertificate }),
     createCertificateApprovingController(dependencies('certificate-approving-controller')),
     createCertificateSigningController({ ...dependencies('certificate-signing-controller'), pki }),
