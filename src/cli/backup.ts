@@ -6,12 +6,14 @@ import { basename, dirname } from 'node:path';
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { backupPath } from '../api/well-known.ts';
+import { timestampOf } from '../base/clock.ts';
 import { syncDirectory } from '../base/durable-file.ts';
 import { networkErrorText } from '../base/network-error.ts';
 import { type KubeconfigConnection, loadKubeconfig } from '../client/kubeconfig.ts';
 import { ArchiveError, readArchive } from './backup-archive.ts';
 import { readEndpoints } from './data-directory.ts';
 import { type ExitCode, Failure } from './failure.ts';
+import { noteBackup } from './purge.ts';
 
 export interface BackupOptions {
   readonly dataDirectory: string;
@@ -57,6 +59,7 @@ export async function backup({ dataDirectory, file, force, output, version, open
     });
     await rename(temporary, file);
     await syncDirectory(dirname(file));
+    await noteBackup(dataDirectory, { file, at: timestampOf(Date.now()) });
     const { size } = await stat(file);
     output.write(`${basename(file)}  ${(size / 1024 / 1024).toFixed(1)} MiB, revision ${revision}\n`);
     output.write('It holds all keys and Secrets of the cluster: keep it where nobody else can read it.\n');

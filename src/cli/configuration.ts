@@ -68,6 +68,7 @@ export const filesOf = (dataDirectory: string) => ({
   logs: join(dataDirectory, 'logs'),
   /** Copies for a backup that is being made. */
   backup: join(dataDirectory, 'backup'),
+  lastBackup: join(dataDirectory, 'last-backup.json'),
   auditLog: join(dataDirectory, 'logs', 'audit.log'),
   /** What a cluster in the background prints, and how it ended when it failed. */
   terminalLog: join(dataDirectory, 'logs', 'terminal.log'),

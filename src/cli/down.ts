@@ -5,10 +5,17 @@ import { endLeftoverPods, endSquatters } from './compose.ts';
 import { filesOf } from './configuration.ts';
 import { claimKeptNetwork, type Endpoints, NetworkInUse, readEndpoints } from './data-directory.ts';
 import { type ExitCode, Failure } from './failure.ts';
+import { agreesToPurge } from './purge.ts';
 
 export interface DownOptions {
   readonly dataDirectory: string;
   readonly purge: boolean;
+  /** Delete also commits that may be nowhere else, without asking. */
+  readonly isAgreed: boolean;
+  /** Asks a person; undefined where none can be asked. */
+  readonly ask: ((question: string) => Promise<boolean>) | undefined;
+  /** Milliseconds since the epoch. */
+  readonly now: number;
   readonly output: NodeJS.WritableStream;
 }
 
@@ -16,11 +23,15 @@ export interface DownOptions {
 const deadlineMs = 120_000;
 
 /** Asks the running cluster to stop its pods and itself, and waits until it has. If it was killed, stops its pods from here. */
-export async function down({ dataDirectory, purge, output }: DownOptions): Promise<ExitCode> {
+export async function down({ dataDirectory, purge, isAgreed, ask, now, output }: DownOptions): Promise<ExitCode> {
   const running = await readEndpoints(dataDirectory).catch((err: unknown) => {
     if (err instanceof Failure) return err;
     throw err;
   });
+  if (purge && !isAgreed && !(await agreesToPurge({ dataDirectory, ask, now }))) {
+    output.write('nothing was stopped or deleted\n');
+    return 1;
+  }
   if (!(running instanceof Failure)) await stop(running, output);
   // Only a directory of ours is looked into and deleted, whatever --data-dir says.
   if (!(await isThere(filesOf(dataDirectory).network))) {
@@ -42,7 +53,7 @@ export async function down({ dataDirectory, purge, output }: DownOptions): Promi
     const stopped = await stopLeftovers(dataDirectory, { forget: purge, output });
     if (purge) {
       await removeTree(dataDirectory);
-      output.write('data deleted\n');
+      output.write(`data deleted: ${dataDirectory}\n`);
     } else if (running instanceof Failure && stopped === 0) throw running;
   } finally {
     await claim?.release();

@@ -10,6 +10,7 @@ import { type BuildFlags, toolsOf, withBuildFlags } from './build-flags.ts';
 import { checkCertificates, rotateCertificates } from './certs.ts';
 import { openEmptyApi, openStoppedBackup, openStoppedStore, salvageStoppedStore } from './compose.ts';
 import { type Configuration, type DisablePart, defaultDataDirectory, disableParts } from './configuration.ts';
+import { confirmAt } from './confirm.ts';
 import { detachedFlag, startDetached } from './detach.ts';
 import { down } from './down.ts';
 import { Failure } from './failure.ts';
@@ -201,8 +202,16 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
     });
   withDataDirectory(program.command('down').description('stop the cluster and its pods; the data stays'))
     .option('--purge', 'delete the data too', false)
-    .action(async (flags: { readonly dataDir: string; readonly purge: boolean }) => {
-      exitCode = await down({ dataDirectory: resolve(flags.dataDir), purge: flags.purge, output: context.stderr });
+    .option('-y, --yes', 'with --purge: do not ask, even when the built-in remote has commits', false)
+    .action(async (flags: { readonly dataDir: string; readonly purge: boolean; readonly yes: boolean }) => {
+      exitCode = await down({
+        dataDirectory: resolve(flags.dataDir),
+        purge: flags.purge,
+        isAgreed: flags.yes,
+        ask: confirmAt(process.stdin, context.stderr),
+        now: Date.now(),
+        output: context.stderr,
+      });
     });
   withDataDirectory(program.command('status').description('is the cluster what Git says?'))
     .addOption(new Option('-o, --output <format>', 'output format').choices(['text', 'json']).default('text'))

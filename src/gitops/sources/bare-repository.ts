@@ -137,11 +137,14 @@ export async function isEmptyRepository(gitdir: string): Promise<boolean> {
   );
 }
 
+/** Author of the first commit of a repository with the examples. */
+export const seedIdentity = { name: 'Midship', email: 'demo@midship.dev' } as const;
+
 /** Commits the content of `directory` as the first commit of `main`. */
 export async function seedRepository({ gitdir, directory }: { readonly gitdir: string; readonly directory: string }): Promise<void> {
   const startedAt = Date.now();
   const index = join(gitdir, 'seed.index');
-  const identity = { name: 'Midship', email: 'demo@midship.dev' };
+  const identity = seedIdentity;
   const env = {
     GIT_DIR: gitdir,
     GIT_WORK_TREE: directory,

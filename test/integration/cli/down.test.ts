@@ -9,6 +9,9 @@ import { bootId, parseProcessStat, thisProcess } from '../../../src/base/process
 import { endSquatters } from '../../../src/cli/compose.ts';
 import { claimNetwork, readEndpoints } from '../../../src/cli/data-directory.ts';
 import { down } from '../../../src/cli/down.ts';
+import { noteBackup } from '../../../src/cli/purge.ts';
+import { ensureBareRepository, seedRepository } from '../../../src/gitops/sources/bare-repository.ts';
+import { cloneRepository } from '../../support/git.ts';
 import { commandLines, eventually, hosts, isolated, RuntimeFixture, sleepLike } from '../../support/process-runtime.ts';
 
 let cluster: RuntimeFixture;
@@ -40,7 +43,7 @@ afterEach(async () => {
 });
 
 const runs = async (argument: string): Promise<boolean> => (await commandLines()).some((line) => line.includes(argument));
-const ask = (purge: boolean) => down({ dataDirectory: cluster.directory, purge, output });
+const ask = (purge: boolean) => down({ dataDirectory: cluster.directory, purge, isAgreed: false, ask: undefined, now: Date.now(), output });
 const startTimeOf = async (pid: number): Promise<number> => parseProcessStat(await readFile(`/proc/${pid}/stat`, 'utf8')).startTime;
 const noteEndpoints = (endpoints: object) =>
   writeFile(join(cluster.directory, 'endpoints.json'), JSON.stringify({ api: '', http: '', git: '', kubeconfig: '', ...endpoints }));
@@ -100,7 +103,7 @@ it('stops the pods that outlived a crash, each within its grace period, and says
 it('deletes no data while a pod runs on', async () => {
   const [willing, stubborn] = await crash();
   expect(await ask(true)).toBe(0);
-  expect(printed).toBe('stopped 2 pods that outlived a crash\ndata deleted\n');
+  expect(printed).toBe(`stopped 2 pods that outlived a crash\ndata deleted: ${cluster.directory}\n`);
   expect([await runs(willing), await runs(stubborn), existsSync(cluster.directory)]).toEqual([false, false, false]);
   // Control groups are not in the directory, and stay for ever when nobody removes them.
   expect(await groupsOfThisTest()).toEqual([]);
@@ -145,4 +148,52 @@ it('touches nothing while another process has the addresses of the cluster', asy
   server.close();
   expect([await runs(willing), existsSync(cluster.directory)]).toEqual([true, true]);
   await ask(true);
+});
+
+it('deletes commits that were pushed only when it is allowed to, and says what would be lost', async () => {
+  const repository = join(cluster.directory, 'git', 'cluster.git');
+  await ensureBareRepository(repository);
+  const now = Date.now();
+  const purge = (answer: boolean | undefined, isAgreed = false): Promise<{ readonly code: number; readonly question: string }> => {
+    let question = '';
+    const asked = async (text: string): Promise<boolean> => {
+      question = text;
+      return answer === true;
+    };
+    return down({
+      dataDirectory: cluster.directory,
+      purge: true,
+      isAgreed,
+      ask: answer === undefined ? undefined : asked,
+      now,
+      output,
+    }).then((code) => ({ code, question }));
+  };
+  const tree = await cloneRepository(repository, 'purge');
+  await tree.git('checkout', '--quiet', '-b', 'main');
+  await tree.commit('mine', { 'a.yaml': 'a: 1\n' });
+  await tree.git('push', '--quiet', 'origin', 'main');
+
+  await expect(purge(undefined)).rejects.toMatchObject({
+    exitCode: 2,
+    message: expect.stringContaining(cluster.directory),
+    why: expect.stringMatching(/1 commit, the newest [0-9a-f]{7} on main, .* ago\. There is no backup\./),
+    fix: expect.stringContaining('--yes'),
+  });
+  await noteBackup(cluster.directory, { file: '/nowhere/cluster.tar', at: new Date(now - 7_200_000).toISOString() });
+  expect(await purge(false)).toMatchObject({
+    code: 1,
+    question: expect.stringContaining('last backup is /nowhere/cluster.tar, 2 h old, and not there any more'),
+  });
+  expect(existsSync(join(repository, 'HEAD'))).toBe(true);
+  expect(await purge(undefined, true)).toMatchObject({ code: 0 });
+  expect(existsSync(cluster.directory)).toBe(false);
+});
+
+it('asks nothing where the repository has the examples alone', async () => {
+  const gitdir = join(cluster.directory, 'git', 'cluster.git');
+  await ensureBareRepository(gitdir);
+  await seedRepository({ gitdir, directory: join(import.meta.dirname, '../../../examples-repo') });
+  expect(await ask(true)).toBe(0);
+  expect(existsSync(cluster.directory)).toBe(false);
 });
