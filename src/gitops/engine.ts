@@ -30,6 +30,8 @@ export interface EngineOptions extends ControllerDependencies {
   readonly labelSelector?: string;
   /** Says of an object that nothing in the engine's own cluster acts on it. Absent: the cluster has the controllers of Kubernetes. */
   readonly noControllerText?: ((object: KubeObject) => string | undefined) | undefined;
+  /** Field managers, beside the usual ones, whose fields on objects of apps become the apps'. */
+  readonly overrideManagers?: readonly string[];
   /** Name and version in the logs of other clusters. */
   readonly userAgent?: string;
   /** Put around the clients of other clusters, where `client` has it already: what ends all writes when another engine takes over. */

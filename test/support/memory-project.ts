@@ -1,6 +1,7 @@
 import { onTestFinished } from 'vitest';
 import { type Kustomization, kustomizations } from '../../src/api/kustomize/v1/kustomization.ts';
 import type { Client } from '../../src/client/client.ts';
+import type { EngineOptions } from '../../src/gitops/engine.ts';
 import { isConditionTrue } from '../../src/machinery/conditions.ts';
 import { startTestApi } from './api.ts';
 import { createApps, home, startEngine } from './engine.ts';
@@ -28,9 +29,16 @@ export interface MemoryProjectOptions {
   wrap?(client: Client, people: Client): Client;
   /** Makes what has to be there before the engine starts. */
   prepare?(people: Client): Promise<unknown>;
+  readonly engine?: Partial<EngineOptions>;
 }
 
-export async function startMemoryProject({ files, apps, wrap, prepare }: MemoryProjectOptions): Promise<MemoryProject> {
+export async function startMemoryProject({
+  files,
+  apps,
+  wrap,
+  prepare,
+  engine: options = {},
+}: MemoryProjectOptions): Promise<MemoryProject> {
   const api = await startTestApi();
   onTestFinished(() => api.stop());
   const people = api.clientFor(undefined, 'kubectl/test');
@@ -41,7 +49,7 @@ export async function startMemoryProject({ files, apps, wrap, prepare }: MemoryP
   await createApps(people, url, apps);
   await prepare?.(people);
   const own = api.clientFor({ name: 'system:midship:gitops', groups: [] }, 'midship/test');
-  const engine = await startEngine({ client: wrap?.(own, people) ?? own, openSource: async () => repository.source });
+  const engine = await startEngine({ client: wrap?.(own, people) ?? own, openSource: async () => repository.source, engine: options });
   onTestFinished(() => engine.stop());
   return {
     people,

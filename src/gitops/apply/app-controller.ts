@@ -37,6 +37,7 @@ import { createAppBuilder } from './post-build.ts';
 import { redactedFeed } from './redacted-feed.ts';
 import type { KnownRevision, RevisionStore } from './repository-controller.ts';
 import { messageOf, Superseded } from './sync-failure.ts';
+import { overriddenBy } from './takeover.ts';
 import { createTarget, type Target } from './target.ts';
 import { createTargets, type OpenCluster, type TargetState } from './targets.ts';
 import { watchValues } from './watched-values.ts';
@@ -54,6 +55,8 @@ export interface AppControllerOptions extends ControllerDependencies {
   readonly labelSelector?: string | undefined;
   /** Of objects of the engine's own cluster: `HealthView.noControllerText`. */
   readonly noControllerText?: HealthView['noControllerText'];
+  /** Field managers, beside the usual ones, whose fields on objects of apps become the apps'. */
+  readonly overrideManagers?: readonly string[] | undefined;
 }
 
 export interface AppController extends Controller {
@@ -94,6 +97,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
     openCluster,
     labelSelector,
     noControllerText,
+    overrideManagers,
   } = options;
   const apps: Informer<Kustomization> = informers.get(kustomizations, labelSelector === undefined ? {} : { labelSelector });
   /** What is there but without the label is not seen. */
@@ -130,6 +134,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
     expressions,
     recorder,
     clock,
+    isOverridden: overriddenBy(overrideManagers),
     appOf: (key: string) => apps.getByKey(key),
     stateOf: (key: string) => states.get(key),
     wake: (key: string) => controller.enqueue(key),

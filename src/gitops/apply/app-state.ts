@@ -4,10 +4,11 @@ import type { ObjectChange } from '../../base/activity.ts';
 import type { Health } from '../../lifecycle/reasons.ts';
 import type { DynamicObject, ObjectRef } from '../../machinery/object.ts';
 import type { Resource } from '../../machinery/resource.ts';
+import type { FieldSet } from '../../machinery/structured-merge/field-set.ts';
 import type { BuildError, BuildResult } from '../build/manifest.ts';
 import type { Commit } from '../sources/git-source.ts';
 import type { AttemptRecord } from './attempt.ts';
-import type { FieldTree } from './fields.ts';
+import type { FieldPath, FieldTree } from './fields.ts';
 import type { SyncTrigger } from './gitops-metrics.ts';
 import type { CheckedObject } from './health-checks.ts';
 import type { HistoryEntry } from './history.ts';
@@ -55,8 +56,20 @@ export interface AppliedObject {
   readonly resourceVersion: number;
   /** It was not written: its annotations say that it is left alone for now, or that it is only to be there. */
   readonly skipped?: 'suspended' | 'exists';
+  /** Fields of others that the server did not let go when they were taken over: they stay until Git changes the object. */
+  readonly refused?: FieldSet;
   /** A later write was not answered with success: the server may hold what that one said, and its event is one of our own. */
   readonly inDoubt?: true;
+}
+
+/** Fields of a live object that are not what Git says, and that stay. */
+export interface ObjectNotes {
+  /** `replicas: 6 by HorizontalPodAutoscaler shop (Git says 4)`; empty when no autoscaler has set another number. */
+  readonly replicas: string;
+  /** `spec.template.spec.containers[istio-proxy] by istiod`: additions of managers whose fields are not taken over; at most 5. */
+  readonly additions: readonly string[];
+  /** Fields that left Git, that nobody owns, and that an apply does not take away, as `spec.clusterIP None`; at most 5. */
+  readonly leftOver: readonly { readonly path: FieldPath; readonly text: string }[];
 }
 
 /** An object of the inventory that the newest revision no longer names. */
@@ -103,6 +116,8 @@ export interface Drift {
   readonly id: ObjectId;
   readonly change: string;
   readonly by: string;
+  /** Git says none of it: when it is gone again, nothing differs any more. */
+  readonly isAddition?: true;
   /** Milliseconds since the epoch. */
   readonly detectedAt: number;
 }
@@ -136,8 +151,6 @@ export interface AppState {
   readonly doomed: Map<ObjectId, DoomedObject>;
   /** Objects that were to be applied and of which no answer came that they are: they may be there all the same. */
   readonly pending: Map<ObjectId, DesiredObject>;
-  /** Workloads that autoscalers of the newest plan scale, whether those are on the server yet or not. */
-  scaled: ReadonlySet<string>;
   hooks: HookRecord;
   /** Objects that the inventory lists because a hook made them. */
   readonly hookObjects: Map<ObjectId, DesiredObject>;
@@ -154,6 +167,8 @@ export interface AppState {
   /** Objects whose apply is under way: their events are our own writes. */
   readonly writing: Set<ObjectId>;
   readonly drifts: Map<ObjectId, Drift>;
+  /** Of objects that have any. */
+  readonly notes: Map<ObjectId, ObjectNotes>;
   /** Times of recent corrections by object and field, for noticing a fight. */
   readonly corrections: Map<string, number[]>;
   readonly health: Map<ObjectId, Health>;
@@ -198,6 +213,15 @@ export function doubt({ applied }: AppState, id: ObjectId): void {
   if (known !== undefined) applied.set(id, { ...known, inDoubt: true });
 }
 
+const noNotes: ObjectNotes = { replicas: '', additions: [], leftOver: [] };
+
+/** Changes the notes of an object; an object that is what Git says has none. */
+export function setNotes({ notes }: AppState, id: ObjectId, change: Partial<ObjectNotes>): void {
+  const next = { ...(notes.get(id) ?? noNotes), ...change };
+  if (next.replicas === '' && next.additions.length + next.leftOver.length === 0) notes.delete(id);
+  else notes.set(id, next);
+}
+
 /** Objects came to the app or left it. */
 export function touchInventory(state: AppState): void {
   state.inventoryDirty = true;
@@ -221,7 +245,6 @@ export function newAppState(key: string): AppState {
     handledRequest: undefined,
     doomed: new Map(),
     pending: new Map(),
-    scaled: new Set(),
     hooks: { digest: '', complete: false, succeeded: new Set(), cleaning: new Map() },
     hookObjects: new Map(),
     rollout: undefined,
@@ -231,6 +254,7 @@ export function newAppState(key: string): AppState {
     failing: new Map(),
     writing: new Set(),
     drifts: new Map(),
+    notes: new Map(),
     corrections: new Map(),
     health: new Map(),
     healthDirty: new Set(),

@@ -8,7 +8,7 @@ import type { Health } from '../../lifecycle/reasons.ts';
 import { conditionOf, setCondition } from '../../machinery/conditions.ts';
 import { deepEqual } from '../../machinery/object.ts';
 import { sourceKeyOf } from './app-spec.ts';
-import type { AppState } from './app-state.ts';
+import type { AppState, ObjectNotes } from './app-state.ts';
 import type { AppMetricsState, SyncStatus } from './gitops-metrics.ts';
 import { describeId, describeObject, inventoryEntriesOf, type ObjectId } from './object-id.ts';
 import type { OwnedObjects } from './owned-objects.ts';
@@ -54,6 +54,21 @@ export function statusChange({
   note('PruneBlocked', 'PruneBlocked', state.pruneBlocked);
   note('Pinned', 'Held', hold === undefined ? '' : describeHold(hold));
   note('Drifted', 'DriftDetected', driftText(state));
+  note(
+    'Autoscaled',
+    'ReplicasLeft',
+    notesText(state, ({ replicas }) => (replicas === '' ? [] : [replicas])),
+  );
+  note(
+    'Shared',
+    'FieldsOfOthers',
+    notesText(state, ({ additions }) => additions),
+  );
+  note(
+    'LeftOver',
+    'NotTakenAway',
+    notesText(state, ({ leftOver }) => leftOver.map(({ text }) => text)),
+  );
   note('Suspended', 'Suspended', value === 'Suspended' ? suspensionText(app, attempted) : '');
   conditions = conditions.map((condition) => {
     const message = redact(condition.message ?? '');
@@ -84,6 +99,24 @@ function driftText({ drifts, applied }: AppState): string {
   });
   const more = texts.length - maxDriftsShown;
   return `${texts.slice(0, maxDriftsShown).join('\n')}${more > 0 ? `\n… and ${more} more` : ''}`;
+}
+
+/** Lines of notes that the status names. */
+const maxNotesShown = 5;
+
+/** `Deployment web/shop: replicas: 6 by HorizontalPodAutoscaler shop (Git says 4)`, a line each. */
+function notesText({ notes, applied }: AppState, linesOf: (notes: ObjectNotes) => readonly string[]): string {
+  const lines: string[] = [];
+  let count = 0;
+  for (const [id, of] of notes) {
+    const known = applied.get(id);
+    if (known === undefined) continue;
+    for (const line of linesOf(of)) {
+      if (count < maxNotesShown) lines.push(`${describeObject(known.desired.object)}: ${line}`);
+      count += 1;
+    }
+  }
+  return `${lines.join('\n')}${count > maxNotesShown ? `\n… and ${count - maxNotesShown} more` : ''}`;
 }
 
 function suspensionText({ metadata, status }: Kustomization, newest: string | undefined): string {

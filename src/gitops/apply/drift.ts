@@ -4,7 +4,7 @@ import type { Clock } from '../../base/clock.ts';
 import type { Redactor } from '../../base/redactor.ts';
 import { type DynamicObject, deepEqual } from '../../machinery/object.ts';
 import type { EventRecorder } from '../../reconcile/event-recorder.ts';
-import type { AppliedObject, AppState, Drift } from './app-state.ts';
+import { type AppliedObject, type AppState, type Drift, setNotes } from './app-state.ts';
 import {
   changedFields,
   type FieldPath,
@@ -12,32 +12,37 @@ import {
   fieldManager,
   formatChange,
   formatPath,
+  isOwned,
   lostFields,
   managerOf,
   ownFieldsOf,
   owns,
   valueAt,
 } from './fields.ts';
-import { isIgnored, type Pointer, replicasPath } from './ignored-fields.ts';
+import { isIgnored, replicasPath } from './ignored-fields.ts';
 import { describeObject, type ObjectId, ownerOf, versionOf } from './object-id.ts';
 import { isSuspended, policyOf } from './object-policy.ts';
 import type { OwnedObjects } from './owned-objects.ts';
+import { additionsIn, additionsOfOthers, type IsOverridden, type TakeoverRules } from './takeover.ts';
 
 export interface DriftWatchOptions {
   readonly clock: Clock;
   readonly recorder: EventRecorder;
   readonly redactor: Redactor;
   readonly owned: Pick<OwnedObjects, 'live' | 'isGoneSince'>;
-  /** Fields of an app's object that others may have. */
-  ignoredOf(state: AppState, object: DynamicObject): readonly Pointer[];
+  /** Whose fields are the app's, and which ones others may have. */
+  rulesOf(state: AppState, applied: AppliedObject, live: DynamicObject): TakeoverRules;
+  readonly isOverridden: IsOverridden;
+  autoscalerOf(object: DynamicObject): string | undefined;
   onDrift(app: string): void;
 }
 
 /**
  * Notices that someone changed what an app applied.
  *
- * By server-side apply's own record: whoever changes one of our fields takes it over, so it is gone from our entry in `managedFields`.
- * That is exact whatever the server defaulted or normalized, and costs a comparison of references as long as nothing happened.
+ * By server-side apply's own record: whoever changes one of our fields takes it over, so it is gone from our entry in `managedFields`; what
+ * people and former appliers add is in an entry of theirs. That is exact whatever the server defaulted or normalized, and costs a
+ * comparison of references and names as long as nothing happened.
  */
 export interface DriftWatch {
   /** An owned object changed; `object` is absent when it was deleted, `before` is the one that was known until now. */
@@ -61,11 +66,14 @@ const maxCorrections = 3;
 /** Fields whose corrections are remembered, for each app. */
 const maxRemembered = 1_000;
 
-export function createDriftWatch({ clock, recorder, redactor, owned, ignoredOf, onDrift }: DriftWatchOptions): DriftWatch {
+export function createDriftWatch(options: DriftWatchOptions): DriftWatch {
+  const { clock, recorder, redactor, owned, rulesOf, isOverridden, autoscalerOf, onDrift } = options;
+
   function observe(state: AppState, id: ObjectId, object: DynamicObject | undefined, before?: DynamicObject): void {
     const applied = state.applied.get(id);
     if (applied === undefined || state.writing.has(id)) return;
     if (object === undefined) {
+      state.notes.delete(id);
       // What Git says to leave alone is not made either.
       if (isSuspended(applied.desired.policy, clock.now())) return;
       if (!owned.isGoneSince(applied.desired.resource, applied.desired.ref, applied.resourceVersion)) return;
@@ -85,26 +93,50 @@ export function createDriftWatch({ clock, recorder, redactor, owned, ignoredOf, 
       return;
     }
     const own = ownFieldsOf(object);
+    note(state, id, object);
     const isOurs = own === applied.ownFields || deepEqual(own, applied.ownFields);
     // Another app of ours has it now, which is for the claims of both to settle.
     if (own !== undefined && owns(own, ownerLabel) && ownerOf(object) !== state.key) return;
     const changed = isOurs
       ? overwritten(applied, { before, object })
       : [...lostFields(applied.ownFields ?? {}, own), ...gainedFields(applied, own)];
-    if (isOurs && changed.length === 0) return;
-    const ignored = ignoredOf(state, applied.desired.object);
-    const lost = changed.filter((path) => !isIgnored(applied.desired.object, path, ignored));
-    const [first] = lost;
+    const rules = rulesOf(state, applied, object);
+    const lost = changed.filter((path) => !isIgnored(applied.desired.object, path, rules.pointers));
+    const texts = new Set(lost.map(formatPath));
+    const added = additionsIn(object, own, rules).filter(({ path }) => !texts.has(formatPath(path)));
+    const first = lost[0] ?? added[0]?.path;
     if (first === undefined) {
-      state.applied.set(id, { ...applied, ownFields: own });
+      if (!isOurs) state.applied.set(id, { ...applied, ownFields: own });
+      if (state.drifts.get(id)?.isAddition === true) state.drifts.delete(id);
       return;
     }
+    const more = lost.length + added.length - 1;
+    const change = `${changeOf(state, applied.desired.object, object, first)}${more > 0 ? ` and ${more} more` : ''}`;
+    const isAddition = lost.length === 0;
     found(state, {
       id,
-      change: `${changeOf(state, applied.desired.object, object, first)}${lost.length > 1 ? ` and ${lost.length - 1} more` : ''}`,
-      by: (isOurs ? undefined : managerOf(object, first)) ?? (own !== undefined && owns(own, first) ? fieldManager : ''),
+      change,
+      by: isAddition
+        ? (added[0]?.manager ?? '')
+        : ((isOurs ? undefined : managerOf(object, first)) ?? (own !== undefined && owns(own, first) ? fieldManager : '')),
+      ...(isAddition ? { isAddition } : {}),
       detectedAt: clock.now(),
     });
+  }
+
+  /** Notes fields that are not what Git says and that stay, for the app's status. */
+  function note(state: AppState, id: ObjectId, object: DynamicObject): void {
+    const applied = state.applied.get(id);
+    if (applied === undefined || applied.skipped !== undefined) return;
+    const { desired } = applied;
+    const redact = (text: string): string => redactor.quoted(text, state.key);
+    const additions = additionsOfOthers(object, ownFieldsOf(object), isOverridden).map(
+      ({ path, manager }) => `${redact(formatPath(path))} by ${manager}`,
+    );
+    const replicas = replicasText(desired.object, object, autoscalerOf(desired.object));
+    const known = state.notes.get(id)?.leftOver ?? [];
+    const leftOver = known.filter(({ path }) => valueAt(object, path) !== undefined && !isOwned(object, path));
+    setNotes(state, id, { additions, replicas, leftOver });
   }
 
   /**
@@ -149,10 +181,11 @@ export function createDriftWatch({ clock, recorder, redactor, owned, ignoredOf, 
       if (applied === undefined || applied.skipped !== undefined || state.writing.has(id)) return;
       const { desired, ownFields = {} } = applied;
       const object = owned.live(desired.resource, desired.ref);
+      if (object !== undefined) note(state, id, object);
       const own = object === undefined ? undefined : ownFieldsOf(object);
       if (object === undefined || own === undefined || isSuspended(policyOf(object), clock.now())) return;
       if (owns(own, replicasPath) || valueAt(desired.object, replicasPath) === undefined) return;
-      const ignored = ignoredOf(state, desired.object);
+      const ignored = rulesOf(state, applied, object).pointers;
       if (!isIgnored(desired.object, replicasPath, ignored)) {
         // What the autoscaler left behind is nobody's any more.
         const change = changeOf(state, desired.object, object, replicasPath);
@@ -166,6 +199,7 @@ export function createDriftWatch({ clock, recorder, redactor, owned, ignoredOf, 
     recheck(state, id, answer) {
       const applied = state.applied.get(id);
       if (applied === undefined) return;
+      if (answer !== undefined) note(state, id, answer);
       const object = owned.live(applied.desired.resource, applied.desired.ref);
       // The cache may be behind our own write; its event is still to come then. What is newer was written by someone else.
       if (object === undefined || versionOf(object) > applied.resourceVersion) observe(state, id, object, answer);
@@ -201,4 +235,11 @@ export function createDriftWatch({ clock, recorder, redactor, owned, ignoredOf, 
       return earliest === undefined ? undefined : Math.max(earliest, 100);
     },
   };
+}
+
+/** Empty when no autoscaler decides the replicas, or when they are what Git says. */
+function replicasText(desired: DynamicObject, live: DynamicObject, autoscaler: string | undefined): string {
+  const [said, has] = [valueAt(desired, replicasPath), valueAt(live, replicasPath)];
+  if (autoscaler === undefined || said === undefined || has === said) return '';
+  return `replicas: ${String(has)} by HorizontalPodAutoscaler ${autoscaler} (Git says ${String(said)})`;
 }

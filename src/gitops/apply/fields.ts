@@ -7,13 +7,34 @@ export type FieldTree = Readonly<Record<string, unknown>>;
 /** The engine's field manager. */
 export const fieldManager = 'midship';
 
-/** What we own by server-side apply; undefined when nothing. */
-export function ownFieldsOf(object: {
+interface Managed {
   readonly metadata: { readonly managedFields?: readonly ManagedFieldsEntry[] };
-}): FieldTree | undefined {
-  return object.metadata.managedFields?.find(
+}
+
+/** The engine's own entry; undefined when it has not applied the object. */
+export function ownEntryOf({ metadata }: Managed): ManagedFieldsEntry | undefined {
+  return metadata.managedFields?.find(
     ({ manager, operation, subresource }) => manager === fieldManager && operation === 'Apply' && (subresource ?? '') === '',
-  )?.fieldsV1;
+  );
+}
+
+/** What we own by server-side apply; undefined when nothing. */
+export const ownFieldsOf = (object: Managed): FieldTree | undefined => ownEntryOf(object)?.fieldsV1;
+
+/** Whether anybody owns a field. */
+export const isOwned = ({ metadata }: Managed, path: FieldPath): boolean =>
+  metadata.managedFields?.some(({ fieldsV1 }) => owns(fieldsV1, path)) === true;
+
+/** Paths of an object's fields, lists as wholes, without what the server keeps for itself: its metadata but annotations, and the status. */
+export function fieldsOf({ apiVersion: _, kind: __, metadata, status: ___, ...rest }: DynamicObject): readonly FieldPath[] {
+  const paths: FieldPath[] = [];
+  const visit = (value: unknown, path: FieldPath): void => {
+    if (!isObject(value)) paths.push(path);
+    else for (const [name, below] of Object.entries(value)) visit(below, [...path, `f:${name}`]);
+  };
+  for (const [name, value] of Object.entries(rest)) visit(value, [`f:${name}`]);
+  visit(metadata.annotations ?? {}, ['f:metadata', 'f:annotations']);
+  return paths;
 }
 
 /** Path of a field in `fieldsV1` segments: `['f:spec', 'f:replicas']`. */
@@ -110,7 +131,7 @@ const longestValue = 40;
 export type Redact = (text: string) => string;
 
 /** A value in a line of text; Secrets' values are never shown. */
-function formatValue(kind: string, path: FieldPath, value: unknown, redact: Redact): string {
+export function formatValue(kind: string, path: FieldPath, value: unknown, redact: Redact): string {
   if (value === undefined) return 'absent';
   // An annotation may hold the whole Secret, as `kubectl apply` leaves it.
   const isHidden = path[0] === 'f:data' || path[0] === 'f:stringData' || path[1] === 'f:annotations';

@@ -18,18 +18,17 @@ import { addressOf } from './object-id.ts';
 export type Pointer = string;
 
 /**
- * Fields of an app's objects that others may set: what `spec.driftIgnoreRules` names, and the replicas of what an autoscaler scales. They
- * are set when the object is made; afterwards whoever changes one has it, and the engine neither sends nor puts it back.
+ * Fields of an app's objects that others may set: what `spec.driftIgnoreRules` names, and the replicas of what an autoscaler is able to scale.
+ * They are set when the object is made; afterwards whoever changes one has it, and the engine neither sends nor puts it back.
  */
 export interface IgnoredFields {
-  /**
-   * @param scaled  what the app's own plan scales, by `scaleTargetsOf`: its autoscalers may be on the server yet or not
-   * @throws SelectorError for a pattern or selector of a rule that cannot be read
-   */
-  pointersOf(app: Kustomization, object: KubeObject, scaled: ReadonlySet<string>): readonly Pointer[];
+  /** @throws SelectorError for a pattern or selector of a rule that cannot be read */
+  pointersOf(app: Kustomization, object: KubeObject): readonly Pointer[];
   /** The same, also by autoscalers that the cache has not heard of yet. Asks the server where that matters. */
-  pointersNow(app: Kustomization, object: KubeObject, scaled: ReadonlySet<string>): Promise<readonly Pointer[]>;
-  /** Calls `listener` with the address of a workload when an autoscaler begins or ends to scale it. */
+  pointersNow(app: Kustomization, object: KubeObject): Promise<readonly Pointer[]>;
+  /** The name of an autoscaler that decides the replicas of an object; undefined when none does. */
+  autoscalerOf(object: KubeObject): string | undefined;
+  /** Calls `listener` with the address of a workload when an autoscaler begins or ends to decide its replicas. */
   onScaleTarget(listener: (address: string) => void): void;
   /** Resolves when the autoscalers of the cluster are known. */
   waitForSync(signal: AbortSignal): Promise<void>;
@@ -54,8 +53,8 @@ export function createIgnoredFields({ client, informers }: { readonly client: Cl
 
   const named = (app: Kustomization, object: KubeObject): readonly Pointer[] =>
     (app.spec.driftIgnoreRules ?? []).flatMap(({ paths, target }) => (target === undefined || matches(target, object) ? paths : []));
-  const isScaled = (object: KubeObject, scaled: ReadonlySet<string>): boolean =>
-    isScalable(object) && (scaled.has(targetOf(object)) || autoscalers.byIndex(byTarget, targetOf(object)).length > 0);
+  const autoscalerOf = (object: KubeObject): string | undefined =>
+    isScalable(object) ? autoscalers.byIndex(byTarget, targetOf(object))[0]?.metadata.name : undefined;
 
   async function isScaledNow(object: KubeObject): Promise<boolean> {
     const { namespace } = object.metadata;
@@ -69,10 +68,12 @@ export function createIgnoredFields({ client, informers }: { readonly client: Cl
   }
 
   return {
-    pointersOf: (app, object, scaled) => (isScaled(object, scaled) ? [...named(app, object), ...replicas] : named(app, object)),
-    async pointersNow(app, object, scaled) {
+    autoscalerOf,
+    pointersOf: (app, object) => (autoscalerOf(object) === undefined ? named(app, object) : [...named(app, object), ...replicas]),
+    async pointersNow(app, object) {
       const asksForReplicas = isScalable(object) && (object as Scalable).spec?.replicas !== undefined;
-      if (asksForReplicas && (isScaled(object, scaled) || (await isScaledNow(object)))) return [...named(app, object), ...replicas];
+      if (asksForReplicas && (autoscalerOf(object) !== undefined || (await isScaledNow(object))))
+        return [...named(app, object), ...replicas];
       return named(app, object);
     },
     onScaleTarget(listener) {
@@ -94,22 +95,12 @@ interface Scalable extends KubeObject {
   readonly spec?: { readonly replicas?: unknown };
 }
 
-/** What the autoscalers among some objects scale: `namespace/Kind/name`. */
-export function scaleTargetsOf(objects: Iterable<{ readonly object: DynamicObject }>): ReadonlySet<string> {
-  const targets: string[] = [];
-  for (const { object } of objects) {
-    const isAutoscaler =
-      object.kind === horizontalPodAutoscalersV1.kind && object.apiVersion.startsWith(`${horizontalPodAutoscalersV1.group}/`);
-    if (isAutoscaler) targets.push(...scaleTargets(object as unknown as HorizontalPodAutoscalerV1));
-  }
-  return new Set(targets);
-}
-
 const targetOf = ({ kind, metadata }: KubeObject): string => `${metadata.namespace}/${kind}/${metadata.name}`;
 
-function scaleTargets({ metadata, spec }: HorizontalPodAutoscalerV1): readonly string[] {
-  const { kind, name } = spec?.scaleTargetRef ?? {};
-  return kind === undefined ? [] : [`${metadata.namespace}/${kind}/${name}`];
+/** `namespace/Kind/name` of what an autoscaler decides the replicas of. */
+function scaleTargets(autoscaler: HorizontalPodAutoscalerV1): readonly string[] {
+  const { kind, name } = autoscaler.spec?.scaleTargetRef ?? {};
+  return kind === undefined ? [] : [`${autoscaler.metadata.namespace}/${kind}/${name}`];
 }
 
 function matches(target: PatchTarget, { apiVersion, kind, metadata }: KubeObject): boolean {

@@ -14,6 +14,8 @@ export interface ObjectPolicy {
   readonly suspendedUntil: number | undefined;
   /** Is made when it is not there and never changed. */
   readonly createsOnly: boolean;
+  /** Fields of other managers stay theirs, whoever they are. */
+  readonly isMerged: boolean;
   readonly prune: 'last' | 'before' | 'never';
   /** May be deleted and made anew when a field that cannot change has changed. */
   readonly recreates: boolean;
@@ -44,6 +46,7 @@ const driftPolicies: readonly DriftPolicy[] = ['correct', 'detect', 'ignore'];
 const plain: ObjectPolicy = {
   suspendedUntil: undefined,
   createsOnly: false,
+  isMerged: false,
   prune: 'last',
   recreates: false,
   hashesName: false,
@@ -95,6 +98,7 @@ function read(notes: Readonly<Record<string, string>>, labels: Readonly<Record<s
   return {
     suspendedUntil: isOff ? (Number.isNaN(until) ? Number.POSITIVE_INFINITY : until) : undefined,
     createsOnly: says(annotations.fluxSsa, 'ifnotpresent'),
+    isMerged: says(annotations.fluxSsa, 'merge'),
     prune: keeps || isOff ? 'never' : notes[annotations.prune] === 'before' ? 'before' : 'last',
     recreates: says(annotations.fluxForce, 'enabled') || options.includes('Force=true') || options.includes('Replace=true'),
     hashesName: notes[annotations.recreate] === 'name-hash',

@@ -4,23 +4,50 @@ import type { ObjectChange } from '../../base/activity.ts';
 import { type Clock, sleep } from '../../base/clock.ts';
 import type { Redactor } from '../../base/redactor.ts';
 import type { Client } from '../../client/client.ts';
-import { type DynamicObject, deepEqual, keyOf } from '../../machinery/object.ts';
+import { type DynamicObject, deepEqual, keyOf, type ManagedFieldsEntry } from '../../machinery/object.ts';
 import { isConflict, isInvalid, isNotFound, isStatusError, type StatusError } from '../../machinery/status-error.ts';
+import { type FieldSet, union } from '../../machinery/structured-merge/field-set.ts';
 import type { EventRecorder } from '../../reconcile/event-recorder.ts';
-import { type AppliedObject, type ApplyMode, type AppState, doubt } from './app-state.ts';
-import { changesBetween, fieldManager, ownFieldsOf, type Redact } from './fields.ts';
+import { type AppliedObject, type ApplyMode, type AppState, doubt, setNotes } from './app-state.ts';
+import {
+  changesBetween,
+  type FieldPath,
+  fieldManager,
+  fieldsOf,
+  formatChange,
+  formatPath,
+  formatValue,
+  isOwned,
+  lostFields,
+  ownEntryOf,
+  ownFieldsOf,
+  type Redact,
+  valueAt,
+} from './fields.ts';
 import { type IgnoredFields, withoutForeign } from './ignored-fields.ts';
 import { isImmutable } from './object-errors.ts';
-import { describeObject, type ObjectId } from './object-id.ts';
+import { describeObject, type ObjectId, versionOf } from './object-id.ts';
 import { isSuspended, leftAlone, policyOf } from './object-policy.ts';
 import type { OwnedObjects } from './owned-objects.ts';
 import type { DesiredObject } from './plan.ts';
+import {
+  additionsIn,
+  type Folded,
+  failsOnConflict,
+  foldOwners,
+  type IsOverridden,
+  isPerson,
+  type TakeoverRules,
+  takeoverRules,
+} from './takeover.ts';
 
 export interface ObjectWriterOptions {
   readonly client: Client;
   readonly owned: OwnedObjects;
   readonly recorder: EventRecorder;
   readonly ignored: IgnoredFields;
+  /** Managers whose fields become the app's. */
+  readonly isOverridden: IsOverridden;
   readonly clock: Clock;
   readonly redactor: Redactor;
   /** Looks for drift again once our own write is known; `answer` is what the server said to it. */
@@ -52,7 +79,19 @@ export interface ObjectWriter {
 const maxRemovalMs = 5_000;
 const removalPollMs = 100;
 
-export function createObjectWriter({ client, owned, recorder, ignored, clock, redactor, recheck }: ObjectWriterOptions): ObjectWriter {
+/** Someone else writes the object at the same time now and then, not again and again. */
+const maxTakeoverTries = 3;
+
+export function createObjectWriter({
+  client,
+  owned,
+  recorder,
+  ignored,
+  isOverridden,
+  clock,
+  redactor,
+  recheck,
+}: ObjectWriterOptions): ObjectWriter {
   const quoted =
     (app: Kustomization): Redact =>
     (text) =>
@@ -85,7 +124,7 @@ export function createObjectWriter({ client, owned, recorder, ignored, clock, re
       }
     },
     async apply(write) {
-      const { app, state, desired, mode, signal } = write;
+      const { app, state, desired, mode } = write;
       const { id, resource } = desired;
       const { before, skipped } = await standing(write);
       if (skipped !== undefined) {
@@ -102,23 +141,28 @@ export function createObjectWriter({ client, owned, recorder, ignored, clock, re
       let answer: DynamicObject | undefined;
       try {
         if (mode === 'recreate') await remove(write);
-        answer = await send(write, { dryRun: false, force: mode === 'force' }).catch((err: unknown) => {
-          // Someone took a field between dry run and apply.
-          if (!isStatusError(err) || !isFieldConflict(err) || !mayTake(app, desired, err)) throw err;
-          signal.throwIfAborted();
-          return send(write, { dryRun: false, force: true });
-        });
+        const taken = mode === 'recreate' || before === undefined ? undefined : await takeOverFields(write, before);
+        const written = await applyTaken(write, taken);
+        answer = written.answer;
+        const leftOver = await leftOverIn(write, taken?.after ?? before, answer);
+        if (leftOver.length > 0 && mayBeMadeAnew(app, desired)) {
+          await remove(write);
+          answer = await send(write, { dryRun: false, force: true });
+        } else if (leftOver.length > 0) tellLeftOver(write, leftOver, answer);
         const { uid, resourceVersion } = answer.metadata;
         owned.wrote(resource, answer);
-        state.applied.set(id, { desired, ownFields: ownFieldsOf(answer), uid, resourceVersion: Number(resourceVersion ?? 0) });
+        const refused = written.refused === undefined ? {} : { refused: written.refused };
+        state.applied.set(id, { desired, ownFields: ownFieldsOf(answer), uid, resourceVersion: versionOf(answer), ...refused });
         state.pending.delete(id);
         state.drifts.delete(id);
         state.healthDirty.add(id);
         if (before?.metadata.uid === uid && before?.metadata.resourceVersion === resourceVersion) return undefined;
         const object = describeObject(desired.object);
-        return before === undefined || before.metadata.uid !== uid
-          ? { action: 'created', object, fields: [] }
-          : { action: 'configured', object, fields: changesBetween(before, desired.object, quoted(app)) };
+        if (before === undefined || before.metadata.uid !== uid) return { action: 'created', object, fields: [] };
+        // The fields have other owners now, and nothing else changed.
+        if (taken !== undefined && isSameContent(taken.before, answer)) return undefined;
+        const gone = taken === undefined ? [] : goneFields(taken, answer, quoted(app));
+        return { action: 'configured', object, fields: [...changesBetween(before, desired.object, quoted(app)), ...gone] };
       } catch (err) {
         doubt(state, id);
         throw err;
@@ -142,7 +186,10 @@ export function createObjectWriter({ client, owned, recorder, ignored, clock, re
       if (live === undefined) return drift('deleted');
       try {
         const result = await send(write, { dryRun: true, force: true });
-        const [first, ...more] = changesBetween(live, result, quoted(app));
+        const added = additionsIn(live, ownFields, rulesFor(write, live)).map(
+          ({ path }) => `${quoted(app)(formatPath(path))} ${formatChange(live.kind, path, [undefined, valueAt(live, path)], quoted(app))}`,
+        );
+        const [first, ...more] = [...changesBetween(live, result, quoted(app)), ...added];
         if (first !== undefined) drift(`${first}${more.length === 0 ? '' : ` and ${more.length} more`}`);
       } catch (err) {
         if (!isStatusError(err)) throw err;
@@ -176,6 +223,138 @@ export function createObjectWriter({ client, owned, recorder, ignored, clock, re
     await client.patch(resource, ref, { type: 'merge', body }, { fieldManager });
   }
 
+  interface TakenOver {
+    readonly folded: Folded;
+    /** As it was, and with the fields in our entry. */
+    readonly before: DynamicObject;
+    readonly after: DynamicObject;
+  }
+
+  function rulesFor({ app, state, desired }: Write, live: DynamicObject): TakeoverRules {
+    const known = state.applied.get(desired.id);
+    const refused = known?.desired.object === desired.object ? known.refused : undefined;
+    return takeoverRules({ app, desired, live, pointers: ignored.pointersOf(app, desired.object), refused, isOverridden });
+  }
+
+  /**
+   * Puts the fields of overridden managers into our entry, so that the apply that follows removes what Git does not say. No request when
+   * there are none, which is nearly always.
+   */
+  async function takeOverFields(write: Write, seen: DynamicObject): Promise<TakenOver | undefined> {
+    let before = seen;
+    for (let tries = 1; ; tries += 1) {
+      const folded = foldOwners(before, rulesFor(write, before));
+      if (folded === undefined) return undefined;
+      try {
+        const after = await writeOwners(write, before, folded.managedFields);
+        return { folded, before, after };
+      } catch (err) {
+        if (isNotFound(err)) return undefined;
+        if (!isConflict(err) || tries === maxTakeoverTries) throw err;
+      }
+      write.signal.throwIfAborted();
+      const now = await find(write);
+      if (now === undefined) return undefined;
+      before = now;
+    }
+  }
+
+  async function writeOwners(
+    { desired: { resource, ref } }: Write,
+    { metadata }: DynamicObject,
+    managedFields: readonly ManagedFieldsEntry[] | undefined,
+  ): Promise<DynamicObject> {
+    const body = [
+      { op: 'replace', path: '/metadata/managedFields', value: managedFields },
+      { op: 'replace', path: '/metadata/resourceVersion', value: metadata.resourceVersion },
+    ];
+    const answer = await client.patch<DynamicObject>(resource, ref, { type: 'json', body }, { fieldManager });
+    owned.wrote(resource, answer);
+    return answer;
+  }
+
+  /** Applies the object. Fields that were taken over and that the server does not let go are given back to their manager. */
+  async function applyTaken(
+    write: Write & { readonly mode: ApplyMode },
+    taken: TakenOver | undefined,
+  ): Promise<{ readonly answer: DynamicObject; readonly refused: FieldSet | undefined }> {
+    const { app, state, desired, mode, signal } = write;
+    const known = state.applied.get(desired.id);
+    const refused = known?.desired.object === desired.object ? known.refused : undefined;
+    try {
+      const answer = await send(write, { dryRun: false, force: mode === 'force' }).catch((err: unknown) => {
+        // Someone took a field between dry run and apply.
+        if (!isStatusError(err) || !isFieldConflict(err) || !mayTake(app, desired, err)) throw err;
+        signal.throwIfAborted();
+        return send(write, { dryRun: false, force: true });
+      });
+      const programs = taken?.folded.managers.filter((manager) => !isPerson(manager)) ?? [];
+      if (programs.length > 0) {
+        const message = `${describeObject(desired.object)}: took over the fields of ${programs.join(', ')}`;
+        recorder.record(app, { type: 'Normal', reason: 'FieldsTakenOver', message });
+      }
+      return { answer, refused };
+    } catch (err) {
+      if (taken === undefined || !isStatusError(err) || !isInvalid(err)) throw err;
+      if (mayRecreate(app, desired, err)) {
+        await remove(write);
+        return { answer: await send(write, { dryRun: false, force: true }), refused: undefined };
+      }
+      await writeOwners(write, taken.after, taken.before.metadata.managedFields);
+      const answer = await send(write, { dryRun: false, force: true });
+      const message = `${describeObject(desired.object)}: what ${taken.folded.managers.join(', ')} set beside Git stays: ${quoted(app)(err.message)}`;
+      recorder.record(app, { type: 'Warning', reason: 'FieldsStay', message });
+      return { answer, refused: union(refused, taken.folded.taken) };
+    }
+  }
+
+  /**
+   * Fields that Git said before and does not say now, that nobody owns and that are there all the same: the server keeps them (a Service
+   * stays headless). A fresh object tells them from defaults, and is asked for only when such a field has its old value.
+   */
+  async function leftOverIn(write: Write, before: DynamicObject | undefined, answer: DynamicObject): Promise<readonly FieldPath[]> {
+    if (before === undefined || before.metadata.uid !== answer.metadata.uid) return [];
+    const [was, is] = [ownEntryOf(before), ownEntryOf(answer)];
+    if (was?.fieldsV1 === undefined || is === undefined || was.fieldsV1 === is.fieldsV1) return [];
+    const isSameVersion = was.apiVersion === is.apiVersion;
+    const candidates = isSameVersion
+      ? lostFields(was.fieldsV1, is.fieldsV1, maxLeftOverCandidates).filter((path) => hasOldValue(path, before, answer))
+      : // Fields of another version have other paths.
+        fieldsOf(answer).filter((path) => !isOwned(answer, path));
+    if (candidates.length === 0) return [];
+    const fresh = await makeFresh(write);
+    if (fresh === undefined) return [];
+    return candidates
+      .filter((path) => (isSameVersion ? !deepEqual(valueAt(fresh, path), valueAt(answer, path)) : valueAt(fresh, path) === undefined))
+      .slice(0, maxLeftOver);
+  }
+
+  /** The object as the server would create it now; undefined when it refuses to. */
+  async function makeFresh({ desired: { resource, object }, signal }: Write): Promise<DynamicObject | undefined> {
+    const { name, ...metadata } = object.metadata;
+    const body = { ...object, metadata: { ...metadata, generateName: `${name.slice(0, maxGeneratedName)}-` } };
+    try {
+      return await client.create<DynamicObject>(resource, body as unknown as DynamicObject, { fieldManager, dryRun: true, signal });
+    } catch (err) {
+      // Names may be rules themselves (CustomResourceDefinitions); then nothing is claimed.
+      if (isStatusError(err)) return undefined;
+      throw err;
+    }
+  }
+
+  function tellLeftOver({ app, state, desired }: Write, paths: readonly FieldPath[], live: DynamicObject): void {
+    const leftOver = paths.map((path) => ({
+      path,
+      text: `${quoted(app)(formatPath(path))} ${formatValue(desired.object.kind, path, valueAt(live, path), quoted(app))}`,
+    }));
+    setNotes(state, desired.id, { leftOver });
+    recorder.record(app, {
+      type: 'Warning',
+      reason: 'LeftOver',
+      message: `${describeObject(desired.object)}: ${leftOver.map(({ text }) => text).join(', ')} left Git, and the server keeps it. Annotate the object with ${annotations.fluxForce}: enabled to have it made anew`,
+    });
+  }
+
   /** A dry run. */
   async function ask(write: Write, { force }: { readonly force: boolean }): Promise<void> {
     const answer = await send(write, { dryRun: true, force });
@@ -186,8 +365,8 @@ export function createObjectWriter({ client, owned, recorder, ignored, clock, re
   function mayTake(app: Kustomization, { object, policy }: DesiredObject, err: StatusError): boolean {
     const causes = err.details?.causes ?? [];
     const managers = [...new Set(causes.map(({ message = '' }) => /conflict with "([^"]*)"/.exec(message)?.[1] ?? '?'))];
-    if (managers.every((manager) => manager.startsWith('kubectl') || manager === 'before-first-apply')) return true;
-    if (policy.failsOnConflict ?? app.metadata.annotations?.[annotations.onConflict] === 'fail') return false;
+    if (managers.every(isPerson)) return true;
+    if (failsOnConflict(app, policy)) return false;
     recorder.record(app, {
       type: 'Warning',
       reason: 'FieldConflict',
@@ -197,7 +376,7 @@ export function createObjectWriter({ client, owned, recorder, ignored, clock, re
   }
 
   async function send(write: Write, { dryRun, force }: { readonly dryRun: boolean; readonly force: boolean }): Promise<DynamicObject> {
-    const { app, state, desired, signal } = write;
+    const { app, desired, signal } = write;
     const { resource, ref, object } = desired;
     const apply = (body: DynamicObject): Promise<DynamicObject> =>
       client.patch<DynamicObject>(
@@ -209,7 +388,7 @@ export function createObjectWriter({ client, owned, recorder, ignored, clock, re
       );
     // Force takes what it names: what is ignored, and whose that is, must not be known from a cache that may be behind.
     if (force) return apply(await bodyNow(write));
-    const body = withoutForeign(object, owned.live(resource, ref), ignored.pointersOf(app, object, state.scaled));
+    const body = withoutForeign(object, owned.live(resource, ref), ignored.pointersOf(app, object));
     try {
       return await apply(body);
     } catch (err) {
@@ -223,8 +402,8 @@ export function createObjectWriter({ client, owned, recorder, ignored, clock, re
 
   /** The object without the ignored fields that someone else has, as the server knows it now. */
   async function bodyNow(write: Write): Promise<DynamicObject> {
-    const { app, state, desired } = write;
-    const pointers = await ignored.pointersNow(app, desired.object, state.scaled);
+    const { app, desired } = write;
+    const pointers = await ignored.pointersNow(app, desired.object);
     return pointers.length === 0 ? desired.object : withoutForeign(desired.object, await find(write), pointers);
   }
 
@@ -255,8 +434,48 @@ export function createObjectWriter({ client, owned, recorder, ignored, clock, re
   }
 }
 
+/** Fields that are compared with a fresh object, and those of them that are named. */
+const maxLeftOverCandidates = 50;
+const maxLeftOver = 5;
+/** Leaves room for what the server adds, in names of 63 characters. */
+const maxGeneratedName = 50;
+const maxGone = 4;
+
+const hasOldValue = (path: FieldPath, before: DynamicObject, answer: DynamicObject): boolean => {
+  const value = valueAt(answer, path);
+  return value !== undefined && deepEqual(valueAt(before, path), value) && !isOwned(answer, path);
+};
+
+/** Fields that were taken over and that the apply removed, `spec.hostNetwork true → absent`; an item of a list as a whole. */
+function goneFields(
+  { folded, before }: { readonly folded: Folded; readonly before: DynamicObject },
+  answer: DynamicObject,
+  redact: Redact,
+) {
+  const gone = new Map<string, string>();
+  for (const path of lostFields(folded.taken, undefined, maxLeftOverCandidates)) {
+    const length = path.findIndex((_, index) => valueAt(answer, path.slice(0, index + 1)) === undefined) + 1;
+    const top = path.slice(0, length);
+    if (length === 0 || valueAt(before, top) === undefined || gone.size === maxGone) continue;
+    const text = formatPath(top);
+    gone.set(text, `${redact(text)} ${formatChange(before.kind, top, [valueAt(before, top), undefined], redact)}`);
+  }
+  return [...gone.values()];
+}
+
+/** Whether two versions of an object differ in more than who owns what. */
+function isSameContent(before: DynamicObject, after: DynamicObject): boolean {
+  const contentOf = ({ metadata: { managedFields, resourceVersion, generation, ...metadata }, ...rest }: DynamicObject) => ({
+    ...rest,
+    metadata,
+  });
+  return deepEqual(contentOf(before), contentOf(after));
+}
+
 const isFieldConflict = (err: StatusError): boolean =>
   isConflict(err) && (err.details?.causes ?? []).some(({ reason }) => reason === 'FieldManagerConflict');
 
-export const mayRecreate = (app: Kustomization, { policy }: DesiredObject, err: unknown): boolean =>
-  isInvalid(err) && isImmutable(err) && (app.spec.force === true || policy.recreates);
+export const mayRecreate = (app: Kustomization, desired: DesiredObject, err: unknown): boolean =>
+  isInvalid(err) && isImmutable(err) && mayBeMadeAnew(app, desired);
+
+const mayBeMadeAnew = (app: Kustomization, { policy }: DesiredObject): boolean => app.spec.force === true || policy.recreates;

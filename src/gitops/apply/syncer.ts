@@ -15,7 +15,7 @@ import type { Claim, Claims } from './claims.ts';
 import type { HealthRules } from './health.ts';
 import type { Hooks } from './hooks.ts';
 import type { IgnoredFields } from './ignored-fields.ts';
-import { isScalable, scaleTargetsOf } from './ignored-fields.ts';
+import { isScalable } from './ignored-fields.ts';
 import type { Inventory } from './inventory.ts';
 import { errorsOf } from './object-errors.ts';
 import { describeObject, type ObjectId } from './object-id.ts';
@@ -193,6 +193,7 @@ export function createSyncer(options: SyncerOptions): Syncer {
       state.pending.delete(id);
       // What is to go has no say in whether the app is well: it may be the very thing that is not.
       state.health.delete(id);
+      state.notes.delete(id);
     }
     // A manifest that only moved to another line or file is in force as it is.
     for (const [id, desired] of plan.objects) {
@@ -240,7 +241,6 @@ export function createSyncer(options: SyncerOptions): Syncer {
     const taken = claimErrors(app, plan, await claims.othersThan(app, signal));
     const errors = [...plan.errors, ...taken.values()];
     if (errors.length > 0) throw new SyncFailure('BuildFailed', errors, new Set(taken.keys()));
-    state.scaled = scaleTargetsOf(plan.objects.values());
     return plan;
   }
 

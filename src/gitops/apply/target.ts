@@ -13,7 +13,7 @@ import type { Expressions } from './expressions.ts';
 import { type HealthRules, type HealthView, healthOf } from './health.ts';
 import { createHealthChecks, type HealthChecks } from './health-checks.ts';
 import { createHooks } from './hooks.ts';
-import { createIgnoredFields } from './ignored-fields.ts';
+import { createIgnoredFields, type Pointer } from './ignored-fields.ts';
 import type { Inventory } from './inventory.ts';
 import { createObjectWriter } from './object-writer.ts';
 import { createOwnedObjects, type OwnedObjects } from './owned-objects.ts';
@@ -22,6 +22,7 @@ import type { AppBuilder } from './post-build.ts';
 import { createPruner, type Pruner } from './pruner.ts';
 import { createResourceMapper } from './resource-mapper.ts';
 import { createSyncer, type Syncer } from './syncer.ts';
+import { type IsOverridden, takeoverRules } from './takeover.ts';
 
 /** A cluster that apps are applied to, with all that is known of it: the one the engine runs in, or another. */
 export interface Target {
@@ -41,6 +42,8 @@ export interface TargetDependencies {
   readonly expressions: Expressions;
   readonly recorder: EventRecorder;
   readonly clock: Clock;
+  /** Managers whose fields become the apps'. */
+  readonly isOverridden: IsOverridden;
   appOf(key: string): Kustomization | undefined;
   stateOf(key: string): AppState | undefined;
   /** Something of an app changed: its objects, their health, or what was found of them. */
@@ -63,7 +66,7 @@ export interface TargetCluster extends Pick<HealthView, 'noControllerText'> {
 
 export function createTarget(
   { client, informers, noControllerText }: TargetCluster,
-  { builder, inventory, claims, expressions, recorder, clock, appOf, stateOf, wake, drifted }: TargetDependencies,
+  { builder, inventory, claims, expressions, recorder, clock, isOverridden, appOf, stateOf, wake, drifted }: TargetDependencies,
 ): Target {
   const mapper = createResourceMapper({ client, clock });
   const ignored = createIgnoredFields({ client, informers });
@@ -89,15 +92,19 @@ export function createTarget(
     recorder,
     owned,
     redactor: builder.redactor,
-    ignoredOf({ key, scaled }, object) {
+    isOverridden,
+    autoscalerOf: ignored.autoscalerOf,
+    rulesOf({ key }, { desired, refused }, live) {
       const app = appOf(key);
+      if (app === undefined) return { object: desired.object, pointers: [], isTaken: () => false };
+      let pointers: readonly Pointer[] = [];
       try {
-        return app === undefined ? [] : ignored.pointersOf(app, object, scaled);
+        pointers = ignored.pointersOf(app, desired.object);
       } catch (err) {
         // A rule that cannot be read is told when the app is synced.
-        if (err instanceof SelectorError) return [];
-        throw err;
+        if (!(err instanceof SelectorError)) throw err;
       }
+      return takeoverRules({ app, desired, live, pointers, refused, isOverridden });
     },
     onDrift(app) {
       drifted(app);
@@ -138,7 +145,16 @@ export function createTarget(
     builder,
     mapper,
     owned,
-    writer: createObjectWriter({ client, owned, recorder, ignored, clock, redactor: builder.redactor, recheck: drift.recheck }),
+    writer: createObjectWriter({
+      client,
+      owned,
+      recorder,
+      ignored,
+      isOverridden,
+      clock,
+      redactor: builder.redactor,
+      recheck: drift.recheck,
+    }),
     hooks: createHooks({ client, owned, clock }),
     ignored,
     inventory,
