@@ -1,12 +1,17 @@
 import { deployments } from '../../api/apps/v1/deployment.ts';
 import { replicaSets } from '../../api/apps/v1/replica-set.ts';
 import { statefulSets } from '../../api/apps/v1/stateful-set.ts';
-import { type HorizontalPodAutoscalerV1, horizontalPodAutoscalersV1 } from '../../api/autoscaling/v1/horizontal-pod-autoscaler.ts';
+import {
+  autoscalerConditions,
+  type HorizontalPodAutoscalerV1,
+  horizontalPodAutoscalersV1,
+} from '../../api/autoscaling/v1/horizontal-pod-autoscaler.ts';
 import { replicationControllers } from '../../api/core/v1/replication-controller.ts';
 import type { Kustomization, PatchTarget } from '../../api/kustomize/v1/kustomization.ts';
 import { untilAborted } from '../../base/concurrency.ts';
 import type { Client } from '../../client/client.ts';
 import type { InformerSet } from '../../client/informer.ts';
+import { conditionOf } from '../../machinery/conditions.ts';
 import { type DynamicObject, deepEqual, type KubeObject } from '../../machinery/object.ts';
 import { parseApiVersion, type Resource } from '../../machinery/resource.ts';
 import { parseLabelSelector } from '../../machinery/selector.ts';
@@ -97,10 +102,24 @@ interface Scalable extends KubeObject {
 
 const targetOf = ({ kind, metadata }: KubeObject): string => `${metadata.namespace}/${kind}/${metadata.name}`;
 
-/** `namespace/Kind/name` of what an autoscaler decides the replicas of. */
+/** `namespace/Kind/name` of what an autoscaler decides the replicas of; nothing while it cannot. */
 function scaleTargets(autoscaler: HorizontalPodAutoscalerV1): readonly string[] {
   const { kind, name } = autoscaler.spec?.scaleTargetRef ?? {};
-  return kind === undefined ? [] : [`${autoscaler.metadata.namespace}/${kind}/${name}`];
+  return kind === undefined || !decides(autoscaler) ? [] : [`${autoscaler.metadata.namespace}/${kind}/${name}`];
+}
+
+/**
+ * Whether an autoscaler is able to act, by the conditions that its controller sets: without a controller it has none, and Git's number
+ * counts. One that has scaled keeps what it set while its metrics are away: an outage must not shrink a workload to Git's number.
+ *
+ * @see https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale-walkthrough/, "Appendix: status conditions"
+ */
+function decides(autoscaler: HorizontalPodAutoscalerV1): boolean {
+  const conditions = autoscalerConditions(autoscaler);
+  const [able, active] = ['AbleToScale', 'ScalingActive'].map((type) => conditionOf(conditions, type));
+  // Someone set the replicas to 0, which switches it off.
+  if (able === undefined || active === undefined || active.reason === 'ScalingDisabled') return false;
+  return (able.status === 'True' && active.status === 'True') || (autoscaler.status?.lastScaleTime ?? undefined) !== undefined;
 }
 
 function matches(target: PatchTarget, { apiVersion, kind, metadata }: KubeObject): boolean {

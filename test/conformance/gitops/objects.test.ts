@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { deployments } from '../../../src/api/apps/v1/deployment.ts';
-import { horizontalPodAutoscalersV1 } from '../../../src/api/autoscaling/v1/horizontal-pod-autoscaler.ts';
 import { jobs } from '../../../src/api/batch/v1/job.ts';
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
 import { events } from '../../../src/api/core/v1/event.ts';
 import { secrets } from '../../../src/api/core/v1/secret.ts';
 import { kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
+import { setAble } from '../../support/autoscaler.ts';
 import { configMap, deployment, describeOnTargets, type Project } from '../../support/gitops-project.ts';
 import { until } from '../../support/until.ts';
 
@@ -151,7 +151,7 @@ spec: {minReplicas: 1, maxReplicas: 10, scaleTargetRef: {apiVersion: apps/v1, ki
       await p.app('web', { driftIgnoreRules: [{ paths: ['/data/a'], target: { kind: 'ConfigMap' } }] });
       await p.applied('web');
       expect([await replicasOf(p), await p.dataOf('a')]).toEqual([3, '1']);
-      await p.client.get(horizontalPodAutoscalersV1, ofWeb(p));
+      await setAble(p.client, ofWeb(p));
       await scale(p, 7, 'horizontal-pod-autoscaler');
       await set(p, 'a', { data: { a: 'theirs' } }, 'other-operator');
       await p.repository.commit('next', {

@@ -5,6 +5,7 @@ import { events } from '../../../src/api/core/v1/event.ts';
 import { namespaces } from '../../../src/api/core/v1/namespace.ts';
 import { secrets } from '../../../src/api/core/v1/secret.ts';
 import { kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
+import { setAble } from '../../support/autoscaler.ts';
 import { configMap, deployment, describeOnTargets, gate, openGate, type Project } from '../../support/gitops-project.ts';
 import { until } from '../../support/until.ts';
 
@@ -108,6 +109,7 @@ describeOnTargets('syncs', ({ project }) => {
           'apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: web}\nspec: {maxReplicas: 10, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}}\n',
       });
       await p.applied('web');
+      await setAble(p.client, ref);
       const scaled = { type: 'merge', body: { spec: { replicas: 7 } } } as const;
       await p.client.patch(deployments, ref, scaled, { fieldManager: 'horizontal-pod-autoscaler' });
       await p.repository.commit('other', { 'web/a.yaml': configMap('a') });

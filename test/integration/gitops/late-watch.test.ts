@@ -8,6 +8,7 @@ import { gitRepositories } from '../../../src/api/source/v1/git-repository.ts';
 import type { Client } from '../../../src/client/client.ts';
 import { conditionOf } from '../../../src/machinery/conditions.ts';
 import type { Resource } from '../../../src/machinery/resource.ts';
+import { setAble } from '../../support/autoscaler.ts';
 import { home, namespace } from '../../support/engine.ts';
 import { deployment } from '../../support/gitops-project.ts';
 import { startMemoryProject } from '../../support/memory-project.ts';
@@ -80,6 +81,7 @@ describe('an engine that hears of changes late', () => {
     });
     await applied('web');
     await people.create(horizontalPodAutoscalers, scaler);
+    await setAble(people, web);
     await people.patch(deployments, web, scaled, { fieldManager: 'horizontal-pod-autoscaler' });
     await until(async () => /gitops_drift_detected_total\{[^}]*app="web"[^}]*\} 1/.test(await metrics()), {
       what: 'the change is heard of',
@@ -92,11 +94,13 @@ describe('an engine that hears of changes late', () => {
     expect(await metrics()).not.toMatch(/gitops_drift_corrections_total\{[^}]*app="web"[^}]*\} [1-9]/);
   });
 
-  it('leaves replicas to the autoscaler of the same commit, which comes after the workload', async () => {
+  it('leaves replicas to the autoscaler that was there before the app', async () => {
     const { people, applied } = await startMemoryProject({
       files: { 'web/deploy.yaml': deployment(3), 'web/hpa.yaml': autoscaler },
-      prepare: (client) =>
-        client.create(
+      async prepare(client) {
+        await client.create(horizontalPodAutoscalers, scaler, { fieldManager: 'helm' });
+        await setAble(client, web);
+        await client.create(
           deployments,
           {
             apiVersion: 'apps/v1',
@@ -109,7 +113,8 @@ describe('an engine that hears of changes late', () => {
             },
           },
           { fieldManager: 'helm' },
-        ),
+        );
+      },
     });
     await applied('web');
     expect((await people.get(deployments, web)).spec.replicas).toBe(7);
@@ -134,6 +139,7 @@ describe('an engine that hears of changes late', () => {
     });
     await applied('web');
     await people.create(horizontalPodAutoscalers, scaler);
+    await setAble(people, web);
     await people.patch(deployments, web, scaled, { fieldManager: 'horizontal-pod-autoscaler' });
     const drifted = async () =>
       conditionOf((await people.get(kustomizations, { namespace: home, name: 'web' })).status?.conditions, 'Drifted')?.message;

@@ -9,6 +9,7 @@ import type { Client, WatchEvent } from '../../../src/client/client.ts';
 import { tryGet } from '../../../src/client/try-get.ts';
 import type { DynamicObject } from '../../../src/machinery/object.ts';
 import { expired, StatusError } from '../../../src/machinery/status-error.ts';
+import { setAble } from '../../support/autoscaler.ts';
 import { home, namespace } from '../../support/engine.ts';
 import { deployment } from '../../support/gitops-project.ts';
 import { startMemoryProject } from '../../support/memory-project.ts';
@@ -345,6 +346,7 @@ describe('an app', () => {
       spec: { maxReplicas: 9, scaleTargetRef: { apiVersion: 'apps/v1', kind: 'Deployment', name: 'web' } },
     });
     const web = { name: 'web', namespace };
+    await setAble(people, web);
     await people.patch(deployments, web, { type: 'merge', body: { spec: { replicas: 7 } } }, { fieldManager: 'autoscaler' });
     commit({ 'one/deploy.yaml': deployment(2).replace('selector:', 'minReadySeconds: 3\n  selector:') });
     await applied('one');

@@ -11,6 +11,7 @@ import type { Client } from '../../../src/client/client.ts';
 import { conditionOf } from '../../../src/machinery/conditions.ts';
 import type { DynamicObject, KubeObject } from '../../../src/machinery/object.ts';
 import type { Resource } from '../../../src/machinery/resource.ts';
+import { setAble } from '../../support/autoscaler.ts';
 import { home, namespace } from '../../support/engine.ts';
 import { startMemoryProject } from '../../support/memory-project.ts';
 import { until } from '../../support/until.ts';
@@ -270,5 +271,35 @@ describe('what people and former appliers add', () => {
     commit({ 'web/deployment.yaml': deployment('{name: A, value: "2"}') });
     await applied('web');
     expect(requests).toEqual(['apply dry run', 'apply', 'apply dry run', 'apply']);
+  });
+});
+
+describe('replicas that an autoscaler is to decide', () => {
+  const hpa =
+    'apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: shop}\nspec: {maxReplicas: 10, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: shop}}\n';
+  const scale = (people: Client, replicas: number, fieldManager: string): Promise<unknown> =>
+    people.patch(deployments, ref('shop'), { type: 'merge', body: { spec: { replicas } } }, { fieldManager, subresource: 'scale' });
+  const replicasIn = async (people: Client): Promise<number | undefined> => (await people.get(deployments, ref('shop'))).spec.replicas;
+  const isScaledTo = (people: Client, wanted: number): Promise<unknown> =>
+    until(async () => (await replicasIn(people)) === wanted, { what: async () => `${wanted} replicas, not ${await replicasIn(people)}` });
+
+  it('are those of Git until the autoscaler can act, and its own from then on, also while its metrics are away', async () => {
+    const { people, applied, commit } = await startMemoryProject({ files: { ...workload, 'web/hpa.yaml': hpa } });
+    await applied('web');
+    // No controller acts for it: it says nothing of itself.
+    await scale(people, 1, 'kubectl');
+    await isScaledTo(people, 2);
+    await setAble(people, ref('shop'));
+    await scale(people, 6, 'kube-controller-manager');
+    const said = 'Deployment web/shop: replicas: 6 by HorizontalPodAutoscaler shop (Git says 2)';
+    await isSaid(people, 'Autoscaled', said);
+    await setAble(people, ref('shop'), { active: false, reason: 'FailedGetResourceMetric' });
+    commit({ 'web/hpa.yaml': hpa, 'web/deployment.yaml': deployment('{name: A, value: "2"}') });
+    await applied('web');
+    expect(await replicasIn(people)).toBe(6);
+    await isSaid(people, 'Autoscaled', said);
+    await setAble(people, ref('shop'), { active: false, reason: 'ScalingDisabled' });
+    await isScaledTo(people, 2);
+    await isSaid(people, 'Autoscaled', undefined);
   });
 });

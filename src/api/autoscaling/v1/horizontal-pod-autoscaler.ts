@@ -1,4 +1,5 @@
 import type { HorizontalPodAutoscalerSpec as V1HorizontalPodAutoscalerSpec } from 'kubernetes-types/autoscaling/v1.d.ts';
+import type { ConditionLike } from '../../../machinery/conditions.ts';
 import type { KindDefinition } from '../../../machinery/kind.ts';
 import type { DeepReadonly, DynamicObject, KubeObject } from '../../../machinery/object.ts';
 import { isAbsent, withDefaults, withField } from '../../copy-on-write.ts';
@@ -37,6 +38,12 @@ export const horizontalPodAutoscalersV1: KindDefinition<HorizontalPodAutoscalerV
     withField(object, 'spec', withDefaults(object.spec ?? ({} as HorizontalPodAutoscalerV1['spec']), { minReplicas: 1 })),
   storedAs: { kind: horizontalPodAutoscalers, toStored, fromStored },
 };
+
+/** What the controller of autoscalers says of one; this version keeps it in an annotation. */
+export function autoscalerConditions({ metadata }: KubeObject): readonly ConditionLike[] {
+  const conditions = listOf(tryJson(metadata.annotations?.[annotations.conditions]));
+  return conditions.map(({ type, status, reason }) => ({ type: String(type), status: String(status), reason: String(reason) }));
+}
 
 function toStored(object: KubeObject): HorizontalPodAutoscaler {
   const { spec, status, metadata, ...rest } = object as DynamicObject & Partial<HorizontalPodAutoscalerV1>;
