@@ -11,6 +11,10 @@ export type HealthStatus = 'Healthy' | 'Progressing' | 'Degraded' | 'Suspended' 
 export interface Health {
   readonly status: HealthStatus;
   readonly reason: string;
+  /** A command or a sentence that helps with just this reason. */
+  readonly fix?: string;
+  /** Milliseconds since the epoch from which on time alone makes it another one. */
+  readonly recheckAt?: number;
 }
 
 export const healthy: Health = { status: 'Healthy', reason: '' };
@@ -31,6 +35,20 @@ const configReasons: readonly string[] = ['CreateContainerConfigError', 'CreateC
 
 const times = (count: number): string => (count === 1 ? 'once' : count === 2 ? 'twice' : `${count} times`);
 
+/** A pod without a node may get one from an autoscaler within this time, as in kstatus. */
+const schedulingGraceMs = 15_000;
+
+/** Until when a pod that fits on no node counts as on its way; undefined when it has a node, or when that is over. */
+export function schedulingDeadline(pod: Pod, now: number): number | undefined {
+  const since = Date.parse(unschedulableIn(pod)?.lastTransitionTime ?? '');
+  const deadline = since + schedulingGraceMs;
+  // A time in the future shows that two clocks differ, which would make this wait longer than it says.
+  return now >= since && now < deadline ? deadline : undefined;
+}
+
+const unschedulableIn = ({ status }: Pod) =>
+  status?.conditions?.find(({ type, status: is, reason }) => type === 'PodScheduled' && is === 'False' && reason === 'Unschedulable');
+
 /** What is wrong with a pod, as a sentence; undefined when it is well or on its way. */
 export function podProblem(pod: Pod): string | undefined {
   const { name } = pod.metadata;
@@ -40,10 +58,8 @@ export function podProblem(pod: Pod): string | undefined {
     const problem = containerProblem(name, status);
     if (problem !== undefined) return problem;
   }
-  const scheduled = pod.status?.conditions?.find(({ type }) => type === 'PodScheduled');
-  if (scheduled?.status === 'False' && scheduled.reason === 'Unschedulable')
-    return `Pod ${name} fits on no node: ${scheduled.message ?? ''}`;
-  return undefined;
+  const unschedulable = unschedulableIn(pod);
+  return unschedulable === undefined ? undefined : `Pod ${name} fits on no node: ${unschedulable.message ?? ''}`;
 }
 
 function containerProblem(pod: string, status: ContainerStatus): string | undefined {

@@ -114,6 +114,7 @@ export function createAppActs({
         state.appliedAt = clock.now();
         state.waitsSince = state.appliedAt;
         state.announcedHealthy = false;
+        state.isOverdue = false;
         gitops.commitApplied(labelsOf(app), clock.now() - revision.seenAt);
       }
       if (isNewTree) for (const message of state.build?.notes ?? []) recorder.record(app, { type: 'Normal', reason: 'LeftOut', message });

@@ -18,7 +18,7 @@ import { advance } from '../../reconcile/effects.ts';
 import type { Builder } from '../build/builder.ts';
 import { createAppActs, retryDelayMs } from './app-acts.ts';
 import { unreadyDependency } from './app-dependencies.ts';
-import { createAppHealth } from './app-health.ts';
+import { createAppHealth, isLate } from './app-health.ts';
 import { createAppObject } from './app-object.ts';
 import { type Pass, waits } from './app-pass.ts';
 import { dependencyCycle, dependencyKeys, labelsOf, sourceKeyOf, timeoutMsOf, unsupportedIn } from './app-spec.ts';
@@ -486,7 +486,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
       state.attempt?.end('failed');
       acts.tellPhase(pass, reasons.healthCheckFailed);
       yield { type: 'CANNOT_BECOME_HEALTHY' };
-    } else if (from === 'Progressing' && clock.now() - state.waitsSince > timeoutMsOf(app)) {
+    } else if (from === 'Progressing' && isLate(app, state, clock.now())) {
       Object.assign(finding, { reason: reasons.healthCheckFailed, message: ready.reason });
       state.attempt?.end('failed');
       acts.tellPhase(pass, reasons.healthCheckFailed);
@@ -519,14 +519,15 @@ export function createAppController(options: AppControllerOptions): AppControlle
     const suspendedMs = suspendedForMs(app);
     if (suspendedMs !== undefined) return { requeueAfterMs: suspendedMs };
     if (deleting > 0) return { requeueAfterMs: state.pruneFailures > 0 ? retryDelayMs(app, state.pruneFailures) : recheckDeletionMs };
+    const healthMs = appHealth.lookAgainAfterMs(app, state) ?? Number.POSITIVE_INFINITY;
     if (state.rollout !== undefined) {
       const left = timeoutMsOf(app) - (clock.monotonicMs() - state.rollout.startedAt);
-      return { requeueAfterMs: Math.max(100, Math.min(state.rollout.recheckMs ?? left + 100, left + 100)) };
+      return { requeueAfterMs: Math.max(100, Math.min(state.rollout.recheckMs ?? left + 100, left + 100, healthMs)) };
     }
     const graceMs = autoRevert.graceLeftMs(app, state);
     if (value === 'Progressing' && state.waitsSince > 0) {
       const left = Math.max(1_000, timeoutMsOf(app) - (clock.now() - state.waitsSince) + 100);
-      return { requeueAfterMs: Math.min(left, graceMs ?? left, checksUnknown ? recheckKindMs : left) };
+      return { requeueAfterMs: Math.min(left, graceMs ?? left, healthMs, checksUnknown ? recheckKindMs : left) };
     }
     if (state.attempted !== undefined && value !== 'Suspended' && value !== 'Deleting') {
       const waited = clock.monotonicMs() - state.attempted.failedAt;
@@ -534,7 +535,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
     }
     const waits = [
       target.drift.retryAfterMs(state),
-      appHealth.announceAgainAfterMs(state),
+      healthMs,
       graceMs,
       sourceWaitMs(app),
       suspensionEndMs(state),

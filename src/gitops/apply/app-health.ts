@@ -1,9 +1,10 @@
 import { type Kustomization, kustomizations } from '../../api/kustomize/v1/kustomization.ts';
 import type { Clock } from '../../base/clock.ts';
+import { stateOf } from '../../lifecycle/kustomization.facts.ts';
 import { type Health, healthy, worstOf } from '../../lifecycle/reasons.ts';
 import type { DynamicObject, ObjectRef } from '../../machinery/object.ts';
 import type { Resource } from '../../machinery/resource.ts';
-import { labelsOf } from './app-spec.ts';
+import { labelsOf, timeoutMsOf } from './app-spec.ts';
 import type { AppliedObject, AppState } from './app-state.ts';
 import type { GitOpsMetrics } from './gitops-metrics.ts';
 import type { CheckedObject } from './health-checks.ts';
@@ -23,8 +24,8 @@ export interface AppHealth {
   current(app: Kustomization, state: AppState, target: Target): Health;
   /** Tells, once each, that an app became healthy after a commit or that it has a problem that lasts. */
   announce(app: Kustomization, state: AppState, told: { readonly health: Health; readonly target: Target }): void;
-  /** When `announce` should be called again although nothing changes; undefined when it need not. */
-  announceAgainAfterMs(state: AppState): number | undefined;
+  /** When both should be called again although nothing changes; undefined when they need not. */
+  lookAgainAfterMs(app: Kustomization, state: AppState): number | undefined;
 }
 
 /** A problem is told when it is still the same after this time. */
@@ -44,6 +45,19 @@ export function createAppHealth({ clock, feed, gitops }: AppHealthOptions): AppH
     return desired === 0 ? '' : `${ready}/${desired}`;
   }
 
+  /** What stays the same for longer than the app's timeout, or kept the app from ready in time, is not on its way any more. */
+  function inTime(app: Kustomization, state: AppState, health: Health): Health {
+    if (health.status !== 'Progressing') {
+      state.progress = undefined;
+      if (health.status === 'Healthy') state.isOverdue = false;
+      return health;
+    }
+    if (state.progress?.reason !== health.reason) state.progress = { reason: health.reason, since: clock.now() };
+    if (isLate(app, state, clock.now())) state.isOverdue = true;
+    if (!state.isOverdue && clock.now() - state.progress.since <= timeoutMsOf(app)) return health;
+    return { ...health, status: 'Degraded', reason: `${health.reason} (not healthy within ${app.spec.timeout ?? '10m'})` };
+  }
+
   return {
     current(app, state, { owned, rulesOf }) {
       const rules = rulesOf(app);
@@ -61,15 +75,20 @@ export function createAppHealth({ clock, feed, gitops }: AppHealthOptions): AppH
         resource === undefined
           ? { status: 'Missing', reason: `${describe(kind, ref)} is of a kind that the cluster does not have` }
           : healthOfLive(resource, ref, kind);
+      const now = clock.now();
+      for (const [id, dueAt] of state.healthDue) if (dueAt <= now) state.healthDirty.add(id);
       for (const id of state.healthDirty) {
         const applied = state.applied.get(id);
         const checked = state.checks.get(id);
-        if (applied !== undefined) state.health.set(id, healthOfApplied(applied));
-        else if (checked !== undefined) state.health.set(id, healthOfChecked(checked));
-        else state.health.delete(id);
+        const health = applied === undefined ? (checked === undefined ? undefined : healthOfChecked(checked)) : healthOfApplied(applied);
+        if (health === undefined) state.health.delete(id);
+        else state.health.set(id, health);
+        if (health?.recheckAt === undefined) state.healthDue.delete(id);
+        else state.healthDue.set(id, health.recheckAt);
       }
       state.healthDirty.clear();
-      return state.applied.size + state.checks.size === 0 ? { status: 'Unknown', reason: '' } : worstOf(state.health.values());
+      const worst = state.applied.size + state.checks.size === 0 ? unknown : worstOf(state.health.values());
+      return inTime(app, state, worst);
     },
     announce(app, state, { health, target }) {
       const before = state.lastHealth;
@@ -97,10 +116,21 @@ export function createAppHealth({ clock, feed, gitops }: AppHealthOptions): AppH
       }
       state.lastHealth = health;
     },
-    announceAgainAfterMs: ({ lastHealth, announcedProblem }) =>
-      isProblem(lastHealth) && announcedProblem !== lastHealth.reason ? problemGraceMs : undefined,
+    lookAgainAfterMs(app, { lastHealth, announcedProblem, healthDue, progress }) {
+      const now = clock.now();
+      const times = [...healthDue.values(), ...(progress === undefined ? [] : [progress.since + timeoutMsOf(app) + 1])];
+      if (isProblem(lastHealth) && announcedProblem !== lastHealth.reason) times.push(now + problemGraceMs);
+      const soonest = Math.min(...times.filter((time) => time > now));
+      return Number.isFinite(soonest) ? soonest - now : undefined;
+    },
   };
 }
+
+const unknown: Health = { status: 'Unknown', reason: '' };
+
+/** Whether an app that waits for health has waited for longer than its timeout. */
+export const isLate = (app: Kustomization, state: AppState, now: number): boolean =>
+  stateOf(app) === 'Progressing' && state.rollout === undefined && state.waitsSince > 0 && now - state.waitsSince > timeoutMsOf(app);
 
 const isProblem = ({ status }: Health): boolean => status === 'Degraded' || status === 'NoController';
 

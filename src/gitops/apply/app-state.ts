@@ -173,6 +173,12 @@ export interface AppState {
   readonly corrections: Map<string, number[]>;
   readonly health: Map<ObjectId, Health>;
   readonly healthDirty: Set<ObjectId>;
+  /** Objects whose health time alone changes, and when; milliseconds since the epoch. */
+  readonly healthDue: Map<ObjectId, number>;
+  /** Why the app is not healthy yet, and since when it has been just this. */
+  progress: { readonly reason: string; readonly since: number } | undefined;
+  /** Health did not come in time after what was applied last. */
+  isOverdue: boolean;
   /** What `spec.healthChecks` names, and the list that it was made of; undefined while a kind of it is not known. */
   checks: ReadonlyMap<ObjectId, CheckedObject>;
   checkedFor: Kustomization['spec']['healthChecks'];
@@ -258,6 +264,9 @@ export function newAppState(key: string): AppState {
     corrections: new Map(),
     health: new Map(),
     healthDirty: new Set(),
+    healthDue: new Map(),
+    progress: undefined,
+    isOverdue: false,
     checks: new Map(),
     checkedFor: undefined,
     abortSync: undefined,

@@ -9,9 +9,12 @@ import type { Pod } from '../../api/core/v1/pod.ts';
 import type { ReplicationController } from '../../api/core/v1/replication-controller.ts';
 import type { Service } from '../../api/core/v1/service.ts';
 import type { Condition } from '../../api/flux.ts';
+import { builtInKinds } from '../../api/kinds.ts';
 import type { Ingress } from '../../api/networking/v1/ingress.ts';
-import { firstProblem, type Health, healthy, jobFailure, podProblem, unreadyReason } from '../../lifecycle/reasons.ts';
+import type { DiscoveredResource } from '../../client/client.ts';
+import { firstProblem, type Health, healthy, jobFailure, podProblem, schedulingDeadline, unreadyReason } from '../../lifecycle/reasons.ts';
 import type { KubeObject } from '../../machinery/object.ts';
+import { parseApiVersion } from '../../machinery/resource.ts';
 
 /** How the objects of one app are judged: by the rules of their kinds, and by what the app says itself. */
 export interface HealthRules {
@@ -23,7 +26,26 @@ export interface HealthView {
   /** Pods whose controller is the object, or a ReplicaSet of it. */
   podsOf(object: KubeObject): readonly Pod[];
   /** Says that nothing in the object's cluster acts on it; undefined when something does. Absent: something acts on all objects. */
+  /** Milliseconds since the epoch. */
+  now(): number;
+  /** Whether objects of this kind have a status that a controller is to write. Absent: not known of any. */
+  readonly awaitsStatus?: ((object: KubeObject) => boolean) | undefined;
   readonly noControllerText?: ((object: KubeObject) => string | undefined) | undefined;
+}
+
+const isFluxGroup = (group: string): boolean => group.endsWith('toolkit.fluxcd.io');
+
+const builtIn = new Set(builtInKinds.filter(({ group }) => !isFluxGroup(group)).map(({ group, kind }) => `${group}/${kind}`));
+
+/** Makes `HealthView.awaitsStatus` of what discovery says: custom kinds whose status is a subresource of its own. */
+export function awaitsStatusIn(resources: readonly DiscoveredResource[]): (object: KubeObject) => boolean {
+  const kinds = new Set(
+    resources.filter(({ subresources }) => subresources.includes('status')).map(({ group, kind }) => `${group}/${kind}`),
+  );
+  return ({ apiVersion, kind }) => {
+    const name = `${parseApiVersion(apiVersion).group}/${kind}`;
+    return kinds.has(name) && !builtIn.has(name);
+  };
 }
 
 /**
@@ -37,18 +59,18 @@ export function healthOf(object: KubeObject, view: HealthView): Health {
   if (noController !== undefined) return { status: 'NoController', reason: noController };
   switch (`${object.kind}.${object.apiVersion}`) {
     case 'Deployment.apps/v1':
-      return deploymentHealth(object as Deployment, view);
+      return untilScheduled(deploymentHealth(object as Deployment, view), view.podsOf(object), view);
     case 'ReplicaSet.apps/v1':
     case 'ReplicationController.v1':
-      return replicaSetHealth(object as ReplicaSet | ReplicationController, view);
+      return untilScheduled(replicaSetHealth(object as ReplicaSet | ReplicationController, view), view.podsOf(object), view);
     case 'StatefulSet.apps/v1':
-      return statefulSetHealth(object as StatefulSet, view);
+      return untilScheduled(statefulSetHealth(object as StatefulSet, view), view.podsOf(object), view);
     case 'DaemonSet.apps/v1':
-      return daemonSetHealth(object as DaemonSet, view);
+      return untilScheduled(daemonSetHealth(object as DaemonSet, view), view.podsOf(object), view);
     case 'Job.batch/v1':
-      return jobHealth(object as Job, view);
+      return untilScheduled(jobHealth(object as Job, view), view.podsOf(object), view);
     case 'Pod.v1':
-      return podHealth(object as Pod);
+      return untilScheduled(podHealth(object as Pod, view), [object as Pod], view);
     case 'Service.v1':
       return serviceHealth(object as Service);
     case 'Ingress.networking.k8s.io/v1':
@@ -69,7 +91,7 @@ export function healthOf(object: KubeObject, view: HealthView): Health {
     case 'CronJob.batch/v1':
       return healthy;
     default:
-      return genericHealth(object);
+      return genericHealth(object, view);
   }
 }
 
@@ -79,8 +101,25 @@ const degraded = (reason: string): Health => ({ status: 'Degraded', reason });
 const isBehind = (object: KubeObject, observed = 0): boolean => observed < (object.metadata.generation ?? 0);
 const changed = ({ kind, metadata }: KubeObject): Health => progressing(`${kind} ${metadata.name} was changed just now`);
 
-/** A pod that is leaving has no say any more. */
-const staying = (pods: readonly Pod[]): readonly Pod[] => pods.filter(({ metadata }) => metadata.deletionTimestamp === undefined);
+/** Pods that leave count no more, and one without a node only when it has had none for a while. */
+const settled = (pods: readonly Pod[], { now }: HealthView): readonly Pod[] =>
+  pods.filter((pod) => pod.metadata.deletionTimestamp === undefined && schedulingDeadline(pod, now()) === undefined);
+
+/** What is on its way is judged again when a pod without a node has had its time. */
+function untilScheduled(health: Health, pods: readonly Pod[], { now }: HealthView): Health {
+  if (health.status !== 'Progressing') return health;
+  const recheckAt = Math.min(...pods.map((pod) => schedulingDeadline(pod, now()) ?? Number.POSITIVE_INFINITY));
+  return Number.isFinite(recheckAt) ? { ...health, recheckAt } : health;
+}
+
+/** A quota or an admission plugin refuses pods; its sentence begins with the name of a pod that never was. */
+function replicaFailure(object: Conditioned): Health | undefined {
+  const failure = conditionIn(object, 'ReplicaFailure');
+  if (failure?.status !== 'True') return undefined;
+  return degraded(
+    `${object.kind} ${object.metadata.name} cannot make its pods: ${(failure.message ?? failure.reason ?? '').replace(/^pods "[^"]*" is forbidden: /, '')}`,
+  );
+}
 
 function deploymentHealth(deployment: Deployment, view: HealthView): Health {
   const { spec, status, metadata } = deployment;
@@ -89,7 +128,9 @@ function deploymentHealth(deployment: Deployment, view: HealthView): Health {
   if (spec.paused === true) return { status: 'Suspended', reason: `Deployment ${metadata.name} is paused` };
   const { updatedReplicas: updated = 0, replicas = 0, availableReplicas: available = 0 } = status ?? {};
   if (updated >= desired && replicas <= updated && replicas <= desired && available >= desired) return healthy;
-  const problem = firstProblem(staying(view.podsOf(deployment)));
+  const refused = replicaFailure(deployment as Conditioned);
+  if (refused !== undefined) return refused;
+  const problem = firstProblem(settled(view.podsOf(deployment), view));
   if (problem !== undefined) return degraded(problem);
   const condition = status?.conditions?.find(({ type }) => type === 'Progressing');
   if (condition?.status === 'False') return degraded(condition.message ?? `Deployment ${metadata.name} makes no progress`);
@@ -104,7 +145,9 @@ function replicaSetHealth(set: ReplicaSet | ReplicationController, view: HealthV
   if (isBehind(set, set.status?.observedGeneration)) return changed(set);
   const available = set.status?.availableReplicas ?? 0;
   if (available >= desired && (set.status?.replicas ?? 0) <= desired) return healthy;
-  const problem = firstProblem(staying(view.podsOf(set)));
+  const refused = replicaFailure(set as Conditioned);
+  if (refused !== undefined) return refused;
+  const problem = firstProblem(settled(view.podsOf(set), view));
   return problem === undefined ? progressing(`${available} of ${desired} pods ready`) : degraded(problem);
 }
 
@@ -117,7 +160,7 @@ function statefulSetHealth(set: StatefulSet, view: HealthView): Health {
   const partition = spec?.updateStrategy?.rollingUpdate?.partition ?? 0;
   const wanted = spec?.updateStrategy?.type === 'OnDelete' ? 0 : Math.max(0, desired - partition);
   if (replicas === desired && ready >= desired && updated >= wanted) return healthy;
-  const problem = firstProblem(staying(view.podsOf(set)));
+  const problem = firstProblem(settled(view.podsOf(set), view));
   if (problem !== undefined) return degraded(problem);
   if (replicas > desired) return progressing(`${replicas - desired} ${replicas - desired === 1 ? 'pod leaves' : 'pods leave'}`);
   return progressing(updated < wanted ? `${updated} of ${wanted} pods updated` : `${ready} of ${desired} pods ready`);
@@ -129,7 +172,7 @@ function daemonSetHealth(set: DaemonSet, view: HealthView): Health {
   const { desiredNumberScheduled: desired = 0, numberAvailable: available = 0 } = status ?? {};
   const updated = spec?.updateStrategy?.type === 'OnDelete' ? desired : (status?.updatedNumberScheduled ?? 0);
   if (updated >= desired && available >= desired) return healthy;
-  const problem = firstProblem(staying(view.podsOf(set)));
+  const problem = firstProblem(settled(view.podsOf(set), view));
   if (problem !== undefined) return degraded(problem);
   return progressing(updated < desired ? `${updated} of ${desired} pods updated` : `${available} of ${desired} pods ready`);
 }
@@ -165,9 +208,12 @@ function definitionHealth(definition: Conditioned): Health {
   const { name } = definition.metadata;
   const accepted = conditionIn(definition, 'NamesAccepted');
   if (accepted?.status === 'False') return degraded(`CustomResourceDefinition ${name}: ${accepted.message}`);
-  return conditionIn(definition, 'Established')?.status === 'True'
-    ? healthy
-    : progressing(`CustomResourceDefinition ${name} is not established yet`);
+  const established = conditionIn(definition, 'Established');
+  if (established?.status === 'True') return healthy;
+  // As in kstatus: one that is refused for another reason than that it is being installed stays so.
+  if (established?.status === 'False' && established.reason !== 'Installing')
+    return degraded(`CustomResourceDefinition ${name}: ${established.message ?? established.reason ?? ''}`);
+  return progressing(`CustomResourceDefinition ${name} is not established yet`);
 }
 
 function apiServiceHealth(service: Conditioned): Health {
@@ -194,34 +240,54 @@ function jobHealth(job: Job, view: HealthView): Health {
   if (job.status?.conditions?.some(({ type, status }) => type === 'Complete' && status === 'True')) return healthy;
   if (job.spec.suspend === true) return { status: 'Suspended', reason: `Job ${job.metadata.name} is suspended` };
   // A failed pod is tried again by the Job: it is a problem only when the Job gives up, unlike a pod that cannot start at all.
-  const problem = firstProblem(staying(view.podsOf(job)).filter(({ status }) => status?.phase !== 'Failed'));
+  const problem = firstProblem(settled(view.podsOf(job), view).filter(({ status }) => status?.phase !== 'Failed'));
   return problem === undefined ? progressing(`Job ${job.metadata.name} runs`) : degraded(problem);
 }
 
-function podHealth(pod: Pod): Health {
-  const problem = podProblem(pod);
+function podHealth(pod: Pod, { now }: HealthView): Health {
+  const problem = schedulingDeadline(pod, now()) === undefined ? podProblem(pod) : undefined;
   if (problem !== undefined) return degraded(problem);
   if (pod.status?.phase === 'Succeeded') return healthy;
   if (pod.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True')) return healthy;
   return progressing(unreadyReason(pod) ?? `Pod ${pod.metadata.name} starts`);
 }
 
-/** Reasons for not being ready that say that the object's turn has not come. */
+/** Reasons for which an object of Flux that is not ready waits for another. */
 const waitingReasons: readonly string[] = ['DependencyNotReady', 'ArtifactFailed', 'Progressing', 'ProgressingWithRetry'];
 
+/** `Ready=False` says by convention that the work is not done; these reasons say that it came to nothing. */
+const failureReason = /(?:Failed|Failure|Error|Invalid|Denied|Forbidden|NotSupported)$|^(?:Err|Invalid|Failed)[A-Z]/;
+
+function isFailure({ apiVersion }: KubeObject, reason = ''): boolean {
+  if (waitingReasons.includes(reason)) return false;
+  return isFluxGroup(parseApiVersion(apiVersion).group) || failureReason.test(reason);
+}
+
+/** So long an object without a status waits for its controller; one whose controller writes none is healthy from then on. */
+const statusGraceMs = 5_000;
+
 /** Any other kind: what its conditions and its observed generation say, by the conventions of kstatus. */
-function genericHealth(object: KubeObject): Health {
+function genericHealth(object: KubeObject, view: HealthView): Health {
   const { status } = object as Conditioned;
-  if (typeof status?.observedGeneration === 'number' && isBehind(object, status.observedGeneration)) return changed(object);
+  const what = `${object.kind} ${object.metadata.name}`;
+  if (status === undefined || Object.keys(status).length === 0) {
+    const deadline = view.awaitsStatus?.(object) === true ? statusDeadline(object, view.now()) : undefined;
+    return deadline === undefined ? healthy : { ...progressing(`${what} waits for its controller`), recheckAt: deadline };
+  }
+  if (typeof status.observedGeneration === 'number' && isBehind(object, status.observedGeneration)) return changed(object);
   const find = (type: string): Condition | undefined => conditionIn(object, type);
   const stalled = find('Stalled');
-  if (stalled?.status === 'True') return degraded(`${object.kind} ${object.metadata.name}: ${stalled.message ?? stalled.reason ?? ''}`);
+  if (stalled?.status === 'True') return degraded(`${what}: ${stalled.message ?? stalled.reason ?? ''}`);
+  const reconciling = find('Reconciling');
+  if (reconciling?.status === 'True') return progressing(`${what}: ${reconciling.message ?? ''}`);
   const ready = find('Ready') ?? find('Available');
-  if (ready === undefined) {
-    const reconciling = find('Reconciling');
-    return reconciling?.status === 'True' ? progressing(`${object.kind} ${object.metadata.name}: ${reconciling.message ?? ''}`) : healthy;
-  }
-  if (ready.status === 'True') return healthy;
-  const text = `${object.kind} ${object.metadata.name}: ${ready.message ?? ready.reason ?? ''}`;
-  return ready.status === 'False' && !waitingReasons.includes(ready.reason ?? '') ? degraded(text) : progressing(text);
+  if (ready === undefined || ready.status === 'True') return healthy;
+  const text = `${what}: ${ready.message ?? ready.reason ?? ''}`;
+  return ready.status === 'False' && isFailure(object, ready.reason) ? degraded(text) : progressing(text);
+}
+
+function statusDeadline({ metadata }: KubeObject, now: number): number | undefined {
+  const made = Date.parse(metadata.creationTimestamp ?? '');
+  // One that was made in the future was made by another clock.
+  return now >= made && now < made + statusGraceMs ? made + statusGraceMs : undefined;
 }

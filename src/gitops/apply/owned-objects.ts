@@ -28,7 +28,7 @@ interface OwnedRef {
  * Follows the objects that apps own, by one informer for each kind, and tells which app a change concerns: for drift, health and
  * confirmed deletion. Costs nothing for an app whose objects do not change.
  */
-export interface OwnedObjects extends HealthView {
+export interface OwnedObjects extends Pick<HealthView, 'podsOf'> {
   /** From now on `app` hears of the object. While it goes from one app to another, both do. */
   own(app: string, id: ObjectId, resource: Resource<DynamicObject>, ref: OwnedRef): void;
   /** The apps that have what is at an address, and the object's id in each. */

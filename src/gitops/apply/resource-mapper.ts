@@ -13,6 +13,8 @@ export interface ResourceMapper {
   /** In whatever version the server prefers. */
   findPreferred(group: string, kind: string): Promise<DiscoveredResource | undefined>;
   all(): Promise<readonly DiscoveredResource[]>;
+  /** What discovery said last; empty before it was asked. */
+  readonly last: readonly DiscoveredResource[];
   /** A definition changed, or a request showed that a kind is gone: the next search asks the server. */
   forget(): void;
 }
@@ -22,6 +24,7 @@ const minRefreshMs = 1_000;
 
 export function createResourceMapper({ client, clock }: { readonly client: Client; readonly clock: Clock }): ResourceMapper {
   let known: Promise<readonly DiscoveredResource[]> | undefined;
+  let last: readonly DiscoveredResource[] = [];
   let refreshedAt = Number.NEGATIVE_INFINITY;
 
   async function search(
@@ -39,9 +42,14 @@ export function createResourceMapper({ client, clock }: { readonly client: Clien
       refreshedAt = clock.monotonicMs();
       const asked = client.discover();
       known = asked;
-      asked.catch(() => {
-        if (known === asked) known = undefined;
-      });
+      asked.then(
+        (resources) => {
+          last = resources;
+        },
+        () => {
+          if (known === asked) known = undefined;
+        },
+      );
     }
     return known;
   }
@@ -53,6 +61,9 @@ export function createResourceMapper({ client, clock }: { readonly client: Clien
       search((resource) => resource.group === group && resource.version === version && resource.kind === kind, 0),
     findPreferred: (group, kind) => search((resource) => resource.group === group && resource.kind === kind),
     all: load,
+    get last() {
+      return last;
+    },
     forget() {
       known = undefined;
       refreshedAt = Number.NEGATIVE_INFINITY;

@@ -10,7 +10,7 @@ import type { AppState } from './app-state.ts';
 import type { Claims } from './claims.ts';
 import { createDriftWatch, type DriftWatch } from './drift.ts';
 import type { Expressions } from './expressions.ts';
-import { type HealthRules, type HealthView, healthOf } from './health.ts';
+import { awaitsStatusIn, type HealthRules, type HealthView, healthOf } from './health.ts';
 import { createHealthChecks, type HealthChecks } from './health-checks.ts';
 import { createHooks } from './hooks.ts';
 import { createIgnoredFields, type Pointer } from './ignored-fields.ts';
@@ -119,7 +119,20 @@ export function createTarget(
       wake(app);
     }
   });
-  const view: HealthView = { podsOf: owned.podsOf, noControllerText };
+  let discovered = mapper.last;
+  let awaitsStatus = awaitsStatusIn(discovered);
+  const view: HealthView = {
+    podsOf: owned.podsOf,
+    now: clock.now,
+    noControllerText,
+    awaitsStatus(object) {
+      if (mapper.last !== discovered) {
+        discovered = mapper.last;
+        awaitsStatus = awaitsStatusIn(discovered);
+      }
+      return awaitsStatus(object);
+    },
+  };
   const rulesOf = (app: Kustomization): HealthRules => ({
     // An app that holds its own Kustomization, as Flux's bootstrap makes them, would wait for itself.
     healthOf: (object) => (isSelf(app, object) ? healthy : (expressions.healthOf(app, object) ?? healthOf(object, view))),

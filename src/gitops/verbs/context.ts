@@ -2,7 +2,7 @@ import type { Clock } from '../../base/clock.ts';
 import { createRedactor } from '../../base/redactor.ts';
 import type { Client } from '../../client/client.ts';
 import { overlayOf } from '../apply/app-spec.ts';
-import type { HealthView } from '../apply/health.ts';
+import { awaitsStatusIn, type HealthView } from '../apply/health.ts';
 import { type AppBuilder, createAppBuilder } from '../apply/post-build.ts';
 import { createResourceMapper, type ResourceMapper } from '../apply/resource-mapper.ts';
 import { createBuilder } from '../build/builder.ts';
@@ -19,7 +19,7 @@ export interface VerbContext {
   readonly builder: AppBuilder;
   readonly trees: AppTrees;
   /** For rules of health; the pods of an object are added by whoever has read them. */
-  readonly healthView: Omit<HealthView, 'podsOf'>;
+  healthView(): Promise<Omit<HealthView, 'podsOf'>>;
 }
 
 export interface VerbContextOptions extends Pick<HealthView, 'noControllerText'> {
@@ -29,13 +29,14 @@ export interface VerbContextOptions extends Pick<HealthView, 'noControllerText'>
 }
 
 export function createVerbContext({ client, clock, tools, noControllerText }: VerbContextOptions): VerbContext {
+  const lookup = createLookup(client);
   return {
     client,
-    lookup: createLookup(client),
+    lookup,
     mapper: createResourceMapper({ client, clock }),
     builder: createAppBuilder({ client, builder: createBuilder(tools) }),
     trees: createAppTrees(client),
-    healthView: { noControllerText },
+    healthView: async () => ({ now: clock.now, noControllerText, awaitsStatus: awaitsStatusIn(await lookup.all()) }),
   };
 }
 

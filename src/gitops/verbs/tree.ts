@@ -42,7 +42,7 @@ export async function treeOf({ client, lookup, builder, healthView }: VerbContex
   const namespaces = new Set(entries.flatMap(({ ref }) => ref.namespace ?? []));
   const children = await childrenIn(client, lookup, namespaces);
   const view: HealthView = {
-    ...healthView,
+    ...(await healthView()),
     podsOf: (object: KubeObject): readonly Pod[] =>
       below(children, object).filter((each): each is KubeObject & Pod => each.kind === 'Pod' && each.apiVersion === 'v1'),
   };

@@ -55,7 +55,7 @@ export async function explainObject(context: VerbContext, question: ObjectQuesti
   if (resource === undefined) return 'unknown-kind';
   const object = await findObject(context, resource, question);
   if (object === undefined) return undefined;
-  const health = healthOf(object, { ...context.healthView, podsOf: await podsBelow(context, object) });
+  const health = healthOf(object, { ...(await context.healthView()), podsOf: await podsBelow(context, object) });
   const trace = await traceObject(client, lookup, object);
   const app = trace.app === undefined ? undefined : await client.get(kustomizations, trace.app);
   if (app !== undefined) await builder.learn(app, new AbortController().signal);

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Deployment } from '../../../../src/api/apps/v1/deployment.ts';
 import type { Pod } from '../../../../src/api/core/v1/pod.ts';
-import { healthOf } from '../../../../src/gitops/apply/health.ts';
+import { awaitsStatusIn, type HealthView, healthOf } from '../../../../src/gitops/apply/health.ts';
 import { worstOf } from '../../../../src/lifecycle/reasons.ts';
 import type { KubeObject } from '../../../../src/machinery/object.ts';
 
@@ -26,7 +26,10 @@ const deployment = (status: Deployment['status'], spec: Partial<Deployment['spec
   status: { observedGeneration: 2, ...status },
 });
 
-const health = (object: KubeObject, pods: readonly Pod[] = []) => healthOf(object, { podsOf: () => pods });
+const now = Date.parse('2026-01-01T00:01:00Z');
+const secondsAgo = (seconds: number): string => new Date(now - seconds * 1_000).toISOString();
+const health = (object: KubeObject, pods: readonly Pod[] = [], view: Partial<HealthView> = {}) =>
+  healthOf(object, { podsOf: () => pods, now: () => now, ...view });
 
 describe('health of a Deployment', () => {
   it('follows the rollout in words', () => {
@@ -71,6 +74,40 @@ describe('health of a Deployment', () => {
     expect(health(rolling, [unschedulable]).reason).toBe('Pod web-4 fits on no node: 0/2 nodes are available: 2 Insufficient cpu.');
   });
 
+  it('gives a pod without a node 15 s', () => {
+    const rolling = deployment({ updatedReplicas: 3, replicas: 3, availableReplicas: 0 });
+    const since = (lastTransitionTime: string): Pod => ({
+      ...pod('web-1', {}),
+      status: {
+        phase: 'Pending',
+        conditions: [{ type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message: 'no', lastTransitionTime }],
+      },
+    });
+    expect(health(rolling, [since(secondsAgo(14))])).toEqual({
+      status: 'Progressing',
+      reason: '0 of 3 pods ready',
+      recheckAt: now + 1_000,
+    });
+    expect(health(rolling, [since(secondsAgo(15))])).toEqual({ status: 'Degraded', reason: 'Pod web-1 fits on no node: no' });
+    expect(health(since(secondsAgo(14))).status).toBe('Progressing');
+    expect(health(since(secondsAgo(15))).status).toBe('Degraded');
+  });
+
+  it('names what refuses its pods', () => {
+    const message = 'pods "web-5d4f-x2k9p" is forbidden: exceeded quota: small, requested: pods=1, used: pods=2, limited: pods=2';
+    const refused = deployment({
+      updatedReplicas: 2,
+      replicas: 2,
+      availableReplicas: 2,
+      conditions: [{ type: 'ReplicaFailure', status: 'True', reason: 'FailedCreate', message }],
+    });
+    expect(health(refused)).toEqual({
+      status: 'Degraded',
+      reason: 'Deployment web cannot make its pods: exceeded quota: small, requested: pods=1, used: pods=2, limited: pods=2',
+    });
+    expect(health({ ...refused, kind: 'ReplicaSet' }).status).toBe('Degraded');
+  });
+
   it('hears only pods that stay, the oldest first', () => {
     const rolling = deployment({ updatedReplicas: 1, replicas: 4, availableReplicas: 3 });
     const broken = { state: { waiting: { reason: 'ErrImagePull', message: 'gone' } } };
@@ -107,10 +144,30 @@ describe('health of other kinds', () => {
 
   it('comes from conditions and the observed generation', () => {
     expect(health(withConditions([{ type: 'Ready', status: 'True' }])).status).toBe('Healthy');
-    expect(health(withConditions([{ type: 'Ready', status: 'False', message: 'no' }]))).toEqual({
-      status: 'Degraded',
-      reason: 'Widget w: no',
+    expect(health(withConditions([{ type: 'Ready', status: 'False', reason: 'Creating', message: 'one more moment' }]))).toEqual({
+      status: 'Progressing',
+      reason: 'Widget w: one more moment',
     });
+    for (const reason of ['IssuanceFailed', 'ReconcileError', 'ErrInitIssuer', 'InvalidSpec'])
+      expect(health(withConditions([{ type: 'Ready', status: 'False', reason, message: 'no' }]))).toEqual({
+        status: 'Degraded',
+        reason: 'Widget w: no',
+      });
+    expect(
+      health({
+        ...withConditions([{ type: 'Ready', status: 'False', reason: 'DependencyMissing', message: 'no' }]),
+        apiVersion: 'kustomize.toolkit.fluxcd.io/v1',
+        kind: 'Kustomization',
+      }).status,
+    ).toBe('Degraded');
+    expect(
+      health(
+        withConditions([
+          { type: 'Ready', status: 'True' },
+          { type: 'Reconciling', status: 'True', message: 'again' },
+        ]),
+      ).status,
+    ).toBe('Progressing');
     expect(health(withConditions([{ type: 'Ready', status: 'False', reason: 'DependencyNotReady' }])).status).toBe('Progressing');
     expect(health(withConditions([{ type: 'Ready', status: 'Unknown' }])).status).toBe('Progressing');
     expect(health(withConditions([{ type: 'Stalled', status: 'True', message: 'x' }])).status).toBe('Degraded');
@@ -118,6 +175,50 @@ describe('health of other kinds', () => {
     expect(health(withConditions([])).status).toBe('Healthy');
     expect(health({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'c' } }).status).toBe('Healthy');
     expect(health({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'c', deletionTimestamp: 'x' } }).status).toBe('Progressing');
+  });
+
+  it('waits 5 s for the status of a custom kind that has one, by the clock that made the object', () => {
+    const resource = {
+      group: 'example.com',
+      version: 'v1',
+      resource: 'widgets',
+      kind: 'Widget',
+      namespaced: true,
+      verbs: [],
+      shortNames: [],
+    };
+    const view = { awaitsStatus: awaitsStatusIn([{ ...resource, subresources: ['status'] }]) };
+    const made = (creationTimestamp: string): KubeObject => ({
+      apiVersion: 'example.com/v1',
+      kind: 'Widget',
+      metadata: { name: 'w', creationTimestamp },
+    });
+    expect(health(made(secondsAgo(2)), [], view)).toEqual({
+      status: 'Progressing',
+      reason: 'Widget w waits for its controller',
+      recheckAt: now + 3_000,
+    });
+    expect(health(made(secondsAgo(5)), [], view).status).toBe('Healthy');
+    expect(health(made(secondsAgo(-60)), [], view).status).toBe('Healthy');
+    expect(health(made(secondsAgo(2)), [], { awaitsStatus: awaitsStatusIn([{ ...resource, subresources: [] }]) }).status).toBe('Healthy');
+    const builtIn = { ...resource, group: '', kind: 'ResourceQuota', subresources: ['status'] };
+    const quota = { ...made(secondsAgo(2)), apiVersion: 'v1', kind: 'ResourceQuota' };
+    expect(health(quota, [], { awaitsStatus: awaitsStatusIn([builtIn]) }).status).toBe('Healthy');
+  });
+
+  it('of a definition that is refused is bad', () => {
+    const definition = (reason: string): KubeObject =>
+      ({
+        apiVersion: 'apiextensions.k8s.io/v1',
+        kind: 'CustomResourceDefinition',
+        metadata: { name: 'ws' },
+        status: { conditions: [{ type: 'Established', status: 'False', reason, message: 'not all names are accepted' }] },
+      }) as KubeObject;
+    expect(health(definition('NotAccepted'))).toEqual({
+      status: 'Degraded',
+      reason: 'CustomResourceDefinition ws: not all names are accepted',
+    });
+    expect(health(definition('Installing')).status).toBe('Progressing');
   });
 
   it('of a Job is bad only when the Job gave up', () => {
