@@ -1,4 +1,4 @@
-import { getHeapStatistics } from 'node:v8';
+import { getHeapStatistics, setFlagsFromString } from 'node:v8';
 
 /** How much memory the process may take, and for what. All parts full at once fit into the heap. */
 export interface MemoryBudget {
@@ -50,6 +50,14 @@ export function shareMemory({ totalBytes = nodeHeapBytes() / heapShare, objectBy
 export interface MemoryWishes {
   readonly totalBytes?: number | undefined;
   readonly objectBytes?: number | undefined;
+}
+
+/**
+ * Lets V8 collect when the heap has doubled since the last collection. Under a heap of gigabytes it waits until four times as much is in use
+ * and more, so that a process with 160 MiB of live objects was resident with 1.3 GiB. A collection of that many takes 50 ms, twice a minute.
+ */
+export function boundHeapGrowth(): void {
+  setFlagsFromString('--heap-growing-percent=100');
 }
 
 /** The largest quota for objects that leaves room for the rest. */

@@ -32,6 +32,7 @@ import { type Clock, systemClock } from '../base/clock.ts';
 import type { Component } from '../base/component.ts';
 import { writeDurableFile } from '../base/durable-file.ts';
 import { createLog, type Log } from '../base/log.ts';
+import { boundHeapGrowth } from '../base/memory-budget.ts';
 import { addProcessMetrics, createMetrics, type Metrics, partsOf } from '../base/metrics.ts';
 import type { Overview } from '../base/overview.ts';
 import { createCertificateKeeper } from '../base/pki/certificate-keeper.ts';
@@ -166,6 +167,7 @@ const shownDamage = 10;
 /** Starts every part in order. When one cannot start, those before it are stopped again. */
 export async function startCluster(options: StartClusterOptions): Promise<Cluster> {
   const { configuration } = options;
+  boundHeapGrowth();
   const closers: (() => Promise<void>)[] = [];
   const stop = async (): Promise<void> => {
     for (let close = closers.pop(); close !== undefined; close = closers.pop()) await close();

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { systemClock } from '../base/clock.ts';
 import { createLog } from '../base/log.ts';
 import { openLogFile } from '../base/log-file.ts';
+import { boundHeapGrowth } from '../base/memory-budget.ts';
 import { createRedactor } from '../base/redactor.ts';
 import { loadKubeconfig } from '../client/kubeconfig.ts';
 import type { BuildTools } from '../gitops/build/tools.ts';
@@ -35,6 +36,7 @@ export interface GitOpsOptions {
  */
 export async function runGitOps(options: GitOpsOptions): Promise<ExitCode> {
   const { kubeconfig, context, dataDirectory, httpPort, leaderElect, tools, logLevel, output, version } = options;
+  boundHeapGrowth();
   const { namespace: _, ...connection } = await loadKubeconfig(kubeconfig, context).catch(explainKubeconfig);
   const files = filesOf(dataDirectory);
   await ensureDataDirectory(dataDirectory);
