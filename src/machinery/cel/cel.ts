@@ -1,4 +1,4 @@
-import { type CelFunction, type CelFunctions, compileTree, Evaluation } from './compiler.ts';
+import { type CelFunction, type CelFunctions, type CelMessages, compileTree, Evaluation } from './compiler.ts';
 import { CelCompileError, CelEvaluationError } from './errors.ts';
 import { kubernetesFunctions } from './kubernetes-functions.ts';
 import { standardFunctions } from './standard-functions.ts';
@@ -33,6 +33,8 @@ export interface CelOptions {
   readonly result?: CelType['kind'];
   /** Functions besides the standard and Kubernetes' own. */
   readonly functions?: readonly CelFunction[];
+  /** Messages that it may write down; absent: none. */
+  readonly messages?: CelMessages | undefined;
 }
 
 /** Steps of one evaluation, upstream's limit for a call; a step takes about a tenth of a microsecond. */
@@ -64,12 +66,13 @@ function tableOf(functions: readonly CelFunction[], base?: CelFunctions): CelFun
 }
 
 /** @throws CelCompileError as upstream words it: `ERROR: <input>:1:6: undefined field 'x'` and the source with a mark */
-export function compileCel(source: string, { variables, result, functions }: CelOptions): CelProgram {
+export function compileCel(source: string, { variables, result, functions, messages }: CelOptions): CelProgram {
   const names = Object.keys(variables);
   const program = compileTree(parseCel(source), {
     source,
     variables: new Map(Object.entries(variables)),
     functions: functions === undefined ? libraries : tableOf(functions, libraries),
+    messages,
   });
   if (result !== undefined && program.type.kind !== result && program.type.kind !== 'dyn') {
     throw new CelCompileError(`must evaluate to ${result}`);

@@ -17,6 +17,7 @@ import {
 } from './types.ts';
 import {
   CelList,
+  CelMessage,
   CelOpaque,
   CelOptional,
   CelTypeValue,
@@ -82,11 +83,15 @@ export interface CompilerOptions {
   readonly source: string;
   readonly variables: ReadonlyMap<string, CelType>;
   readonly functions: CelFunctions;
+  readonly messages?: CelMessages | undefined;
 }
 
+/** Messages that may be written down: the type of a field, undefined where the message has none of that name. */
+export type CelMessages = (name: string) => ((field: string) => CelType | undefined) | undefined;
+
 /** @throws CelCompileError with everything that was found */
-export function compileTree(root: CelNode, { source, variables, functions }: CompilerOptions): CompiledExpression {
-  const compiler = new Compiler(functions);
+export function compileTree(root: CelNode, { source, variables, functions, messages }: CompilerOptions): CompiledExpression {
+  const compiler = new Compiler(functions, messages);
   const scope: Scope = new Map([...variables].map(([name, type], slot) => [name, { type, slot }]));
   compiler.slots = variables.size;
   const compiled = compiler.compile(root, scope);
@@ -107,9 +112,11 @@ class Compiler {
   readonly usedSlots = new Set<number>();
   slots = 0;
   readonly #functions: CelFunctions;
+  readonly #messages: CelMessages | undefined;
 
-  constructor(functions: CelFunctions) {
+  constructor(functions: CelFunctions, messages: CelMessages | undefined) {
     this.#functions = functions;
+    this.#messages = messages;
   }
 
   compile(node: CelNode, scope: Scope): Compiled {
@@ -124,6 +131,8 @@ class Compiler {
         return this.#index(node, scope);
       case 'call':
         return this.#call(node, scope);
+      case 'message':
+        return this.#message(node, scope);
       case 'list':
         return this.#list(node, scope);
       case 'map':
@@ -276,6 +285,29 @@ class Compiler {
       run(run) {
         run.spend(1 + compiled.length);
         return new CelList(compiled.map((item) => item.run(run)));
+      },
+    };
+  }
+
+  #message({ at, name, fields }: CelNode & { op: 'message' }, scope: Scope): Compiled {
+    const fieldType = this.#messages?.(name);
+    if (fieldType === undefined) return this.#complain(at, `undeclared reference to '${name}' (in container '')`);
+    const compiled = fields.map(({ at: fieldAt, name: field, value }) => {
+      const wanted = fieldType(field);
+      const { type, run } = this.compile(value, scope);
+      if (wanted === undefined) this.#complain(fieldAt, `undefined field '${field}'`);
+      else if (!isAssignable(wanted, type)) {
+        this.#complain(fieldAt, `expected type of field '${field}' is '${typeName(wanted)}' but provided type is '${typeName(type)}'`);
+      }
+      return { field, run };
+    });
+    return {
+      type: { kind: 'object', name, fields: new Map() },
+      run(run) {
+        run.spend(1 + compiled.length);
+        const message = new CelMessage(name);
+        for (const { field, run: value } of compiled) message.insert(field, value(run));
+        return message;
       },
     };
   }

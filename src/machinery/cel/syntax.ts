@@ -1,5 +1,6 @@
 import { type ASTNode, Environment, ParseError } from '@marcbachmann/cel-js';
 import { CelCompileError, reportOf } from './errors.ts';
+import { withoutMessages } from './message-syntax.ts';
 import { CelUint } from './values.ts';
 
 /** An expression as a tree, macros resolved. `at` is where upstream's errors point: the operator, the dot, the opening parenthesis. */
@@ -15,6 +16,13 @@ export type CelNode =
       /** Undefined for a function that is called without a receiver. */
       readonly target: CelNode | undefined;
       readonly args: readonly CelNode[];
+    }
+  | {
+      /** `Object.spec{replicas: 3}` */
+      readonly op: 'message';
+      readonly at: number;
+      readonly name: string;
+      readonly fields: readonly { readonly at: number; readonly name: string; readonly value: CelNode }[];
     }
   | { readonly op: 'list'; readonly at: number; readonly items: readonly CelNode[] }
   | { readonly op: 'map'; readonly at: number; readonly entries: readonly (readonly [key: CelNode, value: CelNode])[] }
@@ -65,7 +73,8 @@ const maxExpressionLength = 16_384;
 /** Levels of nesting, upstream's number. */
 const maxDepth = 250;
 
-const limits = { maxAstNodes: 10_000, maxDepth, maxListElements: 1_000, maxMapEntries: 1_000, maxCallArguments: 32 };
+/** A message is a call with two arguments a field. */
+const limits = { maxAstNodes: 10_000, maxDepth, maxListElements: 1_000, maxMapEntries: 1_000, maxCallArguments: 256 };
 const parser = new Environment({ unlistedVariablesAreDyn: true, homogeneousAggregateLiterals: false, enableOptionalTypes: true, limits });
 
 /** @throws CelCompileError */
@@ -73,9 +82,10 @@ export function parseCel(source: string): CelNode {
   if (source.length > maxExpressionLength) {
     throw new CelCompileError(`expression code point size exceeds limit: size: ${source.length}, limit ${maxExpressionLength}`);
   }
+  const { source: parsed, openings } = withoutMessages(source);
   let ast: ASTNode;
   try {
-    ast = parser.parse(source).ast;
+    ast = parser.parse(parsed).ast;
   } catch (err) {
     if (err instanceof ParseError || (err instanceof Error && err.name === 'ParseError')) {
       const { summary = err.message, range } = err as ParseError;
@@ -85,7 +95,7 @@ export function parseCel(source: string): CelNode {
     if (err instanceof RangeError) throw tooDeep();
     throw err;
   }
-  return new Reader(source).read(ast, 0);
+  return new Reader(source, openings).read(ast, 0);
 }
 
 const tooDeep = (): CelCompileError => new CelCompileError(`expression recursion limit exceeded: ${maxDepth}`);
@@ -94,9 +104,12 @@ const binaryOperators: ReadonlySet<string> = new Set<BinaryOperator>(['==', '!='
 
 class Reader {
   readonly #source: string;
+  /** Where calls open that stand for messages. */
+  readonly #messages: ReadonlySet<number>;
 
-  constructor(source: string) {
+  constructor(source: string, messages: ReadonlySet<number>) {
     this.#source = source;
+    this.#messages = messages;
   }
 
   read(ast: ASTNode, depth: number): CelNode {
@@ -136,7 +149,8 @@ class Reader {
         };
       case 'call': {
         const [name, args] = ast.args;
-        const open = this.#source.indexOf('(', at);
+        const open = this.#opening(at);
+        if (this.#messages.has(open)) return this.#message(name, args, open, depth);
         if (name === 'has') return this.#has(args, open, depth);
         return { op: 'call', at: open, name, target: undefined, args: args.map(read) };
       }
@@ -182,6 +196,32 @@ class Reader {
     return found === -1 ? node.start : found;
   }
 
+  /** The parenthesis, or the brace of a message, from `at` on. */
+  #opening(at: number): number {
+    const pattern = /[({]/g;
+    pattern.lastIndex = at;
+    return pattern.exec(this.#source)?.index ?? -1;
+  }
+
+  #message(name: string, args: readonly ASTNode[], at: number, depth: number): CelNode {
+    if (args.length % 2 !== 0) throw this.#error(at, 'Syntax error: a field without a value');
+    const fields: { at: number; name: string; value: CelNode }[] = [];
+    for (let index = 0; index < args.length; index += 2) {
+      const [field, value] = args.slice(index, index + 2);
+      if (field === undefined || value === undefined) continue;
+      if (field.op !== 'id') throw this.#error(field.start, 'Syntax error: the name of a field is no identifier');
+      fields.push({ at: field.start, name: field.args, value: this.read(value, depth + 1) });
+    }
+    return { op: 'message', at, name, fields };
+  }
+
+  /** `Object.spec.template` */
+  #path(node: ASTNode): string {
+    if (node.op === 'id') return node.args;
+    if (node.op === '.') return `${this.#path(node.args[0])}.${node.args[1]}`;
+    throw this.#error(node.start, 'Syntax error: not the name of a message');
+  }
+
   #has(args: readonly ASTNode[], at: number, depth: number): CelNode {
     const [argument] = args;
     if (argument === undefined || args.length !== 1 || argument.op !== '.') throw this.#error(at, 'invalid argument to has() macro');
@@ -195,7 +235,8 @@ class Reader {
 
   #method([name, receiver, args]: readonly [string, ASTNode, readonly ASTNode[]], depth: number): CelNode {
     const read = (node: ASTNode): CelNode => this.read(node, depth + 1);
-    const at = this.#source.indexOf('(', this.#source.indexOf(name, receiver.end));
+    const at = this.#opening(this.#source.indexOf(name, receiver.end));
+    if (this.#messages.has(at)) return this.#message(`${this.#path(receiver)}.${name}`, args, at, depth);
     if (name === 'bind' && receiver.op === 'id' && receiver.args === 'cel') {
       const [variable, value, body] = args;
       if (variable === undefined || value === undefined || body === undefined) throw this.#error(at, 'cel.bind takes three arguments');

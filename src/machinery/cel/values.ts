@@ -126,6 +126,16 @@ export class LiteralMap implements CelMap {
   }
 }
 
+/** A message that an expression wrote down: `Object.spec{replicas: 3}`. */
+export class CelMessage extends LiteralMap {
+  readonly name: string;
+
+  constructor(name: string) {
+    super();
+    this.name = name;
+  }
+}
+
 /** Equal for equal keys, numbers of different kinds included. */
 function keyText(key: unknown): string | undefined {
   switch (typeof key) {

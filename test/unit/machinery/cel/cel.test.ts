@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { CelBudget, compileCel, maxStepsPerEvaluation } from '../../../../src/machinery/cel/cel.ts';
+import type { CelMessages } from '../../../../src/machinery/cel/compiler.ts';
 import { CelCompileError, CelCostError, CelEvaluationError } from '../../../../src/machinery/cel/errors.ts';
 import { type CelType, dynType, intType, listOf, mapOf, objectOf, stringType } from '../../../../src/machinery/cel/types.ts';
 import { toJson } from '../../../../src/machinery/cel/values.ts';
@@ -290,5 +291,42 @@ describe('hostile expressions', () => {
     ['half of one', 'self.'],
   ])('are refused: %s', (_, source) => {
     expect(() => compileCel(source, { variables: { self: dynType } })).toThrow(CelCompileError);
+  });
+});
+
+describe('messages', () => {
+  const messages: CelMessages = (name) =>
+    name === 'Object' || name.startsWith('Object.') ? (field) => (field === 'unknown' ? undefined : dynType) : undefined;
+  const made = (source: string) => toJson(compileCel(source, { variables: { x: dynType }, messages }).evaluate({ x: true }));
+  const complaint = (source: string): string => {
+    try {
+      made(source);
+    } catch (err) {
+      if (err instanceof CelCompileError) return err.message;
+      throw err;
+    }
+    throw new Error(`${source} was compiled`);
+  };
+
+  it('are made of their fields, between maps, conditions, texts and comments', () => {
+    expect(made('Object{}')).toEqual({});
+    expect(
+      made(`Object{ // {a: 1}
+      spec: Object.spec{n: x ? 1 : 2, list: [Object.spec.list{text: "a{b: c}"}, {"k": x ? {1: 2} : {}}], },
+      isIn: 1 in {1: 2}, raw: r'\\{', long: """x" {y: 1}""" }`),
+    ).toEqual({
+      spec: { n: 1, list: [{ text: 'a{b: c}' }, { k: { 1: 2 } }] },
+      isIn: true,
+      raw: '\\{',
+      long: 'x" {y: 1}',
+    });
+  });
+
+  it('are refused where there are none of that name or with that field, and where they are no messages', () => {
+    expect(complaint('Foo{a: 1}')).toBe("ERROR: <input>:1:4: undeclared reference to 'Foo' (in container '')\n | Foo{a: 1}\n | ...^");
+    expect(complaint('Object{unknown: 1}')).toContain("<input>:1:8: undefined field 'unknown'");
+    for (const source of ['Object{a}', 'Object{1: 2}', 'Object{', 'Object{a: 1', 'Object{?a: x}', 'size(x){a: 1}']) {
+      expect(complaint(source), source).toContain('ERROR: <input>');
+    }
   });
 });
