@@ -27,8 +27,6 @@ export const kindsWithoutController: ReadonlyMap<string, string> = new Map([
   ['resource.k8s.io/ResourceClaim', 'it gets no device'],
   ['resource.k8s.io/ResourceClaimTemplate', 'it makes no claims'],
   ['resource.k8s.io/ResourceSlice', 'none of its devices is allocated'],
-  ['admissionregistration.k8s.io/MutatingAdmissionPolicy', 'it changes no request'],
-  ['admissionregistration.k8s.io/MutatingAdmissionPolicyBinding', 'it changes no request'],
 ]);
 
 /**

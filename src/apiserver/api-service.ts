@@ -156,6 +156,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
       kinds: kindTable,
       podSecurityDefault: options.podSecurityDefault ?? 'privileged',
       clock,
+      schemas,
       decoder,
       webhookClient,
       newUid: options.newUid ?? randomUUID,

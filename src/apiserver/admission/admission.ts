@@ -31,6 +31,8 @@ export interface AdmissionRequest<T extends KubeObject = KubeObject> {
   readonly before: T | undefined;
   readonly user: UserInfo;
   readonly dryRun: boolean;
+  /** A later step changed the object, and the steps before it look once more. */
+  readonly isAgain?: boolean;
   readonly fieldManager?: string | undefined;
   /** Of a deletion. */
   readonly deleteOptions?: DeleteOptions | undefined;
@@ -126,7 +128,7 @@ function pass(steps: readonly AdmissionStep[], from: number, request: AdmissionR
 }
 
 function admitted(steps: readonly AdmissionStep[], at: number, request: AdmissionRequest): KubeObject | Promise<KubeObject> {
-  const again = async (object: KubeObject): Promise<KubeObject> => pass(steps.slice(0, at), 0, withObject(request, object));
+  const again = async (object: KubeObject): Promise<KubeObject> => pass(steps.slice(0, at), 0, { ...request, object, isAgain: true });
   return steps[at]?.admit(request, again) ?? request.object;
 }
 

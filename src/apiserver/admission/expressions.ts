@@ -1,5 +1,5 @@
 import { type CelBudget, type CelProgram, compileCel } from '../../machinery/cel/cel.ts';
-import type { CelFunction } from '../../machinery/cel/compiler.ts';
+import type { CelFunction, CelMessages } from '../../machinery/cel/compiler.ts';
 import { CelCompileError, CelCostError, CelEvaluationError } from '../../machinery/cel/errors.ts';
 import { boolType, type CelType, dynType, intType, listOf, mapOf, objectOf, stringType } from '../../machinery/cel/types.ts';
 import { CelOpaque, LiteralMap } from '../../machinery/cel/values.ts';
@@ -98,13 +98,17 @@ export interface CompileOptions {
   /** Besides those that are declared everywhere, or in place of them. */
   readonly variables?: Readonly<Record<string, CelType>>;
   readonly result?: CelType['kind'];
+  /** Messages that it may write down, and functions for what they hold. */
+  readonly messages?: CelMessages;
+  readonly functions?: readonly CelFunction[];
 }
 
-export function compileExpression(source: string, { variables = {}, result }: CompileOptions): Expression {
+export function compileExpression(source: string, { variables = {}, result, messages, functions = [] }: CompileOptions): Expression {
   try {
     const program = compileCel(source, {
       variables: { ...commonVariables, ...variables },
-      functions: authorizerFunctions,
+      functions: functions.length === 0 ? authorizerFunctions : [...authorizerFunctions, ...functions],
+      messages,
       ...(result === undefined ? {} : { result }),
     });
     return { source, program };

@@ -1,17 +1,24 @@
+import type { Log } from '../../base/log.ts';
 import type { KindDefinition } from '../../machinery/kind.ts';
 import type { KubeObject } from '../../machinery/object.ts';
 import type { Registry } from '../registry/registry.ts';
 
+export interface FollowedOptions<T extends KubeObject, R> {
+  readonly registry: Pick<Registry, 'stateOf' | 'revision'>;
+  readonly kind: KindDefinition<T>;
+  make(object: T): R;
+  /** What stands in for an object that `make` threw for, as one that an earlier version stored may do; undefined: nothing. */
+  broken?(object: T): R | undefined;
+  readonly log: Log;
+}
+
 /**
- * What is made of all objects of a cluster-scoped kind, in order of their names: made when it is first asked for after a change, so that
- * asking costs nothing otherwise. The function that comes back is true to every committed write.
+ * What is made of each object of a cluster-scoped kind, in order of their names: made when it is first asked for after a change, so that
+ * asking costs nothing otherwise. The function that comes back is true to every committed write, and gives the same list until the next.
+ * One object that nothing can be made of ends neither the writes of others nor the process: it is logged.
  */
-export function followed<T extends KubeObject, R>(
-  registry: Pick<Registry, 'stateOf' | 'revision'>,
-  kind: KindDefinition<T>,
-  make: (objects: readonly T[]) => R,
-): () => R {
-  let made: { readonly value: R } | undefined;
+export function followed<T extends KubeObject, R>({ registry, kind, make, broken, log }: FollowedOptions<T, R>): () => readonly R[] {
+  let made: readonly R[] | undefined;
   let follows = false;
 
   function follow(): void {
@@ -31,12 +38,37 @@ export function followed<T extends KubeObject, R>(
     });
   }
 
+  function tryMake(object: T): readonly R[] {
+    try {
+      return [make(object)];
+    } catch (err) {
+      log.error({ err, kind: kind.kind, name: object.metadata.name }, 'Could not read a configuration of admission');
+    }
+    try {
+      const instead = broken?.(object);
+      return instead === undefined ? [] : [instead];
+    } catch {
+      // It cannot even be said what it is about; the log has why.
+      return [];
+    }
+  }
+
   return () => {
     if (!follows) follow();
     if (made === undefined) {
       const { all } = registry.stateOf(kind as KindDefinition);
-      made = { value: make(all.keys().map((key) => all.objects.get(key) as unknown as T)) };
+      made = all.keys().flatMap((key) => tryMake(all.objects.get(key) as unknown as T));
     }
-    return made.value;
+    return made;
+  };
+}
+
+/** What `make` gives for a list, worked out again when the list is another one. */
+export function remembered<T, R>(list: () => readonly T[], make: (list: readonly T[]) => R): () => R {
+  let known: { readonly of: readonly T[]; readonly value: R } | undefined;
+  return () => {
+    const of = list();
+    if (known?.of !== of) known = { of, value: make(of) };
+    return known.value;
   };
 }

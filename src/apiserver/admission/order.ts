@@ -1,5 +1,6 @@
 import type { Clock } from '../../base/clock.ts';
 import type { Log } from '../../base/log.ts';
+import type { SchemaSet } from '../../machinery/schema.ts';
 import type { Authorizer } from '../authorizer.ts';
 import { escalationCheck } from '../rbac/escalation.ts';
 import type { RuleIndex } from '../rbac/rule-index.ts';
@@ -14,6 +15,7 @@ import { expressionSyntax } from './expression-syntax.ts';
 import { limitRangeCheck, limitRangeDefaults } from './limit-ranger.ts';
 import { Matcher } from './match.ts';
 import { createMatchConditions } from './match-conditions.ts';
+import { mutatingPolicies } from './mutating-policy.ts';
 import { namespaceLifecycle } from './namespace-lifecycle.ts';
 import { nodePorts } from './node-port.ts';
 import { nodeRestriction } from './node-restriction.ts';
@@ -21,6 +23,7 @@ import { ownerReferencesPermission } from './owner-references.ts';
 import { defaultTolerationSeconds, priority, serviceAccount, singleDefaultPriority } from './pod-defaults.ts';
 import type { Level } from './pod-security/policy.ts';
 import { podSecurity } from './pod-security/step.ts';
+import type { PolicyOptions } from './policy-parts.ts';
 import { type ResourceQuotaOptions, resourceQuota } from './resource-quota.ts';
 import { runtimeClass, runtimeClassOverhead } from './runtime-class.ts';
 import { serviceAccountToken } from './service-account-token.ts';
@@ -40,7 +43,9 @@ export interface AdmissionOptions {
   /** The cluster's own /16 of 127/8, when its pods live there. */
   readonly loopbackCidr: string | undefined;
   readonly random: () => number;
-  /** Reads what webhooks make of an object. */
+  /** Types of the built-in kinds. */
+  readonly schemas: SchemaSet;
+  /** Reads what webhooks and policies make of an object. */
   readonly decoder: BodyDecoder;
   readonly webhookClient: WebhookClient;
   readonly newUid: () => string;
@@ -61,6 +66,7 @@ export function admissionOrder(options: AdmissionOptions): AdmissionChain {
   const matcher = new Matcher({ registry, kinds });
   const { decoder, newUid, log, webhookClient: client } = options;
   const webhooks: WebhookOptions = { registry, matcher, conditions: createMatchConditions(authorizer), client, decoder, newUid, log };
+  const policies: PolicyOptions = { registry, kinds, authorizer, matcher, log };
   return new AdmissionChain([
     // mutating
     namespaceLifecycle(registry),
@@ -76,6 +82,7 @@ export function admissionOrder(options: AdmissionOptions): AdmissionChain {
     runtimeClass(registry),
     defaultIngressClass(registry),
     endpointAddresses(loopbackCidr),
+    mutatingPolicies({ ...policies, decoder, schemas: options.schemas }),
     mutatingWebhooks(webhooks),
     // allocation
     clusterIp({ registry, serviceCidr, random }),
@@ -88,7 +95,7 @@ export function admissionOrder(options: AdmissionOptions): AdmissionChain {
     persistentVolumeClaimResize(registry),
     runtimeClassOverhead(registry),
     expressionSyntax(),
-    validatingPolicies({ registry, kinds, authorizer, matcher }),
+    validatingPolicies(policies),
     validatingWebhooks(webhooks),
     // Last: what is charged is as good as stored.
     resourceQuota({ registry, kinds: kinds.all, writeStatus: writeQuotaStatus, clock }),

@@ -6,7 +6,7 @@ import { parseApiVersion } from '../../machinery/resource.ts';
 import type { SchemaSet } from '../../machinery/schema.ts';
 import type { KindTable } from '../service.ts';
 import { compileExpression, type Expression } from './expressions.ts';
-import { variableTypes } from './validating-policy.ts';
+import { variableTypes } from './policy-parts.ts';
 
 export interface TypeCheckOptions {
   readonly kinds: Pick<KindTable, 'find' | 'findByKind'>;

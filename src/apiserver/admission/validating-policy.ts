@@ -4,35 +4,26 @@ import {
   validatingAdmissionPolicies,
   validatingAdmissionPolicyBindings,
 } from '../../api/admissionregistration/v1/admission-policy.ts';
-import type { MatchResources, ParamRef } from '../../api/admissionregistration/v1/match-rules.ts';
-import { CelBudget } from '../../machinery/cel/cel.ts';
-import { CelEvaluationError } from '../../machinery/cel/errors.ts';
-import { type CelType, dynType, listOf, mapOf, objectOf } from '../../machinery/cel/types.ts';
-import type { KindDefinition } from '../../machinery/kind.ts';
-import type { KubeObject } from '../../machinery/object.ts';
-import { parseApiVersion } from '../../machinery/resource.ts';
-import { compileLabelSelector } from '../../machinery/selector.ts';
+import type { CelBudget } from '../../machinery/cel/cel.ts';
 import { forbidden, StatusError } from '../../machinery/status-error.ts';
-import type { Authorizer } from '../authorizer.ts';
-import type { Registry } from '../registry/registry.ts';
-import type { KindTable } from '../service.ts';
 import { isApiServer } from '../user.ts';
 import type { AdmissionRequest, AdmissionStep } from './admission.ts';
-import { commonValues, compileExpression, type Expression, evaluateExpression, LazyMap, notAnExpression } from './expressions.ts';
+import { commonValues, compileExpression, type Expression, evaluateExpression, notAnExpression } from './expressions.ts';
 import { followed } from './followed.ts';
-import { inNamespace } from './in-namespace.ts';
-import { type Criteria, isAdmissionConfiguration, type Matcher } from './match.ts';
+import { isAdmissionConfiguration } from './match.ts';
 import { conditionsHold } from './match-conditions.ts';
+import {
+  brokenParts,
+  compileParts,
+  createParams,
+  followBindings,
+  namespaceObjectOf,
+  type PolicyOptions,
+  type PolicyParts,
+  policyBudget,
+  VariableValues,
+} from './policy-parts.ts';
 
-export interface ValidatingPolicyOptions {
-  readonly registry: Pick<Registry, 'get' | 'stateOf' | 'revision'>;
-  readonly kinds: Pick<KindTable, 'findByKind'>;
-  readonly authorizer: Pick<Authorizer, 'decide'>;
-  readonly matcher: Matcher;
-}
-
-/** Steps that the expressions of one policy may take for one object and one set of parameters; upstream's limit for a policy. */
-const maxSteps = 10_000_000;
 const maxMessageBytes = 5 * 1024;
 const maxAnnotationBytes = 10 * 1024;
 const leftOut = 'left out: the object is a Secret';
@@ -45,9 +36,17 @@ const failureAnnotation = 'validation.policy.admission.k8s.io/validation_failure
  * @throws StatusError with the reason of the first expression that does not hold, where a binding denies
  * @see Kubernetes reference, "Validating Admission Policy"
  */
-export function validatingPolicies({ registry, kinds, authorizer, matcher }: ValidatingPolicyOptions): AdmissionStep {
-  const policies = followed(registry, validatingAdmissionPolicies, (objects) => objects.map(compilePolicy));
-  const bindings = followed(registry, validatingAdmissionPolicyBindings, groupedByPolicy);
+export function validatingPolicies(options: PolicyOptions): AdmissionStep {
+  const { registry, authorizer, matcher, log } = options;
+  const policies = followed({
+    registry,
+    kind: validatingAdmissionPolicies,
+    make: compilePolicy,
+    broken: (policy) => ({ ...brokenParts(policy), validations: [], auditAnnotations: [] }),
+    log,
+  });
+  const bindings = followBindings(options, validatingAdmissionPolicyBindings);
+  const params = createParams(options);
 
   function admit(request: AdmissionRequest): void {
     const denied: Denial[] = [];
@@ -61,14 +60,14 @@ export function validatingPolicies({ registry, kinds, authorizer, matcher }: Val
       let values: Readonly<Record<string, unknown>> | undefined;
       for (const { binding, criteria } of bound) {
         if (criteria !== undefined && matcher.match(criteria, request) === undefined) continue;
-        const found = paramsOf(policy, binding, request);
+        const found = params.of(policy, binding, request);
         if ('error' in found) {
           if (policy.failsClosed) denied.push({ policy, binding, message: found.error });
           continue;
         }
-        values ??= { ...commonValues(authorizer, request, match), namespaceObject: namespaceOf(request) };
-        for (const params of found.params) {
-          const decisions = evaluate(policy, { ...values, params: params ?? null }, notes);
+        values ??= { ...commonValues(authorizer, request, match), namespaceObject: namespaceObjectOf(matcher, request) };
+        for (const param of found.params) {
+          const decisions = evaluate(policy, { ...values, params: param ?? null }, notes);
           for (const decision of decisions) act(policy, binding, decision, request, denied, failures);
         }
       }
@@ -79,50 +78,6 @@ export function validatingPolicies({ registry, kinds, authorizer, matcher }: Val
     const recorded = isSecret ? failures.map((failure) => ({ ...failure, message: leftOut })) : failures;
     if (recorded.length > 0) request.annotate(failureAnnotation, JSON.stringify(recorded));
     if (denied[0] !== undefined) throw denialError(denied[0], request);
-  }
-
-  function namespaceOf(request: AdmissionRequest): KubeObject | null {
-    return request.kind.namespaced ? (matcher.namespaceOf(request) ?? null) : null;
-  }
-
-  type Params = { readonly params: readonly (KubeObject | undefined)[] } | { readonly error: string };
-
-  /** The parameter objects that a binding names; one that is undefined where a policy has no parameters. */
-  function paramsOf({ paramKind }: CompiledPolicy, { spec }: AdmissionPolicyBinding, request: AdmissionRequest): Params {
-    if (paramKind === undefined) return { params: [undefined] };
-    const ref = spec?.paramRef;
-    const misconfigured = (why: string): Params => ({ error: `failed to configure binding: ${why}` });
-    if (ref === undefined || ref === null) return misconfigured('paramRef is required when paramKind is set');
-    const { group, version } = parseApiVersion(paramKind.apiVersion ?? '');
-    const kind = kinds.findByKind(group, version, paramKind.kind ?? '');
-    if (kind === undefined) {
-      return {
-        error: `failed to configure policy: failed to find resource referenced by paramKind: '${paramKind.apiVersion ?? ''}, Kind=${paramKind.kind ?? ''}'`,
-      };
-    }
-    const found = find(kind, ref, request);
-    if (typeof found === 'string') return misconfigured(found);
-    if (found.length > 0) return { params: found };
-    if (ref.parameterNotFoundAction !== 'Deny') return { params: [] };
-    return misconfigured('no params found for policy binding with `Deny` parameterNotFoundAction');
-  }
-
-  function find(kind: KindDefinition, ref: ParamRef, request: AdmissionRequest): readonly KubeObject[] | string {
-    const stored = kind.storedAs?.kind ?? kind;
-    const shown = (object: KubeObject): KubeObject => kind.storedAs?.fromStored(object) ?? object;
-    let namespace: string | undefined;
-    if (kind.namespaced) {
-      namespace = ref.namespace ?? request.namespace;
-      if (namespace === undefined || namespace === '')
-        return 'cannot use namespaced paramRef in policy binding that matches cluster-scoped resources';
-    } else if ((ref.namespace ?? '') !== '') return 'paramRef.namespace must not be provided for a cluster-scoped `paramKind`';
-    if ((ref.name ?? '') !== '') {
-      const object = registry.get(stored, namespace === undefined ? (ref.name ?? '') : `${namespace}/${ref.name ?? ''}`);
-      return object === undefined ? [] : [shown(object)];
-    }
-    const all = kind.namespaced ? inNamespace(registry, stored, namespace) : [...registry.stateOf(stored).all.objects.values()];
-    const { matches } = compileLabelSelector(ref.selector);
-    return all.filter(({ metadata }) => matches(metadata.labels)).map(shown);
   }
 
   return {
@@ -140,14 +95,7 @@ export function validatingPolicies({ registry, kinds, authorizer, matcher }: Val
 
 // ------------------------------------------------------------------------------------------------------------------------------ policies
 
-export interface CompiledPolicy {
-  readonly name: string;
-  /** Undefined: it names no resources, so it is about nothing. */
-  readonly criteria: Criteria | undefined;
-  readonly paramKind: { readonly apiVersion?: string; readonly kind?: string } | undefined;
-  readonly failsClosed: boolean;
-  readonly conditions: readonly Expression[];
-  readonly variables: ReadonlyMap<string, Expression>;
+export interface CompiledPolicy extends PolicyParts {
   readonly validations: readonly Validation[];
   readonly auditAnnotations: readonly { readonly key: string; readonly value: Expression }[];
 }
@@ -159,65 +107,12 @@ interface Validation {
   readonly reason: string;
 }
 
-interface Bound {
-  readonly binding: AdmissionPolicyBinding;
-  /** Undefined: whatever the policy matches. */
-  readonly criteria: Criteria | undefined;
-}
-
-function groupedByPolicy(bindings: readonly AdmissionPolicyBinding[]): ReadonlyMap<string, readonly Bound[]> {
-  const grouped = new Map<string, Bound[]>();
-  for (const binding of bindings) {
-    const { policyName = '', matchResources } = binding.spec ?? {};
-    const bound = grouped.get(policyName) ?? [];
-    grouped.set(policyName, bound);
-    bound.push({
-      binding,
-      criteria: matchResources === undefined || matchResources === null ? undefined : criteriaOf(matchResources, anything),
-    });
-  }
-  return grouped;
-}
-
-/** A binding that names no rules is about all that its policy is about. */
-const anything = [{ operations: ['*'], apiGroups: ['*'], apiVersions: ['*'], resources: ['*/*'], scope: '*' }] as const;
-
-function criteriaOf(match: MatchResources, fallback: Criteria['rules']): Criteria {
-  const { resourceRules = [], excludeResourceRules = [], namespaceSelector, objectSelector, matchPolicy } = match;
-  return {
-    rules: resourceRules.length === 0 ? fallback : resourceRules,
-    excludedRules: excludeResourceRules,
-    ...(namespaceSelector === undefined ? {} : { namespaceSelector }),
-    ...(objectSelector === undefined ? {} : { objectSelector }),
-    ...(matchPolicy === undefined ? {} : { matchPolicy }),
-  };
-}
-
 /** All expressions of a policy, compiled in the order in which they can name one another. */
-export function compilePolicy({ metadata, spec }: ValidatingAdmissionPolicy): CompiledPolicy {
-  const {
-    matchConstraints,
-    paramKind,
-    failurePolicy,
-    matchConditions = [],
-    variables = [],
-    validations = [],
-    auditAnnotations = [],
-  } = spec ?? {};
-  const params: VariableTypes = paramKind === undefined || paramKind === null ? {} : { params: dynType };
-  const compiled = new Map<string, Expression>();
-  let known = params;
-  for (const { name, expression } of variables) {
-    compiled.set(name, compileExpression(expression, { variables: known }));
-    known = { ...params, variables: variableTypes(compiled) };
-  }
+export function compilePolicy(policy: ValidatingAdmissionPolicy): CompiledPolicy {
+  const { known, ...parts } = compileParts(policy);
+  const { validations = [], auditAnnotations = [] } = policy.spec ?? {};
   return {
-    name: metadata.name,
-    criteria: matchConstraints === undefined || matchConstraints === null ? undefined : criteriaOf(matchConstraints, []),
-    paramKind: paramKind ?? undefined,
-    failsClosed: failurePolicy !== 'Ignore',
-    conditions: matchConditions.map(({ expression }) => compileExpression(expression, { variables: params, result: 'bool' })),
-    variables: compiled,
+    ...parts,
     validations: validations.map(({ expression, message = '', messageExpression = '', reason = '' }) => ({
       expression: compileExpression(expression, { variables: known, result: 'bool' }),
       message,
@@ -238,62 +133,6 @@ function textOrNothing(expression: Expression): Expression {
   return notAnExpression(expression.source, 'must evaluate to one of [string null_type]');
 }
 
-type VariableTypes = Readonly<Record<string, CelType>>;
-
-/** Variables see those before them. What is known of one is what upstream keeps: that it is a text, a number, a list or map of such. */
-export function variableTypes(compiled: ReadonlyMap<string, Expression>): CelType {
-  const typed = [...compiled].map(([name, expression]) => [name, 'program' in expression ? plainType(expression.program.type) : dynType]);
-  return objectOf('kubernetes.variables', Object.fromEntries(typed) as VariableTypes);
-}
-
-function plainType(type: CelType): CelType {
-  switch (type.kind) {
-    case 'list':
-      return listOf(plainType(type.items));
-    case 'map':
-      return mapOf(plainType(type.keys), plainType(type.values));
-    case 'bool':
-    case 'bytes':
-    case 'double':
-    case 'duration':
-    case 'int':
-    case 'null':
-    case 'string':
-    case 'timestamp':
-    case 'uint':
-      return type;
-    default:
-      return dynType;
-  }
-}
-
-/** `variables.x`, worked out when it is first named. */
-class VariableValues extends LazyMap {
-  readonly #expressions: ReadonlyMap<string, Expression>;
-  readonly #values: Readonly<Record<string, unknown>>;
-  readonly #budget: CelBudget;
-  readonly #known = new Map<string, unknown>();
-
-  constructor(expressions: ReadonlyMap<string, Expression>, values: Readonly<Record<string, unknown>>, budget: CelBudget) {
-    super();
-    this.#expressions = expressions;
-    this.#values = values;
-    this.#budget = budget;
-  }
-
-  find(name: string): unknown {
-    if (this.#known.has(name)) return this.#known.get(name);
-    const expression = this.#expressions.get(name);
-    if (expression === undefined) return undefined;
-    if ('error' in expression)
-      throw new CelEvaluationError(`composited variable ${JSON.stringify(name)} fails to compile: ${expression.error}`);
-    const outcome = evaluateExpression(expression, { ...this.#values, variables: this }, this.#budget);
-    if ('error' in outcome) throw new CelEvaluationError(`composited variable ${JSON.stringify(name)} fails to evaluate: ${outcome.error}`);
-    this.#known.set(name, outcome.value);
-    return outcome.value;
-  }
-}
-
 // ----------------------------------------------------------------------------------------------------------------------------- decisions
 
 interface Decision {
@@ -311,7 +150,7 @@ interface Denial {
 
 /** What does not hold. Notes for the audit log are added to `notes`. */
 function evaluate(policy: CompiledPolicy, given: Readonly<Record<string, unknown>>, notes: Map<string, string[]>): readonly Decision[] {
-  const budget = new CelBudget(maxSteps);
+  const budget = policyBudget();
   const values = { ...given, variables: new VariableValues(policy.variables, given, budget) };
   // Upstream does not show conditions the namespace.
   const held = conditionsHold(policy.conditions, { ...values, namespaceObject: null });

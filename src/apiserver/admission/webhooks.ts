@@ -11,12 +11,12 @@ import type { KindDefinition } from '../../machinery/kind.ts';
 import type { KubeObject } from '../../machinery/object.ts';
 import { badRequest, forbidden, internalError, type Status, StatusError } from '../../machinery/status-error.ts';
 import type { BodyDecoder } from '../registry/decoding.ts';
-import { createdMetadata, updatedMetadata } from '../registry/metadata.ts';
 import type { Registry } from '../registry/registry.ts';
-import { apiServerUser, isApiServer } from '../user.ts';
+import { isApiServer } from '../user.ts';
 import type { AdmissionRequest, AdmissionStep } from './admission.ts';
 import { reviewOf, reviewRequestOf, withoutSystemFields } from './admission-review.ts';
-import { followed } from './followed.ts';
+import { bodyIsOther, changedObject } from './changed-object.ts';
+import { followed, remembered } from './followed.ts';
 import { type Criteria, isAdmissionConfiguration, type Match, type Matcher } from './match.ts';
 import type { MatchConditions } from './match-conditions.ts';
 import type { WebhookClient } from './webhook-client.ts';
@@ -50,7 +50,7 @@ interface Verdict {
  * @see Kubernetes reference, "Dynamic Admission Control"
  */
 export function mutatingWebhooks(options: WebhookOptions): AdmissionStep {
-  const hooks = followed(options.registry, mutatingWebhookConfigurations, hooksOf);
+  const hooks = hooksIn(options, mutatingWebhookConfigurations);
 
   async function admit(
     request: AdmissionRequest,
@@ -99,7 +99,7 @@ export function mutatingWebhooks(options: WebhookOptions): AdmissionStep {
 
 /** Webhooks that may only refuse; all are asked at once, and the first that refuses, in the order of their names, is the one that is told. */
 export function validatingWebhooks(options: WebhookOptions): AdmissionStep {
-  const hooks = followed(options.registry, validatingWebhookConfigurations, hooksOf);
+  const hooks = hooksIn(options, validatingWebhookConfigurations);
 
   async function check(request: AdmissionRequest, called: readonly Hook[]): Promise<KubeObject> {
     const asked = called.map(async (hook) => {
@@ -120,21 +120,23 @@ export function validatingWebhooks(options: WebhookOptions): AdmissionStep {
   };
 }
 
-const hooksOf = (configurations: readonly WebhookConfiguration[]): readonly Hook[] =>
-  configurations.flatMap(({ webhooks = [] }) =>
-    webhooks.map((webhook) => {
-      const { rules = [], namespaceSelector, objectSelector, matchPolicy } = webhook;
-      return {
-        webhook,
-        criteria: {
-          rules: rules as readonly Rule[],
-          ...(namespaceSelector === undefined ? {} : { namespaceSelector }),
-          ...(objectSelector === undefined ? {} : { objectSelector }),
-          ...(matchPolicy === undefined ? {} : { matchPolicy }),
-        },
-      };
-    }),
-  );
+function hooksIn({ registry, log }: WebhookOptions, kind: KindDefinition<WebhookConfiguration>): () => readonly Hook[] {
+  return remembered(followed({ registry, kind, make: hooksOf, log }), (hooks) => hooks.flat());
+}
+
+const hooksOf = ({ webhooks = [] }: WebhookConfiguration): readonly Hook[] =>
+  webhooks.map((webhook) => {
+    const { rules = [], namespaceSelector, objectSelector, matchPolicy } = webhook;
+    return {
+      webhook,
+      criteria: {
+        rules: rules as readonly Rule[],
+        ...(namespaceSelector === undefined ? {} : { namespaceSelector }),
+        ...(objectSelector === undefined ? {} : { objectSelector }),
+        ...(matchPolicy === undefined ? {} : { matchPolicy }),
+      },
+    };
+  });
 
 const failsClosed = ({ failurePolicy }: Webhook): boolean => failurePolicy !== 'Ignore';
 
@@ -277,13 +279,10 @@ function denial({ name }: Webhook, status: Partial<Status> | undefined): StatusE
   });
 }
 
-/**
- * The object with a webhook's patch: read, defaulted and, in what the server owns, put back, as if the client had sent it so. Patches of
- * deletions have nothing to change.
- */
+/** The object with a webhook's patch. Patches of deletions have nothing to change. */
 function patchedObject(options: WebhookOptions, { webhook }: Hook, request: AdmissionRequest, match: Match, patch: unknown): KubeObject {
-  const { kind, operation, subresource, object: given, before } = request;
-  if (operation === 'delete') return given;
+  const { kind, operation, subresource } = request;
+  if (operation === 'delete') return request.object;
   let patched: KubeObject;
   try {
     patched = applyJsonPatch(match.object, patch) as KubeObject;
@@ -293,25 +292,5 @@ function patchedObject(options: WebhookOptions, { webhook }: Hook, request: Admi
   }
   if (!isObject(patched) || !isObject(patched.metadata)) throw internalError(callFailed(webhook, 'the patch leaves no object'));
   if (operation === 'connect' || bodyIsOther(kind, subresource)) return patched;
-  const stored = match.kind === kind ? patched : (match.kind.storedAs?.toStored(patched) ?? patched);
-  const own = { user: apiServerUser, userAgent: 'kube-apiserver-admission', fieldValidation: 'Ignore' } as const;
-  const decoded = options.decoder.decode(own, kind, stored, undefined, (why) => internalError(why));
-  const metadata =
-    before === undefined
-      ? createdMetadata(decoded.metadata, {
-          name: given.metadata.name,
-          namespace: given.metadata.namespace,
-          uid: given.metadata.uid ?? '',
-          creationTimestamp: given.metadata.creationTimestamp ?? '',
-          generation: given.metadata.generation,
-        })
-      : updatedMetadata(before.metadata, decoded.metadata);
-  // Who owns what was settled before: what a webhook sets is nobody's.
-  const { managedFields } = given.metadata;
-  const next: KubeObject = { ...decoded, metadata: managedFields === undefined ? metadata : { ...metadata, managedFields } };
-  return kind.defaults?.(next, before) ?? next;
+  return changedObject(options.decoder, request, match, patched);
 }
-
-/** Whether what a subresource takes is not the object itself. */
-const bodyIsOther = ({ subresources }: KindDefinition, subresource: string): boolean =>
-  subresources.find(({ name }) => name === subresource)?.body !== undefined;

@@ -79,6 +79,7 @@ export const mutatingAdmissionPolicies: KindDefinition<MutatingAdmissionPolicy> 
     checkPolicy(errors, spec);
     const { mutations = [], reinvocationPolicy = '' } = spec ?? {};
     if (mutations.length === 0) errors.push(required('spec.mutations', 'mutations must contain at least one item'));
+    for (const [index, mutation] of mutations.entries()) checkMutation(errors, `spec.mutations[${index}]`, mutation);
     if (reinvocationPolicy === '') errors.push(required('spec.reinvocationPolicy'));
     else if (!reinvocationPolicies.includes(reinvocationPolicy)) {
       errors.push(notSupported('spec.reinvocationPolicy', reinvocationPolicy, reinvocationPolicies));
@@ -186,6 +187,28 @@ function checkPolicy(errors: FieldError[], spec: PolicySpec | undefined): void {
   if ((matchConstraints.resourceRules ?? []).length === 0) errors.push(required('spec.matchConstraints.resourceRules'));
 }
 
+/** The part of a mutation that each type of patch is in. */
+const patchParts = { ApplyConfiguration: 'applyConfiguration', JSONPatch: 'jsonPatch' } as const;
+
+function checkMutation(errors: FieldError[], field: string, mutation: Mutation): void {
+  const { patchType = '' } = mutation;
+  if (patchType === '') {
+    errors.push(required(`${field}.patchType`));
+    return;
+  }
+  if (patchType !== 'ApplyConfiguration' && patchType !== 'JSONPatch') {
+    errors.push(notSupported(`${field}.patchType`, patchType, Object.keys(patchParts)));
+    return;
+  }
+  for (const [type, part] of Object.entries(patchParts)) {
+    const given = mutation[part];
+    if (type !== patchType) {
+      if (!isAbsent(given)) errors.push(invalidValue(`${field}.${part}`, given, `must not be specified when patchType is ${patchType}`));
+    } else if (isAbsent(given)) errors.push(required(`${field}.${part}`, `must be specified when patchType is ${patchType}`));
+    else if ((given.expression ?? '').trim() === '') errors.push(required(`${field}.${part}.expression`, 'expression is not specified'));
+  }
+}
+
 function checkBinding(errors: FieldError[], spec: BindingSpec | undefined): void {
   const { policyName = '', paramRef, matchResources } = spec ?? {};
   if (policyName === '') errors.push(required('spec.policyName'));
@@ -193,7 +216,7 @@ function checkBinding(errors: FieldError[], spec: BindingSpec | undefined): void
   if (!isAbsent(matchResources)) checkMatchResources(errors, 'spec.matchResources', matchResources);
 }
 
-interface PolicySpec {
+export interface PolicySpec {
   readonly failurePolicy?: string;
   readonly paramKind?: { readonly apiVersion?: string; readonly kind?: string };
   readonly matchConstraints?: MatchResources;
@@ -234,9 +257,15 @@ export interface ExpressionWarning {
 
 export interface MutatingAdmissionPolicy extends KubeObject {
   readonly spec?: PolicySpec & {
-    readonly mutations?: readonly { readonly patchType: string }[];
+    readonly mutations?: readonly Mutation[];
     readonly reinvocationPolicy?: string;
   };
+}
+
+export interface Mutation {
+  readonly patchType: string;
+  readonly applyConfiguration?: { readonly expression?: string };
+  readonly jsonPatch?: { readonly expression?: string };
 }
 
 export interface AdmissionPolicyBinding extends KubeObject {

@@ -1,0 +1,43 @@
+import type { KindDefinition } from '../../machinery/kind.ts';
+import type { KubeObject } from '../../machinery/object.ts';
+import { internalError } from '../../machinery/status-error.ts';
+import type { BodyDecoder } from '../registry/decoding.ts';
+import { createdMetadata, updatedMetadata } from '../registry/metadata.ts';
+import { apiServerUser } from '../user.ts';
+import type { AdmissionRequest } from './admission.ts';
+import type { Match } from './match.ts';
+
+/**
+ * The object as a webhook or a policy leaves it: read, defaulted and, in what the server owns, put back, as if the client had sent it so.
+ *
+ * @param changed  in the version that it was shown in
+ * @throws StatusError `InternalError` for what cannot be read as the kind
+ */
+export function changedObject(
+  decoder: BodyDecoder,
+  { kind, object: given, before }: AdmissionRequest,
+  match: Match,
+  changed: KubeObject,
+): KubeObject {
+  const stored = match.kind === kind ? changed : (match.kind.storedAs?.toStored(changed) ?? changed);
+  const own = { user: apiServerUser, userAgent: 'kube-apiserver-admission', fieldValidation: 'Ignore' } as const;
+  const decoded = decoder.decode(own, kind, stored, undefined, (why) => internalError(why));
+  const metadata =
+    before === undefined
+      ? createdMetadata(decoded.metadata, {
+          name: given.metadata.name,
+          namespace: given.metadata.namespace,
+          uid: given.metadata.uid ?? '',
+          creationTimestamp: given.metadata.creationTimestamp ?? '',
+          generation: given.metadata.generation,
+        })
+      : updatedMetadata(before.metadata, decoded.metadata);
+  // Who owns what was settled before: what is set here belongs to no client.
+  const { managedFields } = given.metadata;
+  const next: KubeObject = { ...decoded, metadata: managedFields === undefined ? metadata : { ...metadata, managedFields } };
+  return kind.defaults?.(next, before) ?? next;
+}
+
+/** Whether what a subresource takes is not the object itself. */
+export const bodyIsOther = ({ subresources }: KindDefinition, subresource: string): boolean =>
+  subresources.find(({ name }) => name === subresource)?.body !== undefined;
