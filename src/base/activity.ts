@@ -42,8 +42,14 @@ export type Activity =
       /** The field manager that wrote it. */
       readonly by: string;
       readonly healed: boolean;
+      /** Why it is left as it is for now; empty when it is not. */
+      readonly left: string;
+      /** Why it could not be put back; empty when it could. */
+      readonly problem: string;
       readonly durationMs: number;
-    };
+    }
+  /** What was said to be wrong with an app is over, without a change that would say so. */
+  | { readonly type: 'recovered'; readonly at: number; readonly app: string; readonly sha: string; readonly from: 'failed' | 'degraded' };
 
 export interface ObjectChange {
   readonly action: 'created' | 'configured' | 'pruned';

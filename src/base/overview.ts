@@ -1,7 +1,11 @@
+import type { VerdictState } from './app-states.ts';
+
 /** The contract of `/status.json`, which the page, `midship status` and scripts read; fields may be added, not taken away. */
 export interface Overview {
   /** One sentence: is the cluster what Git says? */
   readonly verdict: string;
+  /** The answer to that: Git can be read, there is an app, and every app matches. */
+  readonly matches: boolean;
   /** SHA that the first repository has now; empty before it could be read. */
   readonly revision: string;
   readonly apps: readonly AppOverview[];
@@ -11,6 +15,8 @@ export interface Overview {
 export interface AppOverview {
   readonly name: string;
   readonly namespace: string;
+  /** Is the app what Git says? All that is shown of an app comes from this; `sync` and `health` are its two halves, in the terms of Argo CD. */
+  readonly state: VerdictState;
   readonly sync: 'Synced' | 'OutOfSync' | 'Progressing' | 'Failed' | 'Unknown';
   readonly health: 'Healthy' | 'Progressing' | 'Degraded' | 'Suspended' | 'Missing' | 'NoController' | 'Unknown';
   /** SHA in force; empty before the first apply. */
@@ -19,16 +25,34 @@ export interface AppOverview {
   readonly reason: string;
   /** Someone holds the app at a commit: who, when and which; empty when nobody does. */
   readonly pinned: string;
+  /** What is not what Git says and is left so, one line each. */
+  readonly differences: readonly string[];
+  /** What Git leaves to others and they have set, one line each; it does not count as a difference. */
+  readonly notes: readonly string[];
+  /** The commit that the trouble came with; absent when the cause is no commit, or when going back to the one before would not help. */
+  readonly cause: CommitOverview | undefined;
   readonly why: WhyOverview;
+}
+
+export interface CommitOverview {
+  readonly sha: string;
+  readonly author: string;
+  readonly subject: string;
+  /** RFC 3339. */
+  readonly seenAt: string;
 }
 
 /** The answer of `midship why`: every step from a commit to a healthy app, and the one thing that blocks. */
 export interface WhyOverview {
+  readonly state: VerdictState;
   readonly verdict: string;
   /** One line; empty when nothing blocks. */
   readonly blocking: string;
+  readonly differences: readonly string[];
+  readonly notes: readonly string[];
   /** The commit that changed the app last, applied or not. */
-  readonly commit: { readonly sha: string; readonly author: string; readonly subject: string; readonly seenAt: string } | undefined;
+  readonly commit: CommitOverview | undefined;
+  readonly cause: CommitOverview | undefined;
   readonly phases: readonly WhyPhase[];
   /** RFC 3339; absent when nothing is tried again by itself. */
   readonly nextRetryAt: string | undefined;

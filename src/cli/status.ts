@@ -1,6 +1,7 @@
 import pc from 'picocolors';
 import { nameOfApp } from '../api/kustomize/v1/app-name.ts';
-import type { AppOverview, Overview } from '../base/overview.ts';
+import { appStates, isMatch, type Shape } from '../base/app-states.ts';
+import type { Overview } from '../base/overview.ts';
 import { plain } from '../base/plain-text.ts';
 import { readEndpoints } from './data-directory.ts';
 import type { ExitCode } from './failure.ts';
@@ -19,23 +20,18 @@ export interface StatusOptions {
 export async function status({ dataDirectory, format, failOnDifference, output }: StatusOptions): Promise<ExitCode> {
   const document = await requestPage<Overview>(await readEndpoints(dataDirectory), '/status.json');
   writeResult({ output, format }, document, formatStatus);
-  return failOnDifference && document.apps.some((app) => !isGood(app)) ? 1 : 0;
+  return failOnDifference && !document.matches ? 1 : 0;
 }
-
-const isGood = ({ sync, health }: AppOverview): boolean => sync === 'Synced' && health === 'Healthy';
 
 /** State is a shape and a word, never a colour alone. */
-function wordsOf({ sync, health, pinned }: AppOverview): { readonly glyph: string; readonly word: string } {
-  if (health === 'Suspended') return { glyph: pc.magenta('■'), word: 'Suspended' };
-  if (sync === 'Failed') return { glyph: pc.red('▲'), word: 'Failed' };
-  if (health === 'Degraded' || health === 'Missing') return { glyph: pc.red('▲'), word: health };
-  if (health === 'NoController') return { glyph: pc.yellow('◆'), word: 'No controller' };
-  if (pinned !== '') return { glyph: pc.magenta('■'), word: 'Pinned' };
-  if (sync === 'OutOfSync') return { glyph: pc.yellow('◆'), word: 'Out of sync' };
-  if (sync === 'Progressing' || health === 'Progressing') return { glyph: pc.blue('◔'), word: 'Rolling out' };
-  if (isGood({ sync, health } as AppOverview)) return { glyph: pc.green('●'), word: 'In sync' };
-  return { glyph: '○', word: 'Unknown' };
-}
+const glyphs: Readonly<Record<Shape, string>> = {
+  ok: pc.green('●'),
+  progressing: pc.blue('◔'),
+  drift: pc.yellow('◆'),
+  failed: pc.red('▲'),
+  paused: pc.magenta('■'),
+  unknown: '○',
+};
 
 /** One line an app: of many errors the first, and how many more `why` has. */
 function shortened(reason: string): string {
@@ -45,15 +41,16 @@ function shortened(reason: string): string {
 
 function formatStatus({ verdict, revision, apps }: Overview): string {
   const rows = apps.map((app) => {
-    const { glyph, word } = wordsOf(app);
-    return { glyph, cells: [app.name, app.namespace, word, app.revision.slice(-40).slice(0, 7)], reason: app.reason };
+    const { shape, word } = appStates[app.state];
+    const notes = app.reason === '' && app.notes.length > 0 ? app.notes.join('\n') : app.reason;
+    return { glyph: glyphs[shape], cells: [app.name, app.namespace, word, app.revision.slice(-40).slice(0, 7)], reason: notes };
   });
   const widths = [0, 1, 2, 3].map((column) => Math.max(0, ...rows.map(({ cells }) => (cells[column] ?? '').length)));
   const lines = rows.map(({ glyph, cells, reason }) =>
     `  ${glyph} ${cells.map((cell, column) => plain(cell).padEnd(widths[column] ?? 0)).join('  ')}  ${plain(shortened(reason))}`.trimEnd(),
   );
-  const bad = apps.find((app) => !isGood(app));
-  const name = bad === undefined ? '' : nameOfApp(bad);
-  const hint = bad === undefined ? '' : `\n  why:    midship why ${name}        undo:   midship revert ${name}\n`;
+  const bad = apps.find(({ state }) => !isMatch(state));
+  const undo = bad?.cause === undefined ? '' : `        undo:   midship revert ${nameOfApp(bad)}`;
+  const hint = bad === undefined ? '' : `\n  why:    midship why ${nameOfApp(bad)}${undo}\n`;
   return `${plain(verdict)}${revision === '' ? '' : `   main @ ${plain(revision.slice(0, 7))}`}\n\n${lines.join('\n')}\n${hint}`;
 }

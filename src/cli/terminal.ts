@@ -57,8 +57,14 @@ function linesOf(activity: Activity): readonly string[] {
     case 'drift':
       return [
         `  ◆ drift    ${activity.object}  ${activity.change}${activity.by === '' ? '' : ` by ${activity.by}`}`,
-        activity.healed ? `  ✓ healed   ${activity.object}   ${seconds(activity.durationMs)}` : `  ✗ not healed: ${activity.object}`,
+        activity.healed
+          ? `  ✓ healed   ${activity.object}   ${seconds(activity.durationMs)}`
+          : activity.left === ''
+            ? `  ✗ not healed: ${activity.object}${activity.problem === '' ? '' : `: ${activity.problem}`}`
+            : `  ◆ left     ${activity.object}   ${activity.left}`,
       ];
+    case 'recovered':
+      return [`  ✓ ${activity.app} ${activity.from === 'failed' ? 'is what Git says again' : 'works again'}`];
     default:
       return activity satisfies never;
   }

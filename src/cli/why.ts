@@ -1,4 +1,5 @@
 import pc from 'picocolors';
+import { isMatch } from '../base/app-states.ts';
 import { systemClock } from '../base/clock.ts';
 import { plain } from '../base/plain-text.ts';
 import type { Client } from '../client/client.ts';
@@ -33,7 +34,7 @@ async function showApp(client: Client, target: string, options: WhyOptions): Pro
   const app = await findApp(client, target, options.namespace);
   const why = await explainApp(client, app);
   writeResult(options, { app: keyOf(app), ...why }, () => appText(why, options.now));
-  return why.blocking === '' ? 0 : 1;
+  return isMatch(why.state) ? 0 : 1;
 }
 
 const glyphs: Readonly<Record<Why['phases'][number]['result'], string>> = {
@@ -49,15 +50,18 @@ function appText(why: Why, now: number): string {
     const took = durationMs === undefined ? '' : durationText(durationMs);
     return `  ${glyphs[result]} ${name.padEnd(7)} ${took.padStart(7)}  ${plain(detail)}`.trimEnd();
   });
-  const { commit } = why;
+  const { commit, cause } = why;
   const rest = facts([
+    // A commit is blamed only for what came with it.
     [
-      '  since',
+      cause === undefined ? '  commit' : '  since',
       commit === undefined
         ? ''
-        : `commit ${commit.sha.slice(0, 7)} by ${commit.author}: ${commit.subject}   (${ageText(commit.seenAt, now)} ago)`,
+        : `${cause === undefined ? '' : 'commit '}${commit.sha.slice(0, 7)} by ${commit.author}: ${commit.subject}   (${ageText(commit.seenAt, now)} ago)`,
     ],
     ['  blocked', why.blocking],
+    ...why.differences.filter((line) => !why.blocking.startsWith(line)).map((line): [string, string] => ['  differs', line]),
+    ...why.notes.map((line): [string, string] => ['  note', line]),
     [
       '  retry',
       why.nextRetryAt === undefined ? '' : `${retryText(why.nextRetryAt, now)}, tried ${why.tries === 1 ? 'once' : `${why.tries} times`}`,
@@ -100,11 +104,17 @@ async function showObject(context: VerbContext, target: Target, options: WhyOpti
     });
   }
   writeResult(options, found, (why) => objectText(why, options.now));
-  return found.health.status === 'Healthy' ? 0 : 1;
+  return found.health.status === 'Healthy' && differencesOf(found).length === 0 ? 0 : 1;
 }
 
-function objectText({ object, health, conditions, events, trace, app }: ObjectWhy, now: number): string {
+/** Lines of the app about this object. */
+const differencesOf = ({ object, app }: ObjectWhy): readonly string[] =>
+  (app?.differences ?? []).filter((line) => line.startsWith(`${object}: `));
+
+function objectText(why: ObjectWhy, now: number): string {
+  const { object, health, conditions, events, trace, app } = why;
   const { commit } = trace.app ?? {};
+  const differences = differencesOf(why);
   const head = `${object}: ${health.status}${health.reason === '' ? '' : `. ${health.reason}`}`;
   const rows: [string, string][] = [
     ...trace.owners.map((owner): [string, string] => ['  owner', owner]),
@@ -118,13 +128,12 @@ function objectText({ object, health, conditions, events, trace, app }: ObjectWh
     ]),
     ['  app', trace.app === undefined ? 'none: no app applied it' : `${trace.app.namespace}/${trace.app.name}`],
     [
-      '  since',
-      commit === undefined
-        ? ''
-        : `commit ${commit.sha.slice(0, 7)} by ${commit.author}: ${commit.subject}   (${ageText(commit.at, now)} ago)`,
+      '  commit',
+      commit === undefined ? '' : `${commit.sha.slice(0, 7)} by ${commit.author}: ${commit.subject}   (${ageText(commit.at, now)} ago)`,
     ],
-    ['  blocked', app?.blocking === health.reason ? '' : (app?.blocking ?? '')],
-    ['  fix', health.status === 'Healthy' ? '' : (app?.fix ?? '')],
+    ...differences.map((line): [string, string] => ['  differs', line.slice(object.length + 2)]),
+    ['  blocked', app?.blocking === health.reason || differences.length > 0 ? '' : (app?.blocking ?? '')],
+    ['  fix', health.status === 'Healthy' && differences.length === 0 ? '' : (app?.fix ?? '')],
   ];
   return `${plain(head)}\n${facts(rows)}`;
 }

@@ -1,20 +1,28 @@
 import { nameOfApp } from '../api/kustomize/v1/app-name.ts';
 import { type Attempt, newestAttempt, type PhaseName, phaseNames } from '../api/kustomize/v1/attempt.ts';
-import { describeHold, holdOf } from '../api/kustomize/v1/hold.ts';
 import type { Kustomization } from '../api/kustomize/v1/kustomization.ts';
 import type { GitRepository } from '../api/source/v1/git-repository.ts';
-import { annotations } from '../api/well-known.ts';
+import { appStates, type VerdictState } from '../base/app-states.ts';
+import type { CommitOverview } from '../base/overview.ts';
 import { conditionOf } from '../machinery/conditions.ts';
 import { failedOnHealth, kustomizationReasons, stateOf } from './kustomization.facts.ts';
+import { type AppVerdict, commitOf, judgeApp } from './verdict.ts';
 
 /** Why an app is as it is: the answer of `midship why`, of `status.json` and of the app's page. */
 export interface Why {
+  readonly state: VerdictState;
   /** One sentence. */
   readonly verdict: string;
   /** The one thing that keeps the app from being what Git says, healthy; empty when nothing does. One line. */
   readonly blocking: string;
+  /** What is not what Git says and is left so, one line each. */
+  readonly differences: readonly string[];
+  /** What Git leaves to others and they have set, one line each. */
+  readonly notes: readonly string[];
   /** The commit that changed the app last, whether it could be applied or not; undefined before the first. */
-  readonly commit: WhyCommit | undefined;
+  readonly commit: CommitOverview | undefined;
+  /** The commit that the trouble came with; undefined when the cause is no commit. */
+  readonly cause: CommitOverview | undefined;
   /** From commit to prune, each phase once. */
   readonly phases: readonly WhyPhase[];
   /** RFC 3339; undefined when nothing is tried again by itself. */
@@ -22,14 +30,6 @@ export interface Why {
   readonly tries: number;
   /** What to do; empty when there is nothing to do. */
   readonly fix: string;
-}
-
-export interface WhyCommit {
-  readonly sha: string;
-  readonly author: string;
-  readonly subject: string;
-  /** RFC 3339. */
-  readonly seenAt: string;
 }
 
 export interface WhyPhase {
@@ -42,28 +42,33 @@ export interface WhyPhase {
 }
 
 /** @param source  the app's GitRepository; undefined when it does not exist */
-export function whyOf(app: Kustomization, source: GitRepository | undefined): Why {
+export function whyOf(app: Kustomization, source: GitRepository | undefined, verdict = judgeApp(app, source)): Why {
   const attempt = newestAttempt(app);
   const phases = phasesOf(app, source, attempt);
-  const { blocking, fix } = blockOf(app, phases);
   const isRetried = phases.some(({ name, result }) => result === 'failed' && name !== 'fetch' && name !== 'health');
   return {
-    verdict: verdictOf(app, blocking),
-    blocking,
+    state: verdict.state,
+    verdict: `${app.metadata.name} ${appStates[verdict.state].one}.`,
+    blocking: blockingOf(verdict, phases),
+    differences: verdict.differences,
+    notes: verdict.notes,
     commit: attempt === undefined ? undefined : commitOf(attempt),
+    cause: verdict.cause,
     phases,
     nextRetryAt: isRetried && app.spec.suspend !== true ? attempt?.nextRetryAt : undefined,
     tries: attempt?.tries ?? 0,
-    fix,
+    fix: fixOf(app, verdict, phases),
   };
+}
+
+/** The one thing in the way, without the details that stand in lines of their own. */
+function blockingOf({ state, reason }: AppVerdict, phases: readonly WhyPhase[]): string {
+  if (reason !== '' || state === 'Matches') return firstLine(reason);
+  return phases.find(({ result }) => result === 'failed' || result === 'running')?.detail ?? '';
 }
 
 const shaOf = (revision = ''): string => revision.slice(revision.lastIndexOf(':') + 1);
 const firstLine = (text = ''): string => text.split('\n')[0] ?? '';
-
-function commitOf({ revision, author, subject, seenAt }: Attempt): WhyCommit {
-  return { sha: shaOf(revision), author, subject, seenAt };
-}
 
 function phasesOf(app: Kustomization, source: GitRepository | undefined, attempt: Attempt | undefined): readonly WhyPhase[] {
   const fetched = fetchPhase(app, source, attempt);
@@ -127,84 +132,43 @@ function prunePhase(app: Kustomization, durationMs: number | undefined): WhyPhas
   return { name: 'prune', result: 'skipped', durationMs: undefined, detail: 'nothing to delete' };
 }
 
-/** `Suspended by alice until …: why`, and the revision that waits for its end. */
-function describeSuspension({ metadata, status }: Kustomization): string {
-  const {
-    [annotations.suspendReason]: reason,
-    [annotations.suspendUntil]: until,
-    [annotations.suspendedBy]: by,
-  } = metadata.annotations ?? {};
-  const { lastAppliedRevision, lastAttemptedRevision } = status ?? {};
-  const waits =
-    lastAttemptedRevision === undefined || lastAttemptedRevision === lastAppliedRevision ? '' : shaOf(lastAttemptedRevision).slice(0, 7);
-  return [
-    `Suspended${by === undefined ? '' : ` by ${by}`}${until === undefined ? '' : ` until ${until}`}`,
-    ...(reason === undefined ? [] : [`: ${reason}`]),
-    ...(waits === '' ? [] : [`; ${waits} is waiting`]),
-  ].join('');
-}
-
-function blockOf(app: Kustomization, phases: readonly WhyPhase[]): Pick<Why, 'blocking' | 'fix'> {
+/** One line; empty when there is nothing to do, or nothing but to wait. */
+function fixOf(app: Kustomization, { state, differences, hold, cause }: AppVerdict, phases: readonly WhyPhase[]): string {
   const name = nameOfApp(app.metadata);
-  if (app.spec.suspend === true) return { blocking: describeSuspension(app), fix: `midship resume ${name}` };
+  const undo = cause === undefined ? '' : `, or undo the commit: midship revert ${name}`;
   const ready = conditionOf(app.status?.conditions, 'Ready');
-  if (stateOf(app) === 'Deleting' && ready?.status !== 'True') {
+  if (stateOf(app) === 'Deleting' && state === 'Differs') {
     const fix = ready?.reason === kustomizationReasons.pruneFailed ? 'allow the deletion' : 'take away what holds the objects';
-    return { blocking: firstLine(ready?.message), fix: `${fix}, or keep them: set spec.deletionPolicy of ${name} to Orphan` };
+    return `${fix}, or keep them: set spec.deletionPolicy of ${name} to Orphan`;
   }
-  const failed = phases.find(({ result }) => result === 'failed');
-  if (failed === undefined) {
-    if (ready?.reason === kustomizationReasons.dependencyNotReady) {
-      const dependency = /'([^']*)'/.exec(ready.message)?.[1];
-      return { blocking: firstLine(ready.message), fix: dependency === undefined ? '' : `midship why ${dependency}` };
-    }
-    const hold = holdOf(app);
-    if (hold !== undefined) return { blocking: describeHold(hold), fix: `midship resume ${name}, or push a commit that changes the app` };
-    const running = phases.find(({ result }) => result === 'running');
-    return { blocking: running?.detail ?? '', fix: '' };
-  }
-  switch (failed.name) {
-    case 'fetch':
-      return { blocking: failed.detail, fix: 'midship get sources; the last good revision stays in force' };
-    case 'verify':
-    case 'render':
-    case 'plan':
-    case 'apply':
-      return { blocking: failed.detail, fix: `correct it and push, or undo it: midship revert ${name}` };
-    case 'health':
-      if (conditionOf(app.status?.conditions, 'Healthy')?.reason === 'NoController')
-        return { blocking: failed.detail, fix: 'take the object out of Git, or run what acts on it: a controller that writes its status' };
-      return { blocking: failed.detail, fix: `midship events ${name}, or undo it: midship revert ${name}` };
-    case 'prune':
-      return { blocking: failed.detail, fix: 'read what would be deleted, then approve it or take the commit back' };
-    default:
-      return failed.name satisfies never;
-  }
-}
-
-function verdictOf(app: Kustomization, blocking: string): string {
-  const { name } = app.metadata;
-  const isHealthy = conditionOf(app.status?.conditions, 'Healthy')?.status === 'True';
-  const state = stateOf(app);
+  const unread = phases.find(({ name: phase, result }) => phase === 'fetch' && result === 'failed');
   switch (state) {
-    case 'Deleting':
-      return `${name} is being deleted.`;
-    case 'Suspended':
-      return `${name} is suspended: nothing is applied or put back.`;
-    case 'New':
-      return `${name} was not looked at yet.`;
-    case 'Waiting':
-      return `${name} waits.`;
-    case 'Stalled':
-      return `${name} cannot be applied until its spec is changed.`;
-    case 'Progressing':
-      return `${name} is applied and not healthy yet.`;
-    case 'Failed':
-      return failedOnHealth(app) ? `${name} is applied and did not become healthy in time.` : `${name} is not what Git says.`;
-    case 'Ready':
-      if (holdOf(app) !== undefined) return `${name} is pinned.`;
-      if (blocking === '') return isHealthy ? `${name} is what Git says, and healthy.` : `${name} is what Git says.`;
-      return isHealthy ? `${name} is what Git said last.` : `${name} is what Git says, and not healthy.`;
+    case 'NotApplied':
+      return `correct what it names, and push${undo}`;
+    case 'Broken':
+      return `midship events ${name}${undo}`;
+    case 'Differs':
+      if (app.spec.suspend === true) return `midship resume ${name}`;
+      if (hold !== '') return `midship resume ${name}, or push a commit that changes the app`;
+      if (phases.some(({ name: phase, result }) => phase === 'prune' && result === 'failed'))
+        return 'read what would be deleted, then approve it or take the commit back';
+      return differences.length === 0
+        ? `midship sync ${name}`
+        : `stop the writer, or take the field out of Git; to put it back now: midship sync ${name}`;
+    case 'Held':
+      return `midship resume ${name}`;
+    case 'NoController':
+      return 'take the object out of Git, or run what acts on it: a controller that writes its status';
+    case 'Waiting': {
+      const dependency = /'([^']*)'/.exec(ready?.reason === kustomizationReasons.dependencyNotReady ? ready.message : '')?.[1];
+      if (dependency !== undefined) return `midship why ${dependency}`;
+      return failedOnHealth(app) ? 'midship status' : 'midship get sources';
+    }
+    case 'Unknown':
+      return unread === undefined ? '' : 'midship get sources; the last good revision stays in force';
+    case 'OnTheWay':
+    case 'Matches':
+      return '';
     default:
       return state satisfies never;
   }

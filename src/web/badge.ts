@@ -12,7 +12,7 @@ const colours: Readonly<Record<State, string>> = {
 
 /** A picture of an app's state for a README. */
 export function badgeOf(app: AppOverview): string {
-  const { state, word } = shownOf(app);
+  const { state, word } = shownOf(app.state);
   // Names of objects are letters, digits, dots and dashes: nothing to escape.
   const left = widthOf(app.name);
   const right = widthOf(word);

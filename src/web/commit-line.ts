@@ -1,4 +1,5 @@
 import type { Activity } from '../base/activity.ts';
+import { isMatch } from '../base/app-states.ts';
 import type { AppOverview } from '../base/overview.ts';
 import type { State } from './state.ts';
 
@@ -33,7 +34,7 @@ export function commitLine(activities: readonly Activity[], apps: readonly AppOv
   for (const [index, activity] of activities.entries()) {
     if (activity.type === 'commit') order.set(activity.sha, index);
     if (activity.type === 'commit' || activity.type === 'drift') continue;
-    const outcome = outcomes.get(activity.sha) ?? { apps: new Map(), appliedMs: 0, applied: false, rollback: false };
+    const outcome = outcomes.get(activity.sha) ?? { apps: new Map(), held: new Set(), appliedMs: 0, applied: false, rollback: false };
     outcomes.set(activity.sha, outcome);
     newest.set(activity.app, activity.sha);
     if (activity.type === 'applied') {
@@ -41,7 +42,8 @@ export function commitLine(activities: readonly Activity[], apps: readonly AppOv
       outcome.rollback ||= activity.rollback;
       outcome.appliedMs = Math.max(outcome.appliedMs, activity.durationMs);
       if (activity.changes.length > 0) outcome.apps.set(activity.app, activity);
-    } else outcome.apps.set(activity.app, activity);
+    } else if (isHeldPrune(activity)) outcome.held.add(activity.app);
+    else outcome.apps.set(activity.app, activity);
   }
   const seen = new Set<string>();
   for (let index = activities.length - 1; index >= 0 && marks.length < maxMarks; index -= 1) {
@@ -55,9 +57,15 @@ export function commitLine(activities: readonly Activity[], apps: readonly AppOv
   return marks;
 }
 
+/** All of the commit is in force but its deletions. */
+const isHeldPrune = (activity: Activity): boolean =>
+  activity.type === 'failed' && (activity.errors[0]?.startsWith('prune blocked') ?? false);
+
 interface CommitOutcome {
   /** Last word of each app that the commit touched. */
   readonly apps: Map<string, Exclude<Activity, { type: 'commit' | 'drift' }>>;
+  /** Apps in which its prune was held. */
+  readonly held: Set<string>;
   appliedMs: number;
   applied: boolean;
   rollback: boolean;
@@ -82,20 +90,29 @@ function judge(commit: Commit, outcome: CommitOutcome | undefined, { now, newest
   const applied = outcome.applied ? `applied in ${durationText(outcome.appliedMs)}` : '';
   const rollback = outcome.rollback ? 'back to an earlier state' : '';
   const join = (...parts: string[]): string => parts.filter((part) => part !== '').join(', ');
-  const failed = words.find((word) => word.type === 'failed');
-  if (failed !== undefined) {
-    const more = failed.errors.length > 1 ? ` and ${failed.errors.length - 1} more` : '';
-    return { state: 'failed', outcome: join(applied, `${failed.app} not applied: ${failed.errors[0] ?? 'no reason given'}${more}`) };
-  }
   // The feed says at most once that an app became healthy after a commit, and never of one that lists others: so the app is asked, too.
   const isWell = (word: { readonly app: string }): boolean => {
     const app = now.get(word.app);
-    if (app === undefined || app.sync !== 'Synced' || app.health !== 'Healthy' || newest.get(word.app) !== commit.sha) return false;
+    if (app === undefined || !isMatch(app.state) || newest.get(word.app) !== commit.sha) return false;
     // Its status may still be the one of the commit before; later ones have changed nothing in it.
     return (order.get(app.revision) ?? -1) >= (order.get(commit.sha) ?? 0);
   };
+  const failed = words.filter((word) => word.type === 'failed' && !isWell(word));
+  const [first] = failed;
+  if (first?.type === 'failed') {
+    const more = first.errors.length > 1 ? ` and ${first.errors.length - 1} more` : '';
+    return { state: 'failed', outcome: join(applied, `${namesOf(failed)} not applied: ${first.errors[0] ?? 'no reason given'}${more}`) };
+  }
   const degraded = words.filter((word) => word.type === 'degraded' && !isWell(word));
-  if (degraded.length > 0) return { state: 'failed', outcome: join(applied, `${namesOf(degraded)} not healthy`) };
+  if (degraded.length > 0) {
+    const isNow = degraded.some(({ app }) => newest.get(app) === commit.sha);
+    return {
+      state: 'failed',
+      outcome: join(applied, `${namesOf(degraded)} ${isNow ? (degraded.length === 1 ? 'does' : 'do') : 'did'} not work`),
+    };
+  }
+  const held = [...outcome.held].filter((app) => newest.get(app) === commit.sha && now.get(app)?.state === 'Differs');
+  if (held.length > 0) return { state: 'drift', outcome: join(applied, `the prune in ${held.join(', ')} is held`) };
   if (words.length === 0) return { state: 'ok', outcome: join(rollback, 'nothing to change') };
   const waiting = words.filter((word) => word.type === 'applied' && !isWell(word));
   if (waiting.some(({ app }) => newest.get(app) === commit.sha))
@@ -111,13 +128,18 @@ function judge(commit: Commit, outcome: CommitOutcome | undefined, { now, newest
 function judgeByApps({ sha }: Commit, now: Apps['now']): Pick<LineMark, 'state' | 'outcome'> {
   const running = [...now.values()].filter(({ revision }) => revision === sha);
   if (running.length === 0) return { state: 'unknown', outcome: 'not applied yet, or nothing to change' };
-  const unwell = running.filter(({ health }) => health === 'Degraded' || health === 'Missing');
-  if (unwell.length > 0) return { state: 'failed', outcome: `in force, ${namesOf(unwell.map(({ name }) => ({ app: name })))} not healthy` };
+  const broken = running.filter(({ state }) => state === 'Broken').map(({ name }) => ({ app: name }));
+  if (broken.length > 0)
+    return { state: 'failed', outcome: `in force, ${namesOf(broken)} ${broken.length === 1 ? 'does' : 'do'} not work` };
   return { state: 'ok', outcome: 'in force' };
 }
 
 function driftMark(drift: Extract<Activity, { type: 'drift' }>, index: number): LineMark {
-  const healed = drift.healed ? `healed in ${durationText(drift.durationMs)}` : 'left as it is';
+  const healed = drift.healed
+    ? `healed in ${durationText(drift.durationMs)}`
+    : drift.left === ''
+      ? 'not put back yet'
+      : `left as it is: ${drift.left}`;
   return {
     id: `drift-${drift.at}-${index}`,
     at: drift.at,

@@ -4,9 +4,11 @@ import { describeHold, holdOf } from '../api/kustomize/v1/hold.ts';
 import { type Kustomization, kustomizations } from '../api/kustomize/v1/kustomization.ts';
 import { type GitRepository, gitRepositories } from '../api/source/v1/git-repository.ts';
 import { labels } from '../api/well-known.ts';
+import { isMatch, type VerdictState, verdictOver } from '../base/app-states.ts';
 import type { AppOverview, Overview } from '../base/overview.ts';
 import type { Informer, InformerSet } from '../client/informer.ts';
-import type { HealthStatus } from '../lifecycle/reasons.ts';
+import { failedOnHealth } from '../lifecycle/kustomization.facts.ts';
+import { isAppList, judgeApp } from '../lifecycle/verdict.ts';
 import { type Why, whyOf } from '../lifecycle/why.ts';
 import { conditionOf, isConditionTrue } from '../machinery/conditions.ts';
 
@@ -41,11 +43,11 @@ export function createOverviewSource(informers: InformerSet): OverviewSource {
       }),
     appOf(namespace, name) {
       const app = apps.get({ namespace, name });
-      return app === undefined ? undefined : appOverview(app, sourceIn([...repositories.list()], app));
+      return app === undefined ? undefined : overviewNow(app, sourceIn([...repositories.list()], app));
     },
     allApps() {
       const all = [...repositories.list()];
-      return [...apps.list()].map((app) => appOverview(app, sourceIn(all, app)));
+      return [...apps.list()].map((app) => overviewNow(app, sourceIn(all, app)));
     },
     onChange(listener) {
       const removers = [apps, repositories, machines, allPods].map((informer) => (informer as Informer<never>).addHandler(listener));
@@ -65,11 +67,14 @@ export interface World {
 
 /** Pure: what the world amounts to, apps and nodes by name. */
 export function overviewOf({ apps, repositories, nodes: machines, podsOn }: World): Overview {
-  const shown = apps.filter((app) => isShown(app)).map((app) => appOverview(app, sourceIn(repositories, app)));
-  const revision = shaOf(repositories[0]?.status?.artifact?.revision);
+  const all = apps.map((app) => ({ app, overview: overviewNow(app, sourceIn(repositories, app)) }));
+  const shown = all.filter(({ app, overview }) => isShown(app, overview)).map(({ overview }) => overview);
+  const states = (shown.length === 0 ? all.map(({ overview }) => overview) : shown).map(({ state }) => state);
+  const unread = repositories.find((repository) => conditionOf(repository.status?.conditions, 'Ready')?.status === 'False');
   return {
-    verdict: verdictOf(shown, apps.length, repositories),
-    revision,
+    verdict: verdictOf(states, unread),
+    matches: unread === undefined && states.length > 0 && states.every(isMatch),
+    revision: shaOf(repositories[0]?.status?.artifact?.revision),
     apps: shown.sort(byName),
     nodes: machines
       .map((node) => ({
@@ -87,11 +92,10 @@ const byName = (a: { readonly name: string }, b: { readonly name: string }): num
 /** The SHA of `main@sha1:…`. */
 const shaOf = (revision = ''): string => revision.slice(revision.lastIndexOf(':') + 1);
 
-/** An app that applies nothing but other apps is a list, not an app, as long as it is well. */
-function isShown(app: Kustomization): boolean {
-  const entries = app.status?.inventory?.entries ?? [];
-  const isList = entries.length > 0 && entries.every(({ id }) => id.endsWith('_kustomize.toolkit.fluxcd.io_Kustomization'));
-  return !isList || conditionOf(app.status?.conditions, 'Ready')?.status === 'False';
+/** An app that applies nothing but other apps is a list, not an app, as long as there is nothing to say of the list itself. */
+function isShown(app: Kustomization, { state }: AppOverview): boolean {
+  if (!isAppList(app)) return true;
+  return state !== 'Matches' && state !== 'OnTheWay' && state !== 'Unknown' && !failedOnHealth(app);
 }
 
 function sourceIn(repositories: readonly GitRepository[], { spec, metadata }: Kustomization): GitRepository | undefined {
@@ -101,89 +105,44 @@ function sourceIn(repositories: readonly GitRepository[], { spec, metadata }: Ku
 }
 
 /** Objects are frozen: what was worked out once holds for as long as the app and its source are the same. */
-const known = new WeakMap<Kustomization, { readonly source: GitRepository | undefined; readonly why: Why }>();
+const known = new WeakMap<Kustomization, { readonly source: GitRepository | undefined; readonly overview: AppOverview }>();
 
-function whyNow(app: Kustomization, source: GitRepository | undefined): Why {
+function overviewNow(app: Kustomization, source: GitRepository | undefined): AppOverview {
   const before = known.get(app);
-  if (before !== undefined && before.source === source) return before.why;
-  const why = whyOf(app, source);
-  known.set(app, { source, why });
-  return why;
+  if (before !== undefined && before.source === source) return before.overview;
+  const overview = appOverview(app, source);
+  known.set(app, { source, overview });
+  return overview;
 }
 
 function appOverview(app: Kustomization, source: GitRepository | undefined): AppOverview {
-  const { conditions = [], lastAppliedRevision } = app.status ?? {};
-  const ready = conditionOf(conditions, 'Ready');
-  const health = conditionOf(conditions, 'Healthy');
-  const blocked = conditionOf(conditions, 'PruneBlocked');
-  const suspended = app.spec.suspend === true;
-  const sync = syncOf(app, source);
+  const verdict = judgeApp(app, source);
   const hold = holdOf(app);
-  const pinned = hold === undefined ? '' : describeHold(hold);
-  const healthStatus = suspended ? 'Suspended' : ((health?.reason as HealthStatus | undefined) ?? 'Unknown');
-  const reason =
-    sync === 'Failed' || (sync === 'Progressing' && ready?.status === 'False')
-      ? (ready?.message ?? '')
-      : blocked?.status === 'True'
-        ? `Prune blocked: ${blocked.message}`
-        : suspended
-          ? whyNow(app, source).blocking
-          : healthStatus === 'Healthy'
-            ? pinned
-            : (health?.message ?? '');
+  let why: Why | undefined;
   return {
     name: app.metadata.name,
     namespace: app.metadata.namespace ?? '',
-    sync,
-    health: healthStatus,
-    revision: shaOf(lastAppliedRevision),
-    reason,
-    pinned,
+    state: verdict.state,
+    sync: verdict.sync,
+    health: verdict.health,
+    revision: shaOf(app.status?.lastAppliedRevision),
+    reason: verdict.reason,
+    pinned: hold === undefined ? '' : describeHold(hold),
+    differences: verdict.differences,
+    notes: verdict.notes,
+    cause: verdict.cause,
     // Who waits for a thousand apps to be well looks at all of them again and again, and reads the story of none.
     get why() {
-      return whyNow(app, source);
+      why ??= whyOf(app, source, verdict);
+      return why;
     },
   };
 }
 
-function syncOf(app: Kustomization, source: GitRepository | undefined): AppOverview['sync'] {
-  const ready = conditionOf(app.status?.conditions, 'Ready');
-  if (ready === undefined) return 'Unknown';
-  if (app.status?.observedGeneration !== app.metadata.generation && app.spec.suspend !== true) return 'Progressing';
-  if (ready.status === 'False')
-    return ready.reason === 'DependencyNotReady' || ready.reason === 'ArtifactFailed' ? 'Progressing' : healthFailed(ready.reason);
-  // What a hold keeps is not what Git says now.
-  if (isConditionTrue(app.status?.conditions, 'PruneBlocked') || holdOf(app) !== undefined) return 'OutOfSync';
-  return isBehind(app, source) ? 'Progressing' : 'Synced';
-}
-
-/** The source has a revision that the app has neither applied nor refused yet; of a large repository it takes seconds to read one. */
-function isBehind({ spec, status }: Kustomization, source: GitRepository | undefined): boolean {
-  const revision = source?.status?.artifact?.revision;
-  if (revision === undefined || spec.suspend === true || status?.lastAppliedRevision === undefined) return false;
-  return status.lastAppliedRevision !== revision && status.lastAttemptedRevision !== revision;
-}
-
-/** What was applied is what Git says, though it is not healthy. */
-const healthFailed = (reason: string | undefined): AppOverview['sync'] => (reason === 'HealthCheckFailed' ? 'Synced' : 'Failed');
-
-const isGood = ({ sync, health }: AppOverview): boolean => sync === 'Synced' && (health === 'Healthy' || health === 'Suspended');
-
-function verdictOf(apps: readonly AppOverview[], total: number, repositories: readonly GitRepository[]): string {
-  const unreachable = repositories.find((repository) => conditionOf(repository.status?.conditions, 'Ready')?.status === 'False');
-  if (unreachable !== undefined) {
-    const sha = shaOf(unreachable.status?.artifact?.revision);
-    return `Cannot read the Git repository ${unreachable.metadata.name}${sha === '' ? '' : `, running on ${sha.slice(0, 7)}`}.`;
+function verdictOf(states: readonly VerdictState[], unread: GitRepository | undefined): string {
+  if (unread !== undefined) {
+    const sha = shaOf(unread.status?.artifact?.revision);
+    return `Cannot read the Git repository ${unread.metadata.name}${sha === '' ? '' : `, running on ${sha.slice(0, 7)}`}.`;
   }
-  if (total === 0) return 'No app is defined yet.';
-  const bad = apps.filter((app) => !isGood(app));
-  const moving = bad.filter(
-    ({ sync, health }) =>
-      sync !== 'Failed' && health !== 'Degraded' && health !== 'Missing' && health !== 'NoController' && sync !== 'OutOfSync',
-  );
-  const count = apps.length === 1 ? '1 app' : `${apps.length} apps`;
-  if (bad.length === 0) return `${count} ${apps.length === 1 ? 'matches' : 'match'} Git.`;
-  if (moving.length === bad.length) return `${moving.length} of ${count} ${moving.length === 1 ? 'is' : 'are'} on the way.`;
-  const broken = bad.length - moving.length;
-  return `${broken} of ${count} ${broken === 1 ? 'is' : 'are'} not what Git says.`;
+  return states.length === 0 ? 'No app is defined yet.' : verdictOver(states);
 }

@@ -5,7 +5,8 @@ import { attemptsOf } from '../api/kustomize/v1/attempt.ts';
 import { type Kustomization, kustomizations } from '../api/kustomize/v1/kustomization.ts';
 import { type GitRepository, gitRepositories } from '../api/source/v1/git-repository.ts';
 import type { Activity, ActivityFeed } from '../base/activity.ts';
-import type { AppOverview, NodeOverview, Overview } from '../base/overview.ts';
+import { appStateNames, appStates, isMatch, type VerdictState } from '../base/app-states.ts';
+import type { AppOverview, CommitOverview, NodeOverview, Overview } from '../base/overview.ts';
 import type { InformerSet } from '../client/informer.ts';
 import { podProblem } from '../lifecycle/reasons.ts';
 import { conditionOf } from '../machinery/conditions.ts';
@@ -16,7 +17,7 @@ import { commitLine, type LineMark } from './commit-line.ts';
 import { compareNaturally } from './natural-order.ts';
 import { createOverviewSource, podsByNode } from './overview.ts';
 import { createRecentEvents, lastSeenMs } from './recent-events.ts';
-import { type Shown, type State, shownOf, states } from './state.ts';
+import { type Shown, type State, shownOf } from './state.ts';
 
 /** What the pages show, computed when a page is made and not before. */
 export interface PageModel {
@@ -52,7 +53,7 @@ export interface HomeModel {
     readonly drifts: number;
   };
   /** Worst first; states without an app are left out. */
-  readonly segments: readonly { readonly state: State; readonly count: number }[];
+  readonly segments: readonly { readonly name: VerdictState; readonly state: State; readonly word: string; readonly count: number }[];
   /** Worst first, then by name. */
   readonly apps: readonly AppRow[];
   readonly line: readonly LineMark[];
@@ -67,8 +68,9 @@ export interface AppRow extends Shown {
   readonly places: readonly string[];
   readonly revision: string;
   readonly reason: string;
-  /** Commit that the trouble came with; absent when the app is well or nobody knows. */
-  readonly cause: { readonly sha: string; readonly author: string; readonly subject: string } | undefined;
+  readonly notes: readonly string[];
+  /** Commit that the trouble came with; absent when the app is well or the cause is no commit. */
+  readonly cause: CommitOverview | undefined;
   readonly squares: readonly PodSquare[];
   /** When the app came into this state; undefined when it never said. */
   readonly since: number | undefined;
@@ -139,15 +141,15 @@ export function createPageModel({ informers, activity, steps }: PageModelOptions
   const rowOf = (overview: AppOverview): AppRow => {
     const app = apps.get(overview);
     const owned = app === undefined ? [] : objects.objectsOf(app);
-    const shown = shownOf(overview);
     return {
-      ...shown,
+      ...shownOf(overview.state),
       name: overview.name,
       namespace: overview.namespace,
       places: [...new Set(owned.map((object) => object.namespace))].filter((place) => place !== '').sort(),
       revision: overview.revision,
       reason: overview.reason,
-      cause: shown.state === 'ok' ? undefined : (causeOf(overview.name, activity.recent()) ?? overview.why.commit),
+      notes: overview.notes,
+      cause: overview.cause,
       squares: owned.flatMap(squaresOf),
       since: app === undefined ? undefined : sinceOf(app),
     };
@@ -170,11 +172,12 @@ export function createPageModel({ informers, activity, steps }: PageModelOptions
     overview: () => source.read(),
     home() {
       const overview = source.read();
-      const rows = overview.apps.map(rowOf).sort((a, b) => states.indexOf(a.state) - states.indexOf(b.state));
+      const sorted = [...overview.apps].sort((a, b) => appStateNames.indexOf(a.state) - appStateNames.indexOf(b.state));
+      const rows = sorted.map(rowOf);
       const squares = rows.flatMap((row) => row.squares);
       return {
         overview,
-        lead: leadOf(rows, [...repositories.list()]),
+        lead: leadOf(sorted, [...repositories.list()]),
         tally: {
           podsReady: squares.filter(({ state }) => state === 'ready').length,
           podsWanted: squares.length,
@@ -182,9 +185,9 @@ export function createPageModel({ informers, activity, steps }: PageModelOptions
           nodes: overview.nodes.length,
           drifts: activity.recent().filter(({ type }) => type === 'drift').length,
         },
-        segments: states.flatMap((state) => {
-          const count = rows.filter((row) => row.state === state).length;
-          return count === 0 ? [] : [{ state, count }];
+        segments: appStateNames.flatMap((name) => {
+          const count = sorted.filter(({ state }) => state === name).length;
+          return count === 0 ? [] : [{ name, ...shownOf(name), count }];
         }),
         apps: rows,
         line: commitLine(activity.recent(), source.allApps()),
@@ -271,34 +274,18 @@ function sourceModel({ spec, status }: GitRepository): SourceModel {
   };
 }
 
-const phrases: Readonly<Record<string, string>> = {
-  Failed: 'cannot be applied',
-  Missing: 'misses objects',
-  Unknown: 'has not said how it is',
-};
-
-/** The sentence below the verdict: which app it is and since when, or why Git cannot be read. */
-function leadOf(rows: readonly AppRow[], repositories: readonly GitRepository[]): string {
+/** The sentence below the verdict: which app it is and since which commit, or why Git cannot be read. */
+function leadOf(apps: readonly AppOverview[], repositories: readonly GitRepository[]): string {
   const problem = repositories.map(sourceModel).find((each) => each.problem !== '')?.problem;
   if (problem !== undefined) return sentence(problem);
-  const [worst, ...others] = rows.filter(({ state }) => state !== 'ok' && state !== 'paused');
+  const [worst, ...others] = apps.filter(({ state }) => !isMatch(state));
   if (worst === undefined) return '';
-  const { name, word, cause } = worst;
-  const phrase = phrases[word] ?? `is ${word.toLowerCase()}`;
+  const { name, state, cause } = worst;
   const since = cause === undefined ? '' : ` since commit ${cause.sha.slice(0, 7)}${cause.author === '' ? '' : ` by ${cause.author}`}`;
-  return sentence(`${name} ${phrase}${since}${others.length === 0 ? '' : `, and ${others.length} more`}`);
+  return sentence(`${name} ${appStates[state].one}${since}${others.length === 0 ? '' : `, and ${others.length} more`}`);
 }
 
 const sentence = (text: string): string => (/[.!?…]$/.test(text) ? text : `${text}.`);
-
-/** The last commit that changed the app, or that it could not apply. */
-function causeOf(app: string, activities: readonly Activity[]): AppRow['cause'] {
-  const last = activities.findLast((each) => (each.type === 'applied' || each.type === 'failed') && each.app === app);
-  if (last?.type !== 'applied' && last?.type !== 'failed') return undefined;
-  const commit = activities.findLast((each) => each.type === 'commit' && each.sha === last.sha);
-  if (commit?.type !== 'commit') return { sha: last.sha, author: '', subject: '' };
-  return { sha: commit.sha, author: commit.author, subject: commit.subject };
-}
 
 function sinceOf(app: Kustomization): number | undefined {
   const times = (app.status?.conditions ?? [])

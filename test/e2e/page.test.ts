@@ -60,7 +60,7 @@ describe.skipIf(!hasNamespaces || !existsSync(executablePath))(
       const { page } = await open('/', { javaScriptEnabled: false });
       expect(await headline(page)).toBe('4 apps match Git.');
       for (const app of ['cache', 'migrate', 'namespaces', 'storefront'])
-        expect(await page.locator(`#app-flux-system-${app}`).textContent()).toContain('In sync');
+        expect(await page.locator(`#app-flux-system-${app}`).textContent()).toContain('Matches Git');
       expect(await page.locator('#node-node-a').textContent()).toContain('Ready');
       expect(await page.locator('#node-sim-0').textContent()).toContain('simulated');
       expect(await page.locator('#line').textContent()).toContain('The demo cluster');
@@ -78,7 +78,7 @@ describe.skipIf(!hasNamespaces || !existsSync(executablePath))(
       const sha = await work.commit('storefront: an image that cannot be had', { 'apps/storefront/deployment.yaml': badImage });
       await work.git('push', '--quiet');
       const pushedAt = performance.now();
-      await page.waitForFunction(() => document.querySelector('h1')?.textContent === '1 of 4 apps is not what Git says.', undefined, {
+      await page.waitForFunction(() => document.querySelector('h1')?.textContent === '1 of 4 apps does not work.', undefined, {
         timeout: 10_000,
         polling: 50,
       });

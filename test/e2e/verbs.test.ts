@@ -62,7 +62,7 @@ describe.skipIf(!hasNamespaces)('the commands of a day with a bad commit (needs 
     expect(history.revisions.map(({ result }: { readonly result: string }) => result)).toEqual(['failed', 'applied']);
     expect(await cluster.midship('why', 'storefront')).toMatchObject({
       code: 0,
-      stdout: expect.stringContaining('storefront is what Git says, and healthy.'),
+      stdout: expect.stringContaining('storefront is what Git says, and works.'),
     });
     expect((await cluster.midship('tree', 'storefront')).stdout).toMatch(/● Deployment web\/storefront\n.*● ReplicaSet .*\n.*● Pod /);
   });

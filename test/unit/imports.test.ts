@@ -10,7 +10,7 @@ const folders: Readonly<Record<string, readonly string[]>> = {
   base: [],
   machinery: [],
   api: ['machinery'],
-  lifecycle: ['api', 'machinery'],
+  lifecycle: ['api', 'machinery', 'base'],
   storage: ['machinery', 'base'],
   client: ['api', 'machinery', 'base'],
   apiserver: ['storage', 'client', 'api', 'machinery', 'base'],

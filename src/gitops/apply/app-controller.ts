@@ -1,5 +1,6 @@
 import { type Hold, holdOf } from '../../api/kustomize/v1/hold.ts';
 import { type Kustomization, kustomizations } from '../../api/kustomize/v1/kustomization.ts';
+import { type GitRepository, gitRepositories } from '../../api/source/v1/git-repository.ts';
 import { annotations } from '../../api/well-known.ts';
 import type { ActivityFeed } from '../../base/activity.ts';
 import { timestampOf } from '../../base/clock.ts';
@@ -29,7 +30,7 @@ import { createClaims } from './claims.ts';
 import { createExpressions } from './expressions.ts';
 import type { AppMetricsState, GitOpsMetrics } from './gitops-metrics.ts';
 import type { HealthView } from './health.ts';
-import { heldRevision } from './held-revision.ts';
+import { heldRevision, waitingRevision } from './held-revision.ts';
 import { createInventory } from './inventory.ts';
 import { newerOf } from './newer.ts';
 import { describe } from './object-id.ts';
@@ -104,6 +105,9 @@ export function createAppController(options: AppControllerOptions): AppControlle
   const absent = `does not exist${labelSelector === undefined ? '' : `, or not with the label ${labelSelector}`}`;
   apps.addIndex(bySource, sourceIndex);
   apps.addIndex(byDependency, dependencyIndex);
+  const sources = informers.get(gitRepositories, labelSelector === undefined ? {} : { labelSelector });
+  const sourceOf = (app: Kustomization): GitRepository | undefined =>
+    app.spec.sourceRef.kind === gitRepositories.kind ? sources.getByKey(sourceKeyOf(app)) : undefined;
   const states = new Map<string, AppState>();
   const inventory = createInventory({ client });
   const appBuilder = createAppBuilder({ client, builder, redactor });
@@ -196,7 +200,8 @@ export function createAppController(options: AppControllerOptions): AppControlle
     *metricsStates() {
       for (const cached of apps.list()) {
         const state = states.get(keyOf(cached));
-        yield metricsStateOf(newerOf(cached, state?.written), state, bound.get(keyOf(cached))?.owned);
+        const app = newerOf(cached, state?.written);
+        yield metricsStateOf(app, { state, source: sourceOf(app), owned: bound.get(keyOf(cached))?.owned });
       }
     },
   };
@@ -371,6 +376,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
       health,
       attempted: undefined,
       hold: holdOf(app),
+      waiting: undefined,
       now: timestampOf(clock.now()),
       redact: redactFor(state.key),
     });
@@ -495,11 +501,12 @@ export function createAppController(options: AppControllerOptions): AppControlle
   }
 
   async function writeStatus(
-    { app, state, finding, revision, newest, hold, superseded }: Pass,
+    { app, state, finding, revision, newest, hold, superseded, signal }: Pass,
     value: KustomizationState,
     health: Health,
   ): Promise<void> {
     if (superseded) return;
+    const isSuspended = app.spec.suspend === true && newest !== undefined;
     const status = statusChange({
       app,
       state,
@@ -508,6 +515,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
       health,
       attempted: (app.spec.suspend === true ? newest : revision)?.commit.revision,
       hold,
+      waiting: isSuspended ? await waitingRevision(app, state, newest, { builder: appBuilder, signal }) : undefined,
       now: timestampOf(clock.now()),
       redact: redactFor(state.key),
     });

@@ -120,6 +120,8 @@ export interface Drift {
   readonly isAddition?: true;
   /** Milliseconds since the epoch. */
   readonly detectedAt: number;
+  /** Why it is not put back: the policy says so, or it was put back too often until this time (milliseconds since the epoch). */
+  readonly left?: 'detect' | { readonly until: number };
 }
 
 /**
@@ -162,6 +164,8 @@ export interface AppState {
   held:
     | { readonly key: string; readonly commit: Commit | undefined; readonly hold: Hold | undefined; readonly isReleased: boolean }
     | undefined;
+  /** Of a suspended app: the newest revision when it would change the app, for as long as `key` stays what it is. */
+  waiting: { readonly key: string; readonly revision: string | undefined } | undefined;
   /** Objects whose errors keep the revision from being in force, as they were: when one changes, it is tried again at once. */
   failing: ReadonlyMap<ObjectId, string>;
   /** Objects whose apply is under way: their events are our own writes. */
@@ -257,6 +261,7 @@ export function newAppState(key: string): AppState {
     healthy: undefined,
     autoReverted: '',
     held: undefined,
+    waiting: undefined,
     failing: new Map(),
     writing: new Set(),
     drifts: new Map(),

@@ -1,15 +1,18 @@
 import type { Condition } from '../../api/flux.ts';
 import { describeHold, type Hold, holdOf } from '../../api/kustomize/v1/hold.ts';
 import type { Kustomization, KustomizationStatus } from '../../api/kustomize/v1/kustomization.ts';
+import type { GitRepository } from '../../api/source/v1/git-repository.ts';
 import { annotations } from '../../api/well-known.ts';
 import type { Finding } from '../../lifecycle/flux-conditions.ts';
-import { conditionsOf, type KustomizationState, kustomizationReasons } from '../../lifecycle/kustomization.facts.ts';
+import { conditionsOf, type KustomizationState } from '../../lifecycle/kustomization.facts.ts';
 import type { Health } from '../../lifecycle/reasons.ts';
-import { conditionOf, setCondition } from '../../machinery/conditions.ts';
+import { commitWaits, judgeApp } from '../../lifecycle/verdict.ts';
+import { setCondition } from '../../machinery/conditions.ts';
 import { deepEqual } from '../../machinery/object.ts';
 import { sourceKeyOf } from './app-spec.ts';
 import type { AppState, ObjectNotes } from './app-state.ts';
-import type { AppMetricsState, SyncStatus } from './gitops-metrics.ts';
+import { maxCorrections } from './drift.ts';
+import type { AppMetricsState } from './gitops-metrics.ts';
 import { describeId, describeObject, inventoryEntriesOf, type ObjectId } from './object-id.ts';
 import type { OwnedObjects } from './owned-objects.ts';
 
@@ -24,6 +27,8 @@ export interface StatusFacts {
   readonly attempted: string | undefined;
   /** What keeps the app at another revision than the newest. */
   readonly hold: Hold | undefined;
+  /** The newest revision, when the app is suspended and it would change the app. */
+  readonly waiting: string | undefined;
   /** RFC 3339. */
   readonly now: string;
   /** Takes values of Secrets out of a message. */
@@ -39,6 +44,7 @@ export function statusChange({
   health,
   attempted,
   hold,
+  waiting,
   now,
   redact,
 }: StatusFacts): KustomizationStatus | undefined {
@@ -69,7 +75,7 @@ export function statusChange({
     'NotTakenAway',
     notesText(state, ({ leftOver }) => leftOver.map(({ text }) => text)),
   );
-  note('Suspended', 'Suspended', value === 'Suspended' ? suspensionText(app, attempted) : '');
+  note('Suspended', waiting === undefined ? 'Suspended' : commitWaits, value === 'Suspended' ? suspensionText(app, waiting) : '');
   conditions = conditions.map((condition) => {
     const message = redact(condition.message ?? '');
     return message === (condition.message ?? '') ? condition : { ...condition, message };
@@ -87,15 +93,20 @@ export function statusChange({
   return !state.statusInDoubt && deepEqual({ ...app.status, ...next }, app.status ?? {}) ? undefined : next;
 }
 
+/** `held until 14:03:12 UTC after 3 corrections` */
+export const heldText = (until: number): string =>
+  `held until ${new Date(until).toISOString().slice(11, 19)} UTC after ${maxCorrections} corrections`;
+
 /** Drifts that the status names. */
 const maxDriftsShown = 5;
 
 /** What differs from Git and is left as it is, for now or because the policy says so. */
 function driftText({ drifts, applied }: AppState): string {
   if (drifts.size === 0) return '';
-  const texts = [...drifts.values()].map(({ id, change, by }) => {
+  const texts = [...drifts.values()].map(({ id, change, by, left }) => {
     const known = applied.get(id);
-    return `${known === undefined ? describeId(id) : describeObject(known.desired.object)}: ${change}${by === '' ? '' : ` by ${by}`}`;
+    const object = known === undefined ? describeId(id) : describeObject(known.desired.object);
+    return `${object}: ${change}${by === '' ? '' : ` by ${by}`}${typeof left === 'object' ? `, ${heldText(left.until)}` : ''}`;
   });
   const more = texts.length - maxDriftsShown;
   return `${texts.slice(0, maxDriftsShown).join('\n')}${more > 0 ? `\n… and ${more} more` : ''}`;
@@ -119,9 +130,9 @@ function notesText({ notes, applied }: AppState, linesOf: (notes: ObjectNotes) =
   return `${lines.join('\n')}${count > maxNotesShown ? `\n… and ${count - maxNotesShown} more` : ''}`;
 }
 
-function suspensionText({ metadata, status }: Kustomization, newest: string | undefined): string {
+function suspensionText({ metadata }: Kustomization, waiting: string | undefined): string {
   const { [annotations.suspendReason]: reason, [annotations.suspendUntil]: until } = metadata.annotations ?? {};
-  const pending = newest !== undefined && newest !== status?.lastAppliedRevision ? `; pending: ${newest}` : '';
+  const pending = waiting === undefined ? '' : `; pending: ${waiting}`;
   return `Suspended${until === undefined ? '' : ` until ${until}`}${reason === undefined ? '' : `: ${reason}`}${pending}`;
 }
 
@@ -145,8 +156,16 @@ function healthCondition(health: Health, generation: number): Omit<Condition, 'l
   return { type: 'Healthy', status, reason: health.status, message: health.reason, observedGeneration: generation };
 }
 
+/** What is known of an app beside its object. */
+export interface MetricsFacts {
+  readonly state: AppState | undefined;
+  readonly source: GitRepository | undefined;
+  readonly owned: OwnedObjects | undefined;
+}
+
 /** What the state families of `/metrics/gitops` say of an app. */
-export function metricsStateOf(app: Kustomization, state: AppState | undefined, owned: OwnedObjects | undefined): AppMetricsState {
+export function metricsStateOf(app: Kustomization, { state, source, owned }: MetricsFacts): AppMetricsState {
+  const verdict = judgeApp(app, source);
   const objects = [...(state?.applied.values() ?? [])];
   const missing = [...(state?.health.values() ?? [])].filter(({ status }) => status === 'Missing').length;
   const outOfSync = state?.drifts.size ?? 0;
@@ -156,8 +175,9 @@ export function metricsStateOf(app: Kustomization, state: AppState | undefined, 
     source: sourceKeyOf(app),
     path: app.spec.path ?? './',
     revision: (state?.sha ?? '').slice(0, 7),
-    sync: syncStatusOf(app, state),
-    health: app.spec.suspend === true ? 'Suspended' : (state?.lastHealth.status ?? 'Unknown'),
+    verdict: verdict.state,
+    sync: verdict.sync,
+    health: verdict.health,
     suspended: app.spec.suspend === true,
     pruneBlocked: (state?.pruneBlocked ?? '') !== '',
     followsAt: app.spec.suspend === true || holdOf(app) !== undefined || state === undefined ? undefined : state.revision,
@@ -178,15 +198,4 @@ export function metricsStateOf(app: Kustomization, state: AppState | undefined, 
 function lastAppliedAtOf({ appliedAt, history }: AppState): number {
   if (appliedAt > 0) return appliedAt;
   return Date.parse(history.findLast(({ result }) => result === 'applied')?.at ?? '') || 0;
-}
-
-function syncStatusOf(app: Kustomization, state: AppState | undefined): SyncStatus {
-  const ready = conditionOf(app.status?.conditions, 'Ready');
-  if (state === undefined || ready === undefined) return 'Unknown';
-  const waiting = ready.reason === kustomizationReasons.dependencyNotReady || ready.reason === kustomizationReasons.artifactFailed;
-  // What was applied is what Git says, though it is not healthy.
-  if (ready.status === 'False' && ready.reason !== kustomizationReasons.healthCheckFailed) return waiting ? 'Progressing' : 'Failed';
-  // What a hold keeps is not what Git says now.
-  if (state.drifts.size > 0 || state.doomed.size > 0 || holdOf(app) !== undefined) return 'OutOfSync';
-  return state.abortSync === undefined && state.rollout === undefined ? 'Synced' : 'Progressing';
 }

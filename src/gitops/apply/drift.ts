@@ -62,7 +62,8 @@ export interface DriftWatch {
 /** By a label an object says whose it is. */
 const ownerLabel: FieldPath = ['f:metadata', 'f:labels', `f:${labels.fluxKustomizeName}`];
 const fightWindowMs = 60_000;
-const maxCorrections = 3;
+/** Within that time; then the field is left to whoever writes it until the time is over. */
+export const maxCorrections = 3;
 /** Fields whose corrections are remembered, for each app. */
 const maxRemembered = 1_000;
 
@@ -158,8 +159,10 @@ export function createDriftWatch(options: DriftWatchOptions): DriftWatch {
   }
 
   function found(state: AppState, drift: Drift): void {
-    if (state.drifts.has(drift.id)) return;
-    state.drifts.set(drift.id, drift);
+    const before = state.drifts.get(drift.id);
+    // What is left as it is and changes once more is said as it is now.
+    if (before !== undefined && (before.left === undefined || before.change === drift.change)) return;
+    state.drifts.set(drift.id, before?.left === undefined ? drift : { ...drift, left: before.left });
     onDrift(state.key);
   }
 

@@ -1,10 +1,12 @@
 import { type PhaseName, phaseNames } from '../../api/kustomize/v1/attempt.ts';
+import type { VerdictState } from '../../base/app-states.ts';
 import type { Clock } from '../../base/clock.ts';
 import { buckets, type Metrics } from '../../base/metrics.ts';
+import type { AppOverview } from '../../base/overview.ts';
 import { escapeLabel } from '../../base/series.ts';
 import type { HealthStatus } from '../../lifecycle/reasons.ts';
 
-export type SyncStatus = 'Synced' | 'OutOfSync' | 'Progressing' | 'Failed' | 'Unknown';
+type SyncStatus = AppOverview['sync'];
 const syncStatuses: readonly SyncStatus[] = ['Synced', 'OutOfSync', 'Progressing', 'Failed', 'Unknown'];
 const healthStatuses: readonly HealthStatus[] = ['Healthy', 'Progressing', 'Degraded', 'Suspended', 'Missing', 'NoController', 'Unknown'];
 
@@ -18,6 +20,7 @@ export interface AppMetricsState {
   readonly source: string;
   readonly path: string;
   readonly revision: string;
+  readonly verdict: VerdictState;
   readonly sync: SyncStatus;
   readonly health: HealthStatus;
   readonly suspended: boolean;
@@ -203,6 +206,8 @@ function* stateLines(all: readonly AppMetricsState[], repositories: readonly Sou
   for (const state of all) {
     yield `gitops_app_info{${labelsOf(state)},source="${escapeLabel(state.source)}",path="${escapeLabel(state.path)}",revision="${escapeLabel(state.revision)}"} 1\n`;
   }
+  yield head('gitops_app_state', 'Whether the app is what Git says, in the words of docs/reference/states.md; the state that holds.');
+  for (const state of all) yield `gitops_app_state{${labelsOf(state)},state="${state.verdict}"} 1\n`;
   yield head('gitops_app_sync_status', 'Whether the app is what Git says; 1 for the status that holds.');
   for (const state of all) {
     for (const status of syncStatuses)

@@ -67,3 +67,33 @@ export async function heldRevision(
     return entry?.revision.slice(entry.revision.lastIndexOf(':') + 1);
   }
 }
+
+/**
+ * Of a suspended app: the newest revision, when the app would be another one at it; undefined when a commit that waits changes nothing of the
+ * app. What cannot be built is a change: nobody knows what it says.
+ */
+export async function waitingRevision(
+  app: Kustomization,
+  state: AppState,
+  newest: KnownRevision,
+  { builder, signal }: Pick<HeldRevisionOptions, 'builder'> & { readonly signal: AbortSignal },
+): Promise<string | undefined> {
+  const inForce = app.status?.lastAppliedRevision;
+  const { revision } = newest.commit;
+  if (inForce === undefined || inForce === revision) return undefined;
+  const key = `${inForce} ${revision} ${app.metadata.generation}`;
+  if (state.waiting?.key !== key) {
+    const isSame = await isSameAt(inForce.slice(inForce.lastIndexOf(':') + 1)).catch(() => {
+      signal.throwIfAborted();
+      return false;
+    });
+    state.waiting = { key, revision: isSame ? undefined : revision };
+  }
+  return state.waiting.revision;
+
+  async function isSameAt(sha: string): Promise<boolean> {
+    const commit = await newest.source.resolve({ commit: sha }, { signal });
+    const [before, after] = [await builder.build(app, { ...newest, commit }, signal), await builder.build(app, newest, signal)];
+    return after.errors.length === 0 && before.digest === after.digest;
+  }
+}

@@ -15,13 +15,19 @@ export const redactedFeed = (feed: Pick<ActivityFeed, 'add'>, redactor: Redactor
       case 'applied':
         return feed.add({ ...activity, changes: activity.changes.map((change) => redactedChange(change, redact)) });
       case 'healthy':
+      case 'recovered':
         return feed.add(activity);
       case 'degraded':
         return feed.add({ ...activity, reason: redact(activity.reason) });
       case 'failed':
         return feed.add({ ...activity, errors: activity.errors.map(redact) });
       case 'drift':
-        return feed.add({ ...activity, object: redact(activity.object), change: redact(activity.change) });
+        return feed.add({
+          ...activity,
+          object: redact(activity.object),
+          change: redact(activity.change),
+          problem: redact(activity.problem),
+        });
       default:
         return activity satisfies never;
     }

@@ -65,7 +65,6 @@ document.addEventListener('keydown', (event) => {
   const before = lastKey;
   lastKey = event.key;
   if (before === 'g' && event.key === 'e') location.assign('/events');
-  if (before === 'g' && event.key === 's') location.assign('/steps');
   if (event.key === '/' && filter !== null) {
     event.preventDefault();
     filter.focus();

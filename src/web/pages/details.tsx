@@ -33,10 +33,6 @@ export function appView(model: AppModel): View {
           <a href="/">Overview</a> / {row.namespace} / {row.name}
         </p>
         {slot('head')}
-        <section aria-labelledby="why-head">
-          <h2 id="why-head">From commit to healthy</h2>
-          {slot('why')}
-        </section>
         <div class="columns">
           <section aria-labelledby="objects-head">
             <h2 id="objects-head">Objects</h2>
@@ -47,6 +43,10 @@ export function appView(model: AppModel): View {
             {slot('history')}
           </section>
         </div>
+        <section aria-labelledby="why-head">
+          <h2 id="why-head">From commit to healthy</h2>
+          {slot('why')}
+        </section>
         <section aria-labelledby="conditions-head">
           <h2 id="conditions-head">Conditions</h2>
           {slot('conditions')}
@@ -163,7 +163,7 @@ function Why({ why }: { readonly why: AppOverview['why'] }): VNode {
           <time datetime={nextRetryAt}>{nextRetryAt.slice(11, 19)} UTC</time>.
         </p>
       )}
-      {why.fix === '' ? null : <p>To mend it: {why.fix}</p>}
+      {why.fix === '' ? null : <p>Fix: {why.fix}</p>}
     </div>
   );
 }
@@ -254,14 +254,19 @@ function entryOf(entry: Exclude<Activity, { type: 'commit' }>): {
     case 'healthy':
       return { state: 'ok', title: `Healthy ${entry.summary}`.trim(), lines: [] };
     case 'degraded':
-      return { state: 'failed', title: 'Not healthy', lines: [entry.reason] };
+      return { state: 'failed', title: 'Does not work', lines: [entry.reason] };
+    case 'recovered':
+      return { state: 'ok', title: entry.from === 'failed' ? 'Is what Git says again' : 'Works again', lines: [] };
     case 'failed':
       return { state: 'failed', title: 'Not applied', lines: entry.errors };
     case 'drift':
       return {
         state: 'drift',
         title: entry.healed ? `Drift healed in ${durationText(entry.durationMs)}` : 'Drift',
-        lines: [`${entry.object} ${entry.change}${entry.by === '' ? '' : ` by ${entry.by}`}`],
+        lines: [
+          `${entry.object} ${entry.change}${entry.by === '' ? '' : ` by ${entry.by}`}`,
+          ...[entry.left, entry.problem].filter((text) => text !== ''),
+        ],
       };
     default:
       return entry satisfies never;

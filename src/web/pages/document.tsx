@@ -83,8 +83,7 @@ function Document({ view, source, clusterName, version, theme, assets }: Documen
               ))}
             </ul>
           </details>
-          midship {version}, data: <a href="/status.json">status.json</a> <a href="/metrics">metrics</a>{' '}
-          <a href="/steps">lifecycle steps</a>
+          midship {version}, data: <a href="/status.json">status.json</a> <a href="/metrics">metrics</a>
         </footer>
       </body>
     </html>
@@ -98,7 +97,6 @@ const keys = [
   ['Enter', 'open the app'],
   ['Esc', 'back to the overview'],
   ['g e', 'events'],
-  ['g s', 'lifecycle steps'],
   ['t', 'light or dark'],
   ['?', 'these keys'],
 ] as const;

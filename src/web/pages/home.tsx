@@ -82,15 +82,6 @@ function Tally({ value, label }: { readonly value: string; readonly label: strin
   );
 }
 
-const segmentWords: Readonly<Record<State, string>> = {
-  ok: 'in sync',
-  progressing: 'rolling out',
-  drift: 'out of sync',
-  failed: 'failed',
-  paused: 'suspended',
-  unknown: 'unknown',
-};
-
 /** One stripe a state, as wide as its share of the apps. Geometry is in attributes: the page allows no inline style. */
 function Segments({ segments }: { readonly segments: HomeModel['segments'] }): VNode | null {
   const total = segments.reduce((sum, { count }) => sum + count, 0);
@@ -99,18 +90,18 @@ function Segments({ segments }: { readonly segments: HomeModel['segments'] }): V
   return (
     <div class="segments">
       <svg viewBox="0 0 1000 6" preserveAspectRatio="none" aria-hidden="true">
-        {segments.map(({ state, count }, index) => {
+        {segments.map(({ name, state, count }, index) => {
           const width = (count / total) * 1_000;
           const gap = index === segments.length - 1 ? 0 : 4;
-          const rect = <rect key={state} class={state} x={x} y="0" width={Math.max(0, width - gap)} height="6" />;
+          const rect = <rect key={name} class={state} x={x} y="0" width={Math.max(0, width - gap)} height="6" />;
           x += width;
           return rect;
         })}
       </svg>
       <ul>
-        {segments.map(({ state, count }) => (
-          <li key={state}>
-            <Glyph state={state} /> {count} {segmentWords[state]}
+        {segments.map(({ name, state, word, count }) => (
+          <li key={name}>
+            <Glyph state={state} /> {count} {word.toLowerCase().replace('git', 'Git')}
           </li>
         ))}
       </ul>
@@ -151,8 +142,9 @@ function Apps({ apps, total }: { readonly apps: readonly AppRow[]; readonly tota
 const placesText = (places: readonly string[]): string => (places.length > 2 ? `${places.length} namespaces` : places.join(', '));
 
 export function Reason({ app }: { readonly app: AppRow }): VNode | null {
-  if (app.reason === '') return null;
-  const [first = '', ...rest] = app.reason.split('\n');
+  if (app.reason === '' && app.notes.length === 0) return null;
+  const [first = '', ...lines] = app.reason.split('\n');
+  const rest = [...lines, ...app.notes];
   return (
     <div class="reason">
       <p>
@@ -172,11 +164,11 @@ export function Reason({ app }: { readonly app: AppRow }): VNode | null {
           ))}
         </ul>
       )}
-      {app.state === 'failed' && app.cause !== undefined ? (
+      {app.cause === undefined ? null : (
         <p class="undo">
           Undo: <Command text={`git revert --no-edit ${shortSha(app.cause.sha)} && git push`} />
         </p>
-      ) : null}
+      )}
     </div>
   );
 }

@@ -13,18 +13,35 @@ import { temporaryDirectory } from '../../support/git.ts';
 describe('midship status', () => {
   it('gives one line an app, and lets no control character of a file name or a message reach the terminal', async () => {
     const overview: Overview = {
-      verdict: '1 of 1 apps is not what Git says.',
+      verdict: '1 of 1 app is not applied.',
+      matches: false,
       revision: 'a'.repeat(40),
       apps: [
         {
           name: 'web',
           namespace: 'flux-system',
+          state: 'NotApplied',
           sync: 'Failed',
           health: 'Unknown',
           revision: '',
           reason: 'web/a\r\u001b[2J\u001b]0;title\u0007.yaml is not UTF-8 text\nweb/b.yaml:1 next\nweb/c.yaml:1 last',
           pinned: '',
-          why: { verdict: '', blocking: '', commit: undefined, phases: [], nextRetryAt: undefined, tries: 0, fix: '' },
+          differences: [],
+          notes: [],
+          cause: undefined,
+          why: {
+            state: 'Matches',
+            verdict: '',
+            blocking: '',
+            differences: [],
+            notes: [],
+            commit: undefined,
+            cause: undefined,
+            phases: [],
+            nextRetryAt: undefined,
+            tries: 0,
+            fix: '',
+          },
         },
       ],
       nodes: [],

@@ -274,7 +274,7 @@ describe('midship history, why, trace, tree and events', () => {
     const why = await run(showWhy, { target: 'why', namespace: undefined, now: now(), format: 'json' });
     expect(why.code).toBe(1);
     expect(why.json).toMatchObject({
-      verdict: 'why is not what Git says.',
+      verdict: 'why is not applied.',
       blocking: 'why/a.yaml:4:1 ConfigMap web/why-a: unknown field "date"',
       commit: { sha: bad, author: 'Mara', subject: 'why: a typo' },
       nextRetryAt: expect.stringMatching(/^20/),

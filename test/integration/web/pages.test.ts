@@ -168,8 +168,8 @@ describe('pages', () => {
   it('draw a badge for an app, which other sites may show', async () => {
     const { url, client } = await start();
     await addApp(client, 'cache', healthy);
-    const text = await seen(`${url}/badge/flux-system/cache.svg`, 'In sync');
-    expect(text).toMatch(/^<svg .*aria-label="cache: In sync"/);
+    const text = await seen(`${url}/badge/flux-system/cache.svg`, 'Matches Git');
+    expect(text).toMatch(/^<svg .*aria-label="cache: Matches Git"/);
     const answer = await fetch(`${url}/badge/flux-system/cache.svg`);
     expect(answer.headers.get('Cross-Origin-Resource-Policy')).toBe('cross-origin');
     expect((await fetch(`${url}/badge/flux-system/none.svg`)).status).toBe(404);
@@ -189,7 +189,7 @@ describe('pages', () => {
     await until(() => text.includes('event: snapshot'), { what: 'the snapshot arrives' });
     expect(text).toContain('1 app matches Git.');
     await addApp(client, 'web', { status: 'False', reason: 'Degraded', message: 'crashes' });
-    await until(() => text.includes('1 of 2 apps is not what Git says.'), { what: 'the patch arrives', timeoutMs: 2_000 });
+    await until(() => text.includes('1 of 2 apps does not work.'), { what: 'the patch arrives', timeoutMs: 2_000 });
     expect(text).toMatch(/\nevent: patch\nid: [0-9a-f]{8}-1-\d+\ndata: /);
     // Stopping the server ends the stream.
     await stop();

@@ -89,7 +89,7 @@ describe('why an app is as it is', () => {
       health: 'done',
       prune: 'skipped',
     });
-    expect(why).toMatchObject({ blocking: '', fix: '', verdict: 'web is what Git says, and healthy.', nextRetryAt: undefined });
+    expect(why).toMatchObject({ blocking: '', fix: '', verdict: 'web is what Git says, and works.', nextRetryAt: undefined });
     expect(why.commit).toEqual({ sha, author: 'Mara', subject: 'five replicas', seenAt: now });
   });
 
@@ -103,7 +103,8 @@ describe('why an app is as it is', () => {
     );
     expect(results(why)).toMatchObject({ render: 'done', plan: 'failed', apply: 'waiting', health: 'waiting', prune: 'waiting' });
     expect(why).toMatchObject({ blocking: 'web/a.yaml:3:1 unknown field', tries: 4, nextRetryAt: '2026-01-01T00:01:00Z' });
-    expect(why.fix).toContain('midship revert web');
+    // Nothing was in force before, so a revert would bring nothing back.
+    expect(why.fix).toBe('correct what it names, and push');
   });
 
   it('blames the repository when it cannot be read or is not there, whatever was applied before', () => {
@@ -115,10 +116,11 @@ describe('why an app is as it is', () => {
       ],
     };
     expect(whyOf(app(applied), source('False', 'https://example.com cannot be reached'))).toMatchObject({
-      verdict: 'web is what Git said last.',
-      blocking: 'https://example.com cannot be reached',
+      verdict: 'web is unknown.',
+      blocking: 'Git cannot be read: https://example.com cannot be reached',
+      fix: 'midship get sources; the last good revision stays in force',
     });
-    expect(whyOf(app(applied), undefined).blocking).toBe('GitRepository flux-system/cluster does not exist');
+    expect(results(whyOf(app(applied), undefined)).fetch).toBe('failed');
   });
 
   it('says which app it waits for, and asks about that one', () => {
@@ -136,13 +138,13 @@ describe('why an app is as it is', () => {
       conditions: [['Ready', 'True', 'ReconciliationSucceeded', ''], ...more],
     });
     const degraded = whyOf(app(facts(['Healthy', 'False', 'Degraded', 'Container web exited 1'])), source());
-    expect(degraded).toMatchObject({ verdict: 'web is what Git says, and not healthy.', blocking: 'Container web exited 1' });
+    expect(degraded).toMatchObject({ verdict: 'web does not work.', blocking: 'Container web exited 1' });
     expect(results(degraded)).toMatchObject({ health: 'failed', prune: 'skipped' });
     const blocked = whyOf(
       app(facts(['Healthy', 'True', 'Healthy', ''], ['PruneBlocked', 'True', 'PruneBlocked', '21 of 30 objects would be deleted'])),
       source(),
     );
-    expect(blocked.blocking).toBe('21 of 30 objects would be deleted');
+    expect(blocked.blocking).toBe('The prune is held: 21 of 30 objects would be deleted');
     expect(results(blocked)).toMatchObject({ health: 'done', prune: 'failed' });
   });
 
@@ -162,11 +164,11 @@ describe('why an app is as it is', () => {
       ).blocking,
     ).toBe('Suspended by alice: audit');
     const asleep = app({ conditions: ready, suspend: true, annotations: { 'midship.dev/suspend-until': '2026-01-02T00:00:00Z' } });
-    const waiting = {
-      ...asleep,
-      status: { ...asleep.status, lastAppliedRevision: 'main@sha1:b', lastAttemptedRevision: `main@sha1:${sha}` },
-    };
-    expect(whyOf(waiting, source()).blocking).toBe('Suspended until 2026-01-02T00:00:00Z; aaaaaaa is waiting');
+    expect(whyOf(asleep, source())).toMatchObject({
+      state: 'Held',
+      blocking: 'Suspended until 2026-01-02T00:00:00Z',
+      fix: 'midship resume web',
+    });
     const pinned = whyOf(
       app({
         attempt: { phases: [] },
@@ -175,12 +177,12 @@ describe('why an app is as it is', () => {
       }),
       source(),
     );
-    expect(pinned).toMatchObject({ verdict: 'web is pinned.', blocking: `Pinned by bob at ${now}, aaaaaaa is held back` });
+    expect(pinned).toMatchObject({ verdict: 'web differs from Git.', blocking: `Pinned by bob at ${now}, aaaaaaa is held back` });
   });
 
   it('knows nothing of an app that is new', () => {
     const why = whyOf(app({}), source());
-    expect(why).toMatchObject({ verdict: 'web was not looked at yet.', commit: undefined, blocking: '' });
+    expect(why).toMatchObject({ verdict: 'web is unknown.', commit: undefined, blocking: 'nobody has looked at it yet' });
     expect(results(why)).toMatchObject({ fetch: 'done', render: 'waiting' });
   });
 });

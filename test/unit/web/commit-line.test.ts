@@ -23,21 +23,37 @@ const applied = (app: string, sha: string, at: number, rollback = false): Activi
 });
 const healthy = (app: string, sha: string, at: number): Activity => ({ type: 'healthy', at, app, sha, summary: '1/1', durationMs: 0 });
 const degraded = (app: string, sha: string, at: number): Activity => ({ type: 'degraded', at, app, sha, reason: 'crashes' });
-const appAt = (name: string, revision: string, health: AppOverview['health'] = 'Healthy'): AppOverview => ({
+const appAt = (name: string, revision: string, state: AppOverview['state'] = 'Matches'): AppOverview => ({
   name,
   namespace: 'flux-system',
+  state,
   sync: 'Synced',
-  health,
+  health: 'Healthy',
   revision,
   reason: '',
   pinned: '',
-  why: { verdict: '', blocking: '', commit: undefined, phases: [], nextRetryAt: undefined, tries: 0, fix: '' },
+  differences: [],
+  notes: [],
+  cause: undefined,
+  why: {
+    state: 'Matches',
+    verdict: '',
+    blocking: '',
+    differences: [],
+    notes: [],
+    commit: undefined,
+    cause: undefined,
+    phases: [],
+    nextRetryAt: undefined,
+    tries: 0,
+    fix: '',
+  },
 });
 
 describe('commit line', () => {
   it('tells what became of a commit, step by step', () => {
     const activities = [commit(old, 1_000), applied('web', old, 1_400)];
-    const running = [appAt('web', old, 'Progressing')];
+    const running = [appAt('web', old, 'OnTheWay')];
     expect(commitLine(activities, running)).toMatchObject([
       { sha: old, state: 'progressing', outcome: 'applied in 0.4 s, waiting for web' },
     ]);
@@ -59,13 +75,13 @@ describe('commit line', () => {
     );
     expect(marks.map(({ sha, state, outcome }) => [sha, state, outcome])).toEqual([
       [fix, 'ok', 'applied in 0.4 s, back to an earlier state, healthy 0.0 s after it was seen'],
-      [bad, 'failed', 'applied in 0.4 s, web not healthy'],
+      [bad, 'failed', 'applied in 0.4 s, web did not work'],
     ]);
   });
 
   it('does not call a commit bad when its app is well again without another commit', () => {
     const activities = [commit(old, 0), applied('web', old, 10), healthy('web', old, 20), degraded('web', old, 30)];
-    expect(commitLine(activities, [appAt('web', old, 'Degraded')])[0]?.state).toBe('failed');
+    expect(commitLine(activities, [appAt('web', old, 'Broken')])[0]?.state).toBe('failed');
     expect(commitLine(activities, [appAt('web', old)])[0]?.state).toBe('ok');
   });
 
@@ -87,14 +103,14 @@ describe('commit line', () => {
   it('does not leave a commit waiting that the next one overtook', () => {
     const marks = commitLine(
       [commit(old, 0), applied('web', old, 10), commit(fix, 20), applied('web', fix, 30)],
-      [appAt('web', fix, 'Progressing')],
+      [appAt('web', fix, 'OnTheWay')],
     );
     expect(marks.map(({ state }) => state)).toEqual(['progressing', 'unknown']);
   });
 
   it('asks the apps about a commit from before the start', () => {
     expect(commitLine([commit(old, 0)], [appAt('web', old)])).toMatchObject([{ state: 'ok', outcome: 'in force' }]);
-    expect(commitLine([commit(old, 0)], [appAt('web', old, 'Degraded')])).toMatchObject([{ state: 'failed' }]);
+    expect(commitLine([commit(old, 0)], [appAt('web', old, 'Broken')])).toMatchObject([{ state: 'failed' }]);
     expect(commitLine([commit(old, 0)], [])).toMatchObject([{ state: 'unknown' }]);
   });
 
@@ -107,6 +123,8 @@ describe('commit line', () => {
       change: 'spec.replicas 5 → 9',
       by: 'kubectl',
       healed: true,
+      left: '',
+      problem: '',
       durationMs: 80,
     };
     expect(commitLine([commit(old, 0), drift], [])[0]).toMatchObject({

@@ -3,7 +3,6 @@ import type { Node } from '../../../src/api/core/v1/node.ts';
 import type { Kustomization, KustomizationStatus } from '../../../src/api/kustomize/v1/kustomization.ts';
 import type { GitRepository } from '../../../src/api/source/v1/git-repository.ts';
 import { overviewOf, type World } from '../../../src/web/overview.ts';
-import { shownOf } from '../../../src/web/state.ts';
 
 const sha = '3f2a9c1'.padEnd(40, '0');
 const at = '2026-01-01T00:00:00Z';
@@ -81,33 +80,46 @@ describe('overview', () => {
     const tried = { ...app, status: { ...app.status, lastAttemptedRevision: next } };
     expect(overview([tried], { repositories: [moved] }).apps).toMatchObject([{ sync: 'Synced' }]);
     const resting = appOf('web', { ...good, suspend: true });
-    expect(overview([resting], { repositories: [moved] }).apps).toMatchObject([{ sync: 'Synced' }]);
+    // Whether the commit changes it is for the engine to find out.
+    expect(overview([resting], { repositories: [moved] })).toMatchObject({
+      verdict: '1 app matches Git, and is held.',
+      apps: [{ state: 'Held' }],
+    });
   });
 
-  it('does not count a pinned app as what Git says, and tells who pinned and who suspended one', () => {
+  it('says of a pinned app that it differs and who pinned it, and of a suspended one who suspended it', () => {
+    const next = `main@sha1:${'b'.repeat(40)}`;
+    const source = repositoryOf('True');
+    const moved = { ...source, status: { ...source.status, artifact: { path: '', url: '', revision: next, lastUpdateTime: at } } };
     const pinned = appOf('pinned', good);
     const held = { ...pinned, metadata: { ...pinned.metadata, annotations: { 'midship.dev/hold': sha, 'midship.dev/held-by': 'mara' } } };
     const resting = appOf('resting', { ...good, suspend: true });
     const noted = { ...resting, metadata: { ...resting.metadata, annotations: { 'midship.dev/suspended-by': 'jonas' } } };
-    const { verdict, apps } = overview([held, noted]);
-    expect(verdict).toBe('1 of 2 apps is not what Git says.');
+    const { verdict, matches, apps } = overview([held, noted], { repositories: [moved] });
+    expect([verdict, matches]).toEqual(['1 of 2 apps differs from Git.', false]);
     expect(apps).toMatchObject([
       {
+        state: 'Differs',
         sync: 'OutOfSync',
         health: 'Healthy',
         pinned: 'Pinned by mara, 3f2a9c1 is held back',
         reason: 'Pinned by mara, 3f2a9c1 is held back',
       },
-      { health: 'Suspended', pinned: '', reason: 'Suspended by jonas' },
+      { state: 'Held', health: 'Suspended', pinned: '', reason: 'Suspended by jonas' },
     ]);
-    expect(apps.map((app) => shownOf(app).word)).toEqual(['Pinned', 'Suspended']);
   });
 
   it('answers why for every app, with the source that it has now', () => {
     const app = appOf('a', good);
-    expect(overview([app]).apps[0]?.why).toMatchObject({ verdict: 'a is what Git says, and healthy.', blocking: '' });
-    expect(overview([app], { repositories: [repositoryOf('False', 'no route')] }).apps[0]?.why.blocking).toBe('no route');
-    expect(overview([app], { repositories: [] }).apps[0]?.why.blocking).toBe('GitRepository flux-system/cluster does not exist');
+    expect(overview([app]).apps[0]?.why).toMatchObject({ verdict: 'a is what Git says, and works.', blocking: '' });
+    expect(overview([app], { repositories: [repositoryOf('False', 'no route')] }).apps[0]?.why.blocking).toBe(
+      'Git cannot be read: no route',
+    );
+    const lost = appOf('a', { ...good, ready: ['False', 'ArtifactFailed', 'Source not found: GitRepository flux-system/cluster'] });
+    expect(overview([lost], { repositories: [] }).apps[0]).toMatchObject({
+      state: 'Waiting',
+      why: { blocking: 'Source not found: GitRepository flux-system/cluster' },
+    });
   });
 
   it('does not work out why for who asks only whether', () => {
@@ -119,7 +131,7 @@ describe('overview', () => {
       },
     };
     const seen = overview([{ ...app, status }]);
-    expect(seen.verdict).toBe('1 app matches Git.');
+    expect([seen.verdict, seen.matches]).toEqual(['1 app matches Git.', true]);
     expect(() => JSON.stringify(seen)).toThrow('read the history');
   });
 
@@ -140,7 +152,7 @@ describe('overview', () => {
     const degraded = appOf('a', { ready: ['True', 'ReconciliationSucceeded'], health: ['False', 'Degraded', 'crashes'] });
     const moving = appOf('b', { ready: ['Unknown', 'Progressing'], health: ['Unknown', 'Progressing', '1 of 3 pods updated'] });
     expect(overview([degraded, moving, appOf('c', good)])).toMatchObject({
-      verdict: '1 of 3 apps is not what Git says.',
+      verdict: '1 of 3 apps does not work, 1 is on the way.',
       apps: [{ health: 'Degraded', reason: 'crashes' }, { health: 'Progressing', reason: '1 of 3 pods updated' }, { reason: '' }],
     });
     expect(overview([moving, appOf('c', good)]).verdict).toBe('1 of 2 apps is on the way.');
@@ -149,8 +161,8 @@ describe('overview', () => {
   it('names the manifest that could not be applied', () => {
     const failed = appOf('a', { ready: ['False', 'BuildFailed', 'a.yaml:3:1 unknown field'], health: ['True', 'Healthy'] });
     expect(overview([failed])).toMatchObject({
-      verdict: '1 of 1 app is not what Git says.',
-      apps: [{ sync: 'Failed', reason: 'a.yaml:3:1 unknown field' }],
+      verdict: '1 of 1 app is not applied.',
+      apps: [{ state: 'NotApplied', sync: 'Failed', reason: 'a.yaml:3:1 unknown field' }],
     });
   });
 
@@ -158,14 +170,16 @@ describe('overview', () => {
     expect(overview([appOf('a', { ...good, generation: 2 })]).apps[0]?.sync).toBe('Progressing');
     expect(overview([appOf('a', { ...good, pruneBlocked: '30 objects' })]).apps[0]).toMatchObject({
       sync: 'OutOfSync',
-      reason: 'Prune blocked: 30 objects',
+      state: 'Differs',
+      reason: 'The prune is held: 30 objects',
     });
   });
 
   it('does not blame a suspended app', () => {
     expect(overview([appOf('a', { ...good, suspend: true })])).toMatchObject({
-      verdict: '1 app matches Git.',
-      apps: [{ health: 'Suspended' }],
+      verdict: '1 app matches Git, and is held.',
+      matches: true,
+      apps: [{ state: 'Held', health: 'Suspended' }],
     });
   });
 
@@ -188,17 +202,5 @@ describe('overview', () => {
       status: { conditions: [{ type: 'Ready', status: 'True' }] },
     };
     expect(overview([], { nodes: [node], podsOn: () => 7 }).nodes).toEqual([{ name: 'sim-0', ready: true, simulated: true, pods: 7 }]);
-  });
-});
-
-describe('words and shapes', () => {
-  it('put the worst first', () => {
-    expect(shownOf({ sync: 'Synced', health: 'Healthy' })).toEqual({ state: 'ok', word: 'In sync' });
-    expect(shownOf({ sync: 'Failed', health: 'Healthy' })).toEqual({ state: 'failed', word: 'Failed' });
-    expect(shownOf({ sync: 'OutOfSync', health: 'Degraded' })).toEqual({ state: 'failed', word: 'Degraded' });
-    expect(shownOf({ sync: 'OutOfSync', health: 'Healthy' }).state).toBe('drift');
-    expect(shownOf({ sync: 'Synced', health: 'Progressing' }).state).toBe('progressing');
-    expect(shownOf({ sync: 'Failed', health: 'Suspended' }).state).toBe('paused');
-    expect(shownOf({ sync: 'Unknown', health: 'Unknown' }).state).toBe('unknown');
   });
 });

@@ -34,6 +34,8 @@ export interface Attempt {
   readonly reason: string;
   /** Names what went wrong; absent when nothing did. */
   readonly failure?: string;
+  /** When the app was first healthy at this revision, in this try or an earlier one; RFC 3339. */
+  readonly healthyAt?: string;
 }
 
 /** As many as Flux keeps; the whole history is in a Secret of its own. */
@@ -51,6 +53,8 @@ export function withAttempt(history: readonly HistorySnapshot[], attempt: Attemp
   const before = history[0];
   const isSameFailure = attempt.failure !== undefined && before?.metadata?.failure === attempt.failure;
   const isAgain = isSameFailure || (before?.metadata?.revision === attempt.revision && before.metadata.seen === attempt.seenAt);
+  const isHealthy = attempt.phases.some(({ name, result }) => name === 'health' && result === 'done');
+  const healthyAt = (isAgain ? before.metadata?.healthy : undefined) ?? (isHealthy ? now : undefined);
   const { revision, author, subject, seen } = isSameFailure
     ? { seen: '', revision: '', author: '', subject: '', ...before?.metadata }
     : { revision: attempt.revision, author: attempt.author, subject: attempt.subject, seen: attempt.seenAt };
@@ -70,6 +74,7 @@ export function withAttempt(history: readonly HistorySnapshot[], attempt: Attemp
       phases: attempt.phases.map(({ name, result, durationMs }) => `${name}=${result}:${Math.round(durationMs)}ms`).join(' '),
       ...(attempt.nextRetryAt === undefined ? {} : { nextRetry: attempt.nextRetryAt }),
       ...(attempt.failure === undefined ? {} : { failure: attempt.failure }),
+      ...(healthyAt === undefined ? {} : { healthy: healthyAt }),
     },
   };
   return [snapshot, ...(isAgain ? history.slice(1) : history)].slice(0, maxSnapshots);
@@ -93,7 +98,7 @@ export function newestAttempt(app: Kustomization): Attempt | undefined {
 }
 
 function tryParse({ digest, metadata, totalReconciliations, lastReconciledStatus }: HistorySnapshot): Attempt | undefined {
-  const { revision, author = '', subject = '', seen, started, phases, nextRetry, failure } = metadata ?? {};
+  const { revision, author = '', subject = '', seen, started, phases, nextRetry, failure, healthy } = metadata ?? {};
   if (revision === undefined || seen === undefined || started === undefined || phases === undefined) return undefined;
   const hex = digest.slice(digest.indexOf(':') + 1);
   return {
@@ -112,5 +117,6 @@ function tryParse({ digest, metadata, totalReconciliations, lastReconciledStatus
     ...(nextRetry === undefined ? {} : { nextRetryAt: nextRetry }),
     reason: lastReconciledStatus,
     ...(failure === undefined ? {} : { failure }),
+    ...(healthy === undefined ? {} : { healthyAt: healthy }),
   };
 }

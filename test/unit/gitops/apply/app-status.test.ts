@@ -24,14 +24,18 @@ const entry = (result: HistoryEntry['result'], at: string): HistoryEntry => ({
 
 it('an app was applied when its history says so, in a process that has not applied it itself', () => {
   const state = newAppState('flux-system/web');
-  expect(metricsStateOf(app, undefined, undefined).lastAppliedAt).toBe(0);
-  expect(metricsStateOf(app, state, undefined).lastAppliedAt).toBe(0);
+  expect(metricsStateOf(app, { state: undefined, source: undefined, owned: undefined }).lastAppliedAt).toBe(0);
+  expect(metricsStateOf(app, { state, source: undefined, owned: undefined }).lastAppliedAt).toBe(0);
   state.history = [
     entry('applied', '2026-01-01T00:00:00Z'),
     entry('applied', '2026-01-02T00:00:00Z'),
     entry('failed', '2026-01-03T00:00:00Z'),
   ];
-  expect(metricsStateOf(app, state, undefined).lastAppliedAt).toBe(Date.parse('2026-01-02T00:00:00Z') / 1_000);
+  expect(metricsStateOf(app, { state, source: undefined, owned: undefined }).lastAppliedAt).toBe(
+    Date.parse('2026-01-02T00:00:00Z') / 1_000,
+  );
   state.appliedAt = Date.parse('2026-01-04T00:00:00Z');
-  expect(metricsStateOf(app, state, undefined).lastAppliedAt).toBe(Date.parse('2026-01-04T00:00:00Z') / 1_000);
+  expect(metricsStateOf(app, { state, source: undefined, owned: undefined }).lastAppliedAt).toBe(
+    Date.parse('2026-01-04T00:00:00Z') / 1_000,
+  );
 });

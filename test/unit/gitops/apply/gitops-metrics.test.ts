@@ -10,6 +10,7 @@ const app = (name: string, changes: Partial<AppMetricsState> = {}): AppMetricsSt
   source: 'flux-system/cluster',
   path: './',
   revision: 'aaaaaaa',
+  verdict: 'Matches',
   sync: 'Synced',
   health: 'Healthy',
   suspended: false,
