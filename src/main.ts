@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import pc from 'picocolors';
 import { plainLines } from './base/plain-text.ts';
 import { Failure, formatFailure, tryExplainSystemError } from './cli/failure.ts';
@@ -10,6 +11,14 @@ const { version } = JSON.parse(readFileSync(new URL('../package.json', import.me
 async function run(argv: readonly string[]): Promise<number> {
   const { createProgram } = await import('./cli/program.ts');
   return createProgram({ environment: process.env, stdout: process.stdout, stderr: process.stderr, version }).run(argv);
+}
+
+// A reader that went away (`midship get apps | head -1`) is no failure: as with SIGPIPE, nothing more is said. `up` goes on without it.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (err: NodeJS.ErrnoException) => {
+    if (err.code !== 'EPIPE') throw err;
+    process.exit(128 + constants.signals.SIGPIPE);
+  });
 }
 
 try {

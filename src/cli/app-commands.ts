@@ -1,29 +1,22 @@
 import { resolve } from 'node:path';
 import { Argument, type Command, InvalidArgumentError, Option } from 'commander';
 import { isDuration, parseDuration } from '../api/flux.ts';
-import { getApps, getSources, type ListFormat, listFormats, resumeApp, suspendApp, syncApp, waitForApp } from './apps.ts';
-import { type BuildFlags, toolsOf, withBuildFlags } from './build-flags.ts';
+import { type BuildFlags, withBuildFlags } from './build-flags.ts';
 import type { AppCommand } from './connect.ts';
-import { showDiff } from './diff.ts';
-import { showEvents } from './events.ts';
 import type { ExitCode } from './failure.ts';
-import { showHistory } from './history.ts';
-import { type Format, formats } from './output.ts';
-import { revert } from './revert.ts';
-import { showTrace } from './trace.ts';
-import { showTree } from './tree.ts';
-import { showWhy } from './why.ts';
+import { type Format, formats, type ListFormat, listFormats } from './format.ts';
 
 export interface AppCommandContext {
   readonly environment: NodeJS.ProcessEnv;
   readonly output: NodeJS.WritableStream;
   readonly version: string;
   withDataDirectory(command: Command): Command;
+  dataDirectoryOf(flags: { readonly dataDir?: string }): Promise<string>;
   done(exitCode: ExitCode): void;
 }
 
 interface ClusterFlags {
-  readonly dataDir: string;
+  readonly dataDir?: string;
   readonly kubeconfig?: string;
   readonly context?: string;
   readonly namespace?: string;
@@ -32,7 +25,7 @@ interface ClusterFlags {
 
 /** The commands that look at apps and change them: against the running cluster, or any that a kubeconfig names. */
 export function addAppCommands(program: Command, context: AppCommandContext): void {
-  const { environment, output, version, withDataDirectory, done } = context;
+  const { environment, output, version, withDataDirectory, dataDirectoryOf, done } = context;
   const verb = (name: string, description: string, namespaceOf = 'of the app'): Command =>
     withDataDirectory(program.command(name).description(description))
       .addOption(
@@ -41,8 +34,8 @@ export function addAppCommands(program: Command, context: AppCommandContext): vo
       .option('--context <name>', 'context of the kubeconfig')
       .addOption(new Option('-n, --namespace <namespace>', namespaceOf).argParser(parseNamespace))
       .addOption(new Option('-o, --output <format>', 'output format').choices(name === 'get' ? listFormats : formats).default('text'));
-  const commandOf = (flags: ClusterFlags): AppCommand => ({
-    dataDirectory: resolve(flags.dataDir),
+  const commandOf = async (flags: ClusterFlags): Promise<AppCommand> => ({
+    dataDirectory: await dataDirectoryOf(flags),
     kubeconfig: flags.kubeconfig === undefined ? undefined : resolve(flags.kubeconfig),
     context: flags.context,
     namespace: flags.namespace,
@@ -59,22 +52,34 @@ export function addAppCommands(program: Command, context: AppCommandContext): vo
     .option('-A, --all-namespaces', 'of all namespaces, as without -n', false)
     .action(async (what: string, name: string | undefined, flags: GetFlags) => {
       const namespace = flags.allNamespaces ? undefined : flags.namespace;
-      const options = { ...commandOf({ ...flags, output: 'text' }), namespace, format: flags.output, name, now: Date.now() };
+      const options = { ...(await commandOf({ ...flags, output: 'text' })), namespace, format: flags.output, name, now: Date.now() };
+      const { getApps, getSources } = await import('./apps.ts');
       done(await (what.startsWith('app') ? getApps : getSources)(options));
     });
 
   verb('why', 'why an app or an object is as it is: every step, the one thing that blocks, what to do', 'of the app or the object')
     .argument('<target>', 'APP, NAMESPACE/APP, KIND/NAME or APP/KIND/NAME')
-    .action(async (target: string, flags: ClusterFlags) => done(await showWhy({ ...commandOf(flags), target, now: Date.now() })));
+    .action(async (target: string, flags: ClusterFlags) =>
+      done(await (await import('./why.ts')).showWhy({ ...(await commandOf(flags)), target, now: Date.now() })),
+    );
 
   verb('tree', 'what an app applied and what came of it')
     .argument('<app>')
-    .action(async (app: string, flags: ClusterFlags) => done(await showTree({ ...commandOf(flags), app })));
+    .action(async (app: string, flags: ClusterFlags) =>
+      done(await (await import('./tree.ts')).showTree({ ...(await commandOf(flags)), app })),
+    );
 
   verb('trace', 'where an object comes from: owners, app, repository, commit', 'of the object')
     .argument('<object>', 'KIND/NAME')
     .action(async (object: string, flags: ClusterFlags) =>
-      done(await showTrace({ ...commandOf(flags), object, namespace: flags.namespace ?? 'default', now: Date.now() })),
+      done(
+        await (await import('./trace.ts')).showTrace({
+          ...(await commandOf(flags)),
+          object,
+          namespace: flags.namespace ?? 'default',
+          now: Date.now(),
+        }),
+      ),
     );
 
   verb('events', 'what happened to an app and its objects', 'of the app; without one, of the events')
@@ -85,7 +90,9 @@ export function addAppCommands(program: Command, context: AppCommandContext): vo
       const onInterrupt = (): void => abort.abort(new Error('interrupted'));
       process.once('SIGINT', onInterrupt);
       try {
-        done(await showEvents({ ...commandOf(flags), app, watch: flags.watch, signal: abort.signal }));
+        done(
+          await (await import('./events.ts')).showEvents({ ...(await commandOf(flags)), app, watch: flags.watch, signal: abort.signal }),
+        );
         if (abort.signal.aborted) done(130);
       } finally {
         process.off('SIGINT', onInterrupt);
@@ -100,7 +107,16 @@ export function addAppCommands(program: Command, context: AppCommandContext): vo
     .action(async (names: readonly string[], flags: ClusterFlags & DiffFlags & BuildFlags) => {
       if (names.length > 3) throw new InvalidArgumentError('At most APP REV1 REV2.');
       const { revision, path, repo } = flags;
-      done(await showDiff({ ...commandOf(flags), names, revision, path, directory: resolve(repo), tools: toolsOf(flags, environment) }));
+      done(
+        await (await import('./diff.ts')).showDiff({
+          ...(await commandOf(flags)),
+          names,
+          revision,
+          path,
+          directory: resolve(repo),
+          tools: (await import('./build-tools.ts')).toolsOf(flags, environment),
+        }),
+      );
     });
 
   verb('sync', 'look at the repository and put an app in force now')
@@ -108,7 +124,15 @@ export function addAppCommands(program: Command, context: AppCommandContext): vo
     .option('--wait', 'until it is done', false)
     .addOption(timeoutOption())
     .action(async (app: string, flags: ClusterFlags & { readonly wait: boolean; readonly timeout: string }) =>
-      done(await syncApp({ ...commandOf(flags), app, wait: flags.wait, timeout: flags.timeout, now: Date.now() })),
+      done(
+        await (await import('./apps.ts')).syncApp({
+          ...(await commandOf(flags)),
+          app,
+          wait: flags.wait,
+          timeout: flags.timeout,
+          now: Date.now(),
+        }),
+      ),
     );
 
   verb('wait', 'wait until an app is in force and healthy; exits with 1 when it is not by then')
@@ -116,14 +140,21 @@ export function addAppCommands(program: Command, context: AppCommandContext): vo
     .option('--revision <sha>', 'at this commit')
     .addOption(timeoutOption())
     .action(async (app: string, flags: ClusterFlags & { readonly revision?: string; readonly timeout: string }) =>
-      done(await waitForApp({ ...commandOf(flags), app, revision: flags.revision, timeout: flags.timeout })),
+      done(
+        await (await import('./apps.ts')).waitForApp({
+          ...(await commandOf(flags)),
+          app,
+          revision: flags.revision,
+          timeout: flags.timeout,
+        }),
+      ),
     );
 
   verb('history', 'revisions of an app: what came of each, and what it changed')
     .argument('<app>')
     .option('--changes', 'with the objects', false)
     .action(async (app: string, flags: ClusterFlags & { readonly changes: boolean }) =>
-      done(await showHistory({ ...commandOf(flags), app, changes: flags.changes, now: Date.now() })),
+      done(await (await import('./history.ts')).showHistory({ ...(await commandOf(flags)), app, changes: flags.changes, now: Date.now() })),
     );
 
   withBuildFlags(verb('revert', 'take back the last change of an app: a revert commit in a clone, or a pin in the cluster'))
@@ -135,14 +166,14 @@ export function addAppCommands(program: Command, context: AppCommandContext): vo
     .addOption(repoOption())
     .action(async (target: string, flags: ClusterFlags & RevertFlags & BuildFlags) =>
       done(
-        await revert({
-          ...commandOf(flags),
+        await (await import('./revert.ts')).revert({
+          ...(await commandOf(flags)),
           target,
           to: flags.to,
           push: flags.push,
           hold: flags.hold,
           directory: resolve(flags.repo),
-          tools: toolsOf(flags, environment),
+          tools: (await import('./build-tools.ts')).toolsOf(flags, environment),
           now: Date.now(),
         }),
       ),
@@ -153,12 +184,22 @@ export function addAppCommands(program: Command, context: AppCommandContext): vo
     .option('--reason <text>', 'why, for those who find it suspended')
     .addOption(new Option('--for <duration>', 'take it up again by itself after this time').argParser(parsePeriod))
     .action(async (app: string, flags: ClusterFlags & { readonly reason?: string; readonly for?: string }) =>
-      done(await suspendApp({ ...commandOf(flags), app, reason: flags.reason, duration: flags.for, now: Date.now() })),
+      done(
+        await (await import('./apps.ts')).suspendApp({
+          ...(await commandOf(flags)),
+          app,
+          reason: flags.reason,
+          duration: flags.for,
+          now: Date.now(),
+        }),
+      ),
     );
 
   verb('resume', 'take up a suspended or pinned app again')
     .argument('<app>')
-    .action(async (app: string, flags: ClusterFlags) => done(await resumeApp({ ...commandOf(flags), app })));
+    .action(async (app: string, flags: ClusterFlags) =>
+      done(await (await import('./apps.ts')).resumeApp({ ...(await commandOf(flags)), app })),
+    );
 }
 
 interface GetFlags extends Omit<ClusterFlags, 'output'> {

@@ -16,13 +16,10 @@ import { type KubeObject, keyOf, type List, type ObjectRef } from '../machinery/
 import type { Resource } from '../machinery/resource.ts';
 import { type AppCommand, fieldManager, findApp, refOfSource, whoAmI, withClient } from './connect.ts';
 import { type ExitCode, Failure } from './failure.ts';
-import { ageText, type Format, firstLine, formats, shortSha, table, withoutManagedFields, writeResult } from './output.ts';
+import type { ListFormat } from './format.ts';
+import { ageText, firstLine, shortSha, table, withoutManagedFields, writeResult } from './output.ts';
 
 /** The commands about apps: each talks to the running cluster through its public API, as kubectl would. */
-
-/** How lists are shown: `wide` has more columns, `name` is `RESOURCE/NAME` as kubectl prints it. */
-export type ListFormat = Format | 'wide' | 'name';
-export const listFormats: readonly ListFormat[] = [...formats, 'wide', 'name'];
 
 export interface ListOptions extends Omit<AppCommand, 'format'> {
   readonly format: ListFormat;

@@ -1,12 +1,5 @@
-import { homedir } from 'node:os';
-import { join } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { systemClock } from '../base/clock.ts';
 import { tryParseAddress } from '../gitops/build/address.ts';
-import { createGitBases } from '../gitops/build/git-bases.ts';
-import { createHelm, type Helm } from '../gitops/build/helm.ts';
-import type { BuildTools } from '../gitops/build/tools.ts';
-import { createSourceOpener } from '../gitops/sources/open-source.ts';
 
 /** Flags about what a build may use beyond its tree: the first two with the names and meanings that kustomize gives them. */
 export interface BuildFlags {
@@ -30,25 +23,6 @@ export const withBuildFlags = (command: Command): Command =>
         .default([], 'nowhere: only bases of the repository')
         .argParser((value, all: readonly string[]) => [...all, parseBase(value)]),
     );
-
-export function toolsOf(flags: BuildFlags, environment: NodeJS.ProcessEnv): BuildTools {
-  const helm = helmOf(flags, environment);
-  const allowed = flags.remoteBase;
-  if (allowed.length === 0) return { helm };
-  const caches = environment.XDG_CACHE_HOME || join(homedir(), '.cache');
-  const opener = createSourceOpener({
-    // The built-in remote is none of the bases: no address begins like this.
-    builtInUrl: () => '\0',
-    builtIn: new Map(),
-    cacheDirectory: join(caches, 'midship', 'bases'),
-  });
-  return { helm, remoteBases: createGitBases({ allowed, openSource: opener.open }) };
-}
-
-function helmOf({ enableHelm, helmCommand, helmRepository }: BuildFlags, environment: NodeJS.ProcessEnv): Helm | undefined {
-  if (!enableHelm) return undefined;
-  return createHelm({ command: helmCommand, repositories: helmRepository, environment, clock: systemClock });
-}
 
 function parseRepository(value: string): string {
   const address = tryParseAddress(value);

@@ -124,6 +124,7 @@ import { authoritiesOf, type Configuration, filesOf } from './configuration.ts';
 import { claimNetwork, claimPort, claimStopped, type Endpoints, ensureToken, isClaimAddress, type Network } from './data-directory.ts';
 import { explainStartFailure } from './explain.ts';
 import { Failure } from './failure.ts';
+import { dataDirectoryExtension } from './find-cluster.ts';
 import type { StoppedStore } from './repair.ts';
 import { readTokenFile } from './token-file.ts';
 
@@ -980,7 +981,13 @@ async function keepKubeconfig(options: {
   const path = filesOf(configuration.dataDirectory).kubeconfig;
   const admin = await pki.clientCertificate({ name: 'admin', commonName: 'admin', organizations: ['system:masters'] });
   const write = (): Promise<void> => {
-    const text = formatKubeconfig({ name: 'midship', server, caCertificate: pki.caCertificate, clientCertificate: admin });
+    const text = formatKubeconfig({
+      name: 'midship',
+      server,
+      caCertificate: pki.caCertificate,
+      clientCertificate: admin,
+      extensions: { [dataDirectoryExtension]: { path: resolve(configuration.dataDirectory) } },
+    });
     return writeDurableFile(path, text, { mode: configuration.kubeconfigMode });
   };
   await write();

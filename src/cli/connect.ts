@@ -13,7 +13,7 @@ import { type KubeObject, keyOf, type ObjectRef } from '../machinery/object.ts';
 import { isStatusError, type StatusError } from '../machinery/status-error.ts';
 import { readEndpoints } from './data-directory.ts';
 import { Failure } from './failure.ts';
-import type { Format } from './output.ts';
+import type { Format } from './format.ts';
 
 /** The commands about apps talk to a cluster through its public API, as kubectl does: the running one, or that of a kubeconfig. */
 export interface AppCommand {

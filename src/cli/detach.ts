@@ -10,14 +10,11 @@ import { tryHeapArgument } from './heap.ts';
 import { pagePathOf } from './page-url.ts';
 import type { ProgramContext } from './program.ts';
 
-/** The flag of the process in the background; nobody has to know it. */
-export const detachedFlag = '--detached';
-
 const pollMs = 50;
 const maxFailureBytes = 64 * 1024;
 
 /**
- * Starts the same command in the background, in a session of its own, and waits until its addresses exist.
+ * Starts the command `argv` in the background, in a session of its own, and waits until its addresses exist.
  *
  * @returns 0, or the exit code of a start that failed, whose reason is printed
  * @throws Failure when the cluster of the data directory runs already
@@ -39,11 +36,10 @@ export async function startDetached(
   await ensureDataDirectory(dataDirectory);
   const failure = await open(files.failureLog, 'w', 0o600);
   const heap = tryHeapArgument(argv);
-  const child = spawn(
-    process.execPath,
-    [...process.execArgv, ...(heap === undefined ? [] : [heap]), process.argv[1] ?? '', ...argv, detachedFlag],
-    { detached: true, stdio: ['ignore', 'ignore', failure.fd] },
-  );
+  const child = spawn(process.execPath, [...process.execArgv, ...(heap === undefined ? [] : [heap]), process.argv[1] ?? '', ...argv], {
+    detached: true,
+    stdio: ['ignore', 'ignore', failure.fd],
+  });
   await failure.close();
   const interrupt = (): void => {
     child.kill('SIGTERM');

@@ -2,9 +2,7 @@ import pc from 'picocolors';
 import { plain, printable } from '../base/plain-text.ts';
 import type { KubeObject } from '../machinery/object.ts';
 import { formatYaml } from '../machinery/yaml.ts';
-
-export type Format = 'text' | 'json' | 'yaml';
-export const formats: readonly Format[] = ['text', 'json', 'yaml'];
+import type { Format } from './format.ts';
 
 /** Writes a result for programs, or the text that `asText` makes of it for people. */
 export function writeResult<T>(

@@ -3,7 +3,6 @@ import { setMaxListeners } from 'node:events';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
-import { fileURLToPath } from 'node:url';
 import type { Activity } from '../base/activity.ts';
 import { writeDurableFile } from '../base/durable-file.ts';
 import { createLog } from '../base/log.ts';
@@ -18,9 +17,6 @@ import { ensureDataDirectory } from './data-directory.ts';
 import { listenForKeys } from './keys.ts';
 import type { ProgramContext } from './program.ts';
 import { createTerminal, type Terminal } from './terminal.ts';
-
-/** The examples that `demo` puts into an empty built-in remote. */
-export const exampleRepository = fileURLToPath(new URL('../../examples-repo', import.meta.url));
 
 /** How long the start waits for the apps before it says that they are still on their way. */
 const appsDeadlineMs = 60_000;

@@ -9,7 +9,8 @@ import { openClone } from '../gitops/verbs/clone.ts';
 import { openDirectorySource } from '../gitops/verbs/directory-source.ts';
 import { type Validation, validateTree } from '../gitops/verbs/validate.ts';
 import { type ExitCode, Failure } from './failure.ts';
-import { type Format, writeResult } from './output.ts';
+import type { Format } from './format.ts';
+import { writeResult } from './output.ts';
 
 export interface ValidateCommandOptions {
   readonly path: string;

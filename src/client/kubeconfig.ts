@@ -187,15 +187,26 @@ export interface KubeconfigContent {
   readonly server: string;
   readonly caCertificate: string;
   readonly clientCertificate: { readonly certificate: string; readonly key: string };
+  /** What programs of ours look for in the cluster's entry, by name; others leave it alone. */
+  readonly extensions?: Readonly<Record<string, object>>;
 }
 
 /** A kubeconfig that needs no other file. */
-export function formatKubeconfig({ name, server, caCertificate, clientCertificate }: KubeconfigContent): string {
+export function formatKubeconfig({ name, server, caCertificate, clientCertificate, extensions = {} }: KubeconfigContent): string {
   const base64 = (text: string): string => Buffer.from(text).toString('base64');
   return formatYaml({
     apiVersion: 'v1',
     kind: 'Config',
-    clusters: [{ name, cluster: { server, 'certificate-authority-data': base64(caCertificate) } }],
+    clusters: [
+      {
+        name,
+        cluster: {
+          server,
+          'certificate-authority-data': base64(caCertificate),
+          extensions: Object.entries(extensions).map(([key, extension]) => ({ name: key, extension })),
+        },
+      },
+    ],
     users: [
       {
         name,

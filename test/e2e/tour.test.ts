@@ -40,7 +40,6 @@ describe.skipIf(!hasNamespaces || !hasKubectl)('the tour of examples-repo/README
       ...process.env,
       PATH: `${join(directory, 'bin')}:${process.env.PATH}`,
       HOME: directory,
-      MIDSHIP_DATA_DIR: cluster.dataDirectory,
       GIT_AUTHOR_NAME: 'Mara',
       GIT_AUTHOR_EMAIL: 'mara@example.com',
       GIT_COMMITTER_NAME: 'Mara',

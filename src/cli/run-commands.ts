@@ -1,0 +1,315 @@
+import { isIP } from 'node:net';
+import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type MemoryBudget, maxObjectBytes, minMemoryBytes, shareMemory } from '../base/memory-budget.ts';
+import type { BuildTools } from '../gitops/build/tools.ts';
+import { type AccessFlags, oidcSettingsOf, withAccessFlags } from './access-flags.ts';
+import { type BuildFlags, withBuildFlags } from './build-flags.ts';
+import { type Configuration, type DisablePart, defaultDataDirectory, disableParts } from './configuration.ts';
+import { Failure } from './failure.ts';
+import { tryMemorySize, trySize } from './heap.ts';
+import { type PodFlags, podSettingsOf, withPodFlags } from './pod-flags.ts';
+import type { ProgramContext } from './program.ts';
+import { repositoryOf } from './repository-flag.ts';
+
+/** The examples that `demo` puts into an empty built-in remote. */
+const exampleRepository = fileURLToPath(new URL('../../examples-repo', import.meta.url));
+
+/** The flag of the process in the background; nobody has to know it. */
+const detachedFlag = '--detached';
+
+interface UpFlags extends AccessFlags, BuildFlags, PodFlags {
+  readonly dataDir: string;
+  readonly bindAddress: string;
+  readonly apiPort: number;
+  readonly httpBindAddress: string;
+  readonly httpPort: number;
+  readonly requireLogin: boolean;
+  readonly simulateNodes: number;
+  readonly runtime: string;
+  readonly repo?: string;
+  readonly branch?: string;
+  readonly path?: string;
+  readonly preReceive: 'off' | 'warn' | 'enforce';
+  readonly tlsSan: readonly string[];
+  readonly writeKubeconfigMode: number;
+  readonly disable: readonly DisablePart[];
+  readonly memoryBudget?: number;
+  readonly storageQuota?: number;
+  readonly detach: boolean;
+  readonly detached: boolean;
+}
+
+interface GitOpsFlags extends BuildFlags {
+  readonly dataDir: string;
+  readonly kubeconfig: string;
+  readonly context?: string;
+  readonly httpPort: number;
+  readonly leaderElect: 'true' | 'false';
+}
+
+export interface RunCommandContext extends ProgramContext {
+  /** As it was given, for a process in the background. */
+  commandLine(): readonly string[];
+  done(exitCode: number): void;
+}
+
+/** The commands that run until they are stopped. */
+export function addRunCommands(program: Command, context: RunCommandContext): void {
+  const { environment, version, commandLine, done } = context;
+
+  const withStartFlags = (command: Command): Command =>
+    command
+      .optionsGroup('Start:')
+      .option('-d, --detach', 'run in the background; ends when the addresses exist, and prints them', false)
+      .addOption(new Option(detachedFlag).default(false).hideHelp())
+      .addOption(
+        new Option('--data-dir <dir>', 'where the cluster keeps its data').default(
+          defaultDataDirectory(environment),
+          '$MIDSHIP_DATA_DIR, or .midship',
+        ),
+      )
+      .addOption(
+        new Option('--api-port <port>', 'port of the Kubernetes API; 0: any free')
+          .argParser(parsePort)
+          .default(portFrom(environment.MIDSHIP_API_PORT, 6443), '$MIDSHIP_API_PORT, or 6443'),
+      )
+      .addOption(httpPortOption('port of page, metrics and Git remote; 0: any free'));
+
+  const httpPortOption = (description: string): Option =>
+    new Option('--http-port <port>', description)
+      .argParser(parsePort)
+      .default(portFrom(environment.MIDSHIP_HTTP_PORT, 7080), '$MIDSHIP_HTTP_PORT, or 7080');
+
+  const withPushFlags = (command: Command): Command =>
+    command.addOption(
+      new Option(
+        '--pre-receive <policy>',
+        'try a push to the built-in Git remote first: say what cannot be applied (warn), or refuse it too',
+      )
+        .choices(['off', 'warn', 'enforce'])
+        .default('off'),
+    );
+
+  const withOtherFlags = (command: Command): Command => {
+    command
+      .optionsGroup('Network:')
+      .addOption(new Option('--bind-address <address>', 'address the API listens on').default('127.0.0.1'))
+      .addOption(
+        new Option('--http-bind-address <address>', 'address of page, metrics and Git remote; beyond loopback the page asks for a login')
+          .argParser(parseAddress)
+          .default('127.0.0.1'),
+      )
+      .addOption(new Option('--require-login', 'page and metrics ask for a login on loopback, too').default(false))
+      .addOption(
+        new Option('--tls-san <name>', 'further name or address in the API certificate, and of the page')
+          .default([])
+          .argParser((value, all: readonly string[]) => [...all, value]),
+      )
+      .addOption(new Option('--write-kubeconfig-mode <mode>', 'permissions of the kubeconfig').argParser(parseMode).default(0o600, '0600'))
+      .optionsGroup('Nodes and pods:')
+      .addOption(new Option('--runtime <runtime>', 'what runs the pods').choices(['process', 'simulated', 'containerd']).default('process'))
+      .addOption(new Option('--simulate-nodes <n>', 'simulated nodes beside the real ones').argParser(parseCount).default(0));
+    withPodFlags(command)
+      .optionsGroup('Memory:')
+      .addOption(
+        new Option(
+          '--memory-budget <size>',
+          'memory of this process, for example 512Mi; default: a third of the memory of the machine or its control group, at most 5.4Gi',
+        ).argParser(parseMemory),
+      )
+      .addOption(
+        new Option(
+          '--storage-quota <size>',
+          'what all stored objects may take; creates and growth beyond it are refused; default: a third of the memory budget',
+        ).argParser(parseSize),
+      );
+    withBuildFlags(command.optionsGroup('Build:'));
+    withAccessFlags(command.optionsGroup('Access to the API:'));
+    return command
+      .optionsGroup('Repair:')
+      .addOption(
+        new Option('--disable <parts>', `parts that are not started, to repair what keeps them from working: ${disableParts.join(', ')}`)
+          .argParser(parseParts)
+          .default([], 'none'),
+      );
+  };
+
+  const run = async (flags: UpFlags, seedDirectory: string | undefined): Promise<void> => {
+    const { toolsOf } = await import('./build-tools.ts');
+    const configuration = configurationOf(flags, { environment, seedDirectory, tools: toolsOf(flags, environment) });
+    if (flags.detach && !flags.detached) {
+      const { startDetached } = await import('./detach.ts');
+      done(await startDetached([...commandLine(), detachedFlag], configuration, context));
+    } else {
+      const { runCluster } = await import('./run.ts');
+      done(await runCluster(configuration, { ...context, isDetached: flags.detached }));
+    }
+  };
+
+  withOtherFlags(
+    withPushFlags(
+      withStartFlags(program.command('demo').description('run a cluster with the examples repository in a built-in Git remote')),
+    ),
+  ).action((flags: Omit<UpFlags, 'branch' | 'path'>) => run({ ...flags, branch: 'main', path: './clusters/demo' }, exampleRepository));
+
+  const up = program.command('up').description('run a cluster that follows a Git repository');
+  up.optionsGroup('Repository:')
+    .option(
+      '--repo <url-or-dir>',
+      'https:// address (token in it or in MIDSHIP_GIT_TOKEN) or a directory of this machine; default: the built-in remote',
+    )
+    .option('--branch <branch>', 'branch to follow; default: as at the start before, or main')
+    .option('--path <dir>', 'directory of the repository to apply; default: as at the start before, or its root');
+  withOtherFlags(withStartFlags(withPushFlags(up)))
+    .addHelpText(
+      'after',
+      [
+        '',
+        'Examples:',
+        '  midship up                                   an empty built-in remote: push to the address it prints',
+        '  midship up --repo . --path clusters/home     a directory of this machine: commits are seen at once',
+        '  midship up --repo https://git.example.com/me/infra.git --branch main --path clusters/home',
+        '  midship up -d                                in the background; midship down ends it',
+      ].join('\n'),
+    )
+    .action((flags: UpFlags) => run(flags, undefined));
+
+  withBuildFlags(
+    program
+      .command('gitops')
+      .description('run only the GitOps engine, on the cluster of a kubeconfig')
+      .addOption(
+        new Option('--data-dir <dir>', 'for fetched repositories and the log').default(
+          defaultDataDirectory(environment),
+          '$MIDSHIP_DATA_DIR, or .midship',
+        ),
+      ),
+  )
+    .requiredOption('--kubeconfig <file>', 'of the cluster', environment.KUBECONFIG || undefined)
+    .option('--context <name>', 'context of the kubeconfig')
+    .addOption(httpPortOption('port of page and metrics; 0: any free'))
+    .addOption(
+      new Option('--leader-elect [boolean]', 'several may run on one cluster: one works, the others wait; false: this is the only one')
+        .choices(['true', 'false'])
+        .preset('true')
+        .default('true'),
+    )
+    .action(async (flags: GitOpsFlags) => {
+      const [{ runGitOps }, { toolsOf }] = await Promise.all([import('./gitops.ts'), import('./build-tools.ts')]);
+      done(
+        await runGitOps({
+          kubeconfig: resolve(flags.kubeconfig),
+          context: flags.context,
+          dataDirectory: resolve(flags.dataDir),
+          httpPort: flags.httpPort,
+          leaderElect: flags.leaderElect === 'true',
+          tools: toolsOf(flags, environment),
+          logLevel: environment.MIDSHIP_LOG_LEVEL ?? 'info',
+          output: context.stdout,
+          version,
+        }),
+      );
+    });
+}
+
+interface Surroundings {
+  readonly environment: NodeJS.ProcessEnv;
+  readonly seedDirectory: string | undefined;
+  readonly tools: BuildTools;
+}
+
+function configurationOf(flags: UpFlags, { environment, seedDirectory, tools }: Surroundings): Configuration {
+  const oidc = oidcSettingsOf(flags);
+  if (flags.runtime === 'containerd') {
+    throw new Failure('not supported: --runtime containerd', {
+      why: 'This version runs pods as processes of this machine or simulates them.',
+      fix: 'Leave --runtime out, or use --runtime simulated.',
+    });
+  }
+  return {
+    dataDirectory: resolve(flags.dataDir),
+    bindAddress: flags.bindAddress,
+    apiPort: flags.apiPort,
+    httpAddress: flags.httpBindAddress,
+    httpPort: flags.httpPort,
+    requireLogin: flags.requireLogin,
+    simulatedNodes: flags.simulateNodes,
+    runtime: flags.runtime === 'simulated' ? 'simulated' : 'process',
+    pods: podSettingsOf(flags),
+    ...repositoryOf(flags.repo, environment.MIDSHIP_GIT_TOKEN),
+    ...(flags.branch === undefined ? {} : { branch: flags.branch }),
+    ...(flags.path === undefined ? {} : { path: flags.path }),
+    ...(seedDirectory === undefined ? {} : { seedDirectory }),
+    preReceive: flags.preReceive,
+    tlsNames: flags.tlsSan,
+    kubeconfigMode: flags.writeKubeconfigMode,
+    ...(flags.enableAdmissionPlugins === undefined ? {} : { admissionPlugins: flags.enableAdmissionPlugins }),
+    ...(flags.tokenAuthFile === undefined ? {} : { tokenFile: resolve(flags.tokenAuthFile) }),
+    ...(flags.auditPolicyFile === undefined ? {} : { auditPolicyFile: resolve(flags.auditPolicyFile) }),
+    ...(flags.encryptionProviderConfig === undefined ? {} : { encryptionFile: resolve(flags.encryptionProviderConfig) }),
+    ...(oidc === undefined ? {} : { oidc }),
+    tools,
+    memory: memoryOf(flags),
+    disabled: flags.disable,
+    logLevel: environment.MIDSHIP_LOG_LEVEL ?? 'info',
+  };
+}
+
+function memoryOf({ memoryBudget: totalBytes, storageQuota: objectBytes }: UpFlags): MemoryBudget {
+  const memory = shareMemory({ totalBytes, objectBytes });
+  const largest = maxObjectBytes(memory);
+  if (memory.objectBytes <= largest) return memory;
+  throw new Failure(`--storage-quota is more than a memory budget of ${inMiB(memory.totalBytes)} has room for`, {
+    why: `All stored objects are kept in memory; of this budget they may take ${inMiB(largest)}.`,
+    fix: 'Name a smaller --storage-quota or a larger --memory-budget.',
+  });
+}
+
+const inMiB = (bytes: number): string => `${Math.floor(bytes / 1024 ** 2)}Mi`;
+
+function parseMemory(value: string): number {
+  const bytes = tryMemorySize(value);
+  if (bytes === undefined) throw new InvalidArgumentError(`A size from ${inMiB(minMemoryBytes)}, for example 512Mi or 2Gi.`);
+  return bytes;
+}
+
+function parseSize(value: string): number {
+  const bytes = trySize(value);
+  if (bytes === undefined) throw new InvalidArgumentError('A size, for example 200Mi or 1Gi.');
+  return bytes;
+}
+
+function parsePort(value: string): number {
+  const port = Number(value);
+  if (!Number.isInteger(port) || port < 0 || port > 65_535) throw new InvalidArgumentError('A port is a number from 0 to 65535.');
+  return port;
+}
+
+function parseAddress(value: string): string {
+  if (isIP(value) === 0 && value !== 'localhost')
+    throw new InvalidArgumentError('An IP address of this machine; 0.0.0.0 and :: are all of them.');
+  return value;
+}
+
+const portFrom = (value: string | undefined, fallback: number): number => (value === undefined ? fallback : parsePort(value));
+
+function parseCount(value: string): number {
+  const count = Number(value);
+  if (!Number.isInteger(count) || count < 0 || count > 5_000) throw new InvalidArgumentError('A number from 0 to 5000.');
+  return count;
+}
+
+function parseParts(value: string, before: readonly DisablePart[] = []): readonly DisablePart[] {
+  const parts = value.split(',').map((part) => part.trim());
+  const unknown = parts.find((part) => !disableParts.some((known) => known === part));
+  if (unknown !== undefined)
+    throw new InvalidArgumentError(`There is no part ${JSON.stringify(unknown)}; known: ${disableParts.join(', ')}.`);
+  return [...new Set([...before, ...disableParts.filter((known) => parts.includes(known))])];
+}
+
+function parseMode(value: string): number {
+  if (!/^0?[0-7]{3}$/.test(value)) throw new InvalidArgumentError('Permissions in octal, for example 0600.');
+  return Number.parseInt(value, 8);
+}
