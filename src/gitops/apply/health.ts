@@ -15,6 +15,7 @@ import type { DiscoveredResource } from '../../client/client.ts';
 import { firstProblem, type Health, healthy, jobFailure, podProblem, schedulingDeadline, unreadyReason } from '../../lifecycle/reasons.ts';
 import type { KubeObject } from '../../machinery/object.ts';
 import { parseApiVersion } from '../../machinery/resource.ts';
+import { healthByRule, ruleOf } from './rule-health.ts';
 
 /** How the objects of one app are judged: by the rules of their kinds, and by what the app says itself. */
 export interface HealthRules {
@@ -266,15 +267,19 @@ function isFailure({ apiVersion }: KubeObject, reason = ''): boolean {
 /** So long an object without a status waits for its controller; one whose controller writes none is healthy from then on. */
 const statusGraceMs = 5_000;
 
-/** Any other kind: what its conditions and its observed generation say, by the conventions of kstatus. */
+/** Any other kind: by its rule, or what its conditions and its observed generation say by the conventions of kstatus. */
 function genericHealth(object: KubeObject, view: HealthView): Health {
   const { status } = object as Conditioned;
   const what = `${object.kind} ${object.metadata.name}`;
+  const rule = ruleOf(object);
   if (status === undefined || Object.keys(status).length === 0) {
+    // A controller that is known to write a status has not come by yet.
+    if (rule !== undefined && rule.mayLackStatus !== true) return progressing(`${what} waits for its controller`);
     const deadline = view.awaitsStatus?.(object) === true ? statusDeadline(object, view.now()) : undefined;
     return deadline === undefined ? healthy : { ...progressing(`${what} waits for its controller`), recheckAt: deadline };
   }
   if (typeof status.observedGeneration === 'number' && isBehind(object, status.observedGeneration)) return changed(object);
+  if (rule !== undefined) return healthByRule(object, rule);
   const find = (type: string): Condition | undefined => conditionIn(object, type);
   const stalled = find('Stalled');
   if (stalled?.status === 'True') return degraded(`${what}: ${stalled.message ?? stalled.reason ?? ''}`);
