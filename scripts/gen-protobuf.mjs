@@ -9,15 +9,15 @@
 // The output is deterministic and has one line per message:
 //   "kinds":    "GROUP/VERSION/KIND" -> name of the message, as of its schema
 //   "messages": name -> field number -> [JSON name, form, name of the message]
-// A form is `string`, `bool`, `int32`, `int64`, `bytes`, `message`, one of the types with a JSON form of their own (`time`,
-// `micro-time`, `quantity`, `int-or-string`, `json`), `inline` (fields that JSON has in the outer object) or `list` (a message that JSON
+// A form is `string`, `bool`, `int32`, `int64`, `double`, `bytes`, `message`, one of the types with a JSON form of their own (`time`,
+// `micro-time`, `quantity`, `int-or-string`, `json`; `message-or-list`, `message-or-bool` and `message-or-strings` around a message), `inline` (fields that JSON has in the outer object) or `list` (a message that JSON
 // has as the list of its only field); before it `[]` for repeated fields and `{}` for maps with string keys, after it `?` where the zero
 // value or the empty message means absence.
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { newerFields } from './protobuf-facts.mjs';
+import { newerFields, omittedZeros } from './protobuf-facts.mjs';
 
 const { values: options } = parseArgs({
   options: {
@@ -39,7 +39,7 @@ const definitionPrefix = (protoPackage) => protoPackage.replace(/^k8s\.io\./, 'i
 /** Name of the definition -> fields: `{ label, type, key, name, number }`, types as names of definitions or scalars. */
 const messages = new Map();
 
-const scalars = new Set(['string', 'bool', 'int32', 'int64', 'bytes']);
+const scalars = new Set(['string', 'bool', 'int32', 'int64', 'double', 'bytes']);
 
 function loadProtoFiles(folder) {
   for (const entry of readdirSync(folder, { withFileTypes: true })) {
@@ -90,9 +90,18 @@ const ownForms = new Map([
   ['io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime', 'micro-time'],
   ['io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1', 'json'],
   ['io.k8s.apimachinery.pkg.runtime.RawExtension', 'json'],
+  ['io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON', 'json'],
   ['io.k8s.apimachinery.pkg.api.resource.Quantity', 'quantity'],
   ['io.k8s.apimachinery.pkg.util.intstr.IntOrString', 'int-or-string'],
 ]);
+
+/** Messages that are one of two things in JSON, a schema or something else. */
+const eitherForms = new Map(
+  Object.entries({ Array: 'message-or-list', Bool: 'message-or-bool', StringArray: 'message-or-strings' }).map(([other, form]) => [
+    `io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOr${other}`,
+    { form, of: 'io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps' },
+  ]),
+);
 
 const table = new Map();
 
@@ -101,7 +110,7 @@ const table = new Map();
  *
  * @param properties  of the schema that spells its fields; an inlined message that has none is spelled by the outer one's
  */
-function addMessage(name, properties = schemas[name]?.properties) {
+function addMessage(name, properties = propertiesOf(name)) {
   if (table.has(name)) return;
   const fields = messages.get(name);
   if (fields === undefined) throw new Error(`${name}: no such message`);
@@ -114,20 +123,28 @@ function addMessage(name, properties = schemas[name]?.properties) {
   }
 }
 
+const isOmittedZero = (owner, jsonName) => omittedZeros[owner.split('.').slice(-3).join('.')]?.split(' ').includes(jsonName) === true;
+
+/** An empty message needs no schema that spells its fields. */
+const propertiesOf = (name) => schemas[name]?.properties ?? (messages.get(name)?.length === 0 ? {} : undefined);
+
 function entryOf(field, owner, properties) {
   const jsonName = spellingOf(properties, field.name);
   if (jsonName === undefined) return inlineEntryOf(field, owner, properties);
   const schema = properties[jsonName];
   const values = { map: schema.additionalProperties, repeated: schema.items, optional: schema }[field.label];
   if (values === undefined) throw new Error(`${owner}.${jsonName}: the schema is not that of a ${field.label} field`);
-  const form = formOf(field.type, values);
-  if (form === 'message') addMessage(field.type);
+  const either = eitherForms.get(field.type);
+  const form = either?.form ?? formOf(field.type, values);
+  const message = either?.of ?? (form === 'message' ? field.type : undefined);
+  if (message !== undefined) addMessage(message);
   // Typed clients send the zero value for what their user left out, and the server then puts the default there.
   const hasDefault = scalars.has(form) && Boolean(schema.default);
-  const zeroIsAbsent = form === 'message' ? isEmptyObject(schema.default) : schema['x-omit-zero'] === true || hasDefault;
+  const zeroIsAbsent =
+    form === 'message' ? isEmptyObject(schema.default) : schema['x-omit-zero'] === true || hasDefault || isOmittedZero(owner, jsonName);
   const prefix = { map: '{}', repeated: '[]', optional: '' }[field.label];
   const suffix = field.label === 'optional' && zeroIsAbsent ? '?' : '';
-  return [jsonName, `${prefix}${form}${suffix}`, ...(form === 'message' ? [field.type] : [])];
+  return [jsonName, `${prefix}${form}${suffix}`, ...(message === undefined ? [] : [message])];
 }
 
 /** A message all of whose fields JSON has in the outer object, or a field that is no longer served. */
@@ -145,7 +162,9 @@ function isInline({ label, type }, properties) {
   return fields?.every((field) => spellingOf(properties, field.name) !== undefined || isInline(field, properties)) === true;
 }
 
-const spellingOf = (properties, name) => Object.keys(properties).find((property) => property.toLowerCase() === name.toLowerCase());
+/** `$ref` is `ref` there, and `x-kubernetes-list-type` is `xKubernetesListType`. */
+const spellingOf = (properties, name) =>
+  Object.keys(properties).find((property) => property.replaceAll(/[$-]/g, '').toLowerCase() === name.toLowerCase());
 
 const isEmptyObject = (value) => typeof value === 'object' && value !== null && Object.keys(value).length === 0;
 

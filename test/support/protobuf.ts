@@ -69,6 +69,15 @@ function field(number: number, form: string, value: unknown, message: string): B
     case 'int32':
     case 'int64':
       return varintField(number, BigInt(value as number));
+    case 'double': {
+      const bytes = Buffer.alloc(8);
+      bytes.writeDoubleLE(value as number);
+      return Buffer.concat([varint(BigInt(number * 8 + 1)), bytes]);
+    }
+    case 'message-or-list':
+    case 'message-or-bool':
+    case 'message-or-strings':
+      return bytesField(number, eitherOf(form, value, message));
     case 'message':
       return bytesField(number, encodeMessage(message, value as JsonObject));
     case 'list':
@@ -88,6 +97,16 @@ function field(number: number, form: string, value: unknown, message: string): B
     default:
       throw new Error(`form ${form} of field ${number}`);
   }
+}
+
+function eitherOf(form: string, value: unknown, message: string): Buffer {
+  if (typeof value === 'boolean') return varintField(1, value ? 1n : 0n);
+  if (!Array.isArray(value)) return bytesField(form === 'message-or-bool' ? 2 : 1, encodeMessage(message, value as JsonObject));
+  return Buffer.concat(
+    value.map((item) =>
+      bytesField(2, form === 'message-or-list' ? encodeMessage(message, item as JsonObject) : Buffer.from(item as string)),
+    ),
+  );
 }
 
 const intOrString = (value: number | string): Buffer =>

@@ -100,8 +100,9 @@ interface Field {
   layout(): Layout;
 }
 
-const scalarForms = ['string', 'bool', 'int32', 'int64', 'bytes'] as const;
-const messageForms = ['message', 'inline', 'list', 'time', 'micro-time', 'quantity', 'int-or-string', 'json'] as const;
+const scalarForms = ['string', 'bool', 'int32', 'int64', 'double', 'bytes'] as const;
+const eitherForms = ['message-or-list', 'message-or-bool', 'message-or-strings'] as const;
+const messageForms = ['message', 'inline', 'list', 'time', 'micro-time', 'quantity', 'int-or-string', 'json', ...eitherForms] as const;
 /** Of the envelope only: bytes that stay bytes. */
 type Form = (typeof scalarForms)[number] | (typeof messageForms)[number] | 'raw';
 
@@ -298,6 +299,9 @@ class Reader {
       case 'int64':
         this.#expect(field, wireType, varint);
         return this.#int64(field);
+      case 'double':
+        this.#expect(field, wireType, fixed64);
+        return this.#double(field);
       case 'bytes':
         this.#expect(field, wireType, lengthDelimited);
         return this.#slice().toString('base64');
@@ -319,6 +323,10 @@ class Reader {
         return this.#within(field, wireType, () => this.#intOrString(depth));
       case 'json':
         return this.#within(field, wireType, () => this.#json(depth));
+      case 'message-or-list':
+      case 'message-or-bool':
+      case 'message-or-strings':
+        return this.#within(field, wireType, () => this.#either(field, form, depth));
       default:
         return form satisfies never;
     }
@@ -404,6 +412,31 @@ class Reader {
     }
   }
 
+  /** A message, or what stands in for it: a list of such messages, true or false, or texts. */
+  #either(field: Field, form: (typeof eitherForms)[number], depth: number): unknown {
+    let message: JsonObject | undefined;
+    let allows = false;
+    const others: unknown[] = [];
+    const messageNumber = form === 'message-or-bool' ? 2 : 1;
+    while (this.#at < this.#end) {
+      const tag = this.#tag(field.name);
+      const wireType = tag & 7;
+      const read = (): JsonObject => this.#within(field, wireType, () => this.message(field.layout(), {}, depth + 1));
+      if (tag >>> 3 === messageNumber) message = read();
+      else if (tag >>> 3 > 2) this.#skip(wireType);
+      else if (form === 'message-or-list') others.push(read());
+      else if (form === 'message-or-bool') {
+        this.#expect(field, wireType, varint);
+        allows = this.#int32() !== 0;
+      } else {
+        this.#expect(field, wireType, lengthDelimited);
+        others.push(this.#string());
+      }
+    }
+    if (form === 'message-or-bool') return message ?? allows;
+    return others.length > 0 || message === undefined ? others : message;
+  }
+
   // ------------------------------------------------------------------------------------------------------------------------------- scalars
 
   #string(): string {
@@ -444,6 +477,13 @@ class Reader {
     if (!Number.isSafeInteger(value)) {
       throw new ProtobufError(`${field.name} cannot be held exactly: integers are supported from -(2^53-1) to 2^53-1`);
     }
+    return value;
+  }
+
+  #double(field: Field): number {
+    this.#advance(8);
+    const value = this.#bytes.readDoubleLE(this.#at - 8);
+    if (!Number.isFinite(value)) throw new ProtobufError(`${field.name} is no finite number`);
     return value;
   }
 
@@ -547,6 +587,7 @@ function zeroOf(form: Form): unknown {
       return false;
     case 'int32':
     case 'int64':
+    case 'double':
     case 'int-or-string':
       return 0;
     case 'quantity':
@@ -555,6 +596,11 @@ function zeroOf(form: Form): unknown {
       return [];
     case 'message':
       return {};
+    case 'message-or-list':
+    case 'message-or-strings':
+      return [];
+    case 'message-or-bool':
+      return false;
     case 'time':
     case 'micro-time':
     case 'json':
