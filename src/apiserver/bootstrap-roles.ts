@@ -76,7 +76,8 @@ const nodeRules: readonly PolicyRule[] = [
   rule('patch update', '', 'pods/status'),
   rule('create', '', 'pods/eviction'),
   rule(read, '', 'configmaps secrets'),
-  rule('get', '', 'persistentvolumeclaims persistentvolumes'),
+  rule('get', '', 'persistentvolumeclaims persistentvolumes serviceaccounts'),
+  rule('get patch update', '', 'persistentvolumeclaims/status'),
   rule('get', '', 'endpoints'),
   rule(`create ${read}`, certificates, csrs),
   rule('create delete get patch update', 'coordination.k8s.io', 'leases'),
@@ -119,6 +120,12 @@ const clusterRoleSpecs: Readonly<Record<string, RoleSpec>> = {
       ),
       rule(write, 'autoscaling', 'horizontalpodautoscalers'),
       rule(write, 'batch', 'cronjobs jobs'),
+      rule(write, 'events.k8s.io', 'events'),
+      rule(
+        write,
+        'extensions',
+        'daemonsets deployments deployments/rollback deployments/scale ingresses networkpolicies replicasets replicasets/scale replicationcontrollers/scale',
+      ),
       rule(write, 'policy', 'poddisruptionbudgets'),
       rule(write, 'networking.k8s.io', 'ingresses networkpolicies'),
       rule(write, 'resource.k8s.io', 'resourceclaims resourceclaimtemplates'),
@@ -143,6 +150,12 @@ const clusterRoleSpecs: Readonly<Record<string, RoleSpec>> = {
       rule(read, 'apps', workloads),
       rule(read, 'autoscaling', 'horizontalpodautoscalers horizontalpodautoscalers/status'),
       rule(read, 'batch', 'cronjobs cronjobs/status jobs jobs/status'),
+      rule(read, 'events.k8s.io', 'events'),
+      rule(
+        read,
+        'extensions',
+        'daemonsets daemonsets/status deployments deployments/scale deployments/status ingresses ingresses/status networkpolicies replicasets replicasets/scale replicasets/status replicationcontrollers/scale',
+      ),
       rule(read, 'policy', 'poddisruptionbudgets poddisruptionbudgets/status'),
       rule(read, 'networking.k8s.io', 'ingresses ingresses/status networkpolicies'),
       rule(read, 'resource.k8s.io', 'resourceclaims resourceclaims/status resourceclaimtemplates'),
@@ -164,7 +177,7 @@ const clusterRoleSpecs: Readonly<Record<string, RoleSpec>> = {
     subjects: [group('system:authenticated')],
   },
   'system:monitoring': {
-    rules: [paths('get', '/healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/*')],
+    rules: [rule('get', '', 'nodes/metrics'), paths('get', '/healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/*')],
     subjects: [group('system:monitoring')],
   },
   'system:service-account-issuer-discovery': {
@@ -254,7 +267,11 @@ const clusterRoleSpecs: Readonly<Record<string, RoleSpec>> = {
       rule('create', 'authorization.k8s.io', 'subjectaccessreviews'),
       rule(read, 'storage.k8s.io', 'csidrivers csinodes csistoragecapacities volumeattachments'),
       rule(read, '', 'namespaces'),
+      updatesFinalizers('', 'pods/finalizers'),
+      rule('create get list update watch', 'coordination.k8s.io', 'leasecandidates'),
+      rule('create delete', 'resource.k8s.io', 'resourceclaims'),
       rule('get list patch update watch', 'resource.k8s.io', 'resourceclaims resourceclaims/status'),
+      rule('patch update', 'resource.k8s.io', 'resourceclaims/binding'),
       rule(read, 'resource.k8s.io', 'deviceclasses resourceslices'),
     ],
     subjects: [user('system:kube-scheduler')],
@@ -289,7 +306,7 @@ const controllerRules: Readonly<Record<string, readonly PolicyRule[]>> = {
     rule('create delete get list patch update watch', 'batch', 'jobs'),
     rule('update', 'batch', 'cronjobs/status'),
     updatesFinalizers('batch', 'cronjobs/finalizers'),
-    rule('delete list', '', 'pods'),
+    rule('delete list watch', '', 'pods'),
   ],
   'daemon-set-controller': [
     rule(read, 'apps', 'daemonsets'),
@@ -426,6 +443,7 @@ const controllerRules: Readonly<Record<string, readonly PolicyRule[]>> = {
     rule('update', 'apps', 'statefulsets/status'),
     updatesFinalizers('apps', 'statefulsets/finalizers'),
     rule('create delete get patch update', '', 'pods'),
+    updatesFinalizers('', 'pods/finalizers'),
     rule('create delete get list patch update watch', 'apps', 'controllerrevisions'),
     rule('create get', '', 'persistentvolumeclaims'),
     rule('delete list update watch', '', 'persistentvolumeclaims'),
@@ -442,21 +460,60 @@ const controllerRules: Readonly<Record<string, readonly PolicyRule[]>> = {
   ],
 };
 
-/** Roles in `kube-system`, each with its binding. */
-const namespacedSpecs: Readonly<Record<string, Required<Pick<RoleSpec, 'rules' | 'subjects'>>>> = {
-  'extension-apiserver-authentication-reader': {
+interface NamespacedSpec extends Required<Pick<RoleSpec, 'rules' | 'subjects'>> {
+  readonly namespace: 'kube-public' | 'kube-system';
+  readonly name: string;
+  /** Name of the binding, where it is another. */
+  readonly binding?: string;
+}
+
+const leaderLocking = (component: string, more: readonly Subject[] = []): NamespacedSpec => ({
+  namespace: 'kube-system',
+  name: `system::leader-locking-${component}`,
+  rules: [
+    rule('watch', '', 'configmaps'),
+    rule('get update', '', 'configmaps', component),
+    rule('create get list update watch', 'coordination.k8s.io', 'leasecandidates leases'),
+  ],
+  subjects: [user(`system:${component}`), systemAccount(component), ...more],
+});
+
+/** Roles of one namespace, each with its binding. */
+const namespacedSpecs: readonly NamespacedSpec[] = [
+  {
+    namespace: 'kube-system',
+    name: 'extension-apiserver-authentication-reader',
+    binding: 'system::extension-apiserver-authentication-reader',
     rules: [rule(read, '', 'configmaps', 'extension-apiserver-authentication')],
     subjects: [user('system:kube-controller-manager'), user('system:kube-scheduler')],
   },
-  'system::leader-locking-kube-controller-manager': {
-    rules: [rule('watch', '', 'configmaps'), rule('get update', '', 'configmaps', 'kube-controller-manager')],
-    subjects: [user('system:kube-controller-manager'), systemAccount('kube-controller-manager')],
+  leaderLocking('kube-controller-manager', [systemAccount('leader-election-controller')]),
+  leaderLocking('kube-scheduler'),
+  {
+    namespace: 'kube-system',
+    name: 'system:controller:bootstrap-signer',
+    rules: [rule(read, '', 'secrets')],
+    subjects: [systemAccount('bootstrap-signer')],
   },
-  'system::leader-locking-kube-scheduler': {
-    rules: [rule('watch', '', 'configmaps'), rule('get update', '', 'configmaps', 'kube-scheduler')],
-    subjects: [user('system:kube-scheduler'), systemAccount('kube-scheduler')],
+  {
+    namespace: 'kube-public',
+    name: 'system:controller:bootstrap-signer',
+    rules: [rule(read, '', 'configmaps'), rule('update', '', 'configmaps', 'cluster-info'), ...recordsEvents],
+    subjects: [systemAccount('bootstrap-signer')],
   },
-};
+  {
+    namespace: 'kube-system',
+    name: 'system:controller:cloud-provider',
+    rules: [rule('create get list watch', '', 'configmaps')],
+    subjects: [systemAccount('cloud-provider')],
+  },
+  {
+    namespace: 'kube-system',
+    name: 'system:controller:token-cleaner',
+    rules: [rule(`delete ${read}`, '', 'secrets'), ...recordsEvents],
+    subjects: [systemAccount('token-cleaner')],
+  },
+];
 
 // --------------------------------------------------------------------------------------------------------------------------- bringing in
 
@@ -481,15 +538,15 @@ export async function bootstrapRoles(client: Client): Promise<void> {
         ? []
         : [ensure<ClusterRoleBinding>(client, clusterRoleBindings, clusterRoleBindingOf(name, subjects), withSubjects)],
     ),
-    ...Object.entries(namespacedSpecs).flatMap(([name, { rules, subjects }]) => [
-      ensure<Role>(client, roles, { apiVersion, kind: 'Role', metadata: metadataOf(name, 'kube-system'), rules }, withRights),
+    ...namespacedSpecs.flatMap(({ namespace, name, binding = name, rules, subjects }) => [
+      ensure<Role>(client, roles, { apiVersion, kind: 'Role', metadata: metadataOf(name, namespace), rules }, withRights),
       ensure<RoleBinding>(
         client,
         roleBindings,
         {
           apiVersion,
           kind: 'RoleBinding',
-          metadata: metadataOf(name, 'kube-system'),
+          metadata: metadataOf(binding, namespace),
           roleRef: { apiGroup: rbacGroup, kind: 'Role', name },
           subjects,
         },

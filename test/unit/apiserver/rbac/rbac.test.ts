@@ -268,3 +268,43 @@ test('reads and writes through the API are decided by roles', async () => {
     frank.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'x', namespace: 'shop' } }),
   ).rejects.toThrow('cannot create resource "configmaps"');
 });
+
+describe('the roles that every cluster has', () => {
+  // What they are upstream, from 1.36.
+  test.each([
+    ['system:kube-scheduler', 'update', '', 'pods/finalizers'],
+    ['system:kube-scheduler', 'create', 'resource.k8s.io', 'resourceclaims'],
+    ['system:kube-scheduler', 'delete', 'resource.k8s.io', 'resourceclaims'],
+    ['system:kube-scheduler', 'update', 'resource.k8s.io', 'resourceclaims/binding'],
+    ['system:kube-scheduler', 'create', 'coordination.k8s.io', 'leasecandidates'],
+    ['system:serviceaccount:kube-system:statefulset-controller', 'update', '', 'pods/finalizers'],
+    ['system:serviceaccount:kube-system:cronjob-controller', 'watch', '', 'pods'],
+    ['system:serviceaccount:kube-system:token-cleaner', 'delete', '', 'secrets'],
+    ['system:serviceaccount:kube-system:bootstrap-signer', 'list', '', 'secrets'],
+    ['system:serviceaccount:kube-system:cloud-provider', 'create', '', 'configmaps'],
+  ])('let %s %s %s/%s', (user, verb, group, path) => {
+    const [resource = '', subresource = ''] = path.split('/');
+    const attributes = { verb, group, version: 'v1', resource, subresource, namespace: 'kube-system' };
+    expect(may(userOf(user), attributes)).toBe(true);
+    expect(may(userOf('system:serviceaccount:kube-system:other'), attributes)).toBe(false);
+  });
+
+  test('let the signer write what everybody may read of the cluster, and monitoring read the metrics of nodes', () => {
+    const info = { verb: 'update', group: '', version: 'v1', resource: 'configmaps', namespace: 'kube-public', name: 'cluster-info' };
+    expect(may(userOf('system:serviceaccount:kube-system:bootstrap-signer'), info)).toBe(true);
+    expect(may(userOf('system:serviceaccount:kube-system:bootstrap-signer'), { ...info, name: 'other' })).toBe(false);
+    const metrics = { verb: 'get', group: '', version: 'v1', resource: 'nodes', subresource: 'metrics', name: 'n1' };
+    expect(may(userOf('prometheus', 'system:monitoring'), metrics)).toBe(true);
+  });
+
+  test.each([
+    ['system:aggregate-to-edit', 'create'],
+    ['system:aggregate-to-view', 'list'],
+  ])('%s: %s events of events.k8s.io', async (name, verb) => {
+    const { rules = [] } = await admin.get(clusterRoles, { name });
+    const granting = rules.filter(
+      ({ apiGroups = [], resources = [] }) => apiGroups.includes('events.k8s.io') && resources.includes('events'),
+    );
+    expect(granting.flatMap(({ verbs }) => verbs)).toContain(verb);
+  });
+});
