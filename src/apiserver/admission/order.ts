@@ -20,7 +20,7 @@ import { namespaceLifecycle } from './namespace-lifecycle.ts';
 import { nodePorts } from './node-port.ts';
 import { nodeRestriction } from './node-restriction.ts';
 import { ownerReferencesPermission } from './owner-references.ts';
-import { defaultTolerationSeconds, priority, serviceAccount, singleDefaultPriority } from './pod-defaults.ts';
+import { defaultTolerationSeconds, priority, priorityClassRules, serviceAccount } from './pod-defaults.ts';
 import type { Level } from './pod-security/policy.ts';
 import { podSecurity } from './pod-security/step.ts';
 import type { PolicyOptions } from './policy-parts.ts';
@@ -90,7 +90,7 @@ export function admissionOrder(options: AdmissionOptions): AdmissionChain {
     // validating
     limitRangeCheck(registry),
     podSecurity(registry, options.podSecurityDefault),
-    singleDefaultPriority(registry),
+    priorityClassRules(registry),
     ...(options.enabled.includes('OwnerReferencesPermissionEnforcement') ? [ownerReferencesPermission({ authorizer, kinds })] : []),
     persistentVolumeClaimResize(registry),
     runtimeClassOverhead(registry),

@@ -1,6 +1,6 @@
 import { type Pod, type PodSpec, pods, type Toleration } from '../../api/core/v1/pod.ts';
 import { type ServiceAccount, serviceAccounts } from '../../api/core/v1/service-account.ts';
-import { type PriorityClass, priorityClasses } from '../../api/scheduling/v1/priority-class.ts';
+import { type PriorityClass, priorityClasses, systemPriorityClasses } from '../../api/scheduling/v1/priority-class.ts';
 import { taints } from '../../api/well-known.ts';
 import type { KindDefinition } from '../../machinery/kind.ts';
 import { deepFreeze } from '../../machinery/object.ts';
@@ -145,17 +145,22 @@ function defaultClass(registry: Pick<Registry, 'stateOf'>): PriorityClass | unde
 }
 
 /**
- * Only one class is the default for all.
+ * Only one class is the default for all, and those of system pods stay: without them such a pod is refused.
  *
- * @throws StatusError `Forbidden` for a second one
+ * @throws StatusError `Forbidden` for a second default, and for the deletion of a system class
  */
-export function singleDefaultPriority(registry: Pick<Registry, 'stateOf'>): AdmissionStep {
+export function priorityClassRules(registry: Pick<Registry, 'stateOf'>): AdmissionStep {
   return {
     name: 'Priority',
     phase: 'validating',
     appliesTo: ({ group, resource }, operation) =>
-      (operation === 'create' || operation === 'update') && group === priorityClasses.group && resource === priorityClasses.resource,
-    admit({ kind, name, object }) {
+      operation !== 'connect' && group === priorityClasses.group && resource === priorityClasses.resource,
+    admit({ kind, name, object, operation }) {
+      if (operation === 'delete') {
+        const isSystem = systemPriorityClasses.some((known) => known.name === object.metadata.name);
+        if (isSystem) throw forbidden(kind, object.metadata.name, 'this is a system priority class and cannot be deleted');
+        return object;
+      }
       if ((object as PriorityClass).globalDefault !== true) return object;
       const known = defaultClass(registry);
       if (known === undefined || known.metadata.name === name) return object;

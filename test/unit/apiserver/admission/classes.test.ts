@@ -160,6 +160,20 @@ describe('priorities', () => {
   });
 });
 
+describe('priority classes of the system', () => {
+  test('stay, since pods of the system are refused without them', async () => {
+    const make = (name: string, value: number) =>
+      client.create(priorityClasses, { apiVersion: 'scheduling.k8s.io/v1', kind: 'PriorityClass', metadata: { name }, value });
+    await make('system-node-critical', 2_000_001_000);
+    await make('mine', 5);
+    expect(await refusalOf(client.delete(priorityClasses, { name: 'system-node-critical' }))).toBe(
+      'this is a system priority class and cannot be deleted',
+    );
+    await client.delete(priorityClasses, { name: 'mine' });
+    expect((await client.list(priorityClasses)).items.map(({ metadata }) => metadata.name)).toEqual(['system-node-critical']);
+  });
+});
+
 /** A client of somebody with these rights everywhere. */
 async function someone(rules: readonly PolicyRule[]): Promise<Client> {
   const group = 'rbac.authorization.k8s.io';
