@@ -14,13 +14,13 @@ import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import type { AppObject } from './app-object.ts';
 import { generationSeen, type Pass, waits } from './app-pass.ts';
 import { labelsOf, timeoutMsOf } from './app-spec.ts';
-import { type AppState, type Drift, touchInventory } from './app-state.ts';
-import { heldText } from './app-status.ts';
+import { type AppState, touchInventory } from './app-state.ts';
 import { type AttemptRecord, startAttempt } from './attempt.ts';
+import { createDriftCorrection } from './drift-correction.ts';
 import type { GitOpsMetrics } from './gitops-metrics.ts';
 import { addToHistory, isRollback, replaceInHistory, revertedBy } from './history.ts';
 import type { Inventory } from './inventory.ts';
-import { describe, describeId, idOf, type ObjectId } from './object-id.ts';
+import { describeId, idOf, type ObjectId } from './object-id.ts';
 import { type AppFeed, redactedChange } from './redacted-feed.ts';
 import { formatBuildError, messageOf, Superseded, SyncFailure } from './sync-failure.ts';
 import type { SyncOutcome } from './syncer.ts';
@@ -69,6 +69,7 @@ export function createAppActs({
   random,
   enqueue,
 }: AppActsOptions): AppActs {
+  const correctDrift = createDriftCorrection({ clock, recorder, feed, redactor, gitops });
   return { syncRevision, correctDrift, pruneObjects, finalizeApp, tellPhase };
 
   async function syncRevision(pass: Pass): Promise<void> {
@@ -278,60 +279,6 @@ export function createAppActs({
         state.history.map((entry) => ({ ...entry, changes: entry.changes.map((change) => redactedChange(change, redact)) })),
       )
       .catch((err: unknown) => log.error({ kustomization: state.key, err }, 'Could not write history'));
-  }
-
-  async function correctDrift(pass: Pass): Promise<void> {
-    const { app, state, signal, target } = pass;
-    const { drift, syncer } = target;
-    for (const found of [...state.drifts.values()]) {
-      const applied = state.applied.get(found.id);
-      const policy = applied?.desired.policy.drift ?? app.metadata.annotations?.[annotations.drift] ?? 'correct';
-      if (policy === 'ignore' || applied === undefined) {
-        state.drifts.delete(found.id);
-        continue;
-      }
-      if (policy !== 'correct') {
-        leave(pass, found, 'detect');
-        continue;
-      }
-      if (drift.isFight(app, state, found)) {
-        leave(pass, found, { until: clock.now() + (drift.retryAfterMs(state) ?? 0) });
-        continue;
-      }
-      const startedAt = clock.now();
-      const { kind } = applied.desired.object;
-      const object = describe(kind, applied.desired.ref);
-      const entry = { type: 'drift' as const, app: app.metadata.name, object, change: found.change, by: found.by, left: '', problem: '' };
-      try {
-        // An autoscaler may have come of which the cache knew nothing when it told of the change.
-        if ((await syncer.heal(app, state, applied.desired, signal)) === undefined) continue;
-        gitops.driftCorrected(labelsOf(app), kind);
-        gitops.synced(labelsOf(app), 'drift', 'succeeded', clock.now() - startedAt);
-        recorder.record(app, {
-          type: 'Normal',
-          reason: 'DriftCorrected',
-          message: `${object}: ${found.change}${found.by === '' ? '' : ` by ${found.by}`}, put back`,
-        });
-        feed.add(app, { ...entry, at: clock.now(), healed: true, durationMs: clock.now() - found.detectedAt });
-      } catch (err) {
-        if (signal.aborted) throw err;
-        gitops.synced(labelsOf(app), 'drift', 'failed', clock.now() - startedAt);
-        feed.add(app, { ...entry, at: clock.now(), healed: false, problem: messageOf(err), durationMs: clock.now() - found.detectedAt });
-        throw new Error(`put back ${object}`, { cause: err });
-      }
-    }
-  }
-
-  /** What is not put back is said once, with the reason. */
-  function leave({ app, state }: Pass, found: Drift, left: NonNullable<Drift['left']>): void {
-    const applied = state.applied.get(found.id);
-    if (found.left !== undefined || applied === undefined) return;
-    state.drifts.set(found.id, { ...found, left });
-    const object = describe(applied.desired.object.kind, applied.desired.ref);
-    const { change, by } = found;
-    const why = left === 'detect' ? `${annotations.drift} is detect` : heldText(left.until);
-    const entry = { type: 'drift', at: clock.now(), app: app.metadata.name, object, change, by } as const;
-    feed.add(app, { ...entry, healed: false, left: why, problem: '', durationMs: 0 });
   }
 
   /** A deletion that is refused is told and tried again; what is in force stays so. */

@@ -535,7 +535,8 @@ export function createAppController(options: AppControllerOptions): AppControlle
     const graceMs = autoRevert.graceLeftMs(app, state);
     if (value === 'Progressing' && state.waitsSince > 0) {
       const left = Math.max(1_000, timeoutMsOf(app) - (clock.now() - state.waitsSince) + 100);
-      return { requeueAfterMs: Math.min(left, graceMs ?? left, healthMs, checksUnknown ? recheckKindMs : left) };
+      const driftMs = target.drift.retryAfterMs(state) ?? left;
+      return { requeueAfterMs: Math.min(left, driftMs, graceMs ?? left, healthMs, checksUnknown ? recheckKindMs : left) };
     }
     if (state.attempted !== undefined && value !== 'Suspended' && value !== 'Deleting') {
       const waited = clock.monotonicMs() - state.attempted.failedAt;

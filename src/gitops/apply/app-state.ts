@@ -173,6 +173,10 @@ export interface AppState {
   readonly drifts: Map<ObjectId, Drift>;
   /** Of objects that have any. */
   readonly notes: Map<ObjectId, ObjectNotes>;
+  /** Why objects could not be put back at the last try. */
+  readonly unhealed: Map<ObjectId, string>;
+  /** Namespaces in which nothing can be put back, and since when; of the monotonic clock. */
+  readonly blockedNamespaces: Map<string, { readonly reason: string; readonly since: number; readonly triedAt: number }>;
   /** Times of recent corrections by object and field, for noticing a fight. */
   readonly corrections: Map<string, number[]>;
   readonly health: Map<ObjectId, Health>;
@@ -266,6 +270,8 @@ export function newAppState(key: string): AppState {
     writing: new Set(),
     drifts: new Map(),
     notes: new Map(),
+    unhealed: new Map(),
+    blockedNamespaces: new Map(),
     corrections: new Map(),
     health: new Map(),
     healthDirty: new Set(),

@@ -101,12 +101,14 @@ export const heldText = (until: number): string =>
 const maxDriftsShown = 5;
 
 /** What differs from Git and is left as it is, for now or because the policy says so. */
-function driftText({ drifts, applied }: AppState): string {
+function driftText({ drifts, applied, unhealed, blockedNamespaces }: AppState): string {
   if (drifts.size === 0) return '';
   const texts = [...drifts.values()].map(({ id, change, by, left }) => {
     const known = applied.get(id);
     const object = known === undefined ? describeId(id) : describeObject(known.desired.object);
-    return `${object}: ${change}${by === '' ? '' : ` by ${by}`}${typeof left === 'object' ? `, ${heldText(left.until)}` : ''}`;
+    const blocked = blockedNamespaces.get(known?.desired.ref.namespace ?? '')?.reason ?? unhealed.get(id);
+    const why = typeof left === 'object' ? `, ${heldText(left.until)}` : blocked === undefined ? '' : `; not healed: ${blocked}`;
+    return `${object}: ${change}${by === '' ? '' : ` by ${by}`}${why}`;
   });
   const more = texts.length - maxDriftsShown;
   return `${texts.slice(0, maxDriftsShown).join('\n')}${more > 0 ? `\n… and ${more} more` : ''}`;

@@ -53,9 +53,14 @@ export interface DriftWatch {
   scaleChanged(state: AppState, id: ObjectId): void;
   /** Compares again what was skipped while our own write was under way; `answer` is what the server said to it. */
   recheck(state: AppState, id: ObjectId, answer: DynamicObject | undefined): void;
-  /** True when the same field was put back too often within a minute: then the app backs off and says who it is fighting with. */
-  isFight(app: Kustomization, state: AppState, drift: Drift): boolean;
-  /** When a fight is over and the field may be put back again; undefined when there is none. */
+  /**
+   * How long a field is left alone that was put back too often within a minute, in milliseconds: the app backs off and says who it is
+   * fighting with. Undefined when it may be put back now.
+   */
+  heldForMs(app: Kustomization, state: AppState, drift: Drift): number | undefined;
+  /** Counts a change of somebody else that was put back. A try that failed is none. */
+  corrected(state: AppState, drift: Drift): void;
+  /** When a fight is over, or a namespace may be there again; undefined when there is nothing to put back then. */
   retryAfterMs(state: AppState): number | undefined;
 }
 
@@ -64,6 +69,9 @@ const ownerLabel: FieldPath = ['f:metadata', 'f:labels', `f:${labels.fluxKustomi
 const fightWindowMs = 60_000;
 /** Within that time; then the field is left to whoever writes it until the time is over. */
 export const maxCorrections = 3;
+/** A namespace that is being deleted is usually gone soon; one that nobody makes is looked for more and more seldom. */
+const minNamespaceWaitMs = 1_000;
+const maxNamespaceWaitMs = 30_000;
 /** Fields whose corrections are remembered, for each app. */
 const maxRemembered = 1_000;
 
@@ -207,29 +215,35 @@ export function createDriftWatch(options: DriftWatchOptions): DriftWatch {
       // The cache may be behind our own write; its event is still to come then. What is newer was written by someone else.
       if (object === undefined || versionOf(object) > applied.resourceVersion) observe(state, id, object, answer);
     },
-    isFight(app, state, { id, change, by }) {
-      const key = `${id} ${change.split(' ')[0]}`;
+    heldForMs(app, state, { id, change, by }) {
+      const now = clock.monotonicMs();
+      const recent = (state.corrections.get(fieldOf(id, change)) ?? []).filter((at) => now - at < fightWindowMs);
+      const [first] = recent;
+      if (first === undefined || recent.length < maxCorrections) return undefined;
+      const applied = state.applied.get(id);
+      recorder.record(app, {
+        type: 'Warning',
+        reason: 'DriftFight',
+        message: `${applied === undefined ? id : describeObject(applied.desired.object)}: ${change} was put back ${maxCorrections} times within a minute${by === '' ? '' : `; ${by} changes it again each time`}`,
+      });
+      return first + fightWindowMs - now;
+    },
+    corrected(state, { id, change }) {
+      const key = fieldOf(id, change);
       const now = clock.monotonicMs();
       const recent = (state.corrections.get(key) ?? []).filter((at) => now - at < fightWindowMs);
-      const fighting = recent.length >= maxCorrections;
-      if (!fighting) recent.push(now);
       state.corrections.delete(key);
-      state.corrections.set(key, recent);
+      state.corrections.set(key, [...recent, now]);
       if (state.corrections.size > maxRemembered) state.corrections.delete(state.corrections.keys().next().value ?? '');
-      if (fighting) {
-        const applied = state.applied.get(id);
-        recorder.record(app, {
-          type: 'Warning',
-          reason: 'DriftFight',
-          message: `${applied === undefined ? id : describeObject(applied.desired.object)}: ${change} was put back ${maxCorrections} times within a minute${by === '' ? '' : `; ${by} changes it again each time`}`,
-        });
-      }
-      return fighting;
     },
     retryAfterMs(state) {
       if (state.drifts.size === 0) return undefined;
       const now = clock.monotonicMs();
       let earliest: number | undefined;
+      for (const { since, triedAt } of state.blockedNamespaces.values()) {
+        const waitMs = Math.min(maxNamespaceWaitMs, Math.max(minNamespaceWaitMs, (triedAt - since) / 4));
+        earliest = Math.min(earliest ?? Number.POSITIVE_INFINITY, triedAt + waitMs - now);
+      }
       for (const times of state.corrections.values()) {
         if (times.length < maxCorrections) continue;
         const at = (times[0] ?? now) + fightWindowMs - now;
@@ -246,3 +260,6 @@ function replicasText(desired: DynamicObject, live: DynamicObject, autoscaler: s
   if (autoscaler === undefined || said === undefined || has === said) return '';
   return `replicas: ${String(has)} by HorizontalPodAutoscaler ${autoscaler} (Git says ${String(said)})`;
 }
+
+/** Of a field that was put back: the object and the first word of the change. */
+const fieldOf = (id: ObjectId, change: string): string => `${id} ${change.split(' ')[0]}`;

@@ -134,6 +134,7 @@ export function createObjectWriter({
         state.applied.set(id, { desired, ownFields, uid, resourceVersion: Number(resourceVersion ?? 0), skipped });
         state.pending.delete(id);
         state.drifts.delete(id);
+        state.unhealed.delete(id);
         state.healthDirty.add(id);
         return undefined;
       }
@@ -155,6 +156,7 @@ export function createObjectWriter({
         state.applied.set(id, { desired, ownFields: ownFieldsOf(answer), uid, resourceVersion: versionOf(answer), ...refused });
         state.pending.delete(id);
         state.drifts.delete(id);
+        state.unhealed.delete(id);
         state.healthDirty.add(id);
         if (before?.metadata.uid === uid && before?.metadata.resourceVersion === resourceVersion) return undefined;
         const object = describeObject(desired.object);

@@ -1,0 +1,91 @@
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { configMaps } from '../../../src/api/core/v1/config-map.ts';
+import { events } from '../../../src/api/core/v1/event.ts';
+import { namespaces } from '../../../src/api/core/v1/namespace.ts';
+import { kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
+import type { Client } from '../../../src/client/client.ts';
+import { tryGet } from '../../../src/client/try-get.ts';
+import { conditionOf } from '../../../src/machinery/conditions.ts';
+import { home, startNamespaces } from '../../support/engine.ts';
+import { startMemoryProject } from '../../support/memory-project.ts';
+import { until } from '../../support/until.ts';
+
+const count = 20;
+const contents = Object.fromEntries(
+  Array.from({ length: count }, (_, index) => [
+    `web/c${index}.yaml`,
+    `apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c${index}, namespace: staging}\ndata: {a: "1"}\n`,
+  ]),
+);
+const namespace = { 'web/namespace.yaml': 'apiVersion: v1\nkind: Namespace\nmetadata: {name: staging}\n' };
+const held = { namespace: 'staging', name: 'held' };
+
+async function start(files: Readonly<Record<string, string>>) {
+  const project = await startMemoryProject({
+    files,
+    apps: { web: { targetNamespace: undefined, wait: true } as never },
+    async prepare(people) {
+      onTestFinished(await startNamespaces(people));
+      if (!('web/namespace.yaml' in files)) await createNamespace(people);
+    },
+  });
+  const { people } = project;
+  await project.applied('web');
+  // Its finalizer keeps the namespace until the test takes it away.
+  await people.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { ...held, finalizers: ['example.com/held'] } });
+  return project;
+}
+
+const createNamespace = (people: Client): Promise<unknown> =>
+  people.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'staging' } });
+
+const release = (people: Client): Promise<unknown> =>
+  people.patch(configMaps, held, { type: 'merge', body: { metadata: { finalizers: [] } } }, { fieldManager: 'test' });
+
+const contentsOf = async (people: Client): Promise<number> => (await people.list(configMaps, { namespace: 'staging' })).items.length;
+
+const messages = async (people: Client, reason: string): Promise<readonly string[]> =>
+  (await people.list(events, { namespace: home })).items.filter((event) => event.reason === reason).map(({ message = '' }) => message);
+
+const drifted = async (people: Client): Promise<string> =>
+  conditionOf((await people.get(kustomizations, { namespace: home, name: 'web' })).status?.conditions, 'Drifted')?.message ?? '';
+
+const comesBack = async (people: Client): Promise<void> => {
+  await until(async () => (await contentsOf(people)) === count, { what: async () => `${count} objects, not ${await contentsOf(people)}` });
+  await until(async () => (await drifted(people)) === '', { what: () => drifted(people) });
+  expect(await messages(people, 'DriftFight')).toEqual([]);
+};
+
+describe('a namespace that somebody deletes', () => {
+  it('comes back with all that is in it as soon as it is gone, and the app says once what it waits for', async () => {
+    const { people, applied } = await start({ ...namespace, ...contents });
+    await people.delete(namespaces, { name: 'staging' });
+    const reason = 'not healed: namespace staging is being deleted; tried again when it is gone';
+    await until(async () => (await contentsOf(people)) === 1 && (await drifted(people)).includes(reason), { what: () => drifted(people) });
+    const { uid } = (await people.get(namespaces, { name: 'staging' })).metadata;
+    // More tries than make a fight.
+    for (const tries of [1, 2, 3, 4]) {
+      await people.patch(
+        kustomizations,
+        { namespace: home, name: 'web' },
+        { type: 'merge', body: { metadata: { annotations: { tries: String(tries) } } } },
+      );
+    }
+    await release(people);
+    await comesBack(people);
+    expect((await tryGet(people, namespaces, { name: 'staging' }))?.metadata.uid).not.toBe(uid);
+    expect(await messages(people, 'DriftNotCorrected')).toEqual([reason]);
+    await applied('web');
+  });
+
+  it('gets its content back when it is not in Git and somebody makes it again', async () => {
+    const { people } = await start(contents);
+    await people.delete(namespaces, { name: 'staging' });
+    await until(async () => (await contentsOf(people)) === 1, { what: 'all but one is gone' });
+    await release(people);
+    const reason = 'not healed: namespace staging does not exist; tried again when it is there';
+    await until(async () => (await drifted(people)).includes(reason), { what: () => drifted(people) });
+    await createNamespace(people);
+    await comesBack(people);
+  });
+});
