@@ -18,6 +18,7 @@ export function formatAddresses({ endpoints, configuration, pagePath, isTerminal
     `  kubectl        export KUBECONFIG=${shellWord(endpoints.kubeconfig)}`,
   ];
   if (isPushFollowed(configuration)) lines.push(`  Push to        ${pushAddress(endpoints, isTerminal)}`);
+  if (endpoints.httpCaFile !== undefined) lines.push(`  Certificate    of the cluster's authority, ${endpoints.httpCaFile}`);
   return `\n${lines.join('\n')}\n`;
 }
 
@@ -25,7 +26,7 @@ export function formatAddresses({ endpoints, configuration, pagePath, isTerminal
 export function formatTour(endpoints: Endpoints, isTerminal: boolean): string {
   return [
     '  Try this in a second terminal:',
-    `    git clone ${isTerminal ? gitAddress(endpoints).href : '"$(midship git-url)"'} demo && cd demo`,
+    `    git clone ${trustOption(endpoints)}${isTerminal ? gitAddress(endpoints).href : '"$(midship git-url)"'} demo && cd demo`,
     "    sed -i 's/replicas: 3/replicas: 5/' apps/storefront/deployment.yaml",
     '    git commit -am "storefront: 5 replicas" && git push      # watch this terminal',
     '    git revert --no-edit HEAD && git push                    # and back',
@@ -45,11 +46,15 @@ const isPushFollowed = ({ repository, seedDirectory, disabled }: AddressesOption
 
 function pushAddress(endpoints: Endpoints, isTerminal: boolean): string {
   const git = gitAddress(endpoints);
-  if (isTerminal) return git.href;
+  const trust = endpoints.httpCaFile === undefined ? '' : `   (git clone ${trustOption(endpoints).trim()})`;
+  if (isTerminal) return `${git.href}${trust}`;
   git.username = '';
   git.password = '';
-  return `${git.href}   (with its token: midship git-url)`;
+  return `${git.href}   (with its token: midship git-url)${trust}`;
 }
+
+/** Of `git clone`, which keeps it for the pushes. */
+const trustOption = ({ httpCaFile }: Endpoints): string => (httpCaFile === undefined ? '' : `-c http.sslCAInfo=${shellWord(httpCaFile)} `);
 
 /** Gives the address of the built-in remote, by the name that other machines know too. */
 function gitAddress({ git, page }: Endpoints): URL {

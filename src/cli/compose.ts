@@ -115,11 +115,12 @@ import { openSqliteStorage } from '../storage/sqlite/storage.ts';
 import type { Storage } from '../storage/storage.ts';
 import { StorageError } from '../storage/storage-error.ts';
 import { createOverviewSource } from '../web/overview.ts';
-import { createWeb, isLoopback } from '../web/server.ts';
+import { createWeb, isLoopback, type WebCertificate } from '../web/server.ts';
 import { createStateCollector } from '../web/state-metrics.ts';
 import { readAuthorities } from './access-flags.ts';
 import type { StoppedBackup } from './backup.ts';
 import { openSnapshot } from './backup-snapshot.ts';
+import { followCertificate } from './certificate-files.ts';
 import { authoritiesOf, type Configuration, filesOf } from './configuration.ts';
 import { claimNetwork, claimPort, claimStopped, type Endpoints, ensureToken, isClaimAddress, type Network } from './data-directory.ts';
 import { explainStartFailure } from './explain.ts';
@@ -573,10 +574,12 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   });
   const asksForLogin = configuration.requireLogin || !isLoopback(configuration.httpAddress);
   const pageToken = asksForLogin ? await ensureToken(files.pageToken) : undefined;
+  const httpTls = await openHttpCertificate(configuration, { pki, clock, log });
   const web = createWeb({
     address: configuration.httpAddress,
     port: configuration.httpPort,
     names: configuration.tlsNames,
+    ...(httpTls === undefined ? {} : { tls: httpTls.pair }),
     ...(pageToken === undefined ? {} : { token: pageToken }),
     informers,
     activity,
@@ -592,7 +595,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     version,
   });
   metrics.state.addCollector(createStateCollector(informers));
-  await start([web]);
+  await start([...(httpTls?.parts ?? []), web]);
 
   // 7. GitOps: what Git says is put in force.
   if (webhooks !== undefined) {
@@ -660,7 +663,9 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     endpoints: {
       api: apiServer.url,
       http: web.url,
-      ...(isWildcard(httpAddress) ? { page: `http://${outsideHost(tlsNames)}:${new URL(web.url).port}` } : {}),
+      ...(isWildcard(httpAddress) ? { page: `${new URL(web.url).protocol}//${outsideHost(tlsNames)}:${new URL(web.url).port}` } : {}),
+      ...(httpTls === undefined ? {} : { httpCertificateFile: httpTls.file }),
+      ...(httpTls?.caFile === undefined ? {} : { httpCaFile: httpTls.caFile }),
       ...(pageToken === undefined ? {} : { pageTokenFile: files.pageToken }),
       git: git.href,
       kubeconfig,
@@ -692,6 +697,32 @@ async function openEncryption(
       cause,
     });
   }
+}
+
+interface HttpCertificate {
+  readonly pair: WebCertificate;
+  /** PEM, the server's certificate first. */
+  readonly file: string;
+  /** Of the cluster's authority, when that signed it. */
+  readonly caFile?: string;
+  readonly parts: readonly Component[];
+}
+
+/** The certificate of page, metrics and Git remote; undefined when they speak plain HTTP. */
+async function openHttpCertificate(
+  { httpTls, dataDirectory, httpAddress, tlsNames }: Configuration,
+  { pki, clock, log }: { readonly pki: Pki; readonly clock: Clock; readonly log: Log },
+): Promise<HttpCertificate | undefined> {
+  if (httpTls === undefined) return undefined;
+  if (httpTls !== 'own') {
+    const pair = await followCertificate(httpTls, { clock, log: log.child({ component: 'http-certificate' }) });
+    return { pair, file: httpTls.certificateFile, parts: [pair] };
+  }
+  const own = Object.values(networkInterfaces()).flatMap((each) => (each ?? []).map(({ address }) => address));
+  const hosts = ['localhost', '127.0.0.1', ...(isWildcard(httpAddress) ? own.filter((each) => !each.includes('%')) : [httpAddress])];
+  const pair = await pki.serverCertificate({ name: 'http', commonName: 'midship', hosts: [...hosts, ...tlsNames] });
+  const { pki: directory } = filesOf(dataDirectory);
+  return { pair, file: join(directory, 'http.crt'), caFile: join(directory, 'ca.crt'), parts: [] };
 }
 
 const isWildcard = (address: string): boolean => address === '0.0.0.0' || address === '::';

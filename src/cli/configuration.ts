@@ -15,6 +15,8 @@ export interface Configuration {
   readonly httpPort: number;
   /** The page and the metrics ask for a login on loopback, too. */
   readonly requireLogin: boolean;
+  /** Absent: plain HTTP. `own`: a certificate of the cluster's authority. */
+  readonly httpTls?: 'own' | { readonly certificateFile: string; readonly keyFile: string };
   readonly simulatedNodes: number;
   readonly runtime: 'process' | 'simulated';
   readonly pods: PodSettings;

@@ -207,6 +207,10 @@ export interface Endpoints extends KnownProcess {
   readonly page?: string;
   /** File with the bearer token of page and metrics; absent when they ask for none. */
   readonly pageTokenFile?: string;
+  /** With HTTPS: PEM, in which the certificate of that port is the first. */
+  readonly httpCertificateFile?: string;
+  /** The authority of the cluster, when it signed that certificate. */
+  readonly httpCaFile?: string;
   /** Carries the push token. */
   readonly git: string;
   readonly kubeconfig: string;

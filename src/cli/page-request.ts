@@ -1,5 +1,7 @@
+import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { type IncomingMessage, request } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Endpoints } from './data-directory.ts';
 import { Failure } from './failure.ts';
 
@@ -8,7 +10,7 @@ const timeoutMs = 10_000;
 
 /** Asks the running cluster on the port of its page, with the token of the page where it asks for one. */
 export async function requestPage<T>(
-  { http, pageTokenFile }: Pick<Endpoints, 'http' | 'pageTokenFile'>,
+  { http, pageTokenFile, httpCertificateFile }: Pick<Endpoints, 'http' | 'pageTokenFile' | 'httpCertificateFile'>,
   path: string,
   { method = 'GET' }: { readonly method?: 'GET' | 'POST' } = {},
 ): Promise<T> {
@@ -16,10 +18,15 @@ export async function requestPage<T>(
     const token = pageTokenFile === undefined ? undefined : (await readFile(pageTokenFile, 'utf8')).trim();
     const headers: Record<string, string> = token === undefined ? {} : { Authorization: `Bearer ${token}` };
     const url = new URL(path, http);
+    const socket = httpCertificateFile === undefined ? undefined : await connectPinned(url, httpCertificateFile);
     const text = await new Promise<string>((resolve, reject) => {
       const signal = AbortSignal.timeout(timeoutMs);
       // Not fetch, whose loading takes longer than all else that a question does.
-      const sent = request(url, { method, headers, signal, agent: false }, (response) => readAnswer(response).then(resolve, reject));
+      const target = { host: url.hostname.replace(/^\[(.*)\]$/, '$1'), port: url.port, path: url.pathname };
+      // An agent, even none, would make a connection of its own.
+      const connection = socket === undefined ? { agent: false as const } : { createConnection: () => socket };
+      const options = { ...target, ...connection, method, headers: { ...headers, Host: url.host }, signal };
+      const sent = request(options, (response) => readAnswer(response).then(resolve, reject));
       sent.once('error', (err) => reject(signal.aborted ? new Error(`no answer within ${timeoutMs / 1_000} s`) : err));
       sent.end();
     });
@@ -31,6 +38,34 @@ export async function requestPage<T>(
       cause,
     });
   }
+}
+
+/**
+ * Connects to the server that has the certificate of the file, whatever names are in it and whoever signed it: the file is that of the
+ * data directory, or one that the owner of it named.
+ */
+async function connectPinned({ hostname, port }: URL, file: string): Promise<Socket> {
+  const expected = new X509Certificate(await readFile(file)).fingerprint256;
+  const { connect } = await import('node:tls');
+  return new Promise((resolve, reject) => {
+    const socket = connect({
+      host: hostname.replace(/^\[(.*)\]$/, '$1'),
+      port: Number(port),
+      rejectUnauthorized: false,
+      timeout: timeoutMs,
+    });
+    socket.once('timeout', () => socket.destroy(new Error(`no answer within ${timeoutMs / 1_000} s`)));
+    socket.once('error', reject);
+    // Nothing is sent before this comparison, which takes the place of the usual check.
+    socket.once('secureConnect', () => {
+      socket.off('error', reject);
+      if (socket.getPeerX509Certificate()?.fingerprint256 === expected) resolve(socket);
+      else {
+        socket.destroy();
+        reject(new Error(`it has another certificate than ${file}`));
+      }
+    });
+  });
 }
 
 async function readAnswer(response: IncomingMessage): Promise<string> {

@@ -26,6 +26,9 @@ interface UpFlags extends AccessFlags, BuildFlags, PodFlags {
   readonly httpBindAddress: string;
   readonly httpPort: number;
   readonly requireLogin: boolean;
+  readonly httpTls: boolean;
+  readonly httpTlsCertFile?: string;
+  readonly httpTlsPrivateKeyFile?: string;
   readonly simulateNodes: number;
   readonly runtime: string;
   readonly repo?: string;
@@ -102,6 +105,9 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
           .default('127.0.0.1'),
       )
       .addOption(new Option('--require-login', 'page and metrics ask for a login on loopback, too').default(false))
+      .addOption(new Option('--http-tls', 'page, metrics and Git remote speak HTTPS, by a certificate of the cluster').default(false))
+      .addOption(new Option('--http-tls-cert-file <file>', 'the same by this certificate (PEM, with those that signed it)'))
+      .addOption(new Option('--http-tls-private-key-file <file>', 'and its key'))
       .addOption(
         new Option('--tls-san <name>', 'further name or address in the API certificate, and of the page')
           .default([])
@@ -235,6 +241,7 @@ function configurationOf(flags: UpFlags, { environment, seedDirectory, tools }: 
     httpAddress: flags.httpBindAddress,
     httpPort: flags.httpPort,
     requireLogin: flags.requireLogin,
+    ...httpTlsOf(flags),
     simulatedNodes: flags.simulateNodes,
     runtime: flags.runtime === 'simulated' ? 'simulated' : 'process',
     pods: podSettingsOf(flags),
@@ -255,6 +262,17 @@ function configurationOf(flags: UpFlags, { environment, seedDirectory, tools }: 
     disabled: flags.disable,
     logLevel: environment.MIDSHIP_LOG_LEVEL ?? 'info',
   };
+}
+
+function httpTlsOf({ httpTls, httpTlsCertFile, httpTlsPrivateKeyFile }: UpFlags): Pick<Configuration, 'httpTls'> {
+  if (httpTlsCertFile === undefined && httpTlsPrivateKeyFile === undefined) return httpTls ? { httpTls: 'own' } : {};
+  if (httpTlsCertFile === undefined || httpTlsPrivateKeyFile === undefined) {
+    throw new Failure(`missing flag: ${httpTlsCertFile === undefined ? '--http-tls-cert-file' : '--http-tls-private-key-file'}`, {
+      why: 'A certificate works only with its key.',
+      fix: 'Give both files, or --http-tls for a certificate of the cluster.',
+    });
+  }
+  return { httpTls: { certificateFile: resolve(httpTlsCertFile), keyFile: resolve(httpTlsPrivateKeyFile) } };
 }
 
 function memoryOf({ memoryBudget: totalBytes, storageQuota: objectBytes }: UpFlags): MemoryBudget {

@@ -11,6 +11,7 @@ export interface ConnectionBounds {
 
 interface Connection {
   readonly socket: Socket;
+  readonly client: string;
   requests: number;
   /** Requests under way that are never cut off. */
   kept: number;
@@ -26,26 +27,27 @@ interface Connection {
 export function boundConnections(server: Server, { max, maxOfAddress, isKept }: ConnectionBounds): void {
   /** By address, the longest idle first. */
   const byAddress = new Map<string, Set<Connection>>();
-  const bySocket = new Map<Socket, Connection>();
+  /** By address and port of the client: with TLS a request comes in on another socket than the connection. */
+  const byClient = new Map<string, Connection>();
   // Sockets that were destroyed count until the turn of the event loop is over.
   server.maxConnections = 2 * max;
 
   server.on('connection', (socket: Socket) => {
     const address = socket.remoteAddress ?? '';
-    const connection: Connection = { socket, requests: 0, kept: 0, isKnown: false };
+    const connection: Connection = { socket, client: clientOf(socket), requests: 0, kept: 0, isKnown: false };
     const ofAddress = byAddress.get(address) ?? new Set();
     byAddress.set(address, ofAddress.add(connection));
-    bySocket.set(socket, connection);
+    byClient.set(connection.client, connection);
     socket.once('close', () => remove(connection, address));
     if (ofAddress.size > maxOfAddress) drop(ofAddress, connection, address);
-    else if (bySocket.size > max) {
+    else if (byClient.size > max) {
       const [crowded, connections] = mostCrowded();
       drop(connections, connection, crowded);
     }
   });
 
   server.on('request', (request, response) => {
-    const connection = bySocket.get(request.socket);
+    const connection = byClient.get(clientOf(request.socket));
     if (connection === undefined) return;
     const kept = isKept(request);
     connection.requests += 1;
@@ -76,12 +78,14 @@ export function boundConnections(server: Server, { max, maxOfAddress, isKept }: 
   }
 
   function remove(connection: Connection, address: string): void {
-    bySocket.delete(connection.socket);
+    if (byClient.get(connection.client) === connection) byClient.delete(connection.client);
     const ofAddress = byAddress.get(address);
     ofAddress?.delete(connection);
     if (ofAddress?.size === 0) byAddress.delete(address);
   }
 }
+
+const clientOf = ({ remoteAddress, remotePort }: Socket): string => `${remoteAddress} ${remotePort}`;
 
 function find(connections: Iterable<Connection>, fits: (connection: Connection) => boolean): Connection | undefined {
   for (const connection of connections) if (fits(connection)) return connection;

@@ -4,6 +4,8 @@ export interface RequestFacts {
   readonly headers: IncomingHttpHeaders;
   /** Address of this machine that the request came in on. */
   readonly localAddress: string | undefined;
+  /** Of this server, and so of the origin of its pages. */
+  readonly scheme?: 'http' | 'https' | undefined;
   /** Further names of this machine, in lower case. */
   readonly names?: readonly string[] | undefined;
 }
@@ -15,13 +17,13 @@ export interface RequestFacts {
  * requests here from its own origin. The first is seen by the Host header, which then carries the foreign name, the second by Origin.
  * The port is not compared: it differs behind a forwarded port, and no attacker can choose the host part.
  */
-export function refusalOf({ headers, localAddress, names = [] }: RequestFacts): string | undefined {
+export function refusalOf({ headers, localAddress, scheme = 'http', names = [] }: RequestFacts): string | undefined {
   const { host, origin } = headers;
   const name = hostnameOf(`http://${host ?? ''}`);
   if (host === undefined || name === undefined || !(isOwnName(name, localAddress) || names.includes(name))) {
     return `This server does not answer to the host name ${JSON.stringify(host ?? '')}. Open it by its address or as localhost, or start with --tls-san and the name.`;
   }
-  if (origin !== undefined && origin !== `http://${host}`) return 'Requests from other origins are not answered.';
+  if (origin !== undefined && origin !== `${scheme}://${host}`) return 'Requests from other origins are not answered.';
   return undefined;
 }
 

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { Server as TlsServer } from 'node:tls';
 import { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 import type { ActivityFeed } from '../base/activity.ts';
 import type { Clock } from '../base/clock.ts';
@@ -50,13 +51,22 @@ export interface WebOptions {
   readonly names?: readonly string[];
   /** Asks for a login, or for this as a bearer token. Needed to serve on anything but loopback. */
   readonly token?: string;
+  /** Speaks TLS alone, with this certificate. */
+  readonly tls?: WebCertificate;
   /** Shared with everything else that runs long in this event loop. */
   readonly gate: TurnGate;
 }
 
-/** The status page, its data, metrics and what other components mount, on plain HTTP. */
+/** A key pair (PEM) that may be replaced while it is in use; its fields give the newest one. */
+export interface WebCertificate {
+  readonly certificate: string;
+  readonly key: string;
+  onRenewed(apply: () => void): void;
+}
+
+/** The status page, its data, metrics and what other components mount, on HTTP or HTTPS. */
 export interface Web extends Component {
-  /** `http://HOST:PORT`, reachable on this machine; known once started. */
+  /** `http://HOST:PORT` or `https://HOST:PORT`, reachable on this machine; known once started. */
   readonly url: string;
   /** Path of the page: with a login one that is good for logging in once. */
   newLink(): string;
@@ -101,6 +111,10 @@ class HttpWeb implements Web {
     this.#access = token === undefined ? undefined : createAccess({ token, clock, port: () => this.#port });
   }
 
+  get #scheme(): 'http' | 'https' {
+    return this.#options.tls === undefined ? 'http' : 'https';
+  }
+
   get url(): string {
     return this.#url;
   }
@@ -110,7 +124,7 @@ class HttpWeb implements Web {
   }
 
   async start({ signal }: { readonly signal: AbortSignal }): Promise<void> {
-    const { address, port, token } = this.#options;
+    const { address, port, token, tls } = this.#options;
     if (token === undefined && !isLoopback(address)) {
       throw Object.assign(new Error(`serve the status page on ${address} without a login`), { hint: 'Serve it on 127.0.0.1.' });
     }
@@ -119,7 +133,8 @@ class HttpWeb implements Web {
     signal.throwIfAborted();
     await app.listen({ host: address, port });
     this.#port = (app.server.address() as AddressInfo).port;
-    this.#url = httpAddress(localAddressOf(address), this.#port);
+    this.#url = addressOf(this.#scheme, localAddressOf(address), this.#port);
+    tls?.onRenewed(() => (this.#app?.server as TlsServer | undefined)?.setSecureContext(secureContextOf(tls)));
     this.#options.log.info({ url: this.#url }, 'Serving status page');
   }
 
@@ -137,19 +152,21 @@ class HttpWeb implements Web {
   }
 
   #createApp(assets: Assets): FastifyInstance<Server> {
-    const { informers, activity, steps, mounts, metrics, log, clock, ready, address, names = [], gate } = this.#options;
+    const { informers, activity, steps, mounts, metrics, log, clock, ready, address, names = [], gate, tls } = this.#options;
     const { redact = unchanged } = this.#options;
     const access = this.#access;
     const turns = createTurns({ gate, maxWaiting: 2 * maxConnections });
     const takeTurn = (flow: string): Promise<void> => turns.take(flow) ?? Promise.reject(new Busy());
     const model = createPageModel({ informers, activity, steps });
+    const http = { headersTimeout: headersTimeoutMs, connectionsCheckingInterval: checkConnectionsMs, requireHostHeader: true };
+    const scheme = this.#scheme;
     const app = fastify({
       ...withoutSchemas,
       logger: false,
       requestTimeout: requestTimeoutMs,
       forceCloseConnections: 'idle',
       return503OnClosing: true,
-      http: { headersTimeout: headersTimeoutMs, connectionsCheckingInterval: checkConnectionsMs, requireHostHeader: true },
+      ...(tls === undefined ? { http } : { https: { ...http, ...secureContextOf(tls), handshakeTimeout: headersTimeoutMs } }),
     }) as unknown as FastifyInstance<Server>;
     boundConnections(app.server, {
       max: maxConnections,
@@ -170,7 +187,7 @@ class HttpWeb implements Web {
       const refusal =
         mountByRoute.get(route)?.acceptsAnyHost === true
           ? undefined
-          : refusalOf({ headers: request.headers, localAddress: request.raw.socket.localAddress, names: ownNames });
+          : refusalOf({ headers: request.headers, localAddress: request.raw.socket.localAddress, scheme, names: ownNames });
       if (refusal !== undefined) return refuse(request, reply, 403, refusal);
       if (access !== undefined && !openRoutes.has(route)) {
         const { authorization, cookie } = request.headers;
@@ -238,7 +255,7 @@ class HttpWeb implements Web {
       const isLoggedIn = session !== undefined || access.sessionEnd(request.headers.cookie, request.ip) !== undefined;
       if (!isLoggedIn) return refuseLogin(request, reply, access, { isAttempt: token !== undefined, log });
       if (session !== undefined) {
-        const cookie = `${cookieName(this.#port)}=${session}; Path=/; Max-Age=${sessionMs / 1_000}; HttpOnly; SameSite=Strict`;
+        const cookie = `${cookieName(this.#port)}=${session}; Path=/; Max-Age=${sessionMs / 1_000}; HttpOnly; SameSite=Strict${this.#scheme === 'https' ? '; Secure' : ''}`;
         reply.header('Set-Cookie', cookie);
       }
       // Away from the address that carries the secret, and nowhere else than here.
@@ -351,7 +368,9 @@ interface PagesOptions {
 
 const healthRoutes: readonly string[] = ['/healthz', '/livez', '/readyz'];
 
-const httpAddress = (host: string, port: number): string => `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+const secureContextOf = ({ certificate, key }: WebCertificate) => ({ cert: certificate, key, minVersion: 'TLSv1.2' as const });
+
+const addressOf = (scheme: string, host: string, port: number): string => `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`;
 
 /** Gives the address at which this machine reaches a server that listens on `address`. */
 function localAddressOf(address: string): string {
