@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { type DynamicObject, deepFreeze, type KubeObject } from '../../machinery/object.ts';
 import { parseYamlDocuments, YamlError } from '../../machinery/yaml.ts';
+import { conflictLineOf, conflictProblem } from './conflict-markers.ts';
 import { isNamedByRevision } from './hook-names.ts';
 import type { BuildError } from './manifest.ts';
 
@@ -40,6 +41,8 @@ export function readDocuments(bytes: Uint8Array): FileContent {
     return { documents, errors, digest };
   } catch (err) {
     if (!(err instanceof YamlError)) throw err;
+    const conflict = conflictLineOf(text);
+    if (conflict !== undefined) return failed({ line: conflict, ...conflictProblem });
     return failed({ line: err.line, column: err.column, message: err.reason });
   }
 }
