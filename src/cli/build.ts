@@ -2,6 +2,7 @@ import { readdir, realpath, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { directoryTree } from '../gitops/build/kustomize/directory-tree.ts';
 import { KustomizeError } from '../gitops/build/kustomize/file-tree.ts';
+import type { LoadRestrictor } from '../gitops/build/kustomize/load-restrictor.ts';
 import { createRenderer, kustomizationFiles } from '../gitops/build/kustomize/render.ts';
 import type { BuildTools } from '../gitops/build/tools.ts';
 import { readName } from '../gitops/sources/object-format.ts';
@@ -11,6 +12,7 @@ import { type ExitCode, Failure } from './failure.ts';
 export interface BuildCommandOptions {
   readonly path: string;
   readonly tools?: BuildTools | undefined;
+  readonly loadRestrictor?: LoadRestrictor | undefined;
   readonly output: NodeJS.WritableStream;
 }
 
@@ -23,12 +25,18 @@ const maxFiles = 100_000;
  * Prints what a directory stands for, as `kustomize build` does; without a kustomization file, as an app of that path is built. Nothing
  * is printed when anything is wrong.
  */
-export async function build({ path, tools, output }: BuildCommandOptions): Promise<ExitCode> {
+export async function build({ path, tools, loadRestrictor, output }: BuildCommandOptions): Promise<ExitCode> {
   const directory = await realDirectory(path);
   const resources = await plainResources(directory);
   try {
     // The tree is the whole machine, so that a base may lie beside the directory; messages name files from here.
-    const rendered = await createRenderer().render({ tree: directoryTree('/'), path: directory.slice(1), resources, ...tools });
+    const rendered = await createRenderer().render({
+      tree: directoryTree('/'),
+      path: directory.slice(1),
+      resources,
+      loadRestrictor,
+      ...tools,
+    });
     output.write(rendered.map(({ object }) => formatYaml(sorted(object))).join('---\n'));
     return 0;
   } catch (err) {

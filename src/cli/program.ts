@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { Command, CommanderError, Option } from 'commander';
+import { type LoadRestrictor, loadRestrictors } from '../gitops/build/kustomize/load-restrictor.ts';
 import { addAppCommands } from './app-commands.ts';
 import { type BuildFlags, withBuildFlags } from './build-flags.ts';
 import { confirmAt } from './confirm.ts';
@@ -210,9 +211,14 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
 
   withBuildFlags(program.command('build').description('print the objects that a kustomization or a directory of manifests stands for'))
     .argument('[path]', 'directory', '.')
-    .action(async (path: string, flags: BuildFlags) => {
+    .addOption(
+      new Option('--load-restrictor <name>', 'LoadRestrictionsNone: files elsewhere than beside or below a kustomization, too')
+        .choices(loadRestrictors)
+        .default('LoadRestrictionsRootOnly'),
+    )
+    .action(async (path: string, flags: BuildFlags & { readonly loadRestrictor: LoadRestrictor }) => {
       const [{ build }, { toolsOf }] = await Promise.all([import('./build.ts'), import('./build-tools.ts')]);
-      exitCode = await build({ path, tools: toolsOf(flags, environment), output: context.stdout });
+      exitCode = await build({ path, loadRestrictor: flags.loadRestrictor, tools: toolsOf(flags, environment), output: context.stdout });
     });
   withBuildFlags(program.command('validate').description('check manifests without a cluster, for CI and before a push'))
     .argument('[path]', 'directory', '.')

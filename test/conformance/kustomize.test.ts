@@ -13,6 +13,15 @@ const one = 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\ndata: {a: "
 /** What both refuse, with what is said here: file, line and field of the mistake. */
 const mistakes: readonly (readonly [name: string, files: Files, message: string])[] = [
   [
+    'subject with a blank namespace',
+    {
+      'kustomization.yaml': 'resources: [one.yaml]\nnamePrefix: a-\n',
+      'one.yaml':
+        'apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {name: r}\nroleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: r}\nsubjects:\n- {kind: ServiceAccount, name: web, namespace: }\n---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {name: web}\n',
+    },
+    'one.yaml:1: RoleBinding.v1.rbac.authorization.k8s.io/a-r.[noNs]: field subjects: namespace is blank in subjects',
+  ],
+  [
     'no file',
     { 'other.yaml': one },
     ".: unable to find one of 'kustomization.yaml', 'kustomization.yml' or 'Kustomization' in directory '.'",
@@ -252,7 +261,7 @@ const mistakes: readonly (readonly [name: string, files: Files, message: string]
 /** What the real program does, or tries to, and is refused here. */
 const refusals: readonly (readonly [name: string, files: Files, message: string])[] = [
   ['helm charts', { 'kustomization.yaml': 'helmCharts:\n- name: a\n' }, 'kustomization.yaml:2: helmCharts[0]: must specify --enable-helm'],
-  ['plugins', { 'kustomization.yaml': 'transformers: [a.yaml]\n' }, 'transformers: not supported: transformers'],
+  ['validators', { 'kustomization.yaml': 'validators: [a.yaml]\n' }, 'validators: not supported: validators'],
   [
     'remote bases',
     { 'kustomization.yaml': 'resources:\n- https://user:secret@example.com/x.git?ref=a\n' },

@@ -100,7 +100,26 @@ const references = `nameReference:
 - {kind: Secret, version: v1, fieldSpecs: [{kind: Bee, group: example.com, path: spec/secretRef/name}]}
 `;
 
+/** A variable wherever a pod, or what makes pods, may have one. */
+const pod =
+  '{metadata: {annotations: {a: $(S)}, labels: {l: $(S)}}, spec: {containers: [{name: c, image: $(S), args: [$(S)]}], volumes: [{nfs: {server: $(S), path: $(S)}}]}, volumes: [{nfs: {server: $(S)}}]}';
+const variablePlaces = [
+  'apiVersion: v1\nkind: Service\nmetadata: {name: web}\n',
+  ...['Deployment', 'StatefulSet', 'DaemonSet', 'ReplicaSet'].map(
+    (kind) => `apiVersion: apps/v1\nkind: ${kind}\nmetadata: {name: x}\nspec: {template: ${pod}}\n`,
+  ),
+  `apiVersion: batch/v1\nkind: Job\nmetadata: {name: x}\nspec: {template: ${pod}}\n`,
+  `apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: x}\nspec: {jobTemplate: {spec: {template: ${pod}}}}\n`,
+].join('---\n');
+
 export const fieldCases: readonly (readonly [name: string, files: Files])[] = [
+  [
+    'variables-in-pods',
+    {
+      'objects.yaml': variablePlaces,
+      'kustomization.yaml': 'resources: [objects.yaml]\nvars: [{name: S, objref: {kind: Service, name: web, apiVersion: v1}}]\n',
+    },
+  ],
   ['crds-annotation', withCrds('      notes: {x-kubernetes-annotation: ""}')],
   ['crds-label-selector', withCrds('      selector: {x-kubernetes-label-selector: ""}', 'commonLabels: {l: v}\n')],
   [

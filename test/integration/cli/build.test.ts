@@ -45,6 +45,18 @@ describe('midship build', () => {
     expect(text).toBe("apiVersion: v1\ndata:\n  a: 'yes'\n  b: '1'\nkind: ConfigMap\nmetadata:\n  name: shop-a\n");
   });
 
+  it('reads files that lie elsewhere when asked to, and only then', async () => {
+    const files = { 'shop/kustomization.yaml': 'resources: [../a.yaml]\n', 'a.yaml': configMap('a') };
+    const { root } = await run({ ...files, 'a/b.yaml': configMap('b') }, 'a');
+    const texts: string[] = [];
+    const stdout = new Writable({ write: (chunk, _, done) => done(void texts.push(String(chunk))) }) as NodeJS.WriteStream;
+    const midship = (...args: string[]): Promise<number> =>
+      createProgram({ environment: {}, stdout, stderr: stdout, version: '0' }).run(['build', `${root}/shop`, ...args]);
+    expect((await failureOf(files, 'shop')).why).toContain("security; file '../a.yaml' is not in or below");
+    expect(await midship('--load-restrictor', 'LoadRestrictionsNone')).toBe(0);
+    expect(texts.join('')).toContain('name: a');
+  });
+
   it('prints plain directories as an app of them is built', async () => {
     const { text } = await run({
       'a.yaml': configMap('a'),

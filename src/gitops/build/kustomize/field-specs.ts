@@ -90,6 +90,7 @@ export const commonAnnotations: readonly FieldSpec[] = [
 
 /** Beside `metadata.namespace`, which every object with a namespace gets. */
 export const namespaceFields: readonly FieldSpec[] = [
+  { kind: 'Namespace', path: 'metadata/name', create: true },
   { group: 'apiregistration.k8s.io', kind: 'APIService', path: 'spec/service/namespace', create: true },
   { group: 'apiextensions.k8s.io', kind: 'CustomResourceDefinition', path: 'spec/conversion/webhook/clientConfig/service/namespace' },
 ];
@@ -237,10 +238,11 @@ export const nameReferences: readonly NameReference[] = [
 
 /** Where `$(NAME)` of a variable is looked for. */
 export const variableFields: readonly FieldSpec[] = [
-  ...inPods(
-    [pod, ...workloads, cronJob],
-    [...['args', 'command', 'env/value', 'volumeMounts/mountPath'].flatMap(inContainers), 'volumes/nfs/server'],
-  ),
+  ...inPods([pod, ...workloads, cronJob], ['args', 'command', 'env/value', 'volumeMounts/mountPath'].flatMap(inContainers)),
+  ...inPods([pod, ...workloads.filter(({ kind }) => kind !== 'StatefulSet')], ['volumes/nfs/server']),
+  // As kustomize has it, which is no field of a CronJob.
+  ...fieldsOf('CronJob', ['spec/jobTemplate/spec/template/volumes/nfs/server']),
+  ...fieldsOf('Deployment', ['spec/template/metadata/annotations']),
   ...fieldsOf('Ingress', ['spec/rules/host', 'spec/tls/hosts', 'spec/tls/secretName']),
   ...fieldsOf('Service', ['spec/ports/port', 'spec/ports/targetPort']),
   ...fieldsOf('StatefulSet', ['spec/volumeClaimTemplates/spec/nfs/server']),

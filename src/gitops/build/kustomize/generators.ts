@@ -153,6 +153,7 @@ function takeOver(generated: Resource, existing: Resource): void {
   generated.prefixes = existing.prefixes;
   generated.suffixes = existing.suffixes;
   generated.variables = existing.variables;
+  generated.transformations = existing.transformations;
   generated.needsHash = existing.needsHash && generated.needsHash;
   generated.behavior = existing.behavior;
 }

@@ -1,4 +1,3 @@
-import { notSupportedYet } from './not-supported.ts';
 import { isMap, type JsonMap } from './resource.ts';
 import type { TargetSelector } from './selector.ts';
 
@@ -32,6 +31,9 @@ export interface Kustomization {
   /** File with the schemas that strategic merges go by in place of the built-in ones; empty when those count. */
   readonly openapi: string;
   readonly buildMetadata: readonly string[];
+  /** Texts of generators and transformers, or paths of files and directories with them. */
+  readonly generators: readonly string[];
+  readonly transformers: readonly string[];
   readonly sortOptions: SortOptions | undefined;
 }
 
@@ -172,10 +174,9 @@ export function parseKustomization(value: unknown): Kustomization {
   if (Object.keys(root.map).every((key) => key === 'kind' || key === 'apiVersion' || root.map[key] === null)) {
     throw new FieldProblem('', 'kustomization.yaml is empty', 'Name what it builds: resources: [deployment.yaml].');
   }
-  for (const [field, hint] of Object.entries(notSupportedYet)) {
-    if (!root.isEmpty(field)) throw new FieldProblem(field, `not supported: ${field}`, hint);
-    root.ignore(field);
-  }
+  if (!root.isEmpty('validators'))
+    throw new FieldProblem('validators', 'not supported: validators', 'Validators are not run; validate before you commit.');
+  root.ignore('validators');
   const generatorOptions = optionsOf(root.child('generatorOptions'));
   const charts = chartsOf(root);
   const kustomization: Kustomization = {
@@ -201,12 +202,7 @@ export function parseKustomization(value: unknown): Kustomization {
       item.end();
       return rule;
     }),
-    replacements: root.children('replacements').map((item) => {
-      const path = item.text('path');
-      if (path === '') return replacementRuleOf(item);
-      item.end();
-      return { path };
-    }),
+    replacements: root.children('replacements').map(replacementOrPathOf),
     vars: root.children('vars').map(variableRuleOf),
     configMapGenerator: root.children('configMapGenerator').map((item) => generatorRuleOf(item, generatorOptions, '')),
     secretGenerator: root.children('secretGenerator').map((item) => generatorRuleOf(item, generatorOptions, item.text('type'))),
@@ -214,7 +210,9 @@ export function parseKustomization(value: unknown): Kustomization {
     configurations: root.texts('configurations'),
     crds: root.texts('crds'),
     openapi: openapiOf(root),
-    buildMetadata: buildMetadataOf(root),
+    buildMetadata: root.texts('buildMetadata'),
+    generators: root.texts('generators'),
+    transformers: root.texts('transformers'),
     sortOptions: sortOptionsOf(root.child('sortOptions')),
   };
   root.end();
@@ -228,6 +226,13 @@ export function parseReplacements(value: unknown): readonly ReplacementRule[] {
   return (Array.isArray(value) ? value : [value]).map((item, index) =>
     replacementRuleOf(new Reader(item, { path: Array.isArray(value) ? `[${index}]` : '', isLax: true })),
   );
+}
+
+export function replacementOrPathOf(item: Reader): ReplacementRule | { readonly path: string } {
+  const path = item.text('path');
+  if (path === '') return replacementRuleOf(item);
+  item.end();
+  return { path };
 }
 
 function labelRuleOf(item: Reader): LabelRule {
@@ -253,7 +258,7 @@ export function customFieldOf(field: Reader): CustomField {
   return spec;
 }
 
-function patchRuleOf(item: Reader): PatchRule {
+export function patchRuleOf(item: Reader): PatchRule {
   const patch = item.text('patch').trim();
   const path = item.text('path');
   if (patch === '' && path === '') throw new FieldProblem(item.path, 'must specify one of patch and path');
@@ -273,7 +278,7 @@ function patchRuleOf(item: Reader): PatchRule {
   return rule;
 }
 
-const targetOf = (item: Reader): ObjectSelector & TargetSelector => ({
+export const targetOf = (item: Reader): ObjectSelector & TargetSelector => ({
   ...objectSelectorOf(item),
   labelSelector: item.text('labelSelector'),
   annotationSelector: item.text('annotationSelector'),
@@ -287,7 +292,7 @@ const objectSelectorOf = (item: Reader): ObjectSelector => ({
   namespace: item.text('namespace'),
 });
 
-function imageRuleOf(item: Reader): ImageRule {
+export function imageRuleOf(item: Reader): ImageRule {
   const rule = {
     name: item.text('name'),
     newName: item.text('newName'),
@@ -378,8 +383,10 @@ function optionsOf(item: Reader | undefined): GeneratorOptions {
   return options;
 }
 
+export const noGeneratorOptions: GeneratorOptions = { labels: {}, annotations: {}, disableNameSuffixHash: false, immutable: false };
+
 /** Of secrets alone there are types. */
-function generatorRuleOf(item: Reader, common: GeneratorOptions, type: string): GeneratorRule {
+export function generatorRuleOf(item: Reader, common: GeneratorOptions, type: string): GeneratorRule {
   const own = optionsOf(item.child('options'));
   const env = item.text('env');
   const rule: GeneratorRule = {
@@ -422,6 +429,12 @@ function chartsOf(root: Reader): Pick<Kustomization, 'helmCharts' | 'chartHome'>
 function refuseConfigHome(item: Reader | undefined, name: string): void {
   if (item === undefined || item.text(name) === '') return;
   throw new FieldProblem(`${item.path}.${name}`, `not supported: ${name}`, 'Leave it out: helm gets an empty configuration.');
+}
+
+/** A chart as an object of its own, which says itself where its chart is. */
+export function inlineChartOf(item: Reader): { readonly rule: HelmChartRule; readonly chartHome: string } {
+  refuseConfigHome(item, 'configHome');
+  return { rule: chartRuleOf(item), chartHome: item.text('chartHome') || 'charts' };
 }
 
 function chartRuleOf(item: Reader): HelmChartRule {
@@ -505,14 +518,6 @@ function openapiOf(root: Reader): string {
       `There is ${openapiVersion}; or name a file under path.`,
     );
   return path;
-}
-
-function buildMetadataOf(root: Reader): readonly string[] {
-  const options = root.texts('buildMetadata');
-  if (options.includes('transformerAnnotations')) {
-    throw new FieldProblem('buildMetadata', 'not supported: transformerAnnotations', 'Leave it out, or use originAnnotations.');
-  }
-  return options;
 }
 
 function sortOptionsOf(item: Reader | undefined): SortOptions | undefined {

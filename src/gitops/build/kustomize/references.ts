@@ -128,6 +128,7 @@ class Fixer {
 
   #find(name: string, namespace: string | undefined, identity: (id: ResourceId) => string): Resource | undefined {
     const { referrer, target, byOldName } = this.#options;
+    checkSubjects(referrer);
     const named = byOldName.get(name) ?? [];
     spend(named.length);
     let candidates = named.filter(
@@ -181,6 +182,14 @@ class Fixer {
     if (typeof apiGroup !== 'string' || typeof kind !== 'string') return true;
     return previousIds(resource).some((id) => isSelected(id, { group: apiGroup, kind }));
   }
+}
+
+/** A `namespace:` without a value is no namespace, and no text that could be one. */
+function checkSubjects({ object }: Resource): void {
+  if (object.kind !== 'RoleBinding' || !Array.isArray(object.subjects)) return;
+  const isBlank = (subject: unknown): boolean =>
+    isMap(subject) && subject.kind === 'ServiceAccount' && Object.hasOwn(subject, 'namespace') && subject.namespace === null;
+  if (object.subjects.some(isBlank)) throw new FieldError('namespace is blank in subjects');
 }
 
 /** Whether two objects went through the same prefixes and suffixes, that is, come from the same place. */

@@ -1,6 +1,7 @@
 import { mapBounded } from '../../../base/concurrency.ts';
 import { isStatusError } from '../../../machinery/status-error.ts';
 import { createLocators, parseYamlDocuments, YamlError, type YamlLimits } from '../../../machinery/yaml.ts';
+import { conflictLineOf, conflictProblem } from '../conflict-markers.ts';
 import { type Helm, HelmError } from '../helm.ts';
 import { ChartError, chartPathOf, chartValues, needsValuesFile, readChart, templateFlagsOf } from './charts.ts';
 import { builtInFields, type FieldConfig, fieldsOfDefinitions, mergeFields, parseConfiguration, TransformError } from './field-config.ts';
@@ -14,7 +15,7 @@ import {
   KustomizeError,
   type KustomizeProblem,
 } from './file-tree.ts';
-import { absorb, contentHash, type GeneratedKind, GeneratorError, generateObject } from './generators.ts';
+import { absorb, type GeneratedKind, GeneratorError, generateObject } from './generators.ts';
 import {
   FieldProblem,
   type GeneratorRule,
@@ -25,6 +26,7 @@ import {
   parseKustomization,
   parseReplacements,
 } from './kustomization.ts';
+import type { LoadRestrictor } from './load-restrictor.ts';
 import { type MergeSchemas, mergeSchemasIn } from './merge.ts';
 import { applyPatch, type ParsedPatch, PatchError } from './patches.ts';
 import { fixReferences } from './references.ts';
@@ -39,12 +41,14 @@ import {
 } from './remote-bases.ts';
 import { applyReplacement, ReplacementError } from './replacements.ts';
 import {
+  type Configured,
   cloneJson,
   currentId,
   describeId,
   idKey,
   isMap,
   type JsonMap,
+  metadataOf,
   newResource,
   type Origin,
   previousIds,
@@ -53,9 +57,10 @@ import {
 } from './resource.ts';
 import { SelectorError } from './selector.ts';
 import { sortResources } from './sort.ts';
-import { addLabels, addPrefix, addSuffix, rename, setEntries, setImage, setNamespace, setOwnLabel, setReplicas } from './transform.ts';
+import { addHashes, addValue, setOwnLabel } from './transform.ts';
+import { checkBuiltIn, parseGenerator, parseTransformer, parseValueTargets, type Transformer, transformersOf } from './transformers.ts';
 import { addVariables, assignVariable, resolveVariables, VariableError } from './variables.ts';
-import { type Allowance, allowanceOfBuild, atCostOf, spendText, TooMuchWork } from './work.ts';
+import { type Allowance, allowanceOfBuild, atCostOf, spend, spendText, TooMuchWork } from './work.ts';
 
 export interface RenderOptions {
   readonly tree: FileTree;
@@ -69,6 +74,8 @@ export interface RenderOptions {
   readonly helm?: Helm | undefined;
   /** Fetches bases of other repositories; absent: a kustomization with one is refused. */
   readonly remoteBases?: RemoteBases | undefined;
+  /** Absent: `LoadRestrictionsRootOnly`. */
+  readonly loadRestrictor?: LoadRestrictor | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -81,6 +88,8 @@ export interface Overlay {
   readonly ignoreMissingComponents?: boolean | undefined;
   readonly patches?: readonly PatchRule[] | undefined;
   readonly images?: readonly ImageRule[] | undefined;
+  /** In place of what the file has, unless empty. */
+  readonly buildMetadata?: readonly string[] | undefined;
 }
 
 export interface RenderedObject {
@@ -95,6 +104,7 @@ export interface RenderedObject {
  * read; dates with a time within braces become times like others; the text of an
  * annotation that looks like a number survives a JSON patch; and a number that a replacement created stays one when a patch follows,
  * where kustomize makes it a string. The `openapi` file of a base counts for it and for what lists it, not for the bases behind it.
+ * A field spec `metadata/annotations` without `create` does not find what kustomize notes there for itself while it builds.
  * Of charts decisions/0011 tells, of other repositories 0013.
  */
 export interface Renderer {
@@ -194,6 +204,8 @@ class Build {
   #objects = 0;
   #kustomizations = 0;
   #charts = 0;
+  /** Objects carry annotations about their origin while they are built, which decides what finds annotations to change. */
+  #notesOrigin = false;
   readonly #allowance: Allowance;
   #pausedAt = performance.now();
   readonly #loaded = new Map<string, Promise<LoadedKustomization>>();
@@ -208,16 +220,12 @@ class Build {
   async run(): Promise<readonly RenderedObject[]> {
     const top = await this.#loadTop();
     const accumulated = newAccumulator();
+    this.#notesOrigin = top.spec.buildMetadata.length > 0;
     await this.#accumulate(top, accumulated, [top.directory]);
     // Last, and for all at once: names are final only now.
     const { fields = builtInFields } = accumulated;
     let { resources } = accumulated;
-    for (const resource of resources) {
-      if (resource.needsHash) {
-        const hash = contentHash(resource);
-        rename(resource, (name) => `${name}-${hash}`);
-      }
-    }
+    addHashes(resources);
     await this.#pause();
     atCostOf(this.#allowance, () =>
       fixReferences(resources, fields.nameReference, (resource, err) => {
@@ -232,8 +240,12 @@ class Build {
     checkIds(resources);
     resources = resources.filter(isNotLocal);
     const sorted = sortResources(resources, top.spec.sortOptions);
-    for (const resource of sorted) finishAnnotations(resource);
-    this.#addBuildMetadata(sorted, top.spec.buildMetadata);
+    for (const resource of sorted) {
+      const notes = this.#notesOf(resource, top.spec.buildMetadata);
+      finishAnnotations(resource);
+      for (const [key, text] of notes) addNote(resource, key, text);
+      if (top.spec.buildMetadata.includes('managedByLabel')) setOwnLabel(resource, 'app.kubernetes.io/managed-by', 'kustomize-v5.6.0');
+    }
     return sorted.map(({ object, origin }) => ({ object, origin }));
   }
 
@@ -312,8 +324,7 @@ class Build {
     }
     await this.#addResources(loaded, into, above);
     await this.#addFields(loaded, into);
-    await this.#addGenerated(loaded, into);
-    if (spec.helmCharts.length > 0) await this.#addCharts(loaded, into);
+    await this.#addGenerated(loaded, into, above);
     for (const [index, path] of spec.components.entries()) {
       const from: Reference = { loaded, field: `components[${index}]` };
       const whole = await this.#locate(path, from);
@@ -332,7 +343,7 @@ class Build {
       }
       await this.#accumulate(component, into, [...above, directory]);
     }
-    await this.#transform(loaded, into);
+    await this.#transform(loaded, into, above);
     this.#at(loaded, 'vars', () => {
       for (const rule of spec.vars) assignVariable(into.resources, rule);
       addVariables(into.variables, spec.vars);
@@ -419,7 +430,7 @@ class Build {
       for (const { value, line } of await this.#parseObjects(node, file)) {
         this.#countObject(from);
         accumulated.resources.push(
-          newResource(
+          this.#newObject(
             this.#at(from.loaded, from.field, () => cloneJson(value)),
             { file, line, blob: node.id },
           ),
@@ -483,7 +494,8 @@ class Build {
   /** A file must lie beside or below the kustomization that names it. */
   #fileOf(path: string, { loaded, field }: Reference): string {
     const file = path.startsWith('/') ? undefined : joinWithin(loaded.directory, path);
-    if (file === undefined || !isWithin(file, loaded.directory)) {
+    const isRestricted = this.#options.loadRestrictor !== 'LoadRestrictionsNone';
+    if (file === undefined || (isRestricted && !isWithin(file, loaded.directory))) {
       throw problemAt(
         { loaded, field },
         {
@@ -514,59 +526,111 @@ class Build {
     return objects;
   }
 
-  async #addGenerated(loaded: LoadedKustomization, into: Accumulator): Promise<void> {
-    const generate = async (kind: GeneratedKind, field: string, rules: readonly GeneratorRule[]): Promise<void> => {
+  async #addGenerated(loaded: LoadedKustomization, into: Accumulator, above: readonly string[]): Promise<void> {
+    const originOf = (field: string, kind: string): Origin => {
+      const { line = 1 } = loaded.placeOf(field);
+      const { file, blob } = loaded;
+      return { file, line, blob, generator: { file, kind, name: '', namespace: '' } };
+    };
+    const generate = async (kind: GeneratedKind, list: string, rules: readonly GeneratorRule[]): Promise<void> => {
       for (const [index, rule] of rules.entries()) {
-        const from: Reference = { loaded, field: `${field}[${index}]` };
-        const load = async (path: string): Promise<Uint8Array> => {
-          const bytes = await (await this.#readFile(path, from)).node.read();
-          this.#at(loaded, from.field, () => spendText(bytes.byteLength));
-          return bytes;
-        };
-        try {
-          const object = await generateObject(kind, rule, load);
-          await this.#pause();
-          const { line = 1 } = loaded.placeOf(from.field);
-          const origin = { file: loaded.file, line, blob: loaded.blob, generator: `${kind}Generator` };
-          const resource = newResource(object, origin);
-          resource.needsHash = !rule.options.disableNameSuffixHash;
-          resource.behavior = rule.behavior;
-          this.#at(loaded, from.field, () => absorb(into.resources, resource));
-        } catch (err) {
-          if (!(err instanceof GeneratorError)) throw err;
-          throw problemAt(from, { message: err.message });
-        }
+        const field = `${list}[${index}]`;
+        await this.#generate({ kind, rule, into, from: { loaded, field }, origin: originOf(field, `${kind}Generator`) });
       }
     };
     await generate('ConfigMap', 'configMapGenerator', loaded.spec.configMapGenerator);
     await generate('Secret', 'secretGenerator', loaded.spec.secretGenerator);
-  }
-
-  /** Behind the generated objects, which no chart can merge into or replace. */
-  async #addCharts(loaded: LoadedKustomization, into: Accumulator): Promise<void> {
-    const seen = new Set(into.resources.flatMap((resource) => [currentId(resource), ...previousIds(resource)]).map(idKey));
+    const { chartHome } = loaded.spec;
     for (const rule of loaded.spec.helmCharts) {
-      const from = { loaded, field: rule.field };
-      const { line = 1 } = loaded.placeOf(rule.field);
-      const origin = { file: loaded.file, line, blob: loaded.blob, generator: 'HelmChartInflationGenerator' };
-      for (const { value } of objectsOfChart(await this.#inflate(rule, from), from)) {
-        this.#countObject(from);
-        const resource = newResource(value, origin);
-        const id = currentId(resource);
-        if (seen.has(idKey(id))) {
-          throw problemAt(from, {
-            message: `id ${describeId(id)} exists; behavior must be merge or replace`,
-            hint: 'Give each chart a releaseName of its own, or take the other object out.',
-          });
-        }
-        seen.add(idKey(id));
-        into.resources.push(resource);
-      }
+      const origin = originOf(rule.field, 'HelmChartInflationGenerator');
+      await this.#addChart({ rule, chartHome, into, from: { loaded, field: rule.field }, origin });
+    }
+    for (const { config, from, by } of await this.#plugins('generators', loaded, above)) {
+      const generator = this.#at(from.loaded, from.field, () => parseGenerator(config.object));
+      const origin = { ...config.origin, generator: by };
+      if (generator.kind === 'chart') await this.#addChart({ ...generator, into, from, origin });
+      else if (generator.kind !== 'object') await this.#generate({ ...generator, into, from, origin });
+      else this.#at(from.loaded, from.field, () => absorb(into.resources, this.#newObject(generator.object, origin)));
     }
   }
 
+  async #generate({
+    kind,
+    rule,
+    into,
+    from,
+    origin,
+  }: Generation & { readonly kind: GeneratedKind; readonly rule: GeneratorRule }): Promise<void> {
+    const load = async (path: string): Promise<Uint8Array> => {
+      const bytes = await (await this.#readFile(path, from)).node.read();
+      this.#at(from.loaded, from.field, () => spendText(bytes.byteLength));
+      return bytes;
+    };
+    try {
+      const object = await generateObject(kind, rule, load);
+      await this.#pause();
+      const resource = this.#newObject(object, origin);
+      resource.needsHash = !rule.options.disableNameSuffixHash;
+      resource.behavior = rule.behavior;
+      this.#at(from.loaded, from.field, () => absorb(into.resources, resource));
+    } catch (err) {
+      if (!(err instanceof GeneratorError)) throw err;
+      throw problemAt(from, { message: err.message });
+    }
+  }
+
+  /** Behind the generated objects, which no chart can merge into or replace. */
+  async #addChart({
+    rule,
+    chartHome,
+    into,
+    from,
+    origin,
+  }: Generation & { readonly rule: HelmChartRule; readonly chartHome: string }): Promise<void> {
+    const seen = new Set(into.resources.flatMap((resource) => [currentId(resource), ...previousIds(resource)]).map(idKey));
+    for (const { value } of objectsOfChart(await this.#inflate(rule, chartHome, from), from)) {
+      this.#countObject(from);
+      const resource = this.#newObject(value, origin);
+      const id = currentId(resource);
+      if (seen.has(idKey(id))) {
+        throw problemAt(from, {
+          message: `id ${describeId(id)} exists; behavior must be merge or replace`,
+          hint: 'Give each chart a releaseName of its own, or take the other object out.',
+        });
+      }
+      seen.add(idKey(id));
+      into.resources.push(resource);
+    }
+  }
+
+  /** Generators or transformers that are objects of their own: those in the kustomization first, then those of files and directories. */
+  async #plugins(kind: 'generators' | 'transformers', loaded: LoadedKustomization, above: readonly string[]): Promise<readonly Plugin[]> {
+    const configs: Resource[] = [];
+    const paths: { readonly path: string; readonly from: Reference }[] = [];
+    for (const [index, text] of loaded.spec[kind].entries()) {
+      const from = { loaded, field: `${kind}[${index}]` };
+      const objects = inlineObjects(text, from);
+      if (objects === undefined) paths.push({ path: text, from });
+      const { line = 1 } = loaded.placeOf(from.field);
+      for (const { value } of objects ?? []) configs.push(newResource(value, { file: loaded.file, line, blob: loaded.blob }));
+    }
+    const parts = await mapBounded(paths, concurrency, ({ path, from }) => this.#readResource(path, from, above, undefined));
+    configs.push(...parts.flatMap(({ resources }) => resources));
+    const seen = new Set<string>();
+    return configs.map((config) => {
+      const { origin } = config;
+      const id = currentId(config);
+      const place = { directory: loaded.directory, file: origin.file, placeOf: () => ({ line: origin.line }) };
+      const from: Reference = { loaded: place, field: `${id.kind} ${id.name}` };
+      if (seen.has(idKey(id))) throw problemAt(from, { message: 'is there twice', hint: 'Give each one a name of its own.' });
+      seen.add(idKey(id));
+      this.#at(place, from.field, () => checkBuiltIn(config));
+      return { config, from, by: { file: origin.file, kind: id.kind, name: id.name, namespace: id.namespace } };
+    });
+  }
+
   /** What helm prints for a chart of the tree, or for one that it fetches. */
-  async #inflate(rule: HelmChartRule, from: { readonly loaded: LoadedKustomization; readonly field: string }): Promise<string> {
+  async #inflate(rule: HelmChartRule, chartHome: string, from: Reference): Promise<string> {
     const { helm, signal } = this.#options;
     if (helm === undefined) {
       throw problemAt(from, {
@@ -589,7 +653,7 @@ class Build {
       }
       additional.push(content);
     }
-    const path = `${from.loaded.spec.chartHome}/${chartPathOf(rule)}`;
+    const path = `${chartHome}/${chartPathOf(rule)}`;
     const directory = await this.#findChart(path, rule, from);
     const needsFile = needsValuesFile(rule);
     // A chart may lie above the kustomization; its values are a file like others and may not.
@@ -656,57 +720,104 @@ class Build {
     this.#options.signal?.throwIfAborted();
   }
 
+  #newObject(object: JsonMap, origin: Origin): Resource {
+    const resource = newResource(object, origin);
+    if (this.#notesOrigin) addNote(resource, originNote, '');
+    return resource;
+  }
+
   #countObject(from: Reference): void {
     this.#objects += 1;
     if (this.#objects > maxObjects * 4) throw problemAt(from, { message: `builds more than ${maxObjects} objects` });
   }
 
-  /** The transformers in the order in which kustomize runs them. */
-  async #transform(loaded: LoadedKustomization, into: Accumulator): Promise<void> {
-    const { spec } = loaded;
-    const { resources, fields = builtInFields, schemas } = into;
-    const plain = { target: undefined, allowNameChange: false, allowKindChange: false, remembersNames: true, schemas };
-    for (const [index, text] of spec.patchesStrategicMerge.entries()) {
-      const field = `patchesStrategicMerge[${index}]`;
-      const patch = await this.#readPatch(await this.#inlineOrFile(text, { loaded, field }), { loaded, field });
-      await this.#pause();
-      this.#at(loaded, field, () => applyPatch(resources, patch, plain));
+  /** Those that the fields stand for, then those that are objects of their own. */
+  async #transform(loaded: LoadedKustomization, into: Accumulator, above: readonly string[]): Promise<void> {
+    const { file, spec } = loaded;
+    for (const { field, transformer } of transformersOf(spec, into.fields ?? builtInFields)) {
+      await this.#run(transformer, into, { loaded, field });
+      this.#note(into, { file, kind: transformer.kind, name: '', namespace: '' });
     }
-    for (const [index, rule] of spec.patches.entries()) {
-      const field = `patches[${index}]`;
-      const patch = await this.#readPatch(rule, { loaded, field });
-      await this.#pause();
-      this.#at(loaded, field, () => applyPatch(resources, patch, { ...rule, remembersNames: true, schemas }));
+    for (const { config, from, by } of await this.#plugins('transformers', loaded, above)) {
+      await this.#run(
+        this.#at(from.loaded, from.field, () => parseTransformer(config.object)),
+        into,
+        from,
+      );
+      this.#note(into, by);
     }
-    await this.#pause();
-    if (spec.namespace !== '') this.#at(loaded, 'namespace', () => setNamespace(resources, spec.namespace, fields.namespace));
-    if (spec.namePrefix !== '') this.#at(loaded, 'namePrefix', () => addPrefix(resources, spec.namePrefix, fields.namePrefix));
-    if (spec.nameSuffix !== '') this.#at(loaded, 'nameSuffix', () => addSuffix(resources, spec.nameSuffix, fields.nameSuffix));
-    for (const [index, rule] of spec.labels.entries()) this.#at(loaded, `labels[${index}]`, () => addLabels(resources, rule, fields));
-    this.#at(loaded, 'commonLabels', () => setEntries(resources, spec.commonLabels, fields.commonLabels));
-    this.#at(loaded, 'commonAnnotations', () => setEntries(resources, spec.commonAnnotations, fields.commonAnnotations));
-    for (const [index, rule] of spec.patchesJson6902.entries()) {
-      const field = `patchesJson6902[${index}]`;
-      const patch = await this.#readPatch(rule, { loaded, field });
-      await this.#pause();
-      this.#at(loaded, field, () => applyPatch(resources, patch, { ...rule, remembersNames: false, schemas }));
-    }
-    for (const [index, rule] of spec.replicas.entries()) {
-      await this.#pause();
-      this.#at(loaded, `replicas[${index}]`, () => setReplicas(resources, rule, fields.replicas));
-    }
-    for (const [index, rule] of spec.images.entries()) {
-      await this.#pause();
-      this.#at(loaded, `images[${index}]`, () => setImage(resources, rule, fields.images));
-    }
-    for (const [index, rule] of spec.replacements.entries()) {
-      const field = `replacements[${index}]`;
-      const rules = 'path' in rule ? await this.#readReplacements(rule.path, { loaded, field }) : [rule];
-      for (const replacement of rules) {
-        await this.#pause();
-        this.#at(loaded, field, () => applyReplacement(resources, replacement));
+  }
+
+  #note({ resources }: Accumulator, by: Configured): void {
+    if (!this.#notesOrigin) return;
+    atCostOf(this.#allowance, () => spend(resources.length));
+    for (const resource of resources) {
+      // A patch may take the notes away with all annotations. kustomize then takes the transformer for what made the object.
+      if (!hasNote(resource, originNote)) {
+        resource.origin = { ...resource.origin, generator: by };
+        addNote(resource, originNote, '');
+        continue;
       }
+      resource.transformations = hasNote(resource, transformationsNote) ? [...resource.transformations, by] : [by];
+      addNote(resource, transformationsNote, '');
     }
+  }
+
+  async #run(transformer: Transformer, into: Accumulator, from: Reference): Promise<void> {
+    const { resources, schemas } = into;
+    const { loaded, field } = from;
+    const plain = { target: undefined, allowNameChange: false, allowKindChange: false, remembersNames: true, schemas };
+    switch (transformer.kind) {
+      case 'PatchStrategicMergeTransformer': {
+        const { paths, patches, below } = transformer;
+        const entries = paths.map((text, index) => ({ text, field: `${field}${below}[${index}]` }));
+        for (const { text, field: own } of patches === '' ? entries : [...entries, { text: `\n${patches}`, field: `${field}.patches` }]) {
+          const place = { loaded, field: own };
+          const patch = await this.#readPatch(await this.#inlineOrFile(text, place), place, true);
+          await this.#pause();
+          this.#at(loaded, own, () => applyPatch(resources, patch, plain));
+        }
+        return;
+      }
+      case 'PatchTransformer':
+      case 'PatchJson6902Transformer': {
+        const { kind, rule } = transformer;
+        const patch = await this.#readPatch(rule, from, rule.target !== undefined);
+        await this.#pause();
+        return this.#at(loaded, field, () =>
+          applyPatch(resources, patch, { ...rule, remembersNames: kind === 'PatchTransformer', schemas }),
+        );
+      }
+      case 'ReplacementTransformer': {
+        for (const [index, rule] of transformer.replacements.entries()) {
+          const own = `${field}${transformer.below}[${index}]`;
+          const rules = 'path' in rule ? await this.#readReplacements(rule.path, { loaded, field: own }) : [rule];
+          for (const replacement of rules) {
+            await this.#pause();
+            this.#at(loaded, own, () => applyReplacement(resources, replacement));
+          }
+        }
+        return;
+      }
+      case 'ValueAddTransformer': {
+        const { targetFilePath, value, targets } = transformer;
+        const more = targetFilePath === '' ? [] : await this.#readValueTargets(targetFilePath, from);
+        if (targets.length + more.length === 0) throw problemAt(from, { message: 'must specify at least one target' });
+        for (const target of [...targets, ...more]) {
+          await this.#pause();
+          this.#at(loaded, field, () => addValue(resources, value || (loaded.directory.split('/').at(-1) ?? ''), target));
+        }
+        return;
+      }
+      default:
+        await this.#pause();
+        return this.#at(loaded, field, () => transformer.transform(resources));
+    }
+  }
+
+  async #readValueTargets(path: string, from: Reference): Promise<ReturnType<typeof parseValueTargets>> {
+    const { document, file } = await this.#readDocument(path, from);
+    return this.#at({ ...from.loaded, file }, from.field, () => parseValueTargets(document));
   }
 
   /** An entry of `patchesStrategicMerge` is a patch or the name of a file with one. */
@@ -719,8 +830,8 @@ class Build {
   async #readPatch(
     { patch, path, target }: { readonly patch: string; readonly path: string; readonly target?: PatchRule['target'] },
     from: Reference,
+    isCopied: boolean,
   ): Promise<ParsedPatch> {
-    const isCopied = target !== undefined || from.field.startsWith('patchesStrategicMerge');
     let text = patch;
     let file = from.loaded.file;
     if (path !== '') {
@@ -761,11 +872,21 @@ class Build {
     }
   }
 
-  #addBuildMetadata(resources: readonly Resource[], wanted: readonly string[]): void {
-    for (const resource of resources) {
-      if (wanted.includes('managedByLabel')) setOwnLabel(resource, 'app.kubernetes.io/managed-by', 'kustomize-v5.6.0');
-      if (wanted.includes('originAnnotations')) addOrigin(resource, this.#options.path, this.#tree.origin(resource.origin.file));
+  /** Annotations about where an object comes from and what was done to it, as far as the kustomization wants them. */
+  #notesOf(resource: Resource, wanted: readonly string[]): readonly (readonly [key: string, text: string])[] {
+    if (!this.#notesOrigin) return [];
+    const placeOf = (file: string): ConfiguredPlace => {
+      const remote = this.#tree.origin(file);
+      return { file: remote === undefined ? relativePath(this.#options.path, file) : remote.path, remote };
+    };
+    const notes: [string, string][] = [];
+    if (wanted.includes('originAnnotations') && hasNote(resource, originNote))
+      notes.push([originNote, originText(resource.origin, placeOf)]);
+    if (wanted.includes('transformerAnnotations') && hasNote(resource, transformationsNote)) {
+      const items = resource.transformations.map((by) => configuredText(by, placeOf(by.file)).trimEnd().replaceAll('\n', '\n  '));
+      notes.push([transformationsNote, items.map((item) => `- ${item}\n`).join('')]);
     }
+    return notes;
   }
 }
 
@@ -788,6 +909,31 @@ function problemAt(
   return new KustomizeError({ file: loaded.file, ...loaded.placeOf(field), message: `${field}: ${message}`, ...more });
 }
 
+/** What becomes an object, and where that is asked for. */
+interface Generation {
+  readonly into: Accumulator;
+  readonly from: Reference;
+  readonly origin: Origin;
+}
+
+/** A generator or transformer that is an object of its own. */
+interface Plugin {
+  readonly config: Resource;
+  readonly from: Reference;
+  readonly by: Configured;
+}
+
+/** The objects of a text that stands in the kustomization itself; undefined for what is a path. */
+function inlineObjects(text: string, from: Reference): ParsedFile | undefined {
+  try {
+    return objectsIn(text, from.loaded.file);
+  } catch (err) {
+    if (!(err instanceof KustomizeError)) throw err;
+    if (!text.includes('\n')) return undefined;
+    throw problemAt(from, { message: err.message, hint: err.hint });
+  }
+}
+
 const nowhere: PlaceOf = () => ({});
 
 /** The file is read for it when the first place is asked for, and once. */
@@ -799,7 +945,7 @@ function placesIn(text: string, line: number): PlaceOf {
   };
 }
 
-const expected = [FieldError, GeneratorError, PatchError, ReplacementError, SelectorError, TransformError, VariableError];
+const expected = [FieldError, FieldProblem, GeneratorError, PatchError, ReplacementError, SelectorError, TransformError, VariableError];
 
 const tooMuchWork = ({ message }: TooMuchWork) => ({ message, hint: 'Split it into several apps, or into smaller lists and files.' });
 
@@ -827,6 +973,7 @@ function withOverlay(spec: Kustomization, overlay: Overlay): Kustomization {
     components: [...spec.components, ...(overlay.components ?? [])],
     patches: [...spec.patches, ...(overlay.patches ?? [])],
     images: [...images.values()],
+    buildMetadata: overlay.buildMetadata?.length ? overlay.buildMetadata : spec.buildMetadata,
   };
 }
 
@@ -870,6 +1017,8 @@ function parse(text: string, file: string, more: Partial<YamlLimits>): readonly 
     return parseYamlDocuments(text, { ...limits, ...more });
   } catch (err) {
     if (!(err instanceof YamlError)) throw err;
+    const conflict = conflictLineOf(text);
+    if (conflict !== undefined) throw new KustomizeError({ file, line: conflict, ...conflictProblem });
     throw new KustomizeError({ file, line: err.line, column: err.column, message: err.reason });
   }
 }
@@ -1015,15 +1164,39 @@ function isNotLocal({ object }: Resource): boolean {
   return local === undefined || local === 'false';
 }
 
-function addOrigin({ object, origin }: Resource, path: string, remote: RemoteAddress | undefined): void {
-  const metadata = object.metadata as JsonMap;
-  const file = remote === undefined ? relativePath(path, origin.file) : remote.path;
-  const from = remote === undefined ? '' : `repo: ${remote.repository}\nref: ${remote.ref}\n`;
-  const text =
-    origin.generator === undefined
-      ? `path: ${file}\n${from}`
-      : `${from}configuredIn: ${file}\nconfiguredBy:\n  apiVersion: builtin\n  kind: ${origin.generator}\n`;
-  metadata.annotations = { ...(isMap(metadata.annotations) ? metadata.annotations : {}), 'config.kubernetes.io/origin': text };
+interface ConfiguredPlace {
+  readonly file: string;
+  readonly remote: RemoteAddress | undefined;
+}
+
+const originNote = 'config.kubernetes.io/origin';
+const transformationsNote = 'alpha.config.kubernetes.io/transformations';
+
+function addNote(resource: Resource, key: string, text: string): void {
+  const metadata = metadataOf(resource);
+  metadata.annotations = { ...(isMap(metadata.annotations) ? metadata.annotations : {}), [key]: text };
+}
+
+function hasNote(resource: Resource, key: string): boolean {
+  const { annotations } = metadataOf(resource);
+  return isMap(annotations) && Object.hasOwn(annotations, key);
+}
+
+const remoteText = (remote: RemoteAddress | undefined): string =>
+  remote === undefined ? '' : `repo: ${remote.repository}\nref: ${remote.ref}\n`;
+
+function originText({ file, generator }: Origin, placeOf: (file: string) => ConfiguredPlace): string {
+  if (generator !== undefined) return configuredText(generator, placeOf(generator.file));
+  const place = placeOf(file);
+  return `path: ${place.file}\n${remoteText(place.remote)}`;
+}
+
+function configuredText({ kind, name, namespace }: Configured, { file, remote }: ConfiguredPlace): string {
+  const more = [
+    ['name', name],
+    ['namespace', namespace],
+  ].flatMap(([key, value]) => (value === '' ? [] : [`  ${key}: ${value}\n`]));
+  return `${remoteText(remote)}configuredIn: ${file}\nconfiguredBy:\n  apiVersion: builtin\n  kind: ${kind}\n${more.join('')}`;
 }
 
 function relativePath(from: string, to: string): string {

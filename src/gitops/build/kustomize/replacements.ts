@@ -155,7 +155,7 @@ interface Place {
 }
 
 /** The fields a path leads to; with `leaf` given, what is missing on the way is made. */
-function findPlaces(root: unknown, path: readonly string[], leaf: unknown): readonly Place[] {
+export function findPlaces(root: unknown, path: readonly string[], leaf: unknown): readonly Place[] {
   const places: Place[] = [];
   const step = (place: Place, depth: number): void => {
     spend(1);

@@ -17,6 +17,18 @@ export interface Resource {
   /** Variables that take a value from it. */
   variables: string[];
   origin: Origin;
+  /** What transformed it, in order; kept only when the kustomization asks for it. */
+  transformations: Configured[];
+}
+
+/** Where a generator or transformer is asked for. */
+export interface Configured {
+  readonly file: string;
+  /** `ConfigMapGenerator` */
+  readonly kind: string;
+  /** Of one that is an object of its own; else empty. */
+  readonly name: string;
+  readonly namespace: string;
 }
 
 /** Where an object was read or generated; it stands in error messages, and in an annotation when the kustomization asks for that. */
@@ -25,8 +37,8 @@ export interface Origin {
   readonly line: number;
   /** Content id of the file. */
   readonly blob: string;
-  /** `ConfigMapGenerator` or `SecretGenerator`; absent on what was read. */
-  readonly generator?: string;
+  /** Absent on what was read. */
+  readonly generator?: Configured;
 }
 
 interface PreviousId {
@@ -56,6 +68,7 @@ export const newResource = (object: JsonMap, origin: Origin): Resource => ({
   behavior: '',
   variables: [],
   origin,
+  transformations: [],
 });
 
 export const isMap = (value: unknown): value is JsonMap => typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -1,7 +1,9 @@
-import { type FieldConfig, mergeSpecs, TransformError } from './field-config.ts';
-import { type FieldSpec, setEntry, setScalar, visitField } from './field-spec.ts';
+import { TransformError } from './field-config.ts';
+import { type FieldSpec, setEntry, setScalar, splitPath, visitField } from './field-spec.ts';
 import { fixedNames, imageFields } from './field-specs.ts';
-import type { ImageRule, LabelRule } from './kustomization.ts';
+import { contentHash } from './generators.ts';
+import type { ImageRule } from './kustomization.ts';
+import { findPlaces } from './replacements.ts';
 import {
   currentId,
   describeId,
@@ -17,23 +19,28 @@ import {
   type Resource,
   rememberId,
 } from './resource.ts';
-import { safePattern } from './selector.ts';
+import { resolveScalar, textOfScalar } from './scalar.ts';
+import { safePattern, select, type TargetSelector } from './selector.ts';
 import { spend } from './work.ts';
 
-/** The fields `namespace`, `namePrefix`, `labels`, … of a kustomization, each on all objects of it. Objects are changed in place. */
+/** What the transformers do, each to all objects of a kustomization. Objects are changed in place. */
 
-export function setNamespace(resources: readonly Resource[], namespace: string, fields: readonly FieldSpec[]): void {
+/** Which subjects of a role binding the namespace is set of: those named `default`, all service accounts, or none. */
+export type SubjectMode = 'defaultOnly' | 'allServiceAccounts' | 'none';
+
+export const isSubjectMode = (text: string): text is SubjectMode => ['defaultOnly', 'allServiceAccounts', 'none'].includes(text);
+
+export interface NamespaceRule {
+  readonly namespace: string;
+  /** Leaves a namespace that there is. */
+  readonly unsetOnly?: boolean;
+  readonly subjects?: SubjectMode;
+}
+
+export function setNamespace(resources: readonly Resource[], rule: NamespaceRule, fields: readonly FieldSpec[]): void {
   for (const resource of resources) {
     rememberId(resource);
-    const metadata = metadataOf(resource);
-    const id = currentId(resource);
-    if (!isClusterScoped(id)) metadata.namespace = namespace;
-    // The Namespace itself is renamed along; `v1` alone has that kind.
-    if (id.kind === 'Namespace' && resource.object.apiVersion === 'v1') metadata.name = namespace;
-    if (id.kind === 'RoleBinding' || id.kind === 'ClusterRoleBinding') moveDefaultAccounts(resource, namespace);
-    for (const field of fields) {
-      if (field.path !== 'metadata/namespace') visitField(resource, field, { make: 'scalar', visit: setScalar(namespace) });
-    }
+    moveObject(resource, rule, fields);
   }
   const seen = new Set<string>();
   for (const resource of resources) {
@@ -43,10 +50,37 @@ export function setNamespace(resources: readonly Resource[], namespace: string, 
   }
 }
 
-/** Other service accounts follow as references do; `default` is an object nobody writes. */
-function moveDefaultAccounts({ object }: Resource, namespace: string): void {
-  if (!Array.isArray(object.subjects)) return;
-  for (const subject of object.subjects) if (isMap(subject) && subject.name === 'default') subject.namespace = namespace;
+function moveObject(
+  resource: Resource,
+  { namespace, unsetOnly = false, subjects = 'defaultOnly' }: NamespaceRule,
+  fields: readonly FieldSpec[],
+): void {
+  const isKept = (value: unknown): boolean => unsetOnly && value !== undefined && value !== null && value !== '';
+  const metadata = metadataOf(resource);
+  const id = currentId(resource);
+  if (!isClusterScoped(id) && !isKept(metadata.namespace)) metadata.namespace = namespace;
+  const isBinding = id.kind === 'RoleBinding' || id.kind === 'ClusterRoleBinding';
+  if (isBinding && Array.isArray(resource.object.subjects)) {
+    // Other service accounts follow as references do; `default` is an object nobody writes.
+    for (const subject of resource.object.subjects as readonly unknown[]) {
+      if (!isMap(subject) || isKept(subject.namespace)) continue;
+      const isMeant =
+        subjects === 'defaultOnly' ? subject.name === 'default' : subjects === 'allServiceAccounts' && subject.kind === 'ServiceAccount';
+      if (isMeant) subject.namespace = namespace;
+    }
+  }
+  for (const field of fields) {
+    if (field.path === 'metadata/namespace') continue;
+    // The Namespace itself is renamed along; `v1` alone has that kind.
+    if (field.path === 'metadata/name' && resource.object.apiVersion !== 'v1') continue;
+    if (isBinding && field.path === 'subjects/namespace' && (field.kind === 'RoleBinding' || field.kind === 'ClusterRoleBinding')) continue;
+    visitField(resource, field, {
+      make: 'scalar',
+      visit(value, replace) {
+        if (!isKept(value)) setScalar(namespace)(value, replace);
+      },
+    });
+  }
 }
 
 export function addPrefix(resources: readonly Resource[], prefix: string, fields: readonly FieldSpec[]): void {
@@ -81,20 +115,18 @@ function changeNames(
 const nameable = (resources: readonly Resource[]): readonly Resource[] =>
   resources.filter((resource) => !fixedNames.some((kind) => isSelected(originalId(resource), kind)));
 
-export function rename(resource: Resource, change: (name: string) => string): void {
+function rename(resource: Resource, change: (name: string) => string): void {
   rememberId(resource);
   metadataOf(resource).name = change(currentId(resource).name);
 }
 
-export function addLabels(
-  resources: readonly Resource[],
-  { pairs, includeSelectors, includeTemplates, fields }: LabelRule,
-  config: Pick<FieldConfig, 'commonLabels' | 'templateLabels' | 'labels'>,
-): void {
-  let specs: readonly FieldSpec[] = fields;
-  if (includeSelectors) specs = mergeSpecs(specs, config.commonLabels);
-  else specs = mergeSpecs(includeTemplates ? mergeSpecs(specs, config.templateLabels) : specs, config.labels);
-  setEntries(resources, pairs, specs);
+/** Gives generated objects a name that ends in a hash of their content. */
+export function addHashes(resources: readonly Resource[]): void {
+  for (const resource of resources) {
+    if (!resource.needsHash) continue;
+    const hash = contentHash(resource);
+    rename(resource, (name) => `${name}-${hash}`);
+  }
 }
 
 type Pairs = Readonly<Record<string, string>>;
@@ -112,6 +144,38 @@ export function setEntries(resources: readonly Resource[], pairs: Pairs, specs: 
       linkMembers(made, key);
     }
   }
+}
+
+/** A field that a value is put into. */
+export interface ValueTarget {
+  /** Undefined: every object. */
+  readonly selector: TargetSelector | undefined;
+  /** `spec/template/spec/containers/[name=web]/image` */
+  readonly fieldPath: string;
+  /** Counted from 1, the place in the path of files that the field holds; 0 puts the value in place of what is there. */
+  readonly position: number;
+}
+
+export function addValue(resources: readonly Resource[], value: string, { selector, fieldPath, position }: ValueTarget): void {
+  const parts = splitPath(fieldPath, '/');
+  for (const resource of selector === undefined ? resources : select(resources, selector)) {
+    if (fieldPath === 'metadata/namespace') {
+      moveObject(resource, { namespace: value }, []);
+      continue;
+    }
+    for (const place of findPlaces(resource.object, parts, '')) {
+      if (typeof place.value === 'object' && place.value !== null) throw new TransformError(`field ${fieldPath} holds no single value`);
+      place.replace(resolveScalar(position === 0 ? value : insertPart(textOfScalar(place.value), position - 1, value)));
+    }
+  }
+}
+
+/** A path of files with one more part; one that is absolute stays so. */
+function insertPart(path: string, index: number, part: string): string {
+  const isAbsolute = path.startsWith('/');
+  const parts = path.split('/').filter((each) => each !== '');
+  parts.splice(index, 0, part);
+  return `${isAbsolute ? '/' : ''}${parts.join('/')}`;
 }
 
 export function setReplicas(
