@@ -33,10 +33,19 @@ export function dependencyKeys({ spec, metadata }: Kustomization): readonly stri
 
 /** What the spec adds to the kustomization at its path; undefined when that is built as it is. */
 export function overlayOf({ spec }: Kustomization): Overlay | undefined {
-  const { namePrefix, nameSuffix, components = [], patches = [], images = [], targetNamespace, ignoreMissingComponents } = spec;
+  const {
+    namePrefix,
+    nameSuffix,
+    components = [],
+    patches = [],
+    images = [],
+    targetNamespace,
+    ignoreMissingComponents,
+    buildMetadata = [],
+  } = spec;
   if (
     [namePrefix, nameSuffix, targetNamespace].every((text) => !text) &&
-    [components, patches, images].every(({ length }) => length === 0)
+    [components, patches, images, buildMetadata].every(({ length }) => length === 0)
   ) {
     return undefined;
   }
@@ -46,6 +55,7 @@ export function overlayOf({ spec }: Kustomization): Overlay | undefined {
     nameSuffix,
     components,
     ignoreMissingComponents,
+    buildMetadata,
     patches: patches.map(({ patch, target }) => ({
       patch: patch.trim(),
       path: '',

@@ -23,7 +23,7 @@ import { addressOf } from './object-id.ts';
 export type Pointer = string;
 
 /**
- * Fields of an app's objects that others may set: what `spec.driftIgnoreRules` names, and the replicas of what an autoscaler is able to scale.
+ * Fields of an app's objects that others may set: what `spec.ignore` names, and the replicas of what an autoscaler is able to scale.
  * They are set when the object is made; afterwards whoever changes one has it, and the engine neither sends nor puts it back.
  */
 export interface IgnoredFields {
@@ -57,7 +57,9 @@ export function createIgnoredFields({ client, informers }: { readonly client: Cl
   autoscalers.addIndex(byTarget, scaleTargets);
 
   const named = (app: Kustomization, object: KubeObject): readonly Pointer[] =>
-    (app.spec.driftIgnoreRules ?? []).flatMap(({ paths, target }) => (target === undefined || matches(target, object) ? paths : []));
+    [...(app.spec.ignore ?? []), ...(app.spec.driftIgnoreRules ?? [])].flatMap(({ paths, target }) =>
+      target === undefined || matches(target, object) ? paths : [],
+    );
   const autoscalerOf = (object: KubeObject): string | undefined =>
     isScalable(object) ? autoscalers.byIndex(byTarget, targetOf(object))[0]?.metadata.name : undefined;
 

@@ -113,7 +113,9 @@ export function createAppBuilder({ client, builder, redactor = createRedactor() 
   }
 
   function finish(app: Kustomization, built: BuildResult, variables: Variables): BuildResult {
-    const key = JSON.stringify([[...variables.values], [...variables.secret], app.spec.commonMetadata ?? null]);
+    const { commonMetadata, postBuild } = app.spec;
+    const substitutes = variables.values.size > 0 || postBuild?.substituteStrategy === 'Always';
+    const key = JSON.stringify([[...variables.values], [...variables.secret], commonMetadata ?? null, substitutes]);
     const owner = keyOf(app);
     const hash = createHash('sha256');
     const manifests: Manifest[] = [];
@@ -123,7 +125,7 @@ export function createAppBuilder({ client, builder, redactor = createRedactor() 
       finished.set(manifest.object, byApp);
       let known = byApp.get(owner);
       if (known?.key !== key) {
-        known = { key, ...finishObject(manifest.object, variables, app.spec.commonMetadata) };
+        known = { key, ...finishObject(manifest.object, substitutes ? variables : undefined, commonMetadata) };
         byApp.set(owner, known);
       }
       const { object, problem } = known;
@@ -193,11 +195,12 @@ export function createAppBuilder({ client, builder, redactor = createRedactor() 
   }
 }
 
-function finishObject(object: KubeObject, variables: Variables, metadata: Kustomization['spec']['commonMetadata']): Outcome {
+/** @param variables  undefined: nothing is looked for */
+function finishObject(object: KubeObject, variables: Variables | undefined, metadata: Kustomization['spec']['commonMetadata']): Outcome {
   let result = object;
   const secrets: string[] = [];
   // Without any variable nothing is looked for: a shell script in a ConfigMap is full of dollar signs.
-  if (variables.values.size > 0 && mayHaveVariables(object)) {
+  if (variables !== undefined && mayHaveVariables(object)) {
     const fail = (why: string): Outcome => ({
       object,
       secrets,

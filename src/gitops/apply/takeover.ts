@@ -50,7 +50,7 @@ export function overriddenBy(more: readonly string[] = []): IsOverridden {
 export interface TakeoverRules {
   /** Of the manifest. */
   readonly object: DynamicObject;
-  /** Fields that others may have, by `driftIgnoreRules` and autoscalers. */
+  /** Fields that others may have, by `spec.ignore` and autoscalers. */
   readonly pointers: readonly Pointer[];
   /** Fields that the server did not let go when they were taken over before. */
   readonly refused?: FieldSet | undefined;

@@ -256,8 +256,8 @@ class BuildFailure extends Error {
 }
 
 /** A namespace alone is set when objects are applied, with the cluster's knowledge of which kinds have one. */
-const changesObjects = ({ namePrefix, nameSuffix, components = [], patches = [], images = [] }: Overlay): boolean =>
-  Boolean(namePrefix) || Boolean(nameSuffix) || components.length + patches.length + images.length > 0;
+const changesObjects = ({ namePrefix, nameSuffix, components = [], patches = [], images = [], buildMetadata = [] }: Overlay): boolean =>
+  Boolean(namePrefix) || Boolean(nameSuffix) || components.length + patches.length + images.length + buildMetadata.length > 0;
 
 /** What a kustomization of the directory would list, relative to it. */
 function resourcesOf({ manifests, kustomizations }: TreeContent, prefix: string): readonly string[] {

@@ -3,6 +3,8 @@ import { schemaOf } from '../../flux.ts';
 
 export const sourceKinds = ['OCIRepository', 'GitRepository', 'Bucket', 'ExternalArtifact'] as const;
 export const deletionPolicies = ['MirrorPrune', 'Delete', 'WaitForTermination', 'Orphan'] as const;
+export const substituteStrategies = ['WithVariables', 'Always'] as const;
+export const buildMetadataOptions = ['originAnnotations', 'transformerAnnotations'] as const;
 export const substituteKinds = ['Secret', 'ConfigMap'] as const;
 
 /** Flux's published fields of Kustomization v1. */
@@ -25,6 +27,7 @@ function schema(): Schema {
   const objectReference = { name: text(), namespace: text() };
   const spec = object(
     {
+      buildMetadata: list(choice(buildMetadataOptions, 'What is noted.'), 'Annotations of kustomize about how objects were built.'),
       commonMetadata: object({ annotations: textMap(), labels: textMap() }, { description: 'Labels and annotations of every object.' }),
       components: list(text(), 'Paths of kustomize components.'),
       decryption: object(
@@ -50,6 +53,7 @@ function schema(): Schema {
         object({ ...objectReference, apiVersion: text(), kind: text() }, { required: ['kind', 'name'] }),
         'Objects to wait for.',
       ),
+      ignore: list(object({ paths: list(text()), target }, { required: ['paths'] }), 'Changes in the cluster to leave alone.'),
       ignoreMissingComponents: flag('Leave out components that do not exist.'),
       images: list(object({ digest: text(), name: text(), newName: text(), newTag: text() }, { required: ['name'] }), 'Images to replace.'),
       interval: text('How often to put back what drifted.'),
@@ -67,6 +71,7 @@ function schema(): Schema {
       postBuild: object(
         {
           substitute: textMap('Variables.'),
+          substituteStrategy: choice(substituteStrategies, 'Whether to substitute without any variable, too.'),
           substituteFrom: list(
             object(
               { kind: choice(substituteKinds, 'Where the variables are.'), name: text(), optional: { ...flag(), default: false } },

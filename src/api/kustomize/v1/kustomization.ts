@@ -15,7 +15,14 @@ import {
   type LocalObjectReference,
   statusColumns,
 } from '../../flux.ts';
-import { deletionPolicies, kustomizationSchema, sourceKinds, substituteKinds } from './kustomization-schema.ts';
+import {
+  buildMetadataOptions,
+  deletionPolicies,
+  kustomizationSchema,
+  sourceKinds,
+  substituteKinds,
+  substituteStrategies,
+} from './kustomization-schema.ts';
 
 const schemaName = 'io.fluxcd.toolkit.kustomize.v1.Kustomization';
 
@@ -74,6 +81,9 @@ function validateSpec(spec: KustomizationSpec | undefined): readonly FieldError[
     checkChoice(errors, 'spec.decryption.provider', spec.decryption.provider, { choices: ['sops'], isRequired: true });
     checkReference(errors, 'spec.decryption.secretRef', spec.decryption.secretRef);
   }
+  checkChoice(errors, 'spec.postBuild.substituteStrategy', spec.postBuild?.substituteStrategy, { choices: substituteStrategies });
+  for (const [index, option] of (spec.buildMetadata ?? []).entries())
+    checkChoice(errors, `spec.buildMetadata[${index}]`, option, { choices: buildMetadataOptions });
   for (const [index, source] of (spec.postBuild?.substituteFrom ?? []).entries()) {
     const field = `spec.postBuild.substituteFrom[${index}]`;
     checkChoice(errors, `${field}.kind`, source.kind, { choices: substituteKinds, isRequired: true });
@@ -118,6 +128,8 @@ export interface KustomizationSpec {
   readonly postBuild?: {
     readonly substitute?: Readonly<Record<string, string>>;
     readonly substituteFrom?: readonly SubstituteReference[];
+    /** `WithVariables`, the default, leaves objects as they are when there is no variable at all. */
+    readonly substituteStrategy?: 'WithVariables' | 'Always';
   };
   readonly prune: boolean;
   readonly deletionPolicy?: 'MirrorPrune' | 'Delete' | 'WaitForTermination' | 'Orphan';
@@ -147,7 +159,17 @@ export interface KustomizationSpec {
     readonly inProgress?: string;
     readonly failed?: string;
   }[];
-  readonly driftIgnoreRules?: readonly { readonly paths: readonly string[]; readonly target?: PatchTarget }[];
+  readonly ignore?: readonly IgnoreRule[];
+  /** What `ignore` was named before Flux released it. */
+  readonly driftIgnoreRules?: readonly IgnoreRule[];
+  /** Wins over what the kustomization itself has. */
+  readonly buildMetadata?: readonly ('originAnnotations' | 'transformerAnnotations')[];
+}
+
+/** Fields, by JSON pointer, that others may change. */
+export interface IgnoreRule {
+  readonly paths: readonly string[];
+  readonly target?: PatchTarget;
 }
 
 /** Where the tree comes from; `namespace` defaults to the Kustomization's own. */
