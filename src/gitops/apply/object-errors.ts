@@ -34,11 +34,16 @@ export async function errorsOf(
     const field = indexPath(object, path);
     return { field, message: `unknown field "${named(field)}"` };
   });
+  const mistyped = [...err.message.matchAll(/ \.(\S+): expected ([a-z]+)/g)].map(([, path = '', type = '']) => {
+    const field = indexPath(object, path);
+    return { field, message: `${named(field)} must be ${typeNames[type] ?? type}` };
+  });
   const causes = (err.details?.causes ?? []).map(({ field = '', message = '' }) => ({
     field,
-    message: `${named(field)}: ${quoted(withoutLongValue(message))}`,
+    // Of the object as a whole there is no field to name.
+    message: `${field === '[]' ? '' : `${named(field)}: `}${field === '[]' ? sizeText(object, message) : quoted(withoutLongValue(message))}`,
   }));
-  const found = unknown.length > 0 ? unknown : undeclared.length > 0 ? undeclared : causes;
+  const [found = []] = [unknown, undeclared, mistyped, causes].filter(({ length }) => length > 0);
   const base = { file: manifest.file, line: manifest.line, ...(hint === undefined ? {} : { hint }) };
   const who = named(describeObject(object));
   if (found.length === 0) return [{ ...base, message: `${who}: ${quoted(err.message)}` }];
@@ -46,6 +51,28 @@ export async function errorsOf(
   const locate = locators?.(manifest.line);
   return found.map(({ field, message }) => ({ ...base, ...locate?.(field), message: `${who}: ${message}` }));
 }
+
+/** `Too long` of a whole object, with how much it is and how much it may be. */
+function sizeText({ kind, ...content }: DynamicObject, message: string): string {
+  const [, most] = /^Too long: may not be more than (\d+) bytes/.exec(message) ?? [];
+  if (most === undefined) return message;
+  const { data = {}, binaryData = {}, stringData = {} } = content as Partial<Record<string, Readonly<Record<string, unknown>>>>;
+  const bytes = [data, binaryData, stringData]
+    .flatMap(Object.values)
+    .reduce((sum: number, value) => sum + Buffer.byteLength(String(value)), 0);
+  return `holds ${mebibytes(bytes)} of data, and a ${kind} holds ${mebibytes(Number(most))} at most: split it, or keep the data elsewhere`;
+}
+
+const mebibytes = (bytes: number): string => `${Number((bytes / 1024 / 1024).toFixed(1))} MiB`;
+
+/** Words for the types of a schema, as server-side apply names them. */
+const typeNames: Readonly<Record<string, string>> = {
+  numeric: 'a number without quotes',
+  string: 'a text: put it in quotes',
+  boolean: 'true or false without quotes',
+  map: 'a map',
+  list: 'a list',
+};
 
 /** A longer value says nothing that the file does not say better. */
 const maxValueLength = 200;

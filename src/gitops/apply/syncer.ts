@@ -17,6 +17,7 @@ import type { Hooks } from './hooks.ts';
 import type { IgnoredFields } from './ignored-fields.ts';
 import { isScalable } from './ignored-fields.ts';
 import type { Inventory } from './inventory.ts';
+import { missingNamespaceError } from './missing-namespaces.ts';
 import { errorsOf } from './object-errors.ts';
 import { describeObject, type ObjectId } from './object-id.ts';
 import type { HookPhase } from './object-policy.ts';
@@ -42,6 +43,8 @@ export interface SyncerOptions {
   readonly claims: Claims;
   readonly clock: Clock;
   rulesOf(app: Kustomization): HealthRules;
+  /** Of the cluster, for messages; some of them where there are very many. */
+  namespaceNames(signal: AbortSignal): Promise<readonly string[]>;
   /** Deletes those objects that left Git and have to go before others come. */
   pruneBefore(
     app: Kustomization,
@@ -80,7 +83,7 @@ const concurrency = 32;
 const maxCacheWaitMs = 10_000;
 
 export function createSyncer(options: SyncerOptions): Syncer {
-  const { builder, mapper, owned, writer, hooks, ignored, inventory, claims, clock, rulesOf, pruneBefore } = options;
+  const { builder, mapper, owned, writer, hooks, ignored, inventory, claims, clock, rulesOf, namespaceNames, pruneBefore } = options;
 
   const redaction = (app: Kustomization): Redaction => redactionOf(builder.redactor, app);
 
@@ -321,6 +324,7 @@ export function createSyncer(options: SyncerOptions): Syncer {
       [...plan.objects.values()].filter(({ object }) => object.kind === 'Namespace').map(({ ref }) => ref.name),
     );
     const errors = new Map<ObjectId, readonly BuildError[]>();
+    const homeless = new Map<string, DesiredObject[]>();
     await mapBounded(objects, concurrency, async (desired) => {
       if (signal.aborted) throw new Superseded();
       try {
@@ -328,7 +332,9 @@ export function createSyncer(options: SyncerOptions): Syncer {
       } catch (err) {
         if (signal.aborted) throw new Superseded();
         if (err instanceof SelectorError)
-          throw new SyncFailure('BuildFailed', [{ file: '', message: `spec.driftIgnoreRules: ${err.message}` }]);
+          throw new SyncFailure('BuildFailed', [
+            { file: '', message: `${app.spec.ignore === undefined ? 'spec.driftIgnoreRules' : 'spec.ignore'}: ${err.message}` },
+          ]);
         if (!isStatusError(err)) throw err;
         if (isUnknownResource(err) && !run.gone.has(kindOf(desired))) {
           gone.add(kindOf(desired));
@@ -338,12 +344,19 @@ export function createSyncer(options: SyncerOptions): Syncer {
           modes.set(desired.id, 'apply');
           return;
         }
-        errors.set(desired.id, await errorsOf(desired, err, revision, redaction(app)));
+        const missing = isNotFound(err) && err.details?.kind === 'namespaces' ? err.details.name : undefined;
+        if (missing === undefined) errors.set(desired.id, await errorsOf(desired, err, revision, redaction(app)));
+        else homeless.set(missing, [...(homeless.get(missing) ?? []), desired]);
       }
     });
     if (gone.size > 0) throw new KindsGone(gone);
+    const names = homeless.size === 0 ? [] : [...newNamespaces, ...(await namespaceNames(signal))];
+    for (const [name, found] of homeless) {
+      const error = await missingNamespaceError({ app, name, objects: found, revision, names });
+      for (const { id } of found) errors.set(id, [error]);
+    }
     if (errors.size === 0) return;
-    if (!goesOn(app)) throw new SyncFailure('ReconciliationFailed', [...errors.values()].flat(), new Set(errors.keys()));
+    if (!goesOn(app)) throw new SyncFailure('ReconciliationFailed', [...new Set([...errors.values()].flat())], new Set(errors.keys()));
     for (const [id, found] of errors) failed.set(id, found);
   }
 

@@ -1,3 +1,4 @@
+import { namespaces } from '../../api/core/v1/namespace.ts';
 import { type Kustomization, kustomizations } from '../../api/kustomize/v1/kustomization.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Client } from '../../client/client.ts';
@@ -51,6 +52,9 @@ export interface TargetDependencies {
   /** Someone else changed an object of an app. */
   drifted(app: string): void;
 }
+
+/** Namespaces that a name that does not exist is compared with. */
+const maxNamespacesCompared = 500;
 
 /** Changes with what an object is to be, not with how it does. */
 export const contentOf = (object: DynamicObject | undefined): string =>
@@ -174,6 +178,10 @@ export function createTarget(
     claims,
     clock,
     rulesOf,
+    async namespaceNames(signal) {
+      const { items } = await client.list(namespaces, { limit: maxNamespacesCompared, signal });
+      return items.map(({ metadata }) => metadata.name);
+    },
     pruneBefore: async (app, state, { revision, signal }) =>
       app.spec.prune && state.doomed.size > 0
         ? await pruner.prune(app, state, { revision, guarded: true, before: true, signal })

@@ -377,3 +377,72 @@ describe('the builder and kustomizations', () => {
     ]);
   });
 });
+
+describe('what Flux has since 2.9', () => {
+  it('notes how objects were built, substitutes without a variable, and leaves fields alone that `ignore` names', async () => {
+    const { client } = await world({
+      'noted/kustomization.yaml': 'resources: [a.yaml]\ncommonAnnotations: {a: b}\n',
+      'noted/a.yaml': configMap('noted', '{a: "1"}'),
+      'always/a.yaml': configMap('always', '{a: "${NAME:=there}", b: "$${kept}"}'),
+      'never/a.yaml': configMap('never', '{a: "${NAME:=there}"}'),
+      'ignoring/a.yaml': configMap('ignoring', '{a: "1", b: "1"}'),
+    });
+    await app(client, 'noted', { buildMetadata: ['originAnnotations', 'transformerAnnotations'] });
+    await app(client, 'always', { postBuild: { substituteStrategy: 'Always' } });
+    await app(client, 'never', { postBuild: { substituteStrategy: 'WithVariables' } });
+    await app(client, 'ignoring', { ignore: [{ paths: ['/data/a'], target: { kind: 'ConfigMap' } }] });
+    for (const name of ['noted', 'always', 'never', 'ignoring']) await ready(client, name);
+    const get = (name: string) => client.get(configMaps, { namespace: 'web', name });
+    expect((await get('noted')).metadata.annotations).toEqual({
+      a: 'b',
+      'config.kubernetes.io/origin': 'path: a.yaml\n',
+      'alpha.config.kubernetes.io/transformations':
+        '- configuredIn: kustomization.yaml\n  configuredBy:\n    apiVersion: builtin\n    kind: AnnotationsTransformer\n',
+    });
+    expect((await get('always')).data).toEqual({ a: 'there', b: '${kept}' });
+    expect((await get('never')).data).toEqual({ a: '${NAME:=there}' });
+    const change = { type: 'merge', body: { data: { a: '2', b: '2' } } } as const;
+    await client.patch(configMaps, { namespace: 'web', name: 'ignoring' }, change, { fieldManager: 'autoscaler' });
+    await until(async () => (await get('ignoring')).data?.b === '1', { what: 'the other field is put back' });
+    expect((await get('ignoring')).data).toEqual({ a: '2', b: '1' });
+    await expect(app(client, 'odd', { buildMetadata: ['managedByLabel' as never] })).rejects.toThrow(/spec\.buildMetadata\[0\]/);
+    await expect(app(client, 'odd', { postBuild: { substituteStrategy: 'Never' as never } })).rejects.toThrow(/substituteStrategy/);
+  });
+});
+
+describe('a mistake in an app', () => {
+  const said = async (client: Client, name: string): Promise<string> => {
+    const ready = await until(
+      async () => {
+        const condition = await readyOf(client, name);
+        return condition?.status === 'False' && condition.reason !== 'ArtifactFailed' ? condition : undefined;
+      },
+      { what: () => `${name} fails` },
+    );
+    return ready.message ?? '';
+  };
+
+  it('is named once, at its line, with what was meant', async () => {
+    const { client } = await world({
+      ...base,
+      'overlay/kustomization.yaml': '# a comment\nresources: [../middle]\n',
+      'middle/kustomization.yaml': 'resources: [../base]\nnamespace: wep\n',
+      'conflict/a.yaml': `${configMap('a', '')}<<<<<<< HEAD\n  a: "1"\n=======\n  a: "2"\n>>>>>>> other\n`,
+      'merged/kustomization.yaml': 'resources:\n<<<<<<< HEAD\n- a.yaml\n=======\n- b.yaml\n>>>>>>> other\n',
+      'types/a.yaml': (base['base/deployment.yaml'] ?? '')
+        .replace('replicas: 1', 'replicas: "two"')
+        .replace('name: web}', 'name: web, namespace: web}'),
+      'large/a.yaml': configMap('large', `\n  a: ${'x'.repeat(2 * 1024 * 1024)}`),
+    });
+    for (const name of ['overlay', 'conflict', 'merged', 'types', 'large']) await app(client, name);
+    expect(await said(client, 'overlay')).toBe(
+      'middle/kustomization.yaml:2:1 namespace "wep" does not exist, and 2 objects are for it. Did you mean web?',
+    );
+    expect(await said(client, 'conflict')).toMatch(/^conflict\/a\.yaml:5 has a merge conflict that was committed \(<<<<<<<\)\. Keep one/);
+    expect(await said(client, 'merged')).toMatch(/^merged\/kustomization\.yaml:2 has a merge conflict that was committed/);
+    expect(await said(client, 'types')).toBe('types/a.yaml:5:3 Deployment web/web: spec.replicas must be a number without quotes');
+    expect(await said(client, 'large')).toBe(
+      'large/a.yaml:1:1 ConfigMap web/large: holds 2 MiB of data, and a ConfigMap holds 1 MiB at most: split it, or keep the data elsewhere',
+    );
+  });
+});
