@@ -30,4 +30,6 @@ export interface BuildResult {
   readonly errors: readonly BuildError[];
   /** What a person should know of the result though nothing is wrong: objects that were left out, and why. Absent: nothing. */
   readonly notes?: readonly string[];
+  /** Paths of the tree that a kustomization was read from, bases included; those with an empty value were not there. Absent for plain files. */
+  readonly looked?: ReadonlyMap<string, string>;
 }

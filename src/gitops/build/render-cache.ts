@@ -85,7 +85,7 @@ export function createRenderCache({ helm, remoteBases }: BuildTools): RenderCach
           return helm.template(wanted);
         },
       };
-      const { rendering, temporary } = await renderNow({
+      const { rendering: rendered, temporary } = await renderNow({
         ...request,
         tree: recorded,
         helm: recordedHelm,
@@ -93,6 +93,7 @@ export function createRenderCache({ helm, remoteBases }: BuildTools): RenderCach
         before: known?.rendering,
       });
       signal.throwIfAborted();
+      const rendering: Rendering = { ...rendered, looked: lookups };
       if (!temporary) entries.set(key, { root: commit.tree, lookups, helm: usedHelm, rendering });
       return rendering;
     },

@@ -106,6 +106,9 @@ async function collectApps(
   const found: ValidatedApp[] = [];
   const revision = await viewOfTree(tree);
   const seen = new Set<string>();
+  /** Files that no list of apps has, and those that some app is built from. */
+  const loose = new Set<string>();
+  const used = new Set<string>();
   const otherSources = new Set<string>();
   let level: readonly { readonly app: Kustomization; readonly by: Manifest | undefined }[] = [{ app: root, by: undefined }];
   for (let depth = 0; depth < maxDepth && level.length > 0 && found.length < maxApps; depth += 1) {
@@ -114,7 +117,8 @@ async function collectApps(
       signal.throwIfAborted();
       const unknown = app.spec.postBuild?.substituteFrom ?? [];
       const built = await builder.build(withoutSubstitutes(app), revision, signal);
-      const result = by === undefined ? ofApps(built, app.spec.path ?? '', warnings) : built;
+      const result = by === undefined ? ofApps(built, app.spec.path ?? '', loose) : built;
+      if (by !== undefined) for (const [file, found] of built.looked ?? []) if (found !== '') used.add(file);
       for (const error of plainWords(result.errors)) {
         // A path that is not there is the fault of the file that names it.
         const isPath = by !== undefined && error.line === undefined && error.message.startsWith('is not a directory');
@@ -146,25 +150,26 @@ async function collectApps(
     }
     level = next;
   }
+  for (const file of loose) if (!used.has(file)) warnings.push({ file, message: 'is not part of any app' });
   return found;
 }
 
 /**
  * Of a repository's root, or of any directory that holds an app list together with the apps: the directories that list apps. The apps are
- * built by themselves, and nobody applies the rest.
+ * built by themselves. `loose` gets the other files: bases of apps, and what no app applies.
  */
-function ofApps(built: BuildResult, path: string, warnings: BuildError[]): BuildResult {
+function ofApps(built: BuildResult, path: string, loose: Set<string>): BuildResult {
   const paths = built.manifests.flatMap(({ object }) => {
     const app = appIn(object);
     return app === undefined ? [] : [normalized(app.spec.path ?? '')];
   });
   const isOfApp = (file: string): boolean => paths.some((each) => each !== path && isWithin(file, each));
-  if (!built.manifests.some(({ file }) => isOfApp(file))) return built;
+  // An overlay's objects come from the files of its base, so the apps' paths tell, not where objects come from.
+  if (!paths.some((each) => each !== path && isWithin(each, path))) return built;
   const lists = new Set(built.manifests.flatMap(({ file, object }) => (isKind(object, kustomizations) ? [posix.dirname(file)] : [])));
   const isListed = (file: string): boolean =>
     !isOfApp(file) && [...lists].some((directory) => isWithin(file, directory === '.' ? '' : directory));
-  const loose = new Set([...built.manifests, ...built.errors].flatMap(({ file }) => (isOfApp(file) || isListed(file) ? [] : [file])));
-  for (const file of loose) warnings.push({ file, message: 'is not part of any app' });
+  for (const { file } of [...built.manifests, ...built.errors]) if (!isOfApp(file) && !isListed(file)) loose.add(file);
   return {
     ...built,
     manifests: built.manifests.filter(({ file }) => isListed(file)),

@@ -156,6 +156,27 @@ describe('midship validate', () => {
     expect((await check(files, '', true)).code).toBe(1);
   });
 
+  it('knows the bases and components that apps are built from', async () => {
+    const files = {
+      'clusters/home/apps.yaml': app('shop', './apps/shop/production'),
+      'apps/shop/base/kustomization.yaml': 'resources: [a.yaml]\nconfigMapGenerator: [{name: made, literals: [a=b]}]\n',
+      'apps/shop/base/a.yaml': configMap('a'),
+      'apps/shop/production/kustomization.yaml': 'resources: [../base]\ncomponents: [../../../components/note]\n',
+      'components/note/kustomization.yaml': 'apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\ncommonAnnotations: {a: b}\n',
+    };
+    expect(await check(files, '', true)).toMatchObject({ code: 0, errors: [], warnings: [] });
+    expect(
+      await check(
+        { ...files, 'apps/other/base/kustomization.yaml': 'resources: [b.yaml]\n', 'apps/other/base/b.yaml': configMap('b') },
+        '',
+        true,
+      ),
+    ).toMatchObject({
+      code: 1,
+      warnings: ['apps/other/base/b.yaml is not part of any app'],
+    });
+  });
+
   it('warns of objects that nothing would act on', async () => {
     const claim = 'apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data, namespace: web}\n';
     const spec = 'spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}\n';
