@@ -45,7 +45,9 @@ export async function renameRootApp(client: Client): Promise<{ readonly name: st
   const present = await tryGet(client, kustomizations, to);
   const isForeign = present !== undefined && present.metadata.annotations?.[annotations.renamedFrom] !== formerRootName;
   const holdsItself = former.status?.inventory?.entries.some(({ id }) => id === idOf(former)) === true;
-  if (isForeign || holdsItself) return { name: formerRootName, notes: [] };
+  // What is on its way out is not to come back under another name.
+  const isLeaving = former.metadata.deletionTimestamp !== undefined && present === undefined;
+  if (isForeign || holdsItself || isLeaving) return { name: formerRootName, notes: [] };
 
   await copyRepository(client, from, to);
   const app = await copyApp(client, former, to);

@@ -277,14 +277,21 @@ export function createRepositoryController(options: RepositoryControllerOptions)
       // The cluster's own token says nothing about who has it.
       const pusher = source.pusherOf?.(commit.sha);
       const by = pusher === undefined || pusher === clusterUser || pusher === commit.author ? '' : `, pushed by ${pusher}`;
-      feed.add({
-        type: 'commit',
-        at: clock.now(),
-        branch: branchOf(repository),
-        sha: commit.sha,
-        author: `${commit.author}${by}`,
-        subject: commit.subject,
-      });
+      const isAnnounced = [...revisions].some(
+        ([other, { url, branch, commit: seen }]) =>
+          other !== key && seen.sha === commit.sha && url === known.url && branch === known.branch,
+      );
+      // Of one repository under two names people hear once.
+      if (!isAnnounced) {
+        feed.add({
+          type: 'commit',
+          at: clock.now(),
+          branch: branchOf(repository),
+          sha: commit.sha,
+          author: `${commit.author}${by}`,
+          subject: commit.subject,
+        });
+      }
       recorder.record(repository, {
         type: 'Normal',
         reason: 'NewArtifact',

@@ -52,7 +52,7 @@ async function start(dataDirectory: string, overrides: Partial<Configuration> = 
     client.close();
     await cluster.stop();
   };
-  return { client, endpoints: cluster.endpoints };
+  return { client, endpoints: cluster.endpoints, activity: cluster.activity };
 }
 
 const readyAt = (client: Client, ref: { namespace: string; name: string }, sha: string): Promise<Kustomization> =>
@@ -104,7 +104,7 @@ describe('the app of midship up', () => {
     expect(historyBefore).toHaveLength(1);
     await stop?.();
 
-    const { client, endpoints } = await start(dataDirectory);
+    const { client, endpoints, activity } = await start(dataDirectory);
     expect(await tryGet(client, kustomizations, former)).toBeUndefined();
     const renamed = await client.get(kustomizations, root);
     expect(renamed.spec).toEqual({
@@ -135,6 +135,8 @@ describe('the app of midship up', () => {
     });
     expect(identities((await client.list(pods)).items)).toEqual(identities(podsBefore.items));
     expect(identities((await client.list(deployments)).items)).toEqual(identities(workloadsBefore.items));
+    // Two GitRepositories follow it; the terminal and the page show it once.
+    expect(activity.recent().filter((entry) => entry.type === 'commit' && entry.sha === second)).toHaveLength(1);
     await stop?.();
 
     // Nothing names the former source any more.
