@@ -1,7 +1,7 @@
 import { type CelBudget, type CelProgram, compileCel } from '../../machinery/cel/cel.ts';
 import type { CelFunction, CelMessages } from '../../machinery/cel/compiler.ts';
 import { CelCompileError, CelCostError, CelEvaluationError } from '../../machinery/cel/errors.ts';
-import { boolType, type CelType, dynType, intType, listOf, mapOf, objectOf, stringType } from '../../machinery/cel/types.ts';
+import { boolType, type CelType, dynType, intType, listOf, mapOf, objectOf, recordOf, stringType } from '../../machinery/cel/types.ts';
 import { CelOpaque, LiteralMap } from '../../machinery/cel/values.ts';
 import { parseFieldSelector, parseLabelSelector } from '../../machinery/selector.ts';
 import { isStatusError } from '../../machinery/status-error.ts';
@@ -34,7 +34,7 @@ const decisionType = objectOf('kubernetes.authorization.Decision', {});
 const textsType = listOf(stringType);
 const gvkType = objectOf('kubernetes.GroupVersionKind', { group: stringType, version: stringType, kind: stringType });
 const gvrType = objectOf('kubernetes.GroupVersionResource', { group: stringType, version: stringType, resource: stringType });
-const requestType = objectOf('kubernetes.AdmissionRequest', {
+const requestType = recordOf('kubernetes.AdmissionRequest', {
   kind: gvkType,
   resource: gvrType,
   subResource: stringType,
@@ -56,7 +56,7 @@ const requestType = objectOf('kubernetes.AdmissionRequest', {
 
 const timestampType: CelType = { kind: 'timestamp' };
 const namespaceType = objectOf('kubernetes.Namespace', {
-  metadata: objectOf('kubernetes.NamespaceMetadata', {
+  metadata: recordOf('kubernetes.NamespaceMetadata', {
     name: stringType,
     generateName: stringType,
     namespace: stringType,

@@ -59,6 +59,13 @@ export function objectOf(name: string, fields: Readonly<Record<string, CelType>>
   return { kind: 'object', name, fields: known };
 }
 
+/** An object of Kubernetes' own making, whose fields keep their names: `request.namespace`. */
+export const recordOf = (name: string, fields: Readonly<Record<string, CelType>>): CelObjectType => ({
+  kind: 'object',
+  name,
+  fields: new Map(Object.entries(fields).map(([property, type]) => [property, { property, type }])),
+});
+
 /** Words of the language that cannot be identifiers. */
 const reservedWords = new Set(
   'true false null in as break const continue else for function if import let loop package namespace return var void while'.split(' '),

@@ -61,11 +61,11 @@ async function refusalOf(write: Promise<KubeObject>): Promise<StatusError> {
 describe('an apply configuration', () => {
   test('is merged into the object, and belongs to no client', async () => {
     await inForce('label', {
-      variables: [{ name: 'team', expression: "namespaceObject.metadata.name + '-team'" }],
+      variables: [{ name: 'team', expression: "namespaceObject.metadata.name + '-' + request.namespace" }],
       mutations: [apply('Object{metadata: Object.metadata{labels: {"team": variables.team}}, data: {"a": "policy"}}')],
     });
     const map = await makeMap('m', { data: { a: 'client', b: 'client' } });
-    expect(map.metadata.labels).toEqual({ team: 'shop-team' });
+    expect(map.metadata.labels).toEqual({ team: 'shop-shop' });
     expect(map.data).toEqual({ a: 'policy', b: 'client' });
     expect(JSON.stringify(map.metadata.managedFields)).not.toContain('f:team');
   });
