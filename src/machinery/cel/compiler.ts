@@ -1,3 +1,4 @@
+import { compilePattern, PatternError } from '../pattern.ts';
 import { CelCompileError, CelCostError, CelEvaluationError, type Complaint, noSuchOverload, reportOf } from './errors.ts';
 import type { BinaryOperator, CelNode, Comprehension } from './syntax.ts';
 import { CelDuration, CelTimestamp } from './time.ts';
@@ -418,6 +419,10 @@ class Compiler {
     }
     const [best] = candidates;
     if (best === undefined) return this.#noOverload(at, name, types, member);
+    const pattern = args.at(-1);
+    if (name === 'matches' && pattern?.op === 'literal' && typeof pattern.value === 'string' && !isPattern(pattern.value)) {
+      return this.#complain(pattern.at, 'invalid matches argument');
+    }
     return {
       type: candidates.map(({ type }) => type).reduce(joined),
       run(run) {
@@ -531,6 +536,16 @@ class Compiler {
       default:
         return node.macro satisfies never;
     }
+  }
+}
+
+function isPattern(source: string): boolean {
+  try {
+    compilePattern(source);
+    return true;
+  } catch (err) {
+    if (err instanceof PatternError) return false;
+    throw err;
   }
 }
 

@@ -77,7 +77,7 @@ const reservedWords = new Set(
  *
  * @see Kubernetes reference, "Common Expression Language in Kubernetes", escaping
  */
-function escapeFieldName(property: string): string | undefined {
+export function escapeFieldName(property: string): string | undefined {
   if (reservedWords.has(property)) return `__${property}__`;
   if (!/^[A-Za-z_][A-Za-z0-9_./-]*$/.test(property)) return undefined;
   return property.replace(/__|[./-]/g, (part) => escapes[part] ?? part);

@@ -2,6 +2,7 @@ import { compilePattern, PatternError } from '../../../machinery/pattern.ts';
 import type { Schema, ValidationRule } from '../../../machinery/schema.ts';
 import type { FieldError } from '../../../machinery/status-error.ts';
 import { pruned } from '../../../machinery/structural-schema/prune.ts';
+import { costComplaints } from '../../../machinery/structural-schema/rule-cost.ts';
 import { compiledStructureOf, type Structure } from '../../../machinery/structural-schema/structure.ts';
 import { schemaErrors } from '../../../machinery/structural-schema/validate.ts';
 import { forbidden, invalidValue, notSupported, required } from '../../field-errors.ts';
@@ -37,6 +38,10 @@ export function validateSchema(
     errors.push(
       invalidValue(`${rules}.x-kubernetes-validations[${index}].${part}`, shownRule(at['x-kubernetes-validations']?.[index]), message),
     );
+  }
+  for (const { schema: at, index, part, message } of costComplaints(schema)) {
+    const field = at === undefined ? '' : `.x-kubernetes-validations[${index}].${part}`;
+    errors.push(forbidden(`${at === undefined ? path : (checker.pathOf(at) ?? path)}${field}`, message));
   }
   checkOldSelf(errors, root, checker);
 }
