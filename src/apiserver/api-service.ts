@@ -41,11 +41,12 @@ import { BodyDecoder } from './registry/decoding.ts';
 import { startEventExpiry } from './registry/event-expiry.ts';
 import { FieldOwners } from './registry/field-owners.ts';
 import { filterOf, matches } from './registry/filter.ts';
+import { uidConflict } from './registry/metadata.ts';
 import { invalidPatch, patched } from './registry/patching.ts';
-import { listObjects, watchObjects } from './registry/reads.ts';
+import { listObjects, reachVersion, watchObjects } from './registry/reads.ts';
 import { startRegistry } from './registry/registry.ts';
 import { appliedScale, bound, isPods, scaleOf, scalePathsOf, scaleView, withScale } from './registry/subresources.ts';
-import { type Application, createWriter, type Modification } from './registry/writes.ts';
+import { type Application, checkNewName, createWriter, type Modification } from './registry/writes.ts';
 import { createReviews } from './reviews/reviews.ts';
 import type { ApiService, RequestInfo, WriteRequest } from './service.ts';
 import { checkNodeTokenRequest, createServiceAccountTokens, type ServiceAccountTokens } from './service-account-tokens.ts';
@@ -310,8 +311,9 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
     }),
     authorize,
     decide: authorizer.decide,
-    async get(request, kind, ref) {
+    async get(request, kind, ref, resourceVersion = '') {
       check(request, 'get', kind, ref);
+      if (resourceVersion !== '') await reachVersion(registry, resourceVersion);
       if (isComponentStatuses(kind)) return (await components.get(ref.name)) ?? find(kind, ref);
       return answerOf(request, kind, find(kind, ref));
     },
@@ -341,6 +343,14 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
     async update(request, kind, ref, object) {
       check(request, 'update', kind, ref);
       checkFieldManager(request, 'UpdateOptions');
+      if (request.subresource === undefined && kind.createdByUpdate === true && registry.get(kind, keyOfRef(kind, ref)) === undefined) {
+        const { uid = '', resourceVersion = '' } = object.metadata;
+        if (uid !== '') throw uidConflict(kind, ref, uid);
+        if (resourceVersion !== '') throw notFound(kind, ref.name);
+        checkNewName(object, ref.name);
+        request.onCreated?.();
+        return service.create(request, kind, ref.namespace, object);
+      }
       const stored = await writer.modify(
         request,
         kind,
@@ -451,9 +461,9 @@ const success = Object.freeze({
   code: 201,
 }) as unknown as KubeObject;
 
-/** Custom resources are not replaced blindly. */
+/** Custom resources and a few kinds are not replaced blindly. */
 function checkVersionGiven(kind: KindDefinition, { metadata }: KubeObject): void {
-  if (kind.custom === undefined || (metadata.resourceVersion ?? '') !== '') return;
+  if ((kind.custom === undefined && kind.isReplacedByVersion !== true) || (metadata.resourceVersion ?? '') !== '') return;
   throw invalid(kind, metadata.name, [
     { type: 'FieldValueInvalid', field: 'metadata.resourceVersion', message: 'Invalid value: 0: must be specified for an update' },
   ]);

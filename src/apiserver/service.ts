@@ -13,7 +13,8 @@ import type { UserInfo } from './user.ts';
 export interface ApiService {
   readonly kinds: KindTable;
 
-  get(request: RequestInfo, kind: KindDefinition, ref: ObjectRef): Promise<KubeObject>;
+  /** @param resourceVersion  the answer is not older; absent, empty or `0`: as it is known here */
+  get(request: RequestInfo, kind: KindDefinition, ref: ObjectRef, resourceVersion?: string): Promise<KubeObject>;
 
   list(request: RequestInfo, kind: KindDefinition, options: ListRequest): Promise<ListPage>;
 
@@ -99,6 +100,8 @@ export interface WriteRequest extends RequestInfo {
   /** What stood twice in the body's text, found by the reader of the body. */
   readonly duplicateFields?: readonly DuplicateField[] | undefined;
   onWarning?(text: string): void;
+  /** An update made the object, as it does of a few kinds. */
+  onCreated?(): void;
 }
 
 export interface ListRequest {

@@ -33,10 +33,10 @@ export function withVersions<T extends ApiService>(service: T, { decoder, schema
   }
 
   const overrides: Pick<ApiService, 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete' | 'deleteCollection'> = {
-    async get(request, kind, ref) {
+    async get(request, kind, ref, resourceVersion) {
       const { storedAs } = kind;
-      if (storedAs === undefined) return service.get(request, kind, ref);
-      return shown(storedAs, await service.get({ ...request, servedAs: { kind } }, storedAs.kind, ref));
+      if (storedAs === undefined) return service.get(request, kind, ref, resourceVersion);
+      return shown(storedAs, await service.get({ ...request, servedAs: { kind } }, storedAs.kind, ref, resourceVersion));
     },
     async list(request, kind, list) {
       const { storedAs } = kind;

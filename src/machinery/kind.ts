@@ -31,6 +31,10 @@ export interface KindDefinition<T extends KubeObject = KubeObject> extends Resou
   /** Labels that an object without any takes from its template: they are checked there. */
   readonly labelsFromTemplate?: true;
   readonly nameRule: 'subdomain' | 'label' | 'path-segment';
+  /** A PUT of an object that is not there makes it. */
+  readonly createdByUpdate?: true;
+  /** A PUT says which version it replaces. */
+  readonly isReplacedByVersion?: true;
   /** Warning that every request for this version gets. */
   readonly deprecation?: string;
   /** Longest name, when shorter than the rule's. */
@@ -67,6 +71,8 @@ export interface KindDefinition<T extends KubeObject = KubeObject> extends Resou
   validateStatus?(object: T, before: T, subresource: string): readonly FieldError[];
   /** Warnings for the client, as `Warning` headers. */
   warnings?(object: T, before?: T): readonly string[];
+  /** Why an object of this kind is not deleted, or undefined. */
+  refuseDeletion?(object: T): string | undefined;
   /** Deletion that waits for someone (a Pod on a node for its agent): seconds to wait, or 0 to remove at once. */
   gracefulDeletion?(object: T, requestedSeconds: number | undefined): number;
   /** For a version that is not the stored one. Field selectors read the stored form, all else that of this version. */

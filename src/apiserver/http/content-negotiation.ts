@@ -5,6 +5,8 @@ export interface Representation {
   readonly encoding: 'json' | 'yaml';
   /** `Table` and `PartialObjectMetadata` (also for lists of it) transform the object; undefined sends it as it is. */
   readonly as?: 'Table' | 'PartialObjectMetadata';
+  /** In which version of `meta.k8s.io` those are asked for; absent: v1. */
+  readonly version?: 'v1beta1';
   readonly pretty: boolean;
 }
 
@@ -30,7 +32,8 @@ export function negotiate(accept: string | undefined, purpose: Purpose, pretty =
     if (purpose === 'watch' && encoding === 'yaml') continue;
     const transform = transformOf(parameters);
     if (transform === 'unknown') continue;
-    return transform === undefined ? { encoding, pretty } : { encoding, as: transform, pretty };
+    if (transform === undefined) return { encoding, pretty };
+    return { encoding, as: transform, ...(parameters.get('v') === 'v1beta1' ? { version: 'v1beta1' as const } : {}), pretty };
   }
   throw notAcceptable(anyMediaTypeKnown, purpose);
 }
@@ -70,10 +73,14 @@ function encodingOf(type: string): 'json' | 'yaml' | undefined {
   }
 }
 
+const metaVersions: ReadonlySet<string | undefined> = new Set(['v1', 'v1beta1']);
+
+export const metaVersionOf = ({ version }: Representation): string => `meta.k8s.io/${version ?? 'v1'}`;
+
 function transformOf(parameters: ReadonlyMap<string, string>): Representation['as'] | 'unknown' {
   const as = parameters.get('as');
   if (as === undefined) return undefined;
-  if (parameters.get('g') !== 'meta.k8s.io' || parameters.get('v') !== 'v1') return 'unknown';
+  if (parameters.get('g') !== 'meta.k8s.io' || !metaVersions.has(parameters.get('v'))) return 'unknown';
   switch (as) {
     case 'Table':
       return 'Table';

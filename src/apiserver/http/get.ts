@@ -5,6 +5,7 @@ import { sendObject } from './send-object.ts';
 export async function handleGet(request: ApiRequest, context: HandlerContext): Promise<void> {
   // A form that cannot be served is refused before the work is done.
   representationOf(request);
-  const object = await context.service.get(requestInfoOf(request), request.kind, refOf(request));
+  const resourceVersion = request.query.get('resourceVersion') ?? '';
+  const object = await context.service.get(requestInfoOf(request), request.kind, refOf(request), resourceVersion);
   sendObject(request, context, 200, object);
 }

@@ -1,4 +1,5 @@
 import type { DeleteOptions } from '../../client/client.ts';
+import { goQuote } from '../../machinery/go-text.ts';
 import { badRequest, type FieldError, invalid } from '../../machinery/status-error.ts';
 import type { ListRequest, WriteRequest } from '../service.ts';
 
@@ -8,7 +9,7 @@ const metaGroup = 'meta.k8s.io';
 
 const optionsInvalid = (kind: string, errors: readonly FieldError[]) => invalid({ group: metaGroup, kind }, '', errors);
 
-const unsupported = (field: string, value: string, supported: string): FieldError => ({
+const unsupported = (field: string, value: string | readonly string[], supported: string): FieldError => ({
   type: 'FieldValueNotSupported',
   field,
   message: `Unsupported value: ${JSON.stringify(value)}: supported values: ${supported}`,
@@ -26,6 +27,7 @@ export function listRequestOf(query: URLSearchParams, namespace: string | undefi
     throw optionsInvalid('ListOptions', errors);
   }
   const limit = integerOf(query, 'limit');
+  integerOf(query, 'timeoutSeconds');
   return {
     namespace,
     ...selectorsOf(query),
@@ -74,6 +76,12 @@ export function writeOptionsOf(
   const fieldManager = nonEmpty(query.get('fieldManager'));
   if (fieldManager !== undefined && Buffer.byteLength(fieldManager) > 128) {
     errors.push({ type: 'FieldValueTooLong', field: 'fieldManager', message: 'Too long: may not be more than 128 bytes' });
+  }
+  const hidden = fieldManager === undefined ? -1 : [...fieldManager].findIndex((letter) => !/^[\p{L}\p{M}\p{N}\p{P}\p{S} ]$/u.test(letter));
+  if (fieldManager !== undefined && hidden !== -1) {
+    const code = [...fieldManager][hidden]?.codePointAt(0) ?? 0;
+    const why = `invalid character U+${code.toString(16).toUpperCase().padStart(4, '0')} (at position ${hidden})`;
+    errors.push({ type: 'FieldValueInvalid', field: 'fieldManager', message: `Invalid value: ${goQuote(fieldManager)}: ${why}` });
   }
   const dryRun = query.getAll('dryRun');
   errors.push(...dryRunErrors(dryRun));
@@ -188,7 +196,7 @@ function checkedDeleteOptions(raw: RawDeleteOptions): DeleteOptions {
 }
 
 const dryRunErrors = (values: readonly string[]): FieldError[] =>
-  values.filter((value) => value !== 'All').map((value) => unsupported('dryRun', value, '"All"'));
+  values.every((value) => value === 'All') ? [] : [unsupported('dryRun', values, '"All"')];
 
 const forbiddenField = (field: string, why: string): FieldError => ({
   type: 'FieldValueForbidden',

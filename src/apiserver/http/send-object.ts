@@ -4,7 +4,7 @@ import { apiVersionOf } from '../../machinery/resource.ts';
 import { formatYaml } from '../../machinery/yaml.ts';
 import type { ListPage } from '../service.ts';
 import { type ApiRequest, type HandlerContext, isCustomKind, nextSlice, representationOf } from './api-request.ts';
-import type { Representation } from './content-negotiation.ts';
+import { metaVersionOf, type Representation } from './content-negotiation.ts';
 import { sendJson, sendParts, sendValue } from './respond.ts';
 import { columnDefinitionsOf, includeObjectOf, partialMetadataOf, type RowOptions, rowOf } from './table.ts';
 
@@ -18,7 +18,7 @@ export function sendObject(request: ApiRequest, { encoder, clock }: HandlerConte
       const { resourceVersion } = object.metadata;
       const table = {
         kind: 'Table',
-        apiVersion: 'meta.k8s.io/v1',
+        apiVersion: metaVersionOf(representation),
         metadata: resourceVersion === undefined ? {} : { resourceVersion },
         columnDefinitions: columnDefinitionsOf(request.kind, object),
         rows: [rowOf(object, options)],
@@ -27,7 +27,7 @@ export function sendObject(request: ApiRequest, { encoder, clock }: HandlerConte
       return;
     }
     case 'PartialObjectMetadata':
-      sendValue(response, code, partialMetadataOf(object), representation);
+      sendValue(response, code, { ...partialMetadataOf(object), apiVersion: metaVersionOf(representation) }, representation);
       return;
     case undefined:
       if (representation.encoding === 'json' && !representation.pretty) sendJson(response, code, encoder.json(object));
@@ -70,18 +70,19 @@ interface ListShape {
   readonly elements: Iterable<unknown>;
 }
 
-function shapeOf(request: ApiRequest, { clock }: HandlerContext, page: ListPage, as: Representation['as']): ListShape {
+function shapeOf(request: ApiRequest, { clock }: HandlerContext, page: ListPage, representation: Representation): ListShape {
   const { kind } = request;
   const metadata = listMetadataOf(page);
-  switch (as) {
+  const apiVersion = metaVersionOf(representation);
+  switch (representation.as) {
     case 'Table': {
       const options: RowOptions = { kind, include: includeObjectOf(request.query), now: clock.now() };
-      const head = { kind: 'Table', apiVersion: 'meta.k8s.io/v1', metadata, columnDefinitions: columnDefinitionsOf(kind) };
+      const head = { kind: 'Table', apiVersion, metadata, columnDefinitions: columnDefinitionsOf(kind) };
       return { head, field: 'rows', elements: mapped(page.items, (object) => rowOf(object, options)) };
     }
     case 'PartialObjectMetadata': {
-      const head = { kind: 'PartialObjectMetadataList', apiVersion: 'meta.k8s.io/v1', metadata };
-      return { head, field: 'items', elements: mapped(page.items, partialMetadataOf) };
+      const head = { kind: 'PartialObjectMetadataList', apiVersion, metadata };
+      return { head, field: 'items', elements: mapped(page.items, (object) => ({ ...partialMetadataOf(object), apiVersion })) };
     }
     case undefined: {
       // Lists of custom resources say that there are no more pages.
@@ -90,7 +91,7 @@ function shapeOf(request: ApiRequest, { clock }: HandlerContext, page: ListPage,
       return { head, field: 'items', elements: page.items };
     }
     default:
-      return as satisfies never;
+      return representation.as satisfies never;
   }
 }
 
@@ -98,8 +99,9 @@ function* mapped<A, B>(items: Iterable<A>, map: (item: A) => B): Iterable<B> {
   for (const item of items) yield map(item);
 }
 
-function* jsonParts(request: ApiRequest, context: HandlerContext, page: ListPage, { as, pretty }: Representation): Iterable<string> {
-  const { head, field, elements } = shapeOf(request, context, page, as);
+function* jsonParts(request: ApiRequest, context: HandlerContext, page: ListPage, representation: Representation): Iterable<string> {
+  const { as, pretty } = representation;
+  const { head, field, elements } = shapeOf(request, context, page, representation);
   const encode = elementEncoder(request, context, as, pretty);
   yield `${JSON.stringify(head).slice(0, -1)},"${field}":[`;
   let separator = pretty ? '\n' : '';
@@ -127,9 +129,9 @@ function withoutKind(object: KubeObject): unknown {
   return rest;
 }
 
-function* yamlParts(request: ApiRequest, context: HandlerContext, page: ListPage, { as }: Representation): Iterable<string> {
-  const { head, field, elements } = shapeOf(request, context, page, as);
-  const namesKind = as !== undefined || isCustomKind(request.kind);
+function* yamlParts(request: ApiRequest, context: HandlerContext, page: ListPage, representation: Representation): Iterable<string> {
+  const { head, field, elements } = shapeOf(request, context, page, representation);
+  const namesKind = representation.as !== undefined || isCustomKind(request.kind);
   yield formatYaml(head);
   let empty = true;
   for (const element of elements) {

@@ -9,8 +9,13 @@ export async function handleUpdate(request: ApiRequest, context: HandlerContext)
   representationOf(request);
   const options = writeOptionsOf(request.query, 'UpdateOptions');
   const { object, duplicateFields } = readObject(request);
+  let code = 200;
+  const onCreated = (): void => {
+    code = 201;
+  };
+  const write = { ...requestInfoOf(request), ...options, duplicateFields, onCreated };
   const updated = await withWarnings(request.response, (onWarning) =>
-    context.service.update({ ...requestInfoOf(request), ...options, duplicateFields, onWarning }, request.kind, refOf(request), object),
+    context.service.update({ ...write, onWarning }, request.kind, refOf(request), object),
   );
-  sendObject(request, context, 200, updated);
+  sendObject(request, context, code, updated);
 }

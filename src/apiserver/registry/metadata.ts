@@ -1,4 +1,6 @@
-import { deepEqual, type ObjectMeta } from '../../machinery/object.ts';
+import type { KindDefinition } from '../../machinery/kind.ts';
+import { deepEqual, keyOf, type ObjectMeta, type ObjectRef } from '../../machinery/object.ts';
+import { conflict, type StatusError } from '../../machinery/status-error.ts';
 import { sameOwners } from './field-owners.ts';
 
 /** Metadata as the server writes it: what clients may say is taken over, what the server owns is not. Fields have one order. */
@@ -12,6 +14,14 @@ export interface NewMetadata {
   readonly creationTimestamp: string;
   /** Undefined keeps what the client sent, on kinds whose generation nobody counts. */
   readonly generation: number | undefined;
+}
+
+/** The client means another object of this name. */
+export function uidConflict(kind: KindDefinition, stored: ObjectRef & { readonly uid?: string }, given: string): StatusError {
+  const { name, namespace } = stored;
+  const key = `/registry/${kind.resource}/${namespace === undefined ? name : keyOf({ metadata: { name, namespace } })}`;
+  const why = `Precondition failed: UID in precondition: ${given}, UID in object meta: ${stored.uid ?? ''}`;
+  return conflict(kind, name, `StorageError: invalid object, Code: 4, Key: ${key}, ResourceVersion: 0, AdditionalErrorMsg: ${why}`);
 }
 
 /** Of an object to be created. */

@@ -51,6 +51,16 @@ export async function listObjects(registry: Registry, kind: KindDefinition, requ
   }
 }
 
+/**
+ * Waits until this server has seen what a client has seen elsewhere.
+ *
+ * @throws StatusError 400 for a version that is none, 504 for one that does not come
+ */
+export async function reachVersion(registry: Registry, resourceVersion: string): Promise<void> {
+  const version = listVersionOf({ resourceVersion });
+  if (version.type === 'notOlderThan') await reach(registry, version.revision);
+}
+
 async function reach(registry: Registry, revision: number): Promise<void> {
   if (await registry.waitFor(revision, waitForRevisionMs)) return;
   throw new StatusError({

@@ -16,6 +16,7 @@ import {
   alreadyExists,
   badRequest,
   conflict,
+  forbidden,
   internalError,
   invalid,
   isStatusError,
@@ -32,7 +33,7 @@ import { atRevision, encode, inFieldOrder, withoutRevision } from './encoding.ts
 import type { FieldOwners } from './field-owners.ts';
 import { KeyLock } from './key-lock.ts';
 import { storeKeyOf } from './keys.ts';
-import { createdMetadata, sameMetadata, updatedMetadata } from './metadata.ts';
+import { createdMetadata, sameMetadata, uidConflict, updatedMetadata } from './metadata.ts';
 import { generateName } from './names.ts';
 import type { Registry } from './registry.ts';
 
@@ -150,7 +151,8 @@ export function createWriter({
   function decodeNew(request: WriteRequest, kind: KindDefinition, namespace: string | undefined, object: KubeObject): KubeObject {
     const decoded = decoder.decode(request, kind, object);
     const { resourceVersion, namespace: given } = decoded.metadata;
-    if (resourceVersion !== undefined && resourceVersion !== '') {
+    // The store is what refuses it, and it is not asked by a dry run.
+    if (resourceVersion !== undefined && resourceVersion !== '' && request.dryRun !== true) {
       throw new StatusError({ code: 500, reason: '', message: 'resourceVersion should not be set on objects to be created' });
     }
     checkNamespace(kind, namespace, given);
@@ -255,7 +257,15 @@ export function createWriter({
           created = true;
           return {
             ok: true,
-            object: await insert(request, kind, scope, { name: ref.name }, decodeNew(request, kind, scope, wanted), 'apply'),
+            // A version that was named is that of an object that is gone: it is made again.
+            object: await insert(
+              request,
+              kind,
+              scope,
+              { name: ref.name },
+              decodeNew(request, kind, scope, withoutRevision(wanted)),
+              'apply',
+            ),
           };
         }
         if (wanted === live) {
@@ -419,6 +429,8 @@ export function createWriter({
         const before = registry.get(kind, key);
         if (before === undefined) throw notFound(kind, name);
         checkDeleteOptions(kind, before, options);
+        const kept = kind.refuseDeletion?.(before);
+        if (kept !== undefined) throw forbidden(kind, name, kept);
         const deleted: Admitted = { namespace: before.metadata.namespace, name, object: before, before, deleteOptions: options };
         for (const phase of ['mutating', 'validating'] as const) {
           const passed = pass(phase, request, kind, 'delete', deleted);
@@ -609,14 +621,7 @@ function checkIdentity(kind: KindDefinition, ref: ObjectRef, before: KubeObject,
   if (name !== ref.name) throw badRequest(`the name of the object (${name}) does not match the name on the URL (${ref.name})`);
   checkNamespace(kind, ref.namespace, namespace);
   const stored = before.metadata;
-  if (uid !== undefined && uid !== '' && uid !== stored.uid) {
-    const key = `/registry/${kind.resource}/${keyOf(before)}`;
-    throw conflict(
-      kind,
-      ref.name,
-      `StorageError: invalid object, Code: 4, Key: ${key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: ${uid}, UID in object meta: ${stored.uid ?? ''}`,
-    );
-  }
+  if (uid !== undefined && uid !== '' && uid !== stored.uid) throw uidConflict(kind, stored, uid);
   if (resourceVersion !== undefined && resourceVersion !== '' && resourceVersion !== stored.resourceVersion) throw conflict(kind, ref.name);
 }
 
@@ -627,8 +632,10 @@ function checkAppliedName(patch: unknown, name: string): void {
   throw badRequest(`the name of the object (${given}) does not match the name on the URL (${name})`);
 }
 
-function checkNewName({ metadata }: KubeObject, name: string): void {
-  if ((metadata.name ?? '') !== '') return;
+/** What is made under a name of the URL says its name, too. */
+export function checkNewName(object: KubeObject, name: string): void {
+  checkAppliedName(object, name);
+  if ((object.metadata?.name ?? '') !== '') return;
   throw badRequest(`the name of the object (${name} based on URL) was undeterminable: name must be provided`);
 }
 

@@ -1,7 +1,10 @@
 import { writeFile } from 'node:fs/promises';
+import type { IncomingHttpHeaders } from 'node:http';
+import { get as httpsGet } from 'node:https';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { connect as tlsConnect } from 'node:tls';
+import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
 import { createApiServer } from '../../../src/apiserver/server.ts';
@@ -11,7 +14,7 @@ import { openPki } from '../../../src/base/pki.ts';
 import { createHttpClient } from '../../../src/client/http-client.ts';
 import { loadKubeconfig } from '../../../src/client/kubeconfig.ts';
 import { isForbidden, isStatusError } from '../../../src/machinery/status-error.ts';
-import { startTestApiServer, type TestApiServer } from '../../support/api-server.ts';
+import { adminToken, startTestApiServer, type TestApiServer } from '../../support/api-server.ts';
 import { createManualClock } from '../../support/manual-clock.ts';
 import { until } from '../../support/until.ts';
 
@@ -45,6 +48,70 @@ describe('the API server on the wire', () => {
     const loaded = Object.keys(createRequire(import.meta.url).cache);
     expect(loaded.filter((path) => path.includes('/node_modules/fastify/'))).not.toEqual([]);
     expect(loaded.filter((path) => /node_modules.(ajv|fast-uri|light-my-request)\b|fast-json-stringify.index/.test(path))).toEqual([]);
+  });
+
+  it('packs a large answer for a client that takes it packed', async () => {
+    const value = 'x'.repeat(200_000);
+    await cluster.fetch(cm, { method: 'POST', body: { metadata: { name: 'large', labels: { size: 'large' } }, data: { value } } });
+    const read = (path: string, accepted: string): Promise<{ readonly headers: IncomingHttpHeaders; readonly body: Buffer }> =>
+      new Promise((resolve, reject) => {
+        const { hostname, port } = new URL(cluster.server.url);
+        const headers = { authorization: `Bearer ${adminToken}`, 'accept-encoding': accepted };
+        httpsGet({ hostname, port, path, ca: cluster.pki.caCertificate, agent: false, headers }, (response) => {
+          const chunks: Buffer[] = [];
+          response.on('data', (chunk: Buffer) => chunks.push(chunk));
+          response.once('end', () => resolve({ headers: response.headers, body: Buffer.concat(chunks) }));
+        }).once('error', reject);
+      });
+    for (const path of [`${cm}/large`, `${cm}?labelSelector=size%3Dlarge`]) {
+      const packed = await read(path, 'deflate, gzip;q=1.0');
+      expect(packed.headers).toMatchObject({ 'content-encoding': 'gzip', vary: 'Accept-Encoding' });
+      expect(packed.body.length).toBeLessThan(20_000);
+      const plain = await read(path, 'gzip;q=0');
+      expect(plain.headers['content-encoding']).toBeUndefined();
+      expect(gunzipSync(packed.body).toString()).toBe(plain.body.toString());
+    }
+    const small = await read(`${cm}?labelSelector=size%3Dsmall`, 'gzip');
+    expect(small.headers['content-encoding']).toBeUndefined();
+    await cluster.fetch(`${cm}/large`, { method: 'DELETE' });
+  });
+
+  it('makes an object by PUT, of the kinds that are made so', async () => {
+    const leases = '/apis/coordination.k8s.io/v1/namespaces/default/leases';
+    const put = (path: string, name: string, metadata: object = {}) =>
+      cluster.fetch(`${path}/${name}`, { method: 'PUT', body: { metadata: { name, ...metadata } } });
+    expect((await put(leases, 'made')).status).toBe(201);
+    expect((await put(leases, 'made')).status).toBe(200);
+    expect((await put(leases, 'gone', { uid: '11111111-1111-4111-8111-111111111111' })).json.reason).toBe('Conflict');
+    expect((await put('/api/v1/namespaces/default/limitranges', 'made')).status).toBe(201);
+    expect((await put(cm, 'made')).status).toBe(404);
+  });
+
+  it('answers a read not from before the version that was named', async () => {
+    await cluster.fetch(cm, { method: 'POST', body: { metadata: { name: 'read' } } });
+    const { json } = await cluster.fetch(`${cm}/read`);
+    expect((await cluster.fetch(`${cm}/read?resourceVersion=${json.metadata.resourceVersion}`)).status).toBe(200);
+    const early = await cluster.fetch(`${cm}/read?resourceVersion=999999999`);
+    expect([early.status, early.json.details.causes]).toEqual([
+      504,
+      [{ reason: 'ResourceVersionTooLarge', message: 'Too large resource version' }],
+    ]);
+    const unread = await cluster.fetch(`${cm}/read?resourceVersion=abc`);
+    expect([unread.status, unread.json.message]).toEqual([
+      400,
+      'invalid resource version: resourceVersion: Invalid value: "abc": strconv.ParseUint: parsing "abc": invalid syntax',
+    ]);
+  });
+
+  it('gives tables and metadata in the version of them that is asked for', async () => {
+    const forms = { Table: 'Table', PartialObjectMetadataList: 'PartialObjectMetadataList' };
+    for (const [as, kind] of Object.entries(forms)) {
+      for (const version of ['v1', 'v1beta1']) {
+        const accept = `application/json;as=${as};g=meta.k8s.io;v=${version}`;
+        const { json } = await cluster.fetch(cm, { headers: { accept } });
+        expect([json.kind, json.apiVersion]).toEqual([kind, `meta.k8s.io/${version}`]);
+      }
+    }
   });
 
   it('knows users by certificate and by token, and nobody without either', async () => {

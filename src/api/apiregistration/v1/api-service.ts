@@ -20,6 +20,7 @@ export const apiServices: KindDefinition<APIService> = {
   hasGeneration: false,
   statusKeeps: 'metadata',
   nameRule: 'path-segment',
+  isReplacedByVersion: true,
   subresources: [{ name: 'status', verbs: ['get', 'patch', 'update'] }],
   columns: [
     nameColumn,

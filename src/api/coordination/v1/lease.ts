@@ -20,6 +20,7 @@ export const leases: KindDefinition<Lease> = {
   verbs: allVerbs,
   hasGeneration: false,
   nameRule: 'subdomain',
+  createdByUpdate: true,
   subresources: [],
   columns: [
     nameColumn,

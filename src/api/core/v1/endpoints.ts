@@ -21,6 +21,7 @@ export const endpoints: KindDefinition<Endpoints> = {
   verbs: allVerbs,
   hasGeneration: false,
   nameRule: 'subdomain',
+  createdByUpdate: true,
   deprecation: 'v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice',
   subresources: [],
   columns: [

@@ -21,6 +21,7 @@ export const events: KindDefinition<Event> = {
   verbs: allVerbs,
   hasGeneration: false,
   nameRule: 'subdomain',
+  createdByUpdate: true,
   subresources: [],
   columns: [
     { name: 'Last Seen', type: 'string', description: 'Time since it was seen last.', cell: (event, { now }) => lastSeenOf(event, now) },

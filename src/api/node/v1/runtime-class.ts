@@ -21,6 +21,7 @@ export const runtimeClasses: KindDefinition<RuntimeClass> = {
   verbs: allVerbs,
   hasGeneration: false,
   nameRule: 'subdomain',
+  isReplacedByVersion: true,
   subresources: [],
   columns: [
     nameColumn,

@@ -23,6 +23,7 @@ export const podDisruptionBudgets: KindDefinition<PodDisruptionBudget> = {
   verbs: allVerbs,
   hasGeneration: true,
   nameRule: 'subdomain',
+  isReplacedByVersion: true,
   subresources: [{ name: 'status', verbs: ['get', 'patch', 'update'] }],
   columns: [
     nameColumn,

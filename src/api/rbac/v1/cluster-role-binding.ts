@@ -18,6 +18,7 @@ export const clusterRoleBindings: KindDefinition<ClusterRoleBinding> = {
   verbs: allVerbs,
   hasGeneration: false,
   nameRule: 'path-segment',
+  createdByUpdate: true,
   subresources: [],
   columns: bindingColumns,
   selectableFields: {},

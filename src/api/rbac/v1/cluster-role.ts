@@ -22,6 +22,7 @@ export const clusterRoles: KindDefinition<ClusterRole> = {
   verbs: allVerbs,
   hasGeneration: false,
   nameRule: 'path-segment',
+  createdByUpdate: true,
   subresources: [],
   columns: [nameColumn, createdAtColumn],
   selectableFields: {},

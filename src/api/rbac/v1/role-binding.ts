@@ -18,6 +18,7 @@ export const roleBindings: KindDefinition<RoleBinding> = {
   verbs: allVerbs,
   hasGeneration: false,
   nameRule: 'path-segment',
+  createdByUpdate: true,
   subresources: [],
   columns: bindingColumns,
   selectableFields: {},

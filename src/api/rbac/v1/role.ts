@@ -24,6 +24,7 @@ export const roles: KindDefinition<Role> = {
   verbs: allVerbs,
   hasGeneration: false,
   nameRule: 'path-segment',
+  createdByUpdate: true,
   subresources: [],
   columns: [nameColumn, createdAtColumn],
   selectableFields: {},

@@ -13,7 +13,8 @@ describe('negotiate', () => {
     ['application/vnd.kubernetes.protobuf,application/json', { encoding: 'json' }],
     ['application/cbor,application/json', { encoding: 'json' }],
     [`${table},application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json`, { encoding: 'json', as: 'Table' }],
-    ['application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json', { encoding: 'json' }],
+    ['application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json', { encoding: 'json', as: 'Table', version: 'v1beta1' }],
+    ['application/json;as=Table;v=v1alpha1;g=meta.k8s.io,application/json', { encoding: 'json' }],
     [
       'application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json',
       { encoding: 'json', as: 'PartialObjectMetadata' },

@@ -21,6 +21,15 @@ describe('options of requests', () => {
     );
   });
 
+  it('refuses a field manager with letters that cannot be shown, and says every value of a dry run', () => {
+    expect(() => writeOptionsOf(query('fieldManager=a%01b'), 'PatchOptions')).toThrow(
+      'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Invalid value: "a\\x01b": invalid character U+0001 (at position 1)',
+    );
+    expect(writeOptionsOf(query('fieldManager=kubectl-client-side apply'), 'PatchOptions').fieldManager).toBe('kubectl-client-side apply');
+    expect(() => writeOptionsOf(query('dryRun=All&dryRun=yes'), 'PatchOptions')).toThrow('dryRun: Unsupported value: ["All","yes"]');
+    expect(() => listRequestOf(query('timeoutSeconds=x'), undefined)).toThrow('strconv.ParseInt: parsing "x": invalid syntax');
+  });
+
   it('reads the options of a watch', () => {
     expect(watchQueryOf(query('watch=1&allowWatchBookmarks=true&timeoutSeconds=7&sendInitialEvents=false'))).toMatchObject({
       allowBookmarks: true,
@@ -39,7 +48,7 @@ describe('options of requests', () => {
       'CreateOptions.meta.k8s.io "" is invalid: fieldManager: Too long: may not be more than 128 bytes',
     );
     expect(() => writeOptionsOf(query('dryRun=Some'), 'UpdateOptions')).toThrow(
-      'dryRun: Unsupported value: "Some": supported values: "All"',
+      'dryRun: Unsupported value: ["Some"]: supported values: "All"',
     );
   });
 

@@ -11,6 +11,7 @@ function startAnswer({ isShort = (): boolean => false } = {}) {
   const log: string[] = [];
   let written = 0;
   const response = Object.assign(new EventEmitter(), {
+    req: { headers: {} },
     writeHead: () => response,
     write(chunk: string) {
       written += chunk.length;
