@@ -138,6 +138,21 @@ export function ipErrors(text: string): readonly string[] {
   return ['must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)'];
 }
 
+/** Of an address that others are to reach: not one that only its own machine or link knows. */
+export function specialAddressErrors(text: string): readonly string[] {
+  const isV4 = isIPv4(text);
+  const first = isV4 ? Number(text.split('.', 1)[0]) : Number.parseInt(text, 16);
+  if (text === '0.0.0.0' || text === '::') return [`may not be unspecified (${text})`];
+  if (isV4 ? first === 127 : text === '::1') return ['may not be in the loopback range (127.0.0.0/8, ::1/128)'];
+  if (isV4 ? text.startsWith('169.254.') : first >= 0xfe80 && first <= 0xfebf) {
+    return ['may not be in the link-local range (169.254.0.0/16, fe80::/10)'];
+  }
+  if (isV4 ? text.startsWith('224.0.0.') : first === 0xff02) {
+    return ['may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)'];
+  }
+  return [];
+}
+
 const cidrSyntax = /^([^/]+)\/(0|[1-9]\d{0,2})$/;
 
 /** An address range; the address may have bits beyond the prefix. */

@@ -1,6 +1,6 @@
 import { normalizeTime, TimeError, type TimePrecision } from './go-time.ts';
 import { setOwn } from './json.ts';
-import { formatQuantity, parseQuantity, QuantityError } from './quantity.ts';
+import { formatQuantity, parseQuantity, QuantityError, roundedToMilli } from './quantity.ts';
 import { nameOfRef, type Schema, type SchemaSet } from './schema.ts';
 import { badRequest, type StatusError } from './status-error.ts';
 
@@ -434,6 +434,8 @@ class Run {
         decoded = zeroOf(values);
       } else if (isLeaf) {
         decoded = this.decodeScalar(values, child, undefined);
+        // Maps of quantities are amounts of resources.
+        if (values.type === 'quantity') decoded = roundedToMilli(String(decoded));
       } else {
         this.path.push(new MapKey(key));
         decoded = this.decode(values, child, previous !== undefined && Object.hasOwn(previous, key) ? previous[key] : undefined);

@@ -166,6 +166,14 @@ export function formatQuantity(quantity: Quantity): string {
   return `${number}${suffixOfDecimal.get(exponent) ?? ''}`;
 }
 
+/** An amount of a resource is counted in thousandths at the finest; anything smaller is rounded up to one. Takes a canonical form. */
+export function roundedToMilli(text: string): string {
+  if (!/[nu]$|[eE]-/.test(text)) return text;
+  const quantity = parseQuantity(text);
+  const milli = unit / 1000n;
+  return quantity.nanos % milli === 0n ? text : formatQuantity({ nanos: divideUp(quantity.nanos, milli) * milli, format: quantity.format });
+}
+
 /** Negative when `a` is smaller, 0 when both are the same amount, whatever their formats. */
 export function compareQuantities(a: Quantity, b: Quantity): number {
   return a.nanos < b.nanos ? -1 : a.nanos > b.nanos ? 1 : 0;

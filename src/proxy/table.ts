@@ -106,7 +106,7 @@ function endpointsOf(portName: string, slices: readonly EndpointSlice[], node?: 
     if (slice.addressType !== 'IPv4') continue;
     const port = slice.ports?.find(({ name = '', protocol = 'TCP' }) => name === portName && protocol === 'TCP')?.port;
     if (port === undefined) continue;
-    for (const { addresses, conditions, nodeName } of slice.endpoints) {
+    for (const { addresses, conditions, nodeName } of slice.endpoints ?? []) {
       const [address] = addresses;
       if (address === undefined || (node !== undefined && nodeName !== node)) continue;
       const endpoint = { address, port };

@@ -50,8 +50,10 @@ export function clusterIp({ registry, serviceCidr, random }: ClusterIpOptions): 
     appliesTo: (kind, operation) => operation !== 'delete' && isService(kind),
     admit(request) {
       const { before, object, kind, name } = request as AdmissionRequest<Service>;
-      const { type = 'ClusterIP', clusterIP } = object.spec;
+      const { type = 'ClusterIP', clusterIP, clusterIPs = [] } = object.spec;
       if (type === 'ExternalName') return object;
+      // Two fields that contradict each other are refused where the object is validated.
+      if (clusterIPs.length > 0 && clusterIPs[0] !== (clusterIP ?? '')) return object;
       const errors = familyErrors(object);
       if (errors.length > 0) throw invalid(kind, name, errors);
       if (clusterIP === 'None') return withAddress(object, 'None');
@@ -73,7 +75,7 @@ function familyErrors({ spec }: Service): readonly FieldError[] {
   if (spec.clusterIP === 'None' && Object.keys(spec.selector ?? {}).length === 0) return [];
   const errors: FieldError[] = [];
   for (const [index, family] of (spec.ipFamilies ?? []).entries()) {
-    if (family !== 'IPv4') errors.push(invalidValue(`spec.ipFamilies[${index}]`, family, 'not configured on this cluster'));
+    if (family === 'IPv6') errors.push(invalidValue(`spec.ipFamilies[${index}]`, family, 'not configured on this cluster'));
   }
   if (spec.ipFamilyPolicy === 'RequireDualStack') {
     errors.push(invalidValue('spec.ipFamilyPolicy', spec.ipFamilyPolicy, 'this cluster is not configured for dual-stack services'));

@@ -6,10 +6,11 @@ import { timestampOf } from '../../base/clock.ts';
 import { setCondition } from '../../machinery/conditions.ts';
 import { cannotBeHandled, DecodeError, decoderFor, type ObjectDecoder } from '../../machinery/field-validation.ts';
 import type { KindDefinition } from '../../machinery/kind.ts';
-import type { DynamicObject, KubeObject } from '../../machinery/object.ts';
+import type { DynamicObject, KubeObject, ObjectMeta } from '../../machinery/object.ts';
 import { apiVersionOf } from '../../machinery/resource.ts';
 import { compileLabelSelector, type LabelSelectorObject, selectorOfLabels } from '../../machinery/selector.ts';
 import { badRequest, conflict, invalid, StatusError } from '../../machinery/status-error.ts';
+import { uidConflict } from './metadata.ts';
 import type { AdmissionView } from './writes.ts';
 
 /** Changes that are asked for through a subresource whose body is another kind. */
@@ -131,28 +132,44 @@ function setAt(target: unknown, [field, ...rest]: readonly string[], value: unkn
 
 // ------------------------------------------------------------------------------------------------------------------------------ binding
 
-/** The pod, assigned to the node that the binding names. */
+/** The pod, assigned to the node that the binding names, with the labels and annotations that it brings. */
 export function bound(pod: Pod, { target, metadata }: Binding, nowMs: number): Pod {
   const what = { group: '', resource: 'pods/binding' };
   const { name, uid } = pod.metadata;
   const node = target?.name ?? '';
-  if (node === '') throw new StatusError({ code: 500, reason: '', message: 'target.name: Required value' });
   if ((target?.kind ?? '') !== '' && target?.kind !== 'Node')
-    throw badRequest(`target.kind: Unsupported value: ${JSON.stringify(target?.kind)}`);
+    throw refusal(`target.kind: Unsupported value: ${JSON.stringify(target?.kind)}: supported values: "Node", "<empty>"`);
+  if (node === '') throw refusal('target.name: Required value');
   if (metadata?.uid !== undefined && metadata.uid !== '' && metadata.uid !== uid) {
-    throw conflict(what, name, `Precondition failed: UID in precondition: ${metadata.uid}, UID in object meta: ${uid ?? ''}`);
+    throw uidConflict(pods, pod.metadata, metadata.uid);
   }
   if (pod.metadata.deletionTimestamp !== undefined)
     throw conflict(what, name, `pod ${name} is being deleted, cannot be assigned to a host`);
   if ((pod.spec.nodeName ?? '') !== '') {
     throw conflict(what, name, `pod ${name} is already assigned to node ${JSON.stringify(pod.spec.nodeName)}`);
   }
-  const scheduled = { type: 'PodScheduled', lastProbeTime: null, status: 'True' } as unknown as PodCondition;
+  if ((pod.spec.schedulingGates ?? []).length > 0) throw conflict(what, name, `pod ${name} has non-empty .spec.schedulingGates`);
   return {
     ...pod,
+    metadata: withEntries(withEntries(pod.metadata, 'annotations', metadata?.annotations), 'labels', metadata?.labels),
     spec: { ...pod.spec, nodeName: node },
-    status: { ...pod.status, conditions: setCondition<PodCondition>(pod.status?.conditions, scheduled, timestampOf(nowMs)) },
+    status: { ...pod.status, conditions: scheduledConditions(pod.status?.conditions, timestampOf(nowMs)) },
   };
+}
+
+const refusal = (message: string): StatusError => new StatusError({ code: 500, reason: '', message });
+
+function withEntries(metadata: ObjectMeta, field: 'annotations' | 'labels', more: Readonly<Record<string, string>> = {}): ObjectMeta {
+  return Object.keys(more).length === 0 ? metadata : { ...metadata, [field]: { ...metadata[field], ...more } };
+}
+
+function scheduledConditions(conditions: readonly PodCondition[] = [], now: string): readonly PodCondition[] {
+  const before = conditions.map((condition) => {
+    // Why the pod could not be placed before is no longer true.
+    const { reason: _, message: __, ...rest } = condition;
+    return condition.type === 'PodScheduled' ? rest : condition;
+  });
+  return setCondition<PodCondition>(before, { type: 'PodScheduled', lastProbeTime: null, status: 'True' } as unknown as PodCondition, now);
 }
 
 export const isPods = (kind: KindDefinition): boolean => kind.group === pods.group && kind.resource === pods.resource;

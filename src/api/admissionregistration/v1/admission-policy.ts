@@ -5,6 +5,7 @@ import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
 import { isAbsent, withDefaults, withField } from '../../copy-on-write.ts';
 import { duplicate, invalidValue, notSupported, required } from '../../field-errors.ts';
 import {
+  checkMatchConditionNames,
   checkMatchResources,
   checkParamRef,
   defaultMatchResources,
@@ -53,7 +54,8 @@ export const validatingAdmissionPolicies: KindDefinition<ValidatingAdmissionPoli
       const why = 'validations or auditAnnotations must be non-empty';
       errors.push(required('spec.validations', why), required('spec.auditAnnotations', why));
     }
-    for (const [index, { expression = '' }] of validations.entries()) {
+    for (const [index, { expression = '', reason }] of validations.entries()) {
+      if (!isAbsent(reason) && !reasons.includes(reason)) errors.push(notSupported(`spec.validations[${index}].reason`, reason, reasons));
       if (expression.trim() === '') errors.push(required(`spec.validations[${index}].expression`, 'expression is not specified'));
     }
     return errors;
@@ -135,6 +137,7 @@ export const mutatingAdmissionPolicyBindings: KindDefinition<AdmissionPolicyBind
   },
 };
 
+const reasons: readonly string[] = ['Forbidden', 'Invalid', 'RequestEntityTooLarge', 'Unauthorized'];
 const reinvocationPolicies: readonly string[] = ['IfNeeded', 'Never'];
 const validationActions: readonly string[] = ['Audit', 'Deny', 'Warn'];
 
@@ -171,7 +174,8 @@ function defaultBinding(binding: AdmissionPolicyBinding, before?: AdmissionPolic
 }
 
 function checkPolicy(errors: FieldError[], spec: PolicySpec | undefined): void {
-  const { failurePolicy, paramKind, matchConstraints } = spec ?? {};
+  const { failurePolicy, paramKind, matchConstraints, matchConditions } = spec ?? {};
+  checkMatchConditionNames(errors, 'spec.matchConditions', matchConditions ?? []);
   if (isAbsent(failurePolicy)) errors.push(required('spec.failurePolicy'));
   else if (!failurePolicies.includes(failurePolicy)) errors.push(notSupported('spec.failurePolicy', failurePolicy, failurePolicies));
   if (!isAbsent(paramKind)) {

@@ -1,8 +1,9 @@
+import { qualifiedNameErrors } from '../../../machinery/label-syntax.ts';
 import type { LabelSelectorObject } from '../../../machinery/selector.ts';
 import type { FieldError } from '../../../machinery/status-error.ts';
 import { isAbsent, mapShared, withDefaults, withField } from '../../copy-on-write.ts';
-import { forbidden, invalidValue, notSupported, required } from '../../field-errors.ts';
-import { checkLabelSelector } from '../../formats.ts';
+import { duplicate, forbidden, invalidValue, notSupported, required } from '../../field-errors.ts';
+import { check, checkLabelSelector } from '../../formats.ts';
 
 /** Which writes a webhook or a policy looks at; the same for all kinds of this group. */
 export interface Rule {
@@ -32,6 +33,18 @@ export function defaultMatchResources(match: MatchResources): MatchResources {
     if (!isAbsent(rules)) result = withField(result, field, defaultRules(rules));
   }
   return result;
+}
+
+/** Conditions are told apart by their names. */
+export function checkMatchConditionNames(errors: FieldError[], field: string, conditions: readonly { readonly name?: string }[]): void {
+  const names = new Set<string>();
+  for (const [index, { name = '' }] of conditions.entries()) {
+    const at = `${field}[${index}].name`;
+    if (name === '') errors.push(required(at));
+    else check(errors, at, name, qualifiedNameErrors(name));
+    if (names.has(name)) errors.push(duplicate(at, name));
+    names.add(name);
+  }
 }
 
 const operations: readonly string[] = ['*', 'CONNECT', 'CREATE', 'DELETE', 'UPDATE'];

@@ -8,8 +8,8 @@ import type { FieldError } from '../../../machinery/status-error.ts';
 import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
 import { isAbsent, mapShared, withDefaults, withField } from '../../copy-on-write.ts';
 import { duplicate, invalidValue, notSupported, required } from '../../field-errors.ts';
-import { check, checkLabelSelector, dnsSubdomainErrors } from '../../formats.ts';
-import { checkRules, defaultRules, failurePolicies, matchPolicies, type Rule } from './match-rules.ts';
+import { check, checkLabelSelector, dnsSubdomainErrors, portNumberErrors } from '../../formats.ts';
+import { checkMatchConditionNames, checkRules, defaultRules, failurePolicies, matchPolicies, type Rule } from './match-rules.ts';
 
 /** The two kinds differ in one field of their webhooks. */
 const common = {
@@ -21,6 +21,7 @@ const common = {
   verbs: allVerbs,
   hasGeneration: true,
   nameRule: 'subdomain',
+  isReplacedByVersion: true,
   subresources: [],
   columns: [
     nameColumn,
@@ -114,7 +115,10 @@ function checkWebhook(errors: FieldError[], field: string, webhook: Webhook): vo
   checkLabelSelector(errors, `${field}.objectSelector`, webhook.objectSelector);
   checkChoice(errors, `${field}.reinvocationPolicy`, webhook.reinvocationPolicy, ['IfNeeded', 'Never']);
   checkClient(errors, `${field}.clientConfig`, webhook.clientConfig ?? {});
+  checkMatchConditionNames(errors, `${field}.matchConditions`, (webhook as MatchingWebhook).matchConditions ?? []);
 }
+
+type MatchingWebhook = Webhook & { readonly matchConditions?: readonly { readonly name?: string }[] };
 
 function checkChoice(errors: FieldError[], field: string, value: string | undefined, supported: readonly string[]): void {
   if (!isAbsent(value) && !supported.includes(value)) errors.push(notSupported(field, value, supported));
@@ -136,6 +140,14 @@ function checkClient(errors: FieldError[], field: string, { url, service }: Deep
       if (search !== '') errors.push(invalidValue(`${field}.url`, search.slice(1), 'query parameters are not permitted in the URL'));
     }
   } else {
+    const { port } = service ?? {};
+    if (!isAbsent(port))
+      check(
+        errors,
+        `${field}.service.port`,
+        port,
+        portNumberErrors(port).map((why) => `port is not valid: ${why}`),
+      );
     for (const part of ['name', 'namespace'] as const) {
       if ((service?.[part] ?? '') === '') errors.push(required(`${field}.service.${part}`, `service ${part} is required`));
     }

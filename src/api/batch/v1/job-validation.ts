@@ -4,7 +4,7 @@ import type { FieldError } from '../../../machinery/status-error.ts';
 import { isAbsent } from '../../copy-on-write.ts';
 import type { PodTemplateSpec } from '../../core/v1/pod.ts';
 import { checkPodTemplate } from '../../core/v1/pod-spec-validation.ts';
-import { immutable, immutableStruct, invalidValue, notSupported, required } from '../../field-errors.ts';
+import { duplicate, immutable, immutableStruct, invalidValue, notSupported, required } from '../../field-errors.ts';
 import { checkEnum, checkLabelSelector, checkNonNegative } from '../../formats.ts';
 import { labels as wellKnownLabels } from '../../well-known.ts';
 import type { Job, JobSpec } from './job.ts';
@@ -40,8 +40,30 @@ function checkSpec(errors: FieldError[], field: string, spec: JobSpec): void {
   if (!isAbsent(spec.podReplacementPolicy)) {
     checkEnum(errors, `${field}.podReplacementPolicy`, spec.podReplacementPolicy, ['Failed', 'TerminatingOrFailed']);
   }
+  checkPodFailurePolicy(errors, `${field}.podFailurePolicy`, spec);
   if (isAbsent(spec.template)) errors.push(required(`${field}.template`));
-  else checkTemplate(errors, `${field}.template`, spec.template);
+  else checkTemplate(errors, `${field}.template`, spec.template, spec);
+}
+
+/** Exit codes are looked up in their order, and a pod that is started again in place has no last one. */
+function checkPodFailurePolicy(errors: FieldError[], field: string, { podFailurePolicy }: JobSpec & ImmutableJobFields): void {
+  const { rules = [] } = (podFailurePolicy ?? {}) as { readonly rules?: readonly { readonly onExitCodes?: ExitCodes | null }[] };
+  for (const [index, { onExitCodes }] of rules.entries()) {
+    if (isAbsent(onExitCodes)) continue;
+    const { values = [], operator } = onExitCodes;
+    const at = `${field}.rules[${index}].onExitCodes.values`;
+    if (values.length === 0) errors.push(invalidValue(at, values, 'at least one value is required'));
+    for (const [place, value] of values.entries()) {
+      if (values.indexOf(value) !== place) errors.push(duplicate(`${at}[${place}]`, value));
+      if (operator === 'In' && value === 0) errors.push(invalidValue(`${at}[${place}]`, value, 'must not be 0 for the In operator'));
+    }
+    if (values.some((value, place) => value < (values[place - 1] ?? value))) errors.push(invalidValue(at, values, 'must be ordered'));
+  }
+}
+
+interface ExitCodes {
+  readonly operator?: string;
+  readonly values?: readonly number[];
 }
 
 function checkCompletionMode(errors: FieldError[], field: string, { completionMode, completions, parallelism = 1 }: JobSpec): void {
@@ -84,7 +106,12 @@ function checkSelector(errors: FieldError[], { spec, metadata }: Job): void {
 const isLegacySelector = (selector: JobSpec['selector'], uid: string | undefined): boolean =>
   deepEqual(selector, { matchLabels: { [wellKnownLabels.legacyControllerUid]: uid } });
 
-function checkTemplate(errors: FieldError[], at: string, template: PodTemplateSpec): void {
+function checkTemplate(
+  errors: FieldError[],
+  at: string,
+  template: PodTemplateSpec,
+  { podFailurePolicy }: JobSpec & ImmutableJobFields,
+): void {
   checkPodTemplate(errors, at, template);
   const field = `${at}.spec.restartPolicy`;
   const restartPolicy = template.spec?.restartPolicy;
@@ -92,6 +119,8 @@ function checkTemplate(errors: FieldError[], at: string, template: PodTemplateSp
   if (restartPolicy === 'Always') errors.push(required(field, 'valid values: "OnFailure", "Never"'));
   else if (restartPolicy !== 'OnFailure' && restartPolicy !== 'Never' && restartPolicy !== undefined) {
     errors.push(notSupported(field, restartPolicy, ['OnFailure', 'Never']));
+  } else if (restartPolicy === 'OnFailure' && !isAbsent(podFailurePolicy)) {
+    errors.push(invalidValue(field, restartPolicy, 'only "Never" is supported when podFailurePolicy is specified'));
   }
 }
 

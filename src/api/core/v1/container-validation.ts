@@ -84,7 +84,7 @@ function checkContainer(errors: FieldError[], field: string, container: Containe
   if (isAbsent(container.name) || container.name === '') errors.push(required(`${field}.name`));
   else check(errors, `${field}.name`, container.name, dnsLabelErrors(container.name));
   if (isAbsent(container.image) || container.image === '') errors.push(required(`${field}.image`));
-  checkEnum(errors, `${field}.terminationMessagePolicy`, container.terminationMessagePolicy, ['FallbackToLogsOnError', 'File']);
+  checkEnum(errors, `${field}.terminationMessagePolicy`, container.terminationMessagePolicy, ['File', 'FallbackToLogsOnError']);
   if (!isAbsent(container.ports)) checkPorts(errors, `${field}.ports`, container.ports);
   if (!isAbsent(container.env)) checkEnvironment(errors, `${field}.env`, container.env);
   if (!isAbsent(container.envFrom)) checkEnvironmentSources(errors, `${field}.envFrom`, container.envFrom);

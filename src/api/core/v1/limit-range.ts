@@ -8,6 +8,7 @@ import { allVerbs, createdAtColumn, nameColumn } from '../../columns.ts';
 import { isAbsent, mapShared, withField } from '../../copy-on-write.ts';
 import { duplicate, forbidden, invalidValue, required } from '../../field-errors.ts';
 import { check } from '../../formats.ts';
+import { checkContainerResourceName } from './resource-validation.ts';
 
 export const limitRanges: KindDefinition<LimitRange> = {
   group: '',
@@ -22,6 +23,7 @@ export const limitRanges: KindDefinition<LimitRange> = {
   verbs: allVerbs,
   hasGeneration: false,
   nameRule: 'subdomain',
+  createdByUpdate: true,
   subresources: [],
   columns: [nameColumn, createdAtColumn],
   selectableFields: {},
@@ -80,6 +82,12 @@ function checkType(errors: FieldError[], field: string, type: string): void {
 function checkItem(errors: FieldError[], field: string, item: LimitRangeItem): void {
   const { type, min = {}, max = {}, maxLimitRequestRatio: ratios = {} } = item;
   const isPod = type === 'Pod';
+  for (const part of isPod ? podParts : parts) {
+    for (const name of Object.keys(item[part] ?? {})) {
+      if (isPod || type === 'Container') checkContainerResourceName(errors, `${field}.${part}[${name}]`, name);
+      else check(errors, `${field}.${part}[${name}]`, name, qualifiedNameErrors(name));
+    }
+  }
   for (const name of ['default', 'defaultRequest'] as const) {
     if (isPod && Object.keys(item[name] ?? {}).length > 0) {
       errors.push(forbidden(`${field}.${name}`, "may not be specified when `type` is 'Pod'"));
@@ -107,6 +115,9 @@ function checkItem(errors: FieldError[], field: string, item: LimitRangeItem): v
     if (ratio !== undefined && isAbove('1', ratio)) refuse('maxLimitRequestRatio', ratio, `ratio ${ratio} is less than 1`);
   }
 }
+
+const podParts = ['max', 'min', 'maxLimitRequestRatio'] as const;
+const parts = ['max', 'min', 'default', 'defaultRequest', 'maxLimitRequestRatio'] as const;
 
 const zero = parseQuantity('0');
 

@@ -13,7 +13,7 @@ import type { FieldError } from '../../../machinery/status-error.ts';
 import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
 import { isAbsent, withDefaults, withField } from '../../copy-on-write.ts';
 import { duplicate, forbidden, notSupported, required } from '../../field-errors.ts';
-import { check } from '../../formats.ts';
+import { check, cidrErrors } from '../../formats.ts';
 import { labels, taints } from '../../well-known.ts';
 import { taintEffects } from './scheduling-validation.ts';
 
@@ -80,6 +80,7 @@ export const nodes: KindDefinition<Node> = {
     const errors: FieldError[] = [];
     if (before === undefined || node.spec !== before.spec) {
       checkTaints(errors, node.spec?.taints ?? []);
+      checkPodCidrs(errors, node.spec ?? {});
       if (before !== undefined) checkUpdate(errors, node.spec ?? {}, before.spec ?? {});
     }
     return errors;
@@ -134,6 +135,10 @@ function checkTaints(errors: FieldError[], list: readonly Taint[]): void {
     if (seen.has(id)) errors.push(duplicate(field, { key, value, effect }));
     seen.add(id);
   }
+}
+
+function checkPodCidrs(errors: FieldError[], { podCIDRs = [] }: NodeSpec): void {
+  for (const [index, cidr] of podCIDRs.entries()) check(errors, `spec.podCIDRs[${index}]`, cidr, cidrErrors(cidr));
 }
 
 function checkUpdate(errors: FieldError[], spec: NodeSpec, before: NodeSpec): void {

@@ -69,6 +69,10 @@ export const persistentVolumeClaims: KindDefinition<PersistentVolumeClaim> = {
   defaults: (claim, before) =>
     before !== undefined && claim.spec === before.spec ? claim : withField(claim, 'spec', defaultClaimSpec(claim.spec ?? {})),
   prepareForCreate: (claim) => ({ ...claim, status: { phase: 'Pending' } }),
+  warnings: ({ metadata }) =>
+    metadata.annotations?.[legacyClass] === undefined
+      ? []
+      : [`metadata.annotations[${legacyClass}]: deprecated since v1.8; use "storageClassName" attribute instead`],
   validate: (claim, before) => {
     const errors: FieldError[] = [];
     if (before !== undefined && claim.spec === before.spec) return errors;

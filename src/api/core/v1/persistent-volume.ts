@@ -12,6 +12,7 @@ import { forbidden, immutable, invalidValue, notSupported, required } from '../.
 import { check, checkNoBacksteps, dnsSubdomainErrors } from '../../formats.ts';
 import { goStructDiff } from '../../go-structs.ts';
 import { volumeModes } from './persistent-volume-claim.ts';
+import { deadVolumeSources } from './pod-warnings.ts';
 import { accessModes, accessModesText } from './volume-columns.ts';
 
 export const persistentVolumes: KindDefinition<PersistentVolume> = {
@@ -85,12 +86,19 @@ export const persistentVolumes: KindDefinition<PersistentVolume> = {
       return volume;
     return { ...volume, status: { ...status, lastPhaseTransitionTime: now } };
   },
-  warnings: ({ spec }) =>
-    spec.persistentVolumeReclaimPolicy === 'Recycle'
+  warnings: ({ metadata, spec }) => [
+    ...Object.entries(legacyAnnotations).flatMap(([key, instead]) =>
+      metadata.annotations?.[key] === undefined ? [] : [`metadata.annotations[${key}]: ${instead}`],
+    ),
+    ...(spec.persistentVolumeReclaimPolicy === 'Recycle'
       ? [
           'spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.',
         ]
-      : [],
+      : []),
+    ...deadVolumeSources.flatMap(([source, shown, why]) =>
+      isAbsent((spec as Readonly<Record<string, unknown>>)[source]) ? [] : [`spec.${shown}: ${why}`],
+    ),
+  ],
   validate: (volume, before) => {
     const errors: FieldError[] = [];
     if (before !== undefined && volume.spec === before.spec) return errors;
@@ -104,6 +112,11 @@ export const persistentVolumes: KindDefinition<PersistentVolume> = {
     }
     return errors;
   },
+};
+
+const legacyAnnotations: Readonly<Record<string, string>> = {
+  'volume.beta.kubernetes.io/storage-class': 'deprecated since v1.8; use "storageClassName" attribute instead',
+  'volume.beta.kubernetes.io/mount-options': 'deprecated since v1.31; use "mountOptions" attribute instead',
 };
 
 const legacyClass = 'volume.beta.kubernetes.io/storage-class';
@@ -172,7 +185,7 @@ function checkSource(errors: FieldError[], spec: PersistentVolumeSpec): void {
   if (!isAbsent(hostPath)) checkPath(errors, 'spec.hostPath.path', hostPath.path);
   if (!isAbsent(local)) {
     checkPath(errors, 'spec.local.path', local.path);
-    if (isAbsent(spec.nodeAffinity)) errors.push(required('metadata.annotations', 'Local volume requires node affinity'));
+    if (isAbsent(spec.nodeAffinity)) errors.push(required('spec.nodeAffinity', 'Local volume requires node affinity'));
   }
   if (!isAbsent(nfs)) {
     if ((nfs.server ?? '') === '') errors.push(required('spec.nfs.server'));

@@ -6,6 +6,7 @@ import { duplicate, forbidden, invalidValue, notFoundValue, required } from '../
 import { check, dnsLabelErrors } from '../../formats.ts';
 import { checkImages } from './container-validation.ts';
 import type { Container, Pod, PodSpec, ResourceRequirements } from './pod.ts';
+import { defaultSpecOfPod } from './pod-spec-defaults.ts';
 import { checkPodSpec } from './pod-spec-validation.ts';
 import { qosClassOf } from './qos.ts';
 
@@ -72,9 +73,14 @@ export const resizePart: SubresourcePart<Pod> = {
     const resized = (containers: readonly Container[] = [], next: readonly Container[] = []): readonly Container[] =>
       mapShared(containers, (container) => {
         const same = next.find(({ name }) => name === container.name);
-        return same === undefined ? container : withField(container, 'resources', same.resources ?? {});
+        if (same === undefined) return container;
+        // Which is not to be changed, and is refused where both are compared.
+        const { resizePolicy } = same as Resizable;
+        const resized = withField(container, 'resources', same.resources ?? {});
+        return isAbsent(resizePolicy) ? resized : withField<Resizable, 'resizePolicy'>(resized, 'resizePolicy', resizePolicy);
       });
     const { spec } = before;
+    if (namesOf(wanted) !== namesOf(before)) return withField(before, 'spec', defaultSpecOfPod(wanted.spec));
     let next = withField(spec, 'containers', resized(spec.containers, wanted.spec.containers));
     if (!isAbsent(spec.initContainers)) next = withField(next, 'initContainers', resized(spec.initContainers, wanted.spec.initContainers));
     return withField(before, 'spec', next);
@@ -83,6 +89,11 @@ export const resizePart: SubresourcePart<Pod> = {
     const errors: FieldError[] = [];
     if (pod.spec === before.spec) return errors;
     checkPodSpec(errors, 'spec', pod.spec);
+    checkImages(errors, 'spec.containers', pod.spec.containers);
+    if (namesOf(pod) !== namesOf(before)) {
+      errors.push(forbidden('spec.containers', 'containers may not be added or removed on resize'));
+      return errors;
+    }
     if (qosClassOf(pod.spec) !== qosClassOf(before.spec)) {
       errors.push(invalidValue('spec', pod.status?.qosClass ?? '', 'Pod QOS Class may not change as a result of resizing'));
     }
@@ -113,6 +124,10 @@ function checkResize(errors: FieldError[], field: string, next: ResourceRequirem
   }
 }
 
+type Resizable = Container & { readonly resizePolicy?: unknown };
+
+const namesOf = ({ spec }: Pod): string => spec.containers.map(({ name }) => name).join();
+
 function othersChanged(next: PodSpec, before: PodSpec): boolean {
   const others = (resources: ResourceRequirements = {}): unknown => {
     const rest = (amounts: Readonly<Record<string, string>> = {}): unknown =>
@@ -120,6 +135,10 @@ function othersChanged(next: PodSpec, before: PodSpec): boolean {
     return { ...resources, limits: rest(resources.limits), requests: rest(resources.requests) };
   };
   return (['containers', 'initContainers'] as const).some((list) =>
-    (next[list] ?? []).some(({ resources }, index) => !deepEqual(others(resources), others(before[list]?.[index]?.resources))),
+    (next[list] ?? []).some((container, index) => {
+      const old = before[list]?.[index];
+      const isSamePolicy = deepEqual((container as Resizable).resizePolicy, (old as Resizable | undefined)?.resizePolicy);
+      return !isSamePolicy || !deepEqual(others(container.resources), others(old?.resources));
+    }),
   );
 }

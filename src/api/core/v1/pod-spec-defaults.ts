@@ -111,8 +111,12 @@ function defaultContainer(container: Container): Container {
   return result;
 }
 
-/** `Always` for the tag `latest`, which is also what no tag and no digest mean. */
+const component = '[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*';
+const imageSyntax = new RegExp(`^(?:[A-Za-z0-9.-]+(?::\\d+)?/)?${component}(?:/${component})*(?::[\\w][\\w.-]{0,127})?(?:@[\\w:.+-]+)?$`);
+
+/** `Always` for the tag `latest`, which is also what no tag and no digest mean. What is no image has no tag to look at. */
 function pullPolicyOf(image: string): string {
+  if (!imageSyntax.test(image)) return 'IfNotPresent';
   const name = image.slice(image.lastIndexOf('/') + 1);
   if (name.includes('@')) return 'IfNotPresent';
   const colon = name.indexOf(':');
@@ -158,10 +162,16 @@ export const volumeSourcesOf = (volume: Volume): readonly string[] =>
 /** 0644 */
 const defaultMode = 420;
 
+type ImageVolume = Volume & { readonly image?: { readonly reference?: string; readonly pullPolicy?: string } };
+
 function defaultVolume(volume: Volume): Volume {
   if (volumeSourcesOf(volume).length === 0) return withField(volume, 'emptyDir', {});
   if (!isAbsent(volume.secret)) return withField(volume, 'secret', withDefaults(volume.secret, { defaultMode }));
   if (!isAbsent(volume.configMap)) return withField(volume, 'configMap', withDefaults(volume.configMap, { defaultMode }));
+  const { image } = volume as ImageVolume;
+  if (!isAbsent(image)) {
+    return withField<ImageVolume, 'image'>(volume, 'image', withDefaults(image, { pullPolicy: pullPolicyOf(image.reference ?? '') }));
+  }
   if (!isAbsent(volume.hostPath)) return withField(volume, 'hostPath', withDefaults(volume.hostPath, { type: '' }));
   if (!isAbsent(volume.downwardAPI)) {
     return withField(volume, 'downwardAPI', withFieldRefs(withDefaults(volume.downwardAPI, { defaultMode })));

@@ -93,6 +93,7 @@ export function checkPodSpec(errors: FieldError[], field: string, spec: PodSpec,
   checkSchedulingGates(errors, `${field}.schedulingGates`, spec.schedulingGates ?? []);
   checkTopologySpread(errors, `${field}.topologySpreadConstraints`, spec.topologySpreadConstraints ?? []);
   checkHostUsers(errors, field, spec);
+  checkResourceClaims(errors, `${field}.resourceClaims`, spec);
   checkOptional(errors, `${field}.serviceAccountName`, spec.serviceAccountName, dnsSubdomainErrors);
   checkOptional(errors, `${field}.nodeName`, spec.nodeName, dnsSubdomainErrors);
   const deadline = spec.activeDeadlineSeconds;
@@ -127,6 +128,39 @@ function checkSchedulingGates(errors: FieldError[], field: string, gates: NonNul
     check(errors, `${field}[${index}]`, name, qualifiedNameErrors(name));
     if (names.has(name)) errors.push(duplicate(`${field}[${index}]`, name));
     names.add(name);
+  }
+}
+
+interface PodResourceClaim {
+  readonly name?: string;
+  readonly resourceClaimName?: string | null;
+  readonly resourceClaimTemplateName?: string | null;
+}
+
+function checkResourceClaims(errors: FieldError[], field: string, spec: PodSpec): void {
+  const { resourceClaims } = spec as { readonly resourceClaims?: readonly PodResourceClaim[] | null };
+  const names = new Set<string>();
+  for (const [index, claim] of (resourceClaims ?? []).entries()) {
+    const at = `${field}[${index}]`;
+    const { name = '', resourceClaimName, resourceClaimTemplateName } = claim;
+    if (name === '') errors.push(required(`${at}.name`));
+    else check(errors, `${at}.name`, name, dnsLabelErrors(name));
+    if (names.has(name)) errors.push(duplicate(at, name));
+    names.add(name);
+    // The real server shows its own struct here, under Go's names.
+    const shown = {
+      Name: name,
+      ResourceClaimName: resourceClaimName ?? null,
+      ResourceClaimTemplateName: resourceClaimTemplateName ?? null,
+    };
+    const given = [resourceClaimName, resourceClaimTemplateName].filter((source) => !isAbsent(source));
+    if (given.length === 0) {
+      errors.push(invalidValue(at, shown, 'must specify one of: `resourceClaimName`, `resourceClaimTemplateName`'));
+    } else if (given.length > 1) {
+      errors.push(invalidValue(at, shown, 'at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified'));
+    }
+    checkOptional(errors, `${at}.resourceClaimName`, resourceClaimName ?? undefined, dnsSubdomainErrors);
+    checkOptional(errors, `${at}.resourceClaimTemplateName`, resourceClaimTemplateName ?? undefined, dnsSubdomainErrors);
   }
 }
 

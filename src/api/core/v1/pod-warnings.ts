@@ -11,6 +11,8 @@ interface Described {
   readonly spec?: PodSpec;
 }
 
+export const appArmorPrefix = 'container.apparmor.security.beta.kubernetes.io/';
+
 /** @param place  of the pod or template within the object: empty for a pod, else with a dot at its end (`spec.template.`) */
 export function podWarnings(place: string, { metadata, spec }: Described): readonly string[] {
   const warnings: string[] = [];
@@ -39,9 +41,10 @@ export function podWarnings(place: string, { metadata, spec }: Described): reado
     if (isAbsent(container.securityContext?.seccompProfile) && annotations[key] !== undefined) {
       warnings.push(`${ofAnnotation(key)}: ${seccomp}`);
     }
-    const appArmorKey = `container.apparmor.security.beta.kubernetes.io/${container.name}`;
+    const appArmorKey = `${appArmorPrefix}${container.name}`;
     const profile = container.securityContext?.appArmorProfile ?? spec.securityContext?.appArmorProfile;
-    if (place !== '' && isAbsent(profile) && annotations[appArmorKey] !== undefined) {
+    // A pod's annotation has become the field by now.
+    if ((place === '' || isAbsent(profile)) && annotations[appArmorKey] !== undefined) {
       warnings.push(`${ofAnnotation(appArmorKey)}: deprecated since v1.30; use the "appArmorProfile" field instead`);
     }
     checkBytes(warnings, `${at}.resources.limits`, container.resources?.limits);
@@ -120,8 +123,8 @@ function checkLabelsOfNodes(warnings: string[], field: string, spec: PodSpec): v
 type NodeAffinity = NonNullable<Affinity['nodeAffinity']>;
 type NodeSelectorTerm = NonNullable<NodeAffinity['requiredDuringSchedulingIgnoredDuringExecution']>['nodeSelectorTerms'][number];
 
-/** Upstream spells storageOS so. */
-const deadVolumes: readonly (readonly [source: string, shown: string, why: string])[] = [
+/** Sources of volumes that no longer work, as upstream spells them in what it says. */
+export const deadVolumeSources: readonly (readonly [source: string, shown: string, why: string])[] = [
   ['photonPersistentDisk', 'photonPersistentDisk', 'deprecated in v1.11, non-functional in v1.16+'],
   ['gitRepo', 'gitRepo', 'deprecated in v1.11'],
   ['scaleIO', 'scaleIO', 'deprecated in v1.16, non-functional in v1.22+'],
@@ -135,7 +138,7 @@ const deadVolumes: readonly (readonly [source: string, shown: string, why: strin
 
 function checkVolumes(warnings: string[], field: string, { volumes = [] }: PodSpec): void {
   for (const [index, volume] of volumes.entries()) {
-    for (const [source, shown, why] of deadVolumes) {
+    for (const [source, shown, why] of deadVolumeSources) {
       if (!isAbsent((volume as Readonly<Record<string, unknown>>)[source])) warnings.push(`${field}.volumes[${index}].${shown}: ${why}`);
     }
   }

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import type {
   Affinity as V1Affinity,
   Container as V1Container,
@@ -19,15 +20,16 @@ import type { KindDefinition } from '../../../machinery/kind.ts';
 import type { DeepReadonly, Kube } from '../../../machinery/object.ts';
 import type { FieldError } from '../../../machinery/status-error.ts';
 import { allVerbs } from '../../columns.ts';
-import { isAbsent, withField } from '../../copy-on-write.ts';
-import { forbidden } from '../../field-errors.ts';
+import { isAbsent, mapShared, withField } from '../../copy-on-write.ts';
+import { forbidden, immutable, invalidValue } from '../../field-errors.ts';
+import { check, ipErrors } from '../../formats.ts';
 import { checkImages } from './container-validation.ts';
 import { podColumns, podRowConditions } from './pod-columns.ts';
 import { ephemeralContainersPart, resizePart } from './pod-parts.ts';
 import { defaultSpecOfPod } from './pod-spec-defaults.ts';
 import { checkPodAnnotations, checkPodSpec } from './pod-spec-validation.ts';
 import { checkPodUpdate } from './pod-update.ts';
-import { podNameWarnings, podWarnings } from './pod-warnings.ts';
+import { appArmorPrefix, podNameWarnings, podWarnings } from './pod-warnings.ts';
 import { qosClassOf } from './qos.ts';
 
 export const pods: KindDefinition<Pod> = {
@@ -73,7 +75,19 @@ export const pods: KindDefinition<Pod> = {
   shortFieldLabelError: true,
   defaults: (pod, before) =>
     before !== undefined && pod.spec === before.spec ? pod : withField(pod, 'spec', defaultSpecOfPod(pod.spec ?? { containers: [] })),
-  prepareForCreate: (pod) => ({ ...pod, status: { phase: 'Pending', qosClass: qosClassOf(pod.spec) } }),
+  prepareForCreate: (pod) => ({
+    ...pod,
+    spec: withAppArmorProfiles(pod),
+    status: { phase: 'Pending', qosClass: qosClassOf(pod.spec) },
+  }),
+  prepareForStatus: (pod) => withBothAddresses(pod),
+  validateStatus: ({ status }, before) => {
+    const errors: FieldError[] = [];
+    if (status?.podIPs !== before.status?.podIPs) checkPodIPs(errors, status?.podIPs ?? []);
+    const { qosClass = '' } = before.status ?? {};
+    if (qosClass !== '' && (status?.qosClass ?? '') !== qosClass) errors.push(immutable('status.qosClass', status?.qosClass ?? ''));
+    return errors;
+  },
   validate: (pod, before) => {
     const errors: FieldError[] = [];
     if (pod.metadata.annotations !== before?.metadata.annotations) {
@@ -111,6 +125,53 @@ export type Volume = DeepReadonly<V1Volume>;
 export type Toleration = DeepReadonly<V1Toleration>;
 export type Affinity = DeepReadonly<V1Affinity>;
 export type ResourceRequirements = DeepReadonly<V1ResourceRequirements>;
+
+/** Annotations from before their field become the field, which is what agents read. */
+function withAppArmorProfiles({ metadata, spec }: Pod): PodSpec {
+  const { annotations } = metadata;
+  if (annotations === undefined || !Object.keys(annotations).some((key) => key.startsWith(appArmorPrefix))) return spec;
+  const completed = (containers: readonly Container[]): readonly Container[] =>
+    mapShared(containers, (container) => {
+      const profile = appArmorProfileOf(annotations[`${appArmorPrefix}${container.name}`]);
+      if (profile === undefined || !isAbsent(container.securityContext?.appArmorProfile)) return container;
+      return withField(container, 'securityContext', { ...container.securityContext, appArmorProfile: profile });
+    });
+  const result = withField(spec, 'containers', completed(spec.containers));
+  return isAbsent(spec.initContainers) ? result : withField(result, 'initContainers', completed(spec.initContainers));
+}
+
+type AppArmorProfile = NonNullable<NonNullable<Container['securityContext']>['appArmorProfile']>;
+
+function appArmorProfileOf(annotation: string | undefined): AppArmorProfile | undefined {
+  if (annotation === 'unconfined') return { type: 'Unconfined' };
+  if (annotation === 'runtime/default') return { type: 'RuntimeDefault' };
+  const local = 'localhost/';
+  return annotation?.startsWith(local) ? { type: 'Localhost', localhostProfile: annotation.slice(local.length) } : undefined;
+}
+
+/** The first of `podIPs` is `podIP`, which older agents write alone; where they contradict each other, it counts. */
+function withBothAddresses(pod: Pod): Pod {
+  const { podIP = '', podIPs = [] } = pod.status ?? {};
+  const first = podIPs[0]?.ip ?? '';
+  if (podIP === first) return pod;
+  const addresses = podIP === '' ? { podIP: first } : { podIPs: [{ ip: podIP }] };
+  return { ...pod, status: { ...pod.status, ...addresses } };
+}
+
+function checkPodIPs(errors: FieldError[], podIPs: NonNullable<PodStatus['podIPs']>): void {
+  for (const [index, { ip }] of podIPs.entries()) check(errors, `status.podIPs[${index}]`, ip ?? '', ipErrors(ip ?? ''));
+  const families = new Set(podIPs.map(({ ip = '' }) => isIP(ip)));
+  if (errors.length === 0 && podIPs.length > families.size) {
+    const why = 'may specify no more than one IP for each IP family';
+    errors.push(
+      invalidValue(
+        'status.podIPs',
+        podIPs.map(({ ip }) => ip),
+        why,
+      ),
+    );
+  }
+}
 
 function checkPodCreation(errors: FieldError[], { ephemeralContainers, nodeName, schedulingGates }: PodSpec): void {
   if ((ephemeralContainers ?? []).length > 0) errors.push(forbidden('spec.ephemeralContainers', 'cannot be set on create'));

@@ -68,7 +68,8 @@ function messageOfQuantity(amount: string | number): string {
   }
 }
 
-function checkContainerResourceName(errors: FieldError[], field: string, name: string): void {
+/** A resource that a container can ask for. */
+export function checkContainerResourceName(errors: FieldError[], field: string, name: string): void {
   if (containerResources.has(name)) return;
   check(errors, field, name, qualifiedNameErrors(name));
   if (isHugePages(name)) return;

@@ -43,6 +43,7 @@ export const secrets: KindDefinition<Secret> = {
     }
     return withField(withField(typed, 'stringData', undefined), 'data', data);
   },
+  warnings: (secret, before) => (secret.type !== 'kubernetes.io/tls' || secret.data === before?.data ? [] : warningsOfPair(secret)),
   validate: (secret, before) => {
     const errors: FieldError[] = [];
     if (before !== undefined && secret.type !== before.type) errors.push(immutable('type', secret.type));
@@ -59,6 +60,15 @@ const secretText = (secret: Secret, key: string): string | undefined => {
   const value = secret.data?.[key];
   return value === undefined ? undefined : Buffer.from(value, 'base64').toString('utf8');
 };
+
+const pemBlock = /-----BEGIN [^-]+-----[\s\S]+?-----END [^-]+-----/;
+
+/** In the words of Go's reader of key pairs, as far as whether there is one. */
+function warningsOfPair(secret: Secret): readonly string[] {
+  if (!pemBlock.test(secretText(secret, 'tls.crt') ?? '')) return ['tls: failed to find any PEM data in certificate input'];
+  if (!pemBlock.test(secretText(secret, 'tls.key') ?? '')) return ['tls: failed to find any PEM data in key input'];
+  return [];
+}
 
 /** Keys that the well-known types must have. The content of a Secret is never repeated in an error. */
 function checkType(errors: FieldError[], secret: Secret): void {

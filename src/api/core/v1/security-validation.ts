@@ -139,7 +139,7 @@ function checkOneOf(errors: FieldError[], field: string, value: string, supporte
 /** A pod whose users are not the node's shares no other namespace with it. */
 export function checkHostUsers(errors: FieldError[], field: string, spec: PodSpec): void {
   if (spec.hostUsers !== false) return;
-  const why = 'when `pod.Spec.HostUsers` is false';
+  const why = 'when `hostUsers` is false';
   if (spec.hostNetwork === true) errors.push(forbidden(`${field}.hostNetwork`, why));
   // Upstream spells these two so.
   if (spec.hostPID === true) errors.push(forbidden(`${field}.HostPID`, why));

@@ -1,3 +1,4 @@
+import { qualifiedNameErrors } from '../../../machinery/label-syntax.ts';
 import { deepEqual } from '../../../machinery/object.ts';
 import type { FieldError } from '../../../machinery/status-error.ts';
 import { isAbsent } from '../../copy-on-write.ts';
@@ -13,12 +14,15 @@ import {
   ipErrors,
   portNumberErrors,
   rangeError,
+  specialAddressErrors,
 } from '../../formats.ts';
 import type { Service, ServicePort, ServiceSpec } from './service.ts';
 
 const serviceTypes: readonly string[] = ['ClusterIP', 'ExternalName', 'LoadBalancer', 'NodePort'];
 const protocols: readonly string[] = ['SCTP', 'TCP', 'UDP'];
 const policies: readonly string[] = ['Cluster', 'Local'];
+const families: readonly string[] = ['IPv4', 'IPv6'];
+const distributions: readonly string[] = ['PreferClose', 'PreferSameZone', 'PreferSameNode'];
 const maxAffinitySeconds = 86_400;
 const kubeletPort = 10_250;
 
@@ -52,16 +56,25 @@ export function validateService(service: Service, before?: Service): readonly Fi
     if (address !== 'None') check(errors, `spec.clusterIPs[${index}]`, address, ipErrors(address));
   }
   const [first] = spec.clusterIPs ?? [];
-  if (first !== undefined && !isAbsent(spec.clusterIP) && spec.clusterIP !== first) {
+  if (first !== undefined && (isAbsent(spec.clusterIP) || spec.clusterIP === '')) {
+    errors.push(invalidValue('spec.clusterIPs', spec.clusterIPs, 'must be empty when `clusterIP` is not specified'));
+  } else if (first !== undefined && spec.clusterIP !== first) {
     errors.push(invalidValue('spec.clusterIPs', spec.clusterIPs, 'first value must match `clusterIP`'));
   }
-  for (const [index, address] of (spec.externalIPs ?? []).entries())
-    check(errors, `spec.externalIPs[${index}]`, address, ipErrors(address));
+  checkFamilies(errors, spec.ipFamilies ?? []);
+  for (const [index, address] of (spec.externalIPs ?? []).entries()) {
+    const malformed = ipErrors(address);
+    check(errors, `spec.externalIPs[${index}]`, address, malformed.length > 0 ? malformed : specialAddressErrors(address));
+  }
   checkEnum(errors, 'spec.type', spec.type, serviceTypes);
   checkNodePortsAndDuplicates(errors, ports, spec.type);
   checkTrafficPolicies(errors, spec);
   checkSourceRanges(errors, service);
   checkLoadBalancer(errors, spec, before?.spec);
+  const { trafficDistribution } = spec;
+  if (!isAbsent(trafficDistribution) && !distributions.includes(trafficDistribution)) {
+    errors.push(notSupported('spec.trafficDistribution', trafficDistribution, distributions));
+  }
   if (before !== undefined) checkUpdate(errors, spec, before.spec);
   return errors;
 }
@@ -90,6 +103,15 @@ function checkPort(
   check(errors, `${field}.port`, port.port ?? 0, portNumberErrors(port.port ?? 0));
   checkEnum(errors, `${field}.protocol`, port.protocol, protocols);
   checkPortReference(errors, `${field}.targetPort`, port.targetPort);
+  if (!isAbsent(port.appProtocol)) check(errors, `${field}.appProtocol`, port.appProtocol, qualifiedNameErrors(port.appProtocol));
+}
+
+function checkFamilies(errors: FieldError[], ipFamilies: readonly string[]): void {
+  for (const [index, family] of ipFamilies.entries()) {
+    const field = `spec.ipFamilies[${index}]`;
+    if (!families.includes(family)) errors.push(notSupported(field, family, families));
+    else if (ipFamilies.indexOf(family) !== index) errors.push(duplicate(field, family));
+  }
 }
 
 function checkSessionAffinity(errors: FieldError[], { sessionAffinity, sessionAffinityConfig }: ServiceSpec): void {
@@ -144,7 +166,7 @@ function checkTrafficPolicies(errors: FieldError[], spec: ServiceSpec): void {
       errors.push(invalidValue('spec.healthCheckNodePort', healthCheckNodePort, why));
     }
   }
-  if (type === 'ExternalName') return;
+  if (type === 'ExternalName' || !serviceTypes.includes(type ?? '')) return;
   if (isAbsent(internalTrafficPolicy)) errors.push(required('spec.internalTrafficPolicy'));
   else if (!policies.includes(internalTrafficPolicy)) {
     errors.push(notSupported('spec.internalTrafficPolicy', internalTrafficPolicy, policies));
@@ -174,6 +196,7 @@ function checkLoadBalancer(errors: FieldError[], spec: ServiceSpec, before: Serv
   const why = forLoadBalancers;
   const { type, allocateLoadBalancerNodePorts, loadBalancerClass } = spec;
   if (type === 'LoadBalancer') {
+    if (!isAbsent(loadBalancerClass)) check(errors, 'spec.loadBalancerClass', loadBalancerClass, qualifiedNameErrors(loadBalancerClass));
     if (isAbsent(allocateLoadBalancerNodePorts)) errors.push(required('spec.allocateLoadBalancerNodePorts'));
     if (before?.type === 'LoadBalancer' && before.loadBalancerClass !== loadBalancerClass) {
       errors.push(invalidValue('spec.loadBalancerClass', loadBalancerClass ?? null, 'may not change once set'));

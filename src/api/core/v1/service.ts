@@ -19,6 +19,7 @@ export const services: KindDefinition<Service> = {
   verbs: allVerbs,
   hasGeneration: false,
   nameRule: 'label',
+  createdByUpdate: true,
   subresources: [
     { name: 'status', verbs: ['get', 'patch', 'update'] },
     {
@@ -70,6 +71,8 @@ export const services: KindDefinition<Service> = {
   shortFieldLabelError: true,
   defaults: (service, before) =>
     before !== undefined && service.spec === before.spec ? service : withField(service, 'spec', defaultSpec(service.spec ?? {})),
+  prepareForStatus: (service) => withIpModes(service),
+  warnings: ({ spec }, before) => (spec === before?.spec ? [] : warningsOf(spec)),
   prepareForCreate: (service) => ({
     ...service,
     spec: withAddressFamilies(withClusterIPs(service.spec)),
@@ -79,6 +82,24 @@ export const services: KindDefinition<Service> = {
     service.spec === before.spec ? service : withField(service, 'spec', keepAllocated(service.spec, before.spec)),
   validate: validateService,
 };
+
+/** An address of a load balancer is one that packets are sent to, unless it says that they come through a proxy. */
+function withIpModes(service: Service): Service {
+  const { ingress } = service.status?.loadBalancer ?? {};
+  if (isAbsent(ingress)) return service;
+  const complete = mapShared(ingress, (entry) => (isAbsent(entry.ip) || entry.ip === '' ? entry : withDefaults(entry, { ipMode: 'VIP' })));
+  return complete === ingress ? service : { ...service, status: { ...service.status, loadBalancer: { ingress: complete } } };
+}
+
+function warningsOf({ type, externalIPs = [], externalName = '', trafficDistribution }: ServiceSpec): readonly string[] {
+  const warnings: string[] = [];
+  if (type === 'ExternalName' && externalIPs.length > 0) warnings.push('spec.externalIPs is ignored when spec.type is "ExternalName"');
+  if (type !== 'ExternalName' && externalName !== '') warnings.push('spec.externalName is ignored when spec.type is not "ExternalName"');
+  if (trafficDistribution === 'PreferClose') {
+    warnings.push('spec.trafficDistribution: "PreferClose" is deprecated; use "PreferSameZone"');
+  }
+  return warnings;
+}
 
 function defaultSpec(spec: ServiceSpec): ServiceSpec {
   let result = withDefaults(spec, { sessionAffinity: 'None', type: 'ClusterIP' });

@@ -137,7 +137,8 @@ type DownwardItem = NonNullable<NonNullable<Volume['downwardAPI']>['items']>[num
 function checkDownwardItems(errors: FieldError[], field: string, items: readonly DownwardItem[]): void {
   for (const [index, item] of items.entries()) {
     const at = `${field}[${index}]`;
-    checkFilePath(errors, `${at}.path`, item.path);
+    // The real server does not say which item it is.
+    checkFilePath(errors, `${field.replace(/\.items$/, '')}.path`, item.path);
     if (!isAbsent(item.fieldRef)) {
       checkFieldRef(errors, `${at}.fieldRef`, item.fieldRef, 'volume');
       if (!isAbsent(item.resourceFieldRef))

@@ -54,8 +54,7 @@ export const endpointSlices: KindDefinition<EndpointSlice> = {
         mapShared(slice.ports, (port) => withDefaults(port, { name: '', protocol: 'TCP' })),
       );
     }
-    if (isAbsent(slice.endpoints)) return withField(result, 'endpoints', []);
-    if (slice.endpoints === before?.endpoints) return result;
+    if (isAbsent(slice.endpoints) || slice.endpoints === before?.endpoints) return result;
     return withField(
       result,
       'endpoints',

@@ -4,7 +4,7 @@ import type { Kube } from '../../../machinery/object.ts';
 import type { FieldError } from '../../../machinery/status-error.ts';
 import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
 import { isAbsent, withDefaults } from '../../copy-on-write.ts';
-import { forbidden, notSupported, required } from '../../field-errors.ts';
+import { forbidden, immutable, notSupported, required } from '../../field-errors.ts';
 
 export const priorityClasses: KindDefinition<PriorityClass> = {
   group: 'scheduling.k8s.io',
@@ -39,15 +39,15 @@ export const priorityClasses: KindDefinition<PriorityClass> = {
   ],
   selectableFields: {},
   deleteAnswer: 'status',
+  refuseDeletion: ({ metadata }) =>
+    systemPriorityClasses.some(({ name }) => name === metadata.name) ? 'this is a system priority class and cannot be deleted' : undefined,
   defaults: (priorityClass) => withDefaults(priorityClass, { preemptionPolicy: 'PreemptLowerPriority', value: 0 }),
   validate: (priorityClass, before) => {
     const errors: FieldError[] = [];
     const { metadata, value, preemptionPolicy = '' } = priorityClass;
     if (before !== undefined) {
       if (value !== before.value) errors.push(forbidden('value', 'may not be changed in an update.'));
-      if (preemptionPolicy !== (before.preemptionPolicy ?? '')) {
-        errors.push(forbidden('preemptionPolicy', 'may not be changed in an update.'));
-      }
+      if (preemptionPolicy !== (before.preemptionPolicy ?? '')) errors.push(immutable('preemptionPolicy', preemptionPolicy));
       return errors;
     }
     if (metadata.name?.startsWith(systemPrefix)) {
@@ -72,7 +72,7 @@ export const priorityClasses: KindDefinition<PriorityClass> = {
 
 const systemPrefix = 'system-';
 const highestUserPriority = 1_000_000_000;
-const preemptionPolicies: readonly string[] = ['Never', 'PreemptLowerPriority'];
+const preemptionPolicies: readonly string[] = ['PreemptLowerPriority', 'Never'];
 
 /** The classes that every cluster has from its first start. */
 export const systemPriorityClasses = [

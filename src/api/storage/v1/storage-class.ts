@@ -5,7 +5,7 @@ import { deepEqual, type Kube } from '../../../machinery/object.ts';
 import type { FieldError } from '../../../machinery/status-error.ts';
 import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
 import { isAbsent, withDefaults } from '../../copy-on-write.ts';
-import { forbidden, immutable, notSupported, required } from '../../field-errors.ts';
+import { immutable, notSupported, required } from '../../field-errors.ts';
 import { check } from '../../formats.ts';
 
 export const storageClasses: KindDefinition<StorageClass> = {
@@ -56,11 +56,10 @@ export const storageClasses: KindDefinition<StorageClass> = {
     const { provisioner = '', parameters, reclaimPolicy, volumeBindingMode } = storageClass;
     if (before !== undefined) {
       if (!deepEqual(parameters ?? {}, before.parameters ?? {})) {
-        errors.push(forbidden('parameters', 'updates to parameters are forbidden.'));
+        errors.push(immutable('parameters', parameters ?? null));
       }
       if (provisioner !== before.provisioner) errors.push(immutable('provisioner', provisioner));
-      if (reclaimPolicy !== (before.reclaimPolicy ?? 'Delete'))
-        errors.push(forbidden('reclaimPolicy', 'updates to reclaimPolicy are forbidden.'));
+      if (reclaimPolicy !== (before.reclaimPolicy ?? 'Delete')) errors.push(immutable('reclaimPolicy', reclaimPolicy));
       if (volumeBindingMode !== (before.volumeBindingMode ?? 'Immediate')) errors.push(immutable('volumeBindingMode', volumeBindingMode));
       return errors;
     }

@@ -4,7 +4,10 @@ import { type Deployment, deployments } from '../../../../src/api/apps/v1/deploy
 import { jobs } from '../../../../src/api/batch/v1/job.ts';
 import { type ConfigMap, configMaps } from '../../../../src/api/core/v1/config-map.ts';
 import { namespaces } from '../../../../src/api/core/v1/namespace.ts';
+import { persistentVolumes } from '../../../../src/api/core/v1/persistent-volume.ts';
+import { persistentVolumeClaims } from '../../../../src/api/core/v1/persistent-volume-claim.ts';
 import { type Pod, pods } from '../../../../src/api/core/v1/pod.ts';
+import { podDisruptionBudgets } from '../../../../src/api/policy/v1/pod-disruption-budget.ts';
 import { type ClusterRole, clusterRoles } from '../../../../src/api/rbac/v1/cluster-role.ts';
 import type { DeleteOutcome, WriteRequest } from '../../../../src/apiserver/service.ts';
 import type { Client, DeleteOptions } from '../../../../src/client/client.ts';
@@ -452,5 +455,128 @@ describe('owners of fields', () => {
     expect(applied.data).toEqual({ q: '' });
     const again = await client.patch(configMaps, at, { type: 'apply', body }, { fieldManager: 'm' });
     expect(again.metadata.resourceVersion).toBe(applied.metadata.resourceVersion);
+  });
+});
+
+describe('pods', () => {
+  const podStatus = (name: string, status: object) =>
+    client.patch(pods, { name, namespace: 'raw' }, { type: 'merge', body: { status } }, { subresource: 'status' });
+
+  test('have one address in both fields of their status', async () => {
+    await client.create(pods, pod('p', 'n'));
+    expect((await podStatus('p', { podIP: '10.1.1.1' })).status).toMatchObject({ podIP: '10.1.1.1', podIPs: [{ ip: '10.1.1.1' }] });
+    expect((await podStatus('p', { podIPs: [{ ip: '10.2.2.2' }] })).status?.podIPs).toEqual([{ ip: '10.1.1.1' }]);
+    expect((await podStatus('p', { podIP: null, podIPs: [{ ip: '10.2.2.2' }] })).status?.podIP).toBe('10.2.2.2');
+    await expect(podStatus('p', { podIP: 'x' })).rejects.toThrow('status.podIPs[0]: Invalid value: "x": must be a valid IP address');
+    await expect(podStatus('p', { podIPs: [{ ip: '10.2.2.2' }, { ip: '10.2.2.3' }] })).rejects.toThrow(
+      'no more than one IP for each IP family',
+    );
+    await expect(podStatus('p', { qosClass: 'Guaranteed' })).rejects.toThrow(
+      'status.qosClass: Invalid value: "Guaranteed": field is immutable',
+    );
+  });
+
+  test('get labels and annotations of their binding, and no longer say why they waited', async () => {
+    await client.create(pods, pod('b'));
+    await podStatus('b', { conditions: [{ type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message: 'no room' }] });
+    const binding = { metadata: { name: 'b', labels: { l: 'b' }, annotations: { from: 'binding' } }, target: { kind: 'Node', name: 'n' } };
+    await api.service.createSubresource(requestOf({ subresource: 'binding' }), pods, { name: 'b', namespace: 'raw' }, binding as never);
+    const bound = await client.get(pods, { name: 'b', namespace: 'raw' });
+    expect([bound.metadata.labels, bound.metadata.annotations]).toEqual([{ l: 'b' }, { from: 'binding' }]);
+    const [condition] = bound.status?.conditions ?? [];
+    expect([condition?.status, condition?.reason, condition?.message]).toEqual(['True', undefined, undefined]);
+  });
+
+  test('behind a gate are not bound', async () => {
+    const gated = pod('g');
+    await client.create(pods, { ...gated, spec: { ...gated.spec, schedulingGates: [{ name: 'wait' }] } });
+    const binding = { metadata: { name: 'g' }, target: { kind: 'Node', name: 'n' } };
+    await expect(
+      api.service.createSubresource(requestOf({ subresource: 'binding' }), pods, { name: 'g', namespace: 'raw' }, binding as never),
+    ).rejects.toThrow('pod g has non-empty .spec.schedulingGates');
+  });
+
+  test('ask for amounts that are counted in thousandths at the finest', async () => {
+    const asking = pod('q');
+    const [container] = asking.spec.containers;
+    const containers = [{ ...container, resources: { requests: { cpu: '0.0001', memory: '100u' } } }];
+    const made = await client.create(pods, { ...asking, spec: { ...asking.spec, containers } } as Pod);
+    expect(made.spec.containers[0]?.resources?.requests).toEqual({ cpu: '1m', memory: '1m' });
+  });
+});
+
+describe('what other clusters refuse', () => {
+  const admission = 'admissionregistration.k8s.io/v1';
+  const rule = { apiGroups: [''], apiVersions: ['v1'], operations: ['CREATE'], resources: ['pods'] };
+  const policy = (spec: object) => ({
+    apiVersion: admission,
+    kind: 'ValidatingAdmissionPolicy',
+    metadata: { name: 'p' },
+    spec: { matchConstraints: { resourceRules: [rule] }, validations: [{ expression: 'true' }], ...spec },
+  });
+  const hook = (webhook: object) => ({
+    apiVersion: admission,
+    kind: 'ValidatingWebhookConfiguration',
+    metadata: { name: 'h' },
+    webhooks: [
+      {
+        name: 'h.example.com',
+        sideEffects: 'None',
+        admissionReviewVersions: ['v1'],
+        clientConfig: { service: { name: 's', namespace: 'raw' } },
+        ...webhook,
+      },
+    ],
+  });
+  const node = { apiVersion: 'v1', kind: 'Node', metadata: { name: 'n' }, spec: { podCIDRs: ['x'] } };
+
+  test.each([
+    [policy({ validations: [{ expression: 'true', reason: 'Foo' }] }), 'spec.validations[0].reason: Unsupported value: "Foo"'],
+    [policy({ matchConditions: [{ name: 'a b', expression: 'true' }] }), 'spec.matchConditions[0].name: Invalid value: "a b"'],
+    [
+      policy({ matchConditions: [1, 2].map(() => ({ name: 'a', expression: 'true' })) }),
+      'spec.matchConditions[1].name: Duplicate value: "a"',
+    ],
+    [hook({ clientConfig: { service: { name: 's', namespace: 'raw', port: 0 } } }), 'service.port: Invalid value: 0: port is not valid'],
+    [hook({ matchConditions: [{ expression: 'true' }] }), 'webhooks[0].matchConditions[0].name: Required value'],
+    [node, 'spec.podCIDRs[0]: Invalid value: "x": must be a valid CIDR value'],
+  ])('%#', async (object, message) => {
+    const kind = api.service.kinds.findByKind(object.apiVersion.includes('/') ? 'admissionregistration.k8s.io' : '', 'v1', object.kind);
+    if (kind === undefined) throw new Error(`no ${object.kind}`);
+    await expect(api.service.create(requestOf(), kind, undefined, object as never)).rejects.toThrow(message);
+  });
+
+  test('is a budget that is replaced by whoever saw no version of it', async () => {
+    const budget = {
+      apiVersion: 'policy/v1',
+      kind: 'PodDisruptionBudget',
+      metadata: { name: 'b', namespace: 'raw' },
+      spec: { minAvailable: 1, selector: {} },
+    };
+    const made = await client.create(podDisruptionBudgets, budget as never);
+    await expect(client.update(podDisruptionBudgets, budget as never)).rejects.toThrow('must be specified for an update');
+    await client.update(podDisruptionBudgets, made);
+  });
+});
+
+describe('what is deprecated', () => {
+  const warningsOf = async (kind: KindDefinition, object: object): Promise<readonly string[]> => {
+    const warnings: string[] = [];
+    const request = requestOf({ onWarning: (text) => warnings.push(text), dryRun: true });
+    await api.service.create(request, kind, kind.namespaced ? 'raw' : undefined, object as KubeObject);
+    return warnings;
+  };
+  const legacyClass = { 'volume.beta.kubernetes.io/storage-class': 'x' };
+  const why =
+    'metadata.annotations[volume.beta.kubernetes.io/storage-class]: deprecated since v1.8; use "storageClassName" attribute instead';
+  const volume = { capacity: { storage: '1Gi' }, accessModes: ['ReadWriteOnce'] };
+
+  test('is said of volumes and claims', async () => {
+    const claim = { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } };
+    expect(await warningsOf(persistentVolumeClaims, { metadata: { name: 'c', annotations: legacyClass }, spec: claim })).toEqual([why]);
+    const storageos = { volumeName: 'v' };
+    expect(
+      await warningsOf(persistentVolumes, { metadata: { name: 'v', annotations: legacyClass }, spec: { ...volume, storageos } }),
+    ).toEqual([why, 'spec.storageOS: deprecated in v1.22, non-functional in v1.25+']);
   });
 });

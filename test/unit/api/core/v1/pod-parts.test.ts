@@ -79,10 +79,7 @@ describe('resize', () => {
       spec: {
         ...small.spec,
         hostname: 'other',
-        containers: [
-          { name: 'new', image: 'x' },
-          { name: 'main', image: 'z', resources: { requests: { cpu: '150m', memory: '64Mi' }, limits: { cpu: '300m' } } },
-        ],
+        containers: [{ name: 'main', image: 'z', resources: { requests: { cpu: '150m', memory: '64Mi' }, limits: { cpu: '300m' } } }],
       },
     };
     const { spec } = resizePart.take(small, wanted);
@@ -90,6 +87,19 @@ describe('resize', () => {
     expect(spec.containers).toHaveLength(1);
     expect(spec.containers[0]).toMatchObject({ image: 'a', resources: { requests: { cpu: '150m' }, limits: { cpu: '300m' } } });
     expect(messages(resizePart, small, wanted)).toEqual([]);
+  });
+
+  it('refuses containers that the pod does not have, and another policy of resizing', () => {
+    const [main] = small.spec.containers;
+    const wanted = (containers: readonly object[]): Pod => ({ ...small, spec: { ...small.spec, containers } }) as Pod;
+    expect(messages(resizePart, small, wanted([{ name: 'zz' }, main ?? {}]))).toEqual([
+      'spec.containers[0].image: Required value',
+      'spec.containers: Forbidden: containers may not be added or removed on resize',
+    ]);
+    const resizePolicy = [{ resourceName: 'cpu', restartPolicy: 'RestartContainer' }];
+    expect(messages(resizePart, small, wanted([{ ...main, resizePolicy }]))).toEqual([
+      'spec: Forbidden: only cpu and memory resources are mutable',
+    ]);
   });
 
   it('keeps the class of service, and what is limited stays limited', () => {

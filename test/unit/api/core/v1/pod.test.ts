@@ -252,7 +252,7 @@ describe('rules of a pod', () => {
     );
 
   it('keep host namespaces, users and operating systems apart', () => {
-    expect(broken({ hostUsers: false, hostNetwork: true })).toEqual(['spec.hostNetwork: Forbidden: when `pod.Spec.HostUsers` is false']);
+    expect(broken({ hostUsers: false, hostNetwork: true })).toEqual(['spec.hostNetwork: Forbidden: when `hostUsers` is false']);
     expect(broken({ hostPID: true, shareProcessNamespace: true, securityContext: {} })).toEqual([
       'spec.securityContext.shareProcessNamespace: Invalid value: true: ShareProcessNamespace and HostPID cannot both be enabled',
     ]);
