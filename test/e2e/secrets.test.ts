@@ -236,7 +236,7 @@ describe.skipIf(!hasKubectl)('values of Secrets (with kubectl)', () => {
     );
     expectNone('a condition', JSON.stringify(messages));
     expect(messages.number).toContain('apps/number/a.yaml');
-    expect(messages.number).toContain('.stringData.password: expected string, got number');
+    expect(messages.number).toContain('stringData.password must be a text: put it in quotes');
     expect(messages.port).toContain('spec.ports[0].port: Invalid value: ***: must be between 1 and 65535');
     expect(messages.short).toContain('spec.ports[0].port: Invalid value: ***: must be between');
     expect(messages.label).toContain('metadata.labels: Invalid value: "***"');

@@ -104,7 +104,7 @@ describe('the app of midship up', () => {
     expect(historyBefore).toHaveLength(1);
     await stop?.();
 
-    const { client, endpoints, activity } = await start(dataDirectory);
+    const { client, endpoints, activity } = await start(dataDirectory, { preReceive: 'enforce' });
     expect(await tryGet(client, kustomizations, former)).toBeUndefined();
     const renamed = await client.get(kustomizations, root);
     expect(renamed.spec).toEqual({
@@ -120,6 +120,12 @@ describe('the app of midship up', () => {
     expect(await readHistory(client, renamed)).toEqual(historyBefore);
     // Apps of the tree name the source as it was named before.
     expect((await client.get(gitRepositories, former)).spec.url).toBe(`${endpoints.http}/git/cluster.git`);
+
+    // Pushes are still tried on the apps that follow it under that name.
+    await tree.commit('a slip', { 'apps/web/web.yaml': deployment('web').replace('replicas:', 'replicaz:') });
+    const refused = await tree.git('push', '--quiet', endpoints.git, 'HEAD:refs/heads/main').catch((err: Error) => err.message);
+    expect(refused).toMatch(/apps\/web\/web\.yaml:5:3 .*unknown field "spec\.replicaz"/);
+    await tree.git('reset', '--quiet', '--hard', first);
 
     // What leaves Git while the app is suspended is still the app's to delete.
     const second = await tree.commit('without the old map', {
