@@ -190,6 +190,7 @@ export async function startForeignEngine(options: ForeignEngineOptions): Promise
       userAgent,
       guard,
       noControllerText: await noControllerTextAt(client),
+      readLastLine: client.readLastLine,
     });
     const lost = leadership?.signal ?? new AbortController().signal;
     started.push(await startAll([events, engine, webhooks], { clock, log, signal: AbortSignal.any([signal, lost]) }));

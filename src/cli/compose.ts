@@ -19,6 +19,7 @@ import type { EncryptedStorageOptions } from '../apiserver/encryption/encrypted-
 import { unreadableObjects } from '../apiserver/encryption/unreadable-objects.ts';
 import { createAuthenticator } from '../apiserver/http/authentication.ts';
 import { createKubeletClient } from '../apiserver/http/kubelet-client.ts';
+import { createLastLineReader } from '../apiserver/last-line.ts';
 import { createLocalClient } from '../apiserver/local-client.ts';
 import { createOpenApi } from '../apiserver/openapi.ts';
 import { resourcePrefixOf } from '../apiserver/registry/keys.ts';
@@ -626,6 +627,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
         random,
         builder,
         noControllerText,
+        readLastLine: createLastLineReader({ informers, kubelet: createKubeletClient(kubelet) }),
       }),
       webhooks,
     ]);

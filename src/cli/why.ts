@@ -20,7 +20,12 @@ export interface WhyOptions extends AppCommand {
 /** Why an app, or one object of it, is as it is: every step from the commit on, the one thing that blocks, and what to do. */
 export function showWhy(options: WhyOptions): Promise<ExitCode> {
   return withClient(options, async (client) => {
-    const context = createVerbContext({ client, clock: systemClock, noControllerText: await noControllerTextAt(client) });
+    const context = createVerbContext({
+      client,
+      clock: systemClock,
+      noControllerText: await noControllerTextAt(client),
+      readLastLine: client.readLastLine,
+    });
     const parts = options.target.split('/');
     if (parts[0] === 'app' && parts.length === 2) return showApp(client, parts[1] ?? '', options);
     if (parts.length === 1 || (parts.length === 2 && (await tryApp(client, options.target)) !== undefined))
@@ -133,7 +138,7 @@ function objectText(why: ObjectWhy, now: number): string {
     ],
     ...differences.map((line): [string, string] => ['  differs', line.slice(object.length + 2)]),
     ['  blocked', app?.blocking === health.reason || differences.length > 0 ? '' : (app?.blocking ?? '')],
-    ['  fix', health.status === 'Healthy' && differences.length === 0 ? '' : (app?.fix ?? '')],
+    ['  fix', health.status === 'Healthy' && differences.length === 0 ? '' : (health.fix ?? app?.fix ?? '')],
   ];
   return `${plain(head)}\n${facts(rows)}`;
 }

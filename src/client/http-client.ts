@@ -1,6 +1,7 @@
 import { setMaxListeners } from 'node:events';
 import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { Agent, request as httpsRequest } from 'node:https';
+import { pods } from '../api/core/v1/pod.ts';
 import { type Clock, sleep, systemClock } from '../base/clock.ts';
 import { deepFreeze, type KubeObject, type List, type ObjectMeta, type ObjectRef } from '../machinery/object.ts';
 import { apiVersionOf, type Resource } from '../machinery/resource.ts';
@@ -35,6 +36,8 @@ export interface HttpClientOptions {
 }
 
 export interface HttpClient extends Client {
+  /** The last line of the newest run of a container, cut after 1 KiB. */
+  readLastLine(pod: KubeObject, container: string): Promise<string>;
   /** What the server says of itself at `/version`. */
   serverVersion(): Promise<{ readonly gitVersion: string }>;
   /** Ends what is under way and releases the connections. */
@@ -48,6 +51,9 @@ const maxConnections = 64;
 const maxWatches = 1_024;
 /** Without a byte for so long a request has failed; the server's own limit for an answer is 60 s. */
 const idleTimeoutMs = 90_000;
+/** Of a line of a log, which is a hint and not worth a long wait. */
+const maxLineBytes = 1_024;
+const lineTimeoutMs = 5_000;
 /** A watch is asked to end after 5 to 10 minutes, as client-go does, and is given up when it does not. */
 const watchTimeoutSeconds = 300;
 const watchGraceMs = 30_000;
@@ -144,6 +150,12 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
         const { text, headers } = await call({ method: 'GET', path, accept });
         return { document: parse(text), contentType: headers['content-type'] ?? '' };
       }),
+
+    async readLastLine({ metadata: { namespace, name } }, container) {
+      const path = pathOf(pods, namespace, name, 'log');
+      const query = new URLSearchParams({ container, tailLines: '1', limitBytes: String(maxLineBytes) });
+      return (await call({ method: 'GET', path, query, signal: AbortSignal.timeout(lineTimeoutMs) })).text;
+    },
 
     async serverVersion() {
       const { text } = await call({ method: 'GET', path: '/version' });

@@ -9,6 +9,7 @@ import { parseKubeconfig } from '../client/kubeconfig.ts';
 import { type KubeObject, keyOf } from '../machinery/object.ts';
 import type { ControllerDependencies } from '../reconcile/dependencies.ts';
 import { type AppController, createAppController } from './apply/app-controller.ts';
+import type { ReadLastLine } from './apply/causes.ts';
 import { createGitOpsMetrics } from './apply/gitops-metrics.ts';
 import { createRepositoryController } from './apply/repository-controller.ts';
 import { createSeenRevisions } from './apply/seen-revisions.ts';
@@ -32,6 +33,8 @@ export interface EngineOptions extends ControllerDependencies {
   readonly noControllerText?: ((object: KubeObject) => string | undefined) | undefined;
   /** Field managers, beside the usual ones, whose fields on objects of apps become the apps'. */
   readonly overrideManagers?: readonly string[];
+  /** Reads what containers wrote last; absent: a crash is told without. */
+  readonly readLastLine?: ReadLastLine | undefined;
   /** Name and version in the logs of other clusters. */
   readonly userAgent?: string;
   /** Put around the clients of other clusters, where `client` has it already: what ends all writes when another engine takes over. */

@@ -33,10 +33,13 @@ export function worstOf(all: Iterable<Health>): Health {
 const imageReasons: readonly string[] = ['ErrImagePull', 'ImagePullBackOff', 'InvalidImageName', 'ErrImageNeverPull'];
 const configReasons: readonly string[] = ['CreateContainerConfigError', 'CreateContainerError', 'RunContainerError'];
 
-const times = (count: number): string => (count === 1 ? 'once' : count === 2 ? 'twice' : `${count} times`);
+/** `once`, `twice`, `7 times` */
+export const times = (count: number): string => (count === 1 ? 'once' : count === 2 ? 'twice' : `${count} times`);
 
 /** A pod without a node may get one from an autoscaler within this time, as in kstatus. */
 const schedulingGraceMs = 15_000;
+
+export const isUnschedulable = (pod: Pod): boolean => unschedulableIn(pod) !== undefined;
 
 /** Until when a pod that fits on no node counts as on its way; undefined when it has a node, or when that is over. */
 export function schedulingDeadline(pod: Pod, now: number): number | undefined {
@@ -59,22 +62,25 @@ export function podProblem(pod: Pod): string | undefined {
     if (problem !== undefined) return problem;
   }
   const unschedulable = unschedulableIn(pod);
-  return unschedulable === undefined ? undefined : `Pod ${name} fits on no node: ${unschedulable.message ?? ''}`;
+  if (unschedulable === undefined) return undefined;
+  // The scheduler goes on about pods that it might have evicted for this one.
+  return `Pod ${name} fits on no node: ${(unschedulable.message ?? '').replace(/\s*preemption: .*$/s, '')}`;
 }
 
 function containerProblem(pod: string, status: ContainerStatus): string | undefined {
   const { name, image, restartCount } = status;
   const waiting = status.state?.waiting;
-  const last = status.lastState?.terminated ?? status.state?.terminated;
+  const last = status.state?.terminated ?? status.lastState?.terminated;
   if (waiting?.reason !== undefined && imageReasons.includes(waiting.reason)) {
     // The back-off quotes the error it backs off from: the sentence stays the same while the reason goes back and forth.
     const why = waiting.message?.replace(/^.*?ErrImagePull: /s, '');
-    return `Image ${image} of container ${name} in ${pod} cannot be had${why === undefined || why === '' ? '' : `: ${why}`}`;
+    return `Image ${image} of container ${name} in ${pod} cannot be used${why === undefined || why === '' ? '' : `: ${why}`}`;
   }
   if (waiting?.reason !== undefined && configReasons.includes(waiting.reason)) {
     return `Container ${name} in ${pod} cannot start: ${waiting.message ?? waiting.reason}`;
   }
-  if (waiting?.reason === 'CrashLoopBackOff') {
+  // Between its exit and the next start it is the same crash loop.
+  if (waiting?.reason === 'CrashLoopBackOff' || (restartCount > 0 && (status.state?.terminated?.exitCode ?? 0) !== 0)) {
     const how = last?.reason === 'OOMKilled' ? 'ran out of memory' : `exited ${last?.exitCode ?? '?'}`;
     const text = last?.message?.trim();
     return `Container ${name} in ${pod} ${how}, restarted ${times(restartCount)}${text === undefined || text === '' ? '' : `: ${text}`}`;

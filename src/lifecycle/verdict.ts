@@ -65,7 +65,8 @@ function decide(
   const ready = conditionOf(conditions, 'Ready');
   const readyMessage = ready?.message ?? '';
   const health = healthOf(app);
-  const healthMessage = conditionOf(conditions, 'Healthy')?.message ?? '';
+  // A second line is what to do about it.
+  const [healthMessage = ''] = (conditionOf(conditions, 'Healthy')?.message ?? '').split('\n');
   const isSuspended = app.spec.suspend === true;
   const state = stateOf(app);
   if (state === 'Deleting')

@@ -132,6 +132,9 @@ function prunePhase(app: Kustomization, durationMs: number | undefined): WhyPhas
   return { name: 'prune', result: 'skipped', durationMs: undefined, detail: 'nothing to delete' };
 }
 
+/** A command that shows more of just the problem that the health names; empty when there is none. */
+const healthFix = (app: Kustomization): string => conditionOf(app.status?.conditions, 'Healthy')?.message?.split('\n')[1] ?? '';
+
 /** One line; empty when there is nothing to do, or nothing but to wait. */
 function fixOf(app: Kustomization, { state, differences, hold, cause }: AppVerdict, phases: readonly WhyPhase[]): string {
   const name = nameOfApp(app.metadata);
@@ -146,7 +149,7 @@ function fixOf(app: Kustomization, { state, differences, hold, cause }: AppVerdi
     case 'NotApplied':
       return `correct what it names, and push${undo}`;
     case 'Broken':
-      return `midship events ${name}${undo}`;
+      return `${healthFix(app) || `midship events ${name}`}${undo}`;
     case 'Differs':
       if (app.spec.suspend === true) return `midship resume ${name}`;
       if (hold !== '') return `midship resume ${name}, or push a commit that changes the app`;
@@ -167,6 +170,7 @@ function fixOf(app: Kustomization, { state, differences, hold, cause }: AppVerdi
     case 'Unknown':
       return unread === undefined ? '' : 'midship get sources; the last good revision stays in force';
     case 'OnTheWay':
+      return healthFix(app);
     case 'Matches':
       return '';
     default:

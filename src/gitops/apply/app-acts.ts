@@ -117,6 +117,7 @@ export function createAppActs({
         state.waitsSince = state.appliedAt;
         state.announcedHealthy = false;
         state.isOverdue = false;
+        state.announcedProblem = '';
         gitops.commitApplied(labelsOf(app), clock.now() - revision.seenAt);
       }
       if (isNewTree) for (const message of state.build?.notes ?? []) recorder.record(app, { type: 'Normal', reason: 'LeftOut', message });

@@ -26,6 +26,7 @@ import { dependencyCycle, dependencyKeys, labelsOf, sourceKeyOf, timeoutMsOf, un
 import { type AppState, newAppState } from './app-state.ts';
 import { metricsStateOf, statusChange } from './app-status.ts';
 import { createAutoRevert } from './auto-revert.ts';
+import type { ReadLastLine } from './causes.ts';
 import { createClaims } from './claims.ts';
 import { createExpressions } from './expressions.ts';
 import type { AppMetricsState, GitOpsMetrics } from './gitops-metrics.ts';
@@ -56,6 +57,8 @@ export interface AppControllerOptions extends ControllerDependencies {
   readonly labelSelector?: string | undefined;
   /** Of objects of the engine's own cluster: `HealthView.noControllerText`. */
   readonly noControllerText?: HealthView['noControllerText'];
+  /** Of containers in the engine's own cluster. */
+  readonly readLastLine?: ReadLastLine | undefined;
   /** Field managers, beside the usual ones, whose fields on objects of apps become the apps'. */
   readonly overrideManagers?: readonly string[] | undefined;
 }
@@ -98,6 +101,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
     openCluster,
     labelSelector,
     noControllerText,
+    readLastLine,
     overrideManagers,
   } = options;
   const apps: Informer<Kustomization> = informers.get(kustomizations, labelSelector === undefined ? {} : { labelSelector });
@@ -147,7 +151,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
       if (app !== undefined) gitops.driftDetected(labelsOf(app));
     },
   };
-  const local = createTarget({ client, informers, noControllerText }, shared);
+  const local = createTarget({ client, informers, noControllerText, readLastLine }, shared);
   const targets = createTargets({
     local,
     client,
@@ -158,7 +162,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
     createTarget: (of) => createTarget(of, shared),
     wake: shared.wake,
   });
-  const appHealth = createAppHealth({ clock, feed, gitops });
+  const appHealth = createAppHealth({ clock, log, wake: shared.wake, feed, gitops });
   const appObject = createAppObject({ client, stateOf: shared.stateOf });
   const autoRevert = createAutoRevert({ clock, recorder, inventory, object: appObject });
   const acts = createAppActs({

@@ -1,11 +1,14 @@
+import type { Pod } from '../../api/core/v1/pod.ts';
 import { type Kustomization, kustomizations } from '../../api/kustomize/v1/kustomization.ts';
 import type { Clock } from '../../base/clock.ts';
+import type { Log } from '../../base/log.ts';
 import { stateOf } from '../../lifecycle/kustomization.facts.ts';
 import { type Health, healthy, worstOf } from '../../lifecycle/reasons.ts';
-import type { DynamicObject, ObjectRef } from '../../machinery/object.ts';
+import { type DynamicObject, deepEqual, type ObjectRef } from '../../machinery/object.ts';
 import type { Resource } from '../../machinery/resource.ts';
 import { labelsOf, timeoutMsOf } from './app-spec.ts';
 import type { AppliedObject, AppState } from './app-state.ts';
+import { causeAt, withCause } from './causes.ts';
 import type { GitOpsMetrics } from './gitops-metrics.ts';
 import type { CheckedObject } from './health-checks.ts';
 import { describe } from './object-id.ts';
@@ -14,6 +17,9 @@ import type { Target } from './target.ts';
 
 export interface AppHealthOptions {
   readonly clock: Clock;
+  readonly log: Log;
+  /** The app is looked at again. */
+  wake(app: string): void;
   readonly feed: AppFeed;
   readonly gitops: GitOpsMetrics;
 }
@@ -30,8 +36,10 @@ export interface AppHealth {
 
 /** A problem is told when it is still the same after this time. */
 const problemGraceMs = 500;
+/** A problem that comes back within this time is the same one, and not told again. */
+const recoveryMs = 10_000;
 
-export function createAppHealth({ clock, feed, gitops }: AppHealthOptions): AppHealth {
+export function createAppHealth({ clock, log, wake, feed, gitops }: AppHealthOptions): AppHealth {
   /** `5/5`: ready of desired pods of the app's workloads. */
   function podSummary(state: AppState, { owned }: Target): string {
     let ready = 0;
@@ -45,21 +53,72 @@ export function createAppHealth({ clock, feed, gitops }: AppHealthOptions): AppH
     return desired === 0 ? '' : `${ready}/${desired}`;
   }
 
+  /**
+   * The health with what is known of its cause. That is looked for beside the work of apps, for the object that the app is not healthy for and
+   * no other, at most every 5 s, and less often the longer it stays the same.
+   */
+  function explained(state: AppState, target: Target, health: Health): Health {
+    const pods = health.status === 'Progressing' || health.status === 'Degraded' ? podsOf(state, target, health) : [];
+    const at = pods.length === 0 ? undefined : causeAt(pods, clock.now());
+    if (at === undefined) {
+      state.cause = undefined;
+      return health;
+    }
+    const of = kindOfProblem(health.reason);
+    let { cause } = state;
+    if (cause?.of !== of) {
+      cause = { of, at: Math.max(at, clock.now()), looks: 0, found: undefined };
+      state.cause = cause;
+    }
+    if (cause.at <= clock.now()) {
+      cause.at = clock.now() + Math.min(maxCauseMs, minCauseMs * 2 ** cause.looks);
+      cause.looks += 1;
+      void look(state, target, pods, cause);
+    }
+    const { found } = cause;
+    if (found === undefined) return health;
+    return { ...health, reason: withCause(health.reason, found), ...(found.fix === undefined ? {} : { fix: found.fix }) };
+  }
+
+  async function look(state: AppState, target: Target, pods: readonly Pod[], cause: NonNullable<AppState['cause']>): Promise<void> {
+    try {
+      const found = await target.causeOf(pods);
+      if (deepEqual(found, cause.found)) return;
+      cause.found = found;
+      if (state.cause === cause) wake(state.key);
+    } catch (err) {
+      // The reason stays as the object itself says it, until the next look.
+      log.debug({ kustomization: state.key, err }, 'Could not look for the cause of an unhealthy object');
+    }
+  }
+
+  function podsOf(state: AppState, { owned }: Target, health: Health): readonly Pod[] {
+    for (const [id, each] of state.health) {
+      if (each !== health) continue;
+      const { resource, ref } = state.applied.get(id)?.desired ?? state.checks.get(id) ?? {};
+      const live = resource === undefined || ref === undefined ? undefined : owned.live(resource, ref);
+      if (live === undefined) return [];
+      return live.kind === 'Pod' && live.apiVersion === 'v1' ? [live as unknown as Pod] : owned.podsOf(live);
+    }
+    return [];
+  }
+
   /** What stays the same for longer than the app's timeout, or kept the app from ready in time, is not on its way any more. */
-  function inTime(app: Kustomization, state: AppState, health: Health): Health {
+  function inTime(app: Kustomization, state: AppState, health: Health, shown: Health): Health {
     if (health.status !== 'Progressing') {
       state.progress = undefined;
       if (health.status === 'Healthy') state.isOverdue = false;
-      return health;
+      return shown;
     }
     if (state.progress?.reason !== health.reason) state.progress = { reason: health.reason, since: clock.now() };
     if (isLate(app, state, clock.now())) state.isOverdue = true;
-    if (!state.isOverdue && clock.now() - state.progress.since <= timeoutMsOf(app)) return health;
-    return { ...health, status: 'Degraded', reason: `${health.reason} (not healthy within ${app.spec.timeout ?? '10m'})` };
+    if (!state.isOverdue && clock.now() - state.progress.since <= timeoutMsOf(app)) return shown;
+    return { ...shown, status: 'Degraded', reason: `${shown.reason} (not healthy within ${app.spec.timeout ?? '10m'})` };
   }
 
   return {
-    current(app, state, { owned, rulesOf }) {
+    current(app, state, target) {
+      const { owned, rulesOf } = target;
       const rules = rulesOf(app);
       const healthOfLive = (resource: Resource<DynamicObject>, ref: ObjectRef, kind: string): Health => {
         const live = owned.live(resource, ref);
@@ -88,18 +147,23 @@ export function createAppHealth({ clock, feed, gitops }: AppHealthOptions): AppH
       }
       state.healthDirty.clear();
       const worst = state.applied.size + state.checks.size === 0 ? unknown : worstOf(state.health.values());
-      return inTime(app, state, worst);
+      return inTime(app, state, worst, explained(state, target, worst));
     },
     announce(app, state, { health, target }) {
       const before = state.lastHealth;
+      const problem = kindOfProblem(health.reason);
       const entry = { at: clock.now(), app: app.metadata.name, sha: state.sha };
       // The apps of an app list speak for themselves.
       const speaks = !isAppList(state);
-      if (!isProblem(health)) state.announcedProblem = '';
-      else if (health.status === 'Degraded' && state.degradedSince === 0) state.degradedSince = clock.now();
+      if (health.status === 'Degraded' && state.degradedSince === 0) state.degradedSince = clock.now();
+      // A container that crashes again and again is well for a moment each time.
+      if (health.status !== 'Healthy') {
+        if (state.wellSince > 0 && clock.now() - state.wellSince > recoveryMs) state.announcedProblem = '';
+        state.wellSince = 0;
+      } else if (state.wellSince === 0) state.wellSince = clock.now();
       // A problem that is over in a moment is no news: an old pod's, while a revert takes it away.
-      if (isProblem(health) && state.announcedProblem !== health.reason && before.reason === health.reason && speaks) {
-        state.announcedProblem = health.reason;
+      if (isProblem(health) && state.announcedProblem !== problem && kindOfProblem(before.reason) === problem && speaks) {
+        state.announcedProblem = problem;
         feed.add(app, { type: 'degraded', ...entry, reason: health.reason });
       }
       if (health.status === 'Healthy' && state.appliedAt > 0) {
@@ -116,15 +180,22 @@ export function createAppHealth({ clock, feed, gitops }: AppHealthOptions): AppH
       }
       state.lastHealth = health;
     },
-    lookAgainAfterMs(app, { lastHealth, announcedProblem, healthDue, progress }) {
+    lookAgainAfterMs(app, { lastHealth, announcedProblem, healthDue, progress, cause }) {
       const now = clock.now();
       const times = [...healthDue.values(), ...(progress === undefined ? [] : [progress.since + timeoutMsOf(app) + 1])];
-      if (isProblem(lastHealth) && announcedProblem !== lastHealth.reason) times.push(now + problemGraceMs);
+      if (cause !== undefined) times.push(cause.at);
+      if (isProblem(lastHealth) && announcedProblem !== kindOfProblem(lastHealth.reason)) times.push(now + problemGraceMs);
       const soonest = Math.min(...times.filter((time) => time > now));
       return Number.isFinite(soonest) ? soonest - now : undefined;
     },
   };
 }
+
+/** A count that grows, or an age, makes no other problem. */
+const kindOfProblem = (reason: string): string => reason.replaceAll(/\b(?:once|twice|\d+ times)\b|\d+/g, '#');
+
+const minCauseMs = 5_000;
+const maxCauseMs = 60_000;
 
 const unknown: Health = { status: 'Unknown', reason: '' };
 

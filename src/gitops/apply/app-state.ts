@@ -8,6 +8,7 @@ import type { FieldSet } from '../../machinery/structured-merge/field-set.ts';
 import type { BuildError, BuildResult } from '../build/manifest.ts';
 import type { Commit } from '../sources/git-source.ts';
 import type { AttemptRecord } from './attempt.ts';
+import type { Cause } from './causes.ts';
 import type { FieldPath, FieldTree } from './fields.ts';
 import type { SyncTrigger } from './gitops-metrics.ts';
 import type { CheckedObject } from './health-checks.ts';
@@ -185,6 +186,8 @@ export interface AppState {
   readonly healthDue: Map<ObjectId, number>;
   /** Why the app is not healthy yet, and since when it has been just this. */
   progress: { readonly reason: string; readonly since: number } | undefined;
+  /** What was found about `of`, the object and reason that the app is not healthy for; `at` counts from when it was last looked for. */
+  cause: { readonly of: string; at: number; looks: number; found: Cause | undefined } | undefined;
   /** Health did not come in time after what was applied last. */
   isOverdue: boolean;
   /** What `spec.healthChecks` names, and the list that it was made of; undefined while a kind of it is not known. */
@@ -207,6 +210,8 @@ export interface AppState {
   announcedHealthy: boolean;
   /** The problem that was told last, so that it is told once. */
   announcedProblem: string;
+  /** When the app last became healthy, while it is; 0 otherwise. */
+  wellSince: number;
   degradedSince: number;
   lastHealth: Health;
   isRollback: boolean;
@@ -277,6 +282,7 @@ export function newAppState(key: string): AppState {
     healthDirty: new Set(),
     healthDue: new Map(),
     progress: undefined,
+    cause: undefined,
     isOverdue: false,
     checks: new Map(),
     checkedFor: undefined,
@@ -291,6 +297,7 @@ export function newAppState(key: string): AppState {
     waitsSince: 0,
     announcedHealthy: false,
     announcedProblem: '',
+    wellSince: 0,
     degradedSince: 0,
     lastHealth: { status: 'Unknown', reason: '' },
     isRollback: false,

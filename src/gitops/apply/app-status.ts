@@ -155,7 +155,9 @@ function entriesOf(app: Kustomization, state: AppState): NonNullable<AppState['e
 function healthCondition(health: Health, generation: number): Omit<Condition, 'lastTransitionTime'> {
   const status =
     health.status === 'Healthy' ? 'True' : health.status === 'Progressing' || health.status === 'Unknown' ? 'Unknown' : 'False';
-  return { type: 'Healthy', status, reason: health.status, message: health.reason, observedGeneration: generation };
+  // The second line is for whoever looks for what to do.
+  const message = health.fix === undefined ? health.reason : `${health.reason}\n${health.fix}`;
+  return { type: 'Healthy', status, reason: health.status, message, observedGeneration: generation };
 }
 
 /** What is known of an app beside its object. */

@@ -1,4 +1,5 @@
 import { namespaces } from '../../api/core/v1/namespace.ts';
+import type { Pod } from '../../api/core/v1/pod.ts';
 import { type Kustomization, kustomizations } from '../../api/kustomize/v1/kustomization.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Client } from '../../client/client.ts';
@@ -8,6 +9,7 @@ import type { DynamicObject, KubeObject } from '../../machinery/object.ts';
 import type { EventRecorder } from '../../reconcile/event-recorder.ts';
 import { SelectorError } from '../build/kustomize/selector.ts';
 import type { AppState } from './app-state.ts';
+import { type Cause, type CauseOptions, findCause } from './causes.ts';
 import type { Claims } from './claims.ts';
 import { createDriftWatch, type DriftWatch } from './drift.ts';
 import type { Expressions } from './expressions.ts';
@@ -32,6 +34,8 @@ export interface Target {
   readonly syncer: Syncer;
   readonly pruner: Pruner;
   readonly checks: HealthChecks;
+  /** Why the pods of an object that is not healthy are not ready, as far as the cluster tells. */
+  causeOf(pods: readonly Pod[]): Promise<Cause | undefined>;
   rulesOf(app: Kustomization): HealthRules;
 }
 
@@ -63,13 +67,13 @@ export const contentOf = (object: DynamicObject | undefined): string =>
 const isSelf = ({ metadata, spec }: Kustomization, object: KubeObject): boolean =>
   object.metadata.uid === metadata.uid && object.kind === kustomizations.kind && spec.kubeConfig === undefined;
 
-export interface TargetCluster extends Pick<HealthView, 'noControllerText'> {
+export interface TargetCluster extends Pick<HealthView, 'noControllerText'>, Pick<CauseOptions, 'readLastLine'> {
   readonly client: Client;
   readonly informers: InformerSet;
 }
 
 export function createTarget(
-  { client, informers, noControllerText }: TargetCluster,
+  { client, informers, noControllerText, readLastLine }: TargetCluster,
   { builder, inventory, claims, expressions, recorder, clock, isOverridden, appOf, stateOf, wake, drifted }: TargetDependencies,
 ): Target {
   const mapper = createResourceMapper({ client, clock });
@@ -137,6 +141,7 @@ export function createTarget(
       return awaitsStatus(object);
     },
   };
+  const causeOf = (of: readonly Pod[]): Promise<Cause | undefined> => findCause(of, { client, readLastLine, now: clock.now });
   const rulesOf = (app: Kustomization): HealthRules => ({
     // An app that holds its own Kustomization, as Flux's bootstrap makes them, would wait for itself.
     healthOf: (object) => (isSelf(app, object) ? healthy : (expressions.healthOf(app, object) ?? healthOf(object, view))),
@@ -187,5 +192,5 @@ export function createTarget(
         ? await pruner.prune(app, state, { revision, guarded: true, before: true, signal })
         : { changes: [], blocked: '', remaining: 0 },
   });
-  return { owned, drift, syncer, pruner, checks: createHealthChecks({ mapper, owned }), rulesOf };
+  return { owned, drift, syncer, pruner, checks: createHealthChecks({ mapper, owned }), causeOf, rulesOf };
 }

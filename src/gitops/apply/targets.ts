@@ -10,7 +10,7 @@ import { createInformerSet } from '../../client/informer-set.ts';
 import { keyOf } from '../../machinery/object.ts';
 import { isNotFound } from '../../machinery/status-error.ts';
 import { targetKeyOf } from './app-spec.ts';
-import type { Target } from './target.ts';
+import type { Target, TargetCluster } from './target.ts';
 
 /** Opens a connection to the cluster that a kubeconfig names; `name` is for messages. */
 export type OpenCluster = (kubeconfig: string, name: string) => Promise<HttpClient>;
@@ -42,7 +42,7 @@ export interface TargetsOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly random: () => number;
-  createTarget(of: { readonly client: Client; readonly informers: ReturnType<typeof createInformerSet> }): Target;
+  createTarget(of: TargetCluster): Target;
   wake(app: string): void;
 }
 
@@ -170,7 +170,7 @@ export function createTargets({ local, client, openCluster, clock, log, random, 
     });
     const informers = createInformerSet({ client: bounded, clock, log, random });
     informers.start({ signal: remote.abort.signal });
-    const target = createTarget({ client: bounded, informers });
+    const target = createTarget({ client: bounded, informers, readLastLine: remote.client.readLastLine });
     await probe(remote, bounded, target);
   }
 

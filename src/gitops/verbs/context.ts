@@ -1,7 +1,9 @@
+import type { Pod } from '../../api/core/v1/pod.ts';
 import type { Clock } from '../../base/clock.ts';
 import { createRedactor } from '../../base/redactor.ts';
 import type { Client } from '../../client/client.ts';
 import { overlayOf } from '../apply/app-spec.ts';
+import { type Cause, type CauseOptions, findCause } from '../apply/causes.ts';
 import { awaitsStatusIn, type HealthView } from '../apply/health.ts';
 import { type AppBuilder, createAppBuilder } from '../apply/post-build.ts';
 import { createResourceMapper, type ResourceMapper } from '../apply/resource-mapper.ts';
@@ -20,15 +22,17 @@ export interface VerbContext {
   readonly trees: AppTrees;
   /** For rules of health; the pods of an object are added by whoever has read them. */
   healthView(): Promise<Omit<HealthView, 'podsOf'>>;
+  /** Why the pods of an object that is not healthy are not ready, as far as the cluster tells. */
+  causeOf(pods: readonly Pod[]): Promise<Cause | undefined>;
 }
 
-export interface VerbContextOptions extends Pick<HealthView, 'noControllerText'> {
+export interface VerbContextOptions extends Pick<HealthView, 'noControllerText'>, Pick<CauseOptions, 'readLastLine'> {
   readonly client: Client;
   readonly clock: Clock;
   readonly tools?: BuildTools | undefined;
 }
 
-export function createVerbContext({ client, clock, tools, noControllerText }: VerbContextOptions): VerbContext {
+export function createVerbContext({ client, clock, tools, noControllerText, readLastLine }: VerbContextOptions): VerbContext {
   const lookup = createLookup(client);
   return {
     client,
@@ -36,6 +40,7 @@ export function createVerbContext({ client, clock, tools, noControllerText }: Ve
     mapper: createResourceMapper({ client, clock }),
     builder: createAppBuilder({ client, builder: createBuilder(tools) }),
     trees: createAppTrees(client),
+    causeOf: (pods) => findCause(pods, { client, readLastLine, now: clock.now }),
     healthView: async () => ({ now: clock.now, noControllerText, awaitsStatus: awaitsStatusIn(await lookup.all()) }),
   };
 }

@@ -8,6 +8,7 @@ import { tryGet } from '../../client/try-get.ts';
 import type { Health } from '../../lifecycle/reasons.ts';
 import { type Why, whyOf } from '../../lifecycle/why.ts';
 import { type DynamicObject, type KubeObject, keyOf, type ObjectRef } from '../../machinery/object.ts';
+import { withCause } from '../apply/causes.ts';
 import { healthOf } from '../apply/health.ts';
 import { describeObject, tryParseId } from '../apply/object-id.ts';
 import type { VerbContext } from './context.ts';
@@ -55,7 +56,8 @@ export async function explainObject(context: VerbContext, question: ObjectQuesti
   if (resource === undefined) return 'unknown-kind';
   const object = await findObject(context, resource, question);
   if (object === undefined) return undefined;
-  const health = healthOf(object, { ...(await context.healthView()), podsOf: await podsBelow(context, object) });
+  const podsOf = await podsBelow(context, object);
+  const health = await explained(context, object, healthOf(object, { ...(await context.healthView()), podsOf }), podsOf(object));
   const trace = await traceObject(client, lookup, object);
   const app = trace.app === undefined ? undefined : await client.get(kustomizations, trace.app);
   if (app !== undefined) await builder.learn(app, new AbortController().signal);
@@ -69,6 +71,14 @@ export async function explainObject(context: VerbContext, question: ObjectQuesti
     trace,
     app: app === undefined ? undefined : await explainApp(client, app),
   };
+}
+
+async function explained({ causeOf }: VerbContext, object: DynamicObject, health: Health, pods: readonly Pod[]): Promise<Health> {
+  if (health.status !== 'Progressing' && health.status !== 'Degraded') return health;
+  const own = object.kind === 'Pod' && object.apiVersion === 'v1' ? [object as unknown as Pod] : pods;
+  const cause = own.length === 0 ? undefined : await causeOf(own);
+  if (cause === undefined) return health;
+  return { ...health, reason: withCause(health.reason, cause), ...(cause.fix === undefined ? {} : { fix: cause.fix }) };
 }
 
 async function findObject(

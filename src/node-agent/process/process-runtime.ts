@@ -601,7 +601,7 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
       const why =
         reason === 'InvalidImageName'
           ? `couldn't parse image name "${image}": invalid reference format`
-          : `image "${image}" cannot run on the process runtime, which runs programs of this machine (images named host/...); the containerd runtime will pull images`;
+          : 'images are not pulled in this version: pods run programs of this machine, host/NAME the program NAME';
       return Promise.reject(new ImageError(reason, why));
     },
 

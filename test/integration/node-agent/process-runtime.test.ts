@@ -166,8 +166,7 @@ describe.each(['namespaces', 'plain'] as const)('process runtime, %s', (mode) =>
   it('refuses images that are not programs of the host', async () => {
     await expect(fixture.runtime.pullImage('nginx:1')).rejects.toMatchObject({
       reason: 'ErrImagePull',
-      message:
-        'image "nginx:1" cannot run on the process runtime, which runs programs of this machine (images named host/...); the containerd runtime will pull images',
+      message: 'images are not pulled in this version: pods run programs of this machine, host/NAME the program NAME',
     });
     await expect(fixture.runtime.pullImage('host/web:1')).resolves.toEqual({ imageRef: 'host/web:1' });
   });

@@ -50,7 +50,7 @@ describe('health of a Deployment', () => {
     });
     expect(health(rolling, [image])).toEqual({
       status: 'Degraded',
-      reason: 'Image nginx:1 of container web in web-1 cannot be had: no such image',
+      reason: 'Image nginx:1 of container web in web-1 cannot be used: no such image',
     });
     const crash = pod('web-2', {
       restartCount: 4,
@@ -58,6 +58,8 @@ describe('health of a Deployment', () => {
       lastState: { terminated: { exitCode: 1, message: 'bad option --maxmem\n' } },
     });
     expect(health(rolling, [crash]).reason).toBe('Container web in web-2 exited 1, restarted 4 times: bad option --maxmem');
+    const between = { ...crash.status?.containerStatuses?.[0], state: { terminated: { exitCode: 2 } } };
+    expect(health(rolling, [pod('web-2', between)]).reason).toBe('Container web in web-2 exited 2, restarted 4 times');
     const config = pod('web-3', { state: { waiting: { reason: 'CreateContainerConfigError', message: 'configmap "x" not found' } } });
     expect(health(rolling, [config]).reason).toBe('Container web in web-3 cannot start: configmap "x" not found');
     const starting = pod('web-4', { state: { waiting: { reason: 'ContainerCreating' } } });
@@ -67,7 +69,12 @@ describe('health of a Deployment', () => {
       status: {
         phase: 'Pending',
         conditions: [
-          { type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message: '0/2 nodes are available: 2 Insufficient cpu.' },
+          {
+            type: 'PodScheduled',
+            status: 'False',
+            reason: 'Unschedulable',
+            message: '0/2 nodes are available: 2 Insufficient cpu. preemption: none',
+          },
         ],
       },
     };
