@@ -5,6 +5,7 @@ import { type BuildFlags, withBuildFlags } from './build-flags.ts';
 import type { AppCommand } from './connect.ts';
 import type { ExitCode } from './failure.ts';
 import { type Format, formats, type ListFormat, listFormats } from './format.ts';
+import { type OverrideFlags, overrideManagerOption } from './override-flag.ts';
 
 export interface AppCommandContext {
   readonly environment: NodeJS.ProcessEnv;
@@ -104,6 +105,7 @@ export function addAppCommands(program: Command, context: AppCommandContext): vo
     .option('--revision <rev>', 'a commit of the clone in place of the work tree')
     .option('--path <dir>', 'directory with the manifests, in place of the app’s')
     .addOption(repoOption())
+    .addOption(overrideManagerOption())
     .action(async (names: readonly string[], flags: ClusterFlags & DiffFlags & BuildFlags) => {
       if (names.length > 3) throw new InvalidArgumentError('At most APP REV1 REV2.');
       const { revision, path, repo } = flags;
@@ -115,6 +117,7 @@ export function addAppCommands(program: Command, context: AppCommandContext): vo
           path,
           directory: resolve(repo),
           tools: (await import('./build-tools.ts')).toolsOf(flags, environment),
+          overrideManagers: flags.overrideManager,
         }),
       );
     });
@@ -207,7 +210,7 @@ interface GetFlags extends Omit<ClusterFlags, 'output'> {
   readonly allNamespaces: boolean;
 }
 
-interface DiffFlags {
+interface DiffFlags extends OverrideFlags {
   readonly revision?: string;
   readonly path?: string;
   readonly repo: string;

@@ -56,6 +56,8 @@ export interface ForeignEngineOptions {
   /** Where fetched repositories are kept. */
   readonly cacheDirectory: string;
   readonly tools?: BuildTools | undefined;
+  /** Field managers, beside the usual ones, whose fields on objects of apps become the apps'. */
+  readonly overrideManagers?: readonly string[];
   readonly log: Log;
   /** Shared with who writes the log; is given the values that apps have from Secrets. */
   readonly redactor: Redactor;
@@ -92,7 +94,19 @@ const rivals: readonly string[] = ['source-controller', 'kustomize-controller'];
  * @throws Failure when Flux's controllers run there
  */
 export async function startForeignEngine(options: ForeignEngineOptions): Promise<ForeignEngine> {
-  const { connection, clusterName, httpPort, cacheDirectory, tools, log, redactor, version, election, signal } = options;
+  const {
+    connection,
+    clusterName,
+    httpPort,
+    cacheDirectory,
+    tools,
+    overrideManagers = [],
+    log,
+    redactor,
+    version,
+    election,
+    signal,
+  } = options;
   const clock = systemClock;
   const random = Math.random;
   const userAgent = `midship-gitops/${version}`;
@@ -186,6 +200,7 @@ export async function startForeignEngine(options: ForeignEngineOptions): Promise
       gitopsMetrics,
       random,
       builder: createBuilder(tools),
+      overrideManagers,
       labelSelector: managedSelector,
       userAgent,
       guard,

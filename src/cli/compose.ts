@@ -628,6 +628,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
         builder,
         noControllerText,
         readLastLine: createLastLineReader({ informers, kubelet: createKubeletClient(kubelet) }),
+        overrideManagers: configuration.overrideManagers ?? [],
       }),
       webhooks,
     ]);

@@ -42,6 +42,8 @@ export interface Configuration {
   /** Absent: no ID tokens. */
   readonly oidc?: OidcSettings;
   readonly tools?: BuildTools;
+  /** Field managers, beside the usual ones, whose fields on objects of apps become the apps'. */
+  readonly overrideManagers?: readonly string[];
   /** Absent: shares of what Node takes. */
   readonly memory?: MemoryBudget;
   /** Parts that are not started. */

@@ -24,6 +24,8 @@ export interface DiffOptions extends AppCommand {
   /** Directory of the clone. */
   readonly directory: string;
   readonly tools?: BuildTools | undefined;
+  /** As the engine was started with. */
+  readonly overrideManagers?: readonly string[] | undefined;
 }
 
 interface Question {
@@ -111,7 +113,18 @@ async function diffs(
   const root = clone?.root;
   const placed = apps.map((each) => (options.path === undefined ? each : atPath(each, root, options)));
   const shown = app === undefined ? await existing(placed, tree) : placed;
-  return diffAgainstLive({ client, lookup, mapper, builder, trees, apps: shown, tree, clock: systemClock, signal });
+  return diffAgainstLive({
+    client,
+    lookup,
+    mapper,
+    builder,
+    trees,
+    apps: shown,
+    tree,
+    clock: systemClock,
+    overrideManagers: options.overrideManagers,
+    signal,
+  });
 }
 
 /** An app as if its path were `--path`. */
@@ -172,17 +185,19 @@ function tell(options: DiffOptions, apps: readonly AppDiff[]): ExitCode {
 }
 
 function textOf(apps: readonly AppDiff[]): string {
-  const shown = apps.filter(({ objects, errors }) => objects.length + errors.length > 0);
-  if (shown.length === 0) return apps.length === 0 ? 'no app has its path here\n' : 'no differences\n';
-  return shown
-    .map(({ app, objects, errors }) => {
-      const failures = errors.map(({ file, line, column, message, hint }) => {
-        const place = [file, line, column].filter((part) => part !== undefined && part !== '').join(':');
-        return `${pc.red('✗')} ${plain(`${place} ${message}`.trim())}\n${hint === undefined ? '' : `  ${plain(hint)}\n`}`;
-      });
-      return `${pc.bold(app)}\n${failures.join('')}${objects.map(objectText).join('')}`;
-    })
-    .join('\n');
+  if (apps.length === 0) return 'no app has its path here\n';
+  const shown = apps.filter(({ objects, notes, errors }) => objects.length + notes.length + errors.length > 0);
+  const isSame = shown.every(({ objects, errors }) => objects.length + errors.length === 0);
+  return `${isSame ? 'no differences\n' : ''}${shown.map(appText).join('\n')}`;
+}
+
+function appText({ app, objects, notes, errors }: AppDiff): string {
+  const failures = errors.map(({ file, line, column, message, hint }) => {
+    const place = [file, line, column].filter((part) => part !== undefined && part !== '').join(':');
+    return `${pc.red('✗')} ${plain(`${place} ${message}`.trim())}\n${hint === undefined ? '' : `  ${plain(hint)}\n`}`;
+  });
+  const lines = notes.map((note) => `${pc.dim('·')} ${plain(note)}\n`);
+  return `${pc.bold(app)}\n${failures.join('')}${objects.map(objectText).join('')}${lines.join('')}`;
 }
 
 const signs: Readonly<Record<ObjectDiff['action'], string>> = {

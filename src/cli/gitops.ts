@@ -24,6 +24,7 @@ export interface GitOpsOptions {
   /** Several engines may run on one cluster: one works, the others stand by. */
   readonly leaderElect: boolean;
   readonly tools?: BuildTools | undefined;
+  readonly overrideManagers?: readonly string[];
   readonly logLevel: string;
   readonly output: NodeJS.WritableStream;
   readonly version: string;
@@ -35,7 +36,7 @@ export interface GitOpsOptions {
  * @throws Failure when another engine took over
  */
 export async function runGitOps(options: GitOpsOptions): Promise<ExitCode> {
-  const { kubeconfig, context, dataDirectory, httpPort, leaderElect, tools, logLevel, output, version } = options;
+  const { kubeconfig, context, dataDirectory, httpPort, leaderElect, tools, overrideManagers = [], logLevel, output, version } = options;
   boundHeapGrowth();
   const { namespace: _, ...connection } = await loadKubeconfig(kubeconfig, context).catch(explainKubeconfig);
   const files = filesOf(dataDirectory);
@@ -65,6 +66,7 @@ export async function runGitOps(options: GitOpsOptions): Promise<ExitCode> {
       httpPort,
       cacheDirectory: files.gitCache,
       tools,
+      overrideManagers,
       log,
       redactor,
       version,

@@ -9,6 +9,7 @@ import { type BuildFlags, withBuildFlags } from './build-flags.ts';
 import { type Configuration, type DisablePart, defaultDataDirectory, disableParts } from './configuration.ts';
 import { Failure } from './failure.ts';
 import { tryMemorySize, trySize } from './heap.ts';
+import { type OverrideFlags, overrideManagerOption } from './override-flag.ts';
 import { type PodFlags, podSettingsOf, withPodFlags } from './pod-flags.ts';
 import type { ProgramContext } from './program.ts';
 import { repositoryOf } from './repository-flag.ts';
@@ -19,7 +20,7 @@ const exampleRepository = fileURLToPath(new URL('../../examples-repo', import.me
 /** The flag of the process in the background; nobody has to know it. */
 const detachedFlag = '--detached';
 
-interface UpFlags extends AccessFlags, BuildFlags, PodFlags {
+interface UpFlags extends AccessFlags, BuildFlags, OverrideFlags, PodFlags {
   readonly dataDir: string;
   readonly bindAddress: string;
   readonly apiPort: number;
@@ -44,7 +45,7 @@ interface UpFlags extends AccessFlags, BuildFlags, PodFlags {
   readonly detached: boolean;
 }
 
-interface GitOpsFlags extends BuildFlags {
+interface GitOpsFlags extends BuildFlags, OverrideFlags {
   readonly dataDir: string;
   readonly kubeconfig: string;
   readonly context?: string;
@@ -131,7 +132,7 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
           'what all stored objects may take; creates and growth beyond it are refused; default: a third of the memory budget',
         ).argParser(parseSize),
       );
-    withBuildFlags(command.optionsGroup('Build:'));
+    withBuildFlags(command.optionsGroup('Build:')).addOption(overrideManagerOption());
     withAccessFlags(command.optionsGroup('Access to the API:'));
     return command
       .optionsGroup('Repair:')
@@ -196,6 +197,7 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
     .requiredOption('--kubeconfig <file>', 'of the cluster', environment.KUBECONFIG || undefined)
     .option('--context <name>', 'context of the kubeconfig')
     .addOption(httpPortOption('port of page and metrics; 0: any free'))
+    .addOption(overrideManagerOption())
     .addOption(
       new Option('--leader-elect [boolean]', 'several may run on one cluster: one works, the others wait; false: this is the only one')
         .choices(['true', 'false'])
@@ -212,6 +214,7 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
           httpPort: flags.httpPort,
           leaderElect: flags.leaderElect === 'true',
           tools: toolsOf(flags, environment),
+          overrideManagers: flags.overrideManager,
           logLevel: environment.MIDSHIP_LOG_LEVEL ?? 'info',
           output: context.stdout,
           version,
@@ -258,6 +261,7 @@ function configurationOf(flags: UpFlags, { environment, seedDirectory, tools }: 
     ...(flags.encryptionProviderConfig === undefined ? {} : { encryptionFile: resolve(flags.encryptionProviderConfig) }),
     ...(oidc === undefined ? {} : { oidc }),
     tools,
+    overrideManagers: flags.overrideManager,
     memory: memoryOf(flags),
     disabled: flags.disable,
     logLevel: environment.MIDSHIP_LOG_LEVEL ?? 'info',

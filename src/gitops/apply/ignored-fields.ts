@@ -56,32 +56,14 @@ export function createIgnoredFields({ client, informers }: { readonly client: Cl
   const autoscalers = informers.get(horizontalPodAutoscalersV1);
   autoscalers.addIndex(byTarget, scaleTargets);
 
-  const named = (app: Kustomization, object: KubeObject): readonly Pointer[] =>
-    [...(app.spec.ignore ?? []), ...(app.spec.driftIgnoreRules ?? [])].flatMap(({ paths, target }) =>
-      target === undefined || matches(target, object) ? paths : [],
-    );
   const autoscalerOf = (object: KubeObject): string | undefined =>
     isScalable(object) ? autoscalers.byIndex(byTarget, targetOf(object))[0]?.metadata.name : undefined;
-
-  async function isScaledNow(object: KubeObject): Promise<boolean> {
-    const { namespace } = object.metadata;
-    let page = await client.list(horizontalPodAutoscalersV1, { namespace, limit: pageSize });
-    for (;;) {
-      if (page.items.some((autoscaler) => scaleTargets(autoscaler).includes(targetOf(object)))) return true;
-      const next = page.metadata.continue;
-      if (next === undefined || next === '') return false;
-      page = await client.list(horizontalPodAutoscalersV1, { namespace, limit: pageSize, continue: next });
-    }
-  }
 
   return {
     autoscalerOf,
     pointersOf: (app, object) => (autoscalerOf(object) === undefined ? named(app, object) : [...named(app, object), ...replicas]),
     async pointersNow(app, object) {
-      const asksForReplicas = isScalable(object) && (object as Scalable).spec?.replicas !== undefined;
-      if (asksForReplicas && (autoscalerOf(object) !== undefined || (await isScaledNow(object))))
-        return [...named(app, object), ...replicas];
-      return named(app, object);
+      return autoscalerOf(object) === undefined ? await askPointers(client, app, object) : [...named(app, object), ...replicas];
     },
     onScaleTarget(listener) {
       autoscalers.addHandler(({ before, after }) => {
@@ -96,6 +78,28 @@ export function createIgnoredFields({ client, informers }: { readonly client: Cl
     },
     waitForSync: (signal) => untilAborted(autoscalers.whenSynced, signal),
   };
+}
+
+const named = (app: Kustomization, object: KubeObject): readonly Pointer[] =>
+  [...(app.spec.ignore ?? []), ...(app.spec.driftIgnoreRules ?? [])].flatMap(({ paths, target }) =>
+    target === undefined || matches(target, object) ? paths : [],
+  );
+
+/** Fields of an app's object that others may set, by what the server knows now; the autoscalers are asked for where they matter. */
+export async function askPointers(client: Client, app: Kustomization, object: KubeObject): Promise<readonly Pointer[]> {
+  const asksForReplicas = isScalable(object) && (object as Scalable).spec?.replicas !== undefined;
+  return asksForReplicas && (await isScaledNow(client, object)) ? [...named(app, object), ...replicas] : named(app, object);
+}
+
+async function isScaledNow(client: Client, object: KubeObject): Promise<boolean> {
+  const { namespace } = object.metadata;
+  let page = await client.list(horizontalPodAutoscalersV1, { namespace, limit: pageSize });
+  for (;;) {
+    if (page.items.some((autoscaler) => scaleTargets(autoscaler).includes(targetOf(object)))) return true;
+    const next = page.metadata.continue;
+    if (next === undefined || next === '') return false;
+    page = await client.list(horizontalPodAutoscalersV1, { namespace, limit: pageSize, continue: next });
+  }
 }
 
 interface Scalable extends KubeObject {

@@ -164,6 +164,36 @@ export function foldOwners(live: DynamicObject, rules: TakeoverRules): Folded | 
   return { managedFields: [...others, folded], taken, managers: [...managers] };
 }
 
+/** What an apply leaves of an object whose fields were taken over: without those that Git does not say and nobody else owns. */
+export function withoutTaken(applied: DynamicObject, { taken, managedFields }: Folded): DynamicObject {
+  let gone = difference(taken, fieldSetFrom(ownEntryOf(applied)?.fieldsV1));
+  for (const { manager, fieldsV1 } of managedFields) if (manager !== fieldManager) gone = difference(gone, fieldSetFrom(fieldsV1));
+  return gone === undefined ? applied : (without(applied, gone) as DynamicObject);
+}
+
+function without(value: unknown, gone: FieldSet): unknown {
+  if (Array.isArray(value)) {
+    let items: readonly unknown[] = value;
+    for (const element of elementsOf(gone)) {
+      const below = childOf(gone, element);
+      const item = valueAt(items, [element]);
+      if (below === undefined || item === undefined) continue;
+      items = isMember(below) ? items.filter((each) => each !== item) : items.map((each) => (each === item ? without(each, below) : each));
+    }
+    return items;
+  }
+  if (typeof value !== 'object' || value === null) return value;
+  const result: Record<string, unknown> = { ...value };
+  for (const element of elementsOf(gone)) {
+    const name = element.slice(2);
+    const below = childOf(gone, element);
+    if (below === undefined || !Object.hasOwn(result, name)) continue;
+    if (elementsOf(below).length === 0) delete result[name];
+    else result[name] = without(result[name], below);
+  }
+  return result;
+}
+
 function isTaken({ manager = '', subresource = '' }: ManagedFieldsEntry, rules: TakeoverRules): boolean {
   return subresource === '' && rules.isTaken(manager);
 }

@@ -3,11 +3,13 @@ import type { Clock } from '../../base/clock.ts';
 import { mapBounded } from '../../base/concurrency.ts';
 import type { Client } from '../../client/client.ts';
 import { tryGet } from '../../client/try-get.ts';
+import { judgeApp } from '../../lifecycle/verdict.ts';
 import type { DynamicObject, KubeObject } from '../../machinery/object.ts';
 import { keyOf } from '../../machinery/object.ts';
 import { parseApiVersion, type Resource } from '../../machinery/resource.ts';
 import { isNotFound, isStatusError } from '../../machinery/status-error.ts';
 import { fieldManager } from '../apply/fields.ts';
+import { askPointers, withoutForeign } from '../apply/ignored-fields.ts';
 import { errorsOf } from '../apply/object-errors.ts';
 import { describe, describeObject, idOf, type ObjectId, tryParseId } from '../apply/object-id.ts';
 import { leftAlone } from '../apply/object-policy.ts';
@@ -18,6 +20,7 @@ import { mayDelete } from '../apply/pruner.ts';
 import type { KnownRevision } from '../apply/repository-controller.ts';
 import type { ResourceMapper } from '../apply/resource-mapper.ts';
 import { redactionOf, withoutSecrets } from '../apply/secret-values.ts';
+import { foldOwners, overriddenBy, takeoverRules, withoutTaken } from '../apply/takeover.ts';
 import type { BuildError, Manifest } from '../build/manifest.ts';
 import type { Commit, GitSource } from '../sources/git-source.ts';
 import type { Lookup } from './lookup.ts';
@@ -28,6 +31,8 @@ export interface AppDiff {
   /** `namespace/name` */
   readonly app: string;
   readonly objects: readonly ObjectDiff[];
+  /** Fields that are not what Git says and stay, as the app's status has them: a bounded list. */
+  readonly notes: readonly string[];
   /** Why the tree could not be applied; nothing is known of the objects then. */
   readonly errors: readonly BuildError[];
 }
@@ -84,6 +89,8 @@ export interface LiveDiffOptions {
   readonly apps: readonly Kustomization[];
   readonly tree: Tree;
   readonly clock: Clock;
+  /** Field managers, beside the usual ones, whose fields on objects of apps become the apps'. */
+  readonly overrideManagers?: readonly string[] | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -113,7 +120,7 @@ export async function diffAgainstLive(options: LiveDiffOptions): Promise<readonl
   });
   const claimed = new Set(plans.flatMap(({ objects }) => [...objects.keys()]));
   return mapBounded(plans, 1, async ({ app, objects, unborn, errors }) => {
-    const result = { app: keyOf(app), objects: [] as ObjectDiff[], errors: [...errors] };
+    const result = { app: keyOf(app), objects: [] as ObjectDiff[], notes: judgeApp(app, undefined).notes, errors: [...errors] };
     if (errors.length > 0) return result;
     const newNamespaces = new Set([...objects.values()].filter(({ object }) => object.kind === 'Namespace').map(({ ref }) => ref.name));
     const diffs = await mapBounded([...objects.values()], concurrency, async (desired): Promise<ObjectDiff | undefined> => {
@@ -176,7 +183,7 @@ const createdDiff = (manifest: Manifest, redact: (text: string) => string): Obje
 });
 
 async function objectDiff(
-  { client, clock, builder }: LiveDiffOptions,
+  { client, clock, builder, overrideManagers }: LiveDiffOptions,
   app: Kustomization,
   desired: DesiredObject,
   newNamespaces: ReadonlySet<string>,
@@ -185,11 +192,12 @@ async function objectDiff(
   const live = await tryGet(client, resource, ref);
   if (leftAlone(policy, live, clock.now()) !== undefined) return undefined;
   let isReplaced = false;
+  const pointers = await askPointers(client, app, object);
   const after = await client
     .patch<DynamicObject>(
       resource,
       ref,
-      { type: 'apply', body: object },
+      { type: 'apply', body: withoutForeign(object, live, pointers) },
       { fieldManager, force: true, dryRun: true, fieldValidation: 'Strict' },
     )
     .catch((err: unknown) => {
@@ -199,10 +207,23 @@ async function objectDiff(
       if (isNotFound(err) && err.details?.kind === 'namespaces' && newNamespaces.has(err.details.name ?? '')) return object;
       throw err;
     });
-  const diff = diffOf(live, after, redactIn(builder, app));
+  const isOverridden = overriddenBy(overrideManagers);
+  const folded = live === undefined ? undefined : foldOwners(live, takeoverRules({ app, desired, live, pointers, isOverridden }));
+  const result = folded === undefined || isReplaced ? after : await defaulted(client, desired, withoutTaken(after, folded));
+  const diff = diffOf(live, result, redactIn(builder, app));
   if (diff === '') return undefined;
   const action = isReplaced ? 'replace' : live === undefined ? 'create' : 'change';
   return { action, object: builder.redactor.text(describeObject(object), keyOf(app)), file: placeOf(manifest), diff };
+}
+
+/** The object with its defaults, since those may have been among the fields that were taken away; as it is where the server refuses it. */
+async function defaulted(client: Client, { resource }: DesiredObject, object: DynamicObject): Promise<DynamicObject> {
+  try {
+    return await client.update<DynamicObject>(resource, object, { fieldManager, dryRun: true });
+  } catch (err) {
+    if (isStatusError(err)) return object;
+    throw err;
+  }
 }
 
 /** What the app has now and no app of the tree names. */
@@ -243,7 +264,7 @@ export async function diffRendered(options: {
     const left = await builder.build(app, await trees.of(app, before), signal);
     const right = await builder.build(app, await trees.of(app, after), signal);
     const errors = [...left.errors, ...right.errors];
-    if (errors.length > 0) return { app: keyOf(app), objects: [], errors };
+    if (errors.length > 0) return { app: keyOf(app), objects: [], notes: [], errors };
     const known = new Map(left.manifests.map((manifest) => [idOf(manifest.object), manifest]));
     const objects: ObjectDiff[] = [];
     for (const manifest of right.manifests) {
@@ -263,7 +284,7 @@ export async function diffRendered(options: {
       const diff = diffOf(manifest.object as DynamicObject, undefined, redactIn(builder, app));
       objects.push({ action: 'prune', object: redactIn(builder, app)(describeObject(manifest.object)), file: placeOf(manifest), diff });
     }
-    return { app: keyOf(app), objects, errors };
+    return { app: keyOf(app), objects, notes: [], errors };
   });
 }
 

@@ -161,6 +161,31 @@ describe('midship diff', () => {
     expect(broken.text).toContain('✗ diff/c.yaml:4:1 ConfigMap web/diff-c: unknown field "date"');
   });
 
+  it('shows what somebody added with kubectl or a named program, and names what stays', async () => {
+    const manifest = configMap('added', '1').replace('namespace: web', 'namespace: web, annotations: {midship.dev/drift: detect}');
+    await startApp('added', { 'a.yaml': manifest });
+    const { directory } = await clone('added');
+    const diff = (more: object = {}) => run(showDiff, { names: ['added'], revision: undefined, path: undefined, directory, ...more });
+    for (const [key, fieldManager] of [
+      ['mesh', 'istiod'],
+      ['person', 'kubectl-edit'],
+      ['screen', 'k9s'],
+    ] as const) {
+      const patch = { type: 'merge', body: { data: { [key]: 'x' } } } as const;
+      await world.client.patch(configMaps, { namespace: 'web', name: 'added' }, patch, { fieldManager });
+    }
+    const kept = 'kept: ConfigMap web/added: data.mesh by istiod\n';
+    const { code, text } = await until(
+      async () => {
+        const result = await diff({ overrideManagers: ['k9s'] });
+        return result.text.includes(kept) && result;
+      },
+      { what: async () => (await diff()).text },
+    );
+    expect(code).toBe(1);
+    expect(text.match(/^ +[-+] .*$/gm)?.map((line) => line.trim())).toEqual(['-  person: x', '-  screen: x']);
+  });
+
   it('shows what a sync would do: nothing of what is left alone, and anew what cannot be changed', async () => {
     const flux = (name: string, value: string, type = 'Opaque'): string =>
       `apiVersion: v1\nkind: Secret\nmetadata: {name: ${name}, namespace: web, annotations: {kustomize.toolkit.fluxcd.io/${value}}}\ntype: ${type}\n`;
