@@ -128,6 +128,7 @@ import { explainStartFailure } from './explain.ts';
 import { Failure } from './failure.ts';
 import { dataDirectoryExtension } from './find-cluster.ts';
 import type { StoppedStore } from './repair.ts';
+import { createStorageWatch } from './storage-watch.ts';
 import { readTokenFile } from './token-file.ts';
 
 /** A running cluster, everything in this process. */
@@ -645,8 +646,15 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     if (at === shownDamage) onWarning(`${storage.damage.length - at} more damaged rows of the store are named in the log.`);
     apiEvents.record(apiServerService, { type: reason === 'StoreRestored' ? 'Normal' : 'Warning', reason, message });
   }
-  if (storage.failure !== undefined) onWarning(storage.failure.message);
   await start([
+    createStorageWatch({
+      storage,
+      clock,
+      onChange(failure) {
+        onWarning(failure?.message ?? 'The store takes writes again.');
+        if (failure !== undefined) log.warn({ err: failure }, 'Store refuses writes');
+      },
+    }),
     createCertificateKeeper({
       authorities: { cluster: pki, 'front proxy': frontProxy },
       onTrouble(message) {
