@@ -19,7 +19,7 @@ const mistakes: readonly (readonly [name: string, files: Files, message: string]
       'one.yaml':
         'apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {name: r}\nroleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: r}\nsubjects:\n- {kind: ServiceAccount, name: web, namespace: }\n---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {name: web}\n',
     },
-    'one.yaml:1: RoleBinding.v1.rbac.authorization.k8s.io/a-r.[noNs]: field subjects: namespace is blank in subjects',
+    'one.yaml:1: RoleBinding.v1.rbac.authorization.k8s.io/a-r.[noNs]: namespace is blank in subjects',
   ],
   [
     'no file',

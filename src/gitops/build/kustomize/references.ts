@@ -29,6 +29,7 @@ export function fixReferences(
   const fieldsByKind = references === nameReferences ? builtInIndex() : indexByKind(references);
   const byOldName = indexByOldName(resources);
   for (const referrer of resources) {
+    if (hasBlankSubject(referrer)) onError(referrer, new FieldError('namespace is blank in subjects'));
     for (const { target, field } of [...(fieldsByKind.get(originalId(referrer).kind) ?? []), ...(fieldsByKind.get('') ?? [])]) {
       if (!isSelected(originalId(referrer), field)) continue;
       const fixer = new Fixer({ referrer, target, field, byOldName });
@@ -128,7 +129,6 @@ class Fixer {
 
   #find(name: string, namespace: string | undefined, identity: (id: ResourceId) => string): Resource | undefined {
     const { referrer, target, byOldName } = this.#options;
-    checkSubjects(referrer);
     const named = byOldName.get(name) ?? [];
     spend(named.length);
     let candidates = named.filter(
@@ -185,11 +185,9 @@ class Fixer {
 }
 
 /** A `namespace:` without a value is no namespace, and no text that could be one. */
-function checkSubjects({ object }: Resource): void {
-  if (object.kind !== 'RoleBinding' || !Array.isArray(object.subjects)) return;
-  const isBlank = (subject: unknown): boolean =>
-    isMap(subject) && subject.kind === 'ServiceAccount' && Object.hasOwn(subject, 'namespace') && subject.namespace === null;
-  if (object.subjects.some(isBlank)) throw new FieldError('namespace is blank in subjects');
+function hasBlankSubject({ object }: Resource): boolean {
+  if (object.kind !== 'RoleBinding' || !Array.isArray(object.subjects)) return false;
+  return object.subjects.some((subject) => isMap(subject) && subject.kind === 'ServiceAccount' && subject.namespace === null);
 }
 
 /** Whether two objects went through the same prefixes and suffixes, that is, come from the same place. */
