@@ -73,6 +73,7 @@ async function bootstrapFlowControl(client: Client): Promise<void> {
  */
 export async function bootstrap({ client, serviceCidr, apiAddress, apiPort, authorities }: BootstrapOptions): Promise<void> {
   await bootstrapKinds(client, serviceCidr);
+  await markReady(client);
   if (authorities !== undefined) await publishAuthorities(client, authorities);
   const clusterIP = formatAddress(parseRange(serviceCidr).first + 1);
   const ports = [{ name: 'https', port: 443, protocol: 'TCP', targetPort: apiPort }];
@@ -183,6 +184,20 @@ async function bootstrapKinds(client: Client, serviceCidr: string): Promise<void
       ),
     ),
   ]);
+}
+
+/** Says of the range that it is there to take addresses from; clients that wait for a range look at this. */
+async function markReady(client: Client): Promise<void> {
+  const range = await client.get(serviceCidrs, { name: 'kubernetes' });
+  if (range.status?.conditions?.some(({ type }) => type === 'Ready') === true) return;
+  const lastTransitionTime = range.metadata.creationTimestamp ?? '';
+  const ready = { type: 'Ready', status: 'True', reason: '', message: 'Kubernetes default Service CIDR is ready', lastTransitionTime };
+  try {
+    await client.update(serviceCidrs, { ...range, status: { conditions: [ready] } }, { subresource: 'status' });
+  } catch (err) {
+    // Another server that starts at the same time does the same.
+    if (!isConflict(err)) throw err;
+  }
 }
 
 const otherGroupPriority = { groupPriorityMinimum: 1000, versionPriority: 100 } as const;

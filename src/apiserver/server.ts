@@ -25,11 +25,11 @@ import type { AuditEntry, AuditLog } from './audit.ts';
 import type { Seat } from './flow-control/fair-queue.ts';
 import { type FlowControl, tooManyRequests } from './flow-control/flow-control.ts';
 import { type HandlerContext, resourceNotFound, wantsPretty } from './http/api-request.ts';
-import { type Authenticator, isAnonymous } from './http/authentication.ts';
+import { type Authenticator, countAttempts, isAnonymous } from './http/authentication.ts';
 import { negotiate, parseAccept, type Representation } from './http/content-negotiation.ts';
 import { createDiscovery, type Discovery } from './http/discovery.ts';
 import { attributesOf, handlerOf, kindOf, labelsOf } from './http/dispatch.ts';
-import { checksOf, type HealthCheck, healthEndpoints, isHealthEndpoint, reportHealth } from './http/health.ts';
+import { checksOf, createHealthRecord, type HealthCheck, healthEndpoints, isHealthEndpoint, reportHealth } from './http/health.ts';
 import { impersonatedUser } from './http/impersonation.ts';
 import { createKubeletClient, type KubeletClientOptions } from './http/kubelet-client.ts';
 import { createObjectEncoder } from './http/object-encoder.ts';
@@ -167,6 +167,8 @@ class HttpApiServer implements ApiServer {
   #url = '';
   #metricsText: { readonly text: Promise<string>; readonly at: number } | undefined;
   #isBackingUp = false;
+  readonly #health = createHealthRecord();
+  readonly #authenticator: Authenticator;
   #active = 0;
   #onIdle: () => void = () => undefined;
 
@@ -175,13 +177,15 @@ class HttpApiServer implements ApiServer {
     const { service, clock, random, log, metrics, kubelet, memory = shareMemory() } = options;
     // Every watch listens.
     setMaxListeners(0, this.#stopping.signal);
+    const requestMetrics = createRequestMetrics(metrics, clock);
+    this.#authenticator = countAttempts(options.authenticator, requestMetrics.authenticated);
     this.#context = {
       service,
       clock,
       random,
       log,
       encoder: createObjectEncoder({ maxCachedLength: Math.min(maxEncodedLength, memory.answerBytes / 4) }),
-      metrics: createRequestMetrics(metrics, clock),
+      metrics: requestMetrics,
       turns: createTurnQueue({ clock, sliceMs: streamSliceMs }),
       slices: options.flowControl.slices,
       watchMemory: new WatchMemory(memory.watchBytes),
@@ -282,7 +286,7 @@ class HttpApiServer implements ApiServer {
 
   /** First of all: who is it, and is there room. */
   #arrive(request: FastifyRequest, reply: FastifyReply, done: (err?: Error) => void): void {
-    const { authenticator, service, clock } = this.#options;
+    const { service, clock } = this.#options;
     const { raw } = request;
     this.#active += 1;
     // The framework's own hook knows only answers that were sent to the end.
@@ -336,7 +340,7 @@ class HttpApiServer implements ApiServer {
         // A watch of much that is there begins as a list does.
         return isLong && !state.isWatch ? undefined : this.#enter(state, raw, reply.raw);
       };
-      const user = authenticator.authenticate(raw);
+      const user = this.#authenticator.authenticate(raw);
       if (user instanceof Promise) {
         user.then(admit).then(() => done(), done);
         return;
@@ -618,12 +622,16 @@ class HttpApiServer implements ApiServer {
     const [first = '', second, ...rest] = path.replace(/^\/|\/$/g, '').split('/');
     if (isHealthEndpoint(first)) {
       const only = second === undefined ? undefined : [second, ...rest].join('/');
-      const report = await reportHealth(this.#checks(), {
-        endpoint: first,
-        only,
-        verbose: query.has('verbose') && booleanOf(query, 'verbose'),
-        exclude: query.getAll('exclude'),
-      });
+      const report = await reportHealth(
+        this.#checks(),
+        {
+          endpoint: first,
+          only,
+          verbose: query.has('verbose') && booleanOf(query, 'verbose'),
+          exclude: query.getAll('exclude'),
+        },
+        this.#health,
+      );
       if (report === undefined) sendPageNotFound(response);
       else sendPlain(response, report.code, report.text);
       return;
@@ -645,6 +653,13 @@ class HttpApiServer implements ApiServer {
       case '/metrics':
       case '/metrics/apiserver':
         await this.#sendMetrics(raw, response, state);
+        return;
+      case '/metrics/slis':
+        // All checks at least once, so that a scrape finds them.
+        await Promise.all(
+          healthEndpoints.map((endpoint) => reportHealth(this.#checks(), { endpoint, verbose: false, exclude: [] }, this.#health)),
+        );
+        sendText(response, 200, 'text/plain; version=0.0.4; charset=utf-8', this.#health.text());
         return;
       default:
     }
@@ -673,6 +688,7 @@ class HttpApiServer implements ApiServer {
       ...(this.#options.serviceAccounts === undefined ? [] : ['/.well-known/openid-configuration', '/openid/v1/jwks']),
       ...healthEndpoints.flatMap((endpoint) => [`/${endpoint}`, ...checksOf(checks, endpoint).map(({ name }) => `/${endpoint}/${name}`)]),
       '/metrics',
+      '/metrics/slis',
       '/openapi/v2',
       '/openapi/v3',
       '/openapi/v3/',

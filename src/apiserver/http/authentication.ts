@@ -62,6 +62,29 @@ export function createAuthenticator({ tokens, clock }: AuthenticatorOptions): Au
   };
 }
 
+/** The same, and `note` hears of each request whether it was found out who makes it. */
+export function countAttempts(authenticator: Authenticator, note: (isKnown: boolean) => void): Authenticator {
+  const known = (user: UserInfo): UserInfo => {
+    note(true);
+    return user;
+  };
+  const refused = (err: unknown): never => {
+    note(false);
+    throw err;
+  };
+  return {
+    authenticate(request) {
+      let user: UserInfo | Promise<UserInfo>;
+      try {
+        user = authenticator.authenticate(request);
+      } catch (err) {
+        return refused(err);
+      }
+      return user instanceof Promise ? user.then(known, refused) : known(user);
+    },
+  };
+}
+
 interface CertificateUser {
   readonly user: UserInfo;
   readonly expiresAt: number;

@@ -17,6 +17,40 @@ export const isHealthEndpoint = (name: string): name is HealthEndpoint => health
 export const checksOf = (checks: readonly HealthCheck[], endpoint: HealthEndpoint): readonly HealthCheck[] =>
   endpoint === 'livez' ? checks.filter(({ liveness }) => liveness) : checks;
 
+/** What the checks came to each time that somebody asked, and what they came to last. */
+export interface HealthRecord {
+  note(endpoint: HealthEndpoint, check: string, ok: boolean): void;
+  /** `kubernetes_healthcheck` and `kubernetes_healthchecks_total`, as upstream names them. */
+  text(): string;
+}
+
+export function createHealthRecord(): HealthRecord {
+  const records = new Map<string, { last: boolean; readonly counts: Record<'success' | 'error', number> }>();
+  return {
+    note(endpoint, check, ok) {
+      const key = `name="${check}",type="${endpoint}"`;
+      const record = records.get(key) ?? { last: ok, counts: { success: 0, error: 0 } };
+      records.set(key, record);
+      record.last = ok;
+      record.counts[ok ? 'success' : 'error'] += 1;
+    },
+    text() {
+      const all = [...records];
+      return [
+        '# HELP kubernetes_healthcheck Whether a check passed when it was last asked for.',
+        '# TYPE kubernetes_healthcheck gauge',
+        ...all.map(([labels, { last }]) => `kubernetes_healthcheck{${labels}} ${last ? 1 : 0}`),
+        '# HELP kubernetes_healthchecks_total Checks that were asked for, by what they came to.',
+        '# TYPE kubernetes_healthchecks_total counter',
+        ...all.flatMap(([labels, { counts }]) =>
+          Object.entries(counts).map(([status, count]) => `kubernetes_healthchecks_total{status="${status}",${labels}} ${count}`),
+        ),
+        '',
+      ].join('\n');
+    },
+  };
+}
+
 export interface HealthReport {
   readonly code: number;
   readonly text: string;
@@ -31,7 +65,11 @@ export interface HealthQuery {
 }
 
 /** Undefined when a single check is asked for that does not exist. The reason of a failure stays in the log: anonymous users may ask. */
-export async function reportHealth(checks: readonly HealthCheck[], query: HealthQuery): Promise<HealthReport | undefined> {
+export async function reportHealth(
+  checks: readonly HealthCheck[],
+  query: HealthQuery,
+  record: HealthRecord,
+): Promise<HealthReport | undefined> {
   const { endpoint, only, verbose, exclude } = query;
   const relevant = checksOf(checks, endpoint);
   const chosen = only === undefined ? relevant : relevant.filter(({ name }) => name === only);
@@ -40,6 +78,7 @@ export async function reportHealth(checks: readonly HealthCheck[], query: Health
     chosen.map(async ({ name, check }) => {
       if (exclude.includes(name)) return { line: `[+]${name} excluded: ok`, ok: true };
       const ok = await passes(check);
+      record.note(endpoint, name, ok);
       return { line: ok ? `[+]${name} ok` : `[-]${name} failed: reason withheld`, ok };
     }),
   );

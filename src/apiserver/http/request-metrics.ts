@@ -11,6 +11,8 @@ export interface RequestMetrics {
   started(request: RequestLabels): (answer: { readonly code: number; readonly bytes: number }) => void;
   readonly inFlight: Readonly<Record<RequestKind, number>>;
   watchEvents(kind: KindDefinition, count: number): void;
+  /** It was found out who makes a request, or that the credentials are not good. */
+  authenticated(isKnown: boolean): void;
 }
 
 type RequestKind = 'readOnly' | 'mutating';
@@ -71,6 +73,19 @@ export function createRequestMetrics(metrics: Metrics, clock: { monotonicMs(): n
     labelNames: ['group', 'version', 'kind'],
   });
 
+  const deprecated = metrics.gauge({
+    name: 'apiserver_requested_deprecated_apis',
+    help: 'Deprecated APIs that were asked for since the start.',
+    labelNames: ['group', 'version', 'resource', 'subresource', 'removed_release'],
+  });
+  const authentications = metrics.counter({
+    name: 'authentication_attempts',
+    help: 'Requests by whether it was found out who makes them.',
+    labelNames: ['result'],
+  });
+  const known = authentications.labels({ result: 'success' });
+  const unknown = authentications.labels({ result: 'failure' });
+
   const inFlight: Record<RequestKind, number> = { readOnly: 0, mutating: 0 };
   for (const kind of ['readOnly', 'mutating'] as const) inFlightGauge.set({ request_kind: kind }, 0);
   const count = (kind: RequestKind, by: 1 | -1): void => {
@@ -90,6 +105,10 @@ export function createRequestMetrics(metrics: Metrics, clock: { monotonicMs(): n
         scope,
         component: 'apiserver',
       };
+      if (kind?.deprecation !== undefined) {
+        const { group, version, resource } = kind;
+        deprecated.set({ group, version, resource, subresource, removed_release: '' }, 1);
+      }
       const isLong = longRunningVerbs.has(verb);
       const requestKind = readOnlyVerbs.has(verb) ? 'readOnly' : 'mutating';
       const startedAt = clock.monotonicMs();
@@ -109,6 +128,7 @@ export function createRequestMetrics(metrics: Metrics, clock: { monotonicMs(): n
         sizes.observe(labels, bytes);
       };
     },
+    authenticated: (isKnown) => (isKnown ? known : unknown).inc(),
     watchEvents({ group, version, kind }, sent) {
       events.inc({ group, version, kind }, sent);
     },

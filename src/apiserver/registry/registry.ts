@@ -192,6 +192,11 @@ export async function startRegistry(options: RegistryOptions): Promise<Registry>
       pressure.isHigh ? 1 : 0,
     );
     yield* gaugeLines('event_window_bytes', 'Memory of the changes that watches may start after.', memory.windows.bytes);
+    yield '# HELP apiserver_storage_objects Stored objects by resource.\n# TYPE apiserver_storage_objects gauge\n';
+    for (const { kind, all } of states.values()) {
+      const resource = kind.group === '' ? kind.resource : `${kind.resource}.${kind.group}`;
+      yield `apiserver_storage_objects{resource="${resource}"} ${all.objects.size}\n`;
+    }
     yield* counterLines('encodes_total', 'Objects encoded to JSON, for the store or a watch.', counters.encodes);
     yield* counterLines('noop_writes_total', 'Writes that changed nothing and were not made.', counters.noopWrites);
     yield* counterLines(

@@ -212,6 +212,32 @@ describe('the API server on the wire', () => {
     expect(zipped.headers['content-encoding']).toBe('gzip');
   });
 
+  it('counts who was let in, what is deprecated and how the server is, by the names that dashboards know', async () => {
+    await cluster.fetch('/api/v1/namespaces/default/endpoints');
+    await cluster.fetch('/api/v1/namespaces', { anonymous: true, headers: { authorization: 'Bearer nobody' } });
+    // A text is kept for a moment.
+    const endpoints = 'apiserver_requested_deprecated_apis{group="",version="v1",resource="endpoints",subresource="",removed_release=""} 1';
+    const text = await until(
+      async () => {
+        const scraped = (await cluster.fetch('/metrics')).text;
+        return scraped.includes(endpoints) && scraped;
+      },
+      { what: 'a fresh text' },
+    );
+    expect(text).toMatch(/authentication_attempts\{result="success"\} [1-9]/);
+    expect(text).toMatch(/authentication_attempts\{result="failure"\} [1-9]/);
+    const slis = await cluster.fetch('/metrics/slis');
+    expect(slis).toMatchObject({ status: 200, headers: { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' } });
+    expect(slis.text).toContain('kubernetes_healthcheck{name="etcd",type="livez"} 1');
+    expect(slis.text).toMatch(/kubernetes_healthchecks_total\{status="success",name="ping",type="readyz"\} [1-9]/);
+    expect((await cluster.fetch('/')).json.paths).toContain('/metrics/slis');
+  });
+
+  it('has the range of Service addresses ready', async () => {
+    const { json } = await cluster.fetch('/apis/networking.k8s.io/v1/servicecidrs/kubernetes');
+    expect(json.status.conditions).toMatchObject([{ type: 'Ready', status: 'True' }]);
+  });
+
   it('says which port is taken', async () => {
     const { hostname, port } = new URL(cluster.server.url);
     const second = createApiServer({ ...cluster.serverOptions, metrics: createMetrics(), port: Number(port) });

@@ -378,3 +378,10 @@ describe('watch', () => {
     expect(await metricsText()).toContain('watch_predicate_calls_total 0');
   });
 });
+
+test('the number of objects of each resource is a metric', async () => {
+  await client.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'one', namespace: 'raw' } });
+  const text = await metrics.text();
+  expect(text).toContain('apiserver_storage_objects{resource="configmaps"} 1\n');
+  expect(text).toContain('apiserver_storage_objects{resource="deployments.apps"} 0\n');
+});
