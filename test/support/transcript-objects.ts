@@ -64,7 +64,7 @@ export interface RecordedWrite {
   readonly object: JsonObject;
 }
 
-const yamlLimits = { maxBytes: 10_000_000, maxDepth: 50, maxAliases: 0, maxDocuments: 1 };
+const yamlLimits = { maxBytes: 10_000_000, maxDepth: 50, maxAliases: 100, maxDocuments: 2 };
 
 const kindsWithoutStore = new Set(['Scale', 'TokenRequest', 'Eviction', 'Binding', 'DeleteOptions', 'Table']);
 

@@ -10,6 +10,7 @@ import { type Answer, differencesOf } from './transcript-comparison.ts';
 import { startRecordedExtension } from './transcript-extension.ts';
 import { hiddenActs } from './transcript-hidden.ts';
 import { metadataOf, type ObjectIndex, objectsIn, textOf } from './transcript-objects.ts';
+import { appliedToNothing, suiteActs } from './transcript-suites.ts';
 import { Translation } from './transcript-translation.ts';
 import { createRecordedWebhooks } from './transcript-webhooks.ts';
 import { kindOf, targetOf, transcriptKinds, World } from './transcript-world.ts';
@@ -56,7 +57,8 @@ export async function replayTranscript(transcript: Transcript, index: ObjectInde
     for (const [position, exchange] of transcript.exchanges.entries()) {
       if (exchange.apart !== undefined) continue;
       let differences: readonly string[];
-      for (const act of hiddenActs[transcript.name]?.[exchange.line] ?? []) await webhooks.perform(act);
+      const acts = (hiddenActs[transcript.name] ?? suiteActs[transcript.name])?.[exchange.line] ?? [];
+      for (const act of acts) await webhooks.perform(act);
       try {
         await extension?.prepare(exchange);
         if (exchange.recorded.events !== undefined && exchange.recorded.status === 200) {
@@ -69,7 +71,8 @@ export async function replayTranscript(transcript: Transcript, index: ObjectInde
           outcomes.set(position, { transcript, exchange, differences });
           continue;
         }
-        await world.prepare(exchange, transcript.exchanges.slice(position + 1));
+        const findsNothing = appliedToNothing.has(`${transcript.name}:${exchange.line}`);
+        if (!findsNothing) await world.prepare(exchange, transcript.exchanges.slice(position + 1));
         const answer = await send(cluster, translation, exchange);
         differences = differencesOf(exchange.recorded, answer, world.isUnknown);
         if (answer.status === exchange.recorded.status) translation.learn(exchange.recorded.body, jsonOf(answer.text));

@@ -33,11 +33,15 @@ const percentOf = (rows: readonly AreaScore[]): number => {
   return compared === 0 ? 100 : (100 * rows.reduce((sum, row) => sum + row.agree, 0)) / compared;
 };
 
+/** Suites were run to find differences, so that they hold more of them than conversations of clients. */
+const isSuite = (area: string): boolean => area.startsWith('second/');
+
 /** Totals by which the aim is judged; what stands apart does not count for them. */
 export function totalsOf(rows: readonly AreaScore[]) {
-  const counted = rows.filter(({ apart }) => !apart);
+  const counted = rows.filter(({ apart, area }) => !apart && !isSuite(area));
   return {
     all: percentOf(counted),
+    suites: percentOf(rows.filter(({ area }) => isSuite(area))),
     api: percentOf(counted.filter(({ area }) => area.startsWith('api/'))),
     clientNode: percentOf(counted.filter(({ area }) => area === 'client-node')),
     apart: percentOf(rows.filter(({ apart }) => apart)),
@@ -57,13 +61,16 @@ export function formatScore(rows: readonly AreaScore[]): string {
       compared: list.reduce((total, row) => total + row.compared, 0),
       notSent: list.reduce((total, row) => total + row.notSent, 0),
     });
-  const counted = rows.filter(({ apart }) => !apart);
+  const counted = rows.filter(({ apart, area }) => !apart && !isSuite(area));
+  const suites = rows.filter(({ area }) => isSuite(area));
   const apart = rows.filter((row) => row.apart);
   return [
     '| area | agree | compared | | not sent |',
     '| --- | ---: | ---: | ---: | ---: |',
     ...counted.map(line),
     sum('**counted**', counted),
+    ...suites.map(line),
+    sum('**suites**', suites),
     ...apart.map(line),
     sum('**apart**', apart),
   ].join('\n');

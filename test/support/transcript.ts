@@ -27,6 +27,10 @@ export interface RecordedAnswer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
   readonly body?: Json | undefined;
+  /** Parts that the recording left out of the body, as paths: `metadata/annotations`. */
+  readonly dropped?: readonly string[] | undefined;
+  /** Headers were not kept. */
+  readonly noHeaders?: boolean | undefined;
   /** The body was protobuf: fields that hold nothing are not in it. */
   readonly decoded?: boolean | undefined;
   /** Of a watch: what was sent until one side ended it. */
@@ -61,12 +65,79 @@ export interface Transcript {
 /** Every conversation, in the order in which the files were recorded. */
 export function readTranscripts(): readonly Transcript[] {
   if (!hasTranscripts) return [];
-  return ['api', 'kubectl', 'helm', 'client-node'].flatMap((part) =>
+  const namesIn = (part: string): readonly string[] =>
     readdirSync(`${folder}/${part}`)
       .filter((file) => file.endsWith('.jsonl'))
       .sort()
-      .map((file) => readTranscript(part, file.replace(/\.jsonl$/, ''))),
+      .map((file) => file.replace(/\.jsonl$/, ''));
+  const conversations = ['api', 'kubectl', 'helm', 'client-node'].flatMap((part) =>
+    namesIn(part).map((file) => readTranscript(part, file)),
   );
+  return [...conversations, ...(existsSync(`${folder}/second`) ? namesIn('second').map(readSuite) : [])];
+}
+
+/** Requests of a suite that was run against the real server: one namespace an area, without the answers of what it set up. */
+function readSuite(file: string): Transcript {
+  const name = `second/${file}`;
+  const lines = readFileSync(`${folder}/${name}.jsonl`, 'utf8').replaceAll('-TAG', '-tag').trim().split('\n');
+  const exchanges = lines.flatMap((text, index) => {
+    const exchange = suiteExchangeOf(JSON.parse(text) as SuiteLine, index + 1);
+    return exchange === undefined ? [] : [{ ...exchange, apart: apartOf(exchange) }];
+  });
+  return { name, area: name, exchanges };
+}
+
+interface SuiteLine {
+  readonly title: string;
+  readonly req?: {
+    readonly method: string;
+    readonly path: string;
+    readonly q?: Readonly<Record<string, string>>;
+    /** A patch type or a media type. */
+    readonly ct?: string;
+    readonly accept?: string;
+    readonly as?: string;
+    readonly body?: Json;
+  };
+  readonly res: { readonly status: number; readonly headers: Readonly<Record<string, string>>; readonly body?: Json };
+  readonly drop?: readonly string[];
+  readonly noHeaders?: boolean;
+}
+
+const mediaTypes: Readonly<Record<string, string>> = {
+  merge: 'application/merge-patch+json',
+  jp: 'application/json-patch+json',
+  smp: 'application/strategic-merge-patch+json',
+  apply: 'application/apply-patch+yaml',
+};
+
+function suiteExchangeOf({ title, req, res, drop = [], noHeaders }: SuiteLine, line: number): Exchange | undefined {
+  if (req === undefined) return undefined;
+  const { method, path, q, ct, accept, as, body } = req;
+  const query = q === undefined ? '' : `?${new URLSearchParams(q).toString()}`;
+  const headers = {
+    'user-agent': title === 'PUT by user agent' ? 'my-agent/1' : 'held-out/1',
+    ...(ct === undefined ? {} : { 'content-type': mediaTypes[ct] ?? ct }),
+    ...(accept === undefined ? {} : { accept }),
+    ...(as === undefined ? {} : as === 'alice' ? { user: as } : { 'impersonate-user': as }),
+  };
+  return {
+    line,
+    title,
+    method,
+    path: `${path}${query}`,
+    headers,
+    body: body === undefined ? undefined : typeof body === 'string' ? body : JSON.stringify(body),
+    recorded: { ...res, body: keptBody(res.body), dropped: drop, noHeaders },
+    apart: undefined,
+  };
+}
+
+/** Of some answers the suite kept the form and the kind alone, or what it made of them. */
+function keptBody(body: Json | undefined): Json | undefined {
+  if (Array.isArray(body)) return body[0] === 'object' && body.length === 2 && typeof body[1] === 'string' ? { kind: body[1] } : undefined;
+  if (isObject(body)) return body.kind === undefined ? undefined : body;
+  return typeof body === 'string' ? body : undefined;
 }
 
 function readTranscript(part: string, file: string): Transcript {
