@@ -7,7 +7,7 @@ import { handleDelete, handleDeleteCollection } from './delete.ts';
 import { handleGet } from './get.ts';
 import type { KubeletClient } from './kubelet-client.ts';
 import { handleList } from './list.ts';
-import { booleanOf } from './options.ts';
+import { booleanOf, checkTimeout } from './options.ts';
 import { handlePatch } from './patch.ts';
 import { handlePodLog } from './pod-log.ts';
 import { handlePodStream } from './pod-streams.ts';
@@ -123,6 +123,7 @@ export function handlerOf({ method, target, query, kind, kubelet }: DispatchOpti
   if (kind === undefined || target.rest !== undefined) throw resourceNotFound();
   const scopeMatches = kind.namespaced ? namespace !== undefined || name === undefined : namespace === undefined;
   if (!scopeMatches) throw resourceNotFound();
+  if (!isWatch(target, query)) checkTimeout(query);
   const handler =
     subresource === undefined ? objectHandler(method, target, query, kind) : subresourceHandler(method, target, kind, kubelet);
   return { handler, kind };

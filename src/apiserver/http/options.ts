@@ -195,6 +195,15 @@ function checkedDeleteOptions(raw: RawDeleteOptions): DeleteOptions {
   };
 }
 
+const goDuration = /^[+-]?(0|((\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h))+)$/;
+
+/** How long a client means to wait. It is the client that stops waiting; what is no duration is refused, as by the real server. */
+export function checkTimeout(query: URLSearchParams): void {
+  const timeout = nonEmpty(query.get('timeout'));
+  if (timeout === undefined || goDuration.test(timeout)) return;
+  throw badRequest(`invalid timeout specified in the request URL - time: invalid duration ${goQuote(timeout)}`);
+}
+
 const dryRunErrors = (values: readonly string[]): FieldError[] =>
   values.every((value) => value === 'All') ? [] : [unsupported('dryRun', values, '"All"')];
 

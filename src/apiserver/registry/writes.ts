@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { validateObjectMeta } from '../../api/object-meta.ts';
 import { type Clock, timestampOf } from '../../base/clock.ts';
 import type { DeleteOptions } from '../../client/client.ts';
+import { cannotBeHandled } from '../../machinery/field-validation.ts';
 import type { KindDefinition } from '../../machinery/kind.ts';
 import {
   type DynamicObject,
@@ -148,8 +149,14 @@ export function createWriter({
     }
   }
 
-  function decodeNew(request: WriteRequest, kind: KindDefinition, namespace: string | undefined, object: KubeObject): KubeObject {
-    const decoded = decoder.decode(request, kind, object);
+  function decodeNew(
+    request: WriteRequest,
+    kind: KindDefinition,
+    namespace: string | undefined,
+    object: KubeObject,
+    refuse?: (why: string) => StatusError,
+  ): KubeObject {
+    const decoded = decoder.decode(request, kind, object, undefined, refuse);
     const { resourceVersion, namespace: given } = decoded.metadata;
     // The store is what refuses it, and it is not asked by a dry run.
     if (resourceVersion !== undefined && resourceVersion !== '' && request.dryRun !== true) {
@@ -250,6 +257,7 @@ export function createWriter({
         const shown = live === undefined ? undefined : (servedAs?.show?.(live) ?? live);
         const applied = owners.applied(request, kind, { live: shown, patch, time: now() });
         if (live === undefined) checkNewName(applied, ref.name);
+        const refuse = (why: string): StatusError => unconverted(kind, patch as Partial<KubeObject>, why);
         const wanted = live !== undefined && applied === shown ? live : (servedAs?.accept?.(applied, shown) ?? applied);
         if (live === undefined) {
           if (application.part !== 'main' || (application.subresource ?? '') !== '') throw notFound(kind, ref.name);
@@ -263,7 +271,7 @@ export function createWriter({
               kind,
               scope,
               { name: ref.name },
-              decodeNew(request, kind, scope, withoutRevision(wanted)),
+              decodeNew(request, kind, scope, withoutRevision(wanted), refuse),
               'apply',
             ),
           };
@@ -273,7 +281,9 @@ export function createWriter({
           return { ok: true, object: live };
         }
         checkIdentity(kind, ref, live, wanted);
-        return settling((onSettled) => replace(request, kind, key, { ...application, operation: 'apply' }, live, wanted, onSettled));
+        return settling((onSettled) =>
+          replace(request, kind, key, { ...application, refuse, operation: 'apply' }, live, wanted, onSettled),
+        );
       });
       return { object, created };
     });
@@ -637,6 +647,15 @@ export function checkNewName(object: KubeObject, name: string): void {
   checkAppliedName(object, name);
   if ((object.metadata?.name ?? '') !== '') return;
   throw badRequest(`the name of the object (${name} based on URL) was undeterminable: name must be provided`);
+}
+
+/** What fits the schema of an apply and is still no object of the kind, such as data that is not base64. */
+function unconverted(definition: KindDefinition, { apiVersion = '', kind = '', metadata }: Partial<KubeObject>, why: string): StatusError {
+  if (why.startsWith('strict decoding error')) return cannotBeHandled(definition, why);
+  const shown = `${apiVersion.includes('/') ? apiVersion : `/${apiVersion}`}, Kind=${kind}`;
+  const what = `failed to convert new object (${metadata?.namespace ?? ''}/${metadata?.name ?? ''}; ${shown}) to proper version`;
+  const message = `${what}: unable to convert unstructured object to ${shown}: error decoding from json: ${why}`;
+  return new StatusError({ code: 500, reason: '', message });
 }
 
 function checkAppliedUid(kind: KindDefinition, name: string, { metadata }: KubeObject): void {

@@ -1,5 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { applyOptionsOf, deleteOptionsOf, listRequestOf, watchQueryOf, writeOptionsOf } from '../../../../src/apiserver/http/options.ts';
+import {
+  applyOptionsOf,
+  checkTimeout,
+  deleteOptionsOf,
+  listRequestOf,
+  watchQueryOf,
+  writeOptionsOf,
+} from '../../../../src/apiserver/http/options.ts';
 
 const query = (text: string) => new URLSearchParams(text);
 
@@ -28,6 +35,11 @@ describe('options of requests', () => {
     expect(writeOptionsOf(query('fieldManager=kubectl-client-side apply'), 'PatchOptions').fieldManager).toBe('kubectl-client-side apply');
     expect(() => writeOptionsOf(query('dryRun=All&dryRun=yes'), 'PatchOptions')).toThrow('dryRun: Unsupported value: ["All","yes"]');
     expect(() => listRequestOf(query('timeoutSeconds=x'), undefined)).toThrow('strconv.ParseInt: parsing "x": invalid syntax');
+  });
+
+  it('refuses a timeout that is no duration', () => {
+    for (const timeout of ['5s', '1h2m3.5s', '0', '1ns', '']) checkTimeout(query(`timeout=${timeout}`));
+    expect(() => checkTimeout(query('timeout=x'))).toThrow('invalid timeout specified in the request URL - time: invalid duration "x"');
   });
 
   it('reads the options of a watch', () => {

@@ -7,6 +7,7 @@ import { namespaces } from '../../../../src/api/core/v1/namespace.ts';
 import { persistentVolumes } from '../../../../src/api/core/v1/persistent-volume.ts';
 import { persistentVolumeClaims } from '../../../../src/api/core/v1/persistent-volume-claim.ts';
 import { type Pod, pods } from '../../../../src/api/core/v1/pod.ts';
+import { secrets } from '../../../../src/api/core/v1/secret.ts';
 import { podDisruptionBudgets } from '../../../../src/api/policy/v1/pod-disruption-budget.ts';
 import { type ClusterRole, clusterRoles } from '../../../../src/api/rbac/v1/cluster-role.ts';
 import type { DeleteOutcome, WriteRequest } from '../../../../src/apiserver/service.ts';
@@ -446,6 +447,13 @@ describe('owners of fields', () => {
     await client.patch(configMaps, at, { type: 'apply', body: configMap({ name: 'owned' }, { a: '1' }) }, { fieldManager: 'm' });
     const reset = await client.patch(configMaps, at, { type: 'merge', body: { metadata: { managedFields: [{}] } } });
     expect(reset.metadata.managedFields).toBeUndefined();
+  });
+
+  test('of data that is not base64 are not recorded, since the apply fails', async () => {
+    const body = { apiVersion: 'v1', kind: 'Secret', metadata: { name: 's' }, data: { a: 'not base64!' } };
+    await expect(client.patch(secrets, { name: 's', namespace: 'raw' }, { type: 'apply', body }, { fieldManager: 'm' })).rejects.toThrow(
+      'failed to convert new object (/s; /v1, Kind=Secret) to proper version',
+    );
   });
 
   test('of a null that is applied into a map of texts get the empty text', async () => {
