@@ -13,7 +13,7 @@ import { isStatusError } from '../../machinery/status-error.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import type { AppObject } from './app-object.ts';
 import { generationSeen, type Pass, waits } from './app-pass.ts';
-import { labelsOf, timeoutMsOf } from './app-spec.ts';
+import { deletesObjects, labelsOf, timeoutMsOf } from './app-spec.ts';
 import { type AppState, touchInventory } from './app-state.ts';
 import { type AttemptRecord, startAttempt } from './attempt.ts';
 import { createDriftCorrection } from './drift-correction.ts';
@@ -54,6 +54,8 @@ const maxErrorsShown = 20;
 const maxWaitsShown = 5;
 /** One go at a revision; what takes longer is given up and tried again. */
 const maxSyncMs = 10 * 60_000;
+/** A deletion that is held back is looked at again at the latest after this time: what it waits for may be anybody's object. */
+const maxHeldLookMs = 60_000;
 /** Up to this share is added to the wait between tries, so that apps that failed together do not try together. */
 const jitter = 0.1;
 
@@ -96,7 +98,10 @@ export function createAppActs({
       }
       const durationMs = clock.monotonicMs() - startedAt;
       const changed = outcome.changes.length > 0;
-      const rollback = isRollback(state.history, outcome.digest, revision.commit.message);
+      const inForce = state.history.findLast(({ result }) => result === 'applied');
+      // A tree that is looked at again is what it was, also after a restart.
+      const rollback =
+        inForce?.digest === outcome.digest ? inForce.rollback : isRollback(state.history, outcome.digest, revision.commit.message);
       const isNewTree = outcome.digest !== state.digest && state.history.at(-1)?.digest !== outcome.digest;
       const { attempted } = state;
       const tries = attempted?.revision === revision.commit.revision ? attempted.failures + 1 : 1;
@@ -333,12 +338,17 @@ export function createAppActs({
           });
           recorder.record(app, { type: 'Normal', reason: reasons.succeeded, message: summaryOf(changes, state.revision) });
         }
-        if (blocked !== '' && blocked !== state.pruneBlocked) {
+        // Other objects in the way are not another deletion: the approval says which one it is.
+        if (blocked !== '' && approvalIn(blocked) !== approvalIn(state.pruneBlocked)) {
           recorder.record(app, { type: 'Warning', reason: 'PruneBlocked', message: blocked });
           feed.add(app, { type: 'failed', at: clock.now(), app: app.metadata.name, sha: state.sha, errors: [`prune blocked: ${blocked}`] });
         }
+        if (blocked === '' || changes.length > 0 || approvalIn(blocked) !== approvalIn(state.pruneBlocked)) state.heldLooks = 0;
+        const lookMs = Math.min(maxHeldLookMs, minRetryMs * 2 ** Math.min(state.heldLooks, 20));
+        state.lookAtHeldAt = blocked === '' ? 0 : clock.monotonicMs() + lookMs;
+        if (blocked !== '') state.heldLooks += 1;
         state.pruneBlocked = blocked;
-        pass.deleting = blocked === '' ? remaining : 0;
+        pass.deleting = remaining;
       } else {
         for (const [id, { resource, ref }] of state.doomed) {
           if (resource !== undefined && ref !== undefined && !state.checks.has(id)) pass.target.owned.disown(state.key, resource, ref);
@@ -346,7 +356,8 @@ export function createAppActs({
           touchInventory(state);
         }
       }
-    } else state.pruneBlocked = '';
+    }
+    if (state.doomed.size === 0) Object.assign(state, { pruneBlocked: '', heldLooks: 0, lookAtHeldAt: 0 });
     await inventory.write(app, state, { revision: state.revision });
   }
 
@@ -358,10 +369,8 @@ export function createAppActs({
       pass.finished = true;
       return;
     }
-    const policy = app.spec.deletionPolicy ?? 'MirrorPrune';
-    const deletes = policy === 'Orphan' || app.spec.suspend === true ? false : policy === 'MirrorPrune' ? app.spec.prune : true;
     if (!state.loaded) await inventory.load(app, state);
-    if (deletes) {
+    if (deletesObjects(app)) {
       for (const [id, { desired, uid }] of state.applied) {
         state.doomed.set(id, { version: desired.resource.version, uid, resource: desired.resource, ref: desired.ref });
       }
@@ -434,6 +443,9 @@ export function createAppActs({
     return known === undefined ? undefined : target.owned.live(known.resource, known.ref);
   }
 }
+
+/** What the sentence about a deletion that is held back ends with. */
+const approvalIn = (blocked: string): string => blocked.slice(blocked.lastIndexOf('=') + 1);
 
 export function retryDelayMs({ spec }: Kustomization, failures: number): number {
   return spec.retryInterval === undefined

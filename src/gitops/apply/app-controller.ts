@@ -547,6 +547,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
       return { requeueAfterMs: Math.max(0, state.attempted.retryMs - waited) };
     }
     const waits = [
+      state.pruneBlocked === '' || value !== 'Ready' ? undefined : Math.max(0, state.lookAtHeldAt - clock.monotonicMs()),
       target.drift.retryAfterMs(state),
       healthMs,
       graceMs,
@@ -576,7 +577,11 @@ export function createAppController(options: AppControllerOptions): AppControlle
     if (app.status?.lastAppliedRevision !== state.revision || (value === 'Failed' && !failedOnHealth(app))) return true;
     if (value === 'Waiting' || value === 'New' || value === 'Stalled') return true;
     if (state.doomed.size === 0 || value !== 'Ready') return false;
-    return state.pruneBlocked === '' || state.pruneBlocked.endsWith(`=${app.metadata.annotations?.[annotations.approvePrune]}`);
+    // What else is doomed goes in the same look.
+    return (
+      clock.monotonicMs() >= state.lookAtHeldAt - 5 ||
+      state.pruneBlocked.endsWith(`=${app.metadata.annotations?.[annotations.approvePrune]}`)
+    );
   }
 
   /** When the first of the objects that are left alone is to be applied again. */

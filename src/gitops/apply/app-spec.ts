@@ -27,6 +27,13 @@ export function targetKeyOf({ spec, metadata }: Kustomization): string {
   return secretRef === undefined ? '' : `${metadata.namespace}/${secretRef.name}${secretRef.key === undefined ? '' : `/${secretRef.key}`}`;
 }
 
+/** Whether an app that is deleted deletes its objects: `spec.deletionPolicy`, and never one that is suspended. */
+export function deletesObjects({ spec }: Kustomization): boolean {
+  const policy = spec.deletionPolicy ?? 'MirrorPrune';
+  if (policy === 'Orphan' || spec.suspend === true) return false;
+  return policy === 'MirrorPrune' ? spec.prune : true;
+}
+
 export function dependencyKeys({ spec, metadata }: Kustomization): readonly string[] {
   return (spec.dependsOn ?? []).map(({ name, namespace }) => `${namespace ?? metadata.namespace}/${name}`);
 }

@@ -221,6 +221,9 @@ export interface AppState {
   /** The inventory as the status has it; undefined when it has to be made anew. */
   entries: readonly InventoryEntry[] | undefined;
   pruneBlocked: string;
+  /** Looks at the same deletion that was held back, and when the next one is due, of the monotonic clock. */
+  heldLooks: number;
+  lookAtHeldAt: number;
   /** Deletions that were refused one after the other. */
   pruneFailures: number;
   trigger: SyncTrigger;
@@ -305,6 +308,8 @@ export function newAppState(key: string): AppState {
     writtenInventory: '',
     entries: undefined,
     pruneBlocked: '',
+    heldLooks: 0,
+    lookAtHeldAt: 0,
     pruneFailures: 0,
     trigger: 'commit',
   };

@@ -1,7 +1,8 @@
+import { holdOf } from '../../api/kustomize/v1/hold.ts';
 import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
 import type { Informer } from '../../client/informer.ts';
 import { keyOf } from '../../machinery/object.ts';
-import { sourceKeyOf, targetKeyOf } from './app-spec.ts';
+import { deletesObjects, sourceKeyOf, targetKeyOf } from './app-spec.ts';
 import { idOf, type ObjectId } from './object-id.ts';
 import type { AppBuilder } from './post-build.ts';
 import type { RevisionStore } from './repository-controller.ts';
@@ -28,6 +29,13 @@ export interface Claims {
    * one's. Whoever writes to one repository must not hold up the apps of another; within one repository neither is right.
    */
   isFirst(app: Kustomization, claim: Claim, id: ObjectId): boolean;
+  /** Looks up which apps of the same cluster name an object, `app` among them, by key. */
+  claimants(app: Kustomization, signal: AbortSignal): Promise<(id: ObjectId) => readonly string[]>;
+  /**
+   * Looks up whether another app of the same cluster is about to delete an object that it has: it prunes, its newest revision can be built,
+   * and no app names the object.
+   */
+  lettingGo(app: Kustomization, signal: AbortSignal): Promise<(owner: string, id: ObjectId) => boolean>;
   /** The set of apps, or what one of them follows, changed. */
   invalidate(): void;
 }
@@ -40,9 +48,14 @@ export interface ClaimsOptions {
   readonly bySource: string;
 }
 
-type Table = ReadonlyMap<ObjectId, readonly Claim[]>;
+/** What the apps of a source name at its newest revision. */
+interface Table {
+  readonly claims: ReadonlyMap<ObjectId, readonly Claim[]>;
+  /** Apps all of whose manifests could be read. */
+  readonly built: ReadonlySet<string>;
+}
 
-const noTable: Table = new Map();
+const noTable: Table = { claims: new Map(), built: new Set() };
 
 export function createClaims({ apps, builder, revisions, bySource }: ClaimsOptions): Claims {
   let tables = new Map<string, { readonly sha: string; readonly table: Promise<Table> }>();
@@ -72,6 +85,7 @@ export function createClaims({ apps, builder, revisions, bySource }: ClaimsOptio
 
   async function makeTable(source: string, signal: AbortSignal): Promise<Table> {
     const table = new Map<ObjectId, readonly Claim[]>();
+    const built = new Set<string>();
     const revision = revisions.get(source);
     for (const app of apps.byIndex(bySource, source)) {
       if (app.metadata.deletionTimestamp !== undefined) continue;
@@ -81,7 +95,8 @@ export function createClaims({ apps, builder, revisions, bySource }: ClaimsOptio
         for (const { id } of app.status?.inventory?.entries ?? []) table.set(id, [...(table.get(id) ?? []), { ...own, file: '' }]);
         continue;
       }
-      const { manifests } = await builder.build(app, revision, signal);
+      const { manifests, errors } = await builder.build(app, revision, signal);
+      if (errors.length === 0 && manifests.length > 0) built.add(own.app);
       for (const { object, file } of manifests) {
         const claim: readonly Claim[] = [{ ...own, file }];
         // Whether a kind has a namespace is the server's to say; both spellings cost less than asking.
@@ -93,29 +108,63 @@ export function createClaims({ apps, builder, revisions, bySource }: ClaimsOptio
         }
       }
     }
-    return table;
+    return { claims: table, built };
+  }
+
+  /** Of all sources, that of the app first. */
+  async function tablesFor(app: Kustomization, signal: AbortSignal): Promise<readonly Table[]> {
+    const own = sourceKeyOf(app);
+    sources ??= new Set([...apps.list()].map(sourceKeyOf));
+    const others = [...sources].filter((source) => source !== own);
+    return Promise.all([
+      tableOf(own, signal),
+      ...others.map((source) =>
+        tableOf(source, signal).catch((err: unknown) => {
+          if (signal.aborted) throw err;
+          // A repository that cannot be read holds up its own apps only.
+          return noTable;
+        }),
+      ),
+    ]);
+  }
+
+  async function claimants(app: Kustomization, signal: AbortSignal): Promise<(id: ObjectId) => readonly string[]> {
+    const found = await tablesFor(app, signal);
+    const target = targetKeyOf(app);
+    return (id) => found.flatMap(({ claims }) => (claims.get(id) ?? []).flatMap((each) => (each.target === target ? [each.app] : [])));
   }
 
   return {
+    claimants,
+    async lettingGo(app, signal) {
+      const [found, claimantsOf] = await Promise.all([tablesFor(app, signal), claimants(app, signal)]);
+      const inventories = new Map<string, ReadonlySet<ObjectId>>();
+      const inventoryOf = (owner: string): ReadonlySet<ObjectId> => {
+        const known = inventories.get(owner);
+        if (known !== undefined) return known;
+        const other = apps.getByKey(owner);
+        const deletes =
+          other !== undefined &&
+          targetKeyOf(other) === targetKeyOf(app) &&
+          (other.metadata.deletionTimestamp !== undefined
+            ? deletesObjects(other)
+            : other.spec.prune &&
+              other.spec.suspend !== true &&
+              holdOf(other) === undefined &&
+              found.some(({ built }) => built.has(owner)));
+        const ids = new Set(deletes ? other.status?.inventory?.entries.map(({ id }) => id) : []);
+        inventories.set(owner, ids);
+        return ids;
+      };
+      return (owner, id) => inventoryOf(owner).has(id) && claimantsOf(id).length === 0;
+    },
     async othersThan(app, signal) {
-      const own = sourceKeyOf(app);
-      sources ??= new Set([...apps.list()].map(sourceKeyOf));
-      const others = [...sources].filter((source) => source !== own);
-      const found = await Promise.all([
-        tableOf(own, signal),
-        ...others.map((source) =>
-          tableOf(source, signal).catch((err: unknown) => {
-            if (signal.aborted) throw err;
-            // A repository that cannot be read holds up its own apps only.
-            return noTable;
-          }),
-        ),
-      ]);
+      const found = await tablesFor(app, signal);
       const key = keyOf(app);
       const target = targetKeyOf(app);
       return (id) => {
         for (const table of found) {
-          const claim = table.get(id)?.find((each) => each.app !== key && each.target === target);
+          const claim = table.claims.get(id)?.find((each) => each.app !== key && each.target === target);
           if (claim !== undefined) return claim;
         }
         return undefined;

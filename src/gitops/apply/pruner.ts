@@ -1,9 +1,9 @@
 import { apiServices } from '../../api/apiregistration/v1/api-service.ts';
-import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
-import { annotations, labels, rootCaConfigMap } from '../../api/well-known.ts';
+import { type Kustomization, kustomizations } from '../../api/kustomize/v1/kustomization.ts';
+import { annotations, labels } from '../../api/well-known.ts';
 import type { ObjectChange } from '../../base/activity.ts';
 import { mapBounded } from '../../base/concurrency.ts';
-import type { Client, DiscoveredResource } from '../../client/client.ts';
+import type { Client } from '../../client/client.ts';
 import { isConditionTrue } from '../../machinery/conditions.ts';
 import type { DynamicObject, ObjectRef } from '../../machinery/object.ts';
 import type { Resource } from '../../machinery/resource.ts';
@@ -12,12 +12,13 @@ import { type AppState, type DoomedObject, touchInventory } from './app-state.ts
 import type { Claims } from './claims.ts';
 import { ownFieldsOf } from './fields.ts';
 import { leftOutReason } from './left-out.ts';
-import { describe, describeId, type ObjectId, tryParseId } from './object-id.ts';
+import { describe, type ObjectId, tryParseId } from './object-id.ts';
 import { policyOf } from './object-policy.ts';
 import { stagesOf } from './order.ts';
 import type { OwnedObjects } from './owned-objects.ts';
 import { isDefinition } from './plan.ts';
-import { isProtected, judgePrune } from './prune-guard.ts';
+import { judgePrune } from './prune-guard.ts';
+import type { LossFinder } from './prune-losses.ts';
 import type { ResourceMapper } from './resource-mapper.ts';
 
 export interface PrunerOptions {
@@ -26,15 +27,16 @@ export interface PrunerOptions {
   readonly owned: OwnedObjects;
   /** Objects that other apps of the same revision name change hands and are not deleted. */
   readonly claims: Claims;
+  readonly losses: LossFinder;
   /** An object of `app` is still there that `claimant` is to have. */
   onHandover(app: string, claimant: string, id: ObjectId): void;
 }
 
 export interface PruneOutcome {
   readonly changes: readonly ObjectChange[];
-  /** Why nothing was deleted, with how to approve it; empty when nothing holds it up. */
+  /** Why objects were held back, with how to approve their deletion; empty when none was. */
   readonly blocked: string;
-  /** Deletions that are not confirmed yet. */
+  /** Deletions that are not confirmed yet, without those that are held back. */
   readonly remaining: number;
 }
 
@@ -65,7 +67,7 @@ interface Candidate {
   readonly live: DynamicObject;
 }
 
-export function createPruner({ client, mapper, owned, claims, onHandover }: PrunerOptions): Pruner {
+export function createPruner({ client, mapper, owned, claims, losses, onHandover }: PrunerOptions): Pruner {
   return {
     async prune(app, state, { revision, guarded, before = false, signal }) {
       const forget = (id: ObjectId, { resource, ref }: Partial<DoomedObject>): void => {
@@ -107,28 +109,15 @@ export function createPruner({ client, mapper, owned, claims, onHandover }: Prun
       });
 
       const undeleted = candidates.filter(({ live }) => live.metadata.deletionTimestamp === undefined);
-      if (guarded && undeleted.length > 0) {
-        const verdict = judgePrune({
-          revision,
-          ids: undeleted.map(({ id }) => id),
-          total: state.applied.size + state.doomed.size,
-          isRevert: state.isRollback,
-          approved: app.metadata.annotations?.[annotations.approvePrune],
-          dependents: await dependentsOf(undeleted),
-        });
-        if (verdict.blocked) {
-          return {
-            changes: [],
-            // What comes does not wait for what a person has to approve first.
-            remaining: before ? 0 : state.doomed.size,
-            blocked: `${verdict.reason}. To go on: kubectl -n ${app.metadata.namespace} annotate kustomization ${app.metadata.name} ${annotations.approvePrune}=${verdict.approval}`,
-          };
-        }
-      }
-
+      const { held, blocked } = guarded && undeleted.length > 0 ? await judge(app, state, { undeleted, revision, signal }) : nothingHeld;
       const changes: ObjectChange[] = [];
-      const left = (): number => (before ? candidates.filter(({ id }) => state.doomed.has(id)).length : state.doomed.size);
-      for (const stage of stagesOf(undeleted, ({ kind, live }) => ({ kind, wave: policyOf(live).wave }), -1)) {
+      const left = (): number =>
+        (before ? candidates.map(({ id }) => id) : [...state.doomed.keys()]).filter((id) => state.doomed.has(id) && !held.has(id)).length;
+      for (const stage of stagesOf(
+        undeleted.filter(({ id }) => !held.has(id)),
+        ({ kind, live }) => ({ kind, wave: policyOf(live).wave }),
+        -1,
+      )) {
         await mapBounded(stage, concurrency, async ({ id, kind, resource, ref, live }) => {
           signal.throwIfAborted();
           let there: DynamicObject | undefined = live;
@@ -142,9 +131,45 @@ export function createPruner({ client, mapper, owned, claims, onHandover }: Prun
           if (there?.metadata.uid !== live.metadata.uid) forget(id, { resource, ref });
         });
       }
-      return { changes, blocked: '', remaining: left() };
+      return { changes, blocked, remaining: left() };
     },
   };
+
+  /** What of it is held back until a person approves it, and why. */
+  async function judge(
+    app: Kustomization,
+    state: AppState,
+    of: { readonly undeleted: readonly Candidate[]; readonly revision: string; readonly signal: AbortSignal },
+  ): Promise<{ readonly held: ReadonlySet<ObjectId>; readonly blocked: string }> {
+    const { undeleted, revision, signal } = of;
+    const { reasons, along } = await losses.lossesOf(app, undeleted, signal);
+    const { namespace, name } = app.metadata;
+    const { held, reason, approval } = judgePrune({
+      revision,
+      ids: undeleted.map(({ id }) => id),
+      along,
+      total: state.applied.size + state.doomed.size + sizeOfApps(state, along),
+      isRevert: state.isRollback,
+      approved: app.metadata.annotations?.[annotations.approvePrune],
+      losses: reasons,
+    });
+    if (held.size === 0) return nothingHeld;
+    const toGoOn = `kubectl -n ${namespace} annotate --overwrite kustomization ${name} ${annotations.approvePrune}=${approval}`;
+    return { held, blocked: `${reason}. To go on: ${toGoOn}` };
+  }
+
+  /** Objects of the apps whose Kustomizations are the app's: those that go, and those that stay. */
+  function sizeOfApps({ applied }: AppState, along: ReadonlyMap<ObjectId, readonly ObjectId[]>): number {
+    let size = 0;
+    for (const ids of along.values()) size += ids.length;
+    if (size === 0) return 0;
+    for (const { desired } of applied.values()) {
+      if (desired.object.kind !== kustomizations.kind) continue;
+      const live = owned.live(desired.resource, desired.ref) as Kustomization | undefined;
+      size += live?.status?.inventory?.entries.length ?? 0;
+    }
+    return size;
+  }
 
   async function locate(
     id: ObjectId,
@@ -196,49 +221,9 @@ export function createPruner({ client, mapper, owned, claims, onHandover }: Prun
       throw err;
     }
   }
-
-  /** What still lives in the Namespaces (and other protected objects) that are about to go. */
-  async function dependentsOf(candidates: readonly Candidate[]): Promise<ReadonlyMap<ObjectId, string>> {
-    const found = new Map<ObjectId, string>();
-    const doomed = new Set(candidates.map(({ live }) => live.metadata.uid));
-    for (const { id, kind, ref } of candidates) {
-      if (!isProtected(id)) continue;
-      if (kind !== 'Namespace') {
-        found.set(id, 'data');
-        continue;
-      }
-      for (const resource of await mapper.all()) {
-        const dependent = await firstIn(resource, ref.name, doomed);
-        if (dependent === undefined) continue;
-        found.set(id, describeId(dependent));
-        break;
-      }
-    }
-    return found;
-  }
-
-  async function firstIn(
-    resource: DiscoveredResource,
-    namespace: string,
-    doomed: ReadonlySet<string | undefined>,
-  ): Promise<ObjectId | undefined> {
-    if (!resource.namespaced || !resource.verbs.includes('list') || passingKinds.includes(resource.kind)) return undefined;
-    // More than what every namespace has, and than what is about to be deleted with it.
-    const { items } = await client.list(resource, { namespace, limit: doomed.size + 10 });
-    const dependent = items.find(
-      ({ metadata }) =>
-        metadata.deletionTimestamp === undefined &&
-        !doomed.has(metadata.uid) &&
-        (metadata.ownerReferences ?? []).length === 0 &&
-        metadata.name !== rootCaConfigMap &&
-        !(resource.kind === 'ServiceAccount' && metadata.name === 'default'),
-    );
-    return dependent === undefined ? undefined : `${namespace}_${dependent.metadata.name}_${resource.group}_${resource.kind}`;
-  }
 }
 
-/** Kinds that others write about objects and that nobody would miss. */
-const passingKinds: readonly string[] = ['Event', 'Lease', 'EndpointSlice', 'Endpoints'];
+const nothingHeld = { held: new Set<ObjectId>(), blocked: '' };
 
 /** The object that was applied, or one that we made in its place: another UID may be our own, of a drift that was put back before a crash. */
 const isSame = ({ uid }: DoomedObject, live: DynamicObject): boolean =>

@@ -22,6 +22,7 @@ import { createObjectWriter } from './object-writer.ts';
 import { createOwnedObjects, type OwnedObjects } from './owned-objects.ts';
 import { isDefinition } from './plan.ts';
 import type { AppBuilder } from './post-build.ts';
+import { createLossFinder } from './prune-losses.ts';
 import { createPruner, type Pruner } from './pruner.ts';
 import { createResourceMapper } from './resource-mapper.ts';
 import { createSyncer, type Syncer } from './syncer.ts';
@@ -86,6 +87,7 @@ export function createTarget(
       if (state === undefined) return;
       state.healthDirty.add(id);
       if (direct) {
+        if (object === undefined && state.doomed.has(id)) state.lookAtHeldAt = 0;
         // What could not be written has changed: another try may succeed, and need not wait for its turn.
         const failed = state.failing.get(id);
         if (state.attempted !== undefined && failed !== undefined && failed !== contentOf(object))
@@ -151,6 +153,7 @@ export function createTarget(
     mapper,
     owned,
     claims,
+    losses: createLossFinder({ client, mapper, claims }),
     onHandover(app, claimant, id) {
       // It may think that it has the object, from before a commit that was taken back gave it to this app.
       const state = stateOf(claimant);

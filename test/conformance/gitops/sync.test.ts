@@ -165,6 +165,9 @@ describeOnTargets('syncs', ({ project }) => {
       await p.repository.commit('no namespace', { 'web/ns.yaml': null });
       const blocked = await p.conditionIs('web', 'PruneBlocked', ({ status }) => status === 'True');
       expect(blocked.message).toContain(`Namespace ${name} still holds ConfigMap ${name}/kept`);
+      await p.client.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'also', namespace: name } });
+      await p.client.delete(configMaps, { namespace: name, name: 'kept' });
+      await p.conditionIs('web', 'PruneBlocked', ({ message }) => message?.includes(`still holds ConfigMap ${name}/also.`) === true);
       await p.repository.commit('nothing', { 'web/a.yaml': null, 'other/x.md': 'x' });
       await p.conditionIs(
         'web',
@@ -176,6 +179,33 @@ describeOnTargets('syncs', ({ project }) => {
       expect(await p.dataOf('a')).toBe('1');
       await p.client.get(namespaces, { name });
       await p.client.delete(namespaces, { name });
+    });
+
+    it('lets a Namespace go by itself when what lived in it is gone, and everything else at once', async () => {
+      const p = await project({ 'web/a.yaml': configMap('a') });
+      const name = `${p.namespace}-x`;
+      const inNamespace = (each: string, namespace = name): string =>
+        configMap(each).replace(`name: ${each}`, `name: ${each}\n  namespace: ${namespace}`);
+      await p.repository.commit('two', { 'two/b.yaml': inNamespace('b', p.namespace) });
+      await p.repository.commit('namespace', {
+        'web/ns.yaml': `apiVersion: v1\nkind: Namespace\nmetadata: {name: ${name}}\n`,
+        'web/more.yaml': configMap('more'),
+        'two/c.yaml': inNamespace('c'),
+      });
+      await p.app('web');
+      await p.applied('web');
+      await p.app('two', { ...({ targetNamespace: undefined } as object), dependsOn: [{ name: 'web' }] });
+      await p.applied('two');
+      await p.client.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'kept', namespace: name } });
+      await p.repository.git('revert', '--no-edit', 'HEAD');
+      // What the other app is about to delete is not in the way.
+      await p.conditionIs('web', 'PruneBlocked', ({ message }) => message?.includes(`still holds ConfigMap ${name}/kept.`) === true);
+      expect(await p.dataOf('more')).toBeUndefined();
+      await p.client.delete(configMaps, { namespace: name, name: 'kept' });
+      await until(async () => (await p.client.list(namespaces)).items.every(({ metadata }) => metadata.name !== name), {
+        what: 'the Namespace is gone',
+      });
+      await until(async () => (await p.condition('web', 'PruneBlocked')) === undefined, { what: 'nothing is held back' });
     });
 
     it('deletes nothing that is not its own: another UID, another label, or told to stay', async () => {

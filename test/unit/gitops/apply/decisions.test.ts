@@ -125,28 +125,52 @@ describe('fields', () => {
 
 describe('prune', () => {
   const ids = Array.from({ length: 25 }, (_, index) => `web_c${index}__ConfigMap`);
-  const request = { revision: 'main@sha1:1', ids, total: 30, isRevert: false, approved: undefined, dependents: new Map<string, string>() };
+  const request = {
+    revision: 'main@sha1:1',
+    ids,
+    along: new Map<string, readonly string[]>(),
+    total: 30,
+    isRevert: false,
+    approved: undefined,
+    losses: new Map<string, string>(),
+  };
+  const heldOf = (more: Partial<Parameters<typeof judgePrune>[0]>): number => judgePrune({ ...request, ...more }).held.size;
 
   it('of most of a large app needs an approval that fits this revision and these objects alone', () => {
-    const verdict = judgePrune(request);
-    expect(verdict).toMatchObject({ blocked: true, reason: '25 of 30 objects would be deleted' });
-    expect(judgePrune({ ...request, approved: verdict.approval }).blocked).toBe(false);
-    expect(judgePrune({ ...request, approved: verdict.approval, revision: 'main@sha1:2' }).blocked).toBe(true);
-    expect(judgePrune({ ...request, approved: verdict.approval, ids: ids.slice(1) }).blocked).toBe(true);
+    const { approval: approved, ...verdict } = judgePrune(request);
+    expect(verdict).toEqual({ held: new Set(ids), reason: '25 of 30 objects would be deleted' });
+    expect(heldOf({ approved })).toBe(0);
+    expect(heldOf({ approved, revision: 'main@sha1:2' })).toBe(25);
+    expect(heldOf({ approved, ids: ids.slice(1) })).toBe(24);
   });
 
   it('goes on for few objects, for a small share, and when a revert takes back what a commit added', () => {
-    expect(judgePrune({ ...request, ids: ids.slice(0, 20) }).blocked).toBe(false);
-    expect(judgePrune({ ...request, total: 60 }).blocked).toBe(false);
-    expect(judgePrune({ ...request, isRevert: true }).blocked).toBe(false);
+    expect(heldOf({ ids: ids.slice(0, 20) })).toBe(0);
+    expect(heldOf({ total: 60 })).toBe(0);
+    expect(heldOf({ isRevert: true })).toBe(0);
   });
 
-  it('of a Namespace that something lives in is blocked, a revert or not', () => {
-    const dependents = new Map([['_web__Namespace', 'Pod web/a']]);
-    expect(judgePrune({ ...request, ids: ['_web__Namespace'], isRevert: true, dependents })).toMatchObject({
-      blocked: true,
-      reason: 'Namespace web still holds Pod web/a',
-    });
+  it('holds back only what would lose something, a revert or not', () => {
+    const losses = new Map([['_web__Namespace', 'still holds Pod web/a']]);
+    const some = { ids: ['_web__Namespace', ...ids], isRevert: true, losses };
+    const { held, reason, approval: approved } = judgePrune({ ...request, ...some });
+    expect([[...held], reason]).toEqual([['_web__Namespace'], 'Namespace web still holds Pod web/a']);
+    // The others are gone by then.
+    expect(heldOf({ ...some, ids: ['_web__Namespace'], approved })).toBe(0);
+  });
+
+  it('counts the objects of an app whose Kustomization goes, and names that app when it is large', () => {
+    const app = 'flux-system_shop_kustomize.toolkit.fluxcd.io_Kustomization';
+    const some = { ids: [app, 'web_a__ConfigMap'], along: new Map([[app, ids]]), total: 300 };
+    const { held, reason } = judgePrune({ ...request, ...some });
+    expect([[...held], reason]).toEqual([[app], 'Kustomization flux-system/shop would delete its 25 objects']);
+    expect(heldOf({ ...some, isRevert: true })).toBe(0);
+    const two = new Map([
+      ['x_a_kustomize.toolkit.fluxcd.io_Kustomization', ids.slice(0, 12)],
+      ['x_b_kustomize.toolkit.fluxcd.io_Kustomization', ids.slice(12)],
+    ]);
+    expect(judgePrune({ ...request, ids: [...two.keys()], along: two, total: 40 }).reason).toBe('27 of 40 objects would be deleted');
+    expect(heldOf({ ids: [...two.keys()], along: two, total: 400 })).toBe(0);
   });
 });
 
