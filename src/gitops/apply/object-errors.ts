@@ -1,6 +1,6 @@
 import { annotations } from '../../api/well-known.ts';
 import type { DynamicObject } from '../../machinery/object.ts';
-import type { StatusError } from '../../machinery/status-error.ts';
+import { StatusError } from '../../machinery/status-error.ts';
 import { createLocators } from '../../machinery/yaml.ts';
 import { maxFileBytes } from '../build/documents.ts';
 import type { BuildError } from '../build/manifest.ts';
@@ -9,8 +9,17 @@ import type { DesiredObject } from './plan.ts';
 import type { KnownRevision } from './repository-controller.ts';
 import type { Redaction } from './secret-values.ts';
 
-/** The server refuses to change a field of an object that is there. */
-export const isImmutable = (err: StatusError): boolean => /immutable|may not change|updates to .* forbidden/i.test(err.message);
+/** The server refuses a change of an object that it would take as a new one: a field that is fixed from the start has another value. */
+export class FixedFieldError extends StatusError {
+  override readonly name = 'FixedFieldError';
+  constructor({ code, reason, message, details }: StatusError) {
+    super({ code, reason, message, ...(details === undefined ? {} : { details }) });
+  }
+}
+
+/** The server says, in words of Kubernetes, webhooks and rules of definitions, that a field of an object that is there cannot change. */
+export const isImmutable = (err: StatusError): boolean =>
+  /immutable|may not (be )?change|cannot change|updates to .* forbidden/i.test(err.message);
 
 /**
  * One error for each field the server named, with the line and column of the field in its file.
@@ -23,9 +32,10 @@ export async function errorsOf(
   revision: Pick<KnownRevision, 'source'>,
   { text: named, quoted }: Redaction,
 ): Promise<readonly BuildError[]> {
-  const hint = isImmutable(err)
-    ? `It cannot be changed in place: give the object a new name, or annotate it with ${annotations.fluxForce}: enabled to have it deleted and created again`
-    : undefined;
+  const hint =
+    err instanceof FixedFieldError || isImmutable(err)
+      ? `It cannot be changed in place: give the object a new name, or annotate it with ${annotations.fluxForce}: enabled to have it deleted and created again`
+      : undefined;
   const unknown = [...err.message.matchAll(/(unknown|duplicate) field "([^"]+)"/g)].map(([text, , field = '']) => ({
     field,
     message: quoted(text),

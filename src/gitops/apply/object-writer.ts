@@ -24,8 +24,9 @@ import {
   type Redact,
   valueAt,
 } from './fields.ts';
+import { isFixedField } from './fixed-fields.ts';
 import { type IgnoredFields, withoutForeign } from './ignored-fields.ts';
-import { isImmutable } from './object-errors.ts';
+import { FixedFieldError } from './object-errors.ts';
 import { describeObject, type ObjectId, versionOf } from './object-id.ts';
 import { isSuspended, leftAlone, policyOf } from './object-policy.ts';
 import type { OwnedObjects } from './owned-objects.ts';
@@ -113,14 +114,10 @@ export function createObjectWriter({
           signal.throwIfAborted();
           return await ask(write, { force: true }).then(
             () => 'force' as const,
-            (cause: unknown) => {
-              if (mayRecreate(app, desired, cause)) return 'recreate' as const;
-              throw cause;
-            },
+            (cause: unknown) => recreateAfter(write, cause),
           );
         }
-        if (mayRecreate(app, desired, err)) return 'recreate';
-        throw err;
+        return recreateAfter(write, err);
       }
     },
     async apply(write) {
@@ -298,7 +295,7 @@ export function createObjectWriter({
       return { answer, refused };
     } catch (err) {
       if (taken === undefined || !isStatusError(err) || !isInvalid(err)) throw err;
-      if (mayRecreate(app, desired, err)) {
+      if (await mayRecreate(client, app, desired, err)) {
         await remove(write);
         return { answer: await send(write, { dryRun: false, force: true }), refused: undefined };
       }
@@ -355,6 +352,14 @@ export function createObjectWriter({
       reason: 'LeftOver',
       message: `${describeObject(desired.object)}: ${leftOver.map(({ text }) => text).join(', ')} left Git, and the server keeps it. Annotate the object with ${annotations.fluxForce}: enabled to have it made anew`,
     });
+  }
+
+  /** @throws the refusal when the object may not be made anew for it */
+  async function recreateAfter({ app, desired, signal }: Write, err: unknown): Promise<'recreate'> {
+    if (!isStatusError(err) || owned.live(desired.resource, desired.ref) === undefined) throw err;
+    if (!(await isFixedField(err, { client, desired, signal }))) throw err;
+    if (mayBeMadeAnew(app, desired)) return 'recreate';
+    throw new FixedFieldError(err);
   }
 
   /** A dry run. */
@@ -477,7 +482,8 @@ function isSameContent(before: DynamicObject, after: DynamicObject): boolean {
 const isFieldConflict = (err: StatusError): boolean =>
   isConflict(err) && (err.details?.causes ?? []).some(({ reason }) => reason === 'FieldManagerConflict');
 
-export const mayRecreate = (app: Kustomization, desired: DesiredObject, err: unknown): boolean =>
-  isInvalid(err) && isImmutable(err) && mayBeMadeAnew(app, desired);
+/** Whether an object is to be deleted and made anew after its apply was refused. */
+export const mayRecreate = async (client: Client, app: Kustomization, desired: DesiredObject, err: unknown): Promise<boolean> =>
+  mayBeMadeAnew(app, desired) && (await isFixedField(err, { client, desired }));
 
 const mayBeMadeAnew = (app: Kustomization, { policy }: DesiredObject): boolean => app.spec.force === true || policy.recreates;

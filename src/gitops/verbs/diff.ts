@@ -200,8 +200,8 @@ async function objectDiff(
       { type: 'apply', body: withoutForeign(object, live, pointers) },
       { fieldManager, force: true, dryRun: true, fieldValidation: 'Strict' },
     )
-    .catch((err: unknown) => {
-      isReplaced = mayRecreate(app, desired, err);
+    .catch(async (err: unknown) => {
+      isReplaced = await mayRecreate(client, app, desired, err);
       if (isReplaced) return object;
       // Its namespace comes with the same tree.
       if (isNotFound(err) && err.details?.kind === 'namespaces' && newNamespaces.has(err.details.name ?? '')) return object;
