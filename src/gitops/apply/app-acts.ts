@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { namespaces } from '../../api/core/v1/namespace.ts';
 import { parseDuration } from '../../api/flux.ts';
 import { withAttempt } from '../../api/kustomize/v1/attempt.ts';
 import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
@@ -8,7 +9,8 @@ import { timestampOf } from '../../base/clock.ts';
 import type { Redactor } from '../../base/redactor.ts';
 import { kustomizationReasons as reasons } from '../../lifecycle/kustomization.facts.ts';
 import type { KustomizationEvent } from '../../lifecycle/kustomization.machine.ts';
-import type { DynamicObject } from '../../machinery/object.ts';
+import type { DynamicObject, ObjectRef } from '../../machinery/object.ts';
+import type { Resource } from '../../machinery/resource.ts';
 import { isStatusError } from '../../machinery/status-error.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import type { AppObject } from './app-object.ts';
@@ -20,7 +22,7 @@ import { createDriftCorrection } from './drift-correction.ts';
 import type { GitOpsMetrics } from './gitops-metrics.ts';
 import { addToHistory, isRollback, replaceInHistory, revertedBy } from './history.ts';
 import type { Inventory } from './inventory.ts';
-import { describeId, idOf, type ObjectId } from './object-id.ts';
+import { describeId, idOf, type ObjectId, tryParseId } from './object-id.ts';
 import { type AppFeed, redactedChange } from './redacted-feed.ts';
 import { formatBuildError, messageOf, Superseded, SyncFailure } from './sync-failure.ts';
 import type { SyncOutcome } from './syncer.ts';
@@ -108,7 +110,7 @@ export function createAppActs({
       state.isRollback = rollback;
       state.errors = [];
       state.attempted = undefined;
-      state.failing = new Map();
+      letFail(pass, []);
       if (state.generation !== app.metadata.generation) for (const id of state.applied.keys()) state.healthDirty.add(id);
       state.sha = revision.commit.sha;
       state.revision = revision.commit.revision;
@@ -138,6 +140,10 @@ export function createAppActs({
           rollback,
         });
         recorder.record(app, { type: 'Normal', reason: reasons.succeeded, message: summaryOf(outcome.changes, revision.commit.revision) });
+      }
+      if (isNewTree && outcome.notes !== undefined && outcome.notes.length > 0) {
+        const notes = outcome.notes.length > maxErrorsShown ? [...outcome.notes.slice(0, maxErrorsShown), '…'] : outcome.notes;
+        recorder.record(app, { type: 'Warning', reason: 'HookNotSupported', message: notes.join('\n') });
       }
       if (rollback && isNewTree) gitops.rolledBack(labelsOf(app));
       gitops.synced(labelsOf(app), trigger, changed ? 'succeeded' : 'noop', durationMs);
@@ -201,10 +207,12 @@ export function createAppActs({
     pass.finding = { reason: failure.reason, message: shown.join('\n') };
     pass.learned.push({ type: 'SYNC_FAILED' });
     state.errors = failure.errors;
-    state.failing = new Map([...failure.objects].map((id) => [id, contentOf(liveOf(pass, id))]));
+    letFail(pass, failure.objects);
     state.rollout = undefined;
     const failures = isRepeated ? (state.attempted?.failures ?? 0) + 1 : 1;
-    const retryMs = retryDelayMs(app, failures) * (1 + jitter * random());
+    // Who asks for an interval gets it.
+    const minMs = app.spec.retryInterval === undefined ? failure.minRetryMs : 0;
+    const retryMs = Math.max(minMs, retryDelayMs(app, failures)) * (1 + jitter * random());
     state.attempted = {
       revision: revision.commit.revision,
       generation: generationSeen(app, state),
@@ -438,10 +446,28 @@ export function createAppActs({
     if (unchanged > 0) gitops.applied(labels, 'unchanged', unchanged);
   }
 
-  function liveOf({ state, target }: Pass, id: ObjectId): DynamicObject | undefined {
-    const known = state.applied.get(id)?.desired ?? state.rollout?.plan.objects.get(id);
-    return known === undefined ? undefined : target.owned.live(known.resource, known.ref);
+  /** What keeps the revision from being in force, as it is now. A Namespace that is not the app's is followed only meanwhile. */
+  function letFail({ state, target: { owned } }: Pass, ids: Iterable<ObjectId>): void {
+    const known = (id: ObjectId) =>
+      state.applied.get(id)?.desired ?? state.rollout?.plan.objects.get(id) ?? state.pending.get(id) ?? state.doomed.get(id);
+    const failing = new Map<ObjectId, string>();
+    for (const id of ids) {
+      const { resource, ref } = known(id) ?? namespaceOf(id) ?? {};
+      failing.set(id, contentOf(resource === undefined || ref === undefined ? undefined : owned.live(resource, ref)));
+    }
+    for (const id of state.failing.keys()) {
+      const namespace = namespaceOf(id);
+      if (namespace !== undefined && known(id) === undefined && !failing.has(id) && !state.checks.has(id))
+        owned.disown(state.key, namespace.resource, namespace.ref);
+    }
+    state.failing = failing;
   }
+}
+
+function namespaceOf(id: ObjectId): { readonly resource: Resource<DynamicObject>; readonly ref: ObjectRef } | undefined {
+  const parsed = tryParseId(id);
+  if (parsed?.kind !== namespaces.kind || parsed.group !== namespaces.group) return undefined;
+  return { resource: namespaces as unknown as Resource<DynamicObject>, ref: parsed.ref };
 }
 
 /** What the sentence about a deletion that is held back ends with. */

@@ -38,6 +38,8 @@ export interface Rollout {
   /** How each object is applied, as the dry run found. */
   readonly modes: Map<ObjectId, ApplyMode>;
   readonly plan: Plan;
+  /** Namespaces and definitions that were made for it before all that needs them was tried out. */
+  readonly made: Set<ObjectId>;
   readonly changes: ObjectChange[];
   /** What the next wave waits for; a sentence each. */
   waitsFor: readonly string[];

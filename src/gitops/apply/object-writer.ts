@@ -24,7 +24,6 @@ import {
   type Redact,
   valueAt,
 } from './fields.ts';
-import { isFixedField } from './fixed-fields.ts';
 import { type IgnoredFields, withoutForeign } from './ignored-fields.ts';
 import { FixedFieldError } from './object-errors.ts';
 import { describeObject, type ObjectId, versionOf } from './object-id.ts';
@@ -41,6 +40,7 @@ import {
   type TakeoverRules,
   takeoverRules,
 } from './takeover.ts';
+import { isFixedField } from './trial.ts';
 
 export interface ObjectWriterOptions {
   readonly client: Client;

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { labels } from '../../api/well-known.ts';
+import { annotations, labels } from '../../api/well-known.ts';
 import type { DiscoveredResource } from '../../client/client.ts';
 import { type DynamicObject, deepFreeze, type KubeObject, type ObjectRef } from '../../machinery/object.ts';
 import { parseApiVersion, type Resource } from '../../machinery/resource.ts';
@@ -34,6 +34,8 @@ export interface Plan {
   /** Objects of kinds that a CustomResourceDefinition of the same revision defines and that the server does not have yet. */
   readonly undefinedYet: ReadonlySet<ObjectId>;
   readonly errors: readonly BuildError[];
+  /** What the manifests say and nobody does. */
+  readonly notes: readonly string[];
 }
 
 /** Turns manifests into what is applied; reports every kind that the server does not have. */
@@ -42,6 +44,7 @@ export async function planObjects({ app, manifests, targetNamespace, mapper, bef
   const hooks = new Map<ObjectId, DesiredObject>();
   const undefinedYet = new Set<ObjectId>();
   const errors: BuildError[] = [];
+  const notes: string[] = [];
   const reusable = new Map<object, DesiredObject>();
   for (const desired of before.values()) reusable.set(desired.manifest.object, desired);
 
@@ -55,7 +58,15 @@ export async function planObjects({ app, manifests, targetNamespace, mapper, bef
       continue;
     }
     const policy = policyOf(manifest.object);
-    if (policy.isSkipped) continue;
+    if (policy.isSkipped) {
+      const hook = manifest.object.metadata.annotations?.[annotations.argoHook] ?? '';
+      // Argo CD's own word for what is never to run.
+      if (hook !== 'Skip')
+        notes.push(
+          `${manifest.file}:${manifest.line} ${describeObject(manifest.object)} never runs: hook ${hook} is not supported. Use PreSync, Sync, PostSync or SyncFail.`,
+        );
+      continue;
+    }
     const served = await resourceOf(manifest, mapper);
     const resource = served ?? definedBy(manifests, manifest.object);
     if (resource === undefined) {
@@ -81,7 +92,7 @@ export async function planObjects({ app, manifests, targetNamespace, mapper, bef
     (policy.hooks.length === 0 ? objects : hooks).set(desired.id, desired);
     if (served === undefined) undefinedYet.add(desired.id);
   }
-  return { objects, hooks, undefinedYet, errors };
+  return { objects, hooks, undefinedYet, errors, notes };
 }
 
 function resourceOf({ object }: Manifest, mapper: ResourceMapper): Promise<DiscoveredResource | undefined> {
@@ -120,6 +131,13 @@ interface DefinitionSpec {
 }
 
 export const definitionKind = 'CustomResourceDefinition';
+
+/** The kinds that a definition serves, one a version. */
+export function kindsOf(definition: KubeObject): readonly { readonly group: string; readonly version: string; readonly kind: string }[] {
+  const { spec } = definition as KubeObject & { readonly spec?: DefinitionSpec };
+  const { group = '', names, versions = [] } = spec ?? {};
+  return versions.flatMap(({ name = '', served }) => (served === true ? [{ group, version: name, kind: names?.kind ?? '' }] : []));
+}
 
 /** With a definition kinds come and go. */
 export const isDefinition = (id: ObjectId): boolean => tryParseId(id)?.kind === definitionKind;

@@ -32,8 +32,8 @@ export interface LossFinder {
    * Kustomization takes the app's objects along, and what those hold. What the apps of the newest revision let go of is no loss.
    */
   lossesOf(app: Kustomization, going: readonly Going[], signal: AbortSignal): Promise<Losses>;
-  /** The first object in a Namespace that Git and the controllers of every Namespace did not put there; undefined when there is none. */
-  firstIn(namespace: string): Promise<string | undefined>;
+  /** The same for a single object, whatever the apps name. */
+  lossOf(live: DynamicObject): Promise<string | undefined>;
 }
 
 export interface LossFinderOptions {
@@ -116,7 +116,7 @@ export function createLossFinder({ client, mapper, claims }: LossFinderOptions):
       }
       return { reasons, along };
     },
-    firstIn: (namespace) => firstIn(namespace, { doomed: new Set(), kept: new Set(), letsGo: () => false, copies: new Map() }),
+    lossOf: (live) => lossOf(live, { doomed: new Set(), kept: new Set(), letsGo: () => false, copies: new Map() }),
   };
 
   /** What an app's finalizer deletes: its inventory, less what other apps name, with that of the apps in it. */

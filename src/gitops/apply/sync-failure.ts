@@ -8,11 +8,14 @@ export class SyncFailure extends Error {
   readonly errors: readonly BuildError[];
   /** The objects that could not be written: when one of them changes, another try may succeed. */
   readonly objects: ReadonlySet<ObjectId>;
-  constructor(reason: string, errors: readonly BuildError[], objects: ReadonlySet<ObjectId> = new Set()) {
+  /** The next try comes no sooner by itself, unless `spec.retryInterval` says so; milliseconds. */
+  readonly minRetryMs: number;
+  constructor(reason: string, errors: readonly BuildError[], objects: ReadonlySet<ObjectId> = new Set(), minRetryMs = 0) {
     super(errors.map(formatBuildError).join('\n'));
     this.reason = reason;
     this.errors = errors;
     this.objects = objects;
+    this.minRetryMs = minRetryMs;
   }
 }
 

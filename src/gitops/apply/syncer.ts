@@ -1,11 +1,12 @@
+import { namespaces } from '../../api/core/v1/namespace.ts';
 import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
 import { annotations } from '../../api/well-known.ts';
 import type { ObjectChange } from '../../base/activity.ts';
 import type { Clock } from '../../base/clock.ts';
 import { mapBounded } from '../../base/concurrency.ts';
 import { type DynamicObject, refOf } from '../../machinery/object.ts';
-import { parseApiVersion, type Resource } from '../../machinery/resource.ts';
-import { isNotFound, isStatusError, isUnknownResource } from '../../machinery/status-error.ts';
+import type { Resource } from '../../machinery/resource.ts';
+import { isForbidden, isNotFound, isStatusError, isUnknownResource, type StatusError } from '../../machinery/status-error.ts';
 import { SelectorError } from '../build/kustomize/selector.ts';
 import type { BuildError, BuildResult } from '../build/manifest.ts';
 import { sourceKeyOf, timeoutMsOf } from './app-spec.ts';
@@ -19,24 +20,26 @@ import { isScalable } from './ignored-fields.ts';
 import type { Inventory } from './inventory.ts';
 import { missingNamespaceError } from './missing-namespaces.ts';
 import { errorsOf } from './object-errors.ts';
-import { describeObject, type ObjectId } from './object-id.ts';
+import { describeObject, type ObjectId, tryParseId } from './object-id.ts';
 import type { HookPhase } from './object-policy.ts';
 import type { ObjectWriter } from './object-writer.ts';
 import { stagesOf, type Wave, wavesOf } from './order.ts';
 import type { OwnedObjects } from './owned-objects.ts';
-import { type DesiredObject, definitionKind, type Plan, planObjects } from './plan.ts';
+import { type DesiredObject, definitionKind, isDefinition, kindsOf, type Plan, planObjects } from './plan.ts';
 import type { AppBuilder } from './post-build.ts';
 import type { PruneOutcome } from './pruner.ts';
 import type { KnownRevision } from './repository-controller.ts';
 import type { ResourceMapper } from './resource-mapper.ts';
 import { type Redaction, redactionOf } from './secret-values.ts';
 import { Superseded, SyncFailure } from './sync-failure.ts';
+import type { Trials } from './trial.ts';
 
 export interface SyncerOptions {
   readonly builder: AppBuilder;
   readonly mapper: ResourceMapper;
   readonly owned: OwnedObjects;
   readonly writer: ObjectWriter;
+  readonly trials: Trials;
   readonly hooks: Hooks;
   readonly ignored: IgnoredFields;
   readonly inventory: Inventory;
@@ -59,6 +62,8 @@ export interface SyncOutcome {
   readonly unchanged: number;
   /** What the next wave waits for; empty when all of the revision is in force. The sync is called again when it may go on. */
   readonly waitsFor: readonly string[];
+  /** What the revision says and nobody does. */
+  readonly notes?: readonly string[];
 }
 
 /** Puts a revision of an app in force, or nothing of it. */
@@ -83,7 +88,8 @@ const concurrency = 32;
 const maxCacheWaitMs = 10_000;
 
 export function createSyncer(options: SyncerOptions): Syncer {
-  const { builder, mapper, owned, writer, hooks, ignored, inventory, claims, clock, rulesOf, namespaceNames, pruneBefore } = options;
+  const { builder, mapper, owned, writer, trials, hooks, ignored, inventory, claims, clock, rulesOf, namespaceNames, pruneBefore } =
+    options;
 
   const redaction = (app: Kustomization): Redaction => redactionOf(builder.redactor, app);
 
@@ -126,7 +132,11 @@ export function createSyncer(options: SyncerOptions): Syncer {
     // 1. Build: the tree, read through caches.
     attempt.begin('render');
     const build = await builder.build(app, revision, signal);
-    if (build.errors.length > 0) throw new SyncFailure('BuildFailed', build.errors);
+    if (build.errors.length > 0) {
+      // What is wrong at a place in a file is as wrong at the next try; a commit or the spec brings one at once.
+      const isFinal = build.errors.every(({ line }) => line !== undefined);
+      throw new SyncFailure('BuildFailed', build.errors, new Set(), isFinal ? finalRetryMs : 0);
+    }
     if (build.manifests.length === 0 && (state.applied.size > 0 || state.doomed.size > 0)) {
       throw new SyncFailure('BuildFailed', [
         {
@@ -206,7 +216,7 @@ export function createSyncer(options: SyncerOptions): Syncer {
     state.build = build;
     state.rollout = undefined;
     const { changes } = rollout;
-    return { changes, digest: build.digest, unchanged: plan.objects.size - changes.length, waitsFor: [] };
+    return { changes, digest: build.digest, unchanged: plan.objects.size - changes.length, waitsFor: [], notes: plan.notes };
   }
 
   interface Run {
@@ -285,6 +295,7 @@ export function createSyncer(options: SyncerOptions): Syncer {
       generation: app.metadata.generation ?? 0,
       startedAt: clock.monotonicMs(),
       modes: new Map(),
+      made: new Set(),
       changes: [],
       waitsFor: [],
       recheckMs: undefined,
@@ -323,7 +334,7 @@ export function createSyncer(options: SyncerOptions): Syncer {
     const newNamespaces = new Set(
       [...plan.objects.values()].filter(({ object }) => object.kind === 'Namespace').map(({ ref }) => ref.name),
     );
-    const errors = new Map<ObjectId, readonly BuildError[]>();
+    const errors: Refusals = new Map();
     const homeless = new Map<string, DesiredObject[]>();
     await mapBounded(objects, concurrency, async (desired) => {
       if (signal.aborted) throw new Superseded();
@@ -341,11 +352,18 @@ export function createSyncer(options: SyncerOptions): Syncer {
           return;
         }
         if (isNotFound(err) && err.details?.kind === 'namespaces' && newNamespaces.has(err.details.name ?? '')) {
+          // It is tried out once more when its Namespace is there, before anything else is applied.
+          const found = await trials.elsewhere(app, desired, signal);
+          if (found !== undefined) errors.set(desired.id, await errorsOf(desired, found, revision, redaction(app)));
+          return;
+        }
+        // The account may come with this revision, or with its Namespace in a moment.
+        if (isForbidden(err) && err.message.includes('error looking up service account')) {
           modes.set(desired.id, 'apply');
           return;
         }
         const missing = isNotFound(err) && err.details?.kind === 'namespaces' ? err.details.name : undefined;
-        if (missing === undefined) errors.set(desired.id, await errorsOf(desired, err, revision, redaction(app)));
+        if (missing === undefined) await note(run, desired, err, errors);
         else homeless.set(missing, [...(homeless.get(missing) ?? []), desired]);
       }
     });
@@ -358,6 +376,16 @@ export function createSyncer(options: SyncerOptions): Syncer {
     if (errors.size === 0) return;
     if (!goesOn(app)) throw new SyncFailure('ReconciliationFailed', [...new Set([...errors.values()].flat())], new Set(errors.keys()));
     for (const [id, found] of errors) failed.set(id, found);
+  }
+
+  /** What the server says of an object. When its Namespace is on its way out, the end of that is heard of, and brings the next try. */
+  async function note({ app, state, revision }: Run, desired: DesiredObject, err: StatusError, errors: Refusals): Promise<void> {
+    errors.set(desired.id, await errorsOf(desired, err, revision, redaction(app)));
+    const { namespace } = desired.ref;
+    if (namespace === undefined || !(err.details?.causes ?? []).some(({ reason }) => reason === 'NamespaceTerminating')) return;
+    const id = namespaceId(namespace);
+    owned.own(state.key, id, namespaces as unknown as Resource<DynamicObject>, { name: namespace });
+    if (!errors.has(id)) errors.set(id, []);
   }
 
   /** Gives what keeps the next wave from coming, in words; nothing when all waves are through. */
@@ -379,6 +407,14 @@ export function createSyncer(options: SyncerOptions): Syncer {
       const unsettled = wave === waves.at(-1) ? [] : unsettledIn(state, applied, rules);
       if (running.length + unsettled.length > 0) return [...running, ...unsettled];
     }
+    // Other apps, and what this one holds later, need the kinds that it brings.
+    for (const id of rollout.modes.keys()) {
+      const definition = isDefinition(id) ? plan.objects.get(id) : undefined;
+      if (definition === undefined || run.failed.has(id) || state.applied.get(id)?.skipped !== undefined) continue;
+      if (await isServed(run, definition)) continue;
+      rollout.recheckMs = definitionRecheckMs;
+      return [`${describeObject(definition.object)} to be established`];
+    }
     if (plan.hooks.size > 0) {
       if (state.hooks.digest !== build.digest)
         state.hooks = { digest: build.digest, complete: true, succeeded: new Set(), cleaning: new Map() };
@@ -391,22 +427,23 @@ export function createSyncer(options: SyncerOptions): Syncer {
   }
 
   async function applyWave(run: Run, rollout: Rollout, { objects }: Wave<DesiredObject>): Promise<readonly string[]> {
-    const { app, state, plan, revision, signal, failed } = run;
+    const { app, state, plan, signal, failed } = run;
     const changed = new Set(changedIn(plan, app, state));
     const due = objects.filter((desired) => changed.has(desired) && !failed.has(desired.id));
     for (const stage of stagesOf(due, placeOf, 1)) {
-      const missing = await undefinedIn(run, rollout, stage);
+      const missing = await untriedIn(run, rollout, stage);
       if (missing.length > 0) return missing;
-      const errors = new Map<ObjectId, readonly BuildError[]>();
+      const errors: Refusals = new Map();
       await mapBounded(stage, concurrency, async (desired) => {
         if (signal.aborted) throw new Superseded();
         if (failed.has(desired.id)) return;
         try {
           const change = await writer.apply({ app, state, desired, mode: rollout.modes.get(desired.id) ?? 'apply', signal });
           if (change !== undefined) rollout.changes.push(change);
+          if (change?.action === 'created' && opensWay(desired)) rollout.made.add(desired.id);
         } catch (err) {
           if (!isStatusError(err)) throw err;
-          errors.set(desired.id, await errorsOf(desired, err, revision, redaction(app)));
+          await note(run, desired, err, errors);
         }
       });
       if (errors.size > 0 && !goesOn(app))
@@ -417,33 +454,68 @@ export function createSyncer(options: SyncerOptions): Syncer {
   }
 
   /**
-   * Objects whose kind a definition of the same revision brings: once the server has it they are tried out, all of them, before anything
-   * beside definitions is applied. Gives what is waited for.
+   * Objects whose kind or Namespace the same revision brings: once the server has it they are tried out, all of them, before anything beside
+   * definitions and Namespaces is applied. Gives what is waited for. When one of them is refused, what was made for them goes again.
    */
-  async function undefinedIn(run: Run, rollout: Rollout, stage: readonly DesiredObject[]): Promise<readonly string[]> {
-    if (run.plan.undefinedYet.size === 0 || stage.some(({ object }) => object.kind === definitionKind)) return [];
+  async function untriedIn(run: Run, rollout: Rollout, stage: readonly DesiredObject[]): Promise<readonly string[]> {
+    if (stage.some(opensWay)) return [];
+    const { plan, state, failed } = run;
     const due = new Set(stage);
-    const fresh = [...run.plan.objects.values()].filter(
-      (desired) =>
-        run.plan.undefinedYet.has(desired.id) &&
-        rollout.modes.get(desired.id) === undefined &&
-        !run.failed.has(desired.id) &&
-        (due.has(desired) || isDefined(run, desired)),
+    const isUntried = ({ id }: DesiredObject): boolean => rollout.modes.get(id) === undefined && !failed.has(id);
+    const fresh = [...plan.objects.values()].filter(
+      (desired) => plan.undefinedYet.has(desired.id) && isUntried(desired) && (due.has(desired) || isDefined(run, desired)),
     );
-    if (fresh.length === 0) return [];
     const kinds = new Map(fresh.map((desired) => [`${desired.object.kind}.${desired.object.apiVersion}`, desired]));
-    for (const { object, resource } of kinds.values()) {
-      const definition = definitionIn(run.plan, resource);
-      const live = definition === undefined ? undefined : owned.live(definition.resource, definition.ref);
-      const isEstablished = live !== undefined && run.rules.healthOf(live).status === 'Healthy';
-      const { group, version } = parseApiVersion(object.apiVersion);
-      if (isEstablished && (await mapper.findNow(group, version, object.kind)) !== undefined) continue;
+    for (const { resource } of kinds.values()) {
+      const definition = definitionIn(plan, resource);
+      if (definition !== undefined && (await isServed(run, definition))) continue;
       rollout.recheckMs = definitionRecheckMs;
       return [`${definitionKind} ${nameOf(resource)} to be established`];
     }
-    await follow(run, fresh);
-    await dryRun(run, fresh, rollout.modes);
+    const arrived = [...rollout.made].flatMap((id) => (isNamespace(id) && state.applied.has(id) ? [tryParseId(id)?.ref.name] : []));
+    if (arrived.length > 0)
+      fresh.push(
+        ...[...plan.objects.values()].filter(
+          (desired) => arrived.includes(desired.ref.namespace) && isUntried(desired) && !plan.undefinedYet.has(desired.id),
+        ),
+      );
+    const untried = fresh.filter(({ id, object }) => state.applied.get(id)?.desired.object !== object);
+    if (untried.length === 0) return [];
+    await follow(run, untried);
+    try {
+      await dryRun(run, untried, rollout.modes);
+    } catch (err) {
+      if (!(err instanceof SyncFailure) || rollout.made.size === 0) throw err;
+      await unmake(run, rollout);
+      // The next try makes them again.
+      throw new SyncFailure(err.reason, err.errors, err.objects, unmadeRetryMs);
+    }
     return [];
+  }
+
+  /** Whether a definition is established, and discovery says so of what it serves. */
+  async function isServed({ rules }: Run, { resource, ref, object }: DesiredObject): Promise<boolean> {
+    const live = owned.live(resource, ref);
+    if (live === undefined || rules.healthOf(live).status !== 'Healthy') return false;
+    for (const { group, version, kind } of kindsOf(object)) if ((await mapper.findNow(group, version, kind)) === undefined) return false;
+    return true;
+  }
+
+  /** Deletes the Namespaces and definitions that a revision made and that hold nothing, so that a revision that is refused leaves nothing. */
+  async function unmake({ state, plan, signal }: Run, { made }: Rollout): Promise<void> {
+    for (const id of made) {
+      const desired = plan.objects.get(id);
+      const applied = state.applied.get(id);
+      if (desired === undefined || applied?.uid === undefined) continue;
+      signal.throwIfAborted();
+      if (!(await trials.unmake(desired, applied.uid))) continue;
+      state.applied.delete(id);
+      state.health.delete(id);
+      // It may take a moment to go.
+      state.pending.set(id, desired);
+      touchInventory(state);
+    }
+    made.clear();
   }
 
   /** Whether its definition is applied already. */
@@ -500,6 +572,20 @@ export function createSyncer(options: SyncerOptions): Syncer {
 /** Deletions and new kinds announce themselves; these are for when the announcement is lost. */
 const removalRecheckMs = 1_000;
 const definitionRecheckMs = 500;
+
+/** A revision that is wrong at a place in a file, and one whose Namespaces were taken away again, are tried again by themselves after this. */
+const finalRetryMs = 5 * 60_000;
+const unmadeRetryMs = 60_000;
+
+const isNamespace = (id: ObjectId): boolean => tryParseId(id)?.kind === 'Namespace';
+
+const namespaceId = (name: string): ObjectId => ['', name, namespaces.group, namespaces.kind].join('_');
+
+/** Errors by object. A Namespace without one is in the way of an object that has one. */
+type Refusals = Map<ObjectId, readonly BuildError[]>;
+
+/** Others need it to be there before they can be tried out. */
+const opensWay = ({ id }: DesiredObject): boolean => isNamespace(id) || isDefinition(id);
 
 const placeOf = ({ object, policy }: DesiredObject) => ({ kind: object.kind, wave: policy.wave });
 

@@ -27,6 +27,7 @@ import { createPruner, type Pruner } from './pruner.ts';
 import { createResourceMapper } from './resource-mapper.ts';
 import { createSyncer, type Syncer } from './syncer.ts';
 import { type IsOverridden, takeoverRules } from './takeover.ts';
+import { createTrials } from './trial.ts';
 
 /** A cluster that apps are applied to, with all that is known of it: the one the engine runs in, or another. */
 export interface Target {
@@ -148,12 +149,13 @@ export function createTarget(
     // An app that holds its own Kustomization, as Flux's bootstrap makes them, would wait for itself.
     healthOf: (object) => (isSelf(app, object) ? healthy : (expressions.healthOf(app, object) ?? healthOf(object, view))),
   });
+  const losses = createLossFinder({ client, mapper, claims });
   const pruner = createPruner({
     client,
     mapper,
     owned,
     claims,
-    losses: createLossFinder({ client, mapper, claims }),
+    losses,
     onHandover(app, claimant, id) {
       // It may think that it has the object, from before a commit that was taken back gave it to this app.
       const state = stateOf(claimant);
@@ -180,6 +182,7 @@ export function createTarget(
       redactor: builder.redactor,
       recheck: drift.recheck,
     }),
+    trials: createTrials({ client, losses }),
     hooks: createHooks({ client, owned, clock }),
     ignored,
     inventory,

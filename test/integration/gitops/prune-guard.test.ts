@@ -128,7 +128,7 @@ describe('what a prune holds back', () => {
     const files = { 'web/a.yaml': app('other'), 'other/o.yaml': namespaceNamed('other'), ...many };
     const p = await startMemoryProject({
       files: { ...files, 'web/shop.yaml': app('shop') },
-      apps: { web: { targetNamespace: undefined } as never },
+      apps: { web: { ...({ targetNamespace: undefined } as object) } },
     });
     await p.applied('web');
     await p.applied('shop');
@@ -151,7 +151,7 @@ describe('what a prune holds back', () => {
     const files = { 'web/a.yaml': app('other'), 'other/o.yaml': namespaceNamed('other'), 'shop/ns.yaml': namespaceNamed('shop') };
     const p = await startMemoryProject({
       files: { ...files, 'web/shop.yaml': app('shop') },
-      apps: { web: { targetNamespace: undefined } as never },
+      apps: { web: { ...({ targetNamespace: undefined } as object) } },
       prepare: withNamespaces,
     });
     await p.applied('web');
