@@ -29,8 +29,8 @@ const write = { fieldManager: upFieldManager, force: true };
 const ofFlags = { [annotations.fluxReconcile]: 'disabled' };
 
 /**
- * Writes the GitRepository and the Kustomization that stand for the flags of `up`; what is there from an earlier start follows the flags of
- * this one. To be called before the engine looks: an app of an earlier version gets its present name here.
+ * Writes the GitRepository and the Kustomization that the flags of `up` ask for. Those of an earlier start follow the flags of this one. To
+ * be called before the engine looks: an app of an earlier version gets its present name here.
  *
  * @returns sentences about what became of an earlier version's objects
  */

@@ -14,7 +14,7 @@ export type LeftOutReason = 'flags' | 'engine';
  * Whether an app leaves an object out that its tree has, and never deletes it.
  *
  * `flags`: the app belongs to the flags of `midship up`, and the object is that app or its source; applied, the tree and the flags would
- * write over each other. `engine`: the object is of Flux's own installation, which this engine stands in for; two engines would fight for
+ * write over each other. `engine`: the object is of Flux's own installation, whose work this engine does; two engines would fight for
  * every object. On another cluster Flux may be installed like anything else.
  */
 export function leftOutReason(app: Kustomization, object: KubeObject): LeftOutReason | undefined {

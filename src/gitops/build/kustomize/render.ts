@@ -731,7 +731,7 @@ class Build {
     if (this.#objects > maxObjects * 4) throw problemAt(from, { message: `builds more than ${maxObjects} objects` });
   }
 
-  /** Those that the fields stand for, then those that are objects of their own. */
+  /** Runs those of the fields, then those that are objects of their own. */
   async #transform(loaded: LoadedKustomization, into: Accumulator, above: readonly string[]): Promise<void> {
     const { file, spec } = loaded;
     for (const { field, transformer } of transformersOf(spec, into.fields ?? builtInFields)) {
@@ -923,7 +923,7 @@ interface Plugin {
   readonly by: Configured;
 }
 
-/** The objects of a text that stands in the kustomization itself; undefined for what is a path. */
+/** The objects of a text in the kustomization itself; undefined for what is a path. */
 function inlineObjects(text: string, from: Reference): ParsedFile | undefined {
   try {
     return objectsIn(text, from.loaded.file);

@@ -31,7 +31,7 @@ import {
 } from './transform.ts';
 
 /**
- * A built-in transformer of kustomize. A field of a kustomization stands for one or several, and `transformers` names them as objects of
+ * A built-in transformer of kustomize. A field of a kustomization makes one or several, and `transformers` names them as objects of
  * their own: both come to the same ones. Those with files are read by who runs them.
  */
 export type Transformer =
@@ -40,7 +40,7 @@ export type Transformer =
       readonly kind: 'PatchStrategicMergeTransformer';
       readonly paths: readonly string[];
       readonly patches: string;
-      /** Where `paths` stands below the field. */
+      /** Path of `paths` below the field. */
       readonly below: string;
     }
   | { readonly kind: 'ReplacementTransformer'; readonly replacements: Kustomization['replacements']; readonly below: string }
@@ -65,7 +65,7 @@ type PlainTransformer =
   | 'ImageTagTransformer'
   | 'HashTransformer';
 
-/** The transformers that the fields of a kustomization stand for, in the order in which kustomize runs them. */
+/** Makes the transformers of a kustomization's fields, in the order in which kustomize runs them. */
 export function* transformersOf(
   spec: Kustomization,
   fields: FieldConfig,
@@ -231,7 +231,7 @@ export function parseGenerator(config: JsonMap): Generator {
   throw new FieldProblem('kind', `${kind} is not a generator that is built in`);
 }
 
-/** The account of a cluster that stands for one of a cloud. */
+/** The account of a cluster that has the rights of one of a cloud. */
 function accountOf(root: Reader): JsonMap {
   const [own, account] = [root.child('kubernetesService'), root.child('serviceAccount')];
   if (root.text('cloud') !== 'gke') throw new FieldProblem('cloud', `cloud provider ${root.text('cloud')} not supported yet`);
