@@ -23,7 +23,7 @@ import { isIgnored, replicasPath } from './ignored-fields.ts';
 import { describeObject, type ObjectId, ownerOf, versionOf } from './object-id.ts';
 import { isSuspended, policyOf } from './object-policy.ts';
 import type { OwnedObjects } from './owned-objects.ts';
-import { additionsIn, additionsOfOthers, type IsOverridden, type TakeoverRules } from './takeover.ts';
+import { additionsIn, additionsOfOthers, hasOverridden, type IsOverridden, type TakeoverRules } from './takeover.ts';
 
 export interface DriftWatchOptions {
   readonly clock: Clock;
@@ -109,6 +109,10 @@ export function createDriftWatch(options: DriftWatchOptions): DriftWatch {
     const changed = isOurs
       ? overwritten(applied, { before, object })
       : [...lostFields(applied.ownFields ?? {}, own), ...gainedFields(applied, own)];
+    if (isOurs && changed.length === 0 && !hasOverridden(object, isOverridden)) {
+      if (state.drifts.get(id)?.isAddition === true) state.drifts.delete(id);
+      return;
+    }
     const rules = rulesOf(state, applied, object);
     const lost = changed.filter((path) => !isIgnored(applied.desired.object, path, rules.pointers));
     const texts = new Set(lost.map(formatPath));

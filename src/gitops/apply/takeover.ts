@@ -83,6 +83,10 @@ export interface Addition {
   readonly manager: string;
 }
 
+/** Whether an object has an entry whose fields may be the app's: most have none, and cost no more than this. */
+export const hasOverridden = ({ metadata }: DynamicObject, isOverridden: IsOverridden): boolean =>
+  metadata.managedFields?.some(({ manager = '', subresource = '' }) => subresource === '' && isOverridden(manager)) === true;
+
 /** Additions that are named of one object. */
 const maxAdditions = 5;
 
