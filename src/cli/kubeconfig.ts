@@ -10,14 +10,18 @@ export interface KubeconfigOptions {
 
 /** Prints where the kubeconfig is, or its content: `export KUBECONFIG=$(midship kubeconfig)`. */
 export async function kubeconfig({ dataDirectory, print, output }: KubeconfigOptions): Promise<ExitCode> {
-  const { kubeconfig: path } = filesOf(dataDirectory);
-  const text = await readFile(path, 'utf8').catch((cause: unknown) => {
+  const text = await readOwnKubeconfig(dataDirectory);
+  output.write(print ? text : `${filesOf(dataDirectory).kubeconfig}\n`);
+  return 0;
+}
+
+/** @throws Failure when the cluster was never started */
+export async function readOwnKubeconfig(dataDirectory: string): Promise<string> {
+  return readFile(filesOf(dataDirectory).kubeconfig, 'utf8').catch((cause: unknown) => {
     throw new Failure(`there is no kubeconfig in ${dataDirectory}`, {
       why: 'It is written when the cluster starts for the first time.',
       fix: 'Start it with "npm start" or "midship up", or give --data-dir DIR.',
       cause,
     });
   });
-  output.write(print ? text : `${path}\n`);
-  return 0;
 }

@@ -1,8 +1,10 @@
 import { resolve } from 'node:path';
-import { Command, CommanderError, Option } from 'commander';
+import { Writable } from 'node:stream';
+import { Argument, Command, CommanderError, Option } from 'commander';
 import { type LoadRestrictor, loadRestrictors } from '../gitops/build/kustomize/load-restrictor.ts';
 import { addAppCommands } from './app-commands.ts';
 import { type BuildFlags, withBuildFlags } from './build-flags.ts';
+import type { CompletedCommand } from './completion.ts';
 import { confirmAt } from './confirm.ts';
 import { Failure } from './failure.ts';
 import { findDataDirectory } from './find-cluster.ts';
@@ -12,7 +14,7 @@ import { addRunCommands } from './run-commands.ts';
 
 export interface ProgramContext {
   readonly environment: NodeJS.ProcessEnv;
-  readonly stdout: NodeJS.WriteStream;
+  readonly stdout: NodeJS.WritableStream & { readonly isTTY?: boolean };
   readonly stderr: NodeJS.WriteStream;
   readonly version: string;
 }
@@ -21,20 +23,48 @@ interface DataDirectoryFlags {
   readonly dataDir?: string;
 }
 
-/**
- * Every command; each action gives the process's exit code. An action imports what it needs itself: most of the program is parts of a
- * cluster, and a question about one should not load them.
- */
+interface StatusFlags {
+  readonly namespace?: string;
+  readonly watch: boolean;
+  readonly output: Format;
+  readonly exitCode: boolean;
+}
+
 export function createProgram(context: ProgramContext): { run(argv: readonly string[]): Promise<number> } {
-  const { environment } = context;
-  let exitCode = 0;
-  let commandLine: readonly string[] = [];
-  const done = (code: number): void => {
-    exitCode = code;
+  return {
+    async run(argv) {
+      let exitCode = 0;
+      const isQuiet = argv.includes('-q') || argv.includes('--quiet');
+      const program = createCommands({ ...context, ...(isQuiet ? { stdout: createSilence() } : {}) }, argv, (code) => {
+        exitCode = code;
+      });
+      try {
+        // Asked nothing, it says what can be asked, as kubectl does.
+        await program.parseAsync(argv.length === 0 ? ['--help'] : [...argv], { from: 'user' });
+        return exitCode;
+      } catch (err) {
+        if (!(err instanceof CommanderError)) throw err;
+        // Help and version were printed and are no errors.
+        if (err.exitCode === 0) return 0;
+        throw usage(err);
+      }
+    },
   };
+}
+
+const createSilence = (): Writable => new Writable({ write: (_chunk, _encoding, done) => done() });
+
+/**
+ * Every command; each action gives the process's exit code to `done`. An action imports what it needs itself: most of the program is parts
+ * of a cluster, and a question about one should not load them.
+ */
+export function createCommands(context: ProgramContext, commandLine: readonly string[], done: (exitCode: number) => void): Command {
+  const { environment } = context;
   const program = new Command('midship')
     .description('A Kubernetes control plane that runs whatever your Git branch says.')
     .version(context.version)
+    .option('-q, --quiet', 'print errors alone; the exit code is the answer')
+    .option('--no-color', 'as NO_COLOR and TERM=dumb: no colours')
     .exitOverride()
     .showSuggestionAfterError()
     .configureOutput({ writeErr: () => undefined, writeOut: (text) => context.stdout.write(text) })
@@ -62,43 +92,68 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
   const dataDirectoryOf = async ({ dataDir }: DataDirectoryFlags): Promise<string> =>
     dataDir === undefined ? findDataDirectory({ environment, from: process.cwd() }) : resolve(dataDir);
 
-  addRunCommands(program, { ...context, commandLine: () => commandLine, done });
+  addRunCommands(program, { ...context, commandLine, done });
   withDataDirectory(program.command('down').description('stop the cluster and its pods; the data stays'))
     .option('--purge', 'delete the data too', false)
     .option('-y, --yes', 'with --purge: do not ask, even when the built-in remote has commits', false)
     .action(async (flags: DataDirectoryFlags & { readonly purge: boolean; readonly yes: boolean }) => {
       const { down } = await import('./down.ts');
-      exitCode = await down({
-        dataDirectory: await dataDirectoryOf(flags),
-        purge: flags.purge,
-        isAgreed: flags.yes,
-        ask: confirmAt(process.stdin, context.stderr),
-        now: Date.now(),
-        output: context.stderr,
-      });
+      done(
+        await down({
+          dataDirectory: await dataDirectoryOf(flags),
+          purge: flags.purge,
+          isAgreed: flags.yes,
+          ask: confirmAt(process.stdin, context.stderr),
+          now: Date.now(),
+          output: context.stderr,
+        }),
+      );
     });
   withDataDirectory(program.command('status').description('is the cluster what Git says?'))
-    .addOption(new Option('-o, --output <format>', 'output format').choices(['text', 'json']).default('text'))
+    .argument('[app]', 'only APP or NAMESPACE/APP')
+    .option('-n, --namespace <namespace>', 'only apps of this namespace')
+    .option('-w, --watch', 'go on, and print it again when it changes', false)
+    .addOption(new Option('-o, --output <format>', 'output format').choices(formats).default('text'))
     .option('--exit-code', 'exit with 1 when it is not', false)
-    .action(async (flags: DataDirectoryFlags & { readonly output: string; readonly exitCode: boolean }) => {
+    .action(async (app: string | undefined, flags: DataDirectoryFlags & StatusFlags) => {
       const { status } = await import('./status.ts');
-      exitCode = await status({
-        dataDirectory: await dataDirectoryOf(flags),
-        format: flags.output === 'json' ? 'json' : 'text',
-        failOnDifference: flags.exitCode,
-        output: context.stdout,
-      });
+      const abort = new AbortController();
+      const onInterrupt = (): void => abort.abort(new Error('interrupted'));
+      if (flags.watch) process.once('SIGINT', onInterrupt);
+      try {
+        done(
+          await status({
+            dataDirectory: await dataDirectoryOf(flags),
+            app,
+            namespace: flags.namespace,
+            watch: flags.watch ? abort.signal : undefined,
+            format: flags.output,
+            failOnDifference: flags.exitCode,
+            output: context.stdout,
+          }),
+        );
+      } finally {
+        process.off('SIGINT', onInterrupt);
+      }
     });
-  withDataDirectory(program.command('kubeconfig').description('print the path of the kubeconfig'))
+  withDataDirectory(program.command('kubeconfig').description('print the path of the kubeconfig, or merge it into that of kubectl'))
     .option('--print', 'print its content instead', false)
-    .action(async (flags: DataDirectoryFlags & { readonly print: boolean }) => {
-      const { kubeconfig } = await import('./kubeconfig.ts');
-      exitCode = await kubeconfig({ dataDirectory: await dataDirectoryOf(flags), print: flags.print, output: context.stdout });
+    .option('--merge', 'put the cluster into $KUBECONFIG or ~/.kube/config; the former file is kept as FILE.bak', false)
+    .option('--name <name>', 'with --merge: of the context', 'midship')
+    .action(async (flags: DataDirectoryFlags & { readonly print: boolean; readonly merge: boolean; readonly name: string }) => {
+      const options = { dataDirectory: await dataDirectoryOf(flags), output: context.stdout };
+      if (flags.merge) {
+        const { mergeKubeconfig } = await import('./merge-kubeconfig.ts');
+        done(await mergeKubeconfig({ ...options, environment, name: flags.name }));
+      } else {
+        const { kubeconfig } = await import('./kubeconfig.ts');
+        done(await kubeconfig({ ...options, print: flags.print }));
+      }
     });
   withDataDirectory(program.command('git-url').description('print the address of the built-in Git remote, token included')).action(
     async (flags: DataDirectoryFlags) => {
       const { gitUrl } = await import('./git-url.ts');
-      exitCode = await gitUrl({ dataDirectory: await dataDirectoryOf(flags), output: context.stdout });
+      done(await gitUrl({ dataDirectory: await dataDirectoryOf(flags), output: context.stdout }));
     },
   );
 
@@ -107,20 +162,22 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
     .option('--force', 'replace a file of that name', false)
     .action(async (file: string, flags: DataDirectoryFlags & { readonly force: boolean }) => {
       const { backup } = await import('./backup.ts');
-      exitCode = await backup({
-        dataDirectory: await dataDirectoryOf(flags),
-        file: resolve(file),
-        force: flags.force,
-        output: context.stdout,
-        version: context.version,
-        openStopped: async (options) => (await import('./compose.ts')).openStoppedBackup(options),
-      });
+      done(
+        await backup({
+          dataDirectory: await dataDirectoryOf(flags),
+          file: resolve(file),
+          force: flags.force,
+          output: context.stdout,
+          version: context.version,
+          openStopped: async (options) => (await import('./compose.ts')).openStoppedBackup(options),
+        }),
+      );
     });
   withDataDirectory(program.command('restore').description('make a data directory of a backup'))
     .argument('<file>', 'what "midship backup" wrote')
     .action(async (file: string, flags: DataDirectoryFlags) => {
       const { restore } = await import('./restore.ts');
-      exitCode = await restore({ file: resolve(file), dataDirectory: await dataDirectoryOf(flags), output: context.stdout });
+      done(await restore({ file: resolve(file), dataDirectory: await dataDirectoryOf(flags), output: context.stdout }));
     });
   const repair = program
     .command('repair')
@@ -134,32 +191,32 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
   withDataDirectory(repair.command('check').description('verify the store and the built-in repository; 1 when something is broken')).action(
     async (flags: DataDirectoryFlags) => {
       const { repairCheck } = await import('./repair.ts');
-      exitCode = await repairCheck(await repairing(flags));
+      done(await repairCheck(await repairing(flags)));
     },
   );
   withDataDirectory(repair.command('list').description('list the objects of the store'))
     .argument('[kind]', 'only those of this kind')
     .action(async (kind: string | undefined, flags: DataDirectoryFlags) => {
       const { repairList } = await import('./repair.ts');
-      exitCode = await repairList({ ...(await repairing(flags)), kind });
+      done(await repairList({ ...(await repairing(flags)), kind }));
     });
   withDataDirectory(repair.command('get').description('print an object as it is stored'))
     .argument('<object>', 'KIND/NAMESPACE/NAME, or KIND/NAME')
     .action(async (object: string, flags: DataDirectoryFlags) => {
       const { repairGet } = await import('./repair.ts');
-      exitCode = await repairGet({ ...(await repairing(flags)), object });
+      done(await repairGet({ ...(await repairing(flags)), object }));
     });
   withDataDirectory(repair.command('delete').description('take an object out of the store, finalizers or not, and keep its text in a file'))
     .argument('<object>', 'KIND/NAMESPACE/NAME, or KIND/NAME')
     .action(async (object: string, flags: DataDirectoryFlags) => {
       const { repairDelete } = await import('./repair.ts');
-      exitCode = await repairDelete({ ...(await repairing(flags)), object });
+      done(await repairDelete({ ...(await repairing(flags)), object }));
     });
   withDataDirectory(
     repair.command('salvage').description('make a store of the intact rows of one that is damaged, and keep the damaged files'),
   ).action(async (flags: DataDirectoryFlags) => {
     const { repairSalvage } = await import('./repair.ts');
-    exitCode = await repairSalvage(await repairing(flags));
+    done(await repairSalvage(await repairing(flags)));
   });
   const certs = program.command('certs').description('the certificates of a cluster');
   withDataDirectory(certs.command('check').description('list them with the days they have left; 1 when one needs attention'))
@@ -167,7 +224,7 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
     .action(async (flags: DataDirectoryFlags & { readonly output: 'text' | 'json' }) => {
       const dataDirectory = await dataDirectoryOf(flags);
       const { checkCertificates } = await import('./certs.ts');
-      exitCode = await checkCertificates({ dataDirectory, format: flags.output, output: context.stdout, now: Date.now() });
+      done(await checkCertificates({ dataDirectory, format: flags.output, output: context.stdout, now: Date.now() }));
     });
   withDataDirectory(certs.command('rotate').description('replace them, of a stopped cluster'))
     .option('--ca', 'replace the authorities too; the former ones stay trusted until they end', false)
@@ -182,14 +239,16 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
         },
       ) => {
         const { rotateCertificates } = await import('./certs.ts');
-        exitCode = await rotateCertificates({
-          dataDirectory: await dataDirectoryOf(flags),
-          authorities: flags.ca,
-          distrustFormer: flags.distrustFormer,
-          serviceAccountKey: flags.serviceAccountKey,
-          output: context.stdout,
-          now: Date.now(),
-        });
+        done(
+          await rotateCertificates({
+            dataDirectory: await dataDirectoryOf(flags),
+            authorities: flags.ca,
+            distrustFormer: flags.distrustFormer,
+            serviceAccountKey: flags.serviceAccountKey,
+            output: context.stdout,
+            now: Date.now(),
+          }),
+        );
       },
     );
 
@@ -197,7 +256,7 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
     program.command('page-url').description('print the address of the status page; with a login one that is good for logging in once'),
   ).action(async (flags: DataDirectoryFlags) => {
     const { pageUrl } = await import('./page-url.ts');
-    exitCode = await pageUrl({ dataDirectory: await dataDirectoryOf(flags), output: context.stdout });
+    done(await pageUrl({ dataDirectory: await dataDirectoryOf(flags), output: context.stdout }));
   });
 
   addAppCommands(program, {
@@ -218,7 +277,7 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
     )
     .action(async (path: string, flags: BuildFlags & { readonly loadRestrictor: LoadRestrictor }) => {
       const [{ build }, { toolsOf }] = await Promise.all([import('./build.ts'), import('./build-tools.ts')]);
-      exitCode = await build({ path, loadRestrictor: flags.loadRestrictor, tools: toolsOf(flags, environment), output: context.stdout });
+      done(await build({ path, loadRestrictor: flags.loadRestrictor, tools: toolsOf(flags, environment), output: context.stdout }));
     });
   withBuildFlags(program.command('validate').description('check manifests without a cluster, for CI and before a push'))
     .argument('[path]', 'directory', '.')
@@ -227,31 +286,65 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
     .option('--strict', 'warnings are errors', false)
     .action(async (path: string, flags: BuildFlags & { readonly output: Format; readonly root?: string; readonly strict: boolean }) => {
       const [{ validate }, { toolsOf }] = await Promise.all([import('./validate.ts'), import('./build-tools.ts')]);
-      exitCode = await validate({
-        path,
-        root: flags.root,
-        strict: flags.strict,
-        tools: toolsOf(flags, environment),
-        output: context.stdout,
-        format: flags.output,
-        openApi: async () => (await import('./compose.ts')).openEmptyApi(),
-      });
+      done(
+        await validate({
+          path,
+          root: flags.root,
+          strict: flags.strict,
+          tools: toolsOf(flags, environment),
+          output: context.stdout,
+          format: flags.output,
+          openApi: async () => (await import('./compose.ts')).openEmptyApi(),
+        }),
+      );
     });
 
+  program
+    .command('completion')
+    .description('print the script by which a shell completes commands, flags and names of apps')
+    .addArgument(new Argument('<shell>').choices(['bash', 'zsh', 'fish']))
+    .addHelpText(
+      'after',
+      '\nExamples:\n  source <(midship completion bash)\n  midship completion fish > ~/.config/fish/completions/midship.fish',
+    )
+    .action(async (shell: 'bash' | 'zsh' | 'fish') => {
+      const { formatCompletion } = await import('./completion.ts');
+      context.stdout.write(formatCompletion(shell, program.commands.map(completedOf)));
+      done(0);
+    });
+  withDataDirectory(program.command('version').description('print the version of this program and of the cluster'))
+    .option('--client', 'ask no cluster', false)
+    .addOption(
+      new Option('--kubeconfig <file>', 'another cluster than the one of --data-dir').default(environment.MIDSHIP_KUBECONFIG, undefined),
+    )
+    .addOption(new Option('-o, --output <format>', 'output format').choices(formats).default('text'))
+    .action(async (flags: DataDirectoryFlags & { readonly client: boolean; readonly kubeconfig?: string; readonly output: Format }) => {
+      const { showVersion } = await import('./version.ts');
+      done(
+        await showVersion({
+          dataDirectory: await dataDirectoryOf(flags),
+          kubeconfig: flags.kubeconfig,
+          clientOnly: flags.client,
+          version: context.version,
+          format: flags.output,
+          output: context.stdout,
+        }),
+      );
+    });
+
+  return program;
+}
+
+const visibleFlags = (command: Command): readonly Option[] => command.options.filter(({ hidden }) => !hidden);
+
+function completedOf(command: Command): CompletedCommand {
+  const [first] = command.registeredArguments;
   return {
-    async run(argv) {
-      commandLine = argv;
-      try {
-        // Asked nothing, it says what can be asked, as kubectl does.
-        await program.parseAsync(argv.length === 0 ? ['--help'] : [...argv], { from: 'user' });
-        return exitCode;
-      } catch (err) {
-        if (!(err instanceof CommanderError)) throw err;
-        // Help and version were printed and are no errors.
-        if (err.exitCode === 0) return 0;
-        throw usage(err);
-      }
-    },
+    name: command.name(),
+    description: command.description(),
+    flags: visibleFlags(command).flatMap(({ short, long }) => [short, long].filter((flag) => flag !== undefined)),
+    words: [...command.commands.map((each) => each.name()), ...(first?.argChoices ?? [])],
+    takesApp: ['app', 'target', 'names'].includes(first?.name() ?? ''),
   };
 }
 

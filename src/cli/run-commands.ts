@@ -3,7 +3,6 @@ import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type MemoryBudget, maxObjectBytes, minMemoryBytes, shareMemory } from '../base/memory-budget.ts';
-import type { BuildTools } from '../gitops/build/tools.ts';
 import { type AccessFlags, oidcSettingsOf, withAccessFlags } from './access-flags.ts';
 import { type BuildFlags, withBuildFlags } from './build-flags.ts';
 import { type Configuration, type DisablePart, defaultDataDirectory, disableParts } from './configuration.ts';
@@ -55,7 +54,7 @@ interface GitOpsFlags extends BuildFlags, OverrideFlags {
 
 export interface RunCommandContext extends ProgramContext {
   /** As it was given, for a process in the background. */
-  commandLine(): readonly string[];
+  readonly commandLine: readonly string[];
   done(exitCode: number): void;
 }
 
@@ -144,11 +143,12 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
   };
 
   const run = async (flags: UpFlags, seedDirectory: string | undefined): Promise<void> => {
+    const settings = configurationOf(flags, environment, seedDirectory);
     const { toolsOf } = await import('./build-tools.ts');
-    const configuration = configurationOf(flags, { environment, seedDirectory, tools: toolsOf(flags, environment) });
+    const configuration = { ...settings, tools: toolsOf(flags, environment) };
     if (flags.detach && !flags.detached) {
       const { startDetached } = await import('./detach.ts');
-      done(await startDetached([...commandLine(), detachedFlag], configuration, context));
+      done(await startDetached([...commandLine, detachedFlag], configuration, context));
     } else {
       const { runCluster } = await import('./run.ts');
       done(await runCluster(configuration, { ...context, isDetached: flags.detached }));
@@ -223,13 +223,7 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
     });
 }
 
-interface Surroundings {
-  readonly environment: NodeJS.ProcessEnv;
-  readonly seedDirectory: string | undefined;
-  readonly tools: BuildTools;
-}
-
-function configurationOf(flags: UpFlags, { environment, seedDirectory, tools }: Surroundings): Configuration {
+function configurationOf(flags: UpFlags, environment: NodeJS.ProcessEnv, seedDirectory: string | undefined): Omit<Configuration, 'tools'> {
   const oidc = oidcSettingsOf(flags);
   if (flags.runtime === 'containerd') {
     throw new Failure('not supported: --runtime containerd', {
@@ -260,7 +254,6 @@ function configurationOf(flags: UpFlags, { environment, seedDirectory, tools }: 
     ...(flags.auditPolicyFile === undefined ? {} : { auditPolicyFile: resolve(flags.auditPolicyFile) }),
     ...(flags.encryptionProviderConfig === undefined ? {} : { encryptionFile: resolve(flags.encryptionProviderConfig) }),
     ...(oidc === undefined ? {} : { oidc }),
-    tools,
     overrideManagers: flags.overrideManager,
     memory: memoryOf(flags),
     disabled: flags.disable,

@@ -1,26 +1,66 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import pc from 'picocolors';
 import { nameOfApp } from '../api/kustomize/v1/app-name.ts';
 import { appStates, isMatch, type Shape } from '../base/app-states.ts';
+import { nearest } from '../base/nearest.ts';
 import type { Overview } from '../base/overview.ts';
 import { plain } from '../base/plain-text.ts';
 import { readEndpoints } from './data-directory.ts';
-import type { ExitCode } from './failure.ts';
+import { type ExitCode, Failure } from './failure.ts';
+import type { Format } from './format.ts';
 import { writeResult } from './output.ts';
 import { requestPage } from './page-request.ts';
 
 export interface StatusOptions {
   readonly dataDirectory: string;
-  readonly format: 'text' | 'json';
+  /** `APP` or `NAMESPACE/APP`; all when undefined. */
+  readonly app?: string | undefined;
+  /** Only apps of this namespace. */
+  readonly namespace?: string | undefined;
+  /** Goes on, with each change, until the signal. */
+  readonly watch?: AbortSignal | undefined;
+  readonly format: Format;
   /** Exit with 1 when the cluster is not what Git says. */
   readonly failOnDifference: boolean;
   readonly output: NodeJS.WritableStream;
 }
 
+/** Between two looks of a watch. */
+const periodMs = 1_000;
+
 /** The verdict in words, one line an app; `git status` for the cluster. */
-export async function status({ dataDirectory, format, failOnDifference, output }: StatusOptions): Promise<ExitCode> {
-  const document = await requestPage<Overview>(await readEndpoints(dataDirectory), '/status.json');
-  writeResult({ output, format }, document, formatStatus);
-  return failOnDifference && !document.matches ? 1 : 0;
+export async function status(options: StatusOptions): Promise<ExitCode> {
+  const { dataDirectory, failOnDifference, watch } = options;
+  let shown = '';
+  for (;;) {
+    const overview = await requestPage<Overview>(await readEndpoints(dataDirectory), '/status.json');
+    const document = selected(overview, options);
+    const text = JSON.stringify(document);
+    if (text !== shown) writeResult(options, document, formatStatus);
+    shown = text;
+    const matches =
+      options.app === undefined && options.namespace === undefined ? document.matches : document.apps.every(({ state }) => isMatch(state));
+    if (watch === undefined) return failOnDifference && !matches ? 1 : 0;
+    await delay(periodMs, undefined, { signal: watch }).catch(() => undefined);
+    if (watch.aborted) return 130;
+  }
+}
+
+/** The overview with the apps that were asked for. @throws Failure when there is no such app */
+function selected(overview: Overview, { app, namespace }: StatusOptions): Overview {
+  if (app === undefined && namespace === undefined) return overview;
+  const apps = overview.apps.filter(
+    (each) =>
+      (namespace === undefined || each.namespace === namespace) &&
+      (app === undefined || [each.name, `${each.namespace}/${each.name}`].includes(app)),
+  );
+  if (app === undefined || apps.length > 0) return { ...overview, apps };
+  const names = overview.apps.map(({ name }) => name);
+  const meant = nearest(app, names);
+  throw new Failure(`no app ${app}${namespace === undefined ? '' : ` in namespace ${namespace}`}`, {
+    why: names.length === 0 ? 'There are no apps.' : `Apps there: ${names.slice(0, 20).join(', ')}.`,
+    fix: `${meant === undefined ? '' : `Did you mean ${meant}? `}See: midship get apps`,
+  });
 }
 
 /** State is a shape and a word, never a colour alone. */

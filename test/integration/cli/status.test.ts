@@ -5,57 +5,97 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { describe, expect, it } from 'vitest';
-import type { Overview } from '../../../src/base/overview.ts';
+import type { AppOverview, Overview } from '../../../src/base/overview.ts';
 import { thisProcess } from '../../../src/base/process-identity.ts';
-import { status } from '../../../src/cli/status.ts';
+import { type StatusOptions, status } from '../../../src/cli/status.ts';
 import { temporaryDirectory } from '../../support/git.ts';
 
-describe('midship status', () => {
-  it('gives one line an app, and lets no control character of a file name or a message reach the terminal', async () => {
-    const overview: Overview = {
-      verdict: '1 of 1 app is not applied.',
-      matches: false,
-      revision: 'a'.repeat(40),
-      apps: [
-        {
-          name: 'web',
-          namespace: 'flux-system',
-          state: 'NotApplied',
-          sync: 'Failed',
-          health: 'Unknown',
-          revision: '',
-          reason: 'web/a\r\u001b[2J\u001b]0;title\u0007.yaml is not UTF-8 text\nweb/b.yaml:1 next\nweb/c.yaml:1 last',
-          pinned: '',
-          differences: [],
-          notes: [],
-          cause: undefined,
-          why: {
-            state: 'Matches',
-            verdict: '',
-            blocking: '',
-            differences: [],
-            notes: [],
-            commit: undefined,
-            cause: undefined,
-            phases: [],
-            nextRetryAt: undefined,
-            tries: 0,
-            fix: '',
-          },
-        },
-      ],
-      nodes: [],
-    };
-    const server = createServer((_request, response) => response.end(JSON.stringify(overview)));
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+type AppFacts = Pick<AppOverview, 'name' | 'state'> & Partial<AppOverview>;
+
+const overviewOf = (apps: readonly AppFacts[]): Overview => ({
+  verdict: `${apps.length} apps.`,
+  matches: apps.every(({ state }) => state === 'Matches'),
+  revision: 'a'.repeat(40),
+  apps: apps.map((app) => ({
+    namespace: 'flux-system',
+    sync: 'Synced',
+    health: 'Healthy',
+    revision: '',
+    reason: '',
+    pinned: '',
+    differences: [],
+    notes: [],
+    cause: undefined,
+    why: {
+      state: app.state,
+      verdict: '',
+      blocking: '',
+      differences: [],
+      notes: [],
+      commit: undefined,
+      cause: undefined,
+      phases: [],
+      nextRetryAt: undefined,
+      tries: 0,
+      fix: '',
+    },
+    ...app,
+  })),
+  nodes: [],
+});
+
+/** What the command prints when the page of the cluster answers this. */
+async function ask(
+  overview: Overview | (() => Overview),
+  options: Partial<StatusOptions> = {},
+): Promise<{ readonly code: number; readonly printed: string }> {
+  const server = createServer((_request, response) => response.end(JSON.stringify(typeof overview === 'function' ? overview() : overview)));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  try {
     const dataDirectory = await temporaryDirectory('status');
     const http = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
     await writeFile(join(dataDirectory, 'endpoints.json'), JSON.stringify({ http, ...(await thisProcess()) }));
     const output = new PassThrough();
-    await status({ dataDirectory, format: 'text', failOnDifference: false, output });
+    const code = await status({ dataDirectory, format: 'text', failOnDifference: false, output, ...options });
     output.end();
+    return { code, printed: await text(output) };
+  } finally {
     server.close();
-    const line = (await text(output)).split('\n').find((candidate) => candidate.includes('web/a'));
+  }
+}
+
+describe('midship status', () => {
+  it('gives one line an app, and lets no control character of a file name or a message reach the terminal', async () => {
+    const reason = 'web/a\r\u001b[2J\u001b]0;title\u0007.yaml is not UTF-8 text\nweb/b.yaml:1 next\nweb/c.yaml:1 last';
+    const overview = overviewOf([{ name: 'web', state: 'NotApplied', reason }]);
+    const line = (await ask(overview)).printed.split('\n').find((candidate) => candidate.includes('web/a'));
     expect(line).toMatch(/web\/a {2}\[2J \]0;title \.yaml is not UTF-8 text \(and 2 more\)$/);
+  });
+
+  it('shows the app that is asked for, and judges that one alone', async () => {
+    const overview = overviewOf([
+      { name: 'web', state: 'Matches' },
+      { name: 'cache', state: 'NotApplied' },
+      { name: 'web', namespace: 'team', state: 'NotApplied' },
+    ]);
+    const failOnDifference = true;
+    expect(await ask(overview, { app: 'flux-system/web', failOnDifference })).toMatchObject({ code: 0 });
+    expect(await ask(overview, { app: 'web', namespace: 'team', failOnDifference })).toMatchObject({ code: 1 });
+    const yaml = await ask(overview, { namespace: 'team', format: 'yaml' });
+    expect(yaml.printed.match(/namespace: \S+/g)).toEqual(['namespace: team']);
+    await expect(ask(overview, { app: 'cahce' })).rejects.toMatchObject({ fix: expect.stringContaining('Did you mean cache?') });
+  });
+
+  it('prints again when something changes, until it is interrupted', async () => {
+    const abort = new AbortController();
+    const states = ['Matches', 'Matches', 'NotApplied'] as const;
+    let looks = 0;
+    const answer = (): Overview => {
+      looks += 1;
+      if (looks === states.length) abort.abort();
+      return overviewOf([{ name: 'web', state: states[looks - 1] ?? 'NotApplied' }]);
+    };
+    const { code, printed } = await ask(answer, { watch: abort.signal });
+    expect([code, printed.match(/web/g)]).toEqual([130, expect.objectContaining({ length: 3 })]);
   });
 });

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { Writable } from 'node:stream';
 import { expect, it } from 'vitest';
 import { Failure } from '../../../src/cli/failure.ts';
@@ -61,4 +62,42 @@ it.each([
 ])('refuses --repo %s before anything starts', async (repo, message, fix) => {
   const { result } = await run(['up', '--repo', repo, '--data-dir', '/proc/none']);
   expect(result).toMatchObject({ exitCode: 2, message: expect.stringMatching(message), fix: expect.stringMatching(fix) });
+});
+
+it('completes commands, sub-commands and flags in bash', async () => {
+  const { text } = await run(['completion', 'bash']);
+  const complete = (...words: readonly string[]): readonly string[] =>
+    spawnSync(
+      'bash',
+      ['-c', `${text}\nCOMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _midship; printf '%s\\n' "\${COMPREPLY[@]}"`, 'bash', 'midship', ...words],
+      { encoding: 'utf8' },
+    ).stdout.split('\n');
+  expect(complete('sta')).toEqual(['status', '']);
+  expect(complete('repair', 'sal')).toEqual(['salvage', '']);
+  expect(complete('get', 'app')).toEqual(['apps', 'app', '']);
+  expect(complete('status', '--exit')).toEqual(['--exit-code', '']);
+  expect(complete('up', '--detac')).toEqual(['--detach', '']);
+});
+
+it.each(['zsh', 'fish'])('completes in %s', async (shell) => {
+  const { text } = await run(['completion', shell]);
+  expect(text).toMatch(/midship/);
+  expect(text).toMatch(/exit-code/);
+});
+
+it('gives its version for people and for programs, and says nothing with -q', async () => {
+  expect(await run(['version', '--client'])).toEqual({ result: 0, text: 'Client Version: v1.2.3\n' });
+  expect(JSON.parse((await run(['version', '--client', '-o', 'json'])).text)).toMatchObject({ clientVersion: { gitVersion: 'v1.2.3' } });
+  expect(await run(['version', '--data-dir', '/proc/none'])).toEqual({
+    result: 1,
+    text: 'Client Version: v1.2.3\nServer Version: no cluster runs here\n',
+  });
+  expect(await run(['version', '--client', '-q'])).toEqual({ result: 0, text: '' });
+});
+
+it('shows the usual flags of up first, in groups, and examples', async () => {
+  const { text } = await run(['up', '--help']);
+  expect(text).toMatch(
+    /Repository:[\s\S]*--repo[\s\S]*Start:[\s\S]*--detach[\s\S]*Network:[\s\S]*Access to the API:[\s\S]*--oidc-issuer-url[\s\S]*Examples:/,
+  );
 });
