@@ -3,6 +3,7 @@ import { setMaxListeners } from 'node:events';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
+import { rootAppName } from '../api/kustomize/v1/app-name.ts';
 import type { Activity } from '../base/activity.ts';
 import { writeDurableFile } from '../base/durable-file.ts';
 import { createLog } from '../base/log.ts';
@@ -154,17 +155,15 @@ async function showApps(cluster: Cluster, terminal: Terminal, waiting: Waiting):
   if (cluster.awaits === 'push') terminal.line('  waiting for the first push to branch main');
   const show = (activity: Activity): void => {
     // The line above says it.
-    if (activity.type === 'failed' && activity.app === ownApp && cluster.awaits === 'push' && !isPushed(cluster)) return;
+    if (activity.type === 'failed' && activity.app === rootAppName && cluster.awaits === 'push' && !isPushed(cluster)) return;
     terminal.activity(activity);
-    if (activity.type === 'failed' && activity.app === ownApp && activity.errors.some((error) => missingPath.test(error)))
+    if (activity.type === 'failed' && activity.app === rootAppName && activity.errors.some((error) => missingPath.test(error)))
       terminal.line('            the flag --path names the directory: stop, and start with another one');
   };
   if (cluster.awaits === 'apps') await waitForApps(cluster, terminal, { ...waiting, show });
   cluster.activity.onAdded(show);
 }
 
-/** The app that `up` makes for the path of `--path`. */
-const ownApp = 'cluster';
 const missingPath = /is not a directory of the repository at/;
 const isPushed = ({ activity }: Cluster): boolean => activity.recent().some(({ type }) => type === 'commit');
 

@@ -20,7 +20,7 @@ it('up prints the addresses although nothing of the repository works, and names 
   // An app gets a minute to become healthy; the addresses do not wait for it.
   await until(() => output().includes('kubectl '), { timeoutMs: 20_000, what: () => `addresses; ${output()}` });
   await until(() => output().includes('--path'), { what: () => `the flag; ${output()}` });
-  expect(output()).toMatch(/Status page +http:[\s\S]*kubectl +export KUBECONFIG=[\s\S]*✗ cluster +clusters is not a directory/);
+  expect(output()).toMatch(/Status page +http:[\s\S]*kubectl +export KUBECONFIG=[\s\S]*✗ flux-system +clusters is not a directory/);
   // The cluster follows the directory: a push to the built-in remote would do nothing.
   expect(output()).not.toContain('Push to');
 });
