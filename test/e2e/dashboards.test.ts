@@ -182,6 +182,37 @@ describe.skipIf(!hasNamespaces || !hasPrometheus)('dashboards on a running clust
     },
   );
 
+  it('have data for containers and kubelets also under the job names of a Kubernetes cluster', async () => {
+    const { dataDirectory, endpoints } = cluster;
+    const compat = await startPrometheus({
+      target: new URL(endpoints.http).host,
+      config: 'prometheus-compat.yml',
+      cluster: { dataDirectory, api: endpoints.api },
+    });
+    try {
+      const panels = dashboards.flatMap(({ uid, panels: all }) => all.map((panel) => ({ uid, ...panel })));
+      const targets = panels.flatMap(({ uid, title, targets: queries = [] }) =>
+        queries.map(({ expr }, index) => ({ id: `${uid}/${title}/${index}`, expr })),
+      );
+      const ofKubelets = targets.filter(({ id, expr }) => /\b(?:container|kubelet)_/.test(expr) && mayBeEmpty[id] === undefined);
+      expect(ofKubelets.length).toBeGreaterThan(5);
+      for (const { id, expr } of ofKubelets)
+        await until(async () => (await compat.query(fillIn(expr))).length > 0, {
+          timeoutMs: 60_000,
+          intervalMs: 500,
+          what: `${id}: ${expr}`,
+        });
+      const up = await compat.query('up{job="kubelet"}');
+      expect(up.map(({ metric, value }) => [metric.node, metric.metrics_path, value]).sort()).toEqual(
+        ['node-a', 'node-b'].flatMap((node) =>
+          ['/metrics', '/metrics/cadvisor', '/metrics/probes', '/metrics/resource'].map((path) => [node, path, 1]),
+        ),
+      );
+    } finally {
+      await compat.stop();
+    }
+  });
+
   it('have alerts that Prometheus evaluates without an error', async () => {
     const rules = await prometheus.rules();
     expect(rules).toHaveLength(17);
@@ -189,7 +220,8 @@ describe.skipIf(!hasNamespaces || !hasPrometheus)('dashboards on a running clust
     for (const args of [
       ['check', 'rules', 'rules/alerts.yml'],
       ['check', 'config', 'prometheus.yml'],
-      ['check', 'config', 'prometheus-compat.yml'],
+      // The files that it names are those of a cluster.
+      ['check', 'config', '--syntax-only', 'prometheus-compat.yml'],
     ]) {
       const { code, stderr } = await run('promtool', args, process.env, directory);
       expect(code, stderr).toBe(0);

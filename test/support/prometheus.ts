@@ -28,12 +28,24 @@ export interface Prometheus {
   stop(): Promise<void>;
 }
 
-export async function startPrometheus({ target, config }: { readonly target: string; readonly config: string }): Promise<Prometheus> {
+export interface PrometheusOptions {
+  /** Host and port of the page. */
+  readonly target: string;
+  readonly config: string;
+  /** What a configuration needs that asks the API, too. */
+  readonly cluster?: { readonly dataDirectory: string; readonly api: string };
+}
+
+export async function startPrometheus({ target, config, cluster }: PrometheusOptions): Promise<Prometheus> {
   const directory = await temporaryDirectory('prometheus');
   await mkdir(join(directory, 'rules'));
   const rules = await readFile(join(dashboards, 'rules', 'alerts.yml'), 'utf8');
   await writeFile(join(directory, 'rules', 'alerts.yml'), rules.replaceAll(/for: \d+m/g, 'for: 2s'));
-  const text = (await readFile(join(dashboards, config), 'utf8')).replaceAll('127.0.0.1:7080', target).replaceAll(/: 10s/g, ': 1s');
+  const shipped = (await readFile(join(dashboards, config), 'utf8')).replaceAll('127.0.0.1:7080', target).replaceAll(/: 10s/g, ': 1s');
+  const text =
+    cluster === undefined
+      ? shipped
+      : shipped.replaceAll('../.midship', cluster.dataDirectory).replaceAll('127.0.0.1:6443', new URL(cluster.api).host);
   await writeFile(join(directory, 'prometheus.yml'), text);
   const { url, stop } = await startPrometheusProcess(join(directory, 'prometheus.yml'));
 
