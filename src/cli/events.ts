@@ -8,7 +8,7 @@ import { createAppEvents, timeOfEvent } from '../gitops/verbs/events.ts';
 import { isExpired } from '../machinery/status-error.ts';
 import { type AppCommand, findApp, withClient } from './connect.ts';
 import type { ExitCode } from './failure.ts';
-import { formatJson, writeResult } from './output.ts';
+import { ageText, formatJson, table, writeResult } from './output.ts';
 
 export interface EventsOptions extends AppCommand {
   /** Undefined: of the namespace, or of the whole cluster. */
@@ -31,7 +31,7 @@ export function showEvents(options: EventsOptions): Promise<ExitCode> {
     const { found, resourceVersion } = await readEvents(client, isAbout, placeOf(options));
     const shown = found.sort((a, b) => timeOfEvent(a) - timeOfEvent(b)).slice(-maxEvents);
     if (options.watch) for (const event of shown) writeOne(options, event);
-    else writeResult(options, { apiVersion: 'v1', kind: 'EventList', items: shown }, () => textOf(shown, options.app));
+    else writeResult(options, { apiVersion: 'v1', kind: 'EventList', items: shown }, () => textOf(shown, options.app, systemClock.now()));
     if (options.watch) await follow({ client, isAbout, resourceVersion, options });
     return 0;
   });
@@ -110,15 +110,28 @@ function writeOne(options: EventsOptions, event: Event): void {
   else writeResult(options, [event], () => '');
 }
 
-function textOf(shown: readonly Event[], app: string | undefined): string {
-  return shown.length === 0 ? `no events${app === undefined ? '' : ` about ${app}`}\n` : shown.map(lineOf).join('');
+function textOf(shown: readonly Event[], app: string | undefined, now: number): string {
+  if (shown.length === 0) return `no events${app === undefined ? '' : ` about ${app}`}\n`;
+  return table([['LAST SEEN', 'TYPE', 'REASON', 'OBJECT', 'MESSAGE'], ...shown.map((event) => rowOf(event, now))]);
 }
 
+function rowOf(event: Event, now: number): readonly string[] {
+  const seen = ageText(new Date(timeOfEvent(event)).toISOString(), now);
+  return [seen, event.type ?? 'Normal', event.reason ?? '', objectOf(event), messageOf(event)];
+}
+
+/** Of a watch, which does not know how wide its columns become. */
 function lineOf(event: Event): string {
-  const { kind = '', namespace = '', name = '' } = event.involvedObject;
-  const count = event.series?.count ?? event.count ?? 1;
   const time = new Date(timeOfEvent(event)).toISOString().slice(0, 19);
   const reason = plain(event.reason ?? '');
-  const message = plain((event.message ?? '').trim());
-  return `${pc.dim(`${time}Z`)}  ${event.type === 'Warning' ? pc.yellow(reason) : reason}  ${plain(`${kind} ${namespace === '' ? '' : `${namespace}/`}${name}`)}  ${message}${count > 1 ? ` (${count} times)` : ''}\n`;
+  return `${pc.dim(`${time}Z`)}  ${event.type === 'Warning' ? pc.yellow(reason) : reason}  ${plain(objectOf(event))}  ${plain(messageOf(event))}\n`;
+}
+
+function objectOf({ involvedObject: { kind = '', namespace = '', name = '' } }: Event): string {
+  return `${kind} ${namespace === '' ? '' : `${namespace}/`}${name}`;
+}
+
+function messageOf(event: Event): string {
+  const count = event.series?.count ?? event.count ?? 1;
+  return `${(event.message ?? '').trim()}${count > 1 ? ` (${count} times)` : ''}`;
 }

@@ -24,19 +24,24 @@ export function withoutManagedFields<T extends KubeObject>(object: T): T {
   return { ...object, metadata };
 }
 
-/** Columns with two spaces between them; the first row is the head. Texts of others lose their control characters. */
-export function table(rows: readonly (readonly string[])[]): string {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => (row[column] ?? '').length)));
-  return rows
-    .map(
-      (row) =>
-        `${row
-          .map((cell, column) => (column === row.length - 1 ? plain(cell) : plain(cell).padEnd(widths[column] ?? 0)))
-          .join('  ')
-          .trimEnd()}\n`,
-    )
+/**
+ * Columns with two spaces between them; the first row is the head. Texts of others lose their control characters, and ids of commits all
+ * but seven digits. Rows are cut to the width of the terminal, when there is one.
+ */
+export function table(rows: readonly (readonly string[])[], width: number | undefined = process.stdout.columns): string {
+  const cells = rows.map((row) => row.map((cell) => shortShas(plain(cell))));
+  const widths = (cells[0] ?? []).map((_, column) => Math.max(...cells.map((row) => (row[column] ?? '').length)));
+  return cells
+    .map((row) => row.map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column] ?? 0))).join('  '))
+    .map((line) => `${cutTo(line.trimEnd(), width)}\n`)
     .join('');
 }
+
+const shortShas = (text: string): string => text.replace(/\b([0-9a-f]{7})[0-9a-f]{33}\b/g, '$1');
+
+/** A line without colours, with an ellipsis in place of what a terminal would wrap. */
+const cutTo = (line: string, width: number | undefined): string =>
+  width === undefined || width < 2 || line.length <= width ? line : `${line.slice(0, width - 1)}…`;
 
 /** Names and what they are, one a line. */
 export function facts(rows: readonly (readonly [name: string, value: string])[]): string {
