@@ -115,8 +115,10 @@ describe.skipIf(!hasKubectl)('what charts and tools bring along, under an unmodi
       ['alertmanager', 'cassandra', 'minio', 'postgresql', 'prometheus', 'web'].map((name) => `statefulset.apps/${name}\n`).join(''),
     );
     const text = await readFile(statefulSets, 'utf8');
-    const other = await file('other.yaml', text.replaceAll('{name: www, mountPath', '{name: gone, mountPath'));
-    expect(await refused('create', '--dry-run=server', '-f', other)).toContain('volumeMounts[0].name: Not found: "gone"');
+    const other = await file('other.yaml', text.replaceAll('name: www, mountPath', 'name: gone, mountPath'));
+    expect(await refused('create', '--namespace=kube-public', '--dry-run=server', '-f', other)).toContain(
+      'volumeMounts[0].name: Not found: "gone"',
+    );
   });
 
   it('Endpoints show where the API and each Service are', async () => {
