@@ -106,8 +106,8 @@ describe('dashboards', () => {
     const alerts = [...rules.matchAll(/alert: (\w+)/g)].map(([, name = '']) => name);
     const sections = [...readFileSync(`${directory}alerts.md`, 'utf8').matchAll(/^## (\w+)$/gm)].map(([, name]) => name);
     expect(sections).toEqual(alerts);
-    expect([...rules.matchAll(/runbook_url: alerts\.md#(\w+)/g)].map(([, anchor]) => anchor)).toEqual(
-      alerts.map((name) => name.toLowerCase()),
-    );
+    expect([...rules.matchAll(/runbook: dashboards\/alerts\.md, section (\w+)/g)].map(([, section]) => section)).toEqual(alerts);
+    // Where the file is served is not known here; an address without a host is a dead link in Alertmanager.
+    expect(rules).not.toContain('runbook_url');
   });
 });
