@@ -1,0 +1,406 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { appStates, isMatch, type VerdictState, verdictOver } from '../../src/base/app-states.ts';
+import type { AppOverview, Overview } from '../../src/base/overview.ts';
+import { type RunningCluster, startCluster } from '../support/cluster.ts';
+import { cloneRepository, type WorkTree } from '../support/git.ts';
+import { hasNamespaces } from '../support/isolation.ts';
+import { hasKubectl } from '../support/kubectl.ts';
+import { until } from '../support/until.ts';
+
+const appOf = (name: string, more = ''): string =>
+  `apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata: { name: ${name}, namespace: flux-system }
+spec: { interval: 10m, path: ./${name}, prune: true, ${more}sourceRef: { kind: GitRepository, name: flux-system } }
+`;
+const configMap = (name: string, value = '1', namespace = 'shop'): string =>
+  `apiVersion: v1\nkind: ConfigMap\nmetadata: { name: ${name}, namespace: ${namespace} }\ndata: { a: "${value}" }\n`;
+
+interface Web {
+  readonly replicas?: number;
+  readonly image?: string;
+  readonly command?: string;
+  readonly more?: string;
+}
+
+const web = ({ replicas = 2, image = 'host/sleep', command = 'sleep, "100000"', more = '' }: Web = {}): string =>
+  `apiVersion: apps/v1
+kind: Deployment
+metadata: { name: web, namespace: shop }
+spec:
+  replicas: ${replicas}
+  progressDeadlineSeconds: 5
+  selector: { matchLabels: { app: web } }
+  template:
+    metadata: { labels: { app: web } }
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+        - { name: web, image: ${image}, command: [${command}]${more} }
+`;
+
+const first = {
+  'clusters/test/apps.yaml': `${appOf('shop')}---\n${appOf('tools')}`,
+  'shop/namespace.yaml': 'apiVersion: v1\nkind: Namespace\nmetadata: { name: shop }\n',
+  'shop/web.yaml': web(),
+  'shop/settings.yaml': configMap('settings'),
+  'tools/tools.yaml': configMap('tools', '1', 'default'),
+};
+
+/** What is said of an app after something was done, and what runs then. */
+interface Case {
+  readonly what: string;
+  act(): Promise<unknown>;
+  readonly app?: string;
+  readonly state: VerdictState;
+  /** Of `reason` in `status.json`. */
+  readonly reason?: RegExp;
+  /** A commit is blamed and its revert offered. */
+  readonly blames?: 'HEAD';
+  /** Arguments of `kubectl get -o jsonpath=…`, and what it prints. */
+  readonly runs?: readonly [of: string, path: string, is: string];
+  /** The terminal of `up` prints it from then on. */
+  readonly prints?: RegExp;
+}
+
+describe.skipIf(!hasNamespaces || !hasKubectl)('the verdict (needs user namespaces)', () => {
+  let cluster: RunningCluster;
+  let work: WorkTree;
+
+  beforeAll(async () => {
+    cluster = await startCluster({ command: 'up', args: ['--path', 'clusters/test'] });
+    work = await cloneRepository(cluster.endpoints.git, 'verdict');
+    await work.git('checkout', '--quiet', '-B', 'main');
+    await push('first', first);
+  });
+  afterAll(() => cluster?.stop());
+
+  async function push(subject: string, files: Readonly<Record<string, string | null>>): Promise<void> {
+    await work.commit(subject, files);
+    await work.git('push', '--quiet', 'origin', 'HEAD:main');
+  }
+  async function revert(): Promise<void> {
+    await work.git('revert', '--no-edit', 'HEAD');
+    await work.git('push', '--quiet', 'origin', 'HEAD:main');
+  }
+  async function kubectl(...args: string[]): Promise<string> {
+    const { code, stdout, stderr } = await cluster.kubectl(...args);
+    expect(code, `kubectl ${args.join(' ')}: ${stderr}`).toBe(0);
+    return stdout;
+  }
+  async function midship(...args: string[]): Promise<void> {
+    const { code, stderr, stdout } = await cluster.midship(...args);
+    expect(code, `midship ${args.join(' ')}: ${stdout}${stderr}`).toBe(0);
+  }
+  const scale = (replicas: number) => kubectl('-n', 'shop', 'scale', 'deployment/web', `--replicas=${replicas}`);
+  const patchWeb = (spec: unknown) => kubectl('-n', 'shop', 'patch', 'deployment/web', '-p', JSON.stringify({ spec }));
+  const replicas = (is: number) => ['-n shop deployment/web', '{.spec.replicas}', String(is)] as const;
+  const get = async (path: string): Promise<string> => (await fetch(`${cluster.endpoints.http}${path}`)).text();
+
+  const cases: readonly Case[] = [
+    { what: 'the first push', act: async () => undefined, state: 'Matches', runs: replicas(2) },
+    {
+      what: 'kubectl scale',
+      act: () => scale(5),
+      state: 'Matches',
+      runs: replicas(2),
+      prints: /◆ drift +Deployment shop\/web +spec\.replicas 2 → 5 by kubectl\n.*✓ healed/,
+    },
+    {
+      what: 'kubectl set env',
+      act: () => kubectl('-n', 'shop', 'set', 'env', 'deployment/web', 'EXTRA=1'),
+      state: 'Matches',
+      runs: ['-n shop deployment/web', '{.spec.template.spec.containers[0].env}', ''],
+    },
+    {
+      what: 'a sidecar',
+      act: () => patchWeb({ template: { spec: { containers: [{ name: 'extra', image: 'host/sleep', command: ['sleep', '9'] }] } } }),
+      state: 'Matches',
+      runs: ['-n shop deployment/web', '{.spec.template.spec.containers[*].name}', 'web'],
+    },
+    {
+      what: 'kubectl label',
+      act: () => kubectl('-n', 'shop', 'label', 'deployment/web', 'mine=yes'),
+      state: 'Matches',
+      runs: ['-n shop deployment/web', '{.metadata.labels.mine}', ''],
+    },
+    {
+      what: 'kubectl rollout pause',
+      act: () => kubectl('-n', 'shop', 'rollout', 'pause', 'deployment/web'),
+      state: 'Matches',
+      runs: ['-n shop deployment/web', '{.spec.paused}', ''],
+    },
+    {
+      what: 'a value that is edited',
+      act: () => kubectl('-n', 'shop', 'patch', 'configmap/settings', '-p', '{"data":{"a":"mine"}}'),
+      state: 'Matches',
+      runs: ['-n shop configmap/settings', '{.data.a}', '1'],
+    },
+    {
+      what: 'a value that is added',
+      act: () => kubectl('-n', 'shop', 'patch', 'configmap/settings', '-p', '{"data":{"b":"mine"}}'),
+      state: 'Matches',
+      runs: ['-n shop configmap/settings', '{.data.b}', ''],
+    },
+    {
+      what: 'a deleted object',
+      act: () => kubectl('-n', 'shop', 'delete', 'configmap/settings'),
+      state: 'Matches',
+      runs: ['-n shop configmap/settings', '{.data.a}', '1'],
+    },
+    {
+      what: 'a correction that is held after a fight',
+      act: async () => {
+        for (const count of [4, 5, 6, 7, 8]) {
+          await scale(count);
+          await until(
+            async () =>
+              (await kubectl('-n', 'shop', 'get', 'deployment/web', '-o', 'jsonpath={.spec.replicas}')) === '2' ||
+              (await overview()).apps.some(({ state }) => state === 'Differs'),
+            { what: 'it is put back or held' },
+          );
+        }
+      },
+      state: 'Differs',
+      reason: /^Deployment shop\/web: spec\.replicas 2 → 8 by kubectl, held until \d\d:\d\d:\d\d UTC after 3 corrections$/,
+      runs: replicas(8),
+      prints: /◆ left +Deployment shop\/web +held until/,
+    },
+    { what: 'midship sync', act: () => midship('sync', 'shop', '--wait'), state: 'Matches', runs: replicas(2) },
+    {
+      what: 'a change where drift is only detected',
+      act: async () => {
+        await kubectl('-n', 'flux-system', 'annotate', 'kustomization/shop', 'midship.dev/drift=detect');
+        await kubectl('-n', 'shop', 'patch', 'configmap/settings', '-p', '{"data":{"a":"theirs"}}');
+      },
+      state: 'Differs',
+      reason: /^ConfigMap shop\/settings: data\.a 1 → theirs by kubectl/,
+      runs: ['-n shop configmap/settings', '{.data.a}', 'theirs'],
+      prints: /◆ left +ConfigMap shop\/settings +midship\.dev\/drift is detect/,
+    },
+    {
+      what: 'the end of detection',
+      act: () => kubectl('-n', 'flux-system', 'annotate', 'kustomization/shop', 'midship.dev/drift-'),
+      state: 'Matches',
+      runs: ['-n shop configmap/settings', '{.data.a}', '1'],
+    },
+    {
+      what: 'midship suspend',
+      act: () => midship('suspend', 'shop', '--for', '2h', '--reason', 'audit'),
+      state: 'Held',
+      reason: /^Suspended by .* until .*: audit$/,
+    },
+    {
+      what: 'a commit to another app',
+      act: () => push('tools', { 'tools/tools.yaml': configMap('tools', '2', 'default') }),
+      state: 'Held',
+    },
+    {
+      what: 'the other app takes it',
+      act: async () => undefined,
+      app: 'tools',
+      state: 'Matches',
+      runs: ['-n default configmap/tools', '{.data.a}', '2'],
+    },
+    {
+      what: 'a commit to the suspended app',
+      act: () => push('settings', { 'shop/settings.yaml': configMap('settings', '2') }),
+      state: 'Differs',
+      reason: /^Suspended by .*; [0-9a-f]{7} changes the app and waits$/,
+      runs: ['-n shop configmap/settings', '{.data.a}', '1'],
+    },
+    {
+      what: 'its revert, and kubectl scale',
+      act: async () => {
+        await revert();
+        await scale(5);
+      },
+      state: 'Differs',
+      reason: /^Deployment shop\/web: spec\.replicas 2 → 5 by kubectl; suspended by .* until/,
+      runs: replicas(5),
+    },
+    { what: 'midship resume', act: () => midship('resume', 'shop'), state: 'Matches', runs: replicas(2) },
+    {
+      what: 'a pin',
+      act: async () => {
+        await push('three', { 'shop/web.yaml': web({ replicas: 3 }) });
+        await said({ app: 'shop', state: 'Matches' });
+        await midship('revert', 'shop', '--hold');
+      },
+      state: 'Differs',
+      reason: /^Pinned.* by .* is held back$/,
+      runs: replicas(2),
+    },
+    { what: 'the end of the pin', act: () => midship('resume', 'shop'), state: 'Matches', runs: replicas(3) },
+    {
+      what: 'a commit that is refused',
+      act: () => push('typo', { 'shop/settings.yaml': configMap('settings').replace('\ndata:', '\ndate:') }),
+      state: 'NotApplied',
+      reason: /^shop\/settings\.yaml:4:1 .*unknown field "date"/,
+      blames: 'HEAD',
+      runs: ['-n shop configmap/settings', '{.data.a}', '1'],
+      prints: /✗ shop +shop\/settings\.yaml:4:1/,
+    },
+    { what: 'its revert', act: revert, state: 'Matches', prints: /Revert "typo"\n.*✓ shop is what Git says again/ },
+    {
+      what: 'an image that nobody has',
+      act: () => push('nginx', { 'shop/web.yaml': web({ replicas: 3, image: 'nginx:1.27' }) }),
+      state: 'Broken',
+      reason: /nginx:1\.27/,
+      blames: 'HEAD',
+    },
+    { what: 'its revert', act: revert, state: 'Matches', runs: replicas(3) },
+    {
+      what: 'a crash loop',
+      act: () => push('crash', { 'shop/web.yaml': web({ replicas: 3, command: 'sh, -c, "exit 3"' }) }),
+      state: 'Broken',
+      reason: /exited 3/,
+      blames: 'HEAD',
+    },
+    { what: 'its revert', act: revert, state: 'Matches', runs: replicas(3) },
+    {
+      what: 'a readiness probe that fails',
+      act: () =>
+        push('probe', {
+          'shop/web.yaml': web({ replicas: 3, more: ', readinessProbe: { exec: { command: ["false"] }, periodSeconds: 1 }' }),
+        }),
+      state: 'Broken',
+      blames: 'HEAD',
+    },
+    { what: 'its revert', act: revert, state: 'Matches', runs: replicas(3) },
+    {
+      what: 'a kind that has no controller',
+      act: () =>
+        push('a job of the night', {
+          'shop/nightly.yaml':
+            'apiVersion: batch/v1\nkind: CronJob\nmetadata: { name: nightly, namespace: shop }\nspec: { schedule: "0 3 * * *", jobTemplate: { spec: { template: { spec: { restartPolicy: Never, containers: [{ name: a, image: host/true }] } } } } }\n',
+        }),
+      state: 'NoController',
+      reason: /CronJob/,
+    },
+    { what: 'its revert', act: revert, state: 'Matches' },
+    {
+      what: 'an app that waits for one that is not there',
+      act: () => push('later', { 'clusters/test/later.yaml': appOf('later', 'dependsOn: [{ name: none }], ') }),
+      app: 'later',
+      state: 'Waiting',
+      reason: /dependency 'flux-system\/none' does not exist/,
+    },
+    {
+      what: 'an app whose path is wrong',
+      act: () => push('later', { 'clusters/test/later.yaml': appOf('later') }),
+      app: 'later',
+      state: 'NotApplied',
+    },
+    {
+      what: 'many objects',
+      act: () =>
+        push('many', {
+          'clusters/test/later.yaml': null,
+          'tools/many.yaml': Array.from({ length: 25 }, (_, index) => configMap(`many-${index}`, '1', 'default')).join('---\n'),
+        }),
+      app: 'tools',
+      state: 'Matches',
+    },
+    {
+      what: 'a prune of most of them',
+      act: () => push('few', { 'tools/many.yaml': null, 'tools/tools.yaml': configMap('tools', '3', 'default') }),
+      app: 'tools',
+      state: 'Differs',
+      reason: /^The prune is held: 25 of 26 objects would be deleted/,
+      runs: ['-n default configmap/many-7', '{.data.a}', '1'],
+    },
+    { what: 'its revert', act: revert, app: 'tools', state: 'Matches' },
+    {
+      what: 'a branch that is not there',
+      act: () =>
+        kubectl('-n', 'flux-system', 'patch', 'gitrepository/flux-system', '--type=merge', '-p', '{"spec":{"ref":{"branch":"none"}}}'),
+      state: 'Unknown',
+      reason: /^Git cannot be read: /,
+    },
+    {
+      what: 'the branch again',
+      act: () =>
+        kubectl('-n', 'flux-system', 'patch', 'gitrepository/flux-system', '--type=merge', '-p', '{"spec":{"ref":{"branch":"main"}}}'),
+      state: 'Matches',
+    },
+  ];
+
+  it.each(cases)(
+    'after $what is $state, everywhere',
+    { timeout: 120_000 },
+    async ({ act, app = 'shop', state, reason = /^/, blames, runs, prints }) => {
+      const printed = cluster.output().length;
+      await act();
+      const found = await said({ app, state });
+      expect(found.reason).toMatch(reason);
+      expect(found.cause?.sha).toBe(blames === undefined ? undefined : await work.git('rev-parse', blames));
+      if (runs !== undefined) {
+        const [of, path, is] = runs;
+        expect(await kubectl(...of.split(' ').slice(0, -1), 'get', of.split(' ').at(-1) ?? '', '-o', `jsonpath=${path}`)).toBe(is);
+      }
+      if (prints !== undefined)
+        await until(() => prints.test(cluster.output().slice(printed)), {
+          what: () => `the terminal prints ${prints}: ${cluster.output().slice(printed)}`,
+        });
+    },
+  );
+
+  const overview = async (): Promise<Overview> => JSON.parse(await get('/status.json')) as Overview;
+
+  /** Waits until an app is in a state, and every place says so. What is read one after the other may change in between, so it is read again. */
+  async function said({ app, state }: { readonly app: string; readonly state: VerdictState }): Promise<AppOverview> {
+    let contradictions: readonly string[] = ['nothing was read'];
+    return until(
+      async () => {
+        const before = await overview();
+        const found = before.apps.find(({ name }) => name === app);
+        if (found?.state !== state) {
+          contradictions = [
+            `status.json: ${JSON.stringify(before.apps.map(({ name, state: each, reason }) => ({ name, state: each, reason })))}`,
+          ];
+          return undefined;
+        }
+        contradictions = await contradictionsOf(before, found);
+        return contradictions.length === 0 ? found : undefined;
+      },
+      { timeoutMs: 45_000, intervalMs: 100, what: () => `${app} is ${state} everywhere: ${contradictions.join('\n')}` },
+    );
+  }
+
+  /** What page, commands, badge and metrics say otherwise than `status.json`. */
+  async function contradictionsOf({ verdict, matches, apps }: Overview, app: AppOverview): Promise<readonly string[]> {
+    const { word, one } = appStates[app.state];
+    const [status, why, home, page, badge, metrics] = await Promise.all([
+      cluster.midship('status', '--exit-code'),
+      cluster.midship('why', app.name),
+      get('/'),
+      get(`/apps/flux-system/${app.name}`),
+      get(`/badge/flux-system/${app.name}.svg`),
+      get('/metrics'),
+    ]);
+    const states = apps.map(({ state }) => state);
+    const row = new RegExp(`<li id="app-flux-system-${app.name}".*?</li>`, 's').exec(home)?.[0] ?? '';
+    const isBlamed = app.cause !== undefined;
+    const labels = `namespace="flux-system",app="${app.name}"`;
+    const claims: Readonly<Record<string, boolean>> = {
+      'status.json: the sentence': states.includes('Unknown') || verdict === verdictOver(states),
+      'status.json: matches': matches === states.every(isMatch),
+      [`status: ${status.stdout}`]:
+        status.stdout.startsWith(verdict) && new RegExp(`${app.name} +flux-system +${word} `).test(`${status.stdout} `),
+      [`status --exit-code: ${status.code}`]: status.code === (matches ? 0 : 1),
+      [`status: an undo only for a commit: ${status.stdout}`]: !isBlamed || /undo: +midship revert/.test(status.stdout),
+      [`why: ${why.stdout}`]: why.stdout.startsWith(`${app.name} ${one}.\n`),
+      [`why: exit code ${why.code}`]: why.code === (isMatch(app.state) ? 0 : 1),
+      'why: an undo only for a commit': why.stdout.includes('midship revert') === isBlamed,
+      'page: the sentence': home.includes(`<h1>${verdict}</h1>`),
+      [`page: the row ${row}`]: row.includes(`>${word}<`) && row.includes('git revert') === isBlamed,
+      'page of the app': page.includes(`<title>${app.name}: ${word} `),
+      [`badge: ${badge}`]: badge.includes(`aria-label="${app.name}: ${word}"`),
+      'metrics: the state': metrics.includes(`gitops_app_state{${labels},state="${app.state}"} 1\n`),
+      'metrics: sync': metrics.includes(`gitops_app_sync_status{${labels},status="${app.sync}"} 1\n`),
+      'metrics: health': metrics.includes(`gitops_app_health_status{${labels},status="${app.health}"} 1\n`),
+    };
+    return Object.entries(claims).flatMap(([claim, holds]) => (holds ? [] : [claim]));
+  }
+});
