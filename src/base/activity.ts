@@ -1,6 +1,6 @@
 /**
  * What happened to the cluster, in the order a person wants to read it: the terminal of `up` and the page's line of commits show it. The
- * GitOps engine writes it; nothing depends on it being complete after a restart.
+ * GitOps engine writes it. After a restart it has what the histories of the apps still know, and no drift.
  */
 export type Activity =
   | {
@@ -61,6 +61,8 @@ export interface ObjectChange {
 
 export interface ActivityFeed {
   add(activity: Activity): void;
+  /** Puts what happened before this process started where it belongs by its time; listeners hear only of what is new. */
+  recall(earlier: readonly Activity[]): void;
   /** Newest last; bounded. */
   recent(): readonly Activity[];
   onAdded(listener: (activity: Activity) => void): () => void;
@@ -74,6 +76,19 @@ export function createActivityFeed(maxEntries = 500): ActivityFeed {
       entries.push(activity);
       if (entries.length > maxEntries) entries.shift();
       for (const listener of listeners) listener(activity);
+    },
+    recall(earlier) {
+      // A start sees the newest commit once more; it was first seen before.
+      const shas = new Set<string>();
+      const merged = [...earlier, ...entries]
+        .sort((a, b) => a.at - b.at)
+        .filter((each) => {
+          if (each.type !== 'commit') return true;
+          const isFirst = !shas.has(each.sha);
+          shas.add(each.sha);
+          return isFirst;
+        });
+      entries.splice(0, entries.length, ...merged.slice(-maxEntries));
     },
     recent: () => [...entries],
     onAdded(listener) {

@@ -1,6 +1,6 @@
 import pc from 'picocolors';
 import { plain } from '../base/plain-text.ts';
-import { type HistoryEntry, historyOf } from '../gitops/verbs/history.ts';
+import { historyOf, type JudgedEntry } from '../gitops/verbs/history.ts';
 import { keyOf } from '../machinery/object.ts';
 import { type AppCommand, findApp, withClient } from './connect.ts';
 import type { ExitCode } from './failure.ts';
@@ -24,7 +24,7 @@ export function showHistory(options: HistoryOptions): Promise<ExitCode> {
   });
 }
 
-function textOf(history: readonly HistoryEntry[], { app, changes, now }: HistoryOptions): string {
+function textOf(history: readonly JudgedEntry[], { app, changes, now }: HistoryOptions): string {
   if (history.length === 0) return `${app} has no history yet\n`;
   if (!changes) {
     const rows = history.map((entry) => [
@@ -52,7 +52,8 @@ function textOf(history: readonly HistoryEntry[], { app, changes, now }: History
     .join('');
 }
 
-const outcomeOf = ({ result, rollback, revertOf }: HistoryEntry): string =>
-  rollback && result === 'applied' ? `revert of ${(revertOf ?? '').slice(0, 7) || 'a commit'}` : result;
+/** `revert of 3f2a9c1, works` */
+const outcomeOf = ({ outcome, rollback, revertOf }: JudgedEntry): string =>
+  rollback ? `revert of ${(revertOf ?? '').slice(0, 7) || 'a commit'}, ${outcome}` : outcome;
 
-const countOf = ({ changes, moreChanges = 0 }: HistoryEntry): string => String(changes.length + moreChanges);
+const countOf = ({ changes, moreChanges = 0 }: JudgedEntry): string => String(changes.length + moreChanges);

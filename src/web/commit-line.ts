@@ -101,9 +101,11 @@ function judge(commit: Commit, outcome: CommitOutcome | undefined, { now, newest
   const [first] = failed;
   if (first?.type === 'failed') {
     const more = first.errors.length > 1 ? ` and ${first.errors.length - 1} more` : '';
-    return { state: 'failed', outcome: join(applied, `${namesOf(failed)} not applied: ${first.errors[0] ?? 'no reason given'}${more}`) };
+    const why = first.errors[0] === undefined ? '' : `: ${first.errors[0]}${more}`;
+    return { state: 'failed', outcome: join(applied, `${namesOf(failed)} not applied${why}`) };
   }
-  const degraded = words.filter((word) => word.type === 'degraded' && !isWell(word));
+  const isBroken = ({ app }: { readonly app: string }): boolean => newest.get(app) === commit.sha && now.get(app)?.state === 'Broken';
+  const degraded = words.filter((word) => (word.type === 'degraded' && !isWell(word)) || (word.type === 'applied' && isBroken(word)));
   if (degraded.length > 0) {
     const isNow = degraded.some(({ app }) => newest.get(app) === commit.sha);
     return {
@@ -120,6 +122,7 @@ function judge(commit: Commit, outcome: CommitOutcome | undefined, { now, newest
   if (waiting.length > 0)
     return { state: 'unknown', outcome: join(applied, rollback, 'followed by the next commit before all was healthy') };
   const healthyAt = words.flatMap((word) => (word.type === 'healthy' ? [word.at] : []));
+  if (words.every(({ type }) => type === 'recovered')) return { state: 'ok', outcome: join(applied, rollback, 'what was in force stays') };
   const healthy = healthyAt.length === 0 ? 'healthy' : `healthy ${durationText(Math.max(...healthyAt) - commit.at)} after it was seen`;
   return { state: 'ok', outcome: join(applied, rollback, healthy) };
 }

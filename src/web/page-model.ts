@@ -14,6 +14,7 @@ import { milliValueOf } from '../machinery/quantity.ts';
 import type { StepLog } from '../reconcile/step-log.ts';
 import { type AppObject, createAppObjects, type PodSquare, squareState, squaresOf } from './app-objects.ts';
 import { commitLine, type LineMark } from './commit-line.ts';
+import { countHealedDrifts } from './healed-drifts.ts';
 import { compareNaturally } from './natural-order.ts';
 import { createOverviewSource, podsByNode } from './overview.ts';
 import { createRecentEvents, lastSeenMs } from './recent-events.ts';
@@ -50,6 +51,7 @@ export interface HomeModel {
     readonly podsWanted: number;
     readonly nodesReady: number;
     readonly nodes: number;
+    /** Changes by hand that were put back within the last hour. */
     readonly drifts: number;
   };
   /** Worst first; states without an app are left out. */
@@ -133,6 +135,7 @@ export function createPageModel({ informers, activity, steps }: PageModelOptions
   const source = createOverviewSource(informers);
   const objects = createAppObjects(informers);
   const recent = createRecentEvents(informers);
+  const healedDrifts = countHealedDrifts(informers);
   const apps = informers.get(kustomizations);
   const repositories = informers.get(gitRepositories);
   const machines = informers.get(nodes);
@@ -183,7 +186,7 @@ export function createPageModel({ informers, activity, steps }: PageModelOptions
           podsWanted: squares.length,
           nodesReady: overview.nodes.filter(({ ready }) => ready).length,
           nodes: overview.nodes.length,
-          drifts: activity.recent().filter(({ type }) => type === 'drift').length,
+          drifts: healedDrifts(),
         },
         segments: appStateNames.flatMap((name) => {
           const count = sorted.filter(({ state }) => state === name).length;
@@ -261,7 +264,8 @@ function historyOf(app: Kustomization, activities: readonly Activity[]): AppMode
       ? [{ type: 'failed', ...common, errors: [reason] }]
       : [{ type: 'applied', ...common, changes: [], durationMs, rollback: false }];
   });
-  return [...told.slice(-maxHistory).reverse(), ...earlier].slice(0, maxHistory);
+  // Equal times keep the order in which things were said.
+  return [...told.reverse(), ...earlier].sort((a, b) => b.at - a.at).slice(0, maxHistory);
 }
 
 function sourceModel({ spec, status }: GitRepository): SourceModel {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { namespaces } from '../../api/core/v1/namespace.ts';
 import { parseDuration } from '../../api/flux.ts';
-import { withAttempt } from '../../api/kustomize/v1/attempt.ts';
+import { attemptsOf, withAttempt } from '../../api/kustomize/v1/attempt.ts';
 import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
 import { annotations, finalizers } from '../../api/well-known.ts';
 import type { ObjectChange } from '../../base/activity.ts';
@@ -20,7 +20,7 @@ import { type AppState, touchInventory } from './app-state.ts';
 import { type AttemptRecord, startAttempt } from './attempt.ts';
 import { createDriftCorrection } from './drift-correction.ts';
 import type { GitOpsMetrics } from './gitops-metrics.ts';
-import { addToHistory, isRollback, replaceInHistory, revertedBy } from './history.ts';
+import { addToHistory, isRollback, judged, replaceInHistory, revertedBy, revertedSha } from './history.ts';
 import type { Inventory } from './inventory.ts';
 import { describeId, idOf, type ObjectId, tryParseId } from './object-id.ts';
 import { type AppFeed, redactedChange } from './redacted-feed.ts';
@@ -106,6 +106,8 @@ export function createAppActs({
         inForce?.digest === outcome.digest ? inForce.rollback : isRollback(state.history, outcome.digest, revision.commit.message);
       const isNewTree = outcome.digest !== state.digest && state.history.at(-1)?.digest !== outcome.digest;
       const { attempted } = state;
+      // A refused commit was taken back: what is in force stays, and is what Git says once more.
+      const isBack = attempted !== undefined && attempted.revision !== revision.commit.revision && !changed && !isNewTree;
       const tries = attempted?.revision === revision.commit.revision ? attempted.failures + 1 : 1;
       state.isRollback = rollback;
       state.errors = [];
@@ -145,9 +147,11 @@ export function createAppActs({
         const notes = outcome.notes.length > maxErrorsShown ? [...outcome.notes.slice(0, maxErrorsShown), '…'] : outcome.notes;
         recorder.record(app, { type: 'Warning', reason: 'HookNotSupported', message: notes.join('\n') });
       }
+      if (attempted !== undefined && !changed)
+        feed.add(app, { type: 'recovered', at: clock.now(), app: app.metadata.name, sha: state.sha, from: 'failed' });
       if (rollback && isNewTree) gitops.rolledBack(labelsOf(app));
       gitops.synced(labelsOf(app), trigger, changed ? 'succeeded' : 'noop', durationMs);
-      if (isNewTree) await remember(pass, 'applied', outcome.digest, outcome.changes, durationMs);
+      if (isNewTree || isBack) await remember(pass, 'applied', outcome.digest, outcome.changes, durationMs);
       pass.finding = waits(app)
         ? { reason: reasons.progressing, message: `Applied revision: ${state.revision}, waiting for health` }
         : { reason: reasons.succeeded, message: `Applied revision: ${state.revision}` };
@@ -259,8 +263,10 @@ export function createAppActs({
     const { app, state, revision } = pass;
     if (revision === undefined || !state.loaded) return;
     const { commit } = revision;
-    const revertOf = result === 'applied' && state.isRollback ? revertedBy(state.history, commit.message) : undefined;
-    state.history = addToHistory(state.history, {
+    const isRevert = result === 'applied' && (state.isRollback || revertedSha(commit.message) !== undefined);
+    const revertOf = isRevert ? revertedBy(state.history, commit.message) : undefined;
+    const attempts = attemptsOf({ status: { ...app.status, history: state.snapshots ?? app.status?.history ?? [] } });
+    state.history = addToHistory(judged(state.history, attempts), {
       revision: commit.revision,
       digest,
       result,
@@ -268,7 +274,7 @@ export function createAppActs({
       durationMs: Math.round(durationMs),
       author: commit.author,
       subject: commit.subject,
-      rollback: result === 'applied' && state.isRollback,
+      rollback: isRevert,
       ...(revertOf === undefined ? {} : { revertOf }),
       changes,
     });

@@ -36,6 +36,7 @@ import { createInventory } from './inventory.ts';
 import { newerOf } from './newer.ts';
 import { describe } from './object-id.ts';
 import { createAppBuilder } from './post-build.ts';
+import { activitiesOf } from './recalled-activity.ts';
 import { redactedFeed } from './redacted-feed.ts';
 import type { KnownRevision, RevisionStore } from './repository-controller.ts';
 import { messageOf, Superseded } from './sync-failure.ts';
@@ -113,7 +114,10 @@ export function createAppController(options: AppControllerOptions): AppControlle
   const sourceOf = (app: Kustomization): GitRepository | undefined =>
     app.spec.sourceRef.kind === gitRepositories.kind ? sources.getByKey(sourceKeyOf(app)) : undefined;
   const states = new Map<string, AppState>();
-  const inventory = createInventory({ client });
+  const inventory = createInventory({
+    client,
+    onHistory: (app, history) => options.feed.recall(activitiesOf(app, history)),
+  });
   const appBuilder = createAppBuilder({ client, builder, redactor });
   const redactFor =
     (key: string) =>

@@ -164,6 +164,7 @@ export function createAppHealth({ clock, log, wake, feed, gitops }: AppHealthOpt
       // A problem that is over in a moment is no news: an old pod's, while a revert takes it away.
       if (isProblem(health) && state.announcedProblem !== problem && kindOfProblem(before.reason) === problem && speaks) {
         state.announcedProblem = problem;
+        state.brokeAt = state.announcedHealthy ? state.sha : '';
         feed.add(app, { type: 'degraded', ...entry, reason: health.reason });
       }
       if (health.status === 'Healthy' && state.appliedAt > 0) {
@@ -173,6 +174,11 @@ export function createAppHealth({ clock, log, wake, feed, gitops }: AppHealthOpt
           if (speaks) feed.add(app, { type: 'healthy', ...entry, summary: podSummary(state, target), durationMs });
           state.announcedHealthy = true;
         }
+        // After a commit, `healthy` says so; without one nothing else would.
+        if (state.brokeAt !== '' && clock.now() - state.wellSince > recoveryMs) {
+          if (state.brokeAt === state.sha) feed.add(app, { type: 'recovered', ...entry, from: 'degraded' });
+          state.brokeAt = '';
+        }
         if (state.degradedSince > 0) {
           gitops.restored(labelsOf(app), clock.now() - state.degradedSince);
           state.degradedSince = 0;
@@ -180,10 +186,11 @@ export function createAppHealth({ clock, log, wake, feed, gitops }: AppHealthOpt
       }
       state.lastHealth = health;
     },
-    lookAgainAfterMs(app, { lastHealth, announcedProblem, healthDue, progress, cause }) {
+    lookAgainAfterMs(app, { lastHealth, announcedProblem, healthDue, progress, cause, brokeAt, wellSince }) {
       const now = clock.now();
       const times = [...healthDue.values(), ...(progress === undefined ? [] : [progress.since + timeoutMsOf(app) + 1])];
       if (cause !== undefined) times.push(cause.at);
+      if (brokeAt !== '' && lastHealth.status === 'Healthy') times.push(wellSince + recoveryMs + 1);
       if (isProblem(lastHealth) && announcedProblem !== kindOfProblem(lastHealth.reason)) times.push(now + problemGraceMs);
       const soonest = Math.min(...times.filter((time) => time > now));
       return Number.isFinite(soonest) ? soonest - now : undefined;

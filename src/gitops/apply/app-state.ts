@@ -212,6 +212,8 @@ export interface AppState {
   announcedHealthy: boolean;
   /** The problem that was told last, so that it is told once. */
   announcedProblem: string;
+  /** SHA at which an app that had worked was said to have that problem; empty when none was, or it was said to be over. */
+  brokeAt: string;
   /** When the app last became healthy, while it is; 0 otherwise. */
   wellSince: number;
   degradedSince: number;
@@ -302,6 +304,7 @@ export function newAppState(key: string): AppState {
     waitsSince: 0,
     announcedHealthy: false,
     announcedProblem: '',
+    brokeAt: '',
     wellSince: 0,
     degradedSince: 0,
     lastHealth: { status: 'Unknown', reason: '' },

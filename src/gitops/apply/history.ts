@@ -1,3 +1,4 @@
+import type { Attempt } from '../../api/kustomize/v1/attempt.ts';
 import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
 import type { ObjectChange } from '../../base/activity.ts';
 import type { Client } from '../../client/client.ts';
@@ -9,6 +10,8 @@ export interface HistoryEntry {
   readonly revision: string;
   readonly digest: string;
   readonly result: 'applied' | 'failed';
+  /** Of one that was applied: the app was healthy at it. Absent while it is in force, and when nobody knows. */
+  readonly worked?: boolean;
   /** RFC 3339. */
   readonly at: string;
   readonly durationMs: number;
@@ -45,6 +48,15 @@ export function addToHistory(history: readonly HistoryEntry[], entry: HistoryEnt
   const last = history.at(-1);
   const kept = last?.result === 'failed' && entry.result === 'failed' && last.revision === entry.revision ? history.slice(0, -1) : history;
   return bounded([...kept, shortened(entry)].slice(-maxEntries));
+}
+
+/** What came of the entry that was in force until now is known at its end; it is written with the next one. */
+export function judged(history: readonly HistoryEntry[], attempts: readonly Attempt[]): readonly HistoryEntry[] {
+  const index = history.findLastIndex(({ result }) => result === 'applied');
+  const entry = history[index];
+  const attempt = attempts.find(({ revision }) => revision === entry?.revision);
+  if (entry === undefined || entry.worked !== undefined || attempt === undefined) return history;
+  return history.with(index, { ...entry, worked: attempt.healthyAt !== undefined });
 }
 
 /** Puts another entry in the place of one. */
@@ -92,4 +104,5 @@ export function revertedBy(history: readonly HistoryEntry[], message: string): s
   return revertedSha(message) ?? inForce?.slice(inForce.lastIndexOf(':') + 1);
 }
 
-const revertedSha = (message: string): string | undefined => /^This reverts commit ([0-9a-f]{7,40})/m.exec(message)?.[1];
+/** The commit that a message says it takes back, as `git revert` writes it. */
+export const revertedSha = (message: string): string | undefined => /^This reverts commit ([0-9a-f]{7,40})/m.exec(message)?.[1];

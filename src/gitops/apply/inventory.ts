@@ -27,7 +27,13 @@ export const inventoryRef = ({ metadata }: Kustomization): ObjectRef => ({
   name: `midship-inventory-${metadata.name}`,
 });
 
-export function createInventory({ client }: { readonly client: Client }): Inventory {
+export interface InventoryOptions {
+  readonly client: Client;
+  /** Hears of the history of an app when it is read. */
+  onHistory(app: Kustomization, history: readonly HistoryEntry[]): void;
+}
+
+export function createInventory({ client, onHistory }: InventoryOptions): Inventory {
   return {
     async load(app, state) {
       const record = await readRecord<InventoryRecord>(client, inventoryRef(app));
@@ -35,6 +41,7 @@ export function createInventory({ client }: { readonly client: Client }): Invent
       const entries = record?.entries ?? (app.status?.inventory?.entries ?? []).map((entry) => ({ ...entry, uid: undefined }));
       for (const { id, v, uid } of entries) if (!state.applied.has(id)) state.doomed.set(id, { version: v, uid });
       state.history = await readHistory(client, app);
+      onHistory(app, state.history);
       if (record?.hooks !== undefined) {
         const { digest, complete, succeeded } = record.hooks;
         state.hooks = { digest, complete, succeeded: new Set(succeeded), cleaning: new Map() };

@@ -65,19 +65,23 @@ function Verdict({ model: { overview, lead, tally, segments } }: { readonly mode
           value={tally.podsWanted === tally.podsReady ? `${tally.podsReady}` : `${tally.podsReady}/${tally.podsWanted}`}
           label="pods ready"
         />
-        <Tally value={tally.nodes === tally.nodesReady ? `${tally.nodes}` : `${tally.nodesReady}/${tally.nodes}`} label="nodes ready" />
-        <Tally value={`${tally.drifts}`} label={tally.drifts === 1 ? 'drift' : 'drifts'} />
+        <Tally
+          value={tally.nodes === tally.nodesReady ? `${tally.nodes}` : `${tally.nodesReady}/${tally.nodes}`}
+          label="nodes ready"
+          isBad={tally.nodesReady < tally.nodes}
+        />
+        <Tally value={`${tally.drifts}`} label={tally.drifts === 1 ? 'drift this hour' : 'drifts this hour'} />
       </dl>
       <Segments segments={segments} />
     </div>
   );
 }
 
-function Tally({ value, label }: { readonly value: string; readonly label: string }): VNode {
+function Tally({ value, label, isBad = false }: { readonly value: string; readonly label: string; readonly isBad?: boolean }): VNode {
   return (
     <div>
       <dt>{label}</dt>
-      <dd>{value}</dd>
+      <dd class={isBad ? 'failed' : ''}>{value}</dd>
     </div>
   );
 }
@@ -174,7 +178,7 @@ export function Reason({ app }: { readonly app: AppRow }): VNode | null {
 }
 
 function Line({ marks }: { readonly marks: readonly LineMark[] }): VNode {
-  if (marks.length === 0) return <p class="empty">No commit seen since the start.</p>;
+  if (marks.length === 0) return <p class="empty">No commit seen yet.</p>;
   return (
     <ol class="line">
       {marks.map((mark) => (

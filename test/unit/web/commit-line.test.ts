@@ -100,6 +100,35 @@ describe('commit line', () => {
     expect(mark).toMatchObject({ state: 'failed', outcome: 'applied in 0.4 s, web not applied: a.yaml:3:1 no and 1 more' });
   });
 
+  it('names each app that one commit broke', () => {
+    const failed = (app: string): Activity => ({ type: 'failed', at: 20, app, sha: bad, errors: ['a.yaml:3:1 no'] });
+    const [mark] = commitLine(
+      [commit(bad, 0), failed('web'), failed('cache')],
+      [appAt('web', old, 'NotApplied'), appAt('cache', old, 'NotApplied')],
+    );
+    expect(mark).toMatchObject({ state: 'failed', outcome: 'web, cache not applied: a.yaml:3:1 no' });
+  });
+
+  it('does not paint a held prune green', () => {
+    const held: Activity = { type: 'failed', at: 15, app: 'web', sha: old, errors: ['prune blocked: 25 of 26 objects would be deleted'] };
+    const activities = [commit(old, 0), applied('web', old, 10), held, healthy('web', old, 20)];
+    expect(commitLine(activities, [appAt('web', old, 'Differs')])[0]).toMatchObject({
+      state: 'drift',
+      outcome: 'applied in 0.4 s, the prune in web is held',
+    });
+    expect(commitLine(activities, [appAt('web', old)])[0]?.state).toBe('ok');
+  });
+
+  it('does not paint the revert of a refused commit with its error', () => {
+    const failed: Activity = { type: 'failed', at: 20, app: 'web', sha: bad, errors: ['a.yaml:3:1 no'] };
+    const recovered: Activity = { type: 'recovered', at: 40, app: 'web', sha: fix, from: 'failed' };
+    const marks = commitLine([commit(bad, 0), failed, commit(fix, 30), recovered], [appAt('web', fix)]);
+    expect(marks.map(({ state, outcome }) => [state, outcome])).toEqual([
+      ['ok', 'what was in force stays'],
+      ['failed', 'web not applied: a.yaml:3:1 no'],
+    ]);
+  });
+
   it('does not leave a commit waiting that the next one overtook', () => {
     const marks = commitLine(
       [commit(old, 0), applied('web', old, 10), commit(fix, 20), applied('web', fix, 30)],

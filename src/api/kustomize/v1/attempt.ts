@@ -81,7 +81,7 @@ export function withAttempt(history: readonly HistorySnapshot[], attempt: Attemp
 }
 
 /** The attempts that an app's status tells of, newest first; those of Flux, which say less, are left out. */
-export function attemptsOf(app: Kustomization): readonly Attempt[] {
+export function attemptsOf(app: Pick<Kustomization, 'status'>): readonly Attempt[] {
   return (app.status?.history ?? []).flatMap((snapshot) => tryParse(snapshot) ?? []);
 }
 
