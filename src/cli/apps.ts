@@ -10,7 +10,6 @@ import { redactUrl } from '../base/log.ts';
 import { plain } from '../base/plain-text.ts';
 import type { Client } from '../client/client.ts';
 import { historyOf } from '../gitops/verbs/history.ts';
-import { explainApp } from '../gitops/verbs/why.ts';
 import { conditionOf } from '../machinery/conditions.ts';
 import { type KubeObject, keyOf, type List, type ObjectRef } from '../machinery/object.ts';
 import type { Resource } from '../machinery/resource.ts';
@@ -41,6 +40,12 @@ export function getSources(options: ListOptions): Promise<ExitCode> {
     one: (client, name) => client.get(gitRepositories, refOfSource(name, options.namespace)),
     columns: sourceColumns,
   });
+}
+
+/** Imported when it is asked: the rules of health are most of what a list would load. */
+async function blockerOf(client: Client, app: Kustomization): Promise<string> {
+  const { explainApp } = await import('../gitops/verbs/why.ts');
+  return (await explainApp(client, app)).blocking;
 }
 
 interface Column<T> {
@@ -125,7 +130,7 @@ export function syncApp(options: SyncOptions): Promise<ExitCode> {
 async function sync(client: Client, options: SyncOptions): Promise<ExitCode> {
   const { timeout } = options;
   const app = await findApp(client, options.app, options.namespace);
-  if (app.spec.suspend === true) throw suspended(app, (await explainApp(client, app)).blocking);
+  if (app.spec.suspend === true) throw suspended(app, await blockerOf(client, app));
   const token = new Date(options.now).toISOString();
   const request = { type: 'merge' as const, body: { metadata: { annotations: { [annotations.reconcileRequestedAt]: token } } } };
   const isHandled = ({ status }: Kustomization | GitRepository): boolean => status?.lastHandledReconcileAt === token;
@@ -193,7 +198,7 @@ async function waitUntilHealthy(client: Client, options: WaitOptions): Promise<E
     judge: async (now) => isInForce(now, sha) || now.spec.suspend === true || (await isSuperseded(client, now, sha)),
   });
   if (isInForce(object, sha)) return tell(options, object, undefined);
-  if (object.spec.suspend === true) return tell(options, object, (await explainApp(client, object)).blocking);
+  if (object.spec.suspend === true) return tell(options, object, await blockerOf(client, object));
   const at = shortSha(object.status?.lastAppliedRevision);
   if (isDone) return tell(options, object, `${sha?.slice(0, 7)} was superseded by ${at}`);
   return tell(
