@@ -605,8 +605,8 @@ message ServiceReference {
 `,
 ];
 
-// Fields of messages above whose zero value means absence: Go has no other for them, so that typed clients always send them. Of other
-// messages the schemas say so (`x-omit-zero`).
+// Fields of messages above whose zero value means absence: Go has no other for them, so that typed clients always send them. The
+// schemas say it of other messages (`x-omit-zero`).
 export const omittedZeros = {
   'apiextensions.v1.CustomResourceColumnDefinition': 'format description priority',
   'apiextensions.v1.CustomResourceDefinitionCondition': 'reason message',

@@ -138,7 +138,7 @@ export function ipErrors(text: string): readonly string[] {
   return ['must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)'];
 }
 
-/** Of an address that others are to reach: not one that only its own machine or link knows. */
+/** Errors of an address that others are to reach: one that only its own machine or link knows is refused. */
 export function specialAddressErrors(text: string): readonly string[] {
   const isV4 = isIPv4(text);
   const first = isV4 ? Number(text.split('.', 1)[0]) : Number.parseInt(text, 16);

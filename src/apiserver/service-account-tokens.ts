@@ -37,7 +37,7 @@ export interface ServiceAccountTokensOptions {
 
 const [serviceAccountIssuer = ''] = ownAudiences;
 
-/** Of tokens that a Secret holds; everywhere the same. */
+/** The issuer of tokens that a Secret holds; the same in every cluster. */
 const secretIssuer = 'kubernetes/serviceaccount';
 const claimPrefix = 'kubernetes.io/serviceaccount';
 
@@ -70,7 +70,7 @@ interface Named {
   readonly uid: string;
 }
 
-/** What a token says that a Secret holds. */
+/** Claims of a token that a Secret holds. */
 interface SecretClaims {
   readonly namespace: string;
   readonly account: Named;

@@ -81,11 +81,11 @@ export interface RequestInfo {
 
 export interface ServedVersion {
   readonly kind: KindDefinition;
-  /** Of a patch: what it makes of the stored object. */
+  /** For a patch: applies it to the stored object. */
   change?(stored: KubeObject): KubeObject;
-  /** Of an apply: the stored object in this version, */
+  /** For an apply: shows the stored object in this version. */
   show?(stored: KubeObject): KubeObject;
-  /** and what the apply made of it, read and checked by the rules of this version, as the stored kind has it. */
+  /** For an apply: checks its result by the rules of this version, and gives it as the stored kind has it. */
   accept?(applied: KubeObject, shown: KubeObject | undefined): KubeObject;
 }
 

@@ -48,7 +48,7 @@ export type Activity =
       readonly problem: string;
       readonly durationMs: number;
     }
-  /** What was said to be wrong with an app is over, without a change that would say so. */
+  /** A reported problem of an app is over, without a change that would say so. */
   | { readonly type: 'recovered'; readonly at: number; readonly app: string; readonly sha: string; readonly from: 'failed' | 'degraded' };
 
 export interface ObjectChange {

@@ -1,4 +1,4 @@
-/** How a state looks where there is room for a shape; it never stands without its word. */
+/** The shape of a state, where there is room for one; its word is always beside it. */
 export type Shape = 'ok' | 'progressing' | 'drift' | 'failed' | 'paused' | 'unknown';
 
 interface StateWords {
@@ -9,7 +9,7 @@ interface StateWords {
   /** After a number of apps. */
   readonly many: string;
   readonly shape: Shape;
-  /** What runs is what the branch says: such an app counts under "match Git", and `status --exit-code` is 0. */
+  /** True when the cluster runs what the branch says: such an app counts under "match Git", and `status --exit-code` is 0. */
   readonly matches: boolean;
   /** For the reference: when an app is in this state. */
   readonly meaning: string;
@@ -26,7 +26,7 @@ export const appStates = {
     many: 'are not applied',
     shape: 'failed',
     matches: false,
-    meaning: 'The newest commit, or the spec of the app, cannot be put in force. What ran before runs on.',
+    meaning: 'The newest commit, or the spec of the app, cannot be put in force. The revision before it stays in force.',
   },
   Broken: {
     word: 'Does not work',

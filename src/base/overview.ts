@@ -25,9 +25,9 @@ export interface AppOverview {
   readonly reason: string;
   /** Someone holds the app at a commit: who, when and which; empty when nobody does. */
   readonly pinned: string;
-  /** What is not what Git says and is left so, one line each. */
+  /** Differences from Git that are left so, one line each. */
   readonly differences: readonly string[];
-  /** What Git leaves to others and they have set, one line each; it does not count as a difference. */
+  /** Values that Git leaves to others and they have set, one line each; none counts as a difference. */
   readonly notes: readonly string[];
   /** The commit that the trouble came with; absent when the cause is no commit, or when going back to the one before would not help. */
   readonly cause: CommitOverview | undefined;

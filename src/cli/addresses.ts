@@ -11,7 +11,7 @@ export interface AddressesOptions {
   readonly isTerminal: boolean;
 }
 
-/** Where the page, the API and the Git remote are, for the person who started the cluster. */
+/** Shows the addresses of page, API and Git remote to the person who started the cluster. */
 export function formatAddresses({ endpoints, configuration, pagePath, isTerminal }: AddressesOptions): string {
   const lines = [
     `  Status page    ${pageAddress(endpoints, isTerminal ? pagePath : undefined)}`,
@@ -53,7 +53,7 @@ function pushAddress(endpoints: Endpoints, isTerminal: boolean): string {
   return `${git.href}   (with its token: midship git-url)${trust}`;
 }
 
-/** Of `git clone`, which keeps it for the pushes. */
+/** The option by which `git clone` trusts the server; the clone keeps it for the pushes. */
 const trustOption = ({ httpCaFile }: Endpoints): string => (httpCaFile === undefined ? '' : `-c http.sslCAInfo=${shellWord(httpCaFile)} `);
 
 /** Gives the address of the built-in remote, by the name that other machines know too. */

@@ -136,7 +136,7 @@ export interface Cluster {
   readonly endpoints: Endpoints;
   /** Path behind the address of the page; where it asks for a login, one that logs in once. */
   newPageLink(): string;
-  /** What comes next: apps of the repository, the first push to the built-in remote, or nothing because GitOps is switched off. */
+  /** Next to come: apps of the repository, the first push to the built-in remote, or nothing because GitOps is switched off. */
   readonly awaits: 'apps' | 'push' | 'nothing';
   readonly activity: ActivityFeed;
   status(): Overview;
@@ -714,7 +714,7 @@ interface HttpCertificate {
   readonly pair: WebCertificate;
   /** PEM, the server's certificate first. */
   readonly file: string;
-  /** Of the cluster's authority, when that signed it. */
+  /** File of the cluster's authority, when that signed the certificate. */
   readonly caFile?: string;
   readonly parts: readonly Component[];
 }

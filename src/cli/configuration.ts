@@ -74,7 +74,7 @@ export const filesOf = (dataDirectory: string) => ({
   backup: join(dataDirectory, 'backup'),
   lastBackup: join(dataDirectory, 'last-backup.json'),
   auditLog: join(dataDirectory, 'logs', 'audit.log'),
-  /** What a cluster in the background prints, and how it ended when it failed. */
+  /** The output of a cluster in the background, and the reason for its end when it failed. */
   terminalLog: join(dataDirectory, 'logs', 'terminal.log'),
   failureLog: join(dataDirectory, 'logs', 'failure.log'),
 });

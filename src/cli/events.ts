@@ -120,7 +120,7 @@ function rowOf(event: Event, now: number): readonly string[] {
   return [seen, event.type ?? 'Normal', event.reason ?? '', objectOf(event), messageOf(event)];
 }
 
-/** Of a watch, which does not know how wide its columns become. */
+/** One line for a watch, which does not know how wide its columns become. */
 function lineOf(event: Event): string {
   const time = new Date(timeOfEvent(event)).toISOString().slice(0, 19);
   const reason = plain(event.reason ?? '');

@@ -5,7 +5,7 @@ import { filesOf } from './configuration.ts';
 
 export interface FindOptions {
   readonly environment: NodeJS.ProcessEnv;
-  /** Where the search begins; absolute. */
+  /** Directory at which the search begins; absolute. */
   readonly from: string;
 }
 

@@ -11,7 +11,7 @@ import { readOwnKubeconfig } from './kubeconfig.ts';
 export interface MergeOptions {
   readonly dataDirectory: string;
   readonly environment: NodeJS.ProcessEnv;
-  /** Of cluster, user and context in the file. */
+  /** Name of cluster, user and context in the file. */
   readonly name: string;
   readonly output: NodeJS.WritableStream;
 }

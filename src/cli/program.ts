@@ -268,7 +268,7 @@ export function createCommands(context: ProgramContext, commandLine: readonly st
     done,
   });
 
-  withBuildFlags(program.command('build').description('print the objects that a kustomization or a directory of manifests stands for'))
+  withBuildFlags(program.command('build').description('print the objects that a kustomization or a directory of manifests describes'))
     .argument('[path]', 'directory', '.')
     .addOption(
       new Option('--load-restrictor <name>', 'LoadRestrictionsNone: files elsewhere than beside or below a kustomization, too')

@@ -7,7 +7,7 @@ import { filesOf } from './configuration.ts';
 import { Failure } from './failure.ts';
 import { ageText } from './output.ts';
 
-/** What is known of the newest backup of a data directory, in `last-backup.json`. */
+/** The newest backup of a data directory, as `last-backup.json` describes it. */
 interface LastBackup {
   readonly file: string;
   /** RFC 3339 */

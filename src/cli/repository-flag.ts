@@ -3,7 +3,7 @@ import type { Configuration } from './configuration.ts';
 import { Failure } from './failure.ts';
 
 /**
- * What `--repo` names. A token may be in the address, as with git, or in the environment; it is never stored in a `spec.url`.
+ * Reads the value of `--repo`. A token may be in the address, as with git, or in the environment; it is never stored in a `spec.url`.
  *
  * @throws Failure for an address that cannot be followed, whatever answers there
  */

@@ -13,7 +13,7 @@ export interface TreeOptions extends AppCommand {
   readonly app: string;
 }
 
-/** What an app applied and what came of it, with how each does. 1 when something is degraded, missing or without a controller. */
+/** Shows the objects of an app, those made from them, and the health of each. 1 when one is degraded, missing or without a controller. */
 export function showTree(options: TreeOptions): Promise<ExitCode> {
   return withClient(options, async (client): Promise<ExitCode> => {
     const app = await findApp(client, options.app, options.namespace);

@@ -38,7 +38,7 @@ export interface HttpClientOptions {
 export interface HttpClient extends Client {
   /** The last line of the newest run of a container, cut after 1 KiB. */
   readLastLine(pod: KubeObject, container: string): Promise<string>;
-  /** What the server says of itself at `/version`. */
+  /** The version that the server reports at `/version`. */
   serverVersion(): Promise<{ readonly gitVersion: string }>;
   /** Ends what is under way and releases the connections. */
   close(): void;
@@ -51,7 +51,7 @@ const maxConnections = 64;
 const maxWatches = 1_024;
 /** Without a byte for so long a request has failed; the server's own limit for an answer is 60 s. */
 const idleTimeoutMs = 90_000;
-/** Of a line of a log, which is a hint and not worth a long wait. */
+/** Limits for one line of a log, which is a hint and not worth a long wait. */
 const maxLineBytes = 1_024;
 const lineTimeoutMs = 5_000;
 /** A watch is asked to end after 5 to 10 minutes, as client-go does, and is given up when it does not. */

@@ -187,7 +187,7 @@ export interface KubeconfigContent {
   readonly server: string;
   readonly caCertificate: string;
   readonly clientCertificate: { readonly certificate: string; readonly key: string };
-  /** What programs of ours look for in the cluster's entry, by name; others leave it alone. */
+  /** Data for our own programs in the cluster's entry, by name; others leave it alone. */
   readonly extensions?: Readonly<Record<string, object>>;
 }
 

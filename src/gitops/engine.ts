@@ -33,7 +33,7 @@ export interface EngineOptions extends ControllerDependencies {
   readonly noControllerText?: ((object: KubeObject) => string | undefined) | undefined;
   /** Field managers, beside the usual ones, whose fields on objects of apps become the apps'. */
   readonly overrideManagers?: readonly string[];
-  /** Reads what containers wrote last; absent: a crash is told without. */
+  /** Reads the last line of a container's log; absent: a crash is reported without it. */
   readonly readLastLine?: ReadLastLine | undefined;
   /** Name and version in the logs of other clusters. */
   readonly userAgent?: string;

@@ -19,7 +19,7 @@ import { readRecord, writeRecord } from './apply/secret-record.ts';
 /** The field manager of what the flags of `up` say. */
 export const upFieldManager = 'midship-up';
 
-/** What versions before named the GitRepository and the Kustomization of `up`. */
+/** The name of the GitRepository and the Kustomization of `up` in earlier versions. */
 export const formerRootName = 'cluster';
 
 /** Requests under way at the same time. */
@@ -45,7 +45,7 @@ export async function renameRootApp(client: Client): Promise<{ readonly name: st
   const present = await tryGet(client, kustomizations, to);
   const isForeign = present !== undefined && present.metadata.annotations?.[annotations.renamedFrom] !== formerRootName;
   const holdsItself = former.status?.inventory?.entries.some(({ id }) => id === idOf(former)) === true;
-  // What is on its way out is not to come back under another name.
+  // An app that is being deleted must not come back under another name.
   const isLeaving = former.metadata.deletionTimestamp !== undefined && present === undefined;
   if (isForeign || holdsItself || isLeaving) return { name: formerRootName, notes: [] };
 
@@ -53,7 +53,7 @@ export async function renameRootApp(client: Client): Promise<{ readonly name: st
   const app = await copyApp(client, former, to);
   await copyRecord(client, inventoryRef(former), app, inventoryRef(app));
   await copyRecord(client, historyRef(former), app, historyRef(app));
-  // What is on another cluster gets the label with the next apply.
+  // Objects on another cluster get the label with the next apply.
   if (former.spec.kubeConfig === undefined) await relabel(client, former, app);
   await client.patch(
     kustomizations,

@@ -8,7 +8,7 @@ import type { Client } from '../client/client.ts';
 import { tryGet } from '../client/try-get.ts';
 import { formerRootName, isOfUp, renameRootApp, sourceReferrers, upFieldManager } from './root-app-rename.ts';
 
-/** What the flags of `midship up` say about the repository that the cluster runs. */
+/** Flags of `midship up` about the repository that the cluster runs. */
 export interface RootAppFlags {
   readonly url: string;
   /** The address is one of the built-in remote, whose host and port change from start to start. */

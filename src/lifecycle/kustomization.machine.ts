@@ -12,7 +12,7 @@ export type KustomizationEvent =
   | { readonly type: 'SYNC_FAILED' }
   | { readonly type: 'BECAME_HEALTHY' }
   | { readonly type: 'HEALTH_DEADLINE_PASSED' }
-  /** What is left is not acted on by anything: waiting changes nothing. */
+  /** Nothing acts on the objects that are left: waiting changes nothing. */
   | { readonly type: 'CANNOT_BECOME_HEALTHY' }
   | { readonly type: 'SPEC_REJECTED' }
   | { readonly type: 'SUSPENDED' }

@@ -16,11 +16,11 @@ export interface AppVerdict {
   readonly health: HealthStatus;
   /** Why it is in this state, the most telling line first; empty when it matches and nobody holds it. */
   readonly reason: string;
-  /** Who suspended or pinned the app, until when and why; empty when nobody did. */
+  /** Names who suspended or pinned the app, until when and why; empty when nobody did. */
   readonly hold: string;
-  /** What is not what Git says and is left so, one line each. */
+  /** Differences from Git that are left so, one line each. */
   readonly differences: readonly string[];
-  /** What Git leaves to others and they have set, one line each. */
+  /** Values that Git leaves to others and they have set, one line each. */
   readonly notes: readonly string[];
   readonly cause: CommitOverview | undefined;
 }
@@ -96,7 +96,7 @@ function decide(
   if (health === 'Missing' && !isMoving) return { state: 'Differs', reason: healthMessage };
   if (isMoving || health === 'Progressing' || health === 'Missing')
     return { state: 'OnTheWay', reason: healthMessage || (ready.status === 'Unknown' ? readyMessage : '') };
-  // Of a source that is not there, the app's own condition says so.
+  // The app's own condition reports a source that is not there.
   const unread = conditionOf(source?.status?.conditions, 'Ready');
   if (unread?.status === 'False') return { state: 'Unknown', reason: `Git cannot be read: ${unread.message}` };
   if (health === 'Unknown' && conditionOf(conditions, 'Healthy') !== undefined) return { state: 'Unknown', reason: healthMessage };
@@ -112,7 +112,7 @@ export function isAppList({ status }: Kustomization): boolean {
   return entries.length > 0 && entries.every(({ id }) => id.endsWith('_kustomize.toolkit.fluxcd.io_Kustomization'));
 }
 
-/** What is wrong with an app that an app lists is said of that app: a list is well as long as its apps are there. */
+/** A listed app reports its own trouble: a list of apps is well as long as its apps are there. */
 function healthOf(app: Kustomization): HealthStatus {
   const health = conditionOf(app.status?.conditions, 'Healthy')?.reason as HealthStatus | undefined;
   if (health === undefined || health === 'Missing' || !isAppList(app)) return health ?? 'Unknown';
@@ -190,7 +190,7 @@ function syncOf(state: VerdictState, differences: readonly string[]): AppVerdict
       return 'Progressing';
     case 'Unknown':
       return 'Unknown';
-    // What was applied is what Git says, though it does not work.
+    // The applied objects are what Git says, though they do not work.
     case 'Broken':
     case 'NoController':
       return differences.length === 0 ? 'Synced' : 'OutOfSync';

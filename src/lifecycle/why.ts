@@ -15,9 +15,9 @@ export interface Why {
   readonly verdict: string;
   /** The one thing that keeps the app from being what Git says, healthy; empty when nothing does. One line. */
   readonly blocking: string;
-  /** What is not what Git says and is left so, one line each. */
+  /** Differences from Git that are left so, one line each. */
   readonly differences: readonly string[];
-  /** What Git leaves to others and they have set, one line each. */
+  /** Values that Git leaves to others and they have set, one line each. */
   readonly notes: readonly string[];
   /** The commit that changed the app last, whether it could be applied or not; undefined before the first. */
   readonly commit: CommitOverview | undefined;

@@ -33,14 +33,14 @@ import {
  */
 export interface OtherVersion {
   readonly schema: Schema;
-  /** Of built-in kinds the real server keeps what a manager applied in one version and leaves out when it next applies in another. */
+  /** True for built-in kinds: the real server keeps fields that a manager applied in one version and then leaves out in another. */
   readonly keepsAbandoned: boolean;
   from(written: DynamicObject): DynamicObject;
   back(object: DynamicObject): DynamicObject;
 }
 
 /**
- * Who owns which field (`metadata.managedFields`), and server-side apply, which rests on it. Behaves as upstream's field managers do: an
+ * Keeps the owners of fields (`metadata.managedFields`), on which server-side apply rests. Behaves as upstream's field managers do: an
  * entry is compared in the version that it names, and one whose version is gone goes with the next write.
  *
  * @see https://kubernetes.io/docs/reference/using-api/server-side-apply/
@@ -48,7 +48,7 @@ export interface OtherVersion {
 interface WriteOptions {
   /** At most 128 characters; empty counts as `unknown`. */
   readonly manager: string;
-  /** Of the write, and of the objects that it is about: `apps/v1`. */
+  /** Version of the write, and of the objects that it is about: `apps/v1`. */
   readonly apiVersion: string;
   /** The kind in another version; undefined for one that is not there. Absent: there is no other. */
   readonly otherVersion?: ((apiVersion: string) => OtherVersion | undefined) | undefined;
@@ -129,7 +129,7 @@ interface Differing {
   readonly ignored: MaybeFieldSet;
 }
 
-/** What differs, by the version in which one looks; compared once for each version that is asked for. */
+/** Gives the differences in the version that is asked for; compares once for each. */
 function differencesOf({ before, after, views, ignored }: Differing): (apiVersion: string) => Comparison {
   const known = new Map<string, Comparison>();
   return (apiVersion) => {
@@ -560,7 +560,7 @@ interface Backing {
   readonly type: Type;
 }
 
-/** What `bare` has of `whole`, with what is owned in it. */
+/** Returns the part of `whole` that `bare` has, with the owned fields in it. */
 function withOwned({ whole, bare, owned, type }: Backing): unknown {
   const all = withNamedFields(presentSetOf(whole, type), type);
   const kept = union(withNamedFields(presentSetOf(bare, type), type), withNamedFields(owned, type));

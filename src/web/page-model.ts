@@ -251,10 +251,10 @@ export function createPageModel({ informers, activity, steps }: PageModelOptions
   };
 }
 
-/** What was told of the app, and before that what its status still knows of earlier starts. */
+/** Activities of the app, and before them what its status still knows of earlier starts. */
 function historyOf(app: Kustomization, activities: readonly Activity[]): AppModel['history'] {
-  const told = activities.flatMap((each) => (each.type !== 'commit' && each.app === app.metadata.name ? [each] : []));
-  const shas = new Set(told.flatMap((each) => (each.type === 'drift' ? [] : [each.sha])));
+  const said = activities.flatMap((each) => (each.type !== 'commit' && each.app === app.metadata.name ? [each] : []));
+  const shas = new Set(said.flatMap((each) => (each.type === 'drift' ? [] : [each.sha])));
   const earlier = attemptsOf(app).flatMap(({ revision, startedAt, phases, reason }): AppModel['history'] => {
     const sha = revision.slice(revision.lastIndexOf(':') + 1);
     if (shas.has(sha)) return [];
@@ -265,7 +265,7 @@ function historyOf(app: Kustomization, activities: readonly Activity[]): AppMode
       : [{ type: 'applied', ...common, changes: [], durationMs, rollback: false }];
   });
   // Equal times keep the order in which things were said.
-  return [...told.reverse(), ...earlier].sort((a, b) => b.at - a.at).slice(0, maxHistory);
+  return [...said.reverse(), ...earlier].sort((a, b) => b.at - a.at).slice(0, maxHistory);
 }
 
 function sourceModel({ spec, status }: GitRepository): SourceModel {

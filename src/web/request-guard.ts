@@ -4,7 +4,7 @@ export interface RequestFacts {
   readonly headers: IncomingHttpHeaders;
   /** Address of this machine that the request came in on. */
   readonly localAddress: string | undefined;
-  /** Of this server, and so of the origin of its pages. */
+  /** Scheme of this server, and so of the origin of its pages. */
   readonly scheme?: 'http' | 'https' | undefined;
   /** Further names of this machine, in lower case. */
   readonly names?: readonly string[] | undefined;

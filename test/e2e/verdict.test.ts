@@ -47,13 +47,13 @@ const first = {
   'tools/tools.yaml': configMap('tools', '1', 'default'),
 };
 
-/** What is said of an app after something was done, and what runs then. */
+/** One manipulation, what is said of the app afterwards, and what runs then. */
 interface Case {
   readonly what: string;
   act(): Promise<unknown>;
   readonly app?: string;
   readonly state: VerdictState;
-  /** Of `reason` in `status.json`. */
+  /** Pattern for `reason` in `status.json`. */
   readonly reason?: RegExp;
   /** A commit is blamed and its revert offered. */
   readonly blames?: 'HEAD';
@@ -348,7 +348,7 @@ describe.skipIf(!hasNamespaces || !hasKubectl)('the verdict (needs user namespac
 
   const overview = async (): Promise<Overview> => JSON.parse(await get('/status.json')) as Overview;
 
-  /** Waits until an app is in a state, and every place says so. What is read one after the other may change in between, so it is read again. */
+  /** Waits until an app is in a state, and every place says so. Places may change while one after the other is read, so it reads again. */
   async function said({ app, state }: { readonly app: string; readonly state: VerdictState }): Promise<AppOverview> {
     let contradictions: readonly string[] = ['nothing was read'];
     return until(
@@ -368,7 +368,7 @@ describe.skipIf(!hasNamespaces || !hasKubectl)('the verdict (needs user namespac
     );
   }
 
-  /** What page, commands, badge and metrics say otherwise than `status.json`. */
+  /** Lists what page, commands, badge and metrics say otherwise than `status.json`. */
   async function contradictionsOf({ verdict, matches, apps }: Overview, app: AppOverview): Promise<readonly string[]> {
     const { word, one } = appStates[app.state];
     const [status, why, home, page, badge, metrics] = await Promise.all([

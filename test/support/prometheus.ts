@@ -32,7 +32,7 @@ export interface PrometheusOptions {
   /** Host and port of the page. */
   readonly target: string;
   readonly config: string;
-  /** What a configuration needs that asks the API, too. */
+  /** Needed for a configuration that asks the API, too. */
   readonly cluster?: { readonly dataDirectory: string; readonly api: string };
 }
 

@@ -135,7 +135,7 @@ async function releaseClaims(people: Client): Promise<void> {
   }
 }
 
-/** What carries an app's label, without what each server makes up: ids, times, addresses. */
+/** Reads the objects with an app's label, without the values that each server makes up: ids, times, addresses. */
 async function liveOf(people: Client): Promise<Live> {
   const live: Record<string, unknown> = {};
   for (const resource of inPreferredVersion(await people.discover())) {
@@ -305,7 +305,7 @@ const template = (value: number, extra: boolean) => ({
 
 type Made = { readonly apiVersion: string; readonly isGlobal?: boolean } & Readonly<Record<string, unknown>>;
 
-/** What a kind's object says, by a number and a switch; fixed fields change with the number. */
+/** Manifests of each kind, by a number and a switch; fixed fields change with the number. */
 const kinds = {
   ConfigMap: (value: number, extra: boolean): Made => ({ apiVersion: 'v1', data: { a: `${value}`, ...(extra ? { b: 'b' } : {}) } }),
   ConfigMap2: (value: number): Made => ({ apiVersion: 'v1', immutable: true, data: { a: `${value}` } }),

@@ -1,7 +1,7 @@
 import type { JsonObject } from './transcript.ts';
 import type { HiddenAct } from './transcript-hidden.ts';
 
-/** What the recorded suites set up without recording it, as their answers tell. */
+/** Objects that the recorded suites set up without recording it, as their answers show. */
 
 const owned = (fieldsV1: JsonObject, apiVersion = 'v1'): JsonObject => ({
   managedFields: [{ manager: 'held-out', operation: 'Update', apiVersion, time: '2026-12-01T06:43:19Z', fieldsType: 'FieldsV1', fieldsV1 }],

@@ -133,7 +133,7 @@ function suiteExchangeOf({ title, req, res, drop = [], noHeaders }: SuiteLine, l
   };
 }
 
-/** Of some answers the suite kept the form and the kind alone, or what it made of them. */
+/** For some answers the suite kept the form and the kind alone, or its own reading of them. */
 function keptBody(body: Json | undefined): Json | undefined {
   if (Array.isArray(body)) return body[0] === 'object' && body.length === 2 && typeof body[1] === 'string' ? { kind: body[1] } : undefined;
   if (isObject(body)) return body.kind === undefined ? undefined : body;

@@ -32,7 +32,7 @@ export function changedObject(
           generation: given.metadata.generation,
         })
       : updatedMetadata(before.metadata, decoded.metadata);
-  // Who owns what was settled before: what is set here belongs to no client.
+  // The owners of fields were settled before: a change made here belongs to no client.
   const { managedFields } = given.metadata;
   const next: KubeObject = { ...decoded, metadata: managedFields === undefined ? metadata : { ...metadata, managedFields } };
   return kind.defaults?.(next, before) ?? next;

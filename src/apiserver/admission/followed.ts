@@ -7,13 +7,13 @@ export interface FollowedOptions<T extends KubeObject, R> {
   readonly registry: Pick<Registry, 'stateOf' | 'revision'>;
   readonly kind: KindDefinition<T>;
   make(object: T): R;
-  /** What stands in for an object that `make` threw for, as one that an earlier version stored may do; undefined: nothing. */
+  /** Replaces an object that `make` threw for, which an earlier version may have stored; undefined leaves it out. */
   broken?(object: T): R | undefined;
   readonly log: Log;
 }
 
 /**
- * What is made of each object of a cluster-scoped kind, in order of their names: made when it is first asked for after a change, so that
+ * Makes one value of each object of a cluster-scoped kind, in order of their names. It does so when first asked after a change, so that
  * asking costs nothing otherwise. The function that comes back is true to every committed write, and gives the same list until the next.
  * One object that nothing can be made of ends neither the writes of others nor the process: it is logged.
  */
@@ -63,7 +63,7 @@ export function followed<T extends KubeObject, R>({ registry, kind, make, broken
   };
 }
 
-/** What `make` gives for a list, worked out again when the list is another one. */
+/** Keeps the result of `make` for a list until `list` gives another one. */
 export function remembered<T, R>(list: () => readonly T[], make: (list: readonly T[]) => R): () => R {
   let known: { readonly of: readonly T[]; readonly value: R } | undefined;
   return () => {

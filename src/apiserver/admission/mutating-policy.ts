@@ -302,7 +302,7 @@ function checkNames(value: unknown, path: string | undefined): void {
   else if (isMap(value)) for (const key of value.keys()) checkNames(value.get(key), path);
 }
 
-/** What would be replaced as a whole, though the configuration may name a part of it only. */
+/** Lists the paths that an apply would replace as a whole, though the configuration may name a part of each only. */
 function atomicsIn(value: unknown, type: Type, path: string): readonly string[] {
   if (Array.isArray(value)) {
     const { list } = type;

@@ -17,7 +17,7 @@ import { followed, remembered } from './followed.ts';
 import { inNamespace } from './in-namespace.ts';
 import type { Criteria, Matcher } from './match.ts';
 
-/** What policies that validate and policies that mutate have in common: whom they are about, parameters and variables. */
+/** Validating and mutating policies share these, for their scope, parameters and variables. */
 export interface PolicyOptions {
   readonly registry: Pick<Registry, 'get' | 'stateOf' | 'revision'>;
   readonly kinds: Pick<KindTable, 'findByKind'>;
@@ -60,7 +60,7 @@ export function compileParts(policy: Policy): PolicyParts & { readonly known: Va
   };
 }
 
-/** Of a policy whose expressions cannot be worked with: it fails for all that it is about, as its failure policy says. */
+/** The parts of a policy whose expressions cannot be worked with: it fails for all in its scope, as its failure policy says. */
 export function brokenParts(policy: Policy): PolicyParts {
   return { ...scopeOf(policy), conditions: [notAnExpression('', 'the policy cannot be read')], variables: new Map() };
 }
@@ -179,7 +179,7 @@ export function namespaceObjectOf(matcher: Matcher, request: AdmissionRequest): 
 
 export type VariableTypes = Readonly<Record<string, CelType>>;
 
-/** Variables see those before them. What is known of one is what upstream keeps: that it is a text, a number, a list or map of such. */
+/** Each variable sees those before it. Its type is as vague as upstream's: a text, a number, a list or map of such. */
 export function variableTypes(compiled: ReadonlyMap<string, Expression>): CelType {
   const typed = [...compiled].map(([name, expression]) => [name, 'program' in expression ? plainType(expression.program.type) : dynType]);
   return objectOf('kubernetes.variables', Object.fromEntries(typed) as VariableTypes);

@@ -17,7 +17,7 @@ export const isHealthEndpoint = (name: string): name is HealthEndpoint => health
 export const checksOf = (checks: readonly HealthCheck[], endpoint: HealthEndpoint): readonly HealthCheck[] =>
   endpoint === 'livez' ? checks.filter(({ liveness }) => liveness) : checks;
 
-/** What the checks came to each time that somebody asked, and what they came to last. */
+/** Counts the results of each check whenever somebody asks, and keeps the latest. */
 export interface HealthRecord {
   note(endpoint: HealthEndpoint, check: string, ok: boolean): void;
   /** `kubernetes_healthcheck` and `kubernetes_healthchecks_total`, as upstream names them. */

@@ -412,7 +412,7 @@ class Reader {
     }
   }
 
-  /** A message, or what stands in for it: a list of such messages, true or false, or texts. */
+  /** Reads a message or the value in its place: a list of such messages, true or false, or texts. */
   #either(field: Field, form: (typeof eitherForms)[number], depth: number): unknown {
     let message: JsonObject | undefined;
     let allows = false;

@@ -127,8 +127,8 @@ export interface StreamOptions {
 
 /**
  * Writes an answer whose parts are made as they are needed, in slices of some milliseconds, so that a list of any length holds up
- * neither the event loop nor more memory than a chunk. One slice is sent whole, with its length. What a client takes packed is packed as it
- * goes, unless it ends before that would be worth it.
+ * neither the event loop nor more memory than a chunk. One slice is sent whole, with its length. A client that takes packed answers gets
+ * one packed as it goes, unless it ends before that would be worth it.
  *
  * A client that has not read all of it after a minute is cut off: the objects of its list are kept for as long as it lasts.
  */

@@ -69,7 +69,7 @@ export class FieldOwners {
   }
 
   /**
-   * What applying `patch` makes of `live`; `live` itself when it changes nothing. All three are in the version that the request speaks.
+   * Returns `live` with `patch` applied; `live` itself when that changes nothing. All three are in the version that the request speaks.
    *
    * @throws StatusError as `applyPatch`
    */

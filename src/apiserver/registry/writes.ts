@@ -642,14 +642,14 @@ function checkAppliedName(patch: unknown, name: string): void {
   throw badRequest(`the name of the object (${given}) does not match the name on the URL (${name})`);
 }
 
-/** What is made under a name of the URL says its name, too. */
+/** Checks that an object created under a name of the URL says that name itself. */
 export function checkNewName(object: KubeObject, name: string): void {
   checkAppliedName(object, name);
   if ((object.metadata?.name ?? '') !== '') return;
   throw badRequest(`the name of the object (${name} based on URL) was undeterminable: name must be provided`);
 }
 
-/** What fits the schema of an apply and is still no object of the kind, such as data that is not base64. */
+/** The error for an object that fits the schema of an apply and is still none of the kind, such as data that is not base64. */
 function unconverted(definition: KindDefinition, { apiVersion = '', kind = '', metadata }: Partial<KubeObject>, why: string): StatusError {
   if (why.startsWith('strict decoding error')) return cannotBeHandled(definition, why);
   const shown = `${apiVersion.includes('/') ? apiVersion : `/${apiVersion}`}, Kind=${kind}`;

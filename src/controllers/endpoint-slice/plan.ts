@@ -23,7 +23,7 @@ export interface PlanOptions {
   readonly now: string;
 }
 
-/** What to write so that the slices of a Service hold its pods. */
+/** Plans the writes that make the slices of a Service hold its pods. */
 export function planSlices({ service, pods, slices, zoneOf, now }: PlanOptions): SlicePlan {
   return planSliceSet({
     owner: service,

@@ -47,7 +47,7 @@ export interface SliceSetOptions {
   readonly labels: Readonly<Record<string, string>>;
   /** Beside the time of the last change. Absent: those that a slice has stay. */
   readonly annotations?: Readonly<Record<string, string>>;
-  /** What the slices are to hold. */
+  /** Endpoints for the slices to hold. */
   readonly groups: EndpointGroups;
   /** Slices of the owner's name that are ours. */
   readonly slices: readonly EndpointSlice[];
@@ -58,7 +58,7 @@ export interface SliceSetOptions {
 }
 
 /**
- * What to write so that the slices hold these endpoints. Slices that are right are left alone, endpoints stay where they are, and new
+ * Plans the writes that make the slices hold these endpoints. Slices that are right are left alone, endpoints stay where they are, and new
  * ones fill gaps first.
  */
 export function planSliceSet(options: SliceSetOptions): SlicePlan {
@@ -74,7 +74,7 @@ export function planSliceSet(options: SliceSetOptions): SlicePlan {
   const mine: EndpointSlice[] = [];
   for (const slice of slices) {
     if (slice.metadata.deletionTimestamp !== undefined) continue;
-    // Of an earlier owner of that name.
+    // The slice belongs to an earlier owner of that name.
     if (controllerOf(slice)?.uid !== owner.metadata.uid) remove.push(slice);
     else mine.push(slice);
   }

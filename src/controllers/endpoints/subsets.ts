@@ -16,7 +16,7 @@ export interface Subsets {
 }
 
 /**
- * What the slices of a Service are as Endpoints: the addresses of its first family, grouped by their ports. Pods that end are left out, and
+ * Turns the slices of a Service into Endpoints: the addresses of its first family, grouped by their ports. Pods that end are left out, and
  * those that are not ready are listed apart, unless the Service publishes them all.
  *
  * @param slices  those that the slice controller made for the Service

@@ -214,7 +214,7 @@ export function createAppActs({
     letFail(pass, failure.objects);
     state.rollout = undefined;
     const failures = isRepeated ? (state.attempted?.failures ?? 0) + 1 : 1;
-    // Who asks for an interval gets it.
+    // A `retryInterval` of the app wins over the least wait of the error.
     const minMs = app.spec.retryInterval === undefined ? failure.minRetryMs : 0;
     const retryMs = Math.max(minMs, retryDelayMs(app, failures)) * (1 + jitter * random());
     state.attempted = {
@@ -452,7 +452,7 @@ export function createAppActs({
     if (unchanged > 0) gitops.applied(labels, 'unchanged', unchanged);
   }
 
-  /** What keeps the revision from being in force, as it is now. A Namespace that is not the app's is followed only meanwhile. */
+  /** Notes the objects that keep the revision from being in force, as they are. A Namespace of others is followed only meanwhile. */
   function letFail({ state, target: { owned } }: Pass, ids: Iterable<ObjectId>): void {
     const known = (id: ObjectId) =>
       state.applied.get(id)?.desired ?? state.rollout?.plan.objects.get(id) ?? state.pending.get(id) ?? state.doomed.get(id);
@@ -476,7 +476,7 @@ function namespaceOf(id: ObjectId): { readonly resource: Resource<DynamicObject>
   return { resource: namespaces as unknown as Resource<DynamicObject>, ref: parsed.ref };
 }
 
-/** What the sentence about a deletion that is held back ends with. */
+/** The hash at the end of the sentence about a deletion that is held back. */
 const approvalIn = (blocked: string): string => blocked.slice(blocked.lastIndexOf('=') + 1);
 
 export function retryDelayMs({ spec }: Kustomization, failures: number): number {

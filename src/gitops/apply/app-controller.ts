@@ -56,9 +56,9 @@ export interface AppControllerOptions extends ControllerDependencies {
   readonly openCluster: OpenCluster;
   /** Apps that this engine is for; all of the cluster by default. */
   readonly labelSelector?: string | undefined;
-  /** Of objects of the engine's own cluster: `HealthView.noControllerText`. */
+  /** `HealthView.noControllerText` for objects of the engine's own cluster. */
   readonly noControllerText?: HealthView['noControllerText'];
-  /** Of containers in the engine's own cluster. */
+  /** Reads the last line of containers in the engine's own cluster. */
   readonly readLastLine?: ReadLastLine | undefined;
   /** Field managers, beside the usual ones, whose fields on objects of apps become the apps'. */
   readonly overrideManagers?: readonly string[] | undefined;
@@ -581,7 +581,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
     if (app.status?.lastAppliedRevision !== state.revision || (value === 'Failed' && !failedOnHealth(app))) return true;
     if (value === 'Waiting' || value === 'New' || value === 'Stalled') return true;
     if (state.doomed.size === 0 || value !== 'Ready') return false;
-    // What else is doomed goes in the same look.
+    // Objects that are doomed and not held go in the same look.
     return (
       clock.monotonicMs() >= state.lookAtHeldAt - 5 ||
       state.pruneBlocked.endsWith(`=${app.metadata.annotations?.[annotations.approvePrune]}`)

@@ -36,7 +36,7 @@ export interface AppHealth {
 
 /** A problem is told when it is still the same after this time. */
 const problemGraceMs = 500;
-/** A problem that comes back within this time is the same one, and not told again. */
+/** A problem that comes back within this time is the same one, and not reported again. */
 const recoveryMs = 10_000;
 
 export function createAppHealth({ clock, log, wake, feed, gitops }: AppHealthOptions): AppHealth {
@@ -103,7 +103,7 @@ export function createAppHealth({ clock, log, wake, feed, gitops }: AppHealthOpt
     return [];
   }
 
-  /** What stays the same for longer than the app's timeout, or kept the app from ready in time, is not on its way any more. */
+  /** A reason that outlasts the app's timeout, or kept the app from being ready in time, makes the app Degraded. */
   function inTime(app: Kustomization, state: AppState, health: Health, shown: Health): Health {
     if (health.status !== 'Progressing') {
       state.progress = undefined;

@@ -167,14 +167,14 @@ export interface AppState {
   held:
     | { readonly key: string; readonly commit: Commit | undefined; readonly hold: Hold | undefined; readonly isReleased: boolean }
     | undefined;
-  /** Of a suspended app: the newest revision when it would change the app, for as long as `key` stays what it is. */
+  /** The newest revision, when it would change the app and the app is suspended, for as long as `key` stays what it is. */
   waiting: { readonly key: string; readonly revision: string | undefined } | undefined;
   /** Objects whose errors keep the revision from being in force, as they were: when one changes, it is tried again at once. */
   failing: ReadonlyMap<ObjectId, string>;
   /** Objects whose apply is under way: their events are our own writes. */
   readonly writing: Set<ObjectId>;
   readonly drifts: Map<ObjectId, Drift>;
-  /** Of objects that have any. */
+  /** Notes of objects that have any. */
   readonly notes: Map<ObjectId, ObjectNotes>;
   /** Why objects could not be put back at the last try. */
   readonly unhealed: Map<ObjectId, string>;
@@ -188,7 +188,7 @@ export interface AppState {
   readonly healthDue: Map<ObjectId, number>;
   /** Why the app is not healthy yet, and since when it has been just this. */
   progress: { readonly reason: string; readonly since: number } | undefined;
-  /** What was found about `of`, the object and reason that the app is not healthy for; `at` counts from when it was last looked for. */
+  /** The cause of `of`, the object and reason that the app is not healthy for; `at` is the time of the next search. */
   cause: { readonly of: string; at: number; looks: number; found: Cause | undefined } | undefined;
   /** Health did not come in time after what was applied last. */
   isOverdue: boolean;

@@ -160,7 +160,7 @@ function healthCondition(health: Health, generation: number): Omit<Condition, 'l
   return { type: 'Healthy', status, reason: health.status, message, observedGeneration: generation };
 }
 
-/** What is known of an app beside its object. */
+/** Facts about an app beside its object, for its metrics. */
 export interface MetricsFacts {
   readonly state: AppState | undefined;
   readonly source: GitRepository | undefined;

@@ -11,7 +11,7 @@ import { conditionOf, isConditionTrue } from '../../machinery/conditions.ts';
 import { compareQuantities, milliValueOf, type Quantity, subtractQuantities } from '../../machinery/quantity.ts';
 import { isStatusError } from '../../machinery/status-error.ts';
 
-/** What the API says of the pods of an object beyond the object and the pods themselves. */
+/** An explanation from the API for the pods of an object, beyond the object and the pods themselves. */
 export interface Cause {
   /** `instead`: a sentence that says all; `beside`: one that the reason of the object is completed with. */
   readonly place: 'instead' | 'beside';
@@ -36,7 +36,7 @@ export interface CauseOptions {
 
 /** A container may run for so long without being ready before anybody asks why. */
 const readinessGraceMs = 5_000;
-/** Where there are more, the room of each is not worth the reading. */
+/** With more nodes than this, the room of each is not worth the reading. */
 const maxNodes = 50;
 const maxEvents = 500;
 const concurrency = 4;
@@ -110,7 +110,7 @@ async function findCrash(pod: Pod, options: CauseOptions): Promise<Cause | undef
   if (crashed === undefined || problem === undefined) return undefined;
   const last = crashed.state?.terminated ?? crashed.lastState?.terminated;
   const fix = `kubectl logs -n ${namespace} ${name} -c ${crashed.name} --previous`;
-  // What a container that did nothing wrong was killed for is not in what it wrote.
+  // A container that was killed, and did nothing wrong, did not write the reason to its log.
   const killed =
     last?.exitCode === 137 || last?.exitCode === 143
       ? await findProbeFailures(pod, crashed.name, ['Liveness', 'Startup'], options)
@@ -151,7 +151,7 @@ async function findProbeFailures(
   const { namespace = '', uid = '' } = pod.metadata;
   const fieldSelector = `involvedObject.uid=${uid},reason=Unhealthy`;
   const { items } = await client.list(events, { namespace, fieldSelector, limit: maxEvents }).catch((err: unknown) => {
-    // Whoever may see pods need not see Events.
+    // An engine that may read pods may lack the right to read Events.
     if (isStatusError(err)) return { items: [] };
     throw err;
   });
@@ -179,7 +179,7 @@ function probeText(message: string, kind: ProbeKind, container: Container | unde
   return `HTTP ${code} from :${probe.httpGet.port}${probe.httpGet.path ?? '/'}`;
 }
 
-/** What a pod needs and the most that a node has left of it, when that is why the pod fits on none. */
+/** Finds the need of a pod and the most that a node has left of it, when the pod fits on no node for that reason. */
 async function findRoom(pod: Pod, { client }: CauseOptions): Promise<Cause | undefined> {
   const { items } = await client.list(nodes, { limit: maxNodes + 1, resourceVersion: '0' });
   if (items.length > maxNodes) return undefined;

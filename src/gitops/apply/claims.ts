@@ -48,7 +48,7 @@ export interface ClaimsOptions {
   readonly bySource: string;
 }
 
-/** What the apps of a source name at its newest revision. */
+/** Objects that the apps of a source name at its newest revision. */
 interface Table {
   readonly claims: ReadonlyMap<ObjectId, readonly Claim[]>;
   /** Apps all of whose manifests could be read. */
@@ -111,7 +111,7 @@ export function createClaims({ apps, builder, revisions, bySource }: ClaimsOptio
     return { claims: table, built };
   }
 
-  /** Of all sources, that of the app first. */
+  /** Gives the tables of all sources, that of the app first. */
   async function tablesFor(app: Kustomization, signal: AbortSignal): Promise<readonly Table[]> {
     const own = sourceKeyOf(app);
     sources ??= new Set([...apps.list()].map(sourceKeyOf));

@@ -81,7 +81,7 @@ export function createDriftCorrection({ clock, recorder, feed, redactor, gitops 
     });
   }
 
-  /** What is not put back is said once, with the reason. */
+  /** Reports once, with the reason, that a drift is not put back. */
   function leave({ app, state }: Pass, { found, applied: { desired } }: Due, left: NonNullable<Drift['left']>): void {
     if (found.left !== undefined) return;
     state.drifts.set(found.id, { ...found, left });
@@ -99,7 +99,7 @@ export function createDriftCorrection({ clock, recorder, feed, redactor, gitops 
 
   async function heal({ app, state, signal, target }: Pass, { found, applied: { desired } }: Due): Promise<void> {
     const startedAt = clock.now();
-    // An autoscaler may have come of which the cache knew nothing when it told of the change.
+    // The cache may not have known of a new autoscaler yet when it reported the change.
     if ((await target.syncer.heal(app, state, desired, signal)) === undefined) return;
     target.drift.corrected(state, found);
     gitops.driftCorrected(labelsOf(app), desired.object.kind);

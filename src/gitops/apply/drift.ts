@@ -172,7 +172,7 @@ export function createDriftWatch(options: DriftWatchOptions): DriftWatch {
 
   function found(state: AppState, drift: Drift): void {
     const before = state.drifts.get(drift.id);
-    // What is left as it is and changes once more is said as it is now.
+    // A drift that is left and changes once more is reported as it is now.
     if (before !== undefined && (before.left === undefined || before.change === drift.change)) return;
     state.drifts.set(drift.id, before?.left === undefined ? drift : { ...drift, left: before.left });
     onDrift(state.key);
@@ -265,5 +265,5 @@ function replicasText(desired: DynamicObject, live: DynamicObject, autoscaler: s
   return `replicas: ${String(has)} by HorizontalPodAutoscaler ${autoscaler} (Git says ${String(said)})`;
 }
 
-/** Of a field that was put back: the object and the first word of the change. */
+/** Identifies a field that was put back by its object and the first word of the change. */
 const fieldOf = (id: ObjectId, change: string): string => `${id} ${change.split(' ')[0]}`;

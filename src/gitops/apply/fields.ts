@@ -18,7 +18,7 @@ export function ownEntryOf({ metadata }: Managed): ManagedFieldsEntry | undefine
   );
 }
 
-/** What we own by server-side apply; undefined when nothing. */
+/** Fields that we own by server-side apply; undefined when there are none. */
 export const ownFieldsOf = (object: Managed): FieldTree | undefined => ownEntryOf(object)?.fieldsV1;
 
 /** Whether anybody owns a field. */

@@ -1,5 +1,5 @@
 /**
- * What the status of well-known custom kinds says, as the documents of their projects have it: expressions in CEL, like those of
+ * Rules for the status of well-known custom kinds, as the documents of their projects have it: expressions in CEL, like those of
  * `spec.healthCheckExprs`, which come before these. The first that holds counts, in the order of the fields; an expression about a field
  * that is not there does not hold; where none does, the object is on its way.
  */

@@ -106,7 +106,7 @@ const changed = ({ kind, metadata }: KubeObject): Health => progressing(`${kind}
 const settled = (pods: readonly Pod[], { now }: HealthView): readonly Pod[] =>
   pods.filter((pod) => pod.metadata.deletionTimestamp === undefined && schedulingDeadline(pod, now()) === undefined);
 
-/** What is on its way is judged again when a pod without a node has had its time. */
+/** Makes an object on its way be judged again when a pod without a node has had its time. */
 function untilScheduled(health: Health, pods: readonly Pod[], { now }: HealthView): Health {
   if (health.status !== 'Progressing') return health;
   const recheckAt = Math.min(...pods.map((pod) => schedulingDeadline(pod, now()) ?? Number.POSITIVE_INFINITY));

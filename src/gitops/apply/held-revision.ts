@@ -69,8 +69,8 @@ export async function heldRevision(
 }
 
 /**
- * Of a suspended app: the newest revision, when the app would be another one at it; undefined when a commit that waits changes nothing of the
- * app. What cannot be built is a change: nobody knows what it says.
+ * Gives the newest revision of a suspended app when it would change the app; undefined when a commit that waits changes nothing of it.
+ * A revision that cannot be built counts as a change: nobody knows what it says.
  */
 export async function waitingRevision(
   app: Kustomization,

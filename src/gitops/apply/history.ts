@@ -10,7 +10,7 @@ export interface HistoryEntry {
   readonly revision: string;
   readonly digest: string;
   readonly result: 'applied' | 'failed';
-  /** Of one that was applied: the app was healthy at it. Absent while it is in force, and when nobody knows. */
+  /** True when the app was healthy at a revision that was applied. Absent while it is in force, and when nobody knows. */
   readonly worked?: boolean;
   /** RFC 3339. */
   readonly at: string;
@@ -50,7 +50,7 @@ export function addToHistory(history: readonly HistoryEntry[], entry: HistoryEnt
   return bounded([...kept, shortened(entry)].slice(-maxEntries));
 }
 
-/** What came of the entry that was in force until now is known at its end; it is written with the next one. */
+/** Notes the outcome of the entry in force until now: it is known at its end, and written with the next entry. */
 export function judged(history: readonly HistoryEntry[], attempts: readonly Attempt[]): readonly HistoryEntry[] {
   const index = history.findLastIndex(({ result }) => result === 'applied');
   const entry = history[index];

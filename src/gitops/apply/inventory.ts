@@ -21,7 +21,7 @@ export interface Inventory {
   writeHistory(app: Kustomization, history: readonly HistoryEntry[]): Promise<void>;
 }
 
-/** Where an app's inventory is kept. */
+/** The object that keeps an app's inventory. */
 export const inventoryRef = ({ metadata }: Kustomization): ObjectRef => ({
   namespace: metadata.namespace,
   name: `midship-inventory-${metadata.name}`,

@@ -7,7 +7,7 @@ import type { BuildResult, Manifest } from '../build/manifest.ts';
 import { sourceKeyOf } from './app-spec.ts';
 import { describeObject } from './object-id.ts';
 
-/** What a repository that Flux has bootstrapped holds and this engine does not apply. */
+/** The parts of a repository bootstrapped by Flux that this engine does not apply. */
 export type LeftOutReason = 'flags' | 'engine';
 
 /**

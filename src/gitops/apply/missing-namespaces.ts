@@ -39,7 +39,7 @@ export async function missingNamespaceError({ app, name, objects, revision, name
   return { ...place, message, hint };
 }
 
-/** Where a kustomization of the app says `namespace: NAME`; undefined when none does, or it cannot be read. */
+/** Finds the line of a kustomization of the app that says `namespace: NAME`; undefined when none does, or it cannot be read. */
 async function placeOf(
   path: string,
   name: string,

@@ -50,7 +50,7 @@ export async function errorsOf(
   });
   const causes = (err.details?.causes ?? []).map(({ field = '', message = '' }) => ({
     field,
-    // Of the object as a whole there is no field to name.
+    // An error about the object as a whole has no field to name.
     message: `${field === '[]' ? '' : `${named(field)}: `}${field === '[]' ? sizeText(object, message) : quoted(withoutLongValue(message))}`,
   }));
   const [found = []] = [unknown, undeclared, mistyped, causes].filter(({ length }) => length > 0);

@@ -350,11 +350,11 @@ export function createObjectWriter({
     recorder.record(app, {
       type: 'Warning',
       reason: 'LeftOver',
-      message: `${describeObject(desired.object)}: ${leftOver.map(({ text }) => text).join(', ')} left Git, and the server keeps it. Annotate the object with ${annotations.fluxForce}: enabled to have it made anew`,
+      message: `${describeObject(desired.object)}: ${leftOver.map(({ text }) => text).join(', ')} left Git, and the server keeps it. Annotate the object with ${annotations.fluxForce}: enabled to have it deleted and made again`,
     });
   }
 
-  /** @throws the refusal when the object may not be made anew for it */
+  /** @throws the refusal when the object may not be recreated for it */
   async function recreateAfter({ app, desired, signal }: Write, err: unknown): Promise<'recreate'> {
     if (!isStatusError(err) || owned.live(desired.resource, desired.ref) === undefined) throw err;
     if (!(await isFixedField(err, { client, desired, signal }))) throw err;
@@ -482,7 +482,7 @@ function isSameContent(before: DynamicObject, after: DynamicObject): boolean {
 const isFieldConflict = (err: StatusError): boolean =>
   isConflict(err) && (err.details?.causes ?? []).some(({ reason }) => reason === 'FieldManagerConflict');
 
-/** Whether an object is to be deleted and made anew after its apply was refused. */
+/** Whether an object is to be deleted and made again after its apply was refused. */
 export const mayRecreate = async (client: Client, app: Kustomization, desired: DesiredObject, err: unknown): Promise<boolean> =>
   mayBeMadeAnew(app, desired) && (await isFixedField(err, { client, desired }));
 

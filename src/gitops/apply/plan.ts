@@ -34,7 +34,7 @@ export interface Plan {
   /** Objects of kinds that a CustomResourceDefinition of the same revision defines and that the server does not have yet. */
   readonly undefinedYet: ReadonlySet<ObjectId>;
   readonly errors: readonly BuildError[];
-  /** What the manifests say and nobody does. */
+  /** Instructions in the manifests that nobody carries out. */
   readonly notes: readonly string[];
 }
 

@@ -9,7 +9,7 @@ export interface PruneRequest {
   readonly revision: string;
   /** What would be deleted. */
   readonly ids: readonly ObjectId[];
-  /** What would be deleted with one of them: the objects of an app whose Kustomization goes. */
+  /** Objects that would be deleted with one of them: those of an app whose Kustomization goes. */
   readonly along: ReadonlyMap<ObjectId, readonly ObjectId[]>;
   /** Objects of the app and of the apps in it before the prune. */
   readonly total: number;
@@ -22,7 +22,7 @@ export interface PruneRequest {
 }
 
 export interface PruneVerdict {
-  /** What is not deleted; the rest is. */
+  /** Objects that are not deleted; the rest are. */
   readonly held: ReadonlySet<ObjectId>;
   /** Why; empty when nothing is held. */
   readonly reason: string;

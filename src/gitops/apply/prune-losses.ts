@@ -18,7 +18,7 @@ export interface Going {
   readonly live: DynamicObject;
 }
 
-/** What deleting objects would take along. */
+/** Losses that the deletion of objects would bring. */
 export interface Losses {
   /** Objects whose deletion loses what Git did not make, each with what that is; a sentence without its subject's article or full stop. */
   readonly reasons: ReadonlyMap<ObjectId, string>;
@@ -29,7 +29,7 @@ export interface Losses {
 export interface LossFinder {
   /**
    * Looks at the server, not at caches. A Namespace loses what lives in it, a definition its objects, a volume or claim its data; an app's
-   * Kustomization takes the app's objects along, and what those hold. What the apps of the newest revision let go of is no loss.
+   * Kustomization takes the app's objects along, and what those hold. Objects that the apps of the newest revision let go of are no loss.
    */
   lossesOf(app: Kustomization, going: readonly Going[], signal: AbortSignal): Promise<Losses>;
   /** The same for a single object, whatever the apps name. */
@@ -70,7 +70,7 @@ const maxNames = 50;
 const maxDepth = 8;
 
 export function createLossFinder({ client, mapper, claims }: LossFinderOptions): LossFinder {
-  /** What is known of one prune. */
+  /** Facts gathered for one prune. */
   interface Search {
     readonly doomed: ReadonlySet<ObjectId>;
     /** Doomed, and held back all the same. */
@@ -105,7 +105,7 @@ export function createLossFinder({ client, mapper, claims }: LossFinderOptions):
         ...going.map((each) => ({ ...each, holder: each.id })),
         ...[...below].flatMap(([holder, objects]) => objects.map((each) => ({ ...each, holder }))),
       ].filter(({ live }) => protectedKinds.includes(live.kind));
-      // What is kept keeps its Namespace.
+      // An object that is kept keeps its Namespace.
       const inOrder = [...all.filter(({ live }) => live.kind !== 'Namespace'), ...all.filter(({ live }) => live.kind === 'Namespace')];
       for (const { id, live, holder } of inOrder) {
         signal.throwIfAborted();
@@ -119,7 +119,7 @@ export function createLossFinder({ client, mapper, claims }: LossFinderOptions):
     lossOf: (live) => lossOf(live, { doomed: new Set(), kept: new Set(), letsGo: () => false, copies: new Map() }),
   };
 
-  /** What an app's finalizer deletes: its inventory, less what other apps name, with that of the apps in it. */
+  /** Collects what an app's finalizer deletes: its inventory, less what other apps name, with that of the apps in it. */
   async function contentOf(
     app: Kustomization,
     at: {
@@ -156,7 +156,7 @@ export function createLossFinder({ client, mapper, claims }: LossFinderOptions):
     return { ids, going, elsewhere };
   }
 
-  /** What goes with a protected object, in words that follow its name; undefined when that is nothing. */
+  /** Names the loss that comes with a protected object, in words that follow its name; undefined when that is nothing. */
   async function lossOf(live: DynamicObject, search: Search): Promise<string | undefined> {
     switch (live.kind) {
       case 'PersistentVolumeClaim': {
@@ -182,7 +182,7 @@ export function createLossFinder({ client, mapper, claims }: LossFinderOptions):
 
   async function firstOf({ spec }: Definition, search: Search): Promise<string | undefined> {
     const version = spec.versions.find(({ served }) => served)?.name;
-    // What is stored and not served cannot be looked at.
+    // Objects that are stored and not served cannot be looked at.
     if (version === undefined) return `objects of ${spec.names.plural}.${spec.group} that no version serves`;
     const resource = {
       group: spec.group,
@@ -216,7 +216,7 @@ export function createLossFinder({ client, mapper, claims }: LossFinderOptions):
     return tryParseId(id)?.kind !== 'PersistentVolumeClaim' && letsGo(ownerOf(item), id);
   }
 
-  /** What Kubernetes or a controller puts into every Namespace. */
+  /** Whether Kubernetes or a controller puts such an object into every Namespace. */
   function comesWithNamespace(resource: DiscoveredResource, item: KubeObject, search: Search): boolean | Promise<boolean> {
     const { name, namespace, labels: all } = item.metadata;
     if (!copiedKinds.includes(resource.kind) || all?.[labels.fluxKustomizeName] !== undefined) return false;

@@ -135,7 +135,7 @@ export function createPruner({ client, mapper, owned, claims, losses, onHandover
     },
   };
 
-  /** What of it is held back until a person approves it, and why. */
+  /** Decides which deletions wait until a person approves them, and why. */
   async function judge(
     app: Kustomization,
     state: AppState,

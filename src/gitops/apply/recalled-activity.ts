@@ -5,7 +5,7 @@ import type { HistoryEntry } from './history.ts';
 /** Entries of one app that come back at a start: the line of commits shows as many for all apps. */
 const maxRecalled = 10;
 
-/** What the history of an app says happened, oldest first. */
+/** Recalls the activity of an app from its history, oldest first. */
 export function activitiesOf({ metadata }: Pick<Kustomization, 'metadata'>, history: readonly HistoryEntry[]): readonly Activity[] {
   return history.slice(-maxRecalled).flatMap((entry): readonly Activity[] => {
     const at = Date.parse(entry.at);

@@ -281,7 +281,7 @@ export function createRepositoryController(options: RepositoryControllerOptions)
         ([other, { url, branch, commit: seen }]) =>
           other !== key && seen.sha === commit.sha && url === known.url && branch === known.branch,
       );
-      // Of one repository under two names people hear once.
+      // A commit of one repository under two names is announced once.
       if (!isAnnounced) {
         feed.add({
           type: 'commit',

@@ -2,7 +2,7 @@ import type { Clock } from '../../base/clock.ts';
 import type { Client, DiscoveredResource } from '../../client/client.ts';
 
 /**
- * Finds the resource of a kind through discovery. What discovery said is remembered: it is asked again for a kind that is not known, and
+ * Finds the resource of a kind through discovery. The answers are remembered: discovery is asked again for a kind that is not known, and
  * after `forget`, for a kind that is known may be gone.
  */
 export interface ResourceMapper {
@@ -13,7 +13,7 @@ export interface ResourceMapper {
   /** In whatever version the server prefers. */
   findPreferred(group: string, kind: string): Promise<DiscoveredResource | undefined>;
   all(): Promise<readonly DiscoveredResource[]>;
-  /** What discovery said last; empty before it was asked. */
+  /** The latest answer of discovery; empty before it was asked. */
   readonly last: readonly DiscoveredResource[];
   /** A definition changed, or a request showed that a kind is gone: the next search asks the server. */
   forget(): void;

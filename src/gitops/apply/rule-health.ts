@@ -19,7 +19,7 @@ export function ruleOf({ apiVersion, kind }: KubeObject): KindRule | undefined {
   return rule;
 }
 
-/** What the rule says of an object that has a status. */
+/** Judges an object that has a status by the rule. */
 export function healthByRule(object: KubeObject, rule: KindRule): Health {
   const what = `${object.kind} ${object.metadata.name}`;
   const text = textOf(object, rule);
@@ -60,8 +60,8 @@ function holds(expression: string | undefined, object: KubeObject): boolean {
 function textOf(object: KubeObject, { tells = ['Ready'] }: KindRule): string {
   const { status = {} } = object as DynamicObject & { readonly status?: Readonly<Record<string, unknown>> };
   const conditions = (Array.isArray(status.conditions) ? status.conditions : []) as readonly Condition[];
-  const told = tells.map((type) => conditions.find((condition) => condition.type === type));
-  const message = told.map((condition) => condition?.message ?? '').find((each) => each !== '');
+  const named = tells.map((type) => conditions.find((condition) => condition.type === type));
+  const message = named.map((condition) => condition?.message ?? '').find((each) => each !== '');
   const others = [message, status.message, status.failureReason, status.phase, status.state, status.printableStatus];
   return String(others.find((each) => typeof each === 'string' && each !== '') ?? '');
 }

@@ -46,7 +46,7 @@ export interface SyncerOptions {
   readonly claims: Claims;
   readonly clock: Clock;
   rulesOf(app: Kustomization): HealthRules;
-  /** Of the cluster, for messages; some of them where there are very many. */
+  /** Lists Namespaces of the cluster, for messages; only some where there are very many. */
   namespaceNames(signal: AbortSignal): Promise<readonly string[]>;
   /** Deletes those objects that left Git and have to go before others come. */
   pruneBefore(
@@ -62,7 +62,7 @@ export interface SyncOutcome {
   readonly unchanged: number;
   /** What the next wave waits for; empty when all of the revision is in force. The sync is called again when it may go on. */
   readonly waitsFor: readonly string[];
-  /** What the revision says and nobody does. */
+  /** Instructions in the revision that nobody carries out. */
   readonly notes?: readonly string[];
 }
 
@@ -133,7 +133,7 @@ export function createSyncer(options: SyncerOptions): Syncer {
     attempt.begin('render');
     const build = await builder.build(app, revision, signal);
     if (build.errors.length > 0) {
-      // What is wrong at a place in a file is as wrong at the next try; a commit or the spec brings one at once.
+      // An error at a place in a file is there at the next try, too; a commit or the spec brings one at once.
       const isFinal = build.errors.every(({ line }) => line !== undefined);
       throw new SyncFailure('BuildFailed', build.errors, new Set(), isFinal ? finalRetryMs : 0);
     }
@@ -160,7 +160,7 @@ export function createSyncer(options: SyncerOptions): Syncer {
       if (!plan.objects.has(id) && !plan.hooks.has(id))
         state.doomed.set(id, { version: desired.resource.version, uid, resource: desired.resource, ref: desired.ref });
     }
-    // What is named again is not doomed any more. Until the inventory has it as intended, the note that it is doomed is the only one there is.
+    // An object that is named again is no longer doomed. Until the inventory intends it, the note that it is doomed is the only one.
     const isNamed = (id: ObjectId): boolean => plan.objects.has(id) || plan.hooks.has(id);
     for (const id of state.doomed.keys()) if (isNamed(id) && state.applied.has(id)) state.doomed.delete(id);
     const hooksDone = plan.hooks.size === 0 || (state.hooks.digest === build.digest && state.hooks.complete);
@@ -204,7 +204,7 @@ export function createSyncer(options: SyncerOptions): Syncer {
       state.applied.delete(id);
       state.hookObjects.delete(id);
       state.pending.delete(id);
-      // What is to go has no say in whether the app is well: it may be the very thing that is not.
+      // An object that is to go does not count for the app's health: it may be the very one that is not well.
       state.health.delete(id);
       state.notes.delete(id);
     }
@@ -378,7 +378,7 @@ export function createSyncer(options: SyncerOptions): Syncer {
     for (const [id, found] of errors) failed.set(id, found);
   }
 
-  /** What the server says of an object. When its Namespace is on its way out, the end of that is heard of, and brings the next try. */
+  /** Notes the server's error for an object. It follows a Namespace that is being deleted, whose end brings the next try. */
   async function note({ app, state, revision }: Run, desired: DesiredObject, err: StatusError, errors: Refusals): Promise<void> {
     errors.set(desired.id, await errorsOf(desired, err, revision, redaction(app)));
     const { namespace } = desired.ref;

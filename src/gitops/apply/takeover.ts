@@ -48,7 +48,7 @@ export function overriddenBy(more: readonly string[] = []): IsOverridden {
 
 /** Decides whose fields become the app's on one object. */
 export interface TakeoverRules {
-  /** Of the manifest. */
+  /** The object of the manifest. */
   readonly object: DynamicObject;
   /** Fields that others may have, by `spec.ignore` and autoscalers. */
   readonly pointers: readonly Pointer[];
@@ -168,7 +168,7 @@ export function foldOwners(live: DynamicObject, rules: TakeoverRules): Folded | 
   return { managedFields: [...others, folded], taken, managers: [...managers] };
 }
 
-/** What an apply leaves of an object whose fields were taken over: without those that Git does not say and nobody else owns. */
+/** Predicts the object that the apply after a takeover leaves: without fields that Git does not say and nobody else owns. */
 export function withoutTaken(applied: DynamicObject, { taken, managedFields }: Folded): DynamicObject {
   let gone = difference(taken, fieldSetFrom(ownEntryOf(applied)?.fieldsV1));
   for (const { manager, fieldsV1 } of managedFields) if (manager !== fieldManager) gone = difference(gone, fieldSetFrom(fieldsV1));

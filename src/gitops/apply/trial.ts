@@ -15,7 +15,7 @@ interface TrialOptions {
 /** `generateName` adds five characters; the names of some kinds end at 63. */
 const maxPrefixLength = 56;
 
-/** What the server says to the object as a new one under another name; undefined when it would take it. Nothing is written. */
+/** Asks how the server refuses the object as a new one under another name; undefined when it takes it. Nothing is written. */
 async function refusalAsNew(
   { client, desired, signal }: TrialOptions,
   namespace = desired.object.metadata.namespace,
@@ -36,7 +36,7 @@ async function refusalAsNew(
 }
 
 /**
- * Whether an apply was refused for what the object was before, and not for what it is to be. Flux makes an object anew on every Invalid and
+ * Whether an apply was refused for what the object was before, and not for what it is to be. Flux recreates an object on every Invalid and
  * Conflict, and so deletes one whose new content no server takes. Here the server is asked first, by a dry run under another name.
  *
  * @see fluxcd/pkg ssa, `IsImmutableError`
@@ -57,8 +57,8 @@ export async function isFixedField(err: unknown, options: TrialOptions): Promise
 /** Tries out what lives in a Namespace that is not there yet, and takes such a Namespace away again. */
 export interface Trials {
   /**
-   * What is wrong with the fields of an object whose Namespace is still to come, as the server says it of the same object in the app's own
-   * Namespace; `default` on another cluster. What policies and quotas say there is of no account.
+   * Finds errors in the fields of an object whose Namespace is still to come: the server judges the same object in the app's own Namespace,
+   * `default` on another cluster. Errors of policies and quotas there do not count.
    */
   elsewhere(app: Kustomization, desired: DesiredObject, signal: AbortSignal): Promise<StatusError | undefined>;
   /** Deletes a Namespace or definition that this engine made under this UID, unless something is in it. True when it is gone or going. */

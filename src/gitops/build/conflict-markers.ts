@@ -11,7 +11,7 @@ export function conflictLineOf(text: string): number | undefined {
   return text.slice(0, ours.index).split('\n').length;
 }
 
-/** What a person reads in place of what a parser makes of the markers. */
+/** The message in place of a parser's error about the markers. */
 export const conflictProblem = {
   message: 'has a merge conflict that was committed (<<<<<<<)',
   hint: 'Keep one of the two sides, take out the lines <<<<<<<, ======= and >>>>>>>, and commit.',

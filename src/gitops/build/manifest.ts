@@ -28,7 +28,7 @@ export interface BuildResult {
   readonly digest: string;
   readonly manifests: readonly Manifest[];
   readonly errors: readonly BuildError[];
-  /** What a person should know of the result though nothing is wrong: objects that were left out, and why. Absent: nothing. */
+  /** Facts that a person should know though nothing is wrong: objects that were left out, and why. Absent: none. */
   readonly notes?: readonly string[];
   /** Paths of the tree that a kustomization was read from, bases included; those with an empty value were not there. Absent for plain files. */
   readonly looked?: ReadonlyMap<string, string>;

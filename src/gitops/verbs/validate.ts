@@ -135,7 +135,7 @@ async function collectApps(
       found.push({ app, manifests: result.manifests });
       for (const manifest of result.manifests) {
         const { namespace, name } = manifest.object.metadata;
-        // What `flux bootstrap` commits of its own source is this tree.
+        // The source that `flux bootstrap` commits for itself is this tree.
         const isTree = namespace === defaultAppNamespace && name === rootAppName;
         if (isKind(manifest.object, gitRepositories) && !isTree) otherSources.add(`${namespace}/${name}`);
       }

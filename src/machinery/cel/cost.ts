@@ -1,8 +1,8 @@
 import type { CelNode, Comprehension } from './syntax.ts';
 
 /**
- * What an expression can cost at worst, before it has run: upstream's units, from the most that lists, maps and texts can hold. The numbers
- * are those of cel-go's estimator and of Kubernetes' libraries, so that what other clusters refuse is refused here.
+ * Estimates the worst cost of an expression before it runs, in upstream's units, from the most that lists, maps and texts can hold. The
+ * numbers are those of cel-go's estimator and of Kubernetes' libraries, so that what other clusters refuse is refused here.
  *
  * Costs are counted without types: a value of which nothing is known counts as a single one, where upstream would take it for endless.
  *
@@ -229,7 +229,7 @@ function priceOf(name: string, [a, b, c]: readonly [Extent, Extent, Extent], cou
       return priced(Math.ceil(length * traversal), textOf(length));
     }
     case 'format': {
-      // What is put in may be endless, and then what comes out is, too.
+      // The values to put in may be endless, and then the text is, too.
       const length = a.most + times(b.most, b.items?.most ?? 1);
       return length >= maxRequestBytes - 2
         ? priced(Number.POSITIVE_INFINITY, anyText)

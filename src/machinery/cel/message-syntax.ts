@@ -1,10 +1,10 @@
 /**
- * The parser knows maps, but no construction of messages: `Object.spec{replicas: 3}`. What it reads instead is a call with names and values
+ * The parser knows maps, but no construction of messages: `Object.spec{replicas: 3}`. It reads a call instead, with names and values
  * in turns, `Object.spec(replicas, 3)`: as long as the original, so that every position stays what it is.
  */
 export interface WithoutMessages {
   readonly source: string;
-  /** Where the calls that stand for messages open. */
+  /** Positions at which the calls that replace messages open. */
   readonly openings: ReadonlySet<number>;
 }
 

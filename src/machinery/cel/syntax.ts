@@ -104,7 +104,7 @@ const binaryOperators: ReadonlySet<string> = new Set<BinaryOperator>(['==', '!='
 
 class Reader {
   readonly #source: string;
-  /** Where calls open that stand for messages. */
+  /** Positions at which the calls that replace messages open. */
   readonly #messages: ReadonlySet<number>;
 
   constructor(source: string, messages: ReadonlySet<number>) {

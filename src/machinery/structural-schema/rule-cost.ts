@@ -6,12 +6,13 @@ import { escapeFieldName } from '../cel/types.ts';
 import type { Schema } from '../schema.ts';
 
 /**
- * What the rules of a schema can cost at worst, from the bounds that it gives its values. What has no bound is as large as a request can be.
+ * Estimates the worst cost of the rules of a schema, from the bounds that it gives its values. A value without a bound is as large as a
+ * request can be.
  *
  * @see Kubernetes reference, "Resource use by validation functions"
  */
 
-/** Of one expression, and of all in a schema together; upstream's numbers. */
+/** Limits for one expression, and for all in a schema together; upstream's numbers. */
 const maxExpressionCost = 10_000_000;
 const maxSchemaCost = 100_000_000;
 
@@ -85,7 +86,7 @@ function costOf(expression: string, variables: ReadonlyMap<string, Extent>): num
 
 interface Size {
   readonly extent: Extent;
-  /** Of its JSON. */
+  /** Length of its shortest JSON. */
   readonly minBytes: number;
 }
 

@@ -198,7 +198,7 @@ describeOnTargets('syncs', ({ project }) => {
       await p.applied('two');
       await p.client.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'kept', namespace: name } });
       await p.repository.git('revert', '--no-edit', 'HEAD');
-      // What the other app is about to delete is not in the way.
+      // An object that the other app is about to delete is not in the way.
       await p.conditionIs('web', 'PruneBlocked', ({ message }) => message?.includes(`still holds ConfigMap ${name}/kept.`) === true);
       expect(await p.dataOf('more')).toBeUndefined();
       await p.client.delete(configMaps, { namespace: name, name: 'kept' });

@@ -79,7 +79,7 @@ describe('the app of midship up', () => {
     });
     const first = await tree.git('rev-parse', 'HEAD');
 
-    // What an earlier version left: the same objects under the name `cluster`.
+    // An earlier version left the same objects under the name `cluster`.
     const before = await start(dataDirectory);
     await before.client.delete(kustomizations, root);
     await before.client.delete(gitRepositories, root);
@@ -127,7 +127,7 @@ describe('the app of midship up', () => {
     expect(refused).toMatch(/apps\/web\/web\.yaml:5:3 .*unknown field "spec\.replicaz"/);
     await tree.git('reset', '--quiet', '--hard', first);
 
-    // What leaves Git while the app is suspended is still the app's to delete.
+    // An object that leaves Git while the app is suspended is still the app's to delete.
     const second = await tree.commit('without the old map', {
       'cluster/old.yaml': null,
       'cluster/app.yaml': app('web', 'flux-system'),

@@ -44,7 +44,7 @@ const overviewOf = (apps: readonly AppFacts[]): Overview => ({
   nodes: [],
 });
 
-/** What the command prints when the page of the cluster answers this. */
+/** Runs the command against a page of the cluster that answers this. */
 async function ask(
   overview: Overview | (() => Overview),
   options: Partial<StatusOptions> = {},

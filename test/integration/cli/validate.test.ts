@@ -77,7 +77,7 @@ describe('midship validate', () => {
       warnings: [],
       apps: ['clusters/home: 2', 'flux-system/web: 2', 'flux-system/db: 1'],
     });
-    // What `flux bootstrap` commits of the list itself is that list.
+    // The list that `flux bootstrap` commits as an object is this list itself.
     const sync = `apiVersion: source.toolkit.fluxcd.io/v1\nkind: GitRepository\nmetadata: {name: flux-system, namespace: flux-system}\nspec: {interval: 1m, url: ssh://git@github.com/me/home}\n---\n${app('flux-system', './clusters/home')}`;
     const bootstrapped = Object.entries({ ...files, 'clusters/home/flux-system/gotk-sync.yaml': sync });
     const fluxFiles = Object.fromEntries(bootstrapped.map(([file, text]) => [file, text.replaceAll('name: cluster', 'name: flux-system')]));

@@ -17,7 +17,7 @@ const deployment = (spec: string, note = force): string =>
   `apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d, ${note}}\nspec:\n  ${spec}\n  selector: {matchLabels: {app: d}}\n  template: {metadata: {labels: {app: d}}, spec: {containers: [{name: d, image: d}]}}\n`;
 
 describe('a field that is fixed once an object is there', () => {
-  it('has the object made anew with force, whatever words the server refuses it with, and again by the revert', async () => {
+  it('has the object recreated with force, whatever words the server refuses it with, and again by the revert', async () => {
     const first = { 'web/b.yaml': binding('view'), 'web/p.yaml': priority(1), 'web/d.yaml': deployment('replicas: 1') };
     const { people, ...p } = await startMemoryProject({ files: first });
     const seen = async () =>

@@ -19,7 +19,7 @@ const warnings = async (people: Client): Promise<readonly string[]> =>
   (await people.list(events, { namespace: home })).items.filter(({ reason }) => reason === 'LeftOver').map(({ message = '' }) => message);
 
 describe('a field that left Git and that the server keeps', () => {
-  it('is told, but not one that is a default, until Git names it again', async () => {
+  it('is reported, but not one that is a default, until Git names it again', async () => {
     const headless = service('db', 'clusterIP: None, sessionAffinity: None, ');
     const { people, applied, commit } = await startMemoryProject({ files: { 'web/db.yaml': headless } });
     await applied('web');
@@ -30,20 +30,20 @@ describe('a field that left Git and that the server keeps', () => {
     await applied('web');
     expect((await people.get(services, { namespace, name: 'db' })).spec?.clusterIP).toBe('None');
     await until(async () => (await leftOver(people)) === 'Service web/db: spec.clusterIP None', { what: () => leftOver(people) });
-    const told = await until(
+    const said = await until(
       async () => {
         const all = await warnings(people);
         return all.length > 0 && all;
       },
       { what: 'an Event' },
     );
-    expect(told).toEqual([expect.stringMatching(/^Service web\/db: spec\.clusterIP None.* left Git, and the server keeps it\. Annotate /)]);
+    expect(said).toEqual([expect.stringMatching(/^Service web\/db: spec\.clusterIP None.* left Git, and the server keeps it\. Annotate /)]);
     commit({ 'web/db.yaml': headless });
     await applied('web');
     await until(async () => (await leftOver(people)) === '', { what: () => leftOver(people) });
   });
 
-  it('goes with the object, which is made anew, where that is allowed', async () => {
+  it('goes with the object, which is made again, where that is allowed', async () => {
     const force = 'kustomize.toolkit.fluxcd.io/force: enabled';
     const { people, applied, commit } = await startMemoryProject({ files: { 'web/db.yaml': service('db', 'clusterIP: None, ', force) } });
     await applied('web');
@@ -56,7 +56,7 @@ describe('a field that left Git and that the server keeps', () => {
     expect(await leftOver(people)).toBe('');
   });
 
-  it('is told also when Git changes the version in which it is written', async () => {
+  it('is reported also when Git changes the version in which it is written', async () => {
     const target = 'maxReplicas: 5, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: shop}';
     const scaler = (version: string, fields: string): string =>
       `apiVersion: autoscaling/${version}\nkind: HorizontalPodAutoscaler\nmetadata: {name: shop}\nspec: {${target}, ${fields}}\n`;

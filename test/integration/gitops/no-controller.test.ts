@@ -50,7 +50,7 @@ it('makes an app that waits not Ready at once, with the reason, and holds up nei
     phases: expect.arrayContaining([expect.objectContaining({ name: 'health', result: 'failed', detail: sentence })]),
   });
   await until(() => world.activities().some((activity) => activity.type === 'degraded' && activity.reason === sentence), {
-    what: 'the terminal is told',
+    what: 'the terminal reports it',
   });
   await world.client.get(configMaps, { namespace: 'web', name: 'later' });
 

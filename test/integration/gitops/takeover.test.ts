@@ -36,7 +36,7 @@ spec:
 
 const workload = { 'web/deployment.yaml': deployment('{name: A, value: "1"}') };
 
-/** What of an object a person reads: without versions, owners and status. */
+/** The content of an object that a person reads: without versions, owners and status. */
 function contentOf(object: KubeObject): unknown {
   const { metadata, status: _, ...rest } = object as DynamicObject;
   return { ...rest, labels: metadata.labels, annotations: metadata.annotations };
@@ -99,19 +99,19 @@ describe('what people and former appliers add', () => {
         what: async () => `${JSON.stringify(body)} is gone from ${JSON.stringify(await read())}`,
       });
     }
-    const told = await until(
+    const corrections = await until(
       async () => {
         const messages = await messagesOf(people, 'DriftCorrected');
-        // Of similar Events, the eleventh and those after it share one.
+        // The eleventh similar Event and those after it share one.
         return messages.length > 10 && messages;
       },
       { what: async () => JSON.stringify(await messagesOf(people, 'DriftCorrected')) },
     );
-    expect(told.every((message) => message.endsWith(' by kubectl-edit, put back'))).toBe(true);
-    expect(told.find((message) => message.includes('extra'))).toMatch(
+    expect(corrections.every((message) => message.endsWith(' by kubectl-edit, put back'))).toBe(true);
+    expect(corrections.find((message) => message.includes('extra'))).toMatch(
       /^Deployment web\/shop: spec\.template\.spec\.containers\[extra\] absent → /,
     );
-    expect(told.find((message) => message.startsWith('Secret'))).toContain('data.more absent → ***');
+    expect(corrections.find((message) => message.startsWith('Secret'))).toContain('data.more absent → ***');
   });
 
   it('stays with drift "detect" and is named until it is taken back, and is not looked at with "ignore"', async () => {
@@ -229,7 +229,7 @@ describe('what people and former appliers add', () => {
     expect(spec.template.spec?.containers.map(({ name }) => name).sort()).toEqual(['istio-proxy', 'shop']);
   });
 
-  it('stays, and is told once, where the server does not let it go', async () => {
+  it('stays, and is reported once, where the server does not let it go', async () => {
     const claim = (label: string): string =>
       `apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data, labels: {a: "${label}"}}\nspec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}\n`;
     const { people, applied, commit } = await startMemoryProject({
@@ -247,7 +247,7 @@ describe('what people and former appliers add', () => {
         ),
     });
     await applied('web');
-    await until(async () => (await messagesOf(people, 'FieldsStay')).length === 1, { what: 'it is told' });
+    await until(async () => (await messagesOf(people, 'FieldsStay')).length === 1, { what: 'it is reported' });
     commit({ 'web/claim.yaml': claim('2') });
     await applied('web');
     const live = await people.get(persistentVolumeClaims, ref('data'));

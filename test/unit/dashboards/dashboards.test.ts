@@ -107,7 +107,7 @@ describe('dashboards', () => {
     const sections = [...readFileSync(`${directory}alerts.md`, 'utf8').matchAll(/^## (\w+)$/gm)].map(([, name]) => name);
     expect(sections).toEqual(alerts);
     expect([...rules.matchAll(/runbook: dashboards\/alerts\.md, section (\w+)/g)].map(([, section]) => section)).toEqual(alerts);
-    // Where the file is served is not known here; an address without a host is a dead link in Alertmanager.
+    // The rules do not know where the file is served; an address without a host is a dead link in Alertmanager.
     expect(rules).not.toContain('runbook_url');
   });
 });

@@ -35,7 +35,7 @@ export function defaultMatchResources(match: MatchResources): MatchResources {
   return result;
 }
 
-/** Conditions are told apart by their names. */
+/** Each condition has a name, and no two have the same. */
 export function checkMatchConditionNames(errors: FieldError[], field: string, conditions: readonly { readonly name?: string }[]): void {
   const names = new Set<string>();
   for (const [index, { name = '' }] of conditions.entries()) {

@@ -39,7 +39,7 @@ export const horizontalPodAutoscalersV1: KindDefinition<HorizontalPodAutoscalerV
   storedAs: { kind: horizontalPodAutoscalers, toStored, fromStored },
 };
 
-/** What the controller of autoscalers says of one; this version keeps it in an annotation. */
+/** Reads the conditions that the controller of autoscalers set; this version keeps them in an annotation. */
 export function autoscalerConditions({ metadata }: KubeObject): readonly ConditionLike[] {
   const conditions = listOf(tryJson(metadata.annotations?.[annotations.conditions]));
   return conditions.map(({ type, status, reason }) => ({ type: String(type), status: String(status), reason: String(reason) }));

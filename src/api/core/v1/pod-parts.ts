@@ -74,7 +74,7 @@ export const resizePart: SubresourcePart<Pod> = {
       mapShared(containers, (container) => {
         const same = next.find(({ name }) => name === container.name);
         if (same === undefined) return container;
-        // Which is not to be changed, and is refused where both are compared.
+        // A resize must not change the policy: a change is refused where both are compared.
         const { resizePolicy } = same as Resizable;
         const resized = withField(container, 'resources', same.resources ?? {});
         return isAbsent(resizePolicy) ? resized : withField<Resizable, 'resizePolicy'>(resized, 'resizePolicy', resizePolicy);

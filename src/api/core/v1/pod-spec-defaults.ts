@@ -114,7 +114,7 @@ function defaultContainer(container: Container): Container {
 const component = '[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*';
 const imageSyntax = new RegExp(`^(?:[A-Za-z0-9.-]+(?::\\d+)?/)?${component}(?:/${component})*(?::[\\w][\\w.-]{0,127})?(?:@[\\w:.+-]+)?$`);
 
-/** `Always` for the tag `latest`, which is also what no tag and no digest mean. What is no image has no tag to look at. */
+/** `Always` for the tag `latest`, which is also what no tag and no digest mean. A text that is no image has no tag to look at. */
 function pullPolicyOf(image: string): string {
   if (!imageSyntax.test(image)) return 'IfNotPresent';
   const name = image.slice(image.lastIndexOf('/') + 1);

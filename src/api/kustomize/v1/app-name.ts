@@ -3,7 +3,7 @@ import type { ObjectRef } from '../../../machinery/object.ts';
 /** Where apps live that `up` creates, and where the examples put theirs. */
 export const defaultAppNamespace = 'flux-system';
 
-/** What `up` names its GitRepository and its Kustomization: as `flux bootstrap` does, so that the apps of a Flux repository find them. */
+/** Names the GitRepository and the Kustomization of `up` as `flux bootstrap` does, so that the apps of a Flux repository find them. */
 export const rootAppName = 'flux-system';
 
 /** How people name an app, and commands take it: by its name alone where apps usually are, else as `NAMESPACE/NAME`. */

@@ -27,7 +27,7 @@ function schema(): Schema {
   const objectReference = { name: text(), namespace: text() };
   const spec = object(
     {
-      buildMetadata: list(choice(buildMetadataOptions, 'What is noted.'), 'Annotations of kustomize about how objects were built.'),
+      buildMetadata: list(choice(buildMetadataOptions, 'Annotations to write.'), 'Annotations of kustomize about how objects were built.'),
       commonMetadata: object({ annotations: textMap(), labels: textMap() }, { description: 'Labels and annotations of every object.' }),
       components: list(text(), 'Paths of kustomize components.'),
       decryption: object(

@@ -160,7 +160,7 @@ export interface KustomizationSpec {
     readonly failed?: string;
   }[];
   readonly ignore?: readonly IgnoreRule[];
-  /** What `ignore` was named before Flux released it. */
+  /** The name of `ignore` before Flux released it. */
   readonly driftIgnoreRules?: readonly IgnoreRule[];
   /** Wins over what the kustomization itself has. */
   readonly buildMetadata?: readonly ('originAnnotations' | 'transformerAnnotations')[];

@@ -909,7 +909,7 @@ function problemAt(
   return new KustomizeError({ file: loaded.file, ...loaded.placeOf(field), message: `${field}: ${message}`, ...more });
 }
 
-/** What becomes an object, and where that is asked for. */
+/** The target of a generator, and the place that asks for it. */
 interface Generation {
   readonly into: Accumulator;
   readonly from: Reference;

@@ -17,16 +17,16 @@ export interface Resource {
   /** Variables that take a value from it. */
   variables: string[];
   origin: Origin;
-  /** What transformed it, in order; kept only when the kustomization asks for it. */
+  /** Transformers that changed it, in order; kept only when the kustomization asks for it. */
   transformations: Configured[];
 }
 
-/** Where a generator or transformer is asked for. */
+/** The place that asks for a generator or transformer. */
 export interface Configured {
   readonly file: string;
   /** `ConfigMapGenerator` */
   readonly kind: string;
-  /** Of one that is an object of its own; else empty. */
+  /** Name of a generator or transformer that is an object of its own; else empty. */
   readonly name: string;
   readonly namespace: string;
 }

@@ -23,7 +23,7 @@ import { resolveScalar, textOfScalar } from './scalar.ts';
 import { safePattern, select, type TargetSelector } from './selector.ts';
 import { spend } from './work.ts';
 
-/** What the transformers do, each to all objects of a kustomization. Objects are changed in place. */
+/** The work of the transformers, each on all objects of a kustomization. They change objects in place. */
 
 /** Which subjects of a role binding the namespace is set of: those named `default`, all service accounts, or none. */
 export type SubjectMode = 'defaultOnly' | 'allServiceAccounts' | 'none';

@@ -207,7 +207,7 @@ function valueTargetsOf(root: Reader): readonly ValueTarget[] {
   });
 }
 
-/** What a generator object asks for. */
+/** The request of a generator object. */
 export type Generator =
   | { readonly kind: 'ConfigMap' | 'Secret'; readonly rule: GeneratorRule }
   | { readonly kind: 'chart'; readonly rule: HelmChartRule; readonly chartHome: string }

@@ -529,7 +529,7 @@ describe('the table', () => {
       for (const [jsonName, form] of Object.values(entries)) {
         if (form === 'inline') continue;
         expect(properties, `${name}.${jsonName}`).toHaveProperty([jsonName]);
-        // Of these two groups the schemas are not complete; `scripts/protobuf-facts.mjs` says it.
+        // The schemas of these two groups are not complete; `scripts/protobuf-facts.mjs` says it.
         if (!/^(string|bool|int(32|64)|bytes)\??$/.test(form) || /apiextensions|apiregistration/.test(name)) continue;
         const { default: fallback, 'x-omit-zero': omitZero } = properties[jsonName] ?? {};
         expect(form.endsWith('?'), `${name}.${jsonName}`).toBe(omitZero === true || Boolean(fallback));

@@ -270,7 +270,7 @@ test('reads and writes through the API are decided by roles', async () => {
 });
 
 describe('the roles that every cluster has', () => {
-  // What they are upstream, from 1.36.
+  // The rules of upstream from 1.36.
   test.each([
     ['system:kube-scheduler', 'update', '', 'pods/finalizers'],
     ['system:kube-scheduler', 'create', 'resource.k8s.io', 'resourceclaims'],

@@ -18,12 +18,12 @@ const app: Kustomization = {
 
 it('tells of a crash loop once, however often it counts and is well for a moment, and again when it had been over', () => {
   const clock = createManualClock();
-  const told: string[] = [];
+  const reasons: string[] = [];
   const health = createAppHealth({
     clock,
     log: pino({ level: 'silent' }),
     wake: () => undefined,
-    feed: { add: (_, activity) => void (activity.type === 'degraded' && told.push(activity.reason)) },
+    feed: { add: (_, activity) => void (activity.type === 'degraded' && reasons.push(activity.reason)) },
     gitops: createGitOpsMetrics({ metrics: createMetrics(), clock, commitsAfter: () => 0, apps: () => [], sources: () => [] }),
   });
   const state = { ...newAppState('flux-system/shop'), appliedAt: 1, announcedHealthy: true };
@@ -42,9 +42,9 @@ it('tells of a crash loop once, however often it counts and is well for a moment
   look(crash('3 times'));
   look({ status: 'Healthy', reason: '' });
   look(crash('4 times'));
-  expect(told).toEqual(['Container web in shop-1 exited 3, restarted once']);
+  expect(reasons).toEqual(['Container web in shop-1 exited 3, restarted once']);
   look({ status: 'Healthy', reason: '' });
   clock.advance(60_000);
   look(crash('5 times'));
-  expect(told).toHaveLength(2);
+  expect(reasons).toHaveLength(2);
 });

@@ -65,11 +65,11 @@ it('writes down at the next revision whether the one before had worked', () => {
 });
 
 it('gives the line of commits back after a start', () => {
-  const told = activitiesOf({ metadata: { name: 'web', namespace: 'flux-system' } }, [
+  const recalled = activitiesOf({ metadata: { name: 'web', namespace: 'flux-system' } }, [
     entry('a', { worked: false }),
     entry('b', { result: 'failed' }),
     entry('c', { changes: [] }),
   ]);
-  expect(told.map(({ type }) => type)).toEqual(['commit', 'applied', 'degraded', 'commit', 'failed', 'commit', 'recovered']);
-  expect(told[0]).toMatchObject({ branch: 'main', sha: 'a'.repeat(40), author: 'Mara', at: Date.parse(at) - 5 });
+  expect(recalled.map(({ type }) => type)).toEqual(['commit', 'applied', 'degraded', 'commit', 'failed', 'commit', 'recovered']);
+  expect(recalled[0]).toMatchObject({ branch: 'main', sha: 'a'.repeat(40), author: 'Mara', at: Date.parse(at) - 5 });
 });
