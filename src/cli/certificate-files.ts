@@ -23,7 +23,7 @@ export interface FollowedCertificate extends Component, Pair {
 }
 
 const maxFileBytes = 1024 * 1024;
-/** How often the files are looked at. */
+/** Time between two looks at the files. */
 const periodMs = 60_000;
 
 /**

@@ -2,7 +2,7 @@ import type { Job } from '../api/batch/v1/job.ts';
 import type { ContainerStatus, Pod } from '../api/core/v1/pod.ts';
 
 /**
- * How an object or an app does, in the words of the status page and of `status.json`. `NoController`: it is stored, nothing acts on it, and
+ * Health of an object or app, in the words of the status page and of `status.json`. `NoController`: it is stored, nothing acts on it, and
  * waiting changes nothing.
  */
 export type HealthStatus = 'Healthy' | 'Progressing' | 'Degraded' | 'Suspended' | 'Missing' | 'NoController' | 'Unknown';

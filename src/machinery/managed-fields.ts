@@ -97,7 +97,7 @@ interface Managed {
   readonly set: MaybeFieldSet;
 }
 
-/** How objects of one version are compared, and how they are made from those of the write. */
+/** Compares objects of one version, and makes them from those of the write. */
 interface View {
   readonly type: Type;
   /** Absent for the version of the write itself. */

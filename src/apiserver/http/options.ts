@@ -197,7 +197,7 @@ function checkedDeleteOptions(raw: RawDeleteOptions): DeleteOptions {
 
 const goDuration = /^[+-]?(0|((\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h))+)$/;
 
-/** How long a client means to wait. It is the client that stops waiting; what is no duration is refused, as by the real server. */
+/** Checks the time that a client means to wait. The client itself stops waiting; a text that is no duration is refused, as upstream. */
 export function checkTimeout(query: URLSearchParams): void {
   const timeout = nonEmpty(query.get('timeout'));
   if (timeout === undefined || goDuration.test(timeout)) return;

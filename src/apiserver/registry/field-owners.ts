@@ -105,7 +105,7 @@ interface Crossing {
 
 const staying: Crossing = { from: (object) => object, back: (object) => object };
 
-/** How objects go over from the stored version to another, with the fields that only one of both has. */
+/** Moves objects between the stored version and another, with the fields that only one of both has. */
 function crossing(stored: KindDefinition, { storedAs, ...version }: KindDefinition): Crossing {
   if (storedAs === undefined) return staying;
   if (storedAs.hasOwnRules !== true) return { from: (object) => storedAs.fromStored(object), back: (object) => storedAs.toStored(object) };

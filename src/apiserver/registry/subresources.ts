@@ -165,7 +165,7 @@ function withEntries(metadata: ObjectMeta, field: 'annotations' | 'labels', more
 
 function scheduledConditions(conditions: readonly PodCondition[] = [], now: string): readonly PodCondition[] {
   const before = conditions.map((condition) => {
-    // Why the pod could not be placed before is no longer true.
+    // The reason why the pod could not be placed before is no longer true.
     const { reason: _, message: __, ...rest } = condition;
     return condition.type === 'PodScheduled' ? rest : condition;
   });

@@ -41,7 +41,7 @@ export interface SlicePlan {
 }
 
 export interface SliceSetOptions {
-  /** Whose slices they are: a Service, or Endpoints that somebody keeps by hand. */
+  /** Owner of the slices: a Service, or Endpoints that somebody keeps by hand. */
   readonly owner: KubeObject;
   readonly ownerResource: Resource;
   readonly labels: Readonly<Record<string, string>>;

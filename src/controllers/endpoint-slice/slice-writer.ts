@@ -25,7 +25,7 @@ export interface SliceWriterOptions {
   readonly onChange: (serviceKey: string) => void;
 }
 
-/** How soon a Service is looked at again when the cache has not caught up with our own writes. */
+/** Wait before another look at a Service when the cache has not caught up with our own writes. */
 export const staleRetryMs = 20;
 
 export function createSliceWriter({ client, clock, slices, index, onChange }: SliceWriterOptions): SliceWriter {

@@ -339,7 +339,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
     };
   }
 
-  /** How long an app may still wait for a source that nobody has made; undefined when it does not, or not any more. */
+  /** The time that an app may still wait for a source that nobody has made; undefined when it does not, or not any more. */
   function sourceWaitMs(app: Kustomization): number | undefined {
     const leftMs = Date.parse(app.metadata.creationTimestamp ?? '') + maxSourceWaitMs - clock.now();
     return leftMs > 0 && !revisions.isKnown(sourceKeyOf(app)) ? leftMs : undefined;

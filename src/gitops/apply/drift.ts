@@ -30,7 +30,7 @@ export interface DriftWatchOptions {
   readonly recorder: EventRecorder;
   readonly redactor: Redactor;
   readonly owned: Pick<OwnedObjects, 'live' | 'isGoneSince'>;
-  /** Whose fields are the app's, and which ones others may have. */
+  /** Decides whose fields become the app's, and which ones others may have. */
   rulesOf(state: AppState, applied: AppliedObject, live: DynamicObject): TakeoverRules;
   readonly isOverridden: IsOverridden;
   autoscalerOf(object: DynamicObject): string | undefined;
@@ -54,7 +54,7 @@ export interface DriftWatch {
   /** Compares again what was skipped while our own write was under way; `answer` is what the server said to it. */
   recheck(state: AppState, id: ObjectId, answer: DynamicObject | undefined): void;
   /**
-   * How long a field is left alone that was put back too often within a minute, in milliseconds: the app backs off and says who it is
+   * The time to leave a field alone that was put back too often within a minute, in milliseconds. The app backs off and says who it is
    * fighting with. Undefined when it may be put back now.
    */
   heldForMs(app: Kustomization, state: AppState, drift: Drift): number | undefined;

@@ -124,7 +124,7 @@ export interface Folded {
   readonly managedFields: readonly ManagedFieldsEntry[];
   /** Fields that become the app's. */
   readonly taken: FieldSet;
-  /** Whose they were. */
+  /** Managers that had them. */
   readonly managers: readonly string[];
 }
 

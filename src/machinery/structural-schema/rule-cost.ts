@@ -63,7 +63,7 @@ export function costComplaints(root: Schema): readonly CostComplaint[] {
   return complaints;
 }
 
-/** How often a value is there, when it is in a list or map of at most `most`; undefined for as often as a request has room for it. */
+/** Counts a value in a list or map of at most `most`, at worst; undefined for as often as a request has room for it. */
 const within = (times: number | undefined, most: number | undefined): number | undefined =>
   times === undefined || most === undefined ? undefined : times * most;
 

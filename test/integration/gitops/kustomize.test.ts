@@ -378,7 +378,7 @@ describe('the builder and kustomizations', () => {
   });
 });
 
-describe('what Flux has since 2.9', () => {
+describe('an app with the fields that Flux has since 2.9', () => {
   it('notes how objects were built, substitutes without a variable, and leaves fields alone that `ignore` names', async () => {
     const { client } = await world({
       'noted/kustomization.yaml': 'resources: [a.yaml]\ncommonAnnotations: {a: b}\n',

@@ -51,7 +51,7 @@ const isClaimDeleted = async ({ people }: MemoryProject): Promise<boolean> =>
 
 const withNamespaces = async (people: Client): Promise<void> => onTestFinished(await startNamespaces(people));
 
-describe('what a prune holds back', () => {
+describe('an object that a prune holds back', () => {
   it('is no claim without a volume and no definition without objects', async () => {
     const files = { 'web/a.yaml': configMap('a') };
     const p = await startMemoryProject({ files });

@@ -59,7 +59,7 @@ const isSaid = (people: Client, type: string, message: string | undefined): Prom
 const patch = (people: Client, resource: Resource<KubeObject>, name: string, body: unknown, fieldManager: string): Promise<KubeObject> =>
   people.patch(resource, ref(name), { type: 'strategic', body }, { fieldManager });
 
-describe('what people and former appliers add', () => {
+describe('an addition of people or former appliers', () => {
   it('is removed, whatever field it is, and an Event says who added it', async () => {
     const { people, applied } = await startMemoryProject({
       files: {

@@ -149,7 +149,7 @@ describe('an app that depends on one with a definition', () => {
   });
 });
 
-describe('what only a commit can change', () => {
+describe('a defect that only a commit can change', () => {
   it('is not tried again every few seconds: a file that does not parse', async () => {
     const p = await startMemoryProject({ files: { 'web/a.yaml': 'a: [b\n' } });
     await refused(p, /web\/a\.yaml:/);

@@ -25,7 +25,7 @@ import { spend } from './work.ts';
 
 /** The work of the transformers, each on all objects of a kustomization. They change objects in place. */
 
-/** Which subjects of a role binding the namespace is set of: those named `default`, all service accounts, or none. */
+/** Subjects of a role binding whose namespace is set: those named `default`, all service accounts, or none. */
 export type SubjectMode = 'defaultOnly' | 'allServiceAccounts' | 'none';
 
 export const isSubjectMode = (text: string): text is SubjectMode => ['defaultOnly', 'allServiceAccounts', 'none'].includes(text);

@@ -513,7 +513,7 @@ describe('pods', () => {
   });
 });
 
-describe('what other clusters refuse', () => {
+describe('a request that other clusters refuse', () => {
   const admission = 'admissionregistration.k8s.io/v1';
   const rule = { apiGroups: [''], apiVersions: ['v1'], operations: ['CREATE'], resources: ['pods'] };
   const policy = (spec: object) => ({
@@ -567,7 +567,7 @@ describe('what other clusters refuse', () => {
   });
 });
 
-describe('what is deprecated', () => {
+describe('a deprecation', () => {
   const warningsOf = async (kind: KindDefinition, object: object): Promise<readonly string[]> => {
     const warnings: string[] = [];
     const request = requestOf({ onWarning: (text) => warnings.push(text), dryRun: true });

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Schema } from '../../../../src/machinery/schema.ts';
 import { costComplaints } from '../../../../src/machinery/structural-schema/rule-cost.ts';
 
-/** Which rules a real server refuses for what they could cost, and which it takes: examples of its documentation and of its answers. */
+/** Rules that a real server refuses for their possible cost, and rules that it takes: examples of its documentation and its answers. */
 
 const text = (more: object = {}) => ({ type: 'string', ...more });
 const list = (items: object, more: object = {}) => ({ type: 'array', items, ...more });
