@@ -111,8 +111,14 @@ export function createAppController(options: AppControllerOptions): AppControlle
   apps.addIndex(bySource, sourceIndex);
   apps.addIndex(byDependency, dependencyIndex);
   const sources = informers.get(gitRepositories, labelSelector === undefined ? {} : { labelSelector });
-  const sourceOf = (app: Kustomization): GitRepository | undefined =>
-    app.spec.sourceRef.kind === gitRepositories.kind ? sources.getByKey(sourceKeyOf(app)) : undefined;
+  /** The app's source at the revision that apps are built from: the cache may be behind it, and an app ahead of it is not behind Git. */
+  const sourceOf = (app: Kustomization): GitRepository | undefined => {
+    const source = app.spec.sourceRef.kind === gitRepositories.kind ? sources.getByKey(sourceKeyOf(app)) : undefined;
+    const newest = revisions.get(sourceKeyOf(app))?.commit.revision;
+    const artifact = source?.status?.artifact;
+    if (newest === undefined || artifact === undefined || artifact.revision === newest) return source;
+    return { ...source, status: { ...source?.status, artifact: { ...artifact, revision: newest } } } as GitRepository;
+  };
   const states = new Map<string, AppState>();
   const inventory = createInventory({
     client,
