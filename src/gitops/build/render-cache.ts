@@ -126,7 +126,8 @@ export function createRenderCache({ helm, remoteBases }: BuildTools): RenderCach
   async function renderNow(task: RenderingTask): Promise<{ readonly rendering: Rendering; readonly temporary: boolean }> {
     const { before } = task;
     try {
-      const rendered = await renderer.render(task);
+      // As Flux: a kustomization of a source may name files anywhere in it, and none outside.
+      const rendered = await renderer.render({ ...task, loadRestrictor: 'LoadRestrictionsNone' });
       const known = new Map(before?.manifests.map((manifest) => [nameOf(manifest.object), manifest]));
       const hash = createHash('sha256');
       const manifests = rendered.map(({ object, origin: { file, line, blob } }): Manifest => {

@@ -322,12 +322,12 @@ describe('charts of hostile trees', () => {
   });
 
   const refused: readonly (readonly [field: string, message: string])[] = [
-    ['valuesFile: ../../../etc/passwd', "security; file '../../../etc/passwd' is not in or below 'web'"],
-    ['valuesFile: /etc/passwd', "security; file '/etc/passwd' is not in or below 'web'"],
+    ['valuesFile: ../../../etc/passwd', "'../../../etc/passwd' leads out of the repository"],
+    ['valuesFile: /etc/passwd', "'/etc/passwd' leads out of the repository"],
     ['valuesFile: https://example.com/values.yaml', 'not supported: remote resource https://example.com/values.yaml'],
     ['valuesFile: link.yaml', "'link.yaml' is a symbolic link, which is not followed"],
     ['additionalValuesFiles: [link.yaml]', "'link.yaml' is a symbolic link, which is not followed"],
-    ['additionalValuesFiles: [../other.yaml]', "security; file '../other.yaml' is not in or below 'web'"],
+    ['additionalValuesFiles: [../../other.yaml]', "'../../other.yaml' leads out of the repository"],
     ['releaseName: --post-renderer=/bin/sh', 'invalid releaseName "--post-renderer=/bin/sh"'],
     ['repo: https://charts.example.com\n  version: 1.2.3', 'charts of https://charts.example.com are not fetched'],
     ['repo: oci://registry.example.com\n  version: 1.2.3', 'charts of oci://registry.example.com are not fetched'],

@@ -353,10 +353,22 @@ describe('the builder and kustomizations', () => {
     expect(manifests.map(({ object }) => `${object.metadata.namespace}/${object.metadata.name}`)).toEqual(['web/a', 'web/web']);
   });
 
+  it('reads files of the whole repository, as Flux does', async () => {
+    const repository = await newRepository('sideways', {
+      'a.yaml': configMap('shared', '{a: "1"}'),
+      'apps/web/kustomization.yaml': 'resources: [../../a.yaml]\nconfigMapGenerator: [{name: x, files: [../../a.yaml]}]\n',
+    });
+    const { source } = await counted(repository.directory);
+    const commit = await source.resolve({ branch: 'main' }, { signal });
+    const { manifests, errors } = await createBuilder().build({ source, commit, path: 'apps/web', signal });
+    expect(errors).toEqual([]);
+    expect(manifests.map(({ object }) => object.metadata.name)).toEqual(['shared', expect.stringMatching(/^x-/)]);
+  });
+
   it('stays within the repository', async () => {
     const repository = await newRepository('escape', {
       'a/kustomization.yaml': 'resources: [../../../etc/passwd]\n',
-      'b/kustomization.yaml': 'configMapGenerator:\n- name: x\n  files: [../a/kustomization.yaml]\n',
+      'b/kustomization.yaml': 'configMapGenerator:\n- name: x\n  files: [../../escape/a/kustomization.yaml]\n',
       'c/kustomization.yaml': 'resources: [../d]\n',
       'd/kustomization.yaml': 'resources: [../c]\n',
       'e/kustomization.yaml': 'resources: ["https://github.com/org/repo?ref=main"]\n',
@@ -367,7 +379,7 @@ describe('the builder and kustomizations', () => {
       (await createBuilder().build({ source, commit, path, signal })).errors.map(({ file, message }) => `${file}: ${message}`);
     expect(await errorOf('a')).toEqual(["a/kustomization.yaml: resources[0]: '../../../etc/passwd' leads out of the repository"]);
     expect(await errorOf('b')).toEqual([
-      "b/kustomization.yaml: configMapGenerator[0]: security; file '../a/kustomization.yaml' is not in or below 'b'",
+      "b/kustomization.yaml: configMapGenerator[0]: '../../escape/a/kustomization.yaml' leads out of the repository",
     ]);
     expect(await errorOf('c')).toEqual([
       "d/kustomization.yaml: resources[0]: cycle detected: candidate root 'c' contains visited root 'c'",

@@ -491,20 +491,20 @@ class Build {
     return directory;
   }
 
-  /** A file must lie beside or below the kustomization that names it. */
+  /** A file must lie beside or below the kustomization that names it, or, where that is allowed, anywhere in the repository. */
   #fileOf(path: string, { loaded, field }: Reference): string {
     const file = path.startsWith('/') ? undefined : joinWithin(loaded.directory, path);
     const isRestricted = this.#options.loadRestrictor !== 'LoadRestrictionsNone';
-    if (file === undefined || (isRestricted && !isWithin(file, loaded.directory))) {
-      throw problemAt(
-        { loaded, field },
-        {
-          message: `security; file '${path}' is not in or below '${loaded.directory || '.'}'`,
-          hint: 'Move it there, or make a kustomization of its directory and list that under resources.',
-        },
-      );
-    }
-    return file;
+    if (file !== undefined && (!isRestricted || isWithin(file, loaded.directory))) return file;
+    throw problemAt(
+      { loaded, field },
+      isRestricted
+        ? {
+            message: `security; file '${path}' is not in or below '${loaded.directory || '.'}'`,
+            hint: 'Move it there, or make a kustomization of its directory and list that under resources.',
+          }
+        : { message: `'${path}' leads out of the repository`, hint: 'Only files of the repository are read.' },
+    );
   }
 
   async #readFile(path: string, from: Reference): Promise<{ readonly file: string; readonly node: FileNode }> {
