@@ -80,12 +80,12 @@ export const pods: KindDefinition<Pod> = {
     spec: withAppArmorProfiles(pod),
     status: { phase: 'Pending', qosClass: qosClassOf(pod.spec) },
   }),
-  prepareForStatus: (pod) => withBothAddresses(pod),
+  prepareForStatus: (pod, before) => withBothAddresses(withQosClass(pod, before)),
   validateStatus: ({ status }, before) => {
     const errors: FieldError[] = [];
     if (status?.podIPs !== before.status?.podIPs) checkPodIPs(errors, status?.podIPs ?? []);
     const { qosClass = '' } = before.status ?? {};
-    if (qosClass !== '' && (status?.qosClass ?? '') !== qosClass) errors.push(immutable('status.qosClass', status?.qosClass ?? ''));
+    if (qosClass !== '' && status?.qosClass !== qosClass) errors.push(immutable('status.qosClass', status?.qosClass ?? ''));
     return errors;
   },
   validate: (pod, before) => {
@@ -147,6 +147,12 @@ function appArmorProfileOf(annotation: string | undefined): AppArmorProfile | un
   if (annotation === 'runtime/default') return { type: 'RuntimeDefault' };
   const local = 'localhost/';
   return annotation?.startsWith(local) ? { type: 'Localhost', localhostProfile: annotation.slice(local.length) } : undefined;
+}
+
+/** The class is set once, at creation; a status without it, as old kubelets write, keeps it. */
+function withQosClass(pod: Pod, before: Pod): Pod {
+  const qosClass = before.status?.qosClass ?? '';
+  return qosClass === '' || (pod.status?.qosClass ?? '') !== '' ? pod : { ...pod, status: { ...pod.status, qosClass } };
 }
 
 /** The first of `podIPs` is `podIP`, which older agents write alone; where they contradict each other, it counts. */
