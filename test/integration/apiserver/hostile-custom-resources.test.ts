@@ -57,19 +57,15 @@ const nested = (levels: number): string => `${'{"x":'.repeat(levels)}1${'}'.repe
 const keyed = <T>(count: number, make: (index: number) => T): Readonly<Record<string, T>> =>
   Object.fromEntries(Array.from({ length: count }, (_, index) => [`f${index}`, make(index)]));
 
-it('a rule that would take for ever is given up, and said to be too costly', async () => {
-  const list = { type: 'array', items: { type: 'integer' } };
+const unboundedList = { type: 'array', items: { type: 'integer' } };
+const withRule = (rule: string, list: object) => specOf({ a: list }, { 'x-kubernetes-validations': [{ rule }] });
+
+it('a rule that could take for ever is refused with its definition', async () => {
   const cubic = 'self.a.all(x, self.a.all(y, self.a.all(z, x + y + z >= 0)))';
-  const growing = "self.a.map(x, self.a.map(y, 'text' + string(y)).join(',')).map(x, x.replace('t', 'tttttttttttttttt')).size() >= 0";
-  expect(await define('Bomb', specOf({ a: list }, { 'x-kubernetes-validations': [{ rule: cubic }, { rule: growing }] }))).toMatchObject({
-    status: 201,
-  });
-  await served('Bomb');
-  expect((await add('Bomb', { a: [1, 2, 3] })).status).toBe(201);
-  const refused = await add('Bomb', { a: Array.from({ length: 5_000 }, () => 1) });
+  const refused = await define('Cubic', withRule(cubic, unboundedList));
   expect(refused.status).toBe(422);
   expect(refused.message).toMatch(/cost/);
-  expect(refused.tookMs).toBeLessThan(maxRequestMs);
+  expect((await define('Cubic', withRule(cubic, { ...unboundedList, maxItems: 10 }))).status).toBe(201);
 });
 
 it('a pattern that backtracks elsewhere is matched in linear time', async () => {
