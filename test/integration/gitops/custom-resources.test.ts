@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest';
 import { customResourceDefinitions } from '../../../src/api/apiextensions/v1/custom-resource-definition.ts';
 import { kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
+import { tryGet } from '../../../src/client/try-get.ts';
 import type { DynamicObject } from '../../../src/machinery/object.ts';
 import type { Resource } from '../../../src/machinery/resource.ts';
 import { isNotFound } from '../../../src/machinery/status-error.ts';
@@ -100,7 +101,8 @@ describeOnTargets('custom resources from Git', ({ project }) => {
     });
     await p.repository.commit('definition', { 'web/definition.yaml': definition('springs', 'Spring') });
     await p.applied('web');
-    expect((await p.client.get(springs, { namespace: p.namespace, name: 'one' })).spec).toMatchObject({ size: 1 });
+    const one = await until(() => tryGet(p.client, springs, { namespace: p.namespace, name: 'one' }), { what: 'the object is back' });
+    expect(one.spec).toMatchObject({ size: 1 });
   });
 
   it('that break their schema are refused with their place', async () => {
