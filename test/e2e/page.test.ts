@@ -84,7 +84,7 @@ describe.skipIf(!hasNamespaces || !existsSync(executablePath))(
       });
       const tookMs = performance.now() - pushedAt;
       const row = page.locator('#app-flux-system-storefront');
-      expect(await row.textContent()).toMatch(/Degraded[\s\S]*nginx[\s\S]*by Mara/);
+      expect(await row.textContent()).toMatch(/Does not work[\s\S]*nginx[\s\S]*by Mara/);
       expect(await row.locator('.command code').textContent()).toBe(`git revert --no-edit ${sha.slice(0, 7)} && git push`);
       await work.git('revert', '--no-edit', 'HEAD');
       await work.git('push', '--quiet');
