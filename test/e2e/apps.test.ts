@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type RunningCluster, startCluster } from '../support/cluster.ts';
 import { cloneRepository, type WorkTree } from '../support/git.ts';
 import { hasNamespaces } from '../support/isolation.ts';
+import { until } from '../support/until.ts';
 
 describe.skipIf(!hasNamespaces)('the commands about apps (needs user namespaces)', () => {
   let cluster: RunningCluster;
@@ -31,7 +32,7 @@ describe.skipIf(!hasNamespaces)('the commands about apps (needs user namespaces)
     const apps = await cluster.midship('get', 'apps');
     expect(apps.stdout).toMatch(new RegExp(`flux-system +storefront +True +Healthy +${sha.slice(0, 7)} `));
     const sources = await cluster.midship('get', 'sources');
-    expect(sources.stdout).toMatch(new RegExp(`flux-system +cluster +True +${sha.slice(0, 7)} `));
+    expect(sources.stdout).toMatch(new RegExp(`flux-system +flux-system +True +${sha.slice(0, 7)} `));
     expect(sources.stdout).not.toContain('midship:');
   });
 
@@ -50,8 +51,11 @@ describe.skipIf(!hasNamespaces)('the commands about apps (needs user namespaces)
     expect((await cluster.midship('suspend', 'flux-system/storefront', '--reason', 'fair')).code).toBe(0);
     const sha = await title('Two');
     await cluster.midship('wait', 'cache', '--revision', sha, '--timeout', '60s');
-    const status = await cluster.midship('status');
-    expect(status.stdout).toMatch(/■ storefront .*Suspended/);
+    await until(
+      async () =>
+        /◆ storefront .*Differs .*Suspended by .*: fair; \w{7} changes the app and waits/.test((await cluster.midship('status')).stdout),
+      { what: 'status says that the app waits' },
+    );
     expect((await cluster.midship('get', 'apps')).stdout).not.toMatch(new RegExp(`storefront .*${sha.slice(0, 7)}`));
     expect((await cluster.midship('resume', 'storefront')).code).toBe(0);
     expect((await cluster.midship('wait', 'storefront', '--revision', sha, '--timeout', '60s')).code).toBe(0);

@@ -59,7 +59,7 @@ describe.skipIf(!hasNamespaces)('the commands of a day with a bad commit (needs 
     expect((await cluster.midship('wait', 'storefront', '--revision', await work.git('rev-parse', 'HEAD'))).code).toBe(0);
     expect(await readFile(file, 'utf8')).toBe(good);
     const history = JSON.parse((await cluster.midship('history', 'storefront', '-o', 'json')).stdout);
-    expect(history.revisions.map(({ result }: { readonly result: string }) => result)).toEqual(['failed', 'applied']);
+    expect(history.revisions.map(({ result }: { readonly result: string }) => result)).toEqual(['applied', 'failed', 'applied']);
     expect(await cluster.midship('why', 'storefront')).toMatchObject({
       code: 0,
       stdout: expect.stringContaining('storefront is what Git says, and works.'),
