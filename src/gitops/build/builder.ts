@@ -5,7 +5,7 @@ import type { FileContent } from './documents.ts';
 import { nameHooks } from './hook-names.ts';
 import type { Overlay } from './kustomize/render.ts';
 import { kustomizationFiles } from './kustomize/render.ts';
-import { createLru } from './lru.ts';
+import { createLru, type Lru } from './lru.ts';
 import type { BuildError, BuildResult, Manifest } from './manifest.ts';
 import { createRenderCache, type Rendering } from './render-cache.ts';
 import type { BuildTools } from './tools.ts';
@@ -23,7 +23,8 @@ export interface BuildOptions {
 /**
  * Reads the manifests of a directory and everything below it; a directory with a kustomization file is built as kustomize does. Trees,
  * files and builds are cached by the object ids that were read, so a commit costs what it changed: a subtree whose id was seen is not
- * walked, a file whose content was seen is not parsed, and a kustomization none of whose files changed is not built again.
+ * walked, a file whose content was seen is not parsed, and a kustomization none of whose files changed is not built again. Of a path the
+ * newest versions are remembered, so that a repository of a hundred thousand commits takes no more memory than one of a hundred.
  */
 export interface Builder {
   build(options: BuildOptions): Promise<BuildResult>;
@@ -31,10 +32,12 @@ export interface Builder {
 
 const maxFiles = 100_000;
 const maxDepth = 64;
-/** Remembered subtrees and files; the least recently used go first. */
+/** Remembered paths of subtrees and of files; the least recently used go first. */
 const maxCachedTrees = 50_000;
-const maxCachedDirectories = 2_000;
 const maxCachedFiles = 50_000;
+/** Of one path: branches and repositories that have it, and a few commits to go back to. */
+const maxCachedVersions = 16;
+const maxCachedDirectories = 2_000;
 /** Reads of one tree under way at the same time. */
 const concurrency = 16;
 
@@ -48,10 +51,10 @@ interface TreeContent {
 }
 
 export function createBuilder(tools: BuildTools = {}): Builder {
-  const trees = createLru<TreeContent>(maxCachedTrees);
+  const trees = createLru<Lru<TreeContent>>(maxCachedTrees);
   /** Directories by tree: a thousand apps look for theirs in the same few trees of each commit. */
   const directories = createLru<ReadonlyMap<string, string>>(maxCachedDirectories);
-  const files = createLru<FileContent>(maxCachedFiles);
+  const files = createLru<Lru<FileContent>>(maxCachedFiles);
   const results = new WeakMap<TreeContent, BuildResult>();
   const combined = new WeakMap<TreeContent, { readonly renderings: readonly Rendering[]; readonly result: BuildResult }>();
   const renderCache = createRenderCache(tools);
@@ -126,7 +129,7 @@ export function createBuilder(tools: BuildTools = {}): Builder {
 
   /** What a directory holds, before any of its files is read; `known` when all of it was read before. */
   interface Listing {
-    readonly key: string;
+    readonly oid: string;
     readonly known?: TreeContent;
     readonly entries: readonly { readonly entry: TreeEntry; readonly listing?: Listing }[];
     /** It has a kustomization file. */
@@ -145,16 +148,15 @@ export function createBuilder(tools: BuildTools = {}): Builder {
 
   async function list({ source, oid, path, depth, signal, left }: Directory): Promise<Listing> {
     signal.throwIfAborted();
-    const key = `${oid}\0${path}`;
-    const known = trees.get(key);
+    const known = trees.get(path)?.get(oid);
     if (known !== undefined) {
       count(left, known.files);
-      return { key, known, entries: [], isKustomization: false };
+      return { oid, known, entries: [], isKustomization: false };
     }
     if (depth > maxDepth) throw new BuildFailure({ file: path, message: `directories are nested more than ${maxDepth} deep` });
     const entries = (await source.readTree(oid)).filter(isRead);
     if (entries.some(({ name, type }) => type !== 'tree' && kustomizationFiles.includes(name))) {
-      return { key, entries: [], isKustomization: true };
+      return { oid, entries: [], isKustomization: true };
     }
     count(left, entries.filter(({ type }) => type !== 'tree').length);
     const children = await mapBounded(entries, concurrency, async (entry) =>
@@ -162,7 +164,7 @@ export function createBuilder(tools: BuildTools = {}): Builder {
         ? { entry, listing: await list({ source, oid: entry.oid, path: join(path, entry.name), depth: depth + 1, signal, left }) }
         : { entry },
     );
-    return { key, entries: children, isKustomization: false };
+    return { oid, entries: children, isKustomization: false };
   }
 
   function count(left: { files: number }, files: number): void {
@@ -183,7 +185,7 @@ export function createBuilder(tools: BuildTools = {}): Builder {
     if (listing.known !== undefined) return listing.known;
     if (listing.isKustomization) {
       const content: TreeContent = { digest: '', manifests: [], errors: [], files: 0, kustomizations: [path] };
-      trees.set(listing.key, content);
+      remember(trees, { path, oid: listing.oid, content });
       return content;
     }
     const parts = await mapBounded(listing.entries, concurrency, ({ entry, listing: below }) => {
@@ -202,7 +204,7 @@ export function createBuilder(tools: BuildTools = {}): Builder {
       files: parts.reduce((sum, part) => sum + part.files, 0),
       kustomizations: parts.flatMap((part) => part.kustomizations),
     };
-    trees.set(listing.key, content);
+    remember(trees, { path, oid: listing.oid, content });
     return content;
   }
 
@@ -225,7 +227,7 @@ export function createBuilder(tools: BuildTools = {}): Builder {
     if (entry.type === 'symlink') {
       return failed({ message: 'is a symbolic link, which is not followed', hint: 'Put the file itself here.' });
     }
-    let content = files.get(entry.oid);
+    let content = files.get(file)?.get(entry.oid);
     if (content === undefined) {
       signal.throwIfAborted();
       try {
@@ -234,7 +236,7 @@ export function createBuilder(tools: BuildTools = {}): Builder {
         if (err instanceof SourceError && err.reason === 'TooLarge') return failed({ message: err.message, hint: err.hint });
         throw err;
       }
-      files.set(entry.oid, content);
+      remember(files, { path: file, oid: entry.oid, content });
     }
     return {
       digest: content.digest,
@@ -244,6 +246,15 @@ export function createBuilder(tools: BuildTools = {}): Builder {
       kustomizations: [],
     };
   }
+}
+
+function remember<V>(
+  cache: Lru<Lru<V>>,
+  { path, oid, content }: { readonly path: string; readonly oid: string; readonly content: V },
+): void {
+  const versions = cache.get(path) ?? createLru<V>(maxCachedVersions);
+  versions.set(oid, content);
+  cache.set(path, versions);
 }
 
 /** Ends a build at once with one error, where going on would cost too much or mean nothing. */

@@ -77,6 +77,23 @@ describe('builder', () => {
     expect(reads).toEqual([]);
   });
 
+  it('forgets a version of a file that many newer ones follow, and nothing of what did not change', async () => {
+    const repository = await newRepository('versions', { 'a/a.yaml': configMap('a', '0'), 'b/b.yaml': configMap('b') });
+    const { source, reads } = await counted(repository);
+    const builder = createBuilder();
+    const first = await source.resolve({ branch: 'main' }, { signal });
+    await build(builder, source);
+    for (let version = 1; version <= 16; version += 1) {
+      await repository.commit(`version ${version}`, { 'a/a.yaml': configMap('a', String(version)) });
+      reads.length = 0;
+      await build(builder, source);
+      expect(reads.sort()).toEqual(['blob', 'tree', 'tree']);
+    }
+    reads.length = 0;
+    expect((await builder.build({ source, commit: first, path: '', signal })).errors).toEqual([]);
+    expect(reads.sort()).toEqual(['blob', 'tree', 'tree']);
+  });
+
   it('reports every error with its place, and does not stop at the first', async () => {
     const repository = await newRepository('errors', {
       'a.yaml': `${configMap('ok')}---\nkind: ConfigMap\nmetadata: {name: x}\n`,
