@@ -274,7 +274,11 @@ describe('every verb', () => {
   it('does not take options that do not exist', async () => {
     for (const [what, request] of writes) {
       const result = await send({ ...request, path: and(request.path, 'dryRun=Some') });
-      expectWrong(result, { code: 422, reason: 'Invalid', message: /dryRun: Unsupported value: \["Some"\]: supported values: "All"/ }, what);
+      expectWrong(
+        result,
+        { code: 422, reason: 'Invalid', message: /dryRun: Unsupported value: \["Some"\]: supported values: "All"/ },
+        what,
+      );
     }
     for (const [what, request] of withBody) {
       const result = await send({ ...request, path: and(request.path, 'fieldValidation=Maybe') });
