@@ -64,9 +64,9 @@ describe('objects that the API takes, whatever their shape', () => {
   );
 });
 
-/** True for what the real server answers with 500 as well: patches that do not fit the schema, and a webhook that does not answer. */
+/** True for what the real server answers with 500 as well: applies that fit no schema or type, and a webhook that does not answer. */
 const isAsUpstream = (text: string): boolean =>
-  /failed to create typed patch object|failed to merge config|resourceVersion should not be set|declared merge key|types are not identical|failed calling webhook/.test(
+  /failed to create typed patch object|failed to convert new object|failed to merge config|resourceVersion should not be set|declared merge key|types are not identical|failed calling webhook/.test(
     text,
   );
 
