@@ -127,7 +127,7 @@ const paths = [
   '/apps/flux-system/flux-system',
   '/nodes/sim-1',
   '/?q=soak',
-  '/badge/flux-system/cluster.svg',
+  '/badge/flux-system/flux-system.svg',
 ];
 
 async function viewPage(http, round) {
