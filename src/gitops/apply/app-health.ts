@@ -112,9 +112,9 @@ export function createAppHealth({ clock, log, wake, feed, gitops }: AppHealthOpt
     }
     if (state.progress?.reason !== health.reason) state.progress = { reason: health.reason, since: clock.now() };
     if (isLate(app, state, clock.now())) state.isOverdue = true;
-    // An app that waits for health has one deadline, so that `Healthy` and `Ready` turn in one write.
-    const deadlineFrom = isAwaited(app, state) ? state.waitsSince : state.progress.since;
-    if (!state.isOverdue && clock.now() - deadlineFrom <= timeoutMsOf(app)) return shown;
+    // An app that waits for health has that deadline alone, so that `Healthy` and `Ready` turn in one write.
+    const isStuck = !isAwaited(app, state) && clock.now() - state.progress.since > timeoutMsOf(app);
+    if (!state.isOverdue && !isStuck) return shown;
     return { ...shown, status: 'Degraded', reason: `${shown.reason} (not healthy within ${app.spec.timeout ?? '10m'})` };
   }
 
@@ -208,11 +208,11 @@ const maxCauseMs = 60_000;
 
 const unknown: Health = { status: 'Unknown', reason: '' };
 
-/** Whether an app waits for health, which `waitsSince` counts. */
+/** True while an app waits for health; `waitsSince` is the start. */
 const isAwaited = (app: Kustomization, state: AppState): boolean =>
   stateOf(app) === 'Progressing' && state.rollout === undefined && state.waitsSince > 0;
 
-/** Whether an app that waits for health has waited for longer than its timeout. */
+/** True when an app has waited for health for longer than its timeout. */
 export const isLate = (app: Kustomization, state: AppState, now: number): boolean =>
   isAwaited(app, state) && now - state.waitsSince > timeoutMsOf(app);
 
