@@ -14,7 +14,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 export async function readBoundedFile(path: string, maxBytes: number): Promise<Buffer> {
   const file = await openRegular(path);
   try {
-    // One byte more than allowed: the size that `stat` gives may be old by the time of the read.
+    // The read asks for a byte more than allowed, since the file may have grown after `stat`.
     const content = await readFrom(file, 0, maxBytes + 1);
     if (content.length > maxBytes) throw new Error(`${path} has more than ${maxBytes} bytes`);
     return content;

@@ -47,7 +47,7 @@ export async function writeDurableFile(
 
 /** Makes a directory and its missing parents, which survive a power cut once the promise resolves. */
 export async function makeDurableDirectory(path: string, { mode = 0o700 }: DurableFileOptions = {}): Promise<void> {
-  // One after the other: the recursive mkdir of Node never ends where the kernel makes no directories, as in /proc.
+  // Directories are made singly: the recursive mkdir of Node never ends where the kernel makes none, as in /proc.
   const missing: string[] = [];
   for (let at = resolve(path); !(await isThere(at)); at = dirname(at)) missing.unshift(at);
   if (missing.length === 0 && !(await stat(path)).isDirectory()) await mkdir(path);

@@ -54,7 +54,7 @@ export interface MemoryWishes {
 
 /**
  * Lets V8 collect when the heap has doubled since the last collection. Under a heap of gigabytes it waits until four times as much is in use
- * and more, so that a process with 160 MiB of live objects was resident with 1.3 GiB. A collection of that many takes 50 ms, twice a minute.
+ * and more, so that a process with 160 MiB of live objects was resident with 1.3 GiB. A full collection of them takes 50 ms, twice a minute.
  */
 export function boundHeapGrowth(): void {
   setFlagsFromString('--heap-growing-percent=100');

@@ -65,7 +65,7 @@ export async function thisProcess(): Promise<KnownProcess> {
   return { pid: process.pid, startTime, bootId: await bootId() };
 }
 
-/** Whether this process may read from its terminal and change its mode: the kernel stops a background process that does (SIGTTIN, SIGTTOU). */
+/** True when this process may read its terminal and set its mode. The kernel stops a background process that does (SIGTTIN, SIGTTOU). */
 export async function isInForeground(): Promise<boolean> {
   const { processGroup, foregroundGroup } = parseProcessStat(await readKernelFile('/proc/self/stat'));
   return processGroup === foregroundGroup;

@@ -120,7 +120,7 @@ function rowOf(event: Event, now: number): readonly string[] {
   return [seen, event.type ?? 'Normal', event.reason ?? '', objectOf(event), messageOf(event)];
 }
 
-/** One line for a watch, which does not know how wide its columns become. */
+/** Formats an event of a watch, without columns: the width of later events is not known yet. */
 function lineOf(event: Event): string {
   const time = new Date(timeOfEvent(event)).toISOString().slice(0, 19);
   const reason = plain(event.reason ?? '');

@@ -38,6 +38,6 @@ export function changedObject(
   return kind.defaults?.(next, before) ?? next;
 }
 
-/** Whether what a subresource takes is not the object itself. */
+/** True for a subresource with a body of its own kind, as `scale` and `binding` have. */
 export const bodyIsOther = ({ subresources }: KindDefinition, subresource: string): boolean =>
   subresources.find(({ name }) => name === subresource)?.body !== undefined;

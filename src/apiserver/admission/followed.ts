@@ -15,7 +15,7 @@ export interface FollowedOptions<T extends KubeObject, R> {
 /**
  * Makes one value of each object of a cluster-scoped kind, in order of their names. It does so when first asked after a change, so that
  * asking costs nothing otherwise. The function that comes back is true to every committed write, and gives the same list until the next.
- * One object that nothing can be made of ends neither the writes of others nor the process: it is logged.
+ * An object that `make` throws for is logged. The writes of others go on, and so does the process.
  */
 export function followed<T extends KubeObject, R>({ registry, kind, make, broken, log }: FollowedOptions<T, R>): () => readonly R[] {
   let made: readonly R[] | undefined;

@@ -19,7 +19,7 @@ export type EndpointGroups = Map<string, EndpointGroup>;
 /** Slices of one manager, by the Service that they belong to. */
 export interface SliceIndex {
   readonly name: string;
-  /** One key or none. */
+  /** Gives the key of the Service that a slice belongs to; empty for a slice of another manager. */
   serviceKeysOf(slice: EndpointSlice): readonly string[];
 }
 
@@ -184,7 +184,7 @@ function hasAnnotations(slice: EndpointSlice, wanted: Annotations): boolean {
   return deepEqual(own, wanted);
 }
 
-/** One pod has one endpoint of each address type; one that was made again under its name is another. */
+/** A pod has an endpoint of each address type. A new pod of the same name has another UID, and so another endpoint. */
 export const endpointId = ({ targetRef, addresses }: Endpoint): string => `${targetRef?.uid ?? ''}/${addresses[0] ?? ''}`;
 
 export function groupId(addressType: string, ports: readonly EndpointPort[]): string {

@@ -27,7 +27,7 @@ export function targetKeyOf({ spec, metadata }: Kustomization): string {
   return secretRef === undefined ? '' : `${metadata.namespace}/${secretRef.name}${secretRef.key === undefined ? '' : `/${secretRef.key}`}`;
 }
 
-/** Whether an app that is deleted deletes its objects: `spec.deletionPolicy`, and never one that is suspended. */
+/** True when a deleted app takes its objects with it, by `spec.deletionPolicy`. A suspended app never does. */
 export function deletesObjects({ spec }: Kustomization): boolean {
   const policy = spec.deletionPolicy ?? 'MirrorPrune';
   if (policy === 'Orphan' || spec.suspend === true) return false;

@@ -21,7 +21,7 @@ export function ownEntryOf({ metadata }: Managed): ManagedFieldsEntry | undefine
 /** Fields that we own by server-side apply; undefined when there are none. */
 export const ownFieldsOf = (object: Managed): FieldTree | undefined => ownEntryOf(object)?.fieldsV1;
 
-/** Whether anybody owns a field. */
+/** True when a manager owns the field. */
 export const isOwned = ({ metadata }: Managed, path: FieldPath): boolean =>
   metadata.managedFields?.some(({ fieldsV1 }) => owns(fieldsV1, path)) === true;
 
