@@ -1,5 +1,4 @@
-import { readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createEndpointSliceController } from '../../../src/controllers/endpoint-slice/endpoint-slice-controller.ts';
@@ -8,7 +7,7 @@ import { createServiceAccountController } from '../../../src/controllers/service
 import { createTokenSecretController } from '../../../src/controllers/token-secrets.ts';
 import { startTestApiServer, type TestApiServer } from '../../support/api-server.ts';
 import { startControllers } from '../../support/control-plane.ts';
-import { hasKubectl } from '../../support/kubectl.ts';
+import { hasKubectl, kubectlSteps } from '../../support/kubectl.ts';
 import { until } from '../../support/until.ts';
 
 const statefulSets = fileURLToPath(new URL('stateful-sets.yaml', import.meta.url));
@@ -71,21 +70,7 @@ describe.skipIf(!hasKubectl)('what charts and tools bring along, under an unmodi
   let cluster: TestApiServer;
   let controllers: { stop(): Promise<void> };
 
-  const ok = async (...args: string[]): Promise<string> => {
-    const { code, stdout, stderr } = await cluster.kubectl(...args);
-    expect({ args, code, stderr: code === 0 ? '' : stderr }).toEqual({ args, code: 0, stderr: '' });
-    return stdout;
-  };
-  const refused = async (...args: string[]): Promise<string> => {
-    const { code, stderr } = await cluster.kubectl(...args);
-    expect({ args, failed: code !== 0 }).toEqual({ args, failed: true });
-    return stderr;
-  };
-  const file = async (name: string, text: string): Promise<string> => {
-    const path = join(cluster.directory, name);
-    await writeFile(path, text);
-    return path;
-  };
+  const { ok, refused, file } = kubectlSteps(() => cluster);
 
   beforeAll(async () => {
     cluster = await startTestApiServer();

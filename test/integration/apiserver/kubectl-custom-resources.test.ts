@@ -1,8 +1,7 @@
-import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startTestApiServer, type TestApiServer } from '../../support/api-server.ts';
-import { hasKubectl } from '../../support/kubectl.ts';
+import { hasKubectl, kubectlSteps } from '../../support/kubectl.ts';
 import { until } from '../../support/until.ts';
 
 const definitionYaml = `apiVersion: apiextensions.k8s.io/v1
@@ -61,21 +60,7 @@ const widgetYaml = (name: string, spec: string): string =>
 describe.skipIf(!hasKubectl)('custom resources under an unmodified kubectl (skipped without kubectl)', { shuffle: false }, () => {
   let cluster: TestApiServer;
 
-  const ok = async (...args: string[]): Promise<string> => {
-    const { code, stdout, stderr } = await cluster.kubectl(...args);
-    expect({ args, code, stderr: code === 0 ? '' : stderr }).toEqual({ args, code: 0, stderr: '' });
-    return stdout;
-  };
-  const refused = async (...args: string[]): Promise<string> => {
-    const { code, stderr } = await cluster.kubectl(...args);
-    expect({ args, failed: code !== 0 }).toEqual({ args, failed: true });
-    return stderr;
-  };
-  const file = async (name: string, text: string): Promise<string> => {
-    const path = join(cluster.directory, name);
-    await writeFile(path, text);
-    return path;
-  };
+  const { ok, refused, file } = kubectlSteps(() => cluster);
 
   beforeAll(async () => {
     cluster = await startTestApiServer();

@@ -4,7 +4,7 @@ import { builtInKinds } from '../../../src/api/kinds.ts';
 import { parseTarget } from '../../../src/apiserver/http/request-target.ts';
 import { startTestApiServer, type TestApiServer } from '../../support/api-server.ts';
 import { encoded, makeCertificateRequest } from '../../support/certificate-requests.ts';
-import { hasKubectl } from '../../support/kubectl.ts';
+import { hasKubectl, kubectlSteps } from '../../support/kubectl.ts';
 import { bytesField, encodeObject, envelopeOf } from '../../support/protobuf.ts';
 
 const serviceAccounts = { group: '', version: 'v1', resource: 'serviceaccounts', kind: 'ServiceAccount', namespaced: true };
@@ -16,11 +16,8 @@ const addDefaultAccount = (cluster: TestApiServer, namespace: string) =>
 
 describe.skipIf(!hasKubectl)('typed commands of an unmodified kubectl (skipped without kubectl)', { shuffle: false }, () => {
   let cluster: TestApiServer;
-  const ok = async (...args: string[]): Promise<string> => {
-    const { code, stdout, stderr } = await cluster.kubectl(...args);
-    expect({ args, code, stderr: code === 0 ? '' : stderr }).toEqual({ args, code: 0, stderr: '' });
-    return stdout.trim();
-  };
+  const steps = kubectlSteps(() => cluster);
+  const ok = async (...args: string[]) => (await steps.ok(...args)).trim();
   const get = async (...args: string[]) => JSON.parse(await ok('get', '-o', 'json', ...args));
 
   beforeAll(async () => {

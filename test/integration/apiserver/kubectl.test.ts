@@ -1,11 +1,9 @@
 import { spawn } from 'node:child_process';
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { deployments } from '../../../src/api/apps/v1/deployment.ts';
 import { pods } from '../../../src/api/core/v1/pod.ts';
 import { startTestApiServer, type TestApiServer } from '../../support/api-server.ts';
-import { hasKubectl } from '../../support/kubectl.ts';
+import { hasKubectl, kubectlSteps } from '../../support/kubectl.ts';
 import { until } from '../../support/until.ts';
 
 const deploymentYaml = `apiVersion: apps/v1
@@ -35,16 +33,7 @@ spec:
 describe.skipIf(!hasKubectl)('the API server under an unmodified kubectl (skipped without kubectl)', { shuffle: false }, () => {
   let cluster: TestApiServer;
 
-  const ok = async (...args: string[]): Promise<string> => {
-    const { code, stdout, stderr } = await cluster.kubectl(...args);
-    expect({ args, code, stderr: code === 0 ? '' : stderr }).toEqual({ args, code: 0, stderr: '' });
-    return stdout;
-  };
-  const file = async (name: string, text: string): Promise<string> => {
-    const path = join(cluster.directory, name);
-    await writeFile(path, text);
-    return path;
-  };
+  const { ok, file } = kubectlSteps(() => cluster);
 
   beforeAll(async () => {
     cluster = await startTestApiServer();
