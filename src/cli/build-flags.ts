@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { tryParseAddress } from '../gitops/build/address.ts';
+import { tryParseAddress } from '../gitops/render/address.ts';
 
 /** Flags about what a build may use beyond its tree: the first two with the names and meanings that kustomize gives them. */
 export interface BuildFlags {

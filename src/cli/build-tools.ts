@@ -1,9 +1,9 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../base/clock.ts';
-import { createGitBases } from '../gitops/build/git-bases.ts';
-import { createHelm, type Helm } from '../gitops/build/helm.ts';
-import type { BuildTools } from '../gitops/build/tools.ts';
+import { createGitBases } from '../gitops/render/git-bases.ts';
+import { createHelm, type Helm } from '../gitops/render/helm.ts';
+import type { BuildTools } from '../gitops/render/tools.ts';
 import { createSourceOpener } from '../gitops/sources/open-source.ts';
 import type { BuildFlags } from './build-flags.ts';
 

@@ -1,10 +1,10 @@
 import { readdir, realpath, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { directoryTree } from '../gitops/build/kustomize/directory-tree.ts';
-import { KustomizeError } from '../gitops/build/kustomize/file-tree.ts';
-import type { LoadRestrictor } from '../gitops/build/kustomize/load-restrictor.ts';
-import { createRenderer, kustomizationFiles } from '../gitops/build/kustomize/render.ts';
-import type { BuildTools } from '../gitops/build/tools.ts';
+import { directoryTree } from '../gitops/render/kustomize/directory-tree.ts';
+import { KustomizeError } from '../gitops/render/kustomize/file-tree.ts';
+import type { LoadRestrictor } from '../gitops/render/kustomize/load-restrictor.ts';
+import { createRenderer, kustomizationFiles } from '../gitops/render/kustomize/render.ts';
+import type { BuildTools } from '../gitops/render/tools.ts';
 import { readName } from '../gitops/sources/object-format.ts';
 import { formatYaml } from '../machinery/yaml.ts';
 import { type ExitCode, Failure } from './failure.ts';

@@ -1,6 +1,6 @@
 import { join, resolve } from 'node:path';
 import type { MemoryBudget } from '../base/memory-budget.ts';
-import type { BuildTools } from '../gitops/build/tools.ts';
+import type { BuildTools } from '../gitops/render/tools.ts';
 import type { AdmissionPlugin, OidcSettings } from './access-flags.ts';
 import type { PodSettings } from './pod-flags.ts';
 

@@ -5,7 +5,7 @@ import { type Kustomization, kustomizations } from '../api/kustomize/v1/kustomiz
 import { systemClock } from '../base/clock.ts';
 import { plain } from '../base/plain-text.ts';
 import type { Client } from '../client/client.ts';
-import type { BuildTools } from '../gitops/build/tools.ts';
+import type { BuildTools } from '../gitops/render/tools.ts';
 import { type Clone, openClone } from '../gitops/verbs/clone.ts';
 import { createVerbContext, offlineContext } from '../gitops/verbs/context.ts';
 import { type AppDiff, appOfPath, diffAgainstLive, diffRendered, type ObjectDiff, type Tree } from '../gitops/verbs/diff.ts';

@@ -8,7 +8,7 @@ import { openLogFile } from '../base/log-file.ts';
 import { boundHeapGrowth } from '../base/memory-budget.ts';
 import { createRedactor } from '../base/redactor.ts';
 import { loadKubeconfig } from '../client/kubeconfig.ts';
-import type { BuildTools } from '../gitops/build/tools.ts';
+import type { BuildTools } from '../gitops/render/tools.ts';
 import { isStatusError } from '../machinery/status-error.ts';
 import { engineLease, lostLease, managedSelector, startForeignEngine } from './compose-gitops.ts';
 import { filesOf } from './configuration.ts';

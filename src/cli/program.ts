@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { Writable } from 'node:stream';
 import { Argument, Command, CommanderError, Option } from 'commander';
-import { type LoadRestrictor, loadRestrictors } from '../gitops/build/kustomize/load-restrictor.ts';
+import { type LoadRestrictor, loadRestrictors } from '../gitops/render/kustomize/load-restrictor.ts';
 import { addAppCommands } from './app-commands.ts';
 import { type BuildFlags, withBuildFlags } from './build-flags.ts';
 import type { CompletedCommand } from './completion.ts';

@@ -7,7 +7,7 @@ import { systemClock, timestampOf } from '../base/clock.ts';
 import { plain } from '../base/plain-text.ts';
 import { shellWord } from '../base/shell-word.ts';
 import type { Client } from '../client/client.ts';
-import type { BuildTools } from '../gitops/build/tools.ts';
+import type { BuildTools } from '../gitops/render/tools.ts';
 import { refQueryOf } from '../gitops/sources/git-refs.ts';
 import { type Clone, openClone } from '../gitops/verbs/clone.ts';
 import { createVerbContext } from '../gitops/verbs/context.ts';

@@ -4,7 +4,7 @@ import pc from 'picocolors';
 import { systemClock } from '../base/clock.ts';
 import { plain } from '../base/plain-text.ts';
 import type { Client } from '../client/client.ts';
-import type { BuildTools } from '../gitops/build/tools.ts';
+import type { BuildTools } from '../gitops/render/tools.ts';
 import { openClone } from '../gitops/verbs/clone.ts';
 import { openDirectorySource } from '../gitops/verbs/directory-source.ts';
 import { type Validation, validateTree } from '../gitops/verbs/validate.ts';

@@ -13,8 +13,8 @@ import type { ReadLastLine } from './apply/causes.ts';
 import { createGitOpsMetrics } from './apply/gitops-metrics.ts';
 import { createRepositoryController } from './apply/repository-controller.ts';
 import { createSeenRevisions } from './apply/seen-revisions.ts';
-import { type Builder, createBuilder } from './build/builder.ts';
 import { createNotifier } from './notify/notifier.ts';
+import { type Builder, createBuilder } from './render/builder.ts';
 import type { OpenSource } from './sources/open-source.ts';
 
 export interface EngineOptions extends ControllerDependencies {

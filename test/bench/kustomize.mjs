@@ -4,8 +4,8 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { directoryTree } from '../../dist/gitops/build/kustomize/directory-tree.js';
-import { createRenderer } from '../../dist/gitops/build/kustomize/render.js';
+import { directoryTree } from '../../dist/gitops/render/kustomize/directory-tree.js';
+import { createRenderer } from '../../dist/gitops/render/kustomize/render.js';
 import { temporary } from './cluster.mjs';
 
 const overlays = 199;

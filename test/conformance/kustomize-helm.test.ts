@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { mapBounded } from '../../src/base/concurrency.ts';
-import { createHelm, type Helm } from '../../src/gitops/build/helm.ts';
+import { createHelm, type Helm } from '../../src/gitops/render/helm.ts';
 import { chartFiles, filesBelow } from '../support/charts.ts';
 import { findClientTools } from '../support/client-tools.ts';
 import { run } from '../support/cluster.ts';

@@ -2,10 +2,10 @@ import { execFile, spawnSync } from 'node:child_process';
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import type { Helm } from '../../src/gitops/build/helm.ts';
-import { directoryTree } from '../../src/gitops/build/kustomize/directory-tree.ts';
-import { KustomizeError } from '../../src/gitops/build/kustomize/file-tree.ts';
-import { createRenderer, type Renderer } from '../../src/gitops/build/kustomize/render.ts';
+import type { Helm } from '../../src/gitops/render/helm.ts';
+import { directoryTree } from '../../src/gitops/render/kustomize/directory-tree.ts';
+import { KustomizeError } from '../../src/gitops/render/kustomize/file-tree.ts';
+import { createRenderer, type Renderer } from '../../src/gitops/render/kustomize/render.ts';
 import { parseYamlDocuments } from '../../src/machinery/yaml.ts';
 
 const run = promisify(execFile);

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readDocuments } from '../../src/gitops/build/documents.ts';
+import { readDocuments } from '../../src/gitops/manifests/documents.ts';
 import { type Commit, type GitSource, SourceError, type TreeEntry } from '../../src/gitops/sources/git-source.ts';
 
 export type Files = ReadonlyMap<string, string>;

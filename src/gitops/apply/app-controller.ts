@@ -16,7 +16,7 @@ import { deepEqual, keyOf, refOf } from '../../machinery/object.ts';
 import { type Controller, createController, type Result } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { advance } from '../../reconcile/effects.ts';
-import type { Builder } from '../build/builder.ts';
+import type { Builder } from '../render/builder.ts';
 import { createAppActs, retryDelayMs } from './app-acts.ts';
 import { unreadyDependency } from './app-dependencies.ts';
 import { createAppHealth, isLate } from './app-health.ts';

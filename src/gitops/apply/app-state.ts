@@ -5,7 +5,7 @@ import type { Health } from '../../lifecycle/reasons.ts';
 import type { DynamicObject, ObjectRef } from '../../machinery/object.ts';
 import type { Resource } from '../../machinery/resource.ts';
 import type { FieldSet } from '../../machinery/structured-merge/field-set.ts';
-import type { BuildError, BuildResult } from '../build/manifest.ts';
+import type { BuildError, BuildResult } from '../manifests/manifest.ts';
 import type { Commit } from '../sources/git-source.ts';
 import type { AttemptRecord } from './attempt.ts';
 import type { Cause } from './causes.ts';

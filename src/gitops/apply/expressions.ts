@@ -1,10 +1,10 @@
 import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
+import { createLru } from '../../base/lru.ts';
 import type { Health } from '../../lifecycle/reasons.ts';
 import { type CelProgram, compileCel } from '../../machinery/cel/cel.ts';
 import { dynType } from '../../machinery/cel/types.ts';
 import type { KubeObject } from '../../machinery/object.ts';
 import { parseApiVersion } from '../../machinery/resource.ts';
-import { createLru } from '../build/lru.ts';
 
 /** Expressions of apps in CEL: `spec.healthCheckExprs` and `spec.dependsOn[].readyExpr`. */
 export interface Expressions {

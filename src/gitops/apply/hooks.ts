@@ -7,7 +7,7 @@ import type { Client } from '../../client/client.ts';
 import { jobFailure, podProblem } from '../../lifecycle/reasons.ts';
 import type { DynamicObject } from '../../machinery/object.ts';
 import { isConflict, isNotFound } from '../../machinery/status-error.ts';
-import { isNameOf } from '../build/hook-names.ts';
+import { isNameOf } from '../manifests/hook-names.ts';
 import { type AppState, touchInventory } from './app-state.ts';
 import { fieldManager } from './fields.ts';
 import type { HealthRules } from './health.ts';

@@ -15,7 +15,7 @@ import { conditionOf } from '../../machinery/conditions.ts';
 import { type DynamicObject, deepEqual, type KubeObject } from '../../machinery/object.ts';
 import { parseApiVersion, type Resource } from '../../machinery/resource.ts';
 import { parseLabelSelector } from '../../machinery/selector.ts';
-import { SelectorError, safePattern } from '../build/kustomize/selector.ts';
+import { SelectorError, safePattern } from '../render/kustomize/selector.ts';
 import { type FieldPath, type FieldTree, fieldManager } from './fields.ts';
 import { addressOf } from './object-id.ts';
 

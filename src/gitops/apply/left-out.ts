@@ -3,7 +3,7 @@ import { gitRepositories } from '../../api/source/v1/git-repository.ts';
 import { annotations, labels } from '../../api/well-known.ts';
 import { type KubeObject, keyOf } from '../../machinery/object.ts';
 import { parseApiVersion } from '../../machinery/resource.ts';
-import type { BuildResult, Manifest } from '../build/manifest.ts';
+import type { BuildResult, Manifest } from '../manifests/manifest.ts';
 import { sourceKeyOf } from './app-spec.ts';
 import { describeObject } from './object-id.ts';
 

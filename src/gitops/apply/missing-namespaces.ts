@@ -1,10 +1,10 @@
 import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
 import { nearest } from '../../base/nearest.ts';
 import { createLocators, parseYamlDocuments, YamlError } from '../../machinery/yaml.ts';
-import { createGitTrees } from '../build/git-tree.ts';
-import { joinPath, KustomizeError } from '../build/kustomize/file-tree.ts';
-import { kustomizationFiles } from '../build/kustomize/render.ts';
-import type { BuildError } from '../build/manifest.ts';
+import type { BuildError } from '../manifests/manifest.ts';
+import { createGitTrees } from '../render/git-tree.ts';
+import { joinPath, KustomizeError } from '../render/kustomize/file-tree.ts';
+import { kustomizationFiles } from '../render/kustomize/render.ts';
 import { describeObject } from './object-id.ts';
 import type { DesiredObject } from './plan.ts';
 import type { KnownRevision } from './repository-controller.ts';

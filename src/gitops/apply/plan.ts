@@ -3,7 +3,7 @@ import { annotations, labels } from '../../api/well-known.ts';
 import type { DiscoveredResource } from '../../client/client.ts';
 import { type DynamicObject, deepFreeze, type KubeObject, type ObjectRef } from '../../machinery/object.ts';
 import { parseApiVersion, type Resource } from '../../machinery/resource.ts';
-import type { BuildError, Manifest } from '../build/manifest.ts';
+import type { BuildError, Manifest } from '../manifests/manifest.ts';
 import { describeObject, idOf, type ObjectId, tryParseId } from './object-id.ts';
 import { type ObjectPolicy, policyOf } from './object-policy.ts';
 import type { ResourceMapper } from './resource-mapper.ts';

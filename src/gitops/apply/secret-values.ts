@@ -6,7 +6,7 @@ import type { Client } from '../../client/client.ts';
 import { tryGet } from '../../client/try-get.ts';
 import { type DynamicObject, type KubeObject, keyOf, type ObjectRef } from '../../machinery/object.ts';
 import { parseYamlDocuments, YamlError } from '../../machinery/yaml.ts';
-import type { BuildError } from '../build/manifest.ts';
+import type { BuildError } from '../manifests/manifest.ts';
 
 /** Values of one Secret that are looked for; the rest of a larger one is not. */
 const maxValuesOfSecret = 500;

@@ -1,4 +1,4 @@
-import type { BuildError } from '../build/manifest.ts';
+import type { BuildError } from '../manifests/manifest.ts';
 import type { ObjectId } from './object-id.ts';
 
 /** A revision that could not be put in force; `reason` goes into the Ready condition, every error into its message. */

@@ -7,7 +7,7 @@ import type { InformerSet } from '../../client/informer.ts';
 import { healthy } from '../../lifecycle/reasons.ts';
 import type { DynamicObject, KubeObject } from '../../machinery/object.ts';
 import type { EventRecorder } from '../../reconcile/event-recorder.ts';
-import { SelectorError } from '../build/kustomize/selector.ts';
+import { SelectorError } from '../render/kustomize/selector.ts';
 import type { AppState } from './app-state.ts';
 import { type Cause, type CauseOptions, findCause } from './causes.ts';
 import type { Claims } from './claims.ts';

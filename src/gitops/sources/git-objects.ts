@@ -1,4 +1,4 @@
-import { type FileContent, maxFileBytes, readDocuments } from '../build/documents.ts';
+import { type FileContent, maxFileBytes, readDocuments } from '../manifests/documents.ts';
 import { type Commit, SourceError, type TreeEntry } from './git-source.ts';
 import type { GitThread } from './git-thread.ts';
 import { parseCommit, parseTag, parseTree } from './object-format.ts';

@@ -1,4 +1,4 @@
-import type { FileContent } from '../build/documents.ts';
+import type { FileContent } from '../manifests/documents.ts';
 
 /**
  * A Git repository as the engine reads it: refs and objects, never a work tree. The driver is chosen by URL; the engine above it is the

@@ -1,4 +1,4 @@
-import type { FileContent } from '../build/documents.ts';
+import type { FileContent } from '../manifests/documents.ts';
 import { SourceError, type SourceErrorReason } from './git-source.ts';
 
 /** Where objects are read from. */

@@ -4,7 +4,7 @@ import type { Clock } from '../../base/clock.ts';
 import type { Component } from '../../base/component.ts';
 import type { Log } from '../../base/log.ts';
 import { deepFreeze } from '../../machinery/object.ts';
-import type { FileContent } from '../build/documents.ts';
+import type { FileContent } from '../manifests/documents.ts';
 import { SourceError } from './git-source.ts';
 import type { Answer, DocumentsAnswer, ObjectPlace, Request } from './git-thread-messages.ts';
 import { sourceErrorOf } from './git-thread-messages.ts';

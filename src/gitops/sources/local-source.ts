@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type FSWatcher, watch } from 'chokidar';
-import { createLru } from '../build/lru.ts';
+import { createLru } from '../../base/lru.ts';
 import { createGitObjects } from './git-objects.ts';
 import { resolveLocalRef } from './git-refs.ts';
 import { type GitSource, SourceError } from './git-source.ts';

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { createLru } from '../build/lru.ts';
+import { createLru } from '../../base/lru.ts';
 import { type GitSource, SourceError, type TreeEntry } from './git-source.ts';
 import { defaultIgnorePatterns, type IgnorePattern, isIgnored, parseIgnorePatterns } from './ignore-patterns.ts';
 

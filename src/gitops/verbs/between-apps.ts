@@ -3,7 +3,7 @@ import { keyOf } from '../../machinery/object.ts';
 import { dependencyCycle } from '../apply/app-spec.ts';
 import { describeObject, type ObjectId } from '../apply/object-id.ts';
 import type { DesiredObject } from '../apply/plan.ts';
-import type { BuildError, Manifest } from '../build/manifest.ts';
+import type { BuildError, Manifest } from '../manifests/manifest.ts';
 
 /** What goes wrong between apps, and in none of them by itself. */
 

@@ -21,7 +21,7 @@ import type { KnownRevision } from '../apply/repository-controller.ts';
 import type { ResourceMapper } from '../apply/resource-mapper.ts';
 import { redactionOf, withoutSecrets } from '../apply/secret-values.ts';
 import { foldOwners, overriddenBy, takeoverRules, withoutTaken } from '../apply/takeover.ts';
-import type { BuildError, Manifest } from '../build/manifest.ts';
+import type { BuildError, Manifest } from '../manifests/manifest.ts';
 import type { Commit, GitSource } from '../sources/git-source.ts';
 import type { Lookup } from './lookup.ts';
 import { diffOf } from './object-text.ts';

@@ -1,6 +1,6 @@
 import { lstat, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type FileContent, maxFileBytes, readDocuments } from '../build/documents.ts';
+import { type FileContent, maxFileBytes, readDocuments } from '../manifests/documents.ts';
 import { type Commit, SourceError, type TreeEntry } from '../sources/git-source.ts';
 import { readName } from '../sources/object-format.ts';
 import type { Tree } from './diff.ts';

@@ -1,8 +1,8 @@
 import { symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { type Builder, createBuilder } from '../../../src/gitops/build/builder.ts';
-import type { BuildResult } from '../../../src/gitops/build/manifest.ts';
+import type { BuildResult } from '../../../src/gitops/manifests/manifest.ts';
+import { type Builder, createBuilder } from '../../../src/gitops/render/builder.ts';
 import type { GitSource } from '../../../src/gitops/sources/git-source.ts';
 import { openLocalSource } from '../../../src/gitops/sources/local-source.ts';
 import { newRepository, type WorkTree } from '../../support/git.ts';

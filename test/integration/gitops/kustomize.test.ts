@@ -5,7 +5,7 @@ import { configMaps } from '../../../src/api/core/v1/config-map.ts';
 import { secrets } from '../../../src/api/core/v1/secret.ts';
 import { type Kustomization, kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
 import type { Client } from '../../../src/client/client.ts';
-import { createBuilder } from '../../../src/gitops/build/builder.ts';
+import { createBuilder } from '../../../src/gitops/render/builder.ts';
 import type { GitSource } from '../../../src/gitops/sources/git-source.ts';
 import { openLocalSource } from '../../../src/gitops/sources/local-source.ts';
 import { isNotFound } from '../../../src/machinery/status-error.ts';

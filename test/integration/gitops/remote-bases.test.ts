@@ -1,10 +1,10 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createGitBases } from '../../../src/gitops/build/git-bases.ts';
-import { directoryTree } from '../../../src/gitops/build/kustomize/directory-tree.ts';
-import { KustomizeError } from '../../../src/gitops/build/kustomize/file-tree.ts';
-import type { RemoteBases } from '../../../src/gitops/build/kustomize/remote-bases.ts';
-import { createRenderer } from '../../../src/gitops/build/kustomize/render.ts';
+import { createGitBases } from '../../../src/gitops/render/git-bases.ts';
+import { directoryTree } from '../../../src/gitops/render/kustomize/directory-tree.ts';
+import { KustomizeError } from '../../../src/gitops/render/kustomize/file-tree.ts';
+import type { RemoteBases } from '../../../src/gitops/render/kustomize/remote-bases.ts';
+import { createRenderer } from '../../../src/gitops/render/kustomize/render.ts';
 import { createSourceOpener } from '../../../src/gitops/sources/open-source.ts';
 import { newRepository, temporaryDirectory, type WorkTree } from '../../support/git.ts';
 import { type ServedRemote, serveRemote } from '../../support/git-remote.ts';

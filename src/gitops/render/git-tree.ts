@@ -1,7 +1,7 @@
+import { createLru } from '../../base/lru.ts';
+import { maxFileBytes } from '../manifests/documents.ts';
 import { type GitSource, SourceError, type TreeEntry } from '../sources/git-source.ts';
-import { maxFileBytes } from './documents.ts';
 import { type FileTree, KustomizeError, type TreeNode } from './kustomize/file-tree.ts';
-import { createLru } from './lru.ts';
 
 /** Remembered trees. */
 const maxTrees = 20_000;

@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
 import { mapBounded } from '../../base/concurrency.ts';
+import { createLru, type Lru } from '../../base/lru.ts';
+import type { FileContent } from '../manifests/documents.ts';
+import { nameHooks } from '../manifests/hook-names.ts';
+import type { BuildError, BuildResult, Manifest } from '../manifests/manifest.ts';
 import { type Commit, type GitSource, SourceError, type TreeEntry } from '../sources/git-source.ts';
-import type { FileContent } from './documents.ts';
-import { nameHooks } from './hook-names.ts';
 import type { Overlay } from './kustomize/render.ts';
 import { kustomizationFiles } from './kustomize/render.ts';
-import { createLru, type Lru } from './lru.ts';
-import type { BuildError, BuildResult, Manifest } from './manifest.ts';
 import { createRenderCache, type Rendering } from './render-cache.ts';
 import type { BuildTools } from './tools.ts';
 

@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
+import { createLru } from '../../base/lru.ts';
 import { deepEqual, deepFreeze, type KubeObject } from '../../machinery/object.ts';
+import type { BuildResult, Manifest } from '../manifests/manifest.ts';
 import type { Commit, GitSource } from '../sources/git-source.ts';
 import { createGitTrees } from './git-tree.ts';
 import type { Helm } from './helm.ts';
 import { type FileTree, KustomizeError, type TreeNode } from './kustomize/file-tree.ts';
 import { createRenderer, type Overlay } from './kustomize/render.ts';
-import { createLru } from './lru.ts';
-import type { BuildResult, Manifest } from './manifest.ts';
 import type { BuildTools } from './tools.ts';
 
 export interface RenderRequest {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { readDocuments } from '../../../../src/gitops/build/documents.ts';
-import { isNameOf, nameHooks } from '../../../../src/gitops/build/hook-names.ts';
-import type { Manifest } from '../../../../src/gitops/build/manifest.ts';
+import { readDocuments } from '../../../../src/gitops/manifests/documents.ts';
+import { isNameOf, nameHooks } from '../../../../src/gitops/manifests/hook-names.ts';
+import type { Manifest } from '../../../../src/gitops/manifests/manifest.ts';
 
 const hookText = (metadata: string, annotations = '{argocd.argoproj.io/hook: PreSync}'): string =>
   `apiVersion: batch/v1\nkind: Job\nmetadata: {${metadata}, annotations: ${annotations}}\n`;

@@ -1,7 +1,7 @@
 import { mapBounded } from '../../../base/concurrency.ts';
 import { isStatusError } from '../../../machinery/status-error.ts';
 import { createLocators, parseYamlDocuments, YamlError, type YamlLimits } from '../../../machinery/yaml.ts';
-import { conflictLineOf, conflictProblem } from '../conflict-markers.ts';
+import { conflictLineOf, conflictProblem } from '../../manifests/conflict-markers.ts';
 import { type Helm, HelmError } from '../helm.ts';
 import { ChartError, chartPathOf, chartValues, needsValuesFile, readChart, templateFlagsOf } from './charts.ts';
 import { builtInFields, type FieldConfig, fieldsOfDefinitions, mergeFields, parseConfiguration, TransformError } from './field-config.ts';

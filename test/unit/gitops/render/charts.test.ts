@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { chartValues, readChart } from '../../../../src/gitops/build/kustomize/charts.ts';
-import type { DirectoryNode, TreeNode } from '../../../../src/gitops/build/kustomize/file-tree.ts';
-import { parseKustomization } from '../../../../src/gitops/build/kustomize/kustomization.ts';
+import { chartValues, readChart } from '../../../../src/gitops/render/kustomize/charts.ts';
+import type { DirectoryNode, TreeNode } from '../../../../src/gitops/render/kustomize/file-tree.ts';
+import { parseKustomization } from '../../../../src/gitops/render/kustomize/kustomization.ts';
 
 const file = (content: Buffer): TreeNode => ({ type: 'file', id: '', read: async () => content });
 const directory = (entries: Readonly<Record<string, TreeNode>>): DirectoryNode => ({

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { createGitBases } from '../../../../src/gitops/build/git-bases.ts';
-import { isRemote, mountOf, parseRemoteAddress } from '../../../../src/gitops/build/kustomize/remote-bases.ts';
+import { createGitBases } from '../../../../src/gitops/render/git-bases.ts';
+import { isRemote, mountOf, parseRemoteAddress } from '../../../../src/gitops/render/kustomize/remote-bases.ts';
 
 describe('the address of a remote base', () => {
   it.each([
