@@ -75,7 +75,7 @@ import { createResourceQuotaController } from '../controllers/resource-quota/res
 import { createRootCaController } from '../controllers/root-ca.ts';
 import { createServiceAccountController } from '../controllers/service-account.ts';
 import { createTokenSecretController } from '../controllers/token-secrets.ts';
-import { learnSecrets } from '../gitops/apply/secret-values.ts';
+import { learnSecrets } from '../gitops/apply/plan/secret-values.ts';
 import { createEngine, redactEvent } from '../gitops/engine.ts';
 import { createGitUsers, createPushCheck } from '../gitops/push-check.ts';
 import { createBuilder } from '../gitops/render/builder.ts';

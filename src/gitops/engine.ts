@@ -9,12 +9,12 @@ import { parseKubeconfig } from '../client/kubeconfig.ts';
 import { type KubeObject, keyOf } from '../machinery/object.ts';
 import type { ControllerDependencies } from '../reconcile/dependencies.ts';
 import { type AppController, createAppController } from './apply/app-controller.ts';
-import type { ReadLastLine } from './apply/causes.ts';
-import { createGitOpsMetrics } from './apply/gitops-metrics.ts';
-import { createRepositoryController } from './apply/repository-controller.ts';
-import { createSeenRevisions } from './apply/seen-revisions.ts';
+import type { ReadLastLine } from './apply/observe/causes.ts';
+import { createGitOpsMetrics } from './apply/status/gitops-metrics.ts';
 import { createNotifier } from './notify/notifier.ts';
 import { type Builder, createBuilder } from './render/builder.ts';
+import { createRepositoryController } from './sources/follow/repository-controller.ts';
+import { createSeenRevisions } from './sources/follow/seen-revisions.ts';
 import type { OpenSource } from './sources/open-source.ts';
 
 export interface EngineOptions extends ControllerDependencies {

@@ -9,12 +9,12 @@ import { inPreferredVersion } from '../client/client.ts';
 import { tryGet } from '../client/try-get.ts';
 import type { KubeObject, ObjectRef } from '../machinery/object.ts';
 import { isStatusError } from '../machinery/status-error.ts';
-import { sourceKeyOf } from './apply/app-spec.ts';
-import { fieldManager } from './apply/fields.ts';
-import { historyRef } from './apply/history.ts';
-import { inventoryRef } from './apply/inventory.ts';
-import { describe, idOf, tryParseId } from './apply/object-id.ts';
-import { readRecord, writeRecord } from './apply/secret-record.ts';
+import { fieldManager } from './apply/objects/fields.ts';
+import { describe, idOf, tryParseId } from './apply/objects/object-id.ts';
+import { readRecord, writeRecord } from './apply/objects/secret-record.ts';
+import { sourceKeyOf } from './apply/plan/app-spec.ts';
+import { historyRef } from './apply/status/history.ts';
+import { inventoryRef } from './apply/sync/inventory.ts';
 
 /** The field manager of what the flags of `up` say. */
 export const upFieldManager = 'midship-up';

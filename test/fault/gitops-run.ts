@@ -2,7 +2,7 @@ import { configMaps } from '../../src/api/core/v1/config-map.ts';
 import { secrets } from '../../src/api/core/v1/secret.ts';
 import { kustomizations } from '../../src/api/kustomize/v1/kustomization.ts';
 import type { Client } from '../../src/client/client.ts';
-import { readRecord } from '../../src/gitops/apply/secret-record.ts';
+import { readRecord } from '../../src/gitops/apply/objects/secret-record.ts';
 import { isConflict, isNotFound } from '../../src/machinery/status-error.ts';
 import { openMemoryStorage } from '../../src/storage/memory/storage.ts';
 import { startTestApi, type TestApi } from '../support/api.ts';

@@ -2,7 +2,7 @@ import { namespaces } from '../../src/api/core/v1/namespace.ts';
 import { persistentVolumeClaims } from '../../src/api/core/v1/persistent-volume-claim.ts';
 import { kustomizations } from '../../src/api/kustomize/v1/kustomization.ts';
 import { type Client, inPreferredVersion } from '../../src/client/client.ts';
-import { fieldManager } from '../../src/gitops/apply/fields.ts';
+import { fieldManager } from '../../src/gitops/apply/objects/fields.ts';
 import { isConditionTrue } from '../../src/machinery/conditions.ts';
 import type { DynamicObject } from '../../src/machinery/object.ts';
 import { groupResourceOf } from '../../src/machinery/resource.ts';

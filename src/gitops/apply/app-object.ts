@@ -4,7 +4,7 @@ import type { Client } from '../../client/client.ts';
 import { keyOf, refOf } from '../../machinery/object.ts';
 import { isConflict, isNotFound } from '../../machinery/status-error.ts';
 import type { AppState } from './app-state.ts';
-import { fieldManager } from './fields.ts';
+import { fieldManager } from './objects/fields.ts';
 
 export interface AppPatch {
   readonly metadata?: { readonly annotations?: Readonly<Record<string, string | null>>; readonly finalizers?: readonly string[] };

@@ -2,9 +2,9 @@ import type { Hold } from '../../api/kustomize/v1/hold.ts';
 import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
 import type { Finding } from '../../lifecycle/flux-conditions.ts';
 import type { KustomizationEvent } from '../../lifecycle/kustomization.machine.ts';
+import type { KnownRevision } from '../sources/follow/known-revision.ts';
 import type { AppState } from './app-state.ts';
-import type { KnownRevision } from './repository-controller.ts';
-import type { Target } from './target.ts';
+import type { Target } from './target/target.ts';
 
 /** One reconcile of an app: what it is about, and what it has learned so far. */
 export interface Pass {

@@ -7,14 +7,14 @@ import type { Resource } from '../../machinery/resource.ts';
 import type { FieldSet } from '../../machinery/structured-merge/field-set.ts';
 import type { BuildError, BuildResult } from '../manifests/manifest.ts';
 import type { Commit } from '../sources/git-source.ts';
-import type { AttemptRecord } from './attempt.ts';
-import type { Cause } from './causes.ts';
-import type { FieldPath, FieldTree } from './fields.ts';
-import type { SyncTrigger } from './gitops-metrics.ts';
-import type { CheckedObject } from './health-checks.ts';
-import type { HistoryEntry } from './history.ts';
-import type { ObjectId } from './object-id.ts';
-import type { DesiredObject, Plan } from './plan.ts';
+import type { FieldPath, FieldTree } from './objects/fields.ts';
+import type { ObjectId } from './objects/object-id.ts';
+import type { Cause } from './observe/causes.ts';
+import type { CheckedObject } from './observe/health-checks.ts';
+import type { DesiredObject, Plan } from './plan/plan.ts';
+import type { SyncTrigger } from './status/gitops-metrics.ts';
+import type { HistoryEntry } from './status/history.ts';
+import type { AttemptRecord } from './sync/attempt.ts';
 
 /** What came of the hooks of one digest: a hook runs once for each. */
 export interface HookRecord {

@@ -9,8 +9,8 @@ import type { EventRecorder } from '../../reconcile/event-recorder.ts';
 import type { AppObject } from './app-object.ts';
 import type { Pass } from './app-pass.ts';
 import { type AppState, touchInventory } from './app-state.ts';
-import { fieldManager } from './fields.ts';
-import type { Inventory } from './inventory.ts';
+import { fieldManager } from './objects/fields.ts';
+import type { Inventory } from './sync/inventory.ts';
 
 /** An app that is set to revert by itself is Degraded for so long before it does. */
 const defaultRevertGraceMs = 30_000;

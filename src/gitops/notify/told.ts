@@ -3,7 +3,7 @@ import type { Clock } from '../../base/clock.ts';
 import type { Log } from '../../base/log.ts';
 import type { Client } from '../../client/client.ts';
 import { keyOf, type ObjectRef } from '../../machinery/object.ts';
-import { readRecord, writeRecord } from '../apply/secret-record.ts';
+import { readRecord, writeRecord } from '../apply/objects/secret-record.ts';
 
 /** What an alert told of each of its objects last, by name of the notice. */
 export interface Told {

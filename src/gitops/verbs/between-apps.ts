@@ -1,8 +1,8 @@
 import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
 import { keyOf } from '../../machinery/object.ts';
-import { dependencyCycle } from '../apply/app-spec.ts';
-import { describeObject, type ObjectId } from '../apply/object-id.ts';
-import type { DesiredObject } from '../apply/plan.ts';
+import { describeObject, type ObjectId } from '../apply/objects/object-id.ts';
+import { dependencyCycle } from '../apply/plan/app-spec.ts';
+import type { DesiredObject } from '../apply/plan/plan.ts';
 import type { BuildError, Manifest } from '../manifests/manifest.ts';
 
 /** What goes wrong between apps, and in none of them by itself. */

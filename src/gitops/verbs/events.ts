@@ -1,7 +1,7 @@
 import type { Event } from '../../api/core/v1/event.ts';
 import { type Kustomization, kustomizations } from '../../api/kustomize/v1/kustomization.ts';
 import { parseApiVersion } from '../../machinery/resource.ts';
-import { idOf, tryParseId } from '../apply/object-id.ts';
+import { idOf, tryParseId } from '../apply/objects/object-id.ts';
 import type { Lookup } from './lookup.ts';
 
 /** Judges which Events are about an app: about itself, its source, its objects, and what came of them. */

@@ -2,7 +2,7 @@ import { attemptsOf } from '../../api/kustomize/v1/attempt.ts';
 import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
 import type { Client } from '../../client/client.ts';
 import { judgeApp } from '../../lifecycle/verdict.ts';
-import { type HistoryEntry, readHistory } from '../apply/history.ts';
+import { type HistoryEntry, readHistory } from '../apply/status/history.ts';
 
 /** A revision with what came of it, in words. */
 export interface JudgedEntry extends HistoryEntry {

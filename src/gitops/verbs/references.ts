@@ -1,7 +1,7 @@
 import type { PodSpec } from '../../api/core/v1/pod.ts';
 import type { DynamicObject } from '../../machinery/object.ts';
-import { describeObject } from '../apply/object-id.ts';
-import type { DesiredObject } from '../apply/plan.ts';
+import { describeObject } from '../apply/objects/object-id.ts';
+import type { DesiredObject } from '../apply/plan/plan.ts';
 import type { BuildError } from '../manifests/manifest.ts';
 
 /** Objects that pods of these manifests need and no manifest defines; they may be in the cluster, so this is a warning. */

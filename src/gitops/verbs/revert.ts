@@ -1,8 +1,8 @@
 import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
 import { redactUrl } from '../../base/log.ts';
 import { keyOf } from '../../machinery/object.ts';
-import type { HistoryEntry } from '../apply/history.ts';
-import type { AppBuilder } from '../apply/post-build.ts';
+import type { AppBuilder } from '../apply/plan/post-build.ts';
+import type { HistoryEntry } from '../apply/status/history.ts';
 import type { Clone } from './clone.ts';
 import type { AppTrees } from './diff.ts';
 

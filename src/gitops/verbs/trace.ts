@@ -7,8 +7,8 @@ import { tryGet } from '../../client/try-get.ts';
 import { whyOf } from '../../lifecycle/why.ts';
 import { conditionOf } from '../../machinery/conditions.ts';
 import type { KubeObject, ObjectRef } from '../../machinery/object.ts';
-import { type HistoryEntry, readHistory } from '../apply/history.ts';
-import { describeObject } from '../apply/object-id.ts';
+import { describeObject } from '../apply/objects/object-id.ts';
+import { type HistoryEntry, readHistory } from '../apply/status/history.ts';
 import type { Lookup } from './lookup.ts';
 
 /** Where an object comes from: up its owners to the app, and from there to the repository and the commit. */

@@ -6,8 +6,8 @@ import type { Health } from '../../lifecycle/reasons.ts';
 import { type DynamicObject, type KubeObject, keyOf } from '../../machinery/object.ts';
 import type { Resource } from '../../machinery/resource.ts';
 import { isForbidden } from '../../machinery/status-error.ts';
-import { type HealthView, healthOf } from '../apply/health.ts';
-import { describe, tryParseId } from '../apply/object-id.ts';
+import { describe, tryParseId } from '../apply/objects/object-id.ts';
+import { type HealthView, healthOf } from '../apply/observe/health.ts';
 import type { VerbContext } from './context.ts';
 import type { Lookup } from './lookup.ts';
 

@@ -17,7 +17,7 @@ import { deepEqual, type KubeObject, keyOf, type ObjectRef, refOf } from '../../
 import { isNotFound } from '../../machinery/status-error.ts';
 import { createController } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
-import { watchValues } from '../apply/watched-values.ts';
+import { watchValues } from '../../reconcile/watched-values.ts';
 import { createRecentSet } from './recent-set.ts';
 import { isSame, supportedReceiverTypes, verifierOf, webhookPathOf } from './verification.ts';
 

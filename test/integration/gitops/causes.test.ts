@@ -6,7 +6,7 @@ import { nodes } from '../../../src/api/core/v1/node.ts';
 import { type ContainerStatus, type Pod, pods } from '../../../src/api/core/v1/pod.ts';
 import { serviceAccounts } from '../../../src/api/core/v1/service-account.ts';
 import { kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
-import { causeAt, findCause, type ReadLastLine } from '../../../src/gitops/apply/causes.ts';
+import { causeAt, findCause, type ReadLastLine } from '../../../src/gitops/apply/observe/causes.ts';
 import { whyOf } from '../../../src/lifecycle/why.ts';
 import { conditionOf } from '../../../src/machinery/conditions.ts';
 import { type EngineWorld, startEngineWorld } from '../../support/engine.ts';

@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { changesBetween, formatPath, lostFields, managerOf, ownFieldsOf, valueAt } from '../../../../src/gitops/apply/fields.ts';
-import { addToHistory, type HistoryEntry, isRollback } from '../../../../src/gitops/apply/history.ts';
-import { describeId, idOf, inventoryEntriesOf, tryParseId } from '../../../../src/gitops/apply/object-id.ts';
-import { stagesOf } from '../../../../src/gitops/apply/order.ts';
-import { judgePrune } from '../../../../src/gitops/apply/prune-guard.ts';
+import { changesBetween, formatPath, lostFields, managerOf, ownFieldsOf, valueAt } from '../../../../src/gitops/apply/objects/fields.ts';
+import { describeId, idOf, inventoryEntriesOf, tryParseId } from '../../../../src/gitops/apply/objects/object-id.ts';
+import { stagesOf } from '../../../../src/gitops/apply/objects/order.ts';
+import { addToHistory, type HistoryEntry, isRollback } from '../../../../src/gitops/apply/status/history.ts';
+import { judgePrune } from '../../../../src/gitops/apply/sync/prune-guard.ts';
 import type { DynamicObject } from '../../../../src/machinery/object.ts';
 
 const deployment = (replicas: number, image: string): DynamicObject => ({

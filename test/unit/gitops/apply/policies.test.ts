@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import type { Kustomization } from '../../../../src/api/kustomize/v1/kustomization.ts';
-import { targetKeyOf, unsupportedIn } from '../../../../src/gitops/apply/app-spec.ts';
-import { createExpressions } from '../../../../src/gitops/apply/expressions.ts';
-import { isIgnored, withoutForeign } from '../../../../src/gitops/apply/ignored-fields.ts';
-import { isSuspended, policyOf } from '../../../../src/gitops/apply/object-policy.ts';
-import { stagesOf, wavesOf } from '../../../../src/gitops/apply/order.ts';
+import { isIgnored, withoutForeign } from '../../../../src/gitops/apply/objects/ignored-fields.ts';
+import { isSuspended, policyOf } from '../../../../src/gitops/apply/objects/object-policy.ts';
+import { stagesOf, wavesOf } from '../../../../src/gitops/apply/objects/order.ts';
+import { createExpressions } from '../../../../src/gitops/apply/observe/expressions.ts';
+import { targetKeyOf, unsupportedIn } from '../../../../src/gitops/apply/plan/app-spec.ts';
 import type { DynamicObject, KubeObject } from '../../../../src/machinery/object.ts';
 
 const object = (annotations: Readonly<Record<string, string>>, labels: Readonly<Record<string, string>> = {}): KubeObject => ({

@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest';
 import { type Attempt, withAttempt } from '../../../../src/api/kustomize/v1/attempt.ts';
 import type { Kustomization } from '../../../../src/api/kustomize/v1/kustomization.ts';
-import { type HistoryEntry, judged } from '../../../../src/gitops/apply/history.ts';
-import { activitiesOf } from '../../../../src/gitops/apply/recalled-activity.ts';
+import { type HistoryEntry, judged } from '../../../../src/gitops/apply/status/history.ts';
+import { activitiesOf } from '../../../../src/gitops/apply/status/recalled-activity.ts';
 import { judgeHistory } from '../../../../src/gitops/verbs/history.ts';
 
 const at = '2026-01-01T00:00:00Z';

@@ -1,0 +1,306 @@
+import type { DaemonSet } from '../../../api/apps/v1/daemon-set.ts';
+import type { Deployment } from '../../../api/apps/v1/deployment.ts';
+import type { ReplicaSet } from '../../../api/apps/v1/replica-set.ts';
+import type { StatefulSet } from '../../../api/apps/v1/stateful-set.ts';
+import type { Job } from '../../../api/batch/v1/job.ts';
+import type { PersistentVolume } from '../../../api/core/v1/persistent-volume.ts';
+import type { PersistentVolumeClaim } from '../../../api/core/v1/persistent-volume-claim.ts';
+import type { Pod } from '../../../api/core/v1/pod.ts';
+import type { ReplicationController } from '../../../api/core/v1/replication-controller.ts';
+import type { Service } from '../../../api/core/v1/service.ts';
+import type { Condition } from '../../../api/flux.ts';
+import { builtInKinds } from '../../../api/kinds.ts';
+import type { Ingress } from '../../../api/networking/v1/ingress.ts';
+import type { DiscoveredResource } from '../../../client/client.ts';
+import {
+  firstProblem,
+  type Health,
+  healthy,
+  jobFailure,
+  podProblem,
+  schedulingDeadline,
+  unreadyReason,
+} from '../../../lifecycle/reasons.ts';
+import type { KubeObject } from '../../../machinery/object.ts';
+import { parseApiVersion } from '../../../machinery/resource.ts';
+import { healthByRule, ruleOf } from './rule-health.ts';
+
+/** How the objects of one app are judged: by the rules of their kinds, and by what the app says itself. */
+export interface HealthRules {
+  healthOf(object: KubeObject): Health;
+}
+
+/** What health rules may look at beside the object itself. */
+export interface HealthView {
+  /** Pods whose controller is the object, or a ReplicaSet of it. */
+  podsOf(object: KubeObject): readonly Pod[];
+  /** Says that nothing in the object's cluster acts on it; undefined when something does. Absent: something acts on all objects. */
+  /** Milliseconds since the epoch. */
+  now(): number;
+  /** Whether objects of this kind have a status that a controller is to write. Absent: not known of any. */
+  readonly awaitsStatus?: ((object: KubeObject) => boolean) | undefined;
+  readonly noControllerText?: ((object: KubeObject) => string | undefined) | undefined;
+}
+
+const isFluxGroup = (group: string): boolean => group.endsWith('toolkit.fluxcd.io');
+
+const builtIn = new Set(builtInKinds.filter(({ group }) => !isFluxGroup(group)).map(({ group, kind }) => `${group}/${kind}`));
+
+/** Makes `HealthView.awaitsStatus` of what discovery says: custom kinds whose status is a subresource of its own. */
+export function awaitsStatusIn(resources: readonly DiscoveredResource[]): (object: KubeObject) => boolean {
+  const kinds = new Set(
+    resources.filter(({ subresources }) => subresources.includes('status')).map(({ group, kind }) => `${group}/${kind}`),
+  );
+  return ({ apiVersion, kind }) => {
+    const name = `${parseApiVersion(apiVersion).group}/${kind}`;
+    return kinds.has(name) && !builtIn.has(name);
+  };
+}
+
+/**
+ * Health of an applied object: rules of kstatus and of Argo CD, the stricter of the two. Problems of an object's pods count as its own.
+ *
+ * @see https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md
+ */
+export function healthOf(object: KubeObject, view: HealthView): Health {
+  if (object.metadata.deletionTimestamp !== undefined) return progressing(`${object.kind} ${object.metadata.name} is being deleted`);
+  const noController = view.noControllerText?.(object);
+  if (noController !== undefined) return { status: 'NoController', reason: noController };
+  switch (`${object.kind}.${object.apiVersion}`) {
+    case 'Deployment.apps/v1':
+      return untilScheduled(deploymentHealth(object as Deployment, view), view.podsOf(object), view);
+    case 'ReplicaSet.apps/v1':
+    case 'ReplicationController.v1':
+      return untilScheduled(replicaSetHealth(object as ReplicaSet | ReplicationController, view), view.podsOf(object), view);
+    case 'StatefulSet.apps/v1':
+      return untilScheduled(statefulSetHealth(object as StatefulSet, view), view.podsOf(object), view);
+    case 'DaemonSet.apps/v1':
+      return untilScheduled(daemonSetHealth(object as DaemonSet, view), view.podsOf(object), view);
+    case 'Job.batch/v1':
+      return untilScheduled(jobHealth(object as Job, view), view.podsOf(object), view);
+    case 'Pod.v1':
+      return untilScheduled(podHealth(object as Pod, view), [object as Pod], view);
+    case 'Service.v1':
+      return serviceHealth(object as Service);
+    case 'Ingress.networking.k8s.io/v1':
+      return ingressHealth(object as Ingress);
+    case 'PersistentVolumeClaim.v1':
+      return claimHealth(object as PersistentVolumeClaim);
+    case 'PersistentVolume.v1':
+      return volumeHealth(object as PersistentVolume);
+    case 'CustomResourceDefinition.apiextensions.k8s.io/v1':
+      return definitionHealth(object as Conditioned);
+    case 'APIService.apiregistration.k8s.io/v1':
+      return apiServiceHealth(object as Conditioned);
+    case 'HorizontalPodAutoscaler.autoscaling/v2':
+      return autoscalerHealth(object as Conditioned);
+    // What others say of these in conditions is no fault of the object that Git says.
+    case 'Namespace.v1':
+    case 'PodDisruptionBudget.policy/v1':
+    case 'CronJob.batch/v1':
+      return healthy;
+    default:
+      return genericHealth(object, view);
+  }
+}
+
+const progressing = (reason: string): Health => ({ status: 'Progressing', reason });
+const degraded = (reason: string): Health => ({ status: 'Degraded', reason });
+
+const isBehind = (object: KubeObject, observed = 0): boolean => observed < (object.metadata.generation ?? 0);
+const changed = ({ kind, metadata }: KubeObject): Health => progressing(`${kind} ${metadata.name} was changed just now`);
+
+/** Pods that leave count no more, and one without a node only when it has had none for a while. */
+const settled = (pods: readonly Pod[], { now }: HealthView): readonly Pod[] =>
+  pods.filter((pod) => pod.metadata.deletionTimestamp === undefined && schedulingDeadline(pod, now()) === undefined);
+
+/** Makes an object on its way be judged again when a pod without a node has had its time. */
+function untilScheduled(health: Health, pods: readonly Pod[], { now }: HealthView): Health {
+  if (health.status !== 'Progressing') return health;
+  const recheckAt = Math.min(...pods.map((pod) => schedulingDeadline(pod, now()) ?? Number.POSITIVE_INFINITY));
+  return Number.isFinite(recheckAt) ? { ...health, recheckAt } : health;
+}
+
+/** A quota or an admission plugin refuses pods; its sentence begins with the name of a pod that never was. */
+function replicaFailure(object: Conditioned): Health | undefined {
+  const failure = conditionIn(object, 'ReplicaFailure');
+  if (failure?.status !== 'True') return undefined;
+  return degraded(
+    `${object.kind} ${object.metadata.name} cannot make its pods: ${(failure.message ?? failure.reason ?? '').replace(/^pods "[^"]*" is forbidden: /, '')}`,
+  );
+}
+
+function deploymentHealth(deployment: Deployment, view: HealthView): Health {
+  const { spec, status, metadata } = deployment;
+  const desired = spec.replicas ?? 1;
+  if (isBehind(deployment, status?.observedGeneration)) return changed(deployment);
+  if (spec.paused === true) return { status: 'Suspended', reason: `Deployment ${metadata.name} is paused` };
+  const { updatedReplicas: updated = 0, replicas = 0, availableReplicas: available = 0 } = status ?? {};
+  if (updated >= desired && replicas <= updated && replicas <= desired && available >= desired) return healthy;
+  const refused = replicaFailure(deployment as Conditioned);
+  if (refused !== undefined) return refused;
+  const problem = firstProblem(settled(view.podsOf(deployment), view));
+  if (problem !== undefined) return degraded(problem);
+  const condition = status?.conditions?.find(({ type }) => type === 'Progressing');
+  if (condition?.status === 'False') return degraded(condition.message ?? `Deployment ${metadata.name} makes no progress`);
+  if (updated < desired) return progressing(`${updated} of ${desired} pods updated`);
+  if (replicas > updated) return progressing(`${replicas - updated} old ${replicas - updated === 1 ? 'pod leaves' : 'pods leave'}`);
+  if (replicas > desired) return progressing(`${replicas - desired} ${replicas - desired === 1 ? 'pod leaves' : 'pods leave'}`);
+  return progressing(`${available} of ${desired} pods ready`);
+}
+
+function replicaSetHealth(set: ReplicaSet | ReplicationController, view: HealthView): Health {
+  const desired = set.spec?.replicas ?? 1;
+  if (isBehind(set, set.status?.observedGeneration)) return changed(set);
+  const available = set.status?.availableReplicas ?? 0;
+  if (available >= desired && (set.status?.replicas ?? 0) <= desired) return healthy;
+  const refused = replicaFailure(set as Conditioned);
+  if (refused !== undefined) return refused;
+  const problem = firstProblem(settled(view.podsOf(set), view));
+  return problem === undefined ? progressing(`${available} of ${desired} pods ready`) : degraded(problem);
+}
+
+function statefulSetHealth(set: StatefulSet, view: HealthView): Health {
+  const { spec, status } = set;
+  const desired = spec?.replicas ?? 1;
+  if (isBehind(set, status?.observedGeneration)) return changed(set);
+  const { replicas = 0, readyReplicas: ready = 0, updatedReplicas: updated = 0 } = status ?? {};
+  // Pods below the partition stay as they are; with OnDelete a person replaces them.
+  const partition = spec?.updateStrategy?.rollingUpdate?.partition ?? 0;
+  const wanted = spec?.updateStrategy?.type === 'OnDelete' ? 0 : Math.max(0, desired - partition);
+  if (replicas === desired && ready >= desired && updated >= wanted) return healthy;
+  const problem = firstProblem(settled(view.podsOf(set), view));
+  if (problem !== undefined) return degraded(problem);
+  if (replicas > desired) return progressing(`${replicas - desired} ${replicas - desired === 1 ? 'pod leaves' : 'pods leave'}`);
+  return progressing(updated < wanted ? `${updated} of ${wanted} pods updated` : `${ready} of ${desired} pods ready`);
+}
+
+function daemonSetHealth(set: DaemonSet, view: HealthView): Health {
+  const { spec, status } = set;
+  if (isBehind(set, status?.observedGeneration)) return changed(set);
+  const { desiredNumberScheduled: desired = 0, numberAvailable: available = 0 } = status ?? {};
+  const updated = spec?.updateStrategy?.type === 'OnDelete' ? desired : (status?.updatedNumberScheduled ?? 0);
+  if (updated >= desired && available >= desired) return healthy;
+  const problem = firstProblem(settled(view.podsOf(set), view));
+  if (problem !== undefined) return degraded(problem);
+  return progressing(updated < desired ? `${updated} of ${desired} pods updated` : `${available} of ${desired} pods ready`);
+}
+
+function serviceHealth(service: Service): Health {
+  if (service.spec?.type !== 'LoadBalancer' || (service.status?.loadBalancer?.ingress ?? []).length > 0) return healthy;
+  return progressing(`Service ${service.metadata.name} has no address of a load balancer yet`);
+}
+
+function ingressHealth(ingress: Ingress): Health {
+  if ((ingress.status?.loadBalancer?.ingress ?? []).length > 0) return healthy;
+  return progressing(`Ingress ${ingress.metadata.name} has no address yet`);
+}
+
+function claimHealth({ metadata: { name }, status }: PersistentVolumeClaim): Health {
+  if (status?.phase === 'Bound') return healthy;
+  if (status?.phase === 'Lost') return degraded(`PersistentVolumeClaim ${name} has lost its volume`);
+  return progressing(`PersistentVolumeClaim ${name} waits for a volume`);
+}
+
+function volumeHealth({ metadata: { name }, status }: PersistentVolume): Health {
+  return status?.phase === 'Failed' ? degraded(`PersistentVolume ${name}: ${status.message ?? 'could not be reclaimed'}`) : healthy;
+}
+
+type Conditioned = KubeObject & {
+  readonly status?: { readonly observedGeneration?: number; readonly conditions?: readonly Condition[] };
+};
+
+const conditionIn = ({ status }: Conditioned, type: string): Condition | undefined =>
+  (Array.isArray(status?.conditions) ? status.conditions : []).find((condition) => condition.type === type);
+
+function definitionHealth(definition: Conditioned): Health {
+  const { name } = definition.metadata;
+  const accepted = conditionIn(definition, 'NamesAccepted');
+  if (accepted?.status === 'False') return degraded(`CustomResourceDefinition ${name}: ${accepted.message}`);
+  const established = conditionIn(definition, 'Established');
+  if (established?.status === 'True') return healthy;
+  // As in kstatus: one that is refused for another reason than that it is being installed stays so.
+  if (established?.status === 'False' && established.reason !== 'Installing')
+    return degraded(`CustomResourceDefinition ${name}: ${established.message ?? established.reason ?? ''}`);
+  return progressing(`CustomResourceDefinition ${name} is not established yet`);
+}
+
+function apiServiceHealth(service: Conditioned): Health {
+  const available = conditionIn(service, 'Available');
+  if (available?.status === 'True') return healthy;
+  return progressing(`APIService ${service.metadata.name}: ${available?.message ?? 'not looked at yet'}`);
+}
+
+/** A metric that cannot be had for a moment is normal; a target that is not there is not. */
+const autoscalerFailures: readonly string[] = ['FailedGetScale', 'FailedUpdateScale', 'InvalidSelector', 'InvalidMetricSourceType'];
+
+function autoscalerHealth(autoscaler: Conditioned): Health {
+  for (const type of ['AbleToScale', 'ScalingActive']) {
+    const condition = conditionIn(autoscaler, type);
+    if (condition?.status === 'False' && autoscalerFailures.includes(condition.reason ?? ''))
+      return degraded(`HorizontalPodAutoscaler ${autoscaler.metadata.name}: ${condition.message}`);
+  }
+  return healthy;
+}
+
+function jobHealth(job: Job, view: HealthView): Health {
+  const failure = jobFailure(job);
+  if (failure !== undefined) return degraded(failure);
+  if (job.status?.conditions?.some(({ type, status }) => type === 'Complete' && status === 'True')) return healthy;
+  if (job.spec.suspend === true) return { status: 'Suspended', reason: `Job ${job.metadata.name} is suspended` };
+  // A failed pod is tried again by the Job: it is a problem only when the Job gives up, unlike a pod that cannot start at all.
+  const problem = firstProblem(settled(view.podsOf(job), view).filter(({ status }) => status?.phase !== 'Failed'));
+  return problem === undefined ? progressing(`Job ${job.metadata.name} runs`) : degraded(problem);
+}
+
+function podHealth(pod: Pod, { now }: HealthView): Health {
+  const problem = schedulingDeadline(pod, now()) === undefined ? podProblem(pod) : undefined;
+  if (problem !== undefined) return degraded(problem);
+  if (pod.status?.phase === 'Succeeded') return healthy;
+  if (pod.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True')) return healthy;
+  return progressing(unreadyReason(pod) ?? `Pod ${pod.metadata.name} starts`);
+}
+
+/** Reasons for which an object of Flux that is not ready waits for another. */
+const waitingReasons: readonly string[] = ['DependencyNotReady', 'ArtifactFailed', 'Progressing', 'ProgressingWithRetry'];
+
+/** `Ready=False` says by convention that the work is not done; these reasons say that it came to nothing. */
+const failureReason = /(?:Failed|Failure|Error|Invalid|Denied|Forbidden|NotSupported)$|^(?:Err|Invalid|Failed)[A-Z]/;
+
+function isFailure({ apiVersion }: KubeObject, reason = ''): boolean {
+  if (waitingReasons.includes(reason)) return false;
+  return isFluxGroup(parseApiVersion(apiVersion).group) || failureReason.test(reason);
+}
+
+/** So long an object without a status waits for its controller; one whose controller writes none is healthy from then on. */
+const statusGraceMs = 5_000;
+
+/** Any other kind: by its rule, or what its conditions and its observed generation say by the conventions of kstatus. */
+function genericHealth(object: KubeObject, view: HealthView): Health {
+  const { status } = object as Conditioned;
+  const what = `${object.kind} ${object.metadata.name}`;
+  const rule = ruleOf(object);
+  if (status === undefined || Object.keys(status).length === 0) {
+    // A controller that is known to write a status has not come by yet.
+    if (rule !== undefined && rule.mayLackStatus !== true) return progressing(`${what} waits for its controller`);
+    const deadline = view.awaitsStatus?.(object) === true ? statusDeadline(object, view.now()) : undefined;
+    return deadline === undefined ? healthy : { ...progressing(`${what} waits for its controller`), recheckAt: deadline };
+  }
+  if (typeof status.observedGeneration === 'number' && isBehind(object, status.observedGeneration)) return changed(object);
+  if (rule !== undefined) return healthByRule(object, rule);
+  const find = (type: string): Condition | undefined => conditionIn(object, type);
+  const stalled = find('Stalled');
+  if (stalled?.status === 'True') return degraded(`${what}: ${stalled.message ?? stalled.reason ?? ''}`);
+  const reconciling = find('Reconciling');
+  if (reconciling?.status === 'True') return progressing(`${what}: ${reconciling.message ?? ''}`);
+  const ready = find('Ready') ?? find('Available');
+  if (ready === undefined || ready.status === 'True') return healthy;
+  const text = `${what}: ${ready.message ?? ready.reason ?? ''}`;
+  return ready.status === 'False' && isFailure(object, ready.reason) ? degraded(text) : progressing(text);
+}
+
+function statusDeadline({ metadata }: KubeObject, now: number): number | undefined {
+  const made = Date.parse(metadata.creationTimestamp ?? '');
+  // One that was made in the future was made by another clock.
+  return now >= made && now < made + statusGraceMs ? made + statusGraceMs : undefined;
+}

@@ -1,0 +1,129 @@
+import { annotations } from '../../../api/well-known.ts';
+import type { DynamicObject } from '../../../machinery/object.ts';
+import { StatusError } from '../../../machinery/status-error.ts';
+import { createLocators } from '../../../machinery/yaml.ts';
+import { maxFileBytes } from '../../manifests/documents.ts';
+import type { BuildError } from '../../manifests/manifest.ts';
+import type { KnownRevision } from '../../sources/follow/known-revision.ts';
+import { describeObject } from '../objects/object-id.ts';
+import type { DesiredObject } from './plan.ts';
+import type { Redaction } from './secret-values.ts';
+
+/** The server refuses a change of an object that it would take as a new one: a field that is fixed from the start has another value. */
+export class FixedFieldError extends StatusError {
+  override readonly name = 'FixedFieldError';
+  constructor({ code, reason, message, details }: StatusError) {
+    super({ code, reason, message, ...(details === undefined ? {} : { details }) });
+  }
+}
+
+/** The server says, in words of Kubernetes, webhooks and rules of definitions, that a field of an object that is there cannot change. */
+export const isImmutable = (err: StatusError): boolean =>
+  /immutable|may not (be )?change|cannot change|updates to .* forbidden/i.test(err.message);
+
+/**
+ * One error for each field the server named, with the line and column of the field in its file.
+ *
+ * No error holds a value of a Secret, though the server repeats values.
+ */
+export async function errorsOf(
+  { manifest, object }: DesiredObject,
+  err: StatusError,
+  revision: Pick<KnownRevision, 'source'>,
+  { text: named, quoted }: Redaction,
+): Promise<readonly BuildError[]> {
+  const hint =
+    err instanceof FixedFieldError || isImmutable(err)
+      ? `It cannot be changed in place: give the object a new name, or annotate it with ${annotations.fluxForce}: enabled to have it deleted and created again`
+      : undefined;
+  const unknown = [...err.message.matchAll(/(unknown|duplicate) field "([^"]+)"/g)].map(([text, , field = '']) => ({
+    field,
+    message: quoted(text),
+  }));
+  const undeclared = [...err.message.matchAll(/\.(\S+): field not declared in schema/g)].map(([, path = '']) => {
+    const field = indexPath(object, path);
+    return { field, message: `unknown field "${named(field)}"` };
+  });
+  const mistyped = [...err.message.matchAll(/ \.(\S+): expected ([a-z]+)/g)].map(([, path = '', type = '']) => {
+    const field = indexPath(object, path);
+    return { field, message: `${named(field)} must be ${typeNames[type] ?? type}` };
+  });
+  const causes = (err.details?.causes ?? []).map(({ field = '', message = '' }) => ({
+    field,
+    // An error about the object as a whole has no field to name.
+    message: `${field === '[]' ? '' : `${named(field)}: `}${field === '[]' ? sizeText(object, message) : quoted(withoutLongValue(message))}`,
+  }));
+  const [found = []] = [unknown, undeclared, mistyped, causes].filter(({ length }) => length > 0);
+  const base = { file: manifest.file, line: manifest.line, ...(hint === undefined ? {} : { hint }) };
+  const who = named(describeObject(object));
+  if (found.length === 0) return [{ ...base, message: `${who}: ${quoted(err.message)}` }];
+  const locators = await locatorsOf(manifest.blob, revision);
+  const locate = locators?.(manifest.line);
+  return found.map(({ field, message }) => ({ ...base, ...locate?.(field), message: `${who}: ${message}` }));
+}
+
+/** `Too long` of a whole object, with how much it is and how much it may be. */
+function sizeText({ kind, ...content }: DynamicObject, message: string): string {
+  const [, most] = /^Too long: may not be more than (\d+) bytes/.exec(message) ?? [];
+  if (most === undefined) return message;
+  const { data = {}, binaryData = {}, stringData = {} } = content as Partial<Record<string, Readonly<Record<string, unknown>>>>;
+  const bytes = [data, binaryData, stringData]
+    .flatMap(Object.values)
+    .reduce((sum: number, value) => sum + Buffer.byteLength(String(value)), 0);
+  return `holds ${mebibytes(bytes)} of data, and a ${kind} holds ${mebibytes(Number(most))} at most: split it, or keep the data elsewhere`;
+}
+
+const mebibytes = (bytes: number): string => `${Number((bytes / 1024 / 1024).toFixed(1))} MiB`;
+
+/** Words for the types of a schema, as server-side apply names them. */
+const typeNames: Readonly<Record<string, string>> = {
+  numeric: 'a number without quotes',
+  string: 'a text: put it in quotes',
+  boolean: 'true or false without quotes',
+  map: 'a map',
+  list: 'a list',
+};
+
+/** A longer value says nothing that the file does not say better. */
+const maxValueLength = 200;
+
+/** Without the object or list that an error quotes, when that is long: a pod template has thousands of characters. */
+const withoutLongValue = (message: string): string =>
+  message.replace(/^Invalid value: ([{[].*[}\]]): /s, (quoted, value: string) => (value.length > maxValueLength ? '' : quoted));
+
+/** Of the file that was asked for last: a generator that makes one mistake makes it in all of the thousand objects of its file. */
+let last: { readonly blob: string; readonly locators: WeakRef<ReturnType<typeof createLocators>> } | undefined;
+
+/** The place is a help, not the message: without the file, undefined, the document's own line has to do. */
+async function locatorsOf(blob: string, { source }: Pick<KnownRevision, 'source'>): Promise<ReturnType<typeof createLocators> | undefined> {
+  const known = last?.blob === blob ? last.locators.deref() : undefined;
+  if (known !== undefined) return known;
+  try {
+    const locators = createLocators(Buffer.from(await source.readBlob(blob, maxFileBytes)).toString('utf8'));
+    last = { blob, locators: new WeakRef(locators) };
+    return locators;
+  } catch {
+    return undefined;
+  }
+}
+
+/** `spec.containers[name="web"].foo`, as server-side apply names a field, with the item's place instead of its key: `spec.containers[0].foo`. */
+function indexPath(object: DynamicObject, path: string): string {
+  let value: unknown = object;
+  let result = '';
+  for (const [, name, key] of path.matchAll(/\.?([^.[\]]+)|\[([^\]]*)\]/g)) {
+    if (name !== undefined) {
+      value = (value as Readonly<Record<string, unknown>> | undefined)?.[name];
+      result += result === '' ? name : `.${name}`;
+      continue;
+    }
+    const wanted = Object.fromEntries((key ?? '').split(',').map((pair) => pair.split('=')));
+    const items: readonly unknown[] = Array.isArray(value) ? value : [];
+    const index = items.findIndex((item) =>
+      Object.entries(wanted).every(([field, text]) => JSON.stringify((item as Readonly<Record<string, unknown>>)[field]) === text),
+    );
+    value = items[index];
+    result += `[${index === -1 ? key : index}]`;
+  }
+  return result;
+}

@@ -1,0 +1,204 @@
+import { createHash } from 'node:crypto';
+import { annotations, labels } from '../../../api/well-known.ts';
+import type { DiscoveredResource } from '../../../client/client.ts';
+import { type DynamicObject, deepFreeze, type KubeObject, type ObjectRef } from '../../../machinery/object.ts';
+import { parseApiVersion, type Resource } from '../../../machinery/resource.ts';
+import type { BuildError, Manifest } from '../../manifests/manifest.ts';
+import { describeObject, idOf, type ObjectId, tryParseId } from '../objects/object-id.ts';
+import { type ObjectPolicy, policyOf } from '../objects/object-policy.ts';
+import type { ResourceMapper } from '../objects/resource-mapper.ts';
+
+/** An object as it is sent to the API: the manifest's content with its namespace and the labels that say which app it belongs to. */
+export interface DesiredObject {
+  readonly id: ObjectId;
+  readonly resource: Resource<DynamicObject>;
+  readonly ref: ObjectRef;
+  readonly object: DynamicObject;
+  readonly manifest: Manifest;
+  readonly policy: ObjectPolicy;
+}
+
+export interface PlanOptions {
+  readonly app: ObjectRef;
+  readonly manifests: readonly Manifest[];
+  readonly targetNamespace: string | undefined;
+  readonly mapper: ResourceMapper;
+  /** Objects of the plan before this one; those whose manifest is the same are taken over as they are. */
+  readonly before: ReadonlyMap<ObjectId, DesiredObject>;
+}
+
+export interface Plan {
+  readonly objects: ReadonlyMap<ObjectId, DesiredObject>;
+  /** What runs once a revision, beside what stays. */
+  readonly hooks: ReadonlyMap<ObjectId, DesiredObject>;
+  /** Objects of kinds that a CustomResourceDefinition of the same revision defines and that the server does not have yet. */
+  readonly undefinedYet: ReadonlySet<ObjectId>;
+  readonly errors: readonly BuildError[];
+  /** Instructions in the manifests that nobody carries out. */
+  readonly notes: readonly string[];
+}
+
+/** Turns manifests into what is applied; reports every kind that the server does not have. */
+export async function planObjects({ app, manifests, targetNamespace, mapper, before }: PlanOptions): Promise<Plan> {
+  const objects = new Map<ObjectId, DesiredObject>();
+  const hooks = new Map<ObjectId, DesiredObject>();
+  const undefinedYet = new Set<ObjectId>();
+  const errors: BuildError[] = [];
+  const notes: string[] = [];
+  const reusable = new Map<object, DesiredObject>();
+  for (const desired of before.values()) reusable.set(desired.manifest.object, desired);
+
+  for (const manifest of manifests) {
+    const known = reusable.get(manifest.object);
+    if (
+      known !== undefined &&
+      (targetNamespace === undefined || known.ref.namespace === undefined || known.ref.namespace === targetNamespace)
+    ) {
+      objects.set(known.id, known.manifest === manifest ? known : { ...known, manifest });
+      continue;
+    }
+    const policy = policyOf(manifest.object);
+    if (policy.isSkipped) {
+      const hook = manifest.object.metadata.annotations?.[annotations.argoHook] ?? '';
+      // Argo CD's own word for what is never to run.
+      if (hook !== 'Skip')
+        notes.push(
+          `${manifest.file}:${manifest.line} ${describeObject(manifest.object)} never runs: hook ${hook} is not supported. Use PreSync, Sync, PostSync or SyncFail.`,
+        );
+      continue;
+    }
+    const served = await resourceOf(manifest, mapper);
+    const resource = served ?? definedBy(manifests, manifest.object);
+    if (resource === undefined) {
+      errors.push({
+        file: manifest.file,
+        line: manifest.line,
+        message: `the cluster has no kind ${manifest.object.kind} in ${manifest.object.apiVersion}`,
+        hint: 'Check apiVersion and kind, or apply the CustomResourceDefinition first.',
+      });
+      continue;
+    }
+    const desired = desiredOf({ app, manifest, targetNamespace, resource });
+    const twin = objects.get(desired.id) ?? hooks.get(desired.id);
+    if (twin !== undefined) {
+      errors.push({
+        file: manifest.file,
+        line: manifest.line,
+        message: `defines ${describeObject(desired.object)}, which ${twin.manifest.file}:${twin.manifest.line} defines too`,
+        hint: 'Keep one of the two.',
+      });
+      continue;
+    }
+    (policy.hooks.length === 0 ? objects : hooks).set(desired.id, desired);
+    if (served === undefined) undefinedYet.add(desired.id);
+  }
+  return { objects, hooks, undefinedYet, errors, notes };
+}
+
+function resourceOf({ object }: Manifest, mapper: ResourceMapper): Promise<DiscoveredResource | undefined> {
+  const { group, version } = parseApiVersion(object.apiVersion);
+  return mapper.find(group, version, object.kind);
+}
+
+/** The resource that a CustomResourceDefinition among the manifests makes of a kind; undefined when there is none. */
+function definedBy(manifests: readonly Manifest[], object: KubeObject): DiscoveredResource | undefined {
+  const { group, version } = parseApiVersion(object.apiVersion);
+  for (const { object: definition } of manifests) {
+    if (definition.kind !== definitionKind) continue;
+    const { spec } = definition as KubeObject & { readonly spec?: DefinitionSpec };
+    if (spec?.group !== group || spec.names?.kind !== object.kind) continue;
+    if (spec.names.plural === undefined || !spec.versions?.some(({ name, served }) => name === version && served === true)) continue;
+    return {
+      group,
+      version,
+      kind: object.kind,
+      resource: spec.names.plural,
+      namespaced: spec.scope === 'Namespaced',
+      verbs: ['get', 'list', 'watch', 'create', 'patch', 'update', 'delete'],
+      shortNames: [],
+      subresources: [],
+    };
+  }
+  return undefined;
+}
+
+/** What a hostile file may have made of it is looked at by the API when the definition is applied. */
+interface DefinitionSpec {
+  readonly group?: string;
+  readonly scope?: string;
+  readonly names?: { readonly plural?: string; readonly kind?: string };
+  readonly versions?: readonly { readonly name?: string; readonly served?: boolean }[];
+}
+
+export const definitionKind = 'CustomResourceDefinition';
+
+/** The kinds that a definition serves, one a version. */
+export function kindsOf(definition: KubeObject): readonly { readonly group: string; readonly version: string; readonly kind: string }[] {
+  const { spec } = definition as KubeObject & { readonly spec?: DefinitionSpec };
+  const { group = '', names, versions = [] } = spec ?? {};
+  return versions.flatMap(({ name = '', served }) => (served === true ? [{ group, version: name, kind: names?.kind ?? '' }] : []));
+}
+
+/** With a definition kinds come and go. */
+export const isDefinition = (id: ObjectId): boolean => tryParseId(id)?.kind === definitionKind;
+
+/** The name with a hash of the spec behind it: another spec, another object. */
+function hashedName(object: KubeObject): string {
+  const { spec } = object as KubeObject & { readonly spec?: unknown };
+  return `${object.metadata.name.slice(0, 54)}-${createHash('sha256')
+    .update(JSON.stringify(spec ?? null))
+    .digest('hex')
+    .slice(0, 8)}`;
+}
+
+function desiredOf(options: {
+  readonly app: ObjectRef;
+  readonly manifest: Manifest;
+  readonly targetNamespace: string | undefined;
+  readonly resource: DiscoveredResource;
+}): DesiredObject {
+  const { app, manifest, targetNamespace, resource } = options;
+  const source = withEncodedStrings(manifest.object as DynamicObject);
+  const policy = policyOf(manifest.object);
+  const { namespace: written, ...named } = source.metadata;
+  const metadata = policy.hashesName && source.kind === 'Job' ? { ...named, name: hashedName(source) } : named;
+  const namespace = resource.namespaced ? (targetNamespace ?? written ?? 'default') : undefined;
+  const object = deepFreeze({
+    ...source,
+    metadata: {
+      ...metadata,
+      ...(namespace === undefined ? {} : { namespace }),
+      labels: {
+        ...source.metadata.labels,
+        [labels.fluxKustomizeName]: app.name,
+        [labels.fluxKustomizeNamespace]: app.namespace ?? '',
+      },
+    },
+  }) as DynamicObject;
+  return {
+    id: idOf(object),
+    resource: resource as unknown as Resource<DynamicObject>,
+    ref: namespace === undefined ? { name: metadata.name } : { namespace, name: metadata.name },
+    object,
+    manifest,
+    policy,
+  };
+}
+
+/**
+ * A Secret with `stringData` turned into the `data` it is stored as. Applied as it is written, our ownership would be of `stringData`, which
+ * no stored object has: an edit of the value would not be seen as drift, and a key that left Git would stay.
+ */
+function withEncodedStrings(source: DynamicObject): DynamicObject {
+  const { stringData, ...rest } = source as DynamicObject & { readonly stringData?: unknown; readonly data?: unknown };
+  if (source.kind !== 'Secret' || source.apiVersion !== 'v1' || !isRecord(stringData)) return source;
+  const data: unknown = rest.data ?? {};
+  const entries = Object.entries(stringData);
+  // What is not valid is left as it is, for the API to name the field.
+  if (!isRecord(data) || entries.some(([, value]) => typeof value !== 'string')) return source;
+  const encoded = entries.map(([key, value]) => [key, Buffer.from(String(value)).toString('base64')] as const);
+  return { ...rest, data: { ...data, ...Object.fromEntries(encoded) } };
+}
+
+const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);

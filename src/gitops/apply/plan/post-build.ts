@@ -1,0 +1,254 @@
+import { createHash } from 'node:crypto';
+import { configMaps } from '../../../api/core/v1/config-map.ts';
+import { secrets } from '../../../api/core/v1/secret.ts';
+import type { Kustomization, SubstituteReference } from '../../../api/kustomize/v1/kustomization.ts';
+import { annotations } from '../../../api/well-known.ts';
+import { createRedactor, type Redactor } from '../../../base/redactor.ts';
+import type { Client } from '../../../client/client.ts';
+import { type DynamicObject, deepFreeze, type KubeObject, keyOf } from '../../../machinery/object.ts';
+import { isNotFound, isStatusError, type StatusError } from '../../../machinery/status-error.ts';
+import { formatYaml, parseYamlDocuments, YamlError } from '../../../machinery/yaml.ts';
+import type { BuildError, BuildResult, Manifest } from '../../manifests/manifest.ts';
+import type { Builder } from '../../render/builder.ts';
+import type { KnownRevision } from '../../sources/follow/known-revision.ts';
+import { overlayOf, sourceKeyOf } from './app-spec.ts';
+import { withoutLeftOut } from './left-out.ts';
+import { formsOf, secretValuesIn } from './secret-values.ts';
+import { SubstitutionError, substitute } from './substitution.ts';
+
+/** What an app's spec makes of its path at a revision. */
+export interface AppBuilder {
+  /**
+   * Build with what the spec adds to it, then variables, then common labels and annotations. Objects that come out as before are the same
+   * references, and equal digests mean that nothing is to do.
+   * The redactor gets the app's values from Secrets first, and errors of the build are without them.
+   */
+  build(app: Kustomization, revision: KnownRevision, signal: AbortSignal): Promise<BuildResult>;
+  /** Gives the redactor what the app has from Secrets, without a build. A value that cannot be read cannot be shown either. */
+  learn(app: Kustomization, signal: AbortSignal): Promise<void>;
+  /** Takes values of Secrets out of messages; their owner is the app's key. */
+  readonly redactor: Redactor;
+}
+
+export interface AppBuilderOptions {
+  readonly client: Client;
+  readonly builder: Builder;
+  /** Shared with whoever shows messages of the app. */
+  readonly redactor?: Redactor;
+}
+
+/** A label or annotation that keeps an object's dollar signs as they are. */
+const substituteKey = 'kustomize.toolkit.fluxcd.io/substitute';
+const variableName = /^[_\p{L}][_\p{L}\p{Nd}]*$/u;
+interface Finished extends Outcome {
+  /** Of the variables and metadata that it was made with. */
+  readonly key: string;
+}
+
+interface Outcome {
+  readonly object: KubeObject;
+  /** Forms of what variables from Secrets came to in it. */
+  readonly secrets: readonly string[];
+  readonly problem?: Pick<BuildError, 'message' | 'hint'>;
+}
+
+const limits = { maxBytes: 10 * 1024 * 1024, maxDepth: 100, maxAliases: 0, maxDocuments: 1 };
+
+interface Variables {
+  readonly values: ReadonlyMap<string, string>;
+  /** Names of those that a Secret brought. */
+  readonly secret: ReadonlySet<string>;
+}
+
+export function createAppBuilder({ client, builder, redactor = createRedactor() }: AppBuilderOptions): AppBuilder {
+  /** By object of the build, then by app: what came of it, and of which variables and metadata. */
+  const finished = new WeakMap<KubeObject, Map<string, Finished>>();
+
+  /** Builds as their app applies them, with what that was decided by: who compares builds wants the same reference for the same build. */
+  const filtered = new WeakMap<BuildResult, { readonly key: string; readonly result: BuildResult }>();
+  /** Builds whose Secrets the redactor has, with the app that it has them for. */
+  const looked = new WeakMap<BuildResult, string>();
+  /** Forms of the values of a Secret, by its `data`. */
+  const forms = new WeakMap<object, readonly string[]>();
+
+  return {
+    redactor,
+    async learn(app, signal) {
+      await variablesOf(app, signal);
+    },
+    async build(app, revision, signal) {
+      const result = await buildWhole(app, revision, signal);
+      const owner = keyOf(app);
+      if (looked.get(result) !== owner) {
+        looked.set(result, owner);
+        for (const { object } of result.manifests) redactor.addQuoted(owner, secretValuesIn(object));
+      }
+      if (result.errors.length === 0) return result;
+      return { ...result, errors: result.errors.map((error) => ({ ...error, message: redactor.quoted(error.message, owner) })) };
+    },
+  };
+
+  async function buildWhole(app: Kustomization, { source, commit }: KnownRevision, signal: AbortSignal): Promise<BuildResult> {
+    const built = filter(app, await builder.build({ source, commit, path: app.spec.path ?? '', overlay: overlayOf(app), signal }));
+    const { postBuild, commonMetadata } = app.spec;
+    if (built.errors.length > 0 || (postBuild === undefined && commonMetadata === undefined)) return built;
+    const { variables, errors } = await variablesOf(app, signal);
+    if (errors.length > 0) return { ...built, digest: '', errors };
+    return finish(app, built, variables);
+  }
+
+  function filter(app: Kustomization, built: BuildResult): BuildResult {
+    const { metadata, spec } = app;
+    const key = JSON.stringify([
+      keyOf(app),
+      sourceKeyOf(app),
+      metadata.annotations?.[annotations.fluxReconcile],
+      spec.kubeConfig === undefined,
+    ]);
+    const known = filtered.get(built);
+    if (known?.key === key) return known.result;
+    const result = withoutLeftOut(app, built);
+    filtered.set(built, { key, result });
+    return result;
+  }
+
+  function finish(app: Kustomization, built: BuildResult, variables: Variables): BuildResult {
+    const { commonMetadata, postBuild } = app.spec;
+    const substitutes = variables.values.size > 0 || postBuild?.substituteStrategy === 'Always';
+    const key = JSON.stringify([[...variables.values], [...variables.secret], commonMetadata ?? null, substitutes]);
+    const owner = keyOf(app);
+    const hash = createHash('sha256');
+    const manifests: Manifest[] = [];
+    const errors: BuildError[] = [];
+    for (const manifest of built.manifests) {
+      const byApp = finished.get(manifest.object) ?? new Map<string, Finished>();
+      finished.set(manifest.object, byApp);
+      let known = byApp.get(owner);
+      if (known?.key !== key) {
+        known = { key, ...finishObject(manifest.object, substitutes ? variables : undefined, commonMetadata) };
+        byApp.set(owner, known);
+      }
+      const { object, problem } = known;
+      redactor.add(owner, known.secrets);
+      if (problem !== undefined) errors.push({ file: manifest.file, line: manifest.line, ...problem });
+      hash.update(JSON.stringify(object));
+      manifests.push(object === manifest.object ? manifest : { ...manifest, object });
+    }
+    return { ...built, digest: errors.length > 0 ? '' : hash.digest('hex'), manifests, errors };
+  }
+
+  /** `substitute` wins over `substituteFrom`, of which later ones win. */
+  async function variablesOf(
+    app: Kustomization,
+    signal: AbortSignal,
+  ): Promise<{ readonly variables: Variables; readonly errors: readonly BuildError[] }> {
+    const variables = new Map<string, string>();
+    const secret = new Set<string>();
+    const errors: BuildError[] = [];
+    const add = (field: string, values: Readonly<Record<string, string>>, isSecret = false): void => {
+      for (const [name, value] of Object.entries(values)) {
+        if (!variableName.test(name)) {
+          errors.push({ file: '', message: `${field}: '${name}' var name is invalid, must match '^[_[:alpha:]][_[:alpha:][:digit:]]*$'` });
+        }
+        variables.set(name, value.replaceAll('\n', ''));
+        if (isSecret) secret.add(name);
+        else secret.delete(name);
+      }
+    };
+    for (const [index, reference] of (app.spec.postBuild?.substituteFrom ?? []).entries()) {
+      signal.throwIfAborted();
+      const field = `spec.postBuild.substituteFrom[${index}]`;
+      const values = await readValues(reference, app);
+      if (isStatusError(values)) errors.push({ file: '', message: `${field}: ${values.message}` });
+      else if (values !== undefined) add(field, values, reference.kind === 'Secret');
+      else if (reference.optional !== true) {
+        errors.push({
+          file: '',
+          message: `${field}: ${reference.kind} ${app.metadata.namespace}/${reference.name} does not exist`,
+          hint: 'Create it, or mark the reference as optional.',
+        });
+      }
+    }
+    add('spec.postBuild.substitute', app.spec.postBuild?.substitute ?? {});
+    return { variables: { values: variables, secret }, errors };
+  }
+
+  async function readValues(
+    { kind, name }: SubstituteReference,
+    app: Kustomization,
+  ): Promise<Readonly<Record<string, string>> | StatusError | undefined> {
+    const { namespace } = app.metadata;
+    try {
+      if (kind === 'ConfigMap') return (await client.get(configMaps, { namespace, name })).data ?? {};
+      const { data = {} } = await client.get(secrets, { namespace, name });
+      const values = Object.fromEntries(Object.entries(data).map(([key, value]) => [key, Buffer.from(value, 'base64').toString('utf8')]));
+      const known = forms.get(data) ?? Object.values(values).flatMap(formsOf);
+      forms.set(data, known);
+      redactor.add(keyOf(app), known);
+      return values;
+    } catch (err) {
+      if (isNotFound(err)) return undefined;
+      // A value that may not be read is this app's trouble; thrown, it would stop every app of the source.
+      if (isStatusError(err)) return err;
+      throw new Error(`read ${kind} ${namespace}/${name}`, { cause: err });
+    }
+  }
+}
+
+/** @param variables  undefined: nothing is looked for */
+function finishObject(object: KubeObject, variables: Variables | undefined, metadata: Kustomization['spec']['commonMetadata']): Outcome {
+  let result = object;
+  const secrets: string[] = [];
+  // Without any variable nothing is looked for: a shell script in a ConfigMap is full of dollar signs.
+  if (variables !== undefined && mayHaveVariables(object)) {
+    const fail = (why: string): Outcome => ({
+      object,
+      secrets,
+      problem: {
+        message: `${object.kind} ${object.metadata.name}: variable substitution: ${why}`,
+        hint: `Write $\${ for a dollar sign that is meant, or label the object ${substituteKey}: disabled.`,
+      },
+    });
+    try {
+      result = substituteIn(object, variables, secrets);
+    } catch (err) {
+      if (err instanceof SubstitutionError) return fail(err.message);
+      if (err instanceof YamlError) return fail(`what it leaves is no YAML: ${err.reason}`);
+      throw err;
+    }
+    if (!isObject(result)) return fail('what it leaves is no object with a kind and a name');
+  }
+  if (metadata === undefined) return { object: deepFreeze(result), secrets };
+  const { labels, annotations } = result.metadata;
+  return {
+    secrets,
+    object: deepFreeze({
+      ...result,
+      metadata: {
+        ...result.metadata,
+        ...(metadata.labels === undefined ? {} : { labels: { ...labels, ...metadata.labels } }),
+        ...(metadata.annotations === undefined ? {} : { annotations: { ...annotations, ...metadata.annotations } }),
+      },
+    }),
+  };
+}
+
+function mayHaveVariables({ metadata, ...rest }: KubeObject): boolean {
+  if (metadata.labels?.[substituteKey] === 'disabled' || metadata.annotations?.[substituteKey] === 'disabled') return false;
+  return JSON.stringify([metadata, rest]).includes('$');
+}
+
+/** In the object's text, so that a value without quotation marks may become a number. */
+function substituteIn(object: KubeObject, { values, secret }: Variables, secrets: string[]): KubeObject {
+  const text = substitute(formatYaml(object), (name) => values.get(name), {
+    isSecret: (name) => secret.has(name),
+    onSecret: (result) => void secrets.push(...formsOf(result)),
+  });
+  return parseYamlDocuments(text, limits)[0]?.value as KubeObject;
+}
+
+function isObject(value: unknown): value is KubeObject {
+  if (typeof value !== 'object' || value === null) return false;
+  const { apiVersion, kind, metadata } = value as Partial<DynamicObject>;
+  return [apiVersion, kind, metadata?.name].every((part) => typeof part === 'string' && part !== '');
+}

@@ -1,0 +1,39 @@
+import type { BuildError } from '../../manifests/manifest.ts';
+import type { ObjectId } from '../objects/object-id.ts';
+
+/** A revision that could not be put in force; `reason` goes into the Ready condition, every error into its message. */
+export class SyncFailure extends Error {
+  override readonly name = 'SyncFailure';
+  readonly reason: string;
+  readonly errors: readonly BuildError[];
+  /** The objects that could not be written: when one of them changes, another try may succeed. */
+  readonly objects: ReadonlySet<ObjectId>;
+  /** The next try comes no sooner by itself, unless `spec.retryInterval` says so; milliseconds. */
+  readonly minRetryMs: number;
+  constructor(reason: string, errors: readonly BuildError[], objects: ReadonlySet<ObjectId> = new Set(), minRetryMs = 0) {
+    super(errors.map(formatBuildError).join('\n'));
+    this.reason = reason;
+    this.errors = errors;
+    this.objects = objects;
+    this.minRetryMs = minRetryMs;
+  }
+}
+
+/** A newer revision is there: what was under way is given up between two objects. */
+export class Superseded extends Error {
+  override readonly name = 'Superseded';
+}
+
+/** `apps/web.yaml:31:9 unknown field "spec.foo". Did you mean …?` */
+export function formatBuildError({ file, line, column, message, hint }: BuildError): string {
+  const place = [file, line, column].filter((part) => part !== undefined && part !== '').join(':');
+  return `${place} ${message}${hint === undefined ? '' : `. ${hint}`}`.trim();
+}
+
+/** The chain of causes, which reads like a path. */
+export function messageOf(err: unknown): string {
+  if (!(err instanceof Error)) return String(err);
+  const parts: string[] = [];
+  for (let cause: unknown = err; cause instanceof Error && parts.length < 5; cause = cause.cause) parts.push(cause.message);
+  return parts.join(': ');
+}

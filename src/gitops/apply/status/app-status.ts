@@ -1,0 +1,205 @@
+import type { Condition } from '../../../api/flux.ts';
+import { describeHold, type Hold, holdOf } from '../../../api/kustomize/v1/hold.ts';
+import type { Kustomization, KustomizationStatus } from '../../../api/kustomize/v1/kustomization.ts';
+import type { GitRepository } from '../../../api/source/v1/git-repository.ts';
+import { annotations } from '../../../api/well-known.ts';
+import type { Finding } from '../../../lifecycle/flux-conditions.ts';
+import { conditionsOf, type KustomizationState } from '../../../lifecycle/kustomization.facts.ts';
+import type { Health } from '../../../lifecycle/reasons.ts';
+import { commitWaits, judgeApp } from '../../../lifecycle/verdict.ts';
+import { setCondition } from '../../../machinery/conditions.ts';
+import { deepEqual } from '../../../machinery/object.ts';
+import type { AppState, ObjectNotes } from '../app-state.ts';
+import { describeId, describeObject, inventoryEntriesOf, type ObjectId } from '../objects/object-id.ts';
+import { maxCorrections } from '../observe/drift.ts';
+import type { OwnedObjects } from '../observe/owned-objects.ts';
+import { sourceKeyOf } from '../plan/app-spec.ts';
+import type { AppMetricsState } from './gitops-metrics.ts';
+
+export interface StatusFacts {
+  readonly app: Kustomization;
+  readonly state: AppState;
+  /** Of the machine, after this pass. */
+  readonly value: KustomizationState;
+  readonly finding: Finding;
+  readonly health: Health;
+  /** The source's newest revision, when it is known. */
+  readonly attempted: string | undefined;
+  /** What keeps the app at another revision than the newest. */
+  readonly hold: Hold | undefined;
+  /** The newest revision, when the app is suspended and it would change the app. */
+  readonly waiting: string | undefined;
+  /** RFC 3339. */
+  readonly now: string;
+  /** Takes values of Secrets out of a message. */
+  redact(text: string): string;
+}
+
+/** What has to be written to an app's status after a pass; undefined when it says so already. */
+export function statusChange({
+  app,
+  state,
+  value,
+  finding,
+  health,
+  attempted,
+  hold,
+  waiting,
+  now,
+  redact,
+}: StatusFacts): KustomizationStatus | undefined {
+  const generation = app.metadata.generation ?? 0;
+  let conditions = conditionsOf({ state: value, before: app.status?.conditions ?? [], finding, generation, now });
+  if (state.applied.size > 0) conditions = setCondition(conditions, healthCondition(health, generation), now);
+  const note = (type: string, reason: string, message: string): void => {
+    if (message !== '')
+      conditions = setCondition(conditions, { type, status: 'True', reason, message, observedGeneration: generation }, now);
+    else if (conditions.some((condition) => condition.type === type))
+      conditions = conditions.filter((condition) => condition.type !== type);
+  };
+  note('PruneBlocked', 'PruneBlocked', state.pruneBlocked);
+  note('Pinned', 'Held', hold === undefined ? '' : describeHold(hold));
+  note('Drifted', 'DriftDetected', driftText(state));
+  note(
+    'Autoscaled',
+    'ReplicasLeft',
+    notesText(state, ({ replicas }) => (replicas === '' ? [] : [replicas])),
+  );
+  note(
+    'Shared',
+    'FieldsOfOthers',
+    notesText(state, ({ additions }) => additions),
+  );
+  note(
+    'LeftOver',
+    'NotTakenAway',
+    notesText(state, ({ leftOver }) => leftOver.map(({ text }) => text)),
+  );
+  note('Suspended', waiting === undefined ? 'Suspended' : commitWaits, value === 'Suspended' ? suspensionText(app, waiting) : '');
+  conditions = conditions.map((condition) => {
+    const message = redact(condition.message ?? '');
+    return message === (condition.message ?? '') ? condition : { ...condition, message };
+  });
+  const settled = value !== 'Suspended' && value !== 'Deleting';
+  const next: KustomizationStatus = {
+    ...(settled ? { observedGeneration: generation } : {}),
+    conditions,
+    ...(state.loaded ? { inventory: { entries: entriesOf(app, state) } } : {}),
+    ...(state.snapshots === undefined ? {} : { history: state.snapshots }),
+    ...(state.revision === '' ? {} : { lastAppliedRevision: state.revision }),
+    ...(attempted === undefined || !settled || value === 'Waiting' ? {} : { lastAttemptedRevision: attempted }),
+    ...(state.handledRequest === undefined ? {} : { lastHandledReconcileAt: state.handledRequest }),
+  };
+  return !state.statusInDoubt && deepEqual({ ...app.status, ...next }, app.status ?? {}) ? undefined : next;
+}
+
+/** `held until 14:03:12 UTC after 3 corrections` */
+export const heldText = (until: number): string =>
+  `held until ${new Date(until).toISOString().slice(11, 19)} UTC after ${maxCorrections} corrections`;
+
+/** Drifts that the status names. */
+const maxDriftsShown = 5;
+
+/** What differs from Git and is left as it is, for now or because the policy says so. */
+function driftText({ drifts, applied, unhealed, blockedNamespaces }: AppState): string {
+  if (drifts.size === 0) return '';
+  const texts = [...drifts.values()].map(({ id, change, by, left }) => {
+    const known = applied.get(id);
+    const object = known === undefined ? describeId(id) : describeObject(known.desired.object);
+    const blocked = blockedNamespaces.get(known?.desired.ref.namespace ?? '')?.reason ?? unhealed.get(id);
+    const why = typeof left === 'object' ? `, ${heldText(left.until)}` : blocked === undefined ? '' : `; not healed: ${blocked}`;
+    return `${object}: ${change}${by === '' ? '' : ` by ${by}`}${why}`;
+  });
+  const more = texts.length - maxDriftsShown;
+  return `${texts.slice(0, maxDriftsShown).join('\n')}${more > 0 ? `\n… and ${more} more` : ''}`;
+}
+
+/** Lines of notes that the status names. */
+const maxNotesShown = 5;
+
+/** `Deployment web/shop: replicas: 6 by HorizontalPodAutoscaler shop (Git says 4)`, a line each. */
+function notesText({ notes, applied }: AppState, linesOf: (notes: ObjectNotes) => readonly string[]): string {
+  const lines: string[] = [];
+  let count = 0;
+  for (const [id, of] of notes) {
+    const known = applied.get(id);
+    if (known === undefined) continue;
+    for (const line of linesOf(of)) {
+      if (count < maxNotesShown) lines.push(`${describeObject(known.desired.object)}: ${line}`);
+      count += 1;
+    }
+  }
+  return `${lines.join('\n')}${count > maxNotesShown ? `\n… and ${count - maxNotesShown} more` : ''}`;
+}
+
+function suspensionText({ metadata }: Kustomization, waiting: string | undefined): string {
+  const { [annotations.suspendReason]: reason, [annotations.suspendUntil]: until } = metadata.annotations ?? {};
+  const pending = waiting === undefined ? '' : `; pending: ${waiting}`;
+  return `Suspended${until === undefined ? '' : ` until ${until}`}${reason === undefined ? '' : `: ${reason}`}${pending}`;
+}
+
+/** The inventory in Flux's form. Once it is what the status says, the status's own array is used, which makes the next comparison free. */
+function entriesOf(app: Kustomization, state: AppState): NonNullable<AppState['entries']> {
+  if (state.entries === undefined) {
+    const versions = new Map<ObjectId, { readonly version: string }>();
+    for (const [id, doomed] of state.doomed) versions.set(id, doomed);
+    for (const [id, { resource }] of [...state.pending, ...state.hookObjects]) versions.set(id, resource);
+    for (const [id, { desired }] of state.applied) versions.set(id, desired.resource);
+    state.entries = inventoryEntriesOf(versions);
+  }
+  const written = app.status?.inventory?.entries;
+  if (written !== undefined && written !== state.entries && deepEqual(written, state.entries)) state.entries = written;
+  return state.entries;
+}
+
+function healthCondition(health: Health, generation: number): Omit<Condition, 'lastTransitionTime'> {
+  const status =
+    health.status === 'Healthy' ? 'True' : health.status === 'Progressing' || health.status === 'Unknown' ? 'Unknown' : 'False';
+  // The second line is for whoever looks for what to do.
+  const message = health.fix === undefined ? health.reason : `${health.reason}\n${health.fix}`;
+  return { type: 'Healthy', status, reason: health.status, message, observedGeneration: generation };
+}
+
+/** Facts about an app beside its object, for its metrics. */
+export interface MetricsFacts {
+  readonly state: AppState | undefined;
+  readonly source: GitRepository | undefined;
+  readonly owned: OwnedObjects | undefined;
+}
+
+/** What the state families of `/metrics/gitops` say of an app. */
+export function metricsStateOf(app: Kustomization, { state, source, owned }: MetricsFacts): AppMetricsState {
+  const verdict = judgeApp(app, source);
+  const objects = [...(state?.applied.values() ?? [])];
+  const missing = [...(state?.health.values() ?? [])].filter(({ status }) => status === 'Missing').length;
+  const outOfSync = state?.drifts.size ?? 0;
+  return {
+    namespace: app.metadata.namespace ?? '',
+    app: app.metadata.name,
+    source: sourceKeyOf(app),
+    path: app.spec.path ?? './',
+    revision: (state?.sha ?? '').slice(0, 7),
+    verdict: verdict.state,
+    sync: verdict.sync,
+    health: verdict.health,
+    suspended: app.spec.suspend === true,
+    pruneBlocked: (state?.pruneBlocked ?? '') !== '',
+    followsAt: app.spec.suspend === true || holdOf(app) !== undefined || state === undefined ? undefined : state.revision,
+    lastAppliedAt: Math.round((state === undefined ? 0 : lastAppliedAtOf(state)) / 1_000),
+    manifestErrors: state?.errors.length ?? 0,
+    objects: objects.map(({ desired: { object, ref } }) => ({ kind: object.kind, namespace: ref.namespace ?? '', name: ref.name })),
+    resources: { synced: objects.length - outOfSync - missing, outOfSync, missing, extra: state?.doomed.size ?? 0 },
+    pods: objects.flatMap(({ desired }) => {
+      const live = owned?.live(desired.resource, desired.ref);
+      return owned === undefined || live === undefined
+        ? []
+        : owned.podsOf(live).map(({ metadata: { namespace = '', name } }) => ({ namespace, name }));
+    }),
+  };
+}
+
+/** A process that starts anew knows by the history what earlier ones applied. */
+function lastAppliedAtOf({ appliedAt, history }: AppState): number {
+  if (appliedAt > 0) return appliedAt;
+  return Date.parse(history.findLast(({ result }) => result === 'applied')?.at ?? '') || 0;
+}

@@ -1,0 +1,202 @@
+import { namespaces } from '../../../api/core/v1/namespace.ts';
+import type { Pod } from '../../../api/core/v1/pod.ts';
+import { type Kustomization, kustomizations } from '../../../api/kustomize/v1/kustomization.ts';
+import type { Clock } from '../../../base/clock.ts';
+import type { Client } from '../../../client/client.ts';
+import type { InformerSet } from '../../../client/informer.ts';
+import { healthy } from '../../../lifecycle/reasons.ts';
+import type { DynamicObject, KubeObject } from '../../../machinery/object.ts';
+import type { EventRecorder } from '../../../reconcile/event-recorder.ts';
+import { SelectorError } from '../../render/kustomize/selector.ts';
+import type { AppState } from '../app-state.ts';
+import { createIgnoredFields, type Pointer } from '../objects/ignored-fields.ts';
+import { createResourceMapper } from '../objects/resource-mapper.ts';
+import { type Cause, type CauseOptions, findCause } from '../observe/causes.ts';
+import { createDriftWatch, type DriftWatch } from '../observe/drift.ts';
+import type { Expressions } from '../observe/expressions.ts';
+import { awaitsStatusIn, type HealthRules, type HealthView, healthOf } from '../observe/health.ts';
+import { createHealthChecks, type HealthChecks } from '../observe/health-checks.ts';
+import { createOwnedObjects, type OwnedObjects } from '../observe/owned-objects.ts';
+import { type IsOverridden, takeoverRules } from '../observe/takeover.ts';
+import type { Claims } from '../plan/claims.ts';
+import { isDefinition } from '../plan/plan.ts';
+import type { AppBuilder } from '../plan/post-build.ts';
+import { createHooks } from '../sync/hooks.ts';
+import type { Inventory } from '../sync/inventory.ts';
+import { createObjectWriter } from '../sync/object-writer.ts';
+import { createLossFinder } from '../sync/prune-losses.ts';
+import { createPruner, type Pruner } from '../sync/pruner.ts';
+import { createSyncer, type Syncer } from '../sync/syncer.ts';
+import { createTrials } from '../sync/trial.ts';
+
+/** A cluster that apps are applied to, with all that is known of it: the one the engine runs in, or another. */
+export interface Target {
+  readonly owned: OwnedObjects;
+  readonly drift: DriftWatch;
+  readonly syncer: Syncer;
+  readonly pruner: Pruner;
+  readonly checks: HealthChecks;
+  /** Why the pods of an object that is not healthy are not ready, as far as the cluster tells. */
+  causeOf(pods: readonly Pod[]): Promise<Cause | undefined>;
+  rulesOf(app: Kustomization): HealthRules;
+}
+
+/** What all targets share. */
+export interface TargetDependencies {
+  readonly builder: AppBuilder;
+  readonly inventory: Inventory;
+  readonly claims: Claims;
+  readonly expressions: Expressions;
+  readonly recorder: EventRecorder;
+  readonly clock: Clock;
+  /** Managers whose fields become the apps'. */
+  readonly isOverridden: IsOverridden;
+  appOf(key: string): Kustomization | undefined;
+  stateOf(key: string): AppState | undefined;
+  /** Something of an app changed: its objects, their health, or what was found of them. */
+  wake(app: string): void;
+  /** Someone else changed an object of an app. */
+  drifted(app: string): void;
+}
+
+/** Namespaces that a name that does not exist is compared with. */
+const maxNamespacesCompared = 500;
+
+/** Changes with what an object is to be, not with how it does. */
+export const contentOf = (object: DynamicObject | undefined): string =>
+  object === undefined ? '' : `${object.metadata.uid} ${object.metadata.generation}`;
+
+const isSelf = ({ metadata, spec }: Kustomization, object: KubeObject): boolean =>
+  object.metadata.uid === metadata.uid && object.kind === kustomizations.kind && spec.kubeConfig === undefined;
+
+export interface TargetCluster extends Pick<HealthView, 'noControllerText'>, Pick<CauseOptions, 'readLastLine'> {
+  readonly client: Client;
+  readonly informers: InformerSet;
+}
+
+export function createTarget(
+  { client, informers, noControllerText, readLastLine }: TargetCluster,
+  { builder, inventory, claims, expressions, recorder, clock, isOverridden, appOf, stateOf, wake, drifted }: TargetDependencies,
+): Target {
+  const mapper = createResourceMapper({ client, clock });
+  const ignored = createIgnoredFields({ client, informers });
+  const owned = createOwnedObjects({
+    informers,
+    onChange({ app, id, object, before, direct }) {
+      if (direct && isDefinition(id)) mapper.forget();
+      const state = stateOf(app);
+      if (state === undefined) return;
+      state.healthDirty.add(id);
+      if (direct) {
+        if (object === undefined && state.doomed.has(id)) state.lookAtHeldAt = 0;
+        // What could not be written has changed: another try may succeed, and need not wait for its turn.
+        const failed = state.failing.get(id);
+        if (state.attempted !== undefined && failed !== undefined && failed !== contentOf(object))
+          state.attempted = { ...state.attempted, failedAt: Number.NEGATIVE_INFINITY };
+        drift.observe(state, id, object, before);
+      }
+      wake(app);
+    },
+  });
+  const drift = createDriftWatch({
+    clock,
+    recorder,
+    owned,
+    redactor: builder.redactor,
+    isOverridden,
+    autoscalerOf: ignored.autoscalerOf,
+    rulesOf({ key }, { desired, refused }, live) {
+      const app = appOf(key);
+      if (app === undefined) return { object: desired.object, pointers: [], isTaken: () => false };
+      let pointers: readonly Pointer[] = [];
+      try {
+        pointers = ignored.pointersOf(app, desired.object);
+      } catch (err) {
+        // A rule that cannot be read is told when the app is synced.
+        if (!(err instanceof SelectorError)) throw err;
+      }
+      return takeoverRules({ app, desired, live, pointers, refused, isOverridden });
+    },
+    onDrift(app) {
+      drifted(app);
+      wake(app);
+    },
+  });
+  ignored.onScaleTarget((address) => {
+    for (const { app, id } of owned.ownersOf(address)) {
+      const state = stateOf(app);
+      if (state === undefined) continue;
+      drift.scaleChanged(state, id);
+      wake(app);
+    }
+  });
+  let discovered = mapper.last;
+  let awaitsStatus = awaitsStatusIn(discovered);
+  const view: HealthView = {
+    podsOf: owned.podsOf,
+    now: clock.now,
+    noControllerText,
+    awaitsStatus(object) {
+      if (mapper.last !== discovered) {
+        discovered = mapper.last;
+        awaitsStatus = awaitsStatusIn(discovered);
+      }
+      return awaitsStatus(object);
+    },
+  };
+  const causeOf = (of: readonly Pod[]): Promise<Cause | undefined> => findCause(of, { client, readLastLine, now: clock.now });
+  const rulesOf = (app: Kustomization): HealthRules => ({
+    // An app that holds its own Kustomization, as Flux's bootstrap makes them, would wait for itself.
+    healthOf: (object) => (isSelf(app, object) ? healthy : (expressions.healthOf(app, object) ?? healthOf(object, view))),
+  });
+  const losses = createLossFinder({ client, mapper, claims });
+  const pruner = createPruner({
+    client,
+    mapper,
+    owned,
+    claims,
+    losses,
+    onHandover(app, claimant, id) {
+      // It may think that it has the object, from before a commit that was taken back gave it to this app.
+      const state = stateOf(claimant);
+      if (state === undefined) return;
+      drift.taken(state, id, app);
+      // It was refused the object as long as this app named it.
+      if (state.attempted === undefined || !state.failing.has(id)) return;
+      state.failing = new Map([...state.failing].filter(([each]) => each !== id));
+      state.attempted = { ...state.attempted, failedAt: Number.NEGATIVE_INFINITY };
+      wake(claimant);
+    },
+  });
+  const syncer = createSyncer({
+    builder,
+    mapper,
+    owned,
+    writer: createObjectWriter({
+      client,
+      owned,
+      recorder,
+      ignored,
+      isOverridden,
+      clock,
+      redactor: builder.redactor,
+      recheck: drift.recheck,
+    }),
+    trials: createTrials({ client, losses }),
+    hooks: createHooks({ client, owned, clock }),
+    ignored,
+    inventory,
+    claims,
+    clock,
+    rulesOf,
+    async namespaceNames(signal) {
+      const { items } = await client.list(namespaces, { limit: maxNamespacesCompared, signal });
+      return items.map(({ metadata }) => metadata.name);
+    },
+    pruneBefore: async (app, state, { revision, signal }) =>
+      app.spec.prune && state.doomed.size > 0
+        ? await pruner.prune(app, state, { revision, guarded: true, before: true, signal })
+        : { changes: [], blocked: '', remaining: 0 },
+  });
+  return { owned, drift, syncer, pruner, checks: createHealthChecks({ mapper, owned }), causeOf, rulesOf };
+}

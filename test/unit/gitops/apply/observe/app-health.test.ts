@@ -1,0 +1,50 @@
+import { pino } from 'pino';
+import { expect, it } from 'vitest';
+import type { Kustomization } from '../../../../../src/api/kustomize/v1/kustomization.ts';
+import { createMetrics } from '../../../../../src/base/metrics.ts';
+import { newAppState } from '../../../../../src/gitops/apply/app-state.ts';
+import { createAppHealth } from '../../../../../src/gitops/apply/observe/app-health.ts';
+import { createGitOpsMetrics } from '../../../../../src/gitops/apply/status/gitops-metrics.ts';
+import type { Target } from '../../../../../src/gitops/apply/target/target.ts';
+import type { Health } from '../../../../../src/lifecycle/reasons.ts';
+import { createManualClock } from '../../../../support/manual-clock.ts';
+
+const app: Kustomization = {
+  apiVersion: 'kustomize.toolkit.fluxcd.io/v1',
+  kind: 'Kustomization',
+  metadata: { name: 'shop', namespace: 'flux-system' },
+  spec: { interval: '1m', prune: true, sourceRef: { kind: 'GitRepository', name: 'cluster' } },
+};
+
+it('tells of a crash loop once, however often it counts and is well for a moment, and again when it had been over', () => {
+  const clock = createManualClock();
+  const reasons: string[] = [];
+  const health = createAppHealth({
+    clock,
+    log: pino({ level: 'silent' }),
+    wake: () => undefined,
+    feed: { add: (_, activity) => void (activity.type === 'degraded' && reasons.push(activity.reason)) },
+    gitops: createGitOpsMetrics({ metrics: createMetrics(), clock, commitsAfter: () => 0, apps: () => [], sources: () => [] }),
+  });
+  const state = { ...newAppState('flux-system/shop'), appliedAt: 1, announcedHealthy: true };
+  // The app is not a list of apps.
+  state.applied.set('x', { desired: { object: { kind: 'Deployment' } } } as never);
+  const look = (is: Health): void => {
+    for (let times = 0; times < 2; times += 1) {
+      health.announce(app, state, { health: is, target: {} as Target });
+      clock.advance(1_000);
+    }
+  };
+  const crash = (times: string): Health => ({ status: 'Degraded', reason: `Container web in shop-1 exited 3, restarted ${times}` });
+  look(crash('once'));
+  look(crash('twice'));
+  look({ status: 'Progressing', reason: '0 of 1 pods ready' });
+  look(crash('3 times'));
+  look({ status: 'Healthy', reason: '' });
+  look(crash('4 times'));
+  expect(reasons).toEqual(['Container web in shop-1 exited 3, restarted once']);
+  look({ status: 'Healthy', reason: '' });
+  clock.advance(60_000);
+  look(crash('5 times'));
+  expect(reasons).toHaveLength(2);
+});
