@@ -5,7 +5,7 @@ import type { Log } from '../base/log.ts';
 import type { Metrics } from '../base/metrics.ts';
 import { type AuditedBody, objectOf } from './audit/bodies.ts';
 import { type AuditDecision, type AuditPolicy, type AuditStage, defaultAuditPolicy } from './audit/policy.ts';
-import type { RequestAttributes } from './service.ts';
+import type { RequestAttributes } from './kube-api.ts';
 import type { UserInfo } from './user.ts';
 
 /**

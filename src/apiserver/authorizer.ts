@@ -2,10 +2,10 @@ import { namespaces } from '../api/core/v1/namespace.ts';
 import { type Pod, pods } from '../api/core/v1/pod.ts';
 import { parseFieldSelector } from '../machinery/selector.ts';
 import { forbidden, StatusError } from '../machinery/status-error.ts';
+import type { RequestAttributes } from './kube-api.ts';
 import { createRbacAuthorizer, type Decision } from './rbac/rbac-authorizer.ts';
 import type { RuleIndex } from './rbac/rule-index.ts';
 import type { Registry } from './registry/registry.ts';
-import type { RequestAttributes } from './service.ts';
 import { apiServerUser, type UserInfo } from './user.ts';
 
 /**

@@ -10,9 +10,9 @@ import { type KubeObject, keyOf, type ObjectRef } from '../machinery/object.ts';
 import { compileLabelSelector } from '../machinery/selector.ts';
 import { badRequest, forbidden, isConflict, notFound, StatusError } from '../machinery/status-error.ts';
 import { inNamespace } from './admission/in-namespace.ts';
+import type { WriteRequest } from './kube-api.ts';
 import type { Registry } from './registry/registry.ts';
 import type { Writer } from './registry/writes.ts';
-import type { WriteRequest } from './service.ts';
 import { apiServerUser } from './user.ts';
 
 export interface EvictionOptions {

@@ -1,6 +1,6 @@
 import type { KindDefinition } from '../machinery/kind.ts';
 import { compareVersions } from './apiextensions/custom-kind.ts';
-import type { KindTable } from './service.ts';
+import type { KindTable } from './kube-api.ts';
 
 const idOf = (group: string, version: string, name: string): string => `${group}/${version}/${name}`;
 

@@ -3,26 +3,26 @@ import { type KindDefinition, listKindOf } from '../machinery/kind.ts';
 import type { KubeObject } from '../machinery/object.ts';
 import { apiVersionOf, type Resource } from '../machinery/resource.ts';
 import { StatusError } from '../machinery/status-error.ts';
-import type { ApiService, RequestInfo, WriteRequest } from './service.ts';
+import type { KubeApi, RequestInfo, WriteRequest } from './kube-api.ts';
 import type { UserInfo } from './user.ts';
 
 export interface LocalClientOptions {
-  readonly service: ApiService;
+  readonly kubeApi: KubeApi;
   readonly user: UserInfo;
   /** Up to the first `/` it is the field manager of writes that name none. */
   readonly userAgent: string;
 }
 
 /**
- * The Client contract straight onto the API service, for components in the same process: the same authorization, admission and
+ * The Client contract straight onto the `KubeApi`, for components in the same process: the same authorization, admission and
  * validation as over HTTP, without a byte of JSON in between.
  */
-export function createLocalClient({ service, user: given, userAgent }: LocalClientOptions): Client {
+export function createLocalClient({ kubeApi, user: given, userAgent }: LocalClientOptions): Client {
   const user: UserInfo = { ...given, isLocal: true };
   const defaultManager = userAgent.split('/')[0] ?? userAgent;
 
   function kindOf(resource: Resource): KindDefinition {
-    const kind = service.kinds.find(resource.group, resource.version, resource.resource);
+    const kind = kubeApi.kinds.find(resource.group, resource.version, resource.resource);
     if (kind !== undefined) return kind;
     throw new StatusError({ code: 404, reason: 'NotFound', message: 'the server could not find the requested resource', details: {} });
   }
@@ -53,11 +53,11 @@ export function createLocalClient({ service, user: given, userAgent }: LocalClie
       ref: { readonly namespace?: string | undefined; readonly name: string },
       options?: { readonly signal?: AbortSignal },
     ) {
-      return (await service.get(infoOf(options?.signal), kindOf(resource), ref)) as T;
+      return (await kubeApi.get(infoOf(options?.signal), kindOf(resource), ref)) as T;
     },
     async list<T extends KubeObject>(resource: Resource<T>, options: Parameters<Client['list']>[1] = {}) {
       const kind = kindOf(resource);
-      const { items, resourceVersion, continue: token, remainingItemCount } = await service.list(infoOf(options.signal), kind, options);
+      const { items, resourceVersion, continue: token, remainingItemCount } = await kubeApi.list(infoOf(options.signal), kind, options);
       return {
         apiVersion: apiVersionOf(kind),
         kind: listKindOf(kind),
@@ -83,7 +83,7 @@ export function createLocalClient({ service, user: given, userAgent }: LocalClie
           return;
         }
         signal.addEventListener('abort', onAbort, { once: true });
-        service
+        kubeApi
           .watch({ user, userAgent, signal }, kindOf(resource), {
             namespace,
             labelSelector,
@@ -100,30 +100,30 @@ export function createLocalClient({ service, user: given, userAgent }: LocalClie
     },
     async create(resource, object, options) {
       const kind = kindOf(resource);
-      const stored = await service.create(writeOf(options), kind, object.metadata.namespace, object as unknown as KubeObject);
+      const stored = await kubeApi.create(writeOf(options), kind, object.metadata.namespace, object as unknown as KubeObject);
       return stored as never;
     },
     async update(resource, object, options) {
-      return (await service.update(writeOf(options, options?.subresource), kindOf(resource), object.metadata, object)) as never;
+      return (await kubeApi.update(writeOf(options, options?.subresource), kindOf(resource), object.metadata, object)) as never;
     },
     async patch(resource, ref, patch, options) {
       const write = writeOf(options, options?.subresource);
       // Applying needs a manager that the caller chose: its fields are the ones it names again next time.
       const named = patch.type === 'apply' ? { ...write, fieldManager: options?.fieldManager } : write;
       const request = { ...named, ...(options?.force === undefined ? {} : { force: options.force }) };
-      return (await service.patch(request, kindOf(resource), ref, patch)).object as never;
+      return (await kubeApi.patch(request, kindOf(resource), ref, patch)).object as never;
     },
     async delete(resource, ref, options = {}) {
-      await service.delete({ ...infoOf(options.signal), dryRun: options.dryRun }, kindOf(resource), ref, options);
+      await kubeApi.delete({ ...infoOf(options.signal), dryRun: options.dryRun }, kindOf(resource), ref, options);
     },
     async deleteCollection(resource, options) {
-      await service.deleteCollection({ ...infoOf(options.signal), dryRun: options.dryRun }, kindOf(resource), options, options);
+      await kubeApi.deleteCollection({ ...infoOf(options.signal), dryRun: options.dryRun }, kindOf(resource), options, options);
     },
     async createSubresource(resource, ref, subresource, body, options) {
-      return (await service.createSubresource(writeOf(options, subresource), kindOf(resource), ref, body as KubeObject)) as never;
+      return (await kubeApi.createSubresource(writeOf(options, subresource), kindOf(resource), ref, body as KubeObject)) as never;
     },
     async discover() {
-      return service.kinds.all().map(({ group, version, resource, kind, namespaced, verbs, shortNames, subresources }) => ({
+      return kubeApi.kinds.all().map(({ group, version, resource, kind, namespaced, verbs, shortNames, subresources }) => ({
         group,
         version,
         resource,

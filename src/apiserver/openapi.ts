@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { type KindDefinition, listKindOf } from '../machinery/kind.ts';
 import type { Schema, SchemaSet } from '../machinery/schema.ts';
 import type { OpenApiDocument, OpenApiDocuments } from './http/openapi.ts';
+import type { KindTable } from './kube-api.ts';
 import {
   type Action,
   groupWords,
@@ -17,7 +18,6 @@ import {
 } from './openapi-paths.ts';
 import { encodeOpenApiV2, encodeOpenApiV3 } from './openapi-protobuf.ts';
 import { closureOf, metaTypes, publicType, version2, version3 } from './openapi-types.ts';
-import type { KindTable } from './service.ts';
 
 /**
  * The OpenAPI documents from which clients learn fields and operations: version 3 with one document for each group version, and version 2

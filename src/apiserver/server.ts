@@ -42,7 +42,7 @@ import { limitRest, sendError, sendPageNotFound, sendPlain, sendText, sendValue,
 import { createTurnQueue } from './http/turn-queue.ts';
 import type { Upgrade } from './http/upgrade.ts';
 import { WatchMemory } from './http/watch-memory.ts';
-import type { ApiService, RequestAttributes } from './service.ts';
+import type { KubeApi, RequestAttributes } from './kube-api.ts';
 import type { ServiceAccountTokens } from './service-account-tokens.ts';
 import type { UserInfo } from './user.ts';
 
@@ -53,7 +53,7 @@ export interface ApiServer extends Component {
 }
 
 export interface ApiServerOptions {
-  readonly service: ApiService;
+  readonly kubeApi: KubeApi;
   readonly tls: {
     readonly caCertificate: string;
     readonly certificate: LiveKeyPair;
@@ -174,13 +174,13 @@ class HttpApiServer implements ApiServer {
 
   constructor(options: ApiServerOptions) {
     this.#options = options;
-    const { service, clock, random, log, metrics, kubelet, memory = shareMemory() } = options;
+    const { kubeApi, clock, random, log, metrics, kubelet, memory = shareMemory() } = options;
     // Every watch listens.
     setMaxListeners(0, this.#stopping.signal);
     const requestMetrics = createRequestMetrics(metrics, clock);
     this.#authenticator = countAttempts(options.authenticator, requestMetrics.authenticated);
     this.#context = {
-      service,
+      kubeApi,
       clock,
       random,
       log,
@@ -192,7 +192,7 @@ class HttpApiServer implements ApiServer {
       isShortOfMemory: () => options.flowControl.isShortOfMemory,
       stopping: this.#stopping.signal,
     };
-    this.#discovery = createDiscovery(service.kinds, options.aggregator);
+    this.#discovery = createDiscovery(kubeApi.kinds, options.aggregator);
     this.#kubelet = kubelet === undefined ? undefined : createKubeletClient(kubelet);
   }
 
@@ -286,7 +286,7 @@ class HttpApiServer implements ApiServer {
 
   /** First of all: who is it, and is there room. */
   #arrive(request: FastifyRequest, reply: FastifyReply, done: (err?: Error) => void): void {
-    const { service, clock } = this.#options;
+    const { kubeApi, clock } = this.#options;
     const { raw } = request;
     this.#active += 1;
     // The framework's own hook knows only answers that were sent to the end.
@@ -298,7 +298,7 @@ class HttpApiServer implements ApiServer {
       const [path = '', queryText = ''] = splitUrl(raw.url ?? '/');
       const query = new URLSearchParams(queryText);
       const target = parseTarget(path);
-      const kind = target.type === 'resource' ? kindOf(service.kinds, target) : undefined;
+      const kind = target.type === 'resource' ? kindOf(kubeApi.kinds, target) : undefined;
       const method = raw.method ?? 'GET';
       const labels =
         target.type === 'resource'
@@ -333,10 +333,10 @@ class HttpApiServer implements ApiServer {
       const isLong = labels.verb === 'WATCH' || labels.verb === 'CONNECT' || isPassedOn;
       const admit = (user: UserInfo): Promise<void> | undefined => {
         state.authenticated = user;
-        state.user = impersonatedUser({ request: raw, user, authorizer: service, attributes: () => attributesOfState(state) }) ?? user;
+        state.user = impersonatedUser({ request: raw, user, authorizer: kubeApi, attributes: () => attributesOfState(state) }) ?? user;
         this.#startAudit(state, raw, reply.raw, isLong);
         // Nobody's body is not even read.
-        if (isAnonymous(user) && target.type === 'resource') service.authorize(user, attributesOf(method, target, query));
+        if (isAnonymous(user) && target.type === 'resource') kubeApi.authorize(user, attributesOf(method, target, query));
         // A watch of much that is there begins as a list does.
         return isLong && !state.isWatch ? undefined : this.#enter(state, raw, reply.raw);
       };
@@ -516,16 +516,16 @@ class HttpApiServer implements ApiServer {
     state: KnownRequest,
     target: ResourceTarget,
   ): Promise<void> {
-    const { service } = this.#options;
+    const { kubeApi } = this.#options;
     const { user, query, kind } = state;
     const method = raw.method ?? 'GET';
     const level = state.audit?.decision.level;
     if (state.audit !== undefined && body instanceof Buffer && (level === 'Request' || level === 'RequestResponse')) {
       state.audit.requestBody = { bytes: body, contentType: raw.headers['content-type'], isCut: false };
     }
-    // Who may not use a resource is not told whether it exists. What a new object is called stands in its body, which the service reads.
+    // Who may not use a resource is not told whether it exists. What a new object is called stands in its body, which the kubeApi reads.
     const attributes = attributesOf(method, target, query);
-    if (attributes.verb !== 'create' || target.name !== undefined || kind === undefined) service.authorize(user, attributes);
+    if (attributes.verb !== 'create' || target.name !== undefined || kind === undefined) kubeApi.authorize(user, attributes);
     if (this.#isRemote(target)) {
       await this.#proxy(raw, response, state, target, body);
       return;
@@ -584,9 +584,9 @@ class HttpApiServer implements ApiServer {
 
   /** Everything that is not a resource: discovery, health, version, metrics, schemas. */
   async #handlePath(raw: IncomingMessage, response: ServerResponse, state: KnownRequest): Promise<void> {
-    const { service, version, clock } = this.#options;
+    const { kubeApi, version, clock } = this.#options;
     const { user, path, query, target } = state;
-    service.authorize(user, attributesOfState(state));
+    kubeApi.authorize(user, attributesOfState(state));
     if (path === backupPath && this.#options.backup !== undefined) {
       await this.#sendBackup(raw, response, this.#options.backup);
       return;

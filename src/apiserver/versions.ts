@@ -3,9 +3,9 @@ import { deepFreeze, type KubeObject } from '../machinery/object.ts';
 import { apiVersionOf } from '../machinery/resource.ts';
 import type { SchemaSet } from '../machinery/schema.ts';
 import { invalid, type StatusError } from '../machinery/status-error.ts';
+import type { KubeApi, ServedVersion, WatchRecord, WriteRequest } from './kube-api.ts';
 import type { BodyDecoder } from './registry/decoding.ts';
 import { invalidPatch, patched } from './registry/patching.ts';
-import type { ApiService, ServedVersion, WatchRecord, WriteRequest } from './service.ts';
 
 export interface VersionsOptions {
   readonly decoder: BodyDecoder;
@@ -13,10 +13,10 @@ export interface VersionsOptions {
 }
 
 /**
- * `service`, with kinds that are versions of a stored one: what clients send is read and completed in the version that they speak, goes
- * over to the stored one before anything else sees it, and comes back the same way.
+ * Adds kinds that are versions of a stored kind to `kubeApi`. The body of a request is read and completed in the version of its client,
+ * then converted to the stored version before `kubeApi` sees it; answers are converted back.
  */
-export function withVersions<T extends ApiService>(service: T, { decoder, schemas }: VersionsOptions): T {
+export function withVersions(kubeApi: KubeApi, { decoder, schemas }: VersionsOptions): KubeApi {
   /** A whole object of the version, read and checked by its rules, as the stored kind has it. */
   function toStored(
     request: WriteRequest,
@@ -32,22 +32,23 @@ export function withVersions<T extends ApiService>(service: T, { decoder, schema
     return convert(complete);
   }
 
-  const overrides: Pick<ApiService, 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete' | 'deleteCollection'> = {
+  return {
+    ...kubeApi,
     async get(request, kind, ref, resourceVersion) {
       const { storedAs } = kind;
-      if (storedAs === undefined) return service.get(request, kind, ref, resourceVersion);
-      return shown(storedAs, await service.get({ ...request, servedAs: { kind } }, storedAs.kind, ref, resourceVersion));
+      if (storedAs === undefined) return kubeApi.get(request, kind, ref, resourceVersion);
+      return shown(storedAs, await kubeApi.get({ ...request, servedAs: { kind } }, storedAs.kind, ref, resourceVersion));
     },
     async list(request, kind, list) {
       const { storedAs } = kind;
-      if (storedAs === undefined) return service.list(request, kind, list);
-      const page = await service.list({ ...request, servedAs: { kind } }, storedAs.kind, list);
+      if (storedAs === undefined) return kubeApi.list(request, kind, list);
+      const page = await kubeApi.list({ ...request, servedAs: { kind } }, storedAs.kind, list);
       return { ...page, items: page.items.map((item) => shown(storedAs, item)) };
     },
     async watch(request, kind, watch) {
       const { storedAs } = kind;
-      if (storedAs === undefined) return service.watch(request, kind, watch);
-      return service.watch({ ...request, servedAs: { kind } }, storedAs.kind, {
+      if (storedAs === undefined) return kubeApi.watch(request, kind, watch);
+      return kubeApi.watch({ ...request, servedAs: { kind } }, storedAs.kind, {
         ...watch,
         onEvents: (records) => watch.onEvents(records.map((record) => shownRecord(kind, storedAs, record))),
         onEnd: (err) => watch.onEnd(err),
@@ -55,19 +56,19 @@ export function withVersions<T extends ApiService>(service: T, { decoder, schema
     },
     async create(request, kind, namespace, object) {
       const { storedAs } = kind;
-      if (storedAs === undefined) return service.create(request, kind, namespace, object);
+      if (storedAs === undefined) return kubeApi.create(request, kind, namespace, object);
       const wanted = toStored(request, kind, storedAs, object);
-      return shown(storedAs, await service.create({ ...readRequest(request), servedAs: { kind } }, storedAs.kind, namespace, wanted));
+      return shown(storedAs, await kubeApi.create({ ...readRequest(request), servedAs: { kind } }, storedAs.kind, namespace, wanted));
     },
     async update(request, kind, ref, object) {
       const { storedAs } = kind;
-      if (storedAs === undefined) return service.update(request, kind, ref, object);
+      if (storedAs === undefined) return kubeApi.update(request, kind, ref, object);
       const wanted = toStored(request, kind, storedAs, object);
-      return shown(storedAs, await service.update({ ...readRequest(request), servedAs: { kind } }, storedAs.kind, ref, wanted));
+      return shown(storedAs, await kubeApi.update({ ...readRequest(request), servedAs: { kind } }, storedAs.kind, ref, wanted));
     },
     async patch(request, kind, ref, patch) {
       const { storedAs } = kind;
-      if (storedAs === undefined) return service.patch(request, kind, ref, patch);
+      if (storedAs === undefined) return kubeApi.patch(request, kind, ref, patch);
       const change = (stored: KubeObject): KubeObject => {
         const before = shown(storedAs, stored);
         const wanted = patched(before, patch, schemas, kind.schemaName);
@@ -80,26 +81,25 @@ export function withVersions<T extends ApiService>(service: T, { decoder, schema
         accept: (applied, before) => toStored(request, kind, storedAs, applied, before === undefined ? {} : { before }),
       };
       const inner = { ...readRequest(request), force: request.force === true, servedAs };
-      const { object, created } = await service.patch(inner, storedAs.kind, ref, patch);
+      const { object, created } = await kubeApi.patch(inner, storedAs.kind, ref, patch);
       return { object: shown(storedAs, object), created };
     },
     async delete(request, kind, ref, deletion) {
       const { storedAs } = kind;
-      if (storedAs === undefined) return service.delete(request, kind, ref, deletion);
-      const outcome = await service.delete({ ...request, servedAs: { kind } }, storedAs.kind, ref, deletion);
+      if (storedAs === undefined) return kubeApi.delete(request, kind, ref, deletion);
+      const outcome = await kubeApi.delete({ ...request, servedAs: { kind } }, storedAs.kind, ref, deletion);
       return outcome.type === 'object' ? { ...outcome, object: shown(storedAs, outcome.object) } : outcome;
     },
     async deleteCollection(request, kind, deletion, list) {
       const { storedAs } = kind;
-      if (storedAs === undefined) return service.deleteCollection(request, kind, deletion, list);
-      const deleted = await service.deleteCollection({ ...request, servedAs: { kind } }, storedAs.kind, deletion, list);
+      if (storedAs === undefined) return kubeApi.deleteCollection(request, kind, deletion, list);
+      const deleted = await kubeApi.deleteCollection({ ...request, servedAs: { kind } }, storedAs.kind, deletion, list);
       return { ...deleted, items: deleted.items.map((item) => shown(storedAs, item)) };
     },
   };
-  return Object.assign(Object.create(service) as T, overrides);
 }
 
-/** The body has been read: what was to complain about has been said. */
+/** Complaints about the body were made when it was read in its own version. */
 const readRequest = (request: WriteRequest): WriteRequest => ({ ...request, duplicateFields: [], fieldValidation: 'Ignore' });
 
 const shownObjects = new WeakMap<Conversion<KubeObject>, WeakMap<KubeObject, KubeObject>>();

@@ -8,12 +8,12 @@ import { builtInKinds } from '../api/kinds.ts';
 import { noControllerText } from '../api/kinds-without-controller.ts';
 import { loadSchemas } from '../api/schemas.ts';
 import { createAggregator } from '../apiserver/aggregation/aggregator.ts';
-import { createApiService } from '../apiserver/api-service.ts';
 import { type AuditPolicy, parseAuditPolicy } from '../apiserver/audit/policy.ts';
 import { createAuditLog } from '../apiserver/audit.ts';
 import { createOidcTokens } from '../apiserver/authentication/oidc.ts';
 import { createStaticTokens } from '../apiserver/authentication/token-authenticator.ts';
 import { bootstrap, bootstrapAccess, frontProxyName } from '../apiserver/bootstrap.ts';
+import { createKubeApi } from '../apiserver/create-kube-api.ts';
 import { ensureEncryptionConfiguration, parseEncryptionConfiguration } from '../apiserver/encryption/configuration.ts';
 import type { EncryptedStorageOptions } from '../apiserver/encryption/encrypted-storage.ts';
 import { unreadableObjects } from '../apiserver/encryption/unreadable-objects.ts';
@@ -188,7 +188,7 @@ export async function startCluster(options: StartClusterOptions): Promise<Cluste
 /** An API of its own in memory with nothing in it, for trying manifests where no cluster is. */
 export async function openEmptyApi(): Promise<{ readonly client: Client; stop(): Promise<void> }> {
   const storage = await openMemoryStorage();
-  const service = await createApiService({
+  const kubeApi = await createKubeApi({
     storage,
     kinds: builtInKinds,
     schemas: loadSchemas(builtInKinds.map((kind) => kind.schemas)),
@@ -196,9 +196,9 @@ export async function openEmptyApi(): Promise<{ readonly client: Client; stop():
     log: createLog({ level: 'silent' }),
   });
   return {
-    client: createLocalClient({ service, user: apiServerUser, userAgent: 'midship-validate' }),
+    client: createLocalClient({ kubeApi, user: apiServerUser, userAgent: 'midship-validate' }),
     async stop() {
-      service.stop();
+      kubeApi.stop();
       await storage.close();
     },
   };
@@ -310,7 +310,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   const { serviceCidr, clusterCidr } = network;
   // All that runs long in this event loop passes it.
   const gate = createTurnGate({ clock });
-  const service = await createApiService({
+  const kubeApi = await createKubeApi({
     storage,
     encryption,
     kinds,
@@ -337,9 +337,9 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
       process.exit(2);
     },
   });
-  onClose(async () => service.stop());
+  onClose(async () => kubeApi.stop());
   const clientFor = (name: string, groups: readonly string[] = ['system:authenticated']): Client =>
-    createLocalClient({ service, user: { name, groups }, userAgent: `${name.slice(name.lastIndexOf(':') + 1)}/${version}` });
+    createLocalClient({ kubeApi, user: { name, groups }, userAgent: `${name.slice(name.lastIndexOf(':') + 1)}/${version}` });
 
   // 2. The API on the wire.
   const audit = createAuditLog({
@@ -349,7 +349,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     log: log.child({ component: 'audit' }),
     metrics: metrics.apiserver,
   });
-  const ownClient = createLocalClient({ service, user: apiServerUser, userAgent: `kube-apiserver/${version}` });
+  const ownClient = createLocalClient({ kubeApi, user: apiServerUser, userAgent: `kube-apiserver/${version}` });
   const frontProxy = await openPki({ ...authorities.frontProxy, clock });
   const redactor = options.redactor ?? createRedactor();
   const events = createEventQueue({
@@ -383,7 +383,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     }),
   };
   const apiServer = createApiServer({
-    service,
+    kubeApi,
     aggregator,
     tls: {
       caCertificate: pki.caCertificate,
@@ -395,13 +395,13 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
     },
     address: configuration.bindAddress,
     port: configuration.apiPort,
-    authenticator: createAuthenticator({ tokens: service.tokenAuthenticator, clock }),
-    flowControl: service.flowControl,
+    authenticator: createAuthenticator({ tokens: kubeApi.tokenAuthenticator, clock }),
+    flowControl: kubeApi.flowControl,
     memory: configuration.memory,
-    serviceAccounts: service.tokens,
+    serviceAccounts: kubeApi.tokens,
     audit,
     kubelet,
-    openApi: createOpenApi(service.kinds, () => schemas),
+    openApi: createOpenApi(kubeApi.kinds, () => schemas),
     backup: (until) =>
       openSnapshot({ dataDirectory: configuration.dataDirectory, store: storage, version, now: clock.now(), signal: until }),
     healthChecks: [
@@ -448,7 +448,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   await learnSecrets({ client: ownClient, redactor, log });
   await start([caches, events, aggregator]);
   const ownEvents = events.recorder('kube-apiserver');
-  for (const { object, message } of unreadableObjects(service))
+  for (const { object, message } of unreadableObjects(kubeApi))
     ownEvents.record(object, { type: 'Warning', reason: 'Unreadable', message });
   const dependencies = (component: string): ControllerDependencies => ({
     client: clientFor('system:kube-controller-manager'),
@@ -461,7 +461,7 @@ async function compose(options: ComposeOptions): Promise<Cluster> {
   });
 
   // 4. Controllers and the scheduler.
-  const { tokens: accountTokens } = service;
+  const { tokens: accountTokens } = kubeApi;
   await start([
     createNamespaceController(dependencies('namespace-controller')),
     createServiceAccountController(dependencies('service-account-controller')),

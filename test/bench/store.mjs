@@ -4,7 +4,7 @@ import { configMaps } from '../../dist/api/core/v1/config-map.js';
 import { namespaces } from '../../dist/api/core/v1/namespace.js';
 import { builtInKinds } from '../../dist/api/kinds.js';
 import { loadSchemas } from '../../dist/api/schemas.js';
-import { createApiService } from '../../dist/apiserver/api-service.js';
+import { createKubeApi } from '../../dist/apiserver/create-kube-api.js';
 import { createLocalClient } from '../../dist/apiserver/local-client.js';
 import { createLog } from '../../dist/base/log.js';
 import { openSqliteStorage } from '../../dist/storage/sqlite/storage.js';
@@ -15,14 +15,14 @@ const inFlight = 512;
 
 export async function store() {
   const storage = await openSqliteStorage({ path: join(temporary('store'), 'state.db') });
-  const service = await createApiService({
+  const kubeApi = await createKubeApi({
     storage,
     kinds: builtInKinds,
     schemas: loadSchemas(builtInKinds.map(({ schemas }) => schemas)),
     serviceCidr: '127.250.0.0/20',
     log: createLog({ level: 'silent' }),
   });
-  const client = createLocalClient({ service, user: { name: 'admin', groups: ['system:masters'] }, userAgent: 'bench' });
+  const client = createLocalClient({ kubeApi, user: { name: 'admin', groups: ['system:masters'] }, userAgent: 'bench' });
   await client.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'bench' } });
   const value = 'x'.repeat(1_024);
   const creates = [];
@@ -52,7 +52,7 @@ export async function store() {
     });
     serial.push(performance.now() - startedAt);
   }
-  service.stop();
+  kubeApi.stop();
   await storage.close();
   return [
     { name: `durable creates of 1 KiB ConfigMaps, ${inFlight} in flight, warm`, unit: '1/s', samples: creates },

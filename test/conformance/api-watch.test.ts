@@ -125,7 +125,7 @@ describe('watches over HTTP', () => {
     for (const name of ['first', 'second']) {
       await before.clientFor().create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name } });
     }
-    before.service.stop();
+    before.kubeApi.stop();
     await storage.compact(storage.currentRevision);
     const restarted = await startTestApiServer({ storage });
     try {

@@ -72,7 +72,7 @@ export async function runOnce(seed: number, counts: FaultCounts): Promise<void> 
     engine = undefined;
     if (random() < 0.2) {
       count('API server killed');
-      api.service.stop();
+      api.kubeApi.stop();
       api = await startTestApi({ storage });
       people = api.clientFor(undefined, 'kubectl/test');
     }
@@ -207,7 +207,7 @@ export async function runOnce(seed: number, counts: FaultCounts): Promise<void> 
     throw new Error(`seed ${seed}: ${what}\nafter: ${done.join(', ')}`, { cause });
   } finally {
     life.endAfter(0);
-    api.service.stop();
+    api.kubeApi.stop();
     await storage.close();
   }
 }

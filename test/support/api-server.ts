@@ -7,9 +7,9 @@ import { join } from 'node:path';
 import { builtInKinds } from '../../src/api/kinds.ts';
 import { loadSchemas } from '../../src/api/schemas.ts';
 import { createAggregator } from '../../src/apiserver/aggregation/aggregator.ts';
-import type { ApiServiceOptions } from '../../src/apiserver/api-service.ts';
 import { anyOf, createStaticTokens } from '../../src/apiserver/authentication/token-authenticator.ts';
 import { bootstrap, bootstrapAccess, frontProxyName } from '../../src/apiserver/bootstrap.ts';
+import type { KubeApiOptions } from '../../src/apiserver/create-kube-api.ts';
 import { createAuthenticator } from '../../src/apiserver/http/authentication.ts';
 import { createOpenApi } from '../../src/apiserver/openapi.ts';
 import { type ApiServer, type ApiServerOptions, createApiServer } from '../../src/apiserver/server.ts';
@@ -94,7 +94,7 @@ async function makeCertificates(): Promise<Certificates> {
 
 /** A server of an empty store, with what every cluster has from its start. */
 export async function startTestApiServer(
-  options: Partial<ApiServiceOptions> = {},
+  options: Partial<KubeApiOptions> = {},
   overrides: Partial<ApiServerOptions> = {},
 ): Promise<TestApiServer> {
   certificates ??= makeCertificates();
@@ -131,7 +131,7 @@ export async function serveTestApi(api: TestApi, overrides: Partial<ApiServerOpt
     random: Math.random,
   });
   const serverOptions: ApiServerOptions = {
-    service: api.service,
+    kubeApi: api.kubeApi,
     tls: {
       caCertificate: pki.caCertificate,
       certificate: await pki.serverCertificate({ name: 'apiserver', commonName: 'kube-apiserver', hosts: ['localhost', '127.0.0.1'] }),
@@ -144,14 +144,14 @@ export async function serveTestApi(api: TestApi, overrides: Partial<ApiServerOpt
           [aliceToken]: { name: 'alice', groups: ['devs'] },
           [adminToken]: { name: 'root', groups: ['system:masters'] },
         }),
-        api.service.tokenAuthenticator,
+        api.kubeApi.tokenAuthenticator,
       ]),
       clock: systemClock,
     }),
-    flowControl: api.service.flowControl,
-    serviceAccounts: api.service.tokens,
+    flowControl: api.kubeApi.flowControl,
+    serviceAccounts: api.kubeApi.tokens,
     kubelet: { caCertificate: pki.caCertificate, clientCertificate: kubeletCertificate },
-    openApi: createOpenApi(api.service.kinds, () => schemas),
+    openApi: createOpenApi(api.kubeApi.kinds, () => schemas),
     healthChecks: [{ name: 'etcd', liveness: true, check: async () => void (await api.storage.range({ prefix: 'core/', limit: 1 })) }],
     metrics,
     metricsText: () => metrics.text(),

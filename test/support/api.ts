@@ -2,7 +2,7 @@ import { namespaces } from '../../src/api/core/v1/namespace.ts';
 import { serviceAccounts } from '../../src/api/core/v1/service-account.ts';
 import { builtInKinds } from '../../src/api/kinds.ts';
 import { loadSchemas } from '../../src/api/schemas.ts';
-import { type ApiServiceOptions, createApiService, type RunningApiService } from '../../src/apiserver/api-service.ts';
+import { createKubeApi, type KubeApiOptions, type RunningKubeApi } from '../../src/apiserver/create-kube-api.ts';
 import { createLocalClient } from '../../src/apiserver/local-client.ts';
 import type { UserInfo } from '../../src/apiserver/user.ts';
 import { createLog } from '../../src/base/log.ts';
@@ -12,7 +12,7 @@ import { openMemoryStorage } from '../../src/storage/memory/storage.ts';
 import type { Storage } from '../../src/storage/storage.ts';
 
 export interface TestApi {
-  readonly service: RunningApiService;
+  readonly kubeApi: RunningKubeApi;
   readonly storage: Storage;
   /** Of an administrator, unless a user is named. */
   clientFor(user?: UserInfo, userAgent?: string): Client;
@@ -23,11 +23,11 @@ export const testServiceCidr = '127.64.0.0/20';
 const testLoopbackCidr = '127.64.0.0/16';
 export const admin: UserInfo = { name: 'admin', groups: ['system:masters', 'system:authenticated'] };
 
-/** The API service over a memory store (or `storage`), with nothing in it. */
-export async function startTestApi(options: Partial<ApiServiceOptions> = {}): Promise<TestApi> {
+/** The Kubernetes API over a memory store (or `storage`), with nothing in it. */
+export async function startTestApi(options: Partial<KubeApiOptions> = {}): Promise<TestApi> {
   const kinds: readonly KindDefinition[] = options.kinds ?? builtInKinds;
   const storage = options.storage ?? (await openMemoryStorage());
-  const service = await createApiService({
+  const kubeApi = await createKubeApi({
     storage,
     kinds,
     schemas: loadSchemas(kinds.map(({ schemas }) => schemas)),
@@ -37,18 +37,18 @@ export async function startTestApi(options: Partial<ApiServiceOptions> = {}): Pr
     ...options,
   });
   return {
-    service,
+    kubeApi,
     storage,
-    clientFor: (user = admin, userAgent = 'test') => createLocalClient({ service, user, userAgent }),
+    clientFor: (user = admin, userAgent = 'test') => createLocalClient({ kubeApi, user, userAgent }),
     async stop() {
-      service.stop();
+      kubeApi.stop();
       await storage.close();
     },
   };
 }
 
 /** Like `startTestApi`, over a store in which an earlier server made these namespaces with their service accounts; it forgot their revisions. */
-export async function startSeededApi(names: readonly string[], options: Partial<ApiServiceOptions> = {}): Promise<TestApi> {
+export async function startSeededApi(names: readonly string[], options: Partial<KubeApiOptions> = {}): Promise<TestApi> {
   const storage = options.storage ?? (await openMemoryStorage());
   const earlier = await startTestApi({ ...options, storage });
   const client = earlier.clientFor();
@@ -56,7 +56,7 @@ export async function startSeededApi(names: readonly string[], options: Partial<
     await client.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name } });
     await client.create(serviceAccounts, { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default', namespace: name } });
   }
-  earlier.service.stop();
+  earlier.kubeApi.stop();
   await storage.compact(storage.currentRevision);
   return startTestApi({ ...options, storage });
 }

@@ -4,7 +4,7 @@ import { type Pod, pods } from '../../src/api/core/v1/pod.ts';
 import { serviceAccounts } from '../../src/api/core/v1/service-account.ts';
 import { builtInKinds } from '../../src/api/kinds.ts';
 import { loadSchemas } from '../../src/api/schemas.ts';
-import { createApiService } from '../../src/apiserver/api-service.ts';
+import { createKubeApi } from '../../src/apiserver/create-kube-api.ts';
 import { createLocalClient } from '../../src/apiserver/local-client.ts';
 import { systemClock, timestampOf } from '../../src/base/clock.ts';
 import type { Component } from '../../src/base/component.ts';
@@ -40,14 +40,14 @@ export interface ControlPlaneOptions {
 export async function startControlPlane({ controllers, logLevel = 'silent' }: ControlPlaneOptions): Promise<ControlPlane> {
   const log = pino({ level: logLevel });
   const storage = await openMemoryStorage();
-  const service = await createApiService({
+  const kubeApi = await createKubeApi({
     storage,
     kinds: builtInKinds,
     schemas: loadSchemas(builtInKinds.map(({ schemas }) => schemas)),
     serviceCidr: '127.64.0.0/20',
     log,
   });
-  const client = createLocalClient({ service, user: { name: 'admin', groups: ['system:masters'] }, userAgent: 'test/1' });
+  const client = createLocalClient({ kubeApi, user: { name: 'admin', groups: ['system:masters'] }, userAgent: 'test/1' });
   await client.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'default' } });
   await client.create(serviceAccounts, { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default', namespace: 'default' } });
 
@@ -63,7 +63,7 @@ export async function startControlPlane({ controllers, logLevel = 'silent' }: Co
     },
     async stop() {
       await running.stop();
-      service.stop();
+      kubeApi.stop();
       await storage.close();
     },
   };

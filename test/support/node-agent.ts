@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { events } from '../../src/api/core/v1/event.ts';
 import { type Pod, pods } from '../../src/api/core/v1/pod.ts';
-import type { ApiServiceOptions } from '../../src/apiserver/api-service.ts';
+import type { KubeApiOptions } from '../../src/apiserver/create-kube-api.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { createLog } from '../../src/base/log.ts';
 import { createMetrics } from '../../src/base/metrics.ts';
@@ -58,7 +58,7 @@ export async function startTestNode(
     readonly asUser?: boolean;
     readonly host?: Partial<ProcessHostOptions>;
     readonly agent?: Partial<NodeAgentOptions>;
-    readonly api?: Partial<ApiServiceOptions>;
+    readonly api?: Partial<KubeApiOptions>;
   } = {},
 ): Promise<TestNode> {
   const directory = await mkdtemp(join(options.parent ?? tmpdir(), 'midship-node-'));

@@ -42,7 +42,7 @@ export async function replayTranscript(transcript: Transcript, index: ObjectInde
   const translation = new Translation(() => storage.currentRevision);
   const request = { user: admin, userAgent: 'transcripts' };
   const settle = async (revision: number): Promise<void> => {
-    await cluster.api.service.list(request, namespaces, {
+    await cluster.api.kubeApi.list(request, namespaces, {
       resourceVersion: String(revision),
       resourceVersionMatch: 'NotOlderThan',
       limit: 1,

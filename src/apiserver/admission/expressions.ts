@@ -6,7 +6,7 @@ import { CelOpaque, LiteralMap } from '../../machinery/cel/values.ts';
 import { parseFieldSelector, parseLabelSelector } from '../../machinery/selector.ts';
 import { isStatusError } from '../../machinery/status-error.ts';
 import type { Authorizer } from '../authorizer.ts';
-import type { RequestAttributes } from '../service.ts';
+import type { RequestAttributes } from '../kube-api.ts';
 import type { UserInfo } from '../user.ts';
 import type { AdmissionRequest } from './admission.ts';
 import { reviewRequestOf } from './admission-review.ts';

@@ -3,8 +3,8 @@ import { namespaces } from '../../api/core/v1/namespace.ts';
 import type { KindDefinition } from '../../machinery/kind.ts';
 import type { KubeObject } from '../../machinery/object.ts';
 import { compileLabelSelector, type LabelSelectorObject } from '../../machinery/selector.ts';
+import type { KindTable } from '../kube-api.ts';
 import type { Registry } from '../registry/registry.ts';
-import type { KindTable } from '../service.ts';
 import type { AdmissionRequest } from './admission.ts';
 
 /**

@@ -2,7 +2,7 @@ import { deepEqual, type OwnerReference } from '../../machinery/object.ts';
 import { parseApiVersion } from '../../machinery/resource.ts';
 import { forbidden } from '../../machinery/status-error.ts';
 import type { Authorizer } from '../authorizer.ts';
-import type { KindTable } from '../service.ts';
+import type { KindTable } from '../kube-api.ts';
 import type { AdmissionRequest, AdmissionStep } from './admission.ts';
 
 export interface OwnerReferencesOptions {

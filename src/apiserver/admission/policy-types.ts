@@ -4,7 +4,7 @@ import { type CelType, dynType } from '../../machinery/cel/types.ts';
 import type { KindDefinition } from '../../machinery/kind.ts';
 import { parseApiVersion } from '../../machinery/resource.ts';
 import type { SchemaSet } from '../../machinery/schema.ts';
-import type { KindTable } from '../service.ts';
+import type { KindTable } from '../kube-api.ts';
 import { compileExpression, type Expression } from './expressions.ts';
 import { variableTypes } from './policy-parts.ts';
 

@@ -1,5 +1,5 @@
 import { parseYamlDocuments } from '../../machinery/yaml.ts';
-import type { RequestAttributes } from '../service.ts';
+import type { RequestAttributes } from '../kube-api.ts';
 import type { UserInfo } from '../user.ts';
 
 export const auditLevels = ['None', 'Metadata', 'Request', 'RequestResponse'] as const;

@@ -1,6 +1,6 @@
 import type { KubeObject } from '../../machinery/object.ts';
 import { apiVersionOf } from '../../machinery/resource.ts';
-import type { RunningApiService } from '../api-service.ts';
+import type { RunningKubeApi } from '../create-kube-api.ts';
 import { resourcePrefixOf, splitStoreKey } from '../registry/keys.ts';
 
 /** As many objects as this names one by one; the log names all. */
@@ -10,7 +10,7 @@ const maxTold = 100;
 export function unreadableObjects({
   unreadable,
   kinds,
-}: Pick<RunningApiService, 'unreadable' | 'kinds'>): readonly { readonly object: KubeObject; readonly message: string }[] {
+}: Pick<RunningKubeApi, 'unreadable' | 'kinds'>): readonly { readonly object: KubeObject; readonly message: string }[] {
   return [...unreadable].slice(0, maxTold).flatMap(([storeKey, { reason }]) => {
     const { prefix, key } = splitStoreKey(storeKey);
     const kind = kinds.all().find((known) => resourcePrefixOf(known) === prefix);

@@ -1,6 +1,6 @@
 import type { FlowSchema } from '../../api/flowcontrol/v1/flow-schema.ts';
 import type { PriorityLevelConfiguration } from '../../api/flowcontrol/v1/priority-level-configuration.ts';
-import type { RequestAttributes } from '../service.ts';
+import type { RequestAttributes } from '../kube-api.ts';
 import type { UserInfo } from '../user.ts';
 
 /** Which FlowSchema a request belongs to, and which of its flows. */

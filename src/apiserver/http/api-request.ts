@@ -6,7 +6,7 @@ import type { KindDefinition } from '../../machinery/kind.ts';
 import type { ObjectRef } from '../../machinery/object.ts';
 import { methodNotAllowed, StatusError } from '../../machinery/status-error.ts';
 import type { Seat } from '../flow-control/fair-queue.ts';
-import type { ApiService, RequestInfo } from '../service.ts';
+import type { KubeApi, RequestInfo } from '../kube-api.ts';
 import type { UserInfo } from '../user.ts';
 import { negotiate, type Representation } from './content-negotiation.ts';
 import type { ObjectEncoder } from './object-encoder.ts';
@@ -19,7 +19,7 @@ import type { WatchMemory } from './watch-memory.ts';
 
 /** What the handlers of the verbs share. */
 export interface HandlerContext {
-  readonly service: ApiService;
+  readonly kubeApi: KubeApi;
   readonly encoder: ObjectEncoder;
   readonly metrics: RequestMetrics;
   /** Where streams wait for their turn to write. */

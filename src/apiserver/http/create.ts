@@ -11,7 +11,7 @@ export async function handleCreate(request: ApiRequest, context: HandlerContext)
   const options = writeOptionsOf(request.query, 'CreateOptions');
   const { object, duplicateFields } = readObject(request);
   const created = await withWarnings(response, (onWarning) =>
-    context.service.create({ ...requestInfoOf(request), ...options, duplicateFields, onWarning }, kind, target.namespace, object),
+    context.kubeApi.create({ ...requestInfoOf(request), ...options, duplicateFields, onWarning }, kind, target.namespace, object),
   );
   sendObject(request, context, 201, created);
 }
@@ -24,7 +24,7 @@ export async function handleCreateSubresource(request: ApiRequest, context: Hand
   const { object, duplicateFields } = readObject(request);
   const write = { ...requestInfoOf(request), ...options, dryRun: dryRun || asksForDryRun(object), duplicateFields };
   const answer = await withWarnings(response, (onWarning) =>
-    context.service.createSubresource({ ...write, onWarning }, kind, refOf(request), object),
+    context.kubeApi.createSubresource({ ...write, onWarning }, kind, refOf(request), object),
   );
   sendValue(response, 201, answer, { encoding, pretty });
 }

@@ -1,5 +1,5 @@
 import type { KindDefinition } from '../../machinery/kind.ts';
-import type { DeleteOutcome } from '../service.ts';
+import type { DeleteOutcome } from '../kube-api.ts';
 import { type ApiRequest, type HandlerContext, refOf, representationOf, requestInfoOf } from './api-request.ts';
 import { deleteOptionsOf, listRequestOf } from './options.ts';
 import { readDeleteBody } from './request-body.ts';
@@ -12,7 +12,7 @@ export async function handleDelete(request: ApiRequest, context: HandlerContext)
   const options = deleteOptionsOf(request.query, readDeleteBody(request));
   const write = { ...requestInfoOf(request), dryRun: options.dryRun };
   const outcome = await withWarnings(request.response, (onWarning) =>
-    context.service.delete({ ...write, onWarning }, request.kind, refOf(request), options),
+    context.kubeApi.delete({ ...write, onWarning }, request.kind, refOf(request), options),
   );
   if (outcome.type === 'object') sendObject(request, context, 200, outcome.object);
   else
@@ -36,6 +36,6 @@ export async function handleDeleteCollection(request: ApiRequest, context: Handl
   const options = deleteOptionsOf(request.query, readDeleteBody(request));
   const list = listRequestOf(request.query, request.target.namespace);
   const write = { ...requestInfoOf(request), dryRun: options.dryRun };
-  const page = await context.service.deleteCollection(write, request.kind, options, list);
+  const page = await context.kubeApi.deleteCollection(write, request.kind, options, list);
   await sendList(request, context, page);
 }

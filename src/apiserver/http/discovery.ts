@@ -3,7 +3,7 @@ import type { KindDefinition, Subresource } from '../../machinery/kind.ts';
 import { apiVersionOf } from '../../machinery/resource.ts';
 import type { AggregatedGroupVersion, Aggregator } from '../aggregation/aggregator.ts';
 import { aggregatedResources } from '../aggregation/remote-discovery.ts';
-import type { KindTable } from '../service.ts';
+import type { KindTable } from '../kube-api.ts';
 import { isCustomKind } from './api-request.ts';
 
 /**

@@ -1,6 +1,6 @@
 import type { KindDefinition, Verb } from '../../machinery/kind.ts';
 import { methodNotAllowed, notImplemented } from '../../machinery/status-error.ts';
-import type { KindTable, RequestAttributes } from '../service.ts';
+import type { KindTable, RequestAttributes } from '../kube-api.ts';
 import { type Handler, resourceNotFound } from './api-request.ts';
 import { handleCreate, handleCreateSubresource } from './create.ts';
 import { handleDelete, handleDeleteCollection } from './delete.ts';

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { badRequest } from '../../machinery/status-error.ts';
 import type { Authorizer } from '../authorizer.ts';
-import type { RequestAttributes } from '../service.ts';
+import type { RequestAttributes } from '../kube-api.ts';
 import { serviceAccountGroups } from '../service-account-tokens.ts';
 import type { UserInfo } from '../user.ts';
 

@@ -1,7 +1,7 @@
 import type { DeleteOptions } from '../../client/client.ts';
 import { goQuote } from '../../machinery/go-text.ts';
 import { badRequest, type FieldError, invalid } from '../../machinery/status-error.ts';
-import type { ListRequest, WriteRequest } from '../service.ts';
+import type { ListRequest, WriteRequest } from '../kube-api.ts';
 
 /** Options of requests, from the query string and, for deletions, from the body. Worded as the real server words its refusals. */
 

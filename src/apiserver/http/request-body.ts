@@ -5,7 +5,7 @@ import type { KubeObject } from '../../machinery/object.ts';
 import { apiVersionOf, parseApiVersion } from '../../machinery/resource.ts';
 import { badRequest, invalid, StatusError } from '../../machinery/status-error.ts';
 import { parseYamlDocuments, YamlError } from '../../machinery/yaml.ts';
-import type { DuplicateField } from '../service.ts';
+import type { DuplicateField } from '../kube-api.ts';
 import { type ApiRequest, isCustomKind } from './api-request.ts';
 import { decodeMessage, deleteOptionsMessage, messageOf, type ProtobufBody, ProtobufError, readProtobufBody } from './protobuf.ts';
 

@@ -2,7 +2,7 @@ import { listKindOf } from '../../machinery/kind.ts';
 import type { KubeObject } from '../../machinery/object.ts';
 import { apiVersionOf } from '../../machinery/resource.ts';
 import { formatYaml } from '../../machinery/yaml.ts';
-import type { ListPage } from '../service.ts';
+import type { ListPage } from '../kube-api.ts';
 import { type ApiRequest, type HandlerContext, isCustomKind, nextSlice, representationOf } from './api-request.ts';
 import { metaVersionOf, type Representation } from './content-negotiation.ts';
 import { sendJson, sendParts, sendValue } from './respond.ts';

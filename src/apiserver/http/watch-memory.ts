@@ -1,4 +1,4 @@
-import type { Retained } from '../service.ts';
+import type { Retained } from '../kube-api.ts';
 
 /** The events that wait to be written to one watch. */
 export interface QueuedWatch {

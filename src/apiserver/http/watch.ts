@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import type { KubeObject } from '../../machinery/object.ts';
 import { expired, isExpired } from '../../machinery/status-error.ts';
-import type { WatchRecord } from '../service.ts';
+import type { WatchRecord } from '../kube-api.ts';
 import { type ApiRequest, type HandlerContext, nextSlice, requestInfoOf } from './api-request.ts';
 import { negotiate, type Representation } from './content-negotiation.ts';
 import { watchQueryOf } from './options.ts';
@@ -54,7 +54,7 @@ export async function handleWatch(request: ApiRequest, context: HandlerContext):
   const cancelTimers = [context.clock.after(seconds * 1_000, stop)];
   try {
     const started = context.clock.monotonicMs();
-    const watch = await context.service.watch(requestInfoOf(request), kind, {
+    const watch = await context.kubeApi.watch(requestInfoOf(request), kind, {
       namespace: target.namespace,
       ...options,
       fieldSelector: target.name === undefined ? options.fieldSelector : nameSelector(target.name, options.fieldSelector),

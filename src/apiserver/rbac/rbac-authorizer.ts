@@ -1,5 +1,5 @@
 import { parseFieldSelector } from '../../machinery/selector.ts';
-import type { RequestAttributes } from '../service.ts';
+import type { RequestAttributes } from '../kube-api.ts';
 import type { UserInfo } from '../user.ts';
 import type { Grant, RuleIndex } from './rule-index.ts';
 import { allowsPath, allowsResource } from './rules.ts';

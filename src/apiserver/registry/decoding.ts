@@ -4,7 +4,7 @@ import type { DynamicObject, KubeObject } from '../../machinery/object.ts';
 import { apiVersionOf } from '../../machinery/resource.ts';
 import type { SchemaSet } from '../../machinery/schema.ts';
 import type { StatusError } from '../../machinery/status-error.ts';
-import type { WriteRequest } from '../service.ts';
+import type { WriteRequest } from '../kube-api.ts';
 
 /** Turns what a client sent into an object of the kind: right kind and types, nothing unknown. */
 export class BodyDecoder {

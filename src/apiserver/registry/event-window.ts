@@ -1,5 +1,5 @@
 import type { KubeObject } from '../../machinery/object.ts';
-import type { Retained } from '../service.ts';
+import type { Retained } from '../kube-api.ts';
 
 /** What one revision did to one object. `before` is absent on creation, `after` on deletion; both carry their resourceVersion. */
 export interface Change extends Retained {

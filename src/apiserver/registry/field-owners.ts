@@ -3,7 +3,7 @@ import { applyPatch, type OtherVersion, updateManagedFields } from '../../machin
 import { type DynamicObject, deepEqual, type KubeObject, type ManagedFieldsEntry } from '../../machinery/object.ts';
 import { apiVersionOf } from '../../machinery/resource.ts';
 import type { Schema, SchemaSet } from '../../machinery/schema.ts';
-import type { KindTable, WriteRequest } from '../service.ts';
+import type { KindTable, WriteRequest } from '../kube-api.ts';
 
 /** `metadata.managedFields` as every write leaves them, and the apply that builds on them. */
 export class FieldOwners {

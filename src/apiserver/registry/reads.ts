@@ -1,7 +1,7 @@
 import type { KindDefinition } from '../../machinery/kind.ts';
 import type { KubeObject } from '../../machinery/object.ts';
 import { expired, StatusError } from '../../machinery/status-error.ts';
-import type { ListPage, ListRequest, Watching, WatchRecord, WatchRequest } from '../service.ts';
+import type { ListPage, ListRequest, Watching, WatchRecord, WatchRequest } from '../kube-api.ts';
 import { formatContinueToken, parseContinueToken } from './continue-token.ts';
 import { type Filter, filterOf, matches } from './filter.ts';
 import { listVersionOf, watchStartOf } from './list-options.ts';

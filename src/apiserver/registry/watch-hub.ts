@@ -1,6 +1,6 @@
 import type { KindDefinition } from '../../machinery/kind.ts';
 import type { KubeObject } from '../../machinery/object.ts';
-import type { WatchRecord } from '../service.ts';
+import type { WatchRecord } from '../kube-api.ts';
 import { exactKeyOf, type Filter, fieldValueOf, indexedField, matches } from './filter.ts';
 import type { RegistryCounters, SharedChange } from './watch-record.ts';
 

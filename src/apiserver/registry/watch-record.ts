@@ -1,7 +1,7 @@
 import type { KindDefinition } from '../../machinery/kind.ts';
 import type { KubeObject } from '../../machinery/object.ts';
 import { apiVersionOf } from '../../machinery/resource.ts';
-import type { WatchRecord } from '../service.ts';
+import type { WatchRecord } from '../kube-api.ts';
 import { atRevision, spliceRevision } from './encoding.ts';
 import type { Change } from './event-window.ts';
 

@@ -27,7 +27,7 @@ import {
 import type { Value, WriteResult } from '../../storage/storage.ts';
 import type { AdmissionChain, AdmissionPhase, Operation } from '../admission/admission.ts';
 import { unreadableError } from '../encryption/encrypted-storage.ts';
-import type { DeleteOutcome, WriteRequest } from '../service.ts';
+import type { DeleteOutcome, WriteRequest } from '../kube-api.ts';
 import type { BodyDecoder } from './decoding.ts';
 import { checkDeleteOptions, deletionOf, isReleased, warningOfOrphans } from './deletion.ts';
 import { atRevision, encode, inFieldOrder, withoutRevision } from './encoding.ts';

@@ -14,8 +14,8 @@ import { groupResourceOf } from '../../machinery/resource.ts';
 import { badRequest, type FieldError, invalid } from '../../machinery/status-error.ts';
 import type { TokenAuthenticator } from '../authentication/token-authenticator.ts';
 import type { Authorizer } from '../authorizer.ts';
+import type { RequestAttributes } from '../kube-api.ts';
 import type { RuleIndex } from '../rbac/rule-index.ts';
-import type { RequestAttributes } from '../service.ts';
 import type { UserInfo } from '../user.ts';
 
 /** Answers the kinds that are questions. */

@@ -291,9 +291,9 @@ describe('reviews', () => {
   });
 
   it('leave nothing behind', async () => {
-    const { revision } = cluster.api.service;
+    const { revision } = cluster.api.kubeApi;
     await post('/apis/authorization.k8s.io/v1/selfsubjectaccessreviews', { spec: { nonResourceAttributes: { path: '/x', verb: 'get' } } });
-    expect(cluster.api.service.revision).toBe(revision);
+    expect(cluster.api.kubeApi.revision).toBe(revision);
   });
 });
 

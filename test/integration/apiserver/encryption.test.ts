@@ -230,7 +230,7 @@ describe('a value that cannot be decrypted', () => {
 
   async function expectSetAside(name: string, reason: RegExp, configuration: EncryptionConfiguration = one): Promise<void> {
     const lines: string[] = [];
-    const { clientFor, service } = await start({ configuration, lines });
+    const { clientFor, kubeApi } = await start({ configuration, lines });
     const client = clientFor();
     expect((await client.list(secrets, { namespace: 'default' })).items.map(({ metadata }) => metadata.name)).toEqual(['well']);
     for (const attempt of [
@@ -245,13 +245,13 @@ describe('a value that cannot be decrypted', () => {
       });
     }
     expect(lines.join('\n')).toContain(`"object":"core/secrets/default/${name}"`);
-    expect(unreadableObjects(service)).toMatchObject([{ object: { kind: 'Secret', metadata: refOf(name) } }]);
+    expect(unreadableObjects(kubeApi)).toMatchObject([{ object: { kind: 'Secret', metadata: refOf(name) } }]);
     // The rest works, and so does the one way out.
     await client.create(secrets, newSecret('new', 'fresh'));
     await client.delete(secrets, refOf(name));
     await client.create(secrets, newSecret(name, 'another'));
     expect(passwordOf((await client.get(secrets, refOf(name))).data)).toBe('another');
-    expect(unreadableObjects(service)).toEqual([]);
+    expect(unreadableObjects(kubeApi)).toEqual([]);
   }
 
   test('because one bit of it is another', async () => {

@@ -74,7 +74,7 @@ describe.skipIf(!hasKubectl)('what charts and tools bring along, under an unmodi
 
   beforeAll(async () => {
     cluster = await startTestApiServer();
-    const { tokens } = cluster.api.service;
+    const { tokens } = cluster.api.kubeApi;
     if (tokens === undefined) throw new Error('the server issues no tokens');
     controllers = await startControllers(cluster.api.clientFor(), [
       createServiceAccountController,

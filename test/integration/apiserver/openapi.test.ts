@@ -9,8 +9,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { builtInKinds } from '../../../src/api/kinds.ts';
 import { loadSchemas } from '../../../src/api/schemas.ts';
 import { createDiscovery } from '../../../src/apiserver/http/discovery.ts';
+import type { KindTable } from '../../../src/apiserver/kube-api.ts';
 import { createOpenApi } from '../../../src/apiserver/openapi.ts';
-import type { KindTable } from '../../../src/apiserver/service.ts';
 import { hasKubectl } from '../../support/kubectl.ts';
 
 /** The documents alone, behind plain HTTP: what kubectl makes of them is the test. */

@@ -101,20 +101,20 @@ describe('client-node', () => {
     // While it is away things change, and who comes back knows only how they are then.
     const { port } = new URL(cluster.server.url);
     await cluster.server.stop();
-    api.service.stop();
+    api.kubeApi.stop();
     const meanwhile = await startTestApi({ storage: api.storage });
     const client = meanwhile.clientFor();
     await client.patch(configMaps, { namespace, name: 'kept' }, { type: 'merge', body: { data: { value: '2' } } });
     await client.delete(configMaps, { namespace, name: 'gone' });
     await make(meanwhile, 'new', '1');
-    meanwhile.service.stop();
+    meanwhile.kubeApi.stop();
     // The log would tell all of it to a watch that goes on.
     await api.storage.compact(api.storage.currentRevision);
     const second = await startTestApi({ storage: api.storage });
     const server: ApiServer = createApiServer({
       ...cluster.serverOptions,
-      service: second.service,
-      flowControl: second.service.flowControl,
+      kubeApi: second.kubeApi,
+      flowControl: second.kubeApi.flowControl,
       metrics: createMetrics(),
       port: Number(port),
     });
@@ -131,7 +131,7 @@ describe('client-node', () => {
       clearTimeout(restarting);
       await informer.stop();
       await server.stop();
-      second.service.stop();
+      second.kubeApi.stop();
     }
   });
 });

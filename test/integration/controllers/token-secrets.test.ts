@@ -14,7 +14,7 @@ let server: TestApiServer;
 let controllers: { stop(): Promise<void> };
 beforeAll(async () => {
   server = await startTestApiServer();
-  const { tokens } = server.api.service;
+  const { tokens } = server.api.kubeApi;
   if (tokens === undefined) throw new Error('the server issues no tokens');
   controllers = await startControllers(server.api.clientFor(), [
     (dependencies) =>

@@ -7,7 +7,7 @@ import { type CustomResourceDefinition, isEstablished } from '../../../src/api/a
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
 import { secrets } from '../../../src/api/core/v1/secret.ts';
 import { parseEncryptionConfiguration } from '../../../src/apiserver/encryption/configuration.ts';
-import type { RequestInfo } from '../../../src/apiserver/service.ts';
+import type { RequestInfo } from '../../../src/apiserver/kube-api.ts';
 import type { KindDefinition } from '../../../src/machinery/kind.ts';
 import type { DynamicObject, KubeObject } from '../../../src/machinery/object.ts';
 import type { Resource } from '../../../src/machinery/resource.ts';
@@ -82,7 +82,7 @@ async function restart(): Promise<void> {
 }
 
 const kindOf = (resource: Resource<KubeObject>): KindDefinition =>
-  until(() => api.service.kinds.findByKind(resource.group, resource.version, resource.kind), {
+  until(() => api.kubeApi.kinds.findByKind(resource.group, resource.version, resource.kind), {
     what: resource.kind,
     intervalMs: 2,
   }) as never;
@@ -108,7 +108,7 @@ async function live(seed: number): Promise<readonly number[]> {
       const body = { apiVersion, kind, metadata: { ...ref, labels, annotations: { n: `${n}` } } } as never;
       await client.create(resource as never, body).catch(() => client.patch(resource as never, ref, { type: 'merge', body }));
     }
-    revisions.push(api.service.revision);
+    revisions.push(api.kubeApi.revision);
   }
   return revisions;
 }
@@ -120,7 +120,7 @@ async function resumed(resource: Resource<KubeObject>, revision: number, labelSe
   const seen: [string, string, string][] = [];
   const abort = new AbortController();
   try {
-    await api.service.watch(request, await kindOf(resource), {
+    await api.kubeApi.watch(request, await kindOf(resource), {
       resourceVersion: `${revision}`,
       ...(labelSelector === undefined ? {} : { labelSelector }),
       signal: abort.signal,
@@ -163,7 +163,7 @@ test('a list as of an earlier revision is the same after a restart', async () =>
     for (const resource of [configMaps, secrets, widgets]) {
       for (let n = 20; n < 300; n += 40) {
         const options = { resourceVersion: `${revisions[n]}`, resourceVersionMatch: 'Exact' } as const;
-        const { items, resourceVersion } = await api.service.list(request, await kindOf(resource), options);
+        const { items, resourceVersion } = await api.kubeApi.list(request, await kindOf(resource), options);
         pages.push([resourceVersion, items]);
       }
     }
@@ -195,7 +195,7 @@ test('a kind that is taken away and comes back promises nothing of the time betw
   const client = api.clientFor();
   await client.delete(widgets, { namespace: 'shop', name: 'n1' }).catch(() => undefined);
   await client.delete(customResourceDefinitions, { name: 'widgets.example.com' });
-  await until(() => api.service.kinds.findByKind('example.com', 'v1', 'Widget') === undefined, { what: 'the kind gone', intervalMs: 2 });
+  await until(() => api.kubeApi.kinds.findByKind('example.com', 'v1', 'Widget') === undefined, { what: 'the kind gone', intervalMs: 2 });
   await client.create(customResourceDefinitions, definition);
   await established();
   expect(await resumed(widgets, revisions[250] ?? 0)).toContain('too old resource version');

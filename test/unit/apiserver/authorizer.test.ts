@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { pods } from '../../../src/api/core/v1/pod.ts';
 import { bootstrapAccess } from '../../../src/apiserver/bootstrap.ts';
-import type { RequestAttributes } from '../../../src/apiserver/service.ts';
+import type { RequestAttributes } from '../../../src/apiserver/kube-api.ts';
 import { apiServerUser, type UserInfo } from '../../../src/apiserver/user.ts';
 import { isStatusError } from '../../../src/machinery/status-error.ts';
 import { admin, startSeededApi, type TestApi } from '../../support/api.ts';
@@ -37,7 +37,7 @@ afterAll(() => api.stop());
 
 function denialOf(user: UserInfo, attributes: RequestAttributes): string | undefined {
   try {
-    api.service.authorize(user, attributes);
+    api.kubeApi.authorize(user, attributes);
     return undefined;
   } catch (err) {
     if (!isStatusError(err) || err.code !== 403) throw err;

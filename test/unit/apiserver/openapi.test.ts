@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { builtInKinds } from '../../../src/api/kinds.ts';
 import { loadSchemas } from '../../../src/api/schemas.ts';
+import type { KindTable } from '../../../src/apiserver/kube-api.ts';
 import { createOpenApi } from '../../../src/apiserver/openapi.ts';
-import type { KindTable } from '../../../src/apiserver/service.ts';
 import type { KindDefinition } from '../../../src/machinery/kind.ts';
 
 const schemas = loadSchemas(builtInKinds.map((kind) => kind.schemas));

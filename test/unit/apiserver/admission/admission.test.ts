@@ -126,7 +126,7 @@ describe('services', () => {
     const storage = await openMemoryStorage();
     const first = await startSeededApi(['shop'], { storage });
     await first.clientFor().create(services, service('web', { clusterIP: '127.64.3.3' }));
-    first.service.stop();
+    first.kubeApi.stop();
     const second = await startTestApi({ storage });
     expect((await failureOf(second.clientFor().create(services, service('other', { clusterIP: '127.64.3.3' })))).code).toBe(422);
     await second.stop();
@@ -190,10 +190,10 @@ describe('bootstrap', () => {
     expect(service.spec).toMatchObject({ clusterIP: '127.64.0.1', ports: [{ name: 'https', port: 443, targetPort: 6443 }] });
     const slice = await client.get(endpointSlices, { namespace: 'default', name: 'kubernetes' });
     expect(slice.endpoints).toMatchObject([{ addresses: ['127.0.0.1'], conditions: { ready: true } }]);
-    const { revision } = api.service;
+    const { revision } = api.kubeApi;
     await bootstrapAccess(server);
     await bootstrap({ client: server, ...options });
-    expect(api.service.revision).toBe(revision);
+    expect(api.kubeApi.revision).toBe(revision);
   });
 
   test('follows the address of the server', async () => {

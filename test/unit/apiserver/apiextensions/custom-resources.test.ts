@@ -219,8 +219,8 @@ describe('a definition', () => {
     await until(async () => (await other.list(widgets)).items.length === 1, { what: 'object seen by the second server', intervalMs: 2 });
     const third = await startTestApi({ storage: api.storage });
     expect((await third.clientFor().list(widgets)).items.map(({ metadata }) => metadata.name)).toEqual(['a']);
-    third.service.stop();
-    second.service.stop();
+    third.kubeApi.stop();
+    second.kubeApi.stop();
   });
 
   it('whose schema gets a default shows it on what is stored already', async () => {

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { FlowSchema } from '../../../../src/api/flowcontrol/v1/flow-schema.ts';
 import { createClassifier } from '../../../../src/apiserver/flow-control/classification.ts';
 import { initialLevels, initialSchemas } from '../../../../src/apiserver/flow-control/configuration.ts';
-import type { RequestAttributes } from '../../../../src/apiserver/service.ts';
+import type { RequestAttributes } from '../../../../src/apiserver/kube-api.ts';
 import type { UserInfo } from '../../../../src/apiserver/user.ts';
 
 const levels = new Map(initialLevels.map((level) => [level.metadata.name, level]));

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { builtInKinds } from '../../../../src/api/kinds.ts';
 import { createDiscovery } from '../../../../src/apiserver/http/discovery.ts';
-import type { KindTable } from '../../../../src/apiserver/service.ts';
+import type { KindTable } from '../../../../src/apiserver/kube-api.ts';
 import type { KindDefinition } from '../../../../src/machinery/kind.ts';
 
 const recording = '../shared/reference/wire/api/discovery.jsonl';

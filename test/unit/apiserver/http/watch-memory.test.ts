@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { type QueuedWatch, WatchMemory } from '../../../../src/apiserver/http/watch-memory.ts';
-import type { Retained } from '../../../../src/apiserver/service.ts';
+import type { Retained } from '../../../../src/apiserver/kube-api.ts';
 
 const event = (bytes: number): Retained => ({ bytes, holders: 0 });
 

@@ -7,7 +7,7 @@ import type { PolicyRule } from '../../../../src/api/rbac/v1/policy-rule.ts';
 import { roles } from '../../../../src/api/rbac/v1/role.ts';
 import { roleBindings } from '../../../../src/api/rbac/v1/role-binding.ts';
 import { bootstrapAccess } from '../../../../src/apiserver/bootstrap.ts';
-import type { RequestAttributes } from '../../../../src/apiserver/service.ts';
+import type { RequestAttributes } from '../../../../src/apiserver/kube-api.ts';
 import { apiServerUser, type UserInfo } from '../../../../src/apiserver/user.ts';
 import type { Client } from '../../../../src/client/client.ts';
 import { isForbidden, isNotFound } from '../../../../src/machinery/status-error.ts';
@@ -30,7 +30,7 @@ afterAll(() => api.stop());
 
 function may(user: UserInfo, attributes: RequestAttributes): boolean {
   try {
-    api.service.authorize(user, attributes);
+    api.kubeApi.authorize(user, attributes);
     return true;
   } catch (err) {
     if (!isForbidden(err)) throw err;
@@ -78,7 +78,7 @@ describe('a role', () => {
     await admin.update(roles, { ...stored, rules: [{ verbs: ['list'], apiGroups: [''], resources: ['configmaps'] }] });
     expect(may(user, list)).toBe(true);
     await admin.delete(roles, { namespace: 'shop', name: 'changing' });
-    expect(() => api.service.authorize(user, list)).toThrow(
+    expect(() => api.kubeApi.authorize(user, list)).toThrow(
       'cannot list resource "configmaps" in API group "" in the namespace "shop": RBAC: role.rbac.authorization.k8s.io "changing" not found',
     );
   });

@@ -2,7 +2,7 @@ import { setMaxListeners } from 'node:events';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type ConfigMap, configMaps } from '../../../../src/api/core/v1/config-map.ts';
 import { pods } from '../../../../src/api/core/v1/pod.ts';
-import type { ListRequest, RequestInfo, WatchRecord, WatchRequest } from '../../../../src/apiserver/service.ts';
+import type { ListRequest, RequestInfo, WatchRecord, WatchRequest } from '../../../../src/apiserver/kube-api.ts';
 import { createMetrics, type Metrics } from '../../../../src/base/metrics.ts';
 import type { Client } from '../../../../src/client/client.ts';
 import type { KubeObject } from '../../../../src/machinery/object.ts';
@@ -37,7 +37,7 @@ afterEach(async () => {
 const make = (name: string, data: Record<string, string> = {}, namespace = 'raw'): Promise<ConfigMap> =>
   client.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name, namespace }, data });
 
-const list = (options: ListRequest = {}) => api.service.list(request, configMaps, { namespace: 'raw', ...options });
+const list = (options: ListRequest = {}) => api.kubeApi.list(request, configMaps, { namespace: 'raw', ...options });
 
 /** Of the server that runs; the one that seeded the store left its own lines before. */
 const metricsText = async (): Promise<string> => (await metrics.text()).split('# HELP encodes_total').at(-1) ?? '';
@@ -53,7 +53,7 @@ async function failureOf(call: Promise<unknown>): Promise<StatusError> {
 
 async function watch(options: Partial<WatchRequest> = {}) {
   const seen = { records: [] as WatchRecord[], ends: [] as (Error | undefined)[] };
-  await api.service.watch(request, configMaps, {
+  await api.kubeApi.watch(request, configMaps, {
     namespace: 'raw',
     signal: abort.signal,
     onEvents: (records) => seen.records.push(...records),
@@ -134,7 +134,7 @@ describe('list', () => {
   });
 
   test('waits for a revision that is to come', async () => {
-    const next = String(api.service.revision + 1);
+    const next = String(api.kubeApi.revision + 1);
     const listed = list({ resourceVersion: next });
     await make('a');
     expect((await listed).items).toHaveLength(1);
@@ -145,7 +145,7 @@ describe('list', () => {
     await Promise.resolve();
     clock.advance(3000);
     expect((await listed).toStatus()).toMatchObject({
-      message: `Timeout: Too large resource version: 99999999, current: ${api.service.revision}`,
+      message: `Timeout: Too large resource version: 99999999, current: ${api.kubeApi.revision}`,
       reason: 'Timeout',
       details: { causes: [{ reason: 'ResourceVersionTooLarge', message: 'Too large resource version' }], retryAfterSeconds: 1 },
       code: 504,
@@ -161,7 +161,7 @@ describe('list', () => {
     expect(err.message).toMatch(/^The provided continue parameter is too old to display a consistent list result\./);
     const rest = await list({ limit: 3, continue: err.continueToken });
     expect(rest.items.map(({ metadata }) => metadata.name)).toEqual(['pg2']);
-    expect(rest.resourceVersion).toBe(String(api.service.revision));
+    expect(rest.resourceVersion).toBe(String(api.kubeApi.revision));
   });
 
   test.each([
@@ -217,7 +217,7 @@ describe('list', () => {
   });
 
   test('kinds with fields of their own say so when a field is unknown', async () => {
-    const err = await failureOf(api.service.list(request, pods, { fieldSelector: 'spec.foo=1' }));
+    const err = await failureOf(api.kubeApi.list(request, pods, { fieldSelector: 'spec.foo=1' }));
     expect(err.message).toBe('field label not supported: spec.foo');
   });
 
@@ -228,7 +228,7 @@ describe('list', () => {
       await client.createSubresource(pods, { namespace: 'raw', name }, 'binding', { target: { kind: 'Node', name: 'n1' } });
     }
     const names = async (options: ListRequest) =>
-      (await api.service.list(request, pods, options)).items.map(({ metadata }) => metadata.name);
+      (await api.kubeApi.list(request, pods, options)).items.map(({ metadata }) => metadata.name);
     expect(await names({ fieldSelector: 'spec.nodeName=n1' })).toEqual(['a', 'c']);
     expect(await names({ fieldSelector: 'spec.nodeName=n1,metadata.name=c' })).toEqual(['c']);
     expect(await names({ namespace: 'other', fieldSelector: 'spec.nodeName=n1' })).toEqual([]);
@@ -250,7 +250,7 @@ describe('watch', () => {
     for (const resourceVersion of [undefined, '0']) {
       const seen = await watch({ resourceVersion, allowBookmarks: true });
       expect(summary(seen.records)).toEqual(['ADDED a', 'BOOKMARK initial-events-end']);
-      expect(seen.records.at(-1)?.object.metadata.resourceVersion).toBe(String(api.service.revision));
+      expect(seen.records.at(-1)?.object.metadata.resourceVersion).toBe(String(api.kubeApi.revision));
     }
   });
 
@@ -290,7 +290,7 @@ describe('watch', () => {
   });
 
   test('from the future stays open and silent until then', async () => {
-    const seen = await watch({ resourceVersion: String(api.service.revision + 1) });
+    const seen = await watch({ resourceVersion: String(api.kubeApi.revision + 1) });
     await make('a');
     expect(seen.records).toEqual([]);
     await make('b');
@@ -303,32 +303,32 @@ describe('watch', () => {
   });
 
   test('gets a bookmark about once a minute, if it wants them', async () => {
-    const start = String(api.service.revision);
+    const start = String(api.kubeApi.revision);
     const marked = await watch({ resourceVersion: start, allowBookmarks: true });
     const plain = await watch({ resourceVersion: start });
     await make('x', {}, 'other');
     clock.advance(60_000);
     expect(summary(marked.records)).toEqual(['BOOKMARK']);
-    expect(marked.records[0]?.object.metadata.resourceVersion).toBe(String(api.service.revision));
+    expect(marked.records[0]?.object.metadata.resourceVersion).toBe(String(api.kubeApi.revision));
     expect(JSON.parse(marked.records[0]?.json() ?? '')).toEqual({
       kind: 'ConfigMap',
       apiVersion: 'v1',
-      metadata: { resourceVersion: String(api.service.revision) },
+      metadata: { resourceVersion: String(api.kubeApi.revision) },
     });
     expect(plain.records).toEqual([]);
   });
 
   test('a commit is one batch', async () => {
     const batches: number[] = [];
-    await watch({ resourceVersion: String(api.service.revision), onEvents: (records) => batches.push(records.length) });
+    await watch({ resourceVersion: String(api.kubeApi.revision), onEvents: (records) => batches.push(records.length) });
     await Promise.all([make('a'), make('b'), make('c')]);
     expect(batches).toEqual([3]);
   });
 
   test('the JSON of a record is its object, encoded once for the store and not again', async () => {
     const encodes = async (): Promise<number> => Number(/^encodes_total (\d+)$/m.exec(await metricsText())?.[1]);
-    const first = await watch({ resourceVersion: String(api.service.revision) });
-    const second = await watch({ resourceVersion: String(api.service.revision) });
+    const first = await watch({ resourceVersion: String(api.kubeApi.revision) });
+    const second = await watch({ resourceVersion: String(api.kubeApi.revision) });
     const before = await encodes();
     const created = await make('a', { metadata: '{"metadata":{' });
     expect(JSON.parse(first.records[0]?.json() ?? '')).toEqual(created);
@@ -339,12 +339,12 @@ describe('watch', () => {
 
   test('a watcher that throws is ended, the others are not', async () => {
     const broken = await watch({
-      resourceVersion: String(api.service.revision),
+      resourceVersion: String(api.kubeApi.revision),
       onEvents() {
         throw new Error('broken consumer');
       },
     });
-    const seen = await watch({ resourceVersion: String(api.service.revision) });
+    const seen = await watch({ resourceVersion: String(api.kubeApi.revision) });
     await make('a');
     await make('b');
     expect(broken.ends).toMatchObject([{ message: 'broken consumer' }]);
@@ -353,16 +353,16 @@ describe('watch', () => {
 
   test('ends when the service stops', async () => {
     const seen = await watch();
-    api.service.stop();
+    api.kubeApi.stop();
     expect(seen.ends).toEqual([undefined]);
   });
 
   test('thousands of watchers by node cost no predicate', async () => {
     const counted: KubeObject[] = [];
     for (let n = 0; n < 1000; n += 1) {
-      await api.service.watch(request, pods, {
+      await api.kubeApi.watch(request, pods, {
         fieldSelector: `spec.nodeName=n${n}`,
-        resourceVersion: String(api.service.revision),
+        resourceVersion: String(api.kubeApi.revision),
         signal: abort.signal,
         onEvents: (records) => counted.push(...records.map(({ object }) => object)),
         onEnd: () => {},

@@ -107,7 +107,7 @@ describe('the store', () => {
       for (let n = 0; n < 10; n += 1) await new Promise((resolve) => setImmediate(resolve));
     };
     await write(1500);
-    const then = api.service.revision;
+    const then = api.kubeApi.revision;
     await round();
     expect(storage.compactedRevision).toBe(compacted);
     for (let n = 0; n < 31; n += 1) await round();

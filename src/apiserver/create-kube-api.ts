@@ -35,6 +35,7 @@ import { createEncryptedStorage, type EncryptedStorageOptions, type Unreadable }
 import { createEvictor } from './eviction.ts';
 import { createFlowControl, type FlowControl } from './flow-control/flow-control.ts';
 import { createKindTable } from './kind-table.ts';
+import type { KubeApi, RequestInfo, WriteRequest } from './kube-api.ts';
 import { createRuleIndex } from './rbac/rule-index.ts';
 import { startCompaction } from './registry/compaction.ts';
 import { BodyDecoder } from './registry/decoding.ts';
@@ -48,12 +49,11 @@ import { startRegistry } from './registry/registry.ts';
 import { appliedScale, bound, isPods, scaleOf, scalePathsOf, scaleView, withScale } from './registry/subresources.ts';
 import { type Application, checkNewName, createWriter, type Modification } from './registry/writes.ts';
 import { createReviews } from './reviews/reviews.ts';
-import type { ApiService, RequestInfo, WriteRequest } from './service.ts';
 import { checkNodeTokenRequest, createServiceAccountTokens, type ServiceAccountTokens } from './service-account-tokens.ts';
 import { apiServerUser } from './user.ts';
 import { withVersions } from './versions.ts';
 
-export interface ApiServiceOptions {
+export interface KubeApiOptions {
   readonly storage: Storage;
   /** Which resources are encrypted in the store; absent: none. */
   readonly encryption?: Pick<EncryptedStorageOptions, 'configuration' | 'purge'> | undefined;
@@ -88,7 +88,7 @@ export interface ApiServiceOptions {
   readonly onFailure?: (err: Error) => void;
 }
 
-export interface RunningApiService extends ApiService {
+export interface RunningKubeApi extends KubeApi {
   /** Revision that reads are answered at. */
   readonly revision: number;
   /** Tokens of service accounts; absent without a signing key. */
@@ -104,7 +104,7 @@ export interface RunningApiService extends ApiService {
 }
 
 /** Reads the store into memory and serves it. */
-export async function createApiService(options: ApiServiceOptions): Promise<RunningApiService> {
+export async function createKubeApi(options: KubeApiOptions): Promise<RunningKubeApi> {
   const { kinds, schemas, serviceCidr, loopbackCidr, log, clock = systemClock, metrics, random = Math.random } = options;
   const encrypted =
     options.encryption === undefined
@@ -293,22 +293,8 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
     return tokens.issue(ref, wanted, { dryRun: request.dryRun === true });
   }
 
-  const service: RunningApiService = {
+  const verbs: KubeApi = {
     kinds: kindTable,
-    get revision() {
-      return registry.revision;
-    },
-    unreadable: registry.unreadable,
-    tokens,
-    tokenAuthenticator,
-    flowControl: createFlowControl({
-      registry,
-      served: kinds,
-      clock,
-      gate: options.gate ?? createTurnGate({ clock }),
-      answerBytes: memory.answerBytes,
-      metrics,
-    }),
     authorize,
     decide: authorizer.decide,
     async get(request, kind, ref, resourceVersion = '') {
@@ -349,7 +335,7 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
         if (resourceVersion !== '') throw notFound(kind, ref.name);
         checkNewName(object, ref.name);
         request.onCreated?.();
-        return service.create(request, kind, ref.namespace, object);
+        return verbs.create(request, kind, ref.namespace, object);
       }
       const stored = await writer.modify(
         request,
@@ -409,6 +395,25 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
     async connect(request, kind, ref, options) {
       await writer.admit(request, kind, ref, 'connect', options);
     },
+  };
+  await customResources?.start();
+  if (kinds.some(isPolicy)) policyStatus = startPolicyStatus({ registry, kinds: kindTable, schemas, writer, clock, log });
+  return {
+    ...withVersions(verbs, { decoder, schemas }),
+    get revision() {
+      return registry.revision;
+    },
+    unreadable: registry.unreadable,
+    tokens,
+    tokenAuthenticator,
+    flowControl: createFlowControl({
+      registry,
+      served: kinds,
+      clock,
+      gate: options.gate ?? createTurnGate({ clock }),
+      answerBytes: memory.answerBytes,
+      metrics,
+    }),
     stop() {
       customResources?.stop();
       policyStatus?.stop();
@@ -419,9 +424,6 @@ export async function createApiService(options: ApiServiceOptions): Promise<Runn
       registry.stop();
     },
   };
-  await customResources?.start();
-  if (kinds.some(isPolicy)) policyStatus = startPolicyStatus({ registry, kinds: kindTable, schemas, writer, clock, log });
-  return withVersions(service, { decoder, schemas });
 
   async function deleteItem(
     request: WriteRequest,

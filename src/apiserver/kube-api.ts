@@ -10,7 +10,7 @@ import type { UserInfo } from './user.ts';
  *
  * Failures are `StatusError`; objects are frozen.
  */
-export interface ApiService {
+export interface KubeApi {
   readonly kinds: KindTable;
 
   /** @param resourceVersion  the answer is not older; absent, empty or `0`: as it is known here */
