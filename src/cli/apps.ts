@@ -10,6 +10,7 @@ import { redactUrl } from '../base/log.ts';
 import { plain } from '../base/plain-text.ts';
 import type { Client } from '../client/client.ts';
 import { historyOf } from '../gitops/verbs/history.ts';
+import { healthOf } from '../lifecycle/verdict.ts';
 import { conditionOf } from '../machinery/conditions.ts';
 import { type KubeObject, keyOf, type List, type ObjectRef } from '../machinery/object.ts';
 import type { Resource } from '../machinery/resource.ts';
@@ -89,7 +90,7 @@ const appColumns: readonly Column<Kustomization>[] = [
     name: 'READY',
     cell: (app) => (app.spec.suspend === true ? 'Suspended' : holdOf(app) === undefined ? (readyOf(app)?.status ?? 'Unknown') : 'Pinned'),
   },
-  { name: 'HEALTH', cell: ({ status }) => conditionOf(status?.conditions, 'Healthy')?.reason ?? 'Unknown' },
+  { name: 'HEALTH', cell: healthOf },
   { name: 'REVISION', cell: ({ status }) => shortSha(status?.lastAppliedRevision) },
   { name: 'AGE', isWide: true, cell: ({ metadata }, now) => ageText(metadata.creationTimestamp ?? '', now) },
   { name: 'SOURCE', isWide: true, cell: ({ spec }) => `${spec.sourceRef.kind}/${spec.sourceRef.name}` },

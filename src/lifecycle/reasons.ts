@@ -15,6 +15,8 @@ export interface Health {
   readonly fix?: string;
   /** Milliseconds since the epoch from which on time alone makes it another one. */
   readonly recheckAt?: number;
+  /** Another app is not ready, which reports its own trouble: nothing is wrong with the app itself. */
+  readonly isOfApp?: true;
 }
 
 export const healthy: Health = { status: 'Healthy', reason: '' };

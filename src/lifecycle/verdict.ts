@@ -28,6 +28,12 @@ export interface AppVerdict {
 /** Condition `Suspended`, reason: the newest commit would change the app. */
 export const commitWaits = 'CommitWaits';
 
+/** Condition `Healthy`, reason: the app waits for health, and an app that it applies is not ready. Nothing is wrong with the app itself. */
+export const appNotReady = 'AppNotReady';
+
+/** True when the only thing in the way of an app is another app that it applies. */
+export const waitsForApp = ({ status }: Kustomization): boolean => conditionOf(status?.conditions, 'Healthy')?.reason === appNotReady;
+
 /**
  * The one place that decides whether an app is what Git says: by the stored facts of the app and its source alone, so that the engine, the
  * page and every command come to the same answer.
@@ -81,8 +87,8 @@ function decide(
     return { state: ready.reason === reasons.pruneFailed ? 'Differs' : 'NotApplied', reason: readyMessage };
   }
   if (failedOnHealth(app) && !isSuspended && health !== 'NoController') {
-    // Its apps speak for themselves, in rows of their own.
-    if (isAppList(app)) return { state: 'Waiting', reason: readyMessage };
+    // That app has a verdict of its own.
+    if (waitsForApp(app)) return { state: 'Waiting', reason: readyMessage };
     return { state: 'Broken', reason: readyMessage || healthMessage };
   }
   if (health === 'Degraded') return { state: 'Broken', reason: healthMessage };
@@ -94,6 +100,7 @@ function decide(
   }
   if (health === 'NoController') return { state: 'NoController', reason: healthMessage };
   if (health === 'Missing' && !isMoving) return { state: 'Differs', reason: healthMessage };
+  if (waitsForApp(app) && !isMoving) return { state: 'Waiting', reason: healthMessage };
   if (isMoving || health === 'Progressing' || health === 'Missing')
     return { state: 'OnTheWay', reason: healthMessage || (ready.status === 'Unknown' ? readyMessage : '') };
   // The app's own condition reports a source that is not there.
@@ -112,11 +119,10 @@ export function isAppList({ status }: Kustomization): boolean {
   return entries.length > 0 && entries.every(({ id }) => id.endsWith('_kustomize.toolkit.fluxcd.io_Kustomization'));
 }
 
-/** A listed app reports its own trouble: a list of apps is well as long as its apps are there. */
-function healthOf(app: Kustomization): HealthStatus {
-  const health = conditionOf(app.status?.conditions, 'Healthy')?.reason as HealthStatus | undefined;
-  if (health === undefined || health === 'Missing' || !isAppList(app)) return health ?? 'Unknown';
-  return 'Healthy';
+/** Health of what the app applied, as the engine saw it last. */
+export function healthOf(app: Kustomization): HealthStatus {
+  if (waitsForApp(app)) return 'Progressing';
+  return (conditionOf(app.status?.conditions, 'Healthy')?.reason as HealthStatus | undefined) ?? 'Unknown';
 }
 
 function differencesOf(app: Kustomization, source: GitRepository | undefined): readonly string[] {

@@ -7,8 +7,7 @@ import { labels } from '../api/well-known.ts';
 import { isMatch, type VerdictState, verdictOver } from '../base/app-states.ts';
 import type { AppOverview, Overview } from '../base/overview.ts';
 import type { Informer, InformerSet } from '../client/informer.ts';
-import { failedOnHealth } from '../lifecycle/kustomization.facts.ts';
-import { isAppList, judgeApp } from '../lifecycle/verdict.ts';
+import { isAppList, judgeApp, waitsForApp } from '../lifecycle/verdict.ts';
 import { type Why, whyOf } from '../lifecycle/why.ts';
 import { conditionOf, isConditionTrue } from '../machinery/conditions.ts';
 
@@ -95,7 +94,7 @@ const shaOf = (revision = ''): string => revision.slice(revision.lastIndexOf(':'
 /** An app that applies nothing but other apps is a list, not an app, as long as there is nothing to say of the list itself. */
 function isShown(app: Kustomization, { state }: AppOverview): boolean {
   if (!isAppList(app)) return true;
-  return state !== 'Matches' && state !== 'OnTheWay' && state !== 'Unknown' && !failedOnHealth(app);
+  return state !== 'Matches' && state !== 'OnTheWay' && state !== 'Unknown' && !waitsForApp(app);
 }
 
 function sourceIn(repositories: readonly GitRepository[], { spec, metadata }: Kustomization): GitRepository | undefined {

@@ -152,10 +152,14 @@ describe('the verdict on an app', () => {
     });
   });
 
-  it('leaves to the apps of a list what is wrong with them', () => {
-    const entries = ['flux-system_a_kustomize.toolkit.fluxcd.io_Kustomization'];
-    const conditions = { ...ready, Healthy: ['False', 'Degraded', 'Kustomization flux-system/a: no'] } as const;
-    expect(judge({ entries, conditions })).toMatchObject({ state: 'Matches', health: 'Healthy' });
+  it('waits while an app that it applies is not ready, and is not broken by it', () => {
+    const entries = ['_web__Namespace', 'flux-system_a_kustomize.toolkit.fluxcd.io_Kustomization'];
+    const reason = 'waits for Kustomization a: image does not exist';
+    const waits = { Healthy: ['Unknown', 'AppNotReady', reason] } as const;
+    const late = { ...waits, Ready: ['False', 'HealthCheckFailed', reason] } as const;
+    const expected = { state: 'Waiting', health: 'Progressing', reason, cause: undefined };
+    expect(judge({ entries, conditions: late, attempts: [worked] })).toMatchObject(expected);
+    expect(judge({ entries, conditions: { ...ready, ...waits } })).toMatchObject(expected);
     expect(judge({ entries, conditions: { ...ready, Healthy: ['False', 'Missing', 'a does not exist'] } })).toMatchObject({
       state: 'Differs',
     });

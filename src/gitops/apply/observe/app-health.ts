@@ -111,6 +111,8 @@ export function createAppHealth({ clock, log, wake, feed, gitops }: AppHealthOpt
       return shown;
     }
     if (state.progress?.reason !== health.reason) state.progress = { reason: health.reason, since: clock.now() };
+    // That app is at fault, and says so itself.
+    if (health.isOfApp === true) return shown;
     if (isLate(app, state, clock.now())) state.isOverdue = true;
     // An app that waits for health has that deadline alone, so that `Healthy` and `Ready` turn in one write.
     const isStuck = !isAwaited(app, state) && clock.now() - state.progress.since > timeoutMsOf(app);
@@ -131,11 +133,11 @@ export function createAppHealth({ clock, log, wake, feed, gitops }: AppHealthOpt
       };
       const healthOfApplied = ({ desired: { resource, ref, object }, skipped }: AppliedObject): Health =>
         // What is left alone may be anything, and may be away.
-        skipped === 'suspended' ? healthy : healthOfLive(resource, ref, object.kind);
+        skipped === 'suspended' ? healthy : ofApp(resource, healthOfLive(resource, ref, object.kind), app.spec.wait === true);
       const healthOfChecked = ({ resource, ref, kind }: CheckedObject): Health =>
         resource === undefined
           ? { status: 'Missing', reason: `${describe(kind, ref)} is of a kind that the cluster does not have` }
-          : healthOfLive(resource, ref, kind);
+          : ofApp(resource, healthOfLive(resource, ref, kind), true);
       const now = clock.now();
       for (const [id, dueAt] of state.healthDue) if (dueAt <= now) state.healthDirty.add(id);
       for (const id of state.healthDirty) {
@@ -148,7 +150,7 @@ export function createAppHealth({ clock, log, wake, feed, gitops }: AppHealthOpt
         else state.healthDue.set(id, health.recheckAt);
       }
       state.healthDirty.clear();
-      const worst = state.applied.size + state.checks.size === 0 ? unknown : worstOf(state.health.values());
+      const worst = state.applied.size + state.checks.size === 0 ? unknown : worstOfOwnFirst(state.health.values());
       return inTime(app, state, worst, explained(state, target, worst));
     },
     announce(app, state, { health, target }) {
@@ -217,6 +219,22 @@ export const isLate = (app: Kustomization, state: AppState, now: number): boolea
   isAwaited(app, state) && now - state.waitsSince > timeoutMsOf(app);
 
 const isProblem = ({ status }: Health): boolean => status === 'Degraded' || status === 'NoController';
+
+/**
+ * How the app in an app counts. As in Flux it counts only where the app waits for it; it is then on its way until it is ready, whatever
+ * its trouble is.
+ */
+function ofApp({ group, kind }: Resource<DynamicObject>, health: Health, isAwaited: boolean): Health {
+  if (group !== kustomizations.group || kind !== kustomizations.kind) return health;
+  if (health.status === 'Healthy' || health.status === 'Missing' || health.status === 'Unknown') return health;
+  return isAwaited ? { ...health, status: 'Progressing', reason: `waits for ${health.reason}`, isOfApp: true } : healthy;
+}
+
+/** Of equally bad ones, an object of the app's own comes before another app. */
+function worstOfOwnFirst(all: Iterable<Health>): Health {
+  const healths = [...all];
+  return worstOf([...healths.filter(({ isOfApp }) => isOfApp !== true), ...healths]);
+}
 
 interface Workload {
   readonly kind: string;

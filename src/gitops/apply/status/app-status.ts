@@ -6,7 +6,7 @@ import { annotations } from '../../../api/well-known.ts';
 import type { Finding } from '../../../lifecycle/flux-conditions.ts';
 import { conditionsOf, type KustomizationState } from '../../../lifecycle/kustomization.facts.ts';
 import type { Health } from '../../../lifecycle/reasons.ts';
-import { commitWaits, judgeApp } from '../../../lifecycle/verdict.ts';
+import { appNotReady, commitWaits, judgeApp } from '../../../lifecycle/verdict.ts';
 import { setCondition } from '../../../machinery/conditions.ts';
 import { deepEqual } from '../../../machinery/object.ts';
 import type { AppState, ObjectNotes } from '../app-state.ts';
@@ -157,7 +157,8 @@ function healthCondition(health: Health, generation: number): Omit<Condition, 'l
     health.status === 'Healthy' ? 'True' : health.status === 'Progressing' || health.status === 'Unknown' ? 'Unknown' : 'False';
   // The second line is for whoever looks for what to do.
   const message = health.fix === undefined ? health.reason : `${health.reason}\n${health.fix}`;
-  return { type: 'Healthy', status, reason: health.status, message, observedGeneration: generation };
+  const reason = health.isOfApp === true ? appNotReady : health.status;
+  return { type: 'Healthy', status, reason, message, observedGeneration: generation };
 }
 
 /** Facts about an app beside its object, for its metrics. */

@@ -1,6 +1,7 @@
 import { pino } from 'pino';
-import { expect, it } from 'vitest';
-import type { Kustomization } from '../../../../../src/api/kustomize/v1/kustomization.ts';
+import { describe, expect, it } from 'vitest';
+import { namespaces } from '../../../../../src/api/core/v1/namespace.ts';
+import { type Kustomization, kustomizations } from '../../../../../src/api/kustomize/v1/kustomization.ts';
 import { createMetrics } from '../../../../../src/base/metrics.ts';
 import { newAppState } from '../../../../../src/gitops/apply/app-state.ts';
 import { createAppHealth } from '../../../../../src/gitops/apply/observe/app-health.ts';
@@ -16,14 +17,54 @@ const app: Kustomization = {
   spec: { interval: '1m', prune: true, sourceRef: { kind: 'GitRepository', name: 'cluster' } },
 };
 
+const options = (feed: Parameters<typeof createAppHealth>[0]['feed']) => ({
+  log: pino({ level: 'silent' }),
+  wake: () => undefined,
+  feed,
+});
+
+describe('health of an app that applies a Namespace and another app', () => {
+  const clock = createManualClock();
+  const gitops = createGitOpsMetrics({ metrics: createMetrics(), clock, commitsAfter: () => 0, apps: () => [], sources: () => [] });
+  const health = createAppHealth({ clock, gitops, ...options({ add: () => undefined }) });
+  const objects: Readonly<Record<string, { readonly resource: object; readonly live: object; readonly is: Health }>> = {
+    namespace: { resource: namespaces, live: { kind: 'Namespace' }, is: { status: 'Healthy', reason: '' } },
+    child: { resource: kustomizations, live: { kind: 'Kustomization' }, is: { status: 'Degraded', reason: 'Kustomization web: no image' } },
+  };
+  const target = {
+    owned: { live: (_: unknown, { name }: { readonly name: string }) => objects[name]?.live, isSynced: () => true, podsOf: () => [] },
+    rulesOf: () => ({ healthOf: (live: object) => Object.values(objects).find((each) => each.live === live)?.is }),
+  } as unknown as Target;
+  const stateWith = (ids: readonly string[]) => {
+    const state = newAppState('flux-system/shop');
+    for (const id of ids) {
+      const { resource, live } = objects[id] ?? {};
+      state.applied.set(id, { desired: { resource, ref: { name: id }, object: live } } as never);
+      state.healthDirty.add(id);
+    }
+    return state;
+  };
+
+  it('leaves out that app where it does not wait for health', () => {
+    expect(health.current(app, stateWith(['namespace', 'child']), target)).toEqual({ status: 'Healthy', reason: '' });
+  });
+
+  it('waits for that app where it waits for health, and is never Degraded by it', () => {
+    const waiting = { ...app, spec: { ...app.spec, wait: true, timeout: '1s' } };
+    const state = stateWith(['namespace', 'child']);
+    const expected = { status: 'Progressing', reason: 'waits for Kustomization web: no image', isOfApp: true };
+    expect(health.current(waiting, state, target)).toEqual(expected);
+    clock.advance(60_000);
+    expect(health.current(waiting, state, target)).toEqual(expected);
+  });
+});
+
 it('tells of a crash loop once, however often it counts and is well for a moment, and again when it had been over', () => {
   const clock = createManualClock();
   const reasons: string[] = [];
   const health = createAppHealth({
     clock,
-    log: pino({ level: 'silent' }),
-    wake: () => undefined,
-    feed: { add: (_, activity) => void (activity.type === 'degraded' && reasons.push(activity.reason)) },
+    ...options({ add: (_, activity) => void (activity.type === 'degraded' && reasons.push(activity.reason)) }),
     gitops: createGitOpsMetrics({ metrics: createMetrics(), clock, commitsAfter: () => 0, apps: () => [], sources: () => [] }),
   });
   const state = { ...newAppState('flux-system/shop'), appliedAt: 1, announcedHealthy: true };
