@@ -1,11 +1,29 @@
 import type { Duplex, Readable, Writable } from 'node:stream';
 
 /**
- * What runs pods, shaped like the Container Runtime Interface: sandboxes (a pod's shared address and directories) hold containers.
- * Implementations: `process/` (host processes), `simulated/` (timed states, no processes). The agent above it is the same for all, so
- * probes, restarts, volumes, hooks and status live in the agent, not here.
+ * Runs pods for the node agent. The shape is that of the Container Runtime Interface: sandboxes (a pod's shared address and directories)
+ * hold containers. `process/` (host processes) and `simulated/` (timed states, no processes) implement it. Probes, restarts, volumes,
+ * hooks and status are the agent's own, so every runtime gets them alike.
  *
  * All state that matters is in the runtime: after a restart the agent finds its pods again with `list`.
+ *
+ * `test/conformance/runtimes` holds every runtime to these promises:
+ * - Calls may overlap. Those that make something make it once: one sandbox for each pod and attempt, one container for each name and
+ *   attempt in a sandbox, one start for each container. A stop waits for the start that is under way.
+ * - An unknown id rejects where something was to happen (create, start, stop, exec). Stop of a sandbox and both removals accept it,
+ *   because they may be repeated after a crash.
+ * - No call throws; all failures are rejections.
+ *
+ * A runtime over CRI meets questions that the present ones do not ask. The answers expected of it:
+ * - Images: `pullImage` gets a name only. A CRI runtime must look (`ImageStatus`) before it pulls, because `PullImage` always asks the
+ *   registry; the agent has no `imagePullPolicy: Always`, no credentials and no image collection yet, and needs parameters for them.
+ *   An empty `command` means the image's entrypoint, an absent `identity` the image's user.
+ * - Sandboxes: one can end by itself (its pause process dies). `list` must then say `ready: false`, and the agent makes the next attempt.
+ *   CRI reserves a name by attempt also for a sandbox whose creation was interrupted: the adapter removes that one and repeats the call.
+ * - Pod address: `ip` is the first address that the network plugin gave. It is undefined until there is one and with `hostNetwork`, where
+ *   the agent uses the node's. A second family has no field yet. `connect` and probes have to enter the pod's network.
+ * - Logs: CRI writes lines of `TIME STREAM TAG TEXT`, and `ContainerLog` describes raw output. The type needs a format before such a
+ *   runtime can be read; `timesPath` has no use there.
  *
  * @see https://github.com/kubernetes/cri-api runtime.v1
  */
@@ -22,20 +40,37 @@ export interface ContainerRuntime {
   /** Says how the node runs pods, as conditions of the Node. */
   readonly conditions: readonly NodeConditionReport[];
 
-  /** Makes the pod's address and directories. Idempotent by pod uid and attempt. */
+  /** Makes the pod's address and directories. Idempotent by pod uid and attempt while the sandbox is ready; one that was stopped is made again. */
   runPodSandbox(config: PodSandboxConfig): Promise<SandboxId>;
-  /** Kills what is left of the sandbox's containers and releases its address. */
+  /** Kills what is left of the sandbox's containers (exit code 137) and releases its address. Its containers stay listed. */
   stopPodSandbox(sandbox: SandboxId): Promise<void>;
-  /** Forgets the sandbox, its containers and their files. */
+  /** Stops the sandbox, then forgets it, its containers and their files, logs included. */
   removePodSandbox(sandbox: SandboxId): Promise<void>;
 
   /** Makes the image available; throws `ImageError`. */
   pullImage(image: string): Promise<{ readonly imageRef: string }>;
 
+  /**
+   * Makes a container that `startContainer` can start.
+   *
+   * @throws ContainerError when the name is taken for this attempt, or the configuration cannot be had here
+   * @throws Error when the sandbox is not known or not ready
+   */
   createContainer(sandbox: SandboxId, config: ContainerConfig): Promise<ContainerId>;
+  /**
+   * Starts a container, once in its life. Resolves when its program was begun, or has ended already. A program that is not there either
+   * rejects, or leaves an exit with code 128 and reason `StartError`.
+   *
+   * @throws ContainerError `RunContainerError`, also when the container was started before
+   */
   startContainer(container: ContainerId): Promise<void>;
-  /** Sends the stop signal to the container's processes, and kills all of them after `gracePeriodMs`. Resolves when none is left. */
+  /**
+   * Sends SIGTERM to the container's program, and kills all of its processes after `gracePeriodMs` (exit code 137). 0 kills at once. The
+   * shortest grace of several calls counts. Resolves when no process is left. A container that has ended or was never started stays as
+   * it is.
+   */
   stopContainer(container: ContainerId, gracePeriodMs: number): Promise<void>;
+  /** Kills the container if it runs, then forgets it and its log. Its name is free again. */
   removeContainer(container: ContainerId): Promise<void>;
 
   /** Everything this runtime holds for this node, also from before a restart; of one pod when `podUid` is given. */
@@ -44,7 +79,12 @@ export interface ContainerRuntime {
   /** Gives once each damage to a pod that was found at the start and could not be recovered, in words for its user. */
   takeProblems(podUid: string): readonly string[];
 
-  /** Runs a command in the container. Output is bounded by `limitBytes` a stream. */
+  /**
+   * Runs a command in the container, with its environment and working directory. Output is cut at `limitBytes` a stream. The answer comes
+   * when the command ends, also where a child of it holds the output, or is killed after `timeoutMs`.
+   *
+   * @throws Error when the container does not run
+   */
   exec(container: ContainerId, command: readonly string[], options: ExecOptions): Promise<ExecResult>;
 
   /**

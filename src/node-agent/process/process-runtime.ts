@@ -92,6 +92,8 @@ interface Container {
   ranOutOfMemory: boolean;
   /** Present for containers that this process started; adopted ones are polled. */
   child: ChildProcess | undefined;
+  /** Ends with the start that is under way, whether it succeeds or not. */
+  launching: Promise<void> | undefined;
   logTimes: LogTimes | undefined;
   readonly exitListeners: (() => void)[];
 }
@@ -121,6 +123,8 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
   const pool = createAddressPool(options.podCidr);
   const sandboxes = new Map<SandboxId, Sandbox>();
   const containers = new Map<ContainerId, Container>();
+  /** Sandboxes on their way, so that calls at the same time make one. */
+  const making = new Map<SandboxId, Promise<SandboxId>>();
   const listeners = new Set<(podUid: string) => void>();
   /** Damage that was found, by pod. */
   const problems = new Map<string, readonly string[]>();
@@ -336,6 +340,7 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
     terminationMessage: undefined,
     ranOutOfMemory: false,
     child: undefined,
+    launching: undefined,
     logTimes: undefined,
     exitListeners: [],
   });
@@ -514,6 +519,7 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
     isRunning(container) ? new Promise((resolve) => container.exitListeners.push(resolve)) : Promise.resolve();
 
   async function stop(container: Container, gracePeriodMs: number): Promise<void> {
+    await container.launching;
     const { identity } = container;
     if (identity === undefined || !isRunning(container)) return;
     const exited = exitOf(container);
@@ -533,6 +539,33 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
       if (isolation.mode === 'plain') await killMarked(container.record.id);
       await exited;
     }
+  }
+
+  async function writeContainer(container: Container): Promise<void> {
+    const { record } = container;
+    await mkdir(dirname(record.logPath), { recursive: true, mode: 0o750 });
+    await mkdir(container.directory, { recursive: true, mode: 0o700 });
+    const terminationLog = join(container.directory, 'termination-log');
+    await writeFileWithMode(terminationLog, '', 0o600);
+    const hostId = hostIdFor(podOf(container).uid);
+    if (hostId !== undefined) await chown(terminationLog, hostId, hostId);
+    await writeRecord(container.directory, 'container.json', record);
+  }
+
+  async function makeSandbox(id: SandboxId, config: PodSandboxConfig): Promise<SandboxId> {
+    const existing = sandboxes.get(id);
+    if (existing?.record.ready) return id;
+    const ip = config.hostNetwork ? pool.nodeAddress : pool.take();
+    if (ip === undefined) throw new Error(`no address is free in ${options.podCidr}`);
+    const record: SandboxRecord = { id, config, ip, createdAt: clock.now(), ready: true, bootId: host.bootId };
+    const path = sandboxDirectory(directory, id);
+    await mkdir(path, { recursive: true, mode: 0o700 });
+    await writeFileWithMode(join(path, 'hosts'), hostsFile(config, ip), 0o644);
+    await writeFileWithMode(join(path, 'hostname'), `${config.hostname}\n`, 0o644);
+    await mkdir(config.logDirectory, { recursive: true, mode: 0o750 });
+    await writeRecord(path, 'sandbox.json', record);
+    sandboxes.set(id, { record, containers: existing?.containers ?? new Map() });
+    return id;
   }
 
   async function stopPodSandbox(id: SandboxId): Promise<void> {
@@ -562,21 +595,11 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
     runsPrograms: true,
     conditions: [limits.condition],
 
-    async runPodSandbox(config) {
+    runPodSandbox(config) {
       const id = `${config.uid}-${config.attempt}`;
-      const existing = sandboxes.get(id);
-      if (existing?.record.ready) return id;
-      const ip = config.hostNetwork ? pool.nodeAddress : pool.take();
-      if (ip === undefined) throw new Error(`no address is free in ${options.podCidr}`);
-      const record: SandboxRecord = { id, config, ip, createdAt: clock.now(), ready: true, bootId: host.bootId };
-      const path = sandboxDirectory(directory, id);
-      await mkdir(path, { recursive: true, mode: 0o700 });
-      await writeFileWithMode(join(path, 'hosts'), hostsFile(config, ip), 0o644);
-      await writeFileWithMode(join(path, 'hostname'), `${config.hostname}\n`, 0o644);
-      await mkdir(config.logDirectory, { recursive: true, mode: 0o750 });
-      await writeRecord(path, 'sandbox.json', record);
-      sandboxes.set(id, { record, containers: existing?.containers ?? new Map() });
-      return id;
+      const running = making.get(id) ?? makeSandbox(id, config).finally(() => making.delete(id));
+      making.set(id, running);
+      return running;
     },
 
     stopPodSandbox,
@@ -607,6 +630,7 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
 
     async createContainer(sandboxId, config) {
       const sandbox = sandboxOf(sandboxId);
+      if (!sandbox.record.ready) throw new Error(`sandbox ${sandboxId} is not ready`);
       const { reason: mode, message } = describeIsolation(host);
       if (mode === 'PodsRefused') throw new ContainerError('CreateContainerError', message);
       if (isolation.mode === 'plain') {
@@ -637,30 +661,40 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
       const logPath = join(sandbox.record.config.logDirectory, config.name, `${config.attempt}.log`);
       const record: ContainerRecord = { id, sandbox: sandboxId, config, createdAt: clock.now(), logPath, bootId: host.bootId };
       const container = newContainer(record);
-      await mkdir(dirname(logPath), { recursive: true, mode: 0o750 });
-      await mkdir(container.directory, { recursive: true, mode: 0o700 });
-      const terminationLog = join(container.directory, 'termination-log');
-      await writeFileWithMode(terminationLog, '', 0o600);
-      const hostId = hostIdFor(podOf(container).uid);
-      if (hostId !== undefined) await chown(terminationLog, hostId, hostId);
-      await writeRecord(container.directory, 'container.json', record);
+      // Before anything is awaited: the name is taken.
       sandbox.containers.set(id, container);
       containers.set(id, container);
+      try {
+        await writeContainer(container);
+      } catch (err) {
+        sandbox.containers.delete(id);
+        containers.delete(id);
+        throw err;
+      }
       return id;
     },
 
     async startContainer(id) {
       const container = containerOf(id);
-      if (container.identity !== undefined) throw new ContainerError('RunContainerError', `container ${id} was started already`);
+      if (container.identity !== undefined || container.launching !== undefined)
+        throw new ContainerError('RunContainerError', `container ${id} was started already`);
+      const launched = host.limitStarts(() => launch(container));
+      container.launching = launched
+        .catch(() => undefined)
+        .finally(() => {
+          container.launching = undefined;
+        });
       try {
-        await host.limitStarts(() => launch(container));
+        await launched;
       } catch (err) {
         if (err instanceof ContainerError) throw err;
         throw new ContainerError('RunContainerError', err instanceof Error ? err.message : String(err), { cause: err });
       }
     },
 
-    stopContainer: (id, gracePeriodMs) => stop(containerOf(id), gracePeriodMs),
+    async stopContainer(id, gracePeriodMs) {
+      await stop(containerOf(id), gracePeriodMs);
+    },
 
     async removeContainer(id) {
       const container = containers.get(id);
@@ -709,7 +743,7 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
       return writer;
     },
 
-    connect(id, port, abort) {
+    async connect(id, port, abort) {
       const { ip } = sandboxOf(id).record;
       return connectTo(ip, port, abort);
     },

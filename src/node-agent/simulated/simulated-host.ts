@@ -42,7 +42,11 @@ interface Container {
   startedAt: number | undefined;
   finishedAt: number | undefined;
   exitCode: number | undefined;
+  /** Ends when the container runs; present from the call that starts it. */
+  start: Promise<void> | undefined;
 }
+
+const killedExitCode = 137;
 
 /**
  * Pods without processes: containers start after a short delay, run until they are stopped, and print nothing. Everything a node does
@@ -66,18 +70,19 @@ export function createSimulatedHost(options: SimulatedHostOptions): SimulatedHos
         return container;
       };
 
-      function stop(container: Container, exitCode: number): void {
+      async function stop(container: Container, exitCode: number): Promise<void> {
+        await container.start;
         if (container.startedAt === undefined || container.finishedAt !== undefined) return;
         container.finishedAt = clock.now();
         container.exitCode = exitCode;
         for (const listener of listeners) listener(container.sandbox.config.uid);
       }
 
-      function stopSandbox(id: SandboxId): void {
+      async function stopPodSandbox(id: SandboxId): Promise<void> {
         const sandbox = sandboxes.get(id);
         if (sandbox === undefined) return;
         sandbox.ready = false;
-        for (const container of sandbox.containers.values()) stop(container, 137);
+        await Promise.all([...sandbox.containers.values()].map((container) => stop(container, killedExitCode)));
       }
 
       return {
@@ -101,12 +106,10 @@ export function createSimulatedHost(options: SimulatedHostOptions): SimulatedHos
           return id;
         },
 
-        async stopPodSandbox(id) {
-          stopSandbox(id);
-        },
+        stopPodSandbox,
 
         async removePodSandbox(id) {
-          stopSandbox(id);
+          await stopPodSandbox(id);
           const sandbox = sandboxes.get(id);
           if (sandbox === undefined) return;
           for (const container of sandbox.containers.keys()) containers.delete(container);
@@ -123,6 +126,7 @@ export function createSimulatedHost(options: SimulatedHostOptions): SimulatedHos
         async createContainer(sandboxId, config) {
           const sandbox = sandboxes.get(sandboxId);
           if (sandbox === undefined) throw new Error(`sandbox ${sandboxId} is not known`);
+          if (!sandbox.ready) throw new Error(`sandbox ${sandboxId} is not ready`);
           const id = `${sandboxId}-${config.name}-${config.attempt}`;
           if (containers.has(id))
             throw new ContainerError('CreateContainerError', `container name ${config.name} with attempt ${config.attempt} is in use`);
@@ -134,6 +138,7 @@ export function createSimulatedHost(options: SimulatedHostOptions): SimulatedHos
             startedAt: undefined,
             finishedAt: undefined,
             exitCode: undefined,
+            start: undefined,
           };
           sandbox.containers.set(id, container);
           containers.set(id, container);
@@ -142,18 +147,21 @@ export function createSimulatedHost(options: SimulatedHostOptions): SimulatedHos
 
         async startContainer(id) {
           const container = containerOf(id);
-          await delay();
-          container.startedAt = clock.now();
+          if (container.start !== undefined) throw new ContainerError('RunContainerError', `container ${id} was started already`);
+          container.start = delay().then(() => {
+            container.startedAt = clock.now();
+          });
+          await container.start;
         },
 
-        async stopContainer(id) {
-          stop(containerOf(id), 0);
+        async stopContainer(id, gracePeriodMs) {
+          await stop(containerOf(id), gracePeriodMs === 0 ? killedExitCode : 0);
         },
 
         async removeContainer(id) {
           const container = containers.get(id);
           if (container === undefined) return;
-          stop(container, 137);
+          await stop(container, killedExitCode);
           container.sandbox.containers.delete(id);
           containers.delete(id);
         },
@@ -165,7 +173,8 @@ export function createSimulatedHost(options: SimulatedHostOptions): SimulatedHos
           return found.map(sandboxStatusOf);
         },
 
-        async exec() {
+        async exec(id) {
+          containerOf(id);
           return { exitCode: 0, timedOut: false, stdout: Buffer.alloc(0), stderr: Buffer.alloc(0) };
         },
         startExec: () => Promise.reject(new UnsupportedError('a simulated container has no processes, so no command can run in it')),
@@ -234,7 +243,7 @@ function addressesFrom(first: string): () => string {
 }
 
 function sandboxStatusOf({ config, ip, createdAt, ready, containers }: Sandbox): SandboxStatus {
-  const { namespace, name, uid, attempt } = config;
+  const { namespace, name, uid, attempt, gracePeriodMs } = config;
   return {
     id: `${uid}-${attempt}`,
     namespace,
@@ -244,6 +253,7 @@ function sandboxStatusOf({ config, ip, createdAt, ready, containers }: Sandbox):
     ready,
     ip,
     createdAt,
+    gracePeriodMs,
     containers: [...containers.values()].map(containerStatusOf),
   };
 }

@@ -11,8 +11,9 @@ import { claimNetwork, readEndpoints } from '../../../src/cli/data-directory.ts'
 import { down } from '../../../src/cli/down.ts';
 import { noteBackup } from '../../../src/cli/purge.ts';
 import { ensureBareRepository, seedRepository } from '../../../src/gitops/sources/bare-repository.ts';
+import { eventually, type RuntimeFixture } from '../../support/container-runtime.ts';
 import { cloneRepository } from '../../support/git.ts';
-import { commandLines, eventually, hosts, isolated, RuntimeFixture, sleepLike } from '../../support/process-runtime.ts';
+import { commandLines, createProcessFixture, hosts, isolated, sleepLike } from '../../support/process-runtime.ts';
 
 let cluster: RuntimeFixture;
 let stranger: ChildProcess;
@@ -28,7 +29,7 @@ const output = new Writable({
 
 beforeEach(async () => {
   printed = '';
-  cluster = await RuntimeFixture.create(isolated ? hosts.namespaces : hosts.plain);
+  cluster = await createProcessFixture(isolated ? hosts.namespaces : hosts.plain);
   await mkdir(join(cluster.directory, 'pki'));
   const claim = await claimNetwork(cluster.directory);
   network = claim.network.n;
@@ -49,7 +50,7 @@ const noteEndpoints = (endpoints: object) =>
   writeFile(join(cluster.directory, 'endpoints.json'), JSON.stringify({ api: '', http: '', git: '', kubeconfig: '', ...endpoints }));
 
 async function groupsOfThisTest(): Promise<readonly string[]> {
-  const { cgroups } = cluster.host;
+  const { cgroups } = isolated ? hosts.namespaces : hosts.plain;
   if (cgroups.version === undefined) return [];
   const roots = cgroups.version === 2 ? [cgroups.root] : Object.values(cgroups.roots);
   const names = await Promise.all(roots.map((root) => readdir(root, { recursive: true }).catch(() => [])));

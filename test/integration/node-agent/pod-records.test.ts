@@ -3,7 +3,8 @@ import { chmod, mkdir, readdir, readFile, rm, truncate, writeFile } from 'node:f
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { isSameProcess, parseProcessStat } from '../../../src/base/process-identity.ts';
-import { commandLines, eventually, hosts, isolated, RuntimeFixture, sleepLike } from '../../support/process-runtime.ts';
+import { eventually, type RuntimeFixture } from '../../support/container-runtime.ts';
+import { commandLines, createProcessFixture, hosts, isolated, sleepLike } from '../../support/process-runtime.ts';
 import { createRandom } from '../../support/random.ts';
 
 let fixture: RuntimeFixture;
@@ -16,7 +17,7 @@ const containerDirectoryOf = async (id: string): Promise<string> => {
 
 describe.skipIf(!isolated)('a pod that spoils what it can reach', () => {
   beforeEach(async () => {
-    fixture = await RuntimeFixture.create(hosts.namespaces);
+    fixture = await createProcessFixture(hosts.namespaces);
   });
 
   it('writes to every descriptor of the first process, and its exit code is still the one of its program', async () => {
@@ -87,7 +88,7 @@ describe.skipIf(!isolated)('a pod that spoils what it can reach', () => {
 
 describe.skipIf(!isolated)('a waiter', () => {
   beforeEach(async () => {
-    fixture = await RuntimeFixture.create(hosts.namespaces);
+    fixture = await createProcessFixture(hosts.namespaces);
   });
 
   it('that is killed takes its container with it', async () => {
@@ -135,7 +136,7 @@ const damages: Readonly<Record<string, (path: string) => Promise<void>>> = {
 describe.each(['namespaces', 'plain'] as const)('damaged records, %s', (mode) => {
   beforeEach(async (context) => {
     if (mode === 'namespaces' && !isolated) context.skip('this machine gives no namespaces');
-    fixture = await RuntimeFixture.create(hosts[mode]);
+    fixture = await createProcessFixture(hosts[mode]);
   });
 
   it('are the trouble of their own pod: the next start goes on, ends what nobody can name, and adopts the others', async () => {

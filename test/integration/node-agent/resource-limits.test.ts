@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../../src/base/clock.ts';
 import { createPodCgroups, openCgroups } from '../../../src/node-agent/process/cgroups.ts';
-import { commandLines, eventually, hosts, isolated, RuntimeFixture, sleepLike } from '../../support/process-runtime.ts';
+import { eventually, type RuntimeFixture } from '../../support/container-runtime.ts';
+import { commandLines, createProcessFixture, hosts, isolated, sleepLike } from '../../support/process-runtime.ts';
 
 const { cgroups } = hosts.namespaces;
 const mebibyte = 1024 * 1024;
@@ -31,7 +32,7 @@ async function forkWithoutEnd(): Promise<void> {
 
 describe.skipIf(!isolated || cgroups.version === undefined)('limits by control groups (needs some that are ours)', () => {
   beforeEach(async () => {
-    fixture = await RuntimeFixture.create(hosts.namespaces);
+    fixture = await createProcessFixture(hosts.namespaces);
   });
   afterEach(() => fixture.end());
 
@@ -90,7 +91,7 @@ describe.skipIf(!isolated || cgroups.version === undefined)('limits by control g
 
 describe.skipIf(!isolated)('every container', () => {
   beforeEach(async () => {
-    fixture = await RuntimeFixture.create(hosts.namespaces);
+    fixture = await createProcessFixture(hosts.namespaces);
   });
   afterEach(() => fixture.end());
 
@@ -114,7 +115,7 @@ describe.skipIf(!isolated)('every container', () => {
 
 describe.skipIf(!isolated)('limits without control groups', () => {
   beforeEach(async () => {
-    fixture = await RuntimeFixture.create(hosts.withoutCgroups);
+    fixture = await createProcessFixture(hosts.withoutCgroups);
   });
   afterEach(() => fixture.end());
 

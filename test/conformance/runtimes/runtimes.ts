@@ -1,0 +1,23 @@
+import { systemClock } from '../../../src/base/clock.ts';
+import { createSimulatedHost } from '../../../src/node-agent/simulated/simulated-host.ts';
+import type { RuntimeUnderTest } from '../../support/container-runtime.ts';
+import { hosts, processRuntime } from '../../support/process-runtime.ts';
+
+const simulated: RuntimeUnderTest = {
+  name: 'simulated',
+  runsPrograms: false,
+  skip: undefined,
+  open: async () => createSimulatedHost({ clock: systemClock, version: '0' }).createRuntime(),
+  image: 'nginx:1',
+  badImage: undefined,
+  survivesRestart: false,
+  hasVolumes: false,
+  listener: () => [],
+};
+
+/** Every container runtime of the node agent. A new one joins the suite by its line here. */
+export const runtimes: readonly RuntimeUnderTest[] = [
+  processRuntime('namespaces', hosts.namespaces),
+  processRuntime('plain', hosts.plain),
+  simulated,
+];
