@@ -108,8 +108,8 @@ function sentencesOf(text, kind) {
   const plain = text
     .replace(/```[\s\S]*?```/g, (block) => block.replace(/[^\n]/g, ' '))
     .replace(/(^|\n[ \t]*\n)((?: {2,}\S.*(?:\n|$))+)/g, (_, before, block) => before + block.replace(/[^\n]/g, ' '))
-    .replace(/`[^`\n]*`/g, (code) => (/^`\w+`$/.test(code) ? code.slice(1, -1).replace(/[A-Za-z]/g, 'x') : 'x'))
-    .replace(/"[^"\n]{2,}"|“[^”]*”/g, 'x');
+    .replace(/`[^`\n]*`/g, (code) => (/^`\w+`$/.test(code) ? code.slice(1, -1).replace(/[A-Za-z]/g, 'X') : 'X'))
+    .replace(/"[^"\n]{2,}"|“[^”]*”/g, 'X');
   const sentences = [];
   let start = 0;
   const boundary = /[.!?](?=["')\]]*(?:\s|$))|\n\s*\n|\n\s*(?=[-*] |\d+\. |@\w+)/g;

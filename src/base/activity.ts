@@ -1,6 +1,7 @@
 /**
- * What happened to the cluster, in the order a person wants to read it: the terminal of `up` and the page's line of commits show it. The
- * GitOps engine writes it. After a restart it has what the histories of the apps still know, and no drift.
+ * Events of the cluster in the order in which a person reads them. The terminal of `up` and the page's line of commits
+ * show them. The GitOps engine writes them. After a restart the engine restores commits and applies from the histories
+ * of the apps, but no drift.
  */
 export type Activity =
   | {
@@ -42,9 +43,9 @@ export type Activity =
       /** The field manager that wrote it. */
       readonly by: string;
       readonly healed: boolean;
-      /** Why it is left as it is for now; empty when it is not. */
+      /** Reason why the engine leaves the object as it is for now; empty when it acts on it. */
       readonly left: string;
-      /** Why it could not be put back; empty when it could. */
+      /** Reason why the engine could not put the object back; empty when it could. */
       readonly problem: string;
       readonly durationMs: number;
     }

@@ -16,8 +16,8 @@ interface StateWords {
 }
 
 /**
- * The answers to "is this app what Git says?", worst first. This is the one vocabulary: page, badge, terminal, `status`, `why`, `status.json`
- * and metrics take their words from here, and docs/reference/states.md repeats the table.
+ * The answers to "is this app what Git says?", worst first. Page, badge, terminal, `status`, `why`, `status.json` and
+ * metrics take their words from this one vocabulary; docs/reference/states.md repeats the table.
  */
 export const appStates = {
   NotApplied: {
@@ -43,7 +43,7 @@ export const appStates = {
     shape: 'drift',
     matches: false,
     meaning:
-      'A field or an object in the cluster is not what Git says and is left so: a held correction, `midship.dev/drift: detect`, a suspended or pinned app, a prune that waits for approval.',
+      'A field or an object in the cluster differs from Git and stays so. Reasons are a held correction, `midship.dev/drift: detect`, a suspended or pinned app, a prune that waits for approval.',
   },
   NoController: {
     word: 'No controller',

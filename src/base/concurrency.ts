@@ -42,7 +42,10 @@ export function createLimit(limit: number): <T>(start: () => Promise<T>) => Prom
   };
 }
 
-/** The outcome of `promise`, or the reason of `signal` when it is aborted first; what `promise` stands for goes on then. */
+/**
+ * Resolves like `promise`, or rejects with the reason of `signal` when that is aborted first. The work behind `promise`
+ * continues then.
+ */
 export function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const onAbort = (): void => reject(signal.reason);

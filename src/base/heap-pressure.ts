@@ -10,7 +10,7 @@ export interface HeapPressure {
   stop(): void;
 }
 
-/** V8 ends a process that collects in vain from four fifths on. */
+/** V8 ends a process whose collections free nothing once four fifths of the heap are in use. */
 const highShare = 0.72;
 
 export interface HeapPressureOptions {

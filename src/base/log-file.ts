@@ -21,8 +21,9 @@ const maxPendingChars = 1024 * 1024;
 const mode = 0o600;
 
 /**
- * A log must not end the program it tells of: lines that a full or broken disk does not take are dropped, and the next ones that are
- * written say how many. (pino's own destination ends the process on the first such error, and then waits for the disk for ever.)
+ * A failing log must not end the program. Lines that a full or broken disk refuses are dropped, and the next line that
+ * is written gives their number. (pino's own destination ends the process on the first such error, and then waits for
+ * the disk forever.)
  */
 export function openLogFile({ path, maxBytes = defaultMaxBytes }: LogFileOptions): LogFile {
   let size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;

@@ -7,7 +7,7 @@ const redactedKeys = ['token', 'password', 'secret', 'authorization', 'cookie', 
 
 export interface LogOptions {
   readonly level: string;
-  /** Where lines go; standard error when absent. */
+  /** Destination of the lines; standard error when absent. */
   readonly destination?: DestinationStream;
   /** Takes values of Secrets out of a line. */
   readonly redact?: (line: string) => string;

@@ -1,6 +1,6 @@
 import { getHeapStatistics, setFlagsFromString } from 'node:v8';
 
-/** How much memory the process may take, and for what. All parts full at once fit into the heap. */
+/** Shares of the memory that the process may take. All parts fit into the heap when they are full at once. */
 export interface MemoryBudget {
   readonly totalBytes: number;
   /** The share for the heap of V8; the rest is for the program itself and for what is on its way through sockets and files. */
@@ -53,8 +53,9 @@ export interface MemoryWishes {
 }
 
 /**
- * Lets V8 collect when the heap has doubled since the last collection. Under a heap of gigabytes it waits until four times as much is in use
- * and more, so that a process with 160 MiB of live objects was resident with 1.3 GiB. A full collection of them takes 50 ms, twice a minute.
+ * Lets V8 collect when the heap has doubled since the last collection. Under a heap of gigabytes V8 waits until more
+ * than four times as much is in use: a process with 160 MiB of live objects was resident with 1.3 GiB. A full
+ * collection of these objects takes 50 ms, twice a minute.
  */
 export function boundHeapGrowth(): void {
   setFlagsFromString('--heap-growing-percent=100');

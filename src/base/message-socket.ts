@@ -1,7 +1,7 @@
 import type { Writable } from 'node:stream';
 import type { Clock } from './clock.ts';
 
-/** What streams need of a WebSocket, so that both ends of a relay keep the same rules. */
+/** The part of a WebSocket that streams need, so that both ends of a relay keep the same rules. */
 export interface MessageSocket {
   /** Bytes that were given to `send` and not yet to the kernel. */
   readonly bufferedAmount: number;

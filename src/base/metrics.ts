@@ -32,8 +32,8 @@ export const buckets = {
 } as const;
 
 /**
- * Characters of a part: a text of 1,000 apps has 10 MB in 100,000 lines, and lines that are kept until the last one is written leave the young
- * generation, where they would have cost nothing.
+ * Characters of a part. The text for 1,000 apps has 10 MB in 100,000 lines. Lines that are kept until the last one is
+ * written leave V8's young generation, where they would have cost nothing.
  */
 const partLength = 32 * 1_024;
 

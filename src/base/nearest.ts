@@ -1,4 +1,4 @@
-/** What may have been meant: the candidate with the fewest letters to change, when these are few; undefined when none is near. */
+/** The candidate that differs from `wanted` in the fewest letters, when these are few; undefined when none is near. */
 export function nearest(word: string, candidates: readonly string[]): string | undefined {
   let best: string | undefined;
   // A third of the letters, and at least one: more is another word.

@@ -5,12 +5,12 @@ interface SystemError extends Error {
   readonly address?: string;
   readonly port?: number;
   readonly hostname?: string;
-  /** Of a certificate for other names: the one that was wanted, and the certificate. */
+  /** For a certificate with other names: the name that was wanted, and the certificate. */
   readonly host?: string;
   readonly cert?: { readonly subjectaltname?: string };
 }
 
-/** What went wrong with a connection, in the words of Go's library: they stand in statuses and answers that people look up. */
+/** Says why a connection failed as Go's library says it, since people search for these texts in statuses and answers. */
 export function networkErrorText(err: SystemError): string {
   const { code = '', address = '', port = 0, hostname = '' } = err;
   const where = `dial tcp ${isIP(address) === 6 ? `[${address}]` : address}:${port}`;

@@ -15,7 +15,10 @@ export interface Overview {
 export interface AppOverview {
   readonly name: string;
   readonly namespace: string;
-  /** Is the app what Git says? All that is shown of an app comes from this; `sync` and `health` are its two halves, in the terms of Argo CD. */
+  /**
+   * Answers "is the app what Git says?". All that is shown of an app comes from this; `sync` and `health` are its two
+   * halves, in Argo CD's terms.
+   */
   readonly state: VerdictState;
   readonly sync: 'Synced' | 'OutOfSync' | 'Progressing' | 'Failed' | 'Unknown';
   readonly health: 'Healthy' | 'Progressing' | 'Degraded' | 'Suspended' | 'Missing' | 'NoController' | 'Unknown';
@@ -57,7 +60,7 @@ export interface WhyOverview {
   /** RFC 3339; absent when nothing is tried again by itself. */
   readonly nextRetryAt: string | undefined;
   readonly tries: number;
-  /** What to do; empty when there is nothing to do. */
+  /** The next step for a person; empty when there is none. */
   readonly fix: string;
 }
 

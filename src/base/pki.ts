@@ -14,15 +14,15 @@ import { loadX509 } from './pki/x509-library.ts';
 /**
  * The cluster's own certificate authority and what it issues, kept as PEM files in one directory (0700, files 0600).
  *
- * A certificate is issued once and used again until two thirds of its life are over, so that a restart costs three file reads and does
- * not load the X.509 library. A process that runs longer than that calls `renew`.
+ * A certificate is issued once and reused until two thirds of its validity have passed. A restart then costs three file
+ * reads and does not load the X.509 library. A process that runs longer calls `renew`.
  */
 export interface Pki {
   /** PEM: the authority that signs, and after it those that it replaced and that are still trusted. */
   readonly caCertificate: string;
   /** For a TLS server that is reached under `hosts` (names and addresses). Stored as `NAME.crt` and `NAME.key`. */
   serverCertificate(options: ServerCertificateOptions): Promise<LiveKeyPair>;
-  /** For a client that the API server shall know as user `commonName` in groups `organizations`. */
+  /** For a client that the API server authenticates as user `commonName` in groups `organizations`. */
   clientCertificate(options: ClientCertificateOptions): Promise<LiveKeyPair>;
   /**
    * Replaces each certificate of this process that is past two thirds of its life or not valid by the clock, and hands the new ones to
@@ -81,7 +81,7 @@ interface ClientCertificateOptions {
 
 export interface PkiOptions {
   readonly directory: string;
-  /** Of the authority, in front of a number; default: `midship-ca`. */
+  /** Prefix of the authority's name, before a number; default: `midship-ca`. */
   readonly authorityName?: string;
   readonly clock: Clock;
 }
@@ -283,7 +283,7 @@ async function signRequest({ ca, clock, request, options: { usages, lifetimeMs }
     ...ipAddresses.map((value) => ({ type: 'ip' as const, value })),
     ...uris.map((value) => ({ type: 'url' as const, value })),
   ];
-  // Of a short life the minutes before now are no part.
+  // A short-lived certificate gets no minutes before now, since they would be most of its life.
   const notAfter = clock.now() + lifetimeMs - (lifetimeMs < shortLifetimeMs ? 0 : requestBackdateMs);
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: serialNumber(),

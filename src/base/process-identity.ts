@@ -10,7 +10,7 @@ export interface ProcessStat {
   readonly foregroundGroup: number;
   /** Own and waited-for children's time, user and system, in clock ticks. */
   readonly cpuTicks: number;
-  /** Clock ticks since boot; with the pid it names a process for good. */
+  /** Clock ticks since boot; together with the pid it identifies a process uniquely. */
   readonly startTime: number;
   readonly rssPages: number;
 }
@@ -53,7 +53,7 @@ export async function isSameProcess(pid: number, startTime: number): Promise<boo
   return (await processStat(pid))?.startTime === startTime;
 }
 
-/** Names a process for good, on this machine and through its restarts. */
+/** Identifies a process uniquely on this machine, also across reboots of the machine. */
 export interface KnownProcess {
   readonly pid: number;
   readonly startTime: number;

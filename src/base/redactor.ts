@@ -106,7 +106,7 @@ export function createRedactor(): Redactor {
     bucket.lengths = bucket.lengths.filter((length) => length !== value.length);
   }
 
-  /** How much of the text from `at` on is a value; 0 when it is none. */
+  /** Length of the value that begins at `at` in the text; 0 when none does. */
   function matchLength(text: string, at: number, concerns: (entry: Known) => boolean): number {
     const bucket = buckets.get(text.slice(at, at + startLength));
     if (bucket === undefined) return 0;

@@ -7,7 +7,7 @@ export interface StartOptions {
   readonly log: Log;
   /** Abandons the start. */
   readonly signal: AbortSignal;
-  /** How long one part may take to stop before the next one is stopped anyway. */
+  /** Longest time that one part may take to stop before the next one is stopped anyway. */
   readonly stopTimeoutMs?: number;
 }
 

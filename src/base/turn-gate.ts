@@ -1,11 +1,11 @@
 /**
- * The event loop as what requests share: most are answered in one piece, so that those that are read in a turn would all be answered in
- * it, in the order in which their connections are looked at, and whoever has most connections would have most of the server. What comes
- * when a turn has lasted a while waits instead; from then on requests are let in for a while in each turn, after all that has arrived was
- * read.
+ * Shares the event loop among requests. Most requests are answered in one piece, so all requests that were read in one
+ * turn would also be answered in that turn, connection by connection. The client with the most connections would then
+ * get most of the server. Once a turn has lasted a while, later requests wait. Each following turn first reads
+ * everything that has arrived, and then admits requests for a while.
  */
 export interface TurnGate {
-  /** Whether requests need not wait for a turn. Counts from the first question of a turn. */
+  /** True when requests need not wait for a turn. The time counts from the first question of a turn. */
   isOpen(): boolean;
   /** Calls `admitNext` in the next turns until it lets nobody in. Several that ask are called by turns. */
   ask(admitNext: () => boolean): void;
@@ -22,7 +22,7 @@ export interface TurnGateOptions {
   readonly sliceMs?: number;
 }
 
-/** Let in at most in one turn. */
+/** Largest number of requests that one turn admits. */
 const stepsOfTurn = 16;
 
 export function createTurnGate({ clock, schedule = setImmediate, sliceMs = 2 }: TurnGateOptions): TurnGate {

@@ -1,8 +1,9 @@
 import { invariant } from './invariant.ts';
 
 /**
- * Options of both HTTP servers for fastify, none of whose routes has a schema: the compilers of schemas (ajv, fast-json-stringify), which it
- * would load at each start and which build.mjs leaves out of the program's file, stay on the disk.
+ * Options of both HTTP servers for fastify. No route here has a schema, so the compilers of schemas (ajv,
+ * fast-json-stringify) stay on the disk. fastify would load them at each start, and build.mjs leaves them out of the
+ * program's file.
  */
 export const withoutSchemas = {
   schemaController: { compilersFactory: { buildValidator: refuse, buildSerializer: refuse } },

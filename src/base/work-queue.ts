@@ -11,7 +11,7 @@ export interface WorkQueue {
   addAfter(key: string, delayMs: number): void;
   /** Adds after the key's back-off. */
   addRateLimited(key: string): void;
-  /** The key succeeded: its back-off starts anew. */
+  /** The key succeeded: its next failure starts with the shortest back-off. */
   forget(key: string): void;
   /** A key to work on; `done` must be called for it. */
   take(): string | undefined;

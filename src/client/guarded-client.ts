@@ -1,10 +1,10 @@
 import type { Client } from './client.ts';
 
-/** Makes one request: by calling `act`, with the signal that shall end it. */
+/** Makes one request by calling `act` with the signal that ends it. */
 export type Guard = <T>(act: (signal: AbortSignal | undefined) => Promise<T>, request: GuardedRequest) => Promise<T>;
 
 export interface GuardedRequest {
-  /** Of whoever makes the request. */
+  /** Signal of the caller. */
   readonly signal: AbortSignal | undefined;
   /** It may change something; a dry run counts. */
   readonly isWrite: boolean;

@@ -19,7 +19,7 @@ import type {
 } from './client.ts';
 import { discoverResources } from './http-discovery.ts';
 
-/** Where a Kubernetes API server is and how to be known there. PEM texts. */
+/** Address of a Kubernetes API server and the credentials for it, as PEM texts. */
 export interface HttpClientOptions {
   /** `https://HOST:PORT`, with a path in front of the API's when there is one. */
   readonly server: string;
@@ -310,7 +310,7 @@ class Connection {
       path: `${this.#base.pathname.replace(/\/$/, '')}${path}${search}`,
       method,
       agent,
-      // Node frames the body of a DELETE only when it is told its length.
+      // Node frames the body of a DELETE only when its length is set.
       headers: {
         'user-agent': this.#userAgent,
         ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
@@ -382,7 +382,7 @@ function statusErrorOf({ code, text }: Answer): StatusError {
     const status = JSON.parse(text) as Partial<Status>;
     if (status.kind === 'Status') return StatusError.fromStatus({ ...status, code: status.code ?? code } as Status);
   } catch {
-    // Not JSON: told as it came, below.
+    // An answer that is no JSON is passed on unchanged, below.
   }
   const reason =
     code === 404 ? 'NotFound' : code === 401 ? 'Unauthorized' : code === 403 ? 'Forbidden' : code === 429 ? 'TooManyRequests' : '';
@@ -434,7 +434,7 @@ const deleteBody = ({ gracePeriodSeconds, propagationPolicy, preconditions, dryR
   ...(dryRun === true ? { dryRun: ['All'] } : {}),
 });
 
-/** The texts of `Warning: 299 - "text"` headers, several of which may stand in one. */
+/** The texts of `Warning: 299 - "text"` headers; one header may have several. */
 function warningsOf({ warning }: IncomingHttpHeaders): readonly string[] {
   if (warning === undefined) return [];
   const text = Buffer.from(String(warning), 'latin1').toString('utf8');

@@ -77,7 +77,7 @@ interface ApiServiceList {
   }[];
 }
 
-/** Whether the server says itself that another server, which serves this group version, is not available. */
+/** True when the server reports that the server behind this group version is not available. */
 async function isAway(fetch: Fetch, group: string, version: string): Promise<boolean> {
   const { document } = await fetch(apiServices, 'application/json');
   const found = (document as ApiServiceList).items?.find(({ spec }) => spec?.group === group && spec.version === version);

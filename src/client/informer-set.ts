@@ -104,7 +104,7 @@ function createSharedInformer<T extends KubeObject>(
   function put(object: T): void {
     const key = keyOf(object);
     const known = cache.get(key);
-    // Deleted and made anew while nobody looked: readers hear of both.
+    // The object was deleted and created again between two looks: handlers get both events.
     if (known !== undefined && !sameIdentity(known, object)) remove(key);
     const before = cache.put(key, object);
     const change = before === undefined ? { after: object } : { before, after: object };
@@ -134,7 +134,8 @@ function createSharedInformer<T extends KubeObject>(
         try {
           listener();
         } catch (err) {
-          // The cache is whole all the same; passed on, it would be listed again and again.
+          // The cache is complete despite this failure. Passing the error on would make the reflector list again and
+          // again.
           log.error({ resource: resource.resource, err }, 'Informer listener failed');
         }
       }

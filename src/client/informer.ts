@@ -15,7 +15,7 @@ export interface Informer<T extends KubeObject> {
   readonly synced: boolean;
   /** Resolves when `synced` becomes true; never rejects, and never resolves for what the server does not list. */
   readonly whenSynced: Promise<void>;
-  /** How far the cache has come: what was written up to this version is in it, or gone again. 0 before the first list. */
+  /** Version up to which the cache is complete: every write up to it is applied. 0 before the first list. */
   readonly resourceVersion: number;
   get(ref: ObjectRef): T | undefined;
   /** By key `namespace/name`. */
@@ -28,7 +28,10 @@ export interface Informer<T extends KubeObject> {
   addIndex(name: string, valuesOf: (object: T) => readonly string[]): void;
   /** Calls `handler` for every object in the cache now, as added, then for every change. Returns a function that removes it. */
   addHandler(handler: InformerHandler<T>): () => void;
-  /** Calls `listener` each time that a list has taken the place of the cache: of what came and went meanwhile no handler was told. */
+  /**
+   * Calls `listener` each time a list replaces the cache. Handlers got no event for objects that came and went in
+   * between.
+   */
   onReplaced(listener: () => void): void;
   readonly size: number;
 }
@@ -36,7 +39,10 @@ export interface Informer<T extends KubeObject> {
 /** `before` is absent when added, `after` when deleted. A relist reports only what differs. */
 export type InformerHandler<T extends KubeObject> = (change: { readonly before?: T; readonly after?: T }) => void;
 
-/** Hears of an object that an index function or a handler could not work with. Called for each failure, so it has to bound what it writes. */
+/**
+ * Receives each object that makes an index function or a handler throw. It is called for each failure, so it has to
+ * bound its own output.
+ */
 export type ReportSkipped = (skipped: SkippedObject) => void;
 
 export interface SkippedObject {

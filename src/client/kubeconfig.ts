@@ -5,9 +5,9 @@ import { type Clock, systemClock } from '../base/clock.ts';
 import { formatYaml, parseYamlDocuments } from '../machinery/yaml.ts';
 import type { HttpClientOptions } from './http-client.ts';
 
-/** What a kubeconfig says of the cluster and the user of one context. */
+/** Cluster and user of one context of a kubeconfig. */
 export type KubeconfigConnection = Pick<HttpClientOptions, 'server' | 'caCertificate' | 'serverName' | 'clientCertificate' | 'token'> & {
-  /** Of the context; where namespaced objects without a namespace go. */
+  /** The context's namespace, for namespaced objects that name none. */
   readonly namespace: string;
 };
 
@@ -31,7 +31,7 @@ interface Named {
 type Fields = Readonly<Record<string, unknown>>;
 
 /**
- * Reads the context `context` (default: the current one) of the kubeconfig at `path`. Certificates may stand in it or in files beside it.
+ * Reads the context `context` (default: the current one) of the kubeconfig at `path`. Certificates may be in it or in files beside it.
  *
  * Ways of authentication that run programs or need an interactive login are refused by name, and so is `insecure-skip-tls-verify`.
  */
@@ -144,7 +144,7 @@ async function userOf(
   };
 }
 
-/** Whoever renews the token writes another file in time; client-go looks as often. */
+/** The process that renews the token replaces the file; client-go reads it as often. */
 const tokenPeriodMs = 60_000;
 
 /** Gives what the file holds, read again once a minute; what was there before while it cannot be read. */
@@ -182,7 +182,7 @@ function readNamed(path: string, directory: string | undefined, file: string): P
 }
 
 export interface KubeconfigContent {
-  /** Of cluster, user and context. */
+  /** Names of cluster, user and context. */
   readonly name: string;
   readonly server: string;
   readonly caCertificate: string;

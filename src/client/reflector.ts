@@ -7,7 +7,7 @@ import { isExpired, isNotFound } from '../machinery/status-error.ts';
 import type { Client, WatchEvent } from './client.ts';
 import type { InformerScope } from './informer.ts';
 
-/** Where a reflector delivers what it sees. */
+/** The receiver of a reflector's objects and events. */
 export interface ReflectorTarget<T extends KubeObject> {
   /** The whole state of the server; what is not in it does not exist any more. */
   replace(items: readonly T[], resourceVersion: string): void;
@@ -72,7 +72,8 @@ export async function reflect<T extends KubeObject>(options: ReflectorOptions<T>
           continue;
         }
       } else if (isNotFound(err) && version !== undefined) {
-        // Its definition or this version of it went. Whether its objects went too is not known: what was seen stays until it is back.
+        // The definition, or this version of it, is gone. Its objects may still exist, so the cache keeps them until
+        // the definition is back.
         log.info({ resource: name }, 'Followed a resource that is gone');
         version = undefined;
       } else {

@@ -4,7 +4,7 @@ import { isStatusError, type StatusError } from '../machinery/status-error.ts';
 export interface UntilAcceptedOptions {
   readonly clock: Clock;
   readonly signal: AbortSignal;
-  /** Told of the first refusal, and of each that says something else. */
+  /** Called for the first refusal, and for each with a different text. */
   onRefusal(err: StatusError): void;
 }
 

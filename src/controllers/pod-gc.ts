@@ -12,9 +12,9 @@ import { isPodFinished, isPodTerminating } from './pod-conditions.ts';
 import { indexByNode, podsOn } from './pods-by-node.ts';
 
 export interface PodGcOptions extends ControllerDependencies {
-  /** How often pods are looked through. */
+  /** Interval between two passes over the pods. */
   readonly periodMs?: number;
-  /** How long a node has to be gone before its pods are removed: it may be registering anew. */
+  /** Time that a node must be gone before its pods are removed: it may be registering again. */
   readonly quarantineMs?: number;
   /** Finished pods that are kept; the oldest beyond go. */
   readonly terminatedPodThreshold?: number;
@@ -26,8 +26,8 @@ const pass = 'all';
 const createdAt = ({ metadata }: Pod): number => Date.parse(metadata.creationTimestamp ?? '') || 0;
 
 /**
- * Removes pods that nobody else will: on nodes that are gone, deleted before they had a node, deleted on a node that was declared out of
- * service, and finished ones beyond a bound.
+ * Removes pods that no other controller removes: pods on nodes that are gone, deleted before they had a node, or
+ * deleted on an out-of-service node, and finished pods beyond a bound.
  */
 export function createPodGcController(options: PodGcOptions): Controller {
   const { client, informers, clock, log, metrics } = options;

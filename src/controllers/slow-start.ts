@@ -2,10 +2,10 @@
 const maxBatch = 100;
 
 /**
- * Calls `action` `count` times in parallel batches of 1, 2, 4, … up to 100. A batch with a failure is the last one, so that a request which
- * is refused for all (a quota, a namespace that is being deleted) is not made a thousand times.
+ * Calls `action` `count` times in parallel batches of 1, 2, 4, … up to 100. A batch with a failure is the last one, so
+ * that a request that is always refused (a quota, a namespace that is being deleted) is not made a thousand times.
  *
- * @returns how many succeeded and, when it stopped early, the first failure
+ * @returns the number of successes and, when it stopped early, the first failure
  */
 export async function slowStart(
   count: number,

@@ -14,7 +14,7 @@ import { type ConnectionPool, type ConnectionResult, type Listener, listen } fro
 import { diffForwards, type Forward, forwardKey, type NodeAddress, serviceTable } from './table.ts';
 
 export interface ServiceProxyOptions {
-  /** Where node ports are opened: the addresses of the nodes of this host. */
+  /** Addresses on which node ports are opened: those of the nodes of this host. */
   readonly nodeAddresses: readonly NodeAddress[];
   readonly informers: InformerSet;
   readonly clock: Clock;
@@ -31,7 +31,7 @@ export interface ServiceProxy extends Component {
 }
 
 const byService = 'service';
-/** Of all Services together. */
+/** Bound for all Services together. */
 const maxConnections = 10_000;
 const bindRetryMs = 30_000;
 
@@ -43,10 +43,11 @@ interface Entry {
 }
 
 /**
- * Makes the addresses of Services work on this host: listens on each ClusterIP and port (127/8, where every address may be bound), and on
- * the node ports of the addresses of nodes, and passes connections on to a ready endpoint. TCP only, in this process: no privileges and nothing to clean up after a crash.
+ * Makes the addresses of Services work on this host. It listens on each ClusterIP and port (127/8, where every address
+ * may be bound) and on the node ports of the addresses of nodes, and passes connections on to a ready endpoint. TCP
+ * only, in this process: it needs no privileges and leaves nothing to clean up after a crash.
  *
- * Endpoints that go get no new connections from the moment the change is seen; connections that they have stay.
+ * Endpoints that go get no new connections once the change is seen; their open connections stay.
  */
 export function createServiceProxy(options: ServiceProxyOptions): ServiceProxy {
   const { informers, nodeAddresses, clock, log: parent, recorder, metrics } = options;
@@ -214,7 +215,7 @@ async function unprivilegedPortStart(): Promise<string> {
   try {
     return (await readFile('/proc/sys/net/ipv4/ip_unprivileged_port_start', 'utf8')).trim();
   } catch {
-    // Only told to people: 1024 is what it is where nobody changed it.
+    // For a message only: 1024 is the default that few machines change.
     return '1024';
   }
 }

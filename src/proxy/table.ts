@@ -1,7 +1,7 @@
 import type { Service } from '../api/core/v1/service.ts';
 import type { EndpointSlice } from '../api/discovery/v1/endpoint-slice.ts';
 
-/** What one address and port of a Service leads to. */
+/** The endpoints behind one address and port of a Service. */
 export interface Forward {
   readonly address: string;
   readonly port: number;
@@ -36,13 +36,13 @@ export const forwardKey = ({ address, port }: EndpointAddress): string => `${add
 /** An address of this host on which ports of nodes are opened. */
 export interface NodeAddress {
   readonly address: string;
-  /** Whose address it is; absent for one that stands for all nodes. */
+  /** Node that owns the address; absent for an address of all nodes. */
   readonly nodeName?: string;
 }
 
 /**
- * What should be listened on for a Service, and where it leads: its own address, and its node ports on `nodeAddresses`. Nothing for
- * headless Services and names of other hosts.
+ * Addresses to listen on for a Service, and their endpoints: its own address, and its node ports on `nodeAddresses`.
+ * Empty for headless Services and names of other hosts.
  */
 export function serviceTable(service: Service, slices: readonly EndpointSlice[], nodeAddresses: readonly NodeAddress[] = []): ServiceTable {
   const { metadata, spec } = service;
@@ -126,7 +126,7 @@ export interface TableChange {
   readonly remove: readonly string[];
 }
 
-/** What leads from the forwards that are there to those of one Service; `current` may hold those of others. */
+/** Changes that lead from the present forwards to those of one Service; `current` may hold forwards of others. */
 export function diffForwards(current: ReadonlyMap<string, Forward>, service: string, desired: readonly Forward[]): TableChange {
   const add: Forward[] = [];
   const update: Forward[] = [];

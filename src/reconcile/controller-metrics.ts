@@ -4,7 +4,7 @@ import type { ControllerObserver } from './controller.ts';
 
 /** The `workqueue_*` and `controller_runtime_*` families of a process. */
 export interface ControllerMetrics {
-  /** What counts the work of one controller; each name once. Its series exist from then on. */
+  /** Counters of one controller; each name is used once. Its series exist from then on. */
   observerOf(controller: string): ControllerObserver;
 }
 

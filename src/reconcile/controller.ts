@@ -5,7 +5,7 @@ import type { Log } from '../base/log.ts';
 import { createWorkQueue, type WorkQueueObserver } from '../base/work-queue.ts';
 import { isConflict } from '../machinery/status-error.ts';
 
-/** How a reconcile that did not throw ended. Nothing: done until the next change. */
+/** Outcome of a reconcile that did not throw. Undefined: done until the next change. */
 export interface Result {
   readonly requeueAfterMs?: number;
 }

@@ -6,7 +6,7 @@ import type { ControllerMetrics } from './controller-metrics.ts';
 import type { EventRecorder } from './event-recorder.ts';
 import type { StepLog } from './step-log.ts';
 
-/** What every controller is given. */
+/** Parameters that every controller takes. */
 export interface ControllerDependencies {
   readonly client: Client;
   readonly informers: InformerSet;

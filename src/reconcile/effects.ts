@@ -3,8 +3,8 @@ import { type EventOf, type IntentOf, type Machine, nameOf, restore, type Snapsh
 import type { StepLog } from './step-log.ts';
 
 /**
- * What a controller does for each intent of its machine. Typed from the machine: an intent without an effect does not compile. What came
- * of it may be an event of the machine again, for example that the API refused.
+ * The action of a controller for each intent of its machine. The type comes from the machine: an intent without an
+ * effect does not compile. The outcome may be another event of the machine, for example that the API refused.
  */
 export type Effects<M extends Machine> = {
   readonly [Type in IntentOf<M>['type'] & string]: (
@@ -21,7 +21,10 @@ export interface AdvanceOptions<M extends Machine> {
   readonly key: string;
   /** The state the object is in now, by `stateOf`. */
   readonly from: StateValueOf<M>;
-  /** What is new in the world, in order, by `eventsOf`. Read while stepping, so a generator may look at what came before. */
+  /**
+   * Events of the object in order, from `eventsOf`. They are read between steps, so a generator may look at earlier
+   * outcomes.
+   */
   readonly events: Iterable<EventOf<M>>;
   readonly effects: Effects<M>;
   readonly steps: StepLog;

@@ -52,7 +52,7 @@ const maxGroups = 4_096;
 const maxMessages = 10;
 const groupWindowMs = 10 * 60_000;
 const maxAttempts = 3;
-/** How long `stop` keeps writing what waits. */
+/** Longest time that `stop` keeps writing events that wait. */
 const drainMs = 2_000;
 
 /** One Event object, as it should be in the store. */
@@ -214,7 +214,7 @@ export function createEventQueue({ client, clock, log, metrics, redact = (messag
         entry.stored = false;
         entry.name = nameFor(entry.involvedObject.name ?? '', clock.now());
       } else if (isStatusError(err) && err.code < 500 && err.code !== 429) {
-        // Refused for good, as in a namespace that is being deleted.
+        // The refusal is permanent, as in a namespace that is being deleted.
         dropped.inc({ reason: 'refused' });
         log.debug({ err, reason: entry.event.reason }, 'Dropped event that was refused');
         return;

@@ -1,8 +1,8 @@
 import type { Clock } from '../base/clock.ts';
 
 /**
- * What a controller asked for and its cache does not show yet, by key of the owner. Until then the cache is behind, and acting on it
- * would ask twice.
+ * Writes that a controller has made and its cache does not show yet, by key of the owner. Acting on the older cache
+ * would make them twice.
  *
  * Expectations that are not met after five minutes are given up: a notification was lost, and the cache is believed again.
  *

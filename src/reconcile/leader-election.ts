@@ -12,12 +12,13 @@ import { deepEqual } from '../machinery/object.ts';
 import { isAlreadyExists, isConflict, isNotFound, isStatusError } from '../machinery/status-error.ts';
 
 /**
- * One leader among several processes that could do the same work, by a Lease, as client-go elects one: processes of both kinds can stand
- * for the same Lease.
+ * Elects one leader among several processes that could do the same work, by a Lease, as client-go does. Processes of
+ * both kinds can compete for the same Lease.
  *
- * Times in the record are for people. What counts is how long, by the clock of the one who looks, the record has not changed, so clocks may
- * differ by any amount. They may not run at very different speeds: two leaders at once need one that is faster than the other by
- * `leaseDurationMs / renewDeadlineMs`, or a leader whose process was halted between its last look at the clock and a write.
+ * Times in the record are for people. A candidate measures by its own clock how long the record has not changed, so
+ * clocks may differ by any amount. Their speeds may not: two processes lead at once when one clock is faster than the
+ * other by `leaseDurationMs / renewDeadlineMs`. The same happens when a leader's process is halted between its last
+ * look at the clock and a write.
  *
  * @see client-go, tools/leaderelection
  */
@@ -25,7 +26,8 @@ export interface LeaderElector {
   /**
    * Waits until this process leads. It may lead again once an earlier leadership has ended.
    *
-   * @throws StatusError when the first try is refused: whoever lacks a right should hear of it. Later failures are logged and tried again
+   * @throws StatusError when the first try is refused, so that a missing right shows at once. Later failures are logged
+   * and tried again
    * @throws the signal's reason
    */
   acquire(options: { readonly signal: AbortSignal }): Promise<Leadership>;
@@ -81,10 +83,10 @@ export interface LeaderElectionTiming {
 /** Those of kube-controller-manager and controller-runtime. */
 const defaultTiming: LeaderElectionTiming = { leaseDurationMs: 15_000, renewDeadlineMs: 10_000, retryPeriodMs: 2_000 };
 
-/** Many that wait shall not all ask at once. */
+/** Jitter, so that many candidates do not ask at once. */
 const jitterFactor = 1.2;
 
-/** What the families of one registry count; one for all electors that report there. */
+/** Metrics of the electors of one registry; all electors that report there share them. */
 export interface LeaderElectionMetrics {
   setLeading(name: string, isLeading: boolean): void;
   /** A renewal had to read the record first. */
@@ -94,7 +96,7 @@ export interface LeaderElectionMetrics {
 export function createLeaderElectionMetrics(metrics: Metrics): LeaderElectionMetrics {
   const status = metrics.gauge({
     name: 'leader_election_master_status',
-    help: '1 while this process is the leader by the Lease of that name, 0 while it stands by.',
+    help: '1 while this process is the leader by the Lease of that name, 0 while it waits.',
     labelNames: ['name'],
   });
   const slow = metrics.counter({
@@ -111,7 +113,7 @@ export function createLeaderElectionMetrics(metrics: Metrics): LeaderElectionMet
   };
 }
 
-/** How one try ended. */
+/** Outcome of one try. */
 type Outcome =
   /** `sentAtMs`: when the request was sent that wrote the record. */
   { readonly isHeld: true; readonly sentAtMs: number } | { readonly isHeld: false; readonly holder: string };
@@ -130,7 +132,7 @@ export function createLeaderElector(options: LeaderElectionOptions): LeaderElect
   /** When the record was first seen as it is, by the clock of this process. */
   let observedAtMs = 0;
   let latest: AbortController | undefined;
-  /** What an earlier leadership still does with the record. */
+  /** Writes to the record that an earlier leadership still has under way. */
   let renewing: Promise<void> = Promise.resolve();
   let leaving: Promise<void> = Promise.resolve();
   metrics.setLeading(ref.name, false);

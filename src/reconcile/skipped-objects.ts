@@ -15,10 +15,10 @@ export interface SkipReporterOptions {
 const maxReported = 1_000;
 
 /**
- * Names the objects that informers skip: a log line, a counter and a Warning Event on the object, once for each version of it and each part
- * that cannot work with it.
+ * Reports the objects that informers skip: a log line, a counter and a Warning Event on the object, once for each
+ * version of it and each part that fails on it.
  *
- * An error about a Secret is passed on by its name alone: its words may repeat a value.
+ * An error about a Secret is reported by its name alone, since its message may repeat a value.
  */
 export function createSkipReporter({ log, metrics, recorder }: SkipReporterOptions): ReportSkipped {
   const reported = new Set<string>();

@@ -5,7 +5,7 @@ import type { Clock } from '../base/clock.ts';
  * A status that is final, or the first in a while, goes out at once.
  */
 export interface StatusPace {
-  /** How long to wait before the status of `key` may be written; 0 when now, which then counts as written. */
+  /** Milliseconds to wait before the status of `key` may be written. 0 allows the write now and records it. */
   delay(key: string, options: { readonly final: boolean }): number;
   forget(key: string): void;
 }

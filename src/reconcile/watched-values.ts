@@ -12,7 +12,7 @@ export interface ValuesRef {
 export interface ValuesWatchOptions<T extends KubeObject> {
   readonly owners: Informer<T>;
   readonly informers: InformerSet;
-  /** What an object takes values from. */
+  /** Objects from which an object takes values. */
   refsOf(owner: T): readonly ValuesRef[];
   /** The values are others than before, have come or are gone. */
   onChange(owner: T): void;

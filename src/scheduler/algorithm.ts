@@ -11,7 +11,7 @@ export interface AlgorithmOptions {
   readonly clock: Clock;
   /** Breaks ties between equally good nodes; [0, 1). */
   readonly random: () => number;
-  /** Told how long a step took, for every tenth pod. */
+  /** Receives the duration of a step, for every tenth pod. */
   readonly onTimed?: (step: 'Filter' | 'Score', durationMs: number) => void;
 }
 
@@ -20,8 +20,9 @@ type Decision = { readonly node: NodeRecord } | { readonly unfit: Unfit };
 /**
  * Chooses a node for a pod: filters enough nodes, scores them, takes the best.
  *
- * Pods that look the same take the best of a sample that was scored at most 20 ms ago: only nodes that changed since, which is mostly
- * the one taken last, are filtered and scored again. On 5,000 nodes that is the difference between 4,600 and 7,300 pods/s.
+ * Pods that look the same take the best node of a sample that was scored at most 20 ms ago. Only nodes that have
+ * changed since then (mostly the one that was just taken) are filtered and scored again. On 5,000 nodes that raises
+ * throughput from 4,600 to 7,300 pods/s.
  */
 export interface Algorithm {
   choose(pod: PodRecord): Decision;
@@ -118,8 +119,8 @@ export function createAlgorithm({ profile, cluster, clock, random, onTimed }: Al
 }
 
 /**
- * How many nodes that fit are worth scoring: all of a small cluster, then a falling share of at least 5 % and 100 nodes, as upstream's
- * adaptive `percentageOfNodesToScore`.
+ * Number of fitting nodes to score: all of a small cluster, then a falling share of at least 5 % and 100 nodes, as
+ * upstream's adaptive `percentageOfNodesToScore`.
  */
 export function nodesToFind(total: number): number {
   const least = 100;

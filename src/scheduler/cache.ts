@@ -11,7 +11,7 @@ import { allocatableOf } from './requests.ts';
  */
 export class NodeRecord {
   readonly name: string;
-  /** Rises with every change; a score is good as long as it stands. */
+  /** Rises with every change; a score is valid while it is unchanged. */
   version = 0;
   /** False for a node whose object is gone, or not there yet, while pods name it. */
   present = false;
@@ -132,8 +132,8 @@ function sameAmounts(a: ReadonlyMap<string, number> | undefined, b: ReadonlyMap<
 }
 
 /**
- * Nodes and the pods on them, with the pods that were just promised to a node: the API says so only some milliseconds later, and until
- * then their resources must not be given away again.
+ * Nodes and the pods on them, including pods that were just assumed on a node. The API shows these only some
+ * milliseconds later, and until then their resources must not be given away again.
  */
 export interface SchedulerCache extends ClusterView {
   setNode(node: Node): readonly ClusterChange[];
@@ -160,7 +160,7 @@ export interface SchedulerCache extends ClusterView {
 export interface SchedulerCacheOptions {
   readonly clock: Clock;
   readonly namespaceLabels: (name: string) => Readonly<Record<string, string>> | undefined;
-  /** How long an accepted binding may stay unconfirmed. */
+  /** Longest time that an accepted binding may stay unconfirmed. */
   readonly assumeTtlMs?: number;
 }
 

@@ -11,8 +11,9 @@ interface ScheduledCondition {
 }
 
 /**
- * Writes `PodScheduled=False` to pods. Only the newest condition of a pod that waits is written, and a bounded number at a time: pods that
- * do not fit must not take the API from those that do. A failed write is not repeated, since the next attempt to schedule says it again.
+ * Writes `PodScheduled=False` to pods. Only the newest condition of a waiting pod is written, and a bounded number at a
+ * time: pods that do not fit must not crowd out those that do. A failed write is not repeated, since the next attempt
+ * to schedule writes the condition again.
  */
 export interface ConditionWriter {
   write(pod: Pod, condition: ScheduledCondition): void;

@@ -2,8 +2,9 @@ import type { NodeRecord } from './cache.ts';
 import type { PodRecord } from './pod-record.ts';
 
 /**
- * What the scheduler asks of a plugin. `prepare` is called once for each pod that is tried and gives a function for its nodes, or nothing
- * when the plugin has no opinion about this pod; what it gives reads flat fields of node records and makes no objects.
+ * The contract of a plugin. `prepare` is called once for each pod and returns a function for its nodes, or undefined
+ * when the plugin has no opinion about this pod. That function reads flat fields of node records and allocates no
+ * objects.
  */
 export interface FilterPlugin {
   readonly name: string;
@@ -32,12 +33,15 @@ export interface ScorePlugin {
 export interface PreparedScore {
   /** Any number, from which `scale` makes 0 to 100. */
   score(node: NodeRecord): number;
-  /** How raw numbers become 0 to 100 over the nodes that are compared (`range`: from the lowest to the highest); absent when they are that already. */
+  /**
+   * Conversion of raw numbers to 0 to 100 over the compared nodes (`range`: from the lowest to the highest); absent
+   * when they are in that range already.
+   */
   readonly scale?: 'highest-is-100' | 'highest-is-0' | 'range';
   readonly looksAround?: boolean;
 }
 
-/** Why a node was not taken. Constants where possible: one is given for each node. */
+/** Reason why a node does not fit. A constant where possible, since each node yields one. */
 export interface Rejection {
   /** In the words of kube-scheduler. */
   readonly reasons: readonly string[];
@@ -45,7 +49,7 @@ export interface Rejection {
   readonly resolvable: boolean;
 }
 
-/** What plugins may look at beside the pod and the node. */
+/** Input of plugins besides the pod and the node. */
 export interface ClusterView {
   readonly nodes: readonly NodeRecord[];
   /** Pods with a required anti-affinity term, with their nodes: usually none. */

@@ -9,7 +9,7 @@ import { podTopologySpread, podTopologySpreadScore } from './plugins/pod-topolog
 import { supportedFeatures } from './plugins/supported-features.ts';
 import { taintToleration, taintTolerationScore } from './plugins/taint-toleration.ts';
 
-/** What a scheduler goes by. */
+/** The pods that a scheduler owns, and its plugins. */
 export interface Profile {
   /** Pods with this `spec.schedulerName` are ours. */
   readonly schedulerName: string;

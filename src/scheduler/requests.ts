@@ -16,15 +16,15 @@ export interface PodRequests extends Amounts {
   readonly scoredMemory: number;
 }
 
-/** What kube-scheduler takes a container to use that says nothing. */
+/** Usage that kube-scheduler assumes for a container without requests. */
 const defaultMilliCpu = 100;
 const defaultMemory = 200 * 1024 * 1024;
 
 type Quantities = Readonly<Record<string, string>>;
 
 /**
- * What a pod takes from a node: the sum of its containers and sidecars, or the largest init container (with the sidecars started before
- * it) when that is more, plus the overhead of its runtime class.
+ * Resources that a pod takes from a node: the sum of its containers and sidecars, or the largest init container with
+ * the sidecars started before it when that is more. The overhead of its runtime class is added.
  *
  * @see Kubernetes concepts, "Sidecar containers", "Resource sharing within containers"
  */

@@ -40,7 +40,7 @@ export interface SchedulerOptions {
   readonly log: Log;
   /** Writes as `default-scheduler`. */
   readonly recorder: EventRecorder;
-  /** Of the path `/metrics/scheduler`. */
+  /** Registry of the path `/metrics/scheduler`. */
   readonly metrics: Metrics;
   readonly steps: StepLog;
   /** Breaks ties between nodes; [0, 1). */
@@ -65,8 +65,8 @@ const maxParkedMs = 5 * 60_000;
 const timedBindingEvery = 10;
 
 /**
- * Gives each pod a node: takes the pods that have none by priority and age, chooses a node from the cache, promises it at once, and binds
- * through the API while the next pod is looked at.
+ * Gives each pod a node. It takes unbound pods by priority and age, chooses a node from the cache, and assumes the pod
+ * there at once. The binding through the API runs while the next pod is scheduled.
  */
 export function createScheduler(options: SchedulerOptions): Scheduler {
   const { client, informers, clock, log, recorder, steps } = options;
@@ -106,7 +106,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
   const changes = new Set<ClusterChange>();
   let early = { since: 0, count: 0 };
 
-  // What the effects below act on: set before each step.
+  // Inputs of the effects below, set before each step.
   let subject: QueuedPod;
   let chosen: NodeRecord;
   let failure = '';
@@ -407,7 +407,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
   };
 }
 
-/** Which plugins each change may help. */
+/** Plugins whose answer each change may turn. */
 function pluginsByChange(profile: Profile): ReadonlyMap<ClusterChange, readonly string[]> {
   const byChange = new Map<ClusterChange, string[]>();
   for (const { name, helpedBy } of profile.filters) {
@@ -416,7 +416,7 @@ function pluginsByChange(profile: Profile): ReadonlyMap<ClusterChange, readonly 
   return byChange;
 }
 
-/** Nothing that decides about scheduling differs: most updates of a running pod are of its status. */
+/** True when no field that scheduling depends on differs: most updates of a running pod change its status. */
 function isSameForUs(before: Pod, after: Pod): boolean {
   return (
     before.spec === after.spec &&

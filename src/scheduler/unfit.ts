@@ -1,11 +1,11 @@
 import type { PodShape } from './pod-record.ts';
 
-/** Why no node could take a pod. */
+/** Reasons why no node fits a pod. */
 export interface Unfit {
   readonly nodes: number;
   /** A refusal by one plugin, whatever the nodes are like. */
   readonly refusal: string | undefined;
-  /** How many nodes gave each reason; a node may give several. */
+  /** Number of nodes for each reason; a node may give several. */
   readonly reasons: ReadonlyMap<string, number>;
   /** Nodes on which removing pods would help. */
   readonly resolvable: number;
@@ -14,8 +14,9 @@ export interface Unfit {
 }
 
 /**
- * The text of `FailedScheduling`, as kube-scheduler words it. Preemption does not exist here: what is said about it is what upstream says
- * when there is nothing to preempt, and that it is not supported where upstream might have found victims.
+ * The text of `FailedScheduling`, as kube-scheduler words it. Preemption does not exist here. The text therefore ends
+ * as upstream's does when there is nothing to preempt, or says that preemption is not supported when upstream might
+ * have found victims.
  */
 export function describeUnfit(unfit: Unfit, shape: PodShape): string {
   const { nodes, refusal, reasons } = unfit;

@@ -9,7 +9,7 @@ export interface DamageReport {
 /** Keys of a damaged row are damaged, too, perhaps. */
 const maxKeyChars = 200;
 
-/** Damage in words, for people: which object, what became of it, and what happens now. */
+/** Damage as text for people: the object, what was done with it, and what happens now. */
 export function describeDamage(damage: Damage): DamageReport {
   switch (damage.type) {
     case 'row': {
@@ -26,13 +26,13 @@ export function describeDamage(damage: Damage): DamageReport {
       const { after, upTo } = damage;
       return {
         reason: 'StoredWritesMissing',
-        message: `The store ends at revision ${after}, and revision ${upTo} was acknowledged: up to ${upTo - after} writes (${after + 1} to ${upTo}) are lost. What Git says is applied again; put back a backup for the rest.`,
+        message: `The store ends at revision ${after}, and revision ${upTo} was acknowledged: up to ${upTo - after} writes (${after + 1} to ${upTo}) are lost. The state in Git is applied again; restore a backup for the rest.`,
       };
     }
     case 'restored':
       return { reason: 'StoreRestored', message: 'The store is a copy of an earlier moment: clients list all objects again.' };
     case 'other':
-      return { reason: 'StoreDamaged', message: `${damage.message}. What Git says is applied again.` };
+      return { reason: 'StoreDamaged', message: `${damage.message}. The state in Git is applied again.` };
     default:
       return damage satisfies never;
   }

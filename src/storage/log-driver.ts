@@ -1,7 +1,7 @@
 /**
- * Keeps the rows of a `LogStorage`: an append-only log in which the newest row of a key is its value. A driver knows nothing of
- * revisions' meaning, staging or watches. Calls that write (`append`, `remove`, `setCompacted`, `rewrite`, `tidy`) are never made while another
- * of them is under way.
+ * Keeps the rows of a `LogStorage`: an append-only log in which the newest row of a key is its value. A driver knows
+ * nothing about the meaning of revisions, about staging or watches. Calls that write (`append`, `remove`,
+ * `setCompacted`, `rewrite`, `tidy`) never overlap.
  */
 export interface LogDriver {
   /** Names the backend in metrics. */
@@ -16,7 +16,7 @@ export interface LogDriver {
   /** Writes all rows or none; durable when it resolves. A full disk rejects with a `StorageError` that says so. */
   append(rows: readonly LogRow[], options: { readonly mayUseReserve: boolean }): Promise<void>;
 
-  /** Why rows that need room are better not written now; undefined: there is room. Cheap. */
+  /** Reason why rows that need room should not be written now; undefined: there is room. Cheap. */
   refusal(): string | undefined;
 
   /** Texts of the rows `revisions`, which exist and are no deletions. Rejects when one of them is damaged. */
@@ -72,7 +72,10 @@ export interface LoadedLog {
 export interface DamagedRow {
   readonly revision: number;
   readonly key: string;
-  /** Whether `key` belongs to row `candidate`, as far as the damaged row still says; for finding whose row it was. */
+  /**
+   * True when `key` may belong to row `candidate`, by the readable part of the damaged row; serves to find the key of a
+   * damaged row.
+   */
   belongsTo(candidate: string): boolean;
 }
 

@@ -18,7 +18,7 @@ import type {
 import { StorageError } from './storage-error.ts';
 
 /**
- * `Storage` over a log of rows: the part that all embedded backends share, so that they cannot differ in what they promise.
+ * `Storage` over a log of rows: the part that all embedded backends share, so that their promises cannot differ.
  *
  * Memory holds each key's newest revision and the list of superseded rows, never values: values are read from the driver, which happens
  * at start only, since the API server serves reads from its own cache.
@@ -32,8 +32,8 @@ export interface LogStorageOptions {
 }
 
 /**
- * One commit at most: above it commits take longer without a gain in rows a second (128 rows of 4 KB: 1.2 ms; 2 MB: 11 ms), and the
- * event loop stalls longer while their watchers are told.
+ * Largest commit. Above this size commits take longer without a gain in rows a second (128 rows of 4 KB: 1.2 ms; 2 MB:
+ * 11 ms). The event loop also stalls longer while watchers are notified.
  */
 const maxCommitRows = 128;
 const maxCommitChars = 512 * 1024;
@@ -133,7 +133,7 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
   });
 
   const index = new Map<string, IndexEntry>();
-  // In order of `since`. What lies before `supersededHead` is gone; the array is cut when half of it is.
+  // In order of `since`. Entries before `supersededHead` are gone; the array is cut when half of it is.
   let superseded: SupersededRow[] = [];
   let supersededHead = 0;
   let supersededBytes = 0;
@@ -196,9 +196,9 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
   countDamage(metrics, damage);
 
   /**
-   * Decides what damage means before anybody reads. Keys whose newest row is damaged are deleted for good, so that a later start does not
-   * take an older row of theirs for the newest. Revisions jump and history before the jump is given up, so that no client goes on from
-   * something that this log no longer has.
+   * Decides about damage before anybody reads. Keys whose newest row is damaged are deleted permanently, so that a
+   * later start does not take an older row of theirs for the newest. The revision jumps, and history before the jump is
+   * discarded, so that no client resumes from a write that this log has lost.
    */
   async function dealWithDamage({ damagedRows, acknowledgedRevision, otherDamage, isCopy }: LoadedLog): Promise<readonly Damage[]> {
     const found: Damage[] = otherDamage.map((message) => ({ type: 'other', message }));
@@ -231,7 +231,7 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
     return found;
   }
 
-  /** Whose row it was: when its key is damaged, the one key that its checksum fits. */
+  /** Key of a damaged row: when the key itself is damaged, the one key that fits its checksum. */
   function ownerOf(row: DamagedRow, searches: boolean): string {
     if (searches && !row.belongsTo(row.key)) for (const key of index.keys()) if (row.belongsTo(key)) return key;
     return row.key;
@@ -289,7 +289,8 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
   function onCommitted(batch: readonly StagedWrite[]): void {
     failure = undefined;
     mayUseReserve = false;
-    // State first, then the next batch goes to the driver, and only then is anybody told: the disk does not wait for watchers.
+    // State first, then the next batch goes to the driver, and only then watchers and callers get the result: the disk
+    // does not wait for watchers.
     const events = batch.map(applyCommitted);
     busy = false;
     addHousekeeping('busy');
@@ -300,7 +301,10 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
     if (isFirst) acknowledge();
   }
 
-  /** What writers do next runs in the turn in which they are told: all of a large commit at once would hold the loop for 10 ms. */
+  /**
+   * Callers continue in the turn in which their promise resolves. All callers of a large commit at once would hold the
+   * loop for 10 ms.
+   */
   function acknowledge(): void {
     for (const { resolve, revision } of unacknowledged.splice(0, acknowledgedAtOnce)) resolve({ ok: true, revision });
     if (unacknowledged.length > 0) setImmediate(acknowledge);
@@ -324,7 +328,10 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
     if (entry.pending === 0 && entry.committed === 0) index.delete(key);
   }
 
-  /** Whatever was staged on top of the failed writes fails with them: it was decided on values that never came to be. */
+  /**
+   * Writes that were staged on top of the failed ones fail with them, since they were decided on values that never
+   * existed.
+   */
   function onFailed(batch: readonly StagedWrite[], err: unknown): void {
     const noRoom = err instanceof StorageError && err.isFull;
     const reason = noRoom ? insufficientStorage(fullText(driver.refusal() ?? err.message)) : err;
@@ -372,7 +379,7 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
     }
   }
 
-  /** Has no caller to tell when it fails: what is wrong with the disk is seen, and told, by the next commit. */
+  /** This has no caller that could receive a failure. The next commit meets the same disk and reports it. */
   function addHousekeeping(moment: 'idle' | 'busy'): void {
     const work = driver.tidy(moment);
     if (work === undefined) return;
@@ -596,7 +603,7 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
   async function compactTo(target: number): Promise<void> {
     if (target <= compactedRevision) return;
     compactedRevision = target;
-    // Told to the disk before the first row goes, so that a restart does not promise history it lacks.
+    // Written to the disk before the first row goes, so that a restart does not promise history that it lacks.
     await inLane(() => timed('compact', driver.setCompacted(target)));
     while ((superseded[supersededHead]?.since ?? Number.POSITIVE_INFINITY) <= target) {
       await inLane(async () => {
@@ -669,7 +676,7 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
     compact(revision) {
       const target = Math.min(revision, currentRevision);
       const next = compaction.then(() => compactTo(target));
-      // One that failed is told to who asked for it, and does not end compaction for ever.
+      // A failed compaction rejects for its caller, and the next one runs.
       compaction = next.catch(() => undefined);
       return next;
     },

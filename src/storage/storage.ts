@@ -3,7 +3,7 @@
  * `test/conformance/storage.test.ts`.
  *
  * Revisions are one increasing sequence for the whole store, below 2^53. A write that was acknowledged survives a crash of the process
- * and of the machine (sqlite), and watchers and callers hear of it only then. Compare-and-set is decided against the newest *staged*
+ * and of the machine (sqlite); watchers and callers learn about it only then. Compare-and-set is decided against the newest *staged*
  * write, so that writers queued behind one commit cannot both win; reads and watches see only *committed* ones.
  *
  * @see etcd v3 API guarantees, https://etcd.io/docs/v3.5/learning/api_guarantees/
@@ -13,7 +13,9 @@ export interface Storage {
   readonly currentRevision: number;
   /** Watches must start at or after it; 0 when nothing was compacted. */
   readonly compactedRevision: number;
-  /** Why writes fail: the newest commit did, until one succeeds, or the disk is nearly full. Reads go on meanwhile. */
+  /**
+   * Reason why writes fail: the newest commit failed, until one succeeds, or the disk is nearly full. Reads still work.
+   */
   readonly failure: Error | undefined;
   /**
    * Damage to what an earlier process wrote, so that this one cannot read it; found at the start and the same from then on. A key
@@ -81,8 +83,9 @@ export type Damage =
   | { readonly type: 'other'; readonly message: string };
 
 /**
- * `text` is what is stored. `decoded` is an optional, opaque companion (the frozen object that the text encodes): a backend in the same
- * process hands it to watchers so that nobody parses its own writes; it is absent after a restart or from another process.
+ * `text` is the stored value. `decoded` is an optional, opaque companion (the frozen object that the text encodes). A
+ * backend in the same process hands it to watchers, so that no reader parses its own writes. It is absent after a
+ * restart or from another process.
  */
 export interface Value {
   readonly text: string;

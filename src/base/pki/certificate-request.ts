@@ -1,7 +1,7 @@
 import type * as x509Library from '@peculiar/x509';
 import { loadX509 } from './x509-library.ts';
 
-/** What somebody wants a certificate for, as their signed PKCS#10 request says. */
+/** A signed PKCS#10 request for a certificate, decoded. */
 export interface CertificateRequest {
   readonly commonName: string;
   /** In the order of the request. */

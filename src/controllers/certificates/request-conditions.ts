@@ -2,7 +2,10 @@ import type { CertificateSigningRequest } from '../../api/certificates/v1/certif
 
 type Condition = NonNullable<NonNullable<CertificateSigningRequest['status']>['conditions']>[number];
 
-/** Whether a decision was made or signing failed. Only the type counts: their status is always True. */
+/**
+ * True when the request was approved, denied or failed. Only the type counts: the status of these conditions is always
+ * True.
+ */
 export const hasCondition = (request: CertificateSigningRequest, type: 'Approved' | 'Denied' | 'Failed'): boolean =>
   findCondition(request, type) !== undefined;
 

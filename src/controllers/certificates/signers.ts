@@ -8,7 +8,7 @@ export const kubeletServing = 'kubernetes.io/kubelet-serving';
 
 export type CertificateNames = Omit<CertificateRequest, 'parsed'>;
 
-/** Why the signer does not sign this; undefined when it does. */
+/** Reason why the signer refuses this request; undefined when it signs. */
 type Rule = (request: CertificateNames, usages: readonly string[]) => string | undefined;
 
 const nodePrefix = 'system:node:';

@@ -12,7 +12,7 @@ export interface CertificateSigningOptions extends ControllerDependencies {
   readonly pki: Pick<Pki, 'signRequest'>;
 }
 
-/** How long a certificate lives for which nothing shorter was asked. */
+/** Lifetime of a certificate whose request asks for nothing shorter. */
 const maxLifetimeSeconds = 365 * 86_400;
 const minLifetimeSeconds = 600;
 
@@ -49,7 +49,7 @@ export function createCertificateSigningController({ pki, ...dependencies }: Cer
     }
   }
 
-  /** What its status gets: the certificate, or why there is none. */
+  /** The status to write: the certificate, or the reason why there is none. */
   async function decide(request: CertificateSigningRequest): Promise<Partial<NonNullable<CertificateSigningRequest['status']>>> {
     const { signerName, usages = [], expirationSeconds = maxLifetimeSeconds } = request.spec;
     let refusal: string | undefined;
@@ -62,7 +62,7 @@ export function createCertificateSigningController({ pki, ...dependencies }: Cer
         return { certificate: Buffer.from(certificate, 'latin1').toString('base64') };
       }
     } catch (err) {
-      // What cannot be read or signed now never will be.
+      // A request that cannot be read or signed now never will be.
       refusal = err instanceof Error ? err.message : String(err);
     }
     const failure = {

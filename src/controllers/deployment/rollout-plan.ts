@@ -32,8 +32,8 @@ export function newSize({ deployment, newReplicaSet, oldReplicaSets }: Generatio
 }
 
 /**
- * What old ReplicaSets can give up. Pods that do not serve go first, from all of them, since they are missed by nobody; then others, as long
- * as enough stay available.
+ * Pods that old ReplicaSets can give up. Unavailable pods of all of them go first, since no traffic depends on them;
+ * then others, as long as enough stay available.
  */
 export function oldSizes({ deployment, newReplicaSet, oldReplicaSets }: Generations): readonly Resize[] {
   const sizes = new Map(oldReplicaSets.map((replicaSet) => [replicaSet, sizeOf(replicaSet)]));
@@ -76,8 +76,9 @@ export function isResized({ deployment, newReplicaSet, oldReplicaSets }: Generat
 }
 
 /**
- * Shares a change of `spec.replicas` among the ReplicaSets of a rollout that is under way, in proportion to their sizes, so that the share
- * of new pods stays what it was. Gives every ReplicaSet that takes part, also those whose size stays: their annotations change.
+ * Divides a change of `spec.replicas` among the ReplicaSets of a rollout that is under way, in proportion to their
+ * sizes, so that the share of new pods stays the same. The result has every ReplicaSet of the rollout, also those of
+ * unchanged size: their annotations change.
  */
 export function proportionalSizes(generations: Generations): readonly Resize[] {
   const { deployment, newReplicaSet, oldReplicaSets } = generations;

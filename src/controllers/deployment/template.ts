@@ -8,8 +8,8 @@ const alphabet = 'bcdfghjklmnpqrstvwxz2456789';
 /**
  * Names a template: short, stable over restarts and over the order of fields. Two templates may collide; then `collisionCount` rises.
  *
- * The value differs from what the real controller computes, which hashes Go's in-memory form; ReplicaSets are matched by template, never
- * by this hash, so that both may take turns on one cluster.
+ * The value differs from the real controller's, which hashes Go's in-memory form. ReplicaSets are matched by template,
+ * never by this hash, so both controllers may take turns on one cluster.
  */
 export function templateHash(template: PodTemplateSpec, collisionCount: number): string {
   let hash = 0x811c9dc5;

@@ -102,7 +102,7 @@ export function createDisruptionController(dependencies: ControllerDependencies)
     }
   }
 
-  /** How many pods the owners of the selected ones want together. */
+  /** Sum of the pods that the owners of the selected pods want. */
   function scaleOf(budget: PodDisruptionBudget, selected: readonly Pod[]): number {
     const known = new Set<string>();
     let total = 0;
@@ -129,7 +129,9 @@ export function createDisruptionController(dependencies: ControllerDependencies)
     return total;
   }
 
-  /** Of the outermost owner: a ReplicaSet of a Deployment is one of several, and the Deployment says how many pods there should be. */
+  /**
+   * Replicas of the outermost owner: a ReplicaSet of a Deployment is one of several, and the Deployment has their sum.
+   */
   function scaleOfOwner(pod: Pod, owner: OwnerReference): { readonly uid: string; readonly replicas: number } {
     const { namespace } = pod.metadata;
     const found = ownerOf(owner, namespace);
@@ -149,7 +151,7 @@ export function createDisruptionController(dependencies: ControllerDependencies)
   }
 }
 
-/** How many pods there should be cannot be told; nothing may be evicted until it can. */
+/** The number of wanted pods is unknown; the budget allows no eviction until it is known. */
 class UnknownScale extends Error {}
 
 const recountMs = 10_000;

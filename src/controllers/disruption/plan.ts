@@ -5,13 +5,16 @@ import { timestampOf } from '../../base/clock.ts';
 import { scaledValueOf } from '../../machinery/int-or-string.ts';
 import { isPodReady, isPodTerminating } from '../pod-conditions.ts';
 
-/** What a budget's pods should come to. */
+/** Numbers of pods that a budget requires. */
 export interface Expectation {
   readonly expected: number;
   readonly desiredHealthy: number;
 }
 
-/** Whether it has to be known how many pods the owners want; a plain number of pods that must stay asks for no owner. */
+/**
+ * True when the budget depends on the number of pods that the owners want. A budget with an absolute `minAvailable`
+ * does not.
+ */
 export const needsScale = ({ spec }: PodDisruptionBudget): boolean =>
   (spec?.maxUnavailable ?? undefined) !== undefined || typeof spec?.minAvailable === 'string';
 

@@ -18,8 +18,8 @@ import { createSliceWriter, staleRetryMs } from './slice-writer.ts';
 const collectMs = 50;
 
 /**
- * Writes the addresses of each Service's pods into EndpointSlices. An endpoint that goes away is written at once; what comes is collected
- * for 50 ms, so that a rollout of a thousand pods does not write the slices a thousand times.
+ * Writes the addresses of each Service's pods into EndpointSlices. Removed endpoints are written at once. Added
+ * endpoints are collected for 50 ms, so that a rollout of a thousand pods does not write the slices a thousand times.
  */
 export function createEndpointSliceController(dependencies: ControllerDependencies): Controller {
   const { client, informers, clock, log, recorder, metrics } = dependencies;
@@ -123,7 +123,7 @@ export function createEndpointSliceController(dependencies: ControllerDependenci
 
 const countsAsReady = (pod: Pod): boolean => isPodReady(pod) && !isPodTerminating(pod) && !isPodFinished(pod);
 
-/** Nothing that is written into a slice differs. */
+/** True when the fields that a slice takes from the pod are equal. */
 function isSameEndpoint(before: Pod, after: Pod): boolean {
   return (
     before.metadata.uid === after.metadata.uid &&

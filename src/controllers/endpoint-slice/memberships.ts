@@ -5,8 +5,8 @@ import { deepEqual, keyOf } from '../../machinery/object.ts';
 import { type LabelSelector, selectorOfLabels } from '../../machinery/selector.ts';
 
 /**
- * Which pods each Service selects, kept up to date by event: labels are matched when they or the selector change, not for every status of
- * a pod, and a Service is synchronized without looking at the pods of others.
+ * The pods that each Service selects, kept up to date by events. Labels are compared only when they or the selector
+ * change, not for every status of a pod. A Service is synchronized without a look at the pods of others.
  */
 export interface Memberships {
   setService(service: Service): void;
@@ -105,7 +105,7 @@ export function createMemberships(pods: Informer<Pod>): Memberships {
   };
 }
 
-/** What a Service selects by; undefined for one whose endpoints are kept by others, or that has none. */
+/** Selector of a Service; undefined when it has none, or when other programs keep its endpoints. */
 export function selectorOfService({ spec }: Service): Service['spec']['selector'] {
   if (spec.type === 'ExternalName' || spec.selector === undefined || Object.keys(spec.selector).length === 0) return undefined;
   return spec.selector;

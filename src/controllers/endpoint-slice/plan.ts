@@ -36,7 +36,7 @@ export function planSlices({ service, pods, slices, zoneOf, now }: PlanOptions):
   });
 }
 
-/** What one pod brings to the slices of a Service. */
+/** The endpoints of one pod for the slices of a Service. */
 interface Contribution {
   readonly service: Service;
   readonly zone: string | undefined;
@@ -50,8 +50,9 @@ interface Contribution {
 }
 
 /**
- * Remembered by pod: most pods of a Service are what they were at the last look, and get the very same endpoint, which makes the
- * comparison with the stored slice one of references. A pod that two Services select is computed for each in turn.
+ * Cached by pod. Most pods of a Service have not changed since the last pass and get the very same endpoint object, so
+ * the comparison with the stored slice is one of references. For a pod in two Services the entry is recomputed for
+ * each.
  */
 const contributions = new WeakMap<Pod, Contribution>();
 

@@ -8,8 +8,8 @@ export interface ObjectId {
 }
 
 /**
- * Who names whom as owner, by uid, kept by event. Only objects with owners are in it: that an owner exists is asked of the caches, so
- * the graph needs no node for the rest of the cluster.
+ * Index of dependents by the uid of their owner, kept by events. It holds only objects with owners. The caches answer
+ * whether an owner exists, so the graph needs no node for the rest of the cluster.
  */
 export interface Dependents {
   set(id: ObjectId, before: KubeObject | undefined, after: KubeObject): void;

@@ -12,9 +12,9 @@ import { messageOf } from '../refusals.ts';
 import { inBatches } from '../slow-start.ts';
 import { createDependents, type ObjectId } from './dependents.ts';
 
-/** How often it is asked which resources there are. */
+/** Interval between two discoveries of the resources. */
 const discoveryMs = 30_000;
-/** How soon it is asked again after a definition of a resource changed: many of them come together. */
+/** Delay of a discovery after a change of a definition, since definitions often change in groups. */
 const definitionChangedMs = 100;
 /** An owner of a kind that is unknown now may become known. */
 const unknownKindMs = 30_000;
@@ -27,14 +27,15 @@ interface Followed {
   readonly informer: Informer<KubeObject>;
 }
 
-/** What an owner reference stands for now. */
+/** State of the object that an owner reference names. */
 type OwnerState = 'solid' | 'dangling' | 'waiting-for-dependents' | 'unknown-kind';
 
 /**
- * Deletes what has lost all of its owners, over every resource that discovery knows, and carries out foreground and orphaning deletion.
+ * Deletes objects that have lost all of their owners, over every resource that discovery knows, and carries out
+ * foreground and orphaning deletion.
  *
- * Nothing is deleted on the word of a cache: an owner that is not in the cache is asked for at the server, and what is deleted must still
- * be the object with the uid and version that was judged.
+ * A cache alone never decides a deletion. The collector asks the server for an owner that is missing in the cache, and
+ * deletes by the uid and version that it has judged.
  *
  * @see Kubernetes concepts, "Garbage Collection", "Owners and Dependents"
  */
@@ -106,7 +107,7 @@ export function createGarbageCollector(dependencies: ControllerDependencies): Co
     for (const resource of inPreferredVersion(found)) {
       const { verbs } = resource;
       if (!verbs.includes('list') || !verbs.includes('watch') || !verbs.includes('delete')) continue;
-      // Events go by themselves, and are too many to follow for that.
+      // Events expire by themselves, and there are too many to follow for this purpose.
       if (resource.resource === events.resource) continue;
       const known = followed.get(groupResourceOf(resource))?.resource;
       const isServed = ({ version, kind }: DiscoveredResource): boolean =>
@@ -207,7 +208,7 @@ export function createGarbageCollector(dependencies: ControllerDependencies): Co
     const states = new Map<string, OwnerState>();
     for (const owner of owners) states.set(owner.uid, await stateOfOwner(owner, object, entry, signal));
     const inState = (state: OwnerState): readonly OwnerReference[] => owners.filter(({ uid }) => states.get(uid) === state);
-    // What cannot be judged counts as there: deleting is the one mistake that cannot be undone.
+    // An object that cannot be judged counts as existing: deletion is the one mistake that cannot be undone.
     if (inState('unknown-kind').length > 0) return false;
     if (inState('solid').length > 0) {
       const lost = owners.filter(({ uid }) => states.get(uid) !== 'solid');
@@ -343,7 +344,7 @@ export function createGarbageCollector(dependencies: ControllerDependencies): Co
 
 const kindId = ({ group, kind }: { readonly group: string; readonly kind: string }): string => `${group}/${kind}`;
 
-/** Where the owner is; undefined when a cluster-scoped object names one in a namespace, which cannot be. */
+/** Location of the owner; undefined when a cluster-scoped object names an owner in a namespace, which is invalid. */
 function ownerKey({ resource }: Followed, owner: OwnerReference, { metadata }: KubeObject): string | undefined {
   if (!resource.namespaced) return owner.name;
   return metadata.namespace === undefined ? undefined : `${metadata.namespace}/${owner.name}`;
@@ -354,7 +355,7 @@ const hasFinalizer = ({ metadata }: KubeObject, finalizer: string): boolean => m
 const isDeletingForeground = (object: KubeObject): boolean =>
   object.metadata.deletionTimestamp !== undefined && hasFinalizer(object, finalizers.foregroundDeletion);
 
-/** Who asked for a way of deletion by a finalizer gets it. */
+/** The finalizer decides the way of deletion that the client requested. */
 function policyOf(object: KubeObject): 'Foreground' | 'Background' | 'Orphan' {
   if (hasFinalizer(object, finalizers.orphan)) return 'Orphan';
   return hasFinalizer(object, finalizers.foregroundDeletion) ? 'Foreground' : 'Background';

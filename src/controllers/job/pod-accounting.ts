@@ -15,8 +15,9 @@ export const isTracked = (pod: Pod): boolean => pod.metadata.finalizers?.include
 /**
  * Counts the pods of a Job.
  *
- * A finished pod goes through three steps, so that it counts exactly once whatever crashes or is deleted meanwhile: its uid is noted in
- * `uncountedTerminatedPods`; then its finalizer is taken away; then the note becomes a count. Until then the finalizer keeps the pod.
+ * A finished pod goes through three steps, so that it counts exactly once despite crashes and deletions. First its uid
+ * is noted in `uncountedTerminatedPods`; then its finalizer is removed; then the note becomes a count. Until then the
+ * finalizer keeps the pod.
  */
 export function accountPods(job: Job, pods: readonly Pod[], now: number): Omit<JobWorld, 'expecting'> {
   const tracked = new Map(pods.filter(isTracked).map((pod) => [pod.metadata.uid ?? '', pod]));

@@ -17,7 +17,7 @@ const listLimit = 500;
 
 type NamespaceCondition = NonNullable<NonNullable<Namespace['status']>['conditions']>[number];
 
-/** What became of the content of a namespace in one pass. */
+/** Result of one pass over the content of a namespace. */
 interface Outcome {
   /** Objects that are still there, by `pods.` or `deployments.apps`. */
   readonly remaining: ReadonlyMap<string, number>;
@@ -27,8 +27,8 @@ interface Outcome {
 }
 
 /**
- * Empties a namespace that is being deleted, then lets it go: pods first, so that nothing runs with its policies and Secrets gone, then
- * every other namespaced resource that discovery knows.
+ * Empties a namespace that is being deleted, then removes its finalizer. Pods go first, so that none runs after its
+ * policies and Secrets are gone; then every other namespaced resource that discovery knows.
  *
  * Sets the conditions `NamespaceDeletionDiscoveryFailure`, `NamespaceDeletionGroupVersionParsingFailure`,
  * `NamespaceDeletionContentFailure`, `NamespaceContentRemaining` and `NamespaceFinalizersRemaining`.

@@ -1,27 +1,29 @@
 import type { Clock } from '../../base/clock.ts';
 
 /**
- * When each node was last heard of, by the clock of this process: clocks of nodes may differ. Kept in order of time, so that looking for
- * silent nodes costs only those that are silent, and a heartbeat of one of 5,000 nodes costs two map operations.
+ * The time of each node's last heartbeat, by the clock of this process, since clocks of nodes may differ. Entries are
+ * in order of time: the search for silent nodes visits only these, and a heartbeat of one of 5,000 nodes costs two map
+ * operations.
  */
 export interface Heartbeats {
   /**
-   * The node sent a heartbeat, when `stamp` (the time it wrote itself) differs from the last one of its `source`. A node that is seen for
-   * the first time counts as heard of now.
+   * Records a heartbeat when `stamp` (the time that the node wrote) differs from the last one of its `source`. The
+   * first sight of a node counts as a heartbeat.
    *
-   * @returns true when the node had been lost and is heard of again
+   * @returns true when a lost node has come back
    */
   heard(node: string, source: 'lease' | 'status', stamp: string): boolean;
   /** The node exists; it has `graceMs` from now to send its first heartbeat. */
   known(node: string): void;
   forget(node: string): void;
   /**
-   * Nodes that became silent since the last call: not heard of for their grace period. When that call was long ago this process stood
-   * still, and with it whatever would have delivered the heartbeats: then nobody is lost and all begin anew.
+   * Nodes that became silent since the last call: without a heartbeat for their grace period. If the last call was long
+   * ago, this process was halted and could not receive heartbeats. Then no node is lost, and the grace period of all
+   * begins again.
    */
   takeLost(): readonly string[];
   isLost(node: string): boolean;
-  /** All count as heard of now: it was we who could not hear. */
+  /** Counts a heartbeat of every node now, since this process was unable to receive them. */
   reset(): void;
 }
 

@@ -29,7 +29,7 @@ export interface NodeLifecycleOptions extends ControllerDependencies {
   readonly graceMs?: number;
   /** The same for a node that has never reported. */
   readonly startupGraceMs?: number;
-  /** How often silence is looked for. */
+  /** Interval between two searches for silent nodes. */
   readonly scanMs?: number;
   /** Nodes a second from which pods may begin to be moved. */
   readonly evictionsPerSecond?: number;
@@ -41,8 +41,8 @@ const nodeLeaseNamespace = 'kube-node-lease';
 const excludeFromDisruption = 'node.kubernetes.io/exclude-disruption';
 
 /**
- * Notices nodes that fall silent or report trouble, and makes the taints say so: new pods stay away at once, pods that are there leave by
- * the NoExecute taint, which is given zone by zone at a bounded rate and not at all when every node seems dead.
+ * Detects nodes that fall silent or report trouble, and taints them. New pods stay away at once. Running pods leave by
+ * the NoExecute taint, which is set zone by zone at a bounded rate, and not at all when every node seems dead.
  *
  * Work is by event: a Lease that is renewed costs a map operation, and silence is found by a scan that sees only silent nodes.
  */
@@ -62,7 +62,7 @@ export function createNodeLifecycleController(options: NodeLifecycleOptions): Co
     largeZoneNodes: 50,
     unhealthyShare: 0.55,
   });
-  /** Nodes whose turn it is; empty as soon as the taint stands. */
+  /** Nodes that wait for their taint; an entry leaves as soon as the taint is set. */
   const due = new Set<string>();
   /** Nodes that nobody hears from: pods that come to them, or become ready on them, are looked at. */
   const unreachable = new Set<string>();
@@ -103,7 +103,7 @@ export function createNodeLifecycleController(options: NodeLifecycleOptions): Co
     },
     async start(start) {
       await controller.start(start);
-      // Whoever was silent while nobody listened gets the whole grace period from now.
+      // A node that was silent while this process was down gets the whole grace period from now.
       heartbeats.reset();
       scan();
     },
@@ -121,7 +121,7 @@ export function createNodeLifecycleController(options: NodeLifecycleOptions): Co
     const { name } = after.metadata;
     if (before === undefined) {
       heartbeats.known(name);
-      // At each start all nodes are met again; that is no news about them.
+      // At each start the informer delivers all nodes as added; that is no change of theirs.
       if (clock.now() - Date.parse(after.metadata.creationTimestamp ?? '') < newNodeMs) {
         const message = `Node ${name} event: Registered Node ${name} in Controller`;
         recorder.record(after, { type: 'Normal', reason: 'RegisteredNode', message });
@@ -211,7 +211,7 @@ export function createNodeLifecycleController(options: NodeLifecycleOptions): Co
     return undefined;
   }
 
-  /** What the node is to its zone from now on, and whether it waits for its pods to be moved. */
+  /** Counts the node in its zone, and queues it when its pods have to be moved. */
   function countInZone(node: Node): void {
     const { name } = node.metadata;
     const ready = readyStatusOf(node);

@@ -13,7 +13,7 @@ import { advance } from '../../reconcile/effects.ts';
 import { isPodFinished } from '../pod-conditions.ts';
 import { indexByNode, podsOn } from '../pods-by-node.ts';
 
-/** How pods are told that they go for a reason outside of themselves, so that Jobs do not count them as failed. */
+/** Marks a pod as evicted for a reason outside of itself, so that its Job does not count it as failed. */
 const disruption = {
   type: 'DisruptionTarget',
   status: 'True',
@@ -33,7 +33,7 @@ export function createPodEvictionController(dependencies: ControllerDependencies
   indexByNode(podInformer);
   /** NoExecute taints of the nodes that have some. */
   const tainted = new Map<string, readonly Taint[]>();
-  /** Pods that may stay for a while; by uid, so that a pod made anew under the name begins anew. */
+  /** Pods that may stay for a while, by uid: a new pod of the same name gets the whole time. */
   const waiting = new Map<string, string>();
 
   const controller = createController({

@@ -1,8 +1,8 @@
 import type { Clock } from '../../base/clock.ts';
 
 /**
- * How fast pods may be moved away from nodes, by zone: when one node dies its pods move at once, but when half of a zone seems dead the
- * network is the likelier cause, and moving everything would do the damage.
+ * Rate at which pods may be moved away from nodes, by zone. Pods of one dead node move at once. When half of a zone
+ * seems dead, the network is the likelier cause, and moving everything would do the damage.
  *
  * @see Kubernetes concepts, "Nodes", "Rate limits on eviction"
  */

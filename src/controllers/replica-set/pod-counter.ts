@@ -6,13 +6,15 @@ import { compileLabelSelector, type Labels } from '../../machinery/selector.ts';
 import { isPodActive, isPodFinished, isPodReady, isPodTerminating } from '../pod-conditions.ts';
 
 /**
- * Pods by owner, counted as changes come in, so that a pass over a ReplicaSet of thousands of pods does not read each of them. `available`
- * equals `ready`; whoever has `minReadySeconds` counts that himself, since it changes with time.
+ * Counts pods by owner as changes come in, so that a pass over a ReplicaSet of thousands of pods does not read each of
+ * them.
+ * `available` equals `ready`; an owner with `minReadySeconds` counts available pods itself, since these change with
+ * time.
  */
 export interface PodCounter {
   /** A pod came, changed or went. */
   change(uid: string, before: Pod | undefined, after: Pod | undefined): void;
-  /** Counts anew: the owner came into the cache after its pods, or its labels changed. */
+  /** Counts from the start: the owner came into the cache after its pods, or its labels changed. */
   recount(owner: ReplicaSet, pods: Iterable<Pod>): void;
   forget(uid: string): void;
   /** `released` pods do not match the selector any more. */
@@ -67,7 +69,7 @@ export function createPodCounter(): PodCounter {
   };
 }
 
-/** What the counts depend on is the same, so that they still hold. Mostly these are the very same frozen parts. */
+/** True when the fields behind the counts are unchanged. Mostly these are the very same frozen parts. */
 function sameLabels(a: ReplicaSet, b: ReplicaSet): boolean {
   return (
     a === b ||

@@ -33,10 +33,10 @@ const maxPodsAPass = 500;
 const refused = { type: 'PODS_REFUSED' } as const;
 
 /**
- * Keeps the number of pods that each ReplicaSet asks for.
+ * Keeps as many pods as each ReplicaSet requests.
  *
- * A pass: claim pods by selector, count them, create or delete the difference, write the status. What was asked for is remembered until
- * the cache shows it.
+ * A pass: claim pods by selector, count them, create or delete the difference, write the status. Expectations remember
+ * the requested writes until the cache shows them.
  */
 export function createReplicaSetController(dependencies: ControllerDependencies): Controller {
   const { client, informers, clock, log, recorder, metrics, steps } = dependencies;

@@ -11,7 +11,7 @@ import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 
 /** Changes are collected for this long before a quota is counted again; longer when counting takes long. */
 const minDelayMs = 100;
-/** Of the time, at most one part in so many goes into counting one quota. */
+/** Divisor of the time that goes into counting one quota: at most one part in so many. */
 const idleShare = 20;
 /** Counted again without a cause: what was missed, and pods whose grace period has long ended. */
 const resyncMs = 5 * 60_000;

@@ -9,7 +9,7 @@ export const ownerSpread: ScorePlugin = {
   weight: 2,
   prepare({ shape }) {
     const { ownerUid, softSpread, hardSpread } = shape;
-    // Who writes constraints has said what to spread over.
+    // Constraints in the pod's spec replace this default.
     if (ownerUid === undefined || softSpread.length > 0 || hardSpread.length > 0) return undefined;
     return { scale: 'highest-is-0', score: (node) => node.podsByOwner.get(ownerUid) ?? 0 };
   },

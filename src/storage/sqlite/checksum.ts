@@ -1,8 +1,8 @@
 import { crc32 } from 'node:zlib';
 
 /**
- * The sum beside a row of the log: `head.whole`, two CRC-32 in decimal. `head` covers revision and key, `whole` these and the text, so
- * that a row with a damaged text still says with certainty whose it is. 2 µs for a row of 4 KB.
+ * The checksum of a log row: `head.whole`, two CRC-32 in decimal. `head` covers revision and key, `whole` these and the
+ * text. A row with a damaged text therefore still identifies its key. 2 µs for a row of 4 KB.
  */
 export function rowSum(revision: number, key: string, text: string | null): string {
   const head = crc32(`${revision}/${key}`);

@@ -4,16 +4,16 @@ import { open } from 'node:fs/promises';
 import type { Clock } from '../../base/clock.ts';
 
 /**
- * Room on the disk of the store. Writes that need room are refused before the disk is full, and a file of some MB is kept in reserve. When
- * the disk is full all the same, the reserve is given up piece by piece. Deletions, changes without growth and compaction then go through,
- * which is how room comes back.
+ * Room on the disk of the store. Writes that need room are refused before the disk is full, and a file of some MB is
+ * kept in reserve. If the disk fills up anyway, the reserve is released piece by piece. Deletions, changes without
+ * growth and compaction then still succeed, and they free room.
  */
 export interface DiskRoom {
   /**
-   * Why writes that need room are refused now; undefined: there is room. Looks at the disk once a second, when 1 MiB came, and before
-   * it refuses, so that writes work as soon as there is room.
+   * Reason why writes that need room are refused now; undefined: there is room. Checks the disk once a second, after
+   * each MiB written, and before it refuses, so that writes work as soon as there is room.
    *
-   * @param pendingBytes  what lies in the log and needs as much room again in the database
+   * @param pendingBytes  bytes in the WAL that need as much room again in the database
    */
   refusal(pendingBytes: number): string | undefined;
   /** A write failed for lack of room: growth is refused until the next look. */
@@ -81,7 +81,7 @@ export function openDiskRoom({ directory, reserve, clock, isFull }: DiskRoomOpti
 
   function look(pendingBytes: number): string | undefined {
     const { freeBytes, totalBytes } = measure(directory);
-    // A reserve that was given up is owed to the disk.
+    // Fill the reserve again after it was released.
     const left = Math.max(0, freeBytes - Math.max(0, wanted - held) - pendingBytes);
     const used = totalBytes === 0 ? 0 : 1 - left / totalBytes;
     if (used < fullFrom || left >= enoughBytes) return undefined;

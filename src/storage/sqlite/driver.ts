@@ -10,23 +10,27 @@ import { openDiskRoom } from './disk-room.ts';
 import { openRevisionMark } from './revision-mark.ts';
 
 /**
- * The log as one table without a secondary index: `log(rev, key, val, sum)`, NULL value = deleted. Everything that looks up by key is done
- * in memory, so a commit appends to one B-tree and compaction deletes by primary key.
+ * The log as one table without a secondary index: `log(rev, key, val, sum)`, NULL value = deleted. Every lookup by key
+ * runs in memory, so a commit appends to one B-tree and compaction deletes by primary key.
  *
- * `sum` is a checksum of the row, looked at on every read. `meta` holds the compacted revision, and `unchecked`: rows up to this revision
- * come from layout 1 and may lack a checksum, which each gets when there is time. `damaged` keeps rows that were set aside.
+ * `sum` is a checksum of the row and is verified on every read. `meta` holds the compacted revision, and `unchecked`:
+ * rows up to this revision come from layout 1 and may lack a checksum until idle time adds it. `damaged` keeps rows
+ * that were set aside.
  */
 
 /** Layout of the data; written to `user_version`. A file with a higher one was made by a newer program. */
 const schemaVersion = 2;
 
-/** Row counts of the prepared inserts. A batch takes the next size up: parameters that are not given are NULL, and the statement drops their rows. */
+/**
+ * Row counts of the prepared inserts. A batch uses the next larger size: missing parameters are NULL, and the statement
+ * drops their rows.
+ */
 const insertSizes = [1, 2, 4, 8, 16, 32, 64, 128] as const;
 
 /** Above it a checkpoint runs between batches: one holds the next commit for 1.4 ms a MB. */
 const busyCheckpointBytes = 16 * 1024 * 1024;
 const journalSizeLimitBytes = 32 * 1024 * 1024;
-/** What a commit writes to the WAL beside its rows: the path to the last leaf and its header, some pages. */
+/** Bytes that a commit writes to the WAL besides its rows: the path to the last leaf and its header, some pages. */
 const commitOverheadBytes = 3 * 4120;
 /** Free pages are given back when they are more than this and a quarter of the file, some at a time. */
 const minFreePages = 1024;
@@ -141,7 +145,7 @@ export async function openSqliteDriver({ path, clock }: SqliteDriverOptions): Pr
   function checked(row: StoredRow): StoredRow {
     if (fits(row)) return row;
     throw new StorageError(`row ${row.rev} of ${path}, key ${quoted(row.key)}, does not fit its checksum`, {
-      hint: 'Check the disk, and start again: a start sets the row aside, and what Git says is applied again.',
+      hint: 'Check the disk, and start again: a start sets the row aside, and the state in Git is applied again.',
     });
   }
 
@@ -383,13 +387,14 @@ function makePrivate(path: string): void {
 function refuseLoneLog(path: string): void {
   if (sizeOf(path) > 0 || sizeOf(`${path}-wal`) === 0) return;
   throw new StorageError(`${path} is empty, but ${path}-wal holds writes that belong to it`, {
-    hint: 'Put back a copy of the data directory, or remove both files: what Git says is applied again.',
+    hint: 'Put back a copy of the data directory, or remove both files: the state in Git is applied again.',
   });
 }
 
 /**
- * Tells when a file is no longer the one that was opened: SQLite goes on writing to a file that was deleted or replaced, and what is
- * written there is lost with the process. A look costs 2 µs a file, so each commit has one before it is acknowledged.
+ * Detects that a file is no longer the one that was opened. SQLite continues to write to a deleted or replaced file,
+ * and these writes are lost with the process. A check costs 2 µs a file, so each commit makes one before it is
+ * acknowledged.
  */
 function fileGuard(paths: readonly string[]): { readonly check: () => void } {
   const opened = new Map<string, number>();

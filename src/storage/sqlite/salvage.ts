@@ -6,8 +6,8 @@ import type { Database } from './database.ts';
 import { createSqliteFile } from './driver.ts';
 
 /**
- * Takes what is intact out of a store that SQLite itself cannot read any more. It reads pages, not tables: a row with a checksum that fits
- * is a row of the log wherever it lies, so a broken page costs the rows on it and no others.
+ * Extracts the intact rows from a store that SQLite itself cannot read any more. It reads pages, not tables: a row with
+ * a matching checksum is a row of the log on any page, so a broken page costs only its own rows.
  *
  * @see https://www.sqlite.org/fileformat2.html
  */
@@ -50,7 +50,9 @@ export async function salvageStore(path: string): Promise<SalvageReport> {
   }
   if (report.rows === 0) {
     await rm(target, { force: true });
-    throw new StorageError(`${path} has no intact row`, { hint: 'Put back a backup, or remove it: what Git says is applied again.' });
+    throw new StorageError(`${path} has no intact row`, {
+      hint: 'Restore a backup, or remove the file: the state in Git is applied again.',
+    });
   }
   const keptAs = `${path}.damaged`;
   for (const suffix of ['-wal', '']) {

@@ -233,7 +233,7 @@ describe('the mark of the newest revision', () => {
     const storage = await openSqliteStorage({ path });
     expect(storage.damage).toEqual([{ type: 'missing', after: 0, upTo: 44 }]);
     expect(storage.damage.map(describeDamage)[0]?.message).toBe(
-      'The store ends at revision 0, and revision 44 was acknowledged: up to 44 writes (1 to 44) are lost. What Git says is applied again; put back a backup for the rest.',
+      'The store ends at revision 0, and revision 44 was acknowledged: up to 44 writes (1 to 44) are lost. The state in Git is applied again; restore a backup for the rest.',
     );
     const written = await storage.create('a', { text: '{}' });
     expect(written.ok && written.revision).toBeGreaterThan(44);
