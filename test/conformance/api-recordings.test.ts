@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startTestApiServer, type TestApiServer } from '../support/api-server.ts';
-import { answeredEssence, hasRecordings, isServed, recordedEssence, recordingsIn, replay } from '../support/recordings.ts';
+import { answeredEssence, isServed, recordedEssence, recordingsIn, replay } from '../support/recordings.ts';
 
 /** What is not compared, and why. Titles are those of the recordings. */
 const left: Readonly<Record<string, string>> = {
@@ -17,7 +17,7 @@ const left: Readonly<Record<string, string>> = {
   'strategic: unknown field with Strict': 'the real details leave the empty kind out',
 };
 
-describe.skipIf(!hasRecordings)('answers of the API, as the real server gives them (skipped without the recordings)', () => {
+describe('answers of the API, as the real server gives them', () => {
   let cluster: TestApiServer;
 
   beforeAll(async () => {

@@ -143,7 +143,7 @@ const replacement = fc
   );
 const indented = (text: string): string => text.trimEnd().replace(/^/gm, '    ');
 
-describe.skipIf(!hasKustomize)('kustomize build, fuzzed (skipped where the program is not installed: apt-get install kustomize)', () => {
+describe.skipIf(!hasKustomize)('kustomize build, fuzzed (needs kustomize)', () => {
   let root: string;
   let count = 0;
 

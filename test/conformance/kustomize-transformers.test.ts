@@ -23,7 +23,7 @@ const mixable = transformers.filter(([name]) => name !== 'annotations-present' &
 const generators = allObjects(generatorObjects);
 const metadata = 'buildMetadata: [originAnnotations, transformerAnnotations, managedByLabel]\n';
 
-describe.skipIf(!hasKustomize)('transformers and generators (skipped without the program: apt-get install kustomize)', () => {
+describe.skipIf(!hasKustomize)('transformers and generators (needs kustomize)', () => {
   let root: string;
 
   beforeAll(async () => {

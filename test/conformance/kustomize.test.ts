@@ -273,7 +273,7 @@ const refusals: readonly (readonly [name: string, files: Files, message: string]
  * The renderer against the real program (5.6, as Debian has it): each field alone, every pair of fields, every pair of a base and an
  * overlay. Objects must be equal, in the same order.
  */
-describe.skipIf(!hasKustomize)('kustomize build (skipped where the program is not installed: apt-get install kustomize)', () => {
+describe.skipIf(!hasKustomize)('kustomize build (needs kustomize)', () => {
   let root: string;
 
   beforeAll(async () => {

@@ -1,27 +1,20 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { deployments } from '../../src/api/apps/v1/deployment.ts';
 import { loadSchemas } from '../../src/api/schemas.ts';
 import { createOpenApi } from '../../src/apiserver/openapi.ts';
 import { DecodeError, decoderFor, fieldComplaints } from '../../src/machinery/field-validation.ts';
 import type { KindDefinition } from '../../src/machinery/kind.ts';
+import { type RecordedSet, recordedFiles } from '../support/recorded-lines.ts';
 
 /** What the real server answered, held against our schemas and documents. */
 
-const recordings = fileURLToPath(new URL('../../../shared/reference/wire/', import.meta.url));
 const schemas = loadSchemas();
 type Json = Record<string, unknown>;
 
-function recorded(folder: string): readonly { readonly file: string; readonly line: Json }[] {
-  return readdirSync(`${recordings}${folder}`)
-    .filter((file) => file.endsWith('.jsonl'))
-    .flatMap((file) =>
-      readFileSync(`${recordings}${folder}/${file}`, 'utf8')
-        .split('\n')
-        .filter((text) => text !== '')
-        .map((text) => ({ file: `${folder}/${file}`, line: JSON.parse(text) as Json })),
-    );
+function recorded(set: RecordedSet): readonly { readonly file: string; readonly line: Json }[] {
+  return Object.entries(recordedFiles(set)).flatMap(([file, lines]) =>
+    lines.map((text) => ({ file: `${set}/${file}`, line: JSON.parse(text) as Json })),
+  );
 }
 
 const typeNames = new Map(
@@ -36,11 +29,11 @@ const typeNames = new Map(
 const isEdited = (text: string): boolean =>
   /"(itemsTotal|summarised|see)":|<base64-pem>|<redacted>|"drivers":null|"eventTime":null|"conditions":null/.test(text);
 
-describe.skipIf(!existsSync(recordings))('recorded answers (skipped where the recordings are absent)', () => {
+describe('recorded answers', () => {
   it('decode to themselves', () => {
     let count = 0;
     const wrong: string[] = [];
-    for (const { file, line } of ['api', 'kubectl', 'helm', 'client-node', 'components'].flatMap(recorded)) {
+    for (const { file, line } of (['api', 'kubectl', 'helm', 'client-node', 'components'] as const).flatMap(recorded)) {
       if (/deletion-answers|patches|list-paging/.test(file)) continue;
       const response = (line.res ?? {}) as Json;
       const events = ((response.events ?? line.events ?? []) as Json[]).filter(({ type }) => type !== 'BOOKMARK');

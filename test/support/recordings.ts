@@ -1,13 +1,9 @@
-import { existsSync, readFileSync } from 'node:fs';
 import { builtInKinds } from '../../src/api/kinds.ts';
 import { parseTarget } from '../../src/apiserver/http/request-target.ts';
 import type { FetchResult, TestApiServer } from './api-server.ts';
+import { recordedLines } from './recorded-lines.ts';
 
-/** Requests and answers that were recorded against the real API server; facts that may be absent. */
-
-const folder = '../shared/reference/wire/api';
-
-export const hasRecordings = existsSync(folder);
+/** Requests and answers that were recorded against the real API server. */
 
 export interface Recording {
   readonly title: string;
@@ -22,10 +18,7 @@ export interface Recording {
 
 /** The plain requests of a file, in order; watches are left out. */
 export function recordingsIn(file: string): readonly Recording[] {
-  if (!hasRecordings) return [];
-  return readFileSync(`${folder}/${file}.jsonl`, 'utf8')
-    .trim()
-    .split('\n')
+  return recordedLines('api', file)
     .map((line) => JSON.parse(line) as Partial<Recording>)
     .filter((recording): recording is Recording => recording.req !== undefined && recording.res !== undefined)
     .map((recording) => ({ ...recording, title: recording.title ?? '' }));

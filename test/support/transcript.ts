@@ -1,16 +1,12 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { decodeMessage, messageOf, readProtobufBody } from '../../src/apiserver/http/protobuf.ts';
+import { type RecordedSet, recordedFiles, recordedLines } from './recorded-lines.ts';
 
 /**
- * The recorded conversations of real clients with a real API server, read into one form. They are facts that may be absent.
+ * The recorded conversations of real clients with a real API server, read into one form.
  *
  * Some bodies are not in the recordings: those that hold credentials, those that are too large to keep, and texts that parsing changed
  * (duplicate keys). Where the answer tells what was sent, the body is made from it; where it does not, the exchange is `withheld`.
  */
-
-const folder = '../shared/reference/wire';
-
-export const hasTranscripts = existsSync(folder);
 
 export type Json = null | boolean | number | string | readonly Json[] | JsonObject;
 export interface JsonObject {
@@ -64,24 +60,17 @@ export interface Transcript {
 
 /** Every conversation, in the order in which the files were recorded. */
 export function readTranscripts(): readonly Transcript[] {
-  if (!hasTranscripts) return [];
-  const namesIn = (part: string): readonly string[] =>
-    readdirSync(`${folder}/${part}`)
-      .filter((file) => file.endsWith('.jsonl'))
-      .sort()
-      .map((file) => file.replace(/\.jsonl$/, ''));
-  const conversations = ['api', 'kubectl', 'helm', 'client-node'].flatMap((part) =>
-    namesIn(part).map((file) => readTranscript(part, file)),
+  const conversations = (['api', 'kubectl', 'helm', 'client-node'] as const).flatMap((part) =>
+    Object.keys(recordedFiles(part)).map((file) => readTranscript(part, file)),
   );
-  return [...conversations, ...(existsSync(`${folder}/second`) ? namesIn('second').map(readSuite) : [])];
+  return [...conversations, ...Object.keys(recordedFiles('second')).map(readSuite)];
 }
 
 /** Requests of a suite that was run against the real server: one namespace an area, without the answers of what it set up. */
 function readSuite(file: string): Transcript {
   const name = `second/${file}`;
-  const lines = readFileSync(`${folder}/${name}.jsonl`, 'utf8').replaceAll('-TAG', '-tag').trim().split('\n');
-  const exchanges = lines.flatMap((text, index) => {
-    const exchange = suiteExchangeOf(JSON.parse(text) as SuiteLine, index + 1);
+  const exchanges = recordedLines('second', file).flatMap((text, index) => {
+    const exchange = suiteExchangeOf(JSON.parse(text.replaceAll('-TAG', '-tag')) as SuiteLine, index + 1);
     return exchange === undefined ? [] : [{ ...exchange, apart: apartOf(exchange) }];
   });
   return { name, area: name, exchanges };
@@ -140,17 +129,16 @@ function keptBody(body: Json | undefined): Json | undefined {
   return typeof body === 'string' ? body : undefined;
 }
 
-function readTranscript(part: string, file: string): Transcript {
+function readTranscript(part: RecordedSet, file: string): Transcript {
   const name = `${part}/${file}`;
-  const lines = readFileSync(`${folder}/${name}.jsonl`, 'utf8').trim().split('\n');
-  const exchanges = lines.flatMap((text, index) => {
+  const exchanges = recordedLines(part, file).flatMap((text, index) => {
     const exchange = exchangeOf(JSON.parse(text) as JsonObject, index + 1);
     return exchange === undefined ? [] : [{ ...exchange, apart: apartOf(exchange) }];
   });
   return { name, area: areaOf(part, file), exchanges };
 }
 
-const areaOf = (part: string, file: string): string =>
+const areaOf = (part: RecordedSet, file: string): string =>
   part === 'api' ? `api/${file}` : part === 'kubectl' ? `kubectl ${/^\d+/.exec(file)?.[0] ?? 'protobuf'}` : part;
 
 /** Undefined for notes and for the command that the following requests belong to. */

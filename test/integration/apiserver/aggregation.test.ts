@@ -190,7 +190,7 @@ describe('a group version that another server serves', { shuffle: false }, () =>
     expect((await cluster.fetch(`/openapi/v3${base}`, { anonymous: true })).status).toBe(403);
   });
 
-  it.skipIf(!hasKubectl)('is used by kubectl as any other (skipped without kubectl)', async () => {
+  it.skipIf(!hasKubectl)('is used by kubectl as any other (needs kubectl)', async () => {
     const { stdout } = await cluster.kubectl('api-resources', `--api-group=${group}`, '--no-headers');
     expect(stdout.split(/\s+/).slice(0, 5)).toEqual(['orders', 'ord', `${group}/v1`, 'true', 'Order']);
     expect(await cluster.kubectl('get', 'ord')).toMatchObject({ code: 0, stderr: 'No resources found in default namespace.\n' });

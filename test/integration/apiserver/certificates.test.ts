@@ -98,7 +98,7 @@ const grant = async (
   });
 };
 
-describe.skipIf(!hasKubectl)('kubectl certificate (skipped without kubectl)', () => {
+describe.skipIf(!hasKubectl)('kubectl certificate (needs kubectl)', () => {
   it('approves a request, and the certificate that comes of it is who it says', async () => {
     const { request, key } = await makeCertificateRequest({ commonName: 'dave', organizations: ['devs'] });
     const manifest = join(cluster.directory, 'csr.json');

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startTestApiServer, type TestApiServer } from '../../support/api-server.ts';
 import { hasKubectl } from '../../support/kubectl.ts';
 
-describe.skipIf(!hasKubectl)('kubectl and access (skipped without kubectl)', () => {
+describe.skipIf(!hasKubectl)('kubectl and access (needs kubectl)', () => {
   let cluster: TestApiServer;
 
   beforeAll(async () => {

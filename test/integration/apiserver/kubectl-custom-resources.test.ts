@@ -57,7 +57,7 @@ spec:
 const widgetYaml = (name: string, spec: string): string =>
   `apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: ${name}, labels: {app: ${name}}}\nspec: ${spec}\n`;
 
-describe.skipIf(!hasKubectl)('custom resources under an unmodified kubectl (skipped without kubectl)', { shuffle: false }, () => {
+describe.skipIf(!hasKubectl)('custom resources under an unmodified kubectl (needs kubectl)', { shuffle: false }, () => {
   let cluster: TestApiServer;
 
   const { ok, refused, file } = kubectlSteps(() => cluster);

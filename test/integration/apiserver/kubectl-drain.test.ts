@@ -13,7 +13,7 @@ import { until } from '../../support/until.ts';
 
 const namespace = 'shop';
 
-describe.skipIf(!hasKubectl)('kubectl drain (skipped where kubectl is not installed)', () => {
+describe.skipIf(!hasKubectl)('kubectl drain (needs kubectl)', () => {
   let cluster: TestApiServer;
   let controllers: Awaited<ReturnType<typeof startControllers>>;
   let stopPlaying: () => void;

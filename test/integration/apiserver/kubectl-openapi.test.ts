@@ -19,7 +19,7 @@ items:
 `;
 
 /** kubectl 1.32 looks up what it does not find in version 3, such as `List`, in version 2, which it reads in protobuf only. */
-describe.skipIf(!hasKubectl)('OpenAPI version 2 in protobuf, as kubectl reads it (skipped without kubectl)', () => {
+describe.skipIf(!hasKubectl)('OpenAPI version 2 in protobuf, as kubectl reads it (needs kubectl)', () => {
   let cluster: TestApiServer;
   beforeAll(async () => {
     cluster = await startTestApiServer();

@@ -1,4 +1,3 @@
-import { existsSync, readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { builtInKinds } from '../../../src/api/kinds.ts';
 import { parseTarget } from '../../../src/apiserver/http/request-target.ts';
@@ -6,6 +5,7 @@ import { startTestApiServer, type TestApiServer } from '../../support/api-server
 import { encoded, makeCertificateRequest } from '../../support/certificate-requests.ts';
 import { hasKubectl, kubectlSteps } from '../../support/kubectl.ts';
 import { bytesField, encodeObject, envelopeOf } from '../../support/protobuf.ts';
+import { recordedLines } from '../../support/recorded-lines.ts';
 
 const serviceAccounts = { group: '', version: 'v1', resource: 'serviceaccounts', kind: 'ServiceAccount', namespaced: true };
 const isServed = (resource: string, group = ''): boolean => builtInKinds.some((kind) => kind.resource === resource && kind.group === group);
@@ -14,7 +14,7 @@ const isServed = (resource: string, group = ''): boolean => builtInKinds.some((k
 const addDefaultAccount = (cluster: TestApiServer, namespace: string) =>
   cluster.client.create(serviceAccounts, { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default', namespace } });
 
-describe.skipIf(!hasKubectl)('typed commands of an unmodified kubectl (skipped without kubectl)', { shuffle: false }, () => {
+describe.skipIf(!hasKubectl)('typed commands of an unmodified kubectl (needs kubectl)', { shuffle: false }, () => {
   let cluster: TestApiServer;
   const steps = kubectlSteps(() => cluster);
   const ok = async (...args: string[]) => (await steps.ok(...args)).trim();
@@ -205,9 +205,7 @@ describe('protobuf bodies', () => {
   });
 });
 
-const recordings = '../shared/reference/wire/kubectl/protobuf-bodies.jsonl';
-
-describe.skipIf(!existsSync(recordings))('bodies that kubectl sent to the real server (skipped without the recordings)', () => {
+describe('bodies that kubectl sent to the real server', () => {
   interface Recorded {
     readonly method: string;
     readonly path: string;
@@ -216,12 +214,7 @@ describe.skipIf(!existsSync(recordings))('bodies that kubectl sent to the real s
     readonly status: number;
     readonly jsonAnswer: { readonly kind: string; readonly note?: string };
   }
-  const recorded = existsSync(recordings)
-    ? readFileSync(recordings, 'utf8')
-        .trim()
-        .split('\n')
-        .map((line) => JSON.parse(line) as Recorded)
-    : [];
+  const recorded = recordedLines('kubectl', 'protobuf-bodies').map((line) => JSON.parse(line) as Recorded);
   const served = recorded.filter(({ method, path, jsonAnswer }) => {
     const target = parseTarget(path);
     // An answer that is not kept says nothing, and these depend on who asks.

@@ -30,7 +30,7 @@ spec:
   containers: [{name: main, image: host/sleep}]
 `;
 
-describe.skipIf(!hasKubectl)('the API server under an unmodified kubectl (skipped without kubectl)', { shuffle: false }, () => {
+describe.skipIf(!hasKubectl)('the API server under an unmodified kubectl (needs kubectl)', { shuffle: false }, () => {
   let cluster: TestApiServer;
 
   const { ok, file } = kubectlSteps(() => cluster);

@@ -14,7 +14,7 @@ import { createOpenApi } from '../../../src/apiserver/openapi.ts';
 import { hasKubectl } from '../../support/kubectl.ts';
 
 /** The documents alone, behind plain HTTP: what kubectl makes of them is the test. */
-describe.skipIf(!hasKubectl)('OpenAPI documents, as kubectl reads them (skipped without kubectl)', () => {
+describe.skipIf(!hasKubectl)('OpenAPI documents, as kubectl reads them (needs kubectl)', () => {
   let server: Server;
   let folder: string;
   const requests: string[] = [];

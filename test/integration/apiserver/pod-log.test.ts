@@ -142,7 +142,7 @@ describe('logs of pods', () => {
     await until(() => agentSaw?.closed, { what: 'the agent is let go' });
   });
 
-  it.skipIf(!hasKubectl)('is what kubectl logs shows (skipped without kubectl)', async () => {
+  it.skipIf(!hasKubectl)('is what kubectl logs shows (needs kubectl)', async () => {
     answer = (_request, response) => response.writeHead(200).end('hello\n');
     expect(await cluster.kubectl('logs', 'one', '--tail=1')).toMatchObject({ code: 0, stdout: 'hello\n' });
     expect((await cluster.kubectl('logs', 'two', '-c', 'side')).stdout).toBe('hello\n');

@@ -138,7 +138,7 @@ describe('metrics.k8s.io, through the aggregator', { shuffle: false }, () => {
     expect(await ask({ cert, key, headers: { 'x-remote-user': 'admin' } })).toBe('refused');
   });
 
-  it.skipIf(!hasKubectl)('is what kubectl top shows (skipped without kubectl)', async () => {
+  it.skipIf(!hasKubectl)('is what kubectl top shows (needs kubectl)', async () => {
     const { stdout } = await cluster.kubectl('top', 'pods', '--no-headers');
     expect(stdout.trim().split(/\s+/)).toEqual(['web', '6m', '20Mi']);
     const containers = await cluster.kubectl('top', 'pods', '--containers', '--no-headers');

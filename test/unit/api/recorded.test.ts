@@ -1,4 +1,3 @@
-import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { builtInKinds } from '../../../src/api/kinds.ts';
 import { validateObjectMeta } from '../../../src/api/object-meta.ts';
@@ -7,11 +6,9 @@ import { decoderFor } from '../../../src/machinery/field-validation.ts';
 import type { KindDefinition } from '../../../src/machinery/kind.ts';
 import { deepFreeze, type KubeObject } from '../../../src/machinery/object.ts';
 import { apiVersionOf } from '../../../src/machinery/resource.ts';
+import { recordedLines } from '../../support/recorded-lines.ts';
 import { writeContext } from '../../support/write-context.ts';
 
-/** What a real API server answered, where its recordings are at hand: they are not part of this repository. */
-const recordings = new URL('../../../../shared/reference/wire/api/', import.meta.url);
-const present = existsSync(recordings);
 const schemas = loadSchemas(builtInKinds.map((kind) => kind.schemas));
 
 /** The recorder put a word in the place of certificate requests. */
@@ -24,11 +21,7 @@ interface Exchange {
 }
 
 function read(name: string): readonly Exchange[] {
-  if (!present) return [];
-  const lines = readFileSync(new URL(`${name}.jsonl`, recordings), 'utf8')
-    .replaceAll('<base64-pem>', requestPem)
-    .split('\n');
-  return lines.filter((line) => line !== '').map((line) => JSON.parse(line) as Exchange);
+  return recordedLines('api', name).map((line) => JSON.parse(line.replaceAll('<base64-pem>', requestPem)) as Exchange);
 }
 
 function kindOf(path: string): KindDefinition | undefined {
@@ -65,7 +58,7 @@ const elsewhere = new Set([
 ]);
 
 /** Worded otherwise, on purpose: the recording quotes the Go runtime or the secret's content. */
-describe.skipIf(!present)('kinds, compared with a real server (skipped without its recordings)', () => {
+describe('kinds, compared with a real server', () => {
   describe('validation on create', () => {
     for (const { title, req, res } of read('validation')) {
       const kind = kindOf(req.path);

@@ -1,4 +1,3 @@
-import { existsSync, readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { loadSchemas } from '../../../src/api/schemas.ts';
@@ -6,6 +5,7 @@ import { applyJsonPatch } from '../../../src/machinery/json-patch.ts';
 import { applyPatch, updateManagedFields } from '../../../src/machinery/managed-fields.ts';
 import { type DynamicObject, deepEqual, deepFreeze, type KubeObject, type ManagedFieldsEntry } from '../../../src/machinery/object.ts';
 import type { Schema } from '../../../src/machinery/schema.ts';
+import { recordedLines } from '../../support/recorded-lines.ts';
 
 const set = loadSchemas();
 const refOf = (name: string) => ({ $ref: `#/components/schemas/${name}` });
@@ -495,8 +495,6 @@ describe('server-side apply', () => {
   });
 });
 
-const recorded = new URL('../../../../shared/reference/wire/api/ssa.jsonl', import.meta.url);
-
 interface Exchange {
   readonly title: string;
   readonly req: {
@@ -508,11 +506,8 @@ interface Exchange {
   readonly res: { readonly status: number; readonly body: DynamicObject };
 }
 
-describe.skipIf(!existsSync(recorded))('applies recorded from a real server (skipped where the recordings are absent)', () => {
-  // The body of a skipped suite runs too.
-  const exchanges = (existsSync(recorded) ? readFileSync(recorded, 'utf8') : '')
-    .split('\n')
-    .filter((line) => line !== '')
+describe('applies recorded from a real server', () => {
+  const exchanges = recordedLines('api', 'ssa')
     .map((line) => JSON.parse(line) as Exchange)
     .filter(
       ({ req }) =>
@@ -554,41 +549,34 @@ describe.skipIf(!existsSync(recorded))('applies recorded from a real server (ski
   });
 });
 
-const migration = new URL('../../../../shared/reference/wire/kubectl/05-ssa-migrate.jsonl', import.meta.url);
+describe("kubectl's way from client-side to server-side apply, as recorded", () => {
+  interface Recorded {
+    readonly req: {
+      readonly method: string;
+      readonly query?: string;
+      readonly headers: Readonly<Record<string, string>>;
+      readonly body: object;
+    };
+    readonly res: { readonly body: DynamicObject };
+  }
 
-describe.skipIf(!existsSync(migration))(
-  "kubectl's way from client-side to server-side apply, as recorded (skipped where the recordings are absent)",
-  () => {
-    interface Recorded {
-      readonly req: {
-        readonly method: string;
-        readonly query?: string;
-        readonly headers: Readonly<Record<string, string>>;
-        readonly body: object;
-      };
-      readonly res: { readonly body: DynamicObject };
+  it('ends with the recorded owners after each step', () => {
+    const steps = recordedLines('kubectl', '05-ssa-migrate')
+      .map((line) => JSON.parse(line) as Recorded)
+      .filter(({ req }) => req?.method === 'PATCH');
+    expect(steps).toHaveLength(4);
+    for (const [index, { req, res }] of steps.entries()) {
+      const live = deepFreeze(steps[index - 1]?.res.body);
+      if (live === undefined) continue;
+      const manager = new URLSearchParams(req.query).get('fieldManager') ?? '';
+      const time = '2026-11-24T06:56:12Z';
+      const result =
+        req.headers['content-type'] === 'application/apply-patch+yaml'
+          ? apply(configMap, live, req.body, { manager, time })
+          : update(configMap, live, applyJsonPatch(live, req.body) as object, { manager, time });
+      expect(result.metadata.managedFields).toEqual(res.body.metadata.managedFields);
+      expect(result.metadata.labels).toEqual(res.body.metadata.labels);
+      expect(result.data).toEqual(res.body.data);
     }
-
-    it('ends with the recorded owners after each step', () => {
-      const steps = readFileSync(migration, 'utf8')
-        .trim()
-        .split('\n')
-        .map((line) => JSON.parse(line) as Recorded)
-        .filter(({ req }) => req?.method === 'PATCH');
-      expect(steps).toHaveLength(4);
-      for (const [index, { req, res }] of steps.entries()) {
-        const live = deepFreeze(steps[index - 1]?.res.body);
-        if (live === undefined) continue;
-        const manager = new URLSearchParams(req.query).get('fieldManager') ?? '';
-        const time = '2026-11-24T06:56:12Z';
-        const result =
-          req.headers['content-type'] === 'application/apply-patch+yaml'
-            ? apply(configMap, live, req.body, { manager, time })
-            : update(configMap, live, applyJsonPatch(live, req.body) as object, { manager, time });
-        expect(result.metadata.managedFields).toEqual(res.body.metadata.managedFields);
-        expect(result.metadata.labels).toEqual(res.body.metadata.labels);
-        expect(result.data).toEqual(res.body.data);
-      }
-    });
-  },
-);
+  });
+});

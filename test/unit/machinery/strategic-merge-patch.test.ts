@@ -1,4 +1,3 @@
-import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { loadSchemas } from '../../../src/api/schemas.ts';
 import { applyJsonPatch } from '../../../src/machinery/json-patch.ts';
@@ -6,6 +5,7 @@ import { applyMergePatch } from '../../../src/machinery/merge-patch.ts';
 import { deepFreeze } from '../../../src/machinery/object.ts';
 import type { Schema, SchemaSet } from '../../../src/machinery/schema.ts';
 import { applyStrategicMergePatch } from '../../../src/machinery/strategic-merge-patch.ts';
+import { recordedLines } from '../../support/recorded-lines.ts';
 
 const item: Schema = {
   type: 'object',
@@ -141,8 +141,6 @@ describe('strategic merge patch', () => {
   });
 });
 
-const recorded = new URL('../../../../shared/reference/wire/api/patches.jsonl', import.meta.url);
-
 interface Exchange {
   readonly title: string;
   readonly req: {
@@ -154,7 +152,7 @@ interface Exchange {
   readonly res: { readonly status: number; readonly body: { readonly metadata: object; readonly spec: object } };
 }
 
-describe.skipIf(!existsSync(recorded))('patches recorded from a real server (skipped where the recordings are absent)', () => {
+describe('patches recorded from a real server', () => {
   const kind = 'io.k8s.api.apps.v1.Deployment';
   const comparable = ({ metadata, spec }: Exchange['res']['body']): unknown => {
     const { labels, annotations, finalizers } = metadata as Record<string, unknown>;
@@ -180,7 +178,7 @@ describe.skipIf(!existsSync(recorded))('patches recorded from a real server (ski
     const set = loadSchemas();
     let state: unknown;
     let compared = 0;
-    for (const line of readFileSync(recorded, 'utf8').trim().split('\n')) {
+    for (const line of recordedLines('api', 'patches')) {
       const { title, req, res } = JSON.parse(line) as Exchange;
       if (!req.path.endsWith('/deployments/p1') || res.status !== 200 || /unknown field|status in main/.test(title)) {
         if (req.method === 'POST') state = deepFreeze(res.body);

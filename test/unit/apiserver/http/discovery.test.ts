@@ -1,11 +1,9 @@
-import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { builtInKinds } from '../../../../src/api/kinds.ts';
 import { createDiscovery } from '../../../../src/apiserver/http/discovery.ts';
 import type { KindTable } from '../../../../src/apiserver/kube-api.ts';
 import type { KindDefinition } from '../../../../src/machinery/kind.ts';
-
-const recording = '../shared/reference/wire/api/discovery.jsonl';
+import { recordedLines } from '../../../support/recorded-lines.ts';
 
 const tableOf = (kinds: readonly KindDefinition[], revision = 1): KindTable => ({
   revision,
@@ -46,11 +44,8 @@ describe('discovery', () => {
     expect(discovery.aggregated('groups').etag).not.toBe(etag);
   });
 
-  it.skipIf(!existsSync(recording))('describes each kind and subresource as the real server does (skipped without the recordings)', () => {
-    const lines = readFileSync(recording, 'utf8')
-      .trim()
-      .split('\n')
-      .map((line) => JSON.parse(line));
+  it('describes each kind and subresource as the real server does', () => {
+    const lines = recordedLines('api', 'discovery').map((line) => JSON.parse(line));
     const discovery = createDiscovery(tableOf(builtInKinds));
     let compared = 0;
     for (const { req, res } of lines) {

@@ -1,4 +1,3 @@
-import { existsSync, readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { loadSchemas } from '../../../../src/api/schemas.ts';
@@ -13,6 +12,7 @@ import {
   varint,
   varintField,
 } from '../../../support/protobuf.ts';
+import { recordedLines } from '../../../support/recorded-lines.ts';
 
 const core = 'io.k8s.api.core.v1';
 const meta = 'io.k8s.apimachinery.pkg.apis.meta.v1';
@@ -561,21 +561,15 @@ describe('the table', () => {
   });
 });
 
-const recordings = '../shared/reference/wire/kubectl/protobuf-bodies.jsonl';
-
-describe.skipIf(!existsSync(recordings))('bodies that kubectl sent', () => {
+describe('bodies that kubectl sent', () => {
   interface Recorded {
     readonly bodyBase64: string;
     readonly jsonAnswer: { readonly kind: string; readonly note?: string; readonly status?: unknown };
   }
-  const recorded = existsSync(recordings)
-    ? readFileSync(recordings, 'utf8')
-        .trim()
-        .split('\n')
-        .map((line) => JSON.parse(line) as Recorded)
-        // Answers with credentials are not kept, and that of a SelfSubjectRulesReview does not repeat the question.
-        .filter(({ jsonAnswer: { kind, note } }) => note === undefined && kind !== 'SelfSubjectRulesReview')
-    : [];
+  const recorded = recordedLines('kubectl', 'protobuf-bodies')
+    .map((line) => JSON.parse(line) as Recorded)
+    // Answers with credentials are not kept, and that of a SelfSubjectRulesReview does not repeat the question.
+    .filter(({ jsonAnswer: { kind, note } }) => note === undefined && kind !== 'SelfSubjectRulesReview');
 
   it.each(recorded.map((each, index) => [`${each.jsonAnswer.kind} ${index}`, each] as const))('%s', (_name, { bodyBase64, jsonAnswer }) => {
     const { status: _sent, ...object } = decodeObject(Buffer.from(bodyBase64, 'base64')) as { readonly status?: unknown };
