@@ -4,7 +4,7 @@
 //
 // Input: the generated.proto files in Debian's golang-k8s-api-dev and golang-k8s-apimachinery-dev (facts only: names, numbers, types), and
 // src/api/schemas.json, which says how a field is spelled in JSON and what its absence means; scripts/protobuf-facts.mjs has what is newer
-// than Debian. The committed file was made from Debian 13's packages (0.32.3); run again after schemas.json has changed.
+// than Debian. `npm run generate` runs it after gen-schemas.mjs.
 //
 // The output is deterministic and has one line per message:
 //   "kinds":    "GROUP/VERSION/KIND" -> name of the message, as of its schema

@@ -9,8 +9,8 @@
 //   read as text and never imported. Without it those are left out.
 // - scripts/schema-facts.mjs: what neither source says (list facts of newer types) and our own descriptions.
 //
-// The committed file was made from Debian 13's packages (0.32.3) and the models of client-node 2.0.1 (Kubernetes 1.36), unpacked from
-// `npm pack @kubernetes/client-node@2.0.1`. Run without --client-node it would lose what is newer than 1.32.
+// `npm run generate` runs it with the models that the committed file was made from; without --client-node the output would lose what is
+// newer than Debian's packages.
 //
 // The output is deterministic and has one line per type, so that differences between versions are readable.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';

@@ -7,8 +7,8 @@ const folder = new URL('../../../src/lifecycle/', import.meta.url);
 const readme = new URL('README.md', folder);
 const heading = '## The machines\n';
 
-/** `UPDATE_FIGURES=1 npx vitest run test/unit/lifecycle/figures.test.ts` writes the figures anew. */
-const update = process.env.UPDATE_FIGURES === '1';
+/** `npm run generate` writes the figures. */
+const update = process.env.UPDATE_GOLDEN === '1';
 
 describe('the figures in src/lifecycle/README.md', () => {
   it('show every machine as it is', async () => {
@@ -23,7 +23,7 @@ describe('the figures in src/lifecycle/README.md', () => {
     const text = readFileSync(readme, 'utf8');
     const wanted = `${text.slice(0, text.indexOf(heading))}${heading}\n${sections.join('\n')}`;
     if (update) writeFileSync(readme, wanted);
-    expect(update ? wanted : text, 'run with UPDATE_FIGURES=1 to write the figures').toBe(wanted);
+    expect(update ? wanted : text, 'npm run generate writes the figures').toBe(wanted);
     expect(machines.length).toBeGreaterThan(0);
   });
 });
