@@ -24,7 +24,7 @@ describe('backup and restore of the built program', () => {
   });
 
   it.skipIf(!hasKubectl)(
-    'copy a cluster that is written to; the restored one has its objects, keys, history and kubeconfig (skipped without kubectl)',
+    'copy a cluster that is written to; the restored one has its objects, keys, history and kubeconfig (needs kubectl)',
     async () => {
       const original = await startCluster();
       cluster = original;

@@ -11,7 +11,7 @@ import { until } from '../support/until.ts';
  * The built program with a time of its own. It begins in the past and is moved to the present, since kubectl has the real time and is to
  * see what the program's certificates are after that long.
  */
-describe.skipIf(!hasKubectl || !hasFakeTime)('certificates over the years (skipped without kubectl and libfaketime)', () => {
+describe.skipIf(!hasKubectl || !hasFakeTime)('certificates over the years (needs kubectl and libfaketime)', () => {
   let cluster: RunningCluster | undefined;
   let time: FakeTime;
 

@@ -44,7 +44,7 @@ interface KubeList {
   }[];
 }
 
-describe.skipIf(!hasNamespaces || !hasKubectl)('a running cluster (needs user namespaces)', () => {
+describe.skipIf(!hasNamespaces || !hasKubectl)('a running cluster (needs user namespaces and kubectl)', () => {
   let cluster: RunningCluster;
   let clone: WorkTree;
 

@@ -9,7 +9,7 @@ import { hasKubectl } from '../support/kubectl.ts';
 
 const page = fileURLToPath(new URL('../../docs/how-to/backup-move-upgrade.md', import.meta.url));
 
-describe.skipIf(!hasKubectl)('docs/how-to/backup-move-upgrade.md (skipped without kubectl)', () => {
+describe.skipIf(!hasKubectl)('docs/how-to/backup-move-upgrade.md (needs kubectl)', () => {
   it('works line by line', async () => {
     const directory = await temporaryDirectory('page');
     await mkdir(join(directory, 'bin'));

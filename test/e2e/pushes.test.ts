@@ -33,7 +33,7 @@ const push = (tree: WorkTree): Promise<string> => tree.git('push', '--porcelain'
 
 describe('a push to the built-in remote', () => {
   it.skipIf(!hasKubectl)(
-    '(with kubectl) is tried before it is taken when it is asked for, and belongs to the user whose token it came with',
+    'is tried before it is taken when it is asked for, and belongs to the user whose token it came with (needs kubectl)',
     async () => {
       running = await startCluster({ command: 'up', args: ['--runtime', 'simulated', '--path', './clusters', '--pre-receive', 'enforce'] });
       const { endpoints, kubectl } = running;

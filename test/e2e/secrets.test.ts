@@ -146,7 +146,7 @@ function expectNone(place: string, text: string): void {
   }
 }
 
-describe.skipIf(!hasKubectl)('values of Secrets (with kubectl)', () => {
+describe.skipIf(!hasKubectl)('values of Secrets (needs kubectl)', () => {
   let cluster: RunningCluster;
   let tree: WorkTree;
   let hook: Server;

@@ -9,7 +9,7 @@ import { hasKubectl } from '../support/kubectl.ts';
 import { until } from '../support/until.ts';
 
 /** Streams as people use them: kubectl against the built program, whose pods are processes of this machine. */
-describe.skipIf(!hasKubectl)('streams between kubectl and pods (skipped without kubectl)', () => {
+describe.skipIf(!hasKubectl)('streams between kubectl and pods (needs kubectl)', () => {
   let cluster: RunningCluster;
   const children = new Set<() => void>();
 

@@ -23,7 +23,7 @@ async function scenes(): Promise<readonly { readonly title: string; readonly scr
     .filter(({ script }) => script !== '');
 }
 
-describe.skipIf(!hasNamespaces || !hasKubectl)('the tour of examples-repo/README.md (needs user namespaces)', () => {
+describe.skipIf(!hasNamespaces || !hasKubectl)('the tour of examples-repo/README.md (needs user namespaces and kubectl)', () => {
   let cluster: RunningCluster;
   let directory: string;
   let environment: NodeJS.ProcessEnv;

@@ -63,7 +63,7 @@ interface Case {
   readonly prints?: RegExp;
 }
 
-describe.skipIf(!hasNamespaces || !hasKubectl)('the verdict (needs user namespaces)', () => {
+describe.skipIf(!hasNamespaces || !hasKubectl)('the verdict (needs user namespaces and kubectl)', () => {
   let cluster: RunningCluster;
   let work: WorkTree;
 

@@ -16,7 +16,6 @@ const seed = Number(process.env.MIDSHIP_SEED ?? 11);
 /** Cuts of one disk; then a new cluster begins on an empty one. */
 const cutsOfADisk = 5;
 const reason = await whyNoPowerCuts();
-if (reason !== undefined) process.stdout.write(`power cuts are left out: ${reason}\n`);
 
 const deployment = `apiVersion: apps/v1
 kind: Deployment
@@ -38,7 +37,7 @@ interface Acknowledged {
   writes: number;
 }
 
-describe.skipIf(reason !== undefined)('power cuts', () => {
+describe.skipIf(reason !== undefined)(`power cuts${reason === undefined ? '' : ` (skipped: ${reason})`}`, () => {
   it('lose no acknowledged write and no acknowledged push, and every start after one succeeds', {
     timeout: 60_000 + cuts * 40_000,
   }, async () => {

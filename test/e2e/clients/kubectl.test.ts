@@ -54,7 +54,7 @@ afterAll(async () => {
 const environment = (): NodeJS.ProcessEnv => ({ ...process.env, KUBECONFIG: cluster.endpoints.kubeconfig, NO_COLOR: '1', HOME: directory });
 
 const programs: readonly (readonly [title: string, kubectl: string | undefined])[] = [
-  [`kubectl of the system${hasKubectl ? '' : ' (skipped without it)'}`, hasKubectl ? 'kubectl' : undefined],
+  [`kubectl of the system${hasKubectl ? '' : ' (needs kubectl)'}`, hasKubectl ? 'kubectl' : undefined],
   [`kubectl 1.35${why}`, tools?.kubectl],
 ];
 

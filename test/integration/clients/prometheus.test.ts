@@ -13,7 +13,7 @@ import { hasPrometheus, type PrometheusProcess, startPrometheusProcess } from '.
 import { until } from '../../support/until.ts';
 
 /** Service discovery of a real Prometheus. */
-describe.skipIf(!hasPrometheus)('kubernetes_sd_configs (skipped without prometheus)', () => {
+describe.skipIf(!hasPrometheus)('kubernetes_sd_configs (needs prometheus)', () => {
   let cluster: TestApiServer;
   let prometheus: PrometheusProcess;
   let client: Client;

@@ -122,7 +122,7 @@ describe(`a pod${hasNamespaces ? '' : ' (skipping what needs user namespaces)'}`
     await node.gone(name);
   });
 
-  it.skipIf(!hasNamespaces)('runs its init containers one by one before its containers', async () => {
+  it.skipIf(!hasNamespaces)('runs its init containers one by one before its containers (needs user namespaces)', async () => {
     await node.run({
       name: 'initialized',
       initContainers: [
@@ -152,7 +152,7 @@ describe(`a pod${hasNamespaces ? '' : ' (skipping what needs user namespaces)'}`
     await node.gone('uninitialized');
   });
 
-  it.skipIf(!hasNamespaces)('is asked to end before it is killed, and runs its preStop hook first', async () => {
+  it.skipIf(!hasNamespaces)('is asked to end before it is killed, and runs its preStop hook first (needs user namespaces)', async () => {
     await node.run({
       name: 'graceful',
       terminationGracePeriodSeconds: 10,
@@ -187,7 +187,7 @@ describe(`a pod${hasNamespaces ? '' : ' (skipping what needs user namespaces)'}`
     await node.gone('foreign');
   });
 
-  it.skipIf(!hasNamespaces)('waits for a ConfigMap it needs, and sees its changes', async () => {
+  it.skipIf(!hasNamespaces)('waits for a ConfigMap it needs, and sees its changes (needs user namespaces)', async () => {
     await node.run({
       name: 'configured',
       containers: [
@@ -217,7 +217,7 @@ describe(`a pod${hasNamespaces ? '' : ' (skipping what needs user namespaces)'}`
     await node.gone('configured');
   });
 
-  it.skipIf(!hasNamespaces)('becomes ready by its readiness probe and is restarted by its liveness probe', async () => {
+  it.skipIf(!hasNamespaces)('becomes ready by its readiness probe and is restarted by its liveness probe (needs user namespaces)', async () => {
     await node.run({
       name: 'probed',
       terminationGracePeriodSeconds: 1,
@@ -262,7 +262,7 @@ describe(`a pod${hasNamespaces ? '' : ' (skipping what needs user namespaces)'}`
     await node.gone('capable');
   });
 
-  it.skipIf(!hasNamespaces)('works in a directory of its choice, and leaves the end of its output when it fails', async () => {
+  it.skipIf(!hasNamespaces)('works in a directory of its choice, and leaves the end of its output when it fails (needs user namespaces)', async () => {
     await node.run({
       name: 'elsewhere',
       restartPolicy: 'Never',
@@ -274,7 +274,7 @@ describe(`a pod${hasNamespaces ? '' : ' (skipping what needs user namespaces)'}`
     await node.gone('elsewhere');
   });
 
-  it.skipIf(!hasNamespaces)('keeps sidecars running beside its containers, and ends them after those', async () => {
+  it.skipIf(!hasNamespaces)('keeps sidecars running beside its containers, and ends them after those (needs user namespaces)', async () => {
     await node.run({
       name: 'accompanied',
       restartPolicy: 'Never',

@@ -84,7 +84,7 @@ describe('the disk that a pod uses', () => {
   });
 });
 
-describe.skipIf(!hasNamespaces)('a node', () => {
+describe.skipIf(!hasNamespaces)('a node (needs user namespaces)', () => {
   let node: TestNode;
   beforeAll(async () => {
     node = await startTestNode();

@@ -307,7 +307,7 @@ describe.each(modes.filter(({ skip }) => !skip && hasNamespaces))('a pod of $mod
     );
   });
 
-  it.skipIf(asUser)('owns what it writes under an id of its own on the machine', async () => {
+  it.skipIf(asUser)('owns what it writes under an id of its own on the machine (needs root)', async () => {
     const owners: number[] = [];
     for (const name of ['first', 'second']) {
       const pod = await node.run({

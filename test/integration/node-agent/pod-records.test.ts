@@ -15,7 +15,7 @@ const containerDirectoryOf = async (id: string): Promise<string> => {
   return join(fixture.directory, names.find((name) => name.endsWith(`containers/${id}`)) ?? 'missing');
 };
 
-describe.skipIf(!isolated)('a pod that spoils what it can reach', () => {
+describe.skipIf(!isolated)('a pod that spoils what it can reach (needs user namespaces)', () => {
   beforeEach(async () => {
     fixture = await createProcessFixture(hosts.namespaces);
   });
@@ -86,7 +86,7 @@ describe.skipIf(!isolated)('a pod that spoils what it can reach', () => {
   });
 });
 
-describe.skipIf(!isolated)('a waiter', () => {
+describe.skipIf(!isolated)('a waiter (needs user namespaces)', () => {
   beforeEach(async () => {
     fixture = await createProcessFixture(hosts.namespaces);
   });

@@ -97,7 +97,7 @@ describe.each(['namespaces', 'plain'] as const)('process runtime, %s', (mode) =>
   });
 });
 
-describe.skipIf(!isolated)('a container with its own file system', () => {
+describe.skipIf(!isolated)('a container with its own file system (needs user namespaces)', () => {
   let fixture: RuntimeFixture;
   let volume: string;
   beforeAll(async () => {

@@ -30,7 +30,7 @@ async function forkWithoutEnd(): Promise<void> {
   expect((await commandLines()).filter((line) => line.includes(length))).toEqual([]);
 }
 
-describe.skipIf(!isolated || cgroups.version === undefined)('limits by control groups (needs some that are ours)', () => {
+describe.skipIf(!isolated || cgroups.version === undefined)('limits by control groups (needs control groups that are ours)', () => {
   beforeEach(async () => {
     fixture = await createProcessFixture(hosts.namespaces);
   });
@@ -89,7 +89,7 @@ describe.skipIf(!isolated || cgroups.version === undefined)('limits by control g
   }
 });
 
-describe.skipIf(!isolated)('every container', () => {
+describe.skipIf(!isolated)('every container (needs user namespaces)', () => {
   beforeEach(async () => {
     fixture = await createProcessFixture(hosts.namespaces);
   });
@@ -113,7 +113,7 @@ describe.skipIf(!isolated)('every container', () => {
   });
 });
 
-describe.skipIf(!isolated)('limits without control groups', () => {
+describe.skipIf(!isolated)('limits without control groups (needs user namespaces)', () => {
   beforeEach(async () => {
     fixture = await createProcessFixture(hosts.withoutCgroups);
   });

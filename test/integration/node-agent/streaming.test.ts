@@ -161,7 +161,7 @@ describe('exec on a node', () => {
     );
   });
 
-  it.skipIf(!hasTerminals)('has a terminal (of script, of util-linux) that can be resized and interrupted', async () => {
+  it.skipIf(!hasTerminals)('has a terminal that can be resized and interrupted (needs script, of util-linux)', async () => {
     const stream = await open(execPath(['sh'], 'input=1&output=1&tty=1'));
     stream.send(4, '{"Width":91,"Height":33}');
     await until(

@@ -62,7 +62,7 @@ const reserveSize = (): Promise<number> =>
     () => 0,
   );
 
-describe.skipIf(!canMount)('a full disk', () => {
+describe.skipIf(!canMount)('a full disk (needs the right to mount)', () => {
   beforeEach(async () => {
     directory = join(disk, 'data');
     await mkdir(directory);
