@@ -1,37 +1,41 @@
-// npm run fault -- [--runs N] [--seed S] [--kills] [--fuzz N] [--power-cuts N] [--damage N]: set-up, then seeded runs of the GitOps engine among faults;
-// with --kills also kill -9 of the real program, with --fuzz N rounds of odd objects and a restart, with --power-cuts N cuts of the power
-// (root only), with --damage N starts with a damaged file each. Prints the seed, and how often each fault fired.
+// npm run fault -- [--runs N] [--kills N] [--fuzz N] [--damage N] [--power-cuts N] [--seed S]: set-up, then the tests of test/fault.
+//
+//   --runs N        seeded runs of the GitOps engine in process among faults; prints how often each fault fired
+//   --kills N       kill -9 of the program at seeded moments of a rollout
+//   --fuzz N        rounds of odd objects of every kind, and a restart after each
+//   --damage N      starts with one damaged file of the data directory each
+//   --power-cuts N  cuts of the power, on a loop device (root only)
+//
+// Without any of them every suite runs at the size of the gate, which is more than `npm test` has time for; with some, only those.
 // npm run fault -- soak [--minutes M]: two hours of churn, and whether memory stays flat.
 import { parseArgs } from 'node:util';
 import { root, run, setUp } from './setup.mjs';
+
+const suites = [
+  { flag: 'runs', file: 'gitops', variable: 'MIDSHIP_FAULT_RUNS', gate: '150' },
+  { flag: 'kills', file: 'kill', variable: 'MIDSHIP_KILLS', gate: '20' },
+  { flag: 'fuzz', file: 'odd-objects', variable: 'MIDSHIP_FUZZ_ROUNDS', gate: '2' },
+  { flag: 'damage', file: 'damaged-files', variable: 'MIDSHIP_DAMAGED_FILES', gate: '4' },
+  { flag: 'power-cuts', file: 'power-cut', variable: 'MIDSHIP_POWER_CUTS', gate: '6' },
+];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     minutes: { type: 'string', default: '120' },
-    runs: { type: 'string', default: '100' },
     seed: { type: 'string' },
-    kills: { type: 'boolean', default: false },
-    fuzz: { type: 'string' },
-    'power-cuts': { type: 'string' },
-    damage: { type: 'string' },
+    ...Object.fromEntries(suites.map(({ flag }) => [flag, { type: 'string' }])),
   },
 });
-process.env.MIDSHIP_FAULT_RUNS = values.runs;
-if (values.seed !== undefined) process.env.MIDSHIP_SEED = values.seed;
-if (values.fuzz !== undefined) process.env.MIDSHIP_FUZZ_ROUNDS = values.fuzz;
-if (values['power-cuts'] !== undefined) process.env.MIDSHIP_POWER_CUTS = values['power-cuts'];
-if (values.damage !== undefined) process.env.MIDSHIP_DAMAGED_FILES = values.damage;
 setUp();
 if (positionals[0] === 'soak') {
-  run(process.execPath, ['test/fault/soak.mjs', '--minutes', values.minutes], { cwd: root });
+  run(process.execPath, ['test/fault/soak.mjs', '--minutes', values.minutes]);
   process.exit(0);
 }
-const files = [
-  'test/fault/gitops.test.ts',
-  ...(values.kills ? ['test/fault/kill.test.ts'] : []),
-  ...(values.fuzz === undefined ? [] : ['test/fault/odd-objects.test.ts']),
-  ...(values.damage === undefined ? [] : ['test/fault/damaged-files.test.ts']),
-  ...(values['power-cuts'] === undefined ? [] : ['test/fault/power-cut.test.ts']),
-];
-run(process.execPath, ['node_modules/vitest/vitest.mjs', 'run', '--project', 'fault', ...files], { cwd: root });
+if (values.seed !== undefined) process.env.MIDSHIP_SEED = values.seed;
+const named = suites.filter(({ flag }) => values[flag] !== undefined);
+const wanted = named.length > 0 ? named : suites;
+for (const { flag, variable, gate } of wanted) process.env[variable] = values[flag] ?? gate;
+const files = wanted.map(({ file }) => `test/fault/${file}.test.ts`);
+const reporters = ['--reporter=default', '--reporter=./scripts/test-report.mjs'];
+run(process.execPath, ['node_modules/vitest/vitest.mjs', 'run', '--project', 'fault', ...reporters, ...files], { cwd: root });

@@ -11,7 +11,7 @@ import { createRandom } from '../support/random.ts';
 import { until } from '../support/until.ts';
 
 /** `npm run fault -- --damage N --seed S` sets both: files that are damaged alone, each in one way. */
-const singles = Number(process.env.MIDSHIP_DAMAGED_FILES ?? 2);
+const singles = Number(process.env.MIDSHIP_DAMAGED_FILES ?? 1);
 const random = createRandom(Number(process.env.MIDSHIP_SEED ?? 5));
 
 const deployment = `apiVersion: apps/v1

@@ -1,10 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { runOnce } from './gitops-run.ts';
 
-/** `npm run fault -- --runs N --seed S` sets both; without, as many runs as fit into the time. A seed does not repeat its run call by call. */
-const runs = Number(process.env.MIDSHIP_FAULT_RUNS ?? Number.POSITIVE_INFINITY);
+/** `npm run fault -- --runs N --seed S` sets both. A seed does not repeat its run call by call. */
+const runs = Number(process.env.MIDSHIP_FAULT_RUNS ?? 10);
 const seed = Number(process.env.MIDSHIP_SEED ?? 1_000_000);
-const secondsInCi = 120;
 
 /** Seeds that once found something. */
 const regressions: readonly number[] = [2, 302, 304, 800_014, 1_000_017];
@@ -19,12 +18,11 @@ describe('the GitOps engine among faults', () => {
   it.each(regressions)('holds with seed %i, which once broke it', (known) => runOnce(known, new Map()));
 
   it('ends as the newest good commit says, leaks nothing and touches nothing of others, whatever happened', {
-    timeout: Number.isFinite(runs) ? 0 : 280_000,
+    timeout: 60_000 + runs * 30_000,
   }, async () => {
-    const until = performance.now() + secondsInCi * 1_000;
     let done = 0;
     try {
-      while (Number.isFinite(runs) ? done < runs : performance.now() < until) {
+      while (done < runs) {
         await runOnce((seed + done) % 2 ** 32, counts);
         done += 1;
       }

@@ -11,7 +11,7 @@ import { createRandom } from '../support/random.ts';
 import { until } from '../support/until.ts';
 
 /** `npm run fault -- --power-cuts N --seed S` sets both. */
-const cuts = Number(process.env.MIDSHIP_POWER_CUTS ?? 6);
+const cuts = Number(process.env.MIDSHIP_POWER_CUTS ?? 1);
 const seed = Number(process.env.MIDSHIP_SEED ?? 11);
 /** Cuts of one disk; then a new cluster begins on an empty one. */
 const cutsOfADisk = 5;
