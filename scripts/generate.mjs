@@ -3,8 +3,8 @@
 //   src/api/schemas.json, protobuf.json, go-structs.json   scripts/gen-*.mjs, from Debian's Go packages and from models of the npm registry
 //   docs/reference/cli.md, dashboards/*.json, src/lifecycle/README.md   the tests that compare them, as `UPDATE_GOLDEN=1` writes them
 //
-// `--check` writes nothing: it makes the files of src/api in a temporary folder and exits with 1 when one differs (3 when a source is not
-// there). `npm test` itself compares the other files. `--missing-packages` prints the Debian packages that are still to be installed.
+// `--check` writes nothing. It makes the files of src/api in a temporary folder, and exits with 1 when one differs or with 3 when a source
+// is missing. `npm test` itself compares the other files. `--missing-packages` prints the Debian packages that are still to be installed.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -21,7 +21,7 @@ const goPackages = [
 ];
 const goRoot = '/usr/share/gocode/src/k8s.io';
 
-/** What is newer than Debian's packages: the models of Kubernetes 1.36. They are read as text and never run. */
+/** The models of Kubernetes 1.36, for types that are newer than Debian's packages. They are read as text and never run. */
 const models = {
   name: '@kubernetes/client-node',
   version: '2.0.1',

@@ -75,7 +75,7 @@ function skippedLines(modules) {
   ];
 }
 
-/** What the test said when it skipped; else what its title, or the title of a suite around it, has in brackets. */
+/** The note of the skipped test; else the words in brackets of its title, or of the title of a suite around it. */
 function reasonOf(test) {
   const { note } = test.result();
   if (note !== undefined) return note;
