@@ -13,11 +13,6 @@ export interface LogOptions {
   readonly redact?: (line: string) => string;
 }
 
-/** Takes `user:password@` and query strings out of a URL that is about to be shown. */
-export function redactUrl(url: string): string {
-  return url.replace(/(\w+:\/\/)[^/@\s]+@/g, '$1').replace(/\?.*$/, '');
-}
-
 /** The root logger: JSON lines. Child loggers carry `component`, `controller`, `reconcileId`. */
 export function createLog({ level, destination, redact }: LogOptions): Log {
   return pino(

@@ -6,10 +6,11 @@ import { type Kustomization, kustomizations } from '../api/kustomize/v1/kustomiz
 import { type GitRepository, type GitRepositoryRef, gitRepositories } from '../api/source/v1/git-repository.ts';
 import { annotations } from '../api/well-known.ts';
 import { timestampOf } from '../base/clock.ts';
-import { redactUrl } from '../base/log.ts';
 import { plain } from '../base/plain-text.ts';
+import { redactUrl } from '../base/redact-url.ts';
 import type { Client } from '../client/client.ts';
 import { historyOf } from '../gitops/verbs/history.ts';
+import { explainApp } from '../gitops/verbs/why-app.ts';
 import { healthOf } from '../lifecycle/verdict.ts';
 import { conditionOf } from '../machinery/conditions.ts';
 import { type KubeObject, keyOf, type List, type ObjectRef } from '../machinery/object.ts';
@@ -43,11 +44,7 @@ export function getSources(options: ListOptions): Promise<ExitCode> {
   });
 }
 
-/** Imported when it is asked: the rules of health are most of what a list would load. */
-async function blockerOf(client: Client, app: Kustomization): Promise<string> {
-  const { explainApp } = await import('../gitops/verbs/why.ts');
-  return (await explainApp(client, app)).blocking;
-}
+const blockerOf = async (client: Client, app: Kustomization): Promise<string> => (await explainApp(client, app)).blocking;
 
 interface Column<T> {
   readonly name: string;

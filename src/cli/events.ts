@@ -3,8 +3,8 @@ import { type Event, events } from '../api/core/v1/event.ts';
 import { systemClock } from '../base/clock.ts';
 import { plain, printable } from '../base/plain-text.ts';
 import type { Client } from '../client/client.ts';
-import { createVerbContext } from '../gitops/verbs/context.ts';
 import { createAppEvents, timeOfEvent } from '../gitops/verbs/events.ts';
+import { createLookup } from '../gitops/verbs/lookup.ts';
 import { isExpired } from '../machinery/status-error.ts';
 import { type AppCommand, findApp, withClient } from './connect.ts';
 import type { ExitCode } from './failure.ts';
@@ -39,7 +39,7 @@ export function showEvents(options: EventsOptions): Promise<ExitCode> {
 
 async function filterOf(client: Client, { app, namespace }: EventsOptions): Promise<(event: Event) => Promise<boolean>> {
   if (app === undefined) return async () => true;
-  const appEvents = createAppEvents(await findApp(client, app, namespace), createVerbContext({ client, clock: systemClock }).lookup);
+  const appEvents = createAppEvents(await findApp(client, app, namespace), createLookup(client));
   return (event) => appEvents.isAbout(event);
 }
 

@@ -1,5 +1,4 @@
-import { systemClock } from '../base/clock.ts';
-import { createVerbContext } from '../gitops/verbs/context.ts';
+import { createLookup } from '../gitops/verbs/lookup.ts';
 import { type Trace, traceObject } from '../gitops/verbs/trace.ts';
 import { type AppCommand, withClient } from './connect.ts';
 import { type ExitCode, Failure } from './failure.ts';
@@ -16,7 +15,7 @@ export interface TraceOptions extends AppCommand {
 /** Where an object comes from: its owners, its app, the repository, and the commit that changed it last. 1 when no app applied it. */
 export function showTrace(options: TraceOptions): Promise<ExitCode> {
   return withClient(options, async (client): Promise<ExitCode> => {
-    const { lookup } = createVerbContext({ client, clock: systemClock });
+    const lookup = createLookup(client);
     const [kind = '', name = ''] = options.object.split('/');
     const resource = await lookup.kind(kind);
     if (resource === undefined || name === '') {

@@ -1,7 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { Agent, request as httpsRequest } from 'node:https';
-import { pods } from '../api/core/v1/pod.ts';
 import { type Clock, sleep, systemClock } from '../base/clock.ts';
 import { deepFreeze, type KubeObject, type List, type ObjectMeta, type ObjectRef } from '../machinery/object.ts';
 import { apiVersionOf, type Resource } from '../machinery/resource.ts';
@@ -152,7 +151,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
       }),
 
     async readLastLine({ metadata: { namespace, name } }, container) {
-      const path = pathOf(pods, namespace, name, 'log');
+      const path = pathOf(podPath, namespace, name, 'log');
       const query = new URLSearchParams({ container, tailLines: '1', limitBytes: String(maxLineBytes) });
       return (await call({ method: 'GET', path, query, signal: AbortSignal.timeout(lineTimeoutMs) })).text;
     },
@@ -398,8 +397,13 @@ const failureOf = ({ method, path }: CallOptions, base: URL, cause: Error): Stat
 
 class KeptConnectionLost extends StatusError {}
 
+type PathOfResource = Pick<Resource, 'group' | 'version' | 'namespaced' | 'resource'>;
+
+/** Written out: the kind brings its validation, which every command would load for one path. */
+const podPath: PathOfResource = { group: '', version: 'v1', namespaced: true, resource: 'pods' };
+
 /** `/api/v1/namespaces/NS/pods/NAME/status`, with names encoded. */
-function pathOf(resource: Resource, namespace: ObjectRef['namespace'], name?: string, subresource?: string): string {
+function pathOf(resource: PathOfResource, namespace: ObjectRef['namespace'], name?: string, subresource?: string): string {
   const root = resource.group === '' ? `/api/${resource.version}` : `/apis/${resource.group}/${resource.version}`;
   const scope = resource.namespaced && namespace !== undefined ? `/namespaces/${encodeURIComponent(namespace)}` : '';
   const object = name === undefined ? '' : `/${encodeURIComponent(name)}`;

@@ -1,4 +1,4 @@
-import { readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect, it } from 'vitest';
 import { program, run } from '../support/cluster.ts';
@@ -10,16 +10,36 @@ it.each([['--help'], ['build', examples]])('midship %s whose reader is gone ends
   expect(await run('bash', ['-c', command])).toEqual({ code: 141, stdout: '', stderr: '' });
 });
 
-/** Bytes of a built file and all that it imports before it runs. */
-function loadedBytes(file: string, seen = new Set<string>()): number {
-  if (seen.has(file)) return 0;
-  seen.add(file);
-  const imports = readFileSync(file, 'utf8').matchAll(/^(?:import|export)\b[^'";]*?["'](\.[^"']+)["']/gm);
-  return statSync(file).size + [...imports].reduce((sum, [, name = '']) => sum + loadedBytes(join(dirname(file), name), seen), 0);
+const dist = dirname(program);
+
+/** Modules that a file of the bundle was made of: paths below `dist`, packages as `node_modules/NAME/…`. */
+function modulesOf(file: string): readonly string[] {
+  if (!existsSync(`${file}.map`)) return [];
+  const { sources } = JSON.parse(readFileSync(`${file}.map`, 'utf8')) as { readonly sources: readonly string[] };
+  return sources.map((source) => source.replace(/^(\.\.\/)+/, ''));
 }
 
-it('a question does not load the parts of a cluster', () => {
-  // The whole program has 3.5 MB, and loading it takes three times the processor time of an answer.
-  const sizes = ['program', 'status', 'apps', 'history'].map((name) => [name, loadedBytes(join(dirname(program), `part-${name}.js`))]);
-  for (const [name, bytes] of sizes) expect(bytes, `${name} with its imports`).toBeLessThan(600_000);
+const bundled = readdirSync(dist).filter((name) => /^part-.*\.js$/.test(name));
+
+/** Modules of a built file and of all files that it imports before it runs. */
+function loadedBy(file: string, seen = new Set<string>()): readonly string[] {
+  if (seen.has(file)) return [];
+  seen.add(file);
+  const imports = readFileSync(file, 'utf8').matchAll(/^(?:import|export)\b[^'";]*?["'](\.[^"']+)["']/gm);
+  return [...modulesOf(file), ...[...imports].flatMap(([, name = '']) => loadedBy(join(dirname(file), name), seen))];
+}
+
+/** Packages that a question to a cluster needs: the command line, colours, and the kubeconfig. */
+const neededPackages = ['commander', 'picocolors', 'js-yaml'];
+/** Modules of a running cluster, and the rules and compilers that judge objects. */
+const clusterModules =
+  /^(storage|apiserver|controllers|scheduler|node-agent|proxy|web|reconcile|gitops\/(render\/builder|engine|apply\/observe))\b|^machinery\/cel\b|^api\/kinds\.js$|^base\/log\.js$|^cli\/compose/;
+
+it.each(['program', 'status', 'apps', 'history', 'why', 'events', 'trace'])('the module cli/%s loads no part of a cluster', (name) => {
+  const part = bundled.find((file) => modulesOf(join(dist, file)).includes(`cli/${name}.js`));
+  const modules = part === undefined ? [] : loadedBy(join(dist, part));
+  expect(modules).toContain(`cli/${name}.js`);
+  expect(modules.filter((module) => clusterModules.test(module))).toEqual([]);
+  const packages = modules.flatMap((module) => /^node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(module)?.[1] ?? []);
+  expect([...new Set(packages)].filter((each) => !neededPackages.includes(each))).toEqual([]);
 });

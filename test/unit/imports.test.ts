@@ -21,7 +21,7 @@ const folders: Readonly<Record<string, readonly string[]>> = {
       ['reconcile', 'client', 'lifecycle', 'api', 'machinery', 'base'],
     ]),
   ),
-  cli: ['client', 'api', 'machinery', 'base', 'gitops/sources', 'gitops/render', 'gitops/verbs'],
+  cli: ['client', 'lifecycle', 'api', 'machinery', 'base', 'gitops/sources', 'gitops/render', 'gitops/verbs'],
 };
 
 /** Package to the only places that may import it. */

@@ -1,7 +1,7 @@
 import { type Kustomization, kustomizations } from '../../api/kustomize/v1/kustomization.ts';
 import { gitRepositories } from '../../api/source/v1/git-repository.ts';
 import { labels } from '../../api/well-known.ts';
-import { redactUrl } from '../../base/log.ts';
+import { redactUrl } from '../../base/redact-url.ts';
 import type { Client } from '../../client/client.ts';
 import { tryGet } from '../../client/try-get.ts';
 import { whyOf } from '../../lifecycle/why.ts';

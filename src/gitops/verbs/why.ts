@@ -1,12 +1,10 @@
 import { events } from '../../api/core/v1/event.ts';
 import type { Pod } from '../../api/core/v1/pod.ts';
 import { pods } from '../../api/core/v1/pod.ts';
-import { type Kustomization, kustomizations } from '../../api/kustomize/v1/kustomization.ts';
-import { type GitRepository, gitRepositories } from '../../api/source/v1/git-repository.ts';
+import { kustomizations } from '../../api/kustomize/v1/kustomization.ts';
 import type { Client, DiscoveredResource } from '../../client/client.ts';
-import { tryGet } from '../../client/try-get.ts';
 import type { Health } from '../../lifecycle/reasons.ts';
-import { type Why, whyOf } from '../../lifecycle/why.ts';
+import type { Why } from '../../lifecycle/why.ts';
 import { type DynamicObject, type KubeObject, keyOf, type ObjectRef } from '../../machinery/object.ts';
 import { describeObject, tryParseId } from '../apply/objects/object-id.ts';
 import { withCause } from '../apply/observe/causes.ts';
@@ -14,8 +12,7 @@ import { healthOf } from '../apply/observe/health.ts';
 import type { VerbContext } from './context.ts';
 import { timeOfEvent } from './events.ts';
 import { type Trace, traceObject } from './trace.ts';
-
-export type { Why } from '../../lifecycle/why.ts';
+import { explainApp } from './why-app.ts';
 
 /** Why one object is as it is. */
 export interface ObjectWhy {
@@ -30,15 +27,6 @@ export interface ObjectWhy {
 }
 
 const maxEvents = 5;
-
-export async function explainApp(client: Client, app: Kustomization): Promise<Why> {
-  return whyOf(app, await sourceOf(client, app));
-}
-
-async function sourceOf(client: Client, { spec, metadata }: Kustomization): Promise<GitRepository | undefined> {
-  if (spec.sourceRef.kind !== gitRepositories.kind) return undefined;
-  return tryGet(client, gitRepositories, { namespace: spec.sourceRef.namespace ?? metadata.namespace, name: spec.sourceRef.name });
-}
 
 export interface ObjectQuestion {
   readonly kind: string;

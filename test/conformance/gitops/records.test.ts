@@ -3,7 +3,7 @@ import { events } from '../../../src/api/core/v1/event.ts';
 import { gitRepositories } from '../../../src/api/source/v1/git-repository.ts';
 import { annotations } from '../../../src/api/well-known.ts';
 import { historyOf } from '../../../src/gitops/verbs/history.ts';
-import { explainApp } from '../../../src/gitops/verbs/why.ts';
+import { explainApp } from '../../../src/gitops/verbs/why-app.ts';
 import { configMap, describeOnTargets, type Project } from '../../support/gitops-project.ts';
 import { until } from '../../support/until.ts';
 

@@ -4,7 +4,7 @@ import { annotations } from '../../../api/well-known.ts';
 import type { ActivityFeed } from '../../../base/activity.ts';
 import { timestampOf } from '../../../base/clock.ts';
 import { untilAborted } from '../../../base/concurrency.ts';
-import { redactUrl } from '../../../base/log.ts';
+import { redactUrl } from '../../../base/redact-url.ts';
 import { timeLimit } from '../../../base/time-limit.ts';
 import { tryGet } from '../../../client/try-get.ts';
 import type { Finding } from '../../../lifecycle/flux-conditions.ts';
