@@ -9,8 +9,8 @@ import { isAbsent } from './copy-on-write.ts';
 import { notSupported, required } from './field-errors.ts';
 
 /**
- * What the kinds of the GitOps toolkit share. They are custom resources where Flux runs, so their errors are worded as those of custom
- * resources, and their columns are those of Flux's definitions.
+ * Parts that the kinds of the GitOps toolkit share. They are custom resources where Flux runs, so their errors are
+ * worded as those of custom resources, and their columns are those of Flux's definitions.
  */
 
 export type Condition = DeepReadonly<V1Condition>;
@@ -21,7 +21,7 @@ export interface LocalObjectReference {
 
 const unitMs: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 
-/** Whether `parseDuration` can read it. */
+/** True when `parseDuration` can read the text. */
 export const isDuration = (text: string): boolean => /^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$/.test(text);
 
 /** Milliseconds of a Go duration with units ms, s, m and h: `1h30m`, `0.5s`. */
@@ -144,7 +144,7 @@ export const schemaOf = {
   }),
   conditions: {
     type: 'array',
-    description: 'What was observed last.',
+    description: 'Last observed state.',
     items: { $ref: '#/components/schemas/io.k8s.apimachinery.pkg.apis.meta.v1.Condition' },
   },
 } as const satisfies Readonly<Record<string, Schema | ((...args: never[]) => Schema)>>;

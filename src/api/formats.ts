@@ -164,7 +164,7 @@ export function cidrErrors(text: string): readonly string[] {
 
 const wildcardRegex = new RegExp(`^\\*\\.${label}(\\.${label})*$`);
 
-/** A host name or one that starts with `*.` and stands for all of a domain. */
+/** A host name, or one that starts with `*.` and matches all of a domain. */
 export function hostPatternErrors(text: string): readonly string[] {
   if (!text.includes('*')) return dnsSubdomainErrors(text);
   if (text.length <= 253 && wildcardRegex.test(text)) return [];
@@ -273,6 +273,6 @@ export function checkLabelSelector(errors: FieldError[], field: string, selector
   }
 }
 
-/** Whether a selector names no requirement at all, and so selects everything. */
+/** True when a selector has no requirement, and so selects everything. */
 export const isEmptySelector = (selector: LabelSelectorObject): boolean =>
   Object.keys(selector.matchLabels ?? {}).length === 0 && (selector.matchExpressions ?? []).length === 0;

@@ -4,7 +4,7 @@ import { unifiedDiff } from '../machinery/text-diff.ts';
 import { isAbsent } from './copy-on-write.ts';
 
 /**
- * Values as the real server shows them in messages: it prints the structures that it holds objects in, which have Go's names, list every
+ * Values as the real server shows them in messages: it prints its Go structures. These have Go's names, list every
  * field and have the pod's namespaces in its security context. `scripts/gen-go-structs.mjs` writes the table of their fields.
  */
 
@@ -33,7 +33,7 @@ export type GoStruct =
 /** JSON of a value of the wire as the structure that the server holds it in. */
 export const goStructJson = (struct: GoStruct, value: object | undefined): string => jsonText(goValueOf(struct, value), undefined);
 
-/** How two values of one type differ, line by line; empty for values of thousands of lines. */
+/** Differences of two values of one type, line by line; empty for values of thousands of lines. */
 export const goStructDiff = (struct: GoStruct, before: object, after: object): string =>
   unifiedDiff(jsonText(goValueOf(struct, before), ''), jsonText(goValueOf(struct, after), ''));
 

@@ -58,7 +58,7 @@ export const annotations = {
   approvePrune: 'midship.dev/approve-prune',
   /** On a Job, `name-hash`: its name ends with a hash of its spec, so that a change makes another one. */
   recreate: 'midship.dev/recreate',
-  /** Which run of a hook an object is, so that a restart finds it again. */
+  /** Run of a hook that created the object, so that a restart finds it again. */
   hookRun: 'midship.dev/hook-run',
   argoHook: 'argocd.argoproj.io/hook',
   /** SHA of a commit that an app skips, with every later one that changes nothing of the app. */
@@ -68,7 +68,10 @@ export const annotations = {
   heldBy: 'midship.dev/held-by',
   /** RFC 3339. */
   heldAt: 'midship.dev/held-at',
-  /** On a GitRepository, what happens when its branch does not go on from the commit in force: `follow`, `halt`, or the id of the one to take. */
+  /**
+   * On a GitRepository: the reaction to a branch that does not continue from the commit in force. `follow`, `halt`, or
+   * the id of the commit to accept.
+   */
   historyRewrite: 'midship.dev/history-rewrite',
   /** In the metadata of an artifact: the user who pushed the commit to the built-in remote. */
   pushedBy: 'midship.dev/pushed-by',
@@ -107,7 +110,7 @@ export const taints = {
 /** Namespaces that exist from the first start. */
 export const systemNamespaces = ['default', 'kube-system', 'kube-public', 'kube-node-lease', 'flux-system'] as const;
 
-/** Where a container finds its token, the authority's certificate and its namespace. */
+/** Directory of a container's token, the authority's certificate and its namespace. */
 export const serviceAccountDirectory = '/var/run/secrets/kubernetes.io/serviceaccount';
 
 /** ConfigMap with the cluster's CA certificate (`ca.crt`), in every namespace. */

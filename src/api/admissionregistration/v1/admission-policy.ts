@@ -232,7 +232,7 @@ interface BindingSpec {
   readonly policyName?: string;
   readonly paramRef?: ParamRef;
   readonly matchResources?: MatchResources;
-  /** Of validating policies only. */
+  /** For validating policies only. */
   readonly validationActions?: readonly string[];
 }
 

@@ -5,7 +5,7 @@ import { isAbsent, mapShared, withDefaults, withField } from '../../copy-on-writ
 import { duplicate, forbidden, invalidValue, notSupported, required } from '../../field-errors.ts';
 import { check, checkLabelSelector } from '../../formats.ts';
 
-/** Which writes a webhook or a policy looks at; the same for all kinds of this group. */
+/** The writes that a webhook or a policy matches; the same for all kinds of this group. */
 export interface Rule {
   readonly operations?: readonly string[];
   readonly apiGroups?: readonly string[];
@@ -72,7 +72,7 @@ export function checkRules(errors: FieldError[], field: string, rules: readonly 
 
 const words = { apiGroups: 'API groups', apiVersions: 'API versions' } as const;
 
-/** `*` stands for all resources and no subresource, `* / *` without the blanks for everything. */
+/** `*` means all resources and no subresource, `* / *` without the blanks means everything. */
 function checkResources(errors: FieldError[], field: string, resources: readonly string[]): void {
   for (const [index, pattern] of resources.entries()) {
     const [resource = '', subresource] = pattern.split('/');

@@ -157,5 +157,5 @@ function checkClient(errors: FieldError[], field: string, { url, service }: Deep
 export interface WebhookConfiguration extends KubeObject {
   readonly webhooks?: readonly Webhook[];
 }
-/** Of a validating configuration it has no `reinvocationPolicy`. */
+/** The webhook of a validating configuration, which has no `reinvocationPolicy`. */
 export type Webhook = DeepReadonly<V1MutatingWebhook>;

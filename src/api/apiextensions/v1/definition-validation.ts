@@ -65,7 +65,7 @@ function checkUpdate(errors: FieldError[], { spec, status }: CustomResourceDefin
 
 // ------------------------------------------------------------------------------------------------------------------------------- versions
 
-/** What all versions have alike is one thing for upstream, and is blamed at the top. */
+/** Upstream treats a value that all versions share as one value, and reports its errors at the top. */
 function place(versions: readonly CustomResourceVersion[], index: number, part: keyof CustomResourceVersion, top: string): string {
   const isShared = versions.every((version) => !isAbsent(version[part]) && deepEqual(version[part], versions[0]?.[part]));
   return isShared ? `spec.${top}` : `spec.versions[${index}].${part}`;

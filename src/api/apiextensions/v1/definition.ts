@@ -1,7 +1,7 @@
 import type { KubeObject } from '../../../machinery/object.ts';
 import type { Schema } from '../../../machinery/schema.ts';
 
-/** What a CustomResourceDefinition says. */
+/** The spec of a CustomResourceDefinition. */
 export interface CustomResourceDefinition extends KubeObject {
   readonly spec: CustomResourceDefinitionSpec;
   readonly status?: CustomResourceDefinitionStatus;
@@ -28,7 +28,7 @@ export interface CustomResourceNames {
 export interface CustomResourceVersion {
   readonly name: string;
   readonly served: boolean;
-  /** Of exactly one version: that in which objects are stored. */
+  /** True for exactly one version: objects are stored in it. */
   readonly storage: boolean;
   readonly deprecated?: boolean;
   readonly deprecationWarning?: string;

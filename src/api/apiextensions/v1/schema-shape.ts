@@ -3,8 +3,8 @@ import type { Schema } from '../../../machinery/schema.ts';
 import type { FieldError } from '../../../machinery/status-error.ts';
 
 /**
- * What keys a schema has, and of which form their values are. Upstream holds schemas in structures of its own; here they are the JSON that
- * the user sent, so that what is below `items` and `additionalProperties` has to be looked at by hand.
+ * The keys of a schema and the form of their values. Upstream decodes schemas into structures of its own. Here they are
+ * the JSON that the user sent, so the parts below `items` and `additionalProperties` are checked by hand.
  */
 type Form =
   | 'string'
@@ -43,7 +43,7 @@ type JsonObject = Readonly<Record<string, unknown>>;
 
 const isObject = (value: unknown): value is JsonObject => typeof value === 'object' && value !== null && !Array.isArray(value);
 
-/** Faults that are told; the rest is not looked at. */
+/** Errors that are reported; the check ends after them. */
 const maxErrors = 20;
 
 /** The places where `schema` is no schema. */

@@ -9,8 +9,8 @@ import { forbidden, invalidValue, notSupported, required } from '../../field-err
 import { shapeErrors } from './schema-shape.ts';
 
 /**
- * What a schema of a custom resource must be: structural, with types for every field outside of the logical operators, so that pruning,
- * defaulting and expressions know what they have.
+ * Validates that a schema of a custom resource is structural: every field outside of the logical operators has a type.
+ * Pruning, defaulting and expressions depend on these types.
  *
  * @see Kubernetes documentation, "Specifying a structural schema"
  */
@@ -46,7 +46,7 @@ export function validateSchema(
   checkOldSelf(errors, root, checker);
 }
 
-/** Complaints about one schema that are told. */
+/** Largest number of errors that are reported for one schema. */
 const maxErrors = 100;
 
 // Upstream has no such bounds: there a definition that takes a minute to compile stops nobody else.
@@ -60,7 +60,7 @@ type Level = 'root' | 'item' | 'field';
 interface Form {
   readonly isRoot: boolean;
   readonly inMetadata: boolean;
-  /** Where a value can no longer be told from the one before. */
+  /** Path of the list above whose items cannot be matched with those of the old value. */
   readonly uncorrelatable: string | undefined;
 }
 
@@ -101,7 +101,7 @@ class SchemaChecker {
     if (this.#errors.length < maxErrors) this.#errors.push(error);
   }
 
-  /** What is checked of the status must be found in its property. */
+  /** With a status subresource the root must be an object with known fields: the status is validated by its own property. */
   checkRoot(schema: Schema, path: string): void {
     if (schema.type !== undefined && schema.type !== 'object') {
       const why = 'only "object" is allowed as the type at the root of the schema if the status subresource is enabled';
@@ -393,7 +393,10 @@ function checkDefaults(errors: FieldError[], node: Structure, path: string): voi
   if (node.items !== undefined) checkDefaults(errors, node.items, `${path}.items`);
 }
 
-/** `oldSelf` needs a value that can be told from the others; where it is not named there is nothing to make optional. */
+/**
+ * `oldSelf` needs a value that can be matched with its old one; a rule that does not name it has nothing to make
+ * optional.
+ */
 function checkOldSelf(errors: FieldError[], node: Structure, checker: SchemaChecker): void {
   if (!node.hasRules) return;
   const path = checker.pathOf(node.schema) ?? '';

@@ -23,7 +23,7 @@ export const controllerRevisions: KindDefinition<ControllerRevision> = {
   subresources: [],
   columns: [
     nameColumn,
-    { name: 'Controller', type: 'string', description: 'Whose revision it is.', cell: controllerText },
+    { name: 'Controller', type: 'string', description: 'Owner of the revision.', cell: controllerText },
     { name: 'Revision', type: 'integer', description: 'Number of the revision.', cell: ({ revision }) => revision ?? 0 },
     ageColumn,
   ],

@@ -5,7 +5,7 @@ import type { DeepReadonly, DynamicObject, KubeObject } from '../../../machinery
 import { isAbsent, withDefaults, withField } from '../../copy-on-write.ts';
 import { type HorizontalPodAutoscaler, horizontalPodAutoscalers, type MetricSpec } from '../v2/horizontal-pod-autoscaler.ts';
 
-/** What this version has no fields for is kept in annotations, as the real server keeps it. */
+/** Keeps fields that this version lacks in annotations, as the real server does. */
 const annotations = {
   metrics: 'autoscaling.alpha.kubernetes.io/metrics',
   currentMetrics: 'autoscaling.alpha.kubernetes.io/current-metrics',
@@ -142,7 +142,7 @@ const listOf = (value: unknown): readonly Record<string, unknown>[] =>
 
 const sourceFields = ['resource', 'containerResource', 'pods', 'object', 'external'] as const;
 
-/** How the annotation spells a metric: the target's numbers stand beside its name. */
+/** Spells a metric as the annotation does: the target's numbers are next to its name. */
 function legacyForm(metric: MetricSpec): unknown {
   const out: Record<string, unknown> = { type: metric.type };
   for (const field of sourceFields) {

@@ -73,7 +73,7 @@ export const horizontalPodAutoscalers: KindDefinition<HorizontalPodAutoscaler> =
   },
 };
 
-/** What upstream scales by when nothing is said. */
+/** Upstream's default metric. */
 const defaultMetrics: HorizontalPodAutoscalerSpec['metrics'] = [
   { type: 'Resource', resource: { name: 'cpu', target: { type: 'Utilization', averageUtilization: 80 } } },
 ];
@@ -130,7 +130,7 @@ function checkMetric(errors: FieldError[], field: string, metric: MetricSpec): v
     errors.push(notSupported(`${field}.type`, type, Object.keys(sources)));
     return;
   }
-  // Of several sources the first is looked at, in upstream's order.
+  // With several sources the first one is validated, in upstream's order.
   const present = ['object', 'external', 'pods', 'resource', 'containerResource'].filter(
     (name) => !isAbsent(metric[name as (typeof sources)[keyof typeof sources]]),
   );

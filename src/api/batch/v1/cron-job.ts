@@ -38,7 +38,7 @@ export const cronJobs: KindDefinition<CronJob> = {
     {
       name: 'Suspend',
       type: 'boolean',
-      description: 'Whether no jobs are made for now.',
+      description: 'True while no jobs are created.',
       cell: ({ spec }) => (isAbsent(spec.suspend) ? '<unset>' : spec.suspend ? 'True' : 'False'),
     },
     { name: 'Active', type: 'integer', description: 'Jobs that run.', cell: ({ status }) => status?.active?.length ?? 0 },

@@ -141,7 +141,7 @@ function checkUpdate(errors: FieldError[], { spec }: Job, { spec: old, status }:
 
 function checkTemplateUpdate(errors: FieldError[], spec: JobSpec, old: JobSpec, status: Job['status']): void {
   if (spec.template === old.template || deepEqual(spec.template, old.template)) return;
-  // A job that is suspended and never ran may still be told where to run.
+  // The scheduling fields of a suspended job that never ran may still change.
   const mayMove = old.suspend === true && status?.startTime === undefined;
   if (!mayMove || !deepEqual(withSchedulingOf(spec.template, old.template), old.template)) {
     errors.push(immutableStruct('spec.template', 'core/v1.PodTemplateSpec', spec.template));

@@ -32,7 +32,7 @@ export const jobs: KindDefinition<Job> = {
   subresources: [{ name: 'status', verbs: ['get', 'patch', 'update'] }],
   columns: [
     nameColumn,
-    { name: 'Status', type: 'string', description: 'What the job is doing.', cell: statusOf },
+    { name: 'Status', type: 'string', description: 'State of the job.', cell: statusOf },
     { name: 'Completions', type: 'string', description: 'Succeeded pods and wanted successes.', cell: completionsOf },
     { name: 'Duration', type: 'string', description: 'Time from start to completion.', cell: (job, { now }) => durationOf(job, now) },
     ageColumn,
@@ -67,8 +67,8 @@ function defaultSpec(spec: JobSpec): JobSpec {
 }
 
 /**
- * Unless the client manages the selector, a job selects its pods by its own uid, which no other pod carries. A selector that a client
- * gives all the same is left for validation to refuse.
+ * A job selects its pods by its own uid, which no other pod carries, unless the client manages the selector. Validation
+ * refuses a selector that a client sets without managing it.
  */
 function withGeneratedSelector(job: Job): Job {
   const { spec, metadata } = job;

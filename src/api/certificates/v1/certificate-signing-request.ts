@@ -31,20 +31,20 @@ export const certificateSigningRequests: KindDefinition<CertificateSigningReques
   columns: [
     nameColumn,
     ageColumn,
-    { name: 'SignerName', type: 'string', description: 'Who is to sign.', cell: ({ spec }) => spec.signerName || '<none>' },
+    { name: 'SignerName', type: 'string', description: 'Signer that is asked.', cell: ({ spec }) => spec.signerName || '<none>' },
     { name: 'Requestor', type: 'string', description: 'Who asked.', cell: ({ spec }) => spec.username ?? '' },
     {
       name: 'RequestedDuration',
       type: 'string',
-      description: 'How long the certificate is wanted for.',
+      description: 'Requested lifetime of the certificate.',
       cell: ({ spec }) => (isAbsent(spec.expirationSeconds) ? '<none>' : durationText(spec.expirationSeconds * 1000)),
     },
-    { name: 'Condition', type: 'string', description: 'What was decided and done.', cell: conditionText },
+    { name: 'Condition', type: 'string', description: 'Decision, and whether the certificate was issued.', cell: conditionText },
   ],
   selectableFields: { 'spec.signerName': ({ spec }) => spec.signerName ?? '' },
   deleteAnswer: 'status',
   shortFieldLabelError: true,
-  // Who asks is not for the client to say: signers decide by it.
+  // The server sets the requester, since signers decide by it.
   prepareForCreate: (request, { user }) => {
     const { username: _, uid: _uid, groups: _groups, extra: _extra, ...spec } = request.spec ?? {};
     const asked = {
@@ -124,7 +124,7 @@ type Condition = DeepReadonly<V1CertificateSigningRequestCondition>;
 const isDecisionOrFailure = (type: string): boolean => type === 'Approved' || type === 'Denied' || type === 'Failed';
 const isNoDecision = ({ type }: Condition): boolean => type !== 'Approved' && type !== 'Denied';
 
-/** What is given, with decisions as they were; those that were not there before are for validation to refuse. */
+/** The conditions that the client sent, with the decisions unchanged; validation refuses new decisions. */
 function withDecisionsOf(old: readonly Condition[], given: readonly Condition[]): readonly Condition[] {
   const kept = given.map((one) => (isNoDecision(one) ? one : (old.find(({ type }) => type === one.type) ?? one)));
   return [...kept, ...old.filter((one) => !isNoDecision(one) && !kept.includes(one))];
@@ -153,7 +153,7 @@ const addedErrors = (
     .filter((type) => countOf(status, type) > countOf(old, type))
     .map((type) => forbidden('status.conditions', `updates may not add a condition of type ${JSON.stringify(type)}`));
 
-/** What was decided or issued stays. */
+/** Decisions and issued certificates are immutable. */
 function keptErrors(status: CertificateSigningRequestStatus | undefined, old: CertificateSigningRequestStatus | undefined): FieldError[] {
   const errors: FieldError[] = [];
   for (const type of ['Approved', 'Denied', 'Failed']) {
@@ -182,7 +182,7 @@ function certificateRefusal(text: string): string | undefined {
   return types.length === 0 ? 'must contain at least one CERTIFICATE PEM block' : undefined;
 }
 
-/** Whether the base64 text is a PEM block of the right type; what is in it is for the signer to read. */
+/** True when the base64 text is a PEM block of the right type; the signer parses its content. */
 function isRequestPem(text: string | undefined): text is string {
   const pem = Buffer.from(text ?? '', 'base64').toString('latin1');
   return /-----BEGIN CERTIFICATE REQUEST-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE REQUEST-----/.test(pem);

@@ -24,7 +24,7 @@ export const leases: KindDefinition<Lease> = {
   subresources: [],
   columns: [
     nameColumn,
-    { name: 'Holder', type: 'string', description: 'Who holds the lease.', cell: ({ spec }) => spec?.holderIdentity ?? '' },
+    { name: 'Holder', type: 'string', description: 'Holder of the lease.', cell: ({ spec }) => spec?.holderIdentity ?? '' },
     ageColumn,
   ],
   selectableFields: {},

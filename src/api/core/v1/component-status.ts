@@ -3,7 +3,10 @@ import type { KindDefinition } from '../../../machinery/kind.ts';
 import type { Kube } from '../../../machinery/object.ts';
 import { nameColumn } from '../../columns.ts';
 
-/** How the parts of the control plane are, made when it is asked for; old, and still what many look at first. */
+/**
+ * Health of the control plane's parts, computed at each request. The kind is deprecated, but many people still look at
+ * it first.
+ */
 export const componentStatuses: KindDefinition<ComponentStatus> = {
   group: '',
   version: 'v1',
@@ -25,7 +28,7 @@ export const componentStatuses: KindDefinition<ComponentStatus> = {
     {
       name: 'Status',
       type: 'string',
-      description: 'Whether it is well.',
+      description: 'True when the component is healthy.',
       cell: ({ conditions = [] }) => (conditions.some(isHealthy) ? 'Healthy' : 'Unhealthy'),
     },
     {
@@ -37,7 +40,7 @@ export const componentStatuses: KindDefinition<ComponentStatus> = {
     {
       name: 'Error',
       type: 'string',
-      description: 'Why it could not be asked.',
+      description: 'Error of the health check.',
       cell: ({ conditions = [] }) => conditions.find(({ type }) => type === 'Healthy')?.error ?? '',
     },
   ],

@@ -44,5 +44,5 @@ export function validateConfigData(
   return errors;
 }
 
-/** Bytes that a base64 text stands for. */
+/** Decoded length of a base64 text in bytes. */
 export const base64Size = (text: string): number => Math.floor((text.replace(/=+$/, '').length * 3) / 4);

@@ -22,7 +22,7 @@ import type { Container, ContainerPort, EnvVar, Probe } from './pod.ts';
 import { checkResources } from './resource-validation.ts';
 import { checkSecurityContext } from './security-validation.ts';
 
-/** What the rules of a container need to know of its pod. */
+/** Fields of the pod that the rules of a container depend on. */
 export interface ContainerContext {
   readonly volumes: ReadonlySet<string>;
   readonly hostUsers: boolean;

@@ -4,7 +4,10 @@ import { isAbsent } from '../../copy-on-write.ts';
 import { invalidValue, notSupported, required } from '../../field-errors.ts';
 import { check } from '../../formats.ts';
 
-/** What of a pod its containers may be told, in the environment or in files. @see Kubernetes concepts, "Downward API" */
+/**
+ * Fields of a pod that its containers can read from the environment or from files. @see Kubernetes concepts, "Downward
+ * API"
+ */
 
 const podFields: readonly string[] = [
   ...['metadata.name', 'metadata.namespace', 'metadata.uid', 'spec.nodeName', 'spec.serviceAccountName', 'status.hostIP'],
@@ -70,7 +73,7 @@ export function checkResourceFieldRef(
 
 const bytesDivisors = ['1', '1k', '1M', '1G', '1T', '1P', '1E', '1Ki', '1Mi', '1Gi', '1Ti', '1Pi', '1Ei'];
 
-/** In what unit an amount is told; '0' leaves it at that of the resource. */
+/** Unit of a printed amount; '0' keeps the default of the resource. */
 function checkDivisor(errors: FieldError[], field: string, resource: string, divisor: string): void {
   if (divisor === '0') return;
   const [, name] = /^(?:limits|requests)\.(cpu|memory|ephemeral-storage|hugepages-)/.exec(resource) ?? [];

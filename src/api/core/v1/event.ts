@@ -26,8 +26,13 @@ export const events: KindDefinition<Event> = {
   columns: [
     { name: 'Last Seen', type: 'string', description: 'Time since it was seen last.', cell: (event, { now }) => lastSeenOf(event, now) },
     { name: 'Type', type: 'string', description: 'Normal or Warning.', cell: ({ type }) => type ?? '' },
-    { name: 'Reason', type: 'string', description: 'Why, in one word.', cell: ({ reason }) => reason ?? '' },
-    { name: 'Object', type: 'string', description: 'What it is about.', cell: ({ involvedObject }) => objectOf(involvedObject) },
+    { name: 'Reason', type: 'string', description: 'Reason, in one word.', cell: ({ reason }) => reason ?? '' },
+    {
+      name: 'Object',
+      type: 'string',
+      description: 'Object that the event is about.',
+      cell: ({ involvedObject }) => objectOf(involvedObject),
+    },
     {
       name: 'Subobject',
       type: 'string',
@@ -44,7 +49,7 @@ export const events: KindDefinition<Event> = {
       priority: 1,
       cell: (event, { now }) => firstSeenOf(event, now),
     },
-    { name: 'Count', type: 'string', description: 'How often it was seen.', priority: 1, cell: countOf },
+    { name: 'Count', type: 'string', description: 'Number of occurrences.', priority: 1, cell: countOf },
     { ...nameColumn, priority: 1 },
   ],
   selectableFields: {

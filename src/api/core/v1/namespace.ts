@@ -53,7 +53,7 @@ export const namespaces: KindDefinition<Namespace> = {
     const kept = names.includes(finalizers.kubernetes) ? names : [...names, finalizers.kubernetes];
     return { ...namespace, spec: { ...namespace.spec, finalizers: kept }, status: { phase: 'Active' } };
   },
-  // Finalizers of a namespace go by its `finalize` subresource only.
+  // Finalizers of a namespace change through its `finalize` subresource only.
   prepareForUpdate: (namespace, before) => withField(namespace, 'spec', before.spec),
   validate: ({ spec }) => {
     const errors: FieldError[] = [];

@@ -36,7 +36,12 @@ export const nodes: KindDefinition<Node> = {
   ],
   columns: [
     nameColumn,
-    { name: 'Status', type: 'string', description: 'Whether the node runs pods and takes new ones.', cell: statusOf },
+    {
+      name: 'Status',
+      type: 'string',
+      description: 'Ready, NotReady or Unknown, and SchedulingDisabled when it is cordoned.',
+      cell: statusOf,
+    },
     { name: 'Roles', type: 'string', description: 'Roles by label.', cell: rolesOf },
     ageColumn,
     { name: 'Version', type: 'string', description: 'Version of the agent.', cell: ({ status }) => status?.nodeInfo?.kubeletVersion ?? '' },

@@ -45,7 +45,7 @@ export const persistentVolumeClaims: KindDefinition<PersistentVolumeClaim> = {
     {
       name: 'Access Modes',
       type: 'string',
-      description: 'How the volume can be mounted.',
+      description: 'Ways to mount the volume.',
       cell: (claim) => (isBound(claim) ? accessModesText(claim.status?.accessModes) : ''),
     },
     { name: 'StorageClass', type: 'string', description: 'Class of the volume.', cell: storageClassOf },

@@ -35,13 +35,13 @@ export const persistentVolumes: KindDefinition<PersistentVolume> = {
     {
       name: 'Access Modes',
       type: 'string',
-      description: 'How the volume can be mounted.',
+      description: 'Ways to mount the volume.',
       cell: ({ spec }) => accessModesText(spec.accessModes),
     },
     {
       name: 'Reclaim Policy',
       type: 'string',
-      description: 'What becomes of the volume when its claim is gone.',
+      description: 'Treatment of the volume after its claim is deleted.',
       cell: ({ spec }) => spec.persistentVolumeReclaimPolicy ?? '',
     },
     {
@@ -63,7 +63,7 @@ export const persistentVolumes: KindDefinition<PersistentVolume> = {
       description: 'Class of the attributes that can change.',
       cell: ({ spec }) => spec.volumeAttributesClassName ?? '<unset>',
     },
-    { name: 'Reason', type: 'string', description: 'Why it is in its phase.', cell: ({ status }) => status?.reason ?? '' },
+    { name: 'Reason', type: 'string', description: 'Reason of the phase.', cell: ({ status }) => status?.reason ?? '' },
     ageColumn,
     {
       name: 'VolumeMode',

@@ -8,7 +8,7 @@ export const podColumns: readonly Column<Pod>[] = [
   {
     name: 'Ready',
     type: 'string',
-    description: 'How many of the containers are ready to take traffic.',
+    description: 'Containers that are ready to take traffic, of all containers.',
     cell: (pod) => {
       const { ready, total } = summaryOf(pod);
       return `${ready}/${total}`;
@@ -17,13 +17,13 @@ export const podColumns: readonly Column<Pod>[] = [
   {
     name: 'Status',
     type: 'string',
-    description: 'What the containers are doing, in one word.',
+    description: 'State of the containers, in one word.',
     cell: (pod) => summaryOf(pod).reason,
   },
   {
     name: 'Restarts',
     type: 'string',
-    description: 'How often containers were restarted, and when last.',
+    description: 'Number of restarts, and time of the last one.',
     cell: (pod, { now }) => {
       const { restarts, lastRestart } = summaryOf(pod);
       return restarts === 0 || lastRestart === undefined ? `${restarts}` : `${restarts} (${ageOf(lastRestart, now)} ago)`;
@@ -54,7 +54,7 @@ export const podColumns: readonly Column<Pod>[] = [
   {
     name: 'Readiness Gates',
     type: 'string',
-    description: 'How many of the conditions that readiness also asks for are true.',
+    description: 'Readiness gates that are true, of all gates.',
     priority: 1,
     cell: (pod) => {
       const gates = pod.spec.readinessGates ?? [];
@@ -90,7 +90,9 @@ interface PodSummary {
 /** Three columns of a row ask for the same pod: the summary is kept as long as the pod object lives. */
 const summaries = new WeakMap<Pod, PodSummary>();
 
-/** What `kubectl get pods` says of a pod: the state of the container that explains it best, first those of initialization. */
+/**
+ * The STATUS of `kubectl get pods`: the state of the container that explains the pod best. Init containers come first.
+ */
 function summaryOf(pod: Pod): PodSummary {
   const known = summaries.get(pod);
   if (known !== undefined) return known;
@@ -126,7 +128,7 @@ function summarize(pod: Pod): PodSummary {
         ready += 1;
       }
     }
-    // One container is done while another goes on: the pod is running all the same.
+    // One container has completed while another runs: the pod counts as running.
     if (reason === 'Completed' && running) reason = isConditionTrue(pod.status?.conditions, 'Ready') ? 'Running' : 'NotReady';
   }
   if (metadata.deletionTimestamp !== undefined) {

@@ -33,7 +33,7 @@ export const ephemeralContainersPart: SubresourcePart<Pod> = {
   },
 };
 
-/** What makes no sense for a container that nobody waits for and nothing restarts. */
+/** Fields that have no meaning for an ephemeral container, since nothing waits for it or restarts it. */
 const foreignFields = ['ports', 'livenessProbe', 'readinessProbe', 'startupProbe', 'lifecycle', 'resizePolicy'] as const;
 
 function checkEphemeralContainers(errors: FieldError[], containers: readonly EphemeralContainer[], spec: PodSpec): void {

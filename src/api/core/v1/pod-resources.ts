@@ -7,10 +7,10 @@ export type ResourceAmounts = ReadonlyMap<string, Quantity>;
 type Part = 'requests' | 'limits';
 
 /**
- * What a pod asks for, or may use at most, as admission counts it: the sum of its containers and sidecars, or the largest init container
- * with the sidecars started before it when that is more. What is said of the pod as a whole counts instead of the sum.
+ * Requests or limits of a pod as admission counts them: the sum of its containers and sidecars, or the largest init
+ * container with the sidecars started before it when that is more. Resources at the level of the pod replace the sum.
  *
- * @param overhead  whether the overhead of the pod's runtime class is added; to limits only where there is one
+ * @param overhead  true adds the overhead of the pod's runtime class; limits get it only where there is a limit
  * @see Kubernetes concepts, "Sidecar containers", "Resource sharing within containers"
  */
 export function podResources(spec: PodSpec, part: Part, { overhead }: { readonly overhead: boolean }): ResourceAmounts {

@@ -10,7 +10,10 @@ import type { Container, PodSpec, PodTemplateSpec, Probe, Volume } from './pod.t
 /** Frozen specs that are known to lack nothing: a template is looked at once, not once for each of its pods. */
 const completeSpecs = new WeakSet<PodSpec>();
 
-/** What a frozen template's spec becomes in a Pod. All pods of the template share it, and what is known of one holds for all. */
+/**
+ * Defaults a frozen template's spec for a Pod. All pods of the template share the result, so facts about one hold for
+ * all.
+ */
 const podSpecs = new WeakMap<PodSpec, PodSpec>();
 
 /** A template; what only Pods get (`enableServiceLinks`, requests from limits, host ports) is left out, as upstream leaves it out. */

@@ -4,7 +4,7 @@ import { isAbsent } from '../../copy-on-write.ts';
 import { dnsLabelErrors, dnsSubdomainErrors } from '../../formats.ts';
 import type { Affinity, Container, PodSpec } from './pod.ts';
 
-/** What is allowed in a pod but is hardly meant: `Warning` headers, in upstream's words and order. */
+/** Warnings for pods that are valid but hardly intended: `Warning` headers, in upstream's words and order. */
 
 interface Described {
   readonly metadata?: { readonly annotations?: Readonly<Record<string, string>> };

@@ -6,8 +6,8 @@ export type QosClass = 'Guaranteed' | 'Burstable' | 'BestEffort';
 const counted = ['cpu', 'memory'] as const;
 
 /**
- * How well a pod is protected when its node runs short: by whether its containers ask for exactly their limits, for something, or for
- * nothing. Zero counts as nothing.
+ * Class of a pod's protection when its node runs short. It depends on whether its containers request exactly their
+ * limits, less, or nothing. Zero counts as nothing.
  *
  * @see Kubernetes concepts, "Pod Quality of Service Classes"
  */

@@ -17,8 +17,8 @@ import type { ResourceQuota } from './resource-quota.ts';
 import type { Service } from './service.ts';
 
 /**
- * What objects count for in the quotas of their namespace: one place for the API server, which charges, and the controller, which counts
- * again.
+ * Usage of objects in the quotas of their namespace. The API server charges by it, and the controller counts again by
+ * it.
  *
  * @see Kubernetes concepts, "Resource Quotas"
  */
@@ -35,10 +35,10 @@ const zero = parseQuantity('0');
 const ownNames: ReadonlySet<string> = new Set([
   ...['services', 'replicationcontrollers', 'resourcequotas', 'secrets', 'configmaps', 'persistentvolumeclaims'],
 ]);
-/** What of a pod's requests also counts without the prefix. */
+/** Requests of a pod that also count without the prefix. */
 const plainNames: ReadonlySet<string> = new Set(['cpu', 'memory', 'ephemeral-storage']);
 
-/** What one object counts for, by the names that quotas use. */
+/** Usage of one object, by the names that quotas use. */
 export function usageOf(kind: KindName, object: KubeObject): ResourceAmounts {
   const name = groupResourceOf(kind);
   const usage = new Map<string, Quantity>([[`count/${name}`, one]]);
@@ -51,7 +51,7 @@ export function usageOf(kind: KindName, object: KubeObject): ResourceAmounts {
 
 const podNames = /^(pods|cpu|memory|ephemeral-storage|requests\..+|limits\..+|hugepages-.+)$/;
 
-/** Whether objects of the kind can count for one of the names. */
+/** True when objects of the kind can count for one of the names. */
 export function mayCount(hard: ResourceAmounts, kind: KindName): boolean {
   const resource = groupResourceOf(kind);
   if (hard.has(`count/${resource}`) || (ownNames.has(resource) && hard.has(resource))) return true;
@@ -63,7 +63,7 @@ export function mayCount(hard: ResourceAmounts, kind: KindName): boolean {
   return false;
 }
 
-/** What is over uses nothing any more, though it still counts as an object. */
+/** A finished pod uses no resources, though it still counts as an object. */
 const isFinished = ({ status }: Pod): boolean => status?.phase === 'Succeeded' || status?.phase === 'Failed';
 
 function addPod(usage: Map<string, Quantity>, pod: Pod): void {
@@ -122,7 +122,7 @@ interface ScopeTerm {
   readonly values?: readonly string[];
 }
 
-/** Whether the quota is about the object: quotas with scopes are about the pods, or claims, that are in all of them. */
+/** True when the quota covers the object. A quota with scopes covers only pods, or claims, that are in all of them. */
 export function isInScope({ spec }: ResourceQuota, kind: KindName, object: KubeObject): boolean {
   const terms: readonly ScopeTerm[] = [
     ...(spec?.scopes ?? []).map((scopeName) => ({ scopeName, operator: 'Exists' })),
@@ -187,7 +187,7 @@ function reachesAcross({ affinity }: PodSpec): boolean {
 const demanded: readonly string[] = ['cpu', 'memory', 'requests.cpu', 'requests.memory', 'limits.cpu', 'limits.memory'];
 
 /**
- * Where a quota counts what pods compute with, each container has to say what it asks for.
+ * A quota on compute resources requires that each container states its requests or limits.
  *
  * @returns `must specify cpu for: a,b; memory for: a`, or undefined when nothing is missing
  */

@@ -29,7 +29,7 @@ export const resourceQuotas: KindDefinition<ResourceQuota> = {
     {
       name: 'Request',
       type: 'string',
-      description: 'What is asked for and what may be.',
+      description: 'Requested and allowed amounts.',
       cell: (quota) => usageOf(quota, (name) => !name.startsWith('limits')),
     },
     {

@@ -11,13 +11,13 @@ const quotaResources: ReadonlySet<string> = new Set([
   ...['requests.cpu', 'requests.memory', 'requests.storage', 'requests.ephemeral-storage', 'limits.cpu', 'limits.memory'],
   ...['limits.ephemeral-storage', 'services.nodeports', 'services.loadbalancers', 'count'],
 ]);
-/** Whether a name without a domain is one that Kubernetes itself gives a meaning. */
+/** True for a name without a domain that Kubernetes itself defines. */
 export const isStandardResource = (name: string): boolean =>
   containerResources.has(name) || quotaResources.has(name) || isHugePages(name.replace(/^requests\./, ''));
 
 const isHugePages = (name: string): boolean => name.startsWith('hugepages-');
 
-/** Whether a name is the cluster's own and not one that a device plugin brings (`example.com/gpu`). */
+/** True for a name of the cluster itself, false for one of a device plugin (`example.com/gpu`). */
 const isNativeResource = (name: string): boolean => !name.includes('/') || name.split('/')[0]?.endsWith('kubernetes.io') === true;
 
 /** Requests and limits of a container: names, amounts, and no request above its limit. */

@@ -63,7 +63,7 @@ type NodeAffinity = NonNullable<Affinity['nodeAffinity']>;
 type NodeSelectorTerm = NonNullable<NodeAffinity['requiredDuringSchedulingIgnoredDuringExecution']>['nodeSelectorTerms'][number];
 type NodeSelectorRequirement = NonNullable<NodeSelectorTerm['matchExpressions']>[number];
 
-/** Where a term is only preferred, upstream lets label values pass that no node can have. */
+/** Upstream accepts label values that no node can have in terms that are only preferred. */
 function checkNodeSelectorTerm(
   errors: FieldError[],
   field: string,
@@ -161,7 +161,7 @@ export function checkTopologySpread(
   field: string,
   constraints: NonNullable<PodSpec['topologySpreadConstraints']>,
 ): void {
-  // Of equal ones all but the last are too many.
+  // All equal terms but the last are duplicates.
   const pairs = constraints.map(({ topologyKey = '', whenUnsatisfiable }) => `{${topologyKey}, ${whenUnsatisfiable}}`);
   for (const [index, constraint] of constraints.entries()) {
     const at = `${field}[${index}]`;

@@ -25,7 +25,7 @@ export const secrets: KindDefinition<Secret> = {
   subresources: [],
   columns: [
     nameColumn,
-    { name: 'Type', type: 'string', description: 'What the data is for.', cell: ({ type }) => type ?? '' },
+    { name: 'Type', type: 'string', description: 'Purpose of the data.', cell: ({ type }) => type ?? '' },
     { name: 'Data', type: 'string', description: 'Number of keys.', cell: ({ data }) => Object.keys(data ?? {}).length },
     ageColumn,
   ],

@@ -105,7 +105,7 @@ function checkSeccompProfile(errors: FieldError[], field: string, profile: Secco
   else checkPathStaysInside(errors, at, localhostProfile);
 }
 
-/** Of the path of a profile: PATH_MAX - 1. */
+/** Longest path of a profile: PATH_MAX - 1. */
 const maxProfileLength = 4095;
 
 function checkAppArmorProfile(errors: FieldError[], field: string, profile: AppArmorProfile | undefined): void {
@@ -146,7 +146,7 @@ export function checkHostUsers(errors: FieldError[], field: string, spec: PodSpe
   if (spec.hostIPC === true) errors.push(forbidden(`${field}.HostIPC`, why));
 }
 
-/** What a pod of one operating system may not set, because only the other has it. */
+/** Fields that only the other operating system has, so a pod must not set them. */
 export function checkOperatingSystem(errors: FieldError[], field: string, spec: PodSpec): void {
   const { os } = spec;
   if (isAbsent(os)) return;

@@ -26,7 +26,7 @@ const distributions: readonly string[] = ['PreferClose', 'PreferSameZone', 'Pref
 const maxAffinitySeconds = 86_400;
 const kubeletPort = 10_250;
 
-/** Whether an address is free and in the cluster's range is decided where addresses are allocated, not here. */
+/** The allocator, not this rule, decides if an address is free and in the cluster's range. */
 export function validateService(service: Service, before?: Service): readonly FieldError[] {
   const errors: FieldError[] = [];
   const { spec } = service;
@@ -176,7 +176,7 @@ function checkTrafficPolicies(errors: FieldError[], spec: ServiceSpec): void {
 const forLoadBalancers = "may only be used when `type` is 'LoadBalancer'";
 const sourceRangesAnnotation = 'service.beta.kubernetes.io/load-balancer-source-ranges';
 
-/** Who may reach a load balancer: in the field, or in the annotation that was there before it. The server writes the field with a capital. */
+/** Source ranges of a load balancer: the field, or the older annotation. The server writes the field with a capital. */
 function checkSourceRanges(errors: FieldError[], { spec, metadata }: Service): void {
   const ranges = spec.loadBalancerSourceRanges ?? [];
   const annotation = metadata.annotations?.[sourceRangesAnnotation];

@@ -30,7 +30,7 @@ export const services: KindDefinition<Service> = {
   ],
   columns: [
     nameColumn,
-    { name: 'Type', type: 'string', description: 'How the service is reached.', cell: ({ spec }) => spec.type ?? '' },
+    { name: 'Type', type: 'string', description: 'Way to reach the service.', cell: ({ spec }) => spec.type ?? '' },
     {
       name: 'Cluster-IP',
       type: 'string',
@@ -134,7 +134,10 @@ function withAddressFamilies(spec: ServiceSpec): ServiceSpec {
   return withDefaults(spec, { ipFamilies: ['IPv4'], ipFamilyPolicy: 'SingleStack' });
 }
 
-/** An update that does not mention what the server allocated means to keep it; what a new type has no use for goes, unless it was changed. */
+/**
+ * An update without the allocated fields keeps them. Fields without use for a new type are cleared, unless the update
+ * changes them.
+ */
 const keepAllocated = (spec: ServiceSpec, before: ServiceSpec): ServiceSpec =>
   withoutForeignFields(keepNodePorts(keepAddresses(spec, before), before), before);
 

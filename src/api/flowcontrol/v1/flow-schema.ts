@@ -33,20 +33,20 @@ export const flowSchemas: KindDefinition<FlowSchema> = {
     {
       name: 'MatchingPrecedence',
       type: 'string',
-      description: 'Which schema is asked first.',
+      description: 'Lower numbers match first.',
       cell: ({ spec }) => spec?.matchingPrecedence ?? 0,
     },
     {
       name: 'DistinguisherMethod',
       type: 'string',
-      description: 'What tells flows apart.',
+      description: 'Property that separates flows.',
       cell: ({ spec }) => spec?.distinguisherMethod?.type ?? '<none>',
     },
     ageColumn,
     {
       name: 'MissingPL',
       type: 'string',
-      description: 'Whether the level is missing.',
+      description: 'True when the priority level is missing.',
       cell: ({ status }) =>
         conditionOf(status?.conditions as readonly { type: string; status: string }[] | undefined, 'Dangling')?.status ?? '?',
     },

@@ -20,7 +20,7 @@ export interface Attempt {
   readonly author: string;
   /** First line of the commit's message. */
   readonly subject: string;
-  /** Of what was rendered, in hex; empty when it could not be. */
+  /** Digest of the rendered manifests, in hex; empty when rendering failed. */
   readonly digest: string;
   /** When the commit was seen and when this attempt (the newest, when it was tried again) began; RFC 3339. */
   readonly seenAt: string;
@@ -45,9 +45,9 @@ const maxTextLength = 200;
 const noDigest = 'sha256:';
 
 /**
- * Attempts as entries of `status.history`, Flux's own field, so that a cluster with Flux's definitions keeps them: what is more than Flux
- * writes is in `metadata`. A further try of the same revision takes the place of the one before, and so does one of a later revision that
- * fails in the same way: it is the earlier commit that broke the app.
+ * Attempts as entries of `status.history`, Flux's own field, so that a cluster with Flux's definitions keeps them.
+ * `metadata` holds the parts that Flux does not write. Another try of the same revision replaces the earlier one. An
+ * attempt of a later revision that fails in the same way replaces it, too, since the earlier commit broke the app.
  */
 export function withAttempt(history: readonly HistorySnapshot[], attempt: Attempt, now: string): readonly HistorySnapshot[] {
   const before = history[0];

@@ -32,13 +32,13 @@ function schema(): Schema {
       components: list(text(), 'Paths of kustomize components.'),
       decryption: object(
         {
-          provider: choice(['sops'], 'How secrets are encrypted.'),
+          provider: choice(['sops'], 'Encryption of the secrets.'),
           secretRef: reference('Secret with the keys.'),
           serviceAccountName: text(),
         },
-        { required: ['provider'], description: 'How to decrypt secrets.' },
+        { required: ['provider'], description: 'Decryption of secrets.' },
       ),
-      deletionPolicy: choice(deletionPolicies, 'What becomes of the objects when this one is deleted.'),
+      deletionPolicy: choice(deletionPolicies, 'Treatment of the objects when this Kustomization is deleted.'),
       dependsOn: list(object({ ...objectReference, readyExpr: text() }, { required: ['name'] }), 'Apps that have to be ready first.'),
       driftIgnoreRules: list(object({ paths: list(text()), target }, { required: ['paths'] }), 'Changes in the cluster to leave alone.'),
       force: { ...flag('Recreate objects whose fixed fields change.'), default: false },
@@ -47,7 +47,7 @@ function schema(): Schema {
           { apiVersion: text(), current: text(), failed: text(), inProgress: text(), kind: text() },
           { required: ['apiVersion', 'current', 'kind'] },
         ),
-        'How to judge the health of custom resources.',
+        'Rules for the health of custom resources.',
       ),
       healthChecks: list(
         object({ ...objectReference, apiVersion: text(), kind: text() }, { required: ['kind', 'name'] }),
@@ -56,7 +56,7 @@ function schema(): Schema {
       ignore: list(object({ paths: list(text()), target }, { required: ['paths'] }), 'Changes in the cluster to leave alone.'),
       ignoreMissingComponents: flag('Leave out components that do not exist.'),
       images: list(object({ digest: text(), name: text(), newName: text(), newTag: text() }, { required: ['name'] }), 'Images to replace.'),
-      interval: text('How often to put back what drifted.'),
+      interval: text('Interval of drift correction.'),
       kubeConfig: object(
         {
           configMapRef: reference('ConfigMap with the access to the cluster.'),
@@ -71,10 +71,10 @@ function schema(): Schema {
       postBuild: object(
         {
           substitute: textMap('Variables.'),
-          substituteStrategy: choice(substituteStrategies, 'Whether to substitute without any variable, too.'),
+          substituteStrategy: choice(substituteStrategies, 'Always substitutes also without any variable.'),
           substituteFrom: list(
             object(
-              { kind: choice(substituteKinds, 'Where the variables are.'), name: text(), optional: { ...flag(), default: false } },
+              { kind: choice(substituteKinds, 'Source of the variables.'), name: text(), optional: { ...flag(), default: false } },
               { required: ['kind', 'name'] },
             ),
             'Objects with variables.',
@@ -83,11 +83,11 @@ function schema(): Schema {
         { description: 'Variables to put into the result.' },
       ),
       prune: flag('Delete objects that left the source.'),
-      retryInterval: text('How long to wait after a failure.'),
+      retryInterval: text('Wait after a failure.'),
       serviceAccountName: text('Account to act as.'),
       sourceRef: object(
         { ...objectReference, apiVersion: text(), kind: choice(sourceKinds, 'Kind of the source.') },
-        { required: ['kind', 'name'], description: 'Where the manifests are.' },
+        { required: ['kind', 'name'], description: 'Source of the manifests.' },
       ),
       suspend: flag('Stop applying.'),
       targetNamespace: text('Namespace of every object.'),

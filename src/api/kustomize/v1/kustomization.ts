@@ -172,7 +172,7 @@ export interface IgnoreRule {
   readonly target?: PatchTarget;
 }
 
-/** Where the tree comes from; `namespace` defaults to the Kustomization's own. */
+/** Source of the tree; `namespace` defaults to the Kustomization's own. */
 export interface SourceReference {
   readonly apiVersion?: string;
   readonly kind: 'OCIRepository' | 'GitRepository' | 'Bucket' | 'ExternalArtifact';

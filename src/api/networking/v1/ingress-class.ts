@@ -23,7 +23,7 @@ export const ingressClasses: KindDefinition<IngressClass> = {
   subresources: [],
   columns: [
     nameColumn,
-    { name: 'Controller', type: 'string', description: 'Who serves the class.', cell: ({ spec }) => spec?.controller ?? '' },
+    { name: 'Controller', type: 'string', description: 'Controller of the class.', cell: ({ spec }) => spec?.controller ?? '' },
     { name: 'Parameters', type: 'string', description: 'Object with more settings.', cell: parametersText },
     ageColumn,
   ],

@@ -33,7 +33,7 @@ export const ingresses: KindDefinition<Ingress> = {
     {
       name: 'Address',
       type: 'string',
-      description: 'Where it is reached.',
+      description: 'Addresses of the load balancer.',
       cell: ({ status }) => [...new Set((status?.loadBalancer?.ingress ?? []).map(({ ip, hostname }) => ip || hostname || ''))].join(','),
     },
     {

@@ -22,7 +22,7 @@ export const ipAddresses: KindDefinition<IPAddress> = {
   // The name is an address, which may have colons.
   nameRule: 'path-segment',
   subresources: [],
-  columns: [nameColumn, { name: 'ParentRef', type: 'string', description: 'Whose address it is.', cell: parentText }],
+  columns: [nameColumn, { name: 'ParentRef', type: 'string', description: 'Owner of the address.', cell: parentText }],
   selectableFields: {},
   deleteAnswer: 'status',
   validate: ({ metadata, spec }, before) => {

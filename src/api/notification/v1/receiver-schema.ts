@@ -27,14 +27,14 @@ function schema(): Schema {
   const spec = object(
     {
       events: list(text(), 'Kinds of events to act on; all when empty.'),
-      interval: { ...text('How often to read the Secret.'), default: '10m' },
+      interval: { ...text('Interval for reading the Secret.'), default: '10m' },
       resourceFilter: text('Expression in CEL that an object has to fulfil.'),
-      resources: list(crossNamespaceReferenceSchema, 'Objects that are told to look for changes.'),
+      resources: list(crossNamespaceReferenceSchema, 'Objects to reconcile on a request.'),
       secretRef: reference('Secret with the token in its key token.'),
       suspend: flag('Take no events.'),
-      type: choice(receiverTypes, 'Who sends, which says how a request is verified.'),
+      type: choice(receiverTypes, 'Sender, which decides the verification of requests.'),
     },
-    { required: ['resources', 'secretRef', 'type'], description: 'Who may tell whom that something changed.' },
+    { required: ['resources', 'secretRef', 'type'], description: 'A webhook address, and the objects that it triggers.' },
   );
   const status = object(
     {
@@ -43,7 +43,7 @@ function schema(): Schema {
       observedGeneration: integer(),
       webhookPath: text('Path that events are posted to.'),
     },
-    { description: 'What was observed last.' },
+    { description: 'Last observed state.' },
   );
   return kind('A webhook that makes objects look for changes at once.', spec, status);
 }

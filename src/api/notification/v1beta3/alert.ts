@@ -74,14 +74,14 @@ function schema(): Schema {
     {
       eventMetadata: textMap('Added to the metadata of events.'),
       eventSeverity: { ...choice(severities, 'Least severity of events.'), default: 'info' },
-      eventSources: list(crossNamespaceReferenceSchema, 'What events are about.'),
+      eventSources: list(crossNamespaceReferenceSchema, 'Objects whose events are sent.'),
       exclusionList: list(text(), 'Regular expressions of messages to leave out.'),
       inclusionList: list(text(), 'Regular expressions of messages to send.'),
       providerRef: reference('Provider to send to.'),
-      summary: text('What it means, and for which cluster.'),
+      summary: text('Text for each message, for example the cluster.'),
       suspend: flag('Stop sending.'),
     },
-    { required: ['eventSources', 'providerRef'], description: 'Which events are sent where.' },
+    { required: ['eventSources', 'providerRef'], description: 'Events, and their provider.' },
   );
-  return kind('Which events are sent to which provider.', spec);
+  return kind('Selects events and sends them to a provider.', spec);
 }

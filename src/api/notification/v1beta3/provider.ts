@@ -115,7 +115,7 @@ function schema(): Schema {
   const { text, flag, choice, object, reference, kind } = schemaOf;
   const spec = object(
     {
-      address: text('Where to send: an address of HTTP, or of the repository for commit statuses.'),
+      address: text('Destination: an HTTP address, or the repository for commit statuses.'),
       certSecretRef: reference('Secret with certificates for TLS.'),
       channel: text('Channel to post in.'),
       commitStatusExpr: text('Expression that names the commit status.'),

@@ -3,10 +3,13 @@ import type { PodDisruptionBudgetStatus } from './pod-disruption-budget.ts';
 
 type Condition = NonNullable<PodDisruptionBudgetStatus['conditions']>[number];
 
-/** How long an eviction that was granted may take; after that it is taken not to happen. */
+/** Longest time that a granted eviction may take; after that the budget assumes that it did not happen. */
 export const disruptionTimeoutMs = 120_000;
 
-/** Whether a budget allows an eviction, said as its condition says it: the API server takes one away, the controller counts again. */
+/**
+ * Decides if a budget allows an eviction, as its condition says it. The API server subtracts a granted one; the
+ * controller counts again.
+ */
 export function disruptionConditions(
   { conditions, disruptionsAllowed = 0 }: Pick<PodDisruptionBudgetStatus, 'conditions' | 'disruptionsAllowed'>,
   generation: number | undefined,

@@ -8,7 +8,7 @@ import { invalidStruct, invalidValue, notSupported, required } from '../../field
 import { dnsSubdomainErrors, pathSegmentErrors } from '../../formats.ts';
 import { rbacGroup } from './policy-rule.ts';
 
-/** What RoleBinding and ClusterRoleBinding share. */
+/** Parts that RoleBinding and ClusterRoleBinding share. */
 export interface AnyBinding extends KubeObject {
   readonly roleRef: RoleRef;
   readonly subjects?: readonly Subject[];

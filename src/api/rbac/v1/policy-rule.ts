@@ -3,7 +3,7 @@ import type { DeepReadonly } from '../../../machinery/object.ts';
 import type { FieldError } from '../../../machinery/status-error.ts';
 import { invalidValue, required } from '../../field-errors.ts';
 
-/** Verbs on resources, or on paths that are no resources; `*` stands for all. */
+/** Verbs on resources, or on non-resource paths; `*` means all. */
 export type PolicyRule = DeepReadonly<V1PolicyRule>;
 
 export const rbacGroup = 'rbac.authorization.k8s.io';

@@ -3,7 +3,7 @@ import { isAbsent, mapShared, withDefaults, withField } from '../../copy-on-writ
 import { duplicate, invalidValue, notSupported, required } from '../../field-errors.ts';
 import { check, dnsLabelErrors, dnsSubdomainErrors } from '../../formats.ts';
 
-/** What a claim asks for, in claims and in the templates of claims. */
+/** Requests of a claim or of a template for claims. */
 export interface ClaimSpec {
   readonly devices?: { readonly requests?: readonly DeviceRequest[] };
 }

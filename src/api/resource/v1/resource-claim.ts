@@ -23,7 +23,7 @@ export const resourceClaims: KindDefinition<ResourceClaim> = {
   statusKeeps: 'metadata',
   columns: [
     nameColumn,
-    { name: 'State', type: 'string', description: 'Whether devices are given and in use.', cell: stateText },
+    { name: 'State', type: 'string', description: 'Allocation and reservation of the devices.', cell: stateText },
     ageColumn,
   ],
   selectableFields: {},

@@ -22,7 +22,7 @@ export const resourceSlices: KindDefinition<ResourceSlice> = {
   subresources: [],
   columns: [
     nameColumn,
-    { name: 'Node', type: 'string', description: 'Where the devices are.', cell: ({ spec }) => spec?.nodeName ?? '' },
+    { name: 'Node', type: 'string', description: 'Node of the devices.', cell: ({ spec }) => spec?.nodeName ?? '' },
     { name: 'Driver', type: 'string', description: 'Who offers them.', cell: ({ spec }) => spec?.driver ?? '' },
     { name: 'Pool', type: 'string', description: 'Pool of the devices.', cell: ({ spec }) => spec?.pool?.name ?? '' },
     ageColumn,

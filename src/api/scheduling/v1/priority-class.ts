@@ -26,14 +26,14 @@ export const priorityClasses: KindDefinition<PriorityClass> = {
     {
       name: 'Global-Default',
       type: 'boolean',
-      description: 'Whether pods without a class get it.',
+      description: 'True for the class of pods without one.',
       cell: ({ globalDefault }) => globalDefault ?? false,
     },
     ageColumn,
     {
       name: 'PreemptionPolicy',
       type: 'string',
-      description: 'Whether its pods may push others out.',
+      description: 'Rule for the preemption of other pods.',
       cell: ({ preemptionPolicy }) => preemptionPolicy ?? '',
     },
   ],

@@ -29,13 +29,13 @@ function schema(): Schema {
     {
       ignore: text('Patterns of paths to leave out, in .gitignore format.'),
       include: list(include, 'Repositories whose trees are put into this one.'),
-      interval: text('How often to look for new commits.'),
+      interval: text('Interval between two looks for new commits.'),
       provider: choice(providers, 'How to authenticate.'),
       proxySecretRef: reference('Secret with the proxy to use.'),
       recurseSubmodules: flag('Also fetch submodules.'),
       ref: object(
         { branch: text(), commit: text(), name: text('Full reference name.'), semver: text('Range of version tags.'), tag: text() },
-        { description: 'What to follow; branch master when empty.' },
+        { description: 'Ref to follow; branch master when empty.' },
       ),
       secretRef: reference('Secret with the credentials.'),
       serviceAccountName: text('Account to authenticate as.'),
@@ -45,7 +45,7 @@ function schema(): Schema {
       url: text('Address of the repository.'),
       verify: object(
         {
-          mode: { ...choice(verificationModes, 'What has to be signed.'), default: 'HEAD' },
+          mode: { ...choice(verificationModes, 'Objects that must be signed.'), default: 'HEAD' },
           secretRef: reference('Secret with the public keys.'),
         },
         { required: ['secretRef'], description: 'Signatures to require.' },

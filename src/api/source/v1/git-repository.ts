@@ -102,7 +102,7 @@ export interface GitRepositorySpec {
   readonly sparseCheckout?: readonly string[];
 }
 
-/** What to follow; the first of commit, name, semver, tag, branch that is set. Nothing set: branch `master`. */
+/** Ref to follow: the first of commit, name, semver, tag, branch that is set. Nothing set: branch `master`. */
 export interface GitRepositoryRef {
   readonly branch?: string;
   readonly tag?: string;

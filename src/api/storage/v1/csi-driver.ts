@@ -25,19 +25,19 @@ export const csiDrivers: KindDefinition<CSIDriver> = {
     {
       name: 'AttachRequired',
       type: 'boolean',
-      description: 'Whether volumes are attached to nodes.',
+      description: 'True when volumes have to be attached to nodes.',
       cell: ({ spec }) => spec.attachRequired ?? true,
     },
     {
       name: 'PodInfoOnMount',
       type: 'boolean',
-      description: 'Whether the driver is told about the pod.',
+      description: 'True when the driver gets the pod's data on mount.',
       cell: ({ spec }) => spec.podInfoOnMount ?? false,
     },
     {
       name: 'StorageCapacity',
       type: 'boolean',
-      description: 'Whether free capacity is looked at.',
+      description: 'True when scheduling considers free capacity.',
       cell: ({ spec }) => spec.storageCapacity ?? false,
     },
     {
@@ -49,7 +49,7 @@ export const csiDrivers: KindDefinition<CSIDriver> = {
     {
       name: 'RequiresRepublish',
       type: 'boolean',
-      description: 'Whether volumes are published again and again.',
+      description: 'True when volumes are published periodically.',
       cell: ({ spec }) => spec.requiresRepublish ?? false,
     },
     {

@@ -27,11 +27,11 @@ export const storageClasses: KindDefinition<StorageClass> = {
       ...nameColumn,
       cell: ({ metadata }) => (isDefaultClass(metadata.annotations) ? `${metadata.name} (default)` : metadata.name),
     },
-    { name: 'Provisioner', type: 'string', description: 'Who makes the volumes.', cell: ({ provisioner }) => provisioner ?? '' },
+    { name: 'Provisioner', type: 'string', description: 'Provisioner of the volumes.', cell: ({ provisioner }) => provisioner ?? '' },
     {
       name: 'ReclaimPolicy',
       type: 'string',
-      description: 'What becomes of a volume whose claim is gone.',
+      description: 'Treatment of a volume after its claim is deleted.',
       cell: ({ reclaimPolicy }) => reclaimPolicy ?? 'Delete',
     },
     {
@@ -43,7 +43,7 @@ export const storageClasses: KindDefinition<StorageClass> = {
     {
       name: 'AllowVolumeExpansion',
       type: 'string',
-      description: 'Whether volumes may grow.',
+      description: 'True when volumes may grow.',
       cell: ({ allowVolumeExpansion }) => allowVolumeExpansion ?? false,
     },
     ageColumn,

@@ -29,7 +29,12 @@ export const volumeAttachments: KindDefinition<VolumeAttachment> = {
     { name: 'Attacher', type: 'string', format: 'name', description: 'Who attaches it.', cell: ({ spec }) => spec.attacher ?? '' },
     { name: 'PV', type: 'string', description: 'The volume.', cell: ({ spec }) => spec.source?.persistentVolumeName ?? '' },
     { name: 'Node', type: 'string', description: 'Where to.', cell: ({ spec }) => spec.nodeName ?? '' },
-    { name: 'Attached', type: 'boolean', description: 'Whether it is attached.', cell: ({ status }) => status?.attached ?? false },
+    {
+      name: 'Attached',
+      type: 'boolean',
+      description: 'True when the volume is attached.',
+      cell: ({ status }) => status?.attached ?? false,
+    },
     ageColumn,
   ],
   selectableFields: {},
