@@ -258,7 +258,7 @@ describe.each(runtimes)('container runtime $name', (under) => {
       expect((await fixture.runtime.pullImage(under.image)).imageRef).not.toBe('');
     });
 
-    it.skipIf(under.badImage === undefined)('without a name that can be read are refused', async () => {
+    it.skipIf(under.badImage === undefined)('without a name that can be read are refused (needs a runtime that reads names)', async () => {
       const error = await fixture.runtime.pullImage(under.badImage ?? '').catch((err: unknown) => err);
       expect(error).toBeInstanceOf(ImageError);
       expect(error).toMatchObject({ reason: 'InvalidImageName' });
@@ -266,13 +266,13 @@ describe.each(runtimes)('container runtime $name', (under) => {
   });
 
   describe('a restart of the agent', () => {
-    it.skipIf(under.survivesRestart)('ends what lives in its process', async () => {
+    it.skipIf(under.survivesRestart)('ends what lives in its process (skipped where pods survive it)', async () => {
       await running(await fixture.sandbox());
       await fixture.reopen();
       expect(await fixture.runtime.list()).toEqual([]);
     });
 
-    describe.skipIf(!under.survivesRestart)('leaves pods alone:', () => {
+    describe.skipIf(!under.survivesRestart)('leaves pods alone (needs pods that survive a restart):', () => {
       it('those that run are adopted as they were, and are stopped as before', async () => {
         const sandbox = await fixture.sandbox();
         const id = await running(sandbox);
@@ -322,7 +322,7 @@ describe.each(runtimes)('container runtime $name', (under) => {
     });
   });
 
-  programs('programs', () => {
+  programs('programs (needs a runtime that runs programs)', () => {
     it('leave what they printed to both streams, and their exit code', async () => {
       const id = await fixture.run(await fixture.sandbox(), 'echo out; echo err >&2; exit 7');
       expect(await fixture.exited(id)).toMatchObject({ exitCode: 7, reason: 'Error' });
@@ -352,7 +352,7 @@ describe.each(runtimes)('container runtime $name', (under) => {
       expect(await fixture.output(id)).toContain('app.name=a b\n');
     });
 
-    it.skipIf(!under.hasVolumes)('leave a message about their end', async () => {
+    it.skipIf(!under.hasVolumes)('leave a message about their end (needs volumes)', async () => {
       const id = await fixture.run(await fixture.sandbox(), 'echo "why it ended" >/dev/termination-log; exit 2');
       expect(await fixture.exited(id)).toMatchObject({ exitCode: 2, message: 'why it ended\n' });
     });
@@ -440,7 +440,7 @@ describe.each(runtimes)('container runtime $name', (under) => {
     });
   });
 
-  programs('commands in a container', () => {
+  programs('commands in a container (needs a runtime that runs programs)', () => {
     const exec = (id: string, script: string, timeoutMs = 10_000) =>
       fixture.runtime.exec(id, ['/bin/sh', '-c', script], { timeoutMs, limitBytes: 1_000 });
 
@@ -506,7 +506,7 @@ describe.each(runtimes)('container runtime $name', (under) => {
     });
   });
 
-  programs('the input of a program', () => {
+  programs('the input of a program (needs a runtime that runs programs)', () => {
     it('is what is attached to it, and ends with the first that lets go where it is open once', async () => {
       const id = await fixture.run(await fixture.sandbox(), 'cat; echo end', { stdin: 'once' });
       (await fixture.runtime.openStdin(id)).end('hello\n');
@@ -529,15 +529,15 @@ describe.each(runtimes)('container runtime $name', (under) => {
     });
   });
 
-  programs('volumes', () => {
-    it.skipIf(under.hasVolumes)('are refused where a container has no file system of its own', async () => {
+  programs('volumes (needs a runtime that runs programs)', () => {
+    it.skipIf(under.hasVolumes)('are refused where a container has no file system of its own (skipped where it has)', async () => {
       const mounts = [{ hostPath: '/tmp', containerPath: '/data', readOnly: true }];
       await expect(fixture.run(await fixture.sandbox(), 'true', { mounts })).rejects.toMatchObject({
         reason: 'CreateContainerConfigError',
       });
     });
 
-    it.skipIf(!under.hasVolumes)('are at their paths: read-only ones, writable ones, parts and single files', async () => {
+    it.skipIf(!under.hasVolumes)('are at their paths: read-only ones, writable ones, parts and single files (needs volumes)', async () => {
       const volume = join(fixture.directory, 'volume');
       await mkdir(join(volume, 'part'), { recursive: true });
       // The pods of root may be another user.
@@ -563,7 +563,7 @@ describe.each(runtimes)('container runtime $name', (under) => {
     });
   });
 
-  describe.skipIf(runsPrograms)('without programs', () => {
+  describe.skipIf(runsPrograms)('without programs (skipped where programs run)', () => {
     it('answers probes and hooks, and says that there is nothing to attach to, to reach or to measure', async () => {
       const sandbox = await fixture.sandbox();
       const id = await running(sandbox);
