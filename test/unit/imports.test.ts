@@ -3,53 +3,50 @@ import { dirname, join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 
-const source = fileURLToPath(new URL('../../src', import.meta.url));
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const source = join(root, 'src');
+const contributing = readFileSync(join(root, 'CONTRIBUTING.md'), 'utf8');
 
-/** Folder of `src` to what it may import besides itself: the table of CONTRIBUTING.md. */
-const folders: Readonly<Record<string, readonly string[]>> = {
-  base: [],
-  machinery: [],
-  api: ['machinery'],
-  lifecycle: ['api', 'machinery', 'base'],
-  storage: ['machinery', 'base'],
-  client: ['api', 'machinery', 'base'],
-  apiserver: ['storage', 'client', 'api', 'machinery', 'base'],
-  reconcile: ['client', 'lifecycle', 'api', 'machinery', 'base'],
-  ...Object.fromEntries(
-    ['gitops', 'controllers', 'scheduler', 'node-agent', 'proxy', 'web'].map((component) => [
-      component,
-      ['reconcile', 'client', 'lifecycle', 'api', 'machinery', 'base'],
-    ]),
-  ),
-  cli: ['client', 'lifecycle', 'api', 'machinery', 'base', 'gitops/sources', 'gitops/render', 'gitops/verbs'],
-};
+interface Row {
+  readonly names: readonly string[];
+  readonly places: readonly string[];
+  /** Files and folders of the row that may import everything. */
+  readonly free: readonly string[];
+}
 
-/** Package to the only places that may import it. */
-const doors: Readonly<Record<string, readonly string[]>> = {
-  'isomorphic-git': ['gitops/sources'],
-  chokidar: ['gitops/sources'],
-  'js-yaml': ['machinery/yaml.ts'],
-  sqlite3: ['storage/sqlite'],
-  fastify: ['apiserver', 'web'],
-  'prom-client': ['base/metrics.ts'],
-  xstate: ['lifecycle'],
-  ws: ['apiserver', 'client', 'node-agent'],
-  '@peculiar/x509': ['base/pki.ts', 'base/pki'],
-  'reflect-metadata': ['base/pki.ts', 'base/pki'],
-  jose: ['base/pki.ts', 'base/pki', 'apiserver'],
-  pino: ['base/log.ts', 'cli'],
-  commander: ['cli'],
-  picocolors: ['cli', 'main.ts'],
-  tar: ['cli'],
-  preact: ['web'],
-  'preact-render-to-string': ['web'],
-  'kubernetes-types': ['api'],
-  '@marcbachmann/cel-js': ['machinery/cel'],
-  re2js: ['machinery/cel', 'machinery/pattern.ts'],
-  semver: ['gitops/sources'],
-};
+const listOf = (cell: string): string[] =>
+  cell
+    .split(',')
+    .map((name) => name.replaceAll('`', '').trim())
+    .filter((name) => name !== '' && name !== 'nothing inside');
 
-const files = readdirSync(source, { recursive: true, encoding: 'utf8' }).filter((name) => /\.tsx?$/.test(name));
+/** Reads the tables of CONTRIBUTING.md: `| HEAD | … |`, then rows of names and places. What follows a semicolon is for people, but for `: everything`. */
+function tablesWith(head: RegExp): Map<string, readonly Row[]> {
+  const tables = new Map<string, readonly Row[]>();
+  for (const block of contributing.split('\n\n')) {
+    const [first = '', , ...lines] = block.trim().split('\n');
+    const found = head.exec(first);
+    if (found === null) continue;
+    const rows = lines.map((line): Row => {
+      const [, names = '', cell = ''] = line.split('|');
+      const [places = '', ...rest] = cell.split(';');
+      const free = rest.flatMap((part) => (part.trim().endsWith(': everything') ? listOf(part.trim().replace(/: everything$/, '')) : []));
+      return places.trim() === 'everything'
+        ? { names: listOf(names), places: [], free: listOf(names) }
+        : { names: listOf(names), places: listOf(places), free };
+    });
+    tables.set(found[1] ?? '', rows);
+  }
+  return tables;
+}
+
+const [[, folders = []] = []] = tablesWith(/^\| folder \| may import \|$/);
+const [[, packages = []] = []] = tablesWith(/^\| package \| only in \|$/);
+const seconds = tablesWith(/^\| folder of (\S+) \| may import \|$/);
+
+const files = readdirSync(source, { recursive: true, encoding: 'utf8' })
+  .filter((name) => /\.tsx?$/.test(name))
+  .map((name) => name.split(sep).join('/'));
 const importsOf = (file: string): string[] =>
   [
     ...readFileSync(join(source, file), 'utf8').matchAll(
@@ -57,40 +54,75 @@ const importsOf = (file: string): string[] =>
     ),
   ].map(([, a, b, c]) => a ?? b ?? c ?? '');
 const isBelow = (path: string, place: string): boolean => path === place || path.startsWith(`${place}/`);
+const targetsOf = (file: string): string[] =>
+  importsOf(file)
+    .filter((path) => path.startsWith('.'))
+    .map((name) =>
+      relative(source, join(source, dirname(file), name))
+        .split(sep)
+        .join('/'),
+    );
+
+/** Imports that a table does not allow; `within` is the folder that it is about, or nothing for all of `src`. */
+function findWrong(rows: readonly Row[], within: string): string[] {
+  const wrong: string[] = [];
+  const prefix = within === '' ? '' : `${within}/`;
+  for (const file of files.filter((path) => path.startsWith(prefix))) {
+    const [name = '', ...rest] = file.slice(prefix.length).split('/');
+    // main.ts starts the program.
+    if (within === '' && rest.length === 0) continue;
+    const row = rows.find(({ names }) => names.includes(name));
+    if (row === undefined) {
+      wrong.push(`${file} has no row in the table${within === '' ? '' : ` of ${within}`}`);
+      continue;
+    }
+    if (row.free.some((free) => free === name || isBelow(rest.join('/'), free))) continue;
+    for (const target of targetsOf(file).filter((path) => path.startsWith(prefix))) {
+      const inside = target.slice(prefix.length);
+      if (!isBelow(inside, name) && !row.places.some((place) => isBelow(inside, place))) wrong.push(`${file} imports ${target}`);
+    }
+  }
+  return wrong;
+}
 
 describe('imports', () => {
   it('follow the table of folders', () => {
-    const wrong: string[] = [];
-    for (const file of files) {
-      const [folder = ''] = file.split(sep);
-      // main.ts starts the program, compose.ts and compose-gitops.ts wire its parts.
-      if (['main.ts', join('cli', 'compose.ts'), join('cli', 'compose-gitops.ts')].includes(file)) continue;
-      const allowed = folders[folder];
-      expect(allowed, `${folder} is in the table`).toBeDefined();
-      for (const name of importsOf(file).filter((path) => path.startsWith('.'))) {
-        const target = relative(source, join(source, dirname(file), name))
-          .split(sep)
-          .join('/');
-        if (!isBelow(target, folder) && !(allowed ?? []).some((place) => isBelow(target, place))) wrong.push(`${file} imports ${target}`);
-      }
-    }
-    expect(wrong).toEqual([]);
+    expect(folders.length).toBeGreaterThan(5);
+    expect(findWrong(folders, '')).toEqual([]);
+  });
+
+  it.each([...seconds])('within %s follow its table', (folder, rows) => {
+    expect(findWrong(rows, folder)).toEqual([]);
+  });
+
+  it('within gitops have a table', () => {
+    expect([...seconds.keys()]).toContain('gitops');
   });
 
   it('of packages go through their doors', () => {
     const wrong: string[] = [];
     for (const file of files) {
-      const path = file.split(sep).join('/');
       for (const name of importsOf(file).filter((each) => !each.startsWith('.') && !each.startsWith('node:'))) {
         const packageName = name
           .split('/')
           .slice(0, name.startsWith('@') ? 2 : 1)
           .join('/');
-        const places = doors[packageName];
-        if (places === undefined) wrong.push(`${path} imports ${packageName}, which has no row in the table`);
-        else if (!places.some((place) => isBelow(path, place))) wrong.push(`${path} imports ${packageName}`);
+        const row = packages.find(({ names }) => names.includes(packageName));
+        if (row === undefined) wrong.push(`${file} imports ${packageName}, which has no row in the table`);
+        else if (!row.places.some((place) => isBelow(file, place))) wrong.push(`${file} imports ${packageName}`);
       }
     }
     expect(wrong).toEqual([]);
+  });
+
+  it('are those of rows that exist: no table names a folder or file that is gone', () => {
+    const gone = (within: string, rows: readonly Row[]): string[] =>
+      rows
+        .flatMap(({ names, places }) => [...names, ...places])
+        .map((name) => join(within, name))
+        .filter((path) => !files.some((file) => isBelow(file, path)));
+    expect(gone('', folders)).toEqual([]);
+    expect([...seconds].flatMap(([folder, rows]) => gone(folder, rows))).toEqual([]);
+    expect(packages.flatMap(({ places }) => places).filter((place) => !files.some((file) => isBelow(file, place)))).toEqual([]);
   });
 });
