@@ -55,8 +55,32 @@ export interface ContainerObservation {
   readonly specChanged: boolean;
 }
 
-/** The next event that leads from `state` to what is seen; ask again with the state it led to. */
-export function nextEvent(state: ContainerRunState, seen: ContainerObservation): ContainerEvent | undefined {
+/** The `state` of a container's status that stands for a state; deletion is in the pod's metadata. */
+export function statusOf(state: ContainerRunState): KubeContainerState {
+  switch (state) {
+    case 'Waiting':
+      return { waiting: { reason: 'ContainerCreating' } };
+    case 'BackOff':
+      return { waiting: { reason: backOffReasons.crash } };
+    case 'Running':
+      return { running: {} };
+    case 'Completed':
+    case 'Stopped':
+      return { terminated: { exitCode: 0 } };
+    case 'Failed':
+      return { terminated: { exitCode: 1 } };
+    default:
+      return state satisfies never;
+  }
+}
+
+/** The next event that leads from `state` to what is seen, if any; ask again with the state it led to. */
+export function eventsOf(state: ContainerRunState, seen: ContainerObservation): readonly ContainerEvent[] {
+  const event = nextEvent(state, seen);
+  return event === undefined ? [] : [event];
+}
+
+function nextEvent(state: ContainerRunState, seen: ContainerObservation): ContainerEvent | undefined {
   if (state === 'Stopped') return undefined;
   if (seen.deleting) return { type: 'DELETED' };
   switch (state) {

@@ -1,7 +1,7 @@
 import type { Condition } from '../api/flux.ts';
 import type { GitRepository } from '../api/source/v1/git-repository.ts';
 import { type ConditionFacts, conditionSteps } from './flux-conditions.ts';
-import type { gitRepositoryMachine } from './git-repository.machine.ts';
+import type { GitRepositoryEvent, gitRepositoryMachine } from './git-repository.machine.ts';
 import type { StateValueOf } from './step.ts';
 
 /** What a failure is told in beside Ready: the fetch of the repository itself, or one that it includes. */
@@ -19,13 +19,26 @@ export function stateOf(repository: GitRepository): GitRepositoryState {
   return ready?.status === 'False' ? 'Failed' : 'Unresolved';
 }
 
+/** What a look at a repository found beside the object. */
+export interface RepositoryObservation {
+  /** A field of the spec that is not carried out; undefined when there is none. */
+  readonly unsupported: string | undefined;
+}
+
+/** What the object asks for: a repository that is followed is due on every pass, since the interval is what brings the pass. */
+export function eventsOf({ metadata, spec }: GitRepository, { unsupported }: RepositoryObservation): readonly GitRepositoryEvent[] {
+  if (metadata.deletionTimestamp !== undefined) return [{ type: 'DELETED' }];
+  if (spec.suspend === true) return [{ type: 'SUSPENDED' }];
+  return unsupported === undefined ? [{ type: 'RESUMED' }, { type: 'DUE' }] : [{ type: 'UNSUPPORTED' }];
+}
+
 /**
  * The conditions of a state, as Flux's source-controller writes them. `Suspended` and `Deleting` leave them as they are: both are facts
  * of spec and metadata.
  *
  * @see https://fluxcd.io/flux/components/source/gitrepositories/#conditions
  */
-export function conditionsOf({
+export function statusOf({
   state,
   failed = 'FetchFailed',
   ...facts

@@ -1,7 +1,8 @@
 import type { Condition } from '../api/flux.ts';
 import type { Kustomization } from '../api/kustomize/v1/kustomization.ts';
-import { type ConditionFacts, conditionSteps } from './flux-conditions.ts';
-import type { kustomizationMachine } from './kustomization.machine.ts';
+import { type ConditionFacts, conditionSteps, type Finding } from './flux-conditions.ts';
+import type { KustomizationEvent, kustomizationMachine } from './kustomization.machine.ts';
+import type { Health } from './reasons.ts';
 import type { StateValueOf } from './step.ts';
 
 export type KustomizationState = StateValueOf<typeof kustomizationMachine>;
@@ -46,8 +47,78 @@ export function failedOnHealth(app: Kustomization): boolean {
   return ready?.status === 'False' && ready.reason === kustomizationReasons.healthCheckFailed;
 }
 
+/** Whether an app is ready only when objects are healthy. */
+export const waitsForHealth = ({ spec }: Kustomization): boolean => spec.wait === true || (spec.healthChecks?.length ?? 0) > 0;
+
+/** An app as a pass finds it, before it acts. */
+export interface AppObservation {
+  /** A person has to change the spec before the app can be applied. */
+  readonly rejection: Finding | undefined;
+  /** The source has a commit that can be read. */
+  readonly hasRevision: boolean;
+  /** A dependency is not ready. */
+  readonly dependency: Finding | undefined;
+  /** What is in force is not what the commit and the spec say, or has to be looked at again. */
+  readonly isOutOfDate: boolean;
+  readonly hasDrifted: boolean;
+}
+
+/** How an app differs from its spec and its commit, in the order in which it should be acted on. */
+export function* eventsOf(app: Kustomization, seen: AppObservation): Iterable<KustomizationEvent> {
+  if (app.metadata.deletionTimestamp !== undefined) {
+    yield { type: 'DELETED' };
+    return;
+  }
+  if (app.spec.suspend === true) {
+    yield { type: 'SUSPENDED' };
+    return;
+  }
+  yield { type: 'RESUMED' };
+  if (seen.rejection !== undefined) yield { type: 'SPEC_REJECTED' };
+  else if (!seen.hasRevision) yield { type: 'SOURCE_MISSING' };
+  else if (seen.dependency !== undefined) yield { type: 'DEPENDENCY_NOT_READY' };
+  else if (seen.isOutOfDate) yield { type: 'OUT_OF_DATE' };
+  else if (seen.hasDrifted) yield { type: 'DRIFTED' };
+}
+
+/** An app after the acts of a pass. */
+export interface HealthObservation {
+  /** Events that the acts of this pass gave. */
+  readonly learned: readonly KustomizationEvent[];
+  /** A revision is in force up to a wave, which the next one waits for. */
+  readonly isRollingOut: boolean;
+  /** The last try of the revision ended with errors. */
+  readonly hasErrors: boolean;
+  /** The health that readiness depends on. */
+  readonly readiness: Health['status'];
+  /** The app has waited for health for longer than its timeout. */
+  readonly isLate: boolean;
+}
+
+/** Whether the health of the objects decides what becomes of an app in state `from`. */
+export function awaitsHealth(
+  app: Kustomization,
+  from: KustomizationState,
+  { learned, isRollingOut, hasErrors }: Pick<HealthObservation, 'learned' | 'isRollingOut' | 'hasErrors'>,
+): boolean {
+  if (isRollingOut || learned.some(({ type }) => type === 'SYNC_FAILED')) return false;
+  return isWaiting(app, from, learned) || (from === 'Failed' && failedOnHealth(app) && !hasErrors);
+}
+
+/** What the acts of a pass and the health of the objects lead to. */
+export function* healthEventsOf(app: Kustomization, from: KustomizationState, seen: HealthObservation): Iterable<KustomizationEvent> {
+  yield* seen.learned;
+  if (!awaitsHealth(app, from, seen)) return;
+  if (seen.readiness === 'Healthy') yield { type: 'BECAME_HEALTHY' };
+  else if (isWaiting(app, from, seen.learned) && seen.readiness === 'NoController') yield { type: 'CANNOT_BECOME_HEALTHY' };
+  else if (from === 'Progressing' && seen.isLate) yield { type: 'HEALTH_DEADLINE_PASSED' };
+}
+
+const isWaiting = (app: Kustomization, from: KustomizationState, learned: readonly KustomizationEvent[]): boolean =>
+  from === 'Progressing' || (waitsForHealth(app) && learned.some(({ type }) => type === 'APPLIED'));
+
 /** The conditions of a state, as Flux's kustomize-controller writes them. */
-export function conditionsOf({ state, ...facts }: ConditionFacts & { readonly state: KustomizationState }): readonly Condition[] {
+export function statusOf({ state, ...facts }: ConditionFacts & { readonly state: KustomizationState }): readonly Condition[] {
   const { set, without } = conditionSteps(facts);
   switch (state) {
     case 'Ready':

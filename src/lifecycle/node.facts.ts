@@ -112,8 +112,15 @@ export function unknownConditions(node: Node, now: string): readonly NodeConditi
   ];
 }
 
-/** All taints with the NoSchedule ones of the controller made right; the same array when they are. */
-export function scheduleTaintsOf(node: Node, now: string): readonly Taint[] {
+/**
+ * All taints of a node with the controller's own made right: the NoSchedule ones, or the NoExecute ones when `evict` says whether pods are
+ * to go. The same array when they are right.
+ */
+export function statusOf(node: Node, { evict, now }: { readonly evict?: boolean; readonly now: string }): readonly Taint[] {
+  return evict === undefined ? scheduleTaintsOf(node, now) : evictionTaintsOf(node, evict, now);
+}
+
+function scheduleTaintsOf(node: Node, now: string): readonly Taint[] {
   const ready = readyStatusOf(node);
   const wanted = new Set<string>();
   if (ready === 'Unknown') wanted.add(taints.unreachable);
@@ -128,8 +135,7 @@ export function scheduleTaintsOf(node: Node, now: string): readonly Taint[] {
   return kept.length === known.length && added.length === 0 ? known : [...kept, ...added];
 }
 
-/** All taints with the NoExecute ones of the controller made right; the same array when they are. */
-export function evictionTaintsOf(node: Node, evict: boolean, now: string): readonly Taint[] {
+function evictionTaintsOf(node: Node, evict: boolean, now: string): readonly Taint[] {
   const ready = readyStatusOf(node);
   const wanted = evict && ready !== 'True' ? evictionKeyOf(ready ?? 'Unknown') : undefined;
   const known = node.spec?.taints ?? [];

@@ -37,8 +37,15 @@ export function stayOf(pod: Pod, noExecute: readonly Taint[], now: number): Stay
   return until === undefined ? 'forever' : { until };
 }
 
-/** What a look at the pod showed. */
-export function eventOf(pod: Pod | undefined, stay: Stay, now: number): PodEvictionEvent {
+/** What the controller keeps for a pod in `state`, which has no field for it. */
+export const statusOf = (state: PodEvictionState): { readonly hasDeadline: boolean } => ({ hasDeadline: state === 'Waiting' });
+
+/** The one event that a look at the pod gives. */
+export function eventsOf(pod: Pod | undefined, stay: Stay, now: number): readonly PodEvictionEvent[] {
+  return [eventOf(pod, stay, now)];
+}
+
+function eventOf(pod: Pod | undefined, stay: Stay, now: number): PodEvictionEvent {
   if (pod === undefined || pod.metadata.deletionTimestamp !== undefined) return { type: 'DELETED' };
   if (stay === 'forever') return { type: 'TAINTS_TOLERATED' };
   if (stay === 'not at all') return { type: 'TAINTS_NOT_TOLERATED' };

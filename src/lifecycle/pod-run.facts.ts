@@ -25,7 +25,7 @@ const isInitialized = (pod: Pod): boolean =>
   pod.status?.conditions?.some(({ type, status }) => type === 'Initialized' && status === 'True') === true;
 
 /** The phase and conditions that stand for a state; deletion is in metadata. */
-export function phaseOf(state: PodRunState): { readonly phase: string; readonly initialized: boolean } | undefined {
+export function statusOf(state: PodRunState): { readonly phase: string; readonly initialized: boolean } | undefined {
   switch (state) {
     case 'Pending':
       return { phase: 'Pending', initialized: false };

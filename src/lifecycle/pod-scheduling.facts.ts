@@ -1,5 +1,5 @@
 import type { Pod } from '../api/core/v1/pod.ts';
-import type { podSchedulingMachine } from './pod-scheduling.machine.ts';
+import type { PodSchedulingEvent, podSchedulingMachine } from './pod-scheduling.machine.ts';
 import type { StateValueOf } from './step.ts';
 
 export type PodSchedulingState = StateValueOf<typeof podSchedulingMachine>;
@@ -62,8 +62,16 @@ export function stateOf(pod: Pod | undefined, hold: SchedulerHold | undefined): 
   }
 }
 
+/** What the object says that the hold does not know yet. The outcome of an attempt is the scheduler's own event. */
+export function eventsOf(pod: Pod | undefined, hold: SchedulerHold | undefined): readonly PodSchedulingEvent[] {
+  if (pod === undefined) return [{ type: 'DELETED' }];
+  if (nodeNameOf(pod) !== undefined) return [{ type: 'BOUND' }];
+  if (isPodLeaving(pod)) return [{ type: 'DELETED' }];
+  return hold === 'gated' && !isGated(pod) ? [{ type: 'GATES_LIFTED' }] : [];
+}
+
 /** Where a pod in `state` is held; nothing for a pod that the scheduler has done with. */
-export function holdOf(state: PodSchedulingState): SchedulerHold | undefined {
+export function statusOf(state: PodSchedulingState): SchedulerHold | undefined {
   switch (state) {
     case 'Pending':
       return 'active';

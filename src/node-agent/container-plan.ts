@@ -4,7 +4,7 @@ import {
   type ContainerObservation,
   type ContainerRunState,
   type ExitPolicy,
-  nextEvent,
+  eventsOf,
   stateOf,
 } from '../lifecycle/container.facts.ts';
 import { containerMachine, type StopReason } from '../lifecycle/container.machine.ts';
@@ -169,7 +169,7 @@ function considerContainer(options: PlanOptions, container: Container, policy: E
   let start = false;
   let stop: StopReason | undefined;
   for (let count = 0; count < maxEvents && !start && stop === undefined; count += 1) {
-    const event = nextEvent(state, seen);
+    const [event] = eventsOf(state, seen);
     if (event === undefined) break;
     const taken = step(containerMachine, restore(containerMachine, state), event);
     const to = nameOf<typeof containerMachine>(taken.next) as ContainerRunState;

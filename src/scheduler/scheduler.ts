@@ -8,8 +8,8 @@ import type { Metrics } from '../base/metrics.ts';
 import type { Client } from '../client/client.ts';
 import type { InformerSet } from '../client/informer.ts';
 import {
+  eventsOf,
   gatedMessage,
-  isGated,
   isPodLeaving,
   nodeNameOf,
   podScheduledReasons,
@@ -162,6 +162,11 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     for (const intent of taken.intents) void perform(intent, effects);
   }
 
+  /** Takes the machine through what the object says now. */
+  function observe(queued: QueuedPod, pod: Pod | undefined): void {
+    for (const event of eventsOf(pod, queued.hold)) advance(queued, event);
+  }
+
   function onPodChange({ before, after }: { readonly before?: Pod; readonly after?: Pod }): void {
     if (after === undefined) {
       if (before !== undefined) onPodGone(keyOf(before));
@@ -185,7 +190,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
   function onPodGone(key: string): void {
     if (cache.removePod(key)) noteChange('AssignedPodDeleted');
     const queued = queue.get(key);
-    if (queued !== undefined) advance(queued, { type: 'DELETED' });
+    if (queued !== undefined) observe(queued, undefined);
   }
 
   function onPodPlaced(pod: Pod, nodeName: string, before: Pod | undefined): void {
@@ -199,14 +204,14 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
       if (before === undefined || nodeNameOf(before) === undefined) noteChange('AssignedPodAdded');
       else if (before.metadata.labels !== pod.metadata.labels) noteChange('AssignedPodChanged');
     }
-    if (queued !== undefined) advance(queued, { type: 'BOUND' });
+    if (queued !== undefined) observe(queued, pod);
   }
 
   function onPodWaits(pod: Pod, known: QueuedPod | undefined): void {
     let queued = known;
     if (queued !== undefined && queued.record.uid !== (pod.metadata.uid ?? '')) {
       cache.removePod(queued.record.key);
-      advance(queued, { type: 'DELETED' });
+      observe(queued, undefined);
       queued = undefined;
     }
     const record = shapes.read(pod, queued?.record.shape);
@@ -216,9 +221,8 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
       queued.record = record;
       if (queued.hold === 'unschedulable' && changed) retryAfterChange(queued);
     }
-    if (queued.hold !== 'gated') return;
-    if (!isGated(pod)) advance(queued, { type: 'GATES_LIFTED' });
-    else conditions.write(pod, { reason: podScheduledReasons.gated, message: gatedMessage });
+    observe(queued, pod);
+    if (queued.hold === 'gated') conditions.write(pod, { reason: podScheduledReasons.gated, message: gatedMessage });
   }
 
   function onNodeChange({ before, after }: { readonly before?: Node; readonly after?: Node }): void {

@@ -3,15 +3,7 @@ import { type Node, nodes, type Taint } from '../../api/core/v1/node.ts';
 import { type Pod, pods } from '../../api/core/v1/pod.ts';
 import { labels } from '../../api/well-known.ts';
 import { timestampOf } from '../../base/clock.ts';
-import {
-  conditionOf,
-  eventsOf,
-  evictionTaintsOf,
-  readyStatusOf,
-  scheduleTaintsOf,
-  stateOf,
-  unknownConditions,
-} from '../../lifecycle/node.facts.ts';
+import { conditionOf, eventsOf, readyStatusOf, stateOf, statusOf, unknownConditions } from '../../lifecycle/node.facts.ts';
 import { nodeMachine } from '../../lifecycle/node.machine.ts';
 import { nodeNameOf } from '../../lifecycle/pod-scheduling.facts.ts';
 import { isConflict, isNotFound } from '../../machinery/status-error.ts';
@@ -192,11 +184,11 @@ export function createNodeLifecycleController(options: NodeLifecycleOptions): Co
           if (node !== undefined) node = await writeConditions(node, signal);
         },
         async setTaints() {
-          if (node !== undefined) node = await writeTaints(node, scheduleTaintsOf(node, timestampOf(clock.now())), signal);
+          if (node !== undefined) node = await writeTaints(node, statusOf(node, { now: timestampOf(clock.now()) }), signal);
         },
         async setEvictionTaint({ evict }) {
           if (node === undefined) return;
-          node = await writeTaints(node, evictionTaintsOf(node, evict, timestampOf(clock.now())), signal);
+          node = await writeTaints(node, statusOf(node, { evict, now: timestampOf(clock.now()) }), signal);
           due.delete(name);
         },
         reportNotReady() {

@@ -1,7 +1,7 @@
 import { type Node, nodes, type Taint } from '../../api/core/v1/node.ts';
 import { type Pod, pods } from '../../api/core/v1/pod.ts';
 import { timestampOf } from '../../base/clock.ts';
-import { eventOf, stateOf, stayOf } from '../../lifecycle/pod-eviction.facts.ts';
+import { eventsOf, stateOf, stayOf } from '../../lifecycle/pod-eviction.facts.ts';
 import { podEvictionMachine } from '../../lifecycle/pod-eviction.machine.ts';
 import { nodeNameOf } from '../../lifecycle/pod-scheduling.facts.ts';
 import { setCondition } from '../../machinery/conditions.ts';
@@ -80,7 +80,7 @@ export function createPodEvictionController(dependencies: ControllerDependencies
       machine: podEvictionMachine,
       key,
       from: stateOf(pod, waiting.get(key) === uid),
-      events: [eventOf(pod, stay, now)],
+      events: eventsOf(pod, stay, now),
       effects: {
         setDeadline() {
           if (typeof stay === 'string') return;

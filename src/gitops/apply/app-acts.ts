@@ -7,14 +7,14 @@ import { annotations, finalizers } from '../../api/well-known.ts';
 import type { ObjectChange } from '../../base/activity.ts';
 import { timestampOf } from '../../base/clock.ts';
 import type { Redactor } from '../../base/redactor.ts';
-import { kustomizationReasons as reasons } from '../../lifecycle/kustomization.facts.ts';
+import { kustomizationReasons as reasons, waitsForHealth } from '../../lifecycle/kustomization.facts.ts';
 import type { KustomizationEvent } from '../../lifecycle/kustomization.machine.ts';
 import type { DynamicObject, ObjectRef } from '../../machinery/object.ts';
 import type { Resource } from '../../machinery/resource.ts';
 import { isStatusError } from '../../machinery/status-error.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import type { AppObject } from './app-object.ts';
-import { generationSeen, type Pass, waits } from './app-pass.ts';
+import { generationSeen, type Pass } from './app-pass.ts';
 import { type AppState, touchInventory } from './app-state.ts';
 import { describeId, idOf, type ObjectId, tryParseId } from './objects/object-id.ts';
 import { deletesObjects, labelsOf, timeoutMsOf } from './plan/app-spec.ts';
@@ -152,14 +152,14 @@ export function createAppActs({
       if (rollback && isNewTree) gitops.rolledBack(labelsOf(app));
       gitops.synced(labelsOf(app), trigger, changed ? 'succeeded' : 'noop', durationMs);
       if (isNewTree || isBack) await remember(pass, 'applied', outcome.digest, outcome.changes, durationMs);
-      pass.finding = waits(app)
+      pass.finding = waitsForHealth(app)
         ? { reason: reasons.progressing, message: `Applied revision: ${state.revision}, waiting for health` }
         : { reason: reasons.succeeded, message: `Applied revision: ${state.revision}` };
       if (changed || isNewTree || attempted !== undefined) {
         attempt.begin('health');
         tellAttempt(pass, attempt, { digest: outcome.digest, tries, reason: pass.finding.reason });
       }
-      pass.learned.push({ type: 'APPLIED', waits: waits(app) });
+      pass.learned.push({ type: 'APPLIED', waits: waitsForHealth(app) });
     } catch (err) {
       if (pass.signal.aborted) throw err;
       if (abort.signal.reason instanceof Superseded) {

@@ -8,7 +8,16 @@ import { untilAborted } from '../../base/concurrency.ts';
 import type { Redactor } from '../../base/redactor.ts';
 import type { Informer } from '../../client/informer.ts';
 import type { Finding } from '../../lifecycle/flux-conditions.ts';
-import { failedOnHealth, type KustomizationState, kustomizationReasons as reasons, stateOf } from '../../lifecycle/kustomization.facts.ts';
+import {
+  type AppObservation,
+  awaitsHealth,
+  eventsOf,
+  failedOnHealth,
+  healthEventsOf,
+  type KustomizationState,
+  kustomizationReasons as reasons,
+  stateOf,
+} from '../../lifecycle/kustomization.facts.ts';
 import { type KustomizationEvent, kustomizationMachine } from '../../lifecycle/kustomization.machine.ts';
 import { type Health, worstOf } from '../../lifecycle/reasons.ts';
 import { conditionOf } from '../../machinery/conditions.ts';
@@ -23,11 +32,11 @@ import type { KnownRevision, RevisionStore } from '../sources/follow/known-revis
 import { createAppActs, retryDelayMs } from './app-acts.ts';
 import { unreadyDependency } from './app-dependencies.ts';
 import { createAppObject } from './app-object.ts';
-import { type Pass, waits } from './app-pass.ts';
+import type { Pass } from './app-pass.ts';
 import { type AppState, newAppState } from './app-state.ts';
 import { createAutoRevert } from './auto-revert.ts';
 import { describe } from './objects/object-id.ts';
-import { createAppHealth, isLate } from './observe/app-health.ts';
+import { createAppHealth, isLateForHealth } from './observe/app-health.ts';
 import type { ReadLastLine } from './observe/causes.ts';
 import { createExpressions } from './observe/expressions.ts';
 import type { HealthView } from './observe/health.ts';
@@ -281,7 +290,9 @@ export function createAppController(options: AppControllerOptions): AppControlle
 
     // 1. Observe and decide; the effects act and add what they learned.
     const machine = kustomizationMachine;
-    const observed = await advance({ machine, key, from: stateOf(app), events: observe(pass), effects: effectsOf(pass), steps });
+    const seen = observe(pass);
+    pass.finding = seen.rejection ?? seen.dependency ?? pass.finding;
+    const observed = await advance({ machine, key, from: stateOf(app), events: eventsOf(app, seen), effects: effectsOf(pass), steps });
     if (pass.finished) return undefined;
     // 2. Health of what is in force, then what follows from both.
     const health = appHealth.current(app, state, pass.target);
@@ -289,7 +300,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
       machine,
       key,
       from: observed.value,
-      events: follow(pass, observed.value, health),
+      events: observeHealth(pass, observed.value as KustomizationState, health),
       effects: effectsOf(pass),
       steps,
     });
@@ -431,38 +442,21 @@ export function createAppController(options: AppControllerOptions): AppControlle
     return spec.suspend !== true || Number.isNaN(until) || metadata.deletionTimestamp !== undefined ? undefined : until - clock.now();
   }
 
-  function* observe(pass: Pass): Iterable<KustomizationEvent> {
-    const { app, state, revision } = pass;
-    if (app.metadata.deletionTimestamp !== undefined) {
-      yield { type: 'DELETED' };
-      return;
-    }
-    if (app.spec.suspend === true) {
-      yield { type: 'SUSPENDED' };
-      return;
-    }
-    yield { type: 'RESUMED' };
+  /** What a pass finds before it acts; the finding of the pass is that of the first thing that keeps the app from being applied. */
+  function observe(pass: Pass): AppObservation {
+    const { app, state, revision, target } = pass;
+    const hasRevision = revision !== undefined;
+    const seen = { rejection: undefined, hasRevision, dependency: undefined, isOutOfDate: false, hasDrifted: false };
+    if (app.metadata.deletionTimestamp !== undefined || app.spec.suspend === true) return seen;
     const rejection = rejectionOf(app);
-    if (rejection !== undefined) {
-      pass.finding = rejection;
-      yield { type: 'SPEC_REJECTED' };
-      return;
-    }
-    if (revision === undefined) {
-      yield { type: 'SOURCE_MISSING' };
-      return;
-    }
+    if (rejection !== undefined) return { ...seen, rejection };
+    if (!hasRevision) return seen;
     const waitsFor = unreadyDependency(app, revision, { appOf: shared.appOf, expressions, absent });
-    if (waitsFor !== undefined) {
-      pass.finding = { reason: reasons.dependencyNotReady, message: waitsFor };
-      yield { type: 'DEPENDENCY_NOT_READY' };
-      return;
-    }
+    if (waitsFor !== undefined) return { ...seen, dependency: { reason: reasons.dependencyNotReady, message: waitsFor } };
     for (const [id, { desired, skipped }] of state.applied) {
-      if (skipped === 'suspended') pass.target.drift.observe(state, id, pass.target.owned.live(desired.resource, desired.ref));
+      if (skipped === 'suspended') target.drift.observe(state, id, target.owned.live(desired.resource, desired.ref));
     }
-    if (isOutOfDate(app, state, revision)) yield { type: 'OUT_OF_DATE' };
-    else if (state.drifts.size > 0) yield { type: 'DRIFTED' };
+    return { ...seen, isOutOfDate: isOutOfDate(app, state, revision), hasDrifted: state.drifts.size > 0 };
   }
 
   /** What a person has to change in the spec before anything can come of it. */
@@ -484,34 +478,31 @@ export function createAppController(options: AppControllerOptions): AppControlle
     };
   }
 
-  function* follow(pass: Pass, from: KustomizationState, health: Health): Iterable<KustomizationEvent> {
+  /** What a pass finds after it acted. Begins the time that the app waits for health, and says how the wait ended. */
+  function observeHealth(pass: Pass, from: KustomizationState, health: Health): readonly KustomizationEvent[] {
     const { app, state, learned, finding } = pass;
-    yield* learned;
-    if (state.rollout !== undefined || learned.some(({ type }) => type === 'SYNC_FAILED')) return;
-    if (state.attempt?.current === 'health' && (health.status === 'Healthy' || state.applied.size === 0)) {
+    const acted = { learned, isRollingOut: state.rollout !== undefined, hasErrors: state.errors.length > 0 };
+    const isOver = !acted.isRollingOut && !learned.some(({ type }) => type === 'SYNC_FAILED');
+    if (isOver && state.attempt?.current === 'health' && (health.status === 'Healthy' || state.applied.size === 0)) {
       state.attempt.end();
       acts.tellPhase(pass, reasons.succeeded);
     }
-    const applied = learned.some(({ type }) => type === 'APPLIED');
     const ready = readiness(state, health);
-    const isWaiting = from === 'Progressing' || (applied && waits(app));
-    if (!isWaiting && !(from === 'Failed' && failedOnHealth(app) && state.errors.length === 0)) return;
-    // After a start, and when only the spec changed, nothing was applied that the time could count from.
-    if (state.waitsSince === 0 || (applied && stateOf(app) !== 'Progressing')) state.waitsSince = clock.now();
-    if (ready.status === 'Healthy') {
-      Object.assign(finding, { reason: reasons.succeeded, message: `Applied revision: ${state.revision}` });
-      yield { type: 'BECAME_HEALTHY' };
-    } else if (isWaiting && ready.status === 'NoController') {
-      Object.assign(finding, { reason: reasons.healthCheckFailed, message: ready.reason });
-      state.attempt?.end('failed');
-      acts.tellPhase(pass, reasons.healthCheckFailed);
-      yield { type: 'CANNOT_BECOME_HEALTHY' };
-    } else if (from === 'Progressing' && isLate(app, state, clock.now())) {
-      Object.assign(finding, { reason: reasons.healthCheckFailed, message: ready.reason });
-      state.attempt?.end('failed');
-      acts.tellPhase(pass, reasons.healthCheckFailed);
-      yield { type: 'HEALTH_DEADLINE_PASSED' };
+    if (awaitsHealth(app, from, acted)) {
+      // After a start, and when only the spec changed, nothing was applied that the time could count from.
+      const isNew = learned.some(({ type }) => type === 'APPLIED') && stateOf(app) !== 'Progressing';
+      if (state.waitsSince === 0 || isNew) state.waitsSince = clock.now();
     }
+    const isLate = isLateForHealth(app, state, clock.now());
+    const events = [...healthEventsOf(app, from, { ...acted, readiness: ready.status, isLate })];
+    const outcome = events.at(-1)?.type;
+    if (outcome === 'BECAME_HEALTHY') Object.assign(finding, { reason: reasons.succeeded, message: `Applied revision: ${state.revision}` });
+    if (outcome === 'CANNOT_BECOME_HEALTHY' || outcome === 'HEALTH_DEADLINE_PASSED') {
+      Object.assign(finding, { reason: reasons.healthCheckFailed, message: ready.reason });
+      state.attempt?.end('failed');
+      acts.tellPhase(pass, reasons.healthCheckFailed);
+    }
+    return events;
   }
 
   async function writeStatus(

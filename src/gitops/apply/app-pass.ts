@@ -26,9 +26,6 @@ export interface Pass {
   checksUnknown: boolean;
 }
 
-/** Whether an app is ready only when objects are well. */
-export const waits = ({ spec }: Kustomization): boolean => spec.wait === true || (spec.healthChecks?.length ?? 0) > 0;
-
 /** What a sync was made of; none that the app can have when a variable has another value than the sync read. */
 export function generationSeen({ metadata }: Kustomization, { valuesChanged }: AppState): number {
   return valuesChanged ? -1 : (metadata.generation ?? 0);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { afterExit, stateOf } from '../../../src/lifecycle/container.facts.ts';
+import { afterExit, stateOf, statusOf } from '../../../src/lifecycle/container.facts.ts';
 import { containerMachine } from '../../../src/lifecycle/container.machine.ts';
 import { machineSuite } from '../../support/machine-suite.ts';
 
@@ -19,17 +19,7 @@ machineSuite({
   ],
   terminal: ['Completed', 'Failed'],
   deletion: { event: { type: 'DELETED' }, states: ['Stopped'] },
-  roundTrip: (state) => {
-    const states = {
-      Waiting: { waiting: { reason: 'ContainerCreating' } },
-      BackOff: { waiting: { reason: 'CrashLoopBackOff' } },
-      Running: { running: {} },
-      Completed: { terminated: { exitCode: 0 } },
-      Failed: { terminated: { exitCode: 1 } },
-      Stopped: { terminated: { exitCode: 0 } },
-    };
-    return stateOf({ state: states[state], deleting: state === 'Stopped' });
-  },
+  roundTrip: (state) => stateOf({ state: statusOf(state), deleting: state === 'Stopped' }),
 });
 
 describe('what follows an exit', () => {

@@ -32,7 +32,7 @@ machineSuite({
       kind: 'GitRepository',
       metadata: metadataIn(state),
       spec: { url: 'https://example.com/x.git', interval: '10s', suspend: state === 'Suspended' },
-      status: { conditions: repository.conditionsOf({ ...written, state, finding: { reason: 'R', message: '' } }) },
+      status: { conditions: repository.statusOf({ ...written, state, finding: { reason: 'R', message: '' } }) },
     } satisfies GitRepository),
 });
 
@@ -64,7 +64,7 @@ machineSuite({
       metadata: metadataIn(state),
       spec: { interval: '10m', prune: true, sourceRef: { kind: 'GitRepository', name: 'x' }, suspend: state === 'Suspended' },
       status: {
-        conditions: app.conditionsOf({
+        conditions: app.statusOf({
           ...written,
           state,
           finding: { reason: state === 'Waiting' ? app.kustomizationReasons.dependencyNotReady : 'R', message: '' },

@@ -1,14 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Node } from '../../../src/api/core/v1/node.ts';
-import {
-  eventsOf,
-  evictionTaintsOf,
-  type NodeObservation,
-  type NodeState,
-  scheduleTaintsOf,
-  stateOf,
-  unknownConditions,
-} from '../../../src/lifecycle/node.facts.ts';
+import { eventsOf, type NodeObservation, type NodeState, stateOf, statusOf, unknownConditions } from '../../../src/lifecycle/node.facts.ts';
 import { type NodeEvent, nodeMachine } from '../../../src/lifecycle/node.machine.ts';
 import { restore, step } from '../../../src/lifecycle/step.ts';
 import { machineSuite } from '../../support/machine-suite.ts';
@@ -31,9 +23,9 @@ function nodeIn(state: NodeState): Node {
   const { health, schedulability, eviction } = state as Record<string, string>;
   const ready = health === 'Ready' ? 'True' : health === 'NotReady' ? 'False' : 'Unknown';
   let node = nodeWith(ready, { unschedulable: schedulability === 'Cordoned' });
-  node = { ...node, spec: { ...node.spec, taints: scheduleTaintsOf(node, now) } };
+  node = { ...node, spec: { ...node.spec, taints: statusOf(node, { now }) } };
   // Evictions outlast the health they were for by one pass.
-  const evicting = eviction === 'Evicting' ? evictionTaintsOf(nodeWith('Unknown', node.spec), true, now) : node.spec?.taints;
+  const evicting = eviction === 'Evicting' ? statusOf(nodeWith('Unknown', node.spec), { evict: true, now }) : node.spec?.taints;
   return { ...node, spec: { ...node.spec, ...(evicting === undefined ? {} : { taints: evicting }) } };
 }
 
@@ -63,7 +55,7 @@ describe('eventsOf a node', () => {
   it('has nothing to say about a node whose taints are right', () => {
     for (const ready of ['True', 'False', 'Unknown', undefined] as const) {
       const node = nodeWith(ready);
-      expect(typesOf({ ...node, spec: { taints: scheduleTaintsOf(node, now) } })).toEqual([]);
+      expect(typesOf({ ...node, spec: { taints: statusOf(node, { now }) } })).toEqual([]);
     }
   });
 
@@ -84,10 +76,7 @@ describe('eventsOf a node', () => {
       },
     };
     expect(typesOf(node)).toEqual(['CORDONED', 'PRESSURE_CHANGED']);
-    expect(scheduleTaintsOf(node, now).map(({ key }) => key)).toEqual([
-      'node.kubernetes.io/disk-pressure',
-      'node.kubernetes.io/unschedulable',
-    ]);
+    expect(statusOf(node, { now }).map(({ key }) => key)).toEqual(['node.kubernetes.io/disk-pressure', 'node.kubernetes.io/unschedulable']);
   });
 
   it('evicts in turn, follows the reason, and ends when the node or the whole cluster says so', () => {
@@ -101,15 +90,15 @@ describe('eventsOf a node', () => {
     expect(typesOf(back)).toEqual(['CONDITION_TRUE', 'EVICTION_OVER']);
     const notReady = { ...evicting, status: { conditions: [{ type: 'Ready', status: 'False' }] } };
     expect(typesOf(notReady)).toEqual(['CONDITION_FALSE', 'EVICTION_DUE']);
-    expect(evictionTaintsOf(notReady, true, now).filter(({ effect }) => effect === 'NoExecute')).toEqual([
+    expect(statusOf(notReady, { evict: true, now }).filter(({ effect }) => effect === 'NoExecute')).toEqual([
       { key: 'node.kubernetes.io/not-ready', effect: 'NoExecute', timeAdded: now },
     ]);
   });
 
   it('leaves taints of others alone', () => {
     const node = nodeWith('True', { taints: [{ key: 'mine', effect: 'NoSchedule' }] });
-    expect(scheduleTaintsOf(node, now)).toBe(node.spec?.taints);
-    expect(evictionTaintsOf(node, false, now)).toBe(node.spec?.taints);
+    expect(statusOf(node, { now })).toBe(node.spec?.taints);
+    expect(statusOf(node, { evict: false, now })).toBe(node.spec?.taints);
   });
 });
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Pod } from '../../../src/api/core/v1/pod.ts';
-import { eventOf, type PodEvictionState, stateOf, stayOf } from '../../../src/lifecycle/pod-eviction.facts.ts';
+import { eventsOf, type PodEvictionState, stateOf, statusOf, stayOf } from '../../../src/lifecycle/pod-eviction.facts.ts';
 import { podEvictionMachine } from '../../../src/lifecycle/pod-eviction.machine.ts';
 import { podOf } from '../../support/cluster-objects.ts';
 import { machineSuite } from '../../support/machine-suite.ts';
@@ -18,7 +18,7 @@ machineSuite({
   ],
   terminal: [],
   deletion: { event: { type: 'DELETED' }, states: ['Leaving'] },
-  roundTrip: (state: PodEvictionState) => stateOf(state === 'Leaving' ? leaving : podOf('web'), state === 'Waiting'),
+  roundTrip: (state: PodEvictionState) => stateOf(state === 'Leaving' ? leaving : podOf('web'), statusOf(state).hasDeadline),
 });
 
 describe('how long a pod may stay', () => {
@@ -40,12 +40,12 @@ describe('how long a pod may stay', () => {
 
   it('ends at once without a toleration', () => {
     expect(stayOf(podOf('web'), [taint], now)).toBe('not at all');
-    expect(eventOf(podOf('web'), 'not at all', now).type).toBe('TAINTS_NOT_TOLERATED');
+    expect(eventsOf(podOf('web'), 'not at all', now)).toEqual([{ type: 'TAINTS_NOT_TOLERATED' }]);
   });
 
   it('runs from when the taint was added, by the shortest toleration', () => {
     expect(stayOf(tolerating(300, 120), [taint], now)).toEqual({ until: now + 60_000 });
-    expect(eventOf(tolerating(60), stayOf(tolerating(60), [taint], now), now).type).toBe('TOLERATION_EXPIRED');
+    expect(eventsOf(tolerating(60), stayOf(tolerating(60), [taint], now), now)).toEqual([{ type: 'TOLERATION_EXPIRED' }]);
   });
 
   it('runs from the binding for a pod that came later', () => {

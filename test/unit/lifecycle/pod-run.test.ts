@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Pod } from '../../../src/api/core/v1/pod.ts';
-import { eventsOf, type PodObservation, phaseOf, stateOf } from '../../../src/lifecycle/pod-run.facts.ts';
+import { eventsOf, type PodObservation, stateOf, statusOf } from '../../../src/lifecycle/pod-run.facts.ts';
 import { podRunMachine } from '../../../src/lifecycle/pod-run.machine.ts';
 import { machineSuite } from '../../support/machine-suite.ts';
 
@@ -33,7 +33,7 @@ machineSuite({
   roundTrip: (state) => {
     if (state === 'Gone') return stateOf(undefined);
     if (state === 'Terminating') return stateOf(pod({ deletionTimestamp: '2026-01-01T00:00:00Z' }, { phase: 'Running' }));
-    const { phase, initialized } = phaseOf(state) ?? { phase: '', initialized: false };
+    const { phase, initialized } = statusOf(state) ?? { phase: '', initialized: false };
     return stateOf(pod({}, { phase, conditions: [{ type: 'Initialized', status: initialized ? 'True' : 'False' }] }));
   },
 });

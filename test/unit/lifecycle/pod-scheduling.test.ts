@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Pod } from '../../../src/api/core/v1/pod.ts';
-import { holdOf, type PodSchedulingState, stateOf } from '../../../src/lifecycle/pod-scheduling.facts.ts';
+import { eventsOf, type PodSchedulingState, stateOf, statusOf } from '../../../src/lifecycle/pod-scheduling.facts.ts';
 import { podSchedulingMachine } from '../../../src/lifecycle/pod-scheduling.machine.ts';
 import { machineSuite } from '../../support/machine-suite.ts';
 
@@ -37,7 +37,7 @@ machineSuite({
   ],
   terminal: ['Bound'],
   deletion: { event: { type: 'DELETED' }, states: ['Gone'] },
-  roundTrip: (state) => stateOf(podIn(state), holdOf(state)),
+  roundTrip: (state) => stateOf(podIn(state), statusOf(state)),
 });
 
 describe('stateOf', () => {
@@ -51,5 +51,20 @@ describe('stateOf', () => {
     if (pending === undefined) throw new Error('no pod');
     const leaving: Pod = { ...pending, metadata: { ...pending.metadata, deletionTimestamp: '2026-01-01T00:00:00Z' } };
     expect(stateOf(leaving, 'active')).toBe('Gone');
+  });
+});
+
+describe('eventsOf', () => {
+  const [gated, pending, bound] = [podIn('Gated'), podIn('Pending'), podIn('Bound')];
+
+  it('lifts the gates of a pod that is held for them and has none left', () => {
+    expect(eventsOf(pending, 'gated')).toEqual([{ type: 'GATES_LIFTED' }]);
+    expect(eventsOf(gated, 'gated')).toEqual([]);
+    expect(eventsOf(pending, 'backoff')).toEqual([]);
+  });
+
+  it('takes a binding by anybody, and the end of a pod', () => {
+    expect(eventsOf(bound, 'unschedulable')).toEqual([{ type: 'BOUND' }]);
+    expect(eventsOf(undefined, 'active')).toEqual([{ type: 'DELETED' }]);
   });
 });

@@ -113,7 +113,7 @@ export function createAppHealth({ clock, log, wake, feed, gitops }: AppHealthOpt
     if (state.progress?.reason !== health.reason) state.progress = { reason: health.reason, since: clock.now() };
     // That app is at fault, and says so itself.
     if (health.isOfApp === true) return shown;
-    if (isLate(app, state, clock.now())) state.isOverdue = true;
+    if (isLateForHealth(app, state, clock.now())) state.isOverdue = true;
     // An app that waits for health has that deadline alone, so that `Healthy` and `Ready` turn in one write.
     const isStuck = !isAwaited(app, state) && clock.now() - state.progress.since > timeoutMsOf(app);
     if (!state.isOverdue && !isStuck) return shown;
@@ -215,7 +215,7 @@ const isAwaited = (app: Kustomization, state: AppState): boolean =>
   stateOf(app) === 'Progressing' && state.rollout === undefined && state.waitsSince > 0;
 
 /** True when an app has waited for health for longer than its timeout. */
-export const isLate = (app: Kustomization, state: AppState, now: number): boolean =>
+export const isLateForHealth = (app: Kustomization, state: AppState, now: number): boolean =>
   isAwaited(app, state) && now - state.waitsSince > timeoutMsOf(app);
 
 const isProblem = ({ status }: Health): boolean => status === 'Degraded' || status === 'NoController';

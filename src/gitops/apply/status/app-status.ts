@@ -4,7 +4,7 @@ import type { Kustomization, KustomizationStatus } from '../../../api/kustomize/
 import type { GitRepository } from '../../../api/source/v1/git-repository.ts';
 import { annotations } from '../../../api/well-known.ts';
 import type { Finding } from '../../../lifecycle/flux-conditions.ts';
-import { conditionsOf, type KustomizationState } from '../../../lifecycle/kustomization.facts.ts';
+import { type KustomizationState, statusOf } from '../../../lifecycle/kustomization.facts.ts';
 import type { Health } from '../../../lifecycle/reasons.ts';
 import { appNotReady, commitWaits, judgeApp } from '../../../lifecycle/verdict.ts';
 import { setCondition } from '../../../machinery/conditions.ts';
@@ -49,7 +49,7 @@ export function statusChange({
   redact,
 }: StatusFacts): KustomizationStatus | undefined {
   const generation = app.metadata.generation ?? 0;
-  let conditions = conditionsOf({ state: value, before: app.status?.conditions ?? [], finding, generation, now });
+  let conditions = statusOf({ state: value, before: app.status?.conditions ?? [], finding, generation, now });
   if (state.applied.size > 0) conditions = setCondition(conditions, healthCondition(health, generation), now);
   const note = (type: string, reason: string, message: string): void => {
     if (message !== '')

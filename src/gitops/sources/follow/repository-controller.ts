@@ -8,7 +8,7 @@ import { redactUrl } from '../../../base/redact-url.ts';
 import { timeLimit } from '../../../base/time-limit.ts';
 import { tryGet } from '../../../client/try-get.ts';
 import type { Finding } from '../../../lifecycle/flux-conditions.ts';
-import { conditionsOf, type FailedCondition, stateOf } from '../../../lifecycle/git-repository.facts.ts';
+import { eventsOf, type FailedCondition, stateOf, statusOf } from '../../../lifecycle/git-repository.facts.ts';
 import { type GitRepositoryEvent, gitRepositoryMachine } from '../../../lifecycle/git-repository.machine.ts';
 import { deepEqual, keyOf, refOf } from '../../../machinery/object.ts';
 import { isNotFound } from '../../../machinery/status-error.ts';
@@ -152,7 +152,12 @@ export function createRepositoryController(options: RepositoryControllerOptions)
   }
 
   async function resolve(key: string, repository: GitRepository, signal: AbortSignal): Promise<Outcome> {
-    let finding: Finding = { reason: 'Progressing', message: 'building artifact' };
+    const unsupported = unsupportedIn(repository);
+    const isFollowed = repository.metadata.deletionTimestamp === undefined && repository.spec.suspend !== true;
+    let finding: Finding =
+      isFollowed && unsupported !== undefined
+        ? { reason: 'NotSupported', message: `not supported: ${unsupported}` }
+        : { reason: 'Progressing', message: 'building artifact' };
     let failed: FailedCondition = 'FetchFailed';
     const learned: GitRepositoryEvent[] = [];
     const effects = {
@@ -193,24 +198,9 @@ export function createRepositoryController(options: RepositoryControllerOptions)
       closeSource: () => closeRepository(key),
     };
     const machine = gitRepositoryMachine;
-    const first = await advance({ machine, key, from: stateOf(repository), events: observed(), effects, steps });
+    const first = await advance({ machine, key, from: stateOf(repository), events: eventsOf(repository, { unsupported }), effects, steps });
     const last = await advance({ machine, key, from: first.value, events: learned, effects, steps });
     return { state: last.value, finding, failed };
-
-    function* observed(): Iterable<GitRepositoryEvent> {
-      if (repository.metadata.deletionTimestamp !== undefined) yield { type: 'DELETED' };
-      else if (repository.spec.suspend === true) yield { type: 'SUSPENDED' };
-      else {
-        const unsupported = unsupportedIn(repository);
-        if (unsupported === undefined) {
-          yield { type: 'RESUMED' };
-          yield { type: 'DUE' };
-        } else {
-          finding = { reason: 'NotSupported', message: `not supported: ${unsupported}` };
-          yield { type: 'UNSUPPORTED' };
-        }
-      }
-    }
   }
 
   interface Look {
@@ -353,7 +343,7 @@ export function createRepositoryController(options: RepositoryControllerOptions)
     const known = revisions.get(key);
     const now = timestampOf(clock.now());
     const before = status?.conditions ?? [];
-    const conditions = conditionsOf({
+    const conditions = statusOf({
       state,
       before,
       finding: state === 'Failed' && known !== undefined ? withStaleness(finding, known, { before, failed, now }) : finding,
