@@ -1,4 +1,4 @@
-/** What conditions of all kinds have in common; kinds add fields of their own. */
+/** Fields of conditions of all kinds; kinds add fields of their own. */
 export interface ConditionLike {
   readonly type: string;
   readonly status: string;

@@ -66,7 +66,7 @@ export function parseCron(text: string, timeZone = 'UTC'): CronSchedule {
   );
 }
 
-/** Whether the name is one that schedules can be read in. */
+/** True when schedules can name this time zone. */
 export function isTimeZone(name: string): boolean {
   try {
     wallClockOf(name);

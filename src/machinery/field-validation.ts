@@ -1,14 +1,14 @@
 import { normalizeTime, TimeError, type TimePrecision } from './go-time.ts';
 import { setOwn } from './json.ts';
-import { formatQuantity, parseQuantity, QuantityError, roundedToMilli } from './quantity.ts';
+import { formatQuantity, parseQuantity, QuantityError, roundToMilli } from './quantity.ts';
 import { nameOfRef, type Schema, type SchemaSet } from './schema.ts';
 import { badRequest, type StatusError } from './status-error.ts';
 
 /**
- * Turns what a client sent into an object of its schema: types are checked, unknown fields found and dropped, absent fields filled in, all
- * in one pass and copy-on-write. The result is what upstream's decoder and encoder make of the same input, so that stored objects look
- * the same: null counts as absent, zero values that mean nothing are left out, structures that are always written are there, quantities
- * and times are in their canonical form.
+ * Turns a client's input into an object of its schema. One copy-on-write pass checks types, reports and drops unknown
+ * fields, and fills in absent ones. The result equals that of upstream's decoder and encoder, so that stored objects
+ * look the same. Null counts as absent, zero values without a meaning are left out, structures that upstream always
+ * writes are present, and quantities and times are canonical.
  */
 export interface ObjectDecoder {
   /**
@@ -51,8 +51,9 @@ export function fieldComplaints(unknownFields: readonly string[], duplicateField
 const maxReportedFields = 100;
 
 /**
- * Items of one list and keys of one map that are read, and both of a whole object: what is done for each (rules, field owners, errors) adds
- * up to seconds for the million empty ones that fit into a body. Real objects have thousands at most.
+ * Largest number of items in one list, of keys in one map, and of both in a whole object. A body has room for a million
+ * empty ones, and the work for each (rules, field owners, errors) would add up to seconds. Real objects have thousands
+ * at most.
  */
 const maxItems = 20_000;
 const maxItemsOfObject = 200_000;
@@ -117,7 +118,7 @@ function createDecoder(root: ObjectNode): ObjectDecoder {
 
 // ------------------------------------------------------------------------------------------------------------------------ compiled form
 
-/** What a value must be. Compiled from a schema: references resolved, fields in a map. */
+/** The type of a value, compiled from a schema: references are resolved, fields are in a map. */
 type Node = ObjectNode | MapNode | ArrayNode | ScalarNode | AnyNode;
 
 interface ObjectNode {
@@ -435,7 +436,7 @@ class Run {
       } else if (isLeaf) {
         decoded = this.decodeScalar(values, child, undefined);
         // Maps of quantities are amounts of resources.
-        if (values.type === 'quantity') decoded = roundedToMilli(String(decoded));
+        if (values.type === 'quantity') decoded = roundToMilli(String(decoded));
       } else {
         this.path.push(new MapKey(key));
         decoded = this.decode(values, child, previous !== undefined && Object.hasOwn(previous, key) ? previous[key] : undefined);
@@ -560,7 +561,7 @@ function without(object: JsonObject, dropped: ReadonlySet<string>): JsonObject {
   return rest;
 }
 
-/** What null stands for as an item of a list or a value of a map. */
+/** Replacement of null as an item of a list or a value of a map. */
 function zeroOf(node: Node): unknown {
   switch (node.type) {
     case 'string':
@@ -598,11 +599,11 @@ function decodeBytes(text: string): string {
   if (wholeBase64.test(text)) return text;
   const illegal = illegalBase64At(text);
   if (illegal !== undefined) throw new DecodeError(`illegal base64 data at input byte ${illegal}`);
-  // Only line breaks stood in the way; they are allowed and do not survive.
+  // Only line breaks were the problem; they are allowed and removed.
   return text.replace(/[\r\n]/g, '');
 }
 
-/** Where Go's decoder gives up: at the character that cannot be, or at the start of the group of four that is cut short. */
+/** Position of the error of Go's decoder: the first invalid character, or the start of an incomplete group of four. */
 function illegalBase64At(text: string): number | undefined {
   let at = 0;
   const skipBreaks = (): void => {

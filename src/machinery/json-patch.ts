@@ -134,7 +134,7 @@ class Draft {
     return value;
   }
 
-  /** After a copy a container stands in two places and must no longer be changed in place. */
+  /** After a copy two places share a container, so it must no longer be changed in place. */
   #disown(value: unknown): void {
     if (typeof value !== 'object' || value === null) return;
     this.#own.delete(value as Container);

@@ -3,7 +3,7 @@
  * `[?(@.type=="Ready")]`.
  */
 export interface JsonPath {
-  /** What the path leads to, at most 1,000 values; empty when there is nothing. */
+  /** Values at the path, at most 1,000; empty when there are none. */
   find(value: unknown): readonly unknown[];
 }
 

@@ -1,11 +1,11 @@
 /**
- * Reads JSON as the API server does: duplicate keys are found and merged, errors are worded as the real server words them, and what a
- * JavaScript value cannot hold exactly is refused instead of changed.
+ * Reads JSON as the API server does. Duplicate keys are reported and merged, and errors are worded as the real server
+ * words them. A number that JavaScript cannot hold exactly is refused instead of changed.
  */
 
 /**
- * Levels of nesting that are read. The real server's limit is 10,000; `JSON.stringify` runs out of stack from about 5,000 on, and a
- * document that cannot be written again must not be let in. No manifest comes near either.
+ * Deepest nesting that is accepted. The real server's limit is 10,000, but `JSON.stringify` runs out of stack from
+ * about 5,000 on, and a document must be writable again. No manifest comes near either.
  */
 export const maxJsonDepth = 1_000;
 
@@ -18,7 +18,7 @@ export class JsonError extends Error {
 
 export interface ParsedJson {
   readonly value: unknown;
-  /** Paths of keys that stood more than once in one object (`data.a`, `spec.containers[0].name`), in the order of the text. */
+  /** Paths of duplicate keys (`data.a`, `spec.containers[0].name`), in the order of the text. */
   readonly duplicateFields: readonly string[];
 }
 

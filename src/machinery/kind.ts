@@ -26,7 +26,10 @@ export interface KindDefinition<T extends KubeObject = KubeObject> extends Resou
   readonly hasGeneration: boolean;
   /** It also rises when annotations change: what a Deployment's controller copies is a wish, too. */
   readonly countsAnnotations?: true;
-  /** What a write to `status` does not change of the metadata; absent: labels, annotations, finalizers and owners go that way, too. */
+  /**
+   * Parts of the metadata that a write to `status` keeps. Absent: it changes labels, annotations, finalizers and
+   * owners, too.
+   */
   readonly statusKeeps?: 'metadata' | readonly ('labels' | 'ownerReferences')[];
   /** Labels that an object without any takes from its template: they are checked there. */
   readonly labelsFromTemplate?: true;
@@ -48,7 +51,7 @@ export interface KindDefinition<T extends KubeObject = KubeObject> extends Resou
   readonly selectableFields: Readonly<Record<string, FieldReader<T>>>;
   /** True: an unknown field label answers `field label not supported: X`, as for pods; false: the long form. */
   readonly shortFieldLabelError?: boolean;
-  /** How a DELETE that removes the object at once is answered. */
+  /** Body of the answer to a DELETE that removes the object at once. */
   readonly deleteAnswer: 'status' | 'object';
   /** Policy when the client names none; Background for all but Job and ReplicationController. */
   readonly defaultPropagation?: 'Background' | 'Orphan';
@@ -59,7 +62,10 @@ export interface KindDefinition<T extends KubeObject = KubeObject> extends Resou
 
   /** Fills in what the client left out. `before` is the stored object on updates: a `spec` that is the same reference is not looked at. */
   defaults?(object: T, before?: T): T;
-  /** On create, after defaulting, when `metadata.uid` is set: drops status, sets what the server owns (cluster IPs are admission, not this). */
+  /**
+   * Runs on create, after defaulting, when `metadata.uid` is set. It drops status and sets server-owned fields (cluster
+   * IPs are allocated in admission).
+   */
   prepareForCreate?(object: T, context: WriteContext): T;
   /** On update of the main resource: keeps what clients may not change (status is handled by the registry). */
   prepareForUpdate?(object: T, before: T): T;
@@ -71,7 +77,7 @@ export interface KindDefinition<T extends KubeObject = KubeObject> extends Resou
   validateStatus?(object: T, before: T, subresource: string): readonly FieldError[];
   /** Warnings for the client, as `Warning` headers. */
   warnings?(object: T, before?: T): readonly string[];
-  /** Why an object of this kind is not deleted, or undefined. */
+  /** Reason why an object of this kind must not be deleted, or undefined. */
   refuseDeletion?(object: T): string | undefined;
   /** Deletion that waits for someone (a Pod on a node for its agent): seconds to wait, or 0 to remove at once. */
   gracefulDeletion?(object: T, requestedSeconds: number | undefined): number;
@@ -79,12 +85,12 @@ export interface KindDefinition<T extends KubeObject = KubeObject> extends Resou
   readonly storedAs?: Conversion<T>;
 }
 
-/** What the API server must know of a kind that a CustomResourceDefinition describes, and of no other. */
+/** Facts that the API server needs about a kind of a CustomResourceDefinition only. */
 export interface CustomKind {
   /** `WidgetList` */
   readonly listKind: string;
   /**
-   * What a client sent without the fields that the schema does not name, and their paths.
+   * Returns the client's object without the fields that the schema does not name, and the paths of these.
    *
    * @param readMetadata  as in `structural-schema/prune.ts`
    */
@@ -102,20 +108,20 @@ export interface CustomKind {
 }
 
 /**
- * How objects of one version go over to the stored one and back. Both directions take parts of objects (a patch to be applied), keep what
- * they do not know, and lose nothing that the other version can say.
+ * Conversion of objects of one version to the stored one and back. Both directions accept parts of objects (a patch to
+ * be applied), keep unknown fields, and lose nothing that the other version can express.
  */
 export interface Conversion<T extends KubeObject> {
   readonly kind: KindDefinition;
   /** The rules of the version that was spoken are all there are: those of the stored one are not asked. */
   readonly hasOwnRules?: boolean;
-  /** It takes something that is not there: requests are told so, and nobody finds the version by itself. */
+  /** The version is not served: requests get an error that says so, and discovery omits it. */
   readonly isUnsupported?: boolean;
   toStored(object: T): KubeObject;
   fromStored(object: KubeObject): T;
 }
 
-/** Of a list of the kind: `PodList`. */
+/** The kind's list: `PodList`. */
 export const listKindOf = ({ kind, custom }: KindDefinition): string => custom?.listKind ?? `${kind}List`;
 
 /** When and by whom something is written. */

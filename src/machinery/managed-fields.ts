@@ -19,7 +19,7 @@ import { mergeApplied } from './structured-merge/merge.ts';
 import { objectTypeOf, type Type } from './structured-merge/type.ts';
 import {
   appliedSetOf,
-  fittedTo,
+  fitTo,
   presentSetOf,
   typeErrors,
   withNamedFields,
@@ -56,12 +56,12 @@ interface WriteOptions {
   readonly time: string;
   /** `status`, `scale`, …; undefined for the object itself. */
   readonly subresource?: string | undefined;
-  /** Of the kind. */
+  /** Version of the kind. */
   readonly schema: Schema;
   readonly set: SchemaSet;
   /**
-   * Fields that are null in an object nobody wrote yet, and so are nobody's while they are: of built-in kinds all that are null, since
-   * upstream compares with an empty object of its own type, whose lists that cannot be left out are null.
+   * Fields that are null in a new object, and that have no owner while they are null. In built-in kinds these are all
+   * null fields. Upstream compares with an empty object of its own type, whose lists without omitempty are null.
    */
   readonly isNullBlank?: boolean | undefined;
   /** Fields that this way of writing does not reach, in the form of `fieldsV1`: `{ 'f:status': {} }` for the object itself. */
@@ -155,12 +155,12 @@ const takenBy =
   };
 
 /**
- * `after` with the owners of its fields brought up to date: what differs from `before` goes to `manager`. For every write but apply.
- * Parts that are one reference in both objects are not looked at, and when nothing changes hands `managedFields` stays the same
- * reference.
+ * Returns `after` with the owners of its fields brought up to date: changes against `before` belong to `manager`. For
+ * every write but apply. Parts that are one reference in both objects are skipped. When no field changes its owner,
+ * `managedFields` keeps its reference.
  *
- * A client may set `managedFields` itself; `[]` and `[{}]` give up all ownership, which then begins anew at the first apply. What cannot be
- * read, and what comes through a subresource, is taken from `before`.
+ * A client may set `managedFields` itself; `[]` and `[{}]` remove all owners, and the next apply starts new ones.
+ * Unreadable entries, and those that come through a subresource, are taken from `before`.
  */
 export function updateManagedFields<T extends KubeObject>(options: UpdateOptions<T>): T {
   const { before, after, schema, set, resetFields } = options;
@@ -225,7 +225,7 @@ function tryDecode(entries: readonly ManagedFieldsEntry[] | undefined, type: Typ
     if (view === undefined) continue;
     const stored = fieldSetFrom(fieldsV1);
     const set = stored === undefined ? undefined : fitted(stored, view.type);
-    // What no longer fits the schema gets a new entry, and an entry without fields goes with the next write.
+    // Fields that no longer fit the schema get a new entry. An entry without fields disappears with the next write.
     managed.push(set === undefined || set === stored ? { id: idOf(entry), entry, set } : managedBy(entry, set));
   }
   if (Object.isFrozen(entries)) known.set(entries, managed);
@@ -242,7 +242,7 @@ function fitted(set: FieldSet, type: Type): MaybeFieldSet {
   }
   let known = sets.get(set);
   if (known === undefined) {
-    known = { set: fittedTo(set, type) };
+    known = { set: fitTo(set, type) };
     sets.set(set, known);
   }
   return known.set;
@@ -407,10 +407,10 @@ function withEntries<T extends KubeObject>(object: T, entries: readonly ManagedF
 }
 
 /**
- * Server-side apply: `live` with the fields that `patch` names set, and those taken away that `manager` applied the last time, leaves out
- * now and shares with nobody. Returns `live` itself when neither a field nor an owner changes.
+ * Server-side apply. Sets the fields of `patch` in `live`. Removes the fields that `manager` applied the last time,
+ * omits now and shares with no other manager. Returns `live` itself when neither a field nor an owner changes.
  *
- * Defaults, validation and what `resetFields` covers are for the caller; `patch` may be checked against the URL before.
+ * Callers do defaults, validation and `resetFields`; they may check `patch` against the URL before.
  *
  * @throws StatusError `Conflict` with a cause for each field that another manager owns with another value, unless `force`;
  *   `BadRequest` for another kind or given managedFields; 500 when the patch does not fit the schema
@@ -466,7 +466,10 @@ function kindText(apiVersion: string, kind: string): string {
   return `${apiVersion.includes('/') ? apiVersion : `/${apiVersion}`}, Kind=${kind}`;
 }
 
-/** The owners before the apply. An object without any gets one for all that it has, so that the first applier has someone to conflict with. */
+/**
+ * The owners before the apply. An object without owners gets one for all of its fields, so that the first applier can
+ * conflict with it.
+ */
 function appliersBase(
   { live, ...options }: ApplyOptions,
   { type, views, ignored }: Pick<ApplyState, 'type' | 'views' | 'ignored'>,
@@ -508,7 +511,7 @@ function applied(state: ApplyState, force: boolean): DynamicObject {
   return withEntries(live === undefined ? whole : (result as DynamicObject), arrayOf(owners, live));
 }
 
-/** Whether two objects are equal but for their owners. */
+/** True when two objects are equal except for their owners. */
 function isSameBut(live: JsonMap, next: unknown): boolean {
   if (live === next) return true;
   if (!isMap(next)) return false;
@@ -539,7 +542,7 @@ function pruned({ merged, last, owned, views }: Pruning): unknown {
   const shown = shownIn(view, merged);
   const whole = withNamedFields(presentSetOf(shown, type), type);
   const named = withNamedFields(last.set, type);
-  // What others own comes back, and with it what it is in.
+  // Fields of other owners come back, together with their parents.
   let backed = withOwned({ whole: shown, bare: withoutFields(shown, named, type), owned: owned.get(lastVersion), type });
   for (const [version, set] of owned) {
     const other = version === lastVersion || set === undefined ? undefined : views(version);

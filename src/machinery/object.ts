@@ -1,4 +1,4 @@
-/** What every object of the API has. Objects that come from a store or a cache are frozen: change a copy. */
+/** The fields of every API object. Objects from a store or a cache are frozen: change a copy. */
 
 export type DeepReadonly<T> = T extends readonly (infer U)[]
   ? readonly DeepReadonly<U>[]

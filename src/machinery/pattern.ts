@@ -6,7 +6,7 @@ import { RE2JS, RE2JSException } from 're2js';
 export interface Pattern {
   /** Instructions that it was compiled to: what it costs, in memory and in time to compile. */
   readonly size: number;
-  /** Whether the pattern matches anywhere in `text`. */
+  /** True when the pattern matches anywhere in `text`. */
   test(text: string): boolean;
   /** The first match; undefined when there is none. */
   find(text: string): string | undefined;

@@ -110,7 +110,7 @@ interface Parsed {
   readonly text: string;
 }
 
-/** Whether the original keeps the text follows from what fits its fast path; the rules are visible in what the server writes back. */
+/** Upstream keeps the original text exactly when its fast path can parse it; the server's answers show these rules. */
 function finished({ sign, digits, denominator, exponent, nanos: size, format, text }: Parsed): Quantity {
   const length = digits.length + denominator.length;
   const signed = (nanos: bigint): bigint => (sign === '-' ? -nanos : nanos);
@@ -167,7 +167,7 @@ export function formatQuantity(quantity: Quantity): string {
 }
 
 /** An amount of a resource is counted in thousandths at the finest; anything smaller is rounded up to one. Takes a canonical form. */
-export function roundedToMilli(text: string): string {
+export function roundToMilli(text: string): string {
   if (!/[nu]$|[eE]-/.test(text)) return text;
   const quantity = parseQuantity(text);
   const milli = unit / 1000n;

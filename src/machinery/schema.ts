@@ -30,7 +30,7 @@ export interface Schema {
   readonly 'x-kubernetes-preserve-unknown-fields'?: boolean;
   readonly 'x-kubernetes-embedded-resource'?: boolean;
   readonly 'x-kubernetes-validations'?: readonly ValidationRule[];
-  // Of custom resources only: what a value must be beyond its type.
+  // For custom resources only: validation beyond the type.
   readonly title?: string;
   readonly minimum?: number;
   readonly maximum?: number;
@@ -64,7 +64,7 @@ export interface Schema {
 export interface ValidationRule {
   readonly rule: string;
   readonly message?: string;
-  /** An expression that makes the message; `message` when it comes to nothing. */
+  /** An expression for the message; `message` is used when it fails. */
   readonly messageExpression?: string;
   readonly reason?: string;
   /** Below the schema: `.spec.name`. */
@@ -87,7 +87,7 @@ const refPrefix = '#/components/schemas/';
 /** `io.k8s.api.core.v1.Pod` of a `$ref`. */
 export const nameOfRef = (ref: string): string => ref.slice(refPrefix.length);
 
-/** The type a schema stands for: itself, or what its `$ref` names in `set`. */
+/** The type of a schema: itself, or the target of its `$ref` in `set`. */
 export function resolveSchema(set: SchemaSet, schema: Schema): Schema {
   if (schema.$ref === undefined) return schema;
   const target = set[nameOfRef(schema.$ref)];

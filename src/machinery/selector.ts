@@ -373,7 +373,7 @@ class Parser {
     }
   }
 
-  /** The next token where a value may stand: `in` and `notin` are plain words there. */
+  /** The next token at the position of a value, where `in` and `notin` are plain words. */
   #peek(): Token {
     const token = this.#tokens[this.#position] ?? end;
     return token.kind === 'in' || token.kind === 'notin' ? { kind: 'identifier', text: token.text } : token;
@@ -404,7 +404,8 @@ export interface FieldSelector {
 }
 
 /**
- * Reads `metadata.name=a,status.phase!=Running`; `\\`, `\,` and `\=` stand for themselves in a value. An empty text selects everything.
+ * Reads `metadata.name=a,status.phase!=Running`; `\\`, `\,` and `\=` escape the character in a value. An empty text
+ * selects everything.
  *
  * @throws StatusError `BadRequest` in the words of the real server
  */

@@ -104,7 +104,7 @@ export class StatusError extends Error {
   }
 }
 
-/** What an error is about: `resource` is the plural name, `group` empty for core. */
+/** The subject of an error: `resource` is the plural name, `group` is empty for core. */
 export interface ResourceName {
   readonly group: string;
   readonly resource: string;
@@ -205,8 +205,8 @@ export interface FieldError {
 }
 
 /**
- * Broken rules that one answer tells: a body of some megabytes can break millions, and each is told twice. The last of them says how many
- * more there are.
+ * Largest number of broken rules in one answer. A body of some megabytes can break millions, and an answer has each
+ * twice. The last entry gives the number of the omitted ones.
  */
 const maxCauses = 200;
 

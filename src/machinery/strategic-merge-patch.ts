@@ -5,9 +5,9 @@ import { badRequest, StatusError } from './status-error.ts';
 export interface StrategicMergePatchOptions {
   readonly object: unknown;
   readonly patch: unknown;
-  /** Of `object`; lists are merged where it says so. */
+  /** Schema of `object`; lists are merged by its merge keys. */
   readonly schema: Schema;
-  /** Where the schema's references lead. */
+  /** Targets of the schema's references. */
   readonly set: SchemaSet;
 }
 
@@ -19,10 +19,10 @@ const deleteFromPrimitiveList = '$deleteFromPrimitiveList/';
 const setElementOrder = '$setElementOrder/';
 
 /**
- * The object with a strategic merge patch applied. Maps are merged and null removes, as in a JSON merge patch; lists that have a merge
- * key in the schema are merged item by item, and the directives `$patch`, `$retainKeys`, `$setElementOrder/LIST` and
- * `$deleteFromPrimitiveList/LIST` are obeyed. New items of a list stand in front unless the patch orders them. Parts without a schema
- * merge like JSON. Nothing given is changed, and what the patch leaves as it is keeps its reference.
+ * Applies a strategic merge patch to the object. Maps are merged and null removes, as in a JSON merge patch. Lists with
+ * a merge key in the schema are merged item by item. The directives `$patch`, `$retainKeys`, `$setElementOrder/LIST`
+ * and `$deleteFromPrimitiveList/LIST` are supported. New items go to the front of a list unless the patch orders them.
+ * Parts without a schema merge like JSON. The inputs stay unchanged, and unpatched parts keep their reference.
  *
  * @throws StatusError 500 when an item lacks the merge key or has an unknown directive, `BadRequest` for a malformed directive, 422 for
  *   lists of lists; texts are those of the real server
@@ -239,8 +239,8 @@ interface Ordering {
 }
 
 /**
- * Items named in `order` come in that order, others in the order they had; where the two can be compared by their old places the
- * others come first, else last: so new items stand in front.
+ * Items named in `order` come in that order, others keep theirs. If the old places of two items are comparable, the
+ * others come first, else last; new items therefore come first.
  */
 function inOrder({ merged, order, before, mergeKey }: Ordering): readonly unknown[] {
   const placeIn = (list: readonly unknown[]): ReadonlyMap<unknown, number> => {
@@ -270,7 +270,7 @@ function inOrder({ merged, order, before, mergeKey }: Ordering): readonly unknow
   return result.length === before.length && result.every((item, index) => item === before[index]) ? before : result;
 }
 
-/** What tells items of a list apart: the value of the merge key, or the item itself. */
+/** Identity of list items: the value of the merge key, or the item itself. */
 const identityOf = (item: unknown, mergeKey: string | undefined): unknown =>
   mergeKey !== undefined && isMap(item) ? keyOfItem(item, mergeKey) : item;
 

@@ -1,9 +1,9 @@
 /**
- * A unified diff of two texts as Go's difflib writes it, which answers about fields that may not change contain: matching blocks are found
- * as by Python's `SequenceMatcher`, with three lines around each change and no header.
+ * Writes a unified diff of two texts as Go's difflib does; answers about immutable fields contain it. Matching blocks
+ * are those of Python's `SequenceMatcher`, with three lines around each change and no header.
  *
- * @param maxLines  longest text that is compared, since the time grows with the square of the lines (2,000 take up to 65 ms); for longer ones
- *   the result is empty
+ * @param maxLines  longest text that is compared, since the time grows with the square of the lines (2,000 take up to
+ * 65 ms). Longer texts yield an empty result
  * @see Python's `difflib`, "SequenceMatcher" (junk heuristic included)
  */
 export function unifiedDiff(before: string, after: string, maxLines = 2_000): string {
@@ -93,7 +93,7 @@ const cutAfter = (change: Change): Change => ({
 function rangeText(start: number, end: number): string {
   const length = end - start;
   if (length === 1) return `${start + 1}`;
-  // An empty range stands after the line before it.
+  // An empty range has the number of the line before it.
   return `${length === 0 ? start : start + 1},${length}`;
 }
 
@@ -123,7 +123,7 @@ function matchesOf(a: readonly string[], b: readonly string[]): readonly Match[]
   return [...joined, { a: a.length, b: b.length, size: 0 }];
 }
 
-/** Where each line stands, without those that are too frequent to begin a match. */
+/** Positions of each line, without lines that are too frequent to begin a match. */
 function placesOf(lines: readonly string[]): ReadonlyMap<string, readonly number[]> {
   const places = new Map<string, number[]>();
   for (const [index, line] of lines.entries()) {

@@ -12,8 +12,9 @@ import {
 } from 'js-yaml';
 
 /**
- * YAML as kubectl reads and writes it. This is the only door to js-yaml, which finds the structure; what the scalars mean is decided
- * here, since kubectl follows neither YAML 1.1 nor 1.2: `yes` is true, `0644` is 420, `1:30` and dates are strings.
+ * YAML as kubectl reads and writes it. This is the only door to js-yaml, which finds the structure. This file decides
+ * the meaning of scalars, since kubectl follows neither YAML 1.1 nor 1.2: `yes` is true, `0644` is 420, `1:30` and
+ * dates are strings.
  */
 
 export interface YamlLimits {
@@ -24,9 +25,12 @@ export interface YamlLimits {
   /** Aliases in one document. */
   readonly maxAliases: number;
   readonly maxDocuments: number;
-  /** Stands in error messages. */
+  /** Name of the text in error messages. */
   readonly filename?: string;
-  /** Told of a key that stands twice in a map, with the line of the second one, which then wins. Absent: it is an error. */
+  /**
+   * Receives each duplicate key of a map, with the line of the second one, which then wins. Absent: a duplicate is an
+   * error.
+   */
   readonly onDuplicateKey?: (key: string, line: number) => void;
   /** `true-false`: `yes`, `on` and their like are strings, as kustomize reads them. */
   readonly booleans?: 'true-false';
@@ -36,9 +40,9 @@ export interface YamlLimits {
   readonly keys?: 'strings';
   /** Maps whose scalars are the text that is written, whatever it looks like. */
   readonly texts?: {
-    /** Where the maps are; undefined stands for an item of a list. */
+    /** Types of the maps; undefined is an item of a list. */
     readonly maps: readonly (readonly (string | undefined)[])[];
-    /** Null is null all the same. */
+    /** A null stays null in such a map. */
     readonly butNull?: boolean;
   };
 }
@@ -46,7 +50,7 @@ export interface YamlLimits {
 export interface YamlDocument {
   /** JSON values only. Parts that the text repeats by alias are one object. */
   readonly value: unknown;
-  /** Where the content begins, counted from 1. */
+  /** Line where the content begins, counted from 1. */
   readonly line: number;
 }
 
@@ -60,7 +64,7 @@ export class YamlError extends Error {
   readonly file: string;
   readonly line: number;
   readonly column: number;
-  /** What is wrong, without the place. */
+  /** The error without its position. */
   readonly reason: string;
 
   constructor({ file, line, column, reason }: { file: string; line: number; column: number; reason: string }) {
@@ -73,7 +77,7 @@ export class YamlError extends Error {
   }
 }
 
-/** Nodes that all aliases of a text may add: few lines can stand for billions of nodes. */
+/** Nodes that all aliases of a text may add: few lines can expand to billions of nodes. */
 const maxAliasedNodes = 100_000;
 
 /**
@@ -229,7 +233,7 @@ class Composer {
     }
   }
 
-  /** Whether the scalar that comes is a value in a map of texts. */
+  /** True when the next scalar is a value in a map of texts. */
   #isText(source: string): boolean {
     const frames = this.#frames;
     const { texts } = this.#limits;
@@ -459,7 +463,8 @@ interface Place {
 }
 
 /**
- * Where a field stands in a document, for error messages: the place of its key, or of the nearest part of the path that is there.
+ * Finds a field in a document, for error messages: the position of its key, or of the nearest existing part of the
+ * path.
  *
  * @param path  as in field errors: `spec.containers[0].image`, `metadata.labels[a/b]`; empty for the document itself
  * @param documentLine  the document's `line`
@@ -494,7 +499,7 @@ export function createLocators(text: string): (documentLine: number) => (path: s
   };
 }
 
-/** Where the next document begins: a line that starts with three dashes ends one, whatever it stands in. */
+/** Position of the next document: a line that starts with three dashes ends one, in any context. */
 function endOfDocument(text: string, start: number): number {
   const marker = /\n---(?=\s|$)/g;
   marker.lastIndex = start;

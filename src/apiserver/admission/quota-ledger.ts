@@ -1,6 +1,6 @@
 import { type Pod, pods } from '../../api/core/v1/pod.ts';
 import { type ResourceAmounts, readAmounts } from '../../api/core/v1/pod-resources.ts';
-import { addAmounts, isInScope, limitedBy, mayCount, subtractAmounts, usageOf } from '../../api/core/v1/quota-usage.ts';
+import { addAmounts, isInScope, mayCount, restrictTo, subtractAmounts, usageOf } from '../../api/core/v1/quota-usage.ts';
 import type { ResourceQuota } from '../../api/core/v1/resource-quota.ts';
 import type { KindDefinition } from '../../machinery/kind.ts';
 import { type KubeObject, keyOf } from '../../machinery/object.ts';
@@ -117,7 +117,7 @@ export class QuotaLedger {
   }
 
   #put(id: string, kind: KindDefinition, object: KubeObject): void {
-    const usage = isInScope(this.quota, kind, object) ? limitedBy(this.hard, usageOf(kind, object)) : nothing;
+    const usage = isInScope(this.quota, kind, object) ? restrictTo(this.hard, usageOf(kind, object)) : nothing;
     const before = this.#entries.get(id);
     const until = kind.group === pods.group && kind.resource === pods.resource ? endOf(object as Pod) : undefined;
     if (before !== undefined && before.until === until && sameAmounts(before.usage, usage)) return;

@@ -5,10 +5,10 @@ import {
   addAmounts,
   isInScope,
   largerAmounts,
-  limitedBy,
   mayCount,
   missingAmounts,
   positiveAmounts,
+  restrictTo,
   subtractAmounts,
   usageOf,
   writeAmounts,
@@ -96,7 +96,7 @@ export function resourceQuota({ registry, kinds, writeStatus, clock }: ResourceQ
         const missing = missingAmounts(hard.keys(), object as Pod);
         if (missing !== undefined) throw forbidden(kind, name, `failed quota: ${quota.metadata.name}: ${missing}`);
       }
-      const usage = limitedBy(hard, delta);
+      const usage = restrictTo(hard, delta);
       if (usage.size === 0) continue;
       const used = account.used(quota, clock.now());
       const exceeded = [...usage.keys()].filter((item) => nanosOf(used, item) + nanosOf(usage, item) > nanosOf(hard, item)).sort();

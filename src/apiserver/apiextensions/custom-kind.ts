@@ -11,7 +11,7 @@ import type { DynamicObject, KubeObject } from '../../machinery/object.ts';
 import type { Schema } from '../../machinery/schema.ts';
 import { type FieldError, notImplemented } from '../../machinery/status-error.ts';
 import { withStructuralDefaults } from '../../machinery/structural-schema/defaults.ts';
-import { pruned } from '../../machinery/structural-schema/prune.ts';
+import { pruneFields } from '../../machinery/structural-schema/prune.ts';
 import { ruleErrors } from '../../machinery/structural-schema/rules.ts';
 import { compiledStructureOf, type Structure } from '../../machinery/structural-schema/structure.ts';
 import { listErrors, schemaErrors } from '../../machinery/structural-schema/validate.ts';
@@ -79,7 +79,7 @@ function kindOf(
   const schemaName = `${group.split('.').reverse().join('.')}.${version.name}.${names.kind}`;
   const complete = (object: KubeObject, before?: KubeObject): KubeObject => withStructuralDefaults(root, object, before);
   const prune: NonNullable<KindDefinition['custom']>['prune'] = (object, before, readMetadata) => {
-    const { value, unknownFields } = pruned(root, object as DynamicObject, before as DynamicObject | undefined, readMetadata);
+    const { value, unknownFields } = pruneFields(root, object as DynamicObject, before as DynamicObject | undefined, readMetadata);
     return { object: value as unknown as KubeObject, unknownFields };
   };
   const validate = (object: KubeObject, before?: KubeObject): readonly FieldError[] => errorsOf(root, object, before);
@@ -158,7 +158,7 @@ function conversionOf({ spec }: CustomResourceDefinition, version: CustomResourc
     fromStored(object) {
       checkStrategy();
       const named = { ...object, apiVersion };
-      return pruned(root, named as DynamicObject).value as unknown as KubeObject;
+      return pruneFields(root, named as DynamicObject).value as unknown as KubeObject;
     },
   };
 }

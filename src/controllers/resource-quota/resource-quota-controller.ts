@@ -1,6 +1,6 @@
 import { type Pod, pods } from '../../api/core/v1/pod.ts';
 import { type ResourceAmounts, readAmounts } from '../../api/core/v1/pod-resources.ts';
-import { addAmounts, isInScope, limitedBy, mayCount, usageOf, writeAmounts } from '../../api/core/v1/quota-usage.ts';
+import { addAmounts, isInScope, mayCount, restrictTo, usageOf, writeAmounts } from '../../api/core/v1/quota-usage.ts';
 import { type ResourceQuota, resourceQuotas } from '../../api/core/v1/resource-quota.ts';
 import { type DiscoveredResource, inPreferredVersion } from '../../client/client.ts';
 import { deepEqual, type KubeObject, keyOf } from '../../machinery/object.ts';
@@ -67,7 +67,7 @@ export function createResourceQuotaController(dependencies: ControllerDependenci
     const isPods = kind.group === pods.group && kind.resource === pods.resource;
     for (const object of informers.get(kind).list({ namespace: quota.metadata.namespace })) {
       if (isPods && isOverdue(object as Pod, clock.now())) continue;
-      if (isInScope(quota, kind, object)) used = addAmounts(used, limitedBy(hard, usageOf(kind, object)));
+      if (isInScope(quota, kind, object)) used = addAmounts(used, restrictTo(hard, usageOf(kind, object)));
     }
     return used;
   }

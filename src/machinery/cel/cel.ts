@@ -27,9 +27,12 @@ export interface CelProgram {
 }
 
 export interface CelOptions {
-  /** What an expression may name. `dynType` for JSON of which nothing is known; a misspelt field of an `objectOf` does not compile. */
+  /**
+   * Variables that an expression may name. `dynType` is JSON of an unknown type; a misspelt field of an `objectOf` does
+   * not compile.
+   */
   readonly variables: Readonly<Record<string, CelType>>;
-  /** What the expression has to result in. */
+  /** Type of the result. */
   readonly result?: CelType['kind'];
   /** Functions besides the standard and Kubernetes' own. */
   readonly functions?: readonly CelFunction[];

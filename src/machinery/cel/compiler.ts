@@ -8,12 +8,12 @@ import {
   dynType,
   intType,
   isAssignable,
-  joined,
+  joinTypes,
   listOf,
   mapOf,
   optionalOf,
   stringType,
-  substituted,
+  substitute,
   typeName,
 } from './types.ts';
 import {
@@ -35,7 +35,7 @@ import {
 /** One way to call a function: which of several is meant is decided by the types of the arguments, at run time where they are not known. */
 export interface CelFunction {
   readonly name: string;
-  /** The first argument stands in front: `text.startsWith(prefix)`. */
+  /** The first argument is before the dot: `text.startsWith(prefix)`. */
   readonly member: boolean;
   readonly args: readonly CelType[];
   readonly result: CelType;
@@ -76,7 +76,7 @@ interface Compiled {
 export interface CompiledExpression extends Compiled {
   /** Declared variables that are named somewhere. */
   readonly variables: ReadonlySet<string>;
-  /** How many variables an evaluation holds; the first are those that were declared, in their order. */
+  /** Number of variables in an evaluation; the declared ones come first, in their order. */
   readonly slots: number;
 }
 
@@ -103,7 +103,7 @@ export function compileTree(root: CelNode, { source, variables, functions, messa
 
 type Scope = ReadonlyMap<string, { readonly type: CelType; readonly slot: number }>;
 
-/** Complaints that are told; the rest is dropped. */
+/** Largest number of reported errors; the rest is dropped. */
 const maxComplaints = 10;
 
 const typeNames: ReadonlySet<string> = new Set(['bool', 'int', 'uint', 'double', 'string', 'bytes', 'list', 'map', 'null_type', 'type']);
@@ -280,7 +280,7 @@ class Compiler {
 
   #list({ items }: CelNode & { op: 'list' }, scope: Scope): Compiled {
     const compiled = items.map((item) => this.compile(item, scope));
-    const type = listOf(compiled.length === 0 ? dynType : compiled.map((item) => item.type).reduce(joined));
+    const type = listOf(compiled.length === 0 ? dynType : compiled.map((item) => item.type).reduce(joinTypes));
     return {
       type,
       run(run) {
@@ -315,8 +315,8 @@ class Compiler {
 
   #map({ entries }: CelNode & { op: 'map' }, scope: Scope): Compiled {
     const compiled = entries.map(([key, value]) => [this.compile(key, scope), this.compile(value, scope)] as const);
-    const keys = compiled.length === 0 ? dynType : compiled.map(([key]) => key.type).reduce(joined);
-    const values = compiled.length === 0 ? dynType : compiled.map(([, value]) => value.type).reduce(joined);
+    const keys = compiled.length === 0 ? dynType : compiled.map(([key]) => key.type).reduce(joinTypes);
+    const values = compiled.length === 0 ? dynType : compiled.map(([, value]) => value.type).reduce(joinTypes);
     return {
       type: mapOf(keys, values),
       run(run) {
@@ -335,7 +335,7 @@ class Compiler {
     const agree = isAssignable(first.type, second.type) || isAssignable(second.type, first.type);
     if (!isAssignable(boolType, decides.type) || !agree) return this.#noOverload(at, '_?_:_', [decides.type, first.type, second.type]);
     return {
-      type: joined(first.type, second.type),
+      type: joinTypes(first.type, second.type),
       run(run) {
         run.spend(1);
         const answer = decides.run(run);
@@ -415,7 +415,7 @@ class Compiler {
       if (overload.args.length !== types.length) continue;
       const bindings = new Map<string, CelType>();
       if (!overload.args.every((wanted, index) => isAssignable(wanted, types[index] ?? dynType, bindings))) continue;
-      candidates.push({ overload, type: substituted(overload.result, bindings) });
+      candidates.push({ overload, type: substitute(overload.result, bindings) });
     }
     const [best] = candidates;
     if (best === undefined) return this.#noOverload(at, name, types, member);
@@ -424,7 +424,7 @@ class Compiler {
       return this.#complain(pattern.at, 'invalid matches argument');
     }
     return {
-      type: candidates.map(({ type }) => type).reduce(joined),
+      type: candidates.map(({ type }) => type).reduce(joinTypes),
       run(run) {
         run.spend(1);
         const values = compiled.map((arg) => arg.run(run));
@@ -655,7 +655,7 @@ function quantified(loop: Loop, run: Evaluation, settles: boolean): boolean {
   return !settles;
 }
 
-/** Whether a value may be given for an argument of type `wanted`. */
+/** True when a value may be passed for an argument of type `wanted`. */
 function accepts(wanted: CelType, value: unknown): boolean {
   switch (wanted.kind) {
     case 'dyn':
@@ -716,7 +716,7 @@ function arithmeticType(operator: BinaryOperator, a: CelType, b: CelType): CelTy
   }
   if (a.kind === b.kind && numeric.has(a.kind)) return operator === '%' && a.kind === 'double' ? undefined : a;
   if (operator === '+') {
-    if (a.kind === 'list' && b.kind === 'list') return listOf(joined(a.items, b.items));
+    if (a.kind === 'list' && b.kind === 'list') return listOf(joinTypes(a.items, b.items));
     if (a.kind === b.kind && (a.kind === 'string' || a.kind === 'bytes' || a.kind === 'duration')) return a;
     if (a.kind === 'timestamp' && b.kind === 'duration') return a;
     if (a.kind === 'duration' && b.kind === 'timestamp') return b;

@@ -105,7 +105,7 @@ function estimate(node: CelNode, scope: Scope): Estimate {
 
 const sumOf = (estimates: readonly Estimate[]): number => estimates.reduce((sum, { cost }) => sum + cost, 0);
 
-/** The largest of several values that may stand in one place. */
+/** The largest of several values of which one is used. */
 function largest(values: readonly Extent[]): Extent {
   return values.reduce((most, value) => (value.most > most.most ? value : most), values[0] ?? single);
 }

@@ -1,7 +1,7 @@
 import { nameOfRef, type Schema, type SchemaSet } from '../schema.ts';
 import { type CelType, dynType, listOf, mapOf, objectOf, stringType } from './types.ts';
 
-/** Where a schema stands; `path` tells the types of objects apart. */
+/** Location of a schema; `path` distinguishes the types of objects. */
 export interface SchemaPlace {
   /** It has kind, apiVersion and metadata of its own, whatever it says. */
   readonly isResource: boolean;

@@ -12,7 +12,7 @@ export const fn = (name: string, args: string, result: string, run: Run): CelFun
   run,
 });
 
-/** `method('startsWith', 'string, string', 'bool', …)`: the first argument stands in front. */
+/** `method('startsWith', 'string, string', 'bool', …)`: the first argument is before the dot. */
 export const method = (name: string, args: string, result: string, run: Run): CelFunction => ({
   ...fn(name, args, result, run),
   member: true,

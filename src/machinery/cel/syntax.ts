@@ -190,7 +190,7 @@ class Reader {
     return new CelCompileError(reportOf(this.#source, [{ at, text }]));
   }
 
-  /** Where `mark` stands behind `node`. */
+  /** Position of `mark` after `node`. */
   #after(node: ASTNode, mark: string): number {
     const found = this.#source.indexOf(mark, node.end);
     return found === -1 ? node.start : found;

@@ -5,7 +5,7 @@ export type CelType =
   | { readonly kind: 'map'; readonly keys: CelType; readonly values: CelType }
   | { readonly kind: 'optional'; readonly value: CelType }
   | CelObjectType
-  /** Stands for any one type in the signature of a function. */
+  /** Any one type in the signature of a function. */
   | { readonly kind: 'parameter'; readonly name: string };
 
 type Primitive =
@@ -72,8 +72,8 @@ const reservedWords = new Set(
 );
 
 /**
- * How an expression names a property: `spec` as it is, `my-field` as `my__dash__field`, `namespace` as `__namespace__`; undefined when
- * there is no way.
+ * The name of a property in an expression: `spec` is unchanged, `my-field` becomes `my__dash__field`, `namespace`
+ * becomes `__namespace__`. Undefined when expressions cannot name it.
  *
  * @see Kubernetes reference, "Common Expression Language in Kubernetes", escaping
  */
@@ -113,10 +113,10 @@ const publicNames: Readonly<Partial<Record<Primitive, string>>> = {
   format: 'kubernetes.NamedFormat',
 };
 
-/** What the parameters of a signature have been found to stand for. */
+/** Types that the parameters of a signature are bound to so far. */
 export type Bindings = Map<string, CelType>;
 
-/** Whether a value of type `given` may stand where `wanted` is asked for; fills `bindings` on the way. */
+/** True when a value of type `given` is allowed for `wanted`; adds to `bindings`. */
 export function isAssignable(wanted: CelType, given: CelType, bindings?: Bindings): boolean {
   if (wanted.kind === 'parameter') {
     const bound = bindings?.get(wanted.name);
@@ -132,7 +132,7 @@ export function isAssignable(wanted: CelType, given: CelType, bindings?: Binding
     return isAssignable(given, bound);
   }
   if (wanted.kind === 'dyn' || given.kind === 'dyn' || given.kind === 'parameter') return true;
-  // What may be null is not told apart from what may not.
+  // Nullable types are not distinguished from others.
   if (wanted.kind === 'null' || given.kind === 'null') return true;
   switch (wanted.kind) {
     case 'list':
@@ -150,23 +150,23 @@ export function isAssignable(wanted: CelType, given: CelType, bindings?: Binding
 }
 
 /** `type` with its parameters replaced; what was not bound is dyn. */
-export function substituted(type: CelType, bindings: Bindings): CelType {
+export function substitute(type: CelType, bindings: Bindings): CelType {
   switch (type.kind) {
     case 'parameter':
       return bindings.get(type.name) ?? dynType;
     case 'list':
-      return listOf(substituted(type.items, bindings));
+      return listOf(substitute(type.items, bindings));
     case 'map':
-      return mapOf(substituted(type.keys, bindings), substituted(type.values, bindings));
+      return mapOf(substitute(type.keys, bindings), substitute(type.values, bindings));
     case 'optional':
-      return optionalOf(substituted(type.value, bindings));
+      return optionalOf(substitute(type.value, bindings));
     default:
       return type;
   }
 }
 
 /** The type that both are, or dyn. */
-export function joined(a: CelType, b: CelType): CelType {
+export function joinTypes(a: CelType, b: CelType): CelType {
   if (a === b) return a;
   if (a.kind === 'null') return b;
   if (b.kind === 'null') return a;

@@ -4,9 +4,9 @@ import { CelDuration, CelTimestamp, durationText, timestampText, tryDuration, tr
 import { type CelObjectType, type CelType, dynType, stringType, typeName } from './types.ts';
 
 /**
- * Values of expressions. int is a bigint, double a number, string, bool and null are themselves, bytes a Uint8Array; the rest are the
- * classes here. Lists and maps wrap JSON and turn an item into a value when it is read, so that an expression which looks at one field of
- * a large object does not pay for the others.
+ * Values of expressions. int is a bigint, double a number, string, bool and null are themselves, bytes a Uint8Array;
+ * the rest are the classes here. Lists and maps wrap JSON and convert an item when it is read. An expression that reads
+ * one field of a large object therefore does not pay for the others.
  */
 
 export class CelUint {
@@ -166,7 +166,7 @@ export class CelOptional {
   }
 }
 
-/** What `type(x)` answers. */
+/** The result of `type(x)`. */
 export class CelTypeValue {
   readonly name: string;
   constructor(name: string) {
@@ -298,7 +298,7 @@ function textOfType(text: string, type: CelType): unknown {
 
 const mismatch = (type: CelType): CelEvaluationError => new CelEvaluationError(`invalid data, expected ${typeName(type)}`);
 
-/** The JSON that a value stands for, as a message or an object would show it. */
+/** The JSON form of a value, as a message or an object shows it. */
 export function toJson(value: unknown): unknown {
   switch (typeof value) {
     case 'bigint':
@@ -417,7 +417,7 @@ function compareText(a: string, b: string): number {
   return a === b ? 0 : Buffer.compare(Buffer.from(a), Buffer.from(b)) < 0 ? -1 : 1;
 }
 
-/** What `string(x)` makes of a value, and what messages show. */
+/** The result of `string(x)` for a value; messages show it, too. */
 export function toText(value: unknown): string {
   switch (typeof value) {
     case 'string':

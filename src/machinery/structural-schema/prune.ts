@@ -14,7 +14,7 @@ const maxReportedFields = 100;
  * @param before  the stored object that `value` was made from: parts with the same reference are not looked at
  * @param readMetadata  of objects within the object; without it their metadata stays as it is
  */
-export function pruned(
+export function pruneFields(
   root: Structure,
   value: JsonObject,
   before?: JsonObject,

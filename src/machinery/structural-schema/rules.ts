@@ -35,10 +35,10 @@ const notChecked: FieldError = {
 };
 
 /**
- * What the rules in CEL say of `value`; nothing when there are none.
+ * Evaluates the rules in CEL for `value`; returns nothing when there are none.
  *
- * @param found   what the schema said before
- * @param before  the stored value; rules that do not look at it are not asked again about what did not change
+ * @param found   errors of the schema
+ * @param before  the stored value; rules that do not use it are skipped for unchanged parts
  */
 export function ruleErrors(root: Structure, value: unknown, found: readonly FieldError[], before?: unknown): readonly FieldError[] {
   if (!root.hasRules) return [];
@@ -119,7 +119,7 @@ class RuleChecker {
     } else throw err;
   }
 
-  /** Undefined when the expression comes to nothing that could be shown: then the plain message stands in. */
+  /** Undefined when the expression has no printable result: the plain message is used then. */
   #message({ message }: CompiledRule, variables: Readonly<Record<string, unknown>>): string | undefined {
     if (message === undefined) return undefined;
     try {
@@ -133,7 +133,7 @@ class RuleChecker {
   }
 }
 
-/** What was there before as the rule sees it. */
+/** The old value as the rule sees it. */
 function oldSelfOf({ source, program, usesOldSelf }: CompiledRule, before: unknown): unknown {
   if (!usesOldSelf) return undefined;
   if (source.optionalOldSelf !== true) return before;

@@ -16,7 +16,7 @@ export interface Structure {
   readonly intOrString: boolean;
   readonly nullable: boolean;
   readonly properties: ReadonlyMap<string, Structure>;
-  /** Of members that are no properties. */
+  /** Schema of members that are no properties. */
   readonly values: Structure | undefined;
   readonly items: Structure | undefined;
   readonly required: readonly string[];

@@ -7,15 +7,15 @@ type JsonObject = Readonly<Record<string, unknown>>;
 
 const isObject = (value: unknown): value is JsonObject => typeof value === 'object' && value !== null && !Array.isArray(value);
 
-/** Complaints about one object that are told. */
+/** Largest number of reported errors of one object. */
 const maxErrors = 100;
 
 /**
- * What is wrong with `value` by its schema, worded as upstream's OpenAPI validator words it.
+ * Validates `value` by its schema, with the texts of upstream's OpenAPI validator.
  *
- * @param before  the stored value: what did not change is not complained about, so that an object which was right once can be changed
- *   although its schema has become stricter
- * @param path  where the value stands
+ * @param before  the stored value: unchanged parts yield no errors, so that a once valid object can be changed after
+ * its schema became stricter
+ * @param path  location of the value
  */
 export function schemaErrors(root: Structure, value: unknown, before?: unknown, path = ''): readonly FieldError[] {
   const errors: FieldError[] = [];
@@ -202,7 +202,7 @@ class Validator {
 const bestOf = (results: readonly (readonly FieldError[])[]): readonly FieldError[] =>
   results.reduce((best, errors) => (errors.length < best.length ? errors : best));
 
-/** How to find what an item was before: in lists with keys by them, in others not at all. */
+/** Matches items with their old values: by keys in lists that have keys, not at all in others. */
 export function previousItems(node: Structure, before: readonly unknown[]): ((item: unknown, index: number) => unknown) | undefined {
   if (node.listType !== 'map') return undefined;
   const known = new Map(before.map((item) => [keyOfItem(node.listMapKeys, item), item]));
@@ -230,7 +230,7 @@ function isOfType({ type, intOrString }: Structure, given: string): boolean {
   return type === given || (type === 'number' && given === 'integer');
 }
 
-/** Items that stand twice in lists of type set and map. */
+/** Duplicate items in lists of type set and map. */
 export function listErrors(root: Structure, value: unknown): readonly FieldError[] {
   const errors: FieldError[] = [];
   checkLists(root, value, '', errors);

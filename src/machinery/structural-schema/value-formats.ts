@@ -1,7 +1,7 @@
 import { isIPv4, isIPv6 } from 'node:net';
 import { tryDuration, tryTimestamp } from '../cel/time.ts';
 
-/** Whether a text is of a format that schemas may ask for; formats that are not known are not checked. */
+/** True when a text has a format that schemas can require; unknown formats are not checked. */
 export function isOfFormat(format: string, text: string): boolean {
   return checks.get(format)?.(text) ?? true;
 }

@@ -3,7 +3,7 @@ import { type FieldSet, fieldElement, leaf, type MaybeFieldSet, nodeOf, union } 
 import { elementOfItem, ItemError, isMap, type JsonMap } from './item.ts';
 import type { Field, ListType, MapType, Type } from './type.ts';
 
-/** What differs between two values of one type. */
+/** Differences between two values of one type. */
 export interface Comparison {
   /** Fields that are new or have another value. */
   readonly changed: MaybeFieldSet;
@@ -14,7 +14,7 @@ const same: Comparison = { changed: undefined, removed: undefined };
 const emptyMap: JsonMap = Object.freeze({});
 
 /**
- * Compares two objects; a part that is the same reference in both is not looked at. Undefined stands for an object that is not there,
+ * Compares two objects and skips parts that are the same reference in both. Undefined is an object that does not exist,
  * as on creation.
  */
 export function compareObjects(before: unknown, after: unknown, type: Type): Comparison {
@@ -40,7 +40,7 @@ function compareValues(before: unknown, after: unknown, type: Type): Comparison 
   return other === same ? compared : { changed: union(other.changed, compared.changed), removed: union(other.removed, compared.removed) };
 }
 
-/** A value that cannot be looked into on either side. What was below it before it became a scalar is gone. */
+/** A value that is a leaf on one side. Fields that it had before it became a scalar count as removed. */
 function leafComparison(before: unknown, after: unknown, type: Type): Comparison {
   if (deepEqual(before, after)) return same;
   const below = formOf(after, type) === 'scalar' ? childrenOf(wholeSetOf(before, type)) : undefined;
@@ -53,7 +53,7 @@ const childrenOf = (set: FieldSet): MaybeFieldSet =>
     Object.entries(set).filter(([element]) => element !== '.'),
   );
 
-/** How a value of this type is read; undefined for null, which fits every form. */
+/** The form of a value of this type; undefined for null, which fits every form. */
 function formOf(value: unknown, type: Type): 'map' | 'list' | 'scalar' | undefined {
   if (value === null || value === undefined) return type.map !== undefined ? 'map' : type.list !== undefined ? 'list' : 'scalar';
   if (Array.isArray(value)) return type.list === undefined ? 'scalar' : 'list';

@@ -243,7 +243,7 @@ export function union(a: MaybeFieldSet, b: MaybeFieldSet): MaybeFieldSet {
   return b === undefined ? a : rememberedUnion(a, b);
 }
 
-/** Whether anything can lie in both: a status and a spec have nothing in common, and what is not remembered costs nothing later. */
+/** True when anything can be in both: a status and a spec have nothing in common, so this pair needs no cache entry. */
 function mayOverlap(a: FieldSet, b: FieldSet): boolean {
   if (isMember(a)) return true;
   for (const element in b) if (element !== self && Object.hasOwn(a, element)) return true;
@@ -318,7 +318,7 @@ function cutOf(a: FieldSet, b: FieldSet, atRoot: boolean): MaybeFieldSet {
   return nodeOf(!atRoot && isMember(a), children);
 }
 
-/** Whether both have the same members. */
+/** True when both have the same members. */
 export function isSameSet(a: MaybeFieldSet, b: MaybeFieldSet): boolean {
   if (a === b) return true;
   if (a === undefined || b === undefined) return false;

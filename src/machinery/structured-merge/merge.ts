@@ -53,7 +53,7 @@ function mergeLists(before: readonly unknown[], applied: readonly unknown[], lis
   const newItems = new Map(now.map((element, index) => [element, applied[index]]));
   const merged = (element: string): unknown => mergeApplied(oldItems.get(element), newItems.get(element), list.element);
 
-  // The order is that of `applied` for what both have, with the other live items where they stood between those.
+  // Common items have the order of `applied`; the other live items keep their places between those.
   const shared = now.filter((element) => oldItems.has(element));
   const done = new Set<string>();
   const result: unknown[] = [];

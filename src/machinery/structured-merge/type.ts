@@ -2,8 +2,8 @@ import { resolveSchema, type Schema, type SchemaSet } from '../schema.ts';
 import { type FieldSet, fieldElement } from './field-set.ts';
 
 /**
- * What comparing and merging must know of a type, compiled once from its schema. A value may have more than one form when the schema
- * leaves it open.
+ * A type as comparing and merging need it, compiled once from its schema. A value may have more than one form when the
+ * schema leaves it open.
  */
 export interface Type {
   readonly scalar: Scalar | undefined;
@@ -28,7 +28,7 @@ export interface ListType {
 export interface MapType {
   readonly isAtomic: boolean;
   readonly fields: ReadonlyMap<string, Field>;
-  /** Of members that are no fields; undefined when there must be none. */
+  /** Type of members that are no fields; undefined when there must be none. */
   readonly element: Type | undefined;
   /** Sets of all that is in frozen values, without the value itself. */
   readonly memberSets: WeakMap<object, { readonly set: FieldSet | undefined }>;
@@ -38,8 +38,8 @@ export interface Field {
   readonly element: string;
   readonly type: Type;
   /**
-   * What a missing field counts as, since upstream's typed objects always have it: an empty struct, or null for a list without
-   * omitempty. Such fields are never owned as a whole.
+   * Value of a missing field, since upstream's typed objects always have it: an empty struct, or null for a list
+   * without omitempty. Such fields are never owned as a whole.
    */
   readonly implicit: 'struct' | 'null' | undefined;
   /** Owned by nobody: set by the server or the same in every version of an object. */

@@ -3,8 +3,8 @@ import { elementOfItem, ItemError, isMap, type JsonMap } from './item.ts';
 import { type ListType, type MapType, memberType, type Type } from './type.ts';
 
 /**
- * Lists what is wrong with a value that is to be applied, one text each with its path, in upstream's words: fields without a type, values
- * of another type, items that cannot be distinguished.
+ * Validates a value before it is applied. Returns one text with a path for each error, in upstream's words: fields
+ * without a type, values of another type, items that cannot be distinguished.
  *
  * @param isConfidential  the texts name types in place of values: errors are recorded and shown to more people than may read the object
  */
@@ -183,8 +183,8 @@ function withoutItems(value: readonly unknown[], set: FieldSet, list: ListType):
 }
 
 /**
- * `value`, which `withoutFields` made of `original`, without the nulls that stand for emptied maps and lists; those that are members of
- * `owned` are empty instead, since someone applies them as such.
+ * Returns `value`, which `withoutFields` made of `original`, without the nulls in the place of emptied maps and lists.
+ * Members of `owned` become empty instead, since a manager applies them as empty.
  */
 export function withoutEmptied(value: unknown, original: unknown, { owned, type }: { owned: MaybeFieldSet; type: Type }): unknown {
   if (value === original || typeof value !== 'object' || value === null) return value;
@@ -212,7 +212,7 @@ export function withoutEmptied(value: unknown, original: unknown, { owned, type 
 
 const removedWhole = (node: MaybeFieldSet): boolean => isMember(node);
 
-/** What lies below a node; a leaf has nothing below it. */
+/** Members below a node; a leaf has none. */
 const belowOf = (node: MaybeFieldSet): MaybeFieldSet => (node === leaf ? undefined : node);
 
 const unknownType: Type = { scalar: 'untyped', list: undefined, map: undefined, wholeSets: new WeakMap() };
@@ -241,7 +241,7 @@ function namedNode(node: FieldSet, type: Type | undefined, isOwnMember: boolean)
 }
 
 /** The set with what is granular in it and atomic in the type owned as a whole: the schema may have changed since it was recorded. */
-export function fittedTo(set: MaybeFieldSet, type: Type): MaybeFieldSet {
+export function fitTo(set: MaybeFieldSet, type: Type): MaybeFieldSet {
   return set === undefined ? undefined : fittedNode(set, type, false);
 }
 

@@ -1,7 +1,7 @@
 import { compilePattern, PatternError } from '../../../machinery/pattern.ts';
 import type { Schema, ValidationRule } from '../../../machinery/schema.ts';
 import type { FieldError } from '../../../machinery/status-error.ts';
-import { pruned } from '../../../machinery/structural-schema/prune.ts';
+import { pruneFields } from '../../../machinery/structural-schema/prune.ts';
 import { costComplaints } from '../../../machinery/structural-schema/rule-cost.ts';
 import { compiledStructureOf, type Structure } from '../../../machinery/structural-schema/structure.ts';
 import { schemaErrors } from '../../../machinery/structural-schema/validate.ts';
@@ -383,7 +383,7 @@ function checkDefaults(errors: FieldError[], node: Structure, path: string): voi
     const at = `${path}.default`;
     const { unknownFields } =
       typeof node.fallback === 'object' && node.fallback !== null && !Array.isArray(node.fallback)
-        ? pruned(node, node.fallback as Readonly<Record<string, unknown>>)
+        ? pruneFields(node, node.fallback as Readonly<Record<string, unknown>>)
         : { unknownFields: [] };
     if (unknownFields.length > 0) errors.push(invalidValue(at, node.fallback, `must not have unknown fields: ${unknownFields.join(', ')}`));
     errors.push(...schemaErrors(node, node.fallback, undefined, at));

@@ -213,7 +213,7 @@ type Amounts = Readonly<Record<string, string>>;
 // --------------------------------------------------------------------------------------------------------------------------- arithmetic
 
 /** The amounts of `usage` that the quota limits. */
-export function limitedBy(hard: ResourceAmounts, usage: ResourceAmounts): ResourceAmounts {
+export function restrictTo(hard: ResourceAmounts, usage: ResourceAmounts): ResourceAmounts {
   const limited = new Map<string, Quantity>();
   for (const [name, amount] of usage) if (hard.has(name)) limited.set(name, amount);
   return limited;

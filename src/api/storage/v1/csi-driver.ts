@@ -31,7 +31,7 @@ export const csiDrivers: KindDefinition<CSIDriver> = {
     {
       name: 'PodInfoOnMount',
       type: 'boolean',
-      description: 'True when the driver gets the pod's data on mount.',
+      description: 'True when the driver gets the data of the pod on mount.',
       cell: ({ spec }) => spec.podInfoOnMount ?? false,
     },
     {

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Schema } from '../../../../src/machinery/schema.ts';
 import { withStructuralDefaults } from '../../../../src/machinery/structural-schema/defaults.ts';
-import { pruned } from '../../../../src/machinery/structural-schema/prune.ts';
+import { pruneFields } from '../../../../src/machinery/structural-schema/prune.ts';
 import { compiledStructureOf } from '../../../../src/machinery/structural-schema/structure.ts';
 
 const schema: Schema = {
@@ -32,7 +32,7 @@ const schema: Schema = {
 };
 const { root } = compiledStructureOf(schema);
 const prune = (spec: unknown) => {
-  const { value, unknownFields } = pruned(root, { apiVersion: 'v1', kind: 'K', metadata: { name: 'n', odd: 1 }, spec });
+  const { value, unknownFields } = pruneFields(root, { apiVersion: 'v1', kind: 'K', metadata: { name: 'n', odd: 1 }, spec });
   return { spec: value.spec, unknownFields };
 };
 
@@ -66,12 +66,12 @@ describe('unknown fields', () => {
   it('of what did not change are not looked for', () => {
     const spec = { junk: 1 };
     const object = { metadata: {}, spec };
-    expect(pruned(root, object, { metadata: {}, spec })).toEqual({ value: object, unknownFields: [] });
+    expect(pruneFields(root, object, { metadata: {}, spec })).toEqual({ value: object, unknownFields: [] });
   });
 
   it('leave the very object when there are none', () => {
     const object = { metadata: {}, spec: { a: 'x', list: [{ n: 1 }] } };
-    expect(pruned(root, object).value).toBe(object);
+    expect(pruneFields(root, object).value).toBe(object);
   });
 });
 
@@ -106,8 +106,8 @@ describe('defaults', () => {
       fc.property(
         fc.object({ key: fc.constantFrom('a', 'inner', 'list', 'map', 'open', 'b', 'n', 'junk', '__proto__'), maxDepth: 4 }),
         (spec) => {
-          const once = withStructuralDefaults(root, pruned(root, { metadata: {}, spec }).value);
-          const again = pruned(root, once);
+          const once = withStructuralDefaults(root, pruneFields(root, { metadata: {}, spec }).value);
+          const again = pruneFields(root, once);
           expect(again.unknownFields).toEqual([]);
           expect(withStructuralDefaults(root, again.value)).toBe(once);
         },
