@@ -186,9 +186,20 @@ describe('an eviction', () => {
 
   it('of a pod that waits or is over asks nobody', async () => {
     await makePod('waiting', { app: 'a', sick: 'yes' });
+    await setStatus(plane.client, await makePod('over', { app: 'a', sick: 'yes' }), { phase: 'Succeeded' });
     await makeBudget('min', { minAvailable: 5 });
-    await becomes('min', { desiredHealthy: 5, expectedPods: 1 });
-    await evict('waiting');
+    await becomes('min', { desiredHealthy: 5, disruptionsAllowed: 0 });
+    await evict('waiting', { gracePeriodSeconds: 0 });
+    await evict('over', { gracePeriodSeconds: 0 });
+    // The budget is still in force after that: it forbids to evict a pod that runs, and has noted no eviction.
+    await makePod('running');
+    await becomes('min', { currentHealthy: 1, expectedPods: 1 });
+    expect((await refusalOf(evict('running'))).code).toBe(429);
+    expect((await plane.client.get(podDisruptionBudgets, { namespace, name: 'min' })).status?.disruptedPods ?? {}).toEqual({});
+    const left = (await plane.client.list(pods, { namespace })).items.map(({ metadata }) => metadata.name);
+    expect(left).toContain('running');
+    expect(left).not.toContain('waiting');
+    expect(left).not.toContain('over');
   });
 
   it('of a pod with two budgets cannot be decided', async () => {

@@ -347,6 +347,16 @@ describe('a Receiver', () => {
     const path = await receiver('paused', { type: 'generic' });
     await plane.client.patch(receivers, { namespace, name: 'paused' }, { type: 'merge', body: { spec: { suspend: true } } });
     await until(async () => (await post(path)) === 503, { what: 'suspended' });
+    const before = await requestedAt('paused');
+    expect(await post(path)).toBe(503);
+    // A request to another Receiver comes after, and its effect is there first.
+    expect(await post(await receiver('running', { type: 'generic' }))).toBe(200);
+    await until(async () => (await requestedAt('running')) !== undefined, { what: 'the later request to have its effect' });
+    expect(await requestedAt('paused')).toBe(before);
+    // Once it is resumed the same request is taken.
+    await plane.client.patch(receivers, { namespace, name: 'paused' }, { type: 'merge', body: { spec: { suspend: false } } });
+    await until(async () => (await post(path)) === 200, { what: 'resumed' });
+    await until(async () => (await requestedAt('paused')) !== before, { what: 'the effect of the request after that' });
   });
 
   it('is counted by its type and by what became of the request, and what names no Receiver by neither path nor token', async () => {
