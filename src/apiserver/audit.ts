@@ -9,8 +9,9 @@ import type { RequestAttributes } from './kube-api.ts';
 import type { UserInfo } from './user.ts';
 
 /**
- * Who did what over HTTP: one JSON line a stage of a request, in the form of `audit.k8s.io/v1`, as its policy says. Bodies of Secrets and
- * tokens are never written. The components of this process are not recorded; they would be most of it.
+ * Records requests over HTTP: one JSON line for each stage of a request, in the form of `audit.k8s.io/v1`, as its
+ * policy says. Bodies of Secrets and tokens are never written. Requests of this process's own components are left out,
+ * since they would be most of it.
  */
 export interface AuditLog extends Component {
   readonly policy: AuditPolicy;
@@ -22,7 +23,7 @@ export interface AuditEntry {
   readonly auditId: string;
   readonly requestUri: string;
   readonly attributes: RequestAttributes;
-  /** Who was authenticated; undefined when nobody was. */
+  /** The authenticated user; undefined when there is none. */
   readonly user: UserInfo | undefined;
   readonly impersonatedUser: UserInfo | undefined;
   readonly sourceIp: string;
@@ -34,7 +35,7 @@ export interface AuditEntry {
   readonly decision: AuditDecision;
   /** Present when the level asks for them. */
   readonly requestBody?: AuditedBody | undefined;
-  /** What admission notes. */
+  /** Annotations from admission. */
   readonly annotations?: ReadonlyMap<string, string> | undefined;
   readonly responseBody?: AuditedBody | undefined;
 }
@@ -138,7 +139,7 @@ export function createAuditLog(options: AuditLogOptions): AuditLog {
       cancel?.();
       cancel = undefined;
       await flush();
-      // What came while the last part was being written.
+      // Lines that arrived while the last part was being written.
       if (waiting.length > 0) await flush();
     },
     record(entry) {

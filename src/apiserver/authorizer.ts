@@ -9,17 +9,17 @@ import type { Registry } from './registry/registry.ts';
 import { apiServerUser, type UserInfo } from './user.ts';
 
 /**
- * Who may do what. Asked in this order, and the first that allows is enough: the group `system:masters` and the components of this
- * process, who may do everything; the rules of nodes, which depend on the pods they run; the roles and bindings of RBAC.
+ * Authorizes requests. The first of these that allows is enough: the group `system:masters` and the components of this
+ * process, which may do everything; the rules of nodes, which depend on their pods; the roles and bindings of RBAC.
  *
- * The components of this process are known by name, and only when they come through the local client: nothing that arrives over HTTP
- * gets their rights, whatever it is called. They need no roles, so that a broken binding cannot stop the cluster from healing.
+ * The components of this process are recognized by name, and only on the local client: no request over HTTP gets their
+ * rights under any name. They need no roles, so that a broken binding cannot stop the cluster from healing.
  */
 export interface Authorizer {
   /** @throws StatusError `Forbidden`, worded as RBAC words it */
   authorize(user: UserInfo, attributes: RequestAttributes): void;
   decide(user: UserInfo, attributes: RequestAttributes): Decision;
-  /** Those who may do everything, and so may give every right to others. */
+  /** Users who may do everything, and so may grant every right to others. */
   isPrivileged(user: UserInfo): boolean;
 }
 
@@ -52,7 +52,7 @@ export function createAuthorizer(registry: Pick<Registry, 'get' | 'stateOf'>, in
   };
 }
 
-/** What a kubelet may do, after upstream's Node authorizer and the NodeRestriction rules. */
+/** Rules for a kubelet, after upstream's Node authorizer and NodeRestriction. */
 function nodeMay(registry: Pick<Registry, 'get' | 'stateOf'>, node: string, attributes: RequestAttributes): boolean {
   const { verb, group = '', resource = '', subresource = '', namespace = '', name = '', fieldSelector = '' } = attributes;
   const reads = verb === 'get' || verb === 'list' || verb === 'watch';
@@ -99,7 +99,7 @@ function exactValueOf(fieldSelector: string, field: string): string | undefined 
   return parseFieldSelector(fieldSelector).exactValueOf(field);
 }
 
-/** Whether a pod of the node uses the object. Looks at some dozens of pods; kubelets fetch each object once. */
+/** True when a pod of the node uses the object. Reads some dozens of pods; kubelets fetch each object once. */
 function isReferenced(registry: Pick<Registry, 'stateOf'>, node: string, namespace: string, resource: string, name: string): boolean {
   const bound = registry
     .stateOf(pods)

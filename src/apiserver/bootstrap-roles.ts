@@ -64,7 +64,10 @@ const certificates = 'certificates.k8s.io';
 const csrs = 'certificatesigningrequests';
 const approves = (signer: string): readonly PolicyRule[] => [rule('approve', certificates, 'signers', signer)];
 
-/** What a kubelet may do at most; the Node authorizer narrows it to its own pods, so nobody is bound to it. */
+/**
+ * The most that a kubelet may do. The Node authorizer narrows it to the node's own pods, so no binding refers to this
+ * role.
+ */
 const nodeRules: readonly PolicyRule[] = [
   rule('create', 'authentication.k8s.io', 'tokenreviews'),
   rule('create', 'authorization.k8s.io', 'localsubjectaccessreviews subjectaccessreviews'),
@@ -518,10 +521,10 @@ const namespacedSpecs: readonly NamespacedSpec[] = [
 // --------------------------------------------------------------------------------------------------------------------------- bringing in
 
 /**
- * Makes the roles and bindings that are missing, and gives back to those that are there what they lack, unless somebody has set their
- * annotation `rbac.authorization.kubernetes.io/autoupdate` to `false`. Run at each start, before anyone is let in.
+ * Creates missing roles and bindings, and adds missing rules and subjects to existing ones, unless their annotation
+ * `rbac.authorization.kubernetes.io/autoupdate` is `false`. Runs at each start, before any client is admitted.
  *
- * @param client  of the API server's own user
+ * @param client  client of the API server's own user
  */
 export async function bootstrapRoles(client: Client): Promise<void> {
   const specs = Object.entries(clusterRoleSpecs).concat(
@@ -623,7 +626,7 @@ async function ensure<T extends KubeObject>(
       const stored = await client.get(resource, { namespace, name });
       if (stored.metadata.annotations?.[autoupdate] === 'false') return;
       if (isOtherRole(stored, wanted)) {
-        // What a binding refers to cannot be changed.
+        // The role of a binding is immutable.
         await client.delete(resource, { namespace, name });
         continue;
       }

@@ -23,14 +23,17 @@ export interface BootstrapOptions {
   /** A local client of `apiServerUser`. */
   readonly client: Client;
   readonly serviceCidr: string;
-  /** Where this API server is reached by pods. */
+  /** Address of this API server for pods. */
   readonly apiAddress: string;
   readonly apiPort: number;
-  /** What extension servers must know to believe this one; absent: there is no aggregation. */
+  /** Authorities that extension servers need to trust this one; absent: no aggregation. */
   readonly authorities?: ClientAuthorities;
 }
 
-/** Makes the system namespaces, the default roles and whose turn it is: before a server is reached, so that nobody is refused for want of them. */
+/**
+ * Creates the system namespaces, the default roles and the flow schemas. Runs before the server is reachable, so that
+ * no client is refused for want of them.
+ */
 export async function bootstrapAccess(client: Client): Promise<void> {
   for (const name of systemNamespaces) {
     await ensure<Namespace>(client, namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name } }, (stored) => stored);
@@ -68,8 +71,9 @@ async function bootstrapFlowControl(client: Client): Promise<void> {
 }
 
 /**
- * Makes what every cluster has from its first start, beside `bootstrapAccess`: the `kubernetes` Service with its EndpointSlice and Endpoints,
- * priority classes, APIServices, and what extension servers need to know. Run at each start: what is there stays, and the Service follows the address.
+ * Creates the other objects of every cluster, besides those of `bootstrapAccess`: the `kubernetes` Service with its
+ * EndpointSlice and Endpoints, priority classes, APIServices, and the configuration of extension servers. Runs at each
+ * start: existing objects stay, and the Service follows the address.
  */
 export async function bootstrap({ client, serviceCidr, apiAddress, apiPort, authorities }: BootstrapOptions): Promise<void> {
   await bootstrapKinds(client, serviceCidr);
@@ -132,7 +136,10 @@ export interface ClientAuthorities {
 /** Name in the certificate with which requests are passed on. */
 export const frontProxyName = 'front-proxy-client';
 
-/** Where extension servers, and upstream's scheduler and controller manager, look how to authenticate whom this server passes on. */
+/**
+ * Extension servers, and upstream's scheduler and controller manager, read here how to authenticate users whose
+ * requests this server passes on.
+ */
 async function publishAuthorities(client: Client, { clientCa, requestHeaderCa }: ClientAuthorities): Promise<void> {
   const data = {
     'client-ca-file': clientCa,

@@ -8,15 +8,15 @@ import type { Authorizer } from './authorizer.ts';
 import type { UserInfo } from './user.ts';
 
 /**
- * What admission of CertificateSigningRequests asks beyond roles: who approves or signs must be allowed to for that signer, and nobody
- * gets a certificate of the group that may do everything.
+ * Admission checks of CertificateSigningRequests beyond roles. A user who approves or signs must be allowed to for that
+ * signer, and no certificate may name the group that may do everything.
  *
  * @see Kubernetes, "Admission control", CertificateApproval, CertificateSigning, CertificateSubjectRestriction
  */
 export interface CertificateChecks {
-  /** Of a new request. Resolves for other kinds. @throws StatusError `Forbidden`, `Invalid` */
+  /** Checks a new request. Resolves for other kinds. @throws StatusError `Forbidden`, `Invalid` */
   checkNew(kind: KindDefinition, object: KubeObject): Promise<void>;
-  /** Of a change through `approval` or `status`. @throws StatusError `Forbidden` */
+  /** Checks a change through `approval` or `status`. @throws StatusError `Forbidden` */
   checkChange(kind: KindDefinition, change: RequestChange): void;
 }
 
@@ -46,7 +46,7 @@ export function createCertificateChecks({ decide }: Pick<Authorizer, 'decide'>):
       if (!isCertificateRequest(kind)) return;
       const { spec, metadata } = (object ?? {}) as Partial<CertificateSigningRequest>;
       const encoded: unknown = spec?.request;
-      // What is no text, or no PEM, is for validation to refuse together with everything else.
+      // Validation refuses other values and invalid PEM, together with all other errors.
       if (typeof encoded !== 'string') return;
       const pem = Buffer.from(encoded, 'base64').toString('latin1');
       if (!pem.includes('-----BEGIN CERTIFICATE REQUEST-----')) return;

@@ -11,14 +11,14 @@ export interface ComponentStatuses {
 }
 
 export interface ComponentStatusesOptions {
-  /** Whether the scheduler and the controllers run in this process, and need not be asked. */
+  /** True when the scheduler and the controllers run in this process, which then need no health check. */
   readonly runsComponents: boolean;
   /** Rejects when the store does not answer. */
   checkStore(): Promise<unknown>;
   readonly clock: Clock;
 }
 
-/** Where upstream's parts say how they are, on the machine of the API server. */
+/** Health endpoints of upstream's parts on the machine of the API server. */
 const ports: Readonly<Record<string, number>> = { scheduler: 10_259, 'controller-manager': 10_257 };
 const timeoutMs = 5_000;
 const maxAnswerLength = 1_024;

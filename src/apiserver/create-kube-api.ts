@@ -55,7 +55,7 @@ import { withVersions } from './versions.ts';
 
 export interface KubeApiOptions {
   readonly storage: Storage;
-  /** Which resources are encrypted in the store; absent: none. */
+  /** Resources that are encrypted in the store; absent: none. */
   readonly encryption?: Pick<EncryptedStorageOptions, 'configuration' | 'purge'> | undefined;
   readonly kinds: readonly KindDefinition[];
   /** Types of all kinds: `loadSchemas(kinds.map(({ schemas }) => schemas))`. */
@@ -84,7 +84,10 @@ export interface KubeApiOptions {
   readonly newUid?: () => string;
   /** True: the scheduler and the controllers run in this process; false: they are asked on this machine, as upstream's. */
   readonly runsComponents?: boolean;
-  /** Called once when the store fails for good: what this process believes is no longer true, so it should end. */
+  /**
+   * Called once when the store fails permanently. The state in memory is then no longer true, so the process should
+   * end.
+   */
   readonly onFailure?: (err: Error) => void;
 }
 
@@ -205,7 +208,7 @@ export async function createKubeApi(options: KubeApiOptions): Promise<RunningKub
     return object;
   }
 
-  /** How a PUT or PATCH body of a subresource becomes a change of the object. */
+  /** Applies the body of a PUT or PATCH of a subresource to the object. */
   function modificationOf(request: RequestInfo, kind: KindDefinition, change: (current: KubeObject) => KubeObject): Modification {
     const { subresource } = request;
     if (subresource !== undefined && !kind.subresources.some(({ name }) => name === subresource)) throw noSuchSubresource();
@@ -275,7 +278,7 @@ export async function createKubeApi(options: KubeApiOptions): Promise<RunningKub
     if (before !== undefined) certificates.checkChange(kind, { user, subresource, before, after: { ...before, ...body } });
   }
 
-  /** What the client gets to see of the object it wrote. */
+  /** The part of a written object that the client gets. */
   function answerOf(request: RequestInfo, kind: KindDefinition, object: KubeObject): KubeObject {
     const paths = request.subresource === 'scale' ? scalePathsOf(kind) : undefined;
     return paths === undefined ? object : scaleOf(object, paths);
@@ -452,7 +455,7 @@ const isPolicy = ({ group, resource }: KindDefinition): boolean =>
 const collectionChunk = 128;
 const maxFieldManagerBytes = 128;
 
-/** What the server writes to a status on its own account. */
+/** Writes that the server makes to a status by itself. */
 const ownStatusWrite: WriteRequest = { user: apiServerUser, userAgent: 'kube-apiserver', subresource: 'status' };
 
 const success = Object.freeze({

@@ -28,13 +28,13 @@ const retryAfterSeconds = 10;
 /** Tries of an eviction whose pod keeps changing. */
 const maxAttempts = 5;
 
-/** What the server changes on its own account while it evicts. */
+/** Write of the server itself during an eviction. */
 const ownWrite: WriteRequest = { user: apiServerUser, userAgent: 'kube-apiserver', subresource: 'status' };
 
 /**
- * `pods/eviction`: a deletion that the PodDisruptionBudget of the pod has to grant. The grant is taken from the budget's status with a
- * compare-and-set, so that no two evictions share one; its controller counts again afterwards. Pods that run nothing yet or any more, and
- * unhealthy ones whose budget says so, are nobody's loss.
+ * `pods/eviction`: a deletion that the PodDisruptionBudget of the pod has to grant. The grant is subtracted from the
+ * budget's status with a compare-and-set, so that no two evictions share one; the budget's controller counts again
+ * afterwards. Pods that do not run yet or any more cost no grant. Neither do unhealthy ones whose budget says so.
  *
  * @throws StatusError 429 with cause `DisruptionBudget` when the budget grants nothing now
  * @see Kubernetes concepts, "API-initiated Eviction"
@@ -128,7 +128,7 @@ export function createEvictor({ registry, writer, clock }: EvictionOptions) {
         if (budget !== undefined && why === 'granted') await take(budget, pod, options.dryRun === true);
       }
       try {
-        // Whether the pod is still not there, or still unhealthy, is what these two rest on.
+        // Both depend on the pod being still absent, or still unhealthy.
         const depends = why === 'unhealthy' || (why === 'idle' && pod.status?.phase === 'Pending');
         await remove(request, pod, options, depends ? version : undefined);
         return;
@@ -155,7 +155,7 @@ function runsNothing({ metadata, status }: Pod): boolean {
   return phase === 'Succeeded' || phase === 'Failed' || phase === 'Pending' || metadata.deletionTimestamp !== undefined;
 }
 
-/** Whether the pod is unhealthy, and its budget lets such pods go. */
+/** True when the pod is unhealthy and its budget allows the eviction of such pods. */
 function maySuffer({ status: podStatus }: Pod, { spec, status }: PodDisruptionBudget): boolean {
   if (isConditionTrue(podStatus?.conditions, 'Ready')) return false;
   if (spec?.unhealthyPodEvictionPolicy === 'AlwaysAllow') return true;

@@ -33,7 +33,10 @@ export interface KubeApi {
     patch: Patch,
   ): Promise<{ readonly object: KubeObject; readonly created: boolean }>;
 
-  /** What the client is told: the object or a Status, by `kind.deleteAnswer` and by whether finalizers or a grace period keep it. */
+  /**
+   * Body of the answer: the object or a Status, by `kind.deleteAnswer` and by finalizers or a grace period that keep
+   * the object.
+   */
   delete(request: WriteRequest, kind: KindDefinition, ref: ObjectRef, options: DeleteOptions): Promise<DeleteOutcome>;
 
   deleteCollection(
@@ -97,7 +100,7 @@ export interface WriteRequest extends RequestInfo {
   readonly fieldManager?: string | undefined;
   readonly dryRun?: boolean | undefined;
   readonly fieldValidation?: 'Strict' | 'Warn' | 'Ignore' | undefined;
-  /** What stood twice in the body's text, found by the reader of the body. */
+  /** Duplicate keys of the body's text, from its reader. */
   readonly duplicateFields?: readonly DuplicateField[] | undefined;
   onWarning?(text: string): void;
   /** An update made the object, as it does of a few kinds. */
@@ -132,8 +135,8 @@ export interface WatchRequest {
   readonly allowBookmarks?: boolean | undefined;
   readonly signal: AbortSignal;
   /**
-   * Must only note or write. What is not taken at once is the consumer's to buffer, within a bound: one that cannot keep up aborts
-   * `signal` and tells its client 410.
+   * Must only note or write. The consumer buffers within a bound. If it falls behind, it aborts `signal` and answers
+   * 410 to its client.
    */
   onEvents(events: readonly WatchRecord[]): void;
   /** The stream is over without `signal`: the watcher lagged (`Expired`) or the server stops. */
@@ -174,7 +177,7 @@ export interface RequestAttributes {
   readonly subresource?: string | undefined;
   readonly namespace?: string | undefined;
   readonly name?: string | undefined;
-  /** Of lists and watches: a node may see the pods that are bound to it. */
+  /** For lists and watches: a node may see the pods that are bound to it. */
   readonly fieldSelector?: string | undefined;
   /** For requests without a resource. */
   readonly path?: string;

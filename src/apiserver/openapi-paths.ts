@@ -12,7 +12,7 @@ export type Action = 'list' | 'watch' | 'watchlist' | 'post' | 'deletecollection
 export interface PathItem {
   readonly path: string;
   readonly pathParameters: readonly ParameterName[];
-  /** Of all its operations. */
+  /** Tag of all its operations. */
   readonly queryParameters: readonly ParameterName[];
   readonly operations: readonly Operation[];
 }
@@ -27,7 +27,7 @@ export interface Operation {
   /** Schema of the request's body. */
   readonly body?: string;
   readonly bodyRequired?: boolean;
-  /** What a PATCH may be written in. */
+  /** Media types of a PATCH. */
   readonly patchTypes?: readonly string[];
   /** Schema of the answer; none when it is a stream or text. */
   readonly result?: string;
@@ -37,24 +37,24 @@ export interface Operation {
 export const parameterTable = {
   command: ['string', 'Program to run, and its arguments, one each.'],
   container: ['string', 'Container of the pod; needed when there are several.'],
-  follow: ['boolean', 'Whether the log goes on as it is written.'],
-  insecureSkipTLSVerifyBackend: ['boolean', 'Whether the certificate of the node is taken as it is.'],
+  follow: ['boolean', 'Streams new lines of the log as they are written.'],
+  insecureSkipTLSVerifyBackend: ['boolean', 'Accepts the certificate of the node unverified.'],
   limitBytes: ['integer', 'Bytes after which the log is cut.'],
   ports: ['integer', 'Ports of the pod that are forwarded.'],
   previous: ['boolean', 'The log of the container that ran before.'],
   sinceSeconds: ['integer', 'Only what was written in these last seconds.'],
-  stderr: ['boolean', 'Whether errors of the program come back.'],
-  stdin: ['boolean', 'Whether the client sends input.'],
-  stdout: ['boolean', 'Whether output of the program comes back.'],
+  stderr: ['boolean', 'Returns the standard error of the program.'],
+  stdin: ['boolean', 'Sends input of the client to the program.'],
+  stdout: ['boolean', 'Returns the output of the program.'],
   tailLines: ['integer', 'Lines from the end; all when absent.'],
-  timestamps: ['boolean', 'Whether each line begins with its time.'],
-  tty: ['boolean', 'Whether the program has a terminal.'],
-  allowWatchBookmarks: ['boolean', 'Whether a watch also reports, from time to time, the version it has reached.'],
+  timestamps: ['boolean', 'Begins each line with its time.'],
+  tty: ['boolean', 'Gives the program a terminal.'],
+  allowWatchBookmarks: ['boolean', 'Lets a watch report the version that it has reached, from time to time.'],
   continue: ['string', 'Token of the previous page; the list goes on where that ended.'],
   dryRun: ['string', '`All`: everything is checked and nothing stored.'],
-  fieldManager: ['string', 'Who sets the fields, for managedFields; at most 128 characters.'],
+  fieldManager: ['string', 'Name of the client that sets the fields, for managedFields; at most 128 characters.'],
   fieldSelector: ['string', 'Only objects whose fields match.'],
-  fieldValidation: ['string', 'What unknown and duplicate fields cause: `Ignore`, `Warn` (the default) or `Strict`, an error.'],
+  fieldValidation: ['string', 'Effect of unknown and duplicate fields: `Ignore`, `Warn` (the default) or `Strict`, an error.'],
   force: ['boolean', 'Apply only: takes over fields that others manage.'],
   gracePeriodSeconds: ['integer', 'Seconds until the object is removed; 0 removes it at once.'],
   labelSelector: ['string', 'Only objects whose labels match.'],
@@ -62,14 +62,14 @@ export const parameterTable = {
   name: ['string', 'Name of the object.'],
   namespace: ['string', 'Namespace of the object.'],
   path: ['string', 'Path that follows, for the program that is connected to.'],
-  orphanDependents: ['boolean', 'Whether dependents stay; propagationPolicy says it better.'],
+  orphanDependents: ['boolean', 'Keeps dependents; deprecated, use propagationPolicy.'],
   pretty: ['string', '`true`: the answer is indented.'],
-  propagationPolicy: ['string', 'What happens to dependents: `Background`, `Foreground` or `Orphan`.'],
+  propagationPolicy: ['string', 'Treatment of dependents: `Background`, `Foreground` or `Orphan`.'],
   resourceVersion: ['string', 'The version that is read, or after which a watch starts.'],
-  resourceVersionMatch: ['string', 'How resourceVersion is meant: `Exact` or `NotOlderThan`.'],
-  sendInitialEvents: ['boolean', 'Whether a watch starts with the present objects and a bookmark.'],
+  resourceVersionMatch: ['string', 'Meaning of resourceVersion: `Exact` or `NotOlderThan`.'],
+  sendInitialEvents: ['boolean', 'Lets a watch start with the present objects and a bookmark.'],
   timeoutSeconds: ['integer', 'Seconds after which the answer ends.'],
-  watch: ['boolean', 'Whether changes follow as a stream.'],
+  watch: ['boolean', 'Streams changes.'],
 } as const;
 export type ParameterName = keyof typeof parameterTable;
 
@@ -112,7 +112,7 @@ const parametersOf: Readonly<Record<Action, readonly ParameterName[]>> = {
 const patchTypes = ['application/apply-patch+yaml', 'application/json-patch+json', 'application/merge-patch+json'];
 const strategicType = 'application/strategic-merge-patch+json';
 
-/** What is asked for in the query where no object is. */
+/** Query parameters of requests without an object in the body. */
 const streamParameters: readonly ParameterName[] = ['container', 'stderr', 'stdin', 'stdout', 'tty'];
 const connectionParameters: Readonly<Record<string, readonly ParameterName[]>> = {
   attach: streamParameters,

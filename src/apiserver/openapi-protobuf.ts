@@ -1,7 +1,7 @@
 /**
- * The protobuf form of OpenAPI documents, in which kubectl up to 1.34 asks for version 2 and takes nothing else: for `apply` of a List
- * and for kinds whose schema it looks up by name. Both versions are written from the JSON document; fields that Kubernetes' documents
- * never have are left out of the tables.
+ * Writes the protobuf form of OpenAPI documents. kubectl up to 1.34 asks for version 2 in this form and accepts nothing
+ * else: for `apply` of a List and for kinds whose schema it looks up by name. Both versions are written from the JSON
+ * document. The tables omit fields that Kubernetes' documents never have.
  *
  * @see gnostic-models, `openapiv2/OpenAPIv2.proto` and `openapiv3/OpenAPIv3.proto`: names and numbers of the fields
  */
@@ -169,7 +169,7 @@ const texts = repeated(text);
 const strings = wrapped(1, texts);
 const security = repeated(named(strings));
 
-/** What limits values, which both versions have under the same names. */
+/** Validation keywords, which both versions have under the same names. */
 const limits = (first: number): Fields => ({
   multipleOf: [first, double],
   maximum: [first + 1, double],

@@ -1,6 +1,6 @@
 import { type GroupVersionKind, nameOfRef, type Schema, type SchemaSet } from '../machinery/schema.ts';
 
-/** How types are published: in the two versions of OpenAPI, without what is used inside only. */
+/** Publishes types in the two versions of OpenAPI, without extensions that are internal. */
 
 export interface Dialect {
   readonly refPrefix: string;
@@ -8,7 +8,7 @@ export interface Dialect {
   readonly qualified: (ref: string, rest: Readonly<Record<string, unknown>>) => unknown;
   readonly quantity: unknown;
   readonly intOrString: unknown;
-  /** What the version can say of a schema that a user wrote. */
+  /** Keywords of a user's schema that the version can express. */
   readonly adapted: (schema: Schema) => Schema;
 }
 
@@ -43,7 +43,7 @@ export const version2: Dialect = {
   },
 };
 
-/** Where the types of `meta/v1` are. */
+/** Path of the types of `meta/v1`. */
 export const metaTypes = 'io.k8s.apimachinery.pkg.apis.meta.v1';
 
 const quantityType = 'io.k8s.apimachinery.pkg.api.resource.Quantity';

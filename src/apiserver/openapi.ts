@@ -20,11 +20,11 @@ import { encodeOpenApiV2, encodeOpenApiV3 } from './openapi-protobuf.ts';
 import { closureOf, metaTypes, publicType, version2, version3 } from './openapi-types.ts';
 
 /**
- * The OpenAPI documents from which clients learn fields and operations: version 3 with one document for each group version, and version 2
- * in one piece. What kubectl reads in them: types and merge keys (`explain`, client-side `apply`), and on patch operations whether
- * `fieldValidation` is understood, in which case it leaves validation to the server.
+ * The OpenAPI documents from which clients learn fields and operations: version 3 with one document for each group
+ * version, and version 2 in one piece. kubectl reads types and merge keys in them (`explain`, client-side `apply`). If
+ * patch operations have `fieldValidation`, it leaves validation to the server.
  *
- * Documents are made when they are first asked for, and again when their kinds change or the bytes were dropped.
+ * A document is built at its first request, and again when its kinds change or its bytes were dropped.
  *
  * @param schemas  the types as of now; asked again when the kinds have changed
  */
@@ -72,7 +72,7 @@ export function createOpenApi(kinds: KindTable, schemas: () => SchemaSet): OpenA
         ? undefined
         : remember(path, [], { make: () => pageDocument(currentSource(), page), toProtobuf: encodeOpenApiV3 });
     }
-    // Of the source that is current when it is made again.
+    // Kinds of the source at the time of the next build.
     const make = (): unknown => groupVersionDocument(currentSource(), currentSource().groupVersions.get(path) ?? group);
     return remember(path, group.kinds, { make, toProtobuf: encodeOpenApiV3 });
   };
@@ -107,7 +107,10 @@ interface KnownDocument {
 const isSame = (before: readonly KindDefinition[], now: readonly KindDefinition[] = []): boolean =>
   before.length > 0 && before.length === now.length && before.every((kind, index) => kind === now[index]);
 
-/** Of all encoded documents together; what was asked for longest ago is made again. The documents of the built-in kinds have 5 MB. */
+/**
+ * Bytes of all encoded documents; the least recently used ones are dropped. The documents of the built-in kinds have 5
+ * MB.
+ */
 const maxEncodedLength = 3 * 1024 * 1024;
 
 interface EncodingCache {
@@ -147,7 +150,7 @@ interface Source {
   readonly schemaOfGvk: ReadonlyMap<string, string>;
   /** By path: `api/v1`, `apis/apps/v1`. */
   readonly groupVersions: ReadonlyMap<string, GroupVersionSource>;
-  /** What is served besides resources, by path: `apis/apps`, `version`. */
+  /** Non-resource endpoints by path: `apis/apps`, `version`. */
   readonly pages: ReadonlyMap<string, Page>;
 }
 
@@ -192,7 +195,7 @@ function sourceOf(kinds: readonly KindDefinition[], given: SchemaSet): Source {
 const json = ['application/json'] as const;
 const versionType = 'io.k8s.apimachinery.pkg.version.Info';
 
-/** The versions that a server can stand for are younger than the generated types. */
+/** Versions that a server may emulate are newer than the generated types. */
 function withEmulation(schema: Schema = {}): Schema {
   const fields = ['emulationMajor', 'emulationMinor', 'minCompatibilityMajor', 'minCompatibilityMinor'];
   const properties = { ...schema.properties, ...Object.fromEntries(fields.map((field) => [field, { type: 'string' as const }])) };

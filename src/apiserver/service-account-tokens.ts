@@ -93,7 +93,7 @@ export function createServiceAccountTokens({ key, registry, clock }: ServiceAcco
       uidOf(serviceAccounts, `${namespace}/${serviceaccount.name}`) === serviceaccount.uid &&
       (pod === undefined || uidOf(pods, `${namespace}/${pod.name}`) === pod.uid) &&
       (secret === undefined || uidOf(secrets, `${namespace}/${secret.name}`) === secret.uid) &&
-      // A pod's node is told for information; a token that is bound to the node itself ends with it.
+      // A pod's node is in the token for information; a token that is bound to the node itself ends with it.
       (node === undefined || pod !== undefined || uidOf(nodes, node.name) === node.uid)
     );
   }
@@ -121,7 +121,7 @@ export function createServiceAccountTokens({ key, registry, clock }: ServiceAcco
         currentDate: new Date(clock.now()),
       }));
     } catch {
-      // Whatever is wrong with it, the answer is the same: the bearer is not known.
+      // Every invalid token gets the same answer: the bearer is unknown.
       return undefined;
     }
     const fresh = tryVerified(payload as Readonly<Record<string, unknown>>);

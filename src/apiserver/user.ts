@@ -1,4 +1,4 @@
-/** Who makes a request, as authentication found it. */
+/** The authenticated user of a request. */
 export interface UserInfo {
   readonly name: string;
   readonly groups: readonly string[];
@@ -11,6 +11,6 @@ export interface UserInfo {
 /** The API server itself, when it makes what every cluster has. */
 export const apiServerUser: UserInfo = { name: 'system:apiserver', groups: ['system:masters', 'system:authenticated'] };
 
-/** Whether it is the server that writes, on its own account; no name in a request from outside is enough. */
+/** True when the server itself writes; no name in a request from outside has this effect. */
 export const isApiServer = (user: UserInfo): boolean =>
   user === apiServerUser || (user.isLocal === true && user.name === apiServerUser.name);

@@ -4,7 +4,7 @@ import { apiVersionOf } from '../../machinery/resource.ts';
 import type { AdmissionRequest } from './admission.ts';
 import type { Match } from './match.ts';
 
-/** A write as webhooks and expressions are told of it: the `request` of an `admission.k8s.io/v1` AdmissionReview. */
+/** A write as webhooks and expressions see it: the `request` of an `admission.k8s.io/v1` AdmissionReview. */
 export function reviewRequestOf(request: AdmissionRequest, match: Match, uid: string): Readonly<Record<string, unknown>> {
   const { operation, subresource, namespace, name, isGenerated, user, dryRun } = request;
   const asked = request.servedAs ?? request.kind;
@@ -35,7 +35,7 @@ export function reviewRequestOf(request: AdmissionRequest, match: Match, uid: st
 
 const resourceOf = ({ group, version, resource }: KindDefinition): object => ({ group, version, resource });
 
-/** Of the body: that of `scale`, `eviction` and the rest is a kind of its own. */
+/** Kind of the body: `scale`, `eviction` and other subresources have kinds of their own. */
 function bodyKindOf({ group, version, kind, subresources }: KindDefinition, subresource: string): object {
   const body = subresources.find(({ name }) => name === subresource)?.body;
   return body === undefined ? { group, version, kind } : { group: body.group, version: body.version, kind: body.kind };

@@ -4,9 +4,9 @@ import type { KubeObject } from '../../machinery/object.ts';
 import type { UserInfo } from '../user.ts';
 
 /**
- * Steps of `mutating` see the object as the client and its defaults make it; those of `allocation` come after, when the server has put
- * in what is its own, and take something from a store that all objects share: what they set belongs to no client. Those of `validating`
- * see the object as it would be stored, once it is known to be valid, and change nothing.
+ * Steps of `mutating` see the object after the client and its defaults. Steps of `allocation` run after the server has
+ * set its own fields. They take values from a pool that all objects share, and no client owns the fields that they set.
+ * Steps of `validating` see the valid object as it would be stored, and change nothing.
  */
 export type AdmissionPhase = 'mutating' | 'allocation' | 'validating';
 
@@ -34,11 +34,11 @@ export interface AdmissionRequest<T extends KubeObject = KubeObject> {
   /** A later step changed the object, and the steps before it look once more. */
   readonly isAgain?: boolean;
   readonly fieldManager?: string | undefined;
-  /** Of a deletion. */
+  /** For a deletion. */
   readonly deleteOptions?: DeleteOptions | undefined;
   /** Aborted when the client is gone. */
   readonly signal?: AbortSignal | undefined;
-  /** Tells the client, which gets what it asked for all the same. */
+  /** Warns the client, whose request still succeeds. */
   warn(text: string): void;
   /** Adds to the entry of the request in the audit log. */
   annotate(key: string, value: string): void;
@@ -47,9 +47,9 @@ export interface AdmissionRequest<T extends KubeObject = KubeObject> {
 }
 
 /**
- * A step that every write of the kinds and operations it names goes through. It may change the object, copy on write, or refuse the
- * write by throwing a StatusError. What most steps look at is in memory, and they answer at once; one that has to ask somebody else gives
- * a promise, and must not wait for ever. The key of the object is locked meanwhile.
+ * A step that every write of its kinds and operations passes. It may change the object, copy on write, or refuse the
+ * write with a StatusError. Most steps read from memory and answer at once. A step that asks another server returns a
+ * promise, and must bound its wait, since the key of the object is locked meanwhile.
  */
 export interface AdmissionStep {
   readonly name: string;
@@ -95,7 +95,7 @@ export class AdmissionChain {
     return picked;
   }
 
-  /** False when no step has a say in such a write now. */
+  /** False when no step applies to such a write now. */
   concerns(kind: KindDefinition, operation: Operation, phase: AdmissionPhase, subresource: string): boolean {
     for (const step of this.stepsFor(kind, operation, phase, subresource)) if (step.isIdle?.() !== true) return true;
     return false;

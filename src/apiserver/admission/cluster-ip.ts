@@ -15,8 +15,8 @@ export interface ClusterIpOptions {
 }
 
 /**
- * Gives Services that have one their address. Which addresses are taken is what the Services in memory say, plus those of writes
- * under way: nothing of its own has to be stored or repaired.
+ * Allocates the address of Services that need one. The taken addresses are those of the Services in memory and of
+ * writes under way, so no separate record has to be stored or repaired.
  */
 export function clusterIp({ registry, serviceCidr, random }: ClusterIpOptions): AdmissionStep {
   const range = parseRange(serviceCidr);
@@ -58,7 +58,7 @@ export function clusterIp({ registry, serviceCidr, random }: ClusterIpOptions): 
       if (errors.length > 0) throw invalid(kind, name, errors);
       if (clusterIP === 'None') return withAddress(object, 'None');
       if (before !== undefined && clusterIP !== undefined && clusterIP === before.spec.clusterIP) return object;
-      // What is no address at all is refused where the object is validated.
+      // Validation of the object refuses a value that is no address.
       if (clusterIP !== undefined && clusterIP !== '' && isIP(clusterIP) === 0) return object;
       const address = allocate(request as AdmissionRequest<Service>);
       reserved.add(address);

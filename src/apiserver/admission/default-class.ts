@@ -2,7 +2,10 @@ import type { KindDefinition } from '../../machinery/kind.ts';
 import type { KubeObject } from '../../machinery/object.ts';
 import type { Registry } from '../registry/registry.ts';
 
-/** The class that an annotation marks as the default. Of several the newest is, and of those the first by name, as upstream has it. */
+/**
+ * The class that an annotation marks as the default. Among several the newest wins, then the first by name, as
+ * upstream.
+ */
 export function defaultOf<T extends KubeObject>(
   registry: Pick<Registry, 'stateOf'>,
   kind: KindDefinition<T>,

@@ -12,9 +12,9 @@ const linkLocal = parseRange('169.254.0.0/16');
 const linkLocalMulticast = parseRange('224.0.0.0/24');
 
 /**
- * Where traffic may be sent: an endpoint on a loopback address would let whoever writes EndpointSlices or Endpoints reach services of each node that
- * listen on nothing else, so they are refused, as upstream refuses them. The cluster's own part of 127/8 is the one exception, because
- * there its pods live.
+ * Refuses endpoints on loopback addresses, as upstream does. Through one, a user who may write EndpointSlices or
+ * Endpoints could reach services of each node that listen on nothing else. The cluster's own part of 127/8 is the one
+ * exception, since pods live there.
  */
 export function endpointAddresses(podCidr: string | undefined): AdmissionStep {
   const own = podCidr === undefined ? undefined : parseRange(podCidr);
@@ -28,7 +28,7 @@ export function endpointAddresses(podCidr: string | undefined): AdmissionStep {
       if (user.name === apiServerUser.name) return object;
       const addresses = kind.group === '' ? addressesOfEndpoints(object, before) : addressesOfSlice(object, before);
       const errors = addresses.flatMap(({ address, field }) => refusalOf(address, field, own));
-      // The client hears of all that is wrong at once.
+      // The client gets all errors at once.
       if (errors.length > 0) throw invalid(kind, name, [...errors, ...(kind.validate?.(object, before) ?? [])]);
       return object;
     },

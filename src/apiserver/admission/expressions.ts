@@ -13,7 +13,7 @@ import { reviewRequestOf } from './admission-review.ts';
 import type { Match } from './match.ts';
 
 /**
- * What expressions of admission can name: the object, the request and, through `authorizer`, what its user may do.
+ * Variables of admission expressions: the object, the request and, through `authorizer`, the permissions of its user.
  *
  * @see Kubernetes reference, "Validating Admission Policy", "Common Expression Language in Kubernetes"
  */
@@ -175,7 +175,7 @@ interface Asker {
   readonly match: Match;
 }
 
-/** `authorizer`: asks for its user, or for a service account that it is told. */
+/** `authorizer`: checks its user, or a service account that the expression names. */
 class AuthorizerValue extends LazyMap {
   readonly asker: Asker;
 
@@ -248,7 +248,7 @@ const nothingOfThatName = (name: string): CelEvaluationError => new CelEvaluatio
 interface Method<T> {
   readonly on: CelType;
   readonly value: new (...args: never[]) => T;
-  /** How many texts it takes. */
+  /** Number of string arguments. */
   readonly args: number;
   readonly result: CelType;
   run(receiver: T, ...args: readonly string[]): unknown;

@@ -31,10 +31,10 @@ export function limitRangeDefaults(registry: Pick<Registry, 'stateOf'>): Admissi
 }
 
 /**
- * Pods and claims keep to the bounds of their namespace. What the containers of a pod may use changes by `resize` alone, so other updates are
- * not looked at, as upstream has it.
+ * Keeps pods and claims within the bounds of their namespace. The resources of a pod's containers change by `resize`
+ * alone, so other updates pass unchecked, as upstream.
  *
- * @throws StatusError `Forbidden`, with all that is wrong
+ * @throws StatusError `Forbidden`, with all errors
  */
 export function limitRangeCheck(registry: Pick<Registry, 'stateOf'>): AdmissionStep {
   return {
@@ -69,7 +69,7 @@ const rangesIn = (registry: Pick<Registry, 'stateOf'>, namespace: string | undef
 
 interface Completed {
   readonly spec: PodSpec;
-  /** What was set, in words. */
+  /** The defaults that were set, as text. */
   readonly said: readonly string[];
 }
 
@@ -115,7 +115,7 @@ interface Completion {
   readonly limits: Readonly<Record<string, string>>;
   /** `container`, `init container` */
   readonly what: string;
-  /** Receives what was set, in words. */
+  /** Receives the defaults that were set, as text. */
   readonly said: string[];
 }
 

@@ -8,7 +8,7 @@ export interface MatchCondition {
   readonly expression: string;
 }
 
-/** `error` says that it could not be told. */
+/** `error` means that a condition could not be evaluated. */
 export type MatchResult = { readonly matches: boolean; readonly error?: undefined } | { readonly error: string };
 
 /** The `matchConditions` of webhooks: all have to hold, and one that does not is enough whatever errors the others came to. */

@@ -8,8 +8,8 @@ import type { Registry } from '../registry/registry.ts';
 import type { AdmissionRequest } from './admission.ts';
 
 /**
- * Whether a webhook or a policy has to do with a write. What it is shown is the version that its rules name: with `matchPolicy: Equivalent`
- * an object that a client wrote in another version goes there converted.
+ * Matches a webhook or a policy with a write, and gives the version of the object that its rules name. With
+ * `matchPolicy: Equivalent` an object in another version is converted to that one.
  */
 export interface Match {
   /** The version whose rule matched. */
@@ -86,7 +86,7 @@ export class Matcher {
   #selectsNamespace(selector: LabelSelectorObject | undefined, request: AdmissionRequest): boolean {
     if (isEverything(selector)) return true;
     const isNamespace = request.kind.group === namespaces.group && request.kind.resource === namespaces.resource;
-    // What is in no namespace is matched whatever the selector, as upstream has it.
+    // Cluster-scoped objects match any namespace selector, as upstream.
     if (!request.kind.namespaced && !isNamespace) return true;
     return compileLabelSelector(selector).matches(this.namespaceOf(request)?.metadata.labels);
   }

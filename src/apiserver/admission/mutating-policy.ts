@@ -23,7 +23,7 @@ import type { AdmissionRequest, AdmissionStep } from './admission.ts';
 import { withoutSystemFields } from './admission-review.ts';
 import { bodyIsOther, changedObject } from './changed-object.ts';
 import { commonValues, compileExpression, type Expression, evaluateExpression, notAnExpression } from './expressions.ts';
-import { followed } from './followed.ts';
+import { followObjects } from './follow.ts';
 import { isAdmissionConfiguration, type Match } from './match.ts';
 import { conditionsHold } from './match-conditions.ts';
 import {
@@ -46,16 +46,16 @@ export interface MutatingPolicyOptions extends PolicyOptions {
 }
 
 /**
- * MutatingAdmissionPolicies in force, one after the other in the order of their names: each binding of a policy that matches a write
- * changes the object by apply configuration or JSON patch, once for each of its parameter objects. When one did, the server's own steps
- * look once more, and after them the policies that ask for it.
+ * Applies the MutatingAdmissionPolicies, one after the other in the order of their names. Each binding of a policy that
+ * matches a write changes the object by apply configuration or JSON patch, once for each of its parameter objects.
+ * After a change the server's own steps run once more, and then the policies with `reinvocationPolicy: IfNeeded`.
  *
  * @throws StatusError `Invalid` (403) when an expression fails, or its patch does not fit, and the policy's failures are not ignored
  * @see Kubernetes reference, "Mutating Admission Policy"
  */
 export function mutatingPolicies(options: MutatingPolicyOptions): AdmissionStep {
   const { registry, matcher, authorizer, decoder, log } = options;
-  const policies = followed({
+  const policies = followObjects({
     registry,
     kind: mutatingAdmissionPolicies,
     make: compileMutatingPolicy,

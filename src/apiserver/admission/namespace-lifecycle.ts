@@ -6,7 +6,10 @@ import type { AdmissionStep } from './admission.ts';
 
 const immortal: ReadonlySet<string> = new Set(['default', 'kube-system', 'kube-public']);
 
-/** Objects are made only in namespaces that exist and stay, and the namespaces the cluster stands on stay. */
+/**
+ * Allows creations only in namespaces that exist and are not terminating, and keeps the system namespaces from
+ * deletion.
+ */
 export function namespaceLifecycle(registry: Pick<Registry, 'get'>): AdmissionStep {
   return {
     name: 'NamespaceLifecycle',

@@ -15,7 +15,7 @@ const first = 30_000;
 const size = 2_768;
 /** Ports at the start of the range that are given away last, so that people find those they name free. */
 const lastChoice = 86;
-/** What a dry run shows: no port of the range. */
+/** Port in the answer to a dry run: none of the range. */
 const dryRunPort = 32_769;
 
 /**
@@ -56,7 +56,7 @@ export function nodePorts({ registry, random }: NodePortOptions): AdmissionStep 
 /** The ports that one write takes. */
 interface Allocation {
   readonly allocated: ReadonlySet<number>;
-  /** Why `port` cannot be had; undefined when it now belongs to this write. */
+  /** Reason why `port` is not available; undefined when it now belongs to this write. */
   take(port: number): string | undefined;
   /** @throws StatusError 500 when there is none */
   takeAny(): number;

@@ -25,8 +25,9 @@ const restricted = 'node-restriction.kubernetes.io';
 const nodePrefix = 'system:node:';
 
 /**
- * An agent tells of its node what it sees. What decides which pods come there (taints, and labels that administrators set) is not its
- * to change, so that a node which was taken over cannot draw others' pods to it. Which objects it may write at all, the authorizer says.
+ * Restricts an agent to its own node. It must not change fields that decide which pods come there (taints, and labels
+ * that administrators set), so that a compromised node cannot attract pods of others. The authorizer decides about the
+ * objects that it may write at all.
  *
  * @throws StatusError `Forbidden`
  * @see Kubernetes reference, "Admission Controllers", "NodeRestriction"

@@ -97,7 +97,7 @@ export function admissionOrder(options: AdmissionOptions): AdmissionChain {
     expressionSyntax(),
     validatingPolicies(policies),
     validatingWebhooks(webhooks),
-    // Last: what is charged is as good as stored.
+    // Last, since a write that was charged is nearly always stored.
     resourceQuota({ registry, kinds: kinds.all, writeStatus: writeQuotaStatus, clock }),
   ]);
 }

@@ -11,8 +11,9 @@ export interface OwnerReferencesOptions {
 }
 
 /**
- * An owner decides over its dependents, so who changes owners of an object must be allowed to delete it, and who lets a dependent hold up
- * the deletion of its owner must be allowed to set finalizers on that one. Off unless it is asked for: many operators lack these rights.
+ * An owner decides over its dependents. A user who changes the owners of an object must therefore be allowed to delete
+ * it. A user who sets `blockOwnerDeletion` must be allowed to set finalizers on the owner. Off by default: many
+ * operators lack these rights.
  *
  * @throws StatusError `Forbidden`
  * @see Kubernetes reference, "Admission Controllers", "OwnerReferencesPermissionEnforcement"

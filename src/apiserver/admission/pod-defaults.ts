@@ -11,8 +11,8 @@ import type { AdmissionStep } from './admission.ts';
 const isPod = (kind: KindDefinition): boolean => kind.group === '' && kind.resource === 'pods';
 
 /**
- * A step that fills in a pod's spec on creation. What comes out is remembered by the frozen spec that went in, so that the pods of one
- * template share one spec, and the second of them costs a look-up.
+ * A step that fills in a pod's spec on creation. The result is cached by the frozen input spec. Pods of one template
+ * therefore share one spec, and the second of them costs a look-up.
  */
 function podSpecStep(name: string, fill: (spec: PodSpec) => PodSpec): AdmissionStep {
   const filled = new WeakMap<PodSpec, PodSpec>();
@@ -108,7 +108,7 @@ export function priority(registry: Pick<Registry, 'get' | 'stateOf'>): Admission
   };
 }
 
-/** What a pod without a class gets. */
+/** Values for a pod without a class. */
 const noClass = { metadata: { name: '' }, value: 0, preemptionPolicy: 'PreemptLowerPriority' } as const;
 
 function withPriority(spec: PodSpec, { metadata, value, preemptionPolicy }: Priority, podName: string): PodSpec {
@@ -134,7 +134,7 @@ function withPriority(spec: PodSpec, { metadata, value, preemptionPolicy }: Prio
 
 type Priority = Pick<PriorityClass, 'value' | 'preemptionPolicy'> & { readonly metadata: { readonly name: string } };
 
-/** Of several classes that say they are the default, the lowest is, as upstream has it. */
+/** Among several default classes the one with the lowest value wins, as upstream. */
 function defaultClass(registry: Pick<Registry, 'stateOf'>): PriorityClass | undefined {
   let lowest: PriorityClass | undefined;
   for (const object of registry.stateOf(priorityClasses).all.objects.values()) {

@@ -13,7 +13,7 @@ import type { KindTable } from '../kube-api.ts';
 import type { Registry } from '../registry/registry.ts';
 import type { AdmissionRequest } from './admission.ts';
 import { compileExpression, type Expression, evaluateExpression, LazyMap, notAnExpression } from './expressions.ts';
-import { followed, remembered } from './followed.ts';
+import { followObjects, memoize } from './follow.ts';
 import { inNamespace } from './in-namespace.ts';
 import type { Criteria, Matcher } from './match.ts';
 
@@ -88,8 +88,8 @@ export function followBindings(
   { registry, log }: PolicyOptions,
   kind: KindDefinition<AdmissionPolicyBinding>,
 ): () => ReadonlyMap<string, readonly Bound[]> {
-  const bindings = followed({ registry, kind, make: boundOf, log });
-  return remembered(bindings, (all) => {
+  const bindings = followObjects({ registry, kind, make: boundOf, log });
+  return memoize(bindings, (all) => {
     const grouped = new Map<string, Bound[]>();
     for (const bound of all) {
       const { policyName = '' } = bound.binding.spec ?? {};

@@ -23,8 +23,8 @@ const manager = 'validatingadmissionpolicy-status';
 const request = { user: apiServerUser, userAgent: manager, fieldManager: manager, subresource: 'status', force: true } as const;
 
 /**
- * Says in the status of each ValidatingAdmissionPolicy what its expressions get wrong about the kinds they are about, once for each
- * generation: a kind that comes later is not checked against, as upstream has it.
+ * Writes type errors of each ValidatingAdmissionPolicy's expressions to its status, once for each generation. Kinds
+ * that appear later are not checked, as upstream.
  */
 export function startPolicyStatus({ registry, writer, clock, log, ...types }: PolicyStatusOptions): { stop(): void } {
   let isWorking = false;
@@ -52,7 +52,7 @@ export function startPolicyStatus({ registry, writer, clock, log, ...types }: Po
   }
 
   async function reconcile(name: string): Promise<void> {
-    // Not in the middle of the commit that told of it.
+    // Deferred, so that it does not run within the commit that notified us.
     await Promise.resolve();
     const policy = registry.get(policies, name) as ValidatingAdmissionPolicy | undefined;
     const { generation = 0, deletionTimestamp } = policy?.metadata ?? {};

@@ -17,8 +17,8 @@ export interface TypeCheckOptions {
 const maxTypes = 10;
 
 /**
- * What of a policy cannot be right for the kinds that its rules name: fields that they do not have, values that do not compare. Kinds named
- * by wildcard and subresources are not looked at. A warning changes nothing about the policy.
+ * Type-checks a policy against the kinds that its rules name: unknown fields, values that do not compare. Kinds named
+ * by wildcard and subresources are skipped. A warning does not change the effect of the policy.
  */
 export async function typeWarnings(
   policy: ValidatingAdmissionPolicy,

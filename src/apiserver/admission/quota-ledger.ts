@@ -24,8 +24,8 @@ interface Entry {
 const nothing: ResourceAmounts = new Map();
 
 /**
- * What one quota's objects use now: counted once, then kept up to date by every committed change, so that a check looks at no object. With
- * it are kept the amounts of writes under way, which are in no object yet.
+ * Usage of one quota: counted once, then kept up to date by every committed change, so that a check reads no object. It
+ * includes the amounts of writes under way, which no object has yet.
  */
 export class QuotaLedger {
   readonly quota: ResourceQuota;
@@ -33,7 +33,7 @@ export class QuotaLedger {
   #used: ResourceAmounts = nothing;
   #reserved: ResourceAmounts = nothing;
   #uncharged: ResourceAmounts = nothing;
-  /** Of the writes under way; no two are of one object. */
+  /** Reservations of writes under way; no two are for one object. */
   readonly #reservations = new Map<string, ResourceAmounts>();
   readonly #entries = new Map<string, Entry>();
   readonly #expiring = new Set<string>();
@@ -45,7 +45,7 @@ export class QuotaLedger {
     for (const kind of kinds) if (kind.namespaced && mayCount(this.hard, kind)) this.#follow(registry, kind);
   }
 
-  /** Of objects and of writes under way. */
+  /** Sum over objects and writes under way. */
   used(nowMs: number): ResourceAmounts {
     for (const id of this.#expiring) {
       const entry = this.#entries.get(id);
@@ -60,8 +60,8 @@ export class QuotaLedger {
   }
 
   /**
-   * Takes `usage` for a write of the object, until the change is seen to be stored or the function that comes back is called because the
-   * write is over: at no moment does it count twice, or not at all.
+   * Reserves `usage` for a write of the object. The reservation ends when the stored change arrives, or when the caller
+   * calls the returned function because the write is over. At no moment does the usage count twice, or not at all.
    */
   reserve(kind: KindDefinition, object: KubeObject, usage: ResourceAmounts): () => void {
     const id = idOf(groupResourceOf(kind), object);

@@ -38,9 +38,9 @@ export interface ResourceQuotaOptions {
 const growing: readonly Pick<KindDefinition, 'group' | 'resource'>[] = [services, persistentVolumeClaims];
 
 /**
- * No namespace uses more than its ResourceQuotas allow. Decided at once, from a ledger that holds what is stored and what is under way, so
- * that writers at the same time never get more together than there is; then `status.used` is written, before the object is, with one write
- * for all who wait. What a charge leaves behind when its object is not made, the quota's controller puts right.
+ * Keeps each namespace within its ResourceQuotas. A ledger of stored objects and writes under way decides at once, so
+ * that concurrent writers together never exceed the limit. Then `status.used` is written before the object, with one
+ * write for all waiting requests. If the object is not created, the quota's controller corrects the charge.
  *
  * @throws StatusError `Forbidden`
  */
@@ -140,7 +140,7 @@ class Account {
     this.ledger = ledger;
   }
 
-  /** What counts against the limits now: what the status says, or what there is, whichever is more. */
+  /** Usage for the check: the larger of the status and the ledger. */
   used({ status }: ResourceQuota, nowMs: number): ResourceAmounts {
     return largerAmounts(addAmounts(readAmounts(status?.used), this.ledger.uncharged), this.ledger.used(nowMs));
   }
@@ -157,7 +157,7 @@ class Account {
         this.#running = this.#write(writeStatus, clock);
         return this.#running;
       };
-      // How the write before went is the business of those who waited for it.
+      // A failure of the earlier write is reported to the requests that waited for it.
       this.#next = this.#running.then(start, start);
     }
     return this.#next;
@@ -188,7 +188,7 @@ function withUsed(quota: ResourceQuota, used: ResourceAmounts): ResourceQuota {
   return { ...quota, status: { ...quota.status, hard, used: writeAmounts(used, Object.keys(hard)) } };
 }
 
-/** What the write would use beyond what is used already. */
+/** The part of a write's usage that is new. */
 function deltaOf({ kind, object, before }: AdmissionRequest): ResourceAmounts {
   const usage = usageOf(kind, object);
   return before === undefined ? usage : positiveAmounts(subtractAmounts(usage, usageOf(kind, before)));

@@ -49,7 +49,7 @@ export function runtimeClass(registry: Pick<Registry, 'get'>): AdmissionStep {
   };
 }
 
-/** What a pod says it costs is what its class says. */
+/** The overhead of a pod must equal that of its class. */
 export function runtimeClassOverhead(registry: Pick<Registry, 'get'>): AdmissionStep {
   return {
     name: 'RuntimeClass',

@@ -11,8 +11,8 @@ const defaultMode = 0o644;
 const volumePrefix = 'kube-api-access-';
 
 /**
- * Gives every container access to the API in the name of the pod's service account, unless the pod or the account says no: a volume
- * with a short-lived token, the certificate of the cluster's authority and the namespace.
+ * Gives every container access to the API in the name of the pod's service account, unless the pod or the account opts
+ * out. It adds a volume with a short-lived token, the certificate of the cluster's authority and the namespace.
  *
  * The pods of one template share the spec that comes out, the random name of the volume included.
  */

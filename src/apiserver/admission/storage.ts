@@ -39,7 +39,7 @@ const protections: readonly (readonly [kind: Pick<KindDefinition, 'group' | 'res
   [volumeAttributesClasses, finalizers.vacProtection],
 ];
 
-/** What pods or claims use is not removed under them: a controller takes the finalizer away when nobody does any more. */
+/** Volumes and claims in use are protected from removal: a controller removes the finalizer after the last user. */
 export function storageObjectInUseProtection(): AdmissionStep {
   const finalizerOf = (kind: KindDefinition): string | undefined => protections.find(([other]) => isSame(kind, other))?.[1];
   return {

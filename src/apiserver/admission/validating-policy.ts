@@ -9,7 +9,7 @@ import { forbidden, StatusError } from '../../machinery/status-error.ts';
 import { isApiServer } from '../user.ts';
 import type { AdmissionRequest, AdmissionStep } from './admission.ts';
 import { commonValues, compileExpression, type Expression, evaluateExpression, notAnExpression } from './expressions.ts';
-import { followed } from './followed.ts';
+import { followObjects } from './follow.ts';
 import { isAdmissionConfiguration } from './match.ts';
 import { conditionsHold } from './match-conditions.ts';
 import {
@@ -30,15 +30,16 @@ const leftOut = 'left out: the object is a Secret';
 const failureAnnotation = 'validation.policy.admission.k8s.io/validation_failure';
 
 /**
- * ValidatingAdmissionPolicies in force: each binding of a policy that matches a write puts its expressions to it, once for each of its
- * parameter objects. Which policies there are is worked out when one changes; a write that none is about costs a comparison for each.
+ * Applies the ValidatingAdmissionPolicies. Each binding of a policy that matches a write evaluates its expressions,
+ * once for each of its parameter objects. The list of policies is rebuilt when one changes. A write that matches none
+ * costs one comparison for each policy.
  *
- * @throws StatusError with the reason of the first expression that does not hold, where a binding denies
+ * @throws StatusError with the reason of the first expression that is false, when its binding denies
  * @see Kubernetes reference, "Validating Admission Policy"
  */
 export function validatingPolicies(options: PolicyOptions): AdmissionStep {
   const { registry, authorizer, matcher, log } = options;
-  const policies = followed({
+  const policies = followObjects({
     registry,
     kind: validatingAdmissionPolicies,
     make: compilePolicy,
@@ -148,7 +149,7 @@ interface Denial {
   readonly reason?: string;
 }
 
-/** What does not hold. Notes for the audit log are added to `notes`. */
+/** Expressions that are false. Notes for the audit log are added to `notes`. */
 function evaluate(policy: CompiledPolicy, given: Readonly<Record<string, unknown>>, notes: Map<string, string[]>): readonly Decision[] {
   const budget = policyBudget();
   const values = { ...given, variables: new VariableValues(policy.variables, given, budget) };

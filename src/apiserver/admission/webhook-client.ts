@@ -81,7 +81,7 @@ function targetOf({ clientConfig }: Webhook): Target {
   };
 }
 
-/** Where to connect, when that is not what the URL says. */
+/** Address to connect to, when it differs from the URL. */
 function addressOf(registry: Pick<Registry, 'get'>, { clientConfig }: Webhook): string | undefined {
   const { service } = clientConfig;
   if (service === undefined || service === null) return undefined;

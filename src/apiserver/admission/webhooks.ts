@@ -16,7 +16,7 @@ import { isApiServer } from '../user.ts';
 import type { AdmissionRequest, AdmissionStep } from './admission.ts';
 import { reviewOf, reviewRequestOf, withoutSystemFields } from './admission-review.ts';
 import { bodyIsOther, changedObject } from './changed-object.ts';
-import { followed, remembered } from './followed.ts';
+import { followed, remembered } from './follow.ts';
 import { type Criteria, isAdmissionConfiguration, type Match, type Matcher } from './match.ts';
 import type { MatchConditions } from './match-conditions.ts';
 import type { WebhookClient } from './webhook-client.ts';
@@ -37,15 +37,16 @@ interface Hook {
   readonly criteria: Criteria;
 }
 
-/** What a webhook said that did not refuse. */
+/** Answer of a webhook that did not refuse. */
 interface Verdict {
   readonly patch: unknown;
 }
 
 /**
- * Webhooks that may change an object, one after the other in the order of their configurations' names. When one did, the server's own steps
- * look once more, and after them the webhooks that ask for it. What the server writes on its own account is not theirs to judge: one that
- * is out of reach must keep neither the server from starting nor old Events from going.
+ * Calls the mutating webhooks one after the other, in the order of their configurations' names. After a change the
+ * server's own steps run once more, and then the webhooks with `reinvocationPolicy: IfNeeded`. Writes of the server
+ * itself skip webhooks. An unreachable webhook must neither keep the server from starting nor keep old Events from
+ * expiring.
  *
  * @see Kubernetes reference, "Dynamic Admission Control"
  */
@@ -97,7 +98,7 @@ export function mutatingWebhooks(options: WebhookOptions): AdmissionStep {
   };
 }
 
-/** Webhooks that may only refuse; all are asked at once, and the first that refuses, in the order of their names, is the one that is told. */
+/** Calls the validating webhooks, all at once. If several refuse, the client gets the refusal of the first by name. */
 export function validatingWebhooks(options: WebhookOptions): AdmissionStep {
   const hooks = hooksIn(options, validatingWebhookConfigurations);
 
@@ -149,7 +150,7 @@ async function matchOf(
   if (match === undefined || webhook.matchConditions === undefined || webhook.matchConditions.length === 0) return match;
   const result = conditions.evaluate(webhook.matchConditions, request, match);
   if (result.error === undefined) return result.matches ? match : undefined;
-  // Where it cannot be told, the policy for failures decides.
+  // The failure policy decides when a condition cannot be evaluated.
   if (!failsClosed(webhook)) return undefined;
   throw forbidden(request.kind, request.name, result.error);
 }

@@ -45,12 +45,15 @@ export interface AggregatedGroupVersion {
   /** Served elsewhere. */
   readonly remote: boolean;
   readonly available: boolean;
-  /** What its server said last that it serves; undefined when it never did, and for what is served here. */
+  /** Last known resources of the server; undefined before its first answer, and for groups that this process serves. */
   readonly resources: readonly RemoteResource[] | undefined;
 }
 
 export interface AggregatorOptions {
-  /** Of the API server itself: reads APIServices, Services and EndpointSlices, and writes `apiservices/status`. */
+  /**
+   * Client of the API server itself: it reads APIServices, Services and EndpointSlices, and writes
+   * `apiservices/status`.
+   */
   readonly client: Client;
   readonly informers: InformerSet;
   /** By it extension servers know that it is this server that says who asks. */
@@ -81,12 +84,12 @@ export function createAggregator(options: AggregatorOptions): Aggregator {
   return new ApiAggregator(options);
 }
 
-/** What is known of a remote group version beside its APIService. */
+/** State of a remote group version besides its APIService. */
 interface Known {
   resources: readonly RemoteResource[] | undefined;
   /** Address of its OpenAPI document; undefined when it has none. */
   openApiUrl: string | undefined;
-  /** Of the APIService that `resources` and `openApiUrl` belong to. */
+  /** UID of the APIService that `resources` and `openApiUrl` belong to. */
   uid: string | undefined;
   /** Looks that found it unavailable, by reason. */
   readonly failures: Map<string, number>;
@@ -304,7 +307,7 @@ class ApiAggregator implements Aggregator {
     return delay;
   }
 
-  /** What the server says it serves, or why it does not. */
+  /** Result of a discovery: the resources, or the reason why there are none. */
   async #ask(apiService: APIService): Promise<Found | { readonly reason: string; readonly message: string }> {
     const { group = '', version = '' } = apiService.spec ?? {};
     const path = `/apis/${group}/${version}`;

@@ -51,8 +51,8 @@ export async function proxyRequest(request: ProxiedRequest, send: (request: Remo
 export const sendUnavailable = (response: ServerResponse, text: string): void => sendPlain(response, 503, `${text}\n`);
 
 /**
- * The path that was authorized, written anew from its parts, with the query as it came: what another server makes of `..` and of
- * escaped slashes must not be something else than what was decided upon here.
+ * The authorized path, rebuilt from its parts, with the original query. Another server must not read `..` and escaped
+ * slashes differently from the authorization here.
  *
  * @throws StatusError 400 for a path with `.` or `..` in it
  */
@@ -64,7 +64,7 @@ function pathOf(url: string): string {
   return `${segments.map(encodeURIComponent).join('/')}${mark === -1 ? '' : url.slice(mark)}`;
 }
 
-/** Of one connection only, and what tells who asks, which is for the API server. */
+/** Headers of one connection only, and headers of authentication, which are for the API server. */
 const ownHeaders = new Set([
   'authorization',
   'connection',

@@ -1,6 +1,6 @@
 /**
- * What an extension server says it serves. It is a stranger's text: entries that are not what they should be are left out, and there
- * is a bound to everything.
+ * Reads the discovery documents of an extension server. The text is untrusted: malformed entries are left out, and
+ * every list has a bound.
  */
 
 export interface RemoteResource {
@@ -15,9 +15,9 @@ export interface RemoteResource {
   readonly categories: readonly string[];
 }
 
-/** Of one group version. */
+/** Largest number of resources in one group version. */
 const maxResources = 1_000;
-/** Of one list of verbs, short names or categories. */
+/** Longest list of verbs, short names or categories. */
 const maxWords = 64;
 const namePattern = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?(\/[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?$/;
 const wordPattern = /^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$/i;
@@ -53,7 +53,10 @@ export function parseResourceList(text: string, groupVersion: string): readonly 
   });
 }
 
-/** Where an index of OpenAPI version 3 says that the document of `path` is; undefined when it does not, or points elsewhere. */
+/**
+ * Path of the OpenAPI document that an index of version 3 names for `path`; undefined when it has none, or names
+ * another host.
+ */
 export function parseOpenApiIndex(text: string, path: string): string | undefined {
   let value: unknown;
   try {
@@ -75,7 +78,7 @@ const isText = (value: unknown, pattern: RegExp): value is string => typeof valu
 const wordsOf = (value: unknown): readonly string[] =>
   Array.isArray(value) ? value.slice(0, maxWords).filter((word) => isText(word, wordPattern)) : [];
 
-/** The same in the aggregated form: subresources stand with their resource. */
+/** The same in the aggregated form: subresources are listed with their resource. */
 export function aggregatedResources(resources: readonly RemoteResource[]): readonly unknown[] {
   const responseKind = ({ group, version, kind }: RemoteResource): unknown => ({ group, version, kind });
   return resources

@@ -2,7 +2,10 @@ import type { APIService } from '../../api/apiregistration/v1/api-service.ts';
 import type { Service } from '../../api/core/v1/service.ts';
 import type { EndpointSlice } from '../../api/discovery/v1/endpoint-slice.ts';
 
-/** Where the server of an APIService is reached, or why it cannot be: reason and message of the condition `Available`. */
+/**
+ * Address of the server of an APIService, or the reason why there is none: reason and message of the condition
+ * `Available`.
+ */
 export type RemoteEndpoint =
   | { readonly type: 'endpoint'; readonly address: string; readonly port: number; readonly serverName: string }
   | { readonly type: 'problem'; readonly reason: string; readonly message: string };
@@ -15,8 +18,8 @@ export interface EndpointSources {
 }
 
 /**
- * Chooses an endpoint of the Service that an APIService names. Endpoints are dialled themselves and not the Service's address, so that no
- * proxy is needed on the way; the certificate has to be for `NAME.NAMESPACE.svc` all the same.
+ * Chooses an endpoint of the Service that an APIService names. The connection goes to the endpoint itself and not to
+ * the Service's address, so that it needs no proxy. The certificate still has to be for `NAME.NAMESPACE.svc`.
  */
 export function endpointOf({ spec }: APIService, { service: serviceOf, slices: slicesOf, random }: EndpointSources): RemoteEndpoint {
   const { namespace = '', name = '', port: wanted = 443 } = spec?.service ?? {};

@@ -101,7 +101,10 @@ function trustOf({ spec }: APIService): { readonly ca?: Buffer; readonly rejectU
   return caBundle === '' ? { rejectUnauthorized: true } : { rejectUnauthorized: true, ca: Buffer.from(caBundle, 'base64') };
 }
 
-/** Who asks, as extension servers read it. Only these headers say so: those that a client sends never get here. */
+/**
+ * Identity of the requester for extension servers. Only these headers carry it: the proxy drops those that a client
+ * sends.
+ */
 export function identityHeaders({ name, uid, groups, extra = {} }: UserInfo): OutgoingHttpHeaders {
   return {
     'x-remote-user': headerText(name),

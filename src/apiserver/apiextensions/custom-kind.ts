@@ -16,7 +16,7 @@ import { ruleErrors } from '../../machinery/structural-schema/rules.ts';
 import { compiledStructureOf, type Structure } from '../../machinery/structural-schema/structure.ts';
 import { listErrors, schemaErrors } from '../../machinery/structural-schema/validate.ts';
 
-/** The kinds that a CustomResourceDefinition stands for: one for each version, of which one is stored. */
+/** The kinds of a CustomResourceDefinition: one for each version. One of them is stored. */
 export interface CustomKinds {
   /** The stored version, served or not. */
   readonly stored: KindDefinition;
@@ -128,7 +128,7 @@ function withoutStatus(object: KubeObject): KubeObject {
 
 function errorsOf(root: Structure, object: KubeObject, before: KubeObject | undefined): readonly FieldError[] {
   const found = [...schemaErrors(root, object, before)];
-  // Who stored such a list may go on changing the rest.
+  // An object that was stored with such a list can still change elsewhere.
   if (before === undefined || listErrors(root, before).length === 0) found.push(...listErrors(root, object));
   return [...found, ...ruleErrors(root, object, found, before)];
 }
@@ -136,8 +136,8 @@ function errorsOf(root: Structure, object: KubeObject, before: KubeObject | unde
 // ------------------------------------------------------------------------------------------------------------------------------- versions
 
 /**
- * Without a webhook the versions are the same objects under other names, each with the fields of its own schema. What is read has the
- * defaults of the stored version alone, as upstream has it.
+ * Without a webhook the versions are the same objects under other names, each with the fields of its own schema. Reads
+ * get the defaults of the stored version alone, as upstream.
  */
 function conversionOf({ spec }: CustomResourceDefinition, version: CustomResourceVersion, stored: KindDefinition): Conversion<KubeObject> {
   const apiVersion = `${spec.group}/${version.name}`;

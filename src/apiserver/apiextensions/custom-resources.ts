@@ -235,7 +235,7 @@ export class CustomResources {
         if (!isAlreadyExists(err)) throw err;
       }
     }
-    // What is not served yet may be by another server.
+    // Another server may serve a resource that is not served here yet.
     const defined = new Set(this.#definitions().flatMap(({ spec }) => spec.versions.map(({ name }) => `${name}.${spec.group}`)));
     for (const { metadata } of [...registry.stateOf(apiServices).all.objects.values()]) {
       if (metadata.labels?.[automanaged] === 'true' && !defined.has(metadata.name)) await this.#delete(apiServices, metadata);

@@ -5,7 +5,7 @@ import type {
   CustomResourceNames,
 } from '../../api/apiextensions/v1/definition.ts';
 
-/** Which names of a definition are its own: within a group no two definitions share one. */
+/** The names that a definition owns: within a group no two definitions share one. */
 export interface NamesDecision {
   readonly names: CustomResourceNames;
   readonly condition: CustomResourceDefinitionCondition;

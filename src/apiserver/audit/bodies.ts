@@ -46,7 +46,7 @@ export function objectOf({ bytes, contentType, isCut }: AuditedBody, omitManaged
     const value = parse(bytes, mediaTypeOf(contentType));
     return omitManagedFields ? withoutManagedFields(value) : value;
   } catch {
-    // The client was told what is wrong with it, and so is the reader, by the code.
+    // The client got the errors of the body, and the code says so to the reader of the log.
     return undefined;
   }
 }

@@ -8,7 +8,7 @@ export type AuditLevel = (typeof auditLevels)[number];
 export const auditStages = ['RequestReceived', 'ResponseStarted', 'ResponseComplete', 'Panic'] as const;
 export type AuditStage = (typeof auditStages)[number];
 
-/** What is noted of a request. */
+/** The recorded detail of a request. */
 export interface AuditDecision {
   readonly level: AuditLevel;
   readonly omitStages: readonly AuditStage[];
@@ -88,7 +88,7 @@ export function parseAuditPolicy(text: string): AuditPolicy {
   };
 }
 
-/** What holds a credential in the request or in the answer. */
+/** Resources with credentials in the request or in the answer. */
 function isConfidential({ group = '', resource = '', subresource = '' }: RequestAttributes): boolean {
   if (group === '') return resource === 'secrets' || (resource === 'serviceaccounts' && subresource === 'token');
   return group === 'authentication.k8s.io' && resource === 'tokenreviews';

@@ -17,7 +17,7 @@ export function fetchJson(url: string, { caCertificate, timeoutMs, maxBytes }: F
       {
         agent: false,
         headers: { accept: 'application/json' },
-        // Of the whole exchange, unlike `timeout`.
+        // Limit for the whole exchange, unlike `timeout`.
         signal: AbortSignal.timeout(timeoutMs),
         ...(caCertificate === undefined ? {} : { ca: caCertificate }),
       },

@@ -19,7 +19,7 @@ export interface IssuerKeysOptions {
 const timeoutMs = 10_000;
 const maxBytes = 256 * 1024;
 const maxKeys = 100;
-/** Keys are fetched anew when they are older; meanwhile the old ones count. */
+/** Older keys are fetched again; the old ones stay valid meanwhile. */
 const maxAgeMs = 600_000;
 /** Between two attempts, however many tokens name a key that is not known. */
 const cooldownMs = 10_000;

@@ -6,13 +6,13 @@ import type { UserInfo } from '../user.ts';
 import { createIssuerKeys, type IssuerKeys } from './oidc-keys.ts';
 import { forOwnAudience, type TokenAuthenticator, withAuthenticated } from './token-authenticator.ts';
 
-/** What the `--oidc-*` flags of kube-apiserver say, with their meanings there. */
+/** The `--oidc-*` flags of kube-apiserver, with the same meanings. */
 export interface OidcConfiguration {
   /** https; exactly as the tokens' `iss`. */
   readonly issuerUrl: string;
   /** Must be among the tokens' `aud`. */
   readonly clientId: string;
-  /** Default `sub`. Of `email`, only verified ones count. */
+  /** Default `sub`. With `email`, only verified addresses count. */
   readonly usernameClaim?: string | undefined;
   /** Default, also when empty: `ISSUER#`, and none where the claim is `email`. `-` is none. */
   readonly usernamePrefix?: string | undefined;
@@ -53,7 +53,7 @@ export function createOidcTokens(options: OidcOptions): TokenAuthenticator {
     try {
       claims = await verifiedClaims(token, keys, options);
     } catch (err) {
-      // Whatever is wrong with it, the bearer only hears that he is not known. The text of the error has nothing of the token.
+      // The bearer of any invalid token gets only 401. The text of the error contains nothing of the token.
       log.debug({ err, issuer: issuerUrl }, 'Refused ID token');
       return undefined;
     }
@@ -82,7 +82,7 @@ export function createOidcTokens(options: OidcOptions): TokenAuthenticator {
   };
 }
 
-/** Whether the token says so; nothing is believed yet. Others are not worth a look at keys. */
+/** True when the unverified token names this issuer. Other tokens need no fetch of keys. */
 function isFrom(token: string, issuer: string): boolean {
   const [, payload, , ...rest] = token.split('.');
   if (payload === undefined || rest.length > 0) return false;

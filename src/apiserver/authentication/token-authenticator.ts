@@ -4,8 +4,8 @@ import type { UserInfo } from '../user.ts';
 /** One way to tell who bears a token. */
 export interface TokenAuthenticator {
   /**
-   * Who bears the token, and for which of `audiences` (the API's own, unless named) it is good; undefined when this is not one of its
-   * tokens, or not a good one. At once where nothing has to be waited for.
+   * Returns the user of the token and its valid audiences among `audiences` (by default the API's own). Undefined when
+   * this authenticator did not issue the token, or when it is invalid. Returns no promise when it need not wait.
    */
   authenticate(token: string, audiences?: readonly string[]): AuthenticatedToken | undefined | Promise<AuthenticatedToken | undefined>;
 }
@@ -15,7 +15,7 @@ export interface AuthenticatedToken {
   readonly audiences: readonly string[];
 }
 
-/** What tokens that name no audience are for: this API. */
+/** Audience of tokens that name none: this API. */
 export const ownAudiences: readonly string[] = ['https://kubernetes.default.svc.cluster.local'];
 
 /** The first that knows the token answers. */

@@ -4,7 +4,7 @@ import { writeDurableFile } from '../../base/durable-file.ts';
 import { parseYamlDocuments } from '../../machinery/yaml.ts';
 import { aesCbcProvider, aesGcmProvider, identityProvider, type Provider, type ProviderKey } from './providers.ts';
 
-/** Which resources are encrypted in the store, and how. */
+/** Encrypted resources of the store, and their providers. */
 export interface EncryptionConfiguration {
   /**
    * Providers of a resource (`core/secrets`): the first one writes, all of them read. Undefined for a resource that no rule names: it is
@@ -22,7 +22,8 @@ interface Rule {
 const limits = { maxBytes: 1024 * 1024, maxDepth: 20, maxAliases: 0, maxDocuments: 2 };
 
 /**
- * An EncryptionConfiguration as kube-apiserver reads it (`apiserver.config.k8s.io/v1`), with the providers `aesgcm`, `aescbc` and `identity`.
+ * An EncryptionConfiguration as kube-apiserver reads it (`apiserver.config.k8s.io/v1`), with the providers `aesgcm`,
+ * `aescbc` and `identity`.
  * If several rules name a resource, the first counts.
  *
  * @see Kubernetes, "Encrypting Confidential Data at Rest"
@@ -61,7 +62,8 @@ function ruleOf(value: unknown, where: string): Rule {
   );
   const prefixes = new Set<string>();
   for (const { prefix } of providers) {
-    if (prefixes.has(prefix)) throw new Error(`${where}.providers: two keys of one provider have the same name, or identity stands twice`);
+    if (prefixes.has(prefix))
+      throw new Error(`${where}.providers: two keys of one provider have the same name, or identity is listed twice`);
     prefixes.add(prefix);
   }
   return { resources, providers };

@@ -17,8 +17,8 @@ export interface EncryptedStorage extends Storage {
   /** Values that no key opens, by store key. */
   readonly unreadable: ReadonlyMap<string, Unreadable>;
   /**
-   * Seals what is not sealed with the first key, a few values at a time, then has the backend forget the old texts. Goes on until all is done
-   * or it is stopped; what a stop or a crash leaves is done after the next start.
+   * Seals values that are not sealed with the first key, a few at a time, then makes the backend drop the old texts.
+   * Runs until all are sealed or it is stopped. The next start finishes the rest after a stop or a crash.
    */
   startSealing(): { stop(): void };
 }

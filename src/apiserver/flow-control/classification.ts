@@ -3,7 +3,7 @@ import type { PriorityLevelConfiguration } from '../../api/flowcontrol/v1/priori
 import type { RequestAttributes } from '../kube-api.ts';
 import type { UserInfo } from '../user.ts';
 
-/** Which FlowSchema a request belongs to, and which of its flows. */
+/** Matches a request with a FlowSchema and one of its flows. */
 export interface Classification {
   readonly schema: FlowSchema;
   /** Name of the priority level; it exists. */

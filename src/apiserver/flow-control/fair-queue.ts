@@ -11,7 +11,7 @@ export interface FairQueue {
    * @throws QueueFull when the flow or the queue has too many that wait, or the turn did not come in time
    */
   enter(flow: string, seats: number, onGone: (giveUp: () => void) => void): Seat | Promise<Seat>;
-  /** How many may be taken; fewer than are taken means that nobody enters until enough have left. */
+  /** Number of seats; below the number of taken ones no request enters until enough have left. */
   resize(limits: QueueLimits): void;
   readonly limits: QueueLimits;
   readonly executing: number;
@@ -131,7 +131,7 @@ export function createFairQueue(options: FairQueueOptions): FairQueue {
     return next;
   }
 
-  /** Lets in whose turn it is; false when nobody waits or there is no room. */
+  /** Admits the next request; false when none waits or there is no room. */
   function admitNext(): boolean {
     const next = nextFlow();
     const [first] = next?.[1].waiters ?? [];
@@ -179,7 +179,7 @@ export function createFairQueue(options: FairQueueOptions): FairQueue {
     askGate();
   }
 
-  /** One timer for all: who has waited too long is told within a second. */
+  /** One timer for all: a request that has waited too long is refused within a second. */
   function sweep(): void {
     const now = clock.monotonicMs();
     for (const [name, flow] of flows) {

@@ -15,12 +15,12 @@ import { mandatoryLevels, mandatorySchemas } from './configuration.ts';
 import { createFairQueue, type FairQueue, QueueFull, type QueueLimits, type Seat } from './fair-queue.ts';
 
 /**
- * API priority and fairness: each request belongs to a flow, flows of one priority level take turns, and no level takes the room of
- * another. Levels that are exempt have no end of seats and take their turns like the others. A watch has a seat until it has begun; streams
- * and the components of this process, which do not come over HTTP, are not asked.
+ * API priority and fairness: each request belongs to a flow, flows of one priority level take turns, and no level takes
+ * the room of another. Exempt levels have unlimited seats and take turns like the others. A watch has a seat until it
+ * has begun. Streams and the components of this process, which do not come over HTTP, are exempt.
  *
- * Of upstream's scheme, levels neither lend nor borrow seats (`lendablePercent` and `borrowingLimitPercent` change nothing), and a flow
- * has a queue of its own that holds as much as its hand of queues would.
+ * Differences from upstream: levels neither lend nor borrow seats (`lendablePercent` and `borrowingLimitPercent` change
+ * nothing), and a flow has a queue of its own that holds as much as its hand of queues would.
  */
 export interface FlowControl {
   classify(user: UserInfo, attributes: () => RequestAttributes): RequestFlow;
@@ -100,7 +100,7 @@ export function createFlowControl(options: FlowControlOptions): FlowControl {
     followObjects(registry, kind, (object, gone) => {
       if (gone) into.delete(object.metadata.name);
       else into.set(object.metadata.name, object as T);
-      // Made anew by the next request: changes come in bursts.
+      // The next request rebuilds it, since changes come in bursts.
       classifier = undefined;
     });
   };
@@ -124,7 +124,7 @@ export function createFlowControl(options: FlowControlOptions): FlowControl {
       const queue = createFairQueue({ limits, maxWaitMs: isExempt ? Number.POSITIVE_INFINITY : maxWaitMs, clock, gate });
       levels.set(name, { name, uid, isExempt, queue, dispatched: known?.dispatched ?? 0, rejected: known?.rejected ?? new Map() });
     }
-    // Those who wait in a level that is gone keep their place in its queue, which nobody else enters.
+    // Requests that wait in a removed level keep their place in its queue, and no new one enters it.
     for (const name of levels.keys()) if (!wanted.has(name)) levels.delete(name);
     return createClassifier(withMandatory(mandatorySchemas, storedSchemas).values(), wanted);
   }
@@ -267,8 +267,8 @@ function* textOf(levels: Iterable<Level>): Iterable<string> {
         yield `apiserver_flowcontrol_${name}{priority_level="${level.name}"${labels}} ${value}\n`;
     }
   };
-  yield* family('dispatched_requests_total', 'Requests that were let in.', 'counter', ({ dispatched }) => [['', dispatched]]);
-  yield* family('rejected_requests_total', 'Requests that were told to come back.', 'counter', ({ rejected }) =>
+  yield* family('dispatched_requests_total', 'Requests that were admitted.', 'counter', ({ dispatched }) => [['', dispatched]]);
+  yield* family('rejected_requests_total', 'Requests that were refused, to be tried again.', 'counter', ({ rejected }) =>
     [...rejected].map(([reason, count]) => [`,reason="${reason}"`, count] as const),
   );
   yield* family('current_inqueue_requests', 'Requests that wait for their turn.', 'gauge', ({ queue }) => [['', queue.waiting]]);

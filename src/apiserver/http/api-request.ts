@@ -17,12 +17,12 @@ import type { TurnQueue } from './turn-queue.ts';
 import type { Upgrade } from './upgrade.ts';
 import type { WatchMemory } from './watch-memory.ts';
 
-/** What the handlers of the verbs share. */
+/** Context that the handlers of the verbs share. */
 export interface HandlerContext {
   readonly kubeApi: KubeApi;
   readonly encoder: ObjectEncoder;
   readonly metrics: RequestMetrics;
-  /** Where streams wait for their turn to write. */
+  /** Gate where streams wait for their turn to write. */
   readonly turns: TurnQueue;
   /** Others wait for the memory of answers that are under way. */
   isShortOfMemory(): boolean;

@@ -50,7 +50,7 @@ export function createAuthenticator({ tokens, clock }: AuthenticatorOptions): Au
       const certificate = request.socket instanceof TLSSocket ? certificateUserOf(request.socket) : 'none';
       if (typeof certificate === 'object') return certificate.user;
       const { authorization } = request.headers;
-      // Up to the next space, as upstream: what stands after it is not looked at, and two spaces begin no token.
+      // Up to the next space, as upstream: the rest is ignored, and two spaces begin no token.
       const token = authorization === undefined ? undefined : /^bearer ([^ ]+)/i.exec(authorization)?.[1];
       if (token !== undefined) {
         const found = tokens.authenticate(token);
@@ -62,7 +62,7 @@ export function createAuthenticator({ tokens, clock }: AuthenticatorOptions): Au
   };
 }
 
-/** The same, and `note` hears of each request whether it was found out who makes it. */
+/** The same; `note` gets the result of each authentication. */
 export function countAttempts(authenticator: Authenticator, note: (isKnown: boolean) => void): Authenticator {
   const known = (user: UserInfo): UserInfo => {
     note(true);

@@ -7,8 +7,8 @@ import type { KindTable } from '../kube-api.ts';
 import { isCustomKind } from './api-request.ts';
 
 /**
- * The documents by which clients learn what is served: the aggregated form (one document for `/api`, one for `/apis`, with an ETag) and
- * the older one (a document a group and a version), which some clients still read.
+ * The documents by which clients learn the served resources. The aggregated form has one document for `/api` and one
+ * for `/apis`, with an ETag. The older form has a document for each group and version; some clients still read it.
  */
 export interface Discovery {
   /** `/api` or `/apis` in the aggregated form; the ETag is quoted. */
@@ -26,7 +26,7 @@ export interface Discovery {
   paths(): readonly string[];
 }
 
-/** @param aggregated  group versions of other servers, which stand among the own ones; absent: there are none */
+/** @param aggregated  group versions of other servers, to be listed among the own ones; absent: there are none */
 export function createDiscovery(kinds: KindTable, aggregated?: AggregatedGroups): Discovery {
   let cached: Documents | undefined;
   const documents = (): Documents => {
@@ -91,7 +91,7 @@ interface Version {
   readonly legacy: unknown | undefined;
 }
 
-/** Of a group that has no APIService: that of groups from outside Kubernetes. */
+/** Priority of a group that has no APIService: that of groups from outside Kubernetes. */
 const otherGroupPriority = 1_000;
 
 function buildDocuments(
@@ -160,7 +160,7 @@ function priorityOf(group: string, aggregated: readonly AggregatedGroupVersion[]
   return priorities.length === 0 ? undefined : Math.max(...priorities);
 }
 
-/** What this server serves is never somebody else's; of the rest, groups stand by their priority. */
+/** A group that this server serves is never delegated; the other groups are sorted by priority. */
 function withRemote(own: readonly Group[], aggregated: readonly AggregatedGroupVersion[]): readonly Group[] {
   const groups = new Map(own.map((group) => [group.name, group]));
   const remote = aggregated

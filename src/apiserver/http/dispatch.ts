@@ -30,7 +30,7 @@ const tryConnection = ({ group, subresource }: ResourceTarget): Connection | und
 const isWatch = (target: ResourceTarget, query: URLSearchParams): boolean =>
   target.watch || (target.name === undefined && booleanOf(query, 'watch'));
 
-/** The verb as authorization knows it; also for paths that lead nowhere, since who may not look is told nothing about them. */
+/** The verb for authorization; also for unknown paths, so that a client without rights learns nothing about them. */
 function verbOf(method: string, target: ResourceTarget, query: URLSearchParams): Verb | '' {
   switch (method) {
     case 'GET':

@@ -6,9 +6,9 @@ import { serviceAccountGroups } from '../service-account-tokens.ts';
 import type { UserInfo } from '../user.ts';
 
 /**
- * Acting as somebody else (`kubectl --as`). Whoever asks needs, for the user and for each group, uid and extra field, either the verb
- * `impersonate`, which holds for all requests, or both of `impersonate:MODE` and, on what the request is about,
- * `impersonate-on:MODE:VERB`.
+ * Acting as another user (`kubectl --as`). For the user and for each group, uid and extra field the client needs the
+ * verb `impersonate`, which covers all requests. Otherwise it needs both `impersonate:MODE` and, on the resource of the
+ * request, `impersonate-on:MODE:VERB`.
  *
  * @see Kubernetes, "User impersonation", and KEP-5284 "Constrained impersonation"
  */
@@ -31,14 +31,14 @@ interface Wanted {
 
 export interface ImpersonationOptions {
   readonly request: Pick<IncomingMessage, 'headers' | 'headersDistinct'>;
-  /** Who really asks. */
+  /** The authenticated user. */
   readonly user: UserInfo;
   readonly authorizer: Pick<Authorizer, 'authorize' | 'decide'>;
   attributes(): RequestAttributes;
 }
 
 /**
- * Whom the request is to be taken for; undefined when it asks for nobody.
+ * The impersonated user; undefined when the request has no such headers.
  *
  * @throws StatusError `Forbidden`, or `BadRequest` for headers that make no sense
  */
@@ -82,7 +82,7 @@ function decoded(key: string): string {
   try {
     return decodeURIComponent(key);
   } catch {
-    // As upstream: what is not an encoding stands for itself.
+    // As upstream: an invalid escape is read literally.
     return key;
   }
 }
@@ -98,7 +98,7 @@ function accountOf(user: string): { readonly namespace: string; readonly name: s
   return namespace === '' || name === '' || rest.length > 0 ? undefined : { namespace, name };
 }
 
-/** What must be allowed, as requests for virtual resources. */
+/** Permissions to check, as requests for virtual resources. */
 function questionsOf(
   { user, groups, uid, extra }: Wanted,
   verb: string,

@@ -2,9 +2,9 @@ import type { IncomingMessage } from 'node:http';
 import type { Pod } from '../../api/core/v1/pod.ts';
 import { badRequest, internalError, StatusError } from '../../machinery/status-error.ts';
 
-/** What requests that an agent answers have in common: which container is meant, and what a refusal means. */
+/** Parts that requests to an agent share: the choice of the container, and the meaning of a refusal. */
 
-/** What is read of an agent's error text. */
+/** Bytes that are read of an agent's error text. */
 const maxErrorBytes = 50_000;
 
 /** Names the container, as the real server does, or says which there are. */
@@ -22,7 +22,7 @@ export function containerOf({ metadata: { name }, spec }: Pod, asked: string): s
   throw badRequest(`a container name must be specified for pod ${name}, choose one of: [${containers.join(' ')}]${init}`);
 }
 
-/** An agent's refusal in words, as the real server passes it on. */
+/** An agent's refusal as a message, as the real server passes it on. */
 export async function errorOf(
   answer: IncomingMessage,
   { name, kind }: { readonly name: string; readonly kind: string },

@@ -67,7 +67,7 @@ const defaultPort = 10_250;
 const connectTimeoutMs = 10_000;
 /** Connections that are streams, of all nodes together. */
 const maxStreams = 1_000;
-/** Of one message. Agents send pieces of 64 KiB. */
+/** Largest message. Agents send pieces of 64 KiB. */
 const maxMessageBytes = 1024 * 1024;
 
 export function createKubeletClient({ caCertificate, clientCertificate }: KubeletClientOptions): KubeletClient {

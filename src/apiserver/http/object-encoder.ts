@@ -1,12 +1,12 @@
 import type { KubeObject } from '../../machinery/object.ts';
 
 /**
- * Encodes stored objects, and remembers the texts of those asked for lately: reads of the same objects by several clients then cost one
- * `JSON.stringify`.
+ * Encodes stored objects, and caches the texts of recently read ones: reads of the same objects by several clients then
+ * cost one `JSON.stringify`.
  *
- * Of each object there is one text, that of the version asked for last: a client that lists what changes all the time would otherwise fill
- * the memory with texts that nobody asks for again. What is kept is bounded by the sum of text lengths: two generations, of which the older
- * is dropped when the younger is half full.
+ * Each object has one cached text, that of the version read last. Otherwise a client that lists frequently changing
+ * objects would fill the memory with texts that no client reads again. The cache is bounded by the sum of text lengths:
+ * two generations, of which the older is dropped when the younger is half full.
  */
 export interface ObjectEncoder {
   /** The whole object. */
@@ -21,7 +21,7 @@ interface Encoded {
 }
 
 export function createObjectEncoder({ maxCachedLength }: { readonly maxCachedLength: number }): ObjectEncoder {
-  /** By uid. Frozen objects do not change, so a text is that of its object for good. */
+  /** By uid. Frozen objects do not change, so a text stays valid for its object. */
   let young = new Map<string, Encoded>();
   let old = new Map<string, Encoded>();
   let youngLength = 0;
@@ -39,7 +39,7 @@ export function createObjectEncoder({ maxCachedLength }: { readonly maxCachedLen
 
   const itemJson = (object: KubeObject): string => {
     const { uid } = object.metadata;
-    // What may still change must not be remembered, nor what is not stored.
+    // Mutable and unstored objects must not be cached.
     if (uid === undefined || !Object.isFrozen(object)) return encodeItem(object);
     const known = young.get(uid);
     if (known?.object === object) return known.text;

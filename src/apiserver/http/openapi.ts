@@ -4,7 +4,7 @@ import type { Clock } from '../../base/clock.ts';
 import { parseAccept } from './content-negotiation.ts';
 import { sendText } from './respond.ts';
 
-/** Documents by which clients learn the fields of kinds; made anew when kinds change. */
+/** Documents by which clients learn the fields of kinds; rebuilt when kinds change. */
 export interface OpenApiDocuments {
   /** `/openapi/v3` */
   index(): OpenApiDocument;

@@ -49,7 +49,7 @@ export async function handlePodStream(
     const protocol = negotiateProtocol(request, stream === 'portforward' ? portForwardProtocols : remoteCommandProtocols);
     if (protocol === tunnelProtocol) {
       const { socket, head } = await kubelet.openSpdy(node, { path, signal });
-      // Nobody else hears of a break while the client's side is being opened.
+      // No other handler sees a break while the client's side is being opened.
       socket.on('error', () => undefined);
       const client = await acceptWebSocket(request, protocol);
       if (client === undefined) socket.destroy();
@@ -82,7 +82,7 @@ async function throwRefusal(
 
 const optionKinds = { exec: 'PodExecOptions', attach: 'PodAttachOptions', portforward: 'PodPortForwardOptions' } as const;
 
-/** What the query asks for, as admission is shown it. */
+/** Options from the query, as admission sees them. */
 function connectionOptions(stream: PodStream, query: URLSearchParams): KubeObject {
   const container = query.get('container') ?? '';
   const asked: Record<string, unknown> =

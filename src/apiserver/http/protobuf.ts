@@ -7,7 +7,7 @@ import { parseQuantity, QuantityError } from '../../machinery/quantity.ts';
  * in it: those clients take JSON.
  *
  * A body is four bytes, then a `runtime.Unknown` that names version and kind and holds the object. Field numbers come from
- * `src/api/protobuf.json`. The result is the object's JSON form: zero values that stand for absence are left out, and so are empty
+ * `src/api/protobuf.json`. The result is the object's JSON form: zero values that mean absence are left out, and so are empty
  * structures that are always there, because typed clients cannot help sending them.
  */
 
@@ -96,14 +96,14 @@ interface Field {
   readonly form: Form;
   /** The zero value, or an empty message, means that the field is absent. */
   readonly zeroIsAbsent: boolean;
-  /** Of a message; followed only when there is one, so that types may contain themselves. */
+  /** Type of a message; resolved lazily, so that types may contain themselves. */
   layout(): Layout;
 }
 
 const scalarForms = ['string', 'bool', 'int32', 'int64', 'double', 'bytes'] as const;
 const eitherForms = ['message-or-list', 'message-or-bool', 'message-or-strings'] as const;
 const messageForms = ['message', 'inline', 'list', 'time', 'micro-time', 'quantity', 'int-or-string', 'json', ...eitherForms] as const;
-/** Of the envelope only: bytes that stay bytes. */
+/** For the envelope only: bytes that stay bytes. */
 type Form = (typeof scalarForms)[number] | (typeof messageForms)[number] | 'raw';
 
 const isForm = (form: string): form is Form => ([...scalarForms, ...messageForms] as readonly string[]).includes(form);
@@ -577,7 +577,7 @@ function isEmpty(object: JsonObject): boolean {
   return true;
 }
 
-/** What a map has under a key that came without a value. */
+/** Value of a map key that came without one. */
 function zeroOf(form: Form): unknown {
   switch (form) {
     case 'string':

@@ -144,7 +144,7 @@ interface SendOptions {
 
 function send(request: ApiRequest, { connection, destination, port, clock }: SendOptions): Promise<IncomingMessage> {
   const { method, body, signal } = request;
-  // Whose certificate a pod has is nobody's to say: as on the real server it is taken as it is.
+  // As on the real server, the certificate of a pod is accepted unverified, since no authority knows its names.
   const stream = destination.scheme === 'https' ? connectTls({ socket: connection, rejectUnauthorized: false }) : connection;
   return new Promise((resolve, reject) => {
     const sent = httpRequest({
@@ -165,7 +165,7 @@ function send(request: ApiRequest, { connection, destination, port, clock }: Sen
   });
 }
 
-/** Of one connection only; and what tells who asks, which is for the API server. */
+/** Headers of one connection only, and headers of authentication, which are for the API server. */
 const ownHeaders = new Set([
   'authorization',
   'connection',

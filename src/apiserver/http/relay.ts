@@ -40,7 +40,7 @@ function forward(from: WebSocket, to: WebSocket, touch: () => void): void {
     if (to.bufferedAmount >= highWaterBytes) from.pause();
   });
   const close = (code: number, reason?: Buffer): void => {
-    // An end that broke off is told by breaking off: the other must not take it for a regular end.
+    // A break at one end breaks the other end, which must not take it for a regular end.
     if (code === 1005 || code === 1006) to.terminate();
     else to.close(code, reason);
     // One that is not read would never see the other's goodbye.

@@ -19,16 +19,16 @@ export interface ObjectBody {
   readonly duplicateFields: readonly DuplicateField[];
 }
 
-/** That are told to the client. */
+/** Largest number of reported duplicates and unknown fields. */
 const maxDuplicateKeys = 20;
 
-/** Of an object itself: copying one with hundreds of thousands takes longer than reading it. */
+/** Largest number of keys of an object: copying one with hundreds of thousands takes longer than reading it. */
 const maxFields = 1_000;
 
-/** Of a body that is shown in an error. */
+/** Longest part of a body in an error. */
 const maxShownBytes = 4_096;
 
-/** What the real server reads the kind of a body into. */
+/** The Go type into which the real server decodes the kind of a body. */
 const goTypeMeta = 'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }';
 
 /** Without parameters, in lower case; empty when absent. */
@@ -56,7 +56,7 @@ export function readObject(request: ApiRequest): ObjectBody {
       `json: cannot unmarshal ${goTypeOf(metadata)} into Go struct field ${expected.kind}.metadata of type v1.ObjectMeta`,
     );
   }
-  // Kind and version stand in front, as on the wire.
+  // Kind and version come first, as on the wire.
   return { object: { ...given, kind, apiVersion, metadata } as unknown as KubeObject, duplicateFields };
 }
 
@@ -147,7 +147,7 @@ function checkedKind(
   throw cannotBeHandled(found, why, expected.kind);
 }
 
-/** Whether the kind is one of Kubernetes' own. */
+/** True when Kubernetes itself defines the kind. */
 const isRegistered = (kind: ExpectedKind): boolean => messageOf(kind) !== undefined;
 
 /** Old clients evict with the version of before the group was stable. */

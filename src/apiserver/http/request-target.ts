@@ -1,6 +1,6 @@
 import { badRequest } from '../../machinery/status-error.ts';
 
-/** What the path of a request names, before it is known whether that exists. */
+/** The parts of a request's path, before the look-up of the resource. */
 export type RequestTarget =
   | { readonly type: 'versions' }
   | { readonly type: 'groups' }
@@ -18,13 +18,13 @@ export interface ResourceTarget {
   readonly namespace: string | undefined;
   readonly name: string | undefined;
   readonly subresource: string | undefined;
-  /** What follows the subresource (`proxy/…`), without a leading slash. */
+  /** The path after the subresource (`proxy/…`), without a leading slash. */
   readonly rest: string | undefined;
   /** The deprecated `/watch/` form of the path. */
   readonly watch: boolean;
 }
 
-/** Subresources of a Namespace, which stand where a resource in the namespace would. */
+/** Subresources of a Namespace, whose path has the form of a resource in the namespace. */
 const namespaceSubresources = new Set(['status', 'finalize']);
 
 /**

@@ -60,7 +60,7 @@ export function sendPlain(response: ServerResponse, code: number, text: string):
 
 export const sendPageNotFound = (response: ServerResponse): void => sendPlain(response, 404, '404 page not found\n');
 
-/** What a request failed with, as the wire says it. Errors that are no `StatusError` become a 500 whose text tells nothing of the inside. */
+/** The Status for a failed request. An error that is no `StatusError` becomes a 500 whose text reveals no internals. */
 export const statusErrorOf = (err: unknown): StatusError =>
   isStatusError(err) ? err : internalError('unexpected failure, see the log of the API server', err);
 
@@ -106,9 +106,9 @@ export async function withWarnings<T>(response: ServerResponse, write: (onWarnin
 /** Share of a turn of the event loop that one part of an answer gets. */
 const sliceMs = 3;
 const chunkLength = 65_536;
-/** How long it may take to read one chunk while others wait for memory. */
+/** Longest time for reading one chunk while others wait for memory. */
 const maxStalledMs = 5_000;
-/** How long a client may take to read an answer, from its first byte to its last. */
+/** Longest time for reading an answer, from its first byte to its last. */
 const maxReadingMs = 60_000;
 
 export interface StreamOptions {
@@ -126,11 +126,12 @@ export interface StreamOptions {
 }
 
 /**
- * Writes an answer whose parts are made as they are needed, in slices of some milliseconds, so that a list of any length holds up
- * neither the event loop nor more memory than a chunk. One slice is sent whole, with its length. A client that takes packed answers gets
- * one packed as it goes, unless it ends before that would be worth it.
+ * Writes an answer whose parts are created on demand, in slices of some milliseconds, so that a list of any length
+ * neither blocks the event loop nor takes more memory than a chunk. An answer of one slice is sent whole, with its
+ * length. A client that accepts compression gets a longer answer compressed on the way.
  *
- * A client that has not read all of it after a minute is cut off: the objects of its list are kept for as long as it lasts.
+ * A client that has not read all of it after a minute is disconnected: its list's objects stay in memory as long as the
+ * answer lasts.
  */
 export async function sendParts(options: StreamOptions): Promise<void> {
   const { response, contentType, parts, clock, signal, seat, nextTurn } = options;

@@ -57,7 +57,7 @@ export async function sendList(request: ApiRequest, context: HandlerContext, pag
 }
 
 const listMetadataOf = ({ resourceVersion, continue: token, remainingItemCount }: ListPage): Record<string, unknown> => ({
-  // What is made when it is asked for has none.
+  // Objects that are created on request have none.
   ...(resourceVersion === '' ? {} : { resourceVersion }),
   ...(token === undefined ? {} : { continue: token }),
   ...(remainingItemCount === undefined ? {} : { remainingItemCount }),

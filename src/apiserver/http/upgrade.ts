@@ -7,14 +7,14 @@ import type { ApiRequest } from './api-request.ts';
 /** The connection of a request that asks to go on in another protocol. */
 export interface Upgrade {
   readonly socket: Duplex;
-  /** What came behind the request. */
+  /** Bytes that arrived after the request. */
   readonly head: Buffer;
 }
 
-/** Of one message; clients send pieces of some dozens of KiB. */
+/** Largest message; clients send pieces of some dozens of KiB. */
 const maxMessageBytes = 1024 * 1024;
 
-/** What was agreed upon. `ws` itself would refuse `SPDY/3.1+portforward.k8s.io`, which is no token of HTTP. */
+/** The negotiated protocol. `ws` itself would refuse `SPDY/3.1+portforward.k8s.io`, which is no HTTP token. */
 const chosen = new WeakMap<IncomingMessage, string>();
 const webSockets = new WebSocketServer({
   noServer: true,
@@ -45,8 +45,8 @@ export function negotiateProtocol({ raw, upgrade }: ApiRequest, protocols: reado
 }
 
 /**
- * Completes the upgrade. The WebSocket comes paused: whoever listens resumes it. Undefined when the client is gone or asked in the wrong form, which it has been told
- * then.
+ * Completes the upgrade. The WebSocket is paused until its listener resumes it. Undefined when the client is gone, or
+ * sent an invalid request and was refused.
  */
 export function acceptWebSocket({ raw, response, upgrade }: ApiRequest, protocol: string): Promise<WebSocket | undefined> {
   if (upgrade === undefined) return Promise.resolve(undefined);

@@ -13,11 +13,11 @@ import type { QueuedWatch, WatchMemory } from './watch-memory.ts';
 const maxQueuedEvents = 5_000;
 /** Bytes a record takes in the queue, beside what it retains. */
 const recordBytes = 64;
-/** How long a client may take to read one chunk. */
+/** Longest time for reading one chunk. */
 const stalledMs = 60_000;
-/** How long a client may take to read the rest after the end. */
+/** Longest time for reading the rest after the end. */
 const lingerMs = 10_000;
-/** When a client is told, before its watch times out, how far it has seen: as often as the real server does. */
+/** Time before a watch's timeout at which the client gets a bookmark: the same as the real server's. */
 const bookmarksBeforeEndMs = [2_400, 1_300] as const;
 const sliceMs = 3;
 const chunkLength = 65_536;
@@ -27,7 +27,7 @@ const defaultTimeoutSeconds = 1_800;
 /**
  * GET of a collection with `watch=true`: one JSON event a line until the timeout, the client or the server ends it.
  *
- * A revision that is too old is told in the stream, as an ERROR event after 200, because that is where clients look for it.
+ * An expired revision is reported in the stream, as an ERROR event after 200, because clients look for it there.
  */
 export async function handleWatch(request: ApiRequest, context: HandlerContext): Promise<void> {
   const { kind, target, response, signal } = request;
@@ -142,7 +142,7 @@ class WatchStream implements QueuedWatch {
     return this.#queue.length - this.#next;
   }
 
-  /** Sends the head. What was pushed before is the state the watch begins with. */
+  /** Sends the head. Events pushed before it are the initial state of the watch. */
   open(): void {
     const { response } = this.#options;
     if (this.#open || response.destroyed) return;

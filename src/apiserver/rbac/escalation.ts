@@ -17,8 +17,8 @@ const everything: readonly PolicyRule[] = [
 ];
 
 /**
- * Nobody gives more than they have: who writes a role must hold its rules or the verb `escalate` on it, who writes a binding must hold
- * the rules of its role or the verb `bind` on it.
+ * Users cannot grant more rights than they have. To write a role a user must hold its rules or the verb `escalate` on
+ * it. To write a binding a user must hold the rules of its role or the verb `bind` on it.
  *
  * @see Kubernetes, "Using RBAC Authorization", "Privilege escalation prevention and bootstrapping"
  */
@@ -46,7 +46,7 @@ export function escalationCheck(authorizer: Pick<Authorizer, 'decide' | 'isPrivi
     const { allowed } = authorizer.decide(user, { verb: 'escalate', group: rbacGroup, resource: kind.resource, namespace, name });
     if (allowed) return;
     const refuse = (why: string): StatusError => forbidden(kind, name, why);
-    // Which rules it will have is up to whoever labels roles.
+    // The rules of an aggregated role depend on the labels of other roles.
     if (kind.resource === clusterRoles.resource && (role.aggregationRule ?? undefined) !== undefined) {
       checkHeld(user, namespace, everything, () => refuse('must have cluster-admin privileges to use the aggregationRule'));
     }

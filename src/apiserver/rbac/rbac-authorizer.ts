@@ -6,11 +6,11 @@ import { allowsPath, allowsResource } from './rules.ts';
 
 export interface Decision {
   readonly allowed: boolean;
-  /** Which binding allowed it, or what went wrong while looking; empty when there is nothing to say. */
+  /** The binding that allowed it, or the error of the search; may be empty. */
   readonly reason: string;
 }
 
-/** Decides by roles and bindings. What was decided for a user is remembered until a role or binding changes. */
+/** Authorizes by roles and bindings. The rules of a user are cached until a role or binding changes. */
 export interface RbacAuthorizer {
   decide(user: UserInfo, attributes: RequestAttributes): Decision;
 }
@@ -108,7 +108,7 @@ function nameOf({ name = '', fieldSelector = '' }: RequestAttributes): string {
   try {
     return parseFieldSelector(fieldSelector).exactValueOf('metadata.name') ?? '';
   } catch {
-    // A selector that cannot be read names nothing; whoever may list is told what is wrong with it.
+    // An unreadable selector matches nothing; validation reports the error when the client lists.
     return '';
   }
 }

@@ -11,11 +11,11 @@ import { followObjects } from '../registry/follow.ts';
 import type { Registry } from '../registry/registry.ts';
 import type { UserInfo } from '../user.ts';
 
-/** Which roles a user has, kept up to date by the changes of the four kinds of RBAC; nothing is scanned when somebody asks. */
+/** The roles of each user, kept up to date by changes of the four kinds of RBAC, so that a check scans nothing. */
 export interface RuleIndex {
   /** Rises with every change of a role or binding. */
   readonly revision: number;
-  /** What the user was granted everywhere and, when a namespace is named, there. */
+  /** Rules that the user has everywhere and, when a namespace is named, in it. */
   grantsOf(user: UserInfo, namespace: string): readonly Grant[];
   /** Undefined when there is no such role. */
   rulesOfRole(ref: Pick<RoleRef, 'kind' | 'name'>, namespace: string): readonly PolicyRule[] | undefined;
@@ -36,7 +36,7 @@ interface BoundSubject {
   readonly origin: string;
 }
 
-/** Subject to binding to what it binds; one subject may stand twice in a binding. */
+/** Bindings by subject; one subject may be listed twice in a binding. */
 type Bindings = Map<string, Map<string, BoundSubject>>;
 
 const clusterWide = '';
@@ -88,7 +88,10 @@ export function createRuleIndex(registry: Pick<Registry, 'stateOf' | 'revision'>
     });
   }
 
-  /** Takes what is there and every change from now on, as soon as it is committed: a right is there, or gone, before its writer is told. */
+  /**
+   * Reads the present objects and every committed change: a right is in effect, or revoked, before its writer gets the
+   * answer.
+   */
   function follow(kind: KindDefinition, change: (before: KubeObject, after: KubeObject | undefined) => void): void {
     if (!served.some(({ group, resource }) => group === kind.group && resource === kind.resource)) return;
     const known = new Map<string, KubeObject>();

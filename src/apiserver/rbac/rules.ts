@@ -1,6 +1,6 @@
 import type { PolicyRule } from '../../api/rbac/v1/policy-rule.ts';
 
-/** What rules allow, and whether some rules allow all that others do. Pure. */
+/** Evaluates rules, and compares sets of rules. Pure. */
 
 export interface ResourceAccess {
   readonly verb: string;
@@ -9,7 +9,7 @@ export interface ResourceAccess {
   readonly subresource: string;
 }
 
-/** Whether the rule is about this access; names are not looked at. */
+/** True when the rule covers this access, apart from names. */
 export function allowsResource(rule: PolicyRule, { verb, group, resource, subresource }: ResourceAccess): boolean {
   const { verbs = [], apiGroups = [], resources = [] } = rule;
   if (!(has(verbs, verb) && has(apiGroups, group))) return false;
@@ -68,7 +68,7 @@ function* rightsOf({
   }
 }
 
-/** Whether one rule gives everything that another does. */
+/** True when one rule covers everything that another does. */
 function coversRule(held: PolicyRule, wanted: PolicyRule): boolean {
   const { resourceNames = [] } = held;
   const names = wanted.resourceNames ?? [];

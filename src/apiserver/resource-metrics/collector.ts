@@ -15,7 +15,7 @@ export interface UsageCollector extends Component {
 
 export interface NodeUsage {
   readonly containers: readonly ContainerUsage[];
-  /** Of the last look; milliseconds since the epoch. */
+  /** Time of the last look in milliseconds since the epoch. */
   readonly at: number;
   /** Since the look before. */
   readonly windowMs: number;
@@ -32,7 +32,7 @@ export interface UsageCollectorOptions {
 /** Between two looks; a container that was seen once is looked at again soon, since one look alone tells no rate. */
 const intervalMs = 15_000;
 const firstIntervalMs = 2_000;
-/** A node that has not answered for so long is not told of. */
+/** A node without an answer for this long is left out. */
 const maxAgeMs = 60_000;
 const timeoutMs = 10_000;
 const maxAnswerBytes = 8 * 1024 * 1024;

@@ -27,7 +27,10 @@ export interface MetricsApiOptions {
   readonly informers: InformerSet;
   readonly address: string;
   readonly tls: LiveKeyPair;
-  /** Who calls has a certificate of this authority and this name: whom it passes on it has authorized. */
+  /**
+   * The caller needs a certificate of this authority and this name. It has already authorized the user whose request it
+   * passes on.
+   */
   readonly frontProxyCa: string;
   readonly frontProxyName: string;
   readonly clock: Clock;

@@ -7,7 +7,7 @@ import type { Client } from '../../client/client.ts';
 import { deepEqual } from '../../machinery/object.ts';
 import { ensure } from '../bootstrap.ts';
 
-/** Of the Service; another one than that of upstream's metrics server, so that both can be there. */
+/** Name of the Service. It differs from that of upstream's metrics server, so that both can exist. */
 const name = 'midship-metrics';
 const namespace = 'kube-system';
 

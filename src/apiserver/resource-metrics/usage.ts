@@ -1,4 +1,4 @@
-/** What containers use, from what their nodes count: processor time since their start, and memory now. */
+/** Usage of containers as their nodes report it: processor time since their start, and memory now. */
 
 export interface ContainerSample {
   readonly namespace: string;
@@ -24,7 +24,7 @@ export interface ContainerUsage {
   readonly windowMs: number;
 }
 
-/** Of one node. */
+/** The report of one node. */
 const maxContainers = 10_000;
 const linePattern =
   /^container_(cpu_usage_seconds_total|memory_working_set_bytes)\{container="([^"]{1,253})",namespace="([^"]{1,253})",pod="([^"]{1,253})"\} ([0-9.e+-]{1,32}) ([0-9]{1,16})$/;
@@ -52,7 +52,7 @@ export function parseResourceMetrics(text: string): NodeSamples {
   return samples;
 }
 
-/** Between two looks at a node. A container that began between them, also anew, has no rate yet. */
+/** Rate between two reports of a node. A container that started or restarted between them has no rate yet. */
 export function usageBetween(before: NodeSamples, now: NodeSamples): readonly ContainerUsage[] {
   return [...now].flatMap(([key, { namespace, pod, container, cpuSeconds, memoryBytes, at }]) => {
     const old = before.get(key);

@@ -111,7 +111,7 @@ export function createReviews({ authorizer, ruleIndex, tokens, clock }: ReviewsO
     const grants = ruleIndex.grantsOf(user, namespace);
     const rules = grants.flatMap((grant) => grant.rules);
     const missing = grants.flatMap((grant) => (grant.missing === undefined ? [] : [grant.missing]));
-    // What a node may do depends on its pods, and is no list of rules.
+    // The rights of a node depend on its pods, so there is no list of rules for it.
     const isNode = user.groups.includes('system:nodes') && user.name.startsWith('system:node:');
     const errors = [...missing, ...(isNode ? ['node authorizer does not support user rule resolution'] : [])];
     return {

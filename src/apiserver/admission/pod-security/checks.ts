@@ -1,10 +1,10 @@
 import type { Container, PodSpec, Probe } from '../../../api/core/v1/pod.ts';
 
-/** What a pod does that a level forbids. */
+/** A violation of a level by a pod. */
 export interface Violation {
   /** `host namespaces` */
   readonly reason: string;
-  /** Who does it and what has to change; may be empty. */
+  /** The violating part and the needed change; may be empty. */
   readonly detail: string;
 }
 
@@ -226,7 +226,7 @@ function forbiddenSeccomp(spec: PodSpec): Violation | undefined {
 
 // -------------------------------------------------------------------------------------------------------------------------- restricted
 
-/** What Linux alone has is not asked of pods for Windows, from this version on. */
+/** Checks that exist on Linux alone; pods for Windows are exempt from this version on. */
 const windowsSince = 25;
 const isForWindows = ({ os }: PodSpec, minor: number): boolean => minor >= windowsSince && os?.name === 'windows';
 
@@ -378,7 +378,7 @@ export const containersOf = ({ initContainers, containers, ephemeralContainers }
   ...((ephemeralContainers ?? []) as readonly Container[]),
 ];
 
-/** What the pod and its containers say themselves. */
+/** Fields that the pod and its containers set themselves. */
 function settings<T>(spec: PodSpec, read: (context: Partial<SecurityContext>) => T | undefined): readonly Setting<T>[] {
   const said: Setting<T>[] = [];
   const note = (container: string | undefined, context: PodSpec['securityContext'] | Container['securityContext'] | null): void => {

@@ -8,11 +8,11 @@ export type Level = 'privileged' | 'baseline' | 'restricted';
 /** A level as of a version of Kubernetes; `latest` is that of this program. */
 export interface LevelVersion {
   readonly level: Level;
-  /** Of `v1.MINOR`; infinite for `latest`. */
+  /** Minor version of `v1.MINOR`; infinite for `latest`. */
   readonly minor: number;
 }
 
-/** What a namespace asks of its pods, by its labels. */
+/** The levels that a namespace's labels set for its pods. */
 export interface NamespacePolicy {
   readonly enforce: LevelVersion;
   readonly audit: LevelVersion;
@@ -87,7 +87,7 @@ function readVersion(errors: FieldError[], label: string, text: string): number 
   return latest;
 }
 
-/** What a pod does that its level forbids, in the order the real server says it. */
+/** Violations of a pod's level, in the order of the real server. */
 export function violationsOf({ level, minor }: LevelVersion, metadata: PodMetadata, spec: PodSpec): readonly Violation[] {
   if (level === 'privileged') return [];
   const checks: readonly SecurityCheck[] = [...baselineChecks, ...(level === 'baseline' ? overlappingChecks : restrictedChecks)];

@@ -25,7 +25,7 @@ const annotationPrefix = 'pod-security.kubernetes.io/';
 const seccompAnnotation = 'seccomp.security.alpha.kubernetes.io/pod';
 const seccompPrefix = 'container.seccomp.security.alpha.kubernetes.io/';
 
-/** Where a kind has its pod template. */
+/** Path of the pod template in a kind. */
 const templates: Readonly<Record<string, readonly string[]>> = {
   replicationcontrollers: ['spec', 'template'],
   podtemplates: ['template'],
@@ -40,8 +40,9 @@ const templates: Readonly<Record<string, readonly string[]>> = {
 const nameOf = ({ group, resource }: KindDefinition): string => (group === '' ? resource : `${resource}.${group}`);
 
 /**
- * The Pod Security Standards: pods keep to the level that the labels of their namespace enforce, and who writes a workload whose pods would
- * not is warned. Labels that cannot be read are refused, and who makes a namespace stricter hears of the pods that do not fit.
+ * The Pod Security Standards. Pods must keep to the level that the labels of their namespace enforce, and clients that
+ * write a workload with violating pods get a warning. Unreadable labels are refused. A client that makes a namespace
+ * stricter gets a warning with the violating pods.
  *
  * @throws StatusError `Forbidden` for a pod, `Invalid` for a namespace
  */
@@ -148,7 +149,7 @@ function evaluate(request: AdmissionRequest, policy: NamespacePolicy, metadata: 
   if (warned !== undefined) warn(warned);
 }
 
-/** Of what a pod may change, images and the old annotations for seccomp alone bear on its security. */
+/** Among the mutable fields of a pod, only images and the old seccomp annotations affect its security. */
 function changesSecurity(pod: Pod, before: Pod): boolean {
   const annotationsDiffer = (key: string): boolean => pod.metadata.annotations?.[key] !== before.metadata.annotations?.[key];
   if (annotationsDiffer(seccompAnnotation)) return true;

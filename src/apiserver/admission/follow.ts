@@ -17,7 +17,7 @@ export interface FollowedOptions<T extends KubeObject, R> {
  * asking costs nothing otherwise. The function that comes back is true to every committed write, and gives the same list until the next.
  * An object that `make` throws for is logged. The writes of others go on, and so does the process.
  */
-export function followed<T extends KubeObject, R>({ registry, kind, make, broken, log }: FollowedOptions<T, R>): () => readonly R[] {
+export function followObjects<T extends KubeObject, R>({ registry, kind, make, broken, log }: FollowedOptions<T, R>): () => readonly R[] {
   let made: readonly R[] | undefined;
   let follows = false;
 
@@ -64,7 +64,7 @@ export function followed<T extends KubeObject, R>({ registry, kind, make, broken
 }
 
 /** Keeps the result of `make` for a list until `list` gives another one. */
-export function remembered<T, R>(list: () => readonly T[], make: (list: readonly T[]) => R): () => R {
+export function memoize<T, R>(list: () => readonly T[], make: (list: readonly T[]) => R): () => R {
   let known: { readonly of: readonly T[]; readonly value: R } | undefined;
   return () => {
     const of = list();
