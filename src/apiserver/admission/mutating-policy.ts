@@ -22,8 +22,8 @@ import { isApiServer } from '../user.ts';
 import type { AdmissionRequest, AdmissionStep } from './admission.ts';
 import { withoutSystemFields } from './admission-review.ts';
 import { bodyIsOther, changedObject } from './changed-object.ts';
+import { deriveFromAll } from './derive-from-all.ts';
 import { commonValues, compileExpression, type Expression, evaluateExpression, notAnExpression } from './expressions.ts';
-import { followObjects } from './follow.ts';
 import { isAdmissionConfiguration, type Match } from './match.ts';
 import { conditionsHold } from './match-conditions.ts';
 import {
@@ -55,7 +55,7 @@ export interface MutatingPolicyOptions extends PolicyOptions {
  */
 export function mutatingPolicies(options: MutatingPolicyOptions): AdmissionStep {
   const { registry, matcher, authorizer, decoder, log } = options;
-  const policies = followObjects({
+  const policies = deriveFromAll({
     registry,
     kind: mutatingAdmissionPolicies,
     make: compileMutatingPolicy,

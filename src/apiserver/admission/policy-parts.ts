@@ -12,8 +12,8 @@ import type { Authorizer } from '../authorizer.ts';
 import type { KindTable } from '../kube-api.ts';
 import type { Registry } from '../registry/registry.ts';
 import type { AdmissionRequest } from './admission.ts';
+import { deriveFromAll, memoize } from './derive-from-all.ts';
 import { compileExpression, type Expression, evaluateExpression, LazyMap, notAnExpression } from './expressions.ts';
-import { followObjects, memoize } from './follow.ts';
 import { inNamespace } from './in-namespace.ts';
 import type { Criteria, Matcher } from './match.ts';
 
@@ -88,7 +88,7 @@ export function followBindings(
   { registry, log }: PolicyOptions,
   kind: KindDefinition<AdmissionPolicyBinding>,
 ): () => ReadonlyMap<string, readonly Bound[]> {
-  const bindings = followObjects({ registry, kind, make: boundOf, log });
+  const bindings = deriveFromAll({ registry, kind, make: boundOf, log });
   return memoize(bindings, (all) => {
     const grouped = new Map<string, Bound[]>();
     for (const bound of all) {

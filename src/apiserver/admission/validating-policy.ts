@@ -8,8 +8,8 @@ import type { CelBudget } from '../../machinery/cel/cel.ts';
 import { forbidden, StatusError } from '../../machinery/status-error.ts';
 import { isApiServer } from '../user.ts';
 import type { AdmissionRequest, AdmissionStep } from './admission.ts';
+import { deriveFromAll } from './derive-from-all.ts';
 import { commonValues, compileExpression, type Expression, evaluateExpression, notAnExpression } from './expressions.ts';
-import { followObjects } from './follow.ts';
 import { isAdmissionConfiguration } from './match.ts';
 import { conditionsHold } from './match-conditions.ts';
 import {
@@ -39,7 +39,7 @@ const failureAnnotation = 'validation.policy.admission.k8s.io/validation_failure
  */
 export function validatingPolicies(options: PolicyOptions): AdmissionStep {
   const { registry, authorizer, matcher, log } = options;
-  const policies = followObjects({
+  const policies = deriveFromAll({
     registry,
     kind: validatingAdmissionPolicies,
     make: compilePolicy,

@@ -16,7 +16,7 @@ import { isApiServer } from '../user.ts';
 import type { AdmissionRequest, AdmissionStep } from './admission.ts';
 import { reviewOf, reviewRequestOf, withoutSystemFields } from './admission-review.ts';
 import { bodyIsOther, changedObject } from './changed-object.ts';
-import { followed, remembered } from './follow.ts';
+import { deriveFromAll, memoize } from './derive-from-all.ts';
 import { type Criteria, isAdmissionConfiguration, type Match, type Matcher } from './match.ts';
 import type { MatchConditions } from './match-conditions.ts';
 import type { WebhookClient } from './webhook-client.ts';
@@ -122,7 +122,7 @@ export function validatingWebhooks(options: WebhookOptions): AdmissionStep {
 }
 
 function hooksIn({ registry, log }: WebhookOptions, kind: KindDefinition<WebhookConfiguration>): () => readonly Hook[] {
-  return remembered(followed({ registry, kind, make: hooksOf, log }), (hooks) => hooks.flat());
+  return memoize(deriveFromAll({ registry, kind, make: hooksOf, log }), (hooks) => hooks.flat());
 }
 
 const hooksOf = ({ webhooks = [] }: WebhookConfiguration): readonly Hook[] =>

@@ -3,7 +3,7 @@ import type { KindDefinition } from '../../machinery/kind.ts';
 import type { KubeObject } from '../../machinery/object.ts';
 import type { Registry } from '../registry/registry.ts';
 
-export interface FollowedOptions<T extends KubeObject, R> {
+export interface DeriveOptions<T extends KubeObject, R> {
   readonly registry: Pick<Registry, 'stateOf' | 'revision'>;
   readonly kind: KindDefinition<T>;
   make(object: T): R;
@@ -13,11 +13,11 @@ export interface FollowedOptions<T extends KubeObject, R> {
 }
 
 /**
- * Makes one value of each object of a cluster-scoped kind, in order of their names. It does so when first asked after a change, so that
- * asking costs nothing otherwise. The function that comes back is true to every committed write, and gives the same list until the next.
- * An object that `make` throws for is logged. The writes of others go on, and so does the process.
+ * Derives one value from each object of a cluster-scoped kind, in order of their names. The first call after a change
+ * computes the list; later calls are free. The returned function reflects every committed write, and returns the same
+ * list until the next. An object that makes `make` throw is logged, and only its own value is missing.
  */
-export function followObjects<T extends KubeObject, R>({ registry, kind, make, broken, log }: FollowedOptions<T, R>): () => readonly R[] {
+export function deriveFromAll<T extends KubeObject, R>({ registry, kind, make, broken, log }: DeriveOptions<T, R>): () => readonly R[] {
   let made: readonly R[] | undefined;
   let follows = false;
 
