@@ -1,5 +1,8 @@
 // Fields that are newer than Debian's packages (Kubernetes 1.32), in the language of those: without them clients that know more than Debian
 // would lose what they send. From Kubernetes 1.36; facts only. A message that is there already gets the fields added.
+//
+// Source of the numbers: the `protobuf` tags of k8s.io/api 1.36, as the CUE module `cue.dev/x/k8s.io` (api/core/v1, api/storage/v1,
+// api/resource/v1, api/autoscaling/v2, apiextensions/v1) repeats them for each field as `@protobuf(NUMBER,…)`.
 export const newerFields = [
   `
 package k8s.io.api.core.v1;
@@ -41,6 +44,14 @@ message ImageVolumeStatus {
 message Lifecycle {
   optional string stopSignal = 3;
 }
+message NodeAllocatableResourceClaimStatus {
+  optional string resourceClaimName = 1;
+  repeated string containers = 2;
+  map<string, .k8s.io.apimachinery.pkg.api.resource.Quantity> resources = 3;
+}
+message NodeStatus {
+  repeated string declaredFeatures = 14;
+}
 message NodeSwapStatus {
   optional int64 capacity = 1;
 }
@@ -63,14 +74,19 @@ message PodExtendedResourceClaimStatus {
   repeated ContainerExtendedResourceRequest requestMappings = 1;
   optional string resourceClaimName = 2;
 }
+message PodSchedulingGroup {
+  optional string podGroupName = 1;
+}
 message PodSpec {
   optional string hostnameOverride = 41;
+  optional PodSchedulingGroup schedulingGroup = 43;
 }
 message PodStatus {
   optional int64 observedGeneration = 17;
   optional PodExtendedResourceClaimStatus extendedResourceClaimStatus = 18;
   map<string, .k8s.io.apimachinery.pkg.api.resource.Quantity> allocatedResources = 19;
   optional ResourceRequirements resources = 20;
+  repeated NodeAllocatableResourceClaimStatus nodeAllocatableResourceClaimStatuses = 21;
 }
 message ResourceHealth {
   optional string message = 6;
@@ -118,6 +134,8 @@ package k8s.io.api.storage.v1;
 
 message CSIDriverSpec {
   optional int64 nodeAllocatableUpdatePeriodSeconds = 9;
+  optional bool serviceAccountTokenInSecrets = 10;
+  optional bool preventPodSchedulingIfMissing = 11;
 }
 message VolumeAttributesClass {
   optional .k8s.io.apimachinery.pkg.apis.meta.v1.ObjectMeta metadata = 1;
@@ -245,6 +263,7 @@ message Device {
   repeated string bindingConditions = 10;
   repeated string bindingFailureConditions = 11;
   optional bool allowMultipleAllocations = 12;
+  map<string, NodeAllocatableResourceMapping> nodeAllocatableResourceMappings = 13;
 }
 message DeviceAllocationConfiguration {
   optional string source = 1;
@@ -260,6 +279,10 @@ message DeviceAttribute {
   optional bool bool = 3;
   optional string string = 4;
   optional string version = 5;
+  repeated int64 ints = 6;
+  repeated bool bools = 7;
+  repeated string strings = 8;
+  repeated string versions = 9;
 }
 message DeviceCapacity {
   optional .k8s.io.apimachinery.pkg.api.resource.Quantity value = 1;
@@ -354,6 +377,10 @@ message NetworkDeviceData {
   repeated string ips = 2;
   optional string hardwareAddress = 3;
 }
+message NodeAllocatableResourceMapping {
+  optional string capacityKey = 1;
+  optional .k8s.io.apimachinery.pkg.api.resource.Quantity allocationMultiplier = 2;
+}
 message OpaqueDeviceConfiguration {
   optional string driver = 1;
   optional .k8s.io.apimachinery.pkg.runtime.RawExtension parameters = 2;
@@ -431,6 +458,7 @@ message CustomResourceDefinitionCondition {
   optional .k8s.io.apimachinery.pkg.apis.meta.v1.Time lastTransitionTime = 3;
   optional string reason = 4;
   optional string message = 5;
+  optional int64 observedGeneration = 6;
 }
 message CustomResourceDefinitionNames {
   optional string plural = 1;
@@ -452,6 +480,7 @@ message CustomResourceDefinitionStatus {
   repeated CustomResourceDefinitionCondition conditions = 1;
   optional CustomResourceDefinitionNames acceptedNames = 2;
   repeated string storedVersions = 3;
+  optional int64 observedGeneration = 4;
 }
 message CustomResourceDefinitionVersion {
   optional string name = 1;

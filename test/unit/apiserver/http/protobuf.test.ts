@@ -377,7 +377,70 @@ describe('kinds that clients install by protobuf', () => {
     });
     expect(decodeMessage('io.k8s.api.core.v1.ContainerStatus', written([[15, 'SIGTERM']]))).toEqual({ stopSignal: 'SIGTERM' });
     expect(decodeMessage('io.k8s.api.core.v1.NodeSystemInfo', written([[11, written([[1, 4096]])]]))).toEqual({ swap: { capacity: 4096 } });
-    expect(decodeMessage('io.k8s.api.storage.v1.CSIDriverSpec', written([[9, 60]]))).toEqual({ nodeAllocatableUpdatePeriodSeconds: 60 });
+    expect(
+      decodeMessage(
+        'io.k8s.api.storage.v1.CSIDriverSpec',
+        written([
+          [9, 60],
+          [10, true],
+          [11, true],
+        ]),
+      ),
+    ).toEqual({ nodeAllocatableUpdatePeriodSeconds: 60, serviceAccountTokenInSecrets: true, preventPodSchedulingIfMissing: true });
+    expect(decodeMessage(`${core}.NodeStatus`, written([[14, 'InPlaceResize']]))).toEqual({ declaredFeatures: ['InPlaceResize'] });
+    expect(decodeMessage(`${core}.PodSpec`, written([[43, written([[1, 'workers']])]]))).toEqual({
+      schedulingGroup: { podGroupName: 'workers' },
+    });
+    const claim = written([
+      [1, 'cpus'],
+      [2, 'app'],
+      [
+        3,
+        written([
+          [1, 'cpu'],
+          [2, written([[1, '2']])],
+        ]),
+      ],
+    ]);
+    expect(decodeMessage(`${core}.PodStatus`, written([[21, claim]]))).toEqual({
+      nodeAllocatableResourceClaimStatuses: [{ resourceClaimName: 'cpus', containers: ['app'], resources: { cpu: '2' } }],
+    });
+    expect(
+      decodeMessage(
+        'io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.ValidationRule',
+        written([
+          [1, 'self.a'],
+          [3, "'no'"],
+          [4, 'FieldValueInvalid'],
+          [5, '.a'],
+          [6, true],
+        ]),
+      ),
+    ).toEqual({ rule: 'self.a', messageExpression: "'no'", reason: 'FieldValueInvalid', fieldPath: '.a', optionalOldSelf: true });
+    expect(
+      decodeMessage(
+        'io.k8s.api.resource.v1.DeviceAttribute',
+        written([
+          [6, 1],
+          [6, 2],
+          [7, true],
+          [8, 'a'],
+          [9, '1.0.0'],
+        ]),
+      ),
+    ).toEqual({ ints: [1, 2], bools: [true], strings: ['a'], versions: ['1.0.0'] });
+  });
+
+  it('have a number for every field of their schemas, so that no field is lost in silence', () => {
+    const { messages } = protobufTable;
+    const schemas = loadSchemas();
+    const namesOf = (entries: MessageEntries): string[] =>
+      Object.values(entries).flatMap(([name, form, message = '']) => (form === 'inline' ? namesOf(messages[message] ?? {}) : [name]));
+    const lost = Object.entries(messages).flatMap(([message, entries]) => {
+      const known = new Set([...namesOf(entries), 'apiVersion', 'kind']);
+      return Object.keys(schemas[message]?.properties ?? {}).flatMap((field) => (known.has(field) ? [] : [`${message}.${field}`]));
+    });
+    expect(lost).toEqual([]);
   });
 });
 
