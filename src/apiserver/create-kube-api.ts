@@ -21,6 +21,7 @@ import { type KubeObject, keyOf, type ObjectRef } from '../machinery/object.ts';
 import type { SchemaSet } from '../machinery/schema.ts';
 import { invalid, isNotFound, methodNotAllowed, notFound, notImplemented, StatusError } from '../machinery/status-error.ts';
 import type { Storage } from '../storage/storage.ts';
+import { createAdmissionMetrics } from './admission/admission-metrics.ts';
 import { admissionOrder, type OptionalAdmission } from './admission/order.ts';
 import type { Level } from './admission/pod-security/policy.ts';
 import { startPolicyStatus } from './admission/policy-status.ts';
@@ -33,6 +34,7 @@ import { createCertificateChecks, isCertificateRequest } from './certificate-che
 import { createComponentStatuses } from './component-statuses.ts';
 import { createEncryptedStorage, type EncryptedStorageOptions, type Unreadable } from './encryption/encrypted-storage.ts';
 import { createEvictor } from './eviction.ts';
+import { addFeatureGates } from './feature-gates.ts';
 import { createFlowControl, type FlowControl } from './flow-control/flow-control.ts';
 import { createKindTable } from './kind-table.ts';
 import type { KubeApi, RequestInfo, WriteRequest } from './kube-api.ts';
@@ -50,6 +52,7 @@ import { appliedScale, bound, isPods, scaleOf, scalePathsOf, scaleView, withScal
 import { type Application, checkNewName, createWriter, type Modification } from './registry/writes.ts';
 import { createReviews } from './reviews/reviews.ts';
 import { checkNodeTokenRequest, createServiceAccountTokens, type ServiceAccountTokens } from './service-account-tokens.ts';
+import { measureStorage } from './storage-metrics.ts';
 import { apiServerUser } from './user.ts';
 import { withVersions } from './versions.ts';
 
@@ -119,7 +122,9 @@ export async function createKubeApi(options: KubeApiOptions): Promise<RunningKub
           log: log.child({ component: 'encryption' }),
           metrics,
         });
-  const storage: Storage = encrypted ?? options.storage;
+  const inner: Storage = encrypted ?? options.storage;
+  const storage = metrics === undefined ? inner : measureStorage(inner, { metrics, clock });
+  if (metrics !== undefined) addFeatureGates(metrics);
   const memory = options.memory ?? shareMemory();
   const registry = await startRegistry({
     storage,
@@ -164,6 +169,7 @@ export async function createKubeApi(options: KubeApiOptions): Promise<RunningKub
       decoder,
       webhookClient,
       newUid: options.newUid ?? randomUUID,
+      metrics: metrics === undefined ? undefined : createAdmissionMetrics(metrics, clock),
       log: log.child({ component: 'admission' }),
       writeQuotaStatus: (quota, change) => writer.modify(ownStatusWrite, resourceQuotas, quota.metadata, { part: 'status', change }),
       serviceCidr,

@@ -2,6 +2,7 @@ import type { DeleteOptions } from '../../client/client.ts';
 import type { KindDefinition } from '../../machinery/kind.ts';
 import type { KubeObject } from '../../machinery/object.ts';
 import type { UserInfo } from '../user.ts';
+import type { AdmissionMetrics } from './admission-metrics.ts';
 
 /**
  * Steps of `mutating` see the object after the client and its defaults. Steps of `allocation` run after the server has
@@ -72,10 +73,12 @@ export interface AdmissionStep {
 /** The steps in the order they are listed, picked once for each phase, kind, operation and subresource. */
 export class AdmissionChain {
   readonly #steps: readonly AdmissionStep[];
+  readonly #metrics: AdmissionMetrics | undefined;
   readonly #picked = { mutating: picks(), allocation: picks(), validating: picks() } satisfies Record<AdmissionPhase, unknown>;
 
-  constructor(steps: readonly AdmissionStep[]) {
+  constructor(steps: readonly AdmissionStep[], metrics?: AdmissionMetrics) {
     this.#steps = steps;
+    this.#metrics = metrics;
   }
 
   stepsFor(kind: KindDefinition, operation: Operation, phase: AdmissionPhase, subresource = ''): readonly AdmissionStep[] {
@@ -103,7 +106,7 @@ export class AdmissionChain {
 
   /** A promise only when a step gave one. */
   admit(request: AdmissionRequest, phase: AdmissionPhase): KubeObject | Promise<KubeObject> {
-    return pass(this.stepsFor(request.kind, request.operation, phase, request.subresource), 0, request);
+    return pass({ steps: this.stepsFor(request.kind, request.operation, phase, request.subresource), metrics: this.#metrics }, 0, request);
   }
 }
 
@@ -116,20 +119,60 @@ function picks(): Picks {
 const concerns = ({ subresources }: AdmissionStep, subresource: string): boolean =>
   subresource === '' || subresources === 'all' || subresources?.includes(subresource) === true;
 
-function pass(steps: readonly AdmissionStep[], from: number, request: AdmissionRequest): KubeObject | Promise<KubeObject> {
+/** Steps that a write goes through, and what times them. */
+interface Path {
+  readonly steps: readonly AdmissionStep[];
+  readonly metrics: AdmissionMetrics | undefined;
+}
+
+function pass(path: Path, from: number, request: AdmissionRequest): KubeObject | Promise<KubeObject> {
   let current = request;
-  for (let at = from; at < steps.length; at += 1) {
-    if (steps[at]?.isIdle?.() === true) continue;
-    const object = admitted(steps, at, current);
-    if (object instanceof Promise) return object.then((next) => pass(steps, at + 1, withObject(current, next)));
+  for (let at = from; at < path.steps.length; at += 1) {
+    const step = path.steps[at];
+    if (step === undefined || step.isIdle?.() === true) continue;
+    const object = timed(path.metrics, step, current, admitted(path, at, step));
+    if (object instanceof Promise) return object.then((next) => pass(path, at + 1, withObject(current, next)));
     current = withObject(current, object);
   }
   return current.object;
 }
 
-function admitted(steps: readonly AdmissionStep[], at: number, request: AdmissionRequest): KubeObject | Promise<KubeObject> {
-  const again = async (object: KubeObject): Promise<KubeObject> => pass(steps.slice(0, at), 0, { ...request, object, isAgain: true });
-  return steps[at]?.admit(request, again) ?? request.object;
+type Admit = (request: AdmissionRequest) => KubeObject | Promise<KubeObject>;
+
+const admitted =
+  ({ steps, metrics }: Path, at: number, step: AdmissionStep): Admit =>
+  (request) =>
+    step.admit(request, async (object) => pass({ steps: steps.slice(0, at), metrics }, 0, { ...request, object, isAgain: true }));
+
+function timed(
+  metrics: AdmissionMetrics | undefined,
+  step: AdmissionStep,
+  request: AdmissionRequest,
+  admit: Admit,
+): KubeObject | Promise<KubeObject> {
+  if (metrics === undefined) return admit(request);
+  const startedAt = metrics.nowMs();
+  const settle = (rejected: boolean): void => metrics.stepped(step, request.operation, startedAt, rejected);
+  try {
+    const object = admit(request);
+    if (!(object instanceof Promise)) {
+      settle(false);
+      return object;
+    }
+    return object.then(
+      (next) => {
+        settle(false);
+        return next;
+      },
+      (err) => {
+        settle(true);
+        throw err;
+      },
+    );
+  } catch (err) {
+    settle(true);
+    throw err;
+  }
 }
 
 const withObject = (request: AdmissionRequest, object: KubeObject): AdmissionRequest =>

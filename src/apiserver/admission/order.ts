@@ -8,6 +8,7 @@ import type { RuleIndex } from '../rbac/rule-index.ts';
 import type { BodyDecoder } from '../registry/decoding.ts';
 import type { Registry } from '../registry/registry.ts';
 import { AdmissionChain } from './admission.ts';
+import type { AdmissionMetrics } from './admission-metrics.ts';
 import { clusterIp } from './cluster-ip.ts';
 import { defaultIngressClass } from './default-ingress-class.ts';
 import { endpointAddresses } from './endpoint-addresses.ts';
@@ -54,6 +55,8 @@ export interface AdmissionOptions {
   readonly podSecurityDefault: Level;
   /** False: there are no tokens that pods could be given. */
   readonly issuesTokens: boolean;
+  /** Absent: nothing is timed. */
+  readonly metrics: AdmissionMetrics | undefined;
   /** Steps that upstream has, and leaves off. */
   readonly enabled: readonly OptionalAdmission[];
 }
@@ -64,10 +67,11 @@ export type OptionalAdmission = 'OwnerReferencesPermissionEnforcement';
 export function admissionOrder(options: AdmissionOptions): AdmissionChain {
   const { registry, authorizer, ruleIndex, kinds, clock, writeQuotaStatus, serviceCidr, loopbackCidr, random, issuesTokens } = options;
   const matcher = new Matcher({ registry, kinds });
-  const { decoder, newUid, log, webhookClient: client } = options;
-  const webhooks: WebhookOptions = { registry, matcher, conditions: createMatchConditions(authorizer), client, decoder, newUid, log };
+  const { decoder, newUid, log, webhookClient: client, metrics } = options;
+  const conditions = createMatchConditions(authorizer);
+  const webhooks: WebhookOptions = { registry, matcher, conditions, client, decoder, newUid, metrics, log };
   const policies: PolicyOptions = { registry, kinds, authorizer, matcher, log };
-  return new AdmissionChain([
+  const steps = [
     // mutating
     namespaceLifecycle(registry),
     escalationCheck(authorizer, ruleIndex),
@@ -99,5 +103,6 @@ export function admissionOrder(options: AdmissionOptions): AdmissionChain {
     validatingWebhooks(webhooks),
     // Last, since a write that was charged is nearly always stored.
     resourceQuota({ registry, kinds: kinds.all, writeStatus: writeQuotaStatus, clock }),
-  ]);
+  ];
+  return new AdmissionChain(steps, metrics);
 }

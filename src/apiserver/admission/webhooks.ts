@@ -14,6 +14,7 @@ import type { BodyDecoder } from '../registry/decoding.ts';
 import type { Registry } from '../registry/registry.ts';
 import { isApiServer } from '../user.ts';
 import type { AdmissionRequest, AdmissionStep } from './admission.ts';
+import type { AdmissionMetrics, WebhookCall } from './admission-metrics.ts';
 import { reviewOf, reviewRequestOf, withoutSystemFields } from './admission-review.ts';
 import { bodyIsOther, changedObject } from './changed-object.ts';
 import { deriveFromAll, memoize } from './derive-from-all.ts';
@@ -28,6 +29,7 @@ export interface WebhookOptions {
   readonly client: WebhookClient;
   readonly decoder: BodyDecoder;
   readonly newUid: () => string;
+  readonly metrics: AdmissionMetrics | undefined;
   readonly log: Log;
 }
 
@@ -161,7 +163,7 @@ const callFailed = ({ name }: Webhook, why: string): string => `failed calling w
  * @throws StatusError what the webhook says when it refuses; `InternalError` when it cannot be asked, unless its failures are ignored
  */
 async function ask(
-  { client, newUid, log }: WebhookOptions,
+  { client, newUid, metrics, log }: WebhookOptions,
   { webhook }: Hook,
   request: AdmissionRequest,
   match: Match,
@@ -170,6 +172,9 @@ async function ask(
   if (request.dryRun && webhook.sideEffects !== 'None' && webhook.sideEffects !== 'NoneOnDryRun') {
     throw badRequest(`admission webhook ${JSON.stringify(webhook.name)} does not support dry run`);
   }
+  const startedAtMs = metrics?.nowMs() ?? 0;
+  const settle = (outcome: WebhookCall['outcome']): void =>
+    metrics?.called({ webhook: webhook.name, mutating, operation: request.operation, startedAtMs, outcome });
   const uid = newUid();
   let response: ReviewResponse;
   try {
@@ -177,13 +182,20 @@ async function ask(
     response = readResponse(text, uid, mutating);
   } catch (err) {
     const message = callFailed(webhook, err instanceof Error ? err.message : String(err));
+    // A client that went away says nothing of the webhook.
+    if (request.signal?.aborted !== true) settle({ type: 'failed', ignored: !failsClosed(webhook) });
     if (failsClosed(webhook)) throw internalError(message, err);
     log.warn({ webhook: webhook.name, err }, 'Could not call webhook, whose failures are ignored');
     return undefined;
   }
   for (const warning of response.warnings) request.warn(warning);
   for (const [key, value] of Object.entries(response.auditAnnotations)) request.annotate(`${webhook.name}/${key}`, value);
-  if (!response.allowed) throw denial(webhook, response.status);
+  if (!response.allowed) {
+    const error = denial(webhook, response.status);
+    settle({ type: 'denied', code: error.code });
+    throw error;
+  }
+  settle({ type: 'allowed' });
   return { patch: response.patch };
 }
 

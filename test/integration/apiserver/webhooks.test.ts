@@ -18,7 +18,7 @@ import { bootstrap, bootstrapAccess } from '../../../src/apiserver/bootstrap.ts'
 import { apiServerUser } from '../../../src/apiserver/user.ts';
 import { systemClock } from '../../../src/base/clock.ts';
 import { createLog } from '../../../src/base/log.ts';
-import { createMetrics } from '../../../src/base/metrics.ts';
+import { createMetrics, type Metrics } from '../../../src/base/metrics.ts';
 import { openPki, type Pki } from '../../../src/base/pki.ts';
 import type { Client, WriteOptions } from '../../../src/client/client.ts';
 import { isNotFound, isStatusError, type StatusError } from '../../../src/machinery/status-error.ts';
@@ -29,6 +29,7 @@ import { jsonPatch, type ReviewRequest, startWebhookServer, type WebhookServer }
 let directory: string;
 let pki: Pki;
 let hook: WebhookServer;
+let metrics: Metrics;
 let api: TestApi;
 let client: Client;
 /** `api` on the wire, in tests that need it. */
@@ -41,7 +42,8 @@ beforeAll(async () => {
 afterAll(() => rm(directory, { recursive: true, force: true }));
 beforeEach(async () => {
   hook = await startWebhookServer(pki);
-  api = await startSeededApi(['shop', 'other'], { signingKey: await pki.signingKey() });
+  metrics = createMetrics();
+  api = await startSeededApi(['shop', 'other'], { signingKey: await pki.signingKey(), metrics });
   client = api.clientFor();
 });
 afterEach(async () => {
@@ -447,6 +449,36 @@ describe('a validating webhook', () => {
     await make('a');
     expect(hook.seen[0]?.path).toBe('/validate?timeout=5s');
     expect(hook.seen[0]?.headers.host).toBe(`hook.shop.svc:${hook.port}`);
+  });
+});
+
+describe('the metrics of webhooks', () => {
+  const linesOf = async (family: string): Promise<readonly string[]> =>
+    (await metrics.text()).split('\n').filter((line) => line.startsWith(`${family}{`));
+
+  it('count calls, refusals and failures by the name of the webhook, as upstream does', async () => {
+    hook.answer('/deny', { allowed: false, status: { code: 403, message: 'no' } });
+    hook.answer('/allow', { allowed: true });
+    await configure('Validating', '/deny', { name: 'deny.wire.example', objectSelector: { matchLabels: { deny: 'yes' } } }, 'deny');
+    await configure('Mutating', '/allow', { name: 'allow.wire.example' }, 'allow');
+    await configure('Mutating', '/nonsense', { name: 'open.wire.example', failurePolicy: 'Ignore' }, 'open');
+    hook.answer('/nonsense', { uid: 'another' });
+    await make('a');
+    await failureOf(make('b', { metadata: { name: 'b', namespace: 'shop', labels: { deny: 'yes' } } }));
+    expect(await linesOf('apiserver_admission_webhook_request_total')).toEqual([
+      'apiserver_admission_webhook_request_total{name="allow.wire.example",type="admit",operation="CREATE",code="200",rejected="false"} 2',
+      'apiserver_admission_webhook_request_total{name="open.wire.example",type="admit",operation="CREATE",code="503",rejected="false"} 2',
+      'apiserver_admission_webhook_request_total{name="deny.wire.example",type="validating",operation="CREATE",code="403",rejected="true"} 1',
+    ]);
+    expect(await linesOf('apiserver_admission_webhook_rejection_count')).toEqual([
+      'apiserver_admission_webhook_rejection_count{name="deny.wire.example",type="validating",operation="CREATE",error_type="no_error",rejection_code="403"} 1',
+    ]);
+    expect(await linesOf('apiserver_admission_webhook_fail_open_count')).toEqual([
+      'apiserver_admission_webhook_fail_open_count{name="open.wire.example",type="admit"} 2',
+    ]);
+    expect(await linesOf('apiserver_admission_webhook_admission_duration_seconds_count')).toContain(
+      'apiserver_admission_webhook_admission_duration_seconds_count{name="deny.wire.example",operation="CREATE",type="validating",rejected="true"} 1',
+    );
   });
 });
 
