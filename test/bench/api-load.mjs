@@ -56,7 +56,7 @@ const collection = '/api/v1/namespaces/bench/configmaps';
 const widgets = '/apis/bench.example/v1/namespaces/bench/widgets';
 const value = 'x'.repeat(1_024);
 
-/** What one request of each operation is; `n` counts the requests of all clients. */
+/** Requests of each operation; `n` counts the requests of all clients. */
 const operations = {
   get: (agent, n) => send(agent, 'GET', `${collection}/c${n % 500}`),
   list: (agent) => send(agent, 'GET', `${collection}?labelSelector=!none`),

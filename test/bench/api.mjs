@@ -37,7 +37,7 @@ const customResources = {
   },
 };
 
-/** What the clients of another process measured. */
+/** Measurements of the clients of another process. */
 function load(cluster, task) {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [join(root, 'test/bench/api-load.mjs'), cluster.endpoints.kubeconfig, JSON.stringify(task)], {

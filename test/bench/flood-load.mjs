@@ -11,7 +11,7 @@ import { connect } from 'node:net';
 const { kind, ...options } = JSON.parse(process.argv[2]);
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** How long one answer may take; what takes longer counts as that long. */
+/** Longest time of one answer; a slower one counts as that long. */
 const timeoutMs = 30_000;
 
 function opener({ server, ca, token, cert, key }) {

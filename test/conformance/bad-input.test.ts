@@ -412,7 +412,7 @@ describe('bodies', () => {
   const recorded500 =
     /^failed to create typed (patch|live) object|^resourceVersion should not be set|does not contain declared merge key|^unknown patch type: /;
 
-  it('of any shape get an answer that blames the client', async () => {
+  it('get an answer that blames the client, in any shape', async () => {
     const key = fc.oneof(
       fc.constantFrom('metadata', 'spec', 'data', 'name', 'labels', 'op', 'path', 'value', '$patch', 'kind', 'replicas', 'managedFields'),
       fc.string(),
@@ -489,7 +489,7 @@ describe('paths', () => {
     }
   });
 
-  it('of a length that nobody needs are refused before they are read', async () => {
+  it('beyond any useful length are refused before they are read', async () => {
     const { status } = await send({ method: 'GET', path: `${configMaps}?labelSelector=${'a'.repeat(100_000)}` });
     expect([400, 414, 431]).toContain(status);
   });
@@ -537,7 +537,7 @@ describe('connections', () => {
     expect((await send({ method: 'GET', path: '/readyz' })).status).toBe(200);
   });
 
-  it('whose bodies come slowly hold up nobody, and are answered when they are whole', async () => {
+  it('with slow bodies block no other, and are answered once complete', async () => {
     const { hostname, port } = new URL(cluster.server.url);
     const body = '{"metadata":{"name":"slow"}}';
     const head = `POST ${configMaps} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${adminToken}\r\nContent-Type: application/json`;

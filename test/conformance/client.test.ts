@@ -209,7 +209,7 @@ describe.each(targets)('client $name', ({ start }) => {
       );
     });
 
-    test('of many updates of one version exactly one wins', async () => {
+    test('accepts exactly one of many updates of one version', async () => {
       const created = await client.create(configMaps, configMapOf('a', { x: '0' }));
       const outcomes = await Promise.allSettled(
         Array.from({ length: 20 }, (_, n) => client.update(configMaps, { ...created, data: { x: `${n + 1}` } })),
@@ -391,7 +391,7 @@ describe.each(targets)('client $name', ({ start }) => {
       );
     });
 
-    test('of status are recorded with the subresource', async () => {
+    test('record changes of status with the subresource', async () => {
       const created = await client.create(deployments, deploymentOf('web'), { fieldManager: 'maker' });
       const next = { ...created, status: { replicas: 1, observedGeneration: 1 } };
       const updated = await client.update(deployments, next, { subresource: 'status', fieldManager: 'controller' });
@@ -462,7 +462,7 @@ describe.each(targets)('client $name', ({ start }) => {
       expect(err.message).toBe('Apply failed with 1 conflict: conflict with "mytool" using v1: .data.x');
     });
 
-    test('of values in another spelling does nothing the second time', async () => {
+    test('does nothing the second time for values in another spelling', async () => {
       const body = (cpu: string) => ({
         apiVersion: 'apps/v1',
         kind: 'Deployment',
@@ -510,7 +510,7 @@ describe.each(targets)('client $name', ({ start }) => {
       expect((await client.get(configMaps, ref)).data).toEqual({ x: '1' });
     });
 
-    test('of one new object by many makes it once', async () => {
+    test('creates an object once when many clients apply it', async () => {
       const applied = await Promise.all(Array.from({ length: 10 }, (_, n) => apply({ [`k${n}`]: '1' }, `m${n}`)));
       expect(new Set(applied.map(({ metadata }) => metadata.uid)).size).toBe(1);
       expect(Object.keys((await client.get(configMaps, ref)).data ?? {})).toHaveLength(10);
@@ -734,7 +734,7 @@ describe.each(targets)('client $name', ({ start }) => {
       expect(isNotFound(await failureOf(client.get(deployments, metadata)))).toBe(true);
     });
 
-    test('of a pod on a node waits for its agent', async () => {
+    test('waits for the agent of a pod on a node', async () => {
       const { metadata } = await client.create(pods, podOf('a'));
       await client.createSubresource(pods, metadata, 'binding', { target: { kind: 'Node', name: 'n1' } });
       await client.delete(pods, metadata);
@@ -748,20 +748,20 @@ describe.each(targets)('client $name', ({ start }) => {
       expect(isNotFound(await failureOf(client.get(pods, metadata)))).toBe(true);
     });
 
-    test('of a pod without a node is done at once', async () => {
+    test('removes a pod without a node at once', async () => {
       const { metadata } = await client.create(pods, podOf('a'));
       await client.delete(pods, metadata);
       expect(isNotFound(await failureOf(client.get(pods, metadata)))).toBe(true);
     });
 
-    test('of a collection takes what the selector names', async () => {
+    test('removes the objects of a collection that the selector matches', async () => {
       await client.create(configMaps, configMapOf('a', {}, { s: '1' }));
       await client.create(configMaps, configMapOf('b', {}, { s: '2' }));
       await client.deleteCollection(configMaps, { namespace: 'shop', labelSelector: 's=1' });
       expect((await client.list(configMaps, { namespace: 'shop' })).items.map(({ metadata }) => metadata.name)).toEqual(['b']);
     });
 
-    test('of a namespace marks it, stops new content, and ends with finalize', async () => {
+    test('marks a namespace, stops new content, and ends with finalize', async () => {
       await client.delete(namespaces, { name: 'shop' });
       const marked = await client.get(namespaces, { name: 'shop' });
       expect(marked.status?.phase).toBe('Terminating');

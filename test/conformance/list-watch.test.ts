@@ -178,7 +178,7 @@ class Reader {
   }
 }
 
-describe.each(targets)('who lists and then watches, $name', ({ numRuns, start }) => {
+describe.each(targets)('a client that lists and then watches, $name', ({ numRuns, start }) => {
   let cluster: Awaited<ReturnType<Target['start']>>;
   beforeAll(async () => {
     cluster = await start();

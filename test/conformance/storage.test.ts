@@ -252,7 +252,7 @@ describe.each(backends)('storage $name', ({ open, durable }) => {
       expect(seen.events.map(({ key }) => key)).toEqual(['p/0', 'p/1']);
     });
 
-    test('hears of a write before its caller, and never before it is committed', async () => {
+    test('gets a write before its caller does, and never before it is committed', async () => {
       const seen = await watchFrom(0);
       const write = storage.create('a', { text: '1' });
       expect(seen.events).toHaveLength(0);
@@ -303,7 +303,7 @@ describe.each(backends)('storage $name', ({ open, durable }) => {
       expect(seen.events).toHaveLength(2);
     });
 
-    test('is told when the store closes', async () => {
+    test('ends when the store closes', async () => {
       const seen = await watchFrom(0);
       await storage.close();
       expect(seen.errors).toHaveLength(1);

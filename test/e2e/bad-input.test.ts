@@ -12,7 +12,7 @@ const midship = (...args: string[]): Promise<CommandResult> => run(process.execP
 const up = async (...args: string[]): Promise<CommandResult> =>
   midship('up', '--runtime', 'simulated', '--data-dir', await temporaryDirectory('bad'), '--api-port', '0', '--http-port', '0', ...args);
 
-/** What, why, fix, on three lines, with the exit code of an error. */
+/** Checks the three lines of an error (what, why, fix) and its exit code. */
 function expectThreeLines({ code, stderr }: CommandResult, what: RegExp, fix: RegExp): void {
   expect(code).toBe(2);
   const lines = stderr.trimEnd().split('\n');
@@ -39,7 +39,7 @@ describe('the program', () => {
   });
 });
 
-describe('what a person gets wrong', () => {
+describe('mistakes of a person', () => {
   it('a port that is taken: names the holder and the flag', async () => {
     server = createServer();
     await new Promise<void>((resolve) => server?.listen(0, '127.0.0.1', resolve));
@@ -62,7 +62,7 @@ describe('what a person gets wrong', () => {
     expectThreeLines(await up('--repo', repository.directory, '--branch', 'release'), /release does not exist/, /main/);
   });
 
-  it('a remote that cannot be reached, or refuses: a condition, told in the terminal, and the cluster runs', async () => {
+  it('a remote that cannot be reached, or refuses: a condition and a line in the terminal, and the cluster runs', async () => {
     running = await startCluster({ command: 'up', args: ['--runtime', 'simulated', '--repo', 'http://127.0.0.1:1/site.git'] });
     await until(() => running?.output().includes('cannot be reached'), { what: () => running?.output() ?? '' });
     const status = await running.midship('status', '--exit-code');
@@ -122,7 +122,7 @@ describe('what a person gets wrong', () => {
     expect(await start('--path', './clusters/home', '--branch', 'live')).toBe('./clusters/home live');
     expect(await start()).toBe('./clusters/home live');
     expect(await start('--path', './')).toBe('./ live');
-    // Of another repository nothing is known.
+    // The other repository has no status.
     expect(await start('--repo', 'http://127.0.0.1:1/site.git')).toBe('./ main');
   });
 

@@ -27,7 +27,7 @@ const dashboards = readdirSync(directory)
   .filter((name) => name.endsWith('.json'))
   .map((name) => JSON.parse(readFileSync(join(directory, name), 'utf8')) as Dashboard);
 
-/** What Grafana puts in for its variables. */
+/** Values that Grafana inserts for its variables. */
 const fillIn = (expr: string): string =>
   expr
     .replaceAll('$__rate_interval', '15s')
@@ -43,7 +43,7 @@ const mayBeEmpty: Readonly<Record<string, string>> = {
   'midship-workloads/Waiting containers/0': 'lists what waits; by then nothing does',
 };
 
-/** A node whose agent is this test: it says once that it is ready, and is never heard of again. */
+/** A node whose agent is this test: it reports ready once, and never again. */
 const lostNode = {
   apiVersion: 'v1',
   kind: 'Node',
@@ -76,7 +76,7 @@ describe.skipIf(!hasNamespaces || !hasPrometheus)('dashboards on a running clust
     return panel;
   }
 
-  /** What the first query of a panel shows. */
+  /** Result of a panel's first query. */
   async function shown(uid: string, title: string): Promise<number | undefined> {
     const [target] = panelOf(uid, title).targets;
     const [sample] = await prometheus.query(fillIn(target?.expr ?? ''));
@@ -170,7 +170,7 @@ describe.skipIf(!hasNamespaces || !hasPrometheus)('dashboards on a running clust
   });
 
   it.each(['', '/apiserver', '/scheduler', '/controller-manager', '/state', '/gitops'])(
-    'stand on well-formed metrics: /metrics%s',
+    'use well-formed metrics: /metrics%s',
     async (path) => {
       const text = await (await fetch(`${cluster.endpoints.http}/metrics${path}`)).text();
       const files = await temporaryDirectory('metrics');

@@ -83,7 +83,7 @@ describe('a push to the built-in remote', () => {
         { what: 'an Event tells who pushed' },
       );
 
-      // What one app brings another needs: a namespace, and the definition of a kind.
+      // Objects of one app that another needs: a namespace, and the definition of a kind.
       await tree.commit('across', {
         'good/n.yaml': 'apiVersion: v1\nkind: Namespace\nmetadata: {name: fresh}\n',
         'good/c.yaml': widgetDefinition,
@@ -116,13 +116,13 @@ describe('a push to the built-in remote', () => {
       // An app that is there: its file no longer parses.
       await tree.commit('typo', { 'good/a.yaml': 'a: [b\n' });
       expect(await push(tree)).toMatch(/remote: ✗ good\/a\.yaml:\d+:\d+ /);
-      // Whose token is taken away is out at once.
+      // A removed token is refused at once.
       await kubectl('delete', 'secret', 'midship-git-users', '-n', 'flux-system');
       expect(await push(tree)).toMatch(/[Aa]uthentication|terminal prompts disabled/);
     },
   );
 
-  it('says what is wrong with it and takes it when it shall only warn', async () => {
+  it('reports its errors, and accepts it when it should only warn', async () => {
     running = await startCluster({ command: 'up', args: ['--runtime', 'simulated', '--path', './apps', '--pre-receive', 'warn'] });
     const tree = await cloneRepository(running.endpoints.git, 'pusher');
     await tree.git('checkout', '--quiet', '-B', 'main');

@@ -29,7 +29,10 @@ const values = {
   onlyOnDisk: 'canary-only-in-a-secret-14',
 } as const;
 
-/** Gives the texts that would give a value away: the value, its base64, a part that a variable takes of it, and forms that messages escape. */
+/**
+ * Gives the texts that would reveal a value: the value, its base64, a part that a variable takes of it, and forms that
+ * messages escape.
+ */
 const formsOf = (value: string): readonly string[] => [
   value,
   Buffer.from(value).toString('base64').replace(/=+$/, ''),
@@ -230,7 +233,7 @@ describe.skipIf(!hasKubectl)('values of Secrets (needs kubectl)', () => {
     hook?.close();
   });
 
-  it('are in no message of an app that cannot be applied, which says where and why all the same', async () => {
+  it('are in no message of an app that cannot be applied; its messages still say where and why', async () => {
     const messages = Object.fromEntries(
       await Promise.all(Object.keys(apps).map(async (name) => [name, (await readyOf(name)).message] as const)),
     );

@@ -70,7 +70,7 @@ describe.skipIf(!hasNamespaces || !hasKubectl)('the tour of examples-repo/README
     expect(outputs.get('7. A typing error')).toMatch(
       /apps\/storefront\/deployment\.yaml:\d+:\d+ .*unknown field "spec\.template\.spec\.containers\[0\]\.resource"/,
     );
-    // What is printed comes through a pipe, after the thing itself.
+    // Output comes through a pipe, after the event itself.
     for (const line of [
       /◆ drift +Deployment web\/storefront +spec\.replicas 5 → 9 by kubectl/,
       /Deployment web\/storefront +spec\.replicas 3 → 5/,

@@ -21,7 +21,7 @@ import { createMemoryRepository, type Files } from '../support/memory-repository
 import { createRandom } from '../support/random.ts';
 import { until } from '../support/until.ts';
 
-/** Of the engine's clock: what waits a second waits 50 ms. */
+/** In time of the engine's clock: a wait of a second lasts 50 ms. */
 const speed = 20;
 const appNames = ['a', 'b', 'c'] as const;
 const objectNames = Array.from({ length: 10 }, (_, index) => `n${index}`);
@@ -29,12 +29,13 @@ const strangerNames = ['s0', 's1', 's2'];
 const timeoutMs = 60_000;
 
 /**
- * One life of a cluster, seeded: apps that follow a repository while people commit, revert, force-push and edit objects by hand, and while
- * the engine is killed, the API refuses, Git does not answer and the clock steps. Then all that ends, and what has to hold is looked at.
+ * One life of a cluster, seeded: apps follow a repository while people commit, revert, force-push and edit objects by
+ * hand. Meanwhile the engine is killed, the API refuses, Git does not answer and the clock steps. Then all that ends,
+ * and the invariants are checked.
  *
  * Waits and calls interleave by time, so a seed gives the same acts and shares of faults, not the same call-by-call run.
  *
- * @throws Error that says what does not hold
+ * @throws Error that names the broken invariant
  */
 export async function runOnce(seed: number, counts: FaultCounts): Promise<void> {
   const random = createRandom(seed);

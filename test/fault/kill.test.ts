@@ -96,7 +96,7 @@ describe.skipIf(!hasNamespaces)('kill -9 in the middle of a rollout (needs user 
     expect(midRollout).toBeGreaterThanOrEqual(minMidRollout);
   });
 
-  /** How far the rollout was when the process died: what is on disk, read before anything starts again. */
+  /** Progress of the rollout when the process died, read from the disk before a restart. */
   async function stored(dataDirectory: string): Promise<{ readonly updated: number; readonly desired: number }> {
     const storage = await openSqliteStorage({ path: join(dataDirectory, 'state.db') });
     const entry = await storage.get('apps/deployments/web/storefront');

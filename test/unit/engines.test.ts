@@ -14,7 +14,10 @@ const lock = JSON.parse(readFileSync(new URL('../../package-lock.json', import.m
 /** The oldest Node that package.json admits. */
 const oldest = [20, 19, 0] as const;
 
-/** Whether `oldest` is in one of the ranges of an `engines` text; the forms that packages use: `>=18`, `^20.19.0 || >=22.12`, `20 || 22`, `*`. */
+/**
+ * True when `oldest` is in one of the ranges of an `engines` text. Packages use the forms `>=18`, `^20.19.0 ||
+ * >=22.12`, `20 || 22` and `*`.
+ */
 function admits(range: string): boolean {
   return range.split('||').some((alternative) =>
     alternative

@@ -20,7 +20,10 @@ const listOf = (cell: string): string[] =>
     .map((name) => name.replaceAll('`', '').trim())
     .filter((name) => name !== '' && name !== 'nothing inside');
 
-/** Reads the tables of CONTRIBUTING.md: `| HEAD | … |`, then rows of names and places. What follows a semicolon is for people, but for `: everything`. */
+/**
+ * Reads the tables of CONTRIBUTING.md: `| HEAD | … |`, then rows of names and places. Text after a semicolon is for
+ * people, except `: everything`.
+ */
 function tablesWith(head: RegExp): Map<string, readonly Row[]> {
   const tables = new Map<string, readonly Row[]>();
   for (const block of contributing.split('\n\n')) {
@@ -99,7 +102,7 @@ describe('imports', () => {
     expect([...seconds.keys()]).toContain('gitops');
   });
 
-  it('of packages go through their doors', () => {
+  it('use packages only in their places', () => {
     const wrong: string[] = [];
     for (const file of files) {
       for (const name of importsOf(file).filter((each) => !each.startsWith('.') && !each.startsWith('node:'))) {

@@ -244,7 +244,7 @@ spec: {minReplicas: 1, maxReplicas: 10, scaleTargetRef: {apiVersion: apps/v1, ki
     const job = (image: string, annotations = ''): string =>
       `apiVersion: batch/v1\nkind: Job\nmetadata:\n  name: j\n  annotations: {${annotations}}\nspec: {suspend: true, template: {spec: {restartPolicy: Never, containers: [{name: a, image: ${image}}]}}}\n`;
 
-    it('are found before anything is written, and make the object anew only where that is allowed', async () => {
+    it('are found before anything is written, and replace the object only where that is allowed', async () => {
       const p = await project({ 'web/s.yaml': secret('one'), 'web/a.yaml': configMap('a') });
       await p.app('web');
       await p.applied('web');
@@ -269,7 +269,7 @@ spec: {minReplicas: 1, maxReplicas: 10, scaleTargetRef: {apiVersion: apps/v1, ki
       expect(message).toMatch(new RegExp(`^web/j\\.yaml:\\d+:\\d+ Job ${p.namespace}/j: spec\\.template: field is immutable\\. It cannot`));
     });
 
-    it('of a Job named by a hash of its spec make another Job', async () => {
+    it('create another Job when its name is a hash of its spec', async () => {
       const note = 'midship.dev/recreate: name-hash';
       const p = await project({ 'web/j.yaml': job('one', note) });
       await p.app('web');

@@ -330,7 +330,7 @@ describeOnTargets('orders', ({ project }) => {
   });
 
   describe('18 health', () => {
-    it('makes an app ready by the objects that its health checks name, and is told of all', async () => {
+    it('makes an app ready by the objects that its health checks name, and reports all of them', async () => {
       const p = await project({ 'web/g.yaml': gate('g'), 'web/h.yaml': gate('h') });
       const check = { apiVersion: 'networking.k8s.io/v1', kind: 'Ingress', name: 'g', namespace: p.namespace };
       await p.app('web', { healthChecks: [check], timeout: '1m' });

@@ -181,7 +181,7 @@ describeOnTargets('syncs', ({ project }) => {
       await p.client.delete(namespaces, { name });
     });
 
-    it('lets a Namespace go by itself when what lived in it is gone, and everything else at once', async () => {
+    it('deletes a Namespace after its content is gone, and everything else at once', async () => {
       const p = await project({ 'web/a.yaml': configMap('a') });
       const name = `${p.namespace}-x`;
       const inNamespace = (each: string, namespace = name): string =>
@@ -208,7 +208,7 @@ describeOnTargets('syncs', ({ project }) => {
       await until(async () => (await p.condition('web', 'PruneBlocked')) === undefined, { what: 'nothing is held back' });
     });
 
-    it('deletes nothing that is not its own: another UID, another label, or told to stay', async () => {
+    it('deletes nothing that is not its own: another UID, another label, or an opt-out', async () => {
       const p = await project({
         'web/a.yaml': configMap('a'),
         'web/b.yaml': configMap('b'),
@@ -423,7 +423,7 @@ describeOnTargets('syncs', ({ project }) => {
       await p.applied('web');
     });
 
-    it('fails in time also when the engine is started anew meanwhile, and counts from what changed last', async () => {
+    it('fails in time also when the engine restarts meanwhile, and counts from the last change', async () => {
       const p = await project({ 'web/g.yaml': gate('g') });
       await p.app('web', { wait: true, timeout: '2s' });
       await p.conditionIs('web', 'Ready', ({ message }) => /waiting for health/.test(message));
@@ -486,7 +486,7 @@ describeOnTargets('syncs', ({ project }) => {
     });
   });
 
-  describe('what is not supported', () => {
+  describe('unsupported fields', () => {
     it('is said, and nothing of the app is applied', async () => {
       const p = await project({ 'web/a.yaml': configMap('a') });
       await p.app('web', { serviceAccountName: 'tenant' });

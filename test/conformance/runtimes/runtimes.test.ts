@@ -285,7 +285,7 @@ describe.each(runtimes)('container runtime $name', (under) => {
         await running(sandbox, { attempt: 1 });
       });
 
-      it('what ended meanwhile has its exit code', async () => {
+      it('a container that ended meanwhile has its exit code', async () => {
         const sandbox = await fixture.sandbox();
         const id = await fixture.run(sandbox, 'echo ready; read word; exit 5', { stdin: 'once' });
         await fixture.printed(id, 'ready');

@@ -11,7 +11,7 @@ import { hasKubectl } from '../../support/kubectl.ts';
 import { clientId, type OidcIssuer, startOidcIssuer } from '../../support/oidc-issuer.ts';
 import { until } from '../../support/until.ts';
 
-/** What people do with kubectl and helm, with the programs as they are published, against the built program with simulated nodes. */
+/** Everyday commands of kubectl and helm, with the published programs, against the built program with simulated nodes. */
 
 const found = await findClientTools();
 const tools: ClientTools | undefined = typeof found === 'string' ? undefined : found;
@@ -270,7 +270,7 @@ describe.each(programs)('%s', (title, program) => {
     );
     expect(await ok('apply', '-k', '.')).toMatch(new RegExp(`configmap/${namespace}-gen-\\w+ created`));
     expect(await ok('delete', '-k', '.')).toContain('deleted');
-    // The other way to prune: a set that an object of the cluster stands for.
+    // The other way to prune: an object of the cluster represents the set.
     const apply = (path: string) =>
       run(kubectl, ['-n', namespace, 'apply', '-f', path, '--prune', '--applyset=configmaps/set', '--server-side'], {
         ...environment(),

@@ -161,7 +161,7 @@ describe('tokens of service accounts', () => {
       await refused(await tokenOf('robot', { audiences: ['vault'] }));
     });
 
-    it('of an account that was deleted, also when one of the same name is made', async () => {
+    it('from a deleted account, also when one of the same name is created', async () => {
       const metadata = { name: 'gone', namespace: 'shop' };
       await admin.create(serviceAccounts, { apiVersion: 'v1', kind: 'ServiceAccount', metadata });
       const token = await tokenOf('gone');

@@ -150,7 +150,7 @@ describe('a group version that another server serves', { shuffle: false }, () =>
     });
   });
 
-  it('stands in discovery as its server describes it, without what makes no sense', async () => {
+  it('is in discovery as its server describes it, without malformed entries', async () => {
     const accept = 'application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList';
     const { items } = (await cluster.fetch('/apis', { headers: { accept } })).json;
     expect(items.at(-1)).toEqual({
@@ -181,7 +181,7 @@ describe('a group version that another server serves', { shuffle: false }, () =>
     expect((await cluster.fetch(base)).json).toEqual(resources);
   });
 
-  it('stands in the index of OpenAPI, for its own types alone', async () => {
+  it('is in the index of OpenAPI, for its own types alone', async () => {
     const { paths } = (await cluster.fetch('/openapi/v3')).json;
     expect(paths[base.slice(1)]).toEqual({ serverRelativeURL: `/openapi/v3${base}?hash=ABC` });
     expect(paths['api/v1'].serverRelativeURL).not.toContain('EVIL');
@@ -244,7 +244,7 @@ describe('a group version that another server serves', { shuffle: false }, () =>
     }
   });
 
-  it('is told whom an impersonator stands for, and nothing of the request to do so', async () => {
+  it('gets the impersonated user, and not the headers that ask for it', async () => {
     const headers = { 'Impersonate-User': 'bob', 'Impersonate-Group': 'system:masters', 'Impersonate-Extra-acme.example%2Fscope': 'a' };
     expect((await cluster.fetch(`${base}/namespaces/default/orders`, { headers })).status).toBe(200);
     const received = lastRequest().headers;

@@ -232,7 +232,7 @@ describe('a machine that joins', () => {
   });
 });
 
-describe('what nobody gets', () => {
+describe('requests that are always refused', () => {
   const powerful = 'use of kubernetes.io/kube-apiserver-client signer with system:masters group is not allowed';
 
   it('a client certificate of the group that may do everything, also by apply', async () => {

@@ -201,7 +201,7 @@ describe('keys', () => {
     expect(passwordOf((await clientFor().get(secrets, refOf('a'))).data)).toBe('canary-a');
   });
 
-  test('of aescbc work, and identity in front takes the encryption away', async () => {
+  test('for aescbc work, and identity in front removes the encryption', async () => {
     await seed({ a: 'canary-a' }, { configuration: configurationOf(`[{aescbc: {keys: [${keyOf('cbc')}]}}]`) });
     await stop();
     expect(await storedText('a')).toMatch(/^k8s:enc:aescbc:v1:cbc:/);

@@ -183,7 +183,7 @@ describe('a level that is full', () => {
     expect(await statusOf('rejected', '/api/v1/namespaces/shop/configmaps/c0')).toBe(200);
   });
 
-  it('lets wait as many as it says, forgets those who go, and lets in who is left', async () => {
+  it('queues as many as it allows, forgets those that leave, and admits the rest', async () => {
     await makeLevel('queued', 2);
     const held = [hold('queued'), hold('queued'), hold('queued-too')];
     await becomes('current_executing_requests', 'queued', 3);

@@ -66,7 +66,7 @@ metadata: {name: team}
 spec: {policyName: team}
 `;
 
-describe.skipIf(!hasKubectl)('what charts and tools bring along, under an unmodified kubectl (needs kubectl)', () => {
+describe.skipIf(!hasKubectl)('objects of charts and tools, under an unmodified kubectl (needs kubectl)', () => {
   let cluster: TestApiServer;
   let controllers: { stop(): Promise<void> };
 

@@ -58,7 +58,7 @@ describe.skipIf(!hasKubectl)('typed commands of an unmodified kubectl (needs kub
     expect(again).toMatchObject({ code: 1, stderr: expect.stringContaining('already exists') });
   });
 
-  it('sends what it was told', async () => {
+  it('sends the requested objects', async () => {
     const { spec } = await get('deployment', 'web');
     expect(spec).toMatchObject({
       replicas: 2,

@@ -212,7 +212,7 @@ describe('the API server on the wire', () => {
     expect(zipped.headers['content-encoding']).toBe('gzip');
   });
 
-  it('counts who was let in, what is deprecated and how the server is, by the names that dashboards know', async () => {
+  it('counts logins, deprecated requests and its own health, by the names that dashboards know', async () => {
     await cluster.fetch('/api/v1/namespaces/default/endpoints');
     await cluster.fetch('/api/v1/namespaces', { anonymous: true, headers: { authorization: 'Bearer nobody' } });
     // A text is kept for a moment.

@@ -36,7 +36,7 @@ describe('versions of one stored kind', () => {
     expect(read.json.metadata.annotations).toBeUndefined();
   });
 
-  it('what v1 cannot say survives a change through it', async () => {
+  it('fields that v1 lacks survive a change through it', async () => {
     const metrics = [
       { type: 'Resource', resource: { name: 'cpu', target: { type: 'Utilization', averageUtilization: 80 } } },
       { type: 'Pods', pods: { metric: { name: 'rps' }, target: { type: 'AverageValue', averageValue: '100' } } },

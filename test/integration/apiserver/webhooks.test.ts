@@ -244,7 +244,7 @@ describe('a mutating webhook', () => {
     expect(hook.seen[2]?.request.object.metadata.labels).toEqual({ a: 'yes', b: 'yes' });
   });
 
-  it('whose patch leaves something that is no object of the kind is a failure, and what is not valid is invalid', async () => {
+  it('fails when its patch leaves no object of the kind, and the request is invalid when the object is', async () => {
     await configure('Mutating', '/mutate');
     for (const operations of [
       [{ op: 'remove', path: '/nowhere' }],
@@ -299,7 +299,7 @@ describe('a validating webhook', () => {
     });
   });
 
-  it('that gives no reason or an impossible code refuses all the same', async () => {
+  it('also refuses without a reason or with an impossible code', async () => {
     await configure('Validating', '/validate');
     hook.answer('/validate', { allowed: false, status: { code: 200 } });
     const silent = await failureOf(make('a'));
@@ -330,7 +330,7 @@ describe('a validating webhook', () => {
     expect(hook.seen).toHaveLength(2);
   });
 
-  it('whose condition cannot be told fails as its policy says', async () => {
+  it('fails as its policy says when its condition cannot be evaluated', async () => {
     await configure('Validating', '/validate', { matchConditions: [{ name: 'odd', expression: 'object.data.missing == "x"' }] });
     const err = await failureOf(make('a', { data: { k: 'v' } }));
     expect([err.code, err.message]).toEqual([

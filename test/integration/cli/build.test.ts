@@ -32,7 +32,7 @@ async function failureOf(files: Files, path = ''): Promise<Failure> {
 }
 
 describe('midship build', () => {
-  it('prints what a kustomization stands for, with a base beside it', async () => {
+  it('prints the objects of a kustomization with a base next to it', async () => {
     const { text, code } = await run(
       {
         'base/kustomization.yaml': 'resources: [a.yaml]\n',
@@ -109,7 +109,7 @@ describe('midship build of charts', () => {
     return { text: chunks.join(''), failure };
   }
 
-  it('runs helm when it is told to', async () => {
+  it('runs helm only with the flag', async () => {
     const root = await temporaryDirectory('build');
     await writeFiles(root, { ...files, 'bin/README': '' });
     const told = await writeProgram(

@@ -77,7 +77,7 @@ const masterStatus = async (url: string): Promise<string | undefined> =>
   /leader_election_master_status\{name="midship-gitops"\} (\d)/.exec(await (await fetch(`${url}/metrics`)).text())?.[1];
 
 describe('two engines on one cluster', () => {
-  it('one stands by, takes over when the lease of a leader that is cut off ends, and nothing is written by both', async () => {
+  it('one waits, takes over when the lease of a cut-off leader ends, and never do both write', async () => {
     const { server, client, audit, repository } = await world();
     const wire = await openWire(server.server.url);
     cleanup(() => wire.stop());
@@ -150,7 +150,7 @@ describe('two engines on one cluster', () => {
     await appReadyAt(client, 'web', await repository.commit('two', mapOf('2')));
   });
 
-  it('the command says in one line that it stands by, and ends with an error when it has lost the lease', async () => {
+  it('the command says in one line that it waits, and ends with an error when it has lost the lease', async () => {
     const { server, client } = await world();
     const dataDirectory = await temporaryDirectory('gitops-data');
     cleanup(() => rm(dataDirectory, { recursive: true, force: true }));

@@ -186,7 +186,7 @@ describe('midship diff', () => {
     expect(text.match(/^ +[-+] .*$/gm)?.map((line) => line.trim())).toEqual(['-  person: x', '-  screen: x']);
   });
 
-  it('shows what a sync would do: nothing of what is left alone, and anew what cannot be changed', async () => {
+  it('shows what a sync would do: it omits ignored fields, and recreates for immutable ones', async () => {
     const flux = (name: string, value: string, type = 'Opaque'): string =>
       `apiVersion: v1\nkind: Secret\nmetadata: {name: ${name}, namespace: web, annotations: {kustomize.toolkit.fluxcd.io/${value}}}\ntype: ${type}\n`;
     await startApp('left', {
@@ -387,7 +387,7 @@ describe('midship history, why, trace, tree and events', () => {
     expect(why.json.health).toEqual({ status: 'NoController', reason });
   });
 
-  it('show the events of an app and no others, and go on with new ones until they are told to stop', async () => {
+  it('show the events of an app and no others, and follow new ones until they are stopped', async () => {
     await startApp('tell', { 'a.yaml': configMap('tell-a', '1') });
     await startApp('hide', { 'a.yaml': configMap('hide-a', '1') });
     const quiet = new AbortController().signal;

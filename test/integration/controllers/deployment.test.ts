@@ -117,7 +117,7 @@ describe('a new Deployment', () => {
     );
   });
 
-  it('of many replicas gets exactly that many', async () => {
+  it('gets exactly as many pods as it asks for', async () => {
     const plane = await start();
     await plane.client.create(deployments, deployment({ replicas: 700 }));
     await rolledOut(plane);
@@ -298,7 +298,7 @@ describe('a pod of a Deployment', () => {
     await rolledOut(plane);
   });
 
-  it('whose labels are changed is released, and another one takes its place', async () => {
+  it('is released when its labels change, and another one takes its place', async () => {
     const plane = await start();
     await plane.client.create(deployments, deployment());
     await rolledOut(plane);
@@ -329,7 +329,7 @@ describe('a pod of a Deployment', () => {
   });
 });
 
-describe('controllers that are started anew', () => {
+describe('controllers after a restart', () => {
   it('finish a rollout from wherever it was, with no pod too many or too few', async () => {
     plane = await startControlPlane({ controllers: [createReplicaSetController, createDeploymentController] });
     // The player outlives the controllers, as agents do.

@@ -84,7 +84,7 @@ describe('a budget', () => {
     ]);
   });
 
-  it('of a share asks the owners how many pods there should be', async () => {
+  it('asks the owners for their replicas when it is a percentage', async () => {
     const deployment: Deployment = {
       apiVersion: 'apps/v1',
       kind: 'Deployment',
@@ -184,7 +184,7 @@ describe('an eviction', () => {
     await evict('sick');
   });
 
-  it('of a pod that waits or is over asks nobody', async () => {
+  it('needs no budget for a pod that waits or has ended', async () => {
     await makePod('waiting', { app: 'a', sick: 'yes' });
     await setStatus(plane.client, await makePod('over', { app: 'a', sick: 'yes' }), { phase: 'Succeeded' });
     await makeBudget('min', { minAvailable: 5 });
@@ -202,7 +202,7 @@ describe('an eviction', () => {
     expect(left).not.toContain('over');
   });
 
-  it('of a pod with two budgets cannot be decided', async () => {
+  it('is an error for a pod with two budgets', async () => {
     await makePod('one');
     await until(async () => (await plane.client.get(pods, { namespace, name: 'one' })).status?.phase === 'Running', {
       what: 'the pod to run',
@@ -214,7 +214,7 @@ describe('an eviction', () => {
     );
   });
 
-  it('of a pod that is not there is not found', async () => {
+  it('is 404 for a missing pod', async () => {
     await expect(evict('nobody')).rejects.toSatisfy(isNotFound);
   });
 });

@@ -143,7 +143,7 @@ describe('node lifecycle', () => {
     );
   });
 
-  it('takes everything back when the node is heard of again', async () => {
+  it('removes its taints when the node comes back', async () => {
     const cluster = await start();
     await addNode(cluster, 'alive');
     const silence = await addNode(cluster, 'dead');

@@ -148,7 +148,7 @@ describe('a hostile repository', () => {
     await local.close();
   });
 
-  it('whose directories contain themselves, as far as they can, is refused', async () => {
+  it('is refused when its directories contain themselves, as far as they can', async () => {
     const repository = await newRepository('nested', { 'a.yaml': configMap('a') });
     let tree = await repository.git('rev-parse', 'HEAD^{tree}');
     for (let depth = 0; depth < 70; depth += 1) tree = await writeObject(repository, 'tree', [treeEntry('40000', 'd', tree)]);
@@ -207,7 +207,7 @@ describe('a server that answers with', () => {
     ['a line of progress without end', 'TooLarge', /takes more memory than a fetch may/],
     ['a delta of nothing', 'Unreachable', /cannot be reached: pack has 1 unresolved delta$/],
     ['more objects than it sends', 'Unreachable', /cannot be reached: \w/],
-  ] as const)('%s is told of and costs no memory', async (hostility, reason, message) => {
+  ] as const)('%s is reported and costs no memory', async (hostility, reason, message) => {
     const opener = createSourceOpener({
       builtInUrl: () => 'http://nowhere/',
       builtIn: new Map(),

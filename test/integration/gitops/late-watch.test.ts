@@ -52,8 +52,8 @@ const deafTo =
       ),
   });
 
-describe('an engine that hears of changes late', () => {
-  it('leaves alone what someone said to leave alone, and fields that are not its own, all the same', async () => {
+describe('an engine whose watches are late', () => {
+  it('still leaves ignored objects alone, and fields that are not its own', async () => {
     const { people, commit, applied } = await startMemoryProject({
       files: files('1'),
       apps: { web: { driftIgnoreRules: [{ paths: ['/data/a'], target: { name: 'ignored' } }] } },
@@ -74,7 +74,7 @@ describe('an engine that hears of changes late', () => {
     expect(values).toEqual(['theirs', 'theirs', 'theirs', 'theirs', '2']);
   });
 
-  it('leaves replicas to an autoscaler that it has not heard of, and says nothing of a change that it does not put back', async () => {
+  it('leaves replicas to an autoscaler that it has not seen yet, and reports no change that it does not put back', async () => {
     const { people, commit, applied, metrics } = await startMemoryProject({
       files: { 'web/deploy.yaml': deployment(3) },
       wrap: deafTo(horizontalPodAutoscalers),
@@ -120,7 +120,7 @@ describe('an engine that hears of changes late', () => {
     expect((await people.get(deployments, web)).spec.replicas).toBe(7);
   });
 
-  it('takes back what it said of drift when it hears of the autoscaler whose work that was', async () => {
+  it('withdraws its report of drift when it sees the autoscaler that caused it', async () => {
     const held: (() => void)[] = [];
     let holds = true;
     const { people, applied } = await startMemoryProject({

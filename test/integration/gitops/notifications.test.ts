@@ -173,7 +173,7 @@ describe('notifications', () => {
     expect(receiver.received.map(({ json }) => json.severity)).toEqual(['info', 'error', 'info']);
   });
 
-  it('are not sent again by an engine that starts anew, and not for what was so before the alert', async () => {
+  it('are not sent again by a restarted engine, and not for states from before the alert', async () => {
     const world = await startWorld();
     const receiver = await startReceiver();
     await addApp(world);
@@ -188,7 +188,7 @@ describe('notifications', () => {
     expect(before.map(({ json }) => json.metadata.revision)).toEqual([`main@sha1:${second}`]);
   });
 
-  it('tell of an app that was deleted and made anew as of a new one', async () => {
+  it('treat an app that was deleted and created again as a new one', async () => {
     const world = await startWorld();
     const receiver = await startReceiver();
     await addProvider(world, { type: 'generic', address: receiver.url });
@@ -273,7 +273,7 @@ describe('notifications', () => {
     expect(receiver.received.filter(({ path: at }) => at.endsWith(other))).toEqual([]);
   });
 
-  it('are tried again when a receiver fails or is slow, and then are told once', async () => {
+  it('are tried again when a receiver fails or is slow, and then are sent once', async () => {
     const world = await startWorld();
     const receiver = await startReceiver((response, _message, index) => {
       // The second one is never answered.
@@ -351,7 +351,7 @@ describe('notifications', () => {
     await messages(receiver, 1);
   });
 
-  it('go out the moment that a Secret of the provider comes, or is mended', async () => {
+  it('go out the moment that a Secret of the provider comes, or is repaired', async () => {
     const world = await startWorld();
     const receiver = await startReceiver();
     await addProvider(world, { type: 'generic-hmac', secretRef: { name: 'late' } });
@@ -399,7 +399,7 @@ describe('notifications', () => {
     expect(silent.received.length).toBe(2);
   });
 
-  it('go by the proxy of a Secret, which is asked with its password', async () => {
+  it('use the proxy of a Secret, with its password', async () => {
     const world = await startWorld();
     const receiver = await startReceiver();
     const proxy = await serveProxy('swordfish');
@@ -502,7 +502,7 @@ describe('a message', () => {
     expect(err).toMatchObject({ message: `${new URL(receiver.url).host} answered 403`, isFinal: false });
   });
 
-  it('says when the receiver wants to hear of it again, within bounds, and what will never be taken', async () => {
+  it('says within bounds when the receiver wants it again, and when it will never be accepted', async () => {
     const codes = [429, 503, 503, 422, 401, 429, 429];
     const waits = [
       '7',

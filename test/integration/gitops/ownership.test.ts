@@ -56,7 +56,7 @@ describe('an object of an app', () => {
     expect([after?.metadata.uid, after?.metadata.labels?.['kustomize.toolkit.fluxcd.io/name']]).toEqual([before?.metadata.uid, 'two']);
   });
 
-  it('is heard of by the app that has it, also when another one looked at it to delete it', async () => {
+  it('sends its events to the app that has it, also when another one looked at it to delete it', async () => {
     let intervene: (() => Promise<void>) | undefined;
     const { commit, applied, live, people } = await start({ 'one/moves.yaml': manifest('moves') }, (client) => ({
       ...client,

@@ -99,7 +99,7 @@ describe('a user of the built-in remote', () => {
     expect(await remote.head()).toBe(sha);
   });
 
-  it('who may read is not let in to push', async () => {
+  it('may not push with the right to read', async () => {
     users.set('ci', `sha256:${createHash('sha256').update('a-token-to-read-with').digest('hex')} read`);
     const remote = await startRemote({ findUser });
     const owner = await clone(remote);
@@ -171,7 +171,7 @@ describe('the check before a push is taken', () => {
     await expect(runGit({ args: ['--git-dir', remote.gitdir, 'cat-file', '-e', sha] })).rejects.toThrow();
   });
 
-  it('only warns when it is told to, and is not asked when it is off', async () => {
+  it('only warns in warn mode, and does not run when it is off', async () => {
     const warned = await startRemote({ policy: 'warn', check: looksBad });
     const tree = await clone(warned);
     const sha = await tree.commit('bad', { 'a.yaml': 'a' });

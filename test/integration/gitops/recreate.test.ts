@@ -28,7 +28,7 @@ spec:
     spec: {containers: [{name: db, image: postgres}]}
 `;
 
-describe('a StatefulSet that is made anew because a fixed field changed', () => {
+describe('a StatefulSet that is recreated because an immutable field changed', () => {
   it('leaves its pods running, without an owner, for the new one to take over', async () => {
     const plane = await startControlPlane({ controllers: [createGarbageCollector] });
     stops.push(() => plane.stop());

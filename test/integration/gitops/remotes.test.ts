@@ -248,7 +248,7 @@ describe('a ref of a remote', () => {
     await third.close();
   });
 
-  it('of one owner is not read by another who has no credentials', async () => {
+  it('is not read by another owner who has no credentials', async () => {
     const sha = await repository.git('rev-parse', 'HEAD');
     const owner = await open(remote.url('refs'), { access, owner: 'a/a' });
     await owner.resolve({ branch: 'main' }, { signal });

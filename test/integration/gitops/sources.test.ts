@@ -50,7 +50,7 @@ describe('the built-in remote', () => {
   });
   afterAll(() => server.close());
 
-  it('is made and filled the same way whatever the git of the user who starts it is told', async () => {
+  it('is created and filled the same way under any git configuration of the user', async () => {
     const data = await temporaryDirectory('own');
     const hooks = join(data, 'hooks');
     await mkdir(hooks);

@@ -18,7 +18,7 @@ spec:
 `;
 
 describe('the status of an app', () => {
-  it('is what is so also when the write before was done and not answered, and the watch has not told of it yet', async () => {
+  it('is correct also when the write before was done and not answered, and the watch has not shown it yet', async () => {
     let onProgressing: (() => Promise<void>) | undefined;
     let heard: (healthy: boolean) => void = () => undefined;
     const held: (() => void)[] = [];

@@ -173,7 +173,7 @@ describe('a Receiver', () => {
     ['gitea-as-github', 'github', { 'x-hub-signature-256': `sha256=${hmac(body)}`, 'x-github-event': 'push', 'x-gitea-event': 'push' }],
     ['hmac', 'generic-hmac', { 'x-signature': `sha512=${hmac(body, 'sha512')}` }],
     ['gitlab', 'gitlab', { 'x-gitlab-token': token, 'x-gitlab-event': 'push' }],
-  ] as const)('of %s takes what is signed with its token', async (name, type, headers) => {
+  ] as const)('with type %s accepts requests that are signed with its token', async (name, type, headers) => {
     const path = await receiver(name, { type, events: ['push'] });
     expect(await post(path, body, headers)).toBe(200);
     expect(await requestedAt(name)).toBeDefined();

@@ -55,7 +55,7 @@ it('registers its node and keeps it alive', async () => {
 });
 
 describe(`a pod${hasNamespaces ? '' : ' (skipping what needs user namespaces)'}`, () => {
-  it('runs, is told its address, and is removed with its files', async () => {
+  it('runs, gets its address, and is removed with its files', async () => {
     await node.run({ name: 'simple', containers: [sh(`echo "at $POD_IP"; ${forever}`)] });
     const pod = await node.pod('simple', 'ready', isReady);
     expect(pod.status).toMatchObject({
@@ -113,7 +113,7 @@ describe(`a pod${hasNamespaces ? '' : ' (skipping what needs user namespaces)'}`
   it.each([
     [0, 'Succeeded', 'Completed'],
     [4, 'Failed', 'Error'],
-  ])('whose program ends with %i ends as %s', async (exitCode, phase, reason) => {
+  ])('ends after exit code %i as %s', async (exitCode, phase, reason) => {
     const name = `ends-${exitCode}`;
     await node.run({ name, restartPolicy: 'Never', containers: [sh(`exit ${exitCode}`)] });
     const pod = await node.pod(name, phase, (found) => found.status?.phase === phase);
@@ -217,40 +217,43 @@ describe(`a pod${hasNamespaces ? '' : ' (skipping what needs user namespaces)'}`
     await node.gone('configured');
   });
 
-  it.skipIf(!hasNamespaces)('becomes ready by its readiness probe and is restarted by its liveness probe (needs user namespaces)', async () => {
-    await node.run({
-      name: 'probed',
-      terminationGracePeriodSeconds: 1,
-      containers: [
-        sh(`rm -f /shared/ready; sleep 0.3; touch /shared/ready /shared/alive; ${forever}`, {
-          readinessProbe: { exec: { command: ['test', '-e', '/shared/ready'] }, periodSeconds: 1 },
-          livenessProbe: {
-            exec: { command: ['test', '-e', '/shared/alive'] },
-            periodSeconds: 1,
-            failureThreshold: 1,
-            initialDelaySeconds: 2,
-          },
-          volumeMounts: [{ name: 'shared', mountPath: '/shared' }],
-        }),
-      ],
-      volumes: [{ name: 'shared', hostPath: { path: machineDirectory } }],
-    });
-    const unready = await node.pod('probed', 'running', (found) => main(found)?.state?.running !== undefined);
-    expect(main(unready)).toMatchObject({ ready: false, started: true });
-    expect(unready.status?.conditions?.find(({ type }) => type === 'Ready')).toMatchObject({
-      status: 'False',
-      reason: 'ContainersNotReady',
-      message: 'containers with unready status: [main]',
-    });
-    await node.pod('probed', 'ready', isReady);
-    await rm(join(machineDirectory, 'alive'));
-    await node.pod('probed', 'restart', (found) => main(found)?.restartCount === 1 && isReady(found));
-    const messages = await node.messagesOf('probed');
-    expect(messages).toContain('Killing: Container main failed liveness probe, will be restarted');
-    expect(messages.some((text) => text.startsWith('Unhealthy: Liveness probe failed: '))).toBe(true);
-    await remove('probed');
-    await node.gone('probed');
-  });
+  it.skipIf(!hasNamespaces)(
+    'becomes ready by its readiness probe and is restarted by its liveness probe (needs user namespaces)',
+    async () => {
+      await node.run({
+        name: 'probed',
+        terminationGracePeriodSeconds: 1,
+        containers: [
+          sh(`rm -f /shared/ready; sleep 0.3; touch /shared/ready /shared/alive; ${forever}`, {
+            readinessProbe: { exec: { command: ['test', '-e', '/shared/ready'] }, periodSeconds: 1 },
+            livenessProbe: {
+              exec: { command: ['test', '-e', '/shared/alive'] },
+              periodSeconds: 1,
+              failureThreshold: 1,
+              initialDelaySeconds: 2,
+            },
+            volumeMounts: [{ name: 'shared', mountPath: '/shared' }],
+          }),
+        ],
+        volumes: [{ name: 'shared', hostPath: { path: machineDirectory } }],
+      });
+      const unready = await node.pod('probed', 'running', (found) => main(found)?.state?.running !== undefined);
+      expect(main(unready)).toMatchObject({ ready: false, started: true });
+      expect(unready.status?.conditions?.find(({ type }) => type === 'Ready')).toMatchObject({
+        status: 'False',
+        reason: 'ContainersNotReady',
+        message: 'containers with unready status: [main]',
+      });
+      await node.pod('probed', 'ready', isReady);
+      await rm(join(machineDirectory, 'alive'));
+      await node.pod('probed', 'restart', (found) => main(found)?.restartCount === 1 && isReady(found));
+      const messages = await node.messagesOf('probed');
+      expect(messages).toContain('Killing: Container main failed liveness probe, will be restarted');
+      expect(messages.some((text) => text.startsWith('Unhealthy: Liveness probe failed: '))).toBe(true);
+      await remove('probed');
+      await node.gone('probed');
+    },
+  );
 
   it('that asks for capabilities is not run without them', async () => {
     await node.run({ name: 'capable', containers: [sh('true', { securityContext: { capabilities: { add: ['NET_ADMIN'] } } })] });
@@ -262,17 +265,20 @@ describe(`a pod${hasNamespaces ? '' : ' (skipping what needs user namespaces)'}`
     await node.gone('capable');
   });
 
-  it.skipIf(!hasNamespaces)('works in a directory of its choice, and leaves the end of its output when it fails (needs user namespaces)', async () => {
-    await node.run({
-      name: 'elsewhere',
-      restartPolicy: 'Never',
-      containers: [sh('pwd; exit 1', { workingDir: '/srv/new/place', terminationMessagePolicy: 'FallbackToLogsOnError' })],
-    });
-    const pod = await node.pod('elsewhere', 'failure', (found) => found.status?.phase === 'Failed');
-    expect(main(pod)?.state?.terminated).toMatchObject({ exitCode: 1, message: '/srv/new/place\n' });
-    await remove('elsewhere');
-    await node.gone('elsewhere');
-  });
+  it.skipIf(!hasNamespaces)(
+    'works in a directory of its choice, and leaves the end of its output when it fails (needs user namespaces)',
+    async () => {
+      await node.run({
+        name: 'elsewhere',
+        restartPolicy: 'Never',
+        containers: [sh('pwd; exit 1', { workingDir: '/srv/new/place', terminationMessagePolicy: 'FallbackToLogsOnError' })],
+      });
+      const pod = await node.pod('elsewhere', 'failure', (found) => found.status?.phase === 'Failed');
+      expect(main(pod)?.state?.terminated).toMatchObject({ exitCode: 1, message: '/srv/new/place\n' });
+      await remove('elsewhere');
+      await node.gone('elsewhere');
+    },
+  );
 
   it.skipIf(!hasNamespaces)('keeps sidecars running beside its containers, and ends them after those (needs user namespaces)', async () => {
     await node.run({

@@ -192,7 +192,7 @@ describe.each(['namespaces', 'plain'] as const)('damaged records, %s', (mode) =>
     }
   });
 
-  it('of another boot are those of pods that ended: no process with an old pid is touched', async () => {
+  it('from another boot belong to ended pods: no process with an old pid is touched', async () => {
     const sandbox = await fixture.sandbox();
     const id = await fixture.run(sandbox, 'exit 0');
     await fixture.exited(id);

@@ -49,7 +49,7 @@ const prepare = (...podVolumes: Volume[]) =>
 const text = async (path: string | undefined, file: string): Promise<string> => readFile(join(path ?? '', file), 'utf8');
 
 describe('a volume', () => {
-  it('of a ConfigMap has its keys as files, and is replaced in one step', async () => {
+  it('has the keys of a ConfigMap as files, and is replaced in one step', async () => {
     const path = await pathOf({ configMap: { name: 'settings' } });
     expect(await text(path, 'app.conf')).toBe('one');
     expect([...(await readFile(join(path, 'bin')))]).toEqual([0, 255]);
@@ -65,7 +65,7 @@ describe('a volume', () => {
     expect((await readdir(path)).filter((name) => name.startsWith('..'))).toHaveLength(2);
   });
 
-  it('of a service account has its token beside what else is projected', async () => {
+  it('has the token of a service account next to other projected files', async () => {
     const sources = [
       { serviceAccountToken: { path: 'token' } },
       { configMap: { name: 'settings', items: [{ key: 'app.conf', path: 'ca.crt' }] } },
@@ -75,7 +75,7 @@ describe('a volume', () => {
     expect(await text(path, 'ca.crt')).toBe('one');
   });
 
-  it('of a Secret has the files and modes that are asked for', async () => {
+  it('has the requested files and modes of a Secret', async () => {
     const path = await pathOf({ secret: { secretName: 'keys', defaultMode: 0o400, items: [{ key: 'token', path: 'deep/er/token' }] } });
     expect(await text(path, 'deep/er/token')).toBe('s3');
     expect((await stat(join(path, 'deep/er/token'))).mode & 0o777).toBe(0o400);
@@ -112,7 +112,7 @@ describe('a volume', () => {
     });
   });
 
-  it('of the host is checked for its type', async () => {
+  it('from the host is checked for its type', async () => {
     const file = join(machine, 'file');
     await writeFile(file, '');
     await expect(pathOf({ hostPath: { path: file, type: 'Directory' } })).rejects.toThrow(`${file} is not a directory`);
@@ -125,7 +125,7 @@ describe('a volume', () => {
     expect(existsSync(made)).toBe(false);
   });
 
-  it('of the host is refused where no flag allows it, by whatever name', async () => {
+  it('from the host is refused where no flag allows it, under any name', async () => {
     await symlink('/etc', join(machine, 'link'));
     await symlink(directory, join(machine, 'data'));
     await expect(pathOf({ hostPath: { path: '/etc' } })).rejects.toThrow(/hostPath \/etc is refused: .*--allow-host-path/);
@@ -137,7 +137,7 @@ describe('a volume', () => {
     await expect(pathOf({ hostPath: { path: machine } })).rejects.toThrow('--allow-host-path PREFIX allows some');
   });
 
-  it('of the host never holds the data directory, and is no part of it', async () => {
+  it('from the host never contains the data directory, and is no part of it', async () => {
     volumes = volumesWith({ allowed: ['/'], refused: [directory] });
     for (const path of [directory, tmpdir(), '/', join(directory, 'pki')]) {
       await expect(pathOf({ hostPath: { path, type: 'DirectoryOrCreate' } })).rejects.toThrow('the data directory of the cluster');
@@ -147,7 +147,7 @@ describe('a volume', () => {
     expect(`${found?.path}${found?.inside}`).toBe(await realpath(machine));
   });
 
-  it('of a ConfigMap has the directories at which others are mounted in it, also after a change', async () => {
+  it('has directories in a ConfigMap for others that are mounted in it, also after a change', async () => {
     const pod = podWith({ name: 'v', configMap: { name: 'settings' } });
     const mounts = ['/etc/app', '/etc/app/cache/deep', '/etc/app/other', '/etc/application'].map((mountPath, index) => ({
       name: index === 0 ? 'v' : 'e',
@@ -187,7 +187,7 @@ describe('the mounts of a container', () => {
     expect(await mountsOf(paths, { subPathExpr: 'logs/$(NAME)' })).toMatchObject([{ hostPath, subPath: 'logs/web' }]);
   });
 
-  it('of a ConfigMap are read-only, whatever the pod says, and know files from directories', async () => {
+  it('are read-only for a ConfigMap, whatever the pod says, and distinguish files from directories', async () => {
     const paths = await prepare({ name: 'v', configMap: { name: 'settings' } });
     expect(await mountsOf(paths, { readOnly: false })).toMatchObject([{ readOnly: true }]);
     expect(await mountsOf(paths, { subPath: 'app.conf' })).toMatchObject([{ readOnly: true, subPath: 'app.conf', subPathIsFile: true }]);

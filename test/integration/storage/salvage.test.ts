@@ -105,7 +105,7 @@ describe('a store that SQLite cannot read', () => {
     expect([...content.values()].some(({ revision }) => revision === newest)).toBe(true);
   });
 
-  test('of layout 1 is salvaged, too', async () => {
+  test('is salvaged from layout 1, too', async () => {
     copies += 1;
     const directory = join(scratch, `copy${copies}`);
     await mkdir(directory);

@@ -33,7 +33,7 @@ async function openFailure(): Promise<StorageError> {
   return err;
 }
 
-describe('what cannot be opened says why and what to do', () => {
+describe('a store that cannot be opened names the reason and the fix', () => {
   test('data of a newer version', async () => {
     await run('PRAGMA user_version = 7');
     const err = await openFailure();

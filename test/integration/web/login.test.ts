@@ -156,7 +156,7 @@ describe('a port that asks for a login', () => {
     expect(await askRaw(port, request(`Cookie: ${Cookie}\r\n`))).toMatch(/event: snapshot/);
   });
 
-  it('answers 429 to who tries too often, and still lets in who knows the token', async () => {
+  it('answers 429 after too many attempts, and still admits a user with the token', async () => {
     const { code } = await start();
     const wrong = { headers: { Authorization: 'Bearer wrong' } };
     const codes = [];

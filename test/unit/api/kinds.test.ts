@@ -41,7 +41,7 @@ describe('every kind', () => {
     const object = kind.defaults?.(empty) ?? empty;
     const prepared = kind.prepareForCreate?.(object, writeContext) ?? object;
     expect(Array.isArray(kind.validate?.(prepared) ?? [])).toBe(true);
-    // What is stored is read by selectors and printed.
+    // Selectors and columns read the stored form.
     if ((kind.validate?.(prepared) ?? []).length > 0) return;
     for (const field of Object.values(kind.selectableFields)) expect(typeof field(prepared)).toBe('string');
     for (const column of kind.columns) expect(column.cell(prepared, { now: 0 })).toBeDefined();

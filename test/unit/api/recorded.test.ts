@@ -34,7 +34,7 @@ function kindOf(path: string): KindDefinition | undefined {
 
 const uid = 'b8e6c193-f446-4125-9233-1a77042d96ae';
 
-/** What the registry does to a body before it is stored, admission left out. */
+/** Changes that the registry makes to a body before it is stored, without admission. */
 function created(kind: KindDefinition, body: Record<string, unknown>, namespace?: string): KubeObject {
   const metadata = { ...(body.metadata as object), ...(kind.namespaced ? { namespace: namespace ?? 'raw2' } : {}), uid };
   const given = { ...body, apiVersion: apiVersionOf(kind), kind: kind.kind, metadata };
@@ -204,7 +204,8 @@ describe('kinds, compared with a real server', () => {
   it('deletions are answered as recorded', () => {
     for (const { req, res } of read('deletion-answers')) {
       const kind = kindOf(req.path);
-      // A Job or ReplicationController answers with itself because of the finalizer that its default propagation adds; a Namespace because it is emptied first.
+      // A Job or ReplicationController answers with itself because of the finalizer of its default propagation; a
+      // Namespace because it is emptied first.
       if (kind === undefined || req.method !== 'DELETE' || ['Job', 'ReplicationController', 'Namespace'].includes(kind.kind)) continue;
       expect({ kind: kind.kind, answer: kind.deleteAnswer }).toEqual({
         kind: kind.kind,
@@ -223,7 +224,7 @@ function merge(base: unknown, patch: unknown): unknown {
   return { ...left, ...Object.fromEntries(Object.entries(patch).map(([key, value]) => [key, merge(left[key], value)])) };
 }
 
-/** What admission and the registry add is taken away on both sides. */
+/** Removes the additions of admission and the registry on both sides. */
 function comparable(object: KubeObject): unknown {
   const { name, namespace, labels } = object.metadata;
   const copy = JSON.parse(JSON.stringify({ ...object, metadata: { name, namespace, labels } }), (_, value) => value ?? undefined);

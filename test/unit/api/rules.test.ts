@@ -5,7 +5,7 @@ import { podDisruptionBudgets } from '../../../src/api/policy/v1/pod-disruption-
 import type { KindDefinition } from '../../../src/machinery/kind.ts';
 import type { KubeObject } from '../../../src/machinery/object.ts';
 
-/** What is wrong with an object of this spec, defaults filled in. */
+/** Errors of an object with this spec, defaults filled in. */
 function broken<T extends KubeObject>(kind: KindDefinition<T>, spec: object): readonly string[] {
   const object = { apiVersion: 'v1', kind: kind.kind, metadata: { name: 'a', namespace: 'n' }, spec } as unknown as T;
   return (kind.validate?.(kind.defaults?.(object) ?? object) ?? []).map(({ field, message }) => `${field}: ${message}`);

@@ -103,7 +103,7 @@ describe('defaults and rules', () => {
     expect(errors.some((text) => text.startsWith('spec.timeZone: Invalid value: "Local"'))).toBe(true);
   });
 
-  it('wildcard hosts of Ingresses stand for one label in front', () => {
+  it('wildcard hosts of Ingresses match one label in front', () => {
     const host = (name: string) => object({ spec: { rules: [{ host: name }] } });
     expect(ingresses.validate?.(host('*.example.com') as never)).toEqual([]);
     expect(ingresses.validate?.(host('a.*.example.com') as never)).toHaveLength(1);

@@ -72,7 +72,7 @@ describe('the name of a component alone opens nothing', () => {
   });
 });
 
-describe('others are told what they cannot do, as RBAC tells them', () => {
+describe('others get a refusal that names the missing right, as RBAC words it', () => {
   test.each<[RequestAttributes, string]>([
     [
       { verb: 'list', resource: 'configmaps', ...shop },

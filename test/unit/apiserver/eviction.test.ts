@@ -79,7 +79,7 @@ test('takes a disruption from the budget before the pod goes', async () => {
   expect((await find()).metadata.deletionTimestamp).toBeDefined();
 });
 
-test('of a dry run changes nothing and is refused all the same', async () => {
+test('changes nothing in a dry run, which is refused like a real one', async () => {
   await setStatus({ observedGeneration: 1, disruptionsAllowed: 1, currentHealthy: 2, desiredHealthy: 1 });
   const before = await client.get(podDisruptionBudgets, { namespace, name: 'b' });
   await evict({ dryRun: ['All'] });

@@ -10,7 +10,7 @@ const page = (cpu: number, at: number, memory = 4_096): string =>
     '',
   ].join('\n');
 
-describe('what a node says of its containers', () => {
+describe('the report of a node about its containers', () => {
   it('is read by container', () => {
     expect([...parseResourceMetrics(page(1.5, 1_000)).values()]).toEqual([
       { namespace: 'shop', pod: 'web', container: 'main', cpuSeconds: 1.5, memoryBytes: 4_096, at: 1_000 },
@@ -35,14 +35,14 @@ describe('what a node says of its containers', () => {
   });
 });
 
-describe('what containers use', () => {
+describe('usage of containers', () => {
   it('is what they have used between two looks, over the time between them', () => {
     expect(usageBetween(parseResourceMetrics(page(1, 1_000)), parseResourceMetrics(page(1.5, 3_000, 8_192)))).toEqual([
       { namespace: 'shop', pod: 'web', container: 'main', nanocores: 250_000_000, memoryBytes: 8_192, at: 3_000, windowMs: 2_000 },
     ]);
   });
 
-  it('is not known of a container that has just begun, or begun anew, or was not looked at again', () => {
+  it('is unknown for a container that has just started or restarted, or was not measured twice', () => {
     const first = parseResourceMetrics(page(2, 1_000));
     expect(usageBetween(new Map(), first)).toEqual([]);
     expect(usageBetween(first, parseResourceMetrics(page(0.1, 2_000)))).toEqual([]);

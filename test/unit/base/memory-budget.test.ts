@@ -5,7 +5,7 @@ import { maxObjectBytes, shareMemory } from '../../../src/base/memory-budget.ts'
 const mebi = 1024 ** 2;
 
 describe('a memory budget', () => {
-  it.each([192, 384, 1024, 8192])('of %d MiB has room in the heap for all parts at once, and for the program', (size) => {
+  it.each([192, 384, 1024, 8192])('gives the parts of %d MiB room in the heap all at once, and the program, too', (size) => {
     const { heapBytes, objectBytes, windowBytes, watchBytes, answerBytes } = shareMemory({ totalBytes: size * mebi });
     expect(objectBytes + windowBytes + watchBytes + answerBytes).toBeLessThan(heapBytes - 50 * mebi);
     expect(heapBytes).toBeLessThan(size * mebi);

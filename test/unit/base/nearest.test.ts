@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { nearest } from '../../../src/base/nearest.ts';
 
-describe('what may have been meant', () => {
+describe('the nearest candidate', () => {
   it('is the candidate with the fewest slips', () => {
     const apps = ['storefront', 'cache', 'migrate', 'namespaces'];
     for (const [typed, meant] of [

@@ -4,7 +4,7 @@ import { networkErrorText } from '../../../src/base/network-error.ts';
 const errorOf = (fields: object): Error => Object.assign(new Error('as Node says it'), fields);
 
 describe('errors of connections', () => {
-  it('are told as Go tells them', () => {
+  it('are worded as Go words them', () => {
     const at = { address: '192.0.2.1', port: 443 };
     expect(networkErrorText(errorOf({ code: 'ECONNREFUSED', ...at }))).toBe('dial tcp 192.0.2.1:443: connect: connection refused');
     expect(networkErrorText(errorOf({ code: 'EHOSTUNREACH', address: '2001:db8::1', port: 1 }))).toBe(

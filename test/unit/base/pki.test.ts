@@ -140,7 +140,7 @@ describe('pki', () => {
     }
   });
 
-  it('issues a leaf anew when a crash left key and certificate of different age, but refuses to go on with half an authority', async () => {
+  it('issues another leaf when a crash left key and certificate of different age, but refuses to continue with half an authority', async () => {
     const pki = await openPki({ directory, clock: systemClock });
     const admin = await pki.clientCertificate({ name: 'admin', commonName: 'admin' });
     const other = await pki.clientCertificate({ name: 'other', commonName: 'other' });

@@ -37,7 +37,7 @@ describe('a histogram', () => {
     );
   });
 
-  it('has a series from its first observation on, or when told', () => {
+  it('has a series from its first observation on, or when it is announced', () => {
     const family = histogramFamily({ name: 'a_seconds', help: 'A.', labelNames: ['op'], buckets: [1] });
     const bound = family.instrument.labels({ op: 'read' });
     expect(textOf(family)).not.toContain('op="read"');

@@ -43,7 +43,7 @@ describe('turns', () => {
     expect(slices.waiting).toBe(2);
   });
 
-  it('of two sorts at one gate follow each other, however many wait of one', async () => {
+  it('alternate between two sorts at one gate, however many of one sort wait', async () => {
     const { turns, work, turn, order } = start();
     const lists = turns();
     const pages = turns();

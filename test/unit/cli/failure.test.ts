@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { tryExplainSystemError } from '../../../src/cli/failure.ts';
 
 describe('an error of the operating system', () => {
-  it('that a person can mend is no defect of the program', () => {
+  it('that a person can repair is no defect of the program', () => {
     const err = Object.assign(new Error("EACCES: permission denied, open '/x'"), { code: 'EACCES', path: '/x' });
     expect(tryExplainSystemError(err)).toMatchObject({ message: '/x cannot be used (EACCES)', exitCode: 2 });
     const full = Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' });

@@ -28,7 +28,7 @@ it('tries until the API takes it, and tells of each new refusal once', async () 
   expect(told).toEqual(['Internal error occurred: webhook', 'pods "p" is forbidden: policy']);
 });
 
-it('ends with what is no refusal, and when it is told to', async () => {
+it('ends with the first other error, and when its signal is aborted', async () => {
   const options = { clock: createManualClock(), onRefusal: () => undefined };
   const broken = async (): Promise<never> => {
     throw new Error('broken');

@@ -92,7 +92,7 @@ describe('back-off', () => {
     expect(backoffAfter(...row)).toBe(500_000);
   });
 
-  it('starts anew after a success', () => {
+  it('starts again after a success', () => {
     expect(backoffAfter(pod('a', 'Failed', { finishedAgo: 40 }), pod('b', 'Succeeded', { finishedAgo: 20 }))).toBe(0);
   });
 });

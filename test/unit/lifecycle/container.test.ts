@@ -22,7 +22,7 @@ machineSuite({
   roundTrip: (state) => stateOf({ state: statusOf(state), deleting: state === 'Stopped' }),
 });
 
-describe('what follows an exit', () => {
+describe('after an exit', () => {
   it.each([
     [0, 'Always', 0, 'restart'],
     [1, 'Always', 10_000, 'backOff'],

@@ -9,7 +9,7 @@ const folder = new URL('../../../src/lifecycle/', import.meta.url);
 const machines = readdirSync(folder).flatMap((file) => /^(.*)\.machine\.ts$/.exec(file)?.[1] ?? []);
 
 describe('facts of a machine', () => {
-  it.each(machines)('of %s are read by stateOf, eventsOf and statusOf', async (machine) => {
+  it.each(machines)('for %s are read by stateOf, eventsOf and statusOf', async (machine) => {
     const facts = (await import(new URL(`${machine}.facts.ts`, folder).href)) as Readonly<Record<string, unknown>>;
     for (const name of ['stateOf', 'eventsOf', 'statusOf']) expect(facts[name], name).toBeTypeOf('function');
   });

@@ -85,7 +85,7 @@ describe('job events', () => {
     expect(types(started, world({ active: 1, now: now + 60_000 }))).toEqual(['DEADLINE_EXCEEDED', 'PODS_LEFT']);
   });
 
-  it('suspend and resume, and start the time anew', () => {
+  it('suspend and resume, and start the time again', () => {
     const suspended = job({ suspend: true, activeDeadlineSeconds: 60 });
     expect(types(suspended, world({ active: 1 }))).toEqual(['SUSPENDED', 'PODS_LEFT']);
     const waiting = written('Suspended', suspended);
@@ -123,7 +123,7 @@ describe('missing pods', () => {
     expect(missingPods(job({ parallelism: 3, completions: 10 }), world({ active: 1, succeeded: 8 }))).toBe(1);
   });
 
-  it('of a work queue are none after the first success', () => {
+  it('are none for a work queue after the first success', () => {
     const { completions: _, ...spec } = job({ parallelism: 3 }).spec;
     expect(missingPods({ ...job(), spec }, world())).toBe(3);
     expect(missingPods({ ...job(), spec }, world({ active: 2, succeeded: 1 }))).toBe(0);

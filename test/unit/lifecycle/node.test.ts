@@ -18,7 +18,7 @@ function nodeWith(ready: 'True' | 'False' | 'Unknown' | undefined, spec: Node['s
   };
 }
 
-/** A node on which the controller has done what `state` stands for. */
+/** A node after the controller has acted on `state`. */
 function nodeIn(state: NodeState): Node {
   const { health, schedulability, eviction } = state as Record<string, string>;
   const ready = health === 'Ready' ? 'True' : health === 'NotReady' ? 'False' : 'Unknown';

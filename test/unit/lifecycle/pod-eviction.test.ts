@@ -21,7 +21,7 @@ machineSuite({
   roundTrip: (state: PodEvictionState) => stateOf(state === 'Leaving' ? leaving : podOf('web'), statusOf(state).hasDeadline),
 });
 
-describe('how long a pod may stay', () => {
+describe('time that a pod may stay', () => {
   const now = Date.parse('2026-01-01T00:10:00Z');
   const taint = { key: 'node.kubernetes.io/unreachable', effect: 'NoExecute', timeAdded: '2026-01-01T00:09:00Z' };
   const tolerating = (...seconds: (number | undefined)[]): Pod =>

@@ -68,7 +68,7 @@ const phase = (name: Attempt['phases'][number]['name'], result: 'done' | 'failed
 });
 const results = (why: ReturnType<typeof whyOf>) => Object.fromEntries(why.phases.map(({ name, result }) => [name, result]));
 
-describe('why an app is as it is', () => {
+describe("reasons of an app's state", () => {
   it('tells every phase of an app that is well, and that nothing blocks it', () => {
     const why = whyOf(
       app({

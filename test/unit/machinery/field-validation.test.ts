@@ -46,7 +46,7 @@ describe('unknown fields', () => {
     });
   });
 
-  it('are told from known ones by case', () => {
+  it('are distinguished from known ones by case', () => {
     expect(configMaps.decode({ metadata: { name: 'a' }, Data: {} }).unknownFields).toEqual(['Data']);
   });
 
@@ -211,7 +211,7 @@ describe('canonical form', () => {
     expect(configMaps.decode({ metadata: {}, data: { a: null } }).object.data).toEqual({ a: '' });
   });
 
-  it('takes the empty text for absence where a default stands for it', () => {
+  it('takes the empty text for absence where a default replaces it', () => {
     const { object } = decoderFor(schemas, 'io.k8s.api.core.v1.ContainerPort').decode({ containerPort: 80, protocol: '' });
     expect(object).toEqual({ containerPort: 80, protocol: 'TCP' });
   });

@@ -15,7 +15,7 @@ import {
 const canonical = (text: string | number): string => formatQuantity(parseQuantity(text));
 
 describe('quantities', () => {
-  // What the resource package of Kubernetes 1.32 prints for the same texts.
+  // Output of the resource package of Kubernetes 1.32 for the same texts.
   it.each([
     ['0', '0'],
     ['00', '0'],

@@ -159,7 +159,7 @@ describe('patches recorded from a real server', () => {
     return JSON.parse(JSON.stringify({ labels, annotations, finalizers, spec }));
   };
 
-  /** What the server fills in after patching. */
+  /** Defaults that the server sets after patching. */
   const withDefaults = (object: unknown): unknown => {
     const copy = JSON.parse(JSON.stringify(object));
     for (const container of copy.spec.template.spec.containers) {

@@ -47,7 +47,7 @@ describe('texts as kustomize reads them', () => {
 });
 
 describe('scalars', () => {
-  // What sigs.k8s.io/yaml, which kubectl reads with, makes of the same texts.
+  // Results of sigs.k8s.io/yaml, which kubectl reads with, for the same texts.
   it.each([
     ['y', true],
     ['Yes', true],
@@ -110,7 +110,7 @@ describe('scalars', () => {
 });
 
 describe('documents', () => {
-  it('are told apart, with their lines; empty ones are left out', () => {
+  it('are separated, with their lines; empty ones are left out', () => {
     const text = '# head\n---\na: 1\n---\n# nothing\n---\n\n- x\n...\n---\n';
     expect(parseYamlDocuments(text, limits)).toEqual([
       { value: { a: 1 }, line: 3 },
@@ -273,7 +273,7 @@ spec:
     expect(locate(text, 'a', 2)).toEqual({ line: 2, column: 1 });
   });
 
-  it('looks at the document that is meant alone, so that thousands of errors in one file are told in time', () => {
+  it('reads the wanted document alone, so that thousands of errors in one file are reported in time', () => {
     const documents = 5_000;
     const locators = createLocators('kind: A\nb:\n  c: [1, 2]\n---\n'.repeat(documents));
     const places = Array.from({ length: documents }, (_, index) => locators(1 + 4 * index)('b.c[1]'));

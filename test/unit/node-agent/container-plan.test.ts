@@ -98,7 +98,7 @@ describe('containers of a pod', () => {
     expect(plan(podOf({ restartPolicy }), sandboxOf(exited('main', exitCode)))).toMatchObject({ starts, outcome });
   });
 
-  it('are held back by their back-off, and told of once', () => {
+  it('wait for their back-off, and are reported once', () => {
     const memories = new Map([['main', { ...newMemory(), backoff: { delayMs: 10_000, updatedAt: now - 5_000 } }]]);
     const first = plan(podOf({}), sandboxOf(exited('main', 1)), memories);
     expect(first).toMatchObject({ starts: [], requeueAt: now - 100 + 10_000 });
@@ -158,7 +158,7 @@ describe('the back-off', () => {
     expect(delays).toEqual([10, 20, 40, 80, 160, 300, 300]);
   });
 
-  it('starts anew after a long run', () => {
+  it('starts again after a long run', () => {
     const backoff = { delayMs: 160_000, updatedAt: now };
     expect(remainingBackoff(backoff, now + 601_000, now + 601_000)).toBe(0);
     expect(nextBackoff(backoff, now + 601_000, now + 601_000).delayMs).toBe(10_000);

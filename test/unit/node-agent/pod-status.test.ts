@@ -213,7 +213,7 @@ describe('the status of a pod', () => {
     expect(conditions(over(1, 'Failed'))).toMatchObject({ Initialized: 'True', Ready: 'False PodFailed' });
   });
 
-  it('of a deleted pod stays as it was until its containers have ended, and is that of their end then', () => {
+  it('keeps the status of a deleted pod until its containers have ended, and then shows their end', () => {
     const running = { ...pod, status: { ...pod.status, phase: 'Running' } };
     const memories = memory({ state: 'Stopped', probed });
     expect(status({ pod: running, state: 'Terminating', sandbox: sandbox(main({})), memories }).phase).toBe('Running');

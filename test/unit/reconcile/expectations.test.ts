@@ -36,7 +36,7 @@ describe('expectations', () => {
     expect(expectations.satisfied('rs')).toBe(true);
   });
 
-  it('of one owner do not hold up another', () => {
+  it('are independent between owners', () => {
     const expectations = createExpectations(createManualClock());
     expectations.expectCreations('rs', 1);
     expect(expectations.satisfied('other')).toBe(true);

@@ -213,7 +213,7 @@ describe('a leader', () => {
     expect((await readLease()).spec?.holderIdentity).toBe('b');
   });
 
-  it('makes the lease anew when it was deleted', async () => {
+  it('creates the lease again when it was deleted', async () => {
     const a = await leader('a');
     await server.delete(leases, { namespace: 'work', name: leaseName });
     await world.pass(2_100);
@@ -221,7 +221,7 @@ describe('a leader', () => {
     expect((await readLease()).spec?.holderIdentity).toBe('a');
   });
 
-  it('leaves the lease to the next one, and can stand again', async () => {
+  it('leaves the lease to the next one, and can compete again', async () => {
     const a = await leader('a');
     await a.leadership?.release();
     expect((await readLease()).spec).toMatchObject({ holderIdentity: '', leaseDurationSeconds: 1, leaseTransitions: 0 });
@@ -272,7 +272,7 @@ describe('a leader', () => {
   });
 });
 
-describe('a process that stands by', () => {
+describe('a process that waits for the lease', () => {
   it.each([
     ['an hour ago', -3_600_000],
     ['in an hour', 3_600_000],
@@ -361,7 +361,7 @@ describe('a process that stands by', () => {
     expect(leads(b)).toBe(true);
   });
 
-  it('ends its wait when it is told to', async () => {
+  it('ends its wait when its signal is aborted', async () => {
     await leader('a');
     const abort = new AbortController();
     const waits = candidate('b').elector.acquire({ signal: abort.signal });
@@ -429,7 +429,7 @@ describe('never do two lead at once', () => {
     seed: fc.nat(),
   });
 
-  it('whatever clocks, delays, losses and halts do; and one leads once they are over', { timeout: 60_000 }, async () => {
+  it('under any clocks, delays, losses and halts; and one leads once they are over', { timeout: 60_000 }, async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(life, { minLength: 2, maxLength: 3 }), async (lives) => {
         newElection();
@@ -443,7 +443,7 @@ describe('never do two lead at once', () => {
             halts: each.halts.map(({ fromMs, forMs }) => ({ fromMs, untilMs: fromMs + forMs })),
             passage(atMs) {
               if (atMs > endMs) return { toServerMs: 0, toClientMs: 0 };
-              // What is sent while the process is cut off arrives after that: late, and perhaps not wanted any more.
+              // Requests of a cut-off process arrive after that: late, and perhaps no longer wanted.
               const isCutOff = atMs >= each.cutOff.fromMs && atMs < each.cutOff.fromMs + each.cutOff.forMs;
               return {
                 toServerMs: random() * each.maxDelayMs + (isCutOff ? each.cutOff.fromMs + each.cutOff.forMs - atMs : 0),

@@ -165,7 +165,7 @@ describe('pod affinity', () => {
     expect(clusterOf(nodes, [[cache, 'n2']]).choose(podOf('a', required('podAffinity', 'cache')))).toBe('n2');
   });
 
-  it('looks only at its own namespace unless it is told otherwise', () => {
+  it('looks only at its own namespace by default', () => {
     const elsewhere = podOf('cache', {}, { labels: { app: 'cache' }, namespace: 'other' });
     const { choose } = clusterOf(nodes, [[elsewhere, 'n2']]);
     expect(choose(podOf('a', required('podAffinity', 'cache')))).toContain("2 node(s) didn't match pod affinity rules");
@@ -244,7 +244,7 @@ describe('scores', () => {
 describe('reuse of a scored sample', () => {
   const replica = (name: string) => podOf(name, { cpu: '100m' }, ownedBy('rs'));
 
-  it('places alike pods as if each had been scored anew', () => {
+  it('places alike pods as if each had been scored alone', () => {
     const nodes = Array.from({ length: 10 }, (_, index) => nodeOf(`n${index}`));
     const { algorithm, place } = clusterOf(nodes);
     const placed = Array.from({ length: 30 }, (_, index) => place(replica(`w${index}`)));

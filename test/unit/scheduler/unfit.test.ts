@@ -6,7 +6,7 @@ import { podOf } from '../../support/cluster-objects.ts';
 const shape = (spec: Parameters<typeof podOf>[1] = {}) => createShapeReader().read(podOf('a', spec)).shape;
 const unfit = { nodes: 3, refusal: undefined, reasons: new Map([['Insufficient cpu', 2]]), resolvable: 2, plugins: new Set<string>() };
 
-describe('what is said about preemption', () => {
+describe('the text about preemption', () => {
   it('is that there are no victims where removing pods would help', () => {
     expect(describeUnfit({ ...unfit, nodes: 2 }, shape())).toBe(
       '0/2 nodes are available: 2 Insufficient cpu. preemption: 0/2 nodes are available: 2 No preemption victims found for incoming pod.',

@@ -108,7 +108,7 @@ describe('group commit', () => {
     expect(commits.map(({ rows }) => rows.map(({ key }) => key))).toEqual([['a', 'b'], ['c'], ['d']]);
   });
 
-  test('hands over the next batch before watchers hear of the last', async () => {
+  test('hands over the next batch before watchers get the last', async () => {
     const { storage, commits, calls } = await openSteered();
     await storage.watch({
       prefix: '',

@@ -126,7 +126,7 @@ describe('live pages', () => {
     expect(stays.events).toHaveLength(3);
   });
 
-  it('are heard of every 15 seconds', async () => {
+  it('get an event every 15 seconds', async () => {
     const { join, advance } = setUp();
     const viewer = await join();
     await advance(31_000);

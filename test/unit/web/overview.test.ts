@@ -80,7 +80,7 @@ describe('overview', () => {
     const tried = { ...app, status: { ...app.status, lastAttemptedRevision: next } };
     expect(overview([tried], { repositories: [moved] }).apps).toMatchObject([{ sync: 'Synced' }]);
     const resting = appOf('web', { ...good, suspend: true });
-    // Whether the commit changes it is for the engine to find out.
+    // The engine finds out if the commit changes it.
     expect(overview([resting], { repositories: [moved] })).toMatchObject({
       verdict: '1 app matches Git, and is held.',
       apps: [{ state: 'Held' }],

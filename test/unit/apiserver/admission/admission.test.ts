@@ -172,7 +172,7 @@ describe('endpoint slices', () => {
     expect(err.message).toContain(`endpoints[0].addresses[0]: Invalid value: "${address}": ${why}`);
   });
 
-  test('of a cluster without loopback pods may point to no loopback address', async () => {
+  test('may point to no loopback address in a cluster without loopback pods', async () => {
     const foreign = await startSeededApi(['shop'], { loopbackCidr: '10.0.0.0/8' });
     expect((await failureOf(foreign.clientFor().create(endpointSlices, slice('127.64.16.5')))).code).toBe(422);
     await foreign.stop();

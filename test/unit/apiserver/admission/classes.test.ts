@@ -248,7 +248,7 @@ describe('owners, with OwnerReferencesPermissionEnforcement', () => {
     );
   });
 
-  test('of a kind that is not there cannot be held up', async () => {
+  test('cannot be blocked when their kind is unknown', async () => {
     const alice = await someone([{ apiGroups: [''], resources: ['configmaps'], verbs: ['create'] }]);
     const object = map('a', true);
     const [owner] = object.metadata.ownerReferences;

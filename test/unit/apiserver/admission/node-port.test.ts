@@ -117,7 +117,7 @@ describe('node ports', () => {
     expect(await patch({ type: 'ExternalName', externalName: 'a.example' })).not.toHaveProperty('spec.clusterIP');
   });
 
-  test("of a dry run are nobody's", async () => {
+  test('stay free after a dry run', async () => {
     const dry = await client.create(services, service('web', { ports: [{ port: 80, nodePort: 80 }] }), { dryRun: true });
     expect(nodePortsOf(dry)).toEqual([80]);
     expect(nodePortsOf(await client.create(services, service('web'), { dryRun: true }))).toEqual([32_769]);

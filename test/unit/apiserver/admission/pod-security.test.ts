@@ -99,7 +99,7 @@ describe('level baseline forbids', () => {
     expect(said('baseline', spec)).toBe(expected);
   });
 
-  test('nothing that its version did not know', () => {
+  test('nothing newer than its version', () => {
     const spec = { containers: [{ name: 'c', livenessProbe: { httpGet: { host: 'x', port: 1 } } }] };
     expect(said('baseline', spec, 33)).toBe('');
     const sysctls = { securityContext: { sysctls: [{ name: 'net.ipv4.tcp_rmem', value: '1' }] } };
@@ -120,7 +120,7 @@ describe('level baseline forbids', () => {
 });
 
 describe('level restricted forbids', () => {
-  test('what is not said to be safe', () => {
+  test('pods that do not declare themselves safe', () => {
     expect(said('restricted', { containers: [{ name: 'a' }, { name: 'b' }], initContainers: [{ name: 'i' }] })).toBe(
       'allowPrivilegeEscalation != false (containers "i", "a", "b" must set securityContext.allowPrivilegeEscalation=false), ' +
         'unrestricted capabilities (containers "i", "a", "b" must set securityContext.capabilities.drop=["ALL"]), ' +
@@ -151,7 +151,7 @@ describe('level restricted forbids', () => {
     );
   });
 
-  test('nothing that Windows does not have', () => {
+  test('nothing on Windows that only Linux has', () => {
     expect(said('restricted', { os: { name: 'windows' }, ...container({ runAsNonRoot: true }) })).toBe('');
     expect(said('restricted', { os: { name: 'windows' }, ...container({ runAsNonRoot: true }) }, 24)).toContain('seccompProfile');
   });
@@ -234,7 +234,7 @@ describe('the API server', () => {
       403,
       'pods "new" is forbidden: violates PodSecurity "baseline:latest": privileged (container "c" must not set securityContext.privileged=true)',
     ]);
-    // What was there before stays as it is, and cannot get another image.
+    // Existing pods stay, and cannot get another image.
     await client.patch(pods, { namespace: 'shop', name: 'old' }, { type: 'merge', body: { metadata: { labels: { a: 'b' } } } });
     const image = client.patch(
       pods,

@@ -239,7 +239,7 @@ describe('a policy', () => {
     await make('y', two);
   });
 
-  test('that cannot be told fails as its policy for failures says', async () => {
+  test('fails as its failure policy says when its condition cannot be evaluated', async () => {
     await makePolicy({ validations: [{ expression: 'object.data.missing == "x"' }] });
     const policy = await observed(1);
     await bind();
@@ -388,7 +388,7 @@ describe('expressions', () => {
     expect(warnings[2]?.warning).toContain("\n\napps/v1, Kind=Deployment: ERROR: <input>:1:38: undefined field 'data'");
   });
 
-  test('of kinds that are not known says nothing, and of each generation once', async () => {
+  test('cause no warning for unknown kinds, and one status for each generation', async () => {
     const policy = await makePolicy({ validations: [{ expression: 'object.data.size() > 0' }] });
     const checked = await observed(1);
     expect(checked.status).toEqual({ observedGeneration: 1, typeChecking: {} });

@@ -5,7 +5,7 @@ import { identityHeaders } from '../../../../src/apiserver/aggregation/transport
 const listOf = (...resources: unknown[]): string => JSON.stringify({ kind: 'APIResourceList', groupVersion: 'shop.example/v1', resources });
 const order = { name: 'orders', kind: 'Order', namespaced: true, verbs: ['get'] };
 
-describe('what a stranger says it serves', () => {
+describe('resources of an untrusted server', () => {
   it('is nothing when it is not about the group version, or no list at all', () => {
     for (const text of ['', 'null', '[]', '{"kind":"Status"}', listOf(order).replace('shop.example/v1', 'apps/v1'), '{"kind":']) {
       expect(parseResourceList(text, 'shop.example/v1')).toBeUndefined();
@@ -56,7 +56,7 @@ describe('what a stranger says it serves', () => {
   });
 });
 
-describe('where a stranger says its OpenAPI document is', () => {
+describe('OpenAPI path of an untrusted server', () => {
   const path = 'apis/shop.example/v1';
   const indexOf = (serverRelativeURL: unknown): string => JSON.stringify({ paths: { [path]: { serverRelativeURL } } });
 

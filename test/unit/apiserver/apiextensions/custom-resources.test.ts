@@ -223,7 +223,7 @@ describe('a definition', () => {
     second.kubeApi.stop();
   });
 
-  it('whose schema gets a default shows it on what is stored already', async () => {
+  it('shows a new default on stored objects', async () => {
     const { client } = await start();
     await define(client, definition('widgets', 'Widget'));
     const before = await client.create(widgets, widget('a', { size: 1 }));
@@ -246,7 +246,7 @@ describe('a definition', () => {
     expect(after.spec).toMatchObject({ flavour: 'plain' });
   });
 
-  it('of several versions shows its objects in each of them', async () => {
+  it('shows its objects in each of its versions', async () => {
     const { client } = await start();
     const wanted = definition('widgets', 'Widget');
     const [v1] = wanted.spec.versions;
@@ -357,7 +357,7 @@ describe('a definition', () => {
     );
   });
 
-  it('of a kind that is built in changes nothing about it', async () => {
+  it('changes nothing about a built-in kind', async () => {
     const { client } = await start();
     const flux = definition('gitrepositories', 'GitRepository', { group: 'source.toolkit.fluxcd.io' });
     await define(client, { ...flux, metadata: { name: 'gitrepositories.source.toolkit.fluxcd.io' } });
@@ -583,7 +583,7 @@ describe('custom resources', () => {
     expect(stored.spec).toEqual({ size: 1, color: 'red', replicas: 1 });
   });
 
-  it('do not stand in the way of anything else', async () => {
+  it('do not block other requests', async () => {
     const { client } = await start();
     await define(client, definition('configmaps', 'ConfigMap'));
     const made = await client.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'x', namespace: 'default' } });

@@ -47,7 +47,7 @@ function player(queue: FairQueue) {
 }
 
 describe('a fair queue', () => {
-  it('lets in at once as long as there is room, and does not ask when to give up', () => {
+  it('admits at once while there is room, without asking for the deadline', () => {
     const queue = queueOf();
     const first = queue.enter('a', 1, () => {
       throw new Error('asked');
@@ -70,7 +70,7 @@ describe('a fair queue', () => {
       await settled();
     }
     expect(order.slice(0, 5).filter((flow) => flow === 'modest')).toHaveLength(2);
-    // Who comes back later is not made to pay for it, nor paid.
+    // A client that comes back later neither pays for its absence nor gains from it.
     enter('modest');
     leaveFirst();
     await settled();
@@ -223,7 +223,7 @@ describe('turns of the event loop', () => {
     const gate = createTurnGate({ clock, schedule: (action) => scheduled.push(action), sliceMs: 2 });
     const limits = { seats: 100, seatsOfFlow: 100, maxWaitingOfFlow: 100, maxWaiting: 200 };
     const { enter, order } = player(createFairQueue({ limits, maxWaitMs: 15_000, clock, gate }));
-    /** Each request that is let in takes a millisecond. */
+    /** Each admitted request takes a millisecond. */
     const turn = async (): Promise<void> => {
       const now = scheduled;
       scheduled = [];

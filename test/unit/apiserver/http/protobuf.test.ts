@@ -644,7 +644,10 @@ describe('bodies that kubectl sent', () => {
 
 const names = Object.keys(protobufTable.messages);
 
-/** Any object of a message, three levels deep. Drawn by hand from one seed: an arbitrary for each of a pod's fields takes seconds to build. */
+/**
+ * Any object of a message, three levels deep. Drawn by hand from one seed, since an arbitrary for each of a pod's
+ * fields takes seconds to build.
+ */
 const anyMessage = fc.record({ name: fc.constantFrom(...names), seed: fc.integer() }).map(({ name, seed }) => {
   const random = randomOf(seed);
   return { name, object: anyObject(name, random, 3) };

@@ -83,7 +83,7 @@ describe('a role', () => {
     );
   });
 
-  test('of named objects holds for these, also when they are listed by name', async () => {
+  test('with resource names covers these, also when they are listed by name', async () => {
     const user = userOf('dave');
     await role('one', [{ verbs: ['get', 'list'], apiGroups: [''], resources: ['configmaps'], resourceNames: ['conf'] }]);
     await bind('dave-one', 'dave', { kind: 'Role', name: 'one' });
@@ -174,7 +174,7 @@ describe('nobody gives more than they have', { shuffle: false }, () => {
     await expect(mallory.patch(roles, ref, { type: 'apply', body }, { fieldManager: 'm', force: true })).rejects.toThrow(
       'not currently held',
     );
-    // What does not touch the rules is free.
+    // A write that leaves the rules unchanged needs no rights.
     await mallory.patch(roles, ref, { type: 'merge', body: { metadata: { labels: { a: 'b' } } } });
   });
 
@@ -222,7 +222,7 @@ describe('nobody gives more than they have', { shuffle: false }, () => {
     await expect(mallory.create(roleBindings, selfBinding('ClusterRole', 'system:kube-scheduler'))).rejects.toThrow('not currently held');
   });
 
-  test('and broken roles are told what is wrong with them', async () => {
+  test('and invalid roles are refused with their errors', async () => {
     const broken = { apiVersion, kind: 'Role', metadata: { ...metadata, name: 'broken' }, rules: [{ resources: ['x'] }] };
     await expect(mallory.create(roles, broken as never)).rejects.toThrow('verbs must contain at least one value');
   });

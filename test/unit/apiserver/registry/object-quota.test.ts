@@ -52,7 +52,7 @@ describe('an object', () => {
   const request = { user, userAgent: 'test' };
   const deploy = (text: string) => api.kubeApi.create(request, deployments, namespace, deployment(text) as never);
 
-  it('of more than 1.5 MiB is refused with 413, in the words of the real server', async () => {
+  it('is refused with 413 above 1.5 MiB, in the words of the real server', async () => {
     const message = 'Request entity too large: limit is 1572864';
     await expect(deploy('x'.repeat(1.6 * mebi))).rejects.toMatchObject({ code: 413, reason: 'RequestEntityTooLarge', message });
     await deploy('x'.repeat(1.4 * mebi));

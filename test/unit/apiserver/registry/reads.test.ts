@@ -39,7 +39,7 @@ const make = (name: string, data: Record<string, string> = {}, namespace = 'raw'
 
 const list = (options: ListRequest = {}) => api.kubeApi.list(request, configMaps, { namespace: 'raw', ...options });
 
-/** Of the server that runs; the one that seeded the store left its own lines before. */
+/** Metrics of the running server; the server that seeded the store wrote its own lines before. */
 const metricsText = async (): Promise<string> => (await metrics.text()).split('# HELP encodes_total').at(-1) ?? '';
 
 async function failureOf(call: Promise<unknown>): Promise<StatusError> {

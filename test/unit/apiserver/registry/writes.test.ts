@@ -20,7 +20,10 @@ import type { Storage } from '../../../../src/storage/storage.ts';
 import { admin, startSeededApi, startTestApi, type TestApi } from '../../../support/api.ts';
 import { createManualClock, type ManualClock } from '../../../support/manual-clock.ts';
 
-/** What writes make of objects; texts are those of a real server's answers (`api/errors`, `api/deletion`, `api/subresources`). */
+/**
+ * Writes change objects as here; texts are those of a real server's answers (`api/errors`, `api/deletion`,
+ * `api/subresources`).
+ */
 
 let api: TestApi;
 let client: Client;
@@ -157,7 +160,7 @@ describe('create', () => {
     expect(created.metadata).toMatchObject({ name: 'named', generateName: 'gen-' });
   });
 
-  test('of many creates of one name exactly one wins', async () => {
+  test('accepts exactly one of many creates of one name', async () => {
     const outcomes = await Promise.allSettled(Array.from({ length: 30 }, () => make('one')));
     expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
     expect(outcomes.every((outcome) => outcome.status === 'fulfilled' || isAlreadyExists(outcome.reason))).toBe(true);
@@ -283,7 +286,7 @@ describe('delete', () => {
     });
   });
 
-  test('of a pod on a node shortens the grace period and never lengthens it', async () => {
+  test('shortens the grace period of a pod on a node and never lengthens it', async () => {
     await client.create(pods, pod('u2', 'n1'));
     const answers: unknown[] = [];
     for (const gracePeriodSeconds of [undefined, 2, 60, 0]) {
@@ -300,7 +303,7 @@ describe('delete', () => {
     expect((await failureOf(client.get(pods, { namespace: 'raw', name: 'u2' }))).code).toBe(404);
   });
 
-  test('of a Job leaves its pods unless told otherwise, and says so', async () => {
+  test('leaves the pods of a Job by default, and says so', async () => {
     await client.create(jobs, {
       apiVersion: 'batch/v1',
       kind: 'Job',
@@ -356,7 +359,7 @@ describe('delete', () => {
     expect((await failureOf(client.get(configMaps, { namespace: 'raw', name: 'd1' }))).code).toBe(404);
   });
 
-  test('spares the namespaces the cluster stands on', async () => {
+  test('spares the system namespaces', async () => {
     await client.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'kube-system' } });
     expect((await failureOf(client.delete(namespaces, { name: 'kube-system' }))).toStatus()).toMatchObject({
       message: 'namespaces "kube-system" is forbidden: this namespace may not be deleted',
@@ -396,8 +399,8 @@ describe('two servers over one store', () => {
   });
 });
 
-/** What the API machinery of a real server says; found by sending both the same random writes. */
-describe('who owns the fields', () => {
+/** Owners as the API machinery of a real server records them; found by sending both the same random writes. */
+describe('owners of fields after other writes', () => {
   const applied = (more: object) =>
     client.patch(
       configMaps,
@@ -449,14 +452,14 @@ describe('owners of fields', () => {
     expect(reset.metadata.managedFields).toBeUndefined();
   });
 
-  test('of data that is not base64 are not recorded, since the apply fails', async () => {
+  test('are not recorded for data that is not base64, since the apply fails', async () => {
     const body = { apiVersion: 'v1', kind: 'Secret', metadata: { name: 's' }, data: { a: 'not base64!' } };
     await expect(client.patch(secrets, { name: 's', namespace: 'raw' }, { type: 'apply', body }, { fieldManager: 'm' })).rejects.toThrow(
       'failed to convert new object (/s; /v1, Kind=Secret) to proper version',
     );
   });
 
-  test('of a null that is applied into a map of texts get the empty text', async () => {
+  test('get the empty text for a null that is applied into a map of texts', async () => {
     const at = { name: 'nothing', namespace: 'raw' };
     const body = { ...configMap({ name: 'nothing' }), data: { q: null } };
     const applied = await client.patch(configMaps, at, { type: 'apply', body }, { fieldManager: 'm' });

@@ -22,7 +22,7 @@ const plan = (pods: readonly Pod[], slices: readonly EndpointSlice[] = [], of = 
   planSlices({ service: of, pods, slices, zoneOf: () => undefined, now: '2026-01-01T00:00:00Z' });
 
 let stored = 0;
-/** What is in the store once the plan is carried out. */
+/** Slices of the store after the plan. */
 function carryOut({ create, update, remove }: SlicePlan, slices: readonly EndpointSlice[] = []): EndpointSlice[] {
   const changed = new Map(update.map((slice) => [slice.metadata.name, slice]));
   return [
@@ -67,7 +67,7 @@ describe('planSlices', () => {
     expect(none.create).toEqual([]);
   });
 
-  it('takes a pod made anew under its name for another one', () => {
+  it('treats a pod that was created again under its name as another one', () => {
     const slices = carryOut(plan([ready(1)]));
     const anew = { ...ready(1), metadata: { ...ready(1).metadata, uid: 'another' } };
     expect(plan([anew], slices).update[0]?.endpoints).toMatchObject([{ targetRef: { uid: 'another' } }]);

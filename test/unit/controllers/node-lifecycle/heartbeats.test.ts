@@ -29,7 +29,7 @@ describe('heartbeats', () => {
     expect(heartbeats.takeLost()).toEqual(['a']);
   });
 
-  it('tell when a lost node is heard of again', () => {
+  it('tell when a lost node comes back', () => {
     const { clock, heartbeats } = setUp();
     heartbeats.heard('a', 'status', '1');
     clock.advance(40_000);
@@ -57,7 +57,7 @@ describe('heartbeats', () => {
     expect(heartbeats.takeLost()).toEqual(['n7', 'n1007', 'n2007', 'n3007', 'n4007']);
   });
 
-  it('begin anew when it was this side that could not hear', () => {
+  it('start again after this process could not receive them', () => {
     const { clock, heartbeats } = setUp();
     heartbeats.heard('a', 'status', '1');
     clock.advance(40_000);
@@ -70,7 +70,7 @@ describe('heartbeats', () => {
     }
   });
 
-  it('blame no node for a time in which this process stood still', () => {
+  it('blame no node for a time in which this process was halted', () => {
     const { clock, heartbeats } = setUp();
     heartbeats.heard('a', 'status', '1');
     heartbeats.takeLost();

@@ -101,7 +101,7 @@ describe('fields', () => {
     expect(lostFields(before, undefined)).toHaveLength(2);
   });
 
-  it('that an apply changes are told in words, Secrets without their values', () => {
+  it('that an apply changes are described, Secrets without their values', () => {
     const same = (text: string): string => text;
     expect(changesBetween(deployment(3, 'a'), deployment(5, 'b'), same)).toEqual([
       'spec.replicas 3 → 5',
@@ -136,7 +136,7 @@ describe('prune', () => {
   };
   const heldOf = (more: Partial<Parameters<typeof judgePrune>[0]>): number => judgePrune({ ...request, ...more }).held.size;
 
-  it('of most of a large app needs an approval that fits this revision and these objects alone', () => {
+  it('need an approval for most of a large app, which fits this revision and these objects alone', () => {
     const { approval: approved, ...verdict } = judgePrune(request);
     expect(verdict).toEqual({ held: new Set(ids), reason: '25 of 30 objects would be deleted' });
     expect(heldOf({ approved })).toBe(0);

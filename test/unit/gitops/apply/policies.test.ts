@@ -19,7 +19,7 @@ const app = (spec: Partial<Kustomization['spec']> = {}): Kustomization => ({
   spec: { interval: '1m', prune: true, sourceRef: { kind: 'GitRepository', name: 'x' }, ...spec },
 });
 
-describe('what an object asks for', () => {
+describe('policies of an object', () => {
   it('is nothing without annotations', () => {
     expect(policyOf({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'x' } })).toMatchObject({
       prune: 'last',
@@ -122,7 +122,7 @@ describe('fields that others may have', () => {
     expect(withoutForeign(desired, live(imageFields), ['spec/replicas', '', '/spec/template/spec/containers/7/image'])).toBe(desired);
   });
 
-  it('are told from others by the path of fieldsV1', () => {
+  it('are distinguished by the path of fieldsV1', () => {
     const path = ['f:spec', 'f:template', 'f:spec', 'f:containers', 'k:{"name":"web"}', 'f:image'];
     expect([
       isIgnored(desired, path, [image]),

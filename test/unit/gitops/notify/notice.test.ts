@@ -39,7 +39,7 @@ const app = (conditions: Conditions, changes: { suspend?: boolean; observed?: nu
 
 const ready = ['Ready', 'True', 'ReconciliationSucceeded', ''] as const;
 
-describe('what there is to tell of an app', () => {
+describe('notices about an app', () => {
   it('is the end that its commit came to: healthy, refused, or unwell for a while', () => {
     expect(noticeOfApp(app([ready, ['Healthy', 'True', 'Healthy', '']]), now)).toMatchObject({ notice: { state: 'success', revision } });
     expect(noticeOfApp(app([['Ready', 'False', 'BuildFailed', 'a.yaml:1 no']]), now)).toEqual({
@@ -63,7 +63,7 @@ describe('what there is to tell of an app', () => {
       expect(noticeOfApp(app([['Ready', 'False', reason, '']]), now)).toBeUndefined();
   });
 
-  it('is told once each, pending once before the end and never after it', () => {
+  it('comes once each, pending once before the end and never after it', () => {
     const notice = (state: Notice['state'], of = revision): Notice => ({ state, revision: of, reason: 'R', message: '' });
     const other = `main@sha1:${'b'.repeat(40)}`;
     expect(isNews(notice('pending'), undefined)).toBe(true);

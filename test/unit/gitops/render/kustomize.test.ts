@@ -160,7 +160,7 @@ describe('renderer', () => {
     expect(await target('a'.repeat(20_000), 'a*')).toMatch(/a text of 20000 characters is too long/);
   });
 
-  it('stops when it is told to', async () => {
+  it('stops when its signal is aborted', async () => {
     const abort = new AbortController();
     abort.abort(new Error('enough'));
     await expect(render({ 'kustomization.yaml': 'resources: []\n' }, { signal: abort.signal })).rejects.toThrow('enough');

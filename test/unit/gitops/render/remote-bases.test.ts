@@ -39,7 +39,7 @@ describe('the address of a remote base', () => {
     ['https://github.com/example', 'https://github.com/example-evil/charts', false],
     ['https://github.com', 'https://github.com.evil.net/example/charts', false],
     ['https://github.com/example', 'http://github.com/example/charts', false],
-  ])('of %s allows %s: %s', async (allowed, repository, isAllowed) => {
+  ])('under %s decide about %s: %s', async (allowed, repository, isAllowed) => {
     const asked: string[] = [];
     const bases = createGitBases({
       allowed: [allowed],

@@ -6,7 +6,7 @@ const entry = (mode: string, name: string | Buffer): Buffer =>
   Buffer.concat([Buffer.from(`${mode} `), Buffer.from(name), Buffer.from([0]), Buffer.from(oid, 'hex')]);
 
 describe('the content of a Git object', () => {
-  it('of a commit has parents, people, time and message, and may be signed', () => {
+  it('reads parents, people, time and message of a commit, which may be signed', () => {
     const text = `tree ${oid}\nparent ${'2'.repeat(40)}\nparent ${'3'.repeat(40)}\nauthor Mara M. <mara@example.com> 1700000000 +0100\ncommitter C <c@example.com> 1700000001 +0000\ngpgsig -----BEGIN\n author Fake <fake@example.com> 1 +0000\n -----END\n\nsubject\n\nbody\n`;
     expect(parseCommit(Buffer.from(text))).toEqual({
       tree: oid,
@@ -18,13 +18,13 @@ describe('the content of a Git object', () => {
     });
   });
 
-  it('of a commit without a tree, or a tag without an object, is refused', () => {
+  it('refuses a commit without a tree, and a tag without an object', () => {
     expect(() => parseCommit(Buffer.from('author A <a@b> 1 +0000\n\nx'))).toThrow('no tree');
     expect(() => parseTag(Buffer.from('object nothing\n'))).toThrow('no object');
     expect(parseTag(Buffer.from(`object ${oid}\ntype commit\n`))).toBe(oid);
   });
 
-  it('of a tree tells files from links, directories and submodules', () => {
+  it('distinguishes files from links, directories and submodules in a tree', () => {
     const bytes = Buffer.concat([entry('100644', 'a.yaml'), entry('120000', 'link'), entry('160000', 'module'), entry('40000', 'über')]);
     expect(parseTree(bytes).map(({ name, type }) => [name, type])).toEqual([
       ['a.yaml', 'blob'],
@@ -34,7 +34,7 @@ describe('the content of a Git object', () => {
     ]);
   });
 
-  it('of a tree names what no file can be called, and keeps it', () => {
+  it('reports names in a tree that no file can have, and keeps them', () => {
     const bytes = Buffer.concat([
       entry('100644', '..'),
       entry('100644', 'a/b.yaml'),

@@ -15,7 +15,7 @@ const entry = (letter: string, digest: string, result: HistoryEntry['result'] = 
   changes: [],
 });
 
-describe('what a revert takes back', () => {
+describe('the commits that a revert takes back', () => {
   it('is the newest entry, back to the newest one with other objects', () => {
     expect(planRevert([entry('a', '1'), entry('b', '2')], undefined)).toEqual({ bad: sha('b'), good: sha('a') });
     // The same objects again are nothing to go back to.
@@ -27,7 +27,7 @@ describe('what a revert takes back', () => {
     });
   });
 
-  it('goes as far back as it is told, by the beginning of a SHA, and only to what was applied', () => {
+  it('go back to a given beginning of a SHA, and only to an applied commit', () => {
     const history = [entry('a', '1'), entry('b', '2'), entry('c', '', 'failed'), entry('d', '3')];
     expect(planRevert(history, 'aaaaaaa')).toEqual({ bad: sha('d'), good: sha('a') });
     expect(planRevert(history, 'ccccccc')).toBeUndefined();

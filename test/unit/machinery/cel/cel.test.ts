@@ -233,7 +233,7 @@ describe('types', () => {
     expect(typed("type(self.port) == string ? self.port == 'http' : self.port == 80", { port: 'http' })).toBe(true);
   });
 
-  it('of the result are checked', () => {
+  it('are checked for the result', () => {
     expect(() => compileTyped('self.replicas', 'bool')).toThrow('must evaluate to bool');
     const program = compileCel('self.a', { variables: { self: dynType }, result: 'bool' });
     expect(() => program.evaluate({ self: { a: 1 } })).toThrow(CelEvaluationError);

@@ -63,7 +63,7 @@ describe('unknown fields', () => {
     expect(unknownFields).toHaveLength(100);
   });
 
-  it('of what did not change are not looked for', () => {
+  it('are not searched in unchanged parts', () => {
     const spec = { junk: 1 };
     const object = { metadata: {}, spec };
     expect(pruneFields(root, object, { metadata: {}, spec })).toEqual({ value: object, unknownFields: [] });
@@ -88,7 +88,7 @@ describe('defaults', () => {
     });
   });
 
-  it('stand for null where it is not allowed', () => {
+  it('replace null where it is not allowed', () => {
     expect(complete({ a: null, nothing: null })).toMatchObject({ a: 'one', nothing: null });
   });
 

@@ -58,7 +58,7 @@ describe('rules', () => {
     ]);
   });
 
-  it('of scalars show the value, those of items and members their place', () => {
+  it('show the value of scalars, and the place of items and members', () => {
     const scalar = { type: 'string', 'x-kubernetes-validations': rules({ rule: "self != 'x'", message: 'no x' }) };
     expect(complaints(scalar, 'x')).toEqual(['FieldValueInvalid spec: Invalid value: "x": no x']);
     expect(complaints({ type: 'array', items: scalar }, ['a', 'x'])).toEqual(['FieldValueInvalid spec[1]: Invalid value: "x": no x']);
@@ -141,7 +141,7 @@ describe('rules', () => {
     expect(complaints(spec, { port: 'x', memory: '2Gi', at: '2031-01-01T00:00:00Z', 'my-key': 'w' })).toHaveLength(4);
   });
 
-  it('that do not compile are told with their position', () => {
+  it('that do not compile are reported with their position', () => {
     const { complaints: found } = structureOf(numbers('self.nothing > 1', 'self.min', 'self.min >'));
     expect(found.map(({ index, message }) => `${index} ${message.split('\n', 1)[0]}`)).toEqual([
       "0 compilation failed: ERROR: <input>:1:5: undefined field 'nothing'",

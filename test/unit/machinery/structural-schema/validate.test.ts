@@ -137,7 +137,7 @@ describe('values', () => {
     expect(complaints({ type: 'string', pattern: '^(a+)+$' }, `${'a'.repeat(20_000)}!`)).toHaveLength(1);
   });
 
-  it('whose fields have the names of properties of objects are looked up like others', () => {
+  it('with fields that are named like properties of objects are looked up like others', () => {
     const schema = JSON.parse('{"type": "object", "properties": {"constructor": {"type": "integer"}, "__proto__": {"type": "integer"}}}');
     const value = JSON.parse('{"constructor": "x", "__proto__": "y", "toString": "z"}');
     expect(complaints(schema, value).map((text) => text.slice(0, text.indexOf(':')))).toEqual(['v.constructor', 'v.__proto__']);

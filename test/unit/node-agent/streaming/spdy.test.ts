@@ -2,7 +2,7 @@ import { Duplex } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import { type SpdyStream, serveSpdy } from '../../../../src/node-agent/streaming/spdy.ts';
 
-/** What kubectl sends to forward one connection: the headers of a connection are one compressed stream. */
+/** The frames that kubectl sends to forward one connection: the headers of a connection are one compressed stream. */
 const openErrorStream = Buffer.from(
   '800300010000003e0000000100000000000078f9e3c6a7c202253a703a2b294a4dcc851625aca9a0808614cb45e01c60616061c0c0c0c0590489c64c50f2663400000000ffff',
   'hex',
@@ -11,7 +11,7 @@ const closeErrorStream = Buffer.from('0000000101000000', 'hex');
 const openDataStream = Buffer.from('800300010000001a00000003000000000000826a26ac0ad57850499508000000ffff', 'hex');
 
 interface Peer {
-  /** What the server sent so far. */
+  /** Bytes that the server has sent so far. */
   sent(): Buffer;
   readonly streams: SpdyStream[];
   readonly done: Promise<string>;

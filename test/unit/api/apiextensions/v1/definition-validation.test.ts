@@ -310,7 +310,7 @@ describe('a schema', () => {
     ]);
   });
 
-  it('of one of several versions is blamed there', () => {
+  it('is named with its version when only one of several versions is wrong', () => {
     const wrong = version({ name: 'v2', storage: false, schema: { openAPIV3Schema: { type: 'object', properties: { spec: {} } } } });
     expect(complaints(definition({ versions: [version(), wrong] }))).toEqual([
       'spec.versions[1].schema.openAPIV3Schema.properties[spec].type: Required value: must not be empty for specified object fields',

@@ -75,7 +75,7 @@ describe('the row of a job', () => {
   const row = (status: JobStatus, spec: Partial<JobSpec> = {}) =>
     jobs.columns.slice(1, 4).map((column) => column.cell({ ...created(spec), status }, { now }));
   const startTime = '2026-01-01T00:00:00Z';
-  it('says how it stands and how long it takes', () => {
+  it('shows its state and its duration', () => {
     expect(row({})).toEqual(['Running', '0/1', '']);
     expect(row({ startTime })).toEqual(['Running', '0/1', '60s']);
     const done = { startTime, completionTime: '2026-01-01T00:00:07Z', succeeded: 1 };

@@ -43,7 +43,7 @@ describe('a service', () => {
     expect(fields).toEqual([]);
   });
 
-  it('lets in by ranges of addresses, where it is a load balancer', () => {
+  it('accepts source ranges only for a load balancer', () => {
     const complaints = (type: string, ranges?: readonly string[], annotation?: string) => {
       const annotations = annotation === undefined ? {} : { 'service.beta.kubernetes.io/load-balancer-source-ranges': annotation };
       const made = service({ type, ports: [{ port: 80 }], ...(ranges === undefined ? {} : { loadBalancerSourceRanges: ranges }) });

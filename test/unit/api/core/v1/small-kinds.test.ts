@@ -147,12 +147,12 @@ describe('an event', () => {
       ...['5s', 'Normal', 'R', 'pod/p', '', 'kubelet, n', 'm', '60m', 3, 'x'],
     ]);
   });
-  it('of the newer form has a time, a series and a reporting controller', () => {
+  it('needs a time, a series and a reporting controller in the newer form', () => {
     const series = { count: 7, lastObservedTime: '2026-01-01T00:59:00.000000Z' };
     const shown = row({ eventTime: '2026-01-01T00:58:00.000000Z', series, reportingComponent: 'scheduler', reportingInstance: 's-1' });
     expect([shown[0], shown[5], shown[7], shown[8]]).toEqual(['60s', 'scheduler, s-1', '2m', 7]);
   });
-  it('of the newer form says who reports and what was done', () => {
+  it('names its reporter and its action in the newer form', () => {
     const errors = events.validate?.(event({ eventTime: '2026-01-01T00:58:00.000000Z', reason: 'R', reportingComponent: 'scheduler' }));
     expect(errors?.map(({ field }) => field)).toEqual(['reportingInstance', 'action']);
   });

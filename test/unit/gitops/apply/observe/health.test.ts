@@ -32,7 +32,7 @@ const health = (object: KubeObject, pods: readonly Pod[] = [], view: Partial<Hea
   healthOf(object, { podsOf: () => pods, now: () => now, ...view });
 
 describe('health of a Deployment', () => {
-  it('follows the rollout in words', () => {
+  it('follows the rollout in its message', () => {
     expect(health(deployment({ observedGeneration: 1 }))).toEqual({ status: 'Progressing', reason: 'Deployment web was changed just now' });
     expect(health(deployment({ updatedReplicas: 1, replicas: 4, availableReplicas: 3 })).reason).toBe('1 of 3 pods updated');
     expect(health(deployment({ updatedReplicas: 3, replicas: 4, availableReplicas: 3 })).reason).toBe('1 old pod leaves');
@@ -123,7 +123,7 @@ describe('health of a Deployment', () => {
     expect(health(rolling, both).reason).toMatch(/ in old /);
   });
 
-  it('is degraded when the rollout stands still', () => {
+  it('is degraded when the rollout makes no progress', () => {
     const stuck = deployment({
       updatedReplicas: 1,
       replicas: 4,
@@ -213,7 +213,7 @@ describe('health of other kinds', () => {
     expect(health(quota, [], { awaitsStatus: awaitsStatusIn([builtIn]) }).status).toBe('Healthy');
   });
 
-  it('of a definition that is refused is bad', () => {
+  it('is bad when a definition is refused', () => {
     const definition = (reason: string): KubeObject =>
       ({
         apiVersion: 'apiextensions.k8s.io/v1',
@@ -228,7 +228,7 @@ describe('health of other kinds', () => {
     expect(health(definition('Installing')).status).toBe('Progressing');
   });
 
-  it('of a Job is bad only when the Job gave up', () => {
+  it('is bad for a Job only when the Job gave up', () => {
     const job = (conditions: readonly object[]): KubeObject =>
       ({ apiVersion: 'batch/v1', kind: 'Job', metadata: { name: 'm' }, spec: {}, status: { conditions } }) as unknown as KubeObject;
     expect(health(job([{ type: 'Complete', status: 'True' }])).status).toBe('Healthy');

@@ -76,7 +76,7 @@ describe('substitute', () => {
     expect(() => substitute('${long#*a*b}', () => 'x'.repeat(10_000))).toThrow(SubstitutionError);
   });
 
-  it('bounds what the variables of a text stand for', () => {
+  it('bounds the values of the variables in a text', () => {
     const tooLong = 'variables stand for more than';
     expect(() => substitute('${a}'.repeat(20_000), () => 'x'.repeat(10_000))).toThrow(tooLong);
     // Each level puts the whole value in place of each of its characters.

@@ -56,7 +56,7 @@ describe('gitops metrics', () => {
     gitops.sourceGone('flux-system/old');
     expect(await counts()).toEqual([]);
     expect((await lines()).filter((line) => line.includes('app="web2"')).length).toBeGreaterThan(30);
-    // Made anew, it starts where a new one does.
+    // A recreated series starts where a new one does.
     gitops.appSeen('flux-system', 'web');
     expect(await counts()).toContain('gitops_rollbacks_total{namespace="flux-system",app="web"} 0');
   });
