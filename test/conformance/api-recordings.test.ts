@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startTestApiServer, type TestApiServer } from '../support/api-server.ts';
 import { answeredEssence, isServed, recordedEssence, recordingsIn, replay } from '../support/recordings.ts';
 
-/** What is not compared, and why. Titles are those of the recordings. */
+/** Recordings that are not compared, and the reason. Titles are those of the recordings. */
 const left: Readonly<Record<string, string>> = {
   '401': 'the bad token was taken out of the recording',
   'array body': 'the real text prints the bytes of the body and a Go type',

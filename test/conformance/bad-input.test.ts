@@ -6,8 +6,8 @@ import { adminToken, type FetchResult, startTestApiServer, type TestApiServer } 
 import { until } from '../support/until.ts';
 
 /**
- * Every verb crossed with everything that can be wrong with a request, and requests that mean harm. What is asked of each answer: the
- * Status that the real server gives, the same code in it as in the head, and no 500 where it is the client that was wrong.
+ * Crosses every verb with every possible error of a request, and adds requests that mean harm. Each answer must be the
+ * Status of the real server, with the same code in it as in the head, and no 500 for an error of the client.
  */
 
 const configMaps = '/api/v1/namespaces/default/configmaps';
@@ -67,7 +67,7 @@ const named = all.filter(([, { path }]) => /\/[cd](\/|\?|$)/.test(path));
 
 const and = (path: string, query: string): string => `${path}${path.includes('?') ? '&' : '?'}${query}`;
 
-/** Of a custom resource that takes anything. */
+/** A custom resource that accepts anything. */
 const definition = {
   apiVersion: 'apiextensions.k8s.io/v1',
   kind: 'CustomResourceDefinition',
@@ -310,7 +310,7 @@ describe('every verb', () => {
 });
 
 describe('bodies', () => {
-  /** What each verb with a body makes of one; patches are documents, not objects. */
+  /** Effect of each verb with a body on one; patches are documents, not objects. */
   const each = async (body: unknown, wrong: (what: string, request: Request) => Wrong | undefined): Promise<void> => {
     for (const [what, request] of withBody) {
       const expected = wrong(what, request);
@@ -408,7 +408,7 @@ describe('bodies', () => {
 
   /** More runs, each time others, by hand: `MIDSHIP_FUZZ_RUNS=500`. */
   const runs = process.env.MIDSHIP_FUZZ_RUNS;
-  /** What the recorded server calls an internal error, too. */
+  /** The recorded server calls these an internal error, too. */
   const recorded500 =
     /^failed to create typed (patch|live) object|^resourceVersion should not be set|does not contain declared merge key|^unknown patch type: /;
 
@@ -496,7 +496,7 @@ describe('paths', () => {
 });
 
 describe('connections', () => {
-  /** What the server says to bytes that a client library would not send. */
+  /** Answers to bytes that a client library would not send. */
   const raw = (text: string): Promise<string> =>
     new Promise((resolve, reject) => {
       const { hostname, port } = new URL(cluster.server.url);

@@ -21,7 +21,7 @@ import { startSeededApi } from '../support/api.ts';
 import { serveTestApi } from '../support/api-server.ts';
 import { until } from '../support/until.ts';
 
-/** What every implementation of the Client contract promises to components. */
+/** Promises of every implementation of the Client contract to components. */
 interface Target {
   readonly name: string;
   /** A cluster that an earlier server put the namespaces `shop` and `other` in, and an administrator's client of it. */

@@ -62,7 +62,7 @@ const deployment = (spec: unknown): Record<string, unknown> => ({
 
 /** Those whose text is what their value is written as. */
 const sourceScalar = fc.constantFrom(...'a 5 yes off true "7" "x" -1 a:b'.split(' '));
-/** What is easily read otherwise than kustomize reads it, as it may stand in a file. */
+/** Scalars in a file that are easily read otherwise than kustomize reads them. */
 const scalar = fc.constantFrom(
   ...`a 5 1.50 0644 yes off True ~ null 2020-01-01 1e3 0x1f 1_000 "7" "" .5 1:30 -1 007 'null' a:b`.split(' '),
 );

@@ -109,7 +109,7 @@ helmCharts:
 `,
 };
 
-/** What both refuse, with what is said here. */
+/** Input that both refuse, with our message. */
 const mistakes: readonly (readonly [name: string, kustomization: string, message: string])[] = [
   ['no name', 'helmCharts:\n- releaseName: r\n', 'kustomization.yaml:2: helmCharts[0]: chart name cannot be empty'],
   [

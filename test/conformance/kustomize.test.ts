@@ -10,7 +10,7 @@ import { fieldCases } from '../support/kustomize-field-cases.ts';
 
 const one = 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\ndata: {a: "1"}\n';
 
-/** What both refuse, with what is said here: file, line and field of the mistake. */
+/** Input that both refuse, with our message: file, line and field of the mistake. */
 const mistakes: readonly (readonly [name: string, files: Files, message: string])[] = [
   [
     'subject with a blank namespace',
@@ -258,7 +258,7 @@ const mistakes: readonly (readonly [name: string, files: Files, message: string]
   ],
 ];
 
-/** What the real program does, or tries to, and is refused here. */
+/** Features of the real program that are refused here. */
 const refusals: readonly (readonly [name: string, files: Files, message: string])[] = [
   ['helm charts', { 'kustomization.yaml': 'helmCharts:\n- name: a\n' }, 'kustomization.yaml:2: helmCharts[0]: must specify --enable-helm'],
   ['validators', { 'kustomization.yaml': 'validators: [a.yaml]\n' }, 'validators: not supported: validators'],

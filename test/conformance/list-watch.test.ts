@@ -8,8 +8,9 @@ import { serveTestApi } from '../support/api-server.ts';
 import { until } from '../support/until.ts';
 
 /**
- * The promise that every informer is built on: who lists and then watches from the version of the list knows at any time what was there
- * at the last version it saw, however often the watch breaks, whoever writes at the same time, and whatever it selects.
+ * The promise under every informer. A client lists, and then watches from the version of the list. At any time it knows
+ * the state at the last version that it saw, however often the watch breaks, whatever it selects, and despite
+ * concurrent writers.
  */
 
 interface Target {
@@ -84,7 +85,7 @@ async function write(client: Client, steps: readonly Step[], writer: number): Pr
   }
 }
 
-/** Keeps what it was told, and notes where it was told something that does not follow from what it knew. */
+/** Keeps the objects that it received, and notes each event that contradicts them. */
 class Reader {
   readonly known = new Map<string, string>();
   readonly contradictions: string[] = [];
@@ -125,7 +126,7 @@ class Reader {
         signal: connection.signal,
         onEvents: (events) => {
           for (const event of events) {
-            // What comes after the connection was given up was never received.
+            // Events after the end of the connection were never received.
             if (connection.signal.aborted) return;
             this.#take(event);
             left -= 1;

@@ -6,7 +6,7 @@ import { DecodeError, decoderFor, fieldComplaints } from '../../src/machinery/fi
 import type { KindDefinition } from '../../src/machinery/kind.ts';
 import { type RecordedSet, recordedFiles } from '../support/recorded-lines.ts';
 
-/** What the real server answered, held against our schemas and documents. */
+/** Answers of the real server, compared with our schemas and documents. */
 
 const schemas = loadSchemas();
 type Json = Record<string, unknown>;
@@ -100,7 +100,7 @@ function withoutDescriptions(value: unknown): unknown {
   return Object.fromEntries(entries.map(([key, child]) => [key, withoutDescriptions(child)]));
 }
 
-/** Of parameters that are not served, and of answers in protobuf, ours say nothing. */
+/** Our documents leave out parameters that are not served, and answers in protobuf. */
 const notServed = new Set(['shardSelector', 'ignoreStoreReadErrorWithClusterBreakingPotential', 'sendInitialEvents']);
 
 function essenceOf(operation: unknown): unknown {

@@ -12,7 +12,10 @@ import { openMemoryStorage } from '../../src/storage/memory/storage.ts';
 import { openSqliteStorage } from '../../src/storage/sqlite/storage.ts';
 import type { Storage, StorageEvent, StoredChange } from '../../src/storage/storage.ts';
 
-/** What every backend promises; see `src/storage/storage.ts` and etcd's watch guarantees, whose names the watch tests bear. */
+/**
+ * Promises of every backend; see `src/storage/storage.ts` and etcd's watch guarantees, whose names the watch tests
+ * have.
+ */
 interface Backend {
   readonly name: string;
   readonly open: (directory: string) => Promise<Storage>;

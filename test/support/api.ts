@@ -14,7 +14,7 @@ import type { Storage } from '../../src/storage/storage.ts';
 export interface TestApi {
   readonly kubeApi: RunningKubeApi;
   readonly storage: Storage;
-  /** Of an administrator, unless a user is named. */
+  /** Client of an administrator, unless a user is named. */
   clientFor(user?: UserInfo, userAgent?: string): Client;
   stop(): Promise<void>;
 }
@@ -47,7 +47,10 @@ export async function startTestApi(options: Partial<KubeApiOptions> = {}): Promi
   };
 }
 
-/** Like `startTestApi`, over a store in which an earlier server made these namespaces with their service accounts; it forgot their revisions. */
+/**
+ * Like `startTestApi`, over a store with these namespaces and their service accounts from an earlier server, without
+ * their revisions.
+ */
 export async function startSeededApi(names: readonly string[], options: Partial<KubeApiOptions> = {}): Promise<TestApi> {
   const storage = options.storage ?? (await openMemoryStorage());
   const earlier = await startTestApi({ ...options, storage });

@@ -54,7 +54,8 @@ export const filesBelow = (directory: string, files: Files): Files =>
   Object.fromEntries(Object.entries(files).map(([name, text]) => [`${directory}/${name}`, text]));
 
 /**
- * A program that stands in for helm where only what is done with it counts. It runs a script of the shell; `version` is answered.
+ * A program in the place of helm, where only its treatment matters. It runs a script of the shell; `version` is
+ * answered.
  *
  * @returns its path
  */

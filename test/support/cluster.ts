@@ -20,7 +20,7 @@ export interface Endpoints {
 export interface RunningCluster {
   readonly dataDirectory: string;
   readonly endpoints: Endpoints;
-  /** What it printed so far, colours left out. */
+  /** Its output so far, without colours. */
   output(): string;
   kubectl(...args: string[]): Promise<CommandResult>;
   midship(...args: string[]): Promise<CommandResult>;

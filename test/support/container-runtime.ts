@@ -11,7 +11,7 @@ export interface RuntimeUnderTest {
   readonly name: string;
   /** As the runtime says it of itself. */
   readonly runsPrograms: boolean;
-  /** Why this machine cannot run it. */
+  /** Reason why this machine cannot run it. */
   readonly skip: string | undefined;
   /** Opens the runtime; on a directory that it was opened on before, this is its start after a crash. */
   open(directory: string): Promise<ContainerRuntime>;
@@ -116,7 +116,7 @@ export class RuntimeFixture {
     });
   }
 
-  /** What the container has printed, as the agent reads it. */
+  /** Output of the container, as the agent reads it. */
   async output(id: string): Promise<string> {
     const log = this.runtime.logOf(id);
     if (log === undefined) return '';

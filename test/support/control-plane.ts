@@ -106,13 +106,13 @@ export interface PodPlayerOptions {
   readonly statusOf?: (pod: Pod) => Pod['status'] | undefined;
 }
 
-/** What a Ready pod's agent writes. */
+/** The status that the agent of a Ready pod writes. */
 export const readyStatus = (): NonNullable<Pod['status']> => ({
   phase: 'Running',
   conditions: [{ type: 'Ready', status: 'True', lastTransitionTime: timestampOf(Date.now()) }],
 });
 
-/** What the agent of a pod writes whose containers have all exited. */
+/** The status of a pod whose containers have all exited. */
 export const finishedStatus = (phase: 'Succeeded' | 'Failed'): NonNullable<Pod['status']> => ({
   phase,
   conditions: [{ type: 'Ready', status: 'False', reason: 'PodCompleted', lastTransitionTime: timestampOf(Date.now()) }],

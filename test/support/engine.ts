@@ -22,7 +22,7 @@ import { newRepository, type WorkTree } from './git.ts';
 
 const log = pino({ level: process.env.MIDSHIP_TEST_LOG ?? 'silent' });
 
-/** The engine of one process, which can be stopped and started anew. */
+/** The engine of one process, which can be stopped and restarted. */
 export interface RunningEngine {
   metrics(): Promise<string>;
   stop(): Promise<void>;
@@ -77,11 +77,14 @@ export async function startEngine(options: StartEngineOptions): Promise<RunningE
   };
 }
 
-/** Where apps and their source are, and where their objects go. */
+/** Namespaces of the apps and their source, and of their objects. */
 export const home = 'flux-system';
 export const namespace = 'web';
 
-/** Apps that follow the repository at `url`, each the directory of its name, with both namespaces. What `apps` says of one goes into its spec, `source` into the repository's. */
+/**
+ * Apps that follow the repository at `url`, each the directory of its name, with both namespaces. `apps` adds to the
+ * spec of each app, `source` to that of the repository.
+ */
 export async function createApps(
   client: Client,
   url: string,

@@ -12,7 +12,7 @@ import { openPki } from '../../src/base/pki.ts';
 import type { Client } from '../../src/client/client.ts';
 import { temporaryDirectory } from './git.ts';
 
-/** An extension API server: TLS, and what it was asked, with who it was told asks. */
+/** An extension API server: TLS, and the requests it got, with the user of each. */
 export interface ExtensionServer {
   /** Base64 of the authority of its certificate. */
   readonly caBundle: string;

@@ -3,10 +3,10 @@ import type { Client } from '../../src/client/client.ts';
 import { type GitSource, SourceError } from '../../src/gitops/sources/git-source.ts';
 import { StatusError } from '../../src/machinery/status-error.ts';
 
-/** How often each fault really fired. */
+/** Number of times that each fault fired. */
 export type FaultCounts = Map<string, number>;
 
-/** What goes wrong now; changed by a test while it runs. Shares are of calls, 0 to 1. */
+/** The faults in effect; a test changes them while it runs. Shares are of calls, 0 to 1. */
 export interface Faults {
   readonly random: () => number;
   readonly counts: FaultCounts;
@@ -68,10 +68,10 @@ export function createLife(): Life {
   };
 }
 
-/** Of the real clock. */
+/** The real clock. */
 const maxLateMs = 100;
 
-/** What is sent arrives late, and in order. */
+/** Messages arrive late, and in order. */
 interface Line<T> {
   /** Arrives no sooner than after `delayMs` of the real clock; at once when that is 0 and nothing is on its way. */
   send(what: T, delayMs: number): void;
@@ -181,8 +181,8 @@ export function withFaults(client: Client, faults: Faults, life: Life): Client {
 }
 
 /**
- * A client whose watches tell each event late, by up to `maxDelayMs` each time anew: an API server far away, or one that is busy. Within a
- * watch the order stays, and what was told before its end comes before its end.
+ * A client whose watches deliver each event late, by up to `maxDelayMs`, drawn for each event: a distant or busy API
+ * server. Within a watch the order is kept, and all events come before its end.
  */
 export function withLateWatches<C extends Client>(
   client: C,

@@ -19,7 +19,7 @@ import { until } from './until.ts';
 
 type Cleanup = (undo: () => Promise<unknown>) => void;
 
-/** What the engine follows on a cluster of others. */
+/** The engine's source on a cluster of others. */
 const managed = { 'midship.dev/managed': 'true' };
 
 /** A cluster that has none of Flux's kinds, as one fresh from its installer, with the namespace `apps`. */
@@ -101,7 +101,7 @@ export async function appReadyAt(client: Client, name: string, sha: string): Pro
   );
 }
 
-/** A way to a server that can be cut: what is under way breaks off, and nobody gets through until it is mended. */
+/** A connection to a server that can be cut: running requests break off, and new ones fail until it is repaired. */
 export interface Wire {
   /** `https://127.0.0.1:PORT` */
   readonly url: string;

@@ -128,7 +128,7 @@ export async function serveProxy(password: string): Promise<ServedProxy> {
 }
 
 const sshd = '/usr/sbin/sshd';
-/** Whether a real ssh server can be started here: Debian's openssh-server. */
+/** True when a real ssh server can be started here: Debian's openssh-server. */
 export const hasSshd = existsSync(sshd);
 
 export interface ServedSsh {

@@ -33,13 +33,14 @@ export interface GitOpsTarget {
   stop(): Promise<void>;
 }
 
-/** How late the engine may hear of a change on the target that is late; milliseconds. */
+/** Delay of watch events on the late target, in milliseconds. */
 const watchDelayMs = Number(process.env.MIDSHIP_CONFORMANCE_WATCH_DELAY_MS ?? 300);
 
 /**
- * Where the suite runs: in process, there with watches that are late, over HTTP, and, when `MIDSHIP_CONFORMANCE_KUBECONFIG` names one, on any cluster; with
- * `MIDSHIP_CONFORMANCE_BARE=true` on one that has an API server and no controllers. There one file must run after another
- * (`--no-file-parallelism`): the engine of each looks after all apps of the cluster.
+ * Targets of the suite: in process, in process with late watches, over HTTP, and any cluster that
+ * `MIDSHIP_CONFORMANCE_KUBECONFIG` names. `MIDSHIP_CONFORMANCE_BARE=true` says that this cluster has an API server and
+ * no controllers. There one file must run after another (`--no-file-parallelism`): the engine of each handles all apps
+ * of the cluster.
  */
 const targets: Readonly<Record<string, () => Promise<GitOpsTarget>>> = {
   'in process': startInProcess,
@@ -102,9 +103,9 @@ export interface Project {
   readonly client: Client;
   readonly isBare: boolean;
   readonly repository: WorkTree;
-  /** Where the apps and their source are. */
+  /** Namespace of the apps and their source. */
   readonly home: string;
-  /** Where their objects go. */
+  /** Namespace of their objects. */
   readonly namespace: string;
   activities(): readonly Activity[];
   metrics(): Promise<string>;

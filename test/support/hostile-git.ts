@@ -3,7 +3,7 @@ import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { deflateSync } from 'node:zlib';
 
-/** How a server that speaks Git's protocol lets down who fetches from it. */
+/** Ways in which a server of Git's protocol can fail its client. */
 export type Hostility =
   | 'deltas that stand for gigabytes'
   | 'a line of progress without end'

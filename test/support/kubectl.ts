@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect } from 'vitest';
 import type { TestApiServer } from './api-server.ts';
 
-/** Whether an unmodified kubectl is installed; tests that need it are skipped otherwise. */
+/** True when an unmodified kubectl is installed; tests that need it are skipped otherwise. */
 export const hasKubectl = spawnSync('kubectl', ['version', '--client']).status === 0;
 
 export interface KubectlSteps {

@@ -11,7 +11,7 @@ import { parseYamlDocuments } from '../../src/machinery/yaml.ts';
 const run = promisify(execFile);
 const limits = { maxBytes: 64 * 1024 * 1024, maxDepth: 100, maxAliases: 0, maxDocuments: 100_000 };
 
-/** Whether the real program is here to be compared with. */
+/** True when the real program is here for comparison. */
 export const hasKustomize = spawnSync('kustomize', ['version']).status === 0;
 
 export type Files = Readonly<Record<string, string>>;
@@ -25,7 +25,7 @@ export async function writeFiles(root: string, files: Files): Promise<void> {
   }
 }
 
-/** What the real `kustomize build` makes of a directory. */
+/** Output of the real `kustomize build` for a directory. */
 export async function buildWithKustomize(directory: string, flags: readonly string[] = []): Promise<Outcome> {
   try {
     const { stdout } = await run('kustomize', ['build', ...flags, directory], { maxBuffer: limits.maxBytes });
@@ -37,7 +37,7 @@ export async function buildWithKustomize(directory: string, flags: readonly stri
   }
 }
 
-/** What this program makes of it. */
+/** Output of this program for it. */
 export async function buildHere(root: string, path: string, renderer: Renderer = createRenderer(), helm?: Helm): Promise<Outcome> {
   try {
     const rendered = await renderer.render({ tree: directoryTree(root), path, helm });

@@ -3,8 +3,8 @@ import type { AnyStateMachine } from 'xstate';
 type Node = AnyStateMachine['root'];
 
 /**
- * A machine as a Mermaid state diagram. What holds in every state of a compound state starts at its node `any`; labels read
- * `EVENT [guard] / intents`.
+ * A machine as a Mermaid state diagram. Transitions of every state of a compound state start at its node `any`; labels
+ * read `EVENT [guard] / intents`.
  */
 export function machineFigure(machine: AnyStateMachine): string {
   const lines = ['stateDiagram-v2'];

@@ -3,7 +3,7 @@ import { type AnyStateMachine, type EventFromLogic, type SnapshotFrom, type Stat
 import { getShortestPaths } from 'xstate/graph';
 import { restore, type StateValueOf, stateNameOf, step } from '../../src/lifecycle/step.ts';
 
-/** What a machine's author says about it; the suite checks the rest against the machine itself. */
+/** Facts that a machine's author declares; the suite checks the rest against the machine itself. */
 export interface MachineSuiteOptions<M extends AnyStateMachine> {
   readonly machine: M;
   /** At least one event for every event type and every branch of a guard. */
@@ -13,7 +13,7 @@ export interface MachineSuiteOptions<M extends AnyStateMachine> {
   /** Absent for a machine whose object is not deleted through it. */
   readonly deletion?: {
     readonly event: EventFromLogic<M>;
-    /** Names of the states that stand for deletion; nothing leads out of them to other states. */
+    /** Names of the deletion states; nothing leads out of them to other states. */
     readonly states: readonly string[];
   };
   /** `stateOf` of an object that has the status which `statusOf` writes for this state. */

@@ -23,9 +23,9 @@ export interface MemoryProject {
 
 export interface MemoryProjectOptions {
   readonly files: Readonly<Record<string, string>>;
-  /** What the specs of the apps have beside the usual, by name; one app `web` when absent. */
+  /** Additions to the specs of the apps, by name; one app `web` when absent. */
   readonly apps?: Readonly<Record<string, Partial<Kustomization['spec']>>>;
-  /** What stands between the engine and the API. */
+  /** Wraps the engine's client. */
   wrap?(client: Client, people: Client): Client;
   /** Makes what has to be there before the engine starts. */
   prepare?(people: Client): Promise<unknown>;

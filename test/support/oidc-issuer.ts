@@ -9,9 +9,9 @@ export interface OidcIssuer {
   readonly url: string;
   /** Requests so far, by path. */
   readonly requests: Map<string, number>;
-  /** What is answered instead, by path; a string is sent as it is. */
+  /** Other answers by path; a string is sent unchanged. */
   readonly answers: Map<string, unknown>;
-  /** Of the key that signs now. */
+  /** Id of the key that signs now. */
   readonly publicKey: KeyObject;
   /** A new key signs from now on, and the old one is forgotten. */
   rotate(id: string): void;

@@ -11,7 +11,7 @@ function cgroupRoot(): string | undefined {
   return /^\S+ (\S+) cgroup2 rw/m.exec(mounts)?.[1];
 }
 
-/** Why power cuts cannot be played here; undefined when they can. */
+/** Reason why power cuts cannot be simulated here; undefined when they can. */
 export async function whyNoPowerCuts(): Promise<string | undefined> {
   if (process.getuid?.() !== 0) return 'they need root, for a loop device';
   if (cgroupRoot() === undefined) return 'they need cgroups of version 2';
@@ -21,10 +21,11 @@ export async function whyNoPowerCuts(): Promise<string | undefined> {
 }
 
 /**
- * A file system of its own on a loop device. The image behind the device has what was written to the "disk"; what programs wrote and did
- * not sync is in the page cache above the device alone, and a copy of the image lacks it, as a disk does after a power cut.
+ * A file system of its own on a loop device. The image behind the device has the writes that reached the "disk".
+ * Unsynced writes of programs are only in the page cache above the device, and a copy of the image lacks them, as a
+ * disk does after a power cut.
  *
- * The mount options take away what hides a missing sync: the journal is not written by a timer, and a rename does not write the file.
+ * The mount options expose a missing sync: no timer writes the journal, and a rename does not write the file.
  */
 export interface Disk {
   readonly directory: string;

@@ -79,7 +79,7 @@ export async function startPrometheus({ target, config, cluster }: PrometheusOpt
 
 export interface PrometheusProcess {
   readonly url: string;
-  /** What service discovery found, scraped or not. */
+  /** Targets that service discovery found, scraped or not. */
   targets(): Promise<readonly { readonly job: string; readonly discovered: Readonly<Record<string, string>> }[]>;
   stop(): Promise<void>;
 }

@@ -24,7 +24,7 @@ export function recordingsIn(file: string): readonly Recording[] {
     .map((recording) => ({ ...recording, title: recording.title ?? '' }));
 }
 
-/** Whether the request is for a kind that is served here, or for no kind at all. */
+/** True when the request is for a served kind, or for no kind at all. */
 export function isServed({ req }: Recording): boolean {
   const target = parseTarget(req.path.split('?', 1)[0] ?? '');
   if (target.type !== 'resource') return true;
@@ -68,7 +68,7 @@ export function recordedEssence({ res }: Recording): Essence {
   });
 }
 
-/** What was answered, as far as `recorded` says something about it. */
+/** The parts of the answer that `recorded` covers. */
 export function answeredEssence({ status, headers, text }: FetchResult, recorded: Essence): Essence {
   let body: unknown;
   try {

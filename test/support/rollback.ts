@@ -22,8 +22,9 @@ const group = 'rollback.example.com';
 export type Live = Readonly<Record<string, unknown>>;
 
 /**
- * One seeded history of four apps, of which three depend on the first, and the way back to one of its commits: by a commit of the old tree, by
- * reverts one by one, or by a force-push. Gives what is live then, and what a server has that never saw anything but that commit.
+ * One seeded history of four apps, of which three depend on the first, and the way back to one of its commits: by a
+ * commit of the old tree, by reverts one by one, or by a force-push. Returns the live objects then, and those of a
+ * server that only ever saw that commit.
  */
 export async function rollBack(seed: number): Promise<{ readonly live: Live; readonly fresh: Live }> {
   const random = createRandom(seed);

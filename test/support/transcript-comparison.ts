@@ -6,14 +6,14 @@ export interface Answer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string | undefined>>;
   readonly text: string;
-  /** Of a watch. */
+  /** For a watch. */
   readonly events?: readonly Json[];
 }
 
-/** Whether the recordings do not tell in which state the object of this name was. */
+/** True when the recordings do not show the state of the object of this name. */
 type IsUnknown = (name: string) => boolean;
 
-/** Where the two answers part; empty when they say the same. Names, times, uids, versions and addresses may differ. */
+/** Differences of the two answers; empty when they agree. Names, times, uids, versions and addresses may differ. */
 export function differencesOf(recorded: RecordedAnswer, answer: Answer, isUnknown: IsUnknown = () => false): readonly string[] {
   const found: string[] = [];
   if (recorded.status !== answer.status) found.push(`status: ${recorded.status}, here ${answer.status} ${answer.text.slice(0, 200)}`);
@@ -72,7 +72,7 @@ function withoutOwnersOfQuestion(body: JsonObject | readonly Json[] | number | b
   return { ...body, metadata };
 }
 
-/** Of objects whose state is not known, a row's cells are compared by the name alone. */
+/** Cells of objects in an unknown state are compared by the name alone. */
 function withoutUnknownCells(body: Json, isUnknown: IsUnknown): Json {
   if (!isObject(body) || !Array.isArray(body.rows)) return body;
   const rows = (body.rows as readonly Json[]).map((row) => {
@@ -192,7 +192,7 @@ const isReduced = (body: Json): boolean =>
     body.kind !== 'Eviction') ||
   (body.apiVersion === undefined && body.kind !== 'Table' && body.kind !== 'APIVersions' && body.kind !== 'APIResourceList');
 
-/** What remarks of the recording itself are called. */
+/** Names of the recording's own remarks. */
 const remarks = new Set([
   'rv',
   'summarised',
@@ -267,7 +267,7 @@ function openApiParts(document: JsonObject): Readonly<Record<string, Json | unde
   };
 }
 
-/** Of a long list one entry was kept, without saying what it is an entry of. */
+/** One entry of a long list was kept, without its path. */
 function entryNamed(answered: Json, recorded: JsonObject): Json | undefined {
   const { name } = metadataOf(recorded);
   if (recorded.kind !== undefined || typeof name !== 'string' || !isObject(answered) || !Array.isArray(answered.items)) return undefined;
@@ -299,7 +299,7 @@ function somewhere(value: Json, matches: (value: Json) => boolean): boolean {
 
 function valuesOf(value: Json, field: string): readonly Json[] {
   if (typeof value !== 'object' || value === null) return [];
-  // Types go by the last part of their names.
+  // Types are compared by the last part of their names.
   const own = isObject(value)
     ? Object.keys(value)
         .filter((key) => key === field || key.endsWith(`.${field}`))
@@ -349,7 +349,7 @@ function asRecorded(recorded: JsonObject, answered: JsonObject): JsonObject {
     result = rest;
   }
   if (isObject(recorded.object) && Array.isArray(recorded.cells) && recorded.object.metadata === undefined && isObject(result.object)) {
-    // Of rows of long tables the name was kept.
+    // For rows of long tables the name was kept.
     const { kind, apiVersion } = result.object;
     result = { ...result, object: { kind: kind ?? '', apiVersion: apiVersion ?? '', name: metadataOf(result.object).name ?? '' } };
   }
@@ -386,7 +386,7 @@ const shown = (value: Json): string => (JSON.stringify(value) ?? 'nothing').slic
 
 // ---------------------------------------------------------------------------------------------------------------- what may differ
 
-/** What a downstream distribution adds: a source in the token volume of every pod, and a right of everybody. */
+/** Additions of a downstream distribution: a source in the token volume of every pod, and a right of everybody. */
 const isDownstream = (value: Json): boolean =>
   isObject(value) &&
   ((isObject(value.configMap) && textOf(value.configMap.name).startsWith('openshift-')) ||
@@ -414,7 +414,7 @@ function clean(value: Json, field = '', owner: JsonObject | undefined = undefine
   if (Array.isArray(value)) {
     if (addressLists.has(field)) return value.map(() => '<address>');
     const items = value.filter((item: Json) => !isDownstream(item));
-    // Owners stand in the order of their times, which are to the second and not those of the recording.
+    // Owners are sorted by their times, which are to the second and not those of the recording.
     if (field === 'managedFields') return items.map((item: Json) => clean(item)).sort((a, b) => (ownerOf(a) < ownerOf(b) ? -1 : 1));
     // Rules are added up, and their order says nothing.
     if (field === 'resourceRules' || field === 'nonResourceRules') return sortedByText(items.map((item: Json) => clean(item)));
@@ -429,7 +429,7 @@ function clean(value: Json, field = '', owner: JsonObject | undefined = undefine
   return withSortedCauses(Object.fromEntries(kept.map(([name, child]) => [name, clean(child, name, value)])));
 }
 
-/** Whose entry it is, of `managedFields`. */
+/** Manager of an entry of `managedFields`. */
 const ownerOf = (entry: Json): string =>
   isObject(entry) ? [entry.manager, entry.operation, entry.subresource ?? '', entry.apiVersion].map(textOf).join(' ') : '';
 

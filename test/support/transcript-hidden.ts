@@ -7,11 +7,11 @@ export interface HiddenAct {
   readonly stopsWebhooks?: true;
 }
 
-/** Stand in an act for the address of the webhooks' server and its authority. */
+/** Placeholders in an act for the address of the webhooks' server and its authority. */
 export const webhookUrl = '{webhooks}';
 export const webhookCaBundle = '{ca}';
 
-/** How the webhooks of the recorded cluster answered, by path. */
+/** Answers of the recorded cluster's webhooks, by path. */
 export const webhookAnswers: Readonly<Record<string, JsonObject>> = {
   '/mutate': {
     patchType: 'JSONPatch',
@@ -90,7 +90,7 @@ const configMap = (name: string, fields: JsonObject = {}, namespace = 'raw'): Js
 const rbac = 'rbac.authorization.k8s.io';
 const alice = [{ kind: 'User', apiGroup: rbac, name: 'alice' }];
 
-/** What `alice` may do in the commands about access. */
+/** Rights of `alice` in the commands about access. */
 const rolesOfAlice: readonly HiddenAct[] = [
   {
     put: {
@@ -137,7 +137,7 @@ const ownedBy = (manager: string, operation: string, data: JsonObject): JsonObje
   fieldsV1: { 'f:data': data },
 });
 
-/** What the node controller says of a node whose agent has not said anything yet. */
+/** Conditions that the node controller sets for a node whose agent has not reported yet. */
 const neverUpdated = (type: string): JsonObject => ({
   type,
   status: 'Unknown',
@@ -147,7 +147,7 @@ const neverUpdated = (type: string): JsonObject => ({
   message: 'Kubelet never posted node status.',
 });
 
-/** What happened right before the line of a file that can be told from titles and answers alone. */
+/** Acts right before a line of a file that only titles and answers show. */
 export const hiddenActs: Readonly<Record<string, Readonly<Record<number, readonly HiddenAct[]>>>> = {
   'api/list-paging': {
     1: [

@@ -7,7 +7,7 @@ export interface RecordedObject {
   readonly object: JsonObject;
   /** False for a row of a table or another reduced form, which has metadata only. */
   readonly whole: boolean;
-  /** Of a row. */
+  /** For a row. */
   readonly cells?: readonly Json[];
 }
 
@@ -23,7 +23,7 @@ export function objectsIn(body: Json | undefined): readonly RecordedObject[] {
   if (kind === 'Table') return (Array.isArray(body.rows) ? (body.rows as readonly Json[]) : []).filter(isObject).flatMap(objectOfRow);
   if (Array.isArray(body.items)) {
     return (body.items as readonly Json[]).flatMap((item) => {
-      // Of some lists only the names were kept.
+      // For some lists only the names were kept.
       if (typeof item === 'string') return [named(item)];
       if (!isObject(item)) return [];
       const object = { kind: kind.replace(/List$/, ''), apiVersion: body.apiVersion ?? '', ...item };
@@ -44,7 +44,7 @@ function objectOfRow({ object, cells }: JsonObject): readonly RecordedObject[] {
   if (isObject(object) && isObject(object.metadata)) {
     return [{ object, whole: object.kind !== 'PartialObjectMetadata', cells: values }];
   }
-  // Of long tables only names were kept, and of rows without objects there is but the first cell.
+  // Of long tables only names were kept, and rows without objects have only the first cell.
   const name = isObject(object) ? textOf(object.name) : textOf(values[0]);
   return name === '' ? [] : [{ ...named(name), cells: values }];
 }
@@ -56,10 +56,10 @@ const objectsOf = ({ recorded }: Exchange): readonly RecordedObject[] => [
 
 export const revisionOf = (object: JsonObject): number => Number(metadataOf(object).resourceVersion ?? 0);
 
-/** What a request made of an object, and under which name. */
+/** Change of a request to an object, and the object's name. */
 export interface RecordedWrite {
   readonly manager: string;
-  /** Of server-side apply. */
+  /** For server-side apply. */
   readonly patch: unknown;
   readonly object: JsonObject;
 }
@@ -128,7 +128,7 @@ export class ObjectIndex {
       .sort((a, b) => revisionOf(a.object) - revisionOf(b.object));
   }
 
-  /** Who owned the fields of an object at its version: most answers leave that out, but not all. */
+  /** Owners of an object's fields at its version: most answers leave them out, but not all. */
   ownersOf(object: JsonObject): Json | undefined {
     const versions = this.#byUid.get(textOf(metadataOf(object).uid)) ?? [];
     const same = versions.filter((version) => revisionOf(version) === revisionOf(object) && version.apiVersion === object.apiVersion);

@@ -1,6 +1,6 @@
 import type { Outcome } from './transcript-replay.ts';
 
-/** Why answers differ; the first that applies. What is meant stays, what is unfinished is to be made the same. */
+/** Reasons why answers differ; the first match counts. Intended differences stay, unfinished ones are to be removed. */
 const reasons: readonly (readonly [reason: string, applies: (outcome: Outcome, text: string) => boolean])[] = [
   [
     'Meant: objects are read and never written as protobuf',

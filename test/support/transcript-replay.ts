@@ -23,10 +23,10 @@ export interface Outcome {
   readonly differences: readonly string[];
 }
 
-/** Of the recorded cluster. */
+/** Address of the recorded cluster. */
 const recordedServiceCidr = '10.96.0.0/16';
 
-/** Who sent most of the requests. */
+/** User of most requests. */
 const recordedAdministrator = { 'impersonate-user': 'admin', 'impersonate-uid': 'u-admin', 'impersonate-group': 'system:masters' };
 
 const requestTimeoutMs = 15_000;
@@ -223,14 +223,14 @@ async function open(cluster: TestApiServer, translation: Translation, exchange: 
   return { request, response };
 }
 
-/** What names a version or a uid names ours; the rest is sent as it was. */
+/** Versions and uids in the request become ours; the rest is sent unchanged. */
 function translatedProtobuf(body: Buffer | undefined, translation: Translation): Buffer | undefined {
   const object = objectInProtobuf(body);
   if (object === undefined || textOf(metadataOf(object).resourceVersion) === '') return body;
   return encodeObject(JSON.parse(translation.body(JSON.stringify(object))) as object);
 }
 
-/** Clients ask for a schema by the hash that they were told. */
+/** Clients ask for a schema by the hash from an earlier answer. */
 async function currentPath(cluster: TestApiServer, path: string, { recorded }: Exchange): Promise<string> {
   const [target = '', hash] = path.split(/[?&]hash=/);
   if (!target.startsWith('/openapi/v3/') || hash === undefined || recorded.status !== 200) return path;
@@ -238,7 +238,7 @@ async function currentPath(cluster: TestApiServer, path: string, { recorded }: E
   return json.paths[target.slice('/openapi/v3/'.length)]?.serverRelativeURL ?? path;
 }
 
-/** What a client has kept is seen by the answer that it is still good. */
+/** A 304 shows that the client has kept an answer. */
 async function etagOf(cluster: TestApiServer, { path, headers, recorded }: Exchange): Promise<Record<string, string>> {
   if (recorded.status !== 304) return {};
   const { headers: answered } = await cluster.fetch(path, { headers: { accept: headers.accept ?? '*/*' } });

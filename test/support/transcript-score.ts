@@ -36,7 +36,7 @@ const percentOf = (rows: readonly AreaScore[]): number => {
 /** Suites were run to find differences, so that they hold more of them than conversations of clients. */
 const isSuite = (area: string): boolean => area.startsWith('second/');
 
-/** Totals by which the aim is judged; what stands apart does not count for them. */
+/** Totals that count for the aim; separate groups do not. */
 export function totalsOf(rows: readonly AreaScore[]) {
   const counted = rows.filter(({ apart, area }) => !apart && !isSuite(area));
   return {

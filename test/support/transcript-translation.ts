@@ -5,12 +5,12 @@ const uidPattern = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}
 
 const versionOf = (object: JsonObject): string => `${textOf(metadataOf(object).uid)} ${textOf(metadataOf(object).resourceVersion)}`;
 
-/** What the recorded server called by one name and ours by another: uids, generated names, revisions, continue tokens. */
+/** Pairs of the recorded server's and our names: uids, generated names, revisions, continue tokens. */
 export class Translation {
   readonly #uids = new Map<string, string>();
   readonly #names = new Map<string, string>();
   readonly #revisions = new Map<string, number>();
-  /** Of lists: the newest object in one has the same revision there, which it need not have here. */
+  /** For lists: the newest object in one has the same revision there, which it need not have here. */
   readonly #listRevisions = new Map<string, number>();
   readonly #versions = new Set<string>();
   readonly #tokens = new Map<string, string>();

@@ -53,7 +53,7 @@ export class World {
     const before = this.#storage.currentRevision;
     this.#fieldSelector = new URLSearchParams(exchange.path.split('?')[1] ?? '').get('fieldSelector') ?? '';
     this.#note(objectsIn(exchange.recorded.body));
-    // What later pages show was there when the first one was asked for.
+    // Objects of later pages existed when the first one was requested.
     const pages = pagesAfter(exchange, following);
     if (pages.length > 0) await this.#prepare({ ...exchange, recorded: { ...exchange.recorded, body: joined([exchange, ...pages]) } });
     else if (!/[?&]continue=/.test(exchange.path)) await this.#prepare(exchange);
@@ -67,7 +67,7 @@ export class World {
     if (target === undefined || recorded.status === 401 || recorded.status === 403) return;
     if (target.namespace !== undefined) await this.#needNamespace(target, recorded.status);
     const kind = kindOf(target);
-    // What definitions describe is made by the requests that are replayed.
+    // Replayed requests create the objects of definitions.
     if (kind === undefined) return;
     const found = objectsIn(recorded.body);
     const own = found.length === 1 && isOfKind(found[0]?.object, kind) ? found[0] : undefined;
@@ -79,10 +79,10 @@ export class World {
     this.#note(found);
   }
 
-  /** Whether all that is known of the object of this name is its metadata. */
+  /** True when only the metadata of the object of this name is known. */
   isUnknown = (name: string): boolean => this.#unknown.has(name);
 
-  /** What was done between two recorded requests without being recorded, as their titles tell. */
+  /** Acts between two recorded requests that were not recorded, as their titles tell. */
   async act({ put, remove }: HiddenAct): Promise<void> {
     const before = this.#storage.currentRevision;
     const object = put ?? remove;
@@ -101,7 +101,7 @@ export class World {
     await this.#settle(Math.max(before, this.#storage.currentRevision));
   }
 
-  /** Quotas and budgets are counted by controllers; what they had counted stands in the refusal. */
+  /** Controllers count quotas and budgets; the refusal shows their counts. */
   async #playRefusal(target: ResourceTarget | undefined, { status, body }: Exchange['recorded']): Promise<void> {
     if (target?.namespace === undefined || !isObject(body)) return;
     const exceeded =
@@ -230,7 +230,7 @@ export class World {
       await this.put(kind, own, namespace);
       return;
     }
-    // A request that changes something shows what came of it. What was there before is told by other recordings, or it is taken to be the same.
+    // The answer to a change shows its result. Other recordings show the state before, or it is assumed to be the same.
     if (status === 201 && method === 'PATCH') {
       await this.#remove(kind, { name, namespace: namespace ?? '' });
       return;
@@ -248,7 +248,7 @@ export class World {
     const revision =
       own === undefined || revisionOf(own.object) === 0 ? this.#recordedRevision || Number.MAX_SAFE_INTEGER : revisionOf(own.object) - 1;
     const known = this.#index.find({ uid, apiVersion: apiVersionOf(kind), kind: kind.kind, namespace, name, revision });
-    // Who decides over a request sends all of it and changes its status alone.
+    // A decision about a request sends all of it and changes its status alone.
     const decided = target.subresource === 'approval' ? objectInProtobuf(sent) : undefined;
     if (decided !== undefined) {
       await this.put(kind, { object: { ...decided, status: {} }, whole: true }, namespace);
@@ -276,7 +276,7 @@ export class World {
     if (entry !== undefined) await this.#storage.update(entry.key, { text: entry.text }, entry.revision);
   }
 
-  /** What controllers, the scheduler and agents wrote since: the parts of an object that a request to change it does not reach. */
+  /** Writes of controllers, the scheduler and agents since: the parts of an object that a request cannot change. */
   async #playControllers(kind: KindDefinition, after: JsonObject, method: string): Promise<void> {
     const { name, namespace, annotations } = metadataOf(after);
     const key = keyIn(kind, textOf(namespace), this.#translation.text(textOf(name)));
@@ -325,7 +325,10 @@ export class World {
     if (JSON.stringify(encoded) !== JSON.stringify(before)) await this.#write(kind, key, encoded);
   }
 
-  /** What controllers wrote is told by their entries in an object that somebody else changed afterwards. */
+  /**
+   * The entries of controllers in `managedFields` show their writes to an object that another client changed
+   * afterwards.
+   */
   async #playOwners(kind: KindDefinition, after: JsonObject): Promise<void> {
     const { name, namespace } = metadataOf(after);
     const key = keyIn(kind, textOf(namespace), this.#translation.text(textOf(name)));
@@ -376,7 +379,7 @@ export class World {
       await this.put(kind, recorded, target.namespace);
     }
     if (isObject(body) && isPage(body)) await this.#putMore(kind, target, found);
-    // Of a list that is whole, what it does not show is not there.
+    // An object that a complete list lacks does not exist.
     const isWhole = isObject(body) && body.itemsTotal === undefined && body.rowsTotal === undefined && !isPage(body);
     if (!isWhole || method !== 'GET' || /[?&](labelSelector|fieldSelector|continue)=/.test(path)) return;
     const prefix = storeKeyOf(stored(kind), kind.namespaced && target.namespace !== undefined ? `${target.namespace}/` : '');
@@ -502,7 +505,7 @@ function joined(pages: readonly Exchange[]): Json {
 const isLostRace = ({ status, body }: Exchange['recorded']): boolean =>
   status === 409 && isObject(body) && textOf(body.message).includes('the object has been modified');
 
-/** Of some answers the status alone was kept, and a Scale shows how many replicas there are. */
+/** Some answers have only the status left, and a Scale shows the number of replicas. */
 function shownIn(body: Json | undefined, name: string, namespace: string | undefined): JsonObject | undefined {
   if (!isObject(body) || !isObject(body.status)) return undefined;
   const metadata = { name, ...(namespace === undefined ? {} : { namespace }) };
@@ -515,7 +518,7 @@ const isCollection = (body: Json | undefined): boolean =>
   (Array.isArray(body.items) || Array.isArray(body.rows)) &&
   !objectsIn(body).some(({ object }) => textOf(metadataOf(object).name) === '');
 
-/** Whether a limit kept objects out of it. */
+/** True when a limit cut objects off. */
 const isPage = (body: JsonObject): boolean => metadataOf(body).continue !== undefined;
 
 function minimal(kind: KindDefinition, namespace: string | undefined, name: string, uid: string | undefined): JsonObject {
@@ -572,7 +575,7 @@ function inOrderOf(source: Json | undefined, items: readonly Json[], keys: JsonO
   return [...items].sort((a, b) => place(a) - place(b));
 }
 
-/** What agents and controllers had made of an object, where the cells of its row tell more than its newest recording. */
+/** State from agents and controllers, when the cells of a row show more than the object's newest recording. */
 const statesOfRows: Readonly<Record<string, (object: JsonObject, cells: readonly string[]) => JsonObject>> = {
   Node(object, [, ready = '']) {
     if (ready === '') return object;
@@ -595,7 +598,7 @@ const statesOfRows: Readonly<Record<string, (object: JsonObject, cells: readonly
 
 const deletionFinalizers = new Set<Json>(['orphan', 'foregroundDeletion']);
 
-/** What holds a deleted object was put there by those who wait for it. */
+/** Finalizers of a deleted object were set by those who wait for it. */
 function withTheirFinalizers(object: JsonObject, answer: Json | undefined): JsonObject {
   const { finalizers } = metadataOf(answer);
   const theirs = Array.isArray(finalizers) ? finalizers.filter((finalizer: Json) => !deletionFinalizers.has(finalizer)) : [];
@@ -605,7 +608,7 @@ function withTheirFinalizers(object: JsonObject, answer: Json | undefined): Json
 const template = { metadata: { labels: { app: 'x' } }, spec: { containers: [{ name: 'c', image: 'wire.local/box:1' }] } };
 const workload = { spec: { replicas: 1, selector: { matchLabels: { app: 'x' } }, template }, status: {} };
 
-/** What the code of a kind relies on. */
+/** Fields that the code of a kind relies on. */
 const minimalFields: Readonly<Record<string, JsonObject>> = {
   Namespace: { spec: { finalizers: ['kubernetes'] }, status: { phase: 'Active' } },
   Pod: { spec: template.spec, status: { phase: 'Pending' } },
@@ -627,7 +630,7 @@ const minimalFields: Readonly<Record<string, JsonObject>> = {
   CronJob: { spec: { schedule: '* * * * *', jobTemplate: { spec: { template } } }, status: {} },
 };
 
-/** What is in an answer has the fields that were asked for. */
+/** The answer has the requested fields. */
 function selectedBy(fieldSelector: string, object: JsonObject): JsonObject {
   let result = object;
   for (const [, part = '', field = '', value = ''] of fieldSelector.matchAll(/(?:^|,)(spec|status)\.(\w+)==?([^,=]*)/g)) {

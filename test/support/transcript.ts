@@ -29,11 +29,13 @@ export interface RecordedAnswer {
   readonly noHeaders?: boolean | undefined;
   /** The body was protobuf: fields that hold nothing are not in it. */
   readonly decoded?: boolean | undefined;
-  /** Of a watch: what was sent until one side ended it. */
+  /** For a watch: the events until one side ended it. */
   readonly events?: readonly WatchEvent[] | undefined;
 }
 
-/** Why an exchange is not compared with the rest: it needs a node that runs containers, or its request is not in the recording. */
+/**
+ * Reason why an exchange is not compared: it needs a node that runs containers, or its request is not in the recording.
+ */
 export type Apart = 'containers' | 'withheld';
 
 export interface Exchange {
@@ -197,7 +199,7 @@ function protobufExchangeOf(line: JsonObject, number: number): Exchange {
 /** Kept out of the recordings because of what it holds. */
 const isWithheld = (body: Json | undefined): boolean => isObject(body) && (body.binaryBytes !== undefined || isCut(body));
 
-/** A credential that stood in the body was replaced by a word. */
+/** A word replaces a credential in the body. */
 const holdsCredential = (body: string | Buffer | undefined): boolean =>
   typeof body === 'string' && /"<(jwt|pem|base64-pem|redacted)>"/.test(body);
 
@@ -223,7 +225,7 @@ function bodyOf(method: string, body: Json | undefined, { status, body: answer }
   if (code === 422 && isObject(details) && details.name === 'big')
     return JSON.stringify({ metadata: { name: 'big' }, data: { a: 'x'.repeat(1_100_000) } });
   if (status !== 201 || kind === 'Status' || !isObject(metadata)) return undefined;
-  // What was created, without what only a server sets.
+  // The created object, without fields that only a server sets.
   const { status: _, metadata: __, ...rest } = answer;
   const { name, namespace, labels, annotations } = metadata;
   return JSON.stringify({ ...rest, kind, apiVersion, metadata: { name, namespace, labels, annotations } });

@@ -1,7 +1,7 @@
 export interface UntilOptions {
   readonly timeoutMs?: number;
   readonly intervalMs?: number;
-  /** What was waited for; said when it does not come true. */
+  /** Text for the error when the condition does not become true. */
   readonly what: string | (() => string | Promise<string>);
 }
 

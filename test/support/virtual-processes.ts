@@ -4,7 +4,7 @@ import { guardedClient } from '../../src/client/guarded-client.ts';
 import { StatusError } from '../../src/machinery/status-error.ts';
 import { createManualClock, type ManualClock } from './manual-clock.ts';
 
-/** What befalls one request: times in milliseconds of the world. */
+/** Fate of one request: times in milliseconds of the world. */
 export interface Passage {
   readonly toServerMs: number;
   readonly toClientMs: number;
@@ -75,7 +75,7 @@ export function createVirtualWorld(server: Client): VirtualWorld {
         await wait(way.toServerMs);
         if (way.lost === 'request') throw lost();
         asked += 1;
-        // The client may have gone by then; what is on its way is done all the same.
+        // The client may have gone by then; a message under way still arrives.
         const outcome = await Promise.allSettled([act(undefined)]).finally(() => {
           asked -= 1;
         });

@@ -24,7 +24,7 @@ export interface WebhookServer {
   /** The authority, as a configuration holds it. */
   readonly caBundle: string;
   readonly seen: SeenReview[];
-  /** How a path answers from now on; without an answer a path allows. */
+  /** Sets the answer of a path from now on; without an answer a path allows. */
   answer(path: string, answer: HookAnswer | ((request: ReviewRequest) => HookAnswer)): void;
   stop(): Promise<void>;
 }

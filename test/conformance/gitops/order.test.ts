@@ -85,7 +85,7 @@ describeOnTargets('orders', ({ project }) => {
       await openGate(p, 'h');
       await p.applied('web');
       expect(await p.dataOf('c')).toBe('1');
-      // What is well already holds nothing up.
+      // Healthy objects hold nothing up.
       await p.repository.commit('next', { 'web/a.yaml': configMap('a', '2', wave(-1)), 'web/c.yaml': configMap('c', '2', wave(5)) });
       await p.applied('web');
       expect(await p.dataOf('c')).toBe('2');
@@ -132,7 +132,7 @@ describeOnTargets('orders', ({ project }) => {
       expect(first).toBeDefined();
       expect(await p.dataOf('skip')).toBeUndefined();
 
-      // Not again for the same revision, nor when an object is put back or the engine starts anew.
+      // Not again for the same revision, nor when an object is put back or the engine restarts.
       await p.restartEngine();
       await p.change('web', { metadata: { annotations: { 'reconcile.fluxcd.io/requestedAt': 'again' } } });
       await until(async () => (await p.read('web')).status?.lastHandledReconcileAt === 'again', { what: 'served' });
@@ -320,7 +320,7 @@ describeOnTargets('orders', ({ project }) => {
       await until(async () => !(await p.client.list(ingresses, { namespace: p.namespace })).items.length, { what: 'the gate is pruned' });
       const { annotations } = (await p.read('web')).metadata;
       expect(annotations).toMatchObject({ 'midship.dev/hold': bad, 'midship.dev/pin': good, 'midship.dev/held-by': 'midship' });
-      // Whoever takes the hold away wants it: it is not taken back a second time.
+      // A user who removes the hold means it: it does not come back.
       await p.change('web', { metadata: { annotations: { 'midship.dev/hold': null, 'midship.dev/pin': null } } });
       await p.conditionIs('web', 'Ready', ({ reason }) => reason === 'HealthCheckFailed');
       expect(await p.dataOf('a')).toBe('bad');
@@ -356,7 +356,7 @@ describeOnTargets('orders', ({ project }) => {
       await openGate(p, 'g');
       await p.applied('web');
       expect(await p.condition('web', 'Healthy')).toMatchObject({ reason: 'Healthy' });
-      // What is asked for may be of a kind that comes later.
+      // The kind may appear later.
       await p.change('web', { spec: { timeout: '1s', healthChecks: [{ apiVersion: 'example.com/v1', kind: 'Boat', name: 'b' }] } });
       const failed = await p.conditionIs('web', 'Ready', ({ reason }) => reason === 'HealthCheckFailed');
       expect(failed.message).toBe(`Boat ${p.home}/b is of a kind that the cluster does not have`);

@@ -132,7 +132,7 @@ describeOnTargets('reconciles whole repositories', ({ project }) => {
         (await p.client.get(configMaps, { namespace: p.namespace, name: 'podinfo-settings' })).data?.host === 'podinfo.example.org',
       { what: 'the new domain is in force' },
     );
-    // What leaves the cluster's list takes its objects along.
+    // An app that leaves the cluster's list takes its objects along.
     await p.repository.commit('no apps', { 'clusters/production/apps.yaml': null });
     await p.applied('flux-system');
     await until(async () => !(await names(p, 'podinfo-settings')), { what: 'apps are gone' });
@@ -140,7 +140,7 @@ describeOnTargets('reconciles whole repositories', ({ project }) => {
 
   describe('16 order', () => {
     it('applies a definition and objects of its kind from one commit, and refuses the objects that do not fit it', async () => {
-      // An engine may see the first commit before it hears of the second.
+      // An engine may see the first commit before it learns about the second.
       const p = await project({ 'README.md': 'x' });
       const group = `${p.namespace}.example.com`;
       const definition = `apiVersion: apiextensions.k8s.io/v1

@@ -11,7 +11,7 @@ import { until } from '../../support/until.ts';
 
 const head = (project: Project): Promise<string> => project.repository.git('rev-parse', 'HEAD');
 
-/** What the apps made of their namespace, comparable between revisions: names and content, no uids and times. */
+/** Objects of the apps in their namespace, comparable between revisions: names and content, no uids and times. */
 async function liveObjects({ client, namespace }: Project): Promise<unknown> {
   const lists = await Promise.all([client.list(configMaps, { namespace }), client.list(deployments, { namespace })]);
   return lists.flatMap(({ items }) =>
@@ -257,7 +257,7 @@ describeOnTargets('syncs', ({ project }) => {
       await p.app('one');
       await p.app('two');
       await p.applied('one');
-      // An app that nobody has heard of yet claims nothing.
+      // An app that the engine has not seen yet claims nothing.
       await p.applied('two');
       const { uid } = (await p.client.get(configMaps, { namespace: p.namespace, name: 'a' })).metadata;
       await p.repository.commit('move', { 'one/a.yaml': null, 'two/a.yaml': configMap('a') });

@@ -311,7 +311,7 @@ describe('a group version that another server serves', { shuffle: false }, () =>
     expect(String(message)).toBe('root: hello');
     socket.close();
     await once(socket, 'close');
-    // Whom the answer is for is asked before it is given.
+    // The receiver of the answer is authorized before it is sent.
     const refused = new WebSocket(url, { ca: cluster.pki.caCertificate });
     const [, response] = await once(refused, 'unexpected-response');
     expect(response.statusCode).toBe(403);

@@ -115,7 +115,7 @@ describe('the audit log', () => {
 });
 
 describe('a policy', () => {
-  /** What is noted while `act` runs. */
+  /** Audit entries that are written while `act` runs. */
   async function noted(policy: AuditPolicy, act: (client: HttpClient) => Promise<void>) {
     const cluster = await startTestApiServer();
     const path = join(directory, 'audit.log');

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { startTestApiServer, type TestApiServer } from '../../support/api-server.ts';
 import { until } from '../../support/until.ts';
 
-/** Nothing that one sends may keep the others waiting for longer. */
+/** Longest time that one request may keep the others waiting. */
 const maxRequestMs = 5_000;
 
 let cluster: TestApiServer;

@@ -140,7 +140,7 @@ describe.skipIf(!hasKubectl)('custom resources under an unmodified kubectl (need
     expect(await ok('delete', 'crd', 'widgets.example.com')).toContain('"widgets.example.com" deleted\n');
     await until(async () => (await cluster.kubectl('get', 'widgets')).code !== 0, { what: 'widgets are no longer served' });
     expect(await refused('get', '--raw', '/apis/example.com/v1')).toContain('could not find the requested resource');
-    // What comes back under the same name starts empty.
+    // A definition that comes back under the same name starts empty.
     await ok('apply', '-f', join(cluster.directory, 'crd.yaml'));
     await ok('wait', '--for=condition=established', '--timeout=30s', 'crd/widgets.example.com');
     expect(await ok('get', 'widgets', '-A', '-o', 'name')).toBe('');

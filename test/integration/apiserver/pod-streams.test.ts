@@ -147,7 +147,7 @@ describe('exec through the API server', () => {
       message: 'Upgrade request required',
     });
     expect(await open(`refuse/${query}`)).toMatchObject({ code: 500, message: expect.stringContaining('container not found') });
-    // What clients try then is told the reason too, since that is what they show.
+    // The second try of clients gets the reason, too, since they show that one.
     const spdy = { method: 'POST', headers: { connection: 'Upgrade', upgrade: 'SPDY/3.1' } };
     expect((await cluster.fetch(`/api/v1/namespaces/default/pods/refuse/${query}`, spdy)).json).toMatchObject({ code: 500 });
     expect((await cluster.fetch(`/api/v1/namespaces/default/pods/two/${query}`, spdy)).json).toMatchObject({

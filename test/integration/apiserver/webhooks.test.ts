@@ -416,7 +416,7 @@ describe('a validating webhook', () => {
     const exec = await served.fetch('/api/v1/namespaces/shop/pods/p/exec?command=sh&command=-c&stdin=true&stdout=true');
     expect([exec.status, exec.json.message]).toEqual([403, 'admission webhook "h.wire.example" denied the request: no shells']);
     expect((await served.fetch('/api/v1/namespaces/shop/pods/p/proxy/a/b')).status).toBe(403);
-    // What it noted is written when the answer is out.
+    // Its audit annotations are written after the answer.
     await served.server.stop();
     await audit.stop();
     const [shell, proxied] = reviewed();

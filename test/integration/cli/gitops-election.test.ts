@@ -41,7 +41,7 @@ function recordingAudit(): AuditLog & { readonly entries: AuditEntry[] } {
 
 interface Member {
   readonly clock: ManualClock;
-  /** How often it has gone to sleep until its next look at the lease. */
+  /** Number of times that it went to sleep until its next look at the lease. */
   readonly naps: () => number;
   readonly standby: { readonly holder: string; readonly url: string }[];
   readonly election: ForeignElection;
@@ -99,7 +99,7 @@ describe('two engines on one cluster', () => {
     expect([await masterStatus(first.url), await masterStatus(standby.url)]).toEqual(['1', '0']);
     expect(await (await fetch(standby.url)).text()).toContain('foreign');
 
-    // The leader is gone without a word: its clock stands still, and nothing of it reaches the server.
+    // The leader is gone without a word: its clock stops, and nothing of it reaches the server.
     wire.cut();
     const sha = await repository.commit('two', mapOf('2'));
     for (let looks = 1; looks <= 2; looks += 1) {

@@ -87,7 +87,7 @@ describe('midship validate', () => {
       warnings: [],
       apps: ['clusters/home: 4', 'flux-system/web: 2', 'flux-system/db: 1'],
     });
-    // Of the root, what an app builds is that app's, and the rest is nobody's.
+    // For the root: objects that an app builds belong to that app, and the rest has no owner.
     expect(await check({ ...files, 'loose/x.yaml': configMap('x') })).toMatchObject({
       code: 0,
       warnings: ['loose/x.yaml is not part of any app'],

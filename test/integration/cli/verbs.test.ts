@@ -700,7 +700,7 @@ describe('verbs over the wire', () => {
     for (const odd of ['a/b/c', '/b', 'a/', '']) expect((await failureOf(history(odd))).message).toMatch(/names nothing/);
     const inTeam = await run(getApps, { name: undefined, now: now(), namespace: 'team-b', format: 'name' });
     expect(inTeam.text).toBe('kustomization.kustomize.toolkit.fluxcd.io/both-have\n');
-    // What it prints can be pasted.
+    // Its output can be pasted.
     expect((await run(suspendApp, { app: 'one-has', reason: undefined, duration: undefined, now: now() })).text).toBe(
       'suspended team-a/one-has\n',
     );

@@ -42,7 +42,7 @@ describe('client-node', () => {
     expect(created.metadata?.uid).toMatch(/^[0-9a-f-]{36}$/);
     const options = setHeaderOptions('Content-Type', PatchStrategy.MergePatch);
     await core.patchNamespacedConfigMap({ namespace, name: 'crud', body: { data: { b: '2' } } }, options);
-    // What it sends by default.
+    // The library's default.
     await core.patchNamespacedConfigMap({ namespace, name: 'crud', body: [{ op: 'remove', path: '/data/a' }] });
     const read = await core.readNamespacedConfigMap({ namespace, name: 'crud' });
     expect(read.data).toEqual({ b: '2' });

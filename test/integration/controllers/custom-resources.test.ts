@@ -89,7 +89,7 @@ it('a custom resource owns, and what it owns goes with it; a version that is ser
   const versions = [version('v1beta1', { storage: true, served: false }), version('v1', {})];
   await client.update(customResourceDefinitions, { ...definition, spec: { ...definition.spec, versions } });
   await until(() => client.list(widgetsIn('v1')).then(({ items }) => items.length === 1, isNotFound), { what: 'v1', intervalMs: 2 });
-  // Of an owner that only the new version shows, named in the new and in the old version.
+  // Dependents of an owner that only the new version has, named in the new and in the old version.
   await addOwned(cluster, await addWidget(cluster, 'v1', 'third'));
   const fourth = await addWidget(cluster, 'v1', 'fourth');
   await addOwned(cluster, { ...fourth, apiVersion: 'example.com/v1beta1' });

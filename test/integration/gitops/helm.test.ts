@@ -50,7 +50,7 @@ async function errorOf(promise: Promise<unknown>): Promise<HelmError> {
   return err;
 }
 
-/** Whether a process goes on; one that has ended and that nobody asked for yet does not. */
+/** True while a process runs; a zombie does not count. */
 const isRunning = (pid: number): Promise<boolean> =>
   readFile(`/proc/${pid}/stat`, 'utf8').then(
     (text) => !/\) Z /.test(text),
@@ -287,7 +287,7 @@ cat values-0.yaml; env | sed 's/^/template /'`;
 });
 
 describe('charts of hostile trees', () => {
-  /** What a build says of files; helm itself must not have run. */
+  /** Errors of a build about files; helm itself must not have run. */
   async function errorsIn(files: Readonly<Record<string, string>>, prepare?: (root: string) => Promise<void>): Promise<readonly string[]> {
     const log = join(directory, 'ran');
     const program = await writeProgram(directory, `echo ran > '${log}'`);
@@ -453,7 +453,7 @@ printf '\\n  template: |\\n'; sed 's/^/    /' chart/templates/a.yaml`;
     );
     expect(await runs()).toBe(before);
 
-    // What another program made of it counts no more; one that is away takes back nothing.
+    // The result of another program no longer counts; a missing program takes back nothing.
     const source = await openLocalSource({ directory: repository.directory, url: 'again' });
     cleanups.push(() => source.close());
     const commit = await source.resolve({ branch: 'main' }, { signal });

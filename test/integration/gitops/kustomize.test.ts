@@ -332,7 +332,7 @@ describe('the builder and kustomizations', () => {
     expect(third.manifests[1]?.object).toBe(first.manifests[1]?.object);
     expect(third.manifests[0]?.object).not.toBe(first.manifests[0]?.object);
 
-    // A file that was looked for in vain is as much a part of the build as one that was found.
+    // A file that was looked for without success is as much a part of the build as one that was found.
     await repository.commit('ambiguous', { 'base/kustomization.yml': 'resources: []\n' });
     expect((await build()).errors.map(({ message }) => message)).toEqual(['Found multiple kustomization files under: base']);
     await repository.git('revert', '--no-edit', 'HEAD');

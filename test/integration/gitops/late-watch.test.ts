@@ -60,7 +60,7 @@ describe('an engine whose watches are late', () => {
       wrap: deafTo(configMaps),
     });
     await applied('web');
-    // What Git says to leave alone is not made.
+    // An object that Git says to ignore is not created.
     await people.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'idle', namespace } });
     const all = ['once', 'idle', 'live', 'ignored', 'plain'];
     for (const name of all) {

@@ -36,7 +36,7 @@ interface Receiver {
 
 type Answer = (response: ServerResponse, received: Received, index: number) => void;
 
-/** Takes messages and answers them, 200 unless told otherwise. */
+/** Receives messages and answers them, with 200 by default. */
 async function startReceiver(answer: Answer = (response) => void response.end()): Promise<Receiver> {
   const received: Received[] = [];
   const server: Server = createServer((request, response) => {
@@ -80,7 +80,7 @@ async function startWorld(): Promise<EngineWorld> {
 const addProvider = (world: EngineWorld, spec: Provider['spec'], name = 'p'): Promise<Provider> =>
   world.client.create(providers, { apiVersion, kind: 'Provider', metadata: { name, namespace }, spec });
 
-/** An alert that has begun to listen: its Secret exists, and it hears of what happens from now on. */
+/** An alert that has begun to listen: its Secret exists, and it gets all later events. */
 async function addAlert(world: EngineWorld, spec: Partial<Alert['spec']> = {}): Promise<void> {
   await world.client.create(alerts, {
     apiVersion,
@@ -166,7 +166,7 @@ describe('notifications', () => {
       message: expect.stringContaining('web/a.yaml:4:1'),
       metadata: { revision: `main@sha1:${bad}` },
     });
-    // What is tried again and fails again is no news, nor is a commit that has nothing to do with the app.
+    // A further failed try is not reported, nor is a commit that does not touch the app.
     await world.repository.commit('elsewhere', { 'README.md': 'x' });
     await world.repository.git('revert', '--no-edit', bad);
     await messages(receiver, 3);

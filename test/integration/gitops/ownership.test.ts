@@ -19,7 +19,7 @@ const ref = { namespace, name: 'moves' };
 const manifest = (name: string, value = '1'): string =>
   `apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ${name}}\ndata: {a: "${value}"}\n`;
 
-/** Apps `one` and `two` of a repository; `wrap` stands between the engine and the API. */
+/** Apps `one` and `two` of a repository; `wrap` wraps the engine's client. */
 async function start(files: Readonly<Record<string, string>>, wrap: (client: Client, people: Client) => Client) {
   const both = { 'one/k.yaml': manifest('k1'), 'two/k.yaml': manifest('k2') };
   const project = await startMemoryProject({ files: { ...both, ...files }, apps: { one: {}, two: {} }, wrap });

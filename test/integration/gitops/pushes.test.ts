@@ -26,7 +26,7 @@ interface Remote {
   readonly gitdir: string;
   readonly pushes: readonly PushNotice[];
   address(user: string, password: string): string;
-  /** What the branch names now; empty when it does not exist. */
+  /** Commit of the branch; empty when the branch does not exist. */
   head(): Promise<string>;
 }
 
@@ -70,7 +70,7 @@ const clone = async (remote: Remote, user = 'midship', password = token): Promis
   await tree.git('checkout', '--quiet', '-B', 'main');
   return tree;
 };
-/** What git prints of a push, and whether it was taken. */
+/** Git's output of a push, and true when the push was accepted. */
 const push = (tree: WorkTree, ...args: string[]): Promise<{ readonly taken: boolean; readonly text: string }> =>
   tree.git('push', '--porcelain', 'origin', ...(args.length === 0 ? ['main'] : args)).then(
     (text) => ({ taken: true, text }),

@@ -53,7 +53,7 @@ describe('a StatefulSet that is recreated because an immutable field changed', (
     const setOf = (): Promise<StatefulSet> => client.get(statefulSets, { namespace, name: 'db' });
     const podsNow = async () => (await client.list(pods, { namespace })).items.map(({ metadata }) => metadata);
 
-    // What a StatefulSet controller would have made.
+    // The pods that a StatefulSet controller would create.
     const first = await setOf();
     const controllerOf = ({ metadata }: StatefulSet) => ({
       apiVersion: 'apps/v1',

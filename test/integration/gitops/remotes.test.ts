@@ -349,7 +349,7 @@ describe('submodules', () => {
   });
   afterAll(() => remote.stop());
 
-  /** What `git submodule add` writes, without cloning. */
+  /** The files that `git submodule add` writes, without cloning. */
   async function link(into: WorkTree, path: string, url: string, from: WorkTree): Promise<void> {
     await writeFile(join(into.directory, '.gitmodules'), `[submodule "${path}"]\n\tpath = ${path}\n\turl = ${url}\n`);
     await mkdir(join(into.directory, path), { recursive: true });

@@ -151,7 +151,7 @@ describe('a local directory', () => {
     source.onChange?.(() => {
       changes += 1;
     });
-    // The watcher is ready some time after it was asked for; commits are made until one is heard of.
+    // The watcher is ready some time after it was asked for; commits are made until it reports one.
     await expect
       .poll(
         async () => {

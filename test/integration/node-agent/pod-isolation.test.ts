@@ -48,7 +48,7 @@ describe.each(modes.filter(({ skip }) => !skip && hasNamespaces))('a pod of $mod
   let node: TestNode;
   /** On the machine, outside of the data directory, writable for everybody: a link that leads here leads out. */
   let outside: string;
-  /** What `--allow-host-path` names. */
+  /** Directory of `--allow-host-path`. */
   let shared: string;
   let sequence = 0;
 

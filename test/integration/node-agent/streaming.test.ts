@@ -67,7 +67,7 @@ afterAll(async () => {
 
 interface Stream {
   readonly socket: WebSocket;
-  /** What came on a channel so far. */
+  /** Bytes of a channel so far. */
   text(channel: number): string;
   send(channel: number, data: string | Buffer): void;
   status(): { readonly status: string; readonly message?: string; readonly details?: unknown };

@@ -21,7 +21,7 @@ async function startWeb(options: Partial<WebOptions> = {}) {
 const ask = (port: number, path: string, headers: Record<string, string> = {}, method = 'GET', body = '') =>
   send(port, path, { headers, method, body });
 
-/** A gate that lets in at once, or one at a time when the test says so. */
+/** A gate that admits at once, or one at a time when the test says so. */
 function createHeldGate() {
   const asking = new Set<() => boolean>();
   const gate = {
