@@ -95,13 +95,17 @@ export interface HealthObservation {
   readonly isLate: boolean;
 }
 
+/** The sync of this pass failed, or waits for another app. */
+export const isSyncLost = (learned: readonly KustomizationEvent[]): boolean =>
+  learned.some(({ type }) => type === 'SYNC_FAILED' || type === 'DEPENDENCY_NOT_READY');
+
 /** Whether the health of the objects decides what becomes of an app in state `from`. */
 export function awaitsHealth(
   app: Kustomization,
   from: KustomizationState,
   { learned, isRollingOut, hasErrors }: Pick<HealthObservation, 'learned' | 'isRollingOut' | 'hasErrors'>,
 ): boolean {
-  if (isRollingOut || learned.some(({ type }) => type === 'SYNC_FAILED')) return false;
+  if (isRollingOut || isSyncLost(learned)) return false;
   return isWaiting(app, from, learned) || (from === 'Failed' && failedOnHealth(app) && !hasErrors);
 }
 

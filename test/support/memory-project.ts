@@ -17,6 +17,8 @@ export interface MemoryProject {
   /** Moves the branch, as a force-push does. */
   moveTo(sha: string): void;
   metrics(): Promise<string>;
+  /** Ends the engine and starts another one, which knows only what the API keeps. */
+  restart(): Promise<void>;
   /** Waits until the app is ready at the newest commit. */
   applied(app: string): Promise<unknown>;
 }
@@ -49,13 +51,18 @@ export async function startMemoryProject({
   await createApps(people, url, apps);
   await prepare?.(people);
   const own = api.clientFor({ name: 'system:midship:gitops', groups: [] }, 'midship/test');
-  const engine = await startEngine({ client: wrap?.(own, people) ?? own, openSource: async () => repository.source, engine: options });
+  const start = () => startEngine({ client: wrap?.(own, people) ?? own, openSource: async () => repository.source, engine: options });
+  let engine = await start();
   onTestFinished(() => engine.stop());
   return {
     people,
     commit,
     moveTo: (sha) => repository.moveTo(sha),
     metrics: () => engine.metrics(),
+    async restart() {
+      await engine.stop();
+      engine = await start();
+    },
     applied: (app) =>
       until(
         async () => {

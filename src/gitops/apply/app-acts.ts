@@ -17,6 +17,7 @@ import type { AppObject } from './app-object.ts';
 import { generationSeen, type Pass } from './app-pass.ts';
 import { type AppState, touchInventory } from './app-state.ts';
 import { describeId, idOf, type ObjectId, tryParseId } from './objects/object-id.ts';
+import type { PassingFailure } from './passing-failure.ts';
 import { deletesObjects, labelsOf, timeoutMsOf } from './plan/app-spec.ts';
 import { formatBuildError, messageOf, Superseded, SyncFailure } from './plan/sync-failure.ts';
 import type { GitOpsMetrics } from './status/gitops-metrics.ts';
@@ -35,6 +36,8 @@ export interface AppActsOptions extends Pick<ControllerDependencies, 'clock' | '
   readonly redactor: Redactor;
   readonly gitops: GitOpsMetrics;
   readonly random: () => number;
+  /** Tells whether a failure passes by itself. */
+  passingFailure(pass: Pass, failure: SyncFailure): Promise<PassingFailure | undefined>;
   /** The app is looked at again. */
   enqueue(key: string): void;
 }
@@ -71,6 +74,7 @@ export function createAppActs({
   gitops,
   redactor,
   random,
+  passingFailure,
   enqueue,
 }: AppActsOptions): AppActs {
   const correctDrift = createDriftCorrection({ clock, recorder, feed, redactor, gitops });
@@ -147,7 +151,7 @@ export function createAppActs({
         const notes = outcome.notes.length > maxErrorsShown ? [...outcome.notes.slice(0, maxErrorsShown), '…'] : outcome.notes;
         recorder.record(app, { type: 'Warning', reason: 'HookNotSupported', message: notes.join('\n') });
       }
-      if (attempted !== undefined && !changed)
+      if (attempted !== undefined && attempted.failures > 0 && !changed)
         feed.add(app, { type: 'recovered', at: clock.now(), app: app.metadata.name, sha: state.sha, from: 'failed' });
       if (rollback && isNewTree) gitops.rolledBack(labelsOf(app));
       gitops.synced(labelsOf(app), trigger, changed ? 'succeeded' : 'noop', durationMs);
@@ -202,6 +206,11 @@ export function createAppActs({
     const { attempt, trigger, durationMs } = go;
     const { revision } = attempt;
     const failure = err instanceof SyncFailure ? err : new SyncFailure(reasons.failed, [{ file: '', message: messageOf(err) }]);
+    const passing = await passingFailure(pass, failure);
+    if (passing !== undefined) {
+      waitForApp(pass, failure, { revision: revision.commit.revision, passing });
+      return;
+    }
     // Its digest is shown, too: that of a short value would give it away.
     const texts = failure.errors.map((error) => redactor.text(formatBuildError(error), state.key));
     const shown =
@@ -239,6 +248,21 @@ export function createAppActs({
     feed.add(app, { type: 'failed', at: clock.now(), app: app.metadata.name, sha: revision.commit.sha, errors: shown });
     recorder.record(app, { type: 'Warning', ...pass.finding });
     await remember(pass, 'failed', '', [], durationMs);
+  }
+
+  /** Another app ends this failure: the app waits for it, and nothing is announced. */
+  function waitForApp(
+    pass: Pass,
+    failure: SyncFailure,
+    { revision, passing }: { readonly revision: string; readonly passing: PassingFailure },
+  ): void {
+    const { app, state } = pass;
+    pass.finding = { reason: reasons.dependencyNotReady, message: passing.reason };
+    pass.learned.push({ type: 'DEPENDENCY_NOT_READY' });
+    letFail(pass, failure.objects);
+    Object.assign(state, { errors: [], rollout: undefined, handledRequest: app.metadata.annotations?.[annotations.reconcileRequestedAt] });
+    const generation = generationSeen(app, state);
+    state.attempted = { revision, generation, failedAt: clock.monotonicMs(), failures: 0, retryMs: passing.retryMs };
   }
 
   /** Writes down how far a go at a revision came; the status says it with the next write. */

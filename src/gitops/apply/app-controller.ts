@@ -14,6 +14,7 @@ import {
   eventsOf,
   failedOnHealth,
   healthEventsOf,
+  isSyncLost,
   type KustomizationState,
   kustomizationReasons as reasons,
   stateOf,
@@ -41,6 +42,7 @@ import type { ReadLastLine } from './observe/causes.ts';
 import { createExpressions } from './observe/expressions.ts';
 import type { HealthView } from './observe/health.ts';
 import { overriddenBy } from './observe/takeover.ts';
+import { createPassingFailures } from './passing-failure.ts';
 import { dependencyCycle, dependencyKeys, labelsOf, sourceKeyOf, timeoutMsOf, unsupportedIn } from './plan/app-spec.ts';
 import { createClaims } from './plan/claims.ts';
 import { heldRevision, waitingRevision } from './plan/held-revision.ts';
@@ -194,6 +196,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
     gitops,
     redactor,
     random,
+    passingFailure: createPassingFailures({ apps, revisions, claims, clock, stateOf: shared.stateOf }),
     enqueue: (key) => controller.enqueue(key),
   });
 
@@ -482,7 +485,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
   function observeHealth(pass: Pass, from: KustomizationState, health: Health): readonly KustomizationEvent[] {
     const { app, state, learned, finding } = pass;
     const acted = { learned, isRollingOut: state.rollout !== undefined, hasErrors: state.errors.length > 0 };
-    const isOver = !acted.isRollingOut && !learned.some(({ type }) => type === 'SYNC_FAILED');
+    const isOver = !acted.isRollingOut && !isSyncLost(learned);
     if (isOver && state.attempt?.current === 'health' && (health.status === 'Healthy' || state.applied.size === 0)) {
       state.attempt.end();
       acts.tellPhase(pass, reasons.succeeded);

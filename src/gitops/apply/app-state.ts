@@ -92,6 +92,8 @@ export interface InventoryRecord {
     readonly v: string;
     readonly uid?: string;
     readonly state: 'pending' | 'applied' | 'pruning';
+    /** `ObjectNotes.leftOver`: only the apply that took the fields out of Git could tell. */
+    readonly leftOver?: ObjectNotes['leftOver'];
   }[];
   readonly hooks?: { readonly digest: string; readonly complete: boolean; readonly succeeded: readonly string[] };
   readonly healthy?: HealthyRevision;
@@ -104,6 +106,7 @@ export interface FailedAttempt {
   readonly generation: number;
   /** Of the monotonic clock. */
   readonly failedAt: number;
+  /** 0: the app waits for another one, and its failure is not announced. */
   readonly failures: number;
   readonly retryMs: number;
 }
@@ -176,8 +179,8 @@ export interface AppState {
   readonly drifts: Map<ObjectId, Drift>;
   /** Notes of objects that have any. */
   readonly notes: Map<ObjectId, ObjectNotes>;
-  /** Why objects could not be put back at the last try. */
-  readonly unhealed: Map<ObjectId, string>;
+  /** Why objects could not be put back at the last try, and how often they were tried; `triedAt` is of the monotonic clock. */
+  readonly unhealed: Map<ObjectId, { readonly reason: string; readonly tries: number; readonly triedAt: number }>;
   /** Namespaces in which nothing can be put back, and since when; of the monotonic clock. */
   readonly blockedNamespaces: Map<string, { readonly reason: string; readonly since: number; readonly triedAt: number }>;
   /** Times of recent corrections by object and field, for noticing a fight. */

@@ -19,9 +19,9 @@ const warnings = async (people: Client): Promise<readonly string[]> =>
   (await people.list(events, { namespace: home })).items.filter(({ reason }) => reason === 'LeftOver').map(({ message = '' }) => message);
 
 describe('a field that left Git and that the server keeps', () => {
-  it('is reported, but not one that is a default, until Git names it again', async () => {
+  it('is reported, but not one that is a default, until Git names it again, also over a restart', async () => {
     const headless = service('db', 'clusterIP: None, sessionAffinity: None, ');
-    const { people, applied, commit } = await startMemoryProject({ files: { 'web/db.yaml': headless } });
+    const { people, applied, commit, restart } = await startMemoryProject({ files: { 'web/db.yaml': headless } });
     await applied('web');
     commit({ 'web/db.yaml': service('db', 'clusterIP: None, ') });
     await applied('web');
@@ -30,6 +30,10 @@ describe('a field that left Git and that the server keeps', () => {
     await applied('web');
     expect((await people.get(services, { namespace, name: 'db' })).spec?.clusterIP).toBe('None');
     await until(async () => (await leftOver(people)) === 'Service web/db: spec.clusterIP None', { what: () => leftOver(people) });
+    await restart();
+    commit({ 'web/db.yaml': service('db', ''), 'web/other.yaml': service('other', '') });
+    await applied('web');
+    expect(await leftOver(people)).toBe('Service web/db: spec.clusterIP None');
     const said = await until(
       async () => {
         const all = await warnings(people);
@@ -38,7 +42,7 @@ describe('a field that left Git and that the server keeps', () => {
       { what: 'an Event' },
     );
     expect(said).toEqual([expect.stringMatching(/^Service web\/db: spec\.clusterIP None.* left Git, and the server keeps it\. Annotate /)]);
-    commit({ 'web/db.yaml': headless });
+    commit({ 'web/db.yaml': headless, 'web/other.yaml': service('other', '') });
     await applied('web');
     await until(async () => (await leftOver(people)) === '', { what: () => leftOver(people) });
   });

@@ -2,6 +2,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
 import { events } from '../../../src/api/core/v1/event.ts';
 import { namespaces } from '../../../src/api/core/v1/namespace.ts';
+import { attemptsOf } from '../../../src/api/kustomize/v1/attempt.ts';
 import { kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
 import type { Client } from '../../../src/client/client.ts';
 import { tryGet } from '../../../src/client/try-get.ts';
@@ -76,6 +77,29 @@ describe('a namespace that somebody deletes', () => {
     expect((await tryGet(people, namespaces, { name: 'staging' }))?.metadata.uid).not.toBe(uid);
     expect(await messages(people, 'DriftNotCorrected')).toEqual([reason]);
     await applied('web');
+  });
+
+  it('lets a commit in as soon as it is gone, however often that was refused before', async () => {
+    const { people, applied, commit } = await start({ ...namespace, ...contents });
+    await people.delete(namespaces, { name: 'staging' });
+    await until(async () => (await contentsOf(people)) === 1, { what: 'all but one is gone' });
+    const more = 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: more, namespace: staging}\n';
+    commit({ ...namespace, ...contents, 'web/more.yaml': more });
+    const waitMs = async (): Promise<number> => {
+      const [attempt] = attemptsOf(await people.get(kustomizations, { namespace: home, name: 'web' }));
+      return Date.parse(attempt?.nextRetryAt ?? '') - Date.now();
+    };
+    await until(async () => (await waitMs()) > 7_000, { timeoutMs: 25_000, what: 'a long wait for the next try' });
+    const { uid } = (await people.get(namespaces, { name: 'staging' })).metadata;
+    await release(people);
+    await until(async () => (await tryGet(people, namespaces, { name: 'staging' }))?.metadata.uid !== uid, {
+      what: 'the namespace is gone',
+    });
+    const leftMs = await waitMs();
+    await applied('web');
+    // The next try that the back-off had planned was still to come.
+    expect(leftMs).toBeGreaterThan(0);
+    expect((await tryGet(people, configMaps, { namespace: 'staging', name: 'more' }))?.metadata.name).toBe('more');
   });
 
   it('gets its content back when it is not in Git and somebody makes it again', async () => {

@@ -60,7 +60,7 @@ export interface DriftWatch {
   heldForMs(app: Kustomization, state: AppState, drift: Drift): number | undefined;
   /** Counts a change of somebody else that was put back. A try that failed is none. */
   corrected(state: AppState, drift: Drift): void;
-  /** When a fight is over, or a namespace may be there again; undefined when there is nothing to put back then. */
+  /** When a fight is over, a namespace may be there again, or a refused object is due once more; undefined when there is nothing to put back then. */
   retryAfterMs(state: AppState): number | undefined;
 }
 
@@ -72,6 +72,9 @@ export const maxCorrections = 3;
 /** A namespace that is being deleted is usually gone soon; one that nobody makes is looked for more and more seldom. */
 const minNamespaceWaitMs = 1_000;
 const maxNamespaceWaitMs = 30_000;
+/** Between tries to put back an object that the server refuses; twice as long each time. */
+const minUnhealedWaitMs = 1_000;
+const maxUnhealedWaitMs = 60_000;
 /** Fields whose corrections are remembered, for each app. */
 const maxRemembered = 1_000;
 
@@ -246,6 +249,11 @@ export function createDriftWatch(options: DriftWatchOptions): DriftWatch {
       let earliest: number | undefined;
       for (const { since, triedAt } of state.blockedNamespaces.values()) {
         const waitMs = Math.min(maxNamespaceWaitMs, Math.max(minNamespaceWaitMs, (triedAt - since) / 4));
+        earliest = Math.min(earliest ?? Number.POSITIVE_INFINITY, triedAt + waitMs - now);
+      }
+      for (const [id, { tries, triedAt }] of state.unhealed) {
+        if (!state.drifts.has(id)) continue;
+        const waitMs = Math.min(maxUnhealedWaitMs, minUnhealedWaitMs * 2 ** (tries - 1));
         earliest = Math.min(earliest ?? Number.POSITIVE_INFINITY, triedAt + waitMs - now);
       }
       for (const times of state.corrections.values()) {

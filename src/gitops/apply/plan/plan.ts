@@ -34,6 +34,8 @@ export interface Plan {
   /** Objects of kinds that a CustomResourceDefinition of the same revision defines and that the server does not have yet. */
   readonly undefinedYet: ReadonlySet<ObjectId>;
   readonly errors: readonly BuildError[];
+  /** Every error is about a kind that the server does not have. */
+  readonly lacksKindsOnly: boolean;
   /** Instructions in the manifests that nobody carries out. */
   readonly notes: readonly string[];
 }
@@ -45,6 +47,7 @@ export async function planObjects({ app, manifests, targetNamespace, mapper, bef
   const undefinedYet = new Set<ObjectId>();
   const errors: BuildError[] = [];
   const notes: string[] = [];
+  let unknownKinds = 0;
   const reusable = new Map<object, DesiredObject>();
   for (const desired of before.values()) reusable.set(desired.manifest.object, desired);
 
@@ -70,6 +73,7 @@ export async function planObjects({ app, manifests, targetNamespace, mapper, bef
     const served = await resourceOf(manifest, mapper);
     const resource = served ?? definedBy(manifests, manifest.object);
     if (resource === undefined) {
+      unknownKinds += 1;
       errors.push({
         file: manifest.file,
         line: manifest.line,
@@ -92,7 +96,7 @@ export async function planObjects({ app, manifests, targetNamespace, mapper, bef
     (policy.hooks.length === 0 ? objects : hooks).set(desired.id, desired);
     if (served === undefined) undefinedYet.add(desired.id);
   }
-  return { objects, hooks, undefinedYet, errors, notes };
+  return { objects, hooks, undefinedYet, errors, lacksKindsOnly: errors.length > 0 && errors.length === unknownKinds, notes };
 }
 
 function resourceOf({ object }: Manifest, mapper: ResourceMapper): Promise<DiscoveredResource | undefined> {

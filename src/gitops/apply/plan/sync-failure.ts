@@ -19,6 +19,9 @@ export class SyncFailure extends Error {
   }
 }
 
+/** Nothing is wrong but that kinds or Namespaces are not there, which another app may bring. */
+export class PartsMissing extends SyncFailure {}
+
 /** A newer revision is there: what was under way is given up between two objects. */
 export class Superseded extends Error {
   override readonly name = 'Superseded';

@@ -106,7 +106,7 @@ function driftText({ drifts, applied, unhealed, blockedNamespaces }: AppState): 
   const texts = [...drifts.values()].map(({ id, change, by, left }) => {
     const known = applied.get(id);
     const object = known === undefined ? describeId(id) : describeObject(known.desired.object);
-    const blocked = blockedNamespaces.get(known?.desired.ref.namespace ?? '')?.reason ?? unhealed.get(id);
+    const blocked = blockedNamespaces.get(known?.desired.ref.namespace ?? '')?.reason ?? unhealed.get(id)?.reason;
     const why = typeof left === 'object' ? `, ${heldText(left.until)}` : blocked === undefined ? '' : `; not healed: ${blocked}`;
     return `${object}: ${change}${by === '' ? '' : ` by ${by}`}${why}`;
   });

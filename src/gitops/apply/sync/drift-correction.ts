@@ -34,13 +34,15 @@ const concurrency = 16;
  *
  * A namespace that is being deleted, or is gone, holds back the objects in it and nothing else: that is said once, and tried again.
  *
- * @returns effect of an app's machine; it throws the first error that is not about a namespace, after it has tried all objects
+ * An object that the server refuses is named, and tried again; the others go on.
+ *
+ * @returns effect of an app's machine; it throws the first error that is no answer of the server, after it has tried all objects
  */
 export function createDriftCorrection({ clock, recorder, feed, redactor, gitops }: DriftCorrectionOptions): (pass: Pass) => Promise<void> {
   return async (pass) => {
     const { app, state, signal, target } = pass;
     const blocked = new Map<string, string>();
-    const failures: Error[] = [];
+    const failures: unknown[] = [];
     for (const stage of stagesOf(
       dueOf(pass),
       ({ applied: { desired } }) => ({ kind: desired.object.kind, wave: desired.policy.wave }),
@@ -58,12 +60,16 @@ export function createDriftCorrection({ clock, recorder, feed, redactor, gitops 
           gitops.synced(labelsOf(app), 'drift', 'failed', 0);
           const reason = namespaceReason(err, namespace);
           if (namespace !== undefined && reason !== undefined) blocked.set(namespace, reason);
-          else failures.push(failed(pass, due, err));
+          else {
+            noteUnhealed(pass, due, err);
+            // A fault of this program is logged, and tried again, by the frame that the pass runs in.
+            if (!isStatusError(err)) failures.push(err);
+          }
         }
       });
     }
     tellBlocked(pass, blocked);
-    if (failures[0] !== undefined) throw failures[0];
+    if (failures.length > 0) throw failures[0];
   };
 
   function dueOf(pass: Pass): readonly Due[] {
@@ -111,13 +117,13 @@ export function createDriftCorrection({ clock, recorder, feed, redactor, gitops 
   }
 
   /** Says why an object is not put back; once, as long as the reason is the same. */
-  function failed({ app, state }: Pass, { found, applied: { desired } }: Due, err: unknown): Error {
+  function noteUnhealed({ app, state }: Pass, { found, applied: { desired } }: Due, err: unknown): void {
     const object = describeObject(desired.object);
     const reason = redactor.quoted(messageOf(err), state.key);
-    if (state.unhealed.get(found.id) !== reason)
+    const before = state.unhealed.get(found.id);
+    if (before?.reason !== reason)
       tell(app, found, { object, healed: false, left: '', problem: reason, durationMs: clock.now() - found.detectedAt });
-    state.unhealed.set(found.id, reason);
-    return new Error(`put back ${object}`, { cause: err });
+    state.unhealed.set(found.id, { reason, tries: (before?.tries ?? 0) + 1, triedAt: clock.monotonicMs() });
   }
 
   function tellBlocked({ app, state }: Pass, blocked: ReadonlyMap<string, string>): void {

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Kustomization } from '../../../api/kustomize/v1/kustomization.ts';
 import type { Client } from '../../../client/client.ts';
 import type { ObjectRef } from '../../../machinery/object.ts';
-import { type AppState, type InventoryRecord, touchInventory } from '../app-state.ts';
+import { type AppState, type InventoryRecord, setNotes, touchInventory } from '../app-state.ts';
 import type { ObjectId } from '../objects/object-id.ts';
 import { readRecord, writeRecord } from '../objects/secret-record.ts';
 import type { DesiredObject } from '../plan/plan.ts';
@@ -40,6 +40,7 @@ export function createInventory({ client, onHistory }: InventoryOptions): Invent
       // An app that Flux managed before has its inventory in the status alone.
       const entries = record?.entries ?? (app.status?.inventory?.entries ?? []).map((entry) => ({ ...entry, uid: undefined }));
       for (const { id, v, uid } of entries) if (!state.applied.has(id)) state.doomed.set(id, { version: v, uid });
+      for (const { id, leftOver = [] } of record?.entries ?? []) if (leftOver.length > 0) setNotes(state, id, { leftOver });
       state.history = await readHistory(client, app);
       onHistory(app, state.history);
       if (record?.hooks !== undefined) {
@@ -55,7 +56,14 @@ export function createInventory({ client, onHistory }: InventoryOptions): Invent
       if (!state.inventoryDirty) return;
       const entries = new Map<ObjectId, InventoryRecord['entries'][number]>();
       const add = (id: ObjectId, v: string, uid: string | undefined, entryState: 'pending' | 'applied' | 'pruning'): void => {
-        entries.set(id, { id, v, ...(uid === undefined ? {} : { uid }), state: entryState });
+        const { leftOver = [] } = state.notes.get(id) ?? {};
+        entries.set(id, {
+          id,
+          v,
+          ...(uid === undefined ? {} : { uid }),
+          state: entryState,
+          ...(leftOver.length === 0 ? {} : { leftOver }),
+        });
       };
       for (const [id, { version, uid }] of state.doomed) add(id, version, uid, 'pruning');
       for (const [id, { desired, uid }] of state.applied) add(id, desired.resource.version, uid, 'applied');

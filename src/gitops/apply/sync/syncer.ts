@@ -26,7 +26,7 @@ import { errorsOf } from '../plan/object-errors.ts';
 import { type DesiredObject, definitionKind, isDefinition, kindsOf, type Plan, planObjects } from '../plan/plan.ts';
 import type { AppBuilder } from '../plan/post-build.ts';
 import { type Redaction, redactionOf } from '../plan/secret-values.ts';
-import { Superseded, SyncFailure } from '../plan/sync-failure.ts';
+import { PartsMissing, Superseded, SyncFailure } from '../plan/sync-failure.ts';
 import type { AttemptRecord } from './attempt.ts';
 import type { Hooks } from './hooks.ts';
 import type { Inventory } from './inventory.ts';
@@ -253,6 +253,7 @@ export function createSyncer(options: SyncerOptions): Syncer {
     });
     const taken = claimErrors(app, plan, await claims.othersThan(app, signal));
     const errors = [...plan.errors, ...taken.values()];
+    if (plan.lacksKindsOnly && taken.size === 0) throw new PartsMissing('BuildFailed', errors);
     if (errors.length > 0) throw new SyncFailure('BuildFailed', errors, new Set(taken.keys()));
     return plan;
   }
@@ -368,13 +369,17 @@ export function createSyncer(options: SyncerOptions): Syncer {
       }
     });
     if (gone.size > 0) throw new KindsGone(gone);
+    const lacksNamespacesOnly = errors.size === 0;
     const names = homeless.size === 0 ? [] : [...newNamespaces, ...(await namespaceNames(signal))];
     for (const [name, found] of homeless) {
       const error = await missingNamespaceError({ app, name, objects: found, revision, names });
       for (const { id } of found) errors.set(id, [error]);
     }
     if (errors.size === 0) return;
-    if (!goesOn(app)) throw new SyncFailure('ReconciliationFailed', [...new Set([...errors.values()].flat())], new Set(errors.keys()));
+    if (!goesOn(app)) {
+      const Failure = lacksNamespacesOnly ? PartsMissing : SyncFailure;
+      throw new Failure('ReconciliationFailed', [...new Set([...errors.values()].flat())], new Set(errors.keys()));
+    }
     for (const [id, found] of errors) failed.set(id, found);
   }
 
