@@ -1,4 +1,4 @@
-/** A part with a life: `compose.ts` starts parts in order and stops them in reverse. No work in constructors. */
+/** A part with a life: `cli/compose` starts parts in order and stops them in reverse. No work in constructors. */
 export interface Component {
   readonly name: string;
   /** Resolves when the part does its work (listening, synced). Aborting `signal` abandons the start. */

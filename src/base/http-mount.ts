@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 
 /**
- * A part of a component that is served on a port another component owns: the Git remote and the webhooks sit on web's port. `compose.ts`
+ * A part of a component that is served on a port another component owns: the Git remote and the webhooks sit on web's port. `cli/compose`
  * hands them over; neither side knows the other.
  */
 export interface HttpMount {

@@ -41,7 +41,7 @@ export async function down({ dataDirectory, purge, isAgreed, ask, now, output }:
       fix: 'Check --data-dir.',
     });
   }
-  if (running instanceof Failure) await (await import('./compose.ts')).endSquatters({ dataDirectory });
+  if (running instanceof Failure) await (await import('./compose/leftovers.ts')).endSquatters({ dataDirectory });
   // Nobody may start the cluster while its pods are ended and its data is deleted.
   const claim = await claimKeptNetwork(dataDirectory).catch((err: unknown) => {
     // A network.json that cannot be read is no reason to keep the data.
@@ -88,7 +88,7 @@ async function stopLeftovers(
   { forget, output }: { readonly forget: boolean; readonly output: NodeJS.WritableStream },
 ): Promise<number> {
   if (!(await isThere(filesOf(dataDirectory).pods))) return 0;
-  const { endLeftoverPods } = await import('./compose.ts');
+  const { endLeftoverPods } = await import('./compose/leftovers.ts');
   const { stopped, left } = await endLeftoverPods(dataDirectory, { forget });
   if (stopped.length > 0) output.write(`stopped ${stopped.length} ${stopped.length === 1 ? 'pod' : 'pods'} that outlived a crash\n`);
   if (left.length > 0) {

@@ -10,7 +10,7 @@ import { createRedactor } from '../base/redactor.ts';
 import { loadKubeconfig } from '../client/kubeconfig.ts';
 import type { BuildTools } from '../gitops/render/tools.ts';
 import { isStatusError } from '../machinery/status-error.ts';
-import { engineLease, lostLease, managedSelector, startForeignEngine } from './compose-gitops.ts';
+import { engineLease, lostLease, managedSelector, startForeignEngine } from './compose/foreign-engine.ts';
 import { filesOf } from './configuration.ts';
 import { ensureDataDirectory } from './data-directory.ts';
 import { type ExitCode, Failure } from './failure.ts';

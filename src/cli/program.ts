@@ -169,7 +169,7 @@ export function createCommands(context: ProgramContext, commandLine: readonly st
           force: flags.force,
           output: context.stdout,
           version: context.version,
-          openStopped: async (options) => (await import('./compose.ts')).openStoppedBackup(options),
+          openStopped: async (options) => (await import('./compose/stopped-cluster.ts')).openStoppedBackup(options),
         }),
       );
     });
@@ -184,8 +184,8 @@ export function createCommands(context: ProgramContext, commandLine: readonly st
     .description('look into a stopped cluster that does not start, and take out what keeps it from it');
   const repairing = async (flags: DataDirectoryFlags): Promise<RepairContext> => ({
     dataDirectory: await dataDirectoryOf(flags),
-    openStore: async (directory) => (await import('./compose.ts')).openStoppedStore(directory),
-    salvageStore: async (directory) => (await import('./compose.ts')).salvageStoppedStore(directory),
+    openStore: async (directory) => (await import('./compose/stopped-cluster.ts')).openStoppedStore(directory),
+    salvageStore: async (directory) => (await import('./compose/stopped-cluster.ts')).salvageStoppedStore(directory),
     output: context.stdout,
   });
   withDataDirectory(repair.command('check').description('verify the store and the built-in repository; 1 when something is broken')).action(
@@ -294,7 +294,7 @@ export function createCommands(context: ProgramContext, commandLine: readonly st
           tools: toolsOf(flags, environment),
           output: context.stdout,
           format: flags.output,
-          openApi: async () => (await import('./compose.ts')).openEmptyApi(),
+          openApi: async () => (await import('./compose/empty-api.ts')).openEmptyApi(),
         }),
       );
     });

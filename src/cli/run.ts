@@ -12,7 +12,7 @@ import { plain, plainLines } from '../base/plain-text.ts';
 import { createRedactor } from '../base/redactor.ts';
 import { timeLimit } from '../base/time-limit.ts';
 import { formatAddresses, formatTour, pageAddress } from './addresses.ts';
-import { type Cluster, startCluster } from './compose.ts';
+import { type Cluster, startCluster } from './compose/cluster.ts';
 import { type Configuration, filesOf } from './configuration.ts';
 import { ensureDataDirectory } from './data-directory.ts';
 import { listenForKeys } from './keys.ts';

@@ -2,7 +2,7 @@ import { Agent, request } from 'node:https';
 import { describe, expect, it } from 'vitest';
 import { builtInKinds } from '../../src/api/kinds.ts';
 import { loadSchemas } from '../../src/api/schemas.ts';
-import type { Cluster } from '../../src/cli/compose.ts';
+import type { Cluster } from '../../src/cli/compose/cluster.ts';
 import { loadKubeconfig } from '../../src/client/kubeconfig.ts';
 import type { KindDefinition } from '../../src/machinery/kind.ts';
 import { temporaryDirectory } from '../support/git.ts';

@@ -9,7 +9,7 @@ import { gitRepositories } from '../../src/api/source/v1/git-repository.ts';
 import type { ApiServerOptions } from '../../src/apiserver/server.ts';
 import { createLog } from '../../src/base/log.ts';
 import { createRedactor } from '../../src/base/redactor.ts';
-import { type ForeignElection, type ForeignEngine, startForeignEngine } from '../../src/cli/compose-gitops.ts';
+import { type ForeignElection, type ForeignEngine, startForeignEngine } from '../../src/cli/compose/foreign-engine.ts';
 import type { Client } from '../../src/client/client.ts';
 import { loadKubeconfig } from '../../src/client/kubeconfig.ts';
 import { startTestApiServer, type TestApiServer } from './api-server.ts';

@@ -1,5 +1,5 @@
 import { pino } from 'pino';
-import { type Cluster, startCluster } from '../../src/cli/compose.ts';
+import { type Cluster, startCluster } from '../../src/cli/compose/cluster.ts';
 import type { Configuration } from '../../src/cli/configuration.ts';
 import { ensureDataDirectory } from '../../src/cli/data-directory.ts';
 

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { bootId, parseProcessStat, thisProcess } from '../../../src/base/process-identity.ts';
-import { endSquatters } from '../../../src/cli/compose.ts';
+import { endSquatters } from '../../../src/cli/compose/leftovers.ts';
 import { claimNetwork, readEndpoints } from '../../../src/cli/data-directory.ts';
 import { down } from '../../../src/cli/down.ts';
 import { noteBackup } from '../../../src/cli/purge.ts';

@@ -5,7 +5,7 @@ import { leases } from '../../../src/api/coordination/v1/lease.ts';
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
 import type { AuditEntry, AuditLog } from '../../../src/apiserver/audit.ts';
 import type { Clock } from '../../../src/base/clock.ts';
-import { engineLease, type ForeignElection, type ForeignEngine } from '../../../src/cli/compose-gitops.ts';
+import { engineLease, type ForeignElection, type ForeignEngine } from '../../../src/cli/compose/foreign-engine.ts';
 import { runGitOps } from '../../../src/cli/gitops.ts';
 import type { Client } from '../../../src/client/client.ts';
 import type { TestApiServer } from '../../support/api-server.ts';

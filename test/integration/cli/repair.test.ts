@@ -4,7 +4,7 @@ import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { thisProcess } from '../../../src/base/process-identity.ts';
-import { openStoppedStore, salvageStoppedStore } from '../../../src/cli/compose.ts';
+import { openStoppedStore, salvageStoppedStore } from '../../../src/cli/compose/stopped-cluster.ts';
 import { repairCheck, repairDelete, repairGet, repairList, repairSalvage } from '../../../src/cli/repair.ts';
 import { ensureBareRepository, seedRepository } from '../../../src/gitops/sources/bare-repository.ts';
 import { openSqliteStorage } from '../../../src/storage/sqlite/storage.ts';

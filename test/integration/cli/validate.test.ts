@@ -3,7 +3,7 @@ import { relative, resolve } from 'node:path';
 import { Writable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import { build } from '../../../src/cli/build.ts';
-import { openEmptyApi } from '../../../src/cli/compose.ts';
+import { openEmptyApi } from '../../../src/cli/compose/empty-api.ts';
 import { Failure } from '../../../src/cli/failure.ts';
 import { validate } from '../../../src/cli/validate.ts';
 import { newRepository, temporaryDirectory } from '../../support/git.ts';

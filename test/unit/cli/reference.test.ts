@@ -54,7 +54,8 @@ it('docs/reference/cli.md has every command and flag as the program has them', (
 
 it('docs/reference/cli.md has every environment variable that the commands read', () => {
   const directory = join(root, 'src/cli');
-  const sources = [...readdirSync(directory).map((name) => join(directory, name)), join(root, 'src/main.ts')];
+  const files = readdirSync(directory, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'));
+  const sources = [...files.map((name) => join(directory, name)), join(root, 'src/main.ts')];
   const read = new Set<string>();
   for (const source of sources) {
     const text = readFileSync(source, 'utf8');

@@ -1,25 +1,25 @@
-import { deployments } from '../api/apps/v1/deployment.ts';
-import { namespaces } from '../api/core/v1/namespace.ts';
-import { labels } from '../api/well-known.ts';
-import { createActivityFeed } from '../base/activity.ts';
-import { type Clock, systemClock } from '../base/clock.ts';
-import type { Log } from '../base/log.ts';
-import { addProcessMetrics, createMetrics, partsOf } from '../base/metrics.ts';
-import type { Redactor } from '../base/redactor.ts';
-import { startAll } from '../base/shutdown.ts';
-import { createTurnGate } from '../base/turn-gate.ts';
-import type { Client } from '../client/client.ts';
-import { createHttpClient, type HttpClientOptions } from '../client/http-client.ts';
-import { createInformerSet } from '../client/informer-set.ts';
-import { createEngine, redactEvent } from '../gitops/engine.ts';
-import { createBuilder } from '../gitops/render/builder.ts';
-import type { BuildTools } from '../gitops/render/tools.ts';
-import { createGitThread } from '../gitops/sources/git-thread.ts';
-import { createSourceOpener } from '../gitops/sources/open-source.ts';
-import { createWebhooks } from '../gitops/webhooks/webhooks.ts';
-import { isAlreadyExists, isNotFound } from '../machinery/status-error.ts';
-import { createControllerMetrics } from '../reconcile/controller-metrics.ts';
-import { createEventQueue, type EventRecorder } from '../reconcile/event-recorder.ts';
+import { deployments } from '../../api/apps/v1/deployment.ts';
+import { namespaces } from '../../api/core/v1/namespace.ts';
+import { labels } from '../../api/well-known.ts';
+import { createActivityFeed } from '../../base/activity.ts';
+import { type Clock, systemClock } from '../../base/clock.ts';
+import type { Log } from '../../base/log.ts';
+import { addProcessMetrics, createMetrics, partsOf } from '../../base/metrics.ts';
+import type { Redactor } from '../../base/redactor.ts';
+import { startAll } from '../../base/shutdown.ts';
+import { createTurnGate } from '../../base/turn-gate.ts';
+import type { Client } from '../../client/client.ts';
+import { createHttpClient, type HttpClientOptions } from '../../client/http-client.ts';
+import { createInformerSet } from '../../client/informer-set.ts';
+import { createEngine, redactEvent } from '../../gitops/engine.ts';
+import { createBuilder } from '../../gitops/render/builder.ts';
+import type { BuildTools } from '../../gitops/render/tools.ts';
+import { createGitThread } from '../../gitops/sources/git-thread.ts';
+import { createSourceOpener } from '../../gitops/sources/open-source.ts';
+import { createWebhooks } from '../../gitops/webhooks/webhooks.ts';
+import { isAlreadyExists, isNotFound } from '../../machinery/status-error.ts';
+import { createControllerMetrics } from '../../reconcile/controller-metrics.ts';
+import { createEventQueue, type EventRecorder } from '../../reconcile/event-recorder.ts';
 import {
   createLeaderElectionMetrics,
   createLeaderElector,
@@ -27,21 +27,24 @@ import {
   type LeaderElector,
   type Leadership,
   LeadershipLost,
-} from '../reconcile/leader-election.ts';
-import { createSkipReporter } from '../reconcile/skipped-objects.ts';
-import { createStepLog } from '../reconcile/step-log.ts';
-import { createWeb } from '../web/server.ts';
-import { noControllerTextAt } from './connect.ts';
-import { Failure } from './failure.ts';
-import { installFluxDefinitions } from './flux-definitions.ts';
+} from '../../reconcile/leader-election.ts';
+import { createSkipReporter } from '../../reconcile/skipped-objects.ts';
+import { createStepLog } from '../../reconcile/step-log.ts';
+import { createWeb } from '../../web/server.ts';
+import { noControllerTextAt } from '../connect.ts';
+import { Failure } from '../failure.ts';
+import { installFluxDefinitions } from '../flux-definitions.ts';
 
 /** The engine on a cluster that someone else runs. */
 export interface ForeignEngine {
-  /** Of the page and the metrics. */
+  /** Address of the page and the metrics. */
   readonly url: string;
   /** Definitions that were installed because the cluster had none. */
   readonly installed: readonly string[];
-  /** Aborted when another engine has or may have the lease: this one writes nothing any more, and has to be stopped. Never without election. */
+  /**
+   * Aborted when another engine has or may have the lease: this one writes nothing any more, and has to be stopped. Never aborted
+   * without election.
+   */
   readonly lost: AbortSignal;
   /** Finishes what is under way, and leaves the lease to the next one. */
   stop(): Promise<void>;
@@ -49,11 +52,11 @@ export interface ForeignEngine {
 
 export interface ForeignEngineOptions {
   readonly connection: Omit<HttpClientOptions, 'userAgent'>;
-  /** What the page calls the cluster. */
+  /** Name of the cluster on the page. */
   readonly clusterName: string;
   /** 0: any free port. */
   readonly httpPort: number;
-  /** Where fetched repositories are kept. */
+  /** Directory of fetched repositories. */
   readonly cacheDirectory: string;
   readonly tools?: BuildTools | undefined;
   /** Field managers, beside the usual ones, whose fields on objects of apps become the apps'. */
@@ -68,7 +71,7 @@ export interface ForeignEngineOptions {
   readonly signal: AbortSignal;
 }
 
-/** How engines on one cluster agree on which of them works. */
+/** Lets one of several engines on a cluster work. */
 export interface ForeignElection {
   /** `HOST_UUID`, another one for each process. */
   readonly identity: string;
@@ -78,7 +81,7 @@ export interface ForeignElection {
   onStandby(standby: { readonly holder: string; readonly url: string }): void;
 }
 
-/** What engines on one cluster stand for. */
+/** The lease that engines on one cluster compete for. */
 export const engineLease = { namespace: 'flux-system', name: 'midship-gitops' } as const;
 
 /** Apps and repositories that carry this label are the engine's; all others are left to whoever made them. */
@@ -237,11 +240,11 @@ async function lead(options: {
   return elector.acquire({ signal });
 }
 
-/** What is told of an engine that ended because another one leads: as with controller-runtime, it does not stand again by itself. */
+/** The failure of an engine that lost its lease. As with controller-runtime, the process ends and does not compete again. */
 export function lostLease(reason: unknown): Failure {
   return new Failure(reason instanceof Error ? reason.message : String(reason), {
     why: 'Another engine may work on the cluster now; this one stopped at once, so that the two do not undo each other.',
-    fix: 'Start it again, best by a supervisor (systemd, a Deployment): it stands by until it can lead.',
+    fix: 'Start it again, best by a supervisor (systemd, a Deployment): it waits until it can lead.',
     cause: reason,
   });
 }

@@ -1,0 +1,160 @@
+import { type ActivityFeed, createActivityFeed } from '../../base/activity.ts';
+import { systemClock } from '../../base/clock.ts';
+import type { Log } from '../../base/log.ts';
+import { boundHeapGrowth } from '../../base/memory-budget.ts';
+import type { Overview } from '../../base/overview.ts';
+import { thisProcess } from '../../base/process-identity.ts';
+import { createRedactor, type Redactor } from '../../base/redactor.ts';
+import { createTurnGate } from '../../base/turn-gate.ts';
+import { createBuilder } from '../../gitops/render/builder.ts';
+import { isEmptyRepository } from '../../gitops/sources/bare-repository.ts';
+import { createOverviewSource } from '../../web/overview.ts';
+import { type Configuration, filesOf } from '../configuration.ts';
+import type { Endpoints } from '../data-directory.ts';
+import { explainStartFailure } from '../explain.ts';
+import { startControlPlane } from './control-plane.ts';
+import { readInputs } from './control-plane-inputs.ts';
+import { startGitRemote } from './git-remote.ts';
+import { createGitOps } from './gitops.ts';
+import { keepKubeconfig } from './keep-kubeconfig.ts';
+import { createMetricsPaths } from './metrics-paths.ts';
+import { startNodes } from './nodes.ts';
+import { type Page, startPage } from './page.ts';
+import { type PartStart, type Running, type Surroundings, startPart } from './part.ts';
+import { openRepositories, redactedSource } from './repositories.ts';
+import { startResourceMetrics } from './resource-metrics.ts';
+import { waitForOverview } from './wait-for-overview.ts';
+import { startWarnings } from './warnings.ts';
+
+/** A running cluster, everything in this process. */
+export interface Cluster {
+  readonly endpoints: Endpoints;
+  /** Path behind the address of the page; where it asks for a login, one that logs in once. */
+  newPageLink(): string;
+  /** Next to come: apps of the repository, the first push to the built-in remote, or nothing because GitOps is switched off. */
+  readonly awaits: 'apps' | 'push' | 'nothing';
+  readonly activity: ActivityFeed;
+  status(): Overview;
+  /** Resolves with the first status that fits; rejects when `signal` is aborted. */
+  waitFor(fits: (status: Overview) => boolean, signal: AbortSignal): Promise<Overview>;
+  /** Stops the pods and every part, and closes the store. */
+  stop(): Promise<void>;
+}
+
+export interface StartClusterOptions {
+  readonly configuration: Configuration;
+  readonly log: Log;
+  /** Shared with who writes the log; is given the values that apps have from Secrets. */
+  readonly redactor?: Redactor;
+  readonly version: string;
+  /** Abandons the start. */
+  readonly signal: AbortSignal;
+  onStep(name: string, text: string, detail?: string): void;
+  /** Something that runs, and that a person has to attend to; also later than the start. */
+  onWarning(text: string): void;
+}
+
+/** Starts every part in order. When one cannot start, those before it are stopped again. */
+export async function startCluster(options: StartClusterOptions): Promise<Cluster> {
+  const { configuration, log, version, signal } = options;
+  boundHeapGrowth();
+  const surroundings: Surroundings = { log, version, signal, clock: systemClock, random: Math.random };
+  try {
+    return await startPart(surroundings, (part) => compose(options, surroundings, part));
+  } catch (err) {
+    const { apiPort, httpPort, dataDirectory } = configuration;
+    throw await explainStartFailure(err, { apiPort, httpPort, dataDirectory });
+  }
+}
+
+async function compose(options: StartClusterOptions, surroundings: Surroundings, { onClose }: PartStart): Promise<Omit<Cluster, 'stop'>> {
+  const { configuration, log, onStep, onWarning } = options;
+  const { clock } = surroundings;
+  const { repository, dataDirectory, tools, disabled, seedDirectory } = configuration;
+  const metrics = createMetricsPaths();
+  const redactor = options.redactor ?? createRedactor();
+  const gate = createTurnGate({ clock });
+  const running = async <T extends Running>(starting: Promise<T>): Promise<T> => {
+    const part = await starting;
+    onClose(part.stop);
+    return part;
+  };
+
+  // Files and repositories of the command line have to exist before anything starts.
+  const repositories = await openRepositories(configuration, log);
+  const awaitsPush = repository === undefined && (await isEmptyRepository(filesOf(dataDirectory).repository));
+  const inputs = await readInputs(configuration);
+
+  const controlPlane = await running(
+    startControlPlane({
+      ...surroundings,
+      configuration,
+      inputs,
+      metrics,
+      redactor,
+      gate,
+      onListening: (url) => onStep('API server', url, 'Kubernetes 1.36 API'),
+    }),
+  );
+  const { informers, events, steps, network, pki, clientFor } = controlPlane;
+
+  const nodes = await running(
+    startNodes({ ...surroundings, configuration, network, pki, informers, events, steps, metrics: metrics.kubelet, clientFor }),
+  );
+  if (configuration.runtime === 'process') await running(startResourceMetrics({ ...surroundings, controlPlane }));
+  onStep('Nodes', nodes.text);
+  if (nodes.isolation !== undefined && !nodes.isolation.isolated) onWarning(nodes.isolation.message);
+
+  // Git remote, webhooks and page share a port, which the page opens.
+  const activity = createActivityFeed();
+  const client = clientFor('system:midship:gitops');
+  const builder = createBuilder(tools);
+  const gitOps =
+    disabled?.includes('gitops') === true
+      ? undefined
+      : createGitOps({ ...surroundings, configuration, controlPlane, client, metrics: metrics.gitops, activity, redactor, builder });
+  const remote = await running(
+    startGitRemote({
+      ...surroundings,
+      configuration,
+      repositories,
+      client,
+      informers,
+      builder,
+      redactor,
+      pageUrl: () => page.url,
+    }),
+  );
+  const mounts = [remote.mount, ...(gitOps === undefined ? [] : [gitOps.mount])];
+  const page: Page = await running(
+    startPage({ ...surroundings, configuration, pki, informers, activity, steps, metrics, gate, redactor, mounts }),
+  );
+  if (gitOps !== undefined) {
+    await running(
+      gitOps.start({
+        pageUrl: page.url,
+        opener: remote.opener,
+        onRefusal: (err) => onWarning(`The API refuses what the cluster follows, and is asked again: ${err.message}`),
+        onRenamed: (note) => onStep('Renamed', note),
+      }),
+    );
+  }
+  const seeded = seedDirectory === undefined ? undefined : 'with the examples';
+  onStep('Git', redactedSource(configuration, page.url), gitOps === undefined ? 'not applied: --disable gitops' : seeded);
+
+  // Last, when everything has the certificates that it needs.
+  const kubeconfig = await keepKubeconfig({ configuration, pki, server: controlPlane.url });
+  await running(startWarnings({ ...surroundings, controlPlane, onWarning }));
+  const git = new URL(`${page.url}/git/cluster.git`);
+  git.username = 'midship';
+  git.password = remote.token;
+  const overview = createOverviewSource(informers);
+  return {
+    endpoints: { api: controlPlane.url, ...page.endpoints, git: git.href, kubeconfig, ...(await thisProcess()) },
+    awaits: gitOps === undefined ? 'nothing' : awaitsPush ? 'push' : 'apps',
+    newPageLink: page.newLink,
+    activity,
+    status: overview.read,
+    waitFor: (fits, until) => waitForOverview(overview, fits, { clock, signal: until }),
+  };
+}

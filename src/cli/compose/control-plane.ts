@@ -1,0 +1,292 @@
+import { rm } from 'node:fs/promises';
+import { isIP } from 'node:net';
+import type { Service } from '../../api/core/v1/service.ts';
+import { builtInKinds } from '../../api/kinds.ts';
+import { loadSchemas } from '../../api/schemas.ts';
+import { createAggregator } from '../../apiserver/aggregation/aggregator.ts';
+import { createAuditLog } from '../../apiserver/audit.ts';
+import { createOidcTokens } from '../../apiserver/authentication/oidc.ts';
+import { createStaticTokens } from '../../apiserver/authentication/token-authenticator.ts';
+import { bootstrap, bootstrapAccess, frontProxyName } from '../../apiserver/bootstrap.ts';
+import { createKubeApi } from '../../apiserver/create-kube-api.ts';
+import { unreadableObjects } from '../../apiserver/encryption/unreadable-objects.ts';
+import { createAuthenticator } from '../../apiserver/http/authentication.ts';
+import type { createKubeletClient } from '../../apiserver/http/kubelet-client.ts';
+import { createLocalClient } from '../../apiserver/local-client.ts';
+import { createOpenApi } from '../../apiserver/openapi.ts';
+import { createApiServer } from '../../apiserver/server.ts';
+import { apiServerUser } from '../../apiserver/user.ts';
+import type { Component } from '../../base/component.ts';
+import { openPki, type Pki } from '../../base/pki.ts';
+import type { Redactor } from '../../base/redactor.ts';
+import type { TurnGate } from '../../base/turn-gate.ts';
+import type { Client } from '../../client/client.ts';
+import type { InformerSet } from '../../client/informer.ts';
+import { createInformerSet } from '../../client/informer-set.ts';
+import { learnSecrets } from '../../gitops/apply/plan/secret-values.ts';
+import { redactEvent } from '../../gitops/engine.ts';
+import { createControllerMetrics } from '../../reconcile/controller-metrics.ts';
+import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
+import { createEventQueue, type EventQueue } from '../../reconcile/event-recorder.ts';
+import { createSkipReporter } from '../../reconcile/skipped-objects.ts';
+import { createStepLog, type StepLog } from '../../reconcile/step-log.ts';
+import { describeDamage } from '../../storage/damage-report.ts';
+import { openSqliteStorage } from '../../storage/sqlite/storage.ts';
+import type { Storage } from '../../storage/storage.ts';
+import { openSnapshot } from '../backup-snapshot.ts';
+import { authoritiesOf, type Configuration, filesOf } from '../configuration.ts';
+import { claimNetwork, type Network } from '../data-directory.ts';
+import { type ControlPlaneInputs, openEncryption } from './control-plane-inputs.ts';
+import { createControllers } from './controllers.ts';
+import { endSquatters } from './leftovers.ts';
+import type { MetricsPaths } from './metrics-paths.ts';
+import { type PartStart, type Running, type Surroundings, startPart } from './part.ts';
+
+export interface ControlPlaneOptions extends Surroundings {
+  readonly configuration: Configuration;
+  readonly inputs: ControlPlaneInputs;
+  readonly metrics: MetricsPaths;
+  /** Is given the values that apps have from Secrets. */
+  readonly redactor: Redactor;
+  /** All that runs long in this event loop passes it. */
+  readonly gate: TurnGate;
+  /** The API answers at `url`; controllers start after that. */
+  onListening(url: string): void;
+}
+
+/** A running control plane, as the parts that work on the cluster see it. */
+export interface ControlPlane extends Running {
+  /** Address of the API. */
+  readonly url: string;
+  readonly storage: Storage;
+  readonly network: Network;
+  readonly pki: Pki;
+  /** Authority of the certificate with which the API server calls extension servers. */
+  readonly frontProxy: Pki;
+  /** Credentials of the API server at kubelets. */
+  readonly kubelet: KubeletCredentials;
+  readonly informers: InformerSet;
+  readonly events: EventQueue;
+  readonly steps: StepLog;
+  /** With the rights of the API server itself. */
+  readonly ownClient: Client;
+  clientFor(name: string, groups?: readonly string[]): Client;
+  /** The parts of a controller, for the component of that name. */
+  dependencies(component: string): ControllerDependencies;
+}
+
+export type KubeletCredentials = Parameters<typeof createKubeletClient>[0];
+
+/** Starts the store, which is also the lock of the data directory, the API over it, the caches, the controllers and the scheduler. */
+export function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
+  return startPart(options, (part) => compose(options, part));
+}
+
+async function compose(options: ControlPlaneOptions, { onClose, start }: PartStart): Promise<Omit<ControlPlane, keyof Running>> {
+  const { configuration, inputs, metrics, redactor, gate, clock, log, random, version, onListening } = options;
+  const files = filesOf(configuration.dataDirectory);
+
+  // 1. The store and the addresses, then the API over both.
+  const storage = await openSqliteStorage({ path: files.database, clock, metrics: metrics.apiserver });
+  onClose(() => storage.close());
+  for (const damage of storage.damage) log.warn({ problem: describeDamage(damage).message }, 'Found damage in the store');
+  for (const { address, port } of await endSquatters(configuration))
+    log.warn({ address, port }, 'Ended a pod that had taken an address of the control plane');
+  const { network, release } = await claimNetwork(configuration.dataDirectory, () => serviceAddressIn(storage));
+  onClose(release);
+  // A crash may have ended a backup.
+  await rm(files.backup, { recursive: true, force: true });
+  const authorities = authoritiesOf(configuration.dataDirectory);
+  const pki = await openPki({ ...authorities.cluster, clock });
+  const encryption = await openEncryption(configuration, storage.currentRevision > 0);
+  const kinds = builtInKinds;
+  const schemas = loadSchemas(kinds.map((kind) => kind.schemas));
+  const { serviceCidr, clusterCidr } = network;
+  const { oidc } = inputs;
+  const kubeApi = await createKubeApi({
+    storage,
+    encryption,
+    kinds,
+    schemas,
+    serviceCidr,
+    loopbackCidr: clusterCidr,
+    signingKey: await pki.signingKey(),
+    podSecurityDefault: configuration.pods.securityDefault,
+    ...(configuration.admissionPlugins === undefined ? {} : { optionalAdmission: configuration.admissionPlugins }),
+    runsComponents: true,
+    tokenAuthenticators: [
+      createStaticTokens(inputs.tokens),
+      ...(oidc === undefined ? [] : [createOidcTokens({ ...oidc, clock, log: log.child({ component: 'oidc' }) })]),
+    ],
+    log,
+    clock,
+    metrics: metrics.apiserver,
+    gate,
+    memory: configuration.memory,
+    random,
+    onFailure(err) {
+      // The memory of this process differs from the disk: ending is the only honest answer, and loses nothing.
+      log.fatal({ err }, 'Stopped because the store failed');
+      process.exit(2);
+    },
+  });
+  onClose(async () => kubeApi.stop());
+  const clientFor = (name: string, groups: readonly string[] = ['system:authenticated']): Client =>
+    createLocalClient({ kubeApi, user: { name, groups }, userAgent: `${name.slice(name.lastIndexOf(':') + 1)}/${version}` });
+
+  // 2. The API on the wire.
+  const audit = createAuditLog({
+    path: files.auditLog,
+    ...(inputs.auditPolicy === undefined ? {} : { policy: inputs.auditPolicy }),
+    clock,
+    log: log.child({ component: 'audit' }),
+    metrics: metrics.apiserver,
+  });
+  const ownClient = createLocalClient({ kubeApi, user: apiServerUser, userAgent: `kube-apiserver/${version}` });
+  const frontProxy = await openPki({ ...authorities.frontProxy, clock });
+  const events = createEventQueue({
+    client: clientFor('system:midship:events'),
+    clock,
+    log,
+    metrics: metrics.controllerManager,
+    redact: redactEvent(redactor),
+  });
+  const informers = createInformerSet({
+    client: clientFor('system:midship:informers'),
+    clock,
+    log,
+    onSkipped: createSkipReporter({ log, metrics: metrics.controllerManager, recorder: events.recorder('midship') }),
+  });
+  const aggregator = createAggregator({
+    client: ownClient,
+    informers,
+    frontProxy: await frontProxy.clientCertificate({ name: frontProxyName, commonName: frontProxyName }),
+    metrics: metrics.apiserver,
+    clock,
+    log: log.child({ component: 'aggregator' }),
+    random,
+  });
+  const kubelet: KubeletCredentials = {
+    caCertificate: pki.caCertificate,
+    clientCertificate: await pki.clientCertificate({
+      name: 'apiserver-kubelet-client',
+      commonName: 'kube-apiserver-kubelet-client',
+      organizations: ['system:masters'],
+    }),
+  };
+  const apiServer = createApiServer({
+    kubeApi,
+    aggregator,
+    tls: {
+      caCertificate: pki.caCertificate,
+      certificate: await pki.serverCertificate({
+        name: 'apiserver',
+        commonName: 'kube-apiserver',
+        hosts: apiHosts(configuration, network),
+      }),
+    },
+    address: configuration.bindAddress,
+    port: configuration.apiPort,
+    authenticator: createAuthenticator({ tokens: kubeApi.tokenAuthenticator, clock }),
+    flowControl: kubeApi.flowControl,
+    memory: configuration.memory,
+    serviceAccounts: kubeApi.tokens,
+    audit,
+    kubelet,
+    openApi: createOpenApi(kubeApi.kinds, () => schemas),
+    backup: (until) =>
+      openSnapshot({ dataDirectory: configuration.dataDirectory, store: storage, version, now: clock.now(), signal: until }),
+    healthChecks: [
+      { name: 'etcd', liveness: true, check: async () => void (await storage.range({ prefix: 'core/namespaces/', limit: 1 })) },
+      {
+        name: 'storage-writes',
+        liveness: false,
+        check() {
+          if (storage.failure !== undefined) throw storage.failure;
+        },
+      },
+      { name: 'informer-sync', liveness: false, check: () => informers.waitForSync({ signal: AbortSignal.timeout(1) }) },
+    ],
+    metrics: metrics.apiserver,
+    metricsText: async () => `${await metrics.apiserver.text()}${await metrics.process.text()}`,
+    clock,
+    random,
+    log: log.child({ component: 'apiserver' }),
+    version,
+  });
+  await bootstrapAccess(ownClient);
+  await start([audit, apiServer]);
+  await bootstrap({
+    client: ownClient,
+    serviceCidr,
+    apiAddress: isIP(configuration.bindAddress) === 4 && configuration.bindAddress !== '0.0.0.0' ? configuration.bindAddress : '127.0.0.1',
+    apiPort: Number(new URL(apiServer.url).port),
+    authorities: { clientCa: pki.caCertificate, requestHeaderCa: frontProxy.caCertificate },
+  });
+  onListening(apiServer.url);
+
+  // 3. Caches, events and counters, which the components share.
+  const steps = createStepLog({ clock, log, metrics: metrics.controllerManager });
+  const controllerMetrics = createControllerMetrics({ metrics: metrics.controllerManager, clock });
+  const caches: Component = {
+    name: 'caches',
+    async start() {
+      const abort = new AbortController();
+      informers.start({ signal: abort.signal });
+      this.stop = async () => abort.abort(new Error('caches stop'));
+    },
+    stop: async () => undefined,
+  };
+  await learnSecrets({ client: ownClient, redactor, log });
+  await start([caches, events, aggregator]);
+  const ownEvents = events.recorder('kube-apiserver');
+  for (const { object, message } of unreadableObjects(kubeApi))
+    ownEvents.record(object, { type: 'Warning', reason: 'Unreadable', message });
+  const dependencies = (component: string): ControllerDependencies => ({
+    client: clientFor('system:kube-controller-manager'),
+    informers,
+    clock,
+    log: log.child({ component }),
+    recorder: events.recorder(component),
+    metrics: controllerMetrics,
+    steps,
+  });
+
+  // 4. Controllers and the scheduler.
+  await start(
+    createControllers({
+      dependencies,
+      pki,
+      accountTokens: kubeApi.tokens,
+      scheduler: {
+        client: clientFor('system:kube-scheduler'),
+        recorder: events.recorder('default-scheduler'),
+        metrics: metrics.scheduler,
+        random,
+      },
+    }),
+  );
+  return { url: apiServer.url, storage, network, pki, frontProxy, kubelet, informers, events, steps, ownClient, clientFor, dependencies };
+}
+
+/** Reads the address of the Service `default/kubernetes` from the store. */
+async function serviceAddressIn(storage: Storage): Promise<string | undefined> {
+  const entry = await storage.get('core/services/default/kubernetes');
+  return entry === undefined ? undefined : (JSON.parse(entry.text) as Service).spec.clusterIP;
+}
+
+/** Names and addresses under which clients reach the API. */
+function apiHosts({ bindAddress, tlsNames }: Configuration, { serviceCidr }: Network): readonly string[] {
+  const serviceAddress = serviceCidr.replace(/0\/\d+$/, '1');
+  return [
+    'kubernetes',
+    'kubernetes.default',
+    'kubernetes.default.svc',
+    'kubernetes.default.svc.cluster.local',
+    'localhost',
+    '127.0.0.1',
+    serviceAddress,
+    ...(bindAddress === '0.0.0.0' || bindAddress === '127.0.0.1' ? [] : [bindAddress]),
+    ...tlsNames,
+  ];
+}

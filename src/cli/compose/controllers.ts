@@ -1,0 +1,84 @@
+import type { RunningKubeApi } from '../../apiserver/create-kube-api.ts';
+import type { Component } from '../../base/component.ts';
+import type { Pki } from '../../base/pki.ts';
+import { createBootstrapTokenCleaner } from '../../controllers/bootstrap-token-cleaner.ts';
+import { createCertificateApprovingController } from '../../controllers/certificates/approving-controller.ts';
+import { createCertificateCleaningController } from '../../controllers/certificates/cleaning-controller.ts';
+import { createCertificateSigningController } from '../../controllers/certificates/signing-controller.ts';
+import { createClusterRoleAggregationController } from '../../controllers/cluster-role-aggregation.ts';
+import { createDeploymentController } from '../../controllers/deployment/deployment-controller.ts';
+import { createDisruptionController } from '../../controllers/disruption/disruption-controller.ts';
+import { createEndpointSliceController } from '../../controllers/endpoint-slice/endpoint-slice-controller.ts';
+import { createEndpointSliceMirroringController } from '../../controllers/endpoint-slice/mirroring-controller.ts';
+import { createEndpointsController } from '../../controllers/endpoints/endpoints-controller.ts';
+import { createFlowSchemaController } from '../../controllers/flow-schema.ts';
+import { createGarbageCollector } from '../../controllers/garbage-collector/garbage-collector.ts';
+import { createJobController } from '../../controllers/job/job-controller.ts';
+import { createNamespaceController } from '../../controllers/namespace/namespace-controller.ts';
+import { createNoControllerEvents } from '../../controllers/no-controller-events.ts';
+import { createNodeLifecycleController } from '../../controllers/node-lifecycle/node-lifecycle-controller.ts';
+import { createPodEvictionController } from '../../controllers/node-lifecycle/pod-eviction-controller.ts';
+import { createPodGcController } from '../../controllers/pod-gc.ts';
+import {
+  createAttributesClassProtectionController,
+  createClaimProtectionController,
+  createVolumeProtectionController,
+} from '../../controllers/protection/protection-controller.ts';
+import { createReplicaSetController } from '../../controllers/replica-set/replica-set-controller.ts';
+import { createResourceQuotaController } from '../../controllers/resource-quota/resource-quota-controller.ts';
+import { createRootCaController } from '../../controllers/root-ca.ts';
+import { createServiceAccountController } from '../../controllers/service-account.ts';
+import { createTokenSecretController } from '../../controllers/token-secrets.ts';
+import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
+import { createScheduler, type SchedulerOptions } from '../../scheduler/scheduler.ts';
+
+export interface ControllersOptions {
+  /** The parts of a controller, for the component of that name. */
+  dependencies(component: string): ControllerDependencies;
+  readonly pki: Pki;
+  /** Absent: tokens of service accounts are not signed here. */
+  readonly accountTokens: RunningKubeApi['tokens'];
+  readonly scheduler: Pick<SchedulerOptions, 'client' | 'recorder' | 'metrics' | 'random'>;
+}
+
+/** Controllers and the scheduler, in the order in which they start. */
+export function createControllers({ dependencies, pki, accountTokens, scheduler }: ControllersOptions): readonly Component[] {
+  const { informers, clock, log, steps } = dependencies('scheduler');
+  return [
+    createNamespaceController(dependencies('namespace-controller')),
+    createServiceAccountController(dependencies('service-account-controller')),
+    createClusterRoleAggregationController(dependencies('clusterrole-aggregation-controller')),
+    ...(accountTokens === undefined
+      ? []
+      : [
+          createTokenSecretController({
+            ...dependencies('tokens-controller'),
+            caCertificate: pki.caCertificate,
+            issueToken: (account, secretName) => accountTokens.issueForSecret(account, secretName),
+          }),
+        ]),
+    createRootCaController({ ...dependencies('root-ca-certificate-publisher'), caCertificate: pki.caCertificate }),
+    createCertificateApprovingController(dependencies('certificate-approving-controller')),
+    createCertificateSigningController({ ...dependencies('certificate-signing-controller'), pki }),
+    createCertificateCleaningController(dependencies('certificate-cleaner-controller')),
+    createBootstrapTokenCleaner(dependencies('token-cleaner')),
+    createFlowSchemaController(dependencies('flow-schema-controller')),
+    createGarbageCollector(dependencies('garbage-collector-controller')),
+    createNodeLifecycleController(dependencies('node-controller')),
+    createPodEvictionController(dependencies('taint-eviction-controller')),
+    createPodGcController(dependencies('pod-garbage-collector')),
+    createEndpointSliceController(dependencies('endpoint-slice-controller')),
+    createEndpointSliceMirroringController(dependencies('endpoint-slice-mirroring-controller')),
+    createEndpointsController(dependencies('endpoint-controller')),
+    createReplicaSetController(dependencies('replicaset-controller')),
+    createDeploymentController(dependencies('deployment-controller')),
+    createJobController(dependencies('job-controller')),
+    createDisruptionController(dependencies('disruption-controller')),
+    createResourceQuotaController(dependencies('resourcequota-controller')),
+    createClaimProtectionController(dependencies('pvc-protection-controller')),
+    createVolumeProtectionController(dependencies('pv-protection-controller')),
+    createAttributesClassProtectionController(dependencies('vac-protection-controller')),
+    createNoControllerEvents(dependencies('midship')),
+    createScheduler({ ...scheduler, informers, clock, log, steps }),
+  ];
+}

@@ -1,0 +1,90 @@
+import { noControllerText } from '../../api/kinds-without-controller.ts';
+import { createKubeletClient } from '../../apiserver/http/kubelet-client.ts';
+import { createLastLineReader } from '../../apiserver/last-line.ts';
+import type { ActivityFeed } from '../../base/activity.ts';
+import type { HttpMount } from '../../base/http-mount.ts';
+import type { Metrics } from '../../base/metrics.ts';
+import type { Redactor } from '../../base/redactor.ts';
+import type { Client } from '../../client/client.ts';
+import { untilAccepted } from '../../client/until-accepted.ts';
+import { createEngine } from '../../gitops/engine.ts';
+import type { Builder } from '../../gitops/render/builder.ts';
+import { followRepository } from '../../gitops/root-app.ts';
+import type { SourceOpener } from '../../gitops/sources/open-source.ts';
+import { createWebhooks } from '../../gitops/webhooks/webhooks.ts';
+import type { Configuration } from '../configuration.ts';
+import type { ControlPlane } from './control-plane.ts';
+import { type Running, type Surroundings, startPart } from './part.ts';
+import { sourceUrl } from './repositories.ts';
+
+export interface GitOpsOptions extends Surroundings {
+  readonly configuration: Configuration;
+  readonly controlPlane: Pick<ControlPlane, 'dependencies' | 'informers' | 'kubelet'>;
+  /** With the rights of the engine. */
+  readonly client: Client;
+  readonly metrics: Metrics;
+  readonly activity: ActivityFeed;
+  readonly redactor: Redactor;
+  readonly builder: Builder;
+}
+
+/** Sources and listeners of an engine that starts. */
+export interface GitOpsStart {
+  /** Address of the page; the built-in remote is below it. */
+  readonly pageUrl: string;
+  readonly opener: SourceOpener;
+  /** The API refuses what the cluster follows; the write is tried again. */
+  onRefusal(err: Error): void;
+  /** An app of an earlier version got another name. */
+  onRenamed(note: string): void;
+}
+
+/** The engine, which puts in force what Git says, and the webhooks, which the page has to serve before the engine starts. */
+export interface GitOps {
+  readonly mount: HttpMount;
+  /** Writes what the cluster follows, and starts the engine. */
+  start(options: GitOpsStart): Promise<Running>;
+}
+
+export function createGitOps(options: GitOpsOptions): GitOps {
+  const { configuration, controlPlane, client, metrics, activity, redactor, builder, clock, log, signal, random } = options;
+  const { dependencies, informers, kubelet } = controlPlane;
+  const webhooks = createWebhooks({ ...dependencies('midship'), client, gitopsMetrics: metrics });
+  return {
+    mount: webhooks.mount,
+    start: ({ pageUrl, opener, onRefusal, onRenamed }) =>
+      startPart(options, async ({ start }) => {
+        // Before the engine looks: after a restart the addresses of an earlier one may be gone.
+        const url = sourceUrl(configuration, pageUrl);
+        const isBuiltIn = url.startsWith(`${pageUrl}/`);
+        const { branch, path, repositoryCredentials: credentials } = configuration;
+        const notes = await untilAccepted(() => followRepository(client, { url, isBuiltIn, branch, path, credentials }), {
+          clock,
+          signal,
+          onRefusal(err) {
+            log.warn({ err }, 'Could not write what the cluster follows');
+            onRefusal(err);
+          },
+        });
+        for (const note of notes) {
+          log.info({ note }, 'Renamed app of midship up');
+          onRenamed(note);
+        }
+        const engine = createEngine({
+          ...dependencies('midship'),
+          client,
+          openSource: opener.open,
+          feed: activity,
+          redactor,
+          gitopsMetrics: metrics,
+          random,
+          builder,
+          noControllerText,
+          readLastLine: createLastLineReader({ informers, kubelet: createKubeletClient(kubelet) }),
+          overrideManagers: configuration.overrideManagers ?? [],
+        });
+        await start([engine, webhooks]);
+        return {};
+      }),
+  };
+}
