@@ -5,9 +5,9 @@ const tier = (name: string, testTimeout: number, fileParallelism: boolean) => ({
   test: { name, include: [`test/${name}/**/*.test.ts`], testTimeout, hookTimeout: testTimeout, fileParallelism, pool: 'forks' as const },
 });
 
-// Tests start programs, which inherit all of this. What GIT_ variables say is meant for the repository that a hook which runs the tests is of.
+// Tests start programs, which inherit all of this. A hook that runs the tests sets GIT_ variables for its own repository.
 for (const name of Object.keys(process.env)) if (name.startsWith('GIT_')) delete process.env[name];
-// The developer's cluster is nobody's to test.
+// No test may touch the developer's cluster.
 delete process.env.KUBECONFIG;
 
 /** A proxy of the machine is not asked for what the tests themselves serve. */

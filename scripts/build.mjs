@@ -9,8 +9,9 @@ run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.json']
 run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.client.json']);
 cpSync(join(root, 'src'), join(root, 'dist'), { recursive: true, filter: (from) => !/\.(ts|tsx|md)$/.test(from) });
 
-// Loading some 700 modules one by one took longer than all else that a start does. dist/main.js becomes one file with what every start
-// needs, and one for each part that is loaded when asked for; the single modules stay for workers, benchmarks and tests.
+// Loading some 700 modules one by one took longer than the rest of a start. dist/main.js becomes one file with the
+// modules of every start. Parts that are loaded on demand get one file each. The single modules stay for workers,
+// benchmarks and tests.
 const { rolldown } = await import('rolldown');
 const bundle = await rolldown({
   input: join(root, 'dist/main.js'),

@@ -6,8 +6,9 @@
 //   --damage N      starts with one damaged file of the data directory each
 //   --power-cuts N  cuts of the power, on a loop device (root only)
 //
-// Without any of them every suite runs at the size of the gate, which is more than `npm test` has time for; with some, only those.
-// npm run fault -- soak [--minutes M]: two hours of churn, and whether memory stays flat.
+// Without any of them every suite runs at the size of the gate, which is more than `npm test` has time for. With some,
+// only those run.
+// npm run fault -- soak [--minutes M]: two hours of churn, which check that memory stays flat.
 import { parseArgs } from 'node:util';
 import { root, run, setUp } from './setup.mjs';
 

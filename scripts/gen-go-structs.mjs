@@ -3,11 +3,15 @@
 //
 //   node scripts/gen-go-structs.mjs [--go-root DIR] [--out FILE]
 //
-// Input are the Go types of Debian's golang-k8s-api-dev, and scripts/go-struct-facts.mjs for what the server's own structures have otherwise.
+// Input: the Go types of Debian's golang-k8s-api-dev. scripts/go-struct-facts.mjs has the differences of the server's own
+// structures.
 //
-// A field is written as what an absent value prints: "", 0, false or null; "group/version.Type" for a structure that is always there,
-// "?group/version.Type" for one, a list or a map of them that may not be, "+group/version.Type" for one whose fields count as those of the
-// outer one.
+// A field has the printed form of its absent value:
+//
+//   "", 0, false or null     a scalar, or a value without a structure
+//   "group/version.Type"     a structure that is always present
+//   "?group/version.Type"    a structure, or a list or map of them, that may be absent
+//   "+group/version.Type"    a structure whose fields count as those of the outer one
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -54,7 +58,7 @@ function structOf(reference) {
       if (gone[reference]?.includes(member.name)) continue;
       const form = fieldOf(member.type, { goPackage, imports: type.imports });
       const isEmbedded = member.tags.json === ',inline' || member.tags.json === 'metadata,omitempty';
-      // Metadata has names for the wire, and stands beside the fields of whoever embeds it.
+      // Metadata has names for the wire, and its fields are among those of the embedding type.
       fields[member.name] = isEmbedded ? `+${form ?? 'meta'}` : form;
     }
   }

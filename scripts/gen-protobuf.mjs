@@ -2,17 +2,23 @@
 //
 //   node scripts/gen-protobuf.mjs [--go-root DIR] [--schemas FILE] [--out FILE] [--verbose]
 //
-// Input: the generated.proto files in Debian's golang-k8s-api-dev and golang-k8s-apimachinery-dev (facts only: names, numbers, types), and
-// src/api/schemas.json, which says how a field is spelled in JSON and what its absence means; scripts/protobuf-facts.mjs has what is newer
-// than Debian. `npm run generate` runs it after gen-schemas.mjs.
+// Input: the generated.proto files in Debian's golang-k8s-api-dev and golang-k8s-apimachinery-dev (facts only: names,
+// numbers, types). src/api/schemas.json gives the JSON spelling of a field and the meaning of its absence.
+// scripts/protobuf-facts.mjs has fields newer than Debian. `npm run generate` runs it after gen-schemas.mjs.
 //
 // The output is deterministic and has one line per message:
+//
 //   "kinds":    "GROUP/VERSION/KIND" -> name of the message, as of its schema
 //   "messages": name -> field number -> [JSON name, form, name of the message]
-// A form is `string`, `bool`, `int32`, `int64`, `double`, `bytes`, `message`, one of the types with a JSON form of their own (`time`,
-// `micro-time`, `quantity`, `int-or-string`, `json`; `message-or-list`, `message-or-bool` and `message-or-strings` around a message), `inline` (fields that JSON has in the outer object) or `list` (a message that JSON
-// has as the list of its only field); before it `[]` for repeated fields and `{}` for maps with string keys, after it `?` where the zero
-// value or the empty message means absence.
+//
+// A form is one of these. Before it, `[]` marks repeated fields and `{}` maps with string keys. After it, `?` says that
+// the zero value or the empty message means absence.
+//
+//   string, bool, int32, int64, double, bytes, message
+//   time, micro-time, quantity, int-or-string, json                types with a JSON form of their own
+//   message-or-list, message-or-bool, message-or-strings           the same around a message
+//   inline                                                         fields that JSON has in the outer object
+//   list                                                           a message that JSON has as the list of its only field
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -74,7 +80,7 @@ function parseProto(text, path) {
   }
 }
 
-/** Whether a newer fact has become an older one. */
+/** True when a newer fact has become an older one. */
 function isSameField(known, field, message) {
   if (known.number !== field.number && known.name !== field.name) return false;
   const isSame = ['number', 'name', 'label', 'type'].every((key) => known[key] === field[key]);
@@ -197,7 +203,7 @@ for (const [name, schema] of Object.entries(schemas)) {
     continue;
   }
   addMessage(name);
-  // DeleteOptions go with every group: the first stands for all.
+  // DeleteOptions go with every group: the first represents all.
   const { group, version, kind } = gvks[0];
   kinds[`${group}/${version}/${kind}`] = name;
 }

@@ -1,4 +1,5 @@
-// Writes src/api/schemas.json: the field names, types, required fields, defaults, enums, patch and list facts of Kubernetes' built-in types.
+// Writes src/api/schemas.json: the field names, types, required fields, defaults, enums, patch and list facts of
+// Kubernetes' built-in types.
 //
 //   node scripts/gen-schemas.mjs [--go-root DIR] [--client-node DIR] [--out FILE] [--verbose]
 //
@@ -178,7 +179,7 @@ function fieldSchema(member, owner, omitEmpty) {
   return field;
 }
 
-/** What an absent field is written as, when the encoder does not leave it out. */
+/** Printed value of an absent field that the encoder does not leave out. */
 function defaultOfZero(schema, zero, format, omitEmpty) {
   if (zero === 'struct') return {};
   if (zero === 'scalar') return omitEmpty ? undefined : zeroes[schema.type];

@@ -27,7 +27,7 @@ export function openGoSources(goRoot) {
     return loaded;
   }
 
-  /** Where a type expression without `*`, `[]` and `map` is declared. */
+  /** Declaration of a type expression without `*`, `[]` and `map`. */
   function lookUp(expression, owner) {
     const dot = expression.indexOf('.');
     const goPackage = dot === -1 ? owner.goPackage : owner.imports.get(expression.slice(0, dot));
@@ -56,7 +56,7 @@ function parseGoFile(text, into) {
       continue;
     }
     if (line.trim() === '') {
-      // Markers of a type may stand in the block before its doc comment.
+      // Markers of a type may be in the block before its doc comment.
       if (comments.length > 0) earlier = comments;
       comments = [];
       continue;

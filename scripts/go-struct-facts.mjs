@@ -1,6 +1,7 @@
-// What the structures that the API server holds objects in have other than the types of the wire. Facts only, from Kubernetes 1.36.
+// Differences between the types of the wire and the structures in which the API server holds objects. Facts only, from
+// Kubernetes 1.36.
 
-/** Where printing starts: types whose values are shown whole in answers. */
+/** Roots of the printing: types that answers show whole. */
 export const roots = [
   ...['core/v1.PodTemplateSpec', 'core/v1.PersistentVolumeClaimSpec', 'core/v1.PersistentVolumeSpec'],
   ...['batch/v1.PodFailurePolicy', 'batch/v1.SuccessPolicy', 'rbac/v1.RoleRef', 'networking/v1.ParentReference', 'node/v1.Overhead'],

@@ -70,7 +70,8 @@ export function setUp() {
 if (process.argv[1] === fileURLToPath(import.meta.url)) setUp();
 
 /**
- * What the program is started with. The reading of its own file, freed, teaches the allocator of glibc to keep blocks of megabytes, and 7 MiB
- * of what a start needed stay resident; a threshold of its own, the usual one, makes it give them back. It costs no processor time.
+ * Environment of the program. glibc's allocator raises its trim threshold when the program's own large file is read and
+ * freed, so that 7 MiB of a start's memory stay resident. A fixed threshold, the usual one, releases them. It costs no
+ * processor time.
  */
 export const programEnvironment = { MALLOC_TRIM_THRESHOLD_: '131072', ...process.env };

@@ -17,14 +17,14 @@ export const application: DashboardSource = {
         [
           4,
           stat('Sync', `max(${syncNumber} and on (namespace, app) gitops_app_info{${ofApp}})`, {
-            description: 'Whether what was applied is what Git says.',
+            description: 'State of the comparison between Git and the cluster.',
             mappings: syncMappings,
           }),
         ],
         [
           4,
           stat('Health', `max(${healthNumber} and on (namespace, app) gitops_app_info{${ofApp}})`, {
-            description: 'Whether what was applied works.',
+            description: 'Health of the applied objects.',
             mappings: healthMappings,
           }),
         ],

@@ -11,7 +11,7 @@ export type PanelType = 'stat' | 'timeseries' | 'table' | 'bargauge' | 'barchart
 export interface Panel {
   readonly type: PanelType;
   readonly title: string;
-  /** What it means and, where it helps, what to do; shown at the title. */
+  /** Meaning of the panel and, if useful, the next step; shown at the title. */
   readonly description: string;
   readonly unit: string;
   readonly targets: readonly Target[];
@@ -108,7 +108,7 @@ export const namespaceVariable = {
 // biome-ignore lint/suspicious/noTemplateCurlyInString: Grafana fills it in.
 const datasource = { type: 'prometheus', uid: '${datasource}' } as const;
 
-/** What every dashboard links to, in this order. */
+/** Links of every dashboard, in this order. */
 export interface Sibling {
   readonly uid: string;
   readonly title: string;

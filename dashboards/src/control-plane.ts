@@ -52,7 +52,7 @@ export const controlPlane: DashboardSource = {
         [
           4,
           stat('Event loop lag p99', 'max(nodejs_eventloop_lag_p99_seconds)', {
-            description: 'How late the process gets to its work: the health of a design with one process.',
+            description: 'Delay of the event loop: the health of a design with one process.',
             unit: 's',
             steps: [
               [null, colours.ok],
@@ -144,7 +144,7 @@ export const controlPlane: DashboardSource = {
         [
           8,
           timeseries('Queue wait p99', [{ expr: p99('workqueue_queue_duration_seconds_bucket', 'le, name'), legend: '{{name}}' }], {
-            description: 'How long keys wait for a controller.',
+            description: 'Time that keys wait for a controller.',
             unit: 's',
             min: 0,
           }),
@@ -152,7 +152,7 @@ export const controlPlane: DashboardSource = {
         [
           8,
           timeseries('Work p99', [{ expr: p99('workqueue_work_duration_seconds_bucket', 'le, name'), legend: '{{name}}' }], {
-            description: 'How long a controller works on a key.',
+            description: 'Time that a controller works on a key.',
             unit: 's',
             min: 0,
           }),

@@ -5,7 +5,7 @@ const ofApp = 'app=~"$app"';
 export const delivery: DashboardSource = {
   uid: 'midship-delivery',
   title: 'Midship / Delivery',
-  description: 'How fast and how safely commits become running pods.',
+  description: 'Speed and safety of commits on their way to running pods.',
   variables: [appVariable],
   bands: [
     {
@@ -186,7 +186,7 @@ export const delivery: DashboardSource = {
               },
             ],
             {
-              description: 'What was done with the objects of commits.',
+              description: 'Operations on the objects of commits.',
               min: 0,
             },
           ),
@@ -199,7 +199,7 @@ export const delivery: DashboardSource = {
         [
           8,
           timeseries(
-            'Where the time goes p95',
+            'Time of each step p95',
             [
               {
                 expr: 'histogram_quantile(0.95, sum by (le, phase) (rate(gitops_phase_duration_seconds_bucket[$__range])))',

@@ -28,7 +28,7 @@ export const nodes: DashboardSource = {
         [
           6,
           stat('Not ready', 'sum(kube_node_status_condition{condition="Ready",status=~"false|unknown"}) or vector(0)', {
-            description: 'Nodes that are not ready or have not been heard of.',
+            description: 'Nodes that are not ready or send no heartbeats.',
             steps: [
               [null, colours.ok],
               [1, colours.failed],
@@ -159,7 +159,7 @@ export const nodes: DashboardSource = {
             'Runtime operations',
             [{ expr: 'sum by (operation_type) (rate(kubelet_runtime_operations_total[$__rate_interval]))', legend: '{{operation_type}}' }],
             {
-              description: 'What agents ask of the container runtime, a second.',
+              description: 'Calls of agents to the container runtime, per second.',
               unit: 'ops',
               min: 0,
             },

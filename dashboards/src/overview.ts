@@ -112,14 +112,14 @@ export const overview: DashboardSource = {
         [
           12,
           stateTimeline('Sync by app', [{ expr: syncNumber, legend: '{{app}}' }], {
-            description: 'Whether what was applied is what Git says, app by app.',
+            description: 'Sync state of each app: the comparison between Git and the cluster.',
             mappings: syncMappings,
           }),
         ],
         [
           12,
           stateTimeline('Health by app', [{ expr: healthNumber, legend: '{{app}}' }], {
-            description: 'Whether what was applied works, app by app.',
+            description: 'Health of the applied objects of each app.',
             mappings: healthMappings,
           }),
         ],

@@ -8,7 +8,10 @@ import { buildHere, buildWithKustomize, type Files, hasKustomize, writeFiles } f
 import { corpusFields, corpusFiles, corpusResources, mergeFields } from '../support/kustomize-corpus.ts';
 
 const runs = process.env.MIDSHIP_FUZZ_RUNS;
-/** More runs, of other cases each time, by hand: `MIDSHIP_FUZZ_RUNS=1000`. Without, the same few, so that a change is what makes them fail. */
+/**
+ * More runs by hand, of other cases each time: `MIDSHIP_FUZZ_RUNS=1000`. Without it the cases are fixed, so that only a
+ * change makes them fail.
+ */
 const parameters = runs === undefined ? { numRuns: 25, seed: 1, endOnFailure: true } : { numRuns: Number(runs) };
 
 /** Any fields of the corpus that go together in one file. */

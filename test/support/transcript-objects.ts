@@ -44,7 +44,7 @@ function objectOfRow({ object, cells }: JsonObject): readonly RecordedObject[] {
   if (isObject(object) && isObject(object.metadata)) {
     return [{ object, whole: object.kind !== 'PartialObjectMetadata', cells: values }];
   }
-  // Of long tables only names were kept, and rows without objects have only the first cell.
+  // Long tables were cut to names, and rows without objects have only the first cell.
   const name = isObject(object) ? textOf(object.name) : textOf(values[0]);
   return name === '' ? [] : [{ ...named(name), cells: values }];
 }

@@ -4,8 +4,9 @@ import { type RecordedSet, recordedFiles, recordedLines } from './recorded-lines
 /**
  * The recorded conversations of real clients with a real API server, read into one form.
  *
- * Some bodies are not in the recordings: those that hold credentials, those that are too large to keep, and texts that parsing changed
- * (duplicate keys). Where the answer tells what was sent, the body is made from it; where it does not, the exchange is `withheld`.
+ * Some bodies are not in the recordings: those that hold credentials, those that are too large to keep, and texts that
+ * parsing changed (duplicate keys). The body is rebuilt from the answer if that shows it; else the exchange is
+ * `withheld`.
  */
 
 export type Json = null | boolean | number | string | readonly Json[] | JsonObject;
