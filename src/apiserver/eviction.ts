@@ -29,7 +29,12 @@ const retryAfterSeconds = 10;
 const maxAttempts = 5;
 
 /** Write of the server itself during an eviction. */
-const ownWrite: WriteRequest = { user: apiServerUser, userAgent: 'kube-apiserver', subresource: 'status' };
+const ownWrite = (kind: KindDefinition): WriteRequest => ({
+  kind,
+  user: apiServerUser,
+  userAgent: 'kube-apiserver',
+  subresource: 'status',
+});
 
 /**
  * `pods/eviction`: a deletion that the PodDisruptionBudget of the pod has to grant. The grant is subtracted from the
@@ -80,7 +85,7 @@ export function createEvictor({ registry, writer, clock }: EvictionOptions) {
       } as KubeObject;
     };
     if (dryRun) grant(budget);
-    else await writer.modify(ownWrite, podDisruptionBudgets as KindDefinition, budget.metadata, { part: 'status', change: grant });
+    else await writer.modify(ownWrite(podDisruptionBudgets), budget.metadata, { part: 'status', change: grant });
   }
 
   /** Says why, then deletes; on the way nobody may have changed the pod when `version` is what the decision rests on. */
@@ -88,7 +93,7 @@ export function createEvictor({ registry, writer, clock }: EvictionOptions) {
     const { uid } = pod.metadata;
     let resourceVersion = version;
     if (options.dryRun !== true && pod.metadata.deletionTimestamp === undefined) {
-      const marked = await writer.modify(ownWrite, pods as KindDefinition, pod.metadata, {
+      const marked = await writer.modify(ownWrite(pods), pod.metadata, {
         part: 'status',
         change: (current) => {
           if (version !== undefined && current.metadata.resourceVersion !== version) throw changed(pod, version, current);
@@ -97,7 +102,7 @@ export function createEvictor({ registry, writer, clock }: EvictionOptions) {
       });
       if (version !== undefined) resourceVersion = marked.metadata.resourceVersion;
     }
-    await writer.delete({ ...request, subresource: undefined }, pods as KindDefinition, pod.metadata, {
+    await writer.delete({ ...request, kind: pods, subresource: undefined }, pod.metadata, {
       ...options,
       preconditions: {
         ...(uid === undefined ? {} : { uid }),

@@ -14,21 +14,20 @@ export interface KubeApi {
   readonly kinds: KindTable;
 
   /** @param resourceVersion  the answer is not older; absent, empty or `0`: as it is known here */
-  get(request: RequestInfo, kind: KindDefinition, ref: ObjectRef, resourceVersion?: string): Promise<KubeObject>;
+  get(request: RequestInfo, ref: ObjectRef, resourceVersion?: string): Promise<KubeObject>;
 
-  list(request: RequestInfo, kind: KindDefinition, options: ListRequest): Promise<ListPage>;
+  list(request: RequestInfo, options: ListRequest): Promise<ListPage>;
 
   /** Starts a watch. Errors that belong before the first event (bad selector, forbidden) reject; 410 does too (`Expired`). */
-  watch(request: RequestInfo, kind: KindDefinition, options: WatchRequest): Promise<Watching>;
+  watch(request: RequestInfo, options: WatchRequest): Promise<Watching>;
 
-  create(request: WriteRequest, kind: KindDefinition, namespace: string | undefined, object: KubeObject): Promise<KubeObject>;
+  create(request: WriteRequest, namespace: string | undefined, object: KubeObject): Promise<KubeObject>;
 
-  update(request: WriteRequest, kind: KindDefinition, ref: ObjectRef, object: KubeObject): Promise<KubeObject>;
+  update(request: WriteRequest, ref: ObjectRef, object: KubeObject): Promise<KubeObject>;
 
   /** `created` tells an apply that made the object (201). */
   patch(
     request: WriteRequest & { readonly force?: boolean },
-    kind: KindDefinition,
     ref: ObjectRef,
     patch: Patch,
   ): Promise<{ readonly object: KubeObject; readonly created: boolean }>;
@@ -37,23 +36,22 @@ export interface KubeApi {
    * Body of the answer: the object or a Status, by `kind.deleteAnswer` and by finalizers or a grace period that keep
    * the object.
    */
-  delete(request: WriteRequest, kind: KindDefinition, ref: ObjectRef, options: DeleteOptions): Promise<DeleteOutcome>;
+  delete(request: WriteRequest, ref: ObjectRef, options: DeleteOptions): Promise<DeleteOutcome>;
 
   deleteCollection(
     request: WriteRequest,
-    kind: KindDefinition,
     options: DeleteOptions,
     list: ListRequest,
   ): Promise<{ readonly items: readonly KubeObject[]; readonly resourceVersion: string }>;
 
   /** POST to an action subresource: `binding`, `eviction`, `token`. */
-  createSubresource(request: WriteRequest, kind: KindDefinition, ref: ObjectRef, body: KubeObject): Promise<KubeObject>;
+  createSubresource(request: WriteRequest, ref: ObjectRef, body: KubeObject): Promise<KubeObject>;
 
   /**
    * Lets admission see a connection that is about to be made to a pod, a Service or a node, with the options that its client gives
    * (`PodExecOptions`). The caller has authorized it.
    */
-  connect(request: RequestInfo, kind: KindDefinition, ref: ObjectRef, options: KubeObject): Promise<void>;
+  connect(request: RequestInfo, ref: ObjectRef, options: KubeObject): Promise<void>;
 
   /** Authorizes what has no kind: `/metrics`, `/version`, log and proxy subresources (`attributes.resource` set). */
   authorize(user: UserInfo, attributes: RequestAttributes): void;
@@ -72,6 +70,8 @@ export interface KindTable {
 }
 
 export interface RequestInfo {
+  /** The kind of the objects that are asked for. */
+  readonly kind: KindDefinition;
   readonly user: UserInfo;
   readonly userAgent: string;
   readonly subresource?: string | undefined;

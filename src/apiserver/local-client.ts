@@ -27,15 +27,16 @@ export function createLocalClient({ kubeApi, user: given, userAgent }: LocalClie
     throw new StatusError({ code: 404, reason: 'NotFound', message: 'the server could not find the requested resource', details: {} });
   }
 
-  function infoOf(signal: AbortSignal | undefined, subresource?: string): RequestInfo {
+  function infoOf(resource: Resource, signal: AbortSignal | undefined): RequestInfo {
     signal?.throwIfAborted();
-    return { user, userAgent, subresource, signal };
+    return { kind: kindOf(resource), user, userAgent, signal };
   }
 
-  function writeOf(options: WriteOptions | undefined, subresource?: string): WriteRequest {
+  function writeOf(resource: Resource, options: WriteOptions | undefined, subresource?: string): WriteRequest {
     const signal = options?.signal;
     signal?.throwIfAborted();
     const request = {
+      kind: kindOf(resource),
       user,
       userAgent,
       subresource,
@@ -53,11 +54,12 @@ export function createLocalClient({ kubeApi, user: given, userAgent }: LocalClie
       ref: { readonly namespace?: string | undefined; readonly name: string },
       options?: { readonly signal?: AbortSignal },
     ) {
-      return (await kubeApi.get(infoOf(options?.signal), kindOf(resource), ref)) as T;
+      return (await kubeApi.get(infoOf(resource, options?.signal), ref)) as T;
     },
     async list<T extends KubeObject>(resource: Resource<T>, options: Parameters<Client['list']>[1] = {}) {
-      const kind = kindOf(resource);
-      const { items, resourceVersion, continue: token, remainingItemCount } = await kubeApi.list(infoOf(options.signal), kind, options);
+      const request = infoOf(resource, options.signal);
+      const { kind } = request;
+      const { items, resourceVersion, continue: token, remainingItemCount } = await kubeApi.list(request, options);
       return {
         apiVersion: apiVersionOf(kind),
         kind: listKindOf(kind),
@@ -84,43 +86,45 @@ export function createLocalClient({ kubeApi, user: given, userAgent }: LocalClie
         }
         signal.addEventListener('abort', onAbort, { once: true });
         kubeApi
-          .watch({ user, userAgent, signal }, kindOf(resource), {
-            namespace,
-            labelSelector,
-            fieldSelector,
-            resourceVersion,
-            allowBookmarks: true,
-            signal,
-            // The records are the events: nothing is copied on the way to an informer.
-            onEvents: (records) => options.onEvents(records as readonly WatchEvent[] as readonly WatchEvent<never>[]),
-            onEnd: settle,
-          })
+          .watch(
+            { kind: kindOf(resource), user, userAgent, signal },
+            {
+              namespace,
+              labelSelector,
+              fieldSelector,
+              resourceVersion,
+              allowBookmarks: true,
+              signal,
+              // The records are the events: nothing is copied on the way to an informer.
+              onEvents: (records) => options.onEvents(records as readonly WatchEvent[] as readonly WatchEvent<never>[]),
+              onEnd: settle,
+            },
+          )
           .catch(settle);
       });
     },
     async create(resource, object, options) {
-      const kind = kindOf(resource);
-      const stored = await kubeApi.create(writeOf(options), kind, object.metadata.namespace, object as unknown as KubeObject);
+      const stored = await kubeApi.create(writeOf(resource, options), object.metadata.namespace, object as unknown as KubeObject);
       return stored as never;
     },
     async update(resource, object, options) {
-      return (await kubeApi.update(writeOf(options, options?.subresource), kindOf(resource), object.metadata, object)) as never;
+      return (await kubeApi.update(writeOf(resource, options, options?.subresource), object.metadata, object)) as never;
     },
     async patch(resource, ref, patch, options) {
-      const write = writeOf(options, options?.subresource);
+      const write = writeOf(resource, options, options?.subresource);
       // Applying needs a manager that the caller chose: its fields are the ones it names again next time.
       const named = patch.type === 'apply' ? { ...write, fieldManager: options?.fieldManager } : write;
       const request = { ...named, ...(options?.force === undefined ? {} : { force: options.force }) };
-      return (await kubeApi.patch(request, kindOf(resource), ref, patch)).object as never;
+      return (await kubeApi.patch(request, ref, patch)).object as never;
     },
     async delete(resource, ref, options = {}) {
-      await kubeApi.delete({ ...infoOf(options.signal), dryRun: options.dryRun }, kindOf(resource), ref, options);
+      await kubeApi.delete({ ...infoOf(resource, options.signal), dryRun: options.dryRun }, ref, options);
     },
     async deleteCollection(resource, options) {
-      await kubeApi.deleteCollection({ ...infoOf(options.signal), dryRun: options.dryRun }, kindOf(resource), options, options);
+      await kubeApi.deleteCollection({ ...infoOf(resource, options.signal), dryRun: options.dryRun }, options, options);
     },
     async createSubresource(resource, ref, subresource, body, options) {
-      return (await kubeApi.createSubresource(writeOf(options, subresource), kindOf(resource), ref, body as KubeObject)) as never;
+      return (await kubeApi.createSubresource(writeOf(resource, options, subresource), ref, body as KubeObject)) as never;
     },
     async discover() {
       return kubeApi.kinds.all().map(({ group, version, resource, kind, namespaced, verbs, shortNames, subresources }) => ({

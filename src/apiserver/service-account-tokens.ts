@@ -313,14 +313,20 @@ export const serviceAccountGroups = (namespace: string): readonly string[] => [
   `system:serviceaccounts:${namespace}`,
 ];
 
+interface NodeTokenRequest {
+  readonly user: UserInfo;
+  readonly account: ObjectRef;
+  readonly wanted: TokenRequest;
+}
+
 /**
  * NodeRestriction: a node gets tokens only for pods that run on it, bound to them.
  *
  * @throws StatusError `Forbidden`
  */
-export function checkNodeTokenRequest(registry: Pick<Registry, 'get'>, user: UserInfo, account: ObjectRef, { spec }: TokenRequest): void {
+export function checkNodeTokenRequest(registry: Pick<Registry, 'get'>, { user, account, wanted }: NodeTokenRequest): void {
   if (!user.groups.includes('system:nodes') || !user.name.startsWith('system:node:')) return;
-  const { kind, name = '', uid = '' } = spec?.boundObjectRef ?? {};
+  const { kind, name = '', uid = '' } = wanted.spec?.boundObjectRef ?? {};
   const refuse = (why: string) => forbidden({ group: '', resource: 'serviceaccounts/token' }, account.name, why);
   if (kind !== 'Pod' || uid === '') throw refuse('node requested token not bound to a pod');
   const pod = registry.get(pods, `${account.namespace ?? ''}/${name}`) as Pod | undefined;

@@ -1,9 +1,10 @@
+import type { Patch } from '../client/client.ts';
 import type { Conversion, KindDefinition } from '../machinery/kind.ts';
 import { deepFreeze, type KubeObject } from '../machinery/object.ts';
 import { apiVersionOf } from '../machinery/resource.ts';
 import type { SchemaSet } from '../machinery/schema.ts';
 import { invalid, type StatusError } from '../machinery/status-error.ts';
-import type { KubeApi, ServedVersion, WatchRecord, WriteRequest } from './kube-api.ts';
+import type { KubeApi, RequestInfo, ServedVersion, WatchRecord, WriteRequest } from './kube-api.ts';
 import type { BodyDecoder } from './registry/decoding.ts';
 import { invalidPatch, patched } from './registry/patching.ts';
 
@@ -18,89 +19,107 @@ export interface VersionsOptions {
  */
 export function withVersions(kubeApi: KubeApi, { decoder, schemas }: VersionsOptions): KubeApi {
   /** A whole object of the version, read and checked by its rules, as the stored kind has it. */
-  function toStored(
-    request: WriteRequest,
-    kind: KindDefinition,
-    { toStored: convert }: Conversion<KubeObject>,
-    given: KubeObject,
-    { before, refuse }: { readonly before?: KubeObject; readonly refuse?: (why: string) => StatusError } = {},
-  ): KubeObject {
-    const decoded = decoder.decode(request, kind, given, before, refuse);
+  function toStored(request: WriteRequest, { toStored: convert }: Conversion<KubeObject>, { object, before, refuse }: Given): KubeObject {
+    const { kind } = request;
+    const decoded = decoder.decode({ request, kind, object, before, refuse });
     const complete = kind.defaults?.(decoded, before) ?? decoded;
     const errors = kind.validate?.(complete, before) ?? [];
     if (errors.length > 0) throw invalid(kind, complete.metadata.name ?? '', errors);
     return convert(complete);
   }
 
+  function servedForPatch(request: WriteRequest, storedAs: Conversion<KubeObject>, patch: Patch): ServedVersion {
+    const { kind } = request;
+    return {
+      kind,
+      change(stored) {
+        const before = shown(storedAs, stored);
+        const object = patched(before, patch, { schemas, schemaName: kind.schemaName });
+        return toStored(request, storedAs, { object, before, refuse: (why) => invalidPatch(patch, why) });
+      },
+      show: (stored) => shown(storedAs, stored),
+      accept: (applied, before) => toStored(request, storedAs, { object: applied, before }),
+    };
+  }
+
   return {
-    ...kubeApi,
-    async get(request, kind, ref, resourceVersion) {
-      const { storedAs } = kind;
-      if (storedAs === undefined) return kubeApi.get(request, kind, ref, resourceVersion);
-      return shown(storedAs, await kubeApi.get({ ...request, servedAs: { kind } }, storedAs.kind, ref, resourceVersion));
+    kinds: kubeApi.kinds,
+    authorize: (user, attributes) => kubeApi.authorize(user, attributes),
+    decide: (user, attributes) => kubeApi.decide(user, attributes),
+    // Subresources that act, and connections, are the same in all versions.
+    createSubresource: (request, ref, body) => kubeApi.createSubresource(request, ref, body),
+    connect: (request, ref, options) => kubeApi.connect(request, ref, options),
+    async get(request, ref, resourceVersion) {
+      const { storedAs } = request.kind;
+      if (storedAs === undefined) return kubeApi.get(request, ref, resourceVersion);
+      return shown(storedAs, await kubeApi.get(ofStored(request, storedAs), ref, resourceVersion));
     },
-    async list(request, kind, list) {
-      const { storedAs } = kind;
-      if (storedAs === undefined) return kubeApi.list(request, kind, list);
-      const page = await kubeApi.list({ ...request, servedAs: { kind } }, storedAs.kind, list);
+    async list(request, list) {
+      const { storedAs } = request.kind;
+      if (storedAs === undefined) return kubeApi.list(request, list);
+      const page = await kubeApi.list(ofStored(request, storedAs), list);
       return { ...page, items: page.items.map((item) => shown(storedAs, item)) };
     },
-    async watch(request, kind, watch) {
+    async watch(request, watch) {
+      const { kind } = request;
       const { storedAs } = kind;
-      if (storedAs === undefined) return kubeApi.watch(request, kind, watch);
-      return kubeApi.watch({ ...request, servedAs: { kind } }, storedAs.kind, {
+      if (storedAs === undefined) return kubeApi.watch(request, watch);
+      return kubeApi.watch(ofStored(request, storedAs), {
         ...watch,
         onEvents: (records) => watch.onEvents(records.map((record) => shownRecord(kind, storedAs, record))),
         onEnd: (err) => watch.onEnd(err),
       });
     },
-    async create(request, kind, namespace, object) {
-      const { storedAs } = kind;
-      if (storedAs === undefined) return kubeApi.create(request, kind, namespace, object);
-      const wanted = toStored(request, kind, storedAs, object);
-      return shown(storedAs, await kubeApi.create({ ...readRequest(request), servedAs: { kind } }, storedAs.kind, namespace, wanted));
+    async create(request, namespace, object) {
+      const { storedAs } = request.kind;
+      if (storedAs === undefined) return kubeApi.create(request, namespace, object);
+      const wanted = toStored(request, storedAs, { object });
+      return shown(storedAs, await kubeApi.create(alreadyRead(ofStored(request, storedAs)), namespace, wanted));
     },
-    async update(request, kind, ref, object) {
-      const { storedAs } = kind;
-      if (storedAs === undefined) return kubeApi.update(request, kind, ref, object);
-      const wanted = toStored(request, kind, storedAs, object);
-      return shown(storedAs, await kubeApi.update({ ...readRequest(request), servedAs: { kind } }, storedAs.kind, ref, wanted));
+    async update(request, ref, object) {
+      const { storedAs } = request.kind;
+      if (storedAs === undefined) return kubeApi.update(request, ref, object);
+      const wanted = toStored(request, storedAs, { object });
+      return shown(storedAs, await kubeApi.update(alreadyRead(ofStored(request, storedAs)), ref, wanted));
     },
-    async patch(request, kind, ref, patch) {
-      const { storedAs } = kind;
-      if (storedAs === undefined) return kubeApi.patch(request, kind, ref, patch);
-      const change = (stored: KubeObject): KubeObject => {
-        const before = shown(storedAs, stored);
-        const wanted = patched(before, patch, schemas, kind.schemaName);
-        return toStored(request, kind, storedAs, wanted, { before, refuse: (why) => invalidPatch(patch, why) });
-      };
-      const servedAs: ServedVersion = {
-        kind,
-        change,
-        show: (stored) => shown(storedAs, stored),
-        accept: (applied, before) => toStored(request, kind, storedAs, applied, before === undefined ? {} : { before }),
-      };
-      const inner = { ...readRequest(request), force: request.force === true, servedAs };
-      const { object, created } = await kubeApi.patch(inner, storedAs.kind, ref, patch);
+    async patch(request, ref, patch) {
+      const { storedAs } = request.kind;
+      if (storedAs === undefined) return kubeApi.patch(request, ref, patch);
+      const servedAs = servedForPatch(request, storedAs, patch);
+      const inner = { ...alreadyRead(request), kind: storedAs.kind, force: request.force === true, servedAs };
+      const { object, created } = await kubeApi.patch(inner, ref, patch);
       return { object: shown(storedAs, object), created };
     },
-    async delete(request, kind, ref, deletion) {
-      const { storedAs } = kind;
-      if (storedAs === undefined) return kubeApi.delete(request, kind, ref, deletion);
-      const outcome = await kubeApi.delete({ ...request, servedAs: { kind } }, storedAs.kind, ref, deletion);
+    async delete(request, ref, deletion) {
+      const { storedAs } = request.kind;
+      if (storedAs === undefined) return kubeApi.delete(request, ref, deletion);
+      const outcome = await kubeApi.delete(ofStored(request, storedAs), ref, deletion);
       return outcome.type === 'object' ? { ...outcome, object: shown(storedAs, outcome.object) } : outcome;
     },
-    async deleteCollection(request, kind, deletion, list) {
-      const { storedAs } = kind;
-      if (storedAs === undefined) return kubeApi.deleteCollection(request, kind, deletion, list);
-      const deleted = await kubeApi.deleteCollection({ ...request, servedAs: { kind } }, storedAs.kind, deletion, list);
+    async deleteCollection(request, deletion, list) {
+      const { storedAs } = request.kind;
+      if (storedAs === undefined) return kubeApi.deleteCollection(request, deletion, list);
+      const deleted = await kubeApi.deleteCollection(ofStored(request, storedAs), deletion, list);
       return { ...deleted, items: deleted.items.map((item) => shown(storedAs, item)) };
     },
   };
 }
 
+interface Given {
+  readonly object: KubeObject;
+  readonly before?: KubeObject | undefined;
+  readonly refuse?: (why: string) => StatusError;
+}
+
+/** The request for the stored kind, which remembers the version of its client. */
+const ofStored = <R extends RequestInfo>(request: R, { kind }: Conversion<KubeObject>): R => ({
+  ...request,
+  kind,
+  servedAs: { kind: request.kind },
+});
+
 /** Complaints about the body were made when it was read in its own version. */
-const readRequest = (request: WriteRequest): WriteRequest => ({ ...request, duplicateFields: [], fieldValidation: 'Ignore' });
+const alreadyRead = (request: WriteRequest): WriteRequest => ({ ...request, duplicateFields: [], fieldValidation: 'Ignore' });
 
 const shownObjects = new WeakMap<Conversion<KubeObject>, WeakMap<KubeObject, KubeObject>>();
 

@@ -42,11 +42,14 @@ export async function replayTranscript(transcript: Transcript, index: ObjectInde
   const translation = new Translation(() => storage.currentRevision);
   const request = { user: admin, userAgent: 'transcripts' };
   const settle = async (revision: number): Promise<void> => {
-    await cluster.api.kubeApi.list(request, namespaces, {
-      resourceVersion: String(revision),
-      resourceVersionMatch: 'NotOlderThan',
-      limit: 1,
-    });
+    await cluster.api.kubeApi.list(
+      { ...request, kind: namespaces },
+      {
+        resourceVersion: String(revision),
+        resourceVersionMatch: 'NotOlderThan',
+        limit: 1,
+      },
+    );
   };
   const world = new World({ storage, index, translation, settle });
   const webhooks = createRecordedWebhooks(cluster, (act) => world.act(act));

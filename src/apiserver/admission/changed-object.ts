@@ -3,7 +3,6 @@ import type { KubeObject } from '../../machinery/object.ts';
 import { internalError } from '../../machinery/status-error.ts';
 import type { BodyDecoder } from '../registry/decoding.ts';
 import { createdMetadata, updatedMetadata } from '../registry/metadata.ts';
-import { apiServerUser } from '../user.ts';
 import type { AdmissionRequest } from './admission.ts';
 import type { Match } from './match.ts';
 
@@ -20,8 +19,7 @@ export function changedObject(
   changed: KubeObject,
 ): KubeObject {
   const stored = match.kind === kind ? changed : (match.kind.storedAs?.toStored(changed) ?? changed);
-  const own = { user: apiServerUser, userAgent: 'kube-apiserver-admission', fieldValidation: 'Ignore' } as const;
-  const decoded = decoder.decode(own, kind, stored, undefined, (why) => internalError(why));
+  const decoded = decoder.decode({ request: { fieldValidation: 'Ignore' }, kind, object: stored, refuse: (why) => internalError(why) });
   const metadata =
     before === undefined
       ? createdMetadata(decoded.metadata, {

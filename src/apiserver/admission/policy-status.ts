@@ -20,7 +20,14 @@ export interface PolicyStatusOptions extends TypeCheckOptions {
 
 const policies = validatingAdmissionPolicies as KindDefinition;
 const manager = 'validatingadmissionpolicy-status';
-const request = { user: apiServerUser, userAgent: manager, fieldManager: manager, subresource: 'status', force: true } as const;
+const request = {
+  kind: policies,
+  user: apiServerUser,
+  userAgent: manager,
+  fieldManager: manager,
+  subresource: 'status',
+  force: true,
+} as const;
 
 /**
  * Writes type errors of each ValidatingAdmissionPolicy's expressions to its status, once for each generation. Kinds
@@ -66,7 +73,7 @@ export function startPolicyStatus({ registry, writer, clock, log, ...types }: Po
       status: { observedGeneration: generation, typeChecking },
     };
     try {
-      await writer.apply(request, policies, { name }, { part: 'status', patch });
+      await writer.apply(request, { name }, { part: 'status', patch });
     } catch (err) {
       // It is gone, or another server was faster.
       if (!isNotFound(err) && !isConflict(err)) throw err;

@@ -12,6 +12,7 @@ import type { KindDefinition } from '../../machinery/kind.ts';
 import { deepEqual, type KubeObject } from '../../machinery/object.ts';
 import { isAlreadyExists, isConflict, isNotFound } from '../../machinery/status-error.ts';
 import type { CustomKindTable } from '../kind-table.ts';
+import type { WriteRequest } from '../kube-api.ts';
 import { followObjects } from '../registry/follow.ts';
 import type { Registry } from '../registry/registry.ts';
 import type { Writer } from '../registry/writes.ts';
@@ -37,7 +38,7 @@ const retryMs = 1_000;
 /** Says of an APIService that it comes and goes with what is served. */
 const automanaged = 'kube-aggregator.kubernetes.io/automanaged';
 
-const request = { user: apiServerUser, userAgent: 'midship-apiserver' };
+const requestOf = (kind: KindDefinition): WriteRequest => ({ kind, user: apiServerUser, userAgent: 'midship-apiserver' });
 
 /**
  * Serves what CustomResourceDefinitions describe, from the moment that their names are accepted until their last instance is gone. Every
@@ -149,8 +150,7 @@ export class CustomResources {
     const { writer, clock } = this.#options;
     try {
       await writer.modify(
-        request,
-        customResourceDefinitions,
+        requestOf(customResourceDefinitions),
         { name },
         {
           part: 'whole',
@@ -229,7 +229,7 @@ export class CustomResources {
         spec: { group, version, groupPriorityMinimum: 1000, versionPriority: 100 },
       };
       try {
-        await writer.create(request, apiServices, undefined, object);
+        await writer.create(requestOf(apiServices), undefined, object);
       } catch (err) {
         // Another server registers the same.
         if (!isAlreadyExists(err)) throw err;
@@ -261,8 +261,7 @@ export class CustomResources {
     }
     try {
       await writer.modify(
-        request,
-        customResourceDefinitions,
+        requestOf(customResourceDefinitions),
         { name },
         {
           part: 'whole',
@@ -279,7 +278,7 @@ export class CustomResources {
 
   async #delete(kind: KindDefinition, metadata: KubeObject['metadata']): Promise<void> {
     try {
-      await this.#options.writer.delete(request, kind, metadata, {});
+      await this.#options.writer.delete(requestOf(kind), metadata, {});
     } catch (err) {
       if (!isNotFound(err) && !isConflict(err)) throw err;
     }

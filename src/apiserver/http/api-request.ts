@@ -61,7 +61,8 @@ export interface ApiRequest {
 
 export type Handler = (request: ApiRequest, context: HandlerContext) => Promise<void>;
 
-export const requestInfoOf = ({ user, userAgent, target, signal, annotate }: ApiRequest): RequestInfo => ({
+export const requestInfoOf = ({ kind, user, userAgent, target, signal, annotate }: ApiRequest): RequestInfo => ({
+  kind,
   user,
   userAgent,
   subresource: target.subresource,

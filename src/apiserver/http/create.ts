@@ -6,25 +6,25 @@ import { sendObject } from './send-object.ts';
 
 /** POST to a collection. */
 export async function handleCreate(request: ApiRequest, context: HandlerContext): Promise<void> {
-  const { kind, target, response } = request;
+  const { target, response } = request;
   representationOf(request);
   const options = writeOptionsOf(request.query, 'CreateOptions');
   const { object, duplicateFields } = readObject(request);
   const created = await withWarnings(response, (onWarning) =>
-    context.kubeApi.create({ ...requestInfoOf(request), ...options, duplicateFields, onWarning }, kind, target.namespace, object),
+    context.kubeApi.create({ ...requestInfoOf(request), ...options, duplicateFields, onWarning }, target.namespace, object),
   );
   sendObject(request, context, 201, created);
 }
 
 /** POST to a subresource that does something: `binding`, `eviction`, `token`. */
 export async function handleCreateSubresource(request: ApiRequest, context: HandlerContext): Promise<void> {
-  const { kind, response } = request;
+  const { response } = request;
   const { encoding, pretty } = representationOf(request);
   const { dryRun, ...options } = writeOptionsOf(request.query, 'CreateOptions');
   const { object, duplicateFields } = readObject(request);
   const write = { ...requestInfoOf(request), ...options, dryRun: dryRun || asksForDryRun(object), duplicateFields };
   const answer = await withWarnings(response, (onWarning) =>
-    context.kubeApi.createSubresource({ ...write, onWarning }, kind, refOf(request), object),
+    context.kubeApi.createSubresource({ ...write, onWarning }, refOf(request), object),
   );
   sendValue(response, 201, answer, { encoding, pretty });
 }

@@ -12,7 +12,7 @@ export async function handleDelete(request: ApiRequest, context: HandlerContext)
   const options = deleteOptionsOf(request.query, readDeleteBody(request));
   const write = { ...requestInfoOf(request), dryRun: options.dryRun };
   const outcome = await withWarnings(request.response, (onWarning) =>
-    context.kubeApi.delete({ ...write, onWarning }, request.kind, refOf(request), options),
+    context.kubeApi.delete({ ...write, onWarning }, refOf(request), options),
   );
   if (outcome.type === 'object') sendObject(request, context, 200, outcome.object);
   else
@@ -36,6 +36,6 @@ export async function handleDeleteCollection(request: ApiRequest, context: Handl
   const options = deleteOptionsOf(request.query, readDeleteBody(request));
   const list = listRequestOf(request.query, request.target.namespace);
   const write = { ...requestInfoOf(request), dryRun: options.dryRun };
-  const page = await context.kubeApi.deleteCollection(write, request.kind, options, list);
+  const page = await context.kubeApi.deleteCollection(write, options, list);
   await sendList(request, context, page);
 }

@@ -6,6 +6,6 @@ export async function handleGet(request: ApiRequest, context: HandlerContext): P
   // A form that cannot be served is refused before the work is done.
   representationOf(request);
   const resourceVersion = request.query.get('resourceVersion') ?? '';
-  const object = await context.kubeApi.get(requestInfoOf(request), request.kind, refOf(request), resourceVersion);
+  const object = await context.kubeApi.get(requestInfoOf(request), refOf(request), resourceVersion);
   sendObject(request, context, 200, object);
 }

@@ -6,6 +6,6 @@ import { sendList } from './send-object.ts';
 export async function handleList(request: ApiRequest, context: HandlerContext): Promise<void> {
   representationOf(request);
   const options = listRequestOf(request.query, request.target.namespace);
-  const page = await context.kubeApi.list(requestInfoOf(request), request.kind, options);
+  const page = await context.kubeApi.list(requestInfoOf(request), options);
   await sendList(request, context, page);
 }

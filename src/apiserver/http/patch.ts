@@ -22,7 +22,7 @@ export async function handlePatch(request: ApiRequest, context: HandlerContext):
   const { value, duplicateFields } = readPatch(request, type);
   const write = { ...requestInfoOf(request), ...options, force, duplicateFields };
   const { object, created } = await withWarnings(request.response, (onWarning) =>
-    context.kubeApi.patch({ ...write, onWarning }, request.kind, refOf(request), { type, body: value }),
+    context.kubeApi.patch({ ...write, onWarning }, refOf(request), { type, body: value }),
   );
   sendObject(request, context, created ? 201 : 200, object);
 }

@@ -19,14 +19,14 @@ export async function handlePodLog(request: ApiRequest, context: HandlerContext,
   const parameters = logParametersOf(request.query);
   // The user was authorized for the subresource; the pod and the node are read by the server.
   const own = { user: apiServerUser, userAgent: 'apiserver', signal: request.signal };
-  const pod = (await context.kubeApi.get(own, pods, ref)) as Pod;
+  const pod = (await context.kubeApi.get({ ...own, kind: pods }, ref)) as Pod;
   const container = containerOf(pod, request.query.get('container') ?? '');
   const { nodeName } = pod.spec;
   if (nodeName === undefined || nodeName === '') {
     request.response.writeHead(204).end();
     return;
   }
-  const node = (await context.kubeApi.get(own, nodes, { name: nodeName })) as Node;
+  const node = (await context.kubeApi.get({ ...own, kind: nodes }, { name: nodeName })) as Node;
   const path = `/containerLogs/${[pod.metadata.namespace ?? '', pod.metadata.name, container].map(encodeURIComponent).join('/')}`;
   const query = parameters.toString();
   const answer = await kubelet.request(node, { path: query === '' ? path : `${path}?${query}`, signal: request.signal });

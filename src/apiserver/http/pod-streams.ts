@@ -36,13 +36,13 @@ export async function handlePodStream(
   context.kubeApi.authorize(user, { verb: 'create', group, version, resource, subresource, namespace, name });
   // The user was authorized for the subresource; the pod and the node are read by the server.
   const own = { user: apiServerUser, userAgent: 'apiserver', signal };
-  const pod = (await context.kubeApi.get(own, pods, ref)) as Pod;
+  const pod = (await context.kubeApi.get({ ...own, kind: pods }, ref)) as Pod;
   const container = stream === 'portforward' ? undefined : containerOf(pod, query.get('container') ?? '');
   const { nodeName } = pod.spec;
-  await context.kubeApi.connect(requestInfoOf(request), request.kind, ref, connectionOptions(stream, query));
+  await context.kubeApi.connect(requestInfoOf(request), ref, connectionOptions(stream, query));
   if (nodeName === undefined || nodeName === '') throw badRequest(`pod ${ref.name} does not have a host assigned`);
   const path = pathOf(stream, pod, container, query);
-  const node = (await context.kubeApi.get(own, nodes, { name: nodeName })) as Node;
+  const node = (await context.kubeApi.get({ ...own, kind: nodes }, { name: nodeName })) as Node;
   try {
     // Clients try SPDY when a WebSocket was refused, and show that answer: it should say why, not that SPDY is not spoken.
     if (asksForSpdy(request)) await throwRefusal(kubelet, { node, path, signal });

@@ -25,7 +25,7 @@ export async function handleProxy(request: ApiRequest, context: HandlerContext, 
   const { kind, target } = request;
   const path = target.rest === undefined ? {} : { path: `/${target.rest}` };
   const options = { kind: `${kind.kind}ProxyOptions`, apiVersion: 'v1', ...path } as unknown as KubeObject;
-  await context.kubeApi.connect(requestInfoOf(request), kind, refOf(request), options);
+  await context.kubeApi.connect(requestInfoOf(request), refOf(request), options);
   if (kind.resource === 'nodes') await proxyToNode(request, context, kubelet);
   else await proxyToPod(request, context, kubelet);
 }
@@ -41,7 +41,7 @@ interface Destination {
 
 async function proxyToNode(request: ApiRequest, context: HandlerContext, kubelet: KubeletClient): Promise<void> {
   const { name, port } = destinationOf(request);
-  const node = (await context.kubeApi.get(ownRequest(request), nodes, { name })) as Node;
+  const node = (await context.kubeApi.get({ ...ownRequest(request), kind: nodes }, { name })) as Node;
   const ownPort = String(node.status?.daemonEndpoints?.kubeletEndpoint?.Port ?? '');
   if (port !== '' && port !== ownPort) throw badRequest(`port ${port} of node ${name} is not that of its kubelet`);
   const { method, body, signal } = request;
@@ -56,7 +56,7 @@ async function proxyToPod(request: ApiRequest, context: HandlerContext, kubelet:
     request.kind.resource === 'pods' ? await podPortOf(request, context, destination) : await servicePortOf(request, context, destination);
   const { nodeName } = pod.spec;
   if (nodeName === undefined || nodeName === '') throw badRequest(`pod ${pod.metadata.name} does not have a host assigned`);
-  const node = (await context.kubeApi.get(own, nodes, { name: nodeName })) as Node;
+  const node = (await context.kubeApi.get({ ...own, kind: nodes }, { name: nodeName })) as Node;
   let connection: Duplex;
   try {
     connection = await connectPod(kubelet, { node, pod, port, signal: request.signal });
@@ -98,7 +98,7 @@ async function podPortOf(
   context: HandlerContext,
   { name, port }: Destination,
 ): Promise<{ readonly pod: Pod; readonly port: number }> {
-  const pod = (await context.kubeApi.get(ownRequest(request), pods, { ...refOf(request), name })) as Pod;
+  const pod = (await context.kubeApi.get({ ...ownRequest(request), kind: pods }, { ...refOf(request), name })) as Pod;
   const declared = pod.spec.containers.flatMap(({ ports }) => ports ?? []);
   const found =
     port === '' ? (declared[0]?.containerPort ?? 80) : (tryPort(port) ?? declared.find((each) => each.name === port)?.containerPort);
@@ -113,12 +113,15 @@ async function servicePortOf(
 ): Promise<{ readonly pod: Pod; readonly port: number }> {
   const own = ownRequest(request);
   const { namespace } = refOf(request);
-  const service = (await context.kubeApi.get(own, services, { ...refOf(request), name })) as Service;
+  const service = (await context.kubeApi.get({ ...own, kind: services }, { ...refOf(request), name })) as Service;
   const ports = service.spec?.ports ?? [];
   const wanted =
     port === '' && ports.length === 1 ? ports[0] : ports.find((each) => (each.name ?? '') === port || String(each.port) === port);
   if (wanted === undefined) throw unavailable(`no service port ${JSON.stringify(port)} found for service ${JSON.stringify(name)}`);
-  const { items } = await context.kubeApi.list(own, endpointSlices, { namespace, labelSelector: `${labels.serviceName}=${name}` });
+  const { items } = await context.kubeApi.list(
+    { ...own, kind: endpointSlices },
+    { namespace, labelSelector: `${labels.serviceName}=${name}` },
+  );
   const candidates = (items as readonly EndpointSlice[]).flatMap((slice) => {
     const number = slice.ports?.find((each) => (each.name ?? '') === (wanted.name ?? ''))?.port;
     const ready = (slice.endpoints ?? []).filter(({ conditions, targetRef }) => conditions?.ready !== false && targetRef?.kind === 'Pod');
@@ -126,7 +129,10 @@ async function servicePortOf(
   });
   const chosen = candidates[Math.floor(context.random() * candidates.length)];
   if (chosen === undefined) throw unavailable(`no endpoints available for service ${JSON.stringify(name)}`);
-  const pod = (await context.kubeApi.get(own, pods, { name: chosen.pod, ...(namespace === undefined ? {} : { namespace }) })) as Pod;
+  const pod = (await context.kubeApi.get(
+    { ...own, kind: pods },
+    { name: chosen.pod, ...(namespace === undefined ? {} : { namespace }) },
+  )) as Pod;
   return { pod, port: chosen.port };
 }
 

@@ -15,7 +15,7 @@ export async function handleUpdate(request: ApiRequest, context: HandlerContext)
   };
   const write = { ...requestInfoOf(request), ...options, duplicateFields, onCreated };
   const updated = await withWarnings(request.response, (onWarning) =>
-    context.kubeApi.update({ ...write, onWarning }, request.kind, refOf(request), object),
+    context.kubeApi.update({ ...write, onWarning }, refOf(request), object),
   );
   sendObject(request, context, code, updated);
 }

@@ -54,7 +54,7 @@ export async function handleWatch(request: ApiRequest, context: HandlerContext):
   const cancelTimers = [context.clock.after(seconds * 1_000, stop)];
   try {
     const started = context.clock.monotonicMs();
-    const watch = await context.kubeApi.watch(requestInfoOf(request), kind, {
+    const watch = await context.kubeApi.watch(requestInfoOf(request), {
       namespace: target.namespace,
       ...options,
       fieldSelector: target.name === undefined ? options.fieldSelector : nameSelector(target.name, options.fieldSelector),

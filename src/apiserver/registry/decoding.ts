@@ -6,6 +6,17 @@ import type { SchemaSet } from '../../machinery/schema.ts';
 import type { StatusError } from '../../machinery/status-error.ts';
 import type { WriteRequest } from '../kube-api.ts';
 
+/** What a client sent, to be read as an object of the kind. */
+export interface Body {
+  readonly request: Pick<WriteRequest, 'fieldValidation' | 'duplicateFields' | 'onWarning'>;
+  readonly kind: KindDefinition;
+  readonly object: KubeObject;
+  /** The stored object that `object` was made from: parts with the same reference are not looked at. */
+  readonly before?: KubeObject | undefined;
+  /** Makes the error for a body that does not decode: the error for a patch has other words than that for a whole object. */
+  readonly refuse?: ((why: string) => StatusError) | undefined;
+}
+
 /** Turns what a client sent into an object of the kind: right kind and types, nothing unknown. */
 export class BodyDecoder {
   readonly #schemas: SchemaSet;
@@ -17,18 +28,10 @@ export class BodyDecoder {
   }
 
   /**
-   * @param before  the stored object that `object` was made from: parts with the same reference are not looked at
-   * @param refuse  makes the error for a body that does not decode; a patch is blamed in other words than a whole object
    * @throws StatusError `BadRequest` for another kind; `refuse` for a value of the wrong type, and in Strict mode for unknown or
    *   duplicate fields
    */
-  decode(
-    request: WriteRequest,
-    kind: KindDefinition,
-    object: KubeObject,
-    before?: KubeObject,
-    refuse?: (why: string) => StatusError,
-  ): KubeObject {
+  decode({ request, kind, object, before, refuse }: Body): KubeObject {
     const refusal = refuse ?? ((why: string) => cannotBeHandled(kind, why));
     const typed = asKind(kind, object, refusal);
     const { spec } = typed as DynamicObject;
@@ -63,7 +66,7 @@ export class BodyDecoder {
     return { object: pruned.object, unknownFields: [...unknownFields.map((path) => `metadata.${path}`), ...pruned.unknownFields] };
   }
 
-  #complain(request: WriteRequest, unknownFields: readonly string[], refusal: (why: string) => StatusError): void {
+  #complain(request: Body['request'], unknownFields: readonly string[], refusal: (why: string) => StatusError): void {
     const { fieldValidation = 'Warn', duplicateFields = [], onWarning } = request;
     if (fieldValidation === 'Ignore' || (unknownFields.length === 0 && duplicateFields.length === 0)) return;
     const paths = duplicateFields.filter((field) => typeof field === 'string');

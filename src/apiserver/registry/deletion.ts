@@ -14,21 +14,22 @@ export type Deletion =
   /** Gone at once; `object` is its last state, for the answer. */
   | { readonly type: 'remove'; readonly object: KubeObject };
 
-export function deletionOf(kind: KindDefinition, stored: KubeObject, options: DeleteOptions, nowMs: number): Deletion {
+export function deletionOf(asked: AskedDeletion): Deletion {
+  const { kind, stored, options, nowMs } = asked;
   const finalizers = withDeletionFinalizer(kind, stored, finalizersAfter(kind, stored, options.propagationPolicy));
   if (isNamespace(kind)) return namespaceDeletion(stored, finalizers, nowMs);
-  return stored.metadata.deletionTimestamp === undefined
-    ? firstDeletion(kind, stored, options, finalizers, nowMs)
-    : repeatedDeletion(kind, stored, options, finalizers, nowMs);
+  return stored.metadata.deletionTimestamp === undefined ? firstDeletion(asked, finalizers) : repeatedDeletion(asked, finalizers);
 }
 
-function firstDeletion(
-  kind: KindDefinition,
-  stored: KubeObject,
-  { gracePeriodSeconds }: DeleteOptions,
-  finalizers: readonly string[],
-  nowMs: number,
-): Deletion {
+interface AskedDeletion {
+  readonly kind: KindDefinition;
+  readonly stored: KubeObject;
+  readonly options: DeleteOptions;
+  readonly nowMs: number;
+}
+
+function firstDeletion({ kind, stored, options, nowMs }: AskedDeletion, finalizers: readonly string[]): Deletion {
+  const { gracePeriodSeconds } = options;
   const seconds = kind.gracefulDeletion?.(stored, gracePeriodSeconds) ?? 0;
   if (seconds > 0 || finalizers.length > 0 || kind.gracefulDeletion !== undefined) {
     const object = marked(stored, { nowMs, seconds: Math.max(seconds, 0), finalizers, counts: kind.hasGeneration });
@@ -38,13 +39,8 @@ function firstDeletion(
 }
 
 /** Shortens the grace period when asked to; a longer one is ignored, and so is everything else. */
-function repeatedDeletion(
-  kind: KindDefinition,
-  stored: KubeObject,
-  { gracePeriodSeconds }: DeleteOptions,
-  finalizers: readonly string[],
-  nowMs: number,
-): Deletion {
+function repeatedDeletion({ kind, stored, options, nowMs }: AskedDeletion, finalizers: readonly string[]): Deletion {
+  const { gracePeriodSeconds } = options;
   const left = stored.metadata.deletionGracePeriodSeconds ?? 0;
   const wanted = kind.gracefulDeletion?.(stored, gracePeriodSeconds) ?? 0;
   if (kind.gracefulDeletion !== undefined && gracePeriodSeconds !== undefined && wanted < left) {

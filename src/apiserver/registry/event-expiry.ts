@@ -64,7 +64,7 @@ function lastSeenMs({ metadata, lastTimestamp, series, eventTime }: Event): numb
 async function expire(writer: Writer, { metadata }: Event): Promise<void> {
   const { resourceVersion } = metadata;
   try {
-    await writer.delete({ user: apiServerUser, userAgent: 'midship-apiserver' }, events, metadata, {
+    await writer.delete({ kind: events, user: apiServerUser, userAgent: 'midship-apiserver' }, metadata, {
       // An Event that was just counted up again is alive.
       ...(resourceVersion === undefined ? {} : { preconditions: { resourceVersion } }),
     });

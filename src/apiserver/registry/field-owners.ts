@@ -16,7 +16,8 @@ export class FieldOwners {
   }
 
   /** `after` with the fields that differ from `before` in the hands of the request's manager. Both are in the stored version. */
-  updated(request: WriteRequest, kind: KindDefinition, { before, after, time }: Change): KubeObject {
+  updated(request: WriteRequest, { before, after, time }: Change): KubeObject {
+    const { kind } = request;
     const spoken = request.servedAs?.kind ?? kind;
     const schema = this.#schemaOf(spoken);
     if (schema === undefined) return after;
@@ -73,7 +74,8 @@ export class FieldOwners {
    *
    * @throws StatusError as `applyPatch`
    */
-  applied(request: WriteRequest & { readonly force?: boolean }, kind: KindDefinition, { live, patch, time }: Application): KubeObject {
+  applied(request: WriteRequest & { readonly force?: boolean }, { live, patch, time }: Application): KubeObject {
+    const { kind } = request;
     const spoken = request.servedAs?.kind ?? kind;
     const schema = this.#schemaOf(spoken) ?? {};
     const result = applyPatch({

@@ -16,13 +16,18 @@ export function invalidPatch({ type, body }: Patch, why: string): StatusError {
 }
 
 /** `object` with a patch of a type that needs no more than the object: `apply` is done elsewhere. */
-export function patched(object: KubeObject, patch: Patch, schemas: SchemaSet, schemaName: string): KubeObject {
-  const result = resultOf(object, patch, schemas, schemaName);
+export function patched(object: KubeObject, patch: Patch, schema: SchemaOfObject): KubeObject {
+  const result = resultOf(object, patch, schema);
   if (typeof result !== 'object' || result === null || Array.isArray(result)) throw badRequest('the patched object is not an object');
   return result as KubeObject;
 }
 
-function resultOf(object: KubeObject, { type, body }: Patch, schemas: SchemaSet, schemaName: string): unknown {
+interface SchemaOfObject {
+  readonly schemas: SchemaSet;
+  readonly schemaName: string;
+}
+
+function resultOf(object: KubeObject, { type, body }: Patch, { schemas, schemaName }: SchemaOfObject): unknown {
   switch (type) {
     case 'json':
       return applyJsonPatch(object, body);

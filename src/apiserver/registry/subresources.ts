@@ -11,7 +11,7 @@ import { apiVersionOf } from '../../machinery/resource.ts';
 import { compileLabelSelector, type LabelSelectorObject, selectorOfLabels } from '../../machinery/selector.ts';
 import { badRequest, conflict, invalid, StatusError } from '../../machinery/status-error.ts';
 import { uidConflict } from './metadata.ts';
-import type { AdmissionView } from './writes.ts';
+import type { AdmissionView } from './write.ts';
 
 /** Changes that are asked for through a subresource whose body is another kind. */
 

@@ -593,7 +593,7 @@ describe('a webhook that cannot be relied on', () => {
     expect((await failureOf(make('a'))).code).toBe(500);
     // Somebody with that name who comes from outside is nobody special.
     const impostor = { user: { name: apiServerUser.name, groups: ['system:masters'] }, userAgent: 'x' };
-    expect((await failureOf(api.kubeApi.create(impostor, configMaps, 'shop', map('b')))).code).toBe(500);
+    expect((await failureOf(api.kubeApi.create({ ...impostor, kind: configMaps }, 'shop', map('b')))).code).toBe(500);
     expect(
       (await served.fetch('/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/hooks', { method: 'DELETE' })).status,
     ).toBe(200);

@@ -17,7 +17,7 @@ import { admin, startSeededApi, startTestApi, type TestApi } from '../../support
 import { createRandom } from '../../support/random.ts';
 import { until } from '../../support/until.ts';
 
-const request: RequestInfo = { user: admin, userAgent: 'test' };
+const request: Omit<RequestInfo, 'kind'> = { user: admin, userAgent: 'test' };
 const widgets: Resource<DynamicObject> = { group: 'example.com', version: 'v1', resource: 'widgets', kind: 'Widget', namespaced: true };
 const definition: CustomResourceDefinition = {
   apiVersion: 'apiextensions.k8s.io/v1',
@@ -120,16 +120,19 @@ async function resumed(resource: Resource<KubeObject>, revision: number, labelSe
   const seen: [string, string, string][] = [];
   const abort = new AbortController();
   try {
-    await api.kubeApi.watch(request, await kindOf(resource), {
-      resourceVersion: `${revision}`,
-      ...(labelSelector === undefined ? {} : { labelSelector }),
-      signal: abort.signal,
-      onEvents(records) {
-        for (const { type, object, json } of records)
-          seen.push([type, `${object.metadata.namespace}/${object.metadata.name}@${object.metadata.resourceVersion}`, json()]);
+    await api.kubeApi.watch(
+      { ...request, kind: await kindOf(resource) },
+      {
+        resourceVersion: `${revision}`,
+        ...(labelSelector === undefined ? {} : { labelSelector }),
+        signal: abort.signal,
+        onEvents(records) {
+          for (const { type, object, json } of records)
+            seen.push([type, `${object.metadata.namespace}/${object.metadata.name}@${object.metadata.resourceVersion}`, json()]);
+        },
+        onEnd: () => undefined,
       },
-      onEnd: () => undefined,
-    });
+    );
   } catch (err) {
     return isExpired(err) ? err.message : Promise.reject(err);
   } finally {
@@ -163,7 +166,7 @@ test('a list as of an earlier revision is the same after a restart', async () =>
     for (const resource of [configMaps, secrets, widgets]) {
       for (let n = 20; n < 300; n += 40) {
         const options = { resourceVersion: `${revisions[n]}`, resourceVersionMatch: 'Exact' } as const;
-        const { items, resourceVersion } = await api.kubeApi.list(request, await kindOf(resource), options);
+        const { items, resourceVersion } = await api.kubeApi.list({ ...request, kind: await kindOf(resource) }, options);
         pages.push([resourceVersion, items]);
       }
     }

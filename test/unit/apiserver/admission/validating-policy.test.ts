@@ -123,7 +123,11 @@ describe('a policy', () => {
       userAgent: 'test',
       onAuditAnnotation: (key: string, value: string) => Object.assign(notes, { [key]: value }),
     };
-    await api.kubeApi.create(request, configMaps, namespace, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'b', namespace } });
+    await api.kubeApi.create({ ...request, kind: configMaps }, namespace, {
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: { name: 'b', namespace },
+    });
     expect(JSON.parse(notes['validation.policy.admission.k8s.io/validation_failure'] ?? '')).toEqual([
       { message: 'never', policy: 'p', binding: 'b', expressionIndex: 0, validationActions: ['Warn', 'Audit'] },
     ]);
@@ -144,7 +148,7 @@ describe('a policy', () => {
     };
     const password = Buffer.from('canary').toString('base64');
     const secret = { apiVersion: 'v1', kind: 'Secret', metadata: { name: 's', namespace }, data: { password } };
-    await api.kubeApi.create(request, secrets, namespace, secret);
+    await api.kubeApi.create({ ...request, kind: secrets }, namespace, secret);
     expect(notes.join('\n')).toContain('p/value: left out: the object is a Secret');
     expect(notes.join('\n')).toContain('"message":"left out: the object is a Secret"');
     expect(notes.join('\n')).not.toContain(password);

@@ -26,10 +26,10 @@ const user = { name: 'alice', groups: ['system:masters'] };
 const namespace = 'default';
 const configMap = (name: string, text: string) => ({ apiVersion, kind, metadata: { name, namespace }, data: { text } });
 const create = (name: string, text: string) =>
-  api.kubeApi.create({ user, userAgent: 'test' }, configMaps, namespace, configMap(name, text) as never);
+  api.kubeApi.create({ kind: configMaps, user, userAgent: 'test' }, namespace, configMap(name, text) as never);
 const update = (name: string, text: string) =>
-  api.kubeApi.update({ user, userAgent: 'test' }, configMaps, { namespace, name }, configMap(name, text) as never);
-const remove = (name: string) => api.kubeApi.delete({ user, userAgent: 'test' }, configMaps, { namespace, name }, {});
+  api.kubeApi.update({ kind: configMaps, user, userAgent: 'test' }, { namespace, name }, configMap(name, text) as never);
+const remove = (name: string) => api.kubeApi.delete({ kind: configMaps, user, userAgent: 'test' }, { namespace, name }, {});
 /** Four of it fit into the quota. */
 const large = 'x'.repeat(1_000_000);
 const half = 'x'.repeat(500_000);
@@ -50,14 +50,14 @@ describe('an object', () => {
     },
   });
   const request = { user, userAgent: 'test' };
-  const deploy = (text: string) => api.kubeApi.create(request, deployments, namespace, deployment(text) as never);
+  const deploy = (text: string) => api.kubeApi.create({ ...request, kind: deployments }, namespace, deployment(text) as never);
 
   it('is refused with 413 above 1.5 MiB, in the words of the real server', async () => {
     const message = 'Request entity too large: limit is 1572864';
     await expect(deploy('x'.repeat(1.6 * mebi))).rejects.toMatchObject({ code: 413, reason: 'RequestEntityTooLarge', message });
     await deploy('x'.repeat(1.4 * mebi));
     await expect(
-      api.kubeApi.update(request, deployments, { namespace, name: 'a' }, deployment('x'.repeat(1.6 * mebi)) as never),
+      api.kubeApi.update({ ...request, kind: deployments }, { namespace, name: 'a' }, deployment('x'.repeat(1.6 * mebi)) as never),
     ).rejects.toMatchObject({ code: 413 });
   });
 

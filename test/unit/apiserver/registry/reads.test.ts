@@ -12,7 +12,7 @@ import { createManualClock, type ManualClock } from '../../../support/manual-clo
 
 /** Parameters of lists and watches; texts are those of a real server's answers (`api/errors`, `api/list-paging`, `api/watch`). */
 
-const request: RequestInfo = { user: admin, userAgent: 'test' };
+const request: Omit<RequestInfo, 'kind'> = { user: admin, userAgent: 'test' };
 
 let api: TestApi;
 let client: Client;
@@ -37,7 +37,7 @@ afterEach(async () => {
 const make = (name: string, data: Record<string, string> = {}, namespace = 'raw'): Promise<ConfigMap> =>
   client.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name, namespace }, data });
 
-const list = (options: ListRequest = {}) => api.kubeApi.list(request, configMaps, { namespace: 'raw', ...options });
+const list = (options: ListRequest = {}) => api.kubeApi.list({ ...request, kind: configMaps }, { namespace: 'raw', ...options });
 
 /** Metrics of the running server; the server that seeded the store wrote its own lines before. */
 const metricsText = async (): Promise<string> => (await metrics.text()).split('# HELP encodes_total').at(-1) ?? '';
@@ -53,13 +53,16 @@ async function failureOf(call: Promise<unknown>): Promise<StatusError> {
 
 async function watch(options: Partial<WatchRequest> = {}) {
   const seen = { records: [] as WatchRecord[], ends: [] as (Error | undefined)[] };
-  await api.kubeApi.watch(request, configMaps, {
-    namespace: 'raw',
-    signal: abort.signal,
-    onEvents: (records) => seen.records.push(...records),
-    onEnd: (err) => seen.ends.push(err),
-    ...options,
-  });
+  await api.kubeApi.watch(
+    { ...request, kind: configMaps },
+    {
+      namespace: 'raw',
+      signal: abort.signal,
+      onEvents: (records) => seen.records.push(...records),
+      onEnd: (err) => seen.ends.push(err),
+      ...options,
+    },
+  );
   return seen;
 }
 
@@ -217,7 +220,7 @@ describe('list', () => {
   });
 
   test('kinds with fields of their own say so when a field is unknown', async () => {
-    const err = await failureOf(api.kubeApi.list(request, pods, { fieldSelector: 'spec.foo=1' }));
+    const err = await failureOf(api.kubeApi.list({ ...request, kind: pods }, { fieldSelector: 'spec.foo=1' }));
     expect(err.message).toBe('field label not supported: spec.foo');
   });
 
@@ -228,7 +231,7 @@ describe('list', () => {
       await client.createSubresource(pods, { namespace: 'raw', name }, 'binding', { target: { kind: 'Node', name: 'n1' } });
     }
     const names = async (options: ListRequest) =>
-      (await api.kubeApi.list(request, pods, options)).items.map(({ metadata }) => metadata.name);
+      (await api.kubeApi.list({ ...request, kind: pods }, options)).items.map(({ metadata }) => metadata.name);
     expect(await names({ fieldSelector: 'spec.nodeName=n1' })).toEqual(['a', 'c']);
     expect(await names({ fieldSelector: 'spec.nodeName=n1,metadata.name=c' })).toEqual(['c']);
     expect(await names({ namespace: 'other', fieldSelector: 'spec.nodeName=n1' })).toEqual([]);
@@ -360,13 +363,16 @@ describe('watch', () => {
   test('thousands of watchers by node cost no predicate', async () => {
     const counted: KubeObject[] = [];
     for (let n = 0; n < 1000; n += 1) {
-      await api.kubeApi.watch(request, pods, {
-        fieldSelector: `spec.nodeName=n${n}`,
-        resourceVersion: String(api.kubeApi.revision),
-        signal: abort.signal,
-        onEvents: (records) => counted.push(...records.map(({ object }) => object)),
-        onEnd: () => {},
-      });
+      await api.kubeApi.watch(
+        { ...request, kind: pods },
+        {
+          fieldSelector: `spec.nodeName=n${n}`,
+          resourceVersion: String(api.kubeApi.revision),
+          signal: abort.signal,
+          onEvents: (records) => counted.push(...records.map(({ object }) => object)),
+          onEnd: () => {},
+        },
+      );
     }
     await client.create(pods, {
       apiVersion: 'v1',

@@ -39,7 +39,7 @@ beforeEach(async () => {
 
 afterEach(() => api.stop());
 
-const requestOf = (options: Partial<WriteRequest> = {}): WriteRequest => ({ user: admin, userAgent: 'test', ...options });
+const requestOf = (options: Partial<WriteRequest> = {}): Omit<WriteRequest, 'kind'> => ({ user: admin, userAgent: 'test', ...options });
 
 const configMap = (metadata: Partial<ConfigMap['metadata']>, data?: Record<string, string>): ConfigMap => ({
   apiVersion: 'v1',
@@ -71,7 +71,7 @@ const remove = (
   name: string,
   options: DeleteOptions = {},
   request: Partial<WriteRequest> = {},
-): Promise<DeleteOutcome> => api.kubeApi.delete(requestOf(request), kind, { namespace: 'raw', name }, options);
+): Promise<DeleteOutcome> => api.kubeApi.delete({ ...requestOf(request), kind }, { namespace: 'raw', name }, options);
 
 async function failureOf(call: Promise<unknown>): Promise<StatusError> {
   const err = await call.then(
@@ -103,8 +103,13 @@ describe('create', () => {
 
   test('takes kind and apiVersion from the path, and refuses others', async () => {
     const bare = { metadata: { name: 'nokind' } } as ConfigMap;
-    expect(await api.kubeApi.create(requestOf(), configMaps, 'raw', bare)).toMatchObject({ kind: 'ConfigMap', apiVersion: 'v1' });
-    const secret = await failureOf(api.kubeApi.create(requestOf(), configMaps, 'raw', { ...bare, kind: 'Secret', apiVersion: 'v1' }));
+    expect(await api.kubeApi.create({ ...requestOf(), kind: configMaps }, 'raw', bare)).toMatchObject({
+      kind: 'ConfigMap',
+      apiVersion: 'v1',
+    });
+    const secret = await failureOf(
+      api.kubeApi.create({ ...requestOf(), kind: configMaps }, 'raw', { ...bare, kind: 'Secret', apiVersion: 'v1' }),
+    );
     expect(secret.code).toBe(400);
     expect(secret.message).toMatch(/^(Secret|ConfigMap) in version "v1" cannot be handled as a ConfigMap: converting \(v1\.Secret\)/);
   });
@@ -112,12 +117,14 @@ describe('create', () => {
   test('refuses a resourceVersion, another namespace, and no name', async () => {
     const versioned = await failureOf(client.create(configMaps, configMap({ name: 'rv', resourceVersion: '5' })));
     expect(versioned.toStatus()).toMatchObject({ code: 500, message: 'resourceVersion should not be set on objects to be created' });
-    const elsewhere = await failureOf(api.kubeApi.create(requestOf(), configMaps, 'raw', configMap({ name: 'x', namespace: 'other' })));
+    const elsewhere = await failureOf(
+      api.kubeApi.create({ ...requestOf(), kind: configMaps }, 'raw', configMap({ name: 'x', namespace: 'other' })),
+    );
     expect(elsewhere).toMatchObject({
       code: 400,
       message: 'the namespace of the provided object does not match the namespace sent on the request',
     });
-    const nameless = await failureOf(api.kubeApi.create(requestOf(), configMaps, 'raw', configMap({})));
+    const nameless = await failureOf(api.kubeApi.create({ ...requestOf(), kind: configMaps }, 'raw', configMap({})));
     expect(nameless).toMatchObject({
       code: 422,
       message: 'ConfigMap "" is invalid: metadata.name: Required value: name or generateName is required',
@@ -125,7 +132,7 @@ describe('create', () => {
   });
 
   test('drops a namespace sent for a cluster-scoped kind', async () => {
-    const created = await api.kubeApi.create(requestOf(), namespaces, undefined, {
+    const created = await api.kubeApi.create({ ...requestOf(), kind: namespaces }, undefined, {
       apiVersion: 'v1',
       kind: 'Namespace',
       metadata: { name: 'zz', namespace: 'x' },
@@ -177,7 +184,8 @@ describe('create', () => {
 describe('update', () => {
   test('checks names, uid and version', async () => {
     const stored = await make('e1');
-    const put = (object: ConfigMap) => failureOf(api.kubeApi.update(requestOf(), configMaps, { namespace: 'raw', name: 'e1' }, object));
+    const put = (object: ConfigMap) =>
+      failureOf(api.kubeApi.update({ ...requestOf(), kind: configMaps }, { namespace: 'raw', name: 'e1' }, object));
     expect(await put(configMap({ name: 'e2' }))).toMatchObject({
       code: 400,
       message: 'the name of the object (e2) does not match the name on the URL (e1)',
@@ -238,7 +246,7 @@ describe('scale', () => {
 
   test('reads as a Scale', async () => {
     const { uid, resourceVersion, creationTimestamp } = stored.metadata;
-    expect(await api.kubeApi.get(scale, deployments, ref)).toEqual({
+    expect(await api.kubeApi.get({ ...scale, kind: deployments }, ref)).toEqual({
       kind: 'Scale',
       apiVersion: 'autoscaling/v1',
       metadata: { name: 'min', namespace: 'raw', uid, resourceVersion, creationTimestamp },
@@ -254,23 +262,23 @@ describe('scale', () => {
       metadata: { name: 'min', namespace: 'raw' },
       spec: { replicas: 2 },
     } as KubeObject;
-    expect(await api.kubeApi.update(scale, deployments, ref, body)).toMatchObject({ kind: 'Scale', spec: { replicas: 2 } });
+    expect(await api.kubeApi.update({ ...scale, kind: deployments }, ref, body)).toMatchObject({ kind: 'Scale', spec: { replicas: 2 } });
     expect(await client.get(deployments, ref)).toMatchObject({ metadata: { generation: 2 }, spec: { replicas: 2 } });
     const stale = { ...body, metadata: { ...body.metadata, resourceVersion: '1' } };
-    expect(await failureOf(api.kubeApi.update(scale, deployments, ref, stale))).toMatchObject({
+    expect(await failureOf(api.kubeApi.update({ ...scale, kind: deployments }, ref, stale))).toMatchObject({
       code: 409,
       message:
         'Operation cannot be fulfilled on deployments.apps "min": the object has been modified; please apply your changes to the latest version and try again',
     });
     const negative = { ...body, spec: { replicas: -1 } } as KubeObject;
-    expect(await failureOf(api.kubeApi.update(scale, deployments, ref, negative))).toMatchObject({
+    expect(await failureOf(api.kubeApi.update({ ...scale, kind: deployments }, ref, negative))).toMatchObject({
       code: 422,
       message: 'Scale.autoscaling "min" is invalid: spec.replicas: Invalid value: -1: must be greater than or equal to 0',
     });
   });
 
   test('other subresources are not there', async () => {
-    const err = await failureOf(api.kubeApi.update(requestOf({ subresource: 'foo' }), deployments, ref, stored));
+    const err = await failureOf(api.kubeApi.update({ ...requestOf({ subresource: 'foo' }), kind: deployments }, ref, stored));
     expect(err).toMatchObject({ code: 404, message: 'the server could not find the requested resource' });
   });
 });
@@ -491,7 +499,11 @@ describe('pods', () => {
     await client.create(pods, pod('b'));
     await podStatus('b', { conditions: [{ type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message: 'no room' }] });
     const binding = { metadata: { name: 'b', labels: { l: 'b' }, annotations: { from: 'binding' } }, target: { kind: 'Node', name: 'n' } };
-    await api.kubeApi.createSubresource(requestOf({ subresource: 'binding' }), pods, { name: 'b', namespace: 'raw' }, binding as never);
+    await api.kubeApi.createSubresource(
+      { ...requestOf({ subresource: 'binding' }), kind: pods },
+      { name: 'b', namespace: 'raw' },
+      binding as never,
+    );
     const bound = await client.get(pods, { name: 'b', namespace: 'raw' });
     expect([bound.metadata.labels, bound.metadata.annotations]).toEqual([{ l: 'b' }, { from: 'binding' }]);
     const [condition] = bound.status?.conditions ?? [];
@@ -503,7 +515,11 @@ describe('pods', () => {
     await client.create(pods, { ...gated, spec: { ...gated.spec, schedulingGates: [{ name: 'wait' }] } });
     const binding = { metadata: { name: 'g' }, target: { kind: 'Node', name: 'n' } };
     await expect(
-      api.kubeApi.createSubresource(requestOf({ subresource: 'binding' }), pods, { name: 'g', namespace: 'raw' }, binding as never),
+      api.kubeApi.createSubresource(
+        { ...requestOf({ subresource: 'binding' }), kind: pods },
+        { name: 'g', namespace: 'raw' },
+        binding as never,
+      ),
     ).rejects.toThrow('pod g has non-empty .spec.schedulingGates');
   });
 
@@ -554,7 +570,7 @@ describe('a request that other clusters refuse', () => {
   ])('%#', async (object, message) => {
     const kind = api.kubeApi.kinds.findByKind(object.apiVersion.includes('/') ? 'admissionregistration.k8s.io' : '', 'v1', object.kind);
     if (kind === undefined) throw new Error(`no ${object.kind}`);
-    await expect(api.kubeApi.create(requestOf(), kind, undefined, object as never)).rejects.toThrow(message);
+    await expect(api.kubeApi.create({ ...requestOf(), kind }, undefined, object as never)).rejects.toThrow(message);
   });
 
   test('is a budget that is replaced by whoever saw no version of it', async () => {
@@ -574,7 +590,7 @@ describe('a deprecation', () => {
   const warningsOf = async (kind: KindDefinition, object: object): Promise<readonly string[]> => {
     const warnings: string[] = [];
     const request = requestOf({ onWarning: (text) => warnings.push(text), dryRun: true });
-    await api.kubeApi.create(request, kind, kind.namespaced ? 'raw' : undefined, object as KubeObject);
+    await api.kubeApi.create({ ...request, kind }, kind.namespaced ? 'raw' : undefined, object as KubeObject);
     return warnings;
   };
   const legacyClass = { 'volume.beta.kubernetes.io/storage-class': 'x' };
