@@ -1,0 +1,1 @@
+export function errorsOfMessage(message: string): readonly string[];
