@@ -57,7 +57,7 @@ export const withAccessFlags = (command: Command): Command =>
     .addOption(
       new Option(
         '--encryption-provider-config <file>',
-        'what is encrypted in the store, and how (EncryptionConfiguration); default: Secrets, by aesgcm with the key in pki/',
+        'encrypted resources of the store, and their keys (EncryptionConfiguration); default: Secrets, by aesgcm with the key in pki/',
       ),
     )
     .addOption(new Option('--oidc-issuer-url <url>', 'OpenID Connect issuer (https) whose ID tokens are taken').argParser(parseIssuer))

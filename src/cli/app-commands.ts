@@ -64,7 +64,7 @@ export function addAppCommands(program: Command, context: AppCommandContext): vo
       done(await (await import('./why.ts')).showWhy({ ...(await commandOf(flags)), target, now: Date.now() })),
     );
 
-  verb('tree', 'what an app applied and what came of it')
+  verb('tree', 'activity of an app: what it applied, with which result')
     .argument('<app>')
     .action(async (app: string, flags: ClusterFlags) =>
       done(await (await import('./tree.ts')).showTree({ ...(await commandOf(flags)), app })),
@@ -85,7 +85,7 @@ export function addAppCommands(program: Command, context: AppCommandContext): vo
 
   verb('events', 'what happened to an app and its objects', 'of the app; without one, of the events')
     .argument('[app]', 'the whole cluster when left out')
-    .option('-w, --watch', 'go on with what happens from now on', false)
+    .option('-w, --watch', 'follow new events', false)
     .action(async (app: string | undefined, flags: ClusterFlags & { readonly watch: boolean }) => {
       const abort = new AbortController();
       const onInterrupt = (): void => abort.abort(new Error('interrupted'));
@@ -122,7 +122,7 @@ export function addAppCommands(program: Command, context: AppCommandContext): vo
       );
     });
 
-  verb('sync', 'look at the repository and put an app in force now')
+  verb('sync', 'fetch the repository and apply an app now')
     .argument('<app>')
     .option('--wait', 'until it is done', false)
     .addOption(timeoutOption())
@@ -153,14 +153,14 @@ export function addAppCommands(program: Command, context: AppCommandContext): vo
       ),
     );
 
-  verb('history', 'revisions of an app: what came of each, and what it changed')
+  verb('history', 'revisions of an app: the result of each, and its changes')
     .argument('<app>')
     .option('--changes', 'with the objects', false)
     .action(async (app: string, flags: ClusterFlags & { readonly changes: boolean }) =>
       done(await (await import('./history.ts')).showHistory({ ...(await commandOf(flags)), app, changes: flags.changes, now: Date.now() })),
     );
 
-  withBuildFlags(verb('revert', 'take back the last change of an app: a revert commit in a clone, or a pin in the cluster'))
+  withBuildFlags(verb('revert', 'undo the last change of an app: a revert commit in a clone, or a pin in the cluster'))
     .alias('rollback')
     .argument('<target>', 'APP, or a commit')
     .option('--to <rev>', 'go back to this revision of the app’s history')

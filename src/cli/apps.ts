@@ -164,12 +164,12 @@ const sourceOf = ({ spec, metadata }: Kustomization): ObjectRef => ({
 const suspended = (app: Kustomization, why: string): Failure =>
   new Failure(`${nameOfApp(app.metadata)} is suspended`, {
     why,
-    fix: `Take it up again first: midship resume ${nameOfApp(app.metadata)}`,
+    fix: `Resume it first: midship resume ${nameOfApp(app.metadata)}`,
     exitCode: 1,
   });
 
 const late = (what: string): Failure =>
-  new Failure(what, { why: 'The time given by --timeout is over; it goes on.', fix: 'See: midship get apps', exitCode: 1 });
+  new Failure(what, { why: 'The time given by --timeout is over; the sync goes on.', fix: 'See: midship get apps', exitCode: 1 });
 
 export interface WaitOptions extends AppCommand {
   readonly app: string;
@@ -224,7 +224,7 @@ function shaIn(revision: string): string {
   const sha = shaOf(revision).toLowerCase();
   if (/^[0-9a-f]{4,64}$/.test(sha)) return sha;
   throw new Failure(`${JSON.stringify(revision)} is not the id of a commit`, {
-    why: 'What an app is at is said by the SHA of a commit, or the beginning of one.',
+    why: 'Name a revision by the SHA of a commit, or the beginning of one.',
     fix: 'Name it by its SHA: midship wait APP --revision "$(git rev-parse HEAD)"',
   });
 }

@@ -19,7 +19,7 @@ export const withBuildFlags = (command: Command): Command =>
         .argParser((value, all: readonly string[]) => [...all, parseRepository(value)]),
     )
     .addOption(
-      new Option('--remote-base <url>', 'Git repositories that bases may be fetched from, or what they begin with; may be repeated')
+      new Option('--remote-base <url>', 'Git repositories that bases may be fetched from, or prefixes of them; may be repeated')
         .default([], 'nowhere: only bases of the repository')
         .argParser((value, all: readonly string[]) => [...all, parseBase(value)]),
     );

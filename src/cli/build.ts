@@ -51,7 +51,7 @@ async function realDirectory(path: string): Promise<string> {
   const directory = await realpath(resolve(path)).catch(() => undefined);
   if (directory !== undefined && (await stat(directory)).isDirectory()) return directory;
   throw new Failure(`${path} is not a directory`, {
-    why: directory === undefined ? 'There is nothing of that name.' : 'It is a file; what is built is a directory.',
+    why: directory === undefined ? 'There is nothing of that name.' : 'It is a file; name a directory.',
     fix: 'Give the directory with the kustomization.yaml or the manifests: midship build ./apps/web',
   });
 }

@@ -161,7 +161,7 @@ async function renderedOfPath(clone: Clone, revisions: readonly [string, string]
 function needClone(clone: Clone | undefined, { directory }: DiffOptions): Clone {
   if (clone !== undefined) return clone;
   throw new Failure(`${directory} is not in a Git repository`, {
-    why: 'What is compared is read from a clone of the repository.',
+    why: 'The comparison reads a clone of the repository.',
     fix: 'Run it in a clone (midship git-url prints the address), or give --repo DIR.',
   });
 }

@@ -78,7 +78,7 @@ export function createCommands(context: ProgramContext, commandLine: readonly st
         '  midship status                    is the cluster what Git says?',
         '  midship why APP                   if not, why not, and what to do',
         '  midship diff                      what would a commit of this work tree change?',
-        '  midship revert APP --push         take back what changed the app last',
+        '  midship revert APP --push         undo the last change of the app',
         '',
         'Exit codes: 0 yes or done, 1 an honest no, 2 an error, 130 interrupted.',
       ].join('\n'),
@@ -112,7 +112,7 @@ export function createCommands(context: ProgramContext, commandLine: readonly st
   withDataDirectory(program.command('status').description('is the cluster what Git says?'))
     .argument('[app]', 'only APP or NAMESPACE/APP')
     .option('-n, --namespace <namespace>', 'only apps of this namespace')
-    .option('-w, --watch', 'go on, and print it again when it changes', false)
+    .option('-w, --watch', 'continue, and print it again when it changes', false)
     .addOption(new Option('-o, --output <format>', 'output format').choices(formats).default('text'))
     .option('--exit-code', 'exit with 1 when it is not', false)
     .action(async (app: string | undefined, flags: DataDirectoryFlags & StatusFlags) => {
@@ -179,9 +179,7 @@ export function createCommands(context: ProgramContext, commandLine: readonly st
       const { restore } = await import('./restore.ts');
       done(await restore({ file: resolve(file), dataDirectory: await dataDirectoryOf(flags), output: context.stdout }));
     });
-  const repair = program
-    .command('repair')
-    .description('look into a stopped cluster that does not start, and take out what keeps it from it');
+  const repair = program.command('repair').description('inspect a stopped cluster that does not start, and remove the damage');
   const repairing = async (flags: DataDirectoryFlags): Promise<RepairContext> => ({
     dataDirectory: await dataDirectoryOf(flags),
     openStore: async (directory) => (await import('./compose/stopped-cluster.ts')).openStoppedStore(directory),
@@ -271,7 +269,7 @@ export function createCommands(context: ProgramContext, commandLine: readonly st
   withBuildFlags(program.command('build').description('print the objects that a kustomization or a directory of manifests describes'))
     .argument('[path]', 'directory', '.')
     .addOption(
-      new Option('--load-restrictor <name>', 'LoadRestrictionsNone: files elsewhere than beside or below a kustomization, too')
+      new Option('--load-restrictor <name>', 'LoadRestrictionsNone: also files outside the directory of a kustomization')
         .choices(loadRestrictors)
         .default('LoadRestrictionsRootOnly'),
     )

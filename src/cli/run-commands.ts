@@ -116,7 +116,7 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
       .addOption(new Option('--write-kubeconfig-mode <mode>', 'permissions of the kubeconfig').argParser(parseMode).default(0o600, '0600'))
       .optionsGroup('Nodes and pods:')
       .addOption(new Option('--runtime <runtime>', 'what runs the pods').choices(['process', 'simulated', 'containerd']).default('process'))
-      .addOption(new Option('--simulate-nodes <n>', 'simulated nodes beside the real ones').argParser(parseCount).default(0));
+      .addOption(new Option('--simulate-nodes <n>', 'simulated nodes in addition to the real ones').argParser(parseCount).default(0));
     withPodFlags(command)
       .optionsGroup('Memory:')
       .addOption(

@@ -32,7 +32,7 @@ export async function validate(options: ValidateCommandOptions): Promise<ExitCod
   const root = options.root === undefined ? (clone?.root ?? directory) : await realDirectory(options.root);
   if (relative(root, directory).startsWith('..')) {
     throw new Failure(`${options.path} is not below ${options.root}`, {
-      why: 'What is checked is a part of the repository.',
+      why: 'Name a directory inside the repository.',
       fix: 'Give the root of its repository with --root.',
     });
   }
@@ -68,7 +68,7 @@ async function realDirectory(path: string): Promise<string> {
   const directory = await realpath(resolve(path)).catch(() => undefined);
   if (directory !== undefined && (await stat(directory)).isDirectory()) return directory;
   throw new Failure(`${path} is not a directory`, {
-    why: directory === undefined ? 'There is nothing of that name.' : 'It is a file; what is checked is a directory.',
+    why: directory === undefined ? 'There is nothing of that name.' : 'It is a file; name a directory.',
     fix: 'Give the directory with the manifests: midship validate ./clusters/home',
   });
 }

@@ -74,7 +74,7 @@ function phasesOf(app: Kustomization, source: GitRepository | undefined, attempt
   const fetched = fetchPhase(app, source, attempt);
   const verified: WhyPhase =
     source?.spec.verify === undefined
-      ? { name: 'verify', result: 'skipped', durationMs: undefined, detail: 'no signature is asked for' }
+      ? { name: 'verify', result: 'skipped', durationMs: undefined, detail: 'no signature is required' }
       : { name: 'verify', result: fetched.result === 'done' ? 'done' : 'waiting', durationMs: undefined, detail: '' };
   const phases = [fetched, verified];
   const ready = conditionOf(app.status?.conditions, 'Ready');
@@ -147,7 +147,7 @@ function fixOf(app: Kustomization, { state, differences, hold, cause }: AppVerdi
   const unread = phases.find(({ name: phase, result }) => phase === 'fetch' && result === 'failed');
   switch (state) {
     case 'NotApplied':
-      return `correct what it names, and push${undo}`;
+      return `fix the reported error, and push${undo}`;
     case 'Broken':
       return `${healthFix(app) || `midship events ${name}`}${undo}`;
     case 'Differs':

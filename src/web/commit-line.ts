@@ -122,7 +122,8 @@ function judge(commit: Commit, outcome: CommitOutcome | undefined, { now, newest
   if (waiting.length > 0)
     return { state: 'unknown', outcome: join(applied, rollback, 'followed by the next commit before all was healthy') };
   const healthyAt = words.flatMap((word) => (word.type === 'healthy' ? [word.at] : []));
-  if (words.every(({ type }) => type === 'recovered')) return { state: 'ok', outcome: join(applied, rollback, 'what was in force stays') };
+  if (words.every(({ type }) => type === 'recovered'))
+    return { state: 'ok', outcome: join(applied, rollback, 'the revision before it stays in force') };
   const healthy = healthyAt.length === 0 ? 'healthy' : `healthy ${durationText(Math.max(...healthyAt) - commit.at)} after it was seen`;
   return { state: 'ok', outcome: join(applied, rollback, healthy) };
 }

@@ -100,7 +100,7 @@ describe('a push to the built-in remote', () => {
       );
       await tree.git('reset', '--quiet', '--hard', across);
       await tree.commit('round', { 'clusters/bad.yaml': app('bad').replace('spec: {', 'spec: {dependsOn: [{name: bad}], ') });
-      expect(await push(tree)).toMatch(/✗ clusters\/bad\.yaml:1 spec\.dependsOn goes in a circle: flux-system\/bad → flux-system\/bad/);
+      expect(await push(tree)).toMatch(/✗ clusters\/bad\.yaml:1 spec\.dependsOn has a cycle: flux-system\/bad → flux-system\/bad/);
       await tree.git('reset', '--quiet', '--hard', across);
 
       // An app that somebody made and that cannot be applied is no reason to refuse what others push.

@@ -188,7 +188,7 @@ export async function startRegistry(options: RegistryOptions): Promise<Registry>
     yield* gaugeLines('stored_object_bytes', 'Memory of all stored objects, which the storage quota limits.', memory.objects.bytes);
     yield* gaugeLines(
       'heap_is_full',
-      'Whether writes that need memory are refused because the heap is nearly full.',
+      '1 while writes that need memory are refused because the heap is nearly full.',
       pressure.isHigh ? 1 : 0,
     );
     yield* gaugeLines('event_window_bytes', 'Memory of the changes that watches may start after.', memory.windows.bytes);

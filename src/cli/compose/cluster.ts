@@ -134,7 +134,7 @@ async function compose(options: StartClusterOptions, surroundings: Surroundings,
       gitOps.start({
         pageUrl: page.url,
         opener: remote.opener,
-        onRefusal: (err) => onWarning(`The API refuses what the cluster follows, and is asked again: ${err.message}`),
+        onRefusal: (err) => onWarning(`The API refuses the source and app of the cluster; the next try follows: ${err.message}`),
         onRenamed: (note) => onStep('Renamed', note),
       }),
     );

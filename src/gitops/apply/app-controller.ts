@@ -469,7 +469,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
     const expression = expressions.problemIn(app);
     if (expression !== undefined) return { reason: reasons.invalidExpression, message: `invalid expression: ${expression}` };
     const cycle = dependencyCycle(app, (key) => apps.getByKey(key));
-    return cycle === undefined ? undefined : { reason: 'DependencyCycle', message: `dependsOn goes in a circle: ${cycle.join(' → ')}` };
+    return cycle === undefined ? undefined : { reason: 'DependencyCycle', message: `dependsOn has a cycle: ${cycle.join(' → ')}` };
   }
 
   function effectsOf(pass: Pass) {

@@ -83,7 +83,7 @@ export function createToldRecords({
     try {
       await writeRecord(client, { ref: entry.ref, owner: entry.alert, value: Object.fromEntries(entry.told) });
     } catch (err) {
-      log.warn({ alert: keyOf(entry.alert), err }, 'Could not write what was told');
+      log.warn({ alert: keyOf(entry.alert), err }, 'Could not record sent messages');
       touch(entry, retryDelayMs);
     }
   }

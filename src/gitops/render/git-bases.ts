@@ -44,7 +44,7 @@ export function createGitBases({ allowed, openSource }: GitBasesOptions): Remote
       const { repository, ref } = address;
       if (!allowed.some((prefix) => isAllowed(repository, prefix))) {
         throw new RemoteBaseError(`bases of ${repository} are not allowed`, {
-          hint: 'Whoever runs this program allows them with --remote-base; or copy it into the repository.',
+          hint: 'The operator allows them with --remote-base; or copy it into the repository.',
         });
       }
       const key = `${repository}@${ref}`;

@@ -75,7 +75,7 @@ export async function checkRepository(gitdir: string): Promise<readonly string[]
     }),
   );
   const lines = found.text.split('\n').filter((line) => line !== '' && !line.startsWith('notice:'));
-  if (lines.length === 0 && found.code !== 0) return ['git fsck failed without a word'];
+  if (lines.length === 0 && found.code !== 0) return ['git fsck failed without a message'];
   return lines.length <= maxFindings
     ? lines
     : [...lines.slice(0, maxFindings), `… and ${lines.length - maxFindings} more lines of git fsck`];

@@ -94,7 +94,9 @@ export async function answerHook(conversation: HookConversation): Promise<'taken
   const isTaken = isGood || policy === 'warn';
   if (!isGood)
     lines.push(
-      isTaken ? '! The push is taken all the same: what cannot be applied is not.' : '! The push is refused; nothing of it was taken.',
+      isTaken
+        ? '! The push is accepted anyway; Midship does not apply invalid manifests.'
+        : '! The push is refused; nothing of it was taken.',
     );
   // One line each, whatever is in a message, so that none of them can be taken for the verdict.
   const text = lines.flatMap((line) => line.split(/[\r\n]+/)).map((line) => `|${plain(line)}\n`);

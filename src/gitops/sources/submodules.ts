@@ -105,4 +105,4 @@ function addressOf(address: string, base: string, path: string): string {
 }
 
 const unusable = (url: string, what: string): SourceError =>
-  new SourceError('NotARepository', `${url}: ${what}`, { hint: 'Mend .gitmodules, or leave spec.recurseSubmodules out.' });
+  new SourceError('NotARepository', `${url}: ${what}`, { hint: 'Fix .gitmodules, or leave spec.recurseSubmodules out.' });

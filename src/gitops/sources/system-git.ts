@@ -206,7 +206,7 @@ function explain(err: unknown, { url, signal, gitdir }: Failed): SourceError {
   }
   if (/Host key verification failed/.test(message)) {
     return new SourceError('AuthenticationFailed', `${url} has a host key that known_hosts of the Secret does not list`, {
-      hint: 'Put what "ssh-keyscan HOST" prints, checked against the key its owner publishes, into the key known_hosts of the Secret.',
+      hint: 'Run "ssh-keyscan HOST", compare the key with the one that its owner publishes, and put it into the key known_hosts of the Secret.',
       cause: err,
     });
   }
@@ -233,7 +233,7 @@ function explain(err: unknown, { url, signal, gitdir }: Failed): SourceError {
       'CorruptObject',
       `${url} has an object that git refuses: ${/(?:error in object|object) [^\n]*/.exec(message)?.[0]}`,
       {
-        hint: 'Run "git fsck" in the repository, and mend what it names.',
+        hint: 'Run "git fsck" in the repository, and fix the objects that it names.',
         cause: err,
       },
     );

@@ -49,7 +49,7 @@ export function circles(apps: readonly PlacedApp[], find: (key: string) => Kusto
     const circle = app.metadata.namespace === undefined ? undefined : dependencyCycle(app, find);
     if (circle === undefined) continue;
     const key = [...new Set(circle)].sort().join(' ');
-    if (!found.has(key)) found.set(key, { ...place, message: `spec.dependsOn goes in a circle: ${circle.join(' → ')}` });
+    if (!found.has(key)) found.set(key, { ...place, message: `spec.dependsOn has a cycle: ${circle.join(' → ')}` });
   }
   return [...found.values()];
 }

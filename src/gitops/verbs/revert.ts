@@ -154,7 +154,8 @@ async function revertOne(clone: Clone, sha: string): Promise<void> {
   } catch (cause) {
     const isConflict = (await clone.git('ls-files', '--unmerged')) !== '';
     await clone.git('revert', '--abort').catch(() => clone.git('reset', '--merge').catch(() => undefined));
-    if (!isConflict) throw new RevertRefused(firstLine(cause), 'Git refused the revert: mend what it names, and try again.', cause);
+    if (!isConflict)
+      throw new RevertRefused(firstLine(cause), 'Git refused the revert: fix the problem that it names, and try again.', cause);
     throw new RevertRefused(
       `commit ${sha.slice(0, 7)} cannot be taken back by itself: later commits changed the same lines`,
       'Go back further with --to, or resolve it by hand: git revert, then git push.',
@@ -191,7 +192,7 @@ async function commit({ clone, app, reverted, good, digestAt }: CommitOptions): 
     await clone.git('reset', '--merge');
     throw new RevertRefused(
       firstLine(cause),
-      'Git refused the commit: mend what it names (a name and address, a hook), and try again.',
+      'Git refused the commit: fix the problem that it names (a name and address, a hook), and try again.',
       cause,
     );
   }

@@ -100,6 +100,6 @@ export function describeIsolation({ isolation, insecurePlainPods }: Pick<Process
         isolated: false,
         reason: 'PodsRefused',
         summary: 'no pods: they cannot be isolated',
-        message: `This machine cannot keep pods apart from itself, so none are run: ${isolation.why}. To run them all the same, as plain processes of the agent's user, start with --insecure-plain-pods.`,
+        message: `This machine cannot isolate pods, so it runs none: ${isolation.why}. To run them as plain processes of the agent's user, start with --insecure-plain-pods.`,
       };
 }

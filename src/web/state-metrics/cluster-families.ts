@@ -36,7 +36,7 @@ export const nodeFamilies: readonly Family<Node>[] = [
       if (name.startsWith(labels.nodeRolePrefix)) samples.add(1, `,role="${text(name.slice(labels.nodeRolePrefix.length))}"`);
     }
   }),
-  gauge('kube_node_spec_unschedulable', 'Whether the node is cordoned.', (samples, { spec }) =>
+  gauge('kube_node_spec_unschedulable', '1 while the node is cordoned.', (samples, { spec }) =>
     samples.add(spec?.unschedulable === true ? 1 : 0),
   ),
   gauge('kube_node_spec_taint', 'Taints of a node.', (samples, { spec }) => {

@@ -68,13 +68,13 @@ export const podFamilies: readonly Family<Pod>[] = [
     if (ends.length > 0) samples.add(Math.max(...ends));
   }),
   gauge('kube_pod_status_phase', 'Phase of a pod.', (samples, { status }) => samples.stateSet('phase', phases, status?.phase)),
-  gauge('kube_pod_status_ready', 'Whether the pod takes requests.', (samples, pod) => podCondition(samples, pod, 'Ready')),
-  gauge('kube_pod_status_scheduled', 'Whether the pod has a node.', (samples, pod) => podCondition(samples, pod, 'PodScheduled')),
+  gauge('kube_pod_status_ready', '1 while the pod is ready.', (samples, pod) => podCondition(samples, pod, 'Ready')),
+  gauge('kube_pod_status_scheduled', '1 when the pod has a node.', (samples, pod) => podCondition(samples, pod, 'PodScheduled')),
   gauge('kube_pod_status_unschedulable', 'Pods that fit on no node.', (samples, { status }) => {
     const scheduled = conditionOf(status?.conditions, 'PodScheduled');
     if (scheduled?.status === 'False' && scheduled.reason === 'Unschedulable') samples.add(1);
   }),
-  gauge('kube_pod_status_reason', 'Why a pod is in its phase, when it has a reason.', (samples, { status }) => {
+  gauge('kube_pod_status_reason', 'Reason of the phase of a pod, when it has one.', (samples, { status }) => {
     if (status?.reason) samples.add(1, reasonLabel(podReasons, status.reason));
   }),
   gauge('kube_pod_spec_volumes_persistentvolumeclaims_info', 'Claims of a pod.', (samples, { spec }) => {
@@ -124,41 +124,41 @@ function containerFamilies(
     gauge(`${prefix}_resource_limits`, `Resources that a ${word} may use at most.`, amounts('limits')),
     gauge(
       `${prefix}_status_ready`,
-      `Whether a ${word} is ready.`,
+      `1 while a ${word} is ready.`,
       each((samples, { ready }, labels) => samples.add(ready ? 1 : 0, labels)),
     ),
     gauge(
       `${prefix}_status_running`,
-      `Whether a ${word} runs.`,
+      `1 while a ${word} runs.`,
       each((samples, { state }, labels) => samples.add(state?.running === undefined ? 0 : 1, labels)),
     ),
     gauge(
       `${prefix}_status_waiting`,
-      `Whether a ${word} waits.`,
+      `1 while a ${word} waits.`,
       each((samples, { state }, labels) => samples.add(state?.waiting === undefined ? 0 : 1, labels)),
     ),
     gauge(
       `${prefix}_status_waiting_reason`,
-      `Why a ${word} waits.`,
+      `Reason why a ${word} waits.`,
       each((samples, { state }, labels) => {
         if (state?.waiting?.reason) samples.add(1, labels + reasonLabel(waitingReasons, state.waiting.reason));
       }),
     ),
     gauge(
       `${prefix}_status_terminated`,
-      `Whether a ${word} has ended.`,
+      `1 when a ${word} has ended.`,
       each((samples, { state }, labels) => samples.add(state?.terminated === undefined ? 0 : 1, labels)),
     ),
     gauge(
       `${prefix}_status_terminated_reason`,
-      `Why a ${word} ended.`,
+      `Reason why a ${word} ended.`,
       each((samples, { state }, labels) => {
         if (state?.terminated?.reason) samples.add(1, labels + reasonLabel(terminatedReasons, state.terminated.reason));
       }),
     ),
     gauge(
       `${prefix}_status_last_terminated_reason`,
-      `Why a ${word} ended the time before.`,
+      `Reason why a ${word} ended the time before.`,
       each((samples, { lastState }, labels) => {
         if (lastState?.terminated?.reason) samples.add(1, labels + reasonLabel(terminatedReasons, lastState.terminated.reason));
       }),

@@ -10,7 +10,7 @@ export const deploymentFamilies: readonly Family<Deployment>[] = [
     samples.add(createdAt(deployment)),
   ),
   gauge('kube_deployment_spec_replicas', 'Pods that are wanted.', (samples, { spec }) => samples.add(spec.replicas ?? 1)),
-  gauge('kube_deployment_spec_paused', 'Whether the rollout is paused.', (samples, { spec }) => samples.add(spec.paused === true ? 1 : 0)),
+  gauge('kube_deployment_spec_paused', '1 while the rollout is paused.', (samples, { spec }) => samples.add(spec.paused === true ? 1 : 0)),
   gauge('kube_deployment_metadata_generation', 'Generation of the specification.', (samples, { metadata }) =>
     samples.add(metadata.generation),
   ),
@@ -62,8 +62,8 @@ export const jobFamilies: readonly Family<Job>[] = [
   gauge('kube_job_status_active', 'Pods that run.', (samples, { status }) => samples.add(status?.active ?? 0)),
   gauge('kube_job_status_succeeded', 'Pods that succeeded.', (samples, { status }) => samples.add(status?.succeeded ?? 0)),
   gauge('kube_job_status_failed', 'Pods that failed.', (samples, { status }) => samples.add(status?.failed ?? 0)),
-  gauge('kube_job_complete', 'Whether the job is complete.', (samples, job) => jobCondition(samples, job, 'Complete')),
-  gauge('kube_job_failed', 'Whether the job has failed.', (samples, job) => jobCondition(samples, job, 'Failed')),
+  gauge('kube_job_complete', '1 when the job is complete.', (samples, job) => jobCondition(samples, job, 'Complete')),
+  gauge('kube_job_failed', '1 when the job has failed.', (samples, job) => jobCondition(samples, job, 'Failed')),
   gauge('kube_job_status_start_time', 'When the job started, in seconds since the epoch.', (samples, { status }) =>
     samples.add(secondsOf(status?.startTime)),
   ),

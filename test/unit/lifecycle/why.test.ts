@@ -104,7 +104,7 @@ describe("reasons of an app's state", () => {
     expect(results(why)).toMatchObject({ render: 'done', plan: 'failed', apply: 'waiting', health: 'waiting', prune: 'waiting' });
     expect(why).toMatchObject({ blocking: 'web/a.yaml:3:1 unknown field', tries: 4, nextRetryAt: '2026-01-01T00:01:00Z' });
     // Nothing was in force before, so a revert would bring nothing back.
-    expect(why.fix).toBe('correct what it names, and push');
+    expect(why.fix).toBe('fix the reported error, and push');
   });
 
   it('blames the repository when it cannot be read or is not there, whatever was applied before', () => {

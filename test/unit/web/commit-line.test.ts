@@ -124,7 +124,7 @@ describe('commit line', () => {
     const recovered: Activity = { type: 'recovered', at: 40, app: 'web', sha: fix, from: 'failed' };
     const marks = commitLine([commit(bad, 0), failed, commit(fix, 30), recovered], [appAt('web', fix)]);
     expect(marks.map(({ state, outcome }) => [state, outcome])).toEqual([
-      ['ok', 'what was in force stays'],
+      ['ok', 'the revision before it stays in force'],
       ['failed', 'web not applied: a.yaml:3:1 no'],
     ]);
   });

@@ -80,7 +80,7 @@ class Parser {
 
   #count(length: number): void {
     this.#length += length;
-    if (this.#length > maxValueLength) throw new SubstitutionError(`variables stand for more than ${maxValueLength} characters`);
+    if (this.#length > maxValueLength) throw new SubstitutionError(`variables expand to more than ${maxValueLength} characters`);
   }
 
   #sizeOf(): string {

@@ -92,7 +92,7 @@ export function createGitOpsMetrics({ metrics, clock, commitsAfter, apps, source
   });
   const objects = metrics.counter({
     name: 'gitops_apply_objects_total',
-    help: 'Objects by what was done with them.',
+    help: 'Objects by the operation on them.',
     labelNames: [...app, 'action'],
   });
   const drifts = metrics.counter({
@@ -206,21 +206,21 @@ function* stateLines(all: readonly AppMetricsState[], repositories: readonly Sou
   for (const state of all) {
     yield `gitops_app_info{${labelsOf(state)},source="${escapeLabel(state.source)}",path="${escapeLabel(state.path)}",revision="${escapeLabel(state.revision)}"} 1\n`;
   }
-  yield head('gitops_app_state', 'Whether the app is what Git says, in the words of docs/reference/states.md; the state that holds.');
+  yield head('gitops_app_state', '1 for the present state of the app, one of docs/reference/states.md.');
   for (const state of all) yield `gitops_app_state{${labelsOf(state)},state="${state.verdict}"} 1\n`;
-  yield head('gitops_app_sync_status', 'Whether the app is what Git says; 1 for the status that holds.');
+  yield head('gitops_app_sync_status', '1 for the present sync status of the app.');
   for (const state of all) {
     for (const status of syncStatuses)
       yield `gitops_app_sync_status{${labelsOf(state)},status="${status}"} ${status === state.sync ? 1 : 0}\n`;
   }
-  yield head('gitops_app_health_status', 'How the app does; 1 for the status that holds.');
+  yield head('gitops_app_health_status', '1 for the present health status of the app.');
   for (const state of all) {
     for (const status of healthStatuses)
       yield `gitops_app_health_status{${labelsOf(state)},status="${status}"} ${status === state.health ? 1 : 0}\n`;
   }
-  yield head('gitops_app_suspended', 'Whether the app is suspended.');
+  yield head('gitops_app_suspended', '1 while the app is suspended.');
   for (const state of all) yield `gitops_app_suspended{${labelsOf(state)}} ${state.suspended ? 1 : 0}\n`;
-  yield head('gitops_app_prune_blocked', 'Whether a prune waits for approval.');
+  yield head('gitops_app_prune_blocked', '1 while a prune waits for approval.');
   for (const state of all) yield `gitops_app_prune_blocked{${labelsOf(state)}} ${state.pruneBlocked ? 1 : 0}\n`;
   yield head('gitops_app_last_applied_timestamp_seconds', 'When a revision of the app was last applied.');
   for (const state of all)
@@ -286,7 +286,7 @@ function* lagLines(
   for (const source of sources) {
     yield `gitops_source_commits_behind{${label(source)}} ${behind.get(source.source) ?? 0}\n`;
   }
-  yield head('gitops_queue_age_seconds', 'How long the newest commit has waited for an app to apply it; 0 when all have.');
+  yield head('gitops_queue_age_seconds', 'Time that the newest commit has waited for an app to apply it; 0 when all have.');
   for (const source of sources) {
     const age = behind.has(source.source) ? Math.max(0, now - source.seenAt) / 1_000 : 0;
     yield `gitops_queue_age_seconds{${label(source)}} ${age}\n`;

@@ -435,7 +435,7 @@ export function createObjectWriter({
     }
     const deadline = clock.monotonicMs() + maxRemovalMs;
     while ((await find(write))?.metadata.uid === uid) {
-      if (clock.monotonicMs() > deadline) throw new Error(`${describeObject(object)} was deleted to be made anew and is not gone yet`);
+      if (clock.monotonicMs() > deadline) throw new Error(`${describeObject(object)} was deleted to be created again and is not gone yet`);
       await sleep(clock, removalPollMs, signal);
     }
   }

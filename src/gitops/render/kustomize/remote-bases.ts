@@ -55,7 +55,7 @@ export function parseRemoteAddress(text: string): RemoteAddress {
   }
   if (url.username !== '' || url.password !== '') {
     throw new RemoteBaseError(`${redacted(text)} has credentials`, {
-      hint: 'Bases are fetched without; whoever reads the tree would read them.',
+      hint: 'Bases are fetched without credentials, since everyone who reads the tree would read them.',
     });
   }
   const ref = url.searchParams.get('ref') ?? url.searchParams.get('version') ?? '';

@@ -17,7 +17,7 @@ export interface RewriteCheck {
 }
 
 /**
- * What `midship.dev/history-rewrite` asks for when the history of a branch does not go on from the commit that is in force, or a tag was
+ * What `midship.dev/history-rewrite` asks for when the history of a branch does not continue from the commit that is in force, or a tag was
  * moved: `follow` (the default) takes the new one and says so, `halt` keeps the old one until a person agrees, by writing the id of the new
  * commit into the annotation.
  *
@@ -42,8 +42,8 @@ export async function checkRewrite({ repository, before, commit, source, signal 
   if (policy === 'halt' || (/^[0-9a-f]{7,40}$/.test(policy) && !commit.sha.startsWith(policy))) {
     const what =
       verdict === 'unknown'
-        ? `${name} moved to ${short(commit.sha)}, and it cannot be told whether that goes on from ${short(sha)}`
-        : `${name} was rewritten: ${short(commit.sha)} does not go on from ${short(sha)}`;
+        ? `${name} moved to ${short(commit.sha)}, and it is unknown if that continues from ${short(sha)}`
+        : `${name} was rewritten: ${short(commit.sha)} does not continue from ${short(sha)}`;
     throw new SourceError('HistoryRewritten', `${what}, which stays in force`, {
       hint: `To agree: kubectl annotate --overwrite gitrepository -n ${repository.metadata.namespace} ${repository.metadata.name} ${annotations.historyRewrite}=${commit.sha}`,
     });

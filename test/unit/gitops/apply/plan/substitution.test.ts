@@ -77,7 +77,7 @@ describe('substitute', () => {
   });
 
   it('bounds the values of the variables in a text', () => {
-    const tooLong = 'variables stand for more than';
+    const tooLong = 'variables expand to more than';
     expect(() => substitute('${a}'.repeat(20_000), () => 'x'.repeat(10_000))).toThrow(tooLong);
     // Each level puts the whole value in place of each of its characters.
     let nested = '${a}';
