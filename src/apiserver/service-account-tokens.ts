@@ -6,6 +6,7 @@ import { type Secret, secrets } from '../api/core/v1/secret.ts';
 import { serviceAccounts } from '../api/core/v1/service-account.ts';
 import { invalidValue } from '../api/field-errors.ts';
 import { labels } from '../api/well-known.ts';
+import { BoundedMap } from '../base/bounded-map.ts';
 import { type Clock, timestampOf } from '../base/clock.ts';
 import type { SigningKey } from '../base/pki.ts';
 import type { KindDefinition } from '../machinery/kind.ts';
@@ -84,7 +85,7 @@ interface Verified {
 }
 
 export function createServiceAccountTokens({ key, registry, clock }: ServiceAccountTokensOptions): ServiceAccountTokens {
-  const verified = new Map<string, Verified>();
+  const verified = new BoundedMap<string, Verified>(maxVerified);
 
   const uidOf = (kind: KindDefinition, storeKey: string): string | undefined => registry.get(kind, storeKey)?.metadata.uid;
 
@@ -126,7 +127,6 @@ export function createServiceAccountTokens({ key, registry, clock }: ServiceAcco
     }
     const fresh = tryVerified(payload as Readonly<Record<string, unknown>>);
     if (fresh === undefined) return undefined;
-    if (verified.size >= maxVerified) for (const oldest of [...verified.keys()].slice(0, 1)) verified.delete(oldest);
     verified.set(digest, fresh);
     return fresh;
   }

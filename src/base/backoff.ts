@@ -1,3 +1,5 @@
+import { BoundedMap } from './bounded-map.ts';
+
 /** Exponential back-off by key, as client-go's ItemExponentialFailureRateLimiter; the number of keys is bounded. */
 export interface Backoff {
   /** The delay before the next try of `key`, which then has failed once more. */
@@ -18,16 +20,11 @@ export interface BackoffOptions {
 }
 
 export function createBackoff({ baseMs, maxMs, jitter = 0, random = Math.random, maxKeys = 100_000 }: BackoffOptions): Backoff {
-  const failures = new Map<string, number>();
+  const failures = new BoundedMap<string, number>(maxKeys);
   return {
     next(key) {
       const count = failures.get(key) ?? 0;
-      failures.delete(key);
       failures.set(key, count + 1);
-      if (failures.size > maxKeys) {
-        const oldest = failures.keys().next();
-        if (!oldest.done) failures.delete(oldest.value);
-      }
       const delay = Math.min(maxMs, baseMs * 2 ** Math.min(count, 50));
       return delay * (1 - jitter + jitter * random());
     },

@@ -1,3 +1,5 @@
+import { BoundedMap } from '../base/bounded-map.ts';
+
 /**
  * Cron schedules as CronJobs write them: five fields (minute, hour, day of month, month, day of week) with lists, ranges, steps and
  * English names, or a macro. When both day fields are restricted, a day that fits either is taken.
@@ -191,15 +193,13 @@ class FieldSchedule implements CronSchedule {
   }
 }
 
-const wallClocks = new Map<string, WallClock>();
-const maxWallClocks = 64;
+const wallClocks = new BoundedMap<string, WallClock>(64);
 
 /** @throws RangeError for a zone that is not known */
 function wallClockOf(timeZone: string): WallClock {
   const known = wallClocks.get(timeZone);
   if (known !== undefined) return known;
   const clock = timeZone === 'UTC' ? utcClock : zoneClock(timeZone);
-  if (wallClocks.size >= maxWallClocks) wallClocks.clear();
   wallClocks.set(timeZone, clock);
   return clock;
 }

@@ -1,3 +1,4 @@
+import { BoundedMap } from '../base/bounded-map.ts';
 import { normalizeTime, TimeError, type TimePrecision } from './go-time.ts';
 import { setOwn } from './json.ts';
 import { formatQuantity, parseQuantity, QuantityError, roundToMilli } from './quantity.ts';
@@ -629,9 +630,8 @@ function illegalBase64At(text: string): number | undefined {
   }
 }
 
-/** Quantities repeat: the same handful of requests and limits is in every pod. Cleared when full. */
-const canonicalQuantities = new Map<string, string>();
-const maxCanonicalQuantities = 2_000;
+/** Quantities repeat: the same handful of requests and limits is in every pod. */
+const canonicalQuantities = new BoundedMap<string, string>(2_000);
 
 function decodeQuantity(value: unknown): string {
   if (typeof value === 'string') {
@@ -639,10 +639,7 @@ function decodeQuantity(value: unknown): string {
     if (known !== undefined) return known;
   }
   const canonical = canonicalQuantity(value);
-  if (typeof value === 'string') {
-    if (canonicalQuantities.size >= maxCanonicalQuantities) canonicalQuantities.clear();
-    canonicalQuantities.set(value, canonical);
-  }
+  if (typeof value === 'string') canonicalQuantities.set(value, canonical);
   return canonical;
 }
 

@@ -1,3 +1,4 @@
+import { BoundedMap } from '../base/bounded-map.ts';
 import { goJsonOf } from './go-text.ts';
 import { type DynamicObject, deepEqual, type KubeObject, type ManagedFieldsEntry, type ObjectMeta } from './object.ts';
 import type { Schema, SchemaSet } from './schema.ts';
@@ -292,8 +293,8 @@ interface Owner {
 }
 
 /** The latest entry of each owner: objects written in one second by one manager share it. */
-const recentEntries = new Map<string, ManagedFieldsEntry>();
 const maxRecentEntries = 1_000;
+const recentEntries = new BoundedMap<string, ManagedFieldsEntry>(maxRecentEntries);
 
 function managedBy(owner: Owner, set: FieldSet, id = idOf(owner)): Managed {
   const recent = recentEntries.get(id);
@@ -301,7 +302,6 @@ function managedBy(owner: Owner, set: FieldSet, id = idOf(owner)): Managed {
     return { id, entry: recent, set };
   }
   const entry = entryOf(owner, set);
-  if (recentEntries.size >= maxRecentEntries) recentEntries.clear();
   recentEntries.set(id, entry);
   return { id, entry, set };
 }
@@ -362,7 +362,7 @@ function compareTimes({ time: a }: ManagedFieldsEntry, { time: b }: ManagedField
 const secondsOf = (time: string | undefined): number => (time === undefined ? 0 : Math.floor(Date.parse(time) / 1_000));
 
 /** The latest array that ends with an entry of a manager, shared like the entries. */
-const recentArrays = new Map<string | undefined, readonly ManagedFieldsEntry[]>();
+const recentArrays = new BoundedMap<string | undefined, readonly ManagedFieldsEntry[]>(maxRecentEntries);
 
 /** The entries as they are stored, in upstream's order; the stored array itself when it says the same. */
 function arrayOf(managed: readonly Managed[], before: KubeObject | undefined): readonly ManagedFieldsEntry[] | undefined {
@@ -374,7 +374,6 @@ function arrayOf(managed: readonly Managed[], before: KubeObject | undefined): r
   if (stored !== undefined && isSameList(entries, stored)) return stored;
   const recent = recentArrays.get(last.manager);
   if (recent !== undefined && isSameList(entries, recent)) return recent;
-  if (recentArrays.size >= maxRecentEntries) recentArrays.clear();
   recentArrays.set(last.manager, Object.freeze(entries));
   return entries;
 }

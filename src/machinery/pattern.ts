@@ -1,4 +1,5 @@
 import { RE2JS, RE2JSException } from 're2js';
+import { BoundedMap } from '../base/bounded-map.ts';
 
 /**
  * Regular expressions that users write: RE2's syntax, matched in time linear to the text, so that no pattern can stall the server.
@@ -27,8 +28,7 @@ const maxPatternLength = 16_384;
 /** Instructions of a compiled pattern; counted repetitions multiply, so that a short pattern can be a large program. */
 const maxProgramSize = 20_000;
 
-const compiled = new Map<string, Pattern>();
-const maxCompiled = 500;
+const compiled = new BoundedMap<string, Pattern>(500);
 
 /**
  * Compiles a pattern, or returns it from a cache of the last 500.
@@ -39,12 +39,6 @@ export function compilePattern(source: string): Pattern {
   const known = compiled.get(source);
   if (known !== undefined) return known;
   const pattern = patternOf(source);
-  if (compiled.size >= maxCompiled) {
-    for (const [oldest] of compiled) {
-      compiled.delete(oldest);
-      break;
-    }
-  }
   compiled.set(source, pattern);
   return pattern;
 }

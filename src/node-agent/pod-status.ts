@@ -6,6 +6,7 @@ import type {
   PodCondition,
   PodStatus,
 } from '../api/core/v1/pod.ts';
+import { BoundedMap } from '../base/bounded-map.ts';
 import { timestampOf } from '../base/clock.ts';
 import { backOffReasons } from '../lifecycle/container.facts.ts';
 import type { PodRunState } from '../lifecycle/pod-run.facts.ts';
@@ -297,9 +298,8 @@ function readyOf(pod: Pod, containersReady: Draft): Draft {
   return messages.length === 0 ? { status: 'True' } : { status: 'False', reason: 'ReadinessGatesNotReady', message: messages.join(', ') };
 }
 
-/** Conditions without words: what pods that start in one second have in common is one frozen object. Cleared when full. */
-const plainConditions = new Map<string, PodCondition>();
-const maxPlainConditions = 256;
+/** Conditions without words: what pods that start in one second have in common is one frozen object. */
+const plainConditions = new BoundedMap<string, PodCondition>(256);
 
 function conditionOf({ pod, now }: PodStatusOptions, { type, ...draft }: Draft & { readonly type: string }): PodCondition {
   const before = pod.status?.conditions?.find((condition) => condition.type === type);
@@ -312,10 +312,7 @@ function conditionOf({ pod, now }: PodStatusOptions, { type, ...draft }: Draft &
   // Newer than the types: which version of the pod the condition is about, and the API's null, which stands for never.
   const more = { ...(generation === undefined ? {} : { observedGeneration: generation }), lastProbeTime: null };
   const condition = { type, ...draft, lastTransitionTime, ...more } as unknown as PodCondition;
-  if (id !== '') {
-    if (plainConditions.size >= maxPlainConditions) plainConditions.clear();
-    plainConditions.set(id, Object.freeze(condition));
-  }
+  if (id !== '') plainConditions.set(id, Object.freeze(condition));
   return condition;
 }
 

@@ -1,3 +1,4 @@
+import { BoundedMap } from '../base/bounded-map.ts';
 import type { Clock } from '../base/clock.ts';
 import { type EndpointAddress, type Forward, forwardKey } from './table.ts';
 
@@ -15,7 +16,7 @@ const maxClients = 65_535;
 export function createBalancer(initial: Forward, clock: Clock): Balancer {
   let { endpoints, affinityMs } = initial;
   let next = 0;
-  const clients = new Map<string, { readonly endpoint: string; readonly until: number }>();
+  const clients = new BoundedMap<string, { readonly endpoint: string; readonly until: number }>(maxClients);
 
   function remembered(client: string): EndpointAddress | undefined {
     const known = clients.get(client);
@@ -37,12 +38,7 @@ export function createBalancer(initial: Forward, clock: Clock): Balancer {
       return undefined;
 
       function remember(endpoint: EndpointAddress): EndpointAddress {
-        clients.delete(client);
         clients.set(client, { endpoint: forwardKey(endpoint), until: clock.monotonicMs() + (affinityMs ?? 0) });
-        if (clients.size > maxClients) {
-          const oldest = clients.keys().next();
-          if (!oldest.done) clients.delete(oldest.value);
-        }
         return endpoint;
       }
     },

@@ -1,4 +1,5 @@
 import { events, type Event as KubeEvent } from '../api/core/v1/event.ts';
+import { BoundedMap } from '../base/bounded-map.ts';
 import { type Clock, timestampOf } from '../base/clock.ts';
 import type { Component } from '../base/component.ts';
 import type { Log } from '../base/log.ts';
@@ -82,7 +83,7 @@ interface Source {
 }
 
 export function createEventQueue({ client, clock, log, metrics, redact = (message) => message }: EventQueueOptions): EventQueue {
-  const groups = new Map<string, Group>();
+  const groups = new BoundedMap<string, Group>(maxGroups);
   const pending = new Set<Entry>();
   const dropped = metrics.counter({
     name: 'midship_events_dropped_total',
@@ -121,16 +122,9 @@ export function createEventQueue({ client, clock, log, metrics, redact = (messag
   function entryOf(source: Source, about: KubeObject, event: RecordedEvent, now: number): Entry {
     const id = `${about.metadata.uid ?? about.metadata.name}|${source.component}|${event.type}|${event.reason}|${event.fieldPath ?? ''}`;
     let group = groups.get(id);
-    if (group !== undefined) groups.delete(id);
     if (group === undefined || now - group.lastAt > groupWindowMs) group = { byMessage: new Map(), combined: undefined, lastAt: now };
     group.lastAt = now;
     groups.set(id, group);
-    if (groups.size > maxGroups) {
-      for (const oldest of groups.keys()) {
-        groups.delete(oldest);
-        break;
-      }
-    }
     const known = group.byMessage.get(event.message);
     if (known !== undefined) return known;
     if (group.byMessage.size < maxMessages) {

@@ -1,3 +1,4 @@
+import { BoundedMap } from '../base/bounded-map.ts';
 import type { Log } from '../base/log.ts';
 import type { Metrics } from '../base/metrics.ts';
 import type { ReportSkipped } from '../client/informer.ts';
@@ -21,7 +22,7 @@ const maxReported = 1_000;
  * An error about a Secret is reported by its name alone, since its message may repeat a value.
  */
 export function createSkipReporter({ log, metrics, recorder }: SkipReporterOptions): ReportSkipped {
-  const reported = new Set<string>();
+  const reported = new BoundedMap<string, true>(maxReported);
   const skips = metrics.counter({
     name: 'midship_skipped_objects_total',
     help: 'Objects that a part of the control plane could not work with and left out, by kind.',
@@ -34,13 +35,7 @@ export function createSkipReporter({ log, metrics, recorder }: SkipReporterOptio
     const words = isSecret ? cause.name : cause.message;
     const id = `${uid}|${resourceVersion}|${part}|${words}`;
     if (reported.has(id)) return;
-    reported.add(id);
-    if (reported.size > maxReported) {
-      for (const oldest of reported) {
-        reported.delete(oldest);
-        break;
-      }
-    }
+    reported.set(id, true);
     skips.inc({ resource: groupResourceOf(resource) });
     log.error({ kind: object.kind, key: keyOf(object), part, ...(isSecret ? { reason: words } : { err: cause }) }, 'Skipped object');
     // An Event about an Event that cannot be read would be the next one that cannot be read.

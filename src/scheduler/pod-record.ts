@@ -1,4 +1,5 @@
 import type { Affinity, Container, Pod, PodSpec, Toleration } from '../api/core/v1/pod.ts';
+import { BoundedMap } from '../base/bounded-map.ts';
 import { controllerOf, type DeepReadonly, deepEqual, keyOf } from '../machinery/object.ts';
 import { compileLabelSelector, type LabelSelector } from '../machinery/selector.ts';
 import { compileNodeSelector, compileNodeTerm, type NodeMatcher } from './node-selector.ts';
@@ -90,15 +91,7 @@ export interface ShapeReader {
 const maxOwners = 10_000;
 
 export function createShapeReader(): ShapeReader {
-  const byOwner = new Map<string, PodShape>();
-
-  function remember(ownerUid: string, shape: PodShape): void {
-    byOwner.delete(ownerUid);
-    byOwner.set(ownerUid, shape);
-    if (byOwner.size <= maxOwners) return;
-    const oldest = byOwner.keys().next();
-    if (!oldest.done) byOwner.delete(oldest.value);
-  }
+  const byOwner = new BoundedMap<string, PodShape>(maxOwners);
 
   return {
     read(pod, known) {
@@ -109,7 +102,7 @@ export function createShapeReader(): ShapeReader {
       let shape = [newest, known].find((shape) => shape !== undefined && shape.ownerUid === ownerUid && isSameSource(shape.source, source));
       if (shape === undefined) {
         shape = shapeOf(source, ownerUid);
-        if (ownerUid !== undefined) remember(ownerUid, shape);
+        if (ownerUid !== undefined) byOwner.set(ownerUid, shape);
       }
       return { key: keyOf(pod), uid: pod.metadata.uid ?? '', namespace: source.namespace, pod, shape };
     },

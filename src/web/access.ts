@@ -1,4 +1,5 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { BoundedMap } from '../base/bounded-map.ts';
 import type { Clock } from '../base/clock.ts';
 
 /** Knows who may read the page and the metrics of a port that asks for a login. */
@@ -77,7 +78,7 @@ interface ExpiringMap<V> {
 
 /** Entries last for `lifeMs`; the oldest makes room for a new one. */
 function createExpiringMap<V>(clock: Clock, max: number, lifeMs: number): ExpiringMap<V> {
-  const entries = new Map<string, { readonly value: V; readonly endsAt: number }>();
+  const entries = new BoundedMap<string, { readonly value: V; readonly endsAt: number }>(max);
   return {
     get(key) {
       const entry = entries.get(key);
@@ -86,9 +87,6 @@ function createExpiringMap<V>(clock: Clock, max: number, lifeMs: number): Expiri
       return undefined;
     },
     set(key, value) {
-      entries.delete(key);
-      const [oldest] = entries.keys();
-      if (entries.size >= max && oldest !== undefined) entries.delete(oldest);
       entries.set(key, { value, endsAt: clock.monotonicMs() + lifeMs });
     },
     delete: (key) => void entries.delete(key),

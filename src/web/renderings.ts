@@ -1,3 +1,4 @@
+import { BoundedMap } from '../base/bounded-map.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Pace } from './pace.ts';
 
@@ -19,7 +20,7 @@ const maxKept = 64;
 
 export function createRenderings<T>({ pace, clock }: { readonly pace: Pace; readonly clock: Clock }): Renderings<T> {
   const waiting = new Map<string, Promise<T>>();
-  const kept = new Map<string, T>();
+  const kept = new BoundedMap<string, T>(maxKept);
 
   function renew(key: string, make: () => T): Promise<T> {
     const before = waiting.get(key);
@@ -39,8 +40,6 @@ export function createRenderings<T>({ pace, clock }: { readonly pace: Pace; read
   }
 
   function keep(key: string, made: T): void {
-    const [oldest] = kept.keys();
-    if (kept.size >= maxKept && oldest !== undefined) kept.delete(oldest);
     kept.set(key, made);
     clock.after(maxAgeMs, () => {
       if (kept.get(key) === made) kept.delete(key);

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { JWTPayload } from 'jose';
+import { BoundedMap } from '../../base/bounded-map.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Log } from '../../base/log.ts';
 import type { UserInfo } from '../user.ts';
@@ -46,7 +47,7 @@ const notBeforeLeewaySeconds = 300;
 export function createOidcTokens(options: OidcOptions): TokenAuthenticator {
   const { issuerUrl, clock, log } = options;
   const keys = createIssuerKeys(options);
-  const verified = new Map<string, { readonly user: UserInfo; readonly expiresAtMs: number }>();
+  const verified = new BoundedMap<string, { readonly user: UserInfo; readonly expiresAtMs: number }>(maxVerified);
 
   async function verify(token: string, digest: string): Promise<UserInfo | undefined> {
     let claims: JWTPayload;
@@ -62,7 +63,6 @@ export function createOidcTokens(options: OidcOptions): TokenAuthenticator {
       log.debug({ issuer: issuerUrl }, 'Refused ID token whose claims are not those that are wanted');
       return undefined;
     }
-    if (verified.size >= maxVerified) for (const oldest of [...verified.keys()].slice(0, 1)) verified.delete(oldest);
     verified.set(digest, { user, expiresAtMs: (claims.exp ?? 0) * 1_000 });
     return user;
   }

@@ -1,3 +1,4 @@
+import { BoundedMap } from '../../base/bounded-map.ts';
 import { parseFieldSelector } from '../../machinery/selector.ts';
 import type { RequestAttributes } from '../kube-api.ts';
 import type { UserInfo } from '../user.ts';
@@ -39,11 +40,8 @@ export function createRbacAuthorizer(index: RuleIndex): RbacAuthorizer {
 
   function answersOf(user: UserInfo): Map<string, Answer> {
     const known = remembered.get(user);
-    if (known !== undefined && known.revision === index.revision) {
-      if (known.answers.size >= maxAnswers) known.answers.clear();
-      return known.answers;
-    }
-    const answers = new Map<string, Answer>();
+    if (known !== undefined && known.revision === index.revision) return known.answers;
+    const answers = new BoundedMap<string, Answer>(maxAnswers);
     remembered.set(user, { revision: index.revision, answers });
     return answers;
   }

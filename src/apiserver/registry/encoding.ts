@@ -1,3 +1,4 @@
+import { BoundedMap } from '../../base/bounded-map.ts';
 import { type DynamicObject, deepFreeze, type KubeObject, type ManagedFieldsEntry, type ObjectMeta } from '../../machinery/object.ts';
 
 /**
@@ -56,8 +57,8 @@ const maxTexts = 256;
 /** Longer ones are rarely shared, and not worth the memory. */
 const maxTextChars = 16 * 1024;
 
-const ownerTexts: Texts = new Map();
-const memberTexts: Texts = new Map();
+const ownerTexts: Texts = new BoundedMap(maxTexts);
+const memberTexts: Texts = new BoundedMap(maxTexts);
 
 const ownerText = (entry: ManagedFieldsEntry): string => sharedText(ownerTexts, `${entry.manager}/${entry.subresource}`, entry, '');
 
@@ -68,7 +69,6 @@ function sharedText(texts: Texts, name: string, value: unknown, head: string): s
   if (known !== undefined && known.value === value) return known.text;
   const text = head + JSON.stringify(value);
   if (Object.isFrozen(value) && text.length <= maxTextChars) {
-    if (texts.size >= maxTexts) texts.clear();
     texts.set(name, { value, text });
   }
   return text;

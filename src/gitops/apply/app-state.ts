@@ -1,6 +1,7 @@
 import type { Hold } from '../../api/kustomize/v1/hold.ts';
 import type { HistorySnapshot, InventoryEntry, Kustomization } from '../../api/kustomize/v1/kustomization.ts';
 import type { ObjectChange } from '../../base/activity.ts';
+import { BoundedMap } from '../../base/bounded-map.ts';
 import type { Health } from '../../lifecycle/reasons.ts';
 import type { DynamicObject, ObjectRef } from '../../machinery/object.ts';
 import type { Resource } from '../../machinery/resource.ts';
@@ -129,6 +130,9 @@ export interface Drift {
   /** Why it is not put back: the policy says so, or it was put back too often until this time (milliseconds since the epoch). */
   readonly left?: 'detect' | { readonly until: number };
 }
+
+/** Fields whose corrections are remembered, for each app. */
+const maxCorrectedFields = 1_000;
 
 /**
  * What the engine knows of an app. All of it can be found out again: from the tree, the inventory Secret and the live objects; it is
@@ -287,7 +291,7 @@ export function newAppState(key: string): AppState {
     notes: new Map(),
     unhealed: new Map(),
     blockedNamespaces: new Map(),
-    corrections: new Map(),
+    corrections: new BoundedMap(maxCorrectedFields),
     health: new Map(),
     healthDirty: new Set(),
     healthDue: new Map(),

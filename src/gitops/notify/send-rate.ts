@@ -1,3 +1,4 @@
+import { BoundedMap } from '../../base/bounded-map.ts';
 import type { Clock } from '../../base/clock.ts';
 
 /**
@@ -32,7 +33,8 @@ interface Queue {
 }
 
 export function createSendRate(clock: Clock): SendRate {
-  const queues = new Map<string, Queue>();
+  /** A provider that was not used for long has all of its burst again, and may be forgotten. */
+  const queues = new BoundedMap<string, Queue>(maxProviders);
 
   function queueOf(provider: string): Queue {
     const queue = queues.get(provider) ?? {
@@ -41,10 +43,7 @@ export function createSendRate(clock: Clock): SendRate {
       atOnce: 0,
       pausedUntil: Number.NEGATIVE_INFINITY,
     };
-    queues.delete(provider);
     queues.set(provider, queue);
-    // One that was not used for long has all of its burst again, and may be forgotten.
-    if (queues.size > maxProviders) queues.delete(queues.keys().next().value ?? '');
     return queue;
   }
 

@@ -1,4 +1,5 @@
 import type { Alert } from '../../api/notification/v1beta3/alert.ts';
+import { BoundedMap } from '../../base/bounded-map.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Log } from '../../base/log.ts';
 import type { Client } from '../../client/client.ts';
@@ -56,7 +57,7 @@ export function createToldRecords({
     const entry: Entry = {
       ref,
       alert,
-      told: new Map(known === undefined ? initial() : Object.entries(known)),
+      told: new BoundedMap(maxSubjects, known === undefined ? initial() : Object.entries(known)),
       dirty: false,
       cancelTimer: undefined,
     };
@@ -102,9 +103,7 @@ export function createToldRecords({
       return {
         get: (subject) => entry.told.get(subject),
         set(subject, notice) {
-          entry.told.delete(subject);
           entry.told.set(subject, notice);
-          if (entry.told.size > maxSubjects) entry.told.delete(entry.told.keys().next().value ?? '');
           touch(entry);
         },
         delete(subject) {

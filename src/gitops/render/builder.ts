@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
+import { BoundedMap } from '../../base/bounded-map.ts';
 import { mapBounded } from '../../base/concurrency.ts';
-import { createLru, type Lru } from '../../base/lru.ts';
 import type { FileContent } from '../manifests/documents.ts';
 import { nameHooks } from '../manifests/hook-names.ts';
 import type { BuildError, BuildResult, Manifest } from '../manifests/manifest.ts';
@@ -51,10 +51,10 @@ interface TreeContent {
 }
 
 export function createBuilder(tools: BuildTools = {}): Builder {
-  const trees = createLru<Lru<TreeContent>>(maxCachedTrees);
+  const trees = new BoundedMap<string, BoundedMap<string, TreeContent>>(maxCachedTrees);
   /** Directories by tree: a thousand apps look for theirs in the same few trees of each commit. */
-  const directories = createLru<ReadonlyMap<string, string>>(maxCachedDirectories);
-  const files = createLru<Lru<FileContent>>(maxCachedFiles);
+  const directories = new BoundedMap<string, ReadonlyMap<string, string>>(maxCachedDirectories);
+  const files = new BoundedMap<string, BoundedMap<string, FileContent>>(maxCachedFiles);
   const results = new WeakMap<TreeContent, BuildResult>();
   const combined = new WeakMap<TreeContent, { readonly renderings: readonly Rendering[]; readonly result: BuildResult }>();
   const renderCache = createRenderCache(tools);
@@ -91,7 +91,7 @@ export function createBuilder(tools: BuildTools = {}): Builder {
   };
 
   async function directoriesOf(source: GitSource, tree: string): Promise<ReadonlyMap<string, string>> {
-    let known = directories.get(tree);
+    let known = directories.use(tree);
     if (known === undefined) {
       known = new Map((await source.readTree(tree)).filter(({ type }) => type === 'tree').map(({ name, oid }) => [name, oid]));
       directories.set(tree, known);
@@ -148,7 +148,7 @@ export function createBuilder(tools: BuildTools = {}): Builder {
 
   async function list({ source, oid, path, depth, signal, left }: Directory): Promise<Listing> {
     signal.throwIfAborted();
-    const known = trees.get(path)?.get(oid);
+    const known = trees.use(path)?.use(oid);
     if (known !== undefined) {
       count(left, known.files);
       return { oid, known, entries: [], isKustomization: false };
@@ -227,7 +227,7 @@ export function createBuilder(tools: BuildTools = {}): Builder {
     if (entry.type === 'symlink') {
       return failed({ message: 'is a symbolic link, which is not followed', hint: 'Put the file itself here.' });
     }
-    let content = files.get(file)?.get(entry.oid);
+    let content = files.use(file)?.use(entry.oid);
     if (content === undefined) {
       signal.throwIfAborted();
       try {
@@ -249,10 +249,10 @@ export function createBuilder(tools: BuildTools = {}): Builder {
 }
 
 function remember<V>(
-  cache: Lru<Lru<V>>,
+  cache: BoundedMap<string, BoundedMap<string, V>>,
   { path, oid, content }: { readonly path: string; readonly oid: string; readonly content: V },
 ): void {
-  const versions = cache.get(path) ?? createLru<V>(maxCachedVersions);
+  const versions = cache.get(path) ?? new BoundedMap<string, V>(maxCachedVersions);
   versions.set(oid, content);
   cache.set(path, versions);
 }

@@ -1,4 +1,4 @@
-import { createLru } from '../../base/lru.ts';
+import { BoundedMap } from '../../base/bounded-map.ts';
 import { maxFileBytes } from '../manifests/documents.ts';
 import { type GitSource, SourceError, type TreeEntry } from '../sources/git-source.ts';
 import { type FileTree, KustomizeError, type TreeNode } from './kustomize/file-tree.ts';
@@ -8,7 +8,7 @@ const maxTrees = 20_000;
 
 /** Trees of Git repositories as the renderer reads them; what was listed is kept by its id. */
 export function createGitTrees(): (source: GitSource, root: string) => FileTree {
-  const trees = createLru<ReadonlyMap<string, TreeEntry>>(maxTrees);
+  const trees = new BoundedMap<string, ReadonlyMap<string, TreeEntry>>(maxTrees);
   return (source, root) => ({
     async find(path) {
       let entry: TreeEntry = { name: '', type: 'tree', oid: root };
@@ -61,7 +61,7 @@ export function createGitTrees(): (source: GitSource, root: string) => FileTree 
   }
 
   async function entriesOf(source: GitSource, oid: string): Promise<ReadonlyMap<string, TreeEntry>> {
-    let known = trees.get(oid);
+    let known = trees.use(oid);
     if (known === undefined) {
       known = new Map((await source.readTree(oid)).map((entry) => [entry.name, entry]));
       trees.set(oid, known);

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { createLru } from '../../base/lru.ts';
+import { BoundedMap } from '../../base/bounded-map.ts';
 import { deepEqual, deepFreeze, type KubeObject } from '../../machinery/object.ts';
 import type { BuildResult, Manifest } from '../manifests/manifest.ts';
 import type { Commit, GitSource } from '../sources/git-source.ts';
@@ -49,14 +49,14 @@ interface Entry {
  */
 export function createRenderCache({ helm, remoteBases }: BuildTools): RenderCache {
   const renderer = createRenderer();
-  const entries = createLru<Entry>(maxRenderings);
+  const entries = new BoundedMap<string, Entry>(maxRenderings);
   const gitTree = createGitTrees();
 
   return {
     async render(request) {
       const { source, commit, path, overlay, resources, signal } = request;
       const key = JSON.stringify([source.url, path, overlay ?? null, resources ?? null]);
-      const known = entries.get(key);
+      const known = entries.use(key);
       if (known !== undefined && (await holds(known, request))) {
         known.root = commit.tree;
         return known.rendering;

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type FSWatcher, watch } from 'chokidar';
-import { createLru } from '../../base/lru.ts';
+import { BoundedMap } from '../../base/bounded-map.ts';
 import { createGitObjects } from './git-objects.ts';
 import { resolveLocalRef } from './git-refs.ts';
 import { type GitSource, SourceError } from './git-source.ts';
@@ -55,7 +55,7 @@ export async function openLocalSource({ directory, url, thread }: LocalSourceOpt
   const gitdir = await findGitDirectory(directory);
   const objects = createGitObjects({ gitdir, url, thread });
   const listeners = new Set<() => void>();
-  const pushers = createLru<string>(maxPushers);
+  const pushers = new BoundedMap<string, string>(maxPushers);
   let watcher: FSWatcher | undefined;
 
   const notify = (): void => {
@@ -72,7 +72,7 @@ export async function openLocalSource({ directory, url, thread }: LocalSourceOpt
     readBlob: objects.readBlob,
     readDocuments: objects.readDocuments,
     compareHistory: (before, after) => compareHistory(objects, before, after),
-    pusherOf: (sha) => pushers.get(sha),
+    pusherOf: (sha) => pushers.use(sha),
     trim: objects.trim,
     expect({ user, shas }) {
       for (const sha of shas) pushers.set(sha, user);

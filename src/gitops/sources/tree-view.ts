@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { createLru } from '../../base/lru.ts';
+import { BoundedMap } from '../../base/bounded-map.ts';
 import { type GitSource, SourceError, type TreeEntry } from './git-source.ts';
 import { defaultIgnorePatterns, type IgnorePattern, isIgnored, parseIgnorePatterns } from './ignore-patterns.ts';
 
@@ -56,7 +56,7 @@ export function createTreeView({ source, ignore, sparse = [], includes = [] }: T
   const ownPatterns = readPatterns(ignore ?? '', [], 'spec.ignore');
   const sparseDirectories = sparse.map(segmentsOf).filter((directory) => directory.length > 0);
   const mounts = includes.map((include, index) => ({ ...include, origin: index + 1, at: segmentsOf(include.toPath) }));
-  const patternFiles = createLru<readonly IgnorePattern[]>(maxPatternFiles);
+  const patternFiles = new BoundedMap<string, readonly IgnorePattern[]>(maxPatternFiles);
   const roots = new Map<number, string>();
 
   return {
@@ -145,7 +145,7 @@ export function createTreeView({ source, ignore, sparse = [], includes = [] }: T
     const lists: IgnorePattern[] = [];
     for (const [oid, directory] of ignores) {
       const key = `${oid}\0${directory}`;
-      let patterns = patternFiles.get(key);
+      let patterns = patternFiles.use(key);
       if (patterns === undefined) {
         const text = Buffer.from(await originOf(origin).readBlob(oid, maxIgnoreBytes)).toString('utf8');
         patterns = readPatterns(text, segmentsOf(directory), directory === '' ? ignoreFile : `${directory}/${ignoreFile}`);

@@ -1,5 +1,6 @@
 import type { Event } from '../../api/core/v1/event.ts';
 import { type Kustomization, kustomizations } from '../../api/kustomize/v1/kustomization.ts';
+import { BoundedMap } from '../../base/bounded-map.ts';
 import { parseApiVersion } from '../../machinery/resource.ts';
 import { idOf, tryParseId } from '../apply/objects/object-id.ts';
 import type { Lookup } from './lookup.ts';
@@ -17,7 +18,7 @@ export function createAppEvents(app: Kustomization, lookup: Lookup): AppEvents {
   const ids = new Set((app.status?.inventory?.entries ?? []).map(({ id }) => id));
   const { sourceRef } = app.spec;
   const sourceNamespace = sourceRef.namespace ?? app.metadata.namespace;
-  const answers = new Map<string, Promise<boolean>>();
+  const answers = new BoundedMap<string, Promise<boolean>>(maxRemembered);
 
   async function look({ involvedObject }: Event): Promise<boolean> {
     const { kind = '', apiVersion = 'v1', namespace = '', name = '' } = involvedObject;
@@ -40,7 +41,6 @@ export function createAppEvents(app: Kustomization, lookup: Lookup): AppEvents {
       if (answer === undefined) {
         answer = look(event);
         answers.set(key, answer);
-        if (answers.size > maxRemembered) answers.delete(answers.keys().next().value ?? '');
       }
       return answer;
     },

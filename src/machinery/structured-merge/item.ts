@@ -27,14 +27,11 @@ export function elementOfItem(list: ListType, item: unknown): string {
   return keyElement(list.keys.map((key) => [key, keyOf(list, item, key)] as const));
 }
 
-const maxTextElements = 1_000;
-
 function elementOfKey({ textElements }: ListType, key: string, value: unknown): string {
   if (typeof value !== 'string') return keyElement([[key, value]]);
   let element = textElements.get(value);
   if (element === undefined) {
     element = keyElement([[key, value]]);
-    if (textElements.size >= maxTextElements) textElements.clear();
     textElements.set(value, element);
   }
   return element;

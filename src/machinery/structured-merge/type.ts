@@ -1,3 +1,4 @@
+import { BoundedMap } from '../../base/bounded-map.ts';
 import { resolveSchema, type Schema, type SchemaSet } from '../schema.ts';
 import { type FieldSet, fieldElement } from './field-set.ts';
 
@@ -74,12 +75,26 @@ export function objectTypeOf(set: SchemaSet, schema: Schema): Type {
 }
 
 /** The untyped parts: maps are merged member by member, lists replaced. */
+const maxTextElements = 1_000;
+
 const deduced = (): Mutable<Type> => ({ scalar: 'untyped', list: undefined, map: undefined, wholeSets: new WeakMap() });
 const untypedAtomic = deduced();
-untypedAtomic.list = { relation: 'atomic', keys: [], keyDefaults: {}, element: untypedAtomic, textElements: new Map() };
+untypedAtomic.list = {
+  relation: 'atomic',
+  keys: [],
+  keyDefaults: {},
+  element: untypedAtomic,
+  textElements: new BoundedMap(maxTextElements),
+};
 untypedAtomic.map = { isAtomic: true, fields: new Map(), element: untypedAtomic, memberSets: new WeakMap() };
 const untypedGranular = deduced();
-untypedGranular.list = { relation: 'atomic', keys: [], keyDefaults: {}, element: untypedAtomic, textElements: new Map() };
+untypedGranular.list = {
+  relation: 'atomic',
+  keys: [],
+  keyDefaults: {},
+  element: untypedAtomic,
+  textElements: new BoundedMap(maxTextElements),
+};
 untypedGranular.map = { isAtomic: false, fields: new Map(), element: untypedGranular, memberSets: new WeakMap() };
 
 class Compiler {
@@ -211,7 +226,7 @@ class Compiler {
       const value = item?.properties?.[key]?.default;
       if (value !== undefined) keyDefaults[key] = value;
     }
-    return { relation, keys, keyDefaults, element, textElements: new Map() };
+    return { relation, keys, keyDefaults, element, textElements: new BoundedMap(maxTextElements) };
   }
 }
 

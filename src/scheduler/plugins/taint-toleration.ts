@@ -1,17 +1,16 @@
 import type { Taint } from '../../api/core/v1/node.ts';
+import { BoundedMap } from '../../base/bounded-map.ts';
 import { toleratesTaint } from '../../lifecycle/tolerations.ts';
 import type { FilterPlugin, Rejection, ScorePlugin } from '../plugin.ts';
 
 /** Rejections by taint, so that a thousand nodes with the same taint share one. Taints come from few hands; still bounded. */
-const rejections = new Map<string, Rejection>();
-const maxRejections = 1_000;
+const rejections = new BoundedMap<string, Rejection>(1_000);
 
 function rejectionOf({ key, value }: Taint): Rejection {
   const reason = `node(s) had untolerated taint {${key}: ${value ?? ''}}`;
   let rejection = rejections.get(reason);
   if (rejection === undefined) {
     rejection = { reasons: [reason], resolvable: false };
-    if (rejections.size >= maxRejections) rejections.clear();
     rejections.set(reason, rejection);
   }
   return rejection;

@@ -75,8 +75,6 @@ const maxNamespaceWaitMs = 30_000;
 /** Between tries to put back an object that the server refuses; twice as long each time. */
 const minUnhealedWaitMs = 1_000;
 const maxUnhealedWaitMs = 60_000;
-/** Fields whose corrections are remembered, for each app. */
-const maxRemembered = 1_000;
 
 export function createDriftWatch(options: DriftWatchOptions): DriftWatch {
   const { clock, recorder, redactor, owned, rulesOf, isOverridden, autoscalerOf, onDrift } = options;
@@ -239,9 +237,7 @@ export function createDriftWatch(options: DriftWatchOptions): DriftWatch {
       const key = fieldOf(id, change);
       const now = clock.monotonicMs();
       const recent = (state.corrections.get(key) ?? []).filter((at) => now - at < fightWindowMs);
-      state.corrections.delete(key);
       state.corrections.set(key, [...recent, now]);
-      if (state.corrections.size > maxRemembered) state.corrections.delete(state.corrections.keys().next().value ?? '');
     },
     retryAfterMs(state) {
       if (state.drifts.size === 0) return undefined;

@@ -1,5 +1,5 @@
 import type { Kustomization } from '../../../api/kustomize/v1/kustomization.ts';
-import { createLru } from '../../../base/lru.ts';
+import { BoundedMap } from '../../../base/bounded-map.ts';
 import type { Health } from '../../../lifecycle/reasons.ts';
 import { type CelProgram, compileCel } from '../../../machinery/cel/cel.ts';
 import { dynType } from '../../../machinery/cel/types.ts';
@@ -28,11 +28,11 @@ const usualFields = ['apiVersion', 'kind', 'metadata', 'spec', 'status', 'data']
 const dependencyNames = ['dep', 'self'];
 
 export function createExpressions(): Expressions {
-  const programs = createLru<CelProgram | Error>(maxPrograms);
+  const programs = new BoundedMap<string, CelProgram | Error>(maxPrograms);
 
   function programOf(expression: string, names: readonly string[]): CelProgram {
     const key = JSON.stringify([expression, names]);
-    let program = programs.get(key);
+    let program = programs.use(key);
     if (program === undefined) {
       try {
         program = compileCel(expression, { variables: Object.fromEntries(names.map((name) => [name, dynType])), result: 'bool' });

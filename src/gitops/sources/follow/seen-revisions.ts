@@ -1,3 +1,5 @@
+import { BoundedMap } from '../../../base/bounded-map.ts';
+
 /** The commits of each source in the order in which they were seen, to tell how far behind an app is. */
 export interface SeenRevisions {
   add(source: string, revision: string): void;
@@ -11,13 +13,11 @@ const maxRevisions = 1_000;
 const maxSources = 10_000;
 
 export function createSeenRevisions(): SeenRevisions {
-  const seen = new Map<string, string[]>();
+  const seen = new BoundedMap<string, string[]>(maxSources);
   return {
     add(source, revision) {
       const known = seen.get(source) ?? [];
-      seen.delete(source);
       seen.set(source, known);
-      if (seen.size > maxSources) seen.delete(seen.keys().next().value ?? '');
       if (known.at(-1) === revision) return;
       known.push(revision);
       if (known.length > maxRevisions) known.shift();
