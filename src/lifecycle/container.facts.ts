@@ -34,7 +34,7 @@ export function stateOf({ state, deleting }: ContainerFacts): ContainerRunState 
 
 export type ExitPolicy = 'Always' | 'OnFailure' | 'Never';
 
-/** What follows an exit. `backOffMs` is what is left of the back-off. */
+/** Events that follow an exit. `backOffMs` is the rest of the back-off. */
 export function afterExit(exitCode: number, policy: ExitPolicy, backOffMs: number): 'restart' | 'backOff' | 'completed' | 'failed' {
   const again = policy === 'Always' || (policy === 'OnFailure' && exitCode !== 0);
   if (again) return backOffMs > 0 ? 'backOff' : 'restart';
@@ -45,7 +45,7 @@ export function afterExit(exitCode: number, policy: ExitPolicy, backOffMs: numbe
 export interface ContainerObservation {
   readonly deleting: boolean;
   readonly running: boolean;
-  /** What follows when the newest run is over. */
+  /** Events after the end of the newest run. */
   readonly exit: 'restart' | 'backOff' | 'completed' | 'failed';
   /** It is this container's turn, and nothing it failed at asks it to wait. */
   readonly due: boolean;
@@ -55,7 +55,7 @@ export interface ContainerObservation {
   readonly specChanged: boolean;
 }
 
-/** The `state` of a container's status that stands for a state; deletion is in the pod's metadata. */
+/** The `state` in a container's status for a state; deletion is in the pod's metadata. */
 export function statusOf(state: ContainerRunState): KubeContainerState {
   switch (state) {
     case 'Waiting':

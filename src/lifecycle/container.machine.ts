@@ -1,9 +1,10 @@
 import { setup } from 'xstate';
 
 /**
- * What happened to a container.
+ * Events of a container.
  *
- * `next` is what the pod's restart policy and the back-off make of an exit: start it again now, after the back-off, or never.
+ * `next` is the result of the pod's restart policy and the back-off after an exit: start it again now, after the
+ * back-off, or never.
  */
 export type ContainerEvent =
   | { readonly type: 'START_DUE' }
@@ -18,8 +19,8 @@ export type StopReason = 'LivenessProbeFailed' | 'StartupProbeFailed' | 'SpecCha
 type Next = { readonly next: Extract<ContainerEvent, { type: 'EXITED' }>['next'] };
 
 /**
- * One container of a pod on its node: waiting to be started, running, waiting for its back-off after an exit or a failed start, ended for
- * good, or stopped because the pod goes.
+ * One container of a pod on its node: waiting for its start, running, waiting for its back-off after an exit or a
+ * failed start, ended permanently, or stopped because the pod goes.
  */
 export const containerMachine = setup({
   types: { events: {} as ContainerEvent },

@@ -8,7 +8,7 @@ export type DeploymentState = StateValueOf<typeof deploymentMachine>;
 
 export type DeploymentStatusFields = DeploymentStatus & { readonly terminatingReplicas?: number };
 
-/** What one pass saw of the world beside the object itself. */
+/** Observations of one pass besides the object itself. */
 export interface DeploymentWorld {
   /** The ReplicaSet whose template is the Deployment's. */
   readonly newReplicaSet: ReplicaSet | undefined;
@@ -26,10 +26,10 @@ export interface DeploymentWorld {
   readonly now: number;
 }
 
-/** What this pass did, as far as the condition `Progressing` tells of it. */
+/** Results of this pass that the condition `Progressing` reports. */
 export interface RolloutNews {
   readonly createdReplicaSet?: string | undefined;
-  /** Why the ReplicaSet could not be created. */
+  /** Reason why the ReplicaSet could not be created. */
   readonly refusal?: string | undefined;
   readonly collided?: boolean | undefined;
 }
@@ -117,7 +117,10 @@ export function deadlineOf({ spec, status }: Deployment): number | undefined {
 /** `spec.replicas`, which defaulting has filled in. */
 export const desiredReplicas = (deployment: Deployment): number => deployment.spec.replicas ?? 1;
 
-/** How many pods a rolling update may have too many and too few. Percentages are of the wanted number, surge rounded up. */
+/**
+ * Pods that a rolling update may have beyond the wanted number, and below it. Percentages are of the wanted number,
+ * surge rounded up.
+ */
 export function fencepostsOf(deployment: Deployment): { readonly maxSurge: number; readonly maxUnavailable: number } {
   const { strategy } = deployment.spec;
   const total = desiredReplicas(deployment);

@@ -1,6 +1,6 @@
 import { setup } from 'xstate';
 
-/** What a Deployment's ReplicaSets look like, seen from its spec. */
+/** State of a Deployment's ReplicaSets, seen from its spec. */
 export type DeploymentEvent =
   | { readonly type: 'PAUSED' }
   | { readonly type: 'RESUMED' }
@@ -25,7 +25,8 @@ export type DeploymentEvent =
   | { readonly type: 'DELETED' };
 
 /**
- * The rollout of a Deployment. `Complete` stays when pods fail later: then the rollout is not to blame, and the condition `Available` tells.
+ * The rollout of a Deployment. `Complete` stays when pods fail later: the rollout did not cause that, and the condition
+ * `Available` reports it.
  */
 export const deploymentMachine = setup({
   types: { events: {} as DeploymentEvent },

@@ -1,13 +1,13 @@
 import type { Condition } from '../api/flux.ts';
 import { setCondition } from '../machinery/conditions.ts';
 
-/** What was found out in a pass; goes into the conditions that it sets. */
+/** Findings of a pass for the conditions that it sets. */
 export interface Finding {
   readonly reason: string;
   readonly message: string;
 }
 
-/** What the conditions of Flux's kinds are made from. */
+/** Input for the conditions of Flux's kinds. */
 export interface ConditionFacts {
   readonly before: readonly Condition[];
   readonly finding: Finding;

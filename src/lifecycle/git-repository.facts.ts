@@ -4,7 +4,7 @@ import { type ConditionFacts, conditionSteps } from './flux-conditions.ts';
 import type { GitRepositoryEvent, gitRepositoryMachine } from './git-repository.machine.ts';
 import type { StateValueOf } from './step.ts';
 
-/** What a failure is told in beside Ready: the fetch of the repository itself, or one that it includes. */
+/** Condition that reports a failure besides Ready: the fetch of the repository itself, or of one that it includes. */
 export type FailedCondition = 'FetchFailed' | 'IncludeUnavailable';
 
 export type GitRepositoryState = StateValueOf<typeof gitRepositoryMachine>;
@@ -19,13 +19,13 @@ export function stateOf(repository: GitRepository): GitRepositoryState {
   return ready?.status === 'False' ? 'Failed' : 'Unresolved';
 }
 
-/** What a look at a repository found beside the object. */
+/** Observations of a look at a repository besides the object. */
 export interface RepositoryObservation {
   /** A field of the spec that is not carried out; undefined when there is none. */
   readonly unsupported: string | undefined;
 }
 
-/** What the object asks for: a repository that is followed is due on every pass, since the interval is what brings the pass. */
+/** Requests of the object: a followed repository is due on every pass, since its interval starts the pass. */
 export function eventsOf({ metadata, spec }: GitRepository, { unsupported }: RepositoryObservation): readonly GitRepositoryEvent[] {
   if (metadata.deletionTimestamp !== undefined) return [{ type: 'DELETED' }];
   if (spec.suspend === true) return [{ type: 'SUSPENDED' }];

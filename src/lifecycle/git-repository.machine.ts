@@ -1,6 +1,6 @@
 import { setup } from 'xstate';
 
-/** What happened to a GitRepository. */
+/** Events of a GitRepository. */
 export type GitRepositoryEvent =
   | { readonly type: 'DUE' }
   | { readonly type: 'RESOLVED' }

@@ -4,7 +4,7 @@ import type { StateValueOf } from './step.ts';
 
 export type JobState = StateValueOf<typeof jobMachine>;
 
-/** What one pass saw of the world beside the object itself. */
+/** Observations of one pass besides the object itself. */
 export interface JobWorld {
   /** Pods that run or will. */
   readonly active: number;
@@ -40,7 +40,7 @@ export function stateOf({ metadata, status }: Job): JobState {
   return isTrue(status, 'Suspended') ? 'Suspended' : 'Active';
 }
 
-/** What happened, in order. Events that follow from an earlier one of the same pass are among them. */
+/** Events in order, including those that follow from an earlier event of the same pass. */
 export function eventsOf(job: Job, world: JobWorld): readonly JobEvent[] {
   if (job.metadata.deletionTimestamp !== undefined) return [{ type: 'DELETED' }];
   const events: JobEvent[] = [];
@@ -101,7 +101,7 @@ export function statusOf(
   };
 }
 
-/** How many pods have to be created; negative when there are too many. */
+/** Number of pods to create; negative when there are too many. */
 export function missingPods(job: Job, world: JobWorld): number {
   const { parallelism = 1, completions } = job.spec;
   // Without `completions` the pods share a queue: the first success tells that the queue is empty, so no pod follows.
@@ -133,7 +133,7 @@ export function expiryOf({ spec, status }: Job): number | undefined {
     : Date.parse(finished.lastTransitionTime) + spec.ttlSecondsAfterFinished * 1000;
 }
 
-/** Why a Job failed, or will once its pods have ended. */
+/** Reason why a Job failed, or will fail once its pods have ended. */
 export function failureOf(job: Job, world: JobWorld): Verdict | undefined {
   const known = job.status?.conditions?.find(({ type, status }) => type === 'FailureTarget' && status === 'True');
   if (known !== undefined) return { reason: known.reason ?? '', message: known.message ?? '' };
@@ -212,7 +212,7 @@ function conditionsFor(state: JobState, job: Job, world: JobWorld, timestamp: st
   return conditions;
 }
 
-/** The time runs from the first pass, and anew after a suspension. */
+/** The time runs from the first pass, and starts again after a suspension. */
 function startTimeFor(state: JobState, job: Job, timestamp: string): string | undefined {
   if (state === 'Suspended') return undefined;
   const resumed = state === 'Active' && isTrue(job.status, 'Suspended');

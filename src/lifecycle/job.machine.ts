@@ -1,6 +1,6 @@
 import { setup } from 'xstate';
 
-/** What a Job's pods look like, seen from its spec. */
+/** State of a Job's pods, seen from its spec. */
 export type JobEvent =
   /** The spec asks for something that this control plane does not do. */
   | { readonly type: 'UNSUPPORTED' }

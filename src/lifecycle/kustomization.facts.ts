@@ -42,12 +42,12 @@ export function stateOf(app: Kustomization): KustomizationState {
 }
 
 /** True when what keeps the app from ready is the health of what was applied, and nothing else. */
-export function failedOnHealth(app: Kustomization): boolean {
+export function hasFailedOnHealth(app: Kustomization): boolean {
   const ready = app.status?.conditions?.find(({ type }) => type === 'Ready');
   return ready?.status === 'False' && ready.reason === kustomizationReasons.healthCheckFailed;
 }
 
-/** Whether an app is ready only when objects are healthy. */
+/** True when an app is ready only with healthy objects. */
 export const waitsForHealth = ({ spec }: Kustomization): boolean => spec.wait === true || (spec.healthChecks?.length ?? 0) > 0;
 
 /** An app as a pass finds it, before it acts. */
@@ -58,12 +58,12 @@ export interface AppObservation {
   readonly hasRevision: boolean;
   /** A dependency is not ready. */
   readonly dependency: Finding | undefined;
-  /** What is in force is not what the commit and the spec say, or has to be looked at again. */
+  /** True when the state in force differs from commit and spec, or has to be checked again. */
   readonly isOutOfDate: boolean;
   readonly hasDrifted: boolean;
 }
 
-/** How an app differs from its spec and its commit, in the order in which it should be acted on. */
+/** Differences between an app and its spec and commit, in the order of the actions. */
 export function* eventsOf(app: Kustomization, seen: AppObservation): Iterable<KustomizationEvent> {
   if (app.metadata.deletionTimestamp !== undefined) {
     yield { type: 'DELETED' };
@@ -99,17 +99,17 @@ export interface HealthObservation {
 export const isSyncLost = (learned: readonly KustomizationEvent[]): boolean =>
   learned.some(({ type }) => type === 'SYNC_FAILED' || type === 'DEPENDENCY_NOT_READY');
 
-/** Whether the health of the objects decides what becomes of an app in state `from`. */
+/** True when the health of the objects decides about an app in state `from`. */
 export function awaitsHealth(
   app: Kustomization,
   from: KustomizationState,
   { learned, isRollingOut, hasErrors }: Pick<HealthObservation, 'learned' | 'isRollingOut' | 'hasErrors'>,
 ): boolean {
   if (isRollingOut || isSyncLost(learned)) return false;
-  return isWaiting(app, from, learned) || (from === 'Failed' && failedOnHealth(app) && !hasErrors);
+  return isWaiting(app, from, learned) || (from === 'Failed' && hasFailedOnHealth(app) && !hasErrors);
 }
 
-/** What the acts of a pass and the health of the objects lead to. */
+/** Events after the acts of a pass and the health of the objects. */
 export function* healthEventsOf(app: Kustomization, from: KustomizationState, seen: HealthObservation): Iterable<KustomizationEvent> {
   yield* seen.learned;
   if (!awaitsHealth(app, from, seen)) return;

@@ -1,6 +1,6 @@
 import { setup } from 'xstate';
 
-/** What happened to a Kustomization, which is an app. `waits` is `spec.wait` or health checks: ready means healthy then. */
+/** Events of a Kustomization, which is an app. `waits` is `spec.wait` or health checks: ready means healthy then. */
 export type KustomizationEvent =
   | { readonly type: 'SOURCE_MISSING' }
   | { readonly type: 'DEPENDENCY_NOT_READY' }

@@ -5,7 +5,7 @@ import type { StateValueOf } from './step.ts';
 
 export type NodeState = StateValueOf<typeof nodeMachine>;
 
-/** What is known of a node beside its object. */
+/** Observations of a node besides its object. */
 export interface NodeObservation {
   /** Neither its Lease nor its status was renewed for longer than the grace period. */
   readonly heartbeatLost: boolean;
@@ -53,7 +53,7 @@ export function stateOf(node: Node): NodeState {
   };
 }
 
-/** How the world differs from what stands on the node, in the order in which it should be acted on. */
+/** Differences between the world and the taints on the node, in the order of the actions. */
 export function* eventsOf(node: Node, observed: NodeObservation): Generator<NodeEvent> {
   const { health, schedulability, eviction } = stateOf(node) as {
     readonly health: string;

@@ -1,6 +1,6 @@
 import { setup } from 'xstate';
 
-/** What a look at a node showed that the taints on it do not say yet. */
+/** Observations of a node that its taints do not show yet. */
 export type NodeEvent =
   | { readonly type: 'CONDITION_TRUE' }
   | { readonly type: 'CONDITION_FALSE' }
@@ -15,10 +15,11 @@ export type NodeEvent =
   | { readonly type: 'EVICTION_OVER' };
 
 /**
- * A node as the node controller treats it. The regions are independent: whether its agent is heard of and says that it is ready, whether
- * new pods may come, and whether the pods on it are being moved away.
+ * A node as the node controller treats it. The regions are independent: heartbeats and readiness of its agent,
+ * admission of new pods, and the move of its pods to other nodes.
  *
- * The state is what the controller has done so far, which stands on the node as taints; events are how the world differs from it.
+ * The state is the controller's work so far, which the node carries as taints. Events are the differences between it
+ * and the world.
  *
  * @see Kubernetes concepts, "Nodes" (node controller), "Taints and Tolerations" (taint based evictions)
  */

@@ -16,8 +16,8 @@ export function stateOf(pod: Pod | undefined, hasDeadline: boolean): PodEviction
 export type Stay = { readonly until: number } | 'forever' | 'not at all';
 
 /**
- * How long a pod may stay on a node with these NoExecute taints. The time of a toleration runs from when the taint met the pod, as far as
- * that is written down, so that a restart of the controller does not begin it anew.
+ * Time that a pod may stay on a node with these NoExecute taints. The time of a toleration runs from the moment at
+ * which the taint met the pod, if that is recorded, so that a restart of the controller does not begin it again.
  */
 export function stayOf(pod: Pod, noExecute: readonly Taint[], now: number): Stay {
   if (noExecute.length === 0) return 'forever';
@@ -37,7 +37,7 @@ export function stayOf(pod: Pod, noExecute: readonly Taint[], now: number): Stay
   return until === undefined ? 'forever' : { until };
 }
 
-/** What the controller keeps for a pod in `state`, which has no field for it. */
+/** The controller's own record of a pod in `state`, which has no field for it. */
 export const statusOf = (state: PodEvictionState): { readonly hasDeadline: boolean } => ({ hasDeadline: state === 'Waiting' });
 
 /** The one event that a look at the pod gives. */

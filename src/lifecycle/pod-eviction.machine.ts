@@ -1,6 +1,6 @@
 import { setup } from 'xstate';
 
-/** How the NoExecute taints of its node bear on a pod. */
+/** Effects of the NoExecute taints of its node on a pod. */
 export type PodEvictionEvent =
   | { readonly type: 'TAINTS_TOLERATED' }
   | { readonly type: 'TAINTS_TOLERATED_FOR_A_WHILE' }

@@ -4,7 +4,7 @@ import type { StateValueOf } from './step.ts';
 
 export type PodRunState = StateValueOf<typeof podRunMachine>;
 
-/** What the object tells of how far its node has come with it; `pod` is absent once it is removed. */
+/** The state that the object records; `pod` is absent once it is removed. */
 export function stateOf(pod: Pod | undefined): PodRunState {
   if (pod === undefined) return 'Gone';
   if (pod.metadata.deletionTimestamp !== undefined) return 'Terminating';
@@ -24,7 +24,7 @@ export function stateOf(pod: Pod | undefined): PodRunState {
 const isInitialized = (pod: Pod): boolean =>
   pod.status?.conditions?.some(({ type, status }) => type === 'Initialized' && status === 'True') === true;
 
-/** The phase and conditions that stand for a state; deletion is in metadata. */
+/** The phase and conditions for a state; deletion is in metadata. */
 export function statusOf(state: PodRunState): { readonly phase: string; readonly initialized: boolean } | undefined {
   switch (state) {
     case 'Pending':
@@ -64,7 +64,7 @@ export interface PodObservation {
   readonly evicted: boolean;
 }
 
-/** What leads from `state` to what is seen, in order. */
+/** Events that lead from `state` to the observations, in order. */
 export function* eventsOf(state: PodRunState, seen: PodObservation): Iterable<PodRunEvent> {
   if (state === 'Gone') return;
   if (seen.deleted && state !== 'Terminating') {

@@ -1,6 +1,6 @@
 import { setup } from 'xstate';
 
-/** What the agent of a pod's node sees of it. */
+/** Observations of a pod by the agent of its node. */
 export type PodRunEvent =
   | { readonly type: 'SANDBOX_MISSING' }
   | { readonly type: 'INITIALIZED' }

@@ -5,8 +5,8 @@ import type { StateValueOf } from './step.ts';
 export type PodSchedulingState = StateValueOf<typeof podSchedulingMachine>;
 
 /**
- * Where the scheduler holds a pod that has no node: the part of the state that is not on the object. `gated` is also where a pod is that
- * the scheduler has just seen, until it has looked at its gates.
+ * The scheduler's queue for a pod without a node: the part of the state that is not on the object. `gated` also holds
+ * new pods until the scheduler has looked at their gates.
  */
 export type SchedulerHold = 'gated' | 'active' | 'backoff' | 'unschedulable' | 'assumed';
 
@@ -38,7 +38,7 @@ export const isGated = (pod: Pod): boolean => (pod.spec.schedulingGates?.length 
 /**
  * The state of a pod: `pod` is absent once it is deleted, `hold` is where the scheduler keeps it.
  *
- * A pod that is leaving without a node is as good as gone here; one that has a node stays bound, whoever bound it.
+ * A terminating pod without a node counts as gone here; one that has a node stays bound, whichever scheduler bound it.
  */
 export function stateOf(pod: Pod | undefined, hold: SchedulerHold | undefined): PodSchedulingState {
   if (pod === undefined) return 'Gone';
@@ -62,7 +62,7 @@ export function stateOf(pod: Pod | undefined, hold: SchedulerHold | undefined): 
   }
 }
 
-/** What the object says that the hold does not know yet. The outcome of an attempt is the scheduler's own event. */
+/** Facts on the object that differ from the hold. The outcome of an attempt is the scheduler's own event. */
 export function eventsOf(pod: Pod | undefined, hold: SchedulerHold | undefined): readonly PodSchedulingEvent[] {
   if (pod === undefined) return [{ type: 'DELETED' }];
   if (nodeNameOf(pod) !== undefined) return [{ type: 'BOUND' }];
@@ -70,7 +70,7 @@ export function eventsOf(pod: Pod | undefined, hold: SchedulerHold | undefined):
   return hold === 'gated' && !isGated(pod) ? [{ type: 'GATES_LIFTED' }] : [];
 }
 
-/** Where a pod in `state` is held; nothing for a pod that the scheduler has done with. */
+/** Queue of a pod in `state`; undefined for a pod that the scheduler is done with. */
 export function statusOf(state: PodSchedulingState): SchedulerHold | undefined {
   switch (state) {
     case 'Pending':

@@ -1,9 +1,9 @@
 import { setup } from 'xstate';
 
 /**
- * What happened to a pod that wants a node.
+ * Events of a pod that wants a node.
  *
- * `backingOff` is whether the pod's back-off still runs at the moment the cluster changed.
+ * `backingOff` is true while the pod's back-off still runs when the cluster changes.
  */
 export type PodSchedulingEvent =
   | { readonly type: 'GATES_LIFTED' }
@@ -19,9 +19,10 @@ export type PodSchedulingEvent =
   | { readonly type: 'DELETED' };
 
 /**
- * A pod on its way to a node, as the scheduler sees it: held by its gates (a pod without gates passes at once), waiting to be tried, rejected until the cluster changes, waiting for its
- * back-off, promised to a node, bound. The queues of the scheduler are the middle states; they live in memory, since a scheduler that
- * starts anew tries every pod without a node once.
+ * A pod on its way to a node, as the scheduler sees it. Gates hold it (a pod without gates passes at once). Then it
+ * waits for its attempt, is rejected until the cluster changes, waits for its back-off, is assumed on a node, and is
+ * bound. The middle states are the queues of the scheduler. They live in memory, since a restarted scheduler tries
+ * every pod without a node once.
  *
  * @see Kubernetes scheduling framework, "Scheduling cycle & binding cycle"
  */

@@ -54,7 +54,7 @@ export function schedulingDeadline(pod: Pod, now: number): number | undefined {
 const unschedulableIn = ({ status }: Pod) =>
   status?.conditions?.find(({ type, status: is, reason }) => type === 'PodScheduled' && is === 'False' && reason === 'Unschedulable');
 
-/** What is wrong with a pod, as a sentence; undefined when it is well or on its way. */
+/** The problem of a pod as a sentence; undefined when it is healthy or starting. */
 export function podProblem(pod: Pod): string | undefined {
   const { name } = pod.metadata;
   if (pod.status?.phase === 'Failed')
@@ -95,7 +95,7 @@ function terminationOf(pod: Pod): string {
   return failed === undefined ? '' : ` (container ${failed.name} exited ${failed.state?.terminated?.exitCode})`;
 }
 
-/** Why a running pod does not count as ready. */
+/** Reason why a running pod does not count as ready. */
 export function unreadyReason(pod: Pod): string | undefined {
   const unready = pod.status?.containerStatuses?.find(({ ready, state }) => !ready && state?.running !== undefined);
   return unready === undefined ? undefined : `Container ${unready.name} in ${pod.metadata.name} runs but is not ready`;

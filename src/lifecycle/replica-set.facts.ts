@@ -16,14 +16,14 @@ export interface PodCounts {
   readonly terminating: number;
 }
 
-/** What one pass saw of the world beside the object itself. */
+/** Observations of one pass besides the object itself. */
 export interface ReplicaSetWorld {
   readonly counts: PodCounts;
   /** Pods were asked for that the cache does not show yet: nothing more may be asked for. */
   readonly expecting: boolean;
 }
 
-/** Why pods could not be created or deleted. */
+/** Reason why pods could not be created or deleted. */
 export interface Refusal {
   readonly reason: 'FailedCreate' | 'FailedDelete';
   readonly message: string;

@@ -1,6 +1,6 @@
 import { setup } from 'xstate';
 
-/** What a ReplicaSet's pods look like, seen from its spec. */
+/** State of a ReplicaSet's pods, seen from its spec. */
 export type ReplicaSetEvent =
   | { readonly type: 'PODS_MISSING' }
   | { readonly type: 'PODS_SURPLUS' }

@@ -62,7 +62,7 @@ export type SnapshotOf<M extends Machine> = SnapshotFrom<M>;
 /** The values its states have; a compound or parallel machine has objects. */
 export type StateValueOf<M extends Machine> = SnapshotFrom<M>['value'];
 
-/** What the machine asks for, by name; `params` come from the transition. */
+/** Intent of the machine by name; `params` come from the transition. */
 export type IntentOf<M extends Machine> =
   M extends StateMachine<
     infer _Context,
@@ -105,7 +105,7 @@ interface AnyStep {
 }
 
 interface Memo {
-  /** One snapshot for each state, so that the memo below can go by identity. */
+  /** One snapshot for each state, so that the memo below can compare by identity. */
   readonly snapshots: Map<string, AnySnapshot>;
   readonly known: Map<AnySnapshot, Map<string, Map<string, AnyStep>>>;
   entries: number;

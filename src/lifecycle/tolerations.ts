@@ -7,7 +7,7 @@ export function toleratesTaint(tolerations: readonly Toleration[], taint: Pick<T
   return false;
 }
 
-/** One toleration covers the taint. Absent fields stand for anything, as the API says for each. */
+/** One toleration covers the taint. Absent fields match anything, as the API says for each. */
 export function covers({ key, operator, value, effect }: Toleration, taint: Pick<Taint, 'key' | 'value' | 'effect'>): boolean {
   if (effect !== undefined && effect !== '' && effect !== taint.effect) return false;
   // A toleration without a key, with operator Exists, covers everything.

@@ -6,7 +6,7 @@ import { annotations } from '../api/well-known.ts';
 import type { VerdictState } from '../base/app-states.ts';
 import type { AppOverview, CommitOverview } from '../base/overview.ts';
 import { conditionOf, isConditionTrue } from '../machinery/conditions.ts';
-import { failedOnHealth, kustomizationReasons as reasons, stateOf } from './kustomization.facts.ts';
+import { hasFailedOnHealth, kustomizationReasons as reasons, stateOf } from './kustomization.facts.ts';
 import type { HealthStatus } from './reasons.ts';
 
 /** Is an app what Git says? Everything that is shown of it is made of this. */
@@ -14,7 +14,7 @@ export interface AppVerdict {
   readonly state: VerdictState;
   readonly sync: AppOverview['sync'];
   readonly health: HealthStatus;
-  /** Why it is in this state, the most telling line first; empty when it matches and nobody holds it. */
+  /** Reasons for this state, the most useful line first; empty when the app matches and no hold is set. */
   readonly reason: string;
   /** Names who suspended or pinned the app, until when and why; empty when nobody did. */
   readonly hold: string;
@@ -82,11 +82,11 @@ function decide(
   if (!isSuspended && app.status?.observedGeneration !== app.metadata.generation)
     return { state: 'OnTheWay', reason: 'its spec was changed just now' };
   // A suspended app is not tried: what its last try came to is no answer to what Git says now.
-  if (ready.status === 'False' && !isSuspended && !failedOnHealth(app)) {
+  if (ready.status === 'False' && !isSuspended && !hasFailedOnHealth(app)) {
     if (state === 'Waiting') return { state: 'Waiting', reason: readyMessage };
     return { state: ready.reason === reasons.pruneFailed ? 'Differs' : 'NotApplied', reason: readyMessage };
   }
-  if (failedOnHealth(app) && !isSuspended && health !== 'NoController') {
+  if (hasFailedOnHealth(app) && !isSuspended && health !== 'NoController') {
     // That app has a verdict of its own.
     if (waitsForApp(app)) return { state: 'Waiting', reason: readyMessage };
     return { state: 'Broken', reason: readyMessage || healthMessage };

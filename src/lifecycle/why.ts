@@ -5,10 +5,10 @@ import type { GitRepository } from '../api/source/v1/git-repository.ts';
 import { appStates, type VerdictState } from '../base/app-states.ts';
 import type { CommitOverview } from '../base/overview.ts';
 import { conditionOf } from '../machinery/conditions.ts';
-import { failedOnHealth, kustomizationReasons, stateOf } from './kustomization.facts.ts';
+import { hasFailedOnHealth, kustomizationReasons, stateOf } from './kustomization.facts.ts';
 import { type AppVerdict, commitOf, judgeApp } from './verdict.ts';
 
-/** Why an app is as it is: the answer of `midship why`, of `status.json` and of the app's page. */
+/** Reasons for an app's state: the answer of `midship why`, of `status.json` and of the app's page. */
 export interface Why {
   readonly state: VerdictState;
   /** One sentence. */
@@ -28,7 +28,7 @@ export interface Why {
   /** RFC 3339; undefined when nothing is tried again by itself. */
   readonly nextRetryAt: string | undefined;
   readonly tries: number;
-  /** What to do; empty when there is nothing to do. */
+  /** Next step for a person; empty when there is none. */
   readonly fix: string;
 }
 
@@ -61,7 +61,7 @@ export function whyOf(app: Kustomization, source: GitRepository | undefined, ver
   };
 }
 
-/** The one thing in the way, without the details that stand in lines of their own. */
+/** The one blocking reason, without the details that have lines of their own. */
 function blockingOf({ state, reason }: AppVerdict, phases: readonly WhyPhase[]): string {
   if (reason !== '' || state === 'Matches') return firstLine(reason);
   return phases.find(({ result }) => result === 'failed' || result === 'running')?.detail ?? '';
@@ -98,7 +98,7 @@ function phasesOf(app: Kustomization, source: GitRepository | undefined, attempt
         detail: known.result === 'failed' ? firstLine(ready?.message) : '',
       };
     phases.push(phase);
-    // What is not healthy may still be pruned; everything else comes one after the other.
+    // Unhealthy objects may still be pruned; the other steps follow one after the other.
     if (phase.result === 'failed' && name !== 'health') stopped = true;
   }
   return phases;
@@ -121,7 +121,7 @@ function healthPhase(app: Kustomization, durationMs: number | undefined): WhyPha
   const health = conditionOf(app.status?.conditions, 'Healthy');
   const base = { name: 'health', detail: firstLine(health?.message) } as const;
   if (health?.status === 'True') return { ...base, result: 'done', durationMs };
-  if (health?.status === 'False' || failedOnHealth(app)) return { ...base, result: 'failed', durationMs: undefined };
+  if (health?.status === 'False' || hasFailedOnHealth(app)) return { ...base, result: 'failed', durationMs: undefined };
   return { ...base, result: 'running', durationMs: undefined };
 }
 
@@ -165,7 +165,7 @@ function fixOf(app: Kustomization, { state, differences, hold, cause }: AppVerdi
     case 'Waiting': {
       const dependency = /'([^']*)'/.exec(ready?.reason === kustomizationReasons.dependencyNotReady ? ready.message : '')?.[1];
       if (dependency !== undefined) return `midship why ${dependency}`;
-      return failedOnHealth(app) ? 'midship status' : 'midship get sources';
+      return hasFailedOnHealth(app) ? 'midship status' : 'midship get sources';
     }
     case 'Unknown':
       return unread === undefined ? '' : 'midship get sources; the last good revision stays in force';

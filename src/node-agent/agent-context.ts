@@ -8,7 +8,7 @@ import type { ContainerRuntime } from './container-runtime.ts';
 import type { KubeletMetrics } from './kubelet-metrics.ts';
 import type { Volumes } from './volumes.ts';
 
-/** What the workers of one node share. */
+/** Context that the workers of one node share. */
 export interface AgentContext {
   readonly nodeName: string;
   readonly hostIP: string;

@@ -24,7 +24,7 @@ import { createVolumes, type HostPaths } from './volumes.ts';
 
 export interface NodeAgentOptions {
   readonly nodeName: string;
-  /** Where the node is reached: its InternalIP, and the port of its kubelet API (0: none). */
+  /** Addresses of the node: its InternalIP, and the port of its kubelet API (0: none). */
   readonly address: { readonly internalIP: string; readonly kubeletPort: number };
   readonly runtime: ContainerRuntime;
   readonly client: Client;

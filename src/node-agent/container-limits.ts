@@ -11,8 +11,8 @@ const highestScore = 1_000;
 const maxCpuMilli = 1_000_000_000;
 
 /**
- * How ready the kernel is to end a container when the machine is out of memory: the kubelet's order of the classes, moved to where the
- * control plane, which has 0, always comes after all pods.
+ * The kernel's preference for ending a container when the machine is out of memory. It is the kubelet's order of the
+ * classes, shifted so that the control plane, which has 0, always comes after all pods.
  *
  * @see Kubernetes documentation, "Node-pressure Eviction", node out of memory behavior
  */

@@ -134,7 +134,7 @@ function timeAt(times: readonly LogTime[], offset: number): number | undefined {
   return times[low]?.at;
 }
 
-/** Where to begin, and how many of the lines that are wanted lie in the older file. */
+/** Start position, and the number of the wanted lines in the older file. */
 async function startOf(
   { file, times, changedAt }: OpenLog,
   options: LogOptions,

@@ -8,7 +8,7 @@ export interface PodOnNode {
   readonly sandbox: SandboxStatus | undefined;
 }
 
-/** What was measured of a node's containers, and when. */
+/** Measurements of a node's containers, and their time. */
 export interface Measurement {
   readonly stats: readonly ContainerStats[];
   /** Milliseconds since the epoch. */
@@ -27,7 +27,10 @@ export const containerHeader = [
   '# HELP container_memory_rss Memory that the processes of the container have resident.\n# TYPE container_memory_rss gauge\n',
 ].join('');
 
-/** cAdvisor's families, with the time of the measurement. The format wants the lines of a family together, which is on the caller's scale: one node. */
+/**
+ * cAdvisor's families, with the time of the measurement. The format wants the lines of a family together; the caller
+ * serves one node.
+ */
 export function* containerLines(node: string, pods: Iterable<PodOnNode>, { stats, at }: Measurement): Iterable<string> {
   const families: readonly (readonly [string, string, keyof ContainerStats])[] = [
     ['container_cpu_usage_seconds_total', ',cpu="total"', 'cpuUsageSeconds'],

@@ -14,13 +14,13 @@ import type { ContainerStatus, SandboxStatus } from './container-runtime.ts';
 import { type CrashBackoff, remainingBackoff } from './crash-backoff.ts';
 import { isSidecar } from './pod-references.ts';
 
-/** What the agent remembers of a container between passes. Losing it costs a back-off, nothing else. */
+/** The agent's memory of a container between passes. Losing it costs a back-off, nothing else. */
 export interface ContainerMemory {
   state: ContainerRunState | undefined;
   backoff: CrashBackoff | undefined;
   /** The newest start failed before there was a container. */
   failure: StartFailure | undefined;
-  /** Of the running container with this id; probes and hooks set them. */
+  /** For the running container with this id; probes and hooks set them. */
   probed: ProbeResults | undefined;
 }
 
@@ -80,7 +80,7 @@ export interface PlanOptions {
   readonly steps: StepLog;
 }
 
-/** Which containers should be started or stopped now, by their machines; the order is that in which it should happen. */
+/** Containers to start or stop now, by their machines, in that order. */
 export function planContainers(options: PlanOptions): ContainerPlan {
   const { pod, sandbox, deleting } = options;
   const policy = (pod.spec.restartPolicy ?? 'Always') as ExitPolicy;

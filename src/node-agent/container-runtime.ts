@@ -40,7 +40,10 @@ export interface ContainerRuntime {
   /** Says how the node runs pods, as conditions of the Node. */
   readonly conditions: readonly NodeConditionReport[];
 
-  /** Makes the pod's address and directories. Idempotent by pod uid and attempt while the sandbox is ready; one that was stopped is made again. */
+  /**
+   * Creates the pod's address and directories. Idempotent by pod uid and attempt while the sandbox is ready; a stopped
+   * one is created again.
+   */
   runPodSandbox(config: PodSandboxConfig): Promise<SandboxId>;
   /** Kills what is left of the sandbox's containers (exit code 137) and releases its address. Its containers stay listed. */
   stopPodSandbox(sandbox: SandboxId): Promise<void>;
@@ -76,7 +79,7 @@ export interface ContainerRuntime {
   /** Everything this runtime holds for this node, also from before a restart; of one pod when `podUid` is given. */
   list(options?: { readonly podUid?: string }): Promise<readonly SandboxStatus[]>;
 
-  /** Gives once each damage to a pod that was found at the start and could not be recovered, in words for its user. */
+  /** Reports once each damage to a pod that was found at the start and could not be recovered, as text for its user. */
   takeProblems(podUid: string): readonly string[];
 
   /**
@@ -88,10 +91,10 @@ export interface ContainerRuntime {
   exec(container: ContainerId, command: readonly string[], options: ExecOptions): Promise<ExecResult>;
 
   /**
-   * Starts a command in the container with its streams connected. It ends by itself, or is killed when `signal` is aborted. Whoever asks
-   * must read the output: a program whose pipe is full waits.
+   * Starts a command in the container with its streams connected. It ends by itself, or is killed when `signal` is
+   * aborted. The caller must read the output: a program whose pipe is full waits.
    *
-   * @throws UnsupportedError when there is no such thing here
+   * @throws UnsupportedError when the runtime cannot do this
    */
   startExec(container: ContainerId, command: readonly string[], options: StartExecOptions): Promise<ExecSession>;
 
@@ -105,7 +108,7 @@ export interface ContainerRuntime {
   /** Connects to a TCP port of the pod. The connection is the caller's to close; `signal` abandons the attempt only. */
   connect(sandbox: SandboxId, port: number, signal: AbortSignal): Promise<Duplex>;
 
-  /** Where the container's output is. Absent for runtimes that have none, and for unknown containers. */
+  /** File with the container's output. Absent for runtimes without one, and for unknown containers. */
   logOf(container: ContainerId): ContainerLog | undefined;
 
   /** TCP addresses the pod's programs listen on now; empty where that cannot be seen. */
@@ -114,7 +117,7 @@ export interface ContainerRuntime {
   /** CPU and memory of running containers; absent values are not measured (never invented). */
   stats(): Promise<readonly ContainerStats[]>;
 
-  /** How pods are kept from the machine; absent when they are none of its processes. */
+  /** Isolation of pods from the machine; absent when they are none of its processes. */
   readonly isolation: PodIsolation | undefined;
 
   /** The id on the machine that owns what the pod's programs write; undefined when that is this process's own. */
@@ -276,7 +279,7 @@ export interface ExecSession {
   readonly stderr: Readable | undefined;
   /** As a shell tells it: 128 + signal for a program that was killed. */
   readonly exitCode: Promise<number>;
-  /** Of the terminal; without one it does nothing. */
+  /** Resizes the terminal; without one it does nothing. */
   resize(size: TerminalSize): void;
 }
 
@@ -303,7 +306,10 @@ export class ImageError extends Error {
   }
 }
 
-/** A container that cannot be made as its spec says; `reason` is `CreateContainerConfigError`, `CreateContainerError` or `RunContainerError`. */
+/**
+ * A container that cannot be created as its spec says. `reason` is `CreateContainerConfigError`, `CreateContainerError`
+ * or `RunContainerError`.
+ */
 export class ContainerError extends Error {
   readonly reason: 'CreateContainerConfigError' | 'CreateContainerError' | 'RunContainerError';
   constructor(reason: ContainerError['reason'], message: string, options?: ErrorOptions) {
@@ -313,7 +319,7 @@ export class ContainerError extends Error {
   }
 }
 
-/** What this runtime cannot do, in words for whoever asked. */
+/** Request that this runtime cannot fulfil; the message is for its user. */
 export class UnsupportedError extends Error {
   constructor(message: string) {
     super(message);

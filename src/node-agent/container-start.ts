@@ -53,8 +53,9 @@ export function hashOfContainer(container: Container): string {
 }
 
 /**
- * Starts one run of a container: image, environment, mounts, the container itself, its postStart hook, its probes. What goes wrong becomes
- * the memory's failure and Events; nothing is thrown for what a person or a later pass can mend.
+ * Starts one run of a container: image, environment, mounts, the container itself, its postStart hook, its probes.
+ * Failures are kept in the container's memory and become Events. It throws nothing that a person or a later pass can
+ * repair.
  */
 export async function startContainer(options: StartOptions): Promise<void> {
   const { context, pod, start, memory } = options;

@@ -7,7 +7,7 @@ export interface CrashBackoff {
 
 const baseMs = 10_000;
 const maxMs = 300_000;
-/** A run this much longer than the longest back-off is a success: the count starts anew. */
+/** A run this much longer than the longest back-off is a success: the count starts at zero. */
 const resetAfterMs = 2 * maxMs;
 
 /** Milliseconds until a container that ended at `finishedAt` may start again. */

@@ -1,7 +1,7 @@
 import type { Container, Pod } from '../api/core/v1/pod.ts';
 import { parseQuantity } from '../machinery/quantity.ts';
 
-/** What a pod's own fields look like from inside of it; addresses are those it has now, which its status may not tell yet. */
+/** A pod's own fields as its containers see them; addresses are the present ones, which its status may not have yet. */
 export interface DownwardFacts {
   readonly pod: Pod;
   readonly podIP: string;

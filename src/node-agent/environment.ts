@@ -16,7 +16,7 @@ export interface ResolvedContainer {
   readonly args: readonly string[];
 }
 
-/** Where the API server is found; its variables are in every pod. */
+/** Address of the API server; every pod has its variables. */
 const masterService = { namespace: 'default', name: 'kubernetes' };
 
 /**
@@ -117,7 +117,7 @@ function secretData(
 }
 
 /**
- * Replaces `$(NAME)` by what `lookUp` has; an unknown name stays as it is, and `$$` stands for one `$`.
+ * Replaces `$(NAME)` by the value of `lookUp`; an unknown name stays unchanged, and `$$` becomes one `$`.
  *
  * @see Kubernetes documentation, "Define Dependent Environment Variables"
  */

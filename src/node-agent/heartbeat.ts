@@ -123,7 +123,7 @@ export function createHeartbeat({ client, describe, clock, log, random }: Heartb
 
   function schedule(): void {
     if (stopped) return;
-    // Many nodes that start together shall not beat together for ever.
+    // Jitter: nodes that start together must not send heartbeats together forever.
     cancelTimer = clock.after(intervalMs * (1 + jitter * random()), () => {
       beating = beat()
         .catch((err: unknown) => log.warn({ err }, 'Could not report node'))

@@ -15,8 +15,8 @@ const maxEntries = 100_000;
 const blockBytes = 512;
 
 /**
- * Why a pod is evicted for the disk it uses, in the words of the kubelet; undefined while it keeps its bounds. The file system of a container
- * itself lies in memory here and is bounded on its own, so what counts is emptyDirs and logs.
+ * Reason to evict a pod for its disk usage, in the words of the kubelet; undefined while it keeps its bounds. The file
+ * system of a container itself is in memory here and has a bound of its own, so emptyDirs and logs count.
  *
  * @see Kubernetes documentation, "Local ephemeral storage", resource ephemeral-storage consumption management
  */
@@ -48,7 +48,7 @@ export async function findExcess(pod: Pod, { volumes, logs }: LocalStorageOption
   return used > allowed ? `Pod ephemeral local storage usage exceeds the total limit of containers ${textOf(allowed)}. ` : undefined;
 }
 
-/** Whether `findExcess` has anything to look at. */
+/** True when `findExcess` has anything to check. */
 export const hasStorageBounds = ({ spec }: Pod): boolean =>
   (spec.volumes ?? []).some(({ emptyDir }) => amountOf(emptyDir?.sizeLimit) !== undefined) ||
   spec.containers.some(({ resources }) => amountOf(resources?.limits?.['ephemeral-storage']) !== undefined);
@@ -66,8 +66,9 @@ function textOf(bytes: number): string {
 }
 
 /**
- * Bytes on the disk below `path`, as `du` counts them. Pods write there while it is looked at: links are not followed, nothing is opened
- * but directories, and what is gone counts as nothing. A tree deeper than the kernel lets be named is one that wants to hide: it has no end.
+ * Bytes on the disk below `path`, as `du` counts them. Pods write there meanwhile: links are not followed, only
+ * directories are opened, and files that disappear count as nothing. A tree deeper than the longest path of the kernel
+ * is an attempt to hide, and its size is infinite.
  */
 async function diskUsage(path: string): Promise<number> {
   let bytes = 0;

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { arch, cpus, release, totalmem } from 'node:os';
 
-/** What nodes on this machine tell of it. */
+/** Facts that nodes on this machine report about it. */
 export interface MachineFacts {
   readonly machineID: string;
   readonly bootID: string;

@@ -1,7 +1,7 @@
 import type { Container, Pod } from '../api/core/v1/pod.ts';
 import { type ConfigKind, configReference } from './config-source.ts';
 
-/** What a pod needs from the API besides itself. */
+/** Objects that a pod needs from the API besides itself. */
 export interface PodReferences {
   readonly kinds: ReadonlySet<ConfigKind>;
   /** As `configReference` writes them. */

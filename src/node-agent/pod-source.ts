@@ -13,8 +13,8 @@ export interface PodSource {
 const byNode = 'nodeName';
 
 /**
- * Sources over the pods of all nodes, for many agents in the process of the control plane: one handler gives each change to its node, where
- * a watch a node would cost memory and a handler a node would be called for the pods of all.
+ * Sources over the pods of all nodes, for many agents in the process of the control plane. One handler passes each
+ * change to its node. A watch for each node would cost memory, and a handler for each would be called for all pods.
  */
 export function createSharedPodSources(informers: InformerSet): (nodeName: string) => PodSource {
   const informer = informers.get(pods);

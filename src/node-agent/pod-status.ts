@@ -85,7 +85,7 @@ function keep<T>(next: T, before: T | undefined): T {
   return before !== undefined && sameJson(next, before) ? before : next;
 }
 
-/** Nothing joins a running pod here, and whoever waits for it is told so. */
+/** No container can join a running pod here; the status tells clients that wait for it. */
 function guestStatusOf({ name, image = '' }: { readonly name: string; readonly image?: string }): KubeContainerStatus {
   const message = 'ephemeral containers are not run by this node; a copy of the pod (kubectl debug --copy-to) can have another container';
   return { name, image, imageID: '', ready: false, restartCount: 0, state: { waiting: { reason: 'NotSupported', message } } };
@@ -171,7 +171,7 @@ function containerState(
   return { waiting: { reason: waitsForOthers && !initialized ? 'PodInitializing' : 'ContainerCreating' } };
 }
 
-/** How long a failed pull is shown as `ErrImagePull` before it is `ImagePullBackOff`. */
+/** Time that a failed pull is shown as `ErrImagePull` before it becomes `ImagePullBackOff`. */
 export const failureIsNewsMs = 2_000;
 
 function lastStateOf(
@@ -309,7 +309,7 @@ function conditionOf({ pod, now }: PodStatusOptions, { type, ...draft }: Draft &
   const id = draft.reason === undefined && draft.message === undefined ? `${type} ${draft.status} ${lastTransitionTime} ${generation}` : '';
   const known = plainConditions.get(id);
   if (known !== undefined) return known;
-  // Newer than the types: which version of the pod the condition is about, and the API's null, which stands for never.
+  // Newer than the types: the generation that the condition is about, and the API's null, which means never.
   const more = { ...(generation === undefined ? {} : { observedGeneration: generation }), lastProbeTime: null };
   const condition = { type, ...draft, lastTransitionTime, ...more } as unknown as PodCondition;
   if (id !== '') plainConditions.set(id, Object.freeze(condition));

@@ -7,7 +7,7 @@ import type { ContainerRuntime } from './container-runtime.ts';
 
 export type ProbeType = 'startup' | 'readiness' | 'liveness';
 
-/** How one probe went. `message` is for people: the output of a command, or why there was no answer. */
+/** Result of one probe. `message` is for people: the output of a command, or the reason why there was no answer. */
 interface ProbeOutcome {
   readonly success: boolean;
   readonly message: string;
@@ -73,7 +73,10 @@ export function portOf(container: Container, port: string | number): number {
   throw new Error(`couldn't find port: ${port} in container ${container.name}`);
 }
 
-/** GET with a deadline over the whole exchange; the body is read up to a bound and thrown away. Certificates are not checked, as upstream. */
+/**
+ * GET with a deadline over the whole exchange. The body is read up to a bound and discarded. Certificates are not
+ * checked, as upstream.
+ */
 export function httpGet(
   url: string,
   headers: Readonly<Record<string, string>>,
@@ -160,9 +163,9 @@ const defaultPeriodSeconds = 10;
 const firstRetryMs = 50;
 
 /**
- * Runs a container's probes as the kubelet does: the startup probe holds the others back, thresholds count in a row, a container without
- * a probe passes it. Beyond that, until the first period is over, startup and readiness are tried again at growing intervals from 50 ms;
- * what fails then is neither counted nor told.
+ * Runs a container's probes as the kubelet does: the startup probe holds the others back, thresholds count in a row, a
+ * container without a probe passes it. In addition, startup and readiness are tried at growing intervals from 50 ms
+ * until the first period is over. Failures of these tries are neither counted nor reported.
  */
 export function startProbes(options: ContainerProbesOptions): ContainerProbes {
   const { container, clock, startedAt } = options;

@@ -4,7 +4,7 @@ import { serviceAccounts } from '../api/core/v1/service-account.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Client, New } from '../client/client.ts';
 
-/** Tokens for the volumes of pods: asked for when a pod starts, and anew when four fifths of their life are over. */
+/** Tokens for the volumes of pods: requested when a pod starts, and again after four fifths of their lifetime. */
 export interface TokenSource {
   /** Bound to the pod, so that it ends with it. */
   tokenOf(pod: Pod, wanted: WantedToken): Promise<string>;

@@ -35,7 +35,7 @@ interface PreparedVolume {
   /** The volume is this path below `path`; pods may write on the way. */
   readonly inside?: string;
   readonly insideIsFile?: boolean;
-  /** Of ConfigMaps, Secrets and fields: always read-only. */
+  /** For ConfigMaps, Secrets and fields: always read-only. */
   readonly projected: boolean;
 }
 
@@ -77,7 +77,7 @@ interface ProjectedVolume {
 const topOf = (path: string): string => path.split('/')[0] ?? path;
 
 const defaultMode = 0o644;
-/** Of one volume; ConfigMaps and Secrets are bounded at 1 MiB each by the API. */
+/** Largest volume; ConfigMaps and Secrets are bounded at 1 MiB each by the API. */
 const maxProjectedBytes = 16 * 1024 * 1024;
 const dataLink = '..data';
 
@@ -286,8 +286,9 @@ function checkedPath(path: string): string {
 }
 
 /**
- * Paths in the volume at which a container of the pod mounts another volume. The volume is read-only, so that only the agent can make these
- * directories, as the kubelet does. Paths below a name of the volume's own files are left out: there the mount finds what it needs, or fails.
+ * Paths in the volume at which a container of the pod mounts another volume. The volume is read-only, so only the agent
+ * can create these directories, as the kubelet does. Paths below a name of the volume's own files are left out: there
+ * the mount finds its target, or fails.
  */
 function mountPointsIn(volume: string, { spec }: Pod): readonly string[] {
   const found: string[] = [];
@@ -350,7 +351,7 @@ function digestOf(files: ReadonlyMap<string, ProjectedFile>): string {
   return hash.digest('hex').slice(0, 20);
 }
 
-/** Which path it is, is found inside of the container: whatever pods can write to may change at any time. */
+/** The path is resolved inside of the container, since other pods may change it at any time. */
 async function subPathOf(
   { path, inside = '', insideIsFile = false, projected }: PreparedVolume,
   subPath: string,
@@ -391,8 +392,8 @@ async function makeReadable(path: string): Promise<void> {
 }
 
 /**
- * The directory that a flag allows, and the path in it: pods may write there, so whoever follows the path does it without the machine in view.
- * This check only names a mistake early; nothing relies on it.
+ * The directory that a flag allows, and the path in it. Pods may write there, so the path is followed without the
+ * machine in view. This check only reports a mistake early; nothing relies on it.
  */
 async function prepareHostPath(path: string, type: string, { allowed, refused }: HostPaths): Promise<PreparedVolume> {
   const refuse = (why: string): never => {

@@ -56,7 +56,7 @@ export class LeadershipLost extends Error {
 }
 
 export interface LeaderElectionOptions {
-  /** Not one that `guardedByLeadership` made: the Lease is renewed and released with it. */
+  /** Not one that `guardByLeadership` made: the Lease is renewed and released with it. */
   readonly client: Client;
   /** The Lease; its namespace has to be there. */
   readonly lease: { readonly namespace: string; readonly name: string };
@@ -337,8 +337,8 @@ export function createLeaderElector(options: LeaderElectionOptions): LeaderElect
   };
 }
 
-/** A client that writes while this process leads, and not any more after that: what is under way is broken off. */
-export function guardedByLeadership(client: Client, leadership: Leadership): Client {
+/** A client that writes only while this process leads. The end of the leadership aborts writes under way. */
+export function guardByLeadership(client: Client, leadership: Leadership): Client {
   return guardedClient(client, async (act, { signal, isWrite }) => {
     if (!isWrite) return act(signal);
     leadership.check();

@@ -25,7 +25,7 @@ export interface AppObject {
 }
 
 export interface AppObjects {
-  /** What the app's inventory lists, in its order. */
+  /** Objects of the app's inventory, in its order. */
   objectsOf(app: Kustomization): readonly AppObject[];
 }
 

@@ -13,7 +13,7 @@ export interface LineMark {
   readonly sha?: string;
   readonly author?: string;
   readonly branch?: string;
-  /** What became of it, newest last. */
+  /** Results of it, newest last. */
   readonly outcome: string;
 }
 
@@ -128,7 +128,7 @@ function judge(commit: Commit, outcome: CommitOutcome | undefined, { now, newest
   return { state: 'ok', outcome: join(applied, rollback, healthy) };
 }
 
-/** Nothing was told of the commit: it changed nothing, or it was applied before this process started. */
+/** The commit has no report: it changed nothing, or it was applied before this process started. */
 function judgeByApps({ sha }: Commit, now: Apps['now']): Pick<LineMark, 'state' | 'outcome'> {
   const running = [...now.values()].filter(({ revision }) => revision === sha);
   if (running.length === 0) return { state: 'unknown', outcome: 'not applied yet, or nothing to change' };

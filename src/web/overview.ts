@@ -130,7 +130,7 @@ function appOverview(app: Kustomization, source: GitRepository | undefined): App
     differences: verdict.differences,
     notes: verdict.notes,
     cause: verdict.cause,
-    // Who waits for a thousand apps to be well looks at all of them again and again, and reads the story of none.
+    // A client that waits for a thousand apps polls all of them, and reads no history.
     get why() {
       why ??= whyOf(app, source, verdict);
       return why;

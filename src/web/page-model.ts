@@ -20,7 +20,7 @@ import { createOverviewSource, podsByNode } from './overview.ts';
 import { createRecentEvents, lastSeenMs } from './recent-events.ts';
 import { type Shown, type State, shownOf } from './state.ts';
 
-/** What the pages show, computed when a page is made and not before. */
+/** Data of the pages, computed when a page is rendered and not before. */
 export interface PageModel {
   overview(): Overview;
   home(): HomeModel;
@@ -44,7 +44,7 @@ export interface SourceModel {
 
 export interface HomeModel {
   readonly overview: Overview;
-  /** Why, in a sentence; empty when all is well. */
+  /** Reason as a sentence; empty when all is well. */
   readonly lead: string;
   readonly tally: {
     readonly podsReady: number;
@@ -66,7 +66,7 @@ export interface HomeModel {
 export interface AppRow extends Shown {
   readonly name: string;
   readonly namespace: string;
-  /** Where its objects are. */
+  /** Namespace of its objects. */
   readonly places: readonly string[];
   readonly revision: string;
   readonly reason: string;

@@ -11,7 +11,7 @@ export interface RequestFacts {
 }
 
 /**
- * Why a request is refused, or undefined when it may pass.
+ * Reason to refuse a request, or undefined when it may pass.
  *
  * A page of a foreign site can make its own name point to 127.0.0.1 (DNS rebinding) and then read what is served here, and it can send
  * requests here from its own origin. The first is seen by the Host header, which then carries the foreign name, the second by Origin.

@@ -38,14 +38,14 @@ export interface WebOptions {
   readonly mounts: readonly HttpMount[];
   /** Path to the text of the metrics served there: `/metrics`, `/metrics/state`, … */
   readonly metrics: Readonly<Record<string, () => AsyncIterable<string>>>;
-  /** Whether the cluster does its work: `/readyz`. */
+  /** True when the cluster works: `/readyz`. */
   ready(): boolean;
   readonly clock: Clock;
   readonly log: Log;
   readonly clusterName: string;
   /** Takes values of Secrets out of what is shown: names of objects may be made of them, too. */
   readonly redact?: (text: string) => string;
-  /** Of the program: `0.1.0`. */
+  /** Version of the program: `0.1.0`. */
   readonly version: string;
   /** Further names that clients may call this server by. */
   readonly names?: readonly string[];
@@ -75,14 +75,14 @@ export interface Web extends Component {
 const maxConnections = 1_000;
 const maxConnectionsOfAddress = 256;
 const headersTimeoutMs = 10_000;
-/** How often connections are looked through for those whose headers do not come. */
+/** Interval between two searches for connections whose headers do not arrive. */
 const checkConnectionsMs = 5_000;
 /** A push may be slow; its handler has a bound of its own. */
 const requestTimeoutMs = 300_000;
 const metricsMaxAgeMs = 1_000;
 const drainMs = 5_000;
 
-/** Of the path of a page; names of objects have at most 253 characters. */
+/** Longest path of a page; names of objects have at most 253 characters. */
 const maxPathLength = 1_024;
 const loginPath = '/login';
 const streamPath = '/events/stream';

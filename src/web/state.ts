@@ -1,11 +1,11 @@
 import { appStates, type Shape, type VerdictState } from '../base/app-states.ts';
 
-/** How things look on the page; each has a shape and a colour, and is never shown by colour alone. */
+/** Appearance of states on the page. Each has a shape and a colour, and colour alone never carries the meaning. */
 export type State = Shape;
 
 export interface Shown {
   readonly state: State;
-  /** The word that stands beside the shape. */
+  /** The word next to the shape. */
   readonly word: string;
 }
 

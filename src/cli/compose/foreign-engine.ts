@@ -23,7 +23,7 @@ import { createEventQueue, type EventRecorder } from '../../reconcile/event-reco
 import {
   createLeaderElectionMetrics,
   createLeaderElector,
-  guardedByLeadership,
+  guardByLeadership,
   type LeaderElector,
   type Leadership,
   LeadershipLost,
@@ -189,7 +189,7 @@ export async function startForeignEngine(options: ForeignEngineOptions): Promise
             signal,
           });
     if (leadership !== undefined) started.push(leadership.release);
-    const guard = (each: Client): Client => (leadership === undefined ? each : guardedByLeadership(each, leadership));
+    const guard = (each: Client): Client => (leadership === undefined ? each : guardByLeadership(each, leadership));
     const writer = guard(client);
     const events = createEventQueue({ client: writer, clock, log, metrics: controllerManager, redact: redactEvent(redactor) });
     recorder = events.recorder('midship');

@@ -12,7 +12,7 @@ import {
   type AppObservation,
   awaitsHealth,
   eventsOf,
-  failedOnHealth,
+  hasFailedOnHealth,
   healthEventsOf,
   isSyncLost,
   type KustomizationState,
@@ -578,7 +578,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
       return true;
     const value = stateOf(app);
     // A pass that ended with an error of its own did not come to say what it had done.
-    if (app.status?.lastAppliedRevision !== state.revision || (value === 'Failed' && !failedOnHealth(app))) return true;
+    if (app.status?.lastAppliedRevision !== state.revision || (value === 'Failed' && !hasFailedOnHealth(app))) return true;
     if (value === 'Waiting' || value === 'New' || value === 'Stalled') return true;
     if (state.doomed.size === 0 || value !== 'Ready') return false;
     // Objects that are doomed and not held go in the same look.

@@ -24,7 +24,7 @@ interface CgroupsV1 {
   readonly roots: Readonly<Record<'memory' | 'cpu' | 'pids', string>>;
 }
 
-/** Why there is none. */
+/** Reason why there is none. */
 export interface NoCgroups {
   readonly version: undefined;
   readonly why: string;

@@ -6,8 +6,9 @@ import { parseProcessStat } from '../../base/process-identity.ts';
 import type { ContainerConfig, ContainerId, PodSandboxConfig, SandboxId } from '../container-runtime.ts';
 
 /**
- * What the process runtime keeps on disk, one directory a sandbox with one a container in it. It is written before anything is started,
- * so that a runtime that was killed finds all it has to answer for. Values of environment variables are in it: directories are 0700.
+ * State of the process runtime on disk: one directory for each sandbox, with one for each container in it. It is
+ * written before any start, so that a killed runtime finds all that it has to report. It has values of environment
+ * variables, so directories are 0700.
  */
 export interface SandboxRecord {
   readonly id: SandboxId;
@@ -154,7 +155,7 @@ export async function readExit(directory: string): Promise<ExitRecord | Unreadab
   }
 }
 
-/** Why the program could not be started; undefined when it was. */
+/** Reason why the program could not be started; undefined when it was. */
 async function readFailure(directory: string): Promise<string | undefined> {
   const text = (await readFileTail(join(directory, 'failure'), maxLineBytes)).toString('utf8').trimEnd();
   return text === '' ? undefined : text;

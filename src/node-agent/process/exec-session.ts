@@ -29,7 +29,7 @@ export async function startExecSession(plan: ExecPlan, options: ExecSessionOptio
   const command = `${ownShell === undefined ? 'unset SHELL' : `SHELL=${shellWord(ownShell)}`}; exec ${plan.command.map(shellWord).join(' ')}`;
   // Within the container, so that the session and its jobs are the container's own.
   const script = [terminal.script, '--quiet', '--flush', '--return', '--echo', 'always', '--command', command, '/dev/null'];
-  // `script` runs the command by the shell that SHELL names. What it has to say itself comes where the output comes.
+  // `script` runs the command by the shell in SHELL. Its own messages are part of the output.
   const environment = { TERM: 'xterm', ...plan.environment, SHELL: '/bin/sh' };
   const args = ['-c', 'exec "$@" 2>&1', 'sh', ...enterCommand({ ...plan, command: script })];
   const child = await start('/bin/sh', args, environment, options);

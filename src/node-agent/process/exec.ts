@@ -31,7 +31,7 @@ export interface ContainerPlace {
   readonly asRoot: boolean;
 }
 
-/** How long output is waited for after the command has ended: a background child may hold the pipe for ever. */
+/** Longest wait for output after the command has ended: a background child may hold the pipe forever. */
 const drainMs = 100;
 
 /**

@@ -6,11 +6,11 @@ import { tmpdir } from 'node:os';
 import { delimiter, join, posix } from 'node:path';
 
 /**
- * How containers are kept apart on this machine, found once at start.
+ * Isolation of containers on this machine, detected once at start.
  *
  * `namespaces`: each container has its own mount, pid, uts, ipc and user namespace. `ids` are there for root alone: the host ids that
  * pods get, one a pod; the pods of an ordinary user have the user's own id on the host.
- * `plain`: host processes as they are, because `why`.
+ * `plain`: host processes without isolation, for the reason `why`.
  */
 export type Isolation =
   | { readonly mode: 'namespaces'; readonly tools: Tools; readonly ids: IdRange | undefined }
@@ -37,7 +37,7 @@ export interface Identity {
   readonly gid: number;
 }
 
-/** What of the host's file system containers see, read-only and at the same paths. */
+/** Parts of the host's file system that containers see, read-only and at the same paths. */
 export interface HostLayout {
   readonly directories: readonly string[];
   /** Single files outside of `directories`: the Node program, a resolv.conf that a daemon writes under /run. */
@@ -141,7 +141,7 @@ export async function findTerminalTools(searchPath: string): Promise<TerminalToo
 export const findSetpriv = (searchPath: string): Promise<string | undefined> => findProgram(searchPath, 'setpriv');
 
 async function findProgram(searchPath: string, name: string): Promise<string | undefined> {
-  // Tools of the superuser are often missing from the PATH of others, who may run them all the same.
+  // The superuser's tools are often missing from the PATH of others, who may still run them.
   const directories = [...searchPath.split(delimiter), '/usr/sbin', '/sbin', '/usr/bin', '/bin'].filter((path) => path.startsWith('/'));
   for (const directory of directories) {
     const path = join(directory, name);

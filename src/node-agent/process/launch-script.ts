@@ -16,9 +16,9 @@ import { type Environment, exportsText, readExports } from './shell-environment.
  * The POSIX shell script that is a container's first process. It writes its pid, sets up the container's file system where namespaces are
  * used, runs the program, passes SIGTERM on to it, and ends with its exit code, which the waiter (`waiter.ts`) writes down.
  *
- * Files in the state directory: `pid` holds the script's /proc/PID/stat line as the host sees it; `failure` says why the program could not
- * be started. Descriptor 3 gets the word `started`. No file of the state directory is open any more when the program runs, the script itself
- * included.
+ * Files in the state directory: `pid` holds the script's /proc/PID/stat line as the host sees it; `failure` has the
+ * reason why the program could not be started. Descriptor 3 gets the word `started`. When the program runs, no file of
+ * the state directory is open any more, the script itself included.
  *
  * Three shells, each with less than the one before (decisions/0016):
  * 1. The first process makes a file system, on no path that a pod wrote, enters it, and lets go of the host.
@@ -83,10 +83,10 @@ const isReachedThroughPods = ({ nested, subPath }: PlannedMount): boolean => nes
 
 /** The container's /, its /tmp included, lies in memory up to this; volumes do not. */
 const rootSizeMiB = 256;
-/** Of the container's own terminals. */
+/** For the container's own terminals. */
 const terminals = 'newinstance,ptmxmode=0666,mode=0620';
 const devices = ['null', 'zero', 'full', 'random', 'urandom', 'tty'];
-/** Where the host's directories are when links stand in their place. */
+/** Directory of the host's directories when links replace them. */
 const hostPrefix = '/.host';
 /** The volumes are here before they are mounted at their paths. Covered when the program starts. */
 const volumePrefix = '/.vol';
@@ -406,7 +406,7 @@ export function outsideIn<T extends { readonly containerPath: string }>(mounts: 
 const programDirectories = ['/bin', '/sbin', '/lib', '/lib32', '/lib64', '/libx32'].flatMap((path) => [path, `/usr${path}`]);
 const loaderFiles = ['/etc/ld.so.preload', '/etc/ld.so.cache', '/etc/ld.so.conf.d', '/usr/local/lib'];
 
-/** Why nothing may be mounted at the path; undefined when it may. */
+/** Reason why nothing may be mounted at the path; undefined when it may. */
 export function whyNotAt(path: string): string | undefined {
   if (path === '/') return 'it is the root of the container';
   if (['/proc', '/sys', hostPrefix, volumePrefix].some((directory) => isWithin(path, directory))) return 'it is kept for the system';

@@ -57,7 +57,8 @@ export function recordLogTimes({ log, clock, logger, maxBytes = defaultMaxBytes 
     await writeFile(`${log.timesPath}.tmp`, `${notes.join('\n')}\n`, { mode: 0o640 });
     await rename(`${log.timesPath}.tmp`, log.timesPath);
   };
-  // Copied and cut, not renamed: the program's descriptor stays the same and appends. What it writes between the two calls is lost.
+  // Copied and cut, not renamed: the program's descriptor stays the same and appends. Output between the two calls is
+  // lost.
   const rotate = async (size: number): Promise<void> => {
     // A program that writes faster than it is looked at may be far above the bound: then its end is kept. The copy has an end of its own,
     // since the file's end runs away from it.

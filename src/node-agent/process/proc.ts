@@ -2,7 +2,7 @@ import { readdir, readlink } from 'node:fs/promises';
 import { isGone, type ProcessStat, processStat, readProcOptional } from '../../base/process-identity.ts';
 import type { ListeningAddress } from '../container-runtime.ts';
 
-/** Linux has told user space 100 since 2.6, whatever the kernel's own rate is. */
+/** Linux has reported 100 to user space since 2.6, for any rate of the kernel. */
 export const ticksPerSecond = 100;
 export const pageSizeBytes = 4096;
 

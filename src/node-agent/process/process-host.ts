@@ -15,7 +15,7 @@ import {
   type TerminalTools,
 } from './isolation.ts';
 
-/** What the process runtimes of this machine share: found once, handed to each. */
+/** Facts that the process runtimes of this machine share, detected once. */
 export interface ProcessHost {
   readonly isolation: Isolation;
   readonly insecurePlainPods: boolean;

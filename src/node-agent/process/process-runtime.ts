@@ -228,7 +228,7 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
         if (found.record instanceof Unreadable) await discardSandbox(found, found.record.why);
         else await adoptSandbox(found, found.record);
       } catch (err) {
-        // Whatever it is that this code does not expect: without the sandbox the pod starts again.
+        // For any unexpected error: without the sandbox the pod starts again.
         log.error({ err, sandbox: found.id }, 'Could not recover sandbox');
         await discardSandbox(found, err instanceof Error ? err.message : String(err));
       }
@@ -371,7 +371,7 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
 
   async function placeOf(container: Container, first: number): Promise<ContainerPlace | undefined> {
     if (isolation.mode === 'plain') return undefined;
-    // Whatever has lost its parent in the container is a child of the first process, too, and was started by the program.
+    // Orphaned processes of the container are children of the first process, too, and were started by the program.
     const [program] = await childrenOf(first);
     if (program === undefined) throw new Error(`container ${container.record.config.name} is not running`);
     return { tools: isolation.tools, first, program, hostId: hostIdFor(podOf(container).uid), asRoot: identityOf(container).uid === 0 };

@@ -6,7 +6,7 @@ import type { ContainerLimits, NodeConditionReport } from '../container-runtime.
 import { type CgroupAccess, createPodCgroups, type NoCgroups } from './cgroups.ts';
 import type { Isolation } from './isolation.ts';
 
-/** The commands that bound a container, in words for a shell. */
+/** The shell commands that bound a container. */
 export interface LimitCommands {
   /** For the shell that becomes the container: they hold for it and all that it starts. */
   readonly outside: string;

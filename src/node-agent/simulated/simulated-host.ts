@@ -20,7 +20,7 @@ export interface SimulatedHostOptions {
   readonly startDelayMs?: number;
 }
 
-/** What the simulated nodes of one process share: addresses and timers. */
+/** Addresses and timers that the simulated nodes of one process share. */
 export interface SimulatedHost {
   /** The runtime of one node. Its pods live as long as this process. */
   createRuntime(): ContainerRuntime;

@@ -7,7 +7,7 @@ import { type SpdyStream, serveSpdy } from './spdy.ts';
 
 /** Connections to ports of one pod, over SPDY or WebSocket. */
 export interface PortForward {
-  /** How the pod is called in errors. */
+  /** Name of the pod in errors. */
   readonly pod: string;
   connect(port: number, signal: AbortSignal): Promise<Duplex>;
 }
@@ -48,7 +48,7 @@ export async function servePortForward(forward: PortForward, socket: Duplex, hea
     maxStreams,
     onStream(stream) {
       const id = stream.headers.get('requestid') ?? '';
-      // Resets end a stream with an error that the other ends of it hear of too.
+      // Resets end a stream with an error that its other ends get, too.
       stream.on('error', () => undefined);
       if (stream.headers.get('streamtype') === 'error') {
         stream.resume();
@@ -82,7 +82,7 @@ async function forwardStream(forward: PortForward, stream: SpdyStream, portText:
   try {
     await join(stream, target);
   } catch (err) {
-    // Which side went first is told by whose error it is; a client that reset the stream hears nothing any more.
+    // The error shows which side went first; a client that reset the stream gets nothing any more.
     throw new Error(failure(forward, portText, err), { cause: err });
   }
 }
@@ -105,8 +105,8 @@ const failure = ({ pod }: PortForward, port: string, err: unknown): string => `e
 const textOf = (err: unknown): string => (err instanceof Error ? err.message : String(err));
 
 /**
- * WebSocket: channels 2i and 2i+1 are data and errors of the i-th port, each opened by a message with the port in two bytes. The connections
- * end with the socket, and the socket with the last of them.
+ * WebSocket: channels 2i and 2i+1 are data and errors of the i-th port. A message with the port in two bytes opens
+ * each. The connections end with the socket, and the socket with the last of them.
  */
 export async function servePortForwardChannels(forward: PortForward, ports: readonly number[], socket: WebSocket): Promise<void> {
   const targets = new Map<number, Duplex>();

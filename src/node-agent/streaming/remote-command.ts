@@ -13,7 +13,7 @@ export interface RemoteCommand {
   readonly stdin: Writable | undefined;
   readonly stdout: Readable | undefined;
   readonly stderr: Readable | undefined;
-  /** Undefined when there is no program whose code could be told: the end of the output is the end then. */
+  /** Undefined when no program has an exit code: the end of the output is the end then. */
   readonly exitCode: Promise<number> | undefined;
   resize(size: TerminalSize): void;
 }
@@ -21,12 +21,12 @@ export interface RemoteCommand {
 export interface ServeRemoteCommandOptions {
   readonly socket: WebSocket;
   readonly command: RemoteCommand;
-  /** What the client wants to have. */
+  /** Streams that the client wants. */
   readonly wants: { readonly stdout: boolean; readonly stderr: boolean };
   readonly clock: Clock;
 }
 
-/** How long output is waited for after the command has ended: a background child may hold the pipe for ever. */
+/** Longest wait for output after the command has ended: a background child may hold the pipe forever. */
 const quietMs = 200;
 const maxResizeBytes = 1_024;
 const maxFrameBytes = 64 * 1024;
@@ -37,7 +37,7 @@ export async function serveRemoteCommand({ socket, command, wants, clock }: Serv
   socket.on('message', (data: Buffer) => receive(socket, command, data));
   socket.once('close', () => stdin?.end());
   socket.resume();
-  // Tells the client that the connection stands.
+  // Tells the client that the connection is open.
   const lowest = wants.stdout ? channels.stdout : wants.stderr ? channels.stderr : channels.error;
   await sendMessage(socket, Buffer.of(lowest));
   const progress = { lastAt: clock.monotonicMs(), sending: 0 };

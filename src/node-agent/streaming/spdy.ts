@@ -2,9 +2,9 @@ import { Duplex } from 'node:stream';
 import { createInflate, constants as zlib } from 'node:zlib';
 
 /**
- * The server's side of SPDY/3.1 as far as Kubernetes streams need it: streams that the client opens, their data both ways, resets, pings.
- * There is no flow control of streams, because clients of Kubernetes know none (one that is told of windows hangs up): a stream that is not
- * read holds up the connection once `maxStreamBytes` wait in it.
+ * The server's side of SPDY/3.1 as far as Kubernetes streams need it: streams that the client opens, their data both
+ * ways, resets, pings. There is no flow control of streams, because clients of Kubernetes have none (one hangs up on
+ * window updates). An unread stream blocks the connection once `maxStreamBytes` wait in it.
  *
  * @see https://www.chromium.org/spdy/spdy-protocol/spdy-protocol-draft3-1/
  */
@@ -24,7 +24,7 @@ export interface SpdyStream extends Duplex {
   readonly headers: ReadonlyMap<string, string>;
 }
 
-/** What a peer did against the protocol, or beyond a bound. */
+/** A violation of the protocol, or of a bound, by a peer. */
 class SpdyError extends Error {
   constructor(message: string) {
     super(message);
@@ -343,7 +343,7 @@ const dictionaryTail =
   'Sat, Sun, GMTchunked,text/html,image/png,image/jpg,image/gif,application/xml,application/xhtml+xml,text/plain,text/javascript,' +
   'publicprivatemax-age=gzip,deflate,sdchcharset=utf-8charset=iso-8859-1,utf-,*,enq=0.';
 
-/** What both sides put in front of all they compress; given by the protocol, byte for byte. */
+/** Dictionary of both compressors; given by the protocol, byte for byte. */
 const headerDictionary = Buffer.concat([
   ...[...dictionaryNames.split(' '), '200 OK', 'version', 'HTTP/1.1', 'url', 'public', 'set-cookie', 'keep-alive', 'origin'].flatMap(
     (word) => [uint32(word.length), Buffer.from(word)],

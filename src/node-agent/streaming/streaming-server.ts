@@ -30,14 +30,14 @@ export interface StreamingServerOptions {
   authorize(request: IncomingMessage): void;
 }
 
-/** What of the kubelet API is a connection and not an answer: exec, attach and port-forward, each opened by an HTTP upgrade. */
+/** The connections of the kubelet API: exec, attach and port-forward, each opened by an HTTP upgrade. */
 export interface StreamingServer {
   /** Takes the connection of a request that asks for an upgrade; it never throws. */
   handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
   /**
-   * What a request without an upgrade is told.
+   * Answers a request without an upgrade.
    *
-   * @throws HttpError always: what stands against the connection, or that an upgrade is needed
+   * @throws HttpError always: the error of the connection, or that an upgrade is needed
    */
   refuse(request: IncomingMessage): never;
   /** Ends every session. */
@@ -48,7 +48,7 @@ export interface StreamingServer {
 export const streamingPath = /^\/(exec|attach|portForward)\/([^/]+)\/([^/]+)(?:\/([^/]+))?$/;
 
 const maxSessions = 256;
-/** Of one message; clients send some dozens of KiB. */
+/** Largest message; clients send some dozens of KiB. */
 const maxMessageBytes = 1024 * 1024;
 const keepAliveMs = 30_000;
 const upgradeRequired = 'Upgrade request required';
@@ -187,7 +187,7 @@ export function createStreamingServer({ agent, runtime, clock, log, authorize }:
       const webSocket = await new Promise<WebSocket | undefined>((resolve) => {
         socket.once('close', () => resolve(undefined));
         webSockets.handleUpgrade(request, socket, head, (opened) => {
-          // What the client sends waits until there is somebody to take it.
+          // Data of the client waits until a reader is there.
           opened.pause();
           resolve(opened);
         });
@@ -253,7 +253,7 @@ function targetOf(request: IncomingMessage): StreamTarget {
   return { action, namespace, name, container, query };
 }
 
-/** Undefined when there is nothing to serve; the client has been told then. */
+/** Undefined when there is nothing to serve; the client has got the error then. */
 async function orRefuse<T>(socket: WebSocket, what: string, open: () => Promise<T>): Promise<T | undefined> {
   try {
     return await open();

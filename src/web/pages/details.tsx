@@ -370,7 +370,7 @@ export function eventsView(events: readonly EventRow[]): View {
   };
 }
 
-/** What the lifecycle machines did, for those who want to know how a state came about. */
+/** Transitions of the lifecycle machines, for readers who want to know the way to a state. */
 export function stepsView(steps: readonly StepRow[]): View {
   return {
     title: 'Lifecycle steps',

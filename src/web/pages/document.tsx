@@ -10,7 +10,7 @@ export interface DocumentOptions {
   readonly clusterName: string;
   readonly version: string;
   readonly now: number;
-  /** What the viewer chose; the system decides when absent. */
+  /** Choice of the viewer; the system decides when absent. */
   readonly theme: 'light' | 'dark' | undefined;
   readonly assets: { readonly style: string; readonly mark: string; readonly script: string | undefined };
 }

@@ -4,7 +4,7 @@ import type { PodSquare } from '../app-objects.ts';
 import { ageText } from '../commit-line.ts';
 import type { State } from '../state.ts';
 
-/** A part of a page that can be sent anew while the page is open. */
+/** A part of a page that can be sent again while the page is open. */
 interface Region {
   readonly id: string;
   readonly content: VNode;
@@ -23,7 +23,7 @@ export interface View {
  */
 export const Now = createContext<number | undefined>(undefined);
 
-/** How long ago; the full time is in the title, and the text itself where no script runs. */
+/** Age of a time; the full time is in the title, and the text itself where no script runs. */
 export function Age({ at }: { readonly at: number }): VNode {
   const now = useContext(Now);
   const time = new Date(at).toISOString();
@@ -87,7 +87,7 @@ const squareWords: Readonly<Record<PodSquare['state'], string>> = {
   missing: 'missing',
 };
 
-/** Pods as squares, with the same in words for those who do not see them. */
+/** Pods as squares, with the same as text for readers who do not see them. */
 export function Squares({ squares }: { readonly squares: readonly PodSquare[] }): VNode | null {
   if (squares.length === 0) return null;
   const counts = (Object.keys(squareWords) as PodSquare['state'][]).flatMap((state) => {

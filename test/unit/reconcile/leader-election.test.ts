@@ -10,7 +10,7 @@ import { StatusError } from '../../../src/machinery/status-error.ts';
 import {
   createLeaderElectionMetrics,
   createLeaderElector,
-  guardedByLeadership,
+  guardByLeadership,
   type LeaderElectionOptions,
   type LeaderElector,
   type Leadership,
@@ -387,7 +387,7 @@ describe('a client guarded by a leadership', () => {
   it('reads always, and writes only while the process leads', async () => {
     const a = await leader('a');
     const leadership = a.leadership as Leadership;
-    const client = guardedByLeadership(server, leadership);
+    const client = guardByLeadership(server, leadership);
     const map = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { namespace: 'work', name: leaseName } } as const;
     await client.create(configMaps, map);
     await leadership.release();
@@ -407,7 +407,7 @@ describe('a client guarded by a leadership', () => {
       create: (_resource, _object, { signal } = {}) =>
         new Promise((_resolve, reject) => signal?.addEventListener('abort', () => reject(signal.reason))),
     };
-    const write = guardedByLeadership(hanging, leadership).create(configMaps, {
+    const write = guardByLeadership(hanging, leadership).create(configMaps, {
       apiVersion: 'v1',
       kind: 'ConfigMap',
       metadata: { namespace: 'work', name: 'x' },

@@ -26,7 +26,11 @@ import {
 
 const schemaName = 'io.fluxcd.toolkit.kustomize.v1.Kustomization';
 
-/** Flux's Kustomization: an app, that is one path of a source that is applied. @see https://fluxcd.io/flux/components/kustomize/kustomizations/ */
+/**
+ * Flux's Kustomization, an app: one path of a source that is applied.
+ *
+ * @see https://fluxcd.io/flux/components/kustomize/kustomizations/
+ */
 export const kustomizations: KindDefinition<Kustomization> = {
   group: 'kustomize.toolkit.fluxcd.io',
   version: 'v1',
