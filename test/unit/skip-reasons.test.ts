@@ -8,7 +8,7 @@ const folder = fileURLToPath(new URL('../', import.meta.url));
 it('every test that may be skipped says why', () => {
   const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.test.ts'));
   const silent = files.flatMap((file) =>
-    [...readFileSync(`${folder}${file}`, 'utf8').matchAll(/\.skipIf\((?:[^()]|\([^()]*\))*\)\(\s*(['"`].*)/g)]
+    [...readFileSync(`${folder}${file}`, 'utf8').matchAll(/^\s*(?:it|describe)\.skipIf\((?:[^()]|\([^()]*\))*\)\(\s*(['"`].*)/gm)]
       .map(([, title = '']) => title)
       .filter((title) => !/\((needs|skipped)\b|\$\{why\}/.test(title))
       .map((title) => `${file}: ${title}`),
