@@ -3,7 +3,7 @@ import { parseApiVersion } from '../machinery/resource.ts';
 
 /**
  * Kinds that this version stores, validates and serves although nothing in its process acts on them: `GROUP/KIND` and what that means
- * for the user. A controller that arrives removes its line here and in the README's Limits; tests compare both, and the list with the
+ * for the user. A controller that arrives removes its line here and in docs/reference/limits.md; tests compare both, and the list with the
  * controllers there are.
  */
 export const kindsWithoutController: ReadonlyMap<string, string> = new Map([

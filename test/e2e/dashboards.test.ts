@@ -6,10 +6,20 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type CommandResult, type RunningCluster, run, startCluster } from '../support/cluster.ts';
 import { cloneRepository, temporaryDirectory, type WorkTree } from '../support/git.ts';
 import { hasNamespaces } from '../support/isolation.ts';
+import { familiesOf, familiesOfPage, rowsOf, withDeclaredLabels } from '../support/metric-families.ts';
 import { hasPrometheus, type Prometheus, startPrometheus } from '../support/prometheus.ts';
 import { until } from '../support/until.ts';
 
 const directory = fileURLToPath(new URL('../../dashboards/', import.meta.url));
+
+const metricsPage = fileURLToPath(new URL('../../docs/reference/metrics.md', import.meta.url));
+const tableHead = '| metric | type | labels | meaning |\n| --- | --- | --- | --- |\n';
+
+const sourcesBelow = (folder: string): string =>
+  readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.ts'))
+    .map((name) => readFileSync(join(folder, name), 'utf8'))
+    .join('\n');
 
 interface Panel {
   readonly title: string;
@@ -156,6 +166,22 @@ describe.skipIf(!hasNamespaces || !hasPrometheus)('dashboards on a running clust
       }
     },
   );
+
+  it('scrape what docs/reference/metrics.md says: names, types, labels and meanings', async () => {
+    const text = readFileSync(metricsPage, 'utf8');
+    const written = familiesOfPage(text);
+    const code = sourcesBelow(fileURLToPath(new URL('../../src/', import.meta.url)));
+    const scraped = await (await fetch(new URL('/metrics', cluster.endpoints.http))).text();
+    const served = withDeclaredLabels(familiesOf(scraped), code);
+    expect(served.length).toBeGreaterThan(150);
+    const at = text.indexOf(tableHead) + tableHead.length;
+    // A label or a family that no sample of this run has may be written, when the code names it.
+    const wanted = `${text.slice(0, at)}${rowsOf(served, written)}`;
+    if (process.env.UPDATE_GOLDEN === '1') await writeFile(metricsPage, wanted);
+    expect(process.env.UPDATE_GOLDEN === '1' ? wanted : text).toBe(wanted);
+    const names = new Set(served.map(({ name }) => name));
+    expect(written.map(({ name }) => name).filter((name) => !names.has(name) && !code.includes(name))).toEqual([]);
+  });
 
   it('offer values for every variable, and ask for marks that are valid', async () => {
     for (const { templating, annotations } of dashboards) {

@@ -8,11 +8,11 @@ import { hasNamespaces } from '../support/isolation.ts';
 import { hasKubectl } from '../support/kubectl.ts';
 import { until } from '../support/until.ts';
 
-const readme = fileURLToPath(new URL('../../examples-repo/README.md', import.meta.url));
+const page = fileURLToPath(new URL('../../docs/tutorials/tour.md', import.meta.url));
 
-/** The README's scenes: heading and the lines of its shell block. */
+/** The scenes of the page: heading and the lines of its shell block. */
 async function scenes(): Promise<readonly { readonly title: string; readonly script: string }[]> {
-  const text = await readFile(readme, 'utf8');
+  const text = await readFile(page, 'utf8');
   const tour = text.slice(text.indexOf('# The tour'));
   return tour
     .split(/^## /m)
@@ -23,7 +23,7 @@ async function scenes(): Promise<readonly { readonly title: string; readonly scr
     .filter(({ script }) => script !== '');
 }
 
-describe.skipIf(!hasNamespaces || !hasKubectl)('the tour of examples-repo/README.md (needs user namespaces and kubectl)', () => {
+describe.skipIf(!hasNamespaces || !hasKubectl)('docs/tutorials/tour.md (needs user namespaces and kubectl)', () => {
   let cluster: RunningCluster;
   let directory: string;
   let environment: NodeJS.ProcessEnv;

@@ -9,10 +9,10 @@ const root = fileURLToPath(new URL('../../..', import.meta.url));
 const kindsOf = (names: Iterable<string>): readonly string[] => [...names].map((name) => name.slice(name.indexOf('/') + 1));
 
 describe('kinds without a controller', () => {
-  it('are served kinds, each named in the Limits of the README and no other', () => {
+  it('are served kinds, each named in docs/reference/limits.md and no other', () => {
     const served = new Set(builtInKinds.map(({ group, kind }) => `${group}/${kind}`));
     expect([...kindsWithoutController.keys()].filter((name) => !served.has(name))).toEqual([]);
-    const limits = readFileSync(`${root}/README.md`, 'utf8').replaceAll(/\s+/g, ' ');
+    const limits = readFileSync(`${root}/docs/reference/limits.md`, 'utf8').replaceAll(/\s+/g, ' ');
     const [, named = ''] =
       /\*\*Kinds without a controller\*\* are stored, validated and served, and nothing acts on them: ([^.]*)\./.exec(limits) ?? [];
     expect(named.split(', ')).toEqual(kindsOf(kindsWithoutController.keys()));
