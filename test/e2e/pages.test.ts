@@ -62,7 +62,7 @@ describe.skipIf(!hasKubectl)('the commands of the pages (needs kubectl)', () => 
     expect(Object.keys(pages)).toEqual(['README.md', ...written.sort()]);
   });
 
-  it.each(Object.keys(pages))('%s works line by line', { timeout: 240_000 }, (name, context) => {
+  it.for(Object.keys(pages))('%s works line by line', { timeout: 240_000 }, (name, context) => {
     const page = pages[name] ?? {};
     if (page.lacks !== undefined) context.skip(`needs ${page.lacks}`);
     return follow(name, page);
