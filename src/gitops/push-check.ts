@@ -27,7 +27,7 @@ import type { GitSource } from './sources/git-source.ts';
 import type { FindGitUser } from './sources/git-users.ts';
 import type { PendingPush } from './sources/pre-receive.ts';
 import { createTreeView } from './sources/tree-view.ts';
-import { circles, claimedTwice, type PlacedApp, type PlannedApp } from './verbs/between-apps.ts';
+import { circles, findRivals, type PlacedApp, type PlannedApp } from './verbs/between-apps.ts';
 import { definedKind, revisionOf, type Tree } from './verbs/diff.ts';
 
 export interface PushCheckOptions {
@@ -90,7 +90,7 @@ export function createPushCheck({ client, informers, clock, builder, redactor = 
           plans.push({ app, objects: tried.objects });
         }
         // Who has it is asked first: the error is about the file that came.
-        errors.push(...claimedTwice([...(await rivalsOf(checked, plans)), ...plans]), ...newCircles(checked));
+        errors.push(...findRivals([...(await rivalsOf(checked, plans)), ...plans]), ...newCircles(checked));
       } finally {
         await pushed.source.close();
         await before?.source.close();

@@ -3,7 +3,7 @@ import type { KubeObject } from '../../machinery/object.ts';
 import { compilePattern, PatternError } from '../../machinery/pattern.ts';
 import type { Notice } from './notice.ts';
 
-/** Whether an alert is about an object. As with Flux, labels count beside a name, too. */
+/** True when an alert covers an object. As with Flux, labels count besides a name, too. */
 export function isAbout({ metadata, spec }: Alert, object: KubeObject): boolean {
   return spec.eventSources.some(({ kind, name, namespace = metadata.namespace, matchLabels }) => {
     if (kind !== object.kind || namespace !== object.metadata.namespace) return false;
@@ -12,7 +12,7 @@ export function isAbout({ metadata, spec }: Alert, object: KubeObject): boolean 
   });
 }
 
-/** Whether an alert wants to hear of a notice with this text. A pattern that cannot be read matches nothing, as with Flux. */
+/** True when an alert wants a notice with this text. An unreadable pattern matches nothing, as with Flux. */
 export function wants({ spec }: Alert, { state }: Notice, text: string): boolean {
   if (spec.eventSeverity === 'error' && state !== 'failure') return false;
   const { inclusionList = [], exclusionList = [] } = spec;
@@ -29,7 +29,7 @@ function matches(pattern: string, text: string): boolean {
   }
 }
 
-/** What is wrong with an alert's patterns; undefined when nothing is. */
+/** Error in an alert's patterns; undefined when they are valid. */
 export function badPattern({ spec }: Alert): string | undefined {
   for (const list of ['inclusionList', 'exclusionList'] as const) {
     for (const [index, pattern] of (spec[list] ?? []).entries()) {

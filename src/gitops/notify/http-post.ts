@@ -11,7 +11,7 @@ export type Access = Pick<RemoteAccess, 'ca' | 'clientCertificate' | 'proxy'>;
 export interface PostOptions {
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
-  /** Whom to trust, whom to be, and by which proxy. */
+  /** Trusted authorities, client certificate and proxy of a request. */
   readonly access?: Access;
 }
 
@@ -37,8 +37,9 @@ const maxRetryAfterMs = 10 * 60_000;
 const lastingCodes: readonly number[] = [400, 405, 410, 413, 414, 415, 422];
 
 /**
- * Where no message goes, whoever names the address: what answers there are the machine's own metadata services, which trust whoever can
- * reach them. Loopback and private networks are allowed, since the receivers of a home or of a company are there.
+ * Addresses that never get a message, under any name. The machine's own metadata services answer there, which trust
+ * everyone who reaches them. Loopback and private networks are allowed, since the receivers of a home or of a company
+ * are there.
  */
 const forbidden = new BlockList();
 forbidden.addSubnet('169.254.0.0', 16, 'ipv4');
@@ -46,7 +47,7 @@ forbidden.addSubnet('0.0.0.0', 8, 'ipv4');
 forbidden.addSubnet('224.0.0.0', 3, 'ipv4');
 forbidden.addSubnet('fe80::', 10, 'ipv6');
 forbidden.addSubnet('ff00::', 8, 'ipv6');
-// Where the large clouds answer over IPv6, and without the link-local range.
+// Metadata addresses of the large clouds over IPv6, outside of the link-local range.
 forbidden.addAddress('fd00:ec2::254', 'ipv6');
 forbidden.addAddress('100.100.100.200', 'ipv4');
 

@@ -12,13 +12,16 @@ export interface Message {
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
-  /** Whether a complete answer says that it was taken; undefined when its code does. The text tells why not. */
+  /**
+   * Decides by a complete answer if the message was accepted; undefined leaves it to the code. The text gives the
+   * reason.
+   */
   readonly check?: (answer: string) => string | undefined;
   /** An answer that is no success, and means that nothing is to do. */
   readonly isDone?: (code: number, answer: string) => boolean;
 }
 
-/** What a provider's Secret says. */
+/** Content of a provider's Secret. */
 export interface Credentials {
   readonly address?: string | undefined;
   readonly token?: string | undefined;
@@ -42,7 +45,7 @@ export interface Letter {
   readonly alert: Alert;
   readonly subject: KubeObject;
   readonly notice: Notice;
-  /** What the commit did, when it is known. */
+  /** Changes of the commit, when they are known. */
   readonly details: string;
   readonly author: string;
   /** Milliseconds since the epoch. */
@@ -57,7 +60,7 @@ const commitStatusTypes: readonly string[] = ['github', 'gitlab', 'gitea'];
 export const setsCommitStatus = ({ spec }: Provider): boolean => commitStatusTypes.includes(spec.type);
 
 const controllers: Readonly<Record<string, string>> = { Kustomization: 'kustomize-controller', GitRepository: 'source-controller' };
-/** A failure of a thousand files is told by its beginning. */
+/** Only the beginning of a failure of a thousand files is sent. */
 const maxMessageLength = 8_000;
 const maxDescriptionLength = 140;
 const maxContextLength = 255;
@@ -96,10 +99,13 @@ function tokenOf({ credentials, provider }: Letter): string {
 
 const cut = (text: string, length: number): string => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
 
-/** Annotations of an app or repository that are told along with each of its events. @see Flux RFC 0008 */
+/** Annotations of an app or repository that each of its events carries. @see Flux RFC 0008 */
 const eventAnnotation = 'event.toolkit.fluxcd.io/';
 
-/** What an event says beside its message; the event's own keys win over those of the alert, and these over those of the object. */
+/**
+ * Fields of an event besides its message. The event's own keys win over those of the alert, and these over those of the
+ * object.
+ */
 function metadataOf({ alert, subject, notice, author }: Letter): Readonly<Record<string, string>> {
   const annotated = Object.entries(subject.metadata.annotations ?? {}).filter(([name]) => name.startsWith(eventAnnotation));
   return {
@@ -111,7 +117,7 @@ function metadataOf({ alert, subject, notice, author }: Letter): Readonly<Record
   };
 }
 
-/** What a notice says to people; the filters of an alert are tried on it. */
+/** Text of a notice for people; the filters of an alert match it. */
 export function textOf({ notice, details }: Pick<Letter, 'notice' | 'details'>): string {
   return cut(details === '' ? notice.message : `${details}\n${notice.message}`, maxMessageLength);
 }
@@ -292,7 +298,7 @@ function gitlabStatus({ host, repository, sha, token, state, context, descriptio
     url: `${host}/api/v4/projects/${encodeURIComponent(repository)}/statuses/${sha}`,
     headers: { ...json, 'PRIVATE-TOKEN': token },
     body: JSON.stringify({ state: gitlabStates[state], name: context, description }),
-    // A status that stands already cannot be set again.
+    // A status that is already set cannot be set again.
     isDone: (code, answer) => code === 400 && answer.includes('Cannot transition status'),
   };
 }

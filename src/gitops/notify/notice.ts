@@ -4,7 +4,10 @@ import type { GitRepository } from '../../api/source/v1/git-repository.ts';
 import { kustomizationReasons } from '../../lifecycle/kustomization.facts.ts';
 import { conditionOf } from '../../machinery/conditions.ts';
 
-/** What there is to tell of an app or a repository as it is now. Derived from its status, so that a restart tells nothing twice. */
+/**
+ * The notice for the present state of an app or a repository. It is derived from the status, so that a restart sends
+ * nothing twice.
+ */
 export interface Notice {
   /** `main@sha1:…` of the commit that made it so; empty when no commit did. */
   readonly revision: string;
@@ -17,17 +20,17 @@ export interface Notice {
 /** A notice, or when to look again. */
 export type Verdict = { readonly notice: Notice } | { readonly lookAgainAfterMs: number } | undefined;
 
-/** An app that is unwell this long is told of; most are well again before. */
+/** An app that is unhealthy this long is reported; most recover earlier. */
 export const graceMs = 30_000;
 
 /** Reasons of a Ready condition that pass by themselves. */
 const passing: readonly string[] = [kustomizationReasons.dependencyNotReady, kustomizationReasons.artifactFailed];
 
-/** Names a notice: what was told under the same name is not told again. */
+/** Name of a notice: a second one of the same name is not sent again. */
 export const nameOfNotice = ({ revision, state, reason }: Notice): string =>
   `${state} ${revision} ${state === 'failure' ? reason : ''}`.trimEnd();
 
-/** Of an app: whether the commit that changed it last could be applied, and whether what it made is healthy. */
+/** For an app: the result of the commit that changed it last, and the health of its objects. */
 export function noticeOfApp(app: Kustomization, now: number): Verdict {
   const { conditions } = app.status ?? {};
   const ready = conditionOf(conditions, 'Ready');
@@ -56,7 +59,7 @@ export function noticeOfApp(app: Kustomization, now: number): Verdict {
   return { notice: { revision, state: 'pending', reason: kustomizationReasons.progressing, message } };
 }
 
-/** Of a repository: a new commit, or that it cannot be read. */
+/** For a repository: a new commit, or a failed read. */
 export function noticeOfRepository(repository: GitRepository): Verdict {
   const ready = conditionOf(repository.status?.conditions, 'Ready');
   if (repository.spec.suspend === true || repository.metadata.deletionTimestamp !== undefined) return undefined;
@@ -67,7 +70,7 @@ export function noticeOfRepository(repository: GitRepository): Verdict {
   return { notice: { revision, state: 'success', reason: 'NewArtifact', message: `stored artifact for revision '${revision}'` } };
 }
 
-/** Whether a notice is worth sending after what was told last: one pending a commit, and none after its end. */
+/** True when a notice is worth sending after the last one: one pending notice for a commit, and none after its end. */
 export function isNews(notice: Notice, told: string | undefined): boolean {
   if (nameOfNotice(notice) === told) return false;
   if (notice.state !== 'pending') return true;

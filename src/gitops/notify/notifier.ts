@@ -55,14 +55,15 @@ interface Pair {
 }
 
 /**
- * Tells providers how apps and repositories do. What is to tell is derived from their status and compared with what was told last, so that
- * a missed event loses nothing and a restart tells nothing twice; states that pass before their turn comes are left out.
+ * Notifies providers about apps and repositories. Notices are derived from their status and compared with the last sent
+ * ones, so that a missed event loses nothing and a restart sends nothing twice. States that end before their turn are
+ * skipped.
  */
 export function createNotifier(options: NotifierOptions): Component {
   const { client, informers, clock, log, recorder, metrics, gitopsMetrics, random } = options;
   const told = createToldRecords({ client, clock, log });
   const rate = createSendRate(clock);
-  /** Of the message that is being tried, by key. */
+  /** Signal of the message that is being sent, by key. */
   const tries = new Map<string, { readonly name: string; readonly count: number; readonly notBefore: number }>();
   const sent = gitopsMetrics.counter({
     name: 'gitops_notifications_total',
@@ -175,7 +176,7 @@ export function createNotifier(options: NotifierOptions): Component {
     const providerChanged = ({ metadata }: Provider): void => {
       for (const alert of all.alerts.list({ namespace: metadata.namespace })) {
         if (alert.spec.providerRef.name !== metadata.name) continue;
-        // What waits because of the provider is tried at once.
+        // Messages that wait because of the provider are sent at once.
         forgetTries(alert);
         alertChanged(alert);
       }
@@ -249,7 +250,7 @@ export function createNotifier(options: NotifierOptions): Component {
     return undefined;
   }
 
-  /** An object that is gone, or that the alert is no longer about, is told of anew when it comes back. */
+  /** An object that is gone, or that the alert no longer covers, counts as new when it comes back. */
   async function forgetSubject(key: string): Promise<void> {
     const [alertKey = '', kind, subjectKey] = key.split('|');
     const alert = caches?.alerts.getByKey(alertKey);
@@ -263,7 +264,7 @@ export function createNotifier(options: NotifierOptions): Component {
     return alert === undefined || subject === undefined || !isAbout(alert, subject) ? undefined : { alert, subject };
   }
 
-  /** An alert that is new hears of what happens from now on, and of what is wrong already. */
+  /** A new alert gets later events, and present failures. */
   function* alreadySo(alert: Alert): Iterable<readonly [string, string]> {
     for (const informer of [caches?.apps, caches?.repositories]) {
       for (const subject of informer?.list() ?? []) {
@@ -288,7 +289,7 @@ export function createNotifier(options: NotifierOptions): Component {
     const { provider } = sending;
     const { credentials, access } = await accessOf(provider);
     const message = messageTo({ ...sending, credentials, now: clock.now() });
-    // A status needs a commit to stand on.
+    // A status needs a commit.
     if (message === undefined) return;
     await post(message, { access, timeoutMs: timeoutMsOf(provider), signal });
   }
@@ -298,7 +299,7 @@ export function createNotifier(options: NotifierOptions): Component {
     readonly author: string;
   }
 
-  /** What the commit did to which object, and who made it. */
+  /** Changes of the commit to the objects, and its author. */
   async function whatHappened(subject: Kustomization | GitRepository, { revision, state }: Notice): Promise<Happened> {
     if (!isApp(subject)) return { details: '', author: '' };
     const author = attemptsOf(subject).find((attempt) => attempt.revision === revision)?.author ?? '';
@@ -321,7 +322,7 @@ export function createNotifier(options: NotifierOptions): Component {
     }
   }
 
-  /** What the Secrets of a provider say; a token that was rotated counts with the next message. */
+  /** Content of a provider's Secrets; a rotated token counts with the next message. */
   async function accessOf(provider: Provider): Promise<{ readonly credentials: Credentials; readonly access: Access }> {
     const { secretRef, certSecretRef, proxySecretRef, proxy: plainProxy } = provider.spec;
     const data = await dataOf(provider, secretRef);

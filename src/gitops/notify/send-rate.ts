@@ -2,8 +2,8 @@ import { BoundedMap } from '../../base/bounded-map.ts';
 import type { Clock } from '../../base/clock.ts';
 
 /**
- * When a provider gets its next message: a burst, then a steady rate, so that one push of a thousand apps is no flood; not before it wants
- * to hear of us again; and few at a time, so that one that never answers keeps no other waiting.
+ * Paces messages to a provider: a burst, then a steady rate, so that one push of a thousand apps is no flood. It
+ * honours `Retry-After`, and sends few at a time, so that a silent provider keeps no other waiting.
  */
 export interface SendRate {
   /**

@@ -6,7 +6,7 @@ import type { Client } from '../../client/client.ts';
 import { keyOf, type ObjectRef } from '../../machinery/object.ts';
 import { readRecord, writeRecord } from '../apply/objects/secret-record.ts';
 
-/** What an alert told of each of its objects last, by name of the notice. */
+/** The last sent notice of an alert for each of its objects, by name of the notice. */
 export interface Told {
   get(subject: string): string | undefined;
   set(subject: string, notice: string): void;
@@ -14,11 +14,12 @@ export interface Told {
 }
 
 /**
- * Remembers what was told, in a Secret beside each alert, so that a restart does not tell it again. It is written half a second after the
- * message was taken, many messages at once; a process that is killed in between tells those twice.
+ * Remembers the sent notices in a Secret beside each alert, so that a restart does not send them again. It is written
+ * half a second after the message was accepted, many messages at once. A process that is killed in between sends those
+ * twice.
  */
 export interface ToldRecords {
-  /** @param initial  what counts as told for an alert that is seen for the first time */
+  /** @param initial  notices that count as sent for an alert that is seen for the first time */
   of(alert: Alert, initial: () => Iterable<readonly [subject: string, notice: string]>): Promise<Told>;
   forget(alert: string): void;
   /** Writes what is not written yet. */
@@ -27,7 +28,7 @@ export interface ToldRecords {
 
 const writeDelayMs = 500;
 const retryDelayMs = 10_000;
-/** Objects remembered for one alert; the one that was told of longest ago is forgotten first. */
+/** Objects remembered for one alert; the one with the oldest notice is dropped first. */
 const maxSubjects = 20_000;
 
 interface Entry {

@@ -7,7 +7,8 @@ import { makeDurableDirectory, syncDirectory } from '../../base/durable-file.ts'
 import { syncAll, syncNames } from './durable-names.ts';
 import { durableSettings, gitConfig, isolatedEnvironment, runGit } from './git-command.ts';
 
-// The repository is the program's: no hook, filter, ignore file or object format of the user who started it has a say.
+// The repository belongs to the program: it ignores hooks, filters, ignore files and object format of the user who
+// started it.
 const own = (options: { readonly args: readonly string[]; readonly env?: Readonly<Record<string, string>>; readonly cwd?: string }) =>
   runGit({ ...options, env: { ...isolatedEnvironment, ...gitConfig(durableSettings), ...options.env }, isolated: true });
 
@@ -38,7 +39,7 @@ async function init(gitdir: string): Promise<void> {
 const maxFindings = 50;
 const maxFindingBytes = 16 * 1024 * 1024;
 
-/** What HEAD and every other ref says: another ref, or a commit. */
+/** Targets of HEAD and every other ref: another ref, or a commit. */
 const refPattern = /^(ref: refs\/\S+|[0-9a-f]{40})\s*$/;
 
 async function repair(gitdir: string): Promise<readonly string[]> {

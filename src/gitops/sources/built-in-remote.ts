@@ -45,7 +45,7 @@ const maxPushBytes = 256 * 1024 * 1024;
 const maxDurationMs = 300_000;
 /** Pushes under way at the same time: each has processes of its own, and may be tried before it is taken. */
 const maxPushes = 16;
-/** What git gets to end by itself once its client is gone. */
+/** Time for git to end by itself once its client is gone. */
 const endGraceMs = 10_000;
 const maxCommandBytes = 64 * 1024;
 

@@ -9,10 +9,10 @@ const marginMs = 10_000;
 const maxRefDirectories = 1_000;
 
 /**
- * Makes the names that git gave to objects and refs survive a power cut. git syncs the content of files alone, and a file whose name is not
- * on the disk is as good as lost.
+ * Makes the names of objects and refs survive a power cut. git syncs only the content of files, and a file without a
+ * synced name is lost.
  *
- * @param since  milliseconds since the epoch: directories that did not change after it are left alone
+ * @param since  milliseconds since the epoch: directories without a later change are skipped
  */
 export async function syncNames(gitdir: string, since: number): Promise<void> {
   const changed = namedDirectories(gitdir).filter((directory) => (changedAt(directory) ?? 0) >= since - marginMs);

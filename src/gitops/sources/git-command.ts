@@ -63,7 +63,7 @@ export function gitConfig(settings: Readonly<Record<string, string>>): Record<st
   return env;
 }
 
-/** What every git that works on others' content gets: no configuration of a user or of the machine, and no home. */
+/** Settings of every git that works on foreign content: no configuration of a user or of the machine, and no home. */
 export const isolatedEnvironment: Readonly<Record<string, string>> = {
   PATH: process.env.PATH ?? '/usr/bin:/bin',
   HOME: '/nonexistent',
@@ -72,14 +72,15 @@ export const isolatedEnvironment: Readonly<Record<string, string>> = {
   GIT_CONFIG_NOSYSTEM: '1',
   GIT_CONFIG_GLOBAL: '/dev/null',
   GIT_TERMINAL_PROMPT: '0',
-  // An id stands for its content and nothing else: no replacement refs, nothing fetched behind our back.
+  // An id identifies its content and nothing else: no replacement refs, and no lazy fetches.
   GIT_NO_REPLACE_OBJECTS: '1',
   GIT_NO_LAZY_FETCH: '1',
-  // A few bytes of a pack can stand for gigabytes that git would hold at once, and a line that never ends for all memory there is.
+  // A few bytes of a pack can expand to gigabytes that git would hold at once, and an endless line to all memory there
+  // is.
   GIT_ALLOC_LIMIT: '256m',
 };
 
-/** What keeps a git on others' objects below that: large ones are streamed and take part in no deltas. */
+/** Settings that keep a git on foreign objects below that: large ones are streamed and take part in no deltas. */
 export const frugalSettings: Readonly<Record<string, string>> = { 'core.bigFileThreshold': '16m', 'pack.threads': '1' };
 
 /**

@@ -46,7 +46,7 @@ export function createGitHttpClient({ signal, idleTimeoutMs, maxBytes, access = 
 
 const redirects: readonly number[] = [301, 302, 303, 307, 308];
 
-/** The server sends elsewhere. What to do about it depends on what goes along, so nothing is followed here. */
+/** A redirect. The caller decides about it by the credentials of the request, so nothing is followed here. */
 export class Redirected extends Error {
   readonly location: URL | undefined;
   constructor(statusCode: number, location: URL | undefined) {
@@ -67,7 +67,7 @@ export interface Way {
   readonly lookup?: LookupFunction;
 }
 
-/** How to send requests to a server: at once, or by a proxy that forwards or tunnels. */
+/** Sends requests to a server: directly, or by a proxy that forwards or tunnels. */
 export async function wayTo(target: URL, { access, signal, idleTimeoutMs, lookup }: Way): Promise<OpenRequest> {
   const { ca, clientCertificate, proxy } = access;
   const connect = lookup === undefined ? {} : { lookup };

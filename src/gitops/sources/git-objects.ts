@@ -41,7 +41,7 @@ const maxTreeBytes = 16 * 1024 * 1024;
 const maxTagDepth = 5;
 /** Files that one build reads in this thread: as long as another thread takes to answer, this one parses some dozens. */
 const maxFilesHere = 64;
-/** Of one file: what is larger would hold up this thread for longer than 50 ms. */
+/** Largest file: a larger one would block this thread for more than 50 ms. */
 const maxBytesHere = 256 * 1024;
 
 export function createGitObjects({ gitdir, url, thread, quarantine, submodules = false }: GitObjectsOptions): GitObjects {

@@ -4,7 +4,9 @@ import type { GitObjects } from './git-objects.ts';
 import { type GitRef, SourceError } from './git-source.ts';
 import { newestInRange } from './version-range.ts';
 
-/** What `spec.ref` asks for. `shortName` is what Flux writes before `@sha1:` in a revision; empty when there is no more than a commit. */
+/**
+ * A parsed `spec.ref`. Flux writes `shortName` before `@sha1:` in a revision; it is empty when there is only a commit.
+ */
 export type RefQuery =
   | { readonly type: 'commit'; readonly oid: string; readonly shortName: string }
   | { readonly type: 'ref'; readonly name: string; readonly shortName: string }
@@ -51,7 +53,7 @@ export function tagInRange(url: string, range: string, names: readonly string[])
 
 const listOf = (names: readonly string[]): string => `${names.slice(0, 5).join(', ')}${names.length > 5 ? ', …' : ''}`;
 
-/** Whether what `branchNotFound` is to list beside a ref that is not there are tags. */
+/** True when `branchNotFound` lists tags for a missing ref. */
 export const isTag = (ref: string): boolean => ref.startsWith('refs/tags/');
 
 /** @param known short names of the branches there are, or of the tags for a tag */

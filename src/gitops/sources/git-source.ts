@@ -7,7 +7,7 @@ import type { FileContent } from '../manifests/documents.ts';
  * Object ids are content hashes, so everything read through `readTree` and `readBlob` may be cached by id for ever.
  */
 export interface GitSource {
-  /** Where it comes from, without credentials; for messages and metrics. */
+  /** Address without credentials; for messages and metrics. */
   readonly url: string;
 
   /**
@@ -24,19 +24,22 @@ export interface GitSource {
   readBlob(oid: string, maxBytes: number): Promise<Uint8Array>;
 
   /**
-   * What a file of manifests says. Of a large repository the files are read and parsed on another thread.
+   * Documents of a file of manifests. Files of a large repository are read and parsed on another thread.
    *
    * @throws SourceError `TooLarge`
    */
   readDocuments(oid: string): Promise<FileContent>;
 
-  /** Whether the history of `after` goes on from `before`, or a push put another in its place. Absent: there is no history to look at. */
+  /**
+   * True when the history of `after` continues from `before`, false when a push replaced it. Absent: the source has no
+   * history.
+   */
   compareHistory?(before: string, after: Commit, options: { readonly signal: AbortSignal }): Promise<HistoryVerdict>;
 
   /** Calls back when a ref may have moved (a push, a local commit); a wake-up only. Absent: the source must be polled. */
   onChange?(listener: () => void): () => void;
 
-  /** Who pushed a commit, when it came by the built-in remote. */
+  /** The user who pushed a commit, when it came by the built-in remote. */
   pusherOf?(sha: string): string | undefined;
 
   /** Lets go of object caches; called after a sync. */
@@ -86,7 +89,7 @@ export interface TreeEntry {
   readonly name: string;
   readonly type: 'blob' | 'tree' | 'symlink' | 'submodule';
   readonly oid: string;
-  /** Why the entry cannot be used, as the rest of a sentence about it; `name` then shows the bytes it has. */
+  /** Reason why the entry cannot be used, as the rest of a sentence about it; `name` then shows its bytes. */
   readonly problem?: string;
 }
 

@@ -1,14 +1,14 @@
 import type { FileContent } from '../manifests/documents.ts';
 import { SourceError, type SourceErrorReason } from './git-source.ts';
 
-/** Where objects are read from. */
+/** Repository from which objects are read. */
 export interface ObjectPlace {
   readonly gitdir: string;
   readonly url: string;
   readonly quarantine?: string | undefined;
 }
 
-/** What is asked of the Git thread; the answer carries the same id. */
+/** A request to the Git thread; the answer carries the same id. */
 export interface Request {
   readonly id: number;
   readonly place: ObjectPlace;
@@ -19,7 +19,7 @@ export interface Request {
 /** An error as it crosses to the other thread. */
 export interface Failure {
   readonly message: string;
-  /** Of a SourceError. */
+  /** Fields of a SourceError. */
   readonly reason?: SourceErrorReason;
   readonly hint?: string;
 }

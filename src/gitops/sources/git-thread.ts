@@ -14,7 +14,7 @@ import { sourceErrorOf } from './git-thread-messages.ts';
  * and ended when there was none for a while: a small repository never starts it.
  */
 export interface GitThread {
-  /** What a file of manifests says. Files asked for in one turn go together. */
+  /** Documents of a file of manifests. Files that are requested in one turn go together. */
   readDocuments(place: ObjectPlace, oid: string): Promise<FileContent>;
 }
 
@@ -31,10 +31,10 @@ const batchFiles = 32;
 const maxBatches = 4;
 /** Files that wait for a place; the builder reads some hundreds at a time. */
 const maxQueuedFiles = 20_000;
-/** It holds some 25 MiB, and starts anew in 50 ms beside what goes on. */
+/** The thread holds some 25 MiB, and restarts in 50 ms while other work goes on. */
 const idleMs = 3_000;
 const defaultMaxHeapMiB = 512;
-/** What it makes is garbage soon: a larger young generation than this was no quicker. */
+/** Its objects are garbage soon: a larger young generation than this was no quicker. */
 const maxYoungHeapMiB = 12;
 
 interface Waiting {
@@ -130,7 +130,8 @@ export function createGitThread({ clock, log, entry, maxHeapMiB = defaultMaxHeap
   }
 
   function start(): Worker {
-    // A size given by --max-old-space-size, as in NODE_OPTIONS, would be the thread's too and not the limit below. The main thread keeps it.
+    // A size from --max-old-space-size, as in NODE_OPTIONS, would replace the limit below on the thread. The main
+    // thread keeps it.
     setFlagsFromString('--max-old-space-size=0');
     const started = new Worker(program, {
       name: 'midship-git',

@@ -5,10 +5,13 @@ export interface GitUser {
   readonly mayPush: boolean;
 }
 
-/** What the list of users says of one: `sha256:` and 64 digits, or the token itself, and `read` behind it for who may not push. */
+/**
+ * Value of a user in the list: `sha256:` and 64 digits, or the token itself, followed by `read` for a user who may not
+ * push.
+ */
 export type FindGitUser = (name: string) => Promise<string | undefined>;
 
-/** Who has the cluster's own token. */
+/** Name of the user with the cluster's own token. */
 export const clusterUser = 'midship';
 
 /** Shorter tokens are not taken: they can be guessed. */
@@ -20,7 +23,7 @@ export interface IdentifyOptions {
   readonly findUser?: FindGitUser | undefined;
 }
 
-/** Who sends a request, by its basic or bearer authentication; undefined when nobody that is known does. */
+/** User of a request, by its basic or bearer authentication; undefined when it is unknown. */
 export async function identify(header: string | undefined, { token, findUser }: IdentifyOptions): Promise<GitUser | undefined> {
   const [scheme = '', value = ''] = (header ?? '').split(' ');
   let name = '';

@@ -7,8 +7,8 @@ const maxCommits = 2_000;
 const maxClockSkewMs = 24 * 3_600_000;
 
 /**
- * Whether `after` has `before` in its history. `unknown` when a commit on the way is not in this repository (a shallow one), or when there
- * are too many.
+ * Decides if `before` is in the history of `after`. `unknown` when a commit on the way is not in this repository (a
+ * shallow one), or when there are too many.
  */
 export async function compareHistory(objects: GitObjects, before: string, after: Commit): Promise<HistoryVerdict> {
   if (after.sha === before || after.parents.includes(before)) return 'continued';

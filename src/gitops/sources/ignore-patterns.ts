@@ -37,7 +37,10 @@ function patternOf(line: string, domain: readonly string[]): IgnorePattern {
   return { domain, isNegated, directoryOnly, globs: text.split('/'), isPath: text.includes('/') };
 }
 
-/** What is left out of every repository: files of version control, of CI, and pictures and archives. A pattern of a user may take it back in. */
+/**
+ * Files that are left out of every repository: those of version control and CI, pictures and archives. A pattern of a
+ * user may include them again.
+ */
 export const defaultIgnorePatterns: readonly IgnorePattern[] = [
   ...['.git/', '.gitignore', '.gitmodules', '.gitattributes'],
   ...['*.jpg', '*.jpeg', '*.gif', '*.png', '*.wmv', '*.flv', '*.tar.gz', '*.zip'],
@@ -50,7 +53,7 @@ export interface Comparisons {
   left: number;
 }
 
-/** Whether `path` is left out. @throws Error when there are no comparisons left */
+/** True when `path` is left out. @throws Error when no comparisons are left */
 export function isIgnored(
   patterns: readonly IgnorePattern[],
   path: readonly string[],
@@ -150,7 +153,7 @@ export function matchesGlob(glob: string, text: string, comparisons?: Comparison
   return at === glob.length;
 }
 
-/** Where the glob goes on after one character that fits; undefined when it does not. */
+/** Position in the glob after one matching character; undefined when it does not match. */
 function matchOne(glob: string, at: number, character: string): number | undefined {
   switch (glob[at]) {
     case '?':

@@ -25,7 +25,7 @@ export async function findGitDirectory(directory: string): Promise<string> {
   return found;
 }
 
-/** What the built-in remote says of a push: who sent it, and the commits that its refs name now. */
+/** A push to the built-in remote: its user, and the commits that its refs name now. */
 export interface PushNotice {
   readonly user: string;
   readonly shas: readonly string[];

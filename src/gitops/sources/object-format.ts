@@ -1,6 +1,6 @@
 import type { TreeEntry } from './git-source.ts';
 
-/** What a commit object says. */
+/** A parsed commit object. */
 export interface CommitObject {
   readonly tree: string;
   readonly parents: readonly string[];
@@ -95,7 +95,7 @@ export function readName(raw: Buffer): Pick<TreeEntry, 'name' | 'problem'> {
 }
 
 function problemOf(name: string, raw: Buffer): string | undefined {
-  // The replacement character stands for bytes that are not UTF-8, or was written itself.
+  // The replacement character marks bytes that are not UTF-8, or was written itself.
   if (name.includes('\ufffd') && !Buffer.from(name).equals(raw)) return 'has a name that is not UTF-8';
   if (name === '' || name === '.' || name === '..' || name.includes('/')) return 'has a name that no file can have';
   return undefined;

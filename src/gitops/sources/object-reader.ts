@@ -19,8 +19,8 @@ export interface TooLarge {
 }
 
 /**
- * Reads Git objects by id, their size first: a few kilobytes of a push can stand for gigabytes, and what is inflated is in memory before
- * anyone can refuse it.
+ * Reads Git objects by id, their size first. A few kilobytes of a push can expand to gigabytes, and an inflated object
+ * is in memory before it can be refused.
  */
 export interface ObjectReader {
   /** Undefined when there is no such object. */
@@ -60,7 +60,7 @@ export function createObjectReader(options: ObjectReaderOptions): ObjectReader {
   };
   return {
     async read(oid, maxBytes) {
-      // What asks between two builds puts the end off, and does not call it off.
+      // A request between two builds postpones the end and does not cancel it.
       idle?.refresh();
       if (catFile === undefined) {
         for (const directory of directories) {
@@ -115,7 +115,7 @@ async function inflated(compressed: Uint8Array, expectedBytes: number): Promise<
 
 interface CatFile {
   read(oid: string, maxBytes: number): Promise<GitObject | TooLarge | undefined>;
-  /** What was asked is still answered. */
+  /** Open requests are still answered. */
   end(): void;
 }
 
@@ -205,7 +205,7 @@ function startCatFile({ gitdir, ...environment }: ObjectReaderOptions, onEnd: ()
 }
 
 interface AnswerParserOptions {
-  /** Whether content follows the header of the answer that comes next. */
+  /** True when content follows the header of the next answer. */
   withContent(): boolean;
   onAnswer(answer: Answer): void;
 }

@@ -10,7 +10,10 @@ import { fetchSubmodules } from './submodules.ts';
 import { createSystemGit } from './system-git.ts';
 
 export interface SourceOptions {
-  /** Who asks, as `namespace/name`: what is fetched with one's credentials is not read by another who names the same address. */
+  /**
+   * The requester as `namespace/name`: a copy that one fetched with its credentials is not read by another with the
+   * same address.
+   */
   readonly owner?: string | undefined;
   readonly access?: RemoteAccess | undefined;
   readonly recurseSubmodules?: boolean | undefined;
@@ -96,7 +99,7 @@ export function createSourceOpener({ builtInUrl, builtIn, cacheDirectory, thread
       });
     }
     await mkdir(cacheDirectory, { recursive: true, mode: 0o700 });
-    /** Where the repository is now: servers redirect for one that was renamed. */
+    /** Present address of the repository: servers redirect for a renamed one. */
     let at = url;
     const system = createSystemGit({ access, url, temporaryDirectory: cacheDirectory });
     return {
@@ -149,7 +152,7 @@ function decoded(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {
-    // A stray per cent sign stands for itself.
+    // A stray per cent sign is literal.
     return text;
   }
 }

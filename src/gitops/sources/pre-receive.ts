@@ -22,7 +22,7 @@ export interface PendingPush {
   readonly signal: AbortSignal;
 }
 
-/** What is wrong with a push, one line each; empty when nothing is. */
+/** Errors of a push, one line each; empty when there are none. */
 export type CheckPush = (push: PendingPush) => Promise<readonly string[]>;
 
 /** `warn` says what is wrong and takes the push, `enforce` refuses it. */
@@ -58,7 +58,7 @@ export interface HookConversation {
   readonly gitdir: string;
   readonly policy: PreReceivePolicy;
   readonly check: CheckPush;
-  /** A check that takes longer, 30 s by default, counts as one that found something, whether it hears of its end or not. */
+  /** A check that takes longer, 30 s by default, counts as failed, even if it ignores its signal. */
   readonly checkTimeoutMs?: number | undefined;
   readonly signal: AbortSignal;
   readonly log: Log;

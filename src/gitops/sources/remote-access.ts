@@ -1,4 +1,6 @@
-/** How a remote repository is reached: who asks, whom is trusted, and by which way. Never logged and never part of a message. */
+/**
+ * Access to a remote repository: credentials, trusted authorities and proxy. Never logged and never part of a message.
+ */
 export interface RemoteAccess {
   readonly username?: string;
   readonly password?: string;

@@ -32,7 +32,7 @@ export interface RemoteSourceOptions {
   /** `https://…`, `http://…` or `ssh://…`; without credentials. */
   readonly url: string;
   readonly transport: RemoteTransport;
-  /** Who asks; each has a copy of its own. */
+  /** The requesters; each has a copy of its own. */
   readonly owner?: string;
   /** Bare repositories that keep what was fetched live below it, one for each owner and URL. */
   readonly cacheDirectory: string;

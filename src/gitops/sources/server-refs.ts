@@ -44,8 +44,8 @@ export async function listRefs({ url, access, prefix, signal, onMoved }: ListRef
 }
 
 /**
- * Where a repository is now, as servers answer for one that was renamed. Undefined when that is on another host, to which our credentials
- * must not go, or is no repository.
+ * Present address of a renamed repository, as its server answers. Undefined when that is on another host, which must
+ * not get our credentials, or is no repository.
  */
 function movedTo(url: string, location: URL | undefined): string | undefined {
   const before = new URL(url);

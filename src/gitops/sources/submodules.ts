@@ -16,8 +16,9 @@ const maxSubmodules = 100;
 const maxDepth = 5;
 
 /**
- * Fetches the commits that the submodules of a commit name, and theirs, into the same repository: an object's id says what it is, so they
- * can lie side by side. Where each comes from is said in `.gitmodules` of the commit; only http, https and ssh are followed.
+ * Fetches the commits that the submodules of a commit name, and theirs, into the same repository. An id identifies its
+ * content, so the objects can share one store. `.gitmodules` of the commit gives the addresses; only http, https and
+ * ssh are followed.
  */
 export async function fetchSubmodules(options: SubmoduleOptions & { readonly url: string; readonly tree: string }): Promise<void> {
   const left = { submodules: maxSubmodules };

@@ -24,7 +24,7 @@ export interface SystemGitOptions {
   readonly temporaryDirectory: string;
 }
 
-/** What a fetch may add to the disk; looked at while it runs, because a server sends what it wants. */
+/** Bytes that a fetch may add to the disk. They are checked while it runs, because the server decides what it sends. */
 const maxPackBytes = 1024 * 1024 * 1024;
 const sizeCheckMs = 500;
 
@@ -107,8 +107,9 @@ export function createSystemGit({ access, url: ownUrl, temporaryDirectory }: Sys
 }
 
 /**
- * git gives this command to a shell, so nothing of it comes from outside: the two paths are ours, quoted all the same. The host has to be
- * in the file that was given, nothing is asked, and neither a user's agent nor the machine's configuration has a say.
+ * git passes this command to a shell, so nothing of it comes from outside: both paths are ours, and quoted anyway. The
+ * host has to be in the given file, ssh asks nothing, and neither a user's agent nor the machine's configuration
+ * counts.
  */
 export function sshCommand({ identity, knownHosts }: { readonly identity: string; readonly knownHosts: string }): string {
   // ssh takes the value of these two options apart at blanks, and reads % signs as its own.

@@ -12,7 +12,7 @@ export interface IncludedTree {
   readonly tree: string;
   /** Directory that is taken; empty is all. */
   readonly fromPath: string;
-  /** Where it appears. */
+  /** Path in the view. */
   readonly toPath: string;
 }
 
@@ -34,10 +34,13 @@ export interface TreeView extends Pick<GitSource, 'readTree' | 'readBlob' | 'rea
 const ignoreFile = '.sourceignore';
 const maxIgnoreBytes = 64 * 1024;
 const maxPatternFiles = 1_000;
-/** Of characters, for all names of one directory: they are made in one go, about a second at most. 50,000 names and 50 patterns need 20 million. */
+/**
+ * Characters of all names of one directory. They are computed in one go, about a second at most; 50,000 names and 50
+ * patterns need 20 million.
+ */
 const maxComparisons = 200_000_000;
 
-/** What a directory of the view is, written into its id: where its content comes from, and what rules hold in it. */
+/** Description of a directory in the view, which its id contains: the origin of its content, and its rules. */
 interface Place {
   /** 0 is the repository itself, others count its includes. */
   readonly origin: number;
@@ -85,7 +88,7 @@ export function createTreeView({ source, ignore, sparse = [], includes = [] }: T
         const path = [...place.path, entry.name];
         const isDirectory = entry.type === 'tree';
         if (!isInSparse(path, isDirectory)) continue;
-        // Of a directory that is left out something may be taken back in, when there are patterns that do so.
+        // An excluded directory may have included entries, when patterns say so.
         if (isLeftOut(patterns, path, isDirectory, comparisons) && !(isDirectory && mayReturn)) continue;
         const oid = isDirectory ? idOf({ origin, oid: entry.oid, path, ignores: origin === place.origin ? ignores : [] }) : entry.oid;
         seen.push({ ...rest, oid: isDirectory || origin === 0 ? oid : `${origin}:${oid}` });

@@ -2,8 +2,9 @@ import semver from 'semver';
 import { SourceError } from './git-source.ts';
 
 /**
- * The tag with the highest version in a range, by the rules of Flux: a tag is a version when it has all three numbers, with or without
- * `v`; commas separate conditions as blanks do; and pre-releases count when a condition of their alternative names one (`>=1.0.0-0`).
+ * The tag with the highest version in a range, by the rules of Flux. A tag is a version when it has all three numbers,
+ * with or without `v`. Commas separate conditions as blanks do. Pre-releases count when a condition of their
+ * alternative names one (`>=1.0.0-0`).
  *
  * @see https://fluxcd.io/flux/components/source/gitrepositories/#semver-example
  * @throws SourceError when `range` is none

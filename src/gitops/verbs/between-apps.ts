@@ -5,7 +5,7 @@ import { dependencyCycle } from '../apply/plan/app-spec.ts';
 import type { DesiredObject } from '../apply/plan/plan.ts';
 import type { BuildError, Manifest } from '../manifests/manifest.ts';
 
-/** What goes wrong between apps, and in none of them by itself. */
+/** Errors between apps that no app has by itself. */
 
 export interface PlannedApp {
   readonly app: Kustomization;
@@ -18,11 +18,11 @@ export interface PlacedApp {
   readonly place: Pick<BuildError, 'file' | 'line'>;
 }
 
-/** How errors name an app: one that stands for a directory has no namespace. */
+/** Name of an app in errors; an app for a directory has no namespace. */
 export const nameOf = (app: Kustomization): string => (app.metadata.namespace === undefined ? app.metadata.name : keyOf(app));
 
 /** Objects that two apps define. */
-export function claimedTwice(plans: readonly PlannedApp[]): readonly BuildError[] {
+export function findRivals(plans: readonly PlannedApp[]): readonly BuildError[] {
   const owners = new Map<ObjectId, { readonly app: Kustomization; readonly manifest: Manifest }>();
   const errors: BuildError[] = [];
   for (const { app, objects } of plans) {

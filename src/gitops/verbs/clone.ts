@@ -6,9 +6,9 @@ import { openLocalSource } from '../sources/local-source.ts';
 
 /** A clone on this machine, with its work tree. */
 export interface Clone {
-  /** Of the work tree. */
+  /** Root of the work tree. */
   readonly root: string;
-  /** The commit a name stands for; undefined when the clone does not have it. */
+  /** Commit of a name; undefined when the clone does not have it. */
   find(revision: string): Promise<string | undefined>;
   commit(sha: string): Promise<Commit>;
   readonly source: GitSource;
@@ -26,12 +26,12 @@ export interface Clone {
 export async function openClone(directory: string): Promise<Clone | undefined> {
   const ask = (...args: string[]): Promise<string | undefined> =>
     runGit({ args, cwd: directory }).catch((err: unknown) => {
-      // A clone all the same, which git does not touch before its owner is trusted. Its words say how.
+      // Still a clone, which git does not touch before its owner is trusted. Its message says how.
       if (err instanceof Error && err.message.includes('dubious ownership')) throw err;
       return undefined;
     });
   const root = await ask('rev-parse', '--show-toplevel');
-  // Of a linked work tree the objects are in the main one's directory.
+  // A linked work tree has its objects in the main one's directory.
   const gitdir = await ask('rev-parse', '--path-format=absolute', '--git-common-dir');
   if (root === undefined || gitdir === undefined) return undefined;
   const source = await openLocalSource({ directory: gitdir, url: root });

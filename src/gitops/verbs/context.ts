@@ -13,7 +13,7 @@ import { createAppTrees, viewOfTree } from './app-tree.ts';
 import type { AppTrees } from './diff.ts';
 import { createLookup, type Lookup } from './lookup.ts';
 
-/** What the verbs look at a cluster and at trees with: the engine's own parts, so that what they say is what would be done. */
+/** The verbs use the engine's own parts on a cluster and on trees, so that their answers match its actions. */
 export interface VerbContext {
   readonly client: Client;
   readonly lookup: Lookup;
@@ -22,7 +22,7 @@ export interface VerbContext {
   readonly trees: AppTrees;
   /** For rules of health; the pods of an object are added by whoever has read them. */
   healthView(): Promise<Omit<HealthView, 'podsOf'>>;
-  /** Why the pods of an object that is not healthy are not ready, as far as the cluster tells. */
+  /** Reason why the pods of an unhealthy object are not ready, as far as the cluster shows it. */
   causeOf(pods: readonly Pod[]): Promise<Cause | undefined>;
 }
 

@@ -26,19 +26,22 @@ import type { Commit, GitSource } from '../sources/git-source.ts';
 import type { Lookup } from './lookup.ts';
 import { diffOf } from './object-text.ts';
 
-/** What applying a tree would do to an app, or what two revisions make of it. */
+/** Changes to an app: by applying a tree, or between two revisions. */
 export interface AppDiff {
   /** `namespace/name` */
   readonly app: string;
   readonly objects: readonly ObjectDiff[];
   /** Fields that are not what Git says and stay, as the app's status has them: a bounded list. */
   readonly notes: readonly string[];
-  /** Why the tree could not be applied; nothing is known of the objects then. */
+  /** Reason why the tree could not be applied; the changes of objects are unknown then. */
   readonly errors: readonly BuildError[];
 }
 
 export interface ObjectDiff {
-  /** `replace`: what cannot be changed is deleted and made anew, where the app or the object allows it. */
+  /**
+   * `replace`: an immutable field makes the engine delete and recreate the object, where the app or the object allows
+   * it.
+   */
   readonly action: 'create' | 'change' | 'replace' | 'prune';
   /** `Deployment web/storefront` */
   readonly object: string;
@@ -95,8 +98,8 @@ export interface LiveDiffOptions {
 }
 
 /**
- * What applying `tree` now would change: every object is sent to the server as a dry run, so that defaults, admission and the fields of
- * others are as they would be. Nothing is written.
+ * Computes the changes of applying `tree` now. Every object is sent to the server as a dry run, so that defaults,
+ * admission and the fields of others are as they would be. Nothing is written.
  */
 export async function diffAgainstLive(options: LiveDiffOptions): Promise<readonly AppDiff[]> {
   const { builder, trees, apps, tree, signal, mapper } = options;
@@ -226,7 +229,7 @@ async function defaulted(client: Client, { resource }: DesiredObject, object: Dy
   }
 }
 
-/** What the app has now and no app of the tree names. */
+/** Objects that the app has now and no app of the tree names. */
 async function prunedBy(
   { client, lookup, builder }: LiveDiffOptions,
   app: Kustomization,
@@ -250,7 +253,7 @@ async function prunedBy(
   return diffs.filter((diff) => diff !== undefined);
 }
 
-/** What an app is made of at one tree and at another, without asking the cluster what it has. */
+/** Compares the objects of an app at two trees, without asking the cluster. */
 export async function diffRendered(options: {
   readonly builder: AppBuilder;
   readonly trees: AppTrees;

@@ -4,7 +4,7 @@ import type { Client } from '../../client/client.ts';
 import { judgeApp } from '../../lifecycle/verdict.ts';
 import { type HistoryEntry, readHistory } from '../apply/status/history.ts';
 
-/** A revision with what came of it, in words. */
+/** A revision with its result as text. */
 export interface JudgedEntry extends HistoryEntry {
   readonly outcome: 'works' | 'does not work' | 'on the way' | 'worked' | 'did not work' | 'not applied' | 'applied';
 }

@@ -23,11 +23,11 @@ export function diffOf(
   const [a, b] = [textOf(left), textOf(right)];
   if (a === b) return '';
   if (a === '' || b === '') return wholeOf(a, b);
-  // What is too long to compare line by line is told as a whole.
+  // A text that is too long for a comparison by line is shown whole.
   return unifiedDiff(a, b) || `-${a.split('\n').length} lines\n+${b.split('\n').length} lines\n`;
 }
 
-/** What is there on one side only: no line of the other stands against it. */
+/** A line on one side only, without a partner on the other. */
 function wholeOf(before: string, after: string): string {
   const lines = (before || after).split('\n');
   const sign = before === '' ? '+' : '-';

@@ -20,7 +20,7 @@ export function missingReferences(objects: readonly DesiredObject[]): readonly B
   });
 }
 
-/** Of a pod, a workload or a CronJob. */
+/** Pod spec of a pod, a workload or a CronJob. */
 function podSpecOf(object: DynamicObject): PodSpec | undefined {
   const spec = object.spec as
     | { readonly template?: unknown; readonly jobTemplate?: { readonly spec?: unknown }; readonly containers?: unknown }

@@ -6,7 +6,7 @@ import type { HistoryEntry } from '../apply/status/history.ts';
 import type { Clone } from './clone.ts';
 import type { AppTrees } from './diff.ts';
 
-/** What taking back an app's last change means. */
+/** The revert of an app's last change. */
 export interface RevertPlan {
   /** The commit that is taken back, and the one whose state comes back. */
   readonly bad: string;
@@ -31,7 +31,7 @@ export function planRevert(history: readonly HistoryEntry[], to: string | undefi
   return found === undefined ? undefined : { bad, good: shaOf(found.revision) };
 }
 
-/** Why a clone cannot make the commit; a person has to change something first. */
+/** Reason why a clone cannot make the commit; a person has to change something first. */
 export class RevertRefused extends Error {
   override readonly name = 'RevertRefused';
   readonly hint: string;

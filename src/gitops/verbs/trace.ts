@@ -11,7 +11,7 @@ import { describeObject } from '../apply/objects/object-id.ts';
 import { type HistoryEntry, readHistory } from '../apply/status/history.ts';
 import type { Lookup } from './lookup.ts';
 
-/** Where an object comes from: up its owners to the app, and from there to the repository and the commit. */
+/** Origin of an object: up its owners to the app, and from there to the repository and the commit. */
 export interface Trace {
   readonly object: string;
   /** From the object's own owner to the topmost: `Deployment web/storefront`. */
@@ -25,7 +25,7 @@ export interface TracedApp {
   readonly name: string;
   readonly path: string;
   readonly revision: string;
-  /** Of the condition Ready. */
+  /** Message of the condition Ready. */
   readonly status: string;
   readonly source: { readonly kind: string; readonly namespace: string; readonly name: string; readonly url: string } | undefined;
   /** The commit that changed the object last; the app's newest when its history does not reach back so far. */

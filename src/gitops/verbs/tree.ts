@@ -113,7 +113,7 @@ async function listAll(client: Client, resource: DiscoveredResource, namespace: 
       next = page.metadata.continue === '' ? undefined : page.metadata.continue;
     } while (next !== undefined && found.length < maxObjects);
   } catch (err) {
-    // Who may see an app may not see everything in its namespaces; the tree shows what may be seen.
+    // A user who may see an app may not see everything in its namespaces; the tree shows the visible objects.
     if (!isForbidden(err)) throw err;
   }
   return found;

@@ -23,15 +23,15 @@ import { createBuilder } from '../render/builder.ts';
 import { isWithin } from '../render/kustomize/file-tree.ts';
 import type { BuildTools } from '../render/tools.ts';
 import { viewOfTree } from './app-tree.ts';
-import { circles, claimedTwice, nameOf, type PlannedApp } from './between-apps.ts';
+import { circles, findRivals, nameOf, type PlannedApp } from './between-apps.ts';
 import { appOfPath, plainWords, type Tree } from './diff.ts';
 import { missingReferences } from './references.ts';
 
-/** What is wrong with a directory, and with the apps that it defines, as far as that can be told without their cluster. */
+/** Errors of a directory and of the apps that it defines, as far as they show without their cluster. */
 export interface Validation {
   readonly apps: readonly { readonly app: string; readonly path: string; readonly objects: number }[];
   readonly errors: readonly BuildError[];
-  /** What cannot be told here, or may be meant. */
+  /** Findings that cannot be decided here, or may be intended. */
   readonly warnings: readonly BuildError[];
 }
 
@@ -39,7 +39,7 @@ export interface ValidateOptions {
   readonly tree: Tree;
   /** Directory of the tree. */
   readonly path: string;
-  /** Of an API without anything in it, which is written to. */
+  /** Client of an empty API, to which the check writes. */
   readonly client: Client;
   readonly clock: Clock;
   readonly tools?: BuildTools | undefined;
@@ -83,7 +83,7 @@ export async function validateTree(options: ValidateOptions): Promise<Validation
     errors.push(...plan.errors);
     return { app, objects: [...plan.objects.values()] };
   });
-  errors.push(...claimedTwice(plans), ...(await tryObjects({ ...options, redactor }, plans)), ...circlesAmong(found));
+  errors.push(...findRivals(plans), ...(await tryObjects({ ...options, redactor }, plans)), ...circlesAmong(found));
   const all = plans.flatMap(({ objects }) => objects);
   warnings.push(...missingDependencies(found), ...missingReferences(all), ...withoutController(all));
   return {
@@ -155,8 +155,8 @@ async function collectApps(
 }
 
 /**
- * Of a repository's root, or of any directory that holds an app list together with the apps: the directories that list apps. The apps are
- * built by themselves. `loose` gets the other files: bases of apps, and what no app applies.
+ * For a repository's root, or any directory that holds an app list together with the apps: the directories that list
+ * apps. The apps are built by themselves. `loose` gets the other files: bases of apps, and files that no app applies.
  */
 function ofApps(built: BuildResult, path: string, loose: Set<string>): BuildResult {
   const paths = built.manifests.flatMap(({ object }) => {
@@ -189,7 +189,7 @@ const isKind = (object: KubeObject, { group, kind }: { readonly group: string; r
 function appIn(object: KubeObject): Kustomization | undefined {
   if (!isKind(object, kustomizations)) return undefined;
   const { spec } = object as Partial<Kustomization>;
-  // What is wrong with the spec itself is said when the object is tried.
+  // Errors of the spec itself are reported when the object is tried.
   return typeof spec?.sourceRef?.name === 'string' && spec.sourceRef.kind === 'GitRepository' && typeof (spec.path ?? '') === 'string'
     ? (object as Kustomization)
     : undefined;
@@ -232,7 +232,7 @@ const customResources: Resource<DynamicObject> = {
   namespaced: false,
 };
 
-/** Kinds of groups that are nobody's here: their definition may be in the cluster already. */
+/** Kinds of foreign groups: their definition may be in the cluster already. */
 async function splitForeign(
   manifests: readonly Manifest[],
   mapper: ReturnType<typeof createResourceMapper>,
@@ -308,7 +308,7 @@ function missingDependencies(apps: readonly ValidatedApp[]): readonly BuildError
   );
 }
 
-/** Where an app is defined. */
+/** File that defines an app. */
 function placeOf(apps: readonly ValidatedApp[], app: Kustomization): Pick<BuildError, 'file' | 'line'> {
   const manifest = apps.flatMap(({ manifests }) => manifests).find(({ object }) => object === app);
   return manifest === undefined ? { file: '' } : { file: manifest.file, line: manifest.line };

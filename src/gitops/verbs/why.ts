@@ -14,7 +14,7 @@ import { timeOfEvent } from './events.ts';
 import { type Trace, traceObject } from './trace.ts';
 import { explainApp } from './why-app.ts';
 
-/** Why one object is as it is. */
+/** Reasons for the state of one object. */
 export interface ObjectWhy {
   readonly object: string;
   readonly health: Health;

@@ -2,14 +2,20 @@ import { createHash, createHmac, type Hmac, timingSafeEqual } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Receiver, ReceiverSpec } from '../../api/notification/v1/receiver.ts';
 
-/** How a request shows that its sender knows the token: checked over the bytes of its body as they come, so that none is kept. */
+/**
+ * Verifies that the sender of a request knows the token. The check runs over the bytes of the body as they arrive, so
+ * that none is kept.
+ */
 export interface Verifier {
   update(chunk: Uint8Array): void;
-  /** Why the request is not accepted; undefined when it is. Said to the log, never to the sender. */
+  /** Reason to refuse the request; undefined when it is accepted. It goes to the log, never to the sender. */
   finish(): string | undefined;
   /** The same for a request that is sent again, where the sender signs what it sends; undefined where every request looks alike. */
   readonly replayKey: string | undefined;
-  /** What happened, as the sender calls it: `push`, `Push Hook`; empty when it does not say. Undefined where senders have no word for it. */
+  /**
+   * Event in the sender's terms: `push`, `Push Hook`; empty when the header is missing. Undefined for senders without
+   * such a header.
+   */
   readonly event: string | undefined;
 }
 

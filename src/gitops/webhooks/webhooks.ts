@@ -43,7 +43,7 @@ const maxRemembered = 10_000;
 const byPath = 'webhook-path';
 const defaultIntervalMs = 10 * 60_000;
 const minIntervalMs = 1_000;
-/** What an answer's code means, for the metric; other codes are `refused`, too. */
+/** Meaning of an answer's code, for the metric; other codes are `refused`, too. */
 const results: Readonly<Record<number, string>> = { 200: 'accepted', 400: 'refused', 404: 'not_found', 500: 'failed', 503: 'unavailable' };
 
 /**
@@ -153,7 +153,7 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
     if (delivery !== undefined && !seen.add(delivery)) return 200;
     log.debug({ receiver: key, event: verifier.event }, 'Accepted webhook request');
     const status = await act(key);
-    // The sender is told to try again, and then it counts.
+    // The sender gets an answer that makes it try again, and then the request counts.
     if (status !== 200 && delivery !== undefined) seen.delete(delivery);
     return status;
   }

@@ -4,7 +4,7 @@ import type { Commit, GitSource } from '../git-source.ts';
 /** The newest commit of each repository that could be read; what apps are built from. */
 export interface RevisionStore {
   get(key: string): KnownRevision | undefined;
-  /** Whether there is such a repository, read or not; true as long as it is not known which there are. */
+  /** True when the repository exists, read or not; also true while the list of repositories is unknown. */
   isKnown(key: string): boolean;
   /** `namespace/name` of every repository, read or not. */
   keys(): readonly string[];
@@ -22,6 +22,6 @@ export interface KnownRevision {
   /** When the commit was first seen; milliseconds since the epoch. */
   readonly seenAt: number;
   readonly lastFetchAt: number;
-  /** How long the look took that found the commit. */
+  /** Duration of the look that found the commit. */
   readonly fetchMs?: number;
 }

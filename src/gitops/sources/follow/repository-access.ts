@@ -5,7 +5,7 @@ import { isNotFound } from '../../../machinery/status-error.ts';
 import { SourceError } from '../git-source.ts';
 import type { ProxyAccess, RemoteAccess } from '../remote-access.ts';
 
-/** What the Secrets of a GitRepository say, read anew at every look: a token that was rotated counts at once. */
+/** Content of a GitRepository's Secrets, read again at every look, so that a rotated token counts at once. */
 export interface AccessSecrets {
   readonly access: RemoteAccess;
   /** Changes with the Secrets. */
@@ -42,7 +42,7 @@ function textOf({ data = {} }: Secret, ...names: readonly string[]): string | un
   return name === undefined ? undefined : Buffer.from(data[name] ?? '', 'base64').toString('utf8');
 }
 
-/** Of what is one line: the newline that `echo` and editors put at its end is no part of it. */
+/** For values of one line: the final newline of `echo` and editors is dropped. */
 const lineOf = (secret: Secret, name: string): string | undefined => textOf(secret, name)?.replace(/[\r\n]+$/, '');
 
 /** Flux takes the names of both a Secret of type kubernetes.io/tls and of its own older ones. */

@@ -67,7 +67,7 @@ export function createRepositoryController(options: RepositoryControllerOptions)
   const revisions = new Map<string, KnownRevision>();
   const open = new Map<string, OpenRepository>();
   const failures = new Map<string, number>();
-  /** The failure that was told last, so that a repository that stays away is told of once. */
+  /** The last reported failure, so that a repository that stays away is reported once. */
   const told = new Map<string, string>();
 
   /** Repositories as our last status write left them, until the cache has that, too. */
@@ -206,7 +206,10 @@ export function createRepositoryController(options: RepositoryControllerOptions)
   interface Look {
     /** The commit, or what is seen of it, is another one than before. */
     readonly changed: boolean;
-    /** Finds out whether history was rewritten, in words; where nothing hangs on it that is done after the commit was passed on. */
+    /**
+     * Detects a rewritten history and describes it. When no decision depends on it, this runs after the commit was
+     * passed on.
+     */
     check(): Promise<string | undefined>;
   }
 
@@ -229,7 +232,7 @@ export function createRepositoryController(options: RepositoryControllerOptions)
     };
     try {
       commit = await source.resolve(repository.spec.ref ?? {}, { signal: limit, inForce: before?.commit.sha ?? lastSha });
-      // Whoever asked to halt a moment ago and rewrites now is not to be taken by a cache that is behind.
+      // A user may have asked to halt a moment ago; a stale cache must not accept the rewrite.
       if (before?.commit.sha !== commit.sha) current = (await tryGet(client, gitRepositories, refOf(key))) ?? repository;
       if (mayHalt(current)) await check();
     } catch (err) {
@@ -317,7 +320,7 @@ export function createRepositoryController(options: RepositoryControllerOptions)
   async function openRepository(key: string, repository: GitRepository): Promise<OpenRepository> {
     const { url, recurseSubmodules = false } = repository.spec;
     const { access, identity: secretsIdentity } = await readAccess(client, repository);
-    // A rotated token opens the repository anew.
+    // A rotated token opens the repository again.
     const identity = JSON.stringify([url, recurseSubmodules, secretsIdentity]);
     const known = open.get(key);
     if (known?.identity === identity) return known;

@@ -4,7 +4,7 @@ import { type Commit, type GitSource, SourceError } from '../git-source.ts';
 
 const policyOf = ({ metadata }: GitRepository): string => metadata.annotations?.[annotations.historyRewrite] ?? 'follow';
 
-/** Whether a rewritten history can keep a new commit from being taken; if not, it is only told. */
+/** True when a rewritten history can block a new commit; otherwise it is only reported. */
 export const mayHalt = (repository: GitRepository): boolean => policyOf(repository) !== 'follow';
 
 export interface RewriteCheck {
@@ -17,11 +17,11 @@ export interface RewriteCheck {
 }
 
 /**
- * What `midship.dev/history-rewrite` asks for when the history of a branch does not continue from the commit that is in force, or a tag was
- * moved: `follow` (the default) takes the new one and says so, `halt` keeps the old one until a person agrees, by writing the id of the new
- * commit into the annotation.
+ * Applies `midship.dev/history-rewrite` when the history of a branch does not continue from the commit in force, or a
+ * tag was moved. `follow` (the default) accepts the new commit and says so. `halt` keeps the old one until a person
+ * agrees, by writing the id of the new commit into the annotation.
  *
- * @returns what was rewritten, in words; undefined when nothing was
+ * @returns a description of the rewrite; undefined when there was none
  * @throws SourceError `HistoryRewritten` for `halt`
  */
 export async function checkRewrite({ repository, before, commit, source, signal }: RewriteCheck): Promise<string | undefined> {

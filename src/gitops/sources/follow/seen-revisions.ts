@@ -7,7 +7,7 @@ export interface SeenRevisions {
   after(source: string, revision: string): number;
 }
 
-/** Commits remembered for each source; who is further behind is told this number. */
+/** Commits remembered for each source; a reader that is further behind gets this number. */
 const maxRevisions = 1_000;
 /** Sources remembered; the one without a commit for the longest time is forgotten. */
 const maxSources = 10_000;
@@ -24,7 +24,7 @@ export function createSeenRevisions(): SeenRevisions {
     },
     after(source, revision) {
       const known = seen.get(source) ?? [];
-      // Of what is not found the index is -1, which makes it all of them.
+      // An unknown revision has the index -1, which selects all of them.
       return known.length - 1 - known.lastIndexOf(revision);
     },
   };
