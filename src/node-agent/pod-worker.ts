@@ -1,21 +1,25 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Container, type Pod, type PodStatus, pods } from '../api/core/v1/pod.ts';
+import { type Pod, type PodStatus, pods } from '../api/core/v1/pod.ts';
 import { eventsOf, type PodRunState, stateOf } from '../lifecycle/pod-run.facts.ts';
 import { type PodStopReason, podRunMachine } from '../lifecycle/pod-run.machine.ts';
 import { nameOf } from '../lifecycle/step.ts';
 import { isConflict, isNotFound } from '../machinery/status-error.ts';
 import { advance, type Effects } from '../reconcile/effects.ts';
 import type { AgentContext } from './agent-context.ts';
-import { runHook } from './container-hooks.ts';
-import { readLog } from './container-log.ts';
 import { type ContainerMemory, type ContainerPlan, latestOf, planContainers } from './container-plan.ts';
 import type { ContainerStatus, SandboxStatus } from './container-runtime.ts';
-import { containerNamed, fieldPathOf, hashOfContainer, startContainer, watchContainer } from './container-start.ts';
-import { allContainers, isSidecar, type PodReferences, referencesOf } from './pod-references.ts';
+import { hashOfContainer, startContainer, watchContainer } from './container-start.ts';
+import { readFallbackMessages } from './fallback-messages.ts';
+import { warnOfOpenListeners } from './listen-check.ts';
+import { type PodEvent, recordPodEvent } from './pod-events.ts';
+import { createPodProbes } from './pod-probes.ts';
+import { allContainers, type PodReferences, referencesOf } from './pod-references.ts';
 import { failureIsNewsMs, podStatusOf, sameJson } from './pod-status.ts';
+import { createPodStatusWriter, type PodStatusWriter } from './pod-status-writer.ts';
+import { containersToStop, createTerminations, graceSecondsOf, type StopRequest, type Terminations } from './pod-termination.ts';
+import { createPodVolumes, type PodVolumes } from './pod-volumes.ts';
 import type { ContainerProbes } from './probes.ts';
-import type { PreparedVolumes } from './volumes.ts';
 
 export interface PodWorkerOptions {
   readonly context: AgentContext;
@@ -28,17 +32,7 @@ export interface PodWorkerOptions {
 
 /** A pass that still finds something to do after this many rounds goes on in its next turn. */
 const maxRounds = 12;
-const maxStatusTries = 4;
-const statusRetryMs = 1_000;
 const detachTimeoutMs = 5_000;
-/** What the kubelet takes of the output as a termination message. */
-const fallbackLines = 80;
-const fallbackBytes = 2_048;
-/** What a container gets to end in when its preStop hook took all of the grace period. */
-const minimumGraceMs = 2_000;
-const defaultGraceSeconds = 30;
-/** As upstream: who is evicted for the disk it fills must not fill it for another half minute. */
-const evictionGraceSeconds = 1;
 /** A program has opened its port by then, or will not soon. */
 const listenCheckDelayMs = 1_500;
 
@@ -54,9 +48,10 @@ export class PodWorker {
   readonly #wake: (delayMs?: number) => void;
   readonly #onGone: () => void;
   readonly #memories = new Map<string, ContainerMemory>();
-  readonly #probes = new Map<string, ContainerProbes>();
-  /** Containers on their way to their end, with the time at which they are killed. */
-  readonly #stopping = new Map<string, { deadline: number }>();
+  readonly #probes = createPodProbes();
+  readonly #terminations: Terminations;
+  readonly #volumes: PodVolumes;
+  readonly #statusWriter: PodStatusWriter;
   readonly #effects: Effects<typeof podRunMachine>;
   readonly #firstSeenAt: number;
   #state: PodRunState;
@@ -64,22 +59,16 @@ export class PodWorker {
   #sandboxes: readonly SandboxStatus[] = [];
   #plan: ContainerPlan | undefined;
   #references: PodReferences | undefined;
-  #volumePaths: PreparedVolumes | undefined;
-  #volumesStale = false;
   #evicted: string | undefined;
   #verdict: { readonly reason: string; readonly message: string } | undefined;
-  #statusTail: Promise<void> = Promise.resolve();
-  /** On its way to the API; the watch may tell of it before the answer does. */
-  #writing: PodStatus | undefined;
   #acted = false;
   #removed = false;
   #gone = false;
   #detached = false;
   #passing: Promise<void> = Promise.resolve();
   #wasRunning: boolean;
-  #listenersChecked = false;
   #backOffTold = new Set<string>();
-  readonly #fallbackMessages = new Map<string, string>();
+  #fallbackMessages: ReadonlyMap<string, string> = new Map();
 
   constructor({ context, pod, wake, onGone }: PodWorkerOptions) {
     this.#context = context;
@@ -94,6 +83,19 @@ export class PodWorker {
     for (const { name } of allContainers(pod)) {
       this.#memories.set(name, { state: undefined, backoff: undefined, failure: undefined, probed: undefined });
     }
+    this.#terminations = createTerminations({
+      context,
+      onBegin: (containerId) => this.#probes.stopKilling(containerId),
+      onEnd: () => this.#wake(),
+    });
+    this.#volumes = createPodVolumes(context);
+    this.#statusWriter = createPodStatusWriter({
+      context,
+      read: () => this.#wantedStatus(),
+      take: (newest) => void this.update(newest),
+      onWritten: () => this.#noteRunning(),
+      retry: wake,
+    });
     this.#effects = {
       runSandbox: () => this.#runSandbox(),
       syncContainers: () => this.#syncContainers(),
@@ -124,14 +126,14 @@ export class PodWorker {
     const before = this.#pod;
     this.#pod = pod;
     if (before.metadata.labels !== pod.metadata.labels || before.metadata.annotations !== pod.metadata.annotations)
-      this.#volumesStale = true;
-    if (pod.metadata.deletionTimestamp !== undefined) for (const probes of this.#probes.values()) probes.stopKilling();
+      this.#volumes.markStale();
+    if (pod.metadata.deletionTimestamp !== undefined) this.#probes.stopKilling();
     const sameMetadata =
       before.metadata.labels === pod.metadata.labels &&
       before.metadata.annotations === pod.metadata.annotations &&
       before.metadata.deletionTimestamp === pod.metadata.deletionTimestamp &&
       before.metadata.deletionGracePeriodSeconds === pod.metadata.deletionGracePeriodSeconds;
-    return !(sameMetadata && before.spec === pod.spec && sameJson(pod.status, this.#writing ?? before.status));
+    return !(sameMetadata && before.spec === pod.spec && sameJson(pod.status, this.#statusWriter.writing ?? before.status));
   }
 
   /** The pod is no longer in the API. */
@@ -146,7 +148,7 @@ export class PodWorker {
 
   /** Something the pod is configured by has changed: volumes are written again, and what waited for it is tried at once. */
   configChanged(): void {
-    this.#volumesStale = true;
+    this.#volumes.markStale();
     for (const memory of this.#memories.values()) {
       if (memory.failure !== undefined) memory.failure = { ...memory.failure, delayMs: 0 };
     }
@@ -156,7 +158,7 @@ export class PodWorker {
   evict(message: string): void {
     if (this.#evicted !== undefined || this.#deleted || this.#state === 'Succeeded' || this.#state === 'Failed') return;
     this.#evicted = message;
-    this.#record('Warning', 'Evicted', message);
+    this.#record({ type: 'Warning', reason: 'Evicted', message });
     this.#wake();
   }
 
@@ -168,7 +170,7 @@ export class PodWorker {
   /** Ends the pod's programs and nothing else: the pod stays in the API and is started again by the next agent. */
   async halt(maxGraceMs: number): Promise<void> {
     await this.#observe();
-    this.#endProbes();
+    this.#probes.endAll();
     const graceMs = Math.min(maxGraceMs, this.#graceSeconds('Finished') * 1_000);
     await Promise.all(this.#runningContainers().map((status) => this.#context.runtime.stopContainer(status.id, graceMs)));
   }
@@ -176,7 +178,7 @@ export class PodWorker {
   /** Ends what this process does for the pod, the pass under way included; the pod itself runs on. */
   async detach(): Promise<void> {
     this.#detached = true;
-    this.#endProbes();
+    this.#probes.endAll();
     // A hook may take its hour; what it holds up is then left as it is.
     let cancel = (): void => undefined;
     const late = new Promise<void>((resolve) => {
@@ -201,7 +203,7 @@ export class PodWorker {
       // Not awaited: users see that the node has the pod while its sandbox is made.
       await this.#observe();
       this.#replan();
-      void this.#flushStatus();
+      void this.#statusWriter.flush();
     }
     for (let round = 0; round < maxRounds; round += 1) {
       this.#acted = false;
@@ -238,7 +240,7 @@ export class PodWorker {
     if (this.#gone || this.#detached) return;
     await this.#refreshVolumes();
     this.#tellBackOff();
-    await this.#flushStatus();
+    await this.#statusWriter.flush();
     this.#wakeWhenDue();
   }
 
@@ -247,7 +249,8 @@ export class PodWorker {
   }
 
   async #observe(): Promise<void> {
-    for (const problem of this.#context.runtime.takeProblems(this.uid)) this.#record('Warning', 'RecordDamaged', problem);
+    for (const problem of this.#context.runtime.takeProblems(this.uid))
+      this.#record({ type: 'Warning', reason: 'RecordDamaged', message: problem });
     this.#sandboxes = await this.#context.runtime.list({ podUid: this.uid });
     this.#sandbox = this.#sandboxes.reduce<SandboxStatus | undefined>(
       (newest, sandbox) => (newest === undefined || sandbox.attempt > newest.attempt ? sandbox : newest),
@@ -255,29 +258,9 @@ export class PodWorker {
     );
     if (this.#sandbox === undefined) return;
     this.#watchFound(this.#sandbox);
-    if (this.#context.runtime.runsPrograms) await this.#readFallbackMessages(this.#sandbox);
-  }
-
-  /** `FallbackToLogsOnError`: a container that failed and left no message is spoken for by the end of its output. */
-  async #readFallbackMessages(sandbox: SandboxStatus): Promise<void> {
-    const { runtime, clock, signal } = this.#context;
-    for (const id of this.#fallbackMessages.keys()) {
-      if (!sandbox.containers.some((status) => status.id === id)) this.#fallbackMessages.delete(id);
-    }
-    for (const { id, name, state, exitCode, message } of sandbox.containers) {
-      if (state !== 'exited' || exitCode === 0 || message !== undefined || this.#fallbackMessages.has(id)) continue;
-      if (containerNamed(this.#pod, name)?.terminationMessagePolicy !== 'FallbackToLogsOnError') continue;
-      const log = runtime.logOf(id);
-      if (log === undefined) continue;
-      const chunks: Buffer[] = [];
-      const options = { follow: false, tailLines: fallbackLines, since: undefined, timestamps: false, limitBytes: undefined };
-      for await (const chunk of readLog({ log, options, isRunning: () => false, clock, signal })) {
-        chunks.push(chunk);
-        // Only the end counts.
-        if (chunks.length > 2) chunks.shift();
-      }
-      this.#fallbackMessages.set(id, Buffer.concat(chunks).subarray(-fallbackBytes).toString('utf8'));
-    }
+    if (!this.#context.runtime.runsPrograms) return;
+    const found = { pod: this.#pod, sandbox: this.#sandbox, known: this.#fallbackMessages };
+    this.#fallbackMessages = await readFallbackMessages(this.#context, found);
   }
 
   /** Containers that ran before this agent did have no probes yet. */
@@ -293,9 +276,8 @@ export class PodWorker {
             latest,
           );
         }
-      } else if (this.#probes.size > 0) {
-        this.#probes.get(latest.id)?.stop();
-        this.#probes.delete(latest.id);
+      } else {
+        this.#probes.end(latest.id);
       }
     }
   }
@@ -306,9 +288,9 @@ export class PodWorker {
       pod: this.#pod,
       sandbox,
       memory,
-      volumes: () => this.#prepareVolumes(),
+      volumes: () => this.#volumes.prepare(this.#pod, this.#sandbox?.ip ?? ''),
       onStarted: (containerId: string, probes: ContainerProbes | undefined) => {
-        if (probes !== undefined) this.#probes.set(containerId, probes);
+        if (probes !== undefined) this.#probes.add(containerId, probes);
       },
       wake: () => this.#wake(),
     };
@@ -327,7 +309,7 @@ export class PodWorker {
     this.#plan = plan;
     for (const container of plan.backedOff) {
       const message = `Back-off restarting failed container ${container.name} in pod ${this.#pod.metadata.name}_${this.#pod.metadata.namespace}(${this.uid})`;
-      this.#record('Warning', 'BackOff', message, container);
+      this.#record({ type: 'Warning', reason: 'BackOff', message, container });
     }
     return plan;
   }
@@ -351,11 +333,8 @@ export class PodWorker {
         }),
       );
     } catch (err) {
-      this.#record(
-        'Warning',
-        'FailedCreatePodSandBox',
-        `Failed to create pod sandbox: ${err instanceof Error ? err.message : String(err)}`,
-      );
+      const message = `Failed to create pod sandbox: ${err instanceof Error ? err.message : String(err)}`;
+      this.#record({ type: 'Warning', reason: 'FailedCreatePodSandBox', message });
       throw err;
     }
     this.#acted = true;
@@ -381,7 +360,7 @@ export class PodWorker {
         SpecChanged: `Container ${container.name} definition changed, will be restarted`,
         Deleted: `Stopping container ${container.name}`,
       }[reason];
-      this.#stop(status, (graceSeconds ?? this.#graceSeconds('Finished')) * 1_000, why, 0);
+      this.#stop({ status, why, graceMs: (graceSeconds ?? this.#graceSeconds('Finished')) * 1_000, leadMs: 0 });
     }
     if (plan.starts.length === 0) return;
     if (context.runtime.runsPrograms) {
@@ -411,13 +390,10 @@ export class PodWorker {
       this.#verdict = { reason: 'Evicted', message: this.#evicted ?? '' };
       this.#acted = true;
     }
-    const running = this.#runningContainers();
-    const sidecars = (this.#pod.spec.initContainers ?? []).filter(isSidecar).map(({ name }) => name);
-    const main = running.filter(({ name }) => !sidecars.includes(name));
-    const last = [...sidecars].reverse().find((name) => running.some((status) => status.name === name));
-    const now = main.length > 0 ? main : running.filter(({ name }) => name === last);
     const leadMs = reason === 'Deleted' && this.#isReady() ? this.#context.terminationLeadMs : 0;
-    for (const status of now) this.#stop(status, this.#graceSeconds(reason) * 1_000, `Stopping container ${status.name}`, leadMs);
+    const graceMs = this.#graceSeconds(reason) * 1_000;
+    for (const status of containersToStop(this.#pod, this.#runningContainers()))
+      this.#stop({ status, why: `Stopping container ${status.name}`, graceMs, leadMs });
   }
 
   #isReady(): boolean {
@@ -425,57 +401,16 @@ export class PodWorker {
   }
 
   #graceSeconds(reason: PodStopReason): number {
-    const { metadata, spec } = this.#pod;
-    if (reason === 'Evicted' || this.#evicted !== undefined) return evictionGraceSeconds;
-    return (
-      (reason === 'Deleted' ? metadata.deletionGracePeriodSeconds : undefined) ?? spec.terminationGracePeriodSeconds ?? defaultGraceSeconds
-    );
+    return graceSecondsOf(this.#pod, this.#evicted === undefined ? reason : 'Evicted');
   }
 
-  /** Begins to end a container, or shortens the time it was given. The pass goes on; the pod is looked at again when it has ended. */
-  #stop(status: ContainerStatus, graceMs: number, why: string, leadMs: number): void {
-    const { clock, log, runtime } = this.#context;
-    const deadline = clock.monotonicMs() + graceMs;
-    const under = this.#stopping.get(status.id);
-    if (under !== undefined) {
-      if (under.deadline <= deadline) return;
-      under.deadline = deadline;
-      runtime.stopContainer(status.id, graceMs).catch((err: unknown) => log.error({ err, pod: this.key }, 'Could not stop container'));
-      return;
-    }
-    this.#stopping.set(status.id, { deadline });
-    this.#probes.get(status.id)?.stopKilling();
-    const container = containerNamed(this.#pod, status.name);
-    this.#record('Normal', 'Killing', why, container);
-    this.#end(status, container, graceMs, leadMs)
-      .catch((err: unknown) => log.error({ err, pod: this.key, container: status.name }, 'Could not stop container'))
-      .finally(() => {
-        this.#stopping.delete(status.id);
-        this.#wake();
-      });
-  }
-
-  async #end(status: ContainerStatus, container: Container | undefined, graceMs: number, leadMs: number): Promise<void> {
-    const { clock, runtime, metrics } = this.#context;
-    const begunAt = clock.monotonicMs();
-    if (leadMs > 0) await new Promise<void>((resolve) => clock.after(Math.min(leadMs, graceMs), resolve));
-    const hook = container?.lifecycle?.preStop;
-    if (hook !== undefined && container !== undefined && graceMs > 0 && runtime.runsPrograms) {
-      try {
-        await runHook({ hook, container, containerId: status.id, podIP: this.#sandbox?.ip ?? '', timeoutMs: graceMs, runtime, clock });
-      } catch (err) {
-        this.#record('Warning', 'FailedPreStopHook', `PreStopHook failed: ${err instanceof Error ? err.message : String(err)}`, container);
-      }
-    }
-    const leftMs = graceMs - (clock.monotonicMs() - begunAt);
-    await metrics.runtimeOperation('stop_container', () =>
-      runtime.stopContainer(status.id, graceMs === 0 ? 0 : Math.max(leftMs, Math.min(minimumGraceMs, graceMs))),
-    );
+  #stop(request: Pick<StopRequest, 'status' | 'graceMs' | 'why' | 'leadMs'>): void {
+    this.#terminations.begin({ ...request, pod: this.#pod, podIP: this.#sandbox?.ip ?? '' });
   }
 
   async #stopSandbox(): Promise<void> {
     const { runtime, metrics } = this.#context;
-    this.#endProbes();
+    this.#probes.endAll();
     for (const { id, ready } of this.#sandboxes) {
       if (ready) await metrics.runtimeOperation('stop_podsandbox', () => runtime.stopPodSandbox(id));
     }
@@ -490,7 +425,7 @@ export class PodWorker {
       await this.#observe();
       this.#replan();
       this.#state = 'Terminating';
-      if (runtime.runsPrograms) await this.#flushStatus();
+      if (runtime.runsPrograms) await this.#statusWriter.flush();
       const { namespace, name } = this.#pod.metadata;
       try {
         await client.delete(pods, { namespace, name }, { gracePeriodSeconds: 0, preconditions: { uid: this.uid } });
@@ -509,136 +444,61 @@ export class PodWorker {
     this.#onGone();
   }
 
-  #endProbes(): void {
-    for (const probes of this.#probes.values()) probes.stop();
-    this.#probes.clear();
-  }
-
   #logDirectory(directory: string): string {
     const { namespace, name } = this.#pod.metadata;
     return join(directory, `${namespace}_${name}_${this.uid}`);
-  }
-
-  async #prepareVolumes(): Promise<PreparedVolumes> {
-    if (this.#volumePaths !== undefined && !this.#volumesStale) return this.#volumePaths;
-    const { hostIP, allocatable, volumes } = this.#context;
-    try {
-      this.#volumesStale = false;
-      this.#volumePaths = await volumes.prepare({ pod: this.#pod, podIP: this.#sandbox?.ip ?? '', hostIP, allocatable });
-      return this.#volumePaths;
-    } catch (err) {
-      this.#volumesStale = true;
-      this.#record('Warning', 'FailedMount', err instanceof Error ? err.message : String(err));
-      throw err;
-    }
   }
 
   /** Running programs see changes of ConfigMaps and Secrets; when one is gone they keep what they have. */
   async #refreshVolumes(): Promise<void> {
     if (this.#deleted) return;
     // Of a pod that an earlier agent started nothing is known here: what it was given may be old, and its tokens end.
-    const isAdopted = this.#volumePaths === undefined && this.#hasRunningPrograms;
-    if (!isAdopted && (!this.#volumesStale || this.#volumePaths === undefined)) return;
-    try {
-      if (isAdopted) {
-        this.#references ??= referencesOf(this.#pod);
+    const isAdopted = !this.#volumes.arePrepared && this.#hasRunningPrograms;
+    if (!isAdopted && (!this.#volumes.areStale || !this.#volumes.arePrepared)) return;
+    if (isAdopted) {
+      this.#references ??= referencesOf(this.#pod);
+      try {
         await this.#context.config.ready(this.#references.kinds, this.#context.signal);
+      } catch (err) {
+        this.#context.log.warn({ err, pod: this.key }, 'Could not update volumes');
+        return;
       }
-      await this.#prepareVolumes();
-    } catch (err) {
-      this.#volumesStale = false;
-      this.#context.log.warn({ err, pod: this.key }, 'Could not update volumes');
     }
+    await this.#volumes.refresh(this.#pod, this.#sandbox?.ip ?? '');
   }
 
   get #hasRunningPrograms(): boolean {
     return this.#context.runtime.runsPrograms && this.#sandbox?.containers.some(({ state }) => state === 'running') === true;
   }
 
-  #flushStatus(): Promise<void> {
-    this.#statusTail = this.#statusTail
-      .then(() => this.#writeStatus())
-      .catch((err: unknown) => {
-        this.#context.log.warn({ err, pod: this.key }, 'Could not write pod status');
-        this.#wake(statusRetryMs);
-      });
-    return this.#statusTail;
-  }
-
-  async #writeStatus(): Promise<void> {
-    const { client, clock, runtime, hostIP, log } = this.#context;
-    for (let tries = 1; !this.#removed && !this.#gone && !this.#detached; tries += 1) {
-      const pod = this.#pod;
-      const status = podStatusOf({
-        pod,
-        state: this.#state,
-        sandbox: this.#sandbox,
-        initialized: this.#plan?.initialized ?? false,
-        memories: this.#memories,
-        runtimeName: runtime.version.slice(0, runtime.version.indexOf(':')),
-        hostIP,
-        now: clock.now(),
-        fallbackMessages: this.#fallbackMessages,
-        verdict: this.#verdict,
-      });
-      if (status === pod.status) return;
-      this.#writing = status;
-      try {
-        this.update(await client.update(pods, { ...pod, status }, { subresource: 'status' }));
-        this.#noteRunning();
-        return;
-      } catch (err) {
-        // The watch will tell, and this worker ends.
-        if (isNotFound(err)) return;
-        if (!isConflict(err) || tries >= maxStatusTries) {
-          log.warn({ err, pod: this.key }, 'Could not write pod status');
-          this.#wake(statusRetryMs);
-          return;
-        }
-        if (!(await this.#readAgain())) return;
-      } finally {
-        this.#writing = undefined;
-      }
-    }
-  }
-
-  /** False when the pod is gone, or another has its name. */
-  async #readAgain(): Promise<boolean> {
-    const { namespace, name } = this.#pod.metadata;
-    try {
-      const newest = await this.#context.client.get(pods, { namespace, name });
-      if (newest.metadata.uid !== this.uid) return false;
-      this.update(newest);
-      return true;
-    } catch (err) {
-      if (isNotFound(err)) return false;
-      throw err;
-    }
+  /** Undefined when the pod is no longer this worker's to speak for. */
+  #wantedStatus(): { readonly pod: Pod; readonly status: PodStatus } | undefined {
+    if (this.#removed || this.#gone || this.#detached) return undefined;
+    const { clock, runtime, hostIP } = this.#context;
+    const pod = this.#pod;
+    const status = podStatusOf({
+      pod,
+      state: this.#state,
+      sandbox: this.#sandbox,
+      initialized: this.#plan?.initialized ?? false,
+      memories: this.#memories,
+      runtimeName: runtime.version.slice(0, runtime.version.indexOf(':')),
+      hostIP,
+      now: clock.now(),
+      fallbackMessages: this.#fallbackMessages,
+      verdict: this.#verdict,
+    });
+    return { pod, status };
   }
 
   #noteRunning(): void {
     if (this.#wasRunning || this.#pod.status?.phase !== 'Running') return;
     this.#wasRunning = true;
     this.#context.metrics.podStarted(this.#context.clock.monotonicMs() - this.#firstSeenAt);
-    if (this.#context.runtime.runsPrograms) this.#context.clock.after(listenCheckDelayMs, () => void this.#checkListeners());
-  }
-
-  /** Programs of this node share its network: one that listens everywhere takes the port from all others, and its pod's address lies. */
-  async #checkListeners(): Promise<void> {
-    const { runtime, log } = this.#context;
-    if (this.#listenersChecked || this.#gone || this.#pod.spec.hostNetwork === true) return;
-    this.#listenersChecked = true;
-    try {
-      const open = (await runtime.listeners(this.uid)).find(({ address }) => address === '0.0.0.0' || address === '::');
-      if (open === undefined) return;
-      this.#record(
-        'Warning',
-        'ListensOnAllAddresses',
-        `A program of this pod listens on ${open.address === '::' ? '[::]' : open.address}:${open.port}; pods of this node share its network, so it must listen on the address in POD_IP (${this.#sandbox?.ip})`,
-      );
-    } catch (err) {
-      log.warn({ err, pod: this.key }, 'Could not look at the addresses a pod listens on');
-    }
+    if (!this.#context.runtime.runsPrograms) return;
+    this.#context.clock.after(listenCheckDelayMs, () => {
+      if (!this.#gone) void warnOfOpenListeners(this.#context, this.#pod, this.#sandbox?.ip);
+    });
   }
 
   #tellBackOff(): void {
@@ -649,8 +509,8 @@ export class PodWorker {
       const id = `${container.name} ${failure.failedAt}`;
       if (this.#backOffTold.has(id)) continue;
       this.#backOffTold = new Set([id]);
-      this.#record('Normal', 'BackOff', `Back-off pulling image "${container.image}"`, container);
-      this.#record('Warning', 'Failed', `Error: ${failure.later.reason}`, container);
+      this.#record({ type: 'Normal', reason: 'BackOff', message: `Back-off pulling image "${container.image}"`, container });
+      this.#record({ type: 'Warning', reason: 'Failed', message: `Error: ${failure.later.reason}`, container });
     }
   }
 
@@ -671,10 +531,8 @@ export class PodWorker {
     if (at !== Number.POSITIVE_INFINITY) this.#wake(Math.max(1, at - now));
   }
 
-  #record(type: 'Normal' | 'Warning', reason: string, message: string, container?: Container): void {
-    if (!this.#context.runtime.runsPrograms) return;
-    const fieldPath = container === undefined ? undefined : fieldPathOf(this.#pod, container.name);
-    this.#context.recorder.record(this.#pod, { type, reason, message, ...(fieldPath === undefined ? {} : { fieldPath }) });
+  #record(event: PodEvent): void {
+    recordPodEvent(this.#context, this.#pod, event);
   }
 }
 
