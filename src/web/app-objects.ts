@@ -11,7 +11,7 @@ import { controllerOf, type KubeObject } from '../machinery/object.ts';
 /** A pod of an app as the page draws it; `missing` is one that should be there. */
 export interface PodSquare {
   readonly name: string;
-  readonly state: 'ready' | 'starting' | 'failed' | 'missing';
+  readonly state: 'ready' | 'done' | 'starting' | 'failed' | 'missing';
 }
 
 /** An object that an app put into the cluster, with the pods below it. */
@@ -89,6 +89,7 @@ export function squaresOf({ pods: all, wanted = 0 }: AppObject): readonly PodSqu
 }
 
 export function squareState(pod: Pod): PodSquare['state'] {
+  if (pod.status?.phase === 'Succeeded') return 'done';
   if (isConditionTrue(pod.status?.conditions, 'Ready')) return 'ready';
   return podProblem(pod) === undefined ? 'starting' : 'failed';
 }

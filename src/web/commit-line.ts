@@ -156,9 +156,10 @@ function driftMark(drift: Extract<Activity, { type: 'drift' }>, index: number): 
 const namesOf = (words: readonly { readonly app: string }[]): string =>
   words.length > 3 ? `${words.length} apps` : words.map(({ app }) => app).join(', ');
 
-/** `0.4 s`, `12 s`, `3 m` */
+/** `40 ms`, `0.4 s`, `12 s`, `3 m` */
 export function durationText(ms: number): string {
   const seconds = Math.max(0, ms) / 1_000;
+  if (seconds < 0.1) return `${Math.max(1, Math.round(ms))} ms`;
   if (seconds < 10) return `${seconds.toFixed(1)} s`;
   return ageText(ms);
 }

@@ -2,15 +2,16 @@ import type { VNode } from 'preact';
 import type { Activity } from '../../base/activity.ts';
 import type { AppOverview, WhyPhase } from '../../base/overview.ts';
 import { podProblem } from '../../lifecycle/reasons.ts';
-import { type AppObject, squareState } from '../app-objects.ts';
+import { type AppObject, type PodSquare, squareState } from '../app-objects.ts';
 import { durationText } from '../commit-line.ts';
 import type { AppModel, EventRow, NodeModel, StepRow } from '../page-model.ts';
 import type { State } from '../state.ts';
 import { Card, Events, Reason } from './home.tsx';
 import { Age, Glyph, Sha, type View } from './parts.tsx';
 
-const squareStates: Readonly<Record<'ready' | 'starting' | 'failed' | 'missing', { readonly state: State; readonly word: string }>> = {
+const squareStates: Readonly<Record<PodSquare['state'], { readonly state: State; readonly word: string }>> = {
   ready: { state: 'ok', word: 'Ready' },
+  done: { state: 'ok', word: 'Done' },
   starting: { state: 'progressing', word: 'Starting' },
   failed: { state: 'failed', word: 'Failing' },
   missing: { state: 'unknown', word: 'Missing' },
@@ -181,8 +182,7 @@ function Objects({ objects }: { readonly objects: readonly AppObject[] }): VNode
           {object.pods.length === 0 ? null : (
             <ul>
               {object.pods.map((pod) => {
-                const { state, word } =
-                  pod.status?.phase === 'Succeeded' ? { state: 'ok' as const, word: 'Done' } : squareStates[squareState(pod)];
+                const { state, word } = squareStates[squareState(pod)];
                 const problem = podProblem(pod);
                 return (
                   <li key={pod.metadata.uid ?? pod.metadata.name}>

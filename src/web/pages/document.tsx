@@ -83,7 +83,9 @@ function Document({ view, source, clusterName, version, theme, assets }: Documen
               ))}
             </ul>
           </details>
-          midship {version}, data: <a href="/status.json">status.json</a> <a href="/metrics">metrics</a>
+          <p>
+            midship {version}, data: <a href="/status.json">status.json</a> <a href="/metrics">metrics</a>
+          </p>
         </footer>
       </body>
     </html>

@@ -82,6 +82,7 @@ const shapes: Readonly<Record<State, VNode>> = {
 const maxSquares = 30;
 const squareWords: Readonly<Record<PodSquare['state'], string>> = {
   ready: 'ready',
+  done: 'done',
   starting: 'starting',
   failed: 'failing',
   missing: 'missing',

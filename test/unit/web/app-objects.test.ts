@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Pod } from '../../../src/api/core/v1/pod.ts';
-import { parseInventoryId, squaresOf } from '../../../src/web/app-objects.ts';
+import { parseInventoryId, squareState, squaresOf } from '../../../src/web/app-objects.ts';
 
 const pod = (name: string, status: Pod['status'], metadata: Partial<Pod['metadata']> = {}): Pod => ({
   apiVersion: 'v1',
@@ -34,6 +34,10 @@ describe('app objects', () => {
       ' missing',
       ' missing',
     ]);
+  });
+
+  it('call a pod that succeeded done, and not starting', () => {
+    expect(squareState(pod('job', { phase: 'Succeeded', conditions: [{ type: 'Ready', status: 'False' }] }))).toBe('done');
   });
 
   it('read inventory ids', () => {

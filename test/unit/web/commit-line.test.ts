@@ -74,7 +74,7 @@ describe('commit line', () => {
       [appAt('web', fix)],
     );
     expect(marks.map(({ sha, state, outcome }) => [sha, state, outcome])).toEqual([
-      [fix, 'ok', 'applied in 0.4 s, back to an earlier state, healthy 0.0 s after it was seen'],
+      [fix, 'ok', 'applied in 0.4 s, back to an earlier state, healthy 20 ms after it was seen'],
       [bad, 'failed', 'applied in 0.4 s, web did not work'],
     ]);
   });
@@ -159,7 +159,7 @@ describe('commit line', () => {
     expect(commitLine([commit(old, 0), drift], [])[0]).toMatchObject({
       state: 'drift',
       title: 'Drift healed in web',
-      outcome: 'Deployment web/web spec.replicas 5 → 9 by kubectl, healed in 0.1 s',
+      outcome: 'Deployment web/web spec.replicas 5 → 9 by kubectl, healed in 80 ms',
     });
   });
 
