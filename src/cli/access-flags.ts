@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { Failure } from './failure.ts';
 
-/** Flags about who is let in, with the names and meanings that kube-apiserver gives them. */
+/** Flags of authentication and admission, with the names and meanings that kube-apiserver gives them. */
 export interface AccessFlags {
   readonly enableAdmissionPlugins?: readonly AdmissionPlugin[];
   readonly tokenAuthFile?: string;

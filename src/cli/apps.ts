@@ -253,7 +253,7 @@ function tell(command: AppCommand, app: Kustomization, problem: string | undefin
 interface Wait<T> {
   readonly ref: ObjectRef;
   readonly timeout: string;
-  /** Whether the wait is over. */
+  /** Ends the wait with true. */
   judge(object: T): Promise<boolean>;
 }
 
@@ -293,13 +293,13 @@ async function waitFor<T extends KubeObject>(
 export interface SuspendOptions extends AppCommand {
   readonly app: string;
   readonly reason: string | undefined;
-  /** How long; until `resume` when undefined. */
+  /** Length of the suspension; until `resume` when undefined. */
   readonly duration: string | undefined;
   /** Milliseconds since the epoch. */
   readonly now: number;
 }
 
-/** Stops syncing and healing an app; its objects stay as they are. Who did it, why and until when stands on the app. */
+/** Stops syncing and healing an app; its objects stay as they are. The app's annotations record the user, the reason and the end. */
 export function suspendApp(options: SuspendOptions): Promise<ExitCode> {
   return withClient(options, async (client): Promise<ExitCode> => {
     const app = await findApp(client, options.app, options.namespace);

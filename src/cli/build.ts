@@ -22,8 +22,8 @@ const isManifest = (name: string): boolean => /\.ya?ml$/i.test(name);
 const maxFiles = 100_000;
 
 /**
- * Prints what a directory stands for, as `kustomize build` does; without a kustomization file, as an app of that path is built. Nothing
- * is printed when anything is wrong.
+ * Prints the objects that a directory describes, as `kustomize build` does; without a kustomization file, as an app of that path is
+ * built. Nothing is printed when anything is wrong.
  */
 export async function build({ path, tools, loadRestrictor, output }: BuildCommandOptions): Promise<ExitCode> {
   const directory = await realDirectory(path);

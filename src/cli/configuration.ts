@@ -4,7 +4,7 @@ import type { BuildTools } from '../gitops/render/tools.ts';
 import type { AdmissionPlugin, OidcSettings } from './access-flags.ts';
 import type { PodSettings } from './pod-flags.ts';
 
-/** What `up` and `demo` were asked for: flags over environment (`MIDSHIP_*`) over defaults, with units in the names. */
+/** The request of `up` and `demo`: flags over environment (`MIDSHIP_*`) over defaults, with units in the names. */
 export interface Configuration {
   readonly dataDirectory: string;
   readonly bindAddress: string;
@@ -28,14 +28,14 @@ export interface Configuration {
   readonly branch?: string;
   readonly path?: string;
   readonly seedDirectory?: string;
-  /** Whether a push to the built-in remote is tried before its refs move. */
+  /** The treatment of a push to the built-in remote before its refs move. */
   readonly preReceive: 'off' | 'warn' | 'enforce';
   readonly tlsNames: readonly string[];
   readonly kubeconfigMode: number;
   readonly admissionPlugins?: readonly AdmissionPlugin[];
   /** CSV of static bearer tokens. */
   readonly tokenFile?: string;
-  /** Absent: the outcome of requests is told. */
+  /** Absent: the audit log has the outcome of each request. */
   readonly auditPolicyFile?: string;
   /** Absent: Secrets are encrypted with a key of the data directory. */
   readonly encryptionFile?: string;
@@ -51,7 +51,7 @@ export interface Configuration {
   readonly logLevel: string;
 }
 
-/** What `--disable` knows: parts without which a cluster can be repaired. */
+/** Values of `--disable`: parts without which a cluster can be repaired. */
 export const disableParts = ['gitops'] as const;
 export type DisablePart = (typeof disableParts)[number];
 

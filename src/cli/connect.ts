@@ -151,7 +151,7 @@ const maxListed = 20;
 const listed = (names: readonly string[]): string =>
   `${names.slice(0, maxListed).join(', ')}${names.length > maxListed ? ` and ${names.length - maxListed} more` : ''}`;
 
-/** Who is asking: the user that the cluster knows, and the one of this machine, since many share the first. */
+/** The user that the cluster knows, and the one of this machine, since many share the first. */
 export async function whoAmI(client: Client): Promise<string> {
   const review = await client.create(selfSubjectReviews, {
     apiVersion: 'authentication.k8s.io/v1',

@@ -198,7 +198,7 @@ async function networksInUse(): Promise<ReadonlySet<number>> {
   return used;
 }
 
-/** What scripts read to find a running cluster. */
+/** The file by which scripts find a running cluster. */
 export interface Endpoints extends KnownProcess {
   readonly api: string;
   /** Page, metrics and Git remote, for programs on this machine. */
@@ -220,6 +220,16 @@ export interface Endpoints extends KnownProcess {
 export async function tryEndpoints(dataDirectory: string): Promise<Endpoints | undefined> {
   const endpoints = await readEndpointsFile(dataDirectory);
   return endpoints !== undefined && (await isRunning(endpoints)) ? endpoints : undefined;
+}
+
+/** @throws Failure when the cluster of the data directory runs already */
+export async function refuseRunning(dataDirectory: string): Promise<void> {
+  const running = await tryEndpoints(dataDirectory);
+  if (running === undefined) return;
+  throw new Failure(`the cluster of ${dataDirectory} is running`, {
+    why: `It is process ${running.pid}.`,
+    fix: 'See it with "midship status", or stop it with "midship down".',
+  });
 }
 
 /** The same. @throws Failure when none runs */

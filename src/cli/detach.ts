@@ -4,8 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { readFileTail } from '../base/bounded-file.ts';
 import { formatAddresses } from './addresses.ts';
 import { type Configuration, filesOf } from './configuration.ts';
-import { type Endpoints, ensureDataDirectory, tryEndpoints } from './data-directory.ts';
-import { Failure } from './failure.ts';
+import { type Endpoints, ensureDataDirectory, refuseRunning, tryEndpoints } from './data-directory.ts';
 import { tryHeapArgument } from './heap.ts';
 import { pagePathOf } from './page-url.ts';
 import type { ProgramContext } from './program.ts';
@@ -26,13 +25,7 @@ export async function startDetached(
 ): Promise<number> {
   const { dataDirectory } = configuration;
   const files = filesOf(dataDirectory);
-  const running = await tryEndpoints(dataDirectory);
-  if (running !== undefined) {
-    throw new Failure(`the cluster of ${dataDirectory} is running`, {
-      why: `It is process ${running.pid}.`,
-      fix: 'See it with "midship status", or stop it with "midship down".',
-    });
-  }
+  await refuseRunning(dataDirectory);
   await ensureDataDirectory(dataDirectory);
   const failure = await open(files.failureLog, 'w', 0o600);
   const heap = tryHeapArgument(argv);

@@ -41,8 +41,9 @@ function questionOf(names: readonly string[]): Question {
 }
 
 /**
- * What a work tree or a commit would change in the cluster, by a dry run on the server; or what two commits make of the apps. 0 when
- * nothing differs, 1 when something does, 2 when it cannot be told, which includes a tree that cannot be applied.
+ * Shows the changes of a work tree or a commit to the cluster, by a dry run on the server; or the differences between what two commits
+ * make of the apps. 0 when nothing differs, 1 when something does, 2 when there is no answer, which includes a tree that cannot be
+ * applied.
  */
 export async function showDiff(options: DiffOptions): Promise<ExitCode> {
   const question = questionOf(options.names);
@@ -135,7 +136,7 @@ function atPath(app: Kustomization, root: string | undefined, { path = '.' }: Di
 const withPath = async (apps: readonly Kustomization[], tree: Tree, options: DiffOptions): Promise<readonly Kustomization[]> =>
   options.path === undefined ? existing(apps, tree) : apps.map((app) => atPath(app, tree.source.url, options));
 
-/** Of many repositories' apps, those whose path this one has. */
+/** Selects, of the apps of many repositories, those whose path this one has. */
 async function existing(apps: readonly Kustomization[], tree: Tree): Promise<readonly Kustomization[]> {
   const found: Kustomization[] = [];
   for (const app of apps) if (await hasDirectory(tree, app.spec.path ?? '')) found.push(app);

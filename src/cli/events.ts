@@ -1,14 +1,13 @@
-import pc from 'picocolors';
 import { type Event, events } from '../api/core/v1/event.ts';
 import { systemClock } from '../base/clock.ts';
-import { plain, printable } from '../base/plain-text.ts';
+import { plain } from '../base/plain-text.ts';
 import type { Client } from '../client/client.ts';
 import { createAppEvents, timeOfEvent } from '../gitops/verbs/events.ts';
 import { createLookup } from '../gitops/verbs/lookup.ts';
 import { isExpired } from '../machinery/status-error.ts';
 import { type AppCommand, findApp, withClient } from './connect.ts';
 import type { ExitCode } from './failure.ts';
-import { ageText, formatJson, table, writeResult } from './output.ts';
+import { ageText, cutTo, formatJson, table, writeResult } from './output.ts';
 
 export interface EventsOptions extends AppCommand {
   /** Undefined: of the namespace, or of the whole cluster. */
@@ -30,9 +29,12 @@ export function showEvents(options: EventsOptions): Promise<ExitCode> {
     const isAbout = await filterOf(client, options);
     const { found, resourceVersion } = await readEvents(client, isAbout, placeOf(options));
     const shown = found.sort((a, b) => timeOfEvent(a) - timeOfEvent(b)).slice(-maxEvents);
-    if (options.watch) for (const event of shown) writeOne(options, event);
-    else writeResult(options, { apiVersion: 'v1', kind: 'EventList', items: shown }, () => textOf(shown, options.app, systemClock.now()));
-    if (options.watch) await follow({ client, isAbout, resourceVersion, options });
+    if (!options.watch) {
+      writeResult(options, { apiVersion: 'v1', kind: 'EventList', items: shown }, () => textOf(shown, options.app, systemClock.now()));
+      return 0;
+    }
+    const write = createWriter(options, shown);
+    await follow({ client, isAbout, resourceVersion, options, write });
     return 0;
   });
 }
@@ -71,13 +73,14 @@ interface Following {
   isAbout(event: Event): Promise<boolean>;
   readonly resourceVersion: string;
   readonly options: EventsOptions;
+  write(event: Event): void;
 }
 
 /** Until the signal: a watch that the server ends goes on where it was. */
-async function follow({ client, isAbout, resourceVersion, options }: Following): Promise<void> {
+async function follow({ client, isAbout, resourceVersion, options, write }: Following): Promise<void> {
   let from = resourceVersion;
-  // What was seen is asked about one after the other, so that lines come in order.
-  let told: Promise<void> = Promise.resolve();
+  // Events are judged one after the other, so that lines come in order.
+  let written: Promise<void> = Promise.resolve();
   while (!options.signal.aborted) {
     try {
       await client.watch(events, {
@@ -88,8 +91,8 @@ async function follow({ client, isAbout, resourceVersion, options }: Following):
           for (const { type, object } of batch) {
             from = object.metadata.resourceVersion ?? from;
             if (type !== 'ADDED' && type !== 'MODIFIED') continue;
-            told = told.then(async () => {
-              if (await isAbout(object)) writeOne(options, object);
+            written = written.then(async () => {
+              if (await isAbout(object)) write(object);
             });
           }
         },
@@ -99,15 +102,37 @@ async function follow({ client, isAbout, resourceVersion, options }: Following):
       // Too far behind: what was missed is left out, as with kubectl.
       from = (await client.list(events, { ...placeOf(options), limit: 1 })).metadata.resourceVersion ?? '0';
     }
-    await told;
+    await written;
   }
 }
 
-function writeOne(options: EventsOptions, event: Event): void {
-  if (options.format === 'text') options.output.write(printable(lineOf(event)));
+/** Writes the events that were there, and gives the function that writes the next one. */
+function createWriter(options: EventsOptions, shown: readonly Event[]): (event: Event) => void {
+  const { format, output } = options;
   // One document an event, as a stream.
-  else if (options.format === 'json') options.output.write(`${formatJson(event, 0)}\n`);
-  else writeResult(options, [event], () => '');
+  const asJson = (event: Event): void => void output.write(`${formatJson(event, 0)}\n`);
+  const write =
+    format === 'text' ? createLines(output, shown) : format === 'json' ? asJson : (event: Event) => writeResult(options, [event], () => '');
+  if (format !== 'text') for (const event of shown) write(event);
+  return write;
+}
+
+/** Rows of a watch: columns are as wide as the widest cell so far. */
+function createLines(output: NodeJS.WritableStream, shown: readonly Event[]): (event: Event) => void {
+  const head = ['TIME', 'TYPE', 'REASON', 'OBJECT', 'MESSAGE'];
+  const rows = shown.map(timedRowOf);
+  const widths = head.map((_, column) => Math.max(...[head, ...rows].map((row) => (row[column] ?? '').length)));
+  const write = (row: readonly string[]): void => {
+    for (const [column, cell] of row.entries()) widths[column] = Math.max(widths[column] ?? 0, cell.length);
+    output.write(`${cutTo(row.map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column] ?? 0))).join('  '))}\n`);
+  };
+  for (const row of [head, ...rows]) write(row);
+  return (event) => write(timedRowOf(event));
+}
+
+function timedRowOf(event: Event): readonly string[] {
+  const time = new Date(timeOfEvent(event)).toISOString().slice(0, 19);
+  return [`${time}Z`, event.type ?? 'Normal', event.reason ?? '', objectOf(event), messageOf(event)].map(plain);
 }
 
 function textOf(shown: readonly Event[], app: string | undefined, now: number): string {
@@ -118,13 +143,6 @@ function textOf(shown: readonly Event[], app: string | undefined, now: number): 
 function rowOf(event: Event, now: number): readonly string[] {
   const seen = ageText(new Date(timeOfEvent(event)).toISOString(), now);
   return [seen, event.type ?? 'Normal', event.reason ?? '', objectOf(event), messageOf(event)];
-}
-
-/** Formats an event of a watch, without columns: the width of later events is not known yet. */
-function lineOf(event: Event): string {
-  const time = new Date(timeOfEvent(event)).toISOString().slice(0, 19);
-  const reason = plain(event.reason ?? '');
-  return `${pc.dim(`${time}Z`)}  ${event.type === 'Warning' ? pc.yellow(reason) : reason}  ${plain(objectOf(event))}  ${plain(messageOf(event))}\n`;
 }
 
 function objectOf({ involvedObject: { kind = '', namespace = '', name = '' } }: Event): string {

@@ -5,8 +5,8 @@ import { plainLines } from '../base/plain-text.ts';
 export type ExitCode = 0 | 1 | 2 | 130;
 
 /**
- * Something a person has to mend, in three lines: what happened, why, and the next step. Anything else that reaches `main` is a defect
- * of the program and is shown with its stack only on request.
+ * A failure that a person has to repair, in three lines: what happened, why, and the next step. Anything else that reaches `main` is
+ * a defect of the program and is shown with its stack only on request.
  */
 export class Failure extends Error {
   override readonly name = 'Failure';
@@ -29,7 +29,7 @@ export function formatFailure(failure: Failure): string {
   return `${pc.red('✗')} ${plainLines(failure.message)}\n  ${plainLines(failure.why)}\n  ${plainLines(failure.fix)}\n`;
 }
 
-/** What the machine itself refuses is no defect of the program, and a person can mend it. */
+/** A refusal by the machine itself is no defect of the program, and a person can repair it. */
 const refusals: Readonly<Record<string, { readonly why: string; readonly fix: string }>> = {
   EACCES: { why: 'This user may not read or write it.', fix: 'Change its permissions, or name another place.' },
   EPERM: { why: 'This user may not do that.', fix: 'Change its permissions, or name another place.' },

@@ -21,7 +21,7 @@ const pollMs = 200;
 
 /**
  * Installs the definitions of those of Flux's kinds that the cluster does not serve, and waits until it serves them; gives their names.
- * What is there already, Flux's own definitions above all, is left as it is.
+ * Existing definitions, above all Flux's own, stay as they are.
  */
 export async function installFluxDefinitions({
   client,
@@ -103,7 +103,7 @@ const conditionSchema: Schema = {
   },
   required: ['lastTransitionTime', 'message', 'reason', 'status', 'type'],
 };
-/** What the server itself knows of every object's metadata needs no words. */
+/** The server itself describes the metadata of every object. */
 const known: Readonly<Record<string, Schema>> = {
   'io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta': { type: 'object' },
   'io.k8s.apimachinery.pkg.apis.meta.v1.Condition': conditionSchema,

@@ -21,7 +21,7 @@ export interface GitOpsOptions {
   /** For fetched repositories and the log. */
   readonly dataDirectory: string;
   readonly httpPort: number;
-  /** Several engines may run on one cluster: one works, the others stand by. */
+  /** Several engines may run on one cluster: one works, the others wait. */
   readonly leaderElect: boolean;
   readonly tools?: BuildTools | undefined;
   readonly overrideManagers?: readonly string[];
@@ -31,7 +31,7 @@ export interface GitOpsOptions {
 }
 
 /**
- * Runs the engine against the cluster of a kubeconfig, in the foreground, until it is told to stop.
+ * Runs the engine against the cluster of a kubeconfig, in the foreground, until it receives a signal to stop.
  *
  * @throws Failure when another engine took over
  */

@@ -1,3 +1,4 @@
+import { stripVTControlCharacters } from 'node:util';
 import pc from 'picocolors';
 import { plain, printable } from '../base/plain-text.ts';
 import type { KubeObject } from '../machinery/object.ts';
@@ -28,7 +29,7 @@ export function withoutManagedFields<T extends KubeObject>(object: T): T {
  * Columns with two spaces between them; the first row is the head. Texts of others lose their control characters, and ids of commits all
  * but seven digits. Rows are cut to the width of the terminal, when there is one.
  */
-export function table(rows: readonly (readonly string[])[], width: number | undefined = process.stdout.columns): string {
+export function table(rows: readonly (readonly string[])[], width: number | undefined = terminalWidth()): string {
   const cells = rows.map((row) => row.map((cell) => shortShas(plain(cell))));
   const widths = (cells[0] ?? []).map((_, column) => Math.max(...cells.map((row) => (row[column] ?? '').length)));
   return cells
@@ -39,15 +40,50 @@ export function table(rows: readonly (readonly string[])[], width: number | unde
 
 const shortShas = (text: string): string => text.replace(/\b([0-9a-f]{7})[0-9a-f]{33}\b/g, '$1');
 
-/** A line without colours, with an ellipsis in place of what a terminal would wrap. */
-const cutTo = (line: string, width: number | undefined): string =>
-  width === undefined || width < 2 || line.length <= width ? line : `${line.slice(0, width - 1)}…`;
+/** The columns of the terminal; undefined where the output is no terminal, and no line is cut or broken. */
+const terminalWidth = (): number | undefined => process.stdout.columns;
 
-/** Names and what they are, one a line. */
-export function facts(rows: readonly (readonly [name: string, value: string])[]): string {
+const escapeCharacter = String.fromCharCode(27);
+const colours = new RegExp(`(${escapeCharacter}\\[[0-9;]*m)`);
+
+/** A line of at most `width` columns, with an ellipsis in place of the rest. Colours take no columns, and end where they began. */
+export function cutTo(line: string, width: number | undefined = terminalWidth()): string {
+  if (width === undefined || width < 2 || stripVTControlCharacters(line).length <= width) return line;
+  let left = width - 1;
+  let cut = '';
+  for (const part of line.split(colours)) {
+    if (part.startsWith(escapeCharacter)) cut += part;
+    else if (left >= 0) {
+      cut += part.length <= left ? part : `${part.slice(0, left)}…`;
+      left = part.length <= left ? left - part.length : -1;
+    }
+  }
+  return cut;
+}
+
+/** Narrower terminals get long lines, and wrap them as they like. */
+const minTextWidth = 20;
+
+/** Text in lines of at most `width` columns, broken between words; each line but the first begins with `indent` spaces. */
+export function wrapText(text: string, indent = 0, width: number | undefined = terminalWidth()): string {
+  if (width === undefined || width - indent < minTextWidth) return text;
+  const lines: string[] = [];
+  let line: string | undefined;
+  for (const word of text.split(' ')) {
+    const longer: string = line === undefined ? word : `${line} ${word}`;
+    if (line !== undefined && longer.length > width - indent) {
+      lines.push(line);
+      line = word;
+    } else line = longer;
+  }
+  return [...lines, line ?? ''].join(`\n${' '.repeat(indent)}`);
+}
+
+/** Names and their values, one pair a line; long values are broken beside their names. */
+export function facts(rows: readonly (readonly [name: string, value: string])[], columns: number | undefined = terminalWidth()): string {
   const shown = rows.filter(([, value]) => value !== '');
   const width = Math.max(0, ...shown.map(([name]) => name.length));
-  return shown.map(([name, value]) => `${pc.dim(name.padEnd(width))}  ${plain(value)}\n`).join('');
+  return shown.map(([name, value]) => `${pc.dim(name.padEnd(width))}  ${wrapText(plain(value), width + 2, columns)}\n`).join('');
 }
 
 export const shortSha = (revision = ''): string => revision.slice(revision.lastIndexOf(':') + 1).slice(0, 7);
@@ -65,7 +101,7 @@ export function durationText(ms: number): string {
   return `${Math.floor(seconds / 86_400)} d`;
 }
 
-/** How long ago an RFC 3339 time was; empty for what is none. */
+/** The age of an RFC 3339 time; empty for a text that is none. */
 export function ageText(time: string, now: number): string {
   const at = Date.parse(time);
   return Number.isNaN(at) ? '' : durationText(now - at);

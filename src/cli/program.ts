@@ -46,7 +46,7 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
         if (!(err instanceof CommanderError)) throw err;
         // Help and version were printed and are no errors.
         if (err.exitCode === 0) return 0;
-        throw usage(err);
+        throw usage(err, context.environment);
       }
     },
   };
@@ -346,16 +346,16 @@ function completedOf(command: Command): CompletedCommand {
   };
 }
 
-function usage(err: CommanderError): Failure {
+function usage(err: CommanderError, { npm_lifecycle_event: npmScript }: NodeJS.ProcessEnv): Failure {
   const [what = 'unknown', ...hints] = err.message.replace(/^error: /, '').split('\n');
   // `npm start --data-dir X` gives the flag to npm and the bare value to us.
-  const stray = err.code === 'commander.excessArguments' || err.code === 'commander.unknownCommand';
+  const isStray = npmScript === 'start' && err.code === 'commander.excessArguments';
   return new Failure(what, {
     why:
       hints.join(' ') ||
-      (stray
-        ? 'With npm, flags go behind two dashes: npm start -- --http-port 8080'
-        : 'The command line was not understood; nothing was started.'),
+      (isStray
+        ? '"npm start" takes flags alone, and they go behind two dashes: npm start -- --http-port 8080'
+        : 'The command line was not understood; nothing was done.'),
     fix: 'See: midship --help',
     cause: err,
   });

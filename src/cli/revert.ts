@@ -14,6 +14,7 @@ import { createVerbContext } from '../gitops/verbs/context.ts';
 import { historyOf } from '../gitops/verbs/history.ts';
 import {
   makeRevertCommit,
+  PushRefused,
   planRevert,
   pushRevert,
   type RevertCommit,
@@ -40,10 +41,10 @@ export interface RevertOptions extends AppCommand {
   readonly now: number;
 }
 
-/** What was done. */
+/** The outcome of a revert. */
 type Outcome =
   | { readonly action: 'committed'; readonly commit: RevertCommit; readonly pushed: boolean; readonly root: string }
-  | { readonly action: 'pinned'; readonly app: string; readonly hold: Hold };
+  | { readonly action: 'pinned'; readonly app: string; readonly hold: Hold; readonly because: string };
 
 /**
  * Takes an app back: in a clone by a revert commit, which is pushed only when asked for; elsewhere by pinning the app to the good commit
@@ -59,7 +60,12 @@ export async function revert(options: RevertOptions): Promise<ExitCode> {
     });
   } catch (err) {
     if (!(err instanceof RevertRefused)) throw err;
-    throw new Failure(plain(err.message), { why: 'Git was left as it is.', fix: err.hint, exitCode: 1, cause: err });
+    throw new Failure(plain(err.message), {
+      why: err instanceof PushRefused ? 'The remote was left as it is.' : 'Git was left as it is.',
+      fix: err.hint,
+      exitCode: 1,
+      cause: err,
+    });
   } finally {
     await clone?.close();
   }
@@ -83,7 +89,7 @@ async function decide(client: Client, clone: Clone | undefined, options: RevertO
 
 const isSha = (text: string): boolean => /^[0-9a-f]{7,64}$/.test(text);
 
-/** What `--to` names: a revision as the app shows it, the beginning of a SHA, or a name that the clone knows. */
+/** The revision of `--to`: as the app shows it, the beginning of a SHA, or a name that the clone knows. */
 async function revisionIn(clone: Clone | undefined, to: string): Promise<string> {
   const sha = to.slice(to.lastIndexOf(':') + 1).toLowerCase();
   return /^[0-9a-f]{4,64}$/.test(sha) ? sha : ((to === '' ? undefined : await clone?.find(to)) ?? to);
@@ -113,7 +119,11 @@ async function decideApp(client: Client, clone: Clone | undefined, app: Kustomiz
       },
     );
   }
-  if (clone === undefined || !(await hasBoth(clone, plan))) return pin(client, app, plan, options);
+  if (options.hold) return pin(client, app, plan, { ...options, because: '--hold' });
+  if (clone === undefined) return pin(client, app, plan, { ...options, because: `${options.directory} is in no clone` });
+  if (!(await hasBoth(clone, plan))) {
+    return pin(client, app, plan, { ...options, because: `the clone in ${clone.root} is of another repository` });
+  }
   const branch = await branchOf(client, app);
   const { builder, trees } = createVerbContext({ client, clock: systemClock, tools: options.tools });
   const commit = await makeRevertCommit({ clone, app, builder, trees, branch, plan, signal: new AbortController().signal });
@@ -135,7 +145,13 @@ async function finish(clone: Clone, commit: RevertCommit, branch: string | undef
   return { action: 'committed', commit, pushed: push, root: clone.root };
 }
 
-async function pin(client: Client, app: Kustomization, { bad, good }: RevertPlan, { now, push }: RevertOptions): Promise<Outcome> {
+async function pin(
+  client: Client,
+  app: Kustomization,
+  { bad, good }: RevertPlan,
+  options: RevertOptions & { readonly because: string },
+): Promise<Outcome> {
+  const { now, push, because } = options;
   if (push) {
     throw new Failure('there is no clone to push from', {
       why: 'A revert commit is made in a clone of the repository that has both commits.',
@@ -149,7 +165,7 @@ async function pin(client: Client, app: Kustomization, { bad, good }: RevertPlan
     { type: 'merge', body: { metadata: { annotations: holdAnnotations(hold) } } },
     { fieldManager },
   );
-  return { action: 'pinned', app: nameOfApp(app.metadata), hold };
+  return { action: 'pinned', app: nameOfApp(app.metadata), hold, because };
 }
 
 /** The branch that the app follows; undefined when it follows something else. */
@@ -161,8 +177,8 @@ async function branchOf(client: Client, { spec, metadata }: Kustomization): Prom
 
 function textOf(outcome: Outcome): string {
   if (outcome.action === 'pinned') {
-    const { app, hold } = outcome;
-    return `${pc.green('✓')} ${app} is pinned to ${hold.pinned.slice(0, 7)}; ${hold.held.slice(0, 7)} is held back\n  It follows Git again with the next commit that changes it, or with: midship resume ${app}\n`;
+    const { app, hold, because } = outcome;
+    return `${pc.green('✓')} ${app} is pinned to ${hold.pinned.slice(0, 7)}; ${hold.held.slice(0, 7)} is held back\n  Git is as it was: ${plain(because)}\n  It follows Git again with the next commit that changes it, or with: midship resume ${app}\n`;
   }
   const { commit, pushed, root } = outcome;
   const lines = [

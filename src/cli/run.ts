@@ -14,12 +14,12 @@ import { timeLimit } from '../base/time-limit.ts';
 import { formatAddresses, formatTour, pageAddress } from './addresses.ts';
 import { type Cluster, startCluster } from './compose/cluster.ts';
 import { type Configuration, filesOf } from './configuration.ts';
-import { ensureDataDirectory } from './data-directory.ts';
+import { ensureDataDirectory, refuseRunning } from './data-directory.ts';
 import { listenForKeys } from './keys.ts';
 import type { ProgramContext } from './program.ts';
 import { createTerminal, type Terminal } from './terminal.ts';
 
-/** How long the start waits for the apps before it says that they are still on their way. */
+/** Time that the start waits for the apps before it says that they are still on their way. */
 const appsDeadlineMs = 60_000;
 
 export interface RunOptions extends Pick<ProgramContext, 'stdout' | 'stderr' | 'version'> {
@@ -33,6 +33,7 @@ export async function runCluster(configuration: Configuration, options: RunOptio
   // Every user of the machine can read the arguments of a program; the password of --repo is not for them.
   if (configuration.repositoryCredentials !== undefined) process.title = 'midship';
   const files = filesOf(configuration.dataDirectory);
+  await refuseRunning(configuration.dataDirectory);
   await ensureDataDirectory(configuration.dataDirectory);
   const logFile = openLogFile({ path: join(files.logs, 'midship.log') });
   process.once('exit', logFile.flush);
@@ -113,7 +114,7 @@ interface StopRequests {
   close(): void;
 }
 
-/** Ctrl-C (130) and SIGTERM, which `midship down` sends (0), stop the pods and end; a second Ctrl-C ends at once and leaves them running. */
+/** Ctrl-C (130) and SIGTERM of `midship down` (0) stop the pods and end. A second Ctrl-C ends at once and leaves the pods running. */
 function stopRequests(abort: AbortController): StopRequests {
   let resolve: (exitCode: number) => void = () => undefined;
   const reason = new Promise<number>((done) => {

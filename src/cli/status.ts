@@ -8,7 +8,7 @@ import { plain } from '../base/plain-text.ts';
 import { readEndpoints } from './data-directory.ts';
 import { type ExitCode, Failure } from './failure.ts';
 import type { Format } from './format.ts';
-import { writeResult } from './output.ts';
+import { cutTo, wrapText, writeResult } from './output.ts';
 import { requestPage } from './page-request.ts';
 
 export interface StatusOptions {
@@ -28,7 +28,7 @@ export interface StatusOptions {
 /** Between two looks of a watch. */
 const periodMs = 1_000;
 
-/** The verdict in words, one line an app; `git status` for the cluster. */
+/** The verdict as text, one line an app; `git status` for the cluster. */
 export async function status(options: StatusOptions): Promise<ExitCode> {
   const { dataDirectory, failOnDifference, watch } = options;
   let shown = '';
@@ -92,5 +92,5 @@ function formatStatus({ verdict, revision, apps }: Overview): string {
   const bad = apps.find(({ state }) => !isMatch(state));
   const undo = bad?.cause === undefined ? '' : `        undo:   midship revert ${nameOfApp(bad)}`;
   const hint = bad === undefined ? '' : `\n  why:    midship why ${nameOfApp(bad)}${undo}\n`;
-  return `${plain(verdict)}${revision === '' ? '' : `   main @ ${plain(revision.slice(0, 7))}`}\n\n${lines.join('\n')}\n${hint}`;
+  return `${wrapText(plain(verdict))}${revision === '' ? '' : `   main @ ${plain(revision.slice(0, 7))}`}\n\n${lines.map((line) => `${cutTo(line)}\n`).join('')}${hint}`;
 }

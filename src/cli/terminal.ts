@@ -2,7 +2,7 @@ import pc from 'picocolors';
 import type { Activity } from '../base/activity.ts';
 import { plain, printable } from '../base/plain-text.ts';
 
-/** What the terminal of `up` shows: steps of the start, then one line for each thing that happens. */
+/** The terminal of `up`: steps of the start, then one line for each thing that happens. */
 export interface Terminal {
   step(name: string, text: string, detail?: string): void;
   line(text: string): void;
@@ -15,7 +15,8 @@ const timeOf = (at: number): string => {
   const date = new Date(at);
   return [date.getHours(), date.getMinutes(), date.getSeconds()].map((part) => String(part).padStart(2, '0')).join(':');
 };
-const seconds = (ms: number): string => `${(ms / 1_000).toFixed(1)} s`;
+/** `1.2 s`; below a tenth of a second milliseconds, since "0.0 s" says nothing. */
+const timeText = (ms: number): string => (ms < 100 ? `${Math.max(1, Math.round(ms))} ms` : `${(ms / 1_000).toFixed(1)} s`);
 
 const maxLinesPerEntry = 12;
 
@@ -46,10 +47,10 @@ function linesOf(activity: Activity): readonly string[] {
     case 'applied':
       return activity.changes.map(
         ({ action, object, fields }) =>
-          `  ✓ applied  ${action === 'configured' ? '' : `${action} `}${object}${fields.length === 0 ? '' : `  ${fields.join(', ')}`}   ${seconds(activity.durationMs)}`,
+          `  ✓ applied  ${action === 'configured' ? '' : `${action} `}${object}${fields.length === 0 ? '' : `  ${fields.join(', ')}`}   ${timeText(activity.durationMs)}`,
       );
     case 'healthy':
-      return [`  ✓ healthy  ${activity.app}${activity.summary === '' ? '' : ` ${activity.summary}`}   ${seconds(activity.durationMs)}`];
+      return [`  ✓ healthy  ${activity.app}${activity.summary === '' ? '' : ` ${activity.summary}`}   ${timeText(activity.durationMs)}`];
     case 'degraded':
       return [`  ▲ ${activity.app}  ${activity.reason}`];
     case 'failed':
@@ -58,7 +59,7 @@ function linesOf(activity: Activity): readonly string[] {
       return [
         `  ◆ drift    ${activity.object}  ${activity.change}${activity.by === '' ? '' : ` by ${activity.by}`}`,
         activity.healed
-          ? `  ✓ healed   ${activity.object}   ${seconds(activity.durationMs)}`
+          ? `  ✓ healed   ${activity.object}   ${timeText(activity.durationMs)}`
           : activity.left === ''
             ? `  ✗ not healed: ${activity.object}${activity.problem === '' ? '' : `: ${activity.problem}`}`
             : `  ◆ left     ${activity.object}   ${activity.left}`,

@@ -26,7 +26,7 @@ export async function readTokenFile(path: string): Promise<StaticTokens> {
   for (const [index, line] of text.split(/\r?\n/).entries()) {
     if (line.trim() === '' || line.startsWith('#')) continue;
     const [, token = '', name = '', uid = '', quoted, plain = ''] = row.exec(line) ?? [];
-    // What the line says is a secret: only its number is told.
+    // The line is a secret: a message names only its number.
     if (token === '' || name === '') throw malformed(path, `line ${index + 1} is not of the form token,user,uid,"group,group"`);
     if (users.has(token)) throw malformed(path, `line ${index + 1} has a token that another line has, too`);
     const groups = (quoted ?? plain).split(',').map((group) => group.trim());

@@ -12,7 +12,7 @@ export interface TraceOptions extends AppCommand {
   readonly now: number;
 }
 
-/** Where an object comes from: its owners, its app, the repository, and the commit that changed it last. 1 when no app applied it. */
+/** Shows the origin of an object: its owners, its app, the repository, and the commit that changed it last. 1 when no app applied it. */
 export function showTrace(options: TraceOptions): Promise<ExitCode> {
   return withClient(options, async (client): Promise<ExitCode> => {
     const lookup = createLookup(client);

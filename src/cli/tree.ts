@@ -7,7 +7,7 @@ import { type TreeNode, treeOf } from '../gitops/verbs/tree.ts';
 import { keyOf } from '../machinery/object.ts';
 import { type AppCommand, findApp, noControllerTextAt, withClient } from './connect.ts';
 import { type ExitCode, Failure } from './failure.ts';
-import { writeResult } from './output.ts';
+import { cutTo, writeResult } from './output.ts';
 
 export interface TreeOptions extends AppCommand {
   readonly app: string;
@@ -56,5 +56,5 @@ function textOf(app: string, objects: readonly TreeNode[]): string {
     }
   };
   walk(objects, '');
-  return `${lines.join('\n')}\n`;
+  return lines.map((line) => `${cutTo(line)}\n`).join('');
 }

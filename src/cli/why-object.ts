@@ -5,10 +5,10 @@ import { createVerbContext } from '../gitops/verbs/context.ts';
 import { explainObject, type ObjectWhy } from '../gitops/verbs/why.ts';
 import { findApp, noControllerTextAt } from './connect.ts';
 import { type ExitCode, Failure } from './failure.ts';
-import { ageText, facts, writeResult } from './output.ts';
+import { ageText, facts, wrapText, writeResult } from './output.ts';
 import type { WhyOptions } from './why.ts';
 
-/** Which object is asked about. */
+/** The object of the question. */
 export interface Target {
   readonly kind: string;
   readonly name: string;
@@ -75,5 +75,5 @@ function objectText(why: ObjectWhy, now: number): string {
     ['  blocked', app?.blocking === health.reason || differences.length > 0 ? '' : (app?.blocking ?? '')],
     ['  fix', health.status === 'Healthy' && differences.length === 0 ? '' : (health.fix ?? app?.fix ?? '')],
   ];
-  return `${plain(head)}\n${facts(rows)}`;
+  return `${wrapText(plain(head))}\n${facts(rows)}`;
 }

@@ -7,7 +7,7 @@ import type { Why } from '../lifecycle/why.ts';
 import { keyOf } from '../machinery/object.ts';
 import { type AppCommand, findApp, tryApp, withClient } from './connect.ts';
 import type { ExitCode } from './failure.ts';
-import { ageText, durationText, facts, writeResult } from './output.ts';
+import { ageText, durationText, facts, wrapText, writeResult } from './output.ts';
 
 export interface WhyOptions extends AppCommand {
   /** `APP`, `NAMESPACE/APP`, `KIND/NAME` or `APP/KIND/NAME`. */
@@ -16,7 +16,7 @@ export interface WhyOptions extends AppCommand {
   readonly now: number;
 }
 
-/** Why an app, or one object of it, is as it is: every step from the commit on, the one thing that blocks, and what to do. */
+/** Explains an app, or one object of it: every step from the commit on, the one thing that blocks, and what to do. */
 export function showWhy(options: WhyOptions): Promise<ExitCode> {
   return withClient(options, async (client) => {
     const parts = options.target.split('/');
@@ -45,10 +45,13 @@ const glyphs: Readonly<Record<Why['phases'][number]['result'], string>> = {
   skipped: pc.dim('–'),
 };
 
+/** Columns before the detail of a phase: glyph, name and time. */
+const detailColumn = 21;
+
 function appText(why: Why, now: number): string {
   const lines = why.phases.map(({ name, result, durationMs, detail }) => {
     const took = durationMs === undefined ? '' : durationText(durationMs);
-    return `  ${glyphs[result]} ${name.padEnd(7)} ${took.padStart(7)}  ${plain(detail)}`.trimEnd();
+    return `  ${glyphs[result]} ${name.padEnd(7)} ${took.padStart(7)}  ${wrapText(plain(detail), detailColumn)}`.trimEnd();
   });
   const { commit, cause } = why;
   const rest = facts([
@@ -68,7 +71,7 @@ function appText(why: Why, now: number): string {
     ],
     ['  fix', why.fix],
   ]);
-  return `${plain(why.verdict)}\n\n${lines.join('\n')}\n${rest === '' ? '' : `\n${rest}`}`;
+  return `${wrapText(plain(why.verdict))}\n\n${lines.join('\n')}\n${rest === '' ? '' : `\n${rest}`}`;
 }
 
 function retryText(at: string, now: number): string {

@@ -52,8 +52,10 @@ it('up -d ends when the cluster answers, prints its addresses, and leaves its ou
     for (const text of [http, join(data, 'kubeconfig'), '/git/cluster.git', join(data, 'logs', 'terminal.log'), String(pid)])
       expect(started.stdout).toContain(text);
     expect(await midship('status', '--data-dir', data)).toMatchObject({ code: 0 });
-    const second = await midship('up', '-d', ...upFlags(data));
-    expect(second).toMatchObject({ code: 2, stderr: expect.stringMatching(/is running\n +It is process \d+\.\n.*midship down/) });
+    for (const detached of [['-d'], []]) {
+      const second = await midship('up', ...detached, ...upFlags(data));
+      expect(second).toMatchObject({ code: 2, stderr: expect.stringMatching(/is running\n +It is process \d+\.\n.*midship down/) });
+    }
   } finally {
     expect(await midship('down', '--data-dir', data)).toMatchObject({ code: 0, stderr: 'stopped\n' });
   }

@@ -48,6 +48,7 @@ describe('mistakes of a person', () => {
       const result = await up(flag, String(port));
       expectThreeLines(result, new RegExp(`port ${port} is taken`), new RegExp(flag));
       expect(result.stderr).toMatch(new RegExp(`\\(${process.pid}\\)`));
+      expect(result.stdout).not.toContain('✓');
     }
   });
 

@@ -1,5 +1,6 @@
+import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
-import { isIP } from 'node:net';
+import { createServer, isIP } from 'node:net';
 import type { Service } from '../../api/core/v1/service.ts';
 import { builtInKinds } from '../../api/kinds.ts';
 import { loadSchemas } from '../../api/schemas.ts';
@@ -92,6 +93,8 @@ async function compose(options: ControlPlaneOptions, { onClose, start }: PartSta
   for (const damage of storage.damage) log.warn({ problem: describeDamage(damage).message }, 'Found damage in the store');
   for (const { address, port } of await endSquatters(configuration))
     log.warn({ address, port }, 'Ended a pod that had taken an address of the control plane');
+  // The page opens its port last; a port that is taken is better known before the API has answered and pods run.
+  await checkPort(configuration.httpAddress, configuration.httpPort);
   const { network, release } = await claimNetwork(configuration.dataDirectory, () => serviceAddressIn(storage));
   onClose(release);
   // A crash may have ended a backup.
@@ -267,6 +270,16 @@ async function compose(options: ControlPlaneOptions, { onClose, start }: PartSta
     }),
   );
   return { url: apiServer.url, storage, network, pki, frontProxy, kubelet, informers, events, steps, ownClient, clientFor, dependencies };
+}
+
+/** @throws Error `EADDRINUSE`, as a server that listens there gets it; 0 is any free port */
+async function checkPort(host: string, port: number): Promise<void> {
+  if (port === 0) return;
+  const server = createServer();
+  server.listen({ host, port, exclusive: true });
+  await once(server, 'listening');
+  server.close();
+  await once(server, 'close');
 }
 
 /** Reads the address of the Service `default/kubernetes` from the store. */

@@ -41,6 +41,9 @@ export class RevertRefused extends Error {
   }
 }
 
+/** The commit is made, and the remote did not take it. */
+export class PushRefused extends RevertRefused {}
+
 export interface RevertOptions {
   readonly clone: Clone;
   readonly app: Kustomization;
@@ -216,7 +219,7 @@ export async function pushRevert(clone: Clone, branch: string | undefined): Prom
     // Git repeats the address, which may carry a token.
     const safe = text.replace(/\b[a-z][a-z0-9+.-]*:\/\/[^\s'"]+/gi, (url) => redactUrl(url));
     const isBehind = /\[rejected\]|non-fast-forward|fetch first/.test(safe);
-    throw new RevertRefused(
+    throw new PushRefused(
       isBehind ? 'the remote has commits that this clone does not have' : `git push: ${pushProblem(safe)}`,
       isBehind
         ? 'The revert commit is in your clone: put it on top of them with "git pull --rebase", then "git push".'

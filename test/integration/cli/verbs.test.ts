@@ -405,7 +405,10 @@ describe('midship history, why, trace, tree and events', () => {
     const output = new Writable({ write: (chunk, _, done) => done(void lines.push(String(chunk))) });
     const command = { dataDirectory: '', kubeconfig: server.kubeconfig, version: 'test', format: 'text' as const, output };
     const watching = showEvents({ ...command, app: 'tell', watch: true, signal: abort.signal });
-    await until(() => lines.length > 0, { what: 'the watch shows what was' });
+    await until(() => lines.length > 1, { what: 'the watch shows what was' });
+    const [head = '', first = ''] = lines;
+    expect(head).toMatch(/^TIME +TYPE +REASON +OBJECT +MESSAGE\n$/);
+    expect(first.slice(head.indexOf('OBJECT'))).toMatch(/^[A-Z]\w+ \S+ /);
     await world.repository.commit('both', { 'tell/b.yaml': configMap('tell-b', '1'), 'hide/b.yaml': configMap('hide-b', '1') });
     await until(() => lines.some((line) => line.includes('tell-b created')), { what: 'the watch shows what is new' });
     abort.abort();
@@ -548,6 +551,7 @@ describe('midship revert', () => {
     expect((await failureOf(run(revert, { ...options, push: true }))).message).toBe('there is no clone to push from');
     const pinned = await run(revert, options);
     expect(pinned.text).toContain(`pin is pinned to ${good.slice(0, 7)}; ${bad.slice(0, 7)} is held back`);
+    expect(pinned.text).toContain(`Git is as it was: ${nowhere} is in no clone`);
     const content = async (): Promise<string | undefined> =>
       (await world.client.get(configMaps, { namespace: 'web', name: 'pin-a' })).data?.a;
     await until(async () => (await content()) === '1', { what: 'the pinned revision is in force' });

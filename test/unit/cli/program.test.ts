@@ -101,3 +101,10 @@ it('shows the usual flags of up first, in groups, and examples', async () => {
     /Repository:[\s\S]*--repo[\s\S]*Start:[\s\S]*--detach[\s\S]*Network:[\s\S]*Access to the API:[\s\S]*--oidc-issuer-url[\s\S]*Examples:/,
   );
 });
+
+it('names the two dashes of npm only to somebody who used npm', async () => {
+  const { result: plain } = await run(['status', 'web', 'more']);
+  expect((plain as Failure).why).toBe('The command line was not understood; nothing was done.');
+  const { result: npm } = await run(['demo', '8080'], { npm_lifecycle_event: 'start' });
+  expect((npm as Failure).why).toMatch(/takes flags alone.*npm start -- --http-port 8080$/);
+});
