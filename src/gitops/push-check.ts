@@ -74,7 +74,7 @@ export function createPushCheck({ client, informers, clock, builder, redactor = 
           const last = known.get(keyOf(app))?.objects;
           return { app, changed: manifests.filter(({ object }) => isPlacedAnew || last?.has(object) !== true) };
         });
-        // What was wrong before the push is not the pusher's to mend: nobody could push any more.
+        // Errors from before the push do not block it: otherwise nobody could push any more.
         for (const { app, errors: found } of checked) {
           const last = known.get(keyOf(app))?.errors;
           errors.push(...found.filter((error) => last?.has(withoutCommit(error, update.after)) !== true));
@@ -89,7 +89,7 @@ export function createPushCheck({ client, informers, clock, builder, redactor = 
           errors.push(...tried.errors);
           plans.push({ app, objects: tried.objects });
         }
-        // Who has it is asked first: the error is about the file that came.
+        // The present owner comes first, so that the error names the pushed file.
         errors.push(...findRivals([...(await rivalsOf(checked, plans)), ...plans]), ...newCircles(checked));
       } finally {
         await pushed.source.close();
@@ -100,7 +100,7 @@ export function createPushCheck({ client, informers, clock, builder, redactor = 
     return [...new Set(errors.map((error) => redactor.text(formatBuildError(error))))];
   };
 
-  /** What an app was made of before the push. It is not tried again: it is in force, or was told of already. */
+  /** Objects of an app before the push. They are not tried again: they are in force, or their error was reported. */
   interface KnownApp {
     readonly objects: ReadonlySet<object>;
     readonly errors: ReadonlySet<string>;
@@ -120,8 +120,8 @@ export function createPushCheck({ client, informers, clock, builder, redactor = 
   }
 
   /**
-   * Apps that define what another one of them defines anew, of those objects alone: what was applied says who may, so that not all of a
-   * large repository is planned for each push.
+   * Apps that define objects which another one of them newly defines, with those objects alone. The inventories show
+   * the owners, so that a push does not plan all of a large repository.
    */
   async function rivalsOf(checked: readonly CheckedApp[], plans: readonly PlannedApp[]): Promise<readonly PlannedApp[]> {
     const owners = new Map(plans.flatMap(({ app, objects }) => objects.map(({ id }) => [id, app] as const)));
@@ -190,7 +190,7 @@ export function createPushCheck({ client, informers, clock, builder, redactor = 
     return [...found.values()];
   }
 
-  /** Whether an app of the repository defines the app. */
+  /** True when an app of the repository defines the app. */
   function isDefinedIn(repository: GitRepository, { metadata }: Kustomization): boolean {
     const { [labels.fluxKustomizeNamespace]: namespace, [labels.fluxKustomizeName]: name } = metadata.labels ?? {};
     const parent = apps.getByKey(`${namespace}/${name}`);
@@ -235,7 +235,7 @@ export function createPushCheck({ client, informers, clock, builder, redactor = 
   }
 }
 
-/** What the apps define that others of their objects need: those cannot be tried before it is in. */
+/** Objects of the apps that others of their objects need: those cannot be tried before these exist. */
 interface Coming {
   /** `group/Kind` of definitions that are new or changed. */
   readonly kinds: ReadonlySet<string>;
@@ -261,7 +261,7 @@ const isOurs = (repository: GitRepository, app: Kustomization): boolean =>
 
 const isNone = (sha: string): boolean => /^0+$/.test(sha);
 
-/** What is included comes from elsewhere and is not there yet; a suspended repository takes nothing. */
+/** An included repository may not be fetched yet; a suspended repository accepts nothing. */
 const isChecked = ({ spec }: GitRepository): boolean => spec.suspend !== true && (spec.include ?? []).length === 0;
 
 interface PushedCommit {

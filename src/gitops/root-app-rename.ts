@@ -25,7 +25,7 @@ export const formerRootName = 'cluster';
 /** Requests under way at the same time. */
 const concurrency = 16;
 
-/** Whether `up` made an object. */
+/** True when `up` created the object. */
 export const isOfUp = ({ metadata }: KubeObject): boolean =>
   metadata.managedFields?.some(({ manager }) => manager === upFieldManager) === true;
 

@@ -5,11 +5,11 @@ import { conflictLineOf, conflictProblem } from './conflict-markers.ts';
 import { isNamedByRevision } from './hook-names.ts';
 import type { BuildError } from './manifest.ts';
 
-/** What the content of one file says, wherever the file lies; cached by blob id. Hooks that a revision names have no name yet. */
+/** Documents of one file, at any path; cached by blob id. Hooks without a fixed name have no name yet. */
 export interface FileContent {
   readonly documents: readonly { readonly line: number; readonly object: KubeObject }[];
   readonly errors: readonly Omit<BuildError, 'file'>[];
-  /** Of the text, so that equal files in different trees have equal digests. */
+  /** Digest of the text, so that equal files in different trees have equal digests. */
   readonly digest: string;
 }
 

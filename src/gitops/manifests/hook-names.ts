@@ -19,8 +19,9 @@ export function isNamedByRevision({ metadata }: KubeObject): boolean {
 }
 
 /**
- * Gives such hooks their name: `generateName` and a hash of what the revision says (`digest`) and of the hook itself. It is known before the
- * hook is made, so that a process that dies in between leaves nothing behind that nobody knows of, and the same revision names it the same.
+ * Names such hooks: `generateName`, and a hash of the revision's `digest` and of the hook itself. The name is known
+ * before the hook is created, so a process that dies in between leaves no unknown object behind. The same revision
+ * always gives the same name.
  */
 export function nameHooks(manifests: readonly Manifest[], digest: string): readonly Manifest[] {
   return manifests.map((manifest) => {
@@ -35,7 +36,7 @@ export function nameHooks(manifests: readonly Manifest[], digest: string): reado
   });
 }
 
-/** Whether `name` is one that `nameHooks` gives for it, at whatever revision. */
+/** True when `nameHooks` gives the name for it at any revision. */
 export const isNameOf = (generateName: string, name: string): boolean =>
   name.startsWith(stemOf(generateName)) && /^[0-9a-f]{8}$/.test(name.slice(stemOf(generateName).length));
 

@@ -11,7 +11,7 @@ export interface Manifest {
   readonly blob: string;
 }
 
-/** Something of the tree that cannot be applied, said so that a person can go there and mend it. */
+/** An error of the tree, with the place and the reason, so that a person can fix it. */
 export interface BuildError {
   readonly file: string;
   readonly line?: number;
@@ -21,8 +21,8 @@ export interface BuildError {
 }
 
 /**
- * What a directory of a tree says. `digest` depends on the manifests alone: equal digests mean nothing to do, also across commits.
- * When `errors` is not empty nothing of it may be applied.
+ * Manifests of a directory of a tree. `digest` depends on the manifests alone: equal digests mean nothing to do, also
+ * across commits. If `errors` is not empty, nothing of it may be applied.
  */
 export interface BuildResult {
   readonly digest: string;
@@ -30,6 +30,9 @@ export interface BuildResult {
   readonly errors: readonly BuildError[];
   /** Facts that a person should know though nothing is wrong: objects that were left out, and why. Absent: none. */
   readonly notes?: readonly string[];
-  /** Paths of the tree that a kustomization was read from, bases included; those with an empty value were not there. Absent for plain files. */
+  /**
+   * Paths of the tree that a kustomization read, bases included; those with an empty value did not exist. Absent for
+   * plain files.
+   */
   readonly looked?: ReadonlyMap<string, string>;
 }

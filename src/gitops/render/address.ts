@@ -1,6 +1,6 @@
 /**
- * An address that things are fetched from, in its one spelling: no user, no dots in the path, no slash at the end. Of characters only those that are the same everywhere, because an
- * address stands in a command that people are told to run. http only counts when the operator allowed just that.
+ * Normalizes an address for fetching: no user, no dots in the path, no slash at the end. It allows only characters with
+ * one spelling, because people copy the address into a command. http only counts when the operator allowed just that.
  */
 export function tryParseAddress(text: string): string | undefined {
   if (!URL.canParse(text)) return undefined;
@@ -10,5 +10,5 @@ export function tryParseAddress(text: string): string | undefined {
   return /^[\w:/.~%+-]+$/.test(url.href) ? url.href.replace(/\/+$/, '') : undefined;
 }
 
-/** Whether an address is what was allowed, or lies below it. */
+/** True when an address equals an allowed one, or is below it. */
 export const isBelow = (url: string, prefix: string): boolean => url === prefix || url.startsWith(`${prefix}/`);

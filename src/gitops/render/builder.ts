@@ -15,16 +15,20 @@ export interface BuildOptions {
   readonly commit: Commit;
   /** Directory of the repository, as in Flux's `spec.path`: `./apps/web`; empty or `./` is the root. */
   readonly path: string;
-  /** What is changed of it on the way; a plain directory is then built as if a kustomization listed its files, unless all is a namespace. */
+  /**
+   * Changes on the way. A plain directory is then built as if a kustomization listed its files, unless the only change
+   * is a namespace.
+   */
   readonly overlay?: Overlay | undefined;
   readonly signal: AbortSignal;
 }
 
 /**
- * Reads the manifests of a directory and everything below it; a directory with a kustomization file is built as kustomize does. Trees,
- * files and builds are cached by the object ids that were read, so a commit costs what it changed: a subtree whose id was seen is not
- * walked, a file whose content was seen is not parsed, and a kustomization none of whose files changed is not built again. Of a path the
- * newest versions are remembered, so that a repository of a hundred thousand commits takes no more memory than one of a hundred.
+ * Reads the manifests of a directory and everything below it; a directory with a kustomization file is built as
+ * kustomize does. Trees, files and builds are cached by the object ids that were read, so a commit costs only its
+ * changes. A known subtree is not walked, a known file is not parsed, and a kustomization without changed files is not
+ * built again. The cache keeps only the newest versions of a path, so a repository of a hundred thousand commits takes
+ * no more memory than one of a hundred.
  */
 export interface Builder {
   build(options: BuildOptions): Promise<BuildResult>;
@@ -35,7 +39,7 @@ const maxDepth = 64;
 /** Remembered paths of subtrees and of files; the least recently used go first. */
 const maxCachedTrees = 50_000;
 const maxCachedFiles = 50_000;
-/** Of one path: branches and repositories that have it, and a few commits to go back to. */
+/** Versions of one path: enough for the branches and repositories that have it, and a few earlier commits. */
 const maxCachedVersions = 16;
 const maxCachedDirectories = 2_000;
 /** Reads of one tree under way at the same time. */
@@ -127,7 +131,7 @@ export function createBuilder(tools: BuildTools = {}): Builder {
     return result;
   }
 
-  /** What a directory holds, before any of its files is read; `known` when all of it was read before. */
+  /** Entries of a directory before its files are read; `known` when all of it was read before. */
   interface Listing {
     readonly oid: string;
     readonly known?: TreeContent;
@@ -270,7 +274,7 @@ class BuildFailure extends Error {
 const changesObjects = ({ namePrefix, nameSuffix, components = [], patches = [], images = [], buildMetadata = [] }: Overlay): boolean =>
   Boolean(namePrefix) || Boolean(nameSuffix) || components.length + patches.length + images.length + buildMetadata.length > 0;
 
-/** What a kustomization of the directory would list, relative to it. */
+/** Entries that a kustomization of the directory would list, relative to it. */
 function resourcesOf({ manifests, kustomizations }: TreeContent, prefix: string): readonly string[] {
   const relative = (path: string): string => (prefix === '' ? path : path.slice(prefix.length + 1));
   return [...new Set(manifests.map(({ file }) => file)), ...kustomizations].map(relative);

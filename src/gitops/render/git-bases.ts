@@ -55,7 +55,7 @@ export function createGitBases({ allowed, openSource }: GitBasesOptions): Remote
       }
       const fetching = fetchTree(address, timeLimit(signal, fetchTimeoutMs));
       known.set(key, fetching);
-      // What could not be had is asked for again by the next build.
+      // The next build asks again for bases that could not be fetched.
       fetching.catch(() => known.delete(key));
       return fetching;
     },

@@ -14,7 +14,7 @@ import { isBelow, tryParseAddress } from './address.ts';
 export interface Helm {
   /** Changes when the program does; undefined while there is none. */
   identity(): Promise<string | undefined>;
-  /** What `helm template` prints. @throws HelmError */
+  /** Output of `helm template`. @throws HelmError */
   template(request: TemplateRequest): Promise<string>;
 }
 
@@ -47,9 +47,9 @@ export interface RemoteChart {
 export interface HelmOptions {
   /** Name that is looked up in PATH, or a path. */
   readonly command: string;
-  /** Where charts may be fetched from: addresses (`https:`, `oci:`) that those of charts must begin with. */
+  /** Allowed origins of charts: addresses (`https:`, `oci:`) with which those of charts must begin. */
   readonly repositories: readonly string[];
-  /** Of this process; PATH and, when something is fetched, the settings of proxies and certificates are taken from it. */
+  /** Environment of this process. PATH is taken from it and, for a fetch, the settings of proxies and certificates. */
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly clock: Clock;
   readonly limits?: Partial<HelmLimits>;
@@ -86,7 +86,7 @@ const concurrency = 2;
 /** Between two looks at the memory in use. */
 const memoryCheckMs = 50;
 
-/** What a fetch needs to know of the network around this machine. */
+/** Network settings of this machine for a fetch. */
 const networkVariables = [
   'HTTP_PROXY',
   'HTTPS_PROXY',
@@ -173,7 +173,7 @@ export function createHelm({ command, repositories, environment, clock, limits: 
       await writeFile(join(directory, file), content);
       args.push(`--values=${file}`);
     }
-    // What follows two dashes is no option, whatever it looks like.
+    // After two dashes nothing is read as an option.
     args.push(...(releaseName === '' ? ['--generate-name', '--', root] : ['--', releaseName, root]));
     return run({ args, timeoutMs: limits.templateMs });
   }

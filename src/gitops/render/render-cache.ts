@@ -24,7 +24,7 @@ export interface RenderRequest {
 export type Rendering = BuildResult;
 
 export interface RenderCache {
-  /** What is wrong with a kustomization is in the result's `errors`. */
+  /** Errors of a kustomization are in the result's `errors`. */
   render(request: RenderRequest): Promise<Rendering>;
 }
 
@@ -34,7 +34,7 @@ const maxRenderings = 5_000;
 interface Entry {
   /** Root tree at which it was last found to hold. */
   root: string;
-  /** What each path was that was looked up, those included at which nothing was found. */
+  /** Id of each path that was looked up, including missing ones. */
   readonly lookups: ReadonlyMap<string, string>;
   /** The program that inflated its charts; undefined when it has none. */
   readonly helm: string | undefined;
@@ -42,10 +42,11 @@ interface Entry {
 }
 
 /**
- * Builds kustomizations of commits. A rendering is kept together with every path it looked up, and holds at any commit at which all of
- * these are what they were: a commit elsewhere in a large repository costs a look at these paths. Of a chart that is the tree of its
- * directory, and the program that inflated it must be the same, too.
- * A base in another repository is at a tag or commit, and taken for what it was.
+ * Builds kustomizations of commits. A rendering is cached together with every path that it looked up. It is valid at
+ * any commit at which all of these are unchanged, so a commit elsewhere in a large repository costs a look at these
+ * paths. For a chart the path is the tree of its directory, and the program that inflated it must be the same, too.
+ *
+ * A base in another repository is pinned to a tag or commit, and counts as unchanged.
  */
 export function createRenderCache({ helm, remoteBases }: BuildTools): RenderCache {
   const renderer = createRenderer();

@@ -1,7 +1,7 @@
 import type { Helm } from './helm.ts';
 import type { RemoteBases } from './kustomize/remote-bases.ts';
 
-/** What a build may use beyond the tree that it builds. Whoever runs the program allows it; what is absent is refused. */
+/** Tools and addresses that a build may use beyond its tree. The operator allows them; absent ones are refused. */
 export interface BuildTools {
   /** Inflates the charts of kustomizations. */
   readonly helm?: Helm | undefined;

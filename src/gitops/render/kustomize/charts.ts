@@ -17,7 +17,7 @@ const maxFiles = 5_000;
 const maxBytes = 32 * 1024 * 1024;
 const maxDepth = 32;
 
-/** Where kustomize looks for a chart: one of a repository has a directory for each version. */
+/** Directory in which kustomize looks for a chart: a chart of a repository has one for each version. */
 export function chartPathOf({ name, repo, version }: HelmChartRule): string {
   return repo !== '' && version !== '' ? `${name}-${version}/${name}` : name;
 }
@@ -69,7 +69,7 @@ export function templateFlagsOf(rule: HelmChartRule): readonly string[] {
   ];
 }
 
-/** Whether a rule needs the values file that its `valuesInline` is laid over. */
+/** True when a rule lays its `valuesInline` over the values file. */
 export const needsValuesFile = ({ valuesInline, valuesMerge }: HelmChartRule): boolean =>
   valuesMerge !== 'replace' || Object.keys(valuesInline).length === 0;
 

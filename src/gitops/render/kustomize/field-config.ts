@@ -33,7 +33,7 @@ const transformers = [
 type Transformer = (typeof transformers)[number];
 type FieldLists = Readonly<Record<Transformer, readonly FieldSpec[]>>;
 
-/** Which fields each transformer changes: those of the built-in kinds, and what the files of a kustomization add. */
+/** Fields that each transformer changes: those of the built-in kinds, and additions of a kustomization's files. */
 export interface FieldConfig extends FieldLists {
   readonly nameReference: readonly NameReference[];
 }
@@ -64,7 +64,9 @@ export function mergeFields(a: FieldConfig | undefined, b: FieldConfig): FieldCo
   };
 }
 
-/** Adds what is not there yet. What is there for some kinds stands also for what comes for all: the first to name a field decides. */
+/**
+ * Adds missing fields. A field for some kinds also covers a later one for all kinds: the first to name a field decides.
+ */
 export function mergeSpecs(specs: readonly FieldSpec[], more: readonly FieldSpec[]): readonly FieldSpec[] {
   const merged = [...specs];
   spend(specs.length * more.length);

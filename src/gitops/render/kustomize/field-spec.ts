@@ -1,7 +1,7 @@
 import { assignMember, currentId, isMap, isSelected, type JsonMap, type Resource, setOwn } from './resource.ts';
 import { spend } from './work.ts';
 
-/** A field of some kinds. `path` parts stand for map members; lists on the way mean all of their items. */
+/** A field of some kinds. `path` parts are map members; lists on the way mean all of their items. */
 export interface FieldSpec {
   readonly group?: string | undefined;
   readonly version?: string | undefined;
@@ -85,7 +85,7 @@ function partsOf(path: string): readonly string[] {
   return parts;
 }
 
-/** Splits at `delimiter` unless a backslash stands before it; one delimiter in front is left out. */
+/** Splits at `delimiter` unless a backslash precedes it; one leading delimiter is dropped. */
 export function splitPath(path: string, delimiter: string): readonly string[] {
   const pieces = path.split(delimiter);
   if (pieces.length > 1 && pieces[0] === '') pieces.shift();

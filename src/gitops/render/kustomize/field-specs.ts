@@ -1,6 +1,9 @@
 import type { FieldSpec } from './field-spec.ts';
 
-/** Which fields of the built-in kinds each transformer changes, as kustomize documents them ("Default transformer configurations"). */
+/**
+ * Fields of the built-in kinds that each transformer changes, as kustomize documents them ("Default transformer
+ * configurations").
+ */
 
 interface PodOwner {
   readonly kind: string;
@@ -127,7 +130,7 @@ const scaled = (kind: string): NameReference => ({ kind, fields: [{ kind: 'Horiz
 const fieldsOf = (kind: string, paths: readonly string[], group?: string): readonly FieldSpec[] =>
   paths.map((path) => ({ kind, path, group }));
 
-/** Which fields name an object of a kind. */
+/** Fields that name an object of a kind. */
 export const nameReferences: readonly NameReference[] = [
   ...['Deployment', 'ReplicationController', 'ReplicaSet', 'StatefulSet'].map(scaled),
   {
@@ -236,7 +239,7 @@ export const nameReferences: readonly NameReference[] = [
   },
 ];
 
-/** Where `$(NAME)` of a variable is looked for. */
+/** Fields in which `$(NAME)` of a variable is replaced. */
 export const variableFields: readonly FieldSpec[] = [
   ...inPods([pod, ...workloads, cronJob], ['args', 'command', 'env/value', 'volumeMounts/mountPath'].flatMap(inContainers)),
   ...inPods([pod, ...workloads.filter(({ kind }) => kind !== 'StatefulSet')], ['volumes/nfs/server']),

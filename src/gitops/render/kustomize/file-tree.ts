@@ -1,6 +1,9 @@
-/** What the renderer reads: a Git tree or a directory. Paths are relative to the tree's root, joined by `/`, and never leave it. */
+/**
+ * Input of the renderer: a Git tree or a directory. Paths are relative to the tree's root, joined by `/`, and never
+ * leave it.
+ */
 export interface FileTree {
-  /** What stands at a path; undefined when nothing does. The empty path is the root. */
+  /** Entry at a path; undefined when there is none. The empty path is the root. */
   find(path: string): Promise<TreeNode | undefined>;
 }
 
@@ -18,11 +21,11 @@ export interface DirectoryNode {
   readonly type: 'directory';
   /** Equal ids mean equal content, at every depth. */
   readonly id: string;
-  /** What stands in it, by name. @throws KustomizeError for what is never read, such as a submodule */
+  /** Its entries by name. @throws KustomizeError for entries that are never read, such as a submodule */
   list(): Promise<ReadonlyMap<string, TreeNode>>;
 }
 
-/** Something of a kustomization that a person has to mend. `file` is a path of the tree; `message` names the field. */
+/** An error of a kustomization that a person has to fix. `file` is a path of the tree; `message` names the field. */
 export class KustomizeError extends Error {
   override readonly name = 'KustomizeError';
   readonly file: string;
@@ -61,6 +64,6 @@ export function joinPath(base: string, relative: string): string | undefined {
   return segments.join('/');
 }
 
-/** Whether `path` is `directory` or lies below it. */
+/** True when `path` is `directory` or below it. */
 export const isWithin = (path: string, directory: string): boolean =>
   directory === '' || path === directory || path.startsWith(`${directory}/`);

@@ -61,7 +61,7 @@ function* envPairs(bytes: Uint8Array, path: string): Iterable<readonly [string, 
     const line = raw.replace(/\r$/, '').trimStart();
     if (line === '' || line.startsWith('#')) continue;
     const at = line.indexOf('=');
-    // A name alone has the empty value: the environment of this process is nobody's business.
+    // A name alone has the empty value: builds do not read the environment of this process.
     yield at === -1 ? [line, ''] : [line.slice(0, at), line.slice(at + 1)];
   }
 }
@@ -103,7 +103,7 @@ function secretData(pairs: ReadonlyMap<string, Uint8Array>): JsonMap {
   return data;
 }
 
-/** Base64 in lines of 70 characters, as kustomize writes it: what stands in the object decides about the hash in its name. */
+/** Base64 in lines of 70 characters, as kustomize writes it: the hash in the object's name depends on it. */
 function encoded(bytes: Uint8Array): string {
   const text = Buffer.from(bytes).toString('base64');
   return text.length <= 70 ? text : text.replace(/.{1,70}/g, '$&\n');
@@ -160,13 +160,16 @@ function takeOver(generated: Resource, existing: Resource): void {
 
 const mapOf = (value: unknown): JsonMap => (isMap(value) ? value : {});
 
-/** Of data that is merged all values become texts. */
+/** Merging converts all values to texts. */
 const textsOf = (value: unknown): JsonMap =>
   Object.fromEntries(
     Object.entries(mapOf(value)).map(([key, entry]) => [key, entry === null ? '' : typeof entry === 'object' ? '' : String(entry)]),
   );
 
-/** Ten characters that stand for the content of a generated object; equal to kustomize's, so that names stay when one changes to the other. */
+/**
+ * Ten characters from the content of a generated object; equal to kustomize's, so that names stay the same after a
+ * switch.
+ */
 export function contentHash({ object }: Resource): string {
   // kustomize leaves the name empty: it looks it up by a path that no object has.
   const content: JsonMap = { kind: object.kind, name: '', data: object.data ?? '' };

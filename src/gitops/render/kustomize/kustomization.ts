@@ -21,14 +21,14 @@ export interface Kustomization {
   readonly vars: readonly VariableRule[];
   readonly configMapGenerator: readonly GeneratorRule[];
   readonly secretGenerator: readonly GeneratorRule[];
-  /** Of `helmCharts` and, behind them, of the older `helmChartInflationGenerator`. */
+  /** Charts of `helmCharts` and, after them, of the older `helmChartInflationGenerator`. */
   readonly helmCharts: readonly HelmChartRule[];
   /** Directory with a directory for each chart. */
   readonly chartHome: string;
   /** Files that name fields of custom kinds, see `field-config.ts`. */
   readonly configurations: readonly string[];
   readonly crds: readonly string[];
-  /** File with the schemas that strategic merges go by in place of the built-in ones; empty when those count. */
+  /** File with schemas for strategic merges that replace the built-in ones; empty when those count. */
   readonly openapi: string;
   readonly buildMetadata: readonly string[];
   /** Texts of generators and transformers, or paths of files and directories with them. */
@@ -118,7 +118,7 @@ export interface GeneratorRule {
 }
 
 export interface HelmChartRule {
-  /** Where the rule stands: `helmCharts[0]`. */
+  /** Path of the rule: `helmCharts[0]`. */
   readonly field: string;
   readonly name: string;
   readonly version: string;
@@ -130,7 +130,10 @@ export interface HelmChartRule {
   readonly valuesFile: string;
   readonly additionalValuesFiles: readonly string[];
   readonly valuesInline: JsonMap;
-  /** How `valuesInline` meets the values file: it wins, it gives way, or it stands alone. */
+  /**
+   * Relation of `valuesInline` to the values file: merge it over the file, merge it under the file, or replace the
+   * file.
+   */
   readonly valuesMerge: 'override' | 'merge' | 'replace';
   readonly apiVersions: readonly string[];
   readonly kubeVersion: string;
@@ -385,7 +388,7 @@ function optionsOf(item: Reader | undefined): GeneratorOptions {
 
 export const noGeneratorOptions: GeneratorOptions = { labels: {}, annotations: {}, disableNameSuffixHash: false, immutable: false };
 
-/** Of secrets alone there are types. */
+/** Only secrets have types. */
 export function generatorRuleOf(item: Reader, common: GeneratorOptions, type: string): GeneratorRule {
   const own = optionsOf(item.child('options'));
   const env = item.text('env');

@@ -5,8 +5,9 @@ import { resolveScalar } from './scalar.ts';
 import { spend } from './work.ts';
 
 /**
- * Strategic merge as kustomize does it, which is not the API server's: lists are keyed by all of `x-kubernetes-list-map-keys`, new items
- * stand in front, an item whose merge leaves nothing goes, and kinds without a schema have their lists replaced.
+ * Strategic merge as kustomize does it, which differs from the API server's. Lists are keyed by all of
+ * `x-kubernetes-list-map-keys`, and new items go to the front. An item whose merge leaves nothing disappears, and kinds
+ * without a schema have their lists replaced.
  *
  * The target is changed in place; the patch is not. Undefined means that the patch deletes the whole object.
  *
@@ -22,7 +23,7 @@ export class MergeError extends Error {}
 
 const directive = '$patch';
 
-/** Schemas that say by what the items of lists are told apart. */
+/** Schemas with the keys of list items. */
 export interface MergeSchemas {
   readonly set: SchemaSet;
   readonly byKind: ReadonlyMap<string, Schema>;
@@ -45,7 +46,7 @@ function indexed(set: SchemaSet): MergeSchemas {
   return { set, byKind };
 }
 
-/** The `definitions` of an OpenAPI document. Whoever may write the tree has written it: all that is not as it should be says nothing. */
+/** The `definitions` of an OpenAPI document. The document is untrusted: malformed parts are ignored. */
 export function mergeSchemasIn(document: unknown): MergeSchemas {
   const definitions = isMap(document) && isMap(document.definitions) ? document.definitions : {};
   return indexed(Object.fromEntries(Object.entries(definitions).map(([name, value]) => [name, schemaOf(value)])));
@@ -89,7 +90,7 @@ function ownSchema(set: SchemaSet, ref: string): Schema | undefined {
 
 type List = unknown[];
 
-/** `undefined` stands for a part that is missing or, as a result, is to go. */
+/** `undefined` is a missing part or, as a result, a part to delete. */
 class Merger {
   readonly #set: SchemaSet;
 
@@ -97,7 +98,7 @@ class Merger {
     this.#set = set;
   }
 
-  /** What a reference to nothing stands for says nothing. */
+  /** A reference to a missing definition is ignored. */
   #resolve(schema: Schema): Schema {
     return schema.$ref === undefined ? schema : (ownSchema(this.#set, schema.$ref) ?? {});
   }
@@ -127,7 +128,7 @@ class Merger {
     }
     const order = takeDirective(patch, path);
     if (order === 'delete') return undefined;
-    // Where the object has nothing the patch is merged with itself, so that nulls and directives further down are obeyed.
+    // For a missing part the patch is merged with itself, so that nulls and directives further down take effect.
     const result = order === 'replace' || target === undefined || target === null ? patch : target;
     const resolved = schema === undefined ? undefined : this.#resolve(schema);
     if (result !== patch) this.#revisit(result, { schema, path, except: patch });
@@ -142,7 +143,7 @@ class Merger {
     return result;
   }
 
-  /** What a patch does not name stays, but its lists are put in order as well: items that are one by their keys become one. */
+  /** Parts that a patch does not name stay, but their lists are normalized as well: items with equal keys become one. */
   #revisit(target: JsonMap, { schema, path, except = {} }: { schema: Schema | undefined; path: string; except?: JsonMap }): void {
     if (schema === undefined) return;
     const resolved = this.#resolve(schema);

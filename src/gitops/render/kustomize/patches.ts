@@ -27,9 +27,9 @@ export interface PatchOptions {
   readonly target: TargetSelector | undefined;
   readonly allowNameChange: boolean;
   readonly allowKindChange: boolean;
-  /** Whether the names an object has before a JSON patch may still be used to refer to it. */
+  /** True when references may still use the names that an object had before a JSON patch. */
   readonly remembersNames: boolean;
-  /** What tells the items of lists apart, in place of the schemas of the built-in kinds. */
+  /** Keys of list items, in place of the schemas of the built-in kinds. */
   readonly schemas: MergeSchemas | undefined;
 }
 
@@ -65,7 +65,7 @@ function targetOf(resources: readonly Resource[], patch: JsonMap): Resource {
 function merge(resources: Resource[], resource: Resource, patch: JsonMap, options: PatchOptions): void {
   const { kind, name, namespace } = currentId(resource);
   if (options.allowKindChange || options.allowNameChange) rememberId(resource);
-  // Of a whole object it does nothing.
+  // On a whole object it has no effect.
   if (patch.$patch === 'replace') return;
   let merged: JsonMap | undefined;
   try {

@@ -190,7 +190,7 @@ function hasBlankSubject({ object }: Resource): boolean {
   return object.subjects.some((subject) => isMap(subject) && subject.kind === 'ServiceAccount' && subject.namespace === null);
 }
 
-/** Whether two objects went through the same prefixes and suffixes, that is, come from the same place. */
+/** True when two objects went through the same prefixes and suffixes, and so come from the same place. */
 function sameContext(a: Resource, b: Resource, allowEmpty: boolean): boolean {
   const same = (left: readonly string[], right: readonly string[]): boolean =>
     (allowEmpty && (left.length === 0 || right.length === 0)) || haveSameEnd(left, right);

@@ -16,7 +16,10 @@ export interface RemoteAddress {
   readonly repository: string;
   /** Directory in it; empty is its root. */
   readonly path: string;
-  /** A tag, or a commit in 40 hex digits. What a branch is changes without a commit of the tree that names it, so none is followed. */
+  /**
+   * A tag, or a commit in 40 hex digits. A branch changes without a commit of the tree that names it, so none is
+   * accepted.
+   */
   readonly ref: string;
 }
 
@@ -34,7 +37,7 @@ export class RemoteBaseError extends Error {
   }
 }
 
-/** Whether a resource is not a path of the tree, by the forms that kustomize takes for addresses. */
+/** True when a resource has one of the forms that kustomize reads as addresses, and is no path of the tree. */
 export const isRemote = (path: string): boolean =>
   /^[a-z][a-z0-9+.-]*:\/\/|^git::|^[\w.-]+@[\w.-]+:|\?ref=|^(github|gitlab)\.com[/:]|\.git(\/|$)/i.test(path);
 
@@ -117,7 +120,7 @@ export class MountedTree implements FileTree {
     return address.path === '' ? name : `${name}/${address.path}`;
   }
 
-  /** Where a file comes from; undefined when it is of the tree itself. */
+  /** Repository of a file; undefined when it is in the tree itself. */
   origin(file: string): RemoteAddress | undefined {
     const name = mountOf(file);
     const mounted = name === undefined ? undefined : this.#mounts.get(name);
@@ -125,7 +128,7 @@ export class MountedTree implements FileTree {
   }
 }
 
-/** How the names of mounts begin; a file of the tree that is called so is not found. */
+/** Prefix of the names of mounts; a file of the tree with such a name is not found. */
 const mark = 'remote:';
 /** U+2215, which no address has as it is: two addresses never have one name. */
 const slash = '\u2215';

@@ -111,7 +111,7 @@ function write(resource: Resource, { path, value, options }: Write): void {
   for (const place of places) place.replace(valueFor(place, value, options));
 }
 
-/** What goes into a field. A scalar keeps the type of the field, as kustomize only exchanges its text. */
+/** Value for a field. A scalar keeps the type of the field, as kustomize only exchanges its text. */
 function valueFor(place: Place, value: unknown, { delimiter, index }: FieldOptions): unknown {
   let next = value;
   if (delimiter !== '') {
@@ -128,7 +128,7 @@ function valueFor(place: Place, value: unknown, { delimiter, index }: FieldOptio
   }
   if (typeof place.value === 'object' && place.value !== null) return cloneJson(next);
   if (typeof next === 'object' && place.created) return cloneJson(next);
-  // Of a null only the text is exchanged, too, and must go on to mean null.
+  // A null has only its text exchanged, too, and must remain null.
   if (place.value === null && typeof next === 'object') return null;
   const text = typeof next === 'object' ? '' : textOfScalar(next);
   if (typeof place.value === 'string' && !place.created) return text;
@@ -140,7 +140,7 @@ function valueFor(place: Place, value: unknown, { delimiter, index }: FieldOptio
   return resolved;
 }
 
-/** Where there is a whole number, another number is none. */
+/** A whole number is not replaced by another kind of number. */
 function isOfType(value: unknown, other: unknown): boolean {
   if (other === null || value === null) return other === value;
   return typeof value === typeof other && (!Number.isInteger(other) || Number.isInteger(value));
@@ -226,7 +226,7 @@ function madeFor(next: string | undefined, leaf: unknown): unknown {
   return /^[0-9]+$/.test(next) || (next.startsWith('[') && next.endsWith(']')) ? [] : ({} satisfies JsonMap);
 }
 
-/** `spec.containers.[name=a.b].image` in its parts: brackets keep what stands in them together. */
+/** Splits `spec.containers.[name=a.b].image`: brackets keep their content together. */
 export function splitFieldPath(path: string): readonly string[] {
   const pieces = splitPath(path, '.');
   const parts: string[] = [];

@@ -31,7 +31,7 @@ export interface Configured {
   readonly namespace: string;
 }
 
-/** Where an object was read or generated; it stands in error messages, and in an annotation when the kustomization asks for that. */
+/** Origin of an object. Error messages name it, and so does an annotation when the kustomization asks for that. */
 export interface Origin {
   readonly file: string;
   readonly line: number;
@@ -99,7 +99,7 @@ export function originalId(resource: Resource): ResourceId {
   return { ...current, ...resource.previous[0] };
 }
 
-/** The objects that have this id or had it before. Most are told from it by their names alone. */
+/** The objects that have or had this id. Names alone distinguish most of them. */
 export function withId(resources: readonly Resource[], id: ResourceId): readonly Resource[] {
   spend(resources.length);
   const key = idKey(id);
@@ -172,8 +172,9 @@ export function setOwn(map: JsonMap, key: string, value: unknown): void {
 }
 
 /**
- * Members that kustomize made as one: a label that a rule adds to an object in several places (its metadata, selector, template) is one
- * node of its tree, so that what changes it in one of them later changes it in all. Members that were there before stand alone.
+ * Members that kustomize created as one. A label that a rule adds to an object in several places (its metadata,
+ * selector, template) is one node of its tree, so a later change in one place changes all. Members that existed before
+ * are independent.
  */
 const linkedMembers = new WeakMap<JsonMap, Map<string, readonly JsonMap[]>>();
 

@@ -3,7 +3,7 @@ import { parseLabelSelector } from '../../../machinery/selector.ts';
 import { currentId, effectiveNamespace, isMap, originalId, type Resource } from './resource.ts';
 import { spend } from './work.ts';
 
-/** Which objects a patch or replacement means. Its texts are whole-match regular expressions. */
+/** Selects the objects of a patch or replacement. Its texts are whole-match regular expressions. */
 export interface TargetSelector {
   readonly group?: string | undefined;
   readonly version?: string | undefined;

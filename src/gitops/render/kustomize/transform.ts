@@ -200,8 +200,8 @@ export function setReplicas(
 }
 
 /**
- * Images of every list `containers` and `initContainers`, wherever in an object it stands; and then those of pods and templates once
- * more, as kustomize does, which shows with a suffix.
+ * Images of every list `containers` and `initContainers`, anywhere in an object. Those of pods and templates are
+ * changed once more, as kustomize does, which shows with a suffix.
  */
 export function setImage(resources: readonly Resource[], rule: ImageRule, fields: readonly FieldSpec[]): void {
   const pattern = safePattern(`^${rule.name}(:[a-zA-Z0-9_.{}-]*)?(@sha256:[a-zA-Z0-9_.{}-]*)?$`);

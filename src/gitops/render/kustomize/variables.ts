@@ -22,7 +22,7 @@ export function assignVariable(resources: readonly Resource[], rule: VariableRul
   matches[0]?.variables.push(rule.name);
 }
 
-/** Adds variables of another kustomization; a name stands for one thing. */
+/** Adds variables of another kustomization; a name may have one definition only. */
 export function addVariables(variables: Map<string, VariableRule>, rules: Iterable<VariableRule>): void {
   for (const rule of rules) {
     if (variables.has(rule.name)) throw new VariableError(`var '${rule.name}' already encountered`);

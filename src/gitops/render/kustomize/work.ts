@@ -5,7 +5,7 @@ export class TooMuchWork extends Error {
   }
 }
 
-/** How much of its allowance a build has left. A unit is about a node of an object that is looked at, 100 to 500 ns. */
+/** Rest of a build's allowance. A unit is about one visited node of an object, 100 to 500 ns. */
 export interface Allowance {
   left: number;
 }
@@ -13,7 +13,7 @@ export interface Allowance {
 /** Some seconds of a processor. 10,000 objects of 50 fields and a patch of each of them take a twentieth of it. */
 export const allowanceOfBuild = 20_000_000;
 
-/** Of the build whose step runs now: steps do not wait, so there is one at a time. */
+/** Work of the running build: steps do not wait, so there is one at a time. */
 let current: Allowance | undefined;
 
 /** Runs a step of a build, which must not wait, at the cost of its allowance. */
