@@ -14,7 +14,7 @@ import { handlePodStream } from './pod-streams.ts';
 import { handleProxy } from './proxy.ts';
 import { mediaTypeOf } from './request-body.ts';
 import type { ApiVerb, RequestLabels } from './request-metrics.ts';
-import type { ResourceTarget } from './request-target.ts';
+import type { RequestTarget, ResourceTarget } from './request-target.ts';
 import { handleUpdate } from './update.ts';
 import { handleWatch } from './watch.ts';
 
@@ -75,14 +75,19 @@ const apiVerbs: Readonly<Record<Verb, ApiVerb>> = {
   deletecollection: 'DELETECOLLECTION',
 };
 
-/** Labels of a request that names a resource; only what is served becomes a label. */
-export function labelsOf(
-  method: string,
-  target: ResourceTarget,
-  query: URLSearchParams,
-  contentType: string | undefined,
-  kind: KindDefinition | undefined,
-): RequestLabels {
+export interface LabelledRequest {
+  readonly method: string;
+  readonly target: RequestTarget;
+  readonly query: URLSearchParams;
+  readonly contentType: string | undefined;
+  readonly kind: KindDefinition | undefined;
+}
+
+/** Labels of a request; only a kind that is served becomes a label. */
+export function labelsOf({ method, target, query, contentType, kind }: LabelledRequest): RequestLabels {
+  if (target.type !== 'resource') {
+    return { verb: method === 'GET' ? 'GET' : 'OTHER', dryRun: false, kind: undefined, subresource: '', scope: '' };
+  }
   const verb = verbOf(method, target, query);
   const subresource = kind?.subresources.some(({ name }) => name === target.subresource) ? (target.subresource ?? '') : '';
   const isApply = verb === 'patch' && mediaTypeOf(contentType) === 'application/apply-patch+yaml';
@@ -111,22 +116,18 @@ export interface DispatchOptions {
 }
 
 /** @throws StatusError 404 and 405 as the real server gives them, 501 for what is not there yet */
-export function handlerOf({ method, target, query, kind, kubelet }: DispatchOptions): {
-  readonly handler: Handler;
-  readonly kind: KindDefinition;
-} {
+export function handlerOf(options: DispatchOptions): { readonly handler: Handler; readonly kind: KindDefinition } {
+  const { target, query, kind } = options;
   const { name, namespace, subresource } = target;
   const connection = tryConnection(target);
   if (kind !== undefined && connection !== undefined && kind.subresources.some((served) => served.name === connection)) {
-    return { handler: connectionHandler(method, target, connection, kubelet), kind };
+    return { handler: connectionHandler(options, connection), kind };
   }
   if (kind === undefined || target.rest !== undefined) throw resourceNotFound();
   const scopeMatches = kind.namespaced ? namespace !== undefined || name === undefined : namespace === undefined;
   if (!scopeMatches) throw resourceNotFound();
   if (!isWatch(target, query)) checkTimeout(query);
-  const handler =
-    subresource === undefined ? objectHandler(method, target, query, kind) : subresourceHandler(method, target, kind, kubelet);
-  return { handler, kind };
+  return { handler: subresource === undefined ? objectHandler(options, kind) : subresourceHandler(options, kind), kind };
 }
 
 const handlers: Readonly<Record<Verb, Handler>> = {
@@ -140,7 +141,7 @@ const handlers: Readonly<Record<Verb, Handler>> = {
   deletecollection: handleDeleteCollection,
 };
 
-function objectHandler(method: string, target: ResourceTarget, query: URLSearchParams, kind: KindDefinition): Handler {
+function objectHandler({ method, target, query }: DispatchOptions, kind: KindDefinition): Handler {
   const verb = verbOf(method, target, query);
   const onCollection = target.name === undefined;
   // Collections over all namespaces can be read only.
@@ -155,7 +156,7 @@ function objectHandler(method: string, target: ResourceTarget, query: URLSearchP
   return handlers[verb];
 }
 
-function connectionHandler(method: string, target: ResourceTarget, connection: Connection, kubelet: KubeletClient | undefined): Handler {
+function connectionHandler({ method, target, kubelet }: DispatchOptions, connection: Connection): Handler {
   if (kubelet === undefined) throw notImplemented(`${target.resource}/${connection} without access to nodes`);
   if (connection === 'proxy') return (request, context) => handleProxy(request, context, kubelet);
   if (target.rest !== undefined) throw resourceNotFound();
@@ -163,7 +164,7 @@ function connectionHandler(method: string, target: ResourceTarget, connection: C
   return (request, context) => handlePodStream(request, context, { kubelet, stream: connection });
 }
 
-function subresourceHandler(method: string, target: ResourceTarget, kind: KindDefinition, kubelet: KubeletClient | undefined): Handler {
+function subresourceHandler({ method, target, kubelet }: DispatchOptions, kind: KindDefinition): Handler {
   const subresource = kind.subresources.find(({ name }) => name === target.subresource);
   if (subresource === undefined) throw resourceNotFound();
   const verb = verbOf(method, target, new URLSearchParams());

@@ -1,0 +1,48 @@
+import { STATUS_CODES } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { FastifyError } from 'fastify';
+import { badRequest, methodNotAllowed, StatusError } from '../../machinery/status-error.ts';
+import { maxBodyBytes } from '../http/request-body.ts';
+
+/** Answers a connection whose bytes are no HTTP, or came too slowly: there is no request to answer, only a socket. */
+export function answerClientError(err: NodeJS.ErrnoException, socket: Duplex): void {
+  // A client that is only slow would take an answer before the handshake for that to its request.
+  if (err.code === 'ECONNRESET' || err.code === 'ERR_TLS_HANDSHAKE_TIMEOUT' || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const error =
+    err.code === 'HPE_INVALID_METHOD' ? methodNotAllowed() : (clientErrors[err.code ?? ''] ?? badRequest('malformed HTTP request'));
+  const body = JSON.stringify(error.toStatus());
+  const head = [
+    `HTTP/1.1 ${error.code} ${STATUS_CODES[error.code] ?? ''}`,
+    'content-type: application/json',
+    `content-length: ${body.length}`,
+  ];
+  socket.end(`${head.join('\r\n')}\r\nconnection: close\r\n\r\n${body}`);
+}
+
+const clientErrors: Readonly<Record<string, StatusError>> = {
+  ERR_HTTP_REQUEST_TIMEOUT: new StatusError({ code: 408, reason: 'Timeout', message: 'the request took too long to arrive' }),
+  HPE_HEADER_OVERFLOW: new StatusError({ code: 431, reason: 'BadRequest', message: 'the headers of the request are too large' }),
+};
+
+/** The refusal of the framework in the words of the API; undefined for an error that is not the client's. */
+export function frameworkErrorOf(err: FastifyError | Error): StatusError | undefined {
+  const { code, statusCode } = err as Partial<FastifyError>;
+  switch (code) {
+    case 'FST_ERR_CTP_BODY_TOO_LARGE':
+      return new StatusError({ code: 413, reason: 'RequestEntityTooLarge', message: `Request entity too large: limit is ${maxBodyBytes}` });
+    case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
+      return new StatusError({
+        code: 415,
+        reason: 'UnsupportedMediaType',
+        message:
+          'the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf',
+      });
+    case 'FST_ERR_NOT_FOUND':
+      return methodNotAllowed();
+    default:
+      return statusCode !== undefined && statusCode >= 400 && statusCode < 500 ? badRequest(err.message) : undefined;
+  }
+}
