@@ -1,8 +1,8 @@
-import { type IncomingHttpHeaders, type IncomingMessage, type OutgoingHttpHeaders, type ServerResponse, STATUS_CODES } from 'node:http';
+import { type IncomingMessage, type OutgoingHttpHeaders, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import { networkErrorText } from '../../base/network-error.ts';
 import { badRequest } from '../../machinery/status-error.ts';
+import { forwardedHeaders, headOf, relayAnswer } from '../http/relay-answer.ts';
 import { sendPlain } from '../http/respond.ts';
 import type { Upgrade } from '../http/upgrade.ts';
 import type { UserInfo } from '../user.ts';
@@ -41,7 +41,7 @@ export async function proxyRequest(request: ProxiedRequest, send: (request: Remo
     return;
   }
   const { message, upgraded } = answer;
-  if (upgraded !== undefined && upgrade !== undefined) join(message, upgraded, upgrade, request);
+  if (upgraded !== undefined && upgrade !== undefined) join({ message, upgraded, upgrade, response, stopping: request.stopping });
   else if (upgraded !== undefined) {
     upgraded.socket.destroy();
     sendUnavailable(response, 'error trying to reach service: the server changed the protocol without being asked');
@@ -64,45 +64,14 @@ function pathOf(url: string): string {
   return `${segments.map(encodeURIComponent).join('/')}${mark === -1 ? '' : url.slice(mark)}`;
 }
 
-/** Headers of one connection only, and headers of authentication, which are for the API server. */
-const ownHeaders = new Set([
-  'authorization',
-  'connection',
-  'content-length',
-  'expect',
-  'host',
-  'http2-settings',
-  'keep-alive',
-  'proxy-authenticate',
-  'proxy-authorization',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-]);
-
-/** A name may be written with `_` for `-`, which some servers take for the same. */
-const isForwarded = (name: string): boolean => {
-  const plain = name.replaceAll('_', '-');
-  return !ownHeaders.has(plain) && !plain.startsWith('impersonate-') && !plain.startsWith('x-remote-') && !plain.startsWith('x-forwarded-');
-};
-
-/** Headers that the client's `Connection` names belong to its connection, too. */
-function forwarded(headers: IncomingHttpHeaders): OutgoingHttpHeaders {
-  const named = new Set(
-    String(headers.connection ?? '')
-      .toLowerCase()
-      .split(/\s*,\s*/),
-  );
-  return Object.fromEntries(Object.entries(headers).filter(([name]) => isForwarded(name) && !named.has(name)));
-}
+/** Headers that this server sets itself. */
+const isOwn = (name: string): boolean => name.startsWith('x-forwarded-');
 
 function headersFor({ raw, body, upgrade }: ProxiedRequest): OutgoingHttpHeaders {
   const { url = '/' } = raw;
   const mark = url.indexOf('?');
   return {
-    ...forwarded(raw.headers),
+    ...forwardedHeaders(raw.headers, isOwn),
     'x-forwarded-for': raw.socket.remoteAddress ?? '',
     'x-forwarded-proto': 'https',
     'x-forwarded-uri': mark === -1 ? url : url.slice(0, mark),
@@ -120,30 +89,20 @@ async function relay(answer: IncomingMessage, { response, stopping }: ProxiedReq
     sendPlain(response, 502, 'the backend attempted to redirect this request, which is not permitted');
     return;
   }
-  const length = headers['content-length'];
-  response.writeHead(statusCode, { ...forwarded(headers), ...(length === undefined ? {} : { 'content-length': length }) });
-  response.flushHeaders();
-  const stop = (): void => void answer.destroy();
-  stopping.addEventListener('abort', stop, { once: true });
-  try {
-    await pipeline(answer, response);
-  } catch {
-    // Either side went away in mid-stream. The head is out, so there is nobody to tell; `pipeline` has closed both.
-  } finally {
-    stopping.removeEventListener('abort', stop);
-  }
+  await relayAnswer({ answer, response, stopping, ...headOf(answer, isOwn) });
+}
+
+interface Joined extends Pick<ProxiedRequest, 'response' | 'stopping'> {
+  readonly message: IncomingMessage;
+  readonly upgraded: { readonly socket: Duplex; readonly head: Buffer };
+  readonly upgrade: Upgrade;
 }
 
 /** Bytes both ways until either end closes. */
-function join(
-  message: IncomingMessage,
-  upgraded: { readonly socket: Duplex; readonly head: Buffer },
-  upgrade: Upgrade,
-  { response, stopping }: ProxiedRequest,
-): void {
+function join({ message, upgraded, upgrade, response, stopping }: Joined): void {
   const { socket: remote, head } = upgraded;
   const { socket: client, head: clientHead } = upgrade;
-  const lines = Object.entries(forwarded(message.headers)).flatMap(([name, value]) =>
+  const lines = Object.entries(forwardedHeaders(message.headers, isOwn)).flatMap(([name, value]) =>
     (Array.isArray(value) ? value : [value]).map((each) => `${name}: ${each}`),
   );
   // For the log and the metrics; the head goes over the connection itself.

@@ -1,16 +1,22 @@
 import type { KubeObject } from '../../machinery/object.ts';
 import { apiVersionOf } from '../../machinery/resource.ts';
-import type { RunningKubeApi } from '../create-kube-api.ts';
+import type { KindTable } from '../kube-api.ts';
 import { resourcePrefixOf, splitStoreKey } from '../registry/keys.ts';
+import type { Unreadable } from './encrypted-storage.ts';
 
 /** As many objects as this names one by one; the log names all. */
 const maxTold = 100;
+
+interface UnreadableSource {
+  readonly unreadable: ReadonlyMap<string, Unreadable>;
+  readonly kinds: Pick<KindTable, 'all'>;
+}
 
 /** Gives placeholders for the objects that cannot be decrypted, with the reason: only their names are known. */
 export function unreadableObjects({
   unreadable,
   kinds,
-}: Pick<RunningKubeApi, 'unreadable' | 'kinds'>): readonly { readonly object: KubeObject; readonly message: string }[] {
+}: UnreadableSource): readonly { readonly object: KubeObject; readonly message: string }[] {
   return [...unreadable].slice(0, maxTold).flatMap(([storeKey, { reason }]) => {
     const { prefix, key } = splitStoreKey(storeKey);
     const kind = kinds.all().find((known) => resourcePrefixOf(known) === prefix);

@@ -1,5 +1,3 @@
-import type { IncomingMessage } from 'node:http';
-import { pipeline } from 'node:stream/promises';
 import { type Node, nodes } from '../../api/core/v1/node.ts';
 import { type Pod, pods } from '../../api/core/v1/pod.ts';
 import { badRequest, type FieldError, invalid } from '../../machinery/status-error.ts';
@@ -8,6 +6,7 @@ import { type ApiRequest, type HandlerContext, refOf } from './api-request.ts';
 import { containerOf, errorOf } from './kubelet-answers.ts';
 import type { KubeletClient } from './kubelet-client.ts';
 import { booleanOf } from './options.ts';
+import { relayAnswer } from './relay-answer.ts';
 
 /**
  * GET of `pods/log`: relays the agent's answer as it comes, for as long as the client follows it.
@@ -31,24 +30,9 @@ export async function handlePodLog(request: ApiRequest, context: HandlerContext,
   const query = parameters.toString();
   const answer = await kubelet.request(node, { path: query === '' ? path : `${path}?${query}`, signal: request.signal });
   if (answer.statusCode !== 200) throw await errorOf(answer, { name: ref.name, kind: 'pods/log' });
-  await relay(answer, request, context);
-}
-
-async function relay(answer: IncomingMessage, { response }: ApiRequest, { stopping }: HandlerContext): Promise<void> {
-  response.writeHead(200, { 'content-type': 'text/plain' });
-  response.flushHeaders();
-  const stop = (): void => {
-    answer.destroy();
-    response.end();
-  };
-  stopping.addEventListener('abort', stop, { once: true });
-  try {
-    await pipeline(answer, response);
-  } catch {
-    // Either side went away in mid-stream. The head is out, so there is nobody to tell; `pipeline` has closed both.
-  } finally {
-    stopping.removeEventListener('abort', stop);
-  }
+  const { response } = request;
+  const { stopping } = context;
+  await relayAnswer({ answer, response, stopping, code: 200, headers: { 'content-type': 'text/plain' }, endsWhole: true });
 }
 
 const numbers: readonly (readonly [name: string, least: number])[] = [

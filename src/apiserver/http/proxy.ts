@@ -1,6 +1,5 @@
-import { request as httpRequest, type IncomingHttpHeaders, type IncomingMessage, type OutgoingHttpHeaders } from 'node:http';
+import { request as httpRequest, type IncomingMessage, type OutgoingHttpHeaders } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import { connect as connectTls } from 'node:tls';
 import { type Node, nodes } from '../../api/core/v1/node.ts';
 import { type Pod, pods } from '../../api/core/v1/pod.ts';
@@ -16,6 +15,7 @@ import { type ApiRequest, type HandlerContext, refOf, requestInfoOf } from './ap
 import { errorOf } from './kubelet-answers.ts';
 import { type KubeletClient, KubeletRefusal } from './kubelet-client.ts';
 import { connectPod } from './pod-connection.ts';
+import { forwardedHeaders, headOf, relayAnswer } from './relay-answer.ts';
 
 /**
  * `nodes/proxy`, `pods/proxy`, `services/proxy`: an HTTP request to a node's kubelet port, or to a port of a pod. Pods are reached through
@@ -171,54 +171,17 @@ function send(request: ApiRequest, { connection, destination, port, clock }: Sen
   });
 }
 
-/** Headers of one connection only, and headers of authentication, which are for the API server. */
-const ownHeaders = new Set([
-  'authorization',
-  'connection',
-  'content-length',
-  'host',
-  'keep-alive',
-  'proxy-authenticate',
-  'proxy-authorization',
-  'proxy-connection',
-  'sec-websocket-extensions',
-  'sec-websocket-key',
-  'sec-websocket-protocol',
-  'sec-websocket-version',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-]);
-
-const isForwarded = (name: string): boolean => !ownHeaders.has(name) && !name.startsWith('impersonate-') && !name.startsWith('x-remote-');
-
-const forwarded = (headers: IncomingHttpHeaders): OutgoingHttpHeaders =>
-  Object.fromEntries(Object.entries(headers).filter(([name]) => isForwarded(name)));
+/** The handshake of a WebSocket, which is not passed on here. */
+const isHandshake = (name: string): boolean => name.startsWith('sec-websocket-');
 
 const headersFor = ({ raw, body }: ApiRequest): OutgoingHttpHeaders => ({
-  ...forwarded(raw.headers),
+  ...forwardedHeaders(raw.headers, isHandshake),
   'x-forwarded-uri': raw.url ?? '/',
   ...(body === undefined ? {} : { 'content-length': body.length }),
 });
 
-/** As it comes, for as long as it comes. */
-async function relay(answer: IncomingMessage, { response }: ApiRequest, { stopping }: HandlerContext): Promise<void> {
-  const length = answer.headers['content-length'];
-  response.writeHead(answer.statusCode ?? 502, {
-    ...forwarded(answer.headers),
-    ...(length === undefined ? {} : { 'content-length': length }),
-  });
-  const stop = (): void => void answer.destroy();
-  stopping.addEventListener('abort', stop, { once: true });
-  try {
-    await pipeline(answer, response);
-  } catch {
-    // Either side went away in mid-stream. The head is out, so there is nobody to tell; `pipeline` has closed both.
-  } finally {
-    stopping.removeEventListener('abort', stop);
-  }
-}
+const relay = (answer: IncomingMessage, { response }: ApiRequest, { stopping }: HandlerContext): Promise<void> =>
+  relayAnswer({ answer, response, stopping, ...headOf(answer, isHandshake) });
 
 const unavailable = (message: string): StatusError => new StatusError({ code: 503, reason: 'ServiceUnavailable', message });
 
