@@ -5,7 +5,7 @@ import type { Expressions } from './observe/expressions.ts';
 import { sourceKeyOf } from './plan/app-spec.ts';
 import { messageOf } from './plan/sync-failure.ts';
 
-/** The first dependency that keeps the app waiting, in words. */
+/** The first dependency that keeps the app waiting, as text. */
 export function unreadyDependency(
   app: Kustomization,
   revision: KnownRevision,
@@ -15,7 +15,7 @@ export function unreadyDependency(
     absent,
   }: {
     readonly expressions: Expressions;
-    /** What is said of an app that is not there. */
+    /** State of a missing app. */
     readonly absent: string;
     appOf(key: string): Kustomization | undefined;
   },

@@ -89,7 +89,7 @@ export function createAutoRevert({
   }
 }
 
-/** How long an app has to be Degraded before it reverts by itself; undefined when it never does. */
+/** Time that an app must be Degraded before it reverts by itself; undefined when it never does. */
 function graceMs({ metadata }: Kustomization): number | undefined {
   const text = metadata.annotations?.[annotations.autoRevert];
   if (text === undefined || text === 'false') return undefined;

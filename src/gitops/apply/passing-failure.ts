@@ -55,7 +55,7 @@ export function createPassingFailures({ apps, revisions, claims, clock, stateOf 
     }
   }
 
-  /** Whether an app has not come to an end with its newest revision. */
+  /** True when an app has no final result for its newest revision. */
   function isUnderWay(app: Kustomization): boolean {
     if (app.spec.suspend === true || app.metadata.deletionTimestamp !== undefined || holdOf(app) !== undefined) return false;
     const newest = revisions.get(sourceKeyOf(app))?.commit.revision;

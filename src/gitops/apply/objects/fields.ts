@@ -1,7 +1,7 @@
 import type { DynamicObject, ManagedFieldsEntry } from '../../../machinery/object.ts';
 import { deepEqual } from '../../../machinery/object.ts';
 
-/** What one field manager owns of an object: the tree of `fieldsV1`. */
+/** Fields that one manager owns of an object: the tree of `fieldsV1`. */
 export type FieldTree = Readonly<Record<string, unknown>>;
 
 /** The engine's field manager. */
@@ -61,7 +61,7 @@ export function lostFields(before: FieldTree, after: FieldTree | undefined, limi
 export function changedFields(tree: FieldTree, before: unknown, after: unknown, limit = 5): readonly FieldPath[] {
   const changed: FieldPath[] = [];
   const visit = (node: FieldTree, left: unknown, right: unknown, path: FieldPath): void => {
-    // What is the same as a whole, as nearly all of it is, need not be taken apart: the keys of list items are JSON.
+    // Equal parts, which are nearly all, need not be taken apart: the keys of list items are JSON.
     if (deepEqual(left, right)) return;
     for (const [segment, below] of Object.entries(node)) {
       if (changed.length >= limit) return;
@@ -83,7 +83,7 @@ export function managerOf(object: DynamicObject, path: FieldPath): string | unde
   return owners.sort((a, b) => ((a.time ?? '') < (b.time ?? '') ? 1 : -1))[0]?.manager;
 }
 
-/** Whether a field is in a tree. */
+/** True when a field is in a tree. */
 export function owns(tree: FieldTree | undefined, path: FieldPath): boolean {
   let node: FieldTree | undefined = tree;
   for (const segment of path) node = node?.[segment] as FieldTree | undefined;

@@ -29,7 +29,7 @@ export type Pointer = string;
 export interface IgnoredFields {
   /** @throws SelectorError for a pattern or selector of a rule that cannot be read */
   pointersOf(app: Kustomization, object: KubeObject): readonly Pointer[];
-  /** The same, also by autoscalers that the cache has not heard of yet. Asks the server where that matters. */
+  /** The same, including autoscalers that the cache does not have yet. Asks the server when that matters. */
   pointersNow(app: Kustomization, object: KubeObject): Promise<readonly Pointer[]>;
   /** The name of an autoscaler that decides the replicas of an object; undefined when none does. */
   autoscalerOf(object: KubeObject): string | undefined;
@@ -52,7 +52,7 @@ export const replicasPath: FieldPath = ['f:spec', 'f:replicas'];
 export const isScalable = ({ kind }: { readonly kind: string }): boolean => scalableKinds.has(kind);
 
 export function createIgnoredFields({ client, informers }: { readonly client: Client; readonly informers: InformerSet }): IgnoredFields {
-  // Of all versions the one that every cluster serves; what is read of it is the same in each.
+  // The one version that every cluster serves; the fields that are read are the same in each.
   const autoscalers = informers.get(horizontalPodAutoscalersV1);
   autoscalers.addIndex(byTarget, scaleTargets);
 
@@ -115,8 +115,9 @@ function scaleTargets(autoscaler: HorizontalPodAutoscalerV1): readonly string[] 
 }
 
 /**
- * Whether an autoscaler is able to act, by the conditions that its controller sets: without a controller it has none, and Git's number
- * counts. One that has scaled keeps what it set while its metrics are away: an outage must not shrink a workload to Git's number.
+ * True when an autoscaler can act, by the conditions that its controller sets. Without a controller it has none, and
+ * Git's number counts. One that has scaled keeps its number while its metrics are away: an outage must not shrink a
+ * workload to Git's number.
  *
  * @see https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale-walkthrough/, "Appendix: status conditions"
  */
@@ -162,7 +163,7 @@ export function withoutForeign(object: DynamicObject, live: DynamicObject | unde
   return result;
 }
 
-/** Whether a field, as `fieldsV1` names it, is one of `pointers` or below one. */
+/** True when a field, as `fieldsV1` names it, is one of `pointers` or below one. */
 export function isIgnored(object: DynamicObject, path: FieldPath, pointers: readonly Pointer[]): boolean {
   if (pointers.length === 0) return false;
   const pointer = pointerOf(object, path);

@@ -46,14 +46,14 @@ export function describeId(id: ObjectId): string {
   return parsed === undefined ? id : describe(parsed.kind, parsed.ref);
 }
 
-/** Of whose writing the object is: the key of the app that its labels name. */
+/** Key of the app that the object's labels name as its owner. */
 export const ownerOf = ({ metadata: { labels: all } }: KubeObject): string =>
   `${all?.[labels.fluxKustomizeNamespace]}/${all?.[labels.fluxKustomizeName]}`;
 
 /** `metadata.resourceVersion`, which grows with each write. */
 export const versionOf = ({ metadata }: KubeObject): number => Number(metadata.resourceVersion ?? 0);
 
-/** Where an object lives in the API; informers and the index of owned objects go by it. */
+/** Location of an object in the API; informers and the index of owned objects use it. */
 export function addressOf(resource: Resource, { namespace = '', name }: ObjectRef): string {
   return [resource.group, resource.resource, namespace, name].join('/');
 }

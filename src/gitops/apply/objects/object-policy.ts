@@ -8,16 +8,22 @@ export type HookDeletion = 'HookSucceeded' | 'HookFailed' | 'BeforeHookCreation'
 
 export type DriftPolicy = 'correct' | 'detect' | 'ignore';
 
-/** What an object's own annotations ask of the engine: ours, and those of Flux and Argo CD that repositories carry already. */
+/**
+ * Requests of an object's own annotations to the engine: ours, and those of Flux and Argo CD that repositories carry
+ * already.
+ */
 export interface ObjectPolicy {
-  /** Is left alone, neither applied nor put back nor pruned: until then (milliseconds since the epoch), or for good. */
+  /**
+   * The engine neither applies nor corrects nor prunes the object: until then (milliseconds since the epoch), or
+   * permanently.
+   */
   readonly suspendedUntil: number | undefined;
   /** Is made when it is not there and never changed. */
   readonly createsOnly: boolean;
   /** Fields of other managers stay theirs, whoever they are. */
   readonly isMerged: boolean;
   readonly prune: 'last' | 'before' | 'never';
-  /** May be deleted and made anew when a field that cannot change has changed. */
+  /** May be deleted and created again when an immutable field has changed. */
   readonly recreates: boolean;
   /** A Job whose name ends with a hash of its spec: a change makes another Job. */
   readonly hashesName: boolean;
@@ -61,7 +67,7 @@ const plain: ObjectPolicy = {
 /** Objects are frozen, so what was read once holds. */
 const known = new WeakMap<KubeObject, ObjectPolicy>();
 
-/** Of a manifest or of a live object; Flux reads its own keys from labels, too, and takes values in any case. */
+/** Policy of a manifest or of a live object; Flux reads its own keys from labels, too, and accepts values in any case. */
 export function policyOf(object: KubeObject): ObjectPolicy {
   const { annotations: notes, labels } = object.metadata;
   if (notes === undefined && labels === undefined) return plain;
@@ -77,7 +83,7 @@ export function policyOf(object: KubeObject): ObjectPolicy {
 
 export const isSuspended = ({ suspendedUntil }: ObjectPolicy, now: number): boolean => suspendedUntil !== undefined && now < suspendedUntil;
 
-/** Why a live object is not touched, or one that is not there is not made; undefined when it is. */
+/** Reason to leave a live object alone, or not to create a missing one; undefined when the engine may act. */
 export function leftAlone(policy: ObjectPolicy, live: KubeObject | undefined, now: number): 'suspended' | 'exists' | undefined {
   if (isSuspended(policy, now) || (live !== undefined && isSuspended(policyOf(live), now))) return 'suspended';
   return policy.createsOnly && live !== undefined ? 'exists' : undefined;

@@ -8,7 +8,7 @@ import type { Client, DiscoveredResource } from '../../../client/client.ts';
 export interface ResourceMapper {
   /** In the named version; undefined when the server does not have it. */
   find(group: string, version: string, kind: string): Promise<DiscoveredResource | undefined>;
-  /** Like `find`, asking the server anew when it is not known. */
+  /** Like `find`, but asks the server again when the kind is unknown. */
   findNow(group: string, version: string, kind: string): Promise<DiscoveredResource | undefined>;
   /** In whatever version the server prefers. */
   findPreferred(group: string, kind: string): Promise<DiscoveredResource | undefined>;

@@ -26,7 +26,10 @@ export interface AppHealthOptions {
 
 /** Health of apps: a state that follows the watched objects, so that nothing waits for it. */
 export interface AppHealth {
-  /** The worst of the app's objects and of those that its checks name; only what changed since the last call is judged anew. */
+  /**
+   * The worst health of the app's objects and of those that its checks name; only objects that changed since the last
+   * call are judged again.
+   */
   current(app: Kustomization, state: AppState, target: Target): Health;
   /** Tells, once each, that an app became healthy after a commit or that it has a problem that lasts. */
   announce(app: Kustomization, state: AppState, told: { readonly health: Health; readonly target: Target }): void;
@@ -34,7 +37,7 @@ export interface AppHealth {
   lookAgainAfterMs(app: Kustomization, state: AppState): number | undefined;
 }
 
-/** A problem is told when it is still the same after this time. */
+/** A problem is reported when it is still the same after this time. */
 const problemGraceMs = 500;
 /** A problem that comes back within this time is the same one, and not reported again. */
 const recoveryMs = 10_000;
@@ -54,8 +57,8 @@ export function createAppHealth({ clock, log, wake, feed, gitops }: AppHealthOpt
   }
 
   /**
-   * The health with what is known of its cause. That is looked for beside the work of apps, for the object that the app is not healthy for and
-   * no other, at most every 5 s, and less often the longer it stays the same.
+   * The health together with its known cause. The search for the cause runs beside the work of apps, only for the
+   * object that makes the app unhealthy. It runs at most every 5 s, and less often the longer the cause stays the same.
    */
   function explained(state: AppState, target: Target, health: Health): Health {
     const pods = health.status === 'Progressing' || health.status === 'Degraded' ? podsOf(state, target, health) : [];
@@ -132,7 +135,7 @@ export function createAppHealth({ clock, log, wake, feed, gitops }: AppHealthOpt
           : { status: 'Unknown', reason: '' };
       };
       const healthOfApplied = ({ desired: { resource, ref, object }, skipped }: AppliedObject): Health =>
-        // What is left alone may be anything, and may be away.
+        // An ignored object may have any state, and may be missing.
         skipped === 'suspended' ? healthy : ofApp(resource, healthOfLive(resource, ref, object.kind), app.spec.wait === true);
       const healthOfChecked = ({ resource, ref, kind }: CheckedObject): Health =>
         resource === undefined
@@ -165,7 +168,7 @@ export function createAppHealth({ clock, log, wake, feed, gitops }: AppHealthOpt
         if (state.wellSince > 0 && clock.now() - state.wellSince > recoveryMs) state.announcedProblem = '';
         state.wellSince = 0;
       } else if (state.wellSince === 0) state.wellSince = clock.now();
-      // A problem that is over in a moment is no news: an old pod's, while a revert takes it away.
+      // A short problem is not reported: an old pod's, for example, while a revert removes it.
       if (isProblem(health) && state.announcedProblem !== problem && kindOfProblem(before.reason) === problem && speaks) {
         state.announcedProblem = problem;
         state.brokeAt = state.announcedHealthy ? state.sha : '';
@@ -221,8 +224,8 @@ export const isLateForHealth = (app: Kustomization, state: AppState, now: number
 const isProblem = ({ status }: Health): boolean => status === 'Degraded' || status === 'NoController';
 
 /**
- * How the app in an app counts. As in Flux it counts only where the app waits for it; it is then on its way until it is ready, whatever
- * its trouble is.
+ * Health of an app inside an app. As in Flux it counts only where the outer app waits for it. It is then progressing
+ * until it is ready, whatever its problem is.
  */
 function ofApp({ group, kind }: Resource<DynamicObject>, health: Health, isAwaited: boolean): Health {
   if (group !== kustomizations.group || kind !== kustomizations.kind) return health;
@@ -230,7 +233,7 @@ function ofApp({ group, kind }: Resource<DynamicObject>, health: Health, isAwait
   return isAwaited ? { ...health, status: 'Progressing', reason: `waits for ${health.reason}`, isOfApp: true } : healthy;
 }
 
-/** Of equally bad ones, an object of the app's own comes before another app. */
+/** Among equally bad ones, an object of the app's own comes before another app. */
 function worstOfOwnFirst(all: Iterable<Health>): Health {
   const healths = [...all];
   return worstOf([...healths.filter(({ isOfApp }) => isOfApp !== true), ...healths]);

@@ -54,7 +54,10 @@ export function causeAt(pods: readonly Pod[], now: number): number | undefined {
   return Number.isFinite(first) ? first : undefined;
 }
 
-/** Why pods of an object are not ready: the log line of a crash, a probe, a node, the room on nodes. Asks the API, so only when `causeAt` says. */
+/**
+ * Reason why pods of an object are not ready: the log line of a crash, a probe, a node, the room on nodes. Asks the
+ * API, so only when `causeAt` says so.
+ */
 export async function findCause(pods: readonly Pod[], options: CauseOptions): Promise<Cause | undefined> {
   // The reasons of objects name the oldest pod, too.
   const unready = unreadyIn(pods).toSorted((a, b) =>
@@ -79,7 +82,7 @@ const unreadyIn = (pods: readonly Pod[]): readonly Pod[] =>
 const unreadyContainer = ({ status }: Pod): ContainerStatus | undefined =>
   status?.containerStatuses?.find(({ ready, state }) => !ready && state?.running !== undefined);
 
-/** Its agent said last that all of it is well, so the pod is not ready because nobody hears of the agent any more. */
+/** Its agent reported all of it healthy at last, so the pod is not ready because the agent no longer reports. */
 const isOnLostNode = ({ metadata, spec, status }: Pod): boolean =>
   spec.nodeName !== undefined &&
   (metadata.deletionTimestamp !== undefined ||
@@ -125,7 +128,8 @@ async function readLine(pod: Pod, container: string, { readLastLine }: CauseOpti
   try {
     return shortened((await readLastLine?.(pod, container)) ?? '');
   } catch {
-    // A container may have written nothing, its node may not answer, and the log may be none of ours: the rest is said all the same.
+    // A container may have written nothing, its node may not answer, and the log may not exist here: the rest is
+    // reported anyway.
     return '';
   }
 }

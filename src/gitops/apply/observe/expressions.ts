@@ -8,12 +8,12 @@ import { parseApiVersion } from '../../../machinery/resource.ts';
 
 /** Expressions of apps in CEL: `spec.healthCheckExprs` and `spec.dependsOn[].readyExpr`. */
 export interface Expressions {
-  /** What an app's own expressions say of an object; undefined when it has none for its kind. */
+  /** Result of an app's own expressions for an object; undefined when it has none for its kind. */
   healthOf(app: Kustomization, object: KubeObject): Health | undefined;
   /**
-   * Whether a dependency is ready, `dep` being the dependency and `self` the app.
+   * Decides if a dependency is ready, `dep` being the dependency and `self` the app.
    *
-   * @throws Error that says what is wrong with the expression
+   * @throws Error with the error of the expression
    */
   isReady(expression: string, values: { readonly self: Kustomization; readonly dep: Kustomization }): boolean;
   /** The first expression of an app that can never say anything, with what is wrong; undefined when there is none. */
@@ -97,7 +97,7 @@ export function createExpressions(): Expressions {
   };
 }
 
-/** What the object's conditions say for themselves. */
+/** Health by the object's own conditions. */
 function messageOf(object: KubeObject): string {
   const { status } = object as KubeObject & {
     readonly status?: { readonly conditions?: readonly { readonly type?: string; readonly status?: string; readonly message?: string }[] };

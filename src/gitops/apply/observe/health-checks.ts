@@ -14,8 +14,8 @@ export interface CheckedObject {
 }
 
 /**
- * Follows the objects that an app's `spec.healthChecks` name. They need not be the app's own: what a controller makes of a custom resource, or
- * what another app brings, may be named as well, and one that is not there is not healthy.
+ * Follows the objects that an app's `spec.healthChecks` name. They need not be the app's own: objects that a controller
+ * creates for a custom resource, or that another app applies, may be named as well. A missing one is not healthy.
  */
 export interface HealthChecks {
   /** Makes `state.checks` what the spec says. True when a kind is not known yet, which nothing announces. */
@@ -71,6 +71,6 @@ type Check = NonNullable<Kustomization['spec']['healthChecks']>[number];
 
 const none: readonly Check[] = [];
 
-/** The app hears of the object for another reason, too. */
+/** The app gets events of the object for another reason, too. */
 const isOwn = ({ applied, pending, doomed, hookObjects }: AppState, id: ObjectId): boolean =>
   applied.has(id) || pending.has(id) || doomed.has(id) || hookObjects.has(id);

@@ -15,7 +15,7 @@ export interface KindRule {
   readonly current: string;
   /** Conditions whose message says why, the first that has one. */
   readonly tells?: readonly string[];
-  /** The controller may have nothing to write: no status is as good as one. */
+  /** The controller may have nothing to write: a missing status counts as a healthy one. */
   readonly mayLackStatus?: true;
 }
 

@@ -25,19 +25,19 @@ import type { KubeObject } from '../../../machinery/object.ts';
 import { parseApiVersion } from '../../../machinery/resource.ts';
 import { healthByRule, ruleOf } from './rule-health.ts';
 
-/** How the objects of one app are judged: by the rules of their kinds, and by what the app says itself. */
+/** Rules for the objects of one app: those of their kinds, and the app's own. */
 export interface HealthRules {
   healthOf(object: KubeObject): Health;
 }
 
-/** What health rules may look at beside the object itself. */
+/** Input of health rules besides the object itself. */
 export interface HealthView {
   /** Pods whose controller is the object, or a ReplicaSet of it. */
   podsOf(object: KubeObject): readonly Pod[];
   /** Says that nothing in the object's cluster acts on it; undefined when something does. Absent: something acts on all objects. */
   /** Milliseconds since the epoch. */
   now(): number;
-  /** Whether objects of this kind have a status that a controller is to write. Absent: not known of any. */
+  /** True when a controller is to write the status of objects of this kind. Absent: no kind is known to have one. */
   readonly awaitsStatus?: ((object: KubeObject) => boolean) | undefined;
   readonly noControllerText?: ((object: KubeObject) => string | undefined) | undefined;
 }
@@ -94,7 +94,7 @@ export function healthOf(object: KubeObject, view: HealthView): Health {
       return apiServiceHealth(object as Conditioned);
     case 'HorizontalPodAutoscaler.autoscaling/v2':
       return autoscalerHealth(object as Conditioned);
-    // What others say of these in conditions is no fault of the object that Git says.
+    // Conditions of others about these kinds are no failure of the object in Git.
     case 'Namespace.v1':
     case 'PodDisruptionBudget.policy/v1':
     case 'CronJob.batch/v1':
@@ -264,7 +264,7 @@ function podHealth(pod: Pod, { now }: HealthView): Health {
 /** Reasons for which an object of Flux that is not ready waits for another. */
 const waitingReasons: readonly string[] = ['DependencyNotReady', 'ArtifactFailed', 'Progressing', 'ProgressingWithRetry'];
 
-/** `Ready=False` says by convention that the work is not done; these reasons say that it came to nothing. */
+/** `Ready=False` means by convention that the work is not done; these reasons mean that it failed. */
 const failureReason = /(?:Failed|Failure|Error|Invalid|Denied|Forbidden|NotSupported)$|^(?:Err|Invalid|Failed)[A-Z]/;
 
 function isFailure({ apiVersion }: KubeObject, reason = ''): boolean {

@@ -13,7 +13,7 @@ export interface OwnedChange {
   readonly id: ObjectId;
   /** Absent when it was deleted. */
   readonly object: DynamicObject | undefined;
-  /** What `live` said until now. */
+  /** The version of `live` until now. */
   readonly before: DynamicObject | undefined;
   /** The object itself changed, not only its pods. */
   readonly direct: boolean;
@@ -29,16 +29,19 @@ interface OwnedRef {
  * confirmed deletion. Costs nothing for an app whose objects do not change.
  */
 export interface OwnedObjects extends Pick<HealthView, 'podsOf'> {
-  /** From now on `app` hears of the object. While it goes from one app to another, both do. */
+  /** From now on `app` gets events of the object. While it moves from one app to another, both do. */
   own(app: string, id: ObjectId, resource: Resource<DynamicObject>, ref: OwnedRef): void;
   /** The apps that have what is at an address, and the object's id in each. */
   ownersOf(address: string): readonly { readonly app: string; readonly id: ObjectId }[];
   disown(app: string, resource: Resource<DynamicObject>, ref: OwnedRef): void;
   /** From the cache, or what `wrote` said when that is newer; undefined when it does not exist or the cache is not there yet. */
   live(resource: Resource<DynamicObject>, ref: OwnedRef): DynamicObject | undefined;
-  /** The server's answer to a write of ours. Over HTTP the cache hears of it later than we do, and knows less until then. */
+  /** The server's answer to a write of ours. Over HTTP the cache gets it later than we do, and is older until then. */
   wrote(resource: Resource<DynamicObject>, answer: DynamicObject): void;
-  /** Whether what was written at this version is not in the cache because it is gone, rather than not come yet. */
+  /**
+   * True when the object of this version is missing in the cache because it was deleted, and not because its event is
+   * late.
+   */
   isGoneSince(resource: Resource<DynamicObject>, ref: OwnedRef, resourceVersion: number): boolean;
   /** True when `live` can be believed for this kind. */
   isSynced(resource: Resource<DynamicObject>): boolean;
@@ -55,7 +58,7 @@ const controllerUid = (object: KubeObject): readonly string[] => {
 
 /** An object and the apps that have it. */
 interface Owned {
-  /** Of the informer that follows it. */
+  /** Index of the informer that follows it. */
   readonly kind: string;
   readonly ref: OwnedRef;
   owners: readonly { readonly app: string; readonly id: ObjectId }[];
@@ -113,7 +116,7 @@ export function createOwnedObjects({
       forgetAnswer(informer, found.ref);
       for (const owner of found.owners) onChange({ ...owner, object: after, before: known, direct: true });
     });
-    // What was made and deleted between the end of a watch and this list was in the cache at no time.
+    // An object that was created and deleted between the end of a watch and this list was never in the cache.
     informer.onReplaced(() => {
       for (const { kind, ref, owners } of owned.values()) {
         if (kind !== key) continue;

@@ -18,11 +18,11 @@ import { type ObjectPolicy, policyOf } from '../objects/object-policy.ts';
 import type { DesiredObject } from '../plan/plan.ts';
 
 /**
- * Whether fields of a manager become the app's, so that an apply removes those that Git does not say: fields of people and of former
- * appliers do. Fields of all other managers (operators, webhooks, autoscalers) stay theirs.
+ * Decides if fields of a manager become the app's, so that an apply removes those that Git does not have. Fields of
+ * people and of former appliers do. Fields of all other managers (operators, webhooks, autoscalers) stay theirs.
  *
- * Flux does the same before each apply, with two differences: a restart that `kubectl rollout restart` asked for stays, and so do
- * annotations and labels by which people speak to the engine.
+ * Flux does the same before each apply, with two differences. A restart that `kubectl rollout restart` asked for stays,
+ * and so do annotations and labels by which people speak to the engine.
  *
  * @see https://fluxcd.io/flux/faq/#why-are-kubectl-edits-rolled-back-by-flux
  */
@@ -83,7 +83,7 @@ export interface Addition {
   readonly manager: string;
 }
 
-/** Whether an object has an entry whose fields may be the app's: most have none, and cost no more than this. */
+/** True when an object has an entry whose fields may be the app's: most have none, and cost no more than this. */
 export const hasOverridden = ({ metadata }: DynamicObject, isOverridden: IsOverridden): boolean =>
   metadata.managedFields?.some(({ manager = '', subresource = '' }) => subresource === '' && isOverridden(manager)) === true;
 

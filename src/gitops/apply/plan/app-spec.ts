@@ -4,7 +4,7 @@ import type { Overlay } from '../../render/kustomize/render.ts';
 
 const defaultTimeoutMs = 10 * 60_000;
 
-/** How long health may take, and a whole sync. */
+/** Longest time for health, and for a whole sync. */
 export const timeoutMsOf = ({ spec }: Kustomization): number =>
   spec.timeout === undefined ? defaultTimeoutMs : parseDuration(spec.timeout);
 
@@ -21,7 +21,7 @@ export function sourceKeyOf({ spec, metadata }: Kustomization): string {
   return `${spec.sourceRef.namespace ?? metadata.namespace}/${spec.sourceRef.name}`;
 }
 
-/** Which cluster an app is applied to: the Secret of its kubeconfig, or empty for the one that the app is in. */
+/** Target cluster of an app: the Secret of its kubeconfig, or empty for the app's own cluster. */
 export function targetKeyOf({ spec, metadata }: Kustomization): string {
   const { secretRef } = spec.kubeConfig ?? {};
   return secretRef === undefined ? '' : `${metadata.namespace}/${secretRef.name}${secretRef.key === undefined ? '' : `/${secretRef.key}`}`;
@@ -38,7 +38,7 @@ export function dependencyKeys({ spec, metadata }: Kustomization): readonly stri
   return (spec.dependsOn ?? []).map(({ name, namespace }) => `${namespace ?? metadata.namespace}/${name}`);
 }
 
-/** What the spec adds to the kustomization at its path; undefined when that is built as it is. */
+/** Additions of the spec to the kustomization at its path; undefined when there are none. */
 export function overlayOf({ spec }: Kustomization): Overlay | undefined {
   const {
     namePrefix,

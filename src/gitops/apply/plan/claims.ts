@@ -18,15 +18,16 @@ export interface Claim {
 }
 
 /**
- * Which app names which object at the newest revision of its source, whether it was applied yet or not. An object that moves from one app
- * to another in one commit changes hands by it; one that two apps name is an error.
+ * Apps by the objects that they name at the newest revision of their source, applied or not. An object that moves from
+ * one app to another in one commit changes hands by it; one that two apps name is an error.
  */
 export interface Claims {
   /** Looks up who beside `app` names an object, one of the same source first. The tables are made once a revision. */
   othersThan(app: Kustomization, signal: AbortSignal): Promise<(id: ObjectId) => Claim | undefined>;
   /**
-   * Whether an object that an app of another source names as well is this app's: the one's that has it in its inventory, or else the older
-   * one's. Whoever writes to one repository must not hold up the apps of another; within one repository neither is right.
+   * True when an object that an app of another source names as well belongs to this app. The app that has it in its
+   * inventory owns it, or else the older app. Writers of one repository must not block the apps of another; within one
+   * repository neither app is right.
    */
   isFirst(app: Kustomization, claim: Claim, id: ObjectId): boolean;
   /** Looks up which apps of the same cluster name an object, `app` among them, by key. */
@@ -60,7 +61,7 @@ const noTable: Table = { claims: new Map(), built: new Set() };
 export function createClaims({ apps, builder, revisions, bySource }: ClaimsOptions): Claims {
   let tables = new Map<string, { readonly sha: string; readonly table: Promise<Table> }>();
 
-  /** Of all apps. */
+  /** Claims of all apps. */
   let sources: ReadonlySet<string> | undefined;
 
   async function tableOf(source: string, signal: AbortSignal): Promise<Table> {
@@ -77,7 +78,7 @@ export function createClaims({ apps, builder, revisions, bySource }: ClaimsOptio
         return await table;
       } catch (err) {
         if (tables.get(source)?.table === table) tables.delete(source);
-        // Whoever began it may have given it up, which is no reason for others.
+        // The first caller may have given up, which is no reason for others.
         if (isOwn || signal.aborted) throw err;
       }
     }
@@ -91,7 +92,7 @@ export function createClaims({ apps, builder, revisions, bySource }: ClaimsOptio
       if (app.metadata.deletionTimestamp !== undefined) continue;
       const own = { app: keyOf(app), source, target: targetKeyOf(app) };
       if (revision === undefined) {
-        // Of a source that cannot be read, not yet after a start, its apps keep what they have.
+        // If a source cannot be read, or not yet after a start, its apps keep their claims.
         for (const { id } of app.status?.inventory?.entries ?? []) table.set(id, [...(table.get(id) ?? []), { ...own, file: '' }]);
         continue;
       }
@@ -99,7 +100,7 @@ export function createClaims({ apps, builder, revisions, bySource }: ClaimsOptio
       if (errors.length === 0 && manifests.length > 0) built.add(own.app);
       for (const { object, file } of manifests) {
         const claim: readonly Claim[] = [{ ...own, file }];
-        // Whether a kind has a namespace is the server's to say; both spellings cost less than asking.
+        // The server decides if a kind has a namespace; both spellings cost less than asking.
         const namespace = app.spec.targetNamespace ?? object.metadata.namespace ?? 'default';
         const { namespace: _, ...clusterScoped } = object.metadata;
         for (const id of [idOf({ ...object, metadata: clusterScoped }), idOf({ ...object, metadata: { ...object.metadata, namespace } })]) {

@@ -5,7 +5,7 @@ import type { AppState } from '../app-state.ts';
 import type { Inventory } from '../sync/inventory.ts';
 import type { AppBuilder } from './post-build.ts';
 
-/** What an app is to run while a commit is held back. */
+/** Revision of an app while a commit is held back. */
 export interface HeldRevision {
   readonly revision: KnownRevision;
   /** The hold that is in force; undefined when there is none. */

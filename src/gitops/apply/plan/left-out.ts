@@ -11,11 +11,12 @@ import { sourceKeyOf } from './app-spec.ts';
 export type LeftOutReason = 'flags' | 'engine';
 
 /**
- * Whether an app leaves an object out that its tree has, and never deletes it.
+ * Decides if an app leaves out an object of its tree, which it then never deletes.
  *
- * `flags`: the app belongs to the flags of `midship up`, and the object is that app or its source; applied, the tree and the flags would
- * write over each other. `engine`: the object is of Flux's own installation, whose work this engine does; two engines would fight for
- * every object. On another cluster Flux may be installed like anything else.
+ * `flags`: the app belongs to the flags of `midship up`, and the object is that app or its source. If it were applied,
+ * the tree and the flags would overwrite each other. `engine`: the object belongs to Flux's own installation, whose
+ * work this engine does. Two engines would fight for every object. On another cluster Flux may be installed like
+ * anything else.
  */
 export function leftOutReason(app: Kustomization, object: KubeObject): LeftOutReason | undefined {
   if (app.spec.kubeConfig !== undefined) return undefined;

@@ -17,7 +17,7 @@ export class FixedFieldError extends StatusError {
   }
 }
 
-/** The server says, in words of Kubernetes, webhooks and rules of definitions, that a field of an object that is there cannot change. */
+/** The server refuses the change of an immutable field, in words of Kubernetes, webhooks and rules of definitions. */
 export const isImmutable = (err: StatusError): boolean =>
   /immutable|may not (be )?change|cannot change|updates to .* forbidden/i.test(err.message);
 
@@ -91,7 +91,7 @@ const maxValueLength = 200;
 const withoutLongValue = (message: string): string =>
   message.replace(/^Invalid value: ([{[].*[}\]]): /s, (quoted, value: string) => (value.length > maxValueLength ? '' : quoted));
 
-/** Of the file that was asked for last: a generator that makes one mistake makes it in all of the thousand objects of its file. */
+/** Text of the last requested file: a generator repeats a mistake in all of the thousand objects of its file. */
 let last: { readonly blob: string; readonly locators: WeakRef<ReturnType<typeof createLocators>> } | undefined;
 
 /** The place is a help, not the message: without the file, undefined, the document's own line has to do. */

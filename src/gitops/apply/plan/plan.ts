@@ -29,7 +29,7 @@ export interface PlanOptions {
 
 export interface Plan {
   readonly objects: ReadonlyMap<ObjectId, DesiredObject>;
-  /** What runs once a revision, beside what stays. */
+  /** Hooks that run once for a revision, besides the permanent objects. */
   readonly hooks: ReadonlyMap<ObjectId, DesiredObject>;
   /** Objects of kinds that a CustomResourceDefinition of the same revision defines and that the server does not have yet. */
   readonly undefinedYet: ReadonlySet<ObjectId>;
@@ -126,7 +126,7 @@ function definedBy(manifests: readonly Manifest[], object: KubeObject): Discover
   return undefined;
 }
 
-/** What a hostile file may have made of it is looked at by the API when the definition is applied. */
+/** The file is untrusted; the API validates the definition when it is applied. */
 interface DefinitionSpec {
   readonly group?: string;
   readonly scope?: string;
@@ -190,15 +190,16 @@ function desiredOf(options: {
 }
 
 /**
- * A Secret with `stringData` turned into the `data` it is stored as. Applied as it is written, our ownership would be of `stringData`, which
- * no stored object has: an edit of the value would not be seen as drift, and a key that left Git would stay.
+ * A Secret with `stringData` turned into the `data` that is stored. If it were applied as written, we would own
+ * `stringData`, which no stored object has. An edit of the value would not be seen as drift, and a key that left Git
+ * would stay.
  */
 function withEncodedStrings(source: DynamicObject): DynamicObject {
   const { stringData, ...rest } = source as DynamicObject & { readonly stringData?: unknown; readonly data?: unknown };
   if (source.kind !== 'Secret' || source.apiVersion !== 'v1' || !isRecord(stringData)) return source;
   const data: unknown = rest.data ?? {};
   const entries = Object.entries(stringData);
-  // What is not valid is left as it is, for the API to name the field.
+  // An invalid value stays, so that the API names its field.
   if (!isRecord(data) || entries.some(([, value]) => typeof value !== 'string')) return source;
   const encoded = entries.map(([key, value]) => [key, Buffer.from(String(value)).toString('base64')] as const);
   return { ...rest, data: { ...data, ...Object.fromEntries(encoded) } };

@@ -16,7 +16,7 @@ import { withoutLeftOut } from './left-out.ts';
 import { formsOf, secretValuesIn } from './secret-values.ts';
 import { SubstitutionError, substitute } from './substitution.ts';
 
-/** What an app's spec makes of its path at a revision. */
+/** The result of an app's spec for its path at a revision. */
 export interface AppBuilder {
   /**
    * Build with what the spec adds to it, then variables, then common labels and annotations. Objects that come out as before are the same
@@ -41,7 +41,7 @@ export interface AppBuilderOptions {
 const substituteKey = 'kustomize.toolkit.fluxcd.io/substitute';
 const variableName = /^[_\p{L}][_\p{L}\p{Nd}]*$/u;
 interface Finished extends Outcome {
-  /** Of the variables and metadata that it was made with. */
+  /** Digest of its variables and metadata. */
   readonly key: string;
 }
 

@@ -6,7 +6,7 @@ export type Lookup = (name: string) => string | undefined;
 export interface SubstitutionOptions {
   /** Variables that must not be shown. */
   isSecret(name: string): boolean;
-  /** Told of what an expression came to that took a value from one of them: a part of it, or another case. */
+  /** Receives each result of an expression that took a value from one of them: a part of it, or another case. */
   onSecret(result: string): void;
 }
 
@@ -17,12 +17,14 @@ export class SubstitutionError extends Error {}
 const maxDepth = 50;
 const maxPatternLength = 200;
 const maxTrimmedLength = 2_000;
-/** Of all that the variables of a text stand for: no object that a server takes is as large. */
+/** Largest expansion of all variables of a text: no object that a server accepts is as large. */
 const maxValueLength = 10 * 1024 * 1024;
 
 /**
- * The text with its variables replaced, as Flux does it after a build: `${name}`, with defaults (`:-`, `:=`, `=`), substrings (`:position`,
- * `:position:length`), replacing (`/`, `//`, `/#`, `/%`), trimming (`#`, `##`, `%`, `%%`), case (`^`, `^^`, `,`, `,,`) and length (`${#name}`).
+ * Replaces the variables of a text, as Flux does it after a build: `${name}`, with defaults (`:-`, `:=`, `=`),
+ * substrings (`:position`, `:position:length`), replacing (`/`, `//`, `/#`, `/%`), trimming (`#`, `##`, `%`, `%%`),
+ * case (`^`, `^^`, `,`, `,,`) and length (`${#name}`).
+ *
  * `$$` is one dollar sign. A variable that is not set is empty.
  *
  * @see https://fluxcd.io/flux/components/kustomize/kustomizations/ "Post build variable substitution"

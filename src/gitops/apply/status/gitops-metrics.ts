@@ -13,7 +13,7 @@ const healthStatuses: readonly HealthStatus[] = ['Healthy', 'Progressing', 'Degr
 export type SyncTrigger = 'commit' | 'drift' | 'manual' | 'retry';
 export type SyncResult = 'succeeded' | 'failed' | 'noop';
 
-/** What the state families of an app are written from at each scrape. */
+/** Input for the state families of an app at each scrape. */
 export interface AppMetricsState {
   readonly namespace: string;
   readonly app: string;
@@ -259,7 +259,7 @@ function* stateLines(all: readonly AppMetricsState[], repositories: readonly Sou
   }
 }
 
-/** How far the apps of each source are behind it, and how old what is known of it is. */
+/** Lag of the apps behind each source, and age of the knowledge about it. */
 function* lagLines(
   apps: readonly AppMetricsState[],
   sources: readonly SourceMetricsState[],

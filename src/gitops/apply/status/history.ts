@@ -18,7 +18,7 @@ export interface HistoryEntry {
   readonly author: string;
   readonly subject: string;
   readonly rollback: boolean;
-  /** Of a rollback: SHA of the commit that it took back. */
+  /** For a rollback: SHA of the reverted commit. */
   readonly revertOf?: string;
   readonly changes: readonly ObjectChange[];
   /** Changes that were made beyond those of `changes`. */
@@ -29,10 +29,10 @@ const maxEntries = 50;
 /** Changes kept of one entry, and the characters of one: a history must fit into one Secret. */
 const maxChanges = 50;
 const maxTextLength = 300;
-/** Of the encoded history. A Secret holds 1 MiB, in base64; what does not compress at all still fits. */
+/** Bytes of the encoded history. A Secret holds 1 MiB, in base64; an incompressible history still fits. */
 const maxBytes = 640 * 1024;
 
-/** Where an app's history is kept: outside of the app, so that reading the app stays cheap. */
+/** Secret with an app's history: outside of the app, so that reading the app stays cheap. */
 export const historyRef = ({ metadata }: Pick<Kustomization, 'metadata'>): ObjectRef => ({
   namespace: metadata.namespace,
   name: `midship-history-${metadata.name}`,
@@ -78,7 +78,9 @@ function shortened(entry: HistoryEntry): HistoryEntry {
   };
 }
 
-/** What is too large loses the objects of its oldest entries first: that there was a revision is worth more. */
+/**
+ * A history that is too large loses the objects of its oldest entries first: the existence of a revision is worth more.
+ */
 function bounded(history: readonly HistoryEntry[]): readonly HistoryEntry[] {
   const sizeOf = (entry: HistoryEntry): number => Buffer.byteLength(JSON.stringify(entry)) + 1;
   let total = history.reduce((sum, entry) => sum + sizeOf(entry), 2);

@@ -36,12 +36,12 @@ export interface Target {
   readonly syncer: Syncer;
   readonly pruner: Pruner;
   readonly checks: HealthChecks;
-  /** Why the pods of an object that is not healthy are not ready, as far as the cluster tells. */
+  /** Reason why the pods of an unhealthy object are not ready, as far as the cluster shows it. */
   causeOf(pods: readonly Pod[]): Promise<Cause | undefined>;
   rulesOf(app: Kustomization): HealthRules;
 }
 
-/** What all targets share. */
+/** Parts that all targets share. */
 export interface TargetDependencies {
   readonly builder: AppBuilder;
   readonly inventory: Inventory;
@@ -89,7 +89,7 @@ export function createTarget(
       state.healthDirty.add(id);
       if (direct) {
         if (object === undefined && state.doomed.has(id)) state.lookAtHeldAt = 0;
-        // What could not be written has changed: another try may succeed, and need not wait for its turn.
+        // An object that could not be written has changed: another try may succeed, and need not wait for its turn.
         const failed = state.failing.get(id);
         if (state.attempted !== undefined && failed !== undefined && failed !== contentOf(object))
           state.attempted = { ...state.attempted, failedAt: Number.NEGATIVE_INFINITY };
@@ -112,7 +112,7 @@ export function createTarget(
       try {
         pointers = ignored.pointersOf(app, desired.object);
       } catch (err) {
-        // A rule that cannot be read is told when the app is synced.
+        // An unreadable rule is reported when the app is synced.
         if (!(err instanceof SelectorError)) throw err;
       }
       return takeoverRules({ app, desired, live, pointers, refused, isOverridden });

@@ -15,7 +15,7 @@ import type { Target, TargetCluster } from './target.ts';
 /** Opens a connection to the cluster that a kubeconfig names; `name` is for messages. */
 export type OpenCluster = (kubeconfig: string, name: string) => Promise<HttpClient>;
 
-/** How the cluster of an app stands. */
+/** State of an app's cluster. */
 export type TargetState =
   | { readonly state: 'ready'; readonly target: Target }
   /** The app is woken when that is over. */
@@ -48,7 +48,7 @@ export interface TargetsOptions {
 
 interface Remote {
   readonly key: string;
-  /** Of the Secret that it was opened with. */
+  /** Version of the Secret that opened it. */
   readonly identity: string;
   readonly users: Set<string>;
   readonly abort: AbortController;
@@ -155,7 +155,7 @@ export function createTargets({ local, client, openCluster, clock, log, random, 
     try {
       remote.client = await openCluster(text, remote.key);
     } catch (err) {
-      // Only another Secret can mend that.
+      // Only another Secret can repair that.
       set(remote, { state: 'unreachable', reason: `kubeconfig of ${remote.key}: ${err instanceof Error ? err.message : String(err)}` });
       return;
     }
@@ -191,7 +191,7 @@ export function createTargets({ local, client, openCluster, clock, log, random, 
     }
   }
 
-  /** A request came to nothing: the others of this cluster need not find that out one by one. */
+  /** A request failed: the others of this cluster need not find that out one by one. */
   function lost(remote: Remote, reason: string): void {
     if (remote.state.state !== 'ready') return;
     remote.state = { state: 'unreachable', reason: `cluster of ${remote.key}: ${reason}` };
