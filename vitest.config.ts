@@ -1,8 +1,27 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
+/** vitest itself keeps a core for its terminal, which leaves a machine of two with one worker. */
+const workers = Math.max(2, availableParallelism());
+
+interface Tier {
+  readonly testTimeout: number;
+  readonly maxWorkers: number;
+  /** Tiers of one order run side by side, and a later order begins when the one before has ended. */
+  readonly order: number;
+}
+
 /** One project for each tier of test/README.md; `npm test -- --project unit` runs one of them. */
-const tier = (name: string, testTimeout: number, fileParallelism: boolean) => ({
-  test: { name, include: [`test/${name}/**/*.test.ts`], testTimeout, hookTimeout: testTimeout, fileParallelism, pool: 'forks' as const },
+const tier = (name: string, { testTimeout, maxWorkers, order }: Tier) => ({
+  test: {
+    name,
+    include: [`test/${name}/**/*.test.ts`],
+    testTimeout,
+    hookTimeout: testTimeout,
+    maxWorkers,
+    sequence: { groupOrder: order },
+    pool: 'forks' as const,
+  },
 });
 
 // Tests start programs, which inherit all of this. A hook that runs the tests sets GIT_ variables for its own repository.
@@ -27,11 +46,13 @@ export default defineConfig({
       no_proxy: withoutProxy,
     },
     projects: [
-      tier('unit', 10_000, true),
-      tier('integration', 60_000, true),
-      tier('conformance', 60_000, true),
-      tier('e2e', 180_000, false),
-      tier('fault', 300_000, false),
+      tier('unit', { testTimeout: 10_000, maxWorkers: workers, order: 1 }),
+      tier('integration', { testTimeout: 60_000, maxWorkers: workers, order: 1 }),
+      tier('conformance', { testTimeout: 60_000, maxWorkers: workers, order: 1 }),
+      // Each file has a cluster of its own, which waits more than it works.
+      tier('e2e', { testTimeout: 180_000, maxWorkers: 2, order: 2 }),
+      // The moments of kills and the pods on the machine are measured, so nothing else runs.
+      tier('fault', { testTimeout: 300_000, maxWorkers: 1, order: 3 }),
     ],
   },
 });
