@@ -30,15 +30,15 @@ import type { BodyDecoder } from './registry/decoding.ts';
 import { filterOf, matches } from './registry/filter.ts';
 import { checkNewName } from './registry/identity.ts';
 import { uidConflict } from './registry/metadata.ts';
-import { invalidPatch, patched } from './registry/patching.ts';
+import { invalidPatch, patchObject } from './registry/patching.ts';
 import { listObjects, reachVersion, watchObjects } from './registry/reads.ts';
 import type { Registry } from './registry/registry.ts';
-import { bound, isPods } from './registry/subresources.ts';
+import { bindPod, isPods } from './registry/subresources.ts';
 import { keyOfName } from './registry/write.ts';
 import type { Applied, ApplyRequest, Modification, Writer } from './registry/writes.ts';
 import type { Reviews } from './reviews/reviews.ts';
 import { checkNodeTokenRequest, type ServiceAccountTokens } from './service-account-tokens.ts';
-import { applicationOf, modificationOf, noSuchSubresource, shownBySubresource } from './subresource-writes.ts';
+import { applicationOf, modificationOf, noSuchSubresource, showBySubresource } from './subresource-writes.ts';
 import type { UserInfo } from './user.ts';
 
 export interface VerbParts {
@@ -85,7 +85,7 @@ class KubeVerbs implements KubeApi {
     this.#check(request, 'get', ref);
     if (resourceVersion !== '') await reachVersion(registry, resourceVersion);
     if (isComponentStatuses(request.kind)) return (await components.get(ref.name)) ?? this.#find(request.kind, ref);
-    return shownBySubresource(request, this.#find(request.kind, ref));
+    return showBySubresource(request, this.#find(request.kind, ref));
   }
 
   async list(request: RequestInfo, list: ListRequest): Promise<ListPage> {
@@ -133,7 +133,7 @@ class KubeVerbs implements KubeApi {
       if (subresource !== 'scale') checkVersionGiven(kind, object);
       return object;
     };
-    return shownBySubresource(request, await this.#parts.writer.modify(request, ref, this.#permitted(request, change)));
+    return showBySubresource(request, await this.#parts.writer.modify(request, ref, this.#permitted(request, change)));
   }
 
   async patch(request: ApplyRequest, ref: ObjectRef, patch: Patch): Promise<Applied> {
@@ -145,12 +145,12 @@ class KubeVerbs implements KubeApi {
     if (patch.type === 'apply') {
       await this.#checkApplied(request, ref, patch.body as KubeObject);
       const { object, created } = await writer.apply(request, ref, applicationOf(request, patch));
-      return { object: shownBySubresource(request, object), created };
+      return { object: showBySubresource(request, object), created };
     }
     const schemaName = request.subresource === 'scale' ? 'io.k8s.api.autoscaling.v1.Scale' : kind.schemaName;
-    const change = request.servedAs?.change ?? ((current: KubeObject): KubeObject => patched(current, patch, { schemas, schemaName }));
+    const change = request.servedAs?.change ?? ((current: KubeObject): KubeObject => patchObject(current, patch, { schemas, schemaName }));
     const modification = { ...this.#permitted(request, change), refuse: (why: string) => invalidPatch(patch, why) };
-    return { object: shownBySubresource(request, await writer.modify(request, ref, modification)), created: false };
+    return { object: showBySubresource(request, await writer.modify(request, ref, modification)), created: false };
   }
 
   async delete(request: WriteRequest, ref: ObjectRef, deletion: DeleteOptions): Promise<DeleteOutcome> {
@@ -247,7 +247,7 @@ class KubeVerbs implements KubeApi {
 
   async #bind(request: WriteRequest, ref: ObjectRef, body: KubeObject): Promise<KubeObject> {
     const { writer, clock } = this.#parts;
-    const change = (pod: KubeObject): KubeObject => bound(pod as Pod, body as Binding, clock.now());
+    const change = (pod: KubeObject): KubeObject => bindPod(pod as Pod, body as Binding, clock.now());
     await writer.modify({ ...request, kind: pods }, ref, { part: 'whole', change });
     return success;
   }

@@ -53,13 +53,13 @@ export interface ApiServerOptions {
   readonly port: number;
   readonly authenticator: Authenticator;
   readonly flowControl: FlowControl;
-  /** Whose issuer documents are served. */
+  /** Issuer whose documents are served. */
   readonly serviceAccounts?: ServiceAccountTokens | undefined;
   /** Absent: logs of pods cannot be read. */
   readonly kubelet?: KubeletClientOptions;
   /** Absent: every group version is served here. */
   readonly aggregator?: Aggregator;
-  /** What `/openapi/v2` and `/openapi/v3` serve. */
+  /** Documents of `/openapi/v2` and `/openapi/v3`. */
   readonly openApi: OpenApiDocuments;
   /** Absent: nothing is recorded. */
   readonly audit?: AuditLog;
@@ -76,7 +76,7 @@ export interface ApiServerOptions {
   /** [0, 1) */
   readonly random: () => number;
   readonly log: Log;
-  /** Of the program: `0.1.0`. */
+  /** Version of the program: `0.1.0`. */
   readonly version: string;
 }
 
@@ -86,7 +86,7 @@ const requestTimeoutMs = 60_000;
 const headersTimeoutMs = 20_000;
 const handshakeTimeoutMs = 10_000;
 const keepAliveTimeoutMs = 120_000;
-/** Of a turn of the event loop, for writing to watches. */
+/** Share of a turn of the event loop for writing to watches. */
 const streamSliceMs = 3;
 /** Encoded objects that are kept for the next reader. */
 const maxEncodedLength = 16 * 1024 * 1024;
@@ -95,7 +95,7 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
   return new HttpApiServer(options);
 }
 
-/** Starts and stops the listener. What happens to a request is in `server/request-life.ts`. */
+/** Starts and stops the listener. `server/request-life.ts` has the life of a request. */
 class HttpApiServer implements ApiServer {
   readonly name = 'apiserver';
   readonly #options: ApiServerOptions;
@@ -268,7 +268,7 @@ class HttpApiServer implements ApiServer {
   }
 }
 
-/** Where a client on this machine reaches a server that listens on `address`. */
+/** Address at which a client on this machine reaches a server that listens on `address`. */
 function urlHostOf(address: string): string {
   if (address === '0.0.0.0') return '127.0.0.1';
   if (address === '::') return '[::1]';

@@ -6,7 +6,7 @@ import type { RequestInfo } from './kube-api.ts';
 import { appliedScale, scaleOf, scalePathsOf, scaleView, withScale } from './registry/subresources.ts';
 import type { Application, Modification } from './registry/writes.ts';
 
-/** How the body of a subresource becomes a write of its object, and the object an answer. */
+/** Translates the body of a subresource into a write of its object, and the object into an answer. */
 
 /** The modification that a PUT or PATCH asks for. `change` makes what the client wants from what the subresource shows. */
 export function modificationOf({ kind, subresource }: RequestInfo, change: (current: KubeObject) => KubeObject): Modification {
@@ -56,7 +56,7 @@ export function applicationOf({ kind, subresource, servedAs }: RequestInfo, { bo
 }
 
 /** The answer to a read or a write of a subresource: a Scale for `scale`, the object for the others. */
-export function shownBySubresource({ kind, subresource }: RequestInfo, object: KubeObject): KubeObject {
+export function showBySubresource({ kind, subresource }: RequestInfo, object: KubeObject): KubeObject {
   const paths = subresource === 'scale' ? scalePathsOf(kind) : undefined;
   return paths === undefined ? object : scaleOf(object, paths);
 }

@@ -6,7 +6,7 @@ import type { SchemaSet } from '../machinery/schema.ts';
 import { invalid, type StatusError } from '../machinery/status-error.ts';
 import type { KubeApi, RequestInfo, ServedVersion, WatchRecord, WriteRequest } from './kube-api.ts';
 import type { BodyDecoder } from './registry/decoding.ts';
-import { invalidPatch, patched } from './registry/patching.ts';
+import { invalidPatch, patchObject } from './registry/patching.ts';
 
 export interface VersionsOptions {
   readonly decoder: BodyDecoder;
@@ -34,7 +34,7 @@ export function withVersions(kubeApi: KubeApi, { decoder, schemas }: VersionsOpt
       kind,
       change(stored) {
         const before = shown(storedAs, stored);
-        const object = patched(before, patch, { schemas, schemaName: kind.schemaName });
+        const object = patchObject(before, patch, { schemas, schemaName: kind.schemaName });
         return toStored(request, storedAs, { object, before, refuse: (why) => invalidPatch(patch, why) });
       },
       show: (stored) => shown(storedAs, stored),

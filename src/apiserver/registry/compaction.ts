@@ -23,11 +23,12 @@ export interface CompactionOptions {
 }
 
 /**
- * Lets the store forget old revisions by age, count and size, a little at a time, so that it never grows until somebody has to act. On a disk
- * that is nearly full it keeps no history: room for objects is worth more than watches that go on after a restart.
+ * Lets the store drop old revisions by age, count and size, a little at a time, so that it never grows until a person
+ * has to act. On a nearly full disk it keeps no history: room for objects is worth more than watches that resume after
+ * a restart.
  */
 export function startCompaction({ registry, clock, log }: CompactionOptions): { stop(): void } {
-  // What the revision was at some moments of the last five minutes, oldest first.
+  // Revisions at some moments of the last five minutes, oldest first.
   let marks: { readonly at: number; readonly revision: number }[] = [];
   let stopped = false;
   let wasFull = false;

@@ -1,7 +1,7 @@
 import { JsonError, parseJson } from '../../machinery/json.ts';
 import { badRequest } from '../../machinery/status-error.ts';
 
-/** Where a list goes on: after the key `after`, in the state of `revision`; -1 stands for whatever is newest. */
+/** Position at which a list continues: after the key `after`, in the state of `revision`; -1 is the newest state. */
 export interface ContinueToken {
   readonly revision: number;
   readonly after: string;
@@ -20,7 +20,7 @@ export function parseContinueToken(text: string): ContinueToken {
   try {
     token = parseJson(bytes.toString('utf8')).value as typeof token;
   } catch {
-    // What cannot be read is shown byte by byte.
+    // Unreadable bytes are shown one by one.
     throw invalidToken(complaintOf(bytes.toString('latin1')));
   }
   if (token === null || typeof token !== 'object' || token.v !== tokenVersion) {

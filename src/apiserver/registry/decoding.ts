@@ -6,7 +6,7 @@ import type { SchemaSet } from '../../machinery/schema.ts';
 import type { StatusError } from '../../machinery/status-error.ts';
 import type { WriteRequest } from '../kube-api.ts';
 
-/** What a client sent, to be read as an object of the kind. */
+/** The body of a client, to be read as an object of the kind. */
 export interface Body {
   readonly request: Pick<WriteRequest, 'fieldValidation' | 'duplicateFields' | 'onWarning'>;
   readonly kind: KindDefinition;
@@ -47,7 +47,7 @@ export class BodyDecoder {
       if (err instanceof DecodeError) throw refusal(err.message);
       throw err;
     }
-    // Of an update the stored object says as much.
+    // For an update the stored object implies it.
     if (before === undefined && isObject(spec) && Object.isFrozen(spec) && (decoded as DynamicObject).spec === spec)
       this.#clean.set(spec, kind);
     this.#complain(request, unknownFields, refusal);

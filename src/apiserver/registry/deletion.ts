@@ -6,7 +6,7 @@ import type { DynamicObject, KubeObject, ObjectMeta } from '../../machinery/obje
 import { conflict, invalid } from '../../machinery/status-error.ts';
 import { inFieldOrder } from './encoding.ts';
 
-/** What a DELETE does to an object, decided from the object alone. */
+/** Effect of a DELETE on an object, decided from the object alone. */
 export type Deletion =
   | { readonly type: 'unchanged' }
   /** The object stays, marked, until finalizers, its agent or its contents are gone. */
@@ -90,13 +90,13 @@ function namespaceDeletion(stored: KubeObject, finalizers: readonly string[], no
 
 export const isNamespace = (kind: KindDefinition): boolean => kind.group === '' && kind.resource === 'namespaces';
 
-/** Whether a namespace is still held by its own finalizers, the ones in `spec`. */
+/** True when a namespace is still held by its own finalizers, the ones in `spec`. */
 function hasContents(namespace: KubeObject): boolean {
   const spec = (namespace as DynamicObject).spec as { readonly finalizers?: readonly string[] } | undefined;
   return (spec?.finalizers?.length ?? 0) > 0;
 }
 
-/** Whether an update that leaves the object like this is the last step of its deletion. */
+/** True when an update that leaves the object like this is the last step of its deletion. */
 export function isReleased(kind: KindDefinition, object: KubeObject): boolean {
   const { metadata } = object;
   return (

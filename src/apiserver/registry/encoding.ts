@@ -2,8 +2,9 @@ import { BoundedMap } from '../../base/bounded-map.ts';
 import { type DynamicObject, deepFreeze, type KubeObject, type ManagedFieldsEntry, type ObjectMeta } from '../../machinery/object.ts';
 
 /**
- * How objects lie in the store: JSON without `metadata.resourceVersion`, because the revision is known only when the text is already on
- * its way. `kind`, `apiVersion` and `metadata` come first, which is what makes splicing the version in safe.
+ * The form of objects in the store: JSON without `metadata.resourceVersion`, because the revision is known only when
+ * the text is already on its way. `kind`, `apiVersion` and `metadata` come first, which makes splicing the version in
+ * safe.
  */
 
 const metadataStart = '"metadata":{';
@@ -11,9 +12,10 @@ const metadataStart = '"metadata":{';
 /**
  * `object` must not carry a resourceVersion.
  *
- * The owners of fields are half of a pod's text and the same for all pods that one manager wrote in one second, and what a pod's spec holds
- * is mostly that of the pod before: their text is put in, not made again. The pieces are joined because the text goes to the store in one
- * run of bytes: from concatenations the engine would make that first, in memory of its own.
+ * The owners of fields are half of a pod's text, and the same for all pods that one manager wrote in one second. A
+ * pod's spec is mostly that of the pod before. Their text is therefore inserted, not encoded again. The pieces are
+ * joined because the text goes to the store in one run of bytes: the engine would first flatten a concatenation, in
+ * memory of its own.
  */
 export function encode(object: KubeObject): string {
   const { kind, apiVersion, metadata } = object;
@@ -50,7 +52,7 @@ function pushMembers(pieces: string[], spec: Readonly<Record<string, unknown>>):
   pieces.push(before === ',' ? '}' : ',"spec":{}');
 }
 
-/** What was last written of each name, with its text; cleared when full. */
+/** The last written value of each name, with its text; cleared when full. */
 type Texts = Map<string, { readonly value: unknown; readonly text: string }>;
 
 const maxTexts = 256;
@@ -107,7 +109,7 @@ export function spliceRevision(text: string, revision: number): string {
   return `${text.slice(0, at)}"resourceVersion":"${revision}",${text.slice(at)}`;
 }
 
-/** The frozen object that a stored text stands for. */
+/** The frozen object of a stored text. */
 export function decode(text: string, revision: number): KubeObject {
   const object = JSON.parse(text) as KubeObject;
   return deepFreeze({ ...object, metadata: { ...object.metadata, resourceVersion: String(revision) } });

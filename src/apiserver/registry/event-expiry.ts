@@ -49,7 +49,7 @@ export function startEventExpiry({ registry, writer, clock, log }: EventExpiryOp
 /** Those that are too old, and the oldest beyond the count. */
 export function expiredEvents(all: readonly Event[], nowMs: number): readonly Event[] {
   const surplus = all.length - keepCount;
-  // Nothing made within the hour has expired: the many young ones are told by their text, without reading times.
+  // No Event of the last hour has expired: its text shows this for the many young ones, without parsing times.
   const youngFrom = timestampOf(nowMs - keepMs);
   const candidates = surplus > 0 ? all : all.filter(({ metadata }) => (metadata.creationTimestamp ?? '') <= youngFrom);
   const byAge = candidates.map((event) => ({ event, at: lastSeenMs(event) })).sort((a, b) => a.at - b.at);

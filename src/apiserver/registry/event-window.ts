@@ -1,7 +1,10 @@
 import type { KubeObject } from '../../machinery/object.ts';
 import type { Retained } from '../kube-api.ts';
 
-/** What one revision did to one object. `before` is absent on creation, `after` on deletion; both carry their resourceVersion. */
+/**
+ * Change of one object by one revision. `before` is absent on creation, `after` on deletion; both carry their
+ * resourceVersion.
+ */
 export interface Change extends Retained {
   readonly revision: number;
   /** `namespace/name` or `name`. */

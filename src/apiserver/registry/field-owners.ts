@@ -158,7 +158,7 @@ function resetFieldsOf({ subresources, statusKeeps = [] }: KindDefinition, subre
   return { 'f:spec': {}, 'f:metadata': Object.fromEntries(statusKeeps.map((field) => [`f:${field}`, {}])) };
 }
 
-/** Whether two lists of owners say the same but for when. */
+/** True when two lists of owners are equal except for their times. */
 export function sameOwners(a: readonly ManagedFieldsEntry[] | undefined, b: readonly ManagedFieldsEntry[] | undefined): boolean {
   if (a === b) return true;
   if (a === undefined || b === undefined || a.length !== b.length) return false;

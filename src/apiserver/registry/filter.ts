@@ -7,8 +7,8 @@ import { badRequest } from '../../machinery/status-error.ts';
 export const indexedField = 'spec.nodeName';
 
 /**
- * Which objects of a kind a request is about. What an index answers is taken out of the selectors: an object that is found by `name`,
- * `indexed` and `namespace` needs no look unless `predicate` says so.
+ * The objects of a kind that a request selects. The parts that an index answers are removed from the selectors: an
+ * object that is found by `name`, `indexed` and `namespace` needs no check unless `predicate` says so.
  */
 export interface Filter {
   readonly namespace: string | undefined;
@@ -79,7 +79,7 @@ export function fieldValueOf(kind: KindDefinition, object: KubeObject, field: st
   return kind.selectableFields[field]?.(object) ?? '';
 }
 
-/** Whether `filter` lets `object` pass, all of it asked of the object itself. */
+/** True when `object` passes all of `filter`, without the help of an index. */
 export function matches(kind: KindDefinition, filter: Filter, object: KubeObject): boolean {
   const { namespace, name, indexed, predicate } = filter;
   return (
@@ -90,7 +90,7 @@ export function matches(kind: KindDefinition, filter: Filter, object: KubeObject
   );
 }
 
-/** The key that an exact name and scope stand for, when they name one object. */
+/** The key of an exact name and scope, when they name one object. */
 export function exactKeyOf(kind: KindDefinition, { namespace, name }: Filter): string | undefined {
   if (name === undefined) return undefined;
   if (!kind.namespaced) return name;

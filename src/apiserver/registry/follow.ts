@@ -3,9 +3,9 @@ import type { KubeObject } from '../../machinery/object.ts';
 import type { Registry } from './registry.ts';
 
 /**
- * Calls `see` for every object of the kind that is there, and for every change from now on as soon as it is committed: what follows from
- * an object counts before its writer gets an answer. `see` must only note. An object that it throws for is skipped and named; passed on, the
- * error would end the start, or the following of all objects without a word.
+ * Calls `see` for every existing object of the kind, and for every later change as soon as it is committed. Its effects
+ * therefore count before the writer gets an answer. `see` must only note. An object that makes it throw is skipped and
+ * reported. If the error were passed on, it would end the start, or silently stop following all objects.
  */
 export function followObjects(
   registry: Pick<Registry, 'stateOf' | 'revision' | 'onSkipped'>,

@@ -22,7 +22,7 @@ interface VersionOptions {
   readonly resourceVersionMatch?: string | undefined;
 }
 
-/** What a list asks for: `any` state, the `newest`, one `notOlderThan` a revision, or `exact`ly the one of a revision. */
+/** State that a list asks for: `any`, the `newest`, one `notOlderThan` a revision, or `exact`ly the one of a revision. */
 export type ListVersion = { readonly type: 'any' | 'newest' } | { readonly type: 'notOlderThan' | 'exact'; readonly revision: number };
 
 export function listVersionOf({
@@ -48,7 +48,7 @@ export function listVersionOf({
   return { type: match === 'Exact' ? 'exact' : 'notOlderThan', revision: Number(version) };
 }
 
-/** Where a watch starts. */
+/** Start of a watch. */
 export interface WatchStart {
   /** The current state comes first. */
   readonly initialEvents: boolean;

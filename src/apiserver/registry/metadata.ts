@@ -24,7 +24,7 @@ export function uidConflict(kind: KindDefinition, stored: ObjectRef & { readonly
   return conflict(kind, name, `StorageError: invalid object, Code: 4, Key: ${key}, ResourceVersion: 0, AdditionalErrorMsg: ${why}`);
 }
 
-/** Of an object to be created. */
+/** Metadata of an object to be created. */
 export function createdMetadata(given: ObjectMeta, { name, namespace, uid, creationTimestamp, generation }: NewMetadata): ObjectMeta {
   const draft: Draft = { name };
   if (given.generateName !== undefined && given.generateName !== '') draft.generateName = given.generateName;
@@ -37,7 +37,10 @@ export function createdMetadata(given: ObjectMeta, { name, namespace, uid, creat
   return draft;
 }
 
-/** Of an update: `stored` rules except for what belongs to clients. Parts that are equal are shared with it. */
+/**
+ * Metadata of an update: `stored` wins except for fields that belong to clients. Parts that are equal are shared with
+ * it.
+ */
 export function updatedMetadata(stored: ObjectMeta, given: ObjectMeta): ObjectMeta {
   const draft: Draft = { name: stored.name };
   if (given.generateName !== undefined && given.generateName !== '') draft.generateName = given.generateName;
@@ -60,7 +63,7 @@ function copyClientFields(draft: Draft, given: ObjectMeta, stored: ObjectMeta | 
     const kept = stored?.[field];
     (draft as Record<string, unknown>)[field] = kept !== undefined && deepEqual(kept, value) ? kept : value;
   }
-  // Who sends no owners means no change of them; who sends an empty list gives them up.
+  // A client that sends no owners changes none of them; one that sends an empty list gives them up.
   const owners = given.managedFields ?? stored?.managedFields;
   if (owners !== undefined) draft.managedFields = deepEqual(owners, stored?.managedFields) ? (stored?.managedFields ?? owners) : owners;
 }
@@ -70,7 +73,7 @@ function isEmpty(value: object): boolean {
   return true;
 }
 
-/** Whether two metadata of one object say the same; resourceVersion and the times of the owners are not looked at. */
+/** True when two metadata of one object are equal, apart from resourceVersion and the times of the owners. */
 export function sameMetadata(a: ObjectMeta, b: ObjectMeta): boolean {
   const left = a as unknown as Readonly<Record<string, unknown>>;
   const right = b as unknown as Readonly<Record<string, unknown>>;

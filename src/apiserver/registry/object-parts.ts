@@ -4,7 +4,9 @@ import { inFieldOrder, withoutRevision } from './encoding.ts';
 import { sameMetadata, updatedMetadata } from './metadata.ts';
 import type { WritePart } from './write.ts';
 
-/** Which fields of an update are its client's, and which are put back. Equal parts are shared with the stored object. */
+/**
+ * Splits an update into the client's fields and those that are restored. Equal parts are shared with the stored object.
+ */
 
 /** The stored object with `part` of `wanted`. */
 export function withPart(part: WritePart, kind: KindDefinition, { before, wanted }: Change): KubeObject {
@@ -36,7 +38,7 @@ function mainUpdate(kind: KindDefinition, before: KubeObject, wanted: KubeObject
     const { status } = before as DynamicObject;
     next = status === undefined ? (rest as DynamicObject) : ({ ...rest, status } as DynamicObject);
   }
-  let object: KubeObject = shared(before, next);
+  let object: KubeObject = shareParts(before, next);
   object = kind.defaults?.(object, before) ?? object;
   return kind.prepareForUpdate?.(object, before) ?? object;
 }
@@ -62,7 +64,7 @@ function finalizeUpdate(before: KubeObject, wanted: KubeObject): KubeObject {
 }
 
 /** `next`, holding the stored parts wherever they are equal: less memory, and later steps compare references to see what changed. */
-export function shared(before: KubeObject, next: KubeObject): DynamicObject {
+export function shareParts(before: KubeObject, next: KubeObject): DynamicObject {
   const old = before as DynamicObject;
   const fresh = next as DynamicObject;
   let copy: Record<string, unknown> | undefined;
@@ -91,14 +93,14 @@ export function withGeneration(kind: KindDefinition, before: KubeObject, next: D
   return { ...next, metadata: { ...next.metadata, generation: (before.metadata.generation ?? 0) + 1 } };
 }
 
-/** Whether anything but metadata and status differs. */
+/** True when anything but metadata and status differs. */
 function wantsOther(before: DynamicObject, next: DynamicObject): boolean {
   for (const field in next) if (field !== 'metadata' && field !== 'status' && next[field] !== before[field]) return true;
   for (const field in before) if (field !== 'metadata' && field !== 'status' && !Object.hasOwn(next, field)) return true;
   return false;
 }
 
-/** Whether a write changes nothing. `next` shares the equal parts of `before`, so references decide. */
+/** True when a write changes nothing. `next` shares the equal parts of `before`, so references decide. */
 export function isNoop(before: KubeObject, next: KubeObject): boolean {
   return (
     !wantsOther(before as DynamicObject, next as DynamicObject) &&

@@ -18,7 +18,10 @@ export interface Past {
   close(): void;
 }
 
-/** Read and decoded at a start: about 0.3 s of a processor. A resource whose changes lie further back than this has its window from there on. */
+/**
+ * Changes that are read and decoded at a start: about 0.3 s of a processor. A resource whose changes are older than
+ * this has its window from there on.
+ */
 const maxChanges = 20_000;
 const maxSize = 16 * 1024 * 1024;
 /** Bytes that a character of text counts for in memory, about; more than the windows hold need not be read. */

@@ -16,7 +16,7 @@ export function invalidPatch({ type, body }: Patch, why: string): StatusError {
 }
 
 /** `object` with a patch of a type that needs no more than the object: `apply` is done elsewhere. */
-export function patched(object: KubeObject, patch: Patch, schema: SchemaOfObject): KubeObject {
+export function patchObject(object: KubeObject, patch: Patch, schema: SchemaOfObject): KubeObject {
   const result = resultOf(object, patch, schema);
   if (typeof result !== 'object' || result === null || Array.isArray(result)) throw badRequest('the patched object is not an object');
   return result as KubeObject;

@@ -12,7 +12,7 @@ import { bookmarkOf, FoundRecord, SharedChange } from './watch-record.ts';
 
 /** Lists and watches, answered from the registry's memory. */
 
-/** How long a request waits for a revision that is not there yet. */
+/** Longest wait of a request for a revision that does not exist yet. */
 const waitForRevisionMs = 3000;
 
 const inconsistentContinueText =
@@ -71,7 +71,10 @@ async function reach(registry: Registry, revision: number): Promise<void> {
   });
 }
 
-/** What differs between `revision` and now: each changed key with its object of then. Undefined when that is forgotten. */
+/**
+ * Differences between `revision` and now: each changed key with its object at that revision. Undefined when the history
+ * is gone.
+ */
 type Past = ReadonlyMap<string, KubeObject | undefined>;
 
 function pastOf(state: ResourceState, revision: number, current: number): Past | undefined {
@@ -149,7 +152,7 @@ export async function watchObjects(registry: Registry, kind: KindDefinition, req
   if (initial.length > 0) request.onEvents(initial);
   return {
     bookmark() {
-      // What the registry has seen it has handed out, too: dispatching is one step.
+      // Watchers have got all that the registry has seen: dispatching is one step.
       if (bookmarks && !request.signal.aborted) request.onEvents([bookmarkOf(kind, registry.revision)]);
     },
   };

@@ -15,8 +15,8 @@ import { type RegistryMemory, ResourceState } from './resource-state.ts';
 import { bookmarkOf, type RegistryCounters, SharedChange } from './watch-record.ts';
 
 /**
- * The API server's memory: every object of every served kind, fed by one watch of the whole store. A write is in here before its caller
- * is told, so that reads and watches that start later see it.
+ * The API server's memory: every object of every served kind, fed by one watch of the whole store. A write is in here
+ * before its caller gets the answer, so that later reads and watches see it.
  */
 export interface Registry {
   /** Revision up to which the memory is complete. */
@@ -26,8 +26,8 @@ export interface Registry {
   readonly quota: ObjectQuota;
   stateOf(kind: KindDefinition): ResourceState;
   /**
-   * Takes in a kind that came later, or another definition of one that is there: its objects are read from the store, or taken over. Who
-   * watches the kind has to start again, since what it sees may look different.
+   * Adds a later kind, or another definition of an existing one. Its objects are read from the store, or taken over.
+   * Watches of the kind end, since their objects may look different.
    */
   serve(kind: KindDefinition): Promise<void>;
   /** Forgets a kind and ends its watches. */
@@ -38,7 +38,7 @@ export interface Registry {
   readonly unreadable: ReadonlyMap<string, Unreadable>;
   /** Resolves with true once `revision` is in memory, with false when that takes longer than `timeoutMs`. */
   waitFor(revision: number, timeoutMs: number): Promise<boolean>;
-  /** Hears of an object that a part of this server could not work with and leaves out. */
+  /** Receives each object that a part of this server fails on and leaves out. */
   readonly onSkipped?: ((object: KubeObject, err: unknown) => void) | undefined;
   /** Ends all watches and stops following the store. */
   stop(): void;
@@ -102,7 +102,7 @@ export async function startRegistry(options: RegistryOptions): Promise<Registry>
         arriving.get(prefix)?.push(event);
         continue;
       }
-      // What a late reader found in the store already.
+      // Changes that a late reader found in the store already.
       if (event.revision <= state.since) continue;
       apply(state, key, event);
       touched.add(state);
@@ -148,7 +148,7 @@ export async function startRegistry(options: RegistryOptions): Promise<Registry>
         count += 1;
         if (count % loadSlice === 0) await new Promise((resolve) => setImmediate(resolve));
       }
-      // Whoever reads it must not see more than the rest of the memory.
+      // A reader must not see more than the rest of the memory.
       await waitFor(at, arrivalMs);
       past.restore(prefix, state);
       for (const event of events) if (event.revision > at) apply(state, splitStoreKey(event.key).key, event);

@@ -32,7 +32,7 @@ export class ResourceState {
   readonly #namespaces = new Map<string, Bucket>();
   readonly #indexed: Map<string, Bucket> | undefined;
 
-  /** Changes after it are told by `apply`. */
+  /** `apply` delivers the changes after it. */
   readonly since: number;
   readonly #counters: RegistryCounters;
 

@@ -105,7 +105,7 @@ export const scaleView = (paths: ScalePaths): AdmissionView => ({
   apply: (object, shown) => withScale(object, shown as Scale, paths),
 });
 
-/** What an applied Scale says of the object it scales. */
+/** Change of an applied Scale to its object. */
 export function appliedScale(kind: KindDefinition, scale: unknown, paths: ScalePaths): unknown {
   const { apiVersion, kind: scaleKind, metadata, spec } = (scale ?? {}) as Partial<Scale>;
   if (apiVersion !== 'autoscaling/v1' || scaleKind !== 'Scale')
@@ -133,7 +133,7 @@ function setAt(target: unknown, [field, ...rest]: readonly string[], value: unkn
 // ------------------------------------------------------------------------------------------------------------------------------ binding
 
 /** The pod, assigned to the node that the binding names, with the labels and annotations that it brings. */
-export function bound(pod: Pod, { target, metadata }: Binding, nowMs: number): Pod {
+export function bindPod(pod: Pod, { target, metadata }: Binding, nowMs: number): Pod {
   const what = { group: '', resource: 'pods/binding' };
   const { name, uid } = pod.metadata;
   const node = target?.name ?? '';

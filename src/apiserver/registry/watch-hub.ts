@@ -20,8 +20,9 @@ export interface Watcher {
 }
 
 /**
- * The watchers of one resource, found by what they ask for: an object change looks into the maps of its key, its node and its
- * namespace, so that 5,000 agents that each watch their own pods cost each change one look-up. Selectors beyond that are predicates.
+ * The watchers of one resource, indexed by their filters. A change looks into the maps of its key, its node and its
+ * namespace, so that it costs one look-up with 5,000 agents that each watch their own pods. Selectors beyond that are
+ * predicates.
  */
 export class WatchHub {
   readonly #kind: KindDefinition;
@@ -117,7 +118,7 @@ export class WatchHub {
     watcher.pending.push(record);
   }
 
-  /** What is left to ask of an object that was found through the watcher's place. */
+  /** Rest of a watcher's filter after its place in the index. */
   #passes(filter: Filter, object: KubeObject): boolean {
     if (filter.predicate === undefined && filter.name === undefined) {
       return filter.indexed === undefined || filter.namespace === undefined || object.metadata.namespace === filter.namespace;

@@ -104,7 +104,7 @@ export class FoundRecord implements WatchRecord {
 
 /** Tells a watcher how far it has seen, and, after initial events, that they are complete. */
 export function bookmarkOf(kind: KindDefinition, revision: number, options: { readonly initialEventsEnd?: boolean } = {}): WatchRecord {
-  // A bookmark has no name: it stands for no object.
+  // A bookmark has no name, since it is no object.
   const object = Object.freeze({
     kind: kind.kind,
     apiVersion: apiVersionOf(kind),

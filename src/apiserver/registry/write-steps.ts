@@ -10,7 +10,7 @@ import { atRevision, encode, inFieldOrder, withoutRevision } from './encoding.ts
 import type { FieldOwners } from './field-owners.ts';
 import { checkNamespace } from './identity.ts';
 import { createdMetadata } from './metadata.ts';
-import { isNoop, shared, withGeneration, withoutOwners, withPart } from './object-parts.ts';
+import { isNoop, shareParts, withGeneration, withoutOwners, withPart } from './object-parts.ts';
 import type { Registry } from './registry.ts';
 import type { AdmissionView, Write } from './write.ts';
 
@@ -29,7 +29,10 @@ export const writeSteps = {
   finalize: [decode, take, mutate, share, own, freeze, admit, replace],
   whole: [take, share, freeze, replace],
   delete: [checkDeletion, admitDeletion, warnOfOrphans, decideDeletion, remove],
-  /** What stores nothing itself: the body of an action (`pods/eviction`), the options of a connection (`pods/exec`). */
+  /**
+   * Bodies that are not stored themselves: those of an action (`pods/eviction`), and options of a connection
+   * (`pods/exec`).
+   */
   action: [mutate, freeze, admit],
 } satisfies Record<string, readonly Step[]>;
 
@@ -156,11 +159,11 @@ function allocate(write: Write, tools: WriteTools): Promise<void> | void {
 function count(write: Write): void {
   const before = storedOf(write);
   const object = write.abandonsOwners ? withoutOwners(write.object) : write.object;
-  write.object = withGeneration(write.kind, before, shared(before, object));
+  write.object = withGeneration(write.kind, before, shareParts(before, object));
 }
 
 function share(write: Write): void {
-  write.object = shared(storedOf(write), write.object);
+  write.object = shareParts(storedOf(write), write.object);
 }
 
 function validate({ request, kind, object, before, subresource }: Write): void {
@@ -218,7 +221,7 @@ async function replace(write: Write, tools: WriteTools): Promise<void> {
   if (isReleased(kind, object)) {
     write.object = atRevision(object, expected);
     if (request.dryRun === true) return;
-    const result = await settled(storage.delete(storeKey, expected));
+    const result = await settle(storage.delete(storeKey, expected));
     if (!result.ok) write.lostTo = result.currentRevision;
     return;
   }
@@ -236,7 +239,10 @@ async function replace(write: Write, tools: WriteTools): Promise<void> {
   else write.lostTo = result.currentRevision;
 }
 
-/** Holds the room that the object needs beyond its predecessor while it is stored. A full cluster goes on working and deleting, within a bound. */
+/**
+ * Reserves the room that the object needs beyond its predecessor while it is stored. A full cluster still works and
+ * deletes, within a bound.
+ */
 async function put({ request, kind, key, storeKey, before, object, part }: Write, { registry }: WriteTools): Promise<WriteResult> {
   const { storage, quota, counters } = registry;
   // An object on its way out makes room, and a status says how things are: both are written while growth is refused.
@@ -246,7 +252,7 @@ async function put({ request, kind, key, storeKey, before, object, part }: Write
   const replaced = before === undefined ? 0 : registry.stateOf(kind).bytesOf(key);
   const held = quota.hold(value.text, replaced, always || request.user.isLocal === true);
   try {
-    return await settled(
+    return await settle(
       before === undefined ? storage.create(storeKey, value) : storage.update(storeKey, value, Number(before.metadata.resourceVersion)),
     );
   } finally {
@@ -261,7 +267,7 @@ function committed({ kind, key, object }: Write, { registry }: WriteTools, revis
 }
 
 /** The result of the store; its own failures are those of this server. */
-export async function settled(write: Promise<WriteResult>): Promise<WriteResult> {
+export async function settle(write: Promise<WriteResult>): Promise<WriteResult> {
   try {
     return await write;
   } catch (cause) {
@@ -310,11 +316,11 @@ async function remove(write: Write, { registry }: WriteTools): Promise<void> {
   }
   let result: WriteResult;
   if (deletion.type === 'remove') {
-    result = await settled(storage.delete(storeKey, expected));
+    result = await settle(storage.delete(storeKey, expected));
   } else {
     counters.encodes += 1;
     const always = object.metadata.deletionTimestamp !== undefined;
-    result = await settled(storage.update(storeKey, { text: encode(object), decoded: object, always }, expected));
+    result = await settle(storage.update(storeKey, { text: encode(object), decoded: object, always }, expected));
   }
   if (result.ok) write.object = atRevision(object, result.revision);
   else write.lostTo = result.currentRevision;
@@ -356,7 +362,7 @@ function pass(phase: AdmissionPhase, write: Write, { admission }: WriteTools): K
   return unshown(object, { shown, result: passed, view });
 }
 
-/** What a step made of the object, or of its view. */
+/** Result of a step for the object, or for its view. */
 function unshown(object: KubeObject, { shown, result, view }: Shown): KubeObject {
   if (result === shown) return object;
   return view === undefined ? result : view.apply(object, result);

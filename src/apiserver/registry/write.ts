@@ -40,7 +40,7 @@ export interface Write {
   readonly storeKey: string;
   /** The stored object; undefined when there is none yet. */
   readonly before: KubeObject | undefined;
-  /** What admission sees instead of the object, where the body of the subresource is another kind. */
+  /** The object that admission sees, where the body of the subresource is another kind. */
   readonly view: AdmissionView | undefined;
   /** Makes the error for a body that does not decode; undefined: the object is blamed. */
   readonly refuse: ((why: string) => StatusError) | undefined;
@@ -54,7 +54,7 @@ export interface Write {
   deletion: Deletion | undefined;
   /** Revision of the stored object that came first, 0 when the object was deleted; undefined for a write that was made. */
   lostTo: number | undefined;
-  /** What the steps reserved until the write has settled. */
+  /** Reservations of the steps until the write has settled. */
   releases: (() => void)[] | undefined;
 }
 

@@ -13,7 +13,7 @@ import { KeyLock } from './key-lock.ts';
 import { storeKeyOf } from './keys.ts';
 import { generateName } from './names.ts';
 import { type AdmissionView, keyOfName, startWrite, type Write, type WritePart } from './write.ts';
-import { runSteps, settled, type WriteTools, writeSteps } from './write-steps.ts';
+import { runSteps, settle, type WriteTools, writeSteps } from './write-steps.ts';
 
 /**
  * Everything that changes the store. Each write looks at the stored object, makes the next one from it (copy on write) by the steps of
@@ -36,9 +36,9 @@ export interface Modification {
   readonly part: WritePart;
   /** Through which subresource it is written; default: the part's own. */
   readonly subresource?: string;
-  /** What admission is shown instead of the object, where the body of the subresource is another kind. */
+  /** The object that admission sees, where the body of the subresource is another kind. */
   readonly view?: AdmissionView;
-  /** What the client wants, made from the stored object; may be called again when another process wrote in between. */
+  /** The client's change, applied to the stored object; called again when another process wrote in between. */
   change(stored: KubeObject): KubeObject;
   /** Makes the error for a result that does not decode; default: the object is blamed. */
   readonly refuse?: (why: string) => StatusError;
@@ -67,7 +67,7 @@ export interface WriterOptions extends Omit<WriteTools, 'newUid'> {
   readonly newUid?: () => string;
 }
 
-/** Draws of a generated name before the client is told that there is none; upstream's number. */
+/** Tries of a generated name before the client gets an error; upstream's number. */
 const maxNameDraws = 8;
 /** Tries of a write that other processes keep winning. */
 const maxAttempts = 5;
@@ -201,7 +201,7 @@ class StepWriter implements Writer {
     if (found === undefined) throw notFound(kind, name);
     if (options.preconditions !== undefined) throw unreadableError(storeKey, found);
     if (request.dryRun !== true && options.dryRun !== true) {
-      const result = await settled(storage.delete(storeKey, found.revision));
+      const result = await settle(storage.delete(storeKey, found.revision));
       if (!result.ok) throw conflict(kind, name);
     }
     return { type: 'status', ref: { name, namespace: scope }, uid: '' };
@@ -234,7 +234,7 @@ function unconverted(definition: KindDefinition, { apiVersion = '', kind = '', m
   return new StatusError({ code: 500, reason: '', message });
 }
 
-/** What the client is told: the object as long as it is there, and otherwise what its kind answers. */
+/** Answer for the client: the object while it exists, and otherwise the answer of its kind. */
 function outcomeOf({ kind, deletion, object }: Write): DeleteOutcome {
   if (deletion?.type !== 'remove' || kind.deleteAnswer === 'object') return { type: 'object', object };
   const { name, namespace, uid = '' } = object.metadata;

@@ -4,7 +4,7 @@ import type { AuditDecision, AuditStage } from '../audit/policy.ts';
 import type { AuditEntry, AuditLog } from '../audit.ts';
 import { attributesOfExchange, type Exchange } from './exchange.ts';
 
-/** What the audit log gets of each request: an entry a stage, with the bodies that its policy asks for. */
+/** Entries of the audit log for each request: one for each stage, with the bodies that its policy asks for. */
 export interface AuditTrail {
   /** Decides what is recorded of the request, and records that it came. */
   open(exchange: Exchange): void;

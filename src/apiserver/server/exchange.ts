@@ -39,7 +39,7 @@ export interface Exchange {
   readonly memory: Seat[];
 }
 
-/** What the audit log records of the request beside its outcome. */
+/** Data of the request for the audit log besides its outcome. */
 export interface ExchangeAudit {
   readonly decision: AuditDecision;
   requestBody: AuditedBody | undefined;

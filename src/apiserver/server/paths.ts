@@ -35,7 +35,7 @@ const paths: ReadonlyMap<string, PathHandler> = new Map<string, PathHandler>([
   ['/openapi/v3', sendSchemas],
 ]);
 
-/** What each path has below it, by the beginning of the path. */
+/** Handlers by the beginning of the path. */
 const below: readonly (readonly [start: string, handler: PathHandler])[] = [['/openapi/v3/', sendSchemas]];
 
 /** Groups and versions, by what the path was read as. */
@@ -61,7 +61,7 @@ export interface PathParts {
   readonly healthChecks: readonly HealthCheck[];
   readonly health: ReturnType<typeof createHealthRecord>;
   readonly clock: Clock;
-  /** Of the program: `0.1.0`. */
+  /** Version of the program: `0.1.0`. */
   readonly version: string;
   /** `https://HOST:PORT` */
   url(): string;

@@ -90,7 +90,7 @@ export class RequestLife {
     const method = raw.method ?? 'GET';
     const labels = labelsOf({ method, target, query, kind, contentType: raw.headers['content-type'] });
     const upgrade = upgrades.get(raw);
-    // A change of protocol is long where another server makes it; here it is of those that are listed, or comes to nothing.
+    // A change of protocol is long where another server makes it. Here only the listed ones are upgraded; others fail.
     const isPassedOn = upgrade !== undefined && target.type === 'resource' && resources.isRemote(target);
     request.exchange = {
       raw,
@@ -208,7 +208,7 @@ function errorEncodingOf({ headers }: IncomingMessage): Representation['encoding
   try {
     return negotiate(headers.accept, 'object').encoding;
   } catch {
-    // What cannot be served at all is answered in JSON.
+    // Errors before any handler are answered in JSON.
     return 'json';
   }
 }
