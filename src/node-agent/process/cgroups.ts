@@ -121,6 +121,8 @@ export interface PodCgroups {
   ranOutOfMemory(pod: string, container: string): Promise<boolean>;
   /** Ends what is still in the group, and removes it. */
   remove(pod: string, container?: string): Promise<void>;
+  /** Removes every group of the node that has no process, but those in which the kernel ended one: they say why a container ended. */
+  removeEmpty(): Promise<void>;
   /** Pods that have a group. */
   pods(): Promise<readonly string[]>;
 }
@@ -144,7 +146,7 @@ export function createPodCgroups({ access: found, node, maxProcesses, clock }: P
   async function make(path: readonly string[], settings: Settings): Promise<void> {
     for (const root of hierarchies) await mkdir(join(root, node, ...path), { recursive: true });
     if (found.version === 2) {
-      const inner = path.length === 1 ? [join(found.root, node), join(found.root, node, ...path)] : [];
+      const inner = path.length === 1 ? [found.root, join(found.root, node), join(found.root, node, ...path)] : [];
       for (const group of inner) await enable(group, found.controllers);
     }
     for (const { controller, file, value, optional } of settings) {
@@ -172,6 +174,15 @@ export function createPodCgroups({ access: found, node, maxProcesses, clock }: P
     }
   }
 
+  async function ranOutOfMemory(pod: string, container: string): Promise<boolean> {
+    const file =
+      found.version === 2
+        ? join(found.root, node, pod, container, 'memory.events')
+        : join(found.roots.memory, node, pod, container, 'memory.oom_control');
+    const text = await readFile(file, 'utf8').catch(() => '');
+    return Number(/^oom_kill (\d+)$/m.exec(text)?.[1] ?? 0) > 0;
+  }
+
   return {
     async prepare(pod, container, limits) {
       await make([pod], [{ controller: 'pids', file: 'pids.max', value: String(maxProcesses) }]);
@@ -180,20 +191,30 @@ export function createPodCgroups({ access: found, node, maxProcesses, clock }: P
 
     entrances: (pod, container) => hierarchies.map((root) => join(root, node, pod, container, 'cgroup.procs')),
 
-    async ranOutOfMemory(pod, container) {
-      const file =
-        found.version === 2
-          ? join(found.root, node, pod, container, 'memory.events')
-          : join(found.roots.memory, node, pod, container, 'memory.oom_control');
-      const text = await readFile(file, 'utf8').catch(() => '');
-      return Number(/^oom_kill (\d+)$/m.exec(text)?.[1] ?? 0) > 0;
-    },
+    ranOutOfMemory,
 
     async remove(pod, container) {
       for (const root of hierarchies) {
         await removeGroup(join(root, node, pod, ...(container === undefined ? [] : [container])));
         // The last pod of the node leaves nothing behind; while there are others this is refused.
-        if (container === undefined) await rmdir(join(root, node)).catch(() => undefined);
+        if (container === undefined) await removeIfUnused(join(root, node));
+      }
+    },
+
+    async removeEmpty() {
+      const outOfMemory = new Set<string>();
+      for (const pod of await childrenOf(join(hierarchies[0] ?? '', node))) {
+        for (const container of await childrenOf(join(hierarchies[0] ?? '', node, pod)))
+          if (await ranOutOfMemory(pod, container)) outOfMemory.add(`${pod}/${container}`);
+      }
+      for (const root of hierarchies) {
+        for (const pod of await childrenOf(join(root, node))) {
+          for (const container of await childrenOf(join(root, node, pod)))
+            if (!outOfMemory.has(`${pod}/${container}`)) await removeIfUnused(join(root, node, pod, container));
+          await removeIfUnused(join(root, node, pod));
+        }
+        await removeIfUnused(join(root, node));
+        await removeIfUnused(root);
       }
     },
 
@@ -248,6 +269,9 @@ const settingsOfV1 = ({ memoryBytes, cpuMilli, cpuRequestMilli = 0 }: ContainerL
         { controller: 'cpu', file: 'cpu.cfs_quota_us', value: String(cpuQuotaOf(cpuMilli)) },
       ] as const)),
 ];
+
+/** The kernel refuses to remove a group that has processes or groups. */
+const removeIfUnused = (group: string): Promise<void> => rmdir(group).catch(() => undefined);
 
 async function pidsOf(group: string): Promise<readonly number[]> {
   const text = await readFile(join(group, 'cgroup.procs'), 'utf8').catch(() => '');

@@ -798,6 +798,7 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
         container.child?.removeAllListeners('exit');
         container.child?.unref();
       }
+      await limits.removeEmpty();
     },
   };
 }

@@ -26,6 +26,8 @@ export interface ResourceLimits {
   ranOutOfMemory(pod: string, container: string): Promise<boolean>;
   /** Ends what is left of a container, or of a pod, and forgets it. */
   remove(pod: string, container?: string): Promise<void>;
+  /** Removes groups that nothing runs in; a start makes them again. */
+  removeEmpty(): Promise<void>;
   /** Forgets pods that the runtime does not know. */
   removeOthers(pods: ReadonlySet<string>): Promise<void>;
 }
@@ -88,6 +90,10 @@ export function createResourceLimits({ cgroups, isolation, directory, clock, log
     ranOutOfMemory: async (pod, container) => (await groups?.ranOutOfMemory(pod, container)) ?? false,
 
     remove,
+
+    async removeEmpty() {
+      await groups?.removeEmpty();
+    },
 
     async removeOthers(pods) {
       for (const pod of (await groups?.pods()) ?? []) if (!pods.has(pod)) await remove(pod);

@@ -1,6 +1,6 @@
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../../src/base/clock.ts';
 import { createPodCgroups, openCgroups } from '../../../src/node-agent/process/cgroups.ts';
@@ -73,6 +73,26 @@ describe.skipIf(!isolated || cgroups.version === undefined)('limits by control g
     expect((await groups()).length).toBeGreaterThan(before.length);
     await fixture.runtime.removePodSandbox(sandbox);
     expect(await groups()).toEqual(before);
+  });
+
+  it('are gone when the agent stops, but for pods that run and containers that were out of memory', async () => {
+    const own = [await fixture.sandbox(), await fixture.sandbox(), await fixture.sandbox()];
+    const [ended = '', running = '', greedyOne = ''] = own;
+    const ofPods = async () => (await groups()).filter((path) => own.some((id) => path.endsWith(`/${id}`))).map((path) => basename(path));
+    await fixture.exited(await fixture.run(ended, 'exit 0'));
+    const id = await fixture.run(running, 'echo ready; exec sleep 60');
+    await fixture.printed(id, 'ready');
+    const limits = { memoryBytes: 128 * mebibyte, oomScoreAdjust: 1_000 };
+    const killed = await fixture.run(greedyOne, '', { command: ['node', '-e', greedy], args: [], limits });
+    expect(await fixture.exited(killed)).toMatchObject({ reason: 'OOMKilled' });
+    expect(new Set(await ofPods())).toEqual(new Set(own));
+    await fixture.reopen();
+    expect(new Set(await ofPods())).toEqual(new Set([running, greedyOne]));
+    expect(await fixture.status(killed)).toMatchObject({ reason: 'OOMKilled' });
+    expect((await fixture.status(id)).state).toBe('running');
+    // A start after that is bounded as before.
+    await fixture.exited(await fixture.run(ended, 'exit 0', { attempt: 1 }));
+    expect(await ofPods()).toContain(ended);
   });
 
   /** Lists the groups of this fixture, which have its pod's name. */
