@@ -1,5 +1,6 @@
 import type { Deployment, DeploymentCondition, DeploymentStatus } from '../api/apps/v1/deployment.ts';
 import type { ReplicaSet } from '../api/apps/v1/replica-set.ts';
+import { transitionTimeOf } from '../machinery/conditions.ts';
 import { scaledValueOf } from '../machinery/int-or-string.ts';
 import type { DeploymentEvent, deploymentMachine } from './deployment.machine.ts';
 import type { StateValueOf } from './step.ts';
@@ -291,12 +292,11 @@ function withCondition(
   if (before !== undefined && before.status === fields.status && before.reason === fields.reason && !refresh) {
     if (before.message === fields.message) return conditions;
   }
-  const lastTransitionTime = before?.status === fields.status ? (before.lastTransitionTime ?? timestamp) : timestamp;
   const condition: DeploymentCondition = {
     type: fields.type,
     status: fields.status,
     lastUpdateTime: timestamp,
-    lastTransitionTime,
+    lastTransitionTime: transitionTimeOf(before, fields.status, timestamp),
     reason: fields.reason,
     message: fields.message,
   };

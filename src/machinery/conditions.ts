@@ -19,6 +19,11 @@ export function isConditionTrue(conditions: readonly ConditionLike[] | undefined
   return conditionOf(conditions, type)?.status === 'True';
 }
 
+/** The time for a condition that gets this status: that of `before` while the status stays the same, else `now` (RFC 3339, seconds). */
+export function transitionTimeOf(before: ConditionLike | undefined, status: string, now: string): string {
+  return before?.status === status ? (before.lastTransitionTime ?? now) : now;
+}
+
 /**
  * The conditions with `next` in the place of the one of its type, or at the end. Fields that `next` leaves out stay as they are, and
  * `lastTransitionTime` moves to `now` only when the status changes. The same reference comes back when nothing changes.
@@ -36,7 +41,7 @@ export function setCondition<T extends ConditionLike>(
   const before = list[index];
   // The generic parts are T again once they are put together: `next` has all of T but the time, which is added.
   if (before === undefined) return [...list, { ...next, lastTransitionTime: next.lastTransitionTime ?? now } as unknown as T];
-  const lastTransitionTime = next.lastTransitionTime ?? (before.status === next.status ? (before.lastTransitionTime ?? now) : now);
+  const lastTransitionTime = next.lastTransitionTime ?? transitionTimeOf(before, next.status, now);
   const after = { ...before, ...next, lastTransitionTime } as unknown as T;
   if (isSame(before, after)) return list;
   return list.with(index, after);

@@ -10,6 +10,7 @@ import { BoundedMap } from '../base/bounded-map.ts';
 import { timestampOf } from '../base/clock.ts';
 import { backOffReasons } from '../lifecycle/container.facts.ts';
 import type { PodRunState } from '../lifecycle/pod-run.facts.ts';
+import { conditionOf, transitionTimeOf } from '../machinery/conditions.ts';
 import { apiStatusOf, type ContainerMemory, latestOf } from './container-plan.ts';
 import type { ContainerStatus, SandboxStatus } from './container-runtime.ts';
 import { isSidecar } from './pod-references.ts';
@@ -274,10 +275,10 @@ function conditionsOf(
     { type: 'Ready', ...readyOf(pod, containersReady) },
     { type: 'ContainersReady', ...containersReady },
   ];
-  const own = drafts.map((draft) => conditionOf(options, draft));
+  const own = drafts.map((draft) => withTime(options, draft));
   // Others write conditions too: the scheduler, readiness gates, those who evict.
   const scheduled =
-    pod.status?.conditions?.find(({ type }) => type === 'PodScheduled') ?? conditionOf(options, { type: 'PodScheduled', status: 'True' });
+    pod.status?.conditions?.find(({ type }) => type === 'PodScheduled') ?? withTime(options, { type: 'PodScheduled', status: 'True' });
   const others = (pod.status?.conditions ?? []).filter(
     ({ type }) => type !== 'PodScheduled' && !own.some((condition) => condition.type === type),
   );
@@ -301,11 +302,9 @@ function readyOf(pod: Pod, containersReady: Draft): Draft {
 /** Conditions without words: what pods that start in one second have in common is one frozen object. */
 const plainConditions = new BoundedMap<string, PodCondition>(256);
 
-function conditionOf({ pod, now }: PodStatusOptions, { type, ...draft }: Draft & { readonly type: string }): PodCondition {
-  const before = pod.status?.conditions?.find((condition) => condition.type === type);
-  const since = before !== undefined && before.status === draft.status ? before.lastTransitionTime : undefined;
+function withTime({ pod, now }: PodStatusOptions, { type, ...draft }: Draft & { readonly type: string }): PodCondition {
   const { generation } = pod.metadata;
-  const lastTransitionTime = since ?? timestampOf(now);
+  const lastTransitionTime = transitionTimeOf(conditionOf(pod.status?.conditions, type), draft.status, timestampOf(now));
   const id = draft.reason === undefined && draft.message === undefined ? `${type} ${draft.status} ${lastTransitionTime} ${generation}` : '';
   const known = plainConditions.get(id);
   if (known !== undefined) return known;

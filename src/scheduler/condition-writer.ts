@@ -2,6 +2,7 @@ import { type Pod, pods } from '../api/core/v1/pod.ts';
 import { type Clock, timestampOf } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Client } from '../client/client.ts';
+import { conditionOf, transitionTimeOf } from '../machinery/conditions.ts';
 import { keyOf, refOf } from '../machinery/object.ts';
 import { isNotFound } from '../machinery/status-error.ts';
 
@@ -51,7 +52,7 @@ export function createConditionWriter({ client, clock, log }: ConditionWriterOpt
   }
 
   async function send(key: string, pod: Pod, { reason, message }: ScheduledCondition): Promise<void> {
-    const known = pod.status?.conditions?.find(({ type }) => type === 'PodScheduled');
+    const known = conditionOf(pod.status?.conditions, 'PodScheduled');
     const { generation, uid } = pod.metadata;
     const condition = {
       type: 'PodScheduled',
@@ -59,7 +60,7 @@ export function createConditionWriter({ client, clock, log }: ConditionWriterOpt
       reason,
       message,
       lastProbeTime: null,
-      lastTransitionTime: known?.status === 'False' ? known.lastTransitionTime : timestampOf(clock.now()),
+      lastTransitionTime: transitionTimeOf(known, 'False', timestampOf(clock.now())),
       ...(generation === undefined ? {} : { observedGeneration: generation }),
     };
     const body = { ...(uid === undefined ? {} : { metadata: { uid } }), status: { conditions: [condition] } };
