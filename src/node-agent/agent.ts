@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import type { Taint } from '../api/core/v1/node.ts';
+import type { Node, Taint } from '../api/core/v1/node.ts';
 import type { Pod } from '../api/core/v1/pod.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Component } from '../base/component.ts';
@@ -11,11 +11,13 @@ import type { AgentContext } from './agent-context.ts';
 import type { ConfigSource } from './config-source.ts';
 import { containerLines, countsOf, type Measurement, type PodOnNode } from './container-metrics.ts';
 import type { ContainerRuntime } from './container-runtime.ts';
+import { createDiskPressure, type FileSystemSpace, measureFileSystem } from './disk-pressure.ts';
 import { createHeartbeat } from './heartbeat.ts';
 import type { KubeletMetrics } from './kubelet-metrics.ts';
 import { findExcess, hasStorageBounds } from './local-storage.ts';
 import type { MachineFacts } from './machine-facts.ts';
 import { capacityOf } from './node-object.ts';
+import { recordPodEvent } from './pod-events.ts';
 import type { PodQueue } from './pod-queue.ts';
 import type { PodSource } from './pod-source.ts';
 import { PodWorker } from './pod-worker.ts';
@@ -47,6 +49,8 @@ export interface NodeAgentOptions {
   readonly logDirectory: string;
   /** Paths of the machine that pods may mount; absent: none. */
   readonly hostPaths?: HostPaths;
+  /** Space of the file system of `directory`; defaults to what the machine says. */
+  readonly diskSpace?: () => Promise<FileSystemSpace>;
   /** Defaults to the machine's. */
   readonly capacity?: Readonly<Record<string, string>>;
   readonly labels?: Readonly<Record<string, string>>;
@@ -115,6 +119,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     terminationLeadMs: options.terminationLeadMs ?? defaultLeadMs,
     signal: abort.signal,
   };
+  const disk = createDiskPressure({ clock, measure: options.diskSpace ?? (() => measureFileSystem(options.directory)) });
   const heartbeat = createHeartbeat({
     client: options.client,
     clock,
@@ -133,6 +138,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       kubeletVersion: options.kubeletVersion,
       runtimeVersion: runtime.version,
       isolation: runtime.isolation,
+      disk: disk.condition,
       conditions: runtime.conditions,
     }),
   });
@@ -222,18 +228,35 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       if (abort.signal.aborted) return;
       if (!hasStorageBounds(worker.pod)) continue;
       try {
-        const excess = await findExcess(worker.pod, { volumes: volumes.emptyDirs(worker.uid), logs: worker.logs });
+        const { excess, uncounted } = await findExcess(worker.pod, { volumes: volumes.emptyDirs(worker.uid), logs: worker.logs });
         if (excess !== undefined) worker.evict(excess);
+        else if (uncounted !== undefined)
+          recordPodEvent(context, worker.pod, { type: 'Warning', reason: 'StorageNotCounted', message: uncounted });
       } catch (err) {
         log.warn({ err, pod: worker.key }, 'Could not measure the disk that a pod uses');
       }
     }
   }
 
+  let thisNode: Node | undefined;
+  async function lookAtDisk(): Promise<void> {
+    try {
+      if ((await disk.look()) && thisNode !== undefined) recordDiskPressure(thisNode);
+    } catch (err) {
+      log.warn({ err }, 'Could not measure the disk of the node');
+    }
+  }
+
+  function recordDiskPressure(node: Node): void {
+    const reason = disk.condition.status === 'True' ? 'NodeHasDiskPressure' : 'NodeHasNoDiskPressure';
+    options.recorder.record(node, { type: 'Normal', reason, message: `Node ${nodeName} status is now: ${reason}` });
+  }
+
   function scheduleStorageLook(): void {
     if (abort.signal.aborted || !runtime.runsPrograms) return;
     cancelStorageLook = clock.after(storageLookMs, () => {
-      evictThoseOverStorage()
+      lookAtDisk()
+        .then(evictThoseOverStorage)
         .catch((err: unknown) => log.warn({ err }, 'Could not look at the disk that pods use'))
         .finally(scheduleStorageLook);
     });
@@ -286,9 +309,13 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       unsubscribe.push(options.pods.subscribe(onPod));
       await endOrphans();
       scheduleHousekeeping();
+      // The node's first report has the condition already.
+      if (runtime.runsPrograms) await lookAtDisk();
       scheduleStorageLook();
       // Last: with the node in the API pods are assigned to it.
       const node = await heartbeat.start(signal);
+      thisNode = node;
+      if (disk.condition.status === 'True') recordDiskPressure(node);
       if (runtime.runsPrograms) options.recorder.record(node, { type: 'Normal', reason: 'Starting', message: 'Starting kubelet.' });
       const { isolation } = runtime;
       if (isolation !== undefined && !isolation.isolated) {

@@ -8,10 +8,19 @@ export interface LocalStorageOptions {
   readonly volumes: string;
   /** Holds a directory of logs for each container. */
   readonly logs: string;
+  /** Files and directories of one volume that are looked at; 100,000 when absent. */
+  readonly maxEntries?: number;
 }
 
-/** Files and directories of one volume that are looked at; those beyond count as nothing. */
-const maxEntries = 100_000;
+export interface StorageFinding {
+  /** Why the pod is to be evicted, in the words of the kubelet. */
+  readonly excess: string | undefined;
+  /** What could not be counted as a whole, in words for an Event. */
+  readonly uncounted: string | undefined;
+}
+
+/** Files and directories of one volume that are looked at. Those beyond count as nothing, and an Event says so. */
+const defaultMaxEntries = 100_000;
 const blockBytes = 512;
 
 /**
@@ -20,7 +29,25 @@ const blockBytes = 512;
  *
  * @see Kubernetes documentation, "Local ephemeral storage", resource ephemeral-storage consumption management
  */
-export async function findExcess(pod: Pod, { volumes, logs }: LocalStorageOptions): Promise<string | undefined> {
+export async function findExcess(pod: Pod, options: LocalStorageOptions): Promise<StorageFinding> {
+  const { maxEntries = defaultMaxEntries } = options;
+  const uncounted: string[] = [];
+  const sizeOf = async (path: string, name: string): Promise<number> => {
+    const { bytes, isWhole } = await diskUsage(path, maxEntries);
+    if (!isWhole) uncounted.push(name);
+    return bytes;
+  };
+  const excess = await excessOf(pod, options, sizeOf);
+  if (excess !== undefined || uncounted.length === 0) return { excess, uncounted: undefined };
+  const message = `${uncounted.join(', ')} has more than ${maxEntries} files and directories: those beyond are not counted, so its limit is not held`;
+  return { excess, uncounted: message };
+}
+
+async function excessOf(
+  pod: Pod,
+  { volumes, logs }: LocalStorageOptions,
+  sizeOf: (path: string, name: string) => Promise<number>,
+): Promise<string | undefined> {
   const { containers } = pod.spec;
   const emptyDirs = (pod.spec.volumes ?? []).filter(({ emptyDir }) => emptyDir !== undefined);
   let used = 0;
@@ -29,14 +56,14 @@ export async function findExcess(pod: Pod, { volumes, logs }: LocalStorageOption
   for (const { name, emptyDir } of emptyDirs) {
     const limit = amountOf(emptyDir?.sizeLimit);
     if (limit === undefined && !isBounded) continue;
-    const size = await diskUsage(join(volumes, name));
+    const size = await sizeOf(join(volumes, name), `emptyDir volume "${name}"`);
     used += size;
     if (limit !== undefined && size > limit.bytes) return `Usage of EmptyDir volume "${name}" exceeds the limit "${limit.text}". `;
   }
   if (!isBounded) return undefined;
   let allowed = 0;
   for (const [index, container] of containers.entries()) {
-    const size = await diskUsage(join(logs, container.name));
+    const size = await sizeOf(join(logs, container.name), `the log directory of container ${container.name}`);
     const limit = limits[index];
     used += size;
     allowed += limit?.bytes ?? 0;
@@ -70,14 +97,14 @@ function textOf(bytes: number): string {
  * directories are opened, and files that disappear count as nothing. A tree deeper than the longest path of the kernel
  * is an attempt to hide, and its size is infinite.
  */
-async function diskUsage(path: string): Promise<number> {
+async function diskUsage(path: string, maxEntries: number): Promise<{ readonly bytes: number; readonly isWhole: boolean }> {
   let bytes = 0;
   let entries = 0;
   const left = [path];
   for (let directory = left.pop(); directory !== undefined; directory = left.pop()) {
     try {
       for await (const entry of await opendir(directory)) {
-        if (entries === maxEntries) return bytes;
+        if (entries === maxEntries) return { bytes, isWhole: false };
         entries += 1;
         const place = join(directory, entry.name);
         bytes += (await lstat(place)).blocks * blockBytes;
@@ -85,9 +112,9 @@ async function diskUsage(path: string): Promise<number> {
       }
     } catch (err) {
       const { code } = err as NodeJS.ErrnoException;
-      if (code === 'ENAMETOOLONG') return Number.POSITIVE_INFINITY;
+      if (code === 'ENAMETOOLONG') return { bytes: Number.POSITIVE_INFINITY, isWhole: true };
       if (code !== 'ENOENT' && code !== 'ENOTDIR' && code !== 'EACCES') throw err;
     }
   }
-  return bytes;
+  return { bytes, isWhole: true };
 }

@@ -1,6 +1,7 @@
 import type { Node, NodeCondition, NodeStatus, Taint } from '../api/core/v1/node.ts';
 import { labels, taints } from '../api/well-known.ts';
 import { timestampOf } from '../base/clock.ts';
+import { conditionOf, transitionTimeOf } from '../machinery/conditions.ts';
 import type { NodeConditionReport, PodIsolation } from './container-runtime.ts';
 import type { MachineFacts } from './machine-facts.ts';
 
@@ -21,6 +22,8 @@ export interface NodeDescription {
   readonly runtimeVersion: string;
   /** Absent: its pods are no processes of the machine. */
   readonly isolation: PodIsolation | undefined;
+  /** The condition DiskPressure. */
+  readonly disk: NodeConditionReport;
   /** The conditions by which the runtime says how it runs pods. */
   readonly conditions: readonly NodeConditionReport[];
 }
@@ -51,17 +54,17 @@ export function nodeTaintsOf({ taints: own, simulated }: NodeDescription): reado
 
 /** The status as its agent reports it; conditions that others keep stay, and a condition that stays the same keeps its time. */
 export function nodeStatusOf(description: NodeDescription, before: NodeStatus | undefined, now: number): NodeStatus {
-  const { name, internalIP, kubeletPort, capacity, allocatable, machine, kubeletVersion, runtimeVersion, isolation, conditions } =
+  const { name, internalIP, kubeletPort, capacity, allocatable, machine, kubeletVersion, runtimeVersion, isolation, disk, conditions } =
     description;
   const own = [
-    conditionOf('MemoryPressure', 'False', 'KubeletHasSufficientMemory', 'kubelet has sufficient memory available'),
-    conditionOf('DiskPressure', 'False', 'KubeletHasNoDiskPressure', 'kubelet has no disk pressure'),
-    conditionOf('PIDPressure', 'False', 'KubeletHasSufficientPID', 'kubelet has sufficient PID available'),
-    conditionOf('Ready', 'True', 'KubeletReady', 'kubelet is posting ready status'),
-    ...conditions.map(({ type, status, reason, message }) => conditionOf(type, status, reason, message)),
+    report('MemoryPressure', 'False', 'KubeletHasSufficientMemory', 'kubelet has sufficient memory available'),
+    report(disk.type, disk.status, disk.reason, disk.message),
+    report('PIDPressure', 'False', 'KubeletHasSufficientPID', 'kubelet has sufficient PID available'),
+    report('Ready', 'True', 'KubeletReady', 'kubelet is posting ready status'),
+    ...conditions.map(({ type, status, reason, message }) => report(type, status, reason, message)),
     ...(isolation === undefined
       ? []
-      : [conditionOf(isolationCondition, isolation.isolated ? 'True' : 'False', isolation.reason, isolation.message)]),
+      : [report(isolationCondition, isolation.isolated ? 'True' : 'False', isolation.reason, isolation.message)]),
   ];
   const others = (before?.conditions ?? []).filter(({ type }) => !own.some((condition) => condition.type === type));
   return {
@@ -85,10 +88,10 @@ export function nodeStatusOf(description: NodeDescription, before: NodeStatus | 
     },
   };
 
-  function conditionOf(type: string, status: 'True' | 'False', reason: string, message: string): NodeCondition {
-    const known = before?.conditions?.find((condition) => condition.type === type);
-    const since = known?.status === status ? known.lastTransitionTime : undefined;
-    return { type, status, reason, message, lastHeartbeatTime: timestampOf(now), lastTransitionTime: since ?? timestampOf(now) };
+  function report(type: string, status: 'True' | 'False', reason: string, message: string): NodeCondition {
+    const time = timestampOf(now);
+    const lastTransitionTime = transitionTimeOf(conditionOf(before?.conditions, type), status, time);
+    return { type, status, reason, message, lastHeartbeatTime: time, lastTransitionTime };
   }
 }
 

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { leases } from '../../../src/api/coordination/v1/lease.ts';
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
+import { events } from '../../../src/api/core/v1/event.ts';
 import { nodes } from '../../../src/api/core/v1/node.ts';
 import { type Pod, pods } from '../../../src/api/core/v1/pod.ts';
 import { hasNamespaces } from '../../support/isolation.ts';
@@ -52,6 +53,21 @@ it('registers its node and keeps it alive', async () => {
   ]);
   const lease = await node.client.get(leases, { namespace: 'kube-node-lease', name: testNodeName });
   expect(lease.spec).toMatchObject({ holderIdentity: testNodeName, leaseDurationSeconds: 40 });
+});
+
+it('says on its node that the disk is nearly full', async () => {
+  const full = await startTestNode({ agent: { diskSpace: async () => ({ sizeBytes: 1_000, availableBytes: 99 }) } });
+  const found = await full.client.get(nodes, { name: testNodeName });
+  expect(found.status?.conditions?.find(({ type }) => type === 'DiskPressure')).toMatchObject({
+    status: 'True',
+    reason: 'KubeletHasDiskPressure',
+    message: 'kubelet has disk pressure',
+  });
+  const event = 'NodeHasDiskPressure: Node node-a status is now: NodeHasDiskPressure';
+  await until(async () => (await full.client.list(events, {})).items.some(({ reason, message }) => `${reason}: ${message}` === event), {
+    what: 'the event',
+  });
+  await full.stop();
 });
 
 describe(`a pod${hasNamespaces ? '' : ' (skipping what needs user namespaces)'}`, () => {

@@ -31,7 +31,13 @@ describe('the disk that a pod uses', () => {
     await mkdir(join(directory, 'logs/main'), { recursive: true });
   });
   afterEach(() => removeTree(directory));
-  const excess = (pod: Pod) => findExcess(pod, { volumes: join(directory, 'volumes'), logs: join(directory, 'logs') });
+  const find = (pod: Pod, maxEntries?: number) =>
+    findExcess(pod, {
+      volumes: join(directory, 'volumes'),
+      logs: join(directory, 'logs'),
+      ...(maxEntries === undefined ? {} : { maxEntries }),
+    });
+  const excess = async (pod: Pod) => (await find(pod)).excess;
   const mebibytes = (count: number): Buffer => Buffer.alloc(count * 1024 * 1024, 1);
 
   it('is compared with the limit of each emptyDir, directories below it included', async () => {
@@ -50,6 +56,14 @@ describe('the disk that a pod uses', () => {
       'Pod ephemeral local storage usage exceeds the total limit of containers 3Mi. ',
     );
     expect(await excess(withVolume(undefined, '8Mi'))).toBeUndefined();
+  });
+
+  it('is named where it has more files than are counted', async () => {
+    for (const name of ['a', 'b', 'c', 'd']) await writeFile(join(cache, name), 'x');
+    expect(await find(withVolume('1Gi'), 4)).toEqual({ excess: undefined, uncounted: undefined });
+    expect((await find(withVolume('1Gi'), 3)).uncounted).toBe(
+      'emptyDir volume "cache" has more than 3 files and directories: those beyond are not counted, so its limit is not held',
+    );
   });
 
   it('is what lies on the disk: no holes of files, and nothing behind links', async () => {
