@@ -1,7 +1,7 @@
 import type { Container } from '../api/core/v1/pod.ts';
 import type { Clock } from '../base/clock.ts';
 import type { ContainerRuntime } from './container-runtime.ts';
-import { httpGet, portOf } from './probes.ts';
+import { isHttpSuccess, runHttpAction } from './http-action.ts';
 
 type Hook = NonNullable<NonNullable<Container['lifecycle']>['preStop']>;
 
@@ -28,15 +28,8 @@ export async function runHook({ hook, container, containerId, podIP, timeoutMs, 
     return;
   }
   if (hook.httpGet !== undefined) {
-    const { scheme = 'HTTP', host, port, path = '/', httpHeaders } = hook.httpGet;
-    const url = `${scheme.toLowerCase()}://${host ?? podIP}:${portOf(container, port)}${path.startsWith('/') ? path : `/${path}`}`;
-    const { status } = await httpGet(
-      url,
-      Object.fromEntries((httpHeaders ?? []).map(({ name, value }) => [name, value])),
-      timeoutMs,
-      clock,
-    );
-    if (status < 200 || status >= 400) throw new Error(`GET ${url} answered ${status}`);
+    const { url, status } = await runHttpAction({ action: hook.httpGet, container, podIP, timeoutMs, clock });
+    if (!isHttpSuccess(status)) throw new Error(`GET ${url} answered ${status}`);
     return;
   }
   const { seconds } = (hook as { readonly sleep?: { readonly seconds: number } }).sleep ?? {};

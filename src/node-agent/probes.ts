@@ -1,9 +1,8 @@
-import { request as httpRequest } from 'node:http';
-import { request as httpsRequest } from 'node:https';
 import { connect } from 'node:net';
 import type { Container, Pod, Probe } from '../api/core/v1/pod.ts';
 import type { Clock } from '../base/clock.ts';
 import type { ContainerRuntime } from './container-runtime.ts';
+import { isHttpSuccess, portOf, runHttpAction } from './http-action.ts';
 
 export type ProbeType = 'startup' | 'readiness' | 'liveness';
 
@@ -22,8 +21,7 @@ interface ProbeRunOptions {
   readonly clock: Clock;
 }
 
-const maxBodyBytes = 10 * 1024;
-const userAgent = 'kube-probe/1.36';
+const maxOutputBytes = 10 * 1024;
 
 /** Runs a probe once. Never throws: a probe that cannot be run has failed. */
 async function runProbe({ probe, container, containerId, podIP, runtime, clock }: ProbeRunOptions): Promise<ProbeOutcome> {
@@ -32,7 +30,7 @@ async function runProbe({ probe, container, containerId, podIP, runtime, clock }
     if (probe.exec !== undefined) {
       const { exitCode, timedOut, stdout, stderr } = await runtime.exec(containerId, probe.exec.command ?? [], {
         timeoutMs,
-        limitBytes: maxBodyBytes,
+        limitBytes: maxOutputBytes,
       });
       if (timedOut)
         return {
@@ -42,15 +40,8 @@ async function runProbe({ probe, container, containerId, podIP, runtime, clock }
       return { success: exitCode === 0, message: `${stdout}${stderr}` };
     }
     if (probe.httpGet !== undefined) {
-      const { scheme = 'HTTP', host, port, path = '/', httpHeaders } = probe.httpGet;
-      const url = `${scheme.toLowerCase()}://${host ?? podIP}:${portOf(container, port)}${path.startsWith('/') ? path : `/${path}`}`;
-      const { status } = await httpGet(
-        url,
-        Object.fromEntries((httpHeaders ?? []).map(({ name, value }) => [name, value])),
-        timeoutMs,
-        clock,
-      );
-      return { success: status >= 200 && status < 400, message: `HTTP probe failed with statuscode: ${status}` };
+      const { status } = await runHttpAction({ action: probe.httpGet, container, podIP, timeoutMs, clock });
+      return { success: isHttpSuccess(status), message: `HTTP probe failed with statuscode: ${status}` };
     }
     if (probe.tcpSocket !== undefined) {
       await tcpConnect(probe.tcpSocket.host ?? podIP, portOf(container, probe.tcpSocket.port), timeoutMs, clock);
@@ -61,59 +52,6 @@ async function runProbe({ probe, container, containerId, podIP, runtime, clock }
   } catch (err) {
     return { success: false, message: err instanceof Error ? err.message : String(err) };
   }
-}
-
-/** @throws Error when a named port is not one of the container's */
-export function portOf(container: Container, port: string | number): number {
-  if (typeof port === 'number') return port;
-  const named = container.ports?.find(({ name }) => name === port);
-  if (named !== undefined) return named.containerPort;
-  const number = Number(port);
-  if (Number.isInteger(number) && number > 0) return number;
-  throw new Error(`couldn't find port: ${port} in container ${container.name}`);
-}
-
-/**
- * GET with a deadline over the whole exchange. The body is read up to a bound and discarded. Certificates are not
- * checked, as upstream.
- */
-export function httpGet(
-  url: string,
-  headers: Readonly<Record<string, string>>,
-  timeoutMs: number,
-  clock: Clock,
-): Promise<{ readonly status: number }> {
-  return new Promise((resolve, reject) => {
-    const fail = (why: string): void => {
-      request.destroy();
-      reject(new Error(`Get "${url}": ${why}`));
-    };
-    const cancel = clock.after(timeoutMs, () => fail('context deadline exceeded (Client.Timeout exceeded while awaiting headers)'));
-    const make = url.startsWith('https:') ? httpsRequest : httpRequest;
-    const request = make(url, {
-      headers: { 'User-Agent': userAgent, Accept: '*/*', Connection: 'close', ...headers },
-      agent: false,
-      rejectUnauthorized: false,
-    });
-    request.once('response', (response) => {
-      let size = 0;
-      response.on('data', (chunk: Buffer) => {
-        size += chunk.length;
-        if (size > maxBodyBytes) request.destroy();
-      });
-      response.once('close', () => {
-        cancel();
-        resolve({ status: response.statusCode ?? 0 });
-      });
-      // The answer is there already; how its body ends does not matter.
-      response.once('error', () => undefined);
-    });
-    request.once('error', (err: NodeJS.ErrnoException) => {
-      cancel();
-      fail(err.code === 'ECONNREFUSED' ? `dial tcp ${new URL(url).host}: connect: connection refused` : err.message);
-    });
-    request.end();
-  });
 }
 
 function tcpConnect(host: string, port: number, timeoutMs: number, clock: Clock): Promise<void> {
