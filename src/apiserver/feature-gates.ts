@@ -16,7 +16,7 @@ const featureGates = [
 /** `kubernetes_feature_enabled`, as upstream names it. */
 export function addFeatureGates(metrics: Metrics): void {
   metrics.addCollector(function* () {
-    yield '# HELP kubernetes_feature_enabled Whether the API does what a feature gate of Kubernetes switches on.\n';
+    yield '# HELP kubernetes_feature_enabled 1 for a feature gate of Kubernetes whose feature the API has.\n';
     yield '# TYPE kubernetes_feature_enabled gauge\n';
     for (const { name, stage, enabled } of featureGates) {
       yield `kubernetes_feature_enabled{name="${name}",stage="${stage}"} ${enabled ? 1 : 0}\n`;

@@ -100,7 +100,7 @@ export function addAppCommands(program: Command, context: AppCommandContext): vo
       }
     });
 
-  withBuildFlags(verb('diff', 'what the work tree would change in the cluster; exits with 0 for nothing, 1 for something, 2 for an error'))
+  withBuildFlags(verb('diff', 'changes of the work tree to the cluster; exits with 0 for none, 1 for some, 2 for an error'))
     .argument('[names...]', 'APP; or REV1 REV2 to compare what two commits make of the apps; or APP REV1 REV2')
     .option('--revision <rev>', 'a commit of the clone in place of the work tree')
     .option('--path <dir>', 'directory with the manifests, in place of the app’s')
@@ -160,7 +160,7 @@ export function addAppCommands(program: Command, context: AppCommandContext): vo
       done(await (await import('./history.ts')).showHistory({ ...(await commandOf(flags)), app, changes: flags.changes, now: Date.now() })),
     );
 
-  withBuildFlags(verb('revert', 'undo the last change of an app: a revert commit in a clone, or a pin in the cluster'))
+  withBuildFlags(verb('revert', 'revert the last change of an app by a commit in a clone, or a pin in the cluster'))
     .alias('rollback')
     .argument('<target>', 'APP, or a commit')
     .option('--to <rev>', 'go back to this revision of the app’s history')

@@ -37,8 +37,9 @@ const detachTimeoutMs = 5_000;
 const listenCheckDelayMs = 1_500;
 
 /**
- * Everything this node does for one pod, one pass at a time: see what the runtime has, let the machines decide, act, write the status.
- * What it remembers only makes the next pass cheaper or its words better; the truth is in the runtime and in the API.
+ * Does all of this node's work for one pod, one pass at a time: see the state of the runtime, let the machines decide,
+ * act, write the status. Its memory only makes the next pass cheaper or its texts better; the truth is in the runtime
+ * and in the API.
  */
 export class PodWorker {
   readonly key: string;
@@ -154,7 +155,7 @@ export class PodWorker {
     }
   }
 
-  /** Ends the pod for good, because of what it uses of the node. */
+  /** Ends the pod permanently, because of its usage of the node. */
   evict(message: string): void {
     if (this.#evicted !== undefined || this.#deleted || this.#state === 'Succeeded' || this.#state === 'Failed') return;
     this.#evicted = message;
@@ -190,7 +191,7 @@ export class PodWorker {
 
   sync(): Promise<void> {
     const pass = this.#pass();
-    // The caller hears of the error; who only waits for the end of the pass does not care.
+    // The caller gets the error; others only wait for the end of the pass.
     this.#passing = pass.catch(() => undefined);
     return pass;
   }
@@ -452,7 +453,7 @@ export class PodWorker {
   /** Running programs see changes of ConfigMaps and Secrets; when one is gone they keep what they have. */
   async #refreshVolumes(): Promise<void> {
     if (this.#deleted) return;
-    // Of a pod that an earlier agent started nothing is known here: what it was given may be old, and its tokens end.
+    // This agent knows nothing about a pod of an earlier one: its data may be old, and its tokens end.
     const isAdopted = !this.#volumes.arePrepared && this.#hasRunningPrograms;
     if (!isAdopted && (!this.#volumes.areStale || !this.#volumes.arePrepared)) return;
     if (isAdopted) {

@@ -192,7 +192,7 @@ class ApiAggregator implements Aggregator {
   }
 
   *#metricLines(): Iterable<string> {
-    yield '# HELP aggregator_unavailable_apiservice Whether an APIService is unavailable.\n# TYPE aggregator_unavailable_apiservice gauge\n';
+    yield '# HELP aggregator_unavailable_apiservice 1 while an APIService is unavailable.\n# TYPE aggregator_unavailable_apiservice gauge\n';
     for (const apiService of this.#apiServices.list()) {
       const { name } = apiService.metadata;
       yield `aggregator_unavailable_apiservice{name="${escapeLabel(name)}"} ${isAvailable(apiService) ? 0 : 1}\n`;

@@ -348,7 +348,7 @@ class Reader {
     throw new ProtobufError(`proto: wrong wireType = ${wireType} for field ${goNameOf(field.name)}`);
   }
 
-  // ------------------------------------------------------------------------------------------------------- messages with a form of their own
+  // ------------------------------------------------------------- messages with a form of their own
 
   #list(): string[] {
     const items: string[] = [];

@@ -66,7 +66,7 @@ export interface RenderOptions {
   readonly tree: FileTree;
   /** Directory with the kustomization file. */
   readonly path: string;
-  /** Changes to the top kustomization that do not stand in its file. */
+  /** Changes to the top kustomization that are not in its file. */
   readonly overlay?: Overlay | undefined;
   /** In place of a kustomization file: what it would list. */
   readonly resources?: readonly string[] | undefined;
@@ -79,7 +79,7 @@ export interface RenderOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What an app adds to the kustomization it is made from; names and namespace win over those in the file. */
+/** Additions of an app to its kustomization; names and namespace win over those in the file. */
 export interface Overlay {
   readonly namespace?: string | undefined;
   readonly namePrefix?: string | undefined;
@@ -98,14 +98,19 @@ export interface RenderedObject {
 }
 
 /**
- * Builds kustomizations as `kustomize build` (5.6) does; what it parsed is kept by the files' ids. Known differences: an object without
- * an apiVersion and a whole number that JavaScript cannot hold are refused with their place, since nothing could apply them as they are;
- * texts that YAML 1.2 allows and kustomize's parser does not (directives, `--- {}`, keys of generated data that look like numbers) are
- * read; dates with a time within braces become times like others; the text of an
- * annotation that looks like a number survives a JSON patch; and a number that a replacement created stays one when a patch follows,
- * where kustomize makes it a string. The `openapi` file of a base counts for it and for what lists it, not for the bases behind it.
- * A field spec `metadata/annotations` without `create` does not find what kustomize notes there for itself while it builds.
- * Of charts decisions/0011 tells, of other repositories 0013.
+ * Builds kustomizations as `kustomize build` (5.6) does; parsed files are cached by their ids. Known differences:
+ *
+ * - An object without an apiVersion, and a whole number that JavaScript cannot hold, are refused with their place,
+ * since nothing could apply them unchanged.
+ * - Texts that YAML 1.2 allows and kustomize's parser does not (directives, `--- {}`, keys of generated data that look
+ * like numbers) are read.
+ * - Dates with a time within braces become times like others.
+ * - The text of an annotation that looks like a number survives a JSON patch. A number that a replacement created stays
+ * one when a patch follows, where kustomize makes it a string.
+ * - The `openapi` file of a base counts for it and for its users, not for the bases behind it.
+ * - A field spec `metadata/annotations` without `create` does not find kustomize's own notes during a build.
+ *
+ * For charts see decisions/0011, for other repositories decisions/0013.
  */
 export interface Renderer {
   /** Objects in the order in which kustomize writes them; each is a copy of its own. @throws KustomizeError */
@@ -121,7 +126,7 @@ const maxDepth = 64;
 const maxObjects = 100_000;
 /** Reads of one kustomization under way at the same time. */
 const concurrency = 16;
-/** Of the text of files whose objects are kept; the least recently used go first. */
+/** Size of the cached files' text; the least recently used go first. */
 const maxCachedCharacters = 64 * 1024 * 1024;
 /** Charts of one build, each of which is a run of helm, and bytes of the additional values files of one chart. */
 const maxCharts = 250;
@@ -181,7 +186,7 @@ interface Accumulator {
   resources: Resource[];
   /** Undefined until a kustomization has said which there are. */
   fields: FieldConfig | undefined;
-  /** What strategic merges go by; one kustomization's for all. */
+  /** Schemas of strategic merges; those of one kustomization count for all. */
   schemas: MergeSchemas | undefined;
   readonly variables: Map<string, Kustomization['vars'][number]>;
 }
@@ -299,7 +304,7 @@ class Build {
     }
     const text = decode(await only.node.read(), only.file);
     const { file, node } = only;
-    // As for kustomize, a field that stands twice has its last value.
+    // As for kustomize, the last value of a duplicate field counts.
     const [document] = parse(text, file, { onDuplicateKey: () => undefined });
     const placeOf = document === undefined ? nowhere : placesIn(text, document.line);
     try {
@@ -455,12 +460,12 @@ class Build {
     return accumulated;
   }
 
-  /** Where a resource or component stands in the tree; undefined when its path leads out of it. */
+  /** Path of a resource or component in the tree; undefined when it leads out of it. */
   async #locate(path: string, from: Reference): Promise<string | undefined> {
     return isRemote(path) ? this.#mount(path, from) : joinWithin(from.loaded.directory, path);
   }
 
-  /** Fetches the repository of a base. Gives the path at which the base then stands in the tree. */
+  /** Fetches the repository of a base. Returns the path of the base in the tree. */
   async #mount(path: string, from: Reference): Promise<string> {
     const { remoteBases, signal } = this.#options;
     if (remoteBases === undefined) refuseRemote(path, from);
@@ -629,7 +634,7 @@ class Build {
     });
   }
 
-  /** What helm prints for a chart of the tree, or for one that it fetches. */
+  /** Output of helm for a chart of the tree, or for one that it fetches. */
   async #inflate(rule: HelmChartRule, chartHome: string, from: Reference): Promise<string> {
     const { helm, signal } = this.#options;
     if (helm === undefined) {
@@ -985,7 +990,7 @@ function decode(bytes: Uint8Array, file: string): string {
   }
 }
 
-/** How kustomize reads objects: annotations are texts whatever they look like, `version: 1.10` is `1.10`. */
+/** The types of scalars as kustomize reads them: annotations are always texts, `version: 1.10` is `1.10`. */
 const objectReading = {
   booleans: 'true-false',
   dates: 'times',
@@ -1060,7 +1065,7 @@ function finishAnnotations({ object }: Resource): void {
   if (annotations === null || (isMap(annotations) && Object.keys(annotations).length === 0)) delete object.metadata.annotations;
 }
 
-/** What kustomize and its like note on objects for themselves, and take away in the end. */
+/** Annotations that kustomize and similar programs set on objects for themselves, and remove in the end. */
 const internalAnnotations = [
   'config.k8s.io/id',
   'alpha.config.kubernetes.io/transformations',
@@ -1120,7 +1125,7 @@ function problemOfNamed(value: unknown): string | undefined {
     : `missing metadata.name in object ${kind}`;
 }
 
-/** Whether a text is a list: operations are read as the API server reads YAML, and objects as kustomize does. */
+/** True when a text is a list: operations are read as the API server reads YAML, and objects as kustomize does. */
 const isJsonPatch = (text: string): boolean => /^(?:\s|#.*\n|---\s)*(?:-\s|\[)/.test(text);
 
 function problemOfOperations(operations: readonly unknown[], text: string): string | undefined {
