@@ -18,6 +18,8 @@ export interface ValidateCommandOptions {
   readonly root: string | undefined;
   /** Warnings count as errors. */
   readonly strict: boolean;
+  /** The manifests are for a cluster that has controllers for all of their kinds. */
+  readonly skipControllerCheck?: boolean;
   readonly tools?: BuildTools | undefined;
   readonly output: NodeJS.WritableStream;
   readonly format: Format;
@@ -44,6 +46,7 @@ export async function validate(options: ValidateCommandOptions): Promise<ExitCod
       client: api.client,
       clock: systemClock,
       tools: options.tools,
+      hasControllers: options.skipControllerCheck === true,
       signal: new AbortController().signal,
     });
     const shown = fromHere(result, root);

@@ -37,6 +37,8 @@ export interface Validation {
 
 export interface ValidateOptions {
   readonly tree: Tree;
+  /** The cluster has controllers for all kinds; otherwise kinds that Midship has none for are warned of. */
+  readonly hasControllers?: boolean;
   /** Directory of the tree. */
   readonly path: string;
   /** Client of an empty API, to which the check writes. */
@@ -85,7 +87,11 @@ export async function validateTree(options: ValidateOptions): Promise<Validation
   });
   errors.push(...findRivals(plans), ...(await tryObjects({ ...options, redactor }, plans)), ...circlesAmong(found));
   const all = plans.flatMap(({ objects }) => objects);
-  warnings.push(...missingDependencies(found), ...missingReferences(all), ...withoutController(all));
+  warnings.push(
+    ...missingDependencies(found),
+    ...missingReferences(all),
+    ...(options.hasControllers === true ? [] : withoutController(all)),
+  );
   return {
     apps: plans.map(({ app, objects }) => ({ app: nameOf(app), path: app.spec.path ?? '', objects: objects.length })),
     errors: unique(errors),

@@ -185,6 +185,13 @@ describe('midship validate', () => {
         'claim.yaml:1 PersistentVolumeClaim data is stored, but this version has no controller for PersistentVolumeClaim: it gets no volume',
       ],
     });
+    const root = await temporaryDirectory('elsewhere');
+    await writeFiles(root, { 'claim.yaml': `${claim}${spec}` });
+    const output = new Writable({ write: (_chunk, _encoding, done) => done() });
+    const strictly = (skipControllerCheck: boolean): Promise<number> =>
+      validate({ path: root, root, strict: true, skipControllerCheck, output, format: 'json', openApi: openEmptyApi });
+    expect(await strictly(false)).toBe(1);
+    expect(await strictly(true)).toBe(0);
   });
 
   it('checks custom resources against the definition among the files', async () => {
