@@ -11,6 +11,7 @@ import { findDataDirectory } from './find-cluster.ts';
 import { type Format, formats } from './format.ts';
 import type { RepairContext } from './repair.ts';
 import { addRunCommands } from './run-commands.ts';
+import { addSetupCommands } from './setup-commands.ts';
 
 export interface ProgramContext {
   readonly environment: NodeJS.ProcessEnv;
@@ -28,6 +29,13 @@ interface StatusFlags {
   readonly watch: boolean;
   readonly output: Format;
   readonly exitCode: boolean;
+}
+
+interface ValidateFlags extends BuildFlags {
+  readonly output: Format;
+  readonly root?: string;
+  readonly strict: boolean;
+  readonly skipControllerCheck: boolean;
 }
 
 export function createProgram(context: ProgramContext): { run(argv: readonly string[]): Promise<number> } {
@@ -257,6 +265,7 @@ export function createCommands(context: ProgramContext, commandLine: readonly st
     done(await pageUrl({ dataDirectory: await dataDirectoryOf(flags), output: context.stdout }));
   });
 
+  addSetupCommands(program, { output: context.stdout, withDataDirectory, dataDirectoryOf, done });
   addAppCommands(program, {
     environment,
     output: context.stdout,
@@ -282,13 +291,19 @@ export function createCommands(context: ProgramContext, commandLine: readonly st
     .addOption(new Option('-o, --output <format>', 'output format').choices(formats).default('text'))
     .option('--root <dir>', 'root of the repository, when it is not that of the clone')
     .option('--strict', 'warnings are errors', false)
-    .action(async (path: string, flags: BuildFlags & { readonly output: Format; readonly root?: string; readonly strict: boolean }) => {
+    .option(
+      '--skip-controller-check',
+      'no warning of kinds that Midship has no controller for: the manifests are for another cluster',
+      false,
+    )
+    .action(async (path: string, flags: ValidateFlags) => {
       const [{ validate }, { toolsOf }] = await Promise.all([import('./validate.ts'), import('./build-tools.ts')]);
       done(
         await validate({
           path,
           root: flags.root,
           strict: flags.strict,
+          skipControllerCheck: flags.skipControllerCheck,
           tools: toolsOf(flags, environment),
           output: context.stdout,
           format: flags.output,

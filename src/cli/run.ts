@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process';
 import { setMaxListeners } from 'node:events';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -16,6 +15,7 @@ import { type Cluster, startCluster } from './compose/cluster.ts';
 import { type Configuration, filesOf } from './configuration.ts';
 import { ensureDataDirectory, refuseRunning } from './data-directory.ts';
 import { listenForKeys } from './keys.ts';
+import { openBrowser } from './open-browser.ts';
 import type { ProgramContext } from './program.ts';
 import { createTerminal, type Terminal } from './terminal.ts';
 
@@ -215,11 +215,5 @@ function openPage(cluster: Cluster, terminal: Terminal): void {
     say();
     return;
   }
-  const opener = spawn(process.platform === 'darwin' ? 'open' : 'xdg-open', [page ?? http], { stdio: 'ignore', detached: true });
-  // Without a desktop there is nothing that opens it.
-  opener.on('error', say);
-  opener.on('exit', (code) => {
-    if (code !== 0) say();
-  });
-  opener.unref();
+  openBrowser(page ?? http, say);
 }
