@@ -13,7 +13,7 @@ import { fieldManager } from './apply/objects/fields.ts';
 import { describe, idOf, tryParseId } from './apply/objects/object-id.ts';
 import { readRecord, writeRecord } from './apply/objects/secret-record.ts';
 import { sourceKeyOf } from './apply/plan/app-spec.ts';
-import { historyRef } from './apply/status/history.ts';
+import { historyRef } from './apply/records/history.ts';
 import { inventoryRef } from './apply/sync/inventory.ts';
 
 /** The field manager of what the flags of `up` say. */

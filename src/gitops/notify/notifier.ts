@@ -17,7 +17,7 @@ import { parseYamlDocuments, YamlError } from '../../machinery/yaml.ts';
 import { type Controller, createController, type Result } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { type ValuesRef, watchValues } from '../../reconcile/watched-values.ts';
-import { readHistory } from '../apply/status/history.ts';
+import { readHistory } from '../apply/records/history.ts';
 import type { ProxyAccess, RemoteAccess } from '../sources/remote-access.ts';
 import { badPattern, isAbout, wants } from './alert-filter.ts';
 import { type Access, PostError, post } from './http-post.ts';

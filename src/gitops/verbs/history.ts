@@ -2,7 +2,7 @@ import { attemptsOf } from '../../api/kustomize/v1/attempt.ts';
 import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
 import type { Client } from '../../client/client.ts';
 import { judgeApp } from '../../lifecycle/verdict.ts';
-import { type HistoryEntry, readHistory } from '../apply/status/history.ts';
+import { type HistoryEntry, readHistory } from '../apply/records/history.ts';
 
 /** A revision with its result as text. */
 export interface JudgedEntry extends HistoryEntry {

@@ -2,7 +2,7 @@ import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
 import { redactUrl } from '../../base/redact-url.ts';
 import { keyOf } from '../../machinery/object.ts';
 import type { AppBuilder } from '../apply/plan/post-build.ts';
-import type { HistoryEntry } from '../apply/status/history.ts';
+import type { HistoryEntry } from '../apply/records/history.ts';
 import type { Clone } from './clone.ts';
 import type { AppTrees } from './diff.ts';
 

@@ -8,7 +8,7 @@ import { whyOf } from '../../lifecycle/why.ts';
 import { conditionOf } from '../../machinery/conditions.ts';
 import type { KubeObject, ObjectRef } from '../../machinery/object.ts';
 import { describeObject } from '../apply/objects/object-id.ts';
-import { type HistoryEntry, readHistory } from '../apply/status/history.ts';
+import { type HistoryEntry, readHistory } from '../apply/records/history.ts';
 import type { Lookup } from './lookup.ts';
 
 /** Origin of an object: up its owners to the app, and from there to the repository and the commit. */

@@ -11,7 +11,7 @@ import type { Client } from '../../../src/client/client.ts';
 import { createHttpClient } from '../../../src/client/http-client.ts';
 import { loadKubeconfig } from '../../../src/client/kubeconfig.ts';
 import { tryGet } from '../../../src/client/try-get.ts';
-import { readHistory } from '../../../src/gitops/apply/status/history.ts';
+import { readHistory } from '../../../src/gitops/apply/records/history.ts';
 import type { KubeObject } from '../../../src/machinery/object.ts';
 import { newRepository, temporaryDirectory } from '../../support/git.ts';
 import { startInProcess } from '../../support/in-process-cluster.ts';

@@ -10,15 +10,7 @@ import { isUnschedulable, podProblem, schedulingDeadline, times } from '../../..
 import { conditionOf, isConditionTrue } from '../../../machinery/conditions.ts';
 import { compareQuantities, milliValueOf, type Quantity, subtractQuantities } from '../../../machinery/quantity.ts';
 import { isStatusError } from '../../../machinery/status-error.ts';
-
-/** An explanation from the API for the pods of an object, beyond the object and the pods themselves. */
-export interface Cause {
-  /** `instead`: a sentence that says all; `beside`: one that the reason of the object is completed with. */
-  readonly place: 'instead' | 'beside';
-  readonly text: string;
-  /** A command that shows more. */
-  readonly fix?: string;
-}
+import type { Cause } from '../records/object-healths.ts';
 
 /**
  * Reads the last line of what the newest run of a container has written, cut after 1 KiB.

@@ -4,7 +4,6 @@ import type { Clock } from '../../../base/clock.ts';
 import type { Redactor } from '../../../base/redactor.ts';
 import { type DynamicObject, deepEqual } from '../../../machinery/object.ts';
 import type { EventRecorder } from '../../../reconcile/event-recorder.ts';
-import { type AppliedObject, type AppState, type Drift, setNotes } from '../app-state.ts';
 import {
   changedFields,
   type FieldPath,
@@ -22,6 +21,9 @@ import {
 import { isIgnored, replicasPath } from '../objects/ignored-fields.ts';
 import { describeObject, type ObjectId, ownerOf, versionOf } from '../objects/object-id.ts';
 import { isSuspended, policyOf } from '../objects/object-policy.ts';
+import type { AppRecords } from '../records/app-records.ts';
+import type { Drift } from '../records/drifts.ts';
+import type { AppliedObject } from '../records/ownership.ts';
 import type { OwnedObjects } from './owned-objects.ts';
 import { additionsIn, additionsOfOthers, hasOverridden, type IsOverridden, type TakeoverRules } from './takeover.ts';
 
@@ -31,7 +33,7 @@ export interface DriftWatchOptions {
   readonly redactor: Redactor;
   readonly owned: Pick<OwnedObjects, 'live' | 'isGoneSince'>;
   /** Decides whose fields become the app's, and which ones others may have. */
-  rulesOf(state: AppState, applied: AppliedObject, live: DynamicObject): TakeoverRules;
+  rulesOf(state: AppRecords, applied: AppliedObject, live: DynamicObject): TakeoverRules;
   readonly isOverridden: IsOverridden;
   autoscalerOf(object: DynamicObject): string | undefined;
   onDrift(app: string): void;
@@ -46,22 +48,22 @@ export interface DriftWatchOptions {
  */
 export interface DriftWatch {
   /** An owned object changed; `object` is absent when it was deleted, `before` is the one that was known until now. */
-  observe(state: AppState, id: ObjectId, object: DynamicObject | undefined, before?: DynamicObject): void;
+  observe(state: AppRecords, id: ObjectId, object: DynamicObject | undefined, before?: DynamicObject): void;
   /** Another app has the object that this one is to have: what it applied is not in force, though none of its fields is anybody else's. */
-  taken(state: AppState, id: ObjectId, by: string): void;
+  taken(state: AppRecords, id: ObjectId, by: string): void;
   /** An autoscaler begins or ends to scale the object: whether its replicas may be anybody's is another thing than before. */
-  scaleChanged(state: AppState, id: ObjectId): void;
+  scaleChanged(state: AppRecords, id: ObjectId): void;
   /** Compares again what was skipped while our own write was under way; `answer` is what the server said to it. */
-  recheck(state: AppState, id: ObjectId, answer: DynamicObject | undefined): void;
+  recheck(state: AppRecords, id: ObjectId, answer: DynamicObject | undefined): void;
   /**
    * The time to leave a field alone that was put back too often within a minute, in milliseconds. The app backs off and says who it is
    * fighting with. Undefined when it may be put back now.
    */
-  heldForMs(app: Kustomization, state: AppState, drift: Drift): number | undefined;
+  heldForMs(app: Kustomization, state: AppRecords, drift: Drift): number | undefined;
   /** Counts a change of somebody else that was put back. A try that failed is none. */
-  corrected(state: AppState, drift: Drift): void;
+  corrected(state: AppRecords, drift: Drift): void;
   /** When a fight is over, a namespace may be there again, or a refused object is due once more; undefined when there is nothing to put back then. */
-  retryAfterMs(state: AppState): number | undefined;
+  retryAfterMs(state: AppRecords): number | undefined;
 }
 
 /** By a label an object says whose it is. */
@@ -79,11 +81,11 @@ const maxUnhealedWaitMs = 60_000;
 export function createDriftWatch(options: DriftWatchOptions): DriftWatch {
   const { clock, recorder, redactor, owned, rulesOf, isOverridden, autoscalerOf, onDrift } = options;
 
-  function observe(state: AppState, id: ObjectId, object: DynamicObject | undefined, before?: DynamicObject): void {
-    const applied = state.applied.get(id);
-    if (applied === undefined || state.writing.has(id)) return;
+  function observe(state: AppRecords, id: ObjectId, object: DynamicObject | undefined, before?: DynamicObject): void {
+    const applied = state.ownership.applied.get(id);
+    if (applied === undefined || state.ownership.isWriting(id)) return;
     if (object === undefined) {
-      state.notes.delete(id);
+      state.drifts.forgetNotes(id);
       // What Git says to leave alone is not made either.
       if (isSuspended(applied.desired.policy, clock.now())) return;
       if (!owned.isGoneSince(applied.desired.resource, applied.desired.ref, applied.resourceVersion)) return;
@@ -111,7 +113,7 @@ export function createDriftWatch(options: DriftWatchOptions): DriftWatch {
       ? overwritten(applied, { before, object })
       : [...lostFields(applied.ownFields ?? {}, own), ...gainedFields(applied, own)];
     if (isOurs && changed.length === 0 && !hasOverridden(object, isOverridden)) {
-      if (state.drifts.get(id)?.isAddition === true) state.drifts.delete(id);
+      if (state.drifts.found.get(id)?.isAddition === true) state.drifts.settle(id);
       return;
     }
     const rules = rulesOf(state, applied, object);
@@ -120,8 +122,8 @@ export function createDriftWatch(options: DriftWatchOptions): DriftWatch {
     const added = additionsIn(object, own, rules).filter(({ path }) => !texts.has(formatPath(path)));
     const first = lost[0] ?? added[0]?.path;
     if (first === undefined) {
-      if (!isOurs) state.applied.set(id, { ...applied, ownFields: own });
-      if (state.drifts.get(id)?.isAddition === true) state.drifts.delete(id);
+      if (!isOurs) state.ownership.amend(id, { ownFields: own });
+      if (state.drifts.found.get(id)?.isAddition === true) state.drifts.settle(id);
       return;
     }
     const more = lost.length + added.length - 1;
@@ -139,8 +141,8 @@ export function createDriftWatch(options: DriftWatchOptions): DriftWatch {
   }
 
   /** Notes fields that are not what Git says and that stay, for the app's status. */
-  function note(state: AppState, id: ObjectId, object: DynamicObject): void {
-    const applied = state.applied.get(id);
+  function note(state: AppRecords, id: ObjectId, object: DynamicObject): void {
+    const applied = state.ownership.applied.get(id);
     if (applied === undefined || applied.skipped !== undefined) return;
     const { desired } = applied;
     const redact = (text: string): string => redactor.quoted(text, state.key);
@@ -148,9 +150,9 @@ export function createDriftWatch(options: DriftWatchOptions): DriftWatch {
       ({ path, manager }) => `${redact(formatPath(path))} by ${manager}`,
     );
     const replicas = replicasText(desired.object, object, autoscalerOf(desired.object));
-    const known = state.notes.get(id)?.leftOver ?? [];
+    const known = state.drifts.notes.get(id)?.leftOver ?? [];
     const leftOver = known.filter(({ path }) => valueAt(object, path) !== undefined && !isOwned(object, path));
-    setNotes(state, id, { additions, replicas, leftOver });
+    state.drifts.note(id, { additions, replicas, leftOver });
   }
 
   /**
@@ -171,16 +173,16 @@ export function createDriftWatch(options: DriftWatchOptions): DriftWatch {
     return ownFields === undefined || own === undefined || inDoubt === true ? [] : lostFields(own, ownFields);
   }
 
-  function found(state: AppState, drift: Drift): void {
-    const before = state.drifts.get(drift.id);
+  function found(state: AppRecords, drift: Drift): void {
+    const before = state.drifts.found.get(drift.id);
     // A drift that is left and changes once more is reported as it is now.
     if (before !== undefined && (before.left === undefined || before.change === drift.change)) return;
-    state.drifts.set(drift.id, before?.left === undefined ? drift : { ...drift, left: before.left });
+    state.drifts.find(before?.left === undefined ? drift : { ...drift, left: before.left });
     onDrift(state.key);
   }
 
   /** `spec.replicas 3 → 9` */
-  function changeOf({ key }: AppState, desired: DynamicObject, live: DynamicObject, path: FieldPath): string {
+  function changeOf({ key }: AppRecords, desired: DynamicObject, live: DynamicObject, path: FieldPath): string {
     const redact = (text: string): string => redactor.quoted(text, key);
     return `${redact(formatPath(path))} ${formatChange(live.kind, path, [valueAt(desired, path), valueAt(live, path)], redact)}`;
   }
@@ -188,13 +190,13 @@ export function createDriftWatch(options: DriftWatchOptions): DriftWatch {
   return {
     observe,
     taken(state, id, by) {
-      const applied = state.applied.get(id);
-      if (applied !== undefined && applied.skipped !== 'suspended' && !state.writing.has(id))
+      const applied = state.ownership.applied.get(id);
+      if (applied !== undefined && applied.skipped !== 'suspended' && !state.ownership.isWriting(id))
         found(state, { id, change: `applied by app ${by}`, by: '', detectedAt: clock.now() });
     },
     scaleChanged(state, id) {
-      const applied = state.applied.get(id);
-      if (applied === undefined || applied.skipped !== undefined || state.writing.has(id)) return;
+      const applied = state.ownership.applied.get(id);
+      if (applied === undefined || applied.skipped !== undefined || state.ownership.isWriting(id)) return;
       const { desired, ownFields = {} } = applied;
       const object = owned.live(desired.resource, desired.ref);
       if (object !== undefined) note(state, id, object);
@@ -208,12 +210,12 @@ export function createDriftWatch(options: DriftWatchOptions): DriftWatch {
         found(state, { id, change, by: managerOf(object, replicasPath) ?? '', detectedAt: clock.now() });
       } else if (lostFields(ownFields, own).every((path) => isIgnored(desired.object, path, ignored))) {
         // Its work was taken for drift before it was heard of.
-        state.drifts.delete(id);
-        state.applied.set(id, { ...applied, ownFields: own });
+        state.drifts.settle(id);
+        state.ownership.amend(id, { ownFields: own });
       }
     },
     recheck(state, id, answer) {
-      const applied = state.applied.get(id);
+      const applied = state.ownership.applied.get(id);
       if (applied === undefined) return;
       if (answer !== undefined) note(state, id, answer);
       const object = owned.live(applied.desired.resource, applied.desired.ref);
@@ -222,10 +224,10 @@ export function createDriftWatch(options: DriftWatchOptions): DriftWatch {
     },
     heldForMs(app, state, { id, change, by }) {
       const now = clock.monotonicMs();
-      const recent = (state.corrections.get(fieldOf(id, change)) ?? []).filter((at) => now - at < fightWindowMs);
+      const recent = state.drifts.recentCorrections({ id, change }, { now, windowMs: fightWindowMs });
       const [first] = recent;
       if (first === undefined || recent.length < maxCorrections) return undefined;
-      const applied = state.applied.get(id);
+      const applied = state.ownership.applied.get(id);
       recorder.record(app, {
         type: 'Warning',
         reason: 'DriftFight',
@@ -233,26 +235,21 @@ export function createDriftWatch(options: DriftWatchOptions): DriftWatch {
       });
       return first + fightWindowMs - now;
     },
-    corrected(state, { id, change }) {
-      const key = fieldOf(id, change);
-      const now = clock.monotonicMs();
-      const recent = (state.corrections.get(key) ?? []).filter((at) => now - at < fightWindowMs);
-      state.corrections.set(key, [...recent, now]);
-    },
+    corrected: (state, drift) => state.drifts.correct(drift, { now: clock.monotonicMs(), windowMs: fightWindowMs }),
     retryAfterMs(state) {
-      if (state.drifts.size === 0) return undefined;
+      if (state.drifts.found.size === 0) return undefined;
       const now = clock.monotonicMs();
       let earliest: number | undefined;
-      for (const { since, triedAt } of state.blockedNamespaces.values()) {
+      for (const { since, triedAt } of state.drifts.blockedNamespaces.values()) {
         const waitMs = Math.min(maxNamespaceWaitMs, Math.max(minNamespaceWaitMs, (triedAt - since) / 4));
         earliest = Math.min(earliest ?? Number.POSITIVE_INFINITY, triedAt + waitMs - now);
       }
-      for (const [id, { tries, triedAt }] of state.unhealed) {
-        if (!state.drifts.has(id)) continue;
+      for (const [id, { tries, triedAt }] of state.drifts.unhealed) {
+        if (!state.drifts.found.has(id)) continue;
         const waitMs = Math.min(maxUnhealedWaitMs, minUnhealedWaitMs * 2 ** (tries - 1));
         earliest = Math.min(earliest ?? Number.POSITIVE_INFINITY, triedAt + waitMs - now);
       }
-      for (const times of state.corrections.values()) {
+      for (const times of state.drifts.corrections()) {
         if (times.length < maxCorrections) continue;
         const at = (times[0] ?? now) + fightWindowMs - now;
         if (earliest === undefined || at < earliest) earliest = at;
@@ -268,6 +265,3 @@ function replicasText(desired: DynamicObject, live: DynamicObject, autoscaler: s
   if (autoscaler === undefined || said === undefined || has === said) return '';
   return `replicas: ${String(has)} by HorizontalPodAutoscaler ${autoscaler} (Git says ${String(said)})`;
 }
-
-/** Identifies a field that was put back by its object and the first word of the change. */
-const fieldOf = (id: ObjectId, change: string): string => `${id} ${change.split(' ')[0]}`;

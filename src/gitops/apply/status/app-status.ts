@@ -9,16 +9,17 @@ import type { Health } from '../../../lifecycle/reasons.ts';
 import { appNotReady, commitWaits, judgeApp } from '../../../lifecycle/verdict.ts';
 import { setCondition } from '../../../machinery/conditions.ts';
 import { deepEqual } from '../../../machinery/object.ts';
-import type { AppState, ObjectNotes } from '../app-state.ts';
-import { describeId, describeObject, inventoryEntriesOf, type ObjectId } from '../objects/object-id.ts';
+import { describeId, describeObject } from '../objects/object-id.ts';
 import { maxCorrections } from '../observe/drift.ts';
 import type { OwnedObjects } from '../observe/owned-objects.ts';
 import { sourceKeyOf } from '../plan/app-spec.ts';
+import type { AppRecords } from '../records/app-records.ts';
+import type { ObjectNotes } from '../records/drifts.ts';
 import type { AppMetricsState } from './gitops-metrics.ts';
 
 export interface StatusFacts {
   readonly app: Kustomization;
-  readonly state: AppState;
+  readonly state: AppRecords;
   /** Of the machine, after this pass. */
   readonly value: KustomizationState;
   readonly finding: Finding;
@@ -27,6 +28,8 @@ export interface StatusFacts {
   readonly attempted: string | undefined;
   /** What keeps the app at another revision than the newest. */
   readonly hold: Hold | undefined;
+  /** The last status write was not answered: the status is written whatever it seems to say. */
+  readonly isInDoubt: boolean;
   /** The newest revision, when the app is suspended and it would change the app. */
   readonly waiting: string | undefined;
   /** RFC 3339. */
@@ -44,20 +47,21 @@ export function statusChange({
   health,
   attempted,
   hold,
+  isInDoubt,
   waiting,
   now,
   redact,
 }: StatusFacts): KustomizationStatus | undefined {
   const generation = app.metadata.generation ?? 0;
   let conditions = statusOf({ state: value, before: app.status?.conditions ?? [], finding, generation, now });
-  if (state.applied.size > 0) conditions = setCondition(conditions, healthCondition(health, generation), now);
+  if (state.ownership.applied.size > 0) conditions = setCondition(conditions, healthCondition(health, generation), now);
   const note = (type: string, reason: string, message: string): void => {
     if (message !== '')
       conditions = setCondition(conditions, { type, status: 'True', reason, message, observedGeneration: generation }, now);
     else if (conditions.some((condition) => condition.type === type))
       conditions = conditions.filter((condition) => condition.type !== type);
   };
-  note('PruneBlocked', 'PruneBlocked', state.pruneBlocked);
+  note('PruneBlocked', 'PruneBlocked', state.prune.blocked);
   note('Pinned', 'Held', hold === undefined ? '' : describeHold(hold));
   note('Drifted', 'DriftDetected', driftText(state));
   note(
@@ -84,13 +88,13 @@ export function statusChange({
   const next: KustomizationStatus = {
     ...(settled ? { observedGeneration: generation } : {}),
     conditions,
-    ...(state.loaded ? { inventory: { entries: entriesOf(app, state) } } : {}),
-    ...(state.snapshots === undefined ? {} : { history: state.snapshots }),
-    ...(state.revision === '' ? {} : { lastAppliedRevision: state.revision }),
+    ...(state.ownership.isLoaded ? { inventory: { entries: state.ownership.entriesFor(app.status?.inventory?.entries) } } : {}),
+    ...(state.announced.snapshots === undefined ? {} : { history: state.announced.snapshots }),
+    ...(state.inForce.revision === '' ? {} : { lastAppliedRevision: state.inForce.revision }),
     ...(attempted === undefined || !settled || value === 'Waiting' ? {} : { lastAttemptedRevision: attempted }),
-    ...(state.handledRequest === undefined ? {} : { lastHandledReconcileAt: state.handledRequest }),
+    ...(state.inForce.handledRequest === undefined ? {} : { lastHandledReconcileAt: state.inForce.handledRequest }),
   };
-  return !state.statusInDoubt && deepEqual({ ...app.status, ...next }, app.status ?? {}) ? undefined : next;
+  return !isInDoubt && deepEqual({ ...app.status, ...next }, app.status ?? {}) ? undefined : next;
 }
 
 /** `held until 14:03:12 UTC after 3 corrections` */
@@ -101,9 +105,9 @@ export const heldText = (until: number): string =>
 const maxDriftsShown = 5;
 
 /** What differs from Git and is left as it is, for now or because the policy says so. */
-function driftText({ drifts, applied, unhealed, blockedNamespaces }: AppState): string {
-  if (drifts.size === 0) return '';
-  const texts = [...drifts.values()].map(({ id, change, by, left }) => {
+function driftText({ drifts: { found, unhealed, blockedNamespaces }, ownership: { applied } }: AppRecords): string {
+  if (found.size === 0) return '';
+  const texts = [...found.values()].map(({ id, change, by, left }) => {
     const known = applied.get(id);
     const object = known === undefined ? describeId(id) : describeObject(known.desired.object);
     const blocked = blockedNamespaces.get(known?.desired.ref.namespace ?? '')?.reason ?? unhealed.get(id)?.reason;
@@ -118,7 +122,7 @@ function driftText({ drifts, applied, unhealed, blockedNamespaces }: AppState): 
 const maxNotesShown = 5;
 
 /** `Deployment web/shop: replicas: 6 by HorizontalPodAutoscaler shop (Git says 4)`, a line each. */
-function notesText({ notes, applied }: AppState, linesOf: (notes: ObjectNotes) => readonly string[]): string {
+function notesText({ drifts: { notes }, ownership: { applied } }: AppRecords, linesOf: (notes: ObjectNotes) => readonly string[]): string {
   const lines: string[] = [];
   let count = 0;
   for (const [id, of] of notes) {
@@ -138,20 +142,6 @@ function suspensionText({ metadata }: Kustomization, waiting: string | undefined
   return `Suspended${until === undefined ? '' : ` until ${until}`}${reason === undefined ? '' : `: ${reason}`}${pending}`;
 }
 
-/** The inventory in Flux's form. Once it is what the status says, the status's own array is used, which makes the next comparison free. */
-function entriesOf(app: Kustomization, state: AppState): NonNullable<AppState['entries']> {
-  if (state.entries === undefined) {
-    const versions = new Map<ObjectId, { readonly version: string }>();
-    for (const [id, doomed] of state.doomed) versions.set(id, doomed);
-    for (const [id, { resource }] of [...state.pending, ...state.hookObjects]) versions.set(id, resource);
-    for (const [id, { desired }] of state.applied) versions.set(id, desired.resource);
-    state.entries = inventoryEntriesOf(versions);
-  }
-  const written = app.status?.inventory?.entries;
-  if (written !== undefined && written !== state.entries && deepEqual(written, state.entries)) state.entries = written;
-  return state.entries;
-}
-
 function healthCondition(health: Health, generation: number): Omit<Condition, 'lastTransitionTime'> {
   const status =
     health.status === 'Healthy' ? 'True' : health.status === 'Progressing' || health.status === 'Unknown' ? 'Unknown' : 'False';
@@ -163,7 +153,7 @@ function healthCondition(health: Health, generation: number): Omit<Condition, 'l
 
 /** Facts about an app beside its object, for its metrics. */
 export interface MetricsFacts {
-  readonly state: AppState | undefined;
+  readonly state: AppRecords | undefined;
   readonly source: GitRepository | undefined;
   readonly owned: OwnedObjects | undefined;
 }
@@ -171,25 +161,25 @@ export interface MetricsFacts {
 /** What the state families of `/metrics/gitops` say of an app. */
 export function metricsStateOf(app: Kustomization, { state, source, owned }: MetricsFacts): AppMetricsState {
   const verdict = judgeApp(app, source);
-  const objects = [...(state?.applied.values() ?? [])];
-  const missing = [...(state?.health.values() ?? [])].filter(({ status }) => status === 'Missing').length;
-  const outOfSync = state?.drifts.size ?? 0;
+  const objects = [...(state?.ownership.applied.values() ?? [])];
+  const missing = [...(state?.health.known.values() ?? [])].filter(({ status }) => status === 'Missing').length;
+  const outOfSync = state?.drifts.found.size ?? 0;
   return {
     namespace: app.metadata.namespace ?? '',
     app: app.metadata.name,
     source: sourceKeyOf(app),
     path: app.spec.path ?? './',
-    revision: (state?.sha ?? '').slice(0, 7),
+    revision: (state?.inForce.sha ?? '').slice(0, 7),
     verdict: verdict.state,
     sync: verdict.sync,
     health: verdict.health,
     suspended: app.spec.suspend === true,
-    pruneBlocked: (state?.pruneBlocked ?? '') !== '',
-    followsAt: app.spec.suspend === true || holdOf(app) !== undefined || state === undefined ? undefined : state.revision,
+    pruneBlocked: (state?.prune.blocked ?? '') !== '',
+    followsAt: app.spec.suspend === true || holdOf(app) !== undefined || state === undefined ? undefined : state.inForce.revision,
     lastAppliedAt: Math.round((state === undefined ? 0 : lastAppliedAtOf(state)) / 1_000),
-    manifestErrors: state?.errors.length ?? 0,
+    manifestErrors: state?.attempt.errors.length ?? 0,
     objects: objects.map(({ desired: { object, ref } }) => ({ kind: object.kind, namespace: ref.namespace ?? '', name: ref.name })),
-    resources: { synced: objects.length - outOfSync - missing, outOfSync, missing, extra: state?.doomed.size ?? 0 },
+    resources: { synced: objects.length - outOfSync - missing, outOfSync, missing, extra: state?.ownership.doomed.size ?? 0 },
     pods: objects.flatMap(({ desired }) => {
       const live = owned?.live(desired.resource, desired.ref);
       return owned === undefined || live === undefined
@@ -200,7 +190,7 @@ export function metricsStateOf(app: Kustomization, { state, source, owned }: Met
 }
 
 /** A process that starts anew knows by the history what earlier ones applied. */
-function lastAppliedAtOf({ appliedAt, history }: AppState): number {
+function lastAppliedAtOf({ inForce: { appliedAt }, announced: { history } }: AppRecords): number {
   if (appliedAt > 0) return appliedAt;
   return Date.parse(history.findLast(({ result }) => result === 'applied')?.at ?? '') || 0;
 }

@@ -8,13 +8,14 @@ import { jobFailure, podProblem } from '../../../lifecycle/reasons.ts';
 import type { DynamicObject } from '../../../machinery/object.ts';
 import { isConflict, isNotFound } from '../../../machinery/status-error.ts';
 import { isNameOf } from '../../manifests/hook-names.ts';
-import { type AppState, touchInventory } from '../app-state.ts';
 import { fieldManager } from '../objects/fields.ts';
 import { describeObject, tryParseId } from '../objects/object-id.ts';
 import { type HookPhase, policyOf } from '../objects/object-policy.ts';
 import type { HealthRules } from '../observe/health.ts';
 import type { OwnedObjects } from '../observe/owned-objects.ts';
 import type { DesiredObject } from '../plan/plan.ts';
+import type { AppRecords } from '../records/app-records.ts';
+import type { Ownership } from '../records/ownership.ts';
 
 /** How a hook of a wave stands. */
 export type HookOutcome =
@@ -27,11 +28,11 @@ export interface Hooks {
   /** Starts the hook when this run of it has not begun, else looks how it stands; never waits. */
   run(options: HookRun): Promise<HookOutcome>;
   /** Deletes what was to be kept only until the hook had succeeded; called once that is written down. */
-  clean(state: AppState): Promise<void>;
+  clean(ownership: Ownership): Promise<void>;
 }
 
 export interface HookRun {
-  readonly state: AppState;
+  readonly state: AppRecords;
   readonly hook: DesiredObject;
   readonly phase: HookPhase;
   readonly digest: string;
@@ -54,12 +55,13 @@ export function createHooks({ client, owned, clock }: HooksOptions): Hooks {
     async run({ state, hook, phase, digest, rules }) {
       const { resource, ref, id, policy } = hook;
       const name = `${phase} ${id}`;
-      if (state.hooks.digest !== digest) state.hooks = { digest, complete: false, succeeded: new Set(), cleaning: new Map() };
-      if (state.hooks.succeeded.has(name)) return { state: 'done' };
+      const { ownership } = state;
+      ownership.beginHooks(digest);
+      if (ownership.hooks.succeeded.has(name)) return { state: 'done' };
       owned.own(state.key, id, resource, ref);
       const live = await find(hook);
       const run = createHash('sha256')
-        .update(`${digest} ${name} ${state.attempted?.failures ?? 0}`)
+        .update(`${digest} ${name} ${state.attempt.failed?.failures ?? 0}`)
         .digest('hex')
         .slice(0, 16);
       if (live?.metadata.annotations?.[annotations.hookRun] !== run) {
@@ -69,24 +71,22 @@ export function createHooks({ client, owned, clock }: HooksOptions): Hooks {
           if ((await find(hook)) !== undefined)
             return { state: 'running', reason: `${describeObject(hook.object)} of an earlier run leaves` };
         }
-        const leaving = await removeEarlier(state, hook);
+        const leaving = await removeEarlier(ownership, hook);
         if (leaving !== undefined) return { state: 'running', reason: `${describeObject(leaving)} of an earlier run leaves` };
         await start(hook, run);
         return { state: 'running', reason: `${describeObject(hook.object)} runs` };
       }
       const outcome = judge(hook, live, rules);
       if (outcome.state === 'done') {
-        state.hooks.succeeded.add(name);
-        if (policy.hookDeletion.includes('HookSucceeded')) state.hooks.cleaning.set(id, { hook, live });
-        touchInventory(state);
+        ownership.succeed({ id, name, clean: policy.hookDeletion.includes('HookSucceeded') ? { hook, live } : undefined });
       }
       if (outcome.state === 'failed' && policy.hookDeletion.includes('HookFailed')) await remove(hook, live);
       return outcome;
     },
-    async clean(state) {
-      for (const [id, { hook, live }] of state.hooks.cleaning) {
+    async clean(ownership) {
+      for (const [id, { hook, live }] of ownership.hooks.cleaning) {
         await remove(hook, live);
-        state.hooks.cleaning.delete(id);
+        ownership.cleaned(id);
       }
     },
   };
@@ -95,7 +95,7 @@ export function createHooks({ client, owned, clock }: HooksOptions): Hooks {
    * What a hook with a `generateName` was at earlier revisions, as far as the inventory knows; gives one that is still there. Pruning comes
    * last, and not at all for an app that does not prune: this is for whoever runs a hook on the understanding that it runs alone.
    */
-  async function removeEarlier({ doomed }: AppState, hook: DesiredObject): Promise<DynamicObject | undefined> {
+  async function removeEarlier({ doomed }: Ownership, hook: DesiredObject): Promise<DynamicObject | undefined> {
     const { id, resource, object, policy } = hook;
     const { namespace, generateName, labels: ours } = object.metadata;
     if (generateName === undefined || !policy.hookDeletion.includes('BeforeHookCreation')) return undefined;

@@ -8,7 +8,6 @@ import { type DynamicObject, deepEqual, keyOf, type ManagedFieldsEntry } from '.
 import { isConflict, isInvalid, isNotFound, isStatusError, type StatusError } from '../../../machinery/status-error.ts';
 import { type FieldSet, union } from '../../../machinery/structured-merge/field-set.ts';
 import type { EventRecorder } from '../../../reconcile/event-recorder.ts';
-import { type AppliedObject, type ApplyMode, type AppState, doubt, setNotes } from '../app-state.ts';
 import {
   changesBetween,
   type FieldPath,
@@ -40,6 +39,9 @@ import {
 } from '../observe/takeover.ts';
 import { FixedFieldError } from '../plan/object-errors.ts';
 import type { DesiredObject } from '../plan/plan.ts';
+import type { AppRecords } from '../records/app-records.ts';
+import type { ApplyMode } from '../records/attempt.ts';
+import type { AppliedObject } from '../records/ownership.ts';
 import { isFixedField } from './trial.ts';
 
 export interface ObjectWriterOptions {
@@ -52,12 +54,12 @@ export interface ObjectWriterOptions {
   readonly clock: Clock;
   readonly redactor: Redactor;
   /** Looks for drift again once our own write is known; `answer` is what the server said to it. */
-  recheck(state: AppState, id: ObjectId, answer: DynamicObject | undefined): void;
+  recheck(state: AppRecords, id: ObjectId, answer: DynamicObject | undefined): void;
 }
 
 export interface Write {
   readonly app: Kustomization;
-  readonly state: AppState;
+  readonly state: AppRecords;
   readonly desired: DesiredObject;
   readonly signal: AbortSignal;
 }
@@ -128,14 +130,10 @@ export function createObjectWriter({
         if (skipped === 'exists' && mode === 'force' && before !== undefined) await takeOver(write, before);
         const { uid, resourceVersion } = before?.metadata ?? {};
         const ownFields = before === undefined ? undefined : ownFieldsOf(before);
-        state.applied.set(id, { desired, ownFields, uid, resourceVersion: Number(resourceVersion ?? 0), skipped });
-        state.pending.delete(id);
-        state.drifts.delete(id);
-        state.unhealed.delete(id);
-        state.healthDirty.add(id);
+        setApplied(state, id, { desired, ownFields, uid, resourceVersion: Number(resourceVersion ?? 0), skipped });
         return undefined;
       }
-      state.writing.add(id);
+      state.ownership.beginWrite(id);
       let answer: DynamicObject | undefined;
       try {
         if (mode === 'recreate') await remove(write);
@@ -150,11 +148,7 @@ export function createObjectWriter({
         const { uid, resourceVersion } = answer.metadata;
         owned.wrote(resource, answer);
         const refused = written.refused === undefined ? {} : { refused: written.refused };
-        state.applied.set(id, { desired, ownFields: ownFieldsOf(answer), uid, resourceVersion: versionOf(answer), ...refused });
-        state.pending.delete(id);
-        state.drifts.delete(id);
-        state.unhealed.delete(id);
-        state.healthDirty.add(id);
+        setApplied(state, id, { desired, ownFields: ownFieldsOf(answer), uid, resourceVersion: versionOf(answer), ...refused });
         if (before?.metadata.uid === uid && before?.metadata.resourceVersion === resourceVersion) return undefined;
         const object = describeObject(desired.object);
         if (before === undefined || before.metadata.uid !== uid) return { action: 'created', object, fields: [] };
@@ -163,10 +157,10 @@ export function createObjectWriter({
         const gone = taken === undefined ? [] : goneFields(taken, answer, quoted(app));
         return { action: 'configured', object, fields: [...changesBetween(before, desired.object, quoted(app)), ...gone] };
       } catch (err) {
-        doubt(state, id);
+        state.ownership.amend(id, { inDoubt: true });
         throw err;
       } finally {
-        state.writing.delete(id);
+        state.ownership.endWrite(id);
         recheck(state, id, answer);
       }
     },
@@ -178,9 +172,9 @@ export function createObjectWriter({
       const ownFields = live === undefined ? undefined : ownFieldsOf(live);
       const skipped = leftAlone(desired.policy, live, clock.now());
       const seen = { desired, ownFields, uid, resourceVersion: Number(resourceVersion ?? 0) };
-      state.applied.set(id, skipped === undefined ? seen : { ...seen, skipped });
-      state.healthDirty.add(id);
-      const drift = (change: string): void => void state.drifts.set(id, { id, change, by: '', detectedAt: clock.now() });
+      state.ownership.apply(id, skipped === undefined ? seen : { ...seen, skipped });
+      state.health.mark([id]);
+      const drift = (change: string): void => state.drifts.find({ id, change, by: '', detectedAt: clock.now() });
       if (skipped !== undefined) return;
       if (live === undefined) return drift('deleted');
       try {
@@ -230,7 +224,7 @@ export function createObjectWriter({
   }
 
   function rulesFor({ app, state, desired }: Write, live: DynamicObject): TakeoverRules {
-    const known = state.applied.get(desired.id);
+    const known = state.ownership.applied.get(desired.id);
     const refused = known?.desired.object === desired.object ? known.refused : undefined;
     return takeoverRules({ app, desired, live, pointers: ignored.pointersOf(app, desired.object), refused, isOverridden });
   }
@@ -278,7 +272,7 @@ export function createObjectWriter({
     taken: TakenOver | undefined,
   ): Promise<{ readonly answer: DynamicObject; readonly refused: FieldSet | undefined }> {
     const { app, state, desired, mode, signal } = write;
-    const known = state.applied.get(desired.id);
+    const known = state.ownership.applied.get(desired.id);
     const refused = known?.desired.object === desired.object ? known.refused : undefined;
     try {
       const answer = await send(write, { dryRun: false, force: mode === 'force' }).catch((err: unknown) => {
@@ -346,7 +340,7 @@ export function createObjectWriter({
       path,
       text: `${quoted(app)(formatPath(path))} ${formatValue(desired.object.kind, path, valueAt(live, path), quoted(app))}`,
     }));
-    setNotes(state, desired.id, { leftOver });
+    state.drifts.note(desired.id, { leftOver });
     recorder.record(app, {
       type: 'Warning',
       reason: 'LeftOver',
@@ -439,6 +433,12 @@ export function createObjectWriter({
       await sleep(clock, removalPollMs, signal);
     }
   }
+}
+
+function setApplied({ ownership, drifts, health }: AppRecords, id: ObjectId, applied: AppliedObject): void {
+  ownership.apply(id, applied);
+  drifts.heal(id);
+  health.mark([id]);
 }
 
 /** Fields that are compared with a fresh object, and those of them that are named. */

@@ -8,7 +8,6 @@ import { isConditionTrue } from '../../../machinery/conditions.ts';
 import type { DynamicObject, ObjectRef } from '../../../machinery/object.ts';
 import type { Resource } from '../../../machinery/resource.ts';
 import { isConflict, isNotFound, isStatusError, StatusError } from '../../../machinery/status-error.ts';
-import { type AppState, type DoomedObject, touchInventory } from '../app-state.ts';
 import { ownFieldsOf } from '../objects/fields.ts';
 import { describe, type ObjectId, tryParseId } from '../objects/object-id.ts';
 import { policyOf } from '../objects/object-policy.ts';
@@ -18,6 +17,8 @@ import type { OwnedObjects } from '../observe/owned-objects.ts';
 import type { Claims } from '../plan/claims.ts';
 import { leftOutReason } from '../plan/left-out.ts';
 import { isDefinition } from '../plan/plan.ts';
+import type { AppRecords } from '../records/app-records.ts';
+import type { DoomedObject, Ownership } from '../records/ownership.ts';
 import { judgePrune } from './prune-guard.ts';
 import type { LossFinder } from './prune-losses.ts';
 
@@ -44,7 +45,7 @@ export interface PruneOutcome {
 export interface Pruner {
   prune(
     app: Kustomization,
-    state: AppState,
+    state: AppRecords,
     options: {
       readonly revision: string;
       readonly guarded: boolean;
@@ -73,19 +74,15 @@ export function createPruner({ client, mapper, owned, claims, losses, onHandover
       const forget = (id: ObjectId, { resource, ref }: Partial<DoomedObject>): void => {
         // Once it is not ours any more, its deletion is not heard of.
         if (isDefinition(id)) mapper.forget();
-        state.doomed.delete(id);
-        touchInventory(state);
-        state.applied.delete(id);
-        state.pending.delete(id);
-        state.hookObjects.delete(id);
-        state.health.delete(id);
-        state.drifts.delete(id);
-        if (state.checks.has(id)) state.healthDirty.add(id);
+        state.ownership.forget(id);
+        state.health.drop(id);
+        state.drifts.settle(id);
+        if (state.health.checks.has(id)) state.health.mark([id]);
         else if (resource !== undefined && ref !== undefined) owned.disown(state.key, resource, ref);
       };
       const claimOf = await claims.othersThan(app, signal);
       const candidates: Candidate[] = [];
-      await mapBounded([...state.doomed], concurrency, async ([id, doomed]) => {
+      await mapBounded([...state.ownership.doomed], concurrency, async ([id, doomed]) => {
         const claim = claimOf(id);
         // An app that goes leaves to the other one what that one names.
         if (claim !== undefined && !guarded) return forget(id, doomed);
@@ -102,7 +99,7 @@ export function createPruner({ client, mapper, owned, claims, losses, onHandover
         // It changes hands when the other app applies it, which takes the label over; until then it is ours: should the other one never come
         // to it, because a newer commit takes it away again, nobody else would know of it.
         if (claim !== undefined) return onHandover(state.key, claim.app, id);
-        state.doomed.set(id, { ...doomed, resource: located.resource, ref: located.ref, uid: live.metadata.uid });
+        state.ownership.locate(id, { ...doomed, resource: located.resource, ref: located.ref, uid: live.metadata.uid });
         owned.own(state.key, id, located.resource, located.ref);
         if (before && policyOf(live).prune !== 'before') return;
         candidates.push({ id, kind: live.kind, live, ...located });
@@ -112,7 +109,9 @@ export function createPruner({ client, mapper, owned, claims, losses, onHandover
       const { held, blocked } = guarded && undeleted.length > 0 ? await judge(app, state, { undeleted, revision, signal }) : nothingHeld;
       const changes: ObjectChange[] = [];
       const left = (): number =>
-        (before ? candidates.map(({ id }) => id) : [...state.doomed.keys()]).filter((id) => state.doomed.has(id) && !held.has(id)).length;
+        (before ? candidates.map(({ id }) => id) : [...state.ownership.doomed.keys()]).filter(
+          (id) => state.ownership.doomed.has(id) && !held.has(id),
+        ).length;
       for (const stage of stagesOf(
         undeleted.filter(({ id }) => !held.has(id)),
         ({ kind, live }) => ({ kind, wave: policyOf(live).wave }),
@@ -138,7 +137,7 @@ export function createPruner({ client, mapper, owned, claims, losses, onHandover
   /** Decides which deletions wait until a person approves them, and why. */
   async function judge(
     app: Kustomization,
-    state: AppState,
+    state: AppRecords,
     of: { readonly undeleted: readonly Candidate[]; readonly revision: string; readonly signal: AbortSignal },
   ): Promise<{ readonly held: ReadonlySet<ObjectId>; readonly blocked: string }> {
     const { undeleted, revision, signal } = of;
@@ -148,8 +147,8 @@ export function createPruner({ client, mapper, owned, claims, losses, onHandover
       revision,
       ids: undeleted.map(({ id }) => id),
       along,
-      total: state.applied.size + state.doomed.size + sizeOfApps(state, along),
-      isRevert: state.isRollback,
+      total: state.ownership.applied.size + state.ownership.doomed.size + sizeOfApps(state.ownership, along),
+      isRevert: state.inForce.isRollback,
       approved: app.metadata.annotations?.[annotations.approvePrune],
       losses: reasons,
     });
@@ -159,7 +158,7 @@ export function createPruner({ client, mapper, owned, claims, losses, onHandover
   }
 
   /** Objects of the apps whose Kustomizations are the app's: those that go, and those that stay. */
-  function sizeOfApps({ applied }: AppState, along: ReadonlyMap<ObjectId, readonly ObjectId[]>): number {
+  function sizeOfApps({ applied }: Ownership, along: ReadonlyMap<ObjectId, readonly ObjectId[]>): number {
     let size = 0;
     for (const ids of along.values()) size += ids.length;
     if (size === 0) return 0;

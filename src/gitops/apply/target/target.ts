@@ -8,10 +8,10 @@ import { healthy } from '../../../lifecycle/reasons.ts';
 import type { DynamicObject, KubeObject } from '../../../machinery/object.ts';
 import type { EventRecorder } from '../../../reconcile/event-recorder.ts';
 import { SelectorError } from '../../render/kustomize/selector.ts';
-import type { AppState } from '../app-state.ts';
 import { createIgnoredFields, type Pointer } from '../objects/ignored-fields.ts';
+import type { ObjectId } from '../objects/object-id.ts';
 import { createResourceMapper } from '../objects/resource-mapper.ts';
-import { type Cause, type CauseOptions, findCause } from '../observe/causes.ts';
+import { type CauseOptions, findCause } from '../observe/causes.ts';
 import { createDriftWatch, type DriftWatch } from '../observe/drift.ts';
 import type { Expressions } from '../observe/expressions.ts';
 import { awaitsStatusIn, type HealthRules, type HealthView, healthOf } from '../observe/health.ts';
@@ -21,6 +21,8 @@ import { type IsOverridden, takeoverRules } from '../observe/takeover.ts';
 import type { Claims } from '../plan/claims.ts';
 import { isDefinition } from '../plan/plan.ts';
 import type { AppBuilder } from '../plan/post-build.ts';
+import type { AppRecords } from '../records/app-records.ts';
+import type { Cause } from '../records/object-healths.ts';
 import { createHooks } from '../sync/hooks.ts';
 import type { Inventory } from '../sync/inventory.ts';
 import { createObjectWriter } from '../sync/object-writer.ts';
@@ -52,7 +54,11 @@ export interface TargetDependencies {
   /** Managers whose fields become the apps'. */
   readonly isOverridden: IsOverridden;
   appOf(key: string): Kustomization | undefined;
-  stateOf(key: string): AppState | undefined;
+  recordsOf(key: string): AppRecords | undefined;
+  /** An object of an app changed: what failed for it may be tried again, and what is held back for it is looked at. */
+  objectChanged(app: string, id: ObjectId, object: DynamicObject | undefined): void;
+  /** Another app lets an object go to this one, which may have been refused it until now. */
+  handedOver(app: string, id: ObjectId): void;
   /** Something of an app changed: its objects, their health, or what was found of them. */
   wake(app: string): void;
   /** Someone else changed an object of an app. */
@@ -76,7 +82,21 @@ export interface TargetCluster extends Pick<HealthView, 'noControllerText'>, Pic
 
 export function createTarget(
   { client, informers, noControllerText, readLastLine }: TargetCluster,
-  { builder, inventory, claims, expressions, recorder, clock, isOverridden, appOf, stateOf, wake, drifted }: TargetDependencies,
+  {
+    builder,
+    inventory,
+    claims,
+    expressions,
+    recorder,
+    clock,
+    isOverridden,
+    appOf,
+    recordsOf,
+    objectChanged,
+    handedOver,
+    wake,
+    drifted,
+  }: TargetDependencies,
 ): Target {
   const mapper = createResourceMapper({ client, clock });
   const ignored = createIgnoredFields({ client, informers });
@@ -84,15 +104,11 @@ export function createTarget(
     informers,
     onChange({ app, id, object, before, direct }) {
       if (direct && isDefinition(id)) mapper.forget();
-      const state = stateOf(app);
+      const state = recordsOf(app);
       if (state === undefined) return;
-      state.healthDirty.add(id);
+      state.health.mark([id]);
       if (direct) {
-        if (object === undefined && state.doomed.has(id)) state.lookAtHeldAt = 0;
-        // An object that could not be written has changed: another try may succeed, and need not wait for its turn.
-        const failed = state.failing.get(id);
-        if (state.attempted !== undefined && failed !== undefined && failed !== contentOf(object))
-          state.attempted = { ...state.attempted, failedAt: Number.NEGATIVE_INFINITY };
+        objectChanged(app, id, object);
         drift.observe(state, id, object, before);
       }
       wake(app);
@@ -124,7 +140,7 @@ export function createTarget(
   });
   ignored.onScaleTarget((address) => {
     for (const { app, id } of owned.ownersOf(address)) {
-      const state = stateOf(app);
+      const state = recordsOf(app);
       if (state === undefined) continue;
       drift.scaleChanged(state, id);
       wake(app);
@@ -158,14 +174,10 @@ export function createTarget(
     losses,
     onHandover(app, claimant, id) {
       // It may think that it has the object, from before a commit that was taken back gave it to this app.
-      const state = stateOf(claimant);
+      const state = recordsOf(claimant);
       if (state === undefined) return;
       drift.taken(state, id, app);
-      // It was refused the object as long as this app named it.
-      if (state.attempted === undefined || !state.failing.has(id)) return;
-      state.failing = new Map([...state.failing].filter(([each]) => each !== id));
-      state.attempted = { ...state.attempted, failedAt: Number.NEGATIVE_INFINITY };
-      wake(claimant);
+      handedOver(claimant, id);
     },
   });
   const syncer = createSyncer({
@@ -194,7 +206,7 @@ export function createTarget(
       return items.map(({ metadata }) => metadata.name);
     },
     pruneBefore: async (app, state, { revision, signal }) =>
-      app.spec.prune && state.doomed.size > 0
+      app.spec.prune && state.ownership.doomed.size > 0
         ? await pruner.prune(app, state, { revision, guarded: true, before: true, signal })
         : { changes: [], blocked: '', remaining: 0 },
   });

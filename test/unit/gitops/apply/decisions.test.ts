@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { changesBetween, formatPath, lostFields, managerOf, ownFieldsOf, valueAt } from '../../../../src/gitops/apply/objects/fields.ts';
 import { describeId, idOf, inventoryEntriesOf, tryParseId } from '../../../../src/gitops/apply/objects/object-id.ts';
 import { stagesOf } from '../../../../src/gitops/apply/objects/order.ts';
-import { addToHistory, type HistoryEntry, isRollback } from '../../../../src/gitops/apply/status/history.ts';
+import { addToHistory, type HistoryEntry, isRollback } from '../../../../src/gitops/apply/records/history.ts';
 import { judgePrune } from '../../../../src/gitops/apply/sync/prune-guard.ts';
 import type { DynamicObject } from '../../../../src/machinery/object.ts';
 

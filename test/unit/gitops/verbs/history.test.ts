@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { type Attempt, withAttempt } from '../../../../src/api/kustomize/v1/attempt.ts';
 import type { Kustomization } from '../../../../src/api/kustomize/v1/kustomization.ts';
-import { type HistoryEntry, judged } from '../../../../src/gitops/apply/status/history.ts';
+import { type HistoryEntry, judged } from '../../../../src/gitops/apply/records/history.ts';
 import { activitiesOf } from '../../../../src/gitops/apply/status/recalled-activity.ts';
 import { judgeHistory } from '../../../../src/gitops/verbs/history.ts';
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { HistoryEntry } from '../../../../src/gitops/apply/status/history.ts';
+import type { HistoryEntry } from '../../../../src/gitops/apply/records/history.ts';
 import { planRevert } from '../../../../src/gitops/verbs/revert.ts';
 
 const sha = (letter: string): string => letter.repeat(40);

@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest';
 import type { Kustomization } from '../../../../../src/api/kustomize/v1/kustomization.ts';
-import { newAppState } from '../../../../../src/gitops/apply/app-state.ts';
+import { newAppRecords } from '../../../../../src/gitops/apply/records/app-records.ts';
+import type { HistoryEntry } from '../../../../../src/gitops/apply/records/history.ts';
 import { metricsStateOf } from '../../../../../src/gitops/apply/status/app-status.ts';
-import type { HistoryEntry } from '../../../../../src/gitops/apply/status/history.ts';
 
 const app: Kustomization = {
   apiVersion: 'kustomize.toolkit.fluxcd.io/v1',
@@ -23,19 +23,20 @@ const entry = (result: HistoryEntry['result'], at: string): HistoryEntry => ({
 });
 
 it('an app was applied when its history says so, in a process that has not applied it itself', () => {
-  const state = newAppState('flux-system/web');
+  const fresh = newAppRecords('flux-system/web');
   expect(metricsStateOf(app, { state: undefined, source: undefined, owned: undefined }).lastAppliedAt).toBe(0);
-  expect(metricsStateOf(app, { state, source: undefined, owned: undefined }).lastAppliedAt).toBe(0);
-  state.history = [
+  expect(metricsStateOf(app, { state: fresh, source: undefined, owned: undefined }).lastAppliedAt).toBe(0);
+  const history = [
     entry('applied', '2026-01-01T00:00:00Z'),
     entry('applied', '2026-01-02T00:00:00Z'),
     entry('failed', '2026-01-03T00:00:00Z'),
   ];
-  expect(metricsStateOf(app, { state, source: undefined, owned: undefined }).lastAppliedAt).toBe(
+  const restarted = { ...fresh, announced: { ...fresh.announced, history } };
+  expect(metricsStateOf(app, { state: restarted, source: undefined, owned: undefined }).lastAppliedAt).toBe(
     Date.parse('2026-01-02T00:00:00Z') / 1_000,
   );
-  state.appliedAt = Date.parse('2026-01-04T00:00:00Z');
-  expect(metricsStateOf(app, { state, source: undefined, owned: undefined }).lastAppliedAt).toBe(
+  const applied = { ...restarted, inForce: { ...fresh.inForce, appliedAt: Date.parse('2026-01-04T00:00:00Z') } };
+  expect(metricsStateOf(app, { state: applied, source: undefined, owned: undefined }).lastAppliedAt).toBe(
     Date.parse('2026-01-04T00:00:00Z') / 1_000,
   );
 });

@@ -3,8 +3,9 @@ import { describe, expect, it } from 'vitest';
 import { namespaces } from '../../../../../src/api/core/v1/namespace.ts';
 import { type Kustomization, kustomizations } from '../../../../../src/api/kustomize/v1/kustomization.ts';
 import { createMetrics } from '../../../../../src/base/metrics.ts';
-import { newAppState } from '../../../../../src/gitops/apply/app-state.ts';
-import { createAppHealth } from '../../../../../src/gitops/apply/observe/app-health.ts';
+
+import { createAppHealth } from '../../../../../src/gitops/apply/acts/app-health.ts';
+import { type AppRecords, newAppRecords } from '../../../../../src/gitops/apply/records/app-records.ts';
 import { createGitOpsMetrics } from '../../../../../src/gitops/apply/status/gitops-metrics.ts';
 import type { Target } from '../../../../../src/gitops/apply/target/target.ts';
 import type { Health } from '../../../../../src/lifecycle/reasons.ts';
@@ -36,11 +37,11 @@ describe('health of an app that applies a Namespace and another app', () => {
     rulesOf: () => ({ healthOf: (live: object) => Object.values(objects).find((each) => each.live === live)?.is }),
   } as unknown as Target;
   const stateWith = (ids: readonly string[]) => {
-    const state = newAppState('flux-system/shop');
+    const state = newAppRecords('flux-system/shop');
     for (const id of ids) {
       const { resource, live } = objects[id] ?? {};
-      state.applied.set(id, { desired: { resource, ref: { name: id }, object: live } } as never);
-      state.healthDirty.add(id);
+      state.ownership.apply(id, { desired: { resource, ref: { name: id }, object: live } } as never);
+      state.health.mark([id]);
     }
     return state;
   };
@@ -67,12 +68,17 @@ it('tells of a crash loop once, however often it counts and is well for a moment
     ...options({ add: (_, activity) => void (activity.type === 'degraded' && reasons.push(activity.reason)) }),
     gitops: createGitOpsMetrics({ metrics: createMetrics(), clock, commitsAfter: () => 0, apps: () => [], sources: () => [] }),
   });
-  const state = { ...newAppState('flux-system/shop'), appliedAt: 1, announcedHealthy: true };
+  const fresh = newAppRecords('flux-system/shop');
+  let state: AppRecords = {
+    ...fresh,
+    inForce: { ...fresh.inForce, appliedAt: 1 },
+    announced: { ...fresh.announced, isHealthy: true },
+  };
   // The app is not a list of apps.
-  state.applied.set('x', { desired: { object: { kind: 'Deployment' } } } as never);
+  state.ownership.apply('x', { desired: { object: { kind: 'Deployment' } } } as never);
   const look = (is: Health): void => {
     for (let times = 0; times < 2; times += 1) {
-      health.announce(app, state, { health: is, target: {} as Target });
+      state = { ...state, announced: health.announce(app, state, { health: is, target: {} as Target }) };
       clock.advance(1_000);
     }
   };

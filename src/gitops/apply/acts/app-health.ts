@@ -6,14 +6,16 @@ import { stateOf } from '../../../lifecycle/kustomization.facts.ts';
 import { type Health, healthy, worstOf } from '../../../lifecycle/reasons.ts';
 import { type DynamicObject, deepEqual, type ObjectRef } from '../../../machinery/object.ts';
 import type { Resource } from '../../../machinery/resource.ts';
-import type { AppliedObject, AppState } from '../app-state.ts';
 import { describe } from '../objects/object-id.ts';
+import { causeAt, withCause } from '../observe/causes.ts';
 import { labelsOf, timeoutMsOf } from '../plan/app-spec.ts';
+import type { Announced } from '../records/announced.ts';
+import type { AppRecords } from '../records/app-records.ts';
+import type { CauseSearch, CheckedObject } from '../records/object-healths.ts';
+import type { AppliedObject } from '../records/ownership.ts';
 import type { GitOpsMetrics } from '../status/gitops-metrics.ts';
 import type { AppFeed } from '../status/redacted-feed.ts';
 import type { Target } from '../target/target.ts';
-import { causeAt, withCause } from './causes.ts';
-import type { CheckedObject } from './health-checks.ts';
 
 export interface AppHealthOptions {
   readonly clock: Clock;
@@ -26,15 +28,12 @@ export interface AppHealthOptions {
 
 /** Health of apps: a state that follows the watched objects, so that nothing waits for it. */
 export interface AppHealth {
-  /**
-   * The worst health of the app's objects and of those that its checks name; only objects that changed since the last
-   * call are judged again.
-   */
-  current(app: Kustomization, state: AppState, target: Target): Health;
-  /** Tells, once each, that an app became healthy after a commit or that it has a problem that lasts. */
-  announce(app: Kustomization, state: AppState, told: { readonly health: Health; readonly target: Target }): void;
+  /** The worst of the app's objects and of those that its checks name; only what changed since the last call is judged anew. */
+  current(app: Kustomization, state: AppRecords, target: Target): Health;
+  /** Says, once each, that an app became healthy after a commit or that it has a problem that lasts; gives what has been said then. */
+  announce(app: Kustomization, state: AppRecords, now: { readonly health: Health; readonly target: Target }): Announced;
   /** When both should be called again although nothing changes; undefined when they need not. */
-  lookAgainAfterMs(app: Kustomization, state: AppState): number | undefined;
+  lookAgainAfterMs(app: Kustomization, state: AppRecords): number | undefined;
 }
 
 /** A problem is reported when it is still the same after this time. */
@@ -44,10 +43,10 @@ const recoveryMs = 10_000;
 
 export function createAppHealth({ clock, log, wake, feed, gitops }: AppHealthOptions): AppHealth {
   /** `5/5`: ready of desired pods of the app's workloads. */
-  function podSummary(state: AppState, { owned }: Target): string {
+  function podSummary(state: AppRecords, { owned }: Target): string {
     let ready = 0;
     let desired = 0;
-    for (const { desired: object } of state.applied.values()) {
+    for (const { desired: object } of state.ownership.applied.values()) {
       const live = owned.live(object.resource, object.ref) as Workload | undefined;
       if (live?.kind !== 'Deployment' && live?.kind !== 'ReplicaSet') continue;
       ready += live.status?.readyReplicas ?? 0;
@@ -60,45 +59,42 @@ export function createAppHealth({ clock, log, wake, feed, gitops }: AppHealthOpt
    * The health together with its known cause. The search for the cause runs beside the work of apps, only for the
    * object that makes the app unhealthy. It runs at most every 5 s, and less often the longer the cause stays the same.
    */
-  function explained(state: AppState, target: Target, health: Health): Health {
+  function explained(state: AppRecords, target: Target, health: Health): Health {
     const pods = health.status === 'Progressing' || health.status === 'Degraded' ? podsOf(state, target, health) : [];
     const at = pods.length === 0 ? undefined : causeAt(pods, clock.now());
     if (at === undefined) {
-      state.cause = undefined;
+      state.health.search(undefined);
       return health;
     }
     const of = kindOfProblem(health.reason);
-    let { cause } = state;
-    if (cause?.of !== of) {
-      cause = { of, at: Math.max(at, clock.now()), looks: 0, found: undefined };
-      state.cause = cause;
-    }
-    if (cause.at <= clock.now()) {
-      cause.at = clock.now() + Math.min(maxCauseMs, minCauseMs * 2 ** cause.looks);
-      cause.looks += 1;
-      void look(state, target, pods, cause);
-    }
+    let cause = state.health.cause;
+    if (cause?.of !== of) cause = { of, at: Math.max(at, clock.now()), looks: 0, found: undefined };
+    const isDue = cause.at <= clock.now();
+    if (isDue) cause = { ...cause, at: clock.now() + Math.min(maxCauseMs, minCauseMs * 2 ** cause.looks), looks: cause.looks + 1 };
+    state.health.search(cause);
+    if (isDue) void look(state, target, { pods, of });
     const { found } = cause;
     if (found === undefined) return health;
     return { ...health, reason: withCause(health.reason, found), ...(found.fix === undefined ? {} : { fix: found.fix }) };
   }
 
-  async function look(state: AppState, target: Target, pods: readonly Pod[], cause: NonNullable<AppState['cause']>): Promise<void> {
+  async function look(state: AppRecords, target: Target, { pods, of }: Pick<CauseSearch, 'of'> & { readonly pods: readonly Pod[] }) {
     try {
       const found = await target.causeOf(pods);
-      if (deepEqual(found, cause.found)) return;
-      cause.found = found;
-      if (state.cause === cause) wake(state.key);
+      const { cause } = state.health;
+      if (cause?.of !== of || deepEqual(found, cause.found)) return;
+      state.health.search({ ...cause, found });
+      wake(state.key);
     } catch (err) {
       // The reason stays as the object itself says it, until the next look.
       log.debug({ kustomization: state.key, err }, 'Could not look for the cause of an unhealthy object');
     }
   }
 
-  function podsOf(state: AppState, { owned }: Target, health: Health): readonly Pod[] {
-    for (const [id, each] of state.health) {
+  function podsOf(state: AppRecords, { owned }: Target, health: Health): readonly Pod[] {
+    for (const [id, each] of state.health.known) {
       if (each !== health) continue;
-      const { resource, ref } = state.applied.get(id)?.desired ?? state.checks.get(id) ?? {};
+      const { resource, ref } = state.ownership.applied.get(id)?.desired ?? state.health.checks.get(id) ?? {};
       const live = resource === undefined || ref === undefined ? undefined : owned.live(resource, ref);
       if (live === undefined) return [];
       return live.kind === 'Pod' && live.apiVersion === 'v1' ? [live as unknown as Pod] : owned.podsOf(live);
@@ -107,19 +103,21 @@ export function createAppHealth({ clock, log, wake, feed, gitops }: AppHealthOpt
   }
 
   /** A reason that outlasts the app's timeout, or kept the app from being ready in time, makes the app Degraded. */
-  function inTime(app: Kustomization, state: AppState, health: Health, shown: Health): Health {
+  function inTime(app: Kustomization, state: AppRecords, health: Health, shown: Health): Health {
     if (health.status !== 'Progressing') {
-      state.progress = undefined;
-      if (health.status === 'Healthy') state.isOverdue = false;
+      state.health.wait(undefined);
+      if (health.status === 'Healthy') state.health.setOverdue(false);
       return shown;
     }
-    if (state.progress?.reason !== health.reason) state.progress = { reason: health.reason, since: clock.now() };
+    const progress =
+      state.health.progress?.reason === health.reason ? state.health.progress : { reason: health.reason, since: clock.now() };
+    state.health.wait(progress);
     // That app is at fault, and says so itself.
     if (health.isOfApp === true) return shown;
-    if (isLateForHealth(app, state, clock.now())) state.isOverdue = true;
+    if (isLateForHealth(app, state, clock.now())) state.health.setOverdue(true);
     // An app that waits for health has that deadline alone, so that `Healthy` and `Ready` turn in one write.
-    const isStuck = !isAwaited(app, state) && clock.now() - state.progress.since > timeoutMsOf(app);
-    if (!state.isOverdue && !isStuck) return shown;
+    const isStuck = !isAwaited(app, state) && clock.now() - progress.since > timeoutMsOf(app);
+    if (!state.health.isOverdue && !isStuck) return shown;
     return { ...shown, status: 'Degraded', reason: `${shown.reason} (not healthy within ${app.spec.timeout ?? '10m'})` };
   }
 
@@ -141,67 +139,63 @@ export function createAppHealth({ clock, log, wake, feed, gitops }: AppHealthOpt
         resource === undefined
           ? { status: 'Missing', reason: `${describe(kind, ref)} is of a kind that the cluster does not have` }
           : ofApp(resource, healthOfLive(resource, ref, kind), true);
-      const now = clock.now();
-      for (const [id, dueAt] of state.healthDue) if (dueAt <= now) state.healthDirty.add(id);
-      for (const id of state.healthDirty) {
-        const applied = state.applied.get(id);
-        const checked = state.checks.get(id);
-        const health = applied === undefined ? (checked === undefined ? undefined : healthOfChecked(checked)) : healthOfApplied(applied);
-        if (health === undefined) state.health.delete(id);
-        else state.health.set(id, health);
-        if (health?.recheckAt === undefined) state.healthDue.delete(id);
-        else state.healthDue.set(id, health.recheckAt);
-      }
-      state.healthDirty.clear();
-      const worst = state.applied.size + state.checks.size === 0 ? unknown : worstOfOwnFirst(state.health.values());
+      state.health.refresh(clock.now(), (id) => {
+        const applied = state.ownership.applied.get(id);
+        const checked = state.health.checks.get(id);
+        if (applied !== undefined) return healthOfApplied(applied);
+        return checked === undefined ? undefined : healthOfChecked(checked);
+      });
+      const worst = state.ownership.applied.size + state.health.checks.size === 0 ? unknown : worstOfOwnFirst(state.health.known.values());
       return inTime(app, state, worst, explained(state, target, worst));
     },
     announce(app, state, { health, target }) {
-      const before = state.lastHealth;
-      const problem = kindOfProblem(health.reason);
-      const entry = { at: clock.now(), app: app.metadata.name, sha: state.sha };
+      const { inForce } = state;
+      const now = clock.now();
+      const next = since(state.announced, health, now);
+      const entry = { at: now, app: app.metadata.name, sha: inForce.sha };
       // The apps of an app list speak for themselves.
       const speaks = !isAppList(state);
-      if (health.status === 'Degraded' && state.degradedSince === 0) state.degradedSince = clock.now();
-      // A container that crashes again and again is well for a moment each time.
-      if (health.status !== 'Healthy') {
-        if (state.wellSince > 0 && clock.now() - state.wellSince > recoveryMs) state.announcedProblem = '';
-        state.wellSince = 0;
-      } else if (state.wellSince === 0) state.wellSince = clock.now();
-      // A short problem is not reported: an old pod's, for example, while a revert removes it.
-      if (isProblem(health) && state.announcedProblem !== problem && kindOfProblem(before.reason) === problem && speaks) {
-        state.announcedProblem = problem;
-        state.brokeAt = state.announcedHealthy ? state.sha : '';
+      const problem = kindOfProblem(health.reason);
+      // A problem that is over in a moment is not reported: an old pod's, while a revert takes it away.
+      if (isProblem(health) && next.problem !== problem && kindOfProblem(state.announced.lastHealth.reason) === problem && speaks) {
         feed.add(app, { type: 'degraded', ...entry, reason: health.reason });
+        return { ...next, problem, brokeAt: next.isHealthy ? inForce.sha : '' };
       }
-      if (health.status === 'Healthy' && state.appliedAt > 0) {
-        if (!state.announcedHealthy) {
-          const durationMs = clock.now() - state.seenAt;
-          gitops.commitHealthy(labelsOf(app), durationMs);
-          if (speaks) feed.add(app, { type: 'healthy', ...entry, summary: podSummary(state, target), durationMs });
-          state.announcedHealthy = true;
-        }
-        // After a commit, `healthy` says so; without one nothing else would.
-        if (state.brokeAt !== '' && clock.now() - state.wellSince > recoveryMs) {
-          if (state.brokeAt === state.sha) feed.add(app, { type: 'recovered', ...entry, from: 'degraded' });
-          state.brokeAt = '';
-        }
-        if (state.degradedSince > 0) {
-          gitops.restored(labelsOf(app), clock.now() - state.degradedSince);
-          state.degradedSince = 0;
-        }
+      if (health.status !== 'Healthy' || inForce.appliedAt === 0) return next;
+      if (!next.isHealthy) {
+        const durationMs = now - inForce.seenAt;
+        gitops.commitHealthy(labelsOf(app), durationMs);
+        if (speaks) feed.add(app, { type: 'healthy', ...entry, summary: podSummary(state, target), durationMs });
       }
-      state.lastHealth = health;
+      // After a commit, `healthy` says so; without one nothing else would.
+      const isOver = next.brokeAt !== '' && now - next.wellSince > recoveryMs;
+      if (isOver && next.brokeAt === inForce.sha) feed.add(app, { type: 'recovered', ...entry, from: 'degraded' });
+      if (next.degradedSince > 0) gitops.restored(labelsOf(app), now - next.degradedSince);
+      return { ...next, isHealthy: true, degradedSince: 0, brokeAt: isOver ? '' : next.brokeAt };
     },
-    lookAgainAfterMs(app, { lastHealth, announcedProblem, healthDue, progress, cause, brokeAt, wellSince }) {
+    lookAgainAfterMs(app, { announced, health: { due, progress, cause } }) {
+      const { lastHealth, problem, brokeAt, wellSince } = announced;
       const now = clock.now();
-      const times = [...healthDue.values(), ...(progress === undefined ? [] : [progress.since + timeoutMsOf(app) + 1])];
+      const times = [...due.values(), ...(progress === undefined ? [] : [progress.since + timeoutMsOf(app) + 1])];
       if (cause !== undefined) times.push(cause.at);
       if (brokeAt !== '' && lastHealth.status === 'Healthy') times.push(wellSince + recoveryMs + 1);
-      if (isProblem(lastHealth) && announcedProblem !== kindOfProblem(lastHealth.reason)) times.push(now + problemGraceMs);
+      if (isProblem(lastHealth) && problem !== kindOfProblem(lastHealth.reason)) times.push(now + problemGraceMs);
       const soonest = Math.min(...times.filter((time) => time > now));
       return Number.isFinite(soonest) ? soonest - now : undefined;
     },
+  };
+}
+
+/** Notes since when the app is well or Degraded. A container that crashes again and again is well for a moment each time. */
+function since(announced: Announced, health: Health, now: number): Announced {
+  const { wellSince, degradedSince, problem } = announced;
+  const isWell = health.status === 'Healthy';
+  return {
+    ...announced,
+    lastHealth: health,
+    degradedSince: health.status === 'Degraded' && degradedSince === 0 ? now : degradedSince,
+    problem: !isWell && wellSince > 0 && now - wellSince > recoveryMs ? '' : problem,
+    wellSince: isWell ? (wellSince === 0 ? now : wellSince) : 0,
   };
 }
 
@@ -214,12 +208,12 @@ const maxCauseMs = 60_000;
 const unknown: Health = { status: 'Unknown', reason: '' };
 
 /** True while an app waits for health; `waitsSince` is the start. */
-const isAwaited = (app: Kustomization, state: AppState): boolean =>
-  stateOf(app) === 'Progressing' && state.rollout === undefined && state.waitsSince > 0;
+const isAwaited = (app: Kustomization, state: AppRecords): boolean =>
+  stateOf(app) === 'Progressing' && state.attempt.rollout === undefined && state.inForce.waitsSince > 0;
 
 /** True when an app has waited for health for longer than its timeout. */
-export const isLateForHealth = (app: Kustomization, state: AppState, now: number): boolean =>
-  isAwaited(app, state) && now - state.waitsSince > timeoutMsOf(app);
+export const isLateForHealth = (app: Kustomization, state: AppRecords, now: number): boolean =>
+  isAwaited(app, state) && now - state.inForce.waitsSince > timeoutMsOf(app);
 
 const isProblem = ({ status }: Health): boolean => status === 'Degraded' || status === 'NoController';
 
@@ -245,5 +239,5 @@ interface Workload {
   readonly status?: { readonly readyReplicas?: number };
 }
 
-const isAppList = ({ applied }: AppState): boolean =>
+const isAppList = ({ ownership: { applied } }: AppRecords): boolean =>
   [...applied.values()].every(({ desired }) => desired.object.kind === kustomizations.kind);

@@ -1,16 +1,16 @@
-import { isDuration, parseDuration } from '../../api/flux.ts';
-import { holdAnnotations, holdOf } from '../../api/kustomize/v1/hold.ts';
-import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
-import { annotations } from '../../api/well-known.ts';
-import { type Clock, timestampOf } from '../../base/clock.ts';
-import { type KustomizationState, kustomizationReasons as reasons } from '../../lifecycle/kustomization.facts.ts';
-import type { Health } from '../../lifecycle/reasons.ts';
-import type { EventRecorder } from '../../reconcile/event-recorder.ts';
+import { isDuration, parseDuration } from '../../../api/flux.ts';
+import { holdAnnotations, holdOf } from '../../../api/kustomize/v1/hold.ts';
+import type { Kustomization } from '../../../api/kustomize/v1/kustomization.ts';
+import { annotations } from '../../../api/well-known.ts';
+import { type Clock, timestampOf } from '../../../base/clock.ts';
+import { type KustomizationState, kustomizationReasons as reasons } from '../../../lifecycle/kustomization.facts.ts';
+import type { Health } from '../../../lifecycle/reasons.ts';
+import type { EventRecorder } from '../../../reconcile/event-recorder.ts';
+import { fieldManager } from '../objects/fields.ts';
+import type { AppRecords } from '../records/app-records.ts';
+import type { Inventory } from '../sync/inventory.ts';
 import type { AppObject } from './app-object.ts';
-import type { Pass } from './app-pass.ts';
-import { type AppState, touchInventory } from './app-state.ts';
-import { fieldManager } from './objects/fields.ts';
-import type { Inventory } from './sync/inventory.ts';
+import type { Pass } from './pass.ts';
 
 /** An app that is set to revert by itself is Degraded for so long before it does. */
 const defaultRevertGraceMs = 30_000;
@@ -20,7 +20,7 @@ export interface AutoRevert {
   rememberHealthy(pass: Pass, health: Health): Promise<void>;
   revertWhenBad(pass: Pass, value: KustomizationState, health: Health): Promise<void>;
   /** Until a Degraded app goes back; undefined when it does not. */
-  graceLeftMs(app: Kustomization, state: AppState): number | undefined;
+  graceLeftMs(app: Kustomization, state: AppRecords): number | undefined;
 }
 
 export function createAutoRevert({
@@ -38,27 +38,25 @@ export function createAutoRevert({
 
   /** Notes where an app that may revert by itself would go. */
   async function rememberHealthy({ app, state, hold }: Pass, health: Health): Promise<void> {
-    const { digest, sha } = state;
+    const { digest, sha } = state.inForce;
     if (graceMs(app) === undefined || hold !== undefined || health.status !== 'Healthy' || digest === '') return;
-    if (state.rollout !== undefined || state.attempted !== undefined || state.healthy?.digest === digest) return;
-    state.healthy = { sha, digest };
-    touchInventory(state);
-    await inventory.write(app, state, { revision: state.revision });
+    if (state.attempt.rollout !== undefined || state.attempt.failed !== undefined || state.ownership.healthy?.digest === digest) return;
+    state.ownership.rememberHealthy({ sha, digest });
+    await inventory.write(app, state, { revision: state.inForce.revision });
   }
 
   /** Goes back to the last healthy revision, once for each revision that is not, and holds the bad one. */
   async function revertWhenBad(pass: Pass, value: KustomizationState, health: Health): Promise<void> {
-    const { app, state, hold, revision, superseded } = pass;
-    const { healthy } = state;
-    if (superseded || revision === undefined || healthy === undefined || hold !== undefined || state.autoReverted === revision.commit.sha)
+    const { app, state, hold, revision } = pass;
+    const { healthy } = state.ownership;
+    if (revision === undefined || healthy === undefined || hold !== undefined || state.ownership.autoReverted === revision.commit.sha)
       return;
-    const failedOnWave = state.attempted?.revision === revision.commit.revision && pass.finding.reason === reasons.healthCheckFailed;
-    const isInForce = state.sha === revision.commit.sha && state.digest !== healthy.digest && state.digest !== '';
+    const failedOnWave = state.attempt.failed?.revision === revision.commit.revision && pass.finding.reason === reasons.healthCheckFailed;
+    const isInForce = state.inForce.sha === revision.commit.sha && state.inForce.digest !== healthy.digest && state.inForce.digest !== '';
     const isBad = failedOnWave || (isInForce && (value === 'Failed' || (health.status === 'Degraded' && graceLeftMs(app, state) === 0)));
     if (graceMs(app) === undefined || !isBad) return;
-    state.autoReverted = revision.commit.sha;
-    touchInventory(state);
-    await inventory.write(app, state, { revision: state.revision });
+    state.ownership.rememberReverted(revision.commit.sha);
+    await inventory.write(app, state, { revision: state.inForce.revision });
     const why = health.reason || pass.finding.message;
     const at = timestampOf(clock.now());
     const annotated = {
@@ -68,8 +66,7 @@ export function createAutoRevert({
       .change(app, (now) => (holdOf(now) === undefined ? annotated : undefined))
       .catch((err: unknown) => {
         // It is not done, and has to be tried again.
-        state.autoReverted = '';
-        touchInventory(state);
+        state.ownership.rememberReverted('');
         throw err;
       });
     if (!isHeld) return;
@@ -80,12 +77,17 @@ export function createAutoRevert({
     });
   }
 
-  function graceLeftMs(app: Kustomization, state: AppState): number | undefined {
+  function graceLeftMs(app: Kustomization, state: AppRecords): number | undefined {
     const grace = graceMs(app);
-    if (grace === undefined || state.lastHealth.status !== 'Degraded' || state.degradedSince === 0 || state.healthy === undefined)
+    if (
+      grace === undefined ||
+      state.announced.lastHealth.status !== 'Degraded' ||
+      state.announced.degradedSince === 0 ||
+      state.ownership.healthy === undefined
+    )
       return undefined;
-    if (state.autoReverted === state.sha || holdOf(app) !== undefined) return undefined;
-    return Math.max(0, grace - (clock.now() - Math.max(state.degradedSince, state.appliedAt)));
+    if (state.ownership.autoReverted === state.inForce.sha || holdOf(app) !== undefined) return undefined;
+    return Math.max(0, grace - (clock.now() - Math.max(state.announced.degradedSince, state.inForce.appliedAt)));
   }
 }
 

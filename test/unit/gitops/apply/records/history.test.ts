@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { addToHistory, type HistoryEntry, revertedBy } from '../../../../../src/gitops/apply/status/history.ts';
+import { addToHistory, type HistoryEntry, revertedBy } from '../../../../../src/gitops/apply/records/history.ts';
 
 const entry = (revision: string, changes: HistoryEntry['changes'] = []): HistoryEntry => ({
   revision: `main@sha1:${revision}`,

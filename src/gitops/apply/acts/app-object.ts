@@ -1,10 +1,10 @@
-import { type Kustomization, type KustomizationStatus, kustomizations } from '../../api/kustomize/v1/kustomization.ts';
-import { finalizers } from '../../api/well-known.ts';
-import type { Client } from '../../client/client.ts';
-import { keyOf, refOf } from '../../machinery/object.ts';
-import { isConflict, isNotFound } from '../../machinery/status-error.ts';
-import type { AppState } from './app-state.ts';
-import { fieldManager } from './objects/fields.ts';
+import { type Kustomization, type KustomizationStatus, kustomizations } from '../../../api/kustomize/v1/kustomization.ts';
+import { finalizers } from '../../../api/well-known.ts';
+import type { Client } from '../../../client/client.ts';
+import { keyOf, refOf } from '../../../machinery/object.ts';
+import { isConflict, isNotFound } from '../../../machinery/status-error.ts';
+import { newerOf } from '../../../reconcile/newer.ts';
+import { fieldManager } from '../objects/fields.ts';
 
 export interface AppPatch {
   readonly metadata?: { readonly annotations?: Readonly<Record<string, string | null>>; readonly finalizers?: readonly string[] };
@@ -13,12 +13,17 @@ export interface AppPatch {
 
 /** Writes the Kustomization itself. The answers are what is known of it until the cache has them. */
 export interface AppObject {
+  /** The app as the cache has it, or as our last write left it when the cache does not have that yet. */
+  newest(cached: Kustomization): Kustomization;
+  /** A status write was not answered: what the status says is not known until the next one, whatever the cache holds. */
+  isStatusInDoubt(key: string): boolean;
+  forget(key: string): void;
   /**
    * Changes an app as it is now: a cache that is behind must not undo what someone else wrote since. `patchFor` says what is merged into
    * it; undefined when there is nothing to do any more, which gives false. An app that is gone need not be changed.
    */
   change(app: Kustomization, patchFor: (now: Kustomization) => AppPatch | undefined): Promise<boolean>;
-  writeStatus(state: AppState, status: KustomizationStatus): Promise<void>;
+  writeStatus(key: string, status: KustomizationStatus): Promise<void>;
   /**
    * Before the first object is applied.
    *
@@ -32,8 +37,22 @@ export interface AppObject {
 /** Someone else writes the app at the same time now and then, not again and again. */
 const maxChangeTries = 5;
 
-export function createAppObject({ client, stateOf }: { readonly client: Client; stateOf(key: string): AppState | undefined }): AppObject {
+export function createAppObject({ client }: { readonly client: Client }): AppObject {
+  const written = new Map<string, Kustomization>();
+  const inDoubt = new Set<string>();
+
   return {
+    newest(cached) {
+      const key = keyOf(cached);
+      const app = newerOf(cached, written.get(key));
+      if (app === cached) written.delete(key);
+      return app;
+    },
+    isStatusInDoubt: (key) => inDoubt.has(key),
+    forget(key) {
+      written.delete(key);
+      inDoubt.delete(key);
+    },
     change: (app, patchFor) => unlessGone(changeApp(app, patchFor)),
     writeStatus,
     addFinalizer,
@@ -44,8 +63,7 @@ export function createAppObject({ client, stateOf }: { readonly client: Client; 
     const key = keyOf(app);
     const { uid } = app.metadata;
     const learn = (answer: Kustomization): Kustomization => {
-      const state = stateOf(key);
-      if (state !== undefined) state.written = answer;
+      written.set(key, answer);
       return answer;
     };
     let now = app;
@@ -64,19 +82,15 @@ export function createAppObject({ client, stateOf }: { readonly client: Client; 
     }
   }
 
-  async function writeStatus(state: AppState, status: KustomizationStatus): Promise<void> {
-    state.statusInDoubt = true;
+  async function writeStatus(key: string, status: KustomizationStatus): Promise<void> {
+    inDoubt.add(key);
     try {
-      state.written = await client.patch(
-        kustomizations,
-        refOf(state.key),
-        { type: 'merge', body: { status } },
-        { subresource: 'status', fieldManager },
-      );
+      const body = { status };
+      written.set(key, await client.patch(kustomizations, refOf(key), { type: 'merge', body }, { subresource: 'status', fieldManager }));
     } catch (err) {
       if (!isNotFound(err)) throw err;
     }
-    state.statusInDoubt = false;
+    inDoubt.delete(key);
   }
 
   async function addFinalizer(app: Kustomization): Promise<void> {

@@ -5,15 +5,16 @@ import { mapBounded } from '../../../base/concurrency.ts';
 import type { Redactor } from '../../../base/redactor.ts';
 import { isNotFound, isStatusError } from '../../../machinery/status-error.ts';
 import type { ControllerDependencies } from '../../../reconcile/dependencies.ts';
-import type { Pass } from '../app-pass.ts';
-import type { AppliedObject, AppState, Drift } from '../app-state.ts';
 import { describeObject } from '../objects/object-id.ts';
 import { stagesOf } from '../objects/order.ts';
 import { labelsOf } from '../plan/app-spec.ts';
 import { messageOf } from '../plan/sync-failure.ts';
+import type { Drift } from '../records/drifts.ts';
+import type { AppliedObject } from '../records/ownership.ts';
 import { heldText } from '../status/app-status.ts';
 import type { GitOpsMetrics } from '../status/gitops-metrics.ts';
 import type { AppFeed } from '../status/redacted-feed.ts';
+import type { Pass } from './pass.ts';
 
 export interface DriftCorrectionOptions extends Pick<ControllerDependencies, 'clock' | 'recorder'> {
   readonly feed: AppFeed;
@@ -74,11 +75,11 @@ export function createDriftCorrection({ clock, recorder, feed, redactor, gitops 
 
   function dueOf(pass: Pass): readonly Due[] {
     const { app, state } = pass;
-    return [...state.drifts.values()].flatMap((found) => {
-      const applied = state.applied.get(found.id);
+    return [...state.drifts.found.values()].flatMap((found) => {
+      const applied = state.ownership.applied.get(found.id);
       const policy = applied?.desired.policy.drift ?? app.metadata.annotations?.[annotations.drift] ?? 'correct';
       if (policy === 'ignore' || applied === undefined) {
-        state.drifts.delete(found.id);
+        state.drifts.settle(found.id);
         return [];
       }
       if (policy === 'correct') return [{ found, applied }];
@@ -90,7 +91,7 @@ export function createDriftCorrection({ clock, recorder, feed, redactor, gitops 
   /** Reports once, with the reason, that a drift is not put back. */
   function leave({ app, state }: Pass, { found, applied: { desired } }: Due, left: NonNullable<Drift['left']>): void {
     if (found.left !== undefined) return;
-    state.drifts.set(found.id, { ...found, left });
+    state.drifts.find({ ...found, left });
     const why = left === 'detect' ? `${annotations.drift} is detect` : heldText(left.until);
     tell(app, found, { object: describeObject(desired.object), healed: false, left: why, problem: '', durationMs: 0 });
   }
@@ -106,7 +107,7 @@ export function createDriftCorrection({ clock, recorder, feed, redactor, gitops 
   async function heal({ app, state, signal, target }: Pass, { found, applied: { desired } }: Due): Promise<void> {
     const startedAt = clock.now();
     // The cache may not have known of a new autoscaler yet when it reported the change.
-    if ((await target.syncer.heal(app, state, desired, signal)) === undefined) return;
+    if ((await target.syncer.heal({ app, state, signal }, desired)) === undefined) return;
     target.drift.corrected(state, found);
     gitops.driftCorrected(labelsOf(app), desired.object.kind);
     gitops.synced(labelsOf(app), 'drift', 'succeeded', clock.now() - startedAt);
@@ -120,28 +121,19 @@ export function createDriftCorrection({ clock, recorder, feed, redactor, gitops 
   function noteUnhealed({ app, state }: Pass, { found, applied: { desired } }: Due, err: unknown): void {
     const object = describeObject(desired.object);
     const reason = redactor.quoted(messageOf(err), state.key);
-    const before = state.unhealed.get(found.id);
-    if (before?.reason !== reason)
+    if (state.drifts.unhealed.get(found.id)?.reason !== reason)
       tell(app, found, { object, healed: false, left: '', problem: reason, durationMs: clock.now() - found.detectedAt });
-    state.unhealed.set(found.id, { reason, tries: (before?.tries ?? 0) + 1, triedAt: clock.monotonicMs() });
+    state.drifts.fail(found.id, reason, clock.monotonicMs());
   }
 
   function tellBlocked({ app, state }: Pass, blocked: ReadonlyMap<string, string>): void {
     for (const [namespace, reason] of blocked) {
-      if (state.blockedNamespaces.get(namespace)?.reason === reason) continue;
+      if (state.drifts.blockedNamespaces.get(namespace)?.reason === reason) continue;
       recorder.record(app, { type: 'Warning', reason: 'DriftNotCorrected', message: `not healed: ${reason}` });
       const object = `Namespace ${namespace}`;
       tell(app, { change: 'deleted', by: '' }, { object, healed: false, left: '', problem: reason, durationMs: 0 });
     }
-    setBlocked(state, blocked, clock.monotonicMs());
-  }
-}
-
-function setBlocked(state: AppState, blocked: ReadonlyMap<string, string>, now: number): void {
-  for (const namespace of state.blockedNamespaces.keys()) if (!blocked.has(namespace)) state.blockedNamespaces.delete(namespace);
-  for (const [namespace, reason] of blocked) {
-    const since = state.blockedNamespaces.get(namespace)?.since ?? now;
-    state.blockedNamespaces.set(namespace, { reason, since, triedAt: now });
+    state.drifts.block(blocked, clock.monotonicMs());
   }
 }
 

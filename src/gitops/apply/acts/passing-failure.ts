@@ -1,25 +1,25 @@
-import { nameOfApp } from '../../api/kustomize/v1/app-name.ts';
-import { holdOf } from '../../api/kustomize/v1/hold.ts';
-import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
-import { labels } from '../../api/well-known.ts';
-import type { Clock } from '../../base/clock.ts';
-import type { Informer } from '../../client/informer.ts';
-import { kustomizationReasons as reasons } from '../../lifecycle/kustomization.facts.ts';
-import { keyOf } from '../../machinery/object.ts';
-import type { RevisionStore } from '../sources/follow/known-revision.ts';
-import type { Pass } from './app-pass.ts';
-import type { AppState } from './app-state.ts';
-import { idOf } from './objects/object-id.ts';
-import { sourceKeyOf } from './plan/app-spec.ts';
-import type { Claims } from './plan/claims.ts';
-import { PartsMissing, type SyncFailure } from './plan/sync-failure.ts';
+import { nameOfApp } from '../../../api/kustomize/v1/app-name.ts';
+import { holdOf } from '../../../api/kustomize/v1/hold.ts';
+import type { Kustomization } from '../../../api/kustomize/v1/kustomization.ts';
+import { labels } from '../../../api/well-known.ts';
+import type { Clock } from '../../../base/clock.ts';
+import type { Informer } from '../../../client/informer.ts';
+import { kustomizationReasons as reasons } from '../../../lifecycle/kustomization.facts.ts';
+import { keyOf } from '../../../machinery/object.ts';
+import type { RevisionStore } from '../../sources/follow/known-revision.ts';
+import { idOf } from '../objects/object-id.ts';
+import { sourceKeyOf } from '../plan/app-spec.ts';
+import type { Claims } from '../plan/claims.ts';
+import { PartsMissing, type SyncFailure } from '../plan/sync-failure.ts';
+import type { AppRecords } from '../records/app-records.ts';
+import type { Pass } from './pass.ts';
 
 export interface PassingFailureOptions {
   readonly apps: Informer<Kustomization>;
   readonly revisions: RevisionStore;
   readonly claims: Claims;
   readonly clock: Clock;
-  stateOf(key: string): AppState | undefined;
+  recordsOf(key: string): AppRecords | undefined;
 }
 
 /** A failure that ends by the work of another app, and when to try again. */
@@ -39,13 +39,13 @@ const leavingRetryMs = 5_000;
  * Tells failures that pass by themselves from those that a person has to act on. Apps of one commit are worked on side by side: one may
  * be built before the app list has removed it, or before the app with its kinds and Namespaces is through.
  */
-export function createPassingFailures({ apps, revisions, claims, clock, stateOf }: PassingFailureOptions) {
+export function createPassingFailures({ apps, revisions, claims, clock, recordsOf }: PassingFailureOptions) {
   /** The app that applied this one and is about to delete it: the newest commit does not have it any more. */
   async function remover(app: Kustomization, signal: AbortSignal): Promise<string | undefined> {
     const { [labels.fluxKustomizeName]: name, [labels.fluxKustomizeNamespace]: namespace } = app.metadata.labels ?? {};
     if (name === undefined || namespace === undefined) return undefined;
     const owner = `${namespace}/${name}`;
-    if (owner === keyOf(app) || (stateOf(owner)?.pruneBlocked ?? '') !== '') return undefined;
+    if (owner === keyOf(app) || (recordsOf(owner)?.prune.blocked ?? '') !== '') return undefined;
     try {
       return (await claims.lettingGo(app, signal))(owner, idOf(app)) ? nameOfApp({ namespace, name }) : undefined;
     } catch (err) {
@@ -59,11 +59,11 @@ export function createPassingFailures({ apps, revisions, claims, clock, stateOf 
   function isUnderWay(app: Kustomization): boolean {
     if (app.spec.suspend === true || app.metadata.deletionTimestamp !== undefined || holdOf(app) !== undefined) return false;
     const newest = revisions.get(sourceKeyOf(app))?.commit.revision;
-    const state = stateOf(keyOf(app));
+    const state = recordsOf(keyOf(app));
     if (newest === undefined) return revisions.isKnown(sourceKeyOf(app));
-    if (state === undefined || state.rollout !== undefined) return true;
-    if (state.attempted?.revision === newest) return state.attempted.failures === 0;
-    return state.revision !== newest;
+    if (state === undefined || state.attempt.rollout !== undefined) return true;
+    if (state.attempt.failed?.revision === newest) return state.attempt.failed.failures === 0;
+    return state.inForce.revision !== newest;
   }
 
   return async ({ app, revision, signal }: Pass, failure: SyncFailure): Promise<PassingFailure | undefined> => {

@@ -1,0 +1,235 @@
+import { mapBounded } from '../../../base/concurrency.ts';
+import type { Redactor } from '../../../base/redactor.ts';
+import type { DynamicObject } from '../../../machinery/object.ts';
+import type { Resource } from '../../../machinery/resource.ts';
+import { isStatusError } from '../../../machinery/status-error.ts';
+import type { BuildError } from '../../manifests/manifest.ts';
+import { describeObject, type ObjectId, tryParseId } from '../objects/object-id.ts';
+import type { HookPhase } from '../objects/object-policy.ts';
+import { stagesOf, type Wave, wavesOf } from '../objects/order.ts';
+import type { ResourceMapper } from '../objects/resource-mapper.ts';
+import type { OwnedObjects } from '../observe/owned-objects.ts';
+import { errorsOf } from '../plan/object-errors.ts';
+import { type DesiredObject, definitionKind, isDefinition, kindsOf, type Plan } from '../plan/plan.ts';
+import { redactionOf } from '../plan/secret-values.ts';
+import { Superseded, SyncFailure } from '../plan/sync-failure.ts';
+import type { DryRun } from './dry-run.ts';
+import type { Hooks } from './hooks.ts';
+import type { Inventory } from './inventory.ts';
+import type { ObjectWriter } from './object-writer.ts';
+import { addRefusals, changedIn, concurrency, goesOn, isNamespace, nameOf, opensWay, type Progress, type Run } from './run.ts';
+import type { Trials } from './trial.ts';
+
+export interface WavesOptions {
+  readonly dryRun: DryRun;
+  readonly owned: Pick<OwnedObjects, 'live'>;
+  readonly writer: Pick<ObjectWriter, 'apply'>;
+  readonly trials: Pick<Trials, 'unmake'>;
+  readonly hooks: Hooks;
+  readonly mapper: Pick<ResourceMapper, 'findNow'>;
+  readonly inventory: Pick<Inventory, 'write'>;
+  readonly redactor: Redactor;
+}
+
+/** What keeps the next wave from coming. */
+export interface Wait {
+  /** A sentence each; empty when all waves are through. */
+  readonly waitsFor: readonly string[];
+  /** When to look again although nothing changed: the announcement may be lost. */
+  readonly recheckMs?: number;
+}
+
+/** Applies a plan in waves. A wave ends when its objects are healthy and its hooks are through; nothing is held between two. */
+export interface Waves {
+  /** Applies as many waves as can go on now, and notes in `progress` how far they came. @throws SyncFailure */
+  apply(run: Run, progress: Progress): Promise<Wait>;
+  /** Starts hooks that run because the revision could not be put in force; nothing waits for them. */
+  startFailureHooks(run: Run): Promise<void>;
+}
+
+const definitionRecheckMs = 500;
+/** A revision whose Namespaces were taken away again is tried again by itself after this time. */
+const unmadeRetryMs = 60_000;
+
+const through: Wait = { waitsFor: [] };
+
+export function createWaves(options: WavesOptions): Waves {
+  const { dryRun, owned, writer, trials, hooks, mapper, inventory, redactor } = options;
+  return { apply, startFailureHooks };
+
+  async function apply(run: Run, progress: Progress): Promise<Wait> {
+    const { app, state, plan, build } = run;
+    const waves = wavesOf([...plan.objects.values(), ...plan.hooks.values()]);
+    for (const wave of waves) {
+      const wait = await applyWave(run, progress, wave);
+      if (wait.waitsFor.length > 0) return wait;
+      const running = await runHooks(run, wave.hooks, wave.phase);
+      const applied = wave.objects.filter(({ id }) => !progress.failed.has(id));
+      const unsettled = wave === waves.at(-1) ? [] : unsettledIn(run, applied);
+      if (running.length + unsettled.length > 0) return { waitsFor: [...running, ...unsettled] };
+    }
+    const unserved = await unservedIn(run, progress);
+    if (unserved !== undefined) return unserved;
+    if (plan.hooks.size > 0) {
+      state.ownership.completeHooks(build.digest);
+      await inventory.write(app, state, { revision: run.revision.commit.revision, intended: plan.objects });
+      await hooks.clean(state.ownership);
+    }
+    return through;
+  }
+
+  /** Waits for the definitions that were applied: other apps, and what this one holds later, need their kinds. */
+  async function unservedIn(run: Run, { modes, failed }: Progress): Promise<Wait | undefined> {
+    for (const id of modes.keys()) {
+      const definition = isDefinition(id) ? run.plan.objects.get(id) : undefined;
+      if (definition === undefined || failed.has(id) || run.state.ownership.applied.get(id)?.skipped !== undefined) continue;
+      if (await isServed(run, definition)) continue;
+      return { waitsFor: [`${describeObject(definition.object)} to be established`], recheckMs: definitionRecheckMs };
+    }
+    return undefined;
+  }
+
+  async function applyWave(run: Run, progress: Progress, { objects }: Wave<DesiredObject>): Promise<Wait> {
+    const { app, plan, signal } = run;
+    const { failed, modes, changes, made } = progress;
+    const changed = new Set(changedIn(plan, run));
+    const due = objects.filter((desired) => changed.has(desired) && !failed.has(desired.id));
+    for (const stage of stagesOf(due, placeOf, 1)) {
+      const wait = await tryOutArrived(run, progress, stage);
+      if (wait.waitsFor.length > 0) return wait;
+      const errors = new Map<ObjectId, readonly BuildError[]>();
+      await mapBounded(stage, concurrency, async (desired) => {
+        if (signal.aborted) throw new Superseded();
+        if (failed.has(desired.id)) return;
+        try {
+          const change = await writer.apply({ app, state: run.state, desired, mode: modes.get(desired.id) ?? 'apply', signal });
+          if (change !== undefined) changes.push(change);
+          if (change?.action === 'created' && opensWay(desired)) made.add(desired.id);
+        } catch (err) {
+          if (!isStatusError(err)) throw err;
+          addRefusals(errors, await dryRun.refusalsOf(run, desired, err));
+        }
+      });
+      if (errors.size > 0 && !goesOn(app))
+        throw new SyncFailure('ReconciliationFailed', [...errors.values()].flat(), new Set(errors.keys()));
+      for (const [id, found] of errors) failed.set(id, found);
+    }
+    return through;
+  }
+
+  /**
+   * Tries out objects whose kind or Namespace the same revision brings, once the server has it: all of them, before anything beside
+   * definitions and Namespaces is applied. When one of them is refused, what was made for them goes again.
+   */
+  async function tryOutArrived(run: Run, progress: Progress, stage: readonly DesiredObject[]): Promise<Wait> {
+    if (stage.some(opensWay)) return through;
+    const { plan, state } = run;
+    const { modes, failed, made } = progress;
+    const isUntried = ({ id }: DesiredObject): boolean => modes.get(id) === undefined && !failed.has(id);
+    const due = new Set(stage);
+    const fresh = [...plan.objects.values()].filter(
+      (desired) => plan.undefinedYet.has(desired.id) && isUntried(desired) && (due.has(desired) || isDefined(run, desired)),
+    );
+    const kinds = new Map(fresh.map((desired) => [`${desired.object.kind}.${desired.object.apiVersion}`, desired]));
+    for (const { resource } of kinds.values()) {
+      const definition = definitionIn(plan, resource);
+      if (definition !== undefined && (await isServed(run, definition))) continue;
+      return { waitsFor: [`${definitionKind} ${nameOf(resource)} to be established`], recheckMs: definitionRecheckMs };
+    }
+    const arrived = new Set(
+      [...made].flatMap((id) => (isNamespace(id) && state.ownership.applied.has(id) ? [tryParseId(id)?.ref.name] : [])),
+    );
+    const housed = [...plan.objects.values()].filter(
+      (desired) => arrived.has(desired.ref.namespace) && isUntried(desired) && !plan.undefinedYet.has(desired.id),
+    );
+    const untried = [...fresh, ...housed].filter(({ id, object }) => state.ownership.applied.get(id)?.desired.object !== object);
+    if (untried.length === 0) return through;
+    await dryRun.follow(run, untried);
+    try {
+      const tried = await dryRun.ask(run, untried);
+      for (const [id, mode] of tried.modes) modes.set(id, mode);
+      for (const [id, errors] of tried.failed) failed.set(id, errors);
+    } catch (err) {
+      if (!(err instanceof SyncFailure) || made.size === 0) throw err;
+      await unmake(run, made);
+      // The next try makes them again.
+      throw new SyncFailure(err.reason, err.errors, err.objects, unmadeRetryMs);
+    }
+    return through;
+  }
+
+  /** Whether a definition is established, and discovery says so of what it serves. */
+  async function isServed({ rules }: Run, { resource, ref, object }: DesiredObject): Promise<boolean> {
+    const live = owned.live(resource, ref);
+    if (live === undefined || rules.healthOf(live).status !== 'Healthy') return false;
+    for (const { group, version, kind } of kindsOf(object)) if ((await mapper.findNow(group, version, kind)) === undefined) return false;
+    return true;
+  }
+
+  /** Deletes the Namespaces and definitions that a revision made and that hold nothing, so that a revision that is refused leaves nothing. */
+  async function unmake({ state, plan, signal }: Run, made: ReadonlySet<ObjectId>): Promise<void> {
+    for (const id of made) {
+      const desired = plan.objects.get(id);
+      const applied = state.ownership.applied.get(id);
+      if (desired === undefined || applied?.uid === undefined) continue;
+      signal.throwIfAborted();
+      if (!(await trials.unmake(desired, applied.uid))) continue;
+      state.ownership.unmake(id, desired);
+      state.health.drop(id);
+    }
+  }
+
+  /** Whether the definition of an object is applied already. */
+  function isDefined({ plan, state }: Run, { resource }: DesiredObject): boolean {
+    const definition = definitionIn(plan, resource);
+    return definition !== undefined && state.ownership.applied.has(definition.id);
+  }
+
+  async function runHooks(run: Run, due: readonly DesiredObject[], phase: HookPhase): Promise<readonly string[]> {
+    const { app, state, build, rules, revision, signal } = run;
+    const outcomes = await mapBounded(due, concurrency, async (hook) => {
+      if (signal.aborted) throw new Superseded();
+      try {
+        return { hook, outcome: await hooks.run({ state, hook, phase, digest: build.digest, rules }) };
+      } catch (err) {
+        if (!isStatusError(err)) throw err;
+        throw new SyncFailure('ReconciliationFailed', await errorsOf(hook, err, revision, redactionOf(redactor, app)));
+      }
+    });
+    const errors = outcomes.flatMap(({ hook: { manifest }, outcome }) =>
+      outcome.state === 'failed' ? [{ file: manifest.file, line: manifest.line, message: `${phase} hook: ${outcome.reason}` }] : [],
+    );
+    if (errors.length > 0) throw new SyncFailure('ReconciliationFailed', errors);
+    if (state.ownership.hooks.cleaning.size > 0) {
+      await inventory.write(app, state, { revision: revision.commit.revision, intended: run.plan.objects });
+      await hooks.clean(state.ownership);
+    }
+    return outcomes.flatMap(({ outcome }) => (outcome.state === 'running' ? [outcome.reason] : []));
+  }
+
+  async function startFailureHooks({ state, build, plan, rules }: Run): Promise<void> {
+    const due = [...plan.hooks.values()].filter(({ policy }) => policy.hooks.includes('SyncFail'));
+    await mapBounded(due, concurrency, async (hook) => {
+      await hooks.run({ state, hook, phase: 'SyncFail', digest: build.digest, rules }).catch((err: unknown) => {
+        // The failure that led here is the one to report.
+        if (!isStatusError(err)) throw err;
+      });
+    });
+  }
+
+  function unsettledIn({ state, rules }: Run, objects: readonly DesiredObject[]): readonly string[] {
+    return objects.flatMap(({ id, resource, ref, object }) => {
+      if (state.ownership.applied.get(id)?.skipped === 'suspended') return [];
+      const live = owned.live(resource, ref);
+      if (live === undefined) return [describeObject(object)];
+      const { status, reason } = rules.healthOf(live);
+      // Nothing will ever act on an object without a controller, so no wave waits for it.
+      return status === 'Healthy' || status === 'Suspended' || status === 'NoController' ? [] : [reason];
+    });
+  }
+}
+
+const placeOf = ({ object, policy }: DesiredObject) => ({ kind: object.kind, wave: policy.wave });
+
+const definitionIn = ({ objects }: Plan, resource: Resource<DynamicObject>): DesiredObject | undefined =>
+  [...objects.values()].find(({ object, ref }) => object.kind === definitionKind && ref.name === nameOf(resource));
