@@ -76,9 +76,9 @@ function nodeMay(registry: Pick<Registry, 'get' | 'stateOf'>, node: string, attr
     case 'configmaps':
     case 'serviceaccounts': {
       // For which pod is said in the body, and checked there.
-      if (subresource === 'token') return verb === 'create' && isReferenced(registry, node, namespace, resource, name);
+      if (subresource === 'token') return verb === 'create' && isReferenced(registry, node, { namespace, resource, name });
       const wanted = verb === 'get' ? name : exactValueOf(fieldSelector, 'metadata.name');
-      return reads && subresource === '' && wanted !== undefined && isReferenced(registry, node, namespace, resource, wanted);
+      return reads && subresource === '' && wanted !== undefined && isReferenced(registry, node, { namespace, resource, name: wanted });
     }
     case 'certificatesigningrequests.certificates.k8s.io':
       return subresource === '' && (reads || verb === 'create');
@@ -99,8 +99,14 @@ function exactValueOf(fieldSelector: string, field: string): string | undefined 
   return parseFieldSelector(fieldSelector).exactValueOf(field);
 }
 
+interface Referenced {
+  readonly namespace: string;
+  readonly resource: string;
+  readonly name: string;
+}
+
 /** True when a pod of the node uses the object. Reads some dozens of pods; kubelets fetch each object once. */
-function isReferenced(registry: Pick<Registry, 'stateOf'>, node: string, namespace: string, resource: string, name: string): boolean {
+function isReferenced(registry: Pick<Registry, 'stateOf'>, node: string, { namespace, resource, name }: Referenced): boolean {
   const bound = registry
     .stateOf(pods)
     .candidates({ namespace: undefined, name: undefined, indexed: node, predicate: undefined, selective: true });

@@ -96,7 +96,7 @@ export function createKubeletClient({ caCertificate, clientCertificate }: Kubele
           request.setTimeout(0);
           resolve(response);
         });
-        request.once('error', (err) => reject(unreachable(host, port, path, err)));
+        request.once('error', (err) => reject(unreachable({ host, port, path }, err)));
         request.end(body);
       });
     },
@@ -126,7 +126,7 @@ export function createKubeletClient({ caCertificate, clientCertificate }: Kubele
           resolve(socket);
         });
         // Stays, since a connection that breaks later says so too; who uses it hears `close`.
-        socket.on('error', (err) => reject(unreachable(host, port, path, err)));
+        socket.on('error', (err) => reject(unreachable({ host, port, path }, err)));
       });
     },
 
@@ -143,7 +143,7 @@ export function createKubeletClient({ caCertificate, clientCertificate }: Kubele
           resolve({ socket, head });
         });
         request.once('response', (answer) => reject(new KubeletRefusal(answer)));
-        request.once('error', (err) => reject(unreachable(host, port, path, err)));
+        request.once('error', (err) => reject(unreachable({ host, port, path }, err)));
         request.end();
       });
     },
@@ -166,7 +166,10 @@ function addressOf({ metadata, status }: Node): { readonly host: string; readonl
   return { host, port: status?.daemonEndpoints?.kubeletEndpoint?.Port ?? defaultPort };
 }
 
-const unreachable = (host: string, port: number, path: string, cause: Error): StatusError =>
+const unreachable = (
+  { host, port, path }: { readonly host: string; readonly port: number; readonly path: string },
+  cause: Error,
+): StatusError =>
   new StatusError({
     code: 500,
     reason: 'InternalError',

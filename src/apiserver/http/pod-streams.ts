@@ -41,19 +41,20 @@ export async function handlePodStream(
   const { nodeName } = pod.spec;
   await context.kubeApi.connect(requestInfoOf(request), ref, connectionOptions(stream, query));
   if (nodeName === undefined || nodeName === '') throw badRequest(`pod ${ref.name} does not have a host assigned`);
-  const path = pathOf(stream, pod, container, query);
+  const path = pathOf({ stream, pod, container, query });
   const node = (await context.kubeApi.get({ ...own, kind: nodes }, { name: nodeName })) as Node;
   try {
     // Clients try SPDY when a WebSocket was refused, and show that answer: it should say why, not that SPDY is not spoken.
     if (asksForSpdy(request)) await throwRefusal(kubelet, { node, path, signal });
     const protocol = negotiateProtocol(request, stream === 'portforward' ? portForwardProtocols : remoteCommandProtocols);
     if (protocol === tunnelProtocol) {
-      const { socket, head } = await kubelet.openSpdy(node, { path, signal });
+      const agent = await kubelet.openSpdy(node, { path, signal });
+      const { socket } = agent;
       // No other handler sees a break while the client's side is being opened.
       socket.on('error', () => undefined);
       const client = await acceptWebSocket(request, protocol);
       if (client === undefined) socket.destroy();
-      else await relayBytes(client, socket, head, context);
+      else await relayBytes(client, agent, context);
       return;
     }
     const agent = await kubelet.openSocket(node, { path, protocols: [protocol], signal });
@@ -96,7 +97,14 @@ function connectionOptions(stream: PodStream, query: URLSearchParams): KubeObjec
   return { kind: optionKinds[stream], apiVersion: 'v1', ...asked } as unknown as KubeObject;
 }
 
-function pathOf(stream: PodStream, { metadata }: Pod, container: string | undefined, query: URLSearchParams): string {
+interface StreamPath {
+  readonly stream: PodStream;
+  readonly pod: Pod;
+  readonly container: string | undefined;
+  readonly query: URLSearchParams;
+}
+
+function pathOf({ stream, pod: { metadata }, container, query }: StreamPath): string {
   const parameters = new URLSearchParams();
   switch (stream) {
     case 'exec':

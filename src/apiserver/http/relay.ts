@@ -50,8 +50,14 @@ function forward(from: WebSocket, to: WebSocket, touch: () => void): void {
   else from.once('close', close);
 }
 
+/** A connection to an agent, and the bytes that came with its opening. */
+interface AgentConnection {
+  readonly socket: Duplex;
+  readonly head: Buffer;
+}
+
 /** Passes the payload of messages on as bytes and bytes as messages: SPDY within WebSocket. */
-export async function relayBytes(client: WebSocket, agent: Duplex, head: Buffer, options: RelayOptions): Promise<void> {
+export async function relayBytes(client: WebSocket, { socket: agent, head }: AgentConnection, options: RelayOptions): Promise<void> {
   const supervision = supervise(client, options, () => agent.destroy());
   const closed = new Promise<void>((resolve) => agent.once('close', resolve));
   // `close` follows.

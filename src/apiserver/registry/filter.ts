@@ -37,7 +37,7 @@ export function filterOf(kind: KindDefinition, { namespace, labelSelector = '', 
   const name = fields?.exactValueOf('metadata.name');
   const indexed = fields?.exactValueOf(indexedField);
   const scope = kind.namespaced ? (namespace ?? fields?.exactValueOf('metadata.namespace')) : undefined;
-  return { namespace: scope, name, indexed, predicate: predicateOf(kind, labels, fields, scope), selective: true };
+  return { namespace: scope, name, indexed, predicate: predicateOf(kind, { labels, fields, namespace: scope }), selective: true };
 }
 
 function checkFields(kind: KindDefinition, fields: FieldSelector): void {
@@ -51,12 +51,13 @@ function checkFields(kind: KindDefinition, fields: FieldSelector): void {
   }
 }
 
-function predicateOf(
-  kind: KindDefinition,
-  labels: LabelSelector | undefined,
-  fields: FieldSelector | undefined,
-  namespace: string | undefined,
-): ((object: KubeObject) => boolean) | undefined {
+interface Selectors {
+  readonly labels: LabelSelector | undefined;
+  readonly fields: FieldSelector | undefined;
+  readonly namespace: string | undefined;
+}
+
+function predicateOf(kind: KindDefinition, { labels, fields, namespace }: Selectors): ((object: KubeObject) => boolean) | undefined {
   // A requirement that an index answers is left out; one that contradicts it (two names) stays and matches nothing.
   const indexedFields = new Map([
     ['metadata.name', fields?.exactValueOf('metadata.name')],

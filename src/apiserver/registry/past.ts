@@ -62,11 +62,11 @@ export async function readPast({
     maxSize: Math.min(maxSize, windowBytes / memoryPerChar),
     async onChanges(changes) {
       for (const change of changes) {
-        const { prefix, key } = splitStoreKey(change.key);
+        const { prefix } = splitStoreKey(change.key);
         const state = states.get(prefix);
         if (state !== undefined) {
           if (change.values === undefined) state.window.startAt(change.revision);
-          else addChange(state, key, change, latest);
+          else addChange(state, change, latest);
           continue;
         }
         const past = pastOf(prefix);
@@ -100,7 +100,7 @@ export async function readPast({
       if (completeAfter >= state.since) return;
       state.window.startAt(completeAfter);
       const latest = new Map<string, Version>();
-      for (const change of changes) addChange(state, splitStoreKey(change.key).key, change, latest);
+      for (const change of changes) addChange(state, change, latest);
       later.set(prefix, nothing);
     },
     forget(prefix, revision) {
@@ -116,12 +116,8 @@ interface Version {
 }
 
 /** `latest` has what the last change of each key left. */
-function addChange(
-  state: ResourceState,
-  key: string,
-  { revision, key: storeKey, values }: StoredChange,
-  latest: Map<string, Version>,
-): void {
+function addChange(state: ResourceState, { revision, key: storeKey, values }: StoredChange, latest: Map<string, Version>): void {
+  const { key } = splitStoreKey(storeKey);
   const current = state.get(key);
   const versionOf = (text: string | undefined, at: number): Version => {
     if (text === undefined) return { object: undefined, bytes: 0 };

@@ -143,7 +143,9 @@ export async function watchObjects(registry: Registry, kind: KindDefinition, req
   if (start.initialEvents) await reach(registry, start.revision);
   if (request.signal.aborted) return { bookmark: () => undefined };
   // From here to the hub nothing awaits: between the state that is sent and the changes that follow there is no gap.
-  const initial = start.initialEvents ? currentState(registry, state, filter) : changesSince(registry, state, filter, start.revision);
+  const initial = start.initialEvents
+    ? currentState(registry, state, filter)
+    : changesSince(registry, { state, filter, revision: start.revision });
   if (start.closingBookmark) initial.push(bookmarkOf(kind, registry.revision, { initialEventsEnd: true }));
   const after = start.initialEvents || start.revision === 0 ? registry.revision : Math.max(start.revision, registry.revision);
   const watcher: Watcher = { filter, consumer: request, bookmarks, after, pending: [] };
@@ -168,7 +170,13 @@ function currentState(registry: Registry, state: ResourceState, filter: Filter):
   return records;
 }
 
-function changesSince(registry: Registry, state: ResourceState, filter: Filter, revision: number): WatchRecord[] {
+interface WatchStart {
+  readonly state: ResourceState;
+  readonly filter: Filter;
+  readonly revision: number;
+}
+
+function changesSince(registry: Registry, { state, filter, revision }: WatchStart): WatchRecord[] {
   if (revision === 0 || revision >= registry.revision) return [];
   const changes = state.window.since(revision);
   if (changes === undefined) throw expired(`too old resource version: ${revision} (${state.window.completeAfter})`);

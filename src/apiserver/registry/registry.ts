@@ -10,7 +10,8 @@ import { atRevision, decode, memoryOf } from './encoding.ts';
 import { changeOf, WindowMemory } from './event-window.ts';
 import { resourcePrefixOf, splitStoreKey, storeKeyOf } from './keys.ts';
 import { ObjectQuota } from './object-quota.ts';
-import { readPast } from './past.ts';
+import { type Past, readPast } from './past.ts';
+import { registryLines } from './registry-metrics.ts';
 import { type RegistryMemory, ResourceState } from './resource-state.ts';
 import { bookmarkOf, type RegistryCounters, SharedChange } from './watch-record.ts';
 
@@ -62,57 +63,98 @@ const bookmarkEveryMs = 60_000;
 const arrivalMs = 3_000;
 
 export async function startRegistry(options: RegistryOptions): Promise<Registry> {
-  const { storage, unreadable = new Map<string, Unreadable>(), kinds, clock, memory: budget, metrics, onFailure } = options;
-  const abort = new AbortController();
-  const windows = new WindowMemory(budget.windowBytes);
-  const pressure = watchHeapPressure({ heapBytes: budget.heapBytes, onHigh: () => windows.halve() });
-  const memory: RegistryMemory = { windows, objects: new ObjectQuota(budget.objectBytes, () => pressure.isHigh) };
-  const counters: RegistryCounters = { encodes: 0, noopWrites: 0, watchPredicateCalls: 0 };
-  const waiters = new Set<{ readonly revision: number; readonly done: () => void }>();
-  const states = new Map<string, ResourceState>();
+  const registry = new StoreRegistry(options);
+  await registry.start();
+  return registry;
+}
+
+class StoreRegistry implements Registry {
+  readonly counters: RegistryCounters = { encodes: 0, noopWrites: 0, watchPredicateCalls: 0 };
+  readonly storage: Storage;
+  readonly quota: ObjectQuota;
+  readonly unreadable: ReadonlyMap<string, Unreadable>;
+  readonly onSkipped: Registry['onSkipped'];
+  readonly #options: RegistryOptions;
+  readonly #abort = new AbortController();
+  readonly #memory: RegistryMemory;
+  readonly #pressure: ReturnType<typeof watchHeapPressure>;
+  readonly #waiters = new Set<{ readonly revision: number; readonly done: () => void }>();
+  readonly #states = new Map<string, ResourceState>();
   /** Kinds that are being read: what happens meanwhile, for as long as one read of the store takes. */
-  const arriving = new Map<string, StorageEvent[]>();
-  let revision = 0;
-  let cancelBookmarks: (() => void) | undefined;
+  readonly #arriving = new Map<string, StorageEvent[]>();
+  #past: Past | undefined;
+  #revision = 0;
+  #cancelBookmarks: (() => void) | undefined;
 
-  const { entries, revision: loadedRevision } = await storage.range({ prefix: '' });
-  revision = loadedRevision;
-  for (const kind of kinds) {
-    const prefix = resourcePrefixOf(kind);
-    if (!states.has(prefix)) states.set(prefix, new ResourceState(kind, revision, { counters, memory }));
+  constructor(options: RegistryOptions) {
+    const { storage, unreadable = new Map<string, Unreadable>(), memory: budget, metrics, onSkipped } = options;
+    this.#options = options;
+    this.storage = storage;
+    this.unreadable = unreadable;
+    this.onSkipped = onSkipped;
+    const windows = new WindowMemory(budget.windowBytes);
+    this.#pressure = watchHeapPressure({ heapBytes: budget.heapBytes, onHigh: () => windows.halve() });
+    this.quota = new ObjectQuota(budget.objectBytes, () => this.#pressure.isHigh);
+    this.#memory = { windows, objects: this.quota };
+    metrics?.addCollector(() =>
+      registryLines({ memory: this.#memory, counters: this.counters, states: this.#states, isHeapFull: this.#pressure.isHigh }),
+    );
   }
-  let decoded = 0;
-  for (const { key: storeKey, text, revision: at } of drained(entries)) {
-    const { prefix, key } = splitStoreKey(storeKey);
-    states.get(prefix)?.load(key, decode(text, at), memoryOf(text));
-    decoded += 1;
-    if (decoded % loadSlice === 0) await new Promise((resolve) => setImmediate(resolve));
-  }
-  const past = await readPast({ storage, states, clock, windowBytes: budget.windowBytes });
-  await storage.watch({ prefix: '', afterRevision: revision, signal: abort.signal, onEvents, onEnd });
-  scheduleBookmarks();
 
-  function onEvents(events: readonly StorageEvent[]): void {
+  get revision(): number {
+    return this.#revision;
+  }
+
+  async start(): Promise<void> {
+    const { kinds, clock, memory: budget } = this.#options;
+    const { storage } = this;
+    const { entries, revision } = await storage.range({ prefix: '' });
+    this.#revision = revision;
+    for (const kind of kinds) {
+      const prefix = resourcePrefixOf(kind);
+      if (!this.#states.has(prefix)) this.#states.set(prefix, this.#stateFrom(kind, revision));
+    }
+    await inSlices(entries, ({ key: storeKey, text, revision: at }) => {
+      const { prefix, key } = splitStoreKey(storeKey);
+      this.#states.get(prefix)?.load(key, decode(text, at), memoryOf(text));
+    });
+    this.#past = await readPast({ storage, states: this.#states, clock, windowBytes: budget.windowBytes });
+    await storage.watch({
+      prefix: '',
+      afterRevision: revision,
+      signal: this.#abort.signal,
+      onEvents: (events) => this.#onEvents(events),
+      onEnd: (err) => this.#onEnd(err),
+    });
+    this.#scheduleBookmarks();
+  }
+
+  #stateFrom(kind: KindDefinition, revision: number): ResourceState {
+    return new ResourceState(kind, revision, { counters: this.counters, memory: this.#memory });
+  }
+
+  #onEvents(events: readonly StorageEvent[]): void {
     const touched = new Set<ResourceState>();
     for (const event of events) {
       const { prefix, key } = splitStoreKey(event.key);
-      const state = states.get(prefix);
+      const state = this.#states.get(prefix);
       if (state === undefined) {
-        past.forget(prefix, event.revision);
-        arriving.get(prefix)?.push(event);
+        this.#past?.forget(prefix, event.revision);
+        this.#arriving.get(prefix)?.push(event);
         continue;
       }
       // Changes that a late reader found in the store already.
       if (event.revision <= state.since) continue;
-      apply(state, key, event);
+      this.#apply(state, key, event);
       touched.add(state);
     }
-    revision = events.at(-1)?.revision ?? revision;
+    this.#revision = events.at(-1)?.revision ?? this.#revision;
     for (const state of touched) state.hub.flush();
-    for (const waiter of waiters) if (waiter.revision <= revision) waiter.done();
+    for (const waiter of this.#waiters) if (waiter.revision <= this.#revision) waiter.done();
   }
 
-  function apply(state: ResourceState, key: string, event: StorageEvent): void {
+  #apply(state: ResourceState, key: string, event: StorageEvent): void {
+    const { counters } = this;
     const before = state.get(key);
     if (event.type === 'delete') {
       if (before === undefined) return;
@@ -129,129 +171,97 @@ export async function startRegistry(options: RegistryOptions): Promise<Registry>
     state.hub.dispatch(after === stored ? new SharedChange(change, counters, text) : new SharedChange(change, counters));
   }
 
-  async function serve(kind: KindDefinition): Promise<void> {
+  async serve(kind: KindDefinition): Promise<void> {
     const prefix = resourcePrefixOf(kind);
-    const present = states.get(prefix);
+    const present = this.#states.get(prefix);
     if (present !== undefined) {
-      states.set(prefix, present.redefined(kind));
+      this.#states.set(prefix, present.redefined(kind));
       present.hub.end();
       return;
     }
     const events: StorageEvent[] = [];
-    arriving.set(prefix, events);
+    this.#arriving.set(prefix, events);
     try {
-      const { entries, revision: at } = await storage.range({ prefix: `${prefix}/` });
-      const state = new ResourceState(kind, at, { counters, memory });
-      let count = 0;
-      for (const { key, text, revision: written } of drained(entries)) {
+      const { entries, revision: at } = await this.storage.range({ prefix: `${prefix}/` });
+      const state = this.#stateFrom(kind, at);
+      await inSlices(entries, ({ key, text, revision: written }) => {
         state.load(splitStoreKey(key).key, state.seen(decode(text, written)), memoryOf(text));
-        count += 1;
-        if (count % loadSlice === 0) await new Promise((resolve) => setImmediate(resolve));
-      }
+      });
       // A reader must not see more than the rest of the memory.
-      await waitFor(at, arrivalMs);
-      past.restore(prefix, state);
-      for (const event of events) if (event.revision > at) apply(state, splitStoreKey(event.key).key, event);
-      states.set(prefix, state);
+      await this.waitFor(at, arrivalMs);
+      this.#past?.restore(prefix, state);
+      for (const event of events) if (event.revision > at) this.#apply(state, splitStoreKey(event.key).key, event);
+      this.#states.set(prefix, state);
     } finally {
-      arriving.delete(prefix);
+      this.#arriving.delete(prefix);
     }
   }
 
-  function waitFor(wanted: number, timeoutMs: number): Promise<boolean> {
-    if (wanted <= revision) return Promise.resolve(true);
+  withdraw(kind: KindDefinition): void {
+    const prefix = resourcePrefixOf(kind);
+    const state = this.#states.get(prefix);
+    this.#states.delete(prefix);
+    state?.close();
+    state?.hub.end();
+  }
+
+  stateOf(kind: KindDefinition): ResourceState {
+    const state = this.#states.get(resourcePrefixOf(kind));
+    if (state === undefined) throw new Error(`resource ${resourcePrefixOf(kind)} is not served`);
+    return state;
+  }
+
+  get(kind: KindDefinition, key: string): KubeObject | undefined {
+    const object = this.#states.get(resourcePrefixOf(kind))?.get(key);
+    if (object !== undefined || this.unreadable.size === 0) return object;
+    const found = this.unreadable.get(storeKeyOf(kind, key));
+    if (found !== undefined) throw unreadableError(storeKeyOf(kind, key), found);
+    return undefined;
+  }
+
+  waitFor(wanted: number, timeoutMs: number): Promise<boolean> {
+    if (wanted <= this.#revision) return Promise.resolve(true);
     return new Promise((resolve) => {
       const settle = (reached: boolean): void => {
         cancel();
-        waiters.delete(waiter);
+        this.#waiters.delete(waiter);
         resolve(reached);
       };
-      const cancel = clock.after(timeoutMs, () => settle(false));
+      const cancel = this.#options.clock.after(timeoutMs, () => settle(false));
       const waiter = { revision: wanted, done: () => settle(true) };
-      waiters.add(waiter);
+      this.#waiters.add(waiter);
     });
   }
 
-  function onEnd(err: Error): void {
-    for (const state of states.values()) state.hub.end(err);
-    if (!abort.signal.aborted) onFailure(err);
+  #onEnd(err: Error): void {
+    for (const state of this.#states.values()) state.hub.end(err);
+    if (!this.#abort.signal.aborted) this.#options.onFailure(err);
   }
 
-  function scheduleBookmarks(): void {
-    cancelBookmarks = clock.after(bookmarkEveryMs, () => {
-      for (const state of states.values()) state.hub.bookmark(bookmarkOf(state.kind, revision));
-      scheduleBookmarks();
+  #scheduleBookmarks(): void {
+    this.#cancelBookmarks = this.#options.clock.after(bookmarkEveryMs, () => {
+      for (const state of this.#states.values()) state.hub.bookmark(bookmarkOf(state.kind, this.#revision));
+      this.#scheduleBookmarks();
     });
   }
 
-  metrics?.addCollector(function* () {
-    yield* gaugeLines('stored_object_bytes', 'Memory of all stored objects, which the storage quota limits.', memory.objects.bytes);
-    yield* gaugeLines(
-      'heap_is_full',
-      '1 while writes that need memory are refused because the heap is nearly full.',
-      pressure.isHigh ? 1 : 0,
-    );
-    yield* gaugeLines('event_window_bytes', 'Memory of the changes that watches may start after.', memory.windows.bytes);
-    yield '# HELP apiserver_storage_objects Stored objects by resource.\n# TYPE apiserver_storage_objects gauge\n';
-    for (const { kind, all } of states.values()) {
-      const resource = kind.group === '' ? kind.resource : `${kind.resource}.${kind.group}`;
-      yield `apiserver_storage_objects{resource="${resource}"} ${all.objects.size}\n`;
-    }
-    yield* counterLines('encodes_total', 'Objects encoded to JSON, for the store or a watch.', counters.encodes);
-    yield* counterLines('noop_writes_total', 'Writes that changed nothing and were not made.', counters.noopWrites);
-    yield* counterLines(
-      'watch_predicate_calls_total',
-      'Objects compared with a selector because no index answered.',
-      counters.watchPredicateCalls,
-    );
-  });
-
-  return {
-    get revision() {
-      return revision;
-    },
-    counters,
-    storage,
-    quota: memory.objects,
-    stateOf(kind) {
-      const state = states.get(resourcePrefixOf(kind));
-      if (state === undefined) throw new Error(`resource ${resourcePrefixOf(kind)} is not served`);
-      return state;
-    },
-    get(kind, key) {
-      const object = states.get(resourcePrefixOf(kind))?.get(key);
-      if (object !== undefined || unreadable.size === 0) return object;
-      const found = unreadable.get(storeKeyOf(kind, key));
-      if (found !== undefined) throw unreadableError(storeKeyOf(kind, key), found);
-      return undefined;
-    },
-    unreadable,
-    onSkipped: options.onSkipped,
-    serve,
-    withdraw(kind) {
-      const prefix = resourcePrefixOf(kind);
-      const state = states.get(prefix);
-      states.delete(prefix);
-      state?.close();
-      state?.hub.end();
-    },
-    waitFor,
-    stop() {
-      abort.abort();
-      pressure.stop();
-      past.close();
-      cancelBookmarks?.();
-      for (const state of states.values()) state.hub.end();
-    },
-  };
+  stop(): void {
+    this.#abort.abort();
+    this.#pressure.stop();
+    this.#past?.close();
+    this.#cancelBookmarks?.();
+    for (const state of this.#states.values()) state.hub.end();
+  }
 }
 
-function* counterLines(name: string, help: string, value: number): Iterable<string> {
-  yield `# HELP ${name} ${help}\n# TYPE ${name} counter\n${name} ${value}\n`;
-}
-
-function* gaugeLines(name: string, help: string, value: number): Iterable<string> {
-  yield `# HELP ${name} ${help}\n# TYPE ${name} gauge\n${name} ${value}\n`;
+/** Takes the entries in slices, so that no turn of the event loop decodes them all. */
+async function inSlices(entries: readonly StoredEntry[], take: (entry: StoredEntry) => void): Promise<void> {
+  let taken = 0;
+  for (const entry of drained(entries)) {
+    take(entry);
+    taken += 1;
+    if (taken % loadSlice === 0) await new Promise((resolve) => setImmediate(resolve));
+  }
 }
 
 /** The entries in their order, each let go of as it is taken: all texts beside all objects would be twice the memory. */
