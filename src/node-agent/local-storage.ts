@@ -13,9 +13,9 @@ export interface LocalStorageOptions {
 }
 
 export interface StorageFinding {
-  /** Why the pod is to be evicted, in the words of the kubelet. */
+  /** Reason for the eviction of the pod, in the words of the kubelet. */
   readonly excess: string | undefined;
-  /** What could not be counted as a whole, in words for an Event. */
+  /** Volumes that could not be counted completely, as text for an Event. */
   readonly uncounted: string | undefined;
 }
 
