@@ -8,7 +8,7 @@ interface RegistryFigures {
   readonly isHeapFull: boolean;
 }
 
-/** What the registry holds and does, in the text form of Prometheus. */
+/** Sizes and counters of the registry, in the text form of Prometheus. */
 export function* registryLines({ memory, counters, states, isHeapFull }: RegistryFigures): Iterable<string> {
   yield* gaugeLines('stored_object_bytes', 'Memory of all stored objects, which the storage quota limits.', memory.objects.bytes);
   yield* gaugeLines('heap_is_full', '1 while writes that need memory are refused because the heap is nearly full.', isHeapFull ? 1 : 0);
