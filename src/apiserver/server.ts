@@ -35,6 +35,7 @@ import { RequestLife } from './server/request-life.ts';
 import { ResourceRequests } from './server/resource-requests.ts';
 import { createRequestTurns } from './server/turns.ts';
 import type { ServiceAccountTokens } from './service-account-tokens.ts';
+import { startChecks } from './start-checks.ts';
 
 /** The API on the wire: HTTP/1.1 over TLS, as kubectl and every other client of Kubernetes speaks it. */
 export interface ApiServer extends Component {
@@ -83,9 +84,15 @@ export interface ApiServerOptions {
 const maxConnections = 10_000;
 /** Until the last byte of a body; bounds clients that send slowly. */
 const requestTimeoutMs = 60_000;
-const headersTimeoutMs = 20_000;
-const handshakeTimeoutMs = 10_000;
+/** Until the last header, and of a handshake; upstream's time. It is longer than the 10 s that clients wait, so that they give up first. */
+const headersTimeoutMs = 32_000;
+const handshakeTimeoutMs = 32_000;
 const keepAliveTimeoutMs = 120_000;
+/**
+ * Limit for the first line and all headers: kubectl sends selectors of 30 KB. Upstream takes 1 MiB, which thousands of
+ * connections could not share.
+ */
+const maxHeaderBytes = 64 * 1024;
 /** Share of a turn of the event loop for writing to watches. */
 const streamSliceMs = 3;
 /** Encoded objects that are kept for the next reader. */
@@ -170,7 +177,7 @@ class HttpApiServer implements ApiServer {
         serviceAccounts,
         metrics: new MetricsPage({ metricsText: () => this.#options.metricsText(), clock, turns }),
         backup: backup === undefined ? undefined : new BackupPath({ backup, stopping, log }),
-        healthChecks: [...this.#ownChecks(), ...this.#options.healthChecks],
+        healthChecks: this.#healthChecks(),
         health: createHealthRecord(),
         clock,
         version,
@@ -201,12 +208,16 @@ class HttpApiServer implements ApiServer {
     };
   }
 
-  #ownChecks(): readonly HealthCheck[] {
+  /** In the order of the real server. */
+  #healthChecks(): readonly HealthCheck[] {
+    const { kubeApi, healthChecks } = this.#options;
     const check = (): void => {
       if (this.#stopping.signal.aborted) throw new Error('the server is shutting down');
     };
     return [
       { name: 'ping', liveness: true, check: () => undefined },
+      ...healthChecks,
+      ...startChecks(kubeApi),
       { name: 'shutdown', liveness: false, check },
     ];
   }
@@ -221,6 +232,7 @@ class HttpApiServer implements ApiServer {
         rejectUnauthorized: false,
         ALPNProtocols: ['http/1.1'],
         handshakeTimeout: handshakeTimeoutMs,
+        maxHeaderSize: maxHeaderBytes,
         keepAlive: true,
         keepAliveInitialDelay: 30_000,
       },

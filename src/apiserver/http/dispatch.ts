@@ -7,7 +7,7 @@ import { handleDelete, handleDeleteCollection } from './delete.ts';
 import { handleGet } from './get.ts';
 import type { KubeletClient } from './kubelet-client.ts';
 import { handleList } from './list.ts';
-import { booleanOf, checkTimeout } from './options.ts';
+import { booleanOf } from './options.ts';
 import { handlePatch } from './patch.ts';
 import { handlePodLog } from './pod-log.ts';
 import { handlePodStream } from './pod-streams.ts';
@@ -117,7 +117,7 @@ export interface DispatchOptions {
 
 /** @throws StatusError 404 and 405 as the real server gives them, 501 for what is not there yet */
 export function handlerOf(options: DispatchOptions): { readonly handler: Handler; readonly kind: KindDefinition } {
-  const { target, query, kind } = options;
+  const { target, kind } = options;
   const { name, namespace, subresource } = target;
   const connection = tryConnection(target);
   if (kind !== undefined && connection !== undefined && kind.subresources.some((served) => served.name === connection)) {
@@ -126,7 +126,6 @@ export function handlerOf(options: DispatchOptions): { readonly handler: Handler
   if (kind === undefined || target.rest !== undefined) throw resourceNotFound();
   const scopeMatches = kind.namespaced ? namespace !== undefined || name === undefined : namespace === undefined;
   if (!scopeMatches) throw resourceNotFound();
-  if (!isWatch(target, query)) checkTimeout(query);
   return { handler: subresource === undefined ? objectHandler(options, kind) : subresourceHandler(options, kind), kind };
 }
 

@@ -1,4 +1,5 @@
 import type { DeleteOptions } from '../../client/client.ts';
+import { tryDuration } from '../../machinery/cel/time.ts';
 import { goQuote } from '../../machinery/go-text.ts';
 import { badRequest, type FieldError, invalid } from '../../machinery/status-error.ts';
 import type { ListRequest, WriteRequest } from '../kube-api.ts';
@@ -195,13 +196,18 @@ function checkedDeleteOptions(raw: RawDeleteOptions): DeleteOptions {
   };
 }
 
-const goDuration = /^[+-]?(0|((\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h))+)$/;
-
-/** Checks the time that a client means to wait. The client itself stops waiting; a text that is no duration is refused, as upstream. */
-export function checkTimeout(query: URLSearchParams): void {
-  const timeout = nonEmpty(query.get('timeout'));
-  if (timeout === undefined || goDuration.test(timeout)) return;
-  throw badRequest(`invalid timeout specified in the request URL - time: invalid duration ${goQuote(timeout)}`);
+/**
+ * The time in milliseconds that a client gives its request by `timeout=`; undefined when it gives none, or no time above zero, which
+ * is none upstream.
+ *
+ * @throws StatusError `BadRequest` for a text that is no duration of Go
+ */
+export function timeoutMsOf(query: URLSearchParams): number | undefined {
+  const text = nonEmpty(query.get('timeout'));
+  if (text === undefined) return undefined;
+  const timeout = tryDuration(text);
+  if (timeout === undefined) throw badRequest(`invalid timeout specified in the request URL - time: invalid duration ${goQuote(text)}`);
+  return timeout.nanos > 0n ? Number(timeout.nanos) / 1_000_000 : undefined;
 }
 
 const dryRunErrors = (values: readonly string[]): FieldError[] =>

@@ -3,6 +3,7 @@ import type { KindDefinition } from '../../machinery/kind.ts';
 import type { AuditedBody } from '../audit/bodies.ts';
 import type { AuditDecision } from '../audit/policy.ts';
 import type { Seat } from '../flow-control/fair-queue.ts';
+import type { Deadline } from '../http/deadline.ts';
 import { attributesOf } from '../http/dispatch.ts';
 import type { RequestTarget } from '../http/request-target.ts';
 import type { Upgrade } from '../http/upgrade.ts';
@@ -30,6 +31,8 @@ export interface Exchange {
   readonly isWatch: boolean;
   /** Lasts as long as its client likes. */
   readonly isLong: boolean;
+  /** Absent when the client has set no time, and for what lasts long. */
+  deadline: Deadline | undefined;
   finish(answer: { readonly code: number; readonly bytes: number }): void;
   readonly bytesBefore: number;
   audit: ExchangeAudit | undefined;

@@ -5,9 +5,8 @@ import type { Aggregator } from '../aggregation/aggregator.ts';
 import { resourceNotFound, wantsPretty } from '../http/api-request.ts';
 import { negotiate, parseAccept } from '../http/content-negotiation.ts';
 import type { Discovery } from '../http/discovery.ts';
-import { checksOf, type createHealthRecord, type HealthCheck, healthEndpoints, isHealthEndpoint, reportHealth } from '../http/health.ts';
+import { checksOf, type createHealthRecord, type HealthCheck, healthEndpoints, reportHealth, tryHealthPath } from '../http/health.ts';
 import { type OpenApiDocuments, sendOpenApi, withRemoteDocuments } from '../http/openapi.ts';
-import { booleanOf } from '../http/options.ts';
 import type { RequestTarget } from '../http/request-target.ts';
 import { sendPageNotFound, sendPlain, sendText, sendValue } from '../http/respond.ts';
 import type { KubeApi } from '../kube-api.ts';
@@ -75,19 +74,18 @@ export async function answerPath(exchange: KnownExchange, parts: PathParts): Pro
     await parts.backup.send(exchange);
     return;
   }
-  if (method !== 'GET') throw methodNotAllowed();
   if (target.type === 'resource') throw new Error('a resource is no path');
   const handler = target.type === 'other' ? handlerOf(path) : discoveryPaths[target.type];
   if (handler === undefined) sendPageNotFound(response);
+  // The real server reports its health by any method.
+  else if (method !== 'GET' && handler !== sendHealth) throw methodNotAllowed();
   else await handler(exchange, parts);
 }
 
 function handlerOf(path: string): PathHandler | undefined {
-  if (isHealthEndpoint(segmentsOf(path)[0] ?? '')) return sendHealth;
+  if (tryHealthPath(path) !== undefined) return sendHealth;
   return paths.get(path) ?? below.find(([start]) => path.startsWith(start))?.[1];
 }
-
-const segmentsOf = (path: string): readonly string[] => path.replace(/^\/|\/$/g, '').split('/');
 
 // ---------------------------------------------------------------------------------------------------------------------------- discovery
 
@@ -134,12 +132,11 @@ const asksForAggregated = (accept: string | undefined): boolean =>
 // ------------------------------------------------------------------------------------------------------------------------------- health
 
 async function sendHealth({ path, query, response }: KnownExchange, { healthChecks, health }: PathParts): Promise<void> {
-  const [endpoint = '', ...rest] = segmentsOf(path);
-  if (!isHealthEndpoint(endpoint)) return;
-  const only = rest.length === 0 ? undefined : rest.join('/');
-  const verbose = query.has('verbose') && booleanOf(query, 'verbose');
-  const report = await reportHealth(healthChecks, { endpoint, only, verbose, exclude: query.getAll('exclude') }, health);
+  const asked = tryHealthPath(path);
+  const options = { verbose: query.has('verbose'), exclude: query.getAll('exclude') };
+  const report = asked === undefined ? undefined : await reportHealth(healthChecks, { ...asked, ...options }, health);
   if (report === undefined) sendPageNotFound(response);
+  else if (asked?.only !== undefined && report.code === 200) sendText(response, 200, 'text/plain; charset=utf-8', report.text);
   else sendPlain(response, report.code, report.text);
 }
 

@@ -6,6 +6,7 @@ import type { Log } from '../../base/log.ts';
 import { isStatusError } from '../../machinery/status-error.ts';
 import { type Authenticator, isAnonymous } from '../http/authentication.ts';
 import { negotiate, type Representation } from '../http/content-negotiation.ts';
+import { startDeadline } from '../http/deadline.ts';
 import { kindOf, labelsOf } from '../http/dispatch.ts';
 import { impersonatedUser } from '../http/impersonation.ts';
 import type { RequestMetrics } from '../http/request-metrics.ts';
@@ -107,6 +108,7 @@ export class RequestLife {
       upgrade,
       isWatch: labels.verb === 'WATCH',
       isLong: labels.verb === 'WATCH' || labels.verb === 'CONNECT' || isPassedOn,
+      deadline: undefined,
       finish: metrics.started(labels),
       bytesBefore: raw.socket.bytesWritten,
       audit: undefined,
@@ -144,13 +146,15 @@ export class RequestLife {
     const { resources, paths, clock, log } = this.#options;
     try {
       if (exchange === undefined || !isKnown(exchange)) throw new Error('handler of a request that was not authenticated');
-      const { target } = exchange;
+      const { target, isLong, query } = exchange;
+      if (!isLong) exchange.deadline = startDeadline(response, query, clock);
       if (target.type === 'resource') await resources.answer(exchange, target, body instanceof Buffer ? body : undefined);
       else await answerPath(exchange, paths);
       // Only the client has to read the rest, and no other request has to wait for that.
       exchange.seat?.leave();
       limitRest(response, clock);
     } catch (err) {
+      if (exchange?.deadline?.hasPassed === true) return;
       if (!isStatusError(err)) {
         log.error({ err, method: raw.method, path: exchange?.path, auditId: response.getHeader('audit-id') }, 'Could not answer request');
       }

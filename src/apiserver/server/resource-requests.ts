@@ -51,12 +51,13 @@ export class ResourceRequests {
 
   async #handle(exchange: KnownExchange, target: ResourceTarget, body: Buffer | undefined): Promise<void> {
     const { context, kubelet, audit } = this.#options;
-    const { raw, response, user, method, query, kind: served, upgrade, seat } = exchange;
+    const { raw, response, user, method, query, kind: served, upgrade, seat, deadline } = exchange;
     const { handler, kind } = handlerOf({ method, target, query, kind: served, kubelet });
     if (kind.deprecation !== undefined) setWarnings(response, [kind.deprecation]);
     const userAgent = raw.headers['user-agent'] ?? '';
     const annotate = (key: string, value: string): void => audit.annotate(exchange, { key, value });
-    const signal = signalOf(response);
+    const gone = signalOf(response);
+    const signal = deadline === undefined ? gone : AbortSignal.any([gone, deadline.signal]);
     await handler({ method, raw, response, user, userAgent, target, kind, query, upgrade, body, seat, signal, annotate }, context);
   }
 

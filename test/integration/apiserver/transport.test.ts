@@ -153,7 +153,6 @@ describe('the API server on the wire', () => {
   it('answers health, version, discovery and metrics by the rights of the user', async () => {
     const get = (path: string, anonymous = false) => cluster.fetch(path, { anonymous });
     for (const path of ['/healthz', '/livez', '/readyz']) expect(await get(path, true)).toMatchObject({ status: 200, text: 'ok' });
-    expect((await get('/readyz?verbose')).text).toBe('[+]ping ok\n[+]shutdown ok\n[+]etcd ok\nreadyz check passed\n');
     expect(await get('/livez/ping')).toMatchObject({ status: 200, text: 'ok' });
     expect((await get('/readyz/nope')).status).toBe(404);
     expect((await get('/version', true)).json).toMatchObject({ major: '1', minor: '36', gitVersion: 'v1.36.0+midship.0.1.0' });
@@ -164,6 +163,97 @@ describe('the API server on the wire', () => {
     expect((await get('/apis/apps/v1')).json.kind).toBe('APIResourceList');
     expect((await get('/')).json.paths).toContain('/apis/apps/v1');
     expect(await get('/nope')).toMatchObject({ status: 404, text: '404 page not found\n' });
+  });
+
+  it('reports its health check by check, in the words of the real server', async () => {
+    const starts = [
+      'start-system-namespaces-controller',
+      'rbac/bootstrap-roles',
+      'scheduling/bootstrap-system-priority-classes',
+      'priority-and-fairness-config-producer',
+      'bootstrap-controller',
+      'start-kubernetes-service-cidr-controller',
+    ].map((hook) => `[+]poststarthook/${hook} ok\n`);
+    const checks = `[+]ping ok\n[+]etcd ok\n${starts.join('')}[+]autoregister-completion ok\n`;
+    const text = async (path: string): Promise<string> => (await cluster.fetch(path)).text;
+    expect(await text('/livez?verbose')).toBe(`${checks}livez check passed\n`);
+    expect(await text('/readyz?verbose=false')).toBe(`${checks}[+]shutdown ok\nreadyz check passed\n`);
+    expect(await text('/livez?verbose&exclude=etcd&exclude=b&exclude=a')).toBe(
+      `${checks.replace('etcd ok', 'etcd excluded: ok')}warn: some health checks cannot be excluded: no matches for "a", "b"\nlivez check passed\n`,
+    );
+    expect(await cluster.fetch('/livez/poststarthook/rbac/bootstrap-roles')).toMatchObject({ status: 200, text: 'ok' });
+    expect(await cluster.fetch('/livez', { method: 'POST', body: {} })).toMatchObject({ status: 200, text: 'ok' });
+    for (const path of ['/healthz/', '/livez/shutdown', '/readyz/nope']) expect((await cluster.fetch(path)).status, path).toBe(404);
+  });
+
+  it('finds no page by any method where there is none', async () => {
+    expect(await cluster.fetch('/nope', { method: 'POST', body: {} })).toMatchObject({ status: 404, text: '404 page not found\n' });
+    expect((await cluster.fetch('/version', { method: 'POST', body: {} })).status).toBe(405);
+  });
+
+  it('takes a selector of 34 KB in the URL', async () => {
+    const values = Array.from({ length: 3_400 }, (_, index) => `value${String(index).padStart(4, '0')}`);
+    const selector = encodeURIComponent(`a in (${values.join(',')})`);
+    expect(selector.length).toBeGreaterThan(34 * 1_024);
+    expect((await cluster.fetch(`${cm}?labelSelector=${selector}`)).status).toBe(200);
+  });
+
+  it('answers 504 when the time that a client gives its request is over', async () => {
+    const message = 'Timeout: request did not complete within the allotted timeout';
+    expect((await cluster.fetch(`${cm}?timeout=1ns`)).json).toMatchObject({ reason: 'Timeout', code: 504, message });
+    expect((await cluster.fetch(`${cm}?timeout=30s`)).status).toBe(200);
+    expect((await cluster.fetch(`${cm}?timeout=0s`)).status).toBe(200);
+    expect((await cluster.fetch(`${cm}?timeout=x`)).json.message).toBe(
+      'invalid timeout specified in the request URL - time: invalid duration "x"',
+    );
+    // A read not from before a version that does not come waits for some seconds.
+    const startedAt = Date.now();
+    const late = await cluster.fetch(`${cm}/read?resourceVersion=999999999&timeout=100ms`);
+    expect(late.json).toMatchObject({ reason: 'Timeout', code: 504, message });
+    expect(Date.now() - startedAt).toBeLessThan(2_500);
+    expect((await cluster.fetch(cm)).status).toBe(200);
+  });
+
+  it('warns of fields that go, and of formats that nobody checks', async () => {
+    const service = { metadata: { name: 'warned' }, spec: { ports: [{ port: 80 }], externalIPs: ['192.0.2.1'] } };
+    const made = await cluster.fetch('/api/v1/namespaces/default/services?dryRun=All', { method: 'POST', body: service });
+    expect([made.status, made.headers.warning]).toEqual([201, '299 - "spec.externalIPs is deprecated"']);
+    const size = { type: 'integer', format: 'int64' };
+    const properties = {
+      size,
+      again: { type: 'array', items: size },
+      at: { type: 'string', format: 'date-time' },
+      odd: { type: 'string', format: 'x' },
+    };
+    const definition = {
+      metadata: { name: 'tanks.example.com' },
+      spec: {
+        group: 'example.com',
+        names: { plural: 'tanks', kind: 'Tank' },
+        scope: 'Namespaced',
+        versions: [{ name: 'v1', served: true, storage: true, schema: { openAPIV3Schema: { type: 'object', properties } } }],
+      },
+    };
+    const path = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions?dryRun=All';
+    const defined = await cluster.fetch(path, { method: 'POST', body: definition });
+    expect([defined.status, defined.headers.warning]).toEqual([
+      201,
+      '299 - "unrecognized format \\"int64\\"", 299 - "unrecognized format \\"x\\""',
+    ]);
+  });
+
+  it('refuses a time of deletion that a client sets', async () => {
+    await cluster.fetch(cm, { method: 'POST', body: { metadata: { name: 'kept' } } });
+    const patched = await cluster.fetch(`${cm}/kept`, {
+      method: 'PATCH',
+      headers: { 'content-type': 'application/merge-patch+json' },
+      body: { metadata: { deletionTimestamp: '2020-01-01T00:00:00Z' } },
+    });
+    expect([patched.status, patched.json.message]).toEqual([
+      422,
+      'ConfigMap "kept" is invalid: metadata.deletionTimestamp: Invalid value: "2020-01-01T00:00:00Z": field is immutable',
+    ]);
+    expect((await cluster.fetch(`${cm}/kept`)).json.metadata).not.toHaveProperty('deletionTimestamp');
   });
 
   it('gives aggregated discovery with an ETag', async () => {

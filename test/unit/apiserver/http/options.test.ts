@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import {
   applyOptionsOf,
-  checkTimeout,
   deleteOptionsOf,
   listRequestOf,
+  timeoutMsOf,
   watchQueryOf,
   writeOptionsOf,
 } from '../../../../src/apiserver/http/options.ts';
@@ -37,9 +37,10 @@ describe('options of requests', () => {
     expect(() => listRequestOf(query('timeoutSeconds=x'), undefined)).toThrow('strconv.ParseInt: parsing "x": invalid syntax');
   });
 
-  it('refuses a timeout that is no duration', () => {
-    for (const timeout of ['5s', '1h2m3.5s', '0', '1ns', '']) checkTimeout(query(`timeout=${timeout}`));
-    expect(() => checkTimeout(query('timeout=x'))).toThrow('invalid timeout specified in the request URL - time: invalid duration "x"');
+  it('reads the time that a client gives its request, and refuses what is no duration', () => {
+    const times = ['5s', '1h2m3.5s', '1ns', '0', '-1s', ''].map((timeout) => timeoutMsOf(query(`timeout=${timeout}`)));
+    expect(times).toEqual([5_000, 3_723_500, 0.000001, undefined, undefined, undefined]);
+    expect(() => timeoutMsOf(query('timeout=x'))).toThrow('invalid timeout specified in the request URL - time: invalid duration "x"');
   });
 
   it('reads the options of a watch', () => {
