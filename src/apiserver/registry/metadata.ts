@@ -48,8 +48,11 @@ export function updatedMetadata(stored: ObjectMeta, given: ObjectMeta): ObjectMe
   if (stored.uid !== undefined) draft.uid = stored.uid;
   if (stored.generation !== undefined) draft.generation = stored.generation;
   if (stored.creationTimestamp !== undefined) draft.creationTimestamp = stored.creationTimestamp;
-  if (stored.deletionTimestamp !== undefined) draft.deletionTimestamp = stored.deletionTimestamp;
-  if (stored.deletionGracePeriodSeconds !== undefined) draft.deletionGracePeriodSeconds = stored.deletionGracePeriodSeconds;
+  // What a client has changed here is refused where the object is validated.
+  const deletionTimestamp = given.deletionTimestamp ?? stored.deletionTimestamp;
+  if (deletionTimestamp !== undefined) draft.deletionTimestamp = deletionTimestamp;
+  const deletionGracePeriodSeconds = given.deletionGracePeriodSeconds ?? stored.deletionGracePeriodSeconds;
+  if (deletionGracePeriodSeconds !== undefined) draft.deletionGracePeriodSeconds = deletionGracePeriodSeconds;
   copyClientFields(draft, given, stored);
   return draft;
 }

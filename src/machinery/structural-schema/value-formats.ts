@@ -6,6 +6,9 @@ export function isOfFormat(format: string, text: string): boolean {
   return checks.get(format)?.(text) ?? true;
 }
 
+/** Formats of upstream's schemas; hyphens do not count, and of the last ones no value is checked. */
+export const isKnownFormat = (format: string): boolean => known.has(format.replaceAll('-', ''));
+
 const cidr = (text: string): boolean => {
   const [, address = '', bits = ''] = /^([^/]+)\/(\d{1,3})$/.exec(text) ?? [];
   return (isIPv4(address) && Number(bits) <= 32) || (isIPv6(address) && Number(bits) <= 128);
@@ -39,4 +42,9 @@ const checks: ReadonlyMap<string, (text: string) => boolean> = new Map([
   ['isbn10', matching(/^(\d[- ]?){9}[\dXx]$/)],
   ['isbn13', matching(/^(\d[- ]?){12}\d$/)],
   ['ssn', matching(/^\d{3}[- ]?\d{2}[- ]?\d{4}$/)],
+]);
+
+const known: ReadonlySet<string> = new Set([
+  ...[...checks.keys()].map((format) => format.replaceAll('-', '')),
+  ...['isbn', 'creditcard', 'password', 'k8sshortname', 'k8slongname'],
 ]);

@@ -66,6 +66,17 @@ describe('certificate requests', () => {
   });
 });
 
+describe('decisions on certificate requests', () => {
+  it('say whether they hold: a condition without a status is none', () => {
+    const stored = object<CertificateSigningRequest>({ spec: { signerName: 'a.example/s' }, status: {} });
+    const wanted = { ...stored, status: { conditions: [{ type: 'Approved', reason: 'Ok' }] } } as unknown as CertificateSigningRequest;
+    const written = certificateSigningRequests.prepareForStatus?.(wanted, stored, { ...writeContext, subresource: 'approval' }) ?? stored;
+    expect(messages(certificateSigningRequests.validateStatus?.(written, stored, 'approval'))).toEqual([
+      'status.conditions[0].status: Required value',
+    ]);
+  });
+});
+
 describe('defaults and rules', () => {
   it('a limit defaults to the most, a request to the limit', () => {
     const range = limitRanges.defaults?.(object({ spec: { limits: [{ type: 'Container', max: { cpu: '2' }, min: { memory: '1Mi' } }] } }));

@@ -1,4 +1,7 @@
+import { goQuote } from '../../../machinery/go-text.ts';
 import type { KindDefinition } from '../../../machinery/kind.ts';
+import type { Schema } from '../../../machinery/schema.ts';
+import { isKnownFormat } from '../../../machinery/structural-schema/value-formats.ts';
 import { allVerbs, createdAtColumn, nameColumn } from '../../columns.ts';
 import { isAbsent, mapShared, withDefaults, withField } from '../../copy-on-write.ts';
 import { finalizers } from '../../well-known.ts';
@@ -40,6 +43,7 @@ export const customResourceDefinitions: KindDefinition<CustomResourceDefinition>
     };
     return { ...definition, status };
   },
+  warnings: (definition, before) => (definition.spec === before?.spec ? [] : warningsOf(definition)),
   validate: (definition, before) => (before !== undefined && definition.spec === before.spec ? [] : validateDefinition(definition, before)),
 };
 
@@ -68,6 +72,23 @@ function withNormalizedSchema(version: CustomResourceVersion): CustomResourceVer
   if (isAbsent(given)) return version;
   const openAPIV3Schema = normalizedSchema(given);
   return openAPIV3Schema === given ? version : { ...version, schema: { ...version.schema, openAPIV3Schema } };
+}
+
+/** Names each format once that schemas do not require, numbers of bits included: their values are not checked. */
+const warningsOf = ({ spec }: CustomResourceDefinition): readonly string[] => {
+  const formats = new Set<string>();
+  for (const { schema } of spec?.versions ?? []) collectFormats(schema?.openAPIV3Schema, formats);
+  return [...formats].filter((format) => !isKnownFormat(format)).map((format) => `unrecognized format ${goQuote(format)}`);
+};
+
+/** Walks every schema below; a definition is let in only up to a bounded depth and size. */
+function collectFormats(schema: unknown, into: Set<string>): void {
+  if (typeof schema !== 'object' || schema === null) return;
+  const { format, items, additionalProperties, not, properties, allOf, anyOf, oneOf } = schema as Schema & Record<string, unknown>;
+  if (typeof format === 'string' && format !== '') into.add(format);
+  for (const inner of [items, additionalProperties, not]) collectFormats(inner, into);
+  for (const list of [allOf, anyOf, oneOf]) if (Array.isArray(list)) for (const inner of list) collectFormats(inner, into);
+  if (typeof properties === 'object' && properties !== null) for (const inner of Object.values(properties)) collectFormats(inner, into);
 }
 
 const storageVersionsOf = ({ spec }: CustomResourceDefinition): readonly string[] =>

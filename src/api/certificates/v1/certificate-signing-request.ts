@@ -72,6 +72,10 @@ export const certificateSigningRequests: KindDefinition<CertificateSigningReques
     for (const [index, { type = '', status: value = '' }] of (status?.conditions ?? []).entries()) {
       const field = `status.conditions[${index}]`;
       if (type === '') errors.push(required(`${field}.type`));
+      if (value === '') {
+        errors.push(required(`${field}.status`));
+        continue;
+      }
       if (!conditionStatuses.includes(value)) errors.push(notSupported(`${field}.status`, value, conditionStatuses));
       if (value !== 'True' && isDecisionOrFailure(type)) {
         errors.push(notSupported(`${field}.status`, value, ['True']));
@@ -131,11 +135,9 @@ function withDecisionsOf(old: readonly Condition[], given: readonly Condition[])
 }
 
 function dated(condition: Condition, before: CertificateSigningRequest, now: string): Condition {
-  const status = condition.status || 'True';
-  const old = before.status?.conditions?.find((one) => one.type === condition.type && one.status === status);
+  const old = before.status?.conditions?.find((one) => one.type === condition.type && one.status === condition.status);
   return {
     ...condition,
-    status,
     lastUpdateTime: condition.lastUpdateTime ?? now,
     lastTransitionTime: condition.lastTransitionTime ?? old?.lastTransitionTime ?? now,
   };

@@ -93,6 +93,7 @@ function withIpModes(service: Service): Service {
 
 function warningsOf({ type, externalIPs = [], externalName = '', trafficDistribution }: ServiceSpec): readonly string[] {
   const warnings: string[] = [];
+  if (externalIPs.length > 0) warnings.push('spec.externalIPs is deprecated');
   if (type === 'ExternalName' && externalIPs.length > 0) warnings.push('spec.externalIPs is ignored when spec.type is "ExternalName"');
   if (type !== 'ExternalName' && externalName !== '') warnings.push('spec.externalName is ignored when spec.type is not "ExternalName"');
   if (trafficDistribution === 'PreferClose') {
