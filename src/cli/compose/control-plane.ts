@@ -1,6 +1,8 @@
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
 import { createServer, isIP } from 'node:net';
+import { hostname } from 'node:os';
 import type { Service } from '../../api/core/v1/service.ts';
 import { builtInKinds } from '../../api/kinds.ts';
 import { loadSchemas } from '../../api/schemas.ts';
@@ -13,9 +15,11 @@ import { createKubeApi } from '../../apiserver/create-kube-api.ts';
 import { unreadableObjects } from '../../apiserver/encryption/unreadable-objects.ts';
 import { createAuthenticator } from '../../apiserver/http/authentication.ts';
 import type { createKubeletClient } from '../../apiserver/http/kubelet-client.ts';
+import { createIdentityLease } from '../../apiserver/identity-lease.ts';
 import { createLocalClient } from '../../apiserver/local-client.ts';
 import { createOpenApi } from '../../apiserver/openapi.ts';
 import { createApiServer } from '../../apiserver/server.ts';
+import { createServiceAddresses } from '../../apiserver/service-addresses.ts';
 import { apiServerUser } from '../../apiserver/user.ts';
 import type { Component } from '../../base/component.ts';
 import { openPki, type Pki } from '../../base/pki.ts';
@@ -241,7 +245,9 @@ async function compose(options: ControlPlaneOptions, { onClose, start }: PartSta
     stop: async () => undefined,
   };
   await learnSecrets({ client: ownClient, redactor, log });
-  await start([caches, events, aggregator]);
+  const addresses = createServiceAddresses({ client: ownClient, informers, clock, log: log.child({ component: 'service-addresses' }) });
+  const identity = createIdentityLease({ client: ownClient, hostname: hostname(), uid: randomUUID(), clock, log });
+  await start([caches, events, aggregator, addresses, identity]);
   const ownEvents = events.recorder('kube-apiserver');
   for (const { object, message } of unreadableObjects(kubeApi))
     ownEvents.record(object, { type: 'Warning', reason: 'Unreadable', message });
