@@ -10,7 +10,7 @@ export interface IdentityLeaseOptions {
   /** A local client of `apiServerUser`. */
   readonly client: Client;
   readonly hostname: string;
-  /** Of this process; the lease tells two starts on one host apart by it. */
+  /** Changes with each start, so that the lease differs between two starts on one host. */
   readonly uid: string;
   readonly clock: Clock;
   readonly log: Log;

@@ -64,7 +64,7 @@ export function createServiceAddresses({ client, informers, clock, log }: Servic
   }
 
   async function reconcile(address: string): Promise<void> {
-    // Two Services of one address do not pass admission; the older name is as good as any.
+    // Admission lets no two Services have one address; in their order of names, the first would be the parent.
     const [holder] = [...holders.byIndex(byAddress, address)].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
     const stored = await tryGet(client, ipAddresses, { name: address });
     const parentRef = holder === undefined ? undefined : parentOf(holder);

@@ -12,7 +12,7 @@ import { type HealthCheck, onceDone } from './http/health.ts';
 import type { KubeApi } from './kube-api.ts';
 import { apiServerUser } from './user.ts';
 
-/** What the start makes last of each thing, by the name of upstream's hook that makes it there. */
+/** The last object of each kind that the start makes, by the name of upstream's hook for it. */
 const made: readonly (readonly [hook: string, kind: KindDefinition, ref: ObjectRef])[] = [
   ['start-system-namespaces-controller', namespaces, { name: 'kube-system' }],
   ['rbac/bootstrap-roles', clusterRoles, { name: 'cluster-admin' }],
@@ -22,7 +22,7 @@ const made: readonly (readonly [hook: string, kind: KindDefinition, ref: ObjectR
   ['start-kubernetes-service-cidr-controller', serviceCidrs, { name: 'kubernetes' }],
 ];
 
-/** Checks that the start of the server has come to its end; each passes for good once it has passed. */
+/** Checks that the start of the server is complete; a check that has passed once passes from then on. */
 export function startChecks(kubeApi: Pick<KubeApi, 'get'>): readonly HealthCheck[] {
   const isThere = async (kind: KindDefinition, ref: ObjectRef): Promise<boolean> => {
     try {

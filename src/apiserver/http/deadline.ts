@@ -19,8 +19,8 @@ const timeoutError = (): StatusError =>
   new StatusError({ code: 504, reason: 'Timeout', message: 'Timeout: request did not complete within the allotted timeout' });
 
 /**
- * Answers 504 when the client's time is over before there is an answer, and cuts off one that is under way then. What the request
- * writes may happen all the same, as upstream. Undefined when the client has set no time.
+ * Answers 504 when the client's time is over before there is an answer, and cuts off one that is under way then. Writes of
+ * the request may still happen, as upstream. Undefined when the client has set no time.
  *
  * @throws StatusError 504 for a time that is over already
  */

@@ -11,7 +11,7 @@ export interface HealthCheck {
 export const healthEndpoints = ['healthz', 'livez', 'readyz'] as const;
 export type HealthEndpoint = (typeof healthEndpoints)[number];
 
-/** What a path asks for: all checks of an endpoint, or one. */
+/** Checks that a path asks for: all of an endpoint, or one. */
 export interface HealthPath {
   readonly endpoint: HealthEndpoint;
   readonly only?: string;

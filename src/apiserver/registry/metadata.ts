@@ -48,7 +48,7 @@ export function updatedMetadata(stored: ObjectMeta, given: ObjectMeta): ObjectMe
   if (stored.uid !== undefined) draft.uid = stored.uid;
   if (stored.generation !== undefined) draft.generation = stored.generation;
   if (stored.creationTimestamp !== undefined) draft.creationTimestamp = stored.creationTimestamp;
-  // What a client has changed here is refused where the object is validated.
+  // Validation refuses changes that a client makes here.
   const deletionTimestamp = given.deletionTimestamp ?? stored.deletionTimestamp;
   if (deletionTimestamp !== undefined) draft.deletionTimestamp = deletionTimestamp;
   const deletionGracePeriodSeconds = given.deletionGracePeriodSeconds ?? stored.deletionGracePeriodSeconds;

@@ -74,14 +74,14 @@ function withNormalizedSchema(version: CustomResourceVersion): CustomResourceVer
   return openAPIV3Schema === given ? version : { ...version, schema: { ...version.schema, openAPIV3Schema } };
 }
 
-/** Names each format once that schemas do not require, numbers of bits included: their values are not checked. */
+/** Names each unknown format once, numbers of bits included: nobody checks their values. */
 const warningsOf = ({ spec }: CustomResourceDefinition): readonly string[] => {
   const formats = new Set<string>();
   for (const { schema } of spec?.versions ?? []) collectFormats(schema?.openAPIV3Schema, formats);
   return [...formats].filter((format) => !isKnownFormat(format)).map((format) => `unrecognized format ${goQuote(format)}`);
 };
 
-/** Walks every schema below; a definition is let in only up to a bounded depth and size. */
+/** Walks every schema below; the reader of bodies bounds their depth and size. */
 function collectFormats(schema: unknown, into: Set<string>): void {
   if (typeof schema !== 'object' || schema === null) return;
   const { format, items, additionalProperties, not, properties, allOf, anyOf, oneOf } = schema as Schema & Record<string, unknown>;
