@@ -4,6 +4,7 @@ import {
   type CustomResourceDefinitionStatus,
   isEstablished,
 } from '../../api/apiextensions/v1/definition.ts';
+import { approvalOf } from '../../api/apiextensions/v1/definition-validation.ts';
 import { type APIService, apiServices } from '../../api/apiregistration/v1/api-service.ts';
 import { finalizers } from '../../api/well-known.ts';
 import { type Clock, timestampOf } from '../../base/clock.ts';
@@ -136,7 +137,12 @@ export class CustomResources {
         reason: 'InstanceDeletionInProgress',
         message: 'CustomResource deletion is in progress',
       };
-      return withConditions({ ...status, acceptedNames: names }, [condition, established, ...(isGoing ? [going] : [])], now);
+      const conditions = [condition, established, approvalOf(definition), isGoing ? going : undefined];
+      return withConditions(
+        { ...status, acceptedNames: names },
+        conditions.filter((one) => one !== undefined),
+        now,
+      );
     });
     if (isGoing && definition.metadata.finalizers?.includes(finalizers.customResourceCleanup) === true) {
       await this.#cleanUp(definition, kinds.isBuiltIn(definition.spec.group, definition.spec.names.plural));

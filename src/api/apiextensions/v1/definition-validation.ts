@@ -7,6 +7,7 @@ import { duplicate, forbidden, immutable, invalidValue, notSupported, required, 
 import { check, dns1035LabelErrors, dnsSubdomainErrors } from '../../formats.ts';
 import type {
   CustomResourceDefinition,
+  CustomResourceDefinitionCondition,
   CustomResourceDefinitionSpec,
   CustomResourceNames,
   CustomResourceVersion,
@@ -261,7 +262,13 @@ function checkConversion(errors: FieldError[], { conversion }: CustomResourceDef
 }
 
 const approval = 'api-approved.kubernetes.io';
-const approvalText = `protected groups must have approval annotation "${approval}", see https://github.com/kubernetes/enhancements/pull/1111`;
+const proposal = 'https://github.com/kubernetes/enhancements/pull/1111';
+const missingText = `protected groups must have approval annotation "${approval}", see ${proposal}`;
+const invalidText = `protected groups must have approval annotation "${approval}" with either a URL or a reason starting with "unapproved", see ${proposal}`;
+
+/** True for groups of the Kubernetes project. */
+const isProtected = (group: string): boolean => /(^|\.)(k8s|kubernetes)\.io$/.test(group);
+const isUrl = (text: string): boolean => /^[A-Za-z][A-Za-z0-9+.-]*:\/\/[^/]/.test(text);
 
 /** Groups of the Kubernetes project say who approved them. */
 function checkApproval(
@@ -269,13 +276,23 @@ function checkApproval(
   { metadata, spec }: CustomResourceDefinition,
   before: CustomResourceDefinition | undefined,
 ): void {
-  if (!/(^|\.)(k8s|kubernetes)\.io$/.test(spec.group ?? '')) return;
+  if (!isProtected(spec.group ?? '')) return;
   const given = metadata.annotations?.[approval];
   if (before !== undefined && given === before.metadata.annotations?.[approval]) return;
   const field = `metadata.annotations[${approval}]`;
-  if (isAbsent(given) || given === '') errors.push(required(field, approvalText));
-  else if (!given.startsWith('unapproved') && !/^[A-Za-z][A-Za-z0-9+.-]*:\/\/[^/]/.test(given)) {
-    const why = `protected groups must have approval annotation "${approval}" with either a URL or a reason starting with "unapproved", see https://github.com/kubernetes/enhancements/pull/1111`;
-    errors.push(invalidValue(field, given, why));
+  if (isAbsent(given) || given === '') errors.push(required(field, missingText));
+  else if (!given.startsWith('unapproved') && !isUrl(given)) errors.push(invalidValue(field, given, invalidText));
+}
+
+/** The condition that tells users whether a group of the Kubernetes project was approved; undefined for other groups. */
+export function approvalOf({ metadata, spec }: CustomResourceDefinition): CustomResourceDefinitionCondition | undefined {
+  if (!isProtected(spec.group)) return undefined;
+  const type = 'KubernetesAPIApprovalPolicyConformant';
+  const given = metadata.annotations?.[approval] ?? '';
+  if (given === '') return { type, status: 'False', reason: 'MissingAnnotation', message: missingText };
+  if (given.startsWith('unapproved')) {
+    return { type, status: 'False', reason: 'UnapprovedAnnotation', message: `not approved: ${JSON.stringify(given)}` };
   }
+  if (!isUrl(given)) return { type, status: 'False', reason: 'InvalidAnnotation', message: invalidText };
+  return { type, status: 'True', reason: 'ApprovedAnnotation', message: `approved in ${given}` };
 }

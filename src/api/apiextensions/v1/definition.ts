@@ -71,7 +71,7 @@ export interface CustomResourceDefinitionStatus {
 }
 
 export interface CustomResourceDefinitionCondition {
-  readonly type: 'NamesAccepted' | 'Established' | 'Terminating';
+  readonly type: 'NamesAccepted' | 'Established' | 'KubernetesAPIApprovalPolicyConformant' | 'Terminating';
   readonly status: 'True' | 'False' | 'Unknown';
   readonly lastTransitionTime?: string;
   readonly reason?: string;

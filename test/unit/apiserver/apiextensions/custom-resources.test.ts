@@ -131,6 +131,31 @@ describe('a definition', () => {
     });
   });
 
+  it('of a group of Kubernetes says in a condition whether that was approved', async () => {
+    const { client } = await start();
+    const approved = 'https://github.com/kubernetes/enhancements/pull/1';
+    for (const [plural, annotation] of [
+      ['gateways', approved],
+      ['drafts', 'unapproved, a test'],
+    ] as const) {
+      const { metadata, ...rest } = definition(plural, plural, { group: 'wire.k8s.io' });
+      const annotations = { 'api-approved.kubernetes.io': annotation };
+      await client.create(customResourceDefinitions, { ...rest, metadata: { ...metadata, name: `${plural}.wire.k8s.io`, annotations } });
+    }
+    const conditionOf = async (name: string) =>
+      (await established(client, name)).status?.conditions?.find(({ type }) => type === 'KubernetesAPIApprovalPolicyConformant');
+    expect(await conditionOf('gateways.wire.k8s.io')).toMatchObject({
+      status: 'True',
+      reason: 'ApprovedAnnotation',
+      message: `approved in ${approved}`,
+    });
+    expect(await conditionOf('drafts.wire.k8s.io')).toMatchObject({
+      status: 'False',
+      reason: 'UnapprovedAnnotation',
+      message: 'not approved: "unapproved, a test"',
+    });
+  });
+
   it('has an APIService for each of its group versions, as long as it is served', async () => {
     const { client } = await start();
     await define(client, definition('widgets', 'Widget'));
