@@ -1,5 +1,5 @@
 import { existsSync, readdirSync } from 'node:fs';
-import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
@@ -71,6 +71,7 @@ describe.skipIf(!hasKubectl)('the commands of the pages (needs kubectl)', () => 
 
 async function follow(name: string, { before = '', restarts = false }: Page): Promise<void> {
   const directory = await temporaryDirectory('page');
+  const fleet = await newRepository('fleet', fluxRepository);
   await mkdir(join(directory, 'bin'));
   await writeFile(join(directory, 'bin', 'midship'), `#!/bin/sh\nexec "${process.execPath}" "${program}" "$@"\n`);
   await chmod(join(directory, 'bin', 'midship'), 0o755);
@@ -79,7 +80,7 @@ async function follow(name: string, { before = '', restarts = false }: Page): Pr
     PATH: `${join(directory, 'bin')}:${process.env.PATH}`,
     HOME: directory,
     MIDSHIP: root,
-    REPOSITORY: (await newRepository('fleet', fluxRepository)).directory,
+    REPOSITORY: fleet.directory,
     MIDSHIP_API_PORT: '0',
     MIDSHIP_HTTP_PORT: '0',
     MIDSHIP_DATA_DIR: join(directory, '.midship'),
@@ -107,4 +108,5 @@ async function follow(name: string, { before = '', restarts = false }: Page): Pr
     await shell('midship down --purge --yes || true');
   }
   expect(existsSync(join(directory, '.midship'))).toBe(false);
+  for (const made of [directory, fleet.directory]) await rm(made, { recursive: true, force: true });
 }
