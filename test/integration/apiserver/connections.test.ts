@@ -125,7 +125,7 @@ describe('connections of clients', () => {
   });
 
   // Clients give a handshake 10 s. A server that gives it no longer cuts off one that only came late to its processor.
-  it('of a client that begins late stay open longer than clients wait themselves', async () => {
+  it('stay open for a client that begins later than clients wait themselves', async () => {
     const { hostname, port } = new URL(cluster.server.url);
     const socket = connectTcp(Number(port), hostname);
     await once(socket, 'connect');

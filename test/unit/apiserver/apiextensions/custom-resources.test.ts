@@ -131,7 +131,7 @@ describe('a definition', () => {
     });
   });
 
-  it('of a group of Kubernetes says in a condition whether that was approved', async () => {
+  it('says in a condition whether a group of Kubernetes was approved', async () => {
     const { client } = await start();
     const approved = 'https://github.com/kubernetes/enhancements/pull/1';
     for (const [plural, annotation] of [
