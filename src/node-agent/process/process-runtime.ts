@@ -1,11 +1,8 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { constants, open as openCallback, realpathSync, statSync } from 'node:fs';
-import { chmod, chown, mkdir, open, readdir, rm, rmdir, stat, writeFile } from 'node:fs/promises';
-import { Socket } from 'node:net';
+import { chmod, chown, mkdir, open, readdir, rm, rmdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
-import { promisify } from 'node:util';
 import { serviceAccountDirectory } from '../../api/well-known.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Log } from '../../base/log.ts';
@@ -16,12 +13,9 @@ import {
   type ContainerLog,
   type ContainerRuntime,
   type ContainerStats,
-  type ContainerStatus,
   ImageError,
-  type Mount,
   type PodSandboxConfig,
   type SandboxId,
-  type SandboxStatus,
   UnsupportedError,
 } from '../container-runtime.ts';
 import { createAddressPool } from './address-pool.ts';
@@ -31,7 +25,6 @@ import {
   type ExitRecord,
   ensureSandboxes,
   type FoundSandbox,
-  type ProcessIdentity,
   readExit,
   readIdentity,
   readRecords,
@@ -44,23 +37,16 @@ import {
 } from './container-state.ts';
 import { type ContainerPlace, type ExecPlan, execInContainer, killGroup } from './exec.ts';
 import { startExecSession } from './exec-session.ts';
-import { dropCommand, type HostLayout, hostIdOf, type Identity, isWithin, outerCommand } from './isolation.ts';
-import {
-  directoriesToLink,
-  type LaunchPlan,
-  launchFiles,
-  mountTableFile,
-  normalContainerPath,
-  outsideIn,
-  type PlannedMount,
-  placeOfMount,
-  whyNotAt,
-} from './launch-script.ts';
-import { type LogTimes, recordLogTimes } from './log-times.ts';
+import { dropCommand, hostIdOf, type Identity, outerCommand } from './isolation.ts';
+import { type Container, killed, type Sandbox, sandboxStatusOf, unknownExit, unknownExitCode } from './known-container.ts';
+import { type LaunchPlan, launchFiles, mountTableFile } from './launch-script.ts';
+import { recordLogTimes } from './log-times.ts';
+import { planMounts } from './mount-plan.ts';
 import { allProcesses, childrenOf, descendantsOf, listenersOf, pageSizeBytes, ticksPerSecond } from './proc.ts';
 import { describeIsolation, type ProcessHost } from './process-host.ts';
 import { createResourceLimits, type LimitCommands } from './resource-limits.ts';
 import { splitEnvironment } from './shell-environment.ts';
+import { connectTo, openPipe } from './sockets.ts';
 import { endByDirectory, endMarked, environmentMarker, sendSignal } from './stray-processes.ts';
 import { waiterCommand } from './waiter.ts';
 
@@ -75,29 +61,6 @@ export interface ProcessRuntimeOptions {
   readonly log: Log;
 }
 
-interface Sandbox {
-  record: SandboxRecord;
-  readonly containers: Map<ContainerId, Container>;
-}
-
-interface Container {
-  readonly record: ContainerRecord;
-  readonly directory: string;
-  identity: ProcessIdentity | undefined;
-  /** The process that ends last; absent for containers that this process started, and for those of an older version. */
-  waiter: ProcessIdentity | undefined;
-  startedAt: number | undefined;
-  exit: ExitRecord | undefined;
-  terminationMessage: string | undefined;
-  ranOutOfMemory: boolean;
-  /** Present for containers that this process started; adopted ones are polled. */
-  child: ChildProcess | undefined;
-  /** Ends with the start that is under way, whether it succeeds or not. */
-  launching: Promise<void> | undefined;
-  logTimes: LogTimes | undefined;
-  readonly exitListeners: (() => void)[];
-}
-
 const rootIdentity: Identity = { uid: 0, gid: 0 };
 const launchTimeoutMs = 60_000;
 const adoptedPollMs = 500;
@@ -105,8 +68,6 @@ const adoptedPollMs = 500;
 const noLimits = { oomScoreAdjust: 1_000 };
 const killTries = 50;
 const killPauseMs = 10;
-/** As container runtimes say it of a container whose end they cannot know. */
-const unknownExitCode = 255;
 /** For the programs that start a container. The container's own comes last: its LD_PRELOAD, say, must have no effect on the host. */
 const startEnvironment = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' };
 
@@ -123,8 +84,10 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
   const pool = createAddressPool(options.podCidr);
   const sandboxes = new Map<SandboxId, Sandbox>();
   const containers = new Map<ContainerId, Container>();
-  /** Sandboxes on their way, so that calls at the same time make one. */
+  /** Calls under way, so that calls at the same time share one. */
   const making = new Map<SandboxId, Promise<SandboxId>>();
+  const stopping = new Map<SandboxId, Promise<void>>();
+  const removing = new Map<SandboxId, Promise<void>>();
   const listeners = new Set<(podUid: string) => void>();
   /** Damage that was found, by pod. */
   const problems = new Map<string, readonly string[]>();
@@ -401,7 +364,12 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
     };
     if (isolation.mode === 'plain') return { ...plan, drop: plainDrop() };
     const { layout } = host;
-    const { mounts, linked } = await planMounts(container, layout);
+    const { mounts, linked } = await planMounts({
+      config,
+      layout,
+      sandboxDirectory: sandboxDirectory(directory, container.record.sandbox),
+      containerDirectory: container.directory,
+    });
     const names = await Promise.all(linked.map(async (path) => [path, await readdir(path)] as const));
     return {
       ...plan,
@@ -415,51 +383,6 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
         mounts,
         linked: new Map(names),
       },
-    };
-  }
-
-  async function planMounts(
-    container: Container,
-    layout: HostLayout,
-  ): Promise<{ readonly mounts: readonly PlannedMount[]; readonly linked: readonly string[] }> {
-    const { config } = container.record;
-    const sandbox = sandboxDirectory(directory, container.record.sandbox);
-    const own: readonly Mount[] = [
-      { hostPath: join(sandbox, 'hosts'), containerPath: '/etc/hosts', readOnly: true },
-      { hostPath: join(sandbox, 'hostname'), containerPath: '/etc/hostname', readOnly: true },
-      { hostPath: join(container.directory, 'termination-log'), containerPath: config.terminationMessagePath, readOnly: false },
-    ].filter(
-      ({ containerPath }) =>
-        !config.mounts.some((mount) => mount.containerPath === containerPath) &&
-        // The host has no such file to mount over, and a pod does not need it enough for a directory of links.
-        (containerPath !== '/etc/hostname' || existsAs('/etc/hostname', false)),
-    );
-    const planned = await Promise.all(
-      [...own, ...config.mounts].map(async ({ hostPath, containerPath, readOnly, subPath, subPathIsFile = false }) => {
-        const isDirectory = (await stat(hostPath)).isDirectory();
-        const path = containerPathOf(containerPath, layout);
-        const why = whyNotAt(path);
-        if (why !== undefined) {
-          throw new ContainerError('CreateContainerError', `mountPath ${containerPath} of container ${config.name} is refused: ${why}`);
-        }
-        return { hostPath, containerPath: path, readOnly, subPath, isDirectory, mountsDirectory: isDirectory && !subPathIsFile };
-      }),
-    );
-    const inside = (path: string): boolean => planned.some((other) => other.containerPath !== path && isWithin(path, other.containerPath));
-    const linked = directoriesToLink(
-      planned.filter(({ containerPath }) => !inside(containerPath)),
-      layout,
-      existsAs,
-    );
-    return {
-      linked,
-      mounts: outsideIn(
-        planned.map((mount) => ({
-          ...mount,
-          nested: inside(mount.containerPath),
-          containerPath: placeOfMount(mount.containerPath, linked, (path) => statSync(path, { throwIfNoEntry: false }) !== undefined),
-        })),
-      ),
     };
   }
 
@@ -568,7 +491,9 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
     return id;
   }
 
-  async function stopPodSandbox(id: SandboxId): Promise<void> {
+  const stopPodSandbox = (id: SandboxId): Promise<void> => shared(stopping, id, () => stopSandbox(id));
+
+  async function stopSandbox(id: SandboxId): Promise<void> {
     const sandbox = sandboxes.get(id);
     if (sandbox === undefined) return;
     await Promise.all([...sandbox.containers.values()].map((container) => stop(container, 0)));
@@ -576,6 +501,20 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
     sandbox.record = { ...sandbox.record, ready: false };
     await writeRecord(sandboxDirectory(directory, id), 'sandbox.json', sandbox.record);
     if (!sandbox.record.config.hostNetwork) pool.release(sandbox.record.ip);
+  }
+
+  async function removeSandbox(id: SandboxId): Promise<void> {
+    const sandbox = sandboxes.get(id);
+    if (sandbox === undefined) return;
+    await stopPodSandbox(id);
+    for (const container of sandbox.containers.values()) {
+      await removeContainerFiles(container);
+      containers.delete(container.record.id);
+    }
+    await limits.remove(id);
+    await rm(sandboxDirectory(directory, id), { recursive: true, force: true });
+    sandboxes.delete(id);
+    await removeIfEmpty(sandbox.record.config.logDirectory);
   }
 
   async function removeContainerFiles(container: Container): Promise<void> {
@@ -597,26 +536,12 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
 
     runPodSandbox(config) {
       const id = `${config.uid}-${config.attempt}`;
-      const running = making.get(id) ?? makeSandbox(id, config).finally(() => making.delete(id));
-      making.set(id, running);
-      return running;
+      return shared(making, id, () => makeSandbox(id, config));
     },
 
     stopPodSandbox,
 
-    async removePodSandbox(id) {
-      const sandbox = sandboxes.get(id);
-      if (sandbox === undefined) return;
-      await stopPodSandbox(id);
-      for (const container of sandbox.containers.values()) {
-        await removeContainerFiles(container);
-        containers.delete(container.record.id);
-      }
-      await limits.remove(id);
-      await rm(sandboxDirectory(directory, id), { recursive: true, force: true });
-      sandboxes.delete(id);
-      await removeIfEmpty(sandbox.record.config.logDirectory);
-    },
+    removePodSandbox: (id) => shared(removing, id, () => removeSandbox(id)),
 
     pullImage(image) {
       if (/^host\/[\w][\w./:@-]*$/.test(image)) return Promise.resolve({ imageRef: image });
@@ -803,76 +728,12 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
   };
 }
 
-function sandboxStatusOf({ record, containers }: Sandbox): SandboxStatus {
-  const { namespace, name, uid, attempt, gracePeriodMs } = record.config;
-  return {
-    id: record.id,
-    namespace,
-    name,
-    uid,
-    attempt,
-    ready: record.ready,
-    ip: record.ip,
-    createdAt: record.createdAt,
-    gracePeriodMs,
-    containers: [...containers.values()].map(containerStatusOf),
-  };
+/** The call for this id that is under way, or a new one. */
+function shared<T>(underWay: Map<string, Promise<T>>, id: string, act: () => Promise<T>): Promise<T> {
+  const running = underWay.get(id) ?? act().finally(() => underWay.delete(id));
+  underWay.set(id, running);
+  return running;
 }
-
-function containerStatusOf({ record, identity, startedAt, exit, terminationMessage, ranOutOfMemory }: Container): ContainerStatus {
-  const { name, attempt, image, configHash } = record.config;
-  const common = { id: record.id, name, attempt, image, imageRef: image, configHash, createdAt: record.createdAt };
-  if (exit !== undefined) {
-    const message = exit.message ?? terminationMessage;
-    return {
-      ...common,
-      state: 'exited',
-      startedAt: startedAt ?? record.createdAt,
-      finishedAt: exit.finishedAt,
-      exitCode: exit.exitCode,
-      reason: ranOutOfMemory && exit.exitCode !== 0 ? 'OOMKilled' : reasonOf(exit),
-      ...(message === undefined ? {} : { message }),
-    };
-  }
-  if (identity === undefined) return { ...common, state: 'created' };
-  return { ...common, state: 'running', startedAt: startedAt ?? record.createdAt };
-}
-
-function reasonOf({ exitCode, message }: ExitRecord): string {
-  if (exitCode === 0) return 'Completed';
-  if (message === undefined) return 'Error';
-  return exitCode === unknownExitCode ? 'Unknown' : 'StartError';
-}
-
-const killed = { exitCode: 137, message: undefined };
-const unknownExit = (why: string): Omit<ExitRecord, 'finishedAt'> => ({
-  exitCode: unknownExitCode,
-  message: `how it ended is not known, its record is damaged: ${why}`,
-});
-
-/** Never waits in a thread: the pipe has a reader, and a full one is waited for by the event loop. */
-async function openPipe(path: string): Promise<Socket> {
-  const fd = await openDescriptor(path, constants.O_WRONLY | constants.O_NONBLOCK);
-  return new Socket({ fd, readable: false, writable: true });
-}
-
-/** A connection whose other side has ended stays open for writing, as in the pod. */
-function connectTo(host: string, port: number, signal: AbortSignal): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const socket = new Socket({ allowHalfOpen: true });
-    const onAbort = (): void => void socket.destroy(signal.reason);
-    signal.addEventListener('abort', onAbort, { once: true });
-    socket.once('error', reject);
-    socket.connect({ host, port }, () => {
-      signal.removeEventListener('abort', onAbort);
-      socket.off('error', reject);
-      resolve(socket);
-    });
-    socket.once('close', () => signal.removeEventListener('abort', onAbort));
-  });
-}
-
-const openDescriptor = promisify(openCallback);
 
 const podKeyOf = ({ namespace, name }: PodSandboxConfig): string => `${namespace}/${name}`;
 
@@ -885,22 +746,6 @@ function hostsFile({ hostname, hostAliases }: PodSandboxConfig, ip: string): str
 async function writeFileWithMode(path: string, text: string, mode: number): Promise<void> {
   await writeFile(path, text);
   await chmod(path, mode);
-}
-
-/** A container's path as it is in the layout: links of the host on the way are followed, as far as the host has the path. */
-function containerPathOf(path: string, { directories }: HostLayout): string {
-  const normal = normalContainerPath(path);
-  const top = directories.find((directory) => isWithin(normal, directory));
-  if (top === undefined) return normal;
-  let found = normal;
-  while (statSync(found, { throwIfNoEntry: false }) === undefined) found = dirname(found);
-  const real = realpathSync(found);
-  const realTop = realpathSync(top);
-  return `${isWithin(real, realTop) ? `${top}${real.slice(realTop.length)}` : real}${normal.slice(found.length)}`;
-}
-
-function existsAs(path: string, isDirectory: boolean): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === isDirectory;
 }
 
 /** Resolves at the first byte, or at the end when there is none. */
