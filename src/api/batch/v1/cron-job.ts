@@ -1,5 +1,5 @@
 import type { CronJob as V1CronJob, CronJobSpec as V1CronJobSpec } from 'kubernetes-types/batch/v1.d.ts';
-import { CronError, isTimeZone, parseCron } from '../../../machinery/cron.ts';
+import { CronError, checkCron, isTimeZone } from '../../../machinery/cron.ts';
 import type { KindDefinition } from '../../../machinery/kind.ts';
 import type { DeepReadonly, Kube } from '../../../machinery/object.ts';
 import { describeLabelSelector } from '../../../machinery/selector.ts';
@@ -129,7 +129,7 @@ function checkSchedule(errors: FieldError[], schedule: string): void {
     return;
   }
   try {
-    parseCron(schedule);
+    checkCron(schedule);
   } catch (err) {
     if (!(err instanceof CronError)) throw err;
     errors.push(invalidValue('spec.schedule', schedule, err.message));
