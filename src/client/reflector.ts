@@ -5,6 +5,7 @@ import type { KubeObject } from '../machinery/object.ts';
 import { groupResourceOf, type Resource } from '../machinery/resource.ts';
 import { isExpired, isNotFound } from '../machinery/status-error.ts';
 import type { Client, WatchEvent } from './client.ts';
+import { type DefinitionWatch, followDefinition } from './definition-watch.ts';
 import type { InformerScope } from './informer.ts';
 
 /** The receiver of a reflector's objects and events. */
@@ -42,6 +43,8 @@ export async function reflect<T extends KubeObject>(options: ReflectorOptions<T>
   const name = groupResourceOf(resource);
   const backoff = createBackoff({ baseMs: minBackoffMs, maxMs: maxBackoffMs, jitter: 0.5, random: options.random });
   let version: string | undefined;
+  /** While the kind is gone, so that its return is seen at once. */
+  let definition: DefinitionWatch | undefined;
   while (!signal.aborted) {
     try {
       if (version === undefined) {
@@ -49,6 +52,7 @@ export async function reflect<T extends KubeObject>(options: ReflectorOptions<T>
         if (signal.aborted) return;
         target.replace(items, resourceVersion);
         version = resourceVersion;
+        definition = undefined;
       }
       let healthy = false;
       const startedAt = clock.monotonicMs();
@@ -76,6 +80,13 @@ export async function reflect<T extends KubeObject>(options: ReflectorOptions<T>
         // the definition is back.
         log.info({ resource: name }, 'Followed a resource that is gone');
         version = undefined;
+        definition = await followDefinition(options.client, resource, signal);
+        // It may have come back before its definition was followed.
+        continue;
+      } else if (isNotFound(err) && definition !== undefined) {
+        if (await isDefinedWithin(backoff.next(name), definition, { clock, signal })) backoff.forget(name);
+        definition = await followDefinition(options.client, resource, signal);
+        continue;
       } else {
         log.warn({ resource: name, err }, 'Could not follow resource');
       }
@@ -83,6 +94,25 @@ export async function reflect<T extends KubeObject>(options: ReflectorOptions<T>
     // The only way this wait ends early is that the reflector stops.
     await sleep(clock, backoff.next(name), signal).catch(() => undefined);
   }
+}
+
+/** Waits for the definition of a kind to change; false when it did not within the time. */
+async function isDefinedWithin(
+  ms: number,
+  definition: DefinitionWatch,
+  { clock, signal }: { readonly clock: Clock; readonly signal: AbortSignal },
+): Promise<boolean> {
+  const stop = new AbortController();
+  const ended = AbortSignal.any([signal, stop.signal]);
+  const isChanged = await Promise.race([
+    definition.changed(ended).then(() => true),
+    sleep(clock, ms, ended).then(
+      () => false,
+      () => false,
+    ),
+  ]);
+  stop.abort();
+  return isChanged;
 }
 
 async function watchFrom<T extends KubeObject>(
