@@ -51,6 +51,7 @@ export const annotations = {
   fluxSsa: 'kustomize.toolkit.fluxcd.io/ssa',
   fluxForce: 'kustomize.toolkit.fluxcd.io/force',
   planMode: 'midship.dev/plan-mode',
+  undefinedVariables: 'midship.dev/undefined-variables',
   drift: 'midship.dev/drift',
   prune: 'midship.dev/prune',
   onConflict: 'midship.dev/on-conflict',

@@ -253,6 +253,7 @@ export function createAppController(options: AppControllerOptions): AppControlle
       const key = keyOf(object);
       if (before === undefined || after === undefined || isNews(before, after)) {
         claims.invalidate();
+        if (before !== undefined && after !== undefined && substitutesAnew(before, after)) forgetValues(key);
         controller.enqueue(key);
       }
       for (const dependent of apps.byIndex(byDependency, key)) controller.enqueue(keyOf(dependent));
@@ -264,16 +265,19 @@ export function createAppController(options: AppControllerOptions): AppControlle
       refsOf: ({ spec }) => spec.postBuild?.substituteFrom ?? [],
       onChange(app) {
         const key = keyOf(app);
-        const state = states.get(key);
-        // The variables are part of what the spec says: a change counts as one of the spec.
-        if (state !== undefined) {
-          store(state, { inForce: { ...state.inForce, generation: -1 }, attempt: { ...state.attempt, failed: undefined } });
-          changedValues.add(key);
-        }
+        forgetValues(key);
         claims.invalidate();
         controller.enqueue(key);
       },
     });
+  }
+
+  /** The variables are part of what the spec says: a change counts as one of the spec. */
+  function forgetValues(key: string): void {
+    const state = states.get(key);
+    if (state === undefined) return;
+    store(state, { inForce: { ...state.inForce, generation: -1 }, attempt: { ...state.attempt, failed: undefined } });
+    changedValues.add(key);
   }
 
   async function reconcile(key: string, { signal }: { readonly signal: AbortSignal }): Promise<Result | undefined> {
@@ -795,6 +799,10 @@ function sourceIndex(app: Kustomization): readonly string[] {
 function dependencyIndex(app: Kustomization): readonly string[] {
   return dependencyKeys(app);
 }
+
+/** True when another value of the annotation decides about variables that are not set. */
+const substitutesAnew = (before: Kustomization, after: Kustomization): boolean =>
+  before.metadata.annotations?.[annotations.undefinedVariables] !== after.metadata.annotations?.[annotations.undefinedVariables];
 
 function isNews(before: Kustomization, after: Kustomization): boolean {
   return (

@@ -1,7 +1,9 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: variables of manifests
 import { describe, expect, it } from 'vitest';
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
+import { kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
 import type { Client } from '../../../src/client/client.ts';
+import { conditionOf } from '../../../src/machinery/conditions.ts';
 import { invalid } from '../../../src/machinery/status-error.ts';
 import { home, namespace } from '../../support/engine.ts';
 import { startMemoryProject } from '../../support/memory-project.ts';
@@ -57,5 +59,28 @@ describe('a value that changes while the sync that read the old one is under way
     });
     await until(async () => (await host().catch(() => undefined)) === 'new', { timeoutMs: 10_000, what: 'the new value is in force' });
     expect(await host()).toBe('new');
+  });
+});
+
+describe('a variable that is not set', () => {
+  it('refuses the revision with its place, until the app says that such variables are empty', async () => {
+    const { people, applied } = await startMemoryProject({
+      files: { 'web/a.yaml': 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {host: "a${domain}b", port: "${port:=http}"}\n' },
+      apps: { web: { postBuild: { substitute: { other: '1' } } } },
+    });
+    const ref = { namespace: home, name: 'web' };
+    const said = async (): Promise<string> => {
+      const ready = conditionOf((await people.get(kustomizations, ref)).status?.conditions, 'Ready');
+      return ready?.status === 'False' ? `${ready.reason}: ${ready.message}` : '';
+    };
+    await until(async () => (await said()).startsWith('BuildFailed'), { what: said });
+    expect(await said()).toBe(
+      'BuildFailed: web/a.yaml:1 ConfigMap a: variable substitution: variable "domain" is not set and has no default. ' +
+        'Set it in spec.postBuild, give it a default as in ${name:=value}, or annotate the app with midship.dev/undefined-variables: empty.',
+    );
+    const body = { metadata: { annotations: { 'midship.dev/undefined-variables': 'empty' } } };
+    await people.patch(kustomizations, ref, { type: 'merge', body }, { fieldManager: 'kubectl' });
+    await applied('web');
+    expect((await people.get(configMaps, { namespace, name: 'a' })).data).toEqual({ host: 'ab', port: 'http' });
   });
 });

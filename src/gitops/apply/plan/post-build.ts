@@ -14,7 +14,7 @@ import type { KnownRevision } from '../../sources/follow/known-revision.ts';
 import { overlayOf, sourceKeyOf } from './app-spec.ts';
 import { withoutLeftOut } from './left-out.ts';
 import { formsOf, secretValuesIn } from './secret-values.ts';
-import { SubstitutionError, substitute } from './substitution.ts';
+import { SubstitutionError, substitute, UnsetVariableError } from './substitution.ts';
 
 /** The result of an app's spec for its path at a revision. */
 export interface AppBuilder {
@@ -115,7 +115,8 @@ export function createAppBuilder({ client, builder, redactor = createRedactor() 
   function finish(app: Kustomization, built: BuildResult, variables: Variables): BuildResult {
     const { commonMetadata, postBuild } = app.spec;
     const substitutes = variables.values.size > 0 || postBuild?.substituteStrategy === 'Always';
-    const key = JSON.stringify([[...variables.values], [...variables.secret], commonMetadata ?? null, substitutes]);
+    const isStrict = app.metadata.annotations?.[annotations.undefinedVariables] !== 'empty';
+    const key = JSON.stringify([[...variables.values], [...variables.secret], commonMetadata ?? null, substitutes, isStrict]);
     const owner = keyOf(app);
     const hash = createHash('sha256');
     const manifests: Manifest[] = [];
@@ -125,7 +126,10 @@ export function createAppBuilder({ client, builder, redactor = createRedactor() 
       finished.set(manifest.object, byApp);
       let known = byApp.get(owner);
       if (known?.key !== key) {
-        known = { key, ...finishObject(manifest.object, substitutes ? variables : undefined, commonMetadata) };
+        known = {
+          key,
+          ...finishObject(manifest.object, { variables: substitutes ? variables : undefined, isStrict, metadata: commonMetadata }),
+        };
         byApp.set(owner, known);
       }
       const { object, problem } = known;
@@ -195,23 +199,33 @@ export function createAppBuilder({ client, builder, redactor = createRedactor() 
   }
 }
 
-/** @param variables  undefined: nothing is looked for */
-function finishObject(object: KubeObject, variables: Variables | undefined, metadata: Kustomization['spec']['commonMetadata']): Outcome {
+const unsetHint = `Set it in spec.postBuild, give it a default as in \${name:=value}, or annotate the app with ${annotations.undefinedVariables}: empty.`;
+
+interface Finishing {
+  /** Undefined: nothing is looked for. */
+  readonly variables: Variables | undefined;
+  /** Refuses variables that are not set. */
+  readonly isStrict: boolean;
+  readonly metadata: Kustomization['spec']['commonMetadata'];
+}
+
+function finishObject(object: KubeObject, { variables, isStrict, metadata }: Finishing): Outcome {
   let result = object;
   const secrets: string[] = [];
   // Without any variable nothing is looked for: a shell script in a ConfigMap is full of dollar signs.
   if (variables !== undefined && mayHaveVariables(object)) {
-    const fail = (why: string): Outcome => ({
+    const fail = (
+      why: string,
+      hint = `Write $\${ for a dollar sign that is meant, or label the object ${substituteKey}: disabled.`,
+    ): Outcome => ({
       object,
       secrets,
-      problem: {
-        message: `${object.kind} ${object.metadata.name}: variable substitution: ${why}`,
-        hint: `Write $\${ for a dollar sign that is meant, or label the object ${substituteKey}: disabled.`,
-      },
+      problem: { message: `${object.kind} ${object.metadata.name}: variable substitution: ${why}`, hint },
     });
     try {
-      result = substituteIn(object, variables, secrets);
+      result = substituteIn(object, variables, { secrets, isStrict });
     } catch (err) {
+      if (err instanceof UnsetVariableError) return fail(err.message, unsetHint);
       if (err instanceof SubstitutionError) return fail(err.message);
       if (err instanceof YamlError) return fail(`what it leaves is no YAML: ${err.reason}`);
       throw err;
@@ -239,9 +253,14 @@ function mayHaveVariables({ metadata, ...rest }: KubeObject): boolean {
 }
 
 /** In the object's text, so that a value without quotation marks may become a number. */
-function substituteIn(object: KubeObject, { values, secret }: Variables, secrets: string[]): KubeObject {
+function substituteIn(
+  object: KubeObject,
+  { values, secret }: Variables,
+  { secrets, isStrict }: { readonly secrets: string[]; readonly isStrict: boolean },
+): KubeObject {
   const text = substitute(formatYaml(object), (name) => values.get(name), {
     isSecret: (name) => secret.has(name),
+    isStrict,
     onSecret: (result) => void secrets.push(...formsOf(result)),
   });
   return parseYamlDocuments(text, limits)[0]?.value as KubeObject;

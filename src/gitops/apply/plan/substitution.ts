@@ -6,12 +6,17 @@ export type Lookup = (name: string) => string | undefined;
 export interface SubstitutionOptions {
   /** Variables that must not be shown. */
   isSecret(name: string): boolean;
+  /** Refuses a variable that is not set and has no default. */
+  readonly isStrict: boolean;
   /** Receives each result of an expression that took a value from one of them: a part of it, or another case. */
   onSecret(result: string): void;
 }
 
 /** The text cannot be read as one with variables. */
 export class SubstitutionError extends Error {}
+
+/** Flux 2.9 refuses such a variable, too: its feature gate `StrictPostBuildSubstitutions` is on by default. */
+export class UnsetVariableError extends SubstitutionError {}
 
 /** `${a:=${b:=…}}` and patterns are read this deep and this long, so that no text keeps the engine busy. */
 const maxDepth = 50;
@@ -25,8 +30,9 @@ const maxValueLength = 10 * 1024 * 1024;
  * substrings (`:position`, `:position:length`), replacing (`/`, `//`, `/#`, `/%`), trimming (`#`, `##`, `%`, `%%`),
  * case (`^`, `^^`, `,`, `,,`) and length (`${#name}`).
  *
- * `$$` is one dollar sign. A variable that is not set is empty.
+ * `$$` is one dollar sign. A variable that is not set is empty, or refused.
  *
+ * @throws SubstitutionError
  * @see https://fluxcd.io/flux/components/kustomize/kustomizations/ "Post build variable substitution"
  */
 export function substitute(text: string, lookup: Lookup, options?: SubstitutionOptions): string {
@@ -86,16 +92,19 @@ class Parser {
   }
 
   #sizeOf(): string {
-    const value = this.#lookup(this.#name()) ?? '';
+    const name = this.#name();
+    const value = this.#lookup(name);
     this.#close();
-    return String(Buffer.byteLength(value));
+    return String(Buffer.byteLength(value ?? this.#unset(name)));
   }
 
   #operation(name: string): string {
-    const value = this.#lookup(name) ?? '';
+    const found = this.#lookup(name);
+    const value = found ?? '';
     if (value !== '' && this.#options?.isSecret(name) === true) this.#tookSecret = true;
-    if (this.#takes('}')) return value;
+    if (this.#takes('}')) return found ?? this.#unset(name);
     for (const operator of [':=', ':-', ':?', ':+', '=']) if (this.#takes(operator)) return this.#default(value);
+    if (found === undefined) this.#unset(name);
     if (this.#takes(':')) return this.#substring(value);
     for (const operator of ['//', '/#', '/%', '/'] as const) if (this.#takes(operator)) return this.#replace(value, operator);
     for (const operator of ['##', '#', '%%', '%'] as const) if (this.#takes(operator)) return this.#trim(value, operator);
@@ -105,6 +114,12 @@ class Parser {
       return inCase(value, operator);
     }
     throw new SubstitutionError(`missing closing brace after \${${name}`);
+  }
+
+  /** Gives the value of a variable that is not set. */
+  #unset(name: string): string {
+    if (this.#options?.isStrict === true) throw new UnsetVariableError(`variable ${JSON.stringify(name)} is not set and has no default`);
+    return '';
   }
 
   #default(value: string): string {

@@ -1,7 +1,7 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: the syntax under test
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { SubstitutionError, substitute } from '../../../../../src/gitops/apply/plan/substitution.ts';
+import { SubstitutionError, substitute, UnsetVariableError } from '../../../../../src/gitops/apply/plan/substitution.ts';
 
 const variables: Readonly<Record<string, string>> = {
   name: 'abcABC123ABCabc',
@@ -55,6 +55,36 @@ describe('substitute', () => {
 
   it.each(['${', '${}', '${name', '${name!}', '${ name }', '${name/a}', '${absent:=x', '${name:1'])('refuses %s', (text) => {
     expect(() => expand(text)).toThrow(SubstitutionError);
+  });
+
+  const strict = { isSecret: () => false, onSecret: () => undefined, isStrict: true };
+  const expandStrictly = (text: string): string => substitute(text, (name) => variables[name], strict);
+
+  it.each([
+    '${absent}',
+    '${#absent}',
+    '${absent^}',
+    '${absent,,}',
+    '${absent:0}',
+    '${absent:0:10}',
+    '${absent/a/b}',
+    '${absent//a/b}',
+    '${absent#a}',
+    '${absent%%a}',
+    '${other:=${absent}}',
+  ])('refuses %s, a variable that is not set, where it is strict', (text) => {
+    expect(() => expandStrictly(text)).toThrow(new UnsetVariableError('variable "absent" is not set and has no default'));
+    expect(() => expand(text)).not.toThrow();
+  });
+
+  it.each([
+    ['${absent:-a}', 'a'],
+    ['${absent:=}', ''],
+    ['${absent=a}', 'a'],
+    ['${empty}', ''],
+    ['$${absent}', '${absent}'],
+  ])('takes %s as %s also where it is strict', (text, result) => {
+    expect(expandStrictly(text)).toBe(result);
   });
 
   it('leaves a text without dollar signs alone and never fails but with its own error', () => {
