@@ -6,7 +6,8 @@ import type { Commit, GitSource } from '../sources/git-source.ts';
 import { createGitTrees } from './git-tree.ts';
 import type { Helm } from './helm.ts';
 import { type FileTree, KustomizeError, type TreeNode } from './kustomize/file-tree.ts';
-import { createRenderer, type Overlay } from './kustomize/render.ts';
+import type { Overlay } from './kustomize/phases/render-options.ts';
+import { createRenderer } from './kustomize/render.ts';
 import type { BuildTools } from './tools.ts';
 
 export interface RenderRequest {

@@ -1,6 +1,6 @@
 import { parseDuration } from '../../../api/flux.ts';
 import type { Kustomization } from '../../../api/kustomize/v1/kustomization.ts';
-import type { Overlay } from '../../render/kustomize/render.ts';
+import type { Overlay } from '../../render/kustomize/phases/render-options.ts';
 
 const defaultTimeoutMs = 10 * 60_000;
 

@@ -4,7 +4,7 @@ import { createLocators, parseYamlDocuments, YamlError } from '../../../machiner
 import type { BuildError } from '../../manifests/manifest.ts';
 import { createGitTrees } from '../../render/git-tree.ts';
 import { joinPath, KustomizeError } from '../../render/kustomize/file-tree.ts';
-import { kustomizationFiles } from '../../render/kustomize/render.ts';
+import { kustomizationFiles } from '../../render/kustomize/phases/load.ts';
 import type { KnownRevision } from '../../sources/follow/known-revision.ts';
 import { describeObject } from '../objects/object-id.ts';
 import type { DesiredObject } from './plan.ts';

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { type FileTree, KustomizeError } from '../../../../src/gitops/render/kustomize/file-tree.ts';
-import { createRenderer, type RenderOptions } from '../../../../src/gitops/render/kustomize/render.ts';
+import type { RenderOptions } from '../../../../src/gitops/render/kustomize/phases/render-options.ts';
+import { createRenderer } from '../../../../src/gitops/render/kustomize/render.ts';
 
 /** A tree in memory; a null is a symbolic link. */
 function treeOf(files: Readonly<Record<string, string | null>>): FileTree {
