@@ -5,8 +5,8 @@ import type { FileContent } from '../manifests/documents.ts';
 import { nameHooks } from '../manifests/hook-names.ts';
 import type { BuildError, BuildResult, Manifest } from '../manifests/manifest.ts';
 import { type Commit, type GitSource, SourceError, type TreeEntry } from '../sources/git-source.ts';
-import type { Overlay } from './kustomize/phases/render-options.ts';
 import { kustomizationFiles } from './kustomize/phases/load.ts';
+import type { Overlay } from './kustomize/phases/render-options.ts';
 import { createRenderCache, type Rendering } from './render-cache.ts';
 import type { BuildTools } from './tools.ts';
 

@@ -427,7 +427,9 @@ describe('a mistake in an app', () => {
     const ready = await until(
       async () => {
         const condition = await readyOf(client, name);
-        return condition?.status === 'False' && !/^(ArtifactFailed|DependencyNotReady)$/.test(condition.reason ?? '') ? condition : undefined;
+        return condition?.status === 'False' && !/^(ArtifactFailed|DependencyNotReady)$/.test(condition.reason ?? '')
+          ? condition
+          : undefined;
       },
       { what: () => `${name} fails` },
     );
