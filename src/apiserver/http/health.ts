@@ -12,7 +12,7 @@ export const healthEndpoints = ['healthz', 'livez', 'readyz'] as const;
 export type HealthEndpoint = (typeof healthEndpoints)[number];
 
 /** Checks that a path asks for: all of an endpoint, or one. */
-export interface HealthPath {
+interface HealthPath {
   readonly endpoint: HealthEndpoint;
   readonly only?: string;
 }
