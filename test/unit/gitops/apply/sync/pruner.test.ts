@@ -23,10 +23,7 @@ const objectOf = (name: string, metadata: Partial<DynamicObject['metadata']> = {
 });
 
 /** Prunes objects of an app; `answer` is what the server says to the deletion of the object. */
-async function prune(
-  live: DynamicObject | undefined,
-  { claimant, answer }: { readonly claimant?: string; readonly answer?: Error } = {},
-) {
+async function prune(live: DynamicObject | undefined, { claimant, answer }: { readonly claimant?: string; readonly answer?: Error } = {}) {
   const state = newAppRecords('flux-system/shop');
   const handed: string[] = [];
   let there = live;
