@@ -22,7 +22,8 @@ const bundle = await rolldown({
     {
       name: 'no HTTP/2',
       // fastify loads it at each start, for servers of a sort that none is here: 1.2 MiB.
-      resolveId: (name) => (name === 'node:http2' ? name : null),
+      // The client of container runtimes speaks it, and is loaded when asked for.
+      resolveId: (name, importer) => (name === 'node:http2' && importer?.includes('node_modules') === true ? name : null),
       load: (id) => (id === 'node:http2' ? 'module.exports = {};' : null),
     },
     {

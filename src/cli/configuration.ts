@@ -18,7 +18,7 @@ export interface Configuration {
   /** Absent: plain HTTP. `own`: a certificate of the cluster's authority. */
   readonly httpTls?: 'own' | { readonly certificateFile: string; readonly keyFile: string };
   readonly simulatedNodes: number;
-  readonly runtime: 'process' | 'simulated';
+  readonly runtime: 'process' | 'simulated' | 'containerd';
   readonly pods: PodSettings;
   /** Absent: the built-in remote. */
   readonly repository?: string;
@@ -70,6 +70,10 @@ export const filesOf = (dataDirectory: string) => ({
   gitHooks: join(dataDirectory, 'git', 'hooks'),
   pods: join(dataDirectory, 'pods'),
   logs: join(dataDirectory, 'logs'),
+  /** The files of the containerd that runs the pods, where they are containers. */
+  containerd: join(dataDirectory, 'containerd'),
+  /** Image archives that a start imports. */
+  images: join(dataDirectory, 'images'),
   /** Copies for a backup that is being made. */
   backup: join(dataDirectory, 'backup'),
   lastBackup: join(dataDirectory, 'last-backup.json'),

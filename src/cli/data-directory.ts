@@ -36,9 +36,16 @@ export async function ensureToken(path: string): Promise<string> {
   return token;
 }
 
-/** The cluster's part of 127/8: `127.N.0.0/16`. */
+/**
+ * The kind of addresses that a cluster has. `loopback`: in 127/8, which every process of the machine reaches without
+ * rights. `routed`: in 10/8, which the machine routes, so that containers reach them, too.
+ */
+export type NetworkKind = 'loopback' | 'routed';
+
+/** The cluster's part of the addresses: `127.N.0.0/16`, or `10.N.0.0/16`. */
 export interface Network {
   readonly n: number;
+  readonly kind: NetworkKind;
   /** `127.N.0.0/20` */
   readonly serviceCidr: string;
   readonly clusterCidr: string;
@@ -50,13 +57,19 @@ export interface Network {
 const lowest = 64;
 const highest = 254;
 
-const networkOf = (n: number): Network => ({
-  n,
-  serviceCidr: `127.${n}.0.0/20`,
-  clusterCidr: `127.${n}.0.0/16`,
-  podCidr: (node) => `127.${n}.${16 + node}.0/24`,
-  nodeAddress: (node) => `127.${n}.${16 + node}.1`,
-});
+function networkOf({ n, kind }: KeptNetwork): Network {
+  const prefix = `${firstByteOf[kind]}.${n}`;
+  return {
+    n,
+    kind,
+    serviceCidr: `${prefix}.0.0/20`,
+    clusterCidr: `${prefix}.0.0/16`,
+    podCidr: (node) => `${prefix}.${16 + node}.0/24`,
+    nodeAddress: (node) => `${prefix}.${16 + node}.1`,
+  };
+}
+
+const firstByteOf: Readonly<Record<NetworkKind, number>> = { loopback: 127, routed: 10 };
 
 /**
  * Takes the cluster's network for the life of this process, so that two clusters on one machine never meet. It binds a port of the
@@ -68,21 +81,26 @@ const networkOf = (n: number): Network => ({
 export async function claimNetwork(
   dataDirectory: string,
   storedServiceAddress: () => Promise<string | undefined> = async () => undefined,
+  kind: NetworkKind = 'loopback',
 ): Promise<{ readonly network: Network; release(): Promise<void> }> {
   const { network: path } = filesOf(dataDirectory);
   await repairNetwork(path, storedServiceAddress);
   const kept = await claimKeptNetwork(dataDirectory);
-  if (kept !== undefined) return kept;
+  if (kept !== undefined) {
+    if (kept.network.kind === kind) return kept;
+    await kept.release();
+    throw wrongKind(dataDirectory, kind);
+  }
   // Starting at a place that depends on the directory keeps the clusters of one machine apart also while some are stopped.
   const start = createHash('sha256').update(dataDirectory).digest().readUInt32BE(0) % (highest - lowest + 1);
-  const busy = await networksInUse();
+  const busy = await networksInUse(kind);
   for (let step = 0; step <= highest - lowest; step += 1) {
     const n = lowest + ((start + step) % (highest - lowest + 1));
     if (busy.has(n)) continue;
     const server = await bind(n);
     if (server === undefined) continue;
-    await writeNetwork(path, n);
-    return claimed(n, server);
+    await writeNetwork(path, { n, kind });
+    return claimed({ n, kind }, server);
   }
   throw new Failure('no free network is left in 127.64.0.0 to 127.254.0.0', {
     why: 'Each data directory owns one /16 of the loopback addresses, and all are in use.',
@@ -118,9 +136,9 @@ export async function claimKeptNetwork(
   const { network: path } = filesOf(dataDirectory);
   const kept = await readNetwork(path);
   if (kept === undefined) return undefined;
-  const server = await bind(kept);
+  const server = await bind(kept.n);
   if (server === undefined) {
-    throw new NetworkInUse(`the addresses 127.${kept}.0.0/16 are in use by another cluster on this machine`, {
+    throw new NetworkInUse(`the addresses ${networkOf(kept).clusterCidr} are in use by another cluster on this machine`, {
       why: `${path} says that this data directory owns them.`,
       fix: 'Stop the other cluster (midship down --data-dir OTHER), or remove network.json after "midship down" to take new addresses.',
     });
@@ -128,12 +146,25 @@ export async function claimKeptNetwork(
   return claimed(kept, server);
 }
 
-function claimed(n: number, server: Server): { readonly network: Network; release(): Promise<void> } {
-  server.unref();
-  return { network: networkOf(n), release: () => new Promise((resolve) => server.close(() => resolve())) };
+/** Services, pods and nodes in the store have addresses of the other kind, which never change. */
+function wrongKind(dataDirectory: string, wanted: NetworkKind): Failure {
+  return new Failure(`${dataDirectory} was made for pods that are ${wanted === 'routed' ? 'processes' : 'containers'}`, {
+    why: 'Containers cannot reach the addresses of processes, and the Services in the store keep theirs.',
+    fix: `Start it ${wanted === 'routed' ? 'without --runtime containerd' : 'with --runtime containerd'}, or take another --data-dir.`,
+  });
 }
 
-async function readNetwork(path: string): Promise<number | undefined> {
+interface KeptNetwork {
+  readonly n: number;
+  readonly kind: NetworkKind;
+}
+
+function claimed(kept: KeptNetwork, server: Server): { readonly network: Network; release(): Promise<void> } {
+  server.unref();
+  return { network: networkOf(kept), release: () => new Promise((resolve) => server.close(() => resolve())) };
+}
+
+async function readNetwork(path: string): Promise<KeptNetwork | undefined> {
   const network = await tryReadNetwork(path);
   if (network !== 'damaged') return network;
   throw new Failure(`${path} does not name a network`, {
@@ -144,16 +175,19 @@ async function readNetwork(path: string): Promise<number | undefined> {
 
 async function repairNetwork(path: string, storedServiceAddress: () => Promise<string | undefined>): Promise<void> {
   if ((await tryReadNetwork(path)) !== 'damaged') return;
-  const network = networkIn(Number(/^127\.(\d+)\./.exec((await storedServiceAddress()) ?? '')?.[1]));
+  const [, first, second] = /^(127|10)\.(\d+)\./.exec((await storedServiceAddress()) ?? '') ?? [];
+  const network = networkIn(Number(second), first === '10' ? 'routed' : 'loopback');
   if (network === undefined) await rm(path);
   else await writeNetwork(path, network);
 }
 
-const writeNetwork = (path: string, n: number): Promise<void> => writeDurableFile(path, `${JSON.stringify({ network: n })}\n`);
+const writeNetwork = (path: string, { n, kind }: KeptNetwork): Promise<void> =>
+  writeDurableFile(path, `${JSON.stringify({ network: n, ...(kind === 'loopback' ? {} : { kind }) })}\n`);
 
-async function tryReadNetwork(path: string): Promise<number | 'damaged' | undefined> {
+async function tryReadNetwork(path: string): Promise<KeptNetwork | 'damaged' | undefined> {
   try {
-    return networkIn(tryJson<{ readonly network?: unknown }>(await readFile(path, 'utf8'))?.network) ?? 'damaged';
+    const { network, kind } = tryJson<{ readonly network?: unknown; readonly kind?: unknown }>(await readFile(path, 'utf8')) ?? {};
+    return networkIn(network, kind ?? 'loopback') ?? 'damaged';
   } catch (err) {
     // There never was one, or somebody removed it to take new addresses.
     if ((err as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
@@ -161,8 +195,10 @@ async function tryReadNetwork(path: string): Promise<number | 'damaged' | undefi
   }
 }
 
-const networkIn = (n: unknown): number | undefined =>
-  typeof n === 'number' && Number.isInteger(n) && n >= lowest && n <= highest ? n : undefined;
+const networkIn = (n: unknown, kind: unknown): KeptNetwork | undefined =>
+  typeof n === 'number' && Number.isInteger(n) && n >= lowest && n <= highest && (kind === 'loopback' || kind === 'routed')
+    ? { n, kind }
+    : undefined;
 
 /** Undefined for what is not JSON, and for null. */
 function tryJson<T>(text: string): T | undefined {
@@ -186,15 +222,18 @@ function bind(n: number): Promise<Server | undefined> {
   });
 }
 
-/** Networks on which something listens now: pods that outlived a killed cluster hold no claim. */
-async function networksInUse(): Promise<ReadonlySet<number>> {
-  const table = await readFile('/proc/net/tcp', 'utf8').catch(() => '');
+/** Networks on which something listens now, since pods that outlived a killed cluster hold no claim; and those that the machine routes. */
+async function networksInUse(kind: NetworkKind): Promise<ReadonlySet<number>> {
   const used = new Set<number>();
-  for (const line of table.split('\n').slice(1)) {
-    // Addresses are hexadecimal and little-endian: 0100007F is 127.0.0.1.
-    const [, n] = /^\s*\d+: [0-9A-F]{4}([0-9A-F]{2})7F:/.exec(line) ?? [];
-    if (n !== undefined) used.add(Number.parseInt(n, 16));
-  }
+  // Addresses are hexadecimal and little-endian: 0100007F is 127.0.0.1.
+  const collect = async (path: string, pattern: RegExp): Promise<void> => {
+    for (const line of (await readFile(path, 'utf8').catch(() => '')).split('\n').slice(1)) {
+      const [, n] = pattern.exec(line) ?? [];
+      if (n !== undefined) used.add(Number.parseInt(n, 16));
+    }
+  };
+  await collect('/proc/net/tcp', /^\s*\d+: [0-9A-F]{4}([0-9A-F]{2})7F:/);
+  if (kind === 'routed') await collect('/proc/net/route', /^\S+\s+[0-9A-F]{4}([0-9A-F]{2})0A\s/);
   return used;
 }
 

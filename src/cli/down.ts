@@ -2,7 +2,7 @@ import { access } from 'node:fs/promises';
 import { isRunning } from '../base/process-identity.ts';
 import { removeTree } from '../base/remove-tree.ts';
 import { filesOf } from './configuration.ts';
-import { claimKeptNetwork, type Endpoints, NetworkInUse, readEndpoints } from './data-directory.ts';
+import { claimKeptNetwork, type Endpoints, type Network, NetworkInUse, readEndpoints } from './data-directory.ts';
 import { type ExitCode, Failure } from './failure.ts';
 import { agreesToPurge } from './purge.ts';
 
@@ -49,7 +49,7 @@ export async function down({ dataDirectory, purge, isAgreed, ask, now, output }:
     throw err;
   });
   try {
-    const stopped = await stopLeftovers(dataDirectory, { forget: purge, output });
+    const stopped = await stopLeftovers(dataDirectory, { forget: purge, network: claim?.network, output });
     if (purge) {
       await removeTree(dataDirectory);
       output.write(`data deleted: ${dataDirectory}\n`);
@@ -85,11 +85,13 @@ async function stop(endpoints: Endpoints, output: NodeJS.WritableStream): Promis
 /** Gives the number of pods that were stopped. @throws Failure naming what could not be */
 async function stopLeftovers(
   dataDirectory: string,
-  { forget, output }: { readonly forget: boolean; readonly output: NodeJS.WritableStream },
+  { forget, network, output }: { readonly forget: boolean; readonly network: Network | undefined; readonly output: NodeJS.WritableStream },
 ): Promise<number> {
   if (!(await isThere(filesOf(dataDirectory).pods))) return 0;
-  const { endLeftoverPods } = await import('./compose/leftovers.ts');
-  const { stopped, left } = await endLeftoverPods(dataDirectory, { forget });
+  const { endContainers, endLeftoverPods } = await import('./compose/leftovers.ts');
+  const ended = await endLeftoverPods(dataDirectory, { forget });
+  const { left } = ended;
+  const stopped = [...ended.stopped, ...(network?.kind === 'routed' ? await endContainers({ dataDirectory, network, forget }) : [])];
   if (stopped.length > 0) output.write(`stopped ${stopped.length} ${stopped.length === 1 ? 'pod' : 'pods'} that outlived a crash\n`);
   if (left.length > 0) {
     throw new Failure(`${left.join(', ')} cannot be stopped`, {

@@ -225,12 +225,6 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
 
 function configurationOf(flags: UpFlags, environment: NodeJS.ProcessEnv, seedDirectory: string | undefined): Omit<Configuration, 'tools'> {
   const oidc = oidcSettingsOf(flags);
-  if (flags.runtime === 'containerd') {
-    throw new Failure('not supported: --runtime containerd', {
-      why: 'This version runs pods as processes of this machine or simulates them.',
-      fix: 'Leave --runtime out, or use --runtime simulated.',
-    });
-  }
   return {
     dataDirectory: resolve(flags.dataDir),
     bindAddress: flags.bindAddress,
@@ -240,7 +234,7 @@ function configurationOf(flags: UpFlags, environment: NodeJS.ProcessEnv, seedDir
     requireLogin: flags.requireLogin,
     ...httpTlsOf(flags),
     simulatedNodes: flags.simulateNodes,
-    runtime: flags.runtime === 'simulated' ? 'simulated' : 'process',
+    runtime: flags.runtime as Configuration['runtime'],
     pods: podSettingsOf(flags),
     ...repositoryOf(flags.repo, environment.MIDSHIP_GIT_TOKEN),
     ...(flags.branch === undefined ? {} : { branch: flags.branch }),

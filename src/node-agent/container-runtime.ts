@@ -144,12 +144,14 @@ export type SandboxId = string;
 export type ContainerId = string;
 
 /**
- * Output as the program wrote it, both streams in one file, because a pipe would end with the agent. `timesPath` has lines
- * `OFFSET MILLISECONDS`: what lies before OFFSET had been written by then. Older output is in the same paths with `.1` appended.
+ * Output of both streams in one file, because a pipe would end with the agent. Older output is in the same paths with `.1` appended.
+ *
+ * With `timesPath` the file has the bytes that the program wrote, and `timesPath` has lines `OFFSET MILLISECONDS`: the bytes before OFFSET
+ * had been written by then. Without it each line carries its time and stream, in the log format of the Container Runtime Interface.
  */
 export interface ContainerLog {
   readonly path: string;
-  readonly timesPath: string;
+  readonly timesPath?: string;
 }
 
 export interface ListeningAddress {

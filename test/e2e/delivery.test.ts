@@ -212,7 +212,7 @@ describe.skipIf(!hasNamespaces || !hasKubectl)('a running cluster (needs user na
   });
 
   it('refuses what it cannot do in three lines', async () => {
-    const wrong = await cluster.midship('up', '--runtime', 'containerd');
+    const wrong = await cluster.midship('up', '--runtime', 'podman');
     expect(wrong.code).toBe(2);
     expect(wrong.stderr.trimEnd().split('\n')).toHaveLength(3);
     const inUse = await cluster.midship('demo', '--api-port', '0', '--http-port', '0');

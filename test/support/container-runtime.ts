@@ -15,6 +15,8 @@ export interface RuntimeUnderTest {
   readonly skip: string | undefined;
   /** Opens the runtime; on a directory that it was opened on before, this is its start after a crash. */
   open(directory: string): Promise<ContainerRuntime>;
+  /** Ends what all instances share; called once, after the last test. */
+  close?(): Promise<void>;
   /** An image that the runtime has, with `/bin/sh` and the programs of busybox where it runs programs. */
   readonly image: string;
   /** A name that the runtime takes for no image. */
@@ -23,7 +25,11 @@ export interface RuntimeUnderTest {
   readonly survivesRestart: boolean;
   /** Containers have file systems of their own, so that volumes can be mounted. */
   readonly hasVolumes: boolean;
-  /** A program that sends the word `hello` to whoever connects to the port of the address, and prints `listening` before. */
+  /** A container's program is process 1 of its namespace: the kernel gives it no signal that it does not handle. */
+  readonly isFirstProcess: boolean;
+  /** The exit code of a command is known although a child of it holds its output. */
+  readonly seesEndBehindChild: boolean;
+  /** A program that sends the word `hello` to clients of the port, at the address or at all, and prints `listening` before. */
   listener(address: string, port: number): readonly string[];
 }
 

@@ -42,6 +42,8 @@ export function processRuntime(name: string, host: ProcessHost): RuntimeUnderTes
     badImage: 'not an image',
     survivesRestart: true,
     hasVolumes,
+    isFirstProcess: false,
+    seesEndBehindChild: true,
     listener: (address, port) => [
       'node',
       '-e',

@@ -101,7 +101,7 @@ async function compose(options: StartClusterOptions, surroundings: Surroundings,
   const nodes = await running(
     startNodes({ ...surroundings, configuration, network, pki, informers, events, steps, metrics: metrics.kubelet, clientFor }),
   );
-  if (configuration.runtime === 'process') await running(startResourceMetrics({ ...surroundings, controlPlane }));
+  if (configuration.runtime !== 'simulated') await running(startResourceMetrics({ ...surroundings, controlPlane }));
   onStep('Nodes', nodes.text);
   if (nodes.isolation !== undefined && !nodes.isolation.isolated) onWarning(nodes.isolation.message);
 

@@ -99,7 +99,11 @@ async function compose(options: ControlPlaneOptions, { onClose, start }: PartSta
     log.warn({ address, port }, 'Ended a pod that had taken an address of the control plane');
   // The page opens its port last; a port that is taken is better known before the API has answered and pods run.
   await checkPort(configuration.httpAddress, configuration.httpPort);
-  const { network, release } = await claimNetwork(configuration.dataDirectory, () => serviceAddressIn(storage));
+  const { network, release } = await claimNetwork(
+    configuration.dataDirectory,
+    () => serviceAddressIn(storage),
+    configuration.runtime === 'containerd' ? 'routed' : 'loopback',
+  );
   onClose(release);
   // A crash may have ended a backup.
   await rm(files.backup, { recursive: true, force: true });

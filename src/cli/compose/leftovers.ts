@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { systemClock } from '../../base/clock.ts';
 import { createLog } from '../../base/log.ts';
 import type { ListeningAddress } from '../../node-agent/container-runtime.ts';
@@ -5,7 +6,7 @@ import { type LeftoverPods, stopLeftoverPods } from '../../node-agent/process/le
 import { openProcessHost } from '../../node-agent/process/process-host.ts';
 import { endListeners } from '../../node-agent/process/stray-processes.ts';
 import { type Configuration, filesOf } from '../configuration.ts';
-import { claimPort, isClaimAddress } from '../data-directory.ts';
+import { claimPort, isClaimAddress, type Network } from '../data-directory.ts';
 import { kubeletPort, maxStopGraceMs } from './node-settings.ts';
 
 /**
@@ -35,4 +36,23 @@ export async function endLeftoverPods(dataDirectory: string, { forget }: { reado
   const host = await openProcessHost({ nodePath: process.execPath, searchPath: process.env.PATH ?? '' });
   const { pods: directory } = filesOf(dataDirectory);
   return stopLeftoverPods({ directory, host, forget, maxGraceMs: maxStopGraceMs, clock: systemClock, log: createLog({ level: 'silent' }) });
+}
+
+/** Ends the containers of a cluster that was killed. Only while the cluster does not run. */
+export async function endContainers({
+  dataDirectory,
+  network,
+  forget,
+}: {
+  readonly dataDirectory: string;
+  readonly network: Network;
+  readonly forget: boolean;
+}): Promise<readonly string[]> {
+  const { containerd: directory } = filesOf(dataDirectory);
+  if (!existsSync(directory)) return [];
+  const { endLeftoverContainers } = await import('./container-node.ts');
+  const log = createLog({ level: 'silent' });
+  const stopped = await endLeftoverContainers({ dataDirectory, network, forget, graceMs: maxStopGraceMs, clock: systemClock, log });
+  if (forget) await (await import('../../node-agent/containerd/containerd-service.ts')).removeContainerdState(directory);
+  return stopped;
 }

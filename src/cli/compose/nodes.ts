@@ -7,7 +7,7 @@ import type { InformerSet } from '../../client/informer.ts';
 import { createNodeAgent, type NodeAgent, type NodeAgentOptions } from '../../node-agent/agent.ts';
 import { createAgentGroup } from '../../node-agent/agent-group.ts';
 import { createConfigSource } from '../../node-agent/config-source.ts';
-import type { PodIsolation } from '../../node-agent/container-runtime.ts';
+import type { ContainerRuntime, PodIsolation } from '../../node-agent/container-runtime.ts';
 import { createKubeletApi } from '../../node-agent/kubelet-api.ts';
 import { createKubeletMetrics, type KubeletMetrics } from '../../node-agent/kubelet-metrics.ts';
 import { type MachineFacts, readMachineFacts } from '../../node-agent/machine-facts.ts';
@@ -52,24 +52,23 @@ export function startNodes(options: NodesOptions): Promise<Nodes> {
   return startPart(options, async ({ start }) => {
     const queue = createPodQueue({ clock, log });
     const agents = await createAgents(options, queue);
-    const isReal = configuration.runtime === 'process';
-    const real = isReal ? await openRealNodes(options, agents) : undefined;
+    const real = await openRealNodes(options, agents);
     const simulated = createSimulatedHost({ clock, version });
     const pretended = Array.from({ length: configuration.simulatedNodes }, (_, index) =>
       agents.create(`sim-${index}`, { runtime: simulated.createRuntime(), address: { internalIP: '', kubeletPort: 0 }, simulated: true }),
     );
     // Beside the nodes' own addresses, which change from cluster to cluster, node ports are open where everybody looks first.
     const nodeAddresses = [
-      ...(isReal ? realNodes.map((nodeName, index) => ({ nodeName, address: network.nodeAddress(index) })) : []),
+      ...real.names.map((nodeName, index) => ({ nodeName, address: network.nodeAddress(index) })),
       { address: '127.0.0.1' },
     ];
     await start([
       queue,
-      ...(real?.parts ?? []),
+      ...real.parts,
       ...(pretended.length > 0 ? [createAgentGroup({ name: 'simulated-nodes', agents: pretended })] : []),
       createServiceProxy({ informers, nodeAddresses, clock, log, recorder: events.recorder('kube-proxy'), metrics }),
     ]);
-    return { isolation: real?.isolation, text: nodesText(configuration, real?.isolation) };
+    return { isolation: real.isolation, text: nodesText(configuration, real) };
   });
 }
 
@@ -114,13 +113,40 @@ async function createAgents(options: NodesOptions, queue: PodQueue): Promise<Age
 }
 
 interface RealNodes {
+  readonly names: readonly string[];
   readonly parts: readonly Component[];
   readonly isolation: PodIsolation | undefined;
+  /** The way their pods run, for people. */
+  readonly text: string;
+}
+
+function openRealNodes(options: NodesOptions, agents: Agents): Promise<RealNodes> {
+  switch (options.configuration.runtime) {
+    case 'process':
+      return openProcessNodes(options, agents);
+    case 'containerd':
+      return openContainers(options, agents);
+    case 'simulated':
+      return Promise.resolve({ names: [], parts: [], isolation: undefined, text: '' });
+  }
+}
+
+/** Opens the node whose pods are containers. */
+async function openContainers(options: NodesOptions, agents: Agents): Promise<RealNodes> {
+  const { configuration, clock, log, network } = options;
+  // Only this runtime needs gRPC and the code behind it.
+  const { containerNodeName: nodeName, openContainerNode } = await import('./container-node.ts');
+  const { runtime, close } = await openContainerNode({ dataDirectory: configuration.dataDirectory, nodeName, network, clock, log });
+  const address = { internalIP: network.nodeAddress(0), kubeletPort };
+  const agent = agents.create(nodeName, { runtime, address });
+  const containerd: Component = { name: 'containerd', start: async () => undefined, stop: close };
+  const parts = [containerd, haltingPods(agent), await kubeletApiOf(options, agents, { agent, runtime, address: address.internalIP })];
+  return { names: [nodeName], parts, isolation: undefined, text: `containers, ${runtime.version}` };
 }
 
 /** Opens the nodes whose pods are processes of this machine, and the kubelet API of each. */
-async function openRealNodes(options: NodesOptions, agents: Agents): Promise<RealNodes> {
-  const { configuration, version, clock, log, network, pki, metrics } = options;
+async function openProcessNodes(options: NodesOptions, agents: Agents): Promise<RealNodes> {
+  const { configuration, version, clock, log, network } = options;
   const files = filesOf(configuration.dataDirectory);
   const { machine } = agents;
   // The real nodes share one machine; each may promise its part only.
@@ -149,28 +175,40 @@ async function openRealNodes(options: NodesOptions, agents: Agents): Promise<Rea
     });
     isolation = runtime.isolation;
     const agent = agents.create(nodeName, { runtime, address: { internalIP, kubeletPort }, capacity });
-    const tls = await pki.serverCertificate({
-      name: `kubelet-${nodeName}`,
-      commonName: `system:node:${nodeName}`,
-      hosts: [internalIP, nodeName],
-    });
-    parts.push(
-      haltingPods(agent),
-      createKubeletApi({
-        agent,
-        runtime,
-        address: internalIP,
-        port: kubeletPort,
-        tls,
-        caCertificate: pki.caCertificate,
-        metrics: agents.metrics,
-        metricsText: () => metrics.text(),
-        clock,
-        log,
-      }),
-    );
+    parts.push(haltingPods(agent), await kubeletApiOf(options, agents, { agent, runtime, address: internalIP }));
   }
-  return { parts, isolation };
+  return { names: realNodes, parts, isolation, text: `processes on this machine, ${isolation?.summary}` };
+}
+
+interface KubeletApiOptions {
+  readonly agent: NodeAgent;
+  readonly runtime: ContainerRuntime;
+  readonly address: string;
+}
+
+async function kubeletApiOf(
+  { pki, metrics, clock, log }: NodesOptions,
+  agents: Agents,
+  { agent, runtime, address }: KubeletApiOptions,
+): Promise<Component> {
+  const { nodeName } = agent;
+  const tls = await pki.serverCertificate({
+    name: `kubelet-${nodeName}`,
+    commonName: `system:node:${nodeName}`,
+    hosts: [address, nodeName],
+  });
+  return createKubeletApi({
+    agent,
+    runtime,
+    address,
+    port: kubeletPort,
+    tls,
+    caCertificate: pki.caCertificate,
+    metrics: agents.metrics,
+    metricsText: () => metrics.text(),
+    clock,
+    log,
+  });
 }
 
 /** Stopping the cluster ends its pods; they stay in the API and run again at the next start. */
@@ -184,8 +222,8 @@ const haltingPods = (agent: NodeAgent): Component => ({
 });
 
 /** `node-a, node-b (processes on this machine, …), 3 simulated` */
-function nodesText({ simulatedNodes }: Configuration, isolation: PodIsolation | undefined): string {
-  const real = isolation === undefined ? '' : `${realNodes.join(', ')}   (processes on this machine, ${isolation.summary})`;
+function nodesText({ simulatedNodes }: Configuration, { names, text }: RealNodes): string {
+  const real = names.length === 0 ? '' : `${names.join(', ')}   (${text})`;
   const simulated = simulatedNodes === 0 ? '' : `${simulatedNodes} simulated`;
-  return [real, simulated].filter((text) => text !== '').join(', ') || 'none';
+  return [real, simulated].filter((each) => each !== '').join(', ') || 'none';
 }

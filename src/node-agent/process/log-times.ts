@@ -18,7 +18,7 @@ export interface LogTimes {
 }
 
 export interface LogTimesOptions {
-  readonly log: ContainerLog;
+  readonly log: Required<ContainerLog>;
   readonly clock: Clock;
   readonly logger: Log;
   readonly maxBytes?: number;

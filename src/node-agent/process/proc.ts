@@ -89,13 +89,13 @@ export async function listenersOf(pids: readonly number[]): Promise<readonly Lis
 
 const listenState = '0A';
 
-/** The listening rows of a /proc/net/tcp or tcp6 table whose socket is in `inodes`. */
-export function parseListeners(table: string, inodes: ReadonlySet<string>): ListeningAddress[] {
+/** The listening rows of a /proc/net/tcp or tcp6 table; those whose socket is in `inodes`, where given. */
+export function parseListeners(table: string, inodes?: ReadonlySet<string>): ListeningAddress[] {
   const found: ListeningAddress[] = [];
   for (const line of table.split('\n').slice(1)) {
     const fields = line.trim().split(/\s+/);
     const [, local = '', , state] = fields;
-    if (state !== listenState || !inodes.has(fields[9] ?? '')) continue;
+    if (state !== listenState || inodes?.has(fields[9] ?? '') === false) continue;
     const [hex = '', port = ''] = local.split(':');
     found.push({ address: hex.length === 8 ? ipv4Of(hex) : ipv6Of(hex), port: Number.parseInt(port, 16) });
   }

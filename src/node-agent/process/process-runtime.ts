@@ -106,7 +106,7 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
   };
   const podOf = (container: Container): PodSandboxConfig => sandboxOf(container.record.sandbox).record.config;
   const isRunning = (container: Container): boolean => container.identity !== undefined && container.exit === undefined;
-  const logOf = (container: Container): ContainerLog => ({
+  const logOf = (container: Container): Required<ContainerLog> => ({
     path: container.record.logPath,
     timesPath: `${container.record.logPath}.times`,
   });

@@ -50,23 +50,26 @@ export async function serveRemoteCommand({ socket, command, wants, clock }: Serv
     await finish(socket, { metadata: {}, status: 'Success' });
     return;
   }
-  const code = await Promise.race([exitCode, failureOf(output)]);
+  // A runtime that could not run the command says so here.
+  const ended = exitCode.then(statusOf, (err: unknown) => failureStatus(err instanceof Error ? err.message : String(err)));
+  const status = await Promise.race([ended, failureOf(output)]);
   await Promise.race([output, untilQuiet(progress, clock)]);
   stdout?.destroy();
   stderr?.destroy();
-  await finish(socket, statusOf(code));
+  await finish(socket, status);
 }
 
 /** Tells a client that there was no command to connect to. */
-export const refuseRemoteCommand = (socket: WebSocket, message: string): Promise<void> =>
-  finish(socket, {
-    metadata: {},
-    status: 'Failure',
-    message: `Internal error occurred: ${message}`,
-    reason: 'InternalError',
-    details: { causes: [{ message }] },
-    code: 500,
-  });
+export const refuseRemoteCommand = (socket: WebSocket, message: string): Promise<void> => finish(socket, failureStatus(message));
+
+const failureStatus = (message: string) => ({
+  metadata: {},
+  status: 'Failure',
+  message: `Internal error occurred: ${message}`,
+  reason: 'InternalError',
+  details: { causes: [{ message }] },
+  code: 500,
+});
 
 function receive(socket: WebSocket, { stdin, resize }: RemoteCommand, data: Buffer): void {
   const payload = data.subarray(1);

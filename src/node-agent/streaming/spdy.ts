@@ -2,9 +2,10 @@ import { Duplex } from 'node:stream';
 import { createInflate, constants as zlib } from 'node:zlib';
 
 /**
- * The server's side of SPDY/3.1 as far as Kubernetes streams need it: streams that the client opens, their data both
- * ways, resets, pings. There is no flow control of streams, because clients of Kubernetes have none (one hangs up on
- * window updates). An unread stream blocks the connection once `maxStreamBytes` wait in it.
+ * SPDY/3.1 as far as Kubernetes streams need it: streams that the client opens, their data both ways, resets, pings.
+ * kubectl meets `serveSpdy`, and `connectSpdy` meets the streaming server of a container runtime. There is no flow
+ * control of streams, because clients of Kubernetes have none (one hangs up on window updates). An unread stream blocks
+ * the connection once `maxStreamBytes` wait in it.
  *
  * @see https://www.chromium.org/spdy/spdy-protocol/spdy-protocol-draft3-1/
  */
@@ -45,16 +46,11 @@ const maxDataBytes = 32 * 1024;
 
 /** Resolves when the connection has ended; rejects with what ended it before its time. */
 export async function serveSpdy({ socket, head, maxStreams, onStream }: SpdySessionOptions): Promise<void> {
-  const reader = createReader(socket, head);
   const headerDecoder = createHeaderDecoder();
   const streams = new Map<number, Stream>();
+  const write = createWriter(socket);
   let lastId = 0;
   let repliedOnce = false;
-
-  const write = (frame: Buffer, callback?: (err?: Error | null) => void): void => {
-    if (socket.destroyed || !socket.writable) callback?.(new SpdyError('the connection is closed'));
-    else socket.write(frame, callback);
-  };
 
   function reply(id: number): void {
     // No headers: the count 0 as a stored block, behind the compressor's own header when it is the first.
@@ -110,6 +106,130 @@ export async function serveSpdy({ socket, head, maxStreams, onStream }: SpdySess
     }
   }
 
+  try {
+    await readFrames({ socket, head, streams, onControl });
+  } finally {
+    headerDecoder.close();
+    for (const stream of streams.values()) stream.wasReset();
+    socket.destroy();
+  }
+}
+
+export interface SpdyConnection {
+  /**
+   * Opens a stream; calls must not overlap, because the peer wants rising numbers.
+   *
+   * @throws Error when the peer refuses it or the connection ends
+   */
+  open(headers: Readonly<Record<string, string>>): Promise<SpdyStream>;
+  /** Ends the connection and all its streams. */
+  close(): void;
+  /** Resolves when the connection has ended; rejects with what ended it before its time. */
+  readonly ended: Promise<void>;
+}
+
+/** The client's side, on a connection that was upgraded. */
+export function connectSpdy({ socket, head }: Pick<SpdySessionOptions, 'socket' | 'head'>): SpdyConnection {
+  const headerDecoder = createHeaderDecoder();
+  const streams = new Map<number, Stream>();
+  const opening = new Map<number, { resolve(): void; reject(err: Error): void }>();
+  const write = createWriter(socket);
+  let nextId = 1;
+
+  async function onControl(type: number, _flags: number, body: Buffer): Promise<void> {
+    const id = body.length < 4 ? 0 : body.readUInt32BE(0) & 0x7fffffff;
+    switch (type) {
+      case types.synReply:
+        await headerDecoder.decode(body.subarray(4));
+        opening.get(id)?.resolve();
+        return;
+      case types.headers:
+        await headerDecoder.decode(body.subarray(4));
+        return;
+      case types.rstStream:
+        opening.get(id)?.reject(new SpdyError('the peer refused the stream'));
+        // Go's servers end a session with a reset of each stream, right behind the last words of it.
+        streams.get(id)?.wasLeft();
+        return;
+      case types.ping:
+        if (body.length === 4 && id % 2 === 0) write(controlFrame(types.ping, body));
+        return;
+      case types.synStream:
+        throw new SpdyError('a server opens no streams here');
+      default:
+    }
+  }
+
+  const ended = readFrames({ socket, head, streams, onControl })
+    .then(
+      // A server closes the connection right behind its last words, which are still to be read.
+      () => {
+        for (const stream of streams.values()) stream.wasLeft();
+      },
+      (err: unknown) => {
+        for (const stream of streams.values()) stream.wasReset();
+        throw err;
+      },
+    )
+    .finally(() => {
+      headerDecoder.close();
+      for (const { reject } of opening.values()) reject(new SpdyError('the connection ended'));
+      socket.destroy();
+    });
+  // Streams and openings tell of it; the promise is for those who want the reason.
+  ended.catch(() => undefined);
+
+  return {
+    async open(headers) {
+      const id = nextId;
+      nextId += 2;
+      const stream = new Stream(new Map(Object.entries(headers)), {
+        send: (data, fin, callback) => write(dataFrame(id, data, fin), callback),
+        closed(wasWhole) {
+          streams.delete(id);
+          if (!wasWhole) write(controlFrame(types.rstStream, Buffer.concat([uint32(id), uint32(statusCodes.cancel)])));
+        },
+      });
+      streams.set(id, stream);
+      const block = Buffer.concat([id === 1 ? zlibHeader : Buffer.alloc(0), storedBlock(encodeHeaders(headers))]);
+      const replied = new Promise<void>((resolve, reject) => opening.set(id, { resolve, reject }));
+      write(controlFrame(types.synStream, Buffer.concat([uint32(id), uint32(0), Buffer.alloc(2), block])), (err) => {
+        if (err !== undefined && err !== null) opening.get(id)?.reject(err);
+      });
+      try {
+        await replied;
+      } catch (err) {
+        stream.wasReset();
+        throw err;
+      } finally {
+        opening.delete(id);
+      }
+      return stream;
+    },
+    close: () => void socket.destroy(),
+    ended,
+  };
+}
+
+type Write = (frame: Buffer, callback?: (err?: Error | null) => void) => void;
+
+const createWriter =
+  (socket: Duplex): Write =>
+  (frame, callback) => {
+    if (socket.destroyed || !socket.writable) callback?.(new SpdyError('the connection is closed'));
+    else socket.write(frame, callback);
+  };
+
+interface FramesOptions {
+  readonly socket: Duplex;
+  readonly head: Buffer;
+  readonly streams: ReadonlyMap<number, Stream>;
+  onControl(type: number, flags: number, body: Buffer): Promise<void>;
+}
+
+/** Resolves at the end of the connection. @throws SpdyError for a frame against the protocol or beyond a bound */
+async function readFrames({ socket, head, streams, onControl }: FramesOptions): Promise<void> {
+  const reader = createReader(socket, head);
   async function onData(id: number, fin: boolean, length: number): Promise<void> {
     for (let left = length; left > 0; ) {
       const piece = await reader.some(left);
@@ -118,25 +238,18 @@ export async function serveSpdy({ socket, head, maxStreams, onStream }: SpdySess
     }
     if (fin) streams.get(id)?.wasEnded();
   }
-
-  try {
-    for (;;) {
-      const frame = await reader.exactly(8, true);
-      if (frame === undefined) return;
-      const length = frame.readUIntBE(5, 3);
-      const flags = frame[4] ?? 0;
-      if (((frame[0] ?? 0) & 0x80) === 0) {
-        await onData(frame.readUInt32BE(0), (flags & flagFin) !== 0, length);
-        continue;
-      }
-      if ((frame.readUInt16BE(0) & 0x7fff) !== version) throw new SpdyError('not SPDY version 3');
-      if (length > maxControlBytes) throw new SpdyError(`control frame of ${length} bytes`);
-      await onControl(frame.readUInt16BE(2), flags, (await reader.exactly(length)) ?? Buffer.alloc(0));
+  for (;;) {
+    const frame = await reader.exactly(8, true);
+    if (frame === undefined) return;
+    const length = frame.readUIntBE(5, 3);
+    const flags = frame[4] ?? 0;
+    if (((frame[0] ?? 0) & 0x80) === 0) {
+      await onData(frame.readUInt32BE(0), (flags & flagFin) !== 0, length);
+      continue;
     }
-  } finally {
-    headerDecoder.close();
-    for (const stream of streams.values()) stream.wasReset();
-    socket.destroy();
+    if ((frame.readUInt16BE(0) & 0x7fff) !== version) throw new SpdyError('not SPDY version 3');
+    if (length > maxControlBytes) throw new SpdyError(`control frame of ${length} bytes`);
+    await onControl(frame.readUInt16BE(2), flags, (await reader.exactly(length)) ?? Buffer.alloc(0));
   }
 }
 
@@ -172,6 +285,12 @@ class Stream extends Duplex implements SpdyStream {
     this.push(null);
   }
 
+  /** The peer is gone: what it sent can be read, and nothing can be written. */
+  wasLeft(): void {
+    this.#wasReset = true;
+    if (!this.#wasEnded) this.wasEnded();
+  }
+
   wasReset(): void {
     this.#wasReset = true;
     this.destroy();
@@ -182,6 +301,10 @@ class Stream extends Duplex implements SpdyStream {
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, callback: (err?: Error | null) => void): void {
+    if (this.#wasReset) {
+      callback(new SpdyError('the peer has closed the stream'));
+      return;
+    }
     const sendFrom = (at: number): void => {
       const end = Math.min(at + maxDataBytes, chunk.length);
       this.#side.send(chunk.subarray(at, end), false, (err) => {
@@ -308,6 +431,20 @@ function parseHeaders(block: Buffer): ReadonlyMap<string, string> {
   return headers;
 }
 
+function encodeHeaders(headers: Readonly<Record<string, string>>): Buffer {
+  const entries = Object.entries(headers);
+  const texts = entries.flat().flatMap((text) => [uint32(text.length), Buffer.from(text, 'latin1')]);
+  return Buffer.concat([uint32(entries.length), ...texts]);
+}
+
+/** A stored block of deflate, and the empty block that makes a reader hand out what it has. */
+function storedBlock(content: Buffer): Buffer {
+  const head = Buffer.alloc(5);
+  head.writeUInt16LE(content.length, 1);
+  head.writeUInt16LE(content.length ^ 0xffff, 3);
+  return Buffer.concat([head, content, emptyBlock]);
+}
+
 function uint32(value: number): Buffer {
   const bytes = Buffer.alloc(4);
   bytes.writeUInt32BE(value);
@@ -353,5 +490,6 @@ const headerDictionary = Buffer.concat([
 
 /** Deflate with a preset dictionary, and the checksum that names it. */
 const zlibHeader = Buffer.of(0x78, 0xf9, 0xe3, 0xc6, 0xa7, 0xc2);
-/** A stored block of four bytes, which are the number of headers, 0; and the empty block that makes a reader hand out what it has. */
-const emptyHeaders = Buffer.of(0x00, 0x04, 0x00, 0xfb, 0xff, 0, 0, 0, 0, 0x00, 0x00, 0x00, 0xff, 0xff);
+const emptyBlock = Buffer.of(0x00, 0x00, 0x00, 0xff, 0xff);
+/** The number of headers, 0. */
+const emptyHeaders = storedBlock(Buffer.alloc(4));

@@ -1,7 +1,7 @@
 import { chmod, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ContainerError, ImageError, UnsupportedError } from '../../../src/node-agent/container-runtime.ts';
 import { eventually, RuntimeFixture } from '../../support/container-runtime.ts';
 import { runtimes } from './runtimes.ts';
@@ -17,6 +17,7 @@ describe.each(runtimes)('container runtime $name', (under) => {
     fixture = await RuntimeFixture.create(under);
   });
   afterEach(() => (under.skip === undefined ? fixture.end() : undefined));
+  afterAll(() => under.close?.());
 
   /** The kinds of runtimes differ in what a container does, so each group says which it is for. */
   const { runsPrograms } = under;
@@ -403,7 +404,7 @@ describe.each(runtimes)('container runtime $name', (under) => {
       expect(await fixture.status(id)).toMatchObject({ exitCode: 137 });
     });
 
-    it('lose no signal that follows their start at once, also when many start', async () => {
+    it.skipIf(under.isFirstProcess)('lose no signal that follows their start at once, also when many start', async () => {
       const codes = Array.from({ length: 12 }, async () => {
         const id = await fixture.run(await fixture.sandbox(), '', { command: ['sleep', '60'], args: [] });
         await fixture.runtime.stopContainer(id, 15_000);
@@ -436,7 +437,10 @@ describe.each(runtimes)('container runtime $name', (under) => {
       expect(await text(await fixture.runtime.connect(sandbox, port, signal))).toBe('hello');
       await expect(fixture.runtime.connect(sandbox, port + 1, signal)).rejects.toThrow();
       const listeners = await fixture.runtime.listeners(config.uid);
-      if (listeners.length > 0) expect(listeners).toEqual([{ address: ip, port }]);
+      for (const { address, port: listening } of listeners) {
+        expect(listening).toBe(port);
+        expect([ip, '0.0.0.0', '::']).toContain(address);
+      }
     });
   });
 
@@ -459,7 +463,10 @@ describe.each(runtimes)('container runtime $name', (under) => {
       const id = await running(await fixture.sandbox());
       expect((await exec(id, 'head -c 5000 /dev/zero')).stdout.length).toBe(1_000);
       expect(await exec(id, 'sleep 30', 200)).toMatchObject({ timedOut: true });
-      // A child in the background that holds the pipe does not hold the answer.
+    });
+
+    it.skipIf(!under.seesEndBehindChild)('answer although a child in the background holds their output', async () => {
+      const id = await running(await fixture.sandbox());
       expect(await exec(id, 'sleep 7 & exit 0')).toMatchObject({ exitCode: 0, timedOut: false });
     });
 

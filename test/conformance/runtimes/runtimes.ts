@@ -1,6 +1,7 @@
 import { systemClock } from '../../../src/base/clock.ts';
 import { createSimulatedHost } from '../../../src/node-agent/simulated/simulated-host.ts';
 import type { RuntimeUnderTest } from '../../support/container-runtime.ts';
+import { containerdRuntime } from '../../support/containerd.ts';
 import { hosts, processRuntime } from '../../support/process-runtime.ts';
 
 const simulated: RuntimeUnderTest = {
@@ -12,6 +13,8 @@ const simulated: RuntimeUnderTest = {
   badImage: undefined,
   survivesRestart: false,
   hasVolumes: false,
+  isFirstProcess: false,
+  seesEndBehindChild: true,
   listener: () => [],
 };
 
@@ -19,5 +22,6 @@ const simulated: RuntimeUnderTest = {
 export const runtimes: readonly RuntimeUnderTest[] = [
   processRuntime('namespaces', hosts.namespaces),
   processRuntime('plain', hosts.plain),
+  containerdRuntime,
   simulated,
 ];

@@ -10,7 +10,7 @@ import { recordLogTimes } from '../../../src/node-agent/process/log-times.ts';
 import { until } from '../../support/until.ts';
 
 let directory: string;
-let log: ContainerLog;
+let log: Required<ContainerLog>;
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'midship-log-'));
   log = { path: join(directory, '0.log'), timesPath: join(directory, '0.log.times') };

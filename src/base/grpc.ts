@@ -1,0 +1,269 @@
+import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants, type IncomingHttpHeaders } from 'node:http2';
+import { type Duplex, PassThrough } from 'node:stream';
+import type { Clock } from './clock.ts';
+
+/**
+ * A gRPC client on `node:http2`: unary calls and streams of answers over one connection, which is opened when a call needs it. Messages are
+ * encoded and decoded by the caller's methods, so this file knows no schema. A decision page has the measurements behind an own client.
+ *
+ * @see https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
+ */
+export interface GrpcClient {
+  /** @throws GrpcError when the server refuses, the deadline passes or the connection breaks */
+  call<Request, Response>(method: GrpcMethod<Request, Response>, request: Request, options: CallOptions): Promise<Response>;
+  /**
+   * Answers in the order in which they arrive; breaking off the loop cancels the call. The connection stops the server when more than one
+   * window of answers waits here.
+   *
+   * @throws GrpcError as `call`, from the iteration
+   */
+  stream<Request, Response>(method: GrpcMethod<Request, Response>, request: Request, options: StreamOptions): AsyncIterable<Response>;
+  /** Breaks off all calls with `UNAVAILABLE`; later calls fail at once. */
+  close(): void;
+}
+
+export interface GrpcMethod<Request, Response> {
+  /** `/package.Service/Method` */
+  readonly path: string;
+  encode(request: Request): Uint8Array;
+  decode(bytes: Uint8Array): Response;
+}
+
+export interface CallOptions {
+  /** From now to the last byte of the answer, milliseconds. */
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface StreamOptions {
+  readonly signal: AbortSignal;
+}
+
+export interface GrpcClientOptions {
+  /** Opens a connection to the server, plain or TLS; the client owns it. */
+  readonly connect: () => Duplex;
+  readonly clock: Clock;
+  /** Bound of one answer; a longer one fails the call with `RESOURCE_EXHAUSTED`. */
+  readonly maxMessageBytes?: number;
+}
+
+/** Status codes of gRPC that this code base acts on. */
+export const grpcCodes = {
+  ok: 0,
+  cancelled: 1,
+  unknown: 2,
+  invalidArgument: 3,
+  deadlineExceeded: 4,
+  notFound: 5,
+  alreadyExists: 6,
+  permissionDenied: 7,
+  resourceExhausted: 8,
+  failedPrecondition: 9,
+  unimplemented: 12,
+  internal: 13,
+  unavailable: 14,
+  unauthenticated: 16,
+} as const;
+
+export class GrpcError extends Error {
+  /** One of `grpcCodes`, or another number that the server sent. */
+  readonly code: number;
+  constructor(code: number, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'GrpcError';
+    this.code = code;
+  }
+}
+
+const defaultMaxMessageBytes = 16 * 1024 * 1024;
+const headBytes = 5;
+
+export function createGrpcClient(options: GrpcClientOptions): GrpcClient {
+  const { clock, maxMessageBytes = defaultMaxMessageBytes } = options;
+  let session: ClientHttp2Session | undefined;
+  let closed = false;
+
+  function openSession(): ClientHttp2Session {
+    if (closed) throw new GrpcError(grpcCodes.unavailable, 'the client is closed');
+    if (session !== undefined && !session.closed && !session.destroyed) return session;
+    const opened = connect('http://localhost', { createConnection: options.connect });
+    session = opened;
+    const forget = (): void => {
+      if (session === opened) session = undefined;
+    };
+    // Each stream fails by itself; without a listener the error would end the process.
+    opened.on('error', forget);
+    opened.on('goaway', forget);
+    opened.on('close', forget);
+    // A client that waits for nothing does not keep the program alive.
+    opened.unref();
+    return opened;
+  }
+
+  function open(path: string, message: Uint8Array, timeoutMs: number | undefined): ClientHttp2Stream {
+    const stream = openSession().request({
+      [constants.HTTP2_HEADER_METHOD]: 'POST',
+      [constants.HTTP2_HEADER_PATH]: path,
+      [constants.HTTP2_HEADER_CONTENT_TYPE]: 'application/grpc',
+      [constants.HTTP2_HEADER_TE]: 'trailers',
+      ...(timeoutMs === undefined ? {} : { 'grpc-timeout': `${Math.max(1, Math.ceil(timeoutMs))}m` }),
+    });
+    stream.end(frame(message));
+    return stream;
+  }
+
+  /** Gives each answer to `onMessage`; resolves at a status of 0. */
+  function run(stream: ClientHttp2Stream, onMessage: (bytes: Buffer) => void): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const read = createFrameReader(maxMessageBytes);
+      let status: GrpcError | 'ok' | undefined;
+      let failure: GrpcError | undefined;
+      const fail = (error: GrpcError): void => {
+        failure ??= error;
+        stream.close(constants.NGHTTP2_CANCEL);
+      };
+      stream.on('response', (headers) => {
+        const http = headers[constants.HTTP2_HEADER_STATUS];
+        if (headers['grpc-status'] !== undefined) status = statusOf(headers);
+        else if (Number(http) !== 200) fail(new GrpcError(grpcCodes.unavailable, `the server answered HTTP ${http}, which is not gRPC`));
+      });
+      stream.on('trailers', (headers) => {
+        status = statusOf(headers);
+      });
+      stream.on('data', (chunk: Buffer) => {
+        if (failure !== undefined) return;
+        try {
+          for (const message of read(chunk)) onMessage(message);
+        } catch (err) {
+          fail(err instanceof GrpcError ? err : new GrpcError(grpcCodes.internal, 'cannot decode the answer', { cause: err }));
+        }
+      });
+      stream.on('error', (err) => {
+        failure ??= new GrpcError(grpcCodes.unavailable, `the connection broke: ${err.message}`, { cause: err });
+      });
+      stream.on('close', () => {
+        if (failure !== undefined) reject(failure);
+        else if (status === 'ok') resolve();
+        else reject(status ?? new GrpcError(grpcCodes.unavailable, 'the connection ended before the answer'));
+      });
+    });
+  }
+
+  return {
+    async call(method, request, { timeoutMs, signal }) {
+      signal?.throwIfAborted();
+      const stream = open(method.path, method.encode(request), timeoutMs);
+      let broken: GrpcError | undefined;
+      const breakOff = (error: GrpcError): void => {
+        broken ??= error;
+        stream.close(constants.NGHTTP2_CANCEL);
+      };
+      const cancelDeadline = clock.after(timeoutMs, () =>
+        breakOff(new GrpcError(grpcCodes.deadlineExceeded, `no answer to ${method.path} within ${timeoutMs} ms`)),
+      );
+      const onAbort = (): void => breakOff(new GrpcError(grpcCodes.cancelled, 'the caller cancelled the call'));
+      signal?.addEventListener('abort', onAbort, { once: true });
+      let answer: { readonly value: ReturnType<typeof method.decode> } | undefined;
+      try {
+        await run(stream, (bytes) => {
+          if (answer !== undefined) throw new GrpcError(grpcCodes.internal, 'the server sent two answers to one call');
+          answer = { value: method.decode(bytes) };
+        });
+      } catch (err) {
+        throw broken ?? err;
+      } finally {
+        cancelDeadline();
+        signal?.removeEventListener('abort', onAbort);
+      }
+      if (answer === undefined) throw new GrpcError(grpcCodes.internal, 'the server sent no answer');
+      return answer.value;
+    },
+
+    async *stream(method, request, { signal }) {
+      signal.throwIfAborted();
+      const stream = open(method.path, method.encode(request), undefined);
+      const answers = new PassThrough({ objectMode: true, highWaterMark: 256 });
+      const onAbort = (): void => stream.close(constants.NGHTTP2_CANCEL);
+      signal.addEventListener('abort', onAbort, { once: true });
+      const ended = run(stream, (bytes) => {
+        // Flow control of HTTP/2 holds the server back while the reader of the answers is slow.
+        if (!answers.write({ value: method.decode(bytes) })) stream.pause();
+      });
+      answers.on('drain', () => stream.resume());
+      ended.then(
+        () => answers.end(),
+        (err: unknown) => answers.destroy(err as Error),
+      );
+      try {
+        for await (const { value } of answers as AsyncIterable<{ value: ReturnType<typeof method.decode> }>) yield value;
+      } finally {
+        signal.removeEventListener('abort', onAbort);
+        stream.close(constants.NGHTTP2_CANCEL);
+        answers.destroy();
+      }
+    },
+
+    close() {
+      closed = true;
+      session?.destroy();
+    },
+  };
+}
+
+/** One uncompressed message, after its length. */
+function frame(message: Uint8Array): Buffer {
+  const framed = Buffer.allocUnsafe(headBytes + message.length);
+  framed[0] = 0;
+  framed.writeUInt32BE(message.length, 1);
+  framed.set(message, headBytes);
+  return framed;
+}
+
+/** Cuts what arrives into messages. Memory is one message of at most `maxBytes` and one chunk. */
+function createFrameReader(maxBytes: number): (chunk: Buffer) => Buffer[] {
+  let pieces: Buffer[] = [];
+  let held = 0;
+  let wanted = headBytes;
+  return (chunk) => {
+    pieces.push(chunk);
+    held += chunk.length;
+    const messages: Buffer[] = [];
+    while (held >= wanted) {
+      const joined = pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces, held);
+      pieces = [joined];
+      wanted = headBytes + lengthOf(joined, maxBytes);
+      if (held < wanted) break;
+      messages.push(joined.subarray(headBytes, wanted));
+      pieces = [joined.subarray(wanted)];
+      held -= wanted;
+      wanted = headBytes;
+    }
+    return messages;
+  };
+}
+
+function lengthOf(framed: Buffer, maxBytes: number): number {
+  if (framed[0] !== 0) throw new GrpcError(grpcCodes.internal, 'the server compressed an answer, which this client did not ask for');
+  const length = framed.readUInt32BE(1);
+  if (length > maxBytes) throw new GrpcError(grpcCodes.resourceExhausted, `an answer of ${length} bytes exceeds ${maxBytes} bytes`);
+  return length;
+}
+
+function statusOf(headers: IncomingHttpHeaders): GrpcError | 'ok' {
+  const code = Number(headers['grpc-status']);
+  if (code === grpcCodes.ok) return 'ok';
+  const text = headers['grpc-message'];
+  return new GrpcError(
+    Number.isInteger(code) ? code : grpcCodes.unknown,
+    typeof text === 'string' ? decodeText(text) : `gRPC status ${code}`,
+  );
+}
+
+/** The message is percent-encoded; one that is not well formed is taken as it is. */
+function decodeText(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}

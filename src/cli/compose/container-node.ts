@@ -1,0 +1,119 @@
+import { mkdir, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Clock } from '../../base/clock.ts';
+import { mapBounded } from '../../base/concurrency.ts';
+import type { Log } from '../../base/log.ts';
+import type { ContainerRuntime } from '../../node-agent/container-runtime.ts';
+import { writePodNetwork } from '../../node-agent/containerd/cni-config.ts';
+import { openContainerdRuntime } from '../../node-agent/containerd/containerd-runtime.ts';
+import { addressDirectory, ContainerdError, startContainerd } from '../../node-agent/containerd/containerd-service.ts';
+import { createCriClient } from '../../node-agent/containerd/cri-client.ts';
+import { addLocalAddresses, removeLocalAddresses } from '../../proxy/local-addresses.ts';
+import { filesOf } from '../configuration.ts';
+import type { Network } from '../data-directory.ts';
+import { Failure } from '../failure.ts';
+
+export interface ContainerNodeOptions {
+  readonly dataDirectory: string;
+  readonly nodeName: string;
+  readonly network: Network;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** A machine on which pods are containers. */
+export interface ContainerNode {
+  readonly runtime: ContainerRuntime;
+  /** Ends containerd, once its pods have ended, and gives the addresses back. */
+  close(): Promise<void>;
+}
+
+const stopsAtOnce = 8;
+
+/**
+ * Starts containerd, or adopts the one that runs for this data directory, and makes the addresses of Services reachable for containers.
+ *
+ * @throws Failure that names what the machine lacks
+ */
+export async function openContainerNode({ dataDirectory, nodeName, network, clock, log }: ContainerNodeOptions): Promise<ContainerNode> {
+  const files = filesOf(dataDirectory);
+  const closers: (() => Promise<void>)[] = [];
+  const close = async (): Promise<void> => {
+    for (let each = closers.pop(); each !== undefined; each = closers.pop()) await each();
+  };
+  try {
+    await mkdir(files.containerd, { recursive: true, mode: 0o700 });
+    const service = await startContainerd({ directory: files.containerd, searchPath: process.env.PATH ?? '', clock, log });
+    closers.push(() => service.stop());
+    const ranges = localRanges(network);
+    await addLocalAddresses(ranges);
+    closers.push(() => removeLocalAddresses(ranges));
+    await writePodNetwork(service.cniDirectory, {
+      podCidr: network.podCidr(0),
+      name: `midship-${network.n}`,
+      addressDirectory: addressDirectory(files.containerd),
+    });
+    for (const archive of await archivesIn(files.images)) {
+      await service.importImage(archive);
+      log.info({ archive }, 'Imported image archive');
+    }
+    const client = createCriClient({ socketPath: service.socketPath, clock });
+    const runtime = await openContainerdRuntime({ client, directory: join(files.containerd, 'pods'), nodeName, clock, log });
+    closers.push(() => runtime.close());
+    closers.push(() => stopSandboxes(runtime));
+    return { runtime, close };
+  } catch (err) {
+    await close();
+    if (err instanceof ContainerdError) throw new Failure('containers cannot run here', { why: err.message, fix: err.fix, cause: err });
+    throw err;
+  }
+}
+
+/** Without containerd nobody looks after them; their records stay, so that restarts go on being counted. */
+async function stopSandboxes(runtime: ContainerRuntime): Promise<void> {
+  const ready = (await runtime.list()).filter((sandbox) => sandbox.ready);
+  await mapBounded(ready, stopsAtOnce, ({ id }) => runtime.stopPodSandbox(id));
+}
+
+const localRanges = (network: Network): readonly string[] => [network.serviceCidr, `${network.nodeAddress(0)}/32`];
+
+async function archivesIn(directory: string): Promise<readonly string[]> {
+  const names = await readdir(directory).catch((err: NodeJS.ErrnoException) => {
+    if (err.code === 'ENOENT') return [];
+    throw err;
+  });
+  return names
+    .filter((name) => name.endsWith('.tar'))
+    .sort()
+    .map((name) => join(directory, name));
+}
+
+export interface LeftoverOptions extends Omit<ContainerNodeOptions, 'nodeName'> {
+  /** Longest time that a container has to end. */
+  readonly graceMs: number;
+  /** Removes the pods' records, too. */
+  readonly forget: boolean;
+}
+
+/**
+ * Ends the containers of a cluster that was killed, and containerd with them. Only while the cluster does not run.
+ *
+ * @returns the names of the pods that ran
+ */
+export async function endLeftoverContainers({ graceMs, forget, ...options }: LeftoverOptions): Promise<readonly string[]> {
+  const { runtime, close } = await openContainerNode({ ...options, nodeName: containerNodeName });
+  try {
+    const sandboxes = await runtime.list();
+    await mapBounded(sandboxes, stopsAtOnce, async ({ id, containers, gracePeriodMs = graceMs }) => {
+      const running = containers.filter(({ state }) => state === 'running');
+      await Promise.all(running.map((each) => runtime.stopContainer(each.id, Math.min(gracePeriodMs, graceMs))));
+      if (forget) await runtime.removePodSandbox(id);
+    });
+    return sandboxes.filter(({ ready }) => ready).map(({ namespace, name }) => `${namespace}/${name}`);
+  } finally {
+    await close();
+  }
+}
+
+/** The one node of `up` and `demo` where pods are containers. */
+export const containerNodeName = 'node-a';

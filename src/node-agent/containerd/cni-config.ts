@@ -1,0 +1,33 @@
+import { join } from 'node:path';
+import { writeDurableFile } from '../../base/durable-file.ts';
+
+export interface PodNetwork {
+  /** Addresses of this node's pods alone, such as `10.42.3.0/24`. */
+  readonly podCidr: string;
+  /** Names the network towards the plugins, which keep state by name: unlike any other on the machine. */
+  readonly name: string;
+  /** Holds the addresses that are in use; empty after a reboot. */
+  readonly addressDirectory: string;
+}
+
+/**
+ * Writes the configuration of the pods' network: a point-to-point link for each pod, so that no bridge filters its
+ * packets, and ports of the node for `hostPort`. The runtime notices the file by itself.
+ *
+ * @see https://www.cni.dev/docs/spec/
+ */
+export async function writePodNetwork(cniDirectory: string, { podCidr, name, addressDirectory }: PodNetwork): Promise<void> {
+  const configuration = {
+    cniVersion: '1.0.0',
+    name,
+    plugins: [
+      {
+        type: 'ptp',
+        ipMasq: true,
+        ipam: { type: 'host-local', dataDir: addressDirectory, ranges: [[{ subnet: podCidr }]], routes: [{ dst: '0.0.0.0/0' }] },
+      },
+      { type: 'portmap', capabilities: { portMappings: true }, snat: true },
+    ],
+  };
+  await writeDurableFile(join(cniDirectory, '10-midship.conflist'), JSON.stringify(configuration, undefined, 2));
+}

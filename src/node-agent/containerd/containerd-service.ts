@@ -1,0 +1,362 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { constants } from 'node:fs';
+import { access, mkdir, open, readFile, rm, stat, truncate } from 'node:fs/promises';
+import { delimiter, join } from 'node:path';
+import { promisify } from 'node:util';
+import { readFileTail } from '../../base/bounded-file.ts';
+import { type Clock, sleep } from '../../base/clock.ts';
+import { writeDurableFile } from '../../base/durable-file.ts';
+import type { Log } from '../../base/log.ts';
+import { isSameProcess, processStat } from '../../base/process-identity.ts';
+import { createCriClient } from './cri-client.ts';
+import { pauseImage, pauseImageName } from './pause-image.ts';
+import { removeWithMounts } from './sub-path.ts';
+
+/**
+ * A containerd of the agent's own, as in k3s: its configuration, images, sockets and pod networks are apart from those of
+ * other programs on the machine. It outlives the agent, so containers run on while the agent is replaced. The next agent
+ * adopts it.
+ */
+export interface ContainerdService {
+  readonly socketPath: string;
+  /** Takes CNI configuration as soon as a file is in it. */
+  readonly cniDirectory: string;
+  /** Loads an OCI or docker archive. @throws Error with what containerd says */
+  importImage(path: string): Promise<void>;
+  /** Stops looking after containerd, which runs on. */
+  detach(): void;
+  /** Ends containerd. Its containers run on, without anything that looks after them: end them first. */
+  stop(): Promise<void>;
+}
+
+export interface ContainerdServiceOptions {
+  /** Holds the configuration, images and log. */
+  readonly directory: string;
+  /** PATH to find `containerd`, `ctr` and `runc` on. */
+  readonly searchPath: string;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** The programs of the machine that containers need. */
+export interface ContainerdPrograms {
+  readonly containerd: string;
+  readonly ctr: string;
+  readonly runc: string;
+  /** Holds the CNI plugins. */
+  readonly cniPlugins: string;
+}
+
+/** Containers cannot run on this machine; `why` is a sentence, `fix` what to do. */
+export class ContainerdError extends Error {
+  readonly fix: string;
+  constructor(why: string, fix: string, options?: ErrorOptions) {
+    super(why, options);
+    this.name = 'ContainerdError';
+    this.fix = fix;
+  }
+}
+
+const run = promisify(execFile);
+
+const startMs = 20_000;
+const startPauseMs = 50;
+const watchMs = 1_000;
+const restartMs = { first: 1_000, most: 30_000 };
+const stopMs = 10_000;
+const importMs = 5 * 60_000;
+const maxLogBytes = 8 * 1024 * 1024;
+const cniPlaces = ['/opt/cni/bin', '/usr/lib/cni', '/usr/libexec/cni'];
+const neededPlugins = ['ptp', 'host-local', 'portmap', 'loopback'];
+/** CAP_SYS_RESOURCE of `capability.h`: without it no process may become harder to kill than its parent. */
+const capSysResource = 24n;
+
+/** @throws ContainerdError naming the first program that is missing */
+export async function findContainerdPrograms(searchPath: string): Promise<ContainerdPrograms> {
+  if (process.getuid?.() !== 0) throw new ContainerdError('Containers need root.', 'Start as root, or use --runtime process.');
+  const places = searchPath.split(delimiter).filter((place) => place !== '');
+  const find = async (name: string): Promise<string> => {
+    for (const place of [...places, '/usr/sbin', '/sbin']) if (await isProgram(join(place, name))) return join(place, name);
+    throw new ContainerdError(
+      `The program ${name} was not found on PATH.`,
+      'Install containerd and runc (Debian: apt install containerd runc).',
+    );
+  };
+  const cniPlugins = await findPlugins();
+  return { containerd: await find('containerd'), ctr: await find('ctr'), runc: await find('runc'), cniPlugins };
+}
+
+async function findPlugins(): Promise<string> {
+  for (const place of cniPlaces) {
+    const found = await Promise.all(neededPlugins.map((name) => isProgram(join(place, name))));
+    if (found.every(Boolean)) return place;
+  }
+  throw new ContainerdError(
+    `The CNI plugins ${neededPlugins.join(', ')} were not found in ${cniPlaces.join(', ')}.`,
+    'Install the CNI plugins (Debian: apt install containernetworking-plugins).',
+  );
+}
+
+async function isProgram(path: string): Promise<boolean> {
+  try {
+    await access(path, constants.X_OK);
+    return (await stat(path)).isFile();
+  } catch {
+    return false;
+  }
+}
+
+interface Files {
+  readonly config: string;
+  readonly log: string;
+  readonly root: string;
+  readonly cni: string;
+  /** On a file system that is empty after a reboot, as the containers are. */
+  readonly run: string;
+  readonly socket: string;
+  readonly pid: string;
+}
+
+/** Sockets have 107 bytes for their path, which a data directory may exceed. */
+function filesOf(directory: string): Files {
+  const run = join('/run/midship', createHash('sha256').update(directory).digest('hex').slice(0, 12));
+  return {
+    config: join(directory, 'config.toml'),
+    log: join(directory, 'containerd.log'),
+    root: join(directory, 'root'),
+    cni: join(directory, 'cni'),
+    run,
+    socket: join(run, 'containerd.sock'),
+    pid: join(run, 'pid'),
+  };
+}
+
+/** Removes what containerd keeps outside of its directory. Only when it has ended, with all its containers. */
+export const removeContainerdState = (directory: string): Promise<void> => removeWithMounts(filesOf(directory).run);
+
+/** The directory in which the host-local plugin keeps the addresses in use. */
+export const addressDirectory = (directory: string): string => join(filesOf(directory).run, 'addresses');
+
+/**
+ * Adopts the containerd that runs already for this directory, or starts one.
+ *
+ * @throws ContainerdError when a program is missing or containerd ends at its start
+ */
+export async function startContainerd(options: ContainerdServiceOptions): Promise<ContainerdService> {
+  const { clock, log } = options;
+  const programs = await findContainerdPrograms(options.searchPath);
+  const files = filesOf(options.directory);
+  await mkdir(files.cni, { recursive: true, mode: 0o700 });
+  await mkdir(files.run, { recursive: true, mode: 0o711 });
+  const changed = await writeConfig(files, programs);
+  const abort = new AbortController();
+
+  let daemon = await findRunning(files);
+  if (daemon !== undefined && changed) {
+    await end(daemon, clock);
+    daemon = undefined;
+  }
+  if (daemon === undefined) daemon = await launch(files, programs, clock);
+  else log.info({ pid: daemon.pid }, 'Adopted the running containerd');
+  await loadPauseImage(files, programs);
+
+  const watching = watch();
+  watching.catch(() => undefined);
+
+  /** Starts containerd again when it ends; containers run on meanwhile. */
+  async function watch(): Promise<void> {
+    let delayMs = restartMs.first;
+    for (;;) {
+      await sleep(clock, watchMs, abort.signal);
+      if (daemon !== undefined && (await isSameProcess(daemon.pid, daemon.startTime))) {
+        delayMs = restartMs.first;
+        continue;
+      }
+      try {
+        daemon = await launch(files, programs, clock);
+        log.warn({ pid: daemon.pid }, 'Started containerd again, which had ended');
+      } catch (err) {
+        log.error({ err, retryAfterMs: delayMs }, 'Could not start containerd again');
+        await sleep(clock, delayMs, abort.signal);
+        delayMs = Math.min(delayMs * 2, restartMs.most);
+      }
+    }
+  }
+
+  return {
+    socketPath: files.socket,
+    cniDirectory: files.cni,
+    importImage: (path) => importArchive(files, programs, path),
+    detach: () => abort.abort(),
+    async stop() {
+      abort.abort();
+      await watching.catch(() => undefined);
+      if (daemon !== undefined) await end(daemon, clock);
+      await rm(files.pid, { force: true });
+    },
+  };
+}
+
+interface Daemon {
+  readonly pid: number;
+  readonly startTime: number;
+}
+
+async function findRunning(files: Files): Promise<Daemon | undefined> {
+  let text: string;
+  try {
+    text = await readFile(files.pid, 'utf8');
+  } catch (err) {
+    if ((err as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw err;
+  }
+  const [pid, startTime] = text.split(' ').map(Number);
+  if (pid === undefined || startTime === undefined || !Number.isSafeInteger(pid) || !Number.isSafeInteger(startTime)) return undefined;
+  return (await isSameProcess(pid, startTime)) ? { pid, startTime } : undefined;
+}
+
+async function launch(files: Files, { containerd }: ContainerdPrograms, clock: Clock): Promise<Daemon> {
+  await rm(files.socket, { force: true });
+  await cutLog(files.log);
+  const output = await open(files.log, 'a', 0o600);
+  let child: ChildProcess;
+  try {
+    // A session of its own: a Ctrl-C for the agent is not for the containers.
+    child = spawn(containerd, ['--config', files.config], { detached: true, stdio: ['ignore', output.fd, output.fd], cwd: '/' });
+    await new Promise<void>((resolve, reject) => {
+      child.once('spawn', resolve);
+      child.once('error', reject);
+    });
+  } catch (err) {
+    throw new ContainerdError(`${containerd} does not start: ${(err as Error).message}.`, 'Reinstall containerd.', { cause: err });
+  } finally {
+    await output.close();
+  }
+  child.unref();
+  const known = child.pid === undefined ? undefined : await processStat(child.pid);
+  if (known !== undefined) await writeDurableFile(files.pid, `${known.pid} ${known.startTime}`, { syncEntry: false });
+  const deadline = clock.monotonicMs() + startMs;
+  while (known !== undefined && (await isSameProcess(known.pid, known.startTime))) {
+    if (await answers(files.socket, clock)) return { pid: known.pid, startTime: known.startTime };
+    if (clock.monotonicMs() > deadline) break;
+    await new Promise<void>((resolve) => clock.after(startPauseMs, resolve));
+  }
+  if (known !== undefined) await end(known, clock);
+  throw new ContainerdError(
+    `containerd ended or gave no answer within ${startMs / 1_000} s; its last lines: ${await lastLines(files.log)}`,
+    `See ${files.log}, or use --runtime process.`,
+  );
+}
+
+async function answers(socketPath: string, clock: Clock): Promise<boolean> {
+  const client = createCriClient({ socketPath, clock });
+  try {
+    await client.version();
+    return true;
+  } catch {
+    return false;
+  } finally {
+    client.close();
+  }
+}
+
+async function end({ pid, startTime }: Daemon, clock: Clock): Promise<void> {
+  const deadline = clock.monotonicMs() + stopMs;
+  let signal: NodeJS.Signals = 'SIGTERM';
+  while (await isSameProcess(pid, startTime)) {
+    if (clock.monotonicMs() > deadline) signal = 'SIGKILL';
+    try {
+      process.kill(pid, signal);
+    } catch (err) {
+      if ((err as NodeJS.ErrnoException).code === 'ESRCH') return;
+      throw err;
+    }
+    await new Promise<void>((resolve) => clock.after(startPauseMs, resolve));
+  }
+}
+
+/** The log says little, and a file that grows for years must not fill the disk. */
+async function cutLog(path: string): Promise<void> {
+  try {
+    if ((await stat(path)).size > maxLogBytes) await truncate(path, 0);
+  } catch (err) {
+    if ((err as NodeJS.ErrnoException).code !== 'ENOENT') throw err;
+  }
+}
+
+async function lastLines(path: string): Promise<string> {
+  try {
+    return (await readFileTail(path, 1_024)).toString('utf8').trim().split('\n').slice(-3).join(' | ');
+  } catch {
+    return 'none';
+  }
+}
+
+/** Resolves with true when the configuration differs from that of the running daemon. */
+async function writeConfig(files: Files, programs: ContainerdPrograms): Promise<boolean> {
+  const text = configText(files, programs, await mayRaiseOomScore());
+  const before = await readFile(files.config, 'utf8').catch(() => undefined);
+  if (before === text) return false;
+  await writeDurableFile(files.config, text);
+  return before !== undefined;
+}
+
+/** Version 2 of the format, which containerd 1.7 writes and 2.x still reads. */
+function configText(files: Files, { runc, cniPlugins }: ContainerdPrograms, raisesOomScore: boolean): string {
+  const cri = 'plugins."io.containerd.grpc.v1.cri"';
+  return `version = 2
+root = ${JSON.stringify(files.root)}
+state = ${JSON.stringify(join(files.run, 'state'))}
+oom_score = 0
+
+[grpc]
+  address = ${JSON.stringify(files.socket)}
+
+[debug]
+  level = "warn"
+
+[${cri}]
+  sandbox_image = ${JSON.stringify(pauseImageName)}
+  stream_server_address = "127.0.0.1"
+  stream_server_port = "0"
+  enable_tls_streaming = false
+  restrict_oom_score_adj = ${!raisesOomScore}
+  netns_mounts_under_state_dir = true
+  drain_exec_sync_io_timeout = "2s"
+
+  [${cri}.cni]
+    bin_dir = ${JSON.stringify(cniPlugins)}
+    conf_dir = ${JSON.stringify(files.cni)}
+
+  [${cri}.containerd]
+    default_runtime_name = "runc"
+
+    [${cri}.containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+
+      [${cri}.containerd.runtimes.runc.options]
+        BinaryName = ${JSON.stringify(runc)}
+        Root = ${JSON.stringify(join(files.run, 'runc'))}
+`;
+}
+
+/** Root of a container has no CAP_SYS_RESOURCE; runc then fails to make sandboxes hard to kill, with words that do not say so. */
+async function mayRaiseOomScore(): Promise<boolean> {
+  const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(await readFile('/proc/self/status', 'utf8'))?.[1] ?? '0';
+  return (BigInt(`0x${effective}`) & (1n << capSysResource)) !== 0n;
+}
+
+async function importArchive(files: Files, { ctr }: ContainerdPrograms, path: string): Promise<void> {
+  await run(ctr, ['--address', files.socket, '--namespace', 'k8s.io', 'images', 'import', '--all-platforms', path], { timeout: importMs });
+}
+
+async function loadPauseImage(files: Files, programs: ContainerdPrograms): Promise<void> {
+  const archive = pauseImage(process.arch);
+  if (archive === undefined)
+    throw new ContainerdError(`No pause image is built for machines of type ${process.arch}.`, 'Use --runtime process on this machine.');
+  const path = join(files.run, 'pause.tar');
+  await writeDurableFile(path, archive, { syncEntry: false });
+  await importArchive(files, programs, path);
+  await rm(path, { force: true });
+}

@@ -1,0 +1,110 @@
+import { execFile } from 'node:child_process';
+import { constants } from 'node:fs';
+import { type FileHandle, mkdir, open, readFile, readlink, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+
+/**
+ * Parts of volumes for the mounts of a container. Pods may write to their volumes meanwhile, so the kernel follows no link
+ * here. Each step opens a name relative to the directory before, this code reads and walks links, and the mount takes the
+ * open file and not its name.
+ *
+ * @see CVE-2017-1002101, CVE-2021-25741
+ */
+
+const run = promisify(execFile);
+/** `O_PATH` of Linux; Node has no name for it. */
+const oPath = 0o10000000;
+const maxLinks = 40;
+
+export interface SubPathOptions {
+  /** A directory that no pod can replace. */
+  readonly volume: string;
+  /** Below the volume. */
+  readonly subPath: string;
+  /** The path of the mount, which must not exist yet. */
+  readonly target: string;
+}
+
+/**
+ * Mounts the part of the volume at `target`; makes it as a directory when it is missing.
+ *
+ * @throws Error when the path leaves the volume or has too many links
+ */
+export async function mountSubPath({ volume, subPath, target }: SubPathOptions): Promise<void> {
+  const part = await openInside(volume, subPath);
+  try {
+    await mkdir(dirname(target), { recursive: true, mode: 0o700 });
+    if ((await part.stat()).isDirectory()) await mkdir(target, { mode: 0o700 });
+    else await writeFile(target, '', { flag: 'wx', mode: 0o600 });
+    // The name under /proc is the open file itself; without -c the program would turn it back into a path.
+    await run('mount', ['-c', '--bind', `/proc/${process.pid}/fd/${part.fd}`, target]);
+  } finally {
+    await part.close();
+  }
+}
+
+/** Opens a path of a volume without leaving it. The caller closes what it gets. */
+async function openInside(volume: string, subPath: string): Promise<FileHandle> {
+  const below: FileHandle[] = [await open(volume, oPath | constants.O_DIRECTORY)];
+  const left = partsOf(subPath);
+  let links = 0;
+  try {
+    for (let part = left.shift(); part !== undefined; part = left.shift()) {
+      if (part === '..') {
+        if (below.length === 1) throw new Error(`subPath ${JSON.stringify(subPath)} leaves its volume`);
+        await below.pop()?.close();
+        continue;
+      }
+      const parent = `/proc/self/fd/${below.at(-1)?.fd}`;
+      const found = await openOrMake(join(parent, part));
+      if (!(await found.stat()).isSymbolicLink()) {
+        below.push(found);
+        continue;
+      }
+      await found.close();
+      const link = await readlink(join(parent, part));
+      links += 1;
+      if (links > maxLinks || link.startsWith('/')) throw new Error(`subPath ${JSON.stringify(subPath)} leaves its volume by a link`);
+      left.unshift(...partsOf(link));
+    }
+    return below.pop() as FileHandle;
+  } finally {
+    for (const handle of below) await handle.close();
+  }
+}
+
+const partsOf = (path: string): string[] => path.split('/').filter((part) => part !== '' && part !== '.');
+
+/** Neither call follows a link in the last part of the path, and the part before is an open directory. */
+async function openOrMake(path: string): Promise<FileHandle> {
+  try {
+    return await open(path, oPath | constants.O_NOFOLLOW);
+  } catch (err) {
+    if ((err as NodeJS.ErrnoException).code !== 'ENOENT') throw err;
+  }
+  await mkdir(path, { mode: 0o755 });
+  return open(path, oPath | constants.O_NOFOLLOW);
+}
+
+/**
+ * Unmounts everything below a directory of the agent's, then removes the directory.
+ *
+ * @throws Error when a mount stays; nothing is removed then, because a removal would reach into the volume
+ */
+export async function removeWithMounts(directory: string): Promise<void> {
+  for (const path of (await mountsBelow(directory)).reverse()) await run('umount', ['-c', path]);
+  const [stuck] = await mountsBelow(directory);
+  if (stuck !== undefined) throw new Error(`${stuck} is still mounted`);
+  await rm(directory, { recursive: true, force: true });
+}
+
+/** In the order in which they were made. */
+async function mountsBelow(directory: string): Promise<string[]> {
+  const lines = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n');
+  // Spaces and other characters of paths are written as \040 and the like.
+  const paths = lines.map((line) =>
+    (line.split(' ')[4] ?? '').replace(/\\([0-7]{3})/g, (_, code: string) => String.fromCharCode(Number.parseInt(code, 8))),
+  );
+  return paths.filter((path) => path === directory || path.startsWith(`${directory}/`));
+}

@@ -1,0 +1,212 @@
+import { randomBytes } from 'node:crypto';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+
+import { type RunningCluster, run, startCluster } from '../support/cluster.ts';
+import { busyboxArchive, busyboxImage, whyNoContainerd } from '../support/containerd.ts';
+import { temporaryDirectory } from '../support/git.ts';
+import { hasKubectl } from '../support/kubectl.ts';
+import { until } from '../support/until.ts';
+
+const whyNot = hasKubectl ? whyNoContainerd : 'kubectl is not installed';
+const marker = `midship-e2e-${process.pid}`;
+
+const manifest = `
+apiVersion: v1
+kind: ConfigMap
+metadata: { name: page }
+data: { index.html: "hello from a container", settings.txt: "of the map" }
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: web }
+spec:
+  replicas: 2
+  selector: { matchLabels: { app: web } }
+  template:
+    metadata: { labels: { app: web } }
+    spec:
+      terminationGracePeriodSeconds: 2
+      containers:
+        - name: web
+          image: ${busyboxImage}
+          imagePullPolicy: IfNotPresent
+          command: [sh, -c, 'echo begun; trap "exit 0" TERM; httpd -p 8080 -h /www; while :; do sleep 0.1; done']
+          env: [{ name: MARKER, value: ${marker} }]
+          readinessProbe: { httpGet: { port: 8080 }, periodSeconds: 1 }
+          livenessProbe: { exec: { command: [cat, /etc/one/settings.txt] }, periodSeconds: 2 }
+          resources: { requests: { cpu: 10m }, limits: { memory: 64Mi } }
+          volumeMounts:
+            - { name: page, mountPath: /www }
+            - { name: page, mountPath: /etc/one/settings.txt, subPath: settings.txt }
+            - { name: scratch, mountPath: /scratch }
+      volumes:
+        - { name: page, configMap: { name: page } }
+        - { name: scratch, emptyDir: {} }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: web }
+spec: { selector: { app: web }, ports: [{ port: 80, targetPort: 8080 }] }
+`;
+
+const freePort = (): Promise<number> =>
+  new Promise((resolve) => {
+    const server = createServer().listen(0, '127.0.0.1', () => {
+      const { port } = server.address() as { readonly port: number };
+      server.close(() => resolve(port));
+    });
+  });
+
+describe.skipIf(whyNot !== undefined)(
+  `pods as containers (skipped where they cannot run: ${whyNot ?? 'they can here'})`,
+  { shuffle: false },
+  () => {
+    let cluster: RunningCluster;
+    let pod: string;
+
+    const kubectl = async (...args: string[]): Promise<string> => {
+      const { code, stdout, stderr } = await cluster.kubectl(...args);
+      if (code !== 0) throw new Error(`kubectl ${args.join(' ')}: ${stderr}`);
+      return stdout;
+    };
+    const start = (dataDirectory: string) => startCluster({ command: 'up', args: ['--runtime', 'containerd'], dataDirectory });
+
+    beforeAll(async () => {
+      const dataDirectory = await temporaryDirectory('containers');
+      await mkdir(join(dataDirectory, 'images'), { recursive: true });
+      await writeFile(join(dataDirectory, 'images', 'busybox.tar'), await busyboxArchive());
+      cluster = await start(dataDirectory);
+      await writeFile(join(dataDirectory, 'web.yaml'), manifest);
+      await kubectl('apply', '-f', join(dataDirectory, 'web.yaml'));
+      await kubectl('rollout', 'status', 'deployment/web', '--timeout=90s');
+      pod = (await kubectl('get', 'pods', '-l', 'app=web', '-o', 'name')).split('\n')[0] ?? '';
+    });
+    afterAll(() => cluster?.midship('down', '--purge', '--yes'));
+
+    it('run on a node that names the runtime, with addresses of their own', async () => {
+      expect(await kubectl('get', 'nodes', '-o', 'jsonpath={.items[*].status.nodeInfo.containerRuntimeVersion}')).toMatch(
+        /^containerd:\/\//,
+      );
+      const addresses = (await kubectl('get', 'pods', '-l', 'app=web', '-o', 'jsonpath={.items[*].status.podIP}')).split(' ');
+      expect(new Set(addresses).size).toBe(2);
+    });
+
+    it('see their image, volumes, one key of a volume and their limits, and nothing of the machine', async () => {
+      const seen = await kubectl(
+        'exec',
+        pod,
+        '--',
+        'sh',
+        '-c',
+        'cat /www/index.html /etc/one/settings.txt; ls /; ls /proc | grep -c "^[0-9]"; echo x > /scratch/x && ls /scratch',
+      );
+      expect(seen).toContain('hello from a containerof the map');
+      expect(seen).not.toContain('lib64');
+      // The program, its helpers and this command, but none of the machine's processes.
+      expect(Number(/^\d+$/m.exec(seen)?.[0])).toBeLessThan(12);
+      const group = await kubectl(
+        'exec',
+        pod,
+        '--',
+        'sh',
+        '-c',
+        'cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max',
+      );
+      expect(group.trim()).toBe(String(64 * 1024 * 1024));
+    });
+
+    it('reach Services and the API by their addresses', async () => {
+      const address = await kubectl('get', 'service', 'web', '-o', 'jsonpath={.spec.clusterIP}');
+      expect(await kubectl('exec', pod, '--', 'wget', '-qO-', '-T', '5', `http://${address}/`)).toBe('hello from a container');
+      const version = 'wget -qO- -T 5 --no-check-certificate https://$KUBERNETES_SERVICE_HOST:$KUBERNETES_SERVICE_PORT/version';
+      expect(await kubectl('exec', pod, '--', 'sh', '-c', version)).toContain('"major":"1"');
+    });
+
+    it('serve logs, exec with input, cp, port-forward and top', async () => {
+      expect(await kubectl('logs', pod)).toContain('begun');
+      const missing = await cluster.kubectl('exec', pod, '--', 'no-such-program');
+      expect(missing).toMatchObject({ code: 1, stderr: expect.stringContaining('"no-such-program": executable file not found in $PATH') });
+      const file = join(cluster.dataDirectory, 'big');
+      await writeFile(file, randomBytes(4 * 1024 * 1024));
+      const name = pod.replace('pod/', '');
+      await kubectl('cp', file, `${name}:/scratch/big`);
+      await kubectl('cp', `${name}:/scratch/big`, `${file}.back`);
+      expect((await readFile(`${file}.back`)).equals(await readFile(file))).toBe(true);
+      const port = await freePort();
+      const command =
+        'kubectl port-forward "$0" "$1:8080" & until wget -qO- http://127.0.0.1:$1/ 2>/dev/null || ! kill -0 $!; do sleep 0.1; done; kill $!';
+      const forwarded = await run('sh', ['-c', command, pod, String(port)], { ...process.env, KUBECONFIG: cluster.endpoints.kubeconfig });
+      expect(forwarded.stdout).toContain('hello from a container');
+      await until(async () => (await cluster.kubectl('top', 'pods')).stdout.includes(name), { what: 'a measurement', timeoutMs: 60_000 });
+    });
+
+    it('say why an image cannot be had, and how a program ended', async () => {
+      await kubectl('run', 'missing', `--image=localhost/${marker}:1`, '--restart=Never');
+      await kubectl(
+        'run',
+        'failing',
+        `--image=${busyboxImage}`,
+        '--restart=Never',
+        '--',
+        'sh',
+        '-c',
+        'echo why > /dev/termination-log; exit 3',
+      );
+      const read = (name: string, path: string) =>
+        kubectl('get', 'pod', name, '-o', `jsonpath={.status.containerStatuses[0].state.${path}}`);
+      await until(async () => /ErrImagePull|ImagePullBackOff/.test(await read('missing', 'waiting.reason')), { what: 'a failed pull' });
+      await until(async () => (await read('failing', 'terminated.exitCode')) === '3', { what: 'the end' });
+      expect(await read('failing', 'terminated.message')).toBe('why\n');
+      await kubectl('delete', 'pod', 'missing', 'failing', '--wait=false');
+    });
+
+    it('run on while the program is killed, and are adopted by the next one without a restart', async () => {
+      const before = await kubectl('get', 'pods', '-l', 'app=web', '-o', 'jsonpath={.items[*].status.containerStatuses[*].containerID}');
+      await cluster.kill();
+      cluster = await start(cluster.dataDirectory);
+      await kubectl('rollout', 'status', 'deployment/web', '--timeout=60s');
+      expect(await kubectl('get', 'pods', '-l', 'app=web', '-o', 'jsonpath={.items[*].status.containerStatuses[*].containerID}')).toBe(
+        before,
+      );
+      expect(await kubectl('get', 'pods', '-l', 'app=web', '-o', 'jsonpath={.items[*].status.containerStatuses[*].restartCount}')).toBe(
+        '0 0',
+      );
+    });
+
+    it('are ended by down after a kill, and nothing of them stays on the machine', async () => {
+      await cluster.kill();
+      const { code, stderr } = await cluster.midship('down', '--purge', '--yes');
+      expect(code).toBe(0);
+      expect(stderr).toContain('stopped 2 pods that outlived a crash');
+      const environments = await run('sh', [
+        '-c',
+        `cat /proc/[0-9]*/environ 2>/dev/null | tr "\\0" "\\n" | grep -c "^MARKER=${marker}" || true`,
+      ]);
+      expect(environments.stdout.trim()).toBe('0');
+      expect(await readFile('/proc/self/mountinfo', 'utf8')).not.toContain(cluster.dataDirectory);
+    });
+  },
+);
+
+it.skipIf(whyNot !== undefined)('a data directory for processes is refused to containers, with what to do', async () => {
+  const processes = await startCluster({ command: 'up', args: ['--runtime', 'simulated'] });
+  await processes.stop();
+  const refused = await run('node', [
+    'dist/main.js',
+    'up',
+    '--runtime',
+    'containerd',
+    '--data-dir',
+    processes.dataDirectory,
+    '--api-port',
+    '0',
+    '--http-port',
+    '0',
+  ]);
+  expect(refused.code).not.toBe(0);
+  expect(refused.stderr).toContain('was made for pods that are processes');
+  await processes.midship('down', '--purge', '--yes');
+});
