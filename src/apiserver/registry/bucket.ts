@@ -1,11 +1,14 @@
 import type { KubeObject } from '../../machinery/object.ts';
 
+/** Keys that wait for the next list at least, however few objects there are. */
+const minAdded = 1_024;
+
 /** Objects by key with a lazily kept key order, so that writes pay nothing for lists that nobody asks for. */
 export class Bucket {
   readonly objects = new Map<string, KubeObject>();
   /** Memory of all of them. */
   #bytes = 0;
-  // Keys in order as of the last list; what came and went since is merged in at the next one.
+  // Keys in order as of the last list. The next list merges in the keys that came and went meanwhile.
   #sorted: string[] | undefined;
   #added: string[] = [];
   #removed = false;
@@ -16,9 +19,17 @@ export class Bucket {
 
   /** `before` is the memory of the object that it replaces, 0 when there is none in this bucket. */
   set(key: string, object: KubeObject, bytes: number, before: number): void {
-    if (this.#sorted !== undefined && !this.objects.has(key)) this.#added.push(key);
+    if (this.#sorted !== undefined && !this.objects.has(key)) this.#noteAdded(key);
     this.objects.set(key, object);
     this.#bytes += bytes - before;
+  }
+
+  /** Objects may come and go for days without a list. Beyond the bound sorting all keys again is cheaper than merging. */
+  #noteAdded(key: string): void {
+    this.#added.push(key);
+    if (this.#added.length <= Math.max(minAdded, this.objects.size)) return;
+    this.#sorted = undefined;
+    this.#added = [];
   }
 
   delete(key: string, bytes: number): void {
