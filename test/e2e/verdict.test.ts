@@ -39,6 +39,25 @@ spec:
         - { name: web, image: ${image}, command: [${command}]${more} }
 `;
 
+const autoscaler = `apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: { name: web, namespace: shop }
+spec: { minReplicas: 2, maxReplicas: 6, scaleTargetRef: { apiVersion: apps/v1, kind: Deployment, name: web } }
+`;
+/** The status that the controller of autoscalers gives one that has scaled. */
+const ableToScale = {
+  currentReplicas: 3,
+  desiredReplicas: 4,
+  lastScaleTime: '2026-01-01T00:00:00Z',
+  conditions: ['AbleToScale', 'ScalingActive'].map((type) => ({
+    type,
+    status: 'True',
+    reason: 'ValidMetricFound',
+    message: '',
+    lastTransitionTime: '2026-01-01T00:00:00Z',
+  })),
+};
+
 const first = {
   'clusters/test/apps.yaml': `${appOf('shop')}---\n${appOf('tools')}`,
   'shop/namespace.yaml': 'apiVersion: v1\nkind: Namespace\nmetadata: { name: shop }\n',
@@ -55,6 +74,8 @@ interface Case {
   readonly state: VerdictState;
   /** Pattern for `reason` in `status.json`. */
   readonly reason?: RegExp;
+  /** Pattern for the one line of `notes` in `status.json`, which the page of the app and `why` repeat. */
+  readonly notes?: RegExp;
   /** A commit is blamed and its revert offered. */
   readonly blames?: 'HEAD';
   /** Arguments of `kubectl get -o jsonpath=…`, and what it prints. */
@@ -92,6 +113,7 @@ describe.skipIf(!hasNamespaces || !hasKubectl)('the verdict (needs user namespac
     const { code, stderr, stdout } = await cluster.midship(...args);
     expect(code, `midship ${args.join(' ')}: ${stdout}${stderr}`).toBe(0);
   }
+  const nodeName = () => kubectl('get', 'nodes', '-o', 'jsonpath={.items[0].metadata.name}');
   const scale = (replicas: number) => kubectl('-n', 'shop', 'scale', 'deployment/web', `--replicas=${replicas}`);
   const patchWeb = (spec: unknown) => kubectl('-n', 'shop', 'patch', 'deployment/web', '-p', JSON.stringify({ spec }));
   const replicas = (is: number) => ['-n shop deployment/web', '{.spec.replicas}', String(is)] as const;
@@ -280,6 +302,99 @@ describe.skipIf(!hasNamespaces || !hasKubectl)('the verdict (needs user namespac
     },
     { what: 'its revert', act: revert, state: 'Matches' },
     {
+      what: 'a namespace that is deleted',
+      act: () => kubectl('delete', 'namespace/shop'),
+      state: 'Matches',
+      runs: ['-n shop configmap/settings', '{.data.a}', '1'],
+    },
+    {
+      what: 'a namespace that something keeps from going',
+      act: async () => {
+        await kubectl('-n', 'shop', 'create', 'configmap', 'kept');
+        await kubectl('-n', 'shop', 'patch', 'configmap/kept', '-p', '{"metadata":{"finalizers":["example.com/kept"]}}');
+        await kubectl('delete', 'namespace/shop', '--wait=false');
+      },
+      state: 'Differs',
+      reason: /not healed: namespace shop is being deleted; tried again when it is gone/,
+      runs: ['namespace/shop', '{.status.phase}', 'Terminating'],
+    },
+    {
+      what: 'the end of that namespace',
+      act: () => kubectl('-n', 'shop', 'patch', 'configmap/kept', '-p', '{"metadata":{"finalizers":null}}'),
+      state: 'Matches',
+      runs: ['namespace/shop', '{.status.phase}', 'Active'],
+    },
+    {
+      what: 'nodes that take no pods',
+      act: async () => {
+        await kubectl('cordon', '-l', 'kubernetes.io/os=linux');
+        await kubectl('-n', 'shop', 'delete', 'pod', '-l', 'app=web');
+      },
+      state: 'Broken',
+      reason: /fits on no node/,
+      runs: replicas(3),
+    },
+    {
+      what: 'the nodes again',
+      act: () => kubectl('uncordon', '-l', 'kubernetes.io/os=linux'),
+      state: 'Matches',
+      runs: ['-n shop deployment/web', '{.status.availableReplicas}', '3'],
+    },
+    {
+      what: 'a node that is deleted and comes back',
+      act: async () => {
+        const name = await nodeName();
+        const uid = await kubectl('get', 'node', name, '-o', 'jsonpath={.metadata.uid}');
+        await kubectl('delete', 'node', name);
+        await until(
+          async () => {
+            const { stdout } = await cluster.kubectl('get', 'node', name, '-o', 'jsonpath={.metadata.uid}');
+            return stdout !== '' && stdout !== uid;
+          },
+          { what: 'the node registers again' },
+        );
+      },
+      state: 'Matches',
+      runs: ['-n shop deployment/web', '{.status.availableReplicas}', '3'],
+    },
+    {
+      what: 'a quota that lets no more pods in',
+      act: () =>
+        push('five', {
+          'shop/web.yaml': web({ replicas: 5 }),
+          'shop/quota.yaml':
+            'apiVersion: v1\nkind: ResourceQuota\nmetadata: { name: few, namespace: shop }\nspec: { hard: { pods: "3" } }\n',
+        }),
+      state: 'Broken',
+      reason: /cannot make its pods: exceeded quota: few/,
+      blames: 'HEAD',
+      runs: replicas(5),
+    },
+    { what: 'its revert', act: revert, state: 'Matches', runs: replicas(3) },
+    {
+      what: 'an autoscaler that nothing acts on, and kubectl scale',
+      act: async () => {
+        await push('autoscaler', { 'shop/autoscaler.yaml': autoscaler });
+        await said({ app: 'shop', state: 'NoController' });
+        await scale(6);
+      },
+      state: 'NoController',
+      reason: /HorizontalPodAutoscaler web is stored/,
+      runs: replicas(3),
+    },
+    {
+      what: 'an autoscaler that has set another number',
+      act: async () => {
+        const as = ['--type=merge', '--field-manager=kube-controller-manager'];
+        await kubectl('-n', 'shop', 'patch', 'hpa/web', '--subresource=status', ...as, '-p', JSON.stringify({ status: ableToScale }));
+        await kubectl('-n', 'shop', 'patch', 'deployment/web', '--subresource=scale', ...as, '-p', '{"spec":{"replicas":4}}');
+      },
+      state: 'Matches',
+      notes: /^Deployment shop\/web: replicas: 4 by HorizontalPodAutoscaler web \(Git says 3\)$/,
+      runs: replicas(4),
+    },
+    { what: 'its revert', act: revert, state: 'Matches', runs: replicas(3) },
+    {
       what: 'an app that waits for one that is not there',
       act: () => push('later', { 'clusters/test/later.yaml': appOf('later', 'dependsOn: [{ name: none }], ') }),
       app: 'later',
@@ -329,11 +444,15 @@ describe.skipIf(!hasNamespaces || !hasKubectl)('the verdict (needs user namespac
   it.each(cases)(
     'after $what is $state, everywhere',
     { timeout: 120_000 },
-    async ({ act, app = 'shop', state, reason = /^/, blames, runs, prints }) => {
+    async ({ act, app = 'shop', state, reason = /^/, notes, blames, runs, prints }) => {
       const printed = cluster.output().length;
       await act();
       const found = await said({ app, state });
       expect(found.reason).toMatch(reason);
+      if (notes !== undefined) {
+        expect(found.notes).toEqual([expect.stringMatching(notes)]);
+        expect((await cluster.midship('why', app)).stdout).toContain(found.notes?.[0]);
+      }
       expect(found.cause?.sha).toBe(blames === undefined ? undefined : await work.git('rev-parse', blames));
       if (runs !== undefined) {
         const [of, path, is] = runs;
