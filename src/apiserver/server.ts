@@ -29,7 +29,7 @@ import { WatchMemory } from './http/watch-memory.ts';
 import type { KubeApi } from './kube-api.ts';
 import { createAuditTrail } from './server/audit-trail.ts';
 import { BackupPath } from './server/backup-path.ts';
-import { answerClientError } from './server/malformed-requests.ts';
+import { createClientErrorListener } from './server/malformed-requests.ts';
 import { MetricsPage } from './server/metrics-page.ts';
 import { RequestLife } from './server/request-life.ts';
 import { ResourceRequests } from './server/resource-requests.ts';
@@ -110,11 +110,13 @@ class HttpApiServer implements ApiServer {
   readonly #kubelet: ReturnType<typeof createKubeletClient> | undefined;
   readonly #upgrades = new WeakMap<IncomingMessage, Upgrade>();
   readonly #life: RequestLife;
+  readonly #onClientError: ReturnType<typeof createClientErrorListener>;
   #app: FastifyInstance<Server> | undefined;
   #url = '';
 
   constructor(options: ApiServerOptions) {
     this.#options = options;
+    this.#onClientError = createClientErrorListener(options.clock);
     // Every watch listens.
     setMaxListeners(0, this.#stopping.signal);
     this.#kubelet = options.kubelet === undefined ? undefined : createKubeletClient(options.kubelet);
@@ -246,7 +248,7 @@ class HttpApiServer implements ApiServer {
       frameworkErrors: (err, request, reply) => this.#life.refuse(err, request, reply),
     });
     app.server.removeAllListeners('clientError');
-    app.server.on('clientError', answerClientError);
+    app.server.on('clientError', this.#onClientError);
     app.server.on('upgrade', (raw, socket, head) => this.#upgrade(app, raw, { socket, head }));
     app.server.headersTimeout = headersTimeoutMs;
     app.server.maxConnections = maxConnections;
@@ -268,7 +270,7 @@ class HttpApiServer implements ApiServer {
     const { 'content-length': length = '0', 'transfer-encoding': encoding } = raw.headers;
     if (encoding !== undefined || length !== '0') {
       // The body would be read in the new protocol.
-      answerClientError(new Error('a request with a body cannot ask for an upgrade'), socket);
+      this.#onClientError(new Error('a request with a body cannot ask for an upgrade'), socket);
       return;
     }
     this.#upgrades.set(raw, upgrade);

@@ -1,15 +1,35 @@
 import { STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { FastifyError } from 'fastify';
+import type { Clock } from '../../base/clock.ts';
 import { badRequest, methodNotAllowed, StatusError } from '../../machinery/status-error.ts';
 import { maxBodyBytes } from '../http/request-body.ts';
 
-/** Answers a connection whose bytes are no HTTP, or came too slowly: there is no request to answer, only a socket. */
-export function answerClientError(err: NodeJS.ErrnoException, socket: Duplex): void {
+/** Time in which a client can read the refusal while it still sends. */
+const lingerMs = 2_000;
+
+/**
+ * Makes the listener of `clientError`: it answers a connection whose bytes are no HTTP, or came too slowly. There is no request to answer,
+ * only a socket. The socket stays for a moment, because the kernel drops an answer whose sender left bytes unread.
+ */
+export function createClientErrorListener(clock: Clock): (err: NodeJS.ErrnoException, socket: Duplex) => void {
+  const answered = new WeakSet<Duplex>();
+  return (err, socket) => {
+    // The parser reports each further piece of the same request.
+    if (answered.has(socket)) return;
+    if (!answer(err, socket)) return;
+    answered.add(socket);
+    const cancel = clock.after(lingerMs, () => socket.destroy());
+    socket.once('close', cancel);
+  };
+}
+
+/** False when the connection was ended without an answer. */
+function answer(err: NodeJS.ErrnoException, socket: Duplex): boolean {
   // A client that is only slow would take an answer before the handshake for that to its request.
   if (err.code === 'ECONNRESET' || err.code === 'ERR_TLS_HANDSHAKE_TIMEOUT' || !socket.writable) {
     socket.destroy();
-    return;
+    return false;
   }
   const error =
     err.code === 'HPE_INVALID_METHOD' ? methodNotAllowed() : (clientErrors[err.code ?? ''] ?? badRequest('malformed HTTP request'));
@@ -20,6 +40,7 @@ export function answerClientError(err: NodeJS.ErrnoException, socket: Duplex): v
     `content-length: ${body.length}`,
   ];
   socket.end(`${head.join('\r\n')}\r\nconnection: close\r\n\r\n${body}`);
+  return true;
 }
 
 const clientErrors: Readonly<Record<string, StatusError>> = {
