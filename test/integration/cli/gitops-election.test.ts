@@ -186,7 +186,7 @@ describe('two engines on one cluster', () => {
     await steal('host_c');
     expect(await ended).toMatchObject({
       message: 'lease flux-system/midship-gitops is held by host_c',
-      fix: 'Start it again, best by a supervisor (systemd, a Deployment): it stands by until it can lead.',
+      fix: 'Start it again, best by a supervisor (systemd, a Deployment): it waits until it can lead.',
     });
     expect((await client.get(leases, engineLease)).spec?.holderIdentity).toBe('host_c');
   });

@@ -431,7 +431,7 @@ describe('a machine that cannot isolate', () => {
     try {
       await node.run({ name: 'plain', containers: [sh('echo ran')] });
       const pod = await node.pod('plain', 'refusal', (found) => main(found)?.state?.waiting?.reason === 'CreateContainerError');
-      expect(main(pod)?.state?.waiting?.message).toMatch(/This machine cannot keep pods apart.*--insecure-plain-pods/);
+      expect(main(pod)?.state?.waiting?.message).toMatch(/This machine cannot isolate pods.*--insecure-plain-pods/);
       expect(await isolationOf(node)).toMatchObject({ status: 'False', reason: 'PodsRefused' });
       await until(async () => (await node.messagesOf(testNodeName)).some((text) => text.startsWith('PodsRefused: ')), {
         what: 'Event of the node',
