@@ -188,6 +188,10 @@ export interface ContainerConfig {
   readonly identity?: { readonly uid: number; readonly gid: number } | undefined;
   /** The program writes to its volumes alone. */
   readonly readOnlyRoot?: boolean;
+  /** Capabilities that the program gives up, without `CAP_`, or `ALL`; a runtime that grants none need not look. */
+  readonly dropCapabilities?: readonly string[];
+  /** Groups that the program has besides that of its identity. */
+  readonly supplementalGroups?: readonly number[];
   /** Changes with the container's spec: a running container with another hash is replaced. */
   readonly configHash: string;
   readonly terminationMessagePath: string;

@@ -117,6 +117,8 @@ async function createAndStart(options: StartOptions, event: RecordEvent): Promis
       configHash: hashOfContainer(container),
       identity: identityOf(pod, container),
       readOnlyRoot: container.securityContext?.readOnlyRootFilesystem === true,
+      dropCapabilities: container.securityContext?.capabilities?.drop ?? [],
+      supplementalGroups: groupsOf(pod),
       terminationMessagePath: container.terminationMessagePath ?? defaultTerminationMessagePath,
       limits: limitsOf(pod, container, context.allocatable.memory),
       stdin: container.stdin === true ? (container.stdinOnce === true ? 'once' : 'open') : undefined,
@@ -195,6 +197,11 @@ function identityOf(pod: Pod, container: Container): ContainerConfig['identity']
   }
   if (uid === undefined && nonRoot) return { uid: nonRootId, gid: gid ?? nonRootId };
   return uid === undefined && gid === undefined ? undefined : { uid: uid ?? 0, gid: gid ?? 0 };
+}
+
+function groupsOf({ spec }: Pod): readonly number[] {
+  const { supplementalGroups = [], fsGroup } = spec.securityContext ?? {};
+  return fsGroup === undefined ? supplementalGroups : [...supplementalGroups, fsGroup];
 }
 
 async function afterStart(options: StartOptions, containerId: string, event: RecordEvent): Promise<void> {

@@ -143,6 +143,39 @@ describe.skipIf(whyNot !== undefined)(
       await until(async () => (await cluster.kubectl('top', 'pods')).stdout.includes(name), { what: 'a measurement', timeoutMs: 60_000 });
     });
 
+    it('have the user, groups and capabilities that they ask for, and write to their volumes', async () => {
+      const secured = {
+        apiVersion: 'v1',
+        kind: 'Pod',
+        metadata: { name: 'secured' },
+        spec: {
+          restartPolicy: 'Never',
+          securityContext: { runAsUser: 1234, runAsGroup: 2345, supplementalGroups: [3456], fsGroup: 4567, runAsNonRoot: true },
+          volumes: [{ name: 'scratch', emptyDir: {} }],
+          containers: [
+            {
+              name: 'main',
+              image: busyboxImage,
+              command: [
+                'sh',
+                '-c',
+                'id; grep -E "CapEff|CapBnd|NoNewPrivs|Seccomp:" /proc/self/status; echo x > /scratch/x && ls /scratch',
+              ],
+              securityContext: { capabilities: { drop: ['ALL'] }, allowPrivilegeEscalation: false, readOnlyRootFilesystem: true },
+              volumeMounts: [{ name: 'scratch', mountPath: '/scratch' }],
+            },
+          ],
+        },
+      };
+      const file = join(cluster.dataDirectory, 'secured.json');
+      await writeFile(file, JSON.stringify(secured));
+      await kubectl('apply', '-f', file);
+      await kubectl('wait', 'pod/secured', '--for=jsonpath={.status.phase}=Succeeded', '--timeout=60s');
+      const seen = await kubectl('logs', 'secured');
+      expect(seen).toMatch(/uid=1234 gid=2345 groups=(?=.*2345)(?=.*3456)(?=.*4567)/);
+      expect(seen).toMatch(/CapEff:\s+0000000000000000\nCapBnd:\s+0000000000000000\nNoNewPrivs:\s+1\nSeccomp:\s+2\nx\n/);
+    });
+
     it('say why an image cannot be had, and how a program ended', async () => {
       await kubectl('run', 'missing', `--image=localhost/${marker}:1`, '--restart=Never');
       await kubectl(

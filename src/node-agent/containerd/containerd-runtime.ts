@@ -112,8 +112,8 @@ export async function openContainerdRuntime(options: ContainerdRuntimeOptions): 
   const limitStarts = createLimit(startsAtOnce);
   const listeners = new Set<(podUid: string) => void>();
   const abort = new AbortController();
-  /** Ended containers never change, so each is asked for once. Holds what the newest list had. */
-  let ended = new Map<ContainerId, CriContainerStatus>();
+  /** The details of a container only change with its state, so each is asked for once a state. Holds those of the newest list. */
+  let details = new Map<ContainerId, CriContainerStatus>();
   let addresses = new Map<SandboxId, string>();
   const logPaths = new Map<ContainerId, string>();
   // Calls under way, so that those at the same time are one.
@@ -143,12 +143,13 @@ export async function openContainerdRuntime(options: ContainerdRuntimeOptions): 
   }
 
   async function statusOf(container: CriContainer): Promise<ContainerStatus> {
-    const known = ended.get(container.id);
-    const status = known ?? (container.state === 'CONTAINER_CREATED' ? undefined : await client.containerStatus(container.id));
+    const known = details.get(container.id);
+    const status =
+      known?.state === container.state || container.state === 'CONTAINER_CREATED' ? known : await client.containerStatus(container.id);
     if (status !== undefined) logPaths.set(container.id, status.logPath);
     const exited = status?.state === 'CONTAINER_EXITED';
     const message = exited ? await readTerminationMessage(container) : undefined;
-    if (exited) ended.set(container.id, status);
+    if (status !== undefined) details.set(container.id, status);
     return {
       id: container.id,
       name: container.metadata.name,
@@ -241,7 +242,7 @@ export async function openContainerdRuntime(options: ContainerdRuntimeOptions): 
     });
     if (podUid === undefined) {
       const ids = new Set(containers.map(({ id }) => id));
-      ended = new Map([...ended].filter(([id]) => ids.has(id)));
+      details = new Map([...details].filter(([id]) => ids.has(id)));
       for (const id of logPaths.keys()) if (!ids.has(id)) logPaths.delete(id);
       const sandboxIds = new Set(sandboxes.map(({ id }) => id));
       addresses = new Map([...addresses].filter(([id]) => sandboxIds.has(id)));
@@ -272,15 +273,18 @@ export async function openContainerdRuntime(options: ContainerdRuntimeOptions): 
 
   /** Follows the runtime's events. They only make reactions faster: a runtime loses some when their reader changes. */
   async function followEvents(): Promise<void> {
+    let isFailing = false;
     for (;;) {
       try {
         for await (const event of client.containerEvents(abort.signal)) {
+          isFailing = false;
           const uid = event.podSandboxStatus?.metadata?.uid;
           if (uid !== undefined && uid !== '') notify(uid);
         }
       } catch (err) {
         if (abort.signal.aborted) return;
-        log.warn({ err }, 'Lost the events of the container runtime');
+        if (!isFailing) log.warn({ err }, 'Lost the events of the container runtime');
+        isFailing = true;
       }
       await sleep(clock, eventRetryMs, abort.signal);
     }
@@ -289,6 +293,7 @@ export async function openContainerdRuntime(options: ContainerdRuntimeOptions): 
   /** Lists states once a second, as the kubelet's pod lifecycle event generator, and reports the pods whose states have changed. */
   async function followStates(): Promise<void> {
     let before = new Map<string, string>();
+    let isFailing = false;
     for (;;) {
       await sleep(clock, relistMs, abort.signal);
       try {
@@ -299,11 +304,12 @@ export async function openContainerdRuntime(options: ContainerdRuntimeOptions): 
         const changed = [...states].filter(([id, state]) => before.get(id) !== state).map(([, state]) => state);
         const gone = [...before].filter(([id]) => !states.has(id)).map(([, state]) => state);
         before = states;
+        isFailing = false;
         for (const uid of new Set([...changed, ...gone].map((state) => state.split(' ')[0] ?? ''))) notify(uid);
       } catch (err) {
         if (abort.signal.aborted) return;
-        log.warn({ err }, 'Could not list the pods of the container runtime');
-        await sleep(clock, eventRetryMs, abort.signal);
+        if (!isFailing) log.warn({ err }, 'Could not list the pods of the container runtime');
+        isFailing = true;
       }
     }
   }
@@ -312,7 +318,7 @@ export async function openContainerdRuntime(options: ContainerdRuntimeOptions): 
     for (;;) {
       await sleep(clock, logLookMs, abort.signal);
       for (const [id, path] of logPaths) {
-        if (ended.has(id)) continue;
+        if (details.get(id)?.state === 'CONTAINER_EXITED') continue;
         try {
           if ((await stat(path)).size <= maxLogBytes) continue;
           await rename(path, `${path}.1`);
@@ -355,7 +361,7 @@ export async function openContainerdRuntime(options: ContainerdRuntimeOptions): 
     const path =
       logPaths.get(id) ?? (container === undefined ? undefined : (await client.containerStatus(id).catch(() => undefined))?.logPath);
     await client.removeContainer(id).catch(ignoreUnknown);
-    ended.delete(id);
+    details.delete(id);
     logPaths.delete(id);
     if (path !== undefined && path !== '') await removeLog(path);
     const place = container === undefined ? undefined : placeOf(container);
@@ -634,6 +640,7 @@ interface ContainerOptions {
 
 function containerConfig({ config, sandbox, mounts, place }: ContainerOptions): CriContainerConfig {
   const { name, attempt, image, command, args, workingDir, env, identity, readOnlyRoot = false, limits, stdin } = config;
+  const { dropCapabilities = [], supplementalGroups = [] } = config;
   const hostNetwork = sandbox.annotations[annotations.hostNetwork] === 'true';
   return {
     metadata: { name, attempt },
@@ -663,11 +670,11 @@ function containerConfig({ config, sandbox, mounts, place }: ContainerOptions): 
         oomScoreAdj: limits?.oomScoreAdjust ?? 1_000,
       },
       securityContext: {
-        capabilities: { addCapabilities: [], dropCapabilities: [] },
+        capabilities: { addCapabilities: [], dropCapabilities },
         namespaceOptions: hostNetwork ? nodeNamespaces : podNamespaces,
         ...(identity === undefined ? {} : { runAsUser: { value: identity.uid }, runAsGroup: { value: identity.gid } }),
         readonlyRootfs: readOnlyRoot,
-        supplementalGroups: [],
+        supplementalGroups,
         noNewPrivs: true,
         maskedPaths,
         readonlyPaths,
