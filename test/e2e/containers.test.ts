@@ -224,7 +224,7 @@ describe.skipIf(whyNot !== undefined)(
   },
 );
 
-it.skipIf(whyNot !== undefined)('a data directory for processes is refused to containers, with what to do', async () => {
+it.skipIf(whyNot !== undefined)('a data directory for processes is refused to containers (skipped where they cannot run)', async () => {
   const processes = await startCluster({ command: 'up', args: ['--runtime', 'simulated'] });
   await processes.stop();
   const refused = await run('node', [

@@ -221,7 +221,7 @@ describe.skipIf(!hasNamespaces || !hasKubectl)('a running cluster (needs user na
     const stray = await run(
       process.execPath,
       [...process.execArgv, 'dist/main.js', 'demo', '8080'],
-      process.env,
+      { ...process.env, npm_lifecycle_event: 'start' },
       join(import.meta.dirname, '../..'),
     );
     expect(stray.stderr).toMatch(/npm start -- --http-port/);

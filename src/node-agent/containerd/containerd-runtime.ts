@@ -52,20 +52,20 @@ const labels = {
   podUid: 'io.kubernetes.pod.uid',
   containerName: 'io.kubernetes.container.name',
   /** Tells pods of this agent from those of others on a runtime that several use. */
-  node: 'midship.dev/node',
+  node: 'io.midship.node',
 } as const;
 
 const annotations = {
   hash: 'io.kubernetes.container.hash',
   terminationMessagePath: 'io.kubernetes.container.terminationMessagePath',
   /** The directory of what the agent made for the container, below that of its pod. */
-  place: 'midship.dev/place',
-  stdin: 'midship.dev/stdin',
-  gracePeriod: 'midship.dev/grace-period-ms',
-  hostNetwork: 'midship.dev/host-network',
-  hostname: 'midship.dev/hostname',
-  hostAliases: 'midship.dev/host-aliases',
-  logDirectory: 'midship.dev/log-directory',
+  place: 'io.midship.place',
+  stdin: 'io.midship.stdin',
+  gracePeriod: 'io.midship.grace-period-ms',
+  hostNetwork: 'io.midship.host-network',
+  hostname: 'io.midship.hostname',
+  hostAliases: 'io.midship.host-aliases',
+  logDirectory: 'io.midship.log-directory',
 } as const;
 
 const terminationFile = 'termination-log';
