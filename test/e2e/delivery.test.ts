@@ -217,7 +217,7 @@ describe.skipIf(!hasNamespaces || !hasKubectl)('a running cluster (needs user na
     expect(wrong.stderr.trimEnd().split('\n')).toHaveLength(3);
     const inUse = await cluster.midship('demo', '--api-port', '0', '--http-port', '0');
     expect(inUse.code).toBe(2);
-    expect(inUse.stderr).toMatch(/in use by another process/);
+    expect(inUse.stderr).toMatch(/the cluster of .* is running(.|\n)*midship down/);
     const stray = await run(
       process.execPath,
       [...process.execArgv, 'dist/main.js', 'demo', '8080'],
