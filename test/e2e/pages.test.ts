@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { program, run } from '../support/cluster.ts';
+import { whyNoContainerd } from '../support/containerd.ts';
 import { newRepository, temporaryDirectory } from '../support/git.ts';
 import { hasNamespaces } from '../support/isolation.ts';
 import { hasKubectl } from '../support/kubectl.ts';
@@ -52,6 +53,7 @@ const pages: Readonly<Record<string, Page>> = {
   'docs/how-to/move-from-flux.md': {},
   'docs/how-to/open-the-page.md': {},
   'docs/how-to/roll-back.md': hasNamespaces ? {} : { lacks: 'user namespaces' },
+  'docs/how-to/run-containers.md': whyNoContainerd === undefined ? {} : { lacks: `containers (${whyNoContainerd})` },
   'docs/how-to/send-notifications.md': {},
   'docs/how-to/use-your-own-repository.md': {},
 };
