@@ -107,7 +107,7 @@ export const containerdRuntime: RuntimeUnderTest = {
   runsPrograms: true,
   skip: whyNoContainerd,
   async open(directory) {
-    shared ??= ContainerdFixture.start('10.201.240.0/24');
+    shared ??= ContainerdFixture.start('10.12.240.0/24');
     const { service } = await shared;
     return openContainerdRuntime({
       client: createCriClient({ socketPath: service.socketPath, clock: systemClock }),
