@@ -214,7 +214,10 @@ export async function openContainerdRuntime(options: ContainerdRuntimeOptions): 
 
   async function list({ podUid }: { readonly podUid?: string } = {}): Promise<readonly SandboxStatus[]> {
     const filter = podUid === undefined ? own : { ...own, [labels.podUid]: podUid };
-    const [sandboxes, containers] = await Promise.all([client.listPodSandboxes(filter), client.listContainers(filter)]);
+    const [allSandboxes, allContainers] = await Promise.all([client.listPodSandboxes(filter), client.listContainers(filter)]);
+    // The runtime lists in no order.
+    const sandboxes = allSandboxes.toSorted(byCreation);
+    const containers = allContainers.toSorted(byCreation);
     const statuses = await mapBounded(containers, readsAtOnce, async (container) => ({
       sandbox: container.podSandboxId,
       status: await statusOf(container).catch((err: unknown) => {
@@ -563,6 +566,8 @@ function once<T>(underWay: Map<string, Promise<T>>, key: string, start: () => Pr
   underWay.set(key, promise);
   return promise;
 }
+
+const byCreation = (a: { readonly createdAt: number }, b: { readonly createdAt: number }): number => a.createdAt - b.createdAt;
 
 const millisecondsOf = (nanoseconds: number): number => Math.round(nanoseconds / 1e6);
 
