@@ -42,6 +42,13 @@ export function createLimit(limit: number): <T>(start: () => Promise<T>) => Prom
   };
 }
 
+/** Joins the call of this key that is under way, or starts one. `underWay` holds the calls that have not settled. */
+export function joinCall<T>(underWay: Map<string, Promise<T>>, key: string, start: () => Promise<T>): Promise<T> {
+  const call = underWay.get(key) ?? start().finally(() => underWay.delete(key));
+  underWay.set(key, call);
+  return call;
+}
+
 /**
  * Resolves like `promise`, or rejects with the reason of `signal` when that is aborted first. The work behind `promise`
  * continues then.

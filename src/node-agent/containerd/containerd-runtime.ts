@@ -4,7 +4,7 @@ import { availableParallelism } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { readBoundedFile } from '../../base/bounded-file.ts';
 import { type Clock, sleep } from '../../base/clock.ts';
-import { createLimit, mapBounded } from '../../base/concurrency.ts';
+import { createLimit, joinCall, mapBounded } from '../../base/concurrency.ts';
 import { GrpcError, grpcCodes } from '../../base/grpc.ts';
 import type { Log } from '../../base/log.ts';
 import { readProcOptional } from '../../base/process-identity.ts';
@@ -16,7 +16,6 @@ import {
   type ContainerStatus,
   ImageError,
   type ListeningAddress,
-  type NodeConditionReport,
   type PodSandboxConfig,
   type SandboxId,
   type SandboxStatus,
@@ -121,19 +120,6 @@ export async function openContainerdRuntime(options: ContainerdRuntimeOptions): 
   const removingSandboxes = new Map<SandboxId, Promise<void>>();
   const removingContainers = new Map<ContainerId, Promise<void>>();
   const starting = new Map<ContainerId, Promise<void>>();
-  let conditions: readonly NodeConditionReport[] = [];
-  await readConditions();
-
-  /** The kubelet's names: `RuntimeReady` and `NetworkReady` decide whether the node is ready. */
-  async function readConditions(): Promise<void> {
-    const status = await client.status();
-    conditions = status.conditions.map(({ type, status: isTrue, reason, message }) => ({
-      type,
-      status: isTrue ? 'True' : 'False',
-      reason: reason === '' ? type : reason,
-      message,
-    }));
-  }
 
   /** The configuration of a sandbox, which every container of it is created with. */
   async function sandboxOf(id: SandboxId): Promise<CriSandbox> {
@@ -384,18 +370,16 @@ export async function openContainerdRuntime(options: ContainerdRuntimeOptions): 
   return {
     version: `${runtimeName}://${runtimeVersion}`,
     runsPrograms: true,
-    get conditions() {
-      return conditions;
-    },
+    conditions: [],
     isolation: undefined,
 
-    runPodSandbox: (config) => once(makingSandboxes, `${config.uid}/${config.attempt}`, () => limitStarts(() => makeSandbox(config))),
+    runPodSandbox: (config) => joinCall(makingSandboxes, `${config.uid}/${config.attempt}`, () => limitStarts(() => makeSandbox(config))),
 
     async stopPodSandbox(id) {
       await client.stopPodSandbox(id).catch(ignoreUnknown);
     },
 
-    removePodSandbox: (id) => once(removingSandboxes, id, () => removeSandbox(id)),
+    removePodSandbox: (id) => joinCall(removingSandboxes, id, () => removeSandbox(id)),
 
     async pullImage(image) {
       const present = await client.imageStatus(image).catch((err: unknown) => {
@@ -447,7 +431,7 @@ export async function openContainerdRuntime(options: ContainerdRuntimeOptions): 
       await client.stopContainer(id, Math.ceil(gracePeriodMs / 1_000));
     },
 
-    removeContainer: (id) => once(removingContainers, id, () => removeContainer(id)),
+    removeContainer: (id) => joinCall(removingContainers, id, () => removeContainer(id)),
 
     list,
     takeProblems: () => [],
@@ -557,15 +541,6 @@ async function removePodGroups(uid: string): Promise<void> {
 
 /** Names of one part, that stay in the directory which they are joined to. */
 const isName = (text: string): boolean => text !== '' && text !== '.' && text !== '..' && basename(text) === text;
-
-/** Joins a call of the same key that is under way. */
-function once<T>(underWay: Map<string, Promise<T>>, key: string, start: () => Promise<T>): Promise<T> {
-  const before = underWay.get(key);
-  if (before !== undefined) return before;
-  const promise = start().finally(() => underWay.delete(key));
-  underWay.set(key, promise);
-  return promise;
-}
 
 const byCreation = (a: { readonly createdAt: number }, b: { readonly createdAt: number }): number => a.createdAt - b.createdAt;
 

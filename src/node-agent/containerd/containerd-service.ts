@@ -24,8 +24,6 @@ export interface ContainerdService {
   readonly cniDirectory: string;
   /** Loads an OCI or docker archive. @throws Error with what containerd says */
   importImage(path: string): Promise<void>;
-  /** Stops looking after containerd, which runs on. */
-  detach(): void;
   /** Ends containerd. Its containers run on, without anything that looks after them: end them first. */
   stop(): Promise<void>;
 }
@@ -188,7 +186,6 @@ export async function startContainerd(options: ContainerdServiceOptions): Promis
     socketPath: files.socket,
     cniDirectory: files.cni,
     importImage: (path) => importArchive(files, programs, path),
-    detach: () => abort.abort(),
     async stop() {
       abort.abort();
       await watching.catch(() => undefined);

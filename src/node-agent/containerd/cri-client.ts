@@ -13,7 +13,6 @@ import { type CallOptions, createGrpcClient, type GrpcMethod } from '../../base/
  */
 export interface CriClient {
   version(): Promise<{ readonly runtimeName: string; readonly runtimeVersion: string }>;
-  status(): Promise<{ readonly conditions: readonly CriCondition[] }>;
   runPodSandbox(config: CriSandboxConfig, runtimeHandler: string): Promise<string>;
   stopPodSandbox(sandboxId: string): Promise<void>;
   removePodSandbox(sandboxId: string): Promise<void>;
@@ -44,13 +43,6 @@ export interface CriClient {
   /** Something happened to a container. One consumer for each runtime: two would share the events between them. */
   containerEvents(signal: AbortSignal): AsyncIterable<CriEvent>;
   close(): void;
-}
-
-export interface CriCondition {
-  readonly type: string;
-  readonly status: boolean;
-  readonly reason: string;
-  readonly message: string;
 }
 
 export type CriNamespaceMode = 'POD' | 'CONTAINER' | 'NODE';
@@ -232,7 +224,6 @@ export function createCriClient({ socketPath, clock }: { readonly socketPath: st
     method<Request, Response>(`ImageService/${name}`, request, response);
 
   const version = runtime<object, { runtimeName: string; runtimeVersion: string }>('Version', 'Empty', 'VersionResponse');
-  const status = runtime<object, { status?: { conditions: CriCondition[] } }>('Status', 'StatusRequest', 'StatusResponse');
   const runPodSandbox = runtime<object, { podSandboxId: string }>('RunPodSandbox', 'RunPodSandboxRequest', 'SandboxId');
   const stopPodSandbox = runtime<object, object>('StopPodSandbox', 'SandboxId', 'Empty');
   const removePodSandbox = runtime<object, object>('RemovePodSandbox', 'SandboxId', 'Empty');
@@ -269,7 +260,6 @@ export function createCriClient({ socketPath, clock }: { readonly socketPath: st
   const usual: CallOptions = { timeoutMs: callMs };
   return {
     version: () => grpc.call(version, {}, usual),
-    status: async () => ({ conditions: (await grpc.call(status, {}, usual)).status?.conditions ?? [] }),
     runPodSandbox: async (config, runtimeHandler) =>
       (await grpc.call(runPodSandbox, { config, runtimeHandler }, { timeoutMs: sandboxMs })).podSandboxId,
     stopPodSandbox: async (podSandboxId) => void (await grpc.call(stopPodSandbox, { podSandboxId }, { timeoutMs: sandboxMs })),

@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { serviceAccountDirectory } from '../../api/well-known.ts';
 import type { Clock } from '../../base/clock.ts';
+import { joinCall } from '../../base/concurrency.ts';
 import type { Log } from '../../base/log.ts';
 import { isSameProcess } from '../../base/process-identity.ts';
 import {
@@ -491,7 +492,7 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
     return id;
   }
 
-  const stopPodSandbox = (id: SandboxId): Promise<void> => shared(stopping, id, () => stopSandbox(id));
+  const stopPodSandbox = (id: SandboxId): Promise<void> => joinCall(stopping, id, () => stopSandbox(id));
 
   async function stopSandbox(id: SandboxId): Promise<void> {
     const sandbox = sandboxes.get(id);
@@ -536,12 +537,12 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
 
     runPodSandbox(config) {
       const id = `${config.uid}-${config.attempt}`;
-      return shared(making, id, () => makeSandbox(id, config));
+      return joinCall(making, id, () => makeSandbox(id, config));
     },
 
     stopPodSandbox,
 
-    removePodSandbox: (id) => shared(removing, id, () => removeSandbox(id)),
+    removePodSandbox: (id) => joinCall(removing, id, () => removeSandbox(id)),
 
     pullImage(image) {
       if (/^host\/[\w][\w./:@-]*$/.test(image)) return Promise.resolve({ imageRef: image });
@@ -726,13 +727,6 @@ export async function openProcessRuntime(options: ProcessRuntimeOptions): Promis
       await limits.removeEmpty();
     },
   };
-}
-
-/** The call for this id that is under way, or a new one. */
-function shared<T>(underWay: Map<string, Promise<T>>, id: string, act: () => Promise<T>): Promise<T> {
-  const running = underWay.get(id) ?? act().finally(() => underWay.delete(id));
-  underWay.set(id, running);
-  return running;
 }
 
 const podKeyOf = ({ namespace, name }: PodSandboxConfig): string => `${namespace}/${name}`;
