@@ -2,8 +2,9 @@
  * A map of at most `max` entries. A write makes its entry the newest, and beyond the bound the oldest entry goes. `get` leaves the order
  * as it is, `use` makes the entry the newest: a cache that reads with `use` forgets what was used longest ago.
  *
- * One iterator is kept for the oldest entry. A fresh one steps over the holes that deleted entries leave until the map is packed again:
- * 10 instead of 2 microseconds a write at 100,000 entries, measured over 40,000 writes.
+ * The map keeps its iterator at the oldest entry. A fresh one steps over the holes that deleted entries leave
+ * until the map is packed again: 10 instead of 2 microseconds a write at 100,000 entries, measured over 40,000
+ * writes.
  */
 export class BoundedMap<K, V> extends Map<K, V> {
   readonly #max: number;

@@ -66,7 +66,7 @@ export const grpcCodes = {
 } as const;
 
 export class GrpcError extends Error {
-  /** One of `grpcCodes`, or another number that the server sent. */
+  /** A number of `grpcCodes`, or another one that the server sent. */
   readonly code: number;
   constructor(code: number, message: string, options?: ErrorOptions) {
     super(message, options);
@@ -210,7 +210,7 @@ export function createGrpcClient(options: GrpcClientOptions): GrpcClient {
   };
 }
 
-/** One uncompressed message, after its length. */
+/** Puts the length before an uncompressed message. */
 function frame(message: Uint8Array): Buffer {
   const framed = Buffer.allocUnsafe(headBytes + message.length);
   framed[0] = 0;

@@ -179,7 +179,7 @@ export function createFairQueue(options: FairQueueOptions): FairQueue {
     askGate();
   }
 
-  /** One timer for all: a request that has waited too long is refused within a second. */
+  /** A single timer refuses every request that has waited too long, within a second. */
   function sweep(): void {
     const now = clock.monotonicMs();
     for (const [name, flow] of flows) {

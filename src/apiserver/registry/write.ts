@@ -18,7 +18,7 @@ export interface AdmissionView {
 }
 
 /**
- * One write on its way to the store. Each step (`write-steps.ts`) reads it and leaves its work in `object`, copy on write. A write that
+ * A write on its way to the store. Each step (`write-steps.ts`) reads it and leaves its work in `object`, copy on write. A write that
  * loses against another process is given up, and its successor is a new record.
  */
 export interface Write {

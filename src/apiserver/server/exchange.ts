@@ -10,7 +10,7 @@ import type { Upgrade } from '../http/upgrade.ts';
 import type { RequestAttributes } from '../kube-api.ts';
 import type { UserInfo } from '../user.ts';
 
-/** One request over HTTP and its answer, from the first hook until the connection is done with them. */
+/** A request over HTTP with its answer, from the first hook until the connection has finished both. */
 export interface Exchange {
   readonly raw: IncomingMessage;
   readonly response: ServerResponse;

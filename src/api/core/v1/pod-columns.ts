@@ -128,7 +128,7 @@ function summarize(pod: Pod): PodSummary {
         ready += 1;
       }
     }
-    // One container has completed while another runs: the pod counts as running.
+    // A pod with a completed container and a running one counts as running.
     if (reason === 'Completed' && running) reason = isConditionTrue(pod.status?.conditions, 'Ready') ? 'Running' : 'NotReady';
   }
   if (metadata.deletionTimestamp !== undefined) {

@@ -28,7 +28,7 @@ export interface AppHealthOptions {
 
 /** Health of apps: a state that follows the watched objects, so that nothing waits for it. */
 export interface AppHealth {
-  /** The worst of the app's objects and of those that its checks name; only what changed since the last call is judged anew. */
+  /** Gives the worst health of the app's objects and checks. It judges only objects that changed since the last call. */
   current(app: Kustomization, state: AppRecords, target: Target): Health;
   /** Says, once each, that an app became healthy after a commit or that it has a problem that lasts; gives what has been said then. */
   announce(app: Kustomization, state: AppRecords, now: { readonly health: Health; readonly target: Target }): Announced;
@@ -112,7 +112,7 @@ export function createAppHealth({ clock, log, wake, feed, gitops }: AppHealthOpt
     const progress =
       state.health.progress?.reason === health.reason ? state.health.progress : { reason: health.reason, since: clock.now() };
     state.health.wait(progress);
-    // That app is at fault, and says so itself.
+    // The other app reports its own fault.
     if (health.isOfApp === true) return shown;
     if (isLateForHealth(app, state, clock.now())) state.health.setOverdue(true);
     // An app that waits for health has that deadline alone, so that `Healthy` and `Ready` turn in one write.
