@@ -1,7 +1,8 @@
 import { setMaxListeners } from 'node:events';
-import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import type { ClientRequest, IncomingHttpHeaders } from 'node:http';
 import { Agent, request as httpsRequest } from 'node:https';
 import { type Clock, sleep, systemClock } from '../base/clock.ts';
+import { readAnswer } from '../base/http-answer.ts';
 import { deepFreeze, type KubeObject, type List, type ObjectMeta, type ObjectRef } from '../machinery/object.ts';
 import { apiVersionOf, type Resource } from '../machinery/resource.ts';
 import { badRequest, type Status, StatusError, type StatusErrorOptions } from '../machinery/status-error.ts';
@@ -238,7 +239,10 @@ class Connection {
       request.once('error', fail);
       request.once('response', (response) => {
         response.once('error', fail);
-        readAll(response).then((text) => resolve({ code: response.statusCode ?? 0, headers: response.headers, text }), fail);
+        readAnswer(response, { maxBytes: maxAnswerBytes }).then(
+          (text) => resolve({ code: response.statusCode ?? 0, headers: response.headers, text }),
+          fail,
+        );
       });
       request.end(body);
     });
@@ -268,7 +272,7 @@ class Connection {
         response.once('error', () => settle());
         response.once('close', () => settle());
         if (response.statusCode !== 200) {
-          readAll(response).then(
+          readAnswer(response, { maxBytes: maxAnswerBytes }).then(
             (text) => settle(statusErrorOf({ code: response.statusCode ?? 0, headers: response.headers, text })),
             settle,
           );
@@ -319,17 +323,6 @@ class Connection {
       ...(signal === undefined ? {} : { signal }),
     });
   }
-}
-
-async function readAll(response: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of response as AsyncIterable<Buffer>) {
-    bytes += chunk.length;
-    if (bytes > maxAnswerBytes) throw new Error(`answer is longer than ${maxAnswerBytes} bytes`);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks, bytes).toString('utf8');
 }
 
 /** Cuts a stream into lines; whole lines of one chunk are delivered together. */

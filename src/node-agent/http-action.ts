@@ -2,6 +2,7 @@ import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { Container, Probe } from '../api/core/v1/pod.ts';
 import type { Clock } from '../base/clock.ts';
+import { readAnswerStart } from '../base/http-answer.ts';
 
 export interface HttpActionOptions {
   readonly action: NonNullable<Probe['httpGet']>;
@@ -61,17 +62,12 @@ function get({ url, headers, timeoutMs, clock }: GetOptions): Promise<number> {
       rejectUnauthorized: false,
     });
     request.once('response', (response) => {
-      let size = 0;
-      response.on('data', (chunk: Buffer) => {
-        size += chunk.length;
-        if (size > maxBodyBytes) request.destroy();
-      });
-      response.once('close', () => {
+      const end = (): void => {
         cancel();
         resolve(response.statusCode ?? 0);
-      });
-      // The answer is there already; how its body ends does not matter.
-      response.once('error', () => undefined);
+      };
+      // The status is known already, so an error of the body does not matter.
+      readAnswerStart(response, { maxBytes: maxBodyBytes }).then(end, end);
     });
     request.once('error', (err: NodeJS.ErrnoException) => {
       cancel();

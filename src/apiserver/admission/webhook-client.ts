@@ -2,6 +2,7 @@ import { Agent, request as httpsRequest, type RequestOptions } from 'node:https'
 import { isIP } from 'node:net';
 import type { Webhook } from '../../api/admissionregistration/v1/webhook-configuration.ts';
 import { type Service, services } from '../../api/core/v1/service.ts';
+import { readAnswer } from '../../base/http-answer.ts';
 import { networkErrorText } from '../../base/network-error.ts';
 import { timeLimit } from '../../base/time-limit.ts';
 import type { Registry } from '../registry/registry.ts';
@@ -53,7 +54,7 @@ export function createWebhookClient(registry: Pick<Registry, 'get'>): WebhookCli
   };
 }
 
-/** The webhook answered, but not with 2xx or too much. */
+/** The webhook answered, but not with 2xx. */
 class AnswerError extends Error {}
 
 interface Target {
@@ -132,22 +133,11 @@ function exchange({ agent, webhook, target, address, path, body, seconds, signal
   };
   return new Promise((resolve, reject) => {
     const request = httpsRequest(options, (response) => {
-      const chunks: Buffer[] = [];
-      let size = 0;
-      response.on('data', (chunk: Buffer) => {
-        size += chunk.length;
-        if (size > maxAnswerBytes) {
-          request.destroy();
-          reject(new AnswerError(`the response is larger than ${maxAnswerBytes} bytes`));
-        } else chunks.push(chunk);
-      });
-      response.on('error', reject);
-      response.on('end', () => {
-        const text = Buffer.concat(chunks).toString('utf8');
+      readAnswer(response, { maxBytes: maxAnswerBytes }).then((text) => {
         const { statusCode = 0 } = response;
         if (statusCode >= 200 && statusCode < 300) resolve(text);
         else reject(new AnswerError(answerText(statusCode, text)));
-      });
+      }, reject);
     });
     request.on('error', reject);
     request.end(bytes);

@@ -1,10 +1,10 @@
-import type { IncomingMessage } from 'node:http';
 import { type APIService, apiServices, localAvailable } from '../../api/apiregistration/v1/api-service.ts';
 import { services } from '../../api/core/v1/service.ts';
 import { type EndpointSlice, endpointSlices } from '../../api/discovery/v1/endpoint-slice.ts';
 import { labels } from '../../api/well-known.ts';
 import { type Clock, timestampOf } from '../../base/clock.ts';
 import type { Component } from '../../base/component.ts';
+import { readAnswer } from '../../base/http-answer.ts';
 import type { Log } from '../../base/log.ts';
 import type { Metrics } from '../../base/metrics.ts';
 import { networkErrorText } from '../../base/network-error.ts';
@@ -355,7 +355,11 @@ class ApiAggregator implements Aggregator {
     });
     upgraded?.socket.destroy();
     const { statusCode: code = 0 } = answer;
-    if (code >= 200 && code < 300) return { code, text: await readText(answer, this.#options.clock) };
+    if (code >= 200 && code < 300)
+      return {
+        code,
+        text: await readAnswer(answer, { maxBytes: maxDiscoveryBytes, time: { clock: this.#options.clock, maxMs: checkTimeoutMs } }),
+      };
     answer.destroy();
     return { code, text: '' };
   }
@@ -394,22 +398,4 @@ const isAvailable = ({ status }: APIService): boolean => isConditionTrue(status?
 function serviceKeysOf({ metadata }: EndpointSlice): readonly string[] {
   const name = metadata.labels?.[labels.serviceName];
   return name === undefined ? [] : [`${metadata.namespace}/${name}`];
-}
-
-/** @throws Error when the body is larger than the bound, or does not end in time */
-async function readText(answer: IncomingMessage, clock: Clock): Promise<string> {
-  const cancel = clock.after(checkTimeoutMs, () => answer.destroy(new Error('timed out reading the answer')));
-  try {
-    const chunks: Buffer[] = [];
-    let length = 0;
-    for await (const chunk of answer as AsyncIterable<Buffer>) {
-      length += chunk.length;
-      if (length > maxDiscoveryBytes) throw new Error(`answer is longer than ${maxDiscoveryBytes} bytes`);
-      chunks.push(chunk);
-    }
-    return Buffer.concat(chunks).toString('utf8');
-  } finally {
-    cancel();
-    answer.destroy();
-  }
 }

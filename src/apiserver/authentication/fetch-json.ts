@@ -1,4 +1,5 @@
 import { request as httpsRequest } from 'node:https';
+import { readAnswer } from '../../base/http-answer.ts';
 
 export interface FetchJsonOptions {
   /** PEM of the authorities that are trusted; absent: those of the system. */
@@ -27,21 +28,16 @@ export function fetchJson(url: string, { caCertificate, timeoutMs, maxBytes }: F
           reject(new Error(`${url} answered ${response.statusCode}`));
           return;
         }
-        const chunks: Buffer[] = [];
-        let bytes = 0;
-        response.on('data', (chunk: Buffer) => {
-          bytes += chunk.length;
-          if (bytes <= maxBytes) chunks.push(chunk);
-          else response.destroy(new Error(`${url} answered more than ${maxBytes} bytes`));
-        });
-        response.on('error', reject);
-        response.on('end', () => {
-          try {
-            resolve(JSON.parse(Buffer.concat(chunks).toString('utf8')));
-          } catch (cause) {
-            reject(new Error(`${url} answered no JSON`, { cause }));
-          }
-        });
+        readAnswer(response, { maxBytes }).then(
+          (text) => {
+            try {
+              resolve(JSON.parse(text));
+            } catch (cause) {
+              reject(new Error(`${url} answered no JSON`, { cause }));
+            }
+          },
+          (cause: Error) => reject(new Error(`${url}: ${cause.message}`, { cause })),
+        );
       },
     );
     request.on('error', reject);

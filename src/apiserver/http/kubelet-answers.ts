@@ -1,11 +1,14 @@
 import type { IncomingMessage } from 'node:http';
 import type { Pod } from '../../api/core/v1/pod.ts';
+import type { Clock } from '../../base/clock.ts';
+import { readAnswerStart } from '../../base/http-answer.ts';
 import { badRequest, internalError, StatusError } from '../../machinery/status-error.ts';
 
 /** Parts that requests to an agent share: the choice of the container, and the meaning of a refusal. */
 
 /** Bytes that are read of an agent's error text. */
 const maxErrorBytes = 50_000;
+const maxErrorMs = 10_000;
 
 /** Names the container, as the real server does, or says which there are. */
 export function containerOf({ metadata: { name }, spec }: Pod, asked: string): string {
@@ -22,12 +25,15 @@ export function containerOf({ metadata: { name }, spec }: Pod, asked: string): s
   throw badRequest(`a container name must be specified for pod ${name}, choose one of: [${containers.join(' ')}]${init}`);
 }
 
+export interface RefusedRequest {
+  readonly name: string;
+  readonly kind: string;
+  readonly clock: Clock;
+}
+
 /** An agent's refusal as a message, as the real server passes it on. */
-export async function errorOf(
-  answer: IncomingMessage,
-  { name, kind }: { readonly name: string; readonly kind: string },
-): Promise<StatusError> {
-  const text = await readText(answer);
+export async function errorOf(answer: IncomingMessage, { name, kind, clock }: RefusedRequest): Promise<StatusError> {
+  const text = (await readAnswerStart(answer, { maxBytes: maxErrorBytes, time: { clock, maxMs: maxErrorMs } })).trimEnd();
   switch (answer.statusCode) {
     case 400:
       return badRequest(text);
@@ -43,16 +49,4 @@ export async function errorOf(
     default:
       return internalError(text === '' ? `agent answered ${answer.statusCode}` : text);
   }
-}
-
-async function readText(answer: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of answer as AsyncIterable<Buffer>) {
-    chunks.push(chunk);
-    bytes += chunk.length;
-    if (bytes > maxErrorBytes) break;
-  }
-  answer.destroy();
-  return Buffer.concat(chunks).toString('utf8').slice(0, maxErrorBytes).trimEnd();
 }

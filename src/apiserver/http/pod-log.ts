@@ -29,7 +29,7 @@ export async function handlePodLog(request: ApiRequest, context: HandlerContext,
   const path = `/containerLogs/${[pod.metadata.namespace ?? '', pod.metadata.name, container].map(encodeURIComponent).join('/')}`;
   const query = parameters.toString();
   const answer = await kubelet.request(node, { path: query === '' ? path : `${path}?${query}`, signal: request.signal });
-  if (answer.statusCode !== 200) throw await errorOf(answer, { name: ref.name, kind: 'pods/log' });
+  if (answer.statusCode !== 200) throw await errorOf(answer, { name: ref.name, kind: 'pods/log', clock: context.clock });
   const { response } = request;
   const { stopping } = context;
   await relayAnswer({ answer, response, stopping, code: 200, headers: { 'content-type': 'text/plain' }, endsWhole: true });

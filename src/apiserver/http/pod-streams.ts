@@ -62,7 +62,7 @@ export async function handlePodStream(
     if (client === undefined) agent.terminate();
     else await relayMessages(client, agent, context);
   } catch (err) {
-    if (err instanceof KubeletRefusal) throw await errorOf(err.answer, { name: ref.name, kind: `pods/${stream}` });
+    if (err instanceof KubeletRefusal) throw await errorOf(err.answer, { name: ref.name, kind: `pods/${stream}`, clock: context.clock });
     throw err;
   }
 }

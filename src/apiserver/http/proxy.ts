@@ -61,7 +61,8 @@ async function proxyToPod(request: ApiRequest, context: HandlerContext, kubelet:
   try {
     connection = await connectPod(kubelet, { node, pod, port, signal: request.signal });
   } catch (err) {
-    if (err instanceof KubeletRefusal) throw await errorOf(err.answer, { name: pod.metadata.name, kind: `${request.kind.resource}/proxy` });
+    if (err instanceof KubeletRefusal)
+      throw await errorOf(err.answer, { name: pod.metadata.name, kind: `${request.kind.resource}/proxy`, clock: context.clock });
     throw unreachable(err);
   }
   try {

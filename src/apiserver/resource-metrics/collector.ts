@@ -2,6 +2,7 @@ import { type Node, nodes } from '../../api/core/v1/node.ts';
 import { labels } from '../../api/well-known.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Component } from '../../base/component.ts';
+import { readAnswer } from '../../base/http-answer.ts';
 import type { Log } from '../../base/log.ts';
 import type { InformerSet } from '../../client/informer.ts';
 import type { KubeletClient } from '../http/kubelet-client.ts';
@@ -85,15 +86,9 @@ export function createUsageCollector({ informers, kubelet, clock, log }: UsageCo
     try {
       const signal = AbortSignal.any([abort.signal, stopping.signal]);
       const answer = await kubelet.request(node, { path: '/metrics/resource', signal });
-      const chunks: Buffer[] = [];
-      let length = 0;
-      for await (const chunk of answer as AsyncIterable<Buffer>) {
-        length += chunk.length;
-        if (length > maxAnswerBytes) throw new Error(`answer is longer than ${maxAnswerBytes} bytes`);
-        chunks.push(chunk);
-      }
+      const text = await readAnswer(answer, { maxBytes: maxAnswerBytes });
       if (answer.statusCode !== 200) throw new Error(`status ${answer.statusCode}`);
-      return Buffer.concat(chunks).toString('utf8');
+      return text;
     } finally {
       cancelTimeout();
     }
