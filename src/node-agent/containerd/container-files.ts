@@ -1,0 +1,87 @@
+import { chmod, mkdir, readdir, rm, rmdir, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { readBoundedFile } from '../../base/bounded-file.ts';
+import type { ContainerConfig } from '../container-runtime.ts';
+import type { CriContainer, CriMount, CriSandbox } from './cri-client.ts';
+import { annotations, hostsText, isHostNetwork, labels } from './cri-config.ts';
+import { mountSubPath, removeWithMounts } from './sub-path.ts';
+
+const terminationFile = 'termination-log';
+const maxTerminationBytes = 4_096;
+
+export interface MountsOptions {
+  readonly sandbox: CriSandbox;
+  readonly config: ContainerConfig;
+  /** Holds what the agent makes for this container. */
+  readonly place: string;
+  readonly addressOf: () => Promise<string | undefined>;
+}
+
+/** Makes the mounts of the pod's volumes and of what the agent adds, as paths on the machine. */
+export async function prepareMounts({ sandbox, config, place, addressOf }: MountsOptions): Promise<readonly CriMount[]> {
+  await mkdir(place, { recursive: true, mode: 0o700 });
+  const mounts: CriMount[] = [];
+  for (const [index, { hostPath, containerPath, readOnly, subPath }] of config.mounts.entries()) {
+    if (subPath === undefined || subPath === '') {
+      mounts.push({ hostPath, containerPath, readonly: readOnly });
+      continue;
+    }
+    const target = join(place, 'sub-paths', String(index));
+    await mountSubPath({ volume: hostPath, subPath, target });
+    mounts.push({ hostPath: target, containerPath, readonly: readOnly });
+  }
+  const has = (path: string): boolean => mounts.some(({ containerPath }) => containerPath === path);
+  if (config.terminationMessagePath !== '') {
+    const path = join(place, terminationFile);
+    // Any user of the container may write to it, and nobody else reaches the directory.
+    await writeFile(path, '');
+    await chmod(path, 0o666);
+    mounts.push({ hostPath: path, containerPath: config.terminationMessagePath, readonly: false });
+  }
+  if (!has('/etc/hosts') && !isHostNetwork(sandbox)) {
+    const path = join(place, 'etc-hosts');
+    await writeFile(path, hostsText(sandbox, (await addressOf()) ?? ''));
+    await chmod(path, 0o644);
+    mounts.push({ hostPath: path, containerPath: '/etc/hosts', readonly: false });
+  }
+  return mounts;
+}
+
+/** The directory of one container; undefined when the labels, which others may write, name no place below `directory`. */
+export function placeOf(directory: string, { labels: own, annotations: notes }: CriContainer): string | undefined {
+  const uid = own[labels.podUid] ?? '';
+  const name = notes[annotations.place] ?? '';
+  return isName(uid) && isName(name) ? join(directory, uid, name) : undefined;
+}
+
+export async function readTerminationMessage(directory: string, container: CriContainer): Promise<string | undefined> {
+  const place = placeOf(directory, container);
+  if (place === undefined) return undefined;
+  try {
+    return (await readBoundedFile(join(place, terminationFile), maxTerminationBytes)).toString('utf8');
+  } catch {
+    // Too large or not there: upstream shows nothing then, either.
+    return undefined;
+  }
+}
+
+/** Removes what the agent made for a pod, and its control groups: the runtime makes one in every hierarchy and leaves it there. */
+export async function removePodFiles(directory: string, uid: string): Promise<void> {
+  await removeWithMounts(join(directory, uid));
+  const roots = ['/sys/fs/cgroup', ...(await readdir('/sys/fs/cgroup').catch(() => [])).map((name) => join('/sys/fs/cgroup', name))];
+  // A group that is still in use, or that was never there, stays as it is.
+  for (const root of roots) await rmdir(join(root, 'midship', 'pods', uid)).catch(() => undefined);
+}
+
+/** Removes a log; the directories of its container and pod go with the last log in them. */
+export async function removeLog(path: string): Promise<void> {
+  for (const suffix of ['', '.1']) await rm(`${path}${suffix}`, { force: true });
+  for (const directory of [dirname(path), dirname(dirname(path))]) {
+    await rmdir(directory).catch((err: NodeJS.ErrnoException) => {
+      if (err.code !== 'ENOTEMPTY' && err.code !== 'ENOENT') throw err;
+    });
+  }
+}
+
+/** Names of one part, that stay in the directory which they are joined to. */
+const isName = (text: string): boolean => text !== '' && text !== '.' && text !== '..' && basename(text) === text;

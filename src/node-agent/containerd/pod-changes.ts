@@ -1,0 +1,133 @@
+import { randomUUID } from 'node:crypto';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { createLimit, joinCall } from '../../base/concurrency.ts';
+import { GrpcError, grpcCodes } from '../../base/grpc.ts';
+import type { Log } from '../../base/log.ts';
+import { ContainerError, type ContainerId, type ContainerRuntime, type PodSandboxConfig, type SandboxId } from '../container-runtime.ts';
+import { placeOf, prepareMounts, removeLog, removePodFiles } from './container-files.ts';
+import { annotations, containerConfig, labels, logPathOf, sandboxConfig, storedConfig } from './cri-config.ts';
+import type { PodList, PodListOptions } from './pod-list.ts';
+import { removeWithMounts } from './sub-path.ts';
+
+/** Fewer starts at once than would only wait for each other's kernel locks. */
+const startsAtOnce = 2 * availableParallelism();
+
+export interface PodChangesOptions extends PodListOptions {
+  readonly pods: PodList;
+  readonly nodeName: string;
+  readonly log: Log;
+}
+
+/** Calls of the contract that make, start, stop and remove sandboxes and containers. */
+export type PodChanges = Pick<
+  ContainerRuntime,
+  'runPodSandbox' | 'stopPodSandbox' | 'removePodSandbox' | 'createContainer' | 'startContainer' | 'stopContainer' | 'removeContainer'
+>;
+
+export function createPodChanges({ client, own, directory, pods, nodeName, log }: PodChangesOptions): PodChanges {
+  const limitStarts = createLimit(startsAtOnce);
+  // Calls under way, so that those at the same time are one.
+  const makingSandboxes = new Map<string, Promise<SandboxId>>();
+  const removingSandboxes = new Map<SandboxId, Promise<void>>();
+  const removingContainers = new Map<ContainerId, Promise<void>>();
+  const starting = new Map<ContainerId, Promise<void>>();
+
+  async function makeSandbox(config: PodSandboxConfig): Promise<SandboxId> {
+    const before = (await client.listPodSandboxes({ ...own, [labels.podUid]: config.uid })).find(
+      ({ metadata }) => metadata.attempt === config.attempt,
+    );
+    if (before?.state === 'SANDBOX_READY') return before.id;
+    // Its name is taken until it is gone; an agent that ended in the middle leaves such a one.
+    if (before !== undefined) await removeSandbox(before.id);
+    return client.runPodSandbox(sandboxConfig(config, nodeName), '');
+  }
+
+  async function removeSandbox(id: SandboxId): Promise<void> {
+    const sandbox = (await client.listPodSandboxes(own)).find((each) => each.id === id);
+    if (sandbox === undefined) return;
+    const containers = (await client.listContainers({ ...own, [labels.podUid]: sandbox.metadata.uid })).filter(
+      ({ podSandboxId }) => podSandboxId === id,
+    );
+    await client.stopPodSandbox(id).catch(ignoreUnknown);
+    for (const container of containers) await removeContainer(container.id);
+    await client.removePodSandbox(id).catch(ignoreUnknown);
+    pods.forgetSandbox(id);
+    const { uid } = sandbox.metadata;
+    if ((await client.listPodSandboxes({ ...own, [labels.podUid]: uid })).length > 0) return;
+    await removePodFiles(directory, uid);
+  }
+
+  async function removeContainer(id: ContainerId): Promise<void> {
+    const container = (await client.listContainers(own)).find((each) => each.id === id);
+    const path =
+      pods.logOf(id) ?? (container === undefined ? undefined : (await client.containerStatus(id).catch(() => undefined))?.logPath);
+    await client.removeContainer(id).catch(ignoreUnknown);
+    pods.forgetContainer(id);
+    if (path !== undefined && path !== '') await removeLog(path);
+    const place = container === undefined ? undefined : placeOf(directory, container);
+    if (place !== undefined) await removeWithMounts(place);
+  }
+
+  return {
+    runPodSandbox: (config) => joinCall(makingSandboxes, `${config.uid}/${config.attempt}`, () => limitStarts(() => makeSandbox(config))),
+
+    async stopPodSandbox(id) {
+      await client.stopPodSandbox(id).catch(ignoreUnknown);
+    },
+
+    removePodSandbox: (id) => joinCall(removingSandboxes, id, () => removeSandbox(id)),
+
+    async createContainer(sandboxId, config) {
+      const sandbox = await pods.sandboxOf(sandboxId);
+      if (sandbox.state !== 'SANDBOX_READY') throw new Error(`sandbox ${sandboxId} is not ready`);
+      const name = `${config.name}-${config.attempt}-${randomUUID()}`;
+      const place = join(directory, sandbox.metadata.uid, name);
+      try {
+        const mounts = await prepareMounts({ sandbox, config, place, addressOf: () => pods.addressOf(sandbox, true) });
+        const id = await client.createContainer(
+          sandboxId,
+          containerConfig({ config, sandbox, mounts, place: name }),
+          storedConfig(sandbox),
+        );
+        pods.noteLog(id, join(sandbox.annotations[annotations.logDirectory] ?? '', logPathOf(config)));
+        return id;
+      } catch (err) {
+        await removeWithMounts(place).catch((cause: unknown) =>
+          log.warn({ err: cause, place: name }, 'Could not remove what was made for a container'),
+        );
+        if (err instanceof ContainerError) throw err;
+        throw new ContainerError('CreateContainerError', messageOf(err), { cause: err });
+      }
+    },
+
+    async startContainer(id) {
+      const start = limitStarts(() => client.startContainer(id));
+      const settled = start.catch(() => undefined);
+      starting.set(id, settled);
+      try {
+        await start;
+      } catch (err) {
+        throw new ContainerError('RunContainerError', messageOf(err), { cause: err });
+      } finally {
+        if (starting.get(id) === settled) starting.delete(id);
+      }
+    },
+
+    async stopContainer(id, gracePeriodMs) {
+      await starting.get(id);
+      // The runtime takes an unknown id for one that is stopped.
+      await client.containerStatus(id);
+      await client.stopContainer(id, Math.ceil(gracePeriodMs / 1_000));
+    },
+
+    removeContainer: (id) => joinCall(removingContainers, id, () => removeContainer(id)),
+  };
+}
+
+const messageOf = (err: unknown): string => (err instanceof Error ? err.message : String(err));
+
+/** Both an end that was asked for twice and a container that somebody else removed are what the caller wants. */
+function ignoreUnknown(err: unknown): void {
+  if (!(err instanceof GrpcError) || err.code !== grpcCodes.notFound) throw err;
+}
