@@ -109,7 +109,7 @@ async function diffs(
       ? await treeAt(needClone(clone, options), options.revision)
       : openDirectorySource(
           clone?.root ?? resolve(options.path ?? needClone(clone, options).root),
-          await clone?.ignored(options.path ?? clone.root),
+          await clone?.listIgnored(options.path ?? clone.root),
         );
   const root = clone?.root;
   const placed = apps.map((each) => (options.path === undefined ? each : atPath(each, root, options)));

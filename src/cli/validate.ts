@@ -61,7 +61,7 @@ async function cloneOf(directory: string): Promise<{ readonly root: string; read
   const clone = await openClone(directory);
   if (clone === undefined) return undefined;
   try {
-    return { root: clone.root, ignored: await clone.ignored(directory) };
+    return { root: clone.root, ignored: await clone.listIgnored(directory) };
   } finally {
     await clone.close();
   }

@@ -46,8 +46,8 @@ const maxApps = 5_000;
 const concurrency = 16;
 
 /**
- * Tries what a push would bring, as the engine will: builds the apps that follow the branch, those they define too, and sends every object
- * that it changes as a server-side dry run. Nothing is written.
+ * Tries what a push would bring, as the engine will. It builds the apps that follow the branch and those that they define.
+ * Every object that the push changes is sent as a server-side dry run. Nothing is written.
  *
  * @returns what cannot be applied, with file, line and column; empty when all can
  */

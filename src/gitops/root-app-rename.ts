@@ -30,10 +30,11 @@ export const isOfUp = ({ metadata }: KubeObject): boolean =>
   metadata.managedFields?.some(({ manager }) => manager === upFieldManager) === true;
 
 /**
- * Gives the app of `up` the name `flux-system` when an earlier version made it as `cluster`. All that is its own moves with it: status,
- * inventory, history, hold, suspension and the owner labels of its objects, so that nothing is pruned, restarted or applied again.
+ * Gives the app of `up` the name `flux-system` when an earlier version made it as `cluster`. Its status, inventory,
+ * history, hold, suspension and the owner labels of its objects move with it. Nothing is pruned, restarted or applied
+ * again.
  *
- * Nothing else may work on apps meanwhile. The old app is the last to go, so a start that was cut off is gone on with at the next one.
+ * Nothing else may work on apps meanwhile. The old app is deleted last, so the next start finishes one that was cut off.
  *
  * @returns the name of the app of `up`: `cluster` still where somebody made a `flux-system`, or where the tree itself holds the old app
  */
@@ -51,8 +52,8 @@ export async function renameRootApp(client: Client): Promise<{ readonly name: st
 
   await copyRepository(client, from, to);
   const app = await copyApp(client, former, to);
-  await copyRecord(client, inventoryRef(former), app, inventoryRef(app));
-  await copyRecord(client, historyRef(former), app, historyRef(app));
+  await copyRecord(client, inventoryRef(former), { ref: inventoryRef(app), owner: app });
+  await copyRecord(client, historyRef(former), { ref: historyRef(app), owner: app });
   // Objects on another cluster get the label with the next apply.
   if (former.spec.kubeConfig === undefined) await relabel(client, former, app);
   await client.patch(
@@ -108,9 +109,9 @@ async function copyApp(client: Client, former: Kustomization, to: Ref): Promise<
   return client.patch(kustomizations, to, { type: 'merge', body }, { subresource: 'status', fieldManager });
 }
 
-async function copyRecord(client: Client, from: ObjectRef, owner: Kustomization, to: ObjectRef): Promise<void> {
+async function copyRecord(client: Client, from: ObjectRef, to: { readonly ref: ObjectRef; readonly owner: Kustomization }): Promise<void> {
   const value = await readRecord<unknown>(client, from);
-  if (value !== undefined) await writeRecord(client, { ref: to, owner, value });
+  if (value !== undefined) await writeRecord(client, { ...to, value });
 }
 
 /** Writes the owner label of everything that the inventory lists; what cannot be reached now gets it with the next apply. */

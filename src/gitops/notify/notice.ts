@@ -71,9 +71,9 @@ export function noticeOfRepository(repository: GitRepository): Verdict {
 }
 
 /** True when a notice is worth sending after the last one: one pending notice for a commit, and none after its end. */
-export function isNews(notice: Notice, told: string | undefined): boolean {
-  if (nameOfNotice(notice) === told) return false;
+export function isNews(notice: Notice, last: string | undefined): boolean {
+  if (nameOfNotice(notice) === last) return false;
   if (notice.state !== 'pending') return true;
-  const [, revision] = (told ?? '').split(' ');
+  const [, revision] = (last ?? '').split(' ');
   return revision !== notice.revision;
 }

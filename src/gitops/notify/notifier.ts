@@ -24,7 +24,7 @@ import { type Access, PostError, post } from './http-post.ts';
 import { type Credentials, messageTo, ProviderProblem, setsCommitStatus, textOf } from './message.ts';
 import { isNews, type Notice, nameOfNotice, noticeOfApp, noticeOfRepository, type Verdict } from './notice.ts';
 import { createSendRate } from './send-rate.ts';
-import { createToldRecords } from './told.ts';
+import { createSentNotices } from './sent-notices.ts';
 
 export interface NotifierOptions extends ControllerDependencies {
   /** Registry of `/metrics/gitops`. */
@@ -56,12 +56,12 @@ interface Pair {
 
 /**
  * Notifies providers about apps and repositories. Notices are derived from their status and compared with the last sent
- * ones, so that a missed event loses nothing and a restart sends nothing twice. States that end before their turn are
+ * ones. A missed event therefore loses nothing, and a restart sends nothing twice. States that end before their turn are
  * skipped.
  */
 export function createNotifier(options: NotifierOptions): Component {
   const { client, informers, clock, log, recorder, metrics, gitopsMetrics, random } = options;
-  const told = createToldRecords({ client, clock, log });
+  const sentNotices = createSentNotices({ client, clock, log });
   const rate = createSendRate(clock);
   /** Signal of the message that is being sent, by key. */
   const tries = new Map<string, { readonly name: string; readonly count: number; readonly notBefore: number }>();
@@ -93,7 +93,7 @@ export function createNotifier(options: NotifierOptions): Component {
     async stop() {
       abort.abort(new Error('notifications stop'));
       await controller?.stop();
-      await told.flush();
+      await sentNotices.flush();
     },
   };
 
@@ -145,46 +145,46 @@ export function createNotifier(options: NotifierOptions): Component {
   }
 
   function followChanges(all: Caches, { enqueue }: Controller): void {
-    const subjectChanged = ({ before, after }: { readonly before?: KubeObject; readonly after?: KubeObject }): void => {
+    const followSubject = ({ before, after }: { readonly before?: KubeObject; readonly after?: KubeObject }): void => {
       const subject = after ?? before;
       if (subject === undefined) return;
       for (const alert of all.alerts.list()) {
         if (isAbout(alert, subject) || (before !== undefined && isAbout(alert, before))) enqueue(keyFor(alert, subject));
       }
     };
-    const alertChanged = (alert: Alert): void => {
+    const enqueueAlert = (alert: Alert): void => {
       // By itself first: what is so already is noted before anything changes.
       enqueue(keyOf(alert));
       for (const informer of [all.apps, all.repositories]) {
         for (const subject of informer.list()) if (isAbout(alert, subject)) enqueue(keyFor(alert, subject));
       }
     };
-    all.apps.addHandler(subjectChanged);
-    all.repositories.addHandler(subjectChanged);
+    all.apps.addHandler(followSubject);
+    all.repositories.addHandler(followSubject);
     all.alerts.addHandler(({ before, after }) => {
       if (after === undefined) {
         if (before !== undefined) {
-          told.forget(keyOf(before));
+          sentNotices.forget(keyOf(before));
           forgetTries(before);
         }
         return;
       }
       const problem = before?.spec === after.spec ? undefined : badPattern(after);
       if (problem !== undefined) recorder.record(after, { type: 'Warning', reason: 'InvalidAlert', message: problem });
-      alertChanged(after);
+      enqueueAlert(after);
     });
-    const providerChanged = ({ metadata }: Provider): void => {
+    const enqueueProvider = ({ metadata }: Provider): void => {
       for (const alert of all.alerts.list({ namespace: metadata.namespace })) {
         if (alert.spec.providerRef.name !== metadata.name) continue;
         // Messages that wait because of the provider are sent at once.
         forgetTries(alert);
-        alertChanged(alert);
+        enqueueAlert(alert);
       }
     };
     all.providers.addHandler(({ after }) => {
-      if (after !== undefined) providerChanged(after);
+      if (after !== undefined) enqueueProvider(after);
     });
-    watchValues({ owners: all.providers, informers, refsOf: secretsOf, onChange: providerChanged });
+    watchValues({ owners: all.providers, informers, refsOf: secretsOf, onChange: enqueueProvider });
   }
 
   function forgetTries(alert: Alert): void {
@@ -194,7 +194,7 @@ export function createNotifier(options: NotifierOptions): Component {
   async function reconcile(key: string, { signal }: { readonly signal: AbortSignal }): Promise<Result | undefined> {
     if (!key.includes('|')) {
       const alert = caches?.alerts.getByKey(key);
-      if (alert !== undefined) await told.of(alert, () => alreadySo(alert));
+      if (alert !== undefined) await sentNotices.of(alert, () => alreadySo(alert));
       return undefined;
     }
     const pair = findPair(key);
@@ -208,7 +208,7 @@ export function createNotifier(options: NotifierOptions): Component {
     if (verdict === undefined) return undefined;
     if ('lookAgainAfterMs' in verdict) return { requeueAfterMs: verdict.lookAgainAfterMs };
     const { notice } = verdict;
-    const record = await told.of(alert, () => alreadySo(alert));
+    const record = await sentNotices.of(alert, () => alreadySo(alert));
     const name = nameOfSubject(subject);
     if (!isNews(notice, record.get(name))) return undefined;
     const provider = caches?.providers.get({ namespace: alert.metadata.namespace, name: alert.spec.providerRef.name });
@@ -223,19 +223,19 @@ export function createNotifier(options: NotifierOptions): Component {
     const isAgain = known?.name === nameOfNotice(notice);
     const waitForMs = isAgain ? known.notBefore - clock.monotonicMs() : 0;
     if (waitForMs > 0) return Number.isFinite(waitForMs) ? { requeueAfterMs: waitForMs } : undefined;
-    const happened = await whatHappened(subject, notice);
-    if (!wants(alert, notice, textOf({ notice, ...happened }))) {
+    const outcome = await describeOutcome(subject, notice);
+    if (!wants(alert, notice, textOf({ notice, ...outcome }))) {
       record.set(name, nameOfNotice(notice));
       return undefined;
     }
     const waitMs = rate.take(keyOf(provider), key);
     if (waitMs > 0) return { requeueAfterMs: waitMs };
     try {
-      await send({ ...pair, ...happened, provider, notice, signal }).finally(() => rate.done(keyOf(provider)));
+      await send({ ...pair, ...outcome, provider, notice, signal }).finally(() => rate.done(keyOf(provider)));
       sent.inc({ type: provider.spec.type, result: 'sent' });
     } catch (err) {
       if (signal.aborted) throw err;
-      return failed({
+      return handleFailure({
         ...pair,
         key,
         provider,
@@ -254,7 +254,7 @@ export function createNotifier(options: NotifierOptions): Component {
   async function forgetSubject(key: string): Promise<void> {
     const [alertKey = '', kind, subjectKey] = key.split('|');
     const alert = caches?.alerts.getByKey(alertKey);
-    if (alert !== undefined) (await told.of(alert, () => alreadySo(alert))).delete(`${kind}/${subjectKey}`);
+    if (alert !== undefined) (await sentNotices.of(alert, () => alreadySo(alert))).delete(`${kind}/${subjectKey}`);
   }
 
   function findPair(key: string): Pair | undefined {
@@ -285,7 +285,7 @@ export function createNotifier(options: NotifierOptions): Component {
     readonly notice: Notice;
   }
 
-  async function send({ signal, ...sending }: Sending & Happened & { readonly signal: AbortSignal }): Promise<void> {
+  async function send({ signal, ...sending }: Sending & Outcome & { readonly signal: AbortSignal }): Promise<void> {
     const { provider } = sending;
     const { credentials, access } = await accessOf(provider);
     const message = messageTo({ ...sending, credentials, now: clock.now() });
@@ -294,13 +294,13 @@ export function createNotifier(options: NotifierOptions): Component {
     await post(message, { access, timeoutMs: timeoutMsOf(provider), signal });
   }
 
-  interface Happened {
+  interface Outcome {
     readonly details: string;
     readonly author: string;
   }
 
   /** Changes of the commit to the objects, and its author. */
-  async function whatHappened(subject: Kustomization | GitRepository, { revision, state }: Notice): Promise<Happened> {
+  async function describeOutcome(subject: Kustomization | GitRepository, { revision, state }: Notice): Promise<Outcome> {
     if (!isApp(subject)) return { details: '', author: '' };
     const author = attemptsOf(subject).find((attempt) => attempt.revision === revision)?.author ?? '';
     if (state !== 'success') return { details: '', author };
@@ -357,7 +357,7 @@ export function createNotifier(options: NotifierOptions): Component {
     drop(): void;
   }
 
-  function failed({ key, alert, provider, notice, err, count, drop }: Failing): Result | undefined {
+  function handleFailure({ key, alert, provider, notice, err, count, drop }: Failing): Result | undefined {
     const name = nameOfNotice(notice);
     const { type } = provider.spec;
     if (err instanceof ProviderProblem) {

@@ -7,8 +7,8 @@ import type { Clock } from '../../base/clock.ts';
  */
 export interface SendRate {
   /**
-   * 0 when the message may be sent now, which then counts, until `done`; else the time until its turn, which is kept for it: who asks again
-   * earlier waits for the rest.
+   * 0 when the message may be sent now; it then counts as under way until `done`. Else milliseconds until its turn, which
+   * is kept for it: a caller who asks earlier waits for the rest.
    */
   take(provider: string, message: string): number;
   /** A message that was taken is sent, or is not. */

@@ -7,7 +7,7 @@ import { keyOf, type ObjectRef } from '../../machinery/object.ts';
 import { readRecord, writeRecord } from '../apply/objects/secret-record.ts';
 
 /** The last sent notice of an alert for each of its objects, by name of the notice. */
-export interface Told {
+export interface SentByAlert {
   get(subject: string): string | undefined;
   set(subject: string, notice: string): void;
   delete(subject: string): void;
@@ -18,9 +18,9 @@ export interface Told {
  * half a second after the message was accepted, many messages at once. A process that is killed in between sends those
  * twice.
  */
-export interface ToldRecords {
+export interface SentNotices {
   /** @param initial  notices that count as sent for an alert that is seen for the first time */
-  of(alert: Alert, initial: () => Iterable<readonly [subject: string, notice: string]>): Promise<Told>;
+  of(alert: Alert, initial: () => Iterable<readonly [subject: string, notice: string]>): Promise<SentByAlert>;
   forget(alert: string): void;
   /** Writes what is not written yet. */
   flush(): Promise<void>;
@@ -34,14 +34,14 @@ const maxSubjects = 20_000;
 interface Entry {
   readonly ref: ObjectRef;
   alert: Alert;
-  readonly told: Map<string, string>;
+  readonly sent: Map<string, string>;
   dirty: boolean;
   cancelTimer: (() => void) | undefined;
 }
 
 const refOfRecord = ({ metadata }: Alert): ObjectRef => ({ namespace: metadata.namespace, name: `midship-notified-${metadata.name}` });
 
-export function createToldRecords({
+export function createSentNotices({
   client,
   clock,
   log,
@@ -49,7 +49,7 @@ export function createToldRecords({
   readonly client: Client;
   readonly clock: Clock;
   readonly log: Log;
-}): ToldRecords {
+}): SentNotices {
   const entries = new Map<string, Promise<Entry>>();
 
   async function load(alert: Alert, initial: () => Iterable<readonly [string, string]>): Promise<Entry> {
@@ -58,7 +58,7 @@ export function createToldRecords({
     const entry: Entry = {
       ref,
       alert,
-      told: new BoundedMap(maxSubjects, known === undefined ? initial() : Object.entries(known)),
+      sent: new BoundedMap(maxSubjects, known === undefined ? initial() : Object.entries(known)),
       dirty: false,
       cancelTimer: undefined,
     };
@@ -83,7 +83,7 @@ export function createToldRecords({
     if (!entry.dirty) return;
     entry.dirty = false;
     try {
-      await writeRecord(client, { ref: entry.ref, owner: entry.alert, value: Object.fromEntries(entry.told) });
+      await writeRecord(client, { ref: entry.ref, owner: entry.alert, value: Object.fromEntries(entry.sent) });
     } catch (err) {
       log.warn({ alert: keyOf(entry.alert), err }, 'Could not record sent messages');
       touch(entry, retryDelayMs);
@@ -102,13 +102,13 @@ export function createToldRecords({
       const entry = await loading;
       entry.alert = alert;
       return {
-        get: (subject) => entry.told.get(subject),
+        get: (subject) => entry.sent.get(subject),
         set(subject, notice) {
-          entry.told.set(subject, notice);
+          entry.sent.set(subject, notice);
           touch(entry);
         },
         delete(subject) {
-          if (entry.told.delete(subject)) touch(entry);
+          if (entry.sent.delete(subject)) touch(entry);
         },
       };
     },

@@ -27,8 +27,7 @@ export interface BuildOptions {
  * Reads the manifests of a directory and everything below it; a directory with a kustomization file is built as
  * kustomize does. Trees, files and builds are cached by the object ids that were read, so a commit costs only its
  * changes. A known subtree is not walked, a known file is not parsed, and a kustomization without changed files is not
- * built again. The cache keeps only the newest versions of a path, so a repository of a hundred thousand commits takes
- * no more memory than one of a hundred.
+ * built again. The cache keeps only the newest versions of a path, so memory does not grow with the number of commits.
  */
 export interface Builder {
   build(options: BuildOptions): Promise<BuildResult>;
@@ -66,7 +65,7 @@ export function createBuilder(tools: BuildTools = {}): Builder {
   return {
     async build({ source, commit, path, overlay, signal }) {
       try {
-        const { root, prefix } = await findDirectory(source, commit, path, directoriesOf);
+        const { root, prefix } = await findDirectory({ commit, path }, (tree) => directoriesOf(source, tree));
         const listing = await list({ source, oid: root, path: prefix, depth: 0, signal, left: { files: maxFiles } });
         const content = await readDirectory({ source, listing, path: prefix, signal });
         const { kustomizations } = content;
@@ -287,15 +286,13 @@ const isRead = ({ name, type }: TreeEntry): boolean =>
   !name.startsWith('.') && (type === 'tree' || (type !== 'submodule' && (/\.ya?ml$/i.test(name) || name === 'Kustomization')));
 
 async function findDirectory(
-  source: GitSource,
-  commit: Commit,
-  path: string,
-  directoriesOf: (source: GitSource, tree: string) => Promise<ReadonlyMap<string, string>>,
+  { commit, path }: { readonly commit: Commit; readonly path: string },
+  directoriesOf: (tree: string) => Promise<ReadonlyMap<string, string>>,
 ): Promise<{ readonly root: string; readonly prefix: string }> {
   const segments = path.split('/').filter((segment) => segment !== '' && segment !== '.');
   let root = commit.tree;
   for (const [index, segment] of segments.entries()) {
-    const oid = segment === '..' ? undefined : (await directoriesOf(source, root)).get(segment);
+    const oid = segment === '..' ? undefined : (await directoriesOf(root)).get(segment);
     if (oid === undefined) {
       throw new BuildFailure({
         file: segments.slice(0, index + 1).join('/'),

@@ -7,9 +7,9 @@ import { createLimit, mapBounded } from '../../base/concurrency.ts';
 import { isBelow, tryParseAddress } from './address.ts';
 
 /**
- * The `helm` program (3 or 4), which makes objects of charts. A chart is somebody else's program text, so each run gets a directory of its
- * own that is gone afterwards, an environment without anything of this process, and bounds of time, memory and output. Nothing is taken
- * from a shell, a kubeconfig or a configuration of helm.
+ * The `helm` program (3 or 4), which makes objects of charts. A chart is somebody else's program text. Each run therefore
+ * gets a directory of its own that is deleted afterwards, and bounds of time, memory and output. Its environment has
+ * nothing of this process. Nothing is taken from a shell, a kubeconfig or a configuration of helm.
  */
 export interface Helm {
   /** Changes when the program does; undefined while there is none. */

@@ -43,9 +43,9 @@ interface Entry {
 }
 
 /**
- * Builds kustomizations of commits. A rendering is cached together with every path that it looked up. It is valid at
- * any commit at which all of these are unchanged, so a commit elsewhere in a large repository costs a look at these
- * paths. For a chart the path is the tree of its directory, and the program that inflated it must be the same, too.
+ * Builds kustomizations of commits. A rendering is cached together with every path that it looked up, and is valid while
+ * all of these are unchanged. A commit elsewhere in a large repository costs a look at these paths. For a chart the path
+ * is the tree of its directory, and the program that inflated it must be the same, too.
  *
  * A base in another repository is pinned to a tag or commit, and counts as unchanged.
  */

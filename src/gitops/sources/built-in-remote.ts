@@ -52,8 +52,9 @@ const maxCommandBytes = 64 * 1024;
 const route = /^\/git\/((?:[a-z0-9][a-z0-9._-]*\/)?[a-z0-9][a-z0-9._-]*\.git)\/(info\/refs|git-upload-pack|git-receive-pack)$/i;
 
 /**
- * The built-in Git remote: smart HTTP by git's own `http-backend`, behind a token. Only the three addresses of the smart protocol exist,
- * only repositories of the list are served, and the child gets no other environment than what is written here.
+ * The built-in Git remote: smart HTTP by git's own `http-backend`, behind a token. Only the three addresses of the smart
+ * protocol exist, and only repositories of the list are served. The child gets no other environment than this file gives
+ * it.
  *
  * @see https://git-scm.com/docs/git-http-backend
  */
@@ -66,14 +67,15 @@ export function createBuiltInRemote({ repositories, token, findUser, preReceive,
       const [, name = '', action = ''] = route.exec(url.pathname) ?? [];
       const user = await identify(request.headers.authorization, { token, findUser });
       if (user === undefined) {
-        refuse(response, 401, 'The Git remote needs its token: take the address from "midship git-url".', {
-          'WWW-Authenticate': 'Basic realm="midship"',
+        refuse(response, 401, {
+          message: 'The Git remote needs its token: take the address from "midship git-url".',
+          headers: { 'WWW-Authenticate': 'Basic realm="midship"' },
         });
         return;
       }
       const repository = repositories.get(name);
       if (repository === undefined) {
-        refuse(response, 404, 'No such repository.');
+        refuse(response, 404, { message: 'No such repository.' });
         return;
       }
       const service = action === 'info/refs' ? url.searchParams.get('service') : action;
@@ -81,19 +83,19 @@ export function createBuiltInRemote({ repositories, token, findUser, preReceive,
         request.method !== (action === 'info/refs' ? 'GET' : 'POST') ||
         (service !== 'git-upload-pack' && service !== 'git-receive-pack')
       ) {
-        refuse(response, 403, 'Only the smart HTTP protocol is served.');
+        refuse(response, 403, { message: 'Only the smart HTTP protocol is served.' });
         return;
       }
       if (service === 'git-receive-pack' && !repository.writable) {
-        refuse(response, 403, 'This repository is a directory of this machine: commit there, it is watched.');
+        refuse(response, 403, { message: 'This repository is a directory of this machine: commit there, it is watched.' });
         return;
       }
       if (pushes >= maxPushes && action === 'git-receive-pack') {
-        refuse(response, 503, 'Too many pushes at once; try again.');
+        refuse(response, 503, { message: 'Too many pushes at once; try again.' });
         return;
       }
       if (service === 'git-receive-pack' && !user.mayPush) {
-        refuse(response, 403, `${user.name} may read this repository and not push to it.`);
+        refuse(response, 403, { message: `${user.name} may read this repository and not push to it.` });
         return;
       }
       if (action === 'git-receive-pack') pushes += 1;
@@ -106,7 +108,7 @@ export function createBuiltInRemote({ repositories, token, findUser, preReceive,
       } catch (err) {
         log.warn({ err, repository: name }, 'Could not serve Git request');
         if (response.headersSent) response.destroy();
-        else refuse(response, 500, 'The request failed; see the log.');
+        else refuse(response, 500, { message: 'The request failed; see the log.' });
       } finally {
         if (action === 'git-receive-pack') pushes -= 1;
       }
@@ -114,7 +116,11 @@ export function createBuiltInRemote({ repositories, token, findUser, preReceive,
   };
 }
 
-function refuse(response: ServerResponse, status: number, message: string, headers: Record<string, string> = {}): void {
+function refuse(
+  response: ServerResponse,
+  status: number,
+  { message, headers = {} }: { readonly message: string; readonly headers?: Readonly<Record<string, string>> },
+): void {
   response.writeHead(status, { 'Content-Type': 'text/plain; charset=utf-8', Connection: 'close', ...headers });
   response.end(`${message}\n`);
 }
@@ -171,7 +177,7 @@ async function serve(options: ServeOptions): Promise<readonly string[] | undefin
   });
   const socket = (child.stdio as readonly unknown[])[3] as Duplex | null | undefined;
   let killTimer: NodeJS.Timeout | undefined;
-  // Without input, and with a hook that hears no more and refuses, git ends by itself and throws away what came; killed, it would leave it.
+  // Without input git ends by itself, the hook refuses, and git deletes the objects that came. A killed git leaves them.
   const end = (): void => {
     if (action !== 'git-receive-pack') child.kill();
     child.stdin.destroy();

@@ -9,8 +9,8 @@ const marginMs = 10_000;
 const maxRefDirectories = 1_000;
 
 /**
- * Makes the names of objects and refs survive a power cut. git syncs only the content of files, and a file without a
- * synced name is lost.
+ * Makes the names of objects and refs survive a power cut. git syncs only the content of files. A file is lost when its
+ * name is not synced.
  *
  * @param since  milliseconds since the epoch: directories without a later change are skipped
  */

@@ -84,8 +84,8 @@ export const isolatedEnvironment: Readonly<Record<string, string>> = {
 export const frugalSettings: Readonly<Record<string, string>> = { 'core.bigFileThreshold': '16m', 'pack.threads': '1' };
 
 /**
- * Settings for every git that writes into a repository of the data directory: objects and refs are on the disk before it says that they
- * are there. It syncs files only; `syncNames` does the directories.
+ * Settings for every git that writes into a repository of the data directory. Git reports objects and refs only when they
+ * are on the disk. It syncs files; `syncNames` syncs the directories.
  */
 export const durableSettings: Readonly<Record<string, string>> = { 'core.fsync': 'all', 'core.fsyncMethod': 'batch' };
 

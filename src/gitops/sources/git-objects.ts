@@ -75,7 +75,7 @@ export function createGitObjects({ gitdir, url, thread, quarantine, submodules =
     });
   }
 
-  function parsed<T>(oid: string, content: Uint8Array, parse: (content: Uint8Array) => T): T {
+  function parseObject<T>(oid: string, content: Uint8Array, parse: (content: Uint8Array) => T): T {
     try {
       return parse(content);
     } catch (cause) {
@@ -84,15 +84,15 @@ export function createGitObjects({ gitdir, url, thread, quarantine, submodules =
   }
 
   /** A submodule names a commit; what is below it is that commit's tree. */
-  async function followed(entry: TreeEntry): Promise<TreeEntry> {
+  async function followSubmodule(entry: TreeEntry): Promise<TreeEntry> {
     if (entry.type !== 'submodule') return entry;
-    const { tree } = parsed(entry.oid, await read(entry.oid, 'commit', maxCommitBytes), parseCommit);
+    const { tree } = parseObject(entry.oid, await read(entry.oid, 'commit', maxCommitBytes), parseCommit);
     return { ...entry, type: 'tree', oid: tree };
   }
 
   const objects: GitObjects = {
     async readCommit(oid, refName) {
-      const commit = parsed(oid, await read(oid, 'commit', maxCommitBytes), parseCommit);
+      const commit = parseObject(oid, await read(oid, 'commit', maxCommitBytes), parseCommit);
       const newline = commit.message.indexOf('\n');
       return {
         ...commit,
@@ -107,13 +107,13 @@ export function createGitObjects({ gitdir, url, thread, quarantine, submodules =
         const object = await find(target, maxCommitBytes);
         if (object === undefined) throw unreadable(target, undefined);
         if (object.type !== 'tag') return target;
-        target = parsed(target, object.content, parseTag);
+        target = parseObject(target, object.content, parseTag);
       }
       throw unreadable(oid, new Error(`tags of tags go more than ${maxTagDepth} deep`));
     },
     async readTree(oid) {
-      const entries = parsed(oid, await objects.readRawTree(oid), parseTree);
-      return submodules && entries.some(({ type }) => type === 'submodule') ? Promise.all(entries.map(followed)) : entries;
+      const entries = parseObject(oid, await objects.readRawTree(oid), parseTree);
+      return submodules && entries.some(({ type }) => type === 'submodule') ? Promise.all(entries.map(followSubmodule)) : entries;
     },
     readRawTree: (oid) => read(oid, 'tree', maxTreeBytes),
     readBlob: (oid, maxBytes) => read(oid, 'blob', maxBytes),

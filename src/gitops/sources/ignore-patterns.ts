@@ -1,6 +1,6 @@
 /**
- * Patterns of `.sourceignore` and `spec.ignore`: the format of `.gitignore`, read as Flux reads it. Each path is judged by the last pattern
- * that matches it or a directory above it, so that a file can be taken back in from a directory that is left out.
+ * Patterns of `.sourceignore` and `spec.ignore`: the format of `.gitignore`, read as Flux reads it. The last pattern that
+ * matches a path or a directory above it decides. A file can therefore be included again below an ignored directory.
  *
  * @see https://fluxcd.io/flux/components/source/gitrepositories/#excluding-files
  */
@@ -53,24 +53,24 @@ export interface Comparisons {
   left: number;
 }
 
-/** True when `path` is left out. @throws Error when no comparisons are left */
-export function isIgnored(
-  patterns: readonly IgnorePattern[],
-  path: readonly string[],
-  isDirectory: boolean,
-  comparisons?: Comparisons,
-): boolean {
+/** A path by its segments. */
+export interface JudgedPath {
+  readonly path: readonly string[];
+  readonly isDirectory: boolean;
+}
+
+/** True when a path is left out. @throws Error when no comparisons are left */
+export function isIgnored(patterns: readonly IgnorePattern[], judged: JudgedPath, comparisons?: Comparisons): boolean {
   for (let index = patterns.length - 1; index >= 0; index -= 1) {
     const pattern = patterns[index];
-    if (pattern !== undefined && matches(pattern, path, isDirectory, comparisons)) return !pattern.isNegated;
+    if (pattern !== undefined && matches(pattern, judged, comparisons)) return !pattern.isNegated;
   }
   return false;
 }
 
 function matches(
   { domain, directoryOnly, globs, isPath }: IgnorePattern,
-  path: readonly string[],
-  isDirectory: boolean,
+  { path, isDirectory }: JudgedPath,
   comparisons: Comparisons | undefined,
 ): boolean {
   if (path.length <= domain.length || domain.some((segment, index) => path[index] !== segment)) return false;
@@ -81,11 +81,9 @@ function matches(
   return at !== -1 && !(directoryOnly && !isDirectory && at === inside.length - 1);
 }
 
-interface PathMatch {
+interface PathMatch extends JudgedPath {
   readonly globs: readonly string[];
   readonly directoryOnly: boolean;
-  readonly path: readonly string[];
-  readonly isDirectory: boolean;
   readonly comparisons: Comparisons | undefined;
 }
 

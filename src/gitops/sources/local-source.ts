@@ -48,8 +48,8 @@ export interface LocalSourceOptions {
 const maxPushers = 100;
 
 /**
- * A repository on this machine. Refs are watched, so that a commit is seen without polling; pushes through the built-in remote are
- * announced by it as well, because it knows the moment they are complete.
+ * A repository on this machine. Refs are watched, so that a commit is seen without polling. The built-in remote announces
+ * its pushes as well, because it knows the moment they are complete.
  */
 export async function openLocalSource({ directory, url, thread }: LocalSourceOptions): Promise<LocalSource> {
   const gitdir = await findGitDirectory(directory);

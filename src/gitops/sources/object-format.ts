@@ -59,12 +59,12 @@ export function parseTag(content: Uint8Array): string {
 }
 
 /** A name that is not UTF-8, written so that a person recognizes it: `caf\xe9.yaml`. */
-const escaped = (name: Buffer): string =>
+const escapeName = (name: Buffer): string =>
   [...name].map((byte) => (byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : `\\x${byte.toString(16).padStart(2, '0')}`)).join('');
 
 /**
- * Reads the content of a tree object, in Git's order. An entry whose name is not UTF-8 or no name of a file (`..`, a slash in it) has a
- * `problem`; it is not left out, because then a part of a commit would be missing in silence.
+ * Reads the content of a tree object, in Git's order. An entry has a `problem` when its name is not UTF-8 or names no file
+ * (`..`, a slash in it). Leaving it out would drop a part of a commit in silence.
  *
  * @throws Error when it is not a tree
  */
@@ -91,7 +91,7 @@ export function parseTree(content: Uint8Array): readonly TreeEntry[] {
 export function readName(raw: Buffer): Pick<TreeEntry, 'name' | 'problem'> {
   const name = raw.toString('utf8');
   const problem = problemOf(name, raw);
-  return problem === undefined ? { name } : { name: escaped(raw), problem };
+  return problem === undefined ? { name } : { name: escapeName(raw), problem };
 }
 
 function problemOf(name: string, raw: Buffer): string | undefined {

@@ -38,7 +38,7 @@ export interface ObjectReaderOptions extends ReadGitEnvironment {
 /** `blob 123\0` is at the very beginning; one block of the file is more than enough of it. */
 const headBytes = 512;
 const looseHeader = /^(blob|tree|commit|tag) (\d+)\0/;
-/** Starting a process stops the event loop for 2 to 3 ms, which a thousand apps that are built one after the other would pay for each. */
+/** Starting a process stops the event loop for 2 to 3 ms, and a thousand apps may be built one after the other. */
 const idleMs = 2_000;
 /** Larger ones are inflated on a thread of the pool. */
 const maxInlineBytes = 128 * 1024;
@@ -100,7 +100,10 @@ async function readLoose(path: string, maxBytes: number): Promise<GitObject | To
     if (type === undefined) throw new Error(`${path} is not a Git object`);
     const sizeBytes = Number(length);
     if (sizeBytes > maxBytes) return { sizeBytes };
-    const whole = await inflated(bytesRead < headBytes ? buffer.subarray(0, bytesRead) : await file.readFile(), header.length + sizeBytes);
+    const whole = await inflateObject(
+      bytesRead < headBytes ? buffer.subarray(0, bytesRead) : await file.readFile(),
+      header.length + sizeBytes,
+    );
     if (whole.byteLength !== header.length + sizeBytes) throw new Error(`${path} does not have the size it states`);
     return { type: type as ObjectType, content: whole.subarray(header.length) };
   } finally {
@@ -108,7 +111,7 @@ async function readLoose(path: string, maxBytes: number): Promise<GitObject | To
   }
 }
 
-async function inflated(compressed: Uint8Array, expectedBytes: number): Promise<Buffer> {
+async function inflateObject(compressed: Uint8Array, expectedBytes: number): Promise<Buffer> {
   const options = { maxOutputLength: expectedBytes + 1 };
   return expectedBytes > maxInlineBytes ? inflateAside(compressed, options) : inflateSync(compressed, options);
 }

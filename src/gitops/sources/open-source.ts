@@ -140,7 +140,7 @@ function withoutCredentials(address: string, access: RemoteAccess): { readonly u
   if (!URL.canParse(address)) return { url: address, access };
   const url = new URL(address);
   if (url.protocol === 'ssh:' ? url.password === '' : url.username === '' && url.password === '') return { url: address, access };
-  const [username, password] = [decoded(url.username), decoded(url.password)];
+  const [username, password] = [decode(url.username), decode(url.password)];
   url.password = '';
   if (url.protocol === 'ssh:') return { url: url.href, access };
   url.username = '';
@@ -148,7 +148,7 @@ function withoutCredentials(address: string, access: RemoteAccess): { readonly u
   return { url: url.href, access: isGiven ? access : { ...access, username, password } };
 }
 
-function decoded(text: string): string {
+function decode(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {

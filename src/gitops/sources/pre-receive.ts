@@ -29,9 +29,9 @@ export type CheckPush = (push: PendingPush) => Promise<readonly string[]>;
 export type PreReceivePolicy = 'off' | 'warn' | 'enforce';
 
 /**
- * The hook is this shell script and nothing more: it hands what git tells it to the program over a socket it inherited, prints the lines
- * that come back, and ends as the last one says. No answer, because the program is gone, refuses the push. Nothing of the push is a word of
- * a command in it.
+ * The hook is this shell script and nothing more. It passes git's input to the program over an inherited socket, prints
+ * the lines that come back, and exits as the last one says. It refuses the push when the program is gone and no answer
+ * comes. No command in it contains a word of the push.
  */
 const script = `#!/bin/sh
 { printf '%s\\n' "$GIT_QUARANTINE_PATH"; cat; echo; } >&3

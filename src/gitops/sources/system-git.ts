@@ -8,8 +8,9 @@ import type { FetchRequest } from './remote-source.ts';
 import { type ServerRef, timedOut, unreachable } from './server-refs.ts';
 
 /**
- * The system's git, for all that comes in packs, and for ssh. It works in a process of its own and streams what is large; isomorphic-git
- * would hold a pack and each of its objects in the memory of this one. Every method throws SourceErrors alone.
+ * The system's git, for all that comes in packs, and for ssh. It works in a process of its own and streams large objects.
+ * The library would hold a pack and each of its objects in the memory of this process. Every method throws SourceErrors
+ * alone.
  */
 export interface SystemGit {
   listRefs(url: string, prefix: string, signal: AbortSignal): Promise<readonly ServerRef[]>;

@@ -52,8 +52,8 @@ interface Place {
 }
 
 /**
- * Nothing is copied: a directory of the view is read when it is asked for, and its id says all that its content depends on, so that equal
- * ids mean equal content here as they do in Git.
+ * Nothing is copied: a directory of the view is read on request. Its id covers all that its content depends on, so equal
+ * ids mean equal content, as in Git.
  */
 export function createTreeView({ source, ignore, sparse = [], includes = [] }: TreeViewOptions): TreeView {
   const ownPatterns = readPatterns(ignore ?? '', [], 'spec.ignore');
@@ -89,7 +89,7 @@ export function createTreeView({ source, ignore, sparse = [], includes = [] }: T
         const isDirectory = entry.type === 'tree';
         if (!isInSparse(path, isDirectory)) continue;
         // An excluded directory may have included entries, when patterns say so.
-        if (isLeftOut(patterns, path, isDirectory, comparisons) && !(isDirectory && mayReturn)) continue;
+        if (isLeftOut(patterns, { path, isDirectory }, comparisons) && !(isDirectory && mayReturn)) continue;
         const oid = isDirectory ? idOf({ origin, oid: entry.oid, path, ignores: origin === place.origin ? ignores : [] }) : entry.oid;
         seen.push({ ...rest, oid: isDirectory || origin === 0 ? oid : `${origin}:${oid}` });
       }

@@ -13,10 +13,10 @@ export interface Clone {
   commit(sha: string): Promise<Commit>;
   readonly source: GitSource;
   /**
-   * Paths of the work tree that git ignores: no commit of all there is would have them. None for a directory that is ignored itself, since
-   * who asks for it means what it holds.
+   * Paths of the work tree that git ignores, and that no commit would have. None for a directory that is ignored itself,
+   * since its caller asks for the content.
    */
-  ignored(directory: string): Promise<ReadonlySet<string>>;
+  listIgnored(directory: string): Promise<ReadonlySet<string>>;
   /** Runs the system's git in the work tree; throws with git's own words. */
   git(...args: string[]): Promise<string>;
   close(): Promise<void>;
@@ -42,7 +42,7 @@ export async function openClone(directory: string): Promise<Clone | undefined> {
     git,
     // Options end first: a revision that looks like one is none.
     find: (revision) => git('rev-parse', '--verify', '--quiet', '--end-of-options', `${revision}^{commit}`).catch(() => undefined),
-    async ignored(asked) {
+    async listIgnored(asked) {
       const output = await git('ls-files', '--others', '--ignored', '--exclude-standard', '--directory', '-z');
       const paths = new Set(output.split('\0').flatMap((path) => (path === '' ? [] : [path.replace(/\/$/, '')])));
       const segments = relative(root, await realpath(asked)).split('/');

@@ -129,7 +129,7 @@ export async function diffAgainstLive(options: LiveDiffOptions): Promise<readonl
     const diffs = await mapBounded([...objects.values()], concurrency, async (desired): Promise<ObjectDiff | undefined> => {
       signal.throwIfAborted();
       try {
-        return await objectDiff(options, app, desired, newNamespaces);
+        return await diffObject(options, { app, desired, newNamespaces });
       } catch (err) {
         if (!isStatusError(err)) throw err;
         result.errors.push(...(await errorsOf(desired, err, tree, redactionOf(builder.redactor, app))));
@@ -137,7 +137,7 @@ export async function diffAgainstLive(options: LiveDiffOptions): Promise<readonl
       }
     });
     if (result.errors.length > 0) return result;
-    const pruned = app.spec.prune ? await prunedBy(options, app, claimed) : [];
+    const pruned = app.spec.prune ? await listPruned(options, app, claimed) : [];
     result.objects.push(
       ...diffs.filter((diff) => diff !== undefined),
       ...unborn.map((manifest) => createdDiff(manifest, redactIn(builder, app))),
@@ -185,11 +185,13 @@ const createdDiff = (manifest: Manifest, redact: (text: string) => string): Obje
   diff: diffOf(undefined, manifest.object as DynamicObject, redact),
 });
 
-async function objectDiff(
+async function diffObject(
   { client, clock, builder, overrideManagers }: LiveDiffOptions,
-  app: Kustomization,
-  desired: DesiredObject,
-  newNamespaces: ReadonlySet<string>,
+  {
+    app,
+    desired,
+    newNamespaces,
+  }: { readonly app: Kustomization; readonly desired: DesiredObject; readonly newNamespaces: ReadonlySet<string> },
 ): Promise<ObjectDiff | undefined> {
   const { resource, ref, object, policy, manifest } = desired;
   const live = await tryGet(client, resource, ref);
@@ -212,7 +214,7 @@ async function objectDiff(
     });
   const isOverridden = overriddenBy(overrideManagers);
   const folded = live === undefined ? undefined : foldOwners(live, takeoverRules({ app, desired, live, pointers, isOverridden }));
-  const result = folded === undefined || isReplaced ? after : await defaulted(client, desired, withoutTaken(after, folded));
+  const result = folded === undefined || isReplaced ? after : await addDefaults(client, desired, withoutTaken(after, folded));
   const diff = diffOf(live, result, redactIn(builder, app));
   if (diff === '') return undefined;
   const action = isReplaced ? 'replace' : live === undefined ? 'create' : 'change';
@@ -220,7 +222,7 @@ async function objectDiff(
 }
 
 /** The object with its defaults, since those may have been among the fields that were taken away; as it is where the server refuses it. */
-async function defaulted(client: Client, { resource }: DesiredObject, object: DynamicObject): Promise<DynamicObject> {
+async function addDefaults(client: Client, { resource }: DesiredObject, object: DynamicObject): Promise<DynamicObject> {
   try {
     return await client.update<DynamicObject>(resource, object, { fieldManager, dryRun: true });
   } catch (err) {
@@ -230,7 +232,7 @@ async function defaulted(client: Client, { resource }: DesiredObject, object: Dy
 }
 
 /** Objects that the app has now and no app of the tree names. */
-async function prunedBy(
+async function listPruned(
   { client, lookup, builder }: LiveDiffOptions,
   app: Kustomization,
   claimed: ReadonlySet<ObjectId>,

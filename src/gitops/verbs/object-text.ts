@@ -38,7 +38,7 @@ function wholeOf(before: string, after: string): string {
 
 const maxWholeLines = 2_000;
 
-const textOf = (object: DynamicObject | undefined): string => (object === undefined ? '' : formatYaml(sorted(object)).trimEnd());
+const textOf = (object: DynamicObject | undefined): string => (object === undefined ? '' : formatYaml(sortKeys(object)).trimEnd());
 
 function shown(object: DynamicObject): DynamicObject {
   const { status: _, ...rest } = object;
@@ -70,8 +70,8 @@ function maskSecrets(
 }
 
 /**
- * Both sides without values from Secrets. If one side has such a value, the other one had or will have one as well: the value before a
- * rotation is not known any more.
+ * Both sides without values from Secrets. A value on one side hides both, since the value before a rotation is not known
+ * any more.
  */
 function maskBoth(left: unknown, right: unknown, redact: (text: string) => string): readonly [unknown, unknown] {
   if (isMap(left) || isMap(right)) {
@@ -114,12 +114,12 @@ function withoutLastApplied(object: DynamicObject): DynamicObject {
 }
 
 /** Members in the order of their names, so that equal objects are equal texts. */
-function sorted(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(sorted);
+function sortKeys(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sortKeys);
   if (typeof value !== 'object' || value === null) return value;
   return Object.fromEntries(
     Object.entries(value)
       .sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
-      .map(([key, child]) => [key, sorted(child)]),
+      .map(([key, child]) => [key, sortKeys(child)]),
   );
 }

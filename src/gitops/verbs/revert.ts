@@ -13,12 +13,12 @@ export interface RevertPlan {
   readonly good: string;
 }
 
-/** Empty for what is no commit: from here on it goes to git, and whoever writes a history must not give git options. */
+/** Empty for anything but a commit. The result goes to git, and a forged history must not give git options. */
 const shaOf = (revision: string): string => /:([0-9a-f]{40}|[0-9a-f]{64})$/.exec(revision)?.[1] ?? '';
 
 /**
- * From the newest entry of a history, applied or not, back to the newest one before it that was applied with other objects; or to the
- * named revision. Undefined when there is nothing to go back to.
+ * Plans the way from the newest entry of a history, applied or not, back to `to`. Without a name that is the newest entry
+ * before it that was applied with other objects. Undefined when there is nothing to go back to.
  */
 export function planRevert(history: readonly HistoryEntry[], to: string | undefined): RevertPlan | undefined {
   const newest = history.at(-1);

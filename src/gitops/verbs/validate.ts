@@ -59,8 +59,8 @@ interface ValidatedApp {
 }
 
 /**
- * Builds a directory and the apps that it defines, and tries every object on an API of their own: parse errors, kinds, fields, values,
- * what two files define, and references, each with file, line and column.
+ * Builds a directory and the apps that it defines, and tries every object on an API of their own. Finds parse errors, wrong
+ * kinds, fields, values and references, and objects that two files define, each with file, line and column.
  */
 export async function validateTree(options: ValidateOptions): Promise<Validation> {
   const { client, clock, path } = options;
@@ -68,7 +68,7 @@ export async function validateTree(options: ValidateOptions): Promise<Validation
   const warnings: BuildError[] = [];
   // Also what a Secret of the tree holds: this prints into the logs of CI.
   const redactor = createRedactor();
-  const found = await collectApps({ ...options, redactor }, appOfPath(path), errors, warnings);
+  const found = await collectApps({ ...options, redactor }, appOfPath(path), { errors, warnings });
   await prepare(client, found);
   // Only now: kinds that the tree itself defines are there.
   const mapper = createResourceMapper({ client, clock });
@@ -105,8 +105,7 @@ const labelled = { name: 'app', namespace: 'default' };
 async function collectApps(
   { tree, client, tools, signal, redactor }: ValidateOptions & { readonly redactor: Redactor },
   root: Kustomization,
-  errors: BuildError[],
-  warnings: BuildError[],
+  { errors, warnings }: { readonly errors: BuildError[]; readonly warnings: BuildError[] },
 ): Promise<readonly ValidatedApp[]> {
   const builder = createAppBuilder({ client, builder: createBuilder(tools), redactor });
   const found: ValidatedApp[] = [];
@@ -149,7 +148,7 @@ async function collectApps(
         const child = appIn(manifest.object);
         if (child === undefined || seen.has(nameOf(child)) || isOfOtherSource(child, otherSources)) continue;
         // The list of apps that lists itself is what is looked at already.
-        if (normalized(child.spec.path ?? '') === normalized(root.spec.path ?? '') && child.metadata.name === rootAppName) continue;
+        if (normalizePath(child.spec.path ?? '') === normalizePath(root.spec.path ?? '') && child.metadata.name === rootAppName) continue;
         seen.add(nameOf(child));
         next.push({ app: child, by: manifest });
       }
@@ -167,7 +166,7 @@ async function collectApps(
 function ofApps(built: BuildResult, path: string, loose: Set<string>): BuildResult {
   const paths = built.manifests.flatMap(({ object }) => {
     const app = appIn(object);
-    return app === undefined ? [] : [normalized(app.spec.path ?? '')];
+    return app === undefined ? [] : [normalizePath(app.spec.path ?? '')];
   });
   const isOfApp = (file: string): boolean => paths.some((each) => each !== path && isWithin(file, each));
   // An overlay's objects come from the files of its base, so the apps' paths tell, not where objects come from.
@@ -183,7 +182,7 @@ function ofApps(built: BuildResult, path: string, loose: Set<string>): BuildResu
   };
 }
 
-const normalized = (path: string): string =>
+const normalizePath = (path: string): string =>
   path
     .split('/')
     .filter((segment) => segment !== '' && segment !== '.')

@@ -45,7 +45,7 @@ export async function explainObject(context: VerbContext, question: ObjectQuesti
   const object = await findObject(context, resource, question);
   if (object === undefined) return undefined;
   const podsOf = await podsBelow(context, object);
-  const health = await explained(context, object, healthOf(object, { ...(await context.healthView()), podsOf }), podsOf(object));
+  const health = await explainHealth(context, object, healthOf(object, { ...(await context.healthView()), podsOf }), podsOf(object));
   const trace = await traceObject(client, lookup, object);
   const app = trace.app === undefined ? undefined : await client.get(kustomizations, trace.app);
   if (app !== undefined) await builder.learn(app, new AbortController().signal);
@@ -61,7 +61,7 @@ export async function explainObject(context: VerbContext, question: ObjectQuesti
   };
 }
 
-async function explained({ causeOf }: VerbContext, object: DynamicObject, health: Health, pods: readonly Pod[]): Promise<Health> {
+async function explainHealth({ causeOf }: VerbContext, object: DynamicObject, health: Health, pods: readonly Pod[]): Promise<Health> {
   if (health.status !== 'Progressing' && health.status !== 'Degraded') return health;
   const own = object.kind === 'Pod' && object.apiVersion === 'v1' ? [object as unknown as Pod] : pods;
   const cause = own.length === 0 ? undefined : await causeOf(own);

@@ -10,8 +10,6 @@ export interface Verifier {
   update(chunk: Uint8Array): void;
   /** Reason to refuse the request; undefined when it is accepted. It goes to the log, never to the sender. */
   finish(): string | undefined;
-  /** The same for a request that is sent again, where the sender signs what it sends; undefined where every request looks alike. */
-  readonly replayKey: string | undefined;
   /**
    * Event in the sender's terms: `push`, `Push Hook`; empty when the header is missing. Undefined for senders without
    * such a header.
@@ -20,7 +18,15 @@ export interface Verifier {
 }
 
 /** Types of Receiver that can be verified here. */
-export const supportedReceiverTypes: readonly ReceiverSpec['type'][] = ['generic', 'generic-hmac', 'github', 'gitlab', 'gitea'];
+export const supportedReceiverTypes: readonly ReceiverSpec['type'][] = [
+  'generic',
+  'generic-hmac',
+  'github',
+  'gitlab',
+  'bitbucket',
+  'gitea',
+  'gogs',
+];
 
 const headerOf = (headers: IncomingHttpHeaders, ...names: readonly string[]): string | undefined => {
   for (const name of names) {
@@ -32,35 +38,45 @@ const headerOf = (headers: IncomingHttpHeaders, ...names: readonly string[]): st
 
 /** Begins to verify a request. Undefined for a type that is not supported. */
 export function verifierOf(type: ReceiverSpec['type'], secret: string, headers: IncomingHttpHeaders): Verifier | undefined {
-  // `echo` and editors end a file with a newline; no Git host takes it for a part of the token, and no header can hold it.
+  // `echo` and editors end a file with a newline. No Git host counts it as part of the token, and no header can hold it.
   const token = secret.replace(/[\r\n]+$/, '');
   switch (type) {
     case 'generic':
       // The path holds the token; nobody else can know it.
-      return { update: () => undefined, finish: () => undefined, replayKey: undefined, event: undefined };
+      return { update: () => undefined, finish: () => undefined, event: undefined };
     case 'gitlab':
       return {
         update: () => undefined,
         finish: () => (isSame(headerOf(headers, 'x-gitlab-token') ?? '', token) ? undefined : 'X-Gitlab-Token is not the token'),
-        replayKey: undefined,
         event: headerOf(headers, 'x-gitlab-event') ?? '',
       };
     case 'github':
-      return signed(token, headerOf(headers, 'x-hub-signature-256'), ['sha256'], headerOf(headers, 'x-github-event') ?? '');
-    case 'gitea': {
-      const signature = headerOf(headers, 'x-forgejo-signature', 'x-gitea-signature');
-      const event = headerOf(headers, 'x-forgejo-event', 'x-gitea-event') ?? '';
-      return signed(token, signature === undefined ? undefined : `sha256=${signature}`, ['sha256'], event);
-    }
+      return {
+        ...verifySignature(token, headerOf(headers, 'x-hub-signature-256'), ['sha256']),
+        event: headerOf(headers, 'x-github-event') ?? '',
+      };
+    case 'bitbucket':
+      return { ...verifySignature(token, headerOf(headers, 'x-hub-signature'), ['sha256']), event: headerOf(headers, 'x-event-key') ?? '' };
+    case 'gitea':
+      return verifyPlainDigest(token, headers, ['x-forgejo', 'x-gitea']);
+    case 'gogs':
+      return verifyPlainDigest(token, headers, ['x-gogs']);
     case 'generic-hmac':
-      return { ...signed(token, headerOf(headers, 'x-signature'), ['sha1', 'sha256', 'sha512'], undefined), replayKey: undefined };
+      return { ...verifySignature(token, headerOf(headers, 'x-signature'), ['sha1', 'sha256', 'sha512']), event: undefined };
     default:
       return undefined;
   }
 }
 
-/** A signature such as `sha256=…`: the HMAC of the body, keyed with the token. */
-function signed(token: string, signature: string | undefined, algorithms: readonly string[], event: string | undefined): Verifier {
+/** Hosts of Gogs' family send the digest alone, by HMAC-SHA256. @param prefixes  start of the headers' names, by precedence */
+function verifyPlainDigest(token: string, headers: IncomingHttpHeaders, prefixes: readonly string[]): Verifier {
+  const find = (name: string): string | undefined => headerOf(headers, ...prefixes.map((prefix) => `${prefix}-${name}`));
+  const digest = find('signature');
+  return { ...verifySignature(token, digest === undefined ? undefined : `sha256=${digest}`, ['sha256']), event: find('event') ?? '' };
+}
+
+/** Verifies a signature such as `sha256=…`: the HMAC of the body, keyed with the token. */
+function verifySignature(token: string, signature: string | undefined, algorithms: readonly string[]): Pick<Verifier, 'update' | 'finish'> {
   const [, algorithm = '', digest = ''] = /^(\w+)=([0-9a-f]+)$/i.exec(signature ?? '') ?? [];
   const hmac: Hmac | undefined = algorithms.includes(algorithm) ? createHmac(algorithm, token) : undefined;
   return {
@@ -70,8 +86,6 @@ function signed(token: string, signature: string | undefined, algorithms: readon
       if (hmac === undefined) return `the signature is none of ${algorithms.join(', ')}`;
       return isSame(digest.toLowerCase(), hmac.digest('hex')) ? undefined : 'the signature does not fit the body';
     },
-    replayKey: `${algorithm}=${digest.toLowerCase()}`,
-    event,
   };
 }
 

@@ -18,7 +18,6 @@ import { isNotFound } from '../../machinery/status-error.ts';
 import { createController } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { watchValues } from '../../reconcile/watched-values.ts';
-import { createRecentSet } from './recent-set.ts';
 import { isSame, supportedReceiverTypes, verifierOf, webhookPathOf } from './verification.ts';
 
 export interface WebhooksOptions extends Omit<ControllerDependencies, 'recorder'> {
@@ -37,9 +36,6 @@ const bodyTimeoutMs = 30_000;
 const maxRequests = 32;
 /** A Receiver acts once in this time: what comes in between is answered by one act at its end. */
 const paceMs = 1_000;
-/** A signed delivery that comes again within this time has no effect. */
-const replayWindowMs = 10 * 60_000;
-const maxRemembered = 10_000;
 const byPath = 'webhook-path';
 const defaultIntervalMs = 10 * 60_000;
 const minIntervalMs = 1_000;
@@ -47,14 +43,13 @@ const minIntervalMs = 1_000;
 const results: Readonly<Record<number, string>> = { 200: 'accepted', 400: 'refused', 404: 'not_found', 500: 'failed', 503: 'unavailable' };
 
 /**
- * Receivers: the Git host tells that something was pushed, and the GitRepositories it names are read at once. A request is answered 200
- * when it was accepted, 400 when it is not what its Receiver expects, and 404 when there is no such path, without a word about why.
+ * Receivers: a Git host announces a push, and the GitRepositories that its Receiver names are read at once. The answer is
+ * 200 when the request is accepted, 400 when its Receiver expects another, and 404 for an unknown path. None says why.
  */
 export function createWebhooks(options: WebhooksOptions): Webhooks {
   const { client, informers, clock, log, metrics, gitopsMetrics } = options;
   const known = informers.get(receivers);
   known.addIndex(byPath, pathIndex);
-  const seen = createRecentSet({ clock, windowMs: replayWindowMs, maxEntries: maxRemembered });
   /** When a Receiver acted last, and the act that waits for its time. */
   const acts = new Map<string, { at: number; cancel?: () => void }>();
   let reading = 0;
@@ -129,7 +124,7 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
     // The status may be behind a token that was changed.
     if (token === undefined || token === '' || !isSame(path, webhookPathOf(token, receiver))) return 404;
     onFound(spec.type);
-    if (spec.suspend === true || unsupportedIn(receiver) !== undefined) return 503;
+    if (spec.suspend === true || findUnsupported(receiver) !== undefined) return 503;
     const verifier = verifierOf(spec.type, token, request.headers);
     if (verifier === undefined) return 503;
     reading += 1;
@@ -149,13 +144,10 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
       log.warn({ receiver: key, reason: refusal }, 'Refused webhook request');
       return 400;
     }
-    const delivery = verifier.replayKey === undefined ? undefined : `${key} ${verifier.replayKey}`;
-    if (delivery !== undefined && !seen.add(delivery)) return 200;
     log.debug({ receiver: key, event: verifier.event }, 'Accepted webhook request');
-    const status = await act(key);
-    // The sender gets an answer that makes it try again, and then the request counts.
-    if (status !== 200 && delivery !== undefined) seen.delete(delivery);
-    return status;
+    // A delivery that is sent again counts: a person redelivers it, or a branch went back and forth. A look at the
+    // repository changes nothing by itself, and the pace bounds what a recorded request can cause.
+    return act(key);
   }
 
   /** Acts now, or once the time since the last act is over. */
@@ -233,7 +225,7 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
     const { metadata, spec, status } = receiver;
     if (spec?.suspend === true) return undefined;
     const token = await tokenOf(receiver);
-    const unsupported = unsupportedIn(receiver);
+    const unsupported = findUnsupported(receiver);
     const path = token === undefined || token === '' || unsupported !== undefined ? undefined : webhookPathOf(token, receiver);
     const secret = `secret '${metadata.namespace}/${spec?.secretRef.name}'`;
     const finding =
@@ -285,7 +277,7 @@ const isNews = (before: Receiver, after: Receiver): boolean =>
 
 const pathIndex = ({ status }: Receiver): readonly string[] => (status?.webhookPath === undefined ? [] : [status.webhookPath]);
 
-function unsupportedIn({ spec }: Receiver): string | undefined {
+function findUnsupported({ spec }: Receiver): string | undefined {
   if (spec === undefined) return 'a Receiver without spec';
   if (!supportedReceiverTypes.includes(spec.type)) return `spec.type ${spec.type}`;
   if (spec.resourceFilter !== undefined) return 'spec.resourceFilter';

@@ -9,8 +9,8 @@ import { configMap, deployment, describeOnTargets, openGate } from '../../suppor
 import { until } from '../../support/until.ts';
 
 /**
- * A repository as teams that run Flux lay theirs out: clusters that list apps, infrastructure in an order, apps as a base with an overlay
- * for each stage, and values from a ConfigMap. Only names are filled in.
+ * A repository as teams that run Flux lay theirs out. Clusters list apps, infrastructure has an order, apps are a base with
+ * an overlay for each stage, and values come from a ConfigMap. Only names are filled in.
  */
 const fluxLayout = (home: string, namespace: string): Readonly<Record<string, string>> => {
   const app = (name: string, path: string, more: string): string => `apiVersion: kustomize.toolkit.fluxcd.io/v1

@@ -2,7 +2,7 @@ import type { Schema } from '../../../machinery/schema.ts';
 import { schemaOf } from '../../flux.ts';
 import { crossNamespaceReferenceSchema } from '../cross-namespace-reference.ts';
 
-/** Those of Flux, and `gitea`, whose signature has a header of its own. */
+/** Those of Flux, and `gitea` and `gogs`, whose signatures have headers of their own. */
 export const receiverTypes = [
   'generic',
   'generic-hmac',
@@ -17,6 +17,7 @@ export const receiverTypes = [
   'acr',
   'cdevents',
   'gitea',
+  'gogs',
 ] as const;
 
 /** Flux's published fields of Receiver v1. */

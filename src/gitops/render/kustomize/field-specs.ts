@@ -125,14 +125,17 @@ export interface NameReference {
   readonly fields: readonly FieldSpec[];
 }
 
-const scaled = (kind: string): NameReference => ({ kind, fields: [{ kind: 'HorizontalPodAutoscaler', path: 'spec/scaleTargetRef/name' }] });
+const scaleTarget = (kind: string): NameReference => ({
+  kind,
+  fields: [{ kind: 'HorizontalPodAutoscaler', path: 'spec/scaleTargetRef/name' }],
+});
 
 const fieldsOf = (kind: string, paths: readonly string[], group?: string): readonly FieldSpec[] =>
   paths.map((path) => ({ kind, path, group }));
 
 /** Fields that name an object of a kind. */
 export const nameReferences: readonly NameReference[] = [
-  ...['Deployment', 'ReplicationController', 'ReplicaSet', 'StatefulSet'].map(scaled),
+  ...['Deployment', 'ReplicationController', 'ReplicaSet', 'StatefulSet'].map(scaleTarget),
   {
     version: 'v1',
     kind: 'ConfigMap',

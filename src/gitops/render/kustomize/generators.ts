@@ -41,7 +41,7 @@ async function pairsOf(kind: GeneratedKind, rule: GeneratorRule, load: LoadFile)
     // The whole literal may be a password.
     if (at <= 0)
       throw new GeneratorError(`invalid literal source ${kind === 'Secret' ? `literals[${index}]` : literal}, expected key=value`);
-    add(literal.slice(0, at), Buffer.from(unquoted(literal.slice(at + 1))));
+    add(literal.slice(0, at), Buffer.from(unquote(literal.slice(at + 1))));
   }
   for (const source of rule.files) {
     const { key, path } = fileSourceOf(source);
@@ -76,7 +76,7 @@ function fileSourceOf(source: string): { readonly key: string; readonly path: st
 }
 
 /** Without the quotation marks around the whole of a literal. */
-function unquoted(value: string): string {
+function unquote(value: string): string {
   const first = value[0];
   return value.length > 1 && (first === '"' || first === "'") && value.endsWith(first) ? value.slice(1, -1) : value;
 }
@@ -88,7 +88,7 @@ function configMapData(pairs: ReadonlyMap<string, Uint8Array>): JsonMap {
     try {
       setOwn(data, key, new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes));
     } catch {
-      setOwn(binaryData, key, encoded(bytes));
+      setOwn(binaryData, key, encode(bytes));
     }
   }
   return {
@@ -99,12 +99,12 @@ function configMapData(pairs: ReadonlyMap<string, Uint8Array>): JsonMap {
 
 function secretData(pairs: ReadonlyMap<string, Uint8Array>): JsonMap {
   const data: JsonMap = {};
-  for (const [key, bytes] of pairs) setOwn(data, key, encoded(bytes));
+  for (const [key, bytes] of pairs) setOwn(data, key, encode(bytes));
   return data;
 }
 
 /** Base64 in lines of 70 characters, as kustomize writes it: the hash in the object's name depends on it. */
-function encoded(bytes: Uint8Array): string {
+function encode(bytes: Uint8Array): string {
   const text = Buffer.from(bytes).toString('base64');
   return text.length <= 70 ? text : text.replace(/.{1,70}/g, '$&\n');
 }

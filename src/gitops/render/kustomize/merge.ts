@@ -32,11 +32,11 @@ export interface MergeSchemas {
 let known: MergeSchemas | undefined;
 
 function builtInSchemas(): MergeSchemas {
-  known ??= indexed(loadSchemas());
+  known ??= indexSchemas(loadSchemas());
   return known;
 }
 
-function indexed(set: SchemaSet): MergeSchemas {
+function indexSchemas(set: SchemaSet): MergeSchemas {
   const byKind = new Map<string, Schema>();
   for (const schema of Object.values(set)) {
     for (const { group, version, kind } of schema['x-kubernetes-group-version-kind'] ?? []) {
@@ -49,7 +49,7 @@ function indexed(set: SchemaSet): MergeSchemas {
 /** The `definitions` of an OpenAPI document. The document is untrusted: malformed parts are ignored. */
 export function mergeSchemasIn(document: unknown): MergeSchemas {
   const definitions = isMap(document) && isMap(document.definitions) ? document.definitions : {};
-  return indexed(Object.fromEntries(Object.entries(definitions).map(([name, value]) => [name, schemaOf(value)])));
+  return indexSchemas(Object.fromEntries(Object.entries(definitions).map(([name, value]) => [name, schemaOf(value)])));
 }
 
 function schemaOf(value: unknown): Schema {

@@ -45,10 +45,11 @@ export function applyPatch(resources: Resource[], patch: ParsedPatch, options: P
     if (others.length > 0) {
       throw new PatchError('Multiple Strategic-Merge Patches in one `patches` entry is not allowed to set `patches.target` field');
     }
-    if (object !== undefined) for (const resource of select(resources, options.target)) merge(resources, resource, object, options);
+    if (object !== undefined)
+      for (const resource of select(resources, options.target)) mergeInto({ resources, resource, patch: object }, options);
     return;
   }
-  for (const object of patch.objects) merge(resources, targetOf(resources, object), object, options);
+  for (const object of patch.objects) mergeInto({ resources, resource: targetOf(resources, object), patch: object }, options);
 }
 
 function targetOf(resources: readonly Resource[], patch: JsonMap): Resource {
@@ -61,8 +62,15 @@ function targetOf(resources: readonly Resource[], patch: JsonMap): Resource {
   );
 }
 
+interface Merge {
+  /** All objects; one that the patch deletes leaves the list. */
+  readonly resources: Resource[];
+  readonly resource: Resource;
+  readonly patch: JsonMap;
+}
+
 /** Kind, name and namespace stay what they were unless the options say otherwise. */
-function merge(resources: Resource[], resource: Resource, patch: JsonMap, options: PatchOptions): void {
+function mergeInto({ resources, resource, patch }: Merge, options: PatchOptions): void {
   const { kind, name, namespace } = currentId(resource);
   if (options.allowKindChange || options.allowNameChange) rememberId(resource);
   // On a whole object it has no effect.

@@ -16,8 +16,8 @@ import {
 import { spend } from './work.ts';
 
 /**
- * Gives every reference the present name of the object it meant: prefixes, suffixes, hashes and namespaces change names, and each
- * object remembers the ones it had.
+ * Gives every reference the present name of the object it meant. Prefixes, suffixes, hashes and namespaces change names,
+ * and each object remembers its former names.
  *
  * @throws FieldError when a name could mean several objects
  */

@@ -42,8 +42,8 @@ export const isRemote = (path: string): boolean =>
   /^[a-z][a-z0-9+.-]*:\/\/|^git::|^[\w.-]+@[\w.-]+:|\?ref=|^(github|gitlab)\.com[/:]|\.git(\/|$)/i.test(path);
 
 /**
- * Reads `https://HOST/REPOSITORY//DIRECTORY?ref=TAG`, and what kustomize takes for the same: `.git` or, on GitHub, the second name ends the
- * repository as well, and the scheme may be left out there.
+ * Reads `https://HOST/REPOSITORY//DIRECTORY?ref=TAG` and kustomize's other forms of it. `.git` ends the repository as
+ * well. On GitHub the second name does, and the scheme may be missing.
  *
  * @see https://github.com/kubernetes-sigs/kustomize/blob/master/examples/remoteBuild.md and decisions/0013
  * @throws RemoteBaseError
@@ -52,22 +52,22 @@ export function parseRemoteAddress(text: string): RemoteAddress {
   const withScheme = /^github\.com\//i.test(text) ? `https://${text}` : text;
   const url = URL.canParse(withScheme) ? new URL(withScheme) : undefined;
   if (url === undefined || (url.protocol !== 'https:' && url.protocol !== 'http:')) {
-    throw new RemoteBaseError(`not supported: remote resource ${redacted(text)}`, {
+    throw new RemoteBaseError(`not supported: remote resource ${redact(text)}`, {
       hint: 'Bases are fetched from https:// addresses of Git repositories; or copy it into the repository.',
     });
   }
   if (url.username !== '' || url.password !== '') {
-    throw new RemoteBaseError(`${redacted(text)} has credentials`, {
+    throw new RemoteBaseError(`${redact(text)} has credentials`, {
       hint: 'Bases are fetched without credentials, since everyone who reads the tree would read them.',
     });
   }
   const ref = url.searchParams.get('ref') ?? url.searchParams.get('version') ?? '';
   if (ref === '') {
-    throw new RemoteBaseError(`${redacted(text)} names no ref`, { hint: 'Put ?ref= with a tag or a commit behind it.' });
+    throw new RemoteBaseError(`${redact(text)} names no ref`, { hint: 'Put ?ref= with a tag or a commit behind it.' });
   }
   const place = placeIn(url);
   if (place === undefined) {
-    throw new RemoteBaseError(`${redacted(text)} does not say where the repository ends`, {
+    throw new RemoteBaseError(`${redact(text)} does not say where the repository ends`, {
       hint: 'Put // between the repository and the directory.',
     });
   }
@@ -77,7 +77,7 @@ export function parseRemoteAddress(text: string): RemoteAddress {
 function placeIn({ origin, host, pathname }: URL): Pick<RemoteAddress, 'repository' | 'path'> | undefined {
   const at = (end: number, rest: string) => ({
     repository: origin + pathname.slice(0, end),
-    path: decoded(rest.replace(/^\/+|\/+$/g, '')),
+    path: decodePath(rest.replace(/^\/+|\/+$/g, '')),
   });
   const double = pathname.indexOf('//');
   if (double > 0) return at(double, pathname.slice(double + 2));
@@ -88,7 +88,7 @@ function placeIn({ origin, host, pathname }: URL): Pick<RemoteAddress, 'reposito
   return at(owner.length + name.length + 2, rest.join('/'));
 }
 
-function decoded(path: string): string {
+function decodePath(path: string): string {
   try {
     return decodeURIComponent(path);
   } catch {
@@ -96,7 +96,7 @@ function decoded(path: string): string {
   }
 }
 
-const redacted = (text: string): string => text.replace(/\/\/[^/@]*@/, '//');
+const redact = (text: string): string => text.replace(/\/\/[^/@]*@/, '//');
 
 /** Bases that are mounted into the tree that names them, each under a name of one segment that no path of a tree leads into. */
 export class MountedTree implements FileTree {

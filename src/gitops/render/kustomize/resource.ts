@@ -172,9 +172,8 @@ export function setOwn(map: JsonMap, key: string, value: unknown): void {
 }
 
 /**
- * Members that kustomize created as one. A label that a rule adds to an object in several places (its metadata,
- * selector, template) is one node of its tree, so a later change in one place changes all. Members that existed before
- * are independent.
+ * Members that kustomize created as one. A label that a rule adds in several places (metadata, selector, template) is one
+ * node of kustomize's tree. A later change in one place therefore changes all. Members that existed before are independent.
  */
 const linkedMembers = new WeakMap<JsonMap, Map<string, readonly JsonMap[]>>();
 

@@ -46,18 +46,18 @@ export function safePattern(pattern: string): { test(text: string): boolean } {
 }
 
 /** Most patterns are plain names, which need no more than a comparison. */
-function anchored(pattern: string | undefined): { test(text: string): boolean } | undefined {
+function anchorPattern(pattern: string | undefined): { test(text: string): boolean } | undefined {
   if (!pattern) return undefined;
   return /^[\w-]+$/.test(pattern) ? { test: (text) => text === pattern } : safePattern(`^(?:${pattern})$`);
 }
 
 /** The objects that match by their present or original name and namespace, in order. */
 export function select(resources: readonly Resource[], selector: TargetSelector): readonly Resource[] {
-  const group = anchored(selector.group);
-  const version = anchored(selector.version);
-  const kind = anchored(selector.kind);
-  const name = anchored(selector.name);
-  const namespace = anchored(selector.namespace);
+  const group = anchorPattern(selector.group);
+  const version = anchorPattern(selector.version);
+  const kind = anchorPattern(selector.kind);
+  const name = anchorPattern(selector.name);
+  const namespace = anchorPattern(selector.namespace);
   const matchesMetadata = metadataMatcher(selector);
   spend(resources.length);
   return resources.filter((resource) => {

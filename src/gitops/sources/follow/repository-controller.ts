@@ -68,7 +68,7 @@ export function createRepositoryController(options: RepositoryControllerOptions)
   const open = new Map<string, OpenRepository>();
   const failures = new Map<string, number>();
   /** The last reported failure, so that a repository that stays away is reported once. */
-  const told = new Map<string, string>();
+  const reported = new Map<string, string>();
 
   /** Repositories as our last status write left them, until the cache has that, too. */
   const written = new Map<string, GitRepository>();
@@ -128,7 +128,7 @@ export function createRepositoryController(options: RepositoryControllerOptions)
       await source?.forget?.();
       revisions.delete(key);
       failures.delete(key);
-      told.delete(key);
+      reported.delete(key);
       written.delete(key);
       gitops.sourceGone(key);
       return undefined;
@@ -152,7 +152,7 @@ export function createRepositoryController(options: RepositoryControllerOptions)
   }
 
   async function resolve(key: string, repository: GitRepository, signal: AbortSignal): Promise<Outcome> {
-    const unsupported = unsupportedIn(repository);
+    const unsupported = findUnsupported(repository);
     const isFollowed = repository.metadata.deletionTimestamp === undefined && repository.spec.suspend !== true;
     let finding: Finding =
       isFollowed && unsupported !== undefined
@@ -168,7 +168,7 @@ export function createRepositoryController(options: RepositoryControllerOptions)
           const revision = revisions.get(key)?.commit.revision ?? '';
           finding = { reason: 'Succeeded', message: `stored artifact for revision '${revision}'` };
           failures.delete(key);
-          told.delete(key);
+          reported.delete(key);
           learned.push({ type: 'RESOLVED' });
           gitops.fetched(key, changed ? 'changed' : 'unchanged', clock.monotonicMs() - startedAt);
           if (changed) {
@@ -189,8 +189,8 @@ export function createRepositoryController(options: RepositoryControllerOptions)
           gitops.fetched(key, 'error', clock.monotonicMs() - startedAt);
           log.warn({ gitRepository: key, err }, 'Could not read repository');
           recorder.record(repository, { type: 'Warning', ...finding });
-          if (told.get(key) !== finding.message) {
-            told.set(key, finding.message);
+          if (reported.get(key) !== finding.message) {
+            reported.set(key, finding.message);
             feed.add({ type: 'failed', at: clock.now(), app: repository.metadata.name, sha: '', errors: [finding.message] });
           }
         }
@@ -400,7 +400,7 @@ function isNews(before: GitRepository, after: GitRepository): boolean {
 const includeIndex = ({ metadata, spec }: GitRepository): readonly string[] =>
   (spec.include ?? []).map(({ repository }) => `${metadata.namespace}/${repository.name}`);
 
-function unsupportedIn({ spec }: GitRepository): string | undefined {
+function findUnsupported({ spec }: GitRepository): string | undefined {
   const field = unsupportedFields.find((name) => spec[name] !== undefined);
   if (field !== undefined) return `spec.${field}`;
   if (spec.provider !== undefined && spec.provider !== 'generic') return `spec.provider ${spec.provider}`;

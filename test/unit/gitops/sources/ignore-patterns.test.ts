@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { defaultIgnorePatterns, isIgnored, matchesGlob, parseIgnorePatterns } from '../../../../src/gitops/sources/ignore-patterns.ts';
 
 const ignored = (patterns: string, path: string, directory = '', isDirectory = false): boolean =>
-  isIgnored(parseIgnorePatterns(patterns, directory === '' ? [] : directory.split('/')), path.split('/'), isDirectory);
+  isIgnored(parseIgnorePatterns(patterns, directory === '' ? [] : directory.split('/')), { path: path.split('/'), isDirectory });
 
 describe('patterns of paths to leave out', () => {
   it.each([
@@ -40,7 +40,7 @@ describe('patterns of paths to leave out', () => {
   });
 
   it('leave out by default what is no manifest', () => {
-    const byDefault = (path: string): boolean => isIgnored(defaultIgnorePatterns, path.split('/'), false);
+    const byDefault = (path: string): boolean => isIgnored(defaultIgnorePatterns, { path: path.split('/'), isDirectory: false });
     for (const path of ['.github/workflows/a.yaml', 'a/logo.png', '.gitlab-ci.yml', 'x/.sops.yaml', 'cloudbuild.yaml']) {
       expect(byDefault(path), path).toBe(true);
     }
@@ -59,8 +59,9 @@ it('ends when patterns with many stars meet many long names', () => {
   const patterns = parseIgnorePatterns('*a*a*a*a*a*a*b\n'.repeat(1_000));
   const comparisons = { left: 1_000_000 };
   const judge = (): void => {
-    for (let index = 0; index < 50_000; index += 1) isIgnored(patterns, [`${'a'.repeat(240)}${index}`], false, comparisons);
+    for (let index = 0; index < 50_000; index += 1)
+      isIgnored(patterns, { path: [`${'a'.repeat(240)}${index}`], isDirectory: false }, comparisons);
   };
   expect(judge).toThrow('its patterns take too long for the names of a directory');
-  expect(isIgnored(patterns, ['aaaaaaab'], false, { left: 1_000_000 })).toBe(true);
+  expect(isIgnored(patterns, { path: ['aaaaaaab'], isDirectory: false }, { left: 1_000_000 })).toBe(true);
 });
