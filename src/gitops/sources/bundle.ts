@@ -1,3 +1,5 @@
+import { rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { ensureBareRepository } from './bare-repository.ts';
 import { gitConfig, isolatedEnvironment, runGit } from './git-command.ts';
 
@@ -12,13 +14,26 @@ interface BundleOptions {
 /** Restored objects have to survive a power cut like all others. */
 const synced = gitConfig({ 'core.fsync': 'all', 'core.fsyncMethod': 'fsync' });
 
-/** Writes the new file `file`; pushes may come in meanwhile. False, and no file, when the repository has no commit. */
+/**
+ * Writes the new file `file`; pushes may come in meanwhile. False, and no file, when the repository has no commit.
+ *
+ * git reads each ref twice for a bundle, and leaves out one that a push moved in between: a bundle of a busy repository can lack its
+ * branch. The refs are therefore read once, into a repository beside `file` that nothing else writes to and that borrows the objects.
+ */
 export async function createBundle({ gitdir, file, signal }: BundleOptions): Promise<boolean> {
-  const git = (...args: readonly string[]): Promise<string> =>
-    runGit({ args: ['--git-dir', gitdir, ...args], env: isolatedEnvironment, isolated: true, ...(signal === undefined ? {} : { signal }) });
-  if ((await git('for-each-ref', '--count=1')) === '') return false;
-  await git('bundle', 'create', '--quiet', file, '--all');
-  return true;
+  const git = (args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<string> =>
+    runGit({ args, env: { ...isolatedEnvironment, ...env }, isolated: true, ...(signal === undefined ? {} : { signal }) });
+  const refs = await git(['--git-dir', gitdir, 'for-each-ref', '--format=%(objectname) %(refname)']);
+  if (refs === '') return false;
+  const still = `${file}.refs`;
+  try {
+    await git(['init', '--quiet', '--bare', '--template=', '--initial-branch=main', still]);
+    await writeFile(join(still, 'packed-refs'), `${refs}\n`);
+    await git(['--git-dir', still, 'bundle', 'create', '--quiet', file, '--all'], { GIT_OBJECT_DIRECTORY: join(gitdir, 'objects') });
+    return true;
+  } finally {
+    await rm(still, { recursive: true, force: true });
+  }
 }
 
 /** Makes the bare repository `gitdir` with what the bundle holds, all refs under their own names. */

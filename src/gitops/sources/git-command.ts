@@ -11,7 +11,10 @@ export interface GitCommandOptions {
 
 const maxOutputBytes = 8 * 1024 * 1024;
 
-/** Runs the system's git without a shell and returns its output, trimmed; throws with git's own words. */
+/**
+ * Runs the system's git without a shell and returns its output, trimmed; throws with git's own words, and for more than 8 MiB of output,
+ * because a list that is cut off looks like a whole one.
+ */
 export async function runGit({ args, env = {}, signal, cwd, isolated = false }: GitCommandOptions): Promise<string> {
   const child = spawn('git', [...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -40,6 +43,7 @@ export async function runGit({ args, env = {}, signal, cwd, isolated = false }: 
   }).finally(() => signal?.removeEventListener('abort', abort));
   if (signal?.aborted === true) throw signal.reason;
   if (code !== 0) throw new Error(`git ${args[0]}: ${output.stderr.trim() || `exit code ${code}`}`);
+  if (output.stdout.length >= maxOutputBytes) throw new Error(`git ${args[0]}: more than ${maxOutputBytes} bytes of output`);
   return output.stdout.trim();
 }
 
