@@ -3,8 +3,7 @@
  * as it is, `use` makes the entry the newest: a cache that reads with `use` forgets what was used longest ago.
  *
  * The map keeps its iterator at the oldest entry. A fresh one steps over the holes that deleted entries leave
- * until the map is packed again: 10 instead of 2 microseconds a write at 100,000 entries, measured over 40,000
- * writes.
+ * until the map is packed again. Measured: 10 instead of 2 microseconds a write at 100,000 entries, over 40,000 writes.
  */
 export class BoundedMap<K, V> extends Map<K, V> {
   readonly #max: number;

@@ -1,6 +1,6 @@
 /**
  * Runs `action` for all items, at most `limit` at a time, and gives the results in the items' order. After the first error no further item
- * is started; it is thrown once what is under way has settled, so that nothing goes on behind the caller's back.
+ * is started. The error is thrown once what is under way has settled, so that nothing goes on behind the caller's back.
  */
 export async function mapBounded<T, R>(items: readonly T[], limit: number, action: (item: T) => Promise<R>): Promise<R[]> {
   const results = new Array<R>(items.length);

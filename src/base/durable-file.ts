@@ -12,11 +12,11 @@ interface WriteOptions extends DurableFileOptions {
 }
 
 /**
- * Writes a file so that readers see the old or the new content, never a part, and so that the content survives a power cut once the
+ * Writes a file so that readers see the old or the new content, never a part. The content survives a power cut once the
  * promise resolves.
  *
  * Every file of the data directory that a later start reads goes through this function. A rename alone is not enough: file systems may
- * write the new name to disk before the content, and a power cut then leaves an empty file.
+ * write the new name to disk before the content. A power cut then leaves an empty file.
  *
  * @throws Error of the file system; the old content is then still in place
  * @see rename(2), fsync(2): "Calling fsync() does not necessarily ensure that the entry in the directory … has also reached disk"

@@ -54,7 +54,7 @@ export interface MemoryWishes {
 
 /**
  * Lets V8 collect when the heap has doubled since the last collection. Under a heap of gigabytes V8 waits until more
- * than four times as much is in use: a process with 160 MiB of live objects was resident with 1.3 GiB. A full
+ * than four times as much is in use. A process with 160 MiB of live objects was resident with 1.3 GiB. A full
  * collection of these objects takes 50 ms, twice a minute.
  */
 export function boundHeapGrowth(): void {

@@ -19,8 +19,8 @@ const pingIntervalMs = 30_000;
 const silenceMs = 95_000;
 
 /**
- * Ends a connection whose peer is gone without a word. One that we do not read from, or that is slow to take what we send, is not taken
- * for dead: the kernel knows when that is so.
+ * Ends a connection whose peer is gone without a word. One that we do not read from, or that is slow to take what we send, is not taken for
+ * dead. The kernel knows when that is so.
  */
 export function endWhenSilent(socket: MessageSocket, clock: Clock): void {
   let heardAt = clock.monotonicMs();

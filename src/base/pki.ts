@@ -25,7 +25,7 @@ export interface Pki {
   /** For a client that the API server authenticates as user `commonName` in groups `organizations`. */
   clientCertificate(options: ClientCertificateOptions): Promise<LiveKeyPair>;
   /**
-   * Replaces each certificate of this process that is past two thirds of its life or not valid by the clock, and hands the new ones to
+   * Replaces each certificate of this process that is past two thirds of its life or not valid by the clock. Hands the new ones to
    * those who use them. Cheap when there is nothing to do.
    *
    * @returns names of what was replaced

@@ -71,7 +71,7 @@ export async function isInForeground(): Promise<boolean> {
   return processGroup === foregroundGroup;
 }
 
-/** False also for one that was written down with less than all of its parts: a pid alone may be that of a stranger by now. */
+/** False also for one that was written down with less than all of its parts. A pid alone may be that of a stranger by now. */
 export async function isRunning({ pid, startTime, bootId: boot }: Partial<KnownProcess>): Promise<boolean> {
   if (pid === undefined || startTime === undefined || boot === undefined || boot !== (await bootId())) return false;
   return isSameProcess(pid, startTime);

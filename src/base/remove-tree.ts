@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { rm } from 'node:fs/promises';
 
-/** Trees of millions of files take their time; one on a disk that hangs must not hold up for ever. */
+/** Trees of millions of files take their time; one on a disk that hangs must not hold up forever. */
 const timeoutMs = 10 * 60_000;
 
 /**

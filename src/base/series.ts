@@ -50,7 +50,9 @@ export interface Family<T> {
   lines(): Iterable<string>;
 }
 
-/** One for each object of some families, so it holds nothing that is the same for all: no closure, and its labels as one flat string. */
+/**
+ * One for each object of some families, so it holds nothing that is the same for all. It has no closure, and its labels as one flat string.
+ */
 class CounterSeries implements BoundCounter {
   readonly family: string;
   value = 0;

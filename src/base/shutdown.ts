@@ -12,8 +12,8 @@ export interface StartOptions {
 }
 
 /**
- * Starts parts in order; each is ready before the next one starts. Gives the function that stops them in reverse order, which never
- * rejects: a part that fails to stop is logged and must not keep the store behind it open.
+ * Starts parts in order; each is ready before the next one starts. Gives the function that stops them in reverse order. It never rejects. A
+ * part that fails to stop is logged, and must not keep the store behind it open.
  *
  * When a part does not start, those before it are stopped and its error is passed on.
  */

@@ -1,8 +1,7 @@
 /**
- * Shares the event loop among requests. Most requests are answered in one piece, so all requests that were read in one
- * turn would also be answered in that turn, connection by connection. The client with the most connections would then
- * get most of the server. Once a turn has lasted a while, later requests wait. Each following turn first reads
- * everything that has arrived, and then admits requests for a while.
+ * Shares the event loop among requests. Most requests are answered in one piece. So all that were read in one turn would also be answered
+ * in that turn, connection by connection. The client with the most connections would then get most of the server. Once a turn has lasted a
+ * while, later requests wait. Each following turn first reads everything that has arrived, and then admits requests for a while.
  */
 export interface TurnGate {
   /** True when requests need not wait for a turn. The time counts from the first question of a turn. */
@@ -14,7 +13,7 @@ export interface TurnGate {
 export interface TurnGateOptions {
   readonly clock: { monotonicMs(): number };
   /**
-   * Calls `action` when everything that has arrived was looked at, and what an action has set off is done before the next one is called:
+   * Calls `action` when everything that has arrived was looked at. All that an action has set off is done before the next one is called:
    * `setImmediate`.
    */
   readonly schedule?: (action: () => void) => unknown;

@@ -2,7 +2,7 @@ import type { Backoff } from './backoff.ts';
 import type { Clock } from './clock.ts';
 
 /**
- * Keys to work on: a key that waits is there once, a key that is being worked on and added again comes back when its worker is done.
+ * Keys to work on. A key that waits is there once. A key that is being worked on and added again comes back when its worker is done.
  * The rules are client-go's workqueue; the number of waiting keys is bounded by the number of objects, since a key is its name.
  */
 export interface WorkQueue {

@@ -10,11 +10,11 @@ export interface DeletionOrderOptions {
 }
 
 /**
- * The pods in the order in which they should go: those first that serve least. Unassigned before assigned, pending before running, not
- * ready before ready, cheaper before dearer (`controller.kubernetes.io/pod-deletion-cost`), from nodes with more of the same pods,
- * younger readiness, more restarts, younger pods.
+ * The pods in the order in which they should go: those first that serve least. Unassigned go before assigned, pending before running, not
+ * ready before ready. Cheaper go before dearer (`controller.kubernetes.io/pod-deletion-cost`), then those from nodes with more of the same
+ * pods. Younger readiness, more restarts and a younger pod decide at the end.
  *
- * Ages are compared by the power of two they fall in, so that a pod is not always the victim for being seconds younger than the others.
+ * Ages are compared by the power of two they fall in. So a pod is not always the victim for being seconds younger.
  *
  * @see Kubernetes concepts, "ReplicaSet", "Scaling a ReplicaSet"
  */

@@ -26,8 +26,8 @@ const pass = 'all';
 const createdAt = ({ metadata }: Pod): number => Date.parse(metadata.creationTimestamp ?? '') || 0;
 
 /**
- * Removes pods that no other controller removes: pods on nodes that are gone, deleted before they had a node, or
- * deleted on an out-of-service node, and finished pods beyond a bound.
+ * Removes pods that no other controller removes. They are on nodes that are gone, deleted before they had a node, deleted on an
+ * out-of-service node, or finished pods beyond a bound.
  */
 export function createPodGcController(options: PodGcOptions): Controller {
   const { client, informers, clock, log, metrics } = options;

@@ -2,8 +2,8 @@
 const maxBatch = 100;
 
 /**
- * Calls `action` `count` times in parallel batches of 1, 2, 4, … up to 100. A batch with a failure is the last one, so
- * that a request that is always refused (a quota, a namespace that is being deleted) is not made a thousand times.
+ * Calls `action` `count` times in parallel batches of 1, 2, 4, … up to 100. A batch with a failure is the last one. So a request that is
+ * always refused (a quota, a namespace that is being deleted) is not made a thousand times.
  *
  * @returns the number of successes and, when it stopped early, the first failure
  */

@@ -16,7 +16,7 @@ export interface TokenSecretOptions extends ControllerDependencies {
 const byAccount = 'token-secret-account';
 
 /**
- * Fills Secrets of type `kubernetes.io/service-account-token` with a token of the account that they name, and deletes those whose account
+ * Fills Secrets of type `kubernetes.io/service-account-token` with a token of the account that they name. Deletes those whose account
  * is gone, so that the token ends with either.
  *
  * @see Kubernetes tasks, "Configure Service Accounts", "Manually create an API token for a ServiceAccount"

@@ -12,7 +12,7 @@ export function stateOf(pod: Pod | undefined, hasDeadline: boolean): PodEviction
   return hasDeadline ? 'Waiting' : 'Staying';
 }
 
-/** Until when a pod may stay, in milliseconds since the epoch. `forever` without NoExecute taints, or when all are tolerated for ever. */
+/** Until when a pod may stay, in milliseconds since the epoch. `forever` without NoExecute taints, or when all are tolerated forever. */
 export type Stay = { readonly until: number } | 'forever' | 'not at all';
 
 /**

@@ -58,8 +58,8 @@ export interface NodeAgentOptions {
   /** Marks the node, by label and taint, as one whose pods are pretended. */
   readonly simulated?: boolean;
   /**
-   * Between the deletion of a ready pod and its SIGTERM, within its grace period. Upstream leaves this race to the pod's preStop hook; here
-   * a Service's endpoints are known to be gone after some milliseconds, so that a rolling update loses no request.
+   * Between the deletion of a ready pod and its SIGTERM, within its grace period. Upstream leaves this race to the pod's preStop hook. Here
+   * a Service's endpoints are known to be gone after some milliseconds, so a rolling update loses no request.
    */
   readonly terminationLeadMs?: number;
 }
@@ -71,7 +71,7 @@ export interface NodeAgent extends Component {
   pods(): Iterable<PodOnNode>;
   podNamed(namespace: string, name: string): PodOnNode | undefined;
   /**
-   * Ends the programs of all pods, each within its grace period and at most `maxGraceMs`; the pods stay in the API and run again with the
+   * Ends the programs of all pods, each within its grace period and at most `maxGraceMs`. The pods stay in the API and run again with the
    * next start. Call after `stop`. Without it they run on, and the next start adopts them.
    */
   haltPods(maxGraceMs: number): Promise<void>;

@@ -160,7 +160,7 @@ function considerContainer(options: PlanOptions, container: Container, policy: E
   };
 
   const key = `${pod.metadata.namespace}/${pod.metadata.name}/${container.name}`;
-  // At the first look the runtime knows more than the API: a run that it has was started, and may have ended before anyone wrote that.
+  // At the first look the runtime knows more than the API. A run that it has was started, and may have ended before anyone wrote that.
   let state = memory.state ?? (latest === undefined ? stateOf({ state: apiStateOf(pod, container.name), deleting: false }) : 'Running');
   if (running && state !== 'Running' && state !== 'Stopped') {
     steps.resynced({ machine: containerMachine.id, key, from: state, to: 'Running' });

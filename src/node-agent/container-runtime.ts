@@ -8,15 +8,15 @@ import type { Duplex, Readable, Writable } from 'node:stream';
  * All state that matters is in the runtime: after a restart the agent finds its pods again with `list`.
  *
  * `test/conformance/runtimes` holds every runtime to these promises:
- * - Calls may overlap. Those that make something make it once: one sandbox for each pod and attempt, one container for each name and
- *   attempt in a sandbox, one start for each container. A stop waits for the start that is under way.
+ * - Calls may overlap. Those that make something make it once. That is one sandbox for each pod and attempt, one container for each name
+ *   and attempt, and one start for each container. A stop waits for the start that is under way.
  * - An unknown id rejects where something was to happen (create, start, stop, exec). Stop of a sandbox and both removals accept it,
  *   because they may be repeated after a crash.
  * - No call throws; all failures are rejections.
  *
  * A runtime over CRI meets questions that the present ones do not ask. The answers expected of it:
  * - Images: `pullImage` gets a name only. A CRI runtime must look (`ImageStatus`) before it pulls, because `PullImage` always asks the
- *   registry; the agent has no `imagePullPolicy: Always`, no credentials and no image collection yet, and needs parameters for them.
+ *   registry. The agent has no `imagePullPolicy: Always`, no credentials and no image collection yet, and needs parameters for them.
  *   An empty `command` means the image's entrypoint, an absent `identity` the image's user.
  * - Sandboxes: one can end by itself (its pause process dies). `list` must then say `ready: false`, and the agent makes the next attempt.
  *   CRI reserves a name by attempt also for a sandbox whose creation was interrupted: the adapter removes that one and repeats the call.
@@ -32,7 +32,7 @@ export interface ContainerRuntime {
   readonly version: string;
 
   /**
-   * False for a runtime that only pretends: environment, volumes, hooks and probes are then not prepared by the agent, probes count as
+   * False for a runtime that only pretends. Environment, volumes, hooks and probes are then not prepared by the agent. Probes count as
    * passed, and no Events are written for pulled, created and started containers.
    */
   readonly runsPrograms: boolean;

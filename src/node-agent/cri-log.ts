@@ -3,8 +3,8 @@ import type { ReadLogOptions } from './container-log.ts';
 import { chunksOf, watchFile } from './log-file.ts';
 
 /**
- * Reads a container's output in the format of the Container Runtime Interface: `TIME STREAM TAG TEXT` a line, where the tag says if the
- * program's own line ends here (`F`) or goes on in the next one (`P`).
+ * Reads a container's output in the format of the Container Runtime Interface. The format is `TIME STREAM TAG TEXT` a line. The tag says if
+ * the program's own line ends here (`F`) or goes on in the next one (`P`).
  *
  * @see https://github.com/kubernetes/design-proposals-archive/blob/main/node/kubelet-cri-logging.md
  */

@@ -20,9 +20,9 @@ export interface ResolvedContainer {
 const masterService = { namespace: 'default', name: 'kubernetes' };
 
 /**
- * Environment, command and arguments of a container: `envFrom`, then `env`, where later names win and `$(NAME)` means what came before;
- * Services of the namespace only where nothing else has the name. POD_IP is always there, because programs of the process runtime must
- * listen on it.
+ * Environment, command and arguments of a container: `envFrom`, then `env`, where later names win and `$(NAME)` means what came before.
+ * Services of the namespace count only where nothing else has the name. POD_IP is always there, because programs of the process runtime
+ * must listen on it.
  *
  * @throws ContainerError `CreateContainerConfigError` for a reference to something that is not there, worded as the kubelet words it
  */

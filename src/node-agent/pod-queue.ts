@@ -4,8 +4,8 @@ import type { Log } from '../base/log.ts';
 import { type Controller, createController } from '../reconcile/controller.ts';
 
 /**
- * The turns of pod workers. Agents of one process share it, so that a burst of pods on hundreds of nodes is worked on in slices of a few
- * milliseconds and not in one turn of the event loop.
+ * The turns of pod workers. Agents of one process share it. A burst of pods on hundreds of nodes is worked on in slices of a few
+ * milliseconds, not in one turn.
  */
 export interface PodQueue extends Component {
   /** `sync` is called for `id` when it was woken, never twice at the same time. */

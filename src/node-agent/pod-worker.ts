@@ -37,9 +37,9 @@ const detachTimeoutMs = 5_000;
 const listenCheckDelayMs = 1_500;
 
 /**
- * Does all of this node's work for one pod, one pass at a time: see the state of the runtime, let the machines decide,
- * act, write the status. Its memory only makes the next pass cheaper or its texts better; the truth is in the runtime
- * and in the API.
+ * Does all of this node's work for one pod, one pass at a time. A pass has four steps: see the state of the runtime, let the machines
+ * decide, act, write the status. Its memory only makes the next pass cheaper or its texts better; the truth is in the runtime and in the
+ * API.
  */
 export class PodWorker {
   readonly key: string;

@@ -101,9 +101,9 @@ const defaultPeriodSeconds = 10;
 const firstRetryMs = 50;
 
 /**
- * Runs a container's probes as the kubelet does: the startup probe holds the others back, thresholds count in a row, a
- * container without a probe passes it. In addition, startup and readiness are tried at growing intervals from 50 ms
- * until the first period is over. Failures of these tries are neither counted nor reported.
+ * Runs a container's probes as the kubelet does. The startup probe holds the others back, and thresholds count in a row. A container
+ * without a probe passes it. In addition, startup and readiness are tried at growing intervals from 50 ms until the first period is over.
+ * Failures of these tries are neither counted nor reported.
  */
 export function startProbes(options: ContainerProbesOptions): ContainerProbes {
   const { container, clock, startedAt } = options;

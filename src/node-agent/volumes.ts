@@ -11,7 +11,7 @@ import type { TokenSource } from './service-account-tokens.ts';
 
 /**
  * The volumes of pods, as directories below `PODS/UID/volumes`. Volumes made of ConfigMaps, Secrets and pod fields are replaced in one
- * step by the rename of a link (`..data`), so that a program never sees half of a change.
+ * step by the rename of a link (`..data`). A program never sees half of a change.
  */
 export interface Volumes {
   /**
@@ -304,7 +304,7 @@ function mountPointsIn(volume: string, { spec }: Pod): readonly string[] {
 }
 
 /**
- * Writes the files into a directory of their own, points `..data` at it by a rename, and lets each name at the top be a link through
+ * Writes the files into a directory of their own, points `..data` at it by a rename. Each name at the top is a link through
  * `..data`. Nothing is touched when the content is what is there already.
  */
 async function writeProjected({ path, files, owner, mountPoints }: ProjectedVolume): Promise<void> {

@@ -59,7 +59,7 @@ export function listen({ forward, connections, clock }: ListenerOptions): Promis
 }
 
 /**
- * Connects to an endpoint, and to the next one when the first does not answer: an endpoint that is just going refuses before the table
+ * Connects to an endpoint, and to the next one when the first does not answer. An endpoint that is just going refuses before the table
  * knows. Once connected bytes are passed on as they are, and nothing is repeated.
  */
 function accept(client: Socket, balancer: Balancer, connections: ConnectionPool): void {
@@ -104,7 +104,7 @@ function accept(client: Socket, balancer: Balancer, connections: ConnectionPool)
   next();
 }
 
-/** Bytes both ways, at the speed of the slower side; an end is passed on alone, since the other way may still have something to say. */
+/** Bytes both ways, at the speed of the slower side. An end is passed on alone, since the other way may still have something to say. */
 function join(client: Socket, upstream: Socket): void {
   client.setTimeout(idleTimeoutMs, () => {
     client.destroy();

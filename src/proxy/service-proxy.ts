@@ -44,7 +44,7 @@ interface Entry {
 
 /**
  * Makes the addresses of Services work on this host. It listens on each ClusterIP and port (127/8, where every address
- * may be bound) and on the node ports of the addresses of nodes, and passes connections on to a ready endpoint. TCP
+ * may be bound) and on the node ports of the addresses of nodes. It passes connections on to a ready endpoint. TCP
  * only, in this process: it needs no privileges and leaves nothing to clean up after a crash.
  *
  * Endpoints that go get no new connections once the change is seen; their open connections stay.

@@ -34,10 +34,10 @@ export interface AdvanceOptions<M extends Machine> {
 const maxSteps = 1_000;
 
 /**
- * Takes a machine through the events of one pass, then performs the intents in order, then takes it through what came of them; gives the
+ * Takes a machine through the events of one pass, then performs the intents in order, then takes it through what came of them. Gives the
  * state that was reached.
  *
- * An effect that throws ends the pass with its error: what it should have done is still missing in the world, so the next pass derives
+ * An effect that throws ends the pass with its error. Its work is still missing in the world, so the next pass derives
  * the same event again.
  */
 export async function advance<M extends Machine>({

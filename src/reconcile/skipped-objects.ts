@@ -16,8 +16,8 @@ export interface SkipReporterOptions {
 const maxReported = 1_000;
 
 /**
- * Reports the objects that informers skip: a log line, a counter and a Warning Event on the object, once for each
- * version of it and each part that fails on it.
+ * Reports the objects that informers skip. Each has a log line, a counter and a Warning Event, once for each version and each part that
+ * fails on it.
  *
  * An error about a Secret is reported by its name alone, since its message may repeat a value.
  */

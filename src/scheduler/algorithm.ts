@@ -119,7 +119,7 @@ export function createAlgorithm({ profile, cluster, clock, random, onTimed }: Al
 }
 
 /**
- * Number of fitting nodes to score: all of a small cluster, then a falling share of at least 5 % and 100 nodes, as
+ * Number of fitting nodes to score. It is all of a small cluster, then a falling share of at least 5 % and 100 nodes, as
  * upstream's adaptive `percentageOfNodesToScore`.
  */
 export function nodesToFind(total: number): number {

@@ -6,7 +6,7 @@ import { anyAddress, type HostPort, type PodRecord, type PodShape } from './pod-
 import { allocatableOf } from './requests.ts';
 
 /**
- * A node as filters and scores read it: flat numbers and sets, since chasing pointers through node objects was the largest single cost
+ * A node as filters and scores read it, in flat numbers and sets. Chasing pointers through node objects was the largest single cost
  * of scheduling on thousands of nodes.
  */
 export class NodeRecord {

@@ -12,9 +12,8 @@ interface ScheduledCondition {
 }
 
 /**
- * Writes `PodScheduled=False` to pods. Only the newest condition of a waiting pod is written, and a bounded number at a
- * time: pods that do not fit must not crowd out those that do. A failed write is not repeated, since the next attempt
- * to schedule writes the condition again.
+ * Writes `PodScheduled=False` to pods. Only the newest condition of a waiting pod is written, and a bounded number at a time. Pods that do
+ * not fit must not crowd out those that do. A failed write is not repeated, since the next attempt to schedule writes the condition again.
  */
 export interface ConditionWriter {
   write(pod: Pod, condition: ScheduledCondition): void;

@@ -34,8 +34,8 @@ export interface PreparedScore {
   /** Any number, from which `scale` makes 0 to 100. */
   score(node: NodeRecord): number;
   /**
-   * Conversion of raw numbers to 0 to 100 over the compared nodes (`range`: from the lowest to the highest); absent
-   * when they are in that range already.
+   * Conversion of raw numbers to 0 to 100 over the compared nodes (`range`: from the lowest to the highest). Absent when they are in that
+   * range already.
    */
   readonly scale?: 'highest-is-100' | 'highest-is-0' | 'range';
   readonly looksAround?: boolean;

@@ -24,8 +24,8 @@ export interface QueuedPod {
 }
 
 /**
- * Pods to schedule: an active queue by priority and age, pods that wait for their back-off, and pods that wait for a change that may help
- * them. The three are holds of one table, so that a pod is in one of them at most. The number of entries is bounded by the number of pods.
+ * Pods to schedule. The active queue is by priority and age. Other pods wait for their back-off, or for a change that may help them. The
+ * three are holds of one table, so that a pod is in one of them at most. The number of entries is bounded by the number of pods.
  */
 export interface SchedulingQueue {
   get(key: string): QueuedPod | undefined;

@@ -23,8 +23,8 @@ const defaultMemory = 200 * 1024 * 1024;
 type Quantities = Readonly<Record<string, string>>;
 
 /**
- * Resources that a pod takes from a node: the sum of its containers and sidecars, or the largest init container with
- * the sidecars started before it when that is more. The overhead of its runtime class is added.
+ * Resources that a pod takes from a node. It is the sum of its containers and sidecars. The largest init container, with the sidecars
+ * started before it, counts when that is more. The overhead of its runtime class is added.
  *
  * @see Kubernetes concepts, "Sidecar containers", "Resource sharing within containers"
  */

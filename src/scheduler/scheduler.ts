@@ -60,7 +60,7 @@ const maxBindings = 1_024;
 const housekeepingMs = 5_000;
 /** Back-offs that may be cut short in a second because the queue is empty: it makes small clusters quick and costs large ones little. */
 const maxEarlyRetries = 200;
-/** A pod that waits for a change of the cluster is tried again after this time in any case: a hint may have been too narrow. */
+/** A pod that waits for a change of the cluster is tried again after this time in any case. A hint may have been too narrow. */
 const maxParkedMs = 5 * 60_000;
 const timedBindingEvery = 10;
 

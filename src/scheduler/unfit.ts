@@ -15,7 +15,7 @@ export interface Unfit {
 
 /**
  * The text of `FailedScheduling`, as kube-scheduler words it. Preemption does not exist here. The text therefore ends
- * as upstream's does when there is nothing to preempt, or says that preemption is not supported when upstream might
+ * as upstream's does when there is nothing to preempt. Or it says that preemption is not supported when upstream might
  * have found victims.
  */
 export function describeUnfit(unfit: Unfit, shape: PodShape): string {

@@ -20,7 +20,7 @@ const mark: Asset = {
   text: `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 20 20"><path d="M3 19V13C3 8 17 11 17 5V1" fill="none" stroke="#0F5E73" stroke-width="2.4" stroke-linecap="round"/><circle cx="10" cy="9.6" r="3" fill="#0F5E73"/></svg>\n`,
 };
 
-/** Reads what the page needs beside its HTML. Names carry a hash of the content, so that browsers may keep them for ever. */
+/** Reads what the page needs beside its HTML. Names carry a hash of the content, so that browsers may keep them forever. */
 export async function readAssets(): Promise<Assets> {
   const style = { type: contentTypes.css, text: await readFile(new URL('./page.css', import.meta.url), 'utf8') };
   const script = await readScript();

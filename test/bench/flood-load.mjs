@@ -78,7 +78,7 @@ async function normal({ connection, namespace, durationMs }) {
 }
 
 /**
- * Each connection asks for the same over and over, but for `{n}` in the path, which counts; those that do not read open another when the
+ * Each connection asks for the same over and over, but for `{n}` in the path, which counts. Those that do not read open another when the
  * server cuts them.
  */
 async function flood({ connection, connections, durationMs, reads = true, request }) {

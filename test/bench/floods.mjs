@@ -1,5 +1,5 @@
-// Measures the wait of a client that reads and writes ten times a second, quiet and while another one floods the server with 200
-// connections, in pairs. The two are different accounts. Aim: p99 under 200 ms.
+// Measures the wait of a client that reads and writes ten times a second. It is measured in pairs: quiet, and while another one floods the
+// server with 200 connections. The two are different accounts. Aim: p99 under 200 ms.
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { deployments } from '../../dist/api/apps/v1/deployment.js';

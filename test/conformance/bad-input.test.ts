@@ -7,7 +7,7 @@ import { until } from '../support/until.ts';
 
 /**
  * Crosses every verb with every possible error of a request, and adds requests that mean harm. Each answer must be the
- * Status of the real server, with the same code in it as in the head, and no 500 for an error of the client.
+ * Status of the real server, with the same code in it as in the head. An error of the client is no 500.
  */
 
 const configMaps = '/api/v1/namespaces/default/configmaps';

@@ -16,7 +16,7 @@ const allObjects = (all: Readonly<Record<string, string>>): readonly (readonly [
   Object.entries(all).map(([name, text]) => [name, objectText(name, text)]);
 const transformers = allObjects(transformerObjects);
 /**
- * kustomize notes former names in annotations, which a field spec without `create` then finds; and a later patch makes it write a number
+ * kustomize notes former names in annotations, which a field spec without `create` then finds. A later patch makes it write a number
  * that another transformer created as a text.
  */
 const mixable = transformers.filter(([name]) => name !== 'annotations-present' && name !== 'value-number');

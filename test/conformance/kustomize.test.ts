@@ -270,8 +270,8 @@ const refusals: readonly (readonly [name: string, files: Files, message: string]
 ];
 
 /**
- * The renderer against the real program (5.6, as Debian has it): each field alone, every pair of fields, every pair of a base and an
- * overlay. Objects must be equal, in the same order.
+ * The renderer against the real program (5.6, as Debian has it). Compared are each field alone, every pair of fields, every pair of a base
+ * and an overlay. Objects must be equal, in the same order.
  */
 describe.skipIf(!hasKustomize)('kustomize build (needs kustomize)', () => {
   let root: string;

@@ -8,9 +8,8 @@ import { serveTestApi } from '../support/api-server.ts';
 import { until } from '../support/until.ts';
 
 /**
- * The promise under every informer. A client lists, and then watches from the version of the list. At any time it knows
- * the state at the last version that it saw, however often the watch breaks, whatever it selects, and despite
- * concurrent writers.
+ * The promise under every informer. A client lists, and then watches from the version of the list. At any time it knows the state at the
+ * last version that it saw. It does so however often the watch breaks, whatever it selects, and despite concurrent writers.
  */
 
 interface Target {

@@ -8,8 +8,8 @@ import { hasKubectl } from '../support/kubectl.ts';
 import { until } from '../support/until.ts';
 
 /**
- * The built program with a time of its own. It begins in the past and is moved to the present, since kubectl has the real time and is to
- * see what the program's certificates are after that long.
+ * The built program with a time of its own. It begins in the past and is moved to the present. There kubectl, which has the real time, sees
+ * what the program's certificates are after that long.
  */
 describe.skipIf(!hasKubectl || !hasFakeTime)('certificates over the years (needs kubectl and libfaketime)', () => {
   let cluster: RunningCluster | undefined;

@@ -142,8 +142,8 @@ describe.skipIf(!hasNamespaces || !hasKubectl)('a running cluster (needs user na
     const { items } = await get('services', '-n', 'web', '--field-selector', 'metadata.name=storefront');
     const address = items[0]?.spec.clusterIP;
     // The client is a pod: it asks by the Service's address, one connection a request, and prints what went wrong.
-    // It says when all three pods of a version have answered it, and goes on until those of the last one have: each push waits for that
-    // of the version before, so both rollouts happen, whole, under its requests.
+    // It says when all three pods of a version have answered it, and goes on until those of the last one have. Each push waits for that of
+    // the version before, so both rollouts happen, whole, under its requests.
     const program = `
       const http = require('node:http');
       let ok = 0, failed = 0;

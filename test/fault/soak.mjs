@@ -1,5 +1,5 @@
-// npm run fault -- soak [--minutes M]: the built program under churn of objects, pods, watches, pushes and page views, and its memory as it
-// goes on. Fails when the memory after the first quarter of the time grows by more than a tenth.
+// npm run fault -- soak [--minutes M]. Runs the built program under churn of objects, pods, watches, pushes and page views, and follows its
+// memory. Fails when the memory after the first quarter of the time grows by more than a tenth.
 import { execFile } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { get } from 'node:http';

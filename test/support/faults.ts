@@ -32,7 +32,7 @@ export function endFaults(faults: Faults): void {
 
 const count = ({ counts }: Faults, name: string): void => void counts.set(name, (counts.get(name) ?? 0) + 1);
 
-/** A process that can die: nothing of what it waits for ever comes, and nothing that it still tries has an effect. */
+/** A process that can die: nothing of what it waits forever comes, and nothing that it still tries has an effect. */
 export interface Life {
   readonly isOver: boolean;
   /** Ends at the given call of its client from now on; 0 ends it now. */

@@ -22,7 +22,7 @@ export async function whyNoPowerCuts(): Promise<string | undefined> {
 
 /**
  * A file system of its own on a loop device. The image behind the device has the writes that reached the "disk".
- * Unsynced writes of programs are only in the page cache above the device, and a copy of the image lacks them, as a
+ * Unsynced writes of programs are only in the page cache above the device. A copy of the image lacks them, as a
  * disk does after a power cut.
  *
  * The mount options expose a missing sync: no timer writes the journal, and a rename does not write the file.
@@ -71,7 +71,7 @@ async function mountDisk(base: string, number: number): Promise<Disk> {
     await rmdir(group).catch(() => undefined);
   }
 
-  /** Reads and writes that the device has done and has under way: the same before and after a copy means that the copy is of one moment. */
+  /** Reads and writes that the device has done and has under way. The same before and after a copy means that the copy is of one moment. */
   async function writesOf(): Promise<string> {
     const fields = (await readFile(`/sys/block/${device.replace('/dev/', '')}/stat`, 'utf8')).trim().split(/\s+/);
     return `${fields[4]} ${fields[8]}`;

@@ -22,9 +22,8 @@ const group = 'rollback.example.com';
 export type Live = Readonly<Record<string, unknown>>;
 
 /**
- * One seeded history of four apps, of which three depend on the first, and the way back to one of its commits: by a
- * commit of the old tree, by reverts one by one, or by a force-push. Returns the live objects then, and those of a
- * server that only ever saw that commit.
+ * One seeded history of four apps, of which three depend on the first. The way back to one of its commits is a commit of the old tree,
+ * reverts one by one, or a force-push. Returns the live objects then, and those of a server that only ever saw that commit.
  */
 export async function rollBack(seed: number): Promise<{ readonly live: Live; readonly fresh: Live }> {
   const random = createRandom(seed);

@@ -29,7 +29,7 @@ interface WorldOptions {
 
 /**
  * Everyone else of the recorded cluster: who made what an exchange finds, and who changed it between two exchanges. It writes to the
- * store as another API server would, and only what the recordings show; what the replayed requests themselves bring about is left alone.
+ * store as another API server would, and only what the recordings show. Effects of the replayed requests themselves are left alone.
  */
 export class World {
   readonly #storage: Storage;

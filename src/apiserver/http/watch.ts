@@ -251,7 +251,7 @@ class WatchStream implements QueuedWatch {
     response.end(this.#lastLine);
   }
 
-  /** Counts what the client has not taken, and does not wait for it for ever. */
+  /** Counts what the client has not taken, and does not wait for it forever. */
   async #stalled(bytes: number, reading: Promise<void>): Promise<void> {
     const { response, context } = this.#options;
     const cancel = context.clock.after(stalledMs, () => response.destroy());

@@ -16,7 +16,7 @@ export interface CertificateKeeperOptions {
 
 /**
  * Between two looks, which cost some comparisons. A clock that jumps, as after a long sleep of the machine, may end every certificate at
- * once: clients are then refused for as long as this.
+ * once. Clients are then refused for as long as this.
  */
 const lookIntervalMs = 10_000;
 /** After a renewal that failed. */

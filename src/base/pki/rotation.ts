@@ -40,8 +40,8 @@ export async function removeIssued(directory: string): Promise<readonly string[]
 }
 
 /**
- * Replaces the authority. The former one stays trusted until it ends, and vouches for the new one, so that clients which know only the
- * former one still accept a server. A crash leaves the old or the new authority, see `tryReadAuthority`.
+ * Replaces the authority. The former one stays trusted until it ends, and vouches for the new one. Clients that know only the former one
+ * then still accept a server. A crash leaves the old or the new authority, see `tryReadAuthority`.
  */
 export async function rotateAuthority({ directory, authorityName, now }: RotationOptions): Promise<void> {
   const old = await tryReadAuthority(directory, now);

@@ -249,7 +249,7 @@ export function lostLease(reason: unknown): Failure {
   });
 }
 
-/** Two engines that apply one object would take it from each other for ever. */
+/** Two engines that apply one object would take it from each other forever. */
 async function refuseRivals(client: Client): Promise<void> {
   for (const name of rivals) {
     const { items } = await client.list(deployments, { fieldSelector: `metadata.name=${name}` });

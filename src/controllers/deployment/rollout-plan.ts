@@ -76,9 +76,8 @@ export function isResized({ deployment, newReplicaSet, oldReplicaSets }: Generat
 }
 
 /**
- * Divides a change of `spec.replicas` among the ReplicaSets of a rollout that is under way, in proportion to their
- * sizes, so that the share of new pods stays the same. The result has every ReplicaSet of the rollout, also those of
- * unchanged size: their annotations change.
+ * Divides a change of `spec.replicas` among the ReplicaSets of a rollout that is under way, in proportion to their sizes. The share of new
+ * pods stays the same. The result has every ReplicaSet of the rollout, also those of unchanged size: their annotations change.
  */
 export function proportionalSizes(generations: Generations): readonly Resize[] {
   const { deployment, newReplicaSet, oldReplicaSets } = generations;

@@ -50,9 +50,8 @@ interface Contribution {
 }
 
 /**
- * Cached by pod. Most pods of a Service have not changed since the last pass and get the very same endpoint object, so
- * the comparison with the stored slice is one of references. For a pod in two Services the entry is recomputed for
- * each.
+ * Cached by pod. Most pods of a Service have not changed since the last pass and get the very same endpoint object. So the comparison with
+ * the stored slice is one of references. For a pod in two Services the entry is recomputed for each.
  */
 const contributions = new WeakMap<Pod, Contribution>();
 

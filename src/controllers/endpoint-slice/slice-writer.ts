@@ -7,7 +7,7 @@ import { isNamespaceTerminating } from '../refusals.ts';
 import type { SliceIndex, SlicePlan } from './slice-set.ts';
 import { createWrittenSlices } from './written-slices.ts';
 
-/** Carries out plans for the slices of one manager, and sees that a plan is not made from slices that the cache does not show yet. */
+/** Carries out plans for the slices of one manager. Sees that no plan is made from slices that the cache does not show yet. */
 export interface SliceWriter {
   /** Slices of the manager under the Service; undefined while the cache is behind our own writes. */
   slicesOf(serviceKey: string): readonly EndpointSlice[] | undefined;

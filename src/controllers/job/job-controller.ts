@@ -31,7 +31,7 @@ const managedBy = 'kubernetes.io/job-controller';
 /**
  * Runs the pods of each Job until enough of them succeeded.
  *
- * A pass: count pods, decide, create or delete pods, write the status, and only then take the finalizer from the pods that the status
+ * A pass: count pods, decide, create or delete pods, write the status. Only then take the finalizer from the pods that the status
  * accounts for.
  */
 export function createJobController(dependencies: ControllerDependencies): Controller {

@@ -2,7 +2,7 @@ import type { Clock } from '../../base/clock.ts';
 
 /**
  * The time of each node's last heartbeat, by the clock of this process, since clocks of nodes may differ. Entries are
- * in order of time: the search for silent nodes visits only these, and a heartbeat of one of 5,000 nodes costs two map
+ * in order of time: the search for silent nodes visits only these. A heartbeat of one of 5,000 nodes costs two map
  * operations.
  */
 export interface Heartbeats {

@@ -34,7 +34,7 @@ const excludeFromDisruption = 'node.kubernetes.io/exclude-disruption';
 
 /**
  * Detects nodes that fall silent or report trouble, and taints them. New pods stay away at once. Running pods leave by
- * the NoExecute taint, which is set zone by zone at a bounded rate, and not at all when every node seems dead.
+ * the NoExecute taint, which is set zone by zone at a bounded rate. It is not set at all when every node seems dead.
  *
  * Work is by event: a Lease that is renewed costs a map operation, and silence is found by a scan that sees only silent nodes.
  */

@@ -13,8 +13,8 @@ import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { isPodFinished } from '../pod-conditions.ts';
 
 /**
- * The three that let storage objects go once nobody uses them: admission gives each a finalizer, and these take it away when the object is
- * to be deleted and unused. A cache may be behind, so before a claim goes the server is asked for the pods.
+ * The three that let storage objects go once nobody uses them. Admission gives each a finalizer. These take it away when the object is to
+ * be deleted and unused. A cache may be behind, so before a claim goes the server is asked for the pods.
  */
 
 const byClaim = 'claim';

@@ -4,7 +4,7 @@ import type { FileContent } from '../manifests/documents.ts';
  * A Git repository as the engine reads it: refs and objects, never a work tree. The driver is chosen by URL; the engine above it is the
  * same for all.
  *
- * Object ids are content hashes, so everything read through `readTree` and `readBlob` may be cached by id for ever.
+ * Object ids are content hashes, so everything read through `readTree` and `readBlob` may be cached by id forever.
  */
 export interface GitSource {
   /** Address without credentials; for messages and metrics. */

@@ -63,7 +63,7 @@ function authOf({ username, password = '', bearerToken }: RemoteAccess) {
         : username !== undefined
           ? { username, password }
           : { cancel: true },
-    // A second answer to the same question would be asked for ever.
+    // A second answer to the same question would be asked forever.
     onAuthFailure: () => ({ cancel: true }),
   };
 }

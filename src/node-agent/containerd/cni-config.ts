@@ -11,8 +11,8 @@ export interface PodNetwork {
 }
 
 /**
- * Writes the configuration of the pods' network: a point-to-point link for each pod, so that no bridge filters its
- * packets, and ports of the node for `hostPort`. The runtime notices the file by itself.
+ * Writes the configuration of the pods' network: a point-to-point link for each pod, so that no bridge filters its packets. Adds ports of
+ * the node for `hostPort`. The runtime notices the file by itself.
  *
  * @see https://www.cni.dev/docs/spec/
  */

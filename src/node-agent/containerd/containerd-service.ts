@@ -14,7 +14,7 @@ import { pauseImage, pauseImageName } from './pause-image.ts';
 import { removeWithMounts } from './sub-path.ts';
 
 /**
- * A containerd of the agent's own, as in k3s: its configuration, images, sockets and pod networks are apart from those of
+ * A containerd of the agent's own, as in k3s. Its configuration, images, sockets and pod networks are apart from those of
  * other programs on the machine. It outlives the agent, so containers run on while the agent is replaced. The next agent
  * adopts it.
  */

@@ -18,7 +18,7 @@ export function pauseImage(architecture: NodeJS.Architecture): Buffer | undefine
 }
 
 /**
- * A static x86-64 program: it ignores SIGCHLD, so that the kernel reaps orphans of the pod, and waits for ever.
+ * A static x86-64 program: it ignores SIGCHLD, so that the kernel reaps orphans of the pod, and waits forever.
  *
  * @see elf(5); Linux x86-64 system calls 13 (rt_sigaction) and 34 (pause)
  */

@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 
 /**
  * Parts of volumes for the mounts of a container. Pods may write to their volumes meanwhile, so the kernel follows no link
- * here. Each step opens a name relative to the directory before, this code reads and walks links, and the mount takes the
+ * here. Each step opens a name relative to the directory before. This code reads and walks links. The mount takes the
  * open file and not its name.
  *
  * @see CVE-2017-1002101, CVE-2021-25741

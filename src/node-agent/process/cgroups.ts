@@ -46,7 +46,10 @@ const cpuPeriodMicros = 100_000;
 /** The kernel refuses less. */
 const minCpuQuotaMicros = 1_000;
 
-/** Sets up the part that is ours: below the root of the machine for its root user, below the agent's own group where that was delegated. */
+/**
+ * Sets up the part that is ours. It is below the root of the machine for its root user, and below the agent's own group where that was
+ * delegated.
+ */
 export async function openCgroups({ root, ownGroups, isRoot }: CgroupProbe): Promise<CgroupAccess | NoCgroups> {
   if (await isThere(join(root, 'cgroup.controllers'))) {
     const own = /^0::(\/.*)$/m.exec(ownGroups)?.[1] ?? '/';

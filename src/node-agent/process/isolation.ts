@@ -9,7 +9,7 @@ import { delimiter, join, posix } from 'node:path';
  * Isolation of containers on this machine, detected once at start.
  *
  * `namespaces`: each container has its own mount, pid, uts, ipc and user namespace. `ids` are there for root alone: the host ids that
- * pods get, one a pod; the pods of an ordinary user have the user's own id on the host.
+ * pods get, one a pod. The pods of an ordinary user have the user's own id on the host.
  * `plain`: host processes without isolation, for the reason `why`.
  */
 export type Isolation =

@@ -14,16 +14,16 @@ import { type Environment, exportsText, readExports } from './shell-environment.
 
 /**
  * The POSIX shell script that is a container's first process. It writes its pid, sets up the container's file system where namespaces are
- * used, runs the program, passes SIGTERM on to it, and ends with its exit code, which the waiter (`waiter.ts`) writes down.
+ * used, runs the program, and passes SIGTERM on to it. It ends with the program's exit code, which the waiter (`waiter.ts`) writes down.
  *
- * Files in the state directory: `pid` holds the script's /proc/PID/stat line as the host sees it; `failure` has the
+ * Files in the state directory: `pid` holds the script's /proc/PID/stat line as the host sees it. `failure` has the
  * reason why the program could not be started. Descriptor 3 gets the word `started`. When the program runs, no file of
  * the state directory is open any more, the script itself included.
  *
  * Three shells, each with less than the one before (decisions/0016):
  * 1. The first process makes a file system, on no path that a pod wrote, enters it, and lets go of the host.
- * 2. A child in a user namespace of its own, with the pod's id on the host, mounts what lies in volumes or is mounted inside of them: paths
- *    that pods may have written. The host is not in view any more.
+ * 2. A child in a user namespace of its own, with the pod's id on the host, mounts the paths in volumes. Pods may have written those. The
+ * host is not in view any more.
  * 3. A shell without any privilege sets the variables, and becomes the program.
  *
  * A shell and not a Node process, because that costs 2 MB a container instead of 40.
@@ -38,8 +38,8 @@ export interface LaunchPlan {
   /** Shell commands that bound what is counted in the container's own namespaces. */
   readonly limits: string;
   /**
-   * The program reads the named pipe `stdin` of the state directory, which this script holds open so that it outlives who writes;
-   * with `once` SIGUSR1 lets go of it.
+   * The program reads the named pipe `stdin` of the state directory, which this script holds open so that it outlives who writes. With
+   * `once` SIGUSR1 lets go of it.
    */
   readonly stdin?: 'open' | 'once' | undefined;
   /** Words in front of the program where it gets no file system of its own. */

@@ -10,7 +10,7 @@ import type { ContainerLog } from '../container-runtime.ts';
  * Notes when a container's output was written, and keeps it from filling the disk.
  *
  * Programs write their log file themselves, without time stamps, so that they need no one to read a pipe. The file is watched, and its
- * size and time of change are noted at most ten times a second; what was written while nobody watched gets the time of its last write.
+ * size and time of change are noted at most ten times a second. All that was written while nobody watched gets the time of its last write.
  */
 export interface LogTimes {
   /** Notes what was written up to now, then ends. */

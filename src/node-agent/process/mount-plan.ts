@@ -65,7 +65,7 @@ export async function planMounts({ config, layout, sandboxDirectory, containerDi
   };
 }
 
-/** A container's path as it is in the layout: links of the host on the way are followed, as far as the host has the path. */
+/** A container's path as it is in the layout. Links of the host on the way are followed, as far as the host has the path. */
 function containerPathOf(path: string, { directories }: HostLayout): string {
   const normal = normalContainerPath(path);
   const top = directories.find((directory) => isWithin(normal, directory));

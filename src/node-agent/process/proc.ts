@@ -36,7 +36,7 @@ export function descendantsOf(root: number, processes: readonly ProcessStat[]): 
     if (siblings === undefined) children.set(process.parentPid, [process]);
     else siblings.push(process);
   }
-  // A list that grows while it is walked: pids can not form a cycle, but a scan that races with exits might; each is taken once.
+  // A list that grows while it is walked. Pids cannot form a cycle, but a scan that races with exits might. Each is taken once.
   const seen = new Set(result.map(({ pid }) => pid));
   for (let next = 0; next < result.length; next += 1) {
     for (const child of children.get(result[next]?.pid ?? -1) ?? []) {

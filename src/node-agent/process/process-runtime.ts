@@ -75,7 +75,7 @@ const startEnvironment = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' };
 /**
  * Runs containers as processes of this machine. Images are names only (`host/ANYTHING`): programs are those of the host.
  *
- * Everything needed to find containers again is on disk before they start, and they have no tie to this process: when it dies they run
+ * Everything needed to find containers again is on disk before they start. They have no tie to this process: when it dies they run
  * on, and the next `openProcessRuntime` on the same directory adopts them.
  */
 export async function openProcessRuntime(options: ProcessRuntimeOptions): Promise<ContainerRuntime> {

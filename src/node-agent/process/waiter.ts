@@ -1,6 +1,6 @@
 /**
  * The process of the host that starts a container, waits for its end and writes the exit code down. It is the parent of all the
- * container's processes and shares nothing with them, so no program of the pod can write what it writes; and it outlives the agent.
+ * container's processes and shares nothing with them, so no program of the pod can write what it writes. It outlives the agent.
  *
  * Files in the state directory: `waiter` holds its /proc/PID/stat line; `exit` ends in a newline once the container has ended. The waiter
  * opens `exit` first, so that a full disk fails the start and not the end.

@@ -3,7 +3,7 @@ import { createInflate, constants as zlib } from 'node:zlib';
 
 /**
  * SPDY/3.1 as far as Kubernetes streams need it: streams that the client opens, their data both ways, resets, pings.
- * kubectl meets `serveSpdy`, and `connectSpdy` meets the streaming server of a container runtime. There is no flow
+ * kubectl meets `serveSpdy`. `connectSpdy` meets the streaming server of a container runtime. There is no flow
  * control of streams, because clients of Kubernetes have none (one hangs up on window updates). An unread stream blocks
  * the connection once `maxStreamBytes` wait in it.
  *

@@ -22,7 +22,7 @@ export interface SalvageReport {
 
 const maxNamed = 100;
 const rowsInTransaction = 500;
-/** A page that points to itself must not be read for ever; rows are 1.5 MiB at most, that is 400 pages of 4 KiB. */
+/** A page that points to itself must not be read forever; rows are 1.5 MiB at most, that is 400 pages of 4 KiB. */
 const maxOverflowPages = 20_000;
 
 /**

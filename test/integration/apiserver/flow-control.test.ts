@@ -70,7 +70,7 @@ const hold = (user: string): ClientRequest => {
   request.flushHeaders();
   return request;
 };
-/** 200 lists at once, all the time, on a thread of its own: the other client must not be held up by this one's own work. */
+/** 200 lists at once, all the time, on a thread of its own. The other client must not be held up by this one's own work. */
 function startGreedyClient(path: string) {
   const counts = new Int32Array(new SharedArrayBuffer(12));
   const { hostname, port } = new URL(cluster.server.url);

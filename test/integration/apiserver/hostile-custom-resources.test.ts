@@ -60,7 +60,7 @@ const keyed = <T>(count: number, make: (index: number) => T): Readonly<Record<st
 const unboundedList = { type: 'array', items: { type: 'integer' } };
 const withRule = (rule: string, list: object) => specOf({ a: list }, { 'x-kubernetes-validations': [{ rule }] });
 
-it('a rule that could take for ever is refused with its definition', async () => {
+it('a rule that could take forever is refused with its definition', async () => {
   const cubic = 'self.a.all(x, self.a.all(y, self.a.all(z, x + y + z >= 0)))';
   const refused = await define('Cubic', withRule(cubic, unboundedList));
   expect(refused.status).toBe(422);

@@ -184,7 +184,7 @@ describe('the keys of the issuer', () => {
     expect(await userOf(await issuer.token({ sub: 'b' }), tokens)).toMatchObject({ name: `${issuer.url}#b` });
   });
 
-  it('count on while the issuer is away, and not for ever', async () => {
+  it('count on while the issuer is away, and not forever', async () => {
     const tokens = authenticator();
     await userOf(await issuer.token({ sub: 'a' }), tokens);
     issuer.answers.set(configurationPath, 'away');

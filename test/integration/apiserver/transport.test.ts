@@ -269,7 +269,7 @@ describe('the API server on the wire', () => {
     expect((await cluster.fetch('/apis', { headers: { accept: old } })).json.kind).toBe('APIGroupList');
   });
 
-  it('serves OpenAPI documents under their hash for ever, and redirects from an old one', async () => {
+  it('serves OpenAPI documents under their hash forever, and redirects from an old one', async () => {
     const index = (await cluster.fetch('/openapi/v3')).json;
     const url = index.paths['apis/apps/v1'].serverRelativeURL;
     const document = await cluster.fetch(url);

@@ -106,7 +106,7 @@ it('deletes no data while a pod runs on', async () => {
   expect(await ask(true)).toBe(0);
   expect(printed).toBe(`stopped 2 pods that outlived a crash\ndata deleted: ${cluster.directory}\n`);
   expect([await runs(willing), await runs(stubborn), existsSync(cluster.directory)]).toEqual([false, false, false]);
-  // Control groups are not in the directory, and stay for ever when nobody removes them.
+  // Control groups are not in the directory, and stay forever when nobody removes them.
   expect(await groupsOfThisTest()).toEqual([]);
 });
 

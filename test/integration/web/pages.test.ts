@@ -156,7 +156,7 @@ describe('pages', () => {
     expect((await fetch(`${url}/apps/%E0%A4%A/x`)).status).toBe(400);
   });
 
-  it('give styles a name that changes with them, to be kept for ever', async () => {
+  it('give styles a name that changes with them, to be kept forever', async () => {
     const { url } = await start();
     const [, path] = /href="(\/assets\/page\.[0-9a-f]{16}\.css)"/.exec(await get(url)) ?? [];
     const answer = await fetch(`${url}${path}`);

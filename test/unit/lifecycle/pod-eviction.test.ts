@@ -33,7 +33,7 @@ describe('time that a pod may stay', () => {
       })),
     });
 
-  it('is for ever without taints or limits', () => {
+  it('is forever without taints or limits', () => {
     expect(stayOf(podOf('web'), [], now)).toBe('forever');
     expect(stayOf(tolerating(undefined), [taint], now)).toBe('forever');
   });

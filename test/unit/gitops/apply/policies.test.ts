@@ -173,7 +173,7 @@ describe('expressions', () => {
     expect(health(widget({}), { inProgress: "'text'" })?.reason).toMatch(/must evaluate to bool/);
   });
 
-  it('that would run for ever end', () => {
+  it('that would run forever end', () => {
     const list = `[${new Array(200).fill(1).join(',')}]`;
     const nested = `${list}.all(a, ${list}.all(b, ${list}.all(c, ${list}.all(d, a + b + c + d > 0))))`;
     expect(health(widget({}), { inProgress: nested })?.reason).toMatch(/cost limit/);
