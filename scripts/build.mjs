@@ -37,9 +37,9 @@ const bundle = await rolldown({
     },
   ],
 });
-// V8 keeps the text of a program for as long as it runs, at a byte a character when it is ASCII: 3.3 MB so, 4.3 as it is written. Names of
-// functions and classes stay, and lines, of which Node prints the one that an error was not caught in. For lines of the modules in a stack
-// trace run it with NODE_OPTIONS=--enable-source-maps.
+// V8 keeps the text of a program for as long as it runs: at a byte a character when it is ASCII. That is 3.3 MB, and 4.3 as it is written.
+// Names of functions and classes stay, and lines, of which Node prints the one that an error was not caught in. For lines of the modules in
+// a stack trace run it with NODE_OPTIONS=--enable-source-maps.
 await bundle.write({
   dir: join(root, 'dist'),
   format: 'esm',

@@ -1,5 +1,5 @@
-// Writes src/api/go-structs.json: the fields of the structures whose values answers show whole, as Go's encoder prints them: by their Go
-// names, in the order of their declaration, none left out.
+// Writes src/api/go-structs.json: the fields of the structures whose values answers show whole. Go's encoder prints them by their Go names,
+// in the order of their declaration, none left out.
 //
 //   node scripts/gen-go-structs.mjs [--go-root DIR] [--out FILE]
 //

@@ -2,9 +2,9 @@
 //
 //   node scripts/gen-protobuf.mjs [--go-root DIR] [--schemas FILE] [--out FILE] [--verbose]
 //
-// Input: the generated.proto files in Debian's golang-k8s-api-dev and golang-k8s-apimachinery-dev (facts only: names,
-// numbers, types). src/api/schemas.json gives the JSON spelling of a field and the meaning of its absence.
-// scripts/protobuf-facts.mjs has fields newer than Debian. `npm run generate` runs it after gen-schemas.mjs.
+// Input: the generated.proto files in Debian's golang-k8s-api-dev and golang-k8s-apimachinery-dev. Facts only are taken: names, numbers,
+// types. The file src/api/schemas.json gives the JSON spelling of a field and the meaning of its absence. The fields in
+// scripts/protobuf-facts.mjs are newer than Debian. `npm run generate` runs it after gen-schemas.mjs.
 //
 // The output is deterministic and has one line per message:
 //

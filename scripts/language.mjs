@@ -1,7 +1,7 @@
 // The language gate: reads comments, test titles, texts for users and documents, and reports prose that breaks the rules.
 //
 //   node scripts/language.mjs                        everything, as npm run check does: folders above their ceiling fail
-//   node scripts/language.mjs [--words N] PATH...    every finding below PATH; N is the longest sentence (40; writers keep to 25)
+//   node scripts/language.mjs [--words N] PATH...    every finding below PATH; N is the longest sentence (25)
 //   node scripts/language.mjs --figures [--words N]  findings of each kind by folder
 //   node scripts/language.mjs --lower                lowers each ceiling to the present count
 import { execFileSync } from 'node:child_process';

@@ -1,8 +1,8 @@
-// Fields that are newer than Debian's packages (Kubernetes 1.32), in the language of those: without them clients that know more than Debian
-// would lose what they send. From Kubernetes 1.36; facts only. A message that is there already gets the fields added.
+// Fields that are newer than Debian's packages (Kubernetes 1.32), in the language of those. Without them newer clients would lose what they
+// send. From Kubernetes 1.36; facts only. A message that is there already gets the fields added.
 //
-// Source of the numbers: the `protobuf` tags of k8s.io/api 1.36, as the CUE module `cue.dev/x/k8s.io` (api/core/v1, api/storage/v1,
-// api/resource/v1, api/autoscaling/v2, apiextensions/v1) repeats them for each field as `@protobuf(NUMBER,…)`.
+// Source of the numbers: the `protobuf` tags of k8s.io/api 1.36. The CUE module `cue.dev/x/k8s.io` repeats them for each field as
+// `@protobuf(NUMBER,…)`. Its packages are api/core/v1, api/storage/v1, api/resource/v1, api/autoscaling/v2 and apiextensions/v1.
 export const newerFields = [
   `
 package k8s.io.api.core.v1;

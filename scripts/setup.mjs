@@ -70,8 +70,7 @@ export function setUp() {
 if (process.argv[1] === fileURLToPath(import.meta.url)) setUp();
 
 /**
- * Environment of the program. glibc's allocator raises its trim threshold when the program's own large file is read and
- * freed, so that 7 MiB of a start's memory stay resident. A fixed threshold, the usual one, releases them. It costs no
- * processor time.
+ * Environment of the program. glibc's allocator raises its trim threshold when the program's own large file is read and freed. Then 7 MiB
+ * of a start's memory stay resident. A fixed threshold, the usual one, releases them. It costs no processor time.
  */
 export const programEnvironment = { MALLOC_TRIM_THRESHOLD_: '131072', ...process.env };

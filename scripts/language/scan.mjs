@@ -127,8 +127,9 @@ export function readSource(source, { isTest = false, isJsx = false } = {}) {
   return { pieces, functions: exportedFunctions(tokens) };
 }
 
-/** A text for people has at least four words of letters; names, paths, queries and style sheets have not. */
+/** A text for people has at least four words of letters. Names, paths, queries, style sheets and programs of a shell are none. */
 function isSentence(text) {
+  if (/\$[1-9@]/.test(text)) return false;
   if (/^\s*(SELECT|INSERT|UPDATE|DELETE|CREATE|PRAGMA)\b/.test(text) || /[{};]\s*\n/.test(text)) return false;
   return text.split(/\s+/).filter((word) => /^[("'`]*[A-Za-z][a-z'’-]*[)"'`]*[.,:;!?]*$/.test(word)).length >= 4;
 }

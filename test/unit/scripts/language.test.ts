@@ -96,9 +96,9 @@ describe('reading source', () => {
     ]);
   });
 
-  it('takes sentences of source for texts, not of tests, and neither names nor queries', () => {
+  it('takes sentences of source for texts, not of tests, and no names, queries or programs of a shell', () => {
     const source =
-      "fail('The app waits for its source.');\nsql('SELECT key FROM log WHERE revision < 3');\nname('app.kubernetes.io/name');";
+      "fail('The app waits for its source.');\nsql('SELECT key FROM log WHERE revision < 3');\nrun('mount $1 and then wait for it');\nname('app.kubernetes.io/name');";
     expect(readSource(source).pieces).toEqual([{ kind: 'text', line: 1, text: 'The app waits for its source.' }]);
     expect(readSource(source, { isTest: true }).pieces).toEqual([]);
   });
