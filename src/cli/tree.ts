@@ -2,7 +2,7 @@ import pc from 'picocolors';
 import { nameOfApp } from '../api/kustomize/v1/app-name.ts';
 import { systemClock } from '../base/clock.ts';
 import { plain } from '../base/plain-text.ts';
-import { createVerbContext } from '../gitops/verbs/context.ts';
+import { createObjectContext } from '../gitops/verbs/object-context.ts';
 import { type TreeNode, treeOf } from '../gitops/verbs/tree.ts';
 import { keyOf } from '../machinery/object.ts';
 import { type AppCommand, findApp, noControllerTextAt, withClient } from './connect.ts';
@@ -23,7 +23,7 @@ export function showTree(options: TreeOptions): Promise<ExitCode> {
         fix: 'Look there: kubectl get all -l kustomize.toolkit.fluxcd.io/name=NAME --kubeconfig FILE',
       });
     }
-    const context = createVerbContext({ client, clock: systemClock, noControllerText: await noControllerTextAt(client) });
+    const context = createObjectContext({ client, clock: systemClock, noControllerText: await noControllerTextAt(client) });
     const objects = await treeOf(context, app);
     writeResult(options, { app: keyOf(app), objects }, () => textOf(nameOfApp(app.metadata), objects));
     return objects.some(isBad) ? 1 : 0;

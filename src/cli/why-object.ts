@@ -1,7 +1,7 @@
 import { systemClock } from '../base/clock.ts';
 import { plain } from '../base/plain-text.ts';
 import type { HttpClient } from '../client/http-client.ts';
-import { createVerbContext } from '../gitops/verbs/context.ts';
+import { createObjectContext } from '../gitops/verbs/object-context.ts';
 import { explainObject, type ObjectWhy } from '../gitops/verbs/why.ts';
 import { findApp, noControllerTextAt } from './connect.ts';
 import { type ExitCode, Failure } from './failure.ts';
@@ -17,7 +17,7 @@ export interface Target {
 
 /** Shows why one object is as it is: its health, conditions, last warnings, app and commit. 1 when it is not well. */
 export async function showObject(client: HttpClient, target: Target, options: WhyOptions): Promise<ExitCode> {
-  const context = createVerbContext({
+  const context = createObjectContext({
     client,
     clock: systemClock,
     noControllerText: await noControllerTextAt(client),

@@ -33,13 +33,16 @@ function loadedBy(file: string, seen = new Set<string>()): readonly string[] {
 const neededPackages = ['commander', 'picocolors', 'js-yaml'];
 /** Modules of a running cluster, and the rules and compilers that judge objects. */
 const clusterModules =
-  /^(storage|apiserver|controllers|scheduler|node-agent|proxy|web|reconcile|gitops\/(render\/builder|engine|apply\/observe))\b|^machinery\/cel\b|^api\/kinds\.js$|^base\/log\.js$|^cli\/compose/;
+  /^(storage|apiserver|controllers|scheduler|node-agent|proxy|web|reconcile|gitops\/(render\/builder|engine|apply\/(sync|acts|target)|apply\/observe\/(?!health)))\b|^machinery\/cel\b|^api\/kinds\.js$|^base\/log\.js$|^cli\/compose/;
 
-it.each(['program', 'status', 'apps', 'history', 'why', 'events', 'trace'])('the module cli/%s loads no part of a cluster', (name) => {
-  const part = bundled.find((file) => modulesOf(join(dist, file)).includes(`cli/${name}.js`));
-  const modules = part === undefined ? [] : loadedBy(join(dist, part));
-  expect(modules).toContain(`cli/${name}.js`);
-  expect(modules.filter((module) => clusterModules.test(module))).toEqual([]);
-  const packages = modules.flatMap((module) => /^node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(module)?.[1] ?? []);
-  expect([...new Set(packages)].filter((each) => !neededPackages.includes(each))).toEqual([]);
-});
+it.each(['program', 'status', 'apps', 'history', 'why', 'events', 'trace', 'tree', 'why-object'])(
+  'the module cli/%s loads no part of a cluster',
+  (name) => {
+    const part = bundled.find((file) => modulesOf(join(dist, file)).includes(`cli/${name}.js`));
+    const modules = part === undefined ? [] : loadedBy(join(dist, part));
+    expect(modules).toContain(`cli/${name}.js`);
+    expect(modules.filter((module) => clusterModules.test(module))).toEqual([]);
+    const packages = modules.flatMap((module) => /^node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(module)?.[1] ?? []);
+    expect([...new Set(packages)].filter((each) => !neededPackages.includes(each))).toEqual([]);
+  },
+);

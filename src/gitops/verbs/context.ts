@@ -1,13 +1,9 @@
-import type { Pod } from '../../api/core/v1/pod.ts';
 import type { Clock } from '../../base/clock.ts';
 import { createRedactor } from '../../base/redactor.ts';
 import type { Client } from '../../client/client.ts';
 import { createResourceMapper, type ResourceMapper } from '../apply/objects/resource-mapper.ts';
-import { type CauseOptions, findCause } from '../apply/observe/causes.ts';
-import { awaitsStatusIn, type HealthView } from '../apply/observe/health.ts';
 import { overlayOf } from '../apply/plan/app-spec.ts';
 import { type AppBuilder, createAppBuilder } from '../apply/plan/post-build.ts';
-import type { Cause } from '../apply/records/object-healths.ts';
 import { createBuilder } from '../render/builder.ts';
 import type { BuildTools } from '../render/tools.ts';
 import { createAppTrees, viewOfTree } from './app-tree.ts';
@@ -21,28 +17,21 @@ export interface VerbContext {
   readonly mapper: ResourceMapper;
   readonly builder: AppBuilder;
   readonly trees: AppTrees;
-  /** For rules of health; the pods of an object are added by whoever has read them. */
-  healthView(): Promise<Omit<HealthView, 'podsOf'>>;
-  /** Reason why the pods of an unhealthy object are not ready, as far as the cluster shows it. */
-  causeOf(pods: readonly Pod[]): Promise<Cause | undefined>;
 }
 
-export interface VerbContextOptions extends Pick<HealthView, 'noControllerText'>, Pick<CauseOptions, 'readLastLine'> {
+export interface VerbContextOptions {
   readonly client: Client;
   readonly clock: Clock;
   readonly tools?: BuildTools | undefined;
 }
 
-export function createVerbContext({ client, clock, tools, noControllerText, readLastLine }: VerbContextOptions): VerbContext {
-  const lookup = createLookup(client);
+export function createVerbContext({ client, clock, tools }: VerbContextOptions): VerbContext {
   return {
     client,
-    lookup,
+    lookup: createLookup(client),
     mapper: createResourceMapper({ client, clock }),
     builder: createAppBuilder({ client, builder: createBuilder(tools) }),
     trees: createAppTrees(client),
-    causeOf: (pods) => findCause(pods, { client, readLastLine, now: clock.now }),
-    healthView: async () => ({ now: clock.now, noControllerText, awaitsStatus: awaitsStatusIn(await lookup.all()) }),
   };
 }
 
@@ -52,7 +41,6 @@ export function offlineContext(tools: BuildTools | undefined): Pick<VerbContext,
   return {
     builder: {
       redactor: createRedactor(),
-      learn: () => Promise.resolve(),
       build: (app, { source, commit }, signal) =>
         builder.build({ source, commit, path: app.spec.path ?? '', overlay: overlayOf(app), signal }),
     },

@@ -8,8 +8,8 @@ import type { Resource } from '../../machinery/resource.ts';
 import { isForbidden } from '../../machinery/status-error.ts';
 import { describe, tryParseId } from '../apply/objects/object-id.ts';
 import { type HealthView, healthOf } from '../apply/observe/health.ts';
-import type { VerbContext } from './context.ts';
 import type { Lookup } from './lookup.ts';
+import type { ObjectContext } from './object-context.ts';
 
 /** An object of an app, or one that came of it, with how it does. */
 export interface TreeNode {
@@ -29,9 +29,12 @@ const maxDepth = 10;
 const passingKinds: readonly string[] = ['Event', 'Lease'];
 
 /** The app's inventory, and below each object what names it as its owner; without what the app has from Secrets. */
-export async function treeOf({ client, lookup, builder, healthView }: VerbContext, app: Kustomization): Promise<readonly TreeNode[]> {
-  await builder.learn(app, new AbortController().signal);
-  const redact = (text: string): string => builder.redactor.text(text, keyOf(app));
+export async function treeOf(
+  { client, lookup, redactor, learn, healthView }: ObjectContext,
+  app: Kustomization,
+): Promise<readonly TreeNode[]> {
+  await learn(app);
+  const redact = (text: string): string => redactor.text(text, keyOf(app));
   const shown = (node: TreeNode): TreeNode => ({
     ...node,
     name: redact(node.name),

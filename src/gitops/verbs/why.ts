@@ -1,16 +1,16 @@
 import { events } from '../../api/core/v1/event.ts';
 import type { Pod } from '../../api/core/v1/pod.ts';
-import { pods } from '../../api/core/v1/pod.ts';
 import { kustomizations } from '../../api/kustomize/v1/kustomization.ts';
 import type { Client, DiscoveredResource } from '../../client/client.ts';
 import type { Health } from '../../lifecycle/reasons.ts';
 import type { Why } from '../../lifecycle/why.ts';
 import { type DynamicObject, type KubeObject, keyOf, type ObjectRef } from '../../machinery/object.ts';
+import type { Resource } from '../../machinery/resource.ts';
 import { describeObject, tryParseId } from '../apply/objects/object-id.ts';
-import { withCause } from '../apply/observe/causes.ts';
 import { healthOf } from '../apply/observe/health.ts';
-import type { VerbContext } from './context.ts';
+import { withCause } from '../apply/records/object-healths.ts';
 import { timeOfEvent } from './events.ts';
+import type { ObjectContext } from './object-context.ts';
 import { type Trace, traceObject } from './trace.ts';
 import { explainApp } from './why-app.ts';
 
@@ -38,8 +38,8 @@ export interface ObjectQuestion {
 }
 
 /** Undefined when there is no such object. */
-export async function explainObject(context: VerbContext, question: ObjectQuestion): Promise<ObjectWhy | 'unknown-kind' | undefined> {
-  const { client, lookup, builder } = context;
+export async function explainObject(context: ObjectContext, question: ObjectQuestion): Promise<ObjectWhy | 'unknown-kind' | undefined> {
+  const { client, lookup, redactor } = context;
   const resource = await lookup.kind(question.kind);
   if (resource === undefined) return 'unknown-kind';
   const object = await findObject(context, resource, question);
@@ -48,8 +48,8 @@ export async function explainObject(context: VerbContext, question: ObjectQuesti
   const health = await explainHealth(context, object, healthOf(object, { ...(await context.healthView()), podsOf }), podsOf(object));
   const trace = await traceObject(client, lookup, object);
   const app = trace.app === undefined ? undefined : await client.get(kustomizations, trace.app);
-  if (app !== undefined) await builder.learn(app, new AbortController().signal);
-  const redact = (text: string): string => builder.redactor.text(text, app === undefined ? undefined : keyOf(app));
+  if (app !== undefined) await context.learn(app);
+  const redact = (text: string): string => redactor.text(text, app === undefined ? undefined : keyOf(app));
   const withoutSecrets = <T extends { readonly message: string }>(each: T): T => ({ ...each, message: redact(each.message) });
   return {
     object: redact(describeObject(object)),
@@ -61,7 +61,7 @@ export async function explainObject(context: VerbContext, question: ObjectQuesti
   };
 }
 
-async function explainHealth({ causeOf }: VerbContext, object: DynamicObject, health: Health, pods: readonly Pod[]): Promise<Health> {
+async function explainHealth({ causeOf }: ObjectContext, object: DynamicObject, health: Health, pods: readonly Pod[]): Promise<Health> {
   if (health.status !== 'Progressing' && health.status !== 'Degraded') return health;
   const own = object.kind === 'Pod' && object.apiVersion === 'v1' ? [object as unknown as Pod] : pods;
   const cause = own.length === 0 ? undefined : await causeOf(own);
@@ -70,7 +70,7 @@ async function explainHealth({ causeOf }: VerbContext, object: DynamicObject, he
 }
 
 async function findObject(
-  { client, lookup }: VerbContext,
+  { client, lookup }: ObjectContext,
   resource: DiscoveredResource,
   { name, namespace, appRef }: ObjectQuestion,
 ): Promise<DynamicObject | undefined> {
@@ -91,9 +91,12 @@ async function namespacesOfApps(client: Client, appRef: ObjectRef | undefined): 
 }
 
 /** Pods of the object or of what it owns; read once, for the rules of health. */
-async function podsBelow({ client, lookup }: VerbContext, object: KubeObject): Promise<(of: KubeObject) => readonly Pod[]> {
+async function podsBelow({ client, lookup }: ObjectContext, object: KubeObject): Promise<(of: KubeObject) => readonly Pod[]> {
   const { namespace } = object.metadata;
   if (namespace === undefined || object.kind === 'Pod') return () => [];
+  // Its definition would bring the validation of pods along.
+  const pods = (await lookup.kindOf('', 'Pod')) as unknown as Resource<KubeObject & Pod> | undefined;
+  if (pods === undefined) return () => [];
   const { items } = await client.list(pods, { namespace, resourceVersion: '0' });
   const owned: Pod[] = [];
   for (const pod of items) {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { builtInGroups } from '../../../src/api/built-in-groups.ts';
 import { builtInKinds } from '../../../src/api/kinds.ts';
 import { loadSchemas } from '../../../src/api/schemas.ts';
 import type { KubeObject } from '../../../src/machinery/object.ts';
@@ -46,4 +47,9 @@ describe('every kind', () => {
     for (const field of Object.values(kind.selectableFields)) expect(typeof field(prepared)).toBe('string');
     for (const column of kind.columns) expect(column.cell(prepared, { now: 0 })).toBeDefined();
   });
+});
+
+it('the list of built-in groups is that of the kinds, without the kinds of Flux', () => {
+  const groups = new Set(builtInKinds.map(({ group }) => group).filter((group) => !group.endsWith('toolkit.fluxcd.io')));
+  expect([...builtInGroups].sort()).toEqual([...groups].sort());
 });

@@ -64,10 +64,6 @@ export async function findCause(pods: readonly Pod[], options: CauseOptions): Pr
   return waiting === undefined ? undefined : await findProbe(waiting, options);
 }
 
-/** The reason of an object with what was found about it. */
-export const withCause = (reason: string, { place, text }: Cause): string =>
-  place === 'instead' ? text : `${reason.replace(/\.$/, '')}; ${text}`;
-
 const unreadyIn = (pods: readonly Pod[]): readonly Pod[] =>
   pods.filter(({ status }) => status?.phase !== 'Succeeded' && !isConditionTrue(status?.conditions, 'Ready'));
 

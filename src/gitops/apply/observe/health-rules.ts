@@ -1,3 +1,6 @@
+import type { KubeObject } from '../../../machinery/object.ts';
+import { parseApiVersion } from '../../../machinery/resource.ts';
+
 /**
  * Rules for the status of well-known custom kinds, as the documents of their projects have it: expressions in CEL, like those of
  * `spec.healthCheckExprs`, which come before these. The first that holds counts, in the order of the fields; an expression about a field
@@ -317,3 +320,27 @@ export const kindRules: readonly KindRule[] = [
     ...phases('status.PostgresClusterStatus', { failed: ['CreateFailed', 'UpdateFailed', 'SyncFailed', 'Invalid'], current: ['Running'] }),
   },
 ];
+
+/** The rule of an object's kind; undefined when there is none. */
+export function ruleOf({ apiVersion, kind }: KubeObject): KindRule | undefined {
+  return ruleOfKind(parseApiVersion(apiVersion).group, kind);
+}
+
+export function ruleOfKind(group: string, kind: string): KindRule | undefined {
+  const place = `${group}/${kind}`;
+  let rule = found.get(place);
+  if (rule === undefined && !found.has(place)) {
+    rule = kindRules.find((each) => matches(each, group, kind));
+    if (found.size < maxFound) found.set(place, rule);
+  }
+  return rule;
+}
+
+const found = new Map<string, KindRule | undefined>();
+/** Kinds whose rule is remembered, with those that have none. */
+const maxFound = 1_000;
+
+function matches({ group, kinds, except = [] }: KindRule, of: string, kind: string): boolean {
+  const isGroup = group.startsWith('*.') ? of.endsWith(group.slice(1)) : of === group;
+  return isGroup && (kinds?.includes(kind) ?? !except.includes(kind));
+}

@@ -3,13 +3,13 @@ import type { Deployment } from '../../../api/apps/v1/deployment.ts';
 import type { ReplicaSet } from '../../../api/apps/v1/replica-set.ts';
 import type { StatefulSet } from '../../../api/apps/v1/stateful-set.ts';
 import type { Job } from '../../../api/batch/v1/job.ts';
+import { builtInGroups } from '../../../api/built-in-groups.ts';
 import type { PersistentVolume } from '../../../api/core/v1/persistent-volume.ts';
 import type { PersistentVolumeClaim } from '../../../api/core/v1/persistent-volume-claim.ts';
 import type { Pod } from '../../../api/core/v1/pod.ts';
 import type { ReplicationController } from '../../../api/core/v1/replication-controller.ts';
 import type { Service } from '../../../api/core/v1/service.ts';
 import type { Condition } from '../../../api/flux.ts';
-import { builtInKinds } from '../../../api/kinds.ts';
 import type { Ingress } from '../../../api/networking/v1/ingress.ts';
 import type { DiscoveredResource } from '../../../client/client.ts';
 import {
@@ -23,7 +23,7 @@ import {
 } from '../../../lifecycle/reasons.ts';
 import type { KubeObject } from '../../../machinery/object.ts';
 import { parseApiVersion } from '../../../machinery/resource.ts';
-import { healthByRule, ruleOf } from './rule-health.ts';
+import { type KindRule, ruleOf } from './health-rules.ts';
 
 /** Rules for the objects of one app: those of their kinds, and the app's own. */
 export interface HealthRules {
@@ -40,11 +40,11 @@ export interface HealthView {
   /** True when a controller is to write the status of objects of this kind. Absent: no kind is known to have one. */
   readonly awaitsStatus?: ((object: KubeObject) => boolean) | undefined;
   readonly noControllerText?: ((object: KubeObject) => string | undefined) | undefined;
+  /** `healthByRule`, which comes with a compiler: absent in a cluster without kinds that have rules. */
+  readonly healthByRule?: ((object: KubeObject, rule: KindRule) => Health) | undefined;
 }
 
 const isFluxGroup = (group: string): boolean => group.endsWith('toolkit.fluxcd.io');
-
-const builtIn = new Set(builtInKinds.filter(({ group }) => !isFluxGroup(group)).map(({ group, kind }) => `${group}/${kind}`));
 
 /** Makes `HealthView.awaitsStatus` of what discovery says: custom kinds whose status is a subresource of its own. */
 export function awaitsStatusIn(resources: readonly DiscoveredResource[]): (object: KubeObject) => boolean {
@@ -52,8 +52,8 @@ export function awaitsStatusIn(resources: readonly DiscoveredResource[]): (objec
     resources.filter(({ subresources }) => subresources.includes('status')).map(({ group, kind }) => `${group}/${kind}`),
   );
   return ({ apiVersion, kind }) => {
-    const name = `${parseApiVersion(apiVersion).group}/${kind}`;
-    return kinds.has(name) && !builtIn.has(name);
+    const { group } = parseApiVersion(apiVersion);
+    return kinds.has(`${group}/${kind}`) && !builtInGroups.has(group);
   };
 }
 
@@ -287,7 +287,7 @@ function genericHealth(object: KubeObject, view: HealthView): Health {
     return deadline === undefined ? healthy : { ...progressing(`${what} waits for its controller`), recheckAt: deadline };
   }
   if (typeof status.observedGeneration === 'number' && isBehind(object, status.observedGeneration)) return changed(object);
-  if (rule !== undefined) return healthByRule(object, rule);
+  if (rule !== undefined && view.healthByRule !== undefined) return view.healthByRule(object, rule);
   const find = (type: string): Condition | undefined => conditionIn(object, type);
   const stalled = find('Stalled');
   if (stalled?.status === 'True') return degraded(`${what}: ${stalled.message ?? stalled.reason ?? ''}`);

@@ -4,20 +4,7 @@ import { type CelProgram, compileCel } from '../../../machinery/cel/cel.ts';
 import { CelCostError, CelEvaluationError } from '../../../machinery/cel/errors.ts';
 import { dynType } from '../../../machinery/cel/types.ts';
 import type { DynamicObject, KubeObject } from '../../../machinery/object.ts';
-import { parseApiVersion } from '../../../machinery/resource.ts';
-import { type KindRule, kindRules } from './health-rules.ts';
-
-/** The rule of an object's kind; undefined when there is none. */
-export function ruleOf({ apiVersion, kind }: KubeObject): KindRule | undefined {
-  const { group } = parseApiVersion(apiVersion);
-  const place = `${group}/${kind}`;
-  let rule = found.get(place);
-  if (rule === undefined && !found.has(place)) {
-    rule = kindRules.find((each) => matches(each, group, kind));
-    if (found.size < maxFound) found.set(place, rule);
-  }
-  return rule;
-}
+import type { KindRule } from './health-rules.ts';
 
 /** Judges an object that has a status by the rule. */
 export function healthByRule(object: KubeObject, rule: KindRule): Health {
@@ -27,15 +14,6 @@ export function healthByRule(object: KubeObject, rule: KindRule): Health {
   if (holds(rule.failed, object)) return { status: 'Degraded', reason: `${what}: ${text === '' ? 'it failed' : text}` };
   if (!holds(rule.inProgress, object) && holds(rule.current, object)) return { status: 'Healthy', reason: '' };
   return { status: 'Progressing', reason: text === '' ? `${what} is not ready yet` : `${what}: ${text}` };
-}
-
-const found = new Map<string, KindRule | undefined>();
-/** Kinds whose rule is remembered, with those that have none. */
-const maxFound = 1_000;
-
-function matches({ group, kinds, except = [] }: KindRule, of: string, kind: string): boolean {
-  const isGroup = group.startsWith('*.') ? of.endsWith(group.slice(1)) : of === group;
-  return isGroup && (kinds?.includes(kind) ?? !except.includes(kind));
 }
 
 const fields = { apiVersion: dynType, kind: dynType, metadata: dynType, spec: dynType, status: dynType };

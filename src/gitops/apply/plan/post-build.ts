@@ -1,12 +1,9 @@
 import { createHash } from 'node:crypto';
-import { configMaps } from '../../../api/core/v1/config-map.ts';
-import { secrets } from '../../../api/core/v1/secret.ts';
-import type { Kustomization, SubstituteReference } from '../../../api/kustomize/v1/kustomization.ts';
+import type { Kustomization } from '../../../api/kustomize/v1/kustomization.ts';
 import { annotations } from '../../../api/well-known.ts';
 import { createRedactor, type Redactor } from '../../../base/redactor.ts';
 import type { Client } from '../../../client/client.ts';
 import { type DynamicObject, deepFreeze, type KubeObject, keyOf } from '../../../machinery/object.ts';
-import { isNotFound, isStatusError, type StatusError } from '../../../machinery/status-error.ts';
 import { formatYaml, parseYamlDocuments, YamlError } from '../../../machinery/yaml.ts';
 import type { BuildError, BuildResult, Manifest } from '../../manifests/manifest.ts';
 import type { Builder } from '../../render/builder.ts';
@@ -15,6 +12,7 @@ import { overlayOf, sourceKeyOf } from './app-spec.ts';
 import { withoutLeftOut } from './left-out.ts';
 import { formsOf, secretValuesIn } from './secret-values.ts';
 import { SubstitutionError, substitute, UnsetVariableError } from './substitution.ts';
+import { createVariables, type Variables } from './variables.ts';
 
 /** The result of an app's spec for its path at a revision. */
 export interface AppBuilder {
@@ -24,8 +22,6 @@ export interface AppBuilder {
    * The redactor gets the app's values from Secrets first, and errors of the build are without them.
    */
   build(app: Kustomization, revision: KnownRevision, signal: AbortSignal): Promise<BuildResult>;
-  /** Gives the redactor what the app has from Secrets, without a build. A value that cannot be read cannot be shown either. */
-  learn(app: Kustomization, signal: AbortSignal): Promise<void>;
   /** Takes values of Secrets out of messages; their owner is the app's key. */
   readonly redactor: Redactor;
 }
@@ -39,7 +35,6 @@ export interface AppBuilderOptions {
 
 /** A label or annotation that keeps an object's dollar signs as they are. */
 const substituteKey = 'kustomize.toolkit.fluxcd.io/substitute';
-const variableName = /^[_\p{L}][_\p{L}\p{Nd}]*$/u;
 interface Finished extends Outcome {
   /** Digest of its variables and metadata. */
   readonly key: string;
@@ -54,12 +49,6 @@ interface Outcome {
 
 const limits = { maxBytes: 10 * 1024 * 1024, maxDepth: 100, maxAliases: 0, maxDocuments: 1 };
 
-interface Variables {
-  readonly values: ReadonlyMap<string, string>;
-  /** Names of those that a Secret brought. */
-  readonly secret: ReadonlySet<string>;
-}
-
 export function createAppBuilder({ client, builder, redactor = createRedactor() }: AppBuilderOptions): AppBuilder {
   /** By object of the build, then by app: what came of it, and of which variables and metadata. */
   const finished = new WeakMap<KubeObject, Map<string, Finished>>();
@@ -68,14 +57,10 @@ export function createAppBuilder({ client, builder, redactor = createRedactor() 
   const filtered = new WeakMap<BuildResult, { readonly key: string; readonly result: BuildResult }>();
   /** Builds whose Secrets the redactor has, with the app that it has them for. */
   const looked = new WeakMap<BuildResult, string>();
-  /** Forms of the values of a Secret, by its `data`. */
-  const forms = new WeakMap<object, readonly string[]>();
+  const { variablesOf } = createVariables({ client, redactor });
 
   return {
     redactor,
-    async learn(app, signal) {
-      await variablesOf(app, signal);
-    },
     async build(app, revision, signal) {
       const result = await buildWhole(app, revision, signal);
       const owner = keyOf(app);
@@ -139,63 +124,6 @@ export function createAppBuilder({ client, builder, redactor = createRedactor() 
       manifests.push(object === manifest.object ? manifest : { ...manifest, object });
     }
     return { ...built, digest: errors.length > 0 ? '' : hash.digest('hex'), manifests, errors };
-  }
-
-  /** `substitute` wins over `substituteFrom`, of which later ones win. */
-  async function variablesOf(
-    app: Kustomization,
-    signal: AbortSignal,
-  ): Promise<{ readonly variables: Variables; readonly errors: readonly BuildError[] }> {
-    const variables = new Map<string, string>();
-    const secret = new Set<string>();
-    const errors: BuildError[] = [];
-    const add = (field: string, values: Readonly<Record<string, string>>, isSecret = false): void => {
-      for (const [name, value] of Object.entries(values)) {
-        if (!variableName.test(name)) {
-          errors.push({ file: '', message: `${field}: '${name}' var name is invalid, must match '^[_[:alpha:]][_[:alpha:][:digit:]]*$'` });
-        }
-        variables.set(name, value.replaceAll('\n', ''));
-        if (isSecret) secret.add(name);
-        else secret.delete(name);
-      }
-    };
-    for (const [index, reference] of (app.spec.postBuild?.substituteFrom ?? []).entries()) {
-      signal.throwIfAborted();
-      const field = `spec.postBuild.substituteFrom[${index}]`;
-      const values = await readValues(reference, app);
-      if (isStatusError(values)) errors.push({ file: '', message: `${field}: ${values.message}` });
-      else if (values !== undefined) add(field, values, reference.kind === 'Secret');
-      else if (reference.optional !== true) {
-        errors.push({
-          file: '',
-          message: `${field}: ${reference.kind} ${app.metadata.namespace}/${reference.name} does not exist`,
-          hint: 'Create it, or mark the reference as optional.',
-        });
-      }
-    }
-    add('spec.postBuild.substitute', app.spec.postBuild?.substitute ?? {});
-    return { variables: { values: variables, secret }, errors };
-  }
-
-  async function readValues(
-    { kind, name }: SubstituteReference,
-    app: Kustomization,
-  ): Promise<Readonly<Record<string, string>> | StatusError | undefined> {
-    const { namespace } = app.metadata;
-    try {
-      if (kind === 'ConfigMap') return (await client.get(configMaps, { namespace, name })).data ?? {};
-      const { data = {} } = await client.get(secrets, { namespace, name });
-      const values = Object.fromEntries(Object.entries(data).map(([key, value]) => [key, Buffer.from(value, 'base64').toString('utf8')]));
-      const known = forms.get(data) ?? Object.values(values).flatMap(formsOf);
-      forms.set(data, known);
-      redactor.add(keyOf(app), known);
-      return values;
-    } catch (err) {
-      if (isNotFound(err)) return undefined;
-      // A value that may not be read is this app's trouble; thrown, it would stop every app of the source.
-      if (isStatusError(err)) return err;
-      throw new Error(`read ${kind} ${namespace}/${name}`, { cause: err });
-    }
   }
 }
 

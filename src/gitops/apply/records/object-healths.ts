@@ -20,6 +20,10 @@ export interface Cause {
   readonly fix?: string;
 }
 
+/** The reason of an object with what was found about it. */
+export const withCause = (reason: string, { place, text }: Cause): string =>
+  place === 'instead' ? text : `${reason.replace(/\.$/, '')}; ${text}`;
+
 /** The search for the cause of `of`, the object and reason that the app is not healthy for. */
 export interface CauseSearch {
   readonly of: string;

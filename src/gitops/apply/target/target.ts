@@ -17,6 +17,7 @@ import type { Expressions } from '../observe/expressions.ts';
 import { awaitsStatusIn, type HealthRules, type HealthView, healthOf } from '../observe/health.ts';
 import { createHealthChecks, type HealthChecks } from '../observe/health-checks.ts';
 import { createOwnedObjects, type OwnedObjects } from '../observe/owned-objects.ts';
+import { healthByRule } from '../observe/rule-health.ts';
 import { type IsOverridden, takeoverRules } from '../observe/takeover.ts';
 import type { Claims } from '../plan/claims.ts';
 import { isDefinition } from '../plan/plan.ts';
@@ -152,6 +153,7 @@ export function createTarget(
     podsOf: owned.podsOf,
     now: clock.now,
     noControllerText,
+    healthByRule,
     awaitsStatus(object) {
       if (mapper.last !== discovered) {
         discovered = mapper.last;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { healthOf } from '../../../../../src/gitops/apply/observe/health.ts';
-import { type KindRule, kindRules } from '../../../../../src/gitops/apply/observe/health-rules.ts';
-import { ruleOf } from '../../../../../src/gitops/apply/observe/rule-health.ts';
+import { type KindRule, kindRules, ruleOf } from '../../../../../src/gitops/apply/observe/health-rules.ts';
+import { healthByRule } from '../../../../../src/gitops/apply/observe/rule-health.ts';
 import type { HealthStatus } from '../../../../../src/lifecycle/reasons.ts';
 import type { KubeObject } from '../../../../../src/machinery/object.ts';
 
@@ -158,7 +158,7 @@ const objectOf = ([place, , status, rest = {}]: Case): KubeObject => {
   const [group = '', kind = ''] = place.split('/');
   return { apiVersion: `${group}/v1`, kind, metadata: { name: 'x', generation: 1 }, status, ...rest } as KubeObject;
 };
-const health = (object: KubeObject) => healthOf(object, { podsOf: () => [], now: () => 0 });
+const health = (object: KubeObject) => healthOf(object, { podsOf: () => [], now: () => 0, healthByRule });
 
 describe('health of well-known custom kinds', () => {
   it.each(cases.map((each) => [`${each[0]} ${JSON.stringify(each[2])}`, each] as const))('%s', (_, each) => {

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Deployment } from '../../../../../src/api/apps/v1/deployment.ts';
 import type { Pod } from '../../../../../src/api/core/v1/pod.ts';
 import { awaitsStatusIn, type HealthView, healthOf } from '../../../../../src/gitops/apply/observe/health.ts';
+import { healthByRule } from '../../../../../src/gitops/apply/observe/rule-health.ts';
 import { worstOf } from '../../../../../src/lifecycle/reasons.ts';
 import type { KubeObject } from '../../../../../src/machinery/object.ts';
 
@@ -29,7 +30,7 @@ const deployment = (status: Deployment['status'], spec: Partial<Deployment['spec
 const now = Date.parse('2026-01-01T00:01:00Z');
 const secondsAgo = (seconds: number): string => new Date(now - seconds * 1_000).toISOString();
 const health = (object: KubeObject, pods: readonly Pod[] = [], view: Partial<HealthView> = {}) =>
-  healthOf(object, { podsOf: () => pods, now: () => now, ...view });
+  healthOf(object, { podsOf: () => pods, now: () => now, healthByRule, ...view });
 
 describe('health of a Deployment', () => {
   it('follows the rollout in its message', () => {
