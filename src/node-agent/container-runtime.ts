@@ -130,6 +130,12 @@ export interface ContainerRuntime {
   close(): Promise<void>;
 }
 
+/** The calls that make, start, stop and remove sandboxes and containers. */
+export type PodChanges = Pick<
+  ContainerRuntime,
+  'runPodSandbox' | 'stopPodSandbox' | 'removePodSandbox' | 'createContainer' | 'startContainer' | 'stopContainer' | 'removeContainer'
+>;
+
 /** For the node's condition, an Event, and the person who starts it. */
 export interface PodIsolation {
   readonly isolated: boolean;

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { createLimit, joinCall } from '../../base/concurrency.ts';
 import { GrpcError, grpcCodes } from '../../base/grpc.ts';
 import type { Log } from '../../base/log.ts';
-import { ContainerError, type ContainerId, type ContainerRuntime, type PodSandboxConfig, type SandboxId } from '../container-runtime.ts';
+import { ContainerError, type ContainerId, type PodChanges, type PodSandboxConfig, type SandboxId } from '../container-runtime.ts';
 import { placeOf, prepareMounts, removeLog, removePodFiles } from './container-files.ts';
 import { annotations, containerConfig, labels, logPathOf, sandboxConfig, storedConfig } from './cri-config.ts';
 import type { PodList, PodListOptions } from './pod-list.ts';
@@ -18,12 +18,6 @@ export interface PodChangesOptions extends PodListOptions {
   readonly nodeName: string;
   readonly log: Log;
 }
-
-/** Calls of the contract that make, start, stop and remove sandboxes and containers. */
-export type PodChanges = Pick<
-  ContainerRuntime,
-  'runPodSandbox' | 'stopPodSandbox' | 'removePodSandbox' | 'createContainer' | 'startContainer' | 'stopContainer' | 'removeContainer'
->;
 
 export function createPodChanges({ client, own, directory, pods, nodeName, log }: PodChangesOptions): PodChanges {
   const limitStarts = createLimit(startsAtOnce);

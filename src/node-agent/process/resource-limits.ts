@@ -16,13 +16,21 @@ export interface LimitCommands {
   readonly inside: string;
 }
 
+export interface CommandsOptions {
+  readonly pod: string;
+  readonly container: string;
+  readonly limits: ContainerLimits;
+  /** The file that says why it did not start. */
+  readonly failure: string;
+}
+
 /** Bounds what the containers of one node use: by control groups, or else by limits of each process. */
 export interface ResourceLimits {
   readonly condition: NodeConditionReport;
   /** Before the start of a container. */
   prepare(pod: string, container: string, limits: ContainerLimits): Promise<void>;
-  /** For the start of a container that was prepared, or of a command in it. `failure` is the file that says why it did not start. */
-  commandsOf(pod: string, container: string, limits: ContainerLimits, failure: string): LimitCommands;
+  /** For the start of a container that was prepared, or of a command in it. */
+  commandsOf(options: CommandsOptions): LimitCommands;
   ranOutOfMemory(pod: string, container: string): Promise<boolean>;
   /** Ends what is left of a container, or of a pod, and forgets it. */
   remove(pod: string, container?: string): Promise<void>;
@@ -81,7 +89,7 @@ export function createResourceLimits({ cgroups, isolation, directory, clock, log
 
     prepare: (pod, container, limits) => groups?.prepare(pod, container, limits) ?? Promise.resolve(),
 
-    commandsOf(pod, container, limits, failure) {
+    commandsOf({ pod, container, limits, failure }) {
       if (groups === undefined)
         return { outside: lines([...always(limits), ...bounded(limits)]), words: ['nice', '-n', String(niceness)], inside };
       return { outside: lines([...join(groups.entrances(pod, container), failure), ...always(limits)]), words: [], inside };
