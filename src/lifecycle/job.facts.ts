@@ -46,10 +46,7 @@ export function eventsOf(job: Job, world: JobWorld): readonly JobEvent[] {
   const events: JobEvent[] = [];
   let state = stateOf(job);
   const suspend = job.spec.suspend === true;
-  if (state === 'Complete' || state === 'Failed') {
-    const expiry = expiryOf(job);
-    return expiry !== undefined && expiry <= world.now ? [{ type: 'TTL_EXPIRED' }] : [];
-  }
+  if (state === 'Complete' || state === 'Failed') return events;
   if (state === 'Suspended' && !suspend) {
     events.push({ type: 'RESUMED' });
     state = 'Active';
@@ -122,15 +119,6 @@ export const replacesOnlyFailed = (spec: JobSpec): boolean => spec.podReplacemen
 export function deadlineOf({ spec, status }: Job): number | undefined {
   if (spec.activeDeadlineSeconds === undefined || status?.startTime === undefined || spec.suspend === true) return undefined;
   return Date.parse(status.startTime) + spec.activeDeadlineSeconds * 1000;
-}
-
-/** When a finished Job is deleted for its `ttlSecondsAfterFinished`, in milliseconds since the epoch. */
-export function expiryOf({ spec, status }: Job): number | undefined {
-  if (spec.ttlSecondsAfterFinished === undefined) return undefined;
-  const finished = status?.conditions?.find(({ type, status: value }) => (type === 'Complete' || type === 'Failed') && value === 'True');
-  return finished?.lastTransitionTime === undefined
-    ? undefined
-    : Date.parse(finished.lastTransitionTime) + spec.ttlSecondsAfterFinished * 1000;
 }
 
 /** Reason why a Job failed, or will fail once its pods have ended. */

@@ -17,7 +17,6 @@ export type JobEvent =
   | { readonly type: 'PODS_LEFT' }
   /** Every pod has ended and is counted. */
   | { readonly type: 'PODS_SETTLED' }
-  | { readonly type: 'TTL_EXPIRED' }
   | { readonly type: 'DELETED' };
 
 /**
@@ -38,7 +37,6 @@ export const jobMachine = setup({
     reportResumed() {},
     reportCompleted() {},
     reportFailed() {},
-    deleteJob() {},
   },
 }).createMachine({
   id: 'job',
@@ -74,8 +72,8 @@ export const jobMachine = setup({
         PODS_SETTLED: { target: 'Failed', actions: 'reportFailed' },
       },
     },
-    Complete: { on: { TTL_EXPIRED: { actions: 'deleteJob' } } },
-    Failed: { on: { TTL_EXPIRED: { actions: 'deleteJob' } } },
+    Complete: {},
+    Failed: {},
     Deleting: {},
   },
 });

@@ -1,9 +1,7 @@
 import type { RunningKubeApi } from '../../apiserver/create-kube-api.ts';
 import type { Component } from '../../base/component.ts';
 import type { Pki } from '../../base/pki.ts';
-import { createBootstrapTokenCleaner } from '../../controllers/bootstrap-token-cleaner.ts';
 import { createCertificateApprovingController } from '../../controllers/certificates/approving-controller.ts';
-import { createCertificateCleaningController } from '../../controllers/certificates/cleaning-controller.ts';
 import { createCertificateSigningController } from '../../controllers/certificates/signing-controller.ts';
 import { createClusterRoleAggregationController } from '../../controllers/cluster-role-aggregation.ts';
 import { createDeploymentController } from '../../controllers/deployment/deployment-controller.ts';
@@ -11,6 +9,8 @@ import { createDisruptionController } from '../../controllers/disruption/disrupt
 import { createEndpointSliceController } from '../../controllers/endpoint-slice/endpoint-slice-controller.ts';
 import { createEndpointSliceMirroringController } from '../../controllers/endpoint-slice/mirroring-controller.ts';
 import { createEndpointsController } from '../../controllers/endpoints/endpoints-controller.ts';
+import { createExpiryController } from '../../controllers/expiry/expiry-controller.ts';
+import { bootstrapTokens, certificateRequests, finishedJobs } from '../../controllers/expiry/rules.ts';
 import { createFlowSchemaController } from '../../controllers/flow-schema.ts';
 import { createGarbageCollector } from '../../controllers/garbage-collector/garbage-collector.ts';
 import { createJobController } from '../../controllers/job/job-controller.ts';
@@ -60,8 +60,9 @@ export function createControllers({ dependencies, pki, accountTokens, scheduler 
     createRootCaController({ ...dependencies('root-ca-certificate-publisher'), caCertificate: pki.caCertificate }),
     createCertificateApprovingController(dependencies('certificate-approving-controller')),
     createCertificateSigningController({ ...dependencies('certificate-signing-controller'), pki }),
-    createCertificateCleaningController(dependencies('certificate-cleaner-controller')),
-    createBootstrapTokenCleaner(dependencies('token-cleaner')),
+    createExpiryController(certificateRequests, dependencies('certificate-cleaner-controller')),
+    createExpiryController(bootstrapTokens, dependencies('token-cleaner')),
+    createExpiryController(finishedJobs, dependencies('ttl-after-finished-controller')),
     createFlowSchemaController(dependencies('flow-schema-controller')),
     createGarbageCollector(dependencies('garbage-collector-controller')),
     createNodeLifecycleController(dependencies('node-controller')),

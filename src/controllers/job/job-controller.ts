@@ -3,7 +3,7 @@ import { type Pod, pods } from '../../api/core/v1/pod.ts';
 import { finalizers } from '../../api/well-known.ts';
 import { timestampOf } from '../../base/clock.ts';
 import type { New } from '../../client/client.ts';
-import { deadlineOf, eventsOf, expiryOf, failureOf, type JobWorld, missingPods, stateOf, statusOf } from '../../lifecycle/job.facts.ts';
+import { deadlineOf, eventsOf, failureOf, type JobWorld, missingPods, stateOf, statusOf } from '../../lifecycle/job.facts.ts';
 import { jobMachine } from '../../lifecycle/job.machine.ts';
 import { controllerOf, deepEqual, keyOf } from '../../machinery/object.ts';
 import { isNotFound } from '../../machinery/status-error.ts';
@@ -25,8 +25,9 @@ const maxPodsAPass = 500;
 /** Index of pods that carry the tracking finalizer, by key of the Job they were made for. */
 const trackedByJob = 'tracked-by-job';
 
-/** A Job with another value in `spec.managedBy` belongs to someone else. */
-const managedBy = 'kubernetes.io/job-controller';
+/** False for a Job that names the controller of somebody else. */
+export const isManagedHere = ({ spec: { managedBy } }: Job): boolean =>
+  managedBy === undefined || managedBy === 'kubernetes.io/job-controller';
 
 /**
  * Runs the pods of each Job until enough of them succeeded.
@@ -73,7 +74,7 @@ export function createJobController(dependencies: ControllerDependencies): Contr
   async function reconcile(key: string, { signal }: ReconcileContext): Promise<Result | undefined> {
     const job = jobInformer.getByKey(key);
     await releaseOrphans(key, job, signal);
-    if (job === undefined || (job.spec.managedBy !== undefined && job.spec.managedBy !== managedBy)) return undefined;
+    if (job === undefined || !isManagedHere(job)) return undefined;
     const uid = job.metadata.uid ?? '';
     const owned = ownedBy(podInformer, job);
     const world: JobWorld = { ...accountPods(job, owned, clock.now()), expecting: !expectations.satisfied(uid) };
@@ -102,7 +103,6 @@ export function createJobController(dependencies: ControllerDependencies): Contr
           const { reason, message } = failureOf(job, world) ?? { reason: 'Failed', message: 'Job failed' };
           recorder.record(job, { type: 'Warning', reason, message });
         },
-        deleteJob: () => deleteJob(job, signal),
       },
       steps,
     });
@@ -133,14 +133,14 @@ export function createJobController(dependencies: ControllerDependencies): Contr
     return nextLook({ ...job, status }, world);
   }
 
-  /** When time alone changes something: a back-off ends, a deadline passes, a finished Job expires. */
+  /** When time alone changes something: a back-off ends, or a deadline passes. */
   function nextLook(job: Job, world: JobWorld): Result | undefined {
     const now = clock.now();
     const state = stateOf(job);
     const waits: number[] = [];
     if (state === 'Active' && world.backoffMs > 0 && missingPods(job, world) > 0) waits.push(world.backoffMs);
-    for (const at of [state === 'Active' ? deadlineOf(job) : undefined, expiryOf(job)])
-      if (at !== undefined) waits.push(Math.max(1, at - now));
+    const deadline = state === 'Active' ? deadlineOf(job) : undefined;
+    if (deadline !== undefined) waits.push(Math.max(1, deadline - now));
     return waits.length === 0 ? undefined : { requeueAfterMs: Math.min(...waits) };
   }
 
@@ -202,19 +202,6 @@ export function createJobController(dependencies: ControllerDependencies): Contr
         if (!isNotFound(err)) throw err;
       }
     });
-  }
-
-  async function deleteJob(job: Job, signal: AbortSignal): Promise<void> {
-    const { namespace, name, uid } = job.metadata;
-    try {
-      await client.delete(
-        jobs,
-        { namespace, name },
-        { propagationPolicy: 'Foreground', ...(uid === undefined ? {} : { preconditions: { uid } }), signal },
-      );
-    } catch (err) {
-      if (!isNotFound(err)) throw err;
-    }
   }
 }
 

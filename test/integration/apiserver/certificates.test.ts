@@ -13,8 +13,9 @@ import { clusterRoleBindings } from '../../../src/api/rbac/v1/cluster-role-bindi
 import type { UserInfo } from '../../../src/apiserver/user.ts';
 import { createHttpClient } from '../../../src/client/http-client.ts';
 import { createCertificateApprovingController } from '../../../src/controllers/certificates/approving-controller.ts';
-import { createCertificateCleaningController } from '../../../src/controllers/certificates/cleaning-controller.ts';
 import { createCertificateSigningController } from '../../../src/controllers/certificates/signing-controller.ts';
+import { createExpiryController } from '../../../src/controllers/expiry/expiry-controller.ts';
+import { certificateRequests } from '../../../src/controllers/expiry/rules.ts';
 import { admin } from '../../support/api.ts';
 import { startTestApiServer, type TestApiServer } from '../../support/api-server.ts';
 import { encoded, makeCertificateRequest, type RequestedNames } from '../../support/certificate-requests.ts';
@@ -33,7 +34,7 @@ beforeAll(async () => {
   controllers = await startControllers(cluster.api.clientFor({ name: 'system:kube-controller-manager', groups: [] }), [
     createCertificateApprovingController,
     (dependencies) => createCertificateSigningController({ ...dependencies, pki: cluster.pki }),
-    createCertificateCleaningController,
+    (dependencies) => createExpiryController(certificateRequests, dependencies),
   ]);
 });
 afterAll(async () => {

@@ -3,14 +3,17 @@ import { namespaces } from '../../../src/api/core/v1/namespace.ts';
 import { secrets } from '../../../src/api/core/v1/secret.ts';
 import { flowSchemas } from '../../../src/api/flowcontrol/v1/flow-schema.ts';
 import { priorityLevelConfigurations } from '../../../src/api/flowcontrol/v1/priority-level-configuration.ts';
-import { createBootstrapTokenCleaner } from '../../../src/controllers/bootstrap-token-cleaner.ts';
+import { createExpiryController } from '../../../src/controllers/expiry/expiry-controller.ts';
+import { bootstrapTokens } from '../../../src/controllers/expiry/rules.ts';
 import { createFlowSchemaController } from '../../../src/controllers/flow-schema.ts';
 import { type ControlPlane, startControlPlane } from '../../support/control-plane.ts';
 import { until } from '../../support/until.ts';
 
 let plane: ControlPlane;
 beforeAll(async () => {
-  plane = await startControlPlane({ controllers: [createBootstrapTokenCleaner, createFlowSchemaController] });
+  plane = await startControlPlane({
+    controllers: [(dependencies) => createExpiryController(bootstrapTokens, dependencies), createFlowSchemaController],
+  });
   await plane.client.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'kube-system' } });
 });
 afterAll(() => plane.stop());

@@ -1,6 +1,8 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { type Job, jobs } from '../../../src/api/batch/v1/job.ts';
 import { type Pod, pods } from '../../../src/api/core/v1/pod.ts';
+import { createExpiryController } from '../../../src/controllers/expiry/expiry-controller.ts';
+import { finishedJobs } from '../../../src/controllers/expiry/rules.ts';
 import { createJobController } from '../../../src/controllers/job/job-controller.ts';
 import { isConflict, isNotFound } from '../../../src/machinery/status-error.ts';
 import { type ControlPlane, finishedStatus, playPods, readyStatus, setStatus, startControlPlane } from '../../support/control-plane.ts';
@@ -16,7 +18,9 @@ afterEach(async () => {
 });
 
 async function start(statusOf: (pod: Pod) => Pod['status'] | undefined): Promise<ControlPlane> {
-  plane = await startControlPlane({ controllers: [createJobController] });
+  plane = await startControlPlane({
+    controllers: [createJobController, (dependencies) => createExpiryController(finishedJobs, dependencies)],
+  });
   playPods(plane, { statusOf });
   return plane;
 }

@@ -46,7 +46,6 @@ machineSuite({
     { type: 'SUCCEEDED' },
     { type: 'PODS_LEFT' },
     { type: 'PODS_SETTLED' },
-    { type: 'TTL_EXPIRED' },
     { type: 'DELETED' },
   ],
   terminal: ['Complete', 'Failed'],
@@ -99,12 +98,6 @@ describe('job events', () => {
     const status = statusOf('Active', resumed, { world: world(), timestamp: later });
     expect(status.startTime).toBe(later);
     expect(status.conditions).toMatchObject([{ type: 'Suspended', status: 'False', reason: 'JobResumed', message: 'Job resumed' }]);
-  });
-
-  it('delete a finished job after its time to live', () => {
-    const finished = written('Complete', job({ ttlSecondsAfterFinished: 10 }), world({ succeeded: 1 }));
-    expect(types(finished, world({ now: now + 9_000 }))).toEqual([]);
-    expect(types(finished, world({ now: now + 10_000 }))).toEqual(['TTL_EXPIRED']);
   });
 
   it('refuse what is not supported instead of ignoring it', () => {

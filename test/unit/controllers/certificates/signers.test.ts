@@ -1,6 +1,4 @@
 import { describe, expect, it } from 'vitest';
-import type { CertificateSigningRequest } from '../../../../src/api/certificates/v1/certificate-signing-request.ts';
-import { deadlineOf } from '../../../../src/controllers/certificates/cleaning-controller.ts';
 import {
   approvalsOf,
   type CertificateNames,
@@ -57,30 +55,5 @@ describe('signers', () => {
     expect(rights(kubeApiServerClientKubelet, 'system:bootstrap:abcdef')).toEqual(['nodeclient']);
     expect(rights(kubeApiServerClientKubelet, 'root', { ...node, commonName: 'root' })).toEqual([]);
     expect(rights(kubeApiServerClient, 'system:node:a')).toEqual([]);
-  });
-});
-
-describe('when a request may go', () => {
-  const created = '2026-01-01T00:00:00Z';
-  const at = (hours: number): number => Date.parse(created) + hours * 3_600_000;
-  const request = (types: readonly string[], certificate?: string): CertificateSigningRequest => ({
-    apiVersion: 'certificates.k8s.io/v1',
-    kind: 'CertificateSigningRequest',
-    metadata: { name: 'r', creationTimestamp: created },
-    spec: { request: '', signerName: 'a.b/c' },
-    status: {
-      conditions: types.map((type) => ({ type, status: 'True', lastUpdateTime: '2026-01-01T02:00:00Z' })),
-      ...(certificate === undefined ? {} : { certificate: Buffer.from(certificate).toString('base64') }),
-    },
-  });
-
-  it.each([
-    ['undecided', request([]), at(24)],
-    ['denied', request(['Denied']), at(3)],
-    ['failed', request(['Approved', 'Failed']), at(3)],
-    ['approved and issued', request(['Approved'], 'x'), at(3)],
-    ['approved and not issued', request(['Approved']), undefined],
-  ])('%s', (_, object, deadline) => {
-    expect(deadlineOf(object)).toBe(deadline);
   });
 });
