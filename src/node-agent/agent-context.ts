@@ -1,11 +1,13 @@
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
+import type { ResolverConfig } from '../base/resolv-conf.ts';
 import type { Client } from '../client/client.ts';
 import type { EventRecorder } from '../reconcile/event-recorder.ts';
 import type { StepLog } from '../reconcile/step-log.ts';
 import type { ConfigSource } from './config-source.ts';
 import type { ContainerRuntime } from './container-runtime.ts';
 import type { KubeletMetrics } from './kubelet-metrics.ts';
+import type { ClusterDns } from './pod-dns.ts';
 import type { Volumes } from './volumes.ts';
 
 /** Context that the workers of one node share. */
@@ -26,6 +28,14 @@ export interface AgentContext {
   readonly logDirectory: string;
   /** Between the deletion of a ready pod and its SIGTERM, so that Services stop sending to it first. */
   readonly terminationLeadMs: number;
+  /** Absent: pods resolve names as the machine does. */
+  readonly dns: NodeDns | undefined;
   /** Aborted when the agent stops. */
   readonly signal: AbortSignal;
+}
+
+/** Name resolution for the pods of a node. */
+export interface NodeDns extends ClusterDns {
+  /** The machine's own configuration, as it is now. */
+  machine(): Promise<ResolverConfig>;
 }

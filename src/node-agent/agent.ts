@@ -7,7 +7,7 @@ import type { Log } from '../base/log.ts';
 import type { Client } from '../client/client.ts';
 import type { EventRecorder } from '../reconcile/event-recorder.ts';
 import type { StepLog } from '../reconcile/step-log.ts';
-import type { AgentContext } from './agent-context.ts';
+import type { AgentContext, NodeDns } from './agent-context.ts';
 import type { ConfigSource } from './config-source.ts';
 import { containerLines, countsOf, type Measurement, type PodOnNode } from './container-metrics.ts';
 import type { ContainerRuntime } from './container-runtime.ts';
@@ -51,6 +51,8 @@ export interface NodeAgentOptions {
   readonly hostPaths?: HostPaths;
   /** Space of the file system of `directory`; defaults to what the machine says. */
   readonly diskSpace?: () => Promise<FileSystemSpace>;
+  /** Absent: pods resolve names as the machine does. */
+  readonly dns?: NodeDns;
   /** Defaults to the machine's. */
   readonly capacity?: Readonly<Record<string, string>>;
   readonly labels?: Readonly<Record<string, string>>;
@@ -116,6 +118,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     config,
     volumes,
     logDirectory: options.logDirectory,
+    dns: options.dns,
     terminationLeadMs: options.terminationLeadMs ?? defaultLeadMs,
     signal: abort.signal,
   };

@@ -1,4 +1,5 @@
 import type { Duplex, Readable, Writable } from 'node:stream';
+import type { ResolverConfig } from '../base/resolv-conf.ts';
 
 /**
  * Runs pods for the node agent. The shape is that of the Container Runtime Interface: sandboxes (a pod's shared address and directories)
@@ -173,6 +174,10 @@ export interface PodSandboxConfig {
   readonly hostname: string;
   /** The pod uses the node's address instead of one of its own. */
   readonly hostNetwork: boolean;
+  /** The part of the pod's full name behind its hostname, `SUBDOMAIN.NAMESPACE.svc.cluster.local`. */
+  readonly domain?: string | undefined;
+  /** The pod's `resolv.conf`; absent: that of the machine. Process pods have that of the machine. */
+  readonly dns?: ResolverConfig | undefined;
   /** Lines of /etc/hosts besides those of localhost and the pod itself. */
   readonly hostAliases: readonly { readonly ip: string; readonly hostnames: readonly string[] }[];
   readonly logDirectory: string;

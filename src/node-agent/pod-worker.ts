@@ -8,10 +8,11 @@ import { isConflict, isNotFound } from '../machinery/status-error.ts';
 import { advance, type Effects } from '../reconcile/effects.ts';
 import type { AgentContext } from './agent-context.ts';
 import { type ContainerMemory, type ContainerPlan, latestOf, planContainers } from './container-plan.ts';
-import type { ContainerStatus, SandboxStatus } from './container-runtime.ts';
+import type { ContainerStatus, PodSandboxConfig, SandboxStatus } from './container-runtime.ts';
 import { hashOfContainer, startContainer, watchContainer } from './container-start.ts';
 import { readFallbackMessages } from './fallback-messages.ts';
 import { warnOfOpenListeners } from './listen-check.ts';
+import { composePodDns, podDomain } from './pod-dns.ts';
 import { type PodEvent, recordPodEvent } from './pod-events.ts';
 import { createPodProbes } from './pod-probes.ts';
 import { allContainers, type PodReferences, referencesOf } from './pod-references.ts';
@@ -320,8 +321,10 @@ export class PodWorker {
     const { metadata, spec } = this.#pod;
     const attempt = this.#sandbox === undefined ? 0 : this.#sandbox.attempt + 1;
     try {
+      const dns = await this.#dns();
       await metrics.runtimeOperation('run_podsandbox', () =>
         runtime.runPodSandbox({
+          ...dns,
           namespace: metadata.namespace ?? '',
           name: metadata.name,
           uid: this.uid,
@@ -345,6 +348,15 @@ export class PodWorker {
       if (memory !== undefined && attempt > 0) memory.state = 'Waiting';
     }
     for (const old of this.#sandboxes) await metrics.runtimeOperation('remove_podsandbox', () => runtime.removePodSandbox(old.id));
+  }
+
+  /** The pod's names and resolvers; parts beyond the limits of resolvers are left out, and an Event says so. */
+  async #dns(): Promise<Pick<PodSandboxConfig, 'dns' | 'domain'>> {
+    const { dns } = this.#context;
+    if (dns === undefined) return {};
+    const { config, cuts } = composePodDns(this.#pod, dns, await dns.machine());
+    for (const message of cuts) this.#record({ type: 'Warning', reason: 'DNSConfigForming', message });
+    return { dns: config, domain: podDomain(this.#pod, dns) };
   }
 
   async #syncContainers(): Promise<void> {

@@ -22,6 +22,7 @@ export const annotations = {
   gracePeriod: 'io.midship.grace-period-ms',
   hostNetwork: 'io.midship.host-network',
   hostname: 'io.midship.hostname',
+  domain: 'io.midship.domain',
   hostAliases: 'io.midship.host-aliases',
   logDirectory: 'io.midship.log-directory',
 } as const;
@@ -56,16 +57,18 @@ const podLabels = ({ name, namespace, uid }: Pick<PodSandboxConfig, 'name' | 'na
 });
 
 export function sandboxConfig(config: PodSandboxConfig, nodeName: string): CriSandboxConfig {
-  const { name, namespace, uid, attempt, hostNetwork, hostname, hostAliases, logDirectory, gracePeriodMs } = config;
+  const { name, namespace, uid, attempt, hostNetwork, hostname, domain, dns, hostAliases, logDirectory, gracePeriodMs } = config;
   return {
     metadata: { name, namespace, uid, attempt },
     // The node's own network has the node's own name.
     hostname: hostNetwork ? '' : hostname,
     logDirectory,
+    ...(dns === undefined ? {} : { dnsConfig: dns }),
     labels: { ...podLabels(config), [labels.node]: nodeName },
     annotations: {
       [annotations.hostNetwork]: String(hostNetwork),
       [annotations.hostname]: hostname,
+      ...(domain === undefined ? {} : { [annotations.domain]: domain }),
       [annotations.hostAliases]: JSON.stringify(hostAliases),
       [annotations.logDirectory]: logDirectory,
       ...(gracePeriodMs === undefined ? {} : { [annotations.gracePeriod]: String(gracePeriodMs) }),
@@ -151,6 +154,9 @@ export function containerConfig({ config, sandbox, mounts, place }: ContainerOpt
 /** /etc/hosts as the kubelet writes it. */
 export function hostsText(sandbox: CriSandbox, ip: string): string {
   const aliases = JSON.parse(sandbox.annotations[annotations.hostAliases] ?? '[]') as PodSandboxConfig['hostAliases'];
+  const hostname = sandbox.annotations[annotations.hostname] ?? sandbox.metadata.name;
+  const domain = sandbox.annotations[annotations.domain];
+  const names = domain === undefined ? hostname : `${hostname}.${domain}\t${hostname}`;
   const lines = [
     '# Kubernetes-managed hosts file.',
     '127.0.0.1\tlocalhost',
@@ -159,7 +165,7 @@ export function hostsText(sandbox: CriSandbox, ip: string): string {
     'fe00::0\tip6-mcastprefix',
     'fe00::1\tip6-allnodes',
     'fe00::2\tip6-allrouters',
-    ...(ip === '' ? [] : [`${ip}\t${sandbox.annotations[annotations.hostname] ?? sandbox.metadata.name}`]),
+    ...(ip === '' ? [] : [`${ip}\t${names}`]),
     ...(aliases.length === 0 ? [] : ['', '# Entries added by HostAliases.']),
     ...aliases.map((alias) => `${alias.ip}\t${alias.hostnames.join('\t')}`),
   ];
