@@ -6,7 +6,7 @@ export interface ResolverConfig {
 }
 
 /**
- * Reads the text of a `resolv.conf` as the kubelet does: servers add up, the last `search` and `options` lines count, and
+ * Reads the text of a `resolv.conf` as the kubelet does. Servers add up, the last `search` and `options` lines count, and
  * domains lose their final dot.
  *
  * @see resolv.conf(5)

@@ -5,6 +5,7 @@ import { type Command, Option } from 'commander';
 export interface PodFlags {
   readonly allowHostPath: readonly string[];
   readonly insecurePlainPods: boolean;
+  readonly resolvConf?: string;
   readonly podSecurityDefault: 'privileged' | 'baseline' | 'restricted';
 }
 
@@ -12,6 +13,8 @@ export interface PodSettings {
   /** Absolute; pods may mount these and what is below. */
   readonly allowedHostPaths: readonly string[];
   readonly insecurePlainPods: boolean;
+  /** The resolvers of this machine that cluster DNS and pods use; undefined: those that the machine uses. */
+  readonly resolverFile?: string | undefined;
   readonly securityDefault: PodFlags['podSecurityDefault'];
 }
 
@@ -32,10 +35,16 @@ export const withPodFlags = (command: Command): Command =>
         '--insecure-plain-pods',
         'run pods also where this machine cannot isolate them: as processes that may do what you may',
       ).default(false),
+    )
+    .addOption(
+      new Option('--resolv-conf <file>', 'resolvers of this machine for cluster DNS and containers; default: /etc/resolv.conf').argParser(
+        (value) => resolve(value),
+      ),
     );
 
-export const podSettingsOf = ({ allowHostPath, insecurePlainPods, podSecurityDefault }: PodFlags): PodSettings => ({
+export const podSettingsOf = ({ allowHostPath, insecurePlainPods, podSecurityDefault, resolvConf }: PodFlags): PodSettings => ({
   allowedHostPaths: allowHostPath,
   insecurePlainPods,
+  resolverFile: resolvConf,
   securityDefault: podSecurityDefault,
 });

@@ -50,7 +50,7 @@ interface CacheEntry {
 }
 
 /**
- * Each question goes out from a port of its own with an identifier by chance, to a connected socket: a stranger has to guess both to be
+ * Each question goes out from a port of its own with an identifier by chance, to a connected socket. A stranger has to guess both to be
  * believed. Equal questions at the same time are one.
  *
  * @see RFC 5452

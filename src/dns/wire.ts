@@ -46,7 +46,7 @@ export const isBadMessage = (message: Query | BadMessage): message is BadMessage
 
 /** Reads the message of a client. Costs at most some microseconds, whatever it holds. */
 export function parseQuery(message: Buffer): Query | BadMessage {
-  // An answer to an answer would let two servers talk for ever.
+  // An answer to an answer would let two servers talk forever.
   if (message.length < headerBytes || (message.readUInt16BE(2) & flags.response) !== 0) return { reply: undefined, rcode: undefined };
   if (((message.readUInt16BE(2) >> 11) & 0xf) !== 0) return refuse(message, rcodes.notImplemented);
   const [questions = 0, answers = 0, authorities = 0, additionals = 0] = [4, 6, 8, 10].map((at) => message.readUInt16BE(at));
@@ -111,7 +111,7 @@ export const udpLimit = (query: Query): number => query.udpBytes ?? udpBytes.lea
 export const tcpLimit = 65_535;
 
 /**
- * Writes an answer of at most `limit` bytes. Answers that do not fit are left out, and the message then says so (TC): a client that never
+ * Writes an answer of at most `limit` bytes. Answers that do not fit are left out, and the message then says so (TC). A client that never
  * asks again over TCP still gets the first ones. Additional records are left out without a word.
  */
 export function encodeReply(

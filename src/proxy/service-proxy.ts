@@ -16,6 +16,8 @@ import { diffForwards, type Forward, forwardKey, type NodeAddress, serviceTable 
 export interface ServiceProxyOptions {
   /** Addresses on which node ports are opened: those of the nodes of this host. */
   readonly nodeAddresses: readonly NodeAddress[];
+  /** Keys of Services whose addresses another part of this process serves. */
+  readonly servedElsewhere?: readonly string[];
   readonly informers: InformerSet;
   readonly clock: Clock;
   readonly log: Log;
@@ -50,7 +52,7 @@ interface Entry {
  * Endpoints that go get no new connections once the change is seen; their open connections stay.
  */
 export function createServiceProxy(options: ServiceProxyOptions): ServiceProxy {
-  const { informers, nodeAddresses, clock, log: parent, recorder, metrics } = options;
+  const { informers, nodeAddresses, servedElsewhere = [], clock, log: parent, recorder, metrics } = options;
   const log = parent.child({ component: 'service-proxy' });
   const entries = new Map<string, Entry>();
   const forwards = new Map<string, Forward>();
@@ -106,7 +108,7 @@ export function createServiceProxy(options: ServiceProxyOptions): ServiceProxy {
   async function sync(key: string): Promise<void> {
     const service = serviceInformer.getByKey(key);
     const table =
-      service === undefined
+      service === undefined || servedElsewhere.includes(key)
         ? { forwards: [], unsupported: [] }
         : serviceTable(service, sliceInformer.byIndex(byService, key), nodeAddresses);
     const { add, update, remove } = diffForwards(forwards, key, table.forwards);

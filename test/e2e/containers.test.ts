@@ -1,7 +1,10 @@
 import { randomBytes } from 'node:crypto';
+import { createSocket, type Socket as UdpSocket } from 'node:dgram';
+import { once } from 'node:events';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
+import { type Answer, decode, encode } from 'dns-packet';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 import { type RunningCluster, run, startCluster } from '../support/cluster.ts';
@@ -49,8 +52,42 @@ spec:
 apiVersion: v1
 kind: Service
 metadata: { name: web }
-spec: { selector: { app: web }, ports: [{ port: 80, targetPort: 8080 }] }
+spec: { selector: { app: web }, ports: [{ name: http, port: 80, targetPort: 8080 }] }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: pets }
+spec: { clusterIP: None, selector: { app: pet }, ports: [{ name: http, port: 8080 }] }
+---
+apiVersion: v1
+kind: Pod
+metadata: { name: pet, labels: { app: pet } }
+spec:
+  hostname: rex
+  subdomain: pets
+  terminationGracePeriodSeconds: 1
+  containers:
+    - name: main
+      image: ${busyboxImage}
+      command: [sh, -c, 'trap "exit 0" TERM; while :; do sleep 0.1; done']
 `;
+
+/** Resolver of the machine, as the cluster learns: a server of this test, for names that are not of the cluster. */
+const resolverAddress = '127.64.53.53';
+const startResolver = async (): Promise<UdpSocket> => {
+  const socket = createSocket('udp4');
+  socket.on('message', (message, from) => {
+    const { id, questions = [] } = decode(message);
+    const name = questions[0]?.name ?? '';
+    const isKnown = name === 'outside.example' && questions[0]?.type === 'A';
+    const answers: Answer[] = isKnown ? [{ name, type: 'A', ttl: 60, data: '192.0.2.77' }] : [];
+    const reply = encode({ type: 'response', id, flags: 0x0180 | (name === 'outside.example' ? 0 : 3), questions, answers });
+    socket.send(reply, from.port, from.address);
+  });
+  socket.bind(53, resolverAddress);
+  await once(socket, 'listening');
+  return socket;
+};
 
 const freePort = (): Promise<number> =>
   new Promise((resolve) => {
@@ -66,25 +103,37 @@ describe.skipIf(whyNot !== undefined)(
   () => {
     let cluster: RunningCluster;
     let pod: string;
+    let resolver: UdpSocket;
 
     const kubectl = async (...args: string[]): Promise<string> => {
       const { code, stdout, stderr } = await cluster.kubectl(...args);
       if (code !== 0) throw new Error(`kubectl ${args.join(' ')}: ${stderr}`);
       return stdout;
     };
-    const start = (dataDirectory: string) => startCluster({ command: 'up', args: ['--runtime', 'containerd'], dataDirectory });
+    const start = (dataDirectory: string) =>
+      startCluster({
+        command: 'up',
+        args: ['--runtime', 'containerd', '--resolv-conf', join(dataDirectory, 'resolv.conf')],
+        dataDirectory,
+      });
 
     beforeAll(async () => {
       const dataDirectory = await temporaryDirectory('containers');
       await mkdir(join(dataDirectory, 'images'), { recursive: true });
       await writeFile(join(dataDirectory, 'images', 'busybox.tar'), await busyboxArchive());
+      await writeFile(join(dataDirectory, 'resolv.conf'), `nameserver ${resolverAddress}\nsearch corp.example\n`);
+      resolver = await startResolver();
       cluster = await start(dataDirectory);
       await writeFile(join(dataDirectory, 'web.yaml'), manifest);
       await kubectl('apply', '-f', join(dataDirectory, 'web.yaml'));
       await kubectl('rollout', 'status', 'deployment/web', '--timeout=90s');
+      await kubectl('wait', 'pod/pet', '--for=condition=Ready', '--timeout=60s');
       pod = (await kubectl('get', 'pods', '-l', 'app=web', '-o', 'name')).split('\n')[0] ?? '';
     });
-    afterAll(() => cluster?.midship('down', '--purge', '--yes'));
+    afterAll(async () => {
+      await cluster?.midship('down', '--purge', '--yes');
+      resolver?.close();
+    });
 
     it('run on a node that names the runtime, with addresses of their own', async () => {
       expect(await kubectl('get', 'nodes', '-o', 'jsonpath={.items[*].status.nodeInfo.containerRuntimeVersion}')).toMatch(
@@ -123,6 +172,37 @@ describe.skipIf(whyNot !== undefined)(
       expect(await kubectl('exec', pod, '--', 'wget', '-qO-', '-T', '5', `http://${address}/`)).toBe('hello from a container');
       const version = 'wget -qO- -T 5 --no-check-certificate https://$KUBERNETES_SERVICE_HOST:$KUBERNETES_SERVICE_PORT/version';
       expect(await kubectl('exec', pod, '--', 'sh', '-c', version)).toContain('"major":"1"');
+    });
+
+    it('resolve Services by short names, pods of headless Services, and names outside', async () => {
+      const [addresses, pet] = await Promise.all([
+        kubectl('get', 'services', '-A', '-o', 'jsonpath={range .items[*]}{.metadata.name} {.spec.clusterIP}{"\\n"}{end}'),
+        kubectl('get', 'pod', 'pet', '-o', 'jsonpath={.status.podIP}'),
+      ]);
+      const addressOf = (name: string): string => new RegExp(`^${name} (.*)$`, 'm').exec(addresses)?.[1] ?? '';
+      const dns = addressOf('kube-dns');
+      // The tenth address of the range, whose first is the API's.
+      expect(dns).toBe(`${addressOf('kubernetes')}0`);
+      const commands = [
+        'cat /etc/resolv.conf',
+        'wget -qO- -T 5 http://web/',
+        'echo; wget -qO- -T 5 http://web.default/',
+        'echo; for name in web rex.pets outside.example missing.example; do ping -c 1 -W 1 $name 2>&1 | head -n 1; done',
+      ];
+      const seen = await kubectl('exec', pod, '--', 'sh', '-c', commands.join('; '));
+      expect(seen.split('\n')).toEqual([
+        'search default.svc.cluster.local svc.cluster.local cluster.local corp.example',
+        `nameserver ${dns}`,
+        'options ndots:5',
+        'hello from a container',
+        'hello from a container',
+        `PING web (${addressOf('web')}): 56 data bytes`,
+        `PING rex.pets (${pet}): 56 data bytes`,
+        'PING outside.example (192.0.2.77): 56 data bytes',
+        "ping: bad address 'missing.example'",
+        '',
+      ]);
+      expect(await kubectl('exec', 'pet', '--', 'cat', '/etc/hosts')).toContain(`${pet}\trex.pets.default.svc.cluster.local\trex\n`);
     });
 
     it('serve logs, exec with input, cp, port-forward and top', async () => {
@@ -213,7 +293,7 @@ describe.skipIf(whyNot !== undefined)(
       await cluster.kill();
       const { code, stderr } = await cluster.midship('down', '--purge', '--yes');
       expect(code).toBe(0);
-      expect(stderr).toContain('stopped 2 pods that outlived a crash');
+      expect(stderr).toContain('stopped 3 pods that outlived a crash');
       const environments = await run('sh', [
         '-c',
         `cat /proc/[0-9]*/environ 2>/dev/null | tr "\\0" "\\n" | grep -c "^MARKER=${marker}" || true`,

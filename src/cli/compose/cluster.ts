@@ -96,10 +96,10 @@ async function compose(options: StartClusterOptions, surroundings: Surroundings,
       onListening: (url) => onStep('API server', url, 'Kubernetes 1.36 API'),
     }),
   );
-  const { informers, events, steps, network, pki, clientFor } = controlPlane;
+  const { informers, events, steps, network, pki, ownClient, clientFor } = controlPlane;
 
   const nodes = await running(
-    startNodes({ ...surroundings, configuration, network, pki, informers, events, steps, metrics: metrics.kubelet, clientFor }),
+    startNodes({ ...surroundings, configuration, network, pki, informers, events, steps, metrics: metrics.kubelet, ownClient, clientFor }),
   );
   if (configuration.runtime !== 'simulated') await running(startResourceMetrics({ ...surroundings, controlPlane }));
   onStep('Nodes', nodes.text);

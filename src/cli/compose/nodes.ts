@@ -42,6 +42,8 @@ export interface NodesOptions extends Surroundings {
   readonly events: EventQueue;
   readonly steps: StepLog;
   readonly metrics: Metrics;
+  /** With the rights of the API server itself. */
+  readonly ownClient: Client;
   /** A client of the user `name`. */
   clientFor(name: string, groups: readonly string[]): Client;
 }
@@ -66,7 +68,15 @@ export function startNodes(options: NodesOptions): Promise<Nodes> {
       queue,
       ...real.parts,
       ...(pretended.length > 0 ? [createAgentGroup({ name: 'simulated-nodes', agents: pretended })] : []),
-      createServiceProxy({ informers, nodeAddresses, clock, log, recorder: events.recorder('kube-proxy'), metrics }),
+      createServiceProxy({
+        informers,
+        nodeAddresses,
+        servedElsewhere: real.servedElsewhere,
+        clock,
+        log,
+        recorder: events.recorder('kube-proxy'),
+        metrics,
+      }),
     ]);
     return { isolation: real.isolation, text: nodesText(configuration, real) };
   });
@@ -76,7 +86,7 @@ export function startNodes(options: NodesOptions): Promise<Nodes> {
 interface Agents {
   readonly machine: MachineFacts;
   readonly metrics: KubeletMetrics;
-  create(nodeName: string, own: Pick<NodeAgentOptions, 'runtime' | 'address' | 'simulated' | 'capacity'>): NodeAgent;
+  create(nodeName: string, own: Pick<NodeAgentOptions, 'runtime' | 'address' | 'simulated' | 'capacity' | 'dns'>): NodeAgent;
 }
 
 async function createAgents(options: NodesOptions, queue: PodQueue): Promise<Agents> {
@@ -116,6 +126,8 @@ interface RealNodes {
   readonly names: readonly string[];
   readonly parts: readonly Component[];
   readonly isolation: PodIsolation | undefined;
+  /** Keys of Services whose addresses one of the parts serves itself. */
+  readonly servedElsewhere: readonly string[];
   /** The way their pods run, for people. */
   readonly text: string;
 }
@@ -127,21 +139,37 @@ function openRealNodes(options: NodesOptions, agents: Agents): Promise<RealNodes
     case 'containerd':
       return openContainers(options, agents);
     case 'simulated':
-      return Promise.resolve({ names: [], parts: [], isolation: undefined, text: '' });
+      return Promise.resolve({ names: [], parts: [], isolation: undefined, servedElsewhere: [], text: '' });
   }
 }
 
 /** Opens the node whose pods are containers. */
 async function openContainers(options: NodesOptions, agents: Agents): Promise<RealNodes> {
-  const { configuration, clock, log, network } = options;
+  const { configuration, clock, log, network, ownClient, informers, metrics, random } = options;
   // Only this runtime needs gRPC and the code behind it.
   const { containerNodeName: nodeName, openContainerNode } = await import('./container-node.ts');
+  const { createClusterDns, dnsServiceKey } = await import('./cluster-dns.ts');
+  const dns = await createClusterDns({
+    client: ownClient,
+    informers,
+    network,
+    resolverFile: configuration.pods.resolverFile,
+    clock,
+    random,
+    log,
+    metrics,
+  });
   const { runtime, close } = await openContainerNode({ dataDirectory: configuration.dataDirectory, nodeName, network, clock, log });
   const address = { internalIP: network.nodeAddress(0), kubeletPort };
-  const agent = agents.create(nodeName, { runtime, address });
+  const agent = agents.create(nodeName, { runtime, address, dns: dns.pods });
   const containerd: Component = { name: 'containerd', start: async () => undefined, stop: close };
-  const parts = [containerd, haltingPods(agent), await kubeletApiOf(options, agents, { agent, runtime, address: address.internalIP })];
-  return { names: [nodeName], parts, isolation: undefined, text: `containers, ${runtime.version}` };
+  const parts = [
+    containerd,
+    dns.component,
+    haltingPods(agent),
+    await kubeletApiOf(options, agents, { agent, runtime, address: address.internalIP }),
+  ];
+  return { names: [nodeName], parts, isolation: undefined, servedElsewhere: [dnsServiceKey], text: `containers, ${runtime.version}` };
 }
 
 /** Opens the nodes whose pods are processes of this machine, and the kubelet API of each. */
@@ -177,7 +205,7 @@ async function openProcessNodes(options: NodesOptions, agents: Agents): Promise<
     const agent = agents.create(nodeName, { runtime, address: { internalIP, kubeletPort }, capacity });
     parts.push(haltingPods(agent), await kubeletApiOf(options, agents, { agent, runtime, address: internalIP }));
   }
-  return { names: realNodes, parts, isolation, text: `processes on this machine, ${isolation?.summary}` };
+  return { names: realNodes, parts, isolation, servedElsewhere: [], text: `processes on this machine, ${isolation?.summary}` };
 }
 
 interface KubeletApiOptions {

@@ -1,0 +1,154 @@
+import { services } from '../../api/core/v1/service.ts';
+import { endpointSlices } from '../../api/discovery/v1/endpoint-slice.ts';
+import { labels } from '../../api/well-known.ts';
+import { ensure } from '../../apiserver/bootstrap.ts';
+import { readBoundedFile } from '../../base/bounded-file.ts';
+import type { Clock } from '../../base/clock.ts';
+import type { Component } from '../../base/component.ts';
+import type { Log } from '../../base/log.ts';
+import type { Metrics } from '../../base/metrics.ts';
+import { parseResolverConfig, type ResolverConfig } from '../../base/resolv-conf.ts';
+import type { Client } from '../../client/client.ts';
+import type { InformerSet } from '../../client/informer.ts';
+import { createDnsServer } from '../../dns/dns-server.ts';
+import { createHostResolvers } from '../../dns/host-resolvers.ts';
+import { createServiceSource } from '../../dns/service-source.ts';
+import { deepEqual } from '../../machinery/object.ts';
+import { isInvalid } from '../../machinery/status-error.ts';
+import type { NodeDns } from '../../node-agent/agent-context.ts';
+import type { Network } from '../data-directory.ts';
+import { Failure } from '../failure.ts';
+
+export interface ClusterDnsOptions {
+  /** With the rights of the API server itself. */
+  readonly client: Client;
+  readonly informers: InformerSet;
+  readonly network: Network;
+  /** `resolv.conf` of this machine; undefined: the one that the machine uses. */
+  readonly resolverFile: string | undefined;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly log: Log;
+  readonly metrics: Metrics;
+}
+
+/** The name server of a cluster, and what its pods need to know of it. */
+export interface ClusterDnsPart {
+  readonly component: Component;
+  readonly pods: NodeDns;
+}
+
+/** Key of the Service, as in every cluster; this process serves its address. */
+export const dnsServiceKey = 'kube-system/kube-dns';
+const name = 'kube-dns';
+const namespace = 'kube-system';
+const domain = 'cluster.local';
+const port = 53;
+const maxFileBytes = 1024 * 1024;
+
+/**
+ * Publishes the Service of cluster DNS and makes the server behind it.
+ *
+ * @throws Failure from the component's start when another program has port 53
+ */
+export async function createClusterDns({
+  client,
+  informers,
+  network,
+  resolverFile: chosenFile,
+  clock,
+  random,
+  log,
+  metrics,
+}: ClusterDnsOptions): Promise<ClusterDnsPart> {
+  const address = await publishService(client, network);
+  const addresses = [address, network.nodeAddress(0)];
+  const resolverFile = chosenFile ?? (await findResolverFile());
+  const server = createDnsServer({
+    addresses,
+    port,
+    domain,
+    clusterCidr: network.clusterCidr,
+    source: createServiceSource(informers),
+    upstreams: createHostResolvers({ path: resolverFile, own: addresses, clock }),
+    synced: (options) => informers.waitForSync(options),
+    clock,
+    random,
+    log: log.child({ component: 'cluster-dns' }),
+    metrics,
+  });
+  const component: Component = {
+    name: server.name,
+    stop: () => server.stop(),
+    start: (options) =>
+      server.start(options).catch((cause: NodeJS.ErrnoException) => {
+        if (cause.code !== 'EADDRINUSE') throw cause;
+        throw new Failure('cluster DNS cannot start', {
+          why: `Another program of this machine has port ${port} of all addresses, ${addresses.join(' and ')} included.`,
+          fix: 'Bind that program to its own addresses (dnsmasq: bind-interfaces), or stop it.',
+          cause,
+        });
+      }),
+  };
+  return { component, pods: { address, domain, machine: () => readResolverFile(resolverFile) } };
+}
+
+/** @returns the Service's address: the tenth of its range, unless another Service had that before there was cluster DNS */
+async function publishService(client: Client, network: Network): Promise<string> {
+  const service = {
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: {
+      name,
+      namespace,
+      labels: { 'k8s-app': name, 'kubernetes.io/cluster-service': 'true', 'kubernetes.io/name': 'CoreDNS' },
+    },
+    spec: {
+      ports: [
+        { name: 'dns', port, protocol: 'UDP', targetPort: port },
+        { name: 'dns-tcp', port, protocol: 'TCP', targetPort: port },
+      ],
+    },
+  };
+  const clusterIP = network.serviceCidr.replace(/0\/\d+$/, '10');
+  try {
+    await ensure(client, services, { ...service, spec: { ...service.spec, clusterIP } }, (stored) => stored);
+  } catch (err) {
+    if (!isInvalid(err)) throw err;
+    await ensure(client, services, service, (stored) => stored);
+  }
+  const endpoints = [{ addresses: [network.nodeAddress(0)], conditions: { ready: true } }];
+  await ensure(
+    client,
+    endpointSlices,
+    {
+      apiVersion: 'discovery.k8s.io/v1',
+      kind: 'EndpointSlice',
+      metadata: { name, namespace, labels: { [labels.serviceName]: name } },
+      addressType: 'IPv4',
+      endpoints,
+      ports: service.spec.ports.map((each) => ({ name: each.name, port: each.port, protocol: each.protocol })),
+    },
+    (stored) => (deepEqual(stored.endpoints, endpoints) ? stored : { ...stored, endpoints }),
+  );
+  const { spec } = await client.get(services, { namespace, name });
+  return spec.clusterIP ?? clusterIP;
+}
+
+/** The file of systemd-resolved where the usual one names only its local stub, which pods do not reach; as kubeadm chooses. */
+async function findResolverFile(): Promise<string> {
+  const usual = '/etc/resolv.conf';
+  const { servers } = await readResolverFile(usual);
+  const ofSystemd = '/run/systemd/resolve/resolv.conf';
+  if (servers.some((address) => address !== '127.0.0.53')) return usual;
+  return (await readResolverFile(ofSystemd)).servers.length > 0 ? ofSystemd : usual;
+}
+
+const readResolverFile = async (path: string): Promise<ResolverConfig> => {
+  const text = await readBoundedFile(path, maxFileBytes).then(
+    (bytes) => bytes.toString('utf8'),
+    // Without a file, resolvers ask the machine itself.
+    () => '',
+  );
+  return parseResolverConfig(text);
+};
