@@ -150,13 +150,7 @@ export function createPushCheck({ client, informers, clock, builder, redactor = 
   }
 
   function planOf(app: Kustomization, manifests: readonly Manifest[]) {
-    return planObjects({
-      app: { namespace: app.metadata.namespace, name: app.metadata.name },
-      manifests,
-      targetNamespace: app.spec.targetNamespace,
-      mapper,
-      before: new Map(),
-    });
+    return planObjects({ app, manifests, mapper, before: new Map() });
   }
 
   interface CheckedApp extends PlacedApp {

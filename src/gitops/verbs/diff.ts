@@ -108,9 +108,8 @@ export async function diffAgainstLive(options: LiveDiffOptions): Promise<readonl
     const { manifests, errors } = await builder.build(app, (await trees?.of(app, tree)) ?? revisionOf(tree), signal);
     const { known, unborn } = await splitByKind(manifests, mapper);
     const plan = await planObjects({
-      app: { namespace: app.metadata.namespace, name: app.metadata.name },
+      app,
       manifests: known,
-      targetNamespace: app.spec.targetNamespace,
       mapper,
       before: new Map(),
     });

@@ -76,9 +76,8 @@ export async function validateTree(options: ValidateOptions): Promise<Validation
     const { known, foreign } = await splitForeign(manifests, mapper);
     for (const kind of foreign) warnings.push(kind);
     const plan = await planObjects({
-      app: labelled,
+      app: { ...app, metadata: labelled },
       manifests: known,
-      targetNamespace: app.spec.targetNamespace,
       mapper,
       before: new Map(),
     });

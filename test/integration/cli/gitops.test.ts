@@ -11,12 +11,21 @@ afterAll(async () => {
   for (const undo of cleanups.reverse()) await undo();
 });
 
+/** An app of the directory `child`; the label of the one named `foreign` leaves it to another engine. */
+const childOf = (name: string): string => `apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata: {name: ${name}${name === 'foreign' ? ', labels: {midship.dev/managed: "false"}' : ''}}
+spec: {interval: 1m, prune: true, path: ./child, targetNamespace: apps, sourceRef: {kind: GitRepository, name: app}}
+`;
+
 describe('midship gitops', () => {
   it('installs the definitions that a cluster lacks, and follows only what is labelled as its own', async () => {
     const server = await foreignCluster(cleanup);
     const { client } = server;
     const repository = await newRepository('foreign', {
       'web/a.yaml': 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {a: "1"}\n',
+      'web/children.yaml': ['child', 'foreign'].map(childOf).join('---\n'),
+      'child/c.yaml': 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n',
       'other/b.yaml': 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: b}\ndata: {a: "1"}\n',
     });
     const engine = await startForeign(server, { cleanup });
@@ -36,9 +45,14 @@ describe('midship gitops', () => {
     const sha = await repository.commit('next', { 'web/a.yaml': 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {a: "2"}\n' });
     await appReadyAt(client, 'web', sha);
     expect((await client.get(configMaps, { namespace: 'apps', name: 'a' })).data).toEqual({ a: '2' });
+    // An app of the engine's own app is the engine's, unless Git says otherwise.
+    await appReadyAt(client, 'child', sha);
+    const foreign = await client.get(kustomizations, { namespace: 'apps', name: 'foreign' });
+    expect(foreign.metadata).toMatchObject({ labels: { 'midship.dev/managed': 'false' } });
+    expect(foreign.metadata.finalizers).toBeUndefined();
     const unlabelled = await client.get(kustomizations, { namespace: 'apps', name: 'other' });
     expect(unlabelled.metadata.finalizers).toBeUndefined();
-    expect((await client.list(configMaps, { namespace: 'apps' })).items.map(({ metadata }) => metadata.name)).toEqual(['a']);
+    expect((await client.list(configMaps, { namespace: 'apps' })).items.map(({ metadata }) => metadata.name)).toEqual(['a', 'c']);
     const metrics = await (await fetch(`${engine.url}/metrics/gitops`)).text();
     expect(metrics).toContain('gitops_app_sync_status{namespace="apps",app="web",status="Synced"} 1');
     expect(await (await fetch(engine.url)).text()).toContain('web');

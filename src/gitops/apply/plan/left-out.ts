@@ -38,7 +38,8 @@ const isThe = (
   parseApiVersion(apiVersion).group === wanted.group &&
   `${app.spec.targetNamespace ?? metadata.namespace ?? app.metadata.namespace}/${metadata.name}` === key;
 
-const fluxGroup = /(^|\.)toolkit\.fluxcd\.io$/;
+/** API groups of Flux's kinds. */
+export const fluxGroup = /(^|\.)toolkit\.fluxcd\.io$/;
 /** Names of `flux install`, by kind; `flux-system` in them is the namespace. */
 const fluxNames: Readonly<Record<string, RegExp>> = {
   Namespace: /./,

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import type { Kustomization } from '../../../api/kustomize/v1/kustomization.ts';
 import { annotations, labels } from '../../../api/well-known.ts';
 import type { DiscoveredResource } from '../../../client/client.ts';
 import { type DynamicObject, deepFreeze, type KubeObject, type ObjectRef } from '../../../machinery/object.ts';
@@ -7,6 +8,7 @@ import type { BuildError, Manifest } from '../../manifests/manifest.ts';
 import { describeObject, idOf, type ObjectId, tryParseId } from '../objects/object-id.ts';
 import { type ObjectPolicy, policyOf } from '../objects/object-policy.ts';
 import type { ResourceMapper } from '../objects/resource-mapper.ts';
+import { fluxGroup } from './left-out.ts';
 
 /** An object as it is sent to the API: the manifest's content with its namespace and the labels that say which app it belongs to. */
 export interface DesiredObject {
@@ -19,9 +21,8 @@ export interface DesiredObject {
 }
 
 export interface PlanOptions {
-  readonly app: ObjectRef;
+  readonly app: Pick<Kustomization, 'metadata' | 'spec'>;
   readonly manifests: readonly Manifest[];
-  readonly targetNamespace: string | undefined;
   readonly mapper: ResourceMapper;
   /** Objects of the plan before this one; those whose manifest is the same are taken over as they are. */
   readonly before: ReadonlyMap<ObjectId, DesiredObject>;
@@ -41,7 +42,8 @@ export interface Plan {
 }
 
 /** Turns manifests into what is applied; reports every kind that the server does not have. */
-export async function planObjects({ app, manifests, targetNamespace, mapper, before }: PlanOptions): Promise<Plan> {
+export async function planObjects({ app, manifests, mapper, before }: PlanOptions): Promise<Plan> {
+  const { targetNamespace } = app.spec;
   const objects = new Map<ObjectId, DesiredObject>();
   const hooks = new Map<ObjectId, DesiredObject>();
   const undefinedYet = new Set<ObjectId>();
@@ -82,7 +84,7 @@ export async function planObjects({ app, manifests, targetNamespace, mapper, bef
       });
       continue;
     }
-    const desired = desiredOf({ app, manifest, targetNamespace, resource });
+    const desired = desiredOf({ app, manifest, resource });
     const twin = objects.get(desired.id) ?? hooks.get(desired.id);
     if (twin !== undefined) {
       errors.push({
@@ -156,26 +158,26 @@ function hashedName(object: KubeObject): string {
 }
 
 function desiredOf(options: {
-  readonly app: ObjectRef;
+  readonly app: PlanOptions['app'];
   readonly manifest: Manifest;
-  readonly targetNamespace: string | undefined;
   readonly resource: DiscoveredResource;
 }): DesiredObject {
-  const { app, manifest, targetNamespace, resource } = options;
+  const { app, manifest, resource } = options;
   const source = withEncodedStrings(manifest.object as DynamicObject);
   const policy = policyOf(manifest.object);
   const { namespace: written, ...named } = source.metadata;
   const metadata = policy.hashesName && source.kind === 'Job' ? { ...named, name: hashedName(source) } : named;
-  const namespace = resource.namespaced ? (targetNamespace ?? written ?? 'default') : undefined;
+  const namespace = resource.namespaced ? (app.spec.targetNamespace ?? written ?? 'default') : undefined;
   const object = deepFreeze({
     ...source,
     metadata: {
       ...metadata,
       ...(namespace === undefined ? {} : { namespace }),
       labels: {
+        ...inheritedLabels(app, resource),
         ...source.metadata.labels,
-        [labels.fluxKustomizeName]: app.name,
-        [labels.fluxKustomizeNamespace]: app.namespace ?? '',
+        [labels.fluxKustomizeName]: app.metadata.name,
+        [labels.fluxKustomizeNamespace]: app.metadata.namespace ?? '',
       },
     },
   }) as DynamicObject;
@@ -187,6 +189,17 @@ function desiredOf(options: {
     manifest,
     policy,
   };
+}
+
+/**
+ * Labels that apps, sources and alerts get from the app that applies them. `midship gitops` follows by label on another
+ * cluster, and would never look at the children of its own apps. A manifest may set the label to another value.
+ */
+function inheritedLabels({ metadata, spec }: PlanOptions['app'], { group }: DiscoveredResource): Readonly<Record<string, string>> {
+  const managed = metadata.labels?.[labels.midshipManaged];
+  // The cluster of a kubeconfig has an engine of its own, or none.
+  if (managed === undefined || spec.kubeConfig !== undefined || !fluxGroup.test(group)) return {};
+  return { [labels.midshipManaged]: managed };
 }
 
 /**

@@ -2,7 +2,6 @@ import type { Kustomization } from '../../../api/kustomize/v1/kustomization.ts';
 import type { ObjectChange } from '../../../base/activity.ts';
 import type { Clock } from '../../../base/clock.ts';
 import { mapBounded } from '../../../base/concurrency.ts';
-import { refOf } from '../../../machinery/object.ts';
 import type { BuildError, BuildResult } from '../../manifests/manifest.ts';
 import type { KnownRevision } from '../../sources/follow/known-revision.ts';
 import type { IgnoredFields } from '../objects/ignored-fields.ts';
@@ -177,9 +176,8 @@ export function createSyncer(options: SyncerOptions): Syncer {
   ): Promise<Plan> {
     const { applied } = state.ownership;
     const plan = await planObjects({
-      app: refOf(state.key),
+      app,
       manifests: build.manifests,
-      targetNamespace: app.spec.targetNamespace,
       mapper,
       before: new Map([...applied].flatMap(([id, { desired }]) => (gone.has(kindOf(desired)) ? [] : [[id, desired] as const]))),
     });
