@@ -97,11 +97,22 @@ export function checkReference(errors: FieldError[], field: string, reference: {
   if (!isAbsent(reference) && isAbsent(reference.name)) errors.push(required(`${field}.name`));
 }
 
+/** Pattern of a duration that is shorter than an hour by its unit. */
+export const timeoutPattern = String.raw`^([0-9]+(\.[0-9]+)?(ms|s|m))+$`;
+
 const text = (description?: string): Schema => (description === undefined ? { type: 'string' } : { type: 'string', description });
 
 /** Short forms for schemas that are written by hand. */
 export const schemaOf = {
   text,
+  /** A text that has to match a pattern in RE2. */
+  matching: (pattern: string, description: string): Schema => ({ type: 'string', description, pattern }),
+  /** A text of a number of characters between two bounds. */
+  sized: ([minLength, maxLength]: readonly [number, number], description?: string): Schema => ({
+    ...text(description),
+    ...(minLength === 0 ? {} : { minLength }),
+    maxLength,
+  }),
   flag: (description?: string): Schema => ({ type: 'boolean', ...(description === undefined ? {} : { description }) }),
   integer: (description?: string): Schema => ({ type: 'integer', format: 'int64', ...(description === undefined ? {} : { description }) }),
   choice: (choices: readonly string[], description: string): Schema => ({ type: 'string', enum: choices, description }),
@@ -131,7 +142,10 @@ export const schemaOf = {
     required: ['name'],
   }),
   /** A whole kind; some have no status. */
-  kind: (description: string, spec: Schema, status?: Schema): Schema => ({
+  kind: (
+    description: string,
+    { spec, status, isSpecOptional = false }: { readonly spec: Schema; readonly status?: Schema; readonly isSpecOptional?: boolean },
+  ): Schema => ({
     type: 'object',
     description,
     properties: {
@@ -141,6 +155,7 @@ export const schemaOf = {
       spec,
       ...(status === undefined ? {} : { status }),
     },
+    ...(isSpecOptional ? {} : { required: ['spec'] }),
   }),
   conditions: {
     type: 'array',

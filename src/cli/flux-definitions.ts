@@ -8,6 +8,7 @@ import { gitRepositories } from '../api/source/v1/git-repository.ts';
 import { type Clock, sleep } from '../base/clock.ts';
 import { timeLimit } from '../base/time-limit.ts';
 import type { Client } from '../client/client.ts';
+import type { FaultOf } from '../client/informer-set.ts';
 import { isConditionTrue } from '../machinery/conditions.ts';
 import type { KindDefinition } from '../machinery/kind.ts';
 import type { KubeObject } from '../machinery/object.ts';
@@ -15,6 +16,13 @@ import type { Schema } from '../machinery/schema.ts';
 
 /** Flux's kinds that the engine reads; a cluster that has none of them gets ours. */
 const fluxKinds = [gitRepositories, kustomizations, receivers, alerts, providers] as const;
+
+/** Names the first fault of an object of these kinds: the cluster's definitions may be older than their checks. */
+export const faultOfFluxObject: FaultOf = ({ group, resource }, object) => {
+  const kind = fluxKinds.find((each) => each.group === group && each.resource === resource) as KindDefinition | undefined;
+  const [error] = kind?.validate?.(object) ?? [];
+  return error === undefined ? undefined : `${error.field}: ${error.message}`;
+};
 
 const establishedTimeoutMs = 30_000;
 const pollMs = 200;
@@ -53,6 +61,10 @@ export async function installFluxDefinitions({
   }
   return definitions.map(({ metadata }) => metadata.name);
 }
+
+/** The definitions of all kinds that the engine reads. */
+export const fluxDefinitions = (): readonly CustomResourceDefinition[] =>
+  fluxKinds.map((kind) => definitionOf(kind as unknown as KindDefinition));
 
 /** A kind as a custom resource: the same schema, with the `status` subresource and the columns that Flux shows. */
 function definitionOf(kind: KindDefinition): CustomResourceDefinition {

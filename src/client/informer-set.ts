@@ -16,7 +16,14 @@ export interface InformerSetOptions {
   readonly random?: () => number;
   /** Default: each is logged. */
   readonly onSkipped?: ReportSkipped;
+  /**
+   * Names the fault of an object that no reader may see. Definitions on a cluster of others may be laxer than the types
+   * here. A reader that misses one field would fail for every object. Default: no object has a fault.
+   */
+  readonly faultOf?: FaultOf | undefined;
 }
+
+export type FaultOf = (resource: Resource, object: KubeObject) => string | undefined;
 
 /** Informers shared by all who ask for the same resource and scope: each is listed and watched once. */
 export function createInformerSet({
@@ -26,6 +33,7 @@ export function createInformerSet({
   random = Math.random,
   onSkipped = ({ resource, object, part, err }) =>
     log.error({ resource: resource.resource, key: keyOf(object), part, err }, 'Skipped object'),
+  faultOf,
 }: InformerSetOptions): InformerSet {
   const informers = new Map<string, SharedInformer<KubeObject>>();
   let running: AbortSignal | undefined;
@@ -43,7 +51,7 @@ export function createInformerSet({
       const id = [apiVersionOf(resource), resource.resource, scope.namespace, scope.labelSelector, scope.fieldSelector].join('|');
       let informer = informers.get(id);
       if (informer === undefined) {
-        informer = createSharedInformer<KubeObject>(resource as Resource, { scope, log, onSkipped });
+        informer = createSharedInformer<KubeObject>(resource as Resource, { scope, log, onSkipped, faultOf });
         informers.set(id, informer);
         follow(informer);
       }
@@ -78,7 +86,17 @@ interface SharedInformer<T extends KubeObject> {
 
 function createSharedInformer<T extends KubeObject>(
   resource: Resource<T>,
-  { scope, log, onSkipped }: { readonly scope: InformerScope; readonly log: Log; readonly onSkipped: ReportSkipped },
+  {
+    scope,
+    log,
+    onSkipped,
+    faultOf,
+  }: {
+    readonly scope: InformerScope;
+    readonly log: Log;
+    readonly onSkipped: ReportSkipped;
+    readonly faultOf: FaultOf | undefined;
+  },
 ): SharedInformer<T> {
   const skipped = (object: T, part: string, err: unknown): void => onSkipped({ resource: resource as Resource, object, part, err });
   const cache = createIndexer<T>((object, index, err) => skipped(object, `index ${index}`, err));
@@ -101,8 +119,23 @@ function createSharedInformer<T extends KubeObject>(
     }
   }
 
+  function isFaulty(object: T): boolean {
+    try {
+      const fault = faultOf?.(resource as Resource, object);
+      if (fault === undefined) return false;
+      throw new Error(fault);
+    } catch (err) {
+      skipped(object, 'validation', err);
+      return true;
+    }
+  }
+
   function put(object: T): void {
     const key = keyOf(object);
+    if (isFaulty(object)) {
+      remove(key);
+      return;
+    }
     const known = cache.get(key);
     // The object was deleted and created again between two looks: handlers get both events.
     if (known !== undefined && !sameIdentity(known, object)) remove(key);

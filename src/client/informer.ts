@@ -7,7 +7,8 @@ import type { LabelSelector } from '../machinery/selector.ts';
  * resource is listed once a process.
  *
  * Handlers run inside the delivery of a batch and must only note a key. Objects are frozen. An index function or a handler that throws
- * skips the object it was given: the cache has it, every other reader sees it, and `ReportSkipped` gets it.
+ * skips its object: the cache has it, every other reader sees it, and `ReportSkipped` gets it. An object
+ * with a fault (`InformerSetOptions.faultOf`) is in no cache.
  */
 export interface Informer<T extends KubeObject> {
   readonly resource: Resource<T>;
@@ -40,7 +41,7 @@ export interface Informer<T extends KubeObject> {
 export type InformerHandler<T extends KubeObject> = (change: { readonly before?: T; readonly after?: T }) => void;
 
 /**
- * Receives each object that makes an index function or a handler throw. It is called for each failure, so it has to
+ * Receives each object with a fault, or that makes an index function or a handler throw. It is called for each failure, so it has to
  * bound its own output.
  */
 export type ReportSkipped = (skipped: SkippedObject) => void;
@@ -48,7 +49,7 @@ export type ReportSkipped = (skipped: SkippedObject) => void;
 export interface SkippedObject {
   readonly resource: Resource;
   readonly object: KubeObject;
-  /** `index NAME` or `handler`. */
+  /** `index NAME`, `handler`, or `validation` of an object that is in no cache. */
   readonly part: string;
   readonly err: unknown;
 }

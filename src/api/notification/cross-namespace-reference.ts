@@ -29,18 +29,18 @@ const kinds = [
   'ExternalArtifact',
 ] as const;
 
+const lengths = [1, 253] as const;
+
 export const crossNamespaceReferenceSchema: Schema = schemaOf.object(
   {
     apiVersion: schemaOf.text(),
     kind: schemaOf.choice(kinds, 'Kind of the object.'),
     matchLabels: schemaOf.textMap('Labels of the objects, when the name is *.'),
-    name: schemaOf.text('Name of the object; * for all.'),
-    namespace: schemaOf.text(),
+    name: schemaOf.sized(lengths, 'Name of the object; * for all.'),
+    namespace: schemaOf.sized(lengths),
   },
   { required: ['kind', 'name'] },
 );
-
-const lengths = [1, 253] as const;
 
 export function checkCrossNamespaceReference(errors: FieldError[], field: string, reference: CrossNamespaceReference): void {
   checkChoice(errors, `${field}.kind`, reference.kind, { choices: kinds, isRequired: true });

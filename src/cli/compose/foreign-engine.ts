@@ -33,7 +33,7 @@ import { createStepLog } from '../../reconcile/step-log.ts';
 import { createWeb } from '../../web/server.ts';
 import { noControllerTextAt } from '../connect.ts';
 import { Failure } from '../failure.ts';
-import { installFluxDefinitions } from '../flux-definitions.ts';
+import { faultOfFluxObject, installFluxDefinitions } from '../flux-definitions.ts';
 
 /** The engine on a cluster that someone else runs. */
 export interface ForeignEngine {
@@ -134,6 +134,7 @@ export async function startForeignEngine(options: ForeignEngineOptions): Promise
       clock,
       log,
       random,
+      faultOf: faultOfFluxObject,
       onSkipped: createSkipReporter({
         log,
         metrics: controllerManager,

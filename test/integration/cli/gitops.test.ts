@@ -1,9 +1,14 @@
 import { afterAll, describe, expect, it } from 'vitest';
+import { customResourceDefinitions } from '../../../src/api/apiextensions/v1/custom-resource-definition.ts';
 import { deployments } from '../../../src/api/apps/v1/deployment.ts';
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
+import { events } from '../../../src/api/core/v1/event.ts';
 import { kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
+import { gitRepositories } from '../../../src/api/source/v1/git-repository.ts';
+import { fluxDefinitions } from '../../../src/cli/flux-definitions.ts';
 import { appReadyAt, createApp, followRepository, foreignCluster, startForeign } from '../../support/foreign-engine.ts';
 import { newRepository } from '../../support/git.ts';
+import { until } from '../../support/until.ts';
 
 const cleanups: (() => Promise<unknown>)[] = [];
 const cleanup = (undo: () => Promise<unknown>): void => void cleanups.push(undo);
@@ -56,6 +61,40 @@ describe('midship gitops', () => {
     const metrics = await (await fetch(`${engine.url}/metrics/gitops`)).text();
     expect(metrics).toContain('gitops_app_sync_status{namespace="apps",app="web",status="Synced"} 1');
     expect(await (await fetch(engine.url)).text()).toContain('web');
+  });
+
+  it('leaves out an object that an old definition admits, names its fault, and goes on with the others', async () => {
+    const server = await foreignCluster(cleanup);
+    const { client } = server;
+    // Flux's definitions require no spec, and its older ones check no interval.
+    for (const definition of fluxDefinitions()) {
+      const [version] = definition.spec.versions;
+      const schema = { openAPIV3Schema: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } } as const;
+      const spec = { ...definition.spec, versions: version === undefined ? [] : [{ ...version, schema }] };
+      await client.create(customResourceDefinitions, { ...definition, spec });
+    }
+    const repository = await newRepository('lax', { 'web/a.yaml': 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n' });
+    const engine = await startForeign(server, { cleanup });
+    cleanup(() => engine.stop());
+    expect(engine.installed).toEqual([]);
+    const metadata = { namespace: 'apps', labels: { 'midship.dev/managed': 'true' } };
+    const bare = { apiVersion: 'kustomize.toolkit.fluxcd.io/v1', kind: 'Kustomization', metadata: { ...metadata, name: 'bare' } };
+    await client.create(kustomizations, bare as never);
+    const source = { apiVersion: 'source.toolkit.fluxcd.io/v1', kind: 'GitRepository', metadata: { ...metadata, name: 'odd' } };
+    await client.create(gitRepositories, { ...source, spec: { url: 'file:///etc', interval: '1s' } });
+    await followRepository(client, repository, cleanup);
+    await createApp(client, 'web');
+    await appReadyAt(client, 'web', await repository.git('rev-parse', 'HEAD'));
+    const reported = async (): Promise<readonly string[]> =>
+      (await client.list(events, { namespace: 'apps' })).items
+        .filter(({ reason }) => reason === 'ObjectSkipped')
+        .map(({ involvedObject, message }) => `${involvedObject.name}: ${message}`)
+        .sort();
+    await until(async () => (await reported()).length === 2, { what: async () => JSON.stringify(await reported()) });
+    expect(await reported()).toEqual([
+      expect.stringContaining('bare: The control plane cannot work with this object and leaves it out (validation: spec: Required value)'),
+      expect.stringContaining('odd: The control plane cannot work with this object and leaves it out (validation: spec.url: Invalid value'),
+    ]);
   });
 
   it('does not start while controllers of Flux run there', async () => {

@@ -3,7 +3,7 @@ import { pino } from 'pino';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Client, ListOptions, WatchEvent, WatchOptions } from '../../../src/client/client.ts';
 import type { ReportSkipped } from '../../../src/client/informer.ts';
-import { createInformerSet } from '../../../src/client/informer-set.ts';
+import { createInformerSet, type FaultOf } from '../../../src/client/informer-set.ts';
 import type { KubeObject, List } from '../../../src/machinery/object.ts';
 import type { Resource } from '../../../src/machinery/resource.ts';
 import { parseLabelSelector } from '../../../src/machinery/selector.ts';
@@ -74,10 +74,17 @@ afterEach(() => {
   for (const controller of stop.splice(0)) controller.abort();
 });
 
-function startSet(client: Client, onSkipped?: ReportSkipped) {
+function startSet(client: Client, onSkipped?: ReportSkipped, faultOf?: FaultOf) {
   const clock = createManualClock();
   const log = pino({ level: 'silent' });
-  const informers = createInformerSet({ client, clock, log, random: () => 0.5, ...(onSkipped === undefined ? {} : { onSkipped }) });
+  const informers = createInformerSet({
+    client,
+    clock,
+    log,
+    random: () => 0.5,
+    faultOf,
+    ...(onSkipped === undefined ? {} : { onSkipped }),
+  });
   const controller = new AbortController();
   stop.push(controller);
   const informer = informers.get(widgets);
@@ -121,6 +128,29 @@ describe('informer set', () => {
     expect(changes).toEqual(['add a', 'add b', 'update a', 'delete b']);
     expect(informer.get({ namespace: 'default', name: 'a' })?.metadata.resourceVersion).toBe('7');
     expect(informer.size).toBe(1);
+  });
+
+  it('shows no reader an object with a fault, and reports it', async () => {
+    const server = createServer();
+    server.set([widget('a', 1), widget('bad', 2)], 5);
+    const skipped: string[] = [];
+    const { informers, informer, changes, watch, start, signal } = startSet(
+      server.client,
+      ({ object, part, err }) => skipped.push(`${object.metadata.name} ${part} ${(err as Error).message}`),
+      (_, { metadata }) => {
+        if (metadata.resourceVersion === '8') throw new Error('no spec');
+        return metadata.name === 'bad' ? 'spec: Required value' : undefined;
+      },
+    );
+    watch();
+    start();
+    await informers.waitForSync({ signal });
+    expect([...informer.list()].map(({ metadata }) => metadata.name)).toEqual(['a']);
+    // A check that throws is a fault, too; a corrected object comes back.
+    server.send({ type: 'MODIFIED', object: widget('bad', 7) }, { type: 'MODIFIED', object: widget('a', 8) });
+    server.send({ type: 'DELETED', object: widget('bad', 9) }, { type: 'MODIFIED', object: widget('a', 10) });
+    expect(changes).toEqual(['add a', 'delete a', 'add a']);
+    expect(skipped).toEqual(['bad validation spec: Required value', 'bad validation spec: Required value', 'a validation no spec']);
   });
 
   it('puts together a list that comes in pages', async () => {

@@ -1,5 +1,5 @@
 import type { Schema } from '../../../machinery/schema.ts';
-import { schemaOf } from '../../flux.ts';
+import { durationPattern, schemaOf } from '../../flux.ts';
 
 export const sourceKinds = ['OCIRepository', 'GitRepository', 'Bucket', 'ExternalArtifact'] as const;
 export const deletionPolicies = ['MirrorPrune', 'Delete', 'WaitForTermination', 'Orphan'] as const;
@@ -7,11 +7,16 @@ export const substituteStrategies = ['WithVariables', 'Always'] as const;
 export const buildMetadataOptions = ['originAnnotations', 'transformerAnnotations'] as const;
 export const substituteKinds = ['Secret', 'ConfigMap'] as const;
 
+/** Least and most characters of texts. */
+export const affixLengths = [1, 200] as const;
+export const namespaceLengths = [1, 63] as const;
+export const nameLengths = [1, 253] as const;
+
 /** Flux's published fields of Kustomization v1. */
 export const kustomizationSchema: Schema = schema();
 
 function schema(): Schema {
-  const { text, flag, integer, choice, list, textMap, object, reference, kind, conditions } = schemaOf;
+  const { text, matching, sized, flag, integer, choice, list, textMap, object, reference, kind, conditions } = schemaOf;
   const target = object(
     {
       annotationSelector: text(),
@@ -56,7 +61,7 @@ function schema(): Schema {
       ignore: list(object({ paths: list(text()), target }, { required: ['paths'] }), 'Changes in the cluster to leave alone.'),
       ignoreMissingComponents: flag('Leave out components that do not exist.'),
       images: list(object({ digest: text(), name: text(), newName: text(), newTag: text() }, { required: ['name'] }), 'Images to replace.'),
-      interval: text('Interval of drift correction.'),
+      interval: matching(durationPattern, 'Interval of drift correction.'),
       kubeConfig: object(
         {
           configMapRef: reference('ConfigMap with the access to the cluster.'),
@@ -64,8 +69,8 @@ function schema(): Schema {
         },
         { description: 'Another cluster to apply to.' },
       ),
-      namePrefix: text('Put before every name.'),
-      nameSuffix: text('Put after every name.'),
+      namePrefix: sized(affixLengths, 'Put before every name.'),
+      nameSuffix: sized(affixLengths, 'Put after every name.'),
       patches: list(object({ patch: text(), target }, { required: ['patch'] }), 'Patches to objects.'),
       path: text('Directory in the source; its root when empty.'),
       postBuild: object(
@@ -74,7 +79,11 @@ function schema(): Schema {
           substituteStrategy: choice(substituteStrategies, 'Always substitutes also without any variable.'),
           substituteFrom: list(
             object(
-              { kind: choice(substituteKinds, 'Source of the variables.'), name: text(), optional: { ...flag(), default: false } },
+              {
+                kind: choice(substituteKinds, 'Source of the variables.'),
+                name: sized(nameLengths),
+                optional: { ...flag(), default: false },
+              },
               { required: ['kind', 'name'] },
             ),
             'Objects with variables.',
@@ -83,15 +92,15 @@ function schema(): Schema {
         { description: 'Variables to put into the result.' },
       ),
       prune: flag('Delete objects that left the source.'),
-      retryInterval: text('Wait after a failure.'),
+      retryInterval: matching(durationPattern, 'Wait after a failure.'),
       serviceAccountName: text('Account to act as.'),
       sourceRef: object(
         { ...objectReference, apiVersion: text(), kind: choice(sourceKinds, 'Kind of the source.') },
         { required: ['kind', 'name'], description: 'Source of the manifests.' },
       ),
       suspend: flag('Stop applying.'),
-      targetNamespace: text('Namespace of every object.'),
-      timeout: text('Longest time of one attempt.'),
+      targetNamespace: sized(namespaceLengths, 'Namespace of every object.'),
+      timeout: matching(durationPattern, 'Longest time of one attempt.'),
       wait: flag('Wait for the health of every object.'),
     },
     { required: ['interval', 'prune', 'sourceRef'], description: 'What to apply.' },
@@ -122,5 +131,5 @@ function schema(): Schema {
     },
     { description: 'What was applied.' },
   );
-  return kind('An app: a path of a source that is applied.', spec, status);
+  return kind('An app: a path of a source that is applied.', { spec, status });
 }

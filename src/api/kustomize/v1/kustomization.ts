@@ -16,9 +16,12 @@ import {
   statusColumns,
 } from '../../flux.ts';
 import {
+  affixLengths,
   buildMetadataOptions,
   deletionPolicies,
   kustomizationSchema,
+  nameLengths,
+  namespaceLengths,
   sourceKinds,
   substituteKinds,
   substituteStrategies,
@@ -77,9 +80,9 @@ function validateSpec(spec: KustomizationSpec | undefined): readonly FieldError[
     checkReference(errors, 'spec.sourceRef', spec.sourceRef);
   }
   checkChoice(errors, 'spec.deletionPolicy', spec.deletionPolicy, { choices: deletionPolicies });
-  checkLength(errors, 'spec.targetNamespace', spec.targetNamespace, [1, 63]);
-  checkLength(errors, 'spec.namePrefix', spec.namePrefix, [1, 200]);
-  checkLength(errors, 'spec.nameSuffix', spec.nameSuffix, [1, 200]);
+  checkLength(errors, 'spec.targetNamespace', spec.targetNamespace, namespaceLengths);
+  checkLength(errors, 'spec.namePrefix', spec.namePrefix, affixLengths);
+  checkLength(errors, 'spec.nameSuffix', spec.nameSuffix, affixLengths);
   for (const [index, dependency] of (spec.dependsOn ?? []).entries()) checkReference(errors, `spec.dependsOn[${index}]`, dependency);
   if (!isAbsent(spec.decryption)) {
     checkChoice(errors, 'spec.decryption.provider', spec.decryption.provider, { choices: ['sops'], isRequired: true });
@@ -92,7 +95,7 @@ function validateSpec(spec: KustomizationSpec | undefined): readonly FieldError[
     const field = `spec.postBuild.substituteFrom[${index}]`;
     checkChoice(errors, `${field}.kind`, source.kind, { choices: substituteKinds, isRequired: true });
     checkReference(errors, field, source);
-    checkLength(errors, `${field}.name`, source.name, [1, 253]);
+    checkLength(errors, `${field}.name`, source.name, nameLengths);
   }
   for (const [index, check] of (spec.healthChecks ?? []).entries()) {
     if (isAbsent(check.kind)) errors.push(required(`spec.healthChecks[${index}].kind`));

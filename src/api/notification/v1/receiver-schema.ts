@@ -1,5 +1,5 @@
 import type { Schema } from '../../../machinery/schema.ts';
-import { schemaOf } from '../../flux.ts';
+import { durationPattern, schemaOf } from '../../flux.ts';
 import { crossNamespaceReferenceSchema } from '../cross-namespace-reference.ts';
 
 /** Those of Flux, and `gitea` and `gogs`, whose signatures have headers of their own. */
@@ -24,11 +24,11 @@ export const receiverTypes = [
 export const receiverSchema: Schema = schema();
 
 function schema(): Schema {
-  const { text, flag, integer, choice, list, object, reference, kind, conditions } = schemaOf;
+  const { text, matching, flag, integer, choice, list, object, reference, kind, conditions } = schemaOf;
   const spec = object(
     {
       events: list(text(), 'Kinds of events to act on; all when empty.'),
-      interval: { ...text('Interval for reading the Secret.'), default: '10m' },
+      interval: { ...matching(durationPattern, 'Interval for reading the Secret.'), default: '10m' },
       resourceFilter: text('Expression in CEL that an object has to fulfil.'),
       resources: list(crossNamespaceReferenceSchema, 'Objects to reconcile on a request.'),
       secretRef: reference('Secret with the token in its key token.'),
@@ -46,5 +46,5 @@ function schema(): Schema {
     },
     { description: 'Last observed state.' },
   );
-  return kind('A webhook that makes objects look for changes at once.', spec, status);
+  return kind('A webhook that makes objects look for changes at once.', { spec, status, isSpecOptional: true });
 }

@@ -10,6 +10,7 @@ import { type CrossNamespaceReference, checkCrossNamespaceReference, crossNamesp
 
 const schemaName = 'io.fluxcd.toolkit.notification.v1beta3.Alert';
 const severities = ['info', 'error'] as const;
+const summaryLengths = [0, 255] as const;
 
 /** Flux's Alert: which events go to which provider. @see https://fluxcd.io/flux/components/notification/alerts/ */
 export const alerts: KindDefinition<Alert> = {
@@ -64,12 +65,12 @@ function validateSpec(spec: AlertSpec | undefined): readonly FieldError[] {
   for (const [index, source] of (spec.eventSources ?? []).entries()) {
     checkCrossNamespaceReference(errors, `spec.eventSources[${index}]`, source);
   }
-  checkLength(errors, 'spec.summary', spec.summary, [0, 255]);
+  checkLength(errors, 'spec.summary', spec.summary, summaryLengths);
   return errors;
 }
 
 function schema(): Schema {
-  const { text, flag, choice, list, textMap, object, reference, kind } = schemaOf;
+  const { text, sized, flag, choice, list, textMap, object, reference, kind } = schemaOf;
   const spec = object(
     {
       eventMetadata: textMap('Added to the metadata of events.'),
@@ -78,10 +79,10 @@ function schema(): Schema {
       exclusionList: list(text(), 'Regular expressions of messages to leave out.'),
       inclusionList: list(text(), 'Regular expressions of messages to send.'),
       providerRef: reference('Provider to send to.'),
-      summary: text('Text for each message, for example the cluster.'),
+      summary: sized(summaryLengths, 'Text for each message, for example the cluster.'),
       suspend: flag('Stop sending.'),
     },
     { required: ['eventSources', 'providerRef'], description: 'Events, and their provider.' },
   );
-  return kind('Selects events and sends them to a provider.', spec);
+  return kind('Selects events and sends them to a provider.', { spec });
 }

@@ -14,6 +14,7 @@ import {
   fluxAgeColumn,
   type LocalObjectReference,
   schemaOf,
+  timeoutPattern,
 } from '../../flux.ts';
 
 const schemaName = 'io.fluxcd.toolkit.notification.v1beta3.Provider';
@@ -49,7 +50,7 @@ const types = [
 ] as const;
 export type ProviderType = (typeof types)[number];
 
-const timeoutPattern = String.raw`^([0-9]+(\.[0-9]+)?(ms|s|m))+$`;
+const textLengths = [0, 2_048] as const;
 const proxyPattern = '^(http|https)://.*$';
 
 /** Flux's Provider: where notifications go. @see https://fluxcd.io/flux/components/notification/providers/ */
@@ -101,7 +102,7 @@ function validateSpec(spec: ProviderSpec | undefined): readonly FieldError[] {
   const errors: FieldError[] = [];
   if (isAbsent(spec)) return [required('spec')];
   checkChoice(errors, 'spec.type', spec.type, { choices: types, isRequired: true });
-  for (const field of ['address', 'channel', 'username', 'proxy'] as const) checkLength(errors, `spec.${field}`, spec[field], [0, 2_048]);
+  for (const field of ['address', 'channel', 'username', 'proxy'] as const) checkLength(errors, `spec.${field}`, spec[field], textLengths);
   checkPattern(errors, 'spec.timeout', spec.timeout, { pattern: timeoutPattern });
   checkPattern(errors, 'spec.interval', spec.interval, { pattern: durationPattern });
   checkPattern(errors, 'spec.proxy', spec.proxy, { pattern: proxyPattern });
@@ -112,24 +113,24 @@ function validateSpec(spec: ProviderSpec | undefined): readonly FieldError[] {
 }
 
 function schema(): Schema {
-  const { text, flag, choice, object, reference, kind } = schemaOf;
+  const { text, matching, sized, flag, choice, object, reference, kind } = schemaOf;
   const spec = object(
     {
-      address: text('Destination: an HTTP address, or the repository for commit statuses.'),
+      address: sized(textLengths, 'Destination: an HTTP address, or the repository for commit statuses.'),
       certSecretRef: reference('Secret with certificates for TLS.'),
-      channel: text('Channel to post in.'),
+      channel: sized(textLengths, 'Channel to post in.'),
       commitStatusExpr: text('Expression that names the commit status.'),
-      interval: text('Not used.'),
-      proxy: text('Proxy to use.'),
+      interval: matching(durationPattern, 'Not used.'),
+      proxy: { ...matching(proxyPattern, 'Proxy to use.'), maxLength: 2_048 },
       proxySecretRef: reference('Secret with the proxy to use.'),
       secretRef: reference('Secret with the credentials.'),
       serviceAccountName: text('Account to authenticate as.'),
       suspend: flag('Stop sending.'),
-      timeout: text('Longest time of one request.'),
+      timeout: matching(timeoutPattern, 'Longest time of one request.'),
       type: choice(types, 'How to send.'),
-      username: text('Name to post as.'),
+      username: sized(textLengths, 'Name to post as.'),
     },
     { required: ['type'], description: 'Where notifications go.' },
   );
-  return kind('Where notifications go.', spec);
+  return kind('Where notifications go.', { spec });
 }

@@ -1,14 +1,20 @@
 import type { Schema } from '../../../machinery/schema.ts';
-import { schemaOf } from '../../flux.ts';
+import { durationPattern, schemaOf, timeoutPattern } from '../../flux.ts';
 
 export const providers = ['generic', 'aws', 'azure', 'github'] as const;
 export const verificationModes = ['head', 'HEAD', 'Tag', 'TagAndHEAD'] as const;
+
+export const urlPattern = '^(http|https|ssh)://.*$';
+export const serviceAccountRule = {
+  rule: "!has(self.serviceAccountName) || (has(self.provider) && self.provider in ['azure', 'aws'])",
+  message: "serviceAccountName can only be set when provider is 'azure' or 'aws'",
+} as const;
 
 /** Flux's published fields of GitRepository v1. */
 export const gitRepositorySchema: Schema = schema();
 
 function schema(): Schema {
-  const { text, flag, integer, choice, list, textMap, object, reference, kind, conditions } = schemaOf;
+  const { text, matching, flag, integer, choice, list, textMap, object, reference, kind, conditions } = schemaOf;
   const include = object(
     { repository: reference('Repository to include.'), fromPath: text(), toPath: text() },
     { required: ['repository'] },
@@ -25,11 +31,11 @@ function schema(): Schema {
     },
     { required: ['lastUpdateTime', 'path', 'revision', 'url'], description: 'The tree that was fetched last.' },
   );
-  const spec = object(
+  const fields = object(
     {
       ignore: text('Patterns of paths to leave out, in .gitignore format.'),
       include: list(include, 'Repositories whose trees are put into this one.'),
-      interval: text('Interval between two looks for new commits.'),
+      interval: matching(durationPattern, 'Interval between two looks for new commits.'),
       provider: choice(providers, 'How to authenticate.'),
       proxySecretRef: reference('Secret with the proxy to use.'),
       recurseSubmodules: flag('Also fetch submodules.'),
@@ -41,8 +47,8 @@ function schema(): Schema {
       serviceAccountName: text('Account to authenticate as.'),
       sparseCheckout: list(text(), 'Directories to fetch; all when empty.'),
       suspend: flag('Stop looking for commits.'),
-      timeout: { ...text('Longest time of one Git operation.'), default: '60s' },
-      url: text('Address of the repository.'),
+      timeout: { ...matching(timeoutPattern, 'Longest time of one Git operation.'), default: '60s' },
+      url: matching(urlPattern, 'Address of the repository.'),
       verify: object(
         {
           mode: { ...choice(verificationModes, 'Objects that must be signed.'), default: 'HEAD' },
@@ -53,6 +59,7 @@ function schema(): Schema {
     },
     { required: ['interval', 'url'], description: 'What to fetch.' },
   );
+  const spec: Schema = { ...fields, 'x-kubernetes-validations': [serviceAccountRule] };
   const status = object(
     {
       artifact,
@@ -68,5 +75,5 @@ function schema(): Schema {
     },
     { description: 'What was fetched.' },
   );
-  return kind('A Git repository and the ref of it that is followed.', spec, status);
+  return kind('A Git repository and the ref of it that is followed.', { spec, status });
 }

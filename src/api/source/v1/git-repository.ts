@@ -13,8 +13,9 @@ import {
   initialStatus,
   type LocalObjectReference,
   statusColumns,
+  timeoutPattern,
 } from '../../flux.ts';
-import { gitRepositorySchema, providers, verificationModes } from './git-repository-schema.ts';
+import { gitRepositorySchema, providers, serviceAccountRule, urlPattern, verificationModes } from './git-repository-schema.ts';
 
 const schemaName = 'io.fluxcd.toolkit.source.v1.GitRepository';
 
@@ -48,13 +49,11 @@ export const gitRepositories: KindDefinition<GitRepository> = {
   validate: (repository, before) => (before !== undefined && repository.spec === before.spec ? [] : validateSpec(repository.spec)),
 };
 
-const timeoutPattern = String.raw`^([0-9]+(\.[0-9]+)?(ms|s|m))+$`;
-
 function validateSpec(spec: GitRepositorySpec | undefined): readonly FieldError[] {
   const errors: FieldError[] = [];
   if (isAbsent(spec)) return [required('spec')];
   checkPattern(errors, 'spec.interval', spec.interval, { pattern: durationPattern, isRequired: true });
-  checkPattern(errors, 'spec.url', spec.url, { pattern: '^(http|https|ssh)://.*$', isRequired: true });
+  checkPattern(errors, 'spec.url', spec.url, { pattern: urlPattern, isRequired: true });
   checkPattern(errors, 'spec.timeout', spec.timeout, { pattern: timeoutPattern });
   checkChoice(errors, 'spec.provider', spec.provider, { choices: providers });
   checkReference(errors, 'spec.secretRef', spec.secretRef);
@@ -72,7 +71,7 @@ function validateSpec(spec: GitRepositorySpec | undefined): readonly FieldError[
     // The form of a rule in CEL: the value is shown by its type.
     errors.push({
       ...invalidValue('spec', undefined, ''),
-      message: "Invalid value: serviceAccountName can only be set when provider is 'azure' or 'aws'",
+      message: `Invalid value: ${serviceAccountRule.message}`,
     });
   }
   return errors;
