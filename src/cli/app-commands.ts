@@ -10,6 +10,8 @@ import { type OverrideFlags, overrideManagerOption } from './override-flag.ts';
 export interface AppCommandContext {
   readonly environment: NodeJS.ProcessEnv;
   readonly output: NodeJS.WritableStream;
+  /** For what is not the answer. */
+  readonly notes: NodeJS.WritableStream;
   readonly version: string;
   withDataDirectory(command: Command): Command;
   dataDirectoryOf(flags: { readonly dataDir?: string }): Promise<string>;
@@ -27,14 +29,28 @@ interface ClusterFlags {
 /** The commands that look at apps and change them: against the running cluster, or any that a kubeconfig names. */
 export function addAppCommands(program: Command, context: AppCommandContext): void {
   const { environment, output, version, withDataDirectory, dataDirectoryOf, done } = context;
-  const verb = (name: string, description: string, namespaceOf = 'of the app'): Command =>
+  const clusterVerb = (name: string, description: string, namespaceOf = 'of the app'): Command =>
     withDataDirectory(program.command(name).description(description))
       .addOption(
         new Option('--kubeconfig <file>', 'another cluster than the one of --data-dir').default(environment.MIDSHIP_KUBECONFIG, undefined),
       )
       .option('--context <name>', 'context of the kubeconfig')
-      .addOption(new Option('-n, --namespace <namespace>', namespaceOf).argParser(parseNamespace))
-      .addOption(new Option('-o, --output <format>', 'output format').choices(name === 'get' ? listFormats : formats).default('text'));
+      .addOption(new Option('-n, --namespace <namespace>', namespaceOf).argParser(parseNamespace));
+  const verb = (name: string, description: string, namespaceOf?: string): Command =>
+    clusterVerb(name, description, namespaceOf).addOption(
+      new Option('-o, --output <format>', 'output format').choices(name === 'get' ? listFormats : formats).default('text'),
+    );
+  const untilInterrupt = async (action: (signal: AbortSignal) => Promise<ExitCode>): Promise<void> => {
+    const abort = new AbortController();
+    const onInterrupt = (): void => abort.abort(new Error('interrupted'));
+    process.once('SIGINT', onInterrupt);
+    try {
+      const exitCode = await action(abort.signal);
+      done(abort.signal.aborted ? 130 : exitCode);
+    } finally {
+      process.off('SIGINT', onInterrupt);
+    }
+  };
   const commandOf = async (flags: ClusterFlags): Promise<AppCommand> => ({
     dataDirectory: await dataDirectoryOf(flags),
     kubeconfig: flags.kubeconfig === undefined ? undefined : resolve(flags.kubeconfig),
@@ -86,19 +102,38 @@ export function addAppCommands(program: Command, context: AppCommandContext): vo
   verb('events', 'what happened to an app and its objects', 'of the app; without one, of the events')
     .argument('[app]', 'the whole cluster when left out')
     .option('-w, --watch', 'follow new events', false)
-    .action(async (app: string | undefined, flags: ClusterFlags & { readonly watch: boolean }) => {
-      const abort = new AbortController();
-      const onInterrupt = (): void => abort.abort(new Error('interrupted'));
-      process.once('SIGINT', onInterrupt);
-      try {
-        done(
-          await (await import('./events.ts')).showEvents({ ...(await commandOf(flags)), app, watch: flags.watch, signal: abort.signal }),
-        );
-        if (abort.signal.aborted) done(130);
-      } finally {
-        process.off('SIGINT', onInterrupt);
-      }
-    });
+    .action((app: string | undefined, flags: ClusterFlags & { readonly watch: boolean }) =>
+      untilInterrupt(async (signal) =>
+        (await import('./events.ts')).showEvents({ ...(await commandOf(flags)), app, watch: flags.watch, signal }),
+      ),
+    );
+
+  clusterVerb('logs', 'what the pods of an app or an object write', 'of the app or the object')
+    .argument('<target>', 'APP, NAMESPACE/APP, pod/NAME or KIND/NAME; lines of several pods begin with their pod')
+    .option('-f, --follow', 'continue as lines are written', false)
+    .option('-c, --container <name>', 'of this container; default: the first, or the one that the pod names')
+    .option('-p, --previous', 'of the run before the newest one, for example after a crash', false)
+    .addOption(
+      new Option('--tail <lines>', 'the newest lines alone')
+        .argParser(parseTail)
+        .default(undefined, 'all of one pod, 10 of each of several; -1: all'),
+    )
+    .addOption(new Option('--since <duration>', 'only lines of this time, for example 5m').argParser(parsePeriod))
+    .action((target: string, flags: ClusterFlags & LogsFlags) =>
+      untilInterrupt(async (signal) =>
+        (await import('./logs.ts')).showLogs({
+          ...(await commandOf(flags)),
+          target,
+          container: flags.container,
+          follow: flags.follow,
+          previous: flags.previous,
+          tail: flags.tail,
+          sinceSeconds: flags.since === undefined ? undefined : Math.ceil(parseDuration(flags.since) / 1_000),
+          notes: context.notes,
+          signal,
+        }),
+      ),
+    );
 
   withBuildFlags(verb('diff', 'changes of the work tree to the cluster; exits with 0 for none, 1 for some, 2 for an error'))
     .argument('[names...]', 'APP; or REV1 REV2 to compare what two commits make of the apps; or APP REV1 REV2')
@@ -210,6 +245,14 @@ interface GetFlags extends Omit<ClusterFlags, 'output'> {
   readonly allNamespaces: boolean;
 }
 
+interface LogsFlags {
+  readonly container?: string;
+  readonly follow: boolean;
+  readonly previous: boolean;
+  readonly tail?: number;
+  readonly since?: string;
+}
+
 interface DiffFlags extends OverrideFlags {
   readonly revision?: string;
   readonly path?: string;
@@ -221,6 +264,13 @@ interface RevertFlags {
   readonly push: boolean;
   readonly hold: boolean;
   readonly repo: string;
+}
+
+/** -1, as kubectl has it, is no limit. */
+function parseTail(value: string): number {
+  const lines = Number(value);
+  if (!/^-?\d+$/.test(value) || lines < -1 || !Number.isSafeInteger(lines)) throw new InvalidArgumentError('A number of lines; -1 is all.');
+  return lines;
 }
 
 function parseDurationText(value: string): string {

@@ -1,5 +1,5 @@
 import { setMaxListeners } from 'node:events';
-import type { ClientRequest, IncomingHttpHeaders } from 'node:http';
+import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { Agent, request as httpsRequest } from 'node:https';
 import { type Clock, sleep, systemClock } from '../base/clock.ts';
 import { readAnswer } from '../base/http-answer.ts';
@@ -38,10 +38,28 @@ export interface HttpClientOptions {
 export interface HttpClient extends Client {
   /** The last line of the newest run of a container, cut after 1 KiB. */
   readLastLine(pod: KubeObject, container: string): Promise<string>;
+  /**
+   * The log of a container as it is written; with `follow` it goes on until the container ends, or the signal.
+   *
+   * @throws StatusError as the server says it, for example when there is no such container
+   */
+  openLog(pod: ObjectRef, options: LogOptions): Promise<AsyncIterable<Buffer>>;
   /** The version that the server reports at `/version`. */
   serverVersion(): Promise<{ readonly gitVersion: string }>;
   /** Ends what is under way and releases the connections. */
   close(): void;
+}
+
+/** A choice of lines of a log, as `kubectl logs` has it. */
+export interface LogOptions {
+  readonly container: string;
+  readonly follow: boolean;
+  /** The run before the newest one. */
+  readonly previous: boolean;
+  /** The newest lines; undefined: all. */
+  readonly tailLines?: number | undefined;
+  readonly sinceSeconds?: number | undefined;
+  readonly signal: AbortSignal;
 }
 
 /** An answer beyond this is an error; 5,000 pods take 40 MB. */
@@ -157,6 +175,15 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
       return (await call({ method: 'GET', path, query, signal: AbortSignal.timeout(lineTimeoutMs) })).text;
     },
 
+    openLog({ namespace, name }, { container, follow, previous, tailLines, sinceSeconds, signal }) {
+      const query = new URLSearchParams({ container });
+      if (follow) query.set('follow', 'true');
+      if (previous) query.set('previous', 'true');
+      if (tailLines !== undefined) query.set('tailLines', String(tailLines));
+      if (sinceSeconds !== undefined) query.set('sinceSeconds', String(sinceSeconds));
+      return connection.stream({ method: 'GET', path: pathOf(podPath, namespace, name, 'log'), query, signal });
+    },
+
     async serverVersion() {
       const { text } = await call({ method: 'GET', path: '/version' });
       return parse(text) as unknown as { readonly gitVersion: string };
@@ -245,6 +272,23 @@ class Connection {
         );
       });
       request.end(body);
+    });
+  }
+
+  /** An answer that is read while it is written. */
+  stream(call: CallOptions): Promise<IncomingMessage> {
+    return new Promise((resolve, reject) => {
+      const request = this.#open(call, this.#watchAgent);
+      request.once('error', (err) => reject(call.signal?.aborted ? call.signal.reason : new StatusError(failureOf(call, this.#base, err))));
+      request.once('response', (response) => {
+        if (response.statusCode === 200) resolve(response);
+        else
+          readAnswer(response, { maxBytes: maxAnswerBytes }).then(
+            (text) => reject(statusErrorOf({ code: response.statusCode ?? 0, headers: response.headers, text })),
+            reject,
+          );
+      });
+      request.end();
     });
   }
 

@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -65,5 +67,31 @@ describe.skipIf(!hasNamespaces)('the commands of a day with a bad commit (needs 
       stdout: expect.stringContaining('storefront is what Git says, and works.'),
     });
     expect((await cluster.midship('tree', 'storefront')).stdout).toMatch(/● Deployment web\/storefront\n.*● ReplicaSet .*\n.*● Pod /);
+  });
+
+  it('print what pods write, and follow it until Ctrl-C', async () => {
+    const line = /^\[pod\/(storefront-\S+)\/web\] storefront listens on/;
+    const all = await cluster.midship('logs', 'storefront');
+    const lines = all.stdout.trimEnd().split('\n');
+    expect([all.code, new Set(lines.map((text) => line.exec(text)?.[1])).size]).toEqual([0, 3]);
+    const [, pod = ''] = line.exec(lines[0] ?? '') ?? [];
+    expect(await cluster.midship('logs', `pod/${pod}`, '-n', 'web', '--tail', '1')).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/^storefront listens on .*\n$/),
+    });
+    expect(await cluster.midship('logs', 'deployment/storefront', '-c', 'nope')).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/no container nope[\s\S]*Containers there: web/),
+    });
+    expect((await cluster.midship('logs', `pod/${pod}`, '-n', 'web', '--previous')).stderr).toMatch(/previous terminated container/);
+    expect(await cluster.midship('logs', 'namespaces')).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('app namespaces has no pods'),
+    });
+    const following = spawn(process.execPath, [program, 'logs', 'storefront', '-f', '--data-dir', cluster.dataDirectory]);
+    const ended = once(following, 'exit');
+    await once(following.stdout, 'data');
+    following.kill('SIGINT');
+    expect(await ended).toEqual([130, null]);
   });
 });

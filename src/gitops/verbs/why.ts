@@ -69,10 +69,11 @@ async function explainHealth({ causeOf }: ObjectContext, object: DynamicObject, 
   return { ...health, reason: withCause(health.reason, cause), ...(cause.fix === undefined ? {} : { fix: cause.fix }) };
 }
 
-async function findObject(
-  { client, lookup }: ObjectContext,
+/** The object that a question names; undefined when there is none. */
+export async function findObject(
+  { client, lookup }: Pick<ObjectContext, 'client' | 'lookup'>,
   resource: DiscoveredResource,
-  { name, namespace, appRef }: ObjectQuestion,
+  { name, namespace, appRef }: Omit<ObjectQuestion, 'kind'>,
 ): Promise<DynamicObject | undefined> {
   if (!resource.namespaced) return lookup.get(resource, { name });
   for (const place of namespace === undefined ? await namespacesOfApps(client, appRef) : [namespace]) {
