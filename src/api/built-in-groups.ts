@@ -1,6 +1,6 @@
 /**
- * Groups of Kubernetes itself. Most verbs of the command line only need to know a custom kind from one of these, and loading `kinds.ts` for
- * that takes longer than the rest of the verb. A test compares the two lists.
+ * Groups of Kubernetes itself. Verbs of the command line tell custom kinds from these, and loading `kinds.ts` for that would take longer
+ * than the rest of the verb. A test compares the two lists.
  */
 export const builtInGroups: ReadonlySet<string> = new Set([
   '',

@@ -179,8 +179,8 @@ export interface WaitOptions extends AppCommand {
 }
 
 /**
- * Waits until an app is applied and healthy, at a revision when one is named. 1 when it is not by then, and as soon as it cannot become so:
- * the app is suspended, or a later commit took the place of the named one.
+ * Waits until an app is applied and healthy, at a revision when one is named. 1 when it is not by then. It ends at once when it cannot
+ * become so: the app is suspended, or a later commit took the place of the named one.
  */
 export function waitForApp(options: WaitOptions): Promise<ExitCode> {
   return withClient(options, (client) => waitUntilHealthy(client, options));

@@ -20,8 +20,7 @@ export interface SnapshotOptions {
  * Copies what a cluster needs to be what it is, while it works, and gives the copy as an archive. The copy lies in the data directory
  * until the stream is closed.
  *
- * The store comes first: a commit that one of its objects names is then in the copy of the repository, and a key that one of its
- * values needs is in the copy of the keys.
+ * The store comes first. Its objects name commits and need keys, and the copies of repository and keys are made later, so they have them.
  */
 export async function openSnapshot({ dataDirectory, store, version, now, signal }: SnapshotOptions): Promise<Readable> {
   const files = filesOf(dataDirectory);

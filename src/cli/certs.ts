@@ -19,15 +19,26 @@ const dayMs = 86_400_000;
 /** As long before its end an authority has to be replaced, and a running process has renewed everything else. */
 const soonMs = 30 * dayMs;
 
-/** Lists the certificates of a data directory, of a running cluster or a stopped one; 1 when one needs attention. */
-export async function checkCertificates({ dataDirectory, format, output, now }: CheckOptions): Promise<ExitCode> {
+export interface CertificateState {
+  readonly name: string;
+  readonly purpose: CertificateEntry['purpose'];
+  readonly commonName: string;
+  /** RFC 3339 */
+  readonly notBefore: string;
+  readonly notAfter: string;
+  readonly daysLeft: number;
+  readonly state: 'ok' | 'ends soon' | 'ended' | 'not yet valid';
+}
+
+/** The certificates of a data directory. @throws Failure when there are none yet */
+export async function certificateStates(dataDirectory: string, now: number): Promise<readonly CertificateState[]> {
   const { cluster, frontProxy } = authoritiesOf(dataDirectory);
   const entries = [
     ...(await certificatesOf(cluster.directory, dataDirectory)),
     ...(await certificatesOf(frontProxy.directory, dataDirectory)).map((entry) => ({ ...entry, name: `front-proxy/${entry.name}` })),
     ...(await kubeconfigEntry(filesOf(dataDirectory).kubeconfig)),
   ];
-  const certificates = entries.map((entry) => ({
+  return entries.map((entry) => ({
     name: entry.name,
     purpose: entry.purpose,
     commonName: entry.commonName,
@@ -36,8 +47,16 @@ export async function checkCertificates({ dataDirectory, format, output, now }: 
     daysLeft: Math.floor((entry.validTo - now) / dayMs),
     state: stateOf(entry, now),
   }));
-  // A former authority that has ended is not trusted any more, and nothing depends on it.
-  const bad = certificates.filter(({ state, purpose }) => state !== 'ok' && purpose !== 'former authority');
+}
+
+/** A former authority that has ended is not trusted any more, and nothing depends on it. */
+export const needAttention = (certificates: readonly CertificateState[]): readonly CertificateState[] =>
+  certificates.filter(({ state, purpose }) => state !== 'ok' && purpose !== 'former authority');
+
+/** Lists the certificates of a data directory, of a running cluster or a stopped one; 1 when one needs attention. */
+export async function checkCertificates({ dataDirectory, format, output, now }: CheckOptions): Promise<ExitCode> {
+  const certificates = await certificateStates(dataDirectory, now);
+  const bad = needAttention(certificates);
   writeResult({ output, format }, { certificates }, () => {
     const rows = certificates.map(({ name, purpose, notAfter, daysLeft, state }) => [
       name,
@@ -46,22 +65,23 @@ export async function checkCertificates({ dataDirectory, format, output, now }: 
       String(daysLeft),
       state,
     ]);
-    return table([['NAME', 'PURPOSE', 'EXPIRES', 'DAYS LEFT', 'STATE'], ...rows]) + advice(bad);
+    const advice = bad.length === 0 ? '' : `\n${renewalAdvice(bad)}\n`;
+    return table([['NAME', 'PURPOSE', 'EXPIRES', 'DAYS LEFT', 'STATE'], ...rows]) + advice;
   });
   return bad.length === 0 ? 0 : 1;
 }
 
-function stateOf({ validFrom, validTo }: CertificateEntry, now: number): 'ok' | 'ends soon' | 'ended' | 'not yet valid' {
+function stateOf({ validFrom, validTo }: CertificateEntry, now: number): CertificateState['state'] {
   if (now >= validTo) return 'ended';
   if (now < validFrom) return 'not yet valid';
   return validTo - now < soonMs ? 'ends soon' : 'ok';
 }
 
-function advice(bad: readonly Pick<CertificateEntry, 'purpose'>[]): string {
-  if (bad.length === 0) return '';
+/** The next step for certificates that need attention. */
+export function renewalAdvice(bad: readonly Pick<CertificateEntry, 'purpose'>[]): string {
   return bad.some(({ purpose }) => purpose === 'authority')
-    ? '\nAn authority has to be replaced: midship down, midship certs rotate --ca, midship up.\n'
-    : '\nA running cluster renews these by itself; a stopped one does so when it starts.\n';
+    ? 'An authority has to be replaced: midship down, midship certs rotate --ca, midship up.'
+    : 'A running cluster renews these by itself; a stopped one does so when it starts.';
 }
 
 async function certificatesOf(directory: string, dataDirectory: string): Promise<readonly CertificateEntry[]> {

@@ -49,6 +49,17 @@ export interface Configuration {
   /** Parts that are not started. */
   readonly disabled?: readonly DisablePart[];
   readonly logLevel: string;
+  /** For people: each flag with its value, and where that comes from. */
+  readonly settings?: readonly Setting[];
+}
+
+/** A value of a start; secrets are not in it. */
+export interface Setting {
+  /** `--api-port`, or a variable that has no flag. */
+  readonly name: string;
+  /** Empty: not set. */
+  readonly value: string;
+  readonly from: 'flag' | 'environment' | 'default';
 }
 
 /** Values of `--disable`: parts without which a cluster can be repaired. */
@@ -62,6 +73,8 @@ export const filesOf = (dataDirectory: string) => ({
   encryption: join(dataDirectory, 'pki', 'encryption.yaml'),
   kubeconfig: join(dataDirectory, 'kubeconfig'),
   endpoints: join(dataDirectory, 'endpoints.json'),
+  /** The flags of the last start, for `midship config`. */
+  settings: join(dataDirectory, 'settings.json'),
   network: join(dataDirectory, 'network.json'),
   token: join(dataDirectory, 'git-token'),
   pageToken: join(dataDirectory, 'page-token'),

@@ -41,9 +41,8 @@ function questionOf(names: readonly string[]): Question {
 }
 
 /**
- * Shows the changes of a work tree or a commit to the cluster, by a dry run on the server; or the differences between what two commits
- * make of the apps. 0 when nothing differs, 1 when something does, 2 when there is no answer, which includes a tree that cannot be
- * applied.
+ * Shows the changes of a work tree or a commit to the cluster, by a dry run on the server. Two commits are compared by what they make of
+ * the apps. 0 when nothing differs, 1 when something does, 2 when there is no answer: a tree that cannot be applied has none.
  */
 export async function showDiff(options: DiffOptions): Promise<ExitCode> {
   const question = questionOf(options.names);

@@ -47,7 +47,7 @@ export async function explainStartFailure(err: unknown, { apiPort, httpPort, dat
 }
 
 /** `name (PID)` of the process that listens on a TCP port, where /proc shows it. */
-async function holderOf(port: number): Promise<string | undefined> {
+export async function holderOf(port: number): Promise<string | undefined> {
   const hex = port.toString(16).toUpperCase().padStart(4, '0');
   const table = await readFile('/proc/net/tcp', 'utf8').catch(() => '');
   // `0: 0100007F:192B 00000000:0000 0A … inode`; 0A is LISTEN.

@@ -10,8 +10,8 @@ export interface FindOptions {
 }
 
 /**
- * The data directory of the cluster that is meant: `MIDSHIP_DATA_DIR`; else `.midship` in `from` or the nearest directory above; else that
- * of the kubeconfig which kubectl would use; else `.midship` in `from`, whether it is there or not.
+ * The data directory of the cluster that is meant. The first of these counts: `MIDSHIP_DATA_DIR`; the nearest `.midship` from `from`
+ * upwards; the cluster of the kubeconfig that kubectl would use. Without any it is `.midship` in `from`, which may not exist.
  */
 export async function findDataDirectory({ environment, from }: FindOptions): Promise<string> {
   if (environment.MIDSHIP_DATA_DIR) return resolve(from, environment.MIDSHIP_DATA_DIR);

@@ -1,7 +1,7 @@
 import { isInForeground } from '../base/process-identity.ts';
 
 /**
- * Reads single keys from the terminal, when there is one and this process is in its foreground: the kernel stops a background process
+ * Reads single keys from the terminal, when there is one and this process is in its foreground. The kernel stops a background process
  * that reads from its terminal or changes its mode.
  *
  * @returns what gives the terminal back; undefined when no keys are read

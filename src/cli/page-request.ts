@@ -41,8 +41,8 @@ export async function requestPage<T>(
 }
 
 /**
- * Connects to the server that has the certificate of the file, whatever names are in it and whoever signed it: the file is that of the
- * data directory, or one that the owner of it named.
+ * Connects to the server that has the certificate of the file, whatever names are in it and whoever signed it. The owner of the data
+ * directory named the file, or the cluster wrote it there.
  */
 async function connectPinned({ hostname, port }: URL, file: string): Promise<Socket> {
   const expected = new X509Certificate(await readFile(file)).fingerprint256;

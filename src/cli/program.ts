@@ -85,6 +85,7 @@ export function createCommands(context: ProgramContext, commandLine: readonly st
         '  midship up --repo . --path apps   run what this repository says',
         '  midship status                    is the cluster what Git says?',
         '  midship why APP                   if not, why not, and what to do',
+        '  midship logs APP -f               what its pods write',
         '  midship diff                      what would a commit of this work tree change?',
         '  midship revert APP --push         undo the last change of the app',
         '',
@@ -143,6 +144,41 @@ export function createCommands(context: ProgramContext, commandLine: readonly st
       } finally {
         process.off('SIGINT', onInterrupt);
       }
+    });
+  withDataDirectory(program.command('doctor').description('look for what keeps a cluster from working; 1 when there is a problem'))
+    .addOption(
+      new Option('--kubeconfig <file>', 'another cluster than the one of --data-dir').default(environment.MIDSHIP_KUBECONFIG, undefined),
+    )
+    .addOption(new Option('-o, --output <format>', 'output format').choices(formats).default('text'))
+    .action(async (flags: DataDirectoryFlags & { readonly kubeconfig?: string; readonly output: Format }) => {
+      const { doctor } = await import('./doctor.ts');
+      done(
+        await doctor({
+          dataDirectory: await dataDirectoryOf(flags),
+          kubeconfig: flags.kubeconfig,
+          environment,
+          format: flags.output,
+          output: context.stdout,
+          version: context.version,
+          now: Date.now(),
+          openStore: async (directory) => (await import('./compose/stopped-cluster.ts')).openStoppedStore(directory),
+          checkMachine: async (searchPath) => (await import('./compose/machine.ts')).checkMachine(searchPath),
+        }),
+      );
+    });
+  withDataDirectory(program.command('config').description('the configuration of a cluster: each value, and where it comes from'))
+    .addOption(new Option('-o, --output <format>', 'output format').choices(formats).default('text'))
+    .action(async (flags: DataDirectoryFlags & { readonly output: Format }) => {
+      const [{ showConfig }, { settingsOf }] = await Promise.all([import('./config.ts'), import('./settings.ts')]);
+      const up = program.commands.find((command) => command.name() === 'up') ?? program;
+      done(
+        await showConfig({
+          dataDirectory: await dataDirectoryOf(flags),
+          defaults: settingsOf(up, environment),
+          format: flags.output,
+          output: context.stdout,
+        }),
+      );
     });
   withDataDirectory(program.command('kubeconfig').description('print the path of the kubeconfig, or merge it into that of kubectl'))
     .option('--print', 'print its content instead', false)
@@ -269,6 +305,7 @@ export function createCommands(context: ProgramContext, commandLine: readonly st
   addAppCommands(program, {
     environment,
     output: context.stdout,
+    notes: context.stderr,
     version: context.version,
     withDataDirectory,
     dataDirectoryOf,

@@ -47,8 +47,8 @@ type Outcome =
   | { readonly action: 'pinned'; readonly app: string; readonly hold: Hold; readonly because: string };
 
 /**
- * Takes an app back: in a clone by a revert commit, which is pushed only when asked for; elsewhere by pinning the app to the good commit
- * until another one comes that changes it. Never refused because the app follows its branch.
+ * Takes an app back. In a clone it makes a revert commit, which is pushed only when asked for. Elsewhere it pins the app to the good commit
+ * until another one changes the app. Never refused because the app follows its branch.
  */
 export async function revert(options: RevertOptions): Promise<ExitCode> {
   const clone = options.hold ? undefined : await openClone(options.directory);
@@ -178,7 +178,7 @@ async function branchOf(client: Client, { spec, metadata }: Kustomization): Prom
 function textOf(outcome: Outcome): string {
   if (outcome.action === 'pinned') {
     const { app, hold, because } = outcome;
-    return `${pc.green('✓')} ${app} is pinned to ${hold.pinned.slice(0, 7)}; ${hold.held.slice(0, 7)} is held back\n  Git is as it was: ${plain(because)}\n  It follows Git again with the next commit that changes it, or with: midship resume ${app}\n`;
+    return `${pc.green('✓')} ${app} is pinned to ${hold.pinned.slice(0, 7)}; ${hold.held.slice(0, 7)} is held back.\n  Git is as it was: ${plain(because)}.\n  It follows Git again with the next commit that changes it, or with: midship resume ${app}\n`;
   }
   const { commit, pushed, root } = outcome;
   const lines = [

@@ -142,10 +142,10 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
       );
   };
 
-  const run = async (flags: UpFlags, seedDirectory: string | undefined): Promise<void> => {
-    const settings = configurationOf(flags, environment, seedDirectory);
-    const { toolsOf } = await import('./build-tools.ts');
-    const configuration = { ...settings, tools: toolsOf(flags, environment) };
+  const run = async (flags: UpFlags, command: Command, seedDirectory?: string): Promise<void> => {
+    const parsed = configurationOf(flags, environment, seedDirectory);
+    const [{ toolsOf }, { settingsOf }] = await Promise.all([import('./build-tools.ts'), import('./settings.ts')]);
+    const configuration = { ...parsed, tools: toolsOf(flags, environment), settings: settingsOf(command, environment) };
     if (flags.detach && !flags.detached) {
       const { startDetached } = await import('./detach.ts');
       done(await startDetached([...commandLine, detachedFlag], configuration, context));
@@ -159,7 +159,9 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
     withPushFlags(
       withStartFlags(program.command('demo').description('run a cluster with the examples repository in a built-in Git remote')),
     ),
-  ).action((flags: Omit<UpFlags, 'branch' | 'path'>) => run({ ...flags, branch: 'main', path: './clusters/demo' }, exampleRepository));
+  ).action((flags: Omit<UpFlags, 'branch' | 'path'>, command: Command) =>
+    run({ ...flags, branch: 'main', path: './clusters/demo' }, command, exampleRepository),
+  );
 
   const up = program.command('up').description('run a cluster that follows a Git repository');
   up.optionsGroup('Repository:')
@@ -181,7 +183,7 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
         '  midship up -d                                in the background; midship down ends it',
       ].join('\n'),
     )
-    .action((flags: UpFlags) => run(flags, undefined));
+    .action((flags: UpFlags, command: Command) => run(flags, command));
 
   withBuildFlags(
     program

@@ -63,6 +63,7 @@ export async function runCluster(configuration: Configuration, options: RunOptio
       onWarning: terminal.warning,
     });
     const { endpoints } = cluster;
+    await writeDurableFile(files.settings, `${JSON.stringify(configuration.settings ?? [], undefined, 2)}\n`);
     await writeDurableFile(files.endpoints, `${JSON.stringify(endpoints, undefined, 2)}\n`);
     // Before anything is waited for: a repository may have to be corrected, and a push needs its address.
     terminal.line(formatAddresses({ endpoints, configuration, pagePath: cluster.newPageLink(), isTerminal }));

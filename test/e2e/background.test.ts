@@ -52,6 +52,8 @@ it('up -d ends when the cluster answers, prints its addresses, and leaves its ou
     for (const text of [http, join(data, 'kubeconfig'), '/git/cluster.git', join(data, 'logs', 'terminal.log'), String(pid)])
       expect(started.stdout).toContain(text);
     expect(await midship('status', '--data-dir', data)).toMatchObject({ code: 0 });
+    const { of, settings } = JSON.parse((await midship('config', '--data-dir', data, '-o', 'json')).stdout);
+    expect([of, settings]).toEqual(['running', expect.arrayContaining([{ name: '--data-dir', value: data, from: 'flag' }])]);
     for (const detached of [['-d'], []]) {
       const second = await midship('up', ...detached, ...upFlags(data));
       expect(second).toMatchObject({ code: 2, stderr: expect.stringMatching(/is running\n +It is process \d+\.\n.*midship down/) });

@@ -2,7 +2,8 @@ import { spawnSync } from 'node:child_process';
 import { Writable } from 'node:stream';
 import { expect, it } from 'vitest';
 import { Failure } from '../../../src/cli/failure.ts';
-import { createProgram } from '../../../src/cli/program.ts';
+import { createCommands, createProgram } from '../../../src/cli/program.ts';
+import { settingsOf } from '../../../src/cli/settings.ts';
 
 async function run(argv: readonly string[], environment: NodeJS.ProcessEnv = {}) {
   const chunks: string[] = [];
@@ -107,4 +108,33 @@ it('names the two dashes of npm only to somebody who used npm', async () => {
   expect((plain as Failure).why).toBe('The command line was not understood; nothing was done.');
   const { result: npm } = await run(['demo', '8080'], { npm_lifecycle_event: 'start' });
   expect((npm as Failure).why).toMatch(/takes flags alone.*npm start -- --http-port 8080$/);
+});
+
+it('shows where each value of the configuration comes from, and no password', () => {
+  const stdout = new Writable({ write: (_chunk, _encoding, done) => done() }) as NodeJS.WriteStream;
+  const environment = { MIDSHIP_API_PORT: '7001', MIDSHIP_HTTP_PORT: '7002', MIDSHIP_GIT_TOKEN: 'hidden' };
+  const program = createCommands({ environment, stdout, stderr: stdout, version: '1.2.3' }, [], () => undefined);
+  const up = program.commands.find((command) => command.name() === 'up');
+  if (up === undefined) throw new Error('there is no up');
+  up.parseOptions(['--repo', 'https://me:hidden@example.com/a.git', '--http-port', '8080']);
+  const settings = settingsOf(up, environment);
+  expect(settings.filter(({ name }) => ['--repo', '--api-port', '--http-port', '--runtime'].includes(name))).toEqual([
+    { name: '--repo', value: 'https://example.com/a.git', from: 'flag' },
+    { name: '--api-port', value: '7001', from: 'environment' },
+    { name: '--http-port', value: '8080', from: 'flag' },
+    { name: '--runtime', value: 'process', from: 'default' },
+  ]);
+  expect(JSON.stringify(settings)).not.toContain('hidden');
+});
+
+it('shows the configuration of a start without flags where no cluster was started', async () => {
+  const { result, text } = await run(['config', '--data-dir', '/proc/none', '-o', 'json'], { MIDSHIP_LOG_LEVEL: 'debug' });
+  expect(result).toBe(0);
+  expect(JSON.parse(text)).toMatchObject({
+    of: 'next start',
+    settings: expect.arrayContaining([
+      { name: '--api-port', value: '6443', from: 'default' },
+      { name: 'MIDSHIP_LOG_LEVEL', value: 'debug', from: 'environment' },
+    ]),
+  });
 });

@@ -1,0 +1,146 @@
+import {
+  mutatingWebhookConfigurations,
+  validatingWebhookConfigurations,
+  type WebhookConfiguration,
+} from '../api/admissionregistration/v1/webhook-configuration.ts';
+import { nodes } from '../api/core/v1/node.ts';
+import { endpointSlices } from '../api/discovery/v1/endpoint-slice.ts';
+import type { Condition } from '../api/flux.ts';
+import { receivers } from '../api/notification/v1/receiver.ts';
+import { gitRepositories } from '../api/source/v1/git-repository.ts';
+import type { HttpClient } from '../client/http-client.ts';
+import { conditionOf } from '../machinery/conditions.ts';
+import { type KubeObject, keyOf } from '../machinery/object.ts';
+import type { Resource } from '../machinery/resource.ts';
+import { isForbidden, isNotFound } from '../machinery/status-error.ts';
+import type { Finding } from './doctor.ts';
+
+/** So many problems of one check are shown. */
+const maxShown = 10;
+
+/** Judges nodes, sources, receivers and admission webhooks of a cluster that answers. */
+export async function checkCluster(client: HttpClient): Promise<readonly Finding[]> {
+  return [
+    ...(await checkEach(client, nodes, { check: 'nodes', judge: judgeNode })),
+    ...(await checkEach(client, gitRepositories, { check: 'sources', judge: judgeSource })),
+    ...(await checkEach(client, receivers, { check: 'receivers', judge: judgeReceiver })),
+    ...(await checkAdmission(client)),
+  ];
+}
+
+type Problem = Pick<Finding, 'what' | 'why' | 'fix'>;
+
+interface Check<T> {
+  readonly check: string;
+  judge(object: T): Problem | undefined;
+}
+
+async function checkEach<T extends KubeObject>(
+  client: HttpClient,
+  resource: Resource<T>,
+  { check, judge }: Check<T>,
+): Promise<readonly Finding[]> {
+  const items = await listAll(client, resource);
+  if (items === undefined) return [{ check, result: 'note', what: `this user may not list ${resource.resource}` }];
+  const problems = items.flatMap((object) => judge(object) ?? []);
+  if (problems.length === 0)
+    return items.length === 0 ? [] : [{ check, result: 'ok', what: `${items.length} ${items.length === 1 ? 'is' : 'are'} ready` }];
+  return shown(check, problems);
+}
+
+function shown(check: string, problems: readonly Problem[]): readonly Finding[] {
+  const rest = problems.length - maxShown;
+  const more: readonly Finding[] = rest > 0 ? [{ check, result: 'problem', what: `and ${rest} more` }] : [];
+  return [...problems.slice(0, maxShown).map((problem): Finding => ({ check, result: 'problem', ...problem })), ...more];
+}
+
+/** Undefined when this user may not; empty on a cluster that has no such kind. */
+async function listAll<T extends KubeObject>(client: HttpClient, resource: Resource<T>): Promise<readonly T[] | undefined> {
+  try {
+    return (await client.list(resource)).items;
+  } catch (err) {
+    if (isForbidden(err)) return undefined;
+    if (isNotFound(err)) return [];
+    throw err;
+  }
+}
+
+interface Conditioned {
+  readonly status?: {
+    readonly conditions?: readonly {
+      readonly type: string;
+      readonly status: string;
+      readonly reason?: string;
+      readonly message?: string;
+    }[];
+  };
+}
+
+const pressures: readonly string[] = ['MemoryPressure', 'DiskPressure', 'PIDPressure'];
+
+function judgeNode(node: KubeObject & Conditioned): Problem | undefined {
+  const { name } = node.metadata;
+  const conditions = node.status?.conditions ?? [];
+  const ready = conditions.find(({ type }) => type === 'Ready');
+  const fix = `See: kubectl describe node ${name}`;
+  if (ready?.status !== 'True') return { what: `node ${name} is not ready`, why: ready?.message ?? 'It has never reported.', fix };
+  const pressed = conditions.find(({ type, status }) => pressures.includes(type) && status === 'True');
+  return pressed === undefined ? undefined : { what: `node ${name} reports ${pressed.type}`, why: pressed.message ?? '', fix };
+}
+
+const readyOf = ({ status }: { readonly status?: { readonly conditions?: readonly Condition[] } }): Condition | undefined =>
+  conditionOf(status?.conditions, 'Ready');
+
+function judgeSource(
+  source: KubeObject & { readonly spec: { readonly suspend?: boolean }; readonly status?: { readonly conditions?: readonly Condition[] } },
+): Problem | undefined {
+  const ready = readyOf(source);
+  if (source.spec.suspend === true || ready?.status !== 'False') return undefined;
+  return { what: `source ${keyOf(source)} cannot be read`, why: ready.message, fix: `See: midship get sources ${keyOf(source)}` };
+}
+
+function judgeReceiver(receiver: KubeObject & { readonly status?: { readonly conditions?: readonly Condition[] } }): Problem | undefined {
+  const ready = readyOf(receiver);
+  if (ready?.status !== 'False') return undefined;
+  return {
+    what: `webhook ${keyOf(receiver)} takes no calls`,
+    why: ready.message,
+    fix: `See: kubectl describe receiver -n ${receiver.metadata.namespace} ${receiver.metadata.name}`,
+  };
+}
+
+/** A webhook that must answer, and whose Service has no ready pod, blocks every write that it is asked about. */
+async function checkAdmission(client: HttpClient): Promise<readonly Finding[]> {
+  const check = 'admission';
+  const lists = await Promise.all(
+    [validatingWebhookConfigurations, mutatingWebhookConfigurations].map((resource) => listAll(client, resource)),
+  );
+  if (lists.includes(undefined)) return [{ check, result: 'note', what: 'this user may not list webhook configurations' }];
+  const configurations = lists.flatMap((list) => list ?? []);
+  if (configurations.length === 0) return [];
+  const problems: Problem[] = [];
+  for (const configuration of configurations) {
+    for (const { name, failurePolicy, clientConfig } of configuration.webhooks ?? []) {
+      const { service } = clientConfig;
+      if (failurePolicy === 'Ignore' || service === undefined || (await hasReadyEndpoint(client, service))) continue;
+      problems.push(brokenWebhook(configuration, name, `${service.namespace}/${service.name}`));
+    }
+  }
+  return problems.length === 0
+    ? [{ check, result: 'ok', what: `${configurations.length} configurations, each with a Service that has ready pods` }]
+    : shown(check, problems);
+}
+
+const brokenWebhook = ({ kind, metadata }: WebhookConfiguration, webhook: string, service: string): Problem => ({
+  what: `webhook ${webhook} of ${kind} ${metadata.name} cannot be reached`,
+  why: `Service ${service} has no ready pod, and writes that it must approve are refused.`,
+  fix: `Start its pods, or: kubectl delete ${kind.toLowerCase()} ${metadata.name}`,
+});
+
+async function hasReadyEndpoint(
+  client: HttpClient,
+  { namespace, name }: { readonly namespace: string; readonly name: string },
+): Promise<boolean> {
+  const { items } = await client.list(endpointSlices, { namespace, labelSelector: `kubernetes.io/service-name=${name}` });
+  return items.some(({ endpoints }) => (endpoints ?? []).some(({ conditions }) => conditions?.ready !== false));
+}

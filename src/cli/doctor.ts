@@ -1,0 +1,69 @@
+import pc from 'picocolors';
+import { plain } from '../base/plain-text.ts';
+import { type AppCommand, withClient } from './connect.ts';
+import { tryEndpoints } from './data-directory.ts';
+import { checkCluster } from './doctor-cluster.ts';
+import { checkDirectory } from './doctor-directory.ts';
+import { type ExitCode, Failure } from './failure.ts';
+import { wrapText, writeResult } from './output.ts';
+import type { RepairContext } from './repair.ts';
+
+/** The result of one check. A note names what this machine lacks, and what is not needed by default. */
+export interface Finding {
+  readonly check: string;
+  readonly result: 'ok' | 'note' | 'problem';
+  readonly what: string;
+  /** The cause or the consequence of a problem. */
+  readonly why?: string;
+  /** The next step after a problem. */
+  readonly fix?: string;
+}
+
+export interface DoctorOptions extends Omit<AppCommand, 'namespace' | 'context'> {
+  readonly environment: NodeJS.ProcessEnv;
+  /** Milliseconds since the epoch. */
+  readonly now: number;
+  readonly openStore: RepairContext['openStore'];
+  /** Judges what pods need of the machine. */
+  checkMachine(searchPath: string): Promise<readonly Finding[]>;
+}
+
+/** Looks for what keeps a cluster from working: on the machine, in the data directory, and in the cluster when it runs. 1 for a problem. */
+export async function doctor(options: DoctorOptions): Promise<ExitCode> {
+  const { dataDirectory, environment, checkMachine } = options;
+  const running = await tryEndpoints(dataDirectory);
+  const findings = [
+    ...(await checkMachine(environment.PATH ?? '')),
+    ...(await checkDirectory({ ...options, running })),
+    ...(running === undefined && options.kubeconfig === undefined
+      ? [{ check: 'cluster', result: 'note' as const, what: 'no cluster runs here; nodes, sources and webhooks were not asked' }]
+      : await askCluster(options)),
+  ];
+  writeResult(options, { dataDirectory, findings }, () => findings.map(textOf).join('') + summaryOf(findings));
+  return findings.some(({ result }) => result === 'problem') ? 1 : 0;
+}
+
+/** A cluster that does not answer is a finding, too. */
+async function askCluster(options: DoctorOptions): Promise<readonly Finding[]> {
+  try {
+    return await withClient({ ...options, context: undefined, namespace: undefined }, checkCluster);
+  } catch (err) {
+    if (!(err instanceof Failure)) throw err;
+    return [{ check: 'cluster', result: 'problem', what: err.message, why: err.why, fix: err.fix }];
+  }
+}
+
+const glyphs: Readonly<Record<Finding['result'], string>> = { ok: pc.green('✓'), note: '·', problem: pc.red('✗') };
+
+const indent = 16;
+
+function textOf({ check, result, what, why, fix }: Finding): string {
+  const lines = [what, why, fix].filter((line) => line !== undefined && line !== '');
+  const [first = '', ...more] = lines.map((line) => wrapText(plain(line ?? ''), indent));
+  return `${glyphs[result]} ${check.padEnd(indent - 3)} ${first}\n${more.map((line) => `${' '.repeat(indent)}${line}\n`).join('')}`;
+}
+
+function summaryOf(findings: readonly Finding[]): string {
+  const count = findings.filter(({ result }) => result === 'problem').length;
+  return `\n${count === 0 ? 'no problems found' : `${count} ${count === 1 ? 'problem' : 'problems'} found`}\n`;
+}

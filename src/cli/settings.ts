@@ -1,0 +1,37 @@
+import type { Command, Option } from 'commander';
+import { redactUrl } from '../base/redact-url.ts';
+import type { Setting } from './configuration.ts';
+
+/** Variables that are the default of a flag. */
+const variables: Readonly<Record<string, string>> = {
+  '--data-dir': 'MIDSHIP_DATA_DIR',
+  '--api-port': 'MIDSHIP_API_PORT',
+  '--http-port': 'MIDSHIP_HTTP_PORT',
+};
+
+/**
+ * The flags of `up` or `demo` as they were parsed, or their defaults before that. Addresses lose their passwords. Every other secret is in
+ * a file, or in a variable that is not read here.
+ */
+export function settingsOf(command: Command, environment: NodeJS.ProcessEnv): readonly Setting[] {
+  const ofFlags = command.options
+    .filter(({ hidden, long }) => !hidden && long !== '--detach')
+    .map((option): Setting => {
+      const name = option.long ?? '';
+      const isGiven = command.getOptionValueSource(option.attributeName()) === 'cli';
+      const variable = variables[name];
+      const isFromVariable = variable !== undefined && environment[variable] !== undefined;
+      const value = textOf(option, command.getOptionValue(option.attributeName()));
+      return { name, value, from: isGiven ? 'flag' : isFromVariable ? 'environment' : 'default' };
+    });
+  const level = environment.MIDSHIP_LOG_LEVEL;
+  return [...ofFlags, { name: 'MIDSHIP_LOG_LEVEL', value: level ?? 'info', from: level === undefined ? 'default' : 'environment' }];
+}
+
+function textOf({ long, defaultValueDescription, defaultValue }: Option, value: unknown): string {
+  if (value === undefined) return '';
+  if (long === '--write-kubeconfig-mode') return `0${Number(value).toString(8)}`;
+  if (Array.isArray(value) && value.length === 0) return value === defaultValue ? (defaultValueDescription ?? '') : '';
+  const texts = (Array.isArray(value) ? value : [value]).map(String);
+  return texts.map((text) => (text.includes('://') ? redactUrl(text) : text)).join(', ');
+}

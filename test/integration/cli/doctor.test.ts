@@ -1,0 +1,204 @@
+import { chmod, mkdir, utimes, writeFile } from 'node:fs/promises';
+import { type AddressInfo, createServer } from 'node:net';
+import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
+import { json, text } from 'node:stream/consumers';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
+import { validatingWebhookConfigurations } from '../../../src/api/admissionregistration/v1/webhook-configuration.ts';
+import { nodes } from '../../../src/api/core/v1/node.ts';
+import { gitRepositories } from '../../../src/api/source/v1/git-repository.ts';
+import { systemClock } from '../../../src/base/clock.ts';
+import { openPki } from '../../../src/base/pki.ts';
+import { checkMachine } from '../../../src/cli/compose/machine.ts';
+import { openStoppedStore } from '../../../src/cli/compose/stopped-cluster.ts';
+import { authoritiesOf } from '../../../src/cli/configuration.ts';
+import { type DoctorOptions, doctor, type Finding } from '../../../src/cli/doctor.ts';
+import { openSqliteStorage } from '../../../src/storage/sqlite/storage.ts';
+import { startTestApiServer, type TestApiServer } from '../../support/api-server.ts';
+import { temporaryDirectory } from '../../support/git.ts';
+
+let dataDirectory: string;
+
+beforeEach(async () => {
+  dataDirectory = await temporaryDirectory('doctor');
+});
+
+async function examine(more: Partial<DoctorOptions> = {}): Promise<{ readonly code: number; readonly of: (check: string) => Finding[] }> {
+  const output = new PassThrough();
+  const code = await doctor({
+    dataDirectory,
+    kubeconfig: undefined,
+    environment: { PATH: process.env.PATH, MIDSHIP_API_PORT: '0', MIDSHIP_HTTP_PORT: '0' },
+    format: 'json',
+    version: 'test',
+    output,
+    now: Date.now(),
+    openStore: openStoppedStore,
+    checkMachine: async () => [],
+    ...more,
+  });
+  output.end();
+  const { findings } = (await json(output)) as { readonly findings: readonly Finding[] };
+  for (const { result, what, why, fix } of findings) if (result === 'problem') expect([what, why, fix]).not.toContain(undefined);
+  return { code, of: (check) => findings.filter((finding) => finding.check === check) };
+}
+
+describe('midship doctor on a data directory', () => {
+  beforeEach(async () => {
+    const store = await openSqliteStorage({ path: join(dataDirectory, 'state.db') });
+    await store.create('core/pods/web/a', { text: JSON.stringify({ apiVersion: 'v1', kind: 'Pod', metadata: { name: 'a' } }) });
+    await store.close();
+    await mkdir(join(dataDirectory, 'git', 'cluster.git'), { recursive: true });
+    const { cluster, frontProxy } = authoritiesOf(dataDirectory);
+    for (const authority of [cluster, frontProxy]) await openPki({ ...authority, clock: systemClock });
+    await chmod(dataDirectory, 0o700);
+  });
+
+  it('finds nothing wrong with one that was just made, but for a repository that is none', async () => {
+    const { code, of } = await examine();
+    for (const check of ['git', 'disk', 'clock', 'permissions', 'certificates']) expect(of(check)[0]).toMatchObject({ result: 'ok' });
+    expect([code, of('store')[0]]).toEqual([
+      1,
+      expect.objectContaining({ result: 'problem', fix: expect.stringContaining('repair check') }),
+    ]);
+  });
+
+  it('names a secret that others may read', async () => {
+    await writeFile(join(dataDirectory, 'git-token'), 'x', { mode: 0o644 });
+    await chmod(join(dataDirectory, 'git-token'), 0o644);
+    const { code, of } = await examine();
+    expect([code, of('permissions')]).toEqual([
+      1,
+      [expect.objectContaining({ what: `${join(dataDirectory, 'git-token')} has mode 0644`, fix: expect.stringMatching(/^chmod go= /) })],
+    ]);
+  });
+
+  it('names a clock that was set back, and certificates that have ended', async () => {
+    const later = new Date(Date.now() + 3_600_000);
+    await utimes(join(dataDirectory, 'state.db'), later, later);
+    expect((await examine()).of('clock')[0]).toMatchObject({
+      result: 'problem',
+      what: expect.stringMatching(/^the clock is 3[56]\d\d s behind/),
+    });
+    const { of } = await examine({ now: Date.now() + 20 * 365 * 86_400_000 });
+    expect(of('certificates')[0]).toMatchObject({ result: 'problem', fix: expect.stringContaining('certs rotate --ca') });
+  });
+
+  it('names the holder of a port that a start would take', async () => {
+    const server = createServer();
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    onTestFinished(() => new Promise<void>((resolve) => server.close(() => resolve())));
+    const { port } = server.address() as AddressInfo;
+    const { code, of } = await examine({ environment: { PATH: process.env.PATH, MIDSHIP_API_PORT: String(port), MIDSHIP_HTTP_PORT: '0' } });
+    expect([code, of('port')[0]]).toEqual([
+      1,
+      expect.objectContaining({ what: `port ${port} (--api-port) is taken`, why: expect.stringMatching(/: .+ \(\d+\)\.$/) }),
+    ]);
+  });
+});
+
+describe('midship doctor', () => {
+  it('has no problem with a machine on which nothing was started', async () => {
+    dataDirectory = join(dataDirectory, 'none');
+    const { code, of } = await examine();
+    expect([code, of('data'), of('cluster')]).toEqual([
+      0,
+      [expect.objectContaining({ result: 'note' })],
+      [expect.objectContaining({ result: 'note' })],
+    ]);
+  });
+
+  it('says for people what, why and fix', async () => {
+    const output = new PassThrough();
+    const problem: Finding = { check: 'x', result: 'problem', what: 'it is so', why: 'for this reason', fix: 'do that' };
+    const environment = { PATH: process.env.PATH, MIDSHIP_API_PORT: '0', MIDSHIP_HTTP_PORT: '0' };
+    const options = {
+      dataDirectory: '/nowhere',
+      kubeconfig: undefined,
+      environment,
+      version: 'test',
+      now: Date.now(),
+      openStore: openStoppedStore,
+    };
+    expect(await doctor({ ...options, format: 'text', output, checkMachine: async () => [problem] })).toBe(1);
+    output.end();
+    expect(await text(output)).toMatch(/^✗ x +it is so\n {16}for this reason\n {16}do that\n[\s\S]*\n1 problem found\n$/);
+  });
+
+  it('looks at this machine without changing it', async () => {
+    const findings = await checkMachine(process.env.PATH ?? '');
+    expect(findings.map(({ check }) => check)).toEqual(['namespaces', 'cgroups', 'containerd']);
+  });
+});
+
+describe('midship doctor on a cluster', () => {
+  let server: TestApiServer;
+  beforeAll(async () => {
+    server = await startTestApiServer();
+  });
+  afterAll(() => server.stop());
+
+  it('names nodes that do not report, sources that fail, and webhooks that nothing answers for', async () => {
+    const { client, kubeconfig } = server;
+    await client.create(nodes, { apiVersion: 'v1', kind: 'Node', metadata: { name: 'lost' } });
+    const source = await client.create(gitRepositories, {
+      apiVersion: 'source.toolkit.fluxcd.io/v1',
+      kind: 'GitRepository',
+      metadata: { name: 'infra', namespace: 'flux-system' },
+      spec: { url: 'https://example.com/infra.git', interval: '1m' },
+    });
+    const failed = {
+      type: 'Ready',
+      status: 'False',
+      reason: 'AuthenticationFailed',
+      message: 'the token was refused',
+      lastTransitionTime: '2026-01-01T00:00:00Z',
+    };
+    await client.patch(
+      gitRepositories,
+      source.metadata,
+      { type: 'merge', body: { status: { conditions: [failed] } } },
+      { subresource: 'status' },
+    );
+    await client.create(validatingWebhookConfigurations, {
+      apiVersion: 'admissionregistration.k8s.io/v1',
+      kind: 'ValidatingWebhookConfiguration',
+      metadata: { name: 'policy' },
+      webhooks: ['Fail', 'Ignore'].map((failurePolicy) => ({
+        name: `${failurePolicy.toLowerCase()}.example.com`,
+        failurePolicy,
+        sideEffects: 'None',
+        admissionReviewVersions: ['v1'],
+        clientConfig: { service: { namespace: 'default', name: 'gone' } },
+        rules: [{ apiGroups: ['example.com'], apiVersions: ['v1'], resources: ['widgets'], operations: ['CREATE'] }],
+      })),
+    });
+    const { code, of } = await examine({ kubeconfig });
+    expect(code).toBe(1);
+    expect(of('nodes')).toEqual([expect.objectContaining({ what: 'node lost is not ready' })]);
+    expect(of('sources')).toEqual([
+      expect.objectContaining({ what: 'source flux-system/infra cannot be read', why: 'the token was refused' }),
+    ]);
+    expect(of('admission')).toEqual([
+      expect.objectContaining({ what: 'webhook fail.example.com of ValidatingWebhookConfiguration policy cannot be reached' }),
+    ]);
+  });
+
+  it('makes a finding of a cluster that does not answer', async () => {
+    const kubeconfig = join(dataDirectory, 'kubeconfig');
+    const config = {
+      apiVersion: 'v1',
+      kind: 'Config',
+      'current-context': 'a',
+      contexts: [{ name: 'a', context: { cluster: 'a', user: 'a' } }],
+      clusters: [{ name: 'a', cluster: { server: 'https://127.0.0.1:1' } }],
+      users: [{ name: 'a', user: { token: 'x' } }],
+    };
+    await writeFile(kubeconfig, JSON.stringify(config));
+    const { code, of } = await examine({ kubeconfig });
+    expect([code, of('cluster')]).toEqual([
+      1,
+      [expect.objectContaining({ result: 'problem', what: 'https://127.0.0.1:1 does not answer' })],
+    ]);
+  });
+});
