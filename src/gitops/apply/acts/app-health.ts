@@ -156,7 +156,7 @@ export function createAppHealth({ clock, log, wake, feed, gitops }: AppHealthOpt
       // The apps of an app list speak for themselves.
       const speaks = !isAppList(state);
       const problem = kindOfProblem(health.reason);
-      // A problem that is over in a moment is not reported: an old pod's, while a revert takes it away.
+      // A short problem is not reported: an old pod's, for example, while a revert removes it.
       if (isProblem(health) && next.problem !== problem && kindOfProblem(state.announced.lastHealth.reason) === problem && speaks) {
         feed.add(app, { type: 'degraded', ...entry, reason: health.reason });
         return { ...next, problem, brokeAt: next.isHealthy ? inForce.sha : '' };

@@ -6,7 +6,7 @@ import type { Commit } from '../../sources/git-source.ts';
 import type { AppBuilder } from '../plan/post-build.ts';
 import type { HistoryEntry } from '../records/history.ts';
 
-/** What an app is to run while a commit is held back. */
+/** Revision of an app while a commit is held back. */
 export interface HeldRevision {
   readonly revision: KnownRevision;
   /** The hold that is in force; undefined when there is none. */

@@ -64,6 +64,6 @@ type Check = NonNullable<Kustomization['spec']['healthChecks']>[number];
 
 const none: readonly Check[] = [];
 
-/** The app hears of the object for another reason, too. */
+/** The app gets events of the object for another reason, too. */
 const isOwn = ({ applied, pending, doomed, hookObjects }: Ownership, id: ObjectId): boolean =>
   applied.has(id) || pending.has(id) || doomed.has(id) || hookObjects.has(id);
