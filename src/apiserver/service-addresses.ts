@@ -1,11 +1,10 @@
 import { isIP } from 'node:net';
 import { type Service, services } from '../api/core/v1/service.ts';
 import { type IPAddress, ipAddresses } from '../api/networking/v1/ip-address.ts';
-import { createBackoff } from '../base/backoff.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Component } from '../base/component.ts';
 import type { Log } from '../base/log.ts';
-import { createWorkQueue } from '../base/work-queue.ts';
+import { createWorkLoop } from '../base/work-loop.ts';
 import type { Client } from '../client/client.ts';
 import type { InformerSet } from '../client/informer.ts';
 import { tryGet } from '../client/try-get.ts';
@@ -39,29 +38,11 @@ export function createServiceAddresses({ client, informers, clock, log }: Servic
   const addresses = informers.get(ipAddresses);
   holders.addIndex(byAddress, addressOf);
   const unsubscribe: (() => void)[] = [];
-  let isWorking = false;
-  const queue = createWorkQueue({
+  const queue = createWorkLoop({
     clock,
-    backoff: createBackoff({ baseMs: 100, maxMs: 60_000 }),
-    onReady() {
-      if (!isWorking) void work();
-    },
+    work: reconcile,
+    onFailure: (address, err) => log.warn({ err, ipAddress: address }, 'Could not keep the object of an address'),
   });
-
-  async function work(): Promise<void> {
-    isWorking = true;
-    for (let address = queue.take(); address !== undefined; address = queue.take()) {
-      try {
-        await reconcile(address);
-        queue.forget(address);
-      } catch (err) {
-        log.warn({ err, ipAddress: address }, 'Could not keep the object of an address');
-        queue.addRateLimited(address);
-      }
-      queue.done(address);
-    }
-    isWorking = false;
-  }
 
   async function reconcile(address: string): Promise<void> {
     // Admission lets no two Services have one address; in their order of names, the first would be the parent.

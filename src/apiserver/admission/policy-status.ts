@@ -1,8 +1,7 @@
 import { type ValidatingAdmissionPolicy, validatingAdmissionPolicies } from '../../api/admissionregistration/v1/admission-policy.ts';
-import { createBackoff } from '../../base/backoff.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Log } from '../../base/log.ts';
-import { createWorkQueue } from '../../base/work-queue.ts';
+import { createWorkLoop } from '../../base/work-loop.ts';
 import type { KindDefinition } from '../../machinery/kind.ts';
 import { isConflict, isNotFound } from '../../machinery/status-error.ts';
 import { followObjects } from '../registry/follow.ts';
@@ -34,29 +33,11 @@ const request = {
  * that appear later are not checked, as upstream.
  */
 export function startPolicyStatus({ registry, writer, clock, log, ...types }: PolicyStatusOptions): { stop(): void } {
-  let isWorking = false;
-  const queue = createWorkQueue({
+  const queue = createWorkLoop({
     clock,
-    backoff: createBackoff({ baseMs: 100, maxMs: 60_000 }),
-    onReady() {
-      if (!isWorking) void work();
-    },
+    work: reconcile,
+    onFailure: (name, err) => log.warn({ err, validatingAdmissionPolicy: name }, 'Could not write the status of policy'),
   });
-
-  async function work(): Promise<void> {
-    isWorking = true;
-    for (let name = queue.take(); name !== undefined; name = queue.take()) {
-      try {
-        await reconcile(name);
-        queue.forget(name);
-      } catch (err) {
-        log.warn({ err, validatingAdmissionPolicy: name }, 'Could not write the status of policy');
-        queue.addRateLimited(name);
-      }
-      queue.done(name);
-    }
-    isWorking = false;
-  }
 
   async function reconcile(name: string): Promise<void> {
     // Deferred, so that it does not run within the commit that notified us.
