@@ -3,6 +3,7 @@ import { type Clock, microTimestampOf } from '../base/clock.ts';
 import type { Component } from '../base/component.ts';
 import type { Log } from '../base/log.ts';
 import type { Metrics } from '../base/metrics.ts';
+import { familyHead, familyOf } from '../base/series.ts';
 import { type AuditedBody, objectOf } from './audit/bodies.ts';
 import { type AuditDecision, type AuditPolicy, type AuditStage, defaultAuditPolicy } from './audit/policy.ts';
 import type { RequestAttributes } from './kube-api.ts';
@@ -75,8 +76,8 @@ export function createAuditLog(options: AuditLogOptions): AuditLog {
   let failing = false;
 
   metrics.addCollector(function* () {
-    yield `# HELP apiserver_audit_event_total Requests noted for the audit log.\n# TYPE apiserver_audit_event_total counter\napiserver_audit_event_total ${recorded}\n`;
-    yield `# HELP apiserver_audit_error_total Audit entries that were lost.\n# TYPE apiserver_audit_error_total counter\napiserver_audit_error_total{plugin="log"} ${dropped}\n`;
+    yield familyOf({ name: 'apiserver_audit_event_total', help: 'Requests noted for the audit log.', type: 'counter' }, recorded);
+    yield `${familyHead('apiserver_audit_error_total', 'Audit entries that were lost.', 'counter')}apiserver_audit_error_total{plugin="log"} ${dropped}\n`;
   });
 
   function schedule(): void {

@@ -1,4 +1,5 @@
 import type { Metrics } from '../base/metrics.ts';
+import { familyHead } from '../base/series.ts';
 
 /**
  * Feature gates of kube-apiserver 1.36 for which this server certainly does one thing or the other, with their stage there: `` is
@@ -16,8 +17,7 @@ const featureGates = [
 /** `kubernetes_feature_enabled`, as upstream names it. */
 export function addFeatureGates(metrics: Metrics): void {
   metrics.addCollector(function* () {
-    yield '# HELP kubernetes_feature_enabled 1 for a feature gate of Kubernetes whose feature the API has.\n';
-    yield '# TYPE kubernetes_feature_enabled gauge\n';
+    yield familyHead('kubernetes_feature_enabled', '1 for a feature gate of Kubernetes whose feature the API has.', 'gauge');
     for (const { name, stage, enabled } of featureGates) {
       yield `kubernetes_feature_enabled{name="${name}",stage="${stage}"} ${enabled ? 1 : 0}\n`;
     }

@@ -93,7 +93,7 @@ export function counterFamily<L extends string>({ name, help, labelNames = [] }:
       end: (labels) => endSeries(series, labelText(labelNames, labels)),
     },
     *lines() {
-      yield head(name, help, 'counter');
+      yield familyHead(name, help, 'counter');
       for (const [labels, { value }] of series) yield `${name}${braced(labels)} ${value}\n`;
     },
   };
@@ -154,7 +154,7 @@ export function histogramFamily<L extends string>({ name, help, labelNames = [],
       end: (labels) => endSeries(series, labelText(labelNames, labels)),
     },
     *lines() {
-      yield head(name, help, 'histogram');
+      yield familyHead(name, help, 'histogram');
       for (const [labels, { counts, sum }] of series) {
         const rest = labels === '' ? '' : `,${labels}`;
         let count = 0;
@@ -189,5 +189,15 @@ const flat = (text: string): string => [text.slice(0, 1), text.slice(1)].join(''
 
 const braced = (labels: string): string => (labels === '' ? '' : `{${labels}}`);
 
-const head = (name: string, help: string, type: string): string =>
+/** Begins a family in the text format of Prometheus; for families that are written at each scrape. */
+export const familyHead = (name: string, help: string, type: 'counter' | 'gauge' | 'histogram'): string =>
   `# HELP ${name} ${help.replace(/\\/g, '\\\\').replace(/\n/g, '\\n')}\n# TYPE ${name} ${type}\n`;
+
+/** A family of one value. */
+export const familyOf = ({ name, help, type }: ValueFamily, value: number): string => `${familyHead(name, help, type)}${name} ${value}\n`;
+
+export interface ValueFamily {
+  readonly name: string;
+  readonly help: string;
+  readonly type: 'counter' | 'gauge';
+}

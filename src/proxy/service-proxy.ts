@@ -7,6 +7,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Component } from '../base/component.ts';
 import type { Log } from '../base/log.ts';
 import type { Metrics } from '../base/metrics.ts';
+import { familyOf } from '../base/series.ts';
 import type { InformerSet } from '../client/informer.ts';
 import { keyOf } from '../machinery/object.ts';
 import type { EventRecorder } from '../reconcile/event-recorder.ts';
@@ -74,7 +75,7 @@ export function createServiceProxy(options: ServiceProxyOptions): ServiceProxy {
   const counts = Object.fromEntries(results.map((result) => [result, connectionsTotal.labels({ result })]));
   for (const result of results) connectionsTotal.inc({ result }, 0);
   metrics.addCollector(function* () {
-    yield `# HELP service_proxy_open_connections Connections that are passed on now.\n# TYPE service_proxy_open_connections gauge\nservice_proxy_open_connections ${open.size}\n`;
+    yield familyOf({ name: 'service_proxy_open_connections', help: 'Connections that are passed on now.', type: 'gauge' }, open.size);
   });
 
   const connections: ConnectionPool = {

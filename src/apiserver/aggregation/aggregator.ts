@@ -9,7 +9,7 @@ import type { Log } from '../../base/log.ts';
 import type { Metrics } from '../../base/metrics.ts';
 import { networkErrorText } from '../../base/network-error.ts';
 import type { KeyPair } from '../../base/pki/key-pair.ts';
-import { escapeLabel } from '../../base/series.ts';
+import { escapeLabel, familyHead } from '../../base/series.ts';
 import type { Client } from '../../client/client.ts';
 import type { Informer, InformerSet } from '../../client/informer.ts';
 import { conditionOf, isConditionTrue, setCondition } from '../../machinery/conditions.ts';
@@ -192,12 +192,12 @@ class ApiAggregator implements Aggregator {
   }
 
   *#metricLines(): Iterable<string> {
-    yield '# HELP aggregator_unavailable_apiservice 1 while an APIService is unavailable.\n# TYPE aggregator_unavailable_apiservice gauge\n';
+    yield familyHead('aggregator_unavailable_apiservice', '1 while an APIService is unavailable.', 'gauge');
     for (const apiService of this.#apiServices.list()) {
       const { name } = apiService.metadata;
       yield `aggregator_unavailable_apiservice{name="${escapeLabel(name)}"} ${isAvailable(apiService) ? 0 : 1}\n`;
     }
-    yield '# HELP aggregator_unavailable_apiservice_total Looks at an APIService that found it unavailable, by reason.\n# TYPE aggregator_unavailable_apiservice_total counter\n';
+    yield familyHead('aggregator_unavailable_apiservice_total', 'Looks at an APIService that found it unavailable, by reason.', 'counter');
     for (const [name, { failures }] of this.#known) {
       for (const [reason, count] of failures) {
         yield `aggregator_unavailable_apiservice_total{name="${escapeLabel(name)}",reason="${reason}"} ${count}\n`;

@@ -2,6 +2,7 @@ import { type FlowSchema, flowSchemas } from '../../api/flowcontrol/v1/flow-sche
 import { type PriorityLevelConfiguration, priorityLevelConfigurations } from '../../api/flowcontrol/v1/priority-level-configuration.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Metrics } from '../../base/metrics.ts';
+import { familyHead, familyOf, type ValueFamily } from '../../base/series.ts';
 import type { TurnGate } from '../../base/turn-gate.ts';
 import { createTurns, type Turns } from '../../base/turns.ts';
 import type { KindDefinition } from '../../machinery/kind.ts';
@@ -131,8 +132,8 @@ export function createFlowControl(options: FlowControlOptions): FlowControl {
 
   metrics?.addCollector(() => textOf(levels.values()));
   metrics?.addCollector(() => [
-    `# HELP answer_memory_bytes Memory of bodies and answers under way.\n# TYPE answer_memory_bytes gauge\nanswer_memory_bytes ${memory.takenSeats * 1024}\n`,
-    `# HELP answer_memory_refusals_total Requests that found no memory for their body or answer.\n# TYPE answer_memory_refusals_total counter\nanswer_memory_refusals_total ${refusedForMemory}\n`,
+    familyOf({ name: 'answer_memory_bytes', help: 'Memory of bodies and answers under way.', type: 'gauge' }, memory.takenSeats * 1024),
+    familyOf(refusals, refusedForMemory),
   ]);
 
   return {
@@ -260,19 +261,57 @@ function limitsOf({ spec }: PriorityLevelConfiguration, totalSeats: number, shar
 
 function* textOf(levels: Iterable<Level>): Iterable<string> {
   const all = [...levels];
-  const family = function* (name: string, help: string, type: string, valuesOf: (level: Level) => readonly (readonly [string, number])[]) {
-    yield `# HELP apiserver_flowcontrol_${name} ${help}\n# TYPE apiserver_flowcontrol_${name} ${type}\n`;
+  for (const { name: ownName, help, type, valuesOf } of families) {
+    const name = `apiserver_flowcontrol_${ownName}`;
+    yield familyHead(name, help, type);
     for (const level of all) {
-      for (const [labels, value] of valuesOf(level))
-        yield `apiserver_flowcontrol_${name}{priority_level="${level.name}"${labels}} ${value}\n`;
+      for (const [labels, value] of valuesOf(level)) yield `${name}{priority_level="${level.name}"${labels}} ${value}\n`;
     }
-  };
-  yield* family('dispatched_requests_total', 'Requests that were admitted.', 'counter', ({ dispatched }) => [['', dispatched]]);
-  yield* family('rejected_requests_total', 'Requests that were refused, to be tried again.', 'counter', ({ rejected }) =>
-    [...rejected].map(([reason, count]) => [`,reason="${reason}"`, count] as const),
-  );
-  yield* family('current_inqueue_requests', 'Requests that wait for their turn.', 'gauge', ({ queue }) => [['', queue.waiting]]);
-  yield* family('current_executing_requests', 'Requests that are worked on.', 'gauge', ({ queue }) => [['', queue.executing]]);
-  yield* family('current_executing_seats', 'Seats that are taken.', 'gauge', ({ queue }) => [['', queue.takenSeats]]);
-  yield* family('nominal_limit_seats', 'Seats of the level.', 'gauge', ({ isExempt, queue }) => [['', isExempt ? 0 : queue.limits.seats]]);
+  }
 }
+
+const refusals: ValueFamily = {
+  name: 'answer_memory_refusals_total',
+  help: 'Requests that found no memory for their body or answer.',
+  type: 'counter',
+};
+
+/** Families of each level: values with the labels that they have besides. */
+const families: readonly (ValueFamily & { valuesOf(level: Level): readonly (readonly [labels: string, value: number])[] })[] = [
+  {
+    name: 'dispatched_requests_total',
+    help: 'Requests that were admitted.',
+    type: 'counter',
+    valuesOf: ({ dispatched }) => [['', dispatched]],
+  },
+  {
+    name: 'rejected_requests_total',
+    help: 'Requests that were refused, to be tried again.',
+    type: 'counter',
+    valuesOf: ({ rejected }) => [...rejected].map(([reason, count]) => [`,reason="${reason}"`, count] as const),
+  },
+  {
+    name: 'current_inqueue_requests',
+    help: 'Requests that wait for their turn.',
+    type: 'gauge',
+    valuesOf: ({ queue }) => [['', queue.waiting]],
+  },
+  {
+    name: 'current_executing_requests',
+    help: 'Requests that are worked on.',
+    type: 'gauge',
+    valuesOf: ({ queue }) => [['', queue.executing]],
+  },
+  {
+    name: 'current_executing_seats',
+    help: 'Seats that are taken.',
+    type: 'gauge',
+    valuesOf: ({ queue }) => [['', queue.takenSeats]],
+  },
+  {
+    name: 'nominal_limit_seats',
+    help: 'Seats of the level.',
+    type: 'gauge',
+    valuesOf: ({ isExempt, queue }) => [['', isExempt ? 0 : queue.limits.seats]],
+  },
+];
