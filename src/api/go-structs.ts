@@ -14,6 +14,7 @@ export type GoStruct =
   | 'apps/v1.DeploymentStrategy'
   | 'apps/v1.RollingUpdateStatefulSetStrategy'
   | 'apps/v1.StatefulSetUpdateStrategy'
+  | 'core/v1.EphemeralContainer'
   | 'core/v1.PersistentVolumeClaimSpec'
   | 'core/v1.PersistentVolumeSource'
   | 'core/v1.PodSpec'

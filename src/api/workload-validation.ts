@@ -54,7 +54,7 @@ interface ReplicaCounts {
 /** Counts of a status that contradict each other would mislead whoever waits for them. */
 export function checkReplicaCounts(errors: FieldError[], status: ReplicaCounts | undefined): void {
   const { replicas = 0, updatedReplicas = 0, readyReplicas = 0, availableReplicas = 0, observedGeneration = 0 } = status ?? {};
-  const counts = { replicas, updatedReplicas, readyReplicas, availableReplicas, observedGeneration };
+  const counts = { observedGeneration, replicas, updatedReplicas, readyReplicas, availableReplicas };
   for (const [name, count] of Object.entries(counts)) checkNonNegative(errors, `status.${name}`, count);
   const parts = { updatedReplicas, readyReplicas, availableReplicas };
   for (const [name, count] of Object.entries(parts)) {

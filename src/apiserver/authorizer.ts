@@ -1,4 +1,3 @@
-import { namespaces } from '../api/core/v1/namespace.ts';
 import { type Pod, pods } from '../api/core/v1/pod.ts';
 import { parseFieldSelector } from '../machinery/selector.ts';
 import { forbidden, StatusError } from '../machinery/status-error.ts';
@@ -94,7 +93,8 @@ function nodeMay(registry: Pick<Registry, 'get' | 'stateOf'>, node: string, attr
   }
 }
 
-function exactValueOf(fieldSelector: string, field: string): string | undefined {
+/** The value that a list or watch is limited to. @throws StatusError for a selector that cannot be read */
+export function exactValueOf(fieldSelector: string, field: string): string | undefined {
   if (fieldSelector === '') return undefined;
   return parseFieldSelector(fieldSelector).exactValueOf(field);
 }
@@ -151,11 +151,7 @@ function denial(
     return new StatusError({ code: 403, reason: 'Forbidden', message, details: {} });
   }
   const full = subresource === undefined || subresource === '' ? resource : `${resource}/${subresource}`;
-  // A namespace object is in itself, yet its requests are cluster-wide.
-  const scope =
-    namespace === undefined || namespace === '' || (group === namespaces.group && resource === namespaces.resource)
-      ? 'at the cluster scope'
-      : `in the namespace ${JSON.stringify(namespace)}`;
+  const scope = (namespace ?? '') === '' ? 'at the cluster scope' : `in the namespace ${JSON.stringify(namespace)}`;
   return forbidden(
     { group, resource },
     // The path of a create names no object, so the real server's words do not either.

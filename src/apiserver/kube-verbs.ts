@@ -26,7 +26,7 @@ import type {
   WatchRequest,
   WriteRequest,
 } from './kube-api.ts';
-import type { BodyDecoder } from './registry/decoding.ts';
+import type { BodyDecoder, BodyKind } from './registry/decoding.ts';
 import { filterOf, matches } from './registry/filter.ts';
 import { checkNewName } from './registry/identity.ts';
 import { uidConflict } from './registry/metadata.ts';
@@ -130,7 +130,8 @@ class KubeVerbs implements KubeApi {
       return this.create(request, ref.namespace, object);
     }
     const change = (): KubeObject => {
-      if (subresource !== 'scale') checkVersionGiven(kind, object);
+      if (subresource === 'scale') return this.#readScale(request, object);
+      checkVersionGiven(kind, object);
       return object;
     };
     return showBySubresource(request, await this.#parts.writer.modify(request, ref, this.#permitted(request, change)));
@@ -147,9 +148,14 @@ class KubeVerbs implements KubeApi {
       const { object, created } = await writer.apply(request, ref, applicationOf(request, patch));
       return { object: showBySubresource(request, object), created };
     }
-    const schemaName = request.subresource === 'scale' ? 'io.k8s.api.autoscaling.v1.Scale' : kind.schemaName;
-    const change = request.servedAs?.change ?? ((current: KubeObject): KubeObject => patchObject(current, patch, { schemas, schemaName }));
-    const modification = { ...this.#permitted(request, change), refuse: (why: string) => invalidPatch(patch, why) };
+    const isScale = request.subresource === 'scale';
+    const { schemaName } = isScale ? scales : kind;
+    const refuse = (why: string): StatusError => invalidPatch(patch, why);
+    const patched = (current: KubeObject): KubeObject => patchObject(current, patch, { schemas, schemaName });
+    const scaled = (current: KubeObject): KubeObject => this.#readScale(request, patched(current), refuse);
+    // A Scale is the same in every version of its object.
+    const change = isScale ? scaled : (request.servedAs?.change ?? patched);
+    const modification = { ...this.#permitted(request, change), refuse };
     return { object: showBySubresource(request, await writer.modify(request, ref, modification)), created: false };
   }
 
@@ -223,6 +229,11 @@ class KubeVerbs implements KubeApi {
     return object;
   }
 
+  /** A Scale is read here, since the object that it changes is another kind. */
+  #readScale(request: WriteRequest, object: KubeObject, refuse?: (why: string) => StatusError): KubeObject {
+    return this.#parts.decoder.decode({ request, kind: scales, object, refuse });
+  }
+
   /** The modification that a PUT or PATCH asks for, with the checks that its kind makes on the client. */
   #permitted(request: RequestInfo, change: (current: KubeObject) => KubeObject): Modification {
     const { kind, user, subresource } = request;
@@ -275,6 +286,9 @@ const success = Object.freeze({
   status: 'Success',
   code: 201,
 }) as unknown as KubeObject;
+
+/** The body of `scale`. */
+const scales: BodyKind = { group: 'autoscaling', version: 'v1', kind: 'Scale', schemaName: 'io.k8s.api.autoscaling.v1.Scale' };
 
 /** Custom resources and a few kinds are not replaced blindly. */
 function checkVersionGiven(kind: KindDefinition, { metadata }: KubeObject): void {

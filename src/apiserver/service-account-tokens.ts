@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto';
-import type { TokenRequest } from '../api/authentication/v1/token-request.ts';
+import { type TokenRequest, tokenRequests } from '../api/authentication/v1/token-request.ts';
 import { nodes } from '../api/core/v1/node.ts';
 import { type Pod, pods } from '../api/core/v1/pod.ts';
 import { type Secret, secrets } from '../api/core/v1/secret.ts';
@@ -212,7 +212,7 @@ async function sign(key: SigningKey, claims: object): Promise<string> {
 function checkName({ metadata }: TokenRequest, namespace: string, name: string): void {
   const given = metadata?.name ?? '';
   if (given !== '' && given !== name) {
-    throw badRequest(`the name of the object (${given}) does not match the name on the URL (${name})`);
+    throw invalid(tokenRequests, name, [invalidValue('metadata.name', given, 'must match the service account name if specified')]);
   }
   const home = metadata?.namespace ?? '';
   if (home !== '' && home !== namespace) {
@@ -241,7 +241,7 @@ function boundClaims(
     if (object === undefined) throw notFound(definition, name);
     if (uid !== '' && uid !== object.metadata.uid) {
       throw conflict(
-        definition,
+        { group: '', resource: definition.kind },
         name,
         `the UID in the bound object reference (${uid}) does not match the UID in record. The object might have been deleted and then recreated`,
       );

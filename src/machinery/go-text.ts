@@ -47,3 +47,10 @@ export function goQuote(text: string): string {
   });
   return `"${escaped}"`;
 }
+
+/** Names the type of a JSON value as Go's decoder does in its errors. */
+export function jsonTypeOf(value: unknown): string {
+  if (Array.isArray(value)) return 'array';
+  if (typeof value === 'boolean') return 'bool';
+  return value === null ? 'null' : typeof value;
+}

@@ -1,3 +1,4 @@
+import { jsonTypeOf } from './go-text.ts';
 import { deepEqual } from './object.ts';
 import { badRequest, StatusError } from './status-error.ts';
 
@@ -21,6 +22,7 @@ type Container = Record<string, unknown> | unknown[];
  *   applied, without saying which, as the real server does; its `cause` tells
  */
 export function applyJsonPatch(object: object, patch: unknown, { replaces = 'anything' }: JsonPatchOptions = {}): unknown {
+  if (patch === null) return object;
   if (!Array.isArray(patch)) {
     throw badRequest(`error decoding patch: json: cannot unmarshal ${jsonTypeOf(patch)} into Go value of type []handlers.jsonPatchOp`);
   }
@@ -30,6 +32,10 @@ export function applyJsonPatch(object: object, patch: unknown, { replaces = 'any
       reason: 'RequestEntityTooLarge',
       message: `Request entity is too large: The allowed maximum operations in a JSON patch is ${maxOperations}, got ${patch.length}`,
     });
+  }
+  const stray = patch.find((operation) => operation !== null && jsonTypeOf(operation) !== 'object');
+  if (stray !== undefined) {
+    throw badRequest(`error decoding patch: json: cannot unmarshal ${jsonTypeOf(stray)} into Go value of type handlers.jsonPatchOp`);
   }
   const draft = new Draft(object, replaces);
   for (const [index, operation] of patch.entries()) {
@@ -225,9 +231,4 @@ function sizeOf(value: unknown, limit: number): number {
     if (size > limit) break;
   }
   return size;
-}
-
-function jsonTypeOf(value: unknown): string {
-  if (typeof value === 'boolean') return 'bool';
-  return value === null ? 'null' : typeof value;
 }

@@ -255,7 +255,7 @@ function headersOf(cluster: TestApiServer, { path, headers, body, recorded }: Ex
   // The recordings hold no credentials: which ones were sent is seen by the answer.
   if (recorded.status === 401) sent.authorization = 'Bearer nobody';
   else if (authorization !== null) sent.authorization = `Bearer ${user === 'alice' ? cluster.aliceToken : adminToken}`;
-  if (given['impersonate-user'] !== undefined || user !== undefined) return sent;
+  if (given['impersonate-user'] !== undefined || given['impersonate-group'] !== undefined || user !== undefined) return sent;
   const refused =
     recorded.status === 403 ? /User "([^"]+)" cannot/.exec(textOf(isObject(recorded.body) ? recorded.body.message : ''))?.[1] : undefined;
   if (refused !== undefined && authorization !== null && refused !== 'system:anonymous') sent['impersonate-user'] = refused;

@@ -101,6 +101,7 @@ const mediaTypes: Readonly<Record<string, string>> = {
   jp: 'application/json-patch+json',
   smp: 'application/strategic-merge-patch+json',
   apply: 'application/apply-patch+yaml',
+  json: 'application/json',
 };
 
 function suiteExchangeOf({ title, req, res, drop = [], noHeaders }: SuiteLine, line: number): Exchange | undefined {
@@ -111,7 +112,7 @@ function suiteExchangeOf({ title, req, res, drop = [], noHeaders }: SuiteLine, l
     'user-agent': title === 'PUT by user agent' ? 'my-agent/1' : 'held-out/1',
     ...(ct === undefined ? {} : { 'content-type': mediaTypes[ct] ?? ct }),
     ...(accept === undefined ? {} : { accept }),
-    ...(as === undefined ? {} : as === 'alice' ? { user: as } : { 'impersonate-user': as }),
+    ...credentialsOf(title, as),
   };
   return {
     line,
@@ -123,6 +124,18 @@ function suiteExchangeOf({ title, req, res, drop = [], noHeaders }: SuiteLine, l
     recorded: { ...res, body: keptBody(res.body), dropped: drop, noHeaders },
     apart: undefined,
   };
+}
+
+/** Users of the suite, as far as its titles and answers tell who they were. */
+function credentialsOf(title: string, as: string | undefined): Exchange['headers'] {
+  if (/^(anonymous (list|metrics|api|unknown path)|Basic auth|empty bearer)$/.test(title)) return { authorization: null };
+  if (title === 'impersonated group only') return { 'impersonate-group': 'g' };
+  if (title === 'account token: self review') return { 'impersonate-user': 'system:serviceaccount:az-tag:default' };
+  if (as === undefined) return {};
+  if (as === 'alice') return { user: as };
+  const groups: Readonly<Record<string, string>> = { bob: 'ops', x: 'system:masters' };
+  const group = groups[as];
+  return { 'impersonate-user': as, ...(group === undefined ? {} : { 'impersonate-group': group }) };
 }
 
 /** For some answers the suite kept the form and the kind alone, or its own reading of them. */

@@ -1,5 +1,6 @@
 import type { KindDefinition, Verb } from '../../machinery/kind.ts';
 import { methodNotAllowed, notImplemented } from '../../machinery/status-error.ts';
+import { exactValueOf } from '../authorizer.ts';
 import type { KindTable, RequestAttributes } from '../kube-api.ts';
 import { type Handler, resourceNotFound } from './api-request.ts';
 import { handleCreate, handleCreateSubresource } from './create.ts';
@@ -50,16 +51,28 @@ function verbOf(method: string, target: ResourceTarget, query: URLSearchParams):
   }
 }
 
-export const attributesOf = (method: string, target: ResourceTarget, query: URLSearchParams): RequestAttributes => ({
-  verb: verbOf(method, target, query),
-  group: target.group,
-  version: target.version,
-  resource: target.resource,
-  subresource: target.subresource,
-  namespace: target.namespace,
-  name: target.name,
-  fieldSelector: query.get('fieldSelector') ?? undefined,
-});
+/**
+ * The request as authorization and the audit log see it. A Namespace is in itself, and a list or watch of one name is about that name, so
+ * that refusals say so.
+ */
+export function attributesOf(method: string, target: ResourceTarget, query: URLSearchParams): RequestAttributes {
+  const { group, version, resource, subresource } = target;
+  const verb = verbOf(method, target, query);
+  const fieldSelector = query.get('fieldSelector') ?? undefined;
+  const isNamespace = resource === 'namespaces' && group === '' && target.name !== undefined;
+  const isNamed = fieldSelector !== undefined && (verb === 'list' || verb === 'watch');
+  const name = isNamed ? (tryNameIn(fieldSelector) ?? target.name) : target.name;
+  return { verb, group, version, resource, subresource, namespace: isNamespace ? target.name : target.namespace, name, fieldSelector };
+}
+
+function tryNameIn(fieldSelector: string): string | undefined {
+  try {
+    return exactValueOf(fieldSelector, 'metadata.name');
+  } catch {
+    // Validation reports a selector that cannot be read when the client lists.
+    return undefined;
+  }
+}
 
 export const kindOf = (kinds: KindTable, target: ResourceTarget): KindDefinition | undefined =>
   kinds.find(target.group, target.version, target.resource);

@@ -15,7 +15,7 @@ import { relayAnswer } from './relay-answer.ts';
  */
 export async function handlePodLog(request: ApiRequest, context: HandlerContext, kubelet: KubeletClient): Promise<void> {
   const ref = refOf(request);
-  const parameters = logParametersOf(request.query);
+  const parameters = logParametersOf(ref.name, request.query);
   // The user was authorized for the subresource; the pod and the node are read by the server.
   const own = { user: apiServerUser, userAgent: 'apiserver', signal: request.signal };
   const pod = (await context.kubeApi.get({ ...own, kind: pods }, ref)) as Pod;
@@ -42,7 +42,7 @@ const numbers: readonly (readonly [name: string, least: number])[] = [
 ];
 
 /** The options that go on to the agent. */
-function logParametersOf(query: URLSearchParams): URLSearchParams {
+function logParametersOf(pod: string, query: URLSearchParams): URLSearchParams {
   const parameters = new URLSearchParams();
   const errors: FieldError[] = [];
   for (const name of ['follow', 'previous', 'timestamps']) if (booleanOf(query, name)) parameters.set(name, 'true');
@@ -61,10 +61,14 @@ function logParametersOf(query: URLSearchParams): URLSearchParams {
     if (Number.isNaN(Date.parse(sinceTime))) throw badRequest(`parsing time ${JSON.stringify(sinceTime)}: cannot parse as RFC 3339`);
     if (parameters.has('sinceSeconds')) {
       const message = 'Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified';
-      errors.push({ type: 'FieldValueForbidden', field: '', message });
+      errors.push({ type: 'FieldValueForbidden', field: '[]', message });
     }
     parameters.set('sinceTime', sinceTime);
   }
-  if (errors.length > 0) throw invalid({ group: '', kind: 'PodLogOptions' }, '', errors);
+  // Upstream has the choice of one stream behind a gate that is off; ignoring it would give the other stream, too.
+  if ((query.get('stream') ?? '') !== '') {
+    errors.push({ type: 'FieldValueForbidden', field: 'stream', message: 'Forbidden: may not be specified' });
+  }
+  if (errors.length > 0) throw invalid({ group: '', kind: 'PodLogOptions' }, pod, errors);
   return parameters;
 }

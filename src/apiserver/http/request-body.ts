@@ -1,5 +1,6 @@
 import type { PatchType } from '../../client/client.ts';
 import { checkItems, DecodeError } from '../../machinery/field-validation.ts';
+import { jsonTypeOf } from '../../machinery/go-text.ts';
 import { JsonError, parseJson } from '../../machinery/json.ts';
 import type { KubeObject } from '../../machinery/object.ts';
 import { apiVersionOf, parseApiVersion } from '../../machinery/resource.ts';
@@ -44,7 +45,7 @@ export function readObject(request: ApiRequest): ObjectBody {
   const expected = expectedKind(request);
   const { value, duplicateFields } = readValue(request, expected);
   if (value !== null && (typeof value !== 'object' || Array.isArray(value))) {
-    throw notJsonObject(expected.kind, `json: cannot unmarshal ${goTypeOf(value)} into Go value of type ${goTypeMeta}`, request.body);
+    throw notJsonObject(expected.kind, `json: cannot unmarshal ${jsonTypeOf(value)} into Go value of type ${goTypeMeta}`, request.body);
   }
   const given = (value ?? {}) as Readonly<Record<string, unknown>>;
   if (Object.keys(given).length > maxFields) throw badRequest(`the object has more than the ${maxFields} fields that are supported`);
@@ -53,7 +54,7 @@ export function readObject(request: ApiRequest): ObjectBody {
   if (typeof metadata !== 'object' || Array.isArray(metadata)) {
     throw cannotBeHandled(
       expected,
-      `json: cannot unmarshal ${goTypeOf(metadata)} into Go struct field ${expected.kind}.metadata of type v1.ObjectMeta`,
+      `json: cannot unmarshal ${jsonTypeOf(metadata)} into Go struct field ${expected.kind}.metadata of type v1.ObjectMeta`,
     );
   }
   // Kind and version come first, as on the wire.
@@ -89,7 +90,7 @@ function parsePatch(text: string, type: PatchType): ReadValue {
   }
   const { value } = read;
   if (value === null || (typeof value === 'object' && !Array.isArray(value))) return read;
-  const why = `json: cannot unmarshal ${goTypeOf(value)} into Go value of type map[string]interface {}`;
+  const why = `json: cannot unmarshal ${jsonTypeOf(value)} into Go value of type map[string]interface {}`;
   throw badRequest(`error decoding YAML: error unmarshaling JSON: while decoding JSON: ${why}`);
 }
 
@@ -122,7 +123,7 @@ function checkedKind(
     const field = typeof givenKind === 'string' ? 'apiVersion' : 'kind';
     throw notJsonObject(
       expected.kind,
-      `json: cannot unmarshal ${goTypeOf(given[field])} into Go struct field .${field} of type string`,
+      `json: cannot unmarshal ${jsonTypeOf(given[field])} into Go struct field .${field} of type string`,
       body,
     );
   }
@@ -253,10 +254,4 @@ function summaryOf(body: Buffer | undefined): string {
   if (body === undefined || body.length === 0) return '<empty>';
   const start = body.subarray(0, 30).toString(body[0] === 0x7b ? 'utf8' : 'hex');
   return `${start}${body.length > 30 ? ' ...' : ''}`;
-}
-
-function goTypeOf(value: unknown): string {
-  if (Array.isArray(value)) return 'array';
-  if (typeof value === 'boolean') return 'bool';
-  return value === null ? 'null' : typeof value;
 }

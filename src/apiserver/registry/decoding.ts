@@ -6,10 +6,13 @@ import type { SchemaSet } from '../../machinery/schema.ts';
 import type { StatusError } from '../../machinery/status-error.ts';
 import type { WriteRequest } from '../kube-api.ts';
 
+/** A kind as far as it is read: bodies of subresources are of kinds that are stored nowhere. */
+export type BodyKind = Pick<KindDefinition, 'group' | 'version' | 'kind' | 'schemaName' | 'custom'>;
+
 /** The body of a client, to be read as an object of the kind. */
 export interface Body {
   readonly request: Pick<WriteRequest, 'fieldValidation' | 'duplicateFields' | 'onWarning'>;
-  readonly kind: KindDefinition;
+  readonly kind: BodyKind;
   readonly object: KubeObject;
   /** The stored object that `object` was made from: parts with the same reference are not looked at. */
   readonly before?: KubeObject | undefined;
@@ -21,7 +24,7 @@ export interface Body {
 export class BodyDecoder {
   readonly #schemas: SchemaSet;
   // Frozen specs that decoded to themselves once: the thousand pods of a template share one, and it need not be walked again.
-  readonly #clean = new WeakMap<object, KindDefinition>();
+  readonly #clean = new WeakMap<object, BodyKind>();
 
   constructor(schemas: SchemaSet) {
     this.#schemas = schemas;
@@ -84,7 +87,7 @@ export class BodyDecoder {
 const objectMeta = 'io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta';
 
 /** Clients may leave out kind and apiVersion: the path says them. */
-function asKind(kind: KindDefinition, object: KubeObject, refuse: (why: string) => StatusError): KubeObject {
+function asKind(kind: BodyKind, object: KubeObject, refuse: (why: string) => StatusError): KubeObject {
   const apiVersion = apiVersionOf(kind);
   const { metadata } = object;
   if (object.kind === kind.kind && object.apiVersion === apiVersion && isObject(metadata)) return object;

@@ -1,6 +1,7 @@
+import { invalidValue } from '../../api/field-errors.ts';
 import type { KindDefinition } from '../../machinery/kind.ts';
 import type { KubeObject, ObjectRef } from '../../machinery/object.ts';
-import { badRequest, conflict } from '../../machinery/status-error.ts';
+import { badRequest, conflict, invalid } from '../../machinery/status-error.ts';
 import { uidConflict } from './metadata.ts';
 
 /** Checks that a body is about the object that its path names, at the version that its client knows. */
@@ -11,7 +12,7 @@ export function checkNamespace(kind: KindDefinition, namespace: string | undefin
 }
 
 /** @throws StatusError `BadRequest` for another name or namespace, `Conflict` for another UID or version than the stored one */
-export function checkIdentity(kind: KindDefinition, ref: ObjectRef, { before, wanted }: Bodies): void {
+export function checkIdentity(kind: KindDefinition, ref: ObjectRef, { before, wanted, isPatch = false }: Bodies): void {
   const { name, namespace, uid, resourceVersion } = wanted.metadata ?? {};
   if ((name ?? '') === '') {
     throw badRequest(`the name of the object (${ref.name} based on URL) was undeterminable: name must be provided`);
@@ -19,13 +20,17 @@ export function checkIdentity(kind: KindDefinition, ref: ObjectRef, { before, wa
   if (name !== ref.name) throw badRequest(`the name of the object (${name}) does not match the name on the URL (${ref.name})`);
   checkNamespace(kind, ref.namespace, namespace);
   const stored = before.metadata;
-  if (uid !== undefined && uid !== '' && uid !== stored.uid) throw uidConflict(kind, stored, uid);
+  if (uid !== undefined && uid !== '' && uid !== stored.uid) {
+    // Only a PUT says by its uid which object it means.
+    throw isPatch ? invalid(kind, ref.name, [invalidValue('metadata.uid', uid, 'field is immutable')]) : uidConflict(kind, stored, uid);
+  }
   if (resourceVersion !== undefined && resourceVersion !== '' && resourceVersion !== stored.resourceVersion) throw conflict(kind, ref.name);
 }
 
 interface Bodies {
   readonly before: KubeObject;
   readonly wanted: KubeObject;
+  readonly isPatch?: boolean;
 }
 
 export function checkAppliedName(patch: unknown, name: string): void {

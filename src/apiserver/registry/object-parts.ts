@@ -1,5 +1,7 @@
+import { finalizeErrors, type Namespace } from '../../api/core/v1/namespace.ts';
 import type { KindDefinition } from '../../machinery/kind.ts';
 import { type DynamicObject, deepEqual, type KubeObject, type ObjectMeta } from '../../machinery/object.ts';
+import { invalid } from '../../machinery/status-error.ts';
 import { inFieldOrder, withoutRevision } from './encoding.ts';
 import { sameMetadata, updatedMetadata } from './metadata.ts';
 import type { WritePart } from './write.ts';
@@ -16,7 +18,7 @@ export function withPart(part: WritePart, kind: KindDefinition, { before, wanted
     case 'status':
       return statusUpdate(kind, before, wanted);
     case 'finalize':
-      return finalizeUpdate(before, wanted);
+      return finalizeUpdate(kind, before, wanted);
     case 'whole':
       return inFieldOrder(wanted, updatedMetadata(before.metadata, wanted.metadata));
     default:
@@ -56,7 +58,9 @@ function metadataForStatus({ statusKeeps = [] }: KindDefinition, stored: ObjectM
   return statusKeeps.length === 0 ? given : { ...given, ...Object.fromEntries(statusKeeps.map((field) => [field, stored[field]])) };
 }
 
-function finalizeUpdate(before: KubeObject, wanted: KubeObject): KubeObject {
+function finalizeUpdate(kind: KindDefinition, before: KubeObject, wanted: KubeObject): KubeObject {
+  const errors = finalizeErrors(wanted as Namespace);
+  if (errors.length > 0) throw invalid(kind, before.metadata.name, errors);
   const spec = (before as DynamicObject).spec as Readonly<Record<string, unknown>> | undefined;
   const { finalizers: _, ...rest } = spec ?? {};
   const finalizers = ((wanted as DynamicObject).spec as { readonly finalizers?: readonly string[] } | undefined)?.finalizers ?? [];

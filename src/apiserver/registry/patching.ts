@@ -1,5 +1,5 @@
 import type { Patch } from '../../client/client.ts';
-import { goTextOf } from '../../machinery/go-text.ts';
+import { goTextOf, jsonTypeOf } from '../../machinery/go-text.ts';
 import { applyJsonPatch } from '../../machinery/json-patch.ts';
 import { applyMergePatch } from '../../machinery/merge-patch.ts';
 import type { KubeObject } from '../../machinery/object.ts';
@@ -32,6 +32,10 @@ function resultOf(object: KubeObject, { type, body }: Patch, { schemas, schemaNa
     case 'json':
       return applyJsonPatch(object, body);
     case 'merge':
+      if (body === null) throw badRequest('Invalid JSON Patch');
+      if (typeof body !== 'object' || Array.isArray(body)) {
+        throw badRequest(`error decoding patch: json: cannot unmarshal ${jsonTypeOf(body)} into Go value of type map[string]interface {}`);
+      }
       return applyMergePatch(object, body);
     case 'strategic': {
       const schema = schemas[schemaName];

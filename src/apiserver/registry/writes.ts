@@ -125,7 +125,7 @@ class StepWriter implements Writer {
         const before = this.#tools.registry.get(kind, key);
         if (before === undefined) throw notFound(kind, name);
         const object = modification.change(before);
-        checkIdentity(kind, ref, { before, wanted: object });
+        checkIdentity(kind, ref, { before, wanted: object, isPatch: refuse !== undefined });
         const write = startWrite({ request, operation: 'update', namespace, name, object, before, part, subresource, view, refuse });
         return runSteps(write, writeSteps[part], this.#tools);
       });

@@ -41,9 +41,10 @@ export interface ReviewsOptions {
 type Answerer = (question: Question) => KubeObject | Promise<KubeObject>;
 
 export function createReviews({ authorizer, ruleIndex, tokens, clock }: ReviewsOptions): Reviews {
-  const statusOf = (user: UserInfo, attributes: RequestAttributes): SubjectAccessReview['status'] => {
-    const { allowed, reason } = authorizer.decide(user, attributes);
-    return reason === '' ? { allowed } : { allowed, reason };
+  const statusOf = (user: UserInfo, spec: AccessSpec): SubjectAccessReview['status'] => {
+    const { allowed, reason } = authorizer.decide(user, attributesOf(spec));
+    const evaluationError = evaluationErrorOf(spec);
+    return { allowed, ...(reason === '' ? {} : { reason }), ...(evaluationError === undefined ? {} : { evaluationError }) };
   };
 
   const answerers: readonly (readonly [KindDefinition, Answerer])[] = [
@@ -52,7 +53,7 @@ export function createReviews({ authorizer, ruleIndex, tokens, clock }: ReviewsO
       ({ user, object }) => {
         const { spec, ...rest } = object as SelfSubjectAccessReview;
         refuseUnless(accessErrors(spec ?? {}));
-        return { ...rest, spec, status: statusOf(user, attributesOf(spec)) } as SelfSubjectAccessReview;
+        return { ...rest, spec, status: statusOf(user, spec) } as SelfSubjectAccessReview;
       },
     ],
     [
@@ -60,7 +61,7 @@ export function createReviews({ authorizer, ruleIndex, tokens, clock }: ReviewsO
       ({ object }) => {
         const { spec, ...rest } = object as SubjectAccessReview;
         refuseUnless([...accessErrors(spec ?? {}), ...subjectErrors(spec ?? {})]);
-        return { ...rest, spec, status: statusOf(subjectOf(spec), attributesOf(spec)) } as SubjectAccessReview;
+        return { ...rest, spec, status: statusOf(subjectOf(spec), spec) } as SubjectAccessReview;
       },
     ],
     [
@@ -69,7 +70,7 @@ export function createReviews({ authorizer, ruleIndex, tokens, clock }: ReviewsO
         const { spec, ...rest } = object as LocalSubjectAccessReview;
         refuseUnless([...accessErrors(spec ?? {}), ...subjectErrors(spec ?? {}), ...localErrors(spec ?? {}, namespace)]);
         const metadata = { ...rest.metadata, namespace };
-        return { ...rest, metadata, spec, status: statusOf(subjectOf(spec), attributesOf(spec)) } as LocalSubjectAccessReview;
+        return { ...rest, metadata, spec, status: statusOf(subjectOf(spec), spec) } as LocalSubjectAccessReview;
       },
     ],
     [
@@ -182,8 +183,37 @@ function accessErrors({ resourceAttributes, nonResourceAttributes }: AccessSpec)
       ),
     ];
   }
-  if (hasResource || hasPath) return [];
+  if (hasResource) return selectorNames.flatMap((name) => selectorErrors(name, selectorOf(resourceAttributes, name)));
+  if (hasPath) return [];
   return [invalidValue('spec.resourceAttributes', null, 'exactly one of nonResourceAttributes or resourceAttributes must be specified')];
+}
+
+const selectorNames = ['fieldSelector', 'labelSelector'] as const;
+type SelectorName = (typeof selectorNames)[number];
+
+interface Selector {
+  readonly rawSelector?: string;
+  readonly requirements?: readonly { readonly operator?: string }[];
+}
+
+const selectorOf = (attributes: AccessSpec['resourceAttributes'], name: SelectorName): Selector =>
+  (attributes as Partial<Record<SelectorName, Selector | null>> | undefined)?.[name] ?? {};
+
+function selectorErrors(name: SelectorName, { rawSelector = '', requirements = [] }: Selector): readonly FieldError[] {
+  const field = `spec.resourceAttributes.${name}.rawSelector`;
+  const isBoth = rawSelector !== '' && requirements.length > 0;
+  return isBoth ? [invalidValue(field, rawSelector, 'may not specified at the same time as requirements')] : [];
+}
+
+const operators: readonly unknown[] = ['In', 'NotIn', 'Exists', 'DoesNotExist'];
+
+/** Says which selector counts as absent because it cannot be read; the answer is then that for all objects. */
+function evaluationErrorOf({ resourceAttributes }: AccessSpec): string | undefined {
+  const unread = selectorNames.filter((name) =>
+    selectorOf(resourceAttributes, name).requirements?.some(({ operator }) => !operators.includes(operator)),
+  );
+  if (unread.length === 0) return undefined;
+  return unread.map((name) => `spec.resourceAttributes.${name} ignored due to parse error`).join(', ');
 }
 
 const subjectErrors = ({ user = '', groups = [] }: SubjectSpec): readonly FieldError[] =>

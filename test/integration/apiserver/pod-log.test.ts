@@ -83,7 +83,7 @@ describe('logs of pods', () => {
     expect((await logOf('two', '?container=nope')).json).toMatchObject({ code: 400, message: 'container nope is not valid for pod two' });
     expect((await logOf('nope')).json).toMatchObject({ code: 404, message: 'pods "nope" not found' });
     expect((await logOf('one', '?tailLines=-1')).json.message).toBe(
-      'PodLogOptions "" is invalid: tailLines: Invalid value: -1: must be greater than or equal to 0',
+      'PodLogOptions "one" is invalid: tailLines: Invalid value: -1: must be greater than or equal to 0',
     );
     expect(seen).toEqual([]);
   });

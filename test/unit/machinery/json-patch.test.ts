@@ -122,7 +122,10 @@ describe('JSON patch', () => {
     expect(() => applyJsonPatch(object, { a: 1 })).toThrow(
       'error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp',
     );
-    expect(() => applyJsonPatch(object, ['x'])).toThrow(expect.objectContaining({ code: 422 }));
+    expect(() => applyJsonPatch(object, ['x'])).toThrow(
+      expect.objectContaining({ code: 400, message: expect.stringContaining('cannot unmarshal string into Go value') }),
+    );
+    expect(applyJsonPatch(object, null)).toBe(object);
     expect(() => applyJsonPatch(object, new Array(10_001).fill({ op: 'test', path: '/a/b', value: 1 }))).toThrow(
       expect.objectContaining({ code: 413, reason: 'RequestEntityTooLarge' }),
     );

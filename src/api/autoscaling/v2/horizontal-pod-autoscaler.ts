@@ -60,6 +60,9 @@ export const horizontalPodAutoscalers: KindDefinition<HorizontalPodAutoscaler> =
     const { minReplicas, maxReplicas = 0 } = spec;
     if (!isAbsent(minReplicas) && minReplicas < 1) {
       errors.push(invalidValue('spec.minReplicas', minReplicas, 'must be greater than or equal to 1'));
+      if (!(spec.metrics ?? []).some(({ type }) => type === 'Object' || type === 'External')) {
+        errors.push(forbidden('spec.metrics', 'must specify at least one Object or External metric to support scaling to zero replicas'));
+      }
     }
     if (maxReplicas < 1) errors.push(required('spec.maxReplicas', 'must be set and greater than 0'));
     if (!isAbsent(minReplicas) && maxReplicas < minReplicas) {

@@ -57,14 +57,22 @@ export const namespaces: KindDefinition<Namespace> = {
   prepareForUpdate: (namespace, before) => withField(namespace, 'spec', before.spec),
   validate: ({ spec }) => {
     const errors: FieldError[] = [];
-    for (const name of spec?.finalizers ?? []) {
-      check(errors, 'spec.finalizers', name, qualifiedNameErrors(name));
-      if (!name.includes('/') && name !== finalizers.kubernetes) {
-        errors.push(invalidValue('spec.finalizers', name, 'name is neither a standard finalizer name nor is it fully qualified'));
-      }
-    }
+    for (const name of spec?.finalizers ?? []) checkFinalizer(errors, 'spec.finalizers', name);
     return errors;
   },
 };
+
+/** Errors of what `finalize` writes. A name that is no finalizer would keep the namespace for ever, since no controller removes it. */
+export function finalizeErrors({ spec }: Namespace): readonly FieldError[] {
+  const errors: FieldError[] = [];
+  for (const [index, name] of (spec?.finalizers ?? []).entries()) checkFinalizer(errors, `spec.finalizers[${index}]`, name);
+  return errors;
+}
+
+function checkFinalizer(errors: FieldError[], field: string, name: string): void {
+  check(errors, field, name, qualifiedNameErrors(name));
+  if (name.includes('/') || name === finalizers.kubernetes) return;
+  errors.push(invalidValue(field, name, 'name is neither a standard finalizer name nor is it fully qualified'));
+}
 
 export type Namespace = Kube<V1Namespace>;

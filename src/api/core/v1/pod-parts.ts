@@ -4,6 +4,7 @@ import type { FieldError } from '../../../machinery/status-error.ts';
 import { isAbsent, mapShared, withField } from '../../copy-on-write.ts';
 import { duplicate, forbidden, invalidValue, notFoundValue, required } from '../../field-errors.ts';
 import { check, dnsLabelErrors } from '../../formats.ts';
+import { goStructDiff } from '../../go-structs.ts';
 import { checkImages } from './container-validation.ts';
 import type { Container, Pod, PodSpec, ResourceRequirements } from './pod.ts';
 import { defaultSpecOfPod } from './pod-spec-defaults.ts';
@@ -27,21 +28,22 @@ export const ephemeralContainersPart: SubresourcePart<Pod> = {
       const same = containers.find(({ name }) => name === old.name);
       const what = `existing ephemeral containers ${JSON.stringify(old.name)} may not be`;
       if (same === undefined) errors.push(forbidden('spec.ephemeralContainers', `${what} removed\n`));
-      else if (!deepEqual(same, old)) errors.push(forbidden('spec.ephemeralContainers', `${what} changed\n`));
+      else if (!deepEqual(same, old))
+        errors.push(forbidden('spec.ephemeralContainers', `${what} changed\n${goStructDiff('core/v1.EphemeralContainer', old, same)}`));
     }
     return errors;
   },
 };
 
 /** Fields that have no meaning for an ephemeral container, since nothing waits for it or restarts it. */
-const foreignFields = ['ports', 'livenessProbe', 'readinessProbe', 'startupProbe', 'lifecycle', 'resizePolicy'] as const;
+const foreignFields = ['ports', 'resources', 'livenessProbe', 'readinessProbe', 'startupProbe', 'lifecycle', 'resizePolicy'] as const;
 
 function checkEphemeralContainers(errors: FieldError[], containers: readonly EphemeralContainer[], spec: PodSpec): void {
   const others = new Set([...(spec.initContainers ?? []), ...spec.containers].map(({ name }) => name));
   const names = new Set<string>();
   for (const [index, container] of containers.entries()) {
     const field = `spec.ephemeralContainers[${index}]`;
-    const { name = '', targetContainerName = '', resources } = container;
+    const { name = '', targetContainerName = '' } = container;
     if (name === '') errors.push(required(`${field}.name`));
     else check(errors, `${field}.name`, name, dnsLabelErrors(name));
     if (others.has(name) || names.has(name)) errors.push(duplicate(`${field}.name`, name));
@@ -52,11 +54,10 @@ function checkEphemeralContainers(errors: FieldError[], containers: readonly Eph
     }
     for (const foreign of foreignFields) {
       const value = (container as Container & { readonly resizePolicy?: unknown })[foreign];
-      if (!isAbsent(value) && !(Array.isArray(value) && value.length === 0)) {
+      if (!isAbsent(value) && Object.keys(value as object).length > 0) {
         errors.push(forbidden(`${field}.${foreign}`, 'cannot be set for an Ephemeral Container'));
       }
     }
-    if (Object.keys(resources ?? {}).length > 0) errors.push(forbidden(`${field}.resources`, 'cannot be set for an Ephemeral Container'));
     for (const [at, { subPath = '', subPathExpr = '' }] of (container.volumeMounts ?? []).entries()) {
       const mount = `${field}.volumeMounts[${at}]`;
       if (subPath !== '') errors.push(forbidden(`${mount}.subPath`, 'cannot be set for an Ephemeral Container'));
