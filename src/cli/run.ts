@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { rootAppName } from '../api/kustomize/v1/app-name.ts';
-import type { Activity } from '../base/activity.ts';
+import type { Activity } from '../base/contracts/activity.ts';
 import { writeDurableFile } from '../base/durable-file.ts';
 import { createLog } from '../base/log.ts';
 import { openLogFile } from '../base/log-file.ts';

@@ -1,9 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import pc from 'picocolors';
 import { nameOfApp } from '../api/kustomize/v1/app-name.ts';
-import { appStates, isMatch, type Shape } from '../base/app-states.ts';
+import { appStates, isMatch, type Shape } from '../base/contracts/app-states.ts';
+import type { Overview } from '../base/contracts/overview.ts';
 import { nearest } from '../base/nearest.ts';
-import type { Overview } from '../base/overview.ts';
 import { plain } from '../base/plain-text.ts';
 import { readEndpoints } from './data-directory.ts';
 import { type ExitCode, Failure } from './failure.ts';

@@ -1,5 +1,5 @@
 import pc from 'picocolors';
-import type { Activity } from '../base/activity.ts';
+import type { Activity } from '../base/contracts/activity.ts';
 import { plain, printable } from '../base/plain-text.ts';
 
 /** The terminal of `up`: steps of the start, then one line for each thing that happens. */

@@ -1,5 +1,5 @@
 import pc from 'picocolors';
-import { isMatch } from '../base/app-states.ts';
+import { isMatch } from '../base/contracts/app-states.ts';
 import { plain } from '../base/plain-text.ts';
 import type { Client } from '../client/client.ts';
 import { explainApp } from '../gitops/verbs/why-app.ts';

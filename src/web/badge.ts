@@ -1,4 +1,4 @@
-import type { AppOverview } from '../base/overview.ts';
+import type { AppOverview } from '../base/contracts/overview.ts';
 import { type State, shownOf } from './state.ts';
 
 const colours: Readonly<Record<State, string>> = {

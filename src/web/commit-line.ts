@@ -1,6 +1,6 @@
-import type { Activity } from '../base/activity.ts';
-import { isMatch } from '../base/app-states.ts';
-import type { AppOverview } from '../base/overview.ts';
+import type { Activity } from '../base/contracts/activity.ts';
+import { isMatch } from '../base/contracts/app-states.ts';
+import type { AppOverview } from '../base/contracts/overview.ts';
 import type { State } from './state.ts';
 
 /** A mark of the line: a commit with what became of it, or a change by hand that was put back. */

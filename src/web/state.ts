@@ -1,4 +1,4 @@
-import { appStates, type Shape, type VerdictState } from '../base/app-states.ts';
+import { appStates, type Shape, type VerdictState } from '../base/contracts/app-states.ts';
 
 /** Appearance of states on the page. Each has a shape and a colour, and colour alone never carries the meaning. */
 export type State = Shape;

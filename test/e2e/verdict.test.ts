@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { appStates, isMatch, type VerdictState, verdictOver } from '../../src/base/app-states.ts';
-import type { AppOverview, Overview } from '../../src/base/overview.ts';
+import { appStates, isMatch, type VerdictState, verdictOver } from '../../src/base/contracts/app-states.ts';
+import type { AppOverview, Overview } from '../../src/base/contracts/overview.ts';
 import { type RunningCluster, startCluster } from '../support/cluster.ts';
 import { cloneRepository, type WorkTree } from '../support/git.ts';
 import { hasNamespaces } from '../support/isolation.ts';

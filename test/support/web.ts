@@ -1,8 +1,8 @@
 import { setMaxListeners } from 'node:events';
 import { request as httpRequest, type IncomingHttpHeaders } from 'node:http';
 import { connect, type Socket } from 'node:net';
-import { createActivityFeed } from '../../src/base/activity.ts';
 import { systemClock } from '../../src/base/clock.ts';
+import { createActivityFeed } from '../../src/base/contracts/activity.ts';
 import { createLog } from '../../src/base/log.ts';
 import { createTurnGate } from '../../src/base/turn-gate.ts';
 import { createInformerSet } from '../../src/client/informer-set.ts';

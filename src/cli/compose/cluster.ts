@@ -1,8 +1,8 @@
-import { type ActivityFeed, createActivityFeed } from '../../base/activity.ts';
 import { systemClock } from '../../base/clock.ts';
+import { type ActivityFeed, createActivityFeed } from '../../base/contracts/activity.ts';
+import type { Overview } from '../../base/contracts/overview.ts';
 import type { Log } from '../../base/log.ts';
 import { boundHeapGrowth } from '../../base/memory-budget.ts';
-import type { Overview } from '../../base/overview.ts';
 import { thisProcess } from '../../base/process-identity.ts';
 import { createRedactor, type Redactor } from '../../base/redactor.ts';
 import { createTurnGate } from '../../base/turn-gate.ts';

@@ -1,8 +1,8 @@
 import { deployments } from '../../api/apps/v1/deployment.ts';
 import { namespaces } from '../../api/core/v1/namespace.ts';
 import { labels } from '../../api/well-known.ts';
-import { createActivityFeed } from '../../base/activity.ts';
 import { type Clock, systemClock } from '../../base/clock.ts';
+import { createActivityFeed } from '../../base/contracts/activity.ts';
 import type { Log } from '../../base/log.ts';
 import { addProcessMetrics, createMetrics, partsOf } from '../../base/metrics.ts';
 import type { Redactor } from '../../base/redactor.ts';

@@ -1,4 +1,4 @@
-import type { HttpMount } from '../../base/http-mount.ts';
+import type { HttpMount } from '../../base/contracts/http-mount.ts';
 import type { Redactor } from '../../base/redactor.ts';
 import type { Client } from '../../client/client.ts';
 import type { InformerSet } from '../../client/informer.ts';

@@ -1,8 +1,8 @@
 import { noControllerText } from '../../api/kinds-without-controller.ts';
 import { createKubeletClient } from '../../apiserver/http/kubelet-client.ts';
 import { createLastLineReader } from '../../apiserver/last-line.ts';
-import type { ActivityFeed } from '../../base/activity.ts';
-import type { HttpMount } from '../../base/http-mount.ts';
+import type { ActivityFeed } from '../../base/contracts/activity.ts';
+import type { HttpMount } from '../../base/contracts/http-mount.ts';
 import type { Metrics } from '../../base/metrics.ts';
 import type { Redactor } from '../../base/redactor.ts';
 import type { Client } from '../../client/client.ts';

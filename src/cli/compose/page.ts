@@ -1,9 +1,9 @@
 import { networkInterfaces } from 'node:os';
 import { basename, join, resolve } from 'node:path';
-import type { ActivityFeed } from '../../base/activity.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Component } from '../../base/component.ts';
-import type { HttpMount } from '../../base/http-mount.ts';
+import type { ActivityFeed } from '../../base/contracts/activity.ts';
+import type { HttpMount } from '../../base/contracts/http-mount.ts';
 import type { Log } from '../../base/log.ts';
 import type { Pki } from '../../base/pki.ts';
 import type { Redactor } from '../../base/redactor.ts';

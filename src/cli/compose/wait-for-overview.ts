@@ -1,5 +1,5 @@
 import type { Clock } from '../../base/clock.ts';
-import type { Overview } from '../../base/overview.ts';
+import type { Overview } from '../../base/contracts/overview.ts';
 
 /** Between two looks at the overview. A look goes over all apps and nodes, so where it takes long it is taken less often. */
 const overviewPaceMs = 20;

@@ -2,7 +2,7 @@ import { type ChildProcessByStdio, type SpawnOptions, spawn } from 'node:child_p
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Duplex, type Readable, Transform, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import type { HttpMount } from '../../base/http-mount.ts';
+import type { HttpMount } from '../../base/contracts/http-mount.ts';
 import type { Log } from '../../base/log.ts';
 import { syncNames } from './durable-names.ts';
 import { durableSettings, frugalSettings, gitConfig, isolatedEnvironment } from './git-command.ts';

@@ -9,7 +9,7 @@ import { annotations } from '../../api/well-known.ts';
 import { type Clock, timestampOf } from '../../base/clock.ts';
 import type { Component } from '../../base/component.ts';
 import { untilAborted } from '../../base/concurrency.ts';
-import type { HttpMount } from '../../base/http-mount.ts';
+import type { HttpMount } from '../../base/contracts/http-mount.ts';
 import type { Metrics } from '../../base/metrics.ts';
 import { tryGet } from '../../client/try-get.ts';
 import { setCondition } from '../../machinery/conditions.ts';

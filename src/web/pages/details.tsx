@@ -1,6 +1,6 @@
 import type { VNode } from 'preact';
-import type { Activity } from '../../base/activity.ts';
-import type { AppOverview, WhyPhase } from '../../base/overview.ts';
+import type { Activity } from '../../base/contracts/activity.ts';
+import type { AppOverview, WhyPhase } from '../../base/contracts/overview.ts';
 import { podProblem } from '../../lifecycle/reasons.ts';
 import { type AppObject, type PodSquare, squareState } from '../app-objects.ts';
 import { durationText } from '../commit-line.ts';

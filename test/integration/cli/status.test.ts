@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { describe, expect, it } from 'vitest';
-import type { AppOverview, Overview } from '../../../src/base/overview.ts';
+import type { AppOverview, Overview } from '../../../src/base/contracts/overview.ts';
 import { thisProcess } from '../../../src/base/process-identity.ts';
 import { type StatusOptions, status } from '../../../src/cli/status.ts';
 import { temporaryDirectory } from '../../support/git.ts';

@@ -1,8 +1,8 @@
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { gitRepositories } from '../../../src/api/source/v1/git-repository.ts';
-import { createActivityFeed } from '../../../src/base/activity.ts';
 import { systemClock } from '../../../src/base/clock.ts';
+import { createActivityFeed } from '../../../src/base/contracts/activity.ts';
 import { createMetrics } from '../../../src/base/metrics.ts';
 import { createRedactor } from '../../../src/base/redactor.ts';
 import { createInformerSet } from '../../../src/client/informer-set.ts';

@@ -2,7 +2,7 @@ import { createRequire } from 'node:module';
 import { createServer } from 'node:net';
 import { gunzipSync } from 'node:zlib';
 import { afterEach, describe, expect, it } from 'vitest';
-import type { Overview } from '../../../src/base/overview.ts';
+import type { Overview } from '../../../src/base/contracts/overview.ts';
 import type { WebOptions } from '../../../src/web/server.ts';
 import { until } from '../../support/until.ts';
 import { ask as send, startWeb as startServer } from '../../support/web.ts';

@@ -1,6 +1,6 @@
 import { PassThrough } from 'node:stream';
 import { expect, it } from 'vitest';
-import type { Activity } from '../../../src/base/activity.ts';
+import type { Activity } from '../../../src/base/contracts/activity.ts';
 import { Failure, formatFailure } from '../../../src/cli/failure.ts';
 import { facts, formatJson, table, writeResult } from '../../../src/cli/output.ts';
 import { createTerminal } from '../../../src/cli/terminal.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { Activity } from '../../../src/base/activity.ts';
-import type { AppOverview } from '../../../src/base/overview.ts';
+import type { Activity } from '../../../src/base/contracts/activity.ts';
+import type { AppOverview } from '../../../src/base/contracts/overview.ts';
 import { ageText, commitLine, durationText } from '../../../src/web/commit-line.ts';
 
 const [old, bad, fix] = ['a'.repeat(40), 'b'.repeat(40), 'c'.repeat(40)] as const;

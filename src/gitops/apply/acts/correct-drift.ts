@@ -1,7 +1,7 @@
 import type { Kustomization } from '../../../api/kustomize/v1/kustomization.ts';
 import { annotations } from '../../../api/well-known.ts';
-import type { Activity } from '../../../base/activity.ts';
 import { mapBounded } from '../../../base/concurrency.ts';
+import type { Activity } from '../../../base/contracts/activity.ts';
 import type { Redactor } from '../../../base/redactor.ts';
 import { isNotFound, isStatusError } from '../../../machinery/status-error.ts';
 import type { ControllerDependencies } from '../../../reconcile/dependencies.ts';

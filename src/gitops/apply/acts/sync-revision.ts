@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import type { Kustomization } from '../../../api/kustomize/v1/kustomization.ts';
 import { annotations } from '../../../api/well-known.ts';
-import type { ObjectChange } from '../../../base/activity.ts';
 import { timestampOf } from '../../../base/clock.ts';
+import type { ObjectChange } from '../../../base/contracts/activity.ts';
 import type { Redactor } from '../../../base/redactor.ts';
 import { kustomizationReasons as reasons, waitsForHealth } from '../../../lifecycle/kustomization.facts.ts';
 import type { ControllerDependencies } from '../../../reconcile/dependencies.ts';

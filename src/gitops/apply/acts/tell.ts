@@ -1,7 +1,7 @@
 import { attemptsOf, withAttempt } from '../../../api/kustomize/v1/attempt.ts';
 import type { Kustomization } from '../../../api/kustomize/v1/kustomization.ts';
-import type { ObjectChange } from '../../../base/activity.ts';
 import { timestampOf } from '../../../base/clock.ts';
+import type { ObjectChange } from '../../../base/contracts/activity.ts';
 import type { KnownRevision } from '../../sources/follow/known-revision.ts';
 import type { Announced } from '../records/announced.ts';
 import type { AppRecords } from '../records/app-records.ts';

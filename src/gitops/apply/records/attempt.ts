@@ -1,4 +1,4 @@
-import type { ObjectChange } from '../../../base/activity.ts';
+import type { ObjectChange } from '../../../base/contracts/activity.ts';
 import type { BuildError, BuildResult } from '../../manifests/manifest.ts';
 import type { ObjectId } from '../objects/object-id.ts';
 import type { Plan } from '../plan/plan.ts';

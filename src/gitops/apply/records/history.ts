@@ -1,6 +1,6 @@
 import type { Attempt } from '../../../api/kustomize/v1/attempt.ts';
 import type { Kustomization } from '../../../api/kustomize/v1/kustomization.ts';
-import type { ObjectChange } from '../../../base/activity.ts';
+import type { ObjectChange } from '../../../base/contracts/activity.ts';
 import type { Client } from '../../../client/client.ts';
 import type { ObjectRef } from '../../../machinery/object.ts';
 import { readRecord } from '../objects/secret-record.ts';

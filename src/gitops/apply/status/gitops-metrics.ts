@@ -1,8 +1,8 @@
 import { type PhaseName, phaseNames } from '../../../api/kustomize/v1/attempt.ts';
-import type { VerdictState } from '../../../base/app-states.ts';
 import type { Clock } from '../../../base/clock.ts';
+import type { VerdictState } from '../../../base/contracts/app-states.ts';
+import type { AppOverview } from '../../../base/contracts/overview.ts';
 import { buckets, type Metrics } from '../../../base/metrics.ts';
-import type { AppOverview } from '../../../base/overview.ts';
 import { escapeLabel } from '../../../base/series.ts';
 import type { HealthStatus } from '../../../lifecycle/reasons.ts';
 

@@ -1,5 +1,5 @@
 import type { Kustomization } from '../../../api/kustomize/v1/kustomization.ts';
-import type { Activity } from '../../../base/activity.ts';
+import type { Activity } from '../../../base/contracts/activity.ts';
 import type { HistoryEntry } from '../records/history.ts';
 
 /** Entries of one app that come back at a start: the line of commits shows as many for all apps. */

@@ -1,5 +1,5 @@
 import type { Kustomization } from '../../../api/kustomize/v1/kustomization.ts';
-import type { Activity, ActivityFeed, ObjectChange } from '../../../base/activity.ts';
+import type { Activity, ActivityFeed, ObjectChange } from '../../../base/contracts/activity.ts';
 import type { Redactor } from '../../../base/redactor.ts';
 import { keyOf } from '../../../machinery/object.ts';
 

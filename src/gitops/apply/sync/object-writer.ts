@@ -1,7 +1,7 @@
 import type { Kustomization } from '../../../api/kustomize/v1/kustomization.ts';
 import { annotations, labels } from '../../../api/well-known.ts';
-import type { ObjectChange } from '../../../base/activity.ts';
 import { type Clock, sleep } from '../../../base/clock.ts';
+import type { ObjectChange } from '../../../base/contracts/activity.ts';
 import type { Redactor } from '../../../base/redactor.ts';
 import type { Client } from '../../../client/client.ts';
 import { type DynamicObject, deepEqual, keyOf, type ManagedFieldsEntry } from '../../../machinery/object.ts';

@@ -1,8 +1,8 @@
 import { apiServices } from '../../../api/apiregistration/v1/api-service.ts';
 import { type Kustomization, kustomizations } from '../../../api/kustomize/v1/kustomization.ts';
 import { annotations, labels } from '../../../api/well-known.ts';
-import type { ObjectChange } from '../../../base/activity.ts';
 import { mapBounded } from '../../../base/concurrency.ts';
+import type { ObjectChange } from '../../../base/contracts/activity.ts';
 import type { Client } from '../../../client/client.ts';
 import { isConditionTrue } from '../../../machinery/conditions.ts';
 import type { DynamicObject, ObjectRef } from '../../../machinery/object.ts';

@@ -1,6 +1,6 @@
 import type { Kustomization } from '../../../api/kustomize/v1/kustomization.ts';
 import { annotations } from '../../../api/well-known.ts';
-import type { ObjectChange } from '../../../base/activity.ts';
+import type { ObjectChange } from '../../../base/contracts/activity.ts';
 import type { DynamicObject } from '../../../machinery/object.ts';
 import type { Resource } from '../../../machinery/resource.ts';
 import type { BuildError, BuildResult } from '../../manifests/manifest.ts';

@@ -1,5 +1,4 @@
 import type { Kustomization } from '../../../api/kustomize/v1/kustomization.ts';
-import type { ObjectChange } from '../../../base/activity.ts';
 import type { Clock } from '../../../base/clock.ts';
 import { mapBounded } from '../../../base/concurrency.ts';
 import type { BuildError, BuildResult } from '../../manifests/manifest.ts';

@@ -1,9 +1,9 @@
 import { type Condition, parseDuration } from '../../../api/flux.ts';
 import { type Artifact, type GitRepository, gitRepositories } from '../../../api/source/v1/git-repository.ts';
 import { annotations } from '../../../api/well-known.ts';
-import type { ActivityFeed } from '../../../base/activity.ts';
 import { timestampOf } from '../../../base/clock.ts';
 import { untilAborted } from '../../../base/concurrency.ts';
+import type { ActivityFeed } from '../../../base/contracts/activity.ts';
 import { redactUrl } from '../../../base/redact-url.ts';
 import { timeLimit } from '../../../base/time-limit.ts';
 import { tryGet } from '../../../client/try-get.ts';

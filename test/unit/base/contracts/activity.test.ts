@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { type Activity, createActivityFeed } from '../../../src/base/activity.ts';
+import { type Activity, createActivityFeed } from '../../../../src/base/contracts/activity.ts';
 
 const commit = (sha: string, at: number): Activity => ({ type: 'commit', at, branch: 'main', sha, author: 'Mara', subject: sha });
 

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { appStateNames, appStates, type VerdictState, verdictOver } from '../../../src/base/app-states.ts';
+import { appStateNames, appStates, type VerdictState, verdictOver } from '../../../../src/base/contracts/app-states.ts';
 
-const reference = fileURLToPath(new URL('../../../docs/reference/states.md', import.meta.url));
+const reference = fileURLToPath(new URL('../../../../docs/reference/states.md', import.meta.url));
 
 describe('the vocabulary of states', () => {
   it('is the table of docs/reference/states.md, row by row', () => {
