@@ -1,6 +1,7 @@
 import type { Kustomization } from '../../../api/kustomize/v1/kustomization.ts';
 import type { Clock } from '../../../base/clock.ts';
 import { mapBounded } from '../../../base/concurrency.ts';
+import type { ObjectChange } from '../../../base/contracts/activity.ts';
 import type { BuildError, BuildResult } from '../../manifests/manifest.ts';
 import type { KnownRevision } from '../../sources/follow/known-revision.ts';
 import type { IgnoredFields } from '../objects/ignored-fields.ts';
