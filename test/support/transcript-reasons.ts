@@ -38,23 +38,14 @@ const reasons: readonly (readonly [reason: string, applies: Applies])[] = [
     anyOf((_, text) => /^\.details\.causes: \d+ entries \( *\), here \d+ \( *\)/.test(text), lines('second/services', 111)),
   ],
   ['Meant: operations of a JSON patch are those of RFC 6902', lines('second/json-merge-patch', 13, 28)],
-  [
-    'Meant: what upstream serves by accident (any method, a slash too many) is refused',
-    lines('second/transport', 57, 77, 78, 97, 109),
-  ],
-  [
-    'Meant: `timeout=` is answered as JSON, so that clients read the reason',
-    lines('second/transport', 206),
-  ],
+  ['Meant: what upstream serves by accident (any method, a slash too many) is refused', lines('second/transport', 57, 77, 78, 97, 109)],
+  ['Meant: `timeout=` is answered as JSON, so that clients read the reason', lines('second/transport', 206)],
   [
     'Meant: Accept (browsers may read discovery, `q=0` refuses, errors list our types)',
     anyOf(lines('second/transport', 149, 178, 181, 183, 185, 186), lines('second/authn-authz', 75)),
   ],
   ['Meant: a second YAML document is refused, not ignored', lines('second/ssa', 50)],
-  [
-    'Meant: fields behind a gate that is off upstream are kept, not dropped',
-    lines('second/immutable-validation', 117, 258),
-  ],
+  ['Meant: fields behind a gate that is off upstream are kept, not dropped', lines('second/immutable-validation', 117, 258)],
   ['Meant: addresses are IPv4 and of one range', lines('second/services', 30, 101)],
   [
     'Meant: other words for the same refusal',
@@ -90,7 +81,7 @@ const reasons: readonly (readonly [reason: string, applies: Applies])[] = [
   ['Apart: needs a node', (_, text) => text.includes('connection refused')],
   ['Unfinished: an empty Content-Type is refused, not read as JSON', lines('second/transport', 126)],
   ['Unfinished: unknown members of the operations of a JSON patch are ignored', lines('second/json-merge-patch', 35)],
-  ['Unfinished: the owner of a scaled field is shown by the object's version', lines('second/ssa', 91)],
+  ["Unfinished: the owner of a scaled field is shown by the object's version", lines('second/ssa', 91)],
   ['Unfinished: paths with empty, escaped or dot segments', lines('second/transport', 23, 30, 31, 32)],
   ['Unfinished: a path below a review is refused by method (405) before its name (404)', lines('second/transport', 103)],
 ];
