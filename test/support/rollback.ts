@@ -2,10 +2,11 @@ import { namespaces } from '../../src/api/core/v1/namespace.ts';
 import { persistentVolumeClaims } from '../../src/api/core/v1/persistent-volume-claim.ts';
 import { kustomizations } from '../../src/api/kustomize/v1/kustomization.ts';
 import { type Client, inPreferredVersion } from '../../src/client/client.ts';
+import { tryGet } from '../../src/client/try-get.ts';
 import { fieldManager } from '../../src/gitops/apply/objects/fields.ts';
 import { isConditionTrue } from '../../src/machinery/conditions.ts';
-import type { DynamicObject } from '../../src/machinery/object.ts';
-import { groupResourceOf } from '../../src/machinery/resource.ts';
+import { type DynamicObject, deepEqual } from '../../src/machinery/object.ts';
+import { groupResourceOf, type Resource } from '../../src/machinery/resource.ts';
 import { isNotFound } from '../../src/machinery/status-error.ts';
 import { startTestApi } from './api.ts';
 import { createApps, home, startEngine, startNamespaces } from './engine.ts';
@@ -40,7 +41,10 @@ export async function rollBack(seed: number): Promise<{ readonly live: Live; rea
       done.push(acts.join(', '));
       history.push(repository.commit(acts.join(', '), world.files()));
       // Some commits are overtaken by the next one.
-      if (random() < 0.7) await server.settled(done);
+      if (random() < 0.7) {
+        await server.settled(done);
+        if (random() < 0.5) await meddle(server.people, { pick, done });
+      }
     }
     await server.settled(done);
     const target = Math.floor(random() * (history.length - 1));
@@ -124,6 +128,33 @@ async function startServer(repository: ReturnType<typeof createMemoryRepository>
   };
 }
 
+/** Changes or deletes an object of an app by hand, and waits until it is as in Git again. */
+async function meddle(
+  people: Client,
+  { pick, done }: { readonly pick: <T>(items: readonly T[]) => T; readonly done: string[] },
+): Promise<void> {
+  const { resource, object } = pick(await ownedBy(people));
+  // Whole Namespaces and definitions take too long to come back.
+  const mayDelete = !['Namespace', 'CustomResourceDefinition'].includes(object.kind);
+  const act = pick(mayDelete ? ['label', 'annotation', 'delete'] : ['label', 'annotation']);
+  done.push(`${act} ${object.kind} ${object.metadata.name} by hand`);
+  if (act === 'delete') await people.delete(resource, object.metadata);
+  else {
+    const body = { metadata: act === 'label' ? { labels: { 'by-hand': 'x', tier: 'x' } } : { annotations: { 'by-hand': 'x' } } };
+    await people.patch(resource, object.metadata, { type: 'merge', body }, { fieldManager: 'kubectl-edit' });
+  }
+  await until(
+    async () => {
+      await releaseClaims(people);
+      const live = await tryGet(people, resource, object.metadata);
+      if (live === undefined || live.metadata.deletionTimestamp !== undefined) return false;
+      if (act === 'delete') return live.metadata.uid !== object.metadata.uid;
+      return deepEqual([live.metadata.labels, live.metadata.annotations], [object.metadata.labels, object.metadata.annotations]);
+    },
+    { timeoutMs: 30_000, what: `put back after ${done.at(-1)}` },
+  );
+}
+
 /** As the controller of claims does for those that no pod uses. */
 async function releaseClaims(people: Client): Promise<void> {
   for (const { metadata } of (await people.list(persistentVolumeClaims)).items) {
@@ -135,30 +166,55 @@ async function releaseClaims(people: Client): Promise<void> {
   }
 }
 
-/** Reads the objects with an app's label, without the values that each server makes up: ids, times, addresses. */
+interface Owned {
+  readonly resource: Resource<DynamicObject>;
+  readonly object: DynamicObject;
+}
+
+/** The objects with an app's label. */
+async function ownedBy(people: Client): Promise<readonly Owned[]> {
+  const owned: Owned[] = [];
+  for (const each of inPreferredVersion(await people.discover())) {
+    if (!each.verbs.includes('list') || !each.verbs.includes('delete')) continue;
+    const resource = each as unknown as Resource<DynamicObject>;
+    for (const object of (await people.list(resource)).items) {
+      if (object.metadata.labels?.['kustomize.toolkit.fluxcd.io/name'] !== undefined) owned.push({ resource, object });
+    }
+  }
+  return owned;
+}
+
+/** Content of the objects with an app's label, without the values that each server makes up: ids, times, addresses. */
 async function liveOf(people: Client): Promise<Live> {
   const live: Record<string, unknown> = {};
-  for (const resource of inPreferredVersion(await people.discover())) {
-    if (!resource.verbs.includes('list') || !resource.verbs.includes('delete')) continue;
-    for (const object of (await people.list(resource)).items as readonly DynamicObject[]) {
-      const { name, namespace = '', labels, annotations, managedFields, deletionTimestamp } = object.metadata;
-      if (labels?.['kustomize.toolkit.fluxcd.io/name'] === undefined) continue;
-      const { apiVersion: _, kind: __, metadata: ___, status: ____, ...content } = object;
-      live[`${groupResourceOf(resource)} ${namespace}/${name}`] = {
-        ...JSON.parse(JSON.stringify(content, withoutAddresses)),
-        labels,
-        annotations,
-        deletionTimestamp,
-        owned: managedFields?.filter(({ manager }) => manager === fieldManager).map(({ fieldsV1 }) => fieldsV1),
-      };
-    }
+  for (const { resource, object } of await ownedBy(people)) {
+    const { apiVersion: _, kind: __, metadata, status: ____, ...content } = object;
+    const { name, namespace = '', labels, annotations, managedFields, deletionTimestamp } = metadata;
+    live[`${groupResourceOf(resource)} ${namespace}/${name}`] = {
+      ...JSON.parse(JSON.stringify(content, withoutAddresses)),
+      labels,
+      annotations,
+      deletionTimestamp,
+      owned: managedFields?.filter(({ manager }) => manager === fieldManager).map(({ fieldsV1 }) => fieldsV1),
+    };
   }
   return live;
 }
 
-/** The server gives these out. */
+/** The server gives these out, but for `None`, which a manifest says. */
 const withoutAddresses = (key: string, value: unknown): unknown =>
-  ['clusterIP', 'clusterIPs', 'nodePort', 'uid', 'resourceVersion', 'healthCheckNodePort'].includes(key) ? undefined : value;
+  [
+    'clusterIP',
+    'clusterIPs',
+    'nodePort',
+    'uid',
+    'resourceVersion',
+    'healthCheckNodePort',
+    'controller-uid',
+    'batch.kubernetes.io/controller-uid',
+  ].includes(key) && String(value) !== 'None'
+    ? undefined
+    : value;
 
 /** Objects of the four apps, and the changes that people make to them. */
 function createWorld(pick: <T>(items: readonly T[]) => T) {
@@ -174,6 +230,7 @@ function createWorld(pick: <T>(items: readonly T[]) => T) {
   /** Namespaces that the first app brings, beside the one that is there. */
   let places: readonly string[] = ['web'];
   let hasKind = true;
+  let hasSecondVersion = false;
   let count = 0;
   const next = (): number => {
     count += 1;
@@ -239,6 +296,10 @@ function createWorld(pick: <T>(items: readonly T[]) => T) {
       if (!hasKind) for (const item of items.values()) if (item.kind === 'Gear') items.delete(item.name);
       return hasKind ? 'add definition' : 'remove definition';
     },
+    () => {
+      hasSecondVersion = !hasSecondVersion;
+      return `${hasSecondVersion ? 'add' : 'remove'} the second version of the definition`;
+    },
   ];
   for (let index = 0; index < 14; index += 1) add();
 
@@ -254,7 +315,7 @@ function createWorld(pick: <T>(items: readonly T[]) => T) {
       for (const place of places) {
         if (place !== 'web') files.set(`a/${place}.yaml`, manifest({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: place } }));
       }
-      if (hasKind) files.set('a/definition.yaml', manifest(definition));
+      if (hasKind) files.set('a/definition.yaml', manifest(definitionOf(hasSecondVersion)));
       for (const { kind, name, namespace, app, value, extra } of items.values()) {
         const { isGlobal = false, ...object } = kinds[kind](value, extra);
         const metadata = {
@@ -272,7 +333,11 @@ function createWorld(pick: <T>(items: readonly T[]) => T) {
 
 const manifest = (object: unknown): string => `${JSON.stringify(object)}\n`;
 
-const definition = {
+const schema = {
+  openAPIV3Schema: { type: 'object', properties: { spec: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } } },
+};
+
+const definitionOf = (hasSecondVersion: boolean) => ({
   apiVersion: 'apiextensions.k8s.io/v1',
   kind: 'CustomResourceDefinition',
   metadata: { name: `gears.${group}` },
@@ -281,17 +346,11 @@ const definition = {
     scope: 'Namespaced',
     names: { plural: 'gears', kind: 'Gear' },
     versions: [
-      {
-        name: 'v1',
-        served: true,
-        storage: true,
-        schema: {
-          openAPIV3Schema: { type: 'object', properties: { spec: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } } },
-        },
-      },
+      { name: 'v1', served: true, storage: true, schema },
+      ...(hasSecondVersion ? [{ name: 'v1beta1', served: true, storage: false, schema }] : []),
     ],
   },
-};
+});
 
 const template = (value: number, extra: boolean) => ({
   metadata: { labels: { app: 'x' } },
@@ -314,13 +373,40 @@ const kinds = {
     apiVersion: 'v1',
     spec: {
       selector: { app: `x${value}` },
+      ...(value % 2 === 0 ? { clusterIP: 'None' } : {}),
       ports: [{ name: 'http', port: 80 }, ...(extra ? [{ name: 'more', port: 8000 + (value % 100), protocol: 'UDP' }] : [])],
     },
   }),
   ServiceAccount: (): Made => ({ apiVersion: 'v1' }),
-  PersistentVolumeClaim: (): Made => ({
+  PersistentVolumeClaim: (value: number): Made => ({
     apiVersion: 'v1',
-    spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } },
+    spec: { accessModes: ['ReadWriteOnce'], storageClassName: `c${value}`, resources: { requests: { storage: '1Gi' } } },
+  }),
+  StatefulSet: (value: number, extra: boolean): Made => ({
+    apiVersion: 'apps/v1',
+    spec: { serviceName: `s${value}`, selector: { matchLabels: { app: 'x' } }, template: template(value, extra) },
+  }),
+  Job: (value: number, extra: boolean): Made => ({
+    apiVersion: 'batch/v1',
+    spec: { suspend: true, template: { spec: { ...template(value, extra).spec, restartPolicy: 'Never' } } },
+  }),
+  StorageClass: (value: number): Made => ({ apiVersion: 'storage.k8s.io/v1', isGlobal: true, provisioner: `p${value}.example.com` }),
+  HorizontalPodAutoscaler: (value: number, extra: boolean): Made => ({
+    apiVersion: 'autoscaling/v2',
+    spec: {
+      scaleTargetRef: { apiVersion: 'apps/v1', kind: 'Deployment', name: `n${value}` },
+      maxReplicas: 3 + (value % 5),
+      ...(extra
+        ? { metrics: [{ type: 'Resource', resource: { name: 'memory', target: { type: 'Utilization', averageUtilization: 70 } } }] }
+        : {}),
+    },
+  }),
+  Ingress: (value: number, extra: boolean): Made => ({
+    apiVersion: 'networking.k8s.io/v1',
+    spec: {
+      defaultBackend: { service: { name: 'x', port: { number: 1 + value } } },
+      ...(extra ? { tls: [{ hosts: ['a.example.com'], secretName: 't' }] } : {}),
+    },
   }),
   Deployment: (value: number, extra: boolean): Made => ({
     apiVersion: 'apps/v1',
