@@ -1,6 +1,6 @@
 import { lookup as resolveName } from 'node:dns';
-import type { IncomingMessage } from 'node:http';
 import { BlockList, isIP, type LookupFunction } from 'node:net';
+import { readAnswerStart } from '../../base/http-answer.ts';
 import { timeLimit } from '../../base/time-limit.ts';
 import { ProxyRefusal, wayTo } from '../sources/git-http-client.ts';
 import type { RemoteAccess } from '../sources/remote-access.ts';
@@ -77,7 +77,7 @@ export async function post(message: Message, { timeoutMs, signal, access = {} }:
       const headers = { ...message.headers, 'User-Agent': 'midship', 'Content-Length': Buffer.byteLength(message.body) };
       wayTo(url, { access, signal: limit, idleTimeoutMs: timeoutMs, lookup: checkedLookup }).then((open) => {
         const request = open({ method: 'POST', signal: limit, agent: false, headers }, (response) => {
-          readAnswer(response).then(
+          readAnswerStart(response, { maxBytes: maxAnswerBytes }).then(
             (text) => resolve({ code: response.statusCode ?? 0, text, retryAfter: response.headers['retry-after'] }),
             reject,
           );
@@ -119,18 +119,6 @@ const checkedLookup: LookupFunction = (hostname, options, callback) => {
     else callback(null, first.address, first.family);
   });
 };
-
-async function readAnswer(response: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of response as AsyncIterable<Buffer>) {
-    chunks.push(chunk);
-    length += chunk.length;
-    if (length > maxAnswerBytes) break;
-  }
-  response.destroy();
-  return Buffer.concat(chunks).toString('utf8');
-}
 
 function judge(
   message: Message,

@@ -17,8 +17,9 @@ const synced = gitConfig({ 'core.fsync': 'all', 'core.fsyncMethod': 'fsync' });
 /**
  * Writes the new file `file`; pushes may come in meanwhile. False, and no file, when the repository has no commit.
  *
- * git reads each ref twice for a bundle, and leaves out one that a push moved in between: a bundle of a busy repository can lack its
- * branch. The refs are therefore read once, into a repository beside `file` that nothing else writes to and that borrows the objects.
+ * git reads each ref twice for a bundle, and leaves out one that a push moved in between. A bundle of a busy repository
+ * can lack its branch. The refs are therefore read once, into a repository beside `file` that nothing else writes to and
+ * that borrows the objects.
  */
 export async function createBundle({ gitdir, file, signal }: BundleOptions): Promise<boolean> {
   const git = (args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<string> =>

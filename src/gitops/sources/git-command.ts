@@ -12,8 +12,8 @@ export interface GitCommandOptions {
 const maxOutputBytes = 8 * 1024 * 1024;
 
 /**
- * Runs the system's git without a shell and returns its output, trimmed; throws with git's own words, and for more than 8 MiB of output,
- * because a list that is cut off looks like a whole one.
+ * Runs the system's git without a shell and returns its output, trimmed. Throws with git's own words, and for more than
+ * 8 MiB of output, because a list that is cut off looks like a whole one.
  */
 export async function runGit({ args, env = {}, signal, cwd, isolated = false }: GitCommandOptions): Promise<string> {
   const child = spawn('git', [...args], {
