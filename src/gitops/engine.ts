@@ -1,21 +1,27 @@
 import { kustomizations } from '../api/kustomize/v1/kustomization.ts';
-import type { Component } from '../base/component.ts';
 import type { ActivityFeed } from '../base/contracts/activity.ts';
+import type { AppInspection, ObjectChangeDiff } from '../base/contracts/app-inspection.ts';
+import type { Component } from '../base/component.ts';
 import type { Metrics } from '../base/metrics.ts';
 import type { Redactor } from '../base/redactor.ts';
 import type { Client } from '../client/client.ts';
 import { createHttpClient } from '../client/http-client.ts';
 import { parseKubeconfig } from '../client/kubeconfig.ts';
-import { type KubeObject, keyOf } from '../machinery/object.ts';
+import { type DynamicObject, type KubeObject, keyOf } from '../machinery/object.ts';
 import type { ControllerDependencies } from '../reconcile/dependencies.ts';
 import { type AppController, createAppController } from './apply/app-controller.ts';
 import type { ReadLastLine } from './apply/observe/causes.ts';
+import { sourceKeyOf } from './apply/plan/app-spec.ts';
 import { createGitOpsMetrics } from './apply/status/gitops-metrics.ts';
 import { createNotifier } from './notify/notifier.ts';
 import { type Builder, createBuilder } from './render/builder.ts';
 import { createRepositoryController } from './sources/follow/repository-controller.ts';
 import { createSeenRevisions } from './sources/follow/seen-revisions.ts';
 import type { OpenSource } from './sources/open-source.ts';
+import { createAppTrees } from './verbs/app-tree.ts';
+import { diffOfCommit } from './verbs/commit-diff.ts';
+import type { ObjectDiff } from './verbs/diff.ts';
+import { textToRead } from './verbs/object-text.ts';
 
 export interface EngineOptions extends ControllerDependencies {
   readonly openSource: OpenSource;
@@ -41,6 +47,9 @@ export interface EngineOptions extends ControllerDependencies {
   readonly guard?: (client: Client) => Client;
 }
 
+/** An engine, which also answers what the page asks it. */
+export interface Engine extends Component, AppInspection {}
+
 /**
  * The GitOps engine: repositories are followed, apps are kept what their commits say. It uses the public API alone, so it runs in this
  * process, over HTTP, or against any Kubernetes cluster.
@@ -51,7 +60,7 @@ export const redactEvent =
   (message: string, about: KubeObject): string =>
     redactor.text(message, about.kind === kustomizations.kind ? keyOf(about) : undefined);
 
-export function createEngine(options: EngineOptions): Component {
+export function createEngine(options: EngineOptions): Engine {
   let apps: AppController | undefined;
   const seen = createSeenRevisions();
   const gitops = createGitOpsMetrics({
@@ -91,9 +100,19 @@ export function createEngine(options: EngineOptions): Component {
   });
   apps = controller;
   const notifier = createNotifier(options);
+  const all = options.informers.get(kustomizations, options.labelSelector === undefined ? {} : { labelSelector: options.labelSelector });
 
   return {
     name: 'gitops',
+    healthsOf: controller.healthsOf,
+    async commitDiff(key, sha, signal) {
+      const app = all.getByKey(key);
+      const source = app === undefined ? undefined : repositories.revisions.get(sourceKeyOf(app))?.source;
+      if (app === undefined || source === undefined) throw new Error('The repository of this app was not read yet.');
+      const trees = createAppTrees(options.client);
+      return (await diffOfCommit({ builder: controller.builder, trees, app, source, sha, signal })).map(changeOf);
+    },
+    textOf: (object, app) => textToRead(object as DynamicObject, (text) => options.redactor.quoted(text, app)),
     async start({ signal }) {
       await controller.start({ signal });
       await repositories.start({ signal });
@@ -105,4 +124,11 @@ export function createEngine(options: EngineOptions): Component {
       await controller.stop();
     },
   };
+}
+
+/** `Deployment web/storefront` in its parts. */
+function changeOf({ action, object, file, diff }: ObjectDiff): ObjectChangeDiff {
+  const [kind = '', path = ''] = object.split(' ', 2);
+  const slash = path.indexOf('/');
+  return { action, kind, namespace: slash === -1 ? '' : path.slice(0, slash), name: path.slice(slash + 1), file, diff };
 }

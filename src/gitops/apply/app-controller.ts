@@ -49,7 +49,7 @@ import type { HealthView } from './observe/health.ts';
 import { overriddenBy } from './observe/takeover.ts';
 import { dependencyCycle, dependencyKeys, labelsOf, sourceKeyOf, timeoutMsOf, unsupportedIn } from './plan/app-spec.ts';
 import { createClaims } from './plan/claims.ts';
-import { createAppBuilder } from './plan/post-build.ts';
+import { type AppBuilder, createAppBuilder } from './plan/post-build.ts';
 import { messageOf, Superseded } from './plan/sync-failure.ts';
 import { type AppRecords, newAppRecords, type RecordChanges } from './records/app-records.ts';
 import { dueNow } from './records/attempt.ts';
@@ -85,6 +85,10 @@ export interface AppController extends Controller {
   revisionChanged(sourceKey: string): void;
   /** For the state families at a scrape. */
   metricsStates(): Iterable<AppMetricsState>;
+  /** The health of each object of an app (`namespace/name`), as its last pass judged it; empty before that. */
+  healthsOf(key: string): ReadonlyMap<ObjectId, Health>;
+  /** Builds apps as the passes do. */
+  readonly builder: AppBuilder;
 }
 
 const bySource = 'gitops-source';
@@ -236,6 +240,8 @@ export function createAppController(options: AppControllerOptions): AppControlle
       await controller.stop();
       targets.stop();
     },
+    builder: appBuilder,
+    healthsOf: (key) => states.get(key)?.health.known ?? new Map(),
     *metricsStates() {
       for (const cached of apps.list()) {
         const state = states.get(keyOf(cached));

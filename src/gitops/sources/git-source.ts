@@ -36,6 +36,9 @@ export interface GitSource {
    */
   compareHistory?(before: string, after: Commit, options: { readonly signal: AbortSignal }): Promise<HistoryVerdict>;
 
+  /** Any commit of the repository, named by its SHA. Absent: the history is on another machine. */
+  readCommit?(sha: string): Promise<Commit>;
+
   /** Calls back when a ref may have moved (a push, a local commit); a wake-up only. Absent: the source must be polled. */
   onChange?(listener: () => void): () => void;
 

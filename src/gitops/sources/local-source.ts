@@ -72,6 +72,7 @@ export async function openLocalSource({ directory, url, thread }: LocalSourceOpt
     readBlob: objects.readBlob,
     readDocuments: objects.readDocuments,
     compareHistory: (before, after) => compareHistory(objects, before, after),
+    readCommit: (sha) => objects.readCommit(sha, ''),
     pusherOf: (sha) => pushers.use(sha),
     trim: objects.trim,
     expect({ user, shas }) {

@@ -27,6 +27,17 @@ export function diffOf(
   return unifiedDiff(a, b) || `-${a.split('\n').length} lines\n+${b.split('\n').length} lines\n`;
 }
 
+/** The object as a text to read. `redact` as in `diffOf`. */
+export function textToRead(object: DynamicObject, redact: (text: string) => string): string {
+  const [, masked] = maskBoth(...maskSecrets(undefined, withStatus(object)), redact) as readonly [undefined, DynamicObject];
+  return formatYaml(masked).trimEnd();
+}
+
+function withStatus(object: DynamicObject): DynamicObject {
+  const { status } = object;
+  return status === undefined ? shown(object) : { ...shown(object), status };
+}
+
 /** A line on one side only, without a partner on the other. */
 function wholeOf(before: string, after: string): string {
   const lines = (before || after).split('\n');
