@@ -59,6 +59,8 @@ export interface LogOptions {
   /** The newest lines; undefined: all. */
   readonly tailLines?: number | undefined;
   readonly sinceSeconds?: number | undefined;
+  /** Bound of the whole answer; undefined: all of it comes. */
+  readonly limitBytes?: number | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -175,12 +177,13 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
       return (await call({ method: 'GET', path, query, signal: AbortSignal.timeout(lineTimeoutMs) })).text;
     },
 
-    openLog({ namespace, name }, { container, follow, previous, tailLines, sinceSeconds, signal }) {
+    openLog({ namespace, name }, { container, follow, previous, tailLines, sinceSeconds, limitBytes, signal }) {
       const query = new URLSearchParams({ container });
       if (follow) query.set('follow', 'true');
       if (previous) query.set('previous', 'true');
       if (tailLines !== undefined) query.set('tailLines', String(tailLines));
       if (sinceSeconds !== undefined) query.set('sinceSeconds', String(sinceSeconds));
+      if (limitBytes !== undefined) query.set('limitBytes', String(limitBytes));
       return connection.stream({ method: 'GET', path: pathOf(podPath, namespace, name, 'log'), query, signal });
     },
 
