@@ -1,10 +1,10 @@
 import pc from 'picocolors';
 import { type Condition, parseDuration } from '../api/flux.ts';
 import { nameOfApp } from '../api/kustomize/v1/app-name.ts';
+import { resumeRequest, suspendRequest, syncRequest } from '../api/kustomize/v1/app-requests.ts';
 import { holdOf } from '../api/kustomize/v1/hold.ts';
 import { type Kustomization, kustomizations } from '../api/kustomize/v1/kustomization.ts';
 import { type GitRepository, type GitRepositoryRef, gitRepositories } from '../api/source/v1/git-repository.ts';
-import { annotations } from '../api/well-known.ts';
 import { timestampOf } from '../base/clock.ts';
 import { plain } from '../base/plain-text.ts';
 import { redactUrl } from '../base/redact-url.ts';
@@ -130,7 +130,7 @@ async function sync(client: Client, options: SyncOptions): Promise<ExitCode> {
   const app = await findApp(client, options.app, options.namespace);
   if (app.spec.suspend === true) throw suspended(app, await blockerOf(client, app));
   const token = new Date(options.now).toISOString();
-  const request = { type: 'merge' as const, body: { metadata: { annotations: { [annotations.reconcileRequestedAt]: token } } } };
+  const request = { type: 'merge' as const, body: syncRequest(token) };
   const isHandled = ({ status }: Kustomization | GitRepository): boolean => status?.lastHandledReconcileAt === token;
   const source = await client.patch(gitRepositories, sourceOf(app), request, { fieldManager });
   // It does not answer, and what it has already is in force or will be.
@@ -304,12 +304,7 @@ export function suspendApp(options: SuspendOptions): Promise<ExitCode> {
   return withClient(options, async (client): Promise<ExitCode> => {
     const app = await findApp(client, options.app, options.namespace);
     const until = options.duration === undefined ? undefined : timestampOf(options.now + parseDuration(options.duration));
-    const notes = {
-      [annotations.suspendedBy]: await whoAmI(client),
-      [annotations.suspendReason]: options.reason ?? null,
-      [annotations.suspendUntil]: until ?? null,
-    };
-    const body = { metadata: { annotations: notes }, spec: { suspend: true } };
+    const body = suspendRequest({ by: await whoAmI(client), reason: options.reason, until });
     const after = await client.patch(kustomizations, app.metadata, { type: 'merge', body }, { fieldManager });
     writeResult(
       options,
@@ -324,10 +319,7 @@ export function suspendApp(options: SuspendOptions): Promise<ExitCode> {
 export function resumeApp(options: AppCommand & { readonly app: string }): Promise<ExitCode> {
   return withClient(options, async (client): Promise<ExitCode> => {
     const app = await findApp(client, options.app, options.namespace);
-    const { suspendReason, suspendUntil, suspendedBy, hold, pin, heldBy, heldAt } = annotations;
-    const notes = Object.fromEntries([suspendReason, suspendUntil, suspendedBy, hold, pin, heldBy, heldAt].map((name) => [name, null]));
-    const body = { metadata: { annotations: notes }, spec: { suspend: null } };
-    const resumed = await client.patch(kustomizations, app.metadata, { type: 'merge', body }, { fieldManager });
+    const resumed = await client.patch(kustomizations, app.metadata, { type: 'merge', body: resumeRequest() }, { fieldManager });
     writeResult(options, withoutManagedFields(resumed), () => `resumed ${nameOfApp(app.metadata)}\n`);
     return 0;
   });
