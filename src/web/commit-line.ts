@@ -61,9 +61,11 @@ export function commitLine(activities: readonly Activity[], apps: readonly AppOv
 const isHeldPrune = (activity: Activity): boolean =>
   activity.type === 'failed' && (activity.errors[0]?.startsWith('prune blocked') ?? false);
 
+type AppWord = Exclude<Activity, { type: 'commit' | 'drift' }>;
+
 interface CommitOutcome {
   /** Last word of each app that the commit touched. */
-  readonly apps: Map<string, Exclude<Activity, { type: 'commit' | 'drift' }>>;
+  readonly apps: Map<string, AppWord>;
   /** Apps in which its prune was held. */
   readonly held: Set<string>;
   appliedMs: number;
@@ -98,21 +100,9 @@ function judge(commit: Commit, outcome: CommitOutcome | undefined, { now, newest
     return (order.get(app.revision) ?? -1) >= (order.get(commit.sha) ?? 0);
   };
   const failed = words.filter((word) => word.type === 'failed' && !isWell(word));
-  const [first] = failed;
-  if (first?.type === 'failed') {
-    const more = first.errors.length > 1 ? ` and ${first.errors.length - 1} more` : '';
-    const why = first.errors[0] === undefined ? '' : `: ${first.errors[0]}${more}`;
-    return { state: 'failed', outcome: join(applied, `${namesOf(failed)} not applied${why}`) };
-  }
   const isBroken = ({ app }: { readonly app: string }): boolean => newest.get(app) === commit.sha && now.get(app)?.state === 'Broken';
   const degraded = words.filter((word) => (word.type === 'degraded' && !isWell(word)) || (word.type === 'applied' && isBroken(word)));
-  if (degraded.length > 0) {
-    const isNow = degraded.some(({ app }) => newest.get(app) === commit.sha);
-    return {
-      state: 'failed',
-      outcome: join(applied, `${namesOf(degraded)} ${isNow ? (degraded.length === 1 ? 'does' : 'do') : 'did'} not work`),
-    };
-  }
+  if (failed.length + degraded.length > 0) return { state: 'failed', outcome: join(applied, refusalText(failed), troubleText(degraded)) };
   const held = [...outcome.held].filter((app) => newest.get(app) === commit.sha && now.get(app)?.state === 'Differs');
   if (held.length > 0) return { state: 'drift', outcome: join(applied, `the prune in ${held.join(', ')} is held`) };
   if (words.length === 0) return { state: 'ok', outcome: join(rollback, 'nothing to change') };
@@ -126,6 +116,19 @@ function judge(commit: Commit, outcome: CommitOutcome | undefined, { now, newest
     return { state: 'ok', outcome: join(applied, rollback, 'the revision before it stays in force') };
   const healthy = healthyAt.length === 0 ? 'healthy' : `healthy ${durationText(Math.max(...healthyAt) - commit.at)} after it was seen`;
   return { state: 'ok', outcome: join(applied, rollback, healthy) };
+
+  function refusalText(all: readonly AppWord[]): string {
+    const [first] = all;
+    if (first?.type !== 'failed') return '';
+    const more = first.errors.length > 1 ? ` and ${first.errors.length - 1} more` : '';
+    return `${namesOf(all)} not applied${first.errors[0] === undefined ? '' : `: ${first.errors[0]}${more}`}`;
+  }
+
+  function troubleText(all: readonly AppWord[]): string {
+    if (all.length === 0) return '';
+    const isNow = all.some(({ app }) => newest.get(app) === commit.sha);
+    return `${namesOf(all)} ${isNow ? (all.length === 1 ? 'does' : 'do') : 'did'} not work`;
+  }
 }
 
 /** The commit has no report: it changed nothing, or it was applied before this process started. */

@@ -51,6 +51,18 @@ const appAt = (name: string, revision: string, state: AppOverview['state'] = 'Ma
 });
 
 describe('commit line', () => {
+  it('names every app that a commit broke, also when each broke in another way', () => {
+    const activities: Activity[] = [
+      commit(bad, 1_000),
+      { type: 'failed', at: 1_100, app: 'shop-staging', sha: bad, errors: ['a.yaml:1 unknown field'] },
+      applied('shop', bad, 1_400),
+      degraded('shop', bad, 2_000),
+    ];
+    expect(commitLine(activities, [appAt('shop-staging', old, 'NotApplied'), appAt('shop', bad, 'Broken')])).toMatchObject([
+      { state: 'failed', outcome: 'applied in 0.4 s, shop-staging not applied: a.yaml:1 unknown field, shop does not work' },
+    ]);
+  });
+
   it('tells what became of a commit, step by step', () => {
     const activities = [commit(old, 1_000), applied('web', old, 1_400)];
     const running = [appAt('web', old, 'OnTheWay')];
