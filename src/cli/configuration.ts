@@ -17,6 +17,8 @@ export interface Configuration {
   readonly requireLogin: boolean;
   /** Absent: plain HTTP. `own`: a certificate of the cluster's authority. */
   readonly httpTls?: 'own' | { readonly certificateFile: string; readonly keyFile: string };
+  /** Address of Grafana, for links of the page; without a slash at its end. */
+  readonly grafanaUrl?: string;
   readonly simulatedNodes: number;
   readonly runtime: 'process' | 'simulated' | 'containerd';
   readonly pods: PodSettings;
@@ -78,6 +80,7 @@ export const filesOf = (dataDirectory: string) => ({
   network: join(dataDirectory, 'network.json'),
   token: join(dataDirectory, 'git-token'),
   pageToken: join(dataDirectory, 'page-token'),
+  pageOwnerToken: join(dataDirectory, 'page-owner-token'),
   repository: join(dataDirectory, 'git', 'cluster.git'),
   gitCache: join(dataDirectory, 'git', 'cache'),
   gitHooks: join(dataDirectory, 'git', 'hooks'),

@@ -246,6 +246,8 @@ export interface Endpoints extends KnownProcess {
   readonly page?: string;
   /** File with the bearer token of page and metrics; absent when they ask for none. */
   readonly pageTokenFile?: string;
+  /** File with the bearer token of programs that make links for the owner of the cluster; absent in an earlier version. */
+  readonly pageOwnerTokenFile?: string;
   /** With HTTPS: PEM, in which the certificate of that port is the first. */
   readonly httpCertificateFile?: string;
   /** The authority of the cluster, when it signed that certificate. */

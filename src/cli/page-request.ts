@@ -12,10 +12,10 @@ const timeoutMs = 10_000;
 export async function requestPage<T>(
   { http, pageTokenFile, httpCertificateFile }: Pick<Endpoints, 'http' | 'pageTokenFile' | 'httpCertificateFile'>,
   path: string,
-  { method = 'GET' }: { readonly method?: 'GET' | 'POST' } = {},
+  { method = 'GET', tokenFile = pageTokenFile }: { readonly method?: 'GET' | 'POST'; readonly tokenFile?: string | undefined } = {},
 ): Promise<T> {
   try {
-    const token = pageTokenFile === undefined ? undefined : (await readFile(pageTokenFile, 'utf8')).trim();
+    const token = tokenFile === undefined ? undefined : (await readFile(tokenFile, 'utf8')).trim();
     const headers: Record<string, string> = token === undefined ? {} : { Authorization: `Bearer ${token}` };
     const url = new URL(path, http);
     const socket = httpCertificateFile === undefined ? undefined : await connectPinned(url, httpCertificateFile);

@@ -296,10 +296,12 @@ export function createCommands(context: ProgramContext, commandLine: readonly st
 
   withDataDirectory(
     program.command('page-url').description('print the address of the status page; with a login one that is good for logging in once'),
-  ).action(async (flags: DataDirectoryFlags) => {
-    const { pageUrl } = await import('./page-url.ts');
-    done(await pageUrl({ dataDirectory: await dataDirectoryOf(flags), output: context.stdout }));
-  });
+  )
+    .option('--login', 'a link that logs in the owner of the cluster once, who may act', false)
+    .action(async ({ login, ...flags }: DataDirectoryFlags & { readonly login: boolean }) => {
+      const { pageUrl } = await import('./page-url.ts');
+      done(await pageUrl({ dataDirectory: await dataDirectoryOf(flags), login, output: context.stdout }));
+    });
 
   addSetupCommands(program, { output: context.stdout, withDataDirectory, dataDirectoryOf, done });
   addAppCommands(program, {

@@ -26,6 +26,7 @@ interface UpFlags extends AccessFlags, BuildFlags, OverrideFlags, PodFlags {
   readonly httpBindAddress: string;
   readonly httpPort: number;
   readonly requireLogin: boolean;
+  readonly grafanaUrl?: string;
   readonly httpTls: boolean;
   readonly httpTlsCertFile?: string;
   readonly httpTlsPrivateKeyFile?: string;
@@ -105,6 +106,7 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
           .default('127.0.0.1'),
       )
       .addOption(new Option('--require-login', 'page and metrics ask for a login on loopback, too').default(false))
+      .addOption(new Option('--grafana-url <url>', 'address of Grafana, for links of the page to its dashboards').argParser(parseHttpUrl))
       .addOption(new Option('--http-tls', 'page, metrics and Git remote speak HTTPS, by a certificate of the cluster').default(false))
       .addOption(new Option('--http-tls-cert-file <file>', 'the same by this certificate (PEM, with those that signed it)'))
       .addOption(new Option('--http-tls-private-key-file <file>', 'and its key'))
@@ -234,6 +236,7 @@ function configurationOf(flags: UpFlags, environment: NodeJS.ProcessEnv, seedDir
     httpAddress: flags.httpBindAddress,
     httpPort: flags.httpPort,
     requireLogin: flags.requireLogin,
+    ...(flags.grafanaUrl === undefined ? {} : { grafanaUrl: flags.grafanaUrl }),
     ...httpTlsOf(flags),
     simulatedNodes: flags.simulateNodes,
     runtime: flags.runtime as Configuration['runtime'],
@@ -302,6 +305,14 @@ function parseAddress(value: string): string {
   if (isIP(value) === 0 && value !== 'localhost')
     throw new InvalidArgumentError('An IP address of this machine; 0.0.0.0 and :: are all of them.');
   return value;
+}
+
+/** @returns without a slash at its end */
+function parseHttpUrl(value: string): string {
+  const url = URL.canParse(value) ? new URL(value) : undefined;
+  const isPlain = url !== undefined && /^https?:$/.test(url.protocol) && url.username === '' && url.search === '' && url.hash === '';
+  if (!isPlain) throw new InvalidArgumentError('An address such as https://grafana.example.com, without user, query and #.');
+  return url.href.replace(/\/+$/, '');
 }
 
 const portFrom = (value: string | undefined, fallback: number): number => (value === undefined ? fallback : parsePort(value));

@@ -1,7 +1,7 @@
 import { kustomizations } from '../api/kustomize/v1/kustomization.ts';
+import type { Component } from '../base/component.ts';
 import type { ActivityFeed } from '../base/contracts/activity.ts';
 import type { AppInspection, ObjectChangeDiff } from '../base/contracts/app-inspection.ts';
-import type { Component } from '../base/component.ts';
 import type { Metrics } from '../base/metrics.ts';
 import type { Redactor } from '../base/redactor.ts';
 import type { Client } from '../client/client.ts';

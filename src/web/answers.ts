@@ -1,7 +1,7 @@
 import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
 import { createGunzip, createGzip, gzip, type InputType } from 'node:zlib';
-import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyReply } from 'fastify';
 import { Busy } from './pace.ts';
 
 const compress = promisify<InputType, { level: number }, Buffer>(gzip);
@@ -20,8 +20,12 @@ export const contentTypes = {
 } as const;
 
 /** Sends text, compressed off the main thread when the client takes it. Not cached unless the route says so. */
-export const sendText = (request: FastifyRequest, reply: FastifyReply, type: string, text: string): Promise<FastifyReply> =>
-  sendShared(request, reply, sharedText(type, text));
+export const sendText = (reply: FastifyReply, type: string, text: string): Promise<FastifyReply> =>
+  sendShared(reply, sharedText(type, text));
+
+/** One line that says why not. */
+export const refuse = (reply: FastifyReply, code: number, text: string): Promise<FastifyReply> =>
+  sendText(reply.code(code), contentTypes.text, `${text}\n`);
 
 /** A text that is sent to several clients, compressed once. */
 export interface SharedText {
@@ -32,10 +36,10 @@ export interface SharedText {
 
 export const sharedText = (type: string, text: string): SharedText => ({ type, bytes: Buffer.from(text) });
 
-export async function sendShared(request: FastifyRequest, reply: FastifyReply, text: SharedText): Promise<FastifyReply> {
+export async function sendShared(reply: FastifyReply, text: SharedText): Promise<FastifyReply> {
   reply.header('Content-Type', text.type).header('Vary', 'Accept-Encoding, Cookie');
   if (!reply.hasHeader('Cache-Control')) reply.header('Cache-Control', 'no-store');
-  if (text.bytes.length < compressFromBytes || !acceptsGzip(request.headers['accept-encoding'])) return reply.send(text.bytes);
+  if (text.bytes.length < compressFromBytes || !acceptsGzip(reply.request.headers['accept-encoding'])) return reply.send(text.bytes);
   text.packed ??= compress(text.bytes, { level: 1 });
   return reply.header('Content-Encoding', 'gzip').send(await text.packed);
 }
@@ -58,8 +62,8 @@ let unpacking = 0;
  *
  * @throws Busy when too many are unpacked already
  */
-export function sendPacked(request: FastifyRequest, reply: FastifyReply, type: string, packed: Buffer): FastifyReply {
-  const takesGzip = acceptsGzip(request.headers['accept-encoding']);
+export function sendPacked(reply: FastifyReply, type: string, packed: Buffer): FastifyReply {
+  const takesGzip = acceptsGzip(reply.request.headers['accept-encoding']);
   if (!takesGzip && unpacking >= maxUnpacking) throw new Busy();
   reply.header('Content-Type', type).header('Vary', 'Accept-Encoding, Cookie').header('Cache-Control', 'no-store');
   if (takesGzip) return reply.header('Content-Encoding', 'gzip').send(packed);

@@ -50,6 +50,8 @@ export function boundConnections(server: Server, { max, maxOfAddress, isKept }: 
     const connection = byClient.get(clientOf(request.socket));
     if (connection === undefined) return;
     const kept = isKept(request);
+    // A request that was destroyed has no socket when its answer closes.
+    const { remoteAddress = '' } = request.socket;
     connection.requests += 1;
     if (kept) connection.kept += 1;
     response.once('close', () => {
@@ -57,7 +59,7 @@ export function boundConnections(server: Server, { max, maxOfAddress, isKept }: 
       if (kept) connection.kept -= 1;
       if (kept && response.statusCode < 400) connection.isKnown = true;
       // To the end of the line.
-      const ofAddress = byAddress.get(request.socket.remoteAddress ?? '');
+      const ofAddress = byAddress.get(remoteAddress);
       if (ofAddress?.delete(connection) === true) ofAddress.add(connection);
     });
   });

@@ -2,23 +2,36 @@ import type { Event } from '../api/core/v1/event.ts';
 import { type Node, nodes } from '../api/core/v1/node.ts';
 import { type Pod, pods } from '../api/core/v1/pod.ts';
 import { attemptsOf } from '../api/kustomize/v1/attempt.ts';
+import { holdOf } from '../api/kustomize/v1/hold.ts';
 import { type Kustomization, kustomizations } from '../api/kustomize/v1/kustomization.ts';
 import { type GitRepository, gitRepositories } from '../api/source/v1/git-repository.ts';
 import type { Activity, ActivityFeed } from '../base/contracts/activity.ts';
+import type { AppInspection } from '../base/contracts/app-inspection.ts';
 import { appStateNames, appStates, isMatch, type VerdictState } from '../base/contracts/app-states.ts';
 import type { AppOverview, CommitOverview, NodeOverview, Overview } from '../base/contracts/overview.ts';
 import type { InformerSet } from '../client/informer.ts';
 import { podProblem } from '../lifecycle/reasons.ts';
 import { conditionOf } from '../machinery/conditions.ts';
+import { type KubeObject, keyOf } from '../machinery/object.ts';
 import { milliValueOf } from '../machinery/quantity.ts';
 import type { StepLog } from '../reconcile/step-log.ts';
-import { type AppObject, createAppObjects, type PodSquare, squareState, squaresOf } from './app-objects.ts';
+import {
+  type AppObject,
+  createAppObjects,
+  differencesOf,
+  type PodSquare,
+  parseInventoryId,
+  podStates,
+  squareState,
+  squaresOf,
+} from './app-objects.ts';
 import { commitLine, type LineMark } from './commit-line.ts';
 import { countHealedDrifts } from './healed-drifts.ts';
 import { compareNaturally } from './natural-order.ts';
 import { createOverviewSource, podsByNode } from './overview.ts';
 import { createRecentEvents, lastSeenMs } from './recent-events.ts';
 import { type Shown, type State, shownOf } from './state.ts';
+import { containersOf, type ObjectName } from './user-api.ts';
 
 /** Data of the pages, computed when a page is rendered and not before. */
 export interface PageModel {
@@ -26,10 +39,18 @@ export interface PageModel {
   home(): HomeModel;
   /** Undefined when there is no such app. */
   app(namespace: string, name: string): AppModel | undefined;
+  /** An object of an app, or a pod below one, by its inventory id; undefined when the app has no such object. */
+  object(app: AppModel, id: string): ObjectModel | undefined;
+  /** Objects of all apps with `filter` in their kind, namespace, name or app. */
+  objects(filter: string, page: number): Paged<ObjectRow>;
+  /** Pages, apps, nodes and objects with `text` in their names. */
+  find(text: string): readonly Found[];
+  /** Undefined when there is no such pod. */
+  pod(namespace: string, name: string): PodModel | undefined;
   node(name: string): NodeModel | undefined;
-  events(): readonly EventRow[];
+  events(page: number): Paged<EventRow>;
   /** Newest first. */
-  steps(): readonly StepRow[];
+  steps(page: number): Paged<StepRow>;
   source(): SourceModel | undefined;
   /** Calls back when something changed that a page may show. Returns a function that ends it. */
   onChange(listener: () => void): () => void;
@@ -85,8 +106,61 @@ export interface AppModel {
   readonly source: string;
   readonly objects: readonly AppObject[];
   /** Newest first. */
-  readonly history: readonly Exclude<Activity, { type: 'commit' }>[];
+  readonly history: readonly HistoryEntry[];
+  /** About the app, its objects and their pods, as far as they are among the newest of the cluster. */
+  readonly events: readonly EventRow[];
+  readonly isSuspended: boolean;
   readonly conditions: readonly { readonly type: string; readonly status: string; readonly reason: string; readonly message: string }[];
+}
+
+export interface HistoryEntry {
+  readonly activity: Exclude<Activity, { type: 'commit' }>;
+  /** Empty when nobody knows any more. */
+  readonly author: string;
+  readonly subject: string;
+}
+
+/** The public part of an object. Its fields are read by the API's rules. */
+export interface ObjectModel extends Shown {
+  readonly id: string;
+  readonly name: ObjectName;
+  readonly reason: string;
+  /** The object above it; undefined when the app itself is. */
+  readonly owner: { readonly id: string; readonly text: string } | undefined;
+  readonly differences: readonly string[];
+  readonly events: readonly EventRow[];
+  readonly pod: PodModel | undefined;
+}
+
+export interface PodModel {
+  readonly namespace: string;
+  readonly name: string;
+  readonly node: string;
+  /** Those that run once included. */
+  readonly containers: readonly { readonly name: string; readonly restarts: number }[];
+  readonly state: PodSquare['state'];
+  readonly problem: string;
+}
+
+export interface ObjectRow {
+  readonly app: { readonly namespace: string; readonly name: string };
+  readonly object: AppObject;
+}
+
+/** A part of a long list; pages count from 1. */
+export interface Paged<T> {
+  readonly rows: readonly T[];
+  readonly page: number;
+  readonly pages: number;
+  readonly total: number;
+}
+
+export interface Found {
+  readonly kind: string;
+  readonly name: string;
+  /** Beside the name: a namespace, an app. */
+  readonly detail: string;
+  readonly href: string;
 }
 
 export interface NodeCard extends NodeOverview {
@@ -126,14 +200,19 @@ export interface PageModelOptions {
   readonly activity: ActivityFeed;
   /** Steps of lifecycle machines; absent when nobody records them. */
   readonly steps?: Pick<StepLog, 'recent'> | undefined;
+  /** The engine's knowledge of apps; absent before it starts, and where none runs. */
+  inspection?(): AppInspection | undefined;
 }
 
 const maxHomeEvents = 20;
 const maxHistory = 50;
+const pageSize = 100;
+/** Hits of each kind. */
+const maxFound = 10;
 
-export function createPageModel({ informers, activity, steps }: PageModelOptions): PageModel {
+export function createPageModel({ informers, activity, steps, inspection = () => undefined }: PageModelOptions): PageModel {
   const source = createOverviewSource(informers);
-  const objects = createAppObjects(informers);
+  const objects = createAppObjects(informers, inspection);
   const recent = createRecentEvents(informers);
   const healedDrifts = countHealedDrifts(informers);
   const apps = informers.get(kustomizations);
@@ -166,10 +245,17 @@ export function createPageModel({ informers, activity, steps }: PageModelOptions
       ...overview,
       cordoned: node?.spec?.unschedulable === true,
       ...sharesOf(node, onNode),
-      squares: onNode.map((pod) => ({ name: pod.metadata.name, state: squareState(pod) })),
+      squares: onNode.map((pod) => ({ name: pod.metadata.name, namespace: pod.metadata.namespace ?? '', state: squareState(pod) })),
     };
   };
   const eventRows = (max: number): readonly EventRow[] => recent.list().slice(0, max).map(eventRow);
+  /** Every object of every app that has `text` in it, as ids: a state costs more than a name. */
+  const idsWith = (text: string): { readonly app: Kustomization; readonly id: string }[] =>
+    [...apps.list()].sort(byKey).flatMap((app) => {
+      const isInApp = keyOf(app).toLowerCase().includes(text);
+      const ids = (app.status?.inventory?.entries ?? []).map(({ id }) => id);
+      return ids.filter((id) => isInApp || id.toLowerCase().includes(text)).map((id) => ({ app, id }));
+    });
 
   return {
     overview: () => source.read(),
@@ -206,16 +292,66 @@ export function createPageModel({ informers, activity, steps }: PageModelOptions
       const app = apps.get({ namespace, name });
       const overview = source.appOf(namespace, name);
       if (app === undefined || overview === undefined) return undefined;
+      const owned = objects.objectsOf(app);
       return {
         row: rowOf(overview),
         overview,
         path: app.spec.path ?? './',
         source: app.spec.sourceRef.name,
-        objects: objects.objectsOf(app),
-        history: historyOf(app, activity.recent()),
+        objects: owned,
+        history: withCommits(app, activity.recent()),
+        events: recent.list().filter(isAbout(app, owned)).slice(0, maxHomeEvents).map(eventRow),
+        isSuspended: app.spec.suspend === true || holdOf(app) !== undefined,
         conditions: (app.status?.conditions ?? []).map(({ type, status, reason, message }) => ({ type, status, reason, message })),
       };
     },
+    object({ objects: owned, overview }, id) {
+      const found = owned.find((each) => each.id === id);
+      const about = (name: ObjectName): Pick<ObjectModel, 'id' | 'name' | 'events' | 'differences'> => ({
+        id,
+        name,
+        events: recent.about(name).map(eventRow),
+        differences: differencesOf(overview.differences.join('\n'), name),
+      });
+      if (found !== undefined) {
+        const { state, word, reason } = found;
+        const pod = found.kind === 'Pod' && found.group === '' ? podModel(allPods.get(found)) : undefined;
+        return { ...about(found), state, word, reason, owner: undefined, pod };
+      }
+      const name = parseInventoryId(id);
+      const parent = owned.find(({ pods: below }) =>
+        below.some(({ metadata }) => metadata.name === name?.name && idOfPod(metadata) === id),
+      );
+      const pod = name === undefined || parent === undefined ? undefined : podModel(allPods.get(name));
+      if (name === undefined || parent === undefined || pod === undefined) return undefined;
+      const owner = { id: parent.id, text: `${parent.kind} ${parent.name}` };
+      return { ...about(name), ...podStates[pod.state], reason: pod.problem, owner, pod };
+    },
+    objects(filter, page) {
+      const { rows, ...place } = pageOf(idsWith(filter.toLowerCase()), page);
+      return {
+        ...place,
+        rows: rows.flatMap(({ app, id }) =>
+          objects
+            .objectsWith(app, [id])
+            .map((object) => ({ app: { namespace: app.metadata.namespace ?? '', name: app.metadata.name }, object })),
+        ),
+      };
+    },
+    find(text) {
+      const wanted = text.trim().toLowerCase();
+      const has = ({ kind, name, detail }: Found): boolean => `${kind} ${name} ${detail}`.toLowerCase().includes(wanted);
+      const first = (all: readonly Found[]): readonly Found[] => all.filter(has).slice(0, maxFound);
+      return [
+        ...first(pageLinks),
+        ...first([...apps.list()].sort(byKey).map(foundApp)),
+        ...first([...machines.list()].map(foundNode)),
+        // An empty search names pages and apps: what one starts from.
+        ...(wanted === '' ? [] : idsWith(wanted).slice(0, maxFound).flatMap(foundObject)),
+        ...(wanted === '' ? [] : first([...allPods.list()].map(foundPod))),
+      ];
+    },
+    pod: (namespace, name) => podModel(allPods.get({ namespace, name })),
     node(name) {
       const node = machines.get({ name });
       const overview = source.read().nodes.find((each) => each.name === name);
@@ -236,8 +372,11 @@ export function createPageModel({ informers, activity, steps }: PageModelOptions
         })),
       };
     },
-    steps: () => steps?.recent() ?? [],
-    events: () => eventRows(Number.POSITIVE_INFINITY),
+    steps: (page) => pageOf(steps?.recent() ?? [], page),
+    events(page) {
+      const { rows, ...place } = pageOf(recent.list(), page);
+      return { ...place, rows: rows.map(eventRow) };
+    },
     source() {
       const [repository] = repositories.list();
       return repository === undefined ? undefined : sourceModel(repository);
@@ -251,11 +390,93 @@ export function createPageModel({ informers, activity, steps }: PageModelOptions
   };
 }
 
+/** @param page  counts from 1; one beyond the last is the last */
+function pageOf<T>(all: readonly T[], page: number): Paged<T> {
+  const pages = Math.max(1, Math.ceil(all.length / pageSize));
+  const shown = Math.min(Math.max(1, page), pages);
+  return { rows: all.slice((shown - 1) * pageSize, shown * pageSize), page: shown, pages, total: all.length };
+}
+
+const byKey = (a: KubeObject, b: KubeObject): number => (keyOf(a) < keyOf(b) ? -1 : 1);
+
+const pageLinks: readonly Found[] = Object.entries({
+  Overview: '/',
+  Objects: '/objects',
+  Events: '/events',
+  'Lifecycle steps': '/steps',
+}).map(([name, href]) => ({ kind: 'Page', name, detail: '', href }));
+
+export const appPath = (namespace: string, name: string): string => `/apps/${encodeURIComponent(namespace)}/${encodeURIComponent(name)}`;
+export const objectPath = (app: string, id: string): string => `${app}?${new URLSearchParams({ object: id })}`;
+export const logsPath = (namespace: string, pod: string, container = ''): string =>
+  `/logs/${encodeURIComponent(namespace)}/${encodeURIComponent(pod)}${container === '' ? '' : `?${new URLSearchParams({ container })}`}`;
+
+const foundApp = ({ metadata: { namespace = '', name } }: Kustomization): Found => ({
+  kind: 'App',
+  name,
+  detail: namespace,
+  href: appPath(namespace, name),
+});
+const foundNode = ({ metadata: { name } }: Node): Found => ({ kind: 'Node', name, detail: '', href: `/nodes/${encodeURIComponent(name)}` });
+const foundPod = ({ metadata: { namespace = '', name } }: Pod): Found => ({
+  kind: 'Pod',
+  name,
+  detail: `${namespace}, logs`,
+  href: logsPath(namespace, name),
+});
+
+function foundObject({ app: { metadata }, id }: { readonly app: Kustomization; readonly id: string }): readonly Found[] {
+  const parsed = parseInventoryId(id);
+  if (parsed === undefined) return [];
+  const { kind, namespace, name } = parsed;
+  const href = objectPath(appPath(metadata.namespace ?? '', metadata.name), id);
+  return [{ kind, name, detail: `${namespace === '' ? '' : `${namespace}, `}app ${metadata.name}`, href }];
+}
+
+export const idOfPod = ({ namespace = '', name }: Pod['metadata']): string => `${namespace}_${name}__Pod`;
+
+function podModel(pod: Pod | undefined): PodModel | undefined {
+  if (pod === undefined) return undefined;
+  const { metadata, spec, status } = pod;
+  const statuses = [...(status?.initContainerStatuses ?? []), ...(status?.containerStatuses ?? [])];
+  return {
+    namespace: metadata.namespace ?? '',
+    name: metadata.name,
+    node: spec.nodeName ?? '',
+    containers: containersOf(pod).map((name) => ({ name, restarts: statuses.find((each) => each.name === name)?.restartCount ?? 0 })),
+    state: squareState(pod),
+    problem: podProblem(pod) ?? '',
+  };
+}
+
+/** Events about the app, one of its objects, or a pod below one. */
+function isAbout(app: Kustomization, owned: readonly AppObject[]): (event: Event) => boolean {
+  const key = (kind: string, namespace: string, name: string): string => `${kind}/${namespace}/${name}`;
+  const names = new Set([
+    key(app.kind, app.metadata.namespace ?? '', app.metadata.name),
+    ...owned.map(({ kind, namespace, name }) => key(kind, namespace, name)),
+    ...owned.flatMap(({ pods: below }) => below.map(({ metadata }) => key('Pod', metadata.namespace ?? '', metadata.name))),
+  ]);
+  return ({ involvedObject: { kind = '', namespace = '', name = '' } }) => names.has(key(kind, namespace, name));
+}
+
+/** The history with the authors and subjects of its commits, as far as feed and status know them. */
+function withCommits(app: Kustomization, activities: readonly Activity[]): readonly HistoryEntry[] {
+  const commits = new Map<string, { readonly author: string; readonly subject: string }>();
+  for (const { revision, author, subject } of attemptsOf(app))
+    commits.set(revision.slice(revision.lastIndexOf(':') + 1), { author, subject });
+  for (const each of activities) if (each.type === 'commit') commits.set(each.sha, each);
+  return historyOf(app, activities).map((entry) => {
+    const { author = '', subject = '' } = (entry.type === 'drift' ? undefined : commits.get(entry.sha)) ?? {};
+    return { activity: entry, author, subject };
+  });
+}
+
 /** Activities of the app, and before them what its status still knows of earlier starts. */
-function historyOf(app: Kustomization, activities: readonly Activity[]): AppModel['history'] {
+function historyOf(app: Kustomization, activities: readonly Activity[]): readonly HistoryEntry['activity'][] {
   const said = activities.flatMap((each) => (each.type !== 'commit' && each.app === app.metadata.name ? [each] : []));
   const shas = new Set(said.flatMap((each) => (each.type === 'drift' ? [] : [each.sha])));
-  const earlier = attemptsOf(app).flatMap(({ revision, startedAt, phases, reason }): AppModel['history'] => {
+  const earlier = attemptsOf(app).flatMap(({ revision, startedAt, phases, reason }): readonly HistoryEntry['activity'][] => {
     const sha = revision.slice(revision.lastIndexOf(':') + 1);
     if (shas.has(sha)) return [];
     const common = { at: Date.parse(startedAt), app: app.metadata.name, sha };

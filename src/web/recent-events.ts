@@ -5,14 +5,32 @@ import { keyOf } from '../machinery/object.ts';
 export interface RecentEvents {
   /** Newest first. */
   list(): readonly Event[];
+  /** About one object, newest first; at most 20. */
+  about(object: InvolvedObject): readonly Event[];
   onChange(listener: () => void): () => void;
 }
+
+export interface InvolvedObject {
+  readonly kind: string;
+  /** Empty for objects of the cluster. */
+  readonly namespace: string;
+  readonly name: string;
+}
+
+const byObject = 'web-involved';
+const maxAbout = 20;
+const keyOfObject = ({ kind, namespace, name }: InvolvedObject): string => `${kind}/${namespace}/${name}`;
+const objectIndex = ({ involvedObject: { kind = '', namespace = '', name = '' } }: Event): readonly string[] => [
+  keyOfObject({ kind, namespace, name }),
+];
 
 /** The newest events of the cluster. The cache may hold thousands; what is kept here is bounded, so that no page sorts them all. */
 export function createRecentEvents(informers: InformerSet, capacity = 200): RecentEvents {
   const recent = new Map<string, Event>();
   const listeners = new Set<() => void>();
-  informers.get(events).addHandler(({ before, after }) => {
+  const cached = informers.get(events);
+  cached.addIndex(byObject, objectIndex);
+  cached.addHandler(({ before, after }) => {
     const object = after ?? before;
     if (object === undefined) return;
     if (after === undefined) recent.delete(keyOf(object));
@@ -24,6 +42,7 @@ export function createRecentEvents(informers: InformerSet, capacity = 200): Rece
     for (const listener of listeners) listener();
   });
   return {
+    about: (object) => newestFirst(cached.byIndex(byObject, keyOfObject(object))).slice(0, maxAbout),
     list: () => newestFirst(recent.values()).slice(0, capacity),
     onChange(listener) {
       listeners.add(listener);

@@ -27,6 +27,18 @@ export function refusalOf({ headers, localAddress, scheme = 'http', names = [] }
   return undefined;
 }
 
+/**
+ * Reason to refuse a form, or undefined when a page of this server sent it. Browsers name the origin of every form; a request without one
+ * is of a program, which has the API. `Sec-Fetch-Site` says the same in a second way. `refusalOf` has compared the origin before.
+ */
+export function formRefusalOf(headers: IncomingHttpHeaders): string | undefined {
+  const site = headers['sec-fetch-site'];
+  if (headers.origin === undefined || (site !== undefined && site !== 'same-origin')) {
+    return 'Only the pages of this server send its forms. A program calls the API, or midship.';
+  }
+  return undefined;
+}
+
 function isOwnName(name: string, localAddress: string | undefined): boolean {
   if (name === 'localhost') return true;
   return localAddress !== undefined && name === withoutMapping(localAddress);

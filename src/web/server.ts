@@ -1,30 +1,31 @@
-import { randomUUID } from 'node:crypto';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Server as TlsServer } from 'node:tls';
-import { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
+import { type FastifyError, type FastifyInstance, type FastifyReply, fastify } from 'fastify';
 import type { Clock } from '../base/clock.ts';
 import type { Component } from '../base/component.ts';
 import type { ActivityFeed } from '../base/contracts/activity.ts';
+import type { AppInspection } from '../base/contracts/app-inspection.ts';
 import type { HttpMount } from '../base/contracts/http-mount.ts';
 import type { Log } from '../base/log.ts';
 import type { TurnGate } from '../base/turn-gate.ts';
 import { createTurns } from '../base/turns.ts';
 import { withoutSchemas } from '../base/without-schemas.ts';
+import type { HttpClientOptions } from '../client/http-client.ts';
 import type { InformerSet } from '../client/informer.ts';
 import type { StepLog } from '../reconcile/step-log.ts';
-import { type Access, cookieName, createAccess, sessionMs } from './access.ts';
-import { contentTypes, pack, type SharedText, sendPacked, sendShared, sendText, sharedText } from './answers.ts';
+import { type Access, createAccess, type Identity } from './access.ts';
+import { addActions } from './actions.ts';
+import { contentTypes, pack, refuse, type SharedText, sendPacked, sendShared, sendText, sharedText } from './answers.ts';
 import { type Assets, readAssets } from './assets.ts';
-import { badgeOf } from './badge.ts';
 import { boundConnections } from './connections.ts';
-import { createLive, type Live, type Rendering } from './live.ts';
-import { Busy, createPace, type Pace } from './pace.ts';
-import { createPageModel, type PageModel } from './page-model.ts';
-import { renderDocument, renderRegions, titleOf } from './pages/document.tsx';
-import { targetOf, viewOf } from './pages/router.ts';
+import { addLogin, loginPath, refuseLogin } from './login.ts';
+import { Busy, createPace } from './pace.ts';
+import { createPageModel } from './page-model.ts';
+import { addPages, logStreamPath, type Pages, type SendShared, streamPath } from './page-routes.ts';
 import { createRenderings } from './renderings.ts';
-import { refusalOf } from './request-guard.ts';
+import { formRefusalOf, refusalOf } from './request-guard.ts';
+import { createUserApi, type UserApi } from './user-api.ts';
 
 export interface WebOptions {
   readonly address: string;
@@ -51,10 +52,25 @@ export interface WebOptions {
   readonly names?: readonly string[];
   /** Asks for a login, or for this as a bearer token. Needed to serve on anything but loopback. */
   readonly token?: string;
+  /** Lets users of the API log in, read objects and logs, and act. Absent: the page shows what everybody may see, and no more. */
+  readonly users?: WebUsers;
+  /** The engine's knowledge of apps; gives undefined before it starts. */
+  inspection?(): AppInspection | undefined;
+  /** Address of Grafana with the dashboards of this program; absent: no links. */
+  readonly grafanaUrl?: string | undefined;
   /** Speaks TLS alone, with this certificate. */
   readonly tls?: WebCertificate;
   /** Shared with everything else that runs long in this event loop. */
   readonly gate: TurnGate;
+}
+
+export interface WebUsers {
+  /** The API server that users are asked about, and that they read and act through. */
+  readonly api: Pick<HttpClientOptions, 'server' | 'caCertificate' | 'serverName'>;
+  /** Links log in as this user; absent: they log in a reader of the page. */
+  readonly owner?: Identity;
+  /** The bearer token of programs that make links of the owner. */
+  readonly ownerToken?: string;
 }
 
 /** A key pair (PEM) that may be replaced while it is in use; its fields give the newest one. */
@@ -68,7 +84,7 @@ export interface WebCertificate {
 export interface Web extends Component {
   /** `http://HOST:PORT` or `https://HOST:PORT`, reachable on this machine; known once started. */
   readonly url: string;
-  /** Path of the page: with a login one that is good for logging in once. */
+  /** Path of a link that is good for logging in once, as the owner where there is one; `/` where nobody can log in. */
   newLink(): string;
 }
 
@@ -82,10 +98,7 @@ const requestTimeoutMs = 300_000;
 const metricsMaxAgeMs = 1_000;
 const drainMs = 5_000;
 
-/** Longest path of a page; names of objects have at most 253 characters. */
-const maxPathLength = 1_024;
-const loginPath = '/login';
-const streamPath = '/events/stream';
+const linksPath = `${loginPath}/links`;
 /** For a whole answer. Clients that do not read hold the text of their time in memory. */
 const maxAnswerMs = 20_000;
 
@@ -100,15 +113,17 @@ class HttpWeb implements Web {
   readonly name = 'web';
   readonly #options: WebOptions;
   #app: FastifyInstance<Server> | undefined;
-  readonly #access: Access | undefined;
+  readonly #access: Access;
+  readonly #userApi: UserApi | undefined;
   #url = '';
   #port = 0;
-  #live: Live | undefined;
+  #pages: Pages | undefined;
 
   constructor(options: WebOptions) {
     this.#options = options;
-    const { token, clock } = options;
-    this.#access = token === undefined ? undefined : createAccess({ token, clock, port: () => this.#port });
+    const { token, users, clock, version } = options;
+    this.#access = createAccess({ token, ownerToken: users?.ownerToken, clock, port: () => this.#port });
+    this.#userApi = users === undefined ? undefined : createUserApi({ ...users.api, clock, userAgent: `midship-page/${version}` });
   }
 
   get #scheme(): 'http' | 'https' {
@@ -120,7 +135,9 @@ class HttpWeb implements Web {
   }
 
   newLink(): string {
-    return this.#access === undefined ? '/' : `${loginPath}?token=${this.#access.newLink()}`;
+    const { token, users } = this.#options;
+    if (token === undefined && users === undefined) return '/';
+    return `${loginPath}?token=${this.#access.newLink(users?.owner)}`;
   }
 
   async start({ signal }: { readonly signal: AbortSignal }): Promise<void> {
@@ -142,7 +159,7 @@ class HttpWeb implements Web {
     const app = this.#app;
     if (app === undefined) return;
     this.#app = undefined;
-    this.#live?.close();
+    this.#pages?.close();
     const cancel = this.#options.clock.after(drainMs, () => app.server.closeAllConnections());
     try {
       await app.close();
@@ -152,12 +169,13 @@ class HttpWeb implements Web {
   }
 
   #createApp(assets: Assets): FastifyInstance<Server> {
-    const { informers, activity, steps, mounts, metrics, log, clock, ready, address, names = [], gate, tls } = this.#options;
-    const { redact = unchanged } = this.#options;
+    const { informers, activity, steps, mounts, metrics, log, clock, ready, address, names = [], gate, tls, token } = this.#options;
+    const { redact = unchanged, inspection } = this.#options;
     const access = this.#access;
+    const userApi = this.#userApi;
     const turns = createTurns({ gate, maxWaiting: 2 * maxConnections });
     const takeTurn = (flow: string): Promise<void> => turns.take(flow) ?? Promise.reject(new Busy());
-    const model = createPageModel({ informers, activity, steps });
+    const model = createPageModel({ informers, activity, steps, ...(inspection === undefined ? {} : { inspection }) });
     const http = { headersTimeout: headersTimeoutMs, connectionsCheckingInterval: checkConnectionsMs, requireHostHeader: true };
     const scheme = this.#scheme;
     const app = fastify({
@@ -173,7 +191,7 @@ class HttpWeb implements Web {
       maxOfAddress: maxConnectionsOfAddress,
       isKept: ({ url = '' }) => mounts.some(({ prefix }) => url.startsWith(prefix)),
     });
-    // Nothing here reads a body but the mounts, and those read the stream themselves.
+    // Mounts and forms read the stream themselves; nothing else has a body.
     app.removeAllContentTypeParsers();
     app.addContentTypeParser('*', (_request, _payload, done) => done(null));
 
@@ -188,163 +206,76 @@ class HttpWeb implements Web {
         mountByRoute.get(route)?.acceptsAnyHost === true
           ? undefined
           : refusalOf({ headers: request.headers, localAddress: request.raw.socket.localAddress, scheme, names: ownNames });
-      if (refusal !== undefined) return refuse(request, reply, 403, refusal);
-      if (access !== undefined && !openRoutes.has(route)) {
+      if (refusal !== undefined) return refuse(reply, 403, refusal);
+      const isForm = request.method === 'POST' && !mountByRoute.has(route) && route !== linksPath;
+      const formRefusal = isForm ? formRefusalOf(request.headers) : undefined;
+      if (token !== undefined && !openRoutes.has(route)) {
         const { authorization, cookie } = request.headers;
-        const isWelcome = access.hasToken(authorization) || access.sessionEnd(cookie, request.ip) !== undefined;
-        if (!isWelcome) return refuseLogin(request, reply, access, { isAttempt: authorization !== undefined, log });
+        const isWelcome =
+          access.hasToken(authorization) || access.hasOwnerToken(authorization) || access.session(cookie, request.ip) !== undefined;
+        if (!isWelcome) return refuseLogin(reply, { access, isAttempt: authorization !== undefined, log });
       }
+      if (formRefusal !== undefined) return refuse(reply, 403, formRefusal);
       const isWaiting = !mountByRoute.has(route) && !healthRoutes.includes(route) && (turns.waiting > 0 || !gate.isOpen());
       if (isWaiting) await takeTurn(request.ip);
-      if (!mountByRoute.has(route) && route !== streamPath) endUnread(reply, clock);
+      if (!mountByRoute.has(route) && route !== streamPath && route !== logStreamPath) endUnread(reply, clock);
       return undefined;
     });
 
     const pace = createPace({ clock, takeTurn: () => takeTurn('pages') });
     const texts = createRenderings<SharedText | undefined>({ pace, clock });
-    const send = async (
-      request: FastifyRequest,
-      reply: FastifyReply,
-      { key, make }: { readonly key: string; readonly make: () => SharedText | undefined },
-    ): Promise<unknown> => {
+    const send: SendShared = async (reply, { key, make }) => {
       const text = await texts.get(key, make);
-      return text === undefined ? reply.callNotFound() : sendShared(request, reply, text);
+      return text === undefined ? reply.callNotFound() : sendShared(reply, text);
     };
 
-    app.get('/healthz', (request, reply) => sendText(request, reply, contentTypes.text, 'ok'));
-    app.get('/livez', (request, reply) => sendText(request, reply, contentTypes.text, 'ok'));
-    app.get('/readyz', (request, reply) => {
+    app.get('/healthz', (_request, reply) => sendText(reply, contentTypes.text, 'ok'));
+    app.get('/livez', (_request, reply) => sendText(reply, contentTypes.text, 'ok'));
+    app.get('/readyz', (_request, reply) => {
       const isReady = ready();
-      return sendText(request, reply.code(isReady ? 200 : 503), contentTypes.text, isReady ? 'ok' : 'starting');
+      return sendText(reply.code(isReady ? 200 : 503), contentTypes.text, isReady ? 'ok' : 'starting');
     });
-    app.get('/status.json', (request, reply) =>
-      send(request, reply, {
+    app.get('/status.json', (_request, reply) =>
+      send(reply, {
         key: '/status.json',
         make: () => sharedText(contentTypes.json, redact(`${JSON.stringify(model.overview())}\n`)),
       }),
     );
     for (const [path, parts] of Object.entries(metrics)) {
       const scrape = sharedScrape({ clock, takeTurn: () => takeTurn(path), parts: () => redactedParts(parts(), redact) });
-      app.get(path, async (request, reply) => sendPacked(request, reply, contentTypes.metrics, await scrape()));
+      app.get(path, async (_request, reply) => sendPacked(reply, contentTypes.metrics, await scrape()));
     }
-    if (access !== undefined) this.#addLogin(app, access);
-    this.#addPages({ app, model, assets, pace, send });
-    for (const [route, mount] of mountByRoute) {
-      app.all(route, (request, reply) => {
-        reply.hijack();
-        return serveMount(mount, request, reply, log);
+    const pages = addPages(app, { ...this.#options, redact, model, assets, pace, send, access, userApi });
+    this.#pages = pages;
+    if (token !== undefined || userApi !== undefined) {
+      addLogin(app, {
+        access,
+        log,
+        scheme,
+        userApi,
+        isClosed: token !== undefined,
+        port: () => this.#port,
+        newOwnerLink: () => this.newLink(),
+        newReaderLink: () => `${loginPath}?token=${access.newLink()}`,
+        renderForm: pages.renderLogin,
       });
     }
-    app.setNotFoundHandler((request, reply) => sendText(request, reply.code(404), contentTypes.text, 'There is no such page.\n'));
+    if (userApi !== undefined) addActions(app, { access, userApi, log, redact });
+    for (const [route, mount] of mountByRoute) {
+      app.all(route, (_request, reply) => {
+        reply.hijack();
+        return serveMount(mount, reply, log);
+      });
+    }
+    app.setNotFoundHandler((_request, reply) => sendText(reply.code(404), contentTypes.text, 'There is no such page.\n'));
     app.setErrorHandler((err: FastifyError, request, reply) => {
       const code = err.statusCode ?? 500;
       if (err instanceof Busy) reply.header('Retry-After', String(err.retryAfterSeconds));
       else if (code >= 500) log.error({ err, path: pathOf(request.url) }, 'Could not answer request');
       const text = code >= 500 && !(err instanceof Busy) ? 'The request failed; see the log.' : err.message;
-      return sendText(request, reply.code(code), contentTypes.text, `${text}\n`);
+      return sendText(reply.code(code), contentTypes.text, `${text}\n`);
     });
     return app;
-  }
-
-  #addLogin(app: FastifyInstance<Server>, access: Access): void {
-    const { log } = this.#options;
-    // HEAD, which a preview may send, would use up the link.
-    app.get<{ Querystring: { token?: unknown } }>(loginPath, { exposeHeadRoute: false }, (request, reply) => {
-      const { token } = request.query;
-      const session = typeof token === 'string' ? access.logIn(token, request.ip) : undefined;
-      const isLoggedIn = session !== undefined || access.sessionEnd(request.headers.cookie, request.ip) !== undefined;
-      if (!isLoggedIn) return refuseLogin(request, reply, access, { isAttempt: token !== undefined, log });
-      if (session !== undefined) {
-        const cookie = `${cookieName(this.#port)}=${session}; Path=/; Max-Age=${sessionMs / 1_000}; HttpOnly; SameSite=Strict${this.#scheme === 'https' ? '; Secure' : ''}`;
-        reply.header('Set-Cookie', cookie);
-      }
-      // Away from the address that carries the secret, and nowhere else than here.
-      return sendText(request, reply.code(303).header('Location', '/'), contentTypes.text, 'Logged in.\n');
-    });
-    app.post(`${loginPath}/links`, (request, reply) => {
-      // A session must not make more sessions: it would never end.
-      if (!access.hasToken(request.headers.authorization)) return refuse(request, reply, 403, 'Only the token of the page makes links.');
-      return sendText(request, reply.code(201), contentTypes.json, `${JSON.stringify({ path: this.newLink() })}\n`);
-    });
-  }
-
-  #addPages({ app, model, assets, pace, send }: PagesOptions): void {
-    const { clock, clusterName, version, redact = unchanged } = this.#options;
-    const regions = createRenderings<Rendering | undefined>({ pace, clock });
-    const live = createLive({
-      render: (path) =>
-        regions.renew(path, () => {
-          const view = viewOf(model, path);
-          if (view === undefined) return undefined;
-          const rendered = [...renderRegions(view, model.source())].map(([name, html]) => [name, redact(html)] as const);
-          return { title: redact(titleOf(view, clusterName)), regions: new Map(rendered) };
-        }),
-      onChange: (listener) => model.onChange(listener),
-      clock,
-      bootId: randomUUID().slice(0, 8),
-    });
-    this.#live = live;
-    for (const path of ['/', '/events', '/steps', '/apps/:namespace/:name', '/nodes/:name']) {
-      app.get(path, (request, reply) => {
-        const target = tryTarget(request.url);
-        if (target === undefined) return reply.callNotFound();
-        const theme = themeOf(request.headers.cookie);
-        return send(request, reply, {
-          key: `${theme} ${target}`,
-          make() {
-            const view = viewOf(model, target);
-            if (view === undefined) return undefined;
-            const html = renderDocument({ view, source: model.source(), clusterName, version, now: clock.now(), theme, assets });
-            return sharedText(contentTypes.html, redact(html));
-          },
-        });
-      });
-    }
-    // HEAD would hold a place and never be answered.
-    app.get<{ Querystring: { path?: unknown } }>(streamPath, { exposeHeadRoute: false }, async (request, reply) => {
-      const { path } = request.query;
-      const lastEventId = request.headers['last-event-id'];
-      const target = typeof path === 'string' ? tryTarget(path) : undefined;
-      const isConnected =
-        target !== undefined &&
-        (await live.connect({
-          path: target,
-          lastEventId: typeof lastEventId === 'string' ? lastEventId : undefined,
-          response: reply.raw,
-          address: request.ip,
-        }));
-      if (!isConnected) return refuse(request, reply, 404, 'There is no such page.');
-      this.#endWithSession(request, reply);
-      return reply.hijack();
-    });
-    app.get<{ Params: { namespace: string; file: string } }>('/badge/:namespace/:file', (request, reply) => {
-      const { namespace, file } = request.params;
-      if (!file.endsWith('.svg') || file.length > maxPathLength) return reply.callNotFound();
-      // A README on another site may show it.
-      reply.header('Cross-Origin-Resource-Policy', 'cross-origin');
-      return send(request, reply, {
-        key: `/badge/${namespace}/${file}`,
-        make() {
-          const shown = model.app(namespace, file.slice(0, -'.svg'.length));
-          return shown === undefined ? undefined : sharedText(contentTypes.svg, badgeOf(shown.overview));
-        },
-      });
-    });
-    app.get('/assets/:file', (request, reply) => {
-      const asset = assets.byPath.get(pathOf(request.url));
-      if (asset === undefined) return reply.callNotFound();
-      reply.header('Cache-Control', 'public, max-age=31536000, immutable');
-      return sendText(request, reply, asset.type, asset.text);
-    });
-  }
-
-  /** A page that stays open is not read for longer than its session lasts. */
-  #endWithSession(request: FastifyRequest, reply: FastifyReply): void {
-    const { clock } = this.#options;
-    const endsAt = this.#access?.sessionEnd(request.headers.cookie, request.ip);
-    if (endsAt === undefined) return;
-    const cancel = clock.after(endsAt - clock.monotonicMs(), () => reply.raw.end());
-    reply.raw.once('close', cancel);
   }
 }
 
@@ -352,18 +283,6 @@ const unchanged = (text: string): string => text;
 
 async function* redactedParts(parts: AsyncIterable<string>, redact: (text: string) => string): AsyncIterable<string> {
   for await (const part of parts) yield redact(part);
-}
-
-interface PagesOptions {
-  readonly app: FastifyInstance<Server>;
-  readonly model: PageModel;
-  readonly assets: Assets;
-  readonly pace: Pace;
-  send(
-    request: FastifyRequest,
-    reply: FastifyReply,
-    text: { readonly key: string; readonly make: () => SharedText | undefined },
-  ): Promise<unknown>;
 }
 
 const healthRoutes: readonly string[] = ['/healthz', '/livez', '/readyz'];
@@ -384,29 +303,20 @@ export const isLoopback = (address: string): boolean =>
 
 const pathOf = (url: string): string => url.split('?', 1)[0] ?? '/';
 
-function themeOf(cookie: string | undefined): 'light' | 'dark' | undefined {
-  const value = /(?:^|;\s*)theme=(light|dark)(?:;|$)/.exec(cookie ?? '')?.[1];
-  return value === 'light' || value === 'dark' ? value : undefined;
-}
-
 function setSecurityHeaders(reply: FastifyReply): void {
   reply.headers({
     'Content-Security-Policy': securityPolicy,
     'X-Content-Type-Options': 'nosniff',
     'X-Frame-Options': 'DENY',
-    'Referrer-Policy': 'no-referrer',
+    // Without a referrer browsers hide the origin of forms, which is compared.
+    'Referrer-Policy': 'same-origin',
     'Cross-Origin-Resource-Policy': 'same-origin',
     'Cross-Origin-Opener-Policy': 'same-origin',
   });
 }
 
-const tryTarget = (url: string): string | undefined => (url.length > maxPathLength ? undefined : targetOf(url));
-
-const refuse = (request: FastifyRequest, reply: FastifyReply, code: number, text: string): Promise<FastifyReply> =>
-  sendText(request, reply.code(code), contentTypes.text, `${text}\n`);
-
-async function serveMount(mount: HttpMount, request: FastifyRequest, reply: FastifyReply, log: Log): Promise<void> {
-  const { raw } = reply;
+async function serveMount(mount: HttpMount, reply: FastifyReply, log: Log): Promise<void> {
+  const { raw, request } = reply;
   try {
     await mount.handle(request.raw, raw);
   } catch (err) {
@@ -455,25 +365,5 @@ function endUnread({ raw }: FastifyReply, clock: Clock): void {
   raw.once(
     'close',
     clock.after(maxAnswerMs, () => raw.destroy()),
-  );
-}
-
-/** Says how to log in; a wrong token or link is counted, and too many are too many. */
-function refuseLogin(
-  request: FastifyRequest,
-  reply: FastifyReply,
-  access: Access,
-  { isAttempt, log }: { readonly isAttempt: boolean; readonly log: Log },
-): Promise<FastifyReply> {
-  if (isAttempt && access.failed(request.ip)) {
-    return refuse(request, reply.header('Retry-After', '60'), 429, 'Too many wrong tokens and links; try again in a minute.');
-  }
-  if (isAttempt) log.warn({ address: request.ip }, 'Refused login');
-  reply.header('WWW-Authenticate', 'Bearer realm="midship"');
-  return refuse(
-    request,
-    reply,
-    401,
-    'The page asks for a login: run "midship page-url" on its machine, and open the link that it prints.\nPrograms send the token of the file page-token in its data directory as a bearer token.',
   );
 }

@@ -127,7 +127,20 @@ async function compose(options: StartClusterOptions, surroundings: Surroundings,
   );
   const mounts = [remote.mount, ...(gitOps === undefined ? [] : [gitOps.mount])];
   const page: Page = await running(
-    startPage({ ...surroundings, configuration, pki, informers, activity, steps, metrics, gate, redactor, mounts }),
+    startPage({
+      ...surroundings,
+      configuration,
+      pki,
+      api: controlPlane.url,
+      informers,
+      activity,
+      steps,
+      metrics,
+      gate,
+      redactor,
+      mounts,
+      inspection: () => gitOps?.inspection(),
+    }),
   );
   if (gitOps !== undefined) {
     await running(

@@ -2,12 +2,13 @@ import { noControllerText } from '../../api/kinds-without-controller.ts';
 import { createKubeletClient } from '../../apiserver/http/kubelet-client.ts';
 import { createLastLineReader } from '../../apiserver/last-line.ts';
 import type { ActivityFeed } from '../../base/contracts/activity.ts';
+import type { AppInspection } from '../../base/contracts/app-inspection.ts';
 import type { HttpMount } from '../../base/contracts/http-mount.ts';
 import type { Metrics } from '../../base/metrics.ts';
 import type { Redactor } from '../../base/redactor.ts';
 import type { Client } from '../../client/client.ts';
 import { untilAccepted } from '../../client/until-accepted.ts';
-import { createEngine } from '../../gitops/engine.ts';
+import { createEngine, type Engine } from '../../gitops/engine.ts';
 import type { Builder } from '../../gitops/render/builder.ts';
 import { followRepository } from '../../gitops/root-app.ts';
 import type { SourceOpener } from '../../gitops/sources/open-source.ts';
@@ -42,6 +43,8 @@ export interface GitOpsStart {
 /** The engine, which puts in force what Git says, and the webhooks, which the page has to serve before the engine starts. */
 export interface GitOps {
   readonly mount: HttpMount;
+  /** The engine's knowledge of apps; undefined before it starts. */
+  inspection(): AppInspection | undefined;
   /** Writes what the cluster follows, and starts the engine. */
   start(options: GitOpsStart): Promise<Running>;
 }
@@ -50,8 +53,10 @@ export function createGitOps(options: GitOpsOptions): GitOps {
   const { configuration, controlPlane, client, metrics, activity, redactor, builder, clock, log, signal, random } = options;
   const { dependencies, informers, kubelet } = controlPlane;
   const webhooks = createWebhooks({ ...dependencies('midship'), client, gitopsMetrics: metrics });
+  let running: Engine | undefined;
   return {
     mount: webhooks.mount,
+    inspection: () => running,
     start: ({ pageUrl, opener, onRefusal, onRenamed }) =>
       startPart(options, async ({ start }) => {
         // Before the engine looks: after a restart the addresses of an earlier one may be gone.
@@ -84,6 +89,7 @@ export function createGitOps(options: GitOpsOptions): GitOps {
           overrideManagers: configuration.overrideManagers ?? [],
         });
         await start([engine, webhooks]);
+        running = engine;
         return {};
       }),
   };

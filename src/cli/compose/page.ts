@@ -3,6 +3,7 @@ import { basename, join, resolve } from 'node:path';
 import type { Clock } from '../../base/clock.ts';
 import type { Component } from '../../base/component.ts';
 import type { ActivityFeed } from '../../base/contracts/activity.ts';
+import type { AppInspection } from '../../base/contracts/app-inspection.ts';
 import type { HttpMount } from '../../base/contracts/http-mount.ts';
 import type { Log } from '../../base/log.ts';
 import type { Pki } from '../../base/pki.ts';
@@ -21,6 +22,8 @@ import { type Running, type Surroundings, startPart } from './part.ts';
 export interface PageOptions extends Surroundings {
   readonly configuration: Configuration;
   readonly pki: Pki;
+  /** Address of the API. */
+  readonly api: string;
   readonly informers: InformerSet;
   readonly activity: ActivityFeed;
   readonly steps: StepLog;
@@ -29,24 +32,29 @@ export interface PageOptions extends Surroundings {
   readonly redactor: Redactor;
   /** Further handlers of the port: the Git remote and the webhooks. */
   readonly mounts: readonly HttpMount[];
+  /** The engine's knowledge of apps; gives undefined before it starts. */
+  inspection(): AppInspection | undefined;
 }
 
 /** The page, the metrics and what is mounted beside them, on one port. */
 export interface Page extends Running {
   /** The address for clients on this machine. */
   readonly url: string;
-  readonly endpoints: Pick<Endpoints, 'http' | 'page' | 'httpCertificateFile' | 'httpCaFile' | 'pageTokenFile'>;
+  readonly endpoints: Pick<Endpoints, 'http' | 'page' | 'httpCertificateFile' | 'httpCaFile' | 'pageTokenFile' | 'pageOwnerTokenFile'>;
   /** Path of the page; where it asks for a login, one that logs in once. */
   newLink(): string;
 }
 
 export function startPage(options: PageOptions): Promise<Page> {
-  const { configuration, pki, informers, activity, steps, metrics, gate, redactor, mounts, clock, log, version } = options;
+  const { configuration, pki, api, informers, activity, steps, metrics, gate, redactor, mounts, inspection, clock, log, version } = options;
   const { httpAddress, tlsNames } = configuration;
   const files = filesOf(configuration.dataDirectory);
   return startPart(options, async ({ start }) => {
     const asksForLogin = configuration.requireLogin || !isLoopback(httpAddress);
     const pageToken = asksForLogin ? await ensureToken(files.pageToken) : undefined;
+    const ownerToken = await ensureToken(files.pageOwnerToken);
+    // The user of the kubeconfig, which is beside that file.
+    const admin = await pki.clientCertificate({ name: 'admin', commonName: 'admin', organizations: ['system:masters'] });
     const httpTls = await openHttpCertificate(configuration, { pki, clock, log });
     const web = createWeb({
       address: httpAddress,
@@ -54,6 +62,13 @@ export function startPage(options: PageOptions): Promise<Page> {
       names: tlsNames,
       ...(httpTls === undefined ? {} : { tls: httpTls.pair }),
       ...(pageToken === undefined ? {} : { token: pageToken }),
+      users: {
+        api: { server: api, caCertificate: pki.caCertificate },
+        owner: { name: 'admin', credentials: { clientCertificate: admin } },
+        ownerToken,
+      },
+      inspection,
+      grafanaUrl: configuration.grafanaUrl,
       informers,
       activity,
       steps,
@@ -78,6 +93,7 @@ export function startPage(options: PageOptions): Promise<Page> {
         ...(httpTls === undefined ? {} : { httpCertificateFile: httpTls.file }),
         ...(httpTls?.caFile === undefined ? {} : { httpCaFile: httpTls.caFile }),
         ...(pageToken === undefined ? {} : { pageTokenFile: files.pageToken }),
+        pageOwnerTokenFile: files.pageOwnerToken,
       },
       newLink: () => (pageToken === undefined ? '' : web.newLink()),
     };

@@ -10,6 +10,8 @@ interface Message {
 
 const silenceMs = 20_000;
 const announceEveryMs = 5_000;
+/** Lines of a followed log that the page keeps. */
+const maxLines = 5_000;
 
 let stream: EventSource | undefined;
 let lastHeardAt = Date.now();
@@ -48,6 +50,7 @@ filter?.addEventListener('input', () => {
   clearTimeout(filterTimer);
   filterTimer = setTimeout(() => {
     const query = filter.value === '' ? '' : `?${new URLSearchParams({ q: filter.value })}`;
+    // Other pages of the list have other hits.
     history.replaceState(null, '', location.pathname + query);
     disconnect();
     connect();
@@ -56,28 +59,165 @@ filter?.addEventListener('input', () => {
 filter?.form?.addEventListener('submit', (event) => event.preventDefault());
 
 let lastKey = '';
+/** Pages by the second key of `g …`. */
+const places: Readonly<Record<string, string>> = { a: '/', o: '/objects', e: '/events', n: '/#nodes-head' };
+const tabOfKey: Readonly<Record<string, string>> = { h: 'history', l: 'logs', e: 'events' };
+
 document.addEventListener('keydown', (event) => {
+  if (event.key === 'k' && (event.ctrlKey || event.metaKey) && !event.altKey) {
+    event.preventDefault();
+    openPalette();
+    return;
+  }
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.target instanceof HTMLInputElement) {
+  if (event.target instanceof HTMLInputElement || event.target instanceof HTMLSelectElement) {
     if (event.key === 'Escape') event.target.blur();
     return;
   }
+  if (palette?.open === true) return;
   const before = lastKey;
   lastKey = event.key;
-  if (before === 'g' && event.key === 'e') location.assign('/events');
-  if (event.key === '/' && filter !== null) {
+  const place = before === 'g' ? places[event.key] : undefined;
+  const tab = location.pathname.startsWith('/apps/') ? tabOfKey[event.key] : undefined;
+  if (place !== undefined) location.assign(place);
+  else if (tab !== undefined) location.assign(`${location.pathname}?tab=${tab}`);
+  else if (event.key === '/') {
     event.preventDefault();
-    filter.focus();
-  }
-  if (event.key === '?') showKeys();
-  if (event.key === 't') changeTheme();
-  if (event.key === 'j') moveFocus(1);
-  if (event.key === 'k') moveFocus(-1);
-  if (event.key === 'Escape' && location.pathname !== '/') location.assign('/');
+    if (filter === null) openPalette();
+    else filter.focus();
+  } else if (event.key === '?') showKeys();
+  else if (event.key === 't') changeTheme();
+  else if (event.key === 'j') moveFocus(1);
+  else if (event.key === 'k') moveFocus(-1);
+  else if (event.key === 'Escape' && location.pathname !== '/') location.assign(wayBack());
 });
 
+/** From a part of a page to the page, and from there to the overview. */
+const wayBack = (): string => (location.search === '' ? '/' : location.pathname);
+
+let palette: HTMLDialogElement | undefined;
+
+document.querySelector('#find')?.addEventListener('click', (event) => {
+  event.preventDefault();
+  openPalette();
+});
+
+/** Shows the hits of `/find` over this page. Without a script the link leads there. */
+function openPalette(): void {
+  palette ??= makePalette();
+  if (!palette.open) palette.showModal();
+  palette.querySelector('input')?.select();
+}
+
+function makePalette(): HTMLDialogElement {
+  const dialog = document.createElement('dialog');
+  dialog.id = 'palette';
+  dialog.setAttribute('aria-label', 'Find a page, app, node or object');
+  const input = document.createElement('input');
+  input.type = 'search';
+  input.maxLength = 100;
+  input.placeholder = 'Find a page, app, node or object';
+  input.setAttribute('aria-label', input.placeholder);
+  const hits = document.createElement('div');
+  dialog.append(input, hits);
+  document.body.append(dialog);
+  let newest = 0;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const search = async (): Promise<void> => {
+    newest += 1;
+    const number = newest;
+    const answer = await fetch(`/find?${new URLSearchParams({ q: input.value })}`);
+    const found = new DOMParser().parseFromString(await answer.text(), 'text/html').querySelector('#found');
+    // An answer to an earlier text may come after that to a later one.
+    if (found !== null && number === newest) hits.replaceChildren(...found.childNodes);
+  };
+  input.addEventListener('input', () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => void search(), 100);
+  });
+  dialog.addEventListener('keydown', (event) => {
+    const links = [...dialog.querySelectorAll('a')];
+    const index = links.indexOf(document.activeElement as HTMLAnchorElement);
+    if (event.key === 'Enter' && event.target === input) links[0]?.click();
+    else if (event.key === 'ArrowDown') links[Math.min(links.length - 1, index + 1)]?.focus();
+    else if (event.key === 'ArrowUp') (index <= 0 ? input : links[index - 1])?.focus();
+    else return;
+    event.preventDefault();
+  });
+  void search();
+  return dialog;
+}
+
+followOnDemand();
+
+/** Appends the lines of a log as they come. Scrolling up stops the scrolling, not the lines. */
+function followOnDemand(): void {
+  const button = document.querySelector<HTMLButtonElement>('#follow');
+  const pane = document.querySelector<HTMLElement>('#log');
+  if (pane === null) return;
+  pane.scrollTop = pane.scrollHeight;
+  const search = document.querySelector<HTMLInputElement>('#log-search');
+  search?.addEventListener('input', () => {
+    if (pane.querySelector(':scope > div') === null) splitLines(pane);
+    for (const line of pane.children) markMiss(line, search.value);
+  });
+  let lines: EventSource | undefined;
+  const stop = (text: string): void => {
+    lines?.close();
+    lines = undefined;
+    button?.setAttribute('aria-pressed', 'false');
+    if (button !== null) button.textContent = text;
+  };
+  button?.addEventListener('click', () => {
+    if (lines !== undefined) {
+      stop('Follow');
+      return;
+    }
+    button.setAttribute('aria-pressed', 'true');
+    button.textContent = 'Stop following';
+    const source = new EventSource(button.dataset.stream ?? '');
+    lines = source;
+    // The stream begins with the newest lines once more.
+    source.addEventListener('open', () => pane.replaceChildren());
+    source.addEventListener('lines', (event: MessageEvent<string>) => {
+      const { lines: texts, skipped } = JSON.parse(event.data) as { readonly lines: readonly string[]; readonly skipped: number };
+      addLines(pane, skipped === 0 ? texts : [`… ${skipped} lines were too fast for this page …`, ...texts], search?.value ?? '');
+    });
+    source.addEventListener('end', (event: MessageEvent<string>) => {
+      addLines(pane, [`— ${(JSON.parse(event.data) as { readonly text: string }).text}`], '');
+      stop('Follow again');
+    });
+    source.addEventListener('error', () => {
+      if (source.readyState === EventSource.CLOSED) stop('Follow again');
+    });
+  });
+}
+
+function addLines(pane: HTMLElement, texts: readonly string[], wanted: string): void {
+  const isAtEnd = pane.scrollHeight - pane.scrollTop - pane.clientHeight < 24;
+  for (const text of texts) {
+    const line = document.createElement('div');
+    line.textContent = text;
+    markMiss(line, wanted);
+    pane.append(line);
+  }
+  while (pane.childElementCount > maxLines) pane.firstElementChild?.remove();
+  if (isAtEnd) pane.scrollTop = pane.scrollHeight;
+}
+
+function splitLines(pane: HTMLElement): void {
+  const texts = (pane.textContent ?? '').replace(/\n$/, '').split('\n');
+  pane.replaceChildren();
+  addLines(pane, texts, '');
+}
+
+function markMiss(line: Element, wanted: string): void {
+  const isHit = wanted === '' || (line.textContent ?? '').toLowerCase().includes(wanted.toLowerCase());
+  line.classList.toggle('miss', !isHit);
+}
+
 function connect(): void {
-  if (stream !== undefined) return;
+  if (stream !== undefined || document.body.dataset.live === undefined) return;
   lastHeardAt = Date.now();
   const path = location.pathname + location.search;
   stream = new EventSource(`/events/stream?path=${encodeURIComponent(path)}`);
@@ -117,7 +257,7 @@ function tick(): void {
 function showConnection(): void {
   const notice = document.getElementById('connection');
   if (notice === null) return;
-  const isSilent = Date.now() - lastHeardAt > silenceMs;
+  const isSilent = document.body.dataset.live !== undefined && Date.now() - lastHeardAt > silenceMs;
   notice.hidden = !isSilent;
   if (isSilent) notice.textContent = `Reconnecting, data from ${new Date(lastHeardAt).toLocaleTimeString()}`;
 }
@@ -180,7 +320,10 @@ function mergeNode(old: ChildNode, wanted: ChildNode): void {
     return;
   }
   const stateBefore = old.getAttribute('data-state');
-  for (const { name } of [...old.attributes]) if (!wanted.hasAttribute(name)) old.removeAttribute(name);
+  for (const { name } of [...old.attributes]) {
+    // Opened by the viewer: the server does not know.
+    if (!wanted.hasAttribute(name) && !(name === 'open' && old instanceof HTMLDetailsElement)) old.removeAttribute(name);
+  }
   for (const { name, value } of wanted.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   // The text of an age is counted here.
   if (!old.hasAttribute('data-age')) mergeChildren(old, wanted);
@@ -223,7 +366,9 @@ function showKeys(): void {
 }
 
 function moveFocus(step: 1 | -1): void {
-  const links = [...document.querySelectorAll<HTMLElement>('.apps a.name')];
+  const links = [
+    ...document.querySelectorAll<HTMLElement>('.apps a.name, .objects .entry > a:first-of-type, .stacked td:nth-child(3) a, .found a'),
+  ];
   const index = links.indexOf(document.activeElement as HTMLElement);
   links[Math.min(links.length - 1, Math.max(0, index + step))]?.focus();
 }

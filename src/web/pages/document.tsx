@@ -2,10 +2,11 @@ import type { VNode } from 'preact';
 import { renderToString } from 'preact-render-to-string';
 import { plainLines } from '../../base/plain-text.ts';
 import type { SourceModel } from '../page-model.ts';
-import { Glyph, Now, Sha, type View } from './parts.tsx';
+import { Glyph, Now, Sha, type View, type Viewer } from './parts.tsx';
 
 export interface DocumentOptions {
   readonly view: View;
+  readonly viewer: Viewer;
   readonly source: SourceModel | undefined;
   readonly clusterName: string;
   readonly version: string;
@@ -35,7 +36,7 @@ const sourceRegion = (source: SourceModel | undefined): { readonly id: string; r
   content: <Source source={source} />,
 });
 
-function Document({ view, source, clusterName, version, theme, assets }: DocumentOptions): VNode {
+function Document({ view, viewer, source, clusterName, version, theme, assets }: DocumentOptions): VNode {
   const regions = new Map(view.regions.map(({ id, content }) => [id, content]));
   return (
     <html lang="en" {...(theme === undefined ? {} : { 'data-theme': theme })}>
@@ -48,7 +49,7 @@ function Document({ view, source, clusterName, version, theme, assets }: Documen
         <link rel="stylesheet" href={assets.style} />
         {assets.script === undefined ? null : <script type="module" src={assets.script} />}
       </head>
-      <body data-cluster={clusterName}>
+      <body data-cluster={clusterName} {...(view.regions.length === 0 ? {} : { 'data-live': '' })}>
         <header class="bar">
           <a class="brand" href="/">
             <svg viewBox="0 0 20 20" width="20" height="20" aria-hidden="true">
@@ -60,6 +61,14 @@ function Document({ view, source, clusterName, version, theme, assets }: Documen
           <div id="source" class="source">
             <Source source={source} />
           </div>
+          <a class="find" href="/find" id="find" title="Find a page, app, node or object (Ctrl K)">
+            Find
+          </a>
+          {viewer.canLogIn ? (
+            <a class="user" href="/login">
+              {viewer.isUser ? viewer.name : 'Log in'}
+            </a>
+          ) : null}
           <button type="button" id="theme" class="script-only" aria-label="Change between light and dark">
             <svg viewBox="0 0 16 16" width="16" height="16" aria-hidden="true">
               <circle cx="8" cy="8" r="6.5" fill="none" stroke="currentColor" stroke-width="1.5" />
@@ -84,7 +93,8 @@ function Document({ view, source, clusterName, version, theme, assets }: Documen
             </ul>
           </details>
           <p>
-            midship {version}, data: <a href="/status.json">status.json</a> <a href="/metrics">metrics</a>
+            midship {version}: <a href="/objects">objects</a> <a href="/events">events</a> <a href="/status.json">status.json</a>{' '}
+            <a href="/metrics">metrics</a>
           </p>
         </footer>
       </body>
@@ -93,12 +103,19 @@ function Document({ view, source, clusterName, version, theme, assets }: Documen
 }
 
 const keys = [
-  ['/', 'filter the apps'],
-  ['j', 'next app'],
-  ['k', 'app before'],
-  ['Enter', 'open the app'],
-  ['Esc', 'back to the overview'],
+  ['Ctrl K', 'find a page, app, node or object'],
+  ['/', 'filter this list, or find'],
+  ['j', 'next row'],
+  ['k', 'row before'],
+  ['Enter', 'open the row'],
+  ['Esc', 'back'],
+  ['g a', 'apps'],
+  ['g o', 'objects'],
   ['g e', 'events'],
+  ['g n', 'nodes'],
+  ['h', 'history of the app'],
+  ['l', 'logs of the app'],
+  ['e', 'events of the app'],
   ['t', 'light or dark'],
   ['?', 'these keys'],
 ] as const;

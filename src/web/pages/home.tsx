@@ -1,6 +1,6 @@
 import type { VNode } from 'preact';
 import type { LineMark } from '../commit-line.ts';
-import type { AppRow, EventRow, HomeModel, NodeCard } from '../page-model.ts';
+import { type AppRow, appPath, type EventRow, type HomeModel, logsPath, type NodeCard } from '../page-model.ts';
 import type { State } from '../state.ts';
 import { Age, Command, Glyph, Sha, Squares, shortSha, type View } from './parts.tsx';
 
@@ -23,8 +23,8 @@ export function homeView(model: HomeModel, filter: string): View {
     layout: (slot) => (
       <main>
         {slot('verdict')}
-        <div class="columns">
-          <section aria-labelledby="apps-head">
+        <div class="columns home">
+          <section aria-labelledby="apps-head" class="apps-part">
             <div class="head">
               <h2 id="apps-head">Apps</h2>
               <form method="get" action="/">
@@ -37,11 +37,11 @@ export function homeView(model: HomeModel, filter: string): View {
             <h2 id="line-head">Commits</h2>
             {slot('line')}
           </section>
+          <section aria-labelledby="nodes-head" class="nodes-part">
+            <h2 id="nodes-head">Nodes</h2>
+            {slot('nodes')}
+          </section>
         </div>
-        <section aria-labelledby="nodes-head">
-          <h2 id="nodes-head">Nodes</h2>
-          {slot('nodes')}
-        </section>
         <section aria-labelledby="events-head">
           <h2 id="events-head">
             <a href="/events">Events</a>
@@ -125,7 +125,7 @@ function Apps({ apps, total }: { readonly apps: readonly AppRow[]; readonly tota
     <ol class="apps">
       {apps.slice(0, maxApps).map((app) => (
         <li key={`${app.namespace}/${app.name}`} id={`app-${app.namespace}-${app.name}`} class={`app ${app.state}`} data-state={app.state}>
-          <a class="name" href={`/apps/${app.namespace}/${app.name}`}>
+          <a class="name" href={appPath(app.namespace, app.name)}>
             <Glyph state={app.state} />
             <b>{app.name}</b>
           </a>
@@ -149,6 +149,7 @@ export function Reason({ app }: { readonly app: AppRow }): VNode | null {
   if (app.reason === '' && app.notes.length === 0) return null;
   const [first = '', ...lines] = app.reason.split('\n');
   const rest = [...lines, ...app.notes];
+  const failing = app.squares.find(({ state }) => state === 'failed');
   return (
     <div class="reason">
       <p>
@@ -167,6 +168,11 @@ export function Reason({ app }: { readonly app: AppRow }): VNode | null {
             <li key={text}>{text}</li>
           ))}
         </ul>
+      )}
+      {failing === undefined ? null : (
+        <p class="links">
+          <a href={logsPath(failing.namespace, failing.name)}>Logs of {failing.name}</a>
+        </p>
       )}
       {app.cause === undefined ? null : (
         <p class="undo">

@@ -1,7 +1,10 @@
 import { createContext, type VNode } from 'preact';
 import { useContext } from 'preact/hooks';
+import type { ObjectChangeDiff } from '../../base/contracts/app-inspection.ts';
+import { shellWord } from '../../base/shell-word.ts';
 import type { PodSquare } from '../app-objects.ts';
 import { ageText } from '../commit-line.ts';
+import type { Paged } from '../page-model.ts';
 import type { State } from '../state.ts';
 
 /** A part of a page that can be sent again while the page is open. */
@@ -15,6 +18,42 @@ export interface View {
   readonly regions: readonly Region[];
   /** Puts the regions where they belong; `slot` gives the place of one. */
   layout(slot: (id: string) => VNode): VNode;
+}
+
+/** The person who looks at a page, as far as it makes a difference. */
+export interface Viewer {
+  /** Logged in as a user of the API: reads objects and logs and acts, as far as the API lets the user. */
+  readonly isUser: boolean;
+  /** Empty unless `isUser`. */
+  readonly name: string;
+  /** The secret of the session's forms; never in a region, which viewers share. */
+  readonly formToken: string;
+  /** Users of the API can log in here. */
+  readonly canLogIn: boolean;
+}
+
+export const anyone: Viewer = { isUser: false, name: '', formToken: '', canLogIn: false };
+
+/** The answer of the API to a user who reads: for that user alone, so never in a region. */
+export type Answer =
+  | { readonly type: 'object'; readonly at: number; readonly text: string; readonly conditions: readonly ConditionRow[] }
+  | { readonly type: 'diff'; readonly objects: readonly (ObjectChangeDiff & { readonly isHidden: boolean })[]; readonly more: number }
+  | { readonly type: 'log'; readonly at: number; readonly text: string }
+  | { readonly type: 'refused'; readonly text: string };
+
+export interface ConditionRow {
+  readonly type: string;
+  readonly status: string;
+  readonly reason: string;
+  readonly message: string;
+}
+
+export interface ViewOptions {
+  readonly viewer: Viewer;
+  /** Absent when the page needs none, or nobody is logged in. */
+  readonly answer?: Answer | undefined;
+  /** Address of Grafana, for links to its dashboards. */
+  readonly grafanaUrl?: string | undefined;
 }
 
 /**
@@ -128,5 +167,62 @@ export function Command({ text }: { readonly text: string }): VNode {
         Copy
       </button>
     </span>
+  );
+}
+
+/** A command of kubectl or of this program, with its words quoted for a shell. */
+export const commandOf = (...words: readonly string[]): string => words.map(shellWord).join(' ');
+
+/** Says how to get what only users of the API get. */
+export function LoginHint({ viewer, what }: { readonly viewer: Viewer; readonly what: string }): VNode {
+  return viewer.canLogIn ? (
+    <p class="hint">
+      <a href="/login">Log in</a> to {what}: the API decides by the rights of the user.
+    </p>
+  ) : (
+    <p class="hint">This page has no users, so it does not {what}. Use a command.</p>
+  );
+}
+
+/** Links to the parts of a long list; nothing when it has one part. */
+export function Pager({ list, href }: { readonly list: Paged<unknown>; readonly href: (page: number) => string }): VNode | null {
+  const { page, pages, total } = list;
+  if (pages === 1) return null;
+  return (
+    <nav class="pager" aria-label="Pages">
+      {page > 1 ? <a href={href(page - 1)}>Before</a> : <span class="quiet">Before</span>}
+      <span>
+        Page {page} of {pages}, {total} in all
+      </span>
+      {page < pages ? <a href={href(page + 1)}>Next</a> : <span class="quiet">Next</span>}
+    </nav>
+  );
+}
+
+export function Conditions({ conditions }: { readonly conditions: readonly ConditionRow[] }): VNode {
+  if (conditions.length === 0) return <p class="empty">No conditions.</p>;
+  return (
+    <div class="scroll">
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">Condition</th>
+            <th scope="col">Status</th>
+            <th scope="col">Reason</th>
+            <th scope="col">Message</th>
+          </tr>
+        </thead>
+        <tbody>
+          {conditions.map(({ type, status, reason, message }) => (
+            <tr key={type}>
+              <td>{type}</td>
+              <td>{status}</td>
+              <td>{reason}</td>
+              <td>{message}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
   );
 }

@@ -26,7 +26,7 @@ describe('app objects', () => {
       pod('leaving', ready, { deletionTimestamp: '2026-01-02T00:00:00Z' }),
       pod('coming', { phase: 'Pending' }, { creationTimestamp: '2026-01-03T00:00:00Z' }),
     ];
-    const squares = squaresOf({ kind: 'Deployment', namespace: 'web', name: 'web', pods, wanted: 5 });
+    const squares = squaresOf({ pods, wanted: 5 });
     expect(squares.map(({ name, state }) => `${name} ${state}`)).toEqual([
       'old ready',
       'new failed',

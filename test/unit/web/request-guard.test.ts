@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { refusalOf } from '../../../src/web/request-guard.ts';
+import { formRefusalOf, refusalOf } from '../../../src/web/request-guard.ts';
 
 const ask = (host: string | undefined, localAddress = '127.0.0.1', origin?: string): string | undefined =>
   refusalOf({ headers: { ...(host === undefined ? {} : { host }), ...(origin === undefined ? {} : { origin }) }, localAddress });
@@ -29,5 +29,13 @@ describe('request guard', () => {
     expect(ask('localhost:7080', '127.0.0.1', 'http://localhost:7080')).toBeUndefined();
     for (const origin of ['null', 'http://localhost:7081', 'https://localhost:7080', 'http://evil.example'])
       expect(ask('localhost:7080', '127.0.0.1', origin), origin).toBeDefined();
+  });
+
+  it('takes forms only from a browser that says where they come from', () => {
+    const origin = 'http://localhost:7080';
+    expect(formRefusalOf({ origin })).toBeUndefined();
+    expect(formRefusalOf({ origin, 'sec-fetch-site': 'same-origin' })).toBeUndefined();
+    expect(formRefusalOf({})).toContain('A program calls the API');
+    for (const site of ['same-site', 'cross-site', 'none']) expect(formRefusalOf({ origin, 'sec-fetch-site': site }), site).toBeDefined();
   });
 });
